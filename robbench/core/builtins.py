@@ -1,0 +1,76 @@
+"""The whole catalogue on one page: name -> (module:attribute, one line). Nothing is imported until a name is used.
+
+A target that starts with `=` is an alias of another spec. Other packages add names through the entry-point groups below.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from robbench.core.registry import Registry
+
+if TYPE_CHECKING:
+    from robbench.attacks.base import Attack, Backend
+    from robbench.data.base import Data
+    from robbench.losses.base import Loss
+    from robbench.models.base import Architecture
+
+LOSSES: Registry[Loss] = Registry(
+    "loss",
+    base="robbench.losses.base:Loss",
+    group="robbench.losses",
+    table={
+        "cross-entropy": ("robbench.losses.cross_entropy:CrossEntropy", "softmax cross-entropy; with --inner: Madry et al. 2018"),
+        "trades": ("robbench.losses.trades:TRADES", "cross-entropy + beta KL(clean || adversarial), Zhang et al. 2019"),
+        "differential": ("robbench.losses.differential:Differential", "feature differences of two classes, Nar et al. 2019"),
+    },
+)
+
+ATTACKS: Registry[Attack | Backend] = Registry(
+    "attack",
+    base="robbench.attacks.base:AnyAttack",
+    group="robbench.attacks",
+    table={
+        "fgsm": ("robbench.attacks.fgsm:FGSM", "one signed gradient step, Goodfellow et al. 2015"),
+        "pgd": ("robbench.attacks.pgd:PGD", "projected gradient steps with restarts, Madry et al. 2018"),
+        "apgd": ("robbench.attacks.apgd:APGD", "PGD that sets its own step size, Croce and Hein 2020"),
+        "apgd-ce": ("=apgd:objective=cross-entropy", "apgd on cross-entropy"),
+        "apgd-dlr": ("=apgd:objective=dlr", "apgd on the difference-of-logits ratio"),
+        "apgd-t": ("=apgd:objective=dlr-targeted", "apgd on the targeted DLR, one run per target class"),
+        "pyautoattack": ("robbench.attacks.pyautoattack:PyAutoAttack", "the reference AutoAttack package, as a backend"),
+    },
+)
+
+MODELS: Registry[Architecture] = Registry(
+    "model",
+    base="robbench.models.base:Architecture",
+    group="robbench.models",
+    table={
+        "mlp": ("robbench.models.mlp:MLP", "fully connected; depth=0 is a linear classifier"),
+        "small-cnn": ("robbench.models.cnn:SmallCNN", "three convolutions and two linear layers, any image size"),
+        "preact-resnet18": ("robbench.models.preact_resnet:PreActResNet18", "He et al. 2016, the usual CIFAR size"),
+        "wide-resnet": ("robbench.models.wide_resnet:WideResNet", "Zagoruyko and Komodakis 2016, WRN-depth-width"),
+        "pyautoattack-resnet18": (
+            "robbench.models.pyautoattack_resnet:PyAutoAttackResNet18",
+            "the robust CIFAR-10 ResNet-18 inside the installed pyautoattack package",
+        ),
+    },
+)
+
+DATA: Registry[Data] = Registry(
+    "data set",
+    base="robbench.data.base:Data",
+    group="robbench.data",
+    table={
+        "digits": ("robbench.data.digits:Digits", "1,797 8x8 digits, embedded in scikit-learn"),
+        "mnist": ("robbench.data.vision:MNIST", "handwritten digits, 1x28x28"),
+        "fashion-mnist": ("robbench.data.vision:FashionMNIST", "clothing, 1x28x28"),
+        "cifar10": ("robbench.data.vision:CIFAR10", "10 classes, 3x32x32"),
+        "cifar100": ("robbench.data.vision:CIFAR100", "100 classes, 3x32x32"),
+        "svhn": ("robbench.data.vision:SVHN", "house numbers, 3x32x32"),
+        "parquet": ("robbench.data.parquet:ParquetImages", "a folder of Parquet files in the Hugging Face layout"),
+        "folder": ("robbench.data.folder:ImageFolder", "one sub-folder per class"),
+    },
+)
+
+REGISTRIES: dict[str, Registry[Any]] = {"losses": LOSSES, "attacks": ATTACKS, "models": MODELS, "data": DATA}

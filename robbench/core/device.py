@@ -1,0 +1,60 @@
+"""Which device, and in what shape a model is evaluated on it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import torch
+
+from robbench.core.errors import UserError
+
+# On a CPU 32 rows at a time are as fast as any larger batch, or faster (they stay in the cache), and padding the last tile
+# to a multiple of 8 keeps a row's result bit-equal whatever its neighbours: odd sizes take other kernels.
+CPU_TILE, TILE_STEP = 32, 8
+CUDA_TILE = 256
+
+
+def find_device(name: str) -> torch.device:
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps` -> device. A named device that is missing is an error, never a fall-back."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"unknown device '{name}': use auto, cpu, cuda, cuda:N or mps") from None
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise UserError(f"device '{name}' is not there ({torch.cuda.device_count()} CUDA devices); use --device auto or cpu")
+    if device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError("device 'mps' is not there; use --device auto or cpu")
+    if device.type not in ("cpu", "cuda", "mps"):
+        raise UserError(f"device '{name}' is not supported: use auto, cpu, cuda, cuda:N or mps")
+    return device
+
+
+def tile_rows(device: torch.device) -> int:
+    """How many rows the model sees at once."""
+    return CPU_TILE if device.type == "cpu" else CUDA_TILE
+
+
+def default_batch_size(device: torch.device) -> int:
+    """Rows kept in flight when the user says `auto`."""
+    return 128 if device.type == "cpu" else 512
+
+
+@contextlib.contextmanager
+def deterministic() -> Iterator[None]:
+    """Full float32 in matrix products and convolutions, and deterministic cuDNN, for the time of a run."""
+    before = (
+        torch.backends.cuda.matmul.allow_tf32,
+        torch.backends.cudnn.allow_tf32,
+        torch.backends.cudnn.deterministic,
+        torch.backends.cudnn.benchmark,
+    )
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before[:2]
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before[2:]

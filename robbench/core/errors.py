@@ -1,0 +1,51 @@
+"""What can go wrong, and the exit code that says whose turn it is.
+
+RobbenchError          anything we report in one line
+|-- UserError          bad input of any kind: arguments, config, data, files, models    (exit 2)
+`-- RunError           a plug-in raised, the disk is full, the network is missing       (exit 3)
+
+Stopped                a signal asked us to stop; finished work is kept                 (exit 130 or 143)
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class RobbenchError(Exception):
+    """An error whose message is one line that says what was wrong and what to do."""
+
+    exit_code = 3
+
+
+class UserError(RobbenchError):
+    """The input was wrong; nothing was written."""
+
+    exit_code = 2
+
+
+class RunError(RobbenchError):
+    """The input was fine but the run could not finish."""
+
+
+class Stopped(BaseException):
+    """SIGINT or SIGTERM arrived. Not an Exception, so that no handler swallows it."""
+
+    def __init__(self, exit_code: int) -> None:
+        super().__init__(exit_code)
+        self.exit_code = exit_code
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """A hint such as `; did you mean pgd, apgd?`, or all names when none is close."""
+    names = sorted(known)
+    close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+    if close:
+        return f"; did you mean {', '.join(close)}?"
+    return f"; known: {', '.join(names)}" if names else ""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for a name nobody knows, with the nearest ones."""
+    return UserError(f"unknown {kind} '{name}'{nearest(name, known)}")

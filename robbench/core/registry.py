@@ -1,0 +1,173 @@
+"""One registry per kind of plug-in: lazy, loud and explainable.
+
+Listing imports nothing. A name comes from our table (`core/builtins.py`), from another package's entry point, or is
+`module:attribute` for a private one. Two packages claiming one name is an error that names both.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import importlib
+import importlib.metadata
+import os
+import sys
+from collections.abc import Mapping
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from robbench.core.errors import RunError, UserError, unknown
+from robbench.core.spec import Spec, build, options_of, parse_spec
+
+
+T = TypeVar("T")
+
+
+class Entry(NamedTuple):
+    """Where a name leads. `target` is `module:attribute`, or `=spec` for an alias of another spec."""
+
+    target: str
+    summary: str
+    package: str = "robbench"
+
+
+class Registry(Generic[T]):
+    """The names of one kind. `base` is the `module:attribute` of the class every registered class derives from."""
+
+    def __init__(self, kind: str, *, base: str, group: str, table: Mapping[str, tuple[str, str]]) -> None:
+        self.kind = kind
+        self.group = group
+        self._base = base
+        self._table = {name: Entry(*row) for name, row in table.items()}
+
+    @functools.cached_property
+    def entries(self) -> dict[str, Entry]:
+        """Every known name, ours and those of installed packages; nothing is imported."""
+        found = dict(self._table)
+        for point in importlib.metadata.entry_points(group=self.group):
+            package = point.dist.name if point.dist else "?"
+            if point.name in found and found[point.name].target != point.value:
+                owners = f"{found[point.name].package} and {package}"
+                raise UserError(f"two packages register the {self.kind} '{point.name}': {owners}; uninstall one of them")
+            found[point.name] = Entry(point.value, f"from {package}", package)
+        return found
+
+    def find(self, name: str) -> type[T]:
+        """The class behind a registered name or a `module:attribute`."""
+        entry = self.entries.get(name)
+        if entry is None and ":" not in name:
+            raise unknown(self.kind, name, self.entries)
+        target = entry.target if entry else name
+        owner = f"{self.kind} '{name}'" + (f" of package {entry.package}" if entry else "")
+        found = import_target(target, owner)
+        base = import_target(self._base, self.kind)
+        if not (isinstance(found, type) and issubclass(found, base)):
+            raise UserError(f"{owner}: {target} is not a class derived from {base.__module__}.{base.__qualname__}")
+        return found
+
+    def parse(self, text: str) -> tuple[type[T], Spec]:
+        """Resolve a spec string to its class and spec; aliases are followed, their options can be overridden."""
+        spec = parse_spec(text)
+        entry = self.entries.get(spec.name)
+        if entry is not None and entry.target.startswith("="):
+            cls, alias = self.parse(entry.target[1:])
+            return cls, Spec(alias.name, spec.argument or alias.argument, {**alias.options, **spec.options})
+        if entry is None and ":" in text:  # module:attribute[:options]
+            module, attribute, options = (*text.split(":", 2), "")[:3]
+            if "=" not in attribute:
+                inner = parse_spec(f"_:{options}") if options else Spec("_")
+                name = f"{module}:{attribute}"
+                return self.find(name), Spec(name, inner.argument, inner.options)
+        return self.find(spec.name), spec
+
+    def build(self, text: str) -> T:
+        """Make the object a spec string describes. Raises UserError for anything wrong with the text."""
+        cls, spec = self.parse(text)
+        return build(cls, spec, f"{self.kind} {spec.name}")
+
+    def canonical(self, text: str) -> str:
+        """The spec with every option spelled out: two spellings of one thing give one text."""
+        cls, spec = self.parse(text)
+        options = options_of(build(cls, spec, f"{self.kind} {spec.name}"))
+        return str(Spec(spec.name, None, options))
+
+    def broken(self) -> list[tuple[str, str]]:
+        """Names of other packages that cannot be loaded, with the reason (for `robbench doctor`)."""
+        failures = []
+        for name, entry in self.entries.items():
+            if entry.package != "robbench":
+                try:
+                    self.find(name)
+                except (UserError, RunError) as error:
+                    failures.append((name, str(error)))
+        return failures
+
+
+def import_target(target: str, owner: str) -> Any:
+    """Import `module:attribute`; modules of the current folder are found too."""
+    module_name, _, attribute = target.partition(":")
+    with _current_folder_importable():
+        try:
+            found: Any = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            raise UserError(f"{owner}: no module '{error.name}'; install it or run where it can be imported") from error
+        except Exception as error:
+            raise RunError(f"{owner}: importing {module_name} raised {type(error).__name__}: {error}") from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise UserError(f"{owner}: module '{module_name}' has no '{attribute}'")
+        found = getattr(found, part)
+    return found
+
+
+@contextlib.contextmanager
+def _current_folder_importable() -> Any:
+    # The console script, unlike `python -m`, does not put the current folder on the path.
+    here = os.getcwd()
+    added = here not in sys.path and "" not in sys.path
+    if added:
+        sys.path.append(here)
+    try:
+        yield
+    finally:
+        if added:
+            sys.path.remove(here)
+
+
+@dataclasses.dataclass(frozen=True)
+class OptionInfo:
+    """One option of a registered class, as `robbench explain` shows it."""
+
+    name: str
+    type: str
+    default: str
+    help: str
+
+
+def explain_options(cls: type) -> list[OptionInfo]:
+    """The options of a class, read from its dataclass fields and their `Field(description=...)`."""
+    import typing
+
+    if not dataclasses.is_dataclass(cls):
+        return []
+    hints = typing.get_type_hints(cls, include_extras=True)
+    rows = []
+    for field in dataclasses.fields(cls):
+        if not field.init:
+            continue
+        hint = hints[field.name]
+        texts = [getattr(mark, "description", None) for mark in getattr(hint, "__metadata__", ())]
+        plain = hint.__origin__ if hasattr(hint, "__metadata__") else hint
+        default = "(must be given)" if field.default is dataclasses.MISSING else str(field.default)
+        rows.append(OptionInfo(field.name, _type_text(plain), default, next((t for t in texts if t), "")))
+    return rows
+
+
+def _type_text(hint: Any) -> str:
+    import typing
+
+    if typing.get_origin(hint) is typing.Literal:
+        return " | ".join(str(value) for value in typing.get_args(hint))
+    if isinstance(hint, type):
+        return hint.__name__
+    return str(hint).replace("typing.", "").replace("NoneType", "none")

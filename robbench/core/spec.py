@@ -1,0 +1,143 @@
+"""Spec strings: `pgd:steps=50,rate=0.1` <-> Spec <-> canonical JSON <-> short hash.
+
+A spec names a registered thing and sets some of its options. The part after the first colon is a comma-separated list of
+`key=value`; its first item may be a bare argument (`parquet:some/dir`). Commas inside parentheses or brackets do not
+split, and one pair of parentheses around a value is dropped, so that a spec can be the value of another.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BeforeValidator, TypeAdapter, ValidationError
+
+from robbench.core.errors import UserError, nearest
+
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """A parsed spec; option values are text until `build` gives them the types of the dataclass."""
+
+    name: str
+    argument: str | None = None
+    options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+    def __str__(self) -> str:
+        items = [] if self.argument is None else [self.argument]
+        items += [f"{key}={_text(value)}" for key, value in self.options.items()]
+        return self.name + (":" + ",".join(items) if items else "")
+
+
+def parse_spec(text: str) -> Spec:
+    """Parse one spec string. Raises UserError when it is empty or malformed."""
+    name, colon, rest = text.strip().partition(":")
+    if not name or (colon and not rest):
+        raise UserError(f"malformed spec '{text}': write NAME or NAME:key=value,key=value")
+    argument: str | None = None
+    options: dict[str, str] = {}
+    for position, item in enumerate(split_items(rest)) if rest else ():
+        key, equals, value = item.partition("=")
+        if not equals and position == 0:
+            argument = item
+        elif not equals or not key or not value:
+            raise UserError(f"malformed spec '{text}': '{item}' is not key=value")
+        elif key in options:
+            raise UserError(f"malformed spec '{text}': option '{key}' is given twice")
+        else:
+            options[key.replace("-", "_")] = value[1:-1] if value[0] == "(" and value[-1] == ")" else value
+    return Spec(name, argument, options)
+
+
+def split_items(text: str, separator: str = ",") -> list[str]:
+    """Split at separators that are outside every bracket. Raises UserError when brackets do not match."""
+    items, depth, start = [], 0, 0
+    for i, char in enumerate(text):
+        depth += (char in "([") - (char in ")]")
+        if depth < 0:
+            break
+        if char == separator and depth == 0:
+            items.append(text[start:i].strip())
+            start = i + 1
+    if depth:
+        raise UserError(f"brackets do not match in '{text}'")
+    return [*items, text[start:].strip()]
+
+
+def parse_number(value: Any) -> Any:
+    """`8/255` -> 0.0313...; whatever is not text passes through, other text is left to the type's own parser."""
+    if not isinstance(value, str) or "/" not in value:
+        return value
+    numerator, _, denominator = value.partition("/")
+    try:
+        return float(numerator) / float(denominator)
+    except (ValueError, ZeroDivisionError):
+        raise ValueError("should be a number such as 0.03 or 8/255") from None
+
+
+Number = Annotated[float, BeforeValidator(parse_number)]
+"""A float option that may be written as a fraction."""
+
+
+def build(cls: type[T], spec: Spec, what: str | None = None) -> T:
+    """Make `cls` (a dataclass whose fields are its options) from a spec.
+
+    A class that takes a bare argument names the field for it in `argument`. Raises UserError, naming the option and the
+    nearest known one, when an option is unknown, missing or has a bad value.
+    """
+    what = what or spec.name
+    options = dict(spec.options)
+    if spec.argument is not None:
+        field = getattr(cls, "argument", None)
+        if field is None:
+            raise UserError(f"{what}: '{spec.argument}' is not key=value{nearest(spec.argument, option_names(cls))}")
+        options[field] = spec.argument
+    return validate(cls, options, what)
+
+
+def validate(cls: type[T], options: Mapping[str, Any], what: str) -> T:
+    """Make a dataclass from plain values with type conversion; UserError with the option's name when one is wrong."""
+    names = option_names(cls)
+    for key in options:
+        if key not in names:
+            raise UserError(f"{what}: unknown option '{key}'" + (nearest(key, names) if names else "; it has none"))
+    try:
+        return TypeAdapter(cls).validate_python(dict(options))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "value"
+        message = first["msg"].removeprefix("Value error, ")
+        if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
+            raise UserError(f"{what}: {where} must be given") from None
+        raise UserError(f"{what}: {where}={first['input']!r}: {message[0].lower()}{message[1:]}") from None
+
+
+def option_names(cls: type) -> list[str]:
+    """The options of a registered class: the names of its dataclass fields."""
+    return [field.name for field in dataclasses.fields(cls) if field.init] if dataclasses.is_dataclass(cls) else []
+
+
+def options_of(built: Any) -> dict[str, Any]:
+    """All options of a built object, defaults included, as plain JSON values."""
+    return {field.name: getattr(built, field.name) for field in dataclasses.fields(built) if field.init}
+
+
+def canonical_json(value: Any) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False, default=str)
+
+
+def short_hash(value: Any, digits: int = 12) -> str:
+    """Hexadecimal hash of a plain value's canonical JSON."""
+    return hashlib.blake2b(canonical_json(value).encode(), digest_size=16).hexdigest()[:digits]
+
+
+def _text(value: Any) -> str:
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return f"({text})" if any(char in text for char in ",=") else text

@@ -1,0 +1,118 @@
+"""What a data set is: a table one can open without decoding, and the split that an experiment works on.
+
+Images stay bytes (uint8, `scale` is the value of white) until a batch is taken; models always see float32 in [0,1].
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from robbench.core.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class DataInfo:
+    """What a model or loss must know about its data: shape (C,H,W) or (D,), class names, statistics of [0,1] pixels [C]."""
+
+    shape: tuple[int, ...]
+    classes: tuple[str, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """One split, opened but not decoded. `decode` maps row positions [n] to images [n,C,H,W], uint8 or float32."""
+
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+    decode: Callable[[NDArray[np.int64]], NDArray[np.uint8] | NDArray[np.float32]]
+    scale: int = 255
+
+    def __post_init__(self) -> None:
+        bad = np.flatnonzero((self.labels < 0) | (self.labels >= len(self.classes)))
+        if len(bad):
+            row, label = int(bad[0]), int(self.labels[bad[0]])
+            raise UserError(f"label {label} of row {row} is out of range: the data has {len(self.classes)} classes")
+
+
+class Data(ABC):
+    """A registered data set: a frozen dataclass of options. `threat` is the usual threat model of its field, if any."""
+
+    threat: ClassVar[str | None] = None
+
+    @abstractmethod
+    def open(self, split: str, data_dir: Path | None, download: bool) -> Table:
+        """Open `train` or `test`. Raises UserError when the files are missing (saying where it looked) or broken."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Split:
+    """The samples of one split, subset applied.
+
+    images [N,C,H,W] uint8 (value / scale is the pixel) or float32 in [0,1]; labels [N] int64; ids [N] int64, a hash of
+    the image's bytes, its label and its count among equals: stable under limits, shuffles and reordering.
+    """
+
+    images: Tensor
+    labels: Tensor
+    ids: Tensor
+    classes: tuple[str, ...]
+    name: str
+    split: str
+    scale: int = 255
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def pixels(self, index: Tensor | slice) -> Tensor:
+        """The images at `index` as float32 in [0,1], [n,C,H,W]."""
+        images = self.images[index]
+        return images if images.is_floating_point() else images.to(torch.float32) / self.scale
+
+    def to(self, device: torch.device) -> Split:
+        """The same split with its tensors on another device."""
+        return dataclasses.replace(
+            self, images=self.images.to(device), labels=self.labels.to(device), ids=self.ids.to(device)
+        )
+
+    def take(self, index: Tensor) -> Split:
+        """The samples at `index`."""
+        return dataclasses.replace(self, images=self.images[index], labels=self.labels[index], ids=self.ids[index])
+
+    def fingerprint(self) -> str:
+        """A hash of what the samples are, whatever their order."""
+        ids = np.sort(self.ids.cpu().numpy())
+        return hashlib.blake2b(ids.tobytes(), digest_size=8).hexdigest()
+
+    def info(self) -> DataInfo:
+        """Shape, classes and per-channel mean and deviation."""
+        pixels = self.pixels(slice(0, 10_000))
+        axes = (0, *range(2, pixels.ndim))
+        mean, std = pixels.mean(axes).tolist(), pixels.std(axes).clamp(min=1e-3).tolist()
+        return DataInfo(tuple(pixels.shape[1:]), self.classes, tuple(mean), tuple(std))
+
+
+def sample_ids(images: NDArray[np.generic], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """63-bit content ids [N]: blake2b of image bytes, label, and how many equal samples came before."""
+    seen: Counter[bytes] = Counter()
+    ids = np.empty(len(labels), np.int64)
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        content = hashlib.blake2b(np.ascontiguousarray(image).tobytes() + int(label).to_bytes(4, "big"), digest_size=8).digest()
+        repeat = seen[content]
+        seen[content] += 1
+        if repeat:
+            content = hashlib.blake2b(content + repeat.to_bytes(4, "big"), digest_size=8).digest()
+        ids[i] = int.from_bytes(content, "big") >> 1
+    return ids

@@ -1,0 +1,89 @@
+"""What a model is: features, then a head. Inputs are always [0,1]; normalisation is the model's first layer.
+
+Shapes: B rows, K classes, D features; x is [B,C,H,W] or [B,D_in].
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from robbench.data.base import DataInfo
+
+
+class Output(NamedTuple):
+    """What a loss may look at: logits [B,K] and the features [B,D] the head read."""
+
+    logits: Tensor
+    features: Tensor
+
+
+class Normalize(nn.Module):
+    """Per-channel (x - mean) / std, with the training data's statistics kept in the checkpoint."""
+
+    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("std", torch.tensor(std))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, std = self.get_buffer("mean"), self.get_buffer("std")
+        shape = (1, -1, *[1] * (x.ndim - 2))
+        return (x - mean.reshape(shape)) / std.reshape(shape)
+
+
+class Classifier(nn.Module):
+    """`head(body(normalize(x)))`. `head_spec` names the head, so that a checkpoint can be rebuilt without its loss."""
+
+    def __init__(self, normalize: nn.Module, body: nn.Module, head: nn.Module, *, features: int, classes: int) -> None:
+        super().__init__()
+        self.normalize = normalize
+        self.body = body
+        self.head = head
+        self.features_dim, self.classes = features, classes
+        self.head_spec = "linear"
+
+    def features(self, x: Tensor) -> Tensor:
+        """[B,D]: what the last layer reads."""
+        features: Tensor = self.body(self.normalize(x))
+        return features
+
+    def output(self, x: Tensor) -> Output:
+        """Logits and features of one pass."""
+        features = self.features(x)
+        return Output(self.head(features), features)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,K] logits."""
+        logits: Tensor = self.head(self.features(x))
+        return logits
+
+    def with_head(self, spec: str) -> Classifier:
+        """The same body under another head (`models/heads.py`); the change becomes part of the checkpoint."""
+        from robbench.models.heads import build_head
+
+        self.head = build_head(spec, self.features_dim, self.classes)
+        self.head_spec = spec
+        return self
+
+
+class Architecture(ABC):
+    """A registered model: a frozen dataclass of options that builds a classifier for some data.
+
+    `pretrained` models carry their weights; `classes_of` names the classes those weights know.
+    """
+
+    pretrained: ClassVar[bool] = False
+
+    @abstractmethod
+    def build(self, info: DataInfo) -> Classifier:
+        """A freshly initialised model (torch's global generator) for this shape and number of classes. UserError if it cannot."""
+
+
+def last_linear(model: nn.Module) -> tuple[str, nn.Linear] | None:
+    """Name and module of a foreign model's last linear layer, the one whose input is the features."""
+    found: Any = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    return found[-1] if found else None
