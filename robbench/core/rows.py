@@ -50,12 +50,6 @@ class Rows:
         """The rows at `index` (a view for a slice, a copy otherwise)."""
         return self._map(lambda _, value: value[index])
 
-    def put(self, index: Tensor, rows: Self) -> None:
-        """Overwrite the rows at `index` in place; the one place where rows are written to."""
-        new = rows.tensors()
-        for name, value in self.tensors().items():
-            value[index] = new[name]
-
     def replace(self, **changes: Any) -> Self:
         """A copy with other values in some fields."""
         return dataclasses.replace(self, **changes)  # type: ignore[type-var]

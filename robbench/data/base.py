@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable
@@ -83,9 +84,7 @@ class Split:
 
     def to(self, device: torch.device) -> Split:
         """The same split with its tensors on another device."""
-        return dataclasses.replace(
-            self, images=self.images.to(device), labels=self.labels.to(device), ids=self.ids.to(device)
-        )
+        return dataclasses.replace(self, images=self.images.to(device), labels=self.labels.to(device), ids=self.ids.to(device))
 
     def take(self, index: Tensor) -> Split:
         """The samples at `index`."""
@@ -100,7 +99,8 @@ class Split:
         """Shape, classes and per-channel mean and deviation."""
         pixels = self.pixels(slice(0, 10_000))
         axes = (0, *range(2, pixels.ndim))
-        mean, std = pixels.mean(axes).tolist(), pixels.std(axes).clamp(min=1e-3).tolist()
+        # The population's deviation: defined for a single row of a (D,)-shaped table too.
+        mean, std = pixels.mean(axes).tolist(), pixels.std(axes, correction=0).clamp(min=1e-3).tolist()
         return DataInfo(tuple(pixels.shape[1:]), self.classes, tuple(mean), tuple(std))
 
 
@@ -116,3 +116,26 @@ def sample_ids(images: NDArray[np.generic], labels: NDArray[np.int64]) -> NDArra
             content = hashlib.blake2b(content + repeat.to_bytes(4, "big"), digest_size=8).digest()
         ids[i] = int.from_bytes(content, "big") >> 1
     return ids
+
+
+def data_folder(explicit: Path | None = None) -> Path:
+    """Where data sets lie: the given folder, else ROBBENCH_DATA_DIR, else `data` in the user's cache. It need not exist."""
+    if explicit is not None:
+        return explicit.expanduser()
+    if named := os.environ.get("ROBBENCH_DATA_DIR"):
+        return Path(named).expanduser()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("robbench")) / "data"
+
+
+def require_split(split: str, known: tuple[str, ...] = ("train", "test")) -> None:
+    """UserError when a source does not have this split."""
+    if split not in known:
+        raise UserError(f"there is no split '{split}'; use {' or '.join(known)}")
+
+
+def reason(error: BaseException) -> str:
+    """`ValueError: the first line of its message`: other libraries' errors span many lines, ours one."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

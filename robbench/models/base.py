@@ -65,7 +65,8 @@ class Classifier(nn.Module):
         """The same body under another head (`models/heads.py`); the change becomes part of the checkpoint."""
         from robbench.models.heads import build_head
 
-        self.head = build_head(spec, self.features_dim, self.classes)
+        old = next(self.head.parameters())
+        self.head = build_head(spec, self.features_dim, self.classes).to(old.device)
         self.head_spec = spec
         return self
 
@@ -77,6 +78,10 @@ class Architecture(ABC):
     """
 
     pretrained: ClassVar[bool] = False
+
+    def classes_of(self) -> tuple[str, ...]:
+        """The class names a pretrained model's outputs stand for, in their order; () when it is trained from scratch."""
+        return ()
 
     @abstractmethod
     def build(self, info: DataInfo) -> Classifier:

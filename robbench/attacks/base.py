@@ -1,0 +1,92 @@
+"""What an attack is: a recurrence on rows. It holds settings only; the engine owns the loop, the model, the clock, the books
+and the verdict (`engine/`).
+
+Rules. A step first queries where its rows stand, then moves them: N moves need N+1 queries, and the check of a new point is
+the next step's query. Every schedule is a function of the row's own step count t [B]. Restarts and targets are rows, not
+loops. Randomness comes from the row's key. Nothing may depend on a row's neighbours.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+
+from torch import Tensor, nn
+
+from robbench.core import keyed
+from robbench.core.rows import Rows
+from robbench.objectives import Objective
+from robbench.threat.problem import Problem
+
+S = TypeVar("S", bound=Rows)
+
+
+class Answer(NamedTuple):
+    """What the model says about a batch of points."""
+
+    logits: Tensor  # [B,K]
+    value: Tensor  # [B] the objective
+    grad: Tensor  # [B,*] its gradient; finite (NaN and inf are zeroed and counted)
+    hit: Tensor  # [B] bool: misclassified
+
+
+class Oracle(ABC):
+    """The only way an attack sees the model; it counts queries and remembers each row's worst point."""
+
+    @abstractmethod
+    def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """One forward per row: logits [B,K] and hit [B]."""
+
+    @abstractmethod
+    def grad(self, x: Tensor, objective: Objective) -> Answer:
+        """One forward and one backward per row (no backward for rows at their last step)."""
+
+
+class AnyAttack(ABC):
+    """The common base of what the registry of attacks holds."""
+
+    norms: ClassVar[frozenset[str]] = frozenset({"linf", "l2"})
+
+
+class Attack(AnyAttack, Generic[S]):
+    """An attack as start and step on rows; a frozen dataclass of hyper-parameters."""
+
+    seeks: ClassVar[Literal["any", "smallest"]] = "any"
+    """`any`: done at the first adversarial point inside the budget. `smallest`: keeps looking for a nearer one."""
+    steps: int
+    """Moves per row; a row is queried at most steps + 1 times."""
+
+    def variants(self, classes: int) -> int:
+        """How many rows a sample may use, one after the other: restarts, or targets among `classes`."""
+        return 1
+
+    def vary(self, p: Problem, k: Tensor) -> Problem:
+        """The problem of variant k [B]; by default the k-th has its own random key."""
+        return p.replace(key=keyed.fold(p.key, k))
+
+    @abstractmethod
+    def start(self, p: Problem) -> S:
+        """The state of fresh rows; asks the model nothing."""
+
+    @abstractmethod
+    def step(self, s: S, t: Tensor, p: Problem, q: Oracle) -> S:
+        """Query where the rows stand, then move. t [B] counts the moves each row has made; t == steps queries only."""
+
+    @abstractmethod
+    def point(self, s: S) -> Tensor:
+        """[B,*]: where the rows stand."""
+
+
+class Backend(AnyAttack):
+    """A whole attack of another package, run on the samples that earlier attacks left.
+
+    It does its own batching and random numbers, so its results may depend on the batch; the engine still counts its queries
+    (shared evenly over the batch's rows) and re-checks every point.
+    """
+
+    @abstractmethod
+    def run(self, model: nn.Module, p: Problem, *, seed: int) -> Tensor:
+        """Points [B,*] for a batch of correctly classified samples. UserError when the package is missing or cannot do it."""
+
+
+AnyRowAttack = Attack[Any]

@@ -1,0 +1,119 @@
+"""From a data spec and a split's name to the samples: resolve, open, select, decode, check."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from robbench.core.builtins import DATA
+from robbench.core.errors import RobbenchError, RunError, UserError, unknown
+from robbench.core.spec import parse_spec
+from robbench.data.base import Data, Split, Table, reason, sample_ids
+from robbench.data.base import data_folder as data_folder
+from robbench.data.subset import limit_subset, select, split_subsets
+
+T = TypeVar("T")
+
+
+def load(
+    spec: str,
+    split: str,
+    *,
+    data_dir: Path | None = None,
+    limit: int | str | None = None,
+    download: bool = False,
+) -> Split:
+    """The samples of `train` or `test` that a spec such as `cifar10[airplane,horse][first=100]` describes.
+
+    `limit` N is one more `[first=N]` (or `first=N`, `stratified=N`). Only selected rows are decoded, and nothing is fetched
+    from the network unless `download`. Raises UserError when the spec, the files or the images are wrong; RunError when a
+    download or a plug-in fails.
+    """
+    base, subsets = split_subsets(spec)
+    if limit is not None:
+        subsets.append(limit_subset(limit))
+    folder = data_folder(data_dir)
+    source = find_source(base, folder)
+    where = f"{base}, {split} split"
+    table = _guarded(where, lambda: _checked_table(source.open(split, folder, download)))
+    chosen = _guarded(where, lambda: select(subsets, table.labels, table.classes))
+    images = _guarded(where, lambda: _checked_images(table.decode(chosen.rows), len(chosen.rows), table.scale))
+    return Split(
+        images=torch.from_numpy(images),
+        labels=torch.from_numpy(np.ascontiguousarray(chosen.labels)),
+        ids=torch.from_numpy(sample_ids(images, chosen.labels)),
+        classes=chosen.classes,
+        name=spec.strip(),
+        split=split,
+        scale=table.scale,
+    )
+
+
+def default_threat(spec: str) -> str | None:
+    """The usual threat model of a data set, such as `linf:8/255`; None when its source names none (folders, Parquet files).
+
+    Raises UserError when the spec is malformed.
+    """
+    base, _ = split_subsets(spec)
+    if ":" not in base and base not in DATA.entries:
+        return None  # a folder of Parquet files, or a typing error that `load` reports
+    return DATA.parse(base)[0].threat
+
+
+def find_source(base: str, folder: Path) -> Data:
+    """The data set behind a spec without subsets; a plain name may also be a folder of Parquet files in the data folder."""
+    if ":" in base or base in DATA.entries:
+        return DATA.build(base)
+    name = parse_spec(base).name
+    if _holds_parquet(folder / name):
+        # The absolute path: a folder of that name in the working folder is not meant.
+        from robbench.data.parquet import ParquetImages
+
+        return ParquetImages(dir=str((folder / name).absolute()))
+    private = [path.name for path in sorted(folder.glob("*")) if _holds_parquet(path)]
+    raise unknown("data set", name, [*DATA.entries, *private])
+
+
+def _holds_parquet(path: Path) -> bool:
+    return path.is_dir() and any(next(path.glob(pattern), None) for pattern in ("*.parquet", "*/*.parquet"))
+
+
+def _guarded(where: str, action: Callable[[], T]) -> T:
+    """Put the data set's name in front of every error; what is not ours is a plug-in's failure."""
+    try:
+        return action()
+    except RobbenchError as error:
+        raise type(error)(f"{where}: {error}") from error
+    except Exception as error:
+        raise RunError(f"{where}: raised {reason(error)}") from error
+
+
+def _checked_table(table: Table) -> Table:
+    if len(table.labels) == 0:
+        raise UserError("there are no samples in it")
+    return table
+
+
+def _checked_images(images: NDArray[Any], rows: int, scale: int) -> NDArray[Any]:
+    if len(images) != rows or images.ndim not in (2, 4) or 0 in images.shape:
+        raise UserError(f"images have shape {images.shape}; should be ({rows},C,H,W) or ({rows},D)")
+    if images.dtype == np.uint8:
+        if (largest := int(images.max())) > scale:
+            raise UserError(f"a pixel is {largest}, above the scale {scale}; give the value of white as scale")
+        return np.ascontiguousarray(images)
+    if images.dtype not in (np.float16, np.float32, np.float64):
+        raise UserError(f"images are {images.dtype}; should be uint8, or float32 in [0,1]")
+    if not np.isfinite(images).all():
+        bad = int(np.flatnonzero(~np.isfinite(images).reshape(rows, -1).all(1))[0])
+        raise UserError(f"image {bad} contains NaN or infinity; remove or mend it")
+    low, high = float(images.min()), float(images.max())
+    if low < 0 or high > 1:
+        raise UserError(
+            f"pixels range from {low:.4g} to {high:.4g}; float images should be in [0,1], divide by the value of white"
+        )
+    return np.ascontiguousarray(images, dtype=np.float32)

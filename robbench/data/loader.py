@@ -1,0 +1,115 @@
+"""Training batches from a split that lies on the device: no workers, no per-image Python."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from robbench.core.errors import UserError
+from robbench.data.base import Split
+
+AUGMENTATIONS = ("none", "crop", "flip", "crop-flip")
+
+
+class DeviceLoader:
+    """Shuffled, augmented batches of a split, on the device where its tensors are.
+
+    `augment` is one of none, crop (a random shift within zero padding of 4 pixels, 2 where the shorter side is under 20),
+    flip (horizontal, every second image on average) and crop-flip (the usual CIFAR recipe). Order and augmentation are
+    functions of (seed, epoch) and of the sample's position alone, drawn on the CPU: a resumed run, another batch size or
+    another device sees the same images. Raises UserError when an argument does not fit the split.
+    """
+
+    def __init__(self, split: Split, batch_size: int, *, seed: int, augment: str = "none", drop_last: bool = False) -> None:
+        if augment not in AUGMENTATIONS:
+            raise UserError(f"unknown augmentation '{augment}'; use {', '.join(AUGMENTATIONS)}")
+        if augment != "none" and split.images.ndim != 4:
+            raise UserError(f"augmentation '{augment}' needs images; {split.name} has shape {tuple(split.images.shape[1:])}")
+        if batch_size < 1:
+            raise UserError(f"batch size {batch_size} should be at least 1")
+        if len(split) < (batch_size if drop_last else 1):
+            raise UserError(f"{split.name} has {len(split)} samples, not enough for one batch of {batch_size}")
+        self.split, self.batch_size, self.seed, self.augment, self.drop_last = split, batch_size, seed, augment, drop_last
+
+    def __len__(self) -> int:
+        """Batches per epoch."""
+        return len(self.split) // self.batch_size if self.drop_last else -(-len(self.split) // self.batch_size)
+
+    def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Batches (x float32 [B,C,H,W] in [0,1], y int64 [B], index int64 [B] = position in the split) of one epoch."""
+        split, generator = self.split, seeded_generator(self.seed, "epoch", epoch)
+        count, device = len(split), split.images.device
+        order = torch.randperm(count, generator=generator).to(device)
+        padding = self._padding()
+        # Drawn for every sample whatever the augmentation, so that shuffling does not depend on it.
+        shift = torch.randint(2 * padding + 1, (count, 2), generator=generator).to(device)
+        flip = (torch.rand(count, generator=generator) < 0.5).to(device) & ("flip" in self.augment)
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            index = order[start : start + self.batch_size]
+            if self.augment == "none":
+                x = split.pixels(index)
+            else:
+                moved = crop_and_flip(split.images[index], shift[index], flip[index], padding)
+                x = moved if moved.is_floating_point() else moved.to(torch.float32) / split.scale
+            yield x, split.labels[index], index
+
+    def _padding(self) -> int:
+        if "crop" not in self.augment:
+            return 0
+        return 4 if min(self.split.images.shape[-2:]) >= 20 else 2
+
+
+def crop_and_flip(images: Tensor, shift: Tensor, flip: Tensor, padding: int) -> Tensor:
+    """Zero-pad images [B,C,H,W], take the HxW window at corner `shift` [B,2] (row, column), mirror it where `flip` [B]."""
+    batch, channels, height, width = images.shape
+    padded = F.pad(images, (padding, padding, padding, padding))
+    columns = torch.arange(width, device=images.device).expand(batch, width)
+    columns = torch.where(flip[:, None], width - 1 - columns, columns) + shift[:, 1:]
+    rows = torch.arange(height, device=images.device) + shift[:, :1]
+    sample = torch.arange(batch, device=images.device)[:, None, None, None]
+    channel = torch.arange(channels, device=images.device)[None, :, None, None]
+    return padded[sample, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def split_validation(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
+    """(train, validation): a seeded share of every class of a training split, both in the split's order.
+
+    `fraction` in [0,1); 0 gives an empty validation split, anything else at least one sample. No class loses its last
+    training sample. Raises UserError for another fraction, a split that is too small, or the test split.
+    """
+    if not 0 <= fraction < 1:
+        raise UserError(f"validation fraction {fraction:g} should be at least 0 and below 1")
+    if fraction > 0 and split.split == "test":
+        raise UserError("a validation set is taken from the training data, never from the test split")
+    labels = split.labels.cpu()
+    counts = torch.bincount(labels, minlength=len(split.classes))
+    quota = _shares(counts, fraction)
+    if fraction > 0 and not quota.any():
+        raise UserError(f"{split.name} has {len(split)} samples in {int((counts > 0).sum())} classes, too few for validation")
+    shuffled = torch.randperm(len(labels), generator=seeded_generator(seed, "validation", 0))
+    held_out = torch.zeros(len(labels), dtype=torch.bool)
+    for label, wanted in enumerate(quota.tolist()):
+        held_out[shuffled[labels[shuffled] == label][:wanted]] = True
+    train, validation = (mask.nonzero()[:, 0].to(split.images.device) for mask in (~held_out, held_out))
+    return split.take(train), dataclasses.replace(split.take(validation), split="validation")
+
+
+def seeded_generator(seed: int, purpose: str, number: int) -> torch.Generator:
+    """A CPU generator for one purpose: equal arguments give equal numbers, different ones unrelated numbers."""
+    digest = hashlib.blake2b(f"{seed}/{purpose}/{number}".encode(), digest_size=8).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
+
+
+def _shares(counts: Tensor, fraction: float) -> Tensor:
+    # Largest remainders: the parts sum to the rounded whole, and each is within one of its exact share.
+    exact = counts.to(torch.float64) * fraction
+    quota = exact.floor().long()
+    total = max(1, round(float(exact.sum()))) if fraction > 0 else 0
+    most_missing = torch.argsort(exact - quota, descending=True, stable=True)
+    quota[most_missing[: total - int(quota.sum())]] += 1
+    return quota.clamp(max=(counts - 1).clamp(min=0))

@@ -1,0 +1,107 @@
+"""Bracketed subsets: `[airplane,horse]`, `[first=100]`, `[stratified=100]`, applied left to right."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robbench.core.errors import UserError, nearest
+
+_BRACKETS = re.compile(r"(.*?)((?:\[[^\[\]]*\])*)", re.DOTALL)
+_COUNTS = ("first", "stratified")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which rows of a table are used [n], under which labels [n], 0..len(classes)-1."""
+
+    rows: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    classes: tuple[str, ...]
+
+
+def split_subsets(spec: str) -> tuple[str, list[str]]:
+    """`mnist[3,8][first=50]` -> (`mnist`, [`3,8`, `first=50`]). UserError when brackets do not match."""
+    text = spec.strip()
+    if text.count("[") != text.count("]"):
+        raise UserError(f"brackets do not match in '{spec}'")
+    match = _BRACKETS.fullmatch(text)
+    assert match is not None  # the first group alone matches any text
+    return match[1].strip(), [part.strip() for part in match[2][1:-1].split("][")] if match[2] else []
+
+
+def limit_subset(limit: int | str) -> str:
+    """The subset a limit stands for: N is `first=N`; `first=N` and `stratified=N` stay. UserError for anything else."""
+    text = str(limit).strip()
+    subset = text if "=" in text else f"first={text}"
+    if subset.partition("=")[0].strip() not in _COUNTS:
+        raise UserError(f"limit '{limit}' should be N, first=N or stratified=N")
+    _count(subset, f"limit '{limit}'")
+    return subset
+
+
+def select(subsets: Sequence[str], labels: NDArray[np.int64], classes: tuple[str, ...]) -> Selection:
+    """Apply subsets to the labels [n] of a whole table. UserError when one is malformed or selects nothing."""
+    selection = Selection(rows=np.arange(len(labels), dtype=np.int64), labels=labels, classes=classes)
+    for subset in subsets:
+        key = subset.partition("=")[0].strip()
+        if key == "first":
+            selection = _take(selection, np.arange(min(_count(subset), len(selection.rows))))
+        elif key == "stratified":
+            selection = _take(selection, _round_robin(selection.labels)[: _count(subset)])
+        else:
+            selection = _choose_classes(selection, subset)
+        if len(selection.rows) == 0:
+            raise UserError(f"the subset [{subset}] selects nothing")
+    return selection
+
+
+def _take(selection: Selection, index: NDArray[np.int64]) -> Selection:
+    return Selection(rows=selection.rows[index], labels=selection.labels[index], classes=selection.classes)
+
+
+def _round_robin(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    # The first row of every class, then the second of every class, ...: any prefix is as even as the data allow.
+    by_class = np.argsort(labels, kind="stable")
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(labels[by_class])) + 1])
+    counts = np.diff([*starts, len(labels)])
+    turn = np.empty(len(labels), np.int64)
+    turn[by_class] = np.arange(len(labels)) - np.repeat(starts, counts)
+    return np.lexsort((np.arange(len(labels)), turn))
+
+
+def _choose_classes(selection: Selection, subset: str) -> Selection:
+    chosen = [_class_index(name.strip(), selection.classes) for name in subset.split(",")]
+    if len(set(chosen)) < len(chosen):
+        raise UserError(f"the subset [{subset}] names a class twice")
+    if len(chosen) < 2:
+        raise UserError(f"the subset [{subset}] has one class; name at least two, or write [first=N] or [stratified=N]")
+    renumber = np.full(len(selection.classes), -1)
+    renumber[chosen] = np.arange(len(chosen))
+    labels = renumber[selection.labels]
+    kept = np.flatnonzero(labels >= 0)
+    return Selection(rows=selection.rows[kept], labels=labels[kept], classes=tuple(selection.classes[i] for i in chosen))
+
+
+def _class_index(name: str, classes: tuple[str, ...]) -> int:
+    if name in classes:
+        return classes.index(name)
+    # Where class names are numbers themselves, a number is a name: after [3,8] there is no class 0.
+    if name.isdecimal() and int(name) < len(classes) and not any(known.isdecimal() for known in classes):
+        return int(name)
+    if "=" in name:
+        raise UserError(f"malformed subset [{name}]: write [first=N], [stratified=N] or class names")
+    raise UserError(f"unknown class '{name}'{nearest(name, classes)}")
+
+
+def _count(subset: str, what: str = "") -> int:
+    key, _, text = subset.partition("=")
+    text = text.strip()
+    number = int(text) if text.isdecimal() else 0
+    if number < 1:
+        raise UserError(f"{what or f'[{subset}]'}: {key.strip()}={text} should be a whole number of at least 1")
+    return number

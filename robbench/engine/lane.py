@@ -1,0 +1,110 @@
+"""One attack at one width: rows of samples that are refilled as they finish (continuous batching).
+
+Every row has its own clock, so a fresh sample may sit beside one at its 90th step. When nothing waits any more, live rows are
+moved together and the lane gets narrower.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from robbench.attacks.base import AnyRowAttack
+from robbench.core.device import TILE_STEP
+from robbench.core.rows import Rows
+from robbench.engine.oracle import Book, Model, ModelOracle, blank_book
+from robbench.threat.problem import Problem
+
+CUDA_PULSE = 8  # steps between two looks at who is done: each look makes the host wait for the GPU
+
+
+class Job(NamedTuple):
+    """A sample and which of the attack's variants to run on it."""
+
+    sample: int
+    variant: int
+
+
+class Done(NamedTuple):
+    """Rows that have finished: their jobs and books."""
+
+    jobs: list[Job]
+    book: Book
+
+
+class Lane:
+    """Rows in flight of one attack. `problems(index)` makes the problems of samples, before variants."""
+
+    def __init__(self, attack: AnyRowAttack, model: Model, problems: Callable[[Tensor], Problem], *, width: int, tile: int,
+                 device: torch.device) -> None:  # fmt: skip
+        self.attack, self.problems, self.device = attack, problems, device
+        self.width = -(-width // TILE_STEP) * TILE_STEP
+        self.oracle = ModelOracle(model, tile, smallest=attack.seeks == "smallest")
+        self.pulse = CUDA_PULSE if device.type == "cuda" else 1
+        self.queue: deque[Job] = deque()
+        self.jobs: list[Job | None] = []  # of each row; None = idle
+        self.p: Problem
+        self.s: Rows
+        self.book: Book
+        self.t: Tensor
+        self.active: Tensor
+
+    @property
+    def waiting(self) -> int:
+        """Jobs queued or in flight."""
+        return len(self.queue) + sum(job is not None for job in self.jobs)
+
+    def step(self) -> Done | None:
+        """Refill, take a few steps, and return the rows that finished, if any."""
+        self._refill()
+        for _ in range(self.pulse):
+            self.oracle.on(self.p, self.book, self.t, self.active, self.attack.steps)
+            self.s = self.attack.step(self.s, self.t, self.p, self.oracle)
+            self.book = self.oracle.book
+            over = self.t >= self.attack.steps
+            self.t = self.t + self.active
+            self.active = self.active & ~(over | self.book.found if self.attack.seeks == "any" else over)
+        return self._harvest()
+
+    def _refill(self) -> None:
+        live = [row for row, job in enumerate(self.jobs) if job is not None]
+        room = self.width - len(live)
+        if self.queue and (room >= TILE_STEP or not live):
+            self._rebuild(live, [self.queue.popleft() for _ in range(min(room, len(self.queue)))])
+        elif not self.queue and len(self.jobs) - len(live) >= TILE_STEP:
+            self._rebuild(live, [])
+
+    def _rebuild(self, live: list[int], jobs: list[Job]) -> None:
+        """Keep the live rows, add fresh ones for `jobs`, and pad with idle copies to a multiple of TILE_STEP."""
+        rows: list[tuple[Problem, Rows, Book]] = []
+        clocks = []
+        if live:
+            place = torch.tensor(live, device=self.device)
+            rows.append((self.p.take(place), self.s.take(place), self.book.take(place)))
+            clocks.append(self.t[place])
+        if jobs:
+            index, variant = (torch.tensor(column, device=self.device) for column in zip(*jobs, strict=True))
+            p = self.attack.vary(self.problems(index), variant)
+            rows.append((p, self.attack.start(p), blank_book(p)))
+            clocks.append(torch.zeros_like(index))
+        size = len(live) + len(jobs)
+        padding = torch.zeros(-size % TILE_STEP, dtype=torch.int64, device=self.device)
+        rows.append(tuple(part.take(padding) for part in rows[0]))  # type: ignore[arg-type]
+        self.p, self.s, self.book = (type(parts[0]).concat(parts) for parts in zip(*rows, strict=True))  # type: ignore[type-var, arg-type]
+        self.t = torch.cat([*clocks, padding])
+        self.active = torch.arange(len(self.t), device=self.device) < size
+        self.jobs = [self.jobs[row] for row in live] + list(jobs) + [None] * len(padding)
+
+    def _harvest(self) -> Done | None:
+        active = self.active.tolist()
+        rows = [row for row, job in enumerate(self.jobs) if job is not None and not active[row]]
+        if not rows:
+            return None
+        done = Done([job for row in rows if (job := self.jobs[row])], self.book.take(torch.tensor(rows, device=self.device)))
+        for row in rows:
+            self.jobs[row] = None
+        return done

@@ -1,0 +1,36 @@
+"""An attack on one fixed batch, all rows at the same step: the inner maximisation of adversarial training."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from robbench.attacks.base import AnyRowAttack
+from robbench.engine.oracle import Model, ModelOracle, blank_book
+from robbench.threat.problem import Problem
+
+
+class Adversarial(NamedTuple):
+    """Where an attack's last move took each row."""
+
+    x: Tensor  # [B,*]
+    survived: Tensor  # [B] int64: steps before the first misclassified point, `steps` if there was none
+    steps: int
+
+
+def lockstep(attack: AnyRowAttack, model: Model, p: Problem) -> Adversarial:
+    """Make `attack.steps` moves from the start: that many forwards and backwards per row, none to check the last point.
+
+    The model's weights should be frozen and its mode chosen (`engine/guard.py`).
+    """
+    oracle = ModelOracle(model, tile=max(len(p), 1))
+    state, book, t = attack.start(p), blank_book(p), torch.zeros_like(p.y)
+    everyone = torch.ones_like(p.y, dtype=torch.bool)
+    for _ in range(attack.steps):
+        oracle.on(p, book, t, everyone, attack.steps)
+        state = attack.step(state, t, p, oracle)
+        book, t = oracle.book, t + 1
+    first = book.first
+    return Adversarial(attack.point(state).detach(), torch.where(first < 0, attack.steps, first), attack.steps)

@@ -1,0 +1,131 @@
+"""Model folders: config.json and safetensors weights, written atomically, read without ever unpickling."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, Literal
+
+import safetensors.torch
+import torch
+from pydantic import BaseModel, ValidationError
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from robbench.core.errors import RunError, UserError
+from robbench.data.base import DataInfo, reason
+from robbench.models.base import Classifier
+from robbench.models.create import create
+
+SCHEMA = "robbench.model/1"
+CONFIG = "config.json"
+
+
+def save(folder: Path, filename: str, model: nn.Module) -> Path:
+    """Write the state dict to folder/filename (safetensors); a reader sees the old file or the new one, never a part.
+
+    Returns the path. RunError when it cannot be written.
+    """
+    path = folder / filename
+    temporary = folder / f".{filename}.{os.getpid()}.tmp"
+    # Clones: tied weights share storage, which safetensors refuses to write.
+    state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        safetensors.torch.save_file(state, temporary)
+        os.replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        raise RunError(f"cannot write {path} ({reason(error)})") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Fill a model's state dict from a safetensors file, on the model's own device and in its own dtypes.
+
+    UserError when the file is missing, corrupt, truncated or holds other names or shapes; the model is then unchanged.
+    """
+    if not path.is_file():
+        raise UserError(f"no weights at {path}{_neighbours(path)}")
+    try:
+        stored = safetensors.torch.load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        raise UserError(f"{path} is corrupt or truncated ({reason(error)}); train or copy it again") from error
+    expected = model.state_dict()
+    missing, extra = sorted(expected.keys() - stored.keys()), sorted(stored.keys() - expected.keys())
+    if missing or extra:
+        parts = [
+            f"{len(names)} {what} such as {names[0]}" for what, names in (("missing", missing), ("unexpected", extra)) if names
+        ]
+        raise UserError(f"{path} does not fit the model: {' and '.join(parts)}")
+    for name, tensor in expected.items():
+        if stored[name].shape != tensor.shape:
+            raise UserError(
+                f"{path} does not fit the model: {name} has shape {tuple(stored[name].shape)}, should be {tuple(tensor.shape)}"
+            )
+    model.load_state_dict(stored)
+
+
+def load_model(folder: Path, which: Literal["model", "last", "best"] | None = None) -> tuple[Classifier, dict[str, Any]]:
+    """The classifier of a model folder (on the CPU, in evaluation mode) and its config.json; torch's generator is left as it was.
+
+    `which` names the weights file, model.safetensors by default. UserError when the folder, its config or its weights are
+    missing, broken or do not belong together.
+    """
+    config, parsed = _read_config(folder)
+    info = DataInfo(shape=parsed.shape, classes=parsed.classes, mean=parsed.mean, std=parsed.std)
+    with torch.random.fork_rng(devices=[]):
+        model = create(parsed.model, info)
+        if parsed.head != model.head_spec:
+            model = model.with_head(parsed.head)
+    load_weights(model, folder / f"{which or 'model'}.safetensors")
+    return model.eval(), config
+
+
+def model_hash(model: nn.Module) -> str:
+    """16 hexadecimal digits that name a model's weights: blake2b over the names, dtypes, shapes and bytes of its state dict."""
+    digest = hashlib.blake2b(digest_size=8)
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(_bytes(tensor))
+    return digest.hexdigest()
+
+
+class _Config(BaseModel):
+    """The keys of config.json that rebuild a model; the trainer writes more."""
+
+    model: str
+    head: str = "linear"
+    classes: tuple[str, ...]
+    shape: tuple[int, ...]
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def _read_config(folder: Path) -> tuple[dict[str, Any], _Config]:
+    path = folder / CONFIG
+    if not path.is_file():
+        raise UserError(f"{folder} is not a model folder: it has no {CONFIG}")
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        schema = config.get("schema") if isinstance(config, dict) else None
+        if schema != SCHEMA:
+            raise UserError(f"{path} has schema {schema!r}, this robbench reads '{SCHEMA}'")
+        return config, _Config.model_validate(config)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise UserError(f"{path}: {'.'.join(str(part) for part in first['loc'])}: {first['msg'].lower()}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({reason(error)})") from error
+
+
+def _neighbours(path: Path) -> str:
+    names = sorted(other.stem for other in path.parent.glob("*.safetensors"))
+    return f"; the folder has: {', '.join(names)}" if names else "; train the model first"
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

@@ -1,0 +1,84 @@
+"""What an attack climbs: one value per row, larger = closer to a mistake. No reduction.
+
+Shapes: logits [B,K], p the rows' Problem, result [B]. z_(i) is the i-th largest logit. Formulas checked on the vectors of
+`tests/test_objectives.py`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from robbench.core.errors import unknown
+from robbench.threat.problem import Problem
+
+Objective = Callable[[Tensor, Problem], Tensor]
+
+
+def margins(logits: Tensor, y: Tensor) -> Tensor:
+    """[B] logit margin z_y - max_{k != y} z_k: positive = correct. With a single class it is +inf."""
+    return logits.gather(1, y[:, None])[:, 0] - best_other(logits, y)
+
+
+def best_other(logits: Tensor, y: Tensor) -> Tensor:
+    """[B] max_{k != y} z_k, by masking with -inf (a product with a mask would be wrong for negative logits)."""
+    mask = F.one_hot(y, logits.shape[1]).bool()
+    return logits.masked_fill(mask, -torch.inf).amax(1)
+
+
+def cross_entropy(logits: Tensor, p: Problem) -> Tensor:
+    """-log softmax(z)_y."""
+    return F.cross_entropy(logits, p.y, reduction="none")
+
+
+def margin(logits: Tensor, p: Problem) -> Tensor:
+    """max_{k != y} z_k - z_y: the negative logit margin, blind to saturation (Carlini and Wagner 2017, f_6)."""
+    return -margins(logits, p.y)
+
+
+def dlr(logits: Tensor, p: Problem) -> Tensor:
+    """-(z_y - max_{k != y} z_k) / (z_(1) - z_(3)), Croce and Hein 2020, eq. 5. With 2 classes: the plain margin."""
+    if logits.shape[1] < 3:
+        return margin(logits, p)
+    top = logits.topk(3, dim=1).values
+    return margin(logits, p) / (top[:, 0] - top[:, 2] + 1e-12)
+
+
+def dlr_targeted(logits: Tensor, p: Problem) -> Tensor:
+    """-(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2), Croce and Hein 2020, eq. 6.
+
+    With 3 classes the denominator is z_(1) - z_(3); with 2 there is no scale left and it is the plain difference.
+    """
+    difference = logits.gather(1, p.target[:, None])[:, 0] - logits.gather(1, p.y[:, None])[:, 0]
+    if logits.shape[1] < 3:
+        return difference
+    top = logits.topk(min(4, logits.shape[1]), dim=1).values
+    return difference / (top[:, 0] - top[:, 2:].mean(1) + 1e-12)
+
+
+def kl_from_clean(logits: Tensor, p: Problem) -> Tensor:
+    """KL(softmax(z at x0) || softmax(z)), what TRADES climbs; both sides in log space, so no NaN from zeros."""
+    clean, here = F.log_softmax(p.logits0, 1), F.log_softmax(logits, 1)
+    return F.kl_div(here, clean, reduction="none", log_target=True).sum(1)
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "cross-entropy": cross_entropy,
+    "margin": margin,
+    "dlr": dlr,
+    "dlr-targeted": dlr_targeted,
+    "kl-from-clean": kl_from_clean,
+}
+TARGETED = frozenset({"dlr-targeted"})
+
+
+@functools.cache
+def find_objective(name: str) -> Objective:
+    """The objective of a name. Raises UserError for an unknown one."""
+    if name not in OBJECTIVES:
+        raise unknown("objective", name, OBJECTIVES)
+    return OBJECTIVES[name]

@@ -1,0 +1,103 @@
+"""What a person sees in the terminal: the comparison of runs, and one run when its attack has ended."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from robbench.results import texts
+
+
+def comparison_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """The rows of `compare` in 80 columns: one table for each data set, split, threat and attack, best read top down.
+
+    Rates are percents, the difference is in percentage points of robust accuracy.
+    """
+    parts: list[RenderableType] = []
+    for facts, group in groupby(sorted(rows, key=_order(rows)), key=_facts):
+        parts += _titled_table(facts, list(group))
+    return Group(*parts, Text(texts.FOOTNOTE, style="dim"))
+
+
+def run_summary(row: Mapping[str, Any]) -> RenderableType:
+    """One row of the runs table, as shown at the end of an attack; says so when samples could not be decided as usual."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column(overflow="fold")
+    broken = f"{row['n_adversarial']} of {row['n_samples']} samples"
+    lines = {
+        "model": f"{row['model']} on {row['data']} {row['split']}",
+        "threat": row["threat"],
+        "attack": row["attack"],
+        "clean accuracy": f"{texts.percent(row['clean_accuracy'])}  (95 %: {texts.interval(row, 'clean_accuracy')})",
+        "robust accuracy": f"{texts.percent(row['robust_accuracy'])}  (95 %: {texts.interval(row)})",
+        "adversarial ratio": f"{texts.percent(row['adversarial_ratio'])}  ({broken}, those misclassified anyway included)",
+        "median logit margin": f"{texts.margins(row)}  (clean -> worst)",
+        "queries per sample": f"{texts.queries(row)}  (forwards+backwards), {row['wall_s']:.1f} s in all",
+        "run": row["run_id"],
+    }
+    for name, value in lines.items():
+        grid.add_row(name, Text(str(value)))
+    for count, what in (
+        (row["n_unconfirmed"], "success did not survive the float32 re-check and does not count"),
+        (row["n_error"], "sample had a logit that is not a finite number"),
+    ):
+        if count:
+            grid.add_row(Text("note", style="yellow"), Text(f"{count} x: {what}"))
+    return grid
+
+
+def _facts(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (row["data"], row["split"], row["threat"], row["attack"])
+
+
+def _order(rows: Sequence[Mapping[str, Any]]) -> Any:
+    """Sort key that gathers equal facts and otherwise keeps the given order."""
+    seen = list(dict.fromkeys(_facts(row) for row in rows))
+    return lambda row: seen.index(_facts(row))
+
+
+def _titled_table(facts: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
+    data, split, threat, attack = facts
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 0),
+        pad_edge=False,
+        show_edge=False,
+        title=Text(f"{data} {split}, {threat}, {attack}, {_sizes(rows)} samples", style="bold"),
+        title_justify="left",
+    )
+    table.add_column("model", overflow="fold", min_width=8)
+    for head in (
+        "clean\nacc.",
+        "robust accuracy\n(95 %)",
+        "adv.\nratio",
+        "median margin\nclean -> worst",
+        "to the first\n(points)",
+        "F+B per\nsample",
+    ):
+        table.add_column(head, justify="right", no_wrap=True)
+    names = Counter(row["model"] for row in rows)
+    notes = []
+    for row in rows:
+        # Two runs of one model are told apart by their run id.
+        name = row["model"] if names[row["model"]] == 1 else f"{row['model']} {row['run_id'][:4]}"
+        robust = f"{texts.percent(row['robust_accuracy'])} {texts.interval(row)}"
+        measured = [texts.percent(row["clean_accuracy"]), robust, texts.percent(row["adversarial_ratio"])]
+        cells = [name, *measured, texts.margins(row), texts.difference(row), texts.queries(row)]
+        table.add_row(*(Text(str(cell)) for cell in cells))
+        if row["note"] not in (None, "baseline"):
+            notes.append(Text(f"{name}: {row['note']}", style="dim"))
+    return [table, *notes, Text()]
+
+
+def _sizes(rows: Sequence[Mapping[str, Any]]) -> str:
+    sizes = [row["n_samples"] for row in rows]
+    return str(sizes[0]) if min(sizes) == max(sizes) else f"{min(sizes)}-{max(sizes)}"

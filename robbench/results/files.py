@@ -1,0 +1,115 @@
+"""Files that are either whole or absent: atomic writing, and Parquet tables that say what they are.
+
+Each Parquet file carries robbench.table, robbench.schema_version and robbench.run as key-value metadata; reading checks
+them, so that a foreign, newer, truncated or damaged file is one clear line and never a wrong number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import uuid
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from robbench.core.errors import RunError, UserError
+from robbench.results.schema import EPOCHS, RUNS, SAMPLES, SCHEMA_VERSION, missing_columns
+
+_SCHEMAS = {"runs": RUNS, "samples": SAMPLES, "epochs": EPOCHS}
+
+
+def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a file, then put it at `path` in one step: a reader sees the old content or the new, never a part.
+
+    `write` gets a temporary path in the same folder (made if needed), which is removed when anything fails.
+    Raises RunError when the file system refuses (disk full, no permission); other errors of `write` pass through.
+    """
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        _sync(temporary, os.O_RDWR)
+        temporary.replace(path)
+        with contextlib.suppress(OSError):  # not every system can sync a folder; the rename is atomic all the same
+            _sync(path.parent, os.O_RDONLY)
+    except OSError as error:
+        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def _sync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_table(path: Path, table: pa.Table, run: str) -> None:
+    """Write one of our tables atomically; `run` is the run id, or the model's name for epochs."""
+    table = table.replace_schema_metadata({**table.schema.metadata, b"robbench.run": run.encode()})
+    atomic_write(path, lambda temporary: pq.write_table(table, temporary, compression="zstd", write_page_checksum=True))
+
+
+def table_kind(path: Path) -> tuple[str, str]:
+    """Which table a Parquet file holds (`runs`, `samples` or `epochs`) and of which run or model.
+
+    Raises UserError, naming the file, when it is missing, damaged, not ours, or of a newer schema.
+    """
+    with _open(path) as file:
+        return _identify(path, file)
+
+
+def read_table(path: Path, kind: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read (some columns of) a table of that kind; columns that an older file lacks are null.
+
+    Raises UserError, naming the file, as `table_kind` does, or when the file holds another table.
+    """
+    schema = _SCHEMAS[kind]
+    with _open(path) as file:
+        found, _ = _identify(path, file)
+        if found != kind:
+            raise UserError(f"{path} holds {found}, not {kind}")
+        present = set(file.schema_arrow.names)
+        if missing := missing_columns(schema, present):
+            raise UserError(f"{path} lacks the columns {', '.join(missing)}: it is not a robbench {kind} table")
+        wanted = [field for field in schema if columns is None or field.name in columns]
+        try:
+            table = file.read([field.name for field in wanted if field.name in present])
+            arrays = [table[f.name].cast(f.type) if f.name in present else pa.nulls(len(table), f.type) for f in wanted]
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise _broken(path, error) from None
+        return pa.Table.from_arrays(arrays, schema=pa.schema(wanted, schema.metadata))
+
+
+@contextlib.contextmanager
+def _open(path: Path) -> Iterator[pq.ParquetFile]:
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+    except FileNotFoundError:
+        raise UserError(f"{path} does not exist") from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise _broken(path, error) from None
+    with file:
+        yield file
+
+
+def _identify(path: Path, file: pq.ParquetFile) -> tuple[str, str]:
+    facts = file.schema_arrow.metadata or {}
+    kind = facts.get(b"robbench.table", b"").decode(errors="replace")
+    version = facts.get(b"robbench.schema_version", b"").decode(errors="replace")
+    if kind not in _SCHEMAS or not version.isdecimal():
+        raise UserError(f"{path} was not written by robbench")
+    if int(version) > SCHEMA_VERSION:
+        raise UserError(f"{path} has schema version {version}, this robbench reads up to {SCHEMA_VERSION}: upgrade robbench")
+    return kind, facts.get(b"robbench.run", b"").decode(errors="replace")
+
+
+def _broken(path: Path, error: Exception) -> UserError:
+    reason = " ".join(str(error).split())
+    return UserError(f"{path} is damaged or not a Parquet file ({reason}); delete it and attack again")

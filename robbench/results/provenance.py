@@ -1,0 +1,80 @@
+"""What produced a number: versions, machine, command line and the state of the working folder's git checkout.
+
+Nothing is imported to learn its version, and of the environment only threading and ROBBENCH_* variables are kept.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import robbench
+
+PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pyarrow", "pyautoattack")
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|CREDENTIAL|KEY", re.IGNORECASE)
+
+
+def provenance() -> dict[str, Any]:
+    """Plain JSON values about the running process and its working folder.
+
+    robbench and python versions, packages (None = not installed), platform, cpu, cpu_count (usable cores), argv, git_sha
+    and git_dirty (None outside a checkout or without git), env.
+    """
+    sha, dirty = _git()
+    return {
+        "robbench": robbench.__version__,
+        "python": platform.python_version(),
+        "packages": {name: _version(name) for name in PACKAGES},
+        "platform": platform.platform(),
+        "cpu": _cpu(),
+        "cpu_count": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
+        "argv": [_without_password(word) for word in sys.argv],
+        "git_sha": sha,
+        "git_dirty": dirty,
+        "env": {name: _without_password(value) for name, value in sorted(os.environ.items()) if _is_kept(name)},
+    }
+
+
+def _is_kept(name: str) -> bool:
+    return name in _THREADS or (name.startswith("ROBBENCH_") and not _SECRET.search(name))
+
+
+def _without_password(text: str) -> str:
+    """Addresses of remote files may carry user:password@."""
+    return re.sub(r"://[^/\s]*@", "://***@", text)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu() -> str:
+    info = Path("/proc/cpuinfo")  # platform.processor() is empty or just "x86_64" on Linux
+    found = re.search(r"^model name\s*:\s*(.+)$", info.read_text(errors="replace"), re.MULTILINE) if info.exists() else None
+    return found[1].strip() if found else platform.processor() or platform.machine()
+
+
+def _git() -> tuple[str | None, bool | None]:
+    sha = _run_git("rev-parse", "HEAD")
+    # Untracked files do not count, as in `git describe --dirty`: our own output folder would make every checkout dirty.
+    changes = _run_git("status", "--porcelain", "--untracked-files=no") if sha else None
+    return sha, None if changes is None else bool(changes)
+
+
+def _run_git(*arguments: str) -> str | None:
+    """Output of git, None when there is no git, no checkout, or no answer within five seconds."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,174 @@
+"""The tables robbench writes: their columns, their types, and plain rows turned into Arrow tables that fit them.
+
+runs (one row per finished run), samples (one row per attacked sample, the raw truth) and epochs (one row per epoch of a
+training). Every file has the full schema; a column may be added later if it is nullable, none is ever renamed or retyped
+without a new SCHEMA_VERSION. Open-ended maps are JSON text, because every reader agrees on what text is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+SCHEMA_VERSION = 1
+
+_SHORT = {
+    "bool": pa.bool_(),
+    "int8": pa.int8(),
+    "int16": pa.int16(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "f32": pa.float32(),
+    "f64": pa.float64(),
+    "text": pa.string(),
+    "time": pa.timestamp("us"),  # naive, UTC
+    "word": pa.dictionary(pa.int16(), pa.string()),  # few different texts in many rows
+}
+
+
+def _schema(table: str, columns: str) -> pa.Schema:
+    """Read `type: name name? ...` lines; a question mark allows nulls."""
+    fields = []
+    for line in columns.strip().splitlines():
+        kind, _, names = line.partition(":")
+        fields += [pa.field(name.rstrip("?"), _SHORT[kind.strip()], name.endswith("?")) for name in names.split()]
+    return pa.schema(fields, {"robbench.table": table, "robbench.schema_version": str(SCHEMA_VERSION)})
+
+
+RUNS = _schema(
+    "runs",
+    """
+    int16: schema_version
+    text: run_id status
+    time: started_at finished_at
+    text: model model_arch model_hash loss?
+    int64: train_seed?
+    text: data split data_hash subset?
+    text: norm
+    f64: eps
+    text: threat attack attack_params
+    int64: seed
+    int64: n_samples n_clean_correct n_adversarial n_robust n_unconfirmed n_error
+    f64: clean_accuracy robust_accuracy adversarial_ratio attack_success_rate?
+    f64: robust_accuracy_low robust_accuracy_high clean_accuracy_low clean_accuracy_high ci_level
+    text: ci_method
+    f64: clean_margin_mean clean_margin_p50 adv_margin_mean adv_margin_p05 adv_margin_p50
+    f64: clean_pmargin_mean adv_pmargin_mean
+    int64: n_forward n_backward
+    f64: wall_s
+    int64: batch_size
+    text: git_sha?
+    bool: git_dirty?
+    text: robbench_version python_version torch_version device device_name
+    bool: deterministic
+    text: config provenance
+    """,
+)
+"""One row per finished run. threat is text such as linf:8/255, attack the canonical specs joined by ` + `; attack_params,
+config and provenance are JSON; rates are in [0,1]; n_forward and n_backward are totals; wall_s is in seconds."""
+
+SAMPLES = _schema(
+    "samples",
+    """
+    text: run_id
+    int64: sample_id
+    int32: sample_index
+    int16: label clean_pred
+    f32: clean_margin clean_pmargin
+    int16: adv_pred
+    f32: adv_margin adv_pmargin
+    bool: clean_correct adversarial robust
+    f32: dist_linf? dist_l2?
+    word: broken_by?
+    int16: broken_variant?
+    int32: first_success_step?
+    int32: n_forward n_backward
+    int8: status
+    """,
+)
+"""One row per sample. margin is z_y - max_{k != y} z_k on logits and pmargin the same on softmax probabilities; adv_* is the
+lowest found inside the budget; dist_* is the size of that perturbation; status is OK, NON_FINITE or UNCONFIRMED."""
+
+EPOCHS = _schema(
+    "epochs",
+    """
+    int16: schema_version
+    text: model
+    int32: epoch
+    f64: learning_rate train_loss
+    f64: clean_accuracy? robust_accuracy? clean_margin? adv_margin?
+    f64: seconds
+    int64: n_forward n_backward
+    bool: selected
+    """,
+)
+"""One row per epoch; accuracies and margins are those of the validation samples, null in an epoch that was not validated."""
+
+OK, NON_FINITE, UNCONFIRMED = 0, 1, 2
+"""Status of a sample: fine; a logit was not finite; a claimed success did not survive the float32 re-check."""
+
+
+def to_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]], **constant: Any) -> pa.Table:
+    """Turn rows into a table with the full schema; `constant` fills columns that a row lacks, the rest becomes null.
+
+    Raises ValueError or TypeError, naming the column, for an unknown column, a null where none may be, or a value that
+    would change its meaning (a fraction in an integer column, a number out of range).
+    """
+    table = schema.metadata[b"robbench.table"].decode()
+    unknown = set().union(*rows) - set(schema.names)
+    if unknown:
+        raise ValueError(f"{table} has no column {', '.join(sorted(unknown))}")
+    arrays = []
+    for field in schema:
+        values = [row.get(field.name, constant.get(field.name)) for row in rows]
+        if not field.nullable and any(value is None for value in values):
+            raise ValueError(f"{table}.{field.name} must not be null")
+        arrays.append(_array(f"{table}.{field.name}", field.type, values))
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _array(name: str, kind: pa.DataType, values: list[Any]) -> pa.Array:
+    if pa.types.is_integer(kind) and any(isinstance(value, float) for value in values):
+        raise TypeError(f"{name} must be an integer")  # Arrow would cut the fraction off without a word
+    if pa.types.is_timestamp(kind):
+        values = [_naive_utc(value) for value in values]
+    try:
+        return pa.array(values, kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise type(error)(f"{name}: {error}") from None
+
+
+def _naive_utc(time: datetime | None) -> datetime | None:
+    return time if time is None or time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
+
+
+def samples_table(run_id: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """The samples table of a run, sorted by sample_index; rows need not repeat the run id.
+
+    Raises ValueError or TypeError as `to_table` does, and ValueError when rows contradict the definitions: every sample is
+    either adversarial or robust, one that is wrong without any attack is adversarial, and no sample appears twice.
+    """
+    table = to_table(SAMPLES, rows, run_id=run_id)
+    ids, order = table["sample_id"].to_numpy(), np.argsort(table["sample_index"].to_numpy(), kind="stable")
+    adversarial, robust = table["adversarial"].to_numpy(), table["robust"].to_numpy()
+    _reject(ids, np.array([other != run_id for other in table["run_id"].to_pylist()], bool), f"does not belong to run {run_id}")
+    _reject(ids, ~np.isin(np.arange(len(ids)), np.unique(ids, return_index=True)[1]), "appears twice")
+    _reject(ids, adversarial == robust, "must be either adversarial or robust")
+    _reject(ids, robust & ~table["clean_correct"].to_numpy(), "is robust and yet misclassified without any attack")
+    return table.take(order)
+
+
+def _reject(ids: NDArray[np.int64], bad: NDArray[np.bool_], why: str) -> None:
+    if bad.any():
+        raise ValueError(f"sample {ids[bad][0]} {why}")
+
+
+def missing_columns(schema: pa.Schema, names: Iterable[str]) -> list[str]:
+    """The columns that a file of this table must have and that are not among `names`."""
+    present = set(names)
+    return [field.name for field in schema if not field.nullable and field.name not in present]

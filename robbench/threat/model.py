@@ -1,0 +1,57 @@
+"""Threat models: which norm, how much of it. Written `linf:8/255`, `l2:0.5`; several budgets as `linf:2/255,8/255`.
+
+Inputs live in the box [0,1]; every budget is in those units.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from robbench.core.errors import UserError
+from robbench.core.spec import parse_number
+from robbench.threat.norms import Norm, find_norm
+
+
+@dataclasses.dataclass(frozen=True)
+class ThreatModel:
+    """One norm and one budget eps >= 0; `text` is how it was written, in canonical form."""
+
+    norm: str
+    eps: float
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+    @property
+    def geometry(self) -> Norm:
+        """The norm's geometry."""
+        return find_norm(self.norm)
+
+
+def parse_threat(text: str) -> list[ThreatModel]:
+    """`linf:8/255,16/255` -> one threat model per budget. Raises UserError when malformed or eps is negative."""
+    name, colon, budgets = text.strip().partition(":")
+    norm = find_norm(name)
+    if not colon or not budgets.strip():
+        raise UserError(f"malformed threat '{text}': write NORM:EPS such as linf:8/255 or l2:0.5")
+    models = []
+    for budget in (item.strip() for item in budgets.split(",")):
+        try:
+            eps = float(parse_number(budget))
+        except ValueError:
+            raise UserError(f"malformed threat '{text}': '{budget}' is not a number such as 0.03 or 8/255") from None
+        if not math.isfinite(eps) or eps < 0:
+            raise UserError(f"threat '{text}': eps must be finite and at least 0, not {budget}")
+        canonical = budget.replace(" ", "") if "/" in budget else f"{eps:g}"
+        models.append(ThreatModel(norm.name, eps, f"{norm.name}:{canonical}"))
+    return models
+
+
+def single_threat(text: str) -> ThreatModel:
+    """The one threat model that training works under. Raises UserError when the text names several budgets."""
+    models = parse_threat(text)
+    if len(models) > 1:
+        raise UserError(f"threat '{text}' names {len(models)} budgets; training takes one")
+    return models[0]

@@ -1,0 +1,112 @@
+"""The geometry of perturbations: one class per norm.
+
+Shapes: d, g, x [B,*]; eps, sizes [B]; every row has its own budget.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from robbench.core import keyed
+from robbench.core.errors import unknown
+from robbench.core.rows import lift, pick
+
+
+class Norm(ABC):
+    """A norm and what an attack needs of it."""
+
+    name: str
+
+    @abstractmethod
+    def size(self, d: Tensor) -> Tensor:
+        """[B]: the norm of each row."""
+
+    @abstractmethod
+    def dual(self, g: Tensor) -> Tensor:
+        """[B]: the dual norm, the largest <g, d> over size(d) <= 1."""
+
+    @abstractmethod
+    def steepest(self, g: Tensor) -> Tensor:
+        """The d of size at most 1 with the largest <g, d>; zero where g is zero."""
+
+    @abstractmethod
+    def project(self, d: Tensor, eps: Tensor) -> Tensor:
+        """The nearest point (Euclidean) of size at most eps."""
+
+    @abstractmethod
+    def inside(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """Uniform in the unit ball, drawn from each row's key [B]."""
+
+    @abstractmethod
+    def surface(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """A random point of size 1: APGD's start (a cube's uniform point or a Gaussian one, scaled to the surface)."""
+
+
+class Linf(Norm):
+    """The largest absolute entry."""
+
+    name = "linf"
+
+    def size(self, d: Tensor) -> Tensor:
+        return d.abs().flatten(1).amax(1)
+
+    def dual(self, g: Tensor) -> Tensor:
+        return g.abs().flatten(1).sum(1)
+
+    def steepest(self, g: Tensor) -> Tensor:
+        return g.sign()
+
+    def project(self, d: Tensor, eps: Tensor) -> Tensor:
+        wide = lift(eps, d)
+        return d.clamp(-wide, wide)
+
+    def inside(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        return 2 * keyed.uniform(key, shape, dtype=dtype) - 1
+
+    def surface(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        cube = self.inside(key, shape, dtype)
+        return cube / lift(self.size(cube), cube).clamp(min=torch.finfo(dtype).tiny)
+
+
+class L2(Norm):
+    """The Euclidean length."""
+
+    name = "l2"
+
+    def size(self, d: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(d.flatten(1), dim=1)
+
+    def dual(self, g: Tensor) -> Tensor:
+        return self.size(g)
+
+    def steepest(self, g: Tensor) -> Tensor:
+        # Scaled by the largest entry first: squares of a saturated model's gradient would underflow to zero.
+        scaled = g / lift(g.abs().flatten(1).amax(1), g).clamp(min=torch.finfo(g.dtype).tiny)
+        length = self.size(scaled)
+        return pick(length > 0, scaled / lift(length, g).clamp(min=torch.finfo(g.dtype).tiny), torch.zeros_like(g))
+
+    def project(self, d: Tensor, eps: Tensor) -> Tensor:
+        length = self.size(d)
+        return d * lift(torch.where(length > eps, eps / length, torch.ones_like(eps)), d)
+
+    def inside(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        direction = self.surface(key, shape, dtype)
+        radius = keyed.uniform(key, (1,), counter=2, dtype=dtype)[:, 0] ** (1 / max(shape.numel(), 1))
+        return direction * lift(radius, direction)
+
+    def surface(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        return self.steepest(keyed.normal(key, shape, dtype=dtype))
+
+
+NORMS: dict[str, Norm] = {norm.name: norm for norm in (Linf(), L2())}
+
+
+def find_norm(name: str) -> Norm:
+    """The norm called `linf` or `l2`, case-blind. Raises UserError for another name."""
+    norm = NORMS.get(name.strip().lower())
+    if norm is None:
+        raise unknown("norm", name, NORMS)
+    return norm

@@ -1,0 +1,69 @@
+"""What a row under attack has to solve, and the ball it may move in."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from robbench.core.rows import Rows, lift
+from robbench.threat.norms import Norm
+
+BOX = (0.0, 1.0)
+
+
+class Problem(Rows):
+    """B samples to attack; never changes. Batch-wide norm, everything else per row."""
+
+    x0: Tensor  # [B,*] clean input in [0,1]
+    y: Tensor  # [B] int64 label
+    target: Tensor  # [B] int64 class to reach, -1 when any other will do
+    eps: Tensor  # [B] budget
+    key: Tensor  # [B] int64 random key
+    index: Tensor  # [B] int64 position in the data
+    logits0: Tensor  # [B,K] logits at x0
+    norm: Norm
+
+    @property
+    def ball(self) -> Ball:
+        """The ball around x0, cut by the box."""
+        return Ball(self)
+
+
+class Ball:
+    """{x in [0,1]: size(x - x0) <= eps}, row by row."""
+
+    def __init__(self, p: Problem) -> None:
+        self.p = p
+
+    def project(self, x: Tensor) -> Tensor:
+        """Onto the norm ball, then into the box: still inside the ball, since x0 is in the box."""
+        return self.into_box(self.p.x0 + self.p.norm.project(x - self.p.x0, self.p.eps))
+
+    def into_box(self, x: Tensor) -> Tensor:
+        """Clip to [0,1]."""
+        return x.clamp(*BOX)
+
+    def ascend(self, x: Tensor, g: Tensor, length: Tensor) -> Tensor:
+        """One steepest-ascent step of a length [B] in the norm, projected back."""
+        return self.project(x + lift(length, x) * self.p.norm.steepest(g))
+
+    def inside(self) -> Tensor:
+        """A uniform random point of the ball, clipped to the box; a function of each row's key."""
+        return self._scaled(self.p.norm.inside(self.p.key, self.p.x0.shape[1:], self.p.x0.dtype))
+
+    def surface(self) -> Tensor:
+        """A random point of the ball's surface, clipped to the box; a function of each row's key."""
+        return self._scaled(self.p.norm.surface(self.p.key, self.p.x0.shape[1:], self.p.x0.dtype))
+
+    def _scaled(self, d: Tensor) -> Tensor:
+        return self.project(self.p.x0 + lift(self.p.eps, d) * d)
+
+
+def size_and_fits(x: Tensor, p: Problem) -> tuple[Tensor, Tensor]:
+    """[B] size of the perturbation and whether x is inside box and budget.
+
+    The one tolerance of the project: 1e-5 of eps plus 1e-7, the rounding of x0 + eps in float32.
+    """
+    size = p.norm.size(x - p.x0)
+    flat = x.flatten(1)
+    boxed = ((flat >= BOX[0]) & (flat <= BOX[1])).all(1)  # NaN fails both
+    return size, boxed & (size <= p.eps * (1 + 1e-5) + 1e-7)
