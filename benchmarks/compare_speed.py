@@ -70,9 +70,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for seed in (1, 2):
             make_run(Path(folder), f"{seed:012x}", seed, options.samples)
-        print(
-            f"2 runs x {options.samples} samples, {platform.platform()}, Python {platform.python_version()}"
-        )
+        print(f"2 runs x {options.samples} samples, {platform.platform()}, Python {platform.python_version()}")
         for _ in range(options.repeat):
             child = subprocess.run([sys.executable, "-c", TIMED, folder], capture_output=True, text=True, check=True)
             imports, work, torch, pandas = child.stdout.split()

@@ -73,7 +73,8 @@ OBJECTIVES: dict[str, Objective] = {
     "dlr-targeted": dlr_targeted,
     "kl-from-clean": kl_from_clean,
 }
-TARGETED = frozenset({"dlr-targeted"})
+TARGETED = frozenset({"dlr-targeted"})  # need Problem.target
+ANCHORED = TARGETED | {"kl-from-clean"}  # need Problem.logits0
 
 
 @functools.cache

@@ -39,7 +39,7 @@ class ImageFolder(Data):
         root = find_folder(self.dir, data_dir)
         splits = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
         if split not in splits:
-            raise UserError(f"{root} has no sub-folder '{split}'; it has: {', '.join(splits) or 'none'}")
+            raise UserError(f"{root} has no sub-folder '{split}'; it has: {', '.join(splits[:9]) or 'none'}")
         classes = sorted({path.name for name in splits for path in _classes(root / name)})
         rows = [
             (path, classes.index(folder.name))

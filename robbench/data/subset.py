@@ -40,7 +40,7 @@ def limit_subset(limit: int | str) -> str:
     subset = text if "=" in text else f"first={text}"
     if subset.partition("=")[0].strip() not in _COUNTS:
         raise UserError(f"limit '{limit}' should be N, first=N or stratified=N")
-    _count(subset, f"limit '{limit}'")
+    _count(subset)
     return subset
 
 
@@ -98,10 +98,9 @@ def _class_index(name: str, classes: tuple[str, ...]) -> int:
     raise UserError(f"unknown class '{name}'{nearest(name, classes)}")
 
 
-def _count(subset: str, what: str = "") -> int:
-    key, _, text = subset.partition("=")
-    text = text.strip()
+def _count(subset: str) -> int:
+    text = subset.partition("=")[2].strip()
     number = int(text) if text.isdecimal() else 0
     if number < 1:
-        raise UserError(f"{what or f'[{subset}]'}: {key.strip()}={text} should be a whole number of at least 1")
+        raise UserError(f"'{subset}' should give a whole number of at least 1")
     return number

@@ -74,7 +74,7 @@ def _titled_table(facts: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> 
         title=Text(f"{data} {split}, {threat}, {attack}, {_sizes(rows)} samples", style="bold"),
         title_justify="left",
     )
-    table.add_column("model", overflow="fold", min_width=8)
+    table.add_column("model", overflow="fold", min_width=6)
     for head in (
         "clean\nacc.",
         "robust accuracy\n(95 %)",

@@ -24,14 +24,13 @@ _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|CREDENTIAL|KEY", re.IGNORECASE)
 def provenance() -> dict[str, Any]:
     """Plain JSON values about the running process and its working folder.
 
-    robbench and python versions, packages (None = not installed), platform, cpu, cpu_count (usable cores), argv, git_sha
+    python version, packages (None = not installed), platform, cpu, cpu_count (usable cores), argv, git_sha
     and git_dirty (None outside a checkout or without git), env.
     """
     sha, dirty = _git()
     return {
-        "robbench": robbench.__version__,
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {"robbench": robbench.__version__, **{name: _version(name) for name in PACKAGES}},
         "platform": platform.platform(),
         "cpu": _cpu(),
         "cpu_count": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),

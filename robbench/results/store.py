@@ -9,7 +9,6 @@ ROOT/results/partial/<run_id>/NNNNNN.parquet   finished samples of a run that is
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -94,15 +93,18 @@ class Store:
         if self.root.exists() and not self.root.is_dir():
             raise UserError(f"{self.root} is a file, not an output folder")
 
-    def model_folder(self, name: str) -> Path:
-        """The folder of a trained model. Raises UserError for a name that is not a plain folder name."""
-        if not re.fullmatch(r"\w[\w.+=@ -]*", name):
-            raise UserError(f"'{name}' cannot be a model's name: use letters, digits and any of . _ - + = @")
-        return self.root / "models" / name
+    @property
+    def models(self) -> Path:
+        """Where trained models lie, each in a folder of its name."""
+        return self.root / "models"
+
+    def run_path(self, run_id: str) -> Path:
+        """Where the row of a complete run lies."""
+        return self._file("runs", run_id)
 
     def has(self, run_id: str) -> bool:
         """Whether the run is complete: its row and its samples are there."""
-        return self._file("runs", run_id).is_file() and self._file("samples", run_id).is_file()
+        return self.run_path(run_id).is_file() and self._file("samples", run_id).is_file()
 
     def write(self, run: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> Path:
         """Write a complete run, samples first, and drop its shards; returns the path of its row.
@@ -112,14 +114,14 @@ class Store:
         they cannot be written.
         """
         run_id = str(run["run_id"])
-        row = to_table(RUNS, [run], schema_version=SCHEMA_VERSION, status="complete")
+        row = to_table(RUNS, [run], schema_version=SCHEMA_VERSION, status="done")
         rows = samples_table(run_id, samples)
         if len(rows) != row["n_samples"][0].as_py():
             raise ValueError(f"run {run_id} counts {row['n_samples'][0].as_py()} samples, but has {len(rows)}")
         write_table(self._file("samples", run_id), rows, run_id)
-        write_table(self._file("runs", run_id), row, run_id)
+        write_table(self.run_path(run_id), row, run_id)
         self.partial(run_id).discard()
-        return self._file("runs", run_id)
+        return self.run_path(run_id)
 
     def partial(self, run_id: str) -> Partial:
         """The finished samples of a run that is not complete; there may be none."""
@@ -152,16 +154,16 @@ class Store:
                 return [starts[0].path]
         if Path(name).exists():
             return _runs_at(Path(name))
-        if (self.root / "models" / name).is_dir():
+        if (self.models / name).is_dir():
             raise UserError(f"model '{name}' has no results yet: run robbench attack {name}")
         like = [entry.run_id for entry in entries if entry.run_id[:3] == name[:3]]
         raise unknown("model, run or path", name, {entry.model for entry in entries}.union(like))
 
     def _what_to_do_first(self) -> str:
-        models = sorted(path.name for path in (self.root / "models").glob("*") if path.is_dir())
+        models = sorted(path.name for path in self.models.glob("*") if path.is_dir())
         if models:
             return f"no results in {self.root}: run first robbench attack {' '.join(models)}"
-        return f"no results in {self.root}: run first robbench train --name NAME, then robbench attack NAME"
+        return f"no results in {self.root}: run first robbench train --data digits --loss ce --name ce, then robbench attack ce"
 
     def _file(self, kind: str, run_id: str) -> Path:
         return self.root / "results" / kind / f"{run_id}.parquet"
@@ -199,8 +201,9 @@ def _run_row(path: Path, columns: Sequence[str] | None = None) -> dict[str, Any]
 
 
 def _is_path(name: str) -> bool:
-    """Whether a name can only be a path: no model or run is called so."""
-    return "/" in name or os.sep in name or name.endswith(".parquet") or name in (".", "..")
+    """Whether a name is meant as a path; `timm:hf-hub:someone/model` is a model, unless there is such a folder."""
+    separated = "/" in name or os.sep in name
+    return name.endswith(".parquet") or name in (".", "..") or (separated and Path(name).exists())
 
 
 def _parquet_files(folder: Path) -> list[Path]:

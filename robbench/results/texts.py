@@ -51,10 +51,12 @@ def queries(row: Mapping[str, Any]) -> str:
 
 
 def _number(value: float) -> str:
+    """At most six characters, so that a table keeps its width."""
     if not math.isfinite(value):
         return NOTHING
-    return f"{value:.{2 if abs(value) < 10 else 1 if abs(value) < 100 else 0}f}"
+    size = abs(value)
+    return f"{value:.0e}" if size >= 99_999 else f"{value:.{2 if size < 10 else 1 if size < 100 else 0}f}"
 
 
 def _count(value: float) -> str:
-    return f"{value:.1f}" if value < 10 else f"{value:.0f}"
+    return f"{value / 1000:.0f}k" if value >= 9_999 else f"{value:.0f}" if value >= 10 else f"{value:.1f}"

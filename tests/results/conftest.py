@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from robbench.results.schema import RUNS
 from robbench.results.store import Run, Store, read_run
 from robbench.results.summary import summarise
-
 
 Rows = list[dict[str, Any]]
 
@@ -62,9 +63,10 @@ def make_run() -> Callable[..., dict[str, Any]]:
 
     def make(run_id: str, samples: Rows, age: int = 0, **changes: Any) -> dict[str, Any]:
         start = datetime(2026, 1, 1, 12, tzinfo=UTC) + timedelta(seconds=age)
-        text = "model_arch model_hash data_hash device device_name robbench_version python_version torch_version".split()
-        row = dict.fromkeys(text, "x") | {"started_at": start, "finished_at": start + timedelta(seconds=3)}
+        row: dict[str, Any] = {field.name: "x" for field in RUNS if not field.nullable and pa.types.is_string(field.type)}
+        row |= {"started_at": start, "finished_at": start + timedelta(seconds=3)}
         row |= {"run_id": run_id, "model": "ce", "loss": "ce", "data": "digits", "split": "test"}
+        del row["status"]
         row |= {"norm": "linf", "eps": 0.15, "threat": "linf:0.15", "attack": "pgd:steps=10", "attack_params": "{}", "seed": 0}
         row |= {"wall_s": 1.5, "batch_size": 64, "deterministic": False, "config": "{}", "provenance": "{}"}
         return row | summarise(samples) | changes

@@ -91,5 +91,5 @@ def test_times_are_stored_as_naive_utc(make_samples: Callable[..., Any], make_ru
     """An aware time is converted, a naive one is taken as it is."""
     zone = timezone(timedelta(hours=2))
     run = make_run("abc", make_samples(), started_at=datetime(2026, 1, 1, 12, tzinfo=zone), finished_at=datetime(2026, 1, 1, 11))
-    row = to_table(RUNS, [run], schema_version=1, status="complete").to_pylist()[0]
+    row = to_table(RUNS, [run], schema_version=1, status="done").to_pylist()[0]
     assert (row["started_at"], row["finished_at"]) == (datetime(2026, 1, 1, 10), datetime(2026, 1, 1, 11))

@@ -22,7 +22,7 @@ def test_wilson_is_scipys(n: int, data: st.DataObject, level: float) -> None:
 
 
 def test_wilson_without_samples_excludes_nothing() -> None:
-    """n = 0 is the whole range."""
+    """N = 0 is the whole range."""
     assert wilson(0, 0) == (0.0, 1.0)
 
 
@@ -48,7 +48,8 @@ def test_mcnemar_is_scipys_binomial_test(b: int, c: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("b", "c"), [(50_000, 50_000), (49_900, 50_100), (49_000, 51_000), (45_000, 55_000), (0, 1000), (4_999, 5_001), (4_900, 5_099)]
+    ("b", "c"),
+    [(50_000, 50_000), (49_900, 50_100), (49_000, 51_000), (45_000, 55_000), (0, 1000), (4_999, 5_001), (4_900, 5_099)],
 )
 def test_mcnemar_holds_for_many_changes(b: int, c: int) -> None:
     """Also for 100,000 changed samples, where exact integers give way to logarithms, and for tiny p values."""

@@ -1,0 +1,98 @@
+"""`robbench list` and `robbench explain`: what the registries hold."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Annotated
+
+import typer
+
+from robbench.cli import options as o
+from robbench.cli.reporter import print_json, print_rich, reported
+from robbench.core.errors import UserError, unknown
+
+
+@reported
+def list_(
+    kind: Annotated[str | None, typer.Argument(metavar="[losses|attacks|models|data]", help="Which registry; nothing means all.")] = None,
+    as_json: o.Json = False,
+) -> None:  # fmt: skip
+    """List what is registered, installed plug-ins included.
+
+    Example: robbench list attacks
+    """
+    from robbench.core.builtins import REGISTRIES
+
+    if kind is not None and kind not in REGISTRIES:
+        raise unknown("kind", kind, REGISTRIES)
+    kinds = [kind] if kind else list(REGISTRIES)
+    rows = {name: REGISTRIES[name].entries for name in kinds}
+    if as_json:
+        plain = {name: [{"name": key, **entry._asdict()} for key, entry in found.items()] for name, found in rows.items()}
+        print_json("robbench.list/1", **plain)
+        return
+    for name, found in rows.items():
+        from rich.table import Table
+
+        table = Table(title=name, title_justify="left", box=None, show_header=False, padding=(0, 2, 0, 0))
+        for key, entry in sorted(found.items()):
+            table.add_row(key, entry.summary)
+        print_rich(table)
+
+
+@reported
+def explain(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A registered name or module:attribute.")], as_json: o.Json = False,
+) -> None:  # fmt: skip
+    """Explain a loss, attack, model or data set: what it is, its options, types, defaults and source.
+
+    Example: robbench explain apgd
+    """
+    from robbench.core.builtins import REGISTRIES
+    from robbench.core.registry import explain_options
+
+    holders = [(kind, registry) for kind, registry in REGISTRIES.items() if name in registry.entries]
+    if not holders and ":" in name:
+        holders = [(kind, registry) for kind, registry in REGISTRIES.items() if _fits(registry, name)]
+    if not holders:
+        raise unknown("name", name, [key for registry in REGISTRIES.values() for key in registry.entries])
+    shown = []
+    for kind, registry in holders:
+        cls, spec = registry.parse(name)
+        entry = registry.entries.get(name)
+        options = explain_options(cls)
+        shown.append({
+            "kind": kind, "name": name, "doc": inspect.getdoc(cls) or "", "same_as": str(spec) if str(spec) != name else None,
+            "source": f"{cls.__module__}.{cls.__qualname__}", "package": entry.package if entry else None,
+            "options": [vars(option) for option in options],
+        })  # fmt: skip
+    if as_json:
+        print_json("robbench.explain/1", entries=shown)
+        return
+    for item in shown:
+        _print(item)
+
+
+def _fits(registry: object, name: str) -> bool:
+    try:
+        registry.parse(name)  # type: ignore[attr-defined]
+    except UserError:
+        return False
+    return True
+
+
+def _print(item: dict[str, object]) -> None:
+    from rich.table import Table
+
+    alias = f" = {item['same_as']}" if item["same_as"] else ""
+    print(f"{item['name']}{alias}  ({item['kind']})\n\n{item['doc']}\n")
+    options = item["options"]
+    if isinstance(options, list) and options:
+        table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+        for column in ("option", "type", "default", "meaning"):
+            table.add_column(column, overflow="fold")
+        for option in options:
+            table.add_row(option["name"], option["type"], option["default"], option["help"])
+        print_rich(table)
+        print()
+    print(f"defined in {item['source']}" + (f", package {item['package']}" if item["package"] != "robbench" and item["package"] else ""))

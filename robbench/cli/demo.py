@@ -1,0 +1,41 @@
+"""`robbench demo`: the main job from end to end on the embedded digits."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from robbench.cli import options as o
+from robbench.cli.reporter import Reporter, print_rich, reported
+
+THREAT = "linf:0.15"
+MODELS = {"demo-ce": {"inner": None}, "demo-at": {"inner": "pgd:steps=7"}}
+
+
+@reported
+def demo(
+    out: o.Out = Path("runs"), device: o.Device = "auto", force: o.Force = False, quiet: o.Quiet = False, verbose: o.Verbose = False
+) -> None:
+    """Train a plain and an adversarially trained model on digits, attack both, compare them: about a minute on two cores."""
+    from robbench.cli.attack import run_attack
+    from robbench.cli.train import run_training
+    from robbench.core.config import AttackConfig, TrainConfig
+    from robbench.report.terminal import comparison_table
+    from robbench.results.store import Store
+    from robbench.runs.attack import plan_attacks
+    from robbench.runs.compare import compare_runs
+    from robbench.runs.train import plan_training
+
+    reporter, store = Reporter(quiet=quiet, verbose=verbose), Store(out)
+    places = {"out": out, "device": device, "data_dir": None, "download": False}
+    for name, settings in MODELS.items():
+        reporter.say(f"training {name}: cross-entropy on digits" + (f", inner attack {settings['inner']}" if settings["inner"] else ""))
+        plan = plan_training(TrainConfig(threat=THREAT, **settings), name=name, **places)  # type: ignore[arg-type]
+        run_training(plan, reporter, force=force)
+    config = AttackConfig(attack=("apgd", "apgd-t"), threat=(THREAT,))
+    reporter.say(f"attacking both: {' + '.join(config.attack)}, {THREAT}, the 597 test digits")
+    plans = list(plan_attacks(list(MODELS), config, **places))  # type: ignore[arg-type]
+    ids = [run_attack(plan, store, reporter, force=force).info["run_id"] for plan in plans]
+    print_rich(comparison_table(compare_runs(ids, out)))
+    print(f"models:             {store.root / 'models'}")
+    print(f"one row per run:    {store.root / 'results' / 'runs'}/*.parquet")
+    print(f"one row per sample: {store.root / 'results' / 'samples'}/*.parquet")

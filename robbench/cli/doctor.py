@@ -1,0 +1,110 @@
+"""`robbench doctor`: what is installed, what does not fit, and how to mend it."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import os
+import platform
+from typing import Any
+
+import typer
+
+import robbench
+from robbench.cli import options as o
+from robbench.cli.reporter import print_json, reported
+
+PACKAGES = ("torch", "torchvision", "pyautoattack", "numpy", "pandas", "pyarrow", "scikit-learn", "typer", "rich", "pydantic", "safetensors")
+
+
+@reported
+def doctor(data_dir: o.DataDir = None, as_json: o.Json = False) -> None:
+    """Check the installation: versions, devices, plug-ins, a torch/torchvision mismatch, where data and caches lie. Exit 1 if ill.
+
+    Example: robbench doctor
+    """
+    problems: list[str] = []
+    facts: dict[str, Any] = {"robbench": robbench.__version__, "python": platform.python_version(), "platform": platform.platform()}
+    facts["packages"] = {name: _version(name, problems) for name in PACKAGES}
+    facts["devices"] = _devices(problems)
+    _check_torchvision(problems)
+    facts["plugins"] = _plugins(problems)
+    facts["paths"] = _paths(data_dir)
+    if as_json:
+        print_json("robbench.doctor/1", **facts, problems=problems)
+    else:
+        _print(facts, problems)
+    if problems:
+        raise typer.Exit(1)
+
+
+def _version(name: str, problems: list[str]) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        problems.append(f"{name} is not installed: pip install {name}")
+        return None
+
+
+def _devices(problems: list[str]) -> list[str]:
+    try:
+        import torch
+    except Exception as error:
+        problems.append(f"torch cannot be imported ({type(error).__name__}: {error}): pip install --force-reinstall torch torchvision")
+        return []
+    found = [f"cpu ({torch.get_num_threads()} threads)"]
+    found += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+    return found + (["mps"] if torch.backends.mps.is_available() else [])
+
+
+def _check_torchvision(problems: list[str]) -> None:
+    try:
+        importlib.import_module("torchvision")
+    except ModuleNotFoundError as error:
+        if error.name != "torchvision":
+            problems.append(f"torchvision cannot be imported: no module '{error.name}'")
+    except Exception as error:
+        # A torchvision built for another torch fails on its first operator; data sets of its own need it, digits do not.
+        problems.append(
+            f"torchvision does not fit this torch ({type(error).__name__}: {str(error).splitlines()[0]}): "
+            "install a matching pair, pip install --force-reinstall torch torchvision"
+        )
+
+
+def _plugins(problems: list[str]) -> dict[str, list[str]]:
+    from robbench.core.builtins import REGISTRIES
+    from robbench.core.errors import RobbenchError
+
+    found = {}
+    for kind, registry in REGISTRIES.items():
+        try:
+            found[kind] = [f"{name} ({entry.package})" for name, entry in registry.entries.items() if entry.package != "robbench"]
+            problems += [f"plug-in {kind} {name}: {reason}" for name, reason in registry.broken()]
+        except RobbenchError as error:
+            problems.append(str(error))
+    return found
+
+
+def _paths(data_dir: Any) -> dict[str, str]:
+    import platformdirs
+
+    from robbench.data.load import data_folder
+
+    return {
+        "data": str(data_folder(data_dir)),
+        "cache": platformdirs.user_cache_dir("robbench"),
+        "output": os.environ.get("ROBBENCH_OUT", "runs"),
+    }
+
+
+def _print(facts: dict[str, Any], problems: list[str]) -> None:
+    print(f"robbench {facts['robbench']}, Python {facts['python']}, {facts['platform']}")
+    print("packages  " + ", ".join(f"{name} {version or 'MISSING'}" for name, version in facts["packages"].items()))
+    print("devices   " + (", ".join(facts["devices"]) or "none"))
+    plugins = [name for names in facts["plugins"].values() for name in names]
+    print("plug-ins  " + (", ".join(plugins) or "none installed"))
+    for name, path in facts["paths"].items():
+        print(f"{name:9} {path}")
+    for problem in problems:
+        print(f"PROBLEM   {problem}")
+    print("healthy" if not problems else f"{len(problems)} problem(s)")

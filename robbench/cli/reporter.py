@@ -1,0 +1,137 @@
+"""What a person sees while waiting: messages and progress on stderr, results on stdout, errors in one line."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec, TypeVar
+
+import typer
+
+from robbench.core.errors import RobbenchError, Stopped
+
+P = ParamSpec("P")
+R = TypeVar("R")
+PLAIN_SECONDS, PLAIN_SHARE = 30.0, 0.1  # off a terminal: a line at least this often
+
+
+def fail(message: str, code: int) -> typer.Exit:
+    """Print one error line; raise what it returns."""
+    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    return typer.Exit(code)
+
+
+def reported(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn every exception of a command into one line on stderr and the right exit code."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except RobbenchError as error:
+            if os.environ.get("ROBBENCH_DEBUG"):
+                raise
+            raise fail(str(error), error.exit_code) from None
+        except Stopped as stopped:
+            print(f"stopped; finished work is kept. To go on: {resume_command()}", file=sys.stderr)
+            raise typer.Exit(stopped.exit_code) from None
+        except KeyboardInterrupt:
+            raise fail("interrupted before the work began", 130) from None
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            if os.environ.get("ROBBENCH_DEBUG"):
+                raise
+            raise fail(f"{type(error).__name__}: {error} (set ROBBENCH_DEBUG=1 for the traceback)", 3) from None
+
+    return wrapped
+
+
+def resume_command() -> str:
+    """The command line that continues a stopped run: the same one, without --force."""
+    return shlex.join(["robbench", *(word for word in sys.argv[1:] if word != "--force")])
+
+
+class Bar:
+    """One job's progress: `update` with the share done and a text such as `robust so far 48.2 %`."""
+
+    def update(self, share: float, text: str) -> None:
+        """Show where the job stands; cheap to call often."""
+
+
+class Reporter:
+    """Messages at the chosen loudness. Progress is a live bar on a terminal, plain lines elsewhere."""
+
+    def __init__(self, *, quiet: bool, verbose: bool) -> None:
+        self.quiet, self.verbose = quiet, verbose
+
+    def say(self, text: str) -> None:
+        """A message, unless --quiet."""
+        if not self.quiet:
+            print(text, file=sys.stderr)
+
+    def detail(self, text: str) -> None:
+        """A message for --verbose."""
+        if self.verbose and not self.quiet:
+            print(text, file=sys.stderr)
+
+    @contextlib.contextmanager
+    def progress(self, title: str) -> Iterator[Bar]:
+        """A bar for one job."""
+        if self.quiet:
+            yield Bar()
+        elif not sys.stderr.isatty():
+            yield PlainBar(title)
+        else:
+            from rich.console import Console
+            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.percentage:>3.0f}%"),
+                       TextColumn("{task.fields[note]}"), TimeElapsedColumn(), TextColumn("eta"), TimeRemainingColumn())  # fmt: skip
+            with Progress(*columns, console=Console(stderr=True), transient=True) as live:
+                yield LiveBar(live, live.add_task(title, total=1.0, note=""))
+
+
+class LiveBar(Bar):
+    """A rich progress bar."""
+
+    def __init__(self, live: Any, task: Any) -> None:
+        self.live, self.task = live, task
+
+    def update(self, share: float, text: str) -> None:
+        """Redrawn by rich at its own pace."""
+        self.live.update(self.task, completed=share, note=text)
+
+
+class PlainBar(Bar):
+    """A line per tenth of the work or half a minute."""
+
+    def __init__(self, title: str) -> None:
+        self.title, self.began, self.last_time, self.last_share = title, time.monotonic(), time.monotonic(), 0.0
+
+    def update(self, share: float, text: str) -> None:
+        """Print when enough has happened since the last line; short jobs stay silent until they end."""
+        now = time.monotonic()
+        if share - self.last_share < PLAIN_SHARE and now - self.last_time < PLAIN_SECONDS or now - self.began < 1:
+            return
+        left = (now - self.began) / share * (1 - share) if share > 0 else float("nan")
+        print(f"{self.title}: {share:.0%}, {text}, {now - self.began:.0f} s, about {left:.0f} s left", file=sys.stderr)
+        self.last_time, self.last_share = now, share
+
+
+def print_json(schema: str, **content: Any) -> None:
+    """The one JSON object of a command on stdout."""
+    print(json.dumps({"schema": schema, **content}, indent=2, default=str, allow_nan=False))
+
+
+def print_rich(renderable: Any) -> None:
+    """A table or text on stdout; 80 columns wide when not on a terminal, without colours there."""
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 80).print(renderable)

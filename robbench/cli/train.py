@@ -1,0 +1,96 @@
+"""`robbench train`."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from robbench.cli import options as o
+from robbench.cli.reporter import Bar, Reporter, print_json, reported
+
+if TYPE_CHECKING:
+    from robbench.runs.train import Plan, Trained
+
+WHAT = "What to train"
+
+
+@reported
+def train(
+    loss: Annotated[str | None, typer.Option("--loss", metavar="SPEC", help="Loss, such as trades:beta=6.  [default: cross-entropy]", rich_help_panel=WHAT)] = None,
+    data: Annotated[str | None, typer.Option("--data", metavar="SPEC", help="Data set, such as 'cifar10[airplane,horse]'.  [default: digits]", rich_help_panel=WHAT)] = None,
+    model: Annotated[str | None, typer.Option("--model", metavar="SPEC", help="Architecture.  [default: small-cnn]", rich_help_panel=WHAT)] = None,
+    inner: Annotated[str | None, typer.Option("--inner", metavar="SPEC", help="Inner attack (adversarial training), such as pgd:steps=10, or none.", rich_help_panel=WHAT)] = None,
+    threat: Annotated[str | None, typer.Option("--threat", metavar="NORM:EPS", help="Threat model of the inner attack and of validation.  [default: the data set's]", rich_help_panel=WHAT)] = None,
+    name: Annotated[str | None, typer.Option("--name", help="Name of the model.  [default: the loss]", rich_help_panel=o.PLACE)] = None,
+    epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the training data.  [default: 20]", rich_help_panel=o.RUN)] = None,
+    batch_size: Annotated[int | None, typer.Option("-b", "--batch-size", help="Samples per step.  [default: 64]", rich_help_panel=o.RUN)] = None,
+    lr: Annotated[str | None, typer.Option("--lr", help="Peak learning rate.  [default: 0.003]", rich_help_panel=o.RUN)] = None,
+    optimizer: Annotated[str | None, typer.Option("--optimizer", help="sgd, adam or adamw.  [default: adam]", rich_help_panel=o.RUN)] = None,
+    out: o.Out = Path("runs"), seed: o.Seed = None, device: o.Device = "auto", limit: o.Limit = None, config: o.Config = None,
+    sets: o.Set = None, data_dir: o.DataDir = None, download: o.Download = False, force: o.Force = False,
+    dry_run: o.DryRun = False, as_json: o.Json = False, quiet: o.Quiet = False, verbose: o.Verbose = False,
+) -> None:  # fmt: skip
+    """Train a model under any registered loss.
+
+    Example: robbench train --data digits --loss cross-entropy --inner pgd:steps=7 --threat linf:0.15 --name at
+    """
+    from robbench.core.config import TrainConfig, load_config
+    from robbench.runs.train import plan_training
+
+    flags = {"loss": loss, "data": data, "model": model, "inner": inner, "threat": threat, "epochs": epochs,
+             "batch_size": batch_size, "lr": lr, "optimizer": optimizer, "seed": seed, "limit": limit}  # fmt: skip
+    settings = load_config(TrainConfig, "train", file=config, sets=sets or [], flags=flags)
+    reporter = Reporter(quiet=quiet, verbose=verbose)
+    plan = plan_training(settings, name=name, out=out, device=device, data_dir=data_dir, download=download)
+    reporter.detail(f"{len(plan.train)} training and {len(plan.validation)} validation samples on {plan.device}; {plan.spec}")
+    if dry_run:
+        print_json("robbench.train.plan/1", name=plan.name, folder=plan.folder, identity=plan.identity, config=plan.spec)
+        return
+    done = run_training(plan, reporter, force=force)
+    if as_json:
+        print_json("robbench.train/1", name=plan.name, folder=done.folder, fresh=done.fresh, **done.config)
+    else:
+        selected = done.config["selected"]
+        print(f"model {plan.name}: {done.folder} (epoch {selected['epoch']}, the {selected['model']} one)")
+
+
+def run_training(plan: Plan, reporter: Reporter, *, force: bool) -> Trained:
+    """Train under a progress bar."""
+    from robbench.core.errors import Stopped
+    from robbench.runs.signals import stop_flag
+    from robbench.runs.train import train
+
+    with stop_flag(reporter.say) as stop, reporter.progress(f"train {plan.name}") as bar:
+        done = train(plan, force=force, watcher=_Watcher(bar, reporter, plan.config.epochs), stop=stop)
+        if stop and not done.fresh:
+            raise Stopped(stop.exit_code)
+    if not done.fresh:
+        reporter.say(f"model {plan.name} is there already, from the same settings; nothing to do (--force trains again)")
+    return done
+
+
+class _Watcher:
+    """Shows batches on the bar and epochs as lines."""
+
+    def __init__(self, bar: Bar, reporter: Reporter, epochs: int) -> None:
+        self.bar, self.reporter, self.epochs = bar, reporter, epochs
+        self.last, self.note, self.drawn, self.seen, self.began = "", "", 0.0, 0, time.monotonic()
+
+    def batch(self, progress: Any) -> None:
+        self.seen += 1
+        if time.monotonic() - self.drawn > 0.2:
+            self.drawn = time.monotonic()
+            rate = progress.samples / max(self.drawn - self.began, 1e-9)
+            self.note = f"epoch {progress.epoch + 1}/{self.epochs}, loss {float(progress.loss):.3f}, {rate:.0f} samples/s{self.last}"
+            self.bar.update((progress.epoch + progress.samples / progress.total) / self.epochs, self.note)
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        self.last = f", val {row['clean_accuracy']:.1%} clean {row['robust_accuracy']:.1%} robust"
+        self.began = time.monotonic()
+        self.reporter.detail(f"epoch {row['epoch']}: loss {row['train_loss']:.4f}{self.last}, {row['seconds']:.1f} s")
+
+    def resumed(self, epoch: int) -> None:
+        self.reporter.say(f"going on after epoch {epoch}")

@@ -1,0 +1,101 @@
+"""One frozen dataclass per run, filled from: flag > --set > ROBBENCH_* > TOML file > default.
+
+A TOML file may hold plain keys and one table per command (`[train]`, `[attack]`), which wins over the plain keys.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import tomllib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import Field
+
+from robbench.core.errors import UserError, nearest
+from robbench.core.spec import Number, option_names, validate
+
+T = TypeVar("T")
+COMMANDS = ("train", "attack")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """Everything that decides what a training run gives."""
+
+    data: str = "digits"
+    model: str = "small-cnn"
+    loss: str = "cross-entropy"
+    inner: str | None = None  # attack spec; "none" switches off what a loss would use by itself
+    inner_mode: Literal["eval", "train"] = "eval"
+    threat: str | None = None  # default: the data set's own
+    epochs: Annotated[int, Field(ge=1)] = 20
+    batch_size: Annotated[int, Field(ge=1)] = 64
+    optimizer: Literal["sgd", "adam", "adamw"] = "adam"
+    lr: Annotated[Number, Field(gt=0)] = 0.003
+    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[Number, Field(ge=0)] = 0.0
+    schedule: Literal["constant", "cosine", "one-cycle", "piecewise"] = "one-cycle"
+    augment: str = "none"
+    validation: Annotated[Number, Field(ge=0, lt=1)] = 0.1
+    select: Literal["auto", "best", "last"] = "auto"
+    limit: Annotated[int | None, Field(ge=1)] = None
+    seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AttackConfig:
+    """Everything that decides an attack's verdicts, and the width it runs at."""
+
+    attack: tuple[str, ...] = ("apgd",)
+    threat: tuple[str, ...] = ()  # default: the data set's own
+    data: str | None = None  # default: what the model was trained on
+    split: Literal["train", "test"] = "test"
+    limit: Annotated[int | None, Field(ge=1)] = None
+    seed: int = 0
+    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+
+
+def load_config(cls: type[T], command: str, *, file: Path | None, sets: Sequence[str], flags: Mapping[str, Any]) -> T:
+    """Merge the five sources. Raises UserError that names the source, the key and the nearest known key."""
+    names = option_names(cls)
+    merged: dict[str, Any] = {}
+    if file is not None:
+        merged |= _checked(_read_toml(file, command), names, str(file))
+    merged |= {name: os.environ[key] for name in names if (key := f"ROBBENCH_{name.upper()}") in os.environ}
+    merged |= _checked(dict(_key_value(item) for item in sets), names, "--set")
+    merged |= {name: value for name, value in flags.items() if value not in (None, [], ())}
+    for name in ("attack", "threat"):
+        if isinstance(merged.get(name), str) and "tuple" in str(cls.__dataclass_fields__[name].type):  # type: ignore[attr-defined]
+            merged[name] = [merged[name]]
+    return validate(cls, merged, command)
+
+
+def _key_value(item: str) -> tuple[str, str]:
+    key, equals, value = item.partition("=")
+    if not equals or not key:
+        raise UserError(f"--set '{item}': write KEY=VALUE")
+    return key.strip().replace("-", "_"), value.strip()
+
+
+def _read_toml(path: Path, command: str) -> dict[str, Any]:
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the config file {path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"the config file {path} is not valid TOML: {error}") from None
+    own = content.get(command, {})
+    if not isinstance(own, dict):
+        raise UserError(f"{path}: '{command}' must be a table: [{command}]")
+    return {key: value for key, value in content.items() if key not in COMMANDS} | own
+
+
+def _checked(values: dict[str, Any], names: Sequence[str], source: str) -> dict[str, Any]:
+    values = {key.replace("-", "_"): value for key, value in values.items()}
+    for key in values:
+        if key not in names:
+            raise UserError(f"{source}: unknown key '{key}'{nearest(key, names)}")
+    return values

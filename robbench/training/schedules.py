@@ -1,0 +1,34 @@
+"""Learning-rate schedules as a factor of the share of training done, so that they know nothing of epochs or resuming."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+
+def constant(progress: float) -> float:
+    """Always 1."""
+    return 1.0
+
+
+def cosine(progress: float) -> float:
+    """From 1 to 0 along half a cosine (Loshchilov and Hutter 2017)."""
+    return 0.5 * (1 + math.cos(math.pi * progress))
+
+
+def one_cycle(progress: float, warmup: float = 0.3) -> float:
+    """Linearly up to 1 during the first 30 %, then linearly down to 0 (Smith 2018)."""
+    return progress / warmup if progress < warmup else (1 - progress) / (1 - warmup)
+
+
+def piecewise(progress: float) -> float:
+    """1, then 0.1 from half, then 0.01 from three quarters: the robust-overfitting recipe (Rice et al. 2020)."""
+    return 1.0 if progress < 0.5 else 0.1 if progress < 0.75 else 0.01
+
+
+SCHEDULES: dict[str, Callable[[float], float]] = {
+    "constant": constant,
+    "cosine": cosine,
+    "one-cycle": one_cycle,
+    "piecewise": piecewise,
+}
