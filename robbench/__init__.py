@@ -1,3 +1,3 @@
-"""robbench: does a training loss really make an image classifier more robust?"""
+"""Tells whether a training loss really makes an image classifier more robust."""
 
 __version__ = "0.1.0"

@@ -26,6 +26,8 @@ from robbench.threat.problem import Problem
 
 
 class State(Rows):
+    """What a row remembers."""
+
     x: Tensor  # [B,*] where the row stands
     x_prev: Tensor  # [B,*] where it stood before
     x_top: Tensor  # [B,*] its best point so far, with gradient and value
@@ -66,9 +68,9 @@ class APGD(Attack[State]):
     """
 
     steps: Annotated[int, Field(ge=1, description="moves per run")] = 100
-    objective: Annotated[
-        Literal["cross-entropy", "dlr", "dlr-targeted", "margin"], Field(description="what the steps climb")
-    ] = "cross-entropy"
+    objective: Annotated[Literal["cross-entropy", "dlr", "dlr-targeted", "margin"], Field(description="what the steps climb")] = (
+        "cross-entropy"
+    )
     restarts: Annotated[int, Field(ge=1, description="random starts per sample (and per target)")] = 1
     targets: Annotated[int, Field(ge=1, description="target classes per sample, for dlr-targeted")] = 9
     rho: Annotated[Number, Field(gt=0, le=1, description="share of rising moves below which eta is halved")] = 0.75

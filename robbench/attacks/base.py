@@ -1,5 +1,6 @@
-"""What an attack is: a recurrence on rows. It holds settings only; the engine owns the loop, the model, the clock, the books
-and the verdict (`engine/`).
+"""What an attack is: a recurrence on rows.
+
+It holds settings only; the engine owns the loop, the model, the clock, the books and the verdict (`engine/`).
 
 Rules. A step first queries where its rows stand, then moves them: N moves need N+1 queries, and the check of a new point is
 the next step's query. Every schedule is a function of the row's own step count t [B]. Restarts and targets are rows, not
@@ -42,13 +43,13 @@ class Oracle(ABC):
         """One forward and one backward per row (no backward for rows at their last step)."""
 
 
-class AnyAttack(ABC):
+class AnyAttack:
     """The common base of what the registry of attacks holds."""
 
     norms: ClassVar[frozenset[str]] = frozenset({"linf", "l2"})
 
 
-class Attack(AnyAttack, Generic[S]):
+class Attack(AnyAttack, ABC, Generic[S]):
     """An attack as start and step on rows; a frozen dataclass of hyper-parameters."""
 
     seeks: ClassVar[Literal["any", "smallest"]] = "any"
@@ -77,7 +78,7 @@ class Attack(AnyAttack, Generic[S]):
         """[B,*]: where the rows stand."""
 
 
-class Backend(AnyAttack):
+class Backend(AnyAttack, ABC):
     """A whole attack of another package, run on the samples that earlier attacks left.
 
     It does its own batching and random numbers, so its results may depend on the batch; the engine still counts its queries

@@ -21,6 +21,8 @@ from robbench.threat.problem import Problem
 
 
 class State(Rows):
+    """Where the rows stand."""
+
     x: Tensor  # [B,*]
 
 

@@ -57,7 +57,9 @@ class PyAutoAttack(Backend):
         named = self.version in ("standard", "plus", "rand")
         with _left_alone():
             options = {"version": self.version} if named else {"version": "custom", "attacks": able}
-            reference = AutoAttack(model, norm=NORM_NAMES[p.norm.name], eps=float(p.eps[0]), seed=seed, device=p.x0.device, **options)
+            reference = AutoAttack(
+                model, norm=NORM_NAMES[p.norm.name], eps=float(p.eps[0]), seed=seed, device=p.x0.device, **options
+            )
             reference.attacks_to_run = able
             targets = min(9, classes - 1)
             reference.apgd_targeted.n_target_classes = reference.fab.n_target_classes = targets

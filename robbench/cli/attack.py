@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robbench.cli import options as o
+from robbench.cli.options import option
 from robbench.cli.reporter import Reporter, print_json, print_rich, reported
 
 if TYPE_CHECKING:
@@ -16,20 +17,54 @@ if TYPE_CHECKING:
     from robbench.runs.attack import Plan
 
 WHAT = "What to attack, and how"
+Models = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="MODEL...",
+        help="A name in the output folder (NAME@last or NAME@best for a checkpoint), the folder of a saved model, or a spec.",
+    ),
+]
+Attacks = Annotated[
+    list[str] | None,
+    option("-a", "--attack", panel=WHAT, metavar="SPEC",
+           help="Attack, such as apgd:steps=50; several form one worst case per sample.  [default: apgd]"),
+]  # fmt: skip
+Threat = Annotated[
+    list[str] | None,
+    option("--threat", panel=WHAT, metavar="NORM:EPS",
+           help="Threat model; several, or linf:2/255,8/255, give one run each.  [default: the data set's]"),
+]  # fmt: skip
+Data = Annotated[
+    str | None, option("--data", panel=WHAT, metavar="SPEC", help="Data set.  [default: what the model was trained on]")
+]
+Split = Annotated[str | None, option("--split", panel=WHAT, help="train or test.  [default: test]")]
+BatchSize = Annotated[
+    str | None, option("-b", "--batch-size", panel=o.RUN, metavar="N|auto", help="Samples in flight; no verdict depends on it.")
+]
 
 
 @reported
 def attack(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL...", help="A name in the output folder (NAME@last, NAME@best for a checkpoint), a saved model's folder, or a model spec.")],
-    attacks: Annotated[list[str] | None, typer.Option("-a", "--attack", metavar="SPEC", help="Attack, such as apgd:steps=50; several form one worst case per sample.  [default: apgd]", rich_help_panel=WHAT)] = None,
-    threat: Annotated[list[str] | None, typer.Option("--threat", metavar="NORM:EPS", help="Threat model; several, or linf:2/255,8/255, give one run each.  [default: the data set's]", rich_help_panel=WHAT)] = None,
-    data: Annotated[str | None, typer.Option("--data", metavar="SPEC", help="Data set.  [default: what the model was trained on]", rich_help_panel=WHAT)] = None,
-    split: Annotated[str | None, typer.Option("--split", help="train or test.  [default: test]", rich_help_panel=WHAT)] = None,
-    batch_size: Annotated[str | None, typer.Option("-b", "--batch-size", metavar="N|auto", help="Samples in flight; no verdict depends on it.", rich_help_panel=o.RUN)] = None,
-    out: o.Out = Path("runs"), seed: o.Seed = None, device: o.Device = "auto", limit: o.Limit = None, config: o.Config = None,
-    sets: o.Set = None, data_dir: o.DataDir = None, download: o.Download = False, force: o.Force = False,
-    dry_run: o.DryRun = False, as_json: o.Json = False, quiet: o.Quiet = False, verbose: o.Verbose = False,
-) -> None:  # fmt: skip
+    models: Models,
+    attacks: Attacks = None,
+    threat: Threat = None,
+    data: Data = None,
+    split: Split = None,
+    batch_size: BatchSize = None,
+    out: o.Out = Path("runs"),
+    seed: o.Seed = None,
+    device: o.Device = "auto",
+    limit: o.Limit = None,
+    config: o.Config = None,
+    sets: o.Set = None,
+    data_dir: o.DataDir = None,
+    download: o.Download = False,
+    force: o.Force = False,
+    dry_run: o.DryRun = False,
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
     """Attack models and write a verdict for every sample.
 
     Example: robbench attack ce at --attack pgd:steps=10 --attack apgd --threat linf:0.15
@@ -39,7 +74,15 @@ def attack(
     from robbench.results.store import Store
     from robbench.runs.attack import plan_attacks
 
-    flags = {"attack": attacks, "threat": threat, "data": data, "split": split, "batch_size": batch_size, "seed": seed, "limit": limit}
+    flags = {
+        "attack": attacks,
+        "threat": threat,
+        "data": data,
+        "split": split,
+        "batch_size": batch_size,
+        "seed": seed,
+        "limit": limit,
+    }
     settings = load_config(AttackConfig, "attack", file=config, sets=sets or [], flags=flags)
     reporter, store = Reporter(quiet=quiet, verbose=verbose), Store(out)
     # All plans first: a mistake in the last model must not cost the first one's hours.

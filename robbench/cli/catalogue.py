@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,12 +11,12 @@ from robbench.cli import options as o
 from robbench.cli.reporter import print_json, print_rich, reported
 from robbench.core.errors import UserError, unknown
 
+Kind = Annotated[str | None, typer.Argument(metavar="[losses|attacks|models|data]", help="Which registry; nothing means all.")]
+Name = Annotated[str, typer.Argument(metavar="NAME", help="A registered name or module:attribute.")]
+
 
 @reported
-def list_(
-    kind: Annotated[str | None, typer.Argument(metavar="[losses|attacks|models|data]", help="Which registry; nothing means all.")] = None,
-    as_json: o.Json = False,
-) -> None:  # fmt: skip
+def list_(kind: Kind = None, as_json: o.Json = False) -> None:
     """List what is registered, installed plug-ins included.
 
     Example: robbench list attacks
@@ -41,9 +41,7 @@ def list_(
 
 
 @reported
-def explain(
-    name: Annotated[str, typer.Argument(metavar="NAME", help="A registered name or module:attribute.")], as_json: o.Json = False,
-) -> None:  # fmt: skip
+def explain(name: Name, as_json: o.Json = False) -> None:
     """Explain a loss, attack, model or data set: what it is, its options, types, defaults and source.
 
     Example: robbench explain apgd
@@ -56,7 +54,7 @@ def explain(
         holders = [(kind, registry) for kind, registry in REGISTRIES.items() if _fits(registry, name)]
     if not holders:
         raise unknown("name", name, [key for registry in REGISTRIES.values() for key in registry.entries])
-    shown = []
+    shown: list[dict[str, Any]] = []
     for kind, registry in holders:
         cls, spec = registry.parse(name)
         entry = registry.entries.get(name)
@@ -81,13 +79,12 @@ def _fits(registry: object, name: str) -> bool:
     return True
 
 
-def _print(item: dict[str, object]) -> None:
+def _print(item: dict[str, Any]) -> None:
     from rich.table import Table
 
     alias = f" = {item['same_as']}" if item["same_as"] else ""
     print(f"{item['name']}{alias}  ({item['kind']})\n\n{item['doc']}\n")
-    options = item["options"]
-    if isinstance(options, list) and options:
+    if options := item["options"]:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
         for column in ("option", "type", "default", "meaning"):
             table.add_column(column, overflow="fold")
@@ -95,4 +92,7 @@ def _print(item: dict[str, object]) -> None:
             table.add_row(option["name"], option["type"], option["default"], option["help"])
         print_rich(table)
         print()
-    print(f"defined in {item['source']}" + (f", package {item['package']}" if item["package"] != "robbench" and item["package"] else ""))
+    print(
+        f"defined in {item['source']}"
+        + (f", package {item['package']}" if item["package"] != "robbench" and item["package"] else "")
+    )

@@ -8,17 +8,26 @@ from typing import Annotated
 import typer
 
 from robbench.cli import options as o
+from robbench.cli.options import option
 from robbench.cli.reporter import print_rich, reported
 from robbench.core.errors import UserError
+
+Runs = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[RUN]...", help="Model names, run ids or Parquet paths; nothing means all of the store."),
+]
+Csv = Annotated[bool, option("--csv", panel=o.SHOW, help="CSV on stdout.")]
+Markdown = Annotated[bool, option("--markdown", panel=o.SHOW, help="A Markdown table on stdout.")]
 
 
 @reported
 def compare(
-    runs: Annotated[list[str] | None, typer.Argument(metavar="[RUN]...", help="Model names, run ids or Parquet paths; nothing means all of the store.")] = None,
-    out: o.Out = Path("runs"), as_json: o.Json = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="CSV on stdout.", rich_help_panel=o.SHOW)] = False,
-    as_markdown: Annotated[bool, typer.Option("--markdown", help="A Markdown table on stdout.", rich_help_panel=o.SHOW)] = False,
-) -> None:  # fmt: skip
+    runs: Runs = None,
+    out: o.Out = Path("runs"),
+    as_json: o.Json = False,
+    as_csv: Csv = False,
+    as_markdown: Markdown = False,
+) -> None:
     """Compare results: accuracies with 95 % intervals, margins, cost, and the paired difference to the first run.
 
     Example: robbench compare ce at

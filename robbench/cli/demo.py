@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from robbench.cli import options as o
 from robbench.cli.reporter import Reporter, print_rich, reported
 
 THREAT = "linf:0.15"
-MODELS = {"demo-ce": {"inner": None}, "demo-at": {"inner": "pgd:steps=7"}}
+MODELS = {"demo-ce": None, "demo-at": "pgd:steps=7"}  # name -> inner attack
 
 
 @reported
 def demo(
-    out: o.Out = Path("runs"), device: o.Device = "auto", force: o.Force = False, quiet: o.Quiet = False, verbose: o.Verbose = False
+    out: o.Out = Path("runs"),
+    device: o.Device = "auto",
+    force: o.Force = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
 ) -> None:
     """Train a plain and an adversarially trained model on digits, attack both, compare them: about a minute on two cores."""
     from robbench.cli.attack import run_attack
@@ -26,14 +31,14 @@ def demo(
     from robbench.runs.train import plan_training
 
     reporter, store = Reporter(quiet=quiet, verbose=verbose), Store(out)
-    places = {"out": out, "device": device, "data_dir": None, "download": False}
-    for name, settings in MODELS.items():
-        reporter.say(f"training {name}: cross-entropy on digits" + (f", inner attack {settings['inner']}" if settings["inner"] else ""))
-        plan = plan_training(TrainConfig(threat=THREAT, **settings), name=name, **places)  # type: ignore[arg-type]
+    places: dict[str, Any] = {"out": out, "device": device, "data_dir": None, "download": False}
+    for name, inner in MODELS.items():
+        reporter.say(f"training {name}: cross-entropy on digits" + (f" against {inner}" if inner else ""))
+        plan = plan_training(TrainConfig(threat=THREAT, inner=inner), name=name, **places)
         run_training(plan, reporter, force=force)
     config = AttackConfig(attack=("apgd", "apgd-t"), threat=(THREAT,))
     reporter.say(f"attacking both: {' + '.join(config.attack)}, {THREAT}, the 597 test digits")
-    plans = list(plan_attacks(list(MODELS), config, **places))  # type: ignore[arg-type]
+    plans = list(plan_attacks(list(MODELS), config, **places))
     ids = [run_attack(plan, store, reporter, force=force).info["run_id"] for plan in plans]
     print_rich(comparison_table(compare_runs(ids, out)))
     print(f"models:             {store.root / 'models'}")

@@ -14,17 +14,25 @@ import robbench
 from robbench.cli import options as o
 from robbench.cli.reporter import print_json, reported
 
-PACKAGES = ("torch", "torchvision", "pyautoattack", "numpy", "pandas", "pyarrow", "scikit-learn", "typer", "rich", "pydantic", "safetensors")
+PACKAGES = (
+    *("torch", "torchvision", "pyautoattack", "numpy", "pandas", "pyarrow", "scikit-learn"),
+    *("typer", "rich", "pydantic", "safetensors", "pillow", "platformdirs"),
+)
+REINSTALL = "pip install --force-reinstall torch torchvision"
 
 
 @reported
 def doctor(data_dir: o.DataDir = None, as_json: o.Json = False) -> None:
-    """Check the installation: versions, devices, plug-ins, a torch/torchvision mismatch, where data and caches lie. Exit 1 if ill.
+    """Check the installation: versions, devices, plug-ins, whether torch and torchvision fit, where data lies. Exit 1 if ill.
 
     Example: robbench doctor
     """
     problems: list[str] = []
-    facts: dict[str, Any] = {"robbench": robbench.__version__, "python": platform.python_version(), "platform": platform.platform()}
+    facts: dict[str, Any] = {
+        "robbench": robbench.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+    }
     facts["packages"] = {name: _version(name, problems) for name in PACKAGES}
     facts["devices"] = _devices(problems)
     _check_torchvision(problems)
@@ -50,7 +58,9 @@ def _devices(problems: list[str]) -> list[str]:
     try:
         import torch
     except Exception as error:
-        problems.append(f"torch cannot be imported ({type(error).__name__}: {error}): pip install --force-reinstall torch torchvision")
+        problems.append(
+            f"torch cannot be imported ({type(error).__name__}: {error}): pip install --force-reinstall torch torchvision"
+        )
         return []
     found = [f"cpu ({torch.get_num_threads()} threads)"]
     found += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
@@ -67,7 +77,7 @@ def _check_torchvision(problems: list[str]) -> None:
         # A torchvision built for another torch fails on its first operator; data sets of its own need it, digits do not.
         problems.append(
             f"torchvision does not fit this torch ({type(error).__name__}: {str(error).splitlines()[0]}): "
-            "install a matching pair, pip install --force-reinstall torch torchvision"
+            f"install a matching pair: {REINSTALL}"
         )
 
 

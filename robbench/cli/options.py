@@ -3,32 +3,33 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 RUN, PLACE, SHOW = "Run", "Where", "Output"
 
-Out = Annotated[Path, typer.Option("-o", "--out", envvar="ROBBENCH_OUT", help="Output folder.", rich_help_panel=PLACE)]
-Config = Annotated[
-    Path | None, typer.Option("-c", "--config", help="TOML file with any of these settings.", rich_help_panel=RUN)
-]
+
+def option(*names: str, panel: str, help: str, **extra: Any) -> Any:
+    """A Typer option in a help panel."""
+    return typer.Option(*names, help=help, rich_help_panel=panel, **extra)
+
+
+Out = Annotated[Path, option("-o", "--out", panel=PLACE, envvar="ROBBENCH_OUT", help="Output folder.")]
+DataDir = Annotated[Path | None, option("--data-dir", panel=PLACE, envvar="ROBBENCH_DATA_DIR", help="Where data sets lie.")]
+Download = Annotated[bool, option("--download", panel=PLACE, help="Allow a missing data set to be downloaded.")]
+
+Config = Annotated[Path | None, option("-c", "--config", panel=RUN, help="TOML file with any of these settings.")]
 Set = Annotated[
-    list[str] | None, typer.Option("-S", "--set", metavar="KEY=VALUE", help="Any setting by name, also those without a flag.", rich_help_panel=RUN)
-]  # fmt: skip
-Device = Annotated[
-    str, typer.Option("--device", envvar="ROBBENCH_DEVICE", help="auto, cpu, cuda, cuda:N or mps.", rich_help_panel=RUN)
+    list[str] | None,
+    option("-S", "--set", panel=RUN, metavar="KEY=VALUE", help="Any setting by name, also those without a flag."),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", help="All random numbers follow from it.  [default: 0]", rich_help_panel=RUN)]
-Limit = Annotated[
-    int | None, typer.Option("-n", "--limit", metavar="N", help="Only the first N samples.", rich_help_panel=RUN)
-]
-DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", envvar="ROBBENCH_DATA_DIR", help="Where data sets lie.", rich_help_panel=PLACE)
-]
-Download = Annotated[bool, typer.Option("--download", help="Allow a missing data set to be downloaded.", rich_help_panel=PLACE)]
-Force = Annotated[bool, typer.Option("--force", help="Do it again and replace what is there.", rich_help_panel=RUN)]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.", rich_help_panel=RUN)]
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.", rich_help_panel=SHOW)]
-Quiet = Annotated[bool, typer.Option("-q", "--quiet", help="No progress, no messages.", rich_help_panel=SHOW)]
-Verbose = Annotated[bool, typer.Option("-v", "--verbose", help="More messages.", rich_help_panel=SHOW)]
+Device = Annotated[str, option("--device", panel=RUN, envvar="ROBBENCH_DEVICE", help="auto, cpu, cuda, cuda:N or mps.")]
+Seed = Annotated[int | None, option("--seed", panel=RUN, help="All random numbers follow from it.  [default: 0]")]
+Limit = Annotated[int | None, option("-n", "--limit", panel=RUN, metavar="N", help="Only the first N samples.")]
+Force = Annotated[bool, option("--force", panel=RUN, help="Do it again and replace what is there.")]
+DryRun = Annotated[bool, option("--dry-run", panel=RUN, help="Say what would be done; write nothing.")]
+
+Json = Annotated[bool, option("--json", panel=SHOW, help="One JSON object on stdout.")]
+Quiet = Annotated[bool, option("-q", "--quiet", panel=SHOW, help="No progress, no messages.")]
+Verbose = Annotated[bool, option("-v", "--verbose", panel=SHOW, help="More messages.")]

@@ -45,6 +45,9 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
             raise fail("interrupted before the work began", 130) from None
         except (typer.Exit, typer.Abort):
             raise
+        except BrokenPipeError:  # the reader of stdout, such as `head`, has gone
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit(141) from None
         except Exception as error:
             if os.environ.get("ROBBENCH_DEBUG"):
                 raise
@@ -92,8 +95,18 @@ class Reporter:
             from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-            columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), TextColumn("{task.percentage:>3.0f}%"),
-                       TextColumn("{task.fields[note]}"), TimeElapsedColumn(), TextColumn("eta"), TimeRemainingColumn())  # fmt: skip
+            title_, share, note = (
+                TextColumn(text) for text in ("{task.description}", "{task.percentage:>3.0f}%", "{task.fields[note]}")
+            )
+            columns = (
+                title_,
+                BarColumn(bar_width=20),
+                share,
+                note,
+                TimeElapsedColumn(),
+                TextColumn("eta"),
+                TimeRemainingColumn(),
+            )
             with Progress(*columns, console=Console(stderr=True), transient=True) as live:
                 yield LiveBar(live, live.add_task(title, total=1.0, note=""))
 
@@ -118,7 +131,7 @@ class PlainBar(Bar):
     def update(self, share: float, text: str) -> None:
         """Print when enough has happened since the last line; short jobs stay silent until they end."""
         now = time.monotonic()
-        if share - self.last_share < PLAIN_SHARE and now - self.last_time < PLAIN_SECONDS or now - self.began < 1:
+        if (share - self.last_share < PLAIN_SHARE and now - self.last_time < PLAIN_SECONDS) or now - self.began < 1:
             return
         left = (now - self.began) / share * (1 - share) if share > 0 else float("nan")
         print(f"{self.title}: {share:.0%}, {text}, {now - self.began:.0f} s, about {left:.0f} s left", file=sys.stderr)

@@ -6,33 +6,64 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from robbench.cli import options as o
+from robbench.cli.options import option
 from robbench.cli.reporter import Bar, Reporter, print_json, reported
 
 if TYPE_CHECKING:
     from robbench.runs.train import Plan, Trained
 
 WHAT = "What to train"
+Loss = Annotated[
+    str | None, option("--loss", panel=WHAT, metavar="SPEC", help="Loss, such as trades:beta=6.  [default: cross-entropy]")
+]
+Data = Annotated[
+    str | None,
+    option("--data", panel=WHAT, metavar="SPEC", help="Data set, such as 'cifar10[airplane,horse]'.  [default: digits]"),
+]
+Model = Annotated[str | None, option("--model", panel=WHAT, metavar="SPEC", help="Architecture.  [default: small-cnn]")]
+Inner = Annotated[
+    str | None,
+    option("--inner", panel=WHAT, metavar="SPEC", help="Inner attack (adversarial training) such as pgd:steps=10, or none."),
+]
+Threat = Annotated[
+    str | None,
+    option("--threat", panel=WHAT, metavar="NORM:EPS",
+           help="Threat model of inner attack and validation.  [default: the data set's]"),
+]  # fmt: skip
+Name = Annotated[str | None, option("--name", panel=o.PLACE, help="Name of the model.  [default: the loss]")]
+Epochs = Annotated[int | None, option("--epochs", panel=o.RUN, help="Passes over the training data.  [default: 20]")]
+BatchSize = Annotated[int | None, option("-b", "--batch-size", panel=o.RUN, help="Samples per step.  [default: 64]")]
+Rate = Annotated[str | None, option("--lr", panel=o.RUN, help="Peak learning rate.  [default: 0.003]")]
+Optimizer = Annotated[str | None, option("--optimizer", panel=o.RUN, help="sgd, adam or adamw.  [default: adam]")]
 
 
 @reported
 def train(
-    loss: Annotated[str | None, typer.Option("--loss", metavar="SPEC", help="Loss, such as trades:beta=6.  [default: cross-entropy]", rich_help_panel=WHAT)] = None,
-    data: Annotated[str | None, typer.Option("--data", metavar="SPEC", help="Data set, such as 'cifar10[airplane,horse]'.  [default: digits]", rich_help_panel=WHAT)] = None,
-    model: Annotated[str | None, typer.Option("--model", metavar="SPEC", help="Architecture.  [default: small-cnn]", rich_help_panel=WHAT)] = None,
-    inner: Annotated[str | None, typer.Option("--inner", metavar="SPEC", help="Inner attack (adversarial training), such as pgd:steps=10, or none.", rich_help_panel=WHAT)] = None,
-    threat: Annotated[str | None, typer.Option("--threat", metavar="NORM:EPS", help="Threat model of the inner attack and of validation.  [default: the data set's]", rich_help_panel=WHAT)] = None,
-    name: Annotated[str | None, typer.Option("--name", help="Name of the model.  [default: the loss]", rich_help_panel=o.PLACE)] = None,
-    epochs: Annotated[int | None, typer.Option("--epochs", help="Passes over the training data.  [default: 20]", rich_help_panel=o.RUN)] = None,
-    batch_size: Annotated[int | None, typer.Option("-b", "--batch-size", help="Samples per step.  [default: 64]", rich_help_panel=o.RUN)] = None,
-    lr: Annotated[str | None, typer.Option("--lr", help="Peak learning rate.  [default: 0.003]", rich_help_panel=o.RUN)] = None,
-    optimizer: Annotated[str | None, typer.Option("--optimizer", help="sgd, adam or adamw.  [default: adam]", rich_help_panel=o.RUN)] = None,
-    out: o.Out = Path("runs"), seed: o.Seed = None, device: o.Device = "auto", limit: o.Limit = None, config: o.Config = None,
-    sets: o.Set = None, data_dir: o.DataDir = None, download: o.Download = False, force: o.Force = False,
-    dry_run: o.DryRun = False, as_json: o.Json = False, quiet: o.Quiet = False, verbose: o.Verbose = False,
-) -> None:  # fmt: skip
+    loss: Loss = None,
+    data: Data = None,
+    model: Model = None,
+    inner: Inner = None,
+    threat: Threat = None,
+    name: Name = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: Rate = None,
+    optimizer: Optimizer = None,
+    out: o.Out = Path("runs"),
+    seed: o.Seed = None,
+    device: o.Device = "auto",
+    limit: o.Limit = None,
+    config: o.Config = None,
+    sets: o.Set = None,
+    data_dir: o.DataDir = None,
+    download: o.Download = False,
+    force: o.Force = False,
+    dry_run: o.DryRun = False,
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
     """Train a model under any registered loss.
 
     Example: robbench train --data digits --loss cross-entropy --inner pgd:steps=7 --threat linf:0.15 --name at
@@ -72,7 +103,7 @@ def run_training(plan: Plan, reporter: Reporter, *, force: bool) -> Trained:
     return done
 
 
-class _Watcher:
+class _Watcher:  # a robbench.runs.train.Watcher, without importing torch for --help
     """Shows batches on the bar and epochs as lines."""
 
     def __init__(self, bar: Bar, reporter: Reporter, epochs: int) -> None:
@@ -84,7 +115,7 @@ class _Watcher:
         if time.monotonic() - self.drawn > 0.2:
             self.drawn = time.monotonic()
             rate = progress.samples / max(self.drawn - self.began, 1e-9)
-            self.note = f"epoch {progress.epoch + 1}/{self.epochs}, loss {float(progress.loss):.3f}, {rate:.0f} samples/s{self.last}"
+            self.note = f"epoch {progress.epoch + 1}/{self.epochs}, loss {float(progress.loss):.3f}, {rate:.0f}/s{self.last}"
             self.bar.update((progress.epoch + progress.samples / progress.total) / self.epochs, self.note)
 
     def epoch(self, row: dict[str, Any]) -> None:

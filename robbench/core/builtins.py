@@ -26,7 +26,7 @@ LOSSES: Registry[Loss] = Registry(
     },
 )
 
-ATTACKS: Registry[Attack | Backend] = Registry(
+ATTACKS: Registry[Attack[Any] | Backend] = Registry(
     "attack",
     base="robbench.attacks.base:AnyAttack",
     group="robbench.attacks",

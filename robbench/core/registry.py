@@ -11,14 +11,13 @@ import dataclasses
 import functools
 import importlib
 import importlib.metadata
-import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from robbench.core.errors import RunError, UserError, unknown
 from robbench.core.spec import Spec, build, options_of, parse_spec
-
 
 T = TypeVar("T")
 
@@ -85,10 +84,12 @@ class Registry(Generic[T]):
         cls, spec = self.parse(text)
         return build(cls, spec, f"{self.kind} {spec.name}")
 
-    def canonical(self, text: str) -> str:
-        """The spec with every option spelled out: two spellings of one thing give one text."""
+    def canonical(self, text: str, *, full: bool = False) -> str:
+        """The spec in its one shortest form, or in full with every option: two spellings of one thing give one text."""
         cls, spec = self.parse(text)
-        options = options_of(build(cls, spec, f"{self.kind} {spec.name}"))
+        built = build(cls, spec, f"{self.kind} {spec.name}")
+        defaults = {} if full else {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        options = {key: value for key, value in options_of(built).items() if key not in defaults or value != defaults[key]}
         return str(Spec(spec.name, None, options))
 
     def broken(self) -> list[tuple[str, str]]:
@@ -121,9 +122,9 @@ def import_target(target: str, owner: str) -> Any:
 
 
 @contextlib.contextmanager
-def _current_folder_importable() -> Any:
+def _current_folder_importable() -> Iterator[None]:
     # The console script, unlike `python -m`, does not put the current folder on the path.
-    here = os.getcwd()
+    here = str(Path.cwd())
     added = here not in sys.path and "" not in sys.path
     if added:
         sys.path.append(here)

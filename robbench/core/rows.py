@@ -21,11 +21,10 @@ def lift(values: Tensor, like: Tensor) -> Tensor:
 
 def pick(mask: Tensor, a: Tensor | float, b: Tensor | float) -> Tensor:
     """Row-wise choice: where mask [B], `a`, else `b`; each is [B,*], [B] or a number."""
-    wide = next((value for value in (a, b) if isinstance(value, Tensor) and value.ndim > 1), None)
-    if wide is None:
-        return torch.where(mask, a, b)
-    parts = [lift(v, wide) if isinstance(v, Tensor) and v.ndim < wide.ndim else v for v in (a, b)]
-    return torch.where(lift(mask, wide), *parts)
+    wide = next((value for value in (a, b) if isinstance(value, Tensor) and value.ndim > 1), mask)
+    a, b = (lift(v, wide) if isinstance(v, Tensor) and v.ndim < wide.ndim else v for v in (a, b))
+    chosen: Tensor = torch.where(lift(mask, wide), a, b)
+    return chosen
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)

@@ -17,7 +17,6 @@ from pydantic import BeforeValidator, TypeAdapter, ValidationError
 
 from robbench.core.errors import UserError, nearest
 
-
 T = TypeVar("T")
 
 

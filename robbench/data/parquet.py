@@ -10,6 +10,7 @@ from typing import Annotated, Any, ClassVar, TypeVar
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field
@@ -97,7 +98,7 @@ def split_files(root: Path, split: str) -> list[Path]:
 def _read(path: Path, action: Callable[[Path], T]) -> T:
     try:
         return action(path)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:  # the last two from corrupt names and sizes
         raise UserError(f"{path} is not a readable Parquet file ({reason(error)}); fetch it again") from error
 
 
@@ -126,14 +127,8 @@ def _image_bytes(path: Path, number: int, image: str) -> Any:
     table = _read(path, lambda path: pq.ParquetFile(path).read_row_group(number, columns=[image]))
     if image not in table.column_names or not _is_image(table.column(image).type):
         raise UserError(f"{path} has no image column '{image}', unlike the first file of its split")
-    column = table.column(image).combine_chunks()
-    if pa.types.is_struct(column.type):
-        return (
-            column.field("bytes")
-            if column.null_count == 0
-            else pa.array([(row or {}).get("bytes") for row in column.to_pylist()])
-        )
-    return column
+    column = table.column(image)
+    return pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
 
 
 def _decode(cell: Any, where: str) -> NDArray[np.uint8]:

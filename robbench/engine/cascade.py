@@ -20,7 +20,7 @@ from robbench.core.device import tile_rows
 from robbench.data.base import Split
 from robbench.engine.lane import Done, Job, Lane
 from robbench.engine.pool import Pool, salt_of
-from robbench.engine.verify import Judged, judge_logits, verify
+from robbench.engine.verify import judge_logits, verify
 from robbench.threat.model import ThreatModel
 
 CLEAN = -1  # the entry that "broke" a sample which was wrong from the start
@@ -110,7 +110,9 @@ class Cascade:
             else:
                 alive.append(i)
         yield self._tick(flush=True)
-        for is_backend, group in itertools.groupby(range(len(self.entries)), lambda k: isinstance(self.entries[k].attack, Backend)):
+        for is_backend, group in itertools.groupby(
+            range(len(self.entries)), lambda k: isinstance(self.entries[k].attack, Backend)
+        ):
             for _ in self._backends(list(group), alive) if is_backend else self._lanes(list(group), alive):
                 if stop():
                     yield self._tick(flush=True)
@@ -209,11 +211,12 @@ class Cascade:
         p = self.pool.problem(torch.tensor(samples, device=self.device))
         points = [p.x0[row] if (x := self.records[i].x) is None else x for row, i in enumerate(samples)]
         judged = verify(self.model, torch.stack(points), p, self.tile)
-        columns = Judged(*(column.tolist() for column in judged))
+        columns = [column.tolist() for column in judged]
         return [self._verdict(i, *row) for i, row in zip(samples, zip(*columns, strict=True), strict=True)]
 
     def _verdict(self, i: int, pred: int, margin: float, pmargin: float, adversarial: bool, linf: float, l2: float) -> Verdict:
-        record, clean = self.records[i], [column[i] for column in self.clean]
+        record = self.records[i]
+        clean = (self.clean[0][i], self.clean[1][i], self.clean[2][i])
         self.queries -= record.forwards - 1
         if record.entry == CLEAN:  # nothing was moved, so there is nothing to look at again
             return Verdict(i, *clean, *clean, True, 0.0, 0.0, CLEAN, -1, 0, record.forwards, 0, OK)
@@ -237,7 +240,7 @@ class Counter(nn.Module):
         self.forwards += len(x)
         logits: Tensor = self.model(x)
         if logits.requires_grad:
-            logits.register_hook(self._backward)
+            logits.register_hook(self._backward)  # type: ignore[no-untyped-call]
         return logits
 
     def _backward(self, grad: Tensor) -> None:

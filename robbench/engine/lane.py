@@ -66,8 +66,8 @@ class Lane:
             self.s = self.attack.step(self.s, self.t, self.p, self.oracle)
             self.book = self.oracle.book
             over = self.t >= self.attack.steps
-            self.t = self.t + self.active
             self.active = self.active & ~(over | self.book.found if self.attack.seeks == "any" else over)
+            self.t = self.t + self.active  # idle rows keep their last step, so schedules never run off their tables
         return self._harvest()
 
     def _refill(self) -> None:
@@ -94,7 +94,7 @@ class Lane:
         size = len(live) + len(jobs)
         padding = torch.zeros(-size % TILE_STEP, dtype=torch.int64, device=self.device)
         rows.append(tuple(part.take(padding) for part in rows[0]))  # type: ignore[arg-type]
-        self.p, self.s, self.book = (type(parts[0]).concat(parts) for parts in zip(*rows, strict=True))  # type: ignore[type-var, arg-type]
+        self.p, self.s, self.book = (type(parts[0]).concat(parts) for parts in zip(*rows, strict=True))
         self.t = torch.cat([*clocks, padding])
         self.active = torch.arange(len(self.t), device=self.device) < size
         self.jobs = [self.jobs[row] for row in live] + list(jobs) + [None] * len(padding)

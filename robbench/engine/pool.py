@@ -21,7 +21,8 @@ class Pool:
     def __init__(self, split: Split, threat: ThreatModel, model: Model, *, seed: int, tile: int) -> None:
         self.split, self.threat = split, threat
         self.keys = keyed.fold(split.ids, seed)
-        parts = [forward_tiles(model, split.pixels(slice(i, i + tile)), tile, TILE_STEP) for i in range(0, len(split), tile)]
+        starts = range(0, max(len(split), 1), tile)  # an empty split still tells the number of classes
+        parts = [forward_tiles(model, split.pixels(slice(i, i + tile)), tile, TILE_STEP) for i in starts]
         self.logits0 = torch.cat(parts)
 
     def problem(self, index: Tensor, salt: int = 0) -> Problem:

@@ -65,8 +65,8 @@ class Classifier(nn.Module):
         """The same body under another head (`models/heads.py`); the change becomes part of the checkpoint."""
         from robbench.models.heads import build_head
 
-        old = next(self.head.parameters())
-        self.head = build_head(spec, self.features_dim, self.classes).to(old.device)
+        device = next(self.parameters()).device
+        self.head = build_head(spec, self.features_dim, self.classes).to(device)
         self.head_spec = spec
         return self
 

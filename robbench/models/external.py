@@ -52,8 +52,8 @@ class External(Classifier):
 
     def with_head(self, spec: str) -> Classifier:
         """The same module with its last nn.Linear replaced (`models/heads.py`)."""
-        old = next(self._last_layer().parameters())
-        new = build_head(spec, self.features_dim, self.classes).to(old.device)
+        device = next(self._last_layer().parameters()).device
+        new = build_head(spec, self.features_dim, self.classes).to(device)
         if self._head_name:
             parent, _, name = self._head_name.rpartition(".")
             setattr(self.body.get_submodule(parent), name, new)

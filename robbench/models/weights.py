@@ -35,7 +35,7 @@ def save(folder: Path, filename: str, model: nn.Module) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         safetensors.torch.save_file(state, temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
     except (OSError, SafetensorError) as error:
         raise RunError(f"cannot write {path} ({reason(error)})") from error
     finally:

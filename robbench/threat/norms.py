@@ -77,7 +77,8 @@ class L2(Norm):
     name = "l2"
 
     def size(self, d: Tensor) -> Tensor:
-        return torch.linalg.vector_norm(d.flatten(1), dim=1)
+        length: Tensor = torch.linalg.vector_norm(d.flatten(1), dim=1)
+        return length
 
     def dual(self, g: Tensor) -> Tensor:
         return self.size(g)

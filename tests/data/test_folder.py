@@ -22,12 +22,13 @@ def _write(root: Path, files: dict[str, bytes]) -> None:
 
 
 def test_pixels_labels_and_shared_classes(tmp_path: Path, png: Png) -> None:
-    """Pixels equal what PIL wrote, gray becomes RGB, other files are ignored, and a class missing from a split keeps its label."""
+    """Pixels equal what PIL wrote, gray becomes RGB, other files are ignored; a class missing from a split keeps its label."""
     _write(tmp_path, {f"set/train/{name}/0.png": png(PIXELS[0]) for name in ("ant", "bee", "cow")})
     _write(tmp_path, {"set/test/cow/b.png": png(PIXELS[1, ..., 0]), "set/test/cow/a.PNG": png(PIXELS[2])})
     _write(tmp_path, {"set/test/ant/x.png": png(PIXELS[3]), "set/test/ant/notes.txt": b"hello", "set/test/ant/.hidden.png": b""})
     split = load("folder:set", "test", data_dir=tmp_path)
-    assert split.classes == ("ant", "bee", "cow") and split.labels.tolist() == [0, 2, 2]
+    assert split.classes == ("ant", "bee", "cow")
+    assert split.labels.tolist() == [0, 2, 2]
     expected = [PIXELS[3], PIXELS[2], np.stack([PIXELS[1, ..., 0]] * 3, -1)]
     assert np.array_equal(split.images, np.stack(expected).transpose(0, 3, 1, 2))
 
@@ -40,7 +41,8 @@ def test_size_scales_and_crops_the_centre(tmp_path: Path, png: Png) -> None:
     with pytest.raises(UserError, match=r"8x4 .* and 6x6 .*size=N"):
         load("folder:set", "test", data_dir=tmp_path)
     split = load("folder:set,size=4", "test", data_dir=tmp_path)
-    assert split.images.shape == (2, 3, 4, 4) and bool((split.images[0] == 200).all())
+    assert split.images.shape == (2, 3, 4, 4)
+    assert bool((split.images[0] == 200).all())
 
 
 @pytest.mark.parametrize(

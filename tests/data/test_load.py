@@ -61,7 +61,7 @@ def test_a_stratified_limit_is_a_stratified_subset() -> None:
 @settings(max_examples=60, deadline=None)
 @given(labels=st.lists(st.integers(0, 4), min_size=2, max_size=60), n=st.integers(1, 40))
 def test_stratified_prefixes_are_nested_and_even(labels: list[int], n: int) -> None:
-    """[stratified=n] is a prefix of [stratified=n+1]; a class is behind another only when it is exhausted, and rows go by file order."""
+    """[stratified=n] is a prefix of [stratified=n+1], even unless a class is exhausted, in file order within a class."""
     table = np.array(labels, np.int64)
     classes = tuple("abcde")
     smaller, larger = (select([f"stratified={count}"], table, classes).rows for count in (n, n + 1))
@@ -105,7 +105,8 @@ def test_wrong_specs_are_one_clear_line(spec: str, words: str, tmp_path: Path) -
     """Each wrong spec is a one-line UserError that names the fault."""
     with pytest.raises(UserError) as caught:
         load(spec, "train", data_dir=tmp_path)
-    assert words in str(caught.value) and "\n" not in str(caught.value)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_class_subset_without_samples_is_an_error() -> None:
@@ -167,7 +168,8 @@ def test_float_images_of_a_plug_in_pass_unchanged(monkeypatch: pytest.MonkeyPatc
     """Float64 vectors in [0,1] arrive as float32 of the same values."""
     images = np.linspace(0, 1, 12).reshape(4, 3)
     loaded = _load_plugin(monkeypatch, images)
-    assert loaded.dtype == torch.float32 and np.array_equal(loaded, images.astype(np.float32))
+    assert loaded.dtype == torch.float32
+    assert np.array_equal(loaded, images.astype(np.float32))
 
 
 @pytest.mark.parametrize(

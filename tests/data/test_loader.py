@@ -33,7 +33,8 @@ def test_an_epoch_is_a_permutation(count: int, batch: int, epoch: int) -> None:
     loader = DeviceLoader(split, batch, seed=3)
     x, y, index = _epoch(loader, epoch)
     assert torch.equal(index.sort().values, torch.arange(count))
-    assert torch.equal(y, split.labels[index]) and torch.equal(x, split.images[index].float() / 255)
+    assert torch.equal(y, split.labels[index])
+    assert torch.equal(x, split.images[index].float() / 255)
     assert [len(labels) for _, labels, _ in loader.epoch(epoch)][:-1] == [batch] * (len(loader) - 1)
 
 
@@ -85,7 +86,8 @@ def test_every_augmented_image_is_a_window_of_its_padded_original(side: int, pad
         ]
         assert matches
         seen.update(matches)
-    assert {top for top, _, _ in seen} >= {0, 2 * padding} and {m for _, _, m in seen} == {False, True}
+    assert {top for top, _, _ in seen} >= {0, 2 * padding}
+    assert {m for _, _, m in seen} == {False, True}
 
 
 def test_flip_alone_does_not_shift() -> None:
@@ -94,13 +96,16 @@ def test_flip_alone_does_not_shift() -> None:
     x, _, index = _epoch(DeviceLoader(split, 30, seed=0, augment="flip"), 0)
     original = split.pixels(index)
     same, mirrored = (x == original).flatten(1).all(1), (x == original.flip(-1)).flatten(1).all(1)
-    assert bool((same | mirrored).all()) and same.any() and mirrored.any()
+    assert bool((same | mirrored).all())
+    assert same.any()
+    assert mirrored.any()
 
 
 def test_drop_last_and_wrong_arguments() -> None:
     """drop_last leaves only full batches; arguments that give no batch at all, or make no sense, are UserErrors."""
     loader = DeviceLoader(_split(50), 16, seed=0, drop_last=True)
-    assert [len(y) for _, y, _ in loader.epoch(0)] == [16, 16, 16] and len(loader) == 3
+    assert [len(y) for _, y, _ in loader.epoch(0)] == [16, 16, 16]
+    assert len(loader) == 3
     vectors = Split(torch.rand(4, 3), torch.zeros(4).long(), torch.arange(4), ("a", "b"), "vectors", "train")
     for split, arguments in (
         (_split(8), {"batch_size": 16, "drop_last": True}),
@@ -131,7 +136,9 @@ def test_validation_edges() -> None:
     """Fraction 0 leaves everything for training; other fractions out of range and the test split are refused."""
     split = _split()
     train, validation = split_validation(split, 0, 0)
-    assert len(validation) == 0 and torch.equal(train.ids, split.ids) and validation.split == "validation"
+    assert len(validation) == 0
+    assert torch.equal(train.ids, split.ids)
+    assert validation.split == "validation"
     assert not torch.equal(split_validation(split, 0.2, 0)[1].ids, split_validation(split, 0.2, 1)[1].ids)
     for fraction in (-0.1, 1.0, float("nan")):
         with pytest.raises(UserError, match="fraction"):

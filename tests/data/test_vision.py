@@ -38,7 +38,8 @@ def test_mnist_files(name: str, folder: str, tmp_path: Path) -> None:
     for split, part in (("train", "train"), ("test", "t10k")):
         loaded = load(name, split, data_dir=tmp_path)
         assert np.array_equal(loaded.images[:, 0], images[part])
-        assert np.array_equal(loaded.labels, labels[part]) and len(loaded.classes) == 10
+        assert np.array_equal(loaded.labels, labels[part])
+        assert len(loaded.classes) == 10
 
 
 def test_truncated_mnist_files(tmp_path: Path) -> None:
@@ -75,7 +76,8 @@ def test_cifar10_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CIFAR10, "meta", {**CIFAR10.meta, "md5": sums["batches.meta"]})
     test = load("cifar10", "test", data_dir=tmp_path)
     assert np.array_equal(test.images.flatten(1), batches["test_batch"])
-    assert test.labels.tolist() == [0, 7, 4] and list(test.classes) == names
+    assert test.labels.tolist() == [0, 7, 4]
+    assert list(test.classes) == names
     assert len(load("cifar10[horse,airplane]", "train", data_dir=tmp_path)) == 10
 
     (tmp_path / "cifar-10-batches-py/test_batch").write_bytes(b"broken")
@@ -93,7 +95,8 @@ def test_svhn_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     md5 = hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()
     monkeypatch.setattr(SVHN, "split_list", {"test": ["", file.name, md5]})
     loaded = load("svhn", "test", data_dir=tmp_path)
-    assert np.array_equal(loaded.images, pixels) and loaded.labels.tolist() == [0, 1, 9, 2]
+    assert np.array_equal(loaded.images, pixels)
+    assert loaded.labels.tolist() == [0, 1, 9, 2]
 
 
 def test_parquet_folder_of_the_same_name(tmp_path: Path, png: Png, write_parquet: Callable[..., None]) -> None:
@@ -102,7 +105,8 @@ def test_parquet_folder_of_the_same_name(tmp_path: Path, png: Png, write_parquet
     spelt = ["T - shirt / top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"]
     write_parquet(tmp_path / "fashion-mnist/test.parquet", [png(x) for x in images], [9, 0], names=spelt)
     loaded = load("fashion-mnist", "test", data_dir=tmp_path)
-    assert loaded.classes[0] == "T-shirt/top" and np.array_equal(loaded.images[:, 0], images)
+    assert loaded.classes[0] == "T-shirt/top"
+    assert np.array_equal(loaded.images[:, 0], images)
     write_parquet(tmp_path / "mnist/test.parquet", [png(x) for x in images], [1, 0], names=["even", "odd"])
     assert load("mnist", "test", data_dir=tmp_path).classes == ("even", "odd")
 

@@ -38,8 +38,10 @@ def test_logits_are_the_head_of_the_features(spec: str, shape: tuple[int, ...], 
     model = create(spec, info(shape)).eval()
     x = torch.rand(4, *shape)
     logits, features = model.output(x)
-    assert features.shape == (4, model.features_dim) and logits.shape == (4, 10)
-    assert torch.equal(model(x), logits) and torch.equal(model.head(features), logits)
+    assert features.shape == (4, model.features_dim)
+    assert logits.shape == (4, 10)
+    assert torch.equal(model(x), logits)
+    assert torch.equal(model.head(features), logits)
 
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (2, 9, 13), (1, 28, 28), (3, 33, 40), (3, 64, 64)])
@@ -48,7 +50,8 @@ def test_small_cnn_takes_any_size(shape: tuple[int, ...], info: MakeInfo) -> Non
     model = create("small-cnn:width=8", info(shape, 3))
     x = torch.rand(2, *shape, requires_grad=True)
     model(x).square().sum().backward()
-    assert x.grad is not None and bool((x.grad.abs().sum((0, 1)) > 0).all())
+    assert x.grad is not None
+    assert bool((x.grad.abs().sum((0, 1)) > 0).all())
 
 
 def test_linear_classifier_is_logistic_regression(info: MakeInfo) -> None:
@@ -75,10 +78,12 @@ def test_vectors_are_data_too(info: MakeInfo) -> None:
 
 def _reference_resnet() -> nn.Module:
     found = importlib.util.find_spec("pyautoattack")
-    assert found is not None and found.origin is not None
+    assert found is not None
+    assert found.origin is not None
     examples = Path(found.origin).parent / "examples"
     spec = importlib.util.spec_from_file_location("pyautoattack_examples_resnet", examples / "resnet.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     model: nn.Module = module.ResNet18()
@@ -92,7 +97,8 @@ def test_pyautoattack_resnet_equals_its_original(info: MakeInfo) -> None:
     x = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.equal(model(x), reference(x))
-    assert not model.training and MODELS.build("pyautoattack-resnet18").classes_of()[7] == "horse"
+    assert not model.training
+    assert MODELS.build("pyautoattack-resnet18").classes_of()[7] == "horse"
 
 
 @pytest.mark.parametrize(("shape", "classes"), [((3, 32, 32), 2), ((1, 28, 28), 10), ((3, 64, 64), 10)])
@@ -123,15 +129,18 @@ def test_every_model_is_documented() -> None:
     """Each registered model has a docstring and each of its options a description."""
     for name in MODELS.entries:
         found = MODELS.find(name)
-        assert found.__doc__ and all(option.help for option in explain_options(found))
+        assert found.__doc__
+        assert all(option.help for option in explain_options(found))
 
 
 def test_score_head_has_one_direction_and_a_threshold(info: MakeInfo) -> None:
     """Logits are (-(s+b)/2, (s+b)/2) with s = w.features; the bias is a buffer, not a parameter."""
     model = create("mlp:width=7", info((1, 8, 8), 2)).with_head("score")
     head, x = model.head, torch.rand(5, 1, 8, 8)
-    assert isinstance(head, ScoreHead) and model.head_spec == "score"
-    assert [name for name, _ in head.named_parameters()] == ["weight"] and head.bias.shape == (1,)
+    assert isinstance(head, ScoreHead)
+    assert model.head_spec == "score"
+    assert [name for name, _ in head.named_parameters()] == ["weight"]
+    assert head.bias.shape == (1,)
     head.bias.fill_(0.3)
     s = head.score(model.features(x))
     assert torch.allclose(s, torch.stack([f.dot(head.weight) for f in model.features(x)]))

@@ -15,7 +15,7 @@ from robbench.models.create import check_logits, create
 
 MakeInfo = Callable[..., DataInfo]
 
-SOURCE = '''
+SOURCE = """
 import torch
 from dataclasses import dataclass
 from torch import nn
@@ -59,7 +59,7 @@ class Own(Architecture):
     def build(self, info):
         body = nn.Sequential(nn.Flatten(), nn.Linear(12, self.width))
         return Classifier(nn.Identity(), body, nn.Linear(self.width, 3), features=self.width, classes=3)
-'''
+"""
 
 
 @pytest.fixture
@@ -80,8 +80,11 @@ def test_a_factory_is_wrapped_with_features(name: str, small: DataInfo) -> None:
     x = torch.rand(5, 3, 2, 2)
     logits, features = model.output(x)
     net = model.body
-    assert model.features_dim == 9 and torch.equal(features, net.stem(x))
-    assert torch.equal(logits, net(x)) and torch.equal(model(x), logits) and model.head is net.fc
+    assert model.features_dim == 9
+    assert torch.equal(features, net.stem(x))
+    assert torch.equal(logits, net(x))
+    assert torch.equal(model(x), logits)
+    assert model.head is net.fc
     assert set(model.state_dict()) == {f"body.{key}" for key in net.state_dict()}
     assert create(f"{name}:ready", small).features_dim == 6
 
@@ -90,11 +93,13 @@ def test_a_copy_has_its_own_head(name: str, small: DataInfo) -> None:
     """A deep copy (as EMA makes) takes features and head from its own weights."""
     model = create(f"{name}:Net", small)
     twin = copy.deepcopy(model)
-    assert twin.head is twin.body.fc and twin.head is not model.head
+    assert twin.head is twin.body.fc
+    assert twin.head is not model.head
     with torch.no_grad():
         twin.head.weight.zero_()
     x = torch.rand(2, 3, 2, 2)
-    assert torch.equal(twin.output(x).features, model.output(x).features) and not torch.equal(twin(x), model(x))
+    assert torch.equal(twin.output(x).features, model.output(x).features)
+    assert not torch.equal(twin(x), model(x))
 
 
 def test_a_private_architecture_is_used_as_such(name: str, small: DataInfo) -> None:
@@ -109,7 +114,8 @@ def test_the_head_of_a_private_model_can_be_replaced(name: str, info: MakeInfo) 
     model = create(f"{name}:Net:classes=2", info((3, 2, 2), 2)).with_head("score")
     x = torch.rand(4, 3, 2, 2)
     logits, features = model.output(x)
-    assert model.head is model.body.fc and model.head_spec == "score"
+    assert model.head is model.body.fc
+    assert model.head_spec == "score"
     assert torch.allclose(logits[:, 1] - logits[:, 0], model.head.score(features), atol=1e-6)
 
 
@@ -139,7 +145,8 @@ def test_private_models_that_do_not_fit(attribute: str, words: str, name: str, s
     """Each misfit is a one-line UserError that begins with the spec."""
     with pytest.raises(UserError, match=words) as caught:
         create(f"{name}:{attribute}", small)
-    assert "\n" not in str(caught.value) and name in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert name in str(caught.value)
 
 
 def test_a_factory_that_raises(name: str, small: DataInfo) -> None:

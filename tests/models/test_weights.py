@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -22,9 +21,7 @@ from robbench.models.weights import load_model, load_weights, model_hash, save
 MakeInfo = Callable[..., DataInfo]
 
 
-def _write(
-    folder: Path, spec: str, info: DataInfo, *, head: str = "linear", changes: dict[str, Any] | None = None
-) -> Classifier:
+def _write(folder: Path, spec: str, info: DataInfo, *, head: str = "linear", changes: dict[str, Any] | None = None) -> Classifier:
     model = create(spec, info)
     if head != "linear":
         model.with_head(head)
@@ -48,13 +45,15 @@ def _write(
     [("small-cnn:width=4", "linear"), ("mlp:depth=0", "score"), ("wide-resnet:depth=10,width=1", "score")],
 )
 def test_round_trip(spec: str, head: str, tmp_path: Path, info: MakeInfo) -> None:
-    """A saved model, head and batch-norm statistics included, comes back with equal logits, hash and config, in evaluation mode."""
+    """A saved model comes back with equal logits, hash, head, batch-norm statistics and config, in evaluation mode."""
     model = _write(tmp_path / "m", spec, info((1, 8, 8), 2), head=head)
     loaded, config = load_model(tmp_path / "m", None)
     x = torch.rand(3, 1, 8, 8)
     with torch.no_grad():
         assert torch.equal(loaded(x), model(x))
-    assert model_hash(loaded) == model_hash(model) and loaded.head_spec == head and not loaded.training
+    assert model_hash(loaded) == model_hash(model)
+    assert loaded.head_spec == head
+    assert not loaded.training
     assert config["loss"] == "cross-entropy"
 
 
@@ -80,7 +79,9 @@ def test_loading_leaves_the_global_generator_alone(tmp_path: Path, info: MakeInf
 
 def test_a_private_model_comes_back(tmp_path: Path, info: MakeInfo, private_module: Callable[[str], str]) -> None:
     """A module:factory model is rebuilt from its spec and its weights."""
-    name = private_module("from torch import nn\ndef net(width=3):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, width))\n")
+    name = private_module(
+        "from torch import nn\ndef net(width=3):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, width))\n"
+    )
     model = _write(tmp_path / "m", f"{name}:net:width=2", info((1, 8, 8), 2), head="score")
     loaded, _ = load_model(tmp_path / "m", None)
     assert model_hash(loaded) == model_hash(model)
@@ -90,7 +91,8 @@ def test_the_hash_sees_every_bit_and_name() -> None:
     """One changed bit, another dtype or another name gives another hash; an equal copy gives the same."""
     first, second = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
     second.load_state_dict(first.state_dict())
-    assert model_hash(first) == model_hash(second) and len(model_hash(first)) == 16
+    assert model_hash(first) == model_hash(second)
+    assert len(model_hash(first)) == 16
     assert model_hash(torch.nn.Sequential(first)) != model_hash(first)
     with torch.no_grad():
         second.bias.view(torch.int32)[1] ^= 1
@@ -107,7 +109,7 @@ def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.M
     def fail(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "replace", fail)
+    monkeypatch.setattr(Path, "replace", fail)
     with pytest.raises(RunError, match="No space left"):
         save(tmp_path, "model.safetensors", torch.nn.Linear(2, 2))
     assert (tmp_path / "model.safetensors").read_bytes() == before
@@ -133,7 +135,8 @@ def test_corrupt_and_truncated_weights(tmp_path: Path) -> None:
         path.write_bytes(bad)
         with pytest.raises(UserError, match="corrupt or truncated") as caught:
             load_weights(model, path)
-        assert "\n" not in str(caught.value) and str(path) in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert str(path) in str(caught.value)
     assert model_hash(model) == before
 
 
