@@ -120,7 +120,8 @@ def run_attack(plan: Plan, store: Store, reporter: Reporter, *, force: bool) -> 
 
         def watch(p: Progress) -> None:
             rate = p.samples / max(time.monotonic() - began, 1e-9)
-            bar.update(p.share, f"{p.samples}/{p.total}, robust {p.robust / max(p.samples, 1):.1%} of these, {rate:.1f}/s")
+            # Broken samples are decided first, so the share of robust ones so far is only known from above.
+            bar.update(p.share, f"{p.samples}/{p.total} decided, robust at most {1 - p.broken / p.total:.1%}, {rate:.1f}/s")
 
         outcome = attack(plan, store=store, force=force, watch=watch, stop=stop)
     if outcome.run is None:
