@@ -2,8 +2,8 @@
 
     python benchmarks/apgd.py [--data-dir DIR] [--rounds 3] [--skip-resnet]
 
-(a) an undefended small CNN, 1,000 test samples; (b) the robust pyautoattack-resnet18, 64 samples. CIFAR-10 when it is found,
-else (a) on digits only. Both sides run 100 steps from one random start on the same samples, in the same process and threads;
+(a) an undefended small CNN, 1,000 test samples; (b) pyautoattack-resnet18, 64 samples, and (c) the same at 0.5/255, where many
+samples survive all steps and early exit cannot help. CIFAR-10 when it is found, else (a) on digits only. Both sides run 100 steps from one random start on the same samples, in the same process and threads;
 the peer in its default batches of 250. Every claimed success is re-checked by one function for both.
 """
 
@@ -127,7 +127,9 @@ def main() -> None:
     compare(f"(a) undefended small-cnn on {data}", model, test, threat, args.rounds)
     if data == "cifar10" and not args.skip_resnet:
         test = test.take(torch.arange(64))
-        compare("(b) pyautoattack-resnet18", create("pyautoattack-resnet18", test.info()).eval(), test, threat, args.rounds)
+        resnet = create("pyautoattack-resnet18", test.info()).eval()
+        compare("(b) pyautoattack-resnet18", resnet, test, threat, args.rounds)
+        compare("(c) pyautoattack-resnet18", resnet, test, parse_threat("linf:0.5/255")[0], args.rounds)
 
 
 if __name__ == "__main__":

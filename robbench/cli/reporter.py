@@ -133,8 +133,8 @@ class PlainBar(Bar):
         now = time.monotonic()
         if (share - self.last_share < PLAIN_SHARE and now - self.last_time < PLAIN_SECONDS) or now - self.began < 1:
             return
-        left = (now - self.began) / share * (1 - share) if share > 0 else float("nan")
-        print(f"{self.title}: {share:.0%}, {text}, {now - self.began:.0f} s, about {left:.0f} s left", file=sys.stderr)
+        left = f"about {(now - self.began) / share * (1 - share):.0f} s left" if share > 0 else "no estimate yet"
+        print(f"{self.title}: {share:.0%}, {text}, {now - self.began:.0f} s, {left}", file=sys.stderr)
         self.last_time, self.last_share = now, share
 
 

@@ -52,7 +52,7 @@ MODELS: Registry[Architecture] = Registry(
         "wide-resnet": ("robbench.models.wide_resnet:WideResNet", "Zagoruyko and Komodakis 2016, WRN-depth-width"),
         "pyautoattack-resnet18": (
             "robbench.models.pyautoattack_resnet:PyAutoAttackResNet18",
-            "the robust CIFAR-10 ResNet-18 inside the installed pyautoattack package",
+            "the CIFAR-10 ResNet-18 inside the installed pyautoattack package (undefended)",
         ),
     },
 )

@@ -75,6 +75,7 @@ class Record:
     forwards: int = 1
     backwards: int = 0
     nonfinite: int = 0
+    work: int = 0  # queries of our attacks, runs of backends: what the progress bar counts
 
 
 class Cascade:
@@ -97,7 +98,7 @@ class Cascade:
             n * (entry.attack.steps + 1) if isinstance(entry.attack, Attack) else n
             for n, entry in zip(self.variants, entries, strict=True)
         )
-        self.queries, self.done = 0, 0
+        self.work, self.done = 0, 0  # of undecided samples; samples decided
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Tick]:
         """Decide every sample, telling of each as soon as it is certain; after `stop()` nothing new is begun."""
@@ -136,7 +137,7 @@ class Cascade:
             full = [n for n, count in enumerate(waiting) if count >= lanes[n].width]
             n = full[-1] if full else next(n for n, count in enumerate(waiting) if count)
             done = lanes[n].step()
-            self.queries += sum(job is not None for job in lanes[n].jobs) * lanes[n].pulse
+            self.work += (sum(job is not None for job in lanes[n].jobs) + (len(done.jobs) if done else 0)) * lanes[n].pulse
             for i, variant in self._book(done, group[n]) if done else ():
                 after = following[n, variant]
                 if after is not None:
@@ -157,6 +158,7 @@ class Cascade:
         for row, (job, (found, first, margin, forwards, backwards, nonfinite)) in enumerate(zip(done.jobs, columns, strict=True)):
             record = self.records[job.sample]
             record.forwards += forwards
+            record.work += forwards
             record.backwards += backwards
             record.nonfinite += nonfinite
             if found or margin < record.margin:
@@ -183,8 +185,10 @@ class Cascade:
         counter = Counter(self.model)
         x = attack.run(counter, p, seed=self.seed).detach()
         judged = verify(self.model, x, p, self.tile)
+        self.work += len(samples)
         for row, i in enumerate(samples):
             record = self.records[i]
+            record.work += 1
             record.forwards += counter.forwards // len(samples) + (row < counter.forwards % len(samples)) + 1
             record.backwards += counter.backwards // len(samples) + (row < counter.backwards % len(samples))
             found, margin = bool(judged.adversarial[row]), float(judged.margin[row])
@@ -203,9 +207,9 @@ class Cascade:
                 verdicts += self._judge(self.finished[start : start + self.width])
             self.finished = []
             self.done += len(verdicts)
-        spent = min(self.queries, (len(self.split) - self.done) * self.work_per_sample)
+        undecided = (len(self.split) - self.done) * self.work_per_sample
         total = max(len(self.split) * self.work_per_sample, 1)
-        return Tick(verdicts, (self.done * self.work_per_sample + spent) / total)
+        return Tick(verdicts, (self.done * self.work_per_sample + min(max(self.work, 0), undecided)) / total)
 
     def _judge(self, samples: list[int]) -> list[Verdict]:
         p = self.pool.problem(torch.tensor(samples, device=self.device))
@@ -217,7 +221,7 @@ class Cascade:
     def _verdict(self, i: int, pred: int, margin: float, pmargin: float, adversarial: bool, linf: float, l2: float) -> Verdict:
         record = self.records[i]
         clean = (self.clean[0][i], self.clean[1][i], self.clean[2][i])
-        self.queries -= record.forwards - 1
+        self.work -= record.work
         if record.entry == CLEAN:  # nothing was moved, so there is nothing to look at again
             return Verdict(i, *clean, *clean, True, 0.0, 0.0, CLEAN, -1, 0, record.forwards, 0, OK)
         status = UNCONFIRMED if record.found and not adversarial else NON_FINITE if record.nonfinite else OK

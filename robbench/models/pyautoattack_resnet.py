@@ -1,4 +1,4 @@
-"""The robust CIFAR-10 ResNet-18 whose weights lie inside the installed pyautoattack package."""
+"""The CIFAR-10 ResNet-18 whose weights lie inside the installed pyautoattack package."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ _SHAPE, _FEATURES = (3, 32, 32), 512
 
 @dataclass(frozen=True, kw_only=True)
 class PyAutoAttackResNet18(Architecture):
-    """The adversarially trained CIFAR-10 ResNet-18 (He et al. 2016) that AutoAttack (Croce and Hein 2020) ships as its example.
+    """The CIFAR-10 ResNet-18 (He et al. 2016) that AutoAttack's package (Croce and Hein 2020) ships as its example.
 
-    A pretrained robust model that needs no download: good for checking attacks against the reference package. It takes [0,1]
-    images without normalisation and knows CIFAR-10's ten classes only.
+    A pretrained model that needs no download: good for checking attacks against the reference package. Measured on the first
+    64 test images: 89 % clean; at linf:8/255 our APGD and theirs break all of them, so it is not adversarially trained. It
+    takes [0,1] images without normalisation and knows CIFAR-10's ten classes only.
     """
 
     pretrained: ClassVar[bool] = True

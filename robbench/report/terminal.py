@@ -93,7 +93,7 @@ def _titled_table(facts: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> 
         measured = [texts.percent(row["clean_accuracy"]), robust, texts.percent(row["adversarial_ratio"])]
         cells = [name, *measured, texts.margins(row), texts.difference(row), texts.queries(row)]
         table.add_row(*(Text(str(cell)) for cell in cells))
-        if row["note"] not in (None, "baseline"):
+        if row["note"] not in (None, "baseline") and len(rows) > 1:  # a run shown alone has nothing to be paired with
             notes.append(Text(f"{name}: {row['note']}", style="dim"))
     return [table, *notes, Text()]
 

@@ -1,0 +1,138 @@
+"""Linear models, where the distance to the nearest mistake is known: |margin| over the dual norm of the weight difference.
+
+Every attack that climbs straight to it must succeed with 1.01 times that budget, and none may succeed with 0.99 times it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from robbench.core.builtins import ATTACKS
+
+DIMENSION = 12
+DUAL_ORDER = {"linf": 1, "l2": 2}
+# rate=0.1 of a hundred steps, because a random start needs more than the usual 2.5 eps of path to turn within 1% in l2.
+TWO_CLASSES = [
+    "fgsm", "fgsm:objective=margin", "fgsm:objective=dlr", "pgd:steps=100,rate=0.1", "pgd:steps=100,rate=0.1,objective=margin",
+    "pgd:steps=40,init=clean", "pgd:steps=100,rate=0.1,objective=dlr", "apgd", "apgd-dlr", "apgd-t", "apgd:objective=margin",
+]  # fmt: skip
+MANY_CLASSES = [
+    "pgd:steps=100,rate=0.1", "pgd:steps=100,rate=0.1,objective=margin", "pgd:steps=100,rate=0.1,objective=dlr", "apgd", "apgd-dlr",
+    "apgd-t", "apgd:objective=margin",
+]  # fmt: skip
+
+
+def _two_classes(seed: int, rows: int) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(2, DIMENSION, generator=generator), 0.4 + 0.2 * torch.rand(rows, DIMENSION, generator=generator)
+
+
+def _distance(z: Tensor, y: Tensor, weight: Tensor, norm: str) -> Tensor:
+    """[B]: the nearest of the K-1 boundaries, each at (z_y - z_k) / dual norm of (w_y - w_k); checked not to reach the box."""
+    gap = z.gather(1, y[:, None]) - z
+    steepness = torch.linalg.vector_norm(weight[y][:, None] - weight[None], ord=DUAL_ORDER[norm], dim=2)
+    return (gap / steepness.clamp(min=1e-30)).masked_fill(torch.nn.functional.one_hot(y, z.shape[1]).bool(), torch.inf).amin(1)
+
+
+@pytest.mark.parametrize("spec", TWO_CLASSES)
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_two_classes(spec: str, norm: str, dtype: torch.dtype, problem: Callable[..., Any], conquer: Callable[..., Any]) -> None:
+    """With two classes the steepest direction is the same everywhere: found at 1.01 of the distance, never at 0.99."""
+    weight, x0 = (part.to(dtype) for part in _two_classes(1, 24))
+    bias = torch.tensor([0.3, -0.2], dtype=dtype)
+
+    def model(x: Tensor) -> Tensor:
+        return x @ weight.T + bias
+
+    y = model(x0).argmax(1)
+    distance = _distance(model(x0), y, weight, norm)
+    keep = (distance > 0.01) & (distance < 0.35)  # x0 is at least 0.4 from every face of the box
+    assert int(keep.sum()) >= 8
+    assert set(y[keep].tolist()) == {0, 1}
+    attack = ATTACKS.build(spec)
+    for share, expected in ((1.01, True), (0.99, False)):
+        p = problem(model, x0[keep], y[keep], share * distance[keep], norm)
+        endings = conquer(attack, model, p)
+        assert [ending.variant is not None for ending in endings] == [expected] * len(endings)
+        for row, ending in enumerate(endings):
+            assert (model(ending.x[None]).argmax(1)[0] != p.y[row]) == expected
+
+
+def test_fgsm_needs_one_step(problem: Callable[..., Any], conquer: Callable[..., Any]) -> None:
+    """FGSM's only new point is x0 + eps sign(w) (in l2 eps w/|w|), found at step 1."""
+    weight, x0 = _two_classes(2, 16)
+    y = (x0 @ weight.T).argmax(1)
+    for norm in ("linf", "l2"):
+        distance = _distance(x0 @ weight.T, y, weight, norm)
+        endings = conquer(ATTACKS.build("fgsm"), lambda x: x @ weight.T, problem(lambda x: x @ weight.T, x0, y, 1.01 * distance, norm))
+        away = weight[1 - y] - weight[y]
+        unit = away.sign() if norm == "linf" else away / away.norm(dim=1, keepdim=True)
+        for row, ending in enumerate(endings):
+            assert ending.step == 1
+            assert torch.allclose(ending.x, x0[row] + 1.01 * distance[row] * unit[row], atol=1e-6)
+
+
+@pytest.mark.parametrize("spec", MANY_CLASSES)
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("classes", [3, 4, 6])
+def test_many_classes(spec: str, norm: str, classes: int, problem: Callable[..., Any], conquer: Callable[..., Any]) -> None:
+    """With K classes of which one is the clear runner-up everywhere in the ball, every objective climbs to its boundary.
+
+    (Cross-entropy climbs towards the mean of the wrong classes, so without a clear runner-up its optimum is another one.)
+    """
+    generator = torch.Generator().manual_seed(classes)
+    weight = torch.randn(classes, DIMENSION, generator=generator, dtype=torch.float64)
+    x0 = 0.45 + 0.1 * torch.rand(12, DIMENSION, generator=generator, dtype=torch.float64)
+    y = torch.arange(12) % classes
+    runner_up = (y + 1 + torch.arange(12) % (classes - 1)) % classes
+    # Each row has its own bias, handed to the model as extra inputs that no attack may move: they are part of the row's index.
+    raw = x0 @ weight.T
+    shift = torch.full((12, classes), -60.0, dtype=torch.float64) + 3 * torch.rand(12, classes, generator=generator)
+    shift.scatter_(1, y[:, None], 3.0)
+    shift.scatter_(1, runner_up[:, None], 2.5)
+    for row in range(12):
+        bias = shift[row] - raw[row]
+
+        def model(x: Tensor, bias: Tensor = bias) -> Tensor:
+            return x @ weight.T + bias
+
+        one, label = x0[row : row + 1], y[row : row + 1]
+        distance = _distance(model(one), label, weight, norm)
+        assert float(distance) < 0.3
+        steepness = float(torch.linalg.vector_norm(weight[y[row]] - weight[runner_up[row]], ord=DUAL_ORDER[norm]))
+        assert float(distance) == pytest.approx(0.5 / steepness)
+        for share, expected in ((1.01, True), (0.99, False)):
+            (ending,) = conquer(ATTACKS.build(spec), model, problem(model, one, label, share * distance, norm, seed=row), width=8)
+            assert (ending.variant is not None) == expected, (row, share)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("classes", [3, 5, 8])
+def test_targets_find_the_nearest_boundary_of_all(norm: str, classes: int, problem: Callable[..., Any], conquer: Callable[..., Any]) -> None:
+    """apgd-t tries each class in turn, so it finds the nearest of K-1 random boundaries even when it is not the likeliest.
+
+    Never below the distance; the variant that succeeds is a class whose boundary is inside the budget.
+    """
+    generator = torch.Generator().manual_seed(10 + classes)
+    weight = torch.randn(classes, DIMENSION, generator=generator, dtype=torch.float64)
+    weight *= torch.linspace(0.3, 2, classes, dtype=torch.float64)[:, None]  # unequal steepness: likeliest and nearest differ
+    x0 = 0.4 + 0.2 * torch.rand(40, DIMENSION, generator=generator, dtype=torch.float64)
+
+    def model(x: Tensor) -> Tensor:
+        return (x - 0.5) @ weight.T
+
+    y = model(x0).argmax(1)
+    distance = _distance(model(x0), y, weight, norm)
+    assert float(distance.max()) < 0.3
+    attack = ATTACKS.build("apgd-t:steps=100")
+    none = conquer(attack, model, problem(model, x0, y, 0.99 * distance, norm))
+    assert all(ending.variant is None for ending in none)
+    found = conquer(attack, model, problem(model, x0, y, 1.01 * distance, norm))
+    assert all(ending.variant is not None for ending in found), [row for row, e in enumerate(found) if e.variant is None]
+    assert any(ending.variant > 0 for ending in found)

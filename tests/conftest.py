@@ -1,0 +1,147 @@
+"""What every room of the tests may use: the command in this process, and two models trained once."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest import mock
+
+import pytest
+
+# The issue's own command lines; {S} is the output folder.
+TRAIN_CE = "train --data digits --loss cross-entropy --epochs 2 --name ce --out {S}"
+TRAIN_AT = "train --data digits --loss cross-entropy --inner pgd:steps=7 --threat linf:0.15 --epochs 2 --name at --out {S}"
+
+
+class Result(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        """The JSON object on stdout, and nothing else there."""
+        return json.loads(self.out)
+
+
+@pytest.fixture(scope="session")
+def one_thread() -> Iterator[None]:
+    """Torch on one thread, here and in child processes: small tensors gain nothing from more, and a busy machine loses a lot."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def _clean_environment(**more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("ROBBENCH_")}
+    return kept | {"COLUMNS": "80", "TERM": "dumb", "OMP_NUM_THREADS": "1"} | more
+
+
+def _in_process(*words: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> Result:
+    from robbench.cli.app import main
+
+    out, err = io.StringIO(), io.StringIO()
+    argv = ["robbench", *map(str, words)]
+    with (
+        mock.patch.object(sys, "argv", argv),
+        mock.patch.dict(os.environ, _clean_environment(**(env or {})), clear=True),
+        contextlib.chdir(cwd or Path.cwd()),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main()
+            code: Any = 0
+        except SystemExit as exit_:
+            code = exit_.code
+    return Result(0 if code is None else code, out.getvalue(), err.getvalue())
+
+
+@pytest.fixture(scope="session")
+def cli(one_thread: None) -> Callable[..., Result]:
+    """`cli("train", "--epochs", 2)`: the command's own entry point in this process, with exit code and both streams."""
+    return _in_process
+
+
+@pytest.fixture(scope="session")
+def spawn() -> Callable[..., Result]:
+    """`spawn("list")`: `python -m robbench list` as a process of its own."""
+
+    def run(*words: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None, code: str | None = None) -> Result:
+        start = ["-c", code] if code else ["-m", "robbench"]
+        done = subprocess.run(
+            [sys.executable, *start, *map(str, words)],
+            env=_clean_environment(**(env or {})), cwd=cwd, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def environment() -> Callable[..., dict[str, str]]:
+    """This process' environment without ROBBENCH_* variables, with the given ones."""
+    return _clean_environment
+
+
+@pytest.fixture(scope="session")
+def trained(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output folder with the models `ce` and `at`, trained by the issue's commands. Not to be written to: see `store`."""
+    folder = tmp_path_factory.mktemp("trained") / "S"
+    for line in (TRAIN_CE, TRAIN_AT):
+        done = _in_process(*line.format(S=folder).split())
+        assert done.code == 0, done.err
+    return folder
+
+
+@pytest.fixture
+def store(trained: Path, tmp_path: Path) -> Path:
+    """An output folder of one's own that holds the models `ce` and `at`."""
+    return shutil.copytree(trained, tmp_path / "S")
+
+
+@pytest.fixture
+def snapshot() -> Callable[[Path], dict[str, tuple[int, bytes]]]:
+    """What a folder holds: every path with its time of change and content, to show that nothing was touched."""
+
+    def take(folder: Path) -> dict[str, tuple[int, bytes]]:
+        if not folder.exists():
+            return {}
+        found = sorted([folder, *folder.rglob("*")])
+        return {
+            str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+            for path in found
+        }
+
+    return take
+
+
+@pytest.fixture
+def private(tmp_path: Path) -> Iterator[Callable[..., Path]]:
+    """Writes `name.py` into a working folder and gives back that folder; the module is forgotten afterwards."""
+    names = []
+
+    def write(name: str, source: str) -> Path:
+        folder = tmp_path / "cwd"
+        folder.mkdir(exist_ok=True)
+        (folder / f"{name}.py").write_text(source)
+        sys.modules.pop(name, None)
+        names.append(name)
+        return folder
+
+    yield write
+    for name in names:
+        sys.modules.pop(name, None)

@@ -1,0 +1,43 @@
+"""Devices are found by name, or loudly not at all; deterministic settings are put back."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from robbench.core.device import CPU_TILE, TILE_STEP, deterministic, find_device, tile_rows
+from robbench.core.errors import UserError
+
+FLAGS = [
+    (torch.backends.cuda.matmul, "allow_tf32"), (torch.backends.cudnn, "allow_tf32"),
+    (torch.backends.cudnn, "deterministic"), (torch.backends.cudnn, "benchmark"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:999", "cuda:x", "meta", "cpu cpu", "xpu"])
+def test_a_device_that_is_not_there_is_an_error(name: str) -> None:
+    """A named device never falls back to another: one line that says what may be named."""
+    with pytest.raises(UserError) as caught:
+        find_device(name)
+    assert len(str(caught.value).splitlines()) == 1
+    assert "cpu" in str(caught.value)
+
+
+def test_cpu_and_auto() -> None:
+    """`cpu` is the CPU, and `auto` is some device that can be used."""
+    assert find_device("cpu").type == "cpu"
+    assert torch.zeros(1, device=find_device("auto")).item() == 0
+    assert tile_rows(torch.device("cpu")) == CPU_TILE
+    assert CPU_TILE % TILE_STEP == 0
+
+
+def test_deterministic_puts_back_what_it_changed() -> None:
+    """TF32 is off and cuDNN deterministic inside, also when nested; afterwards all is as before, even after an exception."""
+    before = [getattr(owner, name) for owner, name in FLAGS]
+    with pytest.raises(ZeroDivisionError), deterministic():
+        assert [getattr(owner, name) for owner, name in FLAGS] == [False, False, True, False]
+        with deterministic():
+            pass
+        assert [getattr(owner, name) for owner, name in FLAGS] == [False, False, True, False]
+        1 / 0  # noqa: B018
+    assert [getattr(owner, name) for owner, name in FLAGS] == before

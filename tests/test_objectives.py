@@ -1,0 +1,170 @@
+"""What attacks climb: test vectors, fall-backs for few classes by hand, gradients, and shifts that must not matter."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from robbench.core.errors import UserError
+from robbench.objectives import ANCHORED, OBJECTIVES, TARGETED, best_other, find_objective, margins
+from robbench.threat.norms import NORMS
+from robbench.threat.problem import Problem
+
+CLEAN, ADVERSARIAL = [2.0, -1.0, 0.5, 0.0], [0.5, 0.0, 1.0, -0.5]
+
+
+def _value(name: str, logits: list[list[float]] | Tensor, y: list[int], target: list[int] | None = None, logits0: Tensor | None = None) -> Tensor:
+    z = torch.as_tensor(logits, dtype=torch.float64)
+    return OBJECTIVES[name](z, _problem(z, y, target, logits0))
+
+
+def _problem(z: Tensor, y: list[int], target: list[int] | None = None, logits0: Tensor | None = None) -> Problem:
+    rows = torch.arange(len(z))
+    return Problem(
+        x0=torch.zeros(len(z), 1), y=torch.tensor(y), target=torch.tensor(target or [-1] * len(z)), eps=torch.ones(len(z)),
+        key=rows, index=rows, logits0=z if logits0 is None else logits0, norm=NORMS["linf"],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("cross-entropy", [0.342350, 1.842350, 1.287339, 0.787339]),
+        ("margin", [-1.5, 1.5, 0.5, -0.5]),
+        ("dlr", [-0.75, 0.75, 0.5, -0.5]),
+        ("dlr-targeted", [-1.2, -0.6, -0.4, -0.8]),
+    ],
+)
+def test_vectors(name: str, expected: list[float]) -> None:
+    """The values of the fact sheet's section 7, for z and a with y = 0 and 2 (and target 1)."""
+    found = _value(name, [CLEAN, CLEAN, ADVERSARIAL, ADVERSARIAL], [0, 2, 0, 2], [1] * 4)
+    assert found.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_divergence_vector() -> None:
+    """KL(p(z) || p(a)) = 0.443614, zero at the clean point, and it does not look at the label."""
+    z = torch.tensor([CLEAN], dtype=torch.float64)
+    for y in range(4):
+        assert _value("kl-from-clean", [ADVERSARIAL], [y], logits0=z).item() == pytest.approx(0.443614, abs=1e-6)
+        assert _value("kl-from-clean", z, [y]).item() == pytest.approx(0, abs=1e-15)
+
+
+def test_margins_by_hand() -> None:
+    """z_y - max of the others, also when every logit is negative, when they tie, and with one class."""
+    z = torch.tensor([[-5.0, -3.0, -9.0], [-5.0, -3.0, -9.0], [1.0, 1.0, 0.0], [-1.0, -2.0, -3.0]])
+    y = torch.tensor([0, 1, 0, 0])
+    assert margins(z, y).tolist() == [-2, 2, 0, 1]
+    assert best_other(z, y).tolist() == [-3, -5, 1, -2]
+    assert margins(torch.tensor([[-4.0]]), torch.tensor([0])).tolist() == [math.inf]
+
+
+def test_two_classes_have_no_scale() -> None:
+    """With 2 classes both DLRs are the plain logit difference."""
+    z = [[3.0, 1.0], [3.0, 1.0], [-4.0, -7.0]]
+    assert _value("dlr", z, [0, 1, 0]).tolist() == [-2, 2, -3]
+    assert _value("dlr-targeted", z, [0, 1, 0], [1, 0, 1]).tolist() == [-2, 2, -3]
+
+
+def test_three_classes_use_the_smallest_as_scale() -> None:
+    """With 3 classes both DLRs divide by z_(1) - z_(3)."""
+    z = [[3.0, 1.0, -1.0], [-1.0, 0.0, 1.0]]
+    assert _value("dlr", z, [0, 1]).tolist() == pytest.approx([-(3 - 1) / 4, -(0 - 1) / 2])
+    assert _value("dlr-targeted", z, [0, 1], [2, 0]).tolist() == pytest.approx([-(3 + 1) / 4, -(0 + 1) / 2])
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+@pytest.mark.parametrize("classes", [2, 3, 5])
+def test_gradients(name: str, classes: int) -> None:
+    """Analytic gradients agree with finite differences, for right, wrong and mid-ranked labels."""
+    generator = torch.Generator().manual_seed(classes)
+    z = torch.randn(classes, classes, generator=generator, dtype=torch.float64) * 2
+    clean = torch.randn(classes, classes, generator=generator, dtype=torch.float64)
+    y = list(range(classes))
+    p = _problem(z, y, [(k + 1) % classes for k in y], clean)
+    assert torch.autograd.gradcheck(lambda logits: OBJECTIVES[name](logits, p), z.requires_grad_())
+
+
+LOGITS = st.lists(st.lists(st.floats(-20, 20), min_size=5, max_size=5), min_size=1, max_size=4)
+
+
+@given(LOGITS, st.floats(-50, 50))
+@settings(max_examples=60, deadline=None)
+def test_a_common_shift_of_the_logits_changes_nothing(z: list[list[float]], shift: float) -> None:
+    """Every objective depends on differences of logits only."""
+    y = [row.index(max(row)) for row in z]
+    target = [(k + 1) % 5 for k in y]
+    moved = torch.tensor(z, dtype=torch.float64) + shift
+    clean = torch.zeros(len(z), 5, dtype=torch.float64)
+    for name in OBJECTIVES:
+        if name in ("dlr", "dlr-targeted") and min(sorted(row)[-1] - sorted(row)[-3] for row in z) < 1e-3:
+            continue  # the 1e-12 in the denominator is all that is left
+        a, b = _value(name, z, y, target, clean), _value(name, moved, y, target, clean)
+        assert torch.allclose(a, b, rtol=1e-8, atol=1e-9)
+
+
+@given(LOGITS, st.floats(0.01, 100))
+@settings(max_examples=60, deadline=None)
+def test_dlr_does_not_see_the_scale(z: list[list[float]], scale: float) -> None:
+    """Multiplying all logits leaves both DLRs as they were (Croce and Hein's reason for them), and |DLR| <= 1."""
+    z = [row for row in z if sorted(row)[-1] - sorted(row)[-3] > 1e-3]
+    if not z:
+        return
+    y = [row.index(max(row)) for row in z]
+    target = [(k + 2) % 5 for k in y]
+    for name in ("dlr", "dlr-targeted"):
+        a, b = _value(name, z, y, target), _value(name, torch.tensor(z, dtype=torch.float64) * scale, y, target)
+        assert torch.allclose(a, b, rtol=1e-5, atol=1e-9)
+    assert float(_value("dlr", z, y).abs().max()) <= 1
+
+
+@given(LOGITS)
+@settings(max_examples=60, deadline=None)
+def test_signs_tell_mistakes(z: list[list[float]]) -> None:
+    """margin and dlr are positive where the label lost, negative where it won; margin is minus the logit margin."""
+    for y in range(5):
+        labels = [y] * len(z)
+        value = _value("margin", z, labels)
+        others = [max(row[:y] + row[y + 1 :]) - row[y] for row in z]
+        assert value.tolist() == others
+        assert torch.equal(value, -margins(torch.tensor(z, dtype=torch.float64), torch.tensor(labels)))
+        assert torch.equal(_value("dlr", z, labels).sign(), value.sign())
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_saturated_and_equal_logits_give_finite_values_and_gradients(name: str) -> None:
+    """Logits of a thousand, or all equal, give no NaN and no infinity in float32."""
+    z = torch.tensor([[1000.0, -1000.0, 0.0, 5.0], [0.0, 0.0, 0.0, 0.0], [-1000.0, 1000.0, 1000.0, 1000.0]], requires_grad=True)
+    p = _problem(z, [0, 0, 0], [1, 1, 1], torch.tensor([[0.0, 1.0, 2.0, 3.0]] * 3))
+    value = OBJECTIVES[name](z, p)
+    (grad,) = torch.autograd.grad(value.sum(), z)
+    assert bool(torch.isfinite(value).all())
+    assert bool(torch.isfinite(grad).all())
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+def test_rows_are_independent(name: str) -> None:
+    """A row's value and gradient are the same alone and in a batch."""
+    generator = torch.Generator().manual_seed(0)
+    z = torch.randn(6, 4, generator=generator, dtype=torch.float64, requires_grad=True)
+    p = _problem(z.detach(), [0, 1, 2, 3, 0, 1], [1, 2, 3, 0, 2, 3], torch.randn(6, 4, generator=generator, dtype=torch.float64))
+    value = OBJECTIVES[name](z, p)
+    (grad,) = torch.autograd.grad(value.sum(), z)
+    for row in range(6):
+        alone = z[row : row + 1].detach().requires_grad_()
+        one = OBJECTIVES[name](alone, p.take(slice(row, row + 1)))
+        assert one.shape == (1,)
+        assert torch.allclose(one[0], value[row])
+        assert torch.allclose(torch.autograd.grad(one.sum(), alone)[0][0], grad[row])
+
+
+def test_names() -> None:
+    """Every name is found, a typo is answered with the nearest, and the sets of special needs are of known names."""
+    assert all(find_objective(name) is objective for name, objective in OBJECTIVES.items())
+    assert OBJECTIVES.keys() >= ANCHORED > TARGETED
+    with pytest.raises(UserError, match="unknown objective 'cross-entropie'; did you mean cross-entropy"):
+        find_objective("cross-entropie")

@@ -1,0 +1,166 @@
+"""The geometry of each norm, against closed forms and a general solver."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import optimize, stats
+from torch import Tensor
+
+from robbench.threat.norms import NORMS, Norm
+
+ORDERS = {"linf": math.inf, "l2": 2.0}
+DUALS = {"linf": 1.0, "l2": 2.0}
+SHAPES = st.sampled_from([(1,), (5,), (2, 3), (1, 4, 4)])
+
+
+@pytest.fixture(params=sorted(NORMS))
+def norm(request: pytest.FixtureRequest) -> Norm:
+    """Each norm in turn."""
+    return NORMS[request.param]
+
+
+@st.composite
+def _points(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor]:
+    """Two batches of points [B,*] of mixed magnitudes, float64, and budgets [B], among them zero."""
+    rows, shape, seed = draw(st.integers(1, 4)), draw(SHAPES), draw(st.integers(0, 10_000))
+    generator = torch.Generator().manual_seed(seed)
+    scale = 10 ** (4 * torch.rand(rows, *[1] * len(shape), generator=generator, dtype=torch.float64) - 2)
+    a, b = (scale * torch.randn(rows, *shape, generator=generator, dtype=torch.float64) for _ in range(2))
+    eps = torch.rand(rows, generator=generator, dtype=torch.float64)
+    return a, b, torch.where(torch.rand(rows, generator=generator) < 0.2, 0.0, eps)
+
+
+def _length(row: Tensor, order: float) -> float:
+    return float(np.linalg.norm(row.flatten().numpy(), order))
+
+
+@given(_points())
+@settings(max_examples=60, deadline=None)
+def test_size_and_dual(points: tuple[Tensor, Tensor, Tensor]) -> None:
+    """size and dual of each row are numpy's vector norms of the right orders."""
+    for name, norm in NORMS.items():
+        for row in range(len(points[0])):
+            assert norm.size(points[0])[row].item() == pytest.approx(_length(points[0][row], ORDERS[name]))
+            assert norm.dual(points[0])[row].item() == pytest.approx(_length(points[0][row], DUALS[name]))
+
+
+@given(_points())
+@settings(max_examples=60, deadline=None)
+def test_projection_is_inside_idempotent_and_non_expansive(points: tuple[Tensor, Tensor, Tensor]) -> None:
+    """P(a) has size <= eps, P(P(a)) = P(a), a point inside stays, and |P(a) - P(b)| <= |a - b| in the Euclidean norm."""
+    a, b, eps = points
+    for norm in NORMS.values():
+        pa, pb = norm.project(a, eps), norm.project(b, eps)
+        assert bool((norm.size(pa) <= eps * (1 + 1e-12)).all())
+        assert torch.allclose(norm.project(pa, eps), pa, rtol=1e-12, atol=0)
+        assert torch.equal(norm.project(a, norm.size(a)), a)
+        for row in range(len(a)):
+            assert _length(pa[row] - pb[row], 2) <= _length(a[row] - b[row], 2) * (1 + 1e-12)
+
+
+@given(_points())
+@settings(max_examples=60, deadline=None)
+def test_projection_satisfies_the_obtuse_angle_criterion(points: tuple[Tensor, Tensor, Tensor]) -> None:
+    """<d - P(d), z - P(d)> <= 0 for every z of the ball: for a convex set this is optimality itself."""
+    d, other, eps = points
+    for norm in NORMS.values():
+        p = norm.project(d, eps)
+        # The best z is known in closed form: eps times the steepest direction along d - P(d), here by brute force of Hoelder.
+        worst = eps * torch.tensor([_length(row, DUALS[norm.name]) for row in d - p], dtype=d.dtype) - ((d - p) * p).flatten(1).sum(1)
+        assert bool((worst <= 1e-9 * (1 + (d * d).flatten(1).sum(1))).all())
+        assert bool((((d - p) * (norm.project(other, eps) - p)).flatten(1).sum(1) <= 1e-9 * (1 + (d * d).flatten(1).sum(1))).all())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_projection_against_a_slow_solver(norm: Norm, seed: int) -> None:
+    """The nearest point of the ball found by SLSQP, which knows nothing of closed forms, is no nearer and the same."""
+    generator = torch.Generator().manual_seed(seed)
+    d = torch.randn(1, 4, generator=generator, dtype=torch.float64)
+    eps = 0.6
+    target = d[0].numpy()
+    if norm.name == "linf":
+        limits = [{"type": "ineq", "fun": lambda z: eps - z}, {"type": "ineq", "fun": lambda z: eps + z}]
+    else:
+        limits = [{"type": "ineq", "fun": lambda z: eps**2 - z @ z}]
+    solved = optimize.minimize(lambda z: ((z - target) ** 2).sum(), np.zeros(4), constraints=limits, tol=1e-12)
+    ours = norm.project(d, torch.tensor([eps], dtype=torch.float64))[0].numpy()
+    assert ((ours - target) ** 2).sum() <= solved.fun + 1e-9
+    assert ours == pytest.approx(solved.x, abs=1e-5)
+
+
+@given(_points())
+@settings(max_examples=60, deadline=None)
+def test_steepest_attains_the_dual_norm(points: tuple[Tensor, Tensor, Tensor]) -> None:
+    """steepest(g) has size 1 and <g, steepest(g)> = dual(g), which no random point of the unit ball exceeds."""
+    g, other, _ = points
+    one = torch.ones(len(g), dtype=torch.float64)
+    for norm in NORMS.values():
+        d = norm.steepest(g)
+        assert torch.allclose(norm.size(d), one, rtol=1e-12)
+        assert torch.allclose((g * d).flatten(1).sum(1), norm.dual(g), rtol=1e-12)
+        assert bool(((g * norm.project(other, one)).flatten(1).sum(1) <= norm.dual(g) * (1 + 1e-12)).all())
+
+
+@pytest.mark.parametrize("exponent", [-44, -40, -38, -30, -20, 0, 20, 30, 38])
+def test_steepest_of_tiny_and_huge_gradients(norm: Norm, exponent: int) -> None:
+    """In float32, directions of gradients down to 1e-40 (and up to 1e38) are unit and point the right way."""
+    pattern = torch.tensor([[3.0, -1.0, 2.0, 0.0], [1.0, 1.0, -1.0, 1.0]], dtype=torch.float64)
+    g = (pattern / 4 * 10.0**exponent).to(torch.float32)
+    d = norm.steepest(g).double()
+    kept = g.double() / g.double().abs().amax(1, keepdim=True)  # what float32 kept of the pattern
+    expected = kept.sign() if norm.name == "linf" else kept / kept.norm(dim=1, keepdim=True)
+    assert torch.allclose(d, expected, atol=1e-6)
+    assert torch.allclose(norm.size(d), torch.ones(2, dtype=torch.float64), atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_zero_gradient_gives_zero(norm: Norm, dtype: torch.dtype) -> None:
+    """Where the gradient is zero so is the direction, never NaN; the row's neighbours are not affected."""
+    g = torch.tensor([[0.0, 0.0], [1.0, 0.0], [-0.0, 0.0]], dtype=dtype)
+    assert torch.equal(norm.steepest(g), torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 0.0]], dtype=dtype))
+
+
+def test_projection_of_zero_and_to_zero(norm: Norm) -> None:
+    """The zero perturbation stays zero for every budget, and a zero budget gives zero, without NaN."""
+    d = torch.tensor([[0.0, 0.0], [0.0, 0.0], [1.0, -2.0]])
+    eps = torch.tensor([0.0, 1.0, 0.0])
+    assert torch.equal(norm.project(d, eps).abs(), torch.zeros(3, 2))
+
+
+@pytest.mark.parametrize("shape", [(1,), (3,), (2, 3), (1, 8, 8)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_random_points_lie_inside_and_on_the_surface(norm: Norm, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    """inside() never leaves the unit ball, surface() lies on its surface; both are functions of the key alone."""
+    keys = torch.arange(500)
+    inside, surface = norm.inside(keys, torch.Size(shape), dtype), norm.surface(keys, torch.Size(shape), dtype)
+    for points in (inside, surface):
+        assert points.shape == (500, *shape)
+        assert points.dtype == dtype
+    assert float(norm.size(inside).max()) <= 1 + 1e-6
+    assert torch.allclose(norm.size(surface), torch.ones(500, dtype=dtype), atol=1e-6)
+    assert torch.equal(norm.inside(keys[100:101], torch.Size(shape), dtype)[0], inside[100])
+    assert torch.equal(norm.surface(keys[100:101], torch.Size(shape), dtype)[0], surface[100])
+
+
+def test_points_inside_are_uniform(norm: Norm) -> None:
+    """The radius to the power of the dimension is uniform, and every coordinate is symmetric: exact laws of a uniform ball."""
+    points = norm.inside(torch.arange(5_000), torch.Size((3,)), torch.float64)
+    assert stats.kstest((norm.size(points) ** 3).numpy(), "uniform").pvalue > 0.001
+    for axis in range(3):
+        if norm.name == "linf":
+            assert stats.kstest(points[:, axis].numpy(), "uniform", args=(-1, 2)).pvalue > 0.001
+        else:  # one coordinate of a 3-ball has density 3/4 (1 - x^2)
+            assert stats.kstest(points[:, axis].numpy(), lambda x: (2 + 3 * x - x**3) / 4).pvalue > 0.001
+
+
+def test_surface_directions_are_isotropic_in_l2() -> None:
+    """One coordinate of a uniform point of the 2-sphere is uniform on [-1, 1] (Archimedes)."""
+    points = NORMS["l2"].surface(torch.arange(5_000), torch.Size((3,)), torch.float64)
+    for axis in range(3):
+        assert stats.kstest(points[:, axis].numpy(), "uniform", args=(-1, 2)).pvalue > 0.001

@@ -1,0 +1,94 @@
+"""How threat models are written."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from robbench.core.errors import UserError
+from robbench.threat.model import parse_threat, single_threat
+from robbench.threat.norms import NORMS
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("linf:8/255", [("linf", 8 / 255, "linf:8/255")]),
+        ("LINF:8/255", [("linf", 8 / 255, "linf:8/255")]),
+        (" Linf : 8 / 255 ", [("linf", 8 / 255, "linf:8/255")]),
+        ("l2:0.50", [("l2", 0.5, "l2:0.5")]),
+        ("L2:1", [("l2", 1.0, "l2:1")]),
+        ("l2:0", [("l2", 0.0, "l2:0")]),
+        ("l2:5e-1", [("l2", 0.5, "l2:0.5")]),
+        ("linf:2/255,0.1, 16/255", [("linf", 2 / 255, "linf:2/255"), ("linf", 0.1, "linf:0.1"), ("linf", 16 / 255, "linf:16/255")]),
+    ],
+)
+def test_good_threats(text: str, expected: list[tuple[str, float, str]]) -> None:
+    """Norms are case-blind, fractions are kept as written, several budgets give several threat models."""
+    found = parse_threat(text)
+    assert [(threat.norm, threat.eps, threat.text) for threat in found] == expected
+    assert all(threat.geometry is NORMS[threat.norm] for threat in found)
+    assert [str(threat) for threat in found] == [line for _, _, line in expected]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", "unknown norm"),
+        ("linf", "write NORM:EPS"),
+        ("linf:", "write NORM:EPS"),
+        ("linf: ", "write NORM:EPS"),
+        ("8/255", "unknown norm"),
+        ("lnf:0.1", "did you mean linf"),
+        ("inf:0.1", "did you mean linf"),
+        ("l3:0.1", "did you mean"),
+        ("manhattan:3", "known: l2, linf"),
+        ("linf:abc", "'abc' is not a number"),
+        ("linf:0.1,", "'' is not a number"),
+        ("linf:0.1,,0.2", "'' is not a number"),
+        ("linf:1/0", "'1/0' is not a number"),
+        ("linf:1/2/3", "'1/2/3' is not a number"),
+        ("linf:8/x", "'8/x' is not a number"),
+        ("linf:-0.1", "at least 0"),
+        ("linf:-8/255", "at least 0"),
+        ("linf:nan", "finite"),
+        ("l2:inf", "finite"),
+        ("l2:-inf", "finite"),
+        ("l2:1e999", "finite"),
+        ("linf:nan/1", "finite"),
+        ("linf:0.1,-1", "at least 0"),
+        ("linf:0.1:0.2", "not a number"),
+    ],
+)
+def test_bad_threats(text: str, words: str) -> None:
+    """Each is a UserError of one line that says what was wrong."""
+    with pytest.raises(UserError) as caught:
+        parse_threat(text)
+    assert words in str(caught.value)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+def test_training_takes_one_budget() -> None:
+    """single_threat refuses several budgets."""
+    assert single_threat("linf:8/255").eps == 8 / 255
+    with pytest.raises(UserError, match="names 2 budgets"):
+        single_threat("linf:0.1,0.2")
+
+
+@given(st.sampled_from(sorted(NORMS)), st.floats(0, 100) | st.integers(0, 300).map(lambda n: n / 255))
+@settings(max_examples=200, deadline=None)
+def test_a_threats_text_means_the_same_threat(name: str, eps: float) -> None:
+    """The canonical text of any threat, read again, is that very threat: two budgets never share one text."""
+    (threat,) = parse_threat(f"{name}:{eps!r}")
+    assert threat.eps == eps
+    assert parse_threat(threat.text) == [threat]
+
+
+@given(st.integers(0, 255), st.integers(1, 255))
+@settings(deadline=None)
+def test_fractions_survive_their_text(numerator: int, denominator: int) -> None:
+    """A fraction is kept as a fraction and means the same when read again."""
+    (threat,) = parse_threat(f"linf:{numerator}/{denominator}")
+    assert threat.eps == numerator / denominator
+    assert parse_threat(threat.text) == [threat]

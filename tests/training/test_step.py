@@ -1,0 +1,221 @@
+"""One training step against a plain transcription of Madry et al. 2018 and Zhang et al. 2019, and what it costs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from robbench.attacks.pgd import PGD
+from robbench.core import keyed
+from robbench.losses.cross_entropy import CrossEntropy
+from robbench.losses.trades import TRADES
+from robbench.training.step import Inner, TrainStep
+from robbench.training.trainer import Trainer
+
+EPS, STEPS, RATE = 0.1, 3, 0.4
+
+
+def ignore(progress: Any) -> None:
+    """Watch nothing."""
+
+
+def transcription(model, split, loss_name, *, lr, seed, epoch, mode, beta=6.0):
+    """Write the papers' inner loop and one SGD step out by hand; no code of ours but the keyed random numbers."""
+    x, y = split.images.float() / 255, split.labels
+    key = keyed.fold(keyed.fold(split.ids, seed), epoch)
+    model.train(mode == "train")
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    if loss_name == "cross-entropy":
+        start = EPS * (2 * keyed.uniform(key, x.shape[1:]) - 1)  # uniform in the ball
+        adversarial = (x + start).clamp(0, 1)
+    else:
+        adversarial = (x + (0.001 * keyed.normal(key, x.shape[1:])).clamp(-EPS, EPS)).clamp(0, 1)
+        with torch.no_grad():
+            natural = F.softmax(model(x), 1)
+    for _ in range(STEPS):
+        adversarial = adversarial.detach().requires_grad_()
+        logits = model(adversarial)
+        if loss_name == "cross-entropy":
+            value = F.cross_entropy(logits, y, reduction="sum")
+        else:
+            value = (natural * (natural.log() - F.log_softmax(logits, 1))).sum()
+        (grad,) = torch.autograd.grad(value, adversarial)
+        moved = adversarial.detach() + RATE * EPS * grad.sign()
+        adversarial = torch.min(torch.max(moved, x - EPS), x + EPS).clamp(0, 1)
+    with torch.no_grad():
+        for name, buffer in model.named_buffers():
+            buffer.copy_(buffers[name])
+    model.train()
+    if loss_name == "cross-entropy":
+        value = F.cross_entropy(model(adversarial), y)
+    else:
+        z = model(adversarial)
+        clean = model(x)
+        p = F.softmax(clean, 1)
+        value = F.cross_entropy(clean, y) + beta * (p * (p.log() - F.log_softmax(z, 1))).sum(1).mean()
+    grads = torch.autograd.grad(value, list(model.parameters()))
+    with torch.no_grad():
+        for weight, grad in zip(model.parameters(), grads, strict=True):
+            weight -= lr * grad
+    return float(value.detach())
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize(("name", "loss", "init"), [("cross-entropy", CrossEntropy(), "uniform"), ("trades", TRADES(), "gaussian")])
+def test_one_step_is_the_transcription(split, validation, threat, recipe, norm_model, name, loss, init, mode):
+    """After one epoch of one batch, loss, weights and batch-norm buffers are those of the plain code, to 1e-6."""
+    ours, theirs = norm_model(), norm_model()
+    for model in (ours, theirs):
+        model.body[-1] = nn.Identity()  # dropout draws from the global generator, whose use may differ
+    inner = Inner(PGD(steps=STEPS, rate=RATE, init=init), threat, mode)
+    trainer = Trainer(ours, loss, split, validation, recipe(lr=0.2), inner=inner, threat=threat)
+    row = trainer.run_epoch(ignore)
+    value = transcription(theirs, split, name, lr=0.2, seed=3, epoch=0, mode=mode)
+    assert row["train_loss"] == pytest.approx(value, abs=1e-6)
+    before = norm_model().state_dict()
+    for key, tensor in ours.state_dict().items():
+        assert torch.allclose(tensor.float(), theirs.state_dict()[key].float(), rtol=0, atol=1e-6), key
+    assert not torch.allclose(ours.state_dict()["head.weight"], before["head.weight"], atol=1e-4)  # it did move
+
+
+def test_second_epoch_draws_other_random_starts(split, threat, plain_model):
+    """The inner attack's start is a function of the epoch, so no two epochs attack from the same point."""
+    inner = Inner(PGD(steps=1, rate=0.001), threat)
+    x, index = split.pixels(slice(None)), torch.arange(24)
+    points = []
+    for epoch in (0, 1, 0):
+        key = keyed.fold(keyed.fold(split.ids, 3), epoch)
+        step = TrainStep(plain_model(), x, split.labels, index, key=key, inner=inner, epoch=epoch, progress=0.0)
+        points.append(step.adversary().x)
+    assert torch.equal(points[0], points[2])
+    assert not torch.allclose(points[0], points[1], atol=0.01)
+
+
+def count_passes(model):
+    """Append (grad enabled, training mode, input needs grad, rows) of every pass through the body."""
+    seen = []
+
+    def look(module, inputs):
+        seen.append((torch.is_grad_enabled(), module.training, inputs[0].requires_grad, len(inputs[0])))
+
+    model.body.register_forward_pre_hook(look)
+    return seen
+
+
+def make_step(model, split, inner):
+    index = torch.arange(len(split))
+    return TrainStep(model, split.pixels(index), split.labels, index, key=split.ids, inner=inner, epoch=0, progress=0.5)
+
+
+def test_trades_costs_what_the_paper_says(split, threat, norm_model):
+    """TRADES: one natural pass without gradient, N inner passes in eval mode, one natural and one adversarial in training mode."""
+    model = norm_model().train()
+    seen = count_passes(model)
+    step = make_step(model, split, Inner(PGD(steps=5, init="gaussian"), threat))
+    TRADES()(step).mean().backward()
+    n = len(split)
+    assert seen[0] == (False, False, False, n)
+    assert seen[1:6] == [(True, False, True, n)] * 5
+    assert seen[6:] == [(True, True, False, n)] * 2
+    assert (step.forwards, step.backwards) == (8 * n, 7 * n)
+
+
+@pytest.mark.parametrize(("steps", "passes"), [(1, 2), (7, 8)])
+def test_adversarial_training_costs_steps_plus_one(split, threat, norm_model, steps, passes):
+    """Cross-entropy with an N-step PGD makes N + 1 passes and never one at the clean point."""
+    model = norm_model().train()
+    seen = count_passes(model)
+    step = make_step(model, split, Inner(PGD(steps=steps), threat))
+    CrossEntropy()(step).mean().backward()
+    assert len(seen) == passes
+    assert step.forwards == step.backwards == passes * len(split)
+
+
+def test_clean_training_costs_one_pass(split, norm_model):
+    """Without an inner attack cross-entropy is one pass, and asking twice costs nothing."""
+    model = norm_model().train()
+    seen = count_passes(model)
+    step = make_step(model, split, None)
+    CrossEntropy()(step)
+    assert step.out is step.clean
+    assert step.at(step.x) is step.clean
+    assert len(seen) == 1
+
+
+def test_adversaries_and_outputs_are_made_once(split, threat, norm_model):
+    """The same adversary and the same point asked for again are the ones made before."""
+    model = norm_model().train()
+    seen = count_passes(model)
+    step = make_step(model, split, Inner(PGD(steps=2), threat))
+    first = step.adversary()
+    assert step.adversary() is first
+    out = step.out
+    assert step.at(first.x) is out
+    assert len(seen) == 3
+    assert not torch.equal(step.adversary("kl-from-clean").x, first.x)
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_the_inner_attack_leaves_no_trace(split, threat, norm_model, mode):
+    """Modes, gradient flags, buffers and gradients of the model are after the inner attack what they were before."""
+    model = norm_model().train()
+    model.body[2].eval()  # a layer frozen on purpose
+    model.body[1].bias.requires_grad_(False)
+    model.head.weight.grad = torch.full_like(model.head.weight, 7.0)
+    modes = [module.training for module in model.modules()]
+    flags = [weight.requires_grad for weight in model.parameters()]
+    state = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    seen = count_passes(model)
+    make_step(model, split, Inner(PGD(steps=4), threat, mode)).adversary()
+    assert {training for _, training, _, _ in seen} == {mode == "train"}
+    assert [module.training for module in model.modules()] == modes
+    assert [weight.requires_grad for weight in model.parameters()] == flags
+    assert all(torch.equal(tensor, state[key]) for key, tensor in model.state_dict().items())
+    assert torch.equal(model.head.weight.grad, torch.full_like(model.head.weight, 7.0))
+    assert all(weight.grad is None for weight in model.body.parameters())
+
+
+def test_the_model_is_put_back_after_a_failure(split, threat, norm_model):
+    """An inner attack that raises leaves modes, flags and buffers as they were, too."""
+    model = norm_model().train()
+    calls = []
+
+    def fail_third(module, inputs):
+        calls.append(1)
+        if len(calls) == 3:
+            raise ValueError("third")
+
+    model.body.register_forward_pre_hook(fail_third)
+    state = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    with pytest.raises(ValueError, match="third"):
+        make_step(model, split, Inner(PGD(steps=4), threat, "train")).adversary()
+    assert all(module.training for module in model.modules())
+    assert all(weight.requires_grad for weight in model.parameters())
+    assert all(torch.equal(tensor, state[key]) for key, tensor in model.state_dict().items())
+
+
+def test_adversaries_stay_inside_box_and_budget(split, threat, norm_model):
+    """Every inner point lies in [0,1] and within eps of the clean image, carries no graph, and differs from it."""
+    step = make_step(norm_model().train(), split, Inner(PGD(steps=3), threat))
+    found = step.adversary()
+    assert float((found.x - step.x).abs().max()) <= EPS + 1e-6
+    assert float((found.x - step.x).abs().mean()) > EPS / 10
+    assert 0 <= float(found.x.min()) <= float(found.x.max()) <= 1
+    assert not found.x.requires_grad
+
+
+def test_survived_counts_steps_before_the_label_falls(split, threat, plain_model):
+    """`survived` is the first inner query at which the label is wrong, or the number of steps; checked query by query."""
+    model = plain_model().train()
+    history = []
+    model.register_forward_hook(lambda module, inputs, logits: history.append(logits.detach().argmax(1)))
+    step = make_step(model, split, Inner(PGD(steps=6, rate=1.0), threat))
+    found = step.adversary()
+    wrong = torch.stack(history) != split.labels  # [6,B]
+    expected = [next((t for t in range(6) if wrong[t, i]), 6) for i in range(len(split))]
+    assert found.survived.tolist() == expected
+    assert found.steps == 6
