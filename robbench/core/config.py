@@ -31,6 +31,7 @@ class TrainConfig:
     inner: str | None = None  # attack spec; "none" switches off what a loss would use by itself
     inner_mode: Literal["eval", "train"] = "eval"
     threat: str | None = None  # default: the data set's own
+    eps_warmup: Annotated[Number, Field(ge=0, le=1)] = 0.0  # share of training over which the inner eps grows from 0
     epochs: Annotated[int, Field(ge=1)] = 20
     batch_size: Annotated[int, Field(ge=1)] = 64
     optimizer: Literal["sgd", "adam", "adamw"] = "adam"

@@ -27,6 +27,11 @@ class Inner:
     attack: AnyRowAttack
     threat: ThreatModel
     mode: Literal["eval", "train"] = "eval"
+    warmup: float = 0.0  # share of training over which eps grows from 0: full strength at once can stall (MNIST at 0.3)
+
+    def eps(self, progress: float) -> float:
+        """The budget at this point of training."""
+        return self.threat.eps * (min(1.0, progress / self.warmup) if self.warmup else 1.0)
 
 
 class TrainStep:
@@ -71,19 +76,19 @@ class TrainStep:
                 attack = dataclasses.replace(attack, objective=objective)  # type: ignore[type-var]
             with frozen(self.model, training=self.inner.mode == "train"):
                 anchored = getattr(attack, "objective", None) in ANCHORED
-                problem = self._problem(anchored, self.inner.threat)
+                problem = self._problem(anchored, self.inner)
                 self._adversaries[objective] = lockstep(attack, self.model, problem)
             rows = len(self.x) * attack.steps
             self.forwards += rows + len(self.x) * anchored
             self.backwards += rows
         return self._adversaries[objective]
 
-    def _problem(self, anchored: bool, threat: ThreatModel) -> Problem:
+    def _problem(self, anchored: bool, inner: Inner) -> Problem:
         with torch.no_grad():
             logits0 = self.model(self.x) if anchored else self.x.new_zeros(len(self.x), self.model.classes)
-        eps = self.x.new_full((len(self.x),), threat.eps)
+        eps = self.x.new_full((len(self.x),), inner.eps(self.progress))
         return Problem(x0=self.x, y=self.y, target=torch.full_like(self.y, -1), eps=eps, key=self.key, index=self.index,
-                       logits0=logits0, norm=threat.geometry)  # fmt: skip
+                       logits0=logits0, norm=inner.threat.geometry)  # fmt: skip
 
     def _forward(self, x: Tensor) -> Output:
         self.forwards += len(x)
