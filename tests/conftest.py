@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -50,11 +51,11 @@ def _clean_environment(**more: str) -> dict[str, str]:
     return kept | {"COLUMNS": "80", "TERM": "dumb", "OMP_NUM_THREADS": "1"} | more
 
 
-def _in_process(*words: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> Result:
+def _in_process(line: str = "", *words: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> Result:
     from robbench.cli.app import main
 
     out, err = io.StringIO(), io.StringIO()
-    argv = ["robbench", *map(str, words)]
+    argv = ["robbench", *shlex.split(line), *map(str, words)]
     with (
         mock.patch.object(sys, "argv", argv),
         mock.patch.dict(os.environ, _clean_environment(**(env or {})), clear=True),
@@ -72,7 +73,7 @@ def _in_process(*words: str | Path, env: dict[str, str] | None = None, cwd: Path
 
 @pytest.fixture(scope="session")
 def cli(one_thread: None) -> Callable[..., Result]:
-    """`cli("train", "--epochs", 2)`: the command's own entry point in this process, with exit code and both streams."""
+    """`cli("train --epochs 2 --out", folder)`: the command in this process, with its exit code and both streams."""
     return _in_process
 
 
@@ -102,7 +103,7 @@ def trained(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An output folder with the models `ce` and `at`, trained by the issue's commands. Not to be written to: see `store`."""
     folder = tmp_path_factory.mktemp("trained") / "S"
     for line in (TRAIN_CE, TRAIN_AT):
-        done = _in_process(*line.format(S=folder).split())
+        done = _in_process(line.format(S=folder))
         assert done.code == 0, done.err
     return folder
 

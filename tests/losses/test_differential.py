@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -132,7 +133,7 @@ def test_accuracy_threshold_is_as_good_as_the_best_cut(high, low):
     """No cut between two different scores classifies more training scores right than the accuracy rule's."""
     levels = sorted({*high, *low})
     assume(len(levels) > 1)
-    best = max(right(high, low, -(before + after) / 2) for before, after in zip(levels, levels[1:], strict=False))
+    best = max(right(high, low, -(before + after) / 2) for before, after in itertools.pairwise(levels))
     found = threshold(torch.tensor(high, dtype=torch.float64), torch.tensor(low, dtype=torch.float64), "accuracy")
     assert right(high, low, found) == best
 
@@ -141,7 +142,7 @@ def test_accuracy_threshold_is_as_good_as_the_best_cut(high, low):
 def test_accuracy_threshold_is_the_best_of_all(high, low):
     """No threshold at all, one that gives every sample to one class included, beats the accuracy rule on training scores."""
     levels = sorted({*high, *low})
-    cuts = [levels[0] - 1, *((a + b) / 2 for a, b in zip(levels, levels[1:], strict=False)), levels[-1] + 1]
+    cuts = [levels[0] - 1, *((a + b) / 2 for a, b in itertools.pairwise(levels)), levels[-1] + 1]
     found = threshold(torch.tensor(high, dtype=torch.float64), torch.tensor(low, dtype=torch.float64), "accuracy")
     assert right(high, low, found) == max(right(high, low, -cut) for cut in cuts)
 

@@ -65,7 +65,9 @@ def transcription(model, split, loss_name, *, lr, seed, epoch, mode, beta=6.0):
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
-@pytest.mark.parametrize(("name", "loss", "init"), [("cross-entropy", CrossEntropy(), "uniform"), ("trades", TRADES(), "gaussian")])
+@pytest.mark.parametrize(
+    ("name", "loss", "init"), [("cross-entropy", CrossEntropy(), "uniform"), ("trades", TRADES(), "gaussian")]
+)
 def test_one_step_is_the_transcription(split, validation, threat, recipe, norm_model, name, loss, init, mode):
     """After one epoch of one batch, loss, weights and batch-norm buffers are those of the plain code, to 1e-6."""
     ours, theirs = norm_model(), norm_model()
@@ -112,7 +114,7 @@ def make_step(model, split, inner):
 
 
 def test_trades_costs_what_the_paper_says(split, threat, norm_model):
-    """TRADES: one natural pass without gradient, N inner passes in eval mode, one natural and one adversarial in training mode."""
+    """TRADES: one natural pass without gradient, N inner ones in eval mode, one natural and one adversarial in training mode."""
     model = norm_model().train()
     seen = count_passes(model)
     step = make_step(model, split, Inner(PGD(steps=5, init="gaussian"), threat))

@@ -34,7 +34,9 @@ class IllFrom(Loss):
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_names_its_epoch(split, validation, threat, recipe, plain_model, value):
     """NaN or infinity in the third epoch is a RunError that says epoch 3 and what to do."""
-    trainer = Trainer(plain_model(), IllFrom(epoch=2, value=value), split, validation, recipe(epochs=5), inner=None, threat=threat)
+    trainer = Trainer(
+        plain_model(), IllFrom(epoch=2, value=value), split, validation, recipe(epochs=5), inner=None, threat=threat
+    )
     for _ in range(2):
         trainer.run_epoch(lambda _: None)
     with pytest.raises(RunError) as error:
@@ -97,7 +99,9 @@ def test_forwards_and_backwards_of_an_epoch(split, validation, threat, recipe, p
 
 def test_train_loss_is_the_mean_over_samples(split, validation, threat, recipe, plain_model):
     """With a last batch of another size the epoch's loss is still the mean over samples, and `watch` sees it grow."""
-    trainer = Trainer(plain_model(), CrossEntropy(), split, validation, recipe(batch_size=10, lr=1e-30), inner=None, threat=threat)
+    trainer = Trainer(
+        plain_model(), CrossEntropy(), split, validation, recipe(batch_size=10, lr=1e-30), inner=None, threat=threat
+    )
     seen = []
     row = trainer.run_epoch(lambda p: seen.append((p.samples, p.total, float(p.loss))))
     x = split.images.float() / 255
@@ -113,7 +117,9 @@ def test_a_state_carries_everything(split, validation, threat, recipe, norm_mode
     inner = Inner(PGD(steps=2), threat)
 
     def trainer():
-        settings = recipe(epochs=2, batch_size=10, optimizer=optimizer, lr=0.01, momentum=0.9, schedule="cosine", augment="crop-flip")
+        settings = recipe(
+            epochs=2, batch_size=10, optimizer=optimizer, lr=0.01, momentum=0.9, schedule="cosine", augment="crop-flip"
+        )
         return Trainer(norm_model(), CrossEntropy(), split, validation, settings, inner=inner, threat=threat)
 
     straight, first, second = trainer(), trainer(), trainer()

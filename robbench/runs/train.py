@@ -1,0 +1,261 @@
+"""Train one model: resolve what the config names, run the epochs, keep what is needed to resume and to evaluate.
+
+A model lives in `<out>/models/<name>/`: model.safetensors (the selected weights), last.safetensors or best.safetensors (the
+other ones), config.json (everything to rebuild it), epochs.parquet, and state.pt while training is unfinished.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import re
+import shutil
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+
+from robbench.attacks.base import AnyRowAttack, Attack
+from robbench.core.builtins import ATTACKS, LOSSES
+from robbench.core.config import TrainConfig
+from robbench.core.device import deterministic, find_device
+from robbench.core.errors import Stopped, UserError
+from robbench.core.spec import short_hash
+from robbench.data.base import Split
+from robbench.data.load import default_threat, load
+from robbench.data.loader import split_validation
+from robbench.losses.base import Loss
+from robbench.models.create import create
+from robbench.models.weights import load_model, save
+from robbench.results.provenance import provenance
+from robbench.results.schema import SCHEMA_VERSION
+from robbench.results.store import Store, atomic_write, write_epochs
+from robbench.runs.signals import StopFlag
+from robbench.threat.model import single_threat
+from robbench.training.step import Inner
+from robbench.training.trainer import Progress, Recipe, Trainer
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+
+class Trained(NamedTuple):
+    """What a training run left behind; `rows` are the epochs table's, `fresh` is False when it was there already."""
+
+    folder: Path
+    config: dict[str, Any]
+    rows: list[dict[str, Any]]
+    fresh: bool
+
+
+class Watcher(Protocol):
+    """What a caller may want to see of a run."""
+
+    def batch(self, progress: Progress) -> None:
+        """A batch is done."""
+
+    def epoch(self, row: dict[str, Any]) -> None:
+        """An epoch and its validation are done."""
+
+    def resumed(self, epoch: int) -> None:
+        """An earlier run left off after this many epochs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """A config with every name resolved; nothing has been written yet."""
+
+    config: TrainConfig
+    name: str
+    folder: Path
+    loss: Loss
+    inner: Inner | None
+    threat: str
+    train: Split
+    validation: Split
+    device: torch.device
+    identity: str
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The config as it is stored, with defaults of data set and loss filled in."""
+        inner = None if self.inner is None else ATTACKS.canonical(self.config.inner or str(self.loss.inner), full=True)
+        loss = LOSSES.canonical(self.config.loss, full=True)
+        return {**dataclasses.asdict(self.config), "threat": self.threat, "loss": loss, "inner": inner}
+
+
+def plan_training(config: TrainConfig, *, name: str | None, out: Path, device: str, data_dir: Path | None, download: bool) -> Plan:
+    """Resolve a config. Raises UserError for anything that cannot work, before anything is written."""
+    where = find_device(device)
+    loss = LOSSES.build(config.loss)
+    threat_text = config.threat or default_threat(config.data)
+    if threat_text is None:
+        raise UserError(f"data '{config.data}' has no usual threat model; give one such as --threat linf:8/255")
+    threat = single_threat(threat_text)
+    inner_text = config.inner or loss.inner
+    inner = None
+    if inner_text is not None and inner_text != "none":
+        inner = Inner(_inner_attack(inner_text, threat.norm), threat, config.inner_mode, config.eps_warmup)
+    elif loss.inner is not None:
+        raise UserError(f"loss {config.loss} needs an inner attack; leave out --inner none or give one such as --inner {loss.inner}")
+    data = load(config.data, "train", data_dir=data_dir, limit=config.limit, download=download)
+    loss.check(data.info())
+    train, validation = split_validation(data, config.validation, config.seed)
+    name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", config.loss).strip("-")
+    if not NAME.fullmatch(name):
+        raise UserError(f"model name '{name}': use letters, digits, '.', '_' and '-', starting with a letter or digit")
+    plan = Plan(config, name, Store(out).models / name, loss, inner, threat.text, train.to(where), validation.to(where), where, "")
+    return dataclasses.replace(plan, identity=short_hash({**plan.spec, "samples": data.fingerprint()}))
+
+
+def _inner_attack(text: str, norm: str) -> AnyRowAttack:
+    attack = ATTACKS.build(text)
+    if not isinstance(attack, Attack):
+        raise UserError(f"--inner {text}: a backend cannot run inside training; use fgsm, pgd or another attack of ours")
+    if norm not in attack.norms:
+        raise UserError(f"--inner {text} does not work in {norm}; it knows {', '.join(sorted(attack.norms))}")
+    return attack
+
+
+def train(plan: Plan, *, force: bool, watcher: Watcher, stop: StopFlag) -> Trained:
+    """Run a plan, or resume it, or find it done. Raises UserError when the folder holds another run, Stopped when asked to."""
+    found = _stored_config(plan.folder)
+    if found and not force and found["identity"] != plan.identity:
+        changed = ", ".join(_differences(found["config"], plan.spec)) or "the data"
+        raise UserError(f"{plan.folder} holds another run (different: {changed}); choose another --name, or --force to replace it")
+    if found and not force and found["status"] == "done":
+        return Trained(plan.folder, found, [], fresh=False)
+    with deterministic():
+        return _Session(plan, watcher, stop).run(resume=bool(found) and not force)
+
+
+class _Session:
+    """One process' share of a training run."""
+
+    def __init__(self, plan: Plan, watcher: Watcher, stop: StopFlag) -> None:
+        self.plan, self.watcher, self.stop = plan, watcher, stop
+        config, info = plan.config, plan.train.info()
+        torch.manual_seed(config.seed)
+        model = plan.loss.prepare(create(config.model, info), info).to(plan.device)
+        recipe = Recipe(**{field.name: getattr(config, field.name) for field in dataclasses.fields(Recipe)})
+        self.trainer = Trainer(
+            model, plan.loss, plan.train, plan.validation, recipe, inner=plan.inner, threat=single_threat(plan.threat)
+        )
+        self.rows: list[dict[str, Any]] = []
+        self.description = {
+            "schema": "robbench.model/1", "name": plan.name, "model": config.model, "head": model.head_spec,
+            "classes": list(info.classes), "shape": list(info.shape), "mean": list(info.mean), "std": list(info.std),
+            "data": config.data, "identity": plan.identity, "config": plan.spec, "provenance": provenance(),
+        }  # fmt: skip
+
+    def run(self, *, resume: bool) -> Trained:
+        plan, trainer = self.plan, self.trainer
+        state_file = plan.folder / "state.pt"
+        if resume and state_file.exists():
+            self._load(state_file)
+            self.watcher.resumed(trainer.epoch)
+        else:
+            self._clear()
+            self._write_config("training", None)
+        while trainer.epoch < plan.config.epochs:
+            row = trainer.run_epoch(self._watch)
+            row["selected"] = False
+            if self._is_best(row):
+                save(plan.folder, "best.safetensors", trainer.model)
+            self.rows.append(row)
+            self._save_state(state_file)
+            self.watcher.epoch(row)
+        return self._finish(state_file)
+
+    def _watch(self, progress: Progress) -> None:
+        self.watcher.batch(progress)
+        if self.stop:
+            raise Stopped(self.stop.exit_code)
+
+    def _is_best(self, row: dict[str, Any]) -> bool:
+        """By robust validation accuracy, then clean; of equals the latest. Without validation samples every epoch is."""
+        score = _score(row)
+        return all(score >= _score(before) for before in self.rows)
+
+    def _finish(self, state_file: Path) -> Trained:
+        plan = self.plan
+        select = plan.config.select
+        if select == "auto":  # a model trained on clean data keeps the end of its recipe, as papers report it
+            select = "best" if plan.inner is not None else "last"
+        best = max(range(len(self.rows)), key=lambda i: (_score(self.rows[i]), i))
+        chosen = best if select == "best" else len(self.rows) - 1
+        self.rows[chosen]["selected"] = True
+        save(plan.folder, "last.safetensors", self.trainer.model)
+        atomic_write(plan.folder / "model.safetensors", lambda path: shutil.copyfile(plan.folder / f"{select}.safetensors", path))
+        self._write_epochs()
+        description = self._write_config("done", {"model": select, "epoch": chosen + 1, "best_epoch": best + 1})
+        (plan.folder / f"{select}.safetensors").unlink()
+        state_file.unlink(missing_ok=True)
+        return Trained(plan.folder, description, self.rows, fresh=True)
+
+    def _write_config(self, status: str, selected: dict[str, Any] | None) -> dict[str, Any]:
+        description = {**self.description, "status": status, "selected": selected}
+        text = json.dumps(description, indent=2, default=str) + "\n"
+        atomic_write(self.plan.folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
+        return description
+
+    def _write_epochs(self) -> None:
+        common = {"model": self.plan.name, "schema_version": SCHEMA_VERSION}
+        write_epochs(self.plan.folder / "epochs.parquet", [{**common, **row} for row in self.rows])
+
+    def _save_state(self, path: Path) -> None:
+        state = {**self.trainer.state(), "rows": self.rows}
+        atomic_write(path, lambda temporary: torch.save(state, temporary))
+        self._write_epochs()
+
+    def _load(self, path: Path) -> None:
+        try:
+            state = torch.load(path, map_location=self.plan.device, weights_only=True)
+            self.trainer.load_state(state)
+            self.rows = state["rows"]
+        except Exception as error:
+            raise UserError(f"{path} cannot be resumed ({type(error).__name__}); use --force to train again") from error
+
+    def _clear(self) -> None:
+        for file in ("model", "best", "last"):
+            (self.plan.folder / f"{file}.safetensors").unlink(missing_ok=True)
+        for file in ("state.pt", "epochs.parquet"):
+            (self.plan.folder / file).unlink(missing_ok=True)
+
+
+def _score(row: dict[str, Any]) -> tuple[float, float]:
+    robust, clean = row["robust_accuracy"], row["clean_accuracy"]
+    return (-1.0, -1.0) if math.isnan(robust) else (robust, clean)
+
+
+def _stored_config(folder: Path) -> dict[str, Any] | None:
+    path = folder / "config.json"
+    if not path.exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise UserError(f"{folder} is not empty and holds no model of ours; choose another --name or --out")
+        return None
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        assert found["schema"] == "robbench.model/1" and found["identity"] and found["status"] and found["config"]
+    except Exception:
+        raise UserError(f"{path} is damaged or not ours; move the folder away or choose another --name") from None
+    return found
+
+
+def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    return [key for key in now if before.get(key) != now[key]]
+
+
+def read_model(folder: Path, which: str | None, device: torch.device) -> tuple[Any, dict[str, Any]]:
+    """A trained model and its config; `which` is `best` or `last` when it is not the selected one."""
+    config = _stored_config(folder)
+    if config is None:
+        raise UserError(f"{folder} holds no model")
+    if config["status"] != "done":
+        raise UserError(f"model {config['name']} is not finished; give its train command again to go on")
+    if which is not None and which not in ("best", "last"):
+        raise UserError(f"'@{which}': write NAME, NAME@best or NAME@last")
+    model, _ = load_model(folder, None if which in (None, config["selected"]["model"]) else which)  # type: ignore[arg-type]
+    return model.to(device), config
+
+

@@ -1,0 +1,186 @@
+"""Restarts and targets: which there are, in which order they are tried, and that they differ."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from robbench.attacks.apgd import APGD
+from robbench.attacks.base import Answer, Attack, Oracle
+from robbench.attacks.fgsm import FGSM
+from robbench.attacks.pgd import PGD
+from robbench.attacks.pyautoattack import PyAutoAttack
+from robbench.core.errors import UserError
+from robbench.core.rows import Rows
+from robbench.objectives import Objective
+from robbench.threat.problem import Problem
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def _model(classes: int) -> Callable[[Tensor], Tensor]:
+    weight = torch.randn(classes, 6, generator=torch.Generator().manual_seed(classes))
+    return lambda x: x @ weight.T
+
+
+def _rows(problem: Callable[..., Problem], classes: int, rows: int = 20, eps: float = 0.05, norm: str = "linf") -> Problem:
+    x0 = torch.rand(rows, 6, generator=torch.Generator().manual_seed(0))
+    model = _model(classes)
+    return problem(model, x0, model(x0).argmax(1), torch.full((rows,), eps), norm)
+
+
+@pytest.mark.parametrize(("classes", "asked", "count"), [(2, 9, 1), (4, 9, 3), (10, 9, 9), (10, 3, 3), (12, 9, 9), (12, 20, 11)])
+def test_targets_are_the_likeliest_wrong_classes_in_order(classes: int, asked: int, count: int, problem: Callable[..., Problem]) -> None:
+    """Variant k aims at the k-th most likely wrong class at the clean input: each once, never the label, at most K-1."""
+    attack = APGD(objective="dlr-targeted", targets=asked)
+    assert attack.variants(classes) == count
+    p = _rows(problem, classes)
+    for row in range(len(p)):
+        ranked = sorted(range(classes), key=lambda k: -float(p.logits0[row, k]))
+        ranked.remove(int(p.y[row]))
+        found = [int(attack.vary(p, torch.full_like(p.y, k)).target[row]) for k in range(count)]
+        assert found == ranked[:count]
+
+
+def test_targets_of_samples_that_are_wrong_already(problem: Callable[..., Problem]) -> None:
+    """The label is left out by name, not by rank: also where it is not the likeliest class."""
+    p = _rows(problem, 4)
+    p = p.replace(y=p.logits0.argsort(1)[:, 1])
+    attack = APGD(objective="dlr-targeted")
+    targets = torch.stack([attack.vary(p, torch.full_like(p.y, k)).target for k in range(3)], 1)
+    assert torch.equal(torch.cat([targets, p.y[:, None]], 1).sort(1).values, torch.arange(4).expand(len(p), 4))
+
+
+def test_restarts_of_targets_come_after_all_targets(problem: Callable[..., Problem]) -> None:
+    """With restarts every target is tried once before any is tried again, then from another start."""
+    attack, p = APGD(objective="dlr-targeted", restarts=2), _rows(problem, 4)
+    assert attack.variants(4) == 6
+    varied = [attack.vary(p, torch.full_like(p.y, k)) for k in range(6)]
+    for k in range(3):
+        assert torch.equal(varied[k].target, varied[k + 3].target)
+        starts = [attack.start(varied[n]).x for n in (k, k + 3)]
+        assert bool((starts[0] != starts[1]).flatten(1).any(1).all())
+
+
+@pytest.mark.parametrize("attack", [PGD(restarts=4), PGD(restarts=4, init="gaussian"), APGD(restarts=4)])
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_restarts_differ(attack: Any, norm: str, problem: Callable[..., Problem]) -> None:
+    """Every restart of every sample starts somewhere else, inside the budget, whichever rows are varied together."""
+    p = _rows(problem, 4, norm=norm)
+    assert attack.variants(4) == 4
+    starts = [attack.start(attack.vary(p, torch.full_like(p.y, k))).x for k in range(4)]
+    d = torch.stack(starts) - p.x0
+    assert len({tuple(row.flatten().tolist()) for start in d for row in start}) == 4 * len(p)
+    mixed = torch.arange(len(p)) % 4
+    together = attack.start(attack.vary(p, mixed)).x
+    assert all(torch.equal(together[row], starts[int(mixed[row])][row]) for row in range(len(p)))
+
+
+def test_one_variant_by_default() -> None:
+    """No restart unless asked for; FGSM and PGD from the clean input have nothing to vary."""
+    assert FGSM().variants(10) == PGD().variants(10) == APGD().variants(10) == 1
+
+
+class Standing(Rows):
+    """Where the rows stand."""
+
+    x: Tensor
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Guess(Attack[Standing]):
+    """Variant k proposes one point of its own and never moves: random search."""
+
+    tries: int = 8
+    steps = 1
+
+    def variants(self, classes: int) -> int:
+        return self.tries
+
+    def start(self, p: Problem) -> Standing:
+        return Standing(x=p.ball.surface())
+
+    def step(self, s: Standing, t: Tensor, p: Problem, q: Oracle) -> Standing:
+        q.logits(s.x)
+        return s
+
+    def point(self, s: Standing) -> Tensor:
+        return s.x
+
+
+def test_restarts_are_used_only_after_the_earlier_ones_failed(problem: Callable[..., Problem], conquer: Callable[..., Any]) -> None:
+    """The variant that wins is the first whose point is adversarial; every earlier one fails on its own, later ones are not run."""
+    model, attack = _model(4), Guess()
+    p = _rows(problem, 4, rows=60, eps=0.12)
+    asked: list[Tensor] = []
+
+    def watched(x: Tensor) -> Tensor:
+        asked.extend(x)
+        return model(x)
+
+    endings = conquer(attack, watched, p)
+    points = [attack.start(attack.vary(p, torch.full_like(p.y, k))).x for k in range(attack.tries)]
+    wins = torch.stack([model(x).argmax(1) != p.y for x in points])
+    tried = {tuple(x.tolist()) for x in asked}
+    assert len({ending.variant for ending in endings}) > 3
+    for row, ending in enumerate(endings):
+        first = int(wins[:, row].int().argmax()) if bool(wins[:, row].any()) else None
+        assert ending.variant == first
+        for k in range(attack.tries):
+            assert (tuple(points[k][row].tolist()) in tried) == (first is None or k <= first)
+        if first is not None:
+            assert torch.equal(ending.x, points[first][row])
+            assert ending.step == 0
+
+
+def test_the_book_keeps_the_worst_point(problem: Callable[..., Problem], conquer: Callable[..., Any]) -> None:
+    """A sample that holds is left with the lowest margin that any step of its last variant saw."""
+    model = _model(4)
+    p = _rows(problem, 4, eps=0.001)
+    seen: dict[int, list[float]] = {row: [] for row in range(len(p))}
+
+    class Watched(PGD):
+        def step(self, s: Any, t: Tensor, p: Problem, q: Oracle) -> Any:
+            z = model(s.x)
+            for row, index in enumerate(p.index.tolist()):
+                others = torch.cat([z[row, : p.y[row]], z[row, p.y[row] + 1 :]])
+                seen[index].append(float(z[row, p.y[row]] - others.max()))
+            return super().step(s, t, p, q)
+
+    for row, ending in enumerate(conquer(Watched(steps=5), model, p)):
+        assert ending.variant is None
+        assert ending.margin == pytest.approx(min(seen[row]), abs=1e-6)
+
+
+def test_the_reference_package_is_adapted_to_few_classes() -> None:
+    """Attacks whose loss needs more classes are left out, and a single one that cannot run is refused."""
+    assert PyAutoAttack().attacks(10) == ["apgd-ce", "apgd-t", "fab-t", "square"]
+    assert PyAutoAttack().attacks(3) == ["apgd-ce", "fab-t", "square"]
+    assert PyAutoAttack(version="rand").attacks(2) == ["apgd-ce"]
+    with pytest.raises(UserError, match="needs more than 3 classes"):
+        PyAutoAttack(version="apgd-t").attacks(3)
+
+
+def test_an_attack_asks_for_the_objective_it_was_given(problem: Callable[..., Problem]) -> None:
+    """Each objective option reaches the oracle."""
+    from robbench.objectives import OBJECTIVES
+
+    asked: list[Objective] = []
+
+    class Recorder(Oracle):
+        def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
+            raise NotImplementedError
+
+        def grad(self, x: Tensor, objective: Objective) -> Answer:
+            asked.append(objective)
+            return Answer(torch.zeros(len(x), 4), torch.zeros(len(x)), torch.ones_like(x), torch.zeros(len(x), dtype=torch.bool))
+
+    p = _rows(problem, 4)
+    for attack in (FGSM(objective="margin"), PGD(objective="kl-from-clean"), APGD(objective="dlr-targeted"), APGD()):
+        attack.step(attack.start(p), torch.zeros_like(p.y), p, Recorder())  # type: ignore[attr-defined]
+    assert asked == [OBJECTIVES[name] for name in ("margin", "kl-from-clean", "dlr-targeted", "cross-entropy")]

@@ -1,0 +1,329 @@
+"""Bad input of every kind: exit 2, one line on stderr that starts with `error:`, no traceback, nothing written."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+
+import pytest
+
+T, A = "train --epochs 1 --limit 60 --model mlp", "attack ce --attack fgsm --limit 9"
+BAD = [  # (command line, what the message must hold)
+    ("train --loss cross-entropi", "cross-entropy"),
+    ("train --loss tradess", "trades"),
+    ("train --loss ''", "loss|spec"),
+    ("train --loss trades:", "NAME:key=value"),
+    ("train --loss trades:beta", "key=value"),
+    ("train --loss trades:beta=1,beta=2", "twice"),
+    ("train --loss trades:betta=1", "beta"),
+    ("train --loss trades:beta=much", "beta"),
+    ("train --loss trades:beta=-1", "beta"),
+    ("train --loss trades --inner none", "needs an inner attack"),
+    ("train --loss pgd", "loss"),
+    ("train --loss nowhere:Loss", "nowhere"),
+    ("train --loss json:Nothing", "Nothing"),
+    ("train --loss json:JSONDecoder", "derived"),
+    ("train --model smal-cnn", "small-cnn"),
+    ("train --model mlp:width=0", "width"),
+    ("train --model mlp:width=1,wdth=2", "width"),
+    ("train --model wide-resnet:depth=29", "depth"),
+    ("train --data digit", "digits"),
+    ("train --data digits[3,x]", "x"),
+    ("train --data digits[3", "brackets"),
+    ("train --data digits[3]", "two"),
+    ("train --data digits[3,3]", "twice"),
+    ("train --data digits[first=0]", "first"),
+    ("train --data digits[first=ten]", "first"),
+    ("train --data parquet:/nowhere", "nowhere"),
+    ("train --data folder:/nowhere", "nowhere"),
+    ("train --data parquet", "dir"),
+    ("train --data cifar10 --data-dir /nowhere", "--download"),
+    ("train --data digits:size=3", "size"),
+    ("train --inner pdg", "pgd"),
+    ("train --inner pgd:steps=0", "steps"),
+    ("train --inner pyautoattack", "backend"),
+    ("train --threat linf", "NORM:EPS"),
+    ("train --threat linf:", "NORM:EPS"),
+    ("train --threat linf:-0.1", "eps"),
+    ("train --threat linf:much", "number"),
+    ("train --threat linf:1/0", "number"),
+    ("train --threat linf:nan", "eps"),
+    ("train --threat linf:inf", "eps"),
+    ("train --threat l3:0.1", "linf|l2"),
+    ("train --threat linf:0.1,0.2", "budgets"),
+    ("train --epochs 0", "epochs"),
+    ("train --epochs -3", "epochs"),
+    ("train --batch-size 0", "batch_size"),
+    ("train --lr 0", "lr"),
+    ("train --lr fast", "lr"),
+    ("train --lr nan", "lr"),
+    ("train --lr inf", "lr"),
+    ("train --optimizer sdg", "sgd"),
+    ("train --limit 0", "limit"),
+    ("train --limit 1", "few|samples"),
+    ("train --name ../x", "name"),
+    ("train --set epochs", "KEY=VALUE"),
+    ("train --set =3", "KEY=VALUE"),
+    ("train --set epoch=3", "epochs"),
+    ("train --set schedule=triangle", "cosine"),
+    ("train --set augment=flop", "flip"),
+    ("train --set validation=1", "validation"),
+    ("train --config /nowhere.toml", "nowhere"),
+    ("attack cee", "ce"),
+    ("attack ce --attack apdg", "apgd"),
+    ("attack ce --attack apgd:step=3", "steps"),
+    ("attack ce --attack pgd:init=corner", "uniform"),
+    ("attack ce --attack pgd:steps=5 --attack pgd:steps=5", "twice"),
+    ("attack ce --attack pgd --attack pgd:steps=40", "twice"),
+    ("attack ce --attack cross-entropy", "attack"),
+    ("attack ce --threat linf:-1/255", "eps"),
+    ("attack ce --threat linf:0.1,", "number"),
+    ("attack ce --threat L7:1", "l2"),
+    ("attack ce --split training", "train"),
+    ("attack ce --batch-size 0", "batch"),
+    ("attack ce --batch-size some", "auto"),
+    ("attack ce --limit -1", "limit"),
+    ("attack ce --data digits[1,2]", "classes"),
+    ("attack ce --data mnist --data-dir /nowhere", "--download"),
+    ("attack ce@other", "@best"),
+    ("attack mlp --data parquet:/nowhere", "nowhere"),
+    ("attack ce --set atack=fgsm", "attack"),
+    ("compare nobody", "ce|at"),
+    ("compare /nowhere/x.parquet", "nowhere"),
+    ("explain apdg", "apgd"),
+    ("explain nowhere:Thing", "Thing|nowhere"),
+    ("list loss", "losses"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), BAD, ids=[line for line, _ in BAD])
+def test_bad_words(cli, attacked, snapshot, line, message):
+    """A word on the command line that cannot be meant is exit 2, one line that helps, and nothing on disk changes."""
+    words = shlex.split(line)
+    before = snapshot(attacked)
+    done = cli(*words, *([] if words[0] in ("explain", "list") else ["--out", attacked]))
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert re.search(message, done.err[6:]), done.err
+    assert snapshot(attacked) == before
+
+
+def test_an_empty_name(cli, tmp_path):
+    """`--name ''`, as an unset shell variable gives it, is refused: it is not the same as no --name."""
+    done = cli(*T.split(), "--name", "", "--out", tmp_path / "S")
+    assert (done.code, done.err.count("\n"), done.err[:6]) == (2, 1, "error:"), done.err
+    assert not (tmp_path / "S").exists()
+
+
+TOML = {
+    "not TOML": ("epochs == 3", "TOML"),
+    "not text": (b"\xff\xfe\x00", "TOML"),
+    "unknown key": ("[train]\nepoch = 3", "epochs"),
+    "unknown plain key": ("epoch = 3", "epochs"),
+    "wrong type": ("[train]\nepochs = 'many'", "epochs"),
+    "out of range": ("epochs = 0", "epochs"),
+    "table for value": ("[train.epochs]\na = 1", "epochs"),
+    "value for table": ("train = 3", "table"),
+    "bool for number": ("lr = 'x'", "lr"),
+}
+
+
+@pytest.mark.parametrize("case", TOML)
+def test_bad_config_file(cli, tmp_path, case):
+    """A config file that cannot be meant is exit 2 with one line that names the file or the key."""
+    content, message = TOML[case]
+    file = tmp_path / "c.toml"
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    done = cli("train", "--config", file, "--out", tmp_path / "S")
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert message in done.err
+    assert not (tmp_path / "S").exists()
+
+
+@pytest.mark.parametrize(("key", "value"), [("EPOCHS", "0"), ("EPOCHS", "ten"), ("LOSS", "tradess"), ("DEVICE", "tpu")])
+def test_bad_environment(cli, tmp_path, key, value):
+    """A ROBBENCH_ variable with a bad value is as bad as a flag."""
+    done = cli("train", "--out", tmp_path / "S", env={f"ROBBENCH_{key}": value})
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert not (tmp_path / "S").exists()
+
+
+DATA = """
+from dataclasses import dataclass
+
+import numpy as np
+
+from robbench.data.base import Data, Table
+
+
+def images(n=40, value=0.5):
+    return np.full((n, 1, 4, 4), value, np.float32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base(Data):
+    threat = "linf:0.1"
+
+    def pixels(self):
+        return images()
+
+    def labels(self):
+        return np.arange(40) % 4
+
+    def open(self, split, data_dir, download):
+        x = self.pixels()
+        return Table(self.labels(), tuple("abcd"), lambda rows: x[rows] if len(x) else x)
+
+
+class LabelTooLarge(Base):
+    def labels(self):
+        return np.arange(40) % 5
+
+
+class LabelNegative(Base):
+    def labels(self):
+        return np.arange(40) % 4 - 1
+
+
+class NanImage(Base):
+    def pixels(self):
+        x = images()
+        x[7, 0, 0, 0] = np.nan
+        return x
+
+
+class InfImage(Base):
+    def pixels(self):
+        x = images()
+        x[7, 0, 0, 0] = np.inf
+        return x
+
+
+class TooBright(Base):
+    def pixels(self):
+        return images(value=1.5)
+
+
+class TooDark(Base):
+    def pixels(self):
+        return images(value=-0.1)
+
+
+class Bytes(Base):
+    def pixels(self):
+        return images(value=200.0)
+
+
+class Empty(Base):
+    def labels(self):
+        return np.arange(0)
+
+
+class Integers(Base):
+    def pixels(self):
+        return images().astype(np.int32)
+
+
+class Cube(Base):
+    def pixels(self):
+        return images()[:, 0]
+
+
+class Short(Base):
+    def open(self, split, data_dir, download):
+        return Table(self.labels(), tuple("abcd"), lambda rows: images(3))
+
+
+class Raising(Base):
+    def open(self, split, data_dir, download):
+        raise KeyError("no such\\nserver")
+
+
+class Fine(Base):
+    def pixels(self):
+        return np.random.default_rng(0).random((40, 1, 4, 4), np.float32)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("LabelTooLarge", "label 4.*out of range"), ("LabelNegative", "label -1.*out of range"), ("NanImage", "image 7.*NaN"),
+     ("InfImage", "image 7.*infinity"), ("TooBright", r"\[0,1\]"), ("TooDark", r"\[0,1\]"), ("Bytes", r"\[0,1\]"),
+     ("Empty", "no samples"), ("Integers", "int32"), ("Cube", "shape"), ("Short", "shape")],
+)  # fmt: skip
+@pytest.mark.parametrize("command", ["train", "attack"])
+def test_bad_data(cli, private, tmp_path, name, message, command):
+    """Labels out of range, NaN, pixels outside [0,1], an empty split and odd shapes of a plug-in are exit 2 with the reason."""
+    folder = private("bad_data", DATA)
+    words = ["train", "--model", "mlp", "--epochs", "1"] if command == "train" else ["attack", "mlp", "--attack", "fgsm"]
+    done = cli(*words, "--data", f"bad_data:{name}", "--out", tmp_path / "S", cwd=folder)
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert re.search(message, done.err), done.err
+    assert not (tmp_path / "S").exists()
+
+
+def test_a_private_data_set_works(cli, private, tmp_path):
+    """The same plug-in with nothing wrong trains and is attacked, under its own usual threat."""
+    folder = private("bad_data", DATA)
+    words = shlex.split("train --model mlp:width=8 --epochs 1 --data bad_data:Fine --name p --out")
+    assert cli(*words, tmp_path / "S", cwd=folder).code == 0
+    done = cli("attack p --attack fgsm --json --out", tmp_path / "S", cwd=folder)
+    assert done.code == 0, done.err
+    assert (done.json["rows"][0]["threat"], done.json["rows"][0]["n_samples"]) == ("linf:0.1", 40)
+
+
+def test_a_data_set_that_raises(cli, private, tmp_path):
+    """A plug-in's own exception is exit 3, one line that names the data set."""
+    folder = private("bad_data", DATA)
+    done = cli("train", "--data", "bad_data:Raising", "--out", tmp_path / "S", cwd=folder)
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (3, "", 1, "error:"), done.err
+    assert "bad_data:Raising" in done.err
+
+
+@pytest.mark.parametrize("kind", ["runs", "samples"])
+@pytest.mark.parametrize("damage", ["truncated", "empty", "text", "missing", "other"])
+def test_damaged_results(cli, attacked, tmp_path, kind, damage):
+    """A Parquet file of a store that is truncated, empty, foreign or gone is exit 2 in compare, one line that names it."""
+    store = shutil.copytree(attacked, tmp_path / "S")
+    file, other = sorted((store / "results" / kind).glob("*.parquet"))
+    if damage == "truncated":
+        file.write_bytes(file.read_bytes()[:-200])
+    elif damage == "empty":
+        file.write_bytes(b"")
+    elif damage == "text":
+        file.write_text("clean_accuracy,robust_accuracy\n1,1\n")
+    elif damage == "missing":
+        file.unlink()
+    else:
+        shutil.copy(other, file)
+    names = [other.stem, file.stem] if damage == "missing" and kind == "runs" else []
+    done = cli("compare", *names, "--json", "--out", store)
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert file.stem in done.err
+
+
+def test_an_empty_store(cli, tmp_path):
+    """Comparing in a folder without results is exit 2 and says what to run first, with words that work."""
+    done = cli("compare", "--out", tmp_path / "S")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert not (tmp_path / "S").exists()
+    advice = re.search(r"run first robbench (train .*?),", done.err)
+    assert advice, done.err
+    assert cli(*advice[1].split(), "--dry-run", "--out", tmp_path / "S").code == 0
+
+
+@pytest.mark.parametrize("command", [T, A, "compare"])
+def test_an_output_folder_that_is_a_file(cli, tmp_path, command):
+    """--out that is a file is exit 2, and the file stays what it was."""
+    (tmp_path / "S").write_text("mine")
+    done = cli(*command.split(), "--out", tmp_path / "S")
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert (tmp_path / "S").read_text() == "mine"
+
+
+def test_debug_shows_the_traceback(cli, tmp_path):
+    """ROBBENCH_DEBUG lets the exception through, for whoever mends it."""
+    from robbench.core.errors import UserError
+
+    with pytest.raises(UserError):
+        cli("train", "--loss", "tradess", "--out", tmp_path / "S", env={"ROBBENCH_DEBUG": "1"})

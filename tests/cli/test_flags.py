@@ -1,0 +1,130 @@
+"""Help pages and the frozen list of flags: a flag that is renamed breaks scripts, so it breaks this test."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from robbench.cli.app import app, hyphens
+
+HELP = {"--help", "-h"}
+SHARED = {"--out", "-o", "--seed", "--device", "--limit", "-n", "--config", "-c", "--set", "-S", "--data-dir", "--download",
+          "--force", "--dry-run", "--json", "--quiet", "-q", "--verbose", "-v", "--batch-size", "-b"}  # fmt: skip
+FLAGS = {
+    "train": SHARED | {"--loss", "--data", "--model", "--inner", "--threat", "--name", "--epochs", "--lr", "--optimizer"},
+    "attack": SHARED | {"--attack", "-a", "--threat", "--data", "--split"},
+    "compare": {"--out", "-o", "--json", "--csv", "--markdown"},
+    "list": {"--json"},
+    "explain": {"--json"},
+    "demo": {"--out", "-o", "--device", "--force", "--quiet", "-q", "--verbose", "-v"},
+    "doctor": {"--data-dir", "--json"},
+}
+ARGUMENTS = {
+    "train": [],
+    "attack": ["models"],
+    "compare": ["runs"],
+    "list": ["kind"],
+    "explain": ["name"],
+    "demo": [],
+    "doctor": [],
+}
+
+
+def commands():
+    return get_command(app).commands
+
+
+def test_the_commands():
+    """These commands exist, and no other."""
+    assert set(commands()) == set(FLAGS)
+
+
+@pytest.mark.parametrize("name", FLAGS)
+def test_the_flags(name):
+    """Exactly these flags and arguments, --help aside."""
+    parameters = commands()[name].params
+    flags = {text for p in parameters if p.param_type_name == "option" for text in [*p.opts, *p.secondary_opts]}
+    assert flags - HELP == FLAGS[name]
+    assert [p.name for p in parameters if p.param_type_name == "argument"] == ARGUMENTS[name]
+
+
+@pytest.mark.parametrize("name", ["", *FLAGS])
+@pytest.mark.parametrize("flag", ["--help", "-h"])
+def test_help(name, flag):
+    """Every help page ends with 0, fits 80 columns, has no escape codes and names every flag."""
+    done = CliRunner().invoke(app, [*([name] if name else []), flag], env={"COLUMNS": "80", "TERM": "dumb", "NO_COLOR": "1"})
+    assert done.exit_code == 0, done.output
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert "\x1b" not in done.stdout
+    for text in FLAGS[name] if name else FLAGS:
+        assert text in done.stdout
+
+
+@pytest.mark.parametrize("name", [name for name in FLAGS if name != "demo"])
+def test_help_has_an_example(name):
+    """Help pages show a command one can copy."""
+    assert f"robbench {name}" in CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "120"}).stdout
+
+
+def test_every_option_has_a_help_text():
+    """No option is left unexplained."""
+    for name, command in commands().items():
+        for parameter in command.params:
+            assert getattr(parameter, "help", None), (name, parameter.name)
+
+
+@pytest.mark.parametrize(
+    ("words", "changed"),
+    [
+        (["--batch_size", "4"], ["--batch-size", "4"]),
+        (["--batch_size=4"], ["--batch-size=4"]),
+        (["--set", "batch_size=4"], ["--set", "batch_size=4"]),
+        (["--set=batch_size=4"], ["--set=batch_size=4"]),
+        (["-n", "a_b", "my_model", "--out=a_b"], ["-n", "a_b", "my_model", "--out=a_b"]),
+        (["--", "--a_b"], ["--", "--a_b"]),
+    ],
+)
+def test_underscores_in_flags(words, changed):
+    """Underscores become hyphens in the names of long flags only: values and what follows `--` stay."""
+    assert hyphens(words) == changed
+
+
+def test_underscores_work(cli, tmp_path):
+    """`--batch_size` and `--dry_run` are taken as they were meant."""
+    done = cli("train", "--batch_size", 17, "--dry_run", "--out", tmp_path / "S")
+    assert done.code == 0, done.err
+    assert done.json["config"]["batch_size"] == 17
+
+
+def test_version(cli):
+    """--version is one line on stdout."""
+    import robbench
+
+    done = cli("--version")
+    assert (done.code, done.out) == (0, f"robbench {robbench.__version__}\n")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["trian"], ["train", "--lss", "x"], ["train", "surplus"], ["attack"], ["attack", "ce", "--limit", "many"],
+     ["explain"], ["train", "--epochs"], ["compare", "--json=yes"]],
+    ids=" ".join,
+)  # fmt: skip
+def test_the_parsers_own_errors(cli, words):
+    """What the parser refuses is one line that says where help is, and exit 2."""
+    done = cli(*words)
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert re.search(r"robbench.* --help", done.err)
+
+
+def test_no_command_shows_help(cli):
+    """The bare command shows its help once, on one stream, and ends with 2 as typer has it."""
+    done = cli()
+    text = done.out + done.err
+    assert text.count("Usage:") == 1
+    assert "train" in text
+    assert "Traceback" not in text
+    assert done.code in (0, 2)

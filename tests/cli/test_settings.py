@@ -1,0 +1,82 @@
+"""Where a setting comes from: flag > --set > ROBBENCH_* > config file > default."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+FILE, ENV, SET, FLAG = "file", "environment", "--set", "flag"
+VALUES = {FILE: 11, ENV: 12, SET: 13, FLAG: 14}
+
+
+def settled(cli, tmp_path, sources, key="epochs"):
+    """The value that wins in a dry run when a key is given in these places."""
+    words, env = [], {}
+    if FILE in sources:
+        (tmp_path / "config.toml").write_text(f"[train]\n{key} = {VALUES[FILE]}\n")
+        words += ["--config", tmp_path / "config.toml"]
+    if ENV in sources:
+        env[f"ROBBENCH_{key.upper()}"] = str(VALUES[ENV])
+    if SET in sources:
+        words += ["--set", f"{key}={VALUES[SET]}"]
+    if FLAG in sources:
+        words += [f"--{key}", VALUES[FLAG]]
+    done = cli("train", "--dry-run", *words, env=env)
+    assert done.code == 0, done.err
+    return done.json["config"][key]
+
+
+@pytest.mark.parametrize("sources", [c for n in range(5) for c in itertools.combinations(VALUES, n)], ids="+".join)
+def test_precedence(cli, tmp_path, sources):
+    """Of all the places where a setting is given the strongest wins, in every combination."""
+    assert settled(cli, tmp_path, sources) == (VALUES[sources[-1]] if sources else 20)
+
+
+def test_a_commands_table_wins_over_plain_keys(cli, tmp_path):
+    """In a TOML file plain keys hold for every command, and a command's own table wins over them."""
+    file = tmp_path / "c.toml"
+    file.write_text(
+        'seed = 1\nlimit = 200\n[train]\nlimit = 100\nloss = "trades"\n[attack]\nlimit = 50\nattack = ["fgsm", "pgd:steps=2"]\n'
+    )
+    config = cli("train", "--dry-run", "-c", file).json["config"]
+    assert (config["seed"], config["limit"], config["loss"]) == (1, 100, "trades:beta=6.0")
+    (run,) = cli("attack", "mlp", "--dry-run", "-c", file).json["runs"]
+    assert (run["samples"], run["attack"]) == (50, "fgsm + pgd:steps=2")
+
+
+def test_one_attack_needs_no_list(cli, tmp_path):
+    """In --set, environment and file one attack or threat may be written without a list."""
+    file = tmp_path / "c.toml"
+    file.write_text('[attack]\nattack = "fgsm"\nthreat = "linf:0.1"\n')
+    for words, env in ((["-c", file], {}), (["-S", "attack=fgsm", "-S", "threat=linf:0.1"], {}),
+                       ([], {"ROBBENCH_ATTACK": "fgsm", "ROBBENCH_THREAT": "linf:0.1"})):  # fmt: skip
+        (run,) = cli("attack", "mlp", "--dry-run", "--limit", 5, *words, env=env).json["runs"]
+        assert (run["attack"], run["threat"]) == ("fgsm", "linf:0.1")
+
+
+def test_set_reaches_settings_without_a_flag(cli):
+    """Every key of the configuration can be set, hyphens or underscores, with the type's own conversion."""
+    words = "-S weight-decay=1/2000 -S schedule=cosine -S augment=crop -S select=best -S inner_mode=train"
+    config = cli(f"train --dry-run {words}").json["config"]
+    assert config["weight_decay"] == pytest.approx(0.0005)
+    assert [config[key] for key in ("schedule", "augment", "select", "inner_mode")] == ["cosine", "crop", "best", "train"]
+
+
+def test_a_fraction_as_learning_rate(cli):
+    """--lr takes a fraction."""
+    assert cli("train", "--dry-run", "--lr", "1/8").json["config"]["lr"] == 0.125
+
+
+def test_the_output_folder_from_the_environment(cli, tmp_path):
+    """ROBBENCH_OUT is the output folder unless --out is given."""
+    env = {"ROBBENCH_OUT": str(tmp_path / "env")}
+    assert cli("train", "--dry-run", env=env).json["folder"].startswith(str(tmp_path / "env"))
+    assert cli("train", "--dry-run", "--out", tmp_path / "flag", env=env).json["folder"].startswith(str(tmp_path / "flag"))
+
+
+@pytest.mark.parametrize("device", ["cuda:99", "tpu", "meta", "cuda:x"])
+def test_devices_that_are_not_there(cli, device):
+    """A device that is not there is exit 2, never another device."""
+    done = cli("train", "--dry-run", "--device", device)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done.err

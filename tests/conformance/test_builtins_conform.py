@@ -1,0 +1,140 @@
+"""Every registered attack and loss keeps the contract, and the suite that says so notices when one does not."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from robbench.core.builtins import ATTACKS, LOSSES
+from robbench.core.errors import UserError
+from robbench.testing import check_attack, check_loss, judge, toy_model, toy_split
+from robbench.threat.model import parse_threat
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SHORT = {"fgsm": "", "pyautoattack": "version=apgd-ce", "apgd-t": "steps=4,targets=2", "pgd": "steps=4,restarts=2"}
+CLASSES = {"differential": 2}
+OTHER_ATTACKS = [
+    "fgsm:objective=dlr", "pgd:steps=3,init=gaussian,objective=kl-from-clean", "pgd:steps=2,init=clean,objective=margin",
+    "apgd:steps=5,objective=margin,restarts=2", "apgd-t:steps=3,restarts=2", "apgd:steps=1",
+]  # fmt: skip
+OTHER_LOSSES = [
+    ("trades:beta=0", 3), ("trades:beta=1", 2), ("differential:form=logistic,bias=extreme", 2), ("differential:form=squared-hinge,bias=mean", 2),
+]  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def broken_plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Makes `broken_plugins:NAME` a spec, as a private module in the user's folder is."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    yield
+    sys.modules.pop("broken_plugins", None)
+
+
+@pytest.mark.parametrize("name", sorted(ATTACKS.entries))
+def test_every_attack_conforms(name: str) -> None:
+    """check_attack accepts each name of the catalogue, at few steps."""
+    options = SHORT.get(name, "steps=5")
+    check_attack(f"{name}:{options}" if options else name)
+
+
+@pytest.mark.parametrize("spec", OTHER_ATTACKS)
+def test_attacks_conform_under_other_options(spec: str) -> None:
+    """check_attack accepts other objectives, starts, restarts and the shortest schedule."""
+    check_attack(spec)
+
+
+@pytest.mark.parametrize("name", sorted(LOSSES.entries))
+def test_every_loss_conforms(name: str) -> None:
+    """check_loss accepts each name of the catalogue."""
+    check_loss(name, CLASSES.get(name, 4))
+
+
+@pytest.mark.parametrize(("spec", "classes"), OTHER_LOSSES)
+def test_losses_conform_under_other_options(spec: str, classes: int) -> None:
+    """check_loss accepts other forms and numbers of classes."""
+    check_loss(spec, classes)
+
+
+def test_honest_plugins_pass() -> None:
+    """What the broken ones below derive from is accepted, so that it is the one broken rule that is noticed."""
+    check_attack("broken_plugins:Honest")
+    check_loss("broken_plugins:HonestLoss")
+    check_loss("broken_plugins:DeclaredCoupled")
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("GlobalNoise", "must not touch the global random state"),
+        ("BatchMean", "must give the same verdicts"),
+        ("BatchClock", "must give the same verdicts"),
+        ("ChangesWeights", "it must not touch the model"),
+        ("ChangesMode", "it must not|must survive the re-check|must give the same"),
+        ("ExtraQuery", "rows were queried, the books say"),
+        ("NaNPoints", "points must be finite"),
+        ("UnknownNorm", "its norms must be some of"),
+        ("NeedsFourClasses", "classes"),
+        ("ImagesOnly", "shape"),
+        ("ForgetsAnOption", "its canonical spec must build the same attack"),
+        ("TrainsTheModel", "it must not touch the model"),
+        ("Reseeds", "must not touch the global random state"),
+    ],
+)
+def test_broken_attacks_are_noticed(name: str, rule: str) -> None:
+    """Each breaks one rule, and check_attack raises an AssertionError that names it."""
+    with pytest.raises(AssertionError, match=rule):
+        check_attack(f"broken_plugins:{name}")
+
+
+def test_an_attack_that_leaves_the_ball_gains_nothing_by_it() -> None:
+    """Its points outside are never booked: every verdict is what the points inside gave, so none is false."""
+    model, split = toy_model(), toy_split(40)
+    threat = parse_threat("linf:0.01")[0]
+    with torch.no_grad():
+        far = (split.pixels(slice(None)) - 0.5).neg() + 0.5
+        fooled = int((model(far).argmax(1) != split.labels).sum())
+    assert fooled > 30  # mistakes abound outside the ball
+    verdicts = judge("broken_plugins:Outside", model, split, threat)
+    honest = judge("broken_plugins:Honest:steps=30", model, split, threat)
+    for verdict, other in zip(verdicts, honest, strict=True):
+        assert verdict.linf <= 0.01 * (1 + 1e-5) + 1e-7
+        assert verdict.step in (-1, 0)  # the start is the only point that it has inside
+        assert other.adversarial or not verdict.adversarial
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("Scalar", r"must have shape \(24,\), not \(\)"),
+        ("Column", r"must have shape \(24,\), not \(24, 1\)"),
+        ("Coupled", "set batch_coupled = True"),
+        ("ByPlace", "must not depend on its place"),
+        ("NotANumber", "its values must be finite"),
+        ("Noisy", "the same step must give the same values again"),
+        ("Detached", "its gradient must reach the weights"),
+        ("LeavesTrainMode", "leave the model's mode|same values again"),
+        ("InfiniteHead", "fit_head must leave finite values"),
+    ],
+)
+def test_broken_losses_are_noticed(name: str, rule: str) -> None:
+    """Each breaks one rule, and check_loss raises an AssertionError that names it."""
+    with pytest.raises(AssertionError, match=rule):
+        check_loss(f"broken_plugins:{name}")
+
+
+def test_a_loss_that_cannot_work_on_the_data_says_so() -> None:
+    """A loss for two classes refuses four with a UserError, not with a traceback."""
+    with pytest.raises(UserError, match="works on 2 classes"):
+        check_loss("differential", 4)
+
+
+def test_the_suite_restores_what_it_uses() -> None:
+    """check_attack and check_loss leave no gradient mode or number of threads changed behind."""
+    before = torch.is_grad_enabled(), torch.get_num_threads()
+    check_loss("cross-entropy")
+    assert (torch.is_grad_enabled(), torch.get_num_threads()) == before

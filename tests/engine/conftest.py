@@ -1,0 +1,96 @@
+"""What the tests of the engine share: a small network trained on digits, and samples to attack."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robbench.core.builtins import ATTACKS
+from robbench.data.base import Split, sample_ids
+from robbench.engine.cascade import Cascade, Entry, Verdict
+from robbench.engine.guard import frozen
+from robbench.threat.model import parse_threat
+
+
+class Digits(NamedTuple):
+    """A trained network and samples it has not seen."""
+
+    model: nn.Module
+    split: Split
+
+
+def _split(images: np.ndarray, labels: np.ndarray) -> Split:
+    ids = torch.from_numpy(sample_ids(images, labels))
+    return Split(torch.from_numpy(images), torch.from_numpy(labels), ids, tuple("0123456789"), "digits", "test", scale=16)
+
+
+@pytest.fixture(scope="session")
+def digits(one_thread: None) -> Digits:
+    """A CNN trained for a few seconds with plain torch, partly on noisy images so that it is not all fragile."""
+    from sklearn.datasets import load_digits
+
+    images, labels = load_digits(return_X_y=True)
+    images, labels = images.astype(np.uint8).reshape(-1, 1, 8, 8), labels.astype(np.int64)
+    torch.manual_seed(0)
+    model = nn.Sequential(
+        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(),
+        nn.Flatten(), nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, 10),
+    )  # fmt: skip
+    x, y = torch.from_numpy(images[:1200]).float() / 16, torch.from_numpy(labels[:1200])
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.003)
+    for _ in range(8):
+        for batch in torch.randperm(1200).split(64):
+            optimizer.zero_grad()
+            noisy = (x[batch] + 0.15 * torch.randn_like(x[batch]).sign()).clamp(0, 1)
+            F.cross_entropy(model(noisy), y[batch]).backward()
+            optimizer.step()
+    model.eval()
+    return Digits(model, _split(images[1200:], labels[1200:]))
+
+
+@pytest.fixture(scope="session")
+def entries() -> Callable[..., list[Entry]]:
+    """A cascade from spec strings."""
+    return lambda specs: [Entry(ATTACKS.canonical(spec), ATTACKS.build(spec)) for spec in specs]
+
+
+@pytest.fixture(scope="session")
+def decide(entries: Callable[..., list[Entry]]) -> Callable[..., list[Verdict]]:
+    """All verdicts of a cascade, in the order of the samples."""
+
+    def run(specs: Sequence[str | Entry], model: nn.Module, split: Split, threat: str, *, width: int = 64, seed: int = 0) -> list[Verdict]:
+        cascade = [spec if isinstance(spec, Entry) else entries([spec])[0] for spec in specs]
+        with frozen(model):
+            runner = Cascade(model, split, parse_threat(threat)[0], cascade, seed=seed, width=width)
+            return sorted(verdict for tick in runner.run() for verdict in tick.verdicts)
+
+    return run
+
+
+class Seen(nn.Module):
+    """Counts what passes a model: rows forward and rows backward, call by call."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.forward_rows: list[int] = []
+        self.backward_rows: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.forward_rows.append(len(x))
+        logits: Any = self.model(x)
+        if logits.requires_grad:
+            logits.register_hook(lambda grad: self.backward_rows.append(len(grad)))
+        return logits
+
+
+@pytest.fixture
+def seen() -> type[Seen]:
+    """Wraps a model and counts what passes it."""
+    return Seen

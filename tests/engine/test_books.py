@@ -1,0 +1,161 @@
+"""Query counts: what the books say is what the model saw, up to the padding that the lane and the verdict need."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from robbench.data.base import Split
+from robbench.engine.cascade import CLEAN
+from robbench.engine.lane import Job, Lane
+from robbench.engine.pool import Pool
+from robbench.objectives import margins
+from robbench.threat.model import parse_threat
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SPECS = ["fgsm", "pgd:steps=5", "pgd:steps=3,restarts=3", "apgd:steps=8", "apgd-t:steps=4,targets=3"]
+
+
+def _copies(split: Split, sample: int, count: int) -> Split:
+    """One sample several times over, under one id, so that all copies draw the same numbers."""
+    return split.take(torch.full((count,), sample))
+
+
+def _samples(digits: Any, decide: Callable[..., Any], spec: str, threat: str) -> tuple[int, int]:
+    """A sample that falls to the attack and one that holds."""
+    verdicts = decide([spec], digits.model, digits.split.take(torch.arange(60)), threat)
+    falls = next(v.sample for v in verdicts if v.adversarial and v.entry != CLEAN)
+    return falls, next(v.sample for v in verdicts if not v.adversarial)
+
+
+def _right(pool: Pool) -> list[int]:
+    """Correctly classified samples, the most certain first, so that a tiny budget breaks none of them."""
+    certainty = margins(pool.logits0, pool.split.labels)
+    return [i for i in certainty.argsort(descending=True).tolist() if certainty[i] > 0]
+
+
+def _wrong(pool: Pool) -> list[int]:
+    """Misclassified samples, which fall to the first query."""
+    return [i for i, margin in enumerate(margins(pool.logits0, pool.split.labels).tolist()) if margin < 0]
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_full_batches_are_counted_exactly(spec: str, digits: Any, decide: Callable[..., Any], seen: Any) -> None:
+    """Sixteen equal samples move in step and need no padding: rows through the model are the books' sums, both ways."""
+    for sample in _samples(digits, decide, spec, "linf:0.1"):
+        watched = seen(digits.model)
+        verdicts = decide([spec], watched, _copies(digits.split, sample, 16), "linf:0.1", width=16)
+        assert sum(watched.forward_rows) == sum(v.forwards for v in verdicts)
+        assert sum(watched.backward_rows) == sum(v.backwards for v in verdicts)
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_a_lone_row_is_padded_to_eight(spec: str, digits: Any, decide: Callable[..., Any], seen: Any) -> None:
+    """A single sample is queried in eights: the clean pass, every step and the last check."""
+    for sample in _samples(digits, decide, spec, "linf:0.1"):
+        watched = seen(digits.model)
+        (verdict,) = decide([spec], watched, _copies(digits.split, sample, 1), "linf:0.1", width=1)
+        assert watched.forward_rows == [8] * verdict.forwards
+        assert watched.backward_rows == [8] * verdict.backwards
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_the_books_never_say_more_than_the_model_saw(spec: str, digits: Any, decide: Callable[..., Any], seen: Any) -> None:
+    """With many samples that finish at different times, counted rows are at most the seen ones, and at least half of them."""
+    watched = seen(digits.model)
+    verdicts = decide([spec], watched, digits.split.take(torch.arange(80)), "linf:0.1", width=32)
+    assert 0.5 * sum(watched.forward_rows) <= sum(v.forwards for v in verdicts) <= sum(watched.forward_rows)
+    assert 0.5 * sum(watched.backward_rows) <= sum(v.backwards for v in verdicts) <= sum(watched.backward_rows)
+    assert max(watched.forward_rows) <= 32
+    assert all(rows % 8 == 0 for rows in watched.forward_rows)
+
+
+@pytest.mark.parametrize(("spec", "steps", "variants"), [("fgsm", 1, 1), ("pgd:steps=5", 5, 1), ("pgd:steps=3,restarts=3", 3, 3), ("apgd-t:steps=4,targets=3", 4, 3)])
+def test_what_each_sample_costs(spec: str, steps: int, variants: int, digits: Any, decide: Callable[..., Any]) -> None:
+    """N moves cost N+1 forwards and N backwards; a success at step n costs n+1 and n; the clean pass and the check one each."""
+    for v in decide([spec], digits.model, digits.split.take(torch.arange(80)), "linf:0.1"):
+        if v.entry == CLEAN:
+            expected = (1, 0)
+        elif not v.adversarial:
+            # The check is made only where some point was worse than the clean input.
+            expected = (1 + variants * (steps + 1) + (v.linf > 0), variants * steps)
+        else:
+            spent = v.variant * (steps + 1) + v.step + 1
+            expected = (1 + spent + 1, spent - v.variant - (1 if v.step == steps else 0))
+        assert (v.forwards, v.backwards) == expected
+
+
+def test_the_last_query_costs_no_backward(digits: Any, seen: Any, entries: Callable[..., Any]) -> None:
+    """A lane whose rows are all at their last step makes a forward without gradient."""
+    pool = Pool(digits.split, parse_threat("linf:0.001")[0], digits.model, seed=0, tile=32)
+    watched = seen(digits.model)
+    (entry,) = entries(["pgd:steps=3"])
+    lane = Lane(entry.attack, watched, pool.problem, width=8, tile=32, device=torch.device("cpu"))
+    lane.queue.extend(Job(i, 0) for i in _right(pool)[:8])
+    for step in range(4):
+        assert (lane.step() is not None) == (step == 3)
+        assert watched.forward_rows == [8] * (step + 1)
+        assert watched.backward_rows == [8] * min(step + 1, 3)
+    assert lane.waiting == 0
+
+
+def test_fooled_samples_leave_at_once_and_others_take_their_place(digits: Any, seen: Any, entries: Callable[..., Any]) -> None:
+    """When eight rows have finished, eight waiting samples start beside the running ones, and the batch stays full."""
+    pool = Pool(digits.split, parse_threat("linf:0.001")[0], digits.model, seed=0, tile=32)
+    easy, hard = _wrong(pool)[:8], _right(pool)[:24]
+    watched = seen(digits.model)
+    (entry,) = entries(["pgd:steps=4,init=clean"])
+    lane = Lane(entry.attack, watched, pool.problem, width=16, tile=32, device=torch.device("cpu"))
+    lane.queue.extend(Job(i, 0) for i in [*easy, *hard])
+    done = lane.step()
+    assert sorted(job.sample for job in done.jobs) == sorted(easy)
+    assert bool((done.book.first == 0).all())
+    assert done.book.forwards.tolist() == [1] * 8
+    sizes = []
+    while lane.waiting:
+        done = lane.step()
+        sizes.append(len(lane.jobs))
+        if len(sizes) == 1:
+            assert sorted(lane.t.tolist()) == [1] * 8 + [2] * 8  # fresh rows have made one move, the others two
+    assert max(sizes) == 16
+    # 8 easy x 1 + 24 hard x 5 queries; full batches of 16, and the last eight rows on their own
+    assert sum(watched.forward_rows) == 8 + 24 * 5
+
+
+def test_the_lane_gets_narrower_at_the_end(digits: Any, seen: Any, entries: Callable[..., Any]) -> None:
+    """When nothing waits any more, finished rows are not queried on."""
+    pool = Pool(digits.split, parse_threat("linf:0.001")[0], digits.model, seed=0, tile=32)
+    wrong, right = _wrong(pool)[:16], _right(pool)[:8]
+    watched = seen(digits.model)
+    (entry,) = entries(["pgd:steps=4,init=clean"])
+    lane = Lane(entry.attack, watched, pool.problem, width=24, tile=32, device=torch.device("cpu"))
+    lane.queue.extend(Job(i, 0) for i in [*wrong, *right])
+    while lane.waiting:
+        lane.step()
+    assert len(wrong) == 16
+    assert watched.forward_rows == [24, 8, 8, 8, 8]
+
+
+def test_two_threads_give_the_same_verdicts_for_all_widths(digits: Any, decide: Callable[..., Any]) -> None:
+    """The engine's promise holds within any fixed number of threads, not only with one."""
+    split = digits.split.take(torch.arange(16))
+    torch.set_num_threads(2)
+    try:
+        runs = [decide(["fgsm"], digits.model, split, "linf:0.1", width=width) for width in (1, 16)]
+    finally:
+        torch.set_num_threads(1)
+    assert runs[0] == runs[1]
+
+
+def test_equal_ids_draw_equal_numbers(digits: Any, decide: Callable[..., Any]) -> None:
+    """Copies of a sample under one id get one verdict; under ids of their own they get other starts."""
+    same = _copies(digits.split, 3, 8)
+    verdicts = decide(["pgd:steps=2,rate=0.1"], digits.model, same, "linf:0.02")
+    assert len({v._replace(sample=0) for v in verdicts}) == 1
+    apart = dataclasses.replace(same, ids=same.ids + torch.arange(8))
+    assert len({v._replace(sample=0) for v in decide(["pgd:steps=2,rate=0.1"], digits.model, apart, "linf:0.02")}) == 8

@@ -1,0 +1,97 @@
+"""The inner attack of training: one fixed batch, all rows at the same step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robbench.attacks.apgd import APGD
+from robbench.attacks.fgsm import FGSM
+from robbench.attacks.pgd import PGD
+from robbench.engine.guard import frozen
+from robbench.engine.lockstep import lockstep
+from robbench.threat.norms import NORMS
+from robbench.threat.problem import Problem
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def _problem(digits: Any, rows: int, norm: str, eps: float) -> Problem:
+    index = torch.arange(rows)
+    x0 = digits.split.pixels(index)
+    with torch.no_grad():
+        logits0 = digits.model(x0)
+    return Problem(x0=x0, y=digits.split.labels[index], target=torch.full_like(index, -1), eps=torch.full((rows,), eps), key=digits.split.ids[index],
+                   index=index, logits0=logits0, norm=NORMS[norm])  # fmt: skip
+
+
+def _plain(model: nn.Module, p: Problem, start: Tensor, steps: int, rate: float) -> tuple[Tensor, Tensor]:
+    """The textbook loop over a batch, and the step at which each row was first wrong."""
+    x, survived = start, torch.full_like(p.y, steps)
+    for step in range(steps):
+        x = x.detach().requires_grad_()
+        logits = model(x)
+        survived = torch.where((logits.argmax(1) != p.y) & (survived == steps), step, survived)
+        (grad,) = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, p.y, reduction="sum"), x)
+        eps = p.eps.reshape(-1, 1, 1, 1)
+        if p.norm.name == "linf":
+            d = x.detach() + rate * eps * grad.sign() - p.x0
+            x = (p.x0 + torch.maximum(torch.minimum(d, eps), -eps)).clamp(0, 1)
+        else:
+            d = x.detach() + rate * eps * grad / grad.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1) - p.x0
+            x = (p.x0 + d * (eps / d.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1)).clamp(max=1)).clamp(0, 1)
+    return x.detach(), survived
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("rows", [1, 13, 50])
+def test_it_is_the_plain_loop(norm: str, rows: int, digits: Any) -> None:
+    """PGD in lockstep ends where the textbook loop ends, and counts how long each label survived."""
+    p, attack = _problem(digits, rows, norm, {"linf": 0.1, "l2": 0.5}[norm]), PGD(steps=7)
+    with frozen(digits.model):
+        found = lockstep(attack, digits.model, p)
+        x, survived = _plain(digits.model, p, attack.start(p).x, 7, 2.5 / 7)
+    assert torch.allclose(found.x, x, atol=1e-5)
+    assert found.survived.tolist() == survived.tolist()
+    assert found.steps == 7
+    assert not found.x.requires_grad
+    if rows == 50:
+        assert {0, 7} < set(found.survived.tolist())
+
+
+@pytest.mark.parametrize("attack", [PGD(steps=5), FGSM(), APGD(steps=6), PGD(steps=1, init="gaussian", objective="kl-from-clean")])
+def test_it_costs_exactly_its_steps(attack: Any, digits: Any, seen: Any) -> None:
+    """`steps` forwards and as many backwards of the whole batch, none to look at the last point; fooled rows move on too."""
+    watched = seen(digits.model)
+    with frozen(watched):
+        found = lockstep(attack, watched, _problem(digits, 21, "linf", 0.15))
+    assert watched.forward_rows == [21] * attack.steps
+    assert watched.backward_rows == [21] * attack.steps
+    assert float((found.x - _problem(digits, 21, "linf", 0.15).x0).abs().max()) <= 0.15 + 1e-6
+
+
+def test_it_leaves_the_model_alone(digits: Any) -> None:
+    """No weight gets a gradient, and the points are leaves."""
+    with frozen(digits.model):
+        found = lockstep(PGD(steps=3), digits.model, _problem(digits, 9, "l2", 0.5))
+    assert all(weight.grad is None or weight.requires_grad for weight in digits.model.parameters())
+    assert found.x.is_leaf
+
+
+@pytest.mark.parametrize("objective", ["cross-entropy", "margin", "dlr", "kl-from-clean"])
+def test_it_climbs(objective: str, digits: Any, request: pytest.FixtureRequest) -> None:
+    """The last point's objective is above the start's on nearly all rows of a smooth problem."""
+    from robbench.objectives import OBJECTIVES
+
+    p, attack = _problem(digits, 40, "linf", 0.05), PGD(steps=10, objective=objective, init="gaussian")
+    with frozen(digits.model), torch.no_grad():
+        start: Callable[..., Tensor] = attack.start(p).x
+        before = OBJECTIVES[objective](digits.model(start), p)
+    with frozen(digits.model):
+        x = lockstep(attack, digits.model, p).x
+    with torch.no_grad():
+        assert float((OBJECTIVES[objective](digits.model(x), p) > before).float().mean()) >= 0.95
