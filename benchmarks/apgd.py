@@ -3,8 +3,8 @@
     python benchmarks/apgd.py [--data-dir DIR] [--rounds 3] [--skip-resnet]
 
 (a) an undefended small CNN, 1,000 test samples; (b) pyautoattack-resnet18, 64 samples, and (c) the same at 0.5/255, where many
-samples survive all steps and early exit cannot help. CIFAR-10 when it is found, else (a) on digits only. Both sides run 100 steps from one random start on the same samples, in the same process and threads;
-the peer in its default batches of 250. Every claimed success is re-checked by one function for both.
+samples survive all steps and early exit cannot help. CIFAR-10 when it is found, else (a) on digits only. Both sides run 100
+steps from one random start on the same samples, in the same process and threads; the peer in its default batches of 250.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import textwrap
 from typing import Annotated, Any
 
 import typer
@@ -83,7 +84,9 @@ def _print(item: dict[str, Any]) -> None:
     from rich.table import Table
 
     alias = f" = {item['same_as']}" if item["same_as"] else ""
-    print(f"{item['name']}{alias}  ({item['kind']})\n\n{item['doc']}\n")
+    print(f"{item['name']}{alias}  ({item['kind']})\n")
+    for paragraph in str(item["doc"]).split("\n\n"):
+        print(textwrap.fill(" ".join(paragraph.split()), 79) + "\n")
     if options := item["options"]:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
         for column in ("option", "type", "default", "meaning"):

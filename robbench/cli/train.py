@@ -82,7 +82,8 @@ def train(
         return
     done = run_training(plan, reporter, force=force)
     if as_json:
-        print_json("robbench.train/1", name=plan.name, folder=done.folder, fresh=done.fresh, **done.config)
+        facts = {key: value for key, value in done.config.items() if key != "schema"}
+        print_json("robbench.train/1", folder=done.folder, fresh=done.fresh, **facts)
     else:
         selected = done.config["selected"]
         print(f"model {plan.name}: {done.folder} (epoch {selected['epoch']}, the {selected['model']} one)")

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from robbench.core.errors import UserError, nearest
 from robbench.core.spec import Number, option_names, validate
@@ -39,11 +39,21 @@ class TrainConfig:
     momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[Number, Field(ge=0)] = 0.0
     schedule: Literal["constant", "cosine", "one-cycle", "piecewise"] = "one-cycle"
-    augment: str = "none"
+    augment: Literal["none", "crop", "flip", "crop-flip"] = "none"
     validation: Annotated[Number, Field(ge=0, lt=1)] = 0.1
     select: Literal["auto", "best", "last"] = "auto"
     limit: Annotated[int | None, Field(ge=1)] = None
     seed: int = 0
+
+
+def parse_width(value: Any) -> int | None:
+    """`auto` -> None; otherwise a whole number of at least 1."""
+    if value is None or value == "auto":
+        return None
+    text = str(value)
+    if not text.isdecimal() or int(text) < 1:
+        raise ValueError("should be auto or a whole number of at least 1")
+    return int(text)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -56,7 +66,7 @@ class AttackConfig:
     split: Literal["train", "test"] = "test"
     limit: Annotated[int | None, Field(ge=1)] = None
     seed: int = 0
-    batch_size: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    batch_size: Annotated[int | None, BeforeValidator(parse_width)] = None  # rows in flight; none = auto, by device
 
 
 def load_config(cls: type[T], command: str, *, file: Path | None, sets: Sequence[str], flags: Mapping[str, Any]) -> T:

@@ -13,7 +13,7 @@ import json
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
-from pydantic import BeforeValidator, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, TypeAdapter, ValidationError
 
 from robbench.core.errors import UserError, nearest
 
@@ -70,7 +70,9 @@ def split_items(text: str, separator: str = ",") -> list[str]:
 
 
 def parse_number(value: Any) -> Any:
-    """`8/255` -> 0.0313...; whatever is not text passes through, other text is left to the type's own parser."""
+    """`8/255` -> 0.0313..., `none` -> None; other text is left to the type's own parser, what is not text passes through."""
+    if isinstance(value, str) and value.strip().lower() == "none":
+        return None
     if not isinstance(value, str) or "/" not in value:
         return value
     numerator, _, denominator = value.partition("/")
@@ -80,8 +82,9 @@ def parse_number(value: Any) -> Any:
         raise ValueError("should be a number such as 0.03 or 8/255") from None
 
 
-Number = Annotated[float, BeforeValidator(parse_number)]
-"""A float option that may be written as a fraction."""
+Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(parse_number)]
+OptionalNumber = Annotated[float | None, Field(allow_inf_nan=False), BeforeValidator(parse_number)]
+"""Finite float options that may be written as a fraction; the second also as `none`."""
 
 
 def build(cls: type[T], spec: Spec, what: str | None = None) -> T:
@@ -138,5 +141,5 @@ def short_hash(value: Any, digits: int = 12) -> str:
 
 
 def _text(value: Any) -> str:
-    text = str(value).lower() if isinstance(value, bool) else str(value)
+    text = str(value).lower() if value is None or isinstance(value, bool) else str(value)
     return f"({text})" if any(char in text for char in ",=") else text

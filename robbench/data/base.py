@@ -90,9 +90,10 @@ class Split:
         """The samples at `index`."""
         return dataclasses.replace(self, images=self.images[index], labels=self.labels[index], ids=self.ids[index])
 
-    def fingerprint(self) -> str:
-        """A hash of what the samples are, whatever their order."""
-        ids = np.sort(self.ids.cpu().numpy())
+    def fingerprint(self, *, ordered: bool = False) -> str:
+        """A hash of what the samples are, whatever their order, or in this order."""
+        ids = self.ids.cpu().numpy()
+        ids = ids if ordered else np.sort(ids)
         return hashlib.blake2b(ids.tobytes(), digest_size=8).hexdigest()
 
     def info(self) -> DataInfo:

@@ -87,9 +87,10 @@ def threshold(high: Tensor, low: Tensor, rule: str) -> float:
         return float(-(high.min() + low.max()) / 2)
     scores, order = torch.cat([high, low]).sort()
     is_high = torch.cat([torch.ones_like(high), torch.zeros_like(low)])[order]
-    # Cut after position c: right are the low scores up to c and the high ones after it.
-    right = (1 - is_high).cumsum(0)[:-1] + is_high.flip(0).cumsum(0).flip(0)[1:]
-    gap = scores.diff()
-    best = (right == right.max()) & (gap > 0) if bool(((right == right.max()) & (gap > 0)).any()) else gap == gap.max()
-    cut = int(torch.where(best, gap, -torch.inf).argmax())
-    return float(-(scores[cut] + scores[cut + 1]) / 2)
+    # Cut c lies below score c; the first and last have all scores on one side, at a distance of 1 (any would do).
+    right = F.pad((1 - is_high).cumsum(0), (1, 0)) + F.pad(is_high.flip(0).cumsum(0).flip(0), (0, 1))
+    edges = torch.cat([scores[:1] - 2, scores, scores[-1:] + 2])
+    gap, middle = edges.diff(), (edges[1:] + edges[:-1]) / 2
+    gap[0], gap[-1] = torch.finfo(gap.dtype).tiny, torch.finfo(gap.dtype).tiny  # only where nothing inside is as good
+    possible = torch.where(gap > 0, right, -1)  # equal scores cannot be cut apart
+    return float(-middle[torch.where(possible == possible.max(), gap, -1).argmax()])

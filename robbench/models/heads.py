@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from robbench.core.errors import UserError, unknown
 from robbench.core.spec import parse_spec
@@ -24,12 +25,12 @@ class ScoreHead(nn.Module):
     def __init__(self, features: int) -> None:
         super().__init__()
         bound = 1 / math.sqrt(features)
-        self.weight = nn.Parameter(torch.empty(features).uniform_(-bound, bound))
+        self.weight = nn.Parameter(torch.empty(1, features).uniform_(-bound, bound))  # a matrix, so that it decays like one
         self.register_buffer("bias", torch.zeros(1))
 
     def score(self, features: Tensor) -> Tensor:
         """[B]: the score without its threshold."""
-        return features @ self.weight
+        return F.linear(features, self.weight)[:, 0]
 
     def forward(self, features: Tensor) -> Tensor:
         """[B,2] logits."""

@@ -163,7 +163,7 @@ class Store:
         models = sorted(path.name for path in self.models.glob("*") if path.is_dir())
         if models:
             return f"no results in {self.root}: run first robbench attack {' '.join(models)}"
-        return f"no results in {self.root}: run first robbench train --data digits --loss ce --name ce, then robbench attack ce"
+        return f"no results in {self.root}: run first robbench train --data digits --name ce, then robbench attack ce"
 
     def _file(self, kind: str, run_id: str) -> Path:
         return self.root / "results" / kind / f"{run_id}.parquet"

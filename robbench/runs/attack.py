@@ -29,7 +29,7 @@ from robbench.results.schema import SCHEMA_VERSION
 from robbench.results.store import Run, Store, read_run
 from robbench.results.summary import summarise
 from robbench.runs.signals import StopFlag
-from robbench.runs.train import read_model
+from robbench.runs.train import canonical_model, read_model, stored_config
 from robbench.threat.model import ThreatModel, parse_threat
 
 FLUSH_SECONDS = 2.0  # a killed process loses at most what was finished since
@@ -96,7 +96,8 @@ def plan_attacks(models: Sequence[str], config: AttackConfig, *, out: Path, devi
                     known = ", ".join(sorted(entry.attack.norms))
                     raise UserError(f"attack {entry.spec} does not work in {threat.norm}; it knows {known}")
             identity = {
-                "model": subject.hash, "samples": subject.split.fingerprint(), "norm": threat.norm, "eps": threat.eps,
+                "model": [subject.hash, subject.arch, subject.trained.get("head", "linear")],
+                "samples": subject.split.fingerprint(ordered=True), "norm": threat.norm, "eps": threat.eps,
                 "attack": full_specs(entries), "seed": config.seed, "schema": SCHEMA_VERSION,
             }  # fmt: skip
             yield Plan(subject, threat, entries, config, data, where, short_hash(identity))
@@ -126,11 +127,10 @@ def _usual_threat(data: str) -> list[ThreatModel]:
 def find_subject(text: str, config: AttackConfig, store: Store, device: torch.device, data_dir: Path | None,
                  download: bool) -> tuple[Subject, str]:  # fmt: skip
     """The model a user means: a name in the store (`name@last` for another checkpoint), a saved folder, or a model spec."""
-    name, _, which = text.partition("@")
-    folder = next((path for path in (store.models / name, Path(name)) if (path / "config.json").is_file()), None)
+    folder, which = _find_folder(text, store)
     if folder is not None:
         _refuse_foreign_code(folder, store)
-        model, trained = read_model(folder, which or None, device)
+        model, trained = read_model(folder, which, device)
         data = config.data or trained["config"]["data"]
     else:
         if text.partition(":")[0] not in MODELS.entries and ":" not in text:
@@ -148,16 +148,28 @@ def find_subject(text: str, config: AttackConfig, store: Store, device: torch.de
             f"model {text} was trained on the classes {_short(trained['classes'])}, data '{data}' has {_short(split.classes)}"
         )
     elif list(split.images.shape[1:]) != trained["shape"]:
-        raise UserError(f"model {text} takes images of shape {trained['shape']}, data '{data}' has {list(split.images.shape[1:])}")
+        raise UserError(
+            f"model {text} takes images of shape {trained['shape']}, data '{data}' has {list(split.images.shape[1:])}"
+        )
     with frozen(model):
         check_logits(model, split.pixels(slice(0, 8)), len(split.classes))
-    return Subject(text, model, split, trained.get("model", text), model_hash(model), trained), data
+    arch = canonical_model(trained.get("model", text))
+    return Subject(text, model, split, arch, model_hash(model), trained), data
+
+
+def _find_folder(text: str, store: Store) -> tuple[Path | None, str | None]:
+    """The folder of a trained model and which of its checkpoints: NAME or PATH, possibly with @best or @last."""
+    for name, at, which in ((text, "", ""), text.rpartition("@")):
+        for path in (store.models / name, Path(name)):
+            if name and (path / "config.json").is_file():
+                return path, which if at else None
+    return None, None
 
 
 def _refuse_foreign_code(folder: Path, store: Store) -> None:
     """A stored model built by a private factory names code to run: fine in one's own store, not in a folder from elsewhere."""
-    spec = str(json.loads((folder / "config.json").read_text(encoding="utf-8")).get("model", ""))
-    if folder.parent != store.models and ":" in spec and spec.partition(":")[0] not in MODELS.entries:
+    spec = (stored_config(folder) or {}).get("model", "")
+    if folder.resolve().parent != store.models.resolve() and ":" in spec and spec.partition(":")[0] not in MODELS.entries:
         raise UserError(f"{folder} was built by private code ({spec}); if you trust it, copy the folder into {store.models}")
 
 
@@ -218,7 +230,7 @@ def _verdict_rows(plan: Plan, todo: list[int], stop: StopFlag) -> Iterator[tuple
 
 
 def _width(plan: Plan) -> int:
-    return default_batch_size(plan.device) if plan.config.batch_size == "auto" else plan.config.batch_size
+    return plan.config.batch_size or default_batch_size(plan.device)
 
 
 def _sample_row(plan: Plan, v: Verdict, index: int, sample_id: int, label: int) -> dict[str, Any]:
@@ -241,7 +253,8 @@ def _run_row(plan: Plan, rows: list[dict[str, Any]], started: datetime, wall: fl
     return {
         "schema_version": SCHEMA_VERSION, "run_id": plan.run_id, "status": "done", "started_at": started,
         "finished_at": datetime.now(UTC).replace(tzinfo=None),
-        "model": Path(subject.name).name if subject.trained else subject.name, "model_arch": subject.arch, "model_hash": subject.hash,
+        "model": Path(subject.name).name if subject.trained else subject.name,
+        "model_arch": subject.arch, "model_hash": subject.hash,
         "loss": trained.get("loss"), "train_seed": trained.get("seed"),
         "data": plan.data, "split": config.split, "data_hash": subject.split.fingerprint(),
         "subset": None if config.limit is None else f"first={config.limit}",
@@ -253,4 +266,3 @@ def _run_row(plan: Plan, rows: list[dict[str, Any]], started: datetime, wall: fl
         "device": str(plan.device), "device_name": device_name, "deterministic": True,
         "config": json.dumps(dataclasses.asdict(config)), "provenance": json.dumps({**facts, "resumed_samples": resumed}),
     }  # fmt: skip
-

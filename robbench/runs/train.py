@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from robbench.attacks.base import AnyRowAttack, Attack
-from robbench.core.builtins import ATTACKS, LOSSES
+from robbench.core.builtins import ATTACKS, LOSSES, MODELS
 from robbench.core.config import TrainConfig
 from robbench.core.device import deterministic, find_device
 from robbench.core.errors import Stopped, UserError
@@ -28,6 +28,7 @@ from robbench.data.loader import split_validation
 from robbench.losses.base import Loss
 from robbench.models.create import create
 from robbench.models.weights import load_model, save
+from robbench.objectives import TARGETED
 from robbench.results.provenance import provenance
 from robbench.results.schema import SCHEMA_VERSION
 from robbench.results.store import Store, atomic_write, write_epochs
@@ -36,6 +37,7 @@ from robbench.threat.model import single_threat
 from robbench.training.step import Inner
 from robbench.training.trainer import Progress, Recipe, Trainer
 
+CONFIG_KEYS = {"identity", "status", "selected", "config", "name", "model", "head", "classes", "shape", "mean", "std"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -81,13 +83,17 @@ class Plan:
         """The config as it is stored, with defaults of data set and loss filled in."""
         inner = None if self.inner is None else ATTACKS.canonical(self.config.inner or str(self.loss.inner), full=True)
         loss = LOSSES.canonical(self.config.loss, full=True)
-        return {**dataclasses.asdict(self.config), "threat": self.threat, "loss": loss, "inner": inner}
+        model = canonical_model(self.config.model)
+        return {**dataclasses.asdict(self.config), "threat": self.threat, "loss": loss, "inner": inner, "model": model}
 
 
-def plan_training(config: TrainConfig, *, name: str | None, out: Path, device: str, data_dir: Path | None, download: bool) -> Plan:
+def plan_training(
+    config: TrainConfig, *, name: str | None, out: Path, device: str, data_dir: Path | None, download: bool
+) -> Plan:
     """Resolve a config. Raises UserError for anything that cannot work, before anything is written."""
     where = find_device(device)
     loss = LOSSES.build(config.loss)
+    data = load(config.data, "train", data_dir=data_dir, limit=config.limit, download=download)
     threat_text = config.threat or default_threat(config.data)
     if threat_text is None:
         raise UserError(f"data '{config.data}' has no usual threat model; give one such as --threat linf:8/255")
@@ -97,21 +103,32 @@ def plan_training(config: TrainConfig, *, name: str | None, out: Path, device: s
     if inner_text is not None and inner_text != "none":
         inner = Inner(_inner_attack(inner_text, threat.norm), threat, config.inner_mode, config.eps_warmup)
     elif loss.inner is not None:
-        raise UserError(f"loss {config.loss} needs an inner attack; leave out --inner none or give one such as --inner {loss.inner}")
-    data = load(config.data, "train", data_dir=data_dir, limit=config.limit, download=download)
+        raise UserError(
+            f"loss {config.loss} needs an inner attack; leave out --inner none or give one such as --inner {loss.inner}"
+        )
     loss.check(data.info())
     train, validation = split_validation(data, config.validation, config.seed)
-    name = name or re.sub(r"[^A-Za-z0-9._-]+", "-", config.loss).strip("-")
+    if name is None:
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", config.loss).strip("-")
     if not NAME.fullmatch(name):
         raise UserError(f"model name '{name}': use letters, digits, '.', '_' and '-', starting with a letter or digit")
-    plan = Plan(config, name, Store(out).models / name, loss, inner, threat.text, train.to(where), validation.to(where), where, "")
+    plan = Plan(
+        config, name, Store(out).models / name, loss, inner, threat.text, train.to(where), validation.to(where), where, ""
+    )
     return dataclasses.replace(plan, identity=short_hash({**plan.spec, "samples": data.fingerprint()}))
+
+
+def canonical_model(text: str) -> str:
+    """A model spec with every option spelled out; private factories stay as they were written."""
+    return MODELS.canonical(text, full=True) if text.partition(":")[0] in MODELS.entries else text
 
 
 def _inner_attack(text: str, norm: str) -> AnyRowAttack:
     attack = ATTACKS.build(text)
     if not isinstance(attack, Attack):
         raise UserError(f"--inner {text}: a backend cannot run inside training; use fgsm, pgd or another attack of ours")
+    if getattr(attack, "objective", None) in TARGETED:
+        raise UserError(f"--inner {text}: a targeted attack cannot run inside training; choose another objective")
     if norm not in attack.norms:
         raise UserError(f"--inner {text} does not work in {norm}; it knows {', '.join(sorted(attack.norms))}")
     return attack
@@ -119,10 +136,12 @@ def _inner_attack(text: str, norm: str) -> AnyRowAttack:
 
 def train(plan: Plan, *, force: bool, watcher: Watcher, stop: StopFlag) -> Trained:
     """Run a plan, or resume it, or find it done. Raises UserError when the folder holds another run, Stopped when asked to."""
-    found = _stored_config(plan.folder)
+    found = stored_config(plan.folder)
     if found and not force and found["identity"] != plan.identity:
         changed = ", ".join(_differences(found["config"], plan.spec)) or "the data"
-        raise UserError(f"{plan.folder} holds another run (different: {changed}); choose another --name, or --force to replace it")
+        raise UserError(
+            f"{plan.folder} holds another run (different: {changed}); choose another --name, or --force to replace it"
+        )
     if found and not force and found["status"] == "done":
         return Trained(plan.folder, found, [], fresh=False)
     with deterministic():
@@ -228,18 +247,26 @@ def _score(row: dict[str, Any]) -> tuple[float, float]:
     return (-1.0, -1.0) if math.isnan(robust) else (robust, clean)
 
 
-def _stored_config(folder: Path) -> dict[str, Any] | None:
+def stored_config(folder: Path) -> dict[str, Any] | None:
+    """The config.json of a model folder, None when there is none. UserError when it is damaged or the folder is not ours."""
+    for place in (folder.parent, folder):
+        if place.exists() and not place.is_dir():
+            raise UserError(f"{place} is a file, not a folder; choose another --name or --out")
     path = folder / "config.json"
     if not path.exists():
         if folder.exists() and any(folder.iterdir()):
             raise UserError(f"{folder} is not empty and holds no model of ours; choose another --name or --out")
         return None
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        assert found["schema"] == "robbench.model/1" and found["identity"] and found["status"] and found["config"]
-    except Exception:
-        raise UserError(f"{path} is damaged or not ours; move the folder away or choose another --name") from None
-    return found
+        found = json.loads(path.read_text(encoding="utf-8"))
+        whole = isinstance(found, dict) and found["schema"] == "robbench.model/1" and found.keys() >= CONFIG_KEYS
+        whole = whole and isinstance(found["config"]["data"], str) and isinstance(found["model"], str)
+        whole = whole and (found["status"] != "done" or found["selected"]["model"] in ("best", "last"))
+    except (OSError, ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise UserError(f"{path} is damaged or not ours; move the folder away or choose another --name")
+    return dict(found)
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
@@ -248,7 +275,7 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 def read_model(folder: Path, which: str | None, device: torch.device) -> tuple[Any, dict[str, Any]]:
     """A trained model and its config; `which` is `best` or `last` when it is not the selected one."""
-    config = _stored_config(folder)
+    config = stored_config(folder)
     if config is None:
         raise UserError(f"{folder} holds no model")
     if config["status"] != "done":
@@ -257,5 +284,3 @@ def read_model(folder: Path, which: str | None, device: torch.device) -> tuple[A
         raise UserError(f"'@{which}': write NAME, NAME@best or NAME@last")
     model, _ = load_model(folder, None if which in (None, config["selected"]["model"]) else which)  # type: ignore[arg-type]
     return model.to(device), config
-
-

@@ -103,6 +103,9 @@ class Trainer:
         if not torch.isfinite(total):
             raise RunError(f"the loss became {float(total)} in epoch {self.epoch + 1}; lower --lr or change the loss")
         self._fit_head()
+        with frozen(self.model), torch.no_grad():  # the last step's weights have not been through a loss yet
+            if not torch.isfinite(self.model(self.train.pixels(slice(0, 8)))).all():
+                raise RunError(f"the model's outputs are no longer finite after epoch {self.epoch + 1}; lower --lr")
         trained = time.perf_counter() - began
         found = self.validate()
         self.epoch += 1

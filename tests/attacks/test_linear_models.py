@@ -24,8 +24,8 @@ TWO_CLASSES = [
     "pgd:steps=40,init=clean", "pgd:steps=100,rate=0.1,objective=dlr", "apgd", "apgd-dlr", "apgd-t", "apgd:objective=margin",
 ]  # fmt: skip
 MANY_CLASSES = [
-    "pgd:steps=100,rate=0.1", "pgd:steps=100,rate=0.1,objective=margin", "pgd:steps=100,rate=0.1,objective=dlr", "apgd", "apgd-dlr",
-    "apgd-t", "apgd:objective=margin",
+    "pgd:steps=100,rate=0.1", "pgd:steps=100,rate=0.1,objective=margin", "pgd:steps=100,rate=0.1,objective=dlr",
+    "apgd", "apgd-dlr", "apgd-t", "apgd:objective=margin",
 ]  # fmt: skip
 
 
@@ -34,7 +34,9 @@ def _two_classes(seed: int, rows: int) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(2, DIMENSION, generator=generator, dtype=torch.float64)
     x0 = 0.45 + 0.1 * torch.rand(rows, DIMENSION, generator=generator, dtype=torch.float64)
-    return weight, _moved(x0, weight[0] - weight[1], torch.empty(rows, dtype=torch.float64).uniform_(-0.5, 0.5, generator=generator))
+    return weight, _moved(
+        x0, weight[0] - weight[1], torch.empty(rows, dtype=torch.float64).uniform_(-0.5, 0.5, generator=generator)
+    )
 
 
 def _moved(x: Tensor, w: Tensor, value: Tensor) -> Tensor:
@@ -62,7 +64,9 @@ def test_two_classes(spec: str, norm: str, dtype: torch.dtype, problem: Callable
     y = model(x0).argmax(1)
     assert set(y.tolist()) == {0, 1}
     distance = _distance(model(x0), y, weight, norm)
-    assert bool(((distance > 1e-3) & (1.01 * distance < torch.minimum(x0, 1 - x0).amin(1))).all())  # no face of the box is reached
+    assert bool(
+        ((distance > 1e-3) & (1.01 * distance < torch.minimum(x0, 1 - x0).amin(1))).all()
+    )  # no face of the box is reached
     attack = ATTACKS.build(spec)
     for share, expected in ((1.01, True), (0.99, False)):
         p = problem(model, x0, y, share * distance, norm)
@@ -92,7 +96,7 @@ def test_fgsm_needs_one_step(problem: Callable[..., Any], conquer: Callable[...,
 
 @pytest.mark.parametrize("spec", MANY_CLASSES)
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize("classes", [3, 4, 6])
+@pytest.mark.parametrize("classes", [3, 6])
 def test_many_classes(spec: str, norm: str, classes: int, problem: Callable[..., Any], conquer: Callable[..., Any]) -> None:
     """With K classes of which one is the clear runner-up everywhere in the ball, every objective climbs to its boundary.
 
@@ -121,7 +125,9 @@ def test_many_classes(spec: str, norm: str, classes: int, problem: Callable[...,
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("classes", [3, 5, 7])
-def test_targets_find_the_nearest_boundary_of_all(norm: str, classes: int, problem: Callable[..., Any], conquer: Callable[..., Any]) -> None:
+def test_targets_find_the_nearest_boundary_of_all(
+    norm: str, classes: int, problem: Callable[..., Any], conquer: Callable[..., Any]
+) -> None:
     """apgd-t tries each class in turn, so it finds the nearest of K-1 random boundaries even when it is not the likeliest.
 
     Never below the distance; the variant that succeeds is a class whose boundary is inside the budget.

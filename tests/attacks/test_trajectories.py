@@ -88,7 +88,9 @@ def _steepest(g: Vector, norm: str) -> Vector:
     return np.sign(g) if norm == "linf" else g / np.sqrt((g**2).sum())
 
 
-def plain_pgd(f: Callable[[Vector], tuple[float, Vector]], start: Vector, x0: Vector, eps: float, norm: str, steps: int, rate: float) -> list[Vector]:
+def plain_pgd(
+    f: Callable[[Vector], tuple[float, Vector]], start: Vector, x0: Vector, eps: float, norm: str, steps: int, rate: float
+) -> list[Vector]:
     """Madry et al. 2018, eq. 4: all iterates."""
     xs = [start]
     for _ in range(steps):

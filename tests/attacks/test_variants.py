@@ -35,7 +35,9 @@ def _rows(problem: Callable[..., Problem], classes: int, rows: int = 20, eps: fl
 
 
 @pytest.mark.parametrize(("classes", "asked", "count"), [(2, 9, 1), (4, 9, 3), (10, 9, 9), (10, 3, 3), (12, 9, 9), (12, 20, 11)])
-def test_targets_are_the_likeliest_wrong_classes_in_order(classes: int, asked: int, count: int, problem: Callable[..., Problem]) -> None:
+def test_targets_are_the_likeliest_wrong_classes_in_order(
+    classes: int, asked: int, count: int, problem: Callable[..., Problem]
+) -> None:
     """Variant k aims at the k-th most likely wrong class at the clean input: each once, never the label, at most K-1."""
     attack = APGD(objective="dlr-targeted", targets=asked)
     assert attack.variants(classes) == count
@@ -113,8 +115,10 @@ class Guess(Attack[Standing]):
         return s.x
 
 
-def test_restarts_are_used_only_after_the_earlier_ones_failed(problem: Callable[..., Problem], conquer: Callable[..., Any]) -> None:
-    """The variant that wins is the first whose point is adversarial; every earlier one fails on its own, later ones are not run."""
+def test_restarts_are_used_only_after_the_earlier_ones_failed(
+    problem: Callable[..., Problem], conquer: Callable[..., Any]
+) -> None:
+    """The variant that wins is the first whose point is adversarial; the earlier ones fail, later ones are not run."""
     model, attack = _model(4), Guess()
     p = _rows(problem, 4, rows=60, eps=0.12)
     asked: list[Tensor] = []

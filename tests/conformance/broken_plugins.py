@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robbench.attacks.base import Attack, Backend, Oracle
+from robbench.attacks.base import Backend, Oracle
 from robbench.attacks.pgd import PGD, State
 from robbench.losses.base import Loss, Step
 from robbench.objectives import cross_entropy

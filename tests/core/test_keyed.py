@@ -13,6 +13,8 @@ from scipy import stats
 
 from robbench.core import keyed
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 MASK = (1 << 64) - 1
 INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
 
@@ -41,17 +43,17 @@ def test_the_reference_is_splitmix64() -> None:
 
 
 @given(st.lists(INT64, min_size=1, max_size=20))
-@settings(deadline=None)
+@settings(deadline=None, derandomize=True)
 def test_mix_is_splitmix64(values: list[int]) -> None:
-    """mix on int64 equals the big-integer SplitMix64, bit for bit."""
+    """`mix` on int64 equals the big-integer SplitMix64, bit for bit."""
     mixed = keyed.mix(torch.tensor(values, dtype=torch.int64)).tolist()
     assert [value & MASK for value in mixed] == [splitmix(value & MASK) for value in values]
 
 
 @given(INT64, INT64)
-@settings(deadline=None)
+@settings(deadline=None, derandomize=True)
 def test_fold_of_a_number_and_of_numbers(key: int, value: int) -> None:
-    """fold is mix(key ^ mix(value)), the same for a number and for a tensor of numbers."""
+    """`fold` is mix(key ^ mix(value)), the same for a number and for a tensor of numbers."""
     keys = torch.tensor([key, key], dtype=torch.int64)
     expected = splitmix((key & MASK) ^ splitmix(value & MASK))
     assert [folded & MASK for folded in keyed.fold(keys, value).tolist()] == [expected] * 2
@@ -59,7 +61,7 @@ def test_fold_of_a_number_and_of_numbers(key: int, value: int) -> None:
 
 
 @given(INT64, st.integers(0, 5))
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, derandomize=True, max_examples=50)
 def test_uniform_is_the_plain_integer_one(key: int, counter: int) -> None:
     """Each number is the top 24 bits of SplitMix64 of key, counter and position."""
     drawn = keyed.uniform(torch.tensor([key]), (2, 3), counter, torch.float64)
@@ -104,8 +106,9 @@ def test_streams_are_uncorrelated() -> None:
     n = 20_000
     key = torch.tensor([12345])
     streams = [
-        keyed.uniform(key, (n,)), keyed.uniform(key + 1, (n,)), keyed.uniform(key, (n,), 1), keyed.uniform(keyed.fold(key, 1), (n,)),
-        keyed.uniform(keyed.fold(key, 2), (n,)), keyed.uniform(key, (n + 1,))[:, 1:], keyed.normal(key, (n,), 1),
+        keyed.uniform(key, (n,)), keyed.uniform(key + 1, (n,)), keyed.uniform(key, (n,), 1),
+        keyed.uniform(keyed.fold(key, 1), (n,)), keyed.uniform(keyed.fold(key, 2), (n,)),
+        keyed.uniform(key, (n + 1,))[:, 1:], keyed.normal(key, (n,), 1),
     ]  # fmt: skip
     for a, b in itertools.combinations(streams, 2):
         assert abs(float(torch.corrcoef(torch.cat([a, b]).double())[0, 1])) < 6 / math.sqrt(n)

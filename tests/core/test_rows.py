@@ -10,6 +10,8 @@ from torch import Tensor
 
 from robbench.core.rows import Rows, lift, pick
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 class State(Rows):
     """Rows of three widths and something that belongs to all."""
@@ -82,7 +84,7 @@ WIDE, OTHER, FLAT = torch.arange(12.0).reshape(3, 2, 2), -torch.ones(3, 2, 2), t
     ("a", "b"), [(WIDE, OTHER), (WIDE, FLAT), (FLAT, WIDE), (WIDE, -1.0), (7.0, WIDE), (FLAT, -FLAT), (FLAT, 0.0), (1.0, FLAT)]
 )
 def test_pick_broadcasts_rows_and_numbers(a: Tensor | float, b: Tensor | float) -> None:
-    """pick equals choosing row by row, where a row is a tensor, one value, or a number for all."""
+    """`pick` equals choosing row by row, where a row is a tensor, one value, or a number for all."""
     mask = torch.tensor([True, False, True])
     chosen = pick(mask, a, b)
     for row in range(3):

@@ -64,7 +64,9 @@ def entries() -> Callable[..., list[Entry]]:
 def decide(entries: Callable[..., list[Entry]]) -> Callable[..., list[Verdict]]:
     """All verdicts of a cascade, in the order of the samples."""
 
-    def run(specs: Sequence[str | Entry], model: nn.Module, split: Split, threat: str, *, width: int = 64, seed: int = 0) -> list[Verdict]:
+    def run(
+        specs: Sequence[str | Entry], model: nn.Module, split: Split, threat: str, *, width: int = 64, seed: int = 0
+    ) -> list[Verdict]:
         cascade = [spec if isinstance(spec, Entry) else entries([spec])[0] for spec in specs]
         with frozen(model):
             runner = Cascade(model, split, parse_threat(threat)[0], cascade, seed=seed, width=width)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from robbench.data.base import Split
 from robbench.engine.cascade import CLEAN
@@ -31,6 +32,17 @@ def _samples(digits: Any, decide: Callable[..., Any], spec: str, threat: str) ->
     verdicts = decide([spec], digits.model, digits.split.take(torch.arange(60)), threat)
     falls = next(v.sample for v in verdicts if v.adversarial and v.entry != CLEAN)
     return falls, next(v.sample for v in verdicts if not v.adversarial)
+
+
+class _Flat(nn.Module):
+    """Always sure of the labels of a split, wherever its images are moved."""
+
+    def __init__(self, split: Split) -> None:
+        super().__init__()
+        self.logits = 10.0 * torch.nn.functional.one_hot(split.labels, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.logits[: len(x)] + 0 * x.flatten(1).sum(1)[:, None]
 
 
 def _right(pool: Pool) -> list[int]:
@@ -75,7 +87,10 @@ def test_the_books_never_say_more_than_the_model_saw(spec: str, digits: Any, dec
     assert all(rows % 8 == 0 for rows in watched.forward_rows)
 
 
-@pytest.mark.parametrize(("spec", "steps", "variants"), [("fgsm", 1, 1), ("pgd:steps=5", 5, 1), ("pgd:steps=3,restarts=3", 3, 3), ("apgd-t:steps=4,targets=3", 4, 3)])
+@pytest.mark.parametrize(
+    ("spec", "steps", "variants"),
+    [("fgsm", 1, 1), ("pgd:steps=5", 5, 1), ("pgd:steps=3,restarts=3", 3, 3), ("apgd-t:steps=4,targets=3", 4, 3)],
+)
 def test_what_each_sample_costs(spec: str, steps: int, variants: int, digits: Any, decide: Callable[..., Any]) -> None:
     """N moves cost N+1 forwards and N backwards; a success at step n costs n+1 and n; the clean pass and the check one each."""
     for v in decide([spec], digits.model, digits.split.take(torch.arange(80)), "linf:0.1"):
@@ -88,6 +103,18 @@ def test_what_each_sample_costs(spec: str, steps: int, variants: int, digits: An
             spent = v.variant * (steps + 1) + v.step + 1
             expected = (1 + spent + 1, spent - v.variant - (1 if v.step == steps else 0))
         assert (v.forwards, v.backwards) == expected
+
+
+@pytest.mark.parametrize("case", ["misclassified", "zero budget", "nothing worse found"])
+def test_samples_that_stay_where_they_are(case: str, digits: Any, decide: Callable[..., Any], seen: Any) -> None:
+    """Where the clean input is the worst point, the model sees no more rows than the books say, the last look included."""
+    pool = Pool(digits.split, parse_threat("linf:0.1")[0], digits.model, seed=0, tile=32)
+    split = digits.split.take(torch.tensor((_wrong(pool) if case == "misclassified" else _right(pool))[:8]))
+    model = digits.model if case != "nothing worse found" else _Flat(split)
+    watched = seen(model)
+    verdicts = decide(["fgsm"], watched, split, "linf:0" if case == "zero budget" else "linf:0.01", width=8)
+    assert all(v.linf == 0 for v in verdicts)
+    assert sum(watched.forward_rows) == sum(v.forwards for v in verdicts)
 
 
 def test_the_last_query_costs_no_backward(digits: Any, seen: Any, entries: Callable[..., Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -65,7 +66,9 @@ def test_seeds_change_random_starts(digits: Any, decide: Callable[..., Any]) -> 
     assert all(one.adv_margin != other.adv_margin for one, other in zip(a, b, strict=True) if not one.adversarial)
 
 
-def test_an_attack_draws_the_same_alone_and_in_a_cascade(whole: tuple[str, Any, list[Any]], digits: Any, decide: Callable[..., Any]) -> None:
+def test_an_attack_draws_the_same_alone_and_in_a_cascade(
+    whole: tuple[str, Any, list[Any]], digits: Any, decide: Callable[..., Any]
+) -> None:
     """What the second entry did to a sample is what it does when it is run alone, and the first entry alone fails there."""
     threat, split, verdicts = whole
     alone = [decide([spec], digits.model, split, threat) for spec in CASCADE]
@@ -103,7 +106,9 @@ def _plain_pgd(model: nn.Module, p: Problem, start: Tensor, steps: int, rate: fl
 
 
 @pytest.mark.parametrize("threat", THREATS.values())
-def test_entry_variant_and_step_are_those_of_a_plain_loop(threat: str, digits: Any, decide: Callable[..., Any], entries: Callable[..., Any]) -> None:
+def test_entry_variant_and_step_are_those_of_a_plain_loop(
+    threat: str, digits: Any, decide: Callable[..., Any], entries: Callable[..., Any]
+) -> None:
     """Restart by restart and step by step, a plain loop finds the same first success at the same point."""
     split, spec = digits.split.take(torch.arange(40)), "pgd:steps=6,restarts=3"
     verdicts = decide([spec], digits.model, split, threat)
@@ -163,7 +168,9 @@ def test_all_wrong_and_empty_splits(digits: Any, decide: Callable[..., Any]) -> 
     keep = torch.tensor([v.sample for v in decide(["fgsm"], digits.model, wrong, "linf:0.1") if v.entry == CLEAN])
     verdicts = decide(CASCADE, digits.model, wrong.take(keep), "linf:0.1")
     assert len(verdicts) >= 15
-    assert all((v.adversarial, v.entry, v.step, v.forwards, v.backwards, v.status) == (True, CLEAN, 0, 1, 0, OK) for v in verdicts)
+    assert all(
+        (v.adversarial, v.entry, v.step, v.forwards, v.backwards, v.status) == (True, CLEAN, 0, 1, 0, OK) for v in verdicts
+    )
     assert decide(CASCADE, digits.model, split.take(torch.arange(0)), "linf:0.1") == []
 
 
@@ -185,7 +192,9 @@ class Foreign(Backend):
 
 
 @pytest.mark.parametrize("width", [7, 64])
-def test_a_backend_in_the_middle_of_a_cascade(width: int, digits: Any, decide: Callable[..., Any], entries: Callable[..., Any]) -> None:
+def test_a_backend_in_the_middle_of_a_cascade(
+    width: int, digits: Any, decide: Callable[..., Any], entries: Callable[..., Any]
+) -> None:
     """It sees what the entries before left, hands on what it leaves, and its queries are in the books."""
     split = digits.split.take(torch.arange(80))
     first, last = entries(["pgd:steps=1,rate=0.2,init=clean", "apgd:steps=10"])
@@ -217,7 +226,9 @@ def test_a_backends_points_are_checked(digits: Any, decide: Callable[..., Any]) 
 
 
 @pytest.mark.parametrize("width", [8, 64])
-@pytest.mark.parametrize("cascade", [["pgd:steps=4,restarts=2", "apgd-t:steps=6,targets=3"], ["fgsm", "foreign", "apgd:steps=5"], ["foreign"]])
+@pytest.mark.parametrize(
+    "cascade", [["pgd:steps=4,restarts=2", "apgd-t:steps=6,targets=3"], ["fgsm", "foreign", "apgd:steps=5"], ["foreign"]]
+)
 def test_progress_is_monotone_and_ends_at_one(cascade: list[str], width: int, digits: Any, entries: Callable[..., Any]) -> None:
     """The share of work done never falls, stays within [0,1] and ends at 1; every sample is told of once."""
     split = digits.split.take(torch.arange(100))
@@ -226,14 +237,16 @@ def test_progress_is_monotone_and_ends_at_one(cascade: list[str], width: int, di
         ticks = list(Cascade(digits.model, split, parse_threat("linf:0.1")[0], built, seed=0, width=width).run())
     shares = [tick.progress for tick in ticks]
     assert all(0 <= share <= 1 for share in shares)
-    assert all(a <= b + 1e-12 for a, b in zip(shares, shares[1:], strict=False)), shares
+    assert all(a <= b + 1e-12 for a, b in itertools.pairwise(shares)), shares
     assert shares[-1] == pytest.approx(1)
     assert len({round(share, 6) for share in shares}) > 3 or cascade == ["foreign"]
     assert sorted(verdict.sample for tick in ticks for verdict in tick.verdicts) == list(range(100))
 
 
 @pytest.mark.parametrize("after", [0, 1, 5, 12])
-def test_stop_yields_what_was_finished_and_nothing_else(after: int, digits: Any, entries: Callable[..., Any], decide: Callable[..., Any]) -> None:
+def test_stop_yields_what_was_finished_and_nothing_else(
+    after: int, digits: Any, entries: Callable[..., Any], decide: Callable[..., Any]
+) -> None:
     """After stop() no new work is begun; what is yielded equals the verdicts of an undisturbed run."""
     split = digits.split.take(torch.arange(90))
     whole = decide(CASCADE, digits.model, split, "linf:0.12", width=16)
@@ -288,11 +301,15 @@ class LastPixel(nn.Module):
 
 
 @pytest.mark.parametrize(("where", "status"), [("ball", OK), ("box", OK), ("nan", NON_FINITE)])
-def test_points_outside_ball_or_box_or_not_finite_never_count(where: str, status: int, digits: Any, decide: Callable[..., Any]) -> None:
+def test_points_outside_ball_or_box_or_not_finite_never_count(
+    where: str, status: int, digits: Any, decide: Callable[..., Any]
+) -> None:
     """A misclassified point outside the budget, outside [0,1], or with NaN logits is not booked; NaN shows in the status."""
     images = torch.full((10, 1, 2, 2), 0.9 if where == "box" else 0.06)
     images[:, 0, 0, 0] = 0.06
-    split = dataclasses.replace(digits.split.take(torch.arange(10)), images=images, labels=torch.zeros(10, dtype=torch.int64), classes=("a", "b"))
+    split = dataclasses.replace(
+        digits.split.take(torch.arange(10)), images=images, labels=torch.zeros(10, dtype=torch.int64), classes=("a", "b")
+    )
     threat = {"ball": "linf:0.005", "box": "linf:0.1", "nan": "linf:0.1"}[where]
     for verdict in decide([Entry("place", Place(where=where))], LastPixel(), split, threat):
         assert verdict.clean_pred == 0
@@ -320,7 +337,13 @@ def test_successes_that_cannot_be_confirmed_are_not_counted(digits: Any, decide:
     verdicts = decide(["fgsm", "pgd:steps=2"], Fickle(digits.model), split, "linf:0.001")
     for verdict in verdicts:
         if verdict.clean_pred == int(split.labels[verdict.sample]):
-            assert (verdict.status, verdict.adversarial, verdict.entry, verdict.variant, verdict.step) == (UNCONFIRMED, False, -2, -1, -1)
+            assert (verdict.status, verdict.adversarial, verdict.entry, verdict.variant, verdict.step) == (
+                UNCONFIRMED,
+                False,
+                -2,
+                -1,
+                -1,
+            )
             assert verdict.adv_pred == verdict.clean_pred
 
 

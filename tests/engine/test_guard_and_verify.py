@@ -31,11 +31,20 @@ def mixed() -> nn.Sequential:
 
 def _facts(model: nn.Module) -> tuple[Any, ...]:
     state = {name: value.clone() for name, value in model.state_dict().items()}
-    return [m.training for m in model.modules()], [w.requires_grad for w in model.parameters()], [w.grad for w in model.parameters()], state
+    return (
+        [m.training for m in model.modules()],
+        [w.requires_grad for w in model.parameters()],
+        [w.grad for w in model.parameters()],
+        state,
+    )
 
 
 def _same(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
-    return a[:2] == b[:2] and all(x is y for x, y in zip(a[2], b[2], strict=True)) and all(torch.equal(a[3][k], b[3][k]) for k in a[3])
+    return (
+        a[:2] == b[:2]
+        and all(x is y for x, y in zip(a[2], b[2], strict=True))
+        and all(torch.equal(a[3][k], b[3][k]) for k in a[3])
+    )
 
 
 @pytest.mark.parametrize("training", [False, True])
@@ -106,11 +115,13 @@ def test_verify_rejects_whatever_breaks_a_rule() -> None:
 
 
 def test_verify_measures_both_norms() -> None:
-    """linf and l2 are sizes of the perturbation in both norms, whichever the threat's is."""
+    """`linf` and l2 are sizes of the perturbation in both norms, whichever the threat's is."""
     x0 = torch.full((2, 4), 0.5)
     x = x0 + torch.tensor([[0.3, -0.4, 0.0, 0.0], [0.1, 0.1, -0.1, 0.1]])
     for norm, inside in (("linf", [False, True]), ("l2", [False, True])):
-        judged = verify(lambda x: torch.tensor([0.0, 1.0]).expand(len(x), 2), x, _problem(x0, [0, 0], [0.25, 0.25], norm), tile=32)
+        judged = verify(
+            lambda x: torch.tensor([0.0, 1.0]).expand(len(x), 2), x, _problem(x0, [0, 0], [0.25, 0.25], norm), tile=32
+        )
         assert judged.linf.tolist() == pytest.approx([0.4, 0.1])
         assert judged.l2.tolist() == pytest.approx([0.5, 0.2])
         assert judged.adversarial.tolist() == inside

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,6 +13,7 @@ from robbench.attacks.fgsm import FGSM
 from robbench.attacks.pgd import PGD
 from robbench.engine.guard import frozen
 from robbench.engine.lockstep import lockstep
+from robbench.objectives import OBJECTIVES
 from robbench.threat.norms import NORMS
 from robbench.threat.problem import Problem
 
@@ -25,8 +25,8 @@ def _problem(digits: Any, rows: int, norm: str, eps: float) -> Problem:
     x0 = digits.split.pixels(index)
     with torch.no_grad():
         logits0 = digits.model(x0)
-    return Problem(x0=x0, y=digits.split.labels[index], target=torch.full_like(index, -1), eps=torch.full((rows,), eps), key=digits.split.ids[index],
-                   index=index, logits0=logits0, norm=NORMS[norm])  # fmt: skip
+    y, none, ids = digits.split.labels[index], torch.full_like(index, -1), digits.split.ids[index]
+    return Problem(x0=x0, y=y, target=none, eps=torch.full((rows,), eps), key=ids, index=index, logits0=logits0, norm=NORMS[norm])
 
 
 def _plain(model: nn.Module, p: Problem, start: Tensor, steps: int, rate: float) -> tuple[Tensor, Tensor]:
@@ -63,7 +63,9 @@ def test_it_is_the_plain_loop(norm: str, rows: int, digits: Any) -> None:
         assert {0, 7} < set(found.survived.tolist())
 
 
-@pytest.mark.parametrize("attack", [PGD(steps=5), FGSM(), APGD(steps=6), PGD(steps=1, init="gaussian", objective="kl-from-clean")])
+@pytest.mark.parametrize(
+    "attack", [PGD(steps=5), FGSM(), APGD(steps=6), PGD(steps=1, init="gaussian", objective="kl-from-clean")]
+)
 def test_it_costs_exactly_its_steps(attack: Any, digits: Any, seen: Any) -> None:
     """`steps` forwards and as many backwards of the whole batch, none to look at the last point; fooled rows move on too."""
     watched = seen(digits.model)
@@ -83,14 +85,11 @@ def test_it_leaves_the_model_alone(digits: Any) -> None:
 
 
 @pytest.mark.parametrize("objective", ["cross-entropy", "margin", "dlr", "kl-from-clean"])
-def test_it_climbs(objective: str, digits: Any, request: pytest.FixtureRequest) -> None:
+def test_it_climbs(objective: str, digits: Any) -> None:
     """The last point's objective is above the start's on nearly all rows of a smooth problem."""
-    from robbench.objectives import OBJECTIVES
-
     p, attack = _problem(digits, 40, "linf", 0.05), PGD(steps=10, objective=objective, init="gaussian")
     with frozen(digits.model), torch.no_grad():
-        start: Callable[..., Tensor] = attack.start(p).x
-        before = OBJECTIVES[objective](digits.model(start), p)
+        before = OBJECTIVES[objective](digits.model(attack.start(p).x), p)
     with frozen(digits.model):
         x = lockstep(attack, digits.model, p).x
     with torch.no_grad():

@@ -35,7 +35,9 @@ def test_apgd_agrees_with_pyautoattack(norm: str, ours: str, theirs: str, digits
     state = torch.get_rng_state()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        points = APGDAttack(digits.model, n_iter=100, norm=name, eps=eps, loss=theirs, seed=0, device="cpu").perturb(x.clone(), y.clone())
+        points = APGDAttack(digits.model, n_iter=100, norm=name, eps=eps, loss=theirs, seed=0, device="cpu").perturb(
+            x.clone(), y.clone()
+        )
     torch.set_rng_state(state)
     with torch.no_grad():
         reference = digits.model(points).argmax(1) != y

@@ -135,7 +135,7 @@ def test_accuracy_threshold_is_as_good_as_the_best_cut(high, low):
     assume(len(levels) > 1)
     best = max(right(high, low, -(before + after) / 2) for before, after in itertools.pairwise(levels))
     found = threshold(torch.tensor(high, dtype=torch.float64), torch.tensor(low, dtype=torch.float64), "accuracy")
-    assert right(high, low, found) == best
+    assert right(high, low, found) >= best
 
 
 @given(SIDES, SIDES)

@@ -143,7 +143,7 @@ def test_score_head_has_one_direction_and_a_threshold(info: MakeInfo) -> None:
     assert head.bias.shape == (1,)
     head.bias.fill_(0.3)
     s = head.score(model.features(x))
-    assert torch.allclose(s, torch.stack([f.dot(head.weight) for f in model.features(x)]))
+    assert torch.allclose(s, torch.stack([f.dot(head.weight[0]) for f in model.features(x)]))
     assert torch.allclose(model(x), torch.stack([-(s + 0.3) / 2, (s + 0.3) / 2], 1))
 
 

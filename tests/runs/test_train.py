@@ -472,7 +472,7 @@ def test_differential_from_end_to_end(cli, tmp_path):
     test = load("digits[1,8]", "test")
     config = json.loads((tmp_path / "models" / "d" / "config.json").read_text())
     x = (test.images.float() / 16 - config["mean"][0]) / config["std"][0]
-    predicted = x.flatten(1) @ weights["head.weight"] + weights["head.bias"] > 0
+    predicted = x.flatten(1) @ weights["head.weight"][0] + weights["head.bias"] > 0
     assert row["clean_accuracy"] == pytest.approx(float((predicted == (test.labels == 1)).float().mean()))
     assert row["data"] == "digits[1,8]"
 

@@ -13,6 +13,8 @@ from torch import Tensor
 from robbench.threat.norms import NORMS
 from robbench.threat.problem import Problem, size_and_fits
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 
 def _problem(name: str, x0: Tensor, eps: Tensor) -> Problem:
     rows = torch.arange(len(x0))
@@ -22,8 +24,13 @@ def _problem(name: str, x0: Tensor, eps: Tensor) -> Problem:
     )  # fmt: skip
 
 
-@given(st.integers(0, 10_000), st.sampled_from(sorted(NORMS)), st.sampled_from([(3,), (1, 2, 3)]), st.sampled_from([0.0, 1e-4, 0.3, 5.0]))
-@settings(max_examples=80, deadline=None)
+@given(
+    st.integers(0, 10_000),
+    st.sampled_from(sorted(NORMS)),
+    st.sampled_from([(3,), (1, 2, 3)]),
+    st.sampled_from([0.0, 1e-4, 0.3, 5.0]),
+)
+@settings(max_examples=80, deadline=None, derandomize=True)
 def test_everything_the_ball_gives_is_in_box_and_ball(seed: int, name: str, shape: tuple[int, ...], scale: float) -> None:
     """project, ascend, inside and surface end inside [0,1] and inside the budget, for x0 on the box's faces too, in float32."""
     generator = torch.Generator().manual_seed(seed)
@@ -58,7 +65,9 @@ def test_linf_projection_is_the_nearest_point_of_the_cut_ball() -> None:
     x0, far = torch.rand(50, 4, generator=generator), torch.randn(50, 4, generator=generator)
     eps = torch.rand(50, generator=generator)
     ours = _problem("linf", x0, eps).ball.project(far)
-    assert torch.allclose(ours, torch.maximum((x0 - eps[:, None]).clamp(min=0), torch.minimum(far, (x0 + eps[:, None]).clamp(max=1))), atol=1e-6)
+    assert torch.allclose(
+        ours, torch.maximum((x0 - eps[:, None]).clamp(min=0), torch.minimum(far, (x0 + eps[:, None]).clamp(max=1))), atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("name", sorted(NORMS))
@@ -88,7 +97,9 @@ def test_fits_has_one_tolerance() -> None:
     """A size up to eps (1 + 1e-5) + 1e-7 fits; more, a step out of the box, or NaN does not."""
     x0 = torch.full((7, 1), 0.5, dtype=torch.float64)
     x0[4:6] = torch.tensor([[0.0], [1.0]])
-    d = torch.tensor([[0.1], [0.1 * (1 + 9e-6)], [-0.1 * (1 + 1e-5) - 1.5e-7], [torch.nan], [-1e-9], [1e-9], [0.0]], dtype=torch.float64)
+    d = torch.tensor(
+        [[0.1], [0.1 * (1 + 9e-6)], [-0.1 * (1 + 1e-5) - 1.5e-7], [torch.nan], [-1e-9], [1e-9], [0.0]], dtype=torch.float64
+    )
     size, fits = size_and_fits(x0 + d, _problem("linf", x0, torch.full((7,), 0.1, dtype=torch.float64)))
     assert fits.tolist() == [True, True, False, False, False, False, True]
     assert size[0].item() == pytest.approx(0.1)

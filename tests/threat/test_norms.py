@@ -14,6 +14,8 @@ from torch import Tensor
 
 from robbench.threat.norms import NORMS, Norm
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 ORDERS = {"linf": math.inf, "l2": 2.0}
 DUALS = {"linf": 1.0, "l2": 2.0}
 SHAPES = st.sampled_from([(1,), (5,), (2, 3), (1, 4, 4)])
@@ -41,9 +43,9 @@ def _length(row: Tensor, order: float) -> float:
 
 
 @given(_points())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_size_and_dual(points: tuple[Tensor, Tensor, Tensor]) -> None:
-    """size and dual of each row are numpy's vector norms of the right orders."""
+    """`size` and dual of each row are numpy's vector norms of the right orders."""
     for name, norm in NORMS.items():
         for row in range(len(points[0])):
             assert norm.size(points[0])[row].item() == pytest.approx(_length(points[0][row], ORDERS[name]))
@@ -51,7 +53,7 @@ def test_size_and_dual(points: tuple[Tensor, Tensor, Tensor]) -> None:
 
 
 @given(_points())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_projection_is_inside_idempotent_and_non_expansive(points: tuple[Tensor, Tensor, Tensor]) -> None:
     """P(a) has size <= eps, P(P(a)) = P(a), a point inside stays, and |P(a) - P(b)| <= |a - b| in the Euclidean norm."""
     a, b, eps = points
@@ -65,16 +67,20 @@ def test_projection_is_inside_idempotent_and_non_expansive(points: tuple[Tensor,
 
 
 @given(_points())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_projection_satisfies_the_obtuse_angle_criterion(points: tuple[Tensor, Tensor, Tensor]) -> None:
     """<d - P(d), z - P(d)> <= 0 for every z of the ball: for a convex set this is optimality itself."""
     d, other, eps = points
     for norm in NORMS.values():
         p = norm.project(d, eps)
         # The best z is known in closed form: eps times the steepest direction along d - P(d), here by brute force of Hoelder.
-        worst = eps * torch.tensor([_length(row, DUALS[norm.name]) for row in d - p], dtype=d.dtype) - ((d - p) * p).flatten(1).sum(1)
+        worst = eps * torch.tensor([_length(row, DUALS[norm.name]) for row in d - p], dtype=d.dtype) - ((d - p) * p).flatten(
+            1
+        ).sum(1)
         assert bool((worst <= 1e-9 * (1 + (d * d).flatten(1).sum(1))).all())
-        assert bool((((d - p) * (norm.project(other, eps) - p)).flatten(1).sum(1) <= 1e-9 * (1 + (d * d).flatten(1).sum(1))).all())
+        assert bool(
+            (((d - p) * (norm.project(other, eps) - p)).flatten(1).sum(1) <= 1e-9 * (1 + (d * d).flatten(1).sum(1))).all()
+        )
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -95,7 +101,7 @@ def test_projection_against_a_slow_solver(norm: Norm, seed: int) -> None:
 
 
 @given(_points())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60, deadline=None, derandomize=True)
 def test_steepest_attains_the_dual_norm(points: tuple[Tensor, Tensor, Tensor]) -> None:
     """steepest(g) has size 1 and <g, steepest(g)> = dual(g), which no random point of the unit ball exceeds."""
     g, other, _ = points

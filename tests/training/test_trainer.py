@@ -150,7 +150,7 @@ def test_the_head_is_fitted_on_all_training_features(threat, recipe, validation)
     trainer.run_epoch(lambda _: None)
     model.eval()
     with torch.no_grad():
-        scores = model.features(split.images.float() / 255) @ model.head.weight
+        scores = model.features(split.images.float() / 255) @ model.head.weight[0]
     expected = -(scores[split.labels == 1].min() + scores[split.labels == 0].max()) / 2
     assert float(model.head.bias) == pytest.approx(float(expected), abs=1e-6)
     assert float(model.head.bias) != 0
