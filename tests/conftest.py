@@ -17,7 +17,7 @@ from unittest import mock
 
 import pytest
 
-# The issue's own command lines; {S} is the output folder.
+# The two trainings of the main example; {S} is the output folder.
 TRAIN_CE = "train --data digits --loss cross-entropy --epochs 2 --name ce --out {S}"
 TRAIN_AT = "train --data digits --loss cross-entropy --inner pgd:steps=7 --threat linf:0.15 --epochs 2 --name at --out {S}"
 
@@ -100,7 +100,7 @@ def environment() -> Callable[..., dict[str, str]]:
 
 @pytest.fixture(scope="session")
 def trained(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An output folder with the models `ce` and `at`, trained by the issue's commands. Not to be written to: see `store`."""
+    """An output folder with the models `ce` and `at`, trained by the commands above. Not to be written to: see `store`."""
     folder = tmp_path_factory.mktemp("trained") / "S"
     for line in (TRAIN_CE, TRAIN_AT):
         done = _in_process(line.format(S=folder))

@@ -17,7 +17,7 @@ def _on_one_thread(one_thread: None) -> None:
 
 @pytest.fixture(scope="session")
 def attacked(trained: Path, cli: Callable, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The issue's output folder after its third command. Not to be written to."""
+    """The output folder after the third command. Not to be written to."""
     out = shutil.copytree(trained, tmp_path_factory.mktemp("attacked") / "S")
     words = shlex.split("attack ce at --attack pgd:steps=10 --attack apgd --threat linf:0.15 --limit 100 --out")
     done = cli(*words, out)

@@ -1,4 +1,4 @@
-"""The issue's four commands, what they print where, and what they leave."""
+"""The main four commands, what they print where, and what they leave."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PROMISED = {
 ESCAPE = "\x1b"
 
 
-def test_the_issues_commands(cli, trained, attacked, rows_of_samples):
+def test_the_four_commands(cli, trained, attacked, rows_of_samples):
     """After the four commands `compare --json` has the promised keys, and numbers that follow from the sample rows."""
     for name in ("ce", "at"):
         files = {path.name for path in (trained / "models" / name).iterdir()}
@@ -252,10 +252,10 @@ def test_list_has_everything(cli):
         assert name in cli("list", kind).out
         assert name in [item["name"] for item in answer[kind]]
     assert "apgd" not in cli("list", "losses").out
-    issue = {"losses": {"cross-entropy", "trades", "differential"}, "attacks": {"fgsm", "pgd", "apgd", "pyautoattack"},
+    expected = {"losses": {"cross-entropy", "trades", "differential"}, "attacks": {"fgsm", "pgd", "apgd", "pyautoattack"},
              "models": {"mlp", "small-cnn", "preact-resnet18", "wide-resnet", "pyautoattack-resnet18"},
              "data": {"digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "svhn", "parquet", "folder"}}  # fmt: skip
-    for kind, names in issue.items():
+    for kind, names in expected.items():
         assert {item["name"] for item in answer[kind]} >= names
 
 
