@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from robbench.attacks.base import Attack
 from robbench.core.builtins import ATTACKS, LOSSES
+from robbench.core.errors import RobbenchError
 from robbench.data.base import DataInfo, Split, sample_ids
 from robbench.engine.cascade import Cascade, Counter, Entry, Verdict
 from robbench.engine.guard import frozen
@@ -76,7 +77,12 @@ def check_attack(spec: str) -> None:
     _require(pickle.loads(pickle.dumps(attack)) == attack, spec, "it must survive pickling")
     _require(bool(attack.norms) and attack.norms <= NORMS.keys(), spec, f"its norms must be some of {sorted(NORMS)}")
     for norm in sorted(attack.norms):
-        _check_attack_in(spec, parse_threat(f"{norm}:{EPS[norm]}")[0])
+        try:
+            _check_attack_in(spec, parse_threat(f"{norm}:{EPS[norm]}")[0])
+        except (AssertionError, RobbenchError):
+            raise
+        except Exception as error:
+            raise AssertionError(f"{spec} in {norm}: it raised {type(error).__name__}: {error}") from error
 
 
 def _check_attack_in(spec: str, threat: ThreatModel) -> None:

@@ -45,7 +45,7 @@ def _problem(z: Tensor, y: list[int], target: list[int] | None = None, logits0: 
     ],
 )
 def test_vectors(name: str, expected: list[float]) -> None:
-    """The values of the fact sheet's section 7, for z and a with y = 0 and 2 (and target 1)."""
+    """The values computed by hand in double precision, for z and a with y = 0 and 2 (and target 1)."""
     found = _value(name, [CLEAN, CLEAN, ADVERSARIAL, ADVERSARIAL], [0, 2, 0, 2], [1] * 4)
     assert found.tolist() == pytest.approx(expected, abs=1e-6)
 
@@ -172,3 +172,12 @@ def test_names() -> None:
     assert OBJECTIVES.keys() >= ANCHORED > TARGETED
     with pytest.raises(UserError, match="unknown objective 'cross-entropie'; did you mean cross-entropy"):
         find_objective("cross-entropie")
+
+
+def test_the_gradient_of_cross_entropy_survives_confidence() -> None:
+    """At a logit margin of 60 float32's usual cross-entropy has no gradient left; ours has the exact one, e^-60 in size."""
+    logits = torch.tensor([[60.0, 0.0, -5.0]], requires_grad=True)
+    value = OBJECTIVES["cross-entropy"](logits, _problem(logits, [0]))
+    (grad,) = torch.autograd.grad(value.sum(), logits)
+    exact = torch.tensor([[-(1 + math.exp(-5)), 1.0, math.exp(-5)]]) * math.exp(-60)
+    assert torch.allclose(grad, exact, rtol=1e-4, atol=0)

@@ -15,7 +15,7 @@ from torch import Tensor
 from robbench.attacks.base import Attack, Oracle
 from robbench.core import keyed
 from robbench.core.rows import Rows
-from robbench.core.spec import OptionalNumber
+from robbench.core.spec import Number, OrNone
 from robbench.objectives import find_objective
 from robbench.threat.problem import Problem
 
@@ -31,7 +31,9 @@ class PGD(Attack[State]):
     """Projected gradient descent (Madry et al. 2018, arXiv:1706.06083); each restart is tried until one succeeds."""
 
     steps: Annotated[int, Field(ge=1, description="moves per restart")] = 40
-    rate: Annotated[OptionalNumber, Field(gt=0, description="step length as a share of eps; none = 2.5 / steps")] = None
+    rate: Annotated[
+        Annotated[Number, Field(gt=0)] | None, OrNone, Field(description="step length as a share of eps; none = 2.5 / steps")
+    ] = None
     restarts: Annotated[int, Field(ge=1, description="random starts per sample")] = 1
     init: Annotated[
         Literal["uniform", "gaussian", "clean"],

@@ -43,7 +43,7 @@ class TrainConfig:
     validation: Annotated[Number, Field(ge=0, lt=1)] = 0.1
     select: Literal["auto", "best", "last"] = "auto"
     limit: Annotated[int | None, Field(ge=1)] = None
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
 
 
 def parse_width(value: Any) -> int | None:
@@ -65,7 +65,7 @@ class AttackConfig:
     data: str | None = None  # default: what the model was trained on
     split: Literal["train", "test"] = "test"
     limit: Annotated[int | None, Field(ge=1)] = None
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     batch_size: Annotated[int | None, BeforeValidator(parse_width)] = None  # rows in flight; none = auto, by device
 
 

@@ -107,6 +107,8 @@ class Registry(Generic[T]):
 def import_target(target: str, owner: str) -> Any:
     """Import `module:attribute`; modules of the current folder are found too."""
     module_name, _, attribute = target.partition(":")
+    if not all(part.isidentifier() for part in module_name.split(".")):
+        raise UserError(f"{owner}: {module_name!r} is not a module's name")
     with _current_folder_importable():
         try:
             found: Any = importlib.import_module(module_name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
@@ -36,43 +37,53 @@ class Spec:
 
 def parse_spec(text: str) -> Spec:
     """Parse one spec string. Raises UserError when it is empty or malformed."""
-    name, colon, rest = text.strip().partition(":")
+    name, colon, rest = (part.strip() for part in text.partition(":"))
     if not name or (colon and not rest):
-        raise UserError(f"malformed spec '{text}': write NAME or NAME:key=value,key=value")
+        raise UserError(f"malformed spec {text!r}: write NAME or NAME:key=value,key=value")
     argument: str | None = None
     options: dict[str, str] = {}
     for position, item in enumerate(split_items(rest)) if rest else ():
         key, equals, value = item.partition("=")
-        if not equals and position == 0:
+        name_of_option = key.replace("-", "_")
+        if item and not equals and position == 0:
             argument = item
         elif not equals or not key or not value:
-            raise UserError(f"malformed spec '{text}': '{item}' is not key=value")
-        elif key in options:
-            raise UserError(f"malformed spec '{text}': option '{key}' is given twice")
+            raise UserError(f"malformed spec {text!r}: {item!r} is not key=value")
+        elif name_of_option in options:
+            raise UserError(f"malformed spec {text!r}: option {key!r} is given twice")
         else:
-            options[key.replace("-", "_")] = value[1:-1] if value[0] == "(" and value[-1] == ")" else value
+            options[name_of_option] = value[1:-1] if _is_wrapped(value) else value
     return Spec(name, argument, options)
 
 
 def split_items(text: str, separator: str = ",") -> list[str]:
     """Split at separators that are outside every bracket. Raises UserError when brackets do not match."""
-    items, depth, start = [], 0, 0
+    items, start = [], 0
+    waiting: list[str] = []  # the brackets that have to close
     for i, char in enumerate(text):
-        depth += (char in "([") - (char in ")]")
-        if depth < 0:
-            break
-        if char == separator and depth == 0:
+        if char in _CLOSES:
+            waiting.append(_CLOSES[char])
+        elif char in _CLOSES.values() and (not waiting or waiting.pop() != char):
+            raise UserError(f"brackets do not match in {text!r}")
+        elif char == separator and not waiting:
             items.append(text[start:i].strip())
             start = i + 1
-    if depth:
-        raise UserError(f"brackets do not match in '{text}'")
+    if waiting:
+        raise UserError(f"brackets do not match in {text!r}")
     return [*items, text[start:].strip()]
 
 
+_CLOSES = {"(": ")", "[": "]"}
+
+
+def _is_wrapped(value: str) -> bool:
+    """Whether one pair of parentheses surrounds the whole value: `(a=1)`, but not `(a)(b)`."""
+    depths = list(itertools.accumulate((char == "(") - (char == ")") for char in value))
+    return value[0] == "(" and depths[-1] == 0 and 0 not in depths[:-1]
+
+
 def parse_number(value: Any) -> Any:
-    """`8/255` -> 0.0313..., `none` -> None; other text is left to the type's own parser, what is not text passes through."""
-    if isinstance(value, str) and value.strip().lower() == "none":
-        return None
+    """`8/255` -> 0.0313...; other text is left to the type's own parser, what is not text passes through."""
     if not isinstance(value, str) or "/" not in value:
         return value
     numerator, _, denominator = value.partition("/")
@@ -83,8 +94,9 @@ def parse_number(value: Any) -> Any:
 
 
 Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(parse_number)]
-OptionalNumber = Annotated[float | None, Field(allow_inf_nan=False), BeforeValidator(parse_number)]
-"""Finite float options that may be written as a fraction; the second also as `none`."""
+"""A finite float option that may be written as a fraction."""
+OrNone = BeforeValidator(lambda value: None if isinstance(value, str) and value.strip().lower() == "none" else value)
+"""Marks an option that may be `none`: Annotated[Annotated[Number, Field(gt=0)] | None, OrNone]."""
 
 
 def build(cls: type[T], spec: Spec, what: str | None = None) -> T:
@@ -99,6 +111,8 @@ def build(cls: type[T], spec: Spec, what: str | None = None) -> T:
         field = getattr(cls, "argument", None)
         if field is None:
             raise UserError(f"{what}: '{spec.argument}' is not key=value{nearest(spec.argument, option_names(cls))}")
+        if field in options:
+            raise UserError(f"{what}: {field} is given twice, as {spec.argument!r} and as {options[field]!r}")
         options[field] = spec.argument
     return validate(cls, options, what)
 
@@ -113,7 +127,7 @@ def validate(cls: type[T], options: Mapping[str, Any], what: str) -> T:
         return TypeAdapter(cls).validate_python(dict(options))
     except ValidationError as error:
         first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "value"
+        where = str(first["loc"][0]) if first["loc"] else "value"
         message = first["msg"].removeprefix("Value error, ")
         if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
             raise UserError(f"{what}: {where} must be given") from None
@@ -142,4 +156,4 @@ def short_hash(value: Any, digits: int = 12) -> str:
 
 def _text(value: Any) -> str:
     text = str(value).lower() if value is None or isinstance(value, bool) else str(value)
-    return f"({text})" if any(char in text for char in ",=") else text
+    return f"({text})" if any(char in text for char in ",=") or (text and _is_wrapped(text)) else text

@@ -212,18 +212,22 @@ class Cascade:
         return Tick(verdicts, (self.done * self.work_per_sample + min(max(self.work, 0), undecided)) / total)
 
     def _judge(self, samples: list[int]) -> list[Verdict]:
-        p = self.pool.problem(torch.tensor(samples, device=self.device))
-        points = [p.x0[row] if (x := self.records[i].x) is None else x for row, i in enumerate(samples)]
-        judged = verify(self.model, torch.stack(points), p, self.tile)
-        columns = [column.tolist() for column in judged]
-        return [self._verdict(i, *row) for i, row in zip(samples, zip(*columns, strict=True), strict=True)]
+        """Re-check worst points; where that is the clean input itself, its logits are known already."""
+        still = [i for i in samples if self.records[i].x is None]
+        pred, margin, pmargin = self.clean
+        verdicts = [self._verdict(i, pred[i], margin[i], pmargin[i], self.records[i].found, 0.0, 0.0) for i in still]
+        moved = [(i, x) for i in samples if (x := self.records[i].x) is not None]
+        if moved:
+            index, points = zip(*moved, strict=True)
+            p = self.pool.problem(torch.tensor(index, device=self.device))
+            columns = [column.tolist() for column in verify(self.model, torch.stack(points), p, self.tile)]
+            verdicts += [self._verdict(i, *row) for i, row in zip(index, zip(*columns, strict=True), strict=True)]
+        return verdicts
 
     def _verdict(self, i: int, pred: int, margin: float, pmargin: float, adversarial: bool, linf: float, l2: float) -> Verdict:
         record = self.records[i]
         clean = (self.clean[0][i], self.clean[1][i], self.clean[2][i])
         self.work -= record.work
-        if record.entry == CLEAN:  # nothing was moved, so there is nothing to look at again
-            return Verdict(i, *clean, *clean, True, 0.0, 0.0, CLEAN, -1, 0, record.forwards, 0, OK)
         status = UNCONFIRMED if record.found and not adversarial else NON_FINITE if record.nonfinite else OK
         entry = (record.entry, record.variant, record.step) if adversarial else (-2, -1, -1)
         checks = 0 if record.x is None else 1

@@ -6,11 +6,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from robbench.core.device import TILE_STEP
 from robbench.engine.oracle import Model, forward_tiles
-from robbench.objectives import best_other, margins
+from robbench.objectives import best_other, log_softmax, margins
 from robbench.threat.norms import NORMS
 from robbench.threat.problem import Problem, size_and_fits
 
@@ -28,7 +27,7 @@ class Judged(NamedTuple):
 
 def judge_logits(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """[B] predictions, logit margins and probability margins."""
-    log_p = F.log_softmax(logits, 1)
+    log_p = log_softmax(logits)
     p_true = log_p.gather(1, y[:, None])[:, 0].exp()
     return logits.argmax(1), margins(logits, y), p_true - best_other(log_p, y).exp()
 

@@ -61,11 +61,11 @@ def fake_step() -> Callable[..., FakeStep]:
 
 @pytest.fixture
 def z() -> Tensor:
-    """The clean logits of papers.md section 7."""
+    """The clean logits of the test vectors."""
     return torch.tensor([[2, -1, 0.5, 0]], dtype=torch.float64)
 
 
 @pytest.fixture
 def a() -> Tensor:
-    """The adversarial logits of papers.md section 7."""
+    """The adversarial logits of the test vectors."""
     return torch.tensor([[0.5, 0, 1, -0.5]], dtype=torch.float64)

@@ -39,7 +39,7 @@ def step_of(fake_step, scores, labels):
 @pytest.mark.parametrize(("form", "mean"), [("logistic", 0.239707), ("square", 0.235), ("squared-hinge", 0.0025)])
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [2, 0, 3, 1]])
 def test_the_vectors(fake_step, form, mean, order):
-    """The batch mean of the four points of papers.md section 7, in any order of the batch."""
+    """The batch mean of four points, computed by hand, in any order of the batch."""
     scores, labels = torch.cat([HIGH, LOW])[order] @ W, torch.tensor([1, 1, 0, 0])[order].tolist()
     values = Differential(form=form)(step_of(fake_step, scores, labels))
     assert values.shape == (4,)
@@ -224,7 +224,7 @@ def angle(u, v):
 def test_linear_theory(fake_step):
     """Logistic differential training reaches the hard-margin SVM's direction and margin, cross-entropy does not.
 
-    The points get a constant third coordinate D = 1. Theory (papers.md 1.3): the cross-entropy solution, scaled to functional
+    The points get a constant third coordinate D = 1. Theory: the cross-entropy solution, scaled to functional
     margin 1 and with bias B, has a margin of at most 1 / sqrt(1 / gamma^2 + B^2 D^2).
     """
     points, labels, svm = slanted_data()

@@ -1,4 +1,4 @@
-"""Cross-entropy and TRADES on the numbers of papers.md section 7, computed there in double precision by other means."""
+"""Cross-entropy and TRADES on test vectors that were computed by other means, in double precision."""
 
 from __future__ import annotations
 
