@@ -4,8 +4,8 @@ Momentum steps whose length eta starts at 2 eps and is halved, row by row, at ch
 run then goes on from its best point. Checkpoints need no loss history: a counter of rises and a few remembered values do.
 
 Deviations, all on purpose. From the authors' code: their first checkpoint compares f(x_1) with index -1 of the history, an
-empty row; ours with f(x_0), as the paper does. Condition 1 is the paper's `<` (theirs `<=`), and condition 2 can hold at the
-first checkpoint. From the paper: a checkpoint is decided on the point just queried, before the next move, as in their code.
+empty row; ours with f(x_0). Condition 1 is the paper's `<` (theirs `<=`), and condition 2 can hold at the first checkpoint.
+From the paper: a checkpoint is decided on the point just queried, before the next move, as in their code.
 """
 
 from __future__ import annotations

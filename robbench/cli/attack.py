@@ -103,8 +103,11 @@ def attack(
 
 def describe(plan: Plan, store: Store) -> dict[str, object]:
     """A plan as plain values, for --dry-run."""
-    return {"run_id": plan.run_id, "model": plan.subject.name, "data": plan.data, "samples": len(plan.subject.split),
-            "threat": plan.threat.text, "attack": plan.attack, "done": store.has(plan.run_id)}  # fmt: skip
+    return {
+        "run_id": plan.run_id, "model": plan.subject.name, "data": plan.data, "samples": len(plan.subject.split),
+        "threat": plan.threat.text, "attack": plan.attack, "split": plan.config.split, "seed": plan.config.seed,
+        "batch_size": plan.config.batch_size or "auto", "device": str(plan.device), "done": store.has(plan.run_id),
+    }  # fmt: skip
 
 
 def run_attack(plan: Plan, store: Store, reporter: Reporter, *, force: bool) -> Run:
@@ -124,7 +127,7 @@ def run_attack(plan: Plan, store: Store, reporter: Reporter, *, force: bool) -> 
             bar.update(p.share, f"{p.samples}/{p.total} decided, robust at most {1 - p.broken / p.total:.1%}, {rate:.1f}/s")
 
         outcome = attack(plan, store=store, force=force, watch=watch, stop=stop)
-    if outcome.run is None:
+    if outcome.run is None or stop:
         raise Stopped(stop.exit_code)
     if not outcome.fresh:
         reporter.say(f"run {plan.run_id} ({title}) is in the store already; nothing to do (--force runs it again)")

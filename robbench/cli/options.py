@@ -19,9 +19,7 @@ Out = Annotated[Path, option("-o", "--out", panel=PLACE, envvar="ROBBENCH_OUT", 
 DataDir = Annotated[Path | None, option("--data-dir", panel=PLACE, envvar="ROBBENCH_DATA_DIR", help="Where data sets lie.")]
 Download = Annotated[bool, option("--download", panel=PLACE, help="Allow a missing data set to be downloaded.")]
 
-Config = Annotated[
-    Path | None, option("-c", "--config", panel=RUN, help="TOML file with settings (--dry-run shows their names).")
-]
+Config = Annotated[Path | None, option("-c", "--config", panel=RUN, help="TOML file with settings, by their names.")]
 Set = Annotated[
     list[str] | None,
     option("-S", "--set", panel=RUN, metavar="KEY=VALUE", help="Any setting by name, also those without a flag."),

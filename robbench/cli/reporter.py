@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
+import math
 import os
 import shlex
 import sys
@@ -42,7 +43,8 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
             print(f"stopped; finished work is kept. To go on: {resume_command()}", file=sys.stderr)
             raise typer.Exit(stopped.exit_code) from None
         except KeyboardInterrupt:
-            raise fail("interrupted before the work began", 130) from None
+            print(f"interrupted; finished work is kept. To go on: {resume_command()}", file=sys.stderr)
+            raise typer.Exit(130) from None
         except (typer.Exit, typer.Abort):
             raise
         except BrokenPipeError:  # the reader of stdout, such as `head`, has gone
@@ -140,7 +142,16 @@ class PlainBar(Bar):
 
 def print_json(schema: str, **content: Any) -> None:
     """The one JSON object of a command on stdout."""
-    print(json.dumps({"schema": schema, **content}, indent=2, default=str, allow_nan=False))
+    print(json.dumps(_finite({"schema": schema, **content}), indent=2, default=str, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    """The value with every NaN and infinity replaced by null, which JSON has a word for."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def print_rich(renderable: Any) -> None:

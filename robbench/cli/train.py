@@ -97,7 +97,7 @@ def run_training(plan: Plan, reporter: Reporter, *, force: bool) -> Trained:
 
     with stop_flag(reporter.say) as stop, reporter.progress(f"train {plan.name}") as bar:
         done = train(plan, force=force, watcher=_Watcher(bar, reporter, plan.config.epochs), stop=stop)
-        if stop and not done.fresh:
+        if stop:
             raise Stopped(stop.exit_code)
     if not done.fresh:
         reporter.say(f"model {plan.name} is there already, from the same settings; nothing to do (--force trains again)")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import hashlib
 import importlib
 import importlib.metadata
 import sys
@@ -92,6 +93,11 @@ class Registry(Generic[T]):
         options = {key: value for key, value in options_of(built).items() if key not in defaults or value != defaults[key]}
         return str(Spec(spec.name, None, options))
 
+    def code(self, text: str) -> str:
+        """What tells versions of the code behind a spec apart: ours and packages' by version, private modules by content."""
+        cls, spec = self.parse(text)
+        return code_of(cls.__module__, self.entries.get(spec.name))
+
     def broken(self) -> list[tuple[str, str]]:
         """Names of other packages that cannot be loaded, with the reason (for `robbench doctor`)."""
         failures = []
@@ -102,6 +108,15 @@ class Registry(Generic[T]):
                 except (UserError, RunError) as error:
                     failures.append((name, str(error)))
         return failures
+
+
+def code_of(module: str, entry: Entry | None) -> str:
+    """`package version` of a registered name, or a hash of the private module's source."""
+    if entry is not None:
+        return f"{entry.package} {importlib.metadata.version(entry.package)}"
+    file = getattr(sys.modules.get(module), "__file__", None)
+    content = Path(file).read_bytes() if file else b""
+    return f"{module} {hashlib.blake2b(content, digest_size=8).hexdigest()}"
 
 
 def import_target(target: str, owner: str) -> Any:

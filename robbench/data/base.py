@@ -106,6 +106,12 @@ class Split:
         return DataInfo(tuple(pixels.shape[1:]), self.classes, tuple(mean), tuple(std))
 
 
+def require_classes(split: Split) -> None:
+    """Raise UserError unless there are at least two classes to tell apart."""
+    if len(split.classes) < 2:
+        raise UserError(f"data '{split.name}' has only the class '{split.classes[0]}'; a classifier needs at least two")
+
+
 def sample_ids(images: NDArray[np.generic], labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """63-bit content ids [N]: blake2b of image bytes, label, and how many equal samples came before."""
     seen: Counter[bytes] = Counter()

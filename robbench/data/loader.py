@@ -22,7 +22,8 @@ class DeviceLoader:
     `augment` is one of none, crop (a random shift within zero padding of 4 pixels, 2 where the shorter side is under 20),
     flip (horizontal, every second image on average) and crop-flip (the usual CIFAR recipe). Order and augmentation are
     functions of (seed, epoch) and of the sample's position alone, drawn on the CPU: a resumed run, another batch size or
-    another device sees the same images. Raises UserError when an argument does not fit the split.
+    another device sees the same images. A lone last sample joins the batch before it. Raises UserError when an argument
+    does not fit the split.
     """
 
     def __init__(self, split: Split, batch_size: int, *, seed: int, augment: str = "none", drop_last: bool = False) -> None:
@@ -38,7 +39,7 @@ class DeviceLoader:
 
     def __len__(self) -> int:
         """Batches per epoch."""
-        return len(self.split) // self.batch_size if self.drop_last else -(-len(self.split) // self.batch_size)
+        return len(self._sizes())
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """Batches (x float32 [B,C,H,W] in [0,1], y int64 [B], index int64 [B] = position in the split) of one epoch."""
@@ -49,14 +50,21 @@ class DeviceLoader:
         # Drawn for every sample whatever the augmentation, so that shuffling does not depend on it.
         shift = torch.randint(2 * padding + 1, (count, 2), generator=generator).to(device)
         flip = (torch.rand(count, generator=generator) < 0.5).to(device) & ("flip" in self.augment)
-        for start in range(0, len(self) * self.batch_size, self.batch_size):
-            index = order[start : start + self.batch_size]
+        sizes = self._sizes()
+        for index in torch.split(order[: sum(sizes)], sizes):
             if self.augment == "none":
                 x = split.pixels(index)
             else:
                 moved = crop_and_flip(split.images[index], shift[index], flip[index], padding)
                 x = moved if moved.is_floating_point() else moved.to(torch.float32) / split.scale
             yield x, split.labels[index], index
+
+    def _sizes(self) -> list[int]:
+        full, rest = divmod(len(self.split), self.batch_size)
+        sizes = [self.batch_size] * full + [rest] * (rest > 0 and not self.drop_last)
+        if len(sizes) > 1 and sizes[-1] == 1:  # batch-norm cannot train on a lone sample
+            sizes[-2:] = [sizes[-2] + 1]
+        return sizes
 
     def _padding(self) -> int:
         if "crop" not in self.augment:

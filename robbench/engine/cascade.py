@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -16,15 +17,17 @@ import torch
 from torch import Tensor, nn
 
 from robbench.attacks.base import AnyRowAttack, Attack, Backend
-from robbench.core.device import tile_rows
+from robbench.core.device import TILE_STEP, tile_rows
 from robbench.data.base import Split
 from robbench.engine.lane import Done, Job, Lane
 from robbench.engine.pool import Pool, salt_of
 from robbench.engine.verify import judge_logits, verify
 from robbench.threat.model import ThreatModel
+from robbench.threat.problem import size_and_fits
 
 CLEAN = -1  # the entry that "broke" a sample which was wrong from the start
-OK, NON_FINITE, UNCONFIRMED = 0, 1, 2  # a sample's status
+OK, NON_FINITE, UNCONFIRMED = 0, 1, 2  # a sample's status, as in results/schema.py
+TELL_SECONDS = 1.0  # a decided sample is told of no later than this
 
 
 class Entry(NamedTuple):
@@ -75,6 +78,8 @@ class Record:
     forwards: int = 1
     backwards: int = 0
     nonfinite: int = 0
+    unconfirmed: bool = False
+    judged: tuple[int, float, float, bool, float, float] | None = None  # the re-check of the point that broke it
     work: int = 0  # queries of our attacks, runs of backends: what the progress bar counts
 
 
@@ -85,13 +90,15 @@ class Cascade:
                  width: int) -> None:  # fmt: skip
         self.model, self.split, self.entries, self.seed, self.width = model, split, entries, seed, width
         self.device = split.labels.device
-        self.tile = tile_rows(self.device)
+        self.tile = min(tile_rows(self.device), -(-width // TILE_STEP) * TILE_STEP)
         self.pool = Pool(split, threat, model, seed=seed, tile=self.tile)
         pred, margin, pmargin = judge_logits(self.pool.logits0, split.labels)
         self.clean = [column.tolist() for column in (pred, margin, pmargin)]
-        self.correct = (pred == split.labels).tolist()
+        finite = torch.isfinite(self.pool.logits0).all(1)
+        self.finite, self.correct = finite.tolist(), ((pred == split.labels) & finite).tolist()
         self.records = [Record(margin) for margin in self.clean[1]]
-        self.finished: list[int] = []  # decided, waiting for the re-check
+        self.finished: list[int] = []  # decided, waiting to be told
+        self.told = time.monotonic()
         classes = self.pool.logits0.shape[1]
         self.variants = [entry.attack.variants(classes) if isinstance(entry.attack, Attack) else 1 for entry in entries]
         self.work_per_sample = sum(
@@ -105,7 +112,8 @@ class Cascade:
         alive = []
         for i, correct in enumerate(self.correct):
             if not correct:
-                self.records[i] = dataclasses.replace(self.records[i], found=True, entry=CLEAN, step=0)
+                bad = not self.finite[i]
+                self.records[i] = dataclasses.replace(self.records[i], found=True, entry=CLEAN, step=0, nonfinite=bad)
             if not correct or self.pool.threat.eps == 0:
                 self.finished.append(i)
             else:
@@ -120,7 +128,6 @@ class Cascade:
                     return
                 yield self._tick()
             alive = [i for i in alive if not self.records[i].found]
-        self.finished += alive
         yield self._tick(flush=True)
 
     # -- our own attacks -------------------------------------------------------------------------------------------------
@@ -142,6 +149,8 @@ class Cascade:
                 after = following[n, variant]
                 if after is not None:
                     lanes[after[0]].queue.append(Job(i, after[1]))
+                elif group[-1] == len(self.entries) - 1:  # it has stood all attacks
+                    self.finished.append(i)
             yield
 
     def _lane(self, k: int) -> Lane:
@@ -153,6 +162,7 @@ class Cascade:
     def _book(self, done: Done, k: int) -> Iterator[Job]:
         """Enter finished rows in their samples' records; gives back the jobs whose samples still stand."""
         book = done.book
+        confirmed = self._confirm(done)
         names = ("found", "first", "margin", "forwards", "backwards", "nonfinite")
         columns = zip(*(getattr(book, name).tolist() for name in names), strict=True)
         for row, (job, (found, first, margin, forwards, backwards, nonfinite)) in enumerate(zip(done.jobs, columns, strict=True)):
@@ -161,13 +171,26 @@ class Cascade:
             record.work += forwards
             record.backwards += backwards
             record.nonfinite += nonfinite
-            if found or margin < record.margin:
-                record.margin, record.x = margin, book.x[row]
             if found:
-                record.found, record.entry, record.variant, record.step = True, k, job.variant, first
-                self.finished.append(job.sample)
-            else:
-                yield job
+                record.forwards += 1
+                if confirmed[row][3]:
+                    record.found, record.entry, record.variant, record.step = True, k, job.variant, first
+                    record.judged, record.x = confirmed[row], None
+                    self.finished.append(job.sample)
+                    continue
+                record.unconfirmed = True  # a model that changes its mind: the next attacks have to try
+            elif margin < record.margin:
+                record.margin, record.x = margin, book.x[row]
+            yield job
+
+    def _confirm(self, done: Done) -> dict[int, tuple[int, float, float, bool, float, float]]:
+        """The re-check of the rows that claim a success, by row."""
+        rows = done.book.found.nonzero()[:, 0]
+        if not len(rows):
+            return {}
+        index = torch.tensor([done.jobs[row].sample for row in rows.tolist()], device=self.device)
+        columns = verify(self.model, done.book.x[rows], self.pool.problem(index), self.tile)
+        return dict(zip(rows.tolist(), zip(*(column.tolist() for column in columns), strict=True), strict=True))
 
     # -- other packages' attacks -----------------------------------------------------------------------------------------
 
@@ -175,7 +198,10 @@ class Cascade:
         for k in group:
             alive = [i for i in alive if not self.records[i].found]
             for start in range(0, len(alive), self.width):
-                self._backend(k, alive[start : start + self.width])
+                batch = alive[start : start + self.width]
+                self._backend(k, batch)
+                if k == len(self.entries) - 1:
+                    self.finished += [i for i in batch if not self.records[i].found]
                 yield
 
     def _backend(self, k: int, samples: list[int]) -> None:
@@ -184,25 +210,27 @@ class Cascade:
         p = self.pool.problem(torch.tensor(samples, device=self.device), salt_of(self.entries[k].spec))
         counter = Counter(self.model)
         x = attack.run(counter, p, seed=self.seed).detach()
-        judged = verify(self.model, x, p, self.tile)
+        columns = (*verify(self.model, x, p, self.tile), size_and_fits(x, p)[1])
+        judged = list(zip(*(column.tolist() for column in columns), strict=True))
         self.work += len(samples)
         for row, i in enumerate(samples):
             record = self.records[i]
             record.work += 1
             record.forwards += counter.forwards // len(samples) + (row < counter.forwards % len(samples)) + 1
             record.backwards += counter.backwards // len(samples) + (row < counter.backwards % len(samples))
-            found, margin = bool(judged.adversarial[row]), float(judged.margin[row])
-            if found or margin < record.margin:
-                record.margin, record.x = margin, x[row]
-            if found:
+            if judged[row][3]:
                 record.found, record.entry, record.variant, record.step = True, k, 0, -1
+                record.judged, record.x = judged[row][:6], None
                 self.finished.append(i)
+            elif judged[row][1] < record.margin and judged[row][6]:
+                record.margin, record.x = judged[row][1], x[row]
 
     # -- verdicts --------------------------------------------------------------------------------------------------------
 
     def _tick(self, flush: bool = False) -> Tick:
         verdicts: list[Verdict] = []
-        if flush or len(self.finished) >= self.tile:
+        if flush or len(self.finished) >= self.tile or (self.finished and time.monotonic() - self.told > TELL_SECONDS):
+            self.told = time.monotonic()
             for start in range(0, len(self.finished), self.width):
                 verdicts += self._judge(self.finished[start : start + self.width])
             self.finished = []
@@ -212,10 +240,13 @@ class Cascade:
         return Tick(verdicts, (self.done * self.work_per_sample + min(max(self.work, 0), undecided)) / total)
 
     def _judge(self, samples: list[int]) -> list[Verdict]:
-        """Re-check worst points; where that is the clean input itself, its logits are known already."""
-        still = [i for i in samples if self.records[i].x is None]
+        """Re-check worst points of samples that stand; what broke the others is judged, and clean logits are known, already."""
         pred, margin, pmargin = self.clean
-        verdicts = [self._verdict(i, pred[i], margin[i], pmargin[i], self.records[i].found, 0.0, 0.0) for i in still]
+        verdicts = [
+            self._verdict(i, *(self.records[i].judged or (pred[i], margin[i], pmargin[i], self.records[i].found, 0.0, 0.0)))
+            for i in samples
+            if self.records[i].x is None
+        ]
         moved = [(i, x) for i in samples if (x := self.records[i].x) is not None]
         if moved:
             index, points = zip(*moved, strict=True)
@@ -228,7 +259,8 @@ class Cascade:
         record = self.records[i]
         clean = (self.clean[0][i], self.clean[1][i], self.clean[2][i])
         self.work -= record.work
-        status = UNCONFIRMED if record.found and not adversarial else NON_FINITE if record.nonfinite else OK
+        status = UNCONFIRMED if record.unconfirmed else NON_FINITE if record.nonfinite else OK
+        adversarial = adversarial and record.found  # no attack claimed a point that only the re-check finds wrong
         entry = (record.entry, record.variant, record.step) if adversarial else (-2, -1, -1)
         checks = 0 if record.x is None else 1
         record.x = None

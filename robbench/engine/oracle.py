@@ -77,7 +77,8 @@ class ModelOracle(Oracle):
         hit = (logits.argmax(1) != p.y) & finite  # a NaN is no proof of a mistake
         margin, (size, fits) = margins(logits, p.y), size_and_fits(x, p)
         counts = self.active & fits & finite
-        better = counts & (hit & (size < book.size) if self.smallest else margin < book.margin)
+        first = hit & ~book.found  # also where margins tie: argmax decides, and this is the point to keep
+        better = counts & (hit & (size < book.size) if self.smallest else first | (margin < book.margin))
         new = counts & hit
         book = book.where(better, x=x, margin=margin, size=size).where(new & ~book.found, first=self.t)
         self.book = book.replace(

@@ -24,9 +24,10 @@ class TRADES(Loss):
 
     beta: Annotated[Number, Field(ge=0, description="weight of the divergence; the paper's range is 1 to 10")] = 6.0
     inner: ClassVar[str | None] = "pgd:steps=10,init=gaussian"
+    climbs: ClassVar[str | None] = "kl-from-clean"
 
     def __call__(self, step: Step) -> Tensor:
-        adversarial = step.at(step.adversary("kl-from-clean").x).logits
+        adversarial = step.at(step.adversary(self.climbs).x).logits
         clean = step.clean.logits
         return F.cross_entropy(clean, step.y, reduction="none") + self.beta * kl(clean, adversarial)
 

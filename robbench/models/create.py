@@ -56,7 +56,7 @@ def check_logits(model: nn.Module, x: Tensor, classes: int) -> None:
         raise UserError(f"it has {logits.shape[1]} outputs, the data have {classes} classes")
     if not logits.is_floating_point() or not torch.isfinite(logits).all():
         raise UserError("its outputs are not finite numbers; check its weights")
-    rows = logits.double()
+    rows = logits.cpu().double()
     if (rows >= 0).all() and ((rows.sum(1) - 1).abs() < _TOLERANCE).all():
         raise UserError("its outputs look like probabilities; return logits, without the softmax")
     if (torch.logsumexp(rows, 1).expm1().abs() < _TOLERANCE).all():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from robbench.core.errors import RunError, UserError
+from robbench.core.files import atomic_write
 from robbench.data.base import DataInfo, reason
 from robbench.models.base import Classifier
 from robbench.models.create import create
@@ -29,17 +29,12 @@ def save(folder: Path, filename: str, model: nn.Module) -> Path:
     Returns the path. RunError when it cannot be written.
     """
     path = folder / filename
-    temporary = folder / f".{filename}.{os.getpid()}.tmp"
     # Clones: tied weights share storage, which safetensors refuses to write.
     state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        safetensors.torch.save_file(state, temporary)
-        temporary.replace(path)
-    except (OSError, SafetensorError) as error:
+        atomic_write(path, lambda temporary: safetensors.torch.save_file(state, temporary))
+    except SafetensorError as error:
         raise RunError(f"cannot write {path} ({reason(error)})") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -1,4 +1,4 @@
-"""What a person sees in the terminal: the comparison of runs, and one run when its attack has ended."""
+"""What a person sees in the terminal: the comparison of runs."""
 
 from __future__ import annotations
 
@@ -24,34 +24,6 @@ def comparison_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     for facts, group in groupby(sorted(rows, key=_order(rows)), key=_facts):
         parts += _titled_table(facts, list(group))
     return Group(*parts, Text(texts.FOOTNOTE, style="dim"))
-
-
-def run_summary(row: Mapping[str, Any]) -> RenderableType:
-    """One row of the runs table, as shown at the end of an attack; says so when samples could not be decided as usual."""
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="dim")
-    grid.add_column(overflow="fold")
-    broken = f"{row['n_adversarial']} of {row['n_samples']} samples"
-    lines = {
-        "model": f"{row['model']} on {row['data']} {row['split']}",
-        "threat": row["threat"],
-        "attack": row["attack"],
-        "clean accuracy": f"{texts.percent(row['clean_accuracy'])}  (95 %: {texts.interval(row, 'clean_accuracy')})",
-        "robust accuracy": f"{texts.percent(row['robust_accuracy'])}  (95 %: {texts.interval(row)})",
-        "adversarial ratio": f"{texts.percent(row['adversarial_ratio'])}  ({broken}, those misclassified anyway included)",
-        "median logit margin": f"{texts.margins(row)}  (clean -> worst)",
-        "queries per sample": f"{texts.queries(row)}  (forwards+backwards), {row['wall_s']:.1f} s in all",
-        "run": row["run_id"],
-    }
-    for name, value in lines.items():
-        grid.add_row(name, Text(str(value)))
-    for count, what in (
-        (row["n_unconfirmed"], "success did not survive the float32 re-check and does not count"),
-        (row["n_error"], "sample had a logit that is not a finite number"),
-    ):
-        if count:
-            grid.add_row(Text("note", style="yellow"), Text(f"{count} x: {what}"))
-    return grid
 
 
 def _facts(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -95,6 +67,12 @@ def _titled_table(facts: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> 
         table.add_row(*(Text(str(cell)) for cell in cells))
         if row["note"] not in (None, "baseline") and len(rows) > 1:  # a run shown alone has nothing to be paired with
             notes.append(Text(f"{name}: {row['note']}", style="dim"))
+        for count, what in (
+            (row["n_unconfirmed"], "claimed successes did not survive the re-check: is the model random?"),
+            (row["n_error"], "samples gave logits or gradients that are not finite numbers"),
+        ):
+            if count:
+                notes.append(Text(f"{name}: {count} {what}", style="yellow"))
     return [table, *notes, Text()]
 
 

@@ -37,6 +37,8 @@ _MEASURED = (
     "adv_margin_p50",
     "n_forward",
     "n_backward",
+    "n_unconfirmed",
+    "n_error",
 )
 _UNPAIRED = dict.fromkeys(("baseline", "n_common", "robust_difference", "won", "lost", "mcnemar_p"))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,10 +21,8 @@ from typing import Any
 import pyarrow as pa
 
 from robbench.core.errors import RunError, UserError, unknown
-from robbench.results.files import atomic_write, read_table, table_kind, write_table
+from robbench.results.files import read_table, table_kind, write_table
 from robbench.results.schema import EPOCHS, RUNS, SCHEMA_VERSION, samples_table, to_table
-
-__all__ = ["Partial", "Run", "Store", "atomic_write", "read_epochs", "read_run", "write_epochs"]
 
 _SHORTEST_PREFIX = 4
 
@@ -90,8 +89,19 @@ class Store:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
-        if self.root.exists() and not self.root.is_dir():
-            raise UserError(f"{self.root} is a file, not an output folder")
+        for place in (self.root, *self.root.parents):
+            if place.exists() and not place.is_dir():
+                raise UserError(f"{place} is a file, not an output folder")
+
+    def check_writable(self) -> None:
+        """Raises UserError when nothing can be written here: better known before the work than after it."""
+        try:
+            folder = self.root / "results"
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder):
+                pass
+        except OSError as error:
+            raise UserError(f"cannot write to {self.root}: {error.strerror or error}; choose another --out") from error
 
     @property
     def models(self) -> Path:

@@ -13,12 +13,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from robbench.core.builtins import ATTACKS, MODELS
+from robbench.attacks.base import Backend
+from robbench.core.builtins import ATTACKS, DATA, MODELS
 from robbench.core.config import AttackConfig
 from robbench.core.device import default_batch_size, deterministic, find_device
 from robbench.core.errors import UserError, nearest
 from robbench.core.spec import short_hash
-from robbench.data.base import Split
+from robbench.data.base import Split, require_classes
 from robbench.data.load import default_threat, load
 from robbench.engine.cascade import CLEAN, Cascade, Entry, Verdict
 from robbench.engine.guard import frozen
@@ -29,7 +30,7 @@ from robbench.results.schema import SCHEMA_VERSION
 from robbench.results.store import Run, Store, read_run
 from robbench.results.summary import summarise
 from robbench.runs.signals import StopFlag
-from robbench.runs.train import canonical_model, read_model, stored_config
+from robbench.runs.train import canonical_model, model_code, read_model, stored_config
 from robbench.threat.model import ThreatModel, parse_threat
 
 FLUSH_SECONDS = 2.0  # a killed process loses at most what was finished since
@@ -44,6 +45,11 @@ class Subject(NamedTuple):
     arch: str
     hash: str
     trained: dict[str, Any]  # config.json of a trained model, else empty
+
+    @property
+    def label(self) -> str:
+        """The name results are filed under: of a folder its last part."""
+        return Path(self.name).name if self.trained else self.name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +94,9 @@ def plan_attacks(models: Sequence[str], config: AttackConfig, *, out: Path, devi
     where = find_device(device)
     entries = build_entries(config.attack)
     threats = [threat for text in config.threat for threat in parse_threat(text)]
+    for n, threat in enumerate(threats):
+        if any((threat.norm, threat.eps) == (other.norm, other.eps) for other in threats[:n]):
+            raise UserError(f"threat {threat.text} is given twice")
     for text in models:
         subject, data = find_subject(text, config, Store(out), where, data_dir, download)
         for threat in threats or _usual_threat(data):
@@ -96,9 +105,12 @@ def plan_attacks(models: Sequence[str], config: AttackConfig, *, out: Path, devi
                     known = ", ".join(sorted(entry.attack.norms))
                     raise UserError(f"attack {entry.spec} does not work in {threat.norm}; it knows {known}")
             identity = {
-                "model": [subject.hash, subject.arch, subject.trained.get("head", "linear")],
+                "model": [subject.label, subject.hash, subject.arch, subject.trained.get("head", "linear")],
                 "samples": subject.split.fingerprint(ordered=True), "norm": threat.norm, "eps": threat.eps,
                 "attack": full_specs(entries), "seed": config.seed, "schema": SCHEMA_VERSION,
+                "code": [model_code(subject.arch), *(ATTACKS.code(entry.spec) for entry in entries)],
+                # Another package's attack may judge a sample by its batch.
+                "width": _width(config, where) if any(isinstance(e.attack, Backend) for e in entries) else None,
             }  # fmt: skip
             yield Plan(subject, threat, entries, config, data, where, short_hash(identity))
 
@@ -139,9 +151,13 @@ def find_subject(text: str, config: AttackConfig, store: Store, device: torch.de
             raise UserError(f"unknown model '{text}': not in {store.models}, no folder of a saved model, no model spec{hint}")
         model, trained, data = None, {}, config.data or "digits"
     split = load(data, config.split, data_dir=data_dir, limit=config.limit, download=download).to(device)
+    require_classes(split)
     if model is None:
         torch.manual_seed(config.seed)  # an untrained architecture is a valid, if poor, subject
-        model = create(text, split.info()).to(device)
+        # Fixed statistics: an untrained model must not depend on the samples it is judged by.
+        channels = len(split.info().mean)
+        info = dataclasses.replace(split.info(), mean=(0.5,) * channels, std=(0.25,) * channels)
+        model = create(text, info).to(device)
         _check_known_classes(text, split)
     elif list(split.classes) != trained["classes"]:
         raise UserError(
@@ -168,9 +184,12 @@ def _find_folder(text: str, store: Store) -> tuple[Path | None, str | None]:
 
 def _refuse_foreign_code(folder: Path, store: Store) -> None:
     """A stored model built by a private factory names code to run: fine in one's own store, not in a folder from elsewhere."""
-    spec = (stored_config(folder) or {}).get("model", "")
-    if folder.resolve().parent != store.models.resolve() and ":" in spec and spec.partition(":")[0] not in MODELS.entries:
-        raise UserError(f"{folder} was built by private code ({spec}); if you trust it, copy the folder into {store.models}")
+    config = stored_config(folder)
+    if config is None or folder.resolve().parent == store.models.resolve():
+        return
+    for spec, known in ((config["model"], MODELS.entries), (config["config"]["data"], DATA.entries)):
+        if ":" in spec and spec.partition(":")[0] not in known:
+            raise UserError(f"{folder} names private code ({spec}); if you trust it, copy the folder into {store.models}")
 
 
 def _check_known_classes(text: str, split: Split) -> None:
@@ -195,6 +214,7 @@ def attack(plan: Plan, *, store: Store, force: bool, watch: Callable[[Progress],
     rows = partial.rows()
     if store.has(plan.run_id) and not force and not rows:  # rows: a --force run was stopped; go on with it
         return Outcome(read_run(path), path, fresh=False, complete=True)
+    store.check_writable()
     known = {row["sample_index"] for row in rows}
     todo = [i for i in range(len(plan.subject.split)) if i not in known]
     began, started = time.perf_counter(), datetime.now(UTC).replace(tzinfo=None)
@@ -211,7 +231,8 @@ def attack(plan: Plan, *, store: Store, force: bool, watch: Callable[[Progress],
     if len(rows) < len(plan.subject.split):
         return Outcome(None, path, fresh=True, complete=False)
     rows.sort(key=lambda row: row["sample_index"])
-    store.write(_run_row(plan, rows, started, time.perf_counter() - began, resumed=len(known)), rows)
+    seconds = float("nan") if known else time.perf_counter() - began  # an earlier process' time is not known
+    store.write(_run_row(plan, rows, started, seconds, resumed=len(known)), rows)
     partial.discard()
     return Outcome(read_run(path), path, fresh=True, complete=True)
 
@@ -219,7 +240,7 @@ def attack(plan: Plan, *, store: Store, force: bool, watch: Callable[[Progress],
 def _verdict_rows(plan: Plan, todo: list[int], stop: StopFlag) -> Iterator[tuple[list[dict[str, Any]], float]]:
     """The cascade over the samples to do, as rows of the samples table."""
     split = plan.subject.split.take(torch.tensor(todo, dtype=torch.int64, device=plan.device))
-    model, width = plan.subject.model, _width(plan)
+    model, width = plan.subject.model, _width(plan.config, plan.device)
     if not todo:
         return
     with frozen(model), deterministic():
@@ -229,8 +250,8 @@ def _verdict_rows(plan: Plan, todo: list[int], stop: StopFlag) -> Iterator[tuple
             yield [_sample_row(plan, v, todo[v.sample], ids[v.sample], labels[v.sample]) for v in tick.verdicts], tick.progress
 
 
-def _width(plan: Plan) -> int:
-    return plan.config.batch_size or default_batch_size(plan.device)
+def _width(config: AttackConfig, device: torch.device) -> int:
+    return config.batch_size or default_batch_size(device)
 
 
 def _sample_row(plan: Plan, v: Verdict, index: int, sample_id: int, label: int) -> dict[str, Any]:
@@ -239,7 +260,7 @@ def _sample_row(plan: Plan, v: Verdict, index: int, sample_id: int, label: int) 
         "run_id": plan.run_id, "sample_id": sample_id, "sample_index": index, "label": label,
         "clean_pred": v.clean_pred, "clean_margin": v.clean_margin, "clean_pmargin": v.clean_pmargin,
         "adv_pred": v.adv_pred, "adv_margin": v.adv_margin, "adv_pmargin": v.adv_pmargin,
-        "clean_correct": v.clean_pred == label, "adversarial": v.adversarial, "robust": not v.adversarial,
+        "clean_correct": v.entry != CLEAN, "adversarial": v.adversarial, "robust": not v.adversarial,
         "dist_linf": v.linf, "dist_l2": v.l2, "broken_by": broken_by,
         "broken_variant": v.variant if v.variant >= 0 else None, "first_success_step": v.step if v.step >= 0 else None,
         "n_forward": v.forwards, "n_backward": v.backwards, "status": v.status,
@@ -249,20 +270,22 @@ def _sample_row(plan: Plan, v: Verdict, index: int, sample_id: int, label: int) 
 def _run_row(plan: Plan, rows: list[dict[str, Any]], started: datetime, wall: float, resumed: int) -> dict[str, Any]:
     subject, config, facts = plan.subject, plan.config, provenance()
     trained = subject.trained.get("config", {})
+    # Bit-equal verdicts at any width are proven on the CPU only, and other packages' attacks promise none.
+    exact = plan.device.type == "cpu" and not any(isinstance(entry.attack, Backend) for entry in plan.entries)
     device_name = torch.cuda.get_device_name(plan.device) if plan.device.type == "cuda" else facts["cpu"]
     return {
         "schema_version": SCHEMA_VERSION, "run_id": plan.run_id, "status": "done", "started_at": started,
         "finished_at": datetime.now(UTC).replace(tzinfo=None),
-        "model": Path(subject.name).name if subject.trained else subject.name,
+        "model": subject.label,
         "model_arch": subject.arch, "model_hash": subject.hash,
         "loss": trained.get("loss"), "train_seed": trained.get("seed"),
         "data": plan.data, "split": config.split, "data_hash": subject.split.fingerprint(),
         "subset": None if config.limit is None else f"first={config.limit}",
         "norm": plan.threat.norm, "eps": plan.threat.eps, "threat": plan.threat.text,
         "attack": plan.attack, "attack_params": json.dumps(full_specs(plan.entries)), "seed": config.seed,
-        **summarise(rows), "wall_s": wall, "batch_size": _width(plan),
+        **summarise(rows), "wall_s": wall, "batch_size": _width(config, plan.device),
         "git_sha": facts["git_sha"], "git_dirty": facts["git_dirty"], "robbench_version": facts["packages"]["robbench"],
         "python_version": facts["python"], "torch_version": facts["packages"]["torch"],
-        "device": str(plan.device), "device_name": device_name, "deterministic": True,
+        "device": str(plan.device), "device_name": device_name, "deterministic": exact,
         "config": json.dumps(dataclasses.asdict(config)), "provenance": json.dumps({**facts, "resumed_samples": resumed}),
     }  # fmt: skip

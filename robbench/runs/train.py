@@ -21,8 +21,10 @@ from robbench.core.builtins import ATTACKS, LOSSES, MODELS
 from robbench.core.config import TrainConfig
 from robbench.core.device import deterministic, find_device
 from robbench.core.errors import Stopped, UserError
-from robbench.core.spec import short_hash
-from robbench.data.base import Split
+from robbench.core.files import atomic_write
+from robbench.core.registry import code_of, import_target
+from robbench.core.spec import options_of, short_hash, validate
+from robbench.data.base import Split, require_classes
 from robbench.data.load import default_threat, load
 from robbench.data.loader import split_validation
 from robbench.losses.base import Loss
@@ -31,7 +33,7 @@ from robbench.models.weights import load_model, save
 from robbench.objectives import TARGETED
 from robbench.results.provenance import provenance
 from robbench.results.schema import SCHEMA_VERSION
-from robbench.results.store import Store, atomic_write, write_epochs
+from robbench.results.store import Store, write_epochs
 from robbench.runs.signals import StopFlag
 from robbench.threat.model import single_threat
 from robbench.training.step import Inner
@@ -101,11 +103,12 @@ def plan_training(
     inner_text = config.inner or loss.inner
     inner = None
     if inner_text is not None and inner_text != "none":
-        inner = Inner(_inner_attack(inner_text, threat.norm), threat, config.inner_mode, config.eps_warmup)
+        inner = Inner(_inner_attack(inner_text, threat.norm, loss.climbs), threat, config.inner_mode, config.eps_warmup)
     elif loss.inner is not None:
         raise UserError(
             f"loss {config.loss} needs an inner attack; leave out --inner none or give one such as --inner {loss.inner}"
         )
+    require_classes(data)
     loss.check(data.info())
     train, validation = split_validation(data, config.validation, config.seed)
     if name is None:
@@ -115,7 +118,9 @@ def plan_training(
     plan = Plan(
         config, name, Store(out).models / name, loss, inner, threat.text, train.to(where), validation.to(where), where, ""
     )
-    return dataclasses.replace(plan, identity=short_hash({**plan.spec, "samples": data.fingerprint()}))
+    code = [LOSSES.code(config.loss), model_code(config.model), ATTACKS.code(str(inner_text)) if inner else None]
+    identity = {**plan.spec, "samples": data.fingerprint(ordered=True), "code": code}
+    return dataclasses.replace(plan, identity=short_hash(identity))
 
 
 def canonical_model(text: str) -> str:
@@ -123,12 +128,27 @@ def canonical_model(text: str) -> str:
     return MODELS.canonical(text, full=True) if text.partition(":")[0] in MODELS.entries else text
 
 
-def _inner_attack(text: str, norm: str) -> AnyRowAttack:
+def model_code(text: str) -> str:
+    """As `Registry.code`, also for private factories, which are no registered classes."""
+    name, colon, rest = text.partition(":")
+    if name in MODELS.entries or not colon:
+        return MODELS.code(text)
+    import_target(f"{name}:{rest.partition(':')[0]}", f"model '{text}'")
+    return code_of(name, None)
+
+
+def _inner_attack(text: str, norm: str, climbs: str | None) -> AnyRowAttack:
     attack = ATTACKS.build(text)
     if not isinstance(attack, Attack):
         raise UserError(f"--inner {text}: a backend cannot run inside training; use fgsm, pgd or another attack of ours")
     if getattr(attack, "objective", None) in TARGETED:
         raise UserError(f"--inner {text}: a targeted attack cannot run inside training; choose another objective")
+    if attack.variants(2) > 1:
+        raise UserError(f"--inner {text}: training makes one run per step; leave out restarts")
+    if climbs is not None:
+        if getattr(attack, "init", None) == "clean":
+            raise UserError(f"--inner {text}: {climbs} has no gradient at the clean input; use init=uniform or init=gaussian")
+        validate(type(attack), {**options_of(attack), "objective": climbs}, f"--inner {text}, for a loss that climbs {climbs}")
     if norm not in attack.norms:
         raise UserError(f"--inner {text} does not work in {norm}; it knows {', '.join(sorted(attack.norms))}")
     return attack
@@ -142,7 +162,7 @@ def train(plan: Plan, *, force: bool, watcher: Watcher, stop: StopFlag) -> Train
         raise UserError(
             f"{plan.folder} holds another run (different: {changed}); choose another --name, or --force to replace it"
         )
-    if found and not force and found["status"] == "done":
+    if found and not force and found["status"] == "done" and (plan.folder / "model.safetensors").is_file():
         return Trained(plan.folder, found, [], fresh=False)
     with deterministic():
         return _Session(plan, watcher, stop).run(resume=bool(found) and not force)
@@ -174,8 +194,8 @@ class _Session:
             self._load(state_file)
             self.watcher.resumed(trainer.epoch)
         else:
-            self._clear()
             self._write_config("training", None)
+            self._clear()
         while trainer.epoch < plan.config.epochs:
             row = trainer.run_epoch(self._watch)
             row["selected"] = False
@@ -184,6 +204,8 @@ class _Session:
             self.rows.append(row)
             self._save_state(state_file)
             self.watcher.epoch(row)
+            if self.stop and trainer.epoch < plan.config.epochs:
+                raise Stopped(self.stop.exit_code)
         return self._finish(state_file)
 
     def _watch(self, progress: Progress) -> None:
@@ -220,7 +242,8 @@ class _Session:
 
     def _write_epochs(self) -> None:
         common = {"model": self.plan.name, "schema_version": SCHEMA_VERSION}
-        write_epochs(self.plan.folder / "epochs.parquet", [{**common, **row} for row in self.rows])
+        rows = [{**common, **{key: None if value != value else value for key, value in row.items()}} for row in self.rows]
+        write_epochs(self.plan.folder / "epochs.parquet", rows)  # NaN: not validated
 
     def _save_state(self, path: Path) -> None:
         state = {**self.trainer.state(), "rows": self.rows}

@@ -44,6 +44,8 @@ def parse_threat(text: str) -> list[ThreatModel]:
             raise UserError(f"malformed threat '{text}': '{budget}' is not a number such as 0.03 or 8/255") from None
         if not math.isfinite(eps) or eps < 0:
             raise UserError(f"threat '{text}': eps must be finite and at least 0, not {budget}")
+        if norm.name == "linf" and eps > 1:
+            raise UserError(f"threat '{text}': pixels are in [0,1], so linf eps {budget} is more than everything; {budget}/255?")
         eps = abs(eps)  # -0 is 0
         short = f"{eps:g}"
         canonical = budget.replace(" ", "") if "/" in budget else short if float(short) == eps else repr(eps)

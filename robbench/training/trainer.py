@@ -90,10 +90,12 @@ class Trainer:
         self.model.train()
         keys = keyed.fold(self.keys, self.epoch)
         for x, y, index in self.loader.epoch(self.epoch):
-            progress = (self.epoch + seen / n) / self.recipe.epochs
+            progress = (self.epoch + (seen + len(y) / 2) / n) / self.recipe.epochs  # of this batch's middle
             rate = self._set_rate(progress)
             step = TrainStep(self.model, x, y, index, key=keys[index], inner=self.inner, epoch=self.epoch, progress=progress)
             values = self.loss(step)
+            if values.shape != y.shape:
+                raise RunError(f"the loss returned shape {tuple(values.shape)}, not one value per sample, ({len(y)},)")
             self.optimizer.zero_grad(set_to_none=True)
             values.mean().backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()

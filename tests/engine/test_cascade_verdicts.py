@@ -209,8 +209,8 @@ def test_a_backend_in_the_middle_of_a_cascade(
             assert v.entry == (breaks.index(True) if any(breaks) else -2)
         if v.entry == 1:
             assert (v.variant, v.step) == (0, -1)
-            # clean, two of PGD's, two of the backend's and its check, the last check; backwards: one of PGD's and the backend's
-            assert (v.forwards, v.backwards) == (1 + 2 + 2 + 1 + 1, 1 + 1)
+            # clean, two of PGD's, two of the backend's and the check of its point; backwards: one of PGD's and the backend's
+            assert (v.forwards, v.backwards) == (1 + 2 + 2 + 1, 1 + 1)
     assert {v.entry for v in verdicts} >= {0, 1, 2}
 
 

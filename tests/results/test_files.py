@@ -11,9 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from robbench.core.errors import RunError, UserError
+from robbench.core.files import atomic_write
 from robbench.results.files import read_table, table_kind, write_table
 from robbench.results.schema import SAMPLES, samples_table
-from robbench.results.store import atomic_write
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from robbench.core.config import TrainConfig
 from robbench.data.base import sample_ids
 from robbench.data.load import load
 from robbench.losses.base import Loss
+from robbench.results.store import read_run
 from robbench.runs.signals import StopFlag
 from robbench.runs.train import plan_training, train
 from robbench.training.trainer import Trainer, Validation
@@ -397,13 +398,15 @@ def test_the_selected_checkpoint(tmp_path, monkeypatch, rows_of, inner, select, 
 
 
 def test_checkpoints_by_name(cli, store, rows_of):
-    """NAME@last and NAME@best are the two checkpoints: the selected one is NAME itself, the other has its own run."""
+    """NAME@last and NAME@best are the two checkpoints, each with a run of its own; NAME is the selected one."""
     done = cli("attack ce ce@last ce@best --attack fgsm --limit 20 --json --out", store)
     assert done.code == 0, done.err
     ids = [row["run_id"] for row in done.json["rows"]]
-    assert ids[0] == ids[1]  # `ce` keeps the end of its recipe
+    assert [row["model"] for row in done.json["rows"]] == ["ce", "ce@last", "ce@best"]
+    hashes = [read_run(store / "results" / "runs" / f"{id_}.parquet").info["model_hash"] for id_ in ids]
+    assert hashes[0] == hashes[1]  # `ce` keeps the end of its recipe
     best = json.loads((store / "models" / "ce" / "config.json").read_text())["selected"]["best_epoch"]
-    assert (ids[2] == ids[0]) == (best == 2)
+    assert (hashes[2] == hashes[0]) == (best == 2)
     config = store / "models" / "ce" / "model.safetensors"
     config.write_bytes((store / "models" / "at" / "model.safetensors").read_bytes())  # other weights: another run
     assert cli("attack ce --attack fgsm --limit 20 --json --out", store).json["rows"][0]["run_id"] not in ids

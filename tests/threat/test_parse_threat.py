@@ -79,7 +79,7 @@ def test_training_takes_one_budget() -> None:
         single_threat("linf:0.1,0.2")
 
 
-@given(st.sampled_from(sorted(NORMS)), st.floats(0, 100) | st.integers(0, 300).map(lambda n: n / 255))
+@given(st.sampled_from(sorted(NORMS)), st.floats(0, 1) | st.integers(0, 255).map(lambda n: n / 255))
 @settings(max_examples=200, deadline=None, derandomize=True)
 def test_a_threats_text_means_the_same_threat(name: str, eps: float) -> None:
     """The canonical text of any threat, read again, is that very threat: two budgets never share one text."""
@@ -92,6 +92,13 @@ def test_a_threats_text_means_the_same_threat(name: str, eps: float) -> None:
 @settings(deadline=None, derandomize=True)
 def test_fractions_survive_their_text(numerator: int, denominator: int) -> None:
     """A fraction is kept as a fraction and means the same when read again."""
-    (threat,) = parse_threat(f"linf:{numerator}/{denominator}")
+    (threat,) = parse_threat(f"l2:{numerator}/{denominator}")
     assert threat.eps == numerator / denominator
     assert parse_threat(threat.text) == [threat]
+
+
+def test_a_linf_budget_above_one_is_a_forgotten_fraction() -> None:
+    """Pixels end at 1, so linf:8 is refused with the fraction it most likely meant; other norms may be larger."""
+    with pytest.raises(UserError, match="8/255"):
+        parse_threat("linf:8")
+    assert parse_threat("l2:8")[0].eps == 8

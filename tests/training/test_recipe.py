@@ -37,12 +37,12 @@ def test_schedules_stay_in_the_unit_interval(name):
 
 
 def test_the_rate_follows_samples_not_epochs(split, validation, threat, recipe, plain_model):
-    """The rate of batch b of epoch e is lr * schedule((e + seen share) / epochs), whatever the size of the last batch."""
+    """The rate of a batch is lr * schedule(share of training done at its middle), whatever the size of the last batch."""
     trainer = Trainer(plain_model(), CrossEntropy(), split, validation, recipe(epochs=2, batch_size=10, schedule="one-cycle"),
                       inner=None, threat=threat)  # fmt: skip
     rates = []
     rows = [trainer.run_epoch(lambda _: rates.append(trainer.optimizer.param_groups[0]["lr"])) for _ in range(2)]
-    shares = [(epoch + done / 24) / 2 for epoch in range(2) for done in (0, 10, 20)]
+    shares = [(epoch + done / 24) / 2 for epoch in range(2) for done in (5, 15, 22)]
     expected = [0.5 * (p / 0.3 if p < 0.3 else (1 - p) / 0.7) for p in shares]
     assert rates == pytest.approx(expected)
     assert [row["learning_rate"] for row in rows] == pytest.approx([expected[2], expected[5]])
