@@ -62,7 +62,7 @@ class DeviceLoader:
     def _sizes(self) -> list[int]:
         full, rest = divmod(len(self.split), self.batch_size)
         sizes = [self.batch_size] * full + [rest] * (rest > 0 and not self.drop_last)
-        if len(sizes) > 1 and sizes[-1] == 1:  # batch-norm cannot train on a lone sample
+        if len(sizes) > 1 and sizes[-1] == 1 < self.batch_size:  # batch-norm cannot train on a lone sample
             sizes[-2:] = [sizes[-2] + 1]
         return sizes
 
