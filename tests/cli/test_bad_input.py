@@ -327,3 +327,21 @@ def test_debug_shows_the_traceback(cli, tmp_path):
 
     with pytest.raises(UserError):
         cli("train", "--loss", "tradess", "--out", tmp_path / "S", env={"ROBBENCH_DEBUG": "1"})
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("--inner pgd:steps=2,restarts=3", "restarts"),
+        ("--inner apgd-t:steps=3", "targeted"),
+        ("--loss trades --inner fgsm", "kl-from-clean"),
+        ("--loss trades --inner pgd:init=clean", "no gradient"),
+        ("--threat linf:8", "8/255"),
+    ],
+)
+def test_inner_attacks_that_cannot_do_what_they_say(cli, tmp_path, words, hint):
+    """A recipe whose inner attack would silently do something else is refused in one line."""
+    done = cli("train --limit 50 --epochs 1", *words.split(), "--out", tmp_path / "S")
+    assert (done.code, done.err.count("\n")) == (2, 1), done.err
+    assert hint in done.err
+    assert not (tmp_path / "S").exists()

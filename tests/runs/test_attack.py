@@ -539,3 +539,46 @@ def test_a_folder_with_an_at_sign(cli, store, tmp_path):
     folder = shutil.copytree(store / "models" / "ce", tmp_path / "me@home" / "ce")
     done = cli("attack", str(folder), "--attack", "fgsm", "--limit", 5, "--out", store)
     assert done.code == 0, done.err
+
+
+def test_edited_private_code_is_another_run(cli, private, monkeypatch, tmp_path):
+    """The results of a private model are not taken for those of its edited source, though its weights are the same."""
+    source = (
+        "import torch\n"
+        "def make():\n"
+        "    torch.manual_seed(0)\n"
+        "    return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))\n"
+    )
+    ids = []
+    for text in (source, source + "# edited\n"):
+        folder = private("edited_models", text)
+        done = cli("attack edited_models:make --attack fgsm --limit 5 --json --out", tmp_path / "S", cwd=folder)
+        assert done.code == 0, done.err
+        ids.append(done.json["rows"][0]["run_id"])
+    assert ids[0] != ids[1]
+
+
+def test_a_foreign_folder_does_not_name_data_code(cli, store, private, tmp_path):
+    """A model folder from elsewhere whose data is a private module is refused before anything is imported."""
+    folder = private("evil_data", "raise SystemExit('imported')\n")
+    foreign = shutil.copytree(store / "models" / "ce", tmp_path / "foreign")
+    config = json.loads((foreign / "config.json").read_text())
+    config["config"]["data"] = "evil_data:Thing"
+    (foreign / "config.json").write_text(json.dumps(config))
+    done = cli("attack", foreign, "--attack", "fgsm", "--limit", 5, "--out", store, cwd=folder)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "private code" in done.err
+
+
+def test_a_single_class_is_refused(cli, tmp_path):
+    """Data of one class can neither train nor judge a classifier: exit 2, one line."""
+    from PIL import Image
+
+    for split in ("train", "test"):
+        (tmp_path / "one" / split / "a").mkdir(parents=True)
+        for i in range(3):
+            Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / "one" / split / "a" / f"{i}.png")
+    for command in ("train --epochs 1 --threat linf:0.1", "attack mlp --attack pgd --threat linf:0.1"):
+        done = cli(*command.split(), "--data", f"folder:{tmp_path / 'one'}", "--out", tmp_path / "S")
+        assert (done.code, done.err.count("\n")) == (2, 1), done.err
+        assert "only the class 'a'" in done.err

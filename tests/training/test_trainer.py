@@ -154,3 +154,15 @@ def test_the_head_is_fitted_on_all_training_features(threat, recipe, validation)
     expected = -(scores[split.labels == 1].min() + scores[split.labels == 0].max()) / 2
     assert float(model.head.bias) == pytest.approx(float(expected), abs=1e-6)
     assert float(model.head.bias) != 0
+
+
+def test_a_loss_that_is_one_number_is_refused(split, validation, threat, recipe, plain_model):
+    """A loss that forgot reduction="none" is told so before a step is taken with it."""
+
+    class Mean(CrossEntropy):
+        def __call__(self, step):
+            return super().__call__(step).mean()
+
+    trainer = Trainer(plain_model(), Mean(), split, validation, recipe(), inner=None, threat=threat)
+    with pytest.raises(RunError, match="one value per sample"):
+        trainer.run_epoch(lambda _: None)

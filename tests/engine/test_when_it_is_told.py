@@ -1,0 +1,85 @@
+"""When a sample's verdict is told, and what an answer that cannot be trusted does to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robbench.engine import cascade as module
+from robbench.engine.cascade import NON_FINITE, OK, UNCONFIRMED, Cascade
+from robbench.engine.guard import frozen
+from robbench.threat.model import parse_threat
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_survivors_are_told_before_the_end(digits: Any, entries: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample that has stood its last attack is told of at once: a run that is stopped later keeps it."""
+    monkeypatch.setattr(module, "TELL_SECONDS", 0.0)
+    split = digits.split.take(torch.arange(60))
+    with frozen(digits.model):
+        run = Cascade(digits.model, split, parse_threat("linf:0.02")[0], entries(["pgd:steps=6"]), seed=0, width=8).run()
+        told = [sum(not v.adversarial for v in tick.verdicts) for tick in run]
+    assert sum(told) > 30
+    assert sum(told[: len(told) // 2]) > 10
+
+
+class Liar(nn.Module):
+    """Says the opposite on its second call, which is the first query of an attack on eight rows, and the truth otherwise."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model, self.calls = model, 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        logits: Tensor = self.model(x)
+        return -logits if self.calls == 2 else logits
+
+
+def test_an_unconfirmed_success_leaves_the_sample_to_the_next_attacks(digits: Any, decide: Callable[..., Any]) -> None:
+    """A success that cannot be repeated is not the end of a sample: the next restart is tried, and its success counts."""
+    split = digits.split.take(torch.arange(8))
+    verdicts = decide(["pgd:steps=10,restarts=2", "apgd:steps=30"], Liar(digits.model), split, "linf:0.4")
+    tried = [v for v in verdicts if v.clean_pred == int(split.labels[v.sample])]
+    assert len(tried) >= 6
+    assert all(v.status == UNCONFIRMED and v.adversarial and (v.entry, v.variant) >= (0, 1) for v in tried)
+
+
+class Rounded(nn.Module):
+    """Integer logits with a straight-through gradient: margins tie often."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model(x)
+        return logits + (logits.round() - logits).detach()
+
+
+def test_ties_are_no_lost_successes(digits: Any, decide: Callable[..., Any]) -> None:
+    """Where margins tie at 0 the point that argmax calls wrong is the one kept, so every success is confirmed."""
+    verdicts = decide(["pgd:steps=20"], Rounded(digits.model), digits.split.take(torch.arange(120)), "linf:0.1")
+    assert {v.status for v in verdicts} == {OK}
+    assert any(v.adversarial and v.adv_margin == 0 for v in verdicts)
+
+
+def test_clean_logits_that_are_no_numbers_are_reported(digits: Any, decide: Callable[..., Any]) -> None:
+    """A sample whose clean logits are NaN is neither right nor robust, and its status says why."""
+
+    class Sick(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            logits: Tensor = digits.model(x)
+            return torch.where(x.flatten(1).sum(1, keepdim=True) > 20, torch.nan, logits)
+
+    split = digits.split.take(torch.arange(40))
+    sick = (split.pixels(slice(None)).flatten(1).sum(1) > 20).tolist()
+    assert 0 < sum(sick) < 40
+    for verdict in decide(["fgsm"], Sick(), split, "linf:0"):
+        assert verdict.status == (NON_FINITE if sick[verdict.sample] else OK)
+        assert verdict.adversarial or not sick[verdict.sample]
