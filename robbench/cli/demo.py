@@ -21,6 +21,8 @@ def demo(
     verbose: o.Verbose = False,
 ) -> None:
     """Train a plain and an adversarially trained model on digits, attack both, compare them: about a minute on two cores."""
+    import torch
+
     from robbench.cli.attack import run_attack
     from robbench.cli.train import run_training
     from robbench.core.config import AttackConfig, TrainConfig
@@ -30,6 +32,7 @@ def demo(
     from robbench.runs.compare import compare_runs
     from robbench.runs.train import plan_training
 
+    torch.set_num_threads(1)  # so small a model is as fast on one thread, and needs no second free core
     reporter, store = Reporter(quiet=quiet, verbose=verbose), Store(out)
     places: dict[str, Any] = {"out": out, "device": device, "data_dir": None, "download": False}
     for name, inner in MODELS.items():
