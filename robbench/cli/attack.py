@@ -27,17 +27,17 @@ Models = Annotated[
 Attacks = Annotated[
     list[str] | None,
     option("-a", "--attack", panel=WHAT, metavar="SPEC",
-           help="Attack, such as apgd:steps=50; several form one worst case per sample.  [default: apgd]"),
+           help="Attack, such as apgd:steps=50; several form one worst case per sample (default: apgd)."),
 ]  # fmt: skip
 Threat = Annotated[
     list[str] | None,
     option("--threat", panel=WHAT, metavar="NORM:EPS",
-           help="Threat model; several, or linf:2/255,8/255, give one run each.  [default: the data set's]"),
+           help="Threat model; several, or linf:2/255,8/255, give one run each (default: the data set's)."),
 ]  # fmt: skip
 Data = Annotated[
-    str | None, option("--data", panel=WHAT, metavar="SPEC", help="Data set.  [default: what the model was trained on]")
+    str | None, option("--data", panel=WHAT, metavar="SPEC", help="Data set (default: what the model was trained on).")
 ]
-Split = Annotated[str | None, option("--split", panel=WHAT, help="train or test.  [default: test]")]
+Split = Annotated[str | None, option("--split", panel=WHAT, help="train or test (default: test).")]
 BatchSize = Annotated[
     str | None, option("-b", "--batch-size", panel=o.RUN, metavar="N|auto", help="Samples in flight; no verdict depends on it.")
 ]
@@ -118,6 +118,8 @@ def run_attack(plan: Plan, store: Store, reporter: Reporter, *, force: bool) -> 
 
     title = f"{plan.subject.name} {plan.threat.text}"
     reporter.detail(f"run {plan.run_id}: {plan.subject.name} on {len(plan.subject.split)} of {plan.data}, {plan.attack}")
+    if not force and (decided := len(store.partial(plan.run_id).rows())):
+        reporter.say(f"going on with {title}: {decided} of {len(plan.subject.split)} samples are decided already")
     began = time.monotonic()
     with stop_flag(reporter.say) as stop, reporter.progress(title) as bar:
 

@@ -25,7 +25,7 @@ Set = Annotated[
     option("-S", "--set", panel=RUN, metavar="KEY=VALUE", help="Any setting by name, also those without a flag."),
 ]
 Device = Annotated[str, option("--device", panel=RUN, envvar="ROBBENCH_DEVICE", help="auto, cpu, cuda, cuda:N or mps.")]
-Seed = Annotated[int | None, option("--seed", panel=RUN, help="All random numbers follow from it.  [default: 0]")]
+Seed = Annotated[int | None, option("--seed", panel=RUN, help="All random numbers follow from it (default: 0).")]
 Limit = Annotated[int | None, option("-n", "--limit", panel=RUN, metavar="N", help="Only the first N samples.")]
 Force = Annotated[bool, option("--force", panel=RUN, help="Do it again and replace what is there.")]
 DryRun = Annotated[bool, option("--dry-run", panel=RUN, help="Say what would be done; write nothing.")]

@@ -40,7 +40,7 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
                 raise
             raise fail(str(error), error.exit_code) from None
         except Stopped as stopped:
-            print(f"stopped; finished work is kept. To go on: {resume_command()}", file=sys.stderr)
+            print(f"stopped; finished epochs and decided samples are kept. To go on: {resume_command()}", file=sys.stderr)
             raise typer.Exit(stopped.exit_code) from None
         except KeyboardInterrupt:
             print(f"interrupted; finished work is kept. To go on: {resume_command()}", file=sys.stderr)

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 WHAT = "What to train"
 Loss = Annotated[
-    str | None, option("--loss", panel=WHAT, metavar="SPEC", help="Loss, such as trades:beta=6.  [default: cross-entropy]")
+    str | None, option("--loss", panel=WHAT, metavar="SPEC", help="Loss, such as trades:beta=6 (default: cross-entropy).")
 ]
 Data = Annotated[
     str | None,
-    option("--data", panel=WHAT, metavar="SPEC", help="Data set, such as 'cifar10[airplane,horse]'.  [default: digits]"),
+    option("--data", panel=WHAT, metavar="SPEC", help="Data set, such as 'cifar10\\[airplane,horse]' (default: digits)."),
 ]
-Model = Annotated[str | None, option("--model", panel=WHAT, metavar="SPEC", help="Architecture.  [default: small-cnn]")]
+Model = Annotated[str | None, option("--model", panel=WHAT, metavar="SPEC", help="Architecture (default: small-cnn).")]
 Inner = Annotated[
     str | None,
     option("--inner", panel=WHAT, metavar="SPEC", help="Inner attack (adversarial training) such as pgd:steps=10, or none."),
@@ -29,13 +29,13 @@ Inner = Annotated[
 Threat = Annotated[
     str | None,
     option("--threat", panel=WHAT, metavar="NORM:EPS",
-           help="Threat model of inner attack and validation.  [default: the data set's]"),
+           help="Threat model of inner attack and validation (default: the data set's)."),
 ]  # fmt: skip
-Name = Annotated[str | None, option("--name", panel=o.PLACE, help="Name of the model.  [default: the loss]")]
-Epochs = Annotated[int | None, option("--epochs", panel=o.RUN, help="Passes over the training data.  [default: 20]")]
-BatchSize = Annotated[int | None, option("-b", "--batch-size", panel=o.RUN, help="Samples per step.  [default: 64]")]
-Rate = Annotated[str | None, option("--lr", panel=o.RUN, help="Peak learning rate.  [default: 0.003]")]
-Optimizer = Annotated[str | None, option("--optimizer", panel=o.RUN, help="sgd, adam or adamw.  [default: adam]")]
+Name = Annotated[str | None, option("--name", panel=o.PLACE, help="Name of the model (default: the loss).")]
+Epochs = Annotated[int | None, option("--epochs", panel=o.RUN, help="Passes over the training data (default: 20).")]
+BatchSize = Annotated[int | None, option("-b", "--batch-size", panel=o.RUN, help="Samples per step (default: 64).")]
+Rate = Annotated[str | None, option("--lr", panel=o.RUN, help="Peak learning rate (default: 0.003).")]
+Optimizer = Annotated[str | None, option("--optimizer", panel=o.RUN, help="sgd, adam or adamw (default: adam).")]
 
 
 @reported

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from robbench.core.errors import RunError, UserError, unknown
-from robbench.core.spec import Spec, build, options_of, parse_spec
+from robbench.core.spec import Spec, build, options_of, parse_spec, value_text
 
 T = TypeVar("T")
 
@@ -175,17 +175,21 @@ def explain_options(cls: type) -> list[OptionInfo]:
             continue
         hint = hints[field.name]
         texts = [getattr(mark, "description", None) for mark in getattr(hint, "__metadata__", ())]
-        plain = hint.__origin__ if hasattr(hint, "__metadata__") else hint
-        default = "(must be given)" if field.default is dataclasses.MISSING else str(field.default)
-        rows.append(OptionInfo(field.name, _type_text(plain), default, next((t for t in texts if t), "")))
+        default = "(must be given)" if field.default is dataclasses.MISSING else value_text(field.default)
+        rows.append(OptionInfo(field.name, _type_text(hint), default, next((t for t in texts if t), "")))
     return rows
 
 
 def _type_text(hint: Any) -> str:
+    """A type as a person would write it: without marks, choices as `a | b`, None as `none`."""
+    import types
     import typing
 
-    if typing.get_origin(hint) is typing.Literal:
+    origin = typing.get_origin(hint)
+    if origin is typing.Annotated:
+        return _type_text(hint.__origin__)
+    if origin is typing.Literal:
         return " | ".join(str(value) for value in typing.get_args(hint))
-    if isinstance(hint, type):
-        return hint.__name__
-    return str(hint).replace("typing.", "").replace("NoneType", "none")
+    if origin in (typing.Union, types.UnionType):
+        return " | ".join(_type_text(part) for part in typing.get_args(hint))
+    return "none" if hint is types.NoneType else hint.__name__ if isinstance(hint, type) else str(hint)

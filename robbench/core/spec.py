@@ -154,6 +154,11 @@ def short_hash(value: Any, digits: int = 12) -> str:
     return hashlib.blake2b(canonical_json(value).encode(), digest_size=16).hexdigest()[:digits]
 
 
+def value_text(value: Any) -> str:
+    """An option's value as it is written in a spec: `none`, `true`, 0.5."""
+    return str(value).lower() if value is None or isinstance(value, bool) else str(value)
+
+
 def _text(value: Any) -> str:
-    text = str(value).lower() if value is None or isinstance(value, bool) else str(value)
+    text = value_text(value)
     return f"({text})" if any(char in text for char in ",=") or (text and _is_wrapped(text)) else text

@@ -99,7 +99,7 @@ def plan_attacks(models: Sequence[str], config: AttackConfig, *, out: Path, devi
             raise UserError(f"threat {threat.text} is given twice")
     for text in models:
         subject, data = find_subject(text, config, Store(out), where, data_dir, download)
-        for threat in threats or _usual_threat(data):
+        for threat in threats or _usual_threat(data, subject):
             for entry in entries:
                 if threat.norm not in entry.attack.norms:
                     known = ", ".join(sorted(entry.attack.norms))
@@ -129,8 +129,9 @@ def full_specs(entries: Sequence[Entry]) -> list[str]:
     return [ATTACKS.canonical(entry.spec, full=True) for entry in entries]
 
 
-def _usual_threat(data: str) -> list[ThreatModel]:
-    text = default_threat(data)
+def _usual_threat(data: str, subject: Subject) -> list[ThreatModel]:
+    """The data set's own threat model, else the one the model was trained under."""
+    text = default_threat(data) or subject.trained.get("config", {}).get("threat")
     if text is None:
         raise UserError(f"data '{data}' has no usual threat model; give one such as --threat linf:8/255")
     return parse_threat(text)
