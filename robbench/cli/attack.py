@@ -118,8 +118,6 @@ def run_attack(plan: Plan, store: Store, reporter: Reporter, *, force: bool) -> 
 
     title = f"{plan.subject.name} {plan.threat.text}"
     reporter.detail(f"run {plan.run_id}: {plan.subject.name} on {len(plan.subject.split)} of {plan.data}, {plan.attack}")
-    if not force and (decided := len(store.partial(plan.run_id).rows())):
-        reporter.say(f"going on with {title}: {decided} of {len(plan.subject.split)} samples are decided already")
     began = time.monotonic()
     with stop_flag(reporter.say) as stop, reporter.progress(title) as bar:
 
@@ -128,7 +126,10 @@ def run_attack(plan: Plan, store: Store, reporter: Reporter, *, force: bool) -> 
             # Broken samples are decided first, so the share of robust ones so far is only known from above.
             bar.update(p.share, f"{p.samples}/{p.total} decided, robust at most {1 - p.broken / p.total:.1%}, {rate:.1f}/s")
 
-        outcome = attack(plan, store=store, force=force, watch=watch, stop=stop)
+        def resumed(decided: int) -> None:
+            reporter.say(f"going on with {title}: {decided} of {len(plan.subject.split)} samples are decided already")
+
+        outcome = attack(plan, store=store, force=force, resumed=resumed, watch=watch, stop=stop)
     if outcome.run is None or stop:
         raise Stopped(stop.exit_code)
     if not outcome.fresh:

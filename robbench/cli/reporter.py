@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import json
-import math
 import os
 import shlex
 import sys
@@ -142,16 +141,9 @@ class PlainBar(Bar):
 
 def print_json(schema: str, **content: Any) -> None:
     """The one JSON object of a command on stdout."""
-    print(json.dumps(_finite({"schema": schema, **content}), indent=2, default=str, allow_nan=False))
+    from robbench.core.spec import finite  # not needed for --help
 
-
-def _finite(value: Any) -> Any:
-    """The value with every NaN and infinity replaced by null, which JSON has a word for."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    print(json.dumps(finite({"schema": schema, **content}), indent=2, default=str, allow_nan=False))
 
 
 def print_rich(renderable: Any) -> None:

@@ -35,6 +35,11 @@ def tile_rows(device: torch.device) -> int:
     return CPU_TILE if device.type == "cpu" else CUDA_TILE
 
 
+def whole_tiles(rows: int) -> int:
+    """`rows` rounded up to a shape the model is evaluated in."""
+    return -(-rows // TILE_STEP) * TILE_STEP
+
+
 def default_batch_size(device: torch.device) -> int:
     """Rows kept in flight when the user says `auto`."""
     return 128 if device.type == "cpu" else 512

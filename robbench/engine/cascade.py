@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from robbench.attacks.base import AnyRowAttack, Attack, Backend
-from robbench.core.device import TILE_STEP, tile_rows
+from robbench.core.device import tile_rows, whole_tiles
+from robbench.core.status import NON_FINITE, OK, UNCONFIRMED
 from robbench.data.base import Split
 from robbench.engine.lane import Done, Job, Lane
 from robbench.engine.pool import Pool, salt_of
@@ -26,8 +27,11 @@ from robbench.threat.model import ThreatModel
 from robbench.threat.problem import size_and_fits
 
 CLEAN = -1  # the entry that "broke" a sample which was wrong from the start
-OK, NON_FINITE, UNCONFIRMED = 0, 1, 2  # a sample's status, as in results/schema.py
 TELL_SECONDS = 1.0  # a decided sample is told of no later than this
+
+
+Judgement = tuple[int, float, float, bool, float, float]
+"""The re-check of one point, as plain values in the order of `verify.Judged`."""
 
 
 class Entry(NamedTuple):
@@ -79,8 +83,13 @@ class Record:
     backwards: int = 0
     nonfinite: int = 0
     unconfirmed: bool = False
-    judged: tuple[int, float, float, bool, float, float] | None = None  # the re-check of the point that broke it
+    judged: Judgement | None = None  # the re-check of the point that broke it
     work: int = 0  # queries of our attacks, runs of backends: what the progress bar counts
+
+    def broken(self, entry: int, variant: int, step: int, judged: Judgement) -> None:
+        """A confirmed success: what, where and how; the point itself is no longer needed."""
+        self.found, self.entry, self.variant, self.step = True, entry, variant, step
+        self.judged, self.x = judged, None
 
 
 class Cascade:
@@ -90,7 +99,7 @@ class Cascade:
                  width: int) -> None:  # fmt: skip
         self.model, self.split, self.entries, self.seed, self.width = model, split, entries, seed, width
         self.device = split.labels.device
-        self.tile = min(tile_rows(self.device), -(-width // TILE_STEP) * TILE_STEP)
+        self.tile = min(tile_rows(self.device), whole_tiles(width))
         self.pool = Pool(split, threat, model, seed=seed, tile=self.tile)
         pred, margin, pmargin = judge_logits(self.pool.logits0, split.labels)
         self.clean = [column.tolist() for column in (pred, margin, pmargin)]
@@ -174,8 +183,7 @@ class Cascade:
             if found:
                 record.forwards += 1
                 if confirmed[row][3]:
-                    record.found, record.entry, record.variant, record.step = True, k, job.variant, first
-                    record.judged, record.x = confirmed[row], None
+                    record.broken(k, job.variant, first, confirmed[row])
                     self.finished.append(job.sample)
                     continue
                 record.unconfirmed = True  # a model that changes its mind: the next attacks have to try
@@ -183,7 +191,7 @@ class Cascade:
                 record.margin, record.x = margin, book.x[row]
             yield job
 
-    def _confirm(self, done: Done) -> dict[int, tuple[int, float, float, bool, float, float]]:
+    def _confirm(self, done: Done) -> dict[int, Judgement]:
         """The re-check of the rows that claim a success, by row."""
         rows = done.book.found.nonzero()[:, 0]
         if not len(rows):
@@ -219,8 +227,7 @@ class Cascade:
             record.forwards += counter.forwards // len(samples) + (row < counter.forwards % len(samples)) + 1
             record.backwards += counter.backwards // len(samples) + (row < counter.backwards % len(samples))
             if judged[row][3]:
-                record.found, record.entry, record.variant, record.step = True, k, 0, -1
-                record.judged, record.x = judged[row][:6], None
+                record.broken(k, 0, -1, judged[row][:6])
                 self.finished.append(i)
             elif judged[row][1] < record.margin and judged[row][6]:
                 record.margin, record.x = judged[row][1], x[row]

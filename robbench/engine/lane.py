@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from robbench.attacks.base import AnyRowAttack
-from robbench.core.device import TILE_STEP
+from robbench.core.device import TILE_STEP, whole_tiles
 from robbench.core.rows import Rows
 from robbench.engine.oracle import Book, Model, ModelOracle, blank_book
 from robbench.threat.problem import Problem
@@ -42,7 +42,7 @@ class Lane:
     def __init__(self, attack: AnyRowAttack, model: Model, problems: Callable[[Tensor], Problem], *, width: int, tile: int,
                  device: torch.device) -> None:  # fmt: skip
         self.attack, self.problems, self.device = attack, problems, device
-        self.width = -(-width // TILE_STEP) * TILE_STEP
+        self.width = whole_tiles(width)
         self.oracle = ModelOracle(model, tile, smallest=attack.seeks == "smallest")
         self.pulse = CUDA_PULSE if device.type == "cuda" else 1
         self.queue: deque[Job] = deque()

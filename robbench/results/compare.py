@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from robbench.core.errors import UserError
+from robbench.core.spec import finite
 from robbench.results import texts
 from robbench.results.statistics import mcnemar_exact
 from robbench.results.store import Run
@@ -102,8 +102,7 @@ def _pair(run: Run, baseline: Run) -> dict[str, Any]:
 
 def to_json(rows: Sequence[Mapping[str, Any]]) -> str:
     """One JSON object {"schema": "robbench.compare/1", "rows": [...]}; what is not a finite number is null."""
-    finite = [{name: _finite(value) for name, value in row.items()} for row in rows]
-    return json.dumps({"schema": "robbench.compare/1", "rows": finite}, indent=2, allow_nan=False)
+    return json.dumps(finite({"schema": "robbench.compare/1", "rows": list(rows)}), indent=2, allow_nan=False)
 
 
 def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -111,7 +110,7 @@ def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: _finite(value) for name, value in row.items()} for row in rows)
+    writer.writerows(finite(dict(row)) for row in rows)
     return text.getvalue()
 
 
@@ -127,7 +126,3 @@ def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
         lines.append([*facts, *measured, texts.margins(row), texts.difference(row), texts.queries(row)])
     table = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines]
     return "\n".join([*table, "", texts.FOOTNOTE, ""])
-
-
-def _finite(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

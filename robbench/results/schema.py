@@ -109,9 +109,6 @@ EPOCHS = _schema(
 )
 """One row per epoch; accuracies and margins are those of the validation samples, null in an epoch that was not validated."""
 
-OK, NON_FINITE, UNCONFIRMED = 0, 1, 2
-"""Status of a sample: fine; a logit or gradient was not finite; a claimed success did not survive the float32 re-check."""
-
 
 def to_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]], **constant: Any) -> pa.Table:
     """Turn rows into a table with the full schema; `constant` fills columns that a row lacks, the rest becomes null.

@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from robbench.core.errors import UserError
-from robbench.results.schema import NON_FINITE, UNCONFIRMED
+from robbench.core.status import NON_FINITE, UNCONFIRMED
 from robbench.results.statistics import wilson
 
 CI_LEVEL = 0.95

@@ -30,7 +30,7 @@ from robbench.results.schema import SCHEMA_VERSION
 from robbench.results.store import Run, Store, read_run
 from robbench.results.summary import summarise
 from robbench.runs.signals import StopFlag
-from robbench.runs.train import canonical_model, model_code, read_model, stored_config
+from robbench.runs.train import canonical_model, known_threat, model_code, read_model, stored_config
 from robbench.threat.model import ThreatModel, parse_threat
 
 FLUSH_SECONDS = 2.0  # a killed process loses at most what was finished since
@@ -80,12 +80,10 @@ class Progress(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """A run's row. `fresh` is False when it was already in the store, `complete` when a signal came first."""
+    """A run, None when a signal came first. `fresh` is False when it was already in the store."""
 
     run: Run | None
-    path: Path
     fresh: bool
-    complete: bool
 
 
 def plan_attacks(models: Sequence[str], config: AttackConfig, *, out: Path, device: str, data_dir: Path | None,
@@ -131,10 +129,7 @@ def full_specs(entries: Sequence[Entry]) -> list[str]:
 
 def _usual_threat(data: str, subject: Subject) -> list[ThreatModel]:
     """The data set's own threat model, else the one the model was trained under."""
-    text = default_threat(data) or subject.trained.get("config", {}).get("threat")
-    if text is None:
-        raise UserError(f"data '{data}' has no usual threat model; give one such as --threat linf:8/255")
-    return parse_threat(text)
+    return parse_threat(known_threat(default_threat(data) or subject.trained.get("config", {}).get("threat"), data))
 
 
 def find_subject(text: str, config: AttackConfig, store: Store, device: torch.device, data_dir: Path | None,
@@ -156,9 +151,9 @@ def find_subject(text: str, config: AttackConfig, store: Store, device: torch.de
     if model is None:
         torch.manual_seed(config.seed)  # an untrained architecture is a valid, if poor, subject
         # Fixed statistics: an untrained model must not depend on the samples it is judged by.
-        channels = len(split.info().mean)
-        info = dataclasses.replace(split.info(), mean=(0.5,) * channels, std=(0.25,) * channels)
-        model = create(text, info).to(device)
+        info = split.info()
+        channels = len(info.mean)
+        model = create(text, dataclasses.replace(info, mean=(0.5,) * channels, std=(0.25,) * channels)).to(device)
         _check_known_classes(text, split)
     elif list(split.classes) != trained["classes"]:
         raise UserError(
@@ -206,16 +201,21 @@ def _short(classes: Sequence[str]) -> str:
     return ", ".join(classes) if len(classes) <= 4 else f"{', '.join(classes[:3])}, ... ({len(classes)})"
 
 
-def attack(plan: Plan, *, store: Store, force: bool, watch: Callable[[Progress], None], stop: StopFlag) -> Outcome:
-    """Run a plan, or go on with it, or find it done. A stopped run keeps its finished samples for the next time."""
-    path = store.run_path(plan.run_id)
+def attack(plan: Plan, *, store: Store, force: bool, resumed: Callable[[int], None], watch: Callable[[Progress], None],
+           stop: StopFlag) -> Outcome:  # fmt: skip
+    """Run a plan, or go on with it, or find it done. A stopped run keeps its finished samples for the next time.
+
+    `resumed` hears how many samples an earlier process has decided, if any.
+    """
     partial = store.partial(plan.run_id)
     if force:
         partial.discard()
     rows = partial.rows()
     if store.has(plan.run_id) and not force and not rows:  # rows: a --force run was stopped; go on with it
-        return Outcome(read_run(path), path, fresh=False, complete=True)
+        return Outcome(read_run(store.run_path(plan.run_id)), fresh=False)
     store.check_writable()
+    if rows:
+        resumed(len(rows))
     known = {row["sample_index"] for row in rows}
     todo = [i for i in range(len(plan.subject.split)) if i not in known]
     began, started = time.perf_counter(), datetime.now(UTC).replace(tzinfo=None)
@@ -230,20 +230,19 @@ def attack(plan: Plan, *, store: Store, force: bool, watch: Callable[[Progress],
         broken += sum(row["adversarial"] for row in tick_rows)
         watch(Progress(len(rows), len(plan.subject.split), broken, (len(known) + share * len(todo)) / len(plan.subject.split)))
     if len(rows) < len(plan.subject.split):
-        return Outcome(None, path, fresh=True, complete=False)
+        return Outcome(None, fresh=True)
     rows.sort(key=lambda row: row["sample_index"])
     seconds = float("nan") if known else time.perf_counter() - began  # an earlier process' time is not known
-    store.write(_run_row(plan, rows, started, seconds, resumed=len(known)), rows)
-    partial.discard()
-    return Outcome(read_run(path), path, fresh=True, complete=True)
+    path = store.write(_run_row(plan, rows, started, seconds, resumed=len(known)), rows)
+    return Outcome(read_run(path), fresh=True)
 
 
 def _verdict_rows(plan: Plan, todo: list[int], stop: StopFlag) -> Iterator[tuple[list[dict[str, Any]], float]]:
     """The cascade over the samples to do, as rows of the samples table."""
-    split = plan.subject.split.take(torch.tensor(todo, dtype=torch.int64, device=plan.device))
-    model, width = plan.subject.model, _width(plan.config, plan.device)
     if not todo:
         return
+    split = plan.subject.split.take(torch.tensor(todo, dtype=torch.int64, device=plan.device))
+    model, width = plan.subject.model, _width(plan.config, plan.device)
     with frozen(model), deterministic():
         cascade = Cascade(model, split, plan.threat, plan.entries, seed=plan.config.seed, width=width)
         ids, labels = split.ids.tolist(), split.labels.tolist()

@@ -96,10 +96,7 @@ def plan_training(
     where = find_device(device)
     loss = LOSSES.build(config.loss)
     data = load(config.data, "train", data_dir=data_dir, limit=config.limit, download=download)
-    threat_text = config.threat or default_threat(config.data)
-    if threat_text is None:
-        raise UserError(f"data '{config.data}' has no usual threat model; give one such as --threat linf:8/255")
-    threat = single_threat(threat_text)
+    threat = single_threat(known_threat(config.threat or default_threat(config.data), config.data))
     inner_text = config.inner or loss.inner
     inner = None
     if inner_text is not None and inner_text != "none":
@@ -121,6 +118,13 @@ def plan_training(
     code = [LOSSES.code(config.loss), model_code(config.model), ATTACKS.code(str(inner_text)) if inner else None]
     identity = {**plan.spec, "samples": data.fingerprint(ordered=True), "code": code}
     return dataclasses.replace(plan, identity=short_hash(identity))
+
+
+def known_threat(text: str | None, data: str) -> str:
+    """The threat model's text, or a UserError when neither the user nor the data set names one."""
+    if text is None:
+        raise UserError(f"data '{data}' has no usual threat model; give one such as --threat linf:8/255")
+    return text
 
 
 def canonical_model(text: str) -> str:

@@ -1,0 +1,4 @@
+"""What became of a sample, as the engine says it and the samples table stores it."""
+
+OK, NON_FINITE, UNCONFIRMED = 0, 1, 2
+"""Fine; a logit or gradient was not finite; a claimed success did not survive the float32 re-check."""
