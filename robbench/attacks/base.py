@@ -39,23 +39,36 @@ class Oracle(ABC):
         """One forward per row: logits [B,K] and hit [B]."""
 
     @abstractmethod
-    def grad(self, x: Tensor, objective: Objective) -> Answer:
-        """One forward and one backward per row (no backward for rows at their last step)."""
+    def grad(self, x: Tensor, objective: Objective, need: Tensor | None = None) -> Answer:
+        """One forward and one backward per row; no backward, and a zero gradient, for rows at their last step.
+
+        `need` [B] bool: the rows that want a gradient at all (others may get one, or zeros).
+        """
+
+    @abstractmethod
+    def jacobian(self, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """One forward and k backwards per row: logits [B,K], gradients of the logits of `classes` [B,k] as [B,k,*], and hit."""
 
 
 class AnyAttack:
     """The common base of what the registry of attacks holds."""
 
     norms: ClassVar[frozenset[str]] = frozenset({"linf", "l2"})
+    seeks: ClassVar[Literal["any", "smallest"]] = "any"
+    """`any`: works towards an adversarial point inside a budget eps. `smallest`: towards the nearest one, so that it can also
+    run without a budget (eps = inf); under a finite eps it too is done at the first point inside."""
 
 
 class Attack(AnyAttack, ABC, Generic[S]):
     """An attack as start and step on rows; a frozen dataclass of hyper-parameters."""
 
-    seeks: ClassVar[Literal["any", "smallest"]] = "any"
-    """`any`: done at the first adversarial point inside the budget. `smallest`: keeps looking for a nearer one."""
     steps: int
-    """Moves per row; a row is queried at most steps + 1 times."""
+    """Moves per row at most; a row is queried at most steps + 1 times."""
+
+    @property
+    def draws(self) -> int:
+        """How often a point is put to a random model at each query; it counts as misclassified by majority."""
+        return 1
 
     def variants(self, classes: int) -> int:
         """How many rows a sample may use, one after the other: restarts, or targets among `classes`."""
@@ -76,6 +89,10 @@ class Attack(AnyAttack, ABC, Generic[S]):
     @abstractmethod
     def point(self, s: S) -> Tensor:
         """[B,*]: where the rows stand."""
+
+    def done(self, s: S) -> Tensor | None:
+        """[B] bool: rows that need no further query although t < steps; None when rows always take all their steps."""
+        return None
 
 
 class Backend(AnyAttack, ABC):

@@ -1,7 +1,8 @@
 """Rows: a frozen dataclass of tensors that share their first axis, one row per sample under attack.
 
-Everything an attack knows is in such rows, so that the engine can move a row, refill it or drop it without asking.
-Fields that are not tensors (a norm, a number) belong to all rows and are left alone.
+Everything an attack knows is in such rows, so that the engine can move a row, refill it or drop it without asking. A field
+may be rows again (the state of an attack inside another); fields that are neither (a norm, a number) belong to all rows and
+are left alone.
 """
 
 from __future__ import annotations
@@ -35,19 +36,31 @@ class Rows:
         super().__init_subclass__(**kwargs)
         dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls)
 
-    def _map(self, change: Callable[[str, Tensor], Tensor]) -> Self:
-        return dataclasses.replace(self, **{name: change(name, value) for name, value in self.tensors().items()})  # type: ignore[type-var]
+    def map(self, change: Callable[..., Tensor], *others: Self) -> Self:
+        """A copy with `change` applied to every tensor, together with those in the same place of `others`."""
+        fields: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            rest = [getattr(other, name) for other in others]
+            if isinstance(value, Rows):
+                fields[name] = value.map(change, *rest)
+            elif isinstance(value, Tensor):
+                fields[name] = change(value, *rest)
+        return self.replace(**fields)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The tensor fields by name."""
+        """The tensor fields by name, without those of nested rows."""
         return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
     def __len__(self) -> int:
-        return len(next(iter(self.tensors().values())))
+        return len(next(value for value in vars(self).values() if isinstance(value, Tensor | Rows)))
 
     def take(self, index: Tensor | slice) -> Self:
         """The rows at `index` (a view for a slice, a copy otherwise)."""
-        return self._map(lambda _, value: value[index])
+        return self.map(lambda value: value[index])
+
+    def choose(self, mask: Tensor, other: Self) -> Self:
+        """Row-wise choice over all fields: where mask [B], these rows, else those of `other`."""
+        return self.map(lambda mine, theirs: pick(mask, mine, theirs), other)
 
     def replace(self, **changes: Any) -> Self:
         """A copy with other values in some fields."""
@@ -60,4 +73,4 @@ class Rows:
     @classmethod
     def concat(cls, parts: Sequence[Self]) -> Self:
         """Join rows; fields that are not tensors are taken from the first part."""
-        return parts[0]._map(lambda name, _: torch.cat([getattr(part, name) for part in parts]))
+        return parts[0].map(lambda *columns: torch.cat(columns), *parts[1:])

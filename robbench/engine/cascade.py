@@ -7,7 +7,6 @@ while others are still at the first. A backend (another package's attack) waits 
 from __future__ import annotations
 
 import dataclasses
-import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +23,7 @@ from robbench.engine.lane import Done, Job, Lane
 from robbench.engine.pool import Pool, salt_of
 from robbench.engine.verify import judge_logits, verify
 from robbench.threat.model import ThreatModel
-from robbench.threat.problem import size_and_fits
+from robbench.threat.problem import Problem, size_and_fits
 
 CLEAN = -1  # the entry that "broke" a sample which was wrong from the start
 TELL_SECONDS = 1.0  # a decided sample is told of no later than this
@@ -154,7 +153,7 @@ class Cascade:
             n = full[-1] if full else next(n for n, count in enumerate(waiting) if count)
             done = lanes[n].step()
             self.work += (sum(job is not None for job in lanes[n].jobs) + (len(done.jobs) if done else 0)) * lanes[n].pulse
-            for i, variant in self._book(done, group[n]) if done else ():
+            for i, variant, *_ in self._book(done, group[n]) if done else ():
                 after = following[n, variant]
                 if after is not None:
                     lanes[after[0]].queue.append(Job(i, after[1]))
@@ -165,7 +164,11 @@ class Cascade:
     def _lane(self, k: int) -> Lane:
         entry = self.entries[k]
         assert isinstance(entry.attack, Attack)
-        problems = functools.partial(self.pool.problem, salt=salt_of(entry.spec))
+        salt = salt_of(entry.spec)
+
+        def problems(jobs: Sequence[Job]) -> Problem:
+            return self.pool.problem(torch.tensor([job.sample for job in jobs], device=self.device), salt)
+
         return Lane(entry.attack, self.model, problems, width=self.width, tile=self.tile, device=self.device)
 
     def _book(self, done: Done, k: int) -> Iterator[Job]:

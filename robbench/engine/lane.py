@@ -7,7 +7,7 @@ moved together and the lane gets narrower.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -19,31 +19,35 @@ from robbench.core.rows import Rows
 from robbench.engine.oracle import Book, Model, ModelOracle, blank_book
 from robbench.threat.problem import Problem
 
+NO_LIMIT = 1 << 40
 CUDA_PULSE = 8  # steps between two looks at who is done: each look makes the host wait for the GPU
 
 
 class Job(NamedTuple):
-    """A sample and which of the attack's variants to run on it."""
+    """A sample, which of the attack's variants to run on it, at which of the run's budgets, for how many steps at most."""
 
     sample: int
-    variant: int
+    variant: int = 0
+    level: int = 0
+    steps: int = NO_LIMIT
 
 
 class Done(NamedTuple):
-    """Rows that have finished: their jobs and books."""
+    """Rows that have finished: their jobs and books, and where they sit (for `Lane.revive`)."""
 
     jobs: list[Job]
     book: Book
+    places: list[int]
 
 
 class Lane:
-    """Rows in flight of one attack. `problems(index)` makes the problems of samples, before variants."""
+    """Rows in flight of one attack. `problems(jobs)` makes the problems of samples, before variants."""
 
-    def __init__(self, attack: AnyRowAttack, model: Model, problems: Callable[[Tensor], Problem], *, width: int, tile: int,
-                 device: torch.device) -> None:  # fmt: skip
+    def __init__(self, attack: AnyRowAttack, model: Model, problems: Callable[[Sequence[Job]], Problem], *, width: int,
+                 tile: int, device: torch.device) -> None:  # fmt: skip
         self.attack, self.problems, self.device = attack, problems, device
         self.width = whole_tiles(width)
-        self.oracle = ModelOracle(model, tile, smallest=attack.seeks == "smallest")
+        self.oracle = ModelOracle(model, tile, attack.draws)
         self.pulse = CUDA_PULSE if device.type == "cuda" else 1
         self.queue: deque[Job] = deque()
         self.jobs: list[Job | None] = []  # of each row; None = idle
@@ -51,6 +55,7 @@ class Lane:
         self.s: Rows
         self.book: Book
         self.t: Tensor
+        self.steps: Tensor  # [B] of each row at most
         self.active: Tensor
 
     @property
@@ -62,13 +67,30 @@ class Lane:
         """Refill, take a few steps, and return the rows that finished, if any."""
         self._refill()
         for _ in range(self.pulse):
-            self.oracle.on(self.p, self.book, self.t, self.active, self.attack.steps)
-            self.s = self.attack.step(self.s, self.t, self.p, self.oracle)
+            self.oracle.on(self.p, self.book, self.t, self.active, self.steps)
+            before, self.s = self.s, self.attack.step(self.s, self.t, self.p, self.oracle)
+            if self.pulse > 1:  # rows that ended within the pulse stay where they were
+                self.s = self.s.choose(self.active, before)
             self.book = self.oracle.book
-            over = self.t >= self.attack.steps
-            self.active = self.active & ~(over | self.book.found if self.attack.seeks == "any" else over)
+            over = self.t >= self.steps
+            if (done := self.attack.done(self.s)) is not None:
+                over = over | done
+            self.active = self.active & ~(over | (self.book.found & torch.isfinite(self.p.eps)))
             self.t = self.t + self.active  # idle rows keep their last step, so schedules never run off their tables
         return self._harvest()
+
+    def revive(self, done: Done, row: int) -> bool:
+        """Let a row whose claimed success was not confirmed go on, if it has steps left; call before the next step."""
+        place = done.places[row]
+        finished = self.attack.done(self.s)
+        if self.t[place] >= self.steps[place] or (finished is not None and finished[place]):
+            return False
+        self.jobs[place] = done.jobs[row]
+        self.active[place] = True
+        self.t[place] += 1
+        self.book = self.book.replace(found=self.book.found.clone())
+        self.book.found[place] = False
+        return True
 
     def _refill(self) -> None:
         live = [row for row, job in enumerate(self.jobs) if job is not None]
@@ -81,21 +103,22 @@ class Lane:
     def _rebuild(self, live: list[int], jobs: list[Job]) -> None:
         """Keep the live rows, add fresh ones for `jobs`, and pad with idle copies to a multiple of TILE_STEP."""
         rows: list[tuple[Problem, Rows, Book]] = []
-        clocks = []
+        clocks: list[tuple[Tensor, Tensor]] = []
         if live:
             place = torch.tensor(live, device=self.device)
             rows.append((self.p.take(place), self.s.take(place), self.book.take(place)))
-            clocks.append(self.t[place])
+            clocks.append((self.t[place], self.steps[place]))
         if jobs:
-            index, variant = (torch.tensor(column, device=self.device) for column in zip(*jobs, strict=True))
-            p = self.attack.vary(self.problems(index), variant)
+            p = self.attack.vary(self.problems(jobs), torch.tensor([job.variant for job in jobs], device=self.device))
             rows.append((p, self.attack.start(p), blank_book(p)))
-            clocks.append(torch.zeros_like(index))
+            limits = torch.tensor([min(job.steps, self.attack.steps) for job in jobs], device=self.device)
+            clocks.append((torch.zeros_like(limits), limits))
         size = len(live) + len(jobs)
         padding = torch.zeros(-size % TILE_STEP, dtype=torch.int64, device=self.device)
         rows.append(tuple(part.take(padding) for part in rows[0]))  # type: ignore[arg-type]
+        clocks.append((padding, padding))
         self.p, self.s, self.book = (type(parts[0]).concat(parts) for parts in zip(*rows, strict=True))
-        self.t = torch.cat([*clocks, padding])
+        self.t, self.steps = (torch.cat(column) for column in zip(*clocks, strict=True))
         self.active = torch.arange(len(self.t), device=self.device) < size
         self.jobs = [self.jobs[row] for row in live] + list(jobs) + [None] * len(padding)
 
@@ -104,7 +127,7 @@ class Lane:
         rows = [row for row, job in enumerate(self.jobs) if job is not None and not active[row]]
         if not rows:
             return None
-        done = Done([job for row in rows if (job := self.jobs[row])], self.book.take(torch.tensor(rows, device=self.device)))
+        jobs = [job for row in rows if (job := self.jobs[row])]
         for row in rows:
             self.jobs[row] = None
-        return done
+        return Done(jobs, self.book.take(torch.tensor(rows, device=self.device)), rows)

@@ -6,17 +6,19 @@ others are in flight.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
 from robbench.attacks.base import Answer, Oracle
+from robbench.core.device import TILE_STEP
 from robbench.core.rows import Rows
 from robbench.objectives import Objective, margins
 from robbench.threat.problem import Problem, size_and_fits
 
 Model = Callable[[Tensor], Tensor]
+Place = slice | Tensor  # which rows
 
 
 class Book(Rows):
@@ -24,76 +26,149 @@ class Book(Rows):
 
     found: Tensor  # [B] bool: a misclassified point inside box and budget was seen
     first: Tensor  # [B] int64: the step it was seen at, -1 before
-    x: Tensor  # [B,*] worst point seen: lowest margin, or the smallest hit for minimum-norm attacks
+    x: Tensor  # [B,*] worst point seen: lowest margin inside the budget; without a budget the smallest hit
     margin: Tensor  # [B] its logit margin
     size: Tensor  # [B] its size in the threat's norm
     forwards: Tensor  # [B] int64
     backwards: Tensor  # [B] int64
     nonfinite: Tensor  # [B] int64: answers with NaN or inf in logits or gradient
+    flat: Tensor  # [B] int64: gradients that were exactly zero
 
 
 def blank_book(p: Problem) -> Book:
     """The book of fresh rows: nothing seen."""
     zero, inf = torch.zeros_like(p.y), torch.full_like(p.eps, torch.inf)
-    return Book(found=zero.bool(), first=zero - 1, x=p.x0, margin=inf, size=inf, forwards=zero, backwards=zero, nonfinite=zero)
+    return Book(found=zero.bool(), first=zero - 1, x=p.x0, margin=inf, size=inf, forwards=zero, backwards=zero,
+                nonfinite=zero, flat=zero)  # fmt: skip
 
 
 class ModelOracle(Oracle):
-    """Answers for one lane. `on` says whose rows are asking: those of `active` [B] are counted and booked."""
+    """Answers for one lane. `on` says whose rows are asking: those of `active` [B] are counted and booked.
 
-    def __init__(self, model: Model, tile: int, smallest: bool = False) -> None:
-        self.model, self.tile, self.smallest = model, tile, smallest
+    `draws`: how often each point is put to the model; logits, values and gradients are averaged, and a point is misclassified
+    if most draws say so.
+    """
 
-    def on(self, p: Problem, book: Book, t: Tensor, active: Tensor, steps: int) -> None:
+    def __init__(self, model: Model, tile: int, draws: int = 1) -> None:
+        self.model, self.tile, self.draws = model, tile, draws
+
+    def on(self, p: Problem, book: Book, t: Tensor, active: Tensor, steps: Tensor | int) -> None:
         """Bind the rows that ask next; a row at its last step (t == steps) needs no gradient."""
         self.p, self.book, self.t, self.active = p, book, t, active
         self.moves = active & (t < steps)
 
     def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        none = torch.zeros_like(self.active)
+        logits, wrong = self._ask(len(x), None, lambda rows, _: self._values(x[rows], self.p.y[rows]))
+        return logits, self._see(x, logits, wrong, none)
+
+    def grad(self, x: Tensor, objective: Objective, need: Tensor | None = None) -> Answer:
+        moves = self.moves if need is None else self.moves & need
+
+        def tile(rows: Place, needed: bool) -> tuple[Tensor, ...]:
+            p = self.p.take(rows)
+            logits, wrong, value, grad = self._gradients(x[rows], p.y, lambda z: objective(z, p)[:, None], 1, needed)
+            return logits, wrong, value[:, 0], grad[:, 0]
+
+        logits, wrong, value, grad = self._ask(len(x), moves, tile)
+        grad, hit = self._settle(x, logits, wrong, grad, moves, 1)
+        return Answer(logits, value, grad, hit)
+
+    def jacobian(self, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        k = classes.shape[1]
+
+        def tile(rows: Place, needed: bool) -> tuple[Tensor, ...]:
+            logits, wrong, _, grad = self._gradients(x[rows], self.p.y[rows], lambda z: z.gather(1, classes[rows]), k, needed)
+            return logits, wrong, grad
+
+        logits, wrong, grad = self._ask(len(x), self.moves, tile)
+        grad, hit = self._settle(x, logits, wrong, grad, self.moves, k)
+        return logits, grad, hit
+
+    # -- one tile --------------------------------------------------------------------------------------------------------
+
+    def _values(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean logits of the draws, and whether most of them are wrong."""
         with torch.no_grad():
-            logits = torch.cat([self.model(x[rows]) for rows in self._tiles(len(x))])
-        return logits, self._see(x, logits, torch.zeros_like(self.active))
+            drawn = [self.model(x) for _ in range(self.draws)]
+        votes = sum((logits.argmax(1) != y).long() for logits in drawn)
+        return _mean(drawn), torch.as_tensor(2 * votes > self.draws)
 
-    def grad(self, x: Tensor, objective: Objective) -> Answer:
-        parts = [self._grad_tile(x[rows], self.p.take(rows), objective, self._needs_grad(rows)) for rows in self._tiles(len(x))]
-        logits, value, grad = (torch.cat(column) for column in zip(*parts, strict=True))
-        bad = ~torch.isfinite(grad.flatten(1)).all(1) & self.moves
-        hit = self._see(x, logits, bad)
-        self.book = self.book.replace(backwards=self.book.backwards + self.moves)
-        return Answer(logits, value, torch.nan_to_num(grad, 0.0, 0.0, 0.0), hit)
+    def _gradients(
+        self, x: Tensor, y: Tensor, values: Callable[[Tensor], Tensor], k: int, needed: bool
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Mean logits, wrong, the k `values` of the logits [B,k] and their gradients [B,k,*] (zeros unless needed)."""
+        drawn = []
+        votes = torch.zeros_like(y)
+        for _ in range(self.draws):
+            leaf = x.detach().requires_grad_(needed)
+            with torch.set_grad_enabled(needed):
+                logits = self.model(leaf)
+                value = values(logits)
+            votes = votes + (logits.argmax(1) != y)
+            # A model that cuts the graph has no gradient at all; the books show a zero one.
+            graph = value.requires_grad
+            grads = [
+                torch.autograd.grad(value[:, j].sum(), leaf, retain_graph=j < k - 1)[0] if graph else torch.zeros_like(x)
+                for j in range(k)
+            ]
+            drawn.append((logits.detach(), value.detach(), torch.stack(grads, 1)))
+        logits, value, grad = (_mean(column) for column in zip(*drawn, strict=True))
+        return logits, 2 * votes > self.draws, value, grad
 
-    def _grad_tile(self, x: Tensor, p: Problem, objective: Objective, needed: bool) -> tuple[Tensor, Tensor, Tensor]:
-        x = x.detach().requires_grad_(needed)
-        with torch.set_grad_enabled(needed):
-            logits = self.model(x)
-            value = objective(logits, p)
-        # A model that cuts the graph has no gradient at all; the books show a zero one.
-        grad = torch.autograd.grad(value.sum(), x)[0] if value.requires_grad else torch.zeros_like(x)
-        return logits.detach(), value.detach(), grad
+    # -- all rows --------------------------------------------------------------------------------------------------------
 
-    def _see(self, x: Tensor, logits: Tensor, bad: Tensor) -> Tensor:
+    def _ask(self, n: int, moves: Tensor | None, tile: Callable[[Place, bool], tuple[Tensor, ...]]) -> list[Tensor]:
+        """The answers of all n rows, tile by tile; rows that are idle, or want no gradient, get zeros for it."""
+        whole = [(slice(i, min(i + self.tile, n)), True) for i in range(0, n, self.tile)]
+        # Asking a GPU who wants a gradient would make the host wait for it, which costs more than one gradient too many.
+        if self.active.device.type != "cpu" or (bool(self.active.all()) and (moves is None or bool(moves.all()))):
+            parts = [tile(rows, moves is not None) for rows, _ in whole]
+            return [torch.cat(column) for column in zip(*parts, strict=True)]
+        groups = [(self.active, False)] if moves is None else [(self.active & ~moves, False), (moves, True)]
+        answers: list[Tensor] = []
+        for mask, needed in groups:
+            rows = mask.nonzero()[:, 0]
+            for start in range(0, len(rows), self.tile):
+                chunk = rows[start : start + self.tile]
+                padded = torch.cat([chunk, chunk[:1].expand(-len(chunk) % TILE_STEP)])
+                columns = tile(padded, needed)
+                if not answers:
+                    answers = [column.new_zeros((n, *column.shape[1:])) for column in columns]
+                for answer, column in zip(answers, columns, strict=True):
+                    answer[chunk] = column[: len(chunk)]
+        return answers
+
+    def _settle(self, x: Tensor, logits: Tensor, wrong: Tensor, grad: Tensor, moves: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        bad = ~torch.isfinite(grad.flatten(1)).all(1) & moves
+        hit = self._see(x, logits, wrong, bad)
+        self.book = self.book.replace(
+            backwards=self.book.backwards + self.draws * k * moves,
+            flat=self.book.flat + (moves & (grad.flatten(1) == 0).all(1)),
+        )
+        return torch.nan_to_num(grad, 0.0, 0.0, 0.0), hit
+
+    def _see(self, x: Tensor, logits: Tensor, wrong: Tensor, bad: Tensor) -> Tensor:
         p, book = self.p, self.book
         finite = torch.isfinite(logits).all(1)
-        hit = (logits.argmax(1) != p.y) & finite  # a NaN is no proof of a mistake
+        hit = wrong & finite  # a NaN is no proof of a mistake
         margin, (size, fits) = margins(logits, p.y), size_and_fits(x, p)
         counts = self.active & fits & finite
         first = hit & ~book.found  # also where margins tie: argmax decides, and this is the point to keep
-        better = counts & (hit & (size < book.size) if self.smallest else first | (margin < book.margin))
+        nearer = hit & (size < book.size)
+        better = counts & torch.where(torch.isinf(p.eps), nearer, first | (margin < book.margin))
         new = counts & hit
         book = book.where(better, x=x, margin=margin, size=size).where(new & ~book.found, first=self.t)
         self.book = book.replace(
             found=book.found | new,
-            forwards=book.forwards + self.active,
+            forwards=book.forwards + self.draws * self.active,
             nonfinite=book.nonfinite + (self.active & (bad | ~finite)),
         )
         return hit
 
-    def _needs_grad(self, rows: slice) -> bool:
-        # Asking a GPU would make the host wait for it, which costs more than one gradient too many.
-        return True if self.moves.is_cuda else bool(self.moves[rows].any())
 
-    def _tiles(self, n: int) -> Iterator[slice]:
-        return (slice(i, min(i + self.tile, n)) for i in range(0, n, self.tile))
+def _mean(values: Sequence[Tensor]) -> Tensor:
+    return values[0] if len(values) == 1 else torch.stack(list(values)).mean(0)
 
 
 def forward_tiles(model: Model, x: Tensor, tile: int, step: int) -> Tensor:

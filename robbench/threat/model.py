@@ -1,6 +1,7 @@
 """Threat models: which norm, how much of it. Written `linf:8/255`, `l2:0.5`; several budgets as `linf:2/255,8/255`.
 
-Inputs live in the box [0,1]; every budget is in those units.
+Inputs live in the box [0,1]; every budget is in those units. `l2:inf` has no budget: what is sought is the smallest
+perturbation.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from robbench.threat.norms import Norm, find_norm
 
 @dataclasses.dataclass(frozen=True)
 class ThreatModel:
-    """One norm and one budget eps >= 0; `text` is how it was written, in canonical form."""
+    """One norm and one budget eps >= 0, or inf; `text` is how it was written, in canonical form."""
 
     norm: str
     eps: float
@@ -42,9 +43,9 @@ def parse_threat(text: str) -> list[ThreatModel]:
             eps = float(parse_number(budget))
         except ValueError:
             raise UserError(f"malformed threat '{text}': '{budget}' is not a number such as 0.03 or 8/255") from None
-        if not math.isfinite(eps) or eps < 0:
-            raise UserError(f"threat '{text}': eps must be finite and at least 0, not {budget}")
-        if norm.name == "linf" and eps > 1:
+        if math.isnan(eps) or eps < 0 or (math.isinf(eps) and budget.lower() != "inf"):
+            raise UserError(f"threat '{text}': eps must be at least 0, or inf for the smallest perturbation, not {budget}")
+        if norm.name == "linf" and 1 < eps < math.inf:
             raise UserError(f"threat '{text}': pixels are in [0,1], so linf eps {budget} is more than everything; {budget}/255?")
         eps = abs(eps)  # -0 is 0
         short = f"{eps:g}"
@@ -58,4 +59,6 @@ def single_threat(text: str) -> ThreatModel:
     models = parse_threat(text)
     if len(models) > 1:
         raise UserError(f"threat '{text}' names {len(models)} budgets; training takes one")
+    if math.isinf(models[0].eps):
+        raise UserError(f"threat '{text}' has no budget; training needs one")
     return models[0]

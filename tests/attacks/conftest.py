@@ -42,7 +42,14 @@ def conquer() -> Callable[..., list[Ending]]:
     """Runs an attack with all its variants over a problem's rows, one variant after the other, in one refilled lane."""
 
     def run(attack: Any, model: Callable[[Tensor], Tensor], p: Problem, width: int = 16) -> list[Ending]:
-        lane = Lane(attack, model, p.take, width=width, tile=32, device=torch.device("cpu"))
+        lane = Lane(
+            attack,
+            model,
+            lambda jobs: p.take(torch.tensor([job.sample for job in jobs])),
+            width=width,
+            tile=32,
+            device=torch.device("cpu"),
+        )
         lane.queue.extend(Job(i, 0) for i in range(len(p)))
         endings: list[Any] = [None] * len(p)
         count = attack.variants(p.logits0.shape[1])

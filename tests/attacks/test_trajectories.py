@@ -161,12 +161,15 @@ class PlainOracle(Oracle):
         logits = self.network.torch(x)
         return logits, logits.argmax(1) != self.p.y
 
-    def grad(self, x: Tensor, objective: Objective) -> Answer:
+    def grad(self, x: Tensor, objective: Objective, need: Tensor | None = None) -> Answer:
         x = x.detach().requires_grad_()
         logits = self.network.torch(x)
         value = objective(logits, self.p)
         (grad,) = torch.autograd.grad(value.sum(), x)
         return Answer(logits.detach(), value.detach(), grad, logits.argmax(1) != self.p.y)
+
+    def jacobian(self, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        raise NotImplementedError
 
 
 def _trace(attack: Any, network: Network, p: Problem) -> tuple[NDArray[np.float64], list[Any]]:

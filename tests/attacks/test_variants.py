@@ -177,10 +177,13 @@ def test_an_attack_asks_for_the_objective_it_was_given(problem: Callable[..., Pr
     asked: list[Objective] = []
 
     class Recorder(Oracle):
+        def jacobian(self, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            raise NotImplementedError
+
         def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
             raise NotImplementedError
 
-        def grad(self, x: Tensor, objective: Objective) -> Answer:
+        def grad(self, x: Tensor, objective: Objective, need: Tensor | None = None) -> Answer:
             asked.append(objective)
             return Answer(torch.zeros(len(x), 4), torch.zeros(len(x)), torch.ones_like(x), torch.zeros(len(x), dtype=torch.bool))
 

@@ -117,12 +117,16 @@ def test_samples_that_stay_where_they_are(case: str, digits: Any, decide: Callab
     assert sum(watched.forward_rows) == sum(v.forwards for v in verdicts)
 
 
+def _problems(pool: Pool) -> Callable[..., Any]:
+    return lambda jobs: pool.problem(torch.tensor([job.sample for job in jobs]))
+
+
 def test_the_last_query_costs_no_backward(digits: Any, seen: Any, entries: Callable[..., Any]) -> None:
     """A lane whose rows are all at their last step makes a forward without gradient."""
     pool = Pool(digits.split, parse_threat("linf:0.001")[0], digits.model, seed=0, tile=32)
     watched = seen(digits.model)
     (entry,) = entries(["pgd:steps=3"])
-    lane = Lane(entry.attack, watched, pool.problem, width=8, tile=32, device=torch.device("cpu"))
+    lane = Lane(entry.attack, watched, _problems(pool), width=8, tile=32, device=torch.device("cpu"))
     lane.queue.extend(Job(i, 0) for i in _right(pool)[:8])
     for step in range(4):
         assert (lane.step() is not None) == (step == 3)
@@ -137,7 +141,7 @@ def test_fooled_samples_leave_at_once_and_others_take_their_place(digits: Any, s
     easy, hard = _wrong(pool)[:8], _right(pool)[:24]
     watched = seen(digits.model)
     (entry,) = entries(["pgd:steps=4,init=clean"])
-    lane = Lane(entry.attack, watched, pool.problem, width=16, tile=32, device=torch.device("cpu"))
+    lane = Lane(entry.attack, watched, _problems(pool), width=16, tile=32, device=torch.device("cpu"))
     lane.queue.extend(Job(i, 0) for i in [*easy, *hard])
     done = lane.step()
     assert sorted(job.sample for job in done.jobs) == sorted(easy)
@@ -160,7 +164,7 @@ def test_the_lane_gets_narrower_at_the_end(digits: Any, seen: Any, entries: Call
     wrong, right = _wrong(pool)[:16], _right(pool)[:8]
     watched = seen(digits.model)
     (entry,) = entries(["pgd:steps=4,init=clean"])
-    lane = Lane(entry.attack, watched, pool.problem, width=24, tile=32, device=torch.device("cpu"))
+    lane = Lane(entry.attack, watched, _problems(pool), width=24, tile=32, device=torch.device("cpu"))
     lane.queue.extend(Job(i, 0) for i in [*wrong, *right])
     while lane.waiting:
         lane.step()
