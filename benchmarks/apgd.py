@@ -25,7 +25,8 @@ from robbench.core.device import deterministic
 from robbench.core.errors import UserError
 from robbench.data.base import Split
 from robbench.data.load import default_threat, load
-from robbench.engine.cascade import Cascade, Counter, Entry
+from robbench.engine.cascade import Cascade, Entry
+from robbench.engine.counter import Counter
 from robbench.engine.guard import frozen
 from robbench.losses.cross_entropy import CrossEntropy
 from robbench.models.create import create

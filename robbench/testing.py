@@ -20,8 +20,10 @@ from robbench.attacks.base import Attack
 from robbench.core.builtins import ATTACKS, LOSSES
 from robbench.core.errors import RobbenchError
 from robbench.data.base import DataInfo, Split, sample_ids
-from robbench.engine.cascade import Cascade, Counter, Entry, Verdict
+from robbench.engine.cascade import Cascade, Entry
+from robbench.engine.counter import Counter
 from robbench.engine.guard import frozen
+from robbench.engine.records import Verdict
 from robbench.losses.base import Loss
 from robbench.models.base import Classifier
 from robbench.threat.model import ThreatModel, parse_threat
@@ -29,7 +31,7 @@ from robbench.threat.norms import NORMS
 from robbench.training.step import Inner, TrainStep
 
 SHAPE = (1, 6, 6)
-EPS = {"linf": 0.05, "l2": 0.4}
+EPS = {"linf": 0.05, "l2": 0.4, "l1": 1.0, "l0": 4}
 
 
 def toy_split(n: int = 40, classes: int = 4, shape: tuple[int, ...] = SHAPE, seed: int = 0) -> Split:

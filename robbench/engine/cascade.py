@@ -1,15 +1,19 @@
 """A list of attacks as one worst case: a sample leaves at the first entry that beats it.
 
 Every row attack has a lane; samples move from lane to lane on their own, so survivors of the first attack are at the second
-while others are still at the first. A backend (another package's attack) waits for all that reach it.
+while others are still at the first. With several budgets of one norm a sample goes through all attacks at the smallest, then,
+if it stands, at the next: what broke it at one budget counts at every larger one. Without a budget (eps = inf) every sample
+goes through every entry, and the smallest perturbation is kept. A backend (another package's attack) waits for all that reach
+it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -17,20 +21,18 @@ from torch import Tensor, nn
 
 from robbench.attacks.base import AnyRowAttack, Attack, Backend
 from robbench.core.device import tile_rows, whole_tiles
-from robbench.core.status import NON_FINITE, OK, UNCONFIRMED
 from robbench.data.base import Split
-from robbench.engine.lane import Done, Job, Lane
+from robbench.engine.counter import Counter
+from robbench.engine.lane import NO_LIMIT, Done, Job, Lane
+from robbench.engine.oracle import Model
 from robbench.engine.pool import Pool, salt_of
+from robbench.engine.records import CLEAN, REPLAY, Judgement, Record, Verdict
+from robbench.engine.telling import tell
 from robbench.engine.verify import judge_logits, verify
 from robbench.threat.model import ThreatModel
-from robbench.threat.problem import Problem, size_and_fits
+from robbench.threat.problem import Problem
 
-CLEAN = -1  # the entry that "broke" a sample which was wrong from the start
 TELL_SECONDS = 1.0  # a decided sample is told of no later than this
-
-
-Judgement = tuple[int, float, float, bool, float, float]
-"""The re-check of one point, as plain values in the order of `verify.Judged`."""
 
 
 class Entry(NamedTuple):
@@ -40,258 +42,320 @@ class Entry(NamedTuple):
     attack: AnyRowAttack | Backend
 
 
-class Verdict(NamedTuple):
-    """What is known of one sample when it is done."""
+class Leg(NamedTuple):
+    """One run of one attack on a sample: at which budget, which entry, which of its restarts or targets."""
 
-    sample: int
-    clean_pred: int
-    clean_margin: float
-    clean_pmargin: float
-    adv_pred: int
-    adv_margin: float
-    adv_pmargin: float
-    adversarial: bool
-    linf: float
-    l2: float
-    entry: int  # position in the cascade of what broke it, CLEAN, or -2 when it holds
+    level: int
+    entry: int
     variant: int
-    step: int
-    forwards: int
-    backwards: int
-    status: int
-
-
-class Tick(NamedTuple):
-    """A sign of life: samples that are done since the last one, and the share of all work that is done (at most)."""
-
-    verdicts: list[Verdict]
-    progress: float
 
 
 @dataclasses.dataclass
-class Record:
-    """The running account of one sample."""
+class Tally:
+    """How many samples (times budgets) have reached an entry, left it, and fallen to it."""
 
-    margin: float
-    x: Tensor | None = None  # worst point so far; None = the clean input
-    found: bool = False
-    entry: int = -2
-    variant: int = -1
-    step: int = -1
-    forwards: int = 1
-    backwards: int = 0
-    nonfinite: int = 0
-    unconfirmed: bool = False
-    judged: Judgement | None = None  # the re-check of the point that broke it
-    work: int = 0  # queries of our attacks, runs of backends: what the progress bar counts
+    reached: int = 0
+    left: int = 0
+    found: int = 0
 
-    def broken(self, entry: int, variant: int, step: int, judged: Judgement) -> None:
-        """A confirmed success: what, where and how; the point itself is no longer needed."""
-        self.found, self.entry, self.variant, self.step = True, entry, variant, step
-        self.judged, self.x = judged, None
+
+class Tick(NamedTuple):
+    """A sign of life: samples that are done since the last one, and the share of all work that is done (at most).
+
+    `points`: the worst point of each verdict, None for the clean input; empty unless the cascade was told to keep them.
+    """
+
+    verdicts: list[Verdict]
+    progress: float
+    points: list[Tensor | None]
 
 
 class Cascade:
-    """Runs entries over a split. `model` maps [0,1] inputs to logits; freeze it first (`engine/guard.py`)."""
+    """Runs entries over a split. `model` maps [0,1] inputs to logits; freeze it first (`engine/guard.py`).
 
-    def __init__(self, model: nn.Module, split: Split, threat: ThreatModel, entries: Sequence[Entry], *, seed: int,
-                 width: int) -> None:  # fmt: skip
-        self.model, self.split, self.entries, self.seed, self.width = model, split, entries, seed, width
+    threats: one or several budgets of one norm, ascending. search: what the attacks see instead of the model, faster and a
+    little less exact; the model itself confirms every success, and with `recheck` also looks at the worst points of rows that
+    found none. replay: points [*] of samples, tried first. queries: at most so many forwards per sample, but for re-checks.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        split: Split,
+        threats: ThreatModel | Sequence[ThreatModel],
+        entries: Sequence[Entry],
+        *,
+        seed: int,
+        width: int,
+        search: Model | None = None,
+        recheck: bool = False,
+        replay: Mapping[int, Tensor] | None = None,
+        queries: int = NO_LIMIT,
+        keep_points: bool = False,
+    ) -> None:
+        self.threats = [threats] if isinstance(threats, ThreatModel) else list(threats)
+        self.model, self.search, self.recheck = model, search or model, recheck
+        self.split, self.entries, self.seed, self.width = split, entries, seed, width
+        self.queries, self.keep_points = queries, keep_points
+        self.smallest = math.isinf(self.threats[-1].eps)
         self.device = split.labels.device
         self.tile = min(tile_rows(self.device), whole_tiles(width))
-        self.pool = Pool(split, threat, model, seed=seed, tile=self.tile)
-        pred, margin, pmargin = judge_logits(self.pool.logits0, split.labels)
-        self.clean = [column.tolist() for column in (pred, margin, pmargin)]
-        finite = torch.isfinite(self.pool.logits0).all(1)
-        self.finite, self.correct = finite.tolist(), ((pred == split.labels) & finite).tolist()
-        self.records = [Record(margin) for margin in self.clean[1]]
+        self.draws = [entry.attack.draws if isinstance(entry.attack, Attack) else 1 for entry in entries]
+        clean_draws = max(self.draws, default=1)
+        self.pool = Pool(split, self.threats, model, seed=seed, tile=self.tile, draws=clean_draws)
+        self.clean = [column.tolist() for column in judge_logits(self.pool.logits0, split.labels)]
+        self.finite, self.wrong = torch.isfinite(self.pool.logits0).all(1).tolist(), self.pool.wrong.tolist()
+        self.records = [Record(margin, forwards=clean_draws) for margin in self.clean[1]]
+        self.tallies = [Tally() for _ in entries]
+        self.disagreements = 0  # claims of the search that the model refused, and successes it saw only afterwards
+
+        classes = self.pool.logits0.shape[1]
+        variants = [entry.attack.variants(classes) if isinstance(entry.attack, Attack) else 1 for entry in entries]
+        self.legs = [
+            Leg(level, k, v) for level in range(len(self.threats)) for k in range(len(entries)) for v in range(variants[k])
+        ]
+        self.place = {leg: position for position, leg in enumerate(self.legs)}
+        self.next: dict[int, int] = {}  # undecided samples, and the leg each comes to next
+        self.lanes: dict[int, Lane] = {}
         self.finished: list[int] = []  # decided, waiting to be told
         self.told = time.monotonic()
-        classes = self.pool.logits0.shape[1]
-        self.variants = [entry.attack.variants(classes) if isinstance(entry.attack, Attack) else 1 for entry in entries]
-        self.work_per_sample = sum(
-            n * (entry.attack.steps + 1) if isinstance(entry.attack, Attack) else n
-            for n, entry in zip(self.variants, entries, strict=True)
-        )
-        self.work, self.done = 0, 0  # of undecided samples; samples decided
+        self.done, self.work = 0, 0  # samples told of; steps taken for the others
+        self.work_per_sample = sum(self._steps(leg.entry) + 1 for leg in self.legs)
+        self._replay(replay or {})
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Tick]:
         """Decide every sample, telling of each as soon as it is certain; after `stop()` nothing new is begun."""
-        alive = []
-        for i, correct in enumerate(self.correct):
-            if not correct:
-                bad = not self.finite[i]
-                self.records[i] = dataclasses.replace(self.records[i], found=True, entry=CLEAN, step=0, nonfinite=bad)
-            if not correct or self.pool.threat.eps == 0:
-                self.finished.append(i)
+        for i, wrong in enumerate(self.wrong):
+            if wrong:
+                record = self.records[i]
+                record.found, record.entry, record.step, record.nonfinite = True, CLEAN, 0, int(not self.finite[i])
+                self._decide(i)
             else:
-                alive.append(i)
+                self._go(i, 0)
         yield self._tick(flush=True)
-        for is_backend, group in itertools.groupby(
-            range(len(self.entries)), lambda k: isinstance(self.entries[k].attack, Backend)
-        ):
-            for _ in self._backends(list(group), alive) if is_backend else self._lanes(list(group), alive):
-                if stop():
-                    yield self._tick(flush=True)
-                    return
-                yield self._tick()
-            alive = [i for i in alive if not self.records[i].found]
+        for is_backend, group in itertools.groupby(range(len(self.legs)), lambda n: self._is_backend(self.legs[n].entry)):
+            for stage in [range(n, n + 1) for n in group] if is_backend else [_span(list(group))]:
+                for _ in self._run_backend(stage[0]) if is_backend else self._run_lanes(stage):
+                    if stop():
+                        yield self._tick(flush=True)
+                        return
+                    yield self._tick()
         yield self._tick(flush=True)
+
+    def abandon(self) -> Tick:
+        """Out of time: tell of all undecided samples as they stand, marked as unfinished."""
+        for lane in self.lanes.values():
+            for row, job in enumerate(lane.jobs):
+                if job is not None:
+                    self._count(self.records[job.sample], lane.book.take(slice(row, row + 1)).tensors(), 0)
+                    self.next[job.sample] = 0
+            lane.jobs, lane.queue = [], type(lane.queue)()
+        for i in [*self.next]:
+            self._give_up(i)
+        self.next.clear()
+        return self._tick(flush=True)
+
+    # -- the way of a sample -----------------------------------------------------------------------------------------------
+
+    def _go(self, i: int, position: int) -> None:
+        """Send sample i to its next leg from `position` on, or decide it."""
+        record = self.records[i]
+        while position < len(self.legs):
+            level, k, variant = self.legs[position]
+            while len(record.outcomes) < level:
+                record.close()
+            if record.replayed and record.replayed[0] <= level and not record.found:
+                record.hit(REPLAY, -1, -1, *record.replayed[1:])
+                if not self.smallest:
+                    return self._decide(i)
+            if self.threats[level].eps == 0:
+                position = next((n for n, leg in enumerate(self.legs) if leg.level > level), len(self.legs))
+                continue
+            if self.queries - record.forwards < self.draws[k]:
+                return self._give_up(i)
+            self.tallies[k].reached += variant == 0
+            self.next[i] = position
+            if k in self.lanes and position in self.stage:
+                self._queue(i)
+            return None
+        return self._decide(i)
+
+    def _queue(self, i: int) -> None:
+        """Give the sample's next leg to its lane."""
+        level, k, variant = self.legs[self.next.pop(i)]
+        left = (self.queries - self.records[i].forwards) // self.draws[k] - 1
+        self.lanes[k].queue.append(Job(i, variant, level, min(left, NO_LIMIT)))
+
+    def _decide(self, i: int) -> None:
+        """The sample ends as its record stands, at this budget and all larger ones."""
+        record = self.records[i]
+        while len(record.outcomes) < len(self.threats):
+            record.close()
+        if not self.keep_points:  # what has been judged need not be looked at again
+            record.outcomes = [o._replace(x=None) if o.judged else o for o in record.outcomes]
+            record.x = record.replayed = None
+        self.finished.append(i)
+
+    def _give_up(self, i: int) -> None:
+        self.records[i].unfinished = not self.records[i].found or self.smallest
+        self._decide(i)
 
     # -- our own attacks -------------------------------------------------------------------------------------------------
 
-    def _lanes(self, group: list[int], alive: list[int]) -> Iterator[None]:
-        lanes = [self._lane(k) for k in group]
-        jobs = [(lane, variant) for lane, k in enumerate(group) for variant in range(self.variants[k])]
-        following = {job: jobs[n + 1] if n + 1 < len(jobs) else None for n, job in enumerate(jobs)}
-        lanes[0].queue.extend(Job(i, 0) for i in alive)
+    def _run_lanes(self, stage: range) -> Iterator[None]:
+        self.stage = stage
+        self.lanes = {k: self._lane(k) for k in sorted({self.legs[n].entry for n in stage})}
+        for i in [i for i, n in self.next.items() if n in stage]:
+            self._queue(i)
+        order = list(self.lanes)
         while True:
-            waiting = [lane.waiting for lane in lanes]
-            if not any(waiting):
-                return
-            full = [n for n, count in enumerate(waiting) if count >= lanes[n].width]
-            n = full[-1] if full else next(n for n, count in enumerate(waiting) if count)
-            done = lanes[n].step()
-            self.work += (sum(job is not None for job in lanes[n].jobs) + (len(done.jobs) if done else 0)) * lanes[n].pulse
-            for i, variant, *_ in self._book(done, group[n]) if done else ():
-                after = following[n, variant]
-                if after is not None:
-                    lanes[after[0]].queue.append(Job(i, after[1]))
-                elif group[-1] == len(self.entries) - 1:  # it has stood all attacks
-                    self.finished.append(i)
+            waiting = {k: self.lanes[k].waiting for k in order}
+            if not any(waiting.values()):
+                break
+            full = [k for k in order if waiting[k] >= self.lanes[k].width]
+            k = full[-1] if full else next(k for k in order if waiting[k])
+            lane = self.lanes[k]
+            done = lane.step()
+            self.work += (sum(job is not None for job in lane.jobs) + (len(done.jobs) if done else 0)) * lane.pulse
+            if done:
+                self._book(done, k)
             yield
+        self.lanes = {}
 
     def _lane(self, k: int) -> Lane:
-        entry = self.entries[k]
-        assert isinstance(entry.attack, Attack)
-        salt = salt_of(entry.spec)
+        attack, salt = self.entries[k].attack, salt_of(self.entries[k].spec)
+        assert isinstance(attack, Attack)
 
         def problems(jobs: Sequence[Job]) -> Problem:
-            return self.pool.problem(torch.tensor([job.sample for job in jobs], device=self.device), salt)
+            index, level = (torch.tensor(c, device=self.device) for c in ([j.sample for j in jobs], [j.level for j in jobs]))
+            return self.pool.problem(index, salt, level)
 
-        return Lane(entry.attack, self.model, problems, width=self.width, tile=self.tile, device=self.device)
+        return Lane(attack, self.search, problems, width=self.width, tile=self.tile, device=self.device)
 
-    def _book(self, done: Done, k: int) -> Iterator[Job]:
-        """Enter finished rows in their samples' records; gives back the jobs whose samples still stand."""
-        book = done.book
-        confirmed = self._confirm(done)
-        names = ("found", "first", "margin", "forwards", "backwards", "nonfinite")
-        columns = zip(*(getattr(book, name).tolist() for name in names), strict=True)
-        for row, (job, (found, first, margin, forwards, backwards, nonfinite)) in enumerate(zip(done.jobs, columns, strict=True)):
-            record = self.records[job.sample]
-            record.forwards += forwards
-            record.work += forwards
-            record.backwards += backwards
-            record.nonfinite += nonfinite
-            if found:
-                record.forwards += 1
-                if confirmed[row][3]:
-                    record.broken(k, job.variant, first, confirmed[row])
-                    self.finished.append(job.sample)
-                    continue
-                record.unconfirmed = True  # a model that changes its mind: the next attacks have to try
-            elif margin < record.margin:
+    def _book(self, done: Done, k: int) -> None:
+        """Enter finished rows in their samples' records and send the samples on."""
+        lane, book = self.lanes[k], done.book
+        found = book.found.tolist()
+        judged = self._confirm([row for row, claims in enumerate(found) if claims or self.recheck], done, k)
+        columns = {name: column.tolist() for name, column in book.tensors().items() if name != "x"}
+        for row, job in enumerate(done.jobs):
+            record, seen = self.records[job.sample], judged.get(row)
+            if seen is not None:
+                record.forwards += self.draws[k]
+                self.disagreements += seen.adversarial != found[row]
+                if found[row] and not seen.adversarial:
+                    record.unconfirmed += 1
+                    if lane.revive(done, row):
+                        continue
+            self._count(record, {name: column[row : row + 1] for name, column in columns.items()}, done.steps[row] + 1)
+            if seen is not None and seen.adversarial:
+                if not self.smallest or record.judged is None or seen.size < record.judged.size:
+                    record.hit(k, job.variant, columns["first"][row], book.x[row], seen)
+            elif not record.found and (margin := seen.margin if seen else columns["margin"][row]) < record.margin:
                 record.margin, record.x = margin, book.x[row]
-            yield job
+            self._after(job, k, truncated=job.steps <= done.steps[row] and job.steps < self._steps(k))
 
-    def _confirm(self, done: Done) -> dict[int, Judgement]:
-        """The re-check of the rows that claim a success, by row."""
-        rows = done.book.found.nonzero()[:, 0]
-        if not len(rows):
+    def _after(self, job: Job, k: int, truncated: bool) -> None:
+        """Where a sample goes from a leg it has been through."""
+        position = self.place[job.level, k, job.variant]  # type: ignore[index]
+        fallen = self.records[job.sample].found and not self.smallest
+        last = position + 1 == len(self.legs) or self.legs[position + 1][:2] != self.legs[position][:2]
+        if fallen or truncated or last:
+            self.tallies[k].left += 1
+            self.tallies[k].found += self.records[job.sample].entry == k
+        if fallen:
+            self._decide(job.sample)
+        elif truncated:
+            self._give_up(job.sample)
+        else:
+            self._go(job.sample, position + 1)
+
+    def _count(self, record: Record, columns: Mapping[str, Sequence[int] | Tensor], steps: int) -> None:
+        for name in ("forwards", "backwards", "nonfinite", "flat"):
+            setattr(record, name, getattr(record, name) + int(columns[name][0]))
+        record.work += steps
+
+    def _confirm(self, rows: list[int], done: Done, k: int) -> dict[int, Judgement]:
+        """The re-check of some finished rows' points, by row."""
+        if not rows:
             return {}
-        index = torch.tensor([done.jobs[row].sample for row in rows.tolist()], device=self.device)
-        columns = verify(self.model, done.book.x[rows], self.pool.problem(index), self.tile)
-        return dict(zip(rows.tolist(), zip(*(column.tolist() for column in columns), strict=True), strict=True))
+        index, level = (torch.tensor([done.jobs[row][n] for row in rows], device=self.device) for n in (0, 2))
+        points = done.book.x[torch.tensor(rows, device=self.device)]
+        judged = verify(self.model, points, self.pool.problem(index, level=level), self.tile, self.draws[k])
+        return dict(zip(rows, judged.rows(), strict=True))
 
-    # -- other packages' attacks -----------------------------------------------------------------------------------------
+    def _steps(self, k: int) -> int:
+        attack = self.entries[k].attack
+        return attack.steps if isinstance(attack, Attack) else 0
 
-    def _backends(self, group: list[int], alive: list[int]) -> Iterator[None]:
-        for k in group:
-            alive = [i for i in alive if not self.records[i].found]
-            for start in range(0, len(alive), self.width):
-                batch = alive[start : start + self.width]
-                self._backend(k, batch)
-                if k == len(self.entries) - 1:
-                    self.finished += [i for i in batch if not self.records[i].found]
-                yield
+    # -- points of another run, and other packages' attacks ------------------------------------------------------------------
 
-    def _backend(self, k: int, samples: list[int]) -> None:
+    def _replay(self, points: Mapping[int, Tensor]) -> None:
+        """Look at stored points of samples: one forward each, and a sample is broken from the first budget that holds it."""
+        known = [i for i in points if not self.wrong[i]]
+        for start in range(0, len(known), self.width):
+            chunk = known[start : start + self.width]
+            x = torch.stack([points[i] for i in chunk]).to(self.device)
+            p = self.pool.problem(torch.tensor(chunk, device=self.device))
+            for i, point, seen in zip(chunk, x, verify(self.model, x, p, self.tile).rows(), strict=True):
+                self.records[i].forwards += 1
+                if seen.adversarial:
+                    level = next(n for n, threat in enumerate(self.threats) if seen.size <= threat.eps * (1 + 1e-5) + 1e-7)
+                    self.records[i].replayed = (level, point, seen)
+
+    def _is_backend(self, k: int) -> bool:
+        return isinstance(self.entries[k].attack, Backend)
+
+    def _run_backend(self, position: int) -> Iterator[None]:
+        leg = self.legs[position]
+        waiting = [i for i, n in self.next.items() if n == position]
+        for start in range(0, len(waiting), self.width):
+            chunk = waiting[start : start + self.width]
+            self._backend(leg, chunk)
+            yield
+
+    def _backend(self, leg: Leg, samples: list[int]) -> None:
+        k = leg.entry
         attack = self.entries[k].attack
         assert isinstance(attack, Backend)
-        p = self.pool.problem(torch.tensor(samples, device=self.device), salt_of(self.entries[k].spec))
+        index = torch.tensor(samples, device=self.device)
+        p = self.pool.problem(index, salt_of(self.entries[k].spec), torch.full_like(index, leg.level))
         counter = Counter(self.model)
         x = attack.run(counter, p, seed=self.seed).detach()
-        columns = (*verify(self.model, x, p, self.tile), size_and_fits(x, p)[1])
-        judged = list(zip(*(column.tolist() for column in columns), strict=True))
         self.work += len(samples)
-        for row, i in enumerate(samples):
+        for row, (i, seen) in enumerate(zip(samples, verify(self.model, x, p, self.tile).rows(), strict=True)):
             record = self.records[i]
             record.work += 1
             record.forwards += counter.forwards // len(samples) + (row < counter.forwards % len(samples)) + 1
             record.backwards += counter.backwards // len(samples) + (row < counter.backwards % len(samples))
-            if judged[row][3]:
-                record.broken(k, 0, -1, judged[row][:6])
-                self.finished.append(i)
-            elif judged[row][1] < record.margin and judged[row][6]:
-                record.margin, record.x = judged[row][1], x[row]
+            if seen.adversarial:
+                if not self.smallest or record.judged is None or seen.size < record.judged.size:
+                    record.hit(k, 0, -1, x[row], seen)
+            elif not record.found and seen.margin < record.margin and seen.fits:
+                record.margin, record.x = seen.margin, x[row]
+            del self.next[i]
+            self._after(Job(i, 0, leg.level), k, truncated=False)
 
     # -- verdicts --------------------------------------------------------------------------------------------------------
 
     def _tick(self, flush: bool = False) -> Tick:
         verdicts: list[Verdict] = []
+        points: list[Tensor | None] = []
         if flush or len(self.finished) >= self.tile or (self.finished and time.monotonic() - self.told > TELL_SECONDS):
             self.told = time.monotonic()
             for start in range(0, len(self.finished), self.width):
-                verdicts += self._judge(self.finished[start : start + self.width])
+                chunk = {i: self.records[i] for i in self.finished[start : start + self.width]}
+                for verdict, point in tell(self.model, self.pool, chunk, self.clean, self.tile):
+                    verdicts.append(verdict)
+                    points.append(point)
+            self.work -= sum(self.records[i].work for i in self.finished)
+            self.done += len(self.finished)
             self.finished = []
-            self.done += len(verdicts)
         undecided = (len(self.split) - self.done) * self.work_per_sample
         total = max(len(self.split) * self.work_per_sample, 1)
-        return Tick(verdicts, (self.done * self.work_per_sample + min(max(self.work, 0), undecided)) / total)
-
-    def _judge(self, samples: list[int]) -> list[Verdict]:
-        """Re-check worst points of samples that stand; what broke the others is judged, and clean logits are known, already."""
-        pred, margin, pmargin = self.clean
-        verdicts = [
-            self._verdict(i, *(self.records[i].judged or (pred[i], margin[i], pmargin[i], self.records[i].found, 0.0, 0.0)))
-            for i in samples
-            if self.records[i].x is None
-        ]
-        moved = [(i, x) for i in samples if (x := self.records[i].x) is not None]
-        if moved:
-            index, points = zip(*moved, strict=True)
-            p = self.pool.problem(torch.tensor(index, device=self.device))
-            columns = [column.tolist() for column in verify(self.model, torch.stack(points), p, self.tile)]
-            verdicts += [self._verdict(i, *row) for i, row in zip(index, zip(*columns, strict=True), strict=True)]
-        return verdicts
-
-    def _verdict(self, i: int, pred: int, margin: float, pmargin: float, adversarial: bool, linf: float, l2: float) -> Verdict:
-        record = self.records[i]
-        clean = (self.clean[0][i], self.clean[1][i], self.clean[2][i])
-        self.work -= record.work
-        status = UNCONFIRMED if record.unconfirmed else NON_FINITE if record.nonfinite else OK
-        adversarial = adversarial and record.found  # no attack claimed a point that only the re-check finds wrong
-        entry = (record.entry, record.variant, record.step) if adversarial else (-2, -1, -1)
-        checks = 0 if record.x is None else 1
-        record.x = None
-        return Verdict(i, *clean, pred, margin, pmargin, adversarial, linf, l2, *entry,
-                       record.forwards + checks, record.backwards, status)  # fmt: skip
+        progress = (self.done * self.work_per_sample + min(max(self.work, 0), undecided)) / total
+        return Tick(verdicts, progress, points if self.keep_points else [])
 
 
-class Counter(nn.Module):
-    """Counts the rows that pass a model, forwards and backwards, on behalf of a backend."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-        self.forwards = self.backwards = 0
-
-    def forward(self, x: Tensor) -> Tensor:
-        self.forwards += len(x)
-        logits: Tensor = self.model(x)
-        if logits.requires_grad:
-            logits.register_hook(self._backward)  # type: ignore[no-untyped-call]
-        return logits
-
-    def _backward(self, grad: Tensor) -> None:
-        self.backwards += len(grad)
+def _span(positions: list[int]) -> range:
+    return range(positions[0], positions[-1] + 1)

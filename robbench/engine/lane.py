@@ -33,10 +33,11 @@ class Job(NamedTuple):
 
 
 class Done(NamedTuple):
-    """Rows that have finished: their jobs and books, and where they sit (for `Lane.revive`)."""
+    """Rows that have finished: their jobs and books, the moves they made, and where they sit (for `Lane.revive`)."""
 
     jobs: list[Job]
     book: Book
+    steps: list[int]
     places: list[int]
 
 
@@ -130,4 +131,5 @@ class Lane:
         jobs = [job for row in rows if (job := self.jobs[row])]
         for row in rows:
             self.jobs[row] = None
-        return Done(jobs, self.book.take(torch.tensor(rows, device=self.device)), rows)
+        place = torch.tensor(rows, device=self.device)
+        return Done(jobs, self.book.take(place), self.t[place].tolist(), rows)

@@ -3,40 +3,51 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
 from robbench.core import keyed
-from robbench.core.device import TILE_STEP
 from robbench.data.base import Split
-from robbench.engine.oracle import Model, forward_tiles
+from robbench.engine.oracle import Model
+from robbench.engine.verify import ask
 from robbench.threat.model import ThreatModel
 from robbench.threat.problem import Problem
 
 
 class Pool:
-    """N samples with their clean logits; makes the problems of any of them."""
+    """N samples with their clean logits; makes the problems of any of them, at any of some budgets of one norm.
 
-    def __init__(self, split: Split, threat: ThreatModel, model: Model, *, seed: int, tile: int) -> None:
-        self.split, self.threat = split, threat
+    `wrong` [N]: misclassified, by most of `draws` answers, without any attack; NaN logits count as wrong.
+    """
+
+    def __init__(
+        self, split: Split, threats: Sequence[ThreatModel], model: Model, *, seed: int, tile: int, draws: int = 1
+    ) -> None:
+        self.split, self.threats = split, threats
+        self.eps = torch.tensor([threat.eps for threat in threats], dtype=torch.float32, device=split.labels.device)
         self.keys = keyed.fold(split.ids, seed)
-        starts = range(0, max(len(split), 1), tile)  # an empty split still tells the number of classes
-        parts = [forward_tiles(model, split.pixels(slice(i, i + tile)), tile, TILE_STEP) for i in starts]
-        self.logits0 = torch.cat(parts)
+        parts = []
+        for start in range(0, max(len(split), 1), tile):  # an empty split still tells the number of classes
+            rows = slice(start, start + tile)
+            parts.append(ask(model, split.pixels(rows), split.labels[rows], tile, draws))
+        self.logits0, wrong = (torch.cat(column) for column in zip(*parts, strict=True))
+        self.wrong = wrong | ~torch.isfinite(self.logits0).all(1)
 
-    def problem(self, index: Tensor, salt: int = 0) -> Problem:
-        """The rows of samples `index` [B]; `salt` tells the attacks of a cascade apart, so each draws its own numbers."""
+    def problem(self, index: Tensor, salt: int = 0, level: Tensor | None = None) -> Problem:
+        """The rows of samples `index` [B] at budgets `level` [B] (the largest); `salt` tells the attacks of a cascade apart."""
         x0 = self.split.pixels(index)
+        level = torch.full_like(index, len(self.threats) - 1) if level is None else level
         return Problem(
             x0=x0,
             y=self.split.labels[index],
             target=torch.full_like(index, -1),
-            eps=torch.full((len(index),), self.threat.eps, dtype=x0.dtype, device=x0.device),
+            eps=self.eps[level].to(x0.dtype),
             key=keyed.fold(self.keys[index], salt),
             index=index,
             logits0=self.logits0[index],
-            norm=self.threat.geometry,
+            norm=self.threats[0].geometry,
         )
 
 

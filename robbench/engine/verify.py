@@ -9,8 +9,8 @@ from torch import Tensor
 
 from robbench.core.device import TILE_STEP
 from robbench.engine.oracle import Model, forward_tiles
+from robbench.engine.records import Judgement
 from robbench.objectives import best_other, log_softmax, margins
-from robbench.threat.norms import NORMS
 from robbench.threat.problem import Problem, size_and_fits
 
 
@@ -20,9 +20,17 @@ class Judged(NamedTuple):
     pred: Tensor
     margin: Tensor
     pmargin: Tensor  # the margin on softmax probabilities
-    adversarial: Tensor  # bool: misclassified, finite, inside box and budget
+    adversarial: Tensor  # bool: misclassified (by most draws), finite, inside box and budget
     linf: Tensor
     l2: Tensor
+    l1: Tensor
+    l0: Tensor
+    size: Tensor  # in the threat's norm
+    fits: Tensor  # bool: inside box and budget
+
+    def rows(self) -> list[Judgement]:
+        """Row by row, as plain values."""
+        return [Judgement(*row) for row in zip(*(column.tolist() for column in self), strict=True)]
 
 
 def judge_logits(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -32,10 +40,18 @@ def judge_logits(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return logits.argmax(1), margins(logits, y), p_true - best_other(log_p, y).exp()
 
 
-def verify(model: Model, x: Tensor, p: Problem, tile: int) -> Judged:
-    """Judge points x [B,*] for the problems p; one forward each."""
-    logits = forward_tiles(model, x, tile, TILE_STEP)
-    pred, margin, pmargin = judge_logits(logits, p.y)
-    wrong = (pred != p.y) & torch.isfinite(logits).all(1)
-    d = x - p.x0
-    return Judged(pred, margin, pmargin, wrong & size_and_fits(x, p)[1], NORMS["linf"].size(d), NORMS["l2"].size(d))
+def ask(model: Model, x: Tensor, y: Tensor, tile: int, draws: int = 1) -> tuple[Tensor, Tensor]:
+    """Mean logits [B,K] of some draws of the model, and whether most of them are wrong [B]; `draws` forwards each."""
+    drawn = [forward_tiles(model, x, tile, TILE_STEP) for _ in range(draws)]
+    votes = torch.stack([logits.argmax(1) != y for logits in drawn]).sum(0)
+    logits = drawn[0] if draws == 1 else torch.stack(drawn).mean(0)
+    return logits, (2 * votes > draws) & torch.isfinite(logits).all(1)
+
+
+def verify(model: Model, x: Tensor, p: Problem, tile: int, draws: int = 1) -> Judged:
+    """Judge points x [B,*] for the problems p; `draws` forwards each."""
+    logits, wrong = ask(model, x, p.y, tile, draws)
+    d = (x - p.x0).flatten(1)
+    size, fits = size_and_fits(x, p)
+    sizes = (d.abs().amax(1), torch.linalg.vector_norm(d, dim=1), d.abs().sum(1), (d != 0).sum(1))
+    return Judged(*judge_logits(logits, p.y), wrong & fits, *sizes, size, fits)

@@ -21,8 +21,9 @@ from robbench.core.errors import UserError, nearest
 from robbench.core.spec import short_hash
 from robbench.data.base import Split, require_classes
 from robbench.data.load import default_threat, load
-from robbench.engine.cascade import CLEAN, Cascade, Entry, Verdict
+from robbench.engine.cascade import Cascade, Entry
 from robbench.engine.guard import frozen
+from robbench.engine.records import CLEAN, Verdict
 from robbench.models.create import check_logits, create
 from robbench.models.weights import model_hash
 from robbench.results.provenance import provenance

@@ -13,8 +13,9 @@ from torch.nn import functional as F
 
 from robbench.core.builtins import ATTACKS
 from robbench.data.base import Split, sample_ids
-from robbench.engine.cascade import Cascade, Entry, Verdict
+from robbench.engine.cascade import Cascade, Entry
 from robbench.engine.guard import frozen
+from robbench.engine.records import Verdict
 from robbench.threat.model import parse_threat
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from robbench.data.base import Split
-from robbench.engine.cascade import CLEAN
 from robbench.engine.lane import Job, Lane
 from robbench.engine.pool import Pool
+from robbench.engine.records import CLEAN
 from robbench.objectives import margins
 from robbench.threat.model import parse_threat
 
@@ -108,7 +108,7 @@ def test_what_each_sample_costs(spec: str, steps: int, variants: int, digits: An
 @pytest.mark.parametrize("case", ["misclassified", "zero budget", "nothing worse found"])
 def test_samples_that_stay_where_they_are(case: str, digits: Any, decide: Callable[..., Any], seen: Any) -> None:
     """Where the clean input is the worst point, the model sees no more rows than the books say, the last look included."""
-    pool = Pool(digits.split, parse_threat("linf:0.1")[0], digits.model, seed=0, tile=32)
+    pool = Pool(digits.split, parse_threat("linf:0.1"), digits.model, seed=0, tile=32)
     split = digits.split.take(torch.tensor((_wrong(pool) if case == "misclassified" else _right(pool))[:8]))
     model = digits.model if case != "nothing worse found" else _Flat(split)
     watched = seen(model)
@@ -123,7 +123,7 @@ def _problems(pool: Pool) -> Callable[..., Any]:
 
 def test_the_last_query_costs_no_backward(digits: Any, seen: Any, entries: Callable[..., Any]) -> None:
     """A lane whose rows are all at their last step makes a forward without gradient."""
-    pool = Pool(digits.split, parse_threat("linf:0.001")[0], digits.model, seed=0, tile=32)
+    pool = Pool(digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tile=32)
     watched = seen(digits.model)
     (entry,) = entries(["pgd:steps=3"])
     lane = Lane(entry.attack, watched, _problems(pool), width=8, tile=32, device=torch.device("cpu"))
@@ -137,7 +137,7 @@ def test_the_last_query_costs_no_backward(digits: Any, seen: Any, entries: Calla
 
 def test_fooled_samples_leave_at_once_and_others_take_their_place(digits: Any, seen: Any, entries: Callable[..., Any]) -> None:
     """When eight rows have finished, eight waiting samples start beside the running ones, and the batch stays full."""
-    pool = Pool(digits.split, parse_threat("linf:0.001")[0], digits.model, seed=0, tile=32)
+    pool = Pool(digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tile=32)
     easy, hard = _wrong(pool)[:8], _right(pool)[:24]
     watched = seen(digits.model)
     (entry,) = entries(["pgd:steps=4,init=clean"])
@@ -160,7 +160,7 @@ def test_fooled_samples_leave_at_once_and_others_take_their_place(digits: Any, s
 
 def test_the_lane_gets_narrower_at_the_end(digits: Any, seen: Any, entries: Callable[..., Any]) -> None:
     """When nothing waits any more, finished rows are not queried on."""
-    pool = Pool(digits.split, parse_threat("linf:0.001")[0], digits.model, seed=0, tile=32)
+    pool = Pool(digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tile=32)
     wrong, right = _wrong(pool)[:16], _right(pool)[:8]
     watched = seen(digits.model)
     (entry,) = entries(["pgd:steps=4,init=clean"])

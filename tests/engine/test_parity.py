@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import stats
 
-from robbench.engine.cascade import CLEAN
+from robbench.engine.records import CLEAN
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

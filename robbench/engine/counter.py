@@ -1,0 +1,24 @@
+"""What passes a model while another package's attack has it."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+
+class Counter(nn.Module):
+    """Counts the rows that pass a model, forwards and backwards, on behalf of a backend."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+        self.forwards = self.backwards = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.forwards += len(x)
+        logits: Tensor = self.model(x)
+        if logits.requires_grad:
+            logits.register_hook(self._backward)  # type: ignore[no-untyped-call]
+        return logits
+
+    def _backward(self, grad: Tensor) -> None:
+        self.backwards += len(grad)
