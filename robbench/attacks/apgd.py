@@ -2,6 +2,7 @@
 
 Momentum steps whose length eta starts at 2 eps and is halved, row by row, at checkpoints w_j where the run has stalled; the
 run then goes on from its best point. Checkpoints need no loss history: a counter of rises and a few remembered values do.
+In L1 the recurrence is another one, that of `apgd_l1.py`.
 
 Deviations, all on purpose. From the authors' code: their first checkpoint compares f(x_1) with index -1 of the history, an
 empty row; ours with f(x_0). Condition 1 is the paper's `<` (theirs `<=`), and condition 2 can hold at the first checkpoint.
@@ -12,12 +13,14 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor
 
+from robbench.attacks import apgd_l1
+from robbench.attacks.apgd_l1 import SparseState
 from robbench.attacks.base import Attack, Oracle
 from robbench.core.rows import Rows, lift, pick
 from robbench.core.spec import Number
@@ -61,11 +64,13 @@ def windows(steps: int, device: torch.device) -> Tensor:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class APGD(Attack[State]):
-    """Auto-PGD (Croce and Hein 2020, arXiv:2003.01690, algorithm 1): no step size to tune.
+class APGD(Attack[State | SparseState]):
+    """Auto-PGD (Croce and Hein 2020, arXiv:2003.01690, algorithm 1; in L1 2021, arXiv:2103.01208): no step size to tune.
 
     With objective=dlr-targeted each of the most likely wrong classes (at the clean input) is tried in turn, at most K-1.
     """
+
+    norms: ClassVar[frozenset[str]] = frozenset({"linf", "l2", "l1"})
 
     steps: Annotated[int, Field(ge=1, description="moves per run")] = 100
     objective: Annotated[Literal["cross-entropy", "dlr", "dlr-targeted", "margin"], Field(description="what the steps climb")] = (
@@ -73,8 +78,11 @@ class APGD(Attack[State]):
     )
     restarts: Annotated[int, Field(ge=1, description="random starts per sample (and per target)")] = 1
     targets: Annotated[int, Field(ge=1, description="target classes per sample, for dlr-targeted")] = 9
-    rho: Annotated[Number, Field(gt=0, le=1, description="share of rising moves below which eta is halved")] = 0.75
-    alpha: Annotated[Number, Field(gt=0, le=1, description="weight of the new direction against momentum")] = 0.75
+    rho: Annotated[Number, Field(gt=0, le=1, description="share of rising moves below which eta is halved; not in l1")] = 0.75
+    alpha: Annotated[Number, Field(gt=0, le=1, description="weight of the new direction against momentum; not in l1")] = 0.75
+    large_eps: Annotated[
+        bool, Field(description="in l1 only: climb inside 3 eps and 2 eps first, 30% of the steps each, as AutoAttack does")
+    ] = True
 
     def variants(self, classes: int) -> int:
         return self.restarts * (min(self.targets, classes - 1) if self.objective in TARGETED else 1)
@@ -87,14 +95,19 @@ class APGD(Attack[State]):
         rank = k % min(self.targets, p.logits0.shape[1] - 1)  # all targets once, then again from another start
         return p.replace(target=wrong.gather(1, rank[:, None])[:, 0])
 
-    def start(self, p: Problem) -> State:
+    def start(self, p: Problem) -> State | SparseState:
+        if p.norm.name == "l1":
+            return apgd_l1.start(p, self.steps, self.large_eps)
         x, none = p.ball.surface(), torch.full_like(p.eps, -torch.inf)
         zero = torch.zeros_like(x)
         return State(x=x, x_prev=x, x_top=x, g_top=zero, f_top=none, f_prev=-none, f_then=none, eta=2 * p.eps,
                      rises=torch.zeros_like(p.y), halved=torch.zeros_like(p.y, dtype=torch.bool))  # fmt: skip
 
-    def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> State:
-        a = q.grad(s.x, find_objective(self.objective))
+    def step(self, s: State | SparseState, t: Tensor, p: Problem, q: Oracle) -> State | SparseState:
+        objective = find_objective(self.objective)
+        if isinstance(s, SparseState):
+            return apgd_l1.step(s, t, p, q, objective, self.steps, self.large_eps)
+        a = q.grad(s.x, objective)
         s = s.where(a.value > s.f_top, f_top=a.value, x_top=s.x, g_top=a.grad)
         f_then = pick(t <= 1, s.f_top, s.f_then)  # the paper's f_max starts as max(f(x_0), f(x_1))
         rises = s.rises + (a.value > s.f_prev)  # never at t = 0: f_prev is +inf there
@@ -113,5 +126,5 @@ class APGD(Attack[State]):
         return s.replace(x=x_next, x_prev=x, f_prev=a.value, eta=eta, f_then=pick(due, s.f_top, f_then),
                          rises=pick(due, torch.zeros_like(rises), rises), halved=pick(due, stuck, s.halved))  # fmt: skip
 
-    def point(self, s: State) -> Tensor:
+    def point(self, s: State | SparseState) -> Tensor:
         return s.x

@@ -10,7 +10,8 @@ loops. Randomness comes from the row's key. Nothing may depend on a row's neighb
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, Generic, Literal, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, TypeVar
 
 from torch import Tensor, nn
 
@@ -57,6 +58,14 @@ class AnyAttack:
     seeks: ClassVar[Literal["any", "smallest"]] = "any"
     """`any`: works towards an adversarial point inside a budget eps. `smallest`: towards the nearest one, so that it can also
     run without a budget (eps = inf); under a finite eps it too is done at the first point inside."""
+
+    def equip(self, find: Callable[[str], nn.Module]) -> Self:
+        """The attack as it is run: with the other models it names, if any.
+
+        Called once before a run, in the process that runs it. `find(name)` gives a model on the run's device that maps inputs
+        in [0,1] to logits; it raises UserError for a name nobody knows.
+        """
+        return self
 
 
 class Attack(AnyAttack, ABC, Generic[S]):

@@ -1,13 +1,13 @@
 """PGD: Madry et al. 2018, arXiv:1706.06083, section 2.1, eq. 4.
 
 x <- project(x + rate * eps * steepest(grad)), from a random point of the ball. Inner attack of adversarial training and a
-plain evaluation attack; every iterate is checked, not only the last.
+plain evaluation attack; every iterate is checked, not only the last. In L1 a step moves one entry.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 from torch import Tensor
@@ -29,6 +29,8 @@ class State(Rows):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PGD(Attack[State]):
     """Projected gradient descent (Madry et al. 2018, arXiv:1706.06083); each restart is tried until one succeeds."""
+
+    norms: ClassVar[frozenset[str]] = frozenset({"linf", "l2", "l1"})
 
     steps: Annotated[int, Field(ge=1, description="moves per restart")] = 40
     rate: Annotated[

@@ -20,7 +20,7 @@ from robbench.attacks.base import Backend
 from robbench.core.errors import UserError
 from robbench.threat.problem import Problem
 
-NORM_NAMES = {"linf": "Linf", "l2": "L2"}
+NORM_NAMES = {"linf": "Linf", "l2": "L2", "l1": "L1"}
 STANDARD = ["apgd-ce", "apgd-t", "fab-t", "square"]
 PLUS = ["apgd-ce", "apgd-dlr", "fab", "square", "apgd-t", "fab-t"]
 RAND = ["apgd-ce", "apgd-dlr"]
@@ -31,8 +31,11 @@ class PyAutoAttack(Backend):
     """The pyautoattack package, `standard`, `plus` or `rand`, or one of its attacks.
 
     Adapted to few classes: targets are cut to K-1; without the 3 (or 4, targeted) classes that its DLR needs, the DLR
-    attacks are left out and APGD on cross-entropy gets 5 restarts instead.
+    attacks are left out and APGD on cross-entropy gets 5 restarts instead. In l1 its APGD starts with larger budgets and tries
+    5 targets, as in its standard version.
     """
+
+    norms = frozenset(NORM_NAMES)
 
     version: Annotated[
         Literal["standard", "plus", "rand", "apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"],
@@ -61,8 +64,10 @@ class PyAutoAttack(Backend):
                 model, norm=NORM_NAMES[p.norm.name], eps=float(p.eps[0]), seed=seed, device=p.x0.device, **options
             )
             reference.attacks_to_run = able
-            targets = min(9, classes - 1)
-            reference.apgd_targeted.n_target_classes = reference.fab.n_target_classes = targets
+            l1 = p.norm.name == "l1"
+            reference.apgd.use_largereps = reference.apgd_targeted.use_largereps = l1
+            reference.apgd_targeted.n_target_classes = min(5 if l1 else 9, classes - 1)
+            reference.fab.n_target_classes = min(9, classes - 1)
             if not named:
                 reference.apgd.n_restarts = reference.fab.n_restarts = 1
             elif classes < 4:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,7 +14,7 @@ from robbench.cli.reporter import Reporter, print_json, print_rich, reported
 
 if TYPE_CHECKING:
     from robbench.results.store import Run, Store
-    from robbench.runs.attack import Plan
+    from robbench.runs.plan import Plan
 
 WHAT = "What to attack, and how"
 Models = Annotated[
@@ -27,12 +27,14 @@ Models = Annotated[
 Attacks = Annotated[
     list[str] | None,
     option("-a", "--attack", panel=WHAT, metavar="SPEC",
-           help="Attack, such as apgd:steps=50; several form one worst case per sample (default: apgd)."),
+           help="Attack or cascade, such as apgd:steps=50 or autoattack, or a .toml file with a list of them; several form "
+                "one worst case per sample (default: apgd)."),
 ]  # fmt: skip
 Threat = Annotated[
     list[str] | None,
     option("--threat", panel=WHAT, metavar="NORM:EPS",
-           help="Threat model; several, or linf:2/255,8/255, give one run each (default: the data set's)."),
+           help="Threat model; several, or linf:2/255,8/255, give one run each; l2:inf seeks the smallest perturbation "
+                "(default: the data set's)."),
 ]  # fmt: skip
 Data = Annotated[
     str | None, option("--data", panel=WHAT, metavar="SPEC", help="Data set (default: what the model was trained on).")
@@ -40,6 +42,20 @@ Data = Annotated[
 Split = Annotated[str | None, option("--split", panel=WHAT, help="train or test (default: test).")]
 BatchSize = Annotated[
     str | None, option("-b", "--batch-size", panel=o.RUN, metavar="N|auto", help="Samples in flight; no verdict depends on it.")
+]
+Precision = Annotated[
+    str | None,
+    option("--precision", panel=o.RUN, metavar="fp32|bf16", help="Of the search; every success is confirmed in float32."),
+]
+Compile = Annotated[bool, option("--compile", panel=o.RUN, help="Compile the model that the attacks see.")]
+BudgetOption = Annotated[
+    str | None,
+    option("--budget", panel=o.RUN, metavar="TIME|Nq",
+           help="Stop after 90s, 2m or 1h a run, or 5000q queries a sample; what was not finished is marked."),
+]  # fmt: skip
+StorePoints = Annotated[bool, option("--store-points", panel=o.RUN, help="Keep the worst inputs, for --replay.")]
+Replay = Annotated[
+    list[str] | None, option("--replay", panel=o.RUN, metavar="RUN", help="Try the stored points of a run or model first.")
 ]
 
 
@@ -51,6 +67,11 @@ def attack(
     data: Data = None,
     split: Split = None,
     batch_size: BatchSize = None,
+    precision: Precision = None,
+    compile_: Compile = False,
+    budget: BudgetOption = None,
+    store_points: StorePoints = False,
+    replay: Replay = None,
     out: o.Out = Path("runs"),
     seed: o.Seed = None,
     device: o.Device = "auto",
@@ -72,7 +93,7 @@ def attack(
     from robbench.core.config import AttackConfig, load_config
     from robbench.results.compare import compare
     from robbench.results.store import Store
-    from robbench.runs.attack import plan_attacks
+    from robbench.runs.plan import plan_attacks
 
     flags = {
         "attack": attacks,
@@ -80,6 +101,11 @@ def attack(
         "data": data,
         "split": split,
         "batch_size": batch_size,
+        "precision": precision,
+        "compile": compile_,
+        "budget": budget,
+        "store_points": store_points,
+        "replay": replay,
         "seed": seed,
         "limit": limit,
     }
@@ -88,9 +114,9 @@ def attack(
     # All plans first: a mistake in the last model must not cost the first one's hours.
     plans = list(plan_attacks(models, settings, out=out, device=device, data_dir=data_dir, download=download))
     if dry_run:
-        print_json("robbench.attack.plan/1", runs=[describe(plan, store) for plan in plans])
+        print_json("robbench.attack.plan/1", runs=[row for plan in plans for row in describe(plan, store)])
         return
-    runs = [run_attack(plan, store, reporter, force=force) for plan in plans]
+    runs = [run for plan in plans for run in run_attack(plan, store, reporter, force=force)]
     rows = compare(runs)
     if as_json:
         print_json("robbench.attack/1", rows=rows)
@@ -101,23 +127,32 @@ def attack(
         reporter.say(f"per-sample results: {store.root / 'results' / 'samples'}")
 
 
-def describe(plan: Plan, store: Store) -> dict[str, object]:
-    """A plan as plain values, for --dry-run."""
-    return {
-        "run_id": plan.run_id, "model": plan.subject.name, "data": plan.data, "samples": len(plan.subject.split),
-        "threat": plan.threat.text, "attack": plan.attack, "split": plan.config.split, "seed": plan.config.seed,
-        "batch_size": plan.config.batch_size or "auto", "device": str(plan.device), "done": store.has(plan.run_id),
-    }  # fmt: skip
+def describe(plan: Plan, store: Store) -> list[dict[str, object]]:
+    """The runs of a plan as plain values, for --dry-run."""
+    config = plan.config
+    return [
+        {
+            "run_id": run_id, "model": plan.subject.name, "data": plan.data, "samples": len(plan.subject.split),
+            "threat": threat.text, "attack": plan.attack, "attacks": [entry.spec for entry in plan.entries],
+            "split": config.split, "seed": config.seed, "batch_size": config.batch_size or "auto", "device": str(plan.device),
+            "precision": config.precision, "compile": config.compile, "budget": str(config.budget or "none"),
+            "store_points": config.store_points, "replay": [path.stem for path in plan.replay], "done": store.has(run_id),
+        }
+        for run_id, threat in zip(plan.run_ids, plan.threats, strict=True)
+    ]  # fmt: skip
 
 
-def run_attack(plan: Plan, store: Store, reporter: Reporter, *, force: bool) -> Run:
-    """Run one plan under a progress bar. Raises Stopped when a signal came first."""
+def run_attack(plan: Plan, store: Store, reporter: Reporter, *, force: bool) -> list[Run]:
+    """Run one plan under progress bars. Raises Stopped when a signal came first."""
     from robbench.core.errors import Stopped
     from robbench.runs.attack import Progress, attack
     from robbench.runs.signals import stop_flag
 
-    title = f"{plan.subject.name} {plan.threat.text}"
-    reporter.detail(f"run {plan.run_id}: {plan.subject.name} on {len(plan.subject.split)} of {plan.data}, {plan.attack}")
+    title = f"{plan.subject.name} {plan.threat}"
+    for run_id, threat in zip(plan.run_ids, plan.threats, strict=True):
+        reporter.detail(
+            f"run {run_id}: {plan.subject.name} on {len(plan.subject.split)} of {plan.data}, {threat.text}, {plan.attack}"
+        )
     began = time.monotonic()
     with stop_flag(reporter.say) as stop, reporter.progress(title) as bar:
 
@@ -125,15 +160,32 @@ def run_attack(plan: Plan, store: Store, reporter: Reporter, *, force: bool) -> 
             rate = p.samples / max(time.monotonic() - began, 1e-9)
             # Broken samples are decided first, so the share of robust ones so far is only known from above.
             bar.update(p.share, f"{p.samples}/{p.total} decided, robust at most {1 - p.broken / p.total:.1%}, {rate:.1f}/s")
+            for entry in p.entries:
+                bar.part(entry.spec, entry.left, entry.reached, f"{entry.found} found")
 
         def resumed(decided: int) -> None:
             reporter.say(f"going on with {title}: {decided} of {len(plan.subject.split)} samples are decided already")
 
         outcome = attack(plan, store=store, force=force, resumed=resumed, watch=watch, stop=stop)
-    if outcome.run is None or stop:
+    if not outcome.runs or stop:
         raise Stopped(stop.exit_code)
     if not outcome.fresh:
-        reporter.say(f"run {plan.run_id} ({title}) is in the store already; nothing to do (--force runs it again)")
-    if bad := outcome.run.info["n_unconfirmed"]:
+        ids = " ".join(plan.run_ids)
+        reporter.say(f"run {ids} ({title}) is in the store already; nothing to do (--force runs it again)")
+    for run in outcome.runs:
+        say_what_to_mind(run.info, reporter)
+    return outcome.runs
+
+
+def say_what_to_mind(info: dict[str, Any], reporter: Reporter) -> None:
+    """Warnings about a run, one line each."""
+    import json
+
+    title = f"{info['model']} {info['threat']}"
+    if bad := info["n_unconfirmed"]:
         reporter.say(f"warning: {bad} successes of {title} did not survive the re-check; is the model random?")
-    return outcome.run
+    if left := info["n_unfinished"]:
+        floor, top = info["robust_accuracy_floor"], info["robust_accuracy"]
+        reporter.say(f"{title}: the budget ran out on {left} samples: robust accuracy between {floor:.1%} and {top:.1%}")
+    for flag in json.loads(info["flags"] or "[]"):
+        reporter.say(f"{title}: {flag['name']}: {flag['text']}")

@@ -10,6 +10,7 @@ import typer
 
 from robbench.cli import options as o
 from robbench.cli.reporter import print_json, print_rich, reported
+from robbench.core.cascades import cascades
 from robbench.core.errors import UserError, unknown
 
 Kind = Annotated[str | None, typer.Argument(metavar="[losses|attacks|models|data]", help="Which registry; nothing means all.")]
@@ -23,6 +24,7 @@ def list_(kind: Kind = None, as_json: o.Json = False) -> None:
     Example: robbench list attacks
     """
     from robbench.core.builtins import REGISTRIES
+    from robbench.core.registry import Entry
 
     if kind is not None and kind not in REGISTRIES:
         raise unknown("kind", kind, REGISTRIES)
@@ -30,10 +32,15 @@ def list_(kind: Kind = None, as_json: o.Json = False) -> None:
     rows = {name: REGISTRIES[name].entries for name in kinds}
     if as_json:
         plain = {name: [{"name": key, **entry._asdict()} for key, entry in found.items()] for name, found in rows.items()}
+        if "attacks" in plain:
+            plain["cascades"] = [{"name": key, **value} for key, value in cascades().items()]
         print_json("robbench.list/1", **plain)
         return
     for name, found in rows.items():
         from rich.table import Table
+
+        if name == "attacks":
+            found = found | {key: Entry("", f"cascade: {value['summary']}") for key, value in cascades().items()}
 
         table = Table(title=name, title_justify="left", box=None, show_header=False, padding=(0, 2, 0, 0))
         for key, entry in sorted(found.items()):
@@ -50,11 +57,14 @@ def explain(name: Name, as_json: o.Json = False) -> None:
     from robbench.core.builtins import REGISTRIES
     from robbench.core.registry import explain_options
 
+    if name in cascades():
+        _explain_cascade(name, as_json)
+        return
     holders = [(kind, registry) for kind, registry in REGISTRIES.items() if name in registry.entries]
     if not holders and ":" in name:
         holders = [(kind, registry) for kind, registry in REGISTRIES.items() if _fits(registry, name)]
     if not holders:
-        raise unknown("name", name, [key for registry in REGISTRIES.values() for key in registry.entries])
+        raise unknown("name", name, [*cascades(), *(key for registry in REGISTRIES.values() for key in registry.entries)])
     shown: list[dict[str, Any]] = []
     for kind, registry in holders:
         cls, spec = registry.parse(name)
@@ -70,6 +80,17 @@ def explain(name: Name, as_json: o.Json = False) -> None:
         return
     for item in shown:
         _print(item)
+
+
+def _explain_cascade(name: str, as_json: bool) -> None:
+    cascade = dict(cascades()[name])
+    if as_json:
+        print_json("robbench.explain/1", entries=[{"kind": "cascade", "name": name, **cascade}])
+        return
+    print(f"{name}  (cascade of attacks)\n\n{textwrap.fill(cascade.pop('summary'), 79)}\n")
+    print("\n".join(f"  {spec}" for spec in cascade.pop("attacks")))
+    for norm, own in cascade.items():
+        print(f"in {norm}:\n" + "\n".join(f"  {spec}" for spec in own["attacks"]))
 
 
 def _fits(registry: object, name: str) -> bool:

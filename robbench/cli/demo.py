@@ -28,8 +28,8 @@ def demo(
     from robbench.core.config import AttackConfig, TrainConfig
     from robbench.report.terminal import comparison_table
     from robbench.results.store import Store
-    from robbench.runs.attack import plan_attacks
     from robbench.runs.compare import compare_runs
+    from robbench.runs.plan import plan_attacks
     from robbench.runs.train import plan_training
 
     torch.set_num_threads(1)  # so small a model is as fast on one thread, and needs no second free core
@@ -42,7 +42,7 @@ def demo(
     config = AttackConfig(attack=("apgd", "apgd-t"), threat=(THREAT,))
     reporter.say(f"attacking both: {' + '.join(config.attack)}, {THREAT}, the 597 test digits")
     plans = list(plan_attacks(list(MODELS), config, **places))
-    ids = [run_attack(plan, store, reporter, force=force).info["run_id"] for plan in plans]
+    ids = [run.info["run_id"] for plan in plans for run in run_attack(plan, store, reporter, force=force)]
     print_rich(comparison_table(compare_runs(ids, out)))
     print(f"models:             {store.root / 'models'}")
     print(f"one row per run:    {store.root / 'results' / 'runs'}/*.parquet")

@@ -68,6 +68,9 @@ class Bar:
     def update(self, share: float, text: str) -> None:
         """Show where the job stands; cheap to call often."""
 
+    def part(self, name: str, done: int, total: int, text: str) -> None:
+        """Show where one part of the job stands, in a bar of its own where there is room for one."""
+
 
 class Reporter:
     """Messages at the chosen loudness. Progress is a live bar on a terminal, plain lines elsewhere."""
@@ -113,14 +116,23 @@ class Reporter:
 
 
 class LiveBar(Bar):
-    """A rich progress bar."""
+    """A rich progress bar, with one below it for each part of the job that has begun."""
 
     def __init__(self, live: Any, task: Any) -> None:
-        self.live, self.task = live, task
+        self.live, self.task, self.parts = live, task, dict[str, Any]()
 
     def update(self, share: float, text: str) -> None:
         """Redrawn by rich at its own pace."""
         self.live.update(self.task, completed=share, note=text)
+
+    def part(self, name: str, done: int, total: int, text: str) -> None:
+        """A bar of the part's own, from its first sample on."""
+        if total and name not in self.parts:
+            self.parts[name] = (self.live.add_task(f"  {name}", total=total, note=""), time.monotonic())
+        if total:
+            task, began = self.parts[name]
+            rate = done / max(time.monotonic() - began, 1e-9)
+            self.live.update(task, total=total, completed=done, note=f"{done}/{total}, {text}, {rate:.1f}/s")
 
 
 class PlainBar(Bar):
@@ -128,6 +140,7 @@ class PlainBar(Bar):
 
     def __init__(self, title: str) -> None:
         self.title, self.began, self.last_time, self.last_share = title, time.monotonic(), time.monotonic(), 0.0
+        self.parts: dict[str, str] = {}
 
     def update(self, share: float, text: str) -> None:
         """Print when enough has happened since the last line; short jobs stay silent until they end."""
@@ -136,7 +149,14 @@ class PlainBar(Bar):
             return
         left = f"about {(now - self.began) / share * (1 - share):.0f} s left" if share > 0 else "no estimate yet"
         print(f"{self.title}: {share:.0%}, {text}, {now - self.began:.0f} s, {left}", file=sys.stderr)
+        if len(self.parts) > 1:
+            print("  " + "; ".join(self.parts.values()), file=sys.stderr)
         self.last_time, self.last_share = now, share
+
+    def part(self, name: str, done: int, total: int, text: str) -> None:
+        """Told with the next line."""
+        if total:
+            self.parts[name] = f"{name} {done}/{total}, {text}"
 
 
 def print_json(schema: str, **content: Any) -> None:

@@ -6,7 +6,9 @@ A TOML file may hold plain keys and one table per command (`[train]`, `[attack]`
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
+import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -56,6 +58,31 @@ def parse_width(value: Any) -> int | None:
     return int(text)
 
 
+@dataclasses.dataclass(frozen=True)
+class Budget:
+    """How much may be spent: seconds of a run, or queries (forwards) of a sample; inf for no limit."""
+
+    seconds: float = math.inf
+    queries: float = math.inf
+
+    def __str__(self) -> str:
+        return f"{self.queries:.0f}q" if math.isfinite(self.queries) else f"{self.seconds:g}s"
+
+
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def parse_budget(value: Any) -> Budget | None:
+    """`90s`, `2m`, `1.5h` of time for a run, `5000q` of queries for a sample; `none` for no limit."""
+    if value is None or isinstance(value, Budget) or value == "none":
+        return None if value == "none" else value
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhq])", str(value).strip().lower())
+    amount = float(match[1]) if match else 0.0
+    if match is None or amount == 0 or (match[2] == "q" and not amount.is_integer()):
+        raise ValueError("should be a time such as 90s, 2m or 1h, or queries per sample such as 5000q")
+    return Budget(queries=amount) if match[2] == "q" else Budget(seconds=amount * _UNITS[match[2]])
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AttackConfig:
     """Everything that decides an attack's verdicts, and the width it runs at."""
@@ -67,6 +94,11 @@ class AttackConfig:
     limit: Annotated[int | None, Field(ge=1)] = None
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     batch_size: Annotated[int | None, BeforeValidator(parse_width)] = None  # rows in flight; none = auto, by device
+    precision: Literal["fp32", "bf16"] = "fp32"  # of the search; successes are always confirmed in float32
+    compile: bool = False  # the model the attacks see
+    budget: Annotated[Budget | None, BeforeValidator(parse_budget)] = None
+    store_points: bool = False
+    replay: tuple[str, ...] = ()  # runs whose points are tried first
 
 
 def load_config(cls: type[T], command: str, *, file: Path | None, sets: Sequence[str], flags: Mapping[str, Any]) -> T:
@@ -77,8 +109,8 @@ def load_config(cls: type[T], command: str, *, file: Path | None, sets: Sequence
         merged |= _checked(_read_toml(file, command), names, str(file))
     merged |= {name: os.environ[key] for name in names if (key := f"ROBBENCH_{name.upper()}") in os.environ}
     merged |= _checked(dict(_key_value(item) for item in sets), names, "--set")
-    merged |= {name: value for name, value in flags.items() if value not in (None, [], ())}
-    for name in ("attack", "threat"):
+    merged |= {name: value for name, value in flags.items() if value not in (None, [], ()) and value is not False}
+    for name in ("attack", "threat", "replay"):
         if isinstance(merged.get(name), str) and "tuple" in str(cls.__dataclass_fields__[name].type):  # type: ignore[attr-defined]
             merged[name] = [merged[name]]
     return validate(cls, merged, command)

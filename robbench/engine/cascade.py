@@ -149,7 +149,9 @@ class Cascade:
                 if job is not None:
                     self._count(self.records[job.sample], lane.book.take(slice(row, row + 1)).tensors(), 0)
                     self.next[job.sample] = 0
-            lane.jobs, lane.queue = [], type(lane.queue)()
+            self.next |= dict.fromkeys((job.sample for job in lane.queue), 0)
+            lane.jobs = []
+            lane.queue.clear()
         for i in [*self.next]:
             self._give_up(i)
         self.next.clear()
@@ -244,7 +246,7 @@ class Cascade:
                 record.forwards += self.draws[k]
                 self.disagreements += seen.adversarial != found[row]
                 if found[row] and not seen.adversarial:
-                    record.unconfirmed += 1
+                    record.unconfirmed += self.search is self.model  # a stand-in may round otherwise, a model may not
                     if lane.revive(done, row):
                         continue
             self._count(record, {name: column[row : row + 1] for name, column in columns.items()}, done.steps[row] + 1)

@@ -3,32 +3,85 @@
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Iterator
 
+import numpy as np
 import torch
 from torch import nn
 
 
 @contextlib.contextmanager
-def frozen(model: nn.Module, *, training: bool = False) -> Iterator[None]:
-    """Freeze weights and set every module's mode; restore modes, gradient flags and buffers, also after an exception.
+def frozen(model: nn.Module, *, training: bool = False, thorough: bool = True) -> Iterator[None]:
+    """Freeze weights and set every module's mode; put everything back, also after an exception.
+
+    Put back are each module's mode, gradient flags, the weights' `.grad`, all buffers, and the global random states of torch,
+    numpy and Python, which models and other packages draw from or reseed.
 
     Without weight gradients a backward pass costs about a third less. In training mode batch-norm uses the batch's own
-    statistics, and its running ones are put back, so that an attack leaves no trace in the model.
+    statistics; its running ones are among the buffers. `thorough=False` is for the step of a training loop, which comes here
+    once per batch with an attack of ours: it copies buffers in training mode only, and leaves the random states to run on, or
+    dropout in the step would repeat what it drew in the attack.
     """
-    modes = [(module, module.training) for module in model.modules()]
-    flags = [(weight, weight.requires_grad) for weight in model.parameters()]
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()] if training else []
-    try:
+    with contextlib.ExitStack() as stack:
+        if thorough:
+            stack.enter_context(_random_states_kept())
+        if thorough or training:
+            stack.enter_context(_buffers_kept(model))
+        stack.enter_context(_settings_kept(model))
         model.train(training)
-        for weight, _ in flags:
+        for weight in model.parameters():
             weight.requires_grad_(False)
+            weight.grad = None  # so that whatever is added up inside has no part in what is there
+        yield
+
+
+@contextlib.contextmanager
+def _settings_kept(model: nn.Module) -> Iterator[None]:
+    """Put back modes, gradient flags and gradients: the same tensors, so nothing has to be copied."""
+    modes = [(module, module.training) for module in model.modules()]
+    weights = [(weight, weight.requires_grad, weight.grad) for weight in model.parameters()]
+    try:
         yield
     finally:
         for module, mode in modes:
             module.training = mode
-        for weight, flag in flags:
+        for weight, flag, grad in weights:
             weight.requires_grad_(flag)
-        with torch.no_grad():
-            for buffer, saved in buffers:
-                buffer.copy_(saved)
+            weight.grad = grad
+
+
+@contextlib.contextmanager
+def _buffers_kept(model: nn.Module) -> Iterator[None]:
+    """Put back every buffer, whether it was written to or replaced. Buffers that a module adds are its own business."""
+    buffers = [(module, name, buffer) for module in model.modules() for name, buffer in module._buffers.items()]
+    saved = [None if buffer is None else buffer.detach().clone() for _, _, buffer in buffers]
+    try:
+        yield
+    finally:
+        for (module, name, buffer), value in zip(buffers, saved, strict=True):
+            if getattr(module, name, None) is not buffer:
+                setattr(module, name, buffer)
+            if buffer is not None and value is not None:
+                # By way of `.data`: graphs made before are still valid, and a plain copy_ would make autograd refuse them.
+                buffer.data.copy_(value)
+
+
+@contextlib.contextmanager
+def _random_states_kept() -> Iterator[None]:
+    """Put back what torch, numpy and Python draw from when no generator is given."""
+    torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    cuda = torch.cuda.get_rng_state_all() if _cuda_runs() else []
+    try:
+        yield
+    finally:
+        torch.set_rng_state(torch_state)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        random.setstate(python_state)
+        if cuda:
+            torch.cuda.set_rng_state_all(cuda)
+
+
+def _cuda_runs() -> bool:
+    """Whether CUDA has been used yet: merely asking for its random state would start it."""
+    return bool(torch.cuda.is_initialized())  # type: ignore[no-untyped-call]

@@ -70,9 +70,13 @@ def _titled_table(facts: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> 
         for count, what in (
             (row["n_unconfirmed"], "claimed successes did not survive the re-check: is the model random?"),
             (row["n_error"], "samples gave logits or gradients that are not finite numbers"),
+            (row["n_unfinished"], f"samples unfinished within the budget: robust accuracy is {texts.bounds(row)}"),
         ):
             if count:
                 notes.append(Text(f"{name}: {count} {what}", style="yellow"))
+        if row["distance_p50"] is not None:
+            notes.append(Text(f"{name}: half of the samples fall within {threat.partition(':')[0]} {row['distance_p50']:.4g}"))
+        notes += [Text(f"{name}: {flag['name']}: {flag['text']}", style="yellow") for flag in row["flags"]]
     return [table, *notes, Text()]
 
 

@@ -39,6 +39,8 @@ _MEASURED = (
     "n_backward",
     "n_unconfirmed",
     "n_error",
+    "n_unfinished",
+    "robust_accuracy_floor",
 )
 _UNPAIRED = dict.fromkeys(("baseline", "n_common", "robust_difference", "won", "lost", "mcnemar_p"))
 
@@ -62,6 +64,7 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
             {name: info[name] for name in _FACTS}
             | {name: summary[name] for name in _MEASURED}
             | {"n_forward_per_sample": summary["n_forward"] / summary["n_samples"], "wall_s": info["wall_s"]}
+            | {"distance_p50": info["distance_p50"], "flags": json.loads(info["flags"] or "[]")}
             | (_pair(run, first[key]) if key in first else {**_UNPAIRED, "note": _why_unpaired(run, runs)})
         )
         first.setdefault(key, run)

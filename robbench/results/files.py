@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 
 from robbench.core.errors import UserError
 from robbench.core.files import atomic_write
-from robbench.results.schema import EPOCHS, RUNS, SAMPLES, SCHEMA_VERSION, missing_columns
+from robbench.results.schema import EPOCHS, POINTS, RUNS, SAMPLES, SCHEMA_VERSION, missing_columns
 
-_SCHEMAS = {"runs": RUNS, "samples": SAMPLES, "epochs": EPOCHS}
+_SCHEMAS = {"runs": RUNS, "samples": SAMPLES, "points": POINTS, "epochs": EPOCHS}
 
 
 def write_table(path: Path, table: pa.Table, run: str) -> None:
@@ -27,7 +27,7 @@ def write_table(path: Path, table: pa.Table, run: str) -> None:
 
 
 def table_kind(path: Path) -> tuple[str, str]:
-    """Which table a Parquet file holds (`runs`, `samples` or `epochs`) and of which run or model.
+    """Which table a Parquet file holds (`runs`, `samples`, `points` or `epochs`) and of which run or model.
 
     Raises UserError, naming the file, when it is missing, damaged, not ours, or of a newer schema.
     """

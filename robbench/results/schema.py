@@ -1,8 +1,9 @@
 """The tables robbench writes: their columns, their types, and plain rows turned into Arrow tables that fit them.
 
-runs (one row per finished run), samples (one row per attacked sample, the raw truth) and epochs (one row per epoch of a
-training). Every file has the full schema; a column may be added later if it is nullable, none is ever renamed or retyped
-without a new SCHEMA_VERSION. Open-ended maps are JSON text, because every reader agrees on what text is.
+runs (one row per finished run), samples (one row per attacked sample, the raw truth), points (the worst inputs found) and
+epochs (one row per epoch of a training). Every file has the full schema; a column may be added later if it is nullable, none
+is ever renamed or retyped without a new SCHEMA_VERSION. Open-ended maps are JSON text, because every reader agrees on what
+text is.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ _SHORT = {
     "f32": pa.float32(),
     "f64": pa.float64(),
     "text": pa.string(),
+    "bytes": pa.binary(),
     "time": pa.timestamp("us"),  # naive, UTC
     "word": pa.dictionary(pa.int16(), pa.string()),  # few different texts in many rows
 }
@@ -67,10 +69,16 @@ RUNS = _schema(
     text: robbench_version python_version torch_version device device_name
     bool: deterministic
     text: config provenance
+    int64: n_unfinished? n_disagreements?
+    f64: robust_accuracy_floor? distance_p50?
+    text: precision? budget? flags?
     """,
 )
-"""One row per finished run. threat is text such as linf:8/255, attack the canonical specs joined by ` + `; attack_params,
-config and provenance are JSON; rates are in [0,1]; n_forward and n_backward are totals; wall_s is in seconds."""
+"""One row per finished run. threat is text such as linf:8/255, attack the specs or cascade asked for joined by ` + `;
+attack_params (every attack in full), config, provenance and flags are JSON; rates are in [0,1]; n_forward and n_backward are
+totals; wall_s is in seconds, of the whole run also where it had several budgets. robust_accuracy_floor: robust accuracy if all
+unfinished samples fell; distance_p50: median size of the smallest perturbation found, of a run without a budget;
+n_disagreements: claims of a fast search that the model refused, and successes it saw only afterwards."""
 
 SAMPLES = _schema(
     "samples",
@@ -89,10 +97,25 @@ SAMPLES = _schema(
     int32: first_success_step?
     int32: n_forward n_backward
     int8: status
+    f32: dist_l1? dist_l0?
     """,
 )
 """One row per sample. margin is z_y - max_{k != y} z_k on logits and pmargin the same on softmax probabilities; adv_* is the
-lowest found inside the budget; dist_* is the size of that perturbation; status is OK, NON_FINITE or UNCONFIRMED."""
+lowest found inside the budget, of a run without a budget at the smallest perturbation; dist_* is the size of that perturbation;
+status is OK, NON_FINITE, UNCONFIRMED or UNFINISHED."""
+
+POINTS = _schema(
+    "points",
+    """
+    text: run_id
+    int64: sample_id
+    bool: adversarial
+    word: encoding
+    bytes: delta
+    """,
+)
+"""One row per sample whose worst point is not its clean input: worst - clean pixels in C order, little-endian, as float16 (`f2`)
+where the point reads back as adversarial as it was, else float32 (`f4`)."""
 
 EPOCHS = _schema(
     "epochs",

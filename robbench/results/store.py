@@ -3,6 +3,7 @@
 ROOT/models/<name>/                      what training leaves
 ROOT/results/runs/<run_id>.parquet       one row; written last, so it exists only for a complete run
 ROOT/results/samples/<run_id>.parquet    one row per sample
+ROOT/results/points/<run_id>.parquet     worst inputs, if they were asked for
 ROOT/results/partial/<run_id>/NNNNNN.parquet   finished samples of a run that is not complete
 """
 
@@ -22,7 +23,7 @@ import pyarrow as pa
 
 from robbench.core.errors import RunError, UserError, unknown
 from robbench.results.files import read_table, table_kind, write_table
-from robbench.results.schema import EPOCHS, RUNS, SCHEMA_VERSION, samples_table, to_table
+from robbench.results.schema import EPOCHS, POINTS, RUNS, SCHEMA_VERSION, samples_table, to_table
 
 _SHORTEST_PREFIX = 4
 
@@ -46,7 +47,7 @@ class _Entry:
 
 
 class Partial:
-    """The finished samples of a run that was stopped, as numbered shards in one folder."""
+    """The finished samples of a run that was stopped, as numbered shards in one folder, their points in a folder inside."""
 
     def __init__(self, folder: Path, run_id: str) -> None:
         self._folder, self._run_id = folder, run_id
@@ -73,6 +74,23 @@ class Partial:
         if rows:
             last = max((int(shard.stem) for shard in _parquet_files(self._folder) if shard.stem.isdecimal()), default=-1)
             write_table(self._folder / f"{last + 1:06d}.parquet", samples_table(self._run_id, rows), self._run_id)
+
+    def append_points(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keep worst points; to be called before their samples are appended. Raises as `append` does."""
+        if rows:
+            folder = self._folder / "points"
+            number = len(_parquet_files(folder))
+            write_table(folder / f"{number:06d}.parquet", to_table(POINTS, rows, run_id=self._run_id), self._run_id)
+
+    def points(self) -> list[dict[str, Any]]:
+        """All worst points kept, of each sample the last."""
+        found: dict[int, dict[str, Any]] = {}
+        for shard in _parquet_files(self._folder / "points"):
+            try:
+                found |= {row["sample_id"]: row for row in read_table(shard, "points").to_pylist()}
+            except UserError:
+                continue
+        return list(found.values())
 
     def discard(self) -> None:
         """Remove all shards. Raises RunError when the file system refuses."""
@@ -116,8 +134,10 @@ class Store:
         """Whether the run is complete: its row and its samples are there."""
         return self.run_path(run_id).is_file() and self._file("samples", run_id).is_file()
 
-    def write(self, run: Mapping[str, Any], samples: Sequence[Mapping[str, Any]]) -> Path:
-        """Write a complete run, samples first, and drop its shards; returns the path of its row.
+    def write(
+        self, run: Mapping[str, Any], samples: Sequence[Mapping[str, Any]], points: Sequence[Mapping[str, Any]] | None = None
+    ) -> Path:
+        """Write a complete run, its row last, and drop its shards; returns the path of its row.
 
         `run` fills the runs table (schema_version and status may be left out), `samples` the samples table (run_id may be
         left out). Raises ValueError or TypeError, before anything is written, for rows that do not fit; RunError when
@@ -128,6 +148,8 @@ class Store:
         rows = samples_table(run_id, samples)
         if len(rows) != row["n_samples"][0].as_py():
             raise ValueError(f"run {run_id} counts {row['n_samples'][0].as_py()} samples, but has {len(rows)}")
+        if points is not None:
+            write_table(self._file("points", run_id), to_table(POINTS, points, run_id=run_id), run_id)
         write_table(self._file("samples", run_id), rows, run_id)
         write_table(self.run_path(run_id), row, run_id)
         self.partial(run_id).discard()
@@ -190,6 +212,15 @@ def read_run(path: Path | str, columns: Sequence[str] | None = None) -> Run:
     if table_kind(samples)[1] != info["run_id"] or len(rows) != info["n_samples"]:
         raise UserError(f"{samples} does not hold the {info['n_samples']} samples of run {info['run_id']}")
     return Run(info, rows)
+
+
+def read_points(path: Path | str) -> list[dict[str, Any]]:
+    """The worst points of a run, given its runs file. Raises UserError when it kept none, or its file is damaged."""
+    row, _ = _pair(Path(path))
+    points = row.absolute().parent.parent / "points" / row.name
+    if not points.exists():
+        raise UserError(f"run {row.stem} kept no points to replay: attack with --store-points")
+    return list(read_table(points, "points").to_pylist())
 
 
 def write_epochs(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from robbench.core.errors import UserError
-from robbench.core.status import NON_FINITE, UNCONFIRMED
+from robbench.core.status import NON_FINITE, UNCONFIRMED, UNFINISHED
 from robbench.results.statistics import wilson
 
 CI_LEVEL = 0.95
@@ -35,7 +35,8 @@ def summarise(samples: pa.Table | Sequence[Mapping[str, Any]]) -> dict[str, Any]
 
     Rates are in [0,1] and have all samples as denominator, except attack_success_rate: newly broken samples among the
     clean-correct ones (None when there are none). Margins are statistics over the samples where they are finite, NaN when
-    there is none; n_error says how many samples had a logit that is not. Raises UserError without any sample.
+    there is none; n_error says how many samples had a logit that is not. robust_accuracy_floor counts samples on which the
+    budget ran out as fallen. Raises UserError without any sample.
     """
     columns = {name: column(samples, name) for name in COLUMNS}
     n = len(columns["robust"])
@@ -54,12 +55,14 @@ def summarise(samples: pa.Table | Sequence[Mapping[str, Any]]) -> dict[str, Any]
         "n_robust": n_robust,
         "n_unconfirmed": int((columns["status"] == UNCONFIRMED).sum()),
         "n_error": int((columns["status"] == NON_FINITE).sum()),
+        "n_unfinished": int((columns["status"] == UNFINISHED).sum()),
         "clean_accuracy": n_correct / n,
         "clean_accuracy_low": clean_low,
         "clean_accuracy_high": clean_high,
         "robust_accuracy": n_robust / n,
         "robust_accuracy_low": robust_low,
         "robust_accuracy_high": robust_high,
+        "robust_accuracy_floor": int((columns["robust"].astype(bool) & (columns["status"] != UNFINISHED)).sum()) / n,
         "adversarial_ratio": n_adversarial / n,
         "attack_success_rate": int((adversarial & correct).sum()) / n_correct if n_correct else None,
         "ci_level": CI_LEVEL,

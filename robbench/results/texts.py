@@ -27,6 +27,11 @@ def interval(row: Mapping[str, Any], name: str = "robust_accuracy") -> str:
     return f"{100 * row[f'{name}_low']:.1f}-{100 * row[f'{name}_high']:.1f}"
 
 
+def bounds(row: Mapping[str, Any]) -> str:
+    """What robust accuracy can be when the budget ran out on some samples, `41.0% to 48.2%`."""
+    return f"{percent(row['robust_accuracy_floor'])} to {percent(row['robust_accuracy'])}"
+
+
 def margins(row: Mapping[str, Any]) -> str:
     """Median logit margin, clean -> worst found inside the threat model."""
     return f"{_number(row['clean_margin_p50'])} -> {_number(row['adv_margin_p50'])}"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
-from robbench.core.rows import Rows, lift
+from robbench.core.rows import Rows, lift, pick
+from robbench.threat.norms import BOX as BOX
 from robbench.threat.norms import Norm
-
-BOX = (0.0, 1.0)
 
 
 class Problem(Rows):
@@ -35,16 +35,23 @@ class Ball:
         self.p = p
 
     def project(self, x: Tensor) -> Tensor:
-        """Onto the norm ball, then into the box: still inside the ball, since x0 is in the box."""
-        return self.into_box(self.p.x0 + self.p.norm.project(x - self.p.x0, self.p.eps))
+        """Into ball and box; in l1 and l0 to the nearest point, else onto the ball and then into the box."""
+        return self.p.norm.project_boxed(x, self.p.x0, self.p.eps)
 
     def into_box(self, x: Tensor) -> Tensor:
         """Clip to [0,1]."""
         return x.clamp(*BOX)
 
     def ascend(self, x: Tensor, g: Tensor, length: Tensor) -> Tensor:
-        """One steepest-ascent step of a length [B] in the norm, projected back."""
-        return self.project(x + lift(length, x) * self.p.norm.steepest(g))
+        """One steepest-ascent step of a length [B] in the norm, projected back.
+
+        Where it moves a single entry, that is the one which gains the most on its way to the length or the box's face.
+        """
+        norm, length = self.p.norm, lift(length.clamp(max=torch.finfo(x.dtype).max), x)  # inf times 0 is no number
+        if norm.one_entry:
+            room = torch.where(g > 0, BOX[1] - x, x - BOX[0]).clamp(min=0)
+            g = g / lift(norm.dual(g), x).clamp(min=torch.finfo(x.dtype).tiny) * torch.minimum(room, length)
+        return self.project(x + length * norm.steepest(g))
 
     def inside(self) -> Tensor:
         """A uniform random point of the ball, clipped to the box; a function of each row's key."""
@@ -55,7 +62,8 @@ class Ball:
         return self._scaled(self.p.norm.surface(self.p.key, self.p.x0.shape[1:], self.p.x0.dtype))
 
     def _scaled(self, d: Tensor) -> Tensor:
-        return self.project(self.p.x0 + lift(self.p.eps, d) * d)
+        whole = self.p.norm.size(torch.ones_like(d))  # without a budget: the ball that holds every point of the box
+        return self.project(self.p.x0 + lift(pick(torch.isinf(self.p.eps), whole, self.p.eps), d) * d)
 
 
 def size_and_fits(x: Tensor, p: Problem) -> tuple[Tensor, Tensor]:

@@ -49,7 +49,7 @@ BAD = [  # (command line, what the message must hold)
     ("train --threat linf:much", "number"),
     ("train --threat linf:1/0", "number"),
     ("train --threat linf:nan", "eps"),
-    ("train --threat linf:inf", "eps"),
+    ("train --threat linf:inf", "budget"),
     ("train --threat l3:0.1", "linf|l2"),
     ("train --threat linf:0.1,0.2", "budgets"),
     ("train --epochs 0", "epochs"),

@@ -15,7 +15,8 @@ SHARED = {"--out", "-o", "--seed", "--device", "--limit", "-n", "--config", "-c"
           "--force", "--dry-run", "--json", "--quiet", "-q", "--verbose", "-v", "--batch-size", "-b"}  # fmt: skip
 FLAGS = {
     "train": SHARED | {"--loss", "--data", "--model", "--inner", "--threat", "--name", "--epochs", "--lr", "--optimizer"},
-    "attack": SHARED | {"--attack", "-a", "--threat", "--data", "--split"},
+    "attack": SHARED | {"--attack", "-a", "--threat", "--data", "--split", "--precision", "--compile", "--budget",
+                        "--store-points", "--replay"},
     "compare": {"--out", "-o", "--json", "--csv", "--markdown"},
     "list": {"--json"},
     "explain": {"--json"},

@@ -74,11 +74,11 @@ def test_an_installed_package(installed, spawn, tmp_path):
     lines = [
         "list --json",
         "explain label-smoothing --json",
-        "explain noise",
+        "explain random-points",
         "check_loss label-smoothing:share=0.2",
-        "check_attack noise:steps=4",
+        "check_attack random-points:steps=4",
         f"train --loss label-smoothing --model mlp:width=8 --limit 100 --epochs 1 --name p --quiet --out {out}",
-        f"attack p --attack noise:steps=3 --limit 20 --json --quiet --out {out}",
+        f"attack p --attack random-points:steps=3 --limit 20 --json --quiet --out {out}",
         f"train --loss label-smoothing:shar=0.1 --out {out}",
         "doctor --json",
     ]
@@ -88,14 +88,14 @@ def test_an_installed_package(installed, spawn, tmp_path):
     assert [code for code, _, _ in results] == [0, 0, 0, 0, 0, 0, 0, 2, 0], results
     listed = json.loads(results[0][1])
     (loss,) = [item for item in listed["losses"] if item["name"] == "label-smoothing"]
-    (attack,) = [item for item in listed["attacks"] if item["name"] == "noise"]
+    (attack,) = [item for item in listed["attacks"] if item["name"] == "random-points"]
     assert loss["package"] == attack["package"] == "robbench-example"
     (entry,) = json.loads(results[1][1])["entries"]
     assert entry["package"] == "robbench-example"
     assert [option["name"] for option in entry["options"]] == ["share"]
-    assert "robbench_example.noise" in results[2][1]
+    assert "robbench_example.random_points" in results[2][1]
     (row,) = json.loads(results[6][1])["rows"]
-    assert (row["loss"], row["attack"]) == ("label-smoothing:share=0.1", "noise:steps=3")
+    assert (row["loss"], row["attack"]) == ("label-smoothing:share=0.1", "random-points:steps=3")
     assert row["n_backward"] == 0
     assert row["n_forward"] > 20
     assert "share" in results[7][2]

@@ -15,6 +15,7 @@ from robbench.results import texts
 def _row(**changes: Any) -> dict[str, Any]:
     row = {"model": "ce", "loss": "ce", "data": "digits", "split": "test", "threat": "linf:0.15", "attack": "pgd:steps=10"}
     row |= {"run_id": "0123456789ab", "n_samples": 597, "n_adversarial": 350, "n_unconfirmed": 0, "n_error": 0, "wall_s": 2.5}
+    row |= {"n_unfinished": 0, "robust_accuracy_floor": 0.4137, "distance_p50": None, "flags": []}
     row |= {"clean_accuracy": 0.9548, "clean_accuracy_low": 0.935, "clean_accuracy_high": 0.968, "adversarial_ratio": 0.5863}
     row |= {"robust_accuracy": 0.4137, "robust_accuracy_low": 0.3749, "robust_accuracy_high": 0.4537}
     row |= {"clean_margin_p50": 5.125, "adv_margin_p50": -1.5, "n_forward": 59700, "n_backward": 5970}

@@ -14,7 +14,7 @@ import pytest
 
 import robbench.runs.attack as runs
 from robbench.core.config import AttackConfig
-from robbench.runs.attack import plan_attacks
+from robbench.runs.plan import plan_attacks
 
 WORDS = shlex.split("attack at --attack pgd:steps=4 --attack apgd:steps=30 --threat linf:0.15 --limit 120 --batch-size 16")
 
@@ -97,9 +97,9 @@ def spy_on_samples(monkeypatch):
     """Notes the samples that a run is asked to decide."""
     attacked, original = [], runs._verdict_rows
 
-    def verdict_rows(plan, todo, stop):
+    def verdict_rows(plan, todo, stop, work):
         attacked.extend(todo)
-        return original(plan, todo, stop)
+        return original(plan, todo, stop, work)
 
     monkeypatch.setattr(runs, "_verdict_rows", verdict_rows)
     return attacked
@@ -256,7 +256,7 @@ def test_the_same_command_again_does_nothing(cli, store, snapshot, rows_of):
 def test_what_decides_the_verdict_decides_the_run(plans, changes):
     """Another attack, option, order, budget, norm, seed or set of samples is another run."""
     (one,), (other,) = plans(), plans(**changes)
-    assert one.run_id != other.run_id
+    assert one.run_ids[0] != other.run_ids[0]
 
 
 @pytest.mark.parametrize(
@@ -276,17 +276,17 @@ def test_what_decides_the_verdict_decides_the_run(plans, changes):
 def test_spelling_decides_nothing(plans, changes):
     """Batch size, order and defaults of options, fractions, case and the way of writing a subset are not part of a run."""
     (one,), (other,) = plans(), plans(**changes)
-    assert one.run_id == other.run_id
+    assert one.run_ids[0] == other.run_ids[0]
 
 
 def test_a_fraction_is_its_number(plans):
     """An option written as a fraction is the same as the number."""
-    assert plans(attack=("pgd:rate=1/4",))[0].run_id == plans(attack=("pgd:rate=0.25",))[0].run_id
+    assert plans(attack=("pgd:rate=1/4",))[0].run_ids[0] == plans(attack=("pgd:rate=0.25",))[0].run_ids[0]
 
 
 def test_aliases_are_what_they_stand_for(plans):
     """`apgd-ce` is `apgd`, and `apgd-dlr` is `apgd:objective=dlr`."""
-    ids = [plans(attack=(spec,))[0].run_id for spec in ("apgd-ce", "apgd", "apgd-dlr", "apgd:objective=dlr", "apgd-dlr:steps=5")]
+    ids = [plans(attack=(spec,))[0].run_ids[0] for spec in ("apgd-ce", "apgd", "apgd-dlr", "apgd:objective=dlr", "apgd-dlr:steps=5")]
     assert ids[0] == ids[1]
     assert ids[2] == ids[3]
     assert len(set(ids)) == 3
@@ -306,8 +306,8 @@ def test_the_weights_decide_the_run(plans, store):
     """Name and weights decide, the folder does not: a model found by path is the one found by name, a twin is its own."""
     shutil.copytree(store / "models" / "ce", store / "models" / "twin")
     ce, at, twin, path = (plans(model, out=store)[0] for model in ("ce", "at", "twin", str(store / "models" / "ce")))
-    assert ce.run_id == path.run_id
-    assert len({ce.run_id, at.run_id, twin.run_id}) == 3
+    assert ce.run_ids[0] == path.run_ids[0]
+    assert len({ce.run_ids[0], at.run_ids[0], twin.run_ids[0]}) == 3
 
 
 def test_the_forward_pass_decides_the_run(plans, private, monkeypatch):
@@ -328,7 +328,7 @@ def test_the_forward_pass_decides_the_run(plans, private, monkeypatch):
     monkeypatch.chdir(folder)
     one, two = (plans(f"scaled_models:make:power={power}", data="digits")[0] for power in (1, 3))
     assert one.subject.hash == two.subject.hash
-    assert one.run_id != two.run_id
+    assert one.run_ids[0] != two.run_ids[0]
 
 
 def test_the_same_samples_in_another_order_resume_safely(cli, store, monkeypatch, rows_of):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -16,8 +17,9 @@ from robbench.threat.norms import NORMS, Norm
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-ORDERS = {"linf": math.inf, "l2": 2.0}
-DUALS = {"linf": 1.0, "l2": 2.0}
+ORDERS = {"linf": math.inf, "l2": 2.0, "l1": 1.0, "l0": 0.0}
+DUALS = {"linf": 1.0, "l2": 2.0, "l1": math.inf, "l0": math.inf}
+CONVEX = ["linf", "l2", "l1"]
 SHAPES = st.sampled_from([(1,), (5,), (2, 3), (1, 4, 4)])
 
 
@@ -57,12 +59,12 @@ def test_size_and_dual(points: tuple[Tensor, Tensor, Tensor]) -> None:
 def test_projection_is_inside_idempotent_and_non_expansive(points: tuple[Tensor, Tensor, Tensor]) -> None:
     """P(a) has size <= eps, P(P(a)) = P(a), a point inside stays, and |P(a) - P(b)| <= |a - b| in the Euclidean norm."""
     a, b, eps = points
-    for norm in NORMS.values():
+    for name, norm in NORMS.items():
         pa, pb = norm.project(a, eps), norm.project(b, eps)
         assert bool((norm.size(pa) <= eps * (1 + 1e-12)).all())
         assert torch.allclose(norm.project(pa, eps), pa, rtol=1e-12, atol=0)
         assert torch.equal(norm.project(a, norm.size(a)), a)
-        for row in range(len(a)):
+        for row in range(len(a)) if name in CONVEX else ():
             assert _length(pa[row] - pb[row], 2) <= _length(a[row] - b[row], 2) * (1 + 1e-12)
 
 
@@ -71,7 +73,7 @@ def test_projection_is_inside_idempotent_and_non_expansive(points: tuple[Tensor,
 def test_projection_satisfies_the_obtuse_angle_criterion(points: tuple[Tensor, Tensor, Tensor]) -> None:
     """<d - P(d), z - P(d)> <= 0 for every z of the ball: for a convex set this is optimality itself."""
     d, other, eps = points
-    for norm in NORMS.values():
+    for norm in (NORMS[name] for name in CONVEX):
         p = norm.project(d, eps)
         # The best z is known in closed form: eps times the steepest direction along d - P(d), here by brute force of Hoelder.
         worst = eps * torch.tensor([_length(row, DUALS[norm.name]) for row in d - p], dtype=d.dtype) - ((d - p) * p).flatten(
@@ -84,14 +86,19 @@ def test_projection_satisfies_the_obtuse_angle_criterion(points: tuple[Tensor, T
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_projection_against_a_slow_solver(norm: Norm, seed: int) -> None:
+@pytest.mark.parametrize("name", CONVEX)
+def test_projection_against_a_slow_solver(name: str, seed: int) -> None:
     """The nearest point of the ball found by SLSQP, which knows nothing of closed forms, is no nearer and the same."""
+    norm = NORMS[name]
     generator = torch.Generator().manual_seed(seed)
     d = torch.randn(1, 4, generator=generator, dtype=torch.float64)
     eps = 0.6
     target = d[0].numpy()
     if norm.name == "linf":
         limits = [{"type": "ineq", "fun": lambda z: eps - z}, {"type": "ineq", "fun": lambda z: eps + z}]
+    elif norm.name == "l1":  # one smooth limit for each choice of signs
+        signs = np.array(list(itertools.product((-1, 1), repeat=4)))
+        limits = [{"type": "ineq", "fun": lambda z: eps - signs @ z}]
     else:
         limits = [{"type": "ineq", "fun": lambda z: eps**2 - z @ z}]
     solved = optimize.minimize(lambda z: ((z - target) ** 2).sum(), np.zeros(4), constraints=limits, tol=1e-12)
@@ -103,14 +110,14 @@ def test_projection_against_a_slow_solver(norm: Norm, seed: int) -> None:
 @given(_points())
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_steepest_attains_the_dual_norm(points: tuple[Tensor, Tensor, Tensor]) -> None:
-    """steepest(g) has size 1 and <g, steepest(g)> = dual(g), which no random point of the unit ball exceeds."""
+    """steepest(g) has size 1 and <g, steepest(g)> = dual(g), which no random point of the (bounded) unit ball exceeds."""
     g, other, _ = points
     one = torch.ones(len(g), dtype=torch.float64)
-    for norm in NORMS.values():
+    for name, norm in NORMS.items():
         d = norm.steepest(g)
         assert torch.allclose(norm.size(d), one, rtol=1e-12)
         assert torch.allclose((g * d).flatten(1).sum(1), norm.dual(g), rtol=1e-12)
-        assert bool(((g * norm.project(other, one)).flatten(1).sum(1) <= norm.dual(g) * (1 + 1e-12)).all())
+        assert name == "l0" or bool(((g * norm.project(other, one)).flatten(1).sum(1) <= norm.dual(g) * (1 + 1e-12)).all())
 
 
 @pytest.mark.parametrize("exponent", [-44, -40, -38, -30, -20, 0, 20, 30, 38])
@@ -120,7 +127,8 @@ def test_steepest_of_tiny_and_huge_gradients(norm: Norm, exponent: int) -> None:
     g = (pattern / 4 * 10.0**exponent).to(torch.float32)
     d = norm.steepest(g).double()
     kept = g.double() / g.double().abs().amax(1, keepdim=True)  # what float32 kept of the pattern
-    expected = kept.sign() if norm.name == "linf" else kept / kept.norm(dim=1, keepdim=True)
+    first = torch.nn.functional.one_hot(torch.tensor([0, 0]), 4)
+    expected = {"linf": kept.sign(), "l2": kept / kept.norm(dim=1, keepdim=True)}.get(norm.name, kept.sign() * first)
     assert torch.allclose(d, expected, atol=1e-6)
     assert torch.allclose(norm.size(d), torch.ones(2, dtype=torch.float64), atol=1e-6)
 
@@ -142,25 +150,35 @@ def test_projection_of_zero_and_to_zero(norm: Norm) -> None:
 @pytest.mark.parametrize("shape", [(1,), (3,), (2, 3), (1, 8, 8)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_random_points_lie_inside_and_on_the_surface(norm: Norm, shape: tuple[int, ...], dtype: torch.dtype) -> None:
-    """inside() never leaves the unit ball, surface() lies on its surface; both are functions of the key alone."""
+    """inside() never leaves the unit ball, surface() lies on its surface; both are functions of the key alone.
+
+    In l0, whose ball has no bounds, both fill the cube instead.
+    """
     keys = torch.arange(500)
     inside, surface = norm.inside(keys, torch.Size(shape), dtype), norm.surface(keys, torch.Size(shape), dtype)
     for points in (inside, surface):
         assert points.shape == (500, *shape)
         assert points.dtype == dtype
-    assert float(norm.size(inside).max()) <= 1 + 1e-6
-    assert torch.allclose(norm.size(surface), torch.ones(500, dtype=dtype), atol=1e-6)
+    if norm.name == "l0":
+        assert float(torch.cat([inside, surface]).abs().max()) <= 1
+    else:
+        assert float(norm.size(inside).max()) <= 1 + 1e-6
+        assert torch.allclose(norm.size(surface), torch.ones(500, dtype=dtype), atol=1e-6)
     assert torch.equal(norm.inside(keys[100:101], torch.Size(shape), dtype)[0], inside[100])
     assert torch.equal(norm.surface(keys[100:101], torch.Size(shape), dtype)[0], surface[100])
 
 
 def test_points_inside_are_uniform(norm: Norm) -> None:
     """The radius to the power of the dimension is uniform, and every coordinate is symmetric: exact laws of a uniform ball."""
-    points = norm.inside(torch.arange(5_000), torch.Size((3,)), torch.float64)
-    assert stats.kstest((norm.size(points) ** 3).numpy(), "uniform").pvalue > 0.001
+    points = norm.inside(torch.arange(20_000), torch.Size((3,)), torch.float64)
+    radius = NORMS["linf" if norm.name == "l0" else norm.name].size(points)
+    assert stats.kstest((radius**3).numpy(), "uniform").pvalue > 0.001
     for axis in range(3):
-        if norm.name == "linf":
+        if norm.name in ("linf", "l0"):
             assert stats.kstest(points[:, axis].numpy(), "uniform", args=(-1, 2)).pvalue > 0.001
+        elif norm.name == "l1":  # one coordinate of a 3-ball has density 3/2 (1 - |x|)^2
+            law = stats.kstest(points[:, axis].numpy(), lambda x: np.where(x < 0, (1 + x) ** 3, 2 - (1 - x) ** 3) / 2)
+            assert law.pvalue > 0.001
         else:  # one coordinate of a 3-ball has density 3/4 (1 - x^2)
             assert stats.kstest(points[:, axis].numpy(), lambda x: (2 + 3 * x - x**3) / 4).pvalue > 0.001
 
@@ -170,3 +188,36 @@ def test_surface_directions_are_isotropic_in_l2() -> None:
     points = NORMS["l2"].surface(torch.arange(5_000), torch.Size((3,)), torch.float64)
     for axis in range(3):
         assert stats.kstest(points[:, axis].numpy(), "uniform", args=(-1, 2)).pvalue > 0.001
+
+
+def test_surface_of_l1_is_uniform() -> None:
+    """Where the signs are dropped, a uniform point of the simplex remains: an entry of three has density 2 (1 - x)."""
+    points = NORMS["l1"].surface(torch.arange(5_000), torch.Size((3,)), torch.float64)
+    for axis in range(3):
+        assert stats.kstest(points[:, axis].abs().numpy(), lambda x: 1 - (1 - x) ** 2).pvalue > 0.001
+        assert stats.binomtest(int((points[:, axis] < 0).sum()), 5_000).pvalue > 0.001
+
+
+def test_no_budget_is_no_bound(norm: Norm) -> None:
+    """An infinite ball holds every point: projecting onto it changes no bit, also beside a row that has a budget."""
+    d = torch.tensor([[0.0, -3.0, 1e30], [0.5, 2.0, -1.0]])
+    p = norm.project(d, torch.tensor([torch.inf, 1.0]))
+    assert torch.equal(p[0], d[0])
+    assert float(norm.size(p)[1]) <= 1 + 1e-6
+
+
+@pytest.mark.parametrize(("eps", "expected"), [
+    (0.0, [0, 0, 0, 0, 0]), (0.99, [0, 0, 0, 0, 0]), (1.0, [0, -3, 0, 0, 0]), (2.9, [0, -3, 2, 0, 0]), (3.0, [0, -3, 2, -2, 0]),
+    (4.0, [0, -3, 2, -2, 2]), (9.0, [1, -3, 2, -2, 2]), (math.inf, [1, -3, 2, -2, 2]),
+])  # fmt: skip
+def test_l0_keeps_the_largest_entries(eps: float, expected: list[float]) -> None:
+    """floor(eps) entries survive, the largest; of those that tie the first ones, so that never one too many does."""
+    d = torch.tensor([[1.0, -3.0, 2.0, -2.0, 2.0]])
+    assert NORMS["l0"].project(d, torch.tensor([eps])).tolist() == [expected]
+
+
+def test_one_entry_is_steepest_where_entries_tie() -> None:
+    """In l1 and l0 the first of the largest entries moves alone."""
+    g = torch.tensor([[1.0, -2.0, 2.0, -2.0]])
+    for name in ("l1", "l0"):
+        assert NORMS[name].steepest(g).tolist() == [[0, -1, 0, 0]]

@@ -20,6 +20,8 @@ from robbench.threat.norms import NORMS
         (" Linf : 8 / 255 ", [("linf", 8 / 255, "linf:8/255")]),
         ("l2:0.50", [("l2", 0.5, "l2:0.5")]),
         ("L2:1", [("l2", 1.0, "l2:1")]),
+        ("l1:12", [("l1", 12.0, "l1:12")]),
+        ("L0:10,inf", [("l0", 10.0, "l0:10"), ("l0", float("inf"), "l0:inf")]),
         ("l2:0", [("l2", 0.0, "l2:0")]),
         ("l2:5e-1", [("l2", 0.5, "l2:0.5")]),
         (
@@ -47,7 +49,7 @@ def test_good_threats(text: str, expected: list[tuple[str, float, str]]) -> None
         ("lnf:0.1", "did you mean linf"),
         ("inf:0.1", "did you mean linf"),
         ("l3:0.1", "did you mean"),
-        ("manhattan:3", "known: l2, linf"),
+        ("manhattan:3", "known: l0, l1, l2, linf"),
         ("linf:abc", "'abc' is not a number"),
         ("linf:0.1,", "'' is not a number"),
         ("linf:0.1,,0.2", "'' is not a number"),

@@ -21,7 +21,7 @@ class State(Rows):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Noise(Attack[State]):
+class RandomPoints(Attack[State]):
     """Uniform random points of the ball, one after the other; asks for no gradient."""
 
     steps: Annotated[int, Field(ge=1, description="points tried after the first")] = 10

@@ -1,0 +1,67 @@
+"""DDN, decoupled direction and norm: Rony et al. 2019, arXiv:1811.09600, algorithm 1.
+
+The perturbation takes a gradient step of length alpha and is then rescaled to a radius, which shrinks by 1 - gamma after a
+misclassified point and grows by 1 + gamma after any other:
+
+    delta <- delta + alpha_t g / ||g||,   x <- clip(x0 + radius delta / ||delta||),   alpha_t from 1 to 0.01 along a cosine.
+
+Deviations, on purpose: nothing is rounded to 256 levels, as the authors' code does unless told otherwise, so its distances
+are others. A row whose gradient is exactly zero keeps its direction; the authors draw a random one. From the authors' code:
+the radius never exceeds the distance of the box's farthest corner.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import math
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+
+from robbench.attacks.base import Attack, Oracle
+from robbench.core.rows import Rows, lift, pick
+from robbench.core.spec import Number
+from robbench.objectives import cross_entropy
+from robbench.threat.problem import Problem
+
+
+class State(Rows):
+    """What a row remembers."""
+
+    x: Tensor  # [B,*] where the row stands
+    radius: Tensor  # [B] length that its perturbation was given, before the box
+
+
+@functools.cache
+def cosine(first: float, last: float, steps: int, like: torch.device) -> Tensor:
+    """[steps + 1], float64: from `first` at 0 to `last` at `steps` along half a cosine."""
+    shares = [(1 + math.cos(math.pi * k / steps)) / 2 for k in range(steps + 1)]
+    return torch.tensor([last + (first - last) * share for share in shares], dtype=torch.float64, device=like)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DDN(Attack[State]):
+    """Decoupled direction and norm, smallest L2 perturbation (Rony et al. 2019, arXiv:1811.09600)."""
+
+    norms: ClassVar[frozenset[str]] = frozenset({"l2"})
+    seeks = "smallest"
+    steps: Annotated[int, Field(ge=1, description="moves")] = 100
+    gamma: Annotated[Number, Field(gt=0, lt=1, description="share by which the radius shrinks or grows in a step")] = 0.05
+    init: Annotated[Number, Field(gt=0, description="radius at the start")] = 1.0
+
+    def start(self, p: Problem) -> State:
+        return State(x=p.x0, radius=torch.full_like(p.eps, self.init))
+
+    def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> State:
+        a = q.grad(s.x, cross_entropy)
+        alpha = cosine(1.0, 0.01, self.steps, t.device)[t].to(s.x.dtype)
+        delta = s.x - p.x0 + lift(alpha, s.x) * p.norm.steepest(a.grad)
+        radius = s.radius * pick(a.hit, 1 - self.gamma, 1 + self.gamma)
+        radius = torch.minimum(radius, p.norm.size(torch.maximum(p.x0, 1 - p.x0)))
+        return State(x=p.ball.into_box(p.x0 + lift(radius, delta) * p.norm.steepest(delta)), radius=radius)
+
+    def point(self, s: State) -> Tensor:
+        return s.x

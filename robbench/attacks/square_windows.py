@@ -1,0 +1,123 @@
+"""Where Square (arXiv:1912.00049) puts its windows, how large they are, and what it writes into them.
+
+An image is [C,H,W]; flat inputs [D] are images of one row, and further axes before the last two count as channels. Where a
+square does not fit, it becomes a rectangle of the same area (the authors' code cuts it to the shorter side).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+MARKS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # after so many moves the windows' area is halved
+
+
+class Plan(NamedTuple):
+    """One entry for each level of the schedule: 0 before the first mark, 9 after the last."""
+
+    marks: Tensor  # [9]
+    height: Tensor  # [10] int64
+    width: Tensor  # [10]
+    eta: Tensor  # [10,2,h,w] what to write, not transposed and transposed, in the upper left corner; zeros elsewhere
+
+
+class Window(NamedTuple):
+    """One window per row."""
+
+    i: Tensor  # [B,H,1] int64: a pixel's place in the window; outside it below 0 or too large
+    j: Tensor  # [B,1,W]
+    mask: Tensor  # [B,1,H,W] bool
+
+
+def image_shape(shape: torch.Size) -> tuple[int, int, int]:
+    """Channels, height and width of an input of any shape."""
+    *channels, height, width = (1, *shape)
+    return math.prod(channels), height, width
+
+
+def window_size(area: float, height: int, width: int, power: int) -> tuple[int, int]:
+    """The square nearest to an area; in l2 and l1 (power 2, 1; linf: 0) of an odd side, 3 or more, for two halves."""
+    least = 3 if power else 1
+    side = max(round(math.sqrt(area)), least) | (power > 0)
+    short = min(side, height, width)
+    long = short if short == side else min(max(height, width), max(least, short, round(area / short)))
+    return (short, long) if height <= width else (long, short)
+
+
+def pyramid(height: int, width: int, power: int) -> Tensor:
+    """[height,width]: at k pixels from the middle (the larger of both distances) the sum over j >= k of 1 / (j + 1)^(4/power).
+
+    The sum ends at the end of the longer side. In float64.
+    """
+    i, j = ((torch.arange(n) - n // 2).abs() for n in (height, width))
+    terms = torch.arange(1, max(height, width) // 2 + 2, dtype=torch.float64) ** (-4 / power)
+    return terms.flip(0).cumsum(0).flip(0)[torch.maximum(i[:, None], j[None])]
+
+
+def two_halves(height: int, width: int, power: int) -> Tensor:
+    """[height,width] of size 1: a pyramid above one of the other sign. A single row is one half only."""
+    upper, lower = (_unit(pyramid(n, width, power), power) for n in (height // 2, height - height // 2))
+    return _unit(torch.cat([upper, -lower]), power)
+
+
+def both_ways(height: int, width: int, power: int) -> Tensor:
+    """[2,height,width]: two halves one above the other, and side by side."""
+    return torch.stack([two_halves(height, width, power), two_halves(width, height, power).T])
+
+
+def _unit(values: Tensor, power: int) -> Tensor:
+    return values / (values.abs() ** power).sum() ** (1 / power)
+
+
+@functools.cache
+def plan(height: int, width: int, p_init: float, power: int, dtype: torch.dtype, device: torch.device) -> Plan:
+    """Sizes and patterns for images of a size: the area is p_init of the image, halved at each mark."""
+    sizes = [window_size(p_init / 2**level * height * width, height, width, power) for level in range(len(MARKS) + 1)]
+    high, wide = (max(column) for column in zip(*sizes, strict=True))
+    eta = torch.zeros(len(sizes), 2, high, wide, dtype=torch.float64)
+    for level, (h, w) in enumerate(sizes if power else ()):
+        eta[level, :, :h, :w] = both_ways(h, w, power)
+    marks, heights, widths = (torch.tensor(column, device=device) for column in (MARKS, *zip(*sizes, strict=True)))
+    return Plan(marks, heights, widths, eta.to(device, dtype))
+
+
+def place(u: Tensor, size: tuple[Tensor, Tensor], height: int, width: int) -> Window:
+    """Windows of a size ([B], [B]) at places chosen by u [B,2] in [0,1): each that is inside the image is as likely."""
+    i, j = (
+        torch.arange(whole, device=u.device)[None] - (u[:, axis] * (whole - size[axis] + 1)).long()[:, None]
+        for axis, whole in enumerate((height, width))
+    )
+    rows, columns = ((n >= 0) & (n < size[axis][:, None]) for axis, n in enumerate((i, j)))
+    return Window(i[:, :, None], j[:, None, :], (rows[:, :, None] & columns[:, None, :])[:, None])
+
+
+def pattern(eta: Tensor, level: Tensor, way: Tensor, window: Window) -> Tensor:
+    """[B,1,H,W]: the pattern of each row's level and way (0 or 1) in its window, zero outside."""
+    _, _, high, wide = eta.shape
+    row = (level * 2 + way)[:, None, None] * high + window.i.clamp(0, high - 1)
+    return torch.where(window.mask, eta.reshape(-1)[row * wide + window.j.clamp(0, wide - 1)][:, None], 0.0)
+
+
+def grid(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Tile size and number of tiles for l2's and l1's start: a fifth of each side, or one pixel of a shorter one."""
+    tile = max(height // 5, 1), max(width // 5, 1)
+    return tile, (height // tile[0], width // tile[1])
+
+
+def tiled(ways: Tensor, signs: Tensor, height: int, width: int, power: int) -> Tensor:
+    """[B,C,H,W]: a pattern on each tile, way [B,1,n,m] (bool: side by side) and sign [B,C,n,m] chosen; the rest is zero."""
+    (h, w), (n, m) = grid(height, width)
+    up, left = (height - n * h) // 2, (width - m * w) // 2
+
+    edges = (left, width - m * w - left, up, height - n * h - up)
+
+    def spread(values: Tensor) -> Tensor:
+        return F.pad(values.repeat_interleave(h, -2).repeat_interleave(w, -1), edges)
+
+    above, beside = F.pad(both_ways(h, w, power).to(signs).repeat(1, n, m), edges)
+    return torch.where(spread(ways), beside, above) * spread(signs)

@@ -1,0 +1,117 @@
+"""Transfer: Papernot, McDaniel and Goodfellow 2016, arXiv:1605.07277; Liu et al. 2017, arXiv:1611.02770.
+
+An attack that sees another model only: it moves by the gradients of a source model, and each point it comes to is put to the
+target, which answers once, with a forward. Not only the last point, as usual, but every one may be the success.
+
+What is counted are the target's queries: what the source answers (its logits at the clean input, which choose the targets of
+a targeted attack, included) is free. The inner attack believes what the source says: it does not hear the target.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from typing import Annotated, Any, Self
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from robbench.attacks.base import Answer, AnyRowAttack, Oracle
+from robbench.attacks.eot import Wrapper
+from robbench.core.device import TILE_STEP, tile_rows
+from robbench.core.errors import UserError
+from robbench.objectives import Objective
+from robbench.threat.problem import Problem
+
+Values = Callable[[Tensor, Tensor], Tensor]  # of logits [b,K] of the rows [b]: [b,k]
+
+
+class Source(Oracle):
+    """Answers for the source model, in tiles of fixed shapes, and keeps the point it was asked about; counts nothing."""
+
+    x: Tensor
+
+    def __init__(self, model: nn.Module, p: Problem) -> None:
+        self.model, self.p = model, p
+
+    def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        logits, _, _ = self._ask(x, None)
+        return logits, self._wrong(logits)
+
+    def grad(self, x: Tensor, objective: Objective, need: Tensor | None = None) -> Answer:
+        logits, value, grad = self._ask(x, lambda logits, rows: objective(logits, self.p.take(rows))[:, None])
+        return Answer(logits, value[:, 0], grad[:, 0], self._wrong(logits))
+
+    def jacobian(self, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        logits, _, grad = self._ask(x, lambda logits, rows: logits.gather(1, classes[rows]))
+        return logits, grad, self._wrong(logits)
+
+    def _wrong(self, logits: Tensor) -> Tensor:
+        return (logits.argmax(1) != self.p.y) & torch.isfinite(logits).all(1)
+
+    def _ask(self, x: Tensor, values: Values | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Logits [B,K], the k `values` of the logits [B,k], and their gradients [B,k,*]; without `values` k is 0."""
+        self.x = x
+        tiles = torch.split(torch.arange(len(x), device=x.device), tile_rows(x.device))
+        logits, value, grad = (torch.cat(column) for column in zip(*(self._tile(x, rows, values) for rows in tiles), strict=True))
+        return logits, value, torch.nan_to_num(grad, 0.0, 0.0, 0.0)
+
+    def _tile(self, x: Tensor, rows: Tensor, values: Values | None) -> tuple[Tensor, Tensor, Tensor]:
+        n = len(rows)
+        rows = torch.cat([rows, rows[:1].expand(-n % TILE_STEP)])
+        leaf = x[rows].detach().requires_grad_(values is not None)
+        with torch.set_grad_enabled(values is not None):
+            logits: Tensor = self.model(leaf)
+            value = values(logits, rows) if values else logits[:, :0]
+        k = value.shape[1]
+        grad = leaf.new_zeros(len(rows), k, *x.shape[1:])
+        if value.requires_grad:  # a model that cuts the graph has no gradient
+            grad = torch.stack([torch.autograd.grad(value[:, j].sum(), leaf, retain_graph=j < k - 1)[0] for j in range(k)], 1)
+        return logits.detach()[:n], value.detach()[:n], grad[:n]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Transfer(Wrapper):
+    """An attack on another model, each of whose points is tried on this one (Papernot et al. 2016, arXiv:1605.07277).
+
+    Only this model's queries are counted.
+    """
+
+    source: Annotated[str, Field(description="the model whose gradients are used, as the command line names models")]
+    attack: Annotated[str, Field(description="the attack to run on the source, with its options in parentheses")] = "pgd"
+    model: nn.Module | None = dataclasses.field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._set(model=None)
+
+    def _refuse(self, inner: AnyRowAttack, spec: str) -> None:
+        if inner.draws > 1:
+            raise UserError(f"attack {spec} draws from a random source: write eot:attack=(transfer:...) for a random target")
+        if isinstance(inner, Transfer):
+            raise UserError(f"attack {spec} has a source of its own: name one source")
+
+    def equip(self, find: Callable[[str], nn.Module]) -> Self:
+        """With the source model: a frozen copy, so that what else uses that model is left alone."""
+        equipped = super().equip(find)
+        equipped._set(model=copy.deepcopy(find(self.source)).eval().requires_grad_(False))
+        return equipped
+
+    def vary(self, p: Problem, k: Tensor) -> Problem:
+        logits0, _ = self._ask_source(p).logits(p.x0)
+        if logits0.shape != p.logits0.shape:
+            raise UserError(f"source {self.source} knows {logits0.shape[1]} classes, the model {p.logits0.shape[1]}")
+        return super().vary(p.replace(logits0=logits0), k)
+
+    def step(self, s: Any, t: Tensor, p: Problem, q: Oracle) -> Any:
+        source = self._ask_source(p)
+        moved = super().step(s, t, p, source)
+        q.logits(source.x)
+        return moved
+
+    def _ask_source(self, p: Problem) -> Source:
+        if self.model is None:
+            raise UserError(f"the source of a transfer, {self.source}, can only be had in an attack run, not in training")
+        return Source(self.model, p)

@@ -1,0 +1,46 @@
+"""Cascades as data: names for lists of attack specs, ours in `cascades.toml`, a user's own in a TOML file of the same form."""
+
+from __future__ import annotations
+
+import functools
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from robbench.core.errors import UserError
+
+
+@functools.cache
+def cascades() -> Mapping[str, Any]:
+    """Our own, by name."""
+    return tomllib.loads(Path(__file__).with_name("cascades.toml").read_text(encoding="utf-8"))
+
+
+def expand(text: str, norm: str) -> tuple[str, ...]:
+    """The attack specs that a name stands for in a norm: a cascade's, a `.toml` file's, else the text itself.
+
+    Raises UserError for a cascade that is given options, and for a file that is missing or malformed.
+    """
+    name, colon, _ = text.partition(":")
+    if name in cascades():
+        if colon:
+            raise UserError(f"{name} takes no options; `robbench explain {name}` shows the attacks it stands for")
+        return _attacks(cascades()[name], norm)
+    if not text.endswith(".toml"):
+        return (text,)
+    try:
+        content = tomllib.loads(Path(text).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the cascade {text}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"the cascade {text} is not valid TOML: {error}") from None
+    found = _attacks(content, norm) if isinstance(content.get("attacks"), list) else ()
+    if not found or not all(isinstance(spec, str) for spec in found):
+        raise UserError(f'the cascade {text} needs a list of specs such as attacks = ["apgd", "apgd-t"]')
+    return found
+
+
+def _attacks(cascade: Mapping[str, Any], norm: str) -> tuple[str, ...]:
+    own = cascade.get(norm, {})
+    return tuple(own.get("attacks", cascade["attacks"]) if isinstance(own, dict) else cascade["attacks"])

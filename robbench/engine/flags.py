@@ -1,0 +1,239 @@
+"""What a careful evaluator notices: signs that a number may say more about the attack than about the model.
+
+The signs are those of Croce and Hein 2020 (AutoAttack's checks, arXiv:2003.01690) and of the checklist of Carlini et al. 2019
+(arXiv:1902.06705), looked for in every sample given, and without a process-wide trace function: an optimisation inside the
+forward pass shows in what autograd saves for a backward pass while gradients are off.
+
+Deviations, on purpose. Random: the difference of two answers is relative to the larger one, so that a random scale shows too
+(theirs: distance of the normalised logits), and every changed prediction counts, not the number of right ones. Zero gradients:
+of cross-entropy at two points (theirs: of DLR at one). Black-box: samples that the gradient attacks of the run had failed on,
+not a difference of accuracies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from robbench.attacks.pyautoattack import PyAutoAttack
+from robbench.core import keyed
+from robbench.core.device import TILE_STEP, whole_tiles
+from robbench.engine.oracle import Model, forward_tiles
+from robbench.objectives import TARGETED, cross_entropy
+from robbench.threat.norms import find_norm
+from robbench.threat.problem import Problem
+
+SAMPLES = 64  # as many are looked at before an attack
+SAME = 1e-4  # relative difference of two answers to the same question that rounding may explain
+SUMS_TO_ONE = 1e-5
+VANISHING = 1e-30  # a gradient whose largest entry is below loses its digits in the next product
+NEAR = 8 / 255  # how far from the input the random point may be, in the maximum norm
+BLACK_BOX_SHARE = 0.002  # more than this share of all samples (AutoAttack's 0.2 points) ...
+BLACK_BOX_COUNT = 2  # ... and at least so many: a single one can be luck
+
+TEXTS = {
+    "random": "{count} of {n} samples get another answer when asked again, so one gradient or one verdict means little: "
+    "attack with eot, and look for layers left in training mode",
+    "probabilities": "the outputs are {what}: attacks on cross-entropy and DLR can lose their gradient where the model is "
+    "confident; return the logits before the {layer}",
+    "dynamic": "the model differentiates or optimises inside its forward pass, which gradient attacks may not see through: "
+    "write an adaptive attack, or add at least square and transfer",
+    "no-gradient": "the model has no gradient ({reason}): use square or hopskipjump, or transfer from a differentiable stand-in",
+    "non-finite-gradient": "{count} of {n} samples have NaN or infinite gradients, which attacks take as zero: look for "
+    "divisions, logarithms and roots of zero in the model, or add square",
+    "zero-gradient": "{count} of {n} samples have a gradient of exactly zero, so cross-entropy shows no way: add "
+    "objective=margin and square, and look for rounding or saturation in the model",
+    "vanishing": "{count} of {n} samples have a gradient that all but underflows, so its direction may be lost: add "
+    "objective=margin or dlr, or scale the logits down",
+    "black-box-only": "{count} of {n} samples fell only to {specs}, after attacks with gradients had failed: the gradients "
+    "mislead, and true robustness is probably lower",
+    "zero-gradient-met": "{count} of {n} samples ({share:.1%}) met gradients of exactly zero, where an attack stands still: add "
+    "objective=margin and square",
+    "non-finite": "{count} of {n} samples ({share:.1%}) got NaN or infinite logits or gradients, which never count as broken, "
+    "so robustness may be overstated: mend the model",
+    "few-classes": "{spec} was adapted to {classes} classes: {changes}",
+}
+
+
+class Flag(NamedTuple):
+    """Something to look into before believing the numbers."""
+
+    name: str
+    count: int  # type: ignore[assignment]  # samples concerned; 0 when it is not a matter of samples
+    text: str  # one line: what it means and what to do
+
+
+class Inspection(NamedTuple):
+    """What was noticed before an attack, and what it cost per sample."""
+
+    flags: list[Flag]
+    forwards: int
+    backwards: int
+
+
+# -- before an attack ------------------------------------------------------------------------------------------------------
+
+
+def inspect(model: Model, x: Tensor, y: Tensor, tile: int) -> Inspection:
+    """Look at a frozen model (`engine/guard.py`) at the first SAMPLES of inputs x [n,*] in [0,1] with labels y [n]."""
+    x, y = x[:SAMPLES], y[:SAMPLES]
+    n = len(x)
+    if n == 0:
+        return Inspection([], 0, 0)
+    first = forward_tiles(model, x, tile, TILE_STEP)
+    second, dynamic, asked = _watched(lambda: forward_tiles(model, x, tile, TILE_STEP))
+    flags = _output_flags(first.cpu(), second.cpu())
+    if dynamic:
+        flags.append(_flag("dynamic", n, n))
+    gradients, reason = _gradients(model, x, y, tile)
+    flags += _gradient_flags(gradients, n) if gradients else [_flag("no-gradient", n, n, reason=reason)]
+    return Inspection(flags, forwards=1 + asked + max(len(gradients), 1), backwards=len(gradients))
+
+
+def _output_flags(first: Tensor, second: Tensor) -> list[Flag]:
+    """What two answers [n,K] to the same question say."""
+    n, classes = first.shape
+    flags = []
+    if varied := int(_differ(first, second).sum()):
+        flags.append(_flag("random", varied, n))
+    z = first.double()
+    if classes > 1 and bool(torch.isfinite(z).all()):
+        low, high = float(z.min()), float(z.max())
+        if low >= -SUMS_TO_ONE and high <= 1 + SUMS_TO_ONE and bool(((z.sum(1) - 1).abs() <= SUMS_TO_ONE).all()):
+            flags.append(_flag("probabilities", n, n, what="probabilities", layer="softmax"))
+        elif high <= SUMS_TO_ONE and bool((z.logsumexp(1).abs() <= SUMS_TO_ONE).all()):
+            flags.append(_flag("probabilities", n, n, what="log-probabilities", layer="log-softmax"))
+    return flags
+
+
+def _differ(a: Tensor, b: Tensor) -> Tensor:
+    """[n] bool: another prediction, or logits that differ by more than rounding; NaN is equal to NaN."""
+    known_a, known_b = torch.isfinite(a), torch.isfinite(b)
+    za, zb = a.where(known_a, 0.0).double(), b.where(known_b, 0.0).double()
+    apart, size = (za - zb).square().sum(1).sqrt(), torch.maximum(za.square().sum(1), zb.square().sum(1)).sqrt()
+    return (apart > SAME * size) | (known_a != known_b).any(1) | (a.argmax(1) != b.argmax(1))
+
+
+def _watched(forward: Callable[[], Tensor]) -> tuple[Tensor, bool, int]:
+    """The answer of a forward pass without gradients, whether it made a graph of its own, and how many passes that took."""
+    saved = 0
+
+    def pack(tensor: Tensor) -> Tensor:
+        nonlocal saved
+        saved += 1
+        return tensor
+
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            return forward(), saved > 0, 1
+    except RuntimeError as error:  # torch.func refuses to differentiate under such hooks, which tells as much
+        if "saved tensor hooks" not in str(error):
+            raise
+    return forward(), True, 2
+
+
+def _gradients(model: Model, x: Tensor, y: Tensor, tile: int) -> tuple[list[Tensor], str]:
+    """Gradients [n,*] of cross-entropy at x and at a random point near it; or none, and the reason."""
+    rows = torch.arange(whole_tiles(len(x)), device=x.device) % len(x)
+    p = Problem(x0=x[rows], y=y[rows], target=rows, eps=x.new_full((len(rows),), NEAR), key=keyed.mix(rows), index=rows,
+                logits0=x.new_zeros(len(rows), 1), norm=find_norm("linf"))  # fmt: skip
+    found = []
+    try:
+        for point in (p.x0, p.ball.inside()):
+            parts = []
+            for start in range(0, len(rows), tile):
+                place = slice(start, start + tile)
+                leaf = point[place].detach().requires_grad_()
+                with torch.enable_grad():
+                    value = cross_entropy(model(leaf), p.take(place)).sum()
+                part = torch.autograd.grad(value, leaf, allow_unused=True)[0] if value.requires_grad else None
+                if part is None:
+                    return [], "something in it cuts the output off from the input"
+                parts.append(part)
+            found.append(torch.cat(parts)[: len(x)])
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:  # with gradients only: without them it has just answered
+        return [], str(error).strip().partition("\n")[0]
+    return found, ""
+
+
+def _gradient_flags(gradients: Sequence[Tensor], n: int) -> list[Flag]:
+    """What is wrong with the gradients [n,*] of samples, at any of the points looked at."""
+    flat = torch.stack([gradient.flatten(1) for gradient in gradients])  # [points,n,D]
+    ill, largest = ~torch.isfinite(flat).all(2), flat.abs().amax(2)
+    wrong = {
+        "non-finite-gradient": ill,
+        "zero-gradient": largest == 0,
+        "vanishing": ~ill & (largest > 0) & (largest < VANISHING),
+    }
+    counts = {name: int(rows.any(0).sum()) for name, rows in wrong.items()}
+    return [_flag(name, count, n) for name, count in counts.items() if count]
+
+
+# -- after an attack -------------------------------------------------------------------------------------------------------
+
+
+def afterwards(
+    entries: Sequence[str],
+    black_box: Collection[str],
+    broken_by: Sequence[str | None],
+    *,
+    nonfinite: Sequence[int],
+    flat: Sequence[int],
+) -> list[Flag]:
+    """What the finished samples of a run say, at one finite budget.
+
+    entries: specs of the cascade in their order; black_box: those among them that use no gradient of the model. Per sample:
+    the spec that broke it (anything else, such as None or `clean`, when no attack did), how many of its answers were not
+    finite, and how many of its gradients exactly zero. A sample that a black-box attack broke after one with gradients had
+    failed is a reproach to the latter; it takes BLACK_BOX_COUNT of them, and more than BLACK_BOX_SHARE of all samples.
+    """
+    n = len(broken_by)
+    first = next((place for place, spec in enumerate(entries) if spec not in black_box), len(entries))
+    late = {spec for spec in entries[first:] if spec in black_box}
+    alone = sum(spec in late for spec in broken_by)
+    zero, ill = (sum(count > 0 for count in column) for column in (flat, nonfinite))
+    flags = []
+    if alone >= BLACK_BOX_COUNT and alone > BLACK_BOX_SHARE * n:
+        specs = " or ".join(spec for spec in entries if spec in late & set(broken_by))
+        flags.append(_flag("black-box-only", alone, n, specs=specs))
+    if zero:
+        flags.append(_flag("zero-gradient", zero, n, text="zero-gradient-met", share=zero / n))
+    if ill:
+        flags.append(_flag("non-finite", ill, n, share=ill / n))
+    return flags
+
+
+def adaptations(classes: int, entries: Sequence[tuple[str, Any]]) -> list[Flag]:
+    """What the number of classes forced on the attacks of a cascade, given as pairs of spec and attack."""
+    found = [(spec, _changes(classes, getattr(attack, "inner", attack))) for spec, attack in entries]
+    return [
+        _flag("few-classes", 0, 0, spec=spec, classes=classes, changes="; ".join(changes)) for spec, changes in found if changes
+    ]
+
+
+def _changes(classes: int, attack: Any) -> list[str]:
+    if isinstance(attack, PyAutoAttack):
+        names = attack.attacks(classes)
+        changes = [f"{name} is left out" for name in attack.attacks(classes=1000) if name not in names]
+        return changes + _fewer(9, classes) * any(name in ("apgd-t", "fab-t") for name in names)
+    objective, targets = getattr(attack, "objective", None), getattr(attack, "targets", None)
+    changes = []
+    if objective in ("dlr", "dlr-targeted") and classes == 2:
+        changes.append("DLR is the plain margin, as there is no third logit to scale it by")
+    elif objective == "dlr-targeted" and classes == 3:
+        changes.append("targeted DLR is scaled by z_(1) - z_(3), as there is no fourth logit")
+    aims = objective in TARGETED or getattr(attack, "targeted", False)
+    return changes + (_fewer(targets, classes) if aims and isinstance(targets, int) else [])
+
+
+def _fewer(targets: int, classes: int) -> list[str]:
+    return [f"{targets} targets are cut to {classes - 1}"] if targets > classes - 1 else []
+
+
+def _flag(name: str, count: int, n: int, text: str = "", **words: Any) -> Flag:
+    return Flag(name, count, TEXTS[text or name].format(count=count, n=n, **words))

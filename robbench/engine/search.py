@@ -1,0 +1,125 @@
+"""A faster stand-in for the model, for the attacks to search with. The model itself confirms whatever they find."""
+
+from __future__ import annotations
+
+import copy
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from robbench.core.errors import UserError
+from robbench.models.base import Normalize, last_linear
+
+_CLOSE = 1e-3  # largest difference of logits, as a share of their largest value, that rounding may explain
+
+
+class Search(NamedTuple):
+    """What the attacks see. `recheck`: rounds so coarsely that points it calls right have to be looked at again."""
+
+    model: nn.Module
+    recheck: bool
+
+
+def search_model(model: nn.Module, x: Tensor, *, precision: str, compiled: bool, tile: int) -> Search:
+    """The model as given, or a copy of it with batch-norms folded into convolutions, in bfloat16 or compiled.
+
+    x [n,*]: a few inputs to try it on. Raises UserError when the model cannot run in bfloat16.
+    """
+    with torch.no_grad():
+        fast = _folded(model, x)
+        if precision == "bf16":
+            fast = BFloat16(fast)
+            try:
+                fast(x)
+            except (RuntimeError, TypeError) as error:
+                first = str(error).splitlines()[0]
+                raise UserError(f"the model cannot run in bfloat16 ({first}); use --precision fp32") from None
+    if compiled:
+        fast = Compiled(fast, tile)
+    for weight in fast.parameters():
+        weight.requires_grad_(False)
+    return Search(fast, recheck=precision != "fp32")
+
+
+def _folded(model: nn.Module, x: Tensor) -> nn.Module:
+    """The model with each batch-norm that follows a convolution folded into it; as given when that does not apply."""
+    if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
+        return model
+    try:
+        own = copy.deepcopy(model).eval()
+        traced = fx.GraphModule(own, _Tracer().trace(own))
+        folds = _fold_all(traced)
+        close = folds and torch.allclose(traced(x), model(x), rtol=0, atol=_CLOSE * float(model(x).abs().max().clamp(min=1)))
+    except Exception:  # tracing runs foreign code on stand-ins for tensors: anything may be raised, and nothing is lost
+        return model
+    return traced if close else model
+
+
+class _Tracer(fx.Tracer):
+    """Takes our normalisation as one step: how it broadcasts depends on the input's rank, which a trace does not know."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, Normalize) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _fold_all(traced: fx.GraphModule) -> int:
+    modules = dict(traced.named_modules())
+    count = 0
+    for node in list(traced.graph.nodes):
+        before = node.args[0] if node.args else None
+        if node.op != "call_module" or not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
+            continue
+        convolution, norm = modules[str(before.target)], modules[str(node.target)]
+        shared = sum(other.target == before.target for other in traced.graph.nodes) > 1
+        if isinstance(convolution, nn.Conv1d | nn.Conv2d | nn.Conv3d) and isinstance(norm, nn.modules.batchnorm._BatchNorm):
+            if shared or norm.running_mean is None:
+                continue
+            traced.set_submodule(str(before.target), fuse_conv_bn_eval(convolution, norm))
+            node.replace_all_uses_with(before)
+            traced.graph.erase_node(node)
+            count += 1
+    traced.recompile()
+    return count
+
+
+class BFloat16(nn.Module):
+    """A copy of a model that computes in bfloat16, but for what sees pixels and what gives logits.
+
+    Pixels of 1/255 and small perturbations of them need more than bfloat16's 8 bits, and so do margins; the first layer and
+    the last cost next to nothing.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = copy.deepcopy(model).to(torch.bfloat16).to(memory_format=torch.channels_last)
+        first = next((m for m in self.model.modules() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.Linear)), None)
+        last = last_linear(self.model)
+        if first is not None:
+            first.float().register_forward_hook(lambda module, inputs, output: output.to(torch.bfloat16))
+        if last is not None:
+            last[1].float().register_forward_pre_hook(lambda module, inputs: tuple(value.float() for value in inputs))
+        for module in self.model.modules():  # the statistics of the input
+            if not isinstance(module, nn.modules.batchnorm._BatchNorm) and not [*module.parameters(recurse=False)]:
+                for name, buffer in module.named_buffers(recurse=False):
+                    setattr(module, name, buffer.float())
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x)
+        return logits.float()
+
+
+class Compiled(nn.Module):
+    """A compiled model that sees one batch shape only: tiles are padded to `tile` rows."""
+
+    def __init__(self, model: nn.Module, tile: int) -> None:
+        super().__init__()
+        on_gpu = any(weight.is_cuda for weight in model.parameters())
+        self.tile = tile
+        self.compiled = torch.compile(model, dynamic=False, mode="reduce-overhead" if on_gpu else None)
+
+    def forward(self, x: Tensor) -> Tensor:
+        padded = torch.cat([x, x[:1].detach().expand(self.tile - len(x), *x.shape[1:])]) if len(x) < self.tile else x
+        logits: Tensor = self.compiled(padded)
+        return logits[: len(x)].clone()  # a CUDA graph writes its next answer over this one

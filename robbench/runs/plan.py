@@ -1,0 +1,153 @@
+"""What `robbench attack` is asked to do, resolved: which models, budgets and attacks, and which runs that gives.
+
+A plan is one model under one norm: a run for each of its budgets, decided together (`engine/cascade.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from robbench.attacks.base import Backend
+from robbench.core.builtins import ATTACKS
+from robbench.core.cascades import expand
+from robbench.core.config import AttackConfig
+from robbench.core.device import default_batch_size, find_device
+from robbench.core.errors import UserError
+from robbench.core.spec import short_hash
+from robbench.data.load import default_threat
+from robbench.engine.cascade import Entry
+from robbench.results.schema import SCHEMA_VERSION
+from robbench.results.store import Store
+from robbench.runs.subject import Subject, find_subject
+from robbench.runs.train import known_threat, model_code
+from robbench.threat.model import ThreatModel, parse_threat
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Runs decided together: a model, a norm with one or several budgets (ascending), and a cascade.
+
+    `run_ids`: of each budget, the hash of what decides its verdicts.
+    """
+
+    subject: Subject
+    threats: tuple[ThreatModel, ...]
+    entries: tuple[Entry, ...]
+    config: AttackConfig
+    data: str
+    device: torch.device
+    replay: tuple[Path, ...]
+    run_ids: tuple[str, ...]
+
+    @property
+    def attack(self) -> str:
+        """The cascade as it was asked for."""
+        return " + ".join(dict.fromkeys(_asked(spec) for spec in self.config.attack))
+
+    @property
+    def threat(self) -> str:
+        """The budgets in one text, `linf:2/255,8/255`."""
+        return f"{self.threats[0].norm}:{','.join(threat.text.partition(':')[2] for threat in self.threats)}"
+
+    @property
+    def width(self) -> int:
+        """Samples in flight."""
+        return self.config.batch_size or default_batch_size(self.device)
+
+
+def plan_attacks(models: Sequence[str], config: AttackConfig, *, out: Path, device: str, data_dir: Path | None,
+                 download: bool) -> Iterator[Plan]:  # fmt: skip
+    """One plan per model and norm. Raises UserError for anything that cannot work, before anything is written."""
+    where, store = find_device(device), Store(out)
+    given = parse_threats(config.threat)
+    replay = tuple(store.find(config.replay)) if config.replay else ()
+    for text in models:
+        subject, data = find_subject(text, config, store, where, data_dir, download)
+        sources: dict[str, str] = {}
+
+        def find(name: str, sources: dict[str, str] = sources, data: str = data) -> nn.Module:
+            other = dataclasses.replace(config, data=data)
+            source = find_subject(name, other, store, where, data_dir, download)[0]
+            sources[name] = source.hash
+            return source.model
+
+        for threats in given or parse_threats([_usual_threat(data, subject)]):
+            entries = build_entries(config.attack, threats)
+            entries = tuple(Entry(spec, attack.equip(find)) for spec, attack in entries)
+            identity = {
+                "model": [subject.label, subject.hash, subject.arch, subject.trained.get("head", "linear")],
+                "samples": subject.split.fingerprint(ordered=True), "norm": threats[0].norm,
+                "attack": full_specs(entries), "seed": config.seed, "schema": SCHEMA_VERSION,
+                "code": [model_code(subject.arch), *(ATTACKS.code(entry.spec) for entry in entries)],
+                # Another package's attack may judge a sample by its batch.
+                "width": config.batch_size or default_batch_size(where) if has_backend(entries) else None,
+                "search": [config.precision, config.compile, str(config.budget)],
+                "replay": sorted(path.stem for path in replay), "sources": sources, "points": config.store_points,
+            }  # fmt: skip
+            # What breaks a sample at a smaller budget counts at a larger one.
+            ids = [short_hash({**identity, "eps": [str(t.eps) for t in threats[: n + 1]]}) for n in range(len(threats))]
+            yield Plan(subject, tuple(threats), entries, config, data, where, replay, tuple(ids))
+
+
+def parse_threats(texts: Sequence[str]) -> list[list[ThreatModel]]:
+    """The threat models of some texts, by norm in the order of mention, each norm's budgets ascending. UserError for a repeat."""
+    found: dict[str, list[ThreatModel]] = {}
+    for threat in (threat for text in texts for threat in parse_threat(text)):
+        same = found.setdefault(threat.norm, [])
+        if threat.eps in [other.eps for other in same]:
+            raise UserError(f"threat {threat.text} is given twice")
+        same.append(threat)
+    for threats in found.values():
+        threats.sort(key=lambda threat: threat.eps)
+        if len(threats) > 1 and math.isinf(threats[-1].eps):
+            raise UserError(f"threat {threats[-1].text} has no budget, it gives every other one too: run it alone")
+    return list(found.values())
+
+
+def build_entries(specs: Sequence[str], threats: Sequence[ThreatModel]) -> tuple[Entry, ...]:
+    """The cascade of some attack specs and cascade names, in their order, for budgets of one norm.
+
+    UserError for an attack that is unknown, malformed, given twice, or cannot work in this norm or without a budget.
+    """
+    norm, endless = threats[-1].norm, math.isinf(threats[-1].eps)
+    entries: dict[str, Entry] = {}
+    for text in specs:
+        parts = expand(text, norm)
+        for part in parts:
+            spec, attack = ATTACKS.canonical(part), ATTACKS.build(part)
+            if spec in entries and parts == (text,):
+                raise UserError(f"attack {text} is given twice; use restarts=N for more random starts")
+            if norm not in attack.norms:
+                raise UserError(f"attack {spec} does not work in {norm}; it knows {', '.join(sorted(attack.norms))}")
+            if endless and attack.seeks == "any":
+                raise UserError(
+                    f"attack {spec} needs a budget such as {norm}:0.1; without one use fmn, or minimal:attack=({part})"
+                )
+            entries.setdefault(spec, Entry(spec, attack))
+    return tuple(entries.values())
+
+
+def full_specs(entries: Sequence[Entry]) -> list[str]:
+    """The cascade with every option spelled out: what a run's identity rests on."""
+    return [ATTACKS.canonical(entry.spec, full=True) for entry in entries]
+
+
+def _asked(text: str) -> str:
+    name = text.partition(":")[0]
+    return ATTACKS.canonical(text) if name in ATTACKS.entries or expand(text, "linf") == (text,) else text
+
+
+def has_backend(entries: Sequence[Entry]) -> bool:
+    """Whether another package's attack is among them."""
+    return any(isinstance(entry.attack, Backend) for entry in entries)
+
+
+def _usual_threat(data: str, subject: Subject) -> str:
+    """The data set's own threat model, else the one the model was trained under."""
+    return known_threat(default_threat(data) or subject.trained.get("config", {}).get("threat"), data)

@@ -1,0 +1,107 @@
+"""Which model a user means, and the samples it is to be attacked on."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from robbench.core.builtins import DATA, MODELS
+from robbench.core.config import AttackConfig
+from robbench.core.errors import UserError, nearest
+from robbench.data.base import Split, require_classes
+from robbench.data.load import load
+from robbench.engine.guard import frozen
+from robbench.models.create import check_logits, create
+from robbench.models.weights import model_hash
+from robbench.results.store import Store
+from robbench.runs.train import canonical_model, read_model, stored_config
+
+
+class Subject(NamedTuple):
+    """A model to attack and what is known about it."""
+
+    name: str
+    model: nn.Module
+    split: Split
+    arch: str
+    hash: str
+    trained: dict[str, Any]  # config.json of a trained model, else empty
+
+    @property
+    def label(self) -> str:
+        """The name results are filed under: of a folder its last part."""
+        return Path(self.name).name if self.trained else self.name
+
+
+def find_subject(text: str, config: AttackConfig, store: Store, device: torch.device, data_dir: Path | None,
+                 download: bool) -> tuple[Subject, str]:  # fmt: skip
+    """The model a user means: a name in the store (`name@last` for another checkpoint), a saved folder, or a model spec."""
+    folder, which = _find_folder(text, store)
+    if folder is not None:
+        _refuse_foreign_code(folder, store)
+        model, trained = read_model(folder, which, device)
+        data = config.data or trained["config"]["data"]
+    else:
+        if text.partition(":")[0] not in MODELS.entries and ":" not in text:
+            known = [path.name for path in store.models.glob("*") if (path / "config.json").is_file()]
+            hint = nearest(text, [*known, *MODELS.entries])
+            raise UserError(f"unknown model '{text}': not in {store.models}, no folder of a saved model, no model spec{hint}")
+        model, trained, data = None, {}, config.data or "digits"
+    split = load(data, config.split, data_dir=data_dir, limit=config.limit, download=download).to(device)
+    require_classes(split)
+    if model is None:
+        torch.manual_seed(config.seed)  # an untrained architecture is a valid, if poor, subject
+        # Fixed statistics: an untrained model must not depend on the samples it is judged by.
+        info = split.info()
+        channels = len(info.mean)
+        model = create(text, dataclasses.replace(info, mean=(0.5,) * channels, std=(0.25,) * channels)).to(device)
+        _check_known_classes(text, split)
+    elif list(split.classes) != trained["classes"]:
+        raise UserError(
+            f"model {text} was trained on the classes {_short(trained['classes'])}, data '{data}' has {_short(split.classes)}"
+        )
+    elif list(split.images.shape[1:]) != trained["shape"]:
+        raise UserError(
+            f"model {text} takes images of shape {trained['shape']}, data '{data}' has {list(split.images.shape[1:])}"
+        )
+    with frozen(model):
+        check_logits(model, split.pixels(slice(0, 8)), len(split.classes))
+    arch = canonical_model(trained.get("model", text))
+    return Subject(text, model, split, arch, model_hash(model), trained), data
+
+
+def _find_folder(text: str, store: Store) -> tuple[Path | None, str | None]:
+    """The folder of a trained model and which of its checkpoints: NAME or PATH, possibly with @best or @last."""
+    for name, at, which in ((text, "", ""), text.rpartition("@")):
+        for path in (store.models / name, Path(name)):
+            if name and (path / "config.json").is_file():
+                return path, which if at else None
+    return None, None
+
+
+def _refuse_foreign_code(folder: Path, store: Store) -> None:
+    """A stored model built by a private factory names code to run: fine in one's own store, not in a folder from elsewhere."""
+    config = stored_config(folder)
+    if config is None or folder.resolve().parent == store.models.resolve():
+        return
+    for spec, known in ((config["model"], MODELS.entries), (config["config"]["data"], DATA.entries)):
+        if ":" in spec and spec.partition(":")[0] not in known:
+            raise UserError(f"{folder} names private code ({spec}); if you trust it, copy the folder into {store.models}")
+
+
+def _check_known_classes(text: str, split: Split) -> None:
+    """Pretrained weights know their classes; a data set with other names would give a meaningless number."""
+    name = text.partition(":")[0]
+    known = MODELS.build(text).classes_of() if name in MODELS.entries else ()
+    named = not all(label.isdecimal() for label in split.classes)
+    if known and named and tuple(split.classes) != tuple(known):
+        raise UserError(f"model {text} knows the classes {_short(known)}, data '{split.name}' has {_short(split.classes)}")
+
+
+def _short(classes: Sequence[str]) -> str:
+    return ", ".join(classes) if len(classes) <= 4 else f"{', '.join(classes[:3])}, ... ({len(classes)})"

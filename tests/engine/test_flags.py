@@ -1,0 +1,466 @@
+"""What is noticed about a model before and after an attack: models that must be flagged, and ordinary ones that must not."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robbench.core.builtins import ATTACKS
+from robbench.core.errors import UserError
+from robbench.engine.flags import SAMPLES, Flag, adaptations, afterwards, inspect
+from robbench.engine.guard import frozen
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+N = 40  # more than one tile of 32
+
+
+def _mlp(seed: int = 0, classes: int = 4) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Flatten(), nn.Linear(36, 16), nn.ReLU(), nn.Linear(16, classes))
+
+
+def _cnn() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(144, 4)
+    )  # fmt: skip
+
+
+def _data(n: int = N, classes: int = 4) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(n, 1, 6, 6, generator=generator), torch.randint(0, classes, (n,), generator=generator)
+
+
+def _flags(model: Any, x: Tensor | None = None, training: bool = False) -> dict[str, Flag]:
+    """The flags of a model by name; it is frozen as the caller of `inspect` does it."""
+    pixels, labels = _data()
+    pixels = pixels if x is None else x
+    module = model if isinstance(model, nn.Module) else nn.Module()
+    with frozen(module, training=training):
+        flags = inspect(model, pixels, labels[: len(pixels)], tile=32).flags
+    assert all("\n" not in flag.text and "{" not in flag.text for flag in flags)
+    return {flag.name: flag for flag in flags}
+
+
+def _after(body: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+    """A function of the logits of an ordinary network, with frozen weights."""
+    network = _mlp().requires_grad_(False)
+    return lambda x: body(network(x))
+
+
+# -- ordinary models ---------------------------------------------------------------------------------------------------------
+
+
+def _scripted(model: nn.Module) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scripting is deprecated, but such models are around
+        return torch.jit.script(model)
+
+
+def _compiled(model: nn.Module) -> Any:
+    return torch.compile(model, backend="aot_eager")
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, _scripted, _compiled])
+def test_an_ordinary_model_raises_no_flag(wrap: Callable[[nn.Module], Any]) -> None:
+    """A network in eval mode, with batch-norm and dropout, as it is, scripted and compiled."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert not _flags(wrap(_cnn()))
+
+
+def test_a_plain_network_raises_no_flag() -> None:
+    """Fully connected, of several seeds and class counts."""
+    for seed, classes in ((0, 4), (1, 4), (2, 10), (3, 100)):
+        assert not _flags(_mlp(seed, classes))
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, _scripted, _compiled])
+def test_a_model_in_training_mode_is_random_and_not_dynamic(wrap: Callable[[nn.Module], Any]) -> None:
+    """Dropout gives another answer each time; batch-norm with the batch's statistics is no optimisation."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert _flags(wrap(_cnn()), training=True).keys() == {"random"}
+
+
+def test_checkpointing_and_grad_modes_in_the_forward_are_not_dynamic() -> None:
+    """A frozen model may switch gradients on, or recompute its activations, without making a graph of its own."""
+    network = _mlp()
+
+    class Checkpointed(nn.Module):
+        def __init__(self, reentrant: bool) -> None:
+            super().__init__()
+            self.network, self.reentrant = network, reentrant
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.utils.checkpoint.checkpoint(self.network, x, use_reentrant=self.reentrant)
+
+    class Switches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        @torch.enable_grad()
+        def forward(self, x: Tensor) -> Tensor:
+            return self.network(x)
+
+    assert not _flags(Checkpointed(False))
+    assert not _flags(Switches())
+
+
+def test_a_real_network_raises_no_flag() -> None:
+    """The CIFAR-10 ResNet-18 in the pyautoattack package, on four images."""
+    if not os.environ.get("ROBBENCH_DATA_DIR"):
+        pytest.skip("needs CIFAR-10: set ROBBENCH_DATA_DIR to a folder that holds cifar10")
+    from robbench.data.load import load
+    from robbench.models.create import create
+
+    split = load("cifar10", "test", limit=4)
+    model = create("pyautoattack-resnet18", split.info()).eval()
+    with frozen(model):
+        found = inspect(model, split.pixels(slice(None)), split.labels, tile=32)
+    assert found == ([], 4, 2)
+
+
+# -- random ------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_model_that_is_random_for_its_last_samples_only_is_random() -> None:
+    """All samples are looked at, not the first batch; each that differs is counted."""
+    x, _ = _data()
+    x[:, 0, 0, 0] = 0.0
+    x[-3:, 0, 0, 0] = 1.0
+    noisy = _after(lambda z: z)
+    flags = _flags(lambda x: noisy(x) + (x[:, 0, 0, :1] > 0.5) * torch.randn(len(x), 4), x)
+    assert flags.keys() == {"random"}
+    assert flags["random"].count == 3
+
+
+@pytest.mark.parametrize(("change", "raised"), [(3e-4, True), (1e-5, False)])
+def test_rounding_is_not_randomness(change: float, raised: bool) -> None:
+    """Differences count relative to the size of the logits, also when only their scale is random."""
+    calls = [0]
+
+    def model(x: Tensor) -> Tensor:
+        calls[0] += len(x) == 32
+        return 10 * logits(x) * (1 + change * (calls[0] % 2))
+
+    logits = _after(lambda z: z)
+    assert _flags(model).keys() == ({"random"} if raised else set())
+
+
+def test_a_changed_prediction_is_random_however_small_the_change() -> None:
+    """Two nearly tied logits that swap places give two verdicts."""
+    calls = [0]
+
+    def model(x: Tensor) -> Tensor:
+        calls[0] += len(x) == 32
+        sign = 1e-6 if calls[0] % 2 else -1e-6
+        return x.flatten(1)[:, :1] * torch.tensor([[1.0, 0.0]]) + torch.tensor([[9.0, 9.0]]) + sign * torch.tensor([[1.0, 0.0]])
+
+    x, _ = _data()
+    x[:, 0, 0, 0] = 0
+    x[5:] = 0.5
+    found = inspect(model, x, torch.zeros(N, dtype=torch.int64), tile=32).flags
+    assert [(flag.name, flag.count) for flag in found] == [("random", 5)]
+
+
+def test_nan_answers_are_not_random() -> None:
+    """The same NaN twice is the same answer; a NaN that comes and goes is not."""
+    assert "random" not in _flags(_after(lambda z: z * torch.nan))
+    calls = [0]
+
+    def model(x: Tensor) -> Tensor:
+        calls[0] += 1
+        return logits(x) * (torch.nan if calls[0] == 2 else 1)
+
+    logits = _after(lambda z: z)
+    assert _flags(model)["random"].count >= 8
+
+
+# -- probabilities -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("body", "word"),
+    [
+        (lambda z: z.softmax(1), " probabilities"),
+        (lambda z: (30 * z).softmax(1), " probabilities"),
+        (lambda z: z.log_softmax(1), "log-probabilities"),
+        (lambda z: (z.softmax(1) + 1e-12).log(), "log-probabilities"),
+    ],
+)
+def test_probabilities_instead_of_logits_are_noticed(body: Callable[[Tensor], Tensor], word: str) -> None:
+    """Softmax and log-softmax outputs, of confident models and others."""
+    flags = _flags(_after(body))
+    assert flags.keys() == {"probabilities"}
+    assert flags["probabilities"].count == N
+    assert word in flags["probabilities"].text
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        lambda z: torch.cat([z.softmax(1)[:-1], z[-1:]]),  # one row of logits among probabilities
+        lambda z: z.sigmoid(),
+        lambda z: z.softmax(1) * 1.01,
+        lambda z: z - z.logsumexp(1, keepdim=True) + 0.01,
+        lambda z: z - (z.sum(1, keepdim=True) - 1) / 4 + torch.tensor([3.0, -3.0, 0.0, 0.0]),  # sum to one, outside [0,1]
+    ],
+)
+def test_logits_that_look_a_little_like_probabilities_are_logits(body: Callable[[Tensor], Tensor]) -> None:
+    """Every row has to be inside [0,1] and sum to one."""
+    assert "probabilities" not in _flags(_after(body))
+
+
+# -- dynamic -----------------------------------------------------------------------------------------------------------------
+
+
+def _purified(x: Tensor) -> Tensor:
+    """Two steps of gradient descent on a smoothness of the input, before it is classified."""
+    for _ in range(2):
+        with torch.enable_grad():
+            here = x.detach().requires_grad_()
+            rough = (here[..., 1:] - here[..., :-1]).square().sum()
+            x = x - 0.1 * torch.autograd.grad(rough, here)[0]
+    return x
+
+
+def _purified_by_func(x: Tensor) -> Tensor:
+    return x - 0.1 * torch.func.grad(lambda z: (z[..., 1:] - z[..., :-1]).square().sum())(x)
+
+
+@pytest.mark.parametrize("purify", [_purified, _purified_by_func])
+def test_an_optimisation_inside_the_forward_is_noticed(purify: Callable[[Tensor], Tensor]) -> None:
+    """Also by torch.func; and an ordinary model looked at afterwards is not blamed for it."""
+    network = _mlp().requires_grad_(False)
+    flags = _flags(lambda x: network(purify(x)))
+    assert flags.keys() == {"dynamic"}
+    assert not _flags(network)
+
+
+def test_looking_for_it_leaves_tracers_and_saved_tensor_hooks_alone() -> None:
+    """No process-wide trace function is touched, so that coverage and debuggers go on; no hook stays behind."""
+    traced = []
+
+    def tracer(frame: Any, event: str, arg: Any) -> Any:
+        traced.append(frame.f_code.co_name)
+
+    before = sys.gettrace()
+    sys.settrace(tracer)
+    try:
+        _flags(_mlp())
+        assert sys.gettrace() is tracer
+    finally:
+        sys.settrace(before)
+    assert "inspect" in traced
+    assert "pack" not in traced
+    x = torch.rand(3, requires_grad=True)
+    (x * x).sum().backward()
+    assert torch.equal(x.grad, 2 * x.detach())
+
+
+def test_other_errors_of_a_model_are_not_swallowed() -> None:
+    """A forward pass that fails without gradients fails."""
+
+    def broken(x: Tensor) -> Tensor:
+        raise RuntimeError("the model is broken")
+
+    with pytest.raises(RuntimeError, match="the model is broken"):
+        _flags(broken)
+
+
+# -- gradients ---------------------------------------------------------------------------------------------------------------
+
+
+class _Staircase(torch.autograd.Function):
+    """Rounds to 1/8 and says so in its gradient: zero."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return (8 * x).round() / 8
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:
+        return torch.zeros_like(grad)
+
+
+def test_rounding_away_the_gradient_is_noticed() -> None:
+    """Every sample of a quantised model has a zero gradient."""
+    network = _mlp().requires_grad_(False)
+    flags = _flags(lambda x: network(_Staircase.apply(x)))
+    assert flags.keys() == {"zero-gradient"}
+    assert flags["zero-gradient"].count == N
+
+
+def test_a_gradient_that_is_zero_only_beside_the_input_is_noticed() -> None:
+    """One of the two points is enough: here all images are black, and only what is brighter has no gradient."""
+    network = _mlp().requires_grad_(False)
+    x = torch.zeros(N, 1, 6, 6)
+    flags = _flags(lambda x: network(torch.where(x.flatten(1).amax(1)[:, None, None, None] > 0, x.detach(), x)), x)
+    assert flags.keys() == {"zero-gradient"}
+    assert flags["zero-gradient"].count == N
+
+
+@pytest.mark.parametrize(("scale", "name"), [(1, None), (60, None), (80, "vanishing"), (200, "zero-gradient")])
+def test_saturated_logits_are_noticed_where_they_hurt(scale: float, name: str | None) -> None:
+    """Cross-entropy's gradient is exp(-margin) here: fine at 60, below 1e-30 at 80, zero at 200."""
+
+    def model(x: Tensor) -> Tensor:
+        return (x.flatten(1)[:, :1] * 1e-3 + 1) * torch.tensor([[scale, 0.0]])
+
+    found = inspect(model, _data()[0], torch.zeros(N, dtype=torch.int64), tile=32).flags
+    assert [(flag.name, flag.count) for flag in found] == ([(name, N)] if name else [])
+
+
+def test_gradients_that_are_not_numbers_are_noticed() -> None:
+    """The square root of an exact zero: a fine answer with an infinite gradient."""
+    network = _mlp().requires_grad_(False)
+    x = _data()[0].clamp(min=0.1)  # so that the random point has no zeros either
+    x[7, 0, 2] = 0.0
+    flags = _flags(lambda x: network(x.sqrt()), x)
+    assert flags.keys() == {"non-finite-gradient"}
+    assert flags["non-finite-gradient"].count == 1
+
+
+@pytest.mark.parametrize(
+    ("model", "reason"),
+    [
+        (lambda x: _mlp()(x.detach()).detach(), "cuts"),
+        (torch.no_grad()(lambda x: _mlp()(x)), "cuts"),
+        (torch.inference_mode()(lambda x: _mlp()(x)), "cuts"),
+        (lambda x: _mlp()(x.detach()), "cuts"),  # the graph reaches the weights, but not the input
+        (lambda x: torch.from_numpy(x.numpy()).flatten(1)[:, :4], "numpy"),
+    ],
+)
+def test_a_model_without_gradients_is_noticed(model: Callable[[Tensor], Tensor], reason: str) -> None:
+    """Cut graphs of all kinds, and models that refuse to run with gradients; the reason is told."""
+    x, y = _data()
+    found = inspect(model, x, y, tile=32)
+    (flag,) = found.flags
+    assert (flag.name, flag.count) == ("no-gradient", N)
+    assert reason in flag.text
+    assert (found.forwards, found.backwards) == (3, 0)
+
+
+def test_running_out_of_memory_is_no_property_of_a_model() -> None:
+    """It is told as it is."""
+
+    def greedy(x: Tensor) -> Tensor:
+        if x.requires_grad:
+            raise torch.OutOfMemoryError("no memory left")
+        return x.flatten(1)[:, :4]
+
+    with pytest.raises(torch.OutOfMemoryError):
+        _flags(greedy)
+
+
+# -- cost --------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [0, 1, 8, 33, 100])
+def test_the_cost_is_what_passes_the_model(n: int, seen: Callable[..., Any]) -> None:
+    """Four forwards and two backwards per sample, in whole tiles, of 64 samples at most."""
+    model = seen(_mlp())
+    x, y = _data(n)
+    with frozen(model):
+        found = inspect(model, x, y, tile=32)
+    rows = -(-min(n, SAMPLES) // 8) * 8
+    assert sum(model.forward_rows) == rows * found.forwards
+    assert sum(model.backward_rows) == rows * found.backwards
+    assert (found.forwards, found.backwards) == ((4, 2) if n else (0, 0))
+
+
+def test_a_repeated_pass_is_counted() -> None:
+    """Torch.func has to be asked again, without the hooks it refuses to work under."""
+    network = _mlp().requires_grad_(False)
+    assert inspect(lambda x: network(_purified_by_func(x)), *_data(), tile=32)[1:] == (5, 2)
+
+
+# -- after an attack ---------------------------------------------------------------------------------------------------------
+
+CASCADE = ["apgd-ce", "apgd-t", "fab-t", "square"]
+
+
+def _told(broken: list[str | None], entries: list[str] = CASCADE, **columns: list[int]) -> list[tuple[str, int]]:
+    quiet = [0] * len(broken)
+    columns = {"nonfinite": quiet, "flat": quiet} | columns
+    return [flag[:2] for flag in afterwards(entries, {"square", "noise"}, broken, **columns)]
+
+
+@pytest.mark.parametrize(
+    ("n", "count", "raised"),
+    [(10, 1, False), (10, 2, True), (999, 2, True), (1000, 2, False), (1000, 3, True), (10_000, 20, False), (10_000, 21, True)],
+)
+def test_samples_that_only_a_black_box_attack_broke_are_a_reproach(n: int, count: int, raised: bool) -> None:
+    """From two samples, and above 0.2 % of all."""
+    broken = ["square"] * count + ["apgd-ce", None, "clean"] + [None] * (n - count - 3)
+    assert _told(broken) == ([("black-box-only", count)] if raised else [])
+
+
+def test_a_black_box_attack_that_came_first_is_no_reproach() -> None:
+    """What it broke was never tried with gradients; of two of them, the one after a gradient attack counts."""
+    assert not _told(["square"] * 9 + [None], ["square"])
+    assert not _told(["square"] * 9 + [None], ["square", "apgd-ce"])
+    assert not _told(["square"] * 9 + [None], ["noise", "square"])
+    assert _told(["square"] * 4 + ["noise"] * 5, ["square", "apgd-ce", "noise"]) == [("black-box-only", 5)]
+    (flag,) = afterwards(CASCADE, {"square"}, ["square"] * 3 + [None], nonfinite=[0] * 4, flat=[0] * 4)
+    assert flag.text.startswith("3 of 4 samples fell only to square, after attacks with gradients had failed")
+
+
+def test_flat_and_ill_samples_are_counted_once_each() -> None:
+    """Samples, not gradients; the share is in the text."""
+    assert _told([None] * 4, flat=[0, 7, 0, 1], nonfinite=[0, 0, 3, 0]) == [("zero-gradient", 2), ("non-finite", 1)]
+    (flag,) = afterwards(CASCADE, (), [None] * 8, nonfinite=[0] * 8, flat=[1] * 3 + [0] * 5)
+    assert "3 of 8 samples (37.5%)" in flag.text
+    assert not _told([])
+
+
+# -- few classes -------------------------------------------------------------------------------------------------------------
+
+
+def _adapted(classes: int, *specs: str) -> dict[str, str]:
+    flags = adaptations(classes, [(spec, ATTACKS.build(spec)) for spec in specs])
+    assert all((flag.name, flag.count) == ("few-classes", 0) for flag in flags)
+    return {flag.text.partition(" was ")[0]: flag.text.partition(": ")[2] for flag in flags}
+
+
+def test_what_few_classes_force_on_attacks_is_told() -> None:
+    """DLR loses its scale at two classes, its targeted form a term of it at three; targets are cut to K-1."""
+    told = _adapted(2, "apgd-ce", "apgd-dlr", "apgd-t", "pgd", "fgsm")
+    assert told.keys() == {"apgd-dlr", "apgd-t"}
+    assert "plain margin" in told["apgd-dlr"]
+    assert "plain margin" in told["apgd-t"]
+    assert "9 targets are cut to 1" in told["apgd-t"]
+    told = _adapted(3, "apgd-dlr", "apgd-t", "apgd-t:targets=2")
+    assert told.keys() == {"apgd-t", "apgd-t:targets=2"}
+    assert told["apgd-t"].endswith("; 9 targets are cut to 2")
+    assert "z_(1) - z_(3)" in told["apgd-t:targets=2"]
+    assert "cut" not in told["apgd-t:targets=2"]
+    assert _adapted(5, "apgd-t") == {"apgd-t": "9 targets are cut to 4"}
+    assert not _adapted(10, "apgd-ce", "apgd-dlr", "apgd-t", "pyautoattack")
+
+
+def test_targets_of_other_attacks_and_of_wrapped_ones_are_told() -> None:
+    """FAB names its targets by two options; an attack that runs another is as that one."""
+    fab = SimpleNamespace(targeted=True, targets=9)
+    assert [flag.text for flag in adaptations(4, [("fab-t", fab)])] == ["fab-t was adapted to 4 classes: 9 targets are cut to 3"]
+    assert not adaptations(4, [("fab", SimpleNamespace(targeted=False, targets=9))])
+    assert len(adaptations(4, [("eot:attack=fab-t", SimpleNamespace(inner=fab))])) == 1
+
+
+def test_what_the_reference_package_leaves_out_is_told() -> None:
+    """Its DLR attacks need three classes, targeted four."""
+    assert _adapted(3, "pyautoattack") == {"pyautoattack": "apgd-t is left out; 9 targets are cut to 2"}
+    assert _adapted(5, "pyautoattack") == {"pyautoattack": "9 targets are cut to 4"}
+    assert _adapted(2, "pyautoattack:version=rand") == {"pyautoattack:version=rand": "apgd-dlr is left out"}
+    with pytest.raises(UserError):
+        _adapted(2, "pyautoattack:version=apgd-t")
