@@ -58,6 +58,8 @@ class AnyAttack:
     seeks: ClassVar[Literal["any", "smallest"]] = "any"
     """`any`: works towards an adversarial point inside a budget eps. `smallest`: towards the nearest one, so that it can also
     run without a budget (eps = inf); under a finite eps it too is done at the first point inside."""
+    sees: ClassVar[Literal["gradients", "scores", "labels", "nothing"]] = "gradients"
+    """What it learns from the model under attack. One that breaks samples with less than those before it had raises a flag."""
 
     def equip(self, find: Callable[[str], nn.Module]) -> Self:
         """The attack as it is run: with the other models it names, if any.

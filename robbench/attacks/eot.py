@@ -41,7 +41,7 @@ class Wrapper(Attack[Any]):
             raise UserError(f"attack {canonical} is a whole attack of another package; only our own can run inside another")
         self._refuse(inner, canonical)
         self._set(attack=canonical, inner=inner)
-        self._set(norms=inner.norms, seeks=inner.seeks, steps=inner.steps)
+        self._set(norms=inner.norms, seeks=inner.seeks, sees=inner.sees, steps=inner.steps)
 
     def _refuse(self, inner: AnyRowAttack, spec: str) -> None:
         """Raises UserError when this attack makes no sense inside."""

@@ -157,6 +157,10 @@ class Cascade:
         self.next.clear()
         return self._tick(flush=True)
 
+    def oddities(self, i: int) -> tuple[int, int]:
+        """How many answers of sample i were not finite, and how many of its gradients exactly zero."""
+        return self.records[i].nonfinite, self.records[i].flat
+
     # -- the way of a sample -----------------------------------------------------------------------------------------------
 
     def _go(self, i: int, position: int) -> None:

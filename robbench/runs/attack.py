@@ -15,7 +15,9 @@ from torch import Tensor
 
 from robbench.core.config import Budget
 from robbench.core.device import deterministic, tile_rows, whole_tiles
+from robbench.core.status import NON_FINITE
 from robbench.engine.cascade import Cascade, Tick
+from robbench.engine.flags import Flag, adaptations, afterwards, inspect
 from robbench.engine.guard import frozen
 from robbench.engine.lane import NO_LIMIT
 from robbench.engine.records import Verdict
@@ -94,7 +96,8 @@ def attack(plan: Plan, *, store: Store, force: bool, resumed: Callable[[int], No
     for level, found in enumerate(rows):
         found.sort(key=lambda row: row["sample_index"])
         points = [*partials[level].points(), *keep.points[level]] if plan.config.store_points else None
-        row = run_row(plan, level, found, disagreements=work.disagreements, flags=work.flags, started=started,
+        flags = work.flags + _flags_after(plan, found, work.odd)
+        row = run_row(plan, level, found, disagreements=work.disagreements, flags=flags, started=started,
                       wall=seconds, resumed=len(known))  # fmt: skip
         paths.append(store.write(row, found, points))
     return Outcome([read_run(path) for path in paths], fresh=True)
@@ -131,7 +134,8 @@ class _Work:
     progress: list[EntryProgress] = dataclasses.field(default_factory=list)
     points: list[tuple[int, dict[str, Any]]] = dataclasses.field(default_factory=list)
     disagreements: int = 0
-    flags: list[Any] = dataclasses.field(default_factory=list)
+    flags: list[Flag] = dataclasses.field(default_factory=list)  # noticed before the attack
+    odd: dict[int, tuple[int, int]] = dataclasses.field(default_factory=dict)  # answers not finite, gradients zero, by sample
 
     @property
     def budget(self) -> Budget:
@@ -149,6 +153,9 @@ def _verdict_rows(plan: Plan, todo: list[int], stop: StopFlag, work: _Work) -> I
     model, queries = plan.subject.model, work.budget.queries
     tile = min(tile_rows(plan.device), whole_tiles(plan.width))
     with frozen(model), deterministic():
+        torch.manual_seed(plan.config.seed)  # for models that draw from it
+        work.flags = adaptations(len(split.classes), plan.entries)
+        work.flags += inspect(model, split.pixels(slice(0, 64)), split.labels[:64], tile).flags
         search = search_model(
             model, split.pixels(slice(0, 8)), precision=plan.config.precision, compiled=plan.config.compile, tile=tile
         )
@@ -173,7 +180,17 @@ def _verdict_rows(plan: Plan, todo: list[int], stop: StopFlag, work: _Work) -> I
                 for entry, tally in zip(plan.entries, cascade.tallies, strict=True)
             ]
             work.points = _point_rows(plan, tick, split, tile)
+            work.odd |= {todo[v.sample]: cascade.oddities(v.sample) for v in tick.verdicts}
             yield [(v.level, sample_row(plan, v, todo[v.sample], ids[v.sample], labels[v.sample])) for v in tick.verdicts]
+
+
+def _flags_after(plan: Plan, rows: list[dict[str, Any]], odd: dict[int, tuple[int, int]]) -> list[Flag]:
+    """What the finished rows say; of samples that an earlier process decided only their status is known."""
+    counts = [odd.get(row["sample_index"], (int(row["status"] == NON_FINITE), 0)) for row in rows]
+    specs = [entry.spec for entry in plan.entries]
+    blind = {entry.spec for entry in plan.entries if entry.attack.sees != "gradients"}
+    nonfinite, flat = zip(*counts, strict=True)
+    return afterwards(specs, blind, [row["broken_by"] for row in rows], nonfinite=nonfinite, flat=flat)
 
 
 def _point_rows(plan: Plan, tick: Tick, split: Any, tile: int) -> list[tuple[int, dict[str, Any]]]:

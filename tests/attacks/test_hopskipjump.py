@@ -7,7 +7,6 @@ import math
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from robbench.threat.problem import Problem
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-DIMENSION, ROWS, QUERIES = 12, 16, 2000
+DIMENSION, ROWS, QUERIES = 12, 16, 1500
 DUAL = {"linf": 1, "l2": 2}
 
 
@@ -59,7 +58,7 @@ class Case(NamedTuple):
 
 @pytest.fixture
 def linear(request: pytest.FixtureRequest, problem: Callable[..., Problem], conquer: Callable[..., Any]) -> Case:
-    """2,000 queries per sample in a norm."""
+    """1,500 queries per sample in a norm."""
     norm, w = request.param, _weight()
     x0 = _points(ROWS, DIMENSION)
     z = _linear(x0)
@@ -72,15 +71,12 @@ def linear(request: pytest.FixtureRequest, problem: Callable[..., Problem], conq
 
 @pytest.fixture
 def quiet() -> Iterator[None]:
-    """Foolbox's log says what could be better in its set-up; and it draws from global generators."""
-    numpy_state, torch_state = np.random.get_state(), torch.get_rng_state()
-    np.random.seed(0)
-    torch.manual_seed(0)
+    """Foolbox's log says what could be better in its set-up; and it draws from the global generator."""
     logging.disable(logging.CRITICAL)
-    yield
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        yield
     logging.disable(logging.NOTSET)
-    np.random.set_state(numpy_state)
-    torch.set_rng_state(torch_state)
 
 
 class _Counted(nn.Module):
@@ -94,18 +90,18 @@ class _Counted(nn.Module):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("linear", "norm"), [("l2", "l2"), ("linf", "linf")], indirect=["linear"])
 def test_it_comes_close_to_a_plane_and_no_less_than_foolbox(linear: Case, norm: str, quiet: None) -> None:
-    """Within 1.15 of the distance, mostly, never below it; the median at most 1.1 times foolbox's at no fewer queries."""
+    """Within 1.15 of the distance, mostly, never below it; the median at most 1.1 times foolbox's at about as many queries."""
     assert bool((linear.ratios >= 1 - 1e-9).all())
     assert float(linear.ratios.quantile(0.75)) < 1.15
 
     foolbox = pytest.importorskip("foolbox")
     model = _Counted().eval()
     peer = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
-    attack = foolbox.attacks.HopSkipJumpAttack(steps=9, constraint=norm)
+    attack = foolbox.attacks.HopSkipJumpAttack(steps=7, constraint=norm)
     x0 = linear.x0.float()
     d = attack.run(peer, x0, foolbox.criteria.Misclassification(linear.y)) - x0
     size = d.norm(dim=1) if norm == "l2" else d.abs().amax(1)
-    assert 0.98 * QUERIES < model.rows / ROWS < 1.2 * QUERIES
+    assert 0.95 * QUERIES < model.rows / ROWS < 1.2 * QUERIES
     assert float(linear.ratios.median()) <= 1.1 * float((size / linear.distance).median())
 
 
@@ -183,7 +179,8 @@ def test_every_query_is_that_of_a_plain_transcription(
             return _curved(x)
 
         conquer(attack, watched, p.take(slice(row, row + 1)))
-        plain = _plain(x0[row], int(y[row]), p.key[row : row + 1], norm, attack)[: attack.steps + 1]
+        key = keyed.fold(p.key[row : row + 1], 0)  # of its only variant
+        plain = _plain(x0[row], int(y[row]), key, norm, attack)[: attack.steps + 1]
         trials += int(_curved(plain[0][None]).argmax()) == int(y[row])
         assert len(asked) == attack.steps + 1
         torch.testing.assert_close(torch.stack(asked), torch.stack(plain), rtol=0, atol=1e-9)
@@ -200,7 +197,7 @@ def test_it_uses_labels_only(problem: Callable[..., Problem], conquer: Callable[
     x0 = _points(5, 10)
     attack, y = HopSkipJump(steps=150, evals=10), _curved(x0).argmax(1)
     soft = conquer(attack, _curved, problem(_curved, x0, y, _no_budget(5), "l2"))
-    hard = conquer(attack, labels, problem(labels_of := _curved, x0, y, _no_budget(5), "l2").replace(logits0=labels_of(x0) * 0))
+    hard = conquer(attack, labels, problem(labels, x0, y, _no_budget(5), "l2"))
     assert all(torch.equal(a.x, b.x) for a, b in zip(soft, hard, strict=True))
 
 
@@ -234,4 +231,4 @@ def test_a_class_that_noise_belongs_to_has_a_start(problem: Callable[..., Proble
 
 def test_it_conforms() -> None:
     """The conformance suite, through several turns."""
-    check_attack("hopskipjump:steps=40,evals=3")
+    check_attack("hopskipjump:steps=18,evals=2,gamma=4")
