@@ -1,54 +1,48 @@
 """Our attacks against those of four other packages: time, queries, verdicts, side by side in one process, alternating.
 
-    python benchmarks/attacks.py [--data-dir DIR] [--cache DIR] [--cases a,b,c,d] [--duels pgd,ddn] [--samples N] [--json FILE]
+    python benchmarks/attacks.py [--data-dir DIR] [--cache DIR] [--cases a,b,c,d] [--duels pgd,foolbox] [--json FILE] ...
 
 Cases: (a) an undefended small CNN on CIFAR-10; (b) the same, adversarially trained; (c) pyautoattack-resnet18, undefended, where
 nothing holds at 8/255, so also at 0.5/255; (d) an adversarially trained binary classifier, airplane against horse.
 
-Both sides of a duel have the same settings, samples, frozen model, threads and full float32 kernels. The peers run in batches of
-250 (512 on a GPU) on samples that the model gets right: pyautoattack sorts them out by itself, the other packages are
-given no others, and the forward that this takes is counted. Our side is what `robbench attack` runs. Rows that pass the model
-are counted by a wrapper around it, padding included. Every point of either side is judged again in float32: inside the
-box, inside the budget, misclassified. Where the smallest perturbation is sought, a sample is robust if none was found within
-the budget that the table names, and medians are over all samples that the model gets right (not found = infinite).
-
-Times depend on the machine, so only the ratios of one run mean anything: median and range of the rounds' ratios, ours / peer.
+Both sides have the same settings, samples, frozen model, threads and full float32 kernels. Peers run in batches of 250 (512 on
+a GPU) on samples that the model gets right, at the cost of a forward (pyautoattack sorts them out by itself). Our side is what
+`robbench attack` runs. Rows through the model are counted by a wrapper around it, padding included, and shown per sample of the
+case. Every point of either side is judged again in float32: inside the box, inside the budget, misclassified. Where the smallest
+perturbation is sought, a sample is robust if none was found within the budget in the table; medians are over the samples that
+the model gets right. Only ratios of times within one run mean anything: median and range over the rounds, ours / peer.
 """
 
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import importlib.util
 import json
-import math
 import statistics
 import sys
 import tempfile
 import time
-import types
-from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 import torch
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from robbench.attacks.base import Backend
 from robbench.attacks.foolbox import alone
-from robbench.attacks.pgd import PGD
 from robbench.attacks.pyautoattack import NORM_NAMES, PyAutoAttack
 from robbench.core.builtins import ATTACKS
-from robbench.core.config import TrainConfig
-from robbench.core.device import default_batch_size, deterministic, find_device, tile_rows
-from robbench.core.errors import RobbenchError, UserError
+from robbench.core.device import TILE_STEP, default_batch_size, deterministic, find_device, tile_rows
+from robbench.core.errors import RobbenchError
+from robbench.core.spec import finite, short_hash
 from robbench.data.base import Split
 from robbench.data.load import load
 from robbench.engine.cascade import Cascade, Entry
 from robbench.engine.counter import Counter
 from robbench.engine.guard import frozen
+from robbench.engine.oracle import forward_tiles
 from robbench.engine.search import search_model
 from robbench.losses.cross_entropy import CrossEntropy
 from robbench.models.create import create
@@ -60,23 +54,24 @@ from robbench.training.step import Inner
 from robbench.training.trainer import Recipe, Trainer
 
 WITHIN = {"linf": 8 / 255, "l2": 0.5, "l1": 12.0, "l0": 24.0}  # where a smallest perturbation counts as a broken sample
-PGD_20 = "pgd:steps=20,rate=0.1"
-CW_9 = "cw:search_steps=9,iterations=100,rate=0.01,c=0.001"
+PACKAGES = {"pyautoattack": "pyautoattack", "torchattacks": "torchattacks", "foolbox": "foolbox", "adv-lib": "adv_lib"}
 
 
 class Duel(NamedTuple):
-    """One of our specs (several joined by +) against a peer's. `smallest`: the norm to be small in, without a budget.
-
-    {queries} and {alpha}, a tenth of eps, are filled in.
-    """
+    """Our specs, joined by +, against a peer's. `norm`: seek the smallest perturbation in it. {alpha} is a tenth of eps."""
 
     name: str
     ours: str
     peer: str
-    smallest: str | None = None
+    norm: str | None = None
+
+    @property
+    def package(self) -> str:
+        return self.peer.partition(":")[0]
 
 
 AA = ["apgd-ce:steps=100", "apgd-t:steps=100,targets=9", "fab-t:iterations=100,targets=9", "square:steps={queries}"]
+PGD_20, CW_9 = "pgd:steps=20,rate=0.1", "cw:search_steps=9,iterations=100,rate=0.01,c=0.001"
 DUELS = [
     Duel("apgd-ce", AA[0], "pyautoattack:apgd-ce"),
     Duel("apgd-t", AA[1], "pyautoattack:apgd-t"),
@@ -96,127 +91,131 @@ DUELS = [
 ]
 
 
-class Case(NamedTuple):
-    """A model and the samples it is attacked on; `queries` is what Square may spend on one."""
+class Setting(NamedTuple):
+    """A case; `queries` is what Square may spend on a sample. A small CNN is trained for so many epochs, if any."""
 
     name: str
     title: str
+    data: str
+    samples: int
+    queries: int
+    threats: tuple[str, ...] = ("linf:8/255",)
+    epochs: int = 0
+    robust: bool = False
+
+
+SETTINGS = {
+    "a": Setting("a", "undefended small-cnn", "cifar10", 1000, 1000, epochs=5),
+    "b": Setting("b", "adversarially trained small-cnn", "cifar10", 500, 1000, epochs=12, robust=True),
+    "c": Setting("c", "pyautoattack-resnet18", "cifar10", 16, 100, ("linf:8/255", "linf:0.5/255")),
+    "d": Setting("d", "adversarially trained small-cnn", "cifar10[airplane,horse]", 500, 1000, epochs=12, robust=True),
+}
+
+
+class Case(NamedTuple):
+    """A model and the samples it is attacked on."""
+
+    setting: Setting
     model: Any
     split: Split
-    threats: Sequence[str]
-    queries: int
+
+    def problem(self, threat: ThreatModel, rows: Tensor, logits: Tensor) -> Problem:
+        x0 = self.split.pixels(rows)
+        eps = torch.full((len(rows),), threat.eps, dtype=x0.dtype, device=x0.device)
+        return Problem(x0=x0, y=self.split.labels[rows], target=torch.full_like(rows, -1), eps=eps, key=rows, index=rows,
+                       logits0=logits[rows], norm=threat.geometry)  # fmt: skip
 
 
 class Side(NamedTuple):
-    """One side's run: seconds, rows through the model, and a point for each sample."""
-
     seconds: float
-    forwards: int
+    forwards: int  # rows through the model
     backwards: int
-    points: Tensor
+    points: Tensor  # one for each sample
 
 
-# -- the two sides -----------------------------------------------------------------------------------------------------------
+def now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
 
 
 def ours(specs: str, case: Case, threat: ThreatModel, precision: str) -> Side:
-    """What `robbench attack` does: batch-norms folded, the model itself confirms."""
-    device = case.split.labels.device
+    """What `robbench attack` does: a search model with batch-norms folded, confirmed by the model itself."""
+    clean, device = case.split.pixels(slice(None)), case.split.labels.device
     entries = [Entry(ATTACKS.canonical(spec), ATTACKS.build(spec)) for spec in specs.split(" + ")]
-    with clock(device) as seconds:
-        width, tile = default_batch_size(device), tile_rows(device)
-        search = search_model(case.model, case.split.pixels(slice(0, 8)), precision=precision, compiled=False, tile=tile)
-        counters = Counter(case.model), Counter(search.model)
-        cascade = Cascade(counters[0], case.split, threat, entries, seed=0, width=width, search=counters[1],
-                          recheck=search.recheck, keep_points=True)  # fmt: skip
-        found = {v.sample: x for tick in cascade.run() for v, x in zip(tick.verdicts, tick.points, strict=True)}
-    clean = case.split.pixels(slice(None))
+    began = now(device)
+    search = search_model(case.model, clean[:8], precision=precision, compiled=False, tile=tile_rows(device))
+    counters = Counter(case.model), Counter(search.model)
+    cascade = Cascade(counters[0], case.split, threat, entries, seed=0, width=default_batch_size(device), keep_points=True,
+                      search=counters[1], recheck=search.recheck)  # fmt: skip
+    found = {v.sample: x for tick in cascade.run() for v, x in zip(tick.verdicts, tick.points, strict=True)}
+    seconds = now(device) - began
     points = torch.stack([clean[i] if (x := found[i]) is None else x for i in range(len(clean))])
-    return Side(seconds(), sum(c.forwards for c in counters), sum(c.backwards for c in counters), points)
+    return Side(seconds, sum(c.forwards for c in counters), sum(c.backwards for c in counters), points)
 
 
-class Reference(Backend):
-    """One attack of pyautoattack, or all; they look for misclassified samples by themselves."""
+class Reference(NamedTuple):
+    """One attack of pyautoattack's standard version, or all of it; targets are cut to K-1."""
 
-    def __init__(self, version: str, queries: int) -> None:
-        self.version, self.queries = version, queries
+    version: str
+    queries: int
 
     def run(self, model: nn.Module, p: Problem, *, seed: int) -> Tensor:
         from pyautoattack import AutoAttack
 
         classes = p.logits0.shape[1]
         with alone(model, seed, f"pyautoattack:{self.version}"):
-            peer = AutoAttack(model, norm=NORM_NAMES[p.norm.name], eps=float(p.eps[0]), seed=seed, device=p.x0.device)
+            peer: Any = AutoAttack(model, norm=NORM_NAMES[p.norm.name], eps=float(p.eps[0]), seed=seed, device=p.x0.device)
             peer.apgd_targeted.n_target_classes = peer.fab.n_target_classes = min(9, classes - 1)
             peer.square.n_queries, peer.fab.targeted = self.queries, True
-            if self.version == "standard":
-                peer.attacks_to_run = PyAutoAttack().attacks(classes)
-                return peer.run_standard_evaluation(p.x0, p.y, batch_size=len(p))[0]
-            one = {"apgd-ce": peer.apgd, "apgd-t": peer.apgd_targeted, "fab-t": peer.fab, "square": peer.square}
-            return one[self.version].perturb(p.x0, p.y)
+            peer.attacks_to_run = PyAutoAttack().attacks(classes)  # no DLR where there are too few classes for it
+            one = {"apgd-ce": peer.apgd, "apgd-t": peer.apgd_targeted, "fab-t": peer.fab, "square": peer.square}.get(self.version)
+            points: Tensor = one.perturb(p.x0, p.y) if one else peer.run_standard_evaluation(p.x0, p.y, batch_size=len(p))[0]
+        return points
 
 
 def theirs(peer: Any, case: Case, threat: ThreatModel) -> Side:
-    device, counter = case.split.labels.device, Counter(case.model)
-    batch = 250 if device.type == "cpu" else 512
-    with clock(device) as seconds:
-        points = case.split.pixels(slice(None)).clone()
-        own = isinstance(peer, Reference)
-        rows = torch.arange(len(points), device=device)
+    device, counter, points = case.split.labels.device, Counter(case.model), case.split.pixels(slice(None)).clone()
+    batch, began = 250 if device.type == "cpu" else 512, now(device)
+    logits, rows = torch.zeros(len(points), len(case.split.classes), device=device), torch.arange(len(points), device=device)
+    if not isinstance(peer, Reference):
         with torch.no_grad():
-            logits = torch.zeros(len(points), len(case.split.classes), device=device)
-            if not own:
-                logits = torch.cat([counter(x) for x in points.split(batch)])
-                rows = (logits.argmax(1) == case.split.labels).nonzero()[:, 0]
-        for some in rows.split(batch):
-            points[some] = peer.run(counter, problem(case, threat, some, logits), seed=0).to(points)
-    return Side(seconds(), counter.forwards, counter.backwards, points)
-
-
-def problem(case: Case, threat: ThreatModel, rows: Tensor, logits: Tensor) -> Problem:
-    x0 = case.split.pixels(rows)
-    eps = torch.full((len(rows),), threat.eps, dtype=x0.dtype, device=x0.device)
-    return Problem(x0=x0, y=case.split.labels[rows], target=torch.full_like(rows, -1), eps=eps, key=rows, index=rows,
-                   logits0=logits[rows], norm=threat.geometry)  # fmt: skip
-
-
-# -- a duel ------------------------------------------------------------------------------------------------------------------
+            logits = torch.cat([counter(points[i : i + batch]) for i in range(0, len(points), batch)])
+        rows = (logits.argmax(1) == case.split.labels).nonzero()[:, 0]
+    for start in range(0, len(rows), batch):
+        some = rows[start : start + batch]
+        points[some] = peer.run(counter, case.problem(threat, some, logits), seed=0).to(points)
+    return Side(now(device) - began, counter.forwards, counter.backwards, points)
 
 
 def fight(case: Case, duel: Duel, threat: ThreatModel, rounds: int, precision: str) -> dict[str, Any]:
-    """Alternate the two sides, then judge the points of the first round: a row of the table."""
-    within = WITHIN[duel.smallest] if duel.smallest else threat.eps
-    values = {"queries": case.queries, "alpha": threat.eps / 10}
-    specs, (package, _, version) = duel.ours.format(**values), duel.peer.format(**values).partition(":")
-    row = {"case": case.name, "duel": duel.name, "ours": specs, "peer": f"{package}:{version}", "threat": str(threat),
-           "within": within, "samples": len(case.split)}  # fmt: skip
+    """Alternate the two sides, then judge the points of their first rounds: a row of the table."""
+    within = WITHIN[duel.norm] if duel.norm else threat.eps
+    specs, opponent = (text.format(queries=case.setting.queries, alpha=threat.eps / 10) for text in (duel.ours, duel.peer))
+    row: dict[str, Any] = {"case": case.setting.name, "duel": duel.name, "ours_spec": specs, "peer_spec": opponent,
+                           "threat": threat.text, "within": within, "samples": len(case.split)}  # fmt: skip
     runs: dict[str, list[Side]] = {"ours": [], "peer": []}
     try:
-        peer = Reference(version, case.queries) if package == "pyautoattack" else ATTACKS.build(row["peer"])
-        sides: dict[str, Callable[[], Side]] = {
-            "ours": lambda: ours(specs, case, threat, precision),
-            "peer": lambda: theirs(peer, case, threat),
-        }
+        version = opponent.partition(":")[2]
+        peer = Reference(version, case.setting.queries) if duel.package == "pyautoattack" else ATTACKS.build(opponent)
         for n in range(rounds):
-            for name in sides if n % 2 == 0 else reversed(sides):
-                runs[name].append(sides[name]())
+            for name in ("ours", "peer")[:: 1 if n % 2 == 0 else -1]:
+                runs[name].append(ours(specs, case, threat, precision) if name == "ours" else theirs(peer, case, threat))
     except RobbenchError as error:
-        row["note"] = f"peer cannot: {error}" if runs["ours"] else str(error)
+        row["note"] = f"{'peer cannot' if runs['ours'] else 'missing'}: {error}"
     broken = {}
     for name, done in runs.items():
         if done:
             broken[name], sizes = judge(case, threat, within, done[0].points)
             row[name] = {
-                "seconds": [run.seconds for run in done],
-                "forwards": done[0].forwards / len(case.split),
-                "backwards": done[0].backwards / len(case.split),
+                "seconds": (seconds := [run.seconds for run in done]), "median_seconds": statistics.median(seconds),
                 "robust": int((~broken[name]).sum()),
-                "median_size": float(sizes.median()) if duel.smallest and len(sizes) else None,
-            }
+                "forwards": done[0].forwards / len(case.split), "backwards": done[0].backwards / len(case.split),
+                "median_size": float(sizes.median()) if duel.norm and len(sizes) else None,
+            }  # fmt: skip
     if len(broken) == 2:
-        row["only_ours"] = int((broken["ours"] & ~broken["peer"]).sum())
-        row["only_peer"] = int((broken["peer"] & ~broken["ours"]).sum())
-        row["p"] = mcnemar_exact(row["only_ours"], row["only_peer"])
+        only = [int((broken[one] & ~broken[other]).sum()) for one, other in (("ours", "peer"), ("peer", "ours"))]
+        row |= {"only_ours": only[0], "only_peer": only[1], "p": mcnemar_exact(*only)}
         row["ratios"] = [a.seconds / b.seconds for a, b in zip(runs["ours"], runs["peer"], strict=False)]
     return row
 
@@ -224,30 +223,92 @@ def fight(case: Case, duel: Duel, threat: ThreatModel, rounds: int, precision: s
 @torch.no_grad()
 def judge(case: Case, threat: ThreatModel, within: float, points: Tensor) -> tuple[Tensor, Tensor]:
     """Broken [N], and of the samples that the model gets right the size of the perturbation, inf where the point is none."""
-    rows = torch.arange(len(points), device=points.device)
-    tile = tile_rows(points.device)
+    rows, tile = torch.arange(len(points), device=points.device), tile_rows(points.device)
     clean, moved = (forward_tiles(case.model, x, tile, TILE_STEP) for x in (case.split.pixels(rows), points))
-    size, fits = size_and_fits(points, problem(case, threat, rows, clean))
+    size, fits = size_and_fits(points, case.problem(threat, rows, clean))
     right = clean.argmax(1) == case.split.labels
     size = torch.where(fits & (moved.argmax(1) != case.split.labels) & torch.isfinite(moved).all(1), size, torch.inf)
     return ~right | (size <= within * (1 + 1e-5) + 1e-7), size[right]
 
 
-@contextlib.contextmanager
-def clock(device: torch.device) -> Iterator[Callable[[], float]]:
-    began, ended = time.perf_counter(), math.nan
-    yield lambda: ended - began
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    ended = time.perf_counter()
-
-
-def show(console: Console, case: Case, rows: Sequence[dict[str, Any]]) -> None:
-    table = Table(title=f"({case.name}) {case.title}: {len(case.split)} samples; ours / peer", title_justify="left")
-    for column in ("attack", "peer", "threat", "seconds", "time ratio (range)", "forwards", "backwards", "robust", "differ: ours+peer (p)",
-                   "median size"):  # fmt: skip
-        table.add_column(column)
+def show(case: Case, rows: list[dict[str, Any]]) -> None:
+    """A table: in each cell ours / peer's."""
+    title = f"({case.setting.name}) {case.setting.title} on {case.setting.data}, {len(case.split)} samples: ours / peer"
+    names = "attack|peer|threat|seconds|ratio (range)|forwards|backwards|robust|broken by one only (p)|median size"
+    table = Table(*names.split("|"), title=title, title_justify="left")
     for row in rows:
-        a, b = row.get("ours_side"), row.get("peer_side")
-        ...
-    console.print(table)
+        sides = [row[name] for name in ("ours", "peer") if name in row]
+        cells = [" / ".join(f"{side[name]:{form}}" for side in sides if side[name] is not None)
+                 for name, form in (("median_seconds", ".2f"), ("forwards", ".1f"), ("backwards", ".1f"), ("robust", "d"),
+                                    ("median_size", ".4g"))]  # fmt: skip
+        note, differ = row.get("note", ""), ""
+        if ratios := row.get("ratios"):
+            note = f"{statistics.median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f}) {note}"
+            differ = f"{row['only_ours']} / {row['only_peer']} ({row['p']:.2g})"
+        threat = f"{row['threat']}, {row['within']:.3g}" if cells[-1] else row["threat"]
+        table.add_row(row["duel"], row["peer_spec"].partition(",")[0], threat, cells[0], note, *cells[1:4], differ, cells[4])
+    Console(width=None if sys.stdout.isatty() else 190).print(table)
+
+
+def trained(s: Setting, args: argparse.Namespace, device: torch.device) -> nn.Module:
+    """A small CNN trained on up to 20,000 samples, from the cache if it is there."""
+    train = load(s.data, "train", data_dir=args.data_dir, limit=20_000).to(device)
+    torch.manual_seed(0)
+    model = create("small-cnn", train.info()).to(device)
+    recipe = Recipe(epochs=s.epochs, batch_size=128, optimizer="adam", lr=0.003, momentum=0.9, weight_decay=0.0,
+                    schedule="one-cycle", augment="none", seed=0)  # fmt: skip
+    threat = parse_threat("linf:8/255")[0]
+    file = args.cache / f"small-cnn-{short_hash([train.fingerprint(), str(recipe), s.robust])}.pt"
+    if file.is_file():
+        model.load_state_dict(torch.load(file, map_location=device, weights_only=True))
+        return model
+    print(f"training: {s.title} on {s.data}, {len(train)} samples, {s.epochs} epochs", file=sys.stderr)
+    trainer = Trainer(model, CrossEntropy(), train, train.take(torch.arange(0, device=device)), recipe,
+                      inner=Inner(ATTACKS.build("pgd:steps=7"), threat) if s.robust else None, threat=threat)  # fmt: skip
+    for _ in range(recipe.epochs):
+        trainer.run_epoch(lambda progress: None)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(model.state_dict(), file)
+    return model
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data-dir", type=Path, help="where CIFAR-10 lies; default as for robbench")
+    parser.add_argument("--cache", type=Path, default=Path(tempfile.gettempdir()) / "robbench-benchmark", help="trained weights")
+    parser.add_argument("--cases", default="a,b,c,d")
+    parser.add_argument("--duels", help="names of attacks or packages, with commas; default all")
+    parser.add_argument("--samples", type=int, help="per case, instead of its own number")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of our search; peers run in float32")
+    parser.add_argument("--json", type=Path, help="file for all rows, written anew after each")
+    args = parser.parse_args()
+    device, rows = find_device(args.device), []
+    chosen = set(args.duels.split(",")) if args.duels else set(PACKAGES)
+    missing = [name for name, module in PACKAGES.items() if importlib.util.find_spec(module) is None]
+    for name in missing:
+        print(f"{name} not installed: left out")
+    if importlib.util.find_spec("visdom") is None:  # adv-lib imports this plotting client, and uses it in callbacks only
+        sys.modules["visdom"] = mock.MagicMock()
+    print(f"torch {torch.__version__}, {device}, {torch.get_num_threads()} threads, {args.rounds} alternating rounds")
+    facts = provenance() | {"device": str(device), "threads": torch.get_num_threads(), "precision": args.precision}
+    for setting in (SETTINGS[name] for name in args.cases.split(",")):
+        split = load(setting.data, "test", data_dir=args.data_dir, limit=args.samples or setting.samples).to(device)
+        model = trained(setting, args, device) if setting.epochs else create("pyautoattack-resnet18", split.info())
+        case = Case(setting, model.to(device).eval(), split)
+        with frozen(case.model), deterministic():
+            case.model(case.split.pixels(slice(0, 64)).requires_grad_()).sum().backward()  # warm up
+            for duel in DUELS:
+                for text in [f"{duel.norm}:inf"] if duel.norm else case.setting.threats:
+                    if duel.package in missing or chosen.isdisjoint((duel.name, duel.package)):
+                        continue
+                    rows.append(fight(case, duel, parse_threat(text)[0], args.rounds, args.precision))
+                    print(f"({case.setting.name}) {duel.name} against {duel.package}, {text}: done", file=sys.stderr)
+                    if args.json:
+                        args.json.write_text(json.dumps(finite({"facts": facts, "rows": rows}), indent=1, allow_nan=False))
+        show(case, [row for row in rows if row["case"] == case.setting.name])
+
+
+if __name__ == "__main__":
+    main()

@@ -10,9 +10,10 @@ With several budgets, 30 % of the steps climb inside 3 eps, 30 % inside 2 eps, t
 of its own, from the best point of the one before, projected. AutoAttack uses it in L1.
 
 Deviations from the authors' code, all on purpose. k is rounded down: rounded up, it stays at 2 once two entries differ, and
-the nearest mistake of a linear model, which changes one, is out of reach. The move to a new phase is one of the `steps` (theirs
-query two more points), and the first two phases are rounded down (up, they leave nothing for the last one when steps < 3).
-As in their code, a checkpoint is due after 4 % of the phase's steps, and entries that tie with the k-th are kept too.
+the nearest mistake of a linear model, which changes one, is out of reach. Entries that differ from x0 by a rounding error
+because they moved and came back are not counted. The move to a new phase is one of the `steps` (theirs query two more
+points), and the first two phases are rounded down (up, they leave nothing for the last one when steps < 3). As in their code,
+a checkpoint is due after 4 % of the phase's steps, and entries that tie with the k-th are kept too.
 """
 
 from __future__ import annotations

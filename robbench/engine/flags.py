@@ -101,10 +101,9 @@ def _output_flags(first: Tensor, second: Tensor) -> list[Flag]:
         flags.append(_flag("random", varied, n))
     z = first.double()
     if classes > 1 and bool(torch.isfinite(z).all()):
-        low, high = float(z.min()), float(z.max())
-        if low >= -SUMS_TO_ONE and high <= 1 + SUMS_TO_ONE and bool(((z.sum(1) - 1).abs() <= SUMS_TO_ONE).all()):
+        if bool((z >= -SUMS_TO_ONE).all() & ((z.sum(1) - 1).abs() <= SUMS_TO_ONE).all()):
             flags.append(_flag("probabilities", n, n, what="probabilities", layer="softmax"))
-        elif high <= SUMS_TO_ONE and bool((z.logsumexp(1).abs() <= SUMS_TO_ONE).all()):
+        elif bool((z.logsumexp(1).abs() <= SUMS_TO_ONE).all()):
             flags.append(_flag("probabilities", n, n, what="log-probabilities", layer="log-softmax"))
     return flags
 
@@ -168,7 +167,7 @@ def _gradient_flags(gradients: Sequence[Tensor], n: int) -> list[Flag]:
     wrong = {
         "non-finite-gradient": ill,
         "zero-gradient": largest == 0,
-        "vanishing": ~ill & (largest > 0) & (largest < VANISHING),
+        "vanishing": (largest > 0) & (largest < VANISHING),
     }
     counts = {name: int(rows.any(0).sum()) for name, rows in wrong.items()}
     return [_flag(name, count, n) for name, count in counts.items() if count]

@@ -25,7 +25,7 @@ def lockstep(attack: AnyRowAttack, model: Model, p: Problem) -> Adversarial:
 
     The model's weights should be frozen and its mode chosen (`engine/guard.py`).
     """
-    oracle = ModelOracle(model, tile=max(len(p), 1))
+    oracle = ModelOracle(model, tile=max(len(p), 1), draws=attack.draws)
     state, book, t = attack.start(p), blank_book(p), torch.zeros_like(p.y)
     everyone = torch.ones_like(p.y, dtype=torch.bool)
     for _ in range(attack.steps):

@@ -145,6 +145,10 @@ def _inner_attack(text: str, norm: str, climbs: str | None) -> AnyRowAttack:
     attack = ATTACKS.build(text)
     if not isinstance(attack, Attack):
         raise UserError(f"--inner {text}: a backend cannot run inside training; use fgsm, pgd or another attack of ours")
+    if attack.seeks != "any":
+        raise UserError(f"--inner {text}: it looks for the smallest perturbation, not inside a budget; use pgd or apgd")
+    if attack.sees == "nothing":
+        raise UserError(f"--inner {text}: it learns nothing from the model in training; use pgd, apgd or fgsm")
     if getattr(attack, "objective", None) in TARGETED:
         raise UserError(f"--inner {text}: a targeted attack cannot run inside training; choose another objective")
     if attack.variants(2) > 1:

@@ -243,6 +243,7 @@ def test_the_loop_of_the_paper(rank: int | None, norm: str, problem: Callable[..
         for row in (s.moves > before).nonzero()[:, 0].tolist():
             moved[row].append(s.x[row].numpy())
     assert bool(attack.done(s).all())
+    assert all(np.array_equal(s.x[row].numpy(), moved[row][-1]) for row in range(ROWS))
     changes = 0
     for row in range(ROWS):
         rivals = [k for k in np.argsort(-network.logits(x0[row].numpy())).tolist() if k != y[row]]
@@ -487,6 +488,16 @@ def test_without_a_gradient_rows_stay(bad: str, targeted: bool, norm: str, probl
         assert torch.equal(s.x[1], x0[1])
     assert bool(torch.isfinite(s.x).all())
     assert not torch.equal(s.x[0], x0[0])
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_a_class_that_equals_the_label(norm: str, problem: Callable[..., Any], conquer: Callable[..., Any]) -> None:
+    """Two equal logits, of which the first counts, have no boundary; the way to the third class is found."""
+    weight = torch.tensor([[1.0, 1, 0], [1, 1, 0], [0, 0, 1]], dtype=torch.float64)
+    x0 = torch.tensor([[0.6, 0.6, 0.4]], dtype=torch.float64)
+    p = problem(lambda x: x @ weight.T, x0, torch.tensor([0]), torch.tensor([NO_BUDGET], dtype=torch.float64), norm)
+    found = _smallest(conquer, FAB(iterations=10), lambda x: x @ weight.T, p)
+    assert 1 <= float(found) / (0.8 / {"linf": 3, "l2": math.sqrt(3), "l1": 1}[norm]) < 1.05
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -144,6 +144,30 @@ def test_small_gaps_keep_their_digits(norm: str) -> None:
 
 
 @pytest.mark.parametrize("norm", NORMS)
+def test_small_weights_that_must_do_the_rest_keep_their_digits(norm: str) -> None:
+    """When all large weights have met their faces, what is left for the small ones is no difference of large sums."""
+    w = torch.ones(1, 100)
+    w[0, :2] = 1e-5
+    x = torch.full_like(w, 1 - 2.0**-10)
+    x[0, :2] = torch.tensor([0.2, 0.0])
+    d = to_hyperplane(x, w, torch.tensor([98 * 2.0**-10 + 1e-5]), norm)
+    assert torch.equal(d[0, 2:], torch.full((98,), 2.0**-10))
+    assert float(d[0, :2].sum()) == pytest.approx(1, rel=1e-2)
+
+
+@pytest.mark.parametrize("norm", NORMS)
+def test_just_within_reach(norm: str) -> None:
+    """In float32 a gap within a few roundings of all that is possible is met by going all the way, not by staying."""
+    x, w, _ = (part.float() for part in _cases(11, 400, 30))
+    w = torch.where(w == 0, w, w.sign() * (0.5 + w.abs()))
+    w[:, ::7] *= 1e-25  # too small to count
+    gap = torch.maximum(w * (1 - x), -w * x).sum(1)
+    for roundings in range(6):
+        d = to_hyperplane(x, w, gap * (1 - roundings * 2.0**-24), norm)
+        assert torch.allclose((w * d).sum(1), gap, rtol=1e-5)
+
+
+@pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 def test_rows_do_not_see_each_other(norm: str, dtype: torch.dtype) -> None:
     """Bit for bit the same alone, among others, and with normals shared by several points."""

@@ -401,7 +401,7 @@ def digits_net() -> tuple[torch.nn.Module, Tensor, Tensor]:
 def test_as_many_survive_as_with_the_authors_code(norm: str, eps: float, digits_net: Any) -> None:
     """After 300 queries: a two-sided bound of four standard deviations, from how often each image survived either.
 
-    The authors' window may stand in the last row and column here, as ours: in Linf and L2 that alone would exceed the bound.
+    The authors' window may stand in the last row and column here, as ours: in L2 that alone would exceed the bound.
     """
     peer_class = pytest.importorskip("pyautoattack.square").SquareAttack
     net, x, y = digits_net
