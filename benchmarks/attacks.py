@@ -5,10 +5,10 @@
 Cases: (a) an undefended small CNN on CIFAR-10; (b) the same, adversarially trained; (c) pyautoattack-resnet18, undefended, where
 nothing holds at 8/255, so also at 0.5/255; (d) an adversarially trained binary classifier, airplane against horse.
 
-Both sides have the same settings, samples, frozen model, threads and full float32 kernels. Peers run in batches of 250 (512 on
-a GPU) on samples that the model gets right, at the cost of a forward (pyautoattack sorts them out by itself). Our side is what
-`robbench attack` runs. Rows through the model are counted by a wrapper around it, padding included, and shown per sample of the
-case. Every point of either side is judged again in float32: inside the box, inside the budget, misclassified. Where the smallest
+Both sides have the same settings, frozen model, threads and full float32 kernels. Our side is what `robbench attack` runs, all
+in all. The peers are handed the samples that the model gets right, in batches of 250 (512 on a GPU); to know these costs them
+nothing. Rows through the model are counted by a wrapper around it, padding included, and shown per sample of the case. Every
+point of either side is judged again in float32: inside the box, inside the budget, misclassified. Where the smallest
 perturbation is sought, a sample is robust if none was found within the budget in the table; medians are over the samples that
 the model gets right. Only ratios of times within one run mean anything: median and range over the rounds, ours / peer.
 """
@@ -27,11 +27,13 @@ from typing import Any, NamedTuple
 from unittest import mock
 
 import torch
+from pyautoattack import AutoAttack
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
 from robbench.attacks.foolbox import alone
+from robbench.attacks.pgd import PGD
 from robbench.attacks.pyautoattack import NORM_NAMES, PyAutoAttack
 from robbench.core.builtins import ATTACKS
 from robbench.core.device import TILE_STEP, default_batch_size, deterministic, find_device, tile_rows
@@ -43,6 +45,7 @@ from robbench.engine.cascade import Cascade, Entry
 from robbench.engine.counter import Counter
 from robbench.engine.guard import frozen
 from robbench.engine.oracle import forward_tiles
+from robbench.engine.pool import Pool
 from robbench.engine.search import search_model
 from robbench.losses.cross_entropy import CrossEntropy
 from robbench.models.create import create
@@ -62,32 +65,26 @@ class Duel(NamedTuple):
 
     name: str
     ours: str
+    package: str
     peer: str
     norm: str | None = None
-
-    @property
-    def package(self) -> str:
-        return self.peer.partition(":")[0]
 
 
 AA = ["apgd-ce:steps=100", "apgd-t:steps=100,targets=9", "fab-t:iterations=100,targets=9", "square:steps={queries}"]
 PGD_20, CW_9 = "pgd:steps=20,rate=0.1", "cw:search_steps=9,iterations=100,rate=0.01,c=0.001"
 DUELS = [
-    Duel("apgd-ce", AA[0], "pyautoattack:apgd-ce"),
-    Duel("apgd-t", AA[1], "pyautoattack:apgd-t"),
-    Duel("fab-t", AA[2], "pyautoattack:fab-t"),
-    Duel("square", AA[3], "pyautoattack:square"),
-    Duel("autoattack", " + ".join(AA), "pyautoattack:standard"),
-    Duel("pgd", PGD_20, "torchattacks:PGD,options=(steps=20,alpha={alpha})"),
-    Duel("pgd", PGD_20, "foolbox:LinfPGD,options=(steps=20,rel_stepsize=0.1)"),
-    Duel("deepfool", "deepfool:steps=50", "torchattacks:DeepFool,options=(steps=50)", "l2"),
-    Duel("deepfool", "deepfool:steps=50", "foolbox:L2DeepFoolAttack,options=(steps=50)", "l2"),
-    Duel("deepfool", "deepfool:steps=50", "foolbox:LinfDeepFoolAttack,options=(steps=50)", "linf"),
-    Duel("cw", "cw:search_steps=1,iterations=100,rate=0.01,c=1", "torchattacks:CW,options=(steps=100,lr=0.01,c=1)", "l2"),
-    Duel("cw", CW_9, "foolbox:L2CarliniWagnerAttack,options=(steps=100)", "l2"),
-    Duel("cw", CW_9, "adv-lib:carlini_wagner_l2,options=(max_iterations=100)", "l2"),
-    Duel("ddn", "ddn:steps=100", "adv-lib:ddn,options=(steps=100,levels=none)", "l2"),
-    *(Duel("fmn", "fmn:steps=100", "adv-lib:fmn,options=(steps=100)", norm) for norm in ("l2", "linf", "l1", "l0")),
+    *(Duel(name, spec, "pyautoattack", name) for spec in AA for name in [spec.partition(":")[0]]),
+    Duel("autoattack", " + ".join(AA), "pyautoattack", "standard"),
+    Duel("pgd", PGD_20, "torchattacks", "PGD,options=(steps=20,alpha={alpha})"),
+    Duel("pgd", PGD_20, "foolbox", "LinfPGD,options=(steps=20,rel_stepsize=0.1)"),
+    Duel("deepfool", "deepfool:steps=50", "torchattacks", "DeepFool,options=(steps=50)", "l2"),
+    Duel("deepfool", "deepfool:steps=50", "foolbox", "L2DeepFoolAttack,options=(steps=50)", "l2"),
+    Duel("deepfool", "deepfool:steps=50", "foolbox", "LinfDeepFoolAttack,options=(steps=50)", "linf"),
+    Duel("cw", "cw:search_steps=1,iterations=100,rate=0.01,c=1", "torchattacks", "CW,options=(steps=100,lr=0.01,c=1)", "l2"),
+    Duel("cw", CW_9, "foolbox", "L2CarliniWagnerAttack,options=(steps=100)", "l2"),
+    Duel("cw", CW_9, "adv-lib", "carlini_wagner_l2,options=(max_iterations=100)", "l2"),
+    Duel("ddn", "ddn:steps=100", "adv-lib", "ddn,options=(steps=100,levels=none)", "l2"),
+    *(Duel("fmn", "fmn:steps=100", "adv-lib", "fmn,options=(steps=100)", norm) for norm in ("l2", "linf", "l1", "l0")),
 ]
 
 
@@ -106,9 +103,9 @@ class Setting(NamedTuple):
 
 SETTINGS = {
     "a": Setting("a", "undefended small-cnn", "cifar10", 1000, 1000, epochs=5),
-    "b": Setting("b", "adversarially trained small-cnn", "cifar10", 500, 1000, epochs=12, robust=True),
+    "b": Setting("b", "adversarially trained small-cnn", "cifar10", 500, 1000, epochs=10, robust=True),
     "c": Setting("c", "pyautoattack-resnet18", "cifar10", 16, 100, ("linf:8/255", "linf:0.5/255")),
-    "d": Setting("d", "adversarially trained small-cnn", "cifar10[airplane,horse]", 500, 1000, epochs=12, robust=True),
+    "d": Setting("d", "adversarially trained small-cnn", "cifar10[airplane,horse]", 500, 1000, epochs=10, robust=True),
 }
 
 
@@ -119,18 +116,17 @@ class Case(NamedTuple):
     model: Any
     split: Split
 
-    def problem(self, threat: ThreatModel, rows: Tensor, logits: Tensor) -> Problem:
-        x0 = self.split.pixels(rows)
-        eps = torch.full((len(rows),), threat.eps, dtype=x0.dtype, device=x0.device)
-        return Problem(x0=x0, y=self.split.labels[rows], target=torch.full_like(rows, -1), eps=eps, key=rows, index=rows,
-                       logits0=logits[rows], norm=threat.geometry)  # fmt: skip
+    def pool(self, threat: ThreatModel) -> Pool:
+        return Pool(self.split, [threat], self.model, seed=0, tile=tile_rows(self.split.labels.device))
 
 
 class Side(NamedTuple):
+    """One side's run: seconds, rows through the model, and a point for each sample."""
+
     seconds: float
-    forwards: int  # rows through the model
+    forwards: int
     backwards: int
-    points: Tensor  # one for each sample
+    points: Tensor
 
 
 def now(device: torch.device) -> float:
@@ -161,8 +157,6 @@ class Reference(NamedTuple):
     queries: int
 
     def run(self, model: nn.Module, p: Problem, *, seed: int) -> Tensor:
-        from pyautoattack import AutoAttack
-
         classes = p.logits0.shape[1]
         with alone(model, seed, f"pyautoattack:{self.version}"):
             peer: Any = AutoAttack(model, norm=NORM_NAMES[p.norm.name], eps=float(p.eps[0]), seed=seed, device=p.x0.device)
@@ -175,29 +169,23 @@ class Reference(NamedTuple):
 
 
 def theirs(peer: Any, case: Case, threat: ThreatModel) -> Side:
-    device, counter, points = case.split.labels.device, Counter(case.model), case.split.pixels(slice(None)).clone()
-    batch, began = 250 if device.type == "cpu" else 512, now(device)
-    logits, rows = torch.zeros(len(points), len(case.split.classes), device=device), torch.arange(len(points), device=device)
-    if not isinstance(peer, Reference):
-        with torch.no_grad():
-            logits = torch.cat([counter(points[i : i + batch]) for i in range(0, len(points), batch)])
-        rows = (logits.argmax(1) == case.split.labels).nonzero()[:, 0]
-    for start in range(0, len(rows), batch):
-        some = rows[start : start + batch]
-        points[some] = peer.run(counter, case.problem(threat, some, logits), seed=0).to(points)
-    return Side(now(device) - began, counter.forwards, counter.backwards, points)
+    pool, points, counter = case.pool(threat), case.split.pixels(slice(None)).clone(), Counter(case.model)
+    began = now(points.device)
+    for rows in (~pool.wrong).nonzero()[:, 0].split(512 if points.is_cuda else 250):
+        points[rows] = peer.run(counter, pool.problem(rows), seed=0).to(points)
+    return Side(now(points.device) - began, counter.forwards, counter.backwards, points)
 
 
 def fight(case: Case, duel: Duel, threat: ThreatModel, rounds: int, precision: str) -> dict[str, Any]:
     """Alternate the two sides, then judge the points of their first rounds: a row of the table."""
     within = WITHIN[duel.norm] if duel.norm else threat.eps
-    specs, opponent = (text.format(queries=case.setting.queries, alpha=threat.eps / 10) for text in (duel.ours, duel.peer))
+    texts = duel.ours, f"{duel.package}:{duel.peer}"
+    specs, opponent = (text.format(queries=case.setting.queries, alpha=threat.eps / 10) for text in texts)
     row: dict[str, Any] = {"case": case.setting.name, "duel": duel.name, "ours_spec": specs, "peer_spec": opponent,
                            "threat": threat.text, "within": within, "samples": len(case.split)}  # fmt: skip
     runs: dict[str, list[Side]] = {"ours": [], "peer": []}
     try:
-        version = opponent.partition(":")[2]
-        peer = Reference(version, case.setting.queries) if duel.package == "pyautoattack" else ATTACKS.build(opponent)
+        peer = Reference(duel.peer, case.setting.queries) if duel.package == "pyautoattack" else ATTACKS.build(opponent)
         for n in range(rounds):
             for name in ("ours", "peer")[:: 1 if n % 2 == 0 else -1]:
                 runs[name].append(ours(specs, case, threat, precision) if name == "ours" else theirs(peer, case, threat))
@@ -223,12 +211,11 @@ def fight(case: Case, duel: Duel, threat: ThreatModel, rounds: int, precision: s
 @torch.no_grad()
 def judge(case: Case, threat: ThreatModel, within: float, points: Tensor) -> tuple[Tensor, Tensor]:
     """Broken [N], and of the samples that the model gets right the size of the perturbation, inf where the point is none."""
-    rows, tile = torch.arange(len(points), device=points.device), tile_rows(points.device)
-    clean, moved = (forward_tiles(case.model, x, tile, TILE_STEP) for x in (case.split.pixels(rows), points))
-    size, fits = size_and_fits(points, case.problem(threat, rows, clean))
-    right = clean.argmax(1) == case.split.labels
-    size = torch.where(fits & (moved.argmax(1) != case.split.labels) & torch.isfinite(moved).all(1), size, torch.inf)
-    return ~right | (size <= within * (1 + 1e-5) + 1e-7), size[right]
+    pool, y = case.pool(threat), case.split.labels
+    logits = forward_tiles(case.model, points, tile_rows(y.device), TILE_STEP)
+    size, fits = size_and_fits(points, pool.problem(torch.arange(len(y), device=y.device)))
+    size = torch.where(fits & (logits.argmax(1) != y) & torch.isfinite(logits).all(1), size, torch.inf)
+    return pool.wrong | (size <= within * (1 + 1e-5) + 1e-7), size[~pool.wrong]
 
 
 def show(case: Case, rows: list[dict[str, Any]]) -> None:
@@ -251,24 +238,23 @@ def show(case: Case, rows: list[dict[str, Any]]) -> None:
 
 
 def trained(s: Setting, args: argparse.Namespace, device: torch.device) -> nn.Module:
-    """A small CNN trained on up to 20,000 samples, from the cache if it is there."""
-    train = load(s.data, "train", data_dir=args.data_dir, limit=20_000).to(device)
+    """A small CNN trained on up to 15,000 samples, from the cache if it is there."""
+    train = load(s.data, "train", data_dir=args.data_dir, limit=15_000).to(device)
     torch.manual_seed(0)
     model = create("small-cnn", train.info()).to(device)
     recipe = Recipe(epochs=s.epochs, batch_size=128, optimizer="adam", lr=0.003, momentum=0.9, weight_decay=0.0,
                     schedule="one-cycle", augment="none", seed=0)  # fmt: skip
     threat = parse_threat("linf:8/255")[0]
+    inner = Inner(PGD(steps=7), threat) if s.robust else None
     file = args.cache / f"small-cnn-{short_hash([train.fingerprint(), str(recipe), s.robust])}.pt"
-    if file.is_file():
-        model.load_state_dict(torch.load(file, map_location=device, weights_only=True))
-        return model
-    print(f"training: {s.title} on {s.data}, {len(train)} samples, {s.epochs} epochs", file=sys.stderr)
-    trainer = Trainer(model, CrossEntropy(), train, train.take(torch.arange(0, device=device)), recipe,
-                      inner=Inner(ATTACKS.build("pgd:steps=7"), threat) if s.robust else None, threat=threat)  # fmt: skip
-    for _ in range(recipe.epochs):
-        trainer.run_epoch(lambda progress: None)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    torch.save(model.state_dict(), file)
+    if not file.is_file():
+        print(f"training: {s.title} on {s.data}, {len(train)} samples, {s.epochs} epochs", file=sys.stderr)
+        trainer = Trainer(model, CrossEntropy(), train, train.take(torch.arange(0)), recipe, inner=inner, threat=threat)
+        for _ in range(recipe.epochs):
+            trainer.run_epoch(lambda progress: None)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(model.state_dict(), file)
+    model.load_state_dict(torch.load(file, map_location=device, weights_only=True))
     return model
 
 
@@ -287,8 +273,8 @@ def main() -> None:
     device, rows = find_device(args.device), []
     chosen = set(args.duels.split(",")) if args.duels else set(PACKAGES)
     missing = [name for name, module in PACKAGES.items() if importlib.util.find_spec(module) is None]
-    for name in missing:
-        print(f"{name} not installed: left out")
+    print("".join(f"{name} not installed: left out\n" for name in missing), end="")
+    duels = [duel for duel in DUELS if duel.package not in missing and not chosen.isdisjoint((duel.name, duel.package))]
     if importlib.util.find_spec("visdom") is None:  # adv-lib imports this plotting client, and uses it in callbacks only
         sys.modules["visdom"] = mock.MagicMock()
     print(f"torch {torch.__version__}, {device}, {torch.get_num_threads()} threads, {args.rounds} alternating rounds")
@@ -299,10 +285,8 @@ def main() -> None:
         case = Case(setting, model.to(device).eval(), split)
         with frozen(case.model), deterministic():
             case.model(case.split.pixels(slice(0, 64)).requires_grad_()).sum().backward()  # warm up
-            for duel in DUELS:
+            for duel in duels:
                 for text in [f"{duel.norm}:inf"] if duel.norm else case.setting.threats:
-                    if duel.package in missing or chosen.isdisjoint((duel.name, duel.package)):
-                        continue
                     rows.append(fight(case, duel, parse_threat(text)[0], args.rounds, args.precision))
                     print(f"({case.setting.name}) {duel.name} against {duel.package}, {text}: done", file=sys.stderr)
                     if args.json:

@@ -101,7 +101,8 @@ def _check_attack_in(spec: str, threat: ThreatModel) -> None:
     _require(not any(module.training for module in model.modules()), what, "it must not change the model's mode")
     _require(torch.equal(random_state, torch.get_rng_state()), what, "it must not touch the global random state")
     clean_wrong = [v for v in verdicts if v.clean_pred != int(split.labels[v.sample])]
-    _require(all(v.forwards == 1 and v.backwards == 0 for v in clean_wrong), what, "a misclassified sample must cost no step")
+    draws = attack.draws if isinstance(attack, Attack) else 1
+    _require(all(v.forwards == draws and v.backwards == 0 for v in clean_wrong), what, "a misclassified sample must cost no step")
     if rows:
         _check_rows(spec, what, model, split, threat, verdicts)
 

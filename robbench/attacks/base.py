@@ -47,8 +47,11 @@ class Oracle(ABC):
         """
 
     @abstractmethod
-    def jacobian(self, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """One forward and k backwards per row: logits [B,K], gradients of the logits of `classes` [B,k] as [B,k,*], and hit."""
+    def jacobian(self, x: Tensor, classes: Tensor, need: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """One forward and k backwards per row: logits [B,K], gradients of the logits of `classes` [B,k] as [B,k,*], and hit.
+
+        `need` as for `grad`.
+        """
 
 
 class AnyAttack:

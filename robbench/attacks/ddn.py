@@ -72,7 +72,7 @@ class DDN(Attack[State]):
 
         alpha = cosine(1.0, 0.01, descent, t.device)[t.clamp(max=descent)].to(s.x.dtype)
         delta = s.x - p.x0 + lift(alpha, s.x) * p.norm.steepest(a.grad)
-        radius = s.radius * pick(a.hit, 1 - self.gamma, 1 + self.gamma)
+        radius = torch.where(a.hit, (1 - self.gamma) * s.radius, (1 + self.gamma) * s.radius)
         radius = torch.minimum(radius, p.norm.size(torch.maximum(p.x0, 1 - p.x0)))
         x = p.ball.into_box(p.x0 + lift(radius, delta) * p.norm.steepest(delta))
         if not self.polish:

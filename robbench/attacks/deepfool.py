@@ -46,9 +46,9 @@ class DeepFool(Attack[State]):
 
     seeks = "smallest"
     steps: Annotated[int, Field(ge=1, description="moves at most")] = 50
-    overshoot: Annotated[Number, Field(ge=0, description="share by which the perturbation is lengthened, to cross the boundary")] = (
-        0.02
-    )
+    overshoot: Annotated[
+        Number, Field(ge=0, description="share by which the perturbation is lengthened, to cross the boundary")
+    ] = 0.02
     candidates: Annotated[int, Field(ge=1, description="wrong classes whose boundaries are looked at, by clean logit")] = 9
 
     def start(self, p: Problem) -> State:

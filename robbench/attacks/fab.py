@@ -30,7 +30,6 @@ from torch import Tensor
 
 from robbench.attacks.base import Attack, Oracle
 from robbench.attacks.hyperplane import to_hyperplane
-from robbench.core import keyed
 from robbench.core.rows import Rows, lift, pick
 from robbench.core.spec import Number
 from robbench.objectives import margin
@@ -97,13 +96,13 @@ class FAB(Attack[State]):
         x, no = p.x0, torch.zeros_like(p.y, dtype=torch.bool)
         if self.restarts > 1:
             budget = pick(torch.isinf(p.eps), 0.05 * p.norm.size(torch.ones_like(x)), p.eps)
-            away = lift(budget / 2, x) * p.norm.surface(keyed.fold(p.key, 0), x.shape[1:], x.dtype)
+            away = lift(budget / 2, x) * p.norm.surface(p.key, x.shape[1:], x.dtype)
             x = pick(p.key == 0, x, p.ball.into_box(x + away))
         return State(x=x, moves=torch.zeros_like(p.y), fresh=no, crossed=no)
 
     def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> State:
         last = s.moves == self.iterations
-        look = last | (s.fresh & s.crossed & self._one_class(p))
+        look = last | (s.fresh & s.crossed)
         gap, gradient, hit = self._boundary(s.x, p, q, ~look)
         back = s.fresh & hit & ~last
         move = ~(look | back)
@@ -125,7 +124,7 @@ class FAB(Attack[State]):
             a = q.grad(x, difference if self.targeted else margin, need)
             return -a.value, a.grad, a.hit
         classes = torch.cat([p.y[:, None], likeliest_wrong(p, self.candidates)], 1)
-        logits, gradients, hit = q.jacobian(x, classes)
+        logits, gradients, hit = q.jacobian(x, classes, need)
         z = logits.gather(1, classes)
         gaps, w = z[:, :1] - z[:, 1:], gradients[:, 1:] - gradients[:, :1]
         steepness = p.norm.dual(w.flatten(0, 1)).reshape(gaps.shape)
@@ -140,6 +139,5 @@ class FAB(Attack[State]):
         gaps = torch.stack([gap, gap + (w * (points[0] - points[1])).sum(1)])
         d1, d2 = to_hyperplane(points, w, gaps, p.norm.name).reshape(2, *x.shape)
         near, far = p.norm.size(d1), p.norm.size(d2)
-        alpha = (near / (near + far).clamp(min=torch.finfo(x.dtype).tiny)).clamp(max=self.alpha_max)
-        alpha = lift(alpha, x)
+        alpha = lift((near / (near + far).clamp(min=torch.finfo(x.dtype).tiny)).clamp(max=self.alpha_max), x)
         return p.ball.into_box((1 - alpha) * (x + self.eta * d1) + alpha * (p.x0 + self.eta * d2))

@@ -59,6 +59,7 @@ class HopSkipJump(Attack[State]):
 
     norms: ClassVar[frozenset[str]] = frozenset({"linf", "l2"})
     seeks: ClassVar[Literal["any", "smallest"]] = "smallest"
+    sees: ClassVar[Literal["gradients", "scores", "labels", "nothing"]] = "labels"
 
     steps: Annotated[int, Field(ge=1, description="queries per sample, less one")] = 5000
     trials: Annotated[int, Field(ge=1, description="random images tried as a start")] = 100

@@ -62,8 +62,8 @@ class Watch(Oracle):
         self._note(x, answer.hit)
         return answer
 
-    def jacobian(self, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        logits, grad, hit = self.q.jacobian(x, classes)
+    def jacobian(self, x: Tensor, classes: Tensor, need: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        logits, grad, hit = self.q.jacobian(x, classes, need)
         self._note(x, hit)
         return logits, grad, hit
 

@@ -16,7 +16,7 @@ L1's point is projected to eps, not to 0.999999 eps.
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 
 import torch
 from pydantic import Field
@@ -54,6 +54,7 @@ class Square(Attack[State]):
     ] = False
 
     norms: ClassVar[frozenset[str]] = frozenset(POWER)
+    sees: ClassVar[Literal["gradients", "scores", "labels", "nothing"]] = "scores"
 
     def variants(self, classes: int) -> int:
         return self.restarts

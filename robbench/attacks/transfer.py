@@ -44,7 +44,7 @@ class Source(Oracle):
         logits, value, grad = self._ask(x, lambda logits, rows: objective(logits, self.p.take(rows))[:, None])
         return Answer(logits, value[:, 0], grad[:, 0], self._wrong(logits))
 
-    def jacobian(self, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def jacobian(self, x: Tensor, classes: Tensor, need: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         logits, _, grad = self._ask(x, lambda logits, rows: logits.gather(1, classes[rows]))
         return logits, grad, self._wrong(logits)
 
@@ -85,7 +85,7 @@ class Transfer(Wrapper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._set(model=None)
+        self._set(model=None, sees="nothing")
 
     def _refuse(self, inner: AnyRowAttack, spec: str) -> None:
         if inner.draws > 1:

@@ -101,11 +101,11 @@ class Cascade:
         self.device = split.labels.device
         self.tile = min(tile_rows(self.device), whole_tiles(width))
         self.draws = [entry.attack.draws if isinstance(entry.attack, Attack) else 1 for entry in entries]
-        clean_draws = max(self.draws, default=1)
-        self.pool = Pool(split, self.threats, model, seed=seed, tile=self.tile, draws=clean_draws)
+        self.most_draws = max(self.draws, default=1)  # for points that no single entry is judged by
+        self.pool = Pool(split, self.threats, model, seed=seed, tile=self.tile, draws=self.most_draws)
         self.clean = [column.tolist() for column in judge_logits(self.pool.logits0, split.labels)]
         self.finite, self.wrong = torch.isfinite(self.pool.logits0).all(1).tolist(), self.pool.wrong.tolist()
-        self.records = [Record(margin, forwards=clean_draws) for margin in self.clean[1]]
+        self.records = [Record(margin, forwards=self.most_draws) for margin in self.clean[1]]
         self.tallies = [Tally() for _ in entries]
         self.disagreements = 0  # claims of the search that the model refused, and successes it saw only afterwards
 
@@ -351,7 +351,7 @@ class Cascade:
             self.told = time.monotonic()
             for start in range(0, len(self.finished), self.width):
                 chunk = {i: self.records[i] for i in self.finished[start : start + self.width]}
-                for verdict, point in tell(self.model, self.pool, chunk, self.clean, self.tile):
+                for verdict, point in tell(self.model, self.pool, chunk, self.clean, self.tile, self.most_draws):
                     verdicts.append(verdict)
                     points.append(point)
             self.work -= sum(self.records[i].work for i in self.finished)

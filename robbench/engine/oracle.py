@@ -74,15 +74,16 @@ class ModelOracle(Oracle):
         grad, hit = self._settle(x, logits, wrong, grad, moves, 1)
         return Answer(logits, value, grad, hit)
 
-    def jacobian(self, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def jacobian(self, x: Tensor, classes: Tensor, need: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         k = classes.shape[1]
+        moves = self.moves if need is None else self.moves & need
 
         def tile(rows: Place, needed: bool) -> tuple[Tensor, ...]:
             logits, wrong, _, grad = self._gradients(x[rows], self.p.y[rows], lambda z: z.gather(1, classes[rows]), k, needed)
             return logits, wrong, grad
 
-        logits, wrong, grad = self._ask(len(x), self.moves, tile)
-        grad, hit = self._settle(x, logits, wrong, grad, self.moves, k)
+        logits, wrong, grad = self._ask(len(x), moves, tile)
+        grad, hit = self._settle(x, logits, wrong, grad, moves, k)
         return logits, grad, hit
 
     # -- one tile --------------------------------------------------------------------------------------------------------

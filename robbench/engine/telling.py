@@ -14,7 +14,7 @@ from robbench.engine.verify import verify
 
 
 def tell(
-    model: Model, pool: Pool, records: Mapping[int, Record], clean: Sequence[Sequence[float]], tile: int
+    model: Model, pool: Pool, records: Mapping[int, Record], clean: Sequence[Sequence[float]], tile: int, draws: int = 1
 ) -> Iterator[tuple[Verdict, Tensor | None]]:
     """Verdicts of decided samples, with their worst points (None = the clean input), one per budget.
 
@@ -28,15 +28,15 @@ def tell(
         device = pool.split.labels.device
         index, levels = (torch.tensor([item[n] for item in moved], device=device) for n in (0, 1))
         points = torch.stack([x for _, _, x in moved])
-        judged = verify(model, points, pool.problem(index, level=levels), tile)
+        judged = verify(model, points, pool.problem(index, level=levels), tile, draws)
         fresh = {item[:2]: row for item, row in zip(moved, judged.rows(), strict=True)}
     for i, level, outcome in ended:
-        yield _verdict(i, level, outcome, [column[i] for column in clean], fresh.get((i, level))), outcome.x
+        yield _verdict(i, level, outcome, [column[i] for column in clean], fresh.get((i, level)), draws), outcome.x
     for record in records.values():
         record.outcomes, record.x = [], None
 
 
-def _verdict(i: int, level: int, o: Outcome, clean: Sequence[float], fresh: Judgement | None) -> Verdict:
+def _verdict(i: int, level: int, o: Outcome, clean: Sequence[float], fresh: Judgement | None, draws: int) -> Verdict:
     pred, margin, pmargin = clean
     j = fresh or o.judged or Judgement(int(pred), margin, pmargin, o.found, 0.0, 0.0, 0.0, 0.0, 0.0, fits=True)
     # A point that only the re-check finds wrong was claimed by no attack: `found` decides.
@@ -44,5 +44,5 @@ def _verdict(i: int, level: int, o: Outcome, clean: Sequence[float], fresh: Judg
         sample=i, level=level, clean_pred=int(pred), clean_margin=margin, clean_pmargin=pmargin,
         adv_pred=j.pred, adv_margin=j.margin, adv_pmargin=j.pmargin, adversarial=o.found,
         linf=j.linf, l2=j.l2, l1=j.l1, l0=j.l0, entry=o.entry, variant=o.variant, step=o.step,
-        forwards=o.forwards + (fresh is not None), backwards=o.backwards, status=o.status,
+        forwards=o.forwards + draws * (fresh is not None), backwards=o.backwards, status=o.status,
     )  # fmt: skip

@@ -33,6 +33,7 @@ class Step(Protocol):
     x: Tensor  # [B,*] clean inputs in [0,1]
     y: Tensor  # [B] int64 labels
     index: Tensor  # [B] int64 positions in the training set
+    key: Tensor  # [B] int64 random keys, of the sample and the epoch (core/keyed.py)
     epoch: int
     progress: float  # share of training done, in [0,1]
 
@@ -44,11 +45,34 @@ class Step(Protocol):
     def out(self) -> Output:
         """What a plain loss looks at: clean, or at the recipe's inner attack when it has one."""
 
-    def adversary(self, objective: str | None = None) -> Perturbed:
-        """The recipe's inner attack from x, climbing `objective` (by default its own); made once per objective."""
+    @property
+    def head(self) -> nn.Module:
+        """The last layer: from features [B,D] to logits [B,K]."""
+
+    @property
+    def eps(self) -> float:
+        """The inner attack's budget at this point of training, 0 without one."""
+
+    def adversary(self, objective: str | None = None, eps: Tensor | None = None) -> Perturbed:
+        """The recipe's inner attack from x, climbing `objective` (by default its own) within eps [B] (by default the recipe's).
+
+        Made once per objective; another time when eps is given.
+        """
 
     def at(self, x: Tensor) -> Output:
         """Logits and features at any points."""
+
+    def peek(self, x: Tensor) -> Tensor:
+        """Logits [B,K] at any points without gradient, in the mode of the inner attack."""
+
+    def memory(self, name: str, initial: float) -> Tensor:
+        """[B] float32: what was last remembered under a name for these samples, `initial` before that."""
+
+    def remember(self, name: str, values: Tensor) -> None:
+        """Keep values [B] for these samples; they outlive the epoch, and a resumed run has them again."""
+
+    def log(self, **values: Tensor) -> None:
+        """Note values [B] whose mean over the epoch goes to the epochs table."""
 
 
 class Loss(ABC):

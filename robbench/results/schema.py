@@ -128,9 +128,10 @@ EPOCHS = _schema(
     f64: seconds
     int64: n_forward n_backward
     bool: selected
+    text: logs?
     """,
 )
-"""One row per epoch; accuracies and margins are those of the validation samples, null in an epoch that was not validated."""
+"""One row per epoch; logs is JSON, the means of what the loss noted; accuracies and margins are those of the validation samples, null in an epoch that was not validated."""
 
 
 def to_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]], **constant: Any) -> pa.Table:

@@ -17,7 +17,7 @@ from robbench.core.config import Budget
 from robbench.core.device import deterministic, tile_rows, whole_tiles
 from robbench.core.status import NON_FINITE
 from robbench.engine.cascade import Cascade, Tick
-from robbench.engine.flags import Flag, adaptations, afterwards, inspect
+from robbench.engine.flags import SAMPLES, Flag, Inspection, adaptations, afterwards, inspect
 from robbench.engine.guard import frozen
 from robbench.engine.lane import NO_LIMIT
 from robbench.engine.records import Verdict
@@ -98,7 +98,7 @@ def attack(plan: Plan, *, store: Store, force: bool, resumed: Callable[[int], No
         points = [*partials[level].points(), *keep.points[level]] if plan.config.store_points else None
         flags = work.flags + _flags_after(plan, found, work.odd)
         row = run_row(plan, level, found, disagreements=work.disagreements, flags=flags, started=started,
-                      wall=seconds, resumed=len(known))  # fmt: skip
+                      wall=seconds, resumed=len(known), inspection=work.inspection[1:])  # fmt: skip
         paths.append(store.write(row, found, points))
     return Outcome([read_run(path) for path in paths], fresh=True)
 
@@ -134,6 +134,7 @@ class _Work:
     progress: list[EntryProgress] = dataclasses.field(default_factory=list)
     points: list[tuple[int, dict[str, Any]]] = dataclasses.field(default_factory=list)
     disagreements: int = 0
+    inspection: Inspection = Inspection([], 0, 0)
     flags: list[Flag] = dataclasses.field(default_factory=list)  # noticed before the attack
     odd: dict[int, tuple[int, int]] = dataclasses.field(default_factory=dict)  # answers not finite, gradients zero, by sample
 
@@ -153,9 +154,9 @@ def _verdict_rows(plan: Plan, todo: list[int], stop: StopFlag, work: _Work) -> I
     model, queries = plan.subject.model, work.budget.queries
     tile = min(tile_rows(plan.device), whole_tiles(plan.width))
     with frozen(model), deterministic():
+        work.inspection = inspect(model, split.pixels(slice(0, SAMPLES)), split.labels[:SAMPLES], tile)
+        work.flags = adaptations(len(split.classes), plan.entries) + work.inspection.flags
         torch.manual_seed(plan.config.seed)  # for models that draw from it
-        work.flags = adaptations(len(split.classes), plan.entries)
-        work.flags += inspect(model, split.pixels(slice(0, 64)), split.labels[:64], tile).flags
         search = search_model(
             model, split.pixels(slice(0, 8)), precision=plan.config.precision, compiled=plan.config.compile, tile=tile
         )
@@ -188,7 +189,9 @@ def _flags_after(plan: Plan, rows: list[dict[str, Any]], odd: dict[int, tuple[in
     """What the finished rows say; of samples that an earlier process decided only their status is known."""
     counts = [odd.get(row["sample_index"], (int(row["status"] == NON_FINITE), 0)) for row in rows]
     specs = [entry.spec for entry in plan.entries]
-    blind = {entry.spec for entry in plan.entries if entry.attack.sees != "gradients"}
+    # Without a budget the nearest point wins, whoever found it.
+    endless = math.isinf(plan.threats[-1].eps)
+    blind = {entry.spec for entry in plan.entries if entry.attack.sees != "gradients" and not endless}
     nonfinite, flat = zip(*counts, strict=True)
     return afterwards(specs, blind, [row["broken_by"] for row in rows], nonfinite=nonfinite, flat=flat)
 

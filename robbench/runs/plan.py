@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from robbench.attacks.base import Backend
+from robbench.attacks.eot import Wrapper
 from robbench.core.builtins import ATTACKS
 from robbench.core.cascades import expand
 from robbench.core.config import AttackConfig
@@ -84,7 +85,7 @@ def plan_attacks(models: Sequence[str], config: AttackConfig, *, out: Path, devi
                 "model": [subject.label, subject.hash, subject.arch, subject.trained.get("head", "linear")],
                 "samples": subject.split.fingerprint(ordered=True), "norm": threats[0].norm,
                 "attack": full_specs(entries), "seed": config.seed, "schema": SCHEMA_VERSION,
-                "code": [model_code(subject.arch), *(ATTACKS.code(entry.spec) for entry in entries)],
+                "code": [model_code(subject.arch), *(ATTACKS.code(spec) for entry in entries for spec in _with_inner(entry))],
                 # Another package's attack may judge a sample by its batch.
                 "width": config.batch_size or default_batch_size(where) if has_backend(entries) else None,
                 "search": [config.precision, config.compile, str(config.budget)],
@@ -141,6 +142,11 @@ def full_specs(entries: Sequence[Entry]) -> list[str]:
 def _asked(text: str) -> str:
     name = text.partition(":")[0]
     return ATTACKS.canonical(text) if name in ATTACKS.entries or expand(text, "linf") == (text,) else text
+
+
+def _with_inner(entry: Entry) -> list[str]:
+    """The entry's spec, and that of the attack it runs inside itself."""
+    return [entry.spec, *([entry.attack.attack] if isinstance(entry.attack, Wrapper) else [])]
 
 
 def has_backend(entries: Sequence[Entry]) -> bool:

@@ -36,7 +36,7 @@ def sample_row(plan: Plan, v: Verdict, index: int, sample_id: int, label: int) -
 
 def run_row(
     plan: Plan, level: int, rows: list[dict[str, Any]], *, disagreements: int, flags: Sequence[Any], started: datetime,
-    wall: float, resumed: int,
+    wall: float, resumed: int, inspection: Sequence[int],
 ) -> dict[str, Any]:  # fmt: skip
     """The row of the runs table for one budget of a plan, from its sample rows."""
     subject, config, facts, threat = plan.subject, plan.config, provenance(), plan.threats[level]
@@ -60,7 +60,7 @@ def run_row(
         "git_sha": facts["git_sha"], "git_dirty": facts["git_dirty"], "robbench_version": facts["packages"]["robbench"],
         "python_version": facts["python"], "torch_version": facts["packages"]["torch"],
         "device": str(plan.device), "device_name": device_name, "deterministic": exact,
-        "config": json.dumps(settings), "provenance": json.dumps({**facts, "resumed_samples": resumed}),
+        "config": json.dumps(settings), "provenance": json.dumps({**facts, "resumed_samples": resumed, "inspection_queries": inspection}),
         "precision": config.precision, "budget": settings["budget"], "n_disagreements": disagreements,
         "distance_p50": _median_distance(rows, threat) if math.isinf(threat.eps) else None,
         "flags": json.dumps([flag._asdict() for flag in flags]),

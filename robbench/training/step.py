@@ -6,7 +6,7 @@ import dataclasses
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robbench.attacks.base import AnyRowAttack
 from robbench.engine.guard import frozen
@@ -34,13 +34,40 @@ class Inner:
         return self.threat.eps * (min(1.0, progress / self.warmup) if self.warmup else 1.0)
 
 
+class Notes:
+    """What losses keep beside the model: per-sample memories that outlive the epoch, and means of the epoch's log."""
+
+    def __init__(self, samples: int, device: torch.device) -> None:
+        self.samples, self.device = samples, device
+        self.memories: dict[str, Tensor] = {}
+        self.logged: dict[str, tuple[Tensor, int]] = {}
+
+    def memory(self, name: str, initial: float) -> Tensor:
+        """[N] of all training samples."""
+        if name not in self.memories:
+            self.memories[name] = torch.full((self.samples,), initial, device=self.device)
+        return self.memories[name]
+
+    def log(self, name: str, values: Tensor) -> None:
+        """Add to an epoch's mean; on the device, so that nothing waits."""
+        total, count = self.logged.get(name, (torch.zeros((), device=self.device), 0))
+        self.logged[name] = (total + values.detach().float().sum(), count + values.numel())
+
+    def take_means(self) -> dict[str, float]:
+        """The means since the last call."""
+        means = {name: float(total) / max(count, 1) for name, (total, count) in self.logged.items()}
+        self.logged.clear()
+        return means
+
+
 class TrainStep:
     """One batch in training: lazy outputs and adversaries, each made once. Counts rows through the model."""
 
     def __init__(self, model: Classifier, x: Tensor, y: Tensor, index: Tensor, *, key: Tensor, inner: Inner | None, epoch: int,
-                 progress: float) -> None:  # fmt: skip
+                 progress: float, notes: Notes | None = None) -> None:  # fmt: skip
         self.model, self.x, self.y, self.index, self.key, self.inner = model, x, y, index, key, inner
         self.epoch, self.progress = epoch, progress
+        self.notes = notes or Notes(int(index.max()) + 1 if len(index) else 0, x.device)
         self.forwards = self.backwards = 0
         self._clean: Output | None = None
         self._adversaries: dict[str | None, Adversarial] = {}
@@ -58,6 +85,16 @@ class TrainStep:
         """Output at the inner attack's points, or at x when there is none."""
         return self.clean if self.inner is None else self.at(self.adversary().x)
 
+    @property
+    def head(self) -> nn.Module:
+        """The model's last layer."""
+        return self.model.head
+
+    @property
+    def eps(self) -> float:
+        """The inner attack's budget now, 0 without one."""
+        return self.inner.eps(self.progress) if self.inner else 0.0
+
     def at(self, x: Tensor) -> Output:
         """Output at any points; asking again for the same tensor costs nothing."""
         if x is self.x:
@@ -67,26 +104,52 @@ class TrainStep:
             known = self._outputs[id(x)] = (x, self._forward(x))
         return known[1]
 
-    def adversary(self, objective: str | None = None) -> Adversarial:
+    def peek(self, x: Tensor) -> Tensor:
+        """Logits at any points without gradient, in the mode of the inner attack."""
+        self.forwards += len(x)
+        with frozen(self.model, training=self._training, thorough=False), torch.no_grad():
+            logits: Tensor = self.model(x)
+        return logits
+
+    def adversary(self, objective: str | None = None, eps: Tensor | None = None) -> Adversarial:
         """The inner attack from x; weights frozen, mode as the recipe says, all put back."""
         assert self.inner is not None, "the trainer gives every loss that attacks an inner attack"
-        if objective not in self._adversaries:
+        if eps is not None or objective not in self._adversaries:
             attack = self.inner.attack
             if objective is not None:
                 attack = dataclasses.replace(attack, objective=objective)  # type: ignore[type-var]
-            with frozen(self.model, training=self.inner.mode == "train"):
+            budget = self.x.new_full((len(self.x),), self.eps) if eps is None else eps.to(self.x.dtype)
+            with frozen(self.model, training=self._training, thorough=False):
                 anchored = getattr(attack, "objective", None) in ANCHORED
-                problem = self._problem(anchored, self.inner)
-                self._adversaries[objective] = lockstep(attack, self.model, problem)
+                found = lockstep(attack, self.model, self._problem(anchored, self.inner, budget))
             rows = len(self.x) * attack.steps
             self.forwards += rows + len(self.x) * anchored
             self.backwards += rows
+            if eps is not None:
+                return found
+            self._adversaries[objective] = found
         return self._adversaries[objective]
 
-    def _problem(self, anchored: bool, inner: Inner) -> Problem:
+    def memory(self, name: str, initial: float) -> Tensor:
+        """What was last remembered for these samples."""
+        return self.notes.memory(name, initial)[self.index]
+
+    def remember(self, name: str, values: Tensor) -> None:
+        """Keep values for these samples."""
+        self.notes.memory(name, 0.0)[self.index] = values.detach().float()
+
+    def log(self, **values: Tensor) -> None:
+        """Note values for the epochs table."""
+        for name, value in values.items():
+            self.notes.log(name, value)
+
+    @property
+    def _training(self) -> bool:
+        return self.inner is not None and self.inner.mode == "train"
+
+    def _problem(self, anchored: bool, inner: Inner, eps: Tensor) -> Problem:
         with torch.no_grad():
             logits0 = self.model(self.x) if anchored else self.x.new_zeros(len(self.x), self.model.classes)
-        eps = self.x.new_full((len(self.x),), inner.eps(self.progress))
         return Problem(x0=self.x, y=self.y, target=torch.full_like(self.y, -1), eps=eps, key=self.key, index=self.index,
                        logits0=logits0, norm=inner.threat.geometry)  # fmt: skip
 

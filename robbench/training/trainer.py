@@ -6,6 +6,7 @@ Everything random is a function of (seed, epoch), so a run that is killed and re
 from __future__ import annotations
 
 import dataclasses
+import json
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -26,7 +27,7 @@ from robbench.models.base import Classifier
 from robbench.threat.model import ThreatModel
 from robbench.training.optimizers import make_optimizer
 from robbench.training.schedules import SCHEDULES
-from robbench.training.step import Inner, TrainStep
+from robbench.training.step import Inner, Notes, TrainStep
 
 VALIDATION_ATTACK = PGD(steps=10)
 
@@ -76,6 +77,7 @@ class Trainer:
             recipe.optimizer, model, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
         )
         self.keys = keyed.fold(train.ids, recipe.seed)
+        self.notes = Notes(len(train), train.labels.device)
         self.epoch = 0
 
     def run_epoch(self, watch: Callable[[Progress], None]) -> dict[str, Any]:
@@ -92,7 +94,9 @@ class Trainer:
         for x, y, index in self.loader.epoch(self.epoch):
             progress = (self.epoch + (seen + len(y) / 2) / n) / self.recipe.epochs  # of this batch's middle
             rate = self._set_rate(progress)
-            step = TrainStep(self.model, x, y, index, key=keys[index], inner=self.inner, epoch=self.epoch, progress=progress)
+            step = TrainStep(
+                self.model, x, y, index, key=keys[index], inner=self.inner, epoch=self.epoch, progress=progress, notes=self.notes
+            )
             values = self.loss(step)
             if values.shape != y.shape:
                 raise RunError(f"the loss returned shape {tuple(values.shape)}, not one value per sample, ({len(y)},)")
@@ -114,6 +118,7 @@ class Trainer:
         return {
             "epoch": self.epoch, "learning_rate": rate, "train_loss": float(total) / n, **found._asdict(),
             "seconds": trained, "n_forward": forwards, "n_backward": backwards,
+            "logs": json.dumps(self.notes.take_means()),
         }  # fmt: skip
 
     def validate(self) -> Validation:
@@ -136,13 +141,17 @@ class Trainer:
 
     def state(self) -> dict[str, Any]:
         """What a resumed run needs; tensors and plain values only."""
-        return {"epoch": self.epoch, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {
+            "epoch": self.epoch, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
+            "memories": self.notes.memories,
+        }  # fmt: skip
 
     def load_state(self, state: dict[str, Any]) -> None:
         """Continue from a saved state."""
         self.epoch = state["epoch"]
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
+        self.notes.memories = state["memories"]
 
     def _set_rate(self, progress: float) -> float:
         rate = self.recipe.lr * SCHEDULES[self.recipe.schedule](progress)

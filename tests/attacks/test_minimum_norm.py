@@ -20,20 +20,27 @@ DUAL_ORDER = {"linf": 1, "l2": 2, "l1": torch.inf}
 # Norm and attack, and how far above the exact distance it may end.
 LINEAR = [
     ("l2", "deepfool", 1.0201), ("linf", "deepfool", 1.0201), ("l2", "deepfool:overshoot=0.001,steps=3", 1.00101),
-    ("l2", "ddn:steps=300", 1.01), ("l2", "ddn:steps=100,polish=8", 1.01), ("l2", "fmn", 1.002), ("linf", "fmn", 1.002),
-    ("l1", "fmn", 1.01), ("l2", "cw:iterations=100,search_steps=6,c=0.1", 1.01),
+    ("l2", "ddn:steps=200", 1.005), ("l2", "ddn:steps=150,polish=8", 1.0005), ("l2", "fmn", 1.0001), ("linf", "fmn", 1.0001),
+    ("l1", "fmn", 1.002), ("l2", "cw:iterations=150,search_steps=6,c=0.1", 1.02),
 ]  # fmt: skip
 SHAPES = [(12,), (3, 4), (1, 3, 4)]
 
 
-def _linear(classes: int, rows: int, shape: tuple[int, ...], seed: int = 0) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
-    """A linear model, its weights, and points around the middle of the box, near a boundary; all logits are negative."""
-    draw = torch.Generator().manual_seed(100 * classes + rows + seed)
+def _linear(
+    classes: int, rows: int, shape: tuple[int, ...], runner_up: bool = False
+) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
+    """A linear model, its weights, and points around the middle of the box, near a boundary; all logits are negative.
+
+    With `runner_up` the first two classes are far above all others, so that only one boundary can be near.
+    """
+    draw = torch.Generator().manual_seed(100 * classes + rows)
     weight = torch.randn(classes, 12, generator=draw, dtype=torch.float64)
     x0 = 0.4 + 0.2 * torch.rand(rows, *shape, generator=draw, dtype=torch.float64)
+    bias = torch.full((classes,), -60.0, dtype=torch.float64)
+    bias[2:] -= 40 * runner_up
 
     def model(x: Tensor) -> Tensor:
-        return (x.flatten(1) - 0.5) @ weight.T - 60
+        return (x.flatten(1) - 0.5) @ weight.T + bias
 
     return model, weight, x0
 
@@ -50,9 +57,12 @@ def _distances(z: Tensor, y: Tensor, weight: Tensor, norm: str) -> Tensor:
 def test_linear_models(
     norm: str, spec: str, factor: float, classes: int, problem: Callable[..., Any], conquer: Callable[..., Any]
 ) -> None:
-    """Never nearer than the exact distance, and hardly farther, for inputs of one, two and three axes and any batch."""
+    """Never nearer than the exact distance, and hardly farther, for inputs of one, two and three axes and any batch.
+
+    Only DeepFool compares the boundaries of all classes; the others go to that of the likeliest, which must be the nearest.
+    """
     for rows, shape in zip((1, 3, 8), SHAPES, strict=True):
-        model, weight, x0 = _linear(classes, rows, shape)
+        model, weight, x0 = _linear(classes, rows, shape, runner_up="deepfool" not in spec)
         y = model(x0).argmax(1)
         exact = _distances(model(x0), y, weight, norm)
         p = problem(model, x0, y, torch.full((rows,), torch.inf, dtype=torch.float64), norm)
@@ -68,7 +78,7 @@ def test_linear_models(
 @pytest.mark.parametrize("classes", [2, 3, 10])
 def test_l0_on_linear_models(classes: int, problem: Callable[..., Any], conquer: Callable[..., Any]) -> None:
     """The fewest entries that cross a boundary when each goes to its face: never fewer, mostly as few, never 2 more."""
-    model, weight, x0 = _linear(classes, 12, (12,))
+    model, weight, x0 = _linear(classes, 12, (12,), runner_up=True)
     y = model(x0).argmax(1)
     z = model(x0)
     exact = []
@@ -88,24 +98,24 @@ def test_l0_on_linear_models(classes: int, problem: Callable[..., Any], conquer:
     assert extra.count(0) >= 8
 
 
-@pytest.mark.parametrize("spec", ["deepfool", "ddn:steps=60", "fmn", "cw:iterations=150,search_steps=5,c=0.1"])
+@pytest.mark.parametrize("spec", ["deepfool", "ddn:steps=60", "fmn", "cw:iterations=100,search_steps=4,c=0.1"])
 def test_points_on_the_faces_of_the_box(spec: str, problem: Callable[..., Any], conquer: Callable[..., Any]) -> None:
     """Every entry is 0 or 1 and half of them cannot move: the box's own distance is found, where others get stuck.
 
     An entry that starts at 0 or 1 must be able to leave it, and first-order steps that the box cuts must not shrink to nothing.
     """
     draw = torch.Generator().manual_seed(3)
-    x0 = (torch.rand(6, 20, generator=draw) < 0.5).float()
+    x0 = (torch.rand(3, 20, generator=draw) < 0.5).float()
     weight = torch.randn(20, generator=draw)
     free = torch.where(weight > 0, x0 < 1, x0 > 0)
-    exact = torch.full((6,), 0.3)
+    exact = torch.full((3,), 0.3)
     bias = -((x0 * weight).sum(1) + exact * (weight * free).norm(dim=1))  # the boundary of each row is 0.3 away
 
     def model_of(rows: Tensor) -> Callable[[Tensor], Tensor]:
         return lambda x: torch.stack([torch.zeros(len(x)), x @ weight + rows], 1)
 
-    slack = 1.07 if spec == "ddn:steps=60" else 1.25 if spec == "deepfool" else 1.03
-    for row in range(6):
+    slack = 1.07 if spec == "ddn:steps=60" else 1.25 if spec == "deepfool" else 1.04
+    for row in range(3):
         model = model_of(bias[row])
         p = problem(model, x0[row : row + 1], torch.tensor([0]), torch.tensor([torch.inf]), "l2")
         (end,) = conquer(ATTACKS.build(spec), model, p)

@@ -168,7 +168,7 @@ class PlainOracle(Oracle):
         (grad,) = torch.autograd.grad(value.sum(), x)
         return Answer(logits.detach(), value.detach(), grad, logits.argmax(1) != self.p.y)
 
-    def jacobian(self, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def jacobian(self, x: Tensor, classes: Tensor, need: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         raise NotImplementedError
 
 

@@ -177,7 +177,7 @@ def test_an_attack_asks_for_the_objective_it_was_given(problem: Callable[..., Pr
     asked: list[Objective] = []
 
     class Recorder(Oracle):
-        def jacobian(self, x: Tensor, classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        def jacobian(self, x: Tensor, classes: Tensor, need: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
             raise NotImplementedError
 
         def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:

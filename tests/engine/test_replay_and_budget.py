@@ -1,0 +1,335 @@
+"""Points of another run, tried first; and runs that may not take as long as they want."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robbench.attacks.base import Backend
+from robbench.core.status import OK, UNFINISHED
+from robbench.data.base import Split
+from robbench.engine.cascade import Cascade, Entry
+from robbench.engine.guard import frozen
+from robbench.engine.records import CLEAN, NOTHING, REPLAY, Verdict
+from robbench.threat.model import parse_threat
+from robbench.threat.problem import Problem
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+SPECS = ["pgd:steps=4,restarts=2", "apgd:steps=12"]
+
+
+class Told(NamedTuple):
+    """What a run said, by sample and budget."""
+
+    verdicts: dict[tuple[int, int], Verdict]
+    points: dict[tuple[int, int], Tensor]
+
+
+@pytest.fixture(scope="module")
+def told(entries: Callable[..., list[Entry]]) -> Callable[..., Told]:
+    """A run with its worst points; `abandon` N stops it after N steps, out of time."""
+
+    def run(
+        specs: Sequence[str | Entry], model: nn.Module, split: Split, threat: str, *, width: int = 64,
+        abandon: int | None = None, **settings: Any,
+    ) -> Told:  # fmt: skip
+        built = [spec if isinstance(spec, Entry) else entries([spec])[0] for spec in specs]
+        steps = itertools.count()
+        with frozen(model):
+            cascade = Cascade(model, split, parse_threat(threat), built, seed=0, width=width, keep_points=True, **settings)
+            ticks = list(cascade.run(stop=lambda: abandon is not None and next(steps) >= abandon))
+            if abandon is not None:
+                ticks.append(cascade.abandon())
+        pairs = [((v.sample, v.level), v, x) for tick in ticks for v, x in zip(tick.verdicts, tick.points, strict=True)]
+        assert len({key for key, _, _ in pairs}) == len(pairs) == len(split) * len(cascade.threats)
+        return Told({key: v for key, v, _ in pairs}, {key: x for key, _, x in pairs if x is not None})
+
+    return run
+
+
+Run = Callable[..., Told]
+
+
+def _of_level(points: Mapping[tuple[int, int], Tensor], level: int = 0) -> dict[int, Tensor]:
+    return {i: x for (i, n), x in points.items() if n == level}
+
+
+# -- replay ----------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("threat", ["linf:0.12", "l2:0.6"])
+@pytest.mark.parametrize("width", [7, 64])
+def test_every_broken_sample_falls_again_to_its_own_point(threat: str, width: int, digits: Any, told: Run) -> None:
+    """At one forward more than the clean pass, with the numbers it fell with; nothing of the attack is run on it."""
+    split = digits.split.take(torch.arange(60))
+    first = told(SPECS, digits.model, split, threat)
+    again = told(SPECS, digits.model, split, threat, width=width, replay=_of_level(first.points))
+    replayed = 0
+    for key, v in first.verdicts.items():
+        other = again.verdicts[key]
+        if v.entry == CLEAN:
+            assert other == v
+        elif v.adversarial:
+            replayed += 1
+            assert other == v._replace(entry=REPLAY, variant=-1, step=-1, forwards=2, backwards=0)
+            assert torch.equal(again.points[key], first.points[key])
+        else:  # a point that breaks nothing costs one look
+            assert other == v._replace(forwards=v.forwards + (key in first.points))
+    assert replayed > 10
+
+
+def test_points_too_large_for_the_smaller_budgets_count_at_the_larger(digits: Any, told: Run) -> None:
+    """A stored point breaks its sample from the first budget on that holds it; below, the attack says what it always said."""
+    split, budgets = digits.split.take(torch.arange(60)), (0.05, 0.1, 0.2)
+    points = _of_level(told(["fgsm"], digits.model, split, "linf:0.2").points)
+    points |= _of_level(told(["fgsm"], digits.model, split.take(torch.arange(30)), "linf:0.1").points)
+    plain = told(SPECS, digits.model, split, "linf:0.05,0.1,0.2")
+    found = told(SPECS, digits.model, split, "linf:0.05,0.1,0.2", replay=points)
+    fell: list[tuple[int, int]] = []
+    for (i, n), v in found.verdicts.items():
+        before = plain.verdicts[i, n]
+        if before.entry == CLEAN:
+            assert v == before
+            continue
+        x0, y = split.pixels(slice(i, i + 1)), int(split.labels[i])
+        size = float((points[i] - x0[0]).abs().max()) if i in points else torch.inf
+        with torch.no_grad():
+            breaks = i in points and int(digits.model(points[i][None]).argmax()) != y and size <= budgets[n] + 1e-6
+        assert v.adversarial == (before.adversarial or breaks)
+        below = n > 0 and found.verdicts[i, n - 1].adversarial
+        if breaks and not below:
+            assert (v.entry, v.variant, v.step, v.linf) == (REPLAY, -1, -1, size)
+            assert v.forwards == (2 if n == 0 else v.forwards)
+            fell.append((i, n))
+        elif not below:
+            assert v == before._replace(forwards=before.forwards + (i in points))
+    assert {n for _, n in fell} == {1, 2}
+
+
+def test_points_of_another_model(digits: Any, told: Run) -> None:
+    """Where the points of another model break this one they count, where not the attack goes on as if there were none."""
+    torch.manual_seed(5)
+    other = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    split = digits.split.take(torch.arange(40))
+    points = _of_level(told(["apgd:steps=5"], other, split, "linf:0.3").points)
+    noise = {i: (split.pixels(slice(i, i + 1))[0] + 0.3 * torch.rand(1, 8, 8).sub(0.5).sign()).clamp(0, 1) for i in range(40)}
+    plain = told(["pgd:steps=2"], digits.model, split, "linf:0.3").verdicts
+    entries = set()
+    for replay in (points, noise):
+        for key, v in told(["pgd:steps=2"], digits.model, split, "linf:0.3", replay=replay).verdicts.items():
+            entries.add(v.entry)
+            if v.entry == REPLAY:
+                with torch.no_grad():
+                    assert int(digits.model(replay[key[0]][None]).argmax()) == v.adv_pred != int(split.labels[key[0]])
+            elif v.entry != CLEAN:
+                assert v == plain[key]._replace(forwards=plain[key].forwards + (key[0] in replay))
+    assert REPLAY in entries
+
+
+@pytest.mark.parametrize("bad", ["far", "outside the box", "nan", "clean"])
+def test_points_that_prove_nothing(bad: str, digits: Any, told: Run) -> None:
+    """A point outside budget or box, of NaN, or the clean input itself is looked at once and breaks nothing."""
+    split = digits.split.take(torch.arange(20))
+    x0 = split.pixels(slice(None))
+    points = {"far": 1 - x0, "outside the box": x0 - 0.05, "nan": x0 * torch.nan, "clean": x0}[bad]
+    plain = told(["fgsm"], digits.model, split, "linf:0.06").verdicts
+    found = told(["fgsm"], digits.model, split, "linf:0.06", replay=dict(enumerate(points))).verdicts
+    for key, v in found.items():
+        assert v == plain[key]._replace(forwards=plain[key].forwards + (v.entry != CLEAN))
+        assert v.status == OK
+
+
+def test_replay_without_a_budget(digits: Any, told: Run) -> None:
+    """A stored point is one more candidate for the smallest: it stays where no attack comes nearer, and goes where one does."""
+    split = digits.split.take(torch.arange(40))
+    good = told(["fmn:steps=40"], digits.model, split, "l2:inf")
+    poor = told(["fmn:steps=6"], digits.model, split, "l2:inf")
+    for mine, spec, theirs in ((good, "fmn:steps=6", poor), (poor, "fmn:steps=40", good)):
+        found = told([spec], digits.model, split, "l2:inf", replay=_of_level(mine.points)).verdicts
+        for key, v in found.items():
+            if v.entry == CLEAN:
+                continue
+            stored, fresh = (r.verdicts[key].l2 if r.verdicts[key].adversarial else torch.inf for r in (mine, theirs))
+            assert v.l2 == min(stored, fresh)
+            assert v.entry == (REPLAY if stored <= fresh else 0)
+            assert v.backwards == theirs.verdicts[key].backwards  # the attack is run all the same
+    assert any(good.verdicts[key].l2 < v.l2 for key, v in poor.verdicts.items())
+
+
+# -- so many queries per sample --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 5, 6, 11, 20, 28])
+@pytest.mark.parametrize("width", [7, 64])
+def test_no_sample_takes_more_queries_than_allowed(limit: int, width: int, digits: Any, told: Run) -> None:
+    """But for one re-check. Who was done within the limit has the verdict of a run without; the others are marked."""
+    split = digits.split.take(torch.arange(50))
+    free = told(SPECS, digits.model, split, "linf:0.1").verdicts
+    held = told(SPECS, digits.model, split, "linf:0.1", width=width, queries=limit).verdicts
+    unfinished = [key for key, v in held.items() if v.status == UNFINISHED]
+    assert unfinished
+    for key, v in held.items():
+        assert v.forwards <= limit + 1
+        if key in unfinished:
+            assert not v.adversarial
+            assert v.entry == NOTHING
+            assert free[key].forwards >= limit
+        else:
+            assert v == free[key]
+    broken, most = (sum(v.adversarial for v in run.values()) for run in (held, free))
+    assert broken <= most <= broken + len(unfinished)
+    # one forward for the clean pass; the check of a point costs none
+    allowed = sum(
+        free[key].adversarial and free[key].forwards - 1 <= max(limit, 1) and v.entry != CLEAN for key, v in free.items()
+    )
+    assert broken == allowed + sum(v.entry == CLEAN for v in free.values())
+
+
+def test_enough_queries_are_no_limit(digits: Any, told: Run) -> None:
+    """A limit that nobody reaches changes nothing: clean pass, two restarts of five queries, thirteen of APGD."""
+    split = digits.split.take(torch.arange(50))
+    free = told(SPECS, digits.model, split, "linf:0.1").verdicts
+    assert told(SPECS, digits.model, split, "linf:0.1", queries=1 + 10 + 13).verdicts == free
+    short = told(SPECS, digits.model, split, "linf:0.1", queries=1 + 10 + 12).verdicts
+    assert {v.status for v in short.values()} == {OK, UNFINISHED}
+
+
+def test_more_queries_never_save_a_sample(digits: Any, told: Run) -> None:
+    """What falls within a limit falls within every larger one, to the same point."""
+    split = digits.split.take(torch.arange(50))
+    runs = [told(SPECS, digits.model, split, "linf:0.06,0.12", queries=n).verdicts for n in (2, 4, 9, 17, 30, 60)]
+    for few, many in itertools.pairwise(runs):
+        assert all(many[key] == v for key, v in few.items() if v.adversarial)
+        assert all(many[key].status == OK for key, v in few.items() if v.status == OK)
+
+
+def test_queries_are_for_all_budgets_together(digits: Any, told: Run) -> None:
+    """The limit is the sample's: where it ran out at a larger budget, the smaller one's verdict is finished and stays."""
+    split = digits.split.take(torch.arange(50))
+    free = told(SPECS, digits.model, split, "linf:0.04,0.09,0.15").verdicts
+    held = told(SPECS, digits.model, split, "linf:0.04,0.09,0.15", queries=30).verdicts
+    for (i, n), v in held.items():
+        assert v.forwards <= 31
+        if v.status == UNFINISHED:
+            assert not v.adversarial
+            assert all(held[i, m].status == UNFINISHED for m in range(n, 3))
+        else:
+            assert v == free[i, n]
+    assert {v.status for (_, n), v in held.items() if n == 0} == {OK}
+    assert {v.status for (_, n), v in held.items() if n == 1} == {OK, UNFINISHED}
+
+
+def test_several_draws_of_a_query_are_several_queries(digits: Any, told: Run) -> None:
+    """An attack that asks three times at each point stops where the next three would be too many."""
+    split = digits.split.take(torch.arange(30))
+    spec = "eot:attack=(pgd:steps=6),draws=3"
+    for limit in (3, 5, 6, 10, 20):
+        for v in told([spec], digits.model, split, "linf:0.1", queries=limit).verdicts.values():
+            assert v.forwards <= limit + 3
+            if v.status == UNFINISHED:
+                assert v.forwards >= limit - 2  # no more than a query's worth is left unused
+
+
+def test_queries_without_a_budget_keep_what_was_found(digits: Any, told: Run) -> None:
+    """A smallest-norm attack that was cut short has found something: its sample is adversarial, and marked all the same."""
+    split = digits.split.take(torch.arange(30))
+    verdicts = told(["fmn:steps=30"], digits.model, split, "l2:inf", queries=15).verdicts.values()
+    tried = [v for v in verdicts if v.entry != CLEAN]
+    assert all(v.status == UNFINISHED and v.forwards <= 16 for v in tried)
+    assert sum(v.adversarial for v in tried) > 20
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Thrifty(Backend):
+    """Another package's attack that asks for one forward and finds nothing."""
+
+    def run(self, model: nn.Module, p: Problem, *, seed: int) -> Tensor:
+        model(p.x0)
+        return p.x0
+
+
+def test_a_backend_is_not_begun_without_queries_left(digits: Any, told: Run) -> None:
+    """Its own queries cannot be cut short, so it is either run or not."""
+    split = digits.split.take(torch.arange(30))
+    cascade = ["pgd:steps=3", Entry("thrifty", Thrifty()), "apgd:steps=3"]
+    for limit, most in ((5, 5), (6, 7), (11, 11)):
+        for v in told(cascade, digits.model, split, "linf:0.02", queries=limit).verdicts.values():
+            assert v.forwards <= most + 1
+            assert (v.status == OK) == (v.adversarial or limit == 11)
+
+
+def test_replay_before_the_queries_run_out(digits: Any, told: Run) -> None:
+    """A stored point that breaks the sample at the larger budget counts there, though the queries ended at the smaller one."""
+    split = digits.split.take(torch.arange(40))
+    points = _of_level(told(["apgd:steps=10"], digits.model, split, "linf:0.25").points)
+    alone = told(["pgd:steps=4"], digits.model, split, "linf:0.25", replay=points).verdicts
+    assert sum(v.entry == REPLAY for v in alone.values()) > 20
+    held = told(["pgd:steps=4"], digits.model, split, "linf:0.01,0.25", queries=4, replay=points).verdicts
+    assert any(held[i, 0].status == UNFINISHED for i in range(40))
+    assert [held[i, 1].adversarial for i in range(40)] == [alone[i, 0].adversarial for i in range(40)]
+
+
+# -- so much time ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("abandon", [0, 1, 4, 9, 20, 10_000])
+@pytest.mark.parametrize("threat", ["linf:0.12", "linf:0.05,0.12"])
+def test_out_of_time(abandon: int, threat: str, digits: Any, told: Run) -> None:
+    """Every sample is told of: the decided as without a limit, the others marked, with the queries they have cost so far."""
+    split = digits.split.take(torch.arange(60))
+    free = told(SPECS, digits.model, split, threat, width=16).verdicts
+    held = told(SPECS, digits.model, split, threat, width=16, abandon=abandon).verdicts
+    unfinished = {key for key, v in held.items() if v.status == UNFINISHED}
+    assert bool(unfinished) == (abandon < 10_000)
+    for key, v in held.items():
+        if key in unfinished:
+            assert (v.adversarial, v.entry, v.variant, v.step) == (False, NOTHING, -1, -1)
+            assert 1 <= v.forwards <= free[key].forwards + 1
+        else:
+            assert v == free[key]
+    for level in {n for _, n in held}:
+        stood, floor = ([v for (_, n), v in held.items() if n == level and not v.adversarial] for _ in range(2))
+        floor = [v for v in floor if v.status == OK]
+        truth = sum(not v.adversarial for (_, n), v in free.items() if n == level)
+        assert len(floor) <= truth <= len(stood)
+    if 0 < abandon < 10_000:  # of the queries in flight none is forgotten
+        assert sum(v.forwards for v in held.values()) > sum(v.forwards for v in held.values() if v.status == OK) + len(unfinished)
+
+
+def test_what_rows_in_flight_have_cost_is_counted(digits: Any, told: Run, seen: Any) -> None:
+    """Sixteen equal rows, given up in full flight: the books say what passed the model."""
+    watched = seen(digits.model)
+    plain = told(["apgd:steps=10"], digits.model, digits.split.take(torch.arange(40)), "linf:0.02").verdicts
+    holds = next(v.sample for v in plain.values() if not v.adversarial)
+    copies = digits.split.take(torch.full((16,), holds))
+    verdicts = told(["apgd:steps=10"], watched, copies, "linf:0.02", width=16, abandon=4).verdicts.values()
+    assert {v.status for v in verdicts} == {UNFINISHED}
+    assert sum(watched.forward_rows) == sum(v.forwards for v in verdicts) == 16 * 6  # the clean pass and five steps
+    assert sum(watched.backward_rows) == sum(v.backwards for v in verdicts) == 16 * 5
+
+
+def test_out_of_time_before_a_backend(digits: Any, told: Run) -> None:
+    """Samples that wait for another package's attack are among those that are given up."""
+    split = digits.split.take(torch.arange(40))
+    cascade = ["fgsm", Entry("thrifty", Thrifty()), "apgd:steps=4"]
+    for abandon in range(1, 12):
+        verdicts = told(cascade, digits.model, split, "linf:0.03", width=16, abandon=abandon).verdicts.values()
+        assert all(v.status == UNFINISHED for v in verdicts if not v.adversarial)
+
+
+def test_out_of_time_without_a_budget_keeps_what_earlier_attacks_found(digits: Any, told: Run) -> None:
+    """The smallest perturbation of the attacks that were through counts; the sample is marked, for a smaller one was sought."""
+    split = digits.split.take(torch.arange(16))
+    whole = told(["fmn:steps=10"], digits.model, split, "l2:inf").verdicts
+    held = told(["fmn:steps=10", "ddn:steps=40"], digits.model, split, "l2:inf", width=16, abandon=20).verdicts
+    tried = [key for key, v in held.items() if v.entry != CLEAN]
+    assert len(tried) > 10
+    for key in tried:
+        assert (held[key].status, held[key].adversarial, held[key].l2) == (UNFINISHED, True, whole[key].l2)
