@@ -29,6 +29,7 @@ from unittest import mock
 import torch
 from pyautoattack import AutoAttack
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from torch import Tensor, nn
 
@@ -222,7 +223,7 @@ def show(case: Case, rows: list[dict[str, Any]]) -> None:
     """A table: in each cell ours / peer's."""
     title = f"({case.setting.name}) {case.setting.title} on {case.setting.data}, {len(case.split)} samples: ours / peer"
     names = "attack|peer|threat|seconds|ratio (range)|forwards|backwards|robust|broken by one only (p)|median size"
-    table = Table(*names.split("|"), title=title, title_justify="left")
+    table = Table(*names.split("|"), title=escape(title), title_justify="left")
     for row in rows:
         sides = [row[name] for name in ("ours", "peer") if name in row]
         cells = [" / ".join(f"{side[name]:{form}}" for side in sides if side[name] is not None)
@@ -233,7 +234,9 @@ def show(case: Case, rows: list[dict[str, Any]]) -> None:
             note = f"{statistics.median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f}) {note}"
             differ = f"{row['only_ours']} / {row['only_peer']} ({row['p']:.2g})"
         threat = f"{row['threat']}, {row['within']:.3g}" if cells[-1] else row["threat"]
-        table.add_row(row["duel"], row["peer_spec"].partition(",")[0], threat, cells[0], note, *cells[1:4], differ, cells[4])
+        table.add_row(
+            row["duel"], row["peer_spec"].partition(",")[0], threat, cells[0], escape(note), *cells[1:4], differ, cells[4]
+        )
     Console(width=None if sys.stdout.isatty() else 190).print(table)
 
 

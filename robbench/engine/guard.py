@@ -27,7 +27,7 @@ def frozen(model: nn.Module, *, training: bool = False, thorough: bool = True) -
         if thorough:
             stack.enter_context(_random_states_kept())
         if thorough or training:
-            stack.enter_context(_buffers_kept(model))
+            stack.enter_context(buffers_kept(model))
         stack.enter_context(_settings_kept(model))
         model.train(training)
         for weight in model.parameters():
@@ -52,7 +52,7 @@ def _settings_kept(model: nn.Module) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _buffers_kept(model: nn.Module) -> Iterator[None]:
+def buffers_kept(model: nn.Module) -> Iterator[None]:
     """Put back every buffer, whether it was written to or replaced. Buffers that a module adds are its own business."""
     buffers = [(module, name, buffer) for module in model.modules() for name, buffer in module._buffers.items()]
     saved = [None if buffer is None else buffer.detach().clone() for _, _, buffer in buffers]

@@ -20,17 +20,20 @@ class Adversarial(NamedTuple):
     steps: int
 
 
-def lockstep(attack: AnyRowAttack, model: Model, p: Problem) -> Adversarial:
+def lockstep(attack: AnyRowAttack, model: Model, p: Problem, beyond: int | None = None) -> Adversarial:
     """Make `attack.steps` moves from the start: that many forwards and backwards per row, none to check the last point.
 
-    The model's weights should be frozen and its mode chosen (`engine/guard.py`).
+    With `beyond`, a row stays where so many moves after its first misclassified point have taken it. The model's weights
+    should be frozen and its mode chosen (`engine/guard.py`).
     """
     oracle = ModelOracle(model, tile=max(len(p), 1), draws=attack.draws)
     state, book, t = attack.start(p), blank_book(p), torch.zeros_like(p.y)
     everyone = torch.ones_like(p.y, dtype=torch.bool)
     for _ in range(attack.steps):
         oracle.on(p, book, t, everyone, attack.steps)
-        state = attack.step(state, t, p, oracle)
-        book, t = oracle.book, t + 1
+        moved = attack.step(state, t, p, oracle)
+        book = oracle.book
+        going = everyone if beyond is None else (book.first < 0) | (t < book.first + beyond)
+        state, t = moved if beyond is None else moved.choose(going, state), t + 1
     first = book.first
     return Adversarial(attack.point(state).detach(), torch.where(first < 0, attack.steps, first), attack.steps)

@@ -26,9 +26,15 @@ def piecewise(progress: float) -> float:
     return 1.0 if progress < 0.5 else 0.1 if progress < 0.75 else 0.01
 
 
+def linear(progress: float) -> float:
+    """From 1 straight down to 0."""
+    return 1 - progress
+
+
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": constant,
     "cosine": cosine,
+    "linear": linear,
     "one-cycle": one_cycle,
     "piecewise": piecewise,
 }

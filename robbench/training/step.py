@@ -15,6 +15,8 @@ from robbench.models.base import Classifier, Output
 from robbench.objectives import ANCHORED
 from robbench.threat.model import ThreatModel
 from robbench.threat.problem import Problem
+from robbench.training.distributed import World
+from robbench.training.forward import Forward
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Inner:
     threat: ThreatModel
     mode: Literal["eval", "train"] = "eval"
     warmup: float = 0.0  # share of training over which eps grows from 0: full strength at once can stall (MNIST at 0.3)
+    beyond: int | None = None  # steps a row goes on after its first mistake; None = all (Zhang et al. 2020, arXiv:2002.11242)
 
     def eps(self, progress: float) -> float:
         """The budget at this point of training."""
@@ -40,6 +43,7 @@ class Notes:
     def __init__(self, samples: int, device: torch.device) -> None:
         self.samples, self.device = samples, device
         self.memories: dict[str, Tensor] = {}
+        self.fresh: dict[str, Tensor] = {}  # [N] 1 where something was remembered in this epoch, by this process
         self.logged: dict[str, tuple[Tensor, int]] = {}
 
     def memory(self, name: str, initial: float) -> Tensor:
@@ -59,15 +63,41 @@ class Notes:
         self.logged.clear()
         return means
 
+    def share(self, world: World) -> None:
+        """Let all processes know what each has remembered and logged in an epoch."""
+        if world.size == 1:
+            return
+        for name, values in self.memories.items():
+            fresh = self.fresh.get(name, torch.zeros_like(values))
+            shared = world.add(values * fresh)
+            values.copy_(torch.where(world.add(fresh.clone()) > 0, shared, values))
+        self.logged = {
+            name: (world.add(total), int(world.add(torch.tensor(float(count), device=self.device))))
+            for name, (total, count) in self.logged.items()
+        }
+        self.fresh.clear()
+
+    def remember(self, name: str, index: Tensor, values: Tensor) -> None:
+        """Keep values for the samples at index."""
+        self.memory(name, 0.0)[index] = values.detach().float()
+        self.fresh.setdefault(name, torch.zeros(self.samples, device=self.device))[index] = 1.0
+
+    def copy(self) -> Notes:
+        """The same memories, apart: for a look at a loss that must leave no trace."""
+        other = Notes(self.samples, self.device)
+        other.memories = {name: values.clone() for name, values in self.memories.items()}
+        return other
+
 
 class TrainStep:
     """One batch in training: lazy outputs and adversaries, each made once. Counts rows through the model."""
 
     def __init__(self, model: Classifier, x: Tensor, y: Tensor, index: Tensor, *, key: Tensor, inner: Inner | None, epoch: int,
-                 progress: float, notes: Notes | None = None) -> None:  # fmt: skip
+                 progress: float, notes: Notes | None = None, forward: Forward | None = None) -> None:  # fmt: skip
         self.model, self.x, self.y, self.index, self.key, self.inner = model, x, y, index, key, inner
         self.epoch, self.progress = epoch, progress
         self.notes = notes or Notes(int(index.max()) + 1 if len(index) else 0, x.device)
+        self.forward = forward or Forward(model)
         self.forwards = self.backwards = 0
         self._clean: Output | None = None
         self._adversaries: dict[str | None, Adversarial] = {}
@@ -108,8 +138,7 @@ class TrainStep:
         """Logits at any points without gradient, in the mode of the inner attack."""
         self.forwards += len(x)
         with frozen(self.model, training=self._training, thorough=False), torch.no_grad():
-            logits: Tensor = self.model(x)
-        return logits
+            return self.forward(x)
 
     def adversary(self, objective: str | None = None, eps: Tensor | None = None) -> Adversarial:
         """The inner attack from x; weights frozen, mode as the recipe says, all put back."""
@@ -121,7 +150,7 @@ class TrainStep:
             budget = self.x.new_full((len(self.x),), self.eps) if eps is None else eps.to(self.x.dtype)
             with frozen(self.model, training=self._training, thorough=False):
                 anchored = getattr(attack, "objective", None) in ANCHORED
-                found = lockstep(attack, self.model, self._problem(anchored, self.inner, budget))
+                found = lockstep(attack, self.forward, self._problem(anchored, self.inner, budget), self.inner.beyond)
             rows = len(self.x) * attack.steps
             self.forwards += rows + len(self.x) * anchored
             self.backwards += rows
@@ -130,13 +159,23 @@ class TrainStep:
             self._adversaries[objective] = found
         return self._adversaries[objective]
 
+    def again(self, *, y: Tensor | None = None, notes: Notes | None = None) -> TrainStep:
+        """The same batch with other labels (mixup), or with new outputs at the same adversaries (weight perturbation)."""
+        other = TrainStep(
+            self.model, self.x, self.y if y is None else y, self.index, key=self.key, inner=self.inner, epoch=self.epoch,
+            progress=self.progress, notes=notes or self.notes, forward=self.forward,
+        )  # fmt: skip
+        if y is None:
+            other._adversaries = self._adversaries
+        return other
+
     def memory(self, name: str, initial: float) -> Tensor:
         """What was last remembered for these samples."""
         return self.notes.memory(name, initial)[self.index]
 
     def remember(self, name: str, values: Tensor) -> None:
         """Keep values for these samples."""
-        self.notes.memory(name, 0.0)[self.index] = values.detach().float()
+        self.notes.remember(name, self.index, values)
 
     def log(self, **values: Tensor) -> None:
         """Note values for the epochs table."""
@@ -149,11 +188,11 @@ class TrainStep:
 
     def _problem(self, anchored: bool, inner: Inner, eps: Tensor) -> Problem:
         with torch.no_grad():
-            logits0 = self.model(self.x) if anchored else self.x.new_zeros(len(self.x), self.model.classes)
+            logits0 = self.forward(self.x) if anchored else self.x.new_zeros(len(self.x), self.model.classes)
         return Problem(x0=self.x, y=self.y, target=torch.full_like(self.y, -1), eps=eps, key=self.key, index=self.index,
                        logits0=logits0, norm=inner.threat.geometry)  # fmt: skip
 
     def _forward(self, x: Tensor) -> Output:
         self.forwards += len(x)
         self.backwards += len(x)  # every output is part of the loss
-        return self.model.output(x)
+        return self.forward.output(x)

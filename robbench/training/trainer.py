@@ -5,8 +5,10 @@ Everything random is a function of (seed, epoch), so a run that is killed and re
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -19,17 +21,22 @@ from robbench.core import keyed
 from robbench.core.device import default_batch_size
 from robbench.core.errors import RunError
 from robbench.data.base import Split
-from robbench.data.loader import DeviceLoader
+from robbench.data.loader import DeviceLoader, seeded_generator
 from robbench.engine.cascade import Cascade, Entry
 from robbench.engine.guard import frozen
 from robbench.losses.base import Loss
 from robbench.models.base import Classifier
 from robbench.threat.model import ThreatModel
+from robbench.training.averaging import Average
+from robbench.training.awp import perturbed
+from robbench.training.distributed import World
+from robbench.training.forward import Forward
 from robbench.training.optimizers import make_optimizer
 from robbench.training.schedules import SCHEDULES
 from robbench.training.step import Inner, Notes, TrainStep
 
 VALIDATION_ATTACK = PGD(steps=10)
+COSTS = ("forwards", "backwards")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,6 +52,16 @@ class Recipe:
     schedule: str
     augment: str
     seed: int
+    warmup: float = 0.0  # share of training over which the rate grows from 0
+    clip: float = 0.0  # largest norm of the gradient, 0 = any
+    mixup: float = 0.0  # alpha of its beta distribution (Zhang et al. 2018, arXiv:1710.09412), 0 = off
+    average: str = "none"  # ema or swa: what is judged and kept
+    ema_decay: float = 0.999
+    awp: float = 0.0  # gamma of adversarial weight perturbation, 0 = off
+    awp_warmup: float = 0.0  # share of training without it
+    precision: str = "fp32"
+    channels_last: bool = False
+    compile: bool = False
 
 
 class Validation(NamedTuple):
@@ -72,62 +89,110 @@ class Trainer:
                  threat: ThreatModel) -> None:  # fmt: skip
         self.model, self.loss, self.train, self.validation = model, loss, train, validation
         self.recipe, self.inner, self.threat = recipe, inner, threat
+        self.world = World()
         self.loader = DeviceLoader(train, recipe.batch_size, seed=recipe.seed, augment=recipe.augment)
+        self.forward = Forward(model, precision=recipe.precision, channels_last=recipe.channels_last, compiled=recipe.compile)
         self.optimizer = make_optimizer(
             recipe.optimizer, model, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
         )
+        self.average = Average(recipe.average, model, recipe.ema_decay)
         self.keys = keyed.fold(train.ids, recipe.seed)
         self.notes = Notes(len(train), train.labels.device)
         self.epoch = 0
+
+    @property
+    def best(self) -> Classifier:
+        """The model to judge and to keep: the average of the weights where the recipe makes one."""
+        return self.average.best
 
     def run_epoch(self, watch: Callable[[Progress], None]) -> dict[str, Any]:
         """Train one epoch, then validate: a row for the epochs table. `watch` may raise to stop.
 
         Raises RunError when the loss is no longer a number.
         """
-        torch.manual_seed(self.recipe.seed * 1_000_003 + self.epoch)  # dropout and the like
+        torch.manual_seed((self.recipe.seed * 1_000_003 + self.epoch) * self.world.size + self.world.rank)  # dropout and the like
         began, n = time.perf_counter(), len(self.train)
-        total = torch.zeros((), device=self.train.labels.device)
-        seen = forwards = backwards = 0
+        counts = torch.zeros(3, dtype=torch.float64, device=self.train.labels.device)  # loss, forwards, backwards
+        seen = 0
         self.model.train()
         keys = keyed.fold(self.keys, self.epoch)
-        for x, y, index in self.loader.epoch(self.epoch):
+        for number, (x, y, index) in enumerate(self.loader.epoch(self.epoch)):
             progress = (self.epoch + (seen + len(y) / 2) / n) / self.recipe.epochs  # of this batch's middle
             rate = self._set_rate(progress)
+            mine = self.world.share(len(y))
             step = TrainStep(
-                self.model, x, y, index, key=keys[index], inner=self.inner, epoch=self.epoch, progress=progress, notes=self.notes
-            )
-            values = self.loss(step)
-            if values.shape != y.shape:
-                raise RunError(f"the loss returned shape {tuple(values.shape)}, not one value per sample, ({len(y)},)")
-            self.optimizer.zero_grad(set_to_none=True)
-            values.mean().backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
-            total += values.detach().sum()
-            seen, forwards, backwards = seen + len(y), forwards + step.forwards, backwards + step.backwards
-            watch(Progress(self.epoch, seen, n, total / seen))
-        if not torch.isfinite(total):
-            raise RunError(f"the loss became {float(total)} in epoch {self.epoch + 1}; lower --lr or change the loss")
+                self.model, x[mine], y[mine], index[mine], key=keys[index[mine]], inner=self.inner, epoch=self.epoch,
+                progress=progress, notes=self.notes, forward=self.forward,
+            )  # fmt: skip
+            total, steps = self._update(step, len(y), number)
+            counts += torch.stack([total, *(total.new_tensor(sum(getattr(s, name) for s in steps)) for name in COSTS)])
+            seen += len(y)
+            watch(Progress(self.epoch, seen, n, counts[0] * self.world.size / seen))
+        loss, forwards, backwards = self.world.add(counts).tolist()
+        if not math.isfinite(loss):
+            raise RunError(f"the loss became {loss} in epoch {self.epoch + 1}; lower --lr or change the loss")
+        self.notes.share(self.world)
+        self.world.same_buffers(self.model)
+        self.average.after_epoch((self.epoch + 1) / self.recipe.epochs)
         self._fit_head()
-        with frozen(self.model), torch.no_grad():  # the last step's weights have not been through a loss yet
-            if not torch.isfinite(self.model(self.train.pixels(slice(0, 8)))).all():
+        with frozen(self.best), torch.no_grad():  # the last step's weights have not been through a loss yet
+            if not torch.isfinite(self.best(self.train.pixels(slice(0, 8)))).all():
                 raise RunError(f"the model's outputs are no longer finite after epoch {self.epoch + 1}; lower --lr")
         trained = time.perf_counter() - began
         found = self.validate()
         self.epoch += 1
         return {
-            "epoch": self.epoch, "learning_rate": rate, "train_loss": float(total) / n, **found._asdict(),
-            "seconds": trained, "n_forward": forwards, "n_backward": backwards,
+            "epoch": self.epoch, "learning_rate": rate, "train_loss": loss / n, **found._asdict(),
+            "seconds": trained, "n_forward": int(forwards), "n_backward": int(backwards),
             "logs": json.dumps(self.notes.take_means()),
         }  # fmt: skip
+
+    def _update(self, step: TrainStep, rows: int, number: int) -> tuple[Tensor, list[TrainStep]]:
+        """One step of the optimizer on this process' part of a batch of so many rows; gives back the sum of the values."""
+        recipe, steps = self.recipe, [step]
+        with contextlib.ExitStack() as stack:
+            if recipe.awp and step.progress >= recipe.awp_warmup:
+                ascent = step.again(notes=self.notes.copy())
+
+                def objective() -> Tensor:
+                    return self._values(ascent, number).sum() / rows
+
+                stack.enter_context(perturbed(self.model, recipe.awp, objective, self.world))
+                steps.append(ascent)
+            values = self._values(step, number)
+            self.optimizer.zero_grad(set_to_none=True)
+            (values.sum() / rows).backward()  # type: ignore[no-untyped-call]
+            self.world.add_gradients(self.model.parameters())
+            if recipe.clip:
+                torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
+            self.optimizer.step()
+        self.average.after_step()
+        return values.detach().sum().double(), steps
+
+    def _values(self, step: TrainStep, number: int) -> Tensor:
+        """The loss of a batch [B], mixed with that of a shuffled copy where the recipe says so."""
+        if not self.recipe.mixup:
+            return self._checked(self.loss(step), step)
+        generator = seeded_generator(self.recipe.seed, f"mixup {self.epoch}", number)
+        share = _beta(self.recipe.mixup, generator)
+        order = torch.randperm(len(step.y), generator=generator).to(step.y.device)
+        step.x = share * step.x + (1 - share) * step.x[order]
+        other = step.again(y=step.y[order])
+        return share * self._checked(self.loss(step), step) + (1 - share) * self._checked(self.loss(other), other)
+
+    def _checked(self, values: Tensor, step: TrainStep) -> Tensor:
+        if values.shape != step.y.shape:
+            raise RunError(f"the loss returned shape {tuple(values.shape)}, not one value per sample, ({len(step.y)},)")
+        return values
 
     def validate(self) -> Validation:
         """Clean and under PGD-10, by the same engine that `robbench attack` uses; NaN without validation samples."""
         if not len(self.validation):
             return Validation(*[float("nan")] * 4)
-        with frozen(self.model):
+        model = self.best
+        with frozen(model):
             cascade = Cascade(
-                self.model, self.validation, self.threat, [Entry("validation", VALIDATION_ATTACK)],
+                model, self.validation, self.threat, [Entry("validation", VALIDATION_ATTACK)],
                 seed=self.recipe.seed, width=default_batch_size(self.validation.labels.device),
             )  # fmt: skip
             verdicts = [verdict for tick in cascade.run() for verdict in tick.verdicts]
@@ -144,6 +209,7 @@ class Trainer:
         return {
             "epoch": self.epoch, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(),
             "memories": self.notes.memories,
+            "average": None if self.average.average is None else self.average.average.state_dict(),
         }  # fmt: skip
 
     def load_state(self, state: dict[str, Any]) -> None:
@@ -152,19 +218,31 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.notes.memories = state["memories"]
+        if self.average.average is not None:
+            self.average.average.load_state_dict(state["average"])
 
     def _set_rate(self, progress: float) -> float:
         rate = self.recipe.lr * SCHEDULES[self.recipe.schedule](progress)
+        if self.recipe.warmup:
+            rate *= min(1.0, progress / self.recipe.warmup)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         return rate
 
     def _fit_head(self) -> None:
         if self.loss.fits_head:
-            with frozen(self.model), torch.no_grad():
-                parts = [self.model.features(self.train.pixels(slice(i, i + 256))) for i in range(0, len(self.train), 256)]
-                self.loss.fit_head(self.model.head, torch.cat(parts), self.train.labels)
+            model = self.best
+            with frozen(model), torch.no_grad():
+                parts = [model.features(self.train.pixels(slice(i, i + 256))) for i in range(0, len(self.train), 256)]
+            with torch.no_grad():  # outside of the guard, which would put the head's buffers back
+                self.loss.fit_head(model.head, torch.cat(parts), self.train.labels)
 
     def _labels(self, verdicts: list[Any]) -> list[int]:
         labels: Tensor = self.validation.labels[[v.sample for v in verdicts]]
         return list(labels.tolist())
+
+
+def _beta(alpha: float, generator: torch.Generator) -> float:
+    """A draw from Beta(alpha, alpha), as the share of one of two gamma variables."""
+    a, b = torch._standard_gamma(torch.tensor([alpha, alpha], dtype=torch.float64), generator).tolist()
+    return float(a / (a + b)) if a + b > 0 else 0.5

@@ -7,6 +7,7 @@ import pickle
 import random
 import sys
 import types
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,8 +180,10 @@ def test_model_and_random_state_are_left_alone(spec: str, problem: Any) -> None:
     kept = x.clone(), p.y.clone(), {name: value.clone() for name, value in model.state_dict().items()}
     states = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[index]  # noqa: NPY002
     model.modes.clear()
-    attack.run(Counter(model), p, seed=0)
-    assert model.modes == {(False,) * 5}  # the wrapper says that it trains, and is not believed
+    with warnings.catch_warnings(record=True) as heard:
+        attack.run(Counter(model), p, seed=0)
+    assert model.modes == {(False,) * 5}
+    assert not heard  # foolbox would warn of the wrapper, which is in training mode
     assert torch.equal(states[0], torch.get_rng_state())
     assert states[1:] == (np.random.get_state()[1].tolist(), random.getstate())  # type: ignore[index]  # noqa: NPY002
     assert torch.equal(x, kept[0])

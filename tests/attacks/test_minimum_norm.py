@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -226,8 +225,6 @@ def test_not_above_torchattacks(spec: str, name: str, digits: Any, ours: Any) ->
 @pytest.mark.parametrize("norm", ["l2", "linf", "l1", "l0", "ddn"])
 def test_not_above_adv_lib(norm: str, digits: Any, ours: Any) -> None:
     """Likewise adv-lib, without its rounding to 256 levels."""
-    if "adv_lib" not in sys.modules:
-        pytest.importorskip("visdom")
     attacks = pytest.importorskip("adv_lib.attacks")
     model, x0, y = digits
     if norm == "ddn":

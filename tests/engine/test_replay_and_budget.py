@@ -166,7 +166,7 @@ def test_replay_without_a_budget(digits: Any, told: Run) -> None:
 # -- so many queries per sample --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("limit", [1, 2, 3, 5, 6, 11, 20, 28])
+@pytest.mark.parametrize("limit", [1, 2, 3, 6, 11, 22])
 @pytest.mark.parametrize("width", [7, 64])
 def test_no_sample_takes_more_queries_than_allowed(limit: int, width: int, digits: Any, told: Run) -> None:
     """But for one re-check. Who was done within the limit has the verdict of a run without; the others are marked."""
@@ -182,14 +182,17 @@ def test_no_sample_takes_more_queries_than_allowed(limit: int, width: int, digit
             assert v.entry == NOTHING
             assert free[key].forwards >= limit
         else:
-            assert v == free[key]
+            assert _same(v, free[key])
     broken, most = (sum(v.adversarial for v in run.values()) for run in (held, free))
     assert broken <= most <= broken + len(unfinished)
-    # one forward for the clean pass; the check of a point costs none
-    allowed = sum(
-        free[key].adversarial and free[key].forwards - 1 <= max(limit, 1) and v.entry != CLEAN for key, v in free.items()
-    )
-    assert broken == allowed + sum(v.entry == CLEAN for v in free.values())
+    fell = [v for v in free.values() if v.adversarial and v.entry != CLEAN]
+    allowed = sum(v.forwards - 1 <= limit for v in fell)  # the check of the point is not counted
+    assert broken == most - len(fell) + allowed
+
+
+def _same(v: Verdict, other: Verdict) -> bool:
+    """Equal in every field; but a success at the very last query allowed needs no gradient there."""
+    return v == other or (v.adversarial and v == other._replace(backwards=other.backwards - 1))
 
 
 def test_enough_queries_are_no_limit(digits: Any, told: Run) -> None:
@@ -206,7 +209,7 @@ def test_more_queries_never_save_a_sample(digits: Any, told: Run) -> None:
     split = digits.split.take(torch.arange(50))
     runs = [told(SPECS, digits.model, split, "linf:0.06,0.12", queries=n).verdicts for n in (2, 4, 9, 17, 30, 60)]
     for few, many in itertools.pairwise(runs):
-        assert all(many[key] == v for key, v in few.items() if v.adversarial)
+        assert all(_same(v, many[key]) for key, v in few.items() if v.adversarial)
         assert all(many[key].status == OK for key, v in few.items() if v.status == OK)
 
 
@@ -221,7 +224,7 @@ def test_queries_are_for_all_budgets_together(digits: Any, told: Run) -> None:
             assert not v.adversarial
             assert all(held[i, m].status == UNFINISHED for m in range(n, 3))
         else:
-            assert v == free[i, n]
+            assert _same(v, free[i, n])
     assert {v.status for (_, n), v in held.items() if n == 0} == {OK}
     assert {v.status for (_, n), v in held.items() if n == 1} == {OK, UNFINISHED}
 
@@ -295,10 +298,9 @@ def test_out_of_time(abandon: int, threat: str, digits: Any, told: Run) -> None:
         else:
             assert v == free[key]
     for level in {n for _, n in held}:
-        stood, floor = ([v for (_, n), v in held.items() if n == level and not v.adversarial] for _ in range(2))
-        floor = [v for v in floor if v.status == OK]
+        stood = [v for (_, n), v in held.items() if n == level and not v.adversarial]
         truth = sum(not v.adversarial for (_, n), v in free.items() if n == level)
-        assert len(floor) <= truth <= len(stood)
+        assert sum(v.status == OK for v in stood) <= truth <= len(stood)
     if 0 < abandon < 10_000:  # of the queries in flight none is forgotten
         assert sum(v.forwards for v in held.values()) > sum(v.forwards for v in held.values() if v.status == OK) + len(unfinished)
 

@@ -1,0 +1,88 @@
+"""SOVR, switching one-versus-rest, and TSOVR, its TRADES form: Kanai et al. 2023, arXiv:2207.10283.
+
+    SOVR     1/N [ sum_S CE(z(x'), y) + lam * sum_L OVR(z(x'), y) ]
+    TSOVR    1/N [ sum_S CE(z(x), y)  + lam * sum_L OVR(z(x), y) + beta * sum_n KL(p(x) || p(x')) ]
+
+L holds the `percent` of the batch with the smallest logit margins z_y - max_{k != y} z_k, S the rest. Who is in L is decided
+without gradient; in TSOVR gradient flows through both distributions of the divergence, as in TRADES.
+
+Certain: samples of small margin get one-versus-rest instead of cross-entropy, which raises their margins twice as fast in
+log t (tests/losses/test_theory.py). Our reading: both formulas to the symbol, that the margins are those at x', every default
+below, and in TSOVR the split between x and x'. What the inner attack climbs is its own choice, by default cross-entropy
+(`--inner pgd:objective=margin` for another); for TSOVR it is the divergence.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from robbench.core.spec import Number
+from robbench.losses.base import Loss, Step
+from robbench.losses.one_vs_rest import one_vs_rest
+from robbench.losses.trades import kl
+from robbench.objectives import margins
+
+Points = Literal["adversarial", "clean"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SOVR(Loss):
+    """One-versus-rest for the samples of smallest margin, cross-entropy for the rest (Kanai et al. 2023, arXiv:2207.10283).
+
+    The defaults are our reading; percent=0 is plain adversarial training, percent=100 one-versus-rest times lam.
+    """
+
+    percent: Annotated[Number, Field(ge=0, le=100, description="M: part of each batch that counts as hard, in percent")] = 40.0
+    lam: Annotated[Number, Field(ge=0, description="weight of the hard samples' one-versus-rest")] = 0.4
+    rounding: Annotated[
+        Literal["nearest", "down", "up"], Field(description="of the number of hard samples; nearest rounds halves up")
+    ] = "nearest"
+    margin: Annotated[Points, Field(description="inputs whose logit margins decide who is hard")] = "adversarial"
+    normalise: Annotated[
+        Literal["batch", "set"], Field(description="divide both sums by the batch's size, or each by its own set's")
+    ] = "batch"
+    batch_coupled: ClassVar[bool] = True
+    inner: ClassVar[str | None] = "pgd:steps=10"
+
+    def __call__(self, step: Step) -> Tensor:
+        logits = step.out.logits
+        # A peek: the clean pass is for the choice only, so it should cost no graph and leave batch-norm statistics alone.
+        return self.switch(logits, step.y, logits if self.margin == "adversarial" else step.peek(step.x))
+
+    def switch(self, logits: Tensor, y: Tensor, deciding: Tensor) -> Tensor:
+        """[B]: CE or lam * OVR of logits [B,K], chosen by the margins of the deciding logits [B,K]."""
+        n, hard = len(y), self.hard(margins(deciding.detach(), y))
+        count = int(hard.sum()) if self.normalise == "set" else n
+        easy_scale, hard_scale = (1.0, 1.0) if self.normalise == "batch" else (n / max(n - count, 1), n / max(count, 1))
+        easy = easy_scale * F.cross_entropy(logits, y, reduction="none")
+        return torch.where(hard, hard_scale * self.lam * one_vs_rest(logits, y), easy)
+
+    def hard(self, margin: Tensor) -> Tensor:
+        """[B] bool: the samples of smallest margin; of equal ones the first."""
+        exact = round(self.percent * len(margin) / 100, 9)  # 32.1 % of 1000 are 321, not 321.00000000000006
+        count = {"nearest": math.floor(exact + 0.5), "down": math.floor(exact), "up": math.ceil(exact)}[self.rounding]
+        chosen = torch.zeros_like(margin, dtype=torch.bool)
+        chosen[margin.argsort(stable=True)[:count]] = True
+        return chosen
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TSOVR(SOVR):
+    """TRADES whose cross-entropy switches to one-versus-rest as in SOVR (Kanai et al. 2023, arXiv:2207.10283); our reading."""
+
+    beta: Annotated[Number, Field(ge=0, description="weight of the divergence")] = 6.0
+    terms: Annotated[Points, Field(description="inputs at which cross-entropy and one-versus-rest are taken")] = "clean"
+    inner: ClassVar[str | None] = "pgd:steps=10,init=gaussian"
+    climbs: ClassVar[str | None] = "kl-from-clean"
+
+    def __call__(self, step: Step) -> Tensor:
+        logits = {"clean": step.clean.logits, "adversarial": step.at(step.adversary(self.climbs).x).logits}
+        divergence = kl(logits["clean"], logits["adversarial"])
+        return self.switch(logits[self.terms], step.y, logits[self.margin]) + self.beta * divergence

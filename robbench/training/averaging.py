@@ -1,0 +1,43 @@
+"""Averages of the weights along training, which are then what is judged and kept.
+
+`ema`: exponential moving average of every step (Polyak and Juditsky 1992; in adversarial training Gowal et al. 2020,
+arXiv:2010.03593). `swa`: plain mean of the weights after each epoch of the last quarter (Izmailov et al. 2018,
+arXiv:1803.05407). Both are torch's own; batch-norm statistics are averaged like weights.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from robbench.models.base import Classifier
+
+SWA_START = 0.75
+
+
+class Average:
+    """The running average of a model's weights; `kind` is none, ema or swa."""
+
+    def __init__(self, kind: str, model: Classifier, decay: float) -> None:
+        self.kind, self.model = kind, model
+        ema = get_ema_multi_avg_fn(decay) if kind == "ema" else None  # type: ignore[no-untyped-call]
+        self.average = None if kind == "none" else AveragedModel(model, multi_avg_fn=ema, use_buffers=True)
+
+    @property
+    def best(self) -> Classifier:
+        """The model to judge and to keep: the average once there is one, else the model as it is."""
+        if self.average is None or int(self.average.n_averaged) == 0:
+            return self.model
+        averaged: Any = self.average.module
+        return averaged  # type: ignore[no-any-return]
+
+    def after_step(self) -> None:
+        """Called after every step of the optimizer."""
+        if self.average is not None and self.kind == "ema":
+            self.average.update_parameters(self.model)
+
+    def after_epoch(self, progress: float) -> None:
+        """Called after every epoch, with the share of training done."""
+        if self.average is not None and self.kind == "swa" and progress >= SWA_START:
+            self.average.update_parameters(self.model)

@@ -1,0 +1,658 @@
+"""What the attacks may see instead of the model, and what the model says of their claims."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import math
+import shutil
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robbench.attacks.base import Attack, Oracle
+from robbench.core.builtins import MODELS
+from robbench.core.errors import UserError
+from robbench.core.rows import Rows
+from robbench.core.status import OK, UNCONFIRMED
+from robbench.data.base import DataInfo, Split
+from robbench.engine.cascade import Cascade, Entry
+from robbench.engine.guard import frozen
+from robbench.engine.records import CLEAN, NOTHING, Verdict
+from robbench.engine.search import BFloat16, search_model
+from robbench.objectives import margins
+from robbench.threat.model import parse_threat
+from robbench.threat.problem import Problem
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+@dataclasses.dataclass
+class Story:
+    """A run with its worst points and how often search and model disagreed."""
+
+    verdicts: list[Verdict]
+    points: dict[int, Tensor]
+    disagreements: int
+
+
+@pytest.fixture(scope="module")
+def run(entries: Callable[..., list[Entry]]) -> Callable[..., Story]:
+    """A run with a stand-in for the model."""
+
+    def attack(
+        specs: Sequence[str | Entry], model: nn.Module, split: Split, threat: str, *, width: int = 64, **settings: Any
+    ) -> Story:
+        built = [spec if isinstance(spec, Entry) else entries([spec])[0] for spec in specs]
+        with frozen(model):
+            cascade = Cascade(model, split, parse_threat(threat), built, seed=0, width=width, keep_points=True, **settings)
+            told = [pair for tick in cascade.run() for pair in zip(tick.verdicts, tick.points, strict=True)]
+        points = {v.sample: x for v, x in told if x is not None}
+        return Story(sorted(v for v, _ in told), points, cascade.disagreements)
+
+    return attack
+
+
+# -- claims: a walk along a ray, where model and stand-in draw their line at different places ------------------------------
+
+
+class Walk(Rows):
+    """Where a row stands."""
+
+    x: Tensor
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ladder(Attack[Walk]):
+    """Adds given amounts to every pixel, one after the other; each variant has its own."""
+
+    seeks = "smallest"
+    rungs: tuple[tuple[float, ...], ...]
+
+    @property
+    def steps(self) -> int:  # type: ignore[override]
+        return len(self.rungs[0])
+
+    def variants(self, classes: int) -> int:
+        return len(self.rungs)
+
+    def vary(self, p: Problem, k: Tensor) -> Problem:
+        return p.replace(target=k)
+
+    def start(self, p: Problem) -> Walk:
+        return Walk(x=p.x0)
+
+    def step(self, s: Walk, t: Tensor, p: Problem, q: Oracle) -> Walk:
+        q.logits(s.x)
+        rungs = torch.tensor(self.rungs)
+        amount = rungs[p.target.clamp(0, len(rungs) - 1), t.clamp(0, self.steps - 1)]
+        return Walk(x=p.x0 + amount.reshape(-1, 1, 1, 1))
+
+    def point(self, s: Walk) -> Tensor:
+        return s.x
+
+
+class Line(nn.Module):
+    """Class 1 where the first pixel is above a line."""
+
+    def __init__(self, line: float) -> None:
+        super().__init__()
+        self.line = line
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = x[:, 0, 0, 0] - self.line + 0 * x.flatten(1).sum(1)
+        return torch.stack([-z, z], 1)
+
+
+@pytest.fixture
+def dark(digits: Any) -> Split:
+    """Ten images of class 0 with pixels 0.2: a line at 0.5 is 0.3 away."""
+    images = torch.full((10, 1, 2, 2), 0.2)
+    return dataclasses.replace(
+        digits.split.take(torch.arange(10)), images=images, labels=torch.zeros(10, dtype=torch.int64), classes=("a", "b")
+    )
+
+
+def _ladder(*rungs: tuple[float, ...]) -> Entry:
+    return Entry(f"ladder{rungs}", Ladder(rungs=rungs))
+
+
+@pytest.mark.parametrize("width", [1, 4, 64])
+def test_a_row_goes_on_after_a_refused_claim(width: int, dark: Split, run: Callable[..., Story]) -> None:
+    """Claims at 0.26 and 0.28 are refused, one forward each; the row goes on to 0.31, where the model agrees."""
+    story = run([_ladder((0.1, 0.26, 0.28, 0.31, 0.9))], Line(0.5), dark, "linf:0.5", width=width, search=Line(0.45))
+    for v in story.verdicts:
+        assert (v.adversarial, v.entry, v.variant, v.step, v.status) == (True, 0, 0, 4, OK)
+        assert v.linf == pytest.approx(0.31, abs=1e-6)
+        assert v.forwards == 1 + 5 + 3
+    assert story.disagreements == 20
+
+
+def test_rows_that_go_on_do_not_hold_up_others(dark: Split, run: Callable[..., Story]) -> None:
+    """Some samples are claimed in vain, others in earnest, at different steps and with more samples than rows."""
+    images = dark.images.clone()
+    images[:, 0, 0, 0] = 0.205 + 0.02 * torch.arange(10)
+    split = dataclasses.replace(dark, images=images, ids=torch.arange(10))
+    rungs = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.32)
+    one, many = (run([_ladder(rungs)], Line(0.5), split, "linf:0.4", width=width, search=Line(0.43)) for width in (1, 64))
+    assert one.verdicts == many.verdicts
+    for v in one.verdicts:
+        first = float(images[v.sample, 0, 0, 0])
+        true = [n for n, rung in enumerate(rungs) if first + rung > 0.5]
+        vain = [n for n, rung in enumerate(rungs) if 0.43 < first + rung <= 0.5]
+        assert (v.adversarial, v.step, v.forwards) == (True, true[0] + 1, 1 + true[0] + 2 + len(vain) + 1)
+
+
+def test_the_next_variant_and_the_next_attack_get_their_turn(dark: Split, run: Callable[..., Story]) -> None:
+    """When a claim at the last step is refused there is nothing left of the row: the sample goes on to what comes next."""
+    first = _ladder((0.1, 0.26), (0.28, 0.27), (0.1, 0.31))
+    story = run([first], Line(0.5), dark, "linf:0.5", search=Line(0.45))
+    assert {(v.adversarial, v.entry, v.variant, v.step) for v in story.verdicts} == {(True, 0, 2, 2)}
+    assert {v.forwards for v in story.verdicts} == {1 + 3 * 3 + 1 + 2 + 1}
+    story = run([_ladder((0.1, 0.26)), _ladder((0.31, 0.4))], Line(0.5), dark, "linf:0.5", search=Line(0.45))
+    assert {(v.adversarial, v.entry, v.variant, v.step) for v in story.verdicts} == {(True, 1, 0, 1)}
+
+
+def test_refused_claims_alone_break_nothing(dark: Split, run: Callable[..., Story]) -> None:
+    """What only the stand-in takes for a mistake is none, and the stand-in's rounding is no reproach to the model."""
+    story = run([_ladder((0.26, 0.27, 0.29))], Line(0.5), dark, "linf:0.5", search=Line(0.45))
+    for v in story.verdicts:
+        assert (v.adversarial, v.entry, v.variant, v.step, v.status, v.adv_pred) == (False, NOTHING, -1, -1, OK, 0)
+        assert v.adv_margin > 0
+    assert story.disagreements == 30
+
+
+def test_a_model_that_refuses_its_own_claims_is_marked(dark: Split, run: Callable[..., Story]) -> None:
+    """Without a stand-in a refused claim is the model's own contradiction: status UNCONFIRMED."""
+
+    class Moody(Line):
+        calls = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.calls += 1
+            return super().forward(x) if self.calls != 3 else -super().forward(x)
+
+    story = run([_ladder((0.1, 0.15, 0.2))], Moody(0.5), dark.take(torch.arange(8)), "linf:0.5", width=8)
+    assert {(v.adversarial, v.status) for v in story.verdicts} == {(False, UNCONFIRMED)}
+    assert story.disagreements == 8
+
+
+def test_recheck_sees_what_the_stand_in_missed(dark: Split, run: Callable[..., Story]) -> None:
+    """With recheck the worst point of a row without success is looked at by the model, and counts if it is wrong there."""
+    ladders = [_ladder((0.1, 0.2)), _ladder((0.25, 0.35)), _ladder((0.6, 0.1))]
+    for recheck in (False, True):
+        story = run(ladders, Line(0.5), dark, "linf:0.4", search=Line(0.65), recheck=recheck)
+        for v in story.verdicts:
+            assert (v.adversarial, v.entry, v.step, v.status) == ((True, 1, -1, OK) if recheck else (False, NOTHING, -1, OK))
+            assert v.linf == pytest.approx(0.35, abs=1e-6)
+            assert v.forwards == 1 + 3 + 1 + 3 + 1 if recheck else 1 + 9 + 1
+        assert story.disagreements == (10 if recheck else 0)
+
+
+def test_recheck_at_several_budgets(dark: Split, run: Callable[..., Story]) -> None:
+    """Each budget's worst point is looked at, and what the model finds counts from that budget on."""
+    for recheck in (False, True):
+        story = run([_ladder((0.1, 0.2, 0.33, 0.38))], Line(0.5), dark, "linf:0.25,0.35,0.4", search=Line(0.65), recheck=recheck)
+        levels = {level: {v.adversarial for v in story.verdicts if v.level == level} for level in range(3)}
+        assert levels == {0: {False}, 1: {recheck}, 2: {recheck}}
+
+
+def test_without_a_budget_a_claim_too_many_does_not_cost_the_others(dark: Split, run: Callable[..., Story]) -> None:
+    """The model confirms 0.4 and 0.35; the nearer 0.26 is the stand-in's mistake, and must not take the sample with it."""
+    story = run([_ladder((0.4, 0.35, 0.26, 0.1))], Line(0.5), dark, "linf:inf", search=Line(0.45))
+    assert {v.adversarial for v in story.verdicts} == {True}
+
+
+# -- claims: trained networks ----------------------------------------------------------------------------------------------
+
+CASCADE = ["pgd:steps=4,restarts=2", "apgd:steps=8", "apgd-t:steps=6,targets=3"]
+
+
+def _perturbed(model: nn.Module, share: float) -> nn.Module:
+    """A copy with every weight off by a random share."""
+    generator = torch.Generator().manual_seed(7)
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        for weight in other.parameters():
+            weight.mul_(1 + share * torch.randn(weight.shape, generator=generator))
+    return other
+
+
+@pytest.mark.parametrize("recheck", [False, True])
+@pytest.mark.parametrize("share", [0.02, 0.3])
+def test_only_what_breaks_the_model_counts(share: float, recheck: bool, digits: Any, run: Callable[..., Story]) -> None:
+    """However wrong the stand-in is, a sample is adversarial only at a point that the model itself takes for another class."""
+    split = digits.split.take(torch.arange(60))
+    story = run(CASCADE, digits.model, split, "linf:0.12", search=_perturbed(digits.model, share), recheck=recheck)
+    with torch.no_grad():
+        clean = digits.model(split.pixels(slice(None)))
+    broken = 0
+    for v in story.verdicts:
+        y = int(split.labels[v.sample])
+        assert v.clean_pred == int(clean[v.sample].argmax())
+        assert (v.entry == CLEAN) == (v.clean_pred != y)
+        assert v.status == OK
+        if v.adversarial and v.entry != CLEAN:
+            broken += 1
+            x, x0 = story.points[v.sample], split.pixels(slice(v.sample, v.sample + 1))[0]
+            with torch.no_grad():
+                assert int(digits.model(x[None]).argmax()) == v.adv_pred != y
+            assert float((x - x0).abs().max()) <= 0.12 + 1e-6
+            assert bool(((x >= 0) & (x <= 1)).all())
+    assert broken > 5
+    assert story.disagreements > 0 or share < 0.1
+
+
+def test_recheck_never_loses_a_sample(digits: Any, run: Callable[..., Story]) -> None:
+    """What breaks without recheck breaks with it, and disagreements are rarer the better the stand-in."""
+    split = digits.split.take(torch.arange(60))
+    counts = []
+    for share in (0.0, 0.05, 0.3):
+        plain, checked = (
+            run(CASCADE, digits.model, split, "linf:0.1", search=_perturbed(digits.model, share), recheck=recheck)
+            for recheck in (False, True)
+        )
+        assert all(b.adversarial for a, b in zip(plain.verdicts, checked.verdicts, strict=True) if a.adversarial)
+        counts.append(checked.disagreements)
+    assert counts[0] == 0 < counts[1] < counts[2]
+
+
+@pytest.mark.parametrize("width", [1, 11, 40])
+@pytest.mark.parametrize("recheck", [False, True])
+def test_widths_change_nothing_with_a_stand_in(width: int, recheck: bool, digits: Any, run: Callable[..., Story]) -> None:
+    """Refused claims and rows that go on are a matter of each sample alone."""
+    split, stand_in = digits.split.take(torch.arange(24)), _perturbed(digits.model, 0.2)
+    settings = {"search": stand_in, "recheck": recheck}
+    whole = run(CASCADE, digits.model, split, "linf:0.06,0.12", **settings)
+    part = run(CASCADE, digits.model, split, "linf:0.06,0.12", width=width, **settings)
+    assert part.verdicts == whole.verdicts
+    assert part.disagreements == whole.disagreements > 0
+
+
+# -- folding ---------------------------------------------------------------------------------------------------------------
+
+
+class Block(nn.Module):
+    """Convolution, batch-norm and a skip connection, with a head."""
+
+    def __init__(self, *, bias: bool = False) -> None:
+        super().__init__()
+        self.first, self.norm1 = nn.Conv2d(1, 6, 3, padding=1, bias=bias), nn.BatchNorm2d(6)
+        self.second, self.norm2 = nn.Conv2d(6, 6, 3, padding=1, bias=bias), nn.BatchNorm2d(6, affine=bias)
+        self.head = nn.Linear(6 * 64, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm1(self.first(x)).relu()
+        h = (h + self.norm2(self.second(h))).relu()
+        logits: Tensor = self.head(h.flatten(1))
+        return logits
+
+
+def _used(model: nn.Module) -> nn.Module:
+    """With statistics as if it had been trained, so that folding has something to do."""
+    generator = torch.Generator().manual_seed(1)
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
+            module.running_mean.copy_(torch.randn(module.running_mean.shape, generator=generator))
+            module.running_var.copy_(0.2 + torch.rand(module.running_var.shape, generator=generator))  # type: ignore[union-attr]
+            if module.affine:
+                module.weight.data.copy_(torch.randn(module.weight.shape, generator=generator))
+                module.bias.data.copy_(torch.randn(module.bias.shape, generator=generator))
+    return model.eval()
+
+
+@pytest.fixture
+def x(digits: Any) -> Tensor:
+    """Eight images."""
+    pixels: Tensor = digits.split.pixels(slice(0, 8))
+    return pixels
+
+
+def _fast(model: nn.Module, x: Tensor) -> nn.Module:
+    return search_model(model, x, precision="fp32", compiled=False, tile=32).model
+
+
+def _norms(model: nn.Module, x: Tensor) -> int:
+    """How many batch-norms a forward pass goes through."""
+    counts: list[int] = []
+    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    hooks = [norm.register_forward_hook(lambda *_: counts.append(1)) for norm in norms]
+    model(x)
+    for hook in hooks:
+        hook.remove()
+    return len(counts)
+
+
+def _gradient(model: nn.Module, x: Tensor) -> Tensor:
+    leaf = x.clone().requires_grad_()
+    logits = model(leaf)
+    weights = torch.linspace(-1, 1, logits.shape[1])
+    return torch.autograd.grad((logits * weights).sum(), leaf)[0] if logits.requires_grad else torch.zeros_like(x)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("shape", [(8, 8), (8, 8, 1)], ids=str)
+def test_folding_gives_the_same_logits_and_gradients(bias: bool, shape: tuple[int, ...], digits: Any, x: Tensor) -> None:
+    """To 1e-4, on samples it was not tried on, with nothing left of the batch-norms; the batch may have any size."""
+    torch.manual_seed(0)
+    model = _used(Block(bias=bias)).requires_grad_(False)
+    fast = _fast(model, x)
+    assert (_norms(model, x), _norms(fast, x)) == (2, 0)
+    for rows in (slice(0, 1), slice(100, 164)):
+        inputs = digits.split.pixels(rows)
+        assert torch.allclose(fast(inputs), model(inputs), rtol=0, atol=1e-4)
+        assert torch.allclose(_gradient(fast, inputs), _gradient(model, inputs), rtol=0, atol=1e-4)
+    assert not any(weight.requires_grad for weight in fast.parameters())
+
+
+@pytest.mark.parametrize("spec", ["wide-resnet:depth=10,width=1", "preact-resnet18", "small-cnn", "mlp:width=8,depth=2"])
+def test_our_own_architectures_fold_or_stay(spec: str, digits: Any, x: Tensor) -> None:
+    """Each gives its own logits and gradients, with and without the normalisation of its inputs."""
+    torch.manual_seed(0)
+    info = DataInfo((1, 8, 8), digits.split.classes, (0.3,), (0.2,))
+    from robbench.models.create import create
+
+    model = _used(create(spec, info)).requires_grad_(False)
+    fast = _fast(model, x)
+    assert torch.allclose(fast(x), model(x), rtol=1e-5, atol=1e-4)
+    assert torch.allclose(_gradient(fast, x), _gradient(model, x), rtol=1e-3, atol=1e-4)
+    assert MODELS.entries[spec.partition(":")[0]]
+    if spec.startswith("wide"):
+        assert _norms(fast, x) < _norms(model, x)
+
+
+def _state(model: nn.Module) -> dict[str, Any]:
+    """Everything of a model that a user could miss."""
+    return {
+        **{name: value.clone() for name, value in model.state_dict().items()},
+        "modes": [module.training for module in model.modules()],
+        "gradients": [weight.requires_grad for weight in model.parameters()],
+        "hooks": [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()],
+        "names": [name for name, _ in model.named_modules()],
+        "types": [value.dtype for value in model.state_dict().values()],
+        "places": [value.data_ptr() for value in model.state_dict().values()],
+    }
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("folds", [False, True])
+def test_nothing_of_the_model_changes(precision: str, folds: bool, digits: Any, x: Tensor) -> None:
+    """Weights, buffers, modes, gradient flags, hooks and modules are what they were, also after the search has used its copy."""
+    torch.manual_seed(0)
+    model = _used(Block()) if folds else copy.deepcopy(digits.model)
+    before, logits = _state(model), model(x).detach()
+    fast = search_model(model, x, precision=precision, compiled=False, tile=32).model
+    _gradient(fast, x)
+    after = _state(model)
+    for name, value in before.items():
+        assert torch.equal(value, after[name]) if isinstance(value, Tensor) else value == after[name], name
+    assert torch.equal(model(x), logits)
+
+
+class Branching(Block):
+    """Looks at its data in Python: cannot be traced."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) if float(x.sum()) > -1 else x
+
+
+class Random(Block):
+    """Another answer each time: a trace of it cannot be compared."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + torch.randn(len(x), 1)
+
+
+class Twice(Block):
+    """One convolution with two batch-norms."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm1(self.first(x)) + self.norm2(self.first(x))
+        logits: Tensor = self.head(h.relu().flatten(1))
+        return logits
+
+
+class Seen(Block):
+    """What leaves the convolution is used beside the batch-norm too."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        raw = self.first(x)
+        logits: Tensor = self.head((self.norm1(raw) + raw).relu().flatten(1))
+        return logits
+
+
+class Strange(Block):
+    """Raises something of its own when it is traced."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if type(x) is not Tensor:
+            raise KeyError("who are you?")
+        return super().forward(x)
+
+
+class Rounding(torch.autograd.Function):
+    """Rounds; its gradient is that of the identity (Bengio et al. 2013)."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return (x * 16).round() / 16
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        return grad
+
+
+class StraightThrough(Block):
+    """A quantised input with a gradient of its own."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(Rounding.apply(x))  # type: ignore[no-untyped-call]
+
+
+class PartlyWithoutGradient(Block):
+    """The rounding error is a constant to autograd."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            error = (x * 16).round() / 16 - x
+        return super().forward(x + error)
+
+
+class Detached(Block):
+    """The same without a context."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + ((x * 16).round() / 16 - x).detach())
+
+
+class Hooked(Block):
+    """A hook on a batch-norm adds to what it gives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1.register_forward_hook(lambda module, inputs, output: output + 1)
+
+
+class Bare(Block):
+    """A batch-norm without statistics: it uses those of the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(6, track_running_stats=False)
+
+
+class Always(Block):
+    """A batch-norm that stays in training mode whatever it is told."""
+
+    def train(self, mode: bool = True) -> Always:
+        super().train(mode)
+        self.norm1.training = True
+        return self
+
+
+ODD = [Branching, Random, Twice, Seen, Strange, StraightThrough, PartlyWithoutGradient, Detached, Hooked, Bare, Always]
+
+
+@pytest.mark.parametrize("kind", ODD, ids=lambda kind: kind.__name__)
+def test_what_cannot_be_folded_is_left_alone(kind: type[nn.Module], digits: Any) -> None:
+    """Where folding is not the same function with the same gradient, the stand-in is the model, or folds what it safely can."""
+    torch.manual_seed(0)
+    model = _used(kind()).requires_grad_(False)
+    inputs = digits.split.pixels(slice(0, 8)) * 0.95 + 0.013  # off the grid of sixteenths
+    fast = _fast(model, inputs)
+    if kind in (Random, Branching, Strange):
+        assert fast is model
+        return
+    states = [copy.deepcopy(model.state_dict()) for _ in range(2)]
+    answers = []
+    for one in (fast, model):
+        model.load_state_dict(states.pop())
+        answers.append((one(inputs), _gradient(one, inputs)))
+    assert torch.allclose(answers[0][0], answers[1][0], rtol=0, atol=1e-3)
+    assert float(answers[1][1].abs().max()) > 1e-3
+    assert torch.allclose(answers[0][1], answers[1][1], rtol=0, atol=1e-3)
+
+
+class Quantised(nn.Module):
+    """A trained network behind a quantisation with a straight-through gradient and a batch-norm that changes nothing."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.first, self.norm, self.model = nn.Conv2d(1, 1, 1, bias=False), nn.BatchNorm2d(1), model
+        self.first.weight.data.fill_(1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model(self.norm(self.first(Rounding.apply(x))))  # type: ignore[no-untyped-call]
+        return logits
+
+
+def test_folding_does_not_hide_broken_samples(digits: Any, run: Callable[..., Story]) -> None:
+    """A network that rounds, with a gradient of its own for that, is as easy to break through its stand-in as without."""
+    model, split = Quantised(copy.deepcopy(digits.model)).eval(), digits.split.take(torch.arange(60))
+    with frozen(model):
+        fast = _fast(model, split.pixels(slice(0, 8)))
+    stories = [run(["pgd:steps=8,init=clean"], model, split, "linf:0.15", search=search) for search in (None, fast)]
+    counts = [sum(v.adversarial for v in story.verdicts) for story in stories]
+    assert counts[0] > 20
+    assert counts[1] >= 0.9 * counts[0]
+
+
+# -- bfloat16 --------------------------------------------------------------------------------------------------------------
+
+
+def test_bf16_is_near_the_model(digits: Any) -> None:
+    """Logits in float32, off by no more than a few of bfloat16's steps, predictions nearly all the same; for one row too."""
+    search = search_model(digits.model, digits.split.pixels(slice(0, 8)), precision="bf16", compiled=False, tile=32)
+    assert search.recheck
+    x, y = digits.split.pixels(slice(0, 200)), digits.split.labels[:200]
+    with torch.no_grad():
+        exact, coarse = digits.model(x), search.model(x)
+    assert coarse.dtype == torch.float32
+    assert 0 < float((exact - coarse).abs().max()) < 0.03 * float(exact.abs().max())
+    assert (exact.argmax(1) == coarse.argmax(1)).float().mean() > 0.97
+    assert len(torch.unique(margins(coarse, y))) > 190  # margins are not rounded to eight bits
+    assert torch.isfinite(_gradient(search.model, x[:1])).all()
+
+
+@pytest.mark.parametrize("threat", ["linf:0.1", "l2:0.5", "linf:0.05,0.1"])
+def test_bf16_verdicts_are_the_models(threat: str, digits: Any, run: Callable[..., Story]) -> None:
+    """Every adversarial verdict holds in float32, and about as many samples fall as to a float32 search."""
+    split = digits.split.take(torch.arange(80))
+    search = search_model(digits.model, split.pixels(slice(0, 8)), precision="bf16", compiled=False, tile=32)
+    exact = run(CASCADE, digits.model, split, threat)
+    coarse = run(CASCADE, digits.model, split, threat, search=search.model, recheck=search.recheck)
+    _hold(coarse, digits.model, split)
+    counts = [sum(v.adversarial for v in story.verdicts) for story in (exact, coarse)]
+    assert abs(counts[0] - counts[1]) <= 3
+
+
+def _hold(story: Story, model: nn.Module, split: Split) -> None:
+    """Every sample that fell to an attack is misclassified by the model itself at its point (of the largest budget)."""
+    last = max(v.level for v in story.verdicts)
+    fallen = [v for v in story.verdicts if v.adversarial and v.entry != CLEAN and v.level == last]
+    assert len(fallen) > 5
+    for v in fallen:
+        with torch.no_grad():
+            assert int(model(story.points[v.sample][None]).argmax()) == v.adv_pred != int(split.labels[v.sample])
+
+
+@pytest.mark.parametrize("spec", ["fmn:steps=30", "ddn:steps=30"])
+def test_bf16_without_a_budget_finds_as_many(spec: str, digits: Any, run: Callable[..., Story]) -> None:
+    """The nearest point that bfloat16 takes for a mistake is often none; that must not make a sample look unbreakable."""
+    split = digits.split.take(torch.arange(60))
+    search = search_model(digits.model, split.pixels(slice(0, 8)), precision="bf16", compiled=False, tile=32)
+    exact = run([spec], digits.model, split, "l2:inf")
+    coarse = run([spec], digits.model, split, "l2:inf", search=search.model, recheck=search.recheck)
+    _hold(coarse, digits.model, split)
+    assert coarse.disagreements > 0
+    counts = [sum(v.adversarial for v in story.verdicts) for story in (exact, coarse)]
+    assert counts[0] == 60
+    assert counts[1] >= 57
+
+
+def test_a_linear_model_in_bf16_keeps_its_margins(digits: Any) -> None:
+    """A model of one layer, which sees pixels and gives logits, has nothing to be coarse about."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    x = digits.split.pixels(slice(0, 64))
+    search = search_model(model, x[:8], precision="bf16", compiled=False, tile=32)
+    with torch.no_grad():
+        assert torch.allclose(search.model(x), model(x), atol=1e-4)
+
+
+def test_a_model_that_knows_no_bfloat16(digits: Any, x: Tensor) -> None:
+    """A user's error that says what to do, and the model is left as it was."""
+
+    class Picky(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.middle, self.last = nn.Linear(64, 32), nn.Linear(32, 32), nn.Linear(32, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            h = self.middle(self.first(x.flatten(1)))
+            logits: Tensor = self.last(torch.linalg.solve(torch.eye(32, dtype=h.dtype), h.T).T)
+            return logits
+
+    with pytest.raises(UserError, match="--precision fp32"):
+        search_model(Picky(), x, precision="bf16", compiled=False, tile=32)
+
+
+def test_bf16_of_other_shapes() -> None:
+    """Flat inputs, one-dimensional convolutions and double-check of `forward` without gradients."""
+    for model, x in (
+        (nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3)), torch.rand(8, 5)),
+        (nn.Sequential(nn.Conv1d(2, 4, 3), nn.BatchNorm1d(4), nn.Flatten(), nn.Linear(4 * 5, 3)), torch.rand(8, 2, 7)),
+    ):
+        fast = BFloat16(model.eval())
+        assert fast(x).shape == (8, 3)
+        assert torch.isfinite(fast(x)).all()
+
+
+# -- compiled --------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_stand_in(run: Callable[..., Story], digits: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+    """A tiny compiled model gives the model's logits for any number of rows, and a run through it the same verdicts."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10)).eval()
+    split = digits.split.take(torch.arange(24))
+    with torch.no_grad():
+        split = dataclasses.replace(split, labels=model(split.pixels(slice(None))).argmax(1))
+    with frozen(model):
+        search = search_model(model, split.pixels(slice(0, 8)), precision="fp32", compiled=True, tile=8)
+        for rows in (8, 3, 1):
+            x = split.pixels(slice(0, rows))
+            assert torch.allclose(search.model(x), model(x), atol=1e-5)
+            assert torch.allclose(_gradient(search.model, x), _gradient(model, x), atol=1e-5)
+    plain = run(["pgd:steps=3"], model, split, "linf:0.05", width=8)
+    fast = run(["pgd:steps=3"], model, split, "linf:0.05", width=8, search=search.model, recheck=search.recheck)
+    assert not search.recheck
+    assert [v.adversarial for v in plain.verdicts] == [v.adversarial for v in fast.verdicts]
+    assert sum(v.adversarial for v in fast.verdicts) > 0
+    for a, b in zip(plain.verdicts, fast.verdicts, strict=True):
+        assert math.isclose(a.adv_margin, b.adv_margin, abs_tol=1e-4)
