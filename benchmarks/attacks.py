@@ -33,7 +33,7 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor, nn
 
-from robbench.attacks.foolbox import alone
+from robbench.attacks.package import alone
 from robbench.attacks.pgd import PGD
 from robbench.attacks.pyautoattack import NORM_NAMES, PyAutoAttack
 from robbench.core.builtins import ATTACKS
@@ -220,7 +220,6 @@ def judge(case: Case, threat: ThreatModel, within: float, points: Tensor) -> tup
 
 
 def show(case: Case, rows: list[dict[str, Any]]) -> None:
-    """A table: in each cell ours / peer's."""
     title = f"({case.setting.name}) {case.setting.title} on {case.setting.data}, {len(case.split)} samples: ours / peer"
     names = "attack|peer|threat|seconds|ratio (range)|forwards|backwards|robust|broken by one only (p)|median size"
     table = Table(*names.split("|"), title=escape(title), title_justify="left")
@@ -234,9 +233,8 @@ def show(case: Case, rows: list[dict[str, Any]]) -> None:
             note = f"{statistics.median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f}) {note}"
             differ = f"{row['only_ours']} / {row['only_peer']} ({row['p']:.2g})"
         threat = f"{row['threat']}, {row['within']:.3g}" if cells[-1] else row["threat"]
-        table.add_row(
-            row["duel"], row["peer_spec"].partition(",")[0], threat, cells[0], escape(note), *cells[1:4], differ, cells[4]
-        )
+        peer = row["peer_spec"].partition(",")[0]
+        table.add_row(row["duel"], peer, threat, cells[0], escape(note), *cells[1:4], differ, cells[4])
     Console(width=None if sys.stdout.isatty() else 190).print(table)
 
 

@@ -29,6 +29,11 @@ def best_other(logits: Tensor, y: Tensor) -> Tensor:
     return _others(logits, y).amax(1)
 
 
+def soft_margins(logits: Tensor, y: Tensor) -> Tensor:
+    """[B] soft logit margin z_y - logsumexp_{k != y} z_k, at most the logit margin (Ding et al. 2020, arXiv:1812.02637)."""
+    return logits.gather(1, y[:, None])[:, 0] - _others(logits, y).logsumexp(1)
+
+
 def _others(logits: Tensor, y: Tensor) -> Tensor:
     """The logits with the true one at -inf (a product with a mask would be wrong for negative logits)."""
     return logits.masked_fill(F.one_hot(y, logits.shape[1]).bool(), -torch.inf)
@@ -40,7 +45,7 @@ def cross_entropy(logits: Tensor, p: Problem) -> Tensor:
     The same function, but its gradient keeps all its digits for confident models, where the usual form computes p_y - 1 and
     rounds to zero from a margin of about 16 in float32.
     """
-    gap = _others(logits, p.y).logsumexp(1) - logits.gather(1, p.y[:, None])[:, 0]
+    gap = soft_margin(logits, p)
     # Not torch's softplus: it rounds the last elements of a vector otherwise, which would tie a row to its place.
     return torch.where(gap > 40, gap, gap.clamp(max=40).exp().log1p())
 
@@ -57,6 +62,19 @@ def log_softmax(logits: Tensor) -> Tensor:
 def margin(logits: Tensor, p: Problem) -> Tensor:
     """max_{k != y} z_k - z_y: the negative logit margin, blind to saturation (Carlini and Wagner 2017, f_6)."""
     return -margins(logits, p.y)
+
+
+def true_logit(logits: Tensor, p: Problem) -> Tensor:
+    """-z_y: the distance to the class' centre, where logits are distances (MMC's adaptive attack, Pang et al. 2020).
+
+    Unlike the others it sees a common shift of the logits.
+    """
+    return -logits.gather(1, p.y[:, None])[:, 0]
+
+
+def soft_margin(logits: Tensor, p: Problem) -> Tensor:
+    """logsumexp_{k != y} z_k - z_y, what MMA climbs: a smooth upper bound of `margin`."""
+    return -soft_margins(logits, p.y)
 
 
 def dlr(logits: Tensor, p: Problem) -> Tensor:
@@ -88,9 +106,11 @@ def kl_from_clean(logits: Tensor, p: Problem) -> Tensor:
 OBJECTIVES: dict[str, Objective] = {
     "cross-entropy": cross_entropy,
     "margin": margin,
+    "soft-margin": soft_margin,
     "dlr": dlr,
     "dlr-targeted": dlr_targeted,
     "kl-from-clean": kl_from_clean,
+    "true-logit": true_logit,
 }
 TARGETED = frozenset({"dlr-targeted"})  # need Problem.target
 ANCHORED = TARGETED | {"kl-from-clean"}  # need Problem.logits0

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from torch import Tensor, nn
 
-from robbench.attacks.foolbox import PackageAttack, load
+from robbench.attacks.package import PackageAttack, load
 from robbench.threat.problem import Problem
 
 INSTALL = "git+https://github.com/jeromerony/adversarial-library"

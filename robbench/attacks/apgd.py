@@ -73,9 +73,9 @@ class APGD(Attack[State | SparseState]):
     norms: ClassVar[frozenset[str]] = frozenset({"linf", "l2", "l1"})
 
     steps: Annotated[int, Field(ge=1, description="moves per run")] = 100
-    objective: Annotated[Literal["cross-entropy", "dlr", "dlr-targeted", "margin"], Field(description="what the steps climb")] = (
-        "cross-entropy"
-    )
+    objective: Annotated[
+        Literal["cross-entropy", "dlr", "dlr-targeted", "margin", "true-logit"], Field(description="what the steps climb")
+    ] = "cross-entropy"
     restarts: Annotated[int, Field(ge=1, description="random starts per sample (and per target)")] = 1
     targets: Annotated[int, Field(ge=1, description="target classes per sample, for dlr-targeted")] = 9
     rho: Annotated[Number, Field(gt=0, le=1, description="share of rising moves below which eta is halved; not in l1")] = 0.75

@@ -1,4 +1,4 @@
-"""Attacks of the foolbox package (Rauber, Brendel and Bethge 2017, arXiv:1707.04131), and what its sister backends share.
+"""Attacks of the foolbox package (Rauber, Brendel and Bethge 2017, arXiv:1707.04131).
 
 Deviations from the package, on purpose: an attack for the smallest perturbation runs to its end under a budget too; points
 outside box or budget are put back by our own projection (foolbox has none in L0); the model stays on the inputs' device, where
@@ -7,194 +7,20 @@ foolbox would move it to the first GPU.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import importlib
 import inspect
-import io
 import math
-import random
-import unicodedata
-import warnings
-from abc import abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from typing import Annotated, Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal
 
-import numpy as np
-import torch
-from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
-from robbench.attacks.base import Backend
-from robbench.core.errors import RobbenchError, RunError, UserError, nearest, unknown
-from robbench.core.rows import pick
-from robbench.core.spec import Spec, parse_number, parse_spec
-from robbench.threat.problem import Problem, size_and_fits
-
-T = TypeVar("T")
+from robbench.attacks.package import PackageAttack, load
+from robbench.core.errors import UserError
+from robbench.threat.problem import Problem
 
 NORM_NAMES = {math.inf: "linf", 2: "l2", 1: "l1", 0: "l0"}
 # They need target classes, images to choose from, or points to start from.
 UNFIT = {"GenAttack", "DatasetAttack", "PointwiseAttack", "BinarizationRefinementAttack"}
-WORDS = {"true": True, "false": False, "none": None}
-
-
-def parse_options(text: str) -> dict[str, str]:
-    """`steps=20,rate=8/255` -> {"rate": "8/255", "steps": "20"}, sorted. UserError when it is malformed."""
-    spec = parse_spec(f"options:{text}") if text else Spec("options")
-    if spec.argument is not None:
-        raise UserError(f"malformed options {text!r}: {spec.argument!r} is not key=value")
-    return {_spelled(key): value for key, value in sorted(spec.options.items())}
-
-
-def _canonical(text: str) -> str:
-    return str(Spec("", None, parse_options(text))).removeprefix(":")
-
-
-def _spelled(name: str) -> str:
-    """A name with its Greek letters written out, as in `gamma_init`."""
-    return "".join(c if c.isascii() else unicodedata.name(c, c).rpartition(" ")[2].lower() for c in name)
-
-
-def _value(text: str) -> Any:
-    """A whole number, a number (`8/255` too), true, false or none; else the text itself."""
-    if text.lower() in WORDS:
-        return WORDS[text.lower()]
-    with contextlib.suppress(ValueError):
-        return int(text)
-    with contextlib.suppress(ValueError):
-        return float(parse_number(text))
-    return text
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PackageAttack(Backend):
-    """Any attack of one other package, by name. What is wrong with name or options is said when it is made."""
-
-    argument: ClassVar[str] = "attack"
-    package: ClassVar[str]
-
-    attack: Annotated[str, Field(min_length=1, description="its name in the package, in capitals or not")]
-    options: Annotated[str, AfterValidator(_canonical), Field(description="the package's options for it: (name=value,...)")] = ""
-
-    def __post_init__(self) -> None:
-        _ = self.norms
-
-    @property
-    def what(self) -> str:
-        """How messages call it."""
-        return f"attack {self.package}:{self.attack}"
-
-    @property
-    @abstractmethod
-    def norms(self) -> frozenset[str]:  # type: ignore[override]
-        """The norms this one attack works in."""
-
-    @property
-    @abstractmethod
-    def seeks(self) -> Literal["any", "smallest"]:  # type: ignore[override]
-        """What this one attack works towards."""
-
-    @abstractmethod
-    def points(self, model: nn.Module, p: Problem, eps: float, seed: int) -> Tensor:
-        """What the package makes of the samples, inside box and budget or not."""
-
-    def run(self, model: nn.Module, p: Problem, *, seed: int) -> Tensor:
-        eps = float(p.eps[0])
-        if p.norm.name not in self.norms:
-            raise UserError(f"{self.what} does not work in {p.norm.name}; it knows {', '.join(sorted(self.norms))}")
-        if self.seeks == "any" and math.isinf(eps):
-            raise UserError(f"{self.what} needs a budget, eps cannot be inf")
-        with alone(model, seed, self.what):
-            x = self.points(model, p.replace(x0=p.x0.clone(), y=p.y.clone()), eps, seed).detach()
-        x = x.to(p.x0).reshape(p.x0.shape)
-        x = p.ball.into_box(torch.where(torch.isfinite(x), x, p.x0))
-        return pick(size_and_fits(x, p)[1], x, p.ball.project(x))
-
-    def find(self, known: Mapping[str, T]) -> T:
-        """The attack of that name. UserError with the nearest names when there is none."""
-        folded = {name.lower(): found for name, found in known.items()}
-        if self.attack.lower() not in folded:
-            raise unknown(f"{self.package} attack", self.attack, folded)
-        return folded[self.attack.lower()]
-
-    def bind(self, function: Callable[..., Any], ours: Mapping[str, Any]) -> dict[str, Any]:
-        """Keyword arguments for the package's function: the user's, checked against its signature, and ours where it has them."""
-        kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        known = {_spelled(p.name): p for p in inspect.signature(function).parameters.values() if p.kind in kinds}
-        free = known.keys() - ours.keys()
-        given = {name: _value(text) for name, text in parse_options(self.options).items()}
-        for name, value in given.items():
-            if name in ours:
-                raise UserError(f"{self.what}: {name} is not an option here, robbench sets it")
-            if name not in free:
-                raise UserError(f"{self.what}: unknown option '{name}'" + (nearest(name, free) if free else "; it has none"))
-            default = known[name].default
-            if isinstance(default, bool) and not isinstance(value, bool):
-                raise UserError(f"{self.what}: {name}={value!r}: should be true or false")
-            if type(default) in (int, float) and isinstance(value, bool | str):
-                raise UserError(f"{self.what}: {name}={value!r}: should be a number")
-        missing = [name for name in free - given.keys() if known[name].default is inspect.Parameter.empty]
-        if missing:
-            raise UserError(f"{self.what}: its option {min(missing)} must be given")
-        return {known[name].name: value for name, value in {**ours, **given}.items() if name in known}
-
-
-def load(module: str, install: str) -> Any:
-    """Import another package. UserError, with how to install it, when that cannot be done."""
-    package = module.partition(".")[0]
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        missing = "it" if error.name == package else f"the module '{error.name}' that it needs"
-        raise UserError(f"attacks of {package} need that package; to install {missing}: pip install "
-                        f"{install if error.name == package else error.name}") from None  # fmt: skip
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"the package {package} cannot be imported ({type(error).__name__}: {reason})") from error
-
-
-@contextlib.contextmanager
-def alone(model: nn.Module, seed: int, what: str) -> Iterator[None]:
-    """Let another package run: seed the global random generators for it, freeze the model's weights, keep it quiet.
-
-    Afterwards generators, modes, buffers and gradient flags are as before. What it raises becomes a RunError of one line.
-    """
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    modes = [(module, module.training) for module in model.modules()]
-    flags = [(weight, weight.requires_grad) for weight in model.parameters()]
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()] if any(training for _, training in modes) else []
-    try:
-        random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002
-        torch.manual_seed(seed)
-        model.training = any(training for _, training in modes[1:])  # packages ask a wrapper, which is born in training mode
-        for weight, _ in flags:
-            weight.requires_grad_(False)
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.enable_grad():
-            warnings.simplefilter("ignore")
-            yield
-    except RobbenchError:
-        raise
-    except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise RunError(f"{what} raised {type(error).__name__}: {reason}") from error
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
-        torch.set_rng_state(states[2])
-        if cuda:
-            torch.cuda.set_rng_state_all(cuda)
-        for module, mode in modes:
-            module.training = mode
-        for weight, flag in flags:
-            weight.requires_grad_(flag)
-        with torch.no_grad():
-            for buffer, saved in buffers:
-                buffer.copy_(saved)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -42,7 +42,8 @@ class PGD(Attack[State]):
         Field(description="where it starts: uniform in the ball, 0.001 N(0,1) around the input (TRADES, MART), or the input"),
     ] = "uniform"
     objective: Annotated[
-        Literal["cross-entropy", "margin", "dlr", "kl-from-clean"], Field(description="what the steps climb")
+        Literal["cross-entropy", "margin", "soft-margin", "dlr", "kl-from-clean", "true-logit"],
+        Field(description="what the steps climb"),
     ] = "cross-entropy"
 
     def variants(self, classes: int) -> int:

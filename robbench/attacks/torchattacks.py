@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal
 
 from torch import Tensor, nn
 
-from robbench.attacks.foolbox import PackageAttack, load
+from robbench.attacks.package import PackageAttack, load
 from robbench.threat.problem import Problem
 
 WORKS_IN = {

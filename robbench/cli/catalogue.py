@@ -12,8 +12,11 @@ from robbench.cli import options as o
 from robbench.cli.reporter import print_json, print_rich, reported
 from robbench.core.cascades import cascades
 from robbench.core.errors import UserError, unknown
+from robbench.recipes import recipes
 
-Kind = Annotated[str | None, typer.Argument(metavar="[losses|attacks|models|data]", help="Which registry; nothing means all.")]
+Kind = Annotated[
+    str | None, typer.Argument(metavar="[losses|attacks|models|data|recipes]", help="Which registry; nothing means all.")
+]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A registered name or module:attribute.")]
 
 
@@ -26,10 +29,11 @@ def list_(kind: Kind = None, as_json: o.Json = False) -> None:
     from robbench.core.builtins import REGISTRIES
     from robbench.core.registry import Entry
 
-    if kind is not None and kind not in REGISTRIES:
-        raise unknown("kind", kind, REGISTRIES)
-    kinds = [kind] if kind else list(REGISTRIES)
-    rows = {name: REGISTRIES[name].entries for name in kinds}
+    if kind is not None and kind not in (known := [*REGISTRIES, "recipes"]):
+        raise unknown("kind", kind, known)
+    rows = {name: registry.entries for name, registry in REGISTRIES.items() if kind in (None, name)}
+    if kind in (None, "recipes"):
+        rows["recipes"] = {name: Entry("", summary) for name, summary in recipes().items()}
     if as_json:
         plain = {name: [{"name": key, **entry._asdict()} for key, entry in found.items()] for name, found in rows.items()}
         if "attacks" in plain:

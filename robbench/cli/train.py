@@ -14,6 +14,15 @@ if TYPE_CHECKING:
     from robbench.runs.train import Plan, Trained
 
 WHAT = "What to train"
+Recipe = Annotated[
+    str | None,
+    option(
+        "--recipe",
+        panel=WHAT,
+        metavar="NAME",
+        help="Settings that ship with robbench (`robbench list recipes`), below all others.",
+    ),
+]
 Loss = Annotated[
     str | None, option("--loss", panel=WHAT, metavar="SPEC", help="Loss, such as trades:beta=6 (default: cross-entropy).")
 ]
@@ -40,6 +49,7 @@ Optimizer = Annotated[str | None, option("--optimizer", panel=o.RUN, help="sgd, 
 
 @reported
 def train(
+    recipe: Recipe = None,
     loss: Loss = None,
     data: Data = None,
     model: Model = None,
@@ -69,11 +79,13 @@ def train(
     Example: robbench train --data digits --loss cross-entropy --inner pgd:steps=7 --threat linf:0.15 --name at
     """
     from robbench.core.config import TrainConfig, load_config
+    from robbench.recipes import read_recipe
     from robbench.runs.train import plan_training
 
     flags = {"loss": loss, "data": data, "model": model, "inner": inner, "threat": threat, "epochs": epochs,
              "batch_size": batch_size, "lr": lr, "optimizer": optimizer, "seed": seed, "limit": limit}  # fmt: skip
-    settings = load_config(TrainConfig, "train", file=config, sets=sets or [], flags=flags)
+    base = read_recipe(recipe) if recipe else {}
+    settings = load_config(TrainConfig, "train", file=config, sets=sets or [], flags=flags, base=base)
     reporter = Reporter(quiet=quiet, verbose=verbose)
     plan = plan_training(settings, name=name, out=out, device=device, data_dir=data_dir, download=download)
     reporter.detail(f"{len(plan.train)} training and {len(plan.validation)} validation samples on {plan.device}; {plan.spec}")

@@ -1,4 +1,4 @@
-"""One frozen dataclass per run, filled from: flag > --set > ROBBENCH_* > TOML file > default.
+"""One frozen dataclass per run, filled from: flag > --set > ROBBENCH_* > TOML file > recipe > default.
 
 A TOML file may hold plain keys and one table per command (`[train]`, `[attack]`), which wins over the plain keys.
 """
@@ -12,12 +12,13 @@ import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field
 
 from robbench.core.errors import UserError, nearest
-from robbench.core.spec import Number, option_names, validate
+from robbench.core.spec import Number, OrNone, option_names, validate
 
 T = TypeVar("T")
 COMMANDS = ("train", "attack")
@@ -40,8 +41,19 @@ class TrainConfig:
     lr: Annotated[Number, Field(gt=0)] = 0.003
     momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
     weight_decay: Annotated[Number, Field(ge=0)] = 0.0
-    schedule: Literal["constant", "cosine", "one-cycle", "piecewise"] = "one-cycle"
-    augment: Literal["none", "crop", "flip", "crop-flip"] = "none"
+    schedule: Literal["constant", "cosine", "linear", "one-cycle", "piecewise"] = "one-cycle"
+    warmup: Annotated[Number, Field(ge=0, le=1)] = 0.0  # share of training over which the rate grows from 0
+    clip: Annotated[Number, Field(ge=0)] = 0.0  # largest norm of the gradient; 0 = any
+    augment: Literal["none", "crop", "flip", "crop-flip", "crop-flip-cutout"] = "none"
+    mixup: Annotated[Number, Field(ge=0)] = 0.0  # alpha of its beta distribution; 0 = off
+    average: Literal["none", "ema", "swa"] = "none"  # of the weights: what is judged and kept
+    ema_decay: Annotated[Number, Field(gt=0, lt=1)] = 0.999
+    awp: Annotated[Number, Field(ge=0)] = 0.0  # gamma of adversarial weight perturbation; 0 = off
+    awp_warmup: Annotated[Number, Field(ge=0, le=1)] = 0.0  # share of training without it
+    inner_beyond: Annotated[int | None, OrNone, Field(ge=0)] = None  # inner steps after a row's first mistake; none = all
+    precision: Literal["fp32", "bf16"] = "fp32"
+    channels_last: bool = False
+    compile: bool = False
     validation: Annotated[Number, Field(ge=0, lt=1)] = 0.1
     select: Literal["auto", "best", "last"] = "auto"
     limit: Annotated[int | None, Field(ge=1)] = None
@@ -101,10 +113,18 @@ class AttackConfig:
     replay: tuple[str, ...] = ()  # runs whose points are tried first
 
 
-def load_config(cls: type[T], command: str, *, file: Path | None, sets: Sequence[str], flags: Mapping[str, Any]) -> T:
-    """Merge the five sources. Raises UserError that names the source, the key and the nearest known key."""
+def load_config(
+    cls: type[T],
+    command: str,
+    *,
+    file: Path | None,
+    sets: Sequence[str],
+    flags: Mapping[str, Any],
+    base: Mapping[str, Any] = MappingProxyType({}),
+) -> T:
+    """Merge the sources, `base` (a recipe) below all. UserError that names the source, the key and the nearest known key."""
     names = option_names(cls)
-    merged: dict[str, Any] = {}
+    merged: dict[str, Any] = dict(base)
     if file is not None:
         merged |= _checked(_read_toml(file, command), names, str(file))
     merged |= {name: os.environ[key] for name in names if (key := f"ROBBENCH_{name.upper()}") in os.environ}

@@ -13,15 +13,16 @@ from torch import Tensor
 from robbench.core.errors import UserError
 from robbench.data.base import Split
 
-AUGMENTATIONS = ("none", "crop", "flip", "crop-flip")
+AUGMENTATIONS = ("none", "crop", "flip", "crop-flip", "crop-flip-cutout")
 
 
 class DeviceLoader:
     """Shuffled, augmented batches of a split, on the device where its tensors are.
 
     `augment` is one of none, crop (a random shift within zero padding of 4 pixels, 2 where the shorter side is under 20),
-    flip (horizontal, every second image on average) and crop-flip (the usual CIFAR recipe). Order and augmentation are
-    functions of (seed, epoch) and of the sample's position alone, drawn on the CPU: a resumed run, another batch size or
+    flip (horizontal, every second image on average), crop-flip (the usual CIFAR recipe) and crop-flip-cutout (a zero square of
+    half the shorter side besides, also over the border: DeVries and Taylor 2017, arXiv:1708.04552). Order and augmentation
+    are functions of (seed, epoch) and of the sample's position alone, drawn on the CPU: a resumed run, another batch size or
     another device sees the same images. A lone last sample joins the batch before it. Raises UserError when an argument
     does not fit the split.
     """
@@ -50,6 +51,7 @@ class DeviceLoader:
         # Drawn for every sample whatever the augmentation, so that shuffling does not depend on it.
         shift = torch.randint(2 * padding + 1, (count, 2), generator=generator).to(device)
         flip = (torch.rand(count, generator=generator) < 0.5).to(device) & ("flip" in self.augment)
+        centre = torch.rand(count, 2, generator=generator).to(device)
         sizes = self._sizes()
         for index in torch.split(order[: sum(sizes)], sizes):
             if self.augment == "none":
@@ -57,6 +59,8 @@ class DeviceLoader:
             else:
                 moved = crop_and_flip(split.images[index], shift[index], flip[index], padding)
                 x = moved if moved.is_floating_point() else moved.to(torch.float32) / split.scale
+                if "cutout" in self.augment:
+                    x = cut_out(x, centre[index])
             yield x, split.labels[index], index
 
     def _sizes(self) -> list[int]:
@@ -82,6 +86,15 @@ def crop_and_flip(images: Tensor, shift: Tensor, flip: Tensor, padding: int) -> 
     sample = torch.arange(batch, device=images.device)[:, None, None, None]
     channel = torch.arange(channels, device=images.device)[None, :, None, None]
     return padded[sample, channel, rows[:, None, :, None], columns[:, None, None, :]]
+
+
+def cut_out(x: Tensor, centre: Tensor) -> Tensor:
+    """Zero a square of half the shorter side around centre [B,2] (row, column, as shares of the sides) in images [B,C,H,W]."""
+    height, width = x.shape[-2:]
+    half = min(height, width) / 4
+    rows = (torch.arange(height, device=x.device) + 0.5 - centre[:, :1] * height).abs() < half
+    columns = (torch.arange(width, device=x.device) + 0.5 - centre[:, 1:] * width).abs() < half
+    return x.masked_fill((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
 
 
 def split_validation(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:

@@ -11,6 +11,7 @@ class Counter(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
+        self.train(model.training)  # a package may ask in which mode it is
         self.forwards = self.backwards = 0
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from robbench.attacks.base import Answer, Oracle
-from robbench.core.device import TILE_STEP
+from robbench.core.device import TILE_STEP, whole_tiles
 from robbench.core.rows import Rows
 from robbench.objectives import Objective, margins
 from robbench.threat.problem import Problem, size_and_fits
@@ -121,10 +121,8 @@ class ModelOracle(Oracle):
 
     def _ask(self, n: int, moves: Tensor | None, tile: Callable[[Place, bool], tuple[Tensor, ...]]) -> list[Tensor]:
         """The answers of all n rows, tile by tile; rows that are idle, or want no gradient, get zeros for it."""
-        whole = [(slice(i, min(i + self.tile, n)), True) for i in range(0, n, self.tile)]
-        # Asking a GPU who wants a gradient would make the host wait for it, which costs more than one gradient too many.
-        if self.active.device.type != "cpu" or (bool(self.active.all()) and (moves is None or bool(moves.all()))):
-            parts = [tile(rows, moves is not None) for rows, _ in whole]
+        if self._all_alike(n, moves):
+            parts = [tile(slice(i, min(i + self.tile, n)), moves is not None) for i in range(0, n, self.tile)]
             return [torch.cat(column) for column in zip(*parts, strict=True)]
         groups = [(self.active, False)] if moves is None else [(self.active & ~moves, False), (moves, True)]
         answers: list[Tensor] = []
@@ -139,6 +137,14 @@ class ModelOracle(Oracle):
                 for answer, column in zip(answers, columns, strict=True):
                     answer[chunk] = column[: len(chunk)]
         return answers
+
+    def _all_alike(self, n: int, moves: Tensor | None) -> bool:
+        """Whether all rows can be asked the same at no more cost than only those that matter."""
+        # Asking a GPU who wants a gradient would make the host wait for it, which costs more than one gradient too many.
+        if self.active.device.type != "cpu":
+            return True
+        live = int(self.active.sum())
+        return whole_tiles(live) == n and (moves is None or int(moves.sum()) == live)
 
     def _settle(self, x: Tensor, logits: Tensor, wrong: Tensor, grad: Tensor, moves: Tensor, k: int) -> tuple[Tensor, Tensor]:
         bad = ~torch.isfinite(grad.flatten(1)).all(1) & moves

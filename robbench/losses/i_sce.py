@@ -1,4 +1,4 @@
-"""I-SCE: softmax cross-entropy with inference information (Song et al., ICLR 2021 submission hKps4HGGGx; Mathematics 2022, 10, 3716).
+"""I-SCE, softmax cross-entropy with inference information: Song et al. 2022, Mathematics 10(19), 3716 (ICLR 2021: hKps4HGGGx).
 
 Certain is only that "margin-like" information is added to softmax cross-entropy. Everything below is our reading, and results
 belong to the mode they were made with. With g = log(sum_{k != y} e^{z_k}), every form is log(1 + exp(a - b)):
@@ -55,10 +55,10 @@ class ISCE(Loss):
 
     def draw(self, step: Step) -> Tensor:
         """[B]: the handicap of each sample, a function of its key or of the progress of training."""
-        dtype, key = step.out.logits.dtype, keyed.fold(step.key, _SALT)
+        key = keyed.fold(step.key, _SALT)
         if self.sampling == "uniform":
-            return self.s * keyed.uniform(key, (), dtype=dtype)
+            return self.s * keyed.uniform(key, ())
         if self.sampling == "half-normal":
-            return self.s * keyed.normal(key, (), dtype=dtype).abs()
+            return self.s * keyed.normal(key, ()).abs()
         share = step.progress if self.sampling == "annealed" else 1.0
-        return torch.full_like(step.y, self.s * share, dtype=dtype)
+        return torch.full_like(key, self.s * share, dtype=torch.float32)

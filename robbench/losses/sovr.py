@@ -58,19 +58,17 @@ class SOVR(Loss):
 
     def switch(self, logits: Tensor, y: Tensor, deciding: Tensor) -> Tensor:
         """[B]: CE or lam * OVR of logits [B,K], chosen by the margins of the deciding logits [B,K]."""
-        n, hard = len(y), self.hard(margins(deciding.detach(), y))
-        count = int(hard.sum()) if self.normalise == "set" else n
-        easy_scale, hard_scale = (1.0, 1.0) if self.normalise == "batch" else (n / max(n - count, 1), n / max(count, 1))
-        easy = easy_scale * F.cross_entropy(logits, y, reduction="none")
-        return torch.where(hard, hard_scale * self.lam * one_vs_rest(logits, y), easy)
+        n, count = len(y), self.count(len(y))
+        hard = torch.zeros_like(y, dtype=torch.bool)
+        hard[margins(deciding.detach(), y).argsort(stable=True)[:count]] = True
+        easy_size, hard_size = (n, n) if self.normalise == "batch" else (max(n - count, 1), max(count, 1))
+        easy = F.cross_entropy(logits, y, reduction="none") * (n / easy_size)
+        return torch.where(hard, self.lam * one_vs_rest(logits, y) * (n / hard_size), easy)
 
-    def hard(self, margin: Tensor) -> Tensor:
-        """[B] bool: the samples of smallest margin; of equal ones the first."""
-        exact = round(self.percent * len(margin) / 100, 9)  # 32.1 % of 1000 are 321, not 321.00000000000006
-        count = {"nearest": math.floor(exact + 0.5), "down": math.floor(exact), "up": math.ceil(exact)}[self.rounding]
-        chosen = torch.zeros_like(margin, dtype=torch.bool)
-        chosen[margin.argsort(stable=True)[:count]] = True
-        return chosen
+    def count(self, n: int) -> int:
+        """How many of n samples are hard."""
+        exact = round(self.percent * n / 100, 9)  # 16.1 % of 1000 are 161, not 161.00000000000003
+        return {"nearest": math.floor(exact + 0.5), "down": math.floor(exact), "up": math.ceil(exact)}[self.rounding]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,15 +1,34 @@
-"""The last layer: from features [B,D] to logits [B,K]."""
+"""The last layer: from features [B,D] to logits [B,K].
+
+    linear             weight [K,D] and bias [K]
+    score              one direction for two classes (differential training)
+    max-mahalanobis    -factor ||h - mu_k||^2 with fixed centres, as far from each other as can be (MMC and MMLDA)
+    gaussian           -||h - mu_k||^2 / 2 with learned means (L-GM)
+    center             linear, and a centre of each class beside it (center loss)
+
+A head's spec is stored in the checkpoint and builds it again.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import math
+from collections.abc import Callable
+from typing import Annotated
 
 import torch
+from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robbench.core.errors import UserError, unknown
-from robbench.core.spec import parse_spec
+from robbench.core.spec import Number, OrNone, build, parse_spec
+
+Width = Annotated[
+    Annotated[int, Field(ge=1)] | None,
+    OrNone,
+    Field(description="units of a linear layer before the centres, none = no such layer; classes - 1 or more"),
+]
 
 
 class ScoreHead(nn.Module):
@@ -22,7 +41,11 @@ class ScoreHead(nn.Module):
 
     bias: Tensor
 
-    def __init__(self, features: int) -> None:
+    def __init__(self, features: int, classes: int = 2) -> None:
+        if classes != 2:
+            raise UserError(
+                f"the one-score head is for two classes, the data have {classes}; choose two, as in cifar10[airplane,horse]"
+            )
         super().__init__()
         bound = 1 / math.sqrt(features)
         self.weight = nn.Parameter(torch.empty(1, features).uniform_(-bound, bound))  # a matrix, so that it decays like one
@@ -38,17 +61,107 @@ class ScoreHead(nn.Module):
         return torch.stack([-half, half], dim=1)
 
 
+def squared_distances(h: Tensor, centers: Tensor) -> Tensor:
+    """[B,K] ||h - mu_k||^2 of rows [B,D] and centres [K,D].
+
+    From differences, in B * K * D numbers of memory: ||h||^2 - 2 h.mu + ||mu||^2 would lose the digits of small distances.
+    """
+    return (h[:, None] - centers).square().sum(2)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MaxMahalanobis:
+    """Options of the head of MMC and MMLDA (Pang et al. 2020, arXiv:1905.10626)."""
+
+    scale: Annotated[Number, Field(gt=0, description="length of the centres, the paper's C_MM")] = 10.0
+    width: Width = None
+    factor: Annotated[
+        Number, Field(gt=0, description="of the squared distance: 1 in the authors' code, 0.5 in the paper (our reading)")
+    ] = 1.0
+
+
+class MaxMahalanobisHead(nn.Module):
+    """Logits -factor ||h - mu_k||^2; the mu_k are the buffer `centers` [K,d], h the features or a linear layer of them."""
+
+    centers: Tensor
+
+    def __init__(self, features: int, classes: int, options: MaxMahalanobis) -> None:
+        dimension = options.width or features
+        if dimension < classes - 1:
+            raise UserError(
+                f"head max-mahalanobis: centres of {classes} classes need {classes - 1} dimensions, there are {dimension}; "
+                f"give width={classes - 1} or more"
+            )
+        super().__init__()
+        self.embed = nn.Linear(features, options.width) if options.width else nn.Identity()
+        self.register_buffer("centers", (options.scale * simplex(classes, dimension)).float())
+        self.factor = options.factor
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B,K] logits."""
+        return -self.factor * squared_distances(self.embed(features), self.centers)
+
+
+def simplex(classes: int, dimension: int) -> Tensor:
+    """[K,d] float64: K unit vectors with inner products -1/(K-1), the furthest apart there are; d >= K-1 >= 1.
+
+    What the authors build row by row, in closed form: lower triangular, with a^2 = K (K-1-j) / ((K-1)(K-j)) on the diagonal of
+    column j and -a / (K-1-j) below it.
+    """
+    j = torch.arange(classes - 1, dtype=torch.float64)
+    left = classes - 1 - j  # rows below
+    a = (classes * left / ((classes - 1) * (left + 1))).sqrt()
+    columns = torch.eye(classes, classes - 1, dtype=torch.float64) * a
+    columns -= torch.ones_like(columns).tril(-1) * (a / left)
+    return F.pad(columns, (0, dimension - (classes - 1)))
+
+
+class GaussianHead(nn.Module):
+    """Logits -||h - mu_k||^2 / 2 (Wan et al. 2018, arXiv:1803.02988, with identity covariance); the means are learned."""
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        # The authors' "msra" filler; weight decay applies to it, as there.
+        self.means = nn.Parameter(torch.randn(classes, features) * math.sqrt(2 / features))
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B,K] logits."""
+        return -squared_distances(features, self.means) / 2
+
+
+class CenterHead(nn.Linear):
+    """A linear head with a centre of each class beside it, the buffer `centers` [K,D], that has no part in the logits."""
+
+    centers: Tensor
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__(features, classes)
+        self.register_buffer("centers", torch.zeros(classes, features))
+
+    @torch.no_grad()
+    def move_centers(self, features: Tensor, labels: Tensor, rate: float) -> None:
+        """c_j <- c_j - rate * sum_{y=j} (c_j - h) / (1 + #{y=j}) (Wen et al. 2016, eq. 4), in place."""
+        # A matrix product: index_add_ adds up in any order on a GPU.
+        member = F.one_hot(labels, len(self.centers)).to(self.centers.dtype).T
+        gaps = member @ (self.centers[labels] - features)
+        self.centers -= rate * gaps / (1 + member.sum(1, keepdim=True))
+
+
+_PLAIN: dict[str, Callable[[int, int], nn.Module]] = {
+    "linear": nn.Linear,
+    "score": ScoreHead,
+    "gaussian": GaussianHead,
+    "center": CenterHead,
+}
+
+
 def build_head(spec: str, features: int, classes: int) -> nn.Module:
-    """A fresh head from `linear` (weight [K,D] and bias [K]) or `score`. UserError for another name or number of classes."""
+    """A fresh head. UserError for another name, for wrong options, or where it does not fit these features and classes."""
     parsed = parse_spec(spec)
+    if parsed.name == "max-mahalanobis":
+        return MaxMahalanobisHead(features, classes, build(MaxMahalanobis, parsed, "head max-mahalanobis"))
+    if parsed.name not in _PLAIN:
+        raise unknown("head", parsed.name, (*_PLAIN, "max-mahalanobis"))
     if parsed.argument is not None or parsed.options:
         raise UserError(f"head {parsed.name} has no options, '{spec}' gives some")
-    if parsed.name == "linear":
-        return nn.Linear(features, classes)
-    if parsed.name == "score":
-        if classes != 2:
-            raise UserError(
-                f"the one-score head is for two classes, the data have {classes}; choose two, as in cifar10[airplane,horse]"
-            )
-        return ScoreHead(features)
-    raise unknown("head", parsed.name, ("linear", "score"))
+    return _PLAIN[parsed.name](features, classes)

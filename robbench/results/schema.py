@@ -131,7 +131,8 @@ EPOCHS = _schema(
     text: logs?
     """,
 )
-"""One row per epoch; logs is JSON, the means of what the loss noted; accuracies and margins are those of the validation samples, null in an epoch that was not validated."""
+"""One row per epoch; accuracies and margins are those of the validation samples, null in an epoch that was not validated; logs
+is JSON, the means of what the loss noted."""
 
 
 def to_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]], **constant: Any) -> pa.Table:

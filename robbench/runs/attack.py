@@ -134,7 +134,7 @@ class _Work:
     progress: list[EntryProgress] = dataclasses.field(default_factory=list)
     points: list[tuple[int, dict[str, Any]]] = dataclasses.field(default_factory=list)
     disagreements: int = 0
-    inspection: Inspection = Inspection([], 0, 0)
+    inspection: Inspection = dataclasses.field(default_factory=lambda: Inspection([], 0, 0))
     flags: list[Flag] = dataclasses.field(default_factory=list)  # noticed before the attack
     odd: dict[int, tuple[int, int]] = dataclasses.field(default_factory=dict)  # answers not finite, gradients zero, by sample
 

@@ -36,6 +36,7 @@ from robbench.results.schema import SCHEMA_VERSION
 from robbench.results.store import Store, write_epochs
 from robbench.runs.signals import StopFlag
 from robbench.threat.model import single_threat
+from robbench.training.distributed import joined, local_device
 from robbench.training.step import Inner
 from robbench.training.trainer import Progress, Recipe, Trainer
 
@@ -93,14 +94,16 @@ def plan_training(
     config: TrainConfig, *, name: str | None, out: Path, device: str, data_dir: Path | None, download: bool
 ) -> Plan:
     """Resolve a config. Raises UserError for anything that cannot work, before anything is written."""
-    where = find_device(device)
+    where = local_device(find_device(device))
     loss = LOSSES.build(config.loss)
     data = load(config.data, "train", data_dir=data_dir, limit=config.limit, download=download)
     threat = single_threat(known_threat(config.threat or default_threat(config.data), config.data))
     inner_text = config.inner or loss.inner
     inner = None
     if inner_text is not None and inner_text != "none":
-        inner = Inner(_inner_attack(inner_text, threat.norm, loss.climbs), threat, config.inner_mode, config.eps_warmup)
+        inner = Inner(
+            _inner_attack(inner_text, threat.norm, loss.climbs), threat, config.inner_mode, config.eps_warmup, config.inner_beyond
+        )
     elif loss.inner is not None:
         raise UserError(
             f"loss {config.loss} needs an inner attack; leave out --inner none or give one such as --inner {loss.inner}"
@@ -172,7 +175,7 @@ def train(plan: Plan, *, force: bool, watcher: Watcher, stop: StopFlag) -> Train
         )
     if found and not force and found["status"] == "done" and (plan.folder / "model.safetensors").is_file():
         return Trained(plan.folder, found, [], fresh=False)
-    with deterministic():
+    with joined(plan.device), deterministic():
         return _Session(plan, watcher, stop).run(resume=bool(found) and not force)
 
 
@@ -202,19 +205,25 @@ class _Session:
             self._load(state_file)
             self.watcher.resumed(trainer.epoch)
         else:
-            self._write_config("training", None)
-            self._clear()
+            if trainer.world.first:
+                self._write_config("training", None)
+                self._clear()
         while trainer.epoch < plan.config.epochs:
             row = trainer.run_epoch(self._watch)
             row["selected"] = False
             if self._is_best(row):
-                save(plan.folder, "best.safetensors", trainer.model)
+                self._save("best")
             self.rows.append(row)
-            self._save_state(state_file)
+            if trainer.world.first:
+                self._save_state(state_file)
             self.watcher.epoch(row)
             if self.stop and trainer.epoch < plan.config.epochs:
                 raise Stopped(self.stop.exit_code)
         return self._finish(state_file)
+
+    def _save(self, which: str) -> None:
+        if self.trainer.world.first:
+            save(self.plan.folder, f"{which}.safetensors", self.trainer.best)
 
     def _watch(self, progress: Progress) -> None:
         self.watcher.batch(progress)
@@ -234,12 +243,16 @@ class _Session:
         best = max(range(len(self.rows)), key=lambda i: (_score(self.rows[i]), i))
         chosen = best if select == "best" else len(self.rows) - 1
         self.rows[chosen]["selected"] = True
-        save(plan.folder, "last.safetensors", self.trainer.model)
+        if not self.trainer.world.first:
+            self.trainer.world.wait()
+            return Trained(plan.folder, {**self.description, "status": "done", "selected": {}}, self.rows, fresh=True)
+        self._save("last")
         atomic_write(plan.folder / "model.safetensors", lambda path: shutil.copyfile(plan.folder / f"{select}.safetensors", path))
         self._write_epochs()
         description = self._write_config("done", {"model": select, "epoch": chosen + 1, "best_epoch": best + 1})
         (plan.folder / f"{select}.safetensors").unlink()
         state_file.unlink(missing_ok=True)
+        self.trainer.world.wait()
         return Trained(plan.folder, description, self.rows, fresh=True)
 
     def _write_config(self, status: str, selected: dict[str, Any] | None) -> dict[str, Any]:

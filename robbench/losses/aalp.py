@@ -1,0 +1,130 @@
+"""AALP, adaptive adversarial logits pairing: Wu, Sang, Xu, Zheng and Xu 2020, arXiv:2005.11904 (ACM TOMM 2024).
+
+ALP (alp.py) with two modules, each of which can be switched off:
+
+    guided dropout      z = head(m * h): features h that contribute little to the class are dropped in training
+    adaptive weights    CE + lam w |z - z'|^2: samples that are classified badly are paired less
+
+Certain is only their purpose: robust models use fewer, high-contribution features, and for some samples the pairing obstructs
+the classification. The formulas are our reading:
+
+    c_i = h_i dz_class/dh_i,   m = the fewest features, by falling c_i, whose max(c_i, 0) reach rho of the sum over all
+    w   = p_y^exponent of the same logits as in the loss
+
+Masks and weights are constants to the gradient, which flows through both branches as in ALP. A sample without any positive
+contribution keeps all features. The inner attack and the trained model see all of them too. (Guided dropout of
+arXiv:1812.03965 is another method.)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from robbench.core import keyed
+from robbench.core.errors import UserError
+from robbench.core.spec import Number
+from robbench.data.base import DataInfo
+from robbench.losses.alp import ALP
+from robbench.losses.base import Step
+
+_SALT = 0xAA1F  # keeps the draws of dropout apart from the inner attack's random start, which has the same key
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AALP(ALP):
+    """ALP on few high-contribution features, with a weight per sample (Wu et al. 2020, arXiv:2005.11904).
+
+    guided_dropout=false and adaptive_weights=false give the paper's ablations. All formulas and defaults are our reading.
+    """
+
+    guided_dropout: Annotated[bool, Field(description="drop features of low contribution")] = True
+    rho: Annotated[Number, Field(gt=0, le=1, description="part of the positive contributions that is kept")] = 0.9
+    drop: Annotated[Number, Field(ge=0, le=1, description="probability that a feature outside of it is dropped")] = 1.0
+    dropout_class: Annotated[Literal["label", "predicted"], Field(description="class whose logit is contributed to")] = "label"
+    mask_from: Annotated[
+        Literal["clean", "adversarial", "each"], Field(description="inputs whose contributions decide; each = a mask for each")
+    ] = "clean"
+    rescale: Annotated[bool, Field(description="scale the kept features up by the share of all, as dropout does")] = False
+    start: Annotated[Number, Field(ge=0, lt=1, description="share of training before guided dropout begins")] = 0.0
+    ramp: Annotated[Number, Field(ge=0, le=1, description="share of training over which rho then falls from 1")] = 0.0
+
+    adaptive_weights: Annotated[bool, Field(description="weigh the pairing of each sample")] = True
+    confidence: Annotated[
+        Literal["clean", "adversarial", "min"], Field(description="inputs whose probability of the label is the weight")
+    ] = "clean"
+    exponent: Annotated[Number, Field(ge=0, description="of that probability")] = 1.0
+    normalize: Annotated[bool, Field(description="divide the weights by their mean over the batch")] = False
+    weigh_classification: Annotated[bool, Field(description="multiply the cross-entropy by 2 - p_y^exponent")] = False
+
+    @property
+    def batch_coupled(self) -> bool:  # type: ignore[override]
+        """Only normalised weights look at the rest of the batch."""
+        return self.adaptive_weights and self.normalize
+
+    def check(self, info: DataInfo) -> None:
+        if self.guided_dropout and self.start + self.ramp > 1:
+            raise UserError(
+                f"loss aalp: start={self.start:g} and ramp={self.ramp:g} are shares of training and exceed 1 together"
+            )
+
+    def __call__(self, step: Step) -> Tensor:
+        dropping = self.guided_dropout and step.progress >= self.start
+        clean, adversarial = self.guided_logits(step) if dropping else self.logits(step)
+        classification = self.classification(clean, adversarial, step.y)
+        pairing = self.pairing(clean, adversarial)
+        if self.adaptive_weights:
+            log_weight = self.log_weight(clean, adversarial, step.y)
+            weight = log_weight.softmax(0) * len(log_weight) if self.normalize else log_weight.exp()
+            step.log(pairing_weight=weight)
+            pairing = weight * pairing
+            if self.weigh_classification:
+                classification = (2 - log_weight.exp()) * classification
+        return classification + self.lam * pairing
+
+    def guided_logits(self, step: Step) -> tuple[Tensor, Tensor]:
+        """[B,K] twice: clean and adversarial logits of the features that guided dropout leaves."""
+        clean, adversarial = step.clean.features, step.at(step.adversary().x).features
+        mask = self.mask(step, adversarial if self.mask_from == "adversarial" else clean)
+        other = self.mask(step, adversarial) if self.mask_from == "each" else mask
+        step.log(features_kept=(mask > 0).float().mean(1))
+        return step.head(mask * clean), step.head(other * adversarial)
+
+    def mask(self, step: Step, features: Tensor) -> Tensor:
+        """[B,D] detached: 0 where a feature is dropped, else 1 (or the scale of what is kept)."""
+        share = min(1.0, (step.progress - self.start) / self.ramp) if self.ramp else 1.0
+        c = contributions(step.head, features, step.y if self.dropout_class == "label" else None)
+        draws = keyed.uniform(keyed.fold(step.key, _SALT), c.shape[1:])
+        mask = (kept(c, 1 - share * (1 - self.rho)) | (draws >= self.drop)).to(features.dtype)
+        return mask / mask.mean(1, keepdim=True) if self.rescale else mask
+
+    def log_weight(self, clean: Tensor, adversarial: Tensor, y: Tensor) -> Tensor:
+        """[B] detached: logarithm of the label's probability to the exponent."""
+        at_clean, at_adversarial = (-F.cross_entropy(z.detach(), y, reduction="none") for z in (clean, adversarial))
+        chosen = {"clean": at_clean, "adversarial": at_adversarial, "min": torch.minimum(at_clean, at_adversarial)}
+        return self.exponent * chosen[self.confidence]
+
+
+def contributions(head: nn.Module, features: Tensor, y: Tensor | None) -> Tensor:
+    """[B,D] feature times gradient of the logit of class y [B] (None: of the predicted one), for any head; detached."""
+    with torch.enable_grad():
+        h = features.detach().requires_grad_()
+        logits = head(h)
+        classes = logits.argmax(1) if y is None else y
+        (slope,) = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), h)
+    return h.detach() * slope
+
+
+def kept(contributions: Tensor, rho: float) -> Tensor:
+    """[B,D] bool: the fewest features, largest contribution first, whose positive parts add up to rho of all of them."""
+    falling, order = contributions.sort(dim=1, descending=True, stable=True)
+    reached = falling.clamp(min=0).cumsum(1)
+    total = reached[:, -1:]
+    before = F.pad(reached[:, :-1], (1, 0))  # by the features ahead of this one
+    needed = (before < rho * total) | (total == 0)
+    return torch.zeros_like(needed).scatter(1, order, needed)
