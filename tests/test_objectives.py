@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from robbench.core.errors import UserError
-from robbench.objectives import ANCHORED, OBJECTIVES, TARGETED, best_other, find_objective, margins
+from robbench.objectives import ANCHORED, OBJECTIVES, TARGETED, best_other, find_objective, margins, soft_margins
 from robbench.threat.norms import NORMS
 from robbench.threat.problem import Problem
 
@@ -40,6 +40,7 @@ def _problem(z: Tensor, y: list[int], target: list[int] | None = None, logits0: 
     [
         ("cross-entropy", [0.342350, 1.842350, 1.287339, 0.787339]),
         ("margin", [-1.5, 1.5, 0.5, -0.5]),
+        ("soft-margin", [-0.895869, 1.669846, 0.964369, 0.180270]),
         ("dlr", [-0.75, 0.75, 0.5, -0.5]),
         ("dlr-targeted", [-1.2, -0.6, -0.4, -0.8]),
         ("true-logit", [-2.0, -0.5, -0.5, -1.0]),
@@ -138,6 +139,19 @@ def test_signs_tell_mistakes(z: list[list[float]]) -> None:
         assert value.tolist() == others
         assert torch.equal(value, -margins(torch.tensor(z, dtype=torch.float64), torch.tensor(labels)))
         assert torch.equal(_value("dlr", z, labels).sign(), value.sign())
+
+
+@given(LOGITS)
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_soft_margin_is_between_its_bounds(z: list[list[float]]) -> None:
+    """Margin <= soft-margin <= margin + log(K - 1), it is minus `soft_margins`, and cross-entropy is its softplus."""
+    logits = torch.tensor(z, dtype=torch.float64)
+    for y in range(5):
+        labels = [y] * len(z)
+        soft, hard = _value("soft-margin", z, labels), _value("margin", z, labels)
+        assert bool(((soft >= hard - 1e-12) & (soft <= hard + math.log(4) + 1e-12)).all())
+        assert torch.equal(soft, -soft_margins(logits, torch.tensor(labels)))
+        assert torch.allclose(_value("cross-entropy", z, labels), torch.nn.functional.softplus(soft, threshold=50))
 
 
 @pytest.mark.parametrize("name", sorted(OBJECTIVES))

@@ -22,6 +22,13 @@ LOSSES: Registry[Loss] = Registry(
     table={
         "cross-entropy": ("robbench.losses.cross_entropy:CrossEntropy", "softmax cross-entropy; with --inner: Madry et al. 2018"),
         "trades": ("robbench.losses.trades:TRADES", "cross-entropy + beta KL(clean || adversarial), Zhang et al. 2019"),
+        "mmc": ("robbench.losses.mmc:MMC", "squared distance to fixed Max-Mahalanobis centres, Pang et al. 2020"),
+        "mmlda": ("robbench.losses.mmc:MMLDA", "softmax cross-entropy on distances to those centres, Pang et al. 2018"),
+        "l-gm": ("robbench.losses.l_gm:LGM", "large-margin Gaussian mixture with learned means, Wan et al. 2018"),
+        "center-loss": (
+            "robbench.losses.center_loss:CenterLoss",
+            "cross-entropy + distance to a moving class centre, Wen et al. 2016",
+        ),
         "differential": ("robbench.losses.differential:Differential", "feature differences of two classes, Nar et al. 2019"),
     },
 )

@@ -144,7 +144,7 @@ class ModelOracle(Oracle):
         if self.active.device.type != "cpu":
             return True
         live = int(self.active.sum())
-        return whole_tiles(live) == n and (moves is None or int(moves.sum()) == live)
+        return n in (live, whole_tiles(live)) and (moves is None or int(moves.sum()) == live)
 
     def _settle(self, x: Tensor, logits: Tensor, wrong: Tensor, grad: Tensor, moves: Tensor, k: int) -> tuple[Tensor, Tensor]:
         bad = ~torch.isfinite(grad.flatten(1)).all(1) & moves

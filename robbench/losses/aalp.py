@@ -14,6 +14,9 @@ the classification. The formulas are our reading:
 Masks and weights are constants to the gradient, which flows through both branches as in ALP. A sample without any positive
 contribution keeps all features. The inner attack and the trained model see all of them too. (Guided dropout of
 arXiv:1812.03965 is another method.)
+
+The class is the predicted one, because a mask chosen by the label gives the label away: without the features that speak against
+a class, almost any network says that class, so training has nothing to learn and ends at chance (tests/losses/test_aalp.py).
 """
 
 from __future__ import annotations
@@ -40,13 +43,16 @@ _SALT = 0xAA1F  # keeps the draws of dropout apart from the inner attack's rando
 class AALP(ALP):
     """ALP on few high-contribution features, with a weight per sample (Wu et al. 2020, arXiv:2005.11904).
 
-    guided_dropout=false and adaptive_weights=false give the paper's ablations. All formulas and defaults are our reading.
+    guided_dropout=false and adaptive_weights=false give the ablations. All formulas and defaults are our reading.
     """
 
     guided_dropout: Annotated[bool, Field(description="drop features of low contribution")] = True
     rho: Annotated[Number, Field(gt=0, le=1, description="part of the positive contributions that is kept")] = 0.9
     drop: Annotated[Number, Field(ge=0, le=1, description="probability that a feature outside of it is dropped")] = 1.0
-    dropout_class: Annotated[Literal["label", "predicted"], Field(description="class whose logit is contributed to")] = "label"
+    dropout_class: Annotated[
+        Literal["predicted", "label"],
+        Field(description="class whose logit is contributed to; a mask chosen by the label gives the label away in training"),
+    ] = "predicted"
     mask_from: Annotated[
         Literal["clean", "adversarial", "each"], Field(description="inputs whose contributions decide; each = a mask for each")
     ] = "clean"
@@ -59,13 +65,13 @@ class AALP(ALP):
         Literal["clean", "adversarial", "min"], Field(description="inputs whose probability of the label is the weight")
     ] = "clean"
     exponent: Annotated[Number, Field(ge=0, description="of that probability")] = 1.0
-    normalize: Annotated[bool, Field(description="divide the weights by their mean over the batch")] = False
+    normalise: Annotated[bool, Field(description="divide the weights by their mean over the batch")] = False
     weigh_classification: Annotated[bool, Field(description="multiply the cross-entropy by 2 - p_y^exponent")] = False
 
     @property
     def batch_coupled(self) -> bool:  # type: ignore[override]
         """Only normalised weights look at the rest of the batch."""
-        return self.adaptive_weights and self.normalize
+        return self.adaptive_weights and self.normalise
 
     def check(self, info: DataInfo) -> None:
         if self.guided_dropout and self.start + self.ramp > 1:
@@ -80,7 +86,7 @@ class AALP(ALP):
         pairing = self.pairing(clean, adversarial)
         if self.adaptive_weights:
             log_weight = self.log_weight(clean, adversarial, step.y)
-            weight = log_weight.softmax(0) * len(log_weight) if self.normalize else log_weight.exp()
+            weight = log_weight.softmax(0) * len(log_weight) if self.normalise else log_weight.exp()
             step.log(pairing_weight=weight)
             pairing = weight * pairing
             if self.weigh_classification:

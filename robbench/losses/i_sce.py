@@ -55,10 +55,8 @@ class ISCE(Loss):
 
     def draw(self, step: Step) -> Tensor:
         """[B]: the handicap of each sample, a function of its key or of the progress of training."""
+        if self.sampling in ("fixed", "annealed"):
+            share = step.progress if self.sampling == "annealed" else 1.0
+            return torch.full_like(step.y, self.s * share, dtype=torch.float32)
         key = keyed.fold(step.key, _SALT)
-        if self.sampling == "uniform":
-            return self.s * keyed.uniform(key, ())
-        if self.sampling == "half-normal":
-            return self.s * keyed.normal(key, ()).abs()
-        share = step.progress if self.sampling == "annealed" else 1.0
-        return torch.full_like(key, self.s * share, dtype=torch.float32)
+        return self.s * (keyed.uniform(key, ()) if self.sampling == "uniform" else keyed.normal(key, ()).abs())

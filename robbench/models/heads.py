@@ -142,7 +142,7 @@ class CenterHead(nn.Linear):
     def move_centers(self, features: Tensor, labels: Tensor, rate: float) -> None:
         """c_j <- c_j - rate * sum_{y=j} (c_j - h) / (1 + #{y=j}) (Wen et al. 2016, eq. 4), in place."""
         # A matrix product: index_add_ adds up in any order on a GPU.
-        member = F.one_hot(labels, len(self.centers)).to(self.centers.dtype).T
+        member = (torch.arange(len(self.centers), device=labels.device)[:, None] == labels).to(self.centers.dtype)
         gaps = member @ (self.centers[labels] - features)
         self.centers -= rate * gaps / (1 + member.sum(1, keepdim=True))
 

@@ -55,6 +55,85 @@ def test_one_attack_needs_no_list(cli, tmp_path):
         assert (run["attack"], run["threat"]) == ("fgsm", "linf:0.1")
 
 
+ATTACKING = {  # key: (what the sources say, what a dry run shows)
+    "budget": (["20q", "30s", "1.5m", "40q"], ["20q", "30s", "90s", "40q"], "none"),
+    "precision": (["bf16", "fp32", "bf16", "fp32"], ["bf16", "fp32", "bf16", "fp32"], "fp32"),
+    "seed": (["1", "2", "3", "4"], [1, 2, 3, 4], 0),
+}
+
+
+@pytest.mark.parametrize("strongest", range(5))
+@pytest.mark.parametrize("key", ATTACKING)
+def test_precedence_of_an_attacks_settings(cli, tmp_path, key, strongest):
+    """Budget and precision are settings like any other: file, environment, --set, flag, in rising order."""
+    given, shown, default = ATTACKING[key]
+    file, words, env = tmp_path / "c.toml", [], {}
+    file.write_text(f'[attack]\n{key} = "{given[0]}"\n')
+    words += ["-c", file] if strongest > 0 else []
+    env |= {f"ROBBENCH_{key.upper()}": given[1]} if strongest > 1 else {}
+    words += ["-S", f"{key}={given[2]}"] if strongest > 2 else []
+    words += [f"--{key}", given[3]] if strongest > 3 else []
+    (run,) = cli("attack mlp --attack fgsm --limit 5 --dry-run", *words, env=env).json["runs"]
+    assert run[key] == (shown[strongest - 1] if strongest else default)
+
+
+def test_no_budget_over_a_budget(cli, tmp_path):
+    """`none` takes away what a weaker source has set."""
+    words = "attack mlp --attack fgsm --limit 5 --dry-run"
+    for more in (["--budget", "none"], ["-S", "budget=none"]):
+        (run,) = cli(words, *more, env={"ROBBENCH_BUDGET": "20q"}).json["runs"]
+        assert run["budget"] == "none"
+
+
+def test_switches_from_everywhere(cli, tmp_path):
+    """--compile and --store-points have their words in file, environment and --set too, and can be false there."""
+    words, file = "attack mlp --attack fgsm --limit 5 --dry-run", tmp_path / "c.toml"
+    file.write_text("[attack]\ncompile = true\nstore_points = true\n")
+
+    def shown(*more, env=None):
+        (run,) = cli(words, *more, env=env).json["runs"]
+        return run["compile"], run["store_points"]
+
+    assert shown() == (False, False)
+    assert shown("--compile", "--store-points") == (True, True)
+    assert shown("-c", file) == shown("-S", "compile=true", "-S", "store-points=1") == (True, True)
+    assert shown(env={"ROBBENCH_COMPILE": "1", "ROBBENCH_STORE_POINTS": "true"}) == (True, True)
+    assert shown("-c", file, "-S", "compile=false") == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [("--budget soon", "budget"), ("--precision fp16", "bf16"), ("-S budget=3x", "budget"), ("-S compile=maybe", "compile"),
+     ("-S budgt=3s", "budget"), ("--precision ''", "precision")],
+)  # fmt: skip
+def test_bad_settings_of_an_attack(cli, tmp_path, words, message):
+    """A word that cannot be meant is exit 2 with the setting's name, wherever it comes from."""
+    import shlex
+
+    done = cli("attack mlp --attack fgsm --limit 5 --dry-run", *shlex.split(words))
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done.err
+    assert message in done.err
+
+
+def test_runs_to_replay_as_settings(cli, store):
+    """One run needs no list in --set, environment and file; several are a list."""
+    first = cli("attack ce --attack fgsm --limit 5 --store-points --json --out", store).json["rows"][0]["run_id"]
+    second = cli("attack at --attack fgsm --limit 5 --store-points --json --out", store).json["rows"][0]["run_id"]
+    file = store / "c.toml"
+    words = ["attack", "ce", "--attack", "fgsm", "--limit", 5, "--dry-run", "--out", store]
+    for content, more, env, expected in (
+        ("", ["--replay", first, "--replay", "at"], {}, [first, second]),
+        ("", ["-S", f"replay={first}"], {}, [first]),
+        ("", [], {"ROBBENCH_REPLAY": "at"}, [second]),
+        (f'replay = "{first}"', [], {}, [first]),
+        (f'replay = ["ce", "{second}"]', [], {}, [first, second]),
+        ("", [], {}, []),
+    ):
+        file.write_text(f"[attack]\n{content}\n")
+        (run,) = cli(*words, "-c", file, *more, env=env).json["runs"]
+        assert run["replay"] == expected
+
+
 def test_set_reaches_settings_without_a_flag(cli):
     """Every key of the configuration can be set, hyphens or underscores, with the type's own conversion."""
     words = "-S weight-decay=1/2000 -S schedule=cosine -S augment=crop -S select=best -S inner_mode=train"

@@ -77,6 +77,114 @@ def test_where_changes_only_the_rows_of_the_mask() -> None:
     assert torch.equal(old.x, _state(4).x)
 
 
+class Nest(Rows):
+    """Rows whose first field is rows."""
+
+    inner: State
+    k: int = 3
+
+
+class Outer(Rows):
+    """Rows that hold rows, and something for all."""
+
+    inner: State
+    t: Tensor
+    deep: Nest
+    name: str = "outer"
+
+
+def _outer(count: int, start: int = 0) -> Outer:
+    states = (_state(count, start), _state(count, 1000 + start))
+    return Outer(inner=states[0], t=torch.arange(start, start + count), deep=Nest(inner=states[1]), name="mine")
+
+
+def _leaves(rows: Rows) -> list[Tensor]:
+    """Every tensor, however deep."""
+    found: list[Tensor] = []
+    rows.map(lambda value: found.append(value) or value)  # type: ignore[func-returns-value]
+    return found
+
+
+def _equal(a: Rows, b: Rows) -> bool:
+    return len(_leaves(a)) == len(_leaves(b)) and all(map(torch.equal, _leaves(a), _leaves(b)))
+
+
+def test_nested_rows_are_counted_and_listed() -> None:
+    """Rows of rows have as many rows as their tensors, also where rows come first; `tensors` names their own only."""
+    outer = _outer(4)
+    assert len(outer) == len(outer.deep) == 4
+    assert set(outer.tensors()) == {"t"}
+    assert outer.deep.tensors() == {}
+    assert len(_leaves(outer)) == 3 + 1 + 3
+
+
+@pytest.mark.parametrize("index", [slice(1, 4), torch.tensor([3, 3, 0]), torch.tensor([], dtype=torch.int64)])
+def test_take_reaches_every_level(index: Tensor | slice) -> None:
+    """Each tensor at each level is indexed alike; what is no tensor stays, at each level."""
+    outer = _outer(5)
+    taken = outer.take(index)
+    assert all(torch.equal(a, b[index]) for a, b in zip(_leaves(taken), _leaves(outer), strict=True))
+    assert (taken.name, taken.inner.name, taken.deep.k) == ("mine", "mine", 3)
+    assert isinstance(taken.deep, Nest)
+
+
+def test_concat_reaches_every_level() -> None:
+    """Nested rows are joined as their holders are."""
+    assert _equal(Outer.concat([_outer(2), _outer(3, 2)]), _with_start(_outer(2), _outer(3, 2)))
+    assert _equal(Outer.concat([_outer(2)]), _outer(2))
+
+
+def _with_start(*parts: Outer) -> Outer:
+    """Joined field by field."""
+    return Outer(
+        inner=State.concat([part.inner for part in parts]),
+        t=torch.cat([part.t for part in parts]),
+        deep=Nest(inner=State.concat([part.deep.inner for part in parts])),
+    )
+
+
+def test_choose_is_a_choice_for_each_row_at_every_level() -> None:
+    """Where the mask holds, all fields are these rows', elsewhere the other's; against taking rows one by one."""
+    mine, other = _outer(4), _outer(4, 50)
+    mask = torch.tensor([True, False, False, True])
+    chosen = mine.choose(mask, other)
+    for row in range(4):
+        place = slice(row, row + 1)
+        assert _equal(chosen.take(place), (mine if mask[row] else other).take(place))
+    assert (chosen.name, chosen.inner.name) == ("mine", "mine")
+    assert _equal(mine, _outer(4))
+    assert _equal(other, _outer(4, 50))
+    assert _equal(mine.choose(torch.ones(4, dtype=torch.bool), other), mine)
+    assert _equal(mine.choose(torch.zeros(4, dtype=torch.bool), other), other)
+
+
+def test_choose_does_not_mix_what_is_no_number() -> None:
+    """NaN and infinity of the rows that are not chosen leave no trace."""
+    mine = _state(3).replace(f=torch.tensor([torch.nan, torch.inf, 1.0]))
+    chosen = mine.choose(torch.tensor([False, False, True]), _state(3))
+    assert torch.equal(chosen.f, torch.tensor([0.0, 0.5, 1.0]))
+
+
+def test_map_goes_through_several_rows_together() -> None:
+    """The change gets the tensors of the same place, and rows of other types at their own."""
+    a, b, c = _outer(3), _outer(3, 3), _outer(3, 6)
+    summed = a.map(lambda x, y, z: x + y + z, b, c)
+    expected = [x + y + z for x, y, z in zip(_leaves(a), _leaves(b), _leaves(c), strict=True)]
+    assert all(map(torch.equal, _leaves(summed), expected))
+    assert summed.deep.inner.name == "mine"
+    assert _equal(a, _outer(3))
+
+
+def test_replacing_nested_rows() -> None:
+    """`replace` puts in other rows; `where` is for tensors of the level it is called at."""
+    outer = _outer(3)
+    moved = outer.replace(inner=_state(3, 7))
+    assert torch.equal(moved.inner.n, torch.arange(7, 10))
+    kept = outer.where(torch.tensor([True, False, True]), t=torch.tensor([9, 9, 9]))
+    assert kept.t.tolist() == [9, 1, 9]
+    assert kept.inner is outer.inner
+
+
 WIDE, OTHER, FLAT = torch.arange(12.0).reshape(3, 2, 2), -torch.ones(3, 2, 2), torch.tensor([100.0, 200.0, 300.0])
 
 

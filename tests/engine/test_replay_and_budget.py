@@ -163,6 +163,32 @@ def test_replay_without_a_budget(digits: Any, told: Run) -> None:
     assert any(good.verdicts[key].l2 < v.l2 for key, v in poor.verdicts.items())
 
 
+class Coin(nn.Module):
+    """Right at the data (multiples of 1/16); elsewhere wrong three times in ten, anew at each look."""
+
+    def __init__(self, split: Split) -> None:
+        super().__init__()
+        self.known = {
+            x.numpy().tobytes(): int(y) for x, y in zip((split.pixels(slice(None)) * 16).round(), split.labels, strict=True)
+        }
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = torch.tensor([self.known[row.numpy().tobytes()] for row in (x.detach() * 16).round()])
+        moved = ((x * 16).round() != x * 16).flatten(1).any(1)
+        wrong = moved & (torch.rand(len(x)) < 0.3)
+        return 5.0 * nn.functional.one_hot(torch.where(wrong, (y + 1) % 10, y), 10) + 0 * x.flatten(1).sum(1)[:, None]
+
+
+def test_a_lucky_draw_is_no_replay(digits: Any, told: Run) -> None:
+    """Where an attack on a random model needs most of its draws, so does a stored point: one in three is not enough."""
+    split = digits.split.take(torch.arange(60))
+    points = dict(enumerate((split.pixels(slice(None)) - 0.02).abs()))
+    torch.manual_seed(0)
+    verdicts = told(["eot:attack=(noise:steps=1),draws=15"], Coin(split), split, "linf:0.03", replay=points).verdicts
+    assert sum(v.entry == CLEAN for v in verdicts.values()) == 0
+    assert sum(v.entry == REPLAY for v in verdicts.values()) <= 9  # of 60: 3 expected by majority, 18 by single draws
+
+
 # -- so many queries per sample --------------------------------------------------------------------------------------------
 
 
@@ -335,3 +361,13 @@ def test_out_of_time_without_a_budget_keeps_what_earlier_attacks_found(digits: A
     assert len(tried) > 10
     for key in tried:
         assert (held[key].status, held[key].adversarial, held[key].l2) == (UNFINISHED, True, whole[key].l2)
+
+
+def test_out_of_time_without_a_budget_keeps_what_rows_in_flight_have_found(digits: Any, told: Run) -> None:
+    """All rows are near the end of a long attack and have long found points: those are results, if not the smallest."""
+    split = digits.split.take(torch.arange(16))
+    whole = told(["fmn:steps=60"], digits.model, split, "l2:inf", width=16).verdicts
+    held = told(["fmn:steps=60"], digits.model, split, "l2:inf", width=16, abandon=50).verdicts
+    assert {v.status for v in held.values() if v.entry != CLEAN} == {UNFINISHED}
+    assert all(v.adversarial for v in whole.values())
+    assert sum(v.adversarial for v in held.values()) >= 15

@@ -21,6 +21,8 @@ from robbench.core.status import OK, UNCONFIRMED
 from robbench.data.base import DataInfo, Split
 from robbench.engine.cascade import Cascade, Entry
 from robbench.engine.guard import frozen
+from robbench.engine.lane import NO_LIMIT, Lane
+from robbench.engine.oracle import ModelOracle
 from robbench.engine.records import CLEAN, NOTHING, Verdict
 from robbench.engine.search import BFloat16, search_model
 from robbench.objectives import margins
@@ -270,6 +272,31 @@ def test_widths_change_nothing_with_a_stand_in(width: int, recheck: bool, digits
     part = run(CASCADE, digits.model, split, "linf:0.06,0.12", width=width, **settings)
     assert part.verdicts == whole.verdicts
     assert part.disagreements == whole.disagreements > 0
+
+
+@pytest.mark.parametrize("pulse", [3, 8])
+@pytest.mark.parametrize("queries", [NO_LIMIT, 25])
+def test_several_steps_between_two_looks_change_nothing(
+    pulse: int, queries: int, digits: Any, run: Callable[..., Story], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a GPU, where rows that are done wait for the others: refused claims, budgets and limits come out the same."""
+    split = digits.split.take(torch.arange(40))
+    settings: dict[str, Any] = {"search": _perturbed(digits.model, 0.2), "recheck": True, "width": 16, "queries": queries}
+    specs = [*CASCADE, "fmn:steps=12"]
+    each = run(specs, digits.model, split, "l2:0.3,0.7", **settings)
+    free = run(["fmn:steps=9", "ddn:steps=9"], digits.model, split, "l2:inf", **settings)
+    made = Lane.__init__
+
+    def slower(self: Lane, *args: Any, **more: Any) -> None:
+        made(self, *args, **more)
+        self.pulse = pulse
+
+    monkeypatch.setattr(Lane, "__init__", slower)
+    monkeypatch.setattr(ModelOracle, "_all_alike", lambda *_: True)
+    some = run(specs, digits.model, split, "l2:0.3,0.7", **settings)
+    assert some.verdicts == each.verdicts
+    assert some.disagreements == each.disagreements > 0
+    assert run(["fmn:steps=9", "ddn:steps=9"], digits.model, split, "l2:inf", **settings).verdicts == free.verdicts
 
 
 # -- folding ---------------------------------------------------------------------------------------------------------------
@@ -634,6 +661,7 @@ def test_bf16_of_other_shapes() -> None:
 # -- compiled --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
 def test_a_compiled_stand_in(run: Callable[..., Story], digits: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
     """A tiny compiled model gives the model's logits for any number of rows, and a run through it the same verdicts."""

@@ -14,7 +14,7 @@ from robbench.core.builtins import ATTACKS, LOSSES
 from robbench.core.errors import UserError
 from robbench.losses.alp import ALP
 from robbench.models.base import Classifier
-from robbench.testing import SHAPE, check_loss, toy_split
+from robbench.testing import check_loss, toy_split
 from robbench.threat.model import parse_threat
 from robbench.training.step import Inner, TrainStep
 
@@ -110,11 +110,13 @@ def test_it_keeps_the_contract(options):
 
 @pytest.mark.parametrize("options", ["", ":clean=0,space=probs,reduction=sum,lam=5"])
 def test_it_trains(options):
-    """A small network learns the toy data, and the larger the weight of the pairing, the closer the two logits."""
-    accuracy, gap = trained(LOSSES.build(SPEC + options))
-    assert accuracy > 0.6  # chance is about 0.25
+    """A small network learns the toy data."""
+    assert trained(LOSSES.build(SPEC + options))[0] > 0.6  # chance is about 0.25
+
+
+def test_pairing_brings_the_logits_together():
+    """After training with a large weight the logits at x and x' are closer than after training without it."""
     assert trained(ALP(lam=20))[1] < 0.5 * trained(ALP(lam=0))[1]
-    assert gap > 0
 
 
 def trained(loss):
@@ -126,7 +128,6 @@ def trained(loss):
     optimizer = torch.optim.Adam(model.parameters(), 0.02)
     x, index = split.pixels(slice(None)), torch.arange(32)
     inner = Inner(ATTACKS.build("pgd:steps=2"), parse_threat("linf:0.05")[0])
-    assert x.shape[1:] == SHAPE
     for t in range(40):
         step = TrainStep(model, x, split.labels, index, key=split.ids + t, inner=inner, epoch=t, progress=t / 40)
         optimizer.zero_grad()

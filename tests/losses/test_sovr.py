@@ -159,6 +159,12 @@ def test_equal_margins_keep_the_number_of_hard_samples(fake_step, scores, percen
     assert {n for n, hard in enumerate(switched) if hard} == set(order[: loss.count(len(scores))])
 
 
+def test_of_many_equal_margins_the_first_switch(fake_step):
+    """Fresh or saturated models tie whole batches: sorting must not choose among them as it pleases."""
+    hard = SOVR(percent=30)(fake_step(torch.zeros(500, 3), [0] * 500)) < 1  # 0.4 * 3 log 2, against log 3
+    assert hard.tolist() == [True] * 150 + [False] * 350
+
+
 def test_gradients_flow_through_the_terms_and_not_through_the_choice(fake_step):
     """Each sample's gradient is that of its own term: softmax for the easy, weighted sigmoids for the hard."""
     logits, y = random_logits(10, 5, 3).requires_grad_(), [n % 5 for n in range(10)]
@@ -201,7 +207,7 @@ def test_bad_options(spec, option):
 
 
 def test_only_tsovr_has_a_divergence():
-    """beta and terms belong to TSOVR, with their own limits."""
+    """The options beta and terms belong to TSOVR, with their own limits."""
     for option in ("beta=6", "terms=clean"):
         with pytest.raises(UserError, match="unknown option"):
             LOSSES.build(f"{SPEC}:{option}")

@@ -1,0 +1,449 @@
+"""AALP: what guided dropout keeps, the weights of the pairing, and that ALP is left when both are off."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from robbench.core.builtins import ATTACKS, LOSSES
+from robbench.core.errors import UserError
+from robbench.data.base import DataInfo
+from robbench.losses.aalp import AALP, contributions, kept
+from robbench.losses.alp import ALP
+from robbench.models.base import Classifier, Output
+from robbench.models.heads import ScoreHead
+from robbench.testing import check_loss, toy_split
+from robbench.threat.model import parse_threat
+from robbench.training.step import Inner, TrainStep
+
+SPEC = "robbench.losses.aalp:AALP"
+ABLATIONS = [
+    {"guided_dropout": dropout, "adaptive_weights": weights} for dropout, weights in itertools.product([False, True], repeat=2)
+]
+OFF = ABLATIONS[0]
+
+
+class HeadStep:
+    """Features at x and at the adversary are given, logits are the head's; what is logged is remembered."""
+
+    epoch = 0
+
+    def __init__(self, head, clean, adversarial, labels, *, progress=0.5, key=None):
+        self.head, self.progress = head, progress
+        self.x, self.point = torch.zeros(len(labels), 1), torch.ones(len(labels), 1)
+        self.y = torch.tensor(labels)
+        self.key = torch.arange(len(labels)) if key is None else key
+        self.outputs = {id(self.x): Output(head(clean), clean), id(self.point): Output(head(adversarial), adversarial)}
+        self.logged = {}
+
+    @property
+    def clean(self):
+        return self.at(self.x)
+
+    def at(self, x):
+        return self.outputs[id(x)]
+
+    def adversary(self, objective=None, eps=None):
+        return type("Found", (), {"x": self.point})
+
+    def log(self, **values):
+        self.logged |= values
+
+
+def linear_step(seed=0, *, size=6, features=5, classes=4, **more):
+    """A step with a linear head and random features that are not all positive, in double precision."""
+    generator = torch.Generator().manual_seed(seed)
+    clean, noise = torch.randn(2, size, features, generator=generator, dtype=torch.float64)
+    torch.manual_seed(seed)
+    head = nn.Linear(features, classes).double()
+    labels = torch.randint(classes, (size,), generator=generator).tolist()
+    return HeadStep(head, clean.requires_grad_(), (clean.detach() + 0.3 * noise).requires_grad_(), labels, **more)
+
+
+def curved_head():
+    """Linear, tanh, linear."""
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 4)).double()
+
+
+# -- guided dropout ------------------------------------------------------------------------------------------------------
+
+
+def slow_kept(row, rho):
+    """Indices, by a loop: features in falling contribution until the positive parts reach rho of their total."""
+    order = sorted(range(len(row)), key=lambda i: (-row[i], i))
+    total = sum(max(c, 0) for c in row)
+    if total == 0:
+        return set(order)
+    chosen, reached = set(), 0
+    for i in order:
+        if reached >= rho * total:
+            break
+        chosen.add(i)
+        reached += max(row[i], 0)
+    return chosen
+
+
+def chosen_by(row, rho):
+    (mask,) = kept(torch.tensor([row], dtype=torch.float64), rho)
+    return set(mask.nonzero()[:, 0].tolist())
+
+
+ROWS = st.lists(st.integers(-6, 6), min_size=1, max_size=8)  # whole numbers: ties, zeros and exact sums
+SHARES = st.sampled_from([1 / 16, 0.25, 0.5, 0.75, 0.875, 1.0])
+
+
+@given(ROWS, SHARES)
+def test_guided_dropout_keeps_what_it_says(row, rho):
+    """What is kept is what the slow loop keeps."""
+    assert chosen_by(row, rho) == slow_kept(row, rho)
+
+
+@given(st.lists(st.integers(-4, 6), min_size=1, max_size=6), SHARES)
+def test_no_smaller_set_would_do(row, rho):
+    """Of all sets of features whose positive parts reach rho of the total, none is smaller than the kept one, which does."""
+    total = sum(max(c, 0) for c in row)
+    chosen = chosen_by(row, rho)
+    assert sum(max(row[i], 0) for i in chosen) >= rho * total
+    if total > 0:
+        smaller = itertools.combinations(range(len(row)), len(chosen) - 1)
+        assert all(sum(max(row[i], 0) for i in some) < rho * total for some in smaller)
+        assert min(row[i] for i in chosen) > 0
+
+
+@given(st.lists(ROWS.filter(lambda row: len(row) == 4), min_size=1, max_size=4), SHARES)
+def test_rows_are_masked_apart(rows, rho):
+    """A batch is masked as its rows are alone."""
+    together = kept(torch.tensor(rows, dtype=torch.float32), rho)
+    assert together.tolist() == [kept(torch.tensor([row], dtype=torch.float32), rho)[0].tolist() for row in rows]
+
+
+@pytest.mark.parametrize("row", [[0, 0, 0], [-1, -2, 0], [-3, -1, -2]])
+@pytest.mark.parametrize("rho", [0.1, 0.9, 1.0])
+def test_without_a_positive_contribution_everything_is_kept(row, rho):
+    """There is nothing to be guided by."""
+    assert chosen_by(row, rho) == {0, 1, 2}
+
+
+@pytest.mark.parametrize("make", [lambda: nn.Linear(5, 4).double(), curved_head], ids=["linear", "curved"])
+@pytest.mark.parametrize("by", ["label", "predicted"])
+def test_contributions_are_activation_times_slope(make, by):
+    """h_i times the finite difference of the class's logit in h_i, for a linear and for a curved head; h W for the linear."""
+    head = make()
+    h = torch.randn(6, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    labels = torch.tensor([0, 1, 2, 3, 0, 1])
+    found = contributions(head, h, labels if by == "label" else None)
+    with torch.no_grad():
+        classes = labels if by == "label" else head(h).argmax(1)
+        assert not torch.equal(head(h).argmax(1), labels)  # or the two would be the same thing
+        for n, i in itertools.product(range(6), range(5)):
+            up, down = h[n].clone(), h[n].clone()
+            up[i], down[i] = h[n, i] + 1e-5, h[n, i] - 1e-5
+            slope = (head(up)[classes[n]] - head(down)[classes[n]]) / 2e-5
+            assert found[n, i].item() == pytest.approx((h[n, i] * slope).item(), abs=1e-8)
+        if isinstance(head, nn.Linear):
+            assert torch.allclose(found, h * head.weight[classes])
+    assert not found.requires_grad
+    assert all(weight.grad is None for weight in head.parameters())
+
+
+def slow_contributions(head, h, c):
+    h = h.detach().clone().requires_grad_()
+    head(h)[c].backward()
+    head.zero_grad()
+    return (h * h.grad).tolist()
+
+
+@pytest.mark.parametrize("head", ["linear", "curved"])
+@pytest.mark.parametrize("mask_from", ["clean", "adversarial", "each"])
+@pytest.mark.parametrize("by", ["label", "predicted"])
+@pytest.mark.parametrize("rescale", [False, True])
+def test_the_logits_are_those_of_the_kept_features(head, mask_from, by, rescale):
+    """Row by row: contributions, the slow loop's set, the other features at zero, then the head."""
+    step = linear_step()
+    if head == "curved":
+        step = HeadStep(curved_head(), step.clean.features, step.at(step.point).features, step.y.tolist())
+    loss = AALP(rho=0.6, mask_from=mask_from, dropout_class=by, rescale=rescale)
+    found = loss.guided_logits(step)
+    features = {"clean": step.clean.features, "adversarial": step.at(step.point).features}
+    shares = []
+    for n, label in enumerate(step.y.tolist()):
+        for logits, branch in zip(found, features, strict=True):
+            source = features[branch if mask_from == "each" else mask_from][n]
+            c = label if by == "label" else int(step.head(source).argmax())
+            chosen = slow_kept(slow_contributions(step.head, source, c), 0.6)
+            scale = 5 / len(chosen) if rescale else 1
+            h = torch.tensor([scale * v if i in chosen else 0 for i, v in enumerate(features[branch][n].tolist())])
+            assert torch.allclose(logits[n], step.head(h.double()), atol=1e-9)
+            if branch == ("adversarial" if mask_from == "adversarial" else "clean"):
+                shares.append(len(chosen) / 5)
+    assert step.logged["features_kept"].tolist() == pytest.approx(shares)
+    assert min(shares) < 0.7  # something was dropped
+
+
+@pytest.mark.parametrize("mask_from", ["clean", "adversarial", "each"])
+def test_the_mask_is_a_constant_to_the_gradient(mask_from):
+    """Gradients into features and head are those of the formula with the masks written in as numbers."""
+    step = linear_step()
+    features = step.clean.features, step.at(step.point).features
+    wanted = [*features, *step.head.parameters()]
+    loss = AALP(rho=0.6, mask_from=mask_from, dropout_class="label", adaptive_weights=False)
+    found = torch.autograd.grad(loss(step).mean(), wanted)
+    sources = {"clean": features[:1] * 2, "adversarial": features[1:] * 2, "each": features}[mask_from]
+    masks = [kept(h.detach() * step.head.weight.detach()[step.y], 0.6).double() for h in sources]
+    clean, adversarial = (step.head(mask * h) for mask, h in zip(masks, features, strict=True))
+    by_hand = ALP().classification(clean, adversarial, step.y) + 0.5 * (clean - adversarial).square().mean(1)
+    for one, other in zip(found, torch.autograd.grad(by_hand.mean(), wanted), strict=True):
+        assert torch.allclose(one, other, atol=1e-12)
+        assert one.abs().max() > 1e-3
+
+
+def test_start_and_ramp():
+    """Before `start` it is ALP; then rho falls from 1 over `ramp` of the training, and stays."""
+    loss = AALP(rho=0.5, start=0.2, ramp=0.4, adaptive_weights=False)
+    for progress, rho in [(0.2, 1.0), (0.3, 0.875), (0.4, 0.75), (0.6, 0.5), (0.9, 0.5), (1.0, 0.5)]:
+        steady = AALP(rho=rho, adaptive_weights=False)
+        assert torch.allclose(loss(linear_step(progress=progress)), steady(linear_step())), progress
+    early = linear_step(progress=0.19)
+    assert torch.equal(loss(early), ALP()(early))
+    assert "features_kept" not in early.logged
+    assert not torch.allclose(loss(linear_step(progress=0.2)), ALP()(early))  # rho = 1 drops what is not positive
+
+
+@pytest.mark.parametrize("drop", [0.0, 0.3, 1.0])
+def test_soft_dropout_drops_a_share_of_the_others(drop):
+    """Kept features stay, of the others `drop` are dropped: a function of the sample's key."""
+    step = linear_step(size=4000)
+    loss = AALP(rho=0.6, drop=drop)
+    mask, safe = loss.mask(step, step.clean.features).bool(), AALP(rho=0.6).mask(step, step.clean.features).bool()
+    assert mask[safe].all()
+    assert (~mask[~safe]).float().mean().item() == pytest.approx(drop, abs=0.02)
+    assert torch.equal(loss.mask(step, step.clean.features).bool(), mask)
+    other = loss.mask(linear_step(size=4000, key=step.key + 1), step.clean.features).bool()
+    assert torch.equal(other, mask) == (drop in (0.0, 1.0))
+
+
+# -- adaptive weights ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("confidence", ["clean", "adversarial", "min"])
+@pytest.mark.parametrize("exponent", [0.0, 0.5, 1.0, 2.0])
+@pytest.mark.parametrize("normalise", [False, True])
+@pytest.mark.parametrize("weigh_classification", [False, True])
+def test_adaptive_weights_are_the_slow_loop(confidence, exponent, normalise, weigh_classification):
+    """CE and pairing of each sample with w = p_y^exponent, by loops."""
+    step = linear_step()
+    loss = AALP(lam=0.7, guided_dropout=False, confidence=confidence, exponent=exponent, normalise=normalise,
+                weigh_classification=weigh_classification)  # fmt: skip
+    clean, adversarial = step.clean.logits.tolist(), step.at(step.point).logits.tolist()
+    entropies, weights, distances = [], [], []
+    for z, a, y in zip(clean, adversarial, step.y.tolist(), strict=True):
+        p, q = (math.exp(v[y]) / sum(math.exp(u) for u in v) for v in (z, a))
+        weights.append({"clean": p, "adversarial": q, "min": min(p, q)}[confidence] ** exponent)
+        entropies.append(-(math.log(p) + math.log(q)) / 2)
+        distances.append(sum((u - v) ** 2 for u, v in zip(z, a, strict=True)) / 4)
+    factors = [2 - w if weigh_classification else 1 for w in weights]
+    if normalise:
+        weights = [w / np.mean(weights) for w in weights]
+    expected = [f * e + 0.7 * w * d for f, e, w, d in zip(factors, entropies, weights, distances, strict=True)]
+    assert loss(step).tolist() == pytest.approx(expected, rel=1e-9)
+    assert step.logged["pairing_weight"].tolist() == pytest.approx(weights, rel=1e-9)
+
+
+@pytest.mark.parametrize("y", [0, 2])
+def test_the_vectors(z, a, y):
+    """CE/2 + CE'/2 + 0.5 p_y 0.9375 with p_y = exp(-CE) of the vectors: an identity for head."""
+    step = HeadStep(nn.Identity(), z, a, [y])
+    clean, adversarial = {0: (0.342350, 1.287339), 2: (1.842350, 0.787339)}[y]
+    expected = (clean + adversarial) / 2 + 0.5 * math.exp(-clean) * 0.9375
+    assert AALP(guided_dropout=False)(step).tolist() == pytest.approx([expected], abs=2e-6)
+
+
+@pytest.mark.parametrize("normalise", [False, True])
+def test_the_weight_is_a_constant_to_the_gradient(normalise):
+    """Gradients are those of the formula with the weights written in as numbers."""
+    step = linear_step()
+    wanted = [step.clean.features, step.at(step.point).features]
+    loss = AALP(guided_dropout=False, normalise=normalise, weigh_classification=True)
+    found = torch.autograd.grad(loss(step).mean(), wanted, retain_graph=True)
+    clean, adversarial = step.clean.logits, step.at(step.point).logits
+    p = clean.detach().softmax(1).gather(1, step.y[:, None])[:, 0]
+    w = p / p.mean() if normalise else p
+    values = (2 - p) * ALP().classification(clean, adversarial, step.y) + 0.5 * w * ALP().pairing(clean, adversarial)
+    for one, other in zip(found, torch.autograd.grad(values.mean(), wanted), strict=True):
+        assert torch.allclose(one, other, atol=1e-12)
+
+
+def test_badly_classified_samples_are_paired_less(z, a):
+    """The weight of a label of small probability is the smaller one."""
+    step = HeadStep(nn.Identity(), z.expand(2, 4), a.expand(2, 4), [0, 1])  # p = 0.71 and 0.035
+    AALP(guided_dropout=False)(step)
+    right, wrong = step.logged["pairing_weight"].tolist()
+    assert wrong < 0.1 * right
+
+
+def test_only_normalised_weights_couple_the_batch():
+    """It says so, option by option."""
+    assert AALP(normalise=True).batch_coupled
+    assert not AALP().batch_coupled
+    assert not AALP(normalise=True, adaptive_weights=False).batch_coupled
+
+
+@pytest.mark.parametrize("options", [*ABLATIONS, {"normalise": True, "weigh_classification": True}, {"mask_from": "each"}])
+@pytest.mark.parametrize("labels", [[0, 1], [2, 2], [1, 0]])  # right, and hopelessly wrong
+def test_confident_models_give_finite_numbers(options, labels):
+    """Logits of 1e4 in float32, where a probability is exactly 0 or 1, have finite values and gradients."""
+    h = torch.tensor([[1e4, 0, -1e4], [0, 1e4, -1e4]], requires_grad=True)
+    step = HeadStep(nn.Identity(), h, h * 0.5, labels)
+    values = AALP(**options)(step)
+    values.mean().backward()
+    assert torch.isfinite(values).all()
+    assert torch.isfinite(h.grad).all()
+
+
+# -- the whole -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"lam": 2.0, "clean": 0.0}, {"space": "probs", "reduction": "sum"}, {"clean": 1.0, "lam": 0.0}],
+)
+def test_without_both_modules_it_is_exactly_alp(options):
+    """Bit for bit, whatever the options of the modules are; and the four ablations are four losses."""
+    step = linear_step()
+    off = AALP(**OFF, **options, rho=0.3, exponent=3.0, normalise=True, rescale=True, weigh_classification=True)
+    assert torch.equal(off(step), ALP(**options)(step))
+    assert step.logged == {}
+    values = [AALP(**ablation, **options)(step) for ablation in ABLATIONS]
+    for (one, first), (other, second) in itertools.combinations(zip(values, ABLATIONS, strict=True), 2):
+        same_weights = options.get("lam") == 0 and first["guided_dropout"] == second["guided_dropout"]
+        assert torch.allclose(one, other) == same_weights  # without pairing there is nothing to weigh
+
+
+def test_weights_are_of_the_logits_in_the_loss():
+    """With both modules the weight is the label's probability from the kept features."""
+    step = linear_step()
+    both, dropout = (AALP(rho=0.6, adaptive_weights=on) for on in (True, False))
+    clean, adversarial = dropout.guided_logits(step)
+    p = clean.softmax(1).gather(1, step.y[:, None])[:, 0]
+    expected = dropout.classification(clean, adversarial, step.y) + 0.5 * p * dropout.pairing(clean, adversarial)
+    assert torch.allclose(both(step), expected)
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["", "guided_dropout=false", "adaptive_weights=false", "guided_dropout=false,adaptive_weights=false", "drop=0.5,rescale=true",
+     "mask_from=each,dropout_class=label", "normalise=true", "confidence=min,exponent=2,weigh_classification=true",
+     "start=0.8", "start=0.2,ramp=0.6"],
+)  # fmt: skip
+def test_it_keeps_the_contract(options):
+    """Per sample where it says so, repeatable, with a gradient, for four and two classes."""
+    spec = f"{SPEC}:{options}" if options else SPEC
+    check_loss(spec, 4)
+    check_loss(spec, 2)
+
+
+def network(head):
+    """A small network under a head, on 6x6 images of 4 classes."""
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Flatten(), nn.Linear(36, 16), nn.ReLU())
+    return Classifier(nn.Identity(), body, head(), features=16, classes=4)
+
+
+def real_step(model, split, t=0, steps=1):
+    inner = Inner(ATTACKS.build("pgd:steps=2"), parse_threat("linf:0.05")[0])
+    index = torch.arange(len(split))
+    return TrainStep(model, split.pixels(index), split.labels, index, key=split.ids + t, inner=inner, epoch=t, progress=t / steps)
+
+
+@pytest.mark.parametrize("options", ["", "drop=0.5,start=0.2,ramp=0.3", "rho=0.7,mask_from=each"])
+@pytest.mark.parametrize(
+    "head",
+    [lambda: nn.Linear(16, 4), lambda: nn.Sequential(nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 4))],
+    ids=["linear", "curved"],
+)
+def test_it_trains(options, head):
+    """A small network learns the toy data; at the end all of its features are in use again."""
+    model, split = network(head), toy_split(32)
+    train(LOSSES.build(f"{SPEC}:{options}" if options else SPEC), model, split)
+    with torch.no_grad():
+        x = split.pixels(slice(None))
+        assert float((model(x).argmax(1) == split.labels).float().mean()) > 0.5  # chance is about 0.25
+        assert torch.equal(model(x), model.head(model.features(x)))
+
+
+def train(loss, model, split, steps=60):
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    for t in range(steps):
+        optimizer.zero_grad()
+        loss(real_step(model, split, t, steps)).mean().backward()
+        optimizer.step()
+
+
+@pytest.mark.parametrize(
+    ("loss", "learns"),
+    [(ALP(), True), (AALP(), True), (AALP(dropout_class="label"), False)],
+    ids=["alp", "predicted", "label"],
+)
+def test_a_mask_chosen_by_the_label_gives_it_away(loss, learns):
+    """Why the class is the predicted one by default.
+
+    On any of these networks a mask for a wrong class makes the output that class, so in training a mask for the label leaves
+    nothing to learn: without a mask that network is at chance, and the others are not.
+    """
+    model, split = network(lambda: nn.Linear(16, 4)), toy_split(32)
+    train(loss, model, split)
+    h, wrong = model.features(split.pixels(slice(None))), (split.labels + 1) % 4
+    with torch.no_grad():
+        told = model.head(kept(contributions(model.head, h, wrong), 0.9) * h).argmax(1)
+        accuracy = float((model.head(h).argmax(1) == split.labels).float().mean())
+    assert float((told == wrong).float().mean()) > 0.6
+    assert accuracy > 0.5 if learns else accuracy < 0.4
+
+
+def test_it_costs_no_pass_more_than_alp():
+    """Guided dropout repeats the head, not the network: as many rows go through it as in ALP."""
+    model, split = network(lambda: nn.Linear(16, 4)), toy_split(8)
+    steps = [real_step(model, split) for _ in range(2)]
+    AALP()(steps[0])
+    ALP()(steps[1])
+    assert (steps[0].forwards, steps[0].backwards) == (steps[1].forwards, steps[1].backwards)
+
+
+def test_it_works_with_the_one_score_head():
+    """Contributions to class 1 are the scores' parts, those to class 0 their opposite."""
+    head = ScoreHead(5)
+    h = torch.randn(2, 5, generator=torch.Generator().manual_seed(0))
+    found = contributions(head, h.expand(2, 5), torch.tensor([1, 0]))
+    signs = torch.tensor([[0.5], [-0.5]])
+    assert torch.allclose(found, signs * h * head.weight.detach(), atol=1e-6)
+
+
+def test_a_schedule_that_ends_after_training_is_refused():
+    """A start and ramp beyond 1 together would never reach rho: one line says so, unless guided dropout is off."""
+    info = DataInfo((1, 6, 6), ("a", "b"), (0.5,), (0.2,))
+    with pytest.raises(UserError, match=r"start=0\.7 and ramp=0\.5") as error:
+        AALP(start=0.7, ramp=0.5).check(info)
+    assert "\n" not in str(error.value)
+    AALP(start=0.7, ramp=0.5, guided_dropout=False).check(info)
+    AALP(start=0.5, ramp=0.5).check(info)
+
+
+@pytest.mark.parametrize(
+    "bad",
+    ["rho=0", "rho=1.1", "drop=2", "start=1", "ramp=-1", "exponent=-1", "dropout_class=best", "mask_from=both", "confidence=max",
+     "guided_dropout=perhaps", "rhoo=1", "lam=-1"],
+)  # fmt: skip
+def test_bad_options_are_one_clear_line(bad):
+    """An option out of range, of the wrong type or unknown is a UserError that names it."""
+    with pytest.raises(UserError) as error:
+        LOSSES.build(f"{SPEC}:{bad}")
+    assert bad.partition("=")[0] in str(error.value)
+    assert "\n" not in str(error.value)
