@@ -22,6 +22,13 @@ LOSSES: Registry[Loss] = Registry(
     table={
         "cross-entropy": ("robbench.losses.cross_entropy:CrossEntropy", "softmax cross-entropy; with --inner: Madry et al. 2018"),
         "trades": ("robbench.losses.trades:TRADES", "cross-entropy + beta KL(clean || adversarial), Zhang et al. 2019"),
+        "mart": ("robbench.losses.mart:MART", "boosted cross-entropy + KL that counts more where misclassified, Wang et al. 2020"),
+        "mail-at": ("robbench.losses.mail:MAILAT", "adversarial cross-entropy weighted by probabilistic margins, Wang et al. 2021"),
+        "mail-trades": ("robbench.losses.mail:MAILTRADES", "TRADES weighted by probabilistic margins, Wang et al. 2021"),
+        "gairat": ("robbench.losses.gairat:GAIRAT", "cross-entropy weighted by how soon a sample falls, Zhang et al. 2021"),
+        "ewat": ("robbench.losses.ewat:EWAT", "adversarial cross-entropy weighted by predictive entropy, Kim et al. 2021"),
+        "ewat-trades": ("robbench.losses.ewat:EWATTRADES", "TRADES weighted by predictive entropy (our reading), Kim et al. 2021"),
+        "mma": ("robbench.losses.mma:MMA", "attacks each sample just as far as the boundary, Ding et al. 2020"),
         "mmc": ("robbench.losses.mmc:MMC", "squared distance to fixed Max-Mahalanobis centres, Pang et al. 2020"),
         "mmlda": ("robbench.losses.mmc:MMLDA", "softmax cross-entropy on distances to those centres, Pang et al. 2018"),
         "l-gm": ("robbench.losses.l_gm:LGM", "large-margin Gaussian mixture with learned means, Wan et al. 2018"),

@@ -157,7 +157,7 @@ def _inner_attack(text: str, norm: str, climbs: str | None) -> AnyRowAttack:
     if attack.variants(2) > 1:
         raise UserError(f"--inner {text}: training makes one run per step; leave out restarts")
     if climbs is not None:
-        if getattr(attack, "init", None) == "clean":
+        if getattr(attack, "init", None) == "clean" and climbs == "kl-from-clean":
             raise UserError(f"--inner {text}: {climbs} has no gradient at the clean input; use init=uniform or init=gaussian")
         validate(type(attack), {**options_of(attack), "objective": climbs}, f"--inner {text}, for a loss that climbs {climbs}")
     if norm not in attack.norms:

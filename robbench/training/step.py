@@ -102,6 +102,7 @@ class TrainStep:
         self._clean: Output | None = None
         self._adversaries: dict[str | None, Adversarial] = {}
         self._outputs: dict[int, tuple[Tensor, Output]] = {}
+        self._memories: dict[str, Tensor] = {}
 
     @property
     def clean(self) -> Output:
@@ -170,8 +171,10 @@ class TrainStep:
         return other
 
     def memory(self, name: str, initial: float) -> Tensor:
-        """What was last remembered for these samples."""
-        return self.notes.memory(name, initial)[self.index]
+        """What was remembered for these samples before this step, also after `remember`: a loss may be asked again."""
+        if name not in self._memories:
+            self._memories[name] = self.notes.memory(name, initial)[self.index]
+        return self._memories[name]
 
     def remember(self, name: str, values: Tensor) -> None:
         """Keep values for these samples."""
