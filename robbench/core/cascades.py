@@ -35,12 +35,16 @@ def expand(text: str, norm: str) -> tuple[str, ...]:
         raise UserError(f"cannot read the cascade {text}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"the cascade {text} is not valid TOML: {error}") from None
-    found = _attacks(content, norm) if isinstance(content.get("attacks"), list) else ()
+    found = _attacks(content, norm)
     if not found or not all(isinstance(spec, str) for spec in found):
-        raise UserError(f'the cascade {text} needs a list of specs such as attacks = ["apgd", "apgd-t"]')
-    return found
+        raise UserError(f'the cascade {text} needs a list of specs such as attacks = ["apgd", "apgd-t"], also in its tables')
+    if inside := [spec for spec in found if spec.endswith(".toml")]:
+        raise UserError(f"the cascade {text} names another file, {inside[0]}; write that one's attacks here")
+    return tuple(part for spec in found for part in expand(spec, norm))
 
 
 def _attacks(cascade: Mapping[str, Any], norm: str) -> tuple[str, ...]:
-    own = cascade.get(norm, {})
-    return tuple(own.get("attacks", cascade["attacks"]) if isinstance(own, dict) else cascade["attacks"])
+    """The list of a norm, else the general one; () where that is no list."""
+    own = cascade.get(norm, cascade)
+    attacks = own.get("attacks", ()) if isinstance(own, dict) else ()
+    return tuple(attacks) if isinstance(attacks, list) else ()

@@ -78,7 +78,7 @@ class Budget:
     queries: float = math.inf
 
     def __str__(self) -> str:
-        return f"{self.queries:.0f}q" if math.isfinite(self.queries) else f"{self.seconds:g}s"
+        return f"{self.queries:.0f}q" if math.isfinite(self.queries) else f"{self.seconds!r}s"
 
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -88,7 +88,7 @@ def parse_budget(value: Any) -> Budget | None:
     """`90s`, `2m`, `1.5h` of time for a run, `5000q` of queries for a sample; `none` for no limit."""
     if value is None or isinstance(value, Budget) or value == "none":
         return None if value == "none" else value
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhq])", str(value).strip().lower())
+    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([smhq])", str(value).strip().lower())
     amount = float(match[1]) if match else 0.0
     if match is None or amount == 0 or (match[2] == "q" and not amount.is_integer()):
         raise ValueError("should be a time such as 90s, 2m or 1h, or queries per sample such as 5000q")

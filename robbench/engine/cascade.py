@@ -32,6 +32,7 @@ from robbench.engine.verify import judge_logits, verify
 from robbench.threat.model import ThreatModel
 from robbench.threat.problem import Problem
 
+STRETCHES = (1.0, 1.001, 1.01, 1.1)  # how much farther out a refused point is tried again
 TELL_SECONDS = 1.0  # a decided sample is told of no later than this
 
 
@@ -144,13 +145,10 @@ class Cascade:
 
     def abandon(self) -> Tick:
         """Out of time: tell of all undecided samples as they stand, marked as unfinished."""
-        for lane in self.lanes.values():
-            for row, job in enumerate(lane.jobs):
-                if job is not None:
-                    self._count(self.records[job.sample], lane.book.take(slice(row, row + 1)).tensors(), 0)
-                    self.next[job.sample] = 0
+        for k, lane in self.lanes.items():
+            if (done := lane.interrupt()) is not None:
+                self.next |= dict.fromkeys((job.sample for job, _ in self._enter(done, k, revive=False)), 0)
             self.next |= dict.fromkeys((job.sample for job in lane.queue), 0)
-            lane.jobs = []
             lane.queue.clear()
         for i in [*self.next]:
             self._give_up(i)
@@ -170,10 +168,9 @@ class Cascade:
             level, k, variant = self.legs[position]
             while len(record.outcomes) < level:
                 record.close()
-            if record.replayed and record.replayed[0] <= level and not record.found:
-                record.hit(REPLAY, -1, -1, *record.replayed[1:])
-                if not self.smallest:
-                    return self._decide(i)
+            self._take_replayed(record, level)
+            if record.found and not self.smallest:
+                return self._decide(i)
             if self.threats[level].eps == 0:
                 position = next((n for n, leg in enumerate(self.legs) if leg.level > level), len(self.legs))
                 continue
@@ -195,7 +192,8 @@ class Cascade:
     def _decide(self, i: int) -> None:
         """The sample ends as its record stands, at this budget and all larger ones."""
         record = self.records[i]
-        while len(record.outcomes) < len(self.threats):
+        for level in range(len(record.outcomes), len(self.threats)):
+            self._take_replayed(record, level)
             record.close()
         if not self.keep_points:  # what has been judged need not be looked at again
             record.outcomes = [o._replace(x=None) if o.judged else o for o in record.outcomes]
@@ -205,6 +203,12 @@ class Cascade:
     def _give_up(self, i: int) -> None:
         self.records[i].unfinished = not self.records[i].found or self.smallest
         self._decide(i)
+
+    def _take_replayed(self, record: Record, level: int) -> None:
+        """From the first budget on that holds it, a stored point that breaks the sample is its end."""
+        if record.replayed and record.replayed[0] <= level and not record.found:
+            record.hit(REPLAY, -1, -1, *record.replayed[1:])
+            record.unfinished = record.unfinished and self.smallest
 
     # -- our own attacks -------------------------------------------------------------------------------------------------
 
@@ -240,26 +244,31 @@ class Cascade:
 
     def _book(self, done: Done, k: int) -> None:
         """Enter finished rows in their samples' records and send the samples on."""
+        for job, truncated in self._enter(done, k, revive=True):
+            self._after(job, k, truncated)
+
+    def _enter(self, done: Done, k: int, *, revive: bool) -> Iterator[tuple[Job, bool]]:
+        """Enter rows in their samples' records; gives back those that have ended, and whether before their time."""
         lane, book = self.lanes[k], done.book
         found = book.found.tolist()
-        judged = self._confirm([row for row, claims in enumerate(found) if claims or self.recheck], done, k)
+        points = dict(enumerate(book.x))
+        judged = self._confirm([row for row, claims in enumerate(found) if claims or self.recheck], done, k, points)
         columns = {name: column.tolist() for name, column in book.tensors().items() if name != "x"}
         for row, job in enumerate(done.jobs):
             record, seen = self.records[job.sample], judged.get(row)
             if seen is not None:
-                record.forwards += self.draws[k]
                 self.disagreements += seen.adversarial != found[row]
                 if found[row] and not seen.adversarial:
                     record.unconfirmed += self.search is self.model  # a stand-in may round otherwise, a model may not
-                    if lane.revive(done, row):
+                    if revive and lane.revive(done, row):
                         continue
             self._count(record, {name: column[row : row + 1] for name, column in columns.items()}, done.steps[row] + 1)
             if seen is not None and seen.adversarial:
                 if not self.smallest or record.judged is None or seen.size < record.judged.size:
-                    record.hit(k, job.variant, columns["first"][row], book.x[row], seen)
+                    record.hit(k, job.variant, columns["first"][row], points[row], seen)
             elif not record.found and (margin := seen.margin if seen else columns["margin"][row]) < record.margin:
-                record.margin, record.x = margin, book.x[row]
-            self._after(job, k, truncated=job.steps <= done.steps[row] and job.steps < self._steps(k))
+                record.margin, record.x = margin, points[row]
+            yield job, job.steps <= done.steps[row] < self._steps(k) and not done.ended[row]
 
     def _after(self, job: Job, k: int, truncated: bool) -> None:
         """Where a sample goes from a leg it has been through."""
@@ -281,14 +290,24 @@ class Cascade:
             setattr(record, name, getattr(record, name) + int(columns[name][0]))
         record.work += steps
 
-    def _confirm(self, rows: list[int], done: Done, k: int) -> dict[int, Judgement]:
-        """The re-check of some finished rows' points, by row."""
-        if not rows:
-            return {}
-        index, level = (torch.tensor([done.jobs[row][n] for row in rows], device=self.device) for n in (0, 2))
-        points = done.book.x[torch.tensor(rows, device=self.device)]
-        judged = verify(self.model, points, self.pool.problem(index, level=level), self.tile, self.draws[k])
-        return dict(zip(rows, judged.rows(), strict=True))
+    def _confirm(self, rows: list[int], done: Done, k: int, points: dict[int, Tensor]) -> dict[int, Judgement]:
+        """The re-check of some finished rows' `points`, by row.
+
+        Without a budget the nearest point lies so close to the boundary that a model which rounds otherwise may refuse it:
+        then the points a little farther out on the same ray are tried, and replace it.
+        """
+        judged: dict[int, Judgement] = {}
+        for stretch in STRETCHES if self.smallest else (1.0,):
+            left = [row for row in rows if row not in judged or (done.book.found[row] and not judged[row].adversarial)]
+            if not left:
+                break
+            index, level = (torch.tensor([done.jobs[row][n] for row in left], device=self.device) for n in (0, 2))
+            p, x = self.pool.problem(index, level=level), torch.stack([done.book.x[row] for row in left])
+            x = x if stretch == 1 else p.ball.into_box(p.x0 + stretch * (x - p.x0))
+            for row, point, seen in zip(left, x, verify(self.model, x, p, self.tile, self.draws[k]).rows(), strict=True):
+                judged[row], points[row] = seen, point
+                self.records[done.jobs[row].sample].forwards += self.draws[k]
+        return judged
 
     def _steps(self, k: int) -> int:
         attack = self.entries[k].attack
@@ -303,8 +322,8 @@ class Cascade:
             chunk = known[start : start + self.width]
             x = torch.stack([points[i] for i in chunk]).to(self.device)
             p = self.pool.problem(torch.tensor(chunk, device=self.device))
-            for i, point, seen in zip(chunk, x, verify(self.model, x, p, self.tile).rows(), strict=True):
-                self.records[i].forwards += 1
+            for i, point, seen in zip(chunk, x, verify(self.model, x, p, self.tile, self.most_draws).rows(), strict=True):
+                self.records[i].forwards += self.most_draws
                 if seen.adversarial:
                     level = next(n for n, threat in enumerate(self.threats) if seen.size <= threat.eps * (1 + 1e-5) + 1e-7)
                     self.records[i].replayed = (level, point, seen)

@@ -33,11 +33,12 @@ class Job(NamedTuple):
 
 
 class Done(NamedTuple):
-    """Rows that have finished: their jobs and books, the moves they made, and where they sit (for `Lane.revive`)."""
+    """Rows that have finished: jobs, books, moves made, whether the attack had no more to do, where they sit (to revive them)."""
 
     jobs: list[Job]
     book: Book
     steps: list[int]
+    ended: list[bool]
     places: list[int]
 
 
@@ -78,6 +79,13 @@ class Lane:
                 over = over | done
             self.active = self.active & ~(over | (self.book.found & torch.isfinite(self.p.eps)))
             self.t = self.t + self.active  # idle rows keep their last step, so schedules never run off their tables
+        return self._harvest()
+
+    def interrupt(self) -> Done | None:
+        """All rows in flight as they stand; the lane is empty then."""
+        if all(job is None for job in self.jobs):
+            return None
+        self.active = torch.zeros_like(self.active)
         return self._harvest()
 
     def revive(self, done: Done, row: int) -> bool:
@@ -132,4 +140,6 @@ class Lane:
         for row in rows:
             self.jobs[row] = None
         place = torch.tensor(rows, device=self.device)
-        return Done(jobs, self.book.take(place), self.t[place].tolist(), rows)
+        ended = self.attack.done(self.s)
+        over = [False] * len(rows) if ended is None else ended[place].tolist()
+        return Done(jobs, self.book.take(place), self.t[place].tolist(), over, rows)

@@ -25,22 +25,22 @@ from robbench.losses.trades import kl
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _EntropyWeighted(Loss):
     base: Annotated[Number, Field(ge=0, description="what the weight is added to; 0 = entropy alone (our reading: 1)")] = 1.0
-    normalize: Annotated[
+    normalise: Annotated[
         Literal["mean", "max", "sum"],
         Field(description="the entropy's unit: the batch's mean, the largest possible, log K, or the batch's sum (our reading)"),
     ] = "mean"
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "batch_coupled", self.normalize != "max")
+        object.__setattr__(self, "batch_coupled", self.normalise != "max")
 
     def weights(self, step: Step, adversarial: Tensor) -> Tensor:
         """[B] from adversarial logits [B,K], without gradient; `base` where all entropies are zero."""
         entropy = torch.special.entr(adversarial.detach().softmax(1)).sum(1)
         step.log(entropy=entropy)
-        if self.normalize == "max":
+        if self.normalise == "max":
             unit = torch.full_like(entropy[:1], adversarial.shape[1]).log()
         else:
-            unit = entropy.mean() if self.normalize == "mean" else entropy.sum()
+            unit = entropy.mean() if self.normalise == "mean" else entropy.sum()
         relative: Tensor = entropy / unit.clamp(min=torch.finfo(entropy.dtype).tiny)
         return self.base + relative
 

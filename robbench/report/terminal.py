@@ -75,7 +75,13 @@ def _titled_table(facts: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> 
             if count:
                 notes.append(Text(f"{name}: {count} {what}", style="yellow"))
         if row["distance_p50"] is not None:
-            notes.append(Text(f"{name}: half of the samples fall within {threat.partition(':')[0]} {row['distance_p50']:.4g}"))
+            norm, half = threat.partition(":")[0], row["distance_p50"]
+            far = (
+                "half of the samples have no perturbation found"
+                if half == float("inf")
+                else f"half of the samples fall within {norm} {half:.4g}"
+            )
+            notes.append(Text(f"{name}: {far}"))
         notes += [Text(f"{name}: {flag['name']}: {flag['text']}", style="yellow") for flag in row["flags"]]
     return [table, *notes, Text()]
 

@@ -82,6 +82,7 @@ def attack(plan: Plan, *, store: Store, force: bool, resumed: Callable[[int], No
     keep = _Keeper(partials)
     broken = sum(row["adversarial"] for row in rows[-1])
     work = _Work(plan, began)
+    _inspect(plan, work)
     for fresh in _verdict_rows(plan, todo, stop, work):
         for level, row in fresh:
             rows[level].append(row)
@@ -95,7 +96,8 @@ def attack(plan: Plan, *, store: Store, force: bool, resumed: Callable[[int], No
     paths = []
     for level, found in enumerate(rows):
         found.sort(key=lambda row: row["sample_index"])
-        points = [*partials[level].points(), *keep.points[level]] if plan.config.store_points else None
+        kept = {row["sample_id"]: row for row in (*partials[level].points(), *keep.points[level])}
+        points = list(kept.values()) if plan.config.store_points else None
         flags = work.flags + _flags_after(plan, found, work.odd)
         row = run_row(plan, level, found, disagreements=work.disagreements, flags=flags, started=started,
                       wall=seconds, resumed=len(known), inspection=work.inspection[1:])  # fmt: skip
@@ -146,6 +148,14 @@ class _Work:
         return time.perf_counter() - self.began > self.budget.seconds
 
 
+def _inspect(plan: Plan, work: _Work) -> None:
+    """Look at the model before the attack, on the first samples of the whole split."""
+    split, model = plan.subject.split, plan.subject.model
+    with frozen(model), deterministic():
+        work.inspection = inspect(model, split.pixels(slice(0, SAMPLES)), split.labels[:SAMPLES], tile_rows(plan.device))
+    work.flags = adaptations(len(split.classes), plan.entries) + work.inspection.flags
+
+
 def _verdict_rows(plan: Plan, todo: list[int], stop: StopFlag, work: _Work) -> Iterator[list[tuple[int, dict[str, Any]]]]:
     """The cascade over the samples to do, as rows of the samples table with the level of their budget."""
     if not todo:
@@ -154,15 +164,13 @@ def _verdict_rows(plan: Plan, todo: list[int], stop: StopFlag, work: _Work) -> I
     model, queries = plan.subject.model, work.budget.queries
     tile = min(tile_rows(plan.device), whole_tiles(plan.width))
     with frozen(model), deterministic():
-        work.inspection = inspect(model, split.pixels(slice(0, SAMPLES)), split.labels[:SAMPLES], tile)
-        work.flags = adaptations(len(split.classes), plan.entries) + work.inspection.flags
         torch.manual_seed(plan.config.seed)  # for models that draw from it
         search = search_model(
             model, split.pixels(slice(0, 8)), precision=plan.config.precision, compiled=plan.config.compile, tile=tile
         )
         cascade = Cascade(
             model, split, plan.threats, plan.entries, seed=plan.config.seed, width=plan.width,
-            search=search.model, recheck=search.recheck, replay=points_to_replay(plan.replay, split),
+            search=search.model, recheck=search.recheck, replay=points_to_replay(plan.replay, split, plan.threats[-1]),
             queries=int(queries) if math.isfinite(queries) else NO_LIMIT, keep_points=plan.config.store_points,
         )  # fmt: skip
         ids, labels = split.ids.tolist(), split.labels.tolist()

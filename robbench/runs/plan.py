@@ -117,13 +117,18 @@ def build_entries(specs: Sequence[str], threats: Sequence[ThreatModel]) -> tuple
     UserError for an attack that is unknown, malformed, given twice, or cannot work in this norm or without a budget.
     """
     norm, endless = threats[-1].norm, math.isinf(threats[-1].eps)
+    if not specs:
+        raise UserError("no attack given; leave --attack out for apgd, or name one such as autoattack")
     entries: dict[str, Entry] = {}
+    named: set[str] = set()  # by themselves, not by a cascade
     for text in specs:
         parts = expand(text, norm)
         for part in parts:
             spec, attack = ATTACKS.canonical(part), ATTACKS.build(part)
-            if spec in entries and parts == (text,):
-                raise UserError(f"attack {text} is given twice; use restarts=N for more random starts")
+            if parts == (text,):
+                if spec in named:
+                    raise UserError(f"attack {text} is given twice; use restarts=N for more random starts")
+                named.add(spec)
             if norm not in attack.norms:
                 raise UserError(f"attack {spec} does not work in {norm}; it knows {', '.join(sorted(attack.norms))}")
             if endless and attack.seeks == "any":

@@ -58,15 +58,19 @@ def _row(sample_id: int, x: Tensor, x0: Tensor, encoding: str, adversarial: bool
     return {"sample_id": sample_id, "adversarial": adversarial, "encoding": encoding, "delta": delta.tobytes()}
 
 
-def points_to_replay(paths: Sequence[Any], split: Split) -> dict[int, Tensor]:
-    """One point for each sample of a split that the runs at `paths` have one for, adversarial ones first."""
-    best: dict[int, dict[str, Any]] = {}
-    for path in paths:
-        for row in read_points(path):
-            known = best.get(row["sample_id"])
-            if known is None or (row["adversarial"] and not known["adversarial"]):
-                best[row["sample_id"]] = row
+def points_to_replay(paths: Sequence[Any], split: Split, threat: ThreatModel) -> dict[int, Tensor]:
+    """One point for each sample of a split that the runs at `paths` have one for.
+
+    Of several the best: inside the budget before outside, adversarial then before not, near before far.
+    """
     place = {sample_id: i for i, sample_id in enumerate(split.ids.tolist())}
-    return {
-        place[key]: decode(row, split.pixels(slice(place[key], place[key] + 1))[0]) for key, row in best.items() if key in place
-    }
+    best: dict[int, tuple[tuple[bool, bool, float], Tensor]] = {}
+    for row in (row for path in paths for row in read_points(path) if row["sample_id"] in place):
+        i = place[row["sample_id"]]
+        clean = split.pixels(slice(i, i + 1))
+        x = decode(row, clean[0])
+        size = float(threat.geometry.size(x[None] - clean))
+        rank = (size > threat.eps * (1 + 1e-5) + 1e-7, not row["adversarial"], size)
+        if i not in best or rank < best[i][0]:
+            best[i] = (rank, x)
+    return {i: x for i, (_, x) in best.items()}

@@ -59,25 +59,25 @@ def test_the_vectors(logging, z, a):
     assert EWAT()(step).tolist() == pytest.approx([0.342350 * weights[0].item(), 0.787339 * weights[1].item()], abs=1e-5)
 
 
-@pytest.mark.parametrize("normalize", ["mean", "max", "sum"])
+@pytest.mark.parametrize("normalise", ["mean", "max", "sum"])
 @pytest.mark.parametrize("base", [0.0, 1.0, 0.5])
 @pytest.mark.parametrize("classes", [2, 5])
-def test_they_are_the_transcriptions(logging, normalize, base, classes):
+def test_they_are_the_transcriptions(logging, normalise, base, classes):
     """Values are those of plain loops over samples, for every normalisation and base."""
     clean, adversarial = random_logits(8, classes, 1), random_logits(8, classes, 2)
     y = [n % classes for n in range(8)]
     h = [entropy(q) for q in adversarial.tolist()]
-    unit = {"mean": sum(h) / 8, "max": math.log(classes), "sum": sum(h)}[normalize]
+    unit = {"mean": sum(h) / 8, "max": math.log(classes), "sum": sum(h)}[normalise]
     at, trades = [], []
     for e, z, q, k in zip(h, clean.tolist(), adversarial.tolist(), y, strict=True):
         p, p_adv, w = softmax(z), softmax(q), base + e / unit
         at.append(w * -math.log(p_adv[k]))
         trades.append(-math.log(p[k]) + 4 * w * sum(u * math.log(u / v) for u, v in zip(p, p_adv, strict=True)))
     step = logging(clean, y, adversarial)
-    assert EWAT(base=base, normalize=normalize)(step).tolist() == pytest.approx(at, rel=1e-10)
+    assert EWAT(base=base, normalise=normalise)(step).tolist() == pytest.approx(at, rel=1e-10)
     assert step.asked == [None]
     step = logging(clean, y, adversarial)
-    assert EWATTRADES(base=base, normalize=normalize, beta=4)(step).tolist() == pytest.approx(trades, rel=1e-10)
+    assert EWATTRADES(base=base, normalise=normalise, beta=4)(step).tolist() == pytest.approx(trades, rel=1e-10)
     assert step.asked == ["kl-from-clean"]
 
 
@@ -106,14 +106,14 @@ def test_the_weights_carry_no_gradient(logging):
         assert one.abs().max() > 0.01
 
 
-@pytest.mark.parametrize("normalize", ["mean", "max", "sum"])
+@pytest.mark.parametrize("normalise", ["mean", "max", "sum"])
 @pytest.mark.parametrize("loss", [EWAT, EWATTRADES])
-def test_confident_models(logging, loss, normalize):
+def test_confident_models(logging, loss, normalise):
     """Where every entropy is zero, which has no mean to divide by, the weights are `base`; nothing becomes NaN."""
     z = torch.tensor([[1e4, -1e4, 0.0]] * 2, requires_grad=True)
     step = logging(z, [0, 1], -1 * z)
-    assert loss(normalize=normalize).weights(step, z).tolist() == [1, 1]
-    value = loss(normalize=normalize)(step)
+    assert loss(normalise=normalise).weights(step, z).tolist() == [1, 1]
+    value = loss(normalise=normalise)(step)
     value.sum().backward()
     assert torch.isfinite(value).all()
     assert torch.isfinite(z.grad).all()
@@ -122,9 +122,9 @@ def test_confident_models(logging, loss, normalize):
 @pytest.mark.parametrize("spec", [AT, TR])
 def test_they_conform(spec):
     """check_loss accepts them, and which ones look at the whole batch is declared."""
-    for normalize in ("mean", "max", "sum"):
-        check_loss(f"{spec}:normalize={normalize}")
-        assert LOSSES.build(f"{spec}:normalize={normalize}").batch_coupled is (normalize != "max")
+    for normalise in ("mean", "max", "sum"):
+        check_loss(f"{spec}:normalise={normalise}")
+        assert LOSSES.build(f"{spec}:normalise={normalise}").batch_coupled is (normalise != "max")
     check_loss(f"{spec}:base=0", 2)
 
 
@@ -141,7 +141,7 @@ def test_they_train(cli, tmp_path, spec):
     assert 0 < means[-1] < means[0] <= math.log(10)
 
 
-@pytest.mark.parametrize(("option", "value"), [("base", "-1"), ("normalize", "median")])
+@pytest.mark.parametrize(("option", "value"), [("base", "-1"), ("normalise", "median")])
 def test_bad_options(option, value):
     """An option of the wrong type or out of range is a UserError that names it."""
     for spec in (AT, TR):

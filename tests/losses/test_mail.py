@@ -68,14 +68,14 @@ def test_the_vectors(late, request, which, y, pm, at, trades):
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
-@pytest.mark.parametrize("normalize", ["factor", "batch"])
-def test_they_are_the_transcriptions(late, classes, normalize):
+@pytest.mark.parametrize("normalise", ["factor", "batch"])
+def test_they_are_the_transcriptions(late, classes, normalise):
     """Values are those of plain loops over samples, for both normalisations and other slopes and biases."""
     clean, adversarial = random_logits(9, classes, 1), random_logits(9, classes, 2)
     y = [n % classes for n in range(9)]
     raw = [1 / (1 + math.exp(-3.5 * (margin(q, k) + 0.2))) for q, k in zip(adversarial.tolist(), y, strict=True)]
-    weights = [3 * w for w in raw] if normalize == "factor" else [w * 9 / sum(raw) for w in raw]
-    options = {"slope": 3.5, "bias": 0.2, "normalize": normalize}
+    weights = [3 * w for w in raw] if normalise == "factor" else [w * 9 / sum(raw) for w in raw]
+    options = {"slope": 3.5, "bias": 0.2, "normalise": normalise}
     at, trades = [], []
     for w, z, q, k in zip(weights, clean.tolist(), adversarial.tolist(), y, strict=True):
         p, p_adv = softmax(z), softmax(q)
@@ -108,19 +108,19 @@ def test_a_steeper_slope_favours_misclassified_samples(late, z):
     assert MAILAT().weights(late(half, [1], half), half).item() == pytest.approx(1.5, abs=1e-5)
 
 
-@pytest.mark.parametrize("normalize", ["factor", "batch"])
-def test_the_weights_carry_no_gradient(late, normalize):
+@pytest.mark.parametrize("normalise", ["factor", "batch"])
+def test_the_weights_carry_no_gradient(late, normalise):
     """Gradients are those of the plain losses times constant weights."""
     clean, adversarial = random_logits(5, 3, 1).requires_grad_(), random_logits(5, 3, 2).requires_grad_()
     y = torch.tensor([0, 1, 2, 0, 1])
     step = late(clean, y.tolist(), adversarial)
-    loss = MAILAT(normalize=normalize)
+    loss = MAILAT(normalise=normalise)
     w = loss.weights(step, adversarial)
     assert not w.requires_grad
     (found,) = torch.autograd.grad(loss(step).sum(), adversarial)
     (expected,) = torch.autograd.grad((w * F.cross_entropy(adversarial, y, reduction="none")).sum(), adversarial)
     assert torch.allclose(found, expected)
-    loss = MAILTRADES(normalize=normalize)
+    loss = MAILTRADES(normalise=normalise)
     w = loss.weights(step, adversarial)
     found = torch.autograd.grad(loss(step).sum(), (clean, adversarial))
     plain = F.cross_entropy(clean, y, reduction="none") + 5 * w * kl(clean, adversarial)
@@ -129,7 +129,7 @@ def test_the_weights_carry_no_gradient(late, normalize):
         assert one.abs().max() > 0.01
 
 
-@pytest.mark.parametrize("loss", [MAILAT(), MAILAT(normalize="batch"), MAILTRADES(), MAILTRADES(normalize="batch", slope=1000)])
+@pytest.mark.parametrize("loss", [MAILAT(), MAILAT(normalise="batch"), MAILTRADES(), MAILTRADES(normalise="batch", slope=1000)])
 def test_confident_models(late, loss):
     """Logits of +-1e4 and weights that all underflow give finite values and gradients in float32; a batch mean stays 1."""
     z = torch.tensor([[1e4, -1e4, 0.0]] * 3, requires_grad=True)
@@ -138,7 +138,7 @@ def test_confident_models(late, loss):
     value.sum().backward()
     assert torch.isfinite(value).all()
     assert torch.isfinite(z.grad).all()
-    if loss.normalize == "batch":
+    if loss.normalise == "batch":
         assert loss.weights(step, z).mean().item() == pytest.approx(1)
 
 
@@ -147,9 +147,9 @@ def test_they_conform(spec):
     """check_loss accepts them, and which ones look at the whole batch is declared."""
     check_loss(spec)
     check_loss(f"{spec}:burn_in=0", 2)
-    check_loss(f"{spec}:burn_in=0,normalize=batch")
+    check_loss(f"{spec}:burn_in=0,normalise=batch")
     assert not LOSSES.build(spec).batch_coupled
-    assert LOSSES.build(f"{spec}:normalize=batch").batch_coupled
+    assert LOSSES.build(f"{spec}:normalise=batch").batch_coupled
 
 
 @pytest.mark.parametrize("spec", [AT, TR])
@@ -166,7 +166,7 @@ def test_they_train(cli, tmp_path, spec):
     assert -1 <= margins[-1] < margins[0] <= 1
 
 
-@pytest.mark.parametrize(("option", "value"), [("slope", "x"), ("burn_in", "1.1"), ("burn_in", "-0.1"), ("normalize", "paper")])
+@pytest.mark.parametrize(("option", "value"), [("slope", "x"), ("burn_in", "1.1"), ("burn_in", "-0.1"), ("normalise", "paper")])
 def test_bad_options(option, value):
     """An option of the wrong type or out of range is a UserError that names it."""
     for spec in (AT, TR):
