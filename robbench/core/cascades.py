@@ -45,6 +45,6 @@ def expand(text: str, norm: str) -> tuple[str, ...]:
 
 def _attacks(cascade: Mapping[str, Any], norm: str) -> tuple[str, ...]:
     """The list of a norm, else the general one; () where that is no list."""
-    own = cascade.get(norm, cascade)
-    attacks = own.get("attacks", ()) if isinstance(own, dict) else ()
+    own = cascade.get(norm, {})
+    attacks = own["attacks"] if isinstance(own, dict) and "attacks" in own else cascade.get("attacks")
     return tuple(attacks) if isinstance(attacks, list) else ()

@@ -95,10 +95,13 @@ class Cascade:
         keep_points: bool = False,
     ) -> None:
         self.threats = [threats] if isinstance(threats, ThreatModel) else list(threats)
+        self.smallest = math.isinf(self.threats[-1].eps)
+        # The nearest points lie where a stand-in and the model disagree: without a budget the model itself is searched.
         self.model, self.search, self.recheck = model, search or model, recheck
+        if self.smallest:
+            self.search, self.recheck = model, False
         self.split, self.entries, self.seed, self.width = split, entries, seed, width
         self.queries, self.keep_points = queries, keep_points
-        self.smallest = math.isinf(self.threats[-1].eps)
         self.device = split.labels.device
         self.tile = min(tile_rows(self.device), whole_tiles(width))
         self.draws = [entry.attack.draws if isinstance(entry.attack, Attack) else 1 for entry in entries]
@@ -293,8 +296,8 @@ class Cascade:
     def _confirm(self, rows: list[int], done: Done, k: int, points: dict[int, Tensor]) -> dict[int, Judgement]:
         """The re-check of some finished rows' `points`, by row.
 
-        Without a budget the nearest point lies so close to the boundary that a model which rounds otherwise may refuse it:
-        then the points a little farther out on the same ray are tried, and replace it.
+        Without a budget the nearest point lies so close to the boundary that rounding in a batch of another size may decide
+        it: then the points a little farther out on the same ray are tried, and replace it.
         """
         judged: dict[int, Judgement] = {}
         for stretch in STRETCHES if self.smallest else (1.0,):

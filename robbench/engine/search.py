@@ -106,21 +106,29 @@ class BFloat16(nn.Module):
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.model = copy.deepcopy(model).to(torch.bfloat16).to(memory_format=torch.channels_last)
+        self.model = copy.deepcopy(model)
         first = next((m for m in self.model.modules() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.Linear)), None)
-        last = last_linear(self.model)
-        if first is not None and (last is None or first is not last[1]):
-            first.float().register_forward_hook(lambda module, inputs, output: output.to(torch.bfloat16))
+        last = (last_linear(self.model) or (None, None))[1]
+        # So do the statistics of the input, the buffers of modules that have no weights.
+        inputs = [m for m in self.model.modules() if not [*m.parameters(recurse=False)] and m._buffers and not _is_norm(m)]
+        exact = [
+            tensor for m in (first, last, *inputs) if m is not None for tensor in (*m._parameters.values(), *m._buffers.values())
+        ]
+        kept = {id(tensor) for tensor in exact if tensor is not None}
+        self.model._apply(lambda t: t if id(t) in kept or not t.is_floating_point() else t.to(torch.bfloat16))  # type: ignore[no-untyped-call]
+        self.model.to(memory_format=torch.channels_last)
+        if first is not None and first is not last:
+            first.register_forward_hook(lambda module, inputs, output: output.to(torch.bfloat16))
         if last is not None:
-            last[1].float().register_forward_pre_hook(lambda module, inputs: tuple(value.float() for value in inputs))
-        for module in self.model.modules():  # the statistics of the input
-            if not isinstance(module, nn.modules.batchnorm._BatchNorm) and not [*module.parameters(recurse=False)]:
-                for name, buffer in module.named_buffers(recurse=False):
-                    setattr(module, name, buffer.float())
+            last.register_forward_pre_hook(lambda module, inputs: tuple(value.float() for value in inputs))
 
     def forward(self, x: Tensor) -> Tensor:
         logits: Tensor = self.model(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x)
         return logits.float()
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return isinstance(module, nn.modules.batchnorm._BatchNorm)
 
 
 class Compiled(nn.Module):

@@ -67,6 +67,8 @@ def plan_attacks(models: Sequence[str], config: AttackConfig, *, out: Path, devi
     """One plan per model and norm. Raises UserError for anything that cannot work, before anything is written."""
     where, store = find_device(device), Store(out)
     given = parse_threats(config.threat)
+    if config.precision != "fp32" and any(math.isinf(threats[-1].eps) for threats in given):
+        raise UserError(f"--precision {config.precision} needs a budget: the nearest points lie where rounding decides")
     replay = tuple(store.find(config.replay)) if config.replay else ()
     for text in models:
         subject, data = find_subject(text, config, store, where, data_dir, download)

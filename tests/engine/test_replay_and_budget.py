@@ -339,7 +339,9 @@ def test_what_rows_in_flight_have_cost_is_counted(digits: Any, told: Run, seen: 
     copies = digits.split.take(torch.full((16,), holds))
     verdicts = told(["apgd:steps=10"], watched, copies, "linf:0.02", width=16, abandon=4).verdicts.values()
     assert {v.status for v in verdicts} == {UNFINISHED}
-    assert sum(watched.forward_rows) == sum(v.forwards for v in verdicts) == 16 * 7  # the clean pass, five steps and the look at the worst point
+    assert (
+        sum(watched.forward_rows) == sum(v.forwards for v in verdicts) == 16 * 7
+    )  # the clean pass, five steps and the look at the worst point
     assert sum(watched.backward_rows) == sum(v.backwards for v in verdicts) == 16 * 5
 
 

@@ -608,16 +608,14 @@ def _hold(story: Story, model: nn.Module, split: Split) -> None:
 
 @pytest.mark.parametrize("spec", ["fmn:steps=30", "ddn:steps=30"])
 def test_bf16_without_a_budget_finds_as_many(spec: str, digits: Any, run: Callable[..., Story]) -> None:
-    """The nearest point that bfloat16 takes for a mistake is often none; that must not make a sample look unbreakable."""
+    """The nearest point that bfloat16 takes for a mistake is often none: without a budget the model itself is searched."""
     split = digits.split.take(torch.arange(60))
     search = search_model(digits.model, split.pixels(slice(0, 8)), precision="bf16", compiled=False, tile=32)
     exact = run([spec], digits.model, split, "l2:inf")
     coarse = run([spec], digits.model, split, "l2:inf", search=search.model, recheck=search.recheck)
     _hold(coarse, digits.model, split)
-    assert coarse.disagreements > 0
-    counts = [sum(v.adversarial for v in story.verdicts) for story in (exact, coarse)]
-    assert counts[0] == 60
-    assert counts[1] >= 57
+    assert coarse.verdicts == exact.verdicts
+    assert sum(v.adversarial for v in exact.verdicts) == 60
 
 
 def test_a_linear_model_in_bf16_keeps_its_margins(digits: Any) -> None:

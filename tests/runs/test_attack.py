@@ -286,7 +286,9 @@ def test_a_fraction_is_its_number(plans):
 
 def test_aliases_are_what_they_stand_for(plans):
     """`apgd-ce` is `apgd`, and `apgd-dlr` is `apgd:objective=dlr`."""
-    ids = [plans(attack=(spec,))[0].run_ids[0] for spec in ("apgd-ce", "apgd", "apgd-dlr", "apgd:objective=dlr", "apgd-dlr:steps=5")]
+    ids = [
+        plans(attack=(spec,))[0].run_ids[0] for spec in ("apgd-ce", "apgd", "apgd-dlr", "apgd:objective=dlr", "apgd-dlr:steps=5")
+    ]
     assert ids[0] == ids[1]
     assert ids[2] == ids[3]
     assert len(set(ids)) == 3

@@ -300,7 +300,7 @@ def test_adversarial_points_are_preferred(reference, turn):
     model, split = subject(out).model, subject(out).split
     paths = [Store(out).run_path(run) for run in ids]
     known = [{row["sample_id"]: row["adversarial"] for row in read_points(path)} for path in paths]
-    points = points_to_replay(paths[::turn], split)
+    points = points_to_replay(paths[::turn], split, parse_threat("linf:1")[0])
     assert {int(split.ids[i]) for i in points} == set(known[0]) | set(known[1])
     with frozen(model), torch.no_grad():
         for i, x in points.items():
@@ -312,7 +312,7 @@ def test_other_samples_have_no_points(reference):
     """Points of samples that are not attacked are left alone."""
     out, ids = reference
     split = subject(out).split.take(torch.tensor([3, 5, 7]))
-    points = points_to_replay([Store(out).run_path(ids[1])], split)
+    points = points_to_replay([Store(out).run_path(ids[1])], split, parse_threat("linf:1")[0])
     assert set(points) <= {0, 1, 2}
     far = load("digits", "train", limit=20)
-    assert points_to_replay([Store(out).run_path(ids[1])], far) == {}
+    assert points_to_replay([Store(out).run_path(ids[1])], far, parse_threat("linf:1")[0]) == {}
