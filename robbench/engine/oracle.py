@@ -82,7 +82,7 @@ class ModelOracle(Oracle):
             logits, wrong, _, grad = self._gradients(x[rows], self.p.y[rows], lambda z: z.gather(1, classes[rows]), k, needed)
             return logits, wrong, grad
 
-        logits, wrong, grad = self._ask(len(x), moves, tile)
+        logits, wrong, grad = self._ask(len(x), moves, tile, k)
         grad, hit = self._settle(x, logits, wrong, grad, moves, k)
         return logits, grad, hit
 
@@ -119,9 +119,12 @@ class ModelOracle(Oracle):
 
     # -- all rows --------------------------------------------------------------------------------------------------------
 
-    def _ask(self, n: int, moves: Tensor | None, tile: Callable[[Place, bool], tuple[Tensor, ...]]) -> list[Tensor]:
-        """The answers of all n rows, tile by tile; rows that are idle, or want no gradient, get zeros for it."""
-        if self._all_alike(n, moves):
+    def _ask(self, n: int, moves: Tensor | None, tile: Callable[[Place, bool], tuple[Tensor, ...]], k: int = 1) -> list[Tensor]:
+        """The answers of all n rows, tile by tile; zeros for idle rows, and for gradients that cost more than they are worth.
+
+        `k`: backwards of a row that wants a gradient.
+        """
+        if self._all_alike(n, moves, k):
             parts = [tile(slice(i, min(i + self.tile, n)), moves is not None) for i in range(0, n, self.tile)]
             return [torch.cat(column) for column in zip(*parts, strict=True)]
         groups = [(self.active, False)] if moves is None else [(self.active & ~moves, False), (moves, True)]
@@ -138,13 +141,17 @@ class ModelOracle(Oracle):
                     answer[chunk] = column[: len(chunk)]
         return answers
 
-    def _all_alike(self, n: int, moves: Tensor | None) -> bool:
+    def _all_alike(self, n: int, moves: Tensor | None, k: int) -> bool:
         """Whether all rows can be asked the same at no more cost than only those that matter."""
         # Asking a GPU who wants a gradient would make the host wait for it, which costs more than one gradient too many.
         if self.active.device.type != "cpu":
             return True
         live = int(self.active.sum())
-        return n in (live, whole_tiles(live)) and (moves is None or int(moves.sum()) == live)
+        if moves is None:
+            return n in (live, whole_tiles(live))
+        # A backward costs about as much as a forward, and each group is padded to whole tiles.
+        wanting = int(moves.sum())
+        return (1 + k) * n <= (1 + k) * whole_tiles(wanting) + whole_tiles(live - wanting)
 
     def _settle(self, x: Tensor, logits: Tensor, wrong: Tensor, grad: Tensor, moves: Tensor, k: int) -> tuple[Tensor, Tensor]:
         bad = ~torch.isfinite(grad.flatten(1)).all(1) & moves
