@@ -39,5 +39,5 @@ class Average:
 
     def after_epoch(self, progress: float) -> None:
         """Called after every epoch, with the share of training done."""
-        if self.average is not None and self.kind == "swa" and progress >= SWA_START:
+        if self.average is not None and self.kind == "swa" and progress > SWA_START:
             self.average.update_parameters(self.model)

@@ -23,8 +23,8 @@ def perturbed(model: nn.Module, gamma: float, objective: Callable[[], Tensor], w
     weights = [weight for weight in model.parameters() if weight.ndim >= 2 and weight.requires_grad]
     with buffers_kept(model):
         gradients = torch.autograd.grad(objective(), weights, allow_unused=True)
-    gradients = tuple(world.add(torch.zeros_like(w) if g is None else g) for w, g in zip(weights, gradients, strict=True))
-    moves = [_move(weight, gradient, gamma) for weight, gradient in zip(weights, gradients, strict=True)]
+    found = [torch.zeros_like(w) if g is None else g for w, g in zip(weights, gradients, strict=True)]
+    moves = [_move(weight, gradient, gamma) for weight, gradient in zip(weights, world.add(found), strict=True)]
     with torch.no_grad():
         for weight, move in zip(weights, moves, strict=True):
             weight.add_(move)

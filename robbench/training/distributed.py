@@ -1,15 +1,16 @@
 """Several processes on one training run, as `torchrun` starts them: each takes its share of every batch.
 
 Gradients are summed over the processes, so that a step is the step of one process on the whole batch, but for rounding, for
-batch-norm (each process has its own batch statistics; the running ones are those of the first) and for losses whose value
-depends on the batch (`Loss.batch_coupled`).
+dropout, for batch-norm (each process has its own batch statistics; the running ones are those of the first) and for losses
+whose value depends on the batch (`Loss.batch_coupled`: each process sees its share as the batch).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
@@ -27,27 +28,50 @@ class World:
         return self.rank == 0
 
     def share(self, rows: int) -> slice:
-        """This process' part of a batch of so many rows; parts differ by one row at most."""
-        return slice(self.rank * rows // self.size, (self.rank + 1) * rows // self.size)
+        """This process' part of a batch of so many rows.
+
+        Parts differ by one row at most, but none is a lone row of a larger batch, on which batch-norm could not train: where
+        there are fewer than two rows for each, some processes have none.
+        """
+        busy = min(self.size, max(rows // 2, 1))
+        if self.rank >= busy:
+            return slice(rows, rows)
+        return slice(self.rank * rows // busy, (self.rank + 1) * rows // busy)
 
     def add_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
         """Replace every gradient by its sum over the processes."""
         if self.size == 1:
             return
         found = [weight for weight in parameters if weight.requires_grad]
-        for weight in found:
-            if weight.grad is None:
-                weight.grad = torch.zeros_like(weight)
-        flat = torch.cat([weight.grad.flatten() for weight in found if weight.grad is not None])
-        distributed.all_reduce(flat)
-        for weight, part in zip(found, torch.split(flat, [weight.numel() for weight in found]), strict=True):
-            weight.grad = part.reshape(weight.shape)
+        sums = self.add([torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in found])
+        for weight, total in zip(found, sums, strict=True):
+            weight.grad = total
 
-    def add(self, values: Tensor) -> Tensor:
-        """The sum of a tensor over the processes."""
+    def add(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """The sum of each tensor over the processes, in one exchange; all tensors have one dtype and device."""
+        if self.size == 1 or not tensors:
+            return list(tensors)
+        # Flattened, so that every process sends the same order whatever the memory format of its own tensors.
+        flat = torch.cat([tensor.flatten() for tensor in tensors])
+        distributed.all_reduce(flat)
+        parts = torch.split(flat, [tensor.numel() for tensor in tensors])
+        return [part.reshape(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+
+    def most(self, number: int) -> int:
+        """The largest of the processes' numbers; waits for the processes, not for the device."""
+        if self.size == 1:
+            return number
+        found = torch.tensor(number)
+        distributed.all_reduce(found, distributed.ReduceOp.MAX)
+        return int(found)
+
+    def names(self, known: Iterable[str]) -> list[str]:
+        """All names that some process knows, in one order for all."""
+        lists: list[Any] = [sorted(known)]
         if self.size > 1:
-            distributed.all_reduce(values)
-        return values
+            lists *= self.size
+            distributed.all_gather_object(lists, lists[0])
+        return sorted(set().union(*lists))
 
     def same_buffers(self, model: nn.Module) -> None:
         """Give every process the first one's buffers."""
@@ -57,8 +81,7 @@ class World:
 
     def wait(self) -> None:
         """Until every process is here."""
-        if self.size > 1:
-            distributed.barrier()
+        self.most(0)
 
 
 @contextlib.contextmanager
@@ -67,7 +90,9 @@ def joined(device: torch.device) -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or distributed.is_initialized():
         yield
         return
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # nccl would otherwise put every process on the first GPU
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield
     finally:

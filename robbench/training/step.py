@@ -42,15 +42,19 @@ class Notes:
 
     def __init__(self, samples: int, device: torch.device) -> None:
         self.samples, self.device = samples, device
-        self.memories: dict[str, Tensor] = {}
+        self.memories: dict[str, Tensor] = {}  # [N], NaN where nothing has been remembered yet
         self.fresh: dict[str, Tensor] = {}  # [N] 1 where something was remembered in this epoch, by this process
         self.logged: dict[str, tuple[Tensor, int]] = {}
 
     def memory(self, name: str, initial: float) -> Tensor:
         """[N] of all training samples."""
-        if name not in self.memories:
-            self.memories[name] = torch.full((self.samples,), initial, device=self.device)
-        return self.memories[name]
+        values = self._values(name)
+        return torch.where(values.isnan(), initial, values)
+
+    def remember(self, name: str, index: Tensor, values: Tensor) -> None:
+        """Keep values for the samples at index."""
+        self._values(name)[index] = values.detach().float()
+        self._fresh(name)[index] = 1.0
 
     def log(self, name: str, values: Tensor) -> None:
         """Add to an epoch's mean; on the device, so that nothing waits."""
@@ -64,29 +68,35 @@ class Notes:
         return means
 
     def share(self, world: World) -> None:
-        """Let all processes know what each has remembered and logged in an epoch."""
+        """Let all processes know what each has remembered and logged in an epoch; some may not even know the names."""
         if world.size == 1:
             return
-        for name, values in self.memories.items():
-            fresh = self.fresh.get(name, torch.zeros_like(values))
-            shared = world.add(values * fresh)
-            values.copy_(torch.where(world.add(fresh.clone()) > 0, shared, values))
-        self.logged = {
-            name: (world.add(total), int(world.add(torch.tensor(float(count), device=self.device))))
-            for name, (total, count) in self.logged.items()
-        }
+        for name in world.names(self.memories):
+            values, fresh = self._values(name), self._fresh(name)
+            found, anyone = world.add([torch.where(fresh > 0, values, 0.0), fresh])
+            values.copy_(torch.where(anyone > 0, found, values))
+        nothing = (torch.zeros((), device=self.device), 0)
+        for name in world.names(self.logged):
+            total, count = self.logged.get(name, nothing)
+            total, counts = world.add([total, total.new_tensor(float(count))])
+            self.logged[name] = (total, int(counts))
         self.fresh.clear()
-
-    def remember(self, name: str, index: Tensor, values: Tensor) -> None:
-        """Keep values for the samples at index."""
-        self.memory(name, 0.0)[index] = values.detach().float()
-        self.fresh.setdefault(name, torch.zeros(self.samples, device=self.device))[index] = 1.0
 
     def copy(self) -> Notes:
         """The same memories, apart: for a look at a loss that must leave no trace."""
         other = Notes(self.samples, self.device)
         other.memories = {name: values.clone() for name, values in self.memories.items()}
         return other
+
+    def _values(self, name: str) -> Tensor:
+        if name not in self.memories:
+            self.memories[name] = torch.full((self.samples,), torch.nan, device=self.device)
+        return self.memories[name]
+
+    def _fresh(self, name: str) -> Tensor:
+        if name not in self.fresh:
+            self.fresh[name] = torch.zeros(self.samples, device=self.device)
+        return self.fresh[name]
 
 
 class TrainStep:
@@ -99,7 +109,6 @@ class TrainStep:
         self.notes = notes or Notes(int(index.max()) + 1 if len(index) else 0, x.device)
         self.forward = forward or Forward(model)
         self.forwards = self.backwards = 0
-        self._clean: Output | None = None
         self._adversaries: dict[str | None, Adversarial] = {}
         self._outputs: dict[int, tuple[Tensor, Output]] = {}
         self._memories: dict[str, Tensor] = {}
@@ -107,9 +116,7 @@ class TrainStep:
     @property
     def clean(self) -> Output:
         """Output at x."""
-        if self._clean is None:
-            self._clean = self._forward(self.x)
-        return self._clean
+        return self.at(self.x)
 
     @property
     def out(self) -> Output:
@@ -128,8 +135,6 @@ class TrainStep:
 
     def at(self, x: Tensor) -> Output:
         """Output at any points; asking again for the same tensor costs nothing."""
-        if x is self.x:
-            return self.clean
         known = self._outputs.get(id(x))
         if known is None or known[0] is not x:
             known = self._outputs[id(x)] = (x, self._forward(x))
@@ -152,7 +157,7 @@ class TrainStep:
             with frozen(self.model, training=self._training, thorough=False):
                 anchored = getattr(attack, "objective", None) in ANCHORED
                 found = lockstep(attack, self.forward, self._problem(anchored, self.inner, budget), self.inner.beyond)
-            rows = len(self.x) * attack.steps
+            rows = len(self.x) * attack.steps * attack.draws
             self.forwards += rows + len(self.x) * anchored
             self.backwards += rows
             if eps is not None:
@@ -160,14 +165,16 @@ class TrainStep:
             self._adversaries[objective] = found
         return self._adversaries[objective]
 
-    def again(self, *, y: Tensor | None = None, notes: Notes | None = None) -> TrainStep:
-        """The same batch with other labels (mixup), or with new outputs at the same adversaries (weight perturbation)."""
-        other = TrainStep(
-            self.model, self.x, self.y if y is None else y, self.index, key=self.key, inner=self.inner, epoch=self.epoch,
-            progress=self.progress, notes=notes or self.notes, forward=self.forward,
-        )  # fmt: skip
-        if y is None:
-            other._adversaries = self._adversaries
+    def relabelled(self, y: Tensor) -> TrainStep:
+        """The same batch with other labels (mixup): the same outputs and memories, adversaries of its own."""
+        other = self._like(y, self.notes)
+        other._outputs, other._memories = self._outputs, self._memories
+        return other
+
+    def again(self, notes: Notes) -> TrainStep:
+        """The same batch and adversaries at other weights (weight perturbation): new outputs, with notes apart."""
+        other = self._like(self.y, notes)
+        other._adversaries = self._adversaries
         return other
 
     def memory(self, name: str, initial: float) -> Tensor:
@@ -184,6 +191,10 @@ class TrainStep:
         """Note values for the epochs table."""
         for name, value in values.items():
             self.notes.log(name, value)
+
+    def _like(self, y: Tensor, notes: Notes) -> TrainStep:
+        return TrainStep(self.model, self.x, y, self.index, key=self.key, inner=self.inner, epoch=self.epoch,
+                         progress=self.progress, notes=notes, forward=self.forward)  # fmt: skip
 
     @property
     def _training(self) -> bool:

@@ -20,6 +20,7 @@ from robbench.attacks.pgd import PGD
 from robbench.core import keyed
 from robbench.core.device import default_batch_size
 from robbench.core.errors import RunError
+from robbench.core.spec import finite
 from robbench.data.base import Split
 from robbench.data.loader import DeviceLoader, seeded_generator
 from robbench.engine.cascade import Cascade, Entry
@@ -112,54 +113,58 @@ class Trainer:
         """
         torch.manual_seed((self.recipe.seed * 1_000_003 + self.epoch) * self.world.size + self.world.rank)  # dropout and the like
         began, n = time.perf_counter(), len(self.train)
-        counts = torch.zeros(3, dtype=torch.float64, device=self.train.labels.device)  # loss, forwards, backwards
+        counts = torch.zeros(3, dtype=_widest(self.train.labels.device), device=self.train.labels.device)  # loss, *COSTS
         seen = 0
         self.model.train()
-        keys = keyed.fold(self.keys, self.epoch)
         for number, (x, y, index) in enumerate(self.loader.epoch(self.epoch)):
             progress = (self.epoch + (seen + len(y) / 2) / n) / self.recipe.epochs  # of this batch's middle
             rate = self._set_rate(progress)
-            mine = self.world.share(len(y))
-            step = TrainStep(
-                self.model, x[mine], y[mine], index[mine], key=keys[index[mine]], inner=self.inner, epoch=self.epoch,
-                progress=progress, notes=self.notes, forward=self.forward,
-            )  # fmt: skip
-            total, steps = self._update(step, len(y), number)
-            counts += torch.stack([total, *(total.new_tensor(sum(getattr(s, name) for s in steps)) for name in COSTS)])
+            counts += self._update(self._parts(x, y, index, progress, number), len(y))
             seen += len(y)
             watch(Progress(self.epoch, seen, n, counts[0] * self.world.size / seen))
-        loss, forwards, backwards = self.world.add(counts).tolist()
+        loss, forwards, backwards = self.world.add([counts])[0].tolist()
         if not math.isfinite(loss):
-            raise RunError(f"the loss became {loss} in epoch {self.epoch + 1}; lower --lr or change the loss")
+            raise RunError(f"the loss became {loss} in epoch {self.epoch + 1}{self._kept}; lower --lr or change the loss")
         self.notes.share(self.world)
         self.world.same_buffers(self.model)
         self.average.after_epoch((self.epoch + 1) / self.recipe.epochs)
         self._fit_head()
         with frozen(self.best), torch.no_grad():  # the last step's weights have not been through a loss yet
             if not torch.isfinite(self.best(self.train.pixels(slice(0, 8)))).all():
-                raise RunError(f"the model's outputs are no longer finite after epoch {self.epoch + 1}; lower --lr")
+                raise RunError(f"the model's outputs are no longer finite after epoch {self.epoch + 1}{self._kept}; lower --lr")
         trained = time.perf_counter() - began
         found = self.validate()
         self.epoch += 1
         return {
             "epoch": self.epoch, "learning_rate": rate, "train_loss": loss / n, **found._asdict(),
             "seconds": trained, "n_forward": int(forwards), "n_backward": int(backwards),
-            "logs": json.dumps(self.notes.take_means()),
+            "logs": json.dumps(finite(self.notes.take_means())),
         }  # fmt: skip
 
-    def _update(self, step: TrainStep, rows: int, number: int) -> tuple[Tensor, list[TrainStep]]:
-        """One step of the optimizer on this process' part of a batch of so many rows; gives back the sum of the values."""
-        recipe, steps = self.recipe, [step]
+    def _parts(self, x: Tensor, y: Tensor, index: Tensor, progress: float, number: int) -> list[tuple[float, TrainStep]]:
+        """This process' part of a batch, with its weight in the loss; two with mixup: the same mixed inputs, either's labels."""
+        mine, share, other = self.world.share(len(y)), 1.0, y
+        if self.recipe.mixup:
+            generator = seeded_generator(self.recipe.seed, f"mixup {self.epoch}", number)
+            share = _beta(self.recipe.mixup, generator)
+            order = torch.randperm(len(y), generator=generator).to(y.device)
+            x, other = share * x + (1 - share) * x[order], y[order]
+        step = TrainStep(
+            self.model, x[mine], y[mine], index[mine], key=keyed.fold(self.keys[index[mine]], self.epoch), inner=self.inner,
+            epoch=self.epoch, progress=progress, notes=self.notes, forward=self.forward,
+        )  # fmt: skip
+        return [(share, step), (1 - share, step.relabelled(other[mine]))] if self.recipe.mixup else [(share, step)]
+
+    def _update(self, parts: list[tuple[float, TrainStep]], rows: int) -> Tensor:
+        """One step of the optimizer on this process' part of a batch of so many rows: sum of the values, forwards, backwards."""
+        recipe, steps = self.recipe, [step for _, step in parts]
         with contextlib.ExitStack() as stack:
-            if recipe.awp and step.progress >= recipe.awp_warmup:
-                ascent = step.again(notes=self.notes.copy())
-
-                def objective() -> Tensor:
-                    return self._values(ascent, number).sum() / rows
-
-                stack.enter_context(perturbed(self.model, recipe.awp, objective, self.world))
-                steps.append(ascent)
-            values = self._values(step, number)
+            if recipe.awp and steps[0].progress >= recipe.awp_warmup:
+                notes = self.notes.copy()
+                ascent = [(share, step.again(notes)) for share, step in parts]
+                stack.enter_context(perturbed(self.model, recipe.awp, lambda: self._values(ascent).sum() / rows, self.world))
+                steps += [step for _, step in ascent]
+            values = self._values(parts)
             self.optimizer.zero_grad(set_to_none=True)
             (values.sum() / rows).backward()  # type: ignore[no-untyped-call]
             self.world.add_gradients(self.model.parameters())
@@ -167,23 +172,23 @@ class Trainer:
                 torch.nn.utils.clip_grad_norm_(self.model.parameters(), recipe.clip)
             self.optimizer.step()
         self.average.after_step()
-        return values.detach().sum().double(), steps
+        total = values.detach().sum().to(_widest(values.device))
+        return torch.stack([total, *(total.new_tensor(sum(getattr(step, name) for step in steps)) for name in COSTS)])
 
-    def _values(self, step: TrainStep, number: int) -> Tensor:
-        """The loss of a batch [B], mixed with that of a shuffled copy where the recipe says so."""
-        if not self.recipe.mixup:
-            return self._checked(self.loss(step), step)
-        generator = seeded_generator(self.recipe.seed, f"mixup {self.epoch}", number)
-        share = _beta(self.recipe.mixup, generator)
-        order = torch.randperm(len(step.y), generator=generator).to(step.y.device)
-        step.x = share * step.x + (1 - share) * step.x[order]
-        other = step.again(y=step.y[order])
-        return share * self._checked(self.loss(step), step) + (1 - share) * self._checked(self.loss(other), other)
+    def _values(self, parts: list[tuple[float, TrainStep]]) -> Tensor:
+        """The loss of this process' rows [B]; a process without rows has none to give, but takes part in what follows."""
+        if not len(parts[0][1].y):
+            return torch.zeros(0, device=self.train.labels.device, requires_grad=True)
+        return torch.stack([share * self._checked(self.loss(step), step) for share, step in parts]).sum(0)
 
     def _checked(self, values: Tensor, step: TrainStep) -> Tensor:
         if values.shape != step.y.shape:
             raise RunError(f"the loss returned shape {tuple(values.shape)}, not one value per sample, ({len(step.y)},)")
         return values
+
+    @property
+    def _kept(self) -> str:
+        return f" (epoch {self.epoch}, the last good one, is kept)" if self.epoch else ""
 
     def validate(self) -> Validation:
         """Clean and under PGD-10, by the same engine that `robbench attack` uses; NaN without validation samples."""
@@ -240,6 +245,11 @@ class Trainer:
     def _labels(self, verdicts: list[Any]) -> list[int]:
         labels: Tensor = self.validation.labels[[v.sample for v in verdicts]]
         return list(labels.tolist())
+
+
+def _widest(device: torch.device) -> torch.dtype:
+    """The float type to count in: Apple's GPUs have no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
 
 
 def _beta(alpha: float, generator: torch.Generator) -> float:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from robbench.core.errors import UserError
 from robbench.data.base import Split
-from robbench.data.loader import DeviceLoader, crop_and_flip, split_validation
+from robbench.data.loader import DeviceLoader, crop_and_flip, cut_out, split_validation
 
 
 def _split(count: int = 50, side: int = 8, classes: int = 5) -> Split:
@@ -103,6 +103,58 @@ def test_flip_alone_does_not_shift() -> None:
     assert bool((same | mirrored).all())
     assert same.any()
     assert mirrored.any()
+
+
+def test_cutout_zeroes_a_square() -> None:
+    """A square of half the shorter side around each centre, cut off at the border, is zero; every other pixel is as it was."""
+    generator = torch.Generator().manual_seed(0)
+    for height, width in ((8, 8), (32, 32), (28, 20), (7, 9)):
+        x = torch.rand(60, 3, height, width, generator=generator) + 0.1
+        centre = torch.rand(60, 2, generator=generator)
+        for image, source, (row, column) in zip(cut_out(x, centre).numpy(), x.numpy(), centre.tolist(), strict=True):
+            half = min(height, width) / 4
+            expected = source.copy()
+            for i in range(height):
+                for j in range(width):
+                    if abs(i + 0.5 - row * height) < half and abs(j + 0.5 - column * width) < half:
+                        expected[:, i, j] = 0
+            assert np.array_equal(image, expected)
+            assert ((image == 0) == (image == 0)[:1]).all()
+
+
+@pytest.mark.parametrize("side", [8, 28, 32])
+def test_cutouts_size(side: int) -> None:
+    """Away from the border exactly half the side squared is gone; in a corner a quarter of that or more is."""
+    x = torch.ones(200, 1, side, side)
+    centre = torch.rand(200, 2, generator=torch.Generator().manual_seed(1))
+    gone = (cut_out(x, centre) == 0).flatten(1).sum(1)
+    inside = ((centre >= 0.25) & (centre <= 0.75)).all(1)
+    assert int(inside.sum()) > 20
+    assert set(gone[inside].tolist()) == {(side // 2) ** 2}
+    assert int(gone.max()) == (side // 2) ** 2
+    assert int(gone.min()) >= (side // 4) ** 2
+    assert int((gone < (side // 2) ** 2).sum()) > 60
+
+
+@pytest.mark.parametrize("side", [8, 32])
+def test_cutout_in_an_epoch(side: int) -> None:
+    """crop-flip-cutout is crop-flip with one square zeroed in every image, elsewhere in every epoch."""
+    split = _split(40, side)
+    squares = []
+    for epoch in range(2):
+        cut, labels, index = _epoch(DeviceLoader(split, 16, seed=3, augment="crop-flip-cutout"), epoch)
+        whole, same, order = _epoch(DeviceLoader(split, 16, seed=3, augment="crop-flip"), epoch)
+        assert torch.equal(index, order)
+        assert torch.equal(labels, same)
+        changed = (cut != whole).any(1)
+        assert bool((cut.movedim(1, -1)[changed] == 0).all())
+        gone = [(mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]) for mask in changed]
+        assert max(len(places) for pair in gone for places in pair) == side // 2
+        assert sum(len(rows) > 0 for rows, _ in gone) > 35  # but where only padding was cut
+        squares.append(changed[index.argsort()])
+    assert not torch.equal(*squares)
+    again = _epoch(DeviceLoader(split, 7, seed=3, augment="crop-flip-cutout"), 1)[0]
+    assert torch.equal(again, cut)
 
 
 def test_drop_last_and_wrong_arguments() -> None:

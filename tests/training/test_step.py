@@ -9,10 +9,13 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from robbench.attacks.apgd import APGD
 from robbench.attacks.pgd import PGD
 from robbench.core import keyed
+from robbench.core.builtins import ATTACKS
 from robbench.losses.cross_entropy import CrossEntropy
 from robbench.losses.trades import TRADES
+from robbench.testing import toy_split
 from robbench.training.step import Inner, TrainStep
 from robbench.training.trainer import Trainer
 
@@ -221,3 +224,98 @@ def test_survived_counts_steps_before_the_label_falls(split, threat, plain_model
     expected = [next((t for t in range(6) if wrong[t, i]), 6) for i in range(len(split))]
     assert found.survived.tolist() == expected
     assert found.steps == 6
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+@pytest.mark.parametrize("rows", [5, 21])
+def test_batches_of_any_size_are_the_transcription(validation, threat, recipe, norm_model, rows, mode):
+    """No row is added to a batch of odd size: in training mode it would have a part in the batch's statistics."""
+    ours, theirs, odd = norm_model(), norm_model(), toy_split(rows)
+    for model in (ours, theirs):
+        model.body[-1] = nn.Identity()
+    inner = Inner(PGD(steps=STEPS, rate=RATE), threat, mode)
+    trainer = Trainer(ours, CrossEntropy(), odd, validation, recipe(lr=0.2), inner=inner, threat=threat)
+    row = trainer.run_epoch(ignore)
+    value = transcription(theirs, odd, "cross-entropy", lr=0.2, seed=3, epoch=0, mode=mode)
+    assert row["train_loss"] == pytest.approx(value, abs=1e-6)
+    for key, tensor in ours.state_dict().items():
+        assert torch.allclose(tensor.float(), theirs.state_dict()[key].float(), rtol=0, atol=1e-6), key
+
+
+def stopping_loop(model, x, y, start, steps, rate, beyond):
+    """Sample by sample: walk as PGD does, but only so many moves after the first point that is misclassified."""
+    points, mistakes = [], []
+    for row in range(len(x)):
+        here, clean, label, mistake, moves_left = start[row : row + 1], x[row : row + 1], y[row : row + 1], steps, steps
+        for t in range(steps):
+            here = here.detach().requires_grad_()
+            logits = model(here)
+            if mistake == steps and int(logits.argmax()) != int(label):
+                mistake = t
+                moves_left = min(moves_left, beyond)
+            (grad,) = torch.autograd.grad(F.cross_entropy(logits, label), here)
+            if moves_left > 0:
+                moved = here.detach() + rate * EPS * grad.sign()
+                here = torch.min(torch.max(moved, clean - EPS), clean + EPS).clamp(0, 1)
+                moves_left -= 1
+        points.append(here.detach())
+        mistakes.append(mistake)
+    return torch.cat(points), mistakes
+
+
+@pytest.mark.parametrize("beyond", [0, 1, 3])
+def test_early_stopped_rows_stay_where_they_are(split, threat, plain_model, beyond):
+    """A row moves exactly `beyond` times after its first mistake, as a loop over single samples does; others go on."""
+    model = plain_model().eval()
+    attack = PGD(steps=8, rate=0.3)
+    step, free = (make_step(model, split, Inner(attack, threat, beyond=moves)) for moves in (beyond, None))
+    start = (step.x + EPS * (2 * keyed.uniform(split.ids, step.x.shape[1:]) - 1)).clamp(0, 1)
+    points, mistakes = stopping_loop(model, step.x, split.labels, start, 8, 0.3, beyond)
+    found, other = step.adversary(), free.adversary()
+    assert torch.allclose(found.x, points, atol=1e-6)
+    assert found.survived.tolist() == other.survived.tolist() == mistakes
+    frozen = torch.tensor(mistakes) + beyond < 8
+    assert 0 < int(frozen.sum()) < len(split)
+    assert torch.equal(found.x[~frozen], other.x[~frozen])
+    assert not torch.allclose(found.x[frozen], other.x[frozen], atol=1e-3)
+    assert (step.forwards, step.backwards) == (free.forwards, free.backwards)
+    if beyond == 0:  # where it stays is the very point that was misclassified
+        with torch.no_grad():
+            assert bool((model(found.x[frozen]).argmax(1) != split.labels[frozen]).all())
+
+
+@pytest.mark.parametrize(
+    "attack", [PGD(steps=6), APGD(steps=6), ATTACKS.build("mi-fgsm:steps=6")], ids=["pgd", "apgd", "mi-fgsm"]
+)
+def test_early_stopping_late_is_no_stopping(split, threat, plain_model, attack):
+    """As many moves as there are steps is the same as no limit, to the last bit, also for attacks with a state of their own."""
+    model = plain_model()
+    found = [make_step(model, split, Inner(attack, threat, beyond=moves)).adversary() for moves in (6, None)]
+    assert torch.equal(found[0].x, found[1].x)
+    assert torch.equal(found[0].survived, found[1].survived)
+    stopped = make_step(model, split, Inner(attack, threat, beyond=0)).adversary()
+    assert not torch.equal(stopped.x, found[0].x)
+    assert torch.equal(stopped.survived, found[0].survived)
+    assert float((stopped.x - split.pixels(slice(None))).abs().max()) <= EPS + 1e-6
+
+
+def test_all_draws_of_an_average_are_counted(split, threat, norm_model):
+    """An inner attack that asks several draws at each step costs as many passes, and says so."""
+    model = norm_model().train()
+    seen = count_passes(model)
+    step = make_step(model, split, Inner(ATTACKS.build("eot:attack=(pgd:steps=3),draws=4"), threat, "train"))
+    step.adversary()
+    assert step.forwards == step.backwards == sum(rows for *_, rows in seen) == 12 * len(split)
+
+
+def test_a_budget_of_its_own_for_each_sample(split, threat, plain_model):
+    """With eps [B] every row stays within its own budget; the points are made anew each time, and the recipe's are kept."""
+    step = make_step(plain_model(), split, Inner(PGD(steps=3, rate=1.0), threat))
+    usual, eps = step.adversary(), torch.linspace(0, 0.2, 24)
+    found = step.adversary(eps=eps)
+    sizes = (found.x - step.x).abs().flatten(1).amax(1)
+    assert bool((sizes <= eps + 1e-6).all())
+    assert float(sizes[-1]) > 0.1
+    assert float(sizes[0]) == 0
+    assert step.adversary() is usual
+    assert step.forwards == 2 * 3 * 24

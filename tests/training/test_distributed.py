@@ -1,0 +1,272 @@
+"""Several processes: a batch is shared exactly, and what comes out is what one process gives.
+
+Run by `torch.distributed.run` this file is a process of the tests below: it trains every case and saves what it has.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load_file
+from torch import nn
+
+from robbench.attacks.pgd import PGD
+from robbench.losses.base import Loss
+from robbench.losses.cross_entropy import CrossEntropy
+from robbench.losses.trades import TRADES
+from robbench.models.base import Classifier
+from robbench.testing import toy_split
+from robbench.threat.model import parse_threat
+from robbench.training.distributed import World, joined
+from robbench.training.step import Inner, Notes
+from robbench.training.trainer import Recipe, Trainer
+
+THREAT = parse_threat("linf:0.1")[0]
+TOLERANCE = 1e-6  # of weights, after two epochs: only the order of additions differs
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class History(Loss):
+    """Cross-entropy weighted by what was remembered of a sample, which goes to the log; another name in odd epochs."""
+
+    def __call__(self, step):
+        values = CrossEntropy()(step)
+        before = step.memory("mean", 2.0)
+        step.remember("mean", 0.5 * before + 0.5 * values)
+        if step.epoch % 2:
+            step.remember("odd", values)
+            step.log(odd=values)
+        step.log(before=before)
+        return values * before
+
+
+CASES: dict[str, tuple[Loss, Inner | None, dict[str, Any]]] = {
+    "adversarial": (CrossEntropy(), Inner(PGD(steps=3), THREAT), {"momentum": 0.9, "schedule": "one-cycle"}),
+    "trades": (TRADES(), Inner(PGD(steps=2, init="gaussian"), THREAT), {"awp": 0.01, "average": "ema", "ema_decay": 0.8}),
+    "clean": (CrossEntropy(), None, {"optimizer": "adamw", "lr": 0.01, "weight_decay": 0.1, "augment": "crop-flip"}),
+    "mixup": (CrossEntropy(), Inner(PGD(steps=2), THREAT), {"mixup": 1.0, "clip": 0.2, "awp": 0.01}),
+    "memory": (History(), None, {"lr": 0.1}),
+    "pairs": (CrossEntropy(), Inner(PGD(steps=2), THREAT), {"batch_size": 2, "lr": 0.05, "awp": 0.01, "clip": 1.0}),
+    "alone": (History(), None, {"batch_size": 1, "lr": 0.05}),
+    "norm": (CrossEntropy(), Inner(PGD(steps=2), THREAT, "train"), {"lr": 0.1, "average": "ema", "ema_decay": 0.8}),
+}
+
+
+def model_of(case: str) -> Classifier:
+    torch.manual_seed(0)
+    norm = [nn.BatchNorm1d(16)] if case == "norm" else []
+    body = nn.Sequential(nn.Flatten(), nn.Linear(36, 16), *norm, nn.ReLU())
+    return Classifier(nn.Identity(), body, nn.Linear(16, 4), features=16, classes=4)
+
+
+def train(case: str) -> dict[str, Any]:
+    """Two epochs, alone or as one of several."""
+    loss, inner, changes = CASES[case]
+    usual = {"epochs": 2, "batch_size": 10, "optimizer": "sgd", "lr": 0.3, "momentum": 0.0, "weight_decay": 0.0,
+             "schedule": "constant", "augment": "none", "seed": 3}  # fmt: skip
+    split, validation = toy_split(25), toy_split(8, seed=1)  # batches of 10, 10 and 5
+    trainer = Trainer(model_of(case), loss, split, validation, Recipe(**{**usual, **changes}), inner=inner, threat=THREAT)
+    rows = [{**trainer.run_epoch(lambda _: None), "seconds": 0} for _ in range(2)]
+    memories = {name: trainer.notes.memory(name, -1.0) for name in sorted(trainer.notes.memories)}
+    return {"rows": rows, "model": trainer.model.state_dict(), "best": trainer.best.state_dict(), "memories": memories}
+
+
+def tools() -> dict[str, Any]:
+    """What the World does with values that differ between the processes; float16 could not hold them."""
+    world = World()
+    own = torch.arange(6.0).reshape(1, 2, 1, 3) + 10 * world.rank
+    kernel = own.reshape(1, 3, 2, 1)
+    if world.rank == 1:  # a gradient may lie in memory otherwise than its neighbour's
+        kernel = kernel.contiguous(memory_format=torch.channels_last)
+    layer = nn.Linear(2, 1)
+    frozen = nn.Parameter(torch.zeros(1), requires_grad=False)
+    if world.rank == 0:
+        layer.weight.grad = torch.tensor([[1.0, 2.0]])
+    layer.bias.grad = torch.tensor([1.0 + world.rank])
+    world.add_gradients([*layer.parameters(), frozen])
+    norm = nn.BatchNorm1d(2)
+    norm.running_mean.fill_(world.rank + 5)
+    norm.num_batches_tracked.fill_(world.rank + 7)
+    world.same_buffers(norm)
+    notes = Notes(4, torch.device("cpu"))
+    notes.remember("both", torch.tensor([world.rank]), torch.tensor([torch.inf if world.rank else 3.0]))
+    if world.rank == 1:
+        notes.remember("second", torch.tensor([2, 3]), torch.tensor([20.0, 30.0]))
+        notes.log("second", torch.tensor([1.0, 3.0]))
+    notes.log("both", torch.full((world.rank + 1,), 3.0 * world.rank))
+    notes.share(world)
+    notes.remember("both", torch.tensor([3 * world.rank]), torch.tensor([1.0 + world.rank]))
+    notes.share(world)
+    return {
+        "sums": [tensor.flatten().tolist() for tensor in world.add([own, kernel])],
+        "shapes": [list(tensor.shape) for tensor in world.add([own, kernel])],
+        "gradients": [layer.weight.grad.tolist(), layer.bias.grad.tolist(), frozen.grad],
+        "most": [world.most(5 - world.rank), world.most(world.rank)],
+        "names": world.names(["b", "a"] if world.rank else ["c", "b"]),
+        "buffers": [norm.running_mean.tolist(), int(norm.num_batches_tracked)],
+        "both": notes.memory("both", -1.0).tolist(),
+        "second": notes.memory("second", -1.0).tolist(),
+        "logs": notes.take_means(),
+        "first": world.first,
+    }
+
+
+def take_part(out: Path) -> None:
+    """Be one of the processes."""
+    with joined(torch.device("cpu")):
+        rank = World().rank
+        torch.save({case: train(case) for case in CASES}, out / f"trained{rank}.pt")
+        (out / f"tools{rank}.json").write_text(json.dumps(tools()))
+
+
+if __name__ == "__main__":
+    take_part(Path(sys.argv[1]))
+    sys.exit()
+
+
+LAUNCH = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def end(process):
+    """Whatever happens no process is left: the launcher ends its own when it is asked to."""
+    if process.poll() is None:
+        process.terminate()
+        try:
+            process.wait(45)
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+@pytest.fixture(scope="module")
+def launch(environment):
+    """`launch(words)`: two processes of a script or module, started; ended with the test."""
+    started = []
+
+    def start(*words, **more):
+        env = environment(**more)
+        process = subprocess.Popen(
+            [*LAUNCH, *map(str, words)],
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        end(process)
+
+
+@pytest.fixture(scope="module")
+def two(launch, tmp_path_factory):
+    """What each of two processes had in the end: ([trained by rank 0, by rank 1], [tools of rank 0, of rank 1])."""
+    out = tmp_path_factory.mktemp("two")
+    process = launch(__file__, out)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    trained = [torch.load(out / f"trained{rank}.pt", weights_only=True) for rank in (0, 1)]
+    return trained, [json.loads((out / f"tools{rank}.json").read_text()) for rank in (0, 1)]
+
+
+def world_of(rank, size):
+    world = World()
+    world.rank, world.size = rank, size
+    return world
+
+
+# -- alone ---------------------------------------------------------------------------------------------------------------
+
+
+@given(rows=st.integers(1, 300), size=st.integers(1, 9))
+def test_shares_cover_a_batch_exactly(rows, size):
+    """Parts are adjacent, in order and make up the batch; they differ by one row at most and none is a lone row of several."""
+    parts = [range(rows)[world_of(rank, size).share(rows)] for rank in range(size)]
+    assert [row for part in parts for row in part] == list(range(rows))
+    sizes = [len(part) for part in parts if len(part)]
+    assert max(sizes) - min(sizes) <= 1
+    assert min(sizes) >= min(2, rows)
+    if rows >= 2 * size:
+        assert len(sizes) == size
+
+
+def test_alone_nothing_is_exchanged(plain_model):
+    """Without other processes sums are the values themselves and nothing has to be initialised."""
+    world, values = World(), [torch.ones(2), torch.ones(3)]
+    assert (world.first, world.share(7), world.most(3), world.names(["b", "a"])) == (True, slice(0, 7), 3, ["a", "b"])
+    assert all(a is b for a, b in zip(world.add(values), values, strict=True))
+    model = plain_model()
+    world.add_gradients(model.parameters())
+    world.same_buffers(model)
+    world.wait()
+    assert all(weight.grad is None for weight in model.parameters())
+
+
+# -- two processes -------------------------------------------------------------------------------------------------------
+
+
+def test_what_two_processes_exchange(two):
+    """Sums, gradients that one lacks, tensors laid out differently in memory, names, buffers, memories and means."""
+    first, second = two[1]
+    assert (first.pop("first"), second.pop("first")) == (True, False)
+    assert first == second
+    assert first["sums"] == [[2.0 * i + 10 for i in range(6)]] * 2
+    assert first["shapes"] == [[1, 2, 1, 3], [1, 3, 2, 1]]
+    assert first["gradients"] == [[[1.0, 2.0]], [3.0], None]
+    assert first["most"] == [5, 1]
+    assert first["names"] == ["a", "b", "c"]
+    assert first["buffers"] == [[5.0, 5.0], 7]
+    assert first["both"] == [1.0, float("inf"), -1.0, 2.0]
+    assert first["second"] == [-1.0, -1.0, 20.0, 30.0]
+    assert first["logs"] == {"both": 2.0, "second": 2.0}
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case != "norm"])
+def test_two_processes_are_one(two, case):
+    """Weights, averages, memories, losses, counts and validation of two processes are those of one, to 1e-6.
+
+    Also where a batch has too few rows for both, so that one of them has none.
+    """
+    alone, together = train(case), two[0][0][case]
+    for what in ("model", "best", "memories"):
+        assert alone[what].keys() == together[what].keys()
+        for name, value in alone[what].items():
+            assert torch.allclose(value, together[what][name], rtol=0, atol=TOLERANCE), (what, name)
+    for one, other in zip(alone["rows"], together["rows"], strict=True):
+        assert json.loads(one.pop("logs")) == pytest.approx(json.loads(other.pop("logs")), abs=1e-5)
+        assert one == pytest.approx(other, abs=1e-5)
+    start = model_of(case).state_dict()
+    assert not torch.allclose(alone["model"]["head.weight"], start["head.weight"], atol=1e-3)  # it was trained
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_all_processes_have_the_same_bits(two, case):
+    """Weights, running statistics and memories are the same in both processes, to the last bit."""
+    first, second = (trained[case] for trained in two[0])
+    for what in ("model", "memories"):
+        for name, value in first[what].items():
+            assert torch.equal(value, second[what][name]), (what, name)
+    assert first["rows"][0]["train_loss"] == second["rows"][0]["train_loss"]
+
+
+def test_batch_norm_sees_its_share(two):
+    """With batch-norm two processes are close to one, but not the same: each normalises by its own rows."""
+    alone, together = train("norm"), two[0][0]["norm"]
+    name = "body.1.weight"
+    assert not torch.allclose(alone["model"][name], together["model"][name], rtol=0, atol=TOLERANCE)
+    assert torch.allclose(alone["model"][name], together["model"][name], rtol=0, atol=0.1)
+    assert int(together["model"]["body.2.num_batches_tracked"]) == 2 * 3
