@@ -8,6 +8,7 @@ whose value depends on the batch (`Loss.batch_coupled`: each process sees its sh
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -90,6 +91,9 @@ def joined(device: torch.device) -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or distributed.is_initialized():
         yield
         return
+    # Imported by torch's optimizers if not before, when its default arguments would hold on to the group: its threads would
+    # outlive it, and now and then abort the process at its end.
+    importlib.import_module("torch.distributed.nn.functional")
     if device.type == "cuda":
         torch.cuda.set_device(device)  # nccl would otherwise put every process on the first GPU
     distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")

@@ -96,7 +96,7 @@ def test_did_you_mean(typed: str, meant: str) -> None:
 
 def test_a_name_near_nothing_is_answered_with_all() -> None:
     """When no name is near, all are listed."""
-    with pytest.raises(UserError, match="known: apgd, apgd-ce, apgd-dlr, apgd-t, fgsm, pgd, pyautoattack"):
+    with pytest.raises(UserError, match="known: adv-lib, apgd, apgd-ce, apgd-dlr, apgd-t, cw, ddn"):
         ATTACKS.build("zzzzzz")
 
 
