@@ -78,7 +78,9 @@ class Budget:
     queries: float = math.inf
 
     def __str__(self) -> str:
-        return f"{self.queries:.0f}q" if math.isfinite(self.queries) else f"{self.seconds!r}s"
+        if math.isfinite(self.queries):
+            return f"{self.queries:.0f}q"
+        return f"{int(self.seconds) if self.seconds.is_integer() else self.seconds}s" if math.isfinite(self.seconds) else "none"
 
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}

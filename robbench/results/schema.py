@@ -98,11 +98,13 @@ SAMPLES = _schema(
     int32: n_forward n_backward
     int8: status
     f32: dist_l1? dist_l0?
+    int32: n_nonfinite? n_zero_gradient?
     """,
 )
 """One row per sample. margin is z_y - max_{k != y} z_k on logits and pmargin the same on softmax probabilities; adv_* is the
 lowest found inside the budget, of a run without a budget at the smallest perturbation; dist_* is the size of that perturbation;
-status is OK, NON_FINITE, UNCONFIRMED or UNFINISHED."""
+status is OK, NON_FINITE, UNCONFIRMED or UNFINISHED; n_nonfinite and n_zero_gradient count answers that were no numbers and
+gradients that were exactly zero."""
 
 POINTS = _schema(
     "points",

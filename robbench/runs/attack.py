@@ -15,7 +15,6 @@ from torch import Tensor
 
 from robbench.core.config import Budget
 from robbench.core.device import deterministic, tile_rows, whole_tiles
-from robbench.core.status import NON_FINITE
 from robbench.engine.cascade import Cascade, Tick
 from robbench.engine.flags import SAMPLES, Flag, Inspection, adaptations, afterwards, inspect
 from robbench.engine.guard import frozen
@@ -98,7 +97,7 @@ def attack(plan: Plan, *, store: Store, force: bool, resumed: Callable[[int], No
         found.sort(key=lambda row: row["sample_index"])
         kept = {row["sample_id"]: row for row in (*partials[level].points(), *keep.points[level])}
         points = list(kept.values()) if plan.config.store_points else None
-        flags = work.flags + _flags_after(plan, found, work.odd)
+        flags = work.flags + _flags_after(plan, found)
         row = run_row(plan, level, found, disagreements=work.disagreements, flags=flags, started=started,
                       wall=seconds, resumed=len(known), inspection=work.inspection[1:])  # fmt: skip
         paths.append(store.write(row, found, points))
@@ -138,7 +137,6 @@ class _Work:
     disagreements: int = 0
     inspection: Inspection = dataclasses.field(default_factory=lambda: Inspection([], 0, 0))
     flags: list[Flag] = dataclasses.field(default_factory=list)  # noticed before the attack
-    odd: dict[int, tuple[int, int]] = dataclasses.field(default_factory=dict)  # answers not finite, gradients zero, by sample
 
     @property
     def budget(self) -> Budget:
@@ -189,13 +187,15 @@ def _verdict_rows(plan: Plan, todo: list[int], stop: StopFlag, work: _Work) -> I
                 for entry, tally in zip(plan.entries, cascade.tallies, strict=True)
             ]
             work.points = _point_rows(plan, tick, split, tile)
-            work.odd |= {todo[v.sample]: cascade.oddities(v.sample) for v in tick.verdicts}
-            yield [(v.level, sample_row(plan, v, todo[v.sample], ids[v.sample], labels[v.sample])) for v in tick.verdicts]
+            yield [
+                (v.level, sample_row(plan, v, todo[v.sample], ids[v.sample], labels[v.sample], cascade.oddities(v.sample)))
+                for v in tick.verdicts
+            ]
 
 
-def _flags_after(plan: Plan, rows: list[dict[str, Any]], odd: dict[int, tuple[int, int]]) -> list[Flag]:
-    """What the finished rows say; of samples that an earlier process decided only their status is known."""
-    counts = [odd.get(row["sample_index"], (int(row["status"] == NON_FINITE), 0)) for row in rows]
+def _flags_after(plan: Plan, rows: list[dict[str, Any]]) -> list[Flag]:
+    """What the finished rows say."""
+    counts = [(row["n_nonfinite"], row["n_zero_gradient"]) for row in rows]
     specs = [entry.spec for entry in plan.entries]
     # Without a budget the nearest point wins, whoever found it.
     endless = math.isinf(plan.threats[-1].eps)

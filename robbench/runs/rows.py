@@ -20,8 +20,8 @@ from robbench.runs.plan import Plan, full_specs, has_backend
 from robbench.threat.model import ThreatModel
 
 
-def sample_row(plan: Plan, v: Verdict, index: int, sample_id: int, label: int) -> dict[str, Any]:
-    """A verdict as a row of the samples table; `index` is the sample's position in the whole split."""
+def sample_row(plan: Plan, v: Verdict, index: int, sample_id: int, label: int, odd: tuple[int, int]) -> dict[str, Any]:
+    """A verdict as a row of the samples table; `index` is the sample's position in the whole split, `odd` counts odd answers."""
     broken_by = {CLEAN: "clean", REPLAY: "replay"}.get(v.entry, plan.entries[v.entry].spec if v.entry >= 0 else None)
     return {
         "run_id": plan.run_ids[v.level], "sample_id": sample_id, "sample_index": index, "label": label,
@@ -30,7 +30,7 @@ def sample_row(plan: Plan, v: Verdict, index: int, sample_id: int, label: int) -
         "clean_correct": v.entry != CLEAN, "adversarial": v.adversarial, "robust": not v.adversarial,
         "dist_linf": v.linf, "dist_l2": v.l2, "dist_l1": v.l1, "dist_l0": v.l0, "broken_by": broken_by,
         "broken_variant": v.variant if v.variant >= 0 else None, "first_success_step": v.step if v.step >= 0 else None,
-        "n_forward": v.forwards, "n_backward": v.backwards, "status": v.status,
+        "n_forward": v.forwards, "n_backward": v.backwards, "status": v.status, "n_nonfinite": odd[0], "n_zero_gradient": odd[1],
     }  # fmt: skip
 
 

@@ -73,13 +73,13 @@ def test_an_installed_package(installed, spawn, tmp_path):
     out = tmp_path / "S"
     lines = [
         "list --json",
-        "explain label-smoothing --json",
+        "explain example-smoothing --json",
         "explain random-points",
-        "check_loss label-smoothing:share=0.2",
+        "check_loss example-smoothing:share=0.2",
         "check_attack random-points:steps=4",
-        f"train --loss label-smoothing --model mlp:width=8 --limit 100 --epochs 1 --name p --quiet --out {out}",
+        f"train --loss example-smoothing --model mlp:width=8 --limit 100 --epochs 1 --name p --quiet --out {out}",
         f"attack p --attack random-points:steps=3 --limit 20 --json --quiet --out {out}",
-        f"train --loss label-smoothing:shar=0.1 --out {out}",
+        f"train --loss example-smoothing:shar=0.1 --out {out}",
         "doctor --json",
     ]
     done = spawn(*lines, env={"PYTHONPATH": str(installed)}, code=SEVERAL)
@@ -87,7 +87,7 @@ def test_an_installed_package(installed, spawn, tmp_path):
     results = [json.loads(line) for line in done.out.splitlines()]
     assert [code for code, _, _ in results] == [0, 0, 0, 0, 0, 0, 0, 2, 0], results
     listed = json.loads(results[0][1])
-    (loss,) = [item for item in listed["losses"] if item["name"] == "label-smoothing"]
+    (loss,) = [item for item in listed["losses"] if item["name"] == "example-smoothing"]
     (attack,) = [item for item in listed["attacks"] if item["name"] == "random-points"]
     assert loss["package"] == attack["package"] == "robbench-example"
     (entry,) = json.loads(results[1][1])["entries"]
@@ -95,13 +95,13 @@ def test_an_installed_package(installed, spawn, tmp_path):
     assert [option["name"] for option in entry["options"]] == ["share"]
     assert "robbench_example.random_points" in results[2][1]
     (row,) = json.loads(results[6][1])["rows"]
-    assert (row["loss"], row["attack"]) == ("label-smoothing:share=0.1", "random-points:steps=3")
+    assert (row["loss"], row["attack"]) == ("example-smoothing:share=0.1", "random-points:steps=3")
     assert row["n_backward"] == 0
     assert row["n_forward"] > 20
     assert "share" in results[7][2]
     assert results[7][2].count("\n") == 1
     doctor = json.loads(results[8][1])
-    assert doctor["plugins"]["losses"] == ["label-smoothing (robbench-example)"]
+    assert doctor["plugins"]["losses"] == ["example-smoothing (robbench-example)"]
     assert doctor["problems"] == []
 
 

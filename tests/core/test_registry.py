@@ -154,7 +154,7 @@ def test_the_canonical_form_builds_the_same_and_is_its_own(text: str, full: bool
 def test_full_form_names_every_option() -> None:
     """With full=True every option is spelled out, so a later change of a default changes the text."""
     assert ATTACKS.canonical("apgd:steps=5", full=True) == (
-        "apgd:steps=5,objective=cross-entropy,restarts=1,targets=9,rho=0.75,alpha=0.75"
+        "apgd:steps=5,objective=cross-entropy,restarts=1,targets=9,rho=0.75,alpha=0.75,large_eps=true"
     )
     assert ATTACKS.canonical("apgd:steps=5") == "apgd:steps=5"
 

@@ -23,7 +23,17 @@ def test_the_columns_that_may_be_null() -> None:
     nullable = {field.name for schema in (RUNS, SAMPLES) for field in schema if field.nullable}
     runs = {"loss", "train_seed", "subset", "attack_success_rate", "git_sha", "git_dirty"}
     runs |= {"n_unfinished", "n_disagreements", "robust_accuracy_floor", "distance_p50", "precision", "budget", "flags"}
-    assert nullable == runs | {"dist_linf", "dist_l1", "dist_l0", "dist_l2", "broken_by", "broken_variant", "first_success_step"}
+    assert nullable == runs | {
+        "dist_linf",
+        "dist_l1",
+        "dist_l0",
+        "n_nonfinite",
+        "n_zero_gradient",
+        "dist_l2",
+        "broken_by",
+        "broken_variant",
+        "first_success_step",
+    }
 
 
 @pytest.mark.parametrize("column", [field.name for field in SAMPLES if not field.nullable])

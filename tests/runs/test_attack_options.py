@@ -381,7 +381,7 @@ def test_bf16_successes_hold_in_float32(attack, samples, info, store):
     (row,) = attack("at --attack apgd:steps=10 --threat linf:0.15 --limit 80 --precision bf16 --store-points")
     config = AttackConfig(threat=("linf:0.15",), limit=80)
     (plan,) = plan_attacks(["at"], config, out=store, device="cpu", data_dir=None, download=False)
-    points = points_to_replay([store / "results" / "runs" / f"{row['run_id']}.parquet"], plan.subject.split)
+    points = points_to_replay([store / "results" / "runs" / f"{row['run_id']}.parquet"], plan.subject.split, plan.threats[-1])
     broken = 0
     for r in samples(row["run_id"]):
         if r["adversarial"] and r["clean_correct"]:

@@ -100,6 +100,62 @@ def test_killed_and_resumed_is_bit_equal(spawn, cli, tiny, tmp_path, reference, 
     same(folder, reference)
 
 
+RUNNING = """
+import dataclasses
+from robbench.losses.cross_entropy import CrossEntropy
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Running(CrossEntropy):
+    def __call__(self, step):
+        values = super().__call__(step)
+        before = step.memory("mean", 1.0)
+        step.remember("mean", 0.5 * before + 0.5 * values)
+        step.log(before=before)
+        return values * before
+"""
+
+
+@pytest.mark.parametrize(
+    ("more", "averaged"),
+    [
+        ("--set average=ema --set ema_decay=0.9 --set awp=0.01 --set clip=0.5", 3),  # 135 samples in batches of 64
+        ("--epochs 4 --set average=swa --set mixup=1 --set warmup=0.5", 0),
+    ],
+    ids=["ema", "swa"],
+)
+def test_averages_and_memories_survive_a_kill(spawn, cli, tiny, private, tmp_path, same, rows_of, more, averaged):
+    """SIGKILL in the second epoch of a loss that remembers, with an average: resumed, it ends with the same bits."""
+    cwd, words = private("running", RUNNING), [*tiny, "--loss", "running:Running", *more.split()]
+    assert cli(*words, "--out", tmp_path / "straight", cwd=cwd).code == 0
+    assert spawn(*words, "--out", tmp_path, code=KILLER, cwd=cwd).code == -signal.SIGKILL
+    folder = tmp_path / "models" / "m"
+    state = torch.load(folder / "state.pt", weights_only=True)
+    assert len(state["memories"]["mean"].unique()) > 100
+    assert int(state["average"]["n_averaged"]) == averaged
+    again = cli(*words, "--out", tmp_path, cwd=cwd)
+    assert again.code == 0, again.err
+    assert "going on after epoch 1" in again.err
+    same(folder, tmp_path / "straight" / "models" / "m")
+    assert [json.loads(row["logs"])["before"] == 1 for row in rows_of(folder / "epochs.parquet")][:2] == [True, False]
+
+
+@pytest.mark.parametrize("forgotten", ["memories", "average"])
+def test_what_a_state_holds_is_needed(cli, tiny, private, tmp_path, monkeypatch, forgotten):
+    """What a loss remembered, and the average so far, do decide what a resumed run gives: forgotten, it ends elsewhere."""
+    cwd, ends = private("running", RUNNING), []
+    for forget in (False, True):
+        words = [*tiny, *shlex.split("--loss running:Running --set average=ema --set select=best --out"), tmp_path / str(forget)]
+        stop_after_one_epoch(cli, words, monkeypatch, cwd=cwd)
+        folder = tmp_path / str(forget) / "models" / "m"
+        state = torch.load(folder / "state.pt", weights_only=True)
+        if forget:
+            state[forgotten] = {} if forgotten == "memories" else {key: 0 * value for key, value in state[forgotten].items()}
+        torch.save(state, folder / "state.pt")
+        assert cli(*words, cwd=cwd).code == 0
+        ends.append((folder / "last.safetensors").read_bytes())
+    assert ends[0] != ends[1]
+
+
 def test_sigterm_from_outside(environment, tiny, tmp_path):
     """SIGTERM to a running process ends it with 143, without a traceback, and prints the command to go on with."""
     words = ["5000" if word == "3" else word for word in tiny] + ["--out", str(tmp_path)]
@@ -295,9 +351,8 @@ def test_weights_are_never_unpickled(cli, store, tmp_path, writer):
     assert victim.exists()  # the bomb does work
 
 
-@pytest.fixture
-def unfinished(cli, tiny, tmp_path, monkeypatch):
-    """An output folder with a training that stopped after its first epoch."""
+def stop_after_one_epoch(cli, words, monkeypatch, cwd=None):
+    """Run a training command that is told to stop when its second epoch begins."""
     original = Trainer.run_epoch
 
     def run_epoch(self, watch):
@@ -306,8 +361,14 @@ def unfinished(cli, tiny, tmp_path, monkeypatch):
         return original(self, watch)
 
     monkeypatch.setattr(Trainer, "run_epoch", run_epoch)
-    assert cli(*tiny, "--out", tmp_path / "U").code == 143
+    assert cli(*words, cwd=cwd).code == 143
     monkeypatch.undo()
+
+
+@pytest.fixture
+def unfinished(cli, tiny, tmp_path, monkeypatch):
+    """An output folder with a training that stopped after its first epoch."""
+    stop_after_one_epoch(cli, [*tiny, "--out", tmp_path / "U"], monkeypatch)
     return tmp_path / "U"
 
 
@@ -395,6 +456,30 @@ def test_the_selected_checkpoint(tmp_path, monkeypatch, rows_of, inner, select, 
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert [row["epoch"] for row in rows if row["selected"]] == [epoch]
     assert [(row["clean_accuracy"], row["robust_accuracy"]) for row in rows] == SCORES
+
+
+@pytest.mark.parametrize("kind", ["ema", "swa"])
+def test_the_saved_model_is_the_average(tmp_path, monkeypatch, kind):
+    """model.safetensors holds the average of the weights as it was when validated, not the weights of the last step."""
+    seen, validate = [], Trainer.validate
+
+    def watched(trainer):
+        weights, average = (
+            {key: tensor.clone() for key, tensor in model.state_dict().items()} for model in (trainer.model, trainer.best)
+        )
+        seen.append((weights, average))
+        return validate(trainer)
+
+    monkeypatch.setattr(Trainer, "validate", watched)
+    made = plan(tmp_path, epochs=8, average=kind, ema_decay=0.9, select="last")
+    done = train(made, force=False, watcher=Silent(), stop=StopFlag())
+    stored = load_file(done.folder / "model.safetensors")
+    weights, average = seen[-1]
+    assert stored.keys() == average.keys() == weights.keys()
+    assert all(torch.equal(tensor, average[key]) for key, tensor in stored.items())
+    assert not torch.equal(stored["head.weight"], weights["head.weight"])
+    best = load_file(done.folder / "best.safetensors")
+    assert all(torch.equal(tensor, seen[done.config["selected"]["best_epoch"] - 1][1][key]) for key, tensor in best.items())
 
 
 def test_checkpoints_by_name(cli, store, rows_of):
@@ -494,6 +579,84 @@ def test_a_loss_that_diverges(cli, tmp_path):
         assert (done.code, done.err.count("\n"), done.err[:6]) == (3, 1, "error:"), done.err
         assert "epoch 1" in done.err or "epoch 2" in done.err
     assert not (tmp_path / "models" / "m" / "model.safetensors").exists()
+
+
+ILL = """
+import dataclasses, math
+from robbench.losses.cross_entropy import CrossEntropy
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ill(CrossEntropy):
+    epoch: int = 2
+
+    def __call__(self, step):
+        return super().__call__(step) * (math.nan if step.epoch == self.epoch and step.progress > 0.6 else 1)
+"""
+
+
+def test_nan_keeps_the_last_good_checkpoint(cli, private, tmp_path, snapshot, rows_of):
+    """NaN in the third epoch: exit 3 and one line that says what is kept; weights, epochs and state of the second stay."""
+    cwd, out = private("ill", ILL), tmp_path / "S"
+    words = [*shlex.split("train --loss ill:Ill --model mlp:width=8,depth=1 --limit 150 --epochs 4 --name m --quiet --out"), out]
+    done = cli(*words, cwd=cwd)
+    assert (done.code, done.out, done.err.count("\n")) == (3, "", 1), done.err
+    assert done.err.startswith("error: the loss became nan in epoch 3 (epoch 2, the last good one, is kept)")
+    folder = out / "models" / "m"
+    assert sorted(path.name for path in folder.iterdir()) == ["best.safetensors", "config.json", "epochs.parquet", "state.pt"]
+    state = torch.load(folder / "state.pt", weights_only=True)
+    assert state["epoch"] == 2
+    for weights in (state["model"], load_file(folder / "best.safetensors")):
+        assert all(tensor.isfinite().all() for tensor in weights.values())
+    assert [row["epoch"] for row in rows_of(folder / "epochs.parquet")] == [1, 2]
+    before = snapshot(out)
+    assert cli(*words, cwd=cwd).err == done.err  # it goes on after epoch 2, to the same end
+    assert snapshot(out) == before
+    assert cli(*words, "--force", "--loss", "ill:Ill:epoch=9", cwd=cwd).code == 0
+
+
+# -- recipes -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_recipe_is_where_settings_come_from(cli, tmp_path):
+    """`--recipe` sets what the file says, flags and --set win over it, and the config kept beside the model says all of it."""
+    words = shlex.split("train --recipe digits-smoke --limit 100 --epochs 1 --set inner=pgd:steps=1 --model mlp:width=4 --out")
+    done = cli(*words, tmp_path)
+    assert done.code == 0, done.err
+    kept = json.loads((tmp_path / "models" / "cross-entropy" / "config.json").read_text())["config"]
+    assert (kept["threat"], kept["data"]) == ("linf:0.15", "digits")  # the recipe's
+    assert (kept["epochs"], kept["limit"], kept["batch_size"]) == (1, 100, 64)
+    assert kept["inner"].startswith("pgd:steps=1,")
+    assert kept["model"].startswith("mlp:width=4")
+    again = cli(*words, tmp_path)
+    assert "nothing to do" in again.err
+
+
+def test_a_recipe_is_the_same_as_its_settings(cli, tmp_path):
+    """A recipe and the same settings by flags are the same training: nothing to do."""
+    assert cli("train --recipe digits-smoke --limit 100 --epochs 1 --name m --out", tmp_path).code == 0
+    same = "train --data digits --inner pgd:steps=5 --threat linf:0.15 --limit 100 --epochs 1 --name m --out"
+    done = cli(same, tmp_path)
+    assert (done.code, "nothing to do" in done.err) == (0, True), done.err
+
+
+def test_a_recipe_below_a_config_file(cli, tmp_path):
+    """A config file wins over a recipe, and a flag over both; --dry-run shows what would be trained and writes nothing."""
+    file = tmp_path / "own.toml"
+    file.write_text("[train]\nepochs = 7\nthreat = 'linf:0.05'\n")
+    words = ["train", "--recipe", "digits-smoke", "--config", file, "--threat", "linf:0.2", "--dry-run", "--out", tmp_path / "S"]
+    config = cli(*words).json["config"]
+    assert (config["epochs"], config["threat"], config["inner"].split(",")[0]) == (7, "linf:0.2", "pgd:steps=5")
+    assert not (tmp_path / "S").exists()
+
+
+@pytest.mark.parametrize(("name", "meant"), [("cifar10-rn81", "cifar10-rn18"), ("digits-smok", "digits-smoke")])
+def test_an_unknown_recipe(cli, tmp_path, name, meant):
+    """A recipe that is not there is exit 2, one line with the nearest names, and nothing is written."""
+    done = cli("train", "--recipe", name, "--out", tmp_path / "S")
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert f"unknown recipe '{name}'; did you mean" in done.err
+    assert meant in done.err
+    assert not (tmp_path / "S").exists()
 
 
 @pytest.mark.parametrize(
