@@ -4,15 +4,13 @@
 
 at: PGD-10 and cross-entropy (Madry et al. 2018). The usual loop calls loss.backward() in every inner step, which makes
 gradients of the weights that nobody reads (as in locuslab/robust_overfitting, less its passes for restarts and logging).
-trades: Zhang et al. 2019 with beta 6. The released loss puts the clean batch through the model in each of the 10 inner steps
-and twice in the end, where a total of two passes (one of them without a graph) is enough.
+trades: Zhang et al. 2019. The released loss passes the clean batch in every inner step and twice in the end; two are enough.
 
-Both sides train the same model from the same weights on the same random images, with the same start of the inner attack, in
-evaluation mode, and SGD with momentum. `bare` is the passes that cannot be left out, with the optimizer's step, and nothing
-else: ours / bare is what the engine costs. The three take turns in one process; only ratios within a round mean anything:
-median and range over the rounds. Passes are counted by hooks, in rows per sample; `weights` are the backward passes that
-reached the weights. `agree` is the share of pixels at which both sides' inner points agree to 1e-5 in float64 (and in the
-precision that was timed, where signs of gradients that are rounding noise differ: TRADES begins at the minimum of its KL).
+All train the same model from the same weights on the same random images; the inner attack has the same start, in evaluation
+mode. `bare` is the passes that cannot be left out and the optimizer's step: ours / bare is what the engine costs. They take
+turns in one process; only ratios within a round mean anything: median and range. Passes are counted by hooks, in rows per
+sample; `weights` are backward passes that reach the weights. `agree` is the share of pixels at which both sides' inner points
+agree to 1e-5 in float64 (and in the precision timed, where signs of rounding noise differ: TRADES begins where its KL is flat).
 """
 
 from __future__ import annotations
@@ -103,7 +101,7 @@ def usual(side: Side, x: Tensor, y: Tensor, key: Tensor, task: str) -> None:
     """The loops of the papers' code, from the same random start."""
     trades, shape, kl = task == "trades", x.shape[1:], torch.nn.KLDivLoss(reduction="sum")
     start = (
-        0.001 * keyed.normal(key, shape, dtype=x.dtype) if trades else EPS * (2 * keyed.uniform(key, shape, dtype=x.dtype) - 1)
+        0.001 * keyed.normal(key, shape, dtype=x.dtype) if trades else keyed.uniform(key, shape, dtype=x.dtype) * 2 * EPS - EPS
     )
     points = (x + start.clamp(-EPS, EPS)).clamp(0, 1)
     side.model.eval()
@@ -118,18 +116,17 @@ def usual(side: Side, x: Tensor, y: Tensor, key: Tensor, task: str) -> None:
         points = torch.min(torch.max(points, x - EPS), x + EPS).clamp(0, 1)
     side.model.train()
     side.points = points.detach()
+    loss = F.cross_entropy(side(x if trades else side.points), y)
     if trades:
-        natural = F.cross_entropy(side(x), y)
-        robust = kl(F.log_softmax(side(side.points), 1), F.softmax(side(x), 1)) / len(y)
-    side.finish(natural + BETA * robust if trades else F.cross_entropy(side(side.points), y))
+        loss = loss + BETA * kl(F.log_softmax(side(side.points), 1), F.softmax(side(x), 1)) / len(y)
+    side.finish(loss)
 
 
 def bare(side: Side, x: Tensor, y: Tensor, key: Tensor, task: str) -> None:
     """The passes that are needed, at the clean inputs: no start, no projection, no books."""
     side.model.eval().requires_grad_(False)
     if task == "trades":
-        with torch.no_grad():
-            side(x)
+        side(x)
     for _ in range(STEPS):
         leaf = x.detach().requires_grad_()
         torch.autograd.grad(F.cross_entropy(side(leaf), y), leaf)
@@ -140,61 +137,33 @@ def bare(side: Side, x: Tensor, y: Tensor, key: Tensor, task: str) -> None:
 RUNS = {"ours": ours, "usual": usual, "bare": bare}
 
 
-def now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
-
-
 def measure(name: str, task: str, args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Alternate the three, each round in another order; a row of the table."""
-    torch.manual_seed(0)
-    model = create(name, INFO)
+    wait, model = torch.cuda.synchronize if device.type == "cuda" else int, create(name, INFO)
     x, y = torch.rand(args.batch, *INFO.shape).to(device), torch.randint(10, (args.batch,)).to(device)
     batch = (y, keyed.fold(torch.arange(args.batch), 1).to(device), task)
     seconds: dict[str, list[float]] = {kind: [] for kind in RUNS}
-    row: dict[str, Any] = {"model": name, "task": task, "batch": args.batch, "seconds": seconds}
+    row: dict[str, Any] = {"model": name, "task": task, "batch": args.batch, "seconds": seconds, "counts": {}}
     for number in range(-2, args.rounds):  # two to warm up
         for kind in [*RUNS, *RUNS][number % 3 : number % 3 + 3]:
             side = Side(model, args.precision, device)  # the same step from the same weights
-            began = now(device)
+            wait()
+            began = time.perf_counter()
             RUNS[kind](side, x, *batch)
+            wait()
             if number >= 0:
-                seconds[kind].append(now(device) - began)
-    row["counts"] = {}
-    for precision in (args.precision, "fp64"):
+                seconds[kind].append(time.perf_counter() - began)
+    for name, precision in (("agree_timed", args.precision), ("agree", "fp64")):
         sides = {kind: Side(model, precision, device) for kind in RUNS}
         for kind, side in sides.items():
             counts = side.count()
             RUNS[kind](side, x.double() if precision == "fp64" else x, *batch)
             row["counts"][kind] = {what: n if what == "weights" else n / len(y) for what, n in counts.items()}
         gap = (sides["ours"].points - sides["usual"].points).abs()
-        row[f"agree_{precision}"] = float((gap <= 1e-5).double().mean())
-    row |= {f"ours_to_{peer}": [a / b for a, b in zip(seconds["ours"], seconds[peer], strict=True)] for peer in ("usual", "bare")}
+        row[name] = float((gap <= 1e-5).double().mean())
+    times = zip(*seconds.values(), strict=True)
+    row["ours/usual"], row["ours/bare"] = zip(*((mine / theirs, mine / needed) for mine, theirs, needed in times), strict=True)
     return row
-
-
-def show(rows: list[dict[str, Any]], precision: str) -> None:
-    names = [
-        "model",
-        "task",
-        "ms ours / usual / bare",
-        "ours/usual (range)",
-        "ours/bare (range)",
-        "forwards",
-        "backwards",
-        "weights",
-    ]
-    table = Table(*names, f"agree (in {precision})")
-    for row in rows:
-        times = " / ".join(f"{1000 * statistics.median(spent):.1f}" for spent in row["seconds"].values())
-        ratios = [f"{statistics.median(r):.3f} ({min(r):.3f}-{max(r):.3f})" for r in (row["ours_to_usual"], row["ours_to_bare"])]
-        passes = [
-            " / ".join(f"{side[what]:g}" for side in row["counts"].values()) for what in ("forwards", "backwards", "weights")
-        ]
-        agree = f"{row['agree_fp64']:.2%} ({row[f'agree_{precision}']:.2%})"
-        table.add_row(row["model"], row["task"], times, *ratios, *passes, agree)
-    Console(width=None if sys.stdout.isatty() else 190).print(table)
 
 
 def main() -> None:
@@ -208,11 +177,20 @@ def main() -> None:
     args = parser.parse_args()
     device = find_device(args.device)
     facts = provenance() | {"device": str(device), "threads": torch.get_num_threads(), "precision": args.precision}
-    facts["gpu"] = torch.cuda.get_device_name(device) if device.type == "cuda" else None
-    print(f"torch {torch.__version__}, {facts['gpu'] or device}, {args.precision}, batch {args.batch}, {args.rounds} rounds")
+    facts["on"] = torch.cuda.get_device_name(device) if device.type == "cuda" else facts["cpu"]
+    print(f"torch {torch.__version__}, {facts['on']}, {args.precision}, batch {args.batch}, {args.rounds} rounds")
+    torch.manual_seed(0)
     with deterministic():
         rows = [measure(name, task, args, device) for name in args.models.split(",") for task in ("at", "trades")]
-    show(rows, args.precision)
+    passes, ratios = ("forwards", "backwards", "weights"), ("ours/usual", "ours/bare")
+    table = Table("model", "task", "ms ours / usual / bare", *(f"{name} (range)" for name in ratios), *passes, "agree")
+    for row in rows:
+        times = " / ".join(f"{1000 * statistics.median(spent):.1f}" for spent in row["seconds"].values())
+        spread = [f"{statistics.median(r):.3f} ({min(r):.3f}-{max(r):.3f})" for r in (row[name] for name in ratios)]
+        counts = [" / ".join(f"{side[what]:g}" for side in row["counts"].values()) for what in passes]
+        agree = f"{row['agree']:.2%} ({row['agree_timed']:.2%})"
+        table.add_row(row["model"], row["task"], times, *spread, *counts, agree)
+    Console(width=None if sys.stdout.isatty() else 190).print(table)
     if args.json:
         args.json.write_text(json.dumps(finite({"facts": facts, "rows": rows}), indent=1, allow_nan=False))
 

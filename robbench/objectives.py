@@ -24,6 +24,11 @@ def margins(logits: Tensor, y: Tensor) -> Tensor:
     return logits.gather(1, y[:, None])[:, 0] - best_other(logits, y)
 
 
+def answered(logits: Tensor) -> Tensor:
+    """[B] bool: logits that say something. NaN and +inf do not; -inf is a class that is ruled out."""
+    return ~(logits.isnan() | (logits == torch.inf)).any(1)
+
+
 def best_other(logits: Tensor, y: Tensor) -> Tensor:
     """[B] max_{k != y} z_k."""
     return _others(logits, y).amax(1)

@@ -22,7 +22,7 @@ from robbench.attacks.base import Answer, AnyRowAttack, Oracle
 from robbench.attacks.eot import Wrapper
 from robbench.core.device import TILE_STEP, tile_rows
 from robbench.core.errors import UserError
-from robbench.objectives import Objective
+from robbench.objectives import Objective, answered
 from robbench.threat.problem import Problem
 
 Values = Callable[[Tensor, Tensor], Tensor]  # of logits [b,K] of the rows [b]: [b,k]
@@ -49,7 +49,7 @@ class Source(Oracle):
         return logits, grad, self._wrong(logits)
 
     def _wrong(self, logits: Tensor) -> Tensor:
-        return (logits.argmax(1) != self.p.y) & torch.isfinite(logits).all(1)
+        return (logits.argmax(1) != self.p.y) & answered(logits)
 
     def _ask(self, x: Tensor, values: Values | None) -> tuple[Tensor, Tensor, Tensor]:
         """Logits [B,K], the k `values` of the logits [B,k], and their gradients [B,k,*]; without `values` k is 0."""

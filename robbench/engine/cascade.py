@@ -29,6 +29,7 @@ from robbench.engine.pool import Pool, salt_of
 from robbench.engine.records import CLEAN, REPLAY, Judgement, Record, Verdict
 from robbench.engine.telling import tell
 from robbench.engine.verify import judge_logits, verify
+from robbench.objectives import answered
 from robbench.threat.model import ThreatModel
 from robbench.threat.problem import Problem
 
@@ -108,7 +109,7 @@ class Cascade:
         self.most_draws = max(self.draws, default=1)  # for points that no single entry is judged by
         self.pool = Pool(split, self.threats, model, seed=seed, tile=self.tile, draws=self.most_draws)
         self.clean = [column.tolist() for column in judge_logits(self.pool.logits0, split.labels)]
-        self.finite, self.wrong = torch.isfinite(self.pool.logits0).all(1).tolist(), self.pool.wrong.tolist()
+        self.finite, self.wrong = answered(self.pool.logits0).tolist(), self.pool.wrong.tolist()
         self.records = [Record(margin, forwards=self.most_draws) for margin in self.clean[1]]
         self.tallies = [Tally() for _ in entries]
         self.disagreements = 0  # claims of the search that the model refused, and successes it saw only afterwards
@@ -243,7 +244,9 @@ class Cascade:
             index, level = (torch.tensor(c, device=self.device) for c in ([j.sample for j in jobs], [j.level for j in jobs]))
             return self.pool.problem(index, salt, level)
 
-        return Lane(attack, self.search, problems, width=self.width, tile=self.tile, device=self.device)
+        # A claim refused throws an attack that closes in on the boundary off its way: such a one sees the model itself.
+        seen = self.search if attack.seeks == "any" else self.model
+        return Lane(attack, seen, problems, width=self.width, tile=self.tile, device=self.device)
 
     def _book(self, done: Done, k: int) -> None:
         """Enter finished rows in their samples' records and send the samples on."""
@@ -270,7 +273,7 @@ class Cascade:
                 if not self.smallest or record.judged is None or seen.size < record.judged.size:
                     record.hit(k, job.variant, columns["first"][row], points[row], seen)
             elif not record.found and (margin := seen.margin if seen else columns["margin"][row]) < record.margin:
-                record.margin, record.x = margin, points[row]
+                record.margin, record.x, record.source = margin, points[row], (k, job.variant)
             yield job, job.steps <= done.steps[row] < self._steps(k) and not done.ended[row]
 
     def _after(self, job: Job, k: int, truncated: bool) -> None:
@@ -328,7 +331,8 @@ class Cascade:
             for i, point, seen in zip(chunk, x, verify(self.model, x, p, self.tile, self.most_draws).rows(), strict=True):
                 self.records[i].forwards += self.most_draws
                 if seen.adversarial:
-                    level = next(n for n, threat in enumerate(self.threats) if seen.size <= threat.eps * (1 + 1e-5) + 1e-7)
+                    holds = (n for n, threat in enumerate(self.threats) if seen.size <= threat.eps * (1 + 1e-5) + 1e-7)
+                    level = next(holds, len(self.threats) - 1)
                     self.records[i].replayed = (level, point, seen)
 
     def _is_backend(self, k: int) -> bool:
@@ -360,9 +364,9 @@ class Cascade:
                 if not self.smallest or record.judged is None or seen.size < record.judged.size:
                     record.hit(k, 0, -1, x[row], seen)
             elif not record.found and seen.margin < record.margin and seen.fits:
-                record.margin, record.x = seen.margin, x[row]
+                record.margin, record.x, record.source = seen.margin, x[row], (k, 0)
             del self.next[i]
-            self._after(Job(i, 0, leg.level), k, truncated=False)
+            self._after(Job(i, 0, leg.level), k, truncated=record.forwards > self.queries)
 
     # -- verdicts --------------------------------------------------------------------------------------------------------
 
@@ -373,7 +377,9 @@ class Cascade:
             self.told = time.monotonic()
             for start in range(0, len(self.finished), self.width):
                 chunk = {i: self.records[i] for i in self.finished[start : start + self.width]}
-                for verdict, point in tell(self.model, self.pool, chunk, self.clean, self.tile, self.most_draws):
+                for verdict, point in tell(
+                    self.model, self.pool, chunk, self.clean, self.tile, self.most_draws, late=self.search is not self.model
+                ):
                     verdicts.append(verdict)
                     points.append(point)
             self.work -= sum(self.records[i].work for i in self.finished)

@@ -14,7 +14,7 @@ from torch import Tensor
 from robbench.attacks.base import Answer, Oracle
 from robbench.core.device import TILE_STEP, whole_tiles
 from robbench.core.rows import Rows
-from robbench.objectives import Objective, margins
+from robbench.objectives import Objective, answered, margins
 from robbench.threat.problem import Problem, size_and_fits
 
 Model = Callable[[Tensor], Tensor]
@@ -166,7 +166,7 @@ class ModelOracle(Oracle):
 
     def _see(self, x: Tensor, logits: Tensor, wrong: Tensor, bad: Tensor) -> Tensor:
         p, book = self.p, self.book
-        finite = torch.isfinite(logits).all(1)
+        finite = answered(logits)
         hit = wrong & finite  # a NaN is no proof of a mistake
         margin, (size, fits) = margins(logits, p.y), size_and_fits(x, p)
         counts = self.active & fits & finite

@@ -12,6 +12,7 @@ from robbench.core import keyed
 from robbench.data.base import Split
 from robbench.engine.oracle import Model
 from robbench.engine.verify import ask
+from robbench.objectives import answered
 from robbench.threat.model import ThreatModel
 from robbench.threat.problem import Problem
 
@@ -33,7 +34,7 @@ class Pool:
             rows = slice(start, start + tile)
             parts.append(ask(model, split.pixels(rows), split.labels[rows], tile, draws))
         self.logits0, wrong = (torch.cat(column) for column in zip(*parts, strict=True))
-        self.wrong = wrong | ~torch.isfinite(self.logits0).all(1)
+        self.wrong = wrong | ~answered(self.logits0)
 
     def problem(self, index: Tensor, salt: int = 0, level: Tensor | None = None) -> Problem:
         """The rows of samples `index` [B] at budgets `level` [B] (the largest); `salt` tells the attacks of a cascade apart."""

@@ -64,6 +64,7 @@ class Outcome(NamedTuple):
     forwards: int
     backwards: int
     status: int
+    source: tuple[int, int]  # entry and variant that came to x
 
 
 @dataclasses.dataclass
@@ -72,6 +73,7 @@ class Record:
 
     margin: float
     x: Tensor | None = None  # worst point so far; None = the clean input
+    source: tuple[int, int] = (NOTHING, -1)  # entry and variant that came to it
     judged: Judgement | None = None  # its re-check, of a point that broke the sample
     found: bool = False
     entry: int = NOTHING
@@ -95,5 +97,16 @@ class Record:
         """The sample is decided at the next budget: it has fallen, or has stood everything so far."""
         status = UNFINISHED if self.unfinished else UNCONFIRMED if self.unconfirmed else NON_FINITE if self.nonfinite else OK
         self.outcomes.append(
-            Outcome(self.found, self.x, self.judged, self.entry, self.variant, self.step, self.forwards, self.backwards, status)
+            Outcome(
+                self.found,
+                self.x,
+                self.judged,
+                self.entry,
+                self.variant,
+                self.step,
+                self.forwards,
+                self.backwards,
+                status,
+                self.source,
+            )
         )

@@ -14,12 +14,19 @@ from robbench.engine.verify import verify
 
 
 def tell(
-    model: Model, pool: Pool, records: Mapping[int, Record], clean: Sequence[Sequence[float]], tile: int, draws: int = 1
+    model: Model,
+    pool: Pool,
+    records: Mapping[int, Record],
+    clean: Sequence[Sequence[float]],
+    tile: int,
+    draws: int = 1,
+    late: bool = False,
 ) -> Iterator[tuple[Verdict, Tensor | None]]:
     """Verdicts of decided samples, with their worst points (None = the clean input), one per budget.
 
     The worst points of samples that stand are looked at again; what broke the others is judged already, and `clean`
-    (predictions, margins, probability margins) is known.
+    (predictions, margins, probability margins) is known. With `late`, a point that only this look finds wrong counts, from its
+    budget on: a stand-in for the model has rounded it to the other side.
     """
     ended = [(i, level, o) for i, record in records.items() for level, o in enumerate(record.outcomes)]
     moved = [(i, level, o.x) for i, level, o in ended if o.x is not None and o.judged is None]
@@ -30,7 +37,14 @@ def tell(
         points = torch.stack([x for _, _, x in moved])
         judged = verify(model, points, pool.problem(index, level=levels), tile, draws)
         fresh = {item[:2]: row for item, row in zip(moved, judged.rows(), strict=True)}
+    fallen: dict[int, tuple[Outcome, Judgement]] = {}  # by such a look
     for i, level, outcome in ended:
+        seen = fresh.get((i, level))
+        if late and not outcome.found and i not in fallen and seen is not None and seen.adversarial:
+            entry, variant = outcome.source
+            fallen[i] = (outcome._replace(found=True, entry=entry, variant=variant), seen)
+        if i in fallen and not outcome.found:
+            outcome, fresh[i, level] = fallen[i]
         yield _verdict(i, level, outcome, [column[i] for column in clean], fresh.get((i, level)), draws), outcome.x
     for record in records.values():
         record.outcomes, record.x = [], None
@@ -39,7 +53,6 @@ def tell(
 def _verdict(i: int, level: int, o: Outcome, clean: Sequence[float], fresh: Judgement | None, draws: int) -> Verdict:
     pred, margin, pmargin = clean
     j = fresh or o.judged or Judgement(int(pred), margin, pmargin, o.found, 0.0, 0.0, 0.0, 0.0, 0.0, fits=True)
-    # A point that only the re-check finds wrong was claimed by no attack: `found` decides.
     return Verdict(
         sample=i, level=level, clean_pred=int(pred), clean_margin=margin, clean_pmargin=pmargin,
         adv_pred=j.pred, adv_margin=j.margin, adv_pmargin=j.pmargin, adversarial=o.found,

@@ -10,7 +10,7 @@ from torch import Tensor
 from robbench.core.device import TILE_STEP
 from robbench.engine.oracle import Model, forward_tiles
 from robbench.engine.records import Judgement
-from robbench.objectives import best_other, log_softmax, margins
+from robbench.objectives import answered, best_other, log_softmax, margins
 from robbench.threat.problem import Problem, size_and_fits
 
 
@@ -45,7 +45,7 @@ def ask(model: Model, x: Tensor, y: Tensor, tile: int, draws: int = 1) -> tuple[
     drawn = [forward_tiles(model, x, tile, TILE_STEP) for _ in range(draws)]
     votes = torch.stack([logits.argmax(1) != y for logits in drawn]).sum(0)
     logits = drawn[0] if draws == 1 else torch.stack(drawn).mean(0)
-    return logits, (2 * votes > draws) & torch.isfinite(logits).all(1)
+    return logits, (2 * votes > draws) & answered(logits)
 
 
 def verify(model: Model, x: Tensor, p: Problem, tile: int, draws: int = 1) -> Judged:

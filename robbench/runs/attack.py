@@ -98,7 +98,7 @@ def attack(plan: Plan, *, store: Store, force: bool, resumed: Callable[[int], No
         kept = {row["sample_id"]: row for row in (*partials[level].points(), *keep.points[level])}
         points = list(kept.values()) if plan.config.store_points else None
         flags = work.flags + _flags_after(plan, found)
-        row = run_row(plan, level, found, disagreements=work.disagreements, flags=flags, started=started,
+        row = run_row(plan, level, found, disagreements=None if known else work.disagreements, flags=flags, started=started,
                       wall=seconds, resumed=len(known), inspection=work.inspection[1:])  # fmt: skip
         paths.append(store.write(row, found, points))
     return Outcome([read_run(path) for path in paths], fresh=True)

@@ -94,7 +94,13 @@ def plan_attacks(models: Sequence[str], config: AttackConfig, *, out: Path, devi
                 "replay": sorted(path.stem for path in replay), "sources": sources, "points": config.store_points,
             }  # fmt: skip
             # What breaks a sample at a smaller budget counts at a larger one.
-            ids = [short_hash({**identity, "eps": [str(t.eps) for t in threats[: n + 1]]}) for n in range(len(threats))]
+            # Stored points are chosen for the largest one, and a budget of time is shared by all.
+            coupled = bool(replay) or (config.budget is not None and math.isfinite(config.budget.seconds))
+            every = [str(threat.eps) for threat in threats]
+            ids = [
+                short_hash({**identity, "eps": every[: n + 1], **({"among": every} if coupled else {})})
+                for n in range(len(every))
+            ]
             yield Plan(subject, tuple(threats), entries, config, data, where, replay, tuple(ids))
 
 

@@ -35,7 +35,7 @@ def sample_row(plan: Plan, v: Verdict, index: int, sample_id: int, label: int, o
 
 
 def run_row(
-    plan: Plan, level: int, rows: list[dict[str, Any]], *, disagreements: int, flags: Sequence[Any], started: datetime,
+    plan: Plan, level: int, rows: list[dict[str, Any]], *, disagreements: int | None, flags: Sequence[Any], started: datetime,
     wall: float, resumed: int, inspection: Sequence[int],
 ) -> dict[str, Any]:  # fmt: skip
     """The row of the runs table for one budget of a plan, from its sample rows."""
