@@ -7,6 +7,7 @@ Shapes: logits [B,K], p the rows' Problem, result [B]. z_(i) is the i-th largest
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 
 import torch
@@ -52,7 +53,8 @@ def cross_entropy(logits: Tensor, p: Problem) -> Tensor:
     """
     gap = soft_margin(logits, p)
     # Not torch's softplus: it rounds the last elements of a vector otherwise, which would tie a row to its place.
-    return torch.where(gap > 40, gap, gap.clamp(max=40).exp().log1p())
+    top = min(40.0, math.log(torch.finfo(gap.dtype).max) - 0.1)  # float16 ends at 11
+    return torch.where(gap > top, gap, gap.clamp(max=top).exp().log1p())
 
 
 def log_softmax(logits: Tensor) -> Tensor:
@@ -87,7 +89,7 @@ def dlr(logits: Tensor, p: Problem) -> Tensor:
     if logits.shape[1] < 3:
         return margin(logits, p)
     top = logits.topk(3, dim=1).values
-    return margin(logits, p) / (top[:, 0] - top[:, 2] + 1e-12)
+    return margin(logits, p) / (top[:, 0] - top[:, 2] + _guard(logits))
 
 
 def dlr_targeted(logits: Tensor, p: Problem) -> Tensor:
@@ -99,7 +101,12 @@ def dlr_targeted(logits: Tensor, p: Problem) -> Tensor:
     if logits.shape[1] < 3:
         return difference
     top = logits.topk(min(4, logits.shape[1]), dim=1).values
-    return difference / (top[:, 0] - top[:, 2:].mean(1) + 1e-12)
+    return difference / (top[:, 0] - top[:, 2:].mean(1) + _guard(logits))
+
+
+def _guard(logits: Tensor) -> float:
+    """What keeps a division from 0/0 when the top logits tie; 1e-12 itself is 0 in float16."""
+    return max(1e-12, torch.finfo(logits.dtype).tiny)
 
 
 def kl_from_clean(logits: Tensor, p: Problem) -> Tensor:

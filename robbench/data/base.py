@@ -42,6 +42,12 @@ class Table:
     scale: int = 255
 
     def __post_init__(self) -> None:
+        if self.labels.ndim != 1 or self.labels.dtype.kind not in "iu":
+            raise UserError(
+                f"labels should be one whole number a sample, not {self.labels.dtype} of shape {self.labels.shape}; "
+                "one-hot labels need argmax(1)"
+            )
+        object.__setattr__(self, "labels", self.labels.astype(np.int64, copy=False))
         bad = np.flatnonzero((self.labels < 0) | (self.labels >= len(self.classes)))
         if len(bad):
             row, label = int(bad[0]), int(self.labels[bad[0]])

@@ -14,10 +14,10 @@ HELP = {"--help", "-h"}
 SHARED = {"--out", "-o", "--seed", "--device", "--limit", "-n", "--config", "-c", "--set", "-S", "--data-dir", "--download",
           "--force", "--dry-run", "--json", "--quiet", "-q", "--verbose", "-v", "--batch-size", "-b"}  # fmt: skip
 FLAGS = {
-    "train": SHARED | {"--recipe", "--loss", "--data", "--model", "--inner", "--threat", "--name", "--epochs", "--lr",
-                       "--optimizer"},
-    "attack": SHARED | {"--attack", "-a", "--threat", "--data", "--split", "--precision", "--compile", "--budget",
-                        "--store-points", "--replay"},
+    "train": SHARED
+    | {"--recipe", "--loss", "--data", "--model", "--inner", "--threat", "--name", "--epochs", "--lr", "--optimizer"},
+    "attack": SHARED
+    | {"--attack", "-a", "--threat", "--data", "--split", "--precision", "--compile", "--budget", "--store-points", "--replay"},
     "compare": {"--out", "-o", "--json", "--csv", "--markdown"},
     "list": {"--json"},
     "explain": {"--json"},

@@ -136,7 +136,6 @@ class Labelled(Data):
 INDICES = np.arange(8) % 4
 
 
-@pytest.mark.xfail(strict=True, reason="the labels' shape and type are not looked at in robbench/data")
 @pytest.mark.parametrize("labels", [np.eye(4, dtype=np.int64)[INDICES], INDICES.astype(np.float64)], ids=["one-hot", "float"])
 def test_labels_that_are_no_class_indices_are_refused(labels: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bug 3: one tool takes one-hot labels, another indices; here whatever is no index is one clear line."""
@@ -146,7 +145,6 @@ def test_labels_that_are_no_class_indices_are_refused(labels: Any, monkeypatch: 
         data.load("plug-in", "test")
 
 
-@pytest.mark.xfail(strict=True, reason="labels keep the type that the plug-in gave them")
 @pytest.mark.parametrize("dtype", [np.uint8, np.int32])
 def test_labels_may_be_any_integers(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bug 3: they arrive as the int64 that indexing needs."""
@@ -302,10 +300,7 @@ class Half(nn.Module):
         return torch.stack([0 * d, d, 0 * d, 0 * d - 1], 1).to(self.dtype)
 
 
-FLOAT16 = pytest.param(torch.float16, marks=pytest.mark.xfail(strict=True, reason="objectives are computed in float16"))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, FLOAT16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(
     ("spec", "threat"), [("fgsm:objective=dlr", "linf:0.1"), ("mi-fgsm:steps=2,objective=dlr", "l2:1"), ("ddn:steps=5", "l2:inf")]
 )

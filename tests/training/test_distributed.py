@@ -31,7 +31,7 @@ from robbench.losses.trades import TRADES
 from robbench.models.base import Classifier
 from robbench.testing import toy_split
 from robbench.threat.model import parse_threat
-from robbench.training.distributed import World, joined
+from robbench.training.distributed import World, joined, local_device
 from robbench.training.step import Inner, Notes
 from robbench.training.trainer import Recipe, Trainer
 
@@ -226,6 +226,18 @@ def test_alone_nothing_is_exchanged(plain_model):
     assert all(weight.grad is None for weight in model.parameters())
 
 
+@pytest.mark.parametrize(
+    ("device", "number", "found"),
+    [("cuda", "3", "cuda:3"), ("cuda", None, "cuda"), ("cuda:1", "3", "cuda:1"), ("cpu", "3", "cpu")],
+)
+def test_each_process_has_its_own_gpu(monkeypatch, device, number, found):
+    """`cuda` is the GPU of the process' number on its machine; a device that was named exactly stays."""
+    monkeypatch.delenv("LOCAL_RANK", raising=False)
+    if number is not None:
+        monkeypatch.setenv("LOCAL_RANK", number)
+    assert str(local_device(torch.device(device))) == found
+
+
 # -- two processes -------------------------------------------------------------------------------------------------------
 
 
@@ -349,6 +361,24 @@ def test_the_command_ends_well_and_speaks_once(command):
     found = json.loads(out)
     assert (found["status"], found["folder"]) == ("done", str(folder / "models" / "m"))
     assert found["selected"]["epoch"] in (1, 2)
+
+
+@UNTIL_PATCHED
+@pytest.mark.parametrize(("loss", "told"), [("sovr", True), ("ewat:normalize=max", False), ("cross-entropy", False)])
+def test_a_loss_of_the_whole_batch_is_told(cli, tmp_path, monkeypatch, loss, told):
+    """With several processes the first says once that such a loss sees a share of the batch only; the others say nothing."""
+    from robbench.core.errors import UserError
+    from robbench.runs import train as runs
+
+    def refuse(*arguments, **more):
+        raise UserError("enough")
+
+    monkeypatch.setattr(runs, "train", refuse)
+    for rank, size, lines in ((0, 2, 2 if told else 1), (1, 2, 1), (0, 1, 1)):
+        environment = {"WORLD_SIZE": str(size), "RANK": str(rank)}
+        done = cli("train --limit 50 --loss", loss, "--out", tmp_path, env=environment)
+        assert done.err.count("\n") == lines, done.err
+        assert ("its share" in done.err) == (lines == 2)
 
 
 LONELY = """
