@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -86,13 +87,16 @@ def train(
              "batch_size": batch_size, "lr": lr, "optimizer": optimizer, "seed": seed, "limit": limit}  # fmt: skip
     base = read_recipe(recipe) if recipe else {}
     settings = load_config(TrainConfig, "train", file=config, sets=sets or [], flags=flags, base=base)
-    reporter = Reporter(quiet=quiet, verbose=verbose)
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, one speaks
+    reporter = Reporter(quiet=quiet or not first, verbose=verbose and first)
     plan = plan_training(settings, name=name, out=out, device=device, data_dir=data_dir, download=download)
     reporter.detail(f"{len(plan.train)} training and {len(plan.validation)} validation samples on {plan.device}; {plan.spec}")
     if dry_run:
         print_json("robbench.train.plan/1", name=plan.name, folder=plan.folder, identity=plan.identity, config=plan.spec)
         return
     done = run_training(plan, reporter, force=force)
+    if not first:
+        return
     if as_json:
         facts = {key: value for key, value in done.config.items() if key != "schema"}
         print_json("robbench.train/1", folder=done.folder, fresh=done.fresh, **facts)
@@ -107,6 +111,9 @@ def run_training(plan: Plan, reporter: Reporter, *, force: bool) -> Trained:
     from robbench.runs.signals import stop_flag
     from robbench.runs.train import train
 
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes > 1 and plan.loss.batch_coupled:
+        reporter.say(f"loss {plan.config.loss} depends on the batch, and each of {processes} processes has its share for a batch")
     with stop_flag(reporter.say) as stop, reporter.progress(f"train {plan.name}") as bar:
         done = train(plan, force=force, watcher=_Watcher(bar, reporter, plan.config.epochs), stop=stop)
         if stop:

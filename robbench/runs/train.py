@@ -217,8 +217,8 @@ class _Session:
             if trainer.world.first:
                 self._save_state(state_file)
             self.watcher.epoch(row)
-            if self.stop and trainer.epoch < plan.config.epochs:
-                raise Stopped(self.stop.exit_code)
+            if trainer.epoch < plan.config.epochs:
+                self._stop_if_asked()
         return self._finish(state_file)
 
     def _save(self, which: str) -> None:
@@ -227,8 +227,12 @@ class _Session:
 
     def _watch(self, progress: Progress) -> None:
         self.watcher.batch(progress)
-        if self.stop:
-            raise Stopped(self.stop.exit_code)
+        self._stop_if_asked()
+
+    def _stop_if_asked(self) -> None:
+        # All processes at the same place, also when only one was asked: the others would wait for it for ever.
+        if exit_code := self.trainer.world.most(self.stop.exit_code):
+            raise Stopped(exit_code)
 
     def _is_best(self, row: dict[str, Any]) -> bool:
         """By robust validation accuracy, then clean; of equals the latest. Without validation samples every epoch is."""
@@ -243,13 +247,14 @@ class _Session:
         best = max(range(len(self.rows)), key=lambda i: (_score(self.rows[i]), i))
         chosen = best if select == "best" else len(self.rows) - 1
         self.rows[chosen]["selected"] = True
+        selected = {"model": select, "epoch": chosen + 1, "best_epoch": best + 1}
         if not self.trainer.world.first:
             self.trainer.world.wait()
-            return Trained(plan.folder, {**self.description, "status": "done", "selected": {}}, self.rows, fresh=True)
+            return Trained(plan.folder, {**self.description, "status": "done", "selected": selected}, self.rows, fresh=True)
         self._save("last")
         atomic_write(plan.folder / "model.safetensors", lambda path: shutil.copyfile(plan.folder / f"{select}.safetensors", path))
         self._write_epochs()
-        description = self._write_config("done", {"model": select, "epoch": chosen + 1, "best_epoch": best + 1})
+        description = self._write_config("done", selected)
         (plan.folder / f"{select}.safetensors").unlink()
         state_file.unlink(missing_ok=True)
         self.trainer.world.wait()

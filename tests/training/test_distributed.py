@@ -298,7 +298,6 @@ def test_batch_norm_sees_its_share(two):
 # -- the command ---------------------------------------------------------------------------------------------------------
 
 WORDS = "train --data digits --model mlp:width=16,depth=1 --limit 150 --epochs 2 --inner pgd:steps=2 --set average=ema --name m"
-UNTIL_PATCHED = pytest.mark.xfail(strict=True, reason="robbench/runs/train.py and robbench/cli/train.py know of one process only")
 
 # Run by every Python that finds it: writes down which process opens files for writing, renames or removes them in a folder.
 SPY = """
@@ -353,7 +352,6 @@ def test_only_the_first_process_writes(command):
     assert second == []
 
 
-@UNTIL_PATCHED
 def test_the_command_ends_well_and_speaks_once(command):
     """Both processes end with 0, and stdout holds one JSON object."""
     code, out, err, folder, _ = command
@@ -363,8 +361,10 @@ def test_the_command_ends_well_and_speaks_once(command):
     assert found["selected"]["epoch"] in (1, 2)
 
 
-@UNTIL_PATCHED
-@pytest.mark.parametrize(("loss", "told"), [("sovr", True), ("ewat:normalize=max", False), ("cross-entropy", False)])
+@pytest.mark.parametrize(
+    ("loss", "told"),
+    [("sovr", True), ("ewat:normalize=max", False), ("cross-entropy", False)],
+)
 def test_a_loss_of_the_whole_batch_is_told(cli, tmp_path, monkeypatch, loss, told):
     """With several processes the first says once that such a loss sees a share of the batch only; the others say nothing."""
     from robbench.core.errors import UserError
@@ -409,7 +409,6 @@ def stopped(launch, tmp_path_factory):
     return err, folder / "S"
 
 
-@UNTIL_PATCHED
 def test_a_signal_to_one_stops_all(stopped):
     """Both processes leave after the same batch, with 143 and without an error; none is killed."""
     err, _ = stopped
