@@ -48,7 +48,7 @@ def same(reference, rows_of):
         mine = rows_of(results / "samples" / f"{run}.parquet")
         assert mine == rows_of(theirs / "samples" / f"{run}.parquet")
         assert len(mine) == 120
-        depends = ("started_at", "finished_at", "wall_s", "provenance", "git_sha", "git_dirty")
+        depends = ("started_at", "finished_at", "wall_s", "n_disagreements", "provenance", "git_sha", "git_dirty")
         assert rows_of(results / "runs" / f"{run}.parquet", *depends) == rows_of(theirs / "runs" / f"{run}.parquet", *depends)
         assert not list((results / "partial").glob("*"))
 

@@ -363,7 +363,7 @@ def test_the_command_ends_well_and_speaks_once(command):
 
 @pytest.mark.parametrize(
     ("loss", "told"),
-    [("sovr", True), ("ewat:normalize=max", False), ("cross-entropy", False)],
+    [("sovr", True), ("ewat:normalise=max", False), ("cross-entropy", False)],
 )
 def test_a_loss_of_the_whole_batch_is_told(cli, tmp_path, monkeypatch, loss, told):
     """With several processes the first says once that such a loss sees a share of the batch only; the others say nothing."""
