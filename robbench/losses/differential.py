@@ -8,7 +8,10 @@ j in class 0, so no bias enters it:
     squared-hinge   mean_ij max(0, target - D_ij)^2
 
 Our reading also: means where the paper writes sums, and all cross pairs of a batch. The threshold is set afterwards from the
-training scores; `extreme` is the maximum-margin one of the linear theory, b = -(min_i s_i + max_j s_j) / 2.
+training scores (losses/thresholds.py); `extreme` is the maximum-margin one of the linear theory.
+
+More than two classes are our extension, no part of the paper: every pair of samples of different classes a, c counts, with
+D_ij = (w_a - w_c) . (phi(x_i) - phi(x_j)), which for two classes is the D above.
 """
 
 from __future__ import annotations
@@ -21,11 +24,15 @@ from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robbench.core import keyed
 from robbench.core.errors import UserError
 from robbench.core.spec import Number
 from robbench.data.base import DataInfo
 from robbench.losses.base import Loss, Step
+from robbench.losses.thresholds import Rule, biases, threshold
 from robbench.models.base import Classifier
+
+_SALT = 0xD1FF  # keeps the draws of pairs apart from whatever else draws from a sample's key
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,33 +44,41 @@ class Differential(Loss):
 
     form: Annotated[Literal["logistic", "square", "squared-hinge"], Field(description="loss of one pair")] = "square"
     target: Annotated[Number, Field(gt=0, description="wanted score difference, for the square forms")] = 1.0
+    pairing: Annotated[
+        Literal["all", "random"],
+        Field(description="pairs of a batch: all of different classes, or one at random for each sample"),
+    ] = "all"
     bias: Annotated[
-        Literal["accuracy", "extreme", "mean"],
-        Field(description="threshold after training: best training accuracy (middle of the widest such gap; on separable "
-              "data the same as extreme), midpoint of the extreme scores, or of the class means"),
+        Rule,
+        Field(description="threshold after training: best training accuracy (middle of the widest such gap; on separable data "
+              "the same as extreme), midpoint of the extreme scores, of their quantiles, or of the class means"),
     ] = "accuracy"  # fmt: skip
+    quantile: Annotated[Number, Field(ge=0, lt=0.5, description="share of each class beyond the quantile of that rule")] = 0.05
+    multiclass: Annotated[bool, Field(description="allow more than two classes: our extension, not the paper's")] = False
     batch_coupled: ClassVar[bool] = True
     fits_head: ClassVar[bool] = True
 
     def check(self, info: DataInfo) -> None:
-        if len(info.classes) != 2:
+        if len(info.classes) != 2 and not (self.multiclass and len(info.classes) > 2):
             raise UserError(
-                f"loss differential works on 2 classes, the data has {len(info.classes)}; "
-                f"choose a pair such as --data 'NAME[{info.classes[0]},{info.classes[-1]}]'"
+                f"loss differential works on 2 classes, the data has {len(info.classes)}; choose a pair such as "
+                f"--data 'NAME[{info.classes[0]},{info.classes[-1]}]', or our extension with --loss differential:multiclass=true"
             )
 
     def prepare(self, model: Classifier, info: DataInfo) -> Classifier:
-        return model.with_head("score")
+        return model.with_head("score" if len(info.classes) == 2 else "scores")
 
     def __call__(self, step: Step) -> Tensor:
-        logits = step.out.logits
-        s = logits[:, 1] - logits[:, 0]
-        gap = s[:, None] - s[None, :]  # [B,B]; the bias cancels
-        pair = (step.y[:, None] == 1) & (step.y[None, :] == 0)
+        logits, y = step.out.logits, step.y[:, None]
+        lead = logits.gather(1, y) - logits[:, step.y]  # [B,B] z_a - z_c of i, with a, c the classes of i and j; a bias ...
+        gap = lead + lead.T  # ... is in both with opposite signs
+        pair = y != y.T
+        if self.pairing == "random":
+            draws = keyed.uniform(keyed.fold(step.key, _SALT), (len(y),)).masked_fill(~pair, -1)
+            pair &= draws == draws.amax(1, keepdim=True)
         values = torch.where(pair, self.of_gap(gap), torch.zeros_like(gap))
-        # Each sample's mean over its opposite class: the batch mean is then the mean over all pairs.
-        partners = torch.where(step.y == 1, pair.sum(1), pair.sum(0)).clamp(min=1)
-        return (values.sum(1) + values.sum(0)) / partners
+        # Each sample's mean over its partners; of two classes and all pairs, the batch mean is the mean over the pairs.
+        return values.sum(1) / pair.sum(1).clamp(min=1)
 
     def of_gap(self, gap: Tensor) -> Tensor:
         """The loss of score differences, element-wise."""
@@ -73,24 +88,9 @@ class Differential(Loss):
         return short.square() if self.form == "square" else short.clamp(min=0).square()
 
     def fit_head(self, head: nn.Module, features: Tensor, labels: Tensor) -> None:
-        score = head.score(features)  # type: ignore[operator]
-        head.get_buffer("bias").fill_(threshold(score[labels == 1], score[labels == 0], self.bias))
-
-
-def threshold(high: Tensor, low: Tensor, rule: str) -> float:
-    """The bias b that makes s + b > 0 mean class 1, from training scores of class 1 [n] and class 0 [m]."""
-    if not len(high) or not len(low):
-        return 0.0
-    if rule == "mean":
-        return float(-(high.mean() + low.mean()) / 2)
-    if rule == "extreme":
-        return float(-(high.min() + low.max()) / 2)
-    scores, order = torch.cat([high, low]).sort()
-    is_high = torch.cat([torch.ones_like(high), torch.zeros_like(low)])[order]
-    # Cut c lies below score c; the first and last have all scores on one side, at a distance of 1 (any would do).
-    right = F.pad((1 - is_high).cumsum(0), (1, 0)) + F.pad(is_high.flip(0).cumsum(0).flip(0), (0, 1))
-    edges = torch.cat([scores[:1] - 2, scores, scores[-1:] + 2])
-    gap, middle = edges.diff(), (edges[1:] + edges[:-1]) / 2
-    gap[0], gap[-1] = torch.finfo(gap.dtype).tiny, torch.finfo(gap.dtype).tiny  # only where nothing inside is as good
-    possible = torch.where(gap > 0, right, -1)  # equal scores cannot be cut apart
-    return float(-middle[torch.where(possible == possible.max(), gap, -1).argmax()])
+        scores = head.score(features)  # type: ignore[operator]
+        if scores.ndim == 1:
+            high, low = scores[labels == 1], scores[labels == 0]
+            head.get_buffer("bias").fill_(threshold(high, low, self.bias, self.quantile))
+        else:
+            head.get_buffer("bias").copy_(biases(scores, labels, self.bias, self.quantile))

@@ -2,6 +2,7 @@
 
     linear             weight [K,D] and bias [K]
     score              one direction for two classes (differential training)
+    scores             a direction for each of more classes (our extension of it)
     max-mahalanobis    -factor ||h - mu_k||^2 with fixed centres, as far from each other as can be (MMC and MMLDA)
     gaussian           -||h - mu_k||^2 / 2 with learned means (L-GM)
     center             linear, and a centre of each class beside it (center loss)
@@ -59,6 +60,25 @@ class ScoreHead(nn.Module):
         """[B,2] logits."""
         half = (self.score(features) + self.bias) / 2
         return torch.stack([-half, half], dim=1)
+
+
+class ScoresHead(nn.Module):
+    """Logits s + b with scores s = W h; the buffer `bias` [K] is set once after training, as that of ScoreHead."""
+
+    bias: Tensor
+
+    def __init__(self, features: int, classes: int) -> None:
+        super().__init__()
+        self.weight = nn.Linear(features, classes).weight
+        self.register_buffer("bias", torch.zeros(classes))
+
+    def score(self, features: Tensor) -> Tensor:
+        """[B,K]: the scores without their thresholds."""
+        return F.linear(features, self.weight)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B,K] logits."""
+        return self.score(features) + self.bias
 
 
 def squared_distances(h: Tensor, centers: Tensor) -> Tensor:
@@ -150,6 +170,7 @@ class CenterHead(nn.Linear):
 _PLAIN: dict[str, Callable[[int, int], nn.Module]] = {
     "linear": nn.Linear,
     "score": ScoreHead,
+    "scores": ScoresHead,
     "gaussian": GaussianHead,
     "center": CenterHead,
 }
