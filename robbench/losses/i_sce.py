@@ -5,9 +5,10 @@ belong to the mode they were made with. With g = log(sum_{k != y} e^{z_k}), ever
 
     additive          log(1 + e^s e^g / e^{z_y})       -log softmax with s taken from the true logit
     virtual-class     log(1 + (s + e^g) / e^{z_y})     one more wrong class, of logit log s
-    multiplicative    log(1 + e^g / e^{z_y / (1+s)})   the true logit divided by 1 + s (a help where it is negative)
+    multiplicative    log(1 + e^g / e^{z'})            z' = z_y / (1+s), but (1+s) z_y where that is negative
 
-s = 0 is cross-entropy in every mode. Only training knows s: the model's logits stay plain. The additive form grows with
+s = 0 is cross-entropy in every mode. Dividing negative logits too would help them, and equal logits far below zero would solve
+everything: nothing is learned then. Only training knows s: the model's logits stay plain. The additive form grows with
 g - z_y as cross-entropy does, so an attack on cross-entropy climbs it too; but the loss asks for a log-odds of s and more,
 which a network can give by scaling its logits: look at margin attacks and Square before believing a number.
 """
@@ -35,7 +36,7 @@ class ISCE(Loss):
 
     mode: Annotated[
         Literal["additive", "virtual-class", "multiplicative"],
-        Field(description="subtract s from the true logit, add a class of logit log s, or divide the true logit by 1 + s"),
+        Field(description="subtract s from the true logit, add a class of logit log s, or shrink the true logit by 1 + s"),
     ] = "additive"
     s: Annotated[Number, Field(ge=0, description="size of the handicap, 0 = cross-entropy; try 0.5 to 20")] = 1.0
     sampling: Annotated[
@@ -51,7 +52,7 @@ class ISCE(Loss):
             return F.softplus(others + s - true)
         if self.mode == "virtual-class":
             return F.softplus(torch.logaddexp(others, s.log()) - true)
-        return F.softplus(others - true / (1 + s))
+        return F.softplus(others - torch.where(true > 0, true / (1 + s), true * (1 + s)))
 
     def draw(self, step: Step) -> Tensor:
         """[B]: the handicap of each sample, a function of its key or of the progress of training."""

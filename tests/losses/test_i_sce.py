@@ -26,7 +26,7 @@ def slow(mode, z, y, s):
     others = sum(math.exp(v) for k, v in enumerate(z) if k != y)
     if mode == "virtual-class":
         return -math.log(math.exp(z[y]) / (s + math.exp(z[y]) + others))
-    true = math.exp(z[y] - s if mode == "additive" else z[y] / (1 + s))
+    true = math.exp(z[y] - s if mode == "additive" else z[y] / (1 + s) if z[y] > 0 else z[y] * (1 + s))
     return -math.log(true / (true + others))
 
 
@@ -100,11 +100,14 @@ def test_a_larger_handicap_costs_more(keyed_step, z, mode):
     assert values[-1] > values[0] + 0.1
 
 
-def test_the_multiplicative_handicap_changes_sign_with_the_true_logit(keyed_step, z):
-    """Dividing a negative logit by 1 + s raises it: there the form helps, as its description says."""
-    harder, easier = ([ISCE(mode="multiplicative", s=s)(keyed_step(z, [y])).item() for s in (0.0, 1.0)] for y in (0, 1))
-    assert harder[1] > harder[0]
-    assert easier[1] < easier[0]
+def test_the_multiplicative_handicap_is_one_for_either_sign(keyed_step, z):
+    """True logits above and below zero both lose by it, so equal logits far below zero are no way out."""
+    for y in (0, 1):
+        values = [ISCE(mode="multiplicative", s=s)(keyed_step(z, [y])).item() for s in (0.0, 0.5, 1.0)]
+        assert values == sorted(values)
+        assert values[0] < values[2]
+    equal = torch.full((1, 4), -50.0, dtype=torch.float64)
+    assert ISCE(mode="multiplicative")(keyed_step(equal, [0])).item() > 50
 
 
 def draws(keyed_step, n=4000, progress=0.5, offset=0, **options):
