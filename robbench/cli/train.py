@@ -91,6 +91,8 @@ def train(
     reporter = Reporter(quiet=quiet or not first, verbose=verbose and first)
     plan = plan_training(settings, name=name, out=out, device=device, data_dir=data_dir, download=download)
     reporter.detail(f"{len(plan.train)} training and {len(plan.validation)} validation samples on {plan.device}; {plan.spec}")
+    for note in plan.notes:
+        reporter.say(note)
     if dry_run:
         print_json("robbench.train.plan/1", name=plan.name, folder=plan.folder, identity=plan.identity, config=plan.spec)
         return

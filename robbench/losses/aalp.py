@@ -35,6 +35,7 @@ from robbench.core.spec import Number
 from robbench.data.base import DataInfo
 from robbench.losses.alp import ALP
 from robbench.losses.base import Step
+from robbench.models.base import Classifier
 
 _SALT = 0xAA1F  # keeps the draws of dropout apart from the inner attack's random start, which has the same key
 
@@ -78,6 +79,11 @@ class AALP(ALP):
             raise UserError(
                 f"loss aalp: start={self.start:g} and ramp={self.ramp:g} are shares of training and exceed 1 together"
             )
+
+    def prepare(self, model: Classifier, info: DataInfo) -> Classifier:
+        if self.guided_dropout and model.features_dim == 0:
+            raise UserError("loss aalp drops features and the model has no nn.Linear that reads any; give guided_dropout=false")
+        return model
 
     def __call__(self, step: Step) -> Tensor:
         dropping = self.guided_dropout and step.progress >= self.start

@@ -82,6 +82,8 @@ class Loss(ABC):
     """True when a sample's value depends on the others in its batch."""
     inner: ClassVar[str | None] = None
     """The inner attack it cannot do without, used when the recipe names none."""
+    plain: ClassVar[bool] = False
+    """True when it trains without an inner attack, whatever the recipe says."""
     climbs: ClassVar[str | None] = None
     """The objective its inner attack is made to climb, when that is not the attack's own choice."""
     fits_head: ClassVar[bool] = False

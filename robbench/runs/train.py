@@ -27,6 +27,7 @@ from robbench.core.spec import options_of, short_hash, validate
 from robbench.data.base import Split, require_classes
 from robbench.data.load import default_threat, load
 from robbench.data.loader import split_validation
+from robbench.engine.flags import adaptations
 from robbench.losses.base import Loss
 from robbench.models.create import create
 from robbench.models.weights import load_model, save
@@ -41,6 +42,7 @@ from robbench.training.step import Inner
 from robbench.training.trainer import Progress, Recipe, Trainer
 
 CONFIG_KEYS = {"identity", "status", "selected", "config", "name", "model", "head", "classes", "shape", "mean", "std"}
+INNER_SETTINGS = {"eps_warmup": 0.0, "inner_beyond": None, "inner_mode": "eval"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -80,6 +82,7 @@ class Plan:
     validation: Split
     device: torch.device
     identity: str
+    notes: tuple[str, ...] = ()  # what works, and perhaps not as it was meant
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -101,6 +104,8 @@ def plan_training(
     inner_text = config.inner or loss.inner
     inner = None
     if inner_text is not None and inner_text != "none":
+        if loss.plain:
+            raise UserError(f"loss {config.loss} trains without an inner attack; leave out --inner, or give --inner none")
         inner = Inner(
             _inner_attack(inner_text, threat.norm, loss.climbs), threat, config.inner_mode, config.eps_warmup, config.inner_beyond
         )
@@ -110,6 +115,8 @@ def plan_training(
         )
     require_classes(data)
     loss.check(data.info())
+    if loss.batch_coupled and config.batch_size == 1:
+        raise UserError(f"loss {config.loss} compares the samples of a batch; give --batch-size 2 or more")
     train, validation = split_validation(data, config.validation, config.seed)
     if name is None:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", config.loss).strip("-")
@@ -120,7 +127,20 @@ def plan_training(
     )
     code = [LOSSES.code(config.loss), model_code(config.model), ATTACKS.code(str(inner_text)) if inner else None]
     identity = {**plan.spec, "samples": data.fingerprint(ordered=True), "code": code}
-    return dataclasses.replace(plan, identity=short_hash(identity))
+    notes = _notes(config, inner, inner_text, len(data.classes))
+    return dataclasses.replace(plan, identity=short_hash(identity), notes=tuple(notes))
+
+
+def _notes(config: TrainConfig, inner: Inner | None, inner_text: str | None, classes: int) -> list[str]:
+    if inner is not None:
+        return [flag.text for flag in adaptations(classes, [(str(inner_text), inner.attack)])]
+    idle = [name for name, default in INNER_SETTINGS.items() if getattr(config, name) != default]
+    notes = [f"no inner attack: {', '.join(idle)} {'has' if len(idle) == 1 else 'have'} no effect"] if idle else []
+    if config.threat is not None:
+        notes.append(
+            f"no inner attack: training sees clean inputs, {config.threat} is for validation only (--inner pgd changes that)"
+        )
+    return notes
 
 
 def known_threat(text: str | None, data: str) -> str:

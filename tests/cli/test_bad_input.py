@@ -20,6 +20,9 @@ BAD = [  # (command line, what the message must hold)
     ("train --loss trades:beta=much", "beta"),
     ("train --loss trades:beta=-1", "beta"),
     ("train --loss trades --inner none", "needs an inner attack"),
+    ("train --loss differential", "2 classes, the data has 10; .*multiclass=true"),
+    ("train --loss differential --data digits[3,8] --batch-size 1", "--batch-size 2"),
+    ("train --loss clp --inner pgd", "without an inner attack; .*--inner none"),
     ("train --loss pgd", "loss"),
     ("train --loss nowhere:Loss", "nowhere"),
     ("train --loss json:Nothing", "Nothing"),
@@ -262,6 +265,24 @@ def test_bad_data(cli, private, tmp_path, name, message, command):
     assert not (tmp_path / "S").exists()
 
 
+HEADLESS = """
+from torch import nn
+
+def net():
+    return nn.Sequential(nn.Conv2d(1, 10, 8), nn.Flatten())
+"""
+
+
+@pytest.mark.parametrize("loss", ["mmc", "aalp", "l-gm", "differential:multiclass=true"])
+def test_a_head_that_cannot_be_replaced(cli, private, tmp_path, loss):
+    """A loss that needs features or a head of its own, on a model without a linear layer: said before it writes."""
+    folder = private("headless", HEADLESS)
+    done = cli("train --limit 50 --epochs 1 --model headless:net --loss", loss, "--out", tmp_path / "S", cwd=folder)
+    assert (done.code, done.err.count("\n"), done.err[:6]) == (2, 1, "error:"), done.err
+    assert "no nn.Linear" in done.err
+    assert not (tmp_path / "S").exists()
+
+
 def test_a_private_data_set_works(cli, private, tmp_path):
     """The same plug-in with nothing wrong trains and is attacked, under its own usual threat."""
     folder = private("bad_data", DATA)
@@ -345,3 +366,21 @@ def test_inner_attacks_that_cannot_do_what_they_say(cli, tmp_path, words, hint):
     assert (done.code, done.err.count("\n")) == (2, 1), done.err
     assert hint in done.err
     assert not (tmp_path / "S").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "note"),
+    [
+        ("--threat linf:0.1", "no inner attack: training sees clean inputs, linf:0.1 is for validation only"),
+        ("--set eps_warmup=0.5", "no inner attack: eps_warmup has no effect"),
+        ("--set eps_warmup=0.5 --set inner_beyond=1", "no inner attack: eps_warmup, inner_beyond have no effect"),
+        ("--data digits[3,8] --inner pgd:objective=dlr", "adapted to 2 classes"),
+        ("--inner pgd", ""),
+    ],
+)
+def test_settings_that_do_less_than_they_say(cli, tmp_path, words, note):
+    """What a run will not use, or will use otherwise, is said before it begins."""
+    done = cli("train --limit 50 --dry-run", *words.split(), "--out", tmp_path / "S")
+    assert done.code == 0, done.err
+    assert note in done.err
+    assert bool(note) == bool(done.err)
