@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -91,9 +92,9 @@ def train(
     reporter = Reporter(quiet=quiet or not first, verbose=verbose and first)
     plan = plan_training(settings, name=name, out=out, device=device, data_dir=data_dir, download=download)
     reporter.detail(f"{len(plan.train)} training and {len(plan.validation)} validation samples on {plan.device}; {plan.spec}")
-    for note in plan.notes:
-        reporter.say(note)
     if dry_run:
+        for note in plan.notes:
+            reporter.say(note)
         print_json("robbench.train.plan/1", name=plan.name, folder=plan.folder, identity=plan.identity, config=plan.spec)
         return
     done = run_training(plan, reporter, force=force)
@@ -131,6 +132,10 @@ class _Watcher:  # a robbench.runs.train.Watcher, without importing torch for --
     def __init__(self, bar: Bar, reporter: Reporter, epochs: int) -> None:
         self.bar, self.reporter, self.epochs = bar, reporter, epochs
         self.last, self.note, self.drawn, self.seen, self.began = "", "", 0.0, 0, time.monotonic()
+
+    def begins(self, notes: Sequence[str]) -> None:
+        for note in notes:
+            self.reporter.say(note)
 
     def batch(self, progress: Any) -> None:
         self.seen += 1

@@ -11,6 +11,7 @@ import json
 import math
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -57,6 +58,9 @@ class Trained(NamedTuple):
 
 class Watcher(Protocol):
     """What a caller may want to see of a run."""
+
+    def begins(self, notes: Sequence[str]) -> None:
+        """Training is about to begin, or to go on."""
 
     def batch(self, progress: Progress) -> None:
         """A batch is done."""
@@ -195,6 +199,7 @@ def train(plan: Plan, *, force: bool, watcher: Watcher, stop: StopFlag) -> Train
         )
     if found and not force and found["status"] == "done" and (plan.folder / "model.safetensors").is_file():
         return Trained(plan.folder, found, [], fresh=False)
+    watcher.begins(plan.notes)
     with joined(plan.device), deterministic():
         return _Session(plan, watcher, stop).run(resume=bool(found) and not force)
 

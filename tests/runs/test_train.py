@@ -35,6 +35,9 @@ class Silent:
     def epoch(self, row):
         pass
 
+    def begins(self, notes):
+        pass
+
     def resumed(self, epoch):
         pass
 
