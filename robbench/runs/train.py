@@ -21,7 +21,7 @@ from robbench.attacks.base import AnyRowAttack, Attack
 from robbench.core.builtins import ATTACKS, LOSSES, MODELS
 from robbench.core.config import TrainConfig
 from robbench.core.device import deterministic, find_device
-from robbench.core.errors import Stopped, UserError
+from robbench.core.errors import RunError, Stopped, UserError
 from robbench.core.files import atomic_write
 from robbench.core.registry import code_of, import_target
 from robbench.core.spec import options_of, short_hash, validate
@@ -234,7 +234,13 @@ class _Session:
                 self._write_config("training", None)
                 self._clear()
         while trainer.epoch < plan.config.epochs:
-            row = trainer.run_epoch(self._watch)
+            try:
+                row = trainer.run_epoch(self._watch)
+            except RunError:
+                if state_file.exists():  # so that the last good epoch can be looked at: NAME@last
+                    self._load(state_file)
+                    self._save("last")
+                raise
             row["selected"] = False
             if self._is_best(row):
                 self._save("best")
@@ -352,9 +358,11 @@ def read_model(folder: Path, which: str | None, device: torch.device) -> tuple[A
     config = stored_config(folder)
     if config is None:
         raise UserError(f"{folder} holds no model")
-    if config["status"] != "done":
-        raise UserError(f"model {config['name']} is not finished; give its train command again to go on")
     if which is not None and which not in ("best", "last"):
         raise UserError(f"'@{which}': write NAME, NAME@best or NAME@last")
-    model, _ = load_model(folder, None if which in (None, config["selected"]["model"]) else which)  # type: ignore[arg-type]
+    if config["status"] == "done":
+        which = None if which == config["selected"]["model"] else which
+    elif which is None or not (folder / f"{which}.safetensors").is_file():
+        raise UserError(f"model {config['name']} is not finished; give its train command again to go on")
+    model, _ = load_model(folder, which)  # type: ignore[arg-type]
     return model.to(device), config

@@ -188,7 +188,7 @@ class Trainer:
 
     @property
     def _kept(self) -> str:
-        return f" (epoch {self.epoch}, the last good one, is kept)" if self.epoch else ""
+        return f" (epoch {self.epoch}, the last good one, is kept as @last)" if self.epoch else ""
 
     def validate(self) -> Validation:
         """Clean and under PGD-10, by the same engine that `robbench attack` uses; NaN without validation samples."""

@@ -603,17 +603,23 @@ def test_nan_keeps_the_last_good_checkpoint(cli, private, tmp_path, snapshot, ro
     words = [*shlex.split("train --loss ill:Ill --model mlp:width=8,depth=1 --limit 150 --epochs 4 --name m --quiet --out"), out]
     done = cli(*words, cwd=cwd)
     assert (done.code, done.out, done.err.count("\n")) == (3, "", 1), done.err
-    assert done.err.startswith("error: the loss became nan in epoch 3 (epoch 2, the last good one, is kept)")
+    assert done.err.startswith("error: the loss became nan in epoch 3 (epoch 2, the last good one, is kept as @last)")
     folder = out / "models" / "m"
-    assert sorted(path.name for path in folder.iterdir()) == ["best.safetensors", "config.json", "epochs.parquet", "state.pt"]
-    state = torch.load(folder / "state.pt", weights_only=True)
+    kept = ["best.safetensors", "config.json", "epochs.parquet", "last.safetensors", "state.pt"]
+    assert sorted(path.name for path in folder.iterdir()) == kept
+    state, last = torch.load(folder / "state.pt", weights_only=True), load_file(folder / "last.safetensors")
     assert state["epoch"] == 2
-    for weights in (state["model"], load_file(folder / "best.safetensors")):
-        assert all(tensor.isfinite().all() for tensor in weights.values())
+    assert all(tensor.equal(state["model"][name]) for name, tensor in last.items())
+    assert all(
+        tensor.isfinite().all() for weights in (last, load_file(folder / "best.safetensors")) for tensor in weights.values()
+    )
     assert [row["epoch"] for row in rows_of(folder / "epochs.parquet")] == [1, 2]
-    before = snapshot(out)
+    attack = shlex.split("--attack fgsm --limit 20 --out")
+    assert cli("attack", "m", *attack, out, cwd=cwd).code == 2  # not finished
+    assert cli("attack", "m@last", *attack, out, cwd=cwd).code == 0
+    before = {name: content for name, (_, content) in snapshot(out).items()}
     assert cli(*words, cwd=cwd).err == done.err  # it goes on after epoch 2, to the same end
-    assert snapshot(out) == before
+    assert {name: content for name, (_, content) in snapshot(out).items()} == before
     assert cli(*words, "--force", "--loss", "ill:Ill:epoch=9", cwd=cwd).code == 0
 
 
