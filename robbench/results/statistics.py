@@ -1,11 +1,12 @@
-"""The two statistics behind every claim: the Wilson interval of a proportion and the exact McNemar test of a pair of runs.
+"""Proportions and p values: Wilson and Clopper-Pearson intervals, the exact McNemar test of a pair of runs, Holm's correction.
 
-Standard library only, so that a comparison starts at once; the tests hold them against scipy.
+What a comparison always needs is standard library only, so that it starts at once; the tests hold all of it against scipy.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from statistics import NormalDist
 
 _MANY = 10_000
@@ -18,10 +19,7 @@ def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
     n = 0 gives (0, 1): nothing was seen, so nothing is excluded. Raises ValueError unless 0 <= k <= n and 0 < level < 1.
     E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
     """
-    if not 0 <= k <= n:
-        raise ValueError(f"{k} in {n} is not a proportion")
-    if not 0 < level < 1:
-        raise ValueError(f"a confidence level is between 0 and 1, not {level}")
+    _check_proportion(k, n, level)
     if n == 0:
         return 0.0, 1.0
     z2 = NormalDist().inv_cdf((1 + level) / 2) ** 2
@@ -29,6 +27,22 @@ def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
     half = math.sqrt(z2 * (k * (n - k) / n + z2 / 4)) / (n + z2)
     # At the two ends one bound is exact; rounding must not move it off.
     return (max(0.0, centre - half) if k else 0.0), (min(1.0, centre + half) if k < n else 1.0)
+
+
+def clopper_pearson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
+    """Exact interval (low, high) in [0,1] of a proportion of which k in n were seen: it holds at least as often as it says.
+
+    The ends are quantiles of Beta(k, n - k + 1) and Beta(k + 1, n - k); n = 0 gives (0, 1). Wilson's is shorter and holds
+    as often on average. Raises ValueError unless 0 <= k <= n and 0 < level < 1.
+    C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial", 1934.
+    """
+    _check_proportion(k, n, level)
+    from scipy.special import betainccinv, betaincinv
+
+    tail = (1 - level) / 2
+    low = float(betaincinv(k, n - k + 1, tail)) if k else 0.0
+    high = float(betainccinv(k + 1, n - k, tail)) if k < n else 1.0
+    return low, high
 
 
 def mcnemar_exact(b: int, c: int) -> float:
@@ -53,3 +67,26 @@ def mcnemar_exact(b: int, c: int) -> float:
     else:
         largest = math.exp(math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2))
     return min(1.0, 2 * total * largest)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p values in [0,1], in their order, adjusted so that calling those up to alpha significant errs with at most alpha.
+
+    The k-th smallest of m is multiplied by m - k + 1, at most 1 and never below a smaller one's; whatever holds between the
+    tests, the probability of any false finding among them is at most alpha. Raises ValueError for what is no p value.
+    S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979.
+    """
+    if wrong := [p for p in p_values if not 0 <= p <= 1]:
+        raise ValueError(f"a p value is between 0 and 1, not {wrong[0]}")
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
+
+
+def _check_proportion(k: int, n: int, level: float) -> None:
+    if not 0 <= k <= n:
+        raise ValueError(f"{k} in {n} is not a proportion")
+    if not 0 < level < 1:
+        raise ValueError(f"a confidence level is between 0 and 1, not {level}")
