@@ -17,7 +17,7 @@ def samples_needed(drop: float, discordant: float, alpha: float = 0.05, power: f
     drop in (0,1] is the difference of the two robust accuracies (0.01 is one point), its sign does not matter;
     discordant in [drop,1] is the share of samples on which the two verdicts differ. alpha in (0,1), power in [0.5,1).
     Approximate, and on the safe side: at the number returned the test has `power` or more, up to 0.03 more where at least
-    50 samples are expected to differ, and up to 0.2 more where a handful are. Raises ValueError outside these ranges.
+    50 samples are expected to differ, and up to 0.25 more where a handful are. Raises ValueError outside these ranges.
     """
     drop = abs(drop)
     if not 0 < drop <= discordant <= 1:
@@ -36,10 +36,11 @@ def detectable_drop(n: int, discordant: float, alpha: float = 0.05, power: float
     if n < 1 or not 0 < discordant <= 1:
         raise ValueError(f"no difference is seen with {n} samples of which a share of {discordant} change")
     z_alpha, z_power = _quantiles(alpha, power)
-    # The same equation squared, a quadratic in the drop; its larger root is the one that does not flip the sign.
-    least = 1 / math.sqrt(n) + z_alpha * math.sqrt(discordant)
-    a, c = n + z_power**2, least**2 - z_power**2 * discordant
-    drop = (math.sqrt(n) * least + math.sqrt(max(0.0, n * least**2 - a * c))) / a
+    # The same equation solved for the drop: squared it is a quadratic, whose larger root is meant.
+    least, most = 1 / math.sqrt(n) + z_alpha * math.sqrt(discordant), n + z_power**2
+    if least**2 > n * discordant:
+        return math.inf
+    drop = (math.sqrt(n) * least + z_power * math.sqrt(discordant * most - least**2)) / most
     return drop if drop <= discordant else math.inf
 
 
