@@ -41,13 +41,15 @@ def paired_bootstrap(
     level: float = 0.95,
     resamples: int = 9999,
     clusters: Sequence[int] | Sequence[str] | None = None,
+    samples: Sequence[int] | Sequence[str] | None = None,
 ) -> Estimate:
     """statistic(values) - statistic(baseline) of two arrays [N] paired by sample, with its bootstrap interval at `level`.
 
     Whole pairs are drawn with replacement. With `clusters` [N] (a label per pair: the writer, the patient, the training
-    seed) as many clusters as there are are drawn first, then pairs within each; with few clusters (below ten or so) any
-    bootstrap is too narrow, see `over_seeds_difference`. Clusters share no samples: where every seed has the same ones,
-    average each sample over the seeds and pair those, or average each seed over its samples.
+    seed) as many clusters as there are are drawn first, then pairs within each. Where all clusters hold the same samples, as
+    seeds with one test set do, name them in `samples` [N]: then one draw of samples serves all drawn clusters, else their
+    common scatter would seem to average out. With few clusters (below ten or so) any bootstrap over them is too narrow: see
+    `over_seeds_difference`.
 
     The interval is BCa, its acceleration from the jackknife over pairs (over clusters where given); where that is undefined
     (constant data, one cluster, infinite medians in reach, all resamples on one side) it is the percentile interval.
@@ -56,10 +58,11 @@ def paired_bootstrap(
     and as inf for high; if those of the data are, the value is nan. NaN is refused: leave the pair out.
 
     The same seed gives the same interval. Raises ValueError for arrays that are empty, of other shapes or with values as
-    above, and unless 0 < level < 1 and resamples >= 1.
+    above, unless 0 < level < 1 and resamples >= 1, and for `samples` that are not once in each cluster.
     B. Efron, "Better bootstrap confidence intervals", JASA 82, 1987; B. Efron and R. J. Tibshirani, "An introduction to the
     bootstrap", 1993, section 14.3 (the formulas); A. C. Davison and D. V. Hinkley, "Bootstrap methods and their
-    application", 1997, section 3.8 (clusters).
+    application", 1997, section 3.8 (clusters); A. B. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1,
+    2007 (clusters of the same samples).
     """
     import numpy as np
 
@@ -80,7 +83,9 @@ def paired_bootstrap(
     rows = np.subtract(pair[:1], pair[1:]) if statistic == "mean" else pair
     measure = _means if statistic == "mean" else _medians
     value = float(measure(rows[:, None])[0])
-    draws = _draws(groups, resamples, np.random.default_rng(seed))
+    if samples is not None:
+        groups = _aligned(groups, samples)
+    draws = _draws(groups, resamples, np.random.default_rng(seed), crossed=samples is not None)
     drawn = np.concatenate([measure(np.take(rows, index, axis=1)) for index in draws])
     unknown = np.isnan(drawn)
     left_out = _leave_one_out(rows) if clusters is None else _leave_cluster_out(rows, groups)
@@ -133,7 +138,21 @@ def _groups(clusters: Sequence[Any] | None, n: int) -> list[Indices]:
     return np.split(np.argsort(inverse, kind="stable"), np.cumsum(np.bincount(inverse))[:-1])
 
 
-def _draws(groups: list[Indices], resamples: int, random: np.random.Generator) -> Iterator[Indices]:
+def _aligned(groups: list[Indices], samples: Sequence[Any]) -> list[Indices]:
+    """The clusters' positions, each in the order of its sample labels."""
+    import numpy as np
+
+    labels = np.asarray(samples)
+    if labels.shape != (sum(map(len, groups)),):
+        raise ValueError(f"{sum(map(len, groups))} pairs have {len(labels)} sample labels")
+    aligned = [group[np.argsort(labels[group])] for group in groups]
+    once = np.unique(labels)
+    if not all(np.array_equal(labels[group], once) for group in aligned):
+        raise ValueError("not every sample is in every cluster once: pair the ones they share, or leave out `samples`")
+    return aligned
+
+
+def _draws(groups: list[Indices], resamples: int, random: np.random.Generator, crossed: bool = False) -> Iterator[Indices]:
     """Blocks [R,n] of positions, `resamples` rows in all; with clusters of several sizes each row is a block, as n varies."""
     import numpy as np
 
@@ -149,7 +168,7 @@ def _draws(groups: list[Indices], resamples: int, random: np.random.Generator) -
     at_once = max(1, _DRAWN_AT_ONCE // table.size)
     for done in range(0, resamples, at_once):
         rows = min(at_once, resamples - done)
-        within = random.integers(table.shape[1], size=(rows, *table.shape))
+        within = random.integers(table.shape[1], size=(rows, 1 if crossed else len(table), table.shape[1]))
         clusters = random.integers(len(table), size=(rows, len(table), 1))
         yield table[clusters, within].reshape(rows, table.size)
 

@@ -125,6 +125,21 @@ def test_the_spread_over_clusters_is_that_of_two_stages() -> None:
     assert found.high - found.low > 2 * (plain.high - plain.low)
 
 
+def test_seeds_with_one_test_set_share_the_draw_of_samples() -> None:
+    """Of a table [seeds,samples] the variance of a resampled mean is known: rows, columns and the rest, over their numbers."""
+    random = np.random.default_rng(3)
+    rows, columns = 0.2 * random.normal(size=(25, 1)), random.normal(size=40)
+    table = rows + columns + 0.5 * random.normal(size=(25, 40))
+    rest = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
+    spread = math.sqrt(table.mean(1).var() / 25 + table.mean(0).var() / 40 + rest.var() / 1000)
+    order = random.permutation(1000)
+    seeds, samples = np.repeat(np.arange(25), 40)[order], np.tile([f"{i:02}" for i in range(40)], 25)[order]
+    found = paired_bootstrap(table.ravel()[order], np.zeros(1000), seed=1, clusters=seeds, samples=samples)
+    assert found.high - found.low == pytest.approx(2 * 1.96 * spread, rel=0.06)
+    nested = paired_bootstrap(table.ravel()[order], np.zeros(1000), seed=1, clusters=seeds)
+    assert found.high - found.low > 2 * (nested.high - nested.low)
+
+
 @pytest.mark.parametrize("statistic", STATISTICS)
 def test_clusters_of_several_sizes_are_drawn_one_by_one(statistic: Statistic) -> None:
     """Against a plain loop: draw clusters, then pairs within each; text labels do as well as numbers."""
@@ -191,6 +206,9 @@ def test_infinite_medians_are_told_honestly() -> None:
         ([1.0], [1.0], {"level": 1.0}),
         ([1.0], [1.0], {"resamples": 0}),
         ([1.0, 2.0], [1.0, 2.0], {"clusters": [1]}),
+        ([1.0, 2.0], [1.0, 2.0], {"clusters": [1, 2], "samples": [1]}),
+        ([1.0, 2.0], [1.0, 2.0], {"clusters": [1, 2], "samples": [1, 2]}),
+        ([1.0, 2.0], [1.0, 2.0], {"clusters": [1, 1], "samples": [1, 1]}),
     ],
 )
 def test_what_the_bootstrap_refuses(values: list[float], baseline: list[float], options: dict[str, object]) -> None:
