@@ -153,14 +153,14 @@ def measure(name: str, task: str, args: argparse.Namespace, device: torch.device
             wait()
             if number >= 0:
                 seconds[kind].append(time.perf_counter() - began)
-    for name, precision in (("agree_timed", args.precision), ("agree", "fp64")):
+    for column, precision in (("agree", "fp64"), ("agree_timed", args.precision)):  # the counts are those of the last
         sides = {kind: Side(model, precision, device) for kind in RUNS}
         for kind, side in sides.items():
             counts = side.count()
             RUNS[kind](side, x.double() if precision == "fp64" else x, *batch)
             row["counts"][kind] = {what: n if what == "weights" else n / len(y) for what, n in counts.items()}
         gap = (sides["ours"].points - sides["usual"].points).abs()
-        row[name] = float((gap <= 1e-5).double().mean())
+        row[column] = float((gap <= 1e-5).double().mean())
     times = zip(*seconds.values(), strict=True)
     row["ours/usual"], row["ours/bare"] = zip(*((mine / theirs, mine / needed) for mine, theirs, needed in times), strict=True)
     return row

@@ -94,7 +94,7 @@ def parse_number(value: Any) -> Any:
         raise ValueError("should be a number such as 0.03 or 8/255") from None
 
 
-Number = Annotated[float, Field(allow_inf_nan=False), BeforeValidator(parse_number)]
+Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e30, le=1e30), BeforeValidator(parse_number)]
 """A finite float option that may be written as a fraction."""
 OrNone = BeforeValidator(lambda value: None if isinstance(value, str) and value.strip().lower() == "none" else value)
 """Marks an option that may be `none`: Annotated[Annotated[Number, Field(gt=0)] | None, OrNone]."""

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Protocol
+from collections.abc import Callable
+from typing import ClassVar, Protocol, TypeVar
 
 from torch import Tensor, nn
 
 from robbench.data.base import DataInfo
 from robbench.models.base import Classifier, Output
+
+T = TypeVar("T")
 
 
 class Perturbed(Protocol):
@@ -65,6 +68,9 @@ class Step(Protocol):
     def peek(self, x: Tensor) -> Tensor:
         """Logits [B,K] at any points without gradient, in the mode of the inner attack."""
 
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """`make()` at the first call in this batch, the same again afterwards: also when weight perturbation asks again."""
+
     def memory(self, name: str, initial: float) -> Tensor:
         """[B] float32: what was last remembered under a name for these samples, `initial` before that."""
 
@@ -82,6 +88,8 @@ class Loss(ABC):
     """True when a sample's value depends on the others in its batch."""
     inner: ClassVar[str | None] = None
     """The inner attack it cannot do without, used when the recipe names none."""
+    stateful: ClassVar[bool] = False
+    """True when a call leaves something behind, so that mixup, which calls it for each of two labels, cannot go with it."""
     plain: ClassVar[bool] = False
     """True when it trains without an inner attack, whatever the recipe says."""
     climbs: ClassVar[str | None] = None

@@ -15,7 +15,7 @@ random centres that SGD moves with a rate of 0.5.
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 from torch import Tensor
@@ -34,6 +34,9 @@ class CenterLoss(Loss):
 
     lam: Annotated[Number, Field(ge=0, description="weight of half the squared distance (our reading)")] = 0.003
     rate: Annotated[Number, Field(ge=0, le=1, description="how fast centres follow the features (our reading)")] = 0.5
+
+    batch_coupled: ClassVar[bool] = True  # through the centres, which move with the whole batch
+    stateful: ClassVar[bool] = True
 
     def prepare(self, model: Classifier, info: DataInfo) -> Classifier:
         return model.with_head("center")

@@ -43,7 +43,6 @@ from robbench.training.step import Inner
 from robbench.training.trainer import Progress, Recipe, Trainer
 
 CONFIG_KEYS = {"identity", "status", "selected", "config", "name", "model", "head", "classes", "shape", "mean", "std"}
-INNER_SETTINGS = {"eps_warmup": 0.0, "inner_beyond": None, "inner_mode": "eval"}
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -110,6 +109,8 @@ def plan_training(
     if inner_text is not None and inner_text != "none":
         if loss.plain:
             raise UserError(f"loss {config.loss} trains without an inner attack; leave out --inner, or give --inner none")
+        if threat.eps == 0:
+            raise UserError(f"--threat {threat.text} leaves the inner attack no budget; --inner none trains on clean inputs")
         inner = Inner(
             _inner_attack(inner_text, threat.norm, loss.climbs), threat, config.inner_mode, config.eps_warmup, config.inner_beyond
         )
@@ -121,7 +122,11 @@ def plan_training(
     loss.check(data.info())
     if loss.batch_coupled and config.batch_size == 1:
         raise UserError(f"loss {config.loss} compares the samples of a batch; give --batch-size 2 or more")
+    if loss.stateful and config.mixup:
+        raise UserError(f"loss {config.loss} keeps something of every sample, and mixup gives it two labels; leave out mixup")
     train, validation = split_validation(data, config.validation, config.seed)
+    if bool((train.labels == train.labels[0]).all()):
+        raise UserError(f"all {len(train)} training samples are of one class; raise --limit, or name a data set with two")
     if name is None:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", config.loss).strip("-")
     if not NAME.fullmatch(name):
@@ -136,10 +141,20 @@ def plan_training(
 
 
 def _notes(config: TrainConfig, inner: Inner | None, inner_text: str | None, classes: int) -> list[str]:
+    off = {
+        "no inner attack": () if inner else ("eps_warmup", "inner_beyond", "inner_mode"),
+        "no EMA": () if config.average == "ema" else ("ema_decay",),
+        "no AWP": () if config.awp else ("awp_warmup",),
+        f"{config.optimizer} has none": () if config.optimizer == "sgd" else ("momentum",),
+        "no validation samples": () if config.validation else ("select",),
+    }
+    default = TrainConfig()
+    idle = {why: [name for name in names if getattr(config, name) != getattr(default, name)] for why, names in off.items()}
+    notes = [
+        f"{why}: {', '.join(names)} {'has' if len(names) == 1 else 'have'} no effect" for why, names in idle.items() if names
+    ]
     if inner is not None:
-        return [flag.text for flag in adaptations(classes, [(str(inner_text), inner.attack)])]
-    idle = [name for name, default in INNER_SETTINGS.items() if getattr(config, name) != default]
-    notes = [f"no inner attack: {', '.join(idle)} {'has' if len(idle) == 1 else 'have'} no effect"] if idle else []
+        return notes + [flag.text for flag in adaptations(classes, [(str(inner_text), inner.attack)])]
     if config.threat is not None:
         notes.append(
             f"no inner attack: training sees clean inputs, {config.threat} is for validation only (--inner pgd changes that)"
@@ -212,6 +227,9 @@ class _Session:
         config, info = plan.config, plan.train.info()
         torch.manual_seed(config.seed)
         model = plan.loss.prepare(create(config.model, info), info).to(plan.device)
+        norms = [module for module in model.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+        if config.batch_size == 1 and norms:
+            raise UserError(f"--batch-size 1 leaves the batch-norm of {config.model} nothing to average; give 2 or more")
         recipe = Recipe(**{field.name: getattr(config, field.name) for field in dataclasses.fields(Recipe)})
         self.trainer = Trainer(
             model, plan.loss, plan.train, plan.validation, recipe, inner=plan.inner, threat=single_threat(plan.threat)
@@ -231,8 +249,8 @@ class _Session:
             self.watcher.resumed(trainer.epoch)
         else:
             if trainer.world.first:
+                self._clear()  # first: what is left of another run must not be taken for this one's
                 self._write_config("training", None)
-                self._clear()
         while trainer.epoch < plan.config.epochs:
             try:
                 row = trainer.run_epoch(self._watch)
@@ -254,7 +272,7 @@ class _Session:
 
     def _save(self, which: str) -> None:
         if self.trainer.world.first:
-            save(self.plan.folder, f"{which}.safetensors", self.trainer.best)
+            save(self.plan.folder, f"{which}.safetensors", self.trainer.judged)
 
     def _watch(self, progress: Progress) -> None:
         self.watcher.batch(progress)
@@ -316,9 +334,7 @@ class _Session:
             raise UserError(f"{path} cannot be resumed ({type(error).__name__}); use --force to train again") from error
 
     def _clear(self) -> None:
-        for file in ("model", "best", "last"):
-            (self.plan.folder / f"{file}.safetensors").unlink(missing_ok=True)
-        for file in ("state.pt", "epochs.parquet"):
+        for file in ("state.pt", "epochs.parquet", *(f"{which}.safetensors" for which in ("model", "best", "last"))):
             (self.plan.folder / file).unlink(missing_ok=True)
 
 

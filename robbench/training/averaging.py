@@ -1,15 +1,17 @@
 """Averages of the weights along training, which are then what is judged and kept.
 
 `ema`: exponential moving average of every step (Polyak and Juditsky 1992; in adversarial training Gowal et al. 2020,
-arXiv:2010.03593). `swa`: plain mean of the weights after each epoch of the last quarter (Izmailov et al. 2018,
-arXiv:1803.05407). Both are torch's own; batch-norm statistics are averaged like weights.
+arXiv:2010.03593), whose decay grows as (1+n)/(10+n) with the number n of steps so far, up to the one given (as in SEAT's code):
+with a constant one the first weights would rule a short training. `swa`: plain mean of the weights after each epoch of the last
+quarter (Izmailov et al. 2018, arXiv:1803.05407). Batch-norm statistics are averaged like weights.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor
+from torch.optim.swa_utils import AveragedModel
 
 from robbench.models.base import Classifier
 
@@ -21,11 +23,16 @@ class Average:
 
     def __init__(self, kind: str, model: Classifier, decay: float) -> None:
         self.kind, self.model = kind, model
-        ema = get_ema_multi_avg_fn(decay) if kind == "ema" else None  # type: ignore[no-untyped-call]
-        self.average = None if kind == "none" else AveragedModel(model, multi_avg_fn=ema, use_buffers=True)
+
+        def ema(average: Tensor, now: Tensor, n: Tensor) -> Tensor:
+            share = ((1 + n) / (10 + n)).clamp(max=decay)
+            return share * average + (1 - share) * now
+
+        avg_fn = ema if kind == "ema" else None
+        self.average = None if kind == "none" else AveragedModel(model, avg_fn=avg_fn, use_buffers=True)  # type: ignore[arg-type]
 
     @property
-    def best(self) -> Classifier:
+    def judged(self) -> Classifier:
         """The model to judge and to keep: the average once there is one, else the model as it is."""
         if self.average is None or int(self.average.n_averaged) == 0:
             return self.model

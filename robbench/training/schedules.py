@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+RISE = 0.3
+
 
 def constant(progress: float) -> float:
     """Always 1."""
@@ -16,9 +18,9 @@ def cosine(progress: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def one_cycle(progress: float, warmup: float = 0.3) -> float:
+def one_cycle(progress: float) -> float:
     """Linearly up to 1 during the first 30 %, then linearly down to 0 (Smith 2018)."""
-    return progress / warmup if progress < warmup else (1 - progress) / (1 - warmup)
+    return progress / RISE if progress < RISE else (1 - progress) / (1 - RISE)
 
 
 def piecewise(progress: float) -> float:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +18,8 @@ from robbench.threat.model import ThreatModel
 from robbench.threat.problem import Problem
 from robbench.training.distributed import World
 from robbench.training.forward import Forward
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +113,8 @@ class TrainStep:
         self.forward = forward or Forward(model)
         self.forwards = self.backwards = 0
         self._adversaries: dict[str | None, Adversarial] = {}
+        self._anchored: dict[str | None, Adversarial] = {}  # those that the labels have no part in
+        self._once: dict[str, Any] = {}
         self._outputs: dict[int, tuple[Tensor, Output]] = {}
         self._memories: dict[str, Tensor] = {}
 
@@ -149,32 +154,40 @@ class TrainStep:
     def adversary(self, objective: str | None = None, eps: Tensor | None = None) -> Adversarial:
         """The inner attack from x; weights frozen, mode as the recipe says, all put back."""
         assert self.inner is not None, "the trainer gives every loss that attacks an inner attack"
-        if eps is not None or objective not in self._adversaries:
-            attack = self.inner.attack
-            if objective is not None:
-                attack = dataclasses.replace(attack, objective=objective)  # type: ignore[type-var]
+        attack = self.inner.attack
+        if objective is not None:
+            attack = dataclasses.replace(attack, objective=objective)  # type: ignore[type-var]
+        anchored = getattr(attack, "objective", None) in ANCHORED
+        known = self._anchored if anchored else self._adversaries
+        if eps is not None or objective not in known:
             budget = self.x.new_full((len(self.x),), self.eps) if eps is None else eps.to(self.x.dtype)
             with frozen(self.model, training=self._training, thorough=False):
-                anchored = getattr(attack, "objective", None) in ANCHORED
                 found = lockstep(attack, self.forward, self._problem(anchored, self.inner, budget), self.inner.beyond)
             rows = len(self.x) * attack.steps * attack.draws
             self.forwards += rows + len(self.x) * anchored
-            self.backwards += rows
+            self.backwards += rows * (attack.sees == "gradients")
             if eps is not None:
                 return found
-            self._adversaries[objective] = found
-        return self._adversaries[objective]
+            known[objective] = found
+        return known[objective]
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """`make()` at the first call in this batch, the same again afterwards, also at perturbed weights."""
+        if name not in self._once:
+            self._once[name] = make()
+        return self._once[name]  # type: ignore[no-any-return]
 
     def relabelled(self, y: Tensor) -> TrainStep:
-        """The same batch with other labels (mixup): the same outputs and memories, adversaries of its own."""
+        """The same batch with other labels (mixup): the same outputs and memories, adversaries of its own where labels matter."""
         other = self._like(y, self.notes)
-        other._outputs, other._memories = self._outputs, self._memories
+        other._outputs, other._memories, other._anchored = self._outputs, self._memories, self._anchored
         return other
 
-    def again(self, notes: Notes) -> TrainStep:
-        """The same batch and adversaries at other weights (weight perturbation): new outputs, with notes apart."""
+    def again(self, notes: Notes, beside: TrainStep | None = None) -> TrainStep:
+        """The same batch and adversaries at other weights (weight perturbation): outputs are new or of `beside`, notes apart."""
         other = self._like(self.y, notes)
-        other._adversaries = self._adversaries
+        other._adversaries, other._anchored, other._once = self._adversaries, self._anchored, self._once
+        other._outputs = beside._outputs if beside else {}
         return other
 
     def memory(self, name: str, initial: float) -> Tensor:

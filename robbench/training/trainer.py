@@ -102,9 +102,9 @@ class Trainer:
         self.epoch = 0
 
     @property
-    def best(self) -> Classifier:
+    def judged(self) -> Classifier:
         """The model to judge and to keep: the average of the weights where the recipe makes one."""
-        return self.average.best
+        return self.average.judged
 
     def run_epoch(self, watch: Callable[[Progress], None]) -> dict[str, Any]:
         """Train one epoch, then validate: a row for the epochs table. `watch` may raise to stop.
@@ -129,8 +129,8 @@ class Trainer:
         self.world.same_buffers(self.model)
         self.average.after_epoch((self.epoch + 1) / self.recipe.epochs)
         self._fit_head()
-        with frozen(self.best), torch.no_grad():  # the last step's weights have not been through a loss yet
-            if not torch.isfinite(self.best(self.train.pixels(slice(0, 8)))).all():
+        with frozen(self.judged), torch.no_grad():  # the last step's weights have not been through a loss yet
+            if not torch.isfinite(self.judged(self.train.pixels(slice(0, 8)))).all():
                 raise RunError(f"the model's outputs are no longer finite after epoch {self.epoch + 1}{self._kept}; lower --lr")
         trained = time.perf_counter() - began
         found = self.validate()
@@ -161,7 +161,8 @@ class Trainer:
         with contextlib.ExitStack() as stack:
             if recipe.awp and steps[0].progress >= recipe.awp_warmup:
                 notes = self.notes.copy()
-                ascent = [(share, step.again(notes)) for share, step in parts]
+                first = steps[0].again(notes)
+                ascent = [(share, step.again(notes, beside=first)) for share, step in parts]
                 stack.enter_context(perturbed(self.model, recipe.awp, lambda: self._values(ascent).sum() / rows, self.world))
                 steps += [step for _, step in ascent]
             values = self._values(parts)
@@ -194,7 +195,7 @@ class Trainer:
         """Clean and under PGD-10, by the same engine that `robbench attack` uses; NaN without validation samples."""
         if not len(self.validation):
             return Validation(*[float("nan")] * 4)
-        model = self.best
+        model = self.judged
         with frozen(model):
             cascade = Cascade(
                 model, self.validation, self.threat, [Entry("validation", VALIDATION_ATTACK)],
@@ -236,7 +237,7 @@ class Trainer:
 
     def _fit_head(self) -> None:
         if self.loss.fits_head:
-            model = self.best
+            model = self.judged
             with frozen(model), torch.no_grad():
                 parts = [model.features(self.train.pixels(slice(i, i + 256))) for i in range(0, len(self.train), 256)]
             with torch.no_grad():  # outside of the guard, which would put the head's buffers back

@@ -174,7 +174,10 @@ def test_defaults_follow_the_recipe():
     MMA()(step)
     assert asked == [pytest.approx([0.01, 0.01])]
     assert 0.09 < float(remembered(step)[1]) <= 1.05 * 0.09
-    MMA(d_max=0.004)(step)
+    narrow = step_of(linear(), x, y, eps=0.12, warmup=1.0, progress=0.5, notes=step.notes)
+    attack = narrow.adversary
+    narrow.adversary = lambda objective, eps: asked.append(eps.tolist()) or attack(objective, eps)
+    MMA(d_max=0.004)(narrow)
     assert asked[1] == pytest.approx([1.05 * 0.004] * 2)  # never beyond what is searched
     values = MMA()(step_of(linear(), x, y, eps=0.12, warmup=1.0, progress=0.0))
     assert values.tolist() == pytest.approx((F.cross_entropy(linear()(x), y, reduction="none") / 3).tolist())
@@ -202,7 +205,7 @@ def test_confident_models():
     assert torch.isfinite(model.head.weight.grad).all()
 
 
-@pytest.mark.parametrize("options", ["", ":d_max=12/255,eps_min=0.005", ":clean_weight=0", ":rounds=3"])
+@pytest.mark.parametrize("options", ["", ":d_max=12/255,eps_min=0.005", ":clean_weight=0", ":rounds=5"])
 def test_it_conforms(options):
     """check_loss accepts it, with 2 and 4 classes."""
     for classes in (2, 4):

@@ -16,6 +16,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from robbench.attacks.pgd import PGD
 from robbench.core.config import TrainConfig
 from robbench.data.base import sample_ids
 from robbench.data.load import load
@@ -23,6 +24,8 @@ from robbench.losses.base import Loss
 from robbench.results.store import read_run
 from robbench.runs.signals import StopFlag
 from robbench.runs.train import plan_training, train
+from robbench.threat.model import parse_threat
+from robbench.training.step import Inner
 from robbench.training.trainer import Trainer, Validation
 
 
@@ -468,7 +471,7 @@ def test_the_saved_model_is_the_average(tmp_path, monkeypatch, kind):
 
     def watched(trainer):
         weights, average = (
-            {key: tensor.clone() for key, tensor in model.state_dict().items()} for model in (trainer.model, trainer.best)
+            {key: tensor.clone() for key, tensor in model.state_dict().items()} for model in (trainer.model, trainer.judged)
         )
         seen.append((weights, average))
         return validate(trainer)
@@ -621,6 +624,14 @@ def test_nan_keeps_the_last_good_checkpoint(cli, private, tmp_path, snapshot, ro
     assert cli(*words, cwd=cwd).err == done.err  # it goes on after epoch 2, to the same end
     assert {name: content for name, (_, content) in snapshot(out).items()} == before
     assert cli(*words, "--force", "--loss", "ill:Ill:epoch=9", cwd=cwd).code == 0
+
+
+def test_inner_settings_reach_the_inner_attack(tmp_path):
+    """Mode, warm-up and early stopping of a config are those of the plan."""
+    settings = {"inner": "pgd:steps=2", "inner_mode": "train", "eps_warmup": 0.25, "inner_beyond": 1}
+    config = TrainConfig(data="digits", limit=40, **settings)
+    plan = plan_training(config, name="m", out=tmp_path, device="cpu", data_dir=None, download=False)
+    assert plan.inner == Inner(PGD(steps=2), parse_threat("linf:0.15")[0], mode="train", warmup=0.25, beyond=1)
 
 
 # -- recipes -------------------------------------------------------------------------------------------------------------

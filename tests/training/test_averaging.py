@@ -36,19 +36,23 @@ def make(split, validation, threat, recipe, norm_model):
     return make
 
 
-@pytest.mark.parametrize("decay", [0.5, 0.9])
+@pytest.mark.parametrize("decay", [0.2, 0.35, 0.9])
 def test_ema_is_the_sum_by_hand(make, decay):
-    """After two epochs of three steps the average is w1, then d a + (1 - d) w after each step, running statistics included."""
+    """After two epochs of three steps the average is w1, then d a + (1 - d) w after each step, running statistics included.
+
+    d is the given decay, but no more than (1 + n) / (10 + n) after n steps.
+    """
     trainer, steps = make(epochs=2, average="ema", ema_decay=decay), []
     for _ in range(2):
         trainer.run_epoch(lambda _: steps.append(state_of(trainer.model)))
     assert len(steps) == 6
     average = {name: value.double() for name, value in steps[0].items()}
-    for step in steps[1:]:
-        average = {name: decay * average[name] + (1 - decay) * step[name].double() for name in average}
+    for n, step in enumerate(steps[1:], 1):
+        d = min(decay, (1 + n) / (10 + n))
+        average = {name: d * average[name] + (1 - d) * step[name].double() for name in average}
     del average["body.2.num_batches_tracked"]  # a whole number, which nobody reads
-    assert_close(trainer.best.state_dict(), average)
-    assert not torch.allclose(trainer.best.state_dict()["head.weight"], steps[-1]["head.weight"], atol=1e-3)
+    assert_close(trainer.judged.state_dict(), average)
+    assert not torch.allclose(trainer.judged.state_dict()["head.weight"], steps[-1]["head.weight"], atol=1e-3)
 
 
 @pytest.mark.parametrize(("epochs", "averaged"), [(1, [1]), (3, [3]), (4, [4]), (6, [5, 6]), (8, [7, 8]), (9, [7, 8, 9])])
@@ -58,12 +62,12 @@ def test_swa_is_the_mean_of_the_last_quarter(make, epochs, averaged):
     for epoch in range(1, epochs + 1):
         trainer.run_epoch(lambda _: None)
         ends.append(state_of(trainer.model))
-        assert (trainer.best is trainer.model) == (epoch < averaged[0])
+        assert (trainer.judged is trainer.model) == (epoch < averaged[0])
     mean = {name: sum(ends[epoch - 1][name].double() for epoch in averaged) / len(averaged) for name in ends[0]}
     del mean["body.2.num_batches_tracked"]
-    assert_close(trainer.best.state_dict(), mean)
+    assert_close(trainer.judged.state_dict(), mean)
     if len(averaged) > 1:
-        assert not torch.allclose(trainer.best.state_dict()["head.weight"], ends[-1]["head.weight"], atol=1e-3)
+        assert not torch.allclose(trainer.judged.state_dict()["head.weight"], ends[-1]["head.weight"], atol=1e-3)
 
 
 def test_the_trained_weights_are_not_touched(make):
@@ -72,7 +76,7 @@ def test_the_trained_weights_are_not_touched(make):
     for trainer in (plain, ema, swa):
         for _ in range(3):
             trainer.run_epoch(lambda _: None)
-    assert plain.best is plain.model
+    assert plain.judged is plain.model
     for trainer in (ema, swa):
         assert all(torch.equal(value, trainer.model.state_dict()[name]) for name, value in plain.model.state_dict().items())
 
@@ -93,7 +97,7 @@ def test_the_average_is_what_is_validated(make, validation, kind):
             z = copy.deepcopy(model).eval()(x)
         return z.gather(1, y[:, None])[:, 0] - z.scatter(1, y[:, None], -torch.inf).amax(1)
 
-    expected, other = margins(trainer.best), margins(trainer.model)
+    expected, other = margins(trainer.judged), margins(trainer.model)
     assert row["clean_margin"] == pytest.approx(float(expected.mean()), abs=1e-5)
     assert row["clean_accuracy"] == pytest.approx(float((expected > 0).float().mean()))
     assert abs(float(other.mean()) - row["clean_margin"]) > 1e-3
@@ -115,8 +119,8 @@ def test_a_state_carries_the_average(make, kind):
     second.load_state(torch.load(file, weights_only=True))
     rows = [{**trainer.run_epoch(lambda _: None), "seconds": 0} for trainer in (straight, second)]
     assert rows[0] == rows[1]
-    assert straight.best is not straight.model
-    for one, other in ((straight.model, second.model), (straight.best, second.best)):
+    assert straight.judged is not straight.model
+    for one, other in ((straight.model, second.model), (straight.judged, second.judged)):
         assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
 
 
@@ -130,7 +134,7 @@ def test_the_heads_bias_is_fitted_to_the_average(threat, recipe, plain_model):
     for _ in range(2):
         trainer.run_epoch(lambda _: None)
     with torch.no_grad():
-        scores = trainer.best.features(split.images.float() / 255) @ trainer.best.head.weight[0]
+        scores = trainer.judged.features(split.images.float() / 255) @ trainer.judged.head.weight[0]
     expected = -(scores[split.labels == 1].min() + scores[split.labels == 0].max()) / 2
-    assert float(trainer.best.head.bias) == pytest.approx(float(expected), abs=1e-5)
+    assert float(trainer.judged.head.bias) == pytest.approx(float(expected), abs=1e-5)
     assert float(expected) != 0

@@ -14,6 +14,7 @@ from robbench.attacks.pgd import PGD
 from robbench.core import keyed
 from robbench.losses.base import Loss
 from robbench.losses.cross_entropy import CrossEntropy
+from robbench.losses.mma import MMA
 from robbench.losses.trades import TRADES
 from robbench.training.awp import perturbed
 from robbench.training.distributed import World
@@ -249,3 +250,16 @@ def test_warm_up_is_without_it(split, validation, threat, recipe, plain_model):
     plain, ours = train(), train(awp=0.1, awp_warmup=0.5)
     assert [torch.equal(a, b) for a, b in zip(plain[0], ours[0], strict=True)] == [True, True, False, False]
     assert (plain[1], ours[1]) == ([1] * 4, [1, 1, 2, 2])
+
+
+def test_margins_are_those_of_the_weights_as_they_are(split, validation, threat, recipe, plain_model):
+    """MMA under perturbed weights trains at the points it found before, remembers those distances, and attacks once."""
+    rows, found = [], []
+    for awp in (0.0, GAMMA):
+        trainer = Trainer(
+            plain_model(), MMA(), split, validation, recipe(awp=awp), inner=Inner(PGD(steps=3), threat), threat=threat
+        )
+        rows.append(trainer.run_epoch(lambda _: None))
+        found.append(trainer.notes.memory("mma", -1.0))
+    assert torch.equal(found[0], found[1])
+    assert rows[1]["n_forward"] == rows[0]["n_forward"] + 2 * len(split)  # the clean inputs and the margin's points once more

@@ -82,7 +82,7 @@ def train(case: str) -> dict[str, Any]:
     trainer = Trainer(model_of(case), loss, split, validation, Recipe(**{**usual, **changes}), inner=inner, threat=THREAT)
     rows = [{**trainer.run_epoch(lambda _: None), "seconds": 0} for _ in range(2)]
     memories = {name: trainer.notes.memory(name, -1.0) for name in sorted(trainer.notes.memories)}
-    return {"rows": rows, "model": trainer.model.state_dict(), "best": trainer.best.state_dict(), "memories": memories}
+    return {"rows": rows, "model": trainer.model.state_dict(), "best": trainer.judged.state_dict(), "memories": memories}
 
 
 def tools() -> dict[str, Any]:

@@ -319,3 +319,22 @@ def test_a_budget_of_its_own_for_each_sample(split, threat, plain_model):
     assert float(sizes[0]) == 0
     assert step.adversary() is usual
     assert step.forwards == 2 * 3 * 24
+
+
+@pytest.mark.parametrize(("progress", "eps"), [(0.0, 0.0), (0.125, 0.025), (0.25, 0.05), (0.5, 0.1), (1.0, 0.1)])
+def test_the_budget_grows_in_the_warm_up(split, threat, plain_model, progress, eps):
+    """With warmup=0.5 the adversaries of an attack with long steps lie at 2 progress eps, later at eps."""
+    inner = Inner(PGD(steps=3, rate=1.0), threat, warmup=0.5)
+    x, index = split.pixels(slice(None)), torch.arange(len(split))
+    step = TrainStep(plain_model(), x, split.labels, index, key=split.ids, inner=inner, epoch=0, progress=progress)
+    assert step.eps == pytest.approx(eps)
+    assert float((step.adversary().x - x).abs().max()) == pytest.approx(eps, abs=1e-6)
+
+
+def test_an_attack_without_gradients_has_no_backwards(split, threat, plain_model):
+    """Square asks for scores only: its queries are forwards, and the one backward is the loss's."""
+    x, index = split.pixels(slice(None)), torch.arange(len(split))
+    inner = Inner(ATTACKS.build("square:steps=4"), threat)
+    step = TrainStep(plain_model(), x, split.labels, index, key=split.ids, inner=inner, epoch=0, progress=0.5)
+    CrossEntropy()(step)
+    assert (step.forwards, step.backwards) == (5 * len(split), len(split))
