@@ -45,16 +45,21 @@ def _others(logits: Tensor, y: Tensor) -> Tensor:
     return logits.masked_fill(F.one_hot(y, logits.shape[1]).bool(), -torch.inf)
 
 
-def cross_entropy(logits: Tensor, p: Problem) -> Tensor:
-    """-log softmax(z)_y, written as softplus(logsumexp_{k != y} z_k - z_y).
+def cross_entropies(logits: Tensor, y: Tensor) -> Tensor:
+    """[B] -log softmax(z)_y, written as softplus(logsumexp_{k != y} z_k - z_y).
 
     The same function, but its gradient keeps all its digits for confident models, where the usual form computes p_y - 1 and
     rounds to zero from a margin of about 16 in float32.
     """
-    gap = soft_margin(logits, p)
+    gap = -soft_margins(logits, y)
     # Not torch's softplus: it rounds the last elements of a vector otherwise, which would tie a row to its place.
     top = min(40.0, math.log(torch.finfo(gap.dtype).max) - 0.1)  # float16 ends at 11
     return torch.where(gap > top, gap, gap.clamp(max=top).exp().log1p())
+
+
+def cross_entropy(logits: Tensor, p: Problem) -> Tensor:
+    """-log softmax(z)_y, see `cross_entropies`."""
+    return cross_entropies(logits, p.y)
 
 
 def log_softmax(logits: Tensor) -> Tensor:

@@ -15,9 +15,10 @@ import pyarrow.parquet as pq
 
 from robbench.core.errors import UserError
 from robbench.core.files import atomic_write
-from robbench.results.schema import EPOCHS, POINTS, RUNS, SAMPLES, SCHEMA_VERSION, missing_columns
+from robbench.results.schema import EPOCHS, MEASURES, POINTS, RUNS, SAMPLE_MEASURES, SAMPLES, SCHEMA_VERSION, missing_columns
 
-_SCHEMAS = {"runs": RUNS, "samples": SAMPLES, "points": POINTS, "epochs": EPOCHS}
+_SCHEMAS = {"runs": RUNS, "samples": SAMPLES, "points": POINTS, "epochs": EPOCHS, "measures": MEASURES,
+            "sample_measures": SAMPLE_MEASURES}  # fmt: skip
 
 
 def write_table(path: Path, table: pa.Table, run: str) -> None:
@@ -27,7 +28,7 @@ def write_table(path: Path, table: pa.Table, run: str) -> None:
 
 
 def table_kind(path: Path) -> tuple[str, str]:
-    """Which table a Parquet file holds (`runs`, `samples`, `points` or `epochs`) and of which run or model.
+    """Which table a Parquet file holds (`runs`, `samples`, ...) and of which run or model.
 
     Raises UserError, naming the file, when it is missing, damaged, not ours, or of a newer schema.
     """

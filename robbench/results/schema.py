@@ -1,9 +1,9 @@
 """The tables robbench writes: their columns, their types, and plain rows turned into Arrow tables that fit them.
 
-runs (one row per finished run), samples (one row per attacked sample, the raw truth), points (the worst inputs found) and
-epochs (one row per epoch of a training). Every file has the full schema; a column may be added later if it is nullable, none
-is ever renamed or retyped without a new SCHEMA_VERSION. Open-ended maps are JSON text, because every reader agrees on what
-text is.
+runs (one row per finished run), samples (one row per attacked sample, the raw truth), points (the worst inputs found),
+epochs (one row per epoch of a training), measures and sample_measures (what was measured on a run). Every file has the full
+schema; a column may be added later if it is nullable, none is ever renamed or retyped without a new SCHEMA_VERSION. Open-ended
+maps are JSON text, because every reader agrees on what text is.
 """
 
 from __future__ import annotations
@@ -135,6 +135,41 @@ EPOCHS = _schema(
 )
 """One row per epoch; accuracies and margins are those of the validation samples, null in an epoch that was not validated; logs
 is JSON, the means of what the loss noted."""
+
+MEASURES = _schema(
+    "measures",
+    """
+    text: run_id name points split
+    int16: class?
+    f64: value?
+    text: detail?
+    """,
+)
+"""One row per measure of a run: points is clean or worst, split train or test, class null for all classes, value null where
+there is none (detail then says why); detail is JSON: curves, histograms, pairs of classes and what else the value rests on."""
+
+SAMPLE_MEASURES = _schema(
+    "sample_measures",
+    """
+    text: run_id
+    int64: sample_id
+    int32: sample_index
+    int16: label
+    f32: clean_feature_margin? worst_feature_margin?
+    f32: clean_margin_gradient_l1? clean_margin_gradient_l2? clean_margin_gradient_linf?
+    f32: worst_margin_gradient_l1? worst_margin_gradient_l2? worst_margin_gradient_linf?
+    f32: clean_cross_entropy_gradient_l1? clean_cross_entropy_gradient_l2? clean_cross_entropy_gradient_linf?
+    f32: worst_cross_entropy_gradient_l1? worst_cross_entropy_gradient_l2? worst_cross_entropy_gradient_linf?
+    bool: clean_flip?
+    f32: worst_local_linearity?
+    int32: clean_n_features_90? worst_n_features_90? clean_n_features_90_predicted? worst_n_features_90_predicted?
+    f32: clean_confidence worst_confidence? clean_logit_norm worst_logit_norm?
+    """,
+)
+"""One row per sample of a run, at its clean input and at the worst point found: distance of the features to the nearest
+boundary of the last layer; norms of the input gradients of logit margin and cross-entropy; whether the budget is enough for a
+mistake to first order; |l(x') - l(x) - <x'-x, grad l(x)>| of the cross-entropy; how few features carry 90 % of the true and of
+the predicted logit; the largest probability; the length of the centred logits."""
 
 
 def to_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]], **constant: Any) -> pa.Table:

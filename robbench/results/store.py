@@ -4,6 +4,7 @@ ROOT/models/<name>/                      what training leaves
 ROOT/results/runs/<run_id>.parquet       one row; written last, so it exists only for a complete run
 ROOT/results/samples/<run_id>.parquet    one row per sample
 ROOT/results/points/<run_id>.parquet     worst inputs, if they were asked for
+ROOT/results/{measures,sample_measures}/<run_id>.parquet   what `robbench measure` found (results/measured.py)
 ROOT/results/partial/<run_id>/NNNNNN.parquet   finished samples of a run that is not complete
 """
 
@@ -23,6 +24,7 @@ import pyarrow as pa
 
 from robbench.core.errors import RunError, UserError, unknown
 from robbench.results.files import read_table, table_kind, write_table
+from robbench.results.measured import remove_measures
 from robbench.results.schema import EPOCHS, POINTS, RUNS, SCHEMA_VERSION, samples_table, to_table
 
 _SHORTEST_PREFIX = 4
@@ -148,6 +150,7 @@ class Store:
         rows = samples_table(run_id, samples)
         if len(rows) != row["n_samples"][0].as_py():
             raise ValueError(f"run {run_id} counts {row['n_samples'][0].as_py()} samples, but has {len(rows)}")
+        remove_measures(self.run_path(run_id))  # they rest on what is replaced now
         if points is not None:
             write_table(self._file("points", run_id), to_table(POINTS, points, run_id=run_id), run_id)
         write_table(self._file("samples", run_id), rows, run_id)

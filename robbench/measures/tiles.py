@@ -1,0 +1,31 @@
+"""Numbers of many samples, computed in tiles of one shape, so that none depends on how many others there are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+Columns = dict[str, NDArray[np.generic]]
+
+
+def in_tiles(
+    n: int, tile: int, compute: Callable[[Tensor], dict[str, Tensor]], watch: Callable[[int], None] = lambda done: None
+) -> Columns:
+    """`compute(index [tile] int64)` for the samples 0..n-1 in order, its columns [tile,...] joined to arrays [n,...].
+
+    The last tile is filled up with repetitions of its first sample, which are then dropped. `watch` hears how many samples are
+    done. Raises ValueError for n < 1.
+    """
+    if n < 1:
+        raise ValueError("no samples")
+    parts: list[dict[str, NDArray[np.generic]]] = []
+    for start in range(0, n, tile):
+        index = torch.arange(start, min(start + tile, n))
+        filled = torch.cat([index, index[:1].expand(tile - len(index))])
+        parts.append({name: column[: len(index)].detach().cpu().numpy() for name, column in compute(filled).items()})
+        watch(start + len(index))
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
