@@ -14,6 +14,7 @@ from robbench.cli.catalogue import explain, list_
 from robbench.cli.compare import compare
 from robbench.cli.demo import demo
 from robbench.cli.doctor import doctor
+from robbench.cli.measure import measure
 from robbench.cli.reporter import fail
 from robbench.cli.train import train
 
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(attack)
 app.command()(compare)
+app.command()(measure)
 app.command("list")(list_)
 app.command()(explain)
 app.command()(demo)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from robbench.cli import options as o
+from robbench.cli.measure import describe as describe_measures
+from robbench.cli.measure import measure_run
+from robbench.cli.measure import show as show_measures
 from robbench.cli.options import option
 from robbench.cli.reporter import Reporter, print_json, print_rich, reported
 
 if TYPE_CHECKING:
     from robbench.results.store import Run, Store
+    from robbench.runs.measure import Measured
     from robbench.runs.plan import Plan
 
 WHAT = "What to attack, and how"
@@ -58,6 +63,11 @@ Replay = Annotated[
     list[str] | None, option("--replay", panel=o.RUN, metavar="RUN", help="Try the stored points of a run or model first.")
 ]
 
+Measure = Annotated[
+    bool,
+    option("--measure", panel=o.RUN, help="Keep the worst inputs and measure each run at the end, as robbench measure does."),
+]
+
 
 @reported
 def attack(
@@ -72,6 +82,7 @@ def attack(
     budget: BudgetOption = None,
     store_points: StorePoints = False,
     replay: Replay = None,
+    measure: Measure = False,
     out: o.Out = Path("runs"),
     seed: o.Seed = None,
     device: o.Device = "auto",
@@ -106,6 +117,7 @@ def attack(
         "budget": budget,
         "store_points": store_points,
         "replay": replay,
+        "measure": measure,
         "seed": seed,
         "limit": limit,
     }
@@ -116,14 +128,17 @@ def attack(
     if dry_run:
         print_json("robbench.attack.plan/1", runs=[row for plan in plans for row in describe(plan, store)])
         return
-    runs = [run for plan in plans for run in run_attack(plan, store, reporter, force=force)]
-    rows = compare(runs)
+    done = [(plan, run) for plan in plans for run in run_attack(plan, store, reporter, force=force)]
+    rows = compare([run for _, run in done])
+    measured = measure_runs(done, store, reporter, data_dir, download) if settings.measure else []
     if as_json:
-        print_json("robbench.attack/1", rows=rows)
+        more = {"measures": [row for one in measured for row in describe_measures(one)]} if settings.measure else {}
+        print_json("robbench.attack/1", rows=rows, **more)
     else:
         from robbench.report.terminal import comparison_table
 
         print_rich(comparison_table(rows))
+        show_measures(measured)
         reporter.say(f"per-sample results: {store.root / 'results' / 'samples'}")
 
 
@@ -136,7 +151,8 @@ def describe(plan: Plan, store: Store) -> list[dict[str, object]]:
             "threat": threat.text, "attack": plan.attack, "attacks": [entry.spec for entry in plan.entries],
             "split": config.split, "seed": config.seed, "batch_size": config.batch_size or "auto", "device": str(plan.device),
             "precision": config.precision, "compile": config.compile, "budget": str(config.budget or "none"),
-            "store_points": config.store_points, "replay": [path.stem for path in plan.replay], "done": store.has(run_id),
+            "store_points": config.store_points, "measure": config.measure,
+            "replay": [path.stem for path in plan.replay], "done": store.has(run_id),
         }
         for run_id, threat in zip(plan.run_ids, plan.threats, strict=True)
     ]  # fmt: skip
@@ -175,6 +191,19 @@ def run_attack(plan: Plan, store: Store, reporter: Reporter, *, force: bool) -> 
     for run in outcome.runs:
         say_what_to_mind(run.info, reporter)
     return outcome.runs
+
+
+def measure_runs(
+    done: Sequence[tuple[Plan, Run]], store: Store, reporter: Reporter, data_dir: Path | None, download: bool
+) -> list[Measured]:
+    """Measure runs that were just attacked, with the models at hand."""
+    from robbench.runs.measure import Measurer
+
+    measurer = Measurer(store, done[0][0].device, data_dir, download)
+    return [
+        measure_run(measurer, store.run_path(run.info["run_id"]), reporter, force=False, subject=plan.subject)
+        for plan, run in done
+    ]
 
 
 def say_what_to_mind(info: dict[str, Any], reporter: Reporter) -> None:

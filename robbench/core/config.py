@@ -113,6 +113,7 @@ class AttackConfig:
     budget: Annotated[Budget | None, BeforeValidator(parse_budget)] = None
     store_points: bool = False
     replay: tuple[str, ...] = ()  # runs whose points are tried first
+    measure: bool = False  # at the end, as `robbench measure` does; keeps the points too
 
 
 def load_config(

@@ -89,6 +89,7 @@ def svm_measures(
     are not separable or the optimum was not found. Of more than 1,000 pairs those with the smallest margins; of each class the
     first samples, `limit` over all classes.
     """
+
     def measure(name: str, value: float | None, **detail: Any) -> Measure:
         return Measure(name, points, split, value, detail)
 
@@ -100,7 +101,7 @@ def svm_measures(
     pairs = list(combinations(present, 2))
     own = pair_margins(distances, labels, pairs)
     order = sorted(np.argsort(own, kind="stable")[:MOST_PAIRS].tolist())
-    rows = []
+    rows: list[dict[str, Any]] = []
     for done, i in enumerate(order):
         (a, b), mine = pairs[i], float(own[i])
         best = largest_margin(features[labels == a], features[labels == b])
@@ -108,7 +109,9 @@ def svm_measures(
         state = "separable" if best.separable else "not separable"
         if best.separable and not best.solved:
             state = "separable, optimum not found"
-        rows.append({"classes": [a, b], "margin": mine, "svm": best.high if best.solved else None, "ratio": ratio, "state": state})
+        rows.append(
+            {"classes": [a, b], "margin": mine, "svm": best.high if best.solved else None, "ratio": ratio, "state": state}
+        )
         watch((done + 1) / len(order))
     if not rows:
         return [measure(name, None, reason="only one class has samples") for name in ("svm_ratio", "svm_separable")]

@@ -70,6 +70,7 @@ def plan_attacks(models: Sequence[str], config: AttackConfig, *, out: Path, devi
     if config.precision != "fp32" and any(math.isinf(threats[-1].eps) for threats in given):
         raise UserError(f"--precision {config.precision} needs a budget: the nearest points lie where rounding decides")
     replay = tuple(store.find(config.replay)) if config.replay else ()
+    config = dataclasses.replace(config, store_points=config.store_points or config.measure)
     for text in models:
         subject, data = find_subject(text, config, store, where, data_dir, download)
         sources: dict[str, str] = {}

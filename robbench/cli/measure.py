@@ -1,0 +1,96 @@
+"""`robbench measure`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from robbench.cli import options as o
+from robbench.cli.options import option
+from robbench.cli.reporter import Reporter, print_json, print_rich, reported
+
+if TYPE_CHECKING:
+    from robbench.runs.measure import Measured, Measurer
+    from robbench.runs.subject import Subject
+
+WHAT = "What to measure"
+Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Model names, run ids or Parquet paths.")]
+TrainSamples = Annotated[
+    int,
+    option("--train-samples", panel=WHAT, metavar="N", min=0,
+           help="Training samples to look at, spread over the classes, and test samples in a support vector machine; 0 = none "
+                "and all."),
+]  # fmt: skip
+Model = Annotated[
+    str | None,
+    option(
+        "--model", panel=WHAT, metavar="MODEL", help="Where the runs' model lies now, if not under its name in the output folder."
+    ),
+]
+
+
+@reported
+def measure(
+    runs: Runs,
+    train_samples: TrainSamples = 2000,
+    model: Model = None,
+    out: o.Out = Path("runs"),
+    device: o.Device = "auto",
+    data_dir: o.DataDir = None,
+    download: o.Download = False,
+    force: o.Force = False,
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Measure attacked models: margins of logits, features and inputs, ranks, gradients, calibration, clean and worst.
+
+    Example: robbench measure ce at
+    """
+    from robbench.core.device import find_device
+    from robbench.results.store import Store
+    from robbench.runs.measure import Measurer
+
+    reporter, store = Reporter(quiet=quiet, verbose=verbose), Store(out)
+    measurer = Measurer(store, find_device(device), data_dir, download, train_samples)
+    found = [measure_run(measurer, path, reporter, force=force, model=model) for path in store.find(runs)]
+    if as_json:
+        print_json("robbench.measure/1", rows=[row for measured in found for row in describe(measured)])
+    else:
+        show(found)
+        reporter.say(f"measures: {store.root / 'results' / 'measures'}; per sample: {store.root / 'results' / 'sample_measures'}")
+
+
+def measure_run(
+    measurer: Measurer, path: Path, reporter: Reporter, *, force: bool, model: str | None = None, subject: Subject | None = None
+) -> Measured:
+    """Measure one run under a progress bar."""
+    with reporter.progress(f"measuring {path.stem}") as bar:
+        measured = measurer.measure(path, force=force, watch=bar.update, model=model, subject=subject)
+    title = f"run {path.stem} ({measured.info['model']} {measured.info['threat']})"
+    if not measured.fresh:
+        reporter.say(f"{title} has been measured already; nothing to do (--force does it again)")
+    for note in measured.notes:
+        reporter.say(f"{title}: {note}")
+    return measured
+
+
+def show(found: Sequence[Measured]) -> None:
+    """The measures of runs as tables on stdout."""
+    from robbench.measures.gradients import dual
+    from robbench.report.measures import measures_table
+
+    for measured in found:
+        print_rich(measures_table(measured.info, measured.measures, dual(measured.info["norm"])))
+
+
+def describe(measured: Measured) -> list[dict[str, object]]:
+    """The measures of a run as plain values, under the names of their table."""
+    return [
+        {"run_id": measured.info["run_id"], "model": measured.info["model"], "name": m.name, "points": m.points, "split": m.split,
+         "class": m.label, "value": m.value, "detail": m.detail}
+        for m in measured.measures
+    ]  # fmt: skip

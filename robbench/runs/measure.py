@@ -1,0 +1,224 @@
+"""Measure a run: build its model and data again, look at every sample at its clean and its worst point, write what was seen."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robbench.core.config import AttackConfig
+from robbench.core.device import deterministic, tile_rows
+from robbench.core.errors import UserError
+from robbench.data.base import Split
+from robbench.data.load import load
+from robbench.engine.guard import frozen
+from robbench.measures.gradients import dual, flips
+from robbench.measures.look import Look, find_head, look
+from robbench.measures.summary import summarise, svm_measures
+from robbench.results.distances import describe, input_margins, runs_alike
+from robbench.results.measured import Measure, read_measures, write_measures
+from robbench.results.store import Store, read_points, read_run
+from robbench.runs.points import decode
+from robbench.runs.subject import Subject, find_subject
+
+TRAIN_SAMPLES = 2000
+_SEEN = (
+    "feature_margin", "margin_gradient_l1", "margin_gradient_l2", "margin_gradient_linf", "cross_entropy_gradient_l1",
+    "cross_entropy_gradient_l2", "cross_entropy_gradient_linf", "local_linearity", "n_features_90", "n_features_90_predicted",
+    "confidence", "logit_norm",
+)  # fmt: skip
+"""What of a look goes into the table of samples, there with `clean_` or `worst_` in front."""
+
+Watch = Callable[[float, str], None]  # share of the work, what is being done
+
+
+class Measured(NamedTuple):
+    """A run (its row of the runs table) and its measures. `fresh`: whether anything was computed; `notes`: what to mind."""
+
+    info: dict[str, Any]
+    measures: list[Measure]
+    fresh: bool
+    notes: list[str]
+
+
+@dataclasses.dataclass
+class Measurer:
+    """Measures runs one after the other. What rests on clean inputs alone is computed once for all runs of a model.
+
+    `train_samples`: of the training data at most so many are looked at, as many of each class as can be; 0 = none.
+    """
+
+    store: Store
+    device: torch.device
+    data_dir: Path | None = None
+    download: bool = False
+    train_samples: int = TRAIN_SAMPLES
+    _clean: dict[tuple[Any, ...], tuple[Look, list[Measure], list[str]]] = dataclasses.field(default_factory=dict)
+
+    def measure(self, path: Path, *, force: bool, watch: Watch, model: str | None = None,
+                subject: Subject | None = None) -> Measured:  # fmt: skip
+        """Measure the run of a runs file and write it down; what is there already is left alone, unless `force`.
+
+        The model is `subject`, or built from what the run says of it, or from `model` where it lies elsewhere now. Raises
+        UserError, before anything is written, when model or data are not what they were, or a file cannot be read.
+        """
+        run = read_run(path, ("sample_id",))
+        info, ids = run.info, run.samples["sample_id"].to_pylist()
+        known = None if force else read_measures(path)
+        if known is not None and any(m.name == "train_samples" and m.value == self.train_samples for m in known):
+            return self._with_new_distances(path, info, ids, known)
+        subject = subject or self._rebuild(info, model)
+        _require_same(info, ids, subject)
+        watch(0.0, "clean points")
+        clean, measures, notes = self._look_at_clean(info, subject, watch)
+        worst = self._look_at_worst(path, subject, watch)
+        measures = [*measures, _flip_share(info, clean)]
+        if worst is None:
+            missing = {"reason": "the run kept no points: attack with --store-points"}
+            mine = [m for m in measures if m.split == info["split"] and m.label is None and not m.name.startswith("svm_")]
+            measures += [Measure(m.name, "worst", m.split, None, missing) for m in mine if m.name != "flip_share"]
+            measures.append(Measure("local_linearity", "worst", info["split"], None, missing))
+            notes = [*notes, "it kept no points, so measures of worst points are null: attack with --store-points or --measure"]
+        else:
+            measures += summarise(worst, "worst", info["split"])
+        measures += _distances(path, info, ids)
+        measures.append(Measure("train_samples", "clean", "train", float(self.train_samples)))
+        write_measures(path, measures, _sample_rows(info, ids, clean, worst))
+        return Measured(info, read_measures(path) or [], True, notes)
+
+    def _with_new_distances(self, path: Path, info: dict[str, Any], ids: list[int], known: list[Measure]) -> Measured:
+        """What is known, with input margins by all runs there are now: they need no model."""
+        before = [m for m in known if _is_distance(m)]
+        write = [m for m in known if not _is_distance(m)] + _distances(path, info, ids)
+        runs = [[m.detail.get("runs") for m in measures if _is_distance(m)] for measures in (before, write)]
+        if runs[0] == runs[1]:
+            return Measured(info, known, False, [])
+        write_measures(path, write)
+        return Measured(
+            info, read_measures(path) or [], True, ["other runs of its model are new: only input margins were redone"]
+        )
+
+    def _rebuild(self, info: dict[str, Any], model: str | None) -> Subject:
+        limit = json.loads(info["config"]).get("limit")
+        config = AttackConfig(data=info["data"], split=info["split"], limit=limit, seed=info["seed"])
+        try:
+            return find_subject(model or info["model"], config, self.store, self.device, self.data_dir, self.download)[0]
+        except UserError as error:
+            elsewhere = "" if model else "; if the model lies elsewhere, say where with --model"
+            raise UserError(f"run {info['run_id']}: {error}{elsewhere}") from error
+
+    def _look_at_clean(self, info: dict[str, Any], subject: Subject, watch: Watch) -> tuple[Look, list[Measure], list[str]]:
+        key = (subject.hash, subject.arch, subject.split.fingerprint(ordered=True), info["split"], info["data"])
+        if key not in self._clean:
+            n = len(subject.split)
+            seen = self._look(subject, subject.split, None, lambda done: watch(0.3 * done / n, "clean points"))
+            measures, notes = summarise(seen, "clean", info["split"]), list[str]()
+            measures += svm_measures(
+                seen, "clean", info["split"], self.train_samples or n, lambda share: watch(0.3 + 0.2 * share, "svm")
+            )
+            if info["split"] != "train" and self.train_samples:
+                try:
+                    train = self._training_data(info["data"], subject)
+                except UserError as error:
+                    notes.append(f"nothing measured on training data: {error}")
+                else:
+                    seen_too = self._look(
+                        subject, train, None, lambda done: watch(0.5 + 0.1 * done / len(train), "training data")
+                    )
+                    measures += summarise(seen_too, "clean", "train")
+                    measures += svm_measures(
+                        seen_too, "clean", "train", len(train), lambda share: watch(0.6 + 0.2 * share, "svm on training data")
+                    )
+            self._clean[key] = (seen, measures, notes)
+        return self._clean[key]
+
+    def _training_data(self, data: str, subject: Subject) -> Split:
+        limit = f"stratified={self.train_samples}"
+        train = load(data, "train", data_dir=self.data_dir, limit=limit, download=self.download).to(self.device)
+        if train.classes != subject.split.classes or train.images.shape[1:] != subject.split.images.shape[1:]:
+            raise UserError(f"the training data of {data} have other classes or shapes")
+        return train
+
+    def _look_at_worst(self, path: Path, subject: Subject, watch: Watch) -> Look | None:
+        """The samples at their worst points, which are their clean ones where none is stored; None for a run without points."""
+        if not (path.absolute().parent.parent / "points" / path.name).exists():
+            return None
+        rows = {row["sample_id"]: row for row in read_points(path)}
+        stored = [rows.get(sample) for sample in subject.split.ids.tolist()]
+
+        def moved(index: Tensor, clean: Tensor) -> Tensor:
+            pairs = zip(index.tolist(), clean, strict=True)
+            return torch.stack([x if (row := stored[i]) is None else decode(row, x) for i, x in pairs])
+
+        n = len(subject.split)
+        return self._look(subject, subject.split, moved, lambda done: watch(0.8 + 0.2 * done / n, "worst points"))
+
+    def _look(self, subject: Subject, split: Split, moved: Callable[[Tensor, Tensor], Tensor] | None,
+              watch: Callable[[int], None]) -> Look:  # fmt: skip
+        model = subject.model
+        with frozen(model), deterministic():
+            torch.manual_seed(0)  # for models that draw from it
+            return look(model, find_head(model, split.pixels(slice(0, 8))), split, tile_rows(self.device), moved, watch)
+
+
+def _require_same(info: dict[str, Any], ids: list[int], subject: Subject) -> None:
+    """Raise UserError unless model and samples are those of the run."""
+    title = f"run {info['run_id']}"
+    if subject.hash != info["model_hash"] or subject.arch != info["model_arch"]:
+        what = "weights" if subject.arch == info["model_arch"] else f"architecture, then {info['model_arch']}, now {subject.arch}"
+        raise UserError(f"{title}: model {subject.name} is not what was attacked (other {what}); attack it again")
+    if subject.split.fingerprint() != info["data_hash"] or subject.split.ids.tolist() != ids:
+        raise UserError(f"{title}: data '{info['data']}' ({info['split']}) are not what was attacked; attack the model again")
+
+
+def _flip_share(info: dict[str, Any], clean: Look) -> Measure:
+    """Share of samples that a perturbation inside the budget flips to first order."""
+    norm = dual(info["norm"])
+    found = _flips(info, clean)
+    detail: dict[str, Any] = {"eps": info["eps"], "gradient": norm} if found is not None else {"reason": "the run has no budget"}
+    return Measure("flip_share", "clean", info["split"], None if found is None else float(found.mean()), detail)
+
+
+def _flips(info: dict[str, Any], clean: Look) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+    if not math.isfinite(info["eps"]):
+        return None
+    margin, length = (clean.columns[name].astype(np.float64) for name in ("margin", f"margin_gradient_{dual(info['norm'])}"))
+    return flips(torch.from_numpy(margin), torch.from_numpy(length), info["eps"]).numpy()
+
+
+def _is_distance(m: Measure) -> bool:
+    return m.name.startswith(("input_margin_", "security_curve_"))
+
+
+def _distances(path: Path, info: dict[str, Any], ids: list[int]) -> list[Measure]:
+    """Median input margin and area under the security curve, for each norm in which the model was attacked."""
+    measures = []
+    for norm, margins in input_margins(ids, runs_alike(path)).items():
+        facts, (eps, robust), (low, high) = describe(margins), margins.curve(), margins.area()
+        # With half of the samples censored below it, the median is not known.
+        middle = float(np.median(margins.smallest))
+        known = middle if middle <= margins.reach else None
+        reason = {} if known is not None else {"reason": f"the median is above {margins.reach:g}, the end of what was attacked"}
+        measures.append(Measure(f"input_margin_{norm}", "worst", info["split"], known, facts | reason))
+        curve = {"eps": eps, "robust_accuracy": robust, "end": margins.end, "area_low": low}
+        measures.append(Measure(f"security_curve_{norm}", "worst", info["split"], high, facts | curve))
+    return measures
+
+
+def _sample_rows(info: dict[str, Any], ids: list[int], clean: Look, worst: Look | None) -> list[dict[str, Any]]:
+    """The rows of the table of samples."""
+    columns: dict[str, list[Any]] = {"sample_id": ids, "label": clean.labels.tolist(), "sample_index": list(range(len(ids)))}
+    for points, seen in (("clean", clean), ("worst", worst)):
+        if seen is not None:
+            columns |= {f"{points}_{name}": seen.columns[name].tolist() for name in _SEEN if name in seen.columns}
+    flipped = _flips(info, clean)
+    if flipped is not None:
+        columns["clean_flip"] = flipped.tolist()
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
