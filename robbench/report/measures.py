@@ -55,23 +55,31 @@ def measures_table(info: Mapping[str, Any], measures: Sequence[Measure], dual: s
         cells = [_cell(key, found.get((key, *place))) for place in places]
         title += f" ({dual})" if key != name else ""
         table.add_row(Text(title), *map(Text, cells))
-    return Group(table, *(Text(line) for line in _distances(measures)), Text())
+    return Group(table, *_distances(measures), Text())
 
 
-def _distances(measures: Sequence[Measure]) -> list[str]:
-    """A line on the input margins in each norm."""
+def _distances(measures: Sequence[Measure]) -> list[RenderableType]:
+    """A table of the input margins in each norm, if there are any."""
     found = {m.name: m for m in measures}
-    lines = []
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
+    table.add_column("smallest found", no_wrap=True)
+    for head in ("median", "area", "up to", "censored", "runs"):
+        table.add_column(head, justify="right", no_wrap=True)
     for name, m in found.items():
-        if name.startswith("input_margin_"):
-            curve, detail = found[f"security_curve_{m.detail['norm']}"], m.detail
-            reach = detail["reach"]
-            middle = f"median {_short(m.value)}" if m.value is not None else "median not found"
-            middle = f"median above {_short(reach)}" if m.value is None and reach is not None else middle
-            ends = f"{detail['censored']} of {detail['samples']} censored"
-            area = f"area {_short(curve.value)} up to {_short(curve.detail['end'])}"
-            lines.append(f"input margin {detail['norm']}: {middle}, {ends}, {area}, {len(detail['runs'])} runs")
-    return lines
+        if not name.startswith("input_margin_"):
+            continue
+        curve, detail = found[f"security_curve_{m.detail['norm']}"], m.detail
+        reach = detail["reach"]
+        middle = _range(detail["median_low"], m.value) if m.value is not None else texts.NOTHING
+        middle = f"> {_short(reach)}" if m.value is None and reach is not None else middle
+        area, end = _range(curve.detail["area_low"], curve.value), _short(curve.detail["end"])
+        table.add_row(detail["norm"], middle, area, end, f"{detail['censored']}/{detail['samples']}", str(len(detail["runs"])))
+    return [Text(), table] if table.row_count else []
+
+
+def _range(low: float | None, high: float | None) -> str:
+    """Both ends where they differ: what was seen to stand, and what was seen to be enough."""
+    return _short(high) if _short(low) == _short(high) else f"{_short(low)}-{_short(high)}"
 
 
 def _cell(name: str, value: float | None) -> str:

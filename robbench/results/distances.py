@@ -18,6 +18,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from robbench.core.status import UNFINISHED
+from robbench.results.files import read_table
+from robbench.results.measured import Measure
 from robbench.results.store import Run, read_run
 
 NORMS = ("linf", "l2", "l1", "l0")
@@ -132,8 +134,6 @@ def runs_alike(path: Path) -> list[Run]:
 
     Raises UserError when one of the files is damaged.
     """
-    from robbench.results.files import read_table
-
     facts = ("run_id", "model_hash", "model_arch")
     files = sorted(file for file in path.absolute().parent.glob("*.parquet") if not file.name.startswith("."))
     rows = {file: read_table(file, "runs", facts).to_pylist()[0] for file in files}
@@ -142,8 +142,39 @@ def runs_alike(path: Path) -> list[Run]:
     return [read_run(file, COLUMNS) for file in same]
 
 
-def describe(margins: InputMargins) -> dict[str, Any]:
-    """What a number of these margins rests on, as plain values."""
+def measure_distances(path: Path, split: str, sample_ids: Sequence[int]) -> tuple[list[Measure], dict[str, list[Any]]]:
+    """Input margins of the samples of a run (its runs file is `path`) by all runs of its model, for the tables of measures.
+
+    `input_margin_*` is the median, null where it lies beyond what was attacked; `security_curve_*` the area under the curve;
+    the columns hold each sample's margin, of a censored one its lower end.
+    """
+    measures: list[Measure] = []
+    columns: dict[str, list[Any]] = {}
+    for norm, margins in input_margins(sample_ids, runs_alike(path)).items():
+        facts, (eps, robust), (low, high) = _facts(margins), margins.curve(), margins.area()
+        middle = float(np.median(margins.smallest))
+        known = middle if middle <= margins.reach else None
+        reason = {} if known is not None else {"reason": f"the median is above {margins.reach:g}, where attacks ended"}
+        bounds = {"median_low": float(np.median(margins.stood))}
+        measures.append(Measure(f"input_margin_{norm}", "worst", split, known, facts | bounds | reason))
+        curve = {"eps": eps, "robust_accuracy": robust, "end": margins.end, "area_low": low}
+        measures.append(Measure(f"security_curve_{norm}", "worst", split, high, facts | curve))
+        place = {int(sample): i for i, sample in enumerate(margins.sample_id)}
+        ends = np.minimum(margins.smallest, margins.attacked).tolist()
+        censored = (margins.censored | np.isinf(margins.smallest)).tolist()
+        at = [place.get(sample) for sample in sample_ids]
+        columns[f"input_margin_{norm}"] = [None if i is None else ends[i] for i in at]
+        columns[f"censored_{norm}"] = [None if i is None else censored[i] for i in at]
+    return measures, columns
+
+
+def is_distance(measure: Measure) -> bool:
+    """Whether a measure is one of `measure_distances`."""
+    return measure.name.startswith(("input_margin_", "security_curve_"))
+
+
+def _facts(margins: InputMargins) -> dict[str, Any]:
+    """What numbers of these margins rest on, as plain values."""
     return {
         "norm": margins.norm, "samples": len(margins.smallest), "censored": int(margins.censored.sum()),
         "unfinished": int(margins.unfinished.sum()), "reach": margins.reach,

@@ -59,6 +59,11 @@ def read_measures(run: Path) -> list[Measure] | None:
     ]
 
 
+def read_sample_measures(run: Path) -> list[dict[str, Any]]:
+    """The measures of a run's samples, given its runs file. Raises UserError when their file is missing or damaged."""
+    return list(read_table(_samples_path(run), "sample_measures").to_pylist())
+
+
 def remove_measures(run: Path) -> None:
     """Drop what was measured on a run that is written anew, given its runs file. Raises RunError when it cannot."""
     for path in (measures_path(run), _samples_path(run)):

@@ -164,12 +164,16 @@ SAMPLE_MEASURES = _schema(
     f32: worst_local_linearity?
     int32: clean_n_features_90? worst_n_features_90? clean_n_features_90_predicted? worst_n_features_90_predicted?
     f32: clean_confidence worst_confidence? clean_logit_norm worst_logit_norm?
+    f32: input_margin_linf? input_margin_l2? input_margin_l1? input_margin_l0?
+    bool: censored_linf? censored_l2? censored_l1? censored_l0?
     """,
 )
 """One row per sample of a run, at its clean input and at the worst point found: distance of the features to the nearest
 boundary of the last layer; norms of the input gradients of logit margin and cross-entropy; whether the budget is enough for a
 mistake to first order; |l(x') - l(x) - <x'-x, grad l(x)>| of the cross-entropy; how few features carry 90 % of the true and of
-the predicted logit; the largest probability; the length of the centred logits."""
+the predicted logit; the largest probability; the length of the centred logits. input_margin_*: the smallest adversarial
+perturbation found by any run of the same weights, or where censored the largest eps that was attacked in vain; null in a norm
+that the sample was not attacked in."""
 
 
 def to_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]], **constant: Any) -> pa.Table:

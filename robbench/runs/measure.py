@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from robbench.core.config import AttackConfig
@@ -22,8 +23,8 @@ from robbench.engine.guard import frozen
 from robbench.measures.gradients import dual, flips
 from robbench.measures.look import Look, find_head, look
 from robbench.measures.summary import summarise, svm_measures
-from robbench.results.distances import describe, input_margins, runs_alike
-from robbench.results.measured import Measure, read_measures, write_measures
+from robbench.results.distances import is_distance, measure_distances
+from robbench.results.measured import Measure, read_measures, read_sample_measures, write_measures
 from robbench.results.store import Store, read_points, read_run
 from robbench.runs.points import decode
 from robbench.runs.subject import Subject, find_subject
@@ -88,19 +89,23 @@ class Measurer:
             notes = [*notes, "it kept no points, so measures of worst points are null: attack with --store-points or --measure"]
         else:
             measures += summarise(worst, "worst", info["split"])
-        measures += _distances(path, info, ids)
+        distances, columns = measure_distances(path, info["split"], ids)
+        measures += distances
         measures.append(Measure("train_samples", "clean", "train", float(self.train_samples)))
-        write_measures(path, measures, _sample_rows(info, ids, clean, worst))
+        write_measures(path, measures, _sample_rows(info, ids, clean, worst, columns))
         return Measured(info, read_measures(path) or [], True, notes)
 
     def _with_new_distances(self, path: Path, info: dict[str, Any], ids: list[int], known: list[Measure]) -> Measured:
         """What is known, with input margins by all runs there are now: they need no model."""
-        before = [m for m in known if _is_distance(m)]
-        write = [m for m in known if not _is_distance(m)] + _distances(path, info, ids)
-        runs = [[m.detail.get("runs") for m in measures if _is_distance(m)] for measures in (before, write)]
-        if runs[0] == runs[1]:
+        distances, columns = measure_distances(path, info["split"], ids)
+        before = [m.detail["runs"] for m in known if is_distance(m)]
+        if before == [m.detail["runs"] for m in distances]:
             return Measured(info, known, False, [])
-        write_measures(path, write)
+        samples = read_sample_measures(path)
+        for name, values in columns.items():
+            for row, value in zip(samples, values, strict=True):
+                row[name] = value
+        write_measures(path, [m for m in known if not is_distance(m)] + distances, samples)
         return Measured(
             info, read_measures(path) or [], True, ["other runs of its model are new: only input margins were redone"]
         )
@@ -136,7 +141,7 @@ class Measurer:
                     measures += svm_measures(
                         seen_too, "clean", "train", len(train), lambda share: watch(0.6 + 0.2 * share, "svm on training data")
                     )
-            self._clean[key] = (seen, measures, notes)
+            self._clean = {key: (seen, measures, notes)}  # of the latest model only: features are large
         return self._clean[key]
 
     def _training_data(self, data: str, subject: Subject) -> Split:
@@ -186,35 +191,18 @@ def _flip_share(info: dict[str, Any], clean: Look) -> Measure:
     return Measure("flip_share", "clean", info["split"], None if found is None else float(found.mean()), detail)
 
 
-def _flips(info: dict[str, Any], clean: Look) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+def _flips(info: dict[str, Any], clean: Look) -> NDArray[np.bool_] | None:
     if not math.isfinite(info["eps"]):
         return None
     margin, length = (clean.columns[name].astype(np.float64) for name in ("margin", f"margin_gradient_{dual(info['norm'])}"))
     return flips(torch.from_numpy(margin), torch.from_numpy(length), info["eps"]).numpy()
 
 
-def _is_distance(m: Measure) -> bool:
-    return m.name.startswith(("input_margin_", "security_curve_"))
-
-
-def _distances(path: Path, info: dict[str, Any], ids: list[int]) -> list[Measure]:
-    """Median input margin and area under the security curve, for each norm in which the model was attacked."""
-    measures = []
-    for norm, margins in input_margins(ids, runs_alike(path)).items():
-        facts, (eps, robust), (low, high) = describe(margins), margins.curve(), margins.area()
-        # With half of the samples censored below it, the median is not known.
-        middle = float(np.median(margins.smallest))
-        known = middle if middle <= margins.reach else None
-        reason = {} if known is not None else {"reason": f"the median is above {margins.reach:g}, the end of what was attacked"}
-        measures.append(Measure(f"input_margin_{norm}", "worst", info["split"], known, facts | reason))
-        curve = {"eps": eps, "robust_accuracy": robust, "end": margins.end, "area_low": low}
-        measures.append(Measure(f"security_curve_{norm}", "worst", info["split"], high, facts | curve))
-    return measures
-
-
-def _sample_rows(info: dict[str, Any], ids: list[int], clean: Look, worst: Look | None) -> list[dict[str, Any]]:
+def _sample_rows(
+    info: dict[str, Any], ids: list[int], clean: Look, worst: Look | None, distances: dict[str, list[Any]]
+) -> list[dict[str, Any]]:
     """The rows of the table of samples."""
-    columns: dict[str, list[Any]] = {"sample_id": ids, "label": clean.labels.tolist(), "sample_index": list(range(len(ids)))}
+    columns = {"sample_id": ids, "label": clean.labels.tolist(), "sample_index": list(range(len(ids))), **distances}
     for points, seen in (("clean", clean), ("worst", worst)):
         if seen is not None:
             columns |= {f"{points}_{name}": seen.columns[name].tolist() for name in _SEEN if name in seen.columns}
