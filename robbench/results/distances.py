@@ -64,7 +64,7 @@ class InputMargins:
 
     def curve(self) -> tuple[list[float], list[float]]:
         """The security curve as steps: robust accuracy from each of the eps on, first 0, last `reach` if that is finite."""
-        ends = np.unique(self.smallest[self.smallest <= self.reach])
+        ends = self.smallest[(self.smallest <= self.reach) & np.isfinite(self.smallest)]
         steps = np.unique([0.0, *ends, *([self.reach] if math.isfinite(self.reach) else [])])
         fallen = np.searchsorted(np.sort(self.smallest), steps, side="right")
         return steps.tolist(), (1 - fallen / len(self.smallest)).tolist()

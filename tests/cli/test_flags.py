@@ -17,8 +17,11 @@ FLAGS = {
     "train": SHARED
     | {"--recipe", "--loss", "--data", "--model", "--inner", "--threat", "--name", "--epochs", "--lr", "--optimizer"},
     "attack": SHARED
-    | {"--attack", "-a", "--threat", "--data", "--split", "--precision", "--compile", "--budget", "--store-points", "--replay"},
+    | {"--attack", "-a", "--threat", "--data", "--split", "--precision", "--compile", "--budget", "--store-points", "--replay"}
+    | {"--measure"},
     "compare": {"--out", "-o", "--json", "--csv", "--markdown"},
+    "measure": {"--out", "-o", "--device", "--data-dir", "--download", "--force", "--json", "--quiet", "-q", "--verbose", "-v"}
+    | {"--train-samples", "--model"},
     "list": {"--json"},
     "explain": {"--json"},
     "demo": {"--out", "-o", "--device", "--force", "--quiet", "-q", "--verbose", "-v"},
@@ -28,6 +31,7 @@ ARGUMENTS = {
     "train": [],
     "attack": ["models"],
     "compare": ["runs"],
+    "measure": ["runs"],
     "list": ["kind"],
     "explain": ["name"],
     "demo": [],

@@ -13,6 +13,7 @@ COMMANDS = [
     "train --data digits --loss cross-entropy --epochs 2 --name ce",
     "train --data digits --loss cross-entropy --inner pgd:steps=7 --threat linf:0.15 --epochs 2 --name at",
     "attack ce at --attack pgd:steps=10 --attack apgd:steps=20 --threat linf:0.15 --limit 60 --json",
+    "measure ce at --train-samples 50",
 ]
 COUNTS = ("n_samples", "n_clean_correct", "n_robust", "n_adversarial")
 
@@ -26,12 +27,14 @@ def numbers(out: Path) -> dict[str, dict[str, int]]:
 
 
 def schemas(out: Path) -> dict[str, dict[str, str]]:
-    """Column names and types of the three tables, as the files say."""
+    """Column names and types of the tables, as the files say."""
     import pyarrow.parquet as pq
 
     files = {
         "runs": next((out / "results" / "runs").glob("*.parquet")),
         "samples": next((out / "results" / "samples").glob("*.parquet")),
+        "measures": next((out / "results" / "measures").glob("*.parquet")),
+        "sample_measures": next((out / "results" / "sample_measures").glob("*.parquet")),
         "epochs": out / "models" / "ce" / "epochs.parquet",
     }
     tables = {}

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
-from robbench.results.schema import EPOCHS, RUNS, SAMPLES, samples_table, to_table
+from robbench.results.schema import EPOCHS, MEASURES, RUNS, SAMPLE_MEASURES, SAMPLES, samples_table, to_table
 
 
 def test_unique_columns_and_metadata() -> None:
     """Each table names itself and its version and has no column twice."""
-    for name, schema in (("runs", RUNS), ("samples", SAMPLES), ("epochs", EPOCHS)):
+    more = (("measures", MEASURES), ("sample_measures", SAMPLE_MEASURES))
+    for name, schema in (("runs", RUNS), ("samples", SAMPLES), ("epochs", EPOCHS), *more):
         assert schema.metadata == {b"robbench.table": name.encode(), b"robbench.schema_version": b"1"}
         assert len(set(schema.names)) == len(schema.names)
 
