@@ -31,7 +31,8 @@ def boundary_distances(head: nn.Module, features: Tensor, y: Tensor) -> Tensor:
     gaps = logits.gather(1, y[:, None]) - logits
     if is_affine(head):
         slopes = _jacobian(head, torch.zeros_like(features[:1]))[0]  # [K,D], up to what is common to all classes
-        lengths = torch.linalg.vector_norm(slopes[y][:, None] - slopes, dim=2)
+        # From differences, and without an array [B,K,D] of them.
+        lengths = torch.cdist(slopes[y], slopes, compute_mode="donot_use_mm_for_euclid_dist")
     else:
         slopes = _jacobian(head, features)
         own = slopes.gather(1, y[:, None, None].expand(-1, 1, slopes.shape[2]))

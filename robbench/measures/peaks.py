@@ -26,7 +26,8 @@ def peaks(values: Floats, *, seed: int = 0, level: float = LEVEL, draws: int = D
     is seen from `draws` samples of that very density, rescaled to the variance of the values; k is refused where no more than
     a share `level` of them needs a bandwidth as large. Modes are counted between the 2 % and 98 % quantiles. In simulations
     one bump, also a skewed or heavy-tailed one, is taken for more in about `level` of cases; a flat density, the border
-    between one and several, in a third of them; many bumps at equal distances look flat to it and pass for one. Values that are not finite are left out.
+    between one and several, in a third of them. Many bumps at equal distances look flat to it and pass for one. Values that
+    are not finite are left out.
     """
     values = values[np.isfinite(values)].astype(np.float64)
     if len(values) < FEWEST:

@@ -234,6 +234,51 @@ def test_a_foreign_model_without_a_head(private, cli, tmp_path):
         assert found["margin_gradient_l1", points]["value"] > 0
 
 
+LINEAR = """
+import torch
+from torch import nn
+
+
+def make():
+    layer = nn.Linear(64, 10)
+    g = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        layer.weight.copy_(torch.randn(10, 64, generator=g))
+        layer.bias.zero_()
+    return nn.Sequential(nn.Flatten(), layer)
+"""
+
+
+def test_the_curve_of_a_linear_model_goes_through_separate_attacks(private, cli, tmp_path):
+    """Three commands, one budget each: the curve passes through each robust accuracy.
+
+    The features of this model are the pixels, so where the best other class is the nearest one the feature margin is the
+    logit margin over the length of its gradient.
+    """
+    folder, out = private("linear", LINEAR), tmp_path / "S"
+    found = {}
+    for eps in (0.005, 0.02, 0.05):
+        words = ["--attack", "fgsm", "--limit", "120", "--json", "--out", out]
+        done = cli("attack linear:make --threat", f"linf:{eps}", *words, cwd=folder)
+        assert done.code == 0, done.err
+        found[eps] = done.json["rows"][0]
+    assert len({row["robust_accuracy"] for row in found.values()}) == 3
+    done = cli("measure --json --train-samples 0 --out", out, found[0.02]["run_id"], cwd=folder)
+    assert done.code == 0, done.err
+    curve = next(row["detail"] for row in done.json["rows"] if row["name"] == "security_curve_linf")
+    assert curve["attacked_eps"] == [0.005, 0.02, 0.05]
+    for eps, row in found.items():
+        at = max(i for i, step in enumerate(curve["eps"]) if step <= eps)
+        assert curve["robust_accuracy"][at] == pytest.approx(row["robust_accuracy"])
+    samples = pq.read_table(out / "results" / "samples" / f"{found[0.02]['run_id']}.parquet").to_pylist()
+    rows = pq.read_table(out / "results" / "sample_measures" / f"{found[0.02]['run_id']}.parquet").to_pylist()
+    for sample, row in zip(samples, rows, strict=True):
+        # With several boundaries the nearest need not be that of the best other class.
+        assert row["clean_feature_margin"] <= sample["clean_margin"] / row["clean_margin_gradient_l2"] + 1e-4
+    nearest = [s["clean_margin"] / r["clean_margin_gradient_l2"] for s, r in zip(samples, rows, strict=True)]
+    assert sum(abs(a - r["clean_feature_margin"]) < 1e-4 for a, r in zip(nearest, rows, strict=True)) > 60
+
+
 def test_nothing_to_measure(tmp_path, cli):
     """An unknown run is exit 2."""
     done = cli("measure nobody --out", tmp_path / "S")
