@@ -18,7 +18,8 @@ from robbench.models.heads import GaussianHead, MaxMahalanobisHead, ScoreHead
 
 def is_affine(head: nn.Module) -> bool:
     """Whether the head's logit differences are known to be affine in the features."""
-    return isinstance(head, nn.Linear | ScoreHead | MaxMahalanobisHead | GaussianHead)
+    plain = isinstance(head, nn.Linear) and type(head).forward is nn.Linear.forward  # a subclass may normalise its input
+    return plain or isinstance(head, ScoreHead | MaxMahalanobisHead | GaussianHead)
 
 
 def boundary_distances(head: nn.Module, features: Tensor, y: Tensor) -> Tensor:

@@ -95,10 +95,10 @@ def svm_measures(
 
     if seen.features is None or seen.distances is None:
         return [measure(name, None, reason=seen.head.reason) for name in ("svm_ratio", "svm_separable")]
-    present = np.unique(seen.labels).tolist()
-    chosen = _evenly(seen.labels, limit)
+    finite = np.flatnonzero(np.isfinite(seen.features).all(1))
+    chosen = finite[_evenly(seen.labels[finite], limit)]
     labels, features, distances = seen.labels[chosen], seen.features[chosen], seen.distances[chosen]
-    pairs = list(combinations(present, 2))
+    pairs = list(combinations(np.unique(labels).tolist(), 2))
     own = pair_margins(distances, labels, pairs)
     order = sorted(np.argsort(own, kind="stable")[:MOST_PAIRS].tolist())
     rows: list[dict[str, Any]] = []

@@ -63,6 +63,22 @@ def test_another_head_is_first_order() -> None:
     torch.testing.assert_close(distances[:, 1], expected)
 
 
+def test_a_linear_layer_that_normalises_is_first_order() -> None:
+    """Cosine similarity to two axes at (3, 4): (z_0 - z_1) / ||gradient|| with its gradient by hand, orthogonal to h."""
+
+    class Cosine(nn.Linear):
+        def forward(self, h: torch.Tensor) -> torch.Tensor:
+            return super().forward(h / h.norm(dim=1, keepdim=True))
+
+    head = Cosine(2, 2, bias=False)
+    with torch.no_grad():
+        head.weight.copy_(torch.eye(2))
+    assert not is_affine(head)
+    distances = boundary_distances(head, torch.tensor([[3.0, 4.0]]), torch.tensor([0]))
+    length = (1.4**2 + 0) ** 0.5 / 5  # (1, -1) less its part along (3, 4) / 5 is 7/5 long; the radius is 5
+    torch.testing.assert_close(distances[:, 1], torch.tensor([-0.2 / length]))
+
+
 def test_classes_with_one_row_have_no_boundary() -> None:
     """Equal weights: the sign of the bias decides everywhere, and a tie is at distance 0."""
     head = nn.Linear(2, 3)

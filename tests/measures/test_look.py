@@ -143,6 +143,28 @@ def test_the_svm_of_a_network_is_never_beaten(digits):
     assert all(pairs[pair]["margin"] == pytest.approx(row["ratio"] * row["svm"]) for pair, row in pairs.items() if row["ratio"])
 
 
+def test_features_that_are_no_numbers_are_left_out(digits):
+    """One broken row: its own numbers are not finite, and means, ranks and SVMs are those of the rest."""
+    model = convolutional()
+    with frozen(model):
+        seen = look(model, find_head(model, digits.pixels(slice(0, 8))), digits, 32)
+    features, columns = seen.features.copy(), {name: values.copy() for name, values in seen.columns.items()}
+    features[3] = np.nan
+    for values in columns.values():
+        if values.dtype.kind == "f":
+            values[3] = np.nan
+    broken = dataclasses.replace(seen, features=features, columns=columns)
+    kept = np.arange(70) != 3
+    rest = dataclasses.replace(
+        seen, labels=seen.labels[kept], features=features[kept], distances=seen.distances[kept],
+        columns={name: values[kept] for name, values in columns.items()},
+    )  # fmt: skip
+    of_all, of_rest = ({(m.name, m.label): m.value for m in [*summarise(s, "clean", "test"), *svm_measures(s, "clean", "test", 70)]}
+                       for s in (broken, rest))  # fmt: skip
+    for name in ("svm_ratio", "svm_separable", "effective_rank", "numerical_rank", "feature_margin_median", "margin_gradient_l2"):
+        assert of_all[name, None] == of_rest[name, None], name
+
+
 def test_logit_margins_in_a_histogram():
     """Counts, the share within 1 of zero, and what is not finite left out, by hand."""
     values = np.concatenate([np.linspace(-0.9, 0.9, 10), np.full(30, 5.0), [np.inf]])
