@@ -179,7 +179,7 @@ def _require_same(info: dict[str, Any], ids: list[int], subject: Subject) -> Non
     if subject.hash != info["model_hash"] or subject.arch != info["model_arch"]:
         what = "weights" if subject.arch == info["model_arch"] else f"architecture, then {info['model_arch']}, now {subject.arch}"
         raise UserError(
-            f"{title}: model {subject.name} is not what was attacked (other {what}); attack it again, or give the right one as --model"
+            f"{title}: model {subject.name} is not what was attacked (other {what}); attack it again, or name another --model"
         )
     if subject.split.fingerprint() != info["data_hash"] or subject.split.ids.tolist() != ids:
         raise UserError(f"{title}: data '{info['data']}' ({info['split']}) are not what was attacked; attack the model again")

@@ -75,7 +75,7 @@ def test_a_linear_layer_that_normalises_is_first_order() -> None:
         head.weight.copy_(torch.eye(2))
     assert not is_affine(head)
     distances = boundary_distances(head, torch.tensor([[3.0, 4.0]]), torch.tensor([0]))
-    length = (1.4**2 + 0) ** 0.5 / 5  # (1, -1) less its part along (3, 4) / 5 is 7/5 long; the radius is 5
+    length = 1.4 / 5  # (1, -1) less its part along (3, 4) / 5 is 7/5 long; the radius is 5
     torch.testing.assert_close(distances[:, 1], torch.tensor([-0.2 / length]))
 
 

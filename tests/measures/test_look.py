@@ -159,8 +159,10 @@ def test_features_that_are_no_numbers_are_left_out(digits):
         seen, labels=seen.labels[kept], features=features[kept], distances=seen.distances[kept],
         columns={name: values[kept] for name, values in columns.items()},
     )  # fmt: skip
-    of_all, of_rest = ({(m.name, m.label): m.value for m in [*summarise(s, "clean", "test"), *svm_measures(s, "clean", "test", 70)]}
-                       for s in (broken, rest))  # fmt: skip
+    of_all, of_rest = (
+        {(m.name, m.label): m.value for m in [*summarise(s, "clean", "test"), *svm_measures(s, "clean", "test", 70)]}
+        for s in (broken, rest)
+    )
     for name in ("svm_ratio", "svm_separable", "effective_rank", "numerical_rank", "feature_margin_median", "margin_gradient_l2"):
         assert of_all[name, None] == of_rest[name, None], name
 
