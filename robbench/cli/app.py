@@ -11,6 +11,7 @@ import typer
 import robbench
 from robbench.cli.attack import attack
 from robbench.cli.catalogue import explain, list_
+from robbench.cli.check import check
 from robbench.cli.compare import compare
 from robbench.cli.demo import demo
 from robbench.cli.doctor import doctor
@@ -29,6 +30,7 @@ app.command()(train)
 app.command()(attack)
 app.command()(compare)
 app.command()(measure)
+app.command()(check)
 app.command("list")(list_)
 app.command()(explain)
 app.command()(demo)

@@ -188,8 +188,11 @@ def run_attack(plan: Plan, store: Store, reporter: Reporter, *, force: bool) -> 
     if not outcome.fresh:
         ids = " ".join(plan.run_ids)
         reporter.say(f"run {ids} ({title}) is in the store already; nothing to do (--force runs it again)")
-    for run in outcome.runs:
-        say_what_to_mind(run.info, reporter)
+    from robbench.runs.check import check_after
+
+    checks = check_after(plan, outcome.runs, store) if outcome.fresh else [store.checks(run_id) for run_id in plan.run_ids]
+    for run, findings in zip(outcome.runs, checks, strict=True):
+        say_what_to_mind(run.info, findings, reporter)
     return outcome.runs
 
 
@@ -206,8 +209,8 @@ def measure_runs(
     ]
 
 
-def say_what_to_mind(info: dict[str, Any], reporter: Reporter) -> None:
-    """Warnings about a run, one line each."""
+def say_what_to_mind(info: dict[str, Any], checks: list[dict[str, Any]], reporter: Reporter) -> None:
+    """Warnings about a run and its failed checks, one line each."""
     import json
 
     title = f"{info['model']} {info['threat']}"
@@ -219,5 +222,10 @@ def say_what_to_mind(info: dict[str, Any], reporter: Reporter) -> None:
     if left := info["n_unfinished"]:
         floor, top = info["robust_accuracy_floor"], info["robust_accuracy"]
         reporter.say(f"{title}: the budget ran out on {left} samples: robust accuracy between {floor:.1%} and {top:.1%}")
-    for flag in json.loads(info["flags"] or "[]"):
+    flags = json.loads(info["flags"] or "[]")
+    for flag in flags:
         reporter.say(f"{title}: {flag['name']}: {flag['text']}")
+    told = {*(flag["name"] for flag in flags), "unconfirmed", "unfinished", "odd-answers"}  # above, or as flags
+    for row in checks:
+        if row["verdict"] == "fail" and row["severity"] != "info" and row["check"] not in told:
+            reporter.say(f"{title}: check {row['check']}: {row['text']}")

@@ -84,31 +84,37 @@ def inspect(model: Model, x: Tensor, y: Tensor, tile: int) -> Inspection:
     if n == 0:
         return Inspection([], 0, 0)
     first = forward_tiles(model, x, tile, TILE_STEP)
-    second, dynamic, asked = _watched(lambda: forward_tiles(model, x, tile, TILE_STEP))
+    second, dynamic, asked = watched(lambda: forward_tiles(model, x, tile, TILE_STEP))
     flags = _output_flags(first.cpu(), second.cpu())
     if dynamic:
         flags.append(_flag("dynamic", n, n))
-    gradients, reason = _gradients(model, x, y, tile)
-    flags += _gradient_flags(gradients, n) if gradients else [_flag("no-gradient", n, n, reason=reason)]
-    return Inspection(flags, forwards=1 + asked + max(len(gradients), 1), backwards=len(gradients))
+    found, reason = gradients(model, x, y, tile)
+    flags += _gradient_flags(found, n) if found else [_flag("no-gradient", n, n, reason=reason)]
+    return Inspection(flags, forwards=1 + asked + max(len(found), 1), backwards=len(found))
 
 
 def _output_flags(first: Tensor, second: Tensor) -> list[Flag]:
     """What two answers [n,K] to the same question say."""
-    n, classes = first.shape
-    flags = []
-    if varied := int(_differ(first, second).sum()):
+    n, flags = len(first), []
+    if varied := int(differ(first, second).sum()):
         flags.append(_flag("random", varied, n))
-    z = first.double()
-    if classes > 1 and bool(torch.isfinite(z).all()):
-        if bool((z >= -SUMS_TO_ONE).all() & ((z.sum(1) - 1).abs() <= SUMS_TO_ONE).all()):
-            flags.append(_flag("probabilities", n, n, what="probabilities", layer="softmax"))
-        elif bool((z.logsumexp(1).abs() <= SUMS_TO_ONE).all()):
-            flags.append(_flag("probabilities", n, n, what="log-probabilities", layer="log-softmax"))
+    if outputs := probabilities(first):
+        flags.append(_flag("probabilities", n, n, what=outputs[0], layer=outputs[1]))
     return flags
 
 
-def _differ(a: Tensor, b: Tensor) -> Tensor:
+def probabilities(outputs: Tensor) -> tuple[str, str] | None:
+    """What outputs [n,K] are that should be logits, and the layer that makes them so; None when they are no probabilities."""
+    z = outputs.double()
+    if z.shape[1] > 1 and bool(torch.isfinite(z).all()):
+        if bool((z >= -SUMS_TO_ONE).all() & ((z.sum(1) - 1).abs() <= SUMS_TO_ONE).all()):
+            return "probabilities", "softmax"
+        if bool((z.logsumexp(1).abs() <= SUMS_TO_ONE).all()):
+            return "log-probabilities", "log-softmax"
+    return None
+
+
+def differ(a: Tensor, b: Tensor) -> Tensor:
     """[n] bool: another prediction, or logits that differ by more than rounding; NaN is equal to NaN."""
     known_a, known_b = torch.isfinite(a), torch.isfinite(b)
     za, zb = a.where(known_a, 0.0).double(), b.where(known_b, 0.0).double()
@@ -116,7 +122,7 @@ def _differ(a: Tensor, b: Tensor) -> Tensor:
     return (apart > SAME * size) | (known_a != known_b).any(1) | (a.argmax(1) != b.argmax(1))
 
 
-def _watched(forward: Callable[[], Tensor]) -> tuple[Tensor, bool, int]:
+def watched(forward: Callable[[], Tensor]) -> tuple[Tensor, bool, int]:
     """The answer of a forward pass without gradients, whether it made a graph of its own, and how many passes that took."""
     saved = 0
 
@@ -134,7 +140,7 @@ def _watched(forward: Callable[[], Tensor]) -> tuple[Tensor, bool, int]:
     return forward(), True, 2
 
 
-def _gradients(model: Model, x: Tensor, y: Tensor, tile: int) -> tuple[list[Tensor], str]:
+def gradients(model: Model, x: Tensor, y: Tensor, tile: int) -> tuple[list[Tensor], str]:
     """Gradients [n,*] of cross-entropy at x and at a random point near it; or none, and the reason."""
     rows = torch.arange(whole_tiles(len(x)), device=x.device) % len(x)
     p = Problem(x0=x[rows], y=y[rows], target=rows, eps=x.new_full((len(rows),), NEAR), key=keyed.mix(rows), index=rows,

@@ -15,9 +15,19 @@ import pyarrow.parquet as pq
 
 from robbench.core.errors import UserError
 from robbench.core.files import atomic_write
-from robbench.results.schema import EPOCHS, MEASURES, POINTS, RUNS, SAMPLE_MEASURES, SAMPLES, SCHEMA_VERSION, missing_columns
+from robbench.results.schema import (
+    CHECKS,
+    EPOCHS,
+    MEASURES,
+    POINTS,
+    RUNS,
+    SAMPLE_MEASURES,
+    SAMPLES,
+    SCHEMA_VERSION,
+    missing_columns,
+)
 
-_SCHEMAS = {"runs": RUNS, "samples": SAMPLES, "points": POINTS, "epochs": EPOCHS, "measures": MEASURES,
+_SCHEMAS = {"runs": RUNS, "samples": SAMPLES, "points": POINTS, "checks": CHECKS, "epochs": EPOCHS, "measures": MEASURES,
             "sample_measures": SAMPLE_MEASURES}  # fmt: skip
 
 

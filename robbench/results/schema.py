@@ -1,9 +1,9 @@
 """The tables robbench writes: their columns, their types, and plain rows turned into Arrow tables that fit them.
 
-runs (one row per finished run), samples (one row per attacked sample, the raw truth), points (the worst inputs found),
-epochs (one row per epoch of a training), measures and sample_measures (what was measured on a run). Every file has the full
-schema; a column may be added later if it is nullable, none is ever renamed or retyped without a new SCHEMA_VERSION. Open-ended
-maps are JSON text, because every reader agrees on what text is.
+runs (one row per finished run), samples (one row per attacked sample, the raw truth), points (the worst inputs found), epochs
+(one row per epoch of a training), measures and sample_measures (what was measured on a run), checks (one row per check of a run).
+Every file has the full schema; a column may be added later if it is nullable, none is ever renamed or retyped without a new
+SCHEMA_VERSION. Open-ended maps are JSON text, because every reader agrees on what text is.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ _SHORT = {
     "text": pa.string(),
     "bytes": pa.binary(),
     "time": pa.timestamp("us"),  # naive, UTC
+    "ids": pa.list_(pa.field("element", pa.int64())),
     "word": pa.dictionary(pa.int16(), pa.string()),  # few different texts in many rows
 }
 
@@ -174,6 +175,25 @@ mistake to first order; |l(x') - l(x) - <x'-x, grad l(x)>| of the cross-entropy;
 the predicted logit; the largest probability; the length of the centred logits. input_margin_*: the smallest adversarial
 perturbation found by any run of the same weights, or where censored the largest eps that was attacked in vain; null in a norm
 that the sample was not attacked in."""
+CHECKS = _schema(
+    "checks",
+    """
+    int16: schema_version
+    text: subject run_id?
+    time: checked_at
+    text: model model_hash data split threat
+    text: check family severity verdict
+    f64: figure? threshold?
+    text: text source
+    ids: evidence
+    int64: n_samples n_forward n_backward
+    bool: automatic
+    """,
+)
+"""One row per check of a run or a model (`subject`: the run id, or a hash that stands for the model). verdict is pass, fail,
+unclear or skipped; a figure is held against its threshold, both null where there is none; evidence holds the ids of the samples
+that speak against the attack; n_samples is the slice looked at, n_forward and n_backward what the check cost, padding included
+(what an earlier check has asked already costs nothing); automatic: after an attack, without the costly checks."""
 
 
 def to_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]], **constant: Any) -> pa.Table:

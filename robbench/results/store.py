@@ -5,6 +5,7 @@ ROOT/results/runs/<run_id>.parquet       one row; written last, so it exists onl
 ROOT/results/samples/<run_id>.parquet    one row per sample
 ROOT/results/points/<run_id>.parquet     worst inputs, if they were asked for
 ROOT/results/{measures,sample_measures}/<run_id>.parquet   what `robbench measure` found (results/measured.py)
+ROOT/results/checks/<subject>.parquet    what `check` found, of a run or of a model
 ROOT/results/partial/<run_id>/NNNNNN.parquet   finished samples of a run that is not complete
 """
 
@@ -25,7 +26,7 @@ import pyarrow as pa
 from robbench.core.errors import RunError, UserError, unknown
 from robbench.results.files import read_table, table_kind, write_table
 from robbench.results.measured import remove_measures
-from robbench.results.schema import EPOCHS, POINTS, RUNS, SCHEMA_VERSION, samples_table, to_table
+from robbench.results.schema import CHECKS, EPOCHS, POINTS, RUNS, SCHEMA_VERSION, samples_table, to_table
 
 _SHORTEST_PREFIX = 4
 
@@ -157,6 +158,17 @@ class Store:
         write_table(self.run_path(run_id), row, run_id)
         self.partial(run_id).discard()
         return self.run_path(run_id)
+
+    def write_checks(self, subject: str, rows: Sequence[Mapping[str, Any]]) -> Path:
+        """Write the checks of a run or model (schema_version may be left out); returns the path. Raises as `write` does."""
+        path = self._file("checks", subject)
+        write_table(path, to_table(CHECKS, rows, schema_version=SCHEMA_VERSION), subject)
+        return path
+
+    def checks(self, subject: str) -> list[dict[str, Any]]:
+        """The checks of a run or model, none when there are none. Raises UserError when their file is damaged."""
+        path = self._file("checks", subject)
+        return list(read_table(path, "checks").to_pylist()) if path.exists() else []
 
     def partial(self, run_id: str) -> Partial:
         """The finished samples of a run that is not complete; there may be none."""

@@ -22,10 +22,15 @@ DTYPES: dict[str, np.dtype[Any]] = {"f2": np.dtype("<f2"), "f4": np.dtype("<f4")
 
 def decode(row: Mapping[str, Any], clean: Tensor) -> Tensor:
     """The stored point of a clean input [*], in the box. Raises UserError when it is of another shape."""
+    return decode_raw(row, clean).clamp(*BOX)
+
+
+def decode_raw(row: Mapping[str, Any], clean: Tensor) -> Tensor:
+    """As `decode`, but just as it is stored: rounding may put it a little outside of the box."""
     delta = np.frombuffer(row["delta"], DTYPES[row["encoding"]]).astype(np.float32)
     if delta.size != clean.numel():
         raise UserError(f"run {row['run_id']} holds points of {delta.size} pixels, the data have {clean.numel()}")
-    return (clean + torch.from_numpy(delta).reshape(clean.shape).to(clean.device)).clamp(*BOX)
+    return clean + torch.from_numpy(delta).reshape(clean.shape).to(clean.device)
 
 
 def encode(

@@ -35,6 +35,7 @@ def schemas(out: Path) -> dict[str, dict[str, str]]:
         "samples": next((out / "results" / "samples").glob("*.parquet")),
         "measures": next((out / "results" / "measures").glob("*.parquet")),
         "sample_measures": next((out / "results" / "sample_measures").glob("*.parquet")),
+        "checks": next((out / "results" / "checks").glob("*.parquet")),
         "epochs": out / "models" / "ce" / "epochs.parquet",
     }
     tables = {}

@@ -55,7 +55,7 @@ def test_the_stored_counts_can_tell_models_apart():
     assert stored["at"]["n_robust"] - stored["ce"]["n_robust"] > 2 * TOLERANCE
 
 
-@pytest.mark.parametrize("table", ["runs", "samples", "measures", "sample_measures", "epochs"])
+@pytest.mark.parametrize("table", ["runs", "samples", "measures", "sample_measures", "checks", "epochs"])
 def test_the_schema(make, out, table):
     """Names, order, types and nullability of the columns are the stored ones: a change needs a new schema version."""
     stored, found = json.loads((HERE / "schema.json").read_text())[table], make.schemas(out)[table]
@@ -66,7 +66,7 @@ def test_both_models_have_the_same_columns(out):
     """Every file of a table has the full schema, whatever it holds."""
     import pyarrow.parquet as pq
 
-    tables = ("runs", "samples", "measures", "sample_measures")
+    tables = ("runs", "samples", "measures", "sample_measures", "checks")
     for pattern in (*(f"results/{table}/*.parquet" for table in tables), "models/*/epochs.parquet"):
         one, two = (pq.read_schema(path) for path in out.glob(pattern))
         assert one.equals(two)

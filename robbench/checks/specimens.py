@@ -1,0 +1,86 @@
+"""Defences that only look robust, made from an undefended model: what the self-test must see through.
+
+Each is the construction that a paper on masked gradients warns of (Athalye et al. 2018, arXiv:1802.00420; Carlini and Wagner
+2016, arXiv:1607.04311; Tramer et al. 2020, arXiv:2002.08347). Inputs [B,*] in [0,1], outputs [B,K].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from robbench.objectives import log_softmax
+
+LEVELS = 8  # of the quantised inputs
+
+
+class Masked(nn.Module):
+    """A model with something in front of it and something behind it."""
+
+    def __init__(self, model: nn.Module, before: Callable[[Tensor], Tensor], after: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.model, self.before, self.after = model, before, after
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.after(self.model(self.before(x)))
+
+
+def _same(x: Tensor) -> Tensor:
+    return x
+
+
+def _quantised(x: Tensor) -> Tensor:
+    return (x * LEVELS).round() / LEVELS
+
+
+def _noisy(x: Tensor) -> Tensor:
+    return x + 0.1 * torch.randn_like(x)
+
+
+def _shattered(x: Tensor) -> Tensor:
+    """A ripple too small to matter, whose slope drowns every other."""
+    return x + 0.004 * torch.sin(5000 * x)
+
+
+def _purified(x: Tensor) -> Tensor:
+    """One step of an optimisation of the input's own, inside the forward pass."""
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        away = torch.autograd.grad((leaf - leaf.mean((-1, -2), keepdim=True)).square().sum(), leaf)[0]
+    return x + 0.05 * away
+
+
+class _Misled(torch.autograd.Function):
+    """The identity, with a gradient that has nothing to do with it."""
+
+    @staticmethod
+    def forward(ctx: object, x: Tensor) -> Tensor:
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx: object, grad: Tensor) -> Tensor:
+        return grad.flip(-1).roll(1, 0)
+
+
+MASKS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "logits x 1000": (_same, lambda z: 1000 * z),
+    "logits x 12": (_same, lambda z: 12 * z),
+    "quantised input": (_quantised, _same),
+    "quantised, straight-through": (lambda x: x + (_quantised(x) - x).detach(), _same),
+    "gradient stopped": (torch.Tensor.detach, _same),
+    "random input": (_noisy, _same),
+    "probabilities": (_same, lambda z: log_softmax(z).exp()),
+    "log-probabilities": (_same, log_softmax),
+    "shattered gradient": (_shattered, _same),
+    "purified input": (_purified, _same),
+    "batch statistics": (lambda x: x - 0.2 * x.mean(0, keepdim=True), _same),
+    "root of zero": (lambda x: x.square().sqrt(), _same),
+    "misleading gradient": (lambda x: _Misled.apply(x), _same),
+}
+
+
+def masked(model: nn.Module) -> dict[str, nn.Module]:
+    """All of them around one model, by name."""
+    return {name: Masked(model, before, after).eval() for name, (before, after) in MASKS.items()}

@@ -1,0 +1,118 @@
+"""`robbench check`."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from robbench.cli import options as o
+from robbench.cli.options import option
+from robbench.cli.reporter import Reporter, print_json, print_rich, reported
+from robbench.core.errors import UserError
+
+WHAT = "What to check"
+Target = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[RUN|MODEL]",
+        help="A run id, the file of a run, or a model: its latest run; the model alone with --threat, --data, --split, --seed.",
+    ),
+]
+SelfTest = Annotated[
+    bool, option("--self-test", panel=WHAT, help="Try the checks on good and on masked models made for it (a minute).")
+]
+Source = Annotated[
+    str | None, option("--source", panel=WHAT, metavar="MODEL", help="To transfer from (default: a small one trained for it).")
+]
+Threat = Annotated[
+    list[str] | None, option("--threat", panel=WHAT, metavar="NORM:EPS", help="Threat model (default: the data set's).")
+]
+Data = Annotated[
+    str | None, option("--data", panel=WHAT, metavar="SPEC", help="Data set (default: what the model was trained on).")
+]
+Split = Annotated[str | None, option("--split", panel=WHAT, help="train or test (default: test).")]
+
+
+@reported
+def check(
+    target: Target = None,
+    self_test: SelfTest = False,
+    source: Source = None,
+    threat: Threat = None,
+    data: Data = None,
+    split: Split = None,
+    out: o.Out = Path("runs"),
+    seed: o.Seed = None,
+    device: o.Device = "auto",
+    limit: o.Limit = None,
+    data_dir: o.DataDir = None,
+    download: o.Download = False,
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Check whether a robust accuracy can be believed: signs of masked gradients and of weak attacks. 1 = an error was found.
+
+    Example: robbench check at --limit 100
+    """
+    reporter = Reporter(quiet=quiet, verbose=verbose)
+    if self_test:
+        if target or source or threat or data or split or limit:
+            raise UserError("--self-test makes its own models and takes the embedded digits: give it alone")
+        _self_test(reporter, as_json)
+        return
+    if target is None:
+        raise UserError("check what? Give a run id or a model, or --self-test")
+    from robbench.core.config import AttackConfig
+    from robbench.core.spec import validate
+    from robbench.results.store import Store
+    from robbench.runs.check import SLICE, check, plan_check
+
+    flags = {"threat": threat, "data": data, "split": split, "seed": seed, "limit": limit}
+    settings = validate(AttackConfig, {name: value for name, value in flags.items() if value not in (None, [])}, "check")
+    store = Store(out)
+    alone = any(value not in (None, []) for value in (threat, data, split, seed))
+    plan = plan_check(target, settings, source, alone=alone, store=store, device=device, data_dir=data_dir, download=download)
+    with reporter.progress(f"check {target}") as bar:
+        rows = check(plan, store, settings.limit or SLICE, data_dir, bar.update)
+    about = f"run {plan.name} of {plan.subject.label}" if plan.run else plan.subject.label
+    if as_json:
+        print_json("robbench.check/1", subject=plan.name, rows=[_plain(row) for row in rows])
+    else:
+        from robbench.report.checks import checks_table
+
+        print_rich(checks_table(f"{about}: {plan.data} {plan.subject.split.split}, {plan.threat.text}", rows))
+        reporter.say(f"checks: {store.root / 'results' / 'checks' / plan.name}.parquet")
+    if any(row["verdict"] == "fail" and row["severity"] == "error" for row in rows):
+        raise typer.Exit(1)
+
+
+def _self_test(reporter: Reporter, as_json: bool) -> None:
+    from robbench.runs.self_test import self_test
+
+    with reporter.progress("self-test") as bar:
+        examined = self_test(bar.update)
+    rows: list[dict[str, Any]] = [
+        {
+            "specimen": e.name, "bad": e.bad, "as_it_should_be": e.as_it_should_be, "flagged_by": e.flagged_by,
+            "findings": [_plain(dataclasses.asdict(finding)) for finding in e.findings],
+        }
+        for e in examined
+    ]  # fmt: skip
+    if as_json:
+        print_json("robbench.check.self-test/1", rows=rows)
+    else:
+        from robbench.report.checks import self_test_table
+
+        print_rich(self_test_table(rows))
+    if not all(row["as_it_should_be"] for row in rows):
+        raise typer.Exit(1)
+
+
+def _plain(finding: dict[str, Any]) -> dict[str, Any]:
+    """As JSON takes it: ids as text, because not every reader has 63-bit numbers; NaN, where there is no figure, as null."""
+    plain = {name: None if value != value else value for name, value in finding.items()}
+    return {**plain, "evidence": [f"{sample:016x}" for sample in finding["evidence"]]}

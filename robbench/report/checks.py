@@ -1,0 +1,87 @@
+"""Checks in the terminal: what held, what did not and on which samples, and the self-test's evidence for the thresholds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+STYLES = {"pass": "green", "fail": "bold red", "unclear": "yellow", "skipped": "dim"}
+SHOWN = 5  # sample ids of a failed check
+
+
+def checks_table(title: str, rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """Rows of the checks table in 80 columns: one line each, then what the failed ones mean and why others were skipped."""
+    table = _table(title)
+    table.add_column("check", no_wrap=True)
+    for head in ("severity", "verdict"):
+        table.add_column(head, no_wrap=True)
+    for head in ("figure", "threshold"):
+        table.add_column(head, justify="right", no_wrap=True)
+    table.add_column("source", overflow="fold")
+    for row in rows:
+        if row["verdict"] != "skipped":
+            verdict = Text(row["verdict"], STYLES[row["verdict"]])
+            table.add_row(
+                row["check"],
+                row["severity"],
+                verdict,
+                _number(row["figure"]),
+                _number(row["threshold"]),
+                Text(row["source"].partition(":")[0]),
+            )
+    notes = [_note(row) for row in rows if row["verdict"] == "fail"]
+    if unclear := [row["check"] for row in rows if row["verdict"] == "unclear"]:
+        notes.append(Text(f"too few samples to tell: {', '.join(unclear)}", style=STYLES["unclear"]))
+    reasons: dict[str, list[str]] = {}
+    for row in (row for row in rows if row["verdict"] == "skipped"):
+        reasons.setdefault(row["text"], []).append(row["check"])
+    skipped = [Text(f"skipped {', '.join(names)}: {reason}", style="dim") for reason, names in reasons.items()]
+    return Group(table, *notes, *skipped, Text(summary(rows)))
+
+
+def summary(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many checks came to what, `31 pass, 1 fail`."""
+    counts = {verdict: sum(row["verdict"] == verdict for row in rows) for verdict in STYLES}
+    return ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
+
+
+def self_test_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """Per specimen what flagged it; per check its figures on good and on flagged specimens beside the threshold."""
+    who = _table("self-test on the embedded digits")
+    for head in ("specimen", "is", "", "flagged by"):
+        who.add_column(head, overflow="fold")
+    for row in rows:
+        mark = Text("ok", "green") if row["as_it_should_be"] else Text("WRONG", "bold red")
+        who.add_row(row["specimen"], "bad" if row["bad"] else "good", mark, ", ".join(row["flagged_by"]) or "nothing")
+    figures = _table("figures")
+    figures.add_column("check", no_wrap=True)
+    for head in ("good, at most", "threshold", "flagged, at least", "at most", "specimens"):
+        figures.add_column(head, justify="right")
+    for column in zip(*(row["findings"] for row in rows), strict=True):
+        good = [f["figure"] for f, row in zip(column, rows, strict=True) if not row["bad"] and f["figure"] is not None]
+        bad = [f["figure"] for f, row in zip(column, rows, strict=True) if row["bad"] and f["verdict"] == "fail"]
+        if good and column[0]["severity"] != "info":
+            cells = [max(good), column[0]["threshold"], min(bad, default=None), max(bad, default=None)]
+            figures.add_row(column[0]["check"], *map(_number, cells), str(len(bad)))
+    return Group(who, figures)
+
+
+def _note(row: Mapping[str, Any]) -> Text:
+    ids = ", ".join(f"{sample:016x}" for sample in row["evidence"][:SHOWN])
+    more = f" and {len(row['evidence']) - SHOWN} more" if len(row["evidence"]) > SHOWN else ""
+    samples = f" (samples {ids}{more})" if ids else ""
+    return Text(f"{row['check']}: {row['text']}{samples}", style=STYLES["fail"])
+
+
+def _table(title: str) -> Table:
+    return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, title=Text(title, style="bold"),
+                 title_justify="left")  # fmt: skip
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"

@@ -1,0 +1,109 @@
+"""How checks are counted, skipped and paid for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from robbench.checks import budget, gradients, outputs, rows, steps, strength
+from robbench.checks.base import Check, Reading, Skip, counted, run_checks
+from robbench.checks.evidence import MINI
+from robbench.core.errors import UserError
+
+
+def first(n: int, of: int = 60) -> Tensor:
+    return torch.arange(of) < n
+
+
+@pytest.mark.parametrize(
+    ("bad", "among", "failed"),
+    [(0, 60, False), (1, 60, False), (6, 60, False), (7, 60, True), (0, 9, None), (1, 9, None), (2, 9, True), (0, 0, None)],
+)
+def test_shares_are_held_against_a_threshold(bad: int, among: int, failed: bool | None, linear, evidence: Callable) -> None:
+    """More than a tenth, two samples at least; few samples can condemn but not acquit."""
+    reading = counted(evidence(linear()), first(bad), first(among), 0.1, "of something")
+    assert reading.failed is failed
+    assert reading.figure == (bad / among if among else 0)
+    assert len(reading.evidence) == bad
+
+
+def test_samples_that_are_not_asked_about_do_not_count(linear, evidence: Callable) -> None:
+    """What is bad elsewhere is no evidence."""
+    reading = counted(evidence(linear()), ~first(20), first(20), 0.0, "of something")
+    assert (reading.failed, reading.figure, reading.evidence) == (False, 0.0, ())
+
+
+def ask(raises: Exception | None = None, failed: bool | None = False) -> Check:
+    def question(e: object) -> Reading:
+        """Asks."""
+        if raises:
+            raise raises
+        return Reading(failed, 1.0, 2.0, "text")
+
+    return Check("a", "error", question, "somebody 1999")
+
+
+def test_verdicts(linear, evidence: Callable) -> None:
+    """True fails, False passes, None is unclear; what cannot be had skips, with the reason; programming errors pass through."""
+    e = evidence(linear())
+    checks = [ask(failed=True), ask(), ask(failed=None), ask(Skip("none")), ask(UserError("not so")), ask(RuntimeError("x\ny"))]
+    found = run_checks(checks, e)
+    assert [f.verdict for f in found] == ["fail", "pass", "unclear", "skipped", "skipped", "skipped"]
+    assert [f.text for f in found[3:]] == ["none", "not so", "the model raised RuntimeError: x"]
+    assert math.isnan(found[3].figure)
+    assert {(f.source, f.n_samples, f.severity) for f in found} == {("somebody 1999", 60, "error")}
+    for error in (KeyError("k"), torch.OutOfMemoryError()):
+        with pytest.raises(type(error)):
+            run_checks([ask(error)], e)
+
+
+def test_every_query_is_counted_and_none_is_made_twice(linear, evidence: Callable) -> None:
+    """The findings add up to what passed the model; a second asking of the same checks is free but for fresh answers."""
+    seen = []
+    model = linear()
+    model.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
+    e = evidence(model)
+    checks = [Check(ask.__name__, "error", ask, "s") for ask in (budget.huge_eps, strength.loss_gap, strength.black_box)]
+    found = run_checks(checks, e)
+    assert sum(f.n_forward for f in found) == sum(seen) == e.forwards > 0
+    assert sum(f.n_backward for f in found) == e.backwards > 0
+    assert all(f.n_forward == f.n_backward == 0 for f in run_checks(checks, e))
+
+
+@pytest.mark.parametrize("most", [0, 60, 200, 500, 3000, 10**6])
+def test_no_more_is_spent_than_is_allowed(most: int, linear, evidence: Callable) -> None:
+    """Checks that would cost more are skipped, cheaper ones after them are not."""
+    from robbench.checks.registry import CHECKS
+
+    e = evidence(linear(), source=linear(), most=most)
+    found = run_checks(CHECKS, e)
+    assert e.forwards + e.backwards <= most
+    skipped = [f for f in found if "too many queries" in f.text]
+    assert bool(skipped) == (most < 10**6)
+    assert (most < 60) == all(f.n_forward == 0 for f in found)
+
+
+def test_an_attack_finds_what_is_within_reach_and_only_that(linear, evidence: Callable) -> None:
+    """The mini attack on a linear model against the closed form |score| < eps |w|_1."""
+    e = evidence(linear())
+    reach = 0.05 * linear().w.abs().sum()
+    score = linear().score(e.x).abs()
+    found = e.attack(MINI).found
+    assert not bool(found[score > 1.001 * reach].any())
+    assert bool(found[score < 0.999 * reach].all())
+    assert torch.equal(e.reference | e.standing, e.right)
+    assert set(e.attack(MINI).points) >= set(found.nonzero()[:, 0].tolist())
+
+
+def test_a_random_model_that_was_attacked_as_one_is_not_reproached_for_it(linear, evidence: Callable, run_of: Callable) -> None:
+    """After eot, checks that need equal answers are skipped."""
+    noisy = linear(lambda x: x + 0.05 * torch.randn_like(x))
+    averaged = evidence(noisy, **run_of(attack=["eot:attack=(pgd),draws=3"]))
+    for check in (outputs.random, outputs.batch_width, rows.reproduced, budget.zero_eps, gradients.slope, steps.silent_success):
+        with pytest.raises(Skip, match="eot"):
+            check(averaged)
+    assert outputs.random(evidence(noisy, **run_of())).failed is True

@@ -1,0 +1,189 @@
+"""Each check of a model passes on a linear classifier and fails on one that is spoilt in the way it looks for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robbench.checks import budget, gradients, outputs, points, rows, steps, strength
+from robbench.checks.base import Check, run_checks
+from robbench.checks.registry import CHECKS
+from robbench.checks.specimens import MASKS, Masked, masked
+
+WEAK = "pgd:steps=2,rate=0.05"
+
+
+def noisy(x: Tensor) -> Tensor:
+    return x + 0.05 * torch.randn_like(x)
+
+
+def grid(x: Tensor) -> Tensor:
+    return (x * 20).round() / 20
+
+
+def misled(x: Tensor) -> Tensor:
+    return MASKS["misleading gradient"][0](x)
+
+
+def purified(x: Tensor) -> Tensor:
+    return MASKS["purified input"][0](x)
+
+
+def infinite_slope(x: Tensor) -> Tensor:
+    """The same values; the derivative is infinite times zero."""
+    return x + 0 * (x - x.detach()).sqrt()
+
+
+BAD = {  # check -> (function, what comes before the classifier, its scale)
+    "zero-eps": (budget.zero_eps, noisy, 1),
+    "huge-eps": (budget.huge_eps, Tensor.detach, 1),
+    "unmoved": (rows.unmoved, Tensor.detach, 1),
+    "random": (outputs.random, noisy, 1),
+    "batch-width": (outputs.batch_width, lambda x: x - x.mean(0), 1),
+    "dynamic": (outputs.dynamic, purified, 1),
+    "no-gradient": (gradients.no_gradient, Tensor.detach, 1),
+    "non-finite-gradient": (gradients.non_finite, infinite_slope, 1),
+    "zero-gradient": (gradients.zero, grid, 1),
+    "vanishing": (gradients.vanishing, None, 180),
+    "finite-difference": (gradients.slope, misled, 1),
+    "finite-difference of a constant": (gradients.slope, grid, 1),
+    "progress": (steps.progress, misled, 1),
+    "incomplete": (steps.incomplete, None, 60),
+    "silent-success": (steps.silent_success, noisy, 1),
+    "random-noise": (strength.noise, Tensor.detach, 1),
+    "loss-gap": (strength.loss_gap, None, 1e4),
+    "logit-scale": (strength.logit_scale, None, 1e4),
+    "black-box": (strength.black_box, Tensor.detach, 1),
+    "labels-only": (strength.labels_only, Tensor.detach, 1),
+    "transfer": (strength.transfer, Tensor.detach, 1),
+    "quantised": (points.quantised, noisy, 1),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_check_tells_a_spoilt_model_from_a_good_one(name: str, linear: type[nn.Module], evidence: Callable) -> None:
+    """The same samples, labels and threat: only what is looked for differs."""
+    check, before, scale = BAD[name]
+    good = check(evidence(linear(), source=linear()))
+    bad = check(evidence(linear(before, scale), source=linear()))
+    assert (good.failed, bad.failed) == (False, True), (good, bad)
+    assert good.figure <= good.threshold < bad.figure
+    assert len(bad.evidence) > len(good.evidence) or name == "dynamic"
+
+
+def test_probabilities_are_no_logits(linear: type[nn.Module], evidence: Callable) -> None:
+    """Softmax and log-softmax are told from logits, and from each other."""
+    good = linear()
+    assert outputs.logits(evidence(good)).failed is False
+    for name in ("probabilities", "log-probabilities"):
+        reading = outputs.logits(evidence(masked(good)[name]))
+        assert reading.failed is True
+        assert f"are {name}:" in reading.text
+
+
+CHALLENGERS = {
+    "single-step": strength.single_step,
+    "random-noise": strength.noise,
+    "step-size": strength.step_size,
+    "steps-doubled": strength.steps_doubled,
+    "restarts": strength.restarts,
+    "black-box": strength.black_box,
+    "labels-only": strength.labels_only,
+    "transfer": strength.transfer,
+}
+
+
+@pytest.mark.parametrize("name", CHALLENGERS)
+def test_a_challenger_finds_what_a_weak_attack_leaves(name: str, linear: type[nn.Module], evidence: Callable) -> None:
+    """On a model that is not to blame: what the challenger breaks is named, and is within reach in closed form."""
+    weak = {"random-noise": "noise:steps=1", "labels-only": "noise:steps=1", "steps-doubled": "pgd:steps=4,rate=0.15"}.get(
+        name, WEAK
+    )
+    e = evidence(linear(), attack=weak, source=linear())
+    reading = CHALLENGERS[name](e)
+    assert reading.failed is True, reading
+    reach = 0.05 * linear().w.abs().sum()
+    within = linear().score(e.x).abs() <= reach * 1.0001
+    assert set(reading.evidence) <= set(e.ids(within & e.standing))
+    assert len(reading.evidence) == round(reading.figure * 60)
+
+
+def test_twice_the_steps_are_of_the_attack_in_question(linear: type[nn.Module], evidence: Callable) -> None:
+    """A weak attack's own settings are kept, its steps doubled; an attack without gradients is passed over."""
+    assert f"{WEAK.replace('steps=2', 'steps=4')}" in strength.steps_doubled(evidence(linear(), attack=WEAK)).text
+    assert "pgd)" in strength.steps_doubled(evidence(linear(), attack="noise:steps=1")).text  # 40 steps are pgd's default
+
+
+def test_a_sample_lost_at_a_larger_budget_is_noticed(linear: type[nn.Module], evidence: Callable, split) -> None:
+    """A narrow valley: short steps land in it, those of larger budgets jump over it."""
+
+    class Valley(linear):
+        def forward(self, x: Tensor) -> Tensor:
+            depth = (self.score(x) - 0.25).abs() - 0.03  # steps at half of 0.05: 0.0625 of the score
+            return torch.stack([depth, torch.zeros_like(depth)], 1)
+
+    model = Valley()
+    near = (model.score(split.images) > 0.3) & (model.score(split.images) < 0.7)
+    of = split.take(near.nonzero()[:, 0])
+    of = type(of)(of.images, torch.zeros_like(of.labels), of.ids, of.classes, of.name, of.split, of.scale)
+    assert budget.monotone_eps(evidence(linear())).failed is False
+    reading = budget.monotone_eps(evidence(model, of))
+    assert reading.failed is True
+    assert reading.figure > 0.3
+
+
+@pytest.mark.parametrize("norm", ["linf:0.05", "l2:0.2", "l1:1", "l0:3"])
+def test_a_good_model_fails_no_check_in_any_norm(norm: str, linear: type[nn.Module], evidence: Callable) -> None:
+    """All checks; those whose attacks do not know the norm are skipped and say so."""
+    found = run_checks(CHECKS, evidence(linear(), threat=norm, source=linear()))
+    assert len(found) == len(CHECKS) >= 18
+    assert [f.check for f in found if f.verdict == "fail" and f.severity != "info"] == []
+    assert all(f.text and "\n" not in f.text and f.source for f in found)
+    skipped = [f for f in found if f.verdict == "skipped" and "not work" in f.text]
+    assert all(f"not work in {norm[:2]}" in f.text for f in skipped)
+    assert (norm[:2] == "l0") == (len(skipped) > 9)
+
+
+def test_tables_of_numbers_are_checked_too(evidence: Callable, made: Callable) -> None:
+    """Inputs of shape (D,), three classes."""
+    torch.manual_seed(0)
+    model = nn.Linear(6, 3)
+    x = torch.rand(40, 6, generator=torch.Generator().manual_seed(1))
+    of = made(x, model(x).argmax(1).detach(), 3)
+    found = run_checks(CHECKS, evidence(model, of))
+    assert [f.check for f in found if f.verdict == "fail" and f.severity != "info"] == []
+
+
+def test_a_model_that_cannot_be_differentiated_is_reported_not_raised(linear: type[nn.Module], evidence: Callable) -> None:
+    """The model raises as soon as a gradient is wanted; the checks that want one are skipped with what it said."""
+
+    def refuse(x: Tensor) -> Tensor:
+        if x.requires_grad:
+            raise RuntimeError("no gradients here\nat all")
+        return x
+
+    found = {f.check: f for f in run_checks(CHECKS, evidence(linear(refuse)))}
+    assert found["no-gradient"].verdict == "fail"
+    assert found["single-step"].verdict == "skipped"
+    assert "no gradients here" in found["single-step"].text
+    assert found["random"].verdict == "pass"
+
+
+def test_every_mask_changes_the_gradient_and_not_the_prediction(linear: type[nn.Module], split) -> None:
+    """The masks of the self-test keep nearly all predictions (that of batch statistics aside): they only look robust."""
+    model = linear()
+    for name, mask in masked(model).items():
+        assert isinstance(mask, Masked)
+        same = (mask(split.images).argmax(1) == model(split.images).argmax(1)).float().mean()
+        assert same > 0.85 or name == "batch statistics", name
+
+
+def test_every_check_is_named_once_and_in_a_family() -> None:
+    """Names are unique, severities known, and each lives in the file of its family."""
+    assert len({check.name for check in CHECKS}) == len(CHECKS)
+    assert {check.severity for check in CHECKS} == {"info", "warning", "error"}
+    assert {check.family for check in CHECKS} == {"budget", "gradients", "outputs", "points", "rows", "steps", "strength"}
+    assert all(isinstance(check, Check) and check.ask.__doc__ for check in CHECKS)
