@@ -30,7 +30,7 @@ def demo(
     from robbench.results.store import Store
     from robbench.runs.compare import compare_runs
     from robbench.runs.plan import plan_attacks
-    from robbench.runs.train import plan_training
+    from robbench.runs.train_plan import plan_training
 
     torch.set_num_threads(1)  # so small a model is as fast on one thread, and needs no second free core
     reporter, store = Reporter(quiet=quiet, verbose=verbose), Store(out)

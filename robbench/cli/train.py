@@ -13,7 +13,8 @@ from robbench.cli.options import option
 from robbench.cli.reporter import Bar, Reporter, print_json, reported
 
 if TYPE_CHECKING:
-    from robbench.runs.train import Plan, Trained
+    from robbench.runs.train import Trained
+    from robbench.runs.train_plan import Plan
 
 WHAT = "What to train"
 Recipe = Annotated[
@@ -82,7 +83,7 @@ def train(
     """
     from robbench.core.config import TrainConfig, load_config
     from robbench.recipes import read_recipe
-    from robbench.runs.train import plan_training
+    from robbench.runs.train_plan import plan_training
 
     flags = {"loss": loss, "data": data, "model": model, "inner": inner, "threat": threat, "epochs": epochs,
              "batch_size": batch_size, "lr": lr, "optimizer": optimizer, "seed": seed, "limit": limit}  # fmt: skip

@@ -29,7 +29,7 @@ from robbench.runs.plan import Plan, parse_threats
 from robbench.runs.points import decode_raw
 from robbench.runs.quick import stand_in
 from robbench.runs.subject import Subject, find_subject
-from robbench.runs.train import known_threat
+from robbench.runs.train_plan import known_threat
 from robbench.threat.model import ThreatModel
 
 SLICE = 200  # samples that are asked about

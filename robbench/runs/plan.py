@@ -26,7 +26,7 @@ from robbench.engine.cascade import Entry
 from robbench.results.schema import SCHEMA_VERSION
 from robbench.results.store import Store
 from robbench.runs.subject import Subject, find_subject
-from robbench.runs.train import known_threat, model_code
+from robbench.runs.train_plan import known_threat, model_code
 from robbench.threat.model import ThreatModel, parse_threat
 
 

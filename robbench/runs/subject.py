@@ -19,7 +19,8 @@ from robbench.engine.guard import frozen
 from robbench.models.create import check_logits, create
 from robbench.models.weights import model_hash
 from robbench.results.store import Store
-from robbench.runs.train import canonical_model, read_model, stored_config
+from robbench.runs.model_folder import read_model, stored_config
+from robbench.runs.train_plan import canonical_model
 
 
 class Subject(NamedTuple):

@@ -23,7 +23,8 @@ from robbench.data.load import load
 from robbench.losses.base import Loss
 from robbench.results.store import read_run
 from robbench.runs.signals import StopFlag
-from robbench.runs.train import plan_training, train
+from robbench.runs.train import train
+from robbench.runs.train_plan import plan_training
 from robbench.threat.model import parse_threat
 from robbench.training.step import Inner
 from robbench.training.trainer import Trainer, Validation

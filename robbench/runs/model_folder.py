@@ -1,0 +1,51 @@
+"""Model folders as training leaves them: their config.json, and the model of a finished one or of its checkpoints."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from robbench.core.errors import UserError
+from robbench.models.weights import load_model
+
+CONFIG_KEYS = {"identity", "status", "selected", "config", "name", "model", "head", "classes", "shape", "mean", "std"}
+
+
+def stored_config(folder: Path) -> dict[str, Any] | None:
+    """The config.json of a model folder, None when there is none. UserError when it is damaged or the folder is not ours."""
+    for place in (folder.parent, folder):
+        if place.exists() and not place.is_dir():
+            raise UserError(f"{place} is a file, not a folder; choose another --name or --out")
+    path = folder / "config.json"
+    if not path.exists():
+        if folder.exists() and any(folder.iterdir()):
+            raise UserError(f"{folder} is not empty and holds no model of ours; choose another --name or --out")
+        return None
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        whole = isinstance(found, dict) and found["schema"] == "robbench.model/1" and found.keys() >= CONFIG_KEYS
+        whole = whole and isinstance(found["config"]["data"], str) and isinstance(found["model"], str)
+        whole = whole and (found["status"] != "done" or found["selected"]["model"] in ("best", "last"))
+    except (OSError, ValueError, KeyError, TypeError):
+        whole = False
+    if not whole:
+        raise UserError(f"{path} is damaged or not ours; move the folder away or choose another --name")
+    return dict(found)
+
+
+def read_model(folder: Path, which: str | None, device: torch.device) -> tuple[Any, dict[str, Any]]:
+    """A trained model and its config; `which` is `best` or `last` when it is not the selected one."""
+    config = stored_config(folder)
+    if config is None:
+        raise UserError(f"{folder} holds no model")
+    if which is not None and which not in ("best", "last"):
+        raise UserError(f"'@{which}': write NAME, NAME@best or NAME@last")
+    if config["status"] == "done":
+        which = None if which == config["selected"]["model"] else which
+    elif which is None or not (folder / f"{which}.safetensors").is_file():
+        raise UserError(f"model {config['name']} is not finished; give its train command again to go on")
+    model, _ = load_model(folder, which)  # type: ignore[arg-type]
+    return model.to(device), config
