@@ -16,6 +16,7 @@ from robbench.cli.compare import compare
 from robbench.cli.demo import demo
 from robbench.cli.doctor import doctor
 from robbench.cli.measure import measure
+from robbench.cli.report import report
 from robbench.cli.reporter import fail
 from robbench.cli.train import train
 
@@ -31,6 +32,7 @@ app.command()(attack)
 app.command()(compare)
 app.command()(measure)
 app.command()(check)
+app.command()(report)
 app.command("list")(list_)
 app.command()(explain)
 app.command()(demo)

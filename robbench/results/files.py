@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -66,6 +67,24 @@ def read_table(path: Path, kind: str, columns: Sequence[str] | None = None) -> p
         except (pa.ArrowException, OSError, ValueError) as error:
             raise _broken(path, error) from None
         return pa.Table.from_arrays(arrays, schema=pa.schema(wanted, schema.metadata))
+
+
+def read_beside(path: Path, kind: str, columns: Sequence[str]) -> list[dict[str, Any]]:
+    """Some columns of a table that may lie beside a run, as rows; none when there is no such file.
+
+    Raises UserError, naming the file, when it is damaged, holds another table or lacks a column.
+    """
+    if not path.exists():
+        return []
+    with _open(path) as file:
+        if (found := (file.schema_arrow.metadata or {}).get(b"robbench.table", b"").decode(errors="replace")) != kind:
+            raise UserError(f"{path} holds {found or 'a foreign table'}, not {kind}")
+        if missing := [name for name in columns if name not in file.schema_arrow.names]:
+            raise UserError(f"{path} lacks the columns {', '.join(missing)}: it is not a robbench {kind} table")
+        try:
+            return list(file.read(list(columns)).to_pylist())
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise _broken(path, error) from None
 
 
 @contextlib.contextmanager

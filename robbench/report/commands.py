@@ -1,0 +1,48 @@
+"""The command lines behind models and runs, as they were recorded."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+
+class Command(NamedTuple):
+    """A command line, and the ROBBENCH_* variables it was started with."""
+
+    line: str
+    settings: Mapping[str, str] = {}
+
+    def without(self, known: Mapping[str, str]) -> str:
+        """The line after those of its settings that are not known."""
+        own = [f"{name}={shlex.quote(value)}" for name, value in self.settings.items() if known.get(name) != value]
+        return " ".join([*own, self.line])
+
+
+def recorded_command(facts: Mapping[str, Any]) -> Command | None:
+    """The robbench command of a provenance record; None if another program was at work."""
+    words: Sequence[str] = facts.get("argv") or ()
+    if not words or (Path(words[0]).stem != "robbench" and not words[0].endswith("robbench/__main__.py")):
+        return None
+    settings = {name: str(value) for name, value in (facts.get("env") or {}).items() if name.startswith("ROBBENCH_")}
+    return Command(shlex.join(["robbench", *words[1:]]), settings)
+
+
+def attack_command(info: Mapping[str, Any]) -> Command:
+    """The command that gives a run: the recorded one, else one made from its row of the runs table."""
+    if command := recorded_command(json.loads(info["provenance"] or "{}")):
+        return command
+    words = ["robbench", "attack", info["model"]]
+    words += [word for spec in info["attack"].split(" + ") for word in ("--attack", spec)]
+    words += ["--threat", info["threat"], "--data", info["data"], "--split", info["split"], "--seed", str(info["seed"])]
+    if info["subset"]:
+        words += ["--limit", info["subset"].partition("=")[2]]
+    return Command(shlex.join(words))
+
+
+def shared_settings(commands: Sequence[Command]) -> dict[str, str]:
+    """The variables that all commands were started with, with the same values."""
+    first = commands[0].settings if commands else {}
+    return {name: value for name, value in first.items() if all(one.settings.get(name) == value for one in commands)}

@@ -1,0 +1,111 @@
+"""The report of some runs: everything that lies beside them gathered, and one HTML file written. Torch only for pictures."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from robbench.core.errors import UserError
+from robbench.core.files import atomic_write
+from robbench.report.commands import recorded_command
+from robbench.report.html import page_sections, render
+from robbench.report.material import CHECKS, COLUMNS, MEASURES, Material, Training, in_order
+from robbench.results.files import read_beside
+from robbench.results.store import Run, Store, read_epochs, read_run
+
+
+class Report(NamedTuple):
+    """A written report: where, how large, of which runs, and which sections have something to show."""
+
+    path: Path
+    size: int
+    runs: list[str]
+    sections: dict[str, bool]
+
+
+def report(
+    names: Sequence[str], out: Path, html: Path, *, title: str = "Robustness report", data_dir: Path | None = None
+) -> Report:
+    """Write the report of the runs that `names` mean (none: all of the store) to `html`.
+
+    Raises UserError, before anything is written, for names, results or a target that cannot be right; RunError when the file
+    cannot be written.
+    """
+    _check_target(html)
+    paths = Store(out).find(names)
+    runs = [(path, read_run(path, COLUMNS)) for path in paths]
+    material = gather(runs, data_dir, command=shlex.join(["robbench", "report", *names, "--out", str(out), "--html", str(html)]))
+    sections = page_sections(material)
+    page = render(material, sections, title).encode()
+    atomic_write(html, lambda temporary: temporary.write_bytes(page))
+    return Report(html, len(page), [run.info["run_id"] for _, run in runs], {one.id: bool(one.blocks) for one in sections})
+
+
+def gather(runs: Sequence[tuple[Path, Run]], data_dir: Path | None, *, command: str) -> Material:
+    """What a report of runs (each with its runs file) shows. Raises UserError for a damaged file beside them."""
+    trainings: dict[str, Training] = {}
+    classes: dict[str, list[str]] = {}
+    folders: set[Path] = set()
+    for path, run in runs:
+        model = run.info["model"]
+        folder = path.absolute().parents[2] / "models" / _without_checkpoint(model)
+        if model not in classes and (folder / "config.json").is_file():
+            config = _config(folder / "config.json")
+            classes[model] = [str(name) for name in config.get("classes") or []]
+            if folder in folders:  # another checkpoint of the same training
+                continue
+            folders.add(folder)
+            epochs = read_epochs(folder / "epochs.parquet") if (folder / "epochs.parquet").is_file() else []
+            trainings[model] = Training(epochs, recorded_command(config.get("provenance") or {}))
+    with_points = [(path, run) for path, run in runs if _beside(path, "points").is_file()]
+    shown, reasons = _examples(with_points, data_dir) if with_points else ([], [])
+    return Material(
+        runs=in_order([run for _, run in runs]),
+        trainings=trainings,
+        classes=classes,
+        measures={run.info["run_id"]: read_beside(_beside(path, "measures"), "measures", MEASURES) for path, run in runs},
+        checks={run.info["run_id"]: read_beside(_beside(path, "checks"), "checks", CHECKS) for path, run in runs},
+        examples=shown,
+        no_examples=reasons,
+        command=command,
+    )
+
+
+def _examples(runs: Sequence[tuple[Path, Run]], data_dir: Path | None) -> tuple[list[Any], list[str]]:
+    from robbench.runs.gallery import examples
+
+    return examples(runs, data_dir)
+
+
+def _beside(run: Path, kind: str) -> Path:
+    """The file of another table of the same run."""
+    return run.absolute().parent.parent / kind / run.name
+
+
+def _without_checkpoint(model: str) -> str:
+    """`at@last` is a checkpoint of the model `at`."""
+    return model.partition("@")[0] or model
+
+
+def _config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} is damaged ({error}); train the model again") from None
+    return config if isinstance(config, dict) else {}
+
+
+def _check_target(html: Path) -> None:
+    """A typing error must not cost a model or a table."""
+    if html.is_dir():
+        raise UserError(f"{html} is a folder; give a file name such as {html / 'report.html'}")
+    if html.suffix.lower() not in (".html", ".htm"):
+        raise UserError(f"{html} does not end in .html; give a file name such as {html.with_suffix('.html')}")
+    for parent in html.absolute().parents:
+        if parent.exists():
+            if not parent.is_dir():
+                raise UserError(f"{parent} is a file, not a folder; choose another --html")
+            break
