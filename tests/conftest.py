@@ -47,7 +47,7 @@ def one_thread() -> Iterator[None]:
 
 
 def _clean_environment(**more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("ROBBENCH_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ROBBENCH_", "GITHUB_"))}
     return kept | {"COLUMNS": "80", "TERM": "dumb", "OMP_NUM_THREADS": "1"} | more
 
 
@@ -94,7 +94,7 @@ def spawn() -> Callable[..., Result]:
 
 @pytest.fixture(scope="session")
 def environment() -> Callable[..., dict[str, str]]:
-    """This process' environment without ROBBENCH_* variables, with the given ones."""
+    """This process' environment without ROBBENCH_* and GITHUB_* variables, with the given ones."""
     return _clean_environment
 
 

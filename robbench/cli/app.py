@@ -10,6 +10,7 @@ import typer
 
 import robbench
 from robbench.cli.attack import attack
+from robbench.cli.baseline import baseline
 from robbench.cli.catalogue import explain, list_
 from robbench.cli.check import check
 from robbench.cli.compare import compare
@@ -17,6 +18,7 @@ from robbench.cli.demo import demo
 from robbench.cli.doctor import doctor
 from robbench.cli.measure import measure
 from robbench.cli.report import report
+from robbench.cli.gate import gate
 from robbench.cli.reporter import fail
 from robbench.cli.train import train
 
@@ -33,6 +35,8 @@ app.command()(compare)
 app.command()(measure)
 app.command()(check)
 app.command()(report)
+app.command()(gate)
+app.command()(baseline)
 app.command("list")(list_)
 app.command()(explain)
 app.command()(demo)

@@ -78,11 +78,11 @@ def attack(plan: Plan, *, store: Store, force: bool, resumed: Callable[[int], No
     size = len(plan.subject.split)
     todo = [i for i in range(size) if i not in known]
     began, started = time.perf_counter(), datetime.now(UTC).replace(tzinfo=None)
-    keep = _Keeper(partials)
+    keep = Keeper(partials)
     broken = sum(row["adversarial"] for row in rows[-1])
-    work = _Work(plan, began)
-    _inspect(plan, work)
-    for fresh in _verdict_rows(plan, todo, stop, work):
+    work = Work(plan, began)
+    look_at(plan, work)
+    for fresh in verdict_rows(plan, todo, stop, work):
         for level, row in fresh:
             rows[level].append(row)
             broken += row["adversarial"] and level == len(rows) - 1
@@ -97,14 +97,14 @@ def attack(plan: Plan, *, store: Store, force: bool, resumed: Callable[[int], No
         found.sort(key=lambda row: row["sample_index"])
         kept = {row["sample_id"]: row for row in (*partials[level].points(), *keep.points[level])}
         points = list(kept.values()) if plan.config.store_points else None
-        flags = work.flags + _flags_after(plan, found)
+        flags = work.flags + flags_after(plan, found)
         row = run_row(plan, level, found, disagreements=None if known else work.disagreements, flags=flags, started=started,
                       wall=seconds, resumed=len(known), inspection=work.inspection[1:])  # fmt: skip
         paths.append(store.write(row, found, points))
     return Outcome([read_run(path) for path in paths], fresh=True)
 
 
-class _Keeper:
+class Keeper:
     """Puts finished samples on disk every few seconds: the points first, so that a row's point is there with it."""
 
     def __init__(self, partials: Sequence[Any]) -> None:
@@ -126,7 +126,7 @@ class _Keeper:
 
 
 @dataclasses.dataclass
-class _Work:
+class Work:
     """What a cascade says of itself while it runs and when it is done."""
 
     plan: Plan
@@ -137,6 +137,7 @@ class _Work:
     disagreements: int = 0
     inspection: Inspection = dataclasses.field(default_factory=lambda: Inspection([], 0, 0))
     flags: list[Flag] = dataclasses.field(default_factory=list)  # noticed before the attack
+    stored: dict[int, Tensor] | None = None  # points to replay, by position in the whole split
 
     @property
     def budget(self) -> Budget:
@@ -146,7 +147,7 @@ class _Work:
         return time.perf_counter() - self.began > self.budget.seconds
 
 
-def _inspect(plan: Plan, work: _Work) -> None:
+def look_at(plan: Plan, work: Work) -> None:
     """Look at the model before the attack, on the first samples of the whole split."""
     split, model = plan.subject.split, plan.subject.model
     with frozen(model), deterministic():
@@ -154,11 +155,13 @@ def _inspect(plan: Plan, work: _Work) -> None:
     work.flags = adaptations(len(split.classes), plan.entries) + work.inspection.flags
 
 
-def _verdict_rows(plan: Plan, todo: list[int], stop: StopFlag, work: _Work) -> Iterator[list[tuple[int, dict[str, Any]]]]:
-    """The cascade over the samples to do, as rows of the samples table with the level of their budget."""
+def verdict_rows(plan: Plan, todo: list[int], stop: object, work: Work) -> Iterator[list[tuple[int, dict[str, Any]]]]:
+    """The cascade over the samples to do, as rows of the samples table with the level of their budget, until `stop` is true."""
     if not todo:
         return
     split = plan.subject.split.take(torch.tensor(todo, dtype=torch.int64, device=plan.device))
+    if work.stored is None:
+        work.stored = points_to_replay(plan.replay, plan.subject.split, plan.threats[-1])
     model, queries = plan.subject.model, work.budget.queries
     tile = min(tile_rows(plan.device), whole_tiles(plan.width))
     with frozen(model), deterministic():
@@ -168,7 +171,8 @@ def _verdict_rows(plan: Plan, todo: list[int], stop: StopFlag, work: _Work) -> I
         )
         cascade = Cascade(
             model, split, plan.threats, plan.entries, seed=plan.config.seed, width=plan.width,
-            search=search.model, recheck=search.recheck, replay=points_to_replay(plan.replay, split, plan.threats[-1]),
+            search=search.model, recheck=search.recheck,
+            replay={i: work.stored[n] for i, n in enumerate(todo) if n in work.stored},
             queries=int(queries) if math.isfinite(queries) else NO_LIMIT, keep_points=plan.config.store_points,
         )  # fmt: skip
         ids, labels = split.ids.tolist(), split.labels.tolist()
@@ -193,7 +197,7 @@ def _verdict_rows(plan: Plan, todo: list[int], stop: StopFlag, work: _Work) -> I
             ]
 
 
-def _flags_after(plan: Plan, rows: list[dict[str, Any]]) -> list[Flag]:
+def flags_after(plan: Plan, rows: list[dict[str, Any]]) -> list[Flag]:
     """What the finished rows say."""
     counts = [(row["n_nonfinite"], row["n_zero_gradient"]) for row in rows]
     specs = [entry.spec for entry in plan.entries]

@@ -190,7 +190,9 @@ sys.exit(code)
 """
 
 
-@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["attack", "--help"], ["list"], ["compare"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [["--help"], ["train", "--help"], ["attack", "--help"], ["gate", "--help"], ["list"], ["compare"]], ids=" ".join
+)
 def test_starts_without_torch(spawn, attacked, words):
     """Help pages, `list` and `compare` never import torch, torchvision, pandas, scipy or scikit-learn."""
     done = spawn(*words, *(["--out", attacked] if words == ["compare"] else []), code=WATCH)

@@ -42,6 +42,10 @@ FLAGS = {
         "--verbose",
         "-v",
     },
+    "gate": SHARED - {"--limit", "-n", "--config", "-c", "--set", "-S", "--dry-run"}
+    | {"--baseline", "--candidate", "--model", "--max-drop", "--max-clean-drop", "--max-margin-drop", "--max-class-drop"}
+    | {"--alpha", "--these-samples", "--budget", "--junit-xml", "--markdown"},
+    "baseline": {"--out", "-o", "--json"},
     "list": {"--json"},
     "explain": {"--json"},
     "demo": {"--out", "-o", "--device", "--force", "--quiet", "-q", "--verbose", "-v"},
@@ -53,6 +57,8 @@ ARGUMENTS = {
     "compare": ["runs"],
     "measure": ["runs"],
     "check": ["target"],
+    "gate": [],
+    "baseline": ["action", "run"],
     "list": ["kind"],
     "explain": ["name"],
     "demo": [],

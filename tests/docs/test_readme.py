@@ -28,3 +28,15 @@ def test_every_registered_loss_attack_and_data_set_is_in_the_readme():
         if entry.package == "robbench" and f"`{name}" not in README
     ]
     assert not missing
+
+
+def test_the_commands_for_ci_end_as_the_readme_says(cli, tmp_path):
+    """Each of them, in their order and one folder, with fewer epochs; the exit code is that of its comment, else 0."""
+    block = re.search(r"## In CI\n\n```bash\n(.*?)```", README, re.DOTALL)[1]
+    for line in block.splitlines():
+        command, _, comment = line.partition("#")
+        said = re.search(r"exit (\d)", comment)
+        done = cli(command.strip().removeprefix("robbench "), cwd=tmp_path, env={"ROBBENCH_EPOCHS": "2"})
+        assert done.code == (int(said[1]) if said else 0), (line, done.err)
+    assert (tmp_path / "gate.xml").is_file()
+    assert (tmp_path / "runs" / "results" / "baseline.json").is_file()

@@ -95,13 +95,13 @@ def test_killed_and_continued_is_bit_equal(spawn, cli, store, reference, same, r
 
 def spy_on_samples(monkeypatch):
     """Notes the samples that a run is asked to decide."""
-    attacked, original = [], runs._verdict_rows
+    attacked, original = [], runs.verdict_rows
 
     def verdict_rows(plan, todo, stop, work):
         attacked.extend(todo)
         return original(plan, todo, stop, work)
 
-    monkeypatch.setattr(runs, "_verdict_rows", verdict_rows)
+    monkeypatch.setattr(runs, "verdict_rows", verdict_rows)
     return attacked
 
 

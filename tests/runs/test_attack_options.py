@@ -312,7 +312,7 @@ def test_so_much_time(cli, store, attack, samples, info, monkeypatch, steps):
     """When time is up all that is undecided is marked, the run is written, the exit code is 0, and stderr says both bounds."""
     (free,) = attack(LINE)
     calls = itertools.count()
-    monkeypatch.setattr(runs._Work, "out_of_time", lambda self: next(calls) >= steps)
+    monkeypatch.setattr(runs.Work, "out_of_time", lambda self: next(calls) >= steps)
     done = cli("attack", *LINE.split(), "--batch-size", 16, "--budget", "1h", "--json", "--out", store)
     assert done.code == 0, done.err
     (row,) = done.json["rows"]
@@ -357,7 +357,7 @@ def test_a_signal_within_a_time_budget(cli, store, monkeypatch, number, late):
             if next(ticks) == 20:
                 os.kill(os.getpid(), number)
                 if late:
-                    monkeypatch.setattr(runs._Work, "out_of_time", lambda self: True)
+                    monkeypatch.setattr(runs.Work, "out_of_time", lambda self: True)
             yield tick
 
     monkeypatch.setattr(runs.Cascade, "run", signalled)

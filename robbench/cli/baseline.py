@@ -1,0 +1,43 @@
+"""`robbench baseline`: which run a gate holds others against. Needs no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from robbench.cli import options as o
+from robbench.cli.reporter import print_json, reported
+from robbench.core.errors import UserError
+
+Action = Annotated[Literal["set", "show"], typer.Argument(metavar="set|show", help="Choose the reference, or look at it.")]
+RunName = Annotated[str | None, typer.Argument(metavar="RUN", help="For set: a model with one run, a run id or a Parquet path.")]
+
+
+@reported
+def baseline(action: Action, run: RunName = None, out: o.Out = Path("runs"), as_json: o.Json = False) -> None:
+    """Set or show the reference run of an output folder. A gate refuses it once its files have changed.
+
+    Example: robbench baseline set at
+    """
+    from robbench.results.baseline import baseline_path, find_baseline, read_baseline, set_baseline
+    from robbench.results.store import Store, read_run
+
+    store = Store(out)
+    if action == "set":
+        if run is None:
+            raise UserError("say which run: robbench baseline set RUN (robbench compare lists them)")
+        set_baseline(store, run)
+    elif run is not None:
+        raise UserError("robbench baseline show takes no run: there is one baseline in an output folder")
+    info = read_run(find_baseline(store, None), ("sample_id",)).info
+    entry: dict[str, Any] = read_baseline(store) or {}
+    if as_json:
+        names = ("data", "split", "threat", "attack", "n_samples", "robust_accuracy", "clean_accuracy", "model_hash")
+        print_json("robbench.baseline/1", **{k: v for k, v in entry.items() if k != "schema"}, **{k: info[k] for k in names})
+        return
+    rates = f"robust accuracy {info['robust_accuracy']:.1%}, clean {info['clean_accuracy']:.1%}"
+    print(f"baseline {info['run_id']}: {info['model']} on {info['data']} {info['split']}, {info['threat']}, {info['attack']}")
+    print(f"{rates}, {info['n_samples']} samples; set at {entry['set_at']}, unchanged since")
+    print(f"points to replay: {'yes' if 'points' in entry['sha256'] else 'none'}; kept in {baseline_path(store)}")

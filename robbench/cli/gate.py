@@ -1,0 +1,186 @@
+"""`robbench gate`: fail a build when robustness dropped. Two finished runs are compared without torch."""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from robbench.cli import options as o
+from robbench.cli.options import option
+from robbench.cli.reporter import Reporter, print_json, print_rich, reported
+from robbench.core.errors import RunError, UserError
+
+if TYPE_CHECKING:
+    from robbench.results.gate import Finding, Tolerances
+    from robbench.results.store import Store
+
+WHO, LIMITS, ATTACK = "What to hold against what", "What is tolerated", "With --model"
+Baseline = Annotated[
+    str | None, option("--baseline", panel=WHO, metavar="RUN", help="Reference run (default: that of robbench baseline set).")
+]
+Candidate = Annotated[str | None, option("--candidate", panel=WHO, metavar="RUN", help="A finished run to judge.")]
+Model = Annotated[
+    str | None,
+    option("--model", panel=WHO, metavar="MODEL", help="Instead: a model, attacked as the baseline was until that has decided."),
+]
+MaxDrop = Annotated[float, option("--max-drop", panel=LIMITS, metavar="POINTS", help="Of robust accuracy, in percentage points.")]
+MaxClean = Annotated[
+    float | None, option("--max-clean-drop", panel=LIMITS, metavar="POINTS", help="Of clean accuracy (default: any).")
+]
+MaxMargin = Annotated[
+    float | None,
+    option("--max-margin-drop", panel=LIMITS, metavar="SIZE",
+           help="Of the median worst logit margin; of runs without a budget, of the median distance (default: any)."),
+]  # fmt: skip
+MaxClass = Annotated[
+    float | None,
+    option("--max-class-drop", panel=LIMITS, metavar="POINTS",
+           help="Of robust accuracy in any class; fails where that is shown (default: any)."),
+]  # fmt: skip
+Alpha = Annotated[float, option("--alpha", panel=LIMITS, help="Probability of a wrong answer.")]
+These = Annotated[
+    bool,
+    option(
+        "--these-samples", panel=LIMITS, help="Decide for these very samples, not for images like them: less evidence needed."
+    ),
+]
+Order = Annotated[int, option("--seed", panel=ATTACK, help="Of the samples' random order; the attacks keep the baseline's.")]
+Limit = Annotated[str | None, option("--budget", panel=ATTACK, metavar="TIME", help="Give up after 90s, 2m or 1h (exit 4).")]
+Width = Annotated[int | None, option("-b", "--batch-size", panel=ATTACK, metavar="N", help="Samples in flight.")]
+Junit = Annotated[Path | None, option("--junit-xml", panel=o.SHOW, metavar="FILE", help="Write JUnit XML.")]
+Markdown = Annotated[Path | None, option("--markdown", panel=o.SHOW, metavar="FILE", help="Write a Markdown summary.")]
+
+
+@reported
+def gate(
+    baseline: Baseline = None,
+    candidate: Candidate = None,
+    model: Model = None,
+    max_drop: MaxDrop = 1.0,
+    max_clean_drop: MaxClean = None,
+    max_margin_drop: MaxMargin = None,
+    max_class_drop: MaxClass = None,
+    alpha: Alpha = 0.05,
+    these_samples: These = False,
+    seed: Order = 0,
+    budget: Limit = None,
+    batch_size: Width = None,
+    junit_xml: Junit = None,
+    markdown: Markdown = None,
+    out: o.Out = Path("runs"),
+    data_dir: o.DataDir = None,
+    download: o.Download = False,
+    device: o.Device = "auto",
+    force: o.Force = False,
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
+    """Did robustness drop? Exit 0: no more than is tolerated; 1: yes; 4: the samples do not tell; 2: bad input.
+
+    Example: robbench gate --baseline ce --candidate at --max-drop 2
+    """
+    from robbench.results.gate import Tolerances
+    from robbench.results.store import Store
+
+    began, reporter, store = time.monotonic(), Reporter(quiet=quiet, verbose=verbose), Store(out)
+    rates = [None if points is None else points / 100 for points in (max_drop, max_clean_drop, max_class_drop)]
+    tolerances = Tolerances(
+        robust=rates[0], clean=rates[1], per_class=rates[2], margin=max_margin_drop, alpha=alpha, these_samples=these_samples
+    )
+    _require_files(junit_xml, markdown)
+    if (candidate is None) == (model is None):
+        raise UserError("give either --candidate RUN, a finished run, or --model MODEL, to be attacked as it goes")
+    if candidate is not None:
+        from robbench.runs.gate import gate_runs
+
+        finding = gate_runs(store, baseline, candidate, tolerances)
+    else:
+        places = {"out": out, "device": device, "data_dir": data_dir, "download": download}
+        settings = {"seed": seed, "batch_size": batch_size, **places}
+        finding = _gate_model(store, baseline, str(model), tolerances, reporter, settings, _seconds(budget), force)
+    _tell(finding, time.monotonic() - began, as_json, junit_xml, markdown)
+
+
+def _gate_model(store: Store, baseline: str | None, model: str, tolerances: Tolerances, reporter: Reporter,
+                settings: dict[str, Any], seconds: float, force: bool) -> Finding:  # fmt: skip
+    from robbench.runs.early import Watched, gate_model, plan_gate
+    from robbench.runs.gate import find_reference
+    from robbench.runs.signals import stop_flag
+
+    reference, path = find_reference(store, baseline)
+    gated = plan_gate(model, reference, path, tolerances, **settings)
+    title = f"{gated.plan.subject.name} against {reference.info['model']}"
+    reporter.detail(f"run {gated.plan.run_ids[0]}: {title}, {gated.plan.threat}, {gated.plan.attack}")
+    if not gated.plan.replay:
+        reporter.say("the baseline kept no points to replay, which would save time: attack it with --store-points")
+    with stop_flag(reporter.say) as stop, reporter.progress(title) as bar:
+
+        def watch(now: Watched) -> None:
+            drop = "" if math.isnan(now.drop) else f", drop so far {100 * now.drop:+.1f} points"
+            bar.update(now.seen / now.total, f"{now.seen}/{now.total} booked{drop}")
+
+        def resumed(known: int) -> None:
+            reporter.say(f"going on with {title}: {known} samples are decided already")
+
+        return gate_model(gated, tolerances, store=store, force=force, seconds=seconds, resumed=resumed, watch=watch, stop=stop)
+
+
+def _seconds(budget: str | None) -> float:
+    from robbench.core.config import parse_budget
+
+    if budget is None:
+        return math.inf
+    try:
+        found = parse_budget(budget)
+    except ValueError as error:
+        raise UserError(f"--budget '{budget}': {error}") from None
+    if found is None or math.isinf(found.seconds):
+        raise UserError(f"--budget '{budget}' should be a time such as 90s, 2m or 1h: queries are the baseline's")
+    return found.seconds
+
+
+def _require_files(*paths: Path | None) -> None:
+    """Better known before the work than after it."""
+    for path in paths:
+        if path is not None and (path.is_dir() or (path.parent.exists() and not path.parent.is_dir())):
+            raise UserError(f"{path} cannot be written: {'it' if path.is_dir() else path.parent} is no place for a file")
+
+
+def _tell(finding: Finding, seconds: float, as_json: bool, junit_xml: Path | None, markdown: Path | None) -> None:
+    """Write what was asked for, say it, and end with the verdict's exit code."""
+    from robbench.report import gate as report
+
+    try:
+        _write(finding, seconds, junit_xml, markdown)
+    finally:  # a full disk does not take the verdict with it
+        if as_json:
+            print_json("robbench.gate/1", **report.to_json(finding), seconds=seconds)
+        else:
+            print_rich(report.gate_table(finding))
+    raise typer.Exit(report.EXIT_CODES[finding.verdict])
+
+
+def _write(finding: Finding, seconds: float, junit_xml: Path | None, markdown: Path | None) -> None:
+    from robbench.core.files import atomic_write
+    from robbench.report import gate as report
+
+    if os.environ.get("GITHUB_ACTIONS"):
+        for line in report.github_lines(finding):
+            print(line, file=sys.stderr)
+    text = report.to_markdown(finding)
+    for path, content in ((junit_xml, report.to_junit(finding, seconds)), (markdown, text)):
+        if path is not None:
+            atomic_write(path, lambda temporary, content=content: temporary.write_text(content, encoding="utf-8"))  # type: ignore[misc]
+    if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
+        try:
+            with Path(summary).open("a", encoding="utf-8") as file:  # other steps have written there too
+                file.write(text)
+        except OSError as error:
+            raise RunError(f"cannot write {summary} (GITHUB_STEP_SUMMARY): {error.strerror or error}") from error

@@ -1,0 +1,199 @@
+"""`robbench gate` and `robbench baseline` as a build calls them: exit codes, both streams, and the files they write."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from robbench.results.store import Store
+
+
+@pytest.fixture(scope="module")
+def compared(attacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small store made from the run of `at`: 500 samples, with candidates better, worse, equal, a little worse, and others."""
+    source = next(path for path in Store(attacked).find(["at"]))
+    row = pq.read_table(source).to_pylist()[0]
+    kept = pq.read_table(source.parents[1] / "samples" / source.name).to_pylist()[0]
+    out = tmp_path_factory.mktemp("compared") / "S"
+    stands = np.random.default_rng(0).random(500) < 0.6
+
+    def add(run_id: str, robust: Any, n: int = 500, **changes: Any) -> None:
+        samples = [
+            {**kept, "run_id": run_id, "sample_id": i, "sample_index": i, "clean_correct": True, "robust": bool(r),
+             "adversarial": not r}
+            for i, r in enumerate(robust[:n])
+        ]  # fmt: skip
+        Store(out).write({**row, "run_id": run_id, "model": run_id[:-4], "n_samples": n, "flags": "[]", **changes}, samples)
+
+    order = np.flatnonzero(stands)
+    add("base0000", stands)
+    add("same0000", stands)
+    add("worse0000", np.where(np.isin(np.arange(500), order[:60]), False, stands))
+    add("doubt0000", np.where(np.isin(np.arange(500), order[:8]), False, stands))
+    add("better0000", True | stands)
+    add("few0000", stands, n=50, data_hash="50")
+    add("other0000", stands, threat="linf:0.3", eps=0.3)
+    add("fgsm0000", stands, attack="fgsm", attack_params='["fgsm"]')
+    add("mnist0000", stands, data="mnist", data_hash="m")
+    return out
+
+
+@pytest.mark.parametrize(
+    ("candidate", "code", "last", "said"),
+    [
+        ("same", 0, "PASS", "did not change"),
+        ("better", 0, "PASS", "rose by"),
+        ("worse", 1, "REGRESSION", "fell by 12.0 points"),
+        ("doubt", 4, "NOT ENOUGH EVIDENCE", "samples are needed"),
+    ],
+)
+def test_exit_codes(cli: Callable, compared: Path, candidate: str, code: int, last: str, said: str) -> None:
+    """Pass, regression, not enough evidence: the table and the verdict on stdout, nothing on stderr, 80 columns, no colours."""
+    done = cli("gate --baseline base --candidate", candidate, "--out", compared)
+    assert (done.code, done.err) == (code, "")
+    assert done.out.splitlines()[-1] == last
+    assert said in " ".join(done.out.split())
+    assert max(map(len, done.out.splitlines())) <= 80
+    assert "\x1b" not in done.out
+    read = cli("gate --json --baseline base --candidate", candidate, "--out", compared)
+    assert (read.code, read.json["schema"], read.json["exit_code"]) == (code, "robbench.gate/1", code)
+    assert {"PASS": "pass", "REGRESSION": "regression"}.get(last, "undecided") == read.json["verdict"]
+
+
+def test_no_sample_says_more_than_it_is_asked(cli: Callable, compared: Path) -> None:
+    """The same runs: more is tolerated, or the claim is about these samples only, and what was in doubt is decided."""
+    words = ("gate --baseline base --candidate doubt --out", compared)
+    assert cli(*words, "--max-drop", "4").code == 0
+    assert cli(*words, "--these-samples").code == 1
+    assert cli(*words, "--these-samples", "--max-drop", "1.6").code == 0
+    assert cli("gate --baseline base --candidate worse --max-drop 20 --max-class-drop 5 --out", compared).code == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--baseline base --candidate other", r"threat: linf:0.15 and linf:0.3"),
+        ("--baseline base --candidate fgsm", r"attack: pgd:steps=10 \+ apgd and fgsm"),
+        ("--baseline base --candidate mnist", r"data: digits and mnist"),
+        ("--baseline base --candidate few", r"samples: .*fingerprint"),
+        ("--baseline base --candidate nobody", "unknown"),
+        ("--baseline nobody --candidate base", "unknown"),
+        ("--candidate base", "no baseline is set .*robbench baseline set RUN"),
+        ("--baseline base", "--candidate RUN.*--model MODEL"),
+        ("--baseline base --candidate same --model at", "--candidate RUN.*--model MODEL"),
+        ("--baseline base --candidate same --max-drop -1", "at least 0"),
+        ("--baseline base --candidate same --max-drop 100", "below 100"),
+        ("--baseline base --candidate same --alpha 0.9", "alpha"),
+        ("--baseline base --candidate same --max-drop much", "max-drop"),
+        ("--baseline base --candidate same --junit-xml .", "no place for a file"),
+        ("--baseline base --model mlp --budget soon", "90s"),
+        ("--baseline base --model mlp --budget 50q", "time"),
+        ("--baseline base --model mlp", "not those of the baseline"),
+        ("--baseline base --model nobody", "nobody"),
+        ("--baseline base --model mlp --max-margin-drop 1", "every sample"),
+    ],
+)
+def test_bad_input(cli: Callable, compared: Path, snapshot: Callable, words: str, message: str) -> None:
+    """Exit 2, one line that says what is wrong, and nothing touched."""
+    before = snapshot(compared)
+    done = cli("gate", *words.split(), "--out", compared)
+    assert done.code == 2, done.err
+    assert done.out == ""
+    assert done.err.count("\n") == 1
+    assert done.err.startswith("error: ")
+    assert re.search(message, done.err), done.err
+    assert snapshot(compared) == before
+
+
+def test_damaged_files(cli: Callable, compared: Path, tmp_path: Path) -> None:
+    """A half-written file of either run is bad input, named."""
+    out = shutil.copytree(compared, tmp_path / "S")
+    file = out / "results" / "samples" / "same0000.parquet"
+    file.write_bytes(file.read_bytes()[:300])
+    done = cli("gate --baseline base --candidate same --out", out)
+    assert done.code == 2
+    assert str(file) in done.err
+
+
+def test_what_ci_reads(cli: Callable, compared: Path, tmp_path: Path) -> None:
+    """JUnit XML, the Markdown file, GitHub's summary (appended to) and annotations on stderr, all of one verdict."""
+    junit, markdown, summary = tmp_path / "deep" / "junit.xml", tmp_path / "gate.md", tmp_path / "summary.md"
+    summary.write_text("# before\n")
+    env = {"GITHUB_STEP_SUMMARY": str(summary), "GITHUB_ACTIONS": "true"}
+    words = ("--out", compared, "--junit-xml", junit, "--markdown", markdown, "--json")
+    done = cli("gate --baseline base --candidate worse", *words, env=env)
+    assert done.code == 1
+    assert done.json["verdict"] == "regression"
+    suite = ET.parse(junit).getroot()[0]
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("1", "1", "0")
+    failure = suite.find("testcase/failure")
+    assert failure is not None
+    assert failure.get("message") == done.json["messages"][0]
+    assert markdown.read_text().startswith("### robbench gate: regression")
+    assert summary.read_text() == "# before\n" + markdown.read_text()
+    assert done.err.startswith("::error title=robbench gate%3A regression::worse: robust accuracy fell")
+    fine = cli("gate --baseline base --candidate better", *words, env=env)
+    assert (fine.code, fine.err.partition(" ")[0]) == (0, "::notice")
+    assert ET.parse(junit).getroot()[0].get("failures") == "0"
+    assert summary.read_text().count("### robbench gate") == 2
+
+
+def test_a_summary_that_cannot_be_written(cli: Callable, compared: Path, tmp_path: Path) -> None:
+    """Exit 3 and why; the verdict is said all the same."""
+    env = {"GITHUB_STEP_SUMMARY": str(tmp_path / "nowhere" / "summary.md")}
+    done = cli("gate --baseline base --candidate worse --out", compared, env=env)
+    assert (done.code, done.out.splitlines()[-1]) == (3, "REGRESSION")
+    assert "GITHUB_STEP_SUMMARY" in done.err
+
+
+def test_a_baseline_is_set_shown_and_guarded(cli: Callable, compared: Path, tmp_path: Path) -> None:
+    """set, show, gate without naming it; once its samples changed, exit 2 from both."""
+    out = shutil.copytree(compared, tmp_path / "S")
+    assert cli("baseline show --out", out).code == 2
+    done = cli("baseline set base --out", out)
+    assert done.code == 0
+    assert "base0000" in done.out
+    shown = cli("baseline show --json --out", out).json
+    assert (shown["schema"], shown["run_id"], set(shown["sha256"])) == ("robbench.baseline/1", "base0000", {"runs", "samples"})
+    assert cli("gate --candidate same --out", out).code == 0
+    file = out / "results" / "samples" / "base0000.parquet"
+    pq.write_table(pq.read_table(file), file, compression="none")
+    for line in ("gate --candidate same --out", "baseline show --out"):
+        changed = cli(line, out)
+        assert (changed.code, changed.out) == (2, "")
+        assert "was changed since run base0000 was set" in changed.err
+    assert cli("baseline set base --out", out).code == 0
+    assert cli("gate --candidate same --out", out).code == 0
+    for words in ("baseline set", "baseline show base", "baseline drop"):
+        assert cli(words, "--out", out).code == 2
+
+
+def test_two_runs_are_judged_without_torch(spawn: Callable, compared: Path) -> None:
+    """The comparison of finished runs starts at once."""
+    code = """
+import sys
+from robbench.cli.app import main
+try:
+    main()
+except SystemExit as end:
+    print(end.code, *{"torch", "pandas", "sklearn"} & {*sys.modules}, file=sys.stderr)
+"""
+    done = spawn("gate", "--baseline", "base", "--candidate", "worse", "--out", compared, code=code)
+    assert done.err == "1\n"
+
+
+def test_the_example_of_the_help_page(cli: Callable, attacked: Path) -> None:
+    """It runs as it stands there."""
+    assert "robbench gate --baseline ce --candidate at --max-drop 2" in " ".join(cli("gate --help").out.split())
+    done = cli("gate --baseline ce --candidate at --max-drop 2 --out", attacked)
+    assert done.code == 0, done.err
+    assert json.loads(cli("gate --baseline at --candidate ce --json --out", attacked).out)["verdict"] == "regression"

@@ -1,0 +1,123 @@
+"""The GitHub Action and the example workflow are well-formed, and their shell steps run here as they would there."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+ACTION = ROOT / ".github" / "actions" / "gate" / "action.yml"
+EXAMPLE = ROOT / ".github" / "workflows" / "robustness.yml"
+
+
+def read(path: Path) -> dict[str, Any]:
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert isinstance(content, dict)
+    return content
+
+
+@pytest.fixture
+def runner(environment: Callable, tmp_path: Path) -> Callable[..., int]:
+    """Runs a step's script as GitHub does: bash, failing at the first error, in the working folder, with its variables."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+
+    def run(script: str, **variables: str) -> int:
+        env = environment(
+            GITHUB_ACTIONS="true", GITHUB_OUTPUT=str(tmp_path / "output"), GITHUB_STEP_SUMMARY=str(tmp_path / "summary"),
+            PYTHONPATH=str(ROOT), **variables,
+        )  # fmt: skip
+        env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
+        command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
+        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=120, check=False).returncode
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def attacked(cli: Callable, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output folder with a run of each model."""
+    out = shutil.copytree(trained, tmp_path_factory.mktemp("attacked") / "S")
+    done = cli("attack ce at --attack pgd:steps=5 --threat linf:0.15 --out", out)
+    assert done.code == 0, done.err
+    return out
+
+
+def inputs_of(values: dict[str, str]) -> dict[str, str]:
+    """The variables of the action's main step, filled in from its inputs."""
+    action = read(ACTION)
+    given = {name: str(settings["default"]) for name, settings in action["inputs"].items()} | values
+    pattern = re.compile(r"\$\{\{ inputs\.([a-z-]+) \}\}")
+    return {name: pattern.sub(lambda found: given[found[1]], text) for name, text in main_step(action)["env"].items()}
+
+
+def main_step(action: dict[str, Any]) -> dict[str, Any]:
+    return next(step for step in action["runs"]["steps"] if step.get("id") == "gate")
+
+
+def test_the_action_is_a_composite_one() -> None:
+    """What GitHub asks of it: a name, a shell for each step, every input described, none unused or put into a script."""
+    action = read(ACTION)
+    assert action["runs"]["using"] == "composite"
+    assert all("shell" in step for step in action["runs"]["steps"] if "run" in step)
+    assert all("description" in settings for settings in action["inputs"].values())
+    text = ACTION.read_text(encoding="utf-8")
+    used = set(re.findall(r"inputs\.([a-z-]+)", text))
+    assert used == set(action["inputs"])
+    assert not any("${{" in step["run"] for step in action["runs"]["steps"] if "run" in step)
+    assert action["outputs"]["verdict"]["value"] == "${{ steps.gate.outputs.verdict }}"
+
+
+@pytest.mark.parametrize("path", [EXAMPLE, ROOT / ".github" / "workflows" / "ci.yml"])
+def test_workflows_name_what_exists(path: Path) -> None:
+    """Each job has a runner and steps; an action of this repository exists and is given inputs that it has."""
+    workflow = read(path)
+    assert "permissions" in workflow
+    for job in workflow["jobs"].values():
+        assert job["runs-on"]
+        for step in job["steps"]:
+            assert ("run" in step) != ("uses" in step)
+            if step.get("uses", "").startswith("./"):
+                action = read(ROOT / step["uses"] / "action.yml")
+                assert set(step["with"]) <= set(action["inputs"])
+
+
+def test_the_example_runs(runner: Callable[..., int], tmp_path: Path) -> None:
+    """All of its steps but those that install or upload, in their order; what is kept is there afterwards."""
+    steps = read(EXAMPLE)["jobs"]["gate"]["steps"]
+    for step in steps:
+        if "run" in step and "pip install" not in step["run"]:
+            assert runner(step["run"], ROBBENCH_LIMIT="100") == 0, step["name"]  # of the samples, to be quick
+        elif step.get("uses", "").startswith("./"):
+            code = runner(main_step(read(ACTION))["run"], **inputs_of(step["with"]))
+            verdict = {0: "pass", 1: "regression", 4: "undecided"}[code]
+            assert (tmp_path / "output").read_text() == f"verdict={verdict}\n"
+            assert "### robbench gate" in (tmp_path / "summary").read_text()
+    kept = steps[-1]["with"]["path"].split()
+    assert all((tmp_path / name).exists() for name in kept)
+    assert ET.parse(tmp_path / kept[0]).getroot().tag == "testsuites"
+
+
+def test_the_actions_exit_code_is_the_gates(runner: Callable[..., int], attacked: Path, tmp_path: Path) -> None:
+    """Pass, regression and bad input, each with its output; a text that looks like a command is only a name."""
+    script = main_step(read(ACTION))["run"]
+    (tmp_path / "canary").touch()
+    for values, code, verdict in (
+        ({"baseline": "ce", "candidate": "at"}, 0, "pass"),
+        ({"baseline": "at", "candidate": "ce", "args": "--these-samples --alpha 0.1"}, 1, "regression"),
+        ({"baseline": "at", "candidate": '"; rm canary; "'}, 2, "error"),
+        ({"baseline": "at", "args": "$(rm canary)"}, 2, "error"),
+    ):
+        (tmp_path / "output").unlink(missing_ok=True)
+        assert runner(script, **inputs_of({**values, "out": str(attacked)})) == code
+        assert (tmp_path / "output").read_text() == f"verdict={verdict}\n"
+    assert (tmp_path / "canary").exists()
