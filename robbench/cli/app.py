@@ -16,10 +16,12 @@ from robbench.cli.check import check
 from robbench.cli.compare import compare
 from robbench.cli.demo import demo
 from robbench.cli.doctor import doctor
-from robbench.cli.measure import measure
-from robbench.cli.report import report
 from robbench.cli.gate import gate
+from robbench.cli.measure import measure
+from robbench.cli.query import query
+from robbench.cli.report import report
 from robbench.cli.reporter import fail
+from robbench.cli.show import runs, show
 from robbench.cli.train import train
 
 app = typer.Typer(
@@ -29,18 +31,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(train)
-app.command()(attack)
-app.command()(compare)
-app.command()(measure)
-app.command()(check)
-app.command()(report)
-app.command()(gate)
-app.command()(baseline)
-app.command("list")(list_)
-app.command()(explain)
-app.command()(demo)
-app.command()(doctor)
+WORK, EVIDENCE, RESULTS, ABOUT = "Train and attack", "Evidence", "Results", "About"
+app.command(rich_help_panel=WORK)(train)
+app.command(rich_help_panel=WORK)(attack)
+app.command(rich_help_panel=WORK)(demo)
+app.command(rich_help_panel=RESULTS)(compare)
+app.command(rich_help_panel=RESULTS)(show)
+app.command(rich_help_panel=RESULTS)(runs)
+app.command(rich_help_panel=RESULTS)(query)
+app.command(rich_help_panel=RESULTS)(report)
+app.command(rich_help_panel=EVIDENCE)(check)
+app.command(rich_help_panel=EVIDENCE)(measure)
+app.command(rich_help_panel=EVIDENCE)(gate)
+app.command(rich_help_panel=EVIDENCE)(baseline)
+app.command("list", rich_help_panel=ABOUT)(list_)
+app.command(rich_help_panel=ABOUT)(explain)
+app.command(rich_help_panel=ABOUT)(doctor)
 
 
 def _version(show: bool) -> None:

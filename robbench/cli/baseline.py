@@ -16,7 +16,14 @@ RunName = Annotated[str | None, typer.Argument(metavar="RUN", help="For set: a m
 
 
 @reported
-def baseline(action: Action, run: RunName = None, out: o.Out = Path("runs"), as_json: o.Json = False) -> None:
+def baseline(
+    action: Action,
+    run: RunName = None,
+    out: o.Out = Path("runs"),
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
     """Set or show the reference run of an output folder. A gate refuses it once its files have changed.
 
     Example: robbench baseline set at

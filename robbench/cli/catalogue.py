@@ -21,8 +21,8 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="A registered name or 
 
 
 @reported
-def list_(kind: Kind = None, as_json: o.Json = False) -> None:
-    """List what is registered, installed plug-ins included.
+def list_(kind: Kind = None, as_json: o.Json = False, quiet: o.Quiet = False, verbose: o.Verbose = False) -> None:
+    """List what is registered, installed plug-ins included; with --quiet names only, with --verbose where each comes from.
 
     Example: robbench list attacks
     """
@@ -46,15 +46,18 @@ def list_(kind: Kind = None, as_json: o.Json = False) -> None:
         if name == "attacks":
             found = found | {key: Entry("", f"cascade: {value['summary']}") for key, value in cascades().items()}
 
+        if quiet:
+            print("\n".join(sorted(found)))
+            continue
         table = Table(title=name, title_justify="left", box=None, show_header=False, padding=(0, 2, 0, 0))
         for key, entry in sorted(found.items()):
-            table.add_row(key, entry.summary)
+            table.add_row(key, entry.summary, *([f"{entry.target} ({entry.package})"] if verbose and entry.target else []))
         print_rich(table)
 
 
 @reported
-def explain(name: Name, as_json: o.Json = False) -> None:
-    """Explain a loss, attack, model or data set: what it is, its options, types, defaults and source.
+def explain(name: Name, as_json: o.Json = False, quiet: o.Quiet = False, verbose: o.Verbose = False) -> None:
+    """Explain a loss, attack, model or data set: what it is, its options, types, defaults and source; --quiet: options only.
 
     Example: robbench explain apgd
     """
@@ -82,8 +85,10 @@ def explain(name: Name, as_json: o.Json = False) -> None:
     if as_json:
         print_json("robbench.explain/1", entries=shown)
         return
-    for item in shown:
-        _print(item)
+    for item, (_, registry) in zip(shown, holders, strict=True):
+        _print(item, quiet)
+        if verbose:
+            print(f"read from {inspect.getsourcefile(registry.parse(name)[0])}")
 
 
 def _explain_cascade(name: str, as_json: bool) -> None:
@@ -105,12 +110,13 @@ def _fits(registry: object, name: str) -> bool:
     return True
 
 
-def _print(item: dict[str, Any]) -> None:
+def _print(item: dict[str, Any], quiet: bool) -> None:
     from rich.table import Table
 
     alias = f" = {item['same_as']}" if item["same_as"] else ""
-    print(f"{item['name']}{alias}  ({item['kind']})\n")
-    for paragraph in str(item["doc"]).split("\n\n"):
+    if not quiet:
+        print(f"{item['name']}{alias}  ({item['kind']})\n")
+    for paragraph in str(item["doc"]).split("\n\n") if not quiet else []:
         print(textwrap.fill(" ".join(paragraph.split()), 79) + "\n")
     if options := item["options"]:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
@@ -119,8 +125,10 @@ def _print(item: dict[str, Any]) -> None:
         for option in options:
             table.add_row(option["name"], option["type"], option["default"], option["help"])
         print_rich(table)
-        print()
+    if quiet:
+        return
     print(
-        f"defined in {item['source']}"
+        ("\n" if options else "")
+        + f"defined in {item['source']}"
         + (f", package {item['package']}" if item["package"] != "robbench" and item["package"] else "")
     )

@@ -20,7 +20,10 @@ def demo(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Train a plain and an adversarially trained model on digits, attack both, compare them: about a minute on two cores."""
+    """Train a plain and an adversarially trained model on digits, attack both, compare them: about a minute on two cores.
+
+    Example: robbench demo
+    """
     import torch
 
     from robbench.cli.attack import run_attack
@@ -43,7 +46,7 @@ def demo(
     reporter.say(f"attacking both: {' + '.join(config.attack)}, {THREAT}, the 597 test digits")
     plans = list(plan_attacks(list(MODELS), config, **places))
     ids = [run.info["run_id"] for plan in plans for run in run_attack(plan, store, reporter, force=force)]
-    print_rich(comparison_table(compare_runs(ids, out)))
+    print_rich(comparison_table(compare_runs(ids, out).rows))
     print(f"models:             {store.root / 'models'}")
     print(f"one row per run:    {store.root / 'results' / 'runs'}/*.parquet")
     print(f"one row per sample: {store.root / 'results' / 'samples'}/*.parquet")

@@ -16,14 +16,16 @@ from robbench.cli.reporter import print_json, reported
 
 PACKAGES = (
     *("torch", "torchvision", "pyautoattack", "numpy", "pandas", "pyarrow", "scikit-learn"),
-    *("typer", "rich", "pydantic", "safetensors", "pillow", "platformdirs"),
+    *("typer", "rich", "pydantic", "safetensors", "pillow", "platformdirs", "fsspec"),
 )
 REINSTALL = "pip install --force-reinstall torch torchvision"
 
 
 @reported
-def doctor(data_dir: o.DataDir = None, as_json: o.Json = False) -> None:
+def doctor(data_dir: o.DataDir = None, as_json: o.Json = False, quiet: o.Quiet = False, verbose: o.Verbose = False) -> None:
     """Check the installation: versions, devices, plug-ins, whether torch and torchvision fit, where data lies. Exit 1 if ill.
+
+    With --quiet only what is wrong is said, with --verbose also where each package lies.
 
     Example: robbench doctor
     """
@@ -40,8 +42,14 @@ def doctor(data_dir: o.DataDir = None, as_json: o.Json = False) -> None:
     facts["paths"] = _paths(data_dir)
     if as_json:
         print_json("robbench.doctor/1", **facts, problems=problems)
+    elif quiet:
+        for problem in problems:
+            print(f"PROBLEM   {problem}")
     else:
         _print(facts, problems)
+        for name in PACKAGES if verbose else ():
+            if facts["packages"][name]:
+                print(f"{name:16} {importlib.metadata.distribution(name).locate_file('')}")
     if problems:
         raise typer.Exit(1)
 

@@ -56,7 +56,7 @@ def measure(
 
     reporter, store = Reporter(quiet=quiet, verbose=verbose), Store(out)
     measurer = Measurer(store, find_device(device), data_dir, download, train_samples)
-    found = [measure_run(measurer, path, reporter, force=force, model=model) for path in store.find(runs)]
+    found = [measure_run(measurer, path, reporter, force=force, model=model) for path in store.find_local(runs)]
     if as_json:
         print_json("robbench.measure/1", rows=[row for measured in found for row in describe(measured)])
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -29,6 +30,25 @@ Seed = Annotated[int | None, option("--seed", panel=RUN, help="All random number
 Limit = Annotated[int | None, option("-n", "--limit", panel=RUN, metavar="N", help="Only the first N samples.")]
 Force = Annotated[bool, option("--force", panel=RUN, help="Do it again and replace what is there.")]
 DryRun = Annotated[bool, option("--dry-run", panel=RUN, help="Say what would be done; write nothing.")]
+
+
+def known_runs(incomplete: str) -> list[str]:
+    """Models and run ids of the output folder that begin so, for the shell's completion; from names of files alone."""
+    root = Path(os.environ.get("ROBBENCH_OUT", "runs"))
+    models = [path.name for path in (root / "models").glob("*") if path.is_dir()]
+    ids = [path.stem for path in (root / "results" / "runs").glob("*.parquet")]
+    return sorted(name for name in models + ids if name.startswith(incomplete))
+
+
+Runs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        autocompletion=known_runs,
+        metavar="[RUN]...",
+        help="Model names, run ids, Parquet files, folders, addresses such as s3://bucket/runs, or patterns of these; nothing "
+        "means all of the store.",
+    ),
+]
 
 Json = Annotated[bool, option("--json", panel=SHOW, help="One JSON object on stdout.")]
 Quiet = Annotated[bool, option("-q", "--quiet", panel=SHOW, help="No progress, no messages.")]

@@ -28,6 +28,7 @@ def report(
     data_dir: o.DataDir = None,
     as_json: o.Json = False,
     quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
 ) -> None:
     """Write one HTML page about runs: tables, curves, margins, pictures, checks and how to reproduce it all.
 
@@ -41,5 +42,5 @@ def report(
         return
     missing = [name for name, there in made.sections.items() if not there]
     if missing:
-        Reporter(quiet=quiet, verbose=False).say(f"nothing to show for {', '.join(missing)}: the page says how to get it")
+        Reporter(quiet=quiet, verbose=verbose).say(f"nothing to show for {', '.join(missing)}: the page says how to get it")
     print(f"report of {len(made.runs)} runs: {made.path} ({made.size / 1e6:.1f} MB)")

@@ -166,8 +166,13 @@ def print_json(schema: str, **content: Any) -> None:
     print(json.dumps(finite({"schema": schema, **content}), indent=2, default=str, allow_nan=False))
 
 
-def print_rich(renderable: Any) -> None:
-    """A table or text on stdout; 80 columns wide when not on a terminal, without colours there."""
+def print_rich(renderable: Any, at_least: int = 0) -> None:
+    """A table or text on stdout; 80 columns wide when not on a terminal, without colours there.
+
+    Wider where `at_least` says that numbers need it: a line that wraps can be read, a number that is cut is wrong.
+    """
     from rich.console import Console
 
-    Console(width=None if sys.stdout.isatty() else 80).print(renderable)
+    console = Console(width=None if sys.stdout.isatty() else 80)
+    console.width = max(console.width, at_least)
+    console.print(renderable)

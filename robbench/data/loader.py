@@ -35,7 +35,9 @@ class DeviceLoader:
         if batch_size < 1:
             raise UserError(f"batch size {batch_size} should be at least 1")
         if len(split) < (batch_size if drop_last else 1):
-            raise UserError(f"{split.name} has {len(split)} samples, not enough for one batch of {batch_size}")
+            raise UserError(
+                f"{split.name} has {len(split)} samples, not enough for one batch of {batch_size}; give a smaller --batch-size"
+            )
         self.split, self.batch_size, self.seed, self.augment, self.drop_last = split, batch_size, seed, augment, drop_last
 
     def __len__(self) -> int:

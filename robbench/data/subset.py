@@ -56,7 +56,7 @@ def select(subsets: Sequence[str], labels: NDArray[np.int64], classes: tuple[str
         else:
             selection = _choose_classes(selection, subset)
         if len(selection.rows) == 0:
-            raise UserError(f"the subset [{subset}] selects nothing")
+            raise UserError(f"the subset [{subset}] selects nothing: name a class that there is, or more samples")
     return selection
 
 
@@ -77,7 +77,7 @@ def _round_robin(labels: NDArray[np.int64]) -> NDArray[np.int64]:
 def _choose_classes(selection: Selection, subset: str) -> Selection:
     chosen = [_class_index(name.strip(), selection.classes) for name in subset.split(",")]
     if len(set(chosen)) < len(chosen):
-        raise UserError(f"the subset [{subset}] names a class twice")
+        raise UserError(f"the subset [{subset}] names a class twice: leave one out")
     if len(chosen) < 2:
         raise UserError(f"the subset [{subset}] has one class; name at least two, or write [first=N] or [stratified=N]")
     renumber = np.full(len(selection.classes), -1)

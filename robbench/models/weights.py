@@ -103,12 +103,12 @@ class _Config(BaseModel):
 def _read_config(folder: Path) -> tuple[dict[str, Any], _Config]:
     path = folder / CONFIG
     if not path.is_file():
-        raise UserError(f"{folder} is not a model folder: it has no {CONFIG}")
+        raise UserError(f"{folder} is not a model folder: it has no {CONFIG}; give one that robbench train wrote")
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
         schema = config.get("schema") if isinstance(config, dict) else None
         if schema != SCHEMA:
-            raise UserError(f"{path} has schema {schema!r}, this robbench reads '{SCHEMA}'")
+            raise UserError(f"{path} has schema {schema!r}, this robbench reads '{SCHEMA}': upgrade robbench, or train it again")
         return config, _Config.model_validate(config)
     except ValidationError as error:
         first = error.errors()[0]

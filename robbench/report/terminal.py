@@ -12,22 +12,22 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from robbench.results import texts
+from robbench.results import columns, texts
 
 
-def comparison_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """The rows of `compare` in 80 columns: one table for each data set, split, threat and attack, best read top down.
+def comparison_table(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = columns.DEFAULT) -> RenderableType:
+    """The rows of `compare` in 80 columns: one table for each data set, split, threat and attack, with these columns.
 
     Rates are percents, the difference is in percentage points of robust accuracy.
     """
     parts: list[RenderableType] = []
     for facts, group in groupby(sorted(rows, key=_order(rows)), key=_facts):
-        parts += _titled_table(facts, list(group))
-    return Group(*parts, Text(texts.FOOTNOTE, style="dim"))
+        parts += _titled_table(facts, list(group), names)
+    return Group(*parts, *(Text(note, style="dim") for note in texts.footnotes(rows)))
 
 
 def _facts(row: Mapping[str, Any]) -> tuple[str, ...]:
-    return (row["data"], row["split"], row["threat"], row["attack"])
+    return (row["data"], row["split"], row["threat"], row["attack"], row["budget"] or "")
 
 
 def _order(rows: Sequence[Mapping[str, Any]]) -> Any:
@@ -36,8 +36,9 @@ def _order(rows: Sequence[Mapping[str, Any]]) -> Any:
     return lambda row: seen.index(_facts(row))
 
 
-def _titled_table(facts: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> list[RenderableType]:
-    data, split, threat, attack = facts
+def _titled_table(facts: tuple[str, ...], rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[RenderableType]:
+    data, split, threat, attack, budget = facts
+    attack += f" for {budget}" if budget else ""
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 0),
@@ -46,25 +47,19 @@ def _titled_table(facts: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> 
         title=Text(f"{data} {split}, {threat}, {attack}, {_sizes(rows)} samples", style="bold"),
         title_justify="left",
     )
-    table.add_column("model", overflow="fold", min_width=6)
-    for head in (
-        "clean\nacc.",
-        "robust accuracy\n(95 %)",
-        "adv.\nratio",
-        "median margin\nclean -> worst",
-        "to the first\n(points)",
-        "F+B per\nsample",
-    ):
-        table.add_column(head, justify="right", no_wrap=True)
-    names = Counter(row["model"] for row in rows)
+    shown = [columns.column(name) for name in names]
+    for each in shown:
+        if each.right:
+            table.add_column(each.narrow, justify="right", no_wrap=True, min_width=_width(each, rows))
+        else:
+            table.add_column(each.narrow, overflow="fold", min_width=_width(each, rows))
+    models = Counter(row["model"] for row in rows)
     notes = []
     for row in rows:
         # Two runs of one model are told apart by their run id.
-        name = row["model"] if names[row["model"]] == 1 else f"{row['model']} {row['run_id'][:4]}"
-        robust = f"{texts.percent(row['robust_accuracy'])} {texts.interval(row)}"
-        measured = [texts.percent(row["clean_accuracy"]), robust, texts.percent(row["adversarial_ratio"])]
-        cells = [name, *measured, texts.margins(row), texts.difference(row), texts.queries(row)]
-        table.add_row(*(Text(str(cell)) for cell in cells))
+        name = row["model"] if models[row["model"]] == 1 else f"{row['model']} {row['run_id'][:4]}"
+        named = {**row, "model": name}
+        table.add_row(*(Text(each.text(named)) for each in shown), style="bold" if row["best"] else None)
         if row["note"] not in (None, "baseline") and len(rows) > 1:  # a run shown alone has nothing to be paired with
             notes.append(Text(f"{name}: {row['note']}", style="dim"))
         for count, what in (
@@ -83,9 +78,28 @@ def _titled_table(facts: tuple[str, ...], rows: Sequence[Mapping[str, Any]]) -> 
             )
             notes.append(Text(f"{name}: {far}"))
         notes += [Text(f"{name}: {flag['name']}: {flag['text']}", style="yellow") for flag in row["flags"]]
+    if "difference" in names and (off := _first_is_not_first(rows)):
+        notes.insert(0, Text(f"differences are to {off}", style="dim"))
     return [table, *notes, Text()]
+
+
+def width_needed(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = columns.DEFAULT) -> int:
+    """How wide `comparison_table` must be, in columns, for no number to be cut."""
+    return sum(_width(columns.column(name), rows) + 1 for name in names) - 1
+
+
+def _width(each: columns.Column, rows: Sequence[Mapping[str, Any]]) -> int:
+    """The least width of a column: names give way, numbers and heads do not."""
+    return max(len(text) for text in (*each.narrow.split("\n"), *(each.text(row) for row in rows))) if each.right else 6
 
 
 def _sizes(rows: Sequence[Mapping[str, Any]]) -> str:
     sizes = [row["n_samples"] for row in rows]
     return str(sizes[0]) if min(sizes) == max(sizes) else f"{min(sizes)}-{max(sizes)}"
+
+
+def _first_is_not_first(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Whom the rows were held against, when that is not the row shown first."""
+    against = {row["baseline"] for row in rows if row["baseline"]}
+    found = next((row for row in rows if row["run_id"] in against), None)
+    return "" if found is None or found is rows[0] else f"{found['model']} {found['run_id'][:4]}"

@@ -77,7 +77,7 @@ def find_baseline(store: Store, name: str | None) -> Path:
 
 def one_run(store: Store, name: str) -> Path:
     """The runs file of the one run that a name means. Raises UserError for none or several."""
-    found = store.find([name])
+    found = store.find_local([name])
     if len(found) > 1:
         raise UserError(f"'{name}' means {len(found)} runs ({', '.join(path.stem for path in found)}): name one of them")
     return found[0]

@@ -6,14 +6,21 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from robbench.core.errors import UserError
+from robbench.core.files import atomic_write
 from robbench.core.spec import finite
-from robbench.results import texts
-from robbench.results.statistics import mcnemar_exact
+from robbench.results import columns, texts
+from robbench.results.comparable import differences
+from robbench.results.ranking import best_of
+from robbench.results.statistics import holm, mcnemar_exact
 from robbench.results.store import Run
 from robbench.results.summary import COLUMNS as SUMMARY_COLUMNS
 from robbench.results.summary import column, summarise
@@ -21,7 +28,7 @@ from robbench.results.summary import column, summarise
 COLUMNS = ("sample_id", *SUMMARY_COLUMNS)
 """The sample columns that `compare` needs: give them to `read_run`."""
 
-_FACTS = ("model", "loss", "data", "split", "threat", "attack", "run_id")
+_FACTS = ("model", "loss", "train_seed", "data", "split", "threat", "attack", "budget", "run_id")
 _MEASURED = (
     "n_samples",
     "clean_accuracy",
@@ -42,56 +49,124 @@ _MEASURED = (
     "n_unfinished",
     "robust_accuracy_floor",
 )
-_UNPAIRED = dict.fromkeys(("baseline", "n_common", "robust_difference", "won", "lost", "mcnemar_p"))
+_UNPAIRED = dict.fromkeys(("baseline", "n_common", "robust_difference", "won", "lost", "mcnemar_p", "p_holm"))
 
 
 def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """One row per run, in the given order. Rates are in [0,1], margins in logits, queries are sample evaluations.
 
-    A run is paired, sample by sample, with the first run before it that has its data, split, norm and eps: `baseline` (its
-    run id), n_common samples, robust_difference (robust accuracy on them minus the baseline's, in [-1,1]), won and lost
-    (samples robust only here, only there), mcnemar_p. These are None when there is nothing to pair; `note` says why, or
-    what to mind about the pair. Raises UserError for no run.
+    A run is paired, sample by sample, with the first run before it on the same data and split under the same threat model:
+    `baseline` (its run id), n_common samples, robust_difference (robust accuracy on them minus the baseline's, in [-1,1]),
+    won and lost (samples robust only here, only there), mcnemar_p, and p_holm, corrected for all runs with this baseline.
+    These are None when there is nothing to pair; `note` says why, or what to mind about the pair.
+
+    best: of the runs alike in all of that, in attack and budget, the one with the highest robust accuracy, if the test tells
+    it from each other one (Holm, over all their pairs) and no budget ran out on it. n_seeds is None: a row is a run, see
+    `seeds.py`; differs is empty, for the caller to mark what stands in a table on request. Raises UserError for no run.
     """
     if not runs:
         raise UserError("no runs to compare")
-    first: dict[tuple[Any, ...], Run] = {}
-    rows = []
-    for run in runs:
+    first: list[int] = []
+    rows: list[dict[str, Any]] = []
+    verdicts = [_verdicts(run) for run in runs]
+    for i, run in enumerate(runs):
         info, summary = run.info, summarise(run.samples)
-        key = (info["data"], info["split"], info["norm"], info["eps"])
+        baseline = next((other for other in first if _pairs(info, runs[other].info)), None)
         rows.append(
             {name: info[name] for name in _FACTS}
             | {name: summary[name] for name in _MEASURED}
             | {"n_forward_per_sample": summary["n_forward"] / summary["n_samples"], "wall_s": info["wall_s"]}
             | {"distance_p50": info["distance_p50"], "flags": json.loads(info["flags"] or "[]")}
-            | (_pair(run, first[key]) if key in first else {**_UNPAIRED, "note": _why_unpaired(run, runs)})
+            | (
+                {**_UNPAIRED, "note": _why_unpaired(run, runs)}
+                if baseline is None
+                else _pair(run, runs[baseline], verdicts[i], verdicts[baseline])
+            )
+            | {"best": False, "differs": [], "n_seeds": None}
         )
-        first.setdefault(key, run)
+        first += [i] if baseline is None else []
+    for base in first:
+        tested = [row for row in rows if row["baseline"] == runs[base].info["run_id"]]
+        for row, p in zip(tested, holm([row["mcnemar_p"] for row in tested]), strict=True):
+            row["p_holm"] = p
+    _mark_best(runs, rows, verdicts)
     return rows
 
 
+def on_common_samples(run: Run, other: Run) -> tuple[Run, Run]:
+    """Both runs with the samples they share, in one order. The runs as they are where they have the same ones."""
+    mine, theirs = (column(r.samples, "sample_id") for r in (run, other))
+    if np.array_equal(mine, theirs):
+        return run, other
+    _, here, there = np.intersect1d(mine, theirs, return_indices=True)
+    return Run(run.info, run.samples.take(pa.array(here))), Run(other.info, other.samples.take(pa.array(there)))
+
+
+def _differ(info: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, str]:
+    """What differs by its name, as `comparable.differences` says it; what was read is of this schema, whatever it was."""
+    return {name: phrase for phrase in differences(info, other) if (name := phrase.partition(": ")[0]) != "schema"}
+
+
+def _pairs(info: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return not _differ(info, other).keys() & {"data", "split", "threat"}
+
+
 def _why_unpaired(run: Run, runs: Sequence[Run]) -> str:
-    alike = [r for r in runs if all(r.info[name] == run.info[name] for name in ("data", "split", "norm", "eps"))]
+    alike = [other for other in runs if _pairs(run.info, other.info)]
     return "baseline" if len(alike) > 1 else "nothing to pair: no other run has this data, split and threat"
 
 
-def _pair(run: Run, baseline: Run) -> dict[str, Any]:
+def _mark_best(runs: Sequence[Run], rows: Sequence[dict[str, Any]], verdicts: Sequence[_Verdicts]) -> None:
+    left = list(range(len(runs)))
+    while left:
+        alike = [i for i in left if i == left[0] or not _differ(runs[left[0]].info, runs[i].info)]
+        left = [i for i in left if i not in alike]
+
+        def p_value(i: int, j: int, alike: Sequence[int] = alike) -> float:
+            robust, reference = _joined(verdicts[alike[i]], verdicts[alike[j]])
+            return mcnemar_exact(int((robust & ~reference).sum()), int((reference & ~robust).sum()))
+
+        best = best_of([rows[i]["robust_accuracy"] for i in alike], p_value)
+        if best is not None and not rows[alike[best]]["n_unfinished"]:
+            rows[alike[best]]["best"] = True
+
+
+_Verdicts: TypeAlias = tuple[NDArray[np.int64], NDArray[np.bool_]]
+"""Sample ids [N], ascending, and whether each sample is robust [N]."""
+
+
+def _verdicts(run: Run) -> _Verdicts:
+    ids, robust = column(run.samples, "sample_id"), column(run.samples, "robust")
+    order = np.argsort(ids)  # once, so that runs on the same samples need no join
+    return ids[order], robust[order]
+
+
+def _joined(run: _Verdicts, other: _Verdicts) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The verdicts of two runs on the samples they share, in one order."""
+    if np.array_equal(run[0], other[0]):
+        return run[1], other[1]
+    _, here, there = np.intersect1d(run[0], other[0], assume_unique=True, return_indices=True)
+    return run[1][here], other[1][there]
+
+
+def _pair(run: Run, baseline: Run, verdicts: _Verdicts, reference_verdicts: _Verdicts) -> dict[str, Any]:
     """Join two runs by sample and count on which samples their verdicts differ."""
-    mine, theirs = (column(r.samples, "sample_id") for r in (run, baseline))
-    robust, reference = (column(r.samples, "robust") for r in (run, baseline))
-    if not np.array_equal(mine, theirs):  # the same samples in the same order need no join
-        _, here, there = np.intersect1d(mine, theirs, return_indices=True)
-        robust, reference = robust[here], reference[there]
+    mine, theirs = len(run.samples), len(baseline.samples)
+    robust, reference = _joined(verdicts, reference_verdicts)
     n = len(robust)
     if n == 0:
         return {**_UNPAIRED, "note": f"nothing to pair: no sample in common with {baseline.info['run_id']}"}
     won, lost = int((robust & ~reference).sum()), int((reference & ~robust).sum())
     remarks = []
-    if n < max(len(mine), len(theirs)):
-        remarks.append(f"paired on the {n} samples in common of {len(mine)} and {len(theirs)}")
+    if n < max(mine, theirs):
+        remarks.append(f"paired on the {n} samples in common of {mine} and {theirs}")
+    differ = _differ(run.info, baseline.info)
     if run.info["attack"] != baseline.info["attack"]:
         remarks.append(f"the baseline was attacked by {baseline.info['attack']}")
+    elif "attack" in differ:
+        remarks.append(f"it and the baseline were attacked otherwise: {differ['attack'].partition(': ')[2]}")
+    if "budget" in differ:
+        remarks.append(f"the baseline had the budget {baseline.info['budget'] or 'none'}")
     return {
         "baseline": baseline.info["run_id"],
         "n_common": n,
@@ -99,33 +174,79 @@ def _pair(run: Run, baseline: Run) -> dict[str, Any]:
         "won": won,
         "lost": lost,
         "mcnemar_p": mcnemar_exact(won, lost),
+        "p_holm": None,  # known when all are paired
         "note": "; ".join(remarks) or None,
     }
 
 
-def to_json(rows: Sequence[Mapping[str, Any]]) -> str:
-    """One JSON object {"schema": "robbench.compare/1", "rows": [...]}; what is not a finite number is null."""
-    return json.dumps(finite({"schema": "robbench.compare/1", "rows": list(rows)}), indent=2, allow_nan=False)
+def to_json(rows: Sequence[Mapping[str, Any]], **more: Any) -> str:
+    """One JSON object {"schema": "robbench.compare/1", "rows": [...]} and `more`; what is not a finite number is null."""
+    return json.dumps(finite({"schema": "robbench.compare/1", "rows": list(rows), **more}), indent=2, allow_nan=False)
 
 
-def to_csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    """All columns as CSV with a header line; null and what is not a finite number are empty."""
+def to_csv(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = ()) -> str:
+    """All values as CSV with a header line; null and what is not a finite number are empty, lists are JSON.
+
+    `names` are the columns, if there may be no row.
+    """
     text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]) if rows else [], lineterminator="\n")
+    writer = csv.DictWriter(text, names or (list(rows[0]) if rows else []), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(finite(dict(row)) for row in rows)
+    writer.writerows(_flat(finite(dict(row))) for row in rows)
     return text.getvalue()
 
 
-def to_markdown(rows: Sequence[Mapping[str, Any]]) -> str:
-    """A Markdown table for a pull request or an issue: the columns of the terminal's table, and what tells runs apart."""
-    heads = ["model", "data", "threat", "attack", "clean accuracy", "robust accuracy (95 % interval)", "adversarial ratio"]
-    heads += ["logit margin, clean -> worst", "difference to the first", "queries per sample (F+B)"]
-    lines = [heads, ["---"] * len(heads)]
-    for row in rows:
-        robust = f"{texts.percent(row['robust_accuracy'])} ({texts.interval(row)})"
-        facts = [row["model"], f"{row['data']} {row['split']}", row["threat"], row["attack"]]
-        measured = [texts.percent(row["clean_accuracy"]), robust, texts.percent(row["adversarial_ratio"])]
-        lines.append([*facts, *measured, texts.margins(row), texts.difference(row), texts.queries(row)])
-    table = ["| " + " | ".join(str(cell).replace("|", "\\|") for cell in line) + " |" for line in lines]
-    return "\n".join([*table, "", texts.FOOTNOTE, ""])
+def to_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """All values as a Parquet file, one row each, lists as JSON. Raises RunError when it cannot be written."""
+    table = pa.Table.from_pylist([_flat(row) for row in rows])
+    # A column without any value has no type of its own: what nobody filled may be a number or a text.
+    empty = [i for i, field in enumerate(table.schema) if pa.types.is_null(field.type)]
+    for i in empty:
+        table = table.set_column(i, table.schema.field(i).name, table.column(i).cast(pa.string()))
+    write_parquet(table, path)
+
+
+def write_parquet(table: pa.Table, path: Path) -> None:
+    """Write a table atomically. Raises RunError when it cannot be written."""
+    atomic_write(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+
+
+def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: json.dumps(value) if isinstance(value, list) else value for name, value in row.items()}
+
+
+def to_markdown(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = columns.WITH_FACTS) -> str:
+    """A Markdown table for a pull request or an issue, with these columns; the best in bold, and what to know below."""
+    shown = [columns.column(name) for name in names]
+    lines = [[each.head for each in shown], ["---:" if each.right else "---" for each in shown]]
+    lines += [
+        [_bold(str(each.text(row)).replace("|", "\\|").replace("*", "\\*"), row, "**{}**") for each in shown] for row in rows
+    ]
+    table = ["| " + " | ".join(line) + " |" for line in lines]
+    return "\n".join([*table, "", "\n\n".join(note.replace("*", "\\*") for note in texts.footnotes(rows)), ""])
+
+
+_TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$"}
+_TEX |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
+
+
+def to_latex(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = columns.WITH_FACTS) -> str:
+    """A LaTeX tabular with the rules of booktabs, the best in bold; what to know stands in comments above it."""
+    shown = [columns.column(name) for name in names]
+
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join(cells) + r" \\"
+
+    body = [line([_bold(_tex(each.text(row)), row, r"\textbf{{{}}}") for each in shown]) for row in rows]
+    notes = [f"% {note}" for note in ["needs \\usepackage{booktabs}", *texts.footnotes(rows)]]
+    kinds = "".join("r" if each.right else "l" for each in shown)
+    head = [rf"\begin{{tabular}}{{{kinds}}}", r"\toprule", line([_tex(each.head) for each in shown]), r"\midrule"]
+    return "\n".join([*notes, *head, *body, r"\bottomrule", r"\end{tabular}", ""])
+
+
+def _tex(text: str) -> str:
+    return "".join(_TEX.get(sign, sign) for sign in text).replace("-$>$", r"$\rightarrow$")
+
+
+def _bold(cell: str, row: Mapping[str, Any], form: str) -> str:
+    return form.format(cell) if row["best"] else cell

@@ -72,11 +72,12 @@ RUNS = _schema(
     text: config provenance
     int64: n_unfinished? n_disagreements?
     f64: robust_accuracy_floor? distance_p50?
-    text: precision? budget? flags?
+    text: precision? budget? flags? train_config?
     """,
 )
 """One row per finished run. threat is text such as linf:8/255, attack the specs or cascade asked for joined by ` + `;
-attack_params (every attack in full), config, provenance and flags are JSON; rates are in [0,1]; n_forward and n_backward are
+attack_params (every attack in full), config, train_config (of the training, None where another trained the model), provenance and
+flags are JSON; rates are in [0,1]; n_forward and n_backward are
 totals; wall_s is in seconds, of the whole run also where it had several budgets. robust_accuracy_floor: robust accuracy if all
 unfinished samples fell; distance_p50: median size of the smallest perturbation found, of a run without a budget;
 n_disagreements: claims of a fast search that the model refused, and successes it saw only afterwards."""

@@ -1,4 +1,4 @@
-"""Where things lie in an output folder, and how a name typed by a person becomes the runs it means.
+"""Where things lie in an output folder, and how runs are written there and read.
 
 ROOT/models/<name>/                      what training leaves
 ROOT/results/runs/<run_id>.parquet       one row; written last, so it exists only for a complete run
@@ -11,42 +11,37 @@ ROOT/results/partial/<run_id>/NNNNNN.parquet   finished samples of a run that is
 
 from __future__ import annotations
 
-import os
+import re
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from robbench.core.errors import RunError, UserError, unknown
+from robbench.core.errors import RunError, UserError
 from robbench.results.files import read_table, table_kind, write_table
+from robbench.results.find import Finder, only_row, pair, parquet_files
 from robbench.results.measured import remove_measures
+from robbench.results.places import Place
 from robbench.results.schema import CHECKS, EPOCHS, POINTS, RUNS, SCHEMA_VERSION, samples_table, to_table
 
-_SHORTEST_PREFIX = 4
+_TOLD_WHEN_ABSENT = ("budget", "flags", "precision")
+"""Columns that change how a run's numbers are to be read: a run without them may have been stopped early, or been warned of."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: `info` is its row of the runs table, `samples` its sample rows (or the columns asked for)."""
+    """A finished run: `info` is its row of the runs table, `samples` its sample rows (or the columns asked for).
+
+    `older` says in what way its files are those of an older robbench, such as `schema version 0`; empty when they are not.
+    """
 
     info: dict[str, Any]
     samples: pa.Table
-
-
-@dataclass(frozen=True)
-class _Entry:
-    """What finding a run needs to know about it."""
-
-    path: Path
-    run_id: str
-    model: str
-    started_at: datetime
+    older: str = ""
 
 
 class Partial:
@@ -58,7 +53,7 @@ class Partial:
     def rows(self) -> list[dict[str, Any]]:
         """All finished samples, each once. A shard that cannot be read counts as absent: its samples are to be redone."""
         found: dict[int, dict[str, Any]] = {}
-        for shard in _parquet_files(self._folder):
+        for shard in parquet_files(self._folder):
             try:
                 if table_kind(shard) != ("samples", self._run_id):
                     raise UserError(f"{shard} is not a shard of run {self._run_id}")
@@ -75,20 +70,20 @@ class Partial:
         Raises ValueError or TypeError for rows that do not fit the samples table, RunError when they cannot be written.
         """
         if rows:
-            last = max((int(shard.stem) for shard in _parquet_files(self._folder) if shard.stem.isdecimal()), default=-1)
+            last = max((int(shard.stem) for shard in parquet_files(self._folder) if shard.stem.isdecimal()), default=-1)
             write_table(self._folder / f"{last + 1:06d}.parquet", samples_table(self._run_id, rows), self._run_id)
 
     def append_points(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep worst points; to be called before their samples are appended. Raises as `append` does."""
         if rows:
             folder = self._folder / "points"
-            number = len(_parquet_files(folder))
+            number = len(parquet_files(folder))
             write_table(folder / f"{number:06d}.parquet", to_table(POINTS, rows, run_id=self._run_id), self._run_id)
 
     def points(self) -> list[dict[str, Any]]:
         """All worst points kept, of each sample the last."""
         found: dict[int, dict[str, Any]] = {}
-        for shard in _parquet_files(self._folder / "points"):
+        for shard in parquet_files(self._folder / "points"):
             try:
                 found |= {row["sample_id"]: row for row in read_table(shard, "points").to_pylist()}
             except UserError:
@@ -110,9 +105,11 @@ class Store:
 
     def __init__(self, root: Path | str) -> None:
         self.root = Path(root)
+        if re.match(r"[a-z][a-z0-9+]+:/", str(root)):  # a path has made one slash of the two
+            raise UserError(f"--out {root}: an output folder is a local one; to read an address give it as a RUN or DIR instead")
         for place in (self.root, *self.root.parents):
             if place.exists() and not place.is_dir():
-                raise UserError(f"{place} is a file, not an output folder")
+                raise UserError(f"{place} is a file, not an output folder; choose another --out")
 
     def check_writable(self) -> None:
         """Raises UserError when nothing can be written here: better known before the work than after it."""
@@ -174,37 +171,23 @@ class Store:
         """The finished samples of a run that is not complete; there may be none."""
         return Partial(self.root / "results" / "partial" / run_id, run_id)
 
-    def find(self, names: Sequence[str] = ()) -> list[Path]:
+    def find(self, names: Sequence[str] = ()) -> list[Place]:
         """The files of the runs that `names` mean, in that order, each once; every run of the store for no name.
 
         A name is a model's name (all its runs, oldest first), a run id or at least 4 characters that only one run id
-        starts with, or the path of a runs or samples file or of a folder of them. Raises UserError for a name that means
-        nothing, for several runs that an id may mean, for an empty store, and for a file that cannot be read.
+        starts with, the path or address (s3://...) of a runs or samples file or of a folder of them, or a pattern of any of
+        these with * ? or []. Raises UserError for a name that means nothing, for several runs that an id may mean, for an
+        empty store, and for a file that cannot be read; RunError when another machine does not answer.
         """
-        # Paths need no look into this store, which may be empty or of another version.
-        entries = [] if names and all(map(_is_path, names)) else _entries(_parquet_files(self.root / "results" / "runs"))
-        if not entries and not any(_is_path(name) or Path(name).exists() for name in names):
-            raise UserError(self._what_to_do_first())
-        found = [path for name in names for path in self._find(name, entries)] if names else [e.path for e in entries]
-        return list({path.resolve(): path for path in found}.values())
+        return Finder(self.root / "results" / "runs", self.models, self._what_to_do_first).find(names)
 
-    def _find(self, name: str, entries: Sequence[_Entry]) -> list[Path]:
-        if _is_path(name):
-            return _runs_at(Path(name))
-        if mine := [entry.path for entry in entries if entry.model == name]:
-            return mine
-        if len(name) >= _SHORTEST_PREFIX:
-            starts = [entry for entry in entries if entry.run_id.startswith(name)]
-            if len(starts) > 1:
-                raise UserError(f"'{name}' may be any of the runs {', '.join(entry.run_id for entry in starts)}")
-            if starts:
-                return [starts[0].path]
-        if Path(name).exists():
-            return _runs_at(Path(name))
-        if (self.models / name).is_dir():
-            raise UserError(f"model '{name}' has no results yet: run robbench attack {name}")
-        like = [entry.run_id for entry in entries if entry.run_id[:3] == name[:3]]
-        raise unknown("model, run or path", name, {entry.model for entry in entries}.union(like))
+    def find_local(self, names: Sequence[str] = ()) -> list[Path]:
+        """As `find`, for what writes beside a run or reads what only this machine has. UserError for an address too."""
+        found = self.find(names)
+        for place in found:
+            if not isinstance(place, Path):
+                raise UserError(f"{place} is on another machine: copy the folder here, and name the copy")
+        return [place for place in found if isinstance(place, Path)]
 
     def _what_to_do_first(self) -> str:
         models = sorted(path.name for path in self.models.glob("*") if path.is_dir())
@@ -216,22 +199,33 @@ class Store:
         return self.root / "results" / kind / f"{run_id}.parquet"
 
 
-def read_run(path: Path | str, columns: Sequence[str] | None = None) -> Run:
+def read_run(path: Place | str, columns: Sequence[str] | None = None) -> Run:
     """Read a run from its runs file or from the samples file beside it; of the samples only `columns`, if given.
 
     Raises UserError, naming the file, when one of the two is missing, damaged, foreign, newer, or of another run.
     """
-    row, samples = _pair(Path(path))
-    info = _run_row(row)
+    row, samples = pair(Path(path) if isinstance(path, str) else path)
+    table = read_table(row, "runs")
+    info = only_row(row, table.to_pylist())
+    if not samples.exists():
+        raise UserError(f"{samples} does not exist: copy it beside its run, or attack {info['model']} again with --force")
     rows = read_table(samples, "samples", columns)
-    if table_kind(samples)[1] != info["run_id"] or len(rows) != info["n_samples"]:
-        raise UserError(f"{samples} does not hold the {info['n_samples']} samples of run {info['run_id']}")
-    return Run(info, rows)
+    if rows.schema.metadata[b"robbench.run"].decode() != info["run_id"] or len(rows) != info["n_samples"]:
+        wrong = f"{samples} does not hold the {info['n_samples']} samples of run {info['run_id']}"
+        raise UserError(f"{wrong}: copy the right one, or attack {info['model']} again with --force")
+    return Run(info, rows, _older(table.schema.metadata))
 
 
-def read_points(path: Path | str) -> list[dict[str, Any]]:
+def _older(facts: Mapping[bytes, bytes]) -> str:
+    if (version := int(facts[b"robbench.schema_version"])) < SCHEMA_VERSION:
+        return f"schema version {version}"
+    absent = [name for name in facts[b"robbench.absent"].decode().split(",") if name in _TOLD_WHEN_ABSENT]
+    return f"no {', '.join(absent)}" if absent else ""
+
+
+def read_points(path: Place | str) -> list[dict[str, Any]]:
     """The worst points of a run, given its runs file. Raises UserError when it kept none, or its file is damaged."""
-    row, _ = _pair(Path(path))
+    row, _ = pair(Path(path) if isinstance(path, str) else path)
     points = row.absolute().parent.parent / "points" / row.name
     if not points.exists():
         raise UserError(f"run {row.stem} kept no points to replay: attack with --store-points")
@@ -247,51 +241,3 @@ def write_epochs(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
 def read_epochs(path: Path) -> list[dict[str, Any]]:
     """The epochs of a training. Raises UserError, naming the file, when it is missing, damaged, foreign or newer."""
     return list(read_table(Path(path), "epochs").to_pylist())
-
-
-def _run_row(path: Path, columns: Sequence[str] | None = None) -> dict[str, Any]:
-    rows = read_table(path, "runs", columns).to_pylist()
-    if len(rows) != 1:
-        raise UserError(f"{path} holds {len(rows)} runs, not one")
-    return dict(rows[0])
-
-
-def _is_path(name: str) -> bool:
-    """Whether a name is meant as a path; `timm:hf-hub:someone/model` is a model, unless there is such a folder."""
-    separated = "/" in name or os.sep in name
-    return name.endswith(".parquet") or name in (".", "..") or (separated and Path(name).exists())
-
-
-def _parquet_files(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*.parquet") if not path.name.startswith("."))
-
-
-def _entries(paths: Sequence[Path]) -> list[_Entry]:
-    """What the runs files say about themselves, oldest run first."""
-
-    def entry(path: Path) -> _Entry:
-        row = _run_row(path, ("run_id", "model", "started_at"))
-        return _Entry(path, row["run_id"], row["model"], row["started_at"])
-
-    with ThreadPoolExecutor() as pool:
-        return sorted(pool.map(entry, paths), key=lambda found: (found.started_at, found.run_id))
-
-
-def _runs_at(path: Path) -> list[Path]:
-    """The runs files that a path means: itself, its sibling, or those in a folder, a results folder or an output folder."""
-    if path.is_file():
-        return [_pair(path)[0]]
-    for folder in (path / "results" / "runs", path / "runs", path):
-        if files := _parquet_files(folder):
-            pairs = {_pair(file)[0] for file in files}
-            return [entry.path for entry in _entries(sorted(pairs))]
-    raise UserError(f"no results in {path}" if path.exists() else f"{path} does not exist")
-
-
-def _pair(path: Path) -> tuple[Path, Path]:
-    """The runs file and the samples file of a run, given either."""
-    kind, _ = table_kind(path)
-    if kind not in ("runs", "samples"):
-        raise UserError(f"{path} holds {kind}, not the results of a run")
-    folder = path.absolute().parent.parent
-    return (path, folder / "samples" / path.name) if kind == "runs" else (folder / "runs" / path.name, path)

@@ -6,15 +6,37 @@ Each function takes a row of `compare` (or of the runs table). Plain ASCII, so t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 NOTHING = "-"
 
 FOOTNOTE = (
     "adversarial ratio: share of samples for which the attack found a misclassified point inside the threat model; "
-    "samples misclassified without any attack count. Interval: Wilson, 95 %. p: exact McNemar test on the samples in common."
+    "samples misclassified without any attack count. Interval: Wilson, 95 %. p: exact McNemar test on the samples in common, "
+    "Holm-corrected."
 )
+SEEDS = (
+    "Means over training seeds. Interval: Student's t over seeds, 95 %. p: paired t test over the seeds in common, "
+    "Holm-corrected."
+)
+BEST = "* best: the paired test, Holm-corrected over all pairs of its table, tells it from every other (p <= 0.05)."
+DIFFERS = "! shown on request: it differs from what it stands beside in"
+
+
+def footnotes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a reader of the table has to know, marks that occur in it included."""
+    notes = [FOOTNOTE if not any(row["n_seeds"] for row in rows) else f"{FOOTNOTE.split(' Interval')[0]} {SEEDS}"]
+    if any(row["best"] for row in rows):
+        notes.append(BEST)
+    if differs := sorted({name for row in rows for name in row["differs"]}):
+        notes.append(f"{DIFFERS} {', '.join(differs)}.")
+    return notes
+
+
+def name(row: Mapping[str, Any]) -> str:
+    """The model's name, `*` for the best of its table, `!` where it differs from what it stands beside."""
+    return str(row["model"]) + (" *" if row["best"] else "") + (" !" if row["differs"] else "")
 
 
 def percent(rate: float) -> str:
@@ -24,7 +46,8 @@ def percent(rate: float) -> str:
 
 def interval(row: Mapping[str, Any], name: str = "robust_accuracy") -> str:
     """The interval of a rate in percent, `41.2-49.3`."""
-    return f"{100 * row[f'{name}_low']:.1f}-{100 * row[f'{name}_high']:.1f}"
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return NOTHING if math.isnan(low) else f"{100 * low:.1f}-{100 * high:.1f}"
 
 
 def bounds(row: Mapping[str, Any]) -> str:
@@ -34,14 +57,15 @@ def bounds(row: Mapping[str, Any]) -> str:
 
 def margins(row: Mapping[str, Any]) -> str:
     """Median logit margin, clean -> worst found inside the threat model."""
-    return f"{_number(row['clean_margin_p50'])} -> {_number(row['adv_margin_p50'])}"
+    return f"{number(row['clean_margin_p50'])} -> {number(row['adv_margin_p50'])}"
 
 
 def difference(row: Mapping[str, Any]) -> str:
-    """Difference in robust accuracy to the baseline, in percentage points, with the p value of the paired test."""
+    """Difference in robust accuracy to the baseline, in percentage points, with the corrected p value of the paired test."""
     if row["robust_difference"] is None:
         return NOTHING
-    return f"{100 * row['robust_difference']:+.1f} {p_value(row['mcnemar_p'])}"
+    points = f"{100 * row['robust_difference']:+.1f}"
+    return points if row["p_holm"] is None else f"{points} {p_value(row['p_holm'])}"
 
 
 def p_value(p: float) -> str:
@@ -55,7 +79,7 @@ def queries(row: Mapping[str, Any]) -> str:
     return f"{_count(forward)}+{_count(backward)}"
 
 
-def _number(value: float) -> str:
+def number(value: float) -> str:
     """At most six characters, so that a table keeps its width."""
     if not math.isfinite(value):
         return NOTHING

@@ -157,7 +157,7 @@ def _find_run(text: str, store: Store) -> Path | None:
     if not text.endswith(".parquet") and not any(runs.glob("*.parquet")):
         return None
     try:
-        return store.find([text])[-1]
+        return store.find_local([text])[-1]
     except UserError:
         if text.endswith(".parquet") or any(runs.glob(f"{glob.escape(text)}*.parquet")):
             raise

@@ -23,6 +23,7 @@ from robbench.core.errors import UserError
 from robbench.core.spec import short_hash
 from robbench.data.load import default_threat
 from robbench.engine.cascade import Entry
+from robbench.results.places import Place
 from robbench.results.schema import SCHEMA_VERSION
 from robbench.results.store import Store
 from robbench.runs.subject import Subject, find_subject
@@ -43,7 +44,7 @@ class Plan:
     config: AttackConfig
     data: str
     device: torch.device
-    replay: tuple[Path, ...]
+    replay: tuple[Place, ...]
     run_ids: tuple[str, ...]
 
     @property
@@ -111,7 +112,7 @@ def parse_threats(texts: Sequence[str]) -> list[list[ThreatModel]]:
     for threat in (threat for text in texts for threat in parse_threat(text)):
         same = found.setdefault(threat.norm, [])
         if threat.eps in [other.eps for other in same]:
-            raise UserError(f"threat {threat.text} is given twice")
+            raise UserError(f"threat {threat.text} is given twice: leave one out")
         same.append(threat)
     for threats in found.values():
         threats.sort(key=lambda threat: threat.eps)

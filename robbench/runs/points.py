@@ -29,7 +29,9 @@ def decode_raw(row: Mapping[str, Any], clean: Tensor) -> Tensor:
     """As `decode`, but just as it is stored: rounding may put it a little outside of the box."""
     delta = np.frombuffer(row["delta"], DTYPES[row["encoding"]]).astype(np.float32)
     if delta.size != clean.numel():
-        raise UserError(f"run {row['run_id']} holds points of {delta.size} pixels, the data have {clean.numel()}")
+        raise UserError(
+            f"run {row['run_id']} holds points of {delta.size} pixels, the data have {clean.numel()}: replay a run on this data"
+        )
     return clean + torch.from_numpy(delta).reshape(clean.shape).to(clean.device)
 
 

@@ -35,7 +35,7 @@ def report(
     cannot be written.
     """
     _check_target(html)
-    paths = Store(out).find(names)
+    paths = Store(out).find_local(names)
     runs = [(path, read_run(path, COLUMNS)) for path in paths]
     material = gather(runs, data_dir, command=shlex.join(["robbench", "report", *names, "--out", str(out), "--html", str(html)]))
     sections = page_sections(material)

@@ -78,7 +78,7 @@ def test_every_format_says_the_same(cli, attacked):
             assert line[key] == ("" if value is None else str(value)), key
         shown = [f"{100 * row['clean_accuracy']:.1f}%", f"{100 * row['robust_accuracy']:.1f}%"]
         for text in (formats[("--markdown",)].out, formats[()].out):
-            (found,) = [part for part in text.splitlines() if re.match(rf"\|? ?{row['model']} ", part)]
+            (found,) = [part for part in text.splitlines() if re.match(rf"\|? ?(\*\*)?{row['model']} ", part)]
             assert all(number in found for number in shown)
 
 

@@ -13,43 +13,43 @@ from robbench.cli.app import app, hyphens
 HELP = {"--help", "-h"}
 SHARED = {"--out", "-o", "--seed", "--device", "--limit", "-n", "--config", "-c", "--set", "-S", "--data-dir", "--download",
           "--force", "--dry-run", "--json", "--quiet", "-q", "--verbose", "-v", "--batch-size", "-b"}  # fmt: skip
+RESULTS = {"--out", "-o", "--json", "--quiet", "-q", "--verbose", "-v"}
 FLAGS = {
     "train": SHARED
     | {"--recipe", "--loss", "--data", "--model", "--inner", "--threat", "--name", "--epochs", "--lr", "--optimizer"},
     "attack": SHARED
     | {"--attack", "-a", "--threat", "--data", "--split", "--precision", "--compile", "--budget", "--store-points", "--replay"}
     | {"--measure"},
-    "compare": {"--out", "-o", "--json", "--csv", "--markdown"},
     "measure": {"--out", "-o", "--device", "--data-dir", "--download", "--force", "--json", "--quiet", "-q", "--verbose", "-v"}
     | {"--train-samples", "--model"},
-    "check": {
+    "check": RESULTS
+    | {
         "--self-test",
         "--source",
         "--threat",
         "--data",
         "--split",
-        "--out",
-        "-o",
         "--seed",
         "--device",
         "--limit",
         "-n",
         "--data-dir",
         "--download",
-        "--json",
-        "--quiet",
-        "-q",
-        "--verbose",
-        "-v",
     },
     "gate": SHARED - {"--limit", "-n", "--config", "-c", "--set", "-S", "--dry-run"}
     | {"--baseline", "--candidate", "--model", "--max-drop", "--max-clean-drop", "--max-margin-drop", "--max-class-drop"}
     | {"--alpha", "--these-samples", "--budget", "--junit-xml", "--markdown"},
-    "baseline": {"--out", "-o", "--json"},
-    "list": {"--json"},
-    "explain": {"--json"},
+    "baseline": RESULTS,
+    "report": RESULTS | {"--html", "--title", "--data-dir"},
+    "compare": RESULTS
+    | {"--where", "--allow", "--over-seeds", "--columns", "--sort", "--fail-on", "--csv", "--markdown", "--latex", "--parquet"},
+    "show": RESULTS,
+    "runs": RESULTS,
+    "query": RESULTS | {"--csv", "--parquet"},
+    "list": {"--json", "--quiet", "-q", "--verbose", "-v"},
+    "explain": {"--json", "--quiet", "-q", "--verbose", "-v"},
     "demo": {"--out", "-o", "--device", "--force", "--quiet", "-q", "--verbose", "-v"},
-    "doctor": {"--data-dir", "--json"},
+    "doctor": {"--data-dir", "--json", "--quiet", "-q", "--verbose", "-v"},
 }
 ARGUMENTS = {
     "train": [],
@@ -59,6 +59,10 @@ ARGUMENTS = {
     "check": ["target"],
     "gate": [],
     "baseline": ["action", "run"],
+    "report": ["runs"],
+    "show": ["run"],
+    "runs": ["folder"],
+    "query": ["sql", "folder"],
     "list": ["kind"],
     "explain": ["name"],
     "demo": [],
@@ -96,7 +100,7 @@ def test_help(name, flag):
         assert text in done.stdout
 
 
-@pytest.mark.parametrize("name", [name for name in FLAGS if name != "demo"])
+@pytest.mark.parametrize("name", FLAGS)
 def test_help_has_an_example(name):
     """Help pages show a command one can copy."""
     assert f"robbench {name}" in CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "120"}).stdout

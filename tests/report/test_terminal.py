@@ -15,16 +15,17 @@ from robbench.results import texts
 def _row(**changes: Any) -> dict[str, Any]:
     row = {"model": "ce", "loss": "ce", "data": "digits", "split": "test", "threat": "linf:0.15", "attack": "pgd:steps=10"}
     row |= {"run_id": "0123456789ab", "n_samples": 597, "n_adversarial": 350, "n_unconfirmed": 0, "n_error": 0, "wall_s": 2.5}
+    row |= {"budget": None, "best": False, "differs": [], "n_seeds": None}
     row |= {"n_unfinished": 0, "robust_accuracy_floor": 0.4137, "distance_p50": None, "flags": []}
     row |= {"clean_accuracy": 0.9548, "clean_accuracy_low": 0.935, "clean_accuracy_high": 0.968, "adversarial_ratio": 0.5863}
     row |= {"robust_accuracy": 0.4137, "robust_accuracy_low": 0.3749, "robust_accuracy_high": 0.4537}
     row |= {"clean_margin_p50": 5.125, "adv_margin_p50": -1.5, "n_forward": 59700, "n_backward": 5970}
-    unpaired = dict.fromkeys(("baseline", "n_common", "robust_difference", "won", "lost", "mcnemar_p"))
+    unpaired = dict.fromkeys(("baseline", "n_common", "robust_difference", "won", "lost", "mcnemar_p", "p_holm"))
     return row | unpaired | {"note": "baseline"} | changes
 
 
 def _paired(**changes: Any) -> dict[str, Any]:
-    pair = {"baseline": "0123456789ab", "n_common": 597, "robust_difference": 0.1234, "mcnemar_p": 0.0123, "note": None}
+    pair = {"baseline": "0123456789ab", "n_common": 597, "robust_difference": 0.1234, "p_holm": 0.0123, "note": None}
     return _row(**{"model": "sovr", "run_id": "ba9876543210", **pair, **changes})
 
 
@@ -65,7 +66,7 @@ def test_the_widest_numbers_still_fit() -> None:
         clean_margin_p50=12345.6,
         adv_margin_p50=-1.2e6,
         robust_difference=-1.0,
-        mcnemar_p=1e-99,
+        p_holm=1e-99,
         n_forward=597 * 9998,
         n_backward=597 * 12345,
     )

@@ -20,7 +20,7 @@ from robbench.results.compare import COLUMNS, compare, to_csv, to_json, to_markd
 from robbench.results.store import Run, Store, read_run
 
 Stored = Callable[..., Run]
-UNPAIRED = ("baseline", "n_common", "robust_difference", "won", "lost", "mcnemar_p")
+UNPAIRED = ("baseline", "n_common", "robust_difference", "won", "lost", "mcnemar_p", "p_holm")
 
 
 def test_paired_numbers_against_a_plain_loop(stored: Stored, make_samples: Callable[..., Any]) -> None:
@@ -61,8 +61,8 @@ def test_pairs_are_of_one_data_set_split_and_threat(stored: Stored) -> None:
     """The baseline is the first run of the same data, split and threat, not the first of all; else the note says why not."""
     runs = [
         stored("aaaa"),
-        stored("bbbb", data="mnist"),
-        stored("cccc", split="train"),
+        stored("bbbb", data="mnist", data_hash="y"),
+        stored("cccc", split="train", data_hash="z"),
         stored("dddd", eps=0.3, threat="linf:0.3"),
         stored("eeee", eps=0.3, threat="linf:0.30"),
         stored("ffff", norm="l2", threat="l2:0.15"),

@@ -1,0 +1,65 @@
+"""`robbench show` and `robbench runs`. They read tables only: torch is never imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from robbench.cli import options as o
+from robbench.cli.reporter import Reporter, print_json, print_rich, reported
+
+Run = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN", help="A run id or its beginning, a model with one run, or a file.", autocompletion=o.known_runs
+    ),
+]
+Folder = Annotated[
+    str | None, typer.Argument(metavar="[DIR]", help="An output folder or its address (default: what --out says).")
+]
+
+
+@reported
+def show(
+    run: Run, out: o.Out = Path("runs"), as_json: o.Json = False, quiet: o.Quiet = False, verbose: o.Verbose = False
+) -> None:
+    """Show one run: its numbers, what broke it, what it cost, what made it, and what to mind.
+
+    Example: robbench show at
+    """
+    from robbench.runs.show import show_run
+
+    found, reporter = show_run(run, out), Reporter(quiet=quiet, verbose=verbose)
+    if as_json:
+        print_json("robbench.show/1", **found)
+        return
+    from robbench.report.run import run_card
+
+    print_rich(run_card(found))
+    for each in found["classes"]:
+        reporter.detail(
+            f"class {each['label']}: clean {each['clean_accuracy']:.1%}, robust {each['robust_accuracy']:.1%} of {each['n']}"
+        )
+
+
+@reported
+def runs(
+    folder: Folder = None, out: o.Out = Path("runs"), as_json: o.Json = False, quiet: o.Quiet = False, verbose: o.Verbose = False
+) -> None:
+    """List the runs of an output folder, and what in it is not finished, damaged, or not attacked yet.
+
+    Example: robbench runs
+    """
+    from robbench.runs.show import list_runs
+
+    found, reporter = list_runs(folder, out), Reporter(quiet=quiet, verbose=verbose)
+    if as_json:
+        print_json("robbench.runs/1", **found)
+        return
+    from robbench.report.run import run_list
+
+    print_rich(run_list(found))
+    for row in found["runs"]:
+        reporter.detail(f"{row['run_id']}: {row['device']}, {row['wall_s']:.1f} s, robbench {row['robbench_version']}")

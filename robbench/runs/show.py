@@ -1,0 +1,149 @@
+"""What is known about one run, and which runs there are. Needs no torch."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from robbench.core.errors import UserError
+from robbench.results.files import number_of_rows, read_columns
+from robbench.results.find import in_threads, parquet_files, run_row, runs_at
+from robbench.results.places import Place, place
+from robbench.results.store import Store, read_run
+from robbench.results.summary import COLUMNS, column, summarise
+
+_JSON = ("attack_params", "config", "provenance", "flags", "train_config")
+_ALSO = ("broken_by", "label", "first_success_step", "dist_linf", "dist_l2", "dist_l1", "dist_l0")
+_SHOWN = {"checks": ("check", "severity", "verdict", "text"), "measures": ("name", "points", "split", "class", "value")}
+_NORMS = ("linf", "l2", "l1", "l0")
+
+
+def show_run(name: str, out: Path) -> dict[str, Any]:
+    """Everything known about the one run that `name` means.
+
+    run: its row, JSON unpacked; summary: counted from its samples; fell_to: how many samples fell to which attack, and their
+    median step; classes: accuracies of each label; distances: median size of the smallest perturbation found, by norm, of the
+    samples that an attack broke; tables: how many rows it has in each other table, of checks and measures what they say;
+    files; command: the line that made it; older: see `Run`. Raises UserError as `Store.find` and `read_run` do, and for
+    several runs.
+    """
+    paths = Store(out).find([name])
+    if len(paths) > 1:
+        rows = [run_row(path, ("run_id", "threat", "attack", "n_samples")) for path in paths]
+        known = "; ".join(f"{row['run_id']} ({row['threat']}, {row['attack']}, {row['n_samples']} samples)" for row in rows)
+        raise UserError(f"'{name}' means {len(paths)} runs: {known}. Name one, such as robbench show {rows[-1]['run_id']}")
+    path = paths[0]
+    run = read_run(path, (*COLUMNS, *_ALSO))
+    row = {key: json.loads(value) if key in _JSON and value else value for key, value in run.info.items()}
+    samples = run.samples
+    argv = row["provenance"].get("argv") or []
+    return {
+        "run": row, "summary": summarise(samples), "fell_to": _fell_to(samples), "classes": _classes(samples),
+        "distances": _distances(samples), "tables": _tables(path), "files": _files(path),
+        "command": shlex.join(["robbench", *argv[1:]]) if argv else None, "older": run.older,
+    }  # fmt: skip
+
+
+def _fell_to(samples: Any) -> list[dict[str, Any]]:
+    by = np.array([text or "" for text in samples["broken_by"].to_pylist()], dtype=object)
+    steps = np.array([np.nan if step is None else step for step in samples["first_success_step"].to_pylist()], dtype=float)
+    found = []
+    for name in sorted(set(by[by != ""]), key=lambda name: -int((by == name).sum())):
+        known = steps[(by == name) & ~np.isnan(steps)]
+        found.append({"attack": name, "n": int((by == name).sum()), "step": float(np.median(known)) if len(known) else None})
+    return found
+
+
+def _classes(samples: Any) -> list[dict[str, Any]]:
+    label, clean, robust = (column(samples, name) for name in ("label", "clean_correct", "robust"))
+    return [
+        {
+            "label": int(each),
+            "n": int(mine.sum()),
+            "clean_accuracy": float(clean[mine].mean()),
+            "robust_accuracy": float(robust[mine].mean()),
+        }
+        for each in np.unique(label)
+        if (mine := label == each).any()
+    ]
+
+
+def _distances(samples: Any) -> dict[str, float]:
+    fell = column(samples, "adversarial") & column(samples, "clean_correct")
+    found = {}
+    for norm in _NORMS:
+        sizes = np.array([np.nan if size is None else size for size in samples[f"dist_{norm}"].to_pylist()], dtype=float)[fell]
+        if np.isfinite(sizes).any():
+            found[norm] = float(np.median(sizes[np.isfinite(sizes)]))
+    return found
+
+
+def _tables(path: Place) -> dict[str, Any]:
+    """The other tables of a run: how many rows each has, of checks and measures what they say."""
+    tables: dict[str, Any] = {}
+    root = path.absolute().parent.parent
+    folders: list[Place] = [*root.glob("*")]
+    for folder in sorted(folders, key=str):
+        file = folder / path.name
+        if folder.name not in ("runs", "samples", "partial") and file.is_file():
+            tables[folder.name] = number_of_rows(file)
+    for kind, names in _SHOWN.items():
+        if kind in tables:
+            tables[kind] = read_columns(root / kind / path.name, names)
+    return tables
+
+
+def _files(path: Place) -> list[str]:
+    root = path.absolute().parent.parent
+    return [str(root / kind / path.name) for kind in ("runs", "samples")]
+
+
+def list_runs(where: str | None, out: Path) -> dict[str, list[dict[str, Any]]]:
+    """{"runs": rows of the runs table, oldest first, "unfinished", "damaged", "models" without any run} of an output folder.
+
+    `where` is the folder or an address; None means `out`. Raises UserError when nothing at all is there.
+    """
+    root = place(where) if where else Store(out).root
+    folder = next((found for found in (root / "results", root) if (found / "runs").is_dir()), root / "results")
+    files = parquet_files(folder / "runs") or (runs_at(root) if not folder.exists() and parquet_files(root) else [])
+    read = list(in_threads(_row_or_problem, files))
+    runs = sorted((row for row in read if "problem" not in row), key=lambda row: (row["started_at"], row["run_id"]))
+    models = sorted(found.name for found in (root / "models").glob("*") if found.is_dir())
+    found = {
+        "runs": runs,
+        "unfinished": [{"run_id": found.name, "n_decided": _decided(found)} for found in _partial(folder)],
+        "damaged": [row for row in read if "problem" in row],
+        "models": [{"model": name} for name in models if name not in {row["model"].partition("@")[0] for row in runs}],
+    }
+    if not any(found.values()):
+        if isinstance(root, Path) and root == Store(out).root:
+            Store(out).find()
+        raise UserError(f"nothing of robbench in {root}; give the folder that --out named, or run robbench attack first")
+    return found
+
+
+def _row_or_problem(path: Place) -> dict[str, Any]:
+    try:
+        return run_row(path)
+    except UserError as error:
+        return {"run_id": path.stem, "problem": str(error)}
+
+
+def _partial(folder: Place) -> Sequence[Place]:
+    return sorted((found for found in (folder / "partial").glob("*") if parquet_files(found)), key=lambda found: found.name)
+
+
+def _decided(folder: Place) -> int:
+    """How many samples the shards hold that can be read; the others are to be redone."""
+    count = 0
+    for shard in parquet_files(folder):
+        try:
+            count += number_of_rows(shard)
+        except UserError:
+            continue
+    return count
