@@ -116,7 +116,7 @@ def logit_scale(e: Evidence) -> Reading:
     Figures: good models up to 0.008; logits times 1000 0.72.
     """
     stands = e.right & ~e.attack(MINI).found
-    scale = float(e.clean_margins[e.right].median()) if bool(e.right.any()) else 1.0
+    scale = max(1.0, float(e.clean_margins[e.right].median())) if bool(e.right.any()) else 1.0  # small logits are not saturated
     bad = e.attack(MINI, among=stands, model=_Rescaled(e.model, scale)).found
     text = f"fell to {MINI} on logits divided by {scale:.3g}: cross-entropy is saturated, add objective=margin or dlr"
     return counted(e, bad, e.right, 0.1, text)

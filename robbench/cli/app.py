@@ -87,5 +87,5 @@ def main() -> None:
         code = getattr(error, "exit_code", 2)
         if error.format_message():
             context = getattr(error, "ctx", None)
-            fail(f"{error.format_message()} See: {context.command_path if context else 'robbench'} --help", code)
+            fail(f"{error.format_message().rstrip('.')}. See: {context.command_path if context else 'robbench'} --help", code)
     sys.exit(code if isinstance(code, int) else 0)

@@ -12,7 +12,7 @@ from robbench.cli import options as o
 from robbench.cli.reporter import print_json, print_rich, reported
 from robbench.core.cascades import cascades
 from robbench.core.errors import UserError, unknown
-from robbench.recipes import recipes
+from robbench.recipes import read_recipe, recipes
 
 Kind = Annotated[
     str | None, typer.Argument(metavar="[losses|attacks|models|data|recipes]", help="Which registry; nothing means all.")
@@ -59,19 +59,41 @@ def list_(kind: Kind = None, as_json: o.Json = False, quiet: o.Quiet = False, ve
 def explain(name: Name, as_json: o.Json = False, quiet: o.Quiet = False, verbose: o.Verbose = False) -> None:
     """Explain a loss, attack, model or data set: what it is, its options, types, defaults and source; --quiet: options only.
 
+    `explain train` and `explain attack` list the settings that --set, files and ROBBENCH_* know, `explain RECIPE` a recipe.
+
     Example: robbench explain apgd
     """
     from robbench.core.builtins import REGISTRIES
+    from robbench.core.config import COMMANDS, AttackConfig, TrainConfig
     from robbench.core.registry import explain_options
 
     if name in cascades():
         _explain_cascade(name, as_json)
         return
+    if name in COMMANDS:
+        settings = explain_options(TrainConfig if name == "train" else AttackConfig)
+        text = f"Settings of robbench {name}, by --set KEY=VALUE, ROBBENCH_KEY or a file; the common ones are flags too."
+        item = {"kind": "settings", "name": name, "doc": text, "same_as": None, "source": "robbench.core.config",
+                "package": "robbench", "options": [vars(option) for option in settings]}  # fmt: skip
+        print_json("robbench.explain/1", entries=[item]) if as_json else _print(item, quiet)
+        return
+    if name in recipes():
+        settings_of = read_recipe(name)
+        if as_json:
+            print_json("robbench.explain/1", entries=[{"kind": "recipe", "name": name, "doc": recipes()[name], **settings_of}])
+            return
+        print(f"{name}  (recipe)\n\n{textwrap.fill(recipes()[name], 79)}\n")
+        print("\n".join(f"  {key} = {value}" for key, value in settings_of.items()))
+        return
     holders = [(kind, registry) for kind, registry in REGISTRIES.items() if name in registry.entries]
     if not holders and ":" in name:
         holders = [(kind, registry) for kind, registry in REGISTRIES.items() if _fits(registry, name)]
     if not holders:
-        raise unknown("name", name, [*cascades(), *(key for registry in REGISTRIES.values() for key in registry.entries)])
+        raise unknown(
+            "name",
+            name,
+            [*COMMANDS, *recipes(), *cascades(), *(key for registry in REGISTRIES.values() for key in registry.entries)],
+        )
     shown: list[dict[str, Any]] = []
     for kind, registry in holders:
         cls, spec = registry.parse(name)

@@ -52,11 +52,20 @@ def measure(
     """
     from robbench.core.device import find_device
     from robbench.results.store import Store
-    from robbench.runs.measure import Measurer
+    from robbench.runs.measure import ChangedError, Measured, Measurer
 
     reporter, store = Reporter(quiet=quiet, verbose=verbose), Store(out)
     measurer = Measurer(store, find_device(device), data_dir, download, train_samples)
-    found = [measure_run(measurer, path, reporter, force=force, model=model) for path in store.find_local(runs)]
+    found, changed = list[Measured](), list[ChangedError]()
+    for path in store.find_local(runs):
+        try:
+            found.append(measure_run(measurer, path, reporter, force=force, model=model))
+        except ChangedError as error:  # an older run of a name must not bar the way to a newer one
+            changed.append(error)
+    if not found:
+        raise changed[0]
+    for reason in changed:
+        reporter.say(f"left out: {reason}")
     if as_json:
         print_json("robbench.measure/1", rows=[row for measured in found for row in describe(measured)])
     else:

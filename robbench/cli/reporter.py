@@ -68,6 +68,9 @@ class Bar:
     def update(self, share: float, text: str) -> None:
         """Show where the job stands; cheap to call often."""
 
+    def resume(self, share: float) -> None:
+        """So much was done before: what is left takes as long as the rest of it."""
+
     def part(self, name: str, done: int, total: int, text: str) -> None:
         """Show where one part of the job stands, in a bar of its own where there is room for one."""
 
@@ -140,14 +143,19 @@ class PlainBar(Bar):
 
     def __init__(self, title: str) -> None:
         self.title, self.began, self.last_time, self.last_share = title, time.monotonic(), time.monotonic(), 0.0
-        self.parts: dict[str, str] = {}
+        self.before, self.parts = 0.0, dict[str, str]()
+
+    def resume(self, share: float) -> None:
+        """The estimate counts from there."""
+        self.before = self.last_share = share
 
     def update(self, share: float, text: str) -> None:
         """Print when enough has happened since the last line; short jobs stay silent until they end."""
         now = time.monotonic()
         if (share - self.last_share < PLAIN_SHARE and now - self.last_time < PLAIN_SECONDS) or now - self.began < 1:
             return
-        left = f"about {(now - self.began) / share * (1 - share):.0f} s left" if share > 0 else "no estimate yet"
+        done = share - self.before
+        left = f"about {(now - self.began) / done * (1 - share):.0f} s left" if done > 0 else "no estimate yet"
         print(f"{self.title}: {share:.0%}, {text}, {now - self.began:.0f} s, {left}", file=sys.stderr)
         if len(self.parts) > 1:
             print("  " + "; ".join(self.parts.values()), file=sys.stderr)

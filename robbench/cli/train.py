@@ -83,6 +83,7 @@ def train(
     """
     from robbench.core.config import TrainConfig, load_config
     from robbench.recipes import read_recipe
+    from robbench.runs.train import found_before
     from robbench.runs.train_plan import plan_training
 
     flags = {"loss": loss, "data": data, "model": model, "inner": inner, "threat": threat, "epochs": epochs,
@@ -94,6 +95,7 @@ def train(
     plan = plan_training(settings, name=name, out=out, device=device, data_dir=data_dir, download=download)
     reporter.detail(f"{len(plan.train)} training and {len(plan.validation)} validation samples on {plan.device}; {plan.spec}")
     if dry_run:
+        found_before(plan, force=force)
         for note in plan.notes:
             reporter.say(note)
         print_json("robbench.train.plan/1", name=plan.name, folder=plan.folder, identity=plan.identity, config=plan.spec)
@@ -152,4 +154,5 @@ class _Watcher:  # a robbench.runs.train.Watcher, without importing torch for --
         self.reporter.detail(f"epoch {row['epoch']}: loss {row['train_loss']:.4f}{self.last}, {row['seconds']:.1f} s")
 
     def resumed(self, epoch: int) -> None:
+        self.bar.resume(epoch / self.epochs)
         self.reporter.say(f"going on after epoch {epoch}")

@@ -22,42 +22,53 @@ from robbench.core.spec import Number, OrNone, option_names, validate
 
 T = TypeVar("T")
 COMMANDS = ("train", "attack")
+Share = Annotated[Number, Field(ge=0, le=1)]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Everything that decides what a training run gives."""
 
-    data: str = "digits"
-    model: str = "small-cnn"
-    loss: str = "cross-entropy"
-    inner: str | None = None  # attack spec; "none" switches off what a loss would use by itself
-    inner_mode: Literal["eval", "train"] = "eval"
-    threat: str | None = None  # default: the data set's own
-    eps_warmup: Annotated[Number, Field(ge=0, le=1)] = 0.0  # share of training over which the inner eps grows from 0
-    epochs: Annotated[int, Field(ge=1)] = 20
-    batch_size: Annotated[int, Field(ge=1)] = 64
-    optimizer: Literal["sgd", "adam", "adamw"] = "adam"
-    lr: Annotated[Number, Field(gt=0)] = 0.003
-    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.9
-    weight_decay: Annotated[Number, Field(ge=0)] = 0.0
-    schedule: Literal["constant", "cosine", "linear", "one-cycle", "piecewise"] = "one-cycle"
-    warmup: Annotated[Number, Field(ge=0, le=1)] = 0.0  # share of training over which the rate grows from 0
-    clip: Annotated[Number, Field(ge=0)] = 0.0  # largest norm of the gradient; 0 = any
-    augment: Literal["none", "crop", "flip", "crop-flip", "crop-flip-cutout"] = "none"
-    mixup: Annotated[Number, Field(ge=0)] = 0.0  # alpha of its beta distribution; 0 = off
-    average: Literal["none", "ema", "swa"] = "none"  # of the weights: what is judged and kept
-    ema_decay: Annotated[Number, Field(gt=0, lt=1)] = 0.999
-    awp: Annotated[Number, Field(ge=0)] = 0.0  # gamma of adversarial weight perturbation; 0 = off
-    awp_warmup: Annotated[Number, Field(ge=0, le=1)] = 0.0  # share of training without it
-    inner_beyond: Annotated[int | None, OrNone, Field(ge=0)] = None  # inner steps after a row's first mistake; none = all
-    precision: Literal["fp32", "bf16"] = "fp32"
-    channels_last: bool = False
-    compile: bool = False
-    validation: Annotated[Number, Field(ge=0, lt=1)] = 0.1
-    select: Literal["auto", "best", "last"] = "auto"
-    limit: Annotated[int | None, Field(ge=1)] = None
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
+    data: Annotated[str, Field(description="data set")] = "digits"
+    model: Annotated[str, Field(description="architecture")] = "small-cnn"
+    loss: Annotated[str, Field(description="loss")] = "cross-entropy"
+    inner: Annotated[str | None, Field(description="inner attack; by default what the loss needs, none = clean training")] = None
+    inner_mode: Annotated[Literal["eval", "train"], Field(description="mode of the model during the inner attack")] = "eval"
+    threat: Annotated[str | None, Field(description="of inner attack and validation; by default the data set's")] = None
+    eps_warmup: Annotated[Share, Field(description="share of training over which the inner eps grows from 0")] = 0.0
+    epochs: Annotated[int, Field(ge=1, description="passes over the training data")] = 20
+    batch_size: Annotated[int, Field(ge=1, description="samples per step")] = 64
+    optimizer: Annotated[Literal["sgd", "adam", "adamw"], Field(description="torch's own")] = "adam"
+    lr: Annotated[Number, Field(gt=0, description="peak learning rate")] = 0.003
+    momentum: Annotated[Number, Field(ge=0, lt=1, description="of sgd")] = 0.9
+    weight_decay: Annotated[Number, Field(ge=0, description="of matrices and kernels; biases and norms have none")] = 0.0
+    schedule: Annotated[
+        Literal["constant", "cosine", "linear", "one-cycle", "piecewise"], Field(description="of the learning rate")
+    ] = "one-cycle"
+    warmup: Annotated[Share, Field(description="share of training over which the rate grows from 0")] = 0.0
+    clip: Annotated[Number, Field(ge=0, description="largest norm of the gradient, 0 = any")] = 0.0
+    augment: Annotated[
+        Literal["none", "crop", "flip", "crop-flip", "crop-flip-cutout"], Field(description="of the training images")
+    ] = "none"
+    mixup: Annotated[Number, Field(ge=0, description="alpha of mixup's beta distribution, 0 = off")] = 0.0
+    average: Annotated[
+        Literal["none", "ema", "swa"], Field(description="of the weights: what is judged and kept; swa: of the last quarter")
+    ] = "none"
+    ema_decay: Annotated[Number, Field(gt=0, lt=1, description="of ema, reached gradually")] = 0.999
+    awp: Annotated[Number, Field(ge=0, description="gamma of adversarial weight perturbation, 0 = off")] = 0.0
+    awp_warmup: Annotated[Share, Field(description="share of training before it begins")] = 0.0
+    inner_beyond: Annotated[
+        int | None, OrNone, Field(ge=0, description="inner steps after a sample's first mistake, none = all")
+    ] = None
+    precision: Annotated[Literal["fp32", "bf16"], Field(description="of the passes; weights stay float32")] = "fp32"
+    channels_last: Annotated[bool, Field(description="memory format of images, faster on GPUs")] = False
+    compile: Annotated[bool, Field(description="compile the model")] = False
+    validation: Annotated[Number, Field(ge=0, lt=1, description="share of the training data kept for validation")] = 0.1
+    select: Annotated[
+        Literal["auto", "best", "last"], Field(description="epoch to use; auto: best with an inner attack, else last")
+    ] = "auto"
+    limit: Annotated[int | None, Field(ge=1, description="only so many samples")] = None
+    seed: Annotated[int, Field(ge=0, lt=2**32, description="of weights, order, augmentation and attacks")] = 0
 
 
 def parse_width(value: Any) -> int | None:
@@ -101,19 +112,23 @@ def parse_budget(value: Any) -> Budget | None:
 class AttackConfig:
     """Everything that decides an attack's verdicts, and the width it runs at."""
 
-    attack: tuple[str, ...] = ("apgd",)
-    threat: tuple[str, ...] = ()  # default: the data set's own
-    data: str | None = None  # default: what the model was trained on
-    split: Literal["train", "test"] = "test"
-    limit: Annotated[int | None, Field(ge=1)] = None
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    batch_size: Annotated[int | None, BeforeValidator(parse_width)] = None  # rows in flight; none = auto, by device
-    precision: Literal["fp32", "bf16"] = "fp32"  # of the search; successes are always confirmed in float32
-    compile: bool = False  # the model the attacks see
-    budget: Annotated[Budget | None, BeforeValidator(parse_budget)] = None
-    store_points: bool = False
-    replay: tuple[str, ...] = ()  # runs whose points are tried first
-    measure: bool = False  # at the end, as `robbench measure` does; keeps the points too
+    attack: Annotated[tuple[str, ...], Field(description="attacks or cascades; several make one worst case")] = ("apgd",)
+    threat: Annotated[tuple[str, ...], Field(description="by default the data set's")] = ()
+    data: Annotated[str | None, Field(description="by default what the model was trained on")] = None
+    split: Annotated[Literal["train", "test"], Field(description="part of the data")] = "test"
+    limit: Annotated[int | None, Field(ge=1, description="only so many samples")] = None
+    seed: Annotated[int, Field(ge=0, lt=2**32, description="of whatever is random")] = 0
+    batch_size: Annotated[int | None, BeforeValidator(parse_width), Field(description="rows in flight; auto: by device")] = None
+    precision: Annotated[
+        Literal["fp32", "bf16"], Field(description="of the search; successes are always confirmed in float32")
+    ] = "fp32"
+    compile: Annotated[bool, Field(description="compile the model that the attacks see")] = False
+    budget: Annotated[
+        Budget | None, BeforeValidator(parse_budget), Field(description="time such as 2m, or queries per sample such as 5000q")
+    ] = None
+    store_points: Annotated[bool, Field(description="keep the worst inputs")] = False
+    replay: Annotated[tuple[str, ...], Field(description="runs whose points are tried first")] = ()
+    measure: Annotated[bool, Field(description="measure the runs afterwards; keeps the worst inputs")] = False
 
 
 def load_config(

@@ -90,7 +90,17 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
         for row, p in zip(tested, holm([row["mcnemar_p"] for row in tested]), strict=True):
             row["p_holm"] = p
     _mark_best(runs, rows, verdicts)
+    _note_old_weights(runs, rows)
     return rows
+
+
+def _note_old_weights(runs: Sequence[Run], rows: Sequence[dict[str, Any]]) -> None:
+    """A name that was trained again stands for the weights of its latest run; the others get a note."""
+    latest = {run.info["model"]: run.info for run in sorted(runs, key=lambda run: run.info["started_at"])}
+    for run, row in zip(runs, rows, strict=True):
+        newest = latest[run.info["model"]]
+        if run.info["model_hash"] != newest["model_hash"]:
+            row["note"] = "; ".join(filter(None, [row["note"], f"other weights than run {newest['run_id']} of that name"]))
 
 
 def on_common_samples(run: Run, other: Run) -> tuple[Run, Run]:

@@ -28,6 +28,7 @@ class Entry:
     run_id: str
     model: str
     started_at: datetime
+    eps: float
 
 
 class Finder:
@@ -81,13 +82,13 @@ class Finder:
 
 
 def entries(paths: Sequence[Place]) -> list[Entry]:
-    """What the runs files say about themselves, oldest run first."""
+    """What the runs files say about themselves, oldest run first, of one security curve the smallest budget."""
 
     def entry(path: Place) -> Entry:
-        row = run_row(path, ("run_id", "model", "started_at"))
-        return Entry(path, row["run_id"], row["model"], row["started_at"])
+        row = run_row(path, ("run_id", "model", "started_at", "eps"))
+        return Entry(path, row["run_id"], row["model"], row["started_at"], row["eps"])
 
-    return sorted(in_threads(entry, paths), key=lambda found: (found.started_at, found.run_id))
+    return sorted(in_threads(entry, paths), key=lambda found: (found.started_at, found.eps, found.run_id))
 
 
 def in_threads(work: Callable[[Place], T], paths: Sequence[Place]) -> Iterator[T]:

@@ -40,6 +40,10 @@ _SEEN = (
 Watch = Callable[[float, str], None]  # share of the work, what is being done
 
 
+class ChangedError(UserError):
+    """Model or data are no longer those of the run."""
+
+
 class Measured(NamedTuple):
     """A run (its row of the runs table) and its measures. `fresh`: whether anything was computed; `notes`: what to mind."""
 
@@ -178,11 +182,11 @@ def _require_same(info: dict[str, Any], ids: list[int], subject: Subject) -> Non
     title = f"run {info['run_id']}"
     if subject.hash != info["model_hash"] or subject.arch != info["model_arch"]:
         what = "weights" if subject.arch == info["model_arch"] else f"architecture, then {info['model_arch']}, now {subject.arch}"
-        raise UserError(
+        raise ChangedError(
             f"{title}: model {subject.name} is not what was attacked (other {what}); attack it again, or name another --model"
         )
     if subject.split.fingerprint() != info["data_hash"] or subject.split.ids.tolist() != ids:
-        raise UserError(f"{title}: data '{info['data']}' ({info['split']}) are not what was attacked; attack the model again")
+        raise ChangedError(f"{title}: data '{info['data']}' ({info['split']}) are not what was attacked; attack the model again")
 
 
 def _flip_share(info: dict[str, Any], clean: Look) -> Measure:

@@ -46,6 +46,8 @@ def read_model(folder: Path, which: str | None, device: torch.device) -> tuple[A
     if config["status"] == "done":
         which = None if which == config["selected"]["model"] else which
     elif which is None or not (folder / f"{which}.safetensors").is_file():
-        raise UserError(f"model {config['name']} is not finished; give its train command again to go on")
+        there = [f"{config['name']}@{name}" for name in ("best", "last") if (folder / f"{name}.safetensors").is_file()]
+        instead = f", or use {' or '.join(there)}" if there else ""
+        raise UserError(f"model {config['name']} is not finished; give its train command again to go on{instead}")
     model, _ = load_model(folder, which)  # type: ignore[arg-type]
     return model.to(device), config

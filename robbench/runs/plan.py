@@ -63,6 +63,11 @@ class Plan:
         return self.config.batch_size or default_batch_size(self.device)
 
 
+def _with_points(paths: Sequence[Place]) -> Sequence[Place]:
+    """Of several runs that a name means those that kept points; all, for the error, where none did."""
+    return [path for path in paths if (path.parent.parent / "points" / path.name).exists()] or paths
+
+
 def plan_attacks(models: Sequence[str], config: AttackConfig, *, out: Path, device: str, data_dir: Path | None,
                  download: bool) -> Iterator[Plan]:  # fmt: skip
     """One plan per model and norm. Raises UserError for anything that cannot work, before anything is written."""
@@ -70,7 +75,7 @@ def plan_attacks(models: Sequence[str], config: AttackConfig, *, out: Path, devi
     given = parse_threats(config.threat)
     if config.precision != "fp32" and any(math.isinf(threats[-1].eps) for threats in given):
         raise UserError(f"--precision {config.precision} needs a budget: the nearest points lie where rounding decides")
-    replay = tuple(store.find(config.replay)) if config.replay else ()
+    replay = tuple(path for name in config.replay for path in _with_points(store.find([name])))
     config = dataclasses.replace(config, store_points=config.store_points or config.measure)
     for text in models:
         subject, data = find_subject(text, config, store, where, data_dir, download)

@@ -59,17 +59,23 @@ class Watcher(Protocol):
 
 def train(plan: Plan, *, force: bool, watcher: Watcher, stop: StopFlag) -> Trained:
     """Run a plan, or resume it, or find it done. Raises UserError when the folder holds another run, Stopped when asked to."""
+    found = found_before(plan, force=force)
+    if found and not force and found["status"] == "done" and (plan.folder / "model.safetensors").is_file():
+        return Trained(plan.folder, found, [], fresh=False)
+    watcher.begins(plan.notes)
+    with joined(plan.device), deterministic():
+        return _Session(plan, watcher, stop).run(resume=bool(found) and not force)
+
+
+def found_before(plan: Plan, *, force: bool) -> dict[str, Any] | None:
+    """The config.json that is there already. Raises UserError when it is of another run, unless `force` replaces that."""
     found = stored_config(plan.folder)
     if found and not force and found["identity"] != plan.identity:
         changed = ", ".join(_differences(found["config"], plan.spec)) or "the data"
         raise UserError(
             f"{plan.folder} holds another run (different: {changed}); choose another --name, or --force to replace it"
         )
-    if found and not force and found["status"] == "done" and (plan.folder / "model.safetensors").is_file():
-        return Trained(plan.folder, found, [], fresh=False)
-    watcher.begins(plan.notes)
-    with joined(plan.device), deterministic():
-        return _Session(plan, watcher, stop).run(resume=bool(found) and not force)
+    return found
 
 
 class _Session:

@@ -11,6 +11,7 @@ import torch
 
 from robbench.attacks.base import AnyRowAttack, Attack
 from robbench.core.builtins import ATTACKS, LOSSES, MODELS
+from robbench.core.cascades import cascades
 from robbench.core.config import TrainConfig
 from robbench.core.device import find_device
 from robbench.core.errors import UserError
@@ -124,7 +125,9 @@ def _notes(config: TrainConfig, inner: Inner | None, inner_text: str | None, cla
 def known_threat(text: str | None, data: str) -> str:
     """The threat model's text, or a UserError when neither the user nor the data set names one."""
     if text is None:
-        raise UserError(f"data '{data}' has no usual threat model; give one such as --threat linf:8/255")
+        raise UserError(
+            f"data '{data}' has no usual threat model, and attacks, also of validation, need one: --threat linf:8/255"
+        )
     return text
 
 
@@ -143,6 +146,8 @@ def model_code(text: str) -> str:
 
 
 def _inner_attack(text: str, norm: str, climbs: str | None) -> AnyRowAttack:
+    if text in cascades():
+        raise UserError(f"--inner {text}: a cascade cannot be an inner attack; use pgd, apgd or fgsm")
     attack = ATTACKS.build(text)
     if not isinstance(attack, Attack):
         raise UserError(f"--inner {text}: a backend cannot run inside training; use fgsm, pgd or another attack of ours")

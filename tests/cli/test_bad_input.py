@@ -22,6 +22,8 @@ BAD = [  # (command line, what the message must hold)
     ("train --loss trades --inner none", "needs an inner attack"),
     ("train --loss differential", "2 classes, the data has 10; .*multiclass=true"),
     ("train --loss differential --data digits[3,8] --batch-size 1", "--batch-size 2"),
+    ("train --inner autoattack", "cascade"),
+    ("train --loss trades --name ce --dry-run", "another run"),
     ("train --loss mma --set mixup=1", "mixup"),
     ("train --loss center-loss --set mixup=0.2", "mixup"),
     ("train --inner pgd --threat linf:0", "no budget; --inner none"),

@@ -360,3 +360,13 @@ def mnist_lookalike(folder):
     raw.mkdir(parents=True)
     (raw / "train-images-idx3-ubyte").write_bytes(b"")
     return folder / "data"
+
+
+@pytest.mark.parametrize(("name", "words"), [("train", ["inner_beyond", "ema"]), ("attack", ["store_points", "bf16"]),
+                                             ("mnist-linf", ["eps_warmup = 0.5"])])  # fmt: skip
+def test_settings_and_recipes_are_explained(cli, name, words):
+    """`explain` knows the settings of both commands and what a recipe sets, for people and as JSON."""
+    done = cli("explain", name)
+    assert done.code == 0, done.err
+    assert all(word in done.out for word in words)
+    assert json.loads(cli("explain", name, "--json").out)["entries"][0]["name"] == name

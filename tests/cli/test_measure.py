@@ -171,6 +171,22 @@ def test_a_changed_model_is_refused(own, cli, snapshot):
     assert snapshot(own) == before
 
 
+def test_a_name_that_was_trained_again(own, cli):
+    """Runs of the old weights are left out with a word, those of the new ones are measured; compare notes the difference."""
+    train = "train --data digits --model mlp:width=8 --epochs 1 --name ce --force --out"
+    assert cli(train, own).code == 0
+    fresh = cli("attack ce --attack fgsm --threat l2:0.5 --limit 20 --json --out", own).json["rows"][0]["run_id"]
+    done = cli("measure ce --train-samples 0 --json --out", own)
+    assert done.code == 0, done.err
+    assert {row["run_id"] for row in done.json["rows"]} == {fresh}
+    assert "left out: run" in done.err
+    notes = {
+        row["run_id"]: row["note"] for row in cli("compare ce --allow samples --allow subset --json --out", own).json["rows"]
+    }
+    assert [f"other weights than run {fresh}" in (note or "") for run, note in notes.items() if run != fresh] == [True]
+    assert "other weights" not in (notes[fresh] or "")
+
+
 def test_a_model_that_lies_elsewhere(own, cli, tmp_path):
     """What is missing is said, with the way out; --model names the place."""
     shutil.move(own / "models" / "ce", tmp_path / "moved")

@@ -213,6 +213,14 @@ def test_what_is_replayed_is_part_of_the_run(attack):
     assert found[2] == found[3]
 
 
+def test_a_name_replays_the_runs_that_kept_points(attack):
+    """Of a model's runs those without points do not stand in the way; alone they are an error."""
+    attack("ce --attack fgsm --threat linf:0.1 --limit 9")
+    kept = attack("ce --attack pgd:steps=3 --threat linf:0.1 --limit 9 --store-points")[0]["run_id"]
+    line = "ce --attack pgd:steps=2 --threat linf:0.1 --limit 9 --replay"
+    assert attack(line, "ce")[0]["run_id"] == attack(line, kept)[0]["run_id"]
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_points_of_several_runs(attack, samples, order):
     """Of what several runs know of a sample, the point that fits the budget is tried: a larger one does not stand in its way."""
