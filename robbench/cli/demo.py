@@ -40,7 +40,9 @@ def demo(
     places: dict[str, Any] = {"out": out, "device": device, "data_dir": None, "download": False}
     for name, inner in MODELS.items():
         reporter.say(f"training {name}: cross-entropy on digits" + (f" against {inner}" if inner else ""))
-        plan = plan_training(TrainConfig(threat=THREAT, inner=inner), name=name, **places)
+        plan = plan_training(
+            TrainConfig(threat=inner and THREAT, inner=inner), name=name, **places
+        )  # else the data set's, the same
         run_training(plan, reporter, force=force)
     config = AttackConfig(attack=("apgd", "apgd-t"), threat=(THREAT,))
     reporter.say(f"attacking both: {' + '.join(config.attack)}, {THREAT}, the 597 test digits")
