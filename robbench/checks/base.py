@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from robbench.core.errors import UserError
+from robbench.results.statistics import clopper_pearson
 
 if TYPE_CHECKING:
     from robbench.checks.evidence import Evidence
@@ -83,15 +84,18 @@ def share(of: Tensor, among: Tensor) -> float:
     return float((of & among).sum()) / max(int(among.sum()), 1)
 
 
-def counted(e: Evidence, bad: Tensor, among: Tensor, threshold: float, text: str) -> Reading:
+def counted(e: Evidence, bad: Tensor, among: Tensor, threshold: float, text: str, *, sure: bool = False) -> Reading:
     """Fails when more than a share `threshold` of the samples `among` are bad, LUCK of them at least.
 
-    bad, among [N] bool. Unclear with fewer than FEW samples, unless it fails all the same.
+    bad, among [N] bool. Unclear with fewer than FEW samples, unless none may be bad or most of them are. `sure`: the share is
+    above the threshold only if it is so with 95 % confidence (Clopper and Pearson), for thresholds near what good models have.
     """
     bad = bad & among
     count, figure = int(bad.sum()), share(bad, among)
-    failed = count >= LUCK and figure > threshold
-    unclear = not failed and int(among.sum()) < FEW
+    n = int(among.sum())
+    least = clopper_pearson(count, n, 0.9)[0] if sure and n else figure
+    failed = count >= LUCK and least > threshold
+    unclear = n < FEW and not (failed and (threshold == 0 or (count >= FEW / 2 and figure > 0.5)))
     return Reading(None if unclear else failed, figure, threshold, f"{count} of {int(among.sum())} {text}", e.ids(bad))
 
 

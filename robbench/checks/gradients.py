@@ -12,7 +12,8 @@ from robbench.core.rows import lift
 from robbench.engine.flags import VANISHING
 from robbench.objectives import margin, margins
 
-AT = 0.02  # half the distance of the two points, as a share of eps
+AT = 0.02  # half the distance of the two points, as a share of eps ...
+MOST = 0.01  # ... and at most, as in l1 it is that of one pixel
 
 
 def no_gradient(e: Evidence) -> Reading:
@@ -63,7 +64,7 @@ def slope(e: Evidence) -> Reading:
     """
     e.steady()
     p, norm = e.problem, e.budget.geometry
-    room = lift(AT * p.eps, p.x0)
+    room = lift((AT * p.eps).clamp(max=MOST), p.x0)
     # Not at the input itself, which may be a special point such as a grid's, nor where both points would not be in the box.
     inside = torch.minimum(torch.maximum(p.ball.inside(), room), 1 - room)
     gradient = e.slope(inside, margin)

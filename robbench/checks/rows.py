@@ -56,24 +56,32 @@ def unmoved(e: Evidence) -> Reading:
     Figures: good models 0, also at linf:0.001; masks 0.05 to 0.46.
     """
     if e.has_run:
-        worst, clean, fell = e.column("adv_margin"), e.column("clean_margin"), e.column("adversarial").bool()
+        if not any(_climbs(spec) for spec in e.specs):
+            raise Skip("the run has no attack of ours that climbs inside the budget: others visit no point there that fails")
+        worst, clean = e.column("adv_margin"), e.column("clean_margin")
+        fell = e.column("adversarial").bool() | (e.column("status") == UNFINISHED)
     else:
         tried = e.attack(MINI)
         worst, clean, fell = tried.margin, e.clean_margins, tried.found
     return counted(e, worst >= clean, e.right & ~fell, 0.05, "standing samples kept all of their margin: the attack saw no way")
 
 
+def _climbs(spec: str) -> bool:
+    attack = ATTACKS.build(spec)
+    return isinstance(attack, Attack) and attack.sees == "gradients" and attack.seeks == "any"
+
+
 def late_successes(e: Evidence) -> Reading:
     """Few samples fall in the last tenth of an attack's steps; many would go on falling after it.
 
-    Figures: pgd and apgd of 10 to 100 steps up to 0.023; steps of 0.01 to 0.05 eps, which do not arrive, 0.11 to 0.20.
+    Figures: pgd and apgd of 10 to 100 steps up to 0.067 (3 of 45); steps of 0.01 to 0.05 eps, which do not arrive, 0.11 to 0.20.
     """
     steps = _per_row(e, lambda attack: attack.steps if attack.sees == "gradients" and attack.seeks == "any" else 0)
     fell = (steps >= 10) & e.right
     if int(fell.sum()) < FALLS:
         raise Skip(f"fewer than {FALLS} samples fell to an attack with 10 steps or more")
     late = e.column("first_success_step") >= END * steps
-    return counted(e, late, fell, 0.06, "falls came in the last tenth of the steps: more steps would break more")
+    return counted(e, late, fell, 0.06, "falls came in the last tenth of the steps: more steps would break more", sure=True)
 
 
 def last_restart(e: Evidence) -> Reading:
@@ -86,7 +94,7 @@ def last_restart(e: Evidence) -> Reading:
     if not bool((restarts > 1).any()):
         raise Skip("no sample was broken by an attack with restarts")
     last = e.column("broken_variant") >= (restarts - 1) * each
-    return counted(e, last, (restarts > 1) & e.right, 0.06, "falls came with the last restart: more would break more")
+    return counted(e, last, (restarts > 1) & e.right, 0.06, "falls came with the last restart: more would break more", sure=True)
 
 
 def unconfirmed(e: Evidence) -> Reading:

@@ -130,14 +130,15 @@ def attack(
         return
     done = [(plan, run) for plan in plans for run in run_attack(plan, store, reporter, force=force)]
     rows = compare([run for _, run in done])
+    if not as_json:  # before measuring: whatever comes of that, this is known
+        from robbench.report.terminal import comparison_table
+
+        print_rich(comparison_table(rows))
     measured = measure_runs(done, store, reporter, data_dir, download) if settings.measure else []
     if as_json:
         more = {"measures": [row for one in measured for row in describe_measures(one)]} if settings.measure else {}
         print_json("robbench.attack/1", rows=rows, **more)
     else:
-        from robbench.report.terminal import comparison_table
-
-        print_rich(comparison_table(rows))
         show_measures(measured)
         reporter.say(f"per-sample results: {store.root / 'results' / 'samples'}")
 

@@ -29,7 +29,7 @@ def query(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Ask the tables in SQL, by DuckDB: pip install 'robbench[sql]'.
+    """Ask the tables in SQL, by DuckDB (of the extra sql).
 
     Example: robbench query "SELECT broken_by, count(*) FROM samples GROUP BY 1 ORDER BY 2 DESC"
     """

@@ -35,12 +35,20 @@ def slopes(forward: Callable[[Tensor], Output], x: Tensor, y: Tensor) -> tuple[O
     """
     leaf = x.detach().requires_grad_()
     with torch.enable_grad():
-        out = forward(leaf)
+        try:
+            out = forward(leaf)
+        except RuntimeError as error:  # such as a forward pass through NumPy
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            with torch.no_grad():
+                out = forward(x)
         values = {name: value(out.logits, y) for name, value in VALUES.items()}
     found = {}
     for i, (name, value) in enumerate(values.items()):
         connected = value.requires_grad
-        grad = torch.autograd.grad(value.sum(), leaf, retain_graph=i + 1 < len(values))[0] if connected else torch.zeros_like(x)
+        more = i + 1 < len(values)
+        grad = torch.autograd.grad(value.sum(), leaf, retain_graph=more, allow_unused=True)[0] if connected else None
+        grad = torch.zeros_like(x) if grad is None else grad
         found[name] = (value.detach(), grad)
     return Output(out.logits.detach(), out.features.detach()), found
 

@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from robbench.report.checks import summary
 from robbench.results import texts
 
 _SHOWN_CLASSES = 3
@@ -83,7 +84,7 @@ def _checks(rows: Sequence[Mapping[str, Any]]) -> str:
     if not rows:
         return ""
     bad = [f"{row['check']}: {row['text']}" for row in rows if row["verdict"] == "fail"]
-    return "\n".join([f"{len(rows) - len(bad)} of {len(rows)} without a finding", *bad])
+    return "\n".join([summary(rows), *bad])
 
 
 def _measures(rows: Sequence[Mapping[str, Any]]) -> str:

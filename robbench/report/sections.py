@@ -145,7 +145,7 @@ def _measured(row: dict[str, Any]) -> list[Cell]:
     if row["robust_difference"] is None:
         difference = [Cell(texts.NOTHING), Cell(texts.NOTHING)]
     else:
-        points, p = 100 * row["robust_difference"], row["mcnemar_p"]
+        points, p = 100 * row["robust_difference"], row["p_holm"]
         difference = [Cell(f"{points:+.1f}", points), Cell("<0.001" if p < 0.001 else f"{p:.3f}", p)]
     return [
         percent(row["clean_accuracy"]),

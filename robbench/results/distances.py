@@ -111,9 +111,10 @@ def input_margins(sample_ids: Sequence[int] | NDArray[np.int64], runs: Sequence[
             if mine:
                 size = np.minimum(size, eps)  # rounding may have put it just outside of the budget it was found in
                 attacked[here] = np.maximum(attacked[here], eps)
-                stood[here] = np.maximum(stood[here], np.where(broken, 0.0, eps))
-                unfinished[here] |= columns["status"] == UNFINISHED
-                sought[here] |= math.isinf(eps)
+                cut = columns["status"] == UNFINISHED  # not attacked to the end: nothing was seen to stand
+                stood[here] = np.maximum(stood[here], np.where(broken | cut, 0.0, eps))
+                unfinished[here] |= cut
+                sought[here] |= math.isinf(eps) & ~cut
             size = np.where(broken & ~np.isnan(size), size, math.inf)
             smallest[here] = np.minimum(smallest[here], size)
             if len(here) and (mine or bool(np.isfinite(size).any())):

@@ -18,6 +18,8 @@ from robbench.results.places import Place, is_address, matches, place
 
 SHORTEST_PREFIX = 4
 T = TypeVar("T")
+STOPPED_EARLY = "stopped early"
+"""Status of a run of those samples only that it took a gate to decide."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,7 @@ class Entry:
     model: str
     started_at: datetime
     eps: float
+    whole: bool  # not stopped by a gate that had seen enough
 
 
 class Finder:
@@ -46,12 +49,12 @@ class Finder:
             self._entries = entries(parquet_files(self._runs))
             if not self._entries and not any(_is_path(name) or Path(name).exists() for name in names):
                 raise UserError(self._empty())
-        found = [path for name in names for path in self._named(name)] if names else [e.path for e in self._entries]
+        found = [path for name in names for path in self._named(name)] if names else _paths(self._entries)
         return list({path.resolve() if isinstance(path, Path) else path: path for path in found}.values())
 
     def _named(self, name: str) -> list[Place]:
         if any(entry.model == name for entry in self._entries):
-            return [entry.path for entry in self._entries if entry.model == name]
+            return _paths([entry for entry in self._entries if entry.model == name])
         if glob.has_magic(name):
             return self._matching(name)
         if _is_path(name):
@@ -71,9 +74,9 @@ class Finder:
 
     def _matching(self, pattern: str) -> list[Place]:
         """The runs of the models, or the ids, files and folders, that a pattern with * ? or [] fits."""
-        mine = [e.path for e in self._entries if any(fnmatch.fnmatchcase(text, pattern) for text in (e.model, e.run_id))]
+        mine = [e for e in self._entries if any(fnmatch.fnmatchcase(text, pattern) for text in (e.model, e.run_id))]
         if mine:
-            return mine
+            return _paths(mine)
         # Among what fits, folders of other things are passed over; alone they would be an error.
         found = [path for path in matches(pattern) if path.is_file() or _tables_in(path)]
         if not found:
@@ -81,12 +84,17 @@ class Finder:
         return [path for each in found for path in runs_at(each)]
 
 
+def _paths(found: Sequence[Entry]) -> list[Place]:
+    """Where they lie, without the parts that a gate attacked until it had seen enough, unless there is nothing else."""
+    return [entry.path for entry in found if entry.whole] or [entry.path for entry in found]
+
+
 def entries(paths: Sequence[Place]) -> list[Entry]:
     """What the runs files say about themselves, oldest run first, of one security curve the smallest budget."""
 
     def entry(path: Place) -> Entry:
-        row = run_row(path, ("run_id", "model", "started_at", "eps"))
-        return Entry(path, row["run_id"], row["model"], row["started_at"], row["eps"])
+        row = run_row(path, ("run_id", "model", "started_at", "eps", "status"))
+        return Entry(path, row["run_id"], row["model"], row["started_at"], row["eps"], row["status"] != STOPPED_EARLY)
 
     return sorted(in_threads(entry, paths), key=lambda found: (found.started_at, found.eps, found.run_id))
 

@@ -76,4 +76,6 @@ def _parse(text: str) -> Tolerance:
         raise UserError(f"--fail-on '{text}': {how}")
     if match[3] == "pp" and metric not in RATES:
         raise UserError(f"--fail-on '{text}': points are for rates ({', '.join(RATES)}); write {metric}:{match[1]}{match[2]}")
+    if metric in RATES and not match[3] and float(match[2]) >= 1:
+        raise UserError(f"--fail-on '{text}' allows any change of a share; for points write {metric}:{match[1]}{match[2]}pp")
     return Tolerance(metric, match[1] == "-", float(match[2]), match[3] or "")

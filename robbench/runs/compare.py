@@ -45,9 +45,15 @@ def compare_runs(
     `where` keeps the runs of which each COLUMN=VALUE holds. Raises UserError as `Store.find` and `read_run` do; for runs that
     differ in something that is not in `allow` (of KINDS), or have no sample in common; and with `fail_on` for no pair.
     """
+    allow = [kind for given in allow for kind in given.split(",")]
     if wrong := [kind for kind in allow if kind not in KINDS]:
         raise UserError(f"--allow {wrong[0]}: no such difference{nearest(wrong[0], KINDS)}")
-    runs = _where(list(in_threads(lambda path: read_run(path, COLUMNS), Store(out).find(names))), where)
+    store = Store(out)
+    runs = _where(list(in_threads(lambda path: read_run(path, COLUMNS), store.find(names))), where)
+    kept = {run.info["run_id"] for run in runs}
+    for name in names if where else ():  # what was named and is not there must not pass unseen
+        if kept.isdisjoint(path.stem for path in store.find([name])):
+            raise UserError(f"no run of '{name}' has {' and '.join(where)}; attack it so, or leave it out")
     marks = _refuse_mixtures(runs, allow)
     rows = compare(runs)
     for row, differing in zip(rows, marks, strict=True):

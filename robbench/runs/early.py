@@ -19,6 +19,7 @@ from robbench.core.errors import Stopped, UserError
 from robbench.core.spec import short_hash, validate
 from robbench.data.base import Split
 from robbench.results.early import EarlyGate
+from robbench.results.find import STOPPED_EARLY
 from robbench.results.gate import ROBUST, Finding, Tolerances
 from robbench.results.store import Run, Store, read_run
 from robbench.runs.attack import Keeper, Work, flags_after, look_at, verdict_rows
@@ -28,8 +29,6 @@ from robbench.runs.rows import run_row
 from robbench.runs.signals import StopFlag
 
 _ORDER = 0x6F72646572  # keeps the order apart from the attacks' random numbers of the same seed
-STOPPED_EARLY = "stopped early"
-"""The status of a run that holds only those samples that it took to decide."""
 
 
 class GatePlan(NamedTuple):

@@ -193,12 +193,16 @@ def _flip_share(info: dict[str, Any], clean: Look) -> Measure:
     """Share of samples that a perturbation inside the budget flips to first order."""
     norm = dual(info["norm"])
     found = _flips(info, clean)
-    detail: dict[str, Any] = {"eps": info["eps"], "gradient": norm} if found is not None else {"reason": "the run has no budget"}
+    detail: dict[str, Any] = (
+        {"eps": info["eps"], "gradient": norm}
+        if found is not None
+        else {"reason": "no budget, or one in l0, where it is no matter of a norm"}
+    )
     return Measure("flip_share", "clean", info["split"], None if found is None else float(found.mean()), detail)
 
 
 def _flips(info: dict[str, Any], clean: Look) -> NDArray[np.bool_] | None:
-    if not math.isfinite(info["eps"]):
+    if not math.isfinite(info["eps"]) or info["norm"] == "l0":
         return None
     margin, length = (clean.columns[name].astype(np.float64) for name in ("margin", f"margin_gradient_{dual(info['norm'])}"))
     return flips(torch.from_numpy(margin), torch.from_numpy(length), info["eps"]).numpy()

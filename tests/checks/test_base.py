@@ -21,7 +21,17 @@ def first(n: int, of: int = 60) -> Tensor:
 
 @pytest.mark.parametrize(
     ("bad", "among", "failed"),
-    [(0, 60, False), (1, 60, False), (6, 60, False), (7, 60, True), (0, 9, None), (1, 9, None), (2, 9, True), (0, 0, None)],
+    [
+        (0, 60, False),
+        (1, 60, False),
+        (6, 60, False),
+        (7, 60, True),
+        (0, 9, None),
+        (1, 9, None),
+        (2, 9, None),
+        (6, 9, True),
+        (0, 0, None),
+    ],
 )
 def test_shares_are_held_against_a_threshold(bad: int, among: int, failed: bool | None, linear, evidence: Callable) -> None:
     """More than a tenth, two samples at least; few samples can condemn but not acquit."""

@@ -46,11 +46,17 @@ CASES = {  # check, a good run, a bad run, how many samples speak against the ba
     ),
     "black-box-tried": (rows.diverse, {"attack": [PGD, SQUARE]}, {}, 0),
     "unmoved": (rows.unmoved, fell(20, adv_margin=some(20, -1.0, 0.99)), fell(20, adv_margin=some(50, 0.5, 1.0)), 10),
+    "unmoved, of what was attacked to the end": (
+        rows.unmoved,
+        fell(20, adv_margin=[-1.0] * 20 + [0.9] * 20 + [1.0] * 20, status=some(40, 0, UNFINISHED)),
+        fell(20, adv_margin=[-1.0] * 20 + [0.9] * 20 + [1.0] * 20, status=some(55, 0, UNFINISHED)),
+        15,
+    ),
     "late-successes": (
         rows.late_successes,
-        fell(40, first_success_step=some(40, 17)),
-        fell(40, first_success_step=some(5, 18, 3)),
-        5,
+        fell(45, first_success_step=some(3, 18, 3)),
+        fell(40, first_success_step=some(8, 18, 3)),
+        8,
     ),
     "last-restart": (
         rows.last_restart,
@@ -170,3 +176,12 @@ def test_a_point_with_another_label_than_the_rows_say_fails_the_audit(
     stored = {int(sample): x for sample, x in zip(split.ids, split.images, strict=True)}
     reading = points.constraints(evidence(linear(), points=stored, **run_of(**fell(3))))
     assert reading.evidence == tuple(split.ids[:3].tolist())
+
+
+@pytest.mark.parametrize("spec", ["fmn", "deepfool", "hopskipjump:steps=50", "square:steps=10", "pyautoattack"])
+def test_attacks_that_visit_no_point_in_vain_are_not_judged_by_it(
+    spec: str, linear, evidence: Callable, run_of: Callable
+) -> None:
+    """Minimum-norm attacks, black boxes and other packages leave the clean margin where they fail: no sign of anything."""
+    with pytest.raises(Skip, match="climbs"):
+        rows.unmoved(evidence(linear(), **run_of(attack=[spec], **fell(5, adv_margin=some(5, -1.0, 1.0)))))

@@ -101,3 +101,23 @@ def test_a_saturated_network_keeps_its_slope() -> None:
             change = (value(net(x + d), y) - value(net(x - d), y)) / (2 * step)
             assert np.allclose(grad[:, i].numpy(), change.detach().numpy(), rtol=1e-6, atol=1e-8)
     assert math.isfinite(float(grad.sum()))
+
+
+def test_a_model_that_cuts_the_graph_has_gradients_of_zero():
+    """Also where it goes through NumPy, or where its gradient is another input's."""
+    weight = torch.randn(3, 4, generator=torch.Generator().manual_seed(0))
+    other = torch.zeros(2, 3, requires_grad=True)
+
+    def through_numpy(x):
+        logits = torch.from_numpy(x.numpy()) @ weight.T
+        return Output(logits, logits)
+
+    def of_another(x):
+        logits = x.detach() @ weight.T + other
+        return Output(logits, logits)
+
+    x, y = torch.rand(2, 4, generator=torch.Generator().manual_seed(1)), torch.tensor([0, 2])
+    for forward in (through_numpy, of_another):
+        out, found = slopes(forward, x, y)
+        assert torch.allclose(out.logits, x @ weight.T)
+        assert all(not grad.any() for _, grad in found.values())

@@ -122,6 +122,7 @@ def test_unfinished_samples_are_counted(run):
     """They count as they do in robust accuracy; how many there are is told."""
     margins = input_margins(IDS[:2], [run("linf:0.1", [None, 0.1], status=3)])["linf"]
     assert margins.unfinished.tolist() == [True, True]
+    assert margins.stood.tolist() == [0, 0]  # what was not attacked to the end has not stood
     assert margins.robust_accuracy(0.1) == 0.5
 
 

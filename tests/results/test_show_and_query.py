@@ -113,7 +113,7 @@ class TestShow:
             (two / "results" / kind).mkdir()
             pq.write_table(pa.table(columns), two / "results" / kind / "bbbb22222222.parquet")
         text = " ".join(cli("show at --out", two).out.split())
-        for piece in ("1 of 2 without a finding eps: larger helps", "rank (clean) 7.25; 2 in all"):
+        for piece in ("1 pass, 1 fail eps: larger helps", "rank (clean) 7.25; 2 in all"):
             assert piece in text
         tables = cli("show at --json --out", two).json["tables"]
         assert tables["checks"][0]["verdict"] == "fail"
