@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,7 @@ def gate_runs(store: Store, baseline: str | None, candidate: str, tolerances: To
     total = reference.info["n_samples"]
     return Finding(
         checks=checks, baseline=reference.info, candidate=run.info, tolerances=tolerances, seen=max(c.n for c in checks),
-        total=total, notes=remarks(reference.info, run.info),
+        total=total, notes=remarks(reference.info, run.info) + _trained_since(store, run.info),
     )  # fmt: skip
 
 
@@ -45,10 +46,18 @@ def remarks(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[s
     mine, theirs = (_replayed(info) for info in (baseline, candidate))
     if mine != theirs:
         tried, other = ("candidate", "baseline") if theirs else ("baseline", "candidate")
-        found.append(f"the {tried} was also tried with stored points of another run, the {other} was not")
+        found.append(f"the {tried} was tried with stored points first, the {other} was not")
     if math.isfinite(baseline["eps"]) and baseline["seed"] != candidate["seed"]:
         found.append(f"the attacks' seeds differ: {baseline['seed']} and {candidate['seed']}")
     return found
+
+
+def _trained_since(store: Store, info: Mapping[str, Any]) -> list[str]:
+    name = str(info["model"]).partition("@")[0]
+    weights = store.models / name / "model.safetensors"
+    if not weights.is_file() or datetime.fromtimestamp(weights.stat().st_mtime, UTC).replace(tzinfo=None) <= info["finished_at"]:
+        return []
+    return [f"model {name} was trained again after this run, which is of other weights: give it as --model, or attack it again"]
 
 
 def _replayed(info: Mapping[str, Any]) -> bool:

@@ -114,6 +114,16 @@ def test_bad_input(cli: Callable, compared: Path, snapshot: Callable, words: str
     assert snapshot(compared) == before
 
 
+def test_weights_that_are_newer_than_the_run(cli: Callable, compared: Path, tmp_path: Path) -> None:
+    """A model that was trained again since it was attacked: the verdict is of the old weights, and says so."""
+    out = shutil.copytree(compared, tmp_path / "S")
+    words = "gate --baseline base --candidate same --json --out"
+    assert not [note for note in cli(words, out).json["notes"] if "trained again" in note]
+    (out / "models" / "same").mkdir(parents=True)
+    (out / "models" / "same" / "model.safetensors").touch()
+    assert [note for note in cli(words, out).json["notes"] if "same was trained again" in note]
+
+
 def test_damaged_files(cli: Callable, compared: Path, tmp_path: Path) -> None:
     """A half-written file of either run is bad input, named."""
     out = shutil.copytree(compared, tmp_path / "S")
