@@ -18,7 +18,7 @@ from robbench.cli.app import app
 
 COMMANDS = get_command(app).commands
 CHEAP = {"train": ["--epochs", "1"], "attack": ["--limit", "20"], "demo": None}
-"""What keeps an example small; None: it is run as a whole elsewhere."""
+"""What keeps an example small; None: test_demo.py has it."""
 NEEDS = {"query": "duckdb"}
 
 
