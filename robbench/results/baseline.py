@@ -14,6 +14,7 @@ from typing import Any
 
 from robbench.core.errors import UserError
 from robbench.core.files import atomic_write
+from robbench.results.places import beside
 from robbench.results.store import Store, read_run
 
 SCHEMA = "robbench.baseline/1"
@@ -88,7 +89,7 @@ def _path(store: Store, entry: dict[str, Any]) -> Path:
 
 
 def _files(path: Path) -> dict[str, Path]:
-    return {kind: path.absolute().parent.parent / kind / path.name for kind in KINDS}
+    return {kind: beside(path, kind) for kind in KINDS}
 
 
 def _hashes(path: Path) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from robbench.core.errors import UserError, unknown
 from robbench.results.files import read_table, table_kind
-from robbench.results.places import Place, is_address, matches, place
+from robbench.results.places import Place, beside, is_address, matches, place
 
 SHORTEST_PREFIX = 4
 T = TypeVar("T")
@@ -148,8 +148,7 @@ def pair(path: Place) -> tuple[Place, Place]:
     kind, _ = table_kind(path)
     if kind not in ("runs", "samples"):
         raise UserError(f"{path} holds {kind}, not the results of a run; name its file in results/runs")
-    folder = path.absolute().parent.parent
-    return (path, folder / "samples" / path.name) if kind == "runs" else (folder / "runs" / path.name, path)
+    return (path, beside(path, "samples")) if kind == "runs" else (beside(path, "runs"), path)
 
 
 def _is_path(name: str) -> bool:

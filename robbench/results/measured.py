@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from robbench.core.errors import RunError
 from robbench.core.spec import finite
 from robbench.results.files import read_table, write_table
+from robbench.results.places import beside
 from robbench.results.schema import MEASURES, SAMPLE_MEASURES, to_table
 
 
@@ -24,17 +25,12 @@ class Measure(NamedTuple):
     label: int | None = None  # the class; None = all
 
 
-def measures_path(run: Path) -> Path:
-    """Where the measures of a run lie, given its runs file."""
-    return run.absolute().parent.parent / "measures" / run.name
-
-
 def write_measures(run: Path, measures: Sequence[Measure], samples: Sequence[Mapping[str, Any]] | None = None) -> None:
     """Write a run's measures, after its `samples` (rows of sample_measures, if given); `run` is its runs file.
 
     Raises ValueError or TypeError for rows that do not fit, RunError when they cannot be written.
     """
-    path = measures_path(run)
+    path = beside(run, "measures")
     rows = [
         {"name": m.name, "points": m.points, "split": m.split, "class": m.label, "value": finite(m.value),
          "detail": json.dumps(finite(m.detail), allow_nan=False) if m.detail else None}
@@ -43,13 +39,13 @@ def write_measures(run: Path, measures: Sequence[Measure], samples: Sequence[Map
     table = to_table(MEASURES, rows, run_id=run.stem)
     if samples is not None:
         by_sample = to_table(SAMPLE_MEASURES, samples, run_id=run.stem)
-        write_table(_samples_path(run), by_sample, run.stem)
+        write_table(beside(run, "sample_measures"), by_sample, run.stem)
     write_table(path, table, run.stem)
 
 
 def read_measures(run: Path) -> list[Measure] | None:
     """A run's measures, None when there are none, given its runs file. Raises UserError when their file is damaged."""
-    path = measures_path(run)
+    path = beside(run, "measures")
     if not path.exists():
         return None
     rows = read_table(path, "measures").to_pylist()
@@ -61,17 +57,13 @@ def read_measures(run: Path) -> list[Measure] | None:
 
 def read_sample_measures(run: Path) -> list[dict[str, Any]]:
     """The measures of a run's samples, given its runs file. Raises UserError when their file is missing or damaged."""
-    return list(read_table(_samples_path(run), "sample_measures").to_pylist())
+    return list(read_table(beside(run, "sample_measures"), "sample_measures").to_pylist())
 
 
 def remove_measures(run: Path) -> None:
     """Drop what was measured on a run that is written anew, given its runs file. Raises RunError when it cannot."""
-    for path in (measures_path(run), _samples_path(run)):
+    for path in (beside(run, "measures"), beside(run, "sample_measures")):
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
             raise RunError(f"cannot remove {path}: {error.strerror or error}") from error
-
-
-def _samples_path(run: Path) -> Path:
-    return run.absolute().parent.parent / "sample_measures" / run.name

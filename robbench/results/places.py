@@ -6,7 +6,7 @@ import contextlib
 import glob
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, TypeAlias
+from typing import IO, Any, TypeAlias, TypeVar
 
 from robbench.core.errors import RunError, UserError
 
@@ -88,6 +88,12 @@ class Remote:
 
 
 Place: TypeAlias = Path | Remote
+P = TypeVar("P", Path, Remote, Place)
+
+
+def beside(run: P, kind: str) -> P:
+    """Where another table of the same run lies, given one of its files: results/<kind>/<run id>.parquet."""
+    return run.absolute().parent.parent / kind / run.name
 
 
 def is_address(text: str) -> bool:

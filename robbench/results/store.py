@@ -25,7 +25,7 @@ from robbench.core.errors import RunError, UserError
 from robbench.results.files import read_table, table_kind, write_table
 from robbench.results.find import Finder, only_row, pair, parquet_files
 from robbench.results.measured import remove_measures
-from robbench.results.places import Place
+from robbench.results.places import Place, beside
 from robbench.results.schema import CHECKS, EPOCHS, POINTS, RUNS, SCHEMA_VERSION, samples_table, to_table
 
 _TOLD_WHEN_ABSENT = ("budget", "flags", "precision")
@@ -226,7 +226,7 @@ def _older(facts: Mapping[bytes, bytes]) -> str:
 def read_points(path: Place | str) -> list[dict[str, Any]]:
     """The worst points of a run, given its runs file. Raises UserError when it kept none, or its file is damaged."""
     row, _ = pair(Path(path) if isinstance(path, str) else path)
-    points = row.absolute().parent.parent / "points" / row.name
+    points = beside(row, "points")
     if not points.exists():
         raise UserError(f"run {row.stem} kept no points to replay: attack with --store-points")
     return list(read_table(points, "points").to_pylist())

@@ -24,6 +24,7 @@ from robbench.core.spec import short_hash, validate
 from robbench.data.base import Split
 from robbench.data.load import default_threat
 from robbench.engine.guard import frozen
+from robbench.results.places import beside
 from robbench.results.store import Run, Store, read_points, read_run
 from robbench.runs.plan import Plan, parse_threats
 from robbench.runs.points import decode_raw
@@ -188,7 +189,7 @@ def _of_run(path: Path, find: Callable[[str, AttackConfig], tuple[Subject, str]]
 
 def _points(run: Path, split: Split) -> dict[int, Tensor] | None:
     """The stored points of some of a run's samples, as they are on disk; None when it kept none."""
-    if not (run.absolute().parent.parent / "points" / run.name).exists():
+    if not beside(run, "points").exists():
         return None
     clean = dict(zip(split.ids.tolist(), split.pixels(slice(None)), strict=True))
     return {row["sample_id"]: decode_raw(row, clean[row["sample_id"]]) for row in read_points(run) if row["sample_id"] in clean}

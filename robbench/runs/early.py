@@ -21,6 +21,7 @@ from robbench.data.base import Split
 from robbench.results.early import EarlyGate
 from robbench.results.find import STOPPED_EARLY
 from robbench.results.gate import ROBUST, Finding, Tolerances
+from robbench.results.places import beside
 from robbench.results.store import Run, Store, read_run
 from robbench.runs.attack import Keeper, Work, flags_after, look_at, verdict_rows
 from robbench.runs.gate import remarks
@@ -93,12 +94,11 @@ def _config(info: dict[str, Any], path: Path, batch_size: int | None) -> AttackC
             raise ValueError
     except (ValueError, AttributeError):
         raise UserError(f"{what} does not say how it was attacked: make one with robbench attack") from None
-    points = path.absolute().parent.parent / "points" / path.name
     given = {
         **{name: value for name, value in settings.items() if value is not None},
         "attack": specs, "threat": [info["threat"]], "data": info["data"], "split": info["split"], "seed": info["seed"],
         "budget": info["budget"], "batch_size": batch_size or stored.get("batch_size"),
-        "replay": [str(path.absolute())] if points.is_file() else [],
+        "replay": [str(path.absolute())] if beside(path, "points").is_file() else [],
     }  # fmt: skip
     return validate(AttackConfig, {name: value for name, value in given.items() if value is not None}, what)
 

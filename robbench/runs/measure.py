@@ -25,6 +25,7 @@ from robbench.measures.look import Look, find_head, look
 from robbench.measures.summary import summarise, svm_measures
 from robbench.results.distances import is_distance, measure_distances
 from robbench.results.measured import Measure, read_measures, read_sample_measures, write_measures
+from robbench.results.places import beside
 from robbench.results.store import Store, read_points, read_run
 from robbench.runs.points import decode
 from robbench.runs.subject import Subject, find_subject
@@ -157,7 +158,7 @@ class Measurer:
 
     def _look_at_worst(self, path: Path, subject: Subject, watch: Watch) -> Look | None:
         """The samples at their worst points, which are their clean ones where none is stored; None for a run without points."""
-        if not (path.absolute().parent.parent / "points" / path.name).exists():
+        if not beside(path, "points").exists():
             return None
         rows = {row["sample_id"]: row for row in read_points(path)}
         stored = [rows.get(sample) for sample in subject.split.ids.tolist()]

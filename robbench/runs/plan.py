@@ -23,7 +23,7 @@ from robbench.core.errors import UserError
 from robbench.core.spec import short_hash
 from robbench.data.load import default_threat
 from robbench.engine.cascade import Entry
-from robbench.results.places import Place
+from robbench.results.places import Place, beside
 from robbench.results.schema import SCHEMA_VERSION
 from robbench.results.store import Store
 from robbench.runs.subject import Subject, find_subject
@@ -65,7 +65,7 @@ class Plan:
 
 def _with_points(paths: Sequence[Place]) -> Sequence[Place]:
     """Of several runs that a name means those that kept points; all, for the error, where none did."""
-    return [path for path in paths if (path.parent.parent / "points" / path.name).exists()] or paths
+    return [path for path in paths if beside(path, "points").exists()] or paths
 
 
 def plan_attacks(models: Sequence[str], config: AttackConfig, *, out: Path, device: str, data_dir: Path | None,

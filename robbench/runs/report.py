@@ -14,6 +14,7 @@ from robbench.report.commands import recorded_command
 from robbench.report.html import page_sections, render
 from robbench.report.material import CHECKS, COLUMNS, MEASURES, Material, Training, in_order
 from robbench.results.files import read_beside
+from robbench.results.places import beside
 from robbench.results.store import Run, Store, read_epochs, read_run
 
 
@@ -60,14 +61,14 @@ def gather(runs: Sequence[tuple[Path, Run]], data_dir: Path | None, *, command: 
             folders.add(folder)
             epochs = read_epochs(folder / "epochs.parquet") if (folder / "epochs.parquet").is_file() else []
             trainings[model] = Training(epochs, recorded_command(config.get("provenance") or {}))
-    with_points = [(path, run) for path, run in runs if _beside(path, "points").is_file()]
+    with_points = [(path, run) for path, run in runs if beside(path, "points").is_file()]
     shown, reasons = _examples(with_points, data_dir) if with_points else ([], [])
     return Material(
         runs=in_order([run for _, run in runs]),
         trainings=trainings,
         classes=classes,
-        measures={run.info["run_id"]: read_beside(_beside(path, "measures"), "measures", MEASURES) for path, run in runs},
-        checks={run.info["run_id"]: read_beside(_beside(path, "checks"), "checks", CHECKS) for path, run in runs},
+        measures={run.info["run_id"]: read_beside(beside(path, "measures"), "measures", MEASURES) for path, run in runs},
+        checks={run.info["run_id"]: read_beside(beside(path, "checks"), "checks", CHECKS) for path, run in runs},
         examples=shown,
         no_examples=reasons,
         command=command,
@@ -78,11 +79,6 @@ def _examples(runs: Sequence[tuple[Path, Run]], data_dir: Path | None) -> tuple[
     from robbench.runs.gallery import examples
 
     return examples(runs, data_dir)
-
-
-def _beside(run: Path, kind: str) -> Path:
-    """The file of another table of the same run."""
-    return run.absolute().parent.parent / kind / run.name
 
 
 def _without_checkpoint(model: str) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from robbench.core.errors import UserError
 from robbench.results.files import number_of_rows, read_columns
 from robbench.results.find import in_threads, parquet_files, run_row, runs_at
-from robbench.results.places import Place, place
+from robbench.results.places import Place, beside, place
 from robbench.results.store import Store, read_run
 from robbench.results.summary import COLUMNS, column, summarise
 
@@ -86,21 +86,19 @@ def _distances(samples: Any) -> dict[str, float]:
 def _tables(path: Place) -> dict[str, Any]:
     """The other tables of a run: how many rows each has, of checks and measures what they say."""
     tables: dict[str, Any] = {}
-    root = path.absolute().parent.parent
-    folders: list[Place] = [*root.glob("*")]
+    folders: list[Place] = [*path.absolute().parent.parent.glob("*")]
     for folder in sorted(folders, key=str):
         file = folder / path.name
         if folder.name not in ("runs", "samples", "partial") and file.is_file():
             tables[folder.name] = number_of_rows(file)
     for kind, names in _SHOWN.items():
         if kind in tables:
-            tables[kind] = read_columns(root / kind / path.name, names)
+            tables[kind] = read_columns(beside(path, kind), names)
     return tables
 
 
 def _files(path: Place) -> list[str]:
-    root = path.absolute().parent.parent
-    return [str(root / kind / path.name) for kind in ("runs", "samples")]
+    return [str(beside(path, kind)) for kind in ("runs", "samples")]
 
 
 def list_runs(where: str | None, out: Path) -> dict[str, list[dict[str, Any]]]:

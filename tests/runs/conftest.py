@@ -12,6 +12,25 @@ import pytest
 TINY = "train --data digits --model mlp:width=16,depth=1 --limit 150 --epochs 3 --inner pgd:steps=2 --name m"
 
 
+KILLER = """
+import os, signal, sys
+import robbench.runs.attack as runs
+runs.FLUSH_SECONDS = 0
+from robbench.results.store import Partial
+name, number = sys.argv.pop(1), int(sys.argv.pop(1))
+original, calls = getattr(Partial, name), []
+def deadly(self, rows):
+    original(self, rows)
+    calls.append(1)
+    if len(calls) == number:
+        os.kill(os.getpid(), signal.SIGKILL)
+setattr(Partial, name, deadly)
+sys.argv = ["robbench", *sys.argv[1:]]
+from robbench.cli.app import main
+main()
+"""
+
+
 @pytest.fixture(autouse=True)
 def _on_one_thread(one_thread: None) -> None:
     """Small models only."""
@@ -21,6 +40,12 @@ def _on_one_thread(one_thread: None) -> None:
 def tiny() -> list[str]:
     """The words of a training command that takes a tenth of a second."""
     return TINY.split()
+
+
+@pytest.fixture(scope="session")
+def killer() -> str:
+    """Code of an attack that dies at a write: `spawn("append", "4", *words, code=killer)` in the fourth of samples."""
+    return KILLER
 
 
 @pytest.fixture(scope="session")

@@ -61,28 +61,11 @@ def partial_rows(rows_of, results, run):
 
 # -- interrupted ---------------------------------------------------------------------------------------------------------
 
-KILLER = """
-import os, signal, sys
-import robbench.runs.attack as runs
-runs.FLUSH_SECONDS = 0
-from robbench.results.store import Partial
-append, calls = Partial.append, []
-def deadly(self, rows):
-    append(self, rows)
-    calls.append(1)
-    if len(calls) == 2:
-        os.kill(os.getpid(), signal.SIGKILL)
-Partial.append = deadly
-sys.argv = ["robbench", *sys.argv[1:]]
-from robbench.cli.app import main
-main()
-"""
 
-
-def test_killed_and_continued_is_bit_equal(spawn, cli, store, reference, same, rows_of, monkeypatch):
+def test_killed_and_continued_is_bit_equal(spawn, killer, cli, store, reference, same, rows_of, monkeypatch):
     """SIGKILL with some samples done, then the same command: no finished sample again, and the rows of an uninterrupted run."""
     _, run = reference
-    killed = spawn(*WORDS, "--out", store, code=KILLER)
+    killed = spawn("append", "2", *WORDS, "--out", store, code=killer)
     assert killed.code == -signal.SIGKILL
     results = store / "results"
     kept = partial_rows(rows_of, results, run)

@@ -158,29 +158,14 @@ def test_another_order_is_another_run(cli: Callable, out: Path) -> None:
     assert early.random_order(split, 4) != order
 
 
-KILLER = """
-import os, signal, sys
-import robbench.runs.attack as runs
-runs.FLUSH_SECONDS = 0
-from robbench.results.store import Partial
-append, calls = Partial.append, []
-def deadly(self, rows):
-    append(self, rows)
-    calls.append(1)
-    if len(calls) == 4:
-        os.kill(os.getpid(), signal.SIGKILL)
-Partial.append = deadly
-from robbench.cli.app import main
-main()
-"""
-
-
-def test_killed_and_continued_decides_the_same(cli: Callable, spawn: Callable, out: Path, based: Path, tmp_path: Path) -> None:
+def test_killed_and_continued_decides_the_same(
+    cli: Callable, spawn: Callable, killer: str, out: Path, based: Path, tmp_path: Path
+) -> None:
     """SIGKILL in the middle, then the same command: the same answer from the same samples as without, and it says it goes on."""
     other = shutil.copytree(based, tmp_path / "T")
     words = f"{GATE} --these-samples --baseline {run_of(out, 'at')} --model at --out"
     whole = cli(words, other).json
-    killed = spawn(*words.split(), out, code=KILLER)
+    killed = spawn("append", "4", *words.split(), out, code=killer)
     assert killed.code == -signal.SIGKILL
     kept = [row for path in (out / "results" / "partial").rglob("*.parquet") for row in pq.read_table(path).to_pylist()]
     assert 0 < len(kept) < 240

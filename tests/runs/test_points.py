@@ -204,25 +204,6 @@ def test_points_are_kept_only_when_asked_for(cli, store):
     assert plain["robust_accuracy"] == stored["robust_accuracy"]
 
 
-KILLER = """
-import os, signal, sys
-import robbench.runs.attack as runs
-runs.FLUSH_SECONDS = 0
-from robbench.results.store import Partial
-name, number = sys.argv.pop(1), int(sys.argv.pop(1))
-original, calls = getattr(Partial, name), []
-def deadly(self, rows):
-    original(self, rows)
-    calls.append(1)
-    if len(calls) == number:
-        os.kill(os.getpid(), signal.SIGKILL)
-setattr(Partial, name, deadly)
-sys.argv = ["robbench", *sys.argv[1:]]
-from robbench.cli.app import main
-main()
-"""
-
-
 @pytest.fixture
 def same(reference, rows_of):
     """Checks that a folder holds what the uninterrupted run left: rows and points of both budgets, bit by bit."""
@@ -240,9 +221,9 @@ def same(reference, rows_of):
 
 # Two budgets: the calls alternate between them, so an odd number of them leaves the budgets' shards unequal.
 @pytest.mark.parametrize(("name", "number", "flush"), [("append", 3, 1000), ("append_points", 3, 0), ("append_points", 4, 1000)])
-def test_killed_and_continued_keeps_the_same_points(spawn, cli, store, same, monkeypatch, name, number, flush):
+def test_killed_and_continued_keeps_the_same_points(spawn, killer, cli, store, same, monkeypatch, name, number, flush):
     """SIGKILL between any two writes; then the same command leaves rows and points as if nothing had happened."""
-    killed = spawn(name, str(number), *WORDS, "--out", store, code=KILLER)
+    killed = spawn(name, str(number), *WORDS, "--out", store, code=killer)
     assert killed.code == -signal.SIGKILL, killed.err
     assert list((store / "results" / "partial").glob("*/points/*.parquet"))
     monkeypatch.setattr(runs, "FLUSH_SECONDS", flush)
@@ -275,9 +256,9 @@ def test_a_crash_at_any_write_loses_no_point(cli, store, same, monkeypatch, numb
     same(store)
 
 
-def test_a_smaller_run_goes_on_where_a_larger_was_stopped(spawn, cli, store, same, reference, rows_of):
+def test_a_smaller_run_goes_on_where_a_larger_was_stopped(spawn, killer, cli, store, same, reference, rows_of):
     """The smallest budget of a stopped run is a run of its own, and picks up what was decided; then the rest follows."""
-    killed = spawn("append", "4", *WORDS, "--out", store, code=KILLER)
+    killed = spawn("append", "4", *WORDS, "--out", store, code=killer)
     assert killed.code == -signal.SIGKILL
     alone = ["linf:0.1" if word.startswith("linf") else word for word in WORDS]
     done = cli(*alone, "--json", "--out", store)
