@@ -71,4 +71,6 @@ def largest_margin(one: Floats, other: Floats) -> Optimum:
         best = Optimum(max(best.low, low), min(best.high, length / total))
         if best.solved or best.high < SMALLEST:
             break
-    return Optimum(best.low * radius if best.high >= SMALLEST else 0.0, best.high * radius)
+    # Where the two bounds meet, rounding may put them the wrong way round.
+    low = min(best.low, best.high)
+    return Optimum(low * radius if best.high >= SMALLEST else 0.0, best.high * radius)
