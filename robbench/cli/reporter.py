@@ -32,18 +32,18 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        from robbench.runs.signals import raised
+
         try:
-            return command(*args, **kwargs)
+            with raised():
+                return command(*args, **kwargs)
         except RobbenchError as error:
             if os.environ.get("ROBBENCH_DEBUG"):
                 raise
             raise fail(str(error), error.exit_code) from None
-        except Stopped as stopped:
+        except (Stopped, KeyboardInterrupt) as stopped:
             print(f"stopped; finished epochs and decided samples are kept. To go on: {resume_command()}", file=sys.stderr)
-            raise typer.Exit(stopped.exit_code) from None
-        except KeyboardInterrupt:
-            print(f"interrupted; finished work is kept. To go on: {resume_command()}", file=sys.stderr)
-            raise typer.Exit(130) from None
+            raise typer.Exit(getattr(stopped, "exit_code", 130)) from None
         except (typer.Exit, typer.Abort):
             raise
         except BrokenPipeError:  # the reader of stdout, such as `head`, has gone

@@ -25,8 +25,9 @@ from robbench.data.base import Split
 from robbench.engine.counter import Counter
 from robbench.engine.lane import NO_LIMIT, Done, Job, Lane
 from robbench.engine.oracle import Model
-from robbench.engine.pool import Pool, salt_of
+from robbench.engine.pool import Pool, clean_tiles, salt_of
 from robbench.engine.records import CLEAN, REPLAY, Judgement, Record, Verdict
+from robbench.engine.replay import replay_points
 from robbench.engine.telling import tell
 from robbench.engine.verify import judge_logits, verify
 from robbench.objectives import answered
@@ -107,29 +108,41 @@ class Cascade:
         self.tile = min(tile_rows(self.device), whole_tiles(width))
         self.draws = [entry.attack.draws if isinstance(entry.attack, Attack) else 1 for entry in entries]
         self.most_draws = max(self.draws, default=1)  # for points that no single entry is judged by
-        self.pool = Pool(split, self.threats, model, seed=seed, tile=self.tile, draws=self.most_draws)
-        self.clean = [column.tolist() for column in judge_logits(self.pool.logits0, split.labels)]
-        self.finite, self.wrong = answered(self.pool.logits0).tolist(), self.pool.wrong.tolist()
-        self.records = [Record(margin, forwards=self.most_draws) for margin in self.clean[1]]
         self.tallies = [Tally() for _ in entries]
         self.disagreements = 0  # claims of the search that the model refused, and successes it saw only afterwards
 
-        classes = self.pool.logits0.shape[1]
-        variants = [entry.attack.variants(classes) if isinstance(entry.attack, Attack) else 1 for entry in entries]
-        self.legs = [
-            Leg(level, k, v) for level in range(len(self.threats)) for k in range(len(entries)) for v in range(variants[k])
-        ]
-        self.place = {leg: position for position, leg in enumerate(self.legs)}
         self.next: dict[int, int] = {}  # undecided samples, and the leg each comes to next
         self.lanes: dict[int, Lane] = {}
         self.finished: list[int] = []  # decided, waiting to be told
         self.told = time.monotonic()
         self.done, self.work = 0, 0  # samples told of; steps taken for the others
+        self.points, self.opened = replay or {}, False
+
+    def open(self) -> Iterator[None]:
+        """Ask the model about clean inputs and points to replay, tile by tile, for who wants to end between; else `run` does."""
+        parts = []
+        for part in clean_tiles(self.split, self.model, self.tile, self.most_draws):
+            parts.append(part)
+            yield
+        self.pool = Pool(self.split, self.threats, self.model, seed=self.seed, tile=self.tile, clean=parts)
+        self.clean = [column.tolist() for column in judge_logits(self.pool.logits0, self.split.labels)]
+        self.finite, self.wrong = answered(self.pool.logits0).tolist(), self.pool.wrong.tolist()
+        self.records = [Record(margin, forwards=self.most_draws) for margin in self.clean[1]]
+        attacks, classes = [entry.attack for entry in self.entries], self.pool.logits0.shape[1]
+        variants = [attack.variants(classes) if isinstance(attack, Attack) else 1 for attack in attacks]
+        self.legs = [
+            Leg(level, k, v) for level in range(len(self.threats)) for k in range(len(attacks)) for v in range(variants[k])
+        ]
+        self.place = {leg: position for position, leg in enumerate(self.legs)}
         self.work_per_sample = sum(self._steps(leg.entry) + 1 for leg in self.legs)
-        self._replay(replay or {})
+        points = {i: x for i, x in self.points.items() if not self.wrong[i]}
+        yield from replay_points(self.model, self.pool, points, self.records, self.tile, self.width, self.most_draws)
+        self.opened = True
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Tick]:
         """Decide every sample, telling of each as soon as it is certain; after `stop()` nothing new is begun."""
+        if not self.opened:
+            list(self.open())
         for i, wrong in enumerate(self.wrong):
             if wrong:
                 record = self.records[i]
@@ -319,21 +332,7 @@ class Cascade:
         attack = self.entries[k].attack
         return attack.steps if isinstance(attack, Attack) else 0
 
-    # -- points of another run, and other packages' attacks ------------------------------------------------------------------
-
-    def _replay(self, points: Mapping[int, Tensor]) -> None:
-        """Look at stored points of samples: one forward each, and a sample is broken from the first budget that holds it."""
-        known = [i for i in points if not self.wrong[i]]
-        for start in range(0, len(known), self.width):
-            chunk = known[start : start + self.width]
-            x = torch.stack([points[i] for i in chunk]).to(self.device)
-            p = self.pool.problem(torch.tensor(chunk, device=self.device))
-            for i, point, seen in zip(chunk, x, verify(self.model, x, p, self.tile, self.most_draws).rows(), strict=True):
-                self.records[i].forwards += self.most_draws
-                if seen.adversarial:
-                    holds = (n for n, threat in enumerate(self.threats) if seen.size <= threat.eps * (1 + 1e-5) + 1e-7)
-                    level = next(holds, len(self.threats) - 1)
-                    self.records[i].replayed = (level, point, seen)
+    # -- other packages' attacks ---------------------------------------------------------------------------------------------
 
     def _is_backend(self, k: int) -> bool:
         return isinstance(self.entries[k].attack, Backend)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -17,22 +17,28 @@ from robbench.threat.model import ThreatModel
 from robbench.threat.problem import Problem
 
 
+def clean_tiles(split: Split, model: Model, tile: int, draws: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+    """Clean logits and whether most draws are wrong, tile by tile: a pass over a large split can end between two of them."""
+    for start in range(0, max(len(split), 1), tile):  # an empty split still tells the number of classes
+        rows = slice(start, start + tile)
+        yield ask(model, split.pixels(rows), split.labels[rows], tile, draws)
+
+
 class Pool:
     """N samples with their clean logits; makes the problems of any of them, at any of some budgets of one norm.
 
     `wrong` [N]: misclassified, by most of `draws` answers, without any attack; NaN logits count as wrong.
+    `clean`: the answers of `clean_tiles`, for those who ask the model themselves.
     """
 
     def __init__(
-        self, split: Split, threats: Sequence[ThreatModel], model: Model, *, seed: int, tile: int, draws: int = 1
-    ) -> None:
+        self, split: Split, threats: Sequence[ThreatModel], model: Model, *, seed: int, tile: int, draws: int = 1,
+        clean: Iterable[tuple[Tensor, Tensor]] | None = None,
+    ) -> None:  # fmt: skip
         self.split, self.threats = split, threats
         self.eps = torch.tensor([threat.eps for threat in threats], dtype=torch.float32, device=split.labels.device)
         self.keys = keyed.fold(split.ids, seed)
-        parts = []
-        for start in range(0, max(len(split), 1), tile):  # an empty split still tells the number of classes
-            rows = slice(start, start + tile)
-            parts.append(ask(model, split.pixels(rows), split.labels[rows], tile, draws))
+        parts = clean_tiles(split, model, tile, draws) if clean is None else clean
         self.logits0, wrong = (torch.cat(column) for column in zip(*parts, strict=True))
         self.wrong = wrong | ~answered(self.logits0)
 

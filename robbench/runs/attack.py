@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import itertools
 import math
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from robbench.core.config import Budget
 from robbench.core.device import deterministic, tile_rows, whole_tiles
+from robbench.core.errors import Stopped, UserError
 from robbench.engine.cascade import Cascade, Tick
 from robbench.engine.flags import SAMPLES, Flag, Inspection, adaptations, afterwards, inspect
 from robbench.engine.guard import frozen
@@ -27,6 +29,7 @@ from robbench.runs.points import encode, points_to_replay
 from robbench.runs.rows import run_row, sample_row
 from robbench.runs.signals import StopFlag
 
+CLEAN_GRACE = 30.0  # seconds by which the pass over the clean inputs may outlast a budget: without it nothing is known
 FLUSH_SECONDS = 2.0  # a killed process loses at most what was finished since
 
 
@@ -81,14 +84,15 @@ def attack(plan: Plan, *, store: Store, force: bool, resumed: Callable[[int], No
     keep = Keeper(partials)
     broken = sum(row["adversarial"] for row in rows[-1])
     work = Work(plan, began)
-    look_at(plan, work)
-    for fresh in verdict_rows(plan, todo, stop, work):
-        for level, row in fresh:
-            rows[level].append(row)
-            broken += row["adversarial"] and level == len(rows) - 1
-        keep.add(fresh, work.points, now=bool(stop))
-        share = (len(known) + work.share * len(todo)) / size
-        watch(Progress(len(rows[-1]), size, broken, share, work.progress))
+    with keep.whatever_comes(stop):
+        look_at(plan, work)
+        for fresh in verdict_rows(plan, todo, stop, work):
+            for level, row in fresh:
+                rows[level].append(row)
+                broken += row["adversarial"] and level == len(rows) - 1
+            keep.add(fresh, work.points, now=bool(stop))
+            share = (len(known) + work.share * len(todo)) / size
+            watch(Progress(len(rows[-1]), size, broken, share, work.progress))
     if len(rows[-1]) < size:
         return Outcome([], fresh=True)
     seconds = float("nan") if known else time.perf_counter() - began  # an earlier process' time is not known
@@ -117,12 +121,26 @@ class Keeper:
             for level, row in fresh:
                 kept[level].append(row)
         if any(self.rows) and (now or time.perf_counter() - self.flushed > FLUSH_SECONDS):
-            for partial, found, places in zip(self.partials, self.rows, self.points, strict=True):
-                partial.append_points(places)
-                partial.append(found)
-                found.clear()
-                places.clear()
-            self.flushed = time.perf_counter()
+            self.flush()
+
+    def flush(self) -> None:
+        """Put on disk what is not there yet."""
+        for partial, found, places in zip(self.partials, self.rows, self.points, strict=True):
+            partial.append_points(places)
+            partial.append(found)
+            found.clear()
+            places.clear()
+        self.flushed = time.perf_counter()
+
+    @contextlib.contextmanager
+    def whatever_comes(self, stop: StopFlag) -> Iterator[None]:
+        """Where a signal ends the work within a step, what was finished before is kept all the same."""
+        try:
+            yield
+        except Stopped:
+            with stop.unhurried():
+                self.flush()
+            raise
 
 
 @dataclasses.dataclass
@@ -145,6 +163,14 @@ class Work:
 
     def out_of_time(self) -> bool:
         return time.perf_counter() - self.began > self.budget.seconds
+
+    def require_clean_pass(self, samples: int) -> None:
+        """Raise UserError when time is up for good before every clean input was looked at: no row could be written."""
+        if time.perf_counter() - self.began > self.budget.seconds + CLEAN_GRACE:
+            raise UserError(
+                f"--budget {self.budget} is over, and {CLEAN_GRACE:.0f} s more, before the model has seen the {samples} clean "
+                "inputs once: give more time, or fewer samples with --limit"
+            )
 
 
 def look_at(plan: Plan, work: Work) -> None:
@@ -176,6 +202,11 @@ def verdict_rows(plan: Plan, todo: list[int], stop: object, work: Work) -> Itera
             queries=int(queries) if math.isfinite(queries) else NO_LIMIT, keep_points=plan.config.store_points,
         )  # fmt: skip
         ids, labels = split.ids.tolist(), split.labels.tolist()
+        for _ in cascade.open():
+            if stop:
+                return
+            work.require_clean_pass(len(split))
+            yield []
 
         def over() -> bool:
             return bool(stop) or work.out_of_time()

@@ -137,15 +137,16 @@ def gate_model(gated: GatePlan, tolerances: Tolerances, *, store: Store, force: 
     if not halt:
         store.check_writable()
         look_at(plan, work)
-    while not halt:
-        todo = [i for i in order[book.gate.seen : book.gate.seen + plan.width] if i not in rows]
-        for fresh in verdict_rows(plan, todo, halt, work):
-            rows |= {row["sample_index"]: row for _, row in fresh}
-            keep.add(fresh, work.points, now=bool(stop))
-            book.enter(rows)
-            watch(Watched(book.gate.seen, len(order), book.gate.tests[ROBUST].drop))
-        disagreements += work.disagreements
-    keep.add([], [], now=True)
+    with keep.whatever_comes(stop):
+        while not halt:
+            todo = [i for i in order[book.gate.seen : book.gate.seen + plan.width] if i not in rows]
+            for fresh in verdict_rows(plan, todo, halt, work):
+                rows |= {row["sample_index"]: row for _, row in fresh}
+                keep.add(fresh, work.points, now=bool(stop))
+                book.enter(rows)
+                watch(Watched(book.gate.seen, len(order), book.gate.tests[ROBUST].drop))
+            disagreements += work.disagreements
+        keep.flush()
     if not book.gate.decided and stop:
         raise Stopped(stop.exit_code)
     info: dict[str, Any] = before.info if before else {}

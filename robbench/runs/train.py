@@ -6,9 +6,11 @@ other ones), config.json (everything to rebuild it), epochs.parquet, and state.p
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import math
+import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -63,7 +65,9 @@ def train(plan: Plan, *, force: bool, watcher: Watcher, stop: StopFlag) -> Train
     if found and not force and found["status"] == "done" and (plan.folder / "model.safetensors").is_file():
         return Trained(plan.folder, found, [], fresh=False)
     watcher.begins(plan.notes)
-    with joined(plan.device), deterministic():
+    # Of several processes none may leave the others waiting within a step.
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    with joined(plan.device), deterministic(), contextlib.nullcontext() if alone else stop.unhurried():
         return _Session(plan, watcher, stop).run(resume=bool(found) and not force)
 
 

@@ -1,0 +1,32 @@
+"""Stored points of another run, tried before any attack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from robbench.engine.oracle import Model
+from robbench.engine.pool import Pool
+from robbench.engine.records import Record
+from robbench.engine.verify import verify
+
+
+def replay_points(model: Model, pool: Pool, points: Mapping[int, Tensor], records: Sequence[Record], tile: int, width: int,
+                  draws: int) -> Iterator[None]:  # fmt: skip
+    """Look at points of samples, a batch at a time: each is asked about once, and the record told of one that breaks it.
+
+    The sample is broken from the first budget on that holds its point.
+    """
+    known = list(points)
+    for start in range(0, len(known), width):
+        chunk = known[start : start + width]
+        x = torch.stack([points[i] for i in chunk]).to(pool.split.labels.device)
+        p = pool.problem(torch.tensor(chunk, device=x.device))
+        for i, point, seen in zip(chunk, x, verify(model, x, p, tile, draws).rows(), strict=True):
+            records[i].forwards += draws
+            if seen.adversarial:
+                holds = (n for n, threat in enumerate(pool.threats) if seen.size <= threat.eps * (1 + 1e-5) + 1e-7)
+                records[i].replayed = (next(holds, len(pool.threats) - 1), point, seen)
+        yield
