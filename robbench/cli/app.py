@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from typing import Annotated
@@ -13,6 +14,7 @@ from robbench.cli.attack import attack
 from robbench.cli.baseline import baseline
 from robbench.cli.catalogue import explain, list_
 from robbench.cli.check import check
+from robbench.cli.command import Command
 from robbench.cli.compare import compare
 from robbench.cli.demo import demo
 from robbench.cli.doctor import doctor
@@ -20,9 +22,10 @@ from robbench.cli.gate import gate
 from robbench.cli.measure import measure
 from robbench.cli.query import query
 from robbench.cli.report import report
-from robbench.cli.reporter import fail
+from robbench.cli.reporter import fail, told
 from robbench.cli.show import runs, show
 from robbench.cli.train import train
+from robbench.core.errors import UserError
 
 app = typer.Typer(
     name="robbench",
@@ -32,21 +35,21 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 WORK, EVIDENCE, RESULTS, ABOUT = "Train and attack", "Evidence", "Results", "About"
-app.command(rich_help_panel=WORK)(train)
-app.command(rich_help_panel=WORK)(attack)
-app.command(rich_help_panel=WORK)(demo)
-app.command(rich_help_panel=RESULTS)(compare)
-app.command(rich_help_panel=RESULTS)(show)
-app.command(rich_help_panel=RESULTS)(runs)
-app.command(rich_help_panel=RESULTS)(query)
-app.command(rich_help_panel=RESULTS)(report)
-app.command(rich_help_panel=EVIDENCE)(check)
-app.command(rich_help_panel=EVIDENCE)(measure)
-app.command(rich_help_panel=EVIDENCE)(gate)
-app.command(rich_help_panel=EVIDENCE)(baseline)
-app.command("list", rich_help_panel=ABOUT)(list_)
-app.command(rich_help_panel=ABOUT)(explain)
-app.command(rich_help_panel=ABOUT)(doctor)
+app.command(rich_help_panel=WORK, cls=Command)(train)
+app.command(rich_help_panel=WORK, cls=Command)(attack)
+app.command(rich_help_panel=WORK, cls=Command)(demo)
+app.command(rich_help_panel=RESULTS, cls=Command)(compare)
+app.command(rich_help_panel=RESULTS, cls=Command)(show)
+app.command(rich_help_panel=RESULTS, cls=Command)(runs)
+app.command(rich_help_panel=RESULTS, cls=Command)(query)
+app.command(rich_help_panel=RESULTS, cls=Command)(report)
+app.command(rich_help_panel=EVIDENCE, cls=Command)(check)
+app.command(rich_help_panel=EVIDENCE, cls=Command)(measure)
+app.command(rich_help_panel=EVIDENCE, cls=Command)(gate)
+app.command(rich_help_panel=EVIDENCE, cls=Command)(baseline)
+app.command("list", rich_help_panel=ABOUT, cls=Command)(list_)
+app.command(rich_help_panel=ABOUT, cls=Command)(explain)
+app.command(rich_help_panel=ABOUT, cls=Command)(doctor)
 
 
 def _version(show: bool) -> None:
@@ -76,16 +79,42 @@ def main() -> None:
     """Entry point of the console script: run a command, end with its exit code."""
     # Torch's threads spin while they wait, which on a busy machine makes small models ten times slower. Read when torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(words: list[str]) -> int:
+    """Run a command line; gives back its exit code. Raises what went wrong inside only under ROBBENCH_DEBUG."""
     try:
-        code = app(hyphens(sys.argv[1:]), standalone_mode=False)
-    except typer.Abort:
-        code = 130
-    except Exception as error:
+        _settle(words)
+        code = app(hyphens(words), standalone_mode=False)
+    except (typer.Abort, KeyboardInterrupt):
+        return 130
+    except typer.Exit as exit_:
+        return exit_.exit_code
+    except (Exception, SystemExit) as error:
         # The parser's own errors: their class is not public, what they say and their exit code are.
         if not hasattr(error, "format_message"):
-            raise
+            if os.environ.get("ROBBENCH_DEBUG"):
+                raise
+            return fail(*told(error)).exit_code
         code = getattr(error, "exit_code", 2)
         if error.format_message():
             context = getattr(error, "ctx", None)
             fail(f"{error.format_message().rstrip('.')}. See: {context.command_path if context else 'robbench'} --help", code)
-    sys.exit(code if isinstance(code, int) else 0)
+    return code if isinstance(code, int) else 0
+
+
+def _settle(words: list[str]) -> None:
+    """Refuse arguments that are no text, let streams write any, and drop screen widths that are none: libraries trust them."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    for name in ("COLUMNS", "LINES", "TERMINAL_WIDTH"):
+        value = os.environ.get(name, "80")
+        if not (value.isascii() and value.isdecimal() and len(value) < 5 and int(value) > 0):
+            del os.environ[name]
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UserError(f"the argument {word!r} is not valid UTF-8: rename what it names, or go there and use '.'") from None

@@ -50,9 +50,14 @@ These = Annotated[
         "--these-samples", panel=LIMITS, help="Decide for these very samples, not for images like them: less evidence needed."
     ),
 ]
-Order = Annotated[int, option("--seed", panel=ATTACK, help="Of the samples' random order; the attacks keep the baseline's.")]
+Order = Annotated[
+    int,
+    option("--seed", panel=ATTACK, min=0, max=2**32 - 1, help="Of the samples' random order; the attacks keep the baseline's."),
+]
 Limit = Annotated[str | None, option("--budget", panel=ATTACK, metavar="TIME", help="Give up after 90s, 2m or 1h (exit 4).")]
-Width = Annotated[int | None, option("-b", "--batch-size", panel=ATTACK, metavar="N", help="Samples in flight.")]
+Width = Annotated[
+    int | None, option("-b", "--batch-size", panel=ATTACK, metavar="N", min=1, max=999_999_999, help="Samples in flight.")
+]
 Junit = Annotated[Path | None, option("--junit-xml", panel=o.SHOW, metavar="FILE", help="Write JUnit XML.")]
 Markdown = Annotated[Path | None, option("--markdown", panel=o.SHOW, metavar="FILE", help="Write a Markdown summary.")]
 

@@ -20,7 +20,7 @@ WHAT = "What to measure"
 Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Model names, run ids or Parquet paths.")]
 TrainSamples = Annotated[
     int,
-    option("--train-samples", panel=WHAT, metavar="N", min=0,
+    option("--train-samples", panel=WHAT, metavar="N", min=0, max=999_999_999,
            help="Training samples to look at, spread over the classes, and test samples in a support vector machine; 0 = none "
                 "and all."),
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -21,10 +22,35 @@ R = TypeVar("R")
 PLAIN_SECONDS, PLAIN_SHARE = 30.0, 0.1  # off a terminal: a line at least this often
 
 
+LONGEST_LINE = 2000
+
+
 def fail(message: str, code: int) -> typer.Exit:
-    """Print one error line; raise what it returns."""
-    print(f"error: {' '.join(message.split())}", file=sys.stderr)
+    """Print one error line, of a long one the beginning and the end; raise what it returns."""
+    line = " ".join(message.split())
+    if len(line) > LONGEST_LINE:
+        line = f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 4 :]}"
+    print(f"error: {line.encode(errors='backslashreplace').decode()}", file=sys.stderr)
     return typer.Exit(code)
+
+
+def told(error: BaseException) -> tuple[str, int]:
+    """One line about an exception, and the exit code: 2 for bad input, 3 for a fault of the machine or of ours."""
+    if isinstance(error, RobbenchError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError) and error.errno in _BAD_NAMES:
+        return f"{str(error.filename)[:100]}: {error.strerror}; choose a shorter or another name", 2
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{error.strerror}{f': {error.filename}' if error.filename else ''}", 3
+    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "can't allocate memory" in str(error):
+        return "out of memory; a smaller model, --batch-size or --limit needs less", 3
+    if isinstance(error, SystemExit):
+        return f"code that was imported ended the process (SystemExit {error.code}); nothing was decided", 3
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    return f"internal error, {what} (a bug in robbench: please report it with what ROBBENCH_DEBUG=1 shows)", 3
+
+
+_BAD_NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ)
 
 
 def reported(command: Callable[P, R]) -> Callable[P, R]:
@@ -37,10 +63,6 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
         try:
             with raised():
                 return command(*args, **kwargs)
-        except RobbenchError as error:
-            if os.environ.get("ROBBENCH_DEBUG"):
-                raise
-            raise fail(str(error), error.exit_code) from None
         except (Stopped, KeyboardInterrupt) as stopped:
             print(f"stopped; finished epochs and decided samples are kept. To go on: {resume_command()}", file=sys.stderr)
             raise typer.Exit(getattr(stopped, "exit_code", 130)) from None
@@ -49,10 +71,10 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
         except BrokenPipeError:  # the reader of stdout, such as `head`, has gone
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(141) from None
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             if os.environ.get("ROBBENCH_DEBUG"):
                 raise
-            raise fail(f"{type(error).__name__}: {error} (set ROBBENCH_DEBUG=1 for the traceback)", 3) from None
+            raise fail(*told(error)) from None
 
     return wrapped
 

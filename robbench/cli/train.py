@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,7 +80,7 @@ def train(
 
     Example: robbench train --data digits --loss cross-entropy --inner pgd:steps=7 --threat linf:0.15 --name at
     """
-    from robbench.core.config import TrainConfig, load_config
+    from robbench.core.config import TrainConfig, load_config, process_number
     from robbench.recipes import read_recipe
     from robbench.runs.train import found_before
     from robbench.runs.train_plan import plan_training
@@ -90,7 +89,7 @@ def train(
              "batch_size": batch_size, "lr": lr, "optimizer": optimizer, "seed": seed, "limit": limit}  # fmt: skip
     base = read_recipe(recipe) if recipe else {}
     settings = load_config(TrainConfig, "train", file=config, sets=sets or [], flags=flags, base=base)
-    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun started, one speaks
+    first = process_number("RANK", 0) == 0  # of the processes that torchrun started, one speaks
     reporter = Reporter(quiet=quiet or not first, verbose=verbose and first)
     plan = plan_training(settings, name=name, out=out, device=device, data_dir=data_dir, download=download)
     reporter.detail(f"{len(plan.train)} training and {len(plan.validation)} validation samples on {plan.device}; {plan.spec}")
@@ -113,11 +112,12 @@ def train(
 
 def run_training(plan: Plan, reporter: Reporter, *, force: bool) -> Trained:
     """Train under a progress bar."""
+    from robbench.core.config import process_number
     from robbench.core.errors import Stopped
     from robbench.runs.signals import stop_flag
     from robbench.runs.train import train
 
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    processes = process_number("WORLD_SIZE", 1)
     if processes > 1 and plan.loss.batch_coupled:
         reporter.say(f"loss {plan.config.loss} depends on the batch, and each of {processes} processes has its share for a batch")
     with stop_flag(reporter.say) as stop, reporter.progress(f"train {plan.name}") as bar:

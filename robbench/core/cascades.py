@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from robbench.core.documents import read_toml
 from robbench.core.errors import UserError
 
 
@@ -29,12 +30,7 @@ def expand(text: str, norm: str) -> tuple[str, ...]:
         return _attacks(cascades()[name], norm)
     if not text.endswith(".toml"):
         return (text,)
-    try:
-        content = tomllib.loads(Path(text).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the cascade {text}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"the cascade {text} is not valid TOML: {error}") from None
+    content = read_toml(Path(text), "the cascade")
     found = _attacks(content, norm)
     if not found or not all(isinstance(spec, str) for spec in found):
         raise UserError(f'the cascade {text} needs a list of specs such as attacks = ["apgd", "apgd-t"], also in its tables')

@@ -9,7 +9,6 @@ import dataclasses
 import math
 import os
 import re
-import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -17,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field
 
+from robbench.core.documents import read_toml
 from robbench.core.errors import UserError, nearest
 from robbench.core.spec import Number, OrNone, option_names, validate
 
@@ -58,7 +58,7 @@ class TrainConfig:
     awp: Annotated[Number, Field(ge=0, description="gamma of adversarial weight perturbation, 0 = off")] = 0.0
     awp_warmup: Annotated[Share, Field(description="share of training before it begins")] = 0.0
     inner_beyond: Annotated[
-        int | None, OrNone, Field(ge=0, description="inner steps after a sample's first mistake, none = all")
+        Annotated[int, Field(ge=0)] | None, OrNone, Field(description="inner steps after a sample's first mistake, none = all")
     ] = None
     precision: Annotated[Literal["fp32", "bf16"], Field(description="of the passes; weights stay float32")] = "fp32"
     channels_last: Annotated[bool, Field(description="memory format of images, faster on GPUs")] = False
@@ -67,7 +67,7 @@ class TrainConfig:
     select: Annotated[
         Literal["auto", "best", "last"], Field(description="epoch to use; auto: best with an inner attack, else last")
     ] = "auto"
-    limit: Annotated[int | None, Field(ge=1, description="only so many samples")] = None
+    limit: Annotated[Annotated[int, Field(ge=1)] | None, OrNone, Field(description="only so many samples")] = None
     seed: Annotated[int, Field(ge=0, lt=2**32, description="of weights, order, augmentation and attacks")] = 0
 
 
@@ -76,8 +76,8 @@ def parse_width(value: Any) -> int | None:
     if value is None or value == "auto":
         return None
     text = str(value)
-    if not text.isdecimal() or int(text) < 1:
-        raise ValueError("should be auto or a whole number of at least 1")
+    if not text.isdecimal() or len(text) > 9 or int(text) < 1:
+        raise ValueError("should be auto or a whole number from 1 to 999999999")
     return int(text)
 
 
@@ -103,7 +103,7 @@ def parse_budget(value: Any) -> Budget | None:
         return None if value == "none" else value
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([smhq])", str(value).strip().lower())
     amount = float(match[1]) if match else 0.0
-    if match is None or amount == 0 or (match[2] == "q" and not amount.is_integer()):
+    if match is None or not 0 < amount < 1e12 or (match[2] == "q" and not amount.is_integer()):
         raise ValueError("should be a time such as 90s, 2m or 1h, or queries per sample such as 5000q")
     return Budget(queries=amount) if match[2] == "q" else Budget(seconds=amount * _UNITS[match[2]])
 
@@ -116,7 +116,7 @@ class AttackConfig:
     threat: Annotated[tuple[str, ...], Field(description="by default the data set's")] = ()
     data: Annotated[str | None, Field(description="by default what the model was trained on")] = None
     split: Annotated[Literal["train", "test"], Field(description="part of the data")] = "test"
-    limit: Annotated[int | None, Field(ge=1, description="only so many samples")] = None
+    limit: Annotated[Annotated[int, Field(ge=1)] | None, OrNone, Field(description="only so many samples")] = None
     seed: Annotated[int, Field(ge=0, lt=2**32, description="of whatever is random")] = 0
     batch_size: Annotated[int | None, BeforeValidator(parse_width), Field(description="rows in flight; auto: by device")] = None
     precision: Annotated[
@@ -146,12 +146,25 @@ def load_config(
     if file is not None:
         merged |= _checked(_read_toml(file, command), names, str(file))
     merged |= {name: os.environ[key] for name in names if (key := f"ROBBENCH_{name.upper()}") in os.environ}
-    merged |= _checked(dict(_key_value(item) for item in sets), names, "--set")
+    given = [_key_value(item) for item in sets]
+    merged |= _checked(dict(given), names, "--set")
+    if len(dict(given)) < len(given):
+        raise UserError(
+            f"--set gives {', '.join(sorted({key for key, _ in given if [k for k, _ in given].count(key) > 1}))} twice"
+        )
     merged |= {name: value for name, value in flags.items() if value not in (None, [], ()) and value is not False}
     for name in ("attack", "threat", "replay"):
         if isinstance(merged.get(name), str) and "tuple" in str(cls.__dataclass_fields__[name].type):  # type: ignore[attr-defined]
             merged[name] = [merged[name]]
     return validate(cls, merged, command)
+
+
+def process_number(name: str, default: int) -> int:
+    """A number that torchrun gives a process: RANK, WORLD_SIZE or LOCAL_RANK. Raises UserError where the variable is none."""
+    text = os.environ.get(name, str(default))
+    if not (text.isascii() and text.isdecimal() and len(text) < 7):
+        raise UserError(f"the variable {name} is '{text}', which is no number of a process: unset it, or start by torchrun")
+    return int(text)
 
 
 def _key_value(item: str) -> tuple[str, str]:
@@ -162,12 +175,7 @@ def _key_value(item: str) -> tuple[str, str]:
 
 
 def _read_toml(path: Path, command: str) -> dict[str, Any]:
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the config file {path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"the config file {path} is not valid TOML: {error}") from None
+    content = read_toml(path, "the config file")
     own = content.get(command, {})
     if not isinstance(own, dict):
         raise UserError(f"{path}: '{command}' must be a table: [{command}]")

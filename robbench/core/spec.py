@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import json
 import math
+import unicodedata
 from collections.abc import Mapping
 from typing import Annotated, Any, TypeVar
 
@@ -38,6 +39,7 @@ class Spec:
 
 def parse_spec(text: str) -> Spec:
     """Parse one spec string. Raises UserError when it is empty or malformed."""
+    require_plain(text)
     name, colon, rest = (part.strip() for part in text.partition(":"))
     if not name or (colon and not rest):
         raise UserError(f"malformed spec {text!r}: write NAME or NAME:key=value,key=value")
@@ -57,6 +59,14 @@ def parse_spec(text: str) -> Spec:
     return Spec(name, argument, options)
 
 
+def require_plain(text: str) -> None:
+    """Raise UserError for a spec of a length or with characters that nobody means: control characters, halves of surrogates."""
+    if len(text) > _LONGEST:
+        raise UserError(f"the spec {text[:40]!r}... has {len(text)} characters; {_LONGEST} are the most")
+    if odd := next((char for char in text if unicodedata.category(char) in ("Cc", "Cs")), None):
+        raise UserError(f"malformed spec {text!r}: it holds the character {odd!r}")
+
+
 def split_items(text: str, separator: str = ",") -> list[str]:
     """Split at separators that are outside every bracket. Raises UserError when brackets do not match."""
     items, start = [], 0
@@ -64,6 +74,8 @@ def split_items(text: str, separator: str = ",") -> list[str]:
     for i, char in enumerate(text):
         if char in _CLOSES:
             waiting.append(_CLOSES[char])
+            if len(waiting) > _DEEPEST:
+                raise UserError(f"brackets are nested more than {_DEEPEST} deep in {text!r}")
         elif char in _CLOSES.values() and (not waiting or waiting.pop() != char):
             raise UserError(f"brackets do not match in {text!r}")
         elif char == separator and not waiting:
@@ -75,6 +87,9 @@ def split_items(text: str, separator: str = ",") -> list[str]:
 
 
 _CLOSES = {"(": ")", "[": "]"}
+_LONGEST = 10_000
+_DEEPEST = 20  # attacks inside attacks: two levels have a meaning
+_LARGEST = 2**32  # of whole numbers: above a billion steps or units nothing ends, and torch's own integers do at some place
 
 
 def _is_wrapped(value: str) -> bool:
@@ -123,16 +138,46 @@ def validate(cls: type[T], options: Mapping[str, Any], what: str) -> T:
     names = option_names(cls)
     for key in options:
         if key not in names:
-            raise UserError(f"{what}: unknown option '{key}'" + (nearest(key, names) if names else "; it has none"))
+            raise UserError(f"{what}: unknown option '{key[:100]}'" + (nearest(key, names) if names else "; it has none"))
+        if isinstance(options[key], int) and abs(options[key]) >= _LARGEST:
+            raise UserError(f"{what}: {key} should be below {_LARGEST}, not {_quoted(options[key])}")
     try:
-        return TypeAdapter(cls).validate_python(dict(options))
+        built = TypeAdapter(cls).validate_python(dict(options))
     except ValidationError as error:
         first = error.errors()[0]
         where = str(first["loc"][0]) if first["loc"] else "value"
-        message = first["msg"].removeprefix("Value error, ")
         if first["type"] in ("missing", "missing_argument", "missing_keyword_only_argument"):
             raise UserError(f"{what}: {where} must be given") from None
-        raise UserError(f"{what}: {where}={first['input']!r}: {message[0].lower()}{message[1:]}") from None
+        raise UserError(f"{what}: {where}={_quoted(first['input'])}: {_message(first)}") from None
+    for name in names:
+        if isinstance(value := getattr(built, name), int) and abs(value) >= _LARGEST:
+            raise UserError(f"{what}: {name} should be below {_LARGEST}, not {_quoted(value)}")
+    return built
+
+
+def checked(hint: Any, value: Any, where: str) -> Any:
+    """The value with the types of `hint` (a model of pydantic or a type). Raises UserError that says where it is wrong."""
+    try:
+        return TypeAdapter(hint).validate_python(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        if first["type"] == "missing":
+            raise UserError(f"{where} lacks {place}") from None
+        raise UserError(f"{where}: {place + ': ' if place else ''}{_message(first)}, not {_quoted(first['input'])}") from None
+
+
+def _message(error: Any) -> str:
+    message = str(error["msg"]).removeprefix("Value error, ")
+    return message[0].lower() + message[1:]
+
+
+def _quoted(value: Any) -> str:
+    """A value as it is, the beginning of a long one; never digits without end, which Python refuses to write."""
+    if isinstance(value, int) and abs(value) >= 10**40:
+        return "a number of more than 40 digits"
+    text = repr(value) if isinstance(value, str | int | float | None) else type(value).__name__
+    return text if len(text) <= 120 else f"{text[:100]}..."
 
 
 def option_names(cls: type) -> list[str]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robbench.core.errors import UserError, nearest
+from robbench.core.spec import require_plain
 
 _BRACKETS = re.compile(r"(.*?)((?:\[[^\[\]]*\])*)", re.DOTALL)
 _COUNTS = ("first", "stratified")
@@ -27,6 +28,7 @@ class Selection:
 def split_subsets(spec: str) -> tuple[str, list[str]]:
     """`mnist[3,8][first=50]` -> (`mnist`, [`3,8`, `first=50`]). UserError when brackets do not match."""
     text = spec.strip()
+    require_plain(text)
     if text.count("[") != text.count("]"):
         raise UserError(f"brackets do not match in '{spec}'")
     match = _BRACKETS.fullmatch(text)
@@ -91,7 +93,7 @@ def _class_index(name: str, classes: tuple[str, ...]) -> int:
     if name in classes:
         return classes.index(name)
     # Where class names are numbers themselves, a number is a name: after [3,8] there is no class 0.
-    if name.isdecimal() and int(name) < len(classes) and not any(known.isdecimal() for known in classes):
+    if name.isdecimal() and len(name) < 10 and int(name) < len(classes) and not any(known.isdecimal() for known in classes):
         return int(name)
     if "=" in name:
         raise UserError(f"malformed subset [{name}]: write [first=N], [stratified=N] or class names")
@@ -100,7 +102,7 @@ def _class_index(name: str, classes: tuple[str, ...]) -> int:
 
 def _count(subset: str) -> int:
     text = subset.partition("=")[2].strip()
-    number = int(text) if text.isdecimal() else 0
+    number = int(text) if text.isdecimal() and len(text) < 10 else 0
     if number < 1:
-        raise UserError(f"'{subset}' should give a whole number of at least 1")
+        raise UserError(f"'{subset}' should give a whole number from 1 to 999999999")
     return number

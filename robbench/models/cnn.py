@@ -24,7 +24,9 @@ class SmallCNN(Architecture):
     a CPU, the same in training and evaluation mode, for images of any size and number of channels.
     """
 
-    width: Annotated[int, Field(ge=1, description="channels of the first convolution; there are 4 times as many features")] = 32
+    width: Annotated[
+        int, Field(ge=1, le=10_000, description="channels of the first convolution; there are 4 times as many features")
+    ] = 32
 
     def build(self, info: DataInfo) -> Classifier:
         """A fresh classifier with 4 * width features. UserError when the data are not images."""

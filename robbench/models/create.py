@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from robbench.core.builtins import MODELS
 from robbench.core.errors import RobbenchError, UserError
 from robbench.core.registry import import_target
-from robbench.core.spec import build, parse_spec
+from robbench.core.spec import build, option_names, parse_spec
 from robbench.data.base import DataInfo, reason
 from robbench.models.base import Architecture, Classifier
 from robbench.models.external import call_factory
 
 _TOLERANCE = 1e-4
+_MOST_WEIGHTS = 1_000_000_000
 
 
 def create(spec: str, info: DataInfo) -> Classifier:
@@ -66,7 +67,10 @@ def check_logits(model: nn.Module, x: Tensor, classes: int) -> None:
 def _build(spec: str, info: DataInfo) -> Classifier:
     name, _, rest = spec.strip().partition(":")
     if name in MODELS.entries or not rest:
-        return MODELS.build(spec.strip()).build(info)
+        architecture = MODELS.build(spec.strip())
+        if name in MODELS.entries and MODELS.entries[name].package == "robbench" and option_names(type(architecture)):
+            _require_size(architecture, info, spec)
+        return architecture.build(info)
     attribute, _, options = rest.partition(":")
     parsed = parse_spec(f"_:{options}" if options else "_")
     found = import_target(f"{name}:{attribute}", f"model '{spec}'")
@@ -75,6 +79,16 @@ def _build(spec: str, info: DataInfo) -> Classifier:
     if parsed.argument is not None:
         raise UserError(f"model '{spec}': '{parsed.argument}' is not key=value")
     return call_factory(found, spec, parsed.options, len(info.classes))
+
+
+def _require_size(architecture: Architecture, info: DataInfo, spec: str) -> None:
+    """Raise UserError for a model beyond reason, before any of it is allocated: on the meta device only its shapes are made."""
+    with torch.device("meta"):
+        size = sum(weight.numel() for weight in architecture.build(info).parameters())
+    if size > _MOST_WEIGHTS:
+        raise UserError(
+            f"model '{spec}' would have {size:.1e} weights; {_MOST_WEIGHTS:.0e} are the most: take fewer or narrower layers"
+        )
 
 
 @contextlib.contextmanager

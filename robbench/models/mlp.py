@@ -22,8 +22,8 @@ class MLP(Architecture):
     in (scaled) input space.
     """
 
-    width: Annotated[int, Field(ge=1, description="units of every hidden layer")] = 256
-    depth: Annotated[int, Field(ge=0, description="hidden layers; 0 is a linear classifier")] = 2
+    width: Annotated[int, Field(ge=1, le=1_000_000, description="units of every hidden layer")] = 256
+    depth: Annotated[int, Field(ge=0, le=1000, description="hidden layers; 0 is a linear classifier")] = 2
 
     def build(self, info: DataInfo) -> Classifier:
         """A fresh classifier with `width` features, or as many as there are pixels when depth is 0."""

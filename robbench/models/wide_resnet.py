@@ -25,8 +25,8 @@ class WideResNet(Architecture):
     from He's normal distribution (fan out). The larger model of most robustness papers, often WRN-34-10.
     """
 
-    depth: Annotated[int, Field(ge=10, description="layers, 6n+4: 10, 16, 22, 28, 34, 40, ...")] = 28
-    width: Annotated[int, Field(ge=1, description="widening factor")] = 10
+    depth: Annotated[int, Field(ge=10, le=1000, description="layers, 6n+4: 10, 16, 22, 28, 34, 40, ...")] = 28
+    width: Annotated[int, Field(ge=1, le=1000, description="widening factor")] = 10
     dropout: Annotated[float, Field(ge=0, lt=1, description="dropout rate between the convolutions of a block")] = 0.0
 
     def build(self, info: DataInfo) -> Classifier:

@@ -17,6 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
+from robbench.core.config import process_number
+from robbench.core.errors import UserError
+
 
 class World:
     """This process' place among those of the run."""
@@ -89,7 +92,7 @@ class World:
 @contextlib.contextmanager
 def joined(device: torch.device) -> Iterator[None]:
     """Join the processes that `torchrun` started, for the time of a run; alone without it."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or distributed.is_initialized():
+    if process_number("WORLD_SIZE", 1) <= 1 or distributed.is_initialized():
         yield
         return
     # Imported by torch's optimizers if not before, when its default arguments would hold on to the group: its threads would
@@ -97,7 +100,12 @@ def joined(device: torch.device) -> Iterator[None]:
     importlib.import_module("torch.distributed.nn.functional")
     if device.type == "cuda":
         torch.cuda.set_device(device)  # nccl would otherwise put every process on the first GPU
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    try:
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
+    except ValueError as error:  # torchrun sets its variables together
+        raise UserError(
+            f"this is not one of the processes that torchrun starts ({error}): unset WORLD_SIZE, or use torchrun"
+        ) from None
     try:
         yield
     finally:
@@ -107,5 +115,5 @@ def joined(device: torch.device) -> Iterator[None]:
 def local_device(device: torch.device) -> torch.device:
     """The device of this process: with several on one machine, the GPU of its number."""
     if str(device) == "cuda" and "LOCAL_RANK" in os.environ:
-        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        return torch.device("cuda", process_number("LOCAL_RANK", 0))
     return device

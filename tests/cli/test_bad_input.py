@@ -399,3 +399,92 @@ def test_settings_that_do_less_than_they_say(cli, tmp_path, words, note):
     assert done.code == 0, done.err
     assert note in done.err
     assert bool(note) == bool(done.err)
+
+
+@pytest.mark.parametrize(
+    ("line", "option"),
+    [
+        ("train --loss trades --loss mart", "--loss"), ("train --epochs 1 --epochs=2", "--epochs"),
+        ("attack mlp -b 4 --batch-size 8", "--batch-size"), ("compare --out a -o b", "--out"),
+        ("gate --alpha 0.1 --candidate ce --alpha 0.1", "--alpha"), ("train --set lr=1 --set lr=2", "lr"),
+        ("report --title a --title b", "--title"), ("train --loss trades --loss mart --dry-run", "--loss"),
+    ],
+)  # fmt: skip
+def test_an_option_of_one_value_given_twice(cli, tmp_path, line, option):
+    """Which of the two is meant nobody can know: exit 2, and the option is named."""
+    done = cli(line, cwd=tmp_path)
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert option in done.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_flags_and_lists_may_be_repeated(cli, tmp_path):
+    """`--dry-run --dry-run` says nothing new, and lists grow by repeating."""
+    done = cli("attack mlp --attack fgsm --attack noise --limit 5 --dry-run --dry-run --json --json", cwd=tmp_path)
+    assert (done.code, done.json["runs"][0]["attack"]) == (0, "fgsm + noise"), done.err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "gate --candidate ce --alpha nan", "gate --candidate ce --max-drop nan", "gate --candidate ce --max-clean-drop nan",
+        "gate --candidate ce --alpha 0", "gate --model ce --batch-size 0", "gate --model ce --seed -1",
+        "gate --model ce --seed 99999999999", "gate --candidate ce --max-drop -1", "measure ce --train-samples -1",
+        "measure ce --train-samples 99999999999999999999", "check ce --limit 0", "check ce --seed -1",
+        "train --seed 4294967296", "train --epochs 4294967296", "attack ce --limit 99999999999999999999",
+        "attack ce --batch-size 9999999999", "attack ce --attack pgd:steps=4294967296", "train --model mlp:depth=100000",
+        "train --model wide-resnet:depth=100000", "train --model mlp:width=1000000,depth=100",
+        "train --model small-cnn:width=10000", "train --inner minimal:attack=((((((((((((((((((((((pgd))))))))))))))))))))))",
+        "attack ce --data digits[first=99999999999999999999999]", "train --loss trades:beta=" + "9" * 5000,
+    ],
+)  # fmt: skip
+def test_numbers_beyond_reason(cli, attacked, snapshot, line):
+    """Not a number, below or far above what has a meaning: refused before anything is computed or allocated."""
+    before = snapshot(attacked)
+    done = cli(line, "--out", attacked)
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert snapshot(attacked) == before
+
+
+@pytest.mark.parametrize("name", ["RANK", "WORLD_SIZE"])
+@pytest.mark.parametrize("value", ["one", "-1", "", "9" * 5000])
+def test_variables_of_torchrun_that_are_no_numbers(cli, tmp_path, name, value):
+    """What torchrun sets is a number; anything else is said in one line, and nothing is trained."""
+    done = cli(T, "--out", tmp_path / "S", env={name: value})
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert name in done.err
+    assert not (tmp_path / "S").exists()
+
+
+@pytest.mark.parametrize(("name", "value"), [("TERMINAL_WIDTH", "wide"), ("COLUMNS", "9999999"), ("LINES", "-3")])
+def test_screens_of_no_width(spawn, name, value):
+    """A width that is none is passed over, in help and tables alike, without a word."""
+    done = spawn("list", "losses", "--help", env={name: value})
+    assert (done.code, done.err) == (0, "")
+    assert max(map(len, done.out.splitlines())) <= 120
+
+
+def test_an_argument_that_is_no_text(cli, tmp_path):
+    """Bytes that are no UTF-8 are refused, and shown in a way that any terminal can take."""
+    done = cli("compare", "caf\udce9", cwd=tmp_path)
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert "'caf\\udce9' is not valid UTF-8" in done.err
+
+
+BUGS = [(KeyError("x"), 3, "internal error, KeyError: 'x' .*ROBBENCH_DEBUG=1"), (RecursionError(), 3, "internal error"),
+        (MemoryError(), 3, "out of memory"), (SystemExit(0), 3, "ended the process"), (SystemExit(None), 3, "ended the process"),
+        (OSError(28, "No space left on device", "f"), 3, "No space left on device: f"), (KeyboardInterrupt(), 130, "stopped"),
+        (OSError(36, "File name too long", "f" * 999), 2, "shorter")]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "code", "message"), BUGS, ids=[repr(error)[:30] for error, _, _ in BUGS])
+def test_whatever_is_raised_inside_is_one_line(cli, monkeypatch, error, code, message):
+    """Our own mistakes and the machine's: exit 3 and what to do; never 0 or 1, which are answers."""
+
+    def broken(*_):
+        raise error
+
+    monkeypatch.setattr("robbench.runs.show.list_runs", broken)
+    done = cli("runs")
+    assert (done.code, done.out, done.err.count("\n")) == (code, "", 1), done.err
+    assert re.search(message, done.err), done.err
