@@ -26,6 +26,7 @@ from robbench.cli.reporter import fail, told
 from robbench.cli.show import runs, show
 from robbench.cli.train import train
 from robbench.core.errors import UserError
+from robbench.core.trust import command_line
 
 app = typer.Typer(
     name="robbench",
@@ -86,7 +87,9 @@ def run(words: list[str]) -> int:
     """Run a command line; gives back its exit code. Raises what went wrong inside only under ROBBENCH_DEBUG."""
     try:
         _settle(words)
-        code = app(hyphens(words), standalone_mode=False)
+        words = hyphens(words)
+        with command_line(words):
+            code = app(words, standalone_mode=False)
     except (typer.Abort, KeyboardInterrupt):
         return 130
     except typer.Exit as exit_:

@@ -91,6 +91,7 @@ def attack(
     sets: o.Set = None,
     data_dir: o.DataDir = None,
     download: o.Download = False,
+    trust_code: o.TrustCode = False,
     force: o.Force = False,
     dry_run: o.DryRun = False,
     as_json: o.Json = False,

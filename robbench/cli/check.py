@@ -50,6 +50,7 @@ def check(
     limit: o.Limit = None,
     data_dir: o.DataDir = None,
     download: o.Download = False,
+    trust_code: o.TrustCode = False,
     as_json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,

@@ -81,6 +81,7 @@ def gate(
     out: o.Out = Path("runs"),
     data_dir: o.DataDir = None,
     download: o.Download = False,
+    trust_code: o.TrustCode = False,
     device: o.Device = "auto",
     force: o.Force = False,
     as_json: o.Json = False,

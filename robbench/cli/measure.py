@@ -41,6 +41,7 @@ def measure(
     device: o.Device = "auto",
     data_dir: o.DataDir = None,
     download: o.Download = False,
+    trust_code: o.TrustCode = False,
     force: o.Force = False,
     as_json: o.Json = False,
     quiet: o.Quiet = False,

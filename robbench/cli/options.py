@@ -29,6 +29,11 @@ Device = Annotated[str, option("--device", panel=RUN, envvar="ROBBENCH_DEVICE", 
 Seed = Annotated[int | None, option("--seed", panel=RUN, help="All random numbers follow from it (default: 0).")]
 Limit = Annotated[int | None, option("-n", "--limit", panel=RUN, metavar="N", help="Only the first N samples.")]
 Force = Annotated[bool, option("--force", panel=RUN, help="Do it again and replace what is there.")]
+# Read by core/trust.py from the command line itself: nothing else can switch it on.
+TrustCode = Annotated[
+    bool,
+    option("--trust-code", panel=RUN, help="Import private code (module:name) that files name, not only what is typed here."),
+]
 DryRun = Annotated[bool, option("--dry-run", panel=RUN, help="Say what would be done; write nothing.")]
 
 

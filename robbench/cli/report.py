@@ -26,6 +26,7 @@ def report(
     title: Title = "Robustness report",
     out: o.Out = Path("runs"),
     data_dir: o.DataDir = None,
+    trust_code: o.TrustCode = False,
     as_json: o.Json = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,

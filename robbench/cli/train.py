@@ -70,6 +70,7 @@ def train(
     sets: o.Set = None,
     data_dir: o.DataDir = None,
     download: o.Download = False,
+    trust_code: o.TrustCode = False,
     force: o.Force = False,
     dry_run: o.DryRun = False,
     as_json: o.Json = False,

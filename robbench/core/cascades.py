@@ -10,6 +10,7 @@ from typing import Any
 
 from robbench.core.documents import read_toml
 from robbench.core.errors import UserError
+from robbench.core.trust import refuse_private
 
 
 @functools.cache
@@ -21,7 +22,7 @@ def cascades() -> Mapping[str, Any]:
 def expand(text: str, norm: str) -> tuple[str, ...]:
     """The attack specs that a name stands for in a norm: a cascade's, a `.toml` file's, else the text itself.
 
-    Raises UserError for a cascade that is given options, and for a file that is missing or malformed.
+    Raises UserError for a cascade that is given options, and for a file that is missing, malformed or names private code.
     """
     name, colon, _ = text.partition(":")
     if name in cascades():
@@ -34,6 +35,7 @@ def expand(text: str, norm: str) -> tuple[str, ...]:
     found = _attacks(content, norm)
     if not found or not all(isinstance(spec, str) for spec in found):
         raise UserError(f'the cascade {text} needs a list of specs such as attacks = ["apgd", "apgd-t"], also in its tables')
+    refuse_private(text, found)
     if inside := [spec for spec in found if spec.endswith(".toml")]:
         raise UserError(f"the cascade {text} names another file, {inside[0]}; write that one's attacks here")
     return tuple(part for spec in found for part in expand(spec, norm))

@@ -19,6 +19,7 @@ from pydantic import BeforeValidator, Field
 from robbench.core.documents import read_toml
 from robbench.core.errors import UserError, nearest
 from robbench.core.spec import Number, OrNone, option_names, validate
+from robbench.core.trust import refuse_private
 
 T = TypeVar("T")
 COMMANDS = ("train", "attack")
@@ -142,17 +143,19 @@ def load_config(
 ) -> T:
     """Merge the sources, `base` (a recipe) below all. UserError that names the source, the key and the nearest known key."""
     names = option_names(cls)
-    merged: dict[str, Any] = dict(base)
-    if file is not None:
-        merged |= _checked(_read_toml(file, command), names, str(file))
-    merged |= {name: os.environ[key] for name in names if (key := f"ROBBENCH_{name.upper()}") in os.environ}
+    read = _checked(_read_toml(file, command), names, str(file)) if file is not None else {}
+    environment = {name: os.environ[key] for name in names if (key := f"ROBBENCH_{name.upper()}") in os.environ}
     given = [_key_value(item) for item in sets]
-    merged |= _checked(dict(given), names, "--set")
+    typed = _checked(dict(given), names, "--set")
     if len(dict(given)) < len(given):
         raise UserError(
             f"--set gives {', '.join(sorted({key for key, _ in given if [k for k, _ in given].count(key) > 1}))} twice"
         )
-    merged |= {name: value for name, value in flags.items() if value not in (None, [], ()) and value is not False}
+    typed |= {name: value for name, value in flags.items() if value not in (None, [], ()) and value is not False}
+    for name, value in (read | environment).items():
+        if name not in typed:
+            refuse_private(f"ROBBENCH_{name.upper()}" if name in environment else file, [value])
+    merged: dict[str, Any] = {**base, **read, **environment, **typed}
     for name in ("attack", "threat", "replay"):
         if isinstance(merged.get(name), str) and "tuple" in str(cls.__dataclass_fields__[name].type):  # type: ignore[attr-defined]
             merged[name] = [merged[name]]

@@ -19,6 +19,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from robbench.core.errors import RunError, UserError, unknown
 from robbench.core.spec import Spec, build, options_of, parse_spec, value_text
+from robbench.core.trust import require_trusted
 
 T = TypeVar("T")
 
@@ -59,8 +60,8 @@ class Registry(Generic[T]):
             raise unknown(self.kind, name, self.entries)
         target = entry.target if entry else name
         owner = f"{self.kind} '{name}'" + (f" of package {entry.package}" if entry else "")
-        found = import_target(target, owner)
-        base = import_target(self._base, self.kind)
+        found = _import(target, owner) if entry else import_target(target, owner)
+        base = _import(self._base, self.kind)
         if not (isinstance(found, type) and issubclass(found, base)):
             raise UserError(f"{owner}: {target} is not a class derived from {base.__module__}.{base.__qualname__}")
         return found
@@ -120,10 +121,24 @@ def code_of(module: str, entry: Entry | None) -> str:
 
 
 def import_target(target: str, owner: str) -> Any:
-    """Import `module:attribute`; modules of the current folder are found too."""
+    """Import private code, `module:attribute`, also from the current folder.
+
+    Raises UserError for a name that came from a file (`core/trust.py`), is of Python's standard library, or does not exist.
+    """
     module_name, _, attribute = target.partition(":")
-    if not all(part.isidentifier() for part in module_name.split(".")):
-        raise UserError(f"{owner}: {module_name!r} is not a module's name")
+    for path, what in ((module_name, "a module's name"), (attribute, "a name in a module")):
+        if not all(part.isidentifier() for part in path.split(".")):
+            raise UserError(f"{owner}: {path!r} is not {what}")
+    require_trusted(target)
+    if module_name.partition(".")[0] in sys.stdlib_module_names:
+        raise UserError(
+            f"{owner}: {module_name} is a module of Python itself, nothing there is derived from our classes or builds a model"
+        )
+    return _import(target, owner)
+
+
+def _import(target: str, owner: str) -> Any:
+    module_name, _, attribute = target.partition(":")
     with _current_folder_importable():
         try:
             found: Any = importlib.import_module(module_name)

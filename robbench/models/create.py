@@ -15,6 +15,7 @@ from robbench.core.spec import build, option_names, parse_spec
 from robbench.data.base import DataInfo, reason
 from robbench.models.base import Architecture, Classifier
 from robbench.models.external import call_factory
+from robbench.models.factories import require_factory
 
 _TOLERANCE = 1e-4
 _MOST_WEIGHTS = 1_000_000_000
@@ -78,6 +79,7 @@ def _build(spec: str, info: DataInfo) -> Classifier:
         return build(found, parsed, f"model {name}:{attribute}").build(info)
     if parsed.argument is not None:
         raise UserError(f"model '{spec}': '{parsed.argument}' is not key=value")
+    require_factory(found, f"{name}:{attribute}", f"model '{spec}'")
     return call_factory(found, spec, parsed.options, len(info.classes))
 
 

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from robbench.core.errors import RunError, UserError
 from robbench.core.files import atomic_write
+from robbench.core.trust import names_from
 from robbench.data.base import DataInfo, reason
 from robbench.models.base import Classifier
 from robbench.models.create import create
@@ -68,11 +69,11 @@ def load_model(folder: Path, which: Literal["model", "last", "best"] | None = No
     """The classifier of a model folder (on the CPU, in evaluation mode) and its config.json; torch's generator is left as it was.
 
     `which` names the weights file, model.safetensors by default. UserError when the folder, its config or its weights are
-    missing, broken or do not belong together.
+    missing, broken or do not belong together, or the config names private code (`core/trust.py`).
     """
     config, parsed = _read_config(folder)
     info = DataInfo(shape=parsed.shape, classes=parsed.classes, mean=parsed.mean, std=parsed.std)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), names_from(folder / CONFIG):
         model = create(parsed.model, info)
         if parsed.head != model.head_spec:
             model = model.with_head(parsed.head)

@@ -7,6 +7,7 @@ import glob
 import json
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from robbench.core.config import AttackConfig
 from robbench.core.device import deterministic, find_device
 from robbench.core.errors import UserError
 from robbench.core.spec import short_hash, validate
+from robbench.core.trust import names_from
 from robbench.data.base import Split
 from robbench.data.load import default_threat
 from robbench.engine.guard import frozen
@@ -77,7 +79,8 @@ def plan_check(text: str, config: AttackConfig, source: str | None, *, alone: bo
             raise error if alone else UserError(f"'{text}' is no run; as a model: {error}") from error
         plan = CheckPlan(subject, _one_threat(config.threat, data, subject), data, config.seed)
     else:
-        plan = _of_run(run_path, find)
+        with names_from(run_path):
+            plan = _of_run(run_path, find)
     if source:
         other = validate(AttackConfig, {"data": plan.data, "split": plan.subject.split.split, "limit": 8}, "source")
         plan = dataclasses.replace(plan, source=find(source, other)[0].model.eval().requires_grad_(False))
@@ -99,7 +102,8 @@ def check(plan: CheckPlan, store: Store, limit: int, data_dir: Path | None, watc
     def tell(n: int, name: str) -> None:
         watch(n / len(costly), name)
 
-    with frozen(plan.subject.model), deterministic():
+    named = names_from(plan.path) if plan.path else nullcontext()  # the attacks of a run are those that its file names
+    with named, frozen(plan.subject.model), deterministic():
         free = run_checks([c for c in CHECKS if c not in costly], _evidence(plan))
         findings = free + run_checks(costly, _evidence(plan, limit), watch=tell)
     return _write(plan, findings, store, automatic=False)

@@ -17,6 +17,7 @@ from robbench.core import keyed
 from robbench.core.config import AttackConfig, Budget, parse_budget
 from robbench.core.errors import Stopped, UserError
 from robbench.core.spec import short_hash, validate
+from robbench.core.trust import names_from
 from robbench.data.base import Split
 from robbench.results.early import EarlyGate
 from robbench.results.find import STOPPED_EARLY
@@ -60,7 +61,8 @@ def plan_gate(model: str, baseline: Run, path: Path, tolerances: Tolerances, *, 
         raise UserError("margins and classes need every sample: attack the model, then give --candidate")
     info = baseline.info
     config = _config(info, path, batch_size)
-    (plan,) = plan_attacks([model], config, out=out, device=device, data_dir=data_dir, download=download)
+    with names_from(path, model):
+        (plan,) = plan_attacks([model], config, out=out, device=device, data_dir=data_dir, download=download)
     if sorted(full_specs(plan.entries)) != sorted(json.loads(info["attack_params"])):
         raise UserError(f"this robbench reads the attacks of run {info['run_id']} otherwise ({info['attack']}): run it again")
     split = plan.subject.split

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 
 from robbench.core.errors import RobbenchError, UserError
+from robbench.core.trust import names_from
 from robbench.data.base import data_folder, reason, sample_ids
 from robbench.data.load import find_source
 from robbench.data.subset import limit_subset, select, split_subsets
@@ -57,7 +58,9 @@ def _examples(path: Path, run: Run, data_dir: Path | None) -> list[Example]:
     info, position = run.info, _nearest(run)[: SHOWN * _TRIED]
     base, subsets = split_subsets(info["data"])
     folder = data_folder(data_dir)
-    table = find_source(base, folder).open(info["split"], folder, False)
+    with names_from(path):
+        source = find_source(base, folder)
+    table = source.open(info["split"], folder, False)
     chosen = select([*subsets, *([limit_subset(info["subset"])] if info["subset"] else [])], table.labels, table.classes)
     index = numbers(run, "sample_index").astype(np.int64)[position]
     here = index < len(chosen.rows)

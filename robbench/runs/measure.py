@@ -17,6 +17,7 @@ from torch import Tensor
 from robbench.core.config import AttackConfig
 from robbench.core.device import deterministic, tile_rows
 from robbench.core.errors import UserError
+from robbench.core.trust import names_from
 from robbench.data.base import Split
 from robbench.data.load import load
 from robbench.engine.guard import frozen
@@ -80,7 +81,8 @@ class Measurer:
         known = None if force else read_measures(path)
         if known is not None and any(m.name == "train_samples" and m.value == self.train_samples for m in known):
             return self._with_new_distances(path, info, ids, known)
-        subject = subject or self._rebuild(info, model)
+        with names_from(path, model):
+            subject = subject or self._rebuild(info, model)
         _require_same(info, ids, subject)
         watch(0.0, "clean points")
         clean, measures, notes = self._look_at_clean(info, subject, watch)

@@ -4,22 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import nn
 
-from robbench.core.builtins import DATA, MODELS
+from robbench.core.builtins import MODELS
 from robbench.core.config import AttackConfig
 from robbench.core.errors import UserError, nearest
+from robbench.core.trust import names_from
 from robbench.data.base import Split, require_classes
 from robbench.data.load import load
 from robbench.engine.guard import frozen
 from robbench.models.create import check_logits, create
 from robbench.models.weights import model_hash
 from robbench.results.store import Store
-from robbench.runs.model_folder import read_model, stored_config
+from robbench.runs.model_folder import read_model
 from robbench.runs.train_plan import canonical_model
 
 
@@ -44,7 +46,6 @@ def find_subject(text: str, config: AttackConfig, store: Store, device: torch.de
     """The model a user means: a name in the store (`name@last` for another checkpoint), a saved folder, or a model spec."""
     folder, which = _find_folder(text, store)
     if folder is not None:
-        _refuse_foreign_code(folder, store)
         model, trained = read_model(folder, which, device)
         data = config.data or trained["config"]["data"]
     else:
@@ -53,7 +54,8 @@ def find_subject(text: str, config: AttackConfig, store: Store, device: torch.de
             hint = nearest(text, [*known, *MODELS.entries])
             raise UserError(f"unknown model '{text}': not in {store.models}, no folder of a saved model, no model spec{hint}")
         model, trained, data = None, {}, config.data or "digits"
-    split = load(data, config.split, data_dir=data_dir, limit=config.limit, download=download).to(device)
+    with names_from(folder / "config.json") if folder and not config.data else nullcontext():
+        split = load(data, config.split, data_dir=data_dir, limit=config.limit, download=download).to(device)
     require_classes(split)
     if model is None:
         torch.manual_seed(config.seed)  # an untrained architecture is a valid, if poor, subject
@@ -83,16 +85,6 @@ def _find_folder(text: str, store: Store) -> tuple[Path | None, str | None]:
             if name and (path / "config.json").is_file():
                 return path, which if at else None
     return None, None
-
-
-def _refuse_foreign_code(folder: Path, store: Store) -> None:
-    """A stored model built by a private factory names code to run: fine in one's own store, not in a folder from elsewhere."""
-    config = stored_config(folder)
-    if config is None or folder.resolve().parent == store.models.resolve():
-        return
-    for spec, known in ((config["model"], MODELS.entries), (config["config"]["data"], DATA.entries)):
-        if ":" in spec and spec.partition(":")[0] not in known:
-            raise UserError(f"{folder} names private code ({spec}); if you trust it, copy the folder into {store.models}")
 
 
 def _check_known_classes(text: str, split: Split) -> None:

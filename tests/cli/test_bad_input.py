@@ -298,7 +298,7 @@ def test_a_private_data_set_works(cli, private, tmp_path):
     folder = private("bad_data", DATA)
     words = shlex.split("train --model mlp:width=8 --epochs 1 --data bad_data:Fine --name p --out")
     assert cli(*words, tmp_path / "S", cwd=folder).code == 0
-    done = cli("attack p --attack fgsm --json --out", tmp_path / "S", cwd=folder)
+    done = cli("attack p --attack fgsm --trust-code --json --out", tmp_path / "S", cwd=folder)
     assert done.code == 0, done.err
     assert (done.json["rows"][0]["threat"], done.json["rows"][0]["n_samples"]) == ("linf:0.1", 40)
 

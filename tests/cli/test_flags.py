@@ -12,7 +12,7 @@ from robbench.cli.app import app, hyphens
 
 HELP = {"--help", "-h"}
 SHARED = {"--out", "-o", "--seed", "--device", "--limit", "-n", "--config", "-c", "--set", "-S", "--data-dir", "--download",
-          "--force", "--dry-run", "--json", "--quiet", "-q", "--verbose", "-v", "--batch-size", "-b"}  # fmt: skip
+          "--force", "--dry-run", "--json", "--quiet", "-q", "--verbose", "-v", "--batch-size", "-b", "--trust-code"}  # fmt: skip
 RESULTS = {"--out", "-o", "--json", "--quiet", "-q", "--verbose", "-v"}
 FLAGS = {
     "train": SHARED
@@ -21,7 +21,7 @@ FLAGS = {
     | {"--attack", "-a", "--threat", "--data", "--split", "--precision", "--compile", "--budget", "--store-points", "--replay"}
     | {"--measure"},
     "measure": {"--out", "-o", "--device", "--data-dir", "--download", "--force", "--json", "--quiet", "-q", "--verbose", "-v"}
-    | {"--train-samples", "--model"},
+    | {"--train-samples", "--model", "--trust-code"},
     "check": RESULTS
     | {
         "--self-test",
@@ -35,12 +35,13 @@ FLAGS = {
         "-n",
         "--data-dir",
         "--download",
+        "--trust-code",
     },
     "gate": SHARED - {"--limit", "-n", "--config", "-c", "--set", "-S", "--dry-run"}
     | {"--baseline", "--candidate", "--model", "--max-drop", "--max-clean-drop", "--max-margin-drop", "--max-class-drop"}
     | {"--alpha", "--these-samples", "--budget", "--junit-xml", "--markdown"},
     "baseline": RESULTS,
-    "report": RESULTS | {"--html", "--title", "--data-dir"},
+    "report": RESULTS | {"--html", "--title", "--data-dir", "--trust-code"},
     "compare": RESULTS
     | {"--where", "--allow", "--over-seeds", "--columns", "--sort", "--fail-on", "--csv", "--markdown", "--latex", "--parquet"},
     "show": RESULTS,

@@ -13,6 +13,7 @@ import safetensors.torch
 import torch
 
 from robbench.core.errors import RunError, UserError
+from robbench.core.trust import trust_code
 from robbench.data.base import DataInfo
 from robbench.models.base import Classifier
 from robbench.models.create import create
@@ -78,12 +79,15 @@ def test_loading_leaves_the_global_generator_alone(tmp_path: Path, info: MakeInf
 
 
 def test_a_private_model_comes_back(tmp_path: Path, info: MakeInfo, private_module: Callable[[str], str]) -> None:
-    """A module:factory model is rebuilt from its spec and its weights."""
+    """A module:factory model is rebuilt from its spec and its weights, by those who trust the code that its config names."""
     name = private_module(
         "from torch import nn\ndef net(width=3):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, width))\n"
     )
     model = _write(tmp_path / "m", f"{name}:net:width=2", info((1, 8, 8), 2), head="score")
-    loaded, _ = load_model(tmp_path / "m", None)
+    with pytest.raises(UserError, match=f"config.json names private code, {name}:net"):
+        load_model(tmp_path / "m", None)
+    with trust_code():
+        loaded, _ = load_model(tmp_path / "m", None)
     assert model_hash(loaded) == model_hash(model)
 
 

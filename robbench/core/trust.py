@@ -1,0 +1,105 @@
+"""Which private code may be imported: what the caller named, never what a file names.
+
+A name such as `nets:make` runs code. On the command line only names typed in that very command are imported, unless it has
+`--trust-code`; names in files and environment variables are refused. In Python a name is the caller's own, except where it
+is read from a file (`names_from`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from contextvars import ContextVar
+from typing import Any, NamedTuple
+
+from robbench.core.errors import UserError
+
+_NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
+_PRIVATE = re.compile(rf"(?:-[A-Za-z])?({_NAME}:{_NAME})(?=:|$)")  # also behind a short option, -amodule:Attack
+
+
+class _Command(NamedTuple):
+    """What a command line allows."""
+
+    typed: frozenset[str]
+    trusts_all: bool
+    dry: bool
+
+
+# Of the process, not of a context: a new thread must not be free to import.
+_command: _Command | None = None
+_source: ContextVar[tuple[str, frozenset[str]] | None] = ContextVar("source", default=None)
+_trusted: ContextVar[bool] = ContextVar("trusted", default=False)
+
+
+def private_names(text: str) -> frozenset[str]:
+    """The `module:attribute` names in a text, also nested ones such as `transfer:source=(nets:make)`."""
+    parts = re.split(r"[()\[\]=,\s]+", text)
+    return frozenset(found[1] for part in parts if (found := _PRIVATE.match(part)))
+
+
+@contextlib.contextmanager
+def command_line(words: Sequence[str]) -> Iterator[None]:
+    """While a command runs: only private names among its words are imported, all of them with `--trust-code`.
+
+    A dry run imports what was typed, and nothing else even with `--trust-code`.
+    """
+    global _command
+    before = _command
+    typed = frozenset(name for word in words for name in private_names(word))
+    _command = _Command(typed, "--trust-code" in words, "--dry-run" in words)
+    try:
+        yield
+    finally:
+        _command = before
+
+
+@contextlib.contextmanager
+def names_from(source: object, *given: str | None) -> Iterator[None]:
+    """Inside, names come from the file `source`: private ones are refused, except those in texts that the caller gave itself."""
+    own = frozenset(name for text in given if text for name in private_names(text))
+    outer = _source.get()
+    token = _source.set((str(source), own if outer is None else own & outer[1]))
+    try:
+        yield
+    finally:
+        _source.reset(token)
+
+
+@contextlib.contextmanager
+def trust_code() -> Iterator[None]:
+    """Inside, private code that files name is imported too: what `--trust-code` is on the command line."""
+    token = _trusted.set(True)
+    try:
+        yield
+    finally:
+        _trusted.reset(token)
+
+
+def require_trusted(name: str) -> None:
+    """Raise UserError unless `module:attribute` may be imported here."""
+    source, own = _source.get() or (None, frozenset())
+    if _command is None:
+        if source is not None and name not in own and not _trusted.get():
+            raise _untrusted(source, name)
+    elif name not in _command.typed and (_command.dry or not _command.trusts_all):
+        raise _untrusted(source or "a file or an environment variable", name)
+
+
+def refuse_private(source: object, values: Iterable[Any]) -> None:
+    """Raise UserError when texts (or lists of them) of a file name private code that may not be imported."""
+    from robbench.core.builtins import REGISTRIES
+
+    texts = [text for value in values for text in (value if isinstance(value, list | tuple) else [value])]
+    with names_from(source):
+        for name in (name for text in texts if isinstance(text, str) for name in sorted(private_names(text))):
+            if not any(name.partition(":")[0] in registry.entries for registry in REGISTRIES.values()):
+                require_trusted(name)
+
+
+def _untrusted(source: str, name: str) -> UserError:
+    if _command is not None and _command.dry:
+        return UserError(f"{source} names private code, {name}: a dry run imports only what is typed in its command")
+    how = "load it inside robbench.core.trust.trust_code()" if _command is None else "give --trust-code"
+    return UserError(f"{source} names private code, {name}, which would be run here: {how} if you trust it")

@@ -1,0 +1,48 @@
+"""What may stand behind `module:factory`: code that builds models, refused by kind before it is called."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from robbench.core.errors import UserError
+
+_LOADERS = frozenset({"torch", "numpy", "pandas", "joblib", "dill", "cloudpickle"})
+"""Packages of functions that unpickle what they read, which runs it."""
+
+
+def require_factory(found: Any, target: str, owner: str) -> None:
+    """Raise UserError unless `target` (module:attribute) is a model, a class of models, or a Python function.
+
+    A function or class must be defined in the package it is named with, or in another module of the current folder: so that
+    what `nets` merely imports, as `from os import system`, is not called.
+    """
+    if isinstance(found, nn.Module):
+        return
+    code = inspect.unwrap(found) if callable(found) else found
+    while isinstance(code, functools.partial):
+        code = inspect.unwrap(code.func)
+    code = getattr(code, "__func__", code)
+    if not (inspect.isfunction(code) or (isinstance(code, type) and issubclass(code, nn.Module))):
+        kind = "the class" if isinstance(code, type) else "not a callable but" if not callable(code) else "an object of"
+        kind += f" {code.__name__}" if isinstance(code, type) else f" {type(code).__name__}"
+        raise UserError(f"{owner}: {target} is {kind}; name a function that returns an nn.Module, a class of them, or a model")
+    named, defined = target.partition(":")[0], str(code.__module__)
+    if named.partition(".")[0] != defined.partition(".")[0] and not (_is_private(named) and _is_private(defined)):
+        raise UserError(f"{owner}: {target} is defined in {defined}; if it builds a model, write {defined}:{code.__qualname__}")
+    if inspect.isfunction(code) and named.partition(".")[0] in _LOADERS:
+        raise UserError(f"{owner}: functions of {named} may run what they load; call it in a function of your own, and name that")
+
+
+def _is_private(module: str) -> bool:
+    """Whether a module lies in the current folder, and is not of an installed package there."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None:
+        return False
+    path = Path(file).resolve()
+    return path.is_relative_to(Path.cwd().resolve()) and not {"site-packages", "dist-packages"} & {*path.parts}

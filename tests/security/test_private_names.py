@@ -1,0 +1,191 @@
+"""Names that come from files import nothing; what the user typed in the command does, and all of it with --trust-code."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from robbench.core.errors import UserError
+from robbench.core.trust import command_line, names_from, private_names, require_trusted, trust_code
+
+
+def refused(done, folder, words=("private code", "hostile:", "--trust-code")):
+    """Exit 2 with one line that has the words, and nothing of the module was run."""
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done.err
+    assert all(word in done.err for word in words), done.err
+    assert not (folder / "ran").exists()
+
+
+@pytest.mark.parametrize("command", ["measure", "check"])
+@pytest.mark.parametrize("column", ["model", "data"])
+def test_a_result_file(cli, hostile, attacked, row_of, rewrite, command, column):
+    """The model and the data of a result file are names from a file, which the error names."""
+    folder, path = hostile(), row_of(attacked)
+    rewrite(path, **{column: "hostile:make" if column == "model" else "hostile:Data"})
+    refused(cli(command, path, cwd=folder), folder, ("private code", "hostile:", "--trust-code", path.name))
+
+
+@pytest.mark.parametrize("command", ["measure", "check"])
+@pytest.mark.parametrize("spec", ["os:system:command=(touch ran)", "builtins:exec:object=1", "sys:exit", "subprocess:run"])
+def test_python_itself_in_a_result_file(cli, hostile, attacked, row_of, rewrite, command, spec):
+    """Even with --trust-code nothing of Python's library is called."""
+    folder, path = hostile(), row_of(attacked)
+    rewrite(path, model=spec)
+    refused(cli(command, path, cwd=folder), folder, ("private code", "--trust-code"))
+    refused(cli(command, path, "--trust-code", cwd=folder), folder, ("a module of Python itself",))
+
+
+@pytest.mark.parametrize("spec", ["hostile:Attack", "transfer:source=(hostile:make),attack=fgsm"])
+def test_the_baseline_of_a_gate(cli, hostile, attacked, row_of, rewrite, spec):
+    """The attacks of a baseline, and the source of a transfer in them, too: a pull request may bring the file."""
+    folder, path = hostile(), row_of(attacked)
+    rewrite(path, attack_params=json.dumps([spec]), attack=spec)
+    done = cli("gate --model mlp:width=4 --baseline", path, "--out", folder / "S", cwd=folder)
+    refused(done, folder, ("private code", "hostile:", "--trust-code", path.name))
+
+
+def test_a_model_folder(cli, hostile, tmp_path):
+    """config.json of a trained model, also in one's own output folder; --trust-code, typed data and no more are enough."""
+    folder = hostile()
+    trained = cli("train --model hostile:make --epochs 1 --limit 40 --name mine --quiet --out S", cwd=folder)
+    assert trained.code == 0, trained.err
+    (folder / "ran").unlink()
+    forget()
+    attack = "attack mine --attack fgsm --limit 4 --quiet --json --out S"
+    refused(cli(attack, cwd=folder), folder, ("S/models/mine/config.json", "hostile:make", "--trust-code"))
+    refused(cli(attack, "--dry-run", cwd=folder), folder, ("hostile:make", "dry run"))
+    refused(cli(attack, "--trust-code", "--dry-run", cwd=folder), folder, ("hostile:make", "dry run"))
+    done = cli(attack, "--trust-code", cwd=folder)
+    assert done.code == 0, done.err
+    assert (folder / "ran").exists()
+
+
+def forget():
+    import sys
+
+    sys.modules.pop("hostile", None)
+
+
+@pytest.mark.parametrize("dry", ["--dry-run", "--quiet"])
+@pytest.mark.parametrize(
+    ("command", "content", "named"),
+    [
+        ("train --config c.toml --epochs 1 --limit 20", 'loss = "hostile:Loss"', "c.toml"),
+        ("train --config c.toml --epochs 1 --limit 20", 'inner = "hostile:Attack"', "c.toml"),
+        ("train --config c.toml --epochs 1 --limit 20", 'model = "hostile:make"', "c.toml"),
+        ("train --config c.toml --epochs 1 --limit 20", 'data = "hostile:Data[first=3]"', "c.toml"),
+        ("attack mlp --config c.toml --limit 4", '[attack]\nattack = ["fgsm", "eot:attack=(hostile:Attack)"]', "c.toml"),
+        ("attack mlp --limit 4 --attack c.toml", 'attacks = ["transfer:source=(hostile:make)"]', "c.toml"),
+    ],
+)  # fmt: skip
+def test_settings_and_cascades(cli, hostile, command, content, named, dry):
+    """TOML files: settings of either command, a cascade; nested names too; a dry run is no exception."""
+    folder = hostile()
+    (folder / "c.toml").write_text(content)
+    words = ("hostile:", named, "dry run" if dry == "--dry-run" else "--trust-code")
+    refused(cli(command, dry, "--out", folder / "S", cwd=folder), folder, words)
+
+
+def test_the_environment(cli, hostile):
+    """ROBBENCH_* settings are not typed; what is typed over them is."""
+    folder = hostile()
+    env = {"ROBBENCH_LOSS": "hostile:Loss"}
+    line = "train --epochs 1 --limit 40 --model mlp:width=4 --quiet --out S"
+    refused(cli(line, env=env, cwd=folder), folder, ("ROBBENCH_LOSS", "hostile:Loss"))
+    done = cli(line, "--loss", "hostile:Loss", env=env, cwd=folder)
+    assert done.code == 0, done.err
+    (folder / "c.toml").write_text('loss = "hostile:Loss"')
+    done = cli(line, "--config", "c.toml", "--trust-code", "--name", "other", cwd=folder)
+    assert done.code == 0, done.err
+
+
+def test_typed_names_are_imported_where_files_name_them_too(cli, hostile, attacked, row_of, rewrite):
+    """`measure FILE --model hostile:make` says itself what is to be run; that it is another model is found out after."""
+    folder, path = hostile(), row_of(attacked)
+    done = cli("measure", path, "--model", "hostile:make", cwd=folder)
+    assert (done.code, (folder / "ran").exists()) == (2, True)
+    assert "is not what was attacked" in done.err
+
+
+def test_the_data_of_a_report(cli, hostile, attacked, row_of, rewrite, tmp_path):
+    """A report is written without the pictures whose data are private code."""
+    folder = hostile()
+    done = cli("attack mlp:width=8 --attack pgd:steps=9 --threat linf:1 --limit 40 --store-points --quiet --out S", cwd=folder)
+    assert done.code == 0, done.err
+    rewrite(row_of(folder / "S"), data="hostile:Data")
+    done = cli("report --out S --html", tmp_path / "r.html", cwd=folder)
+    assert done.code == 0, done.err
+    assert not (folder / "ran").exists()
+    assert "names private code, hostile:Data" in (tmp_path / "r.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("os:system:command=(touch ran)", "a module of Python itself"),
+        ("sys:exit", "a module of Python itself"),
+        ("pathlib:Path.touch", "a module of Python itself"),
+        ("reexports:system", "object of builtin_function_or_method"),
+        ("reexports:run", "is defined in subprocess"),
+        ("reexports:Popen", "the class Popen"),
+        ("reexports:partial", "object of builtin_function_or_method"),
+        ("torch:load:f=ran,weights_only=false", "may run what they load"),
+        ("torch.hub:load:repo_or_dir=a,model=b", "may run what they load"),
+        ("numpy:load:file=ran,allow_pickle=true", "may run what they load"),
+        ("reexports:load:f=ran,weights_only=false", "is defined in torch.serialization"),
+    ],
+)
+def test_what_is_no_factory(cli, private, spec, words):
+    """What was typed is refused by its kind, before it is called."""
+    folder = private(
+        "reexports",
+        "import functools, os\nfrom os import system\nfrom subprocess import Popen, run\nfrom torch import load\n"
+        "partial = functools.partial(os.system, 'touch ran')\n",
+    )
+    refused(cli("attack", spec, "--limit", "4", "--out", folder / "S", cwd=folder), folder, (words,))
+
+
+def test_factories_of_other_modules(cli, private):
+    """A folder's modules may pass on what others of the folder define; an installed package's function is its own."""
+    folder = private(
+        "inner_nets", "from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+    )
+    private("outer_nets", "from inner_nets import make\nfrom torchvision.models import resnet18\n")
+    for spec in ("outer_nets:make", "inner_nets:make"):
+        done = cli(f"attack {spec} --attack fgsm --limit 4 --quiet --dry-run --out S", cwd=folder)
+        assert done.code == 0, done.err
+    done = cli("attack outer_nets:resnet18 --limit 4 --out S", cwd=folder)
+    refused(done, folder, ("write torchvision.models.resnet:resnet18",))
+
+
+def test_names_are_found_in_every_place():
+    """Nested, behind options, with options of their own; never in paths."""
+    assert private_names("transfer:source=(nets.a:make:width=5),attack=(m:Attack)") >= {"nets.a:make", "m:Attack"}
+    for text in (
+        "nets:make",
+        "--model=nets:make",
+        "-anets:make",
+        "model=nets:make",
+        "nets:make:width=3",
+        "nets:make[a,b][first=3]",
+    ):
+        assert "nets:make" in private_names(text), text
+    assert private_names("folder/nets:make.parquet") == frozenset()
+    assert private_names("nets:make.parquet") == {"nets:make.parquet"}
+
+
+def test_in_python_names_are_the_callers_own_unless_read():
+    """A caller's names are free, those of a file are not, unless given by the caller too; a file in a file widens nothing."""
+    require_trusted("nets:make")
+    with names_from("runs.parquet", "nets:make"):
+        require_trusted("nets:make")
+        with (
+            names_from("a line of config", "other:make"),
+            pytest.raises(UserError, match="of config names private code, other:make"),
+        ):
+            require_trusted("other:make")
+        with trust_code():
+            require_trusted("other:make")
+    with command_line(["attack", "nets:make"]), trust_code(), pytest.raises(UserError, match="--trust-code"):
+        require_trusted("other:make")
