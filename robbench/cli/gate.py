@@ -92,6 +92,7 @@ def gate(
 
     Example: robbench gate --baseline ce --candidate at --max-drop 2
     """
+    from robbench.core.files import require_output
     from robbench.results.gate import Tolerances
     from robbench.results.store import Store
 
@@ -100,7 +101,8 @@ def gate(
     tolerances = Tolerances(
         robust=rates[0], clean=rates[1], per_class=rates[2], margin=max_margin_drop, alpha=alpha, these_samples=these_samples
     )
-    _require_files(junit_xml, markdown)
+    for path in filter(None, (junit_xml, markdown)):
+        require_output(path)
     if (candidate is None) == (model is None):
         raise UserError("give either --candidate RUN, a finished run, or --model MODEL, to be attacked as it goes")
     if candidate is not None:
@@ -152,13 +154,6 @@ def _seconds(budget: str | None) -> float:
     return found.seconds
 
 
-def _require_files(*paths: Path | None) -> None:
-    """Better known before the work than after it."""
-    for path in paths:
-        if path is not None and (path.is_dir() or (path.parent.exists() and not path.parent.is_dir())):
-            raise UserError(f"{path} cannot be written: {'it' if path.is_dir() else path.parent} is no place for a file")
-
-
 def _tell(finding: Finding, seconds: float, as_json: bool, junit_xml: Path | None, markdown: Path | None) -> None:
     """Write what was asked for, say it, and end with the verdict's exit code."""
     from robbench.report import gate as report
@@ -174,7 +169,7 @@ def _tell(finding: Finding, seconds: float, as_json: bool, junit_xml: Path | Non
 
 
 def _write(finding: Finding, seconds: float, junit_xml: Path | None, markdown: Path | None) -> None:
-    from robbench.core.files import atomic_write
+    from robbench.core.files import write_output
     from robbench.report import gate as report
 
     if os.environ.get("GITHUB_ACTIONS"):
@@ -183,7 +178,7 @@ def _write(finding: Finding, seconds: float, junit_xml: Path | None, markdown: P
     text = report.to_markdown(finding)
     for path, content in ((junit_xml, report.to_junit(finding, seconds)), (markdown, text)):
         if path is not None:
-            atomic_write(path, lambda temporary, content=content: temporary.write_text(content, encoding="utf-8"))  # type: ignore[misc]
+            write_output(path, lambda temporary, content=content: temporary.write_text(content, encoding="utf-8"))  # type: ignore[misc]
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         try:
             with Path(summary).open("a", encoding="utf-8") as file:  # other steps have written there too

@@ -1,14 +1,21 @@
-"""Files that are either whole or absent."""
+"""Files that are either whole or absent, and outputs that may also go into a device or a pipe."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
+import shutil
+import stat
+import sys
+import tempfile
 import uuid
 from collections.abc import Callable
 from pathlib import Path
+from typing import IO
 
-from robbench.core.errors import RunError
+from robbench.core.errors import RunError, UserError
 
 
 def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
@@ -30,6 +37,71 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def require_output(path: Path) -> None:
+    """Raise UserError for a path that `write_output` refuses: better known before the work than after it."""
+    if _descriptor(path) is None:
+        _resolve(path)
+
+
+def write_output(path: Path, write: Callable[[Path], object]) -> None:
+    """`atomic_write` for a path that a user gave: devices and pipes are written into, of a link its target is replaced.
+
+    Raises UserError for what is no place for a file (a folder, a socket, a disk), RunError as `atomic_write` does.
+    """
+    descriptor = _descriptor(path)
+    target = path if descriptor is not None else _resolve(path)
+    if descriptor is None and not (target.exists() and not target.is_file()):
+        atomic_write(target, write)
+        return
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            write(Path(folder) / path.name)
+            with (Path(folder) / path.name).open("rb") as source, _open_special(target, descriptor) as sink:
+                shutil.copyfileobj(source, sink)
+    except OSError as error:
+        reason = "no process reads this pipe" if error.errno == errno.ENXIO else error.strerror or error
+        raise RunError(f"cannot write {path}: {reason}") from error
+
+
+def _open_special(target: Path, descriptor: int | None) -> IO[bytes]:
+    if descriptor is not None:
+        sys.stdout.flush()  # what was printed before comes before
+        return os.fdopen(os.dup(descriptor), "wb")
+    # Without waiting: the open of a pipe that nobody reads would never return.
+    opened = os.open(target, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    os.set_blocking(opened, True)
+    return os.fdopen(opened, "wb")
+
+
+def _descriptor(path: Path) -> int | None:
+    """N for /dev/fd/N, /dev/stdout and the like, which are written through this process' own descriptor."""
+    for _ in range(8):  # links: /dev/stdout is one
+        if found := re.fullmatch(r"/(?:dev|proc/self)/fd/([0-9]{1,6})", os.path.abspath(path)):  # noqa: PTH100 - no links
+            return int(found[1])
+        if not path.is_symlink():
+            return None
+        path = path.parent / path.readlink()
+    return None
+
+
+def _resolve(path: Path) -> Path:
+    """Where a path leads. Raises UserError where that is no place for a file."""
+    target = Path(os.path.realpath(path))
+    try:
+        mode = target.stat().st_mode
+    except FileNotFoundError:
+        mode = stat.S_IFREG
+    except NotADirectoryError:
+        raise UserError(f"{path} is no place for a file: what it lies in is not a folder") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in it
+        why = getattr(error, "strerror", None) or error
+        raise UserError(f"{path} is no place for a file: {why}") from None
+    if not (stat.S_ISREG(mode) or stat.S_ISCHR(mode) or stat.S_ISFIFO(mode)):
+        kind = "folder" if stat.S_ISDIR(mode) else "socket" if stat.S_ISSOCK(mode) else "disk"
+        raise UserError(f"{path} is no place for a file: it is a {kind}")
+    return target
 
 
 def _sync(path: Path, flags: int) -> None:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from robbench.core.errors import UserError
-from robbench.core.files import atomic_write
+from robbench.core.files import write_output
 from robbench.core.spec import finite
 from robbench.results import columns, texts
 from robbench.results.comparable import differences
@@ -217,8 +217,8 @@ def to_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
 
 
 def write_parquet(table: pa.Table, path: Path) -> None:
-    """Write a table atomically. Raises RunError when it cannot be written."""
-    atomic_write(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
+    """Write a table to a user's path. Raises as `write_output` does."""
+    write_output(path, lambda temporary: pq.write_table(table, temporary, compression="zstd"))
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from robbench.core.errors import UserError
-from robbench.core.files import atomic_write
+from robbench.core.files import require_output, write_output
 from robbench.report.commands import recorded_command
 from robbench.report.html import page_sections, render
 from robbench.report.material import CHECKS, COLUMNS, MEASURES, Material, Training, in_order
@@ -41,7 +41,7 @@ def report(
     material = gather(runs, data_dir, command=shlex.join(["robbench", "report", *names, "--out", str(out), "--html", str(html)]))
     sections = page_sections(material)
     page = render(material, sections, title).encode()
-    atomic_write(html, lambda temporary: temporary.write_bytes(page))
+    write_output(html, lambda temporary: temporary.write_bytes(page))
     return Report(html, len(page), [run.info["run_id"] for _, run in runs], {one.id: bool(one.blocks) for one in sections})
 
 
@@ -100,8 +100,4 @@ def _check_target(html: Path) -> None:
         raise UserError(f"{html} is a folder; give a file name such as {html / 'report.html'}")
     if html.suffix.lower() not in (".html", ".htm"):
         raise UserError(f"{html} does not end in .html; give a file name such as {html.with_suffix('.html')}")
-    for parent in html.absolute().parents:
-        if parent.exists():
-            if not parent.is_dir():
-                raise UserError(f"{parent} is a file, not a folder; choose another --html")
-            break
+    require_output(html)

@@ -1,0 +1,92 @@
+"""Outputs go where a path leads: devices and pipes stay what they are, links keep pointing, and the rest is refused."""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import threading
+from pathlib import Path
+
+import pytest
+
+from robbench.core.errors import RunError, UserError
+from robbench.core.files import require_output, write_output
+
+
+def text(path):
+    path.write_text("new")
+
+
+def test_a_file_and_what_a_link_points_to(tmp_path):
+    """A file is replaced; a link stays one and its target is replaced, be it there or not yet."""
+    (tmp_path / "folder").mkdir()
+    for name, target in (("a", "folder/file"), ("b", "folder/absent")):
+        (tmp_path / name).symlink_to(target)
+    (tmp_path / "folder" / "file").write_text("old")
+    for name in ("a", "b", "plain"):
+        write_output(tmp_path / name, text)
+        assert (tmp_path / name).read_text() == "new"
+    assert (tmp_path / "a").is_symlink()
+    assert (tmp_path / "b").is_symlink()
+    assert sorted(path.name for path in (tmp_path / "folder").iterdir()) == ["absent", "file"]
+
+
+def read(descriptor):
+    with os.fdopen(descriptor) as file:
+        return file.read()
+
+
+def test_devices_and_pipes_are_written_into(tmp_path):
+    """A named pipe carries the content to its reader and is still one; a pipe without a reader does not hang."""
+    pipe, got = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    with pytest.raises(RunError, match="no process reads this pipe"):
+        write_output(pipe, text)
+    opened = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    os.set_blocking(opened, True)
+    reader = threading.Thread(target=lambda: got.append(read(opened)))
+    write_output(pipe, text)
+    reader.start()
+    reader.join()
+    assert got == ["new"]
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    (tmp_path / "null").symlink_to("/dev/null")
+    write_output(tmp_path / "null", text)
+    assert stat.S_ISCHR((tmp_path / "null").stat().st_mode)
+    with pytest.raises(RunError, match="No space left"):
+        write_output(Path("/dev/full"), text)
+
+
+def test_what_is_no_place_for_a_file(tmp_path, monkeypatch):
+    """Folders, sockets, loops of links and what lies below a file are refused, also before any work."""
+    (tmp_path / "file").write_text("old")
+    (tmp_path / "loop").symlink_to("loop")
+    with socket.socket(socket.AF_UNIX) as listening:
+        monkeypatch.chdir(tmp_path)
+        listening.bind("socket")
+        for name, why in (
+            ("", "a folder"),
+            ("socket", "a socket"),
+            ("loop", "symbolic links"),
+            ("file/below", "not a folder"),
+        ):
+            for refuse in (require_output, lambda path: write_output(path, text)):
+                with pytest.raises(UserError, match=why):
+                    refuse(tmp_path / name)
+    assert (tmp_path / "file").read_text() == "old"
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
+def test_standard_output(spawn, tmp_path, name):
+    """It is the process' own, whether a pipe or a file that was opened for it: nothing there is replaced or overwritten."""
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    code = (
+        "import pathlib, robbench.core.files as f; print('before'); "
+        f"f.write_output(pathlib.Path({name!r}), lambda p: p.write_text('new\\n')); print('after')"
+    )
+    assert spawn(code=code, cwd=tmp_path).out == "before\nnew\nafter\n"
+    spawn(
+        code=f"import os,subprocess,sys; subprocess.run([sys.executable, '-c', {code!r}], stdout=open('out','w'))", cwd=tmp_path
+    )
+    assert (tmp_path / "out").read_text() == "before\nnew\nafter\n"
