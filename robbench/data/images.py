@@ -13,6 +13,7 @@ from PIL import Image
 from robbench.core.errors import UserError
 from robbench.data.base import reason
 
+_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # no more: reading EPS starts Ghostscript
 _GRAY = ("L", "1", "LA", "La")
 
 
@@ -23,7 +24,7 @@ def decode_image(source: bytes | Path, where: str, *, size: int = 0) -> NDArray[
     are no image, are cut off, or have more than 8 bits per channel.
     """
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS) as opened:
             if opened.mode in ("I", "F") or opened.mode.startswith("I;"):
                 raise UserError(f"{where}: the image has more than 8 bits per channel (mode {opened.mode}); convert it to 8 bits")
             image = opened.convert("L" if opened.mode in _GRAY else "RGB")

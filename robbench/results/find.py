@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import glob
 import os
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from robbench.results.places import Place, beside, is_address, matches, place
 
 SHORTEST_PREFIX = 4
 T = TypeVar("T")
+RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 STOPPED_EARLY = "stopped early"
 """Status of a run of those samples only that it took a gate to decide."""
 
@@ -111,10 +113,13 @@ def run_row(path: Place, columns: Sequence[str] | None = None) -> dict[str, Any]
 
 
 def only_row(path: Place, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The only row of a runs file. Raises UserError for another number of rows."""
+    """The only row of a runs file. Raises UserError for another number of rows, and for a run id that is no file's name."""
     if len(rows) != 1:
         raise UserError(f"{path} holds {len(rows)} runs, not one: a runs file of robbench is of one run")
-    return dict(rows[0])
+    row = dict(rows[0])
+    if not RUN_ID.fullmatch(str(row.get("run_id", "none"))):  # files are named after it
+        raise UserError(f"{path} has the run id {row['run_id']!r}: ours are of letters and digits; it was changed, do not use it")
+    return row
 
 
 def parquet_files(folder: Place) -> list[Place]:

@@ -66,14 +66,37 @@ def _cpu() -> str:
 def _git() -> tuple[str | None, bool | None]:
     sha = _run_git("rev-parse", "HEAD")
     # Untracked files do not count, as in `git describe --dirty`: our own output folder would make every checkout dirty.
-    changes = _run_git("status", "--porcelain", "--untracked-files=no") if sha else None
+    # Nor do changes inside submodules, whose own settings git would follow.
+    changes = _run_git("status", "--porcelain", "--untracked-files=no", "--ignore-submodules=dirty") if sha else None
     return sha, None if changes is None else bool(changes)
 
 
+_QUIET = ("core.fsmonitor=false", "core.hooksPath=/dev/null", "status.submoduleSummary=false")
+_ENVIRONMENT = {"GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", "GIT_NO_LAZY_FETCH": "1", "GIT_ALLOW_PROTOCOL": "none"}
+
+
 def _run_git(*arguments: str) -> str | None:
-    """Output of git, None when there is no git, no checkout, or no answer within five seconds."""
+    """Output of git, None when there is no git, no checkout, or no answer within five seconds.
+
+    The settings of the folder may be another's, and name programs for git to run: those are switched off.
+    """
+    filters = _no_filters() if arguments[0] == "status" else []
+    if filters is None:
+        return None
+    words = ["git", "--no-pager", *(word for setting in (*_QUIET, *filters) for word in ("-c", setting)), *arguments]
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, timeout=5, check=True)
-    except (OSError, subprocess.SubprocessError):
+        done = subprocess.run(
+            words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=5, check=True,
+            env=os.environ | _ENVIRONMENT,
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None
     return done.stdout.strip()
+
+
+def _no_filters() -> list[str] | None:
+    """Settings that empty every filter of file contents that git knows here; None where one cannot be named by `-c`."""
+    names = _run_git("config", "--name-only", "--get-regexp", r"^filter\..*\.(clean|process|required)$") or ""
+    if "=" in names:
+        return None
+    return [f"{name}={'false' if name.endswith('.required') else ''}" for name in names.splitlines()]
