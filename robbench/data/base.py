@@ -34,12 +34,16 @@ class DataInfo:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """One split, opened but not decoded. `decode` maps row positions [n] to images [n,C,H,W], uint8 or float32."""
+    """One split, opened but not decoded. `decode` maps row positions [n] to images [n,C,H,W], uint8 or float32.
+
+    `notes` are sentences for the user about how the files were read.
+    """
 
     labels: NDArray[np.int64]
     classes: tuple[str, ...]
     decode: Callable[[NDArray[np.int64]], NDArray[np.uint8] | NDArray[np.float32]]
     scale: int = 255
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 1 or self.labels.dtype.kind not in "iu":
@@ -61,7 +65,7 @@ class Data(ABC):
 
     @abstractmethod
     def open(self, split: str, data_dir: Path | None, download: bool) -> Table:
-        """Open `train` or `test`. Raises UserError when the files are missing (saying where it looked) or broken."""
+        """Open a split such as `train` or `test`. Raises UserError when there is none, or files are missing or broken."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,7 +73,8 @@ class Split:
     """The samples of one split, subset applied.
 
     images [N,C,H,W] uint8 (value / scale is the pixel) or float32 in [0,1]; labels [N] int64; ids [N] int64, a hash of
-    the image's bytes, its label and its count among equals: stable under limits, shuffles and reordering.
+    the image's bytes, its label and its count among equals: stable under limits, shuffles and reordering. `notes` are
+    sentences for the user about how the data were read.
     """
 
     images: Tensor
@@ -79,6 +84,7 @@ class Split:
     name: str
     split: str
     scale: int = 255
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)

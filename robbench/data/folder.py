@@ -2,78 +2,116 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 
 from robbench.core.errors import UserError
-from robbench.data.base import Data, Table, data_folder
-from robbench.data.images import decode_image, stack_images
+from robbench.data.base import Table
+from robbench.data.image_files import SIZE_HINT, USUAL_SPLITS, ImageFiles, class_name, find_folder, in_order, listed
+from robbench.data.images import decode_image, kinds, stack_images
 
-_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".tif", ".tiff"})
+_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff"}
+)
+_NO_DATA = ("__MACOSX", "@eaDir")  # what archives of a Mac and network drives add
+_LOOKED_AT = 2000  # headers read to tell grey from colour
 
 
 @dataclass(frozen=True, kw_only=True)
-class ImageFolder(Data):
-    """A folder of image files, DIR/{split}/<class>/*.png|jpg|..., in the layout of torchvision's ImageFolder, read as RGB.
+class ImageFolder(ImageFiles):
+    """A folder of image files, DIR/{split}/<class>/*.png|jpg|..., in the layout of torchvision's ImageFolder.
 
-    Classes are the sorted names of the sub-folders of all splits together, so that a class keeps its label where one split
-    lacks it. Rows are ordered by class, then by file name: take `[stratified=N]` rather than `[first=N]` of them.
+    A class is a sub-folder with images in it, at any depth; hidden folders and files do not count. Classes are sorted by
+    name (by number where all names are numbers), over the usual splits together, so that a class keeps its label where one
+    split lacks it. Rows are ordered by class, then by file name: take `[stratified=N]` rather than `[first=N]` of them.
+    Images that are all grey have one channel, others three. The EXIF orientation is applied; transparency is laid on white.
     """
-
-    argument: ClassVar[str] = "dir"
-
-    dir: Annotated[
-        str, Field(min_length=1, description="folder with one sub-folder per split; relative to here or the data folder")
-    ]
-    size: Annotated[
-        int, Field(ge=0, description="scale the shorter side to this and crop the centre; 0 takes images as they are")
-    ] = 0
 
     def open(self, split: str, data_dir: Path | None, download: bool) -> Table:
         """List the files of a split; images are decoded later. UserError when the folder, split or files are missing."""
         root = find_folder(self.dir, data_dir)
-        splits = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+        splits = sorted(entry.name for entry in _entries(root) if entry.is_dir())
         if split not in splits:
-            raise UserError(f"{root} has no sub-folder '{split}'; it has: {', '.join(splits[:9]) or 'none'}")
-        classes = sorted({path.name for name in splits for path in _classes(root / name)})
-        rows = [
-            (path, classes.index(folder.name))
-            for folder in _classes(root / split)
-            for path in sorted(folder.iterdir())
-            if path.suffix.lower() in _SUFFIXES and not path.name.startswith(".")
-        ]
+            raise UserError(f"{root} has no sub-folder '{split}'; it has: {listed(splits) or 'none'}")
+        found = {name: _class_folders(root / name) for name in splits if name in {split, *USUAL_SPLITS}}
+        classes = in_order(class_name(folder.name) for folders, _ in found.values() for folder in folders)
+        number = {name: i for i, name in enumerate(classes)}
+        folders, empty = found[split]
+        rows: list[tuple[Path, int]] = []
+        ignored: Counter[str] = Counter()
+        for label, folder in sorted((number[class_name(folder.name)], folder) for folder in folders):
+            files = list(_files(folder))
+            rows += [(path, label) for path in files if _is_image(path)]
+            ignored.update(path.suffix.lower() or path.name for path in files if not _is_image(path))
+        loose = sum(_is_image(Path(entry.name)) for entry in _entries(root / split) if entry.is_file())
         if not rows:
-            raise UserError(
-                f"no images in {root / split}; it should hold one sub-folder per class with {', '.join(sorted(_SUFFIXES))}"
-            )
+            raise UserError(_nothing(root / split, loose, [name for name in found if found[name][0]]))
         paths = [path for path, _ in rows]
+        notes = [
+            f"{loose} images lie outside of the class folders: left out" if loose else "",
+            f"folders without images are no classes: {listed(empty)}" if empty else "",
+            f"files that are no images by their name are left out: {ignored.total()} ({listed(sorted(ignored))})"
+            if ignored
+            else "",
+        ]
+        channels = self.wanted_channels
+        if channels is None:
+            others = chain.from_iterable(folders.values() for name, (folders, _) in found.items() if name != split)
+            kind = kinds(chain(paths[:: 1 + len(paths) // _LOOKED_AT], others))
+            channels = 1 if kind == {"grey"} else 3
+            notes += ["all images are grey: one channel (channels=3 makes three)"] if channels == 1 else []
+            notes += (
+                ["some images are grey, some coloured: all are read as RGB (channels=1 makes all grey)"] if len(kind) > 1 else []
+            )
 
         def decode(index: NDArray[np.int64]) -> NDArray[np.uint8]:
-            chosen = [paths[i] for i in index]
-            images = [_as_rgb(decode_image(path, str(path), size=self.size)) for path in chosen]
-            return stack_images(images, [str(path) for path in chosen], hint="set size=N, for example folder:DIR,size=32")
+            images = ((n, decode_image(paths[i], str(paths[i]), self.prepare), str(paths[i])) for n, i in enumerate(index))
+            return stack_images(images, len(index), channels=channels, hint=f"{SIZE_HINT}, for example folder:DIR,size=32")
 
-        return Table(np.array([label for _, label in rows], np.int64), tuple(classes), decode)
-
-
-def find_folder(name: str, data_dir: Path | None) -> Path:
-    """A folder relative to the working folder, else to the data folder. UserError that says where it looked."""
-    given = Path(name).expanduser()
-    places = [given] if given.is_absolute() else [given, data_folder(data_dir) / given]
-    for place in places:
-        if place.is_dir():
-            return place
-    raise UserError(f"no folder {' and no folder '.join(str(place.absolute()) for place in places)}")
+        labels = np.array([label for _, label in rows], np.int64)
+        return Table(labels, tuple(classes), decode, notes=tuple(filter(None, notes)))
 
 
-def _classes(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+def _class_folders(folder: Path) -> tuple[dict[Path, Path], list[str]]:
+    """The sub-folders with images in them, each with its first image, and the names of those without."""
+    inner = [Path(entry.path) for entry in _entries(folder) if entry.is_dir()]
+    first = {path: next((file for file in _files(path) if _is_image(file)), None) for path in inner}
+    return {path: file for path, file in first.items() if file}, [path.name for path, file in first.items() if not file]
 
 
-def _as_rgb(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return np.repeat(image, 3, axis=0) if image.shape[0] == 1 else image
+def _files(folder: Path) -> Iterator[Path]:
+    """The regular files in a folder, then those in its sub-folders, sorted; every folder once, also where links make a loop."""
+    waiting, seen = [folder], set()
+    while waiting:
+        here = waiting.pop()
+        state = here.stat()
+        if (state.st_dev, state.st_ino) in seen:
+            continue
+        seen.add((state.st_dev, state.st_ino))
+        entries = _entries(here)
+        yield from (Path(entry.path) for entry in entries if entry.is_file())
+        waiting += [Path(entry.path) for entry in reversed(entries) if entry.is_dir()]
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    with os.scandir(folder) as found:
+        entries = [entry for entry in found if not entry.name.startswith(".") and entry.name not in _NO_DATA]
+    return sorted(entries, key=lambda entry: entry.name)
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in _SUFFIXES
+
+
+def _nothing(folder: Path, loose: int, labelled: list[str]) -> str:
+    others = f"; splits with labels: {', '.join(labelled)}" if labelled else ""
+    if loose:
+        return f"{folder} has {loose} images but no class folders, so no labels{others}"
+    return f"no images in {folder}; it should hold one sub-folder per class with {', '.join(sorted(_SUFFIXES))}{others}"

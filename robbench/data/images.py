@@ -3,60 +3,130 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
 
 from robbench.core.errors import UserError
 from robbench.data.base import reason
 
-_FORMATS = ("PNG", "JPEG", "GIF", "BMP", "TIFF", "WEBP", "PPM")  # no more: reading EPS starts Ghostscript
-_GRAY = ("L", "1", "LA", "La")
+# Pillow knows more formats; some of them start other programs (EPS starts Ghostscript).
+FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
+_GREY = ("1", "L", "LA", "La", "I", "F")
+_ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 
 
-def decode_image(source: bytes | Path, where: str, *, size: int = 0) -> NDArray[np.uint8]:
-    """One PNG, JPEG, ... as [1,H,W] when it is gray, else [3,H,W]; transparency is dropped.
+def open_image(source: bytes | Path) -> Image.Image:
+    """Open one image without decoding it. Raises what Pillow raises, also for a size that no image has."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
 
-    `size` > 0 scales the shorter side to that many pixels and crops the centre. UserError, naming `where`, when the bytes
-    are no image, are cut off, or have more than 8 bits per channel.
+
+def decode_image(
+    source: bytes | Path, where: str, prepare: Callable[[Image.Image], Image.Image] | None = None
+) -> NDArray[np.uint8]:
+    """One PNG, JPEG, ... as [1,H,W] when it is grey, else [3,H,W].
+
+    The EXIF orientation is applied, transparency is laid on white, 16-bit grey is scaled to 8 bits. `prepare` changes the
+    image (mode L or RGB) before it becomes an array. UserError, naming `where`, when the bytes are no image, are cut off,
+    declare a huge size, or hold 32-bit numbers.
     """
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=_FORMATS) as opened:
-            if opened.mode in ("I", "F") or opened.mode.startswith("I;"):
-                raise UserError(f"{where}: the image has more than 8 bits per channel (mode {opened.mode}); convert it to 8 bits")
-            image = opened.convert("L" if opened.mode in _GRAY else "RGB")
+        with open_image(source) as opened:
+            opened.load()
+            wide = opened.mode.startswith("I;16") or (opened.mode == "I" and opened.format in ("PNG", "PPM"))
+            if opened.mode in ("I", "F") and not wide:
+                raise UserError(
+                    f"{where}: the image has 32 bits per channel (mode {opened.mode}), whose white is unknown; "
+                    "convert it to 8 or 16 bits"
+                )
+            image = _upright(opened)
+            image = _narrow(image) if wide else _opaque(image)
     except UserError:
         raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise UserError(f"{where}: the image declares more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller") from error
     except Exception as error:  # Pillow's format plug-ins raise whatever a broken file makes them stumble over
         text = reason(error) if isinstance(source, Path) else type(error).__name__  # the other text is a memory address
         raise UserError(f"{where}: not a readable image ({text}); replace or remove it") from error
-    if size:
-        image = _resize_and_crop(image, size)
+    if prepare is not None:
+        try:
+            image = prepare(image)
+        except UserError as error:
+            raise UserError(f"{where}: {error}") from error
     pixels: NDArray[np.uint8] = np.asarray(image)
     return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
 
 
-def stack_images(images: Sequence[NDArray[np.uint8]], where: Sequence[str], *, hint: str) -> NDArray[np.uint8]:
-    """[N,C,H,W] of equally large images; gray ones among coloured ones get three equal channels.
+def is_grey(image: Image.Image) -> bool:
+    """Whether an opened image has one channel, transparency aside; a palette of greys counts as one."""
+    if image.mode in ("P", "PA"):
+        palette = np.array(image.getpalette() or [0, 0, 0]).reshape(-1, 3)
+        return bool((palette == palette[:, :1]).all())
+    return image.mode in _GREY or image.mode.startswith("I;16")
 
-    UserError with the first two that differ in size, followed by `hint`.
+
+def kinds(sources: Iterable[bytes | Path]) -> set[str]:
+    """Which of `grey` and `colour` occur, from headers alone, until both are found. Files that are no images do not count."""
+    found: set[str] = set()
+    for source in sources:
+        try:
+            with open_image(source) as image:
+                found.add("grey" if is_grey(image) else "colour")
+        except Exception:  # it is reported when, and if, it is decoded
+            continue
+        if len(found) == 2:
+            break
+    return found
+
+
+def stack_images(
+    images: Iterable[tuple[int, NDArray[np.uint8], str]], count: int, *, channels: int | None, hint: str
+) -> NDArray[np.uint8]:
+    """[N,C,H,W] of N = `count` equally large images, given as (position, image, name).
+
+    With `channels` 3, or where a coloured image is among them, grey ones get three equal channels. UserError with two that
+    differ in size, followed by `hint`.
     """
-    first = images[0].shape[1:]
-    for image, name in zip(images, where, strict=True):
-        if image.shape[1:] != first:
-            sizes = f"{first[1]}x{first[0]} ({where[0]}) and {image.shape[2]}x{image.shape[1]} ({name})"
+    stack: NDArray[Any] | None = None
+    first = ""
+    for position, image, name in images:
+        if stack is None:
+            stack, first = np.empty((count, max(channels or 1, len(image)), *image.shape[1:]), np.uint8), name
+        elif image.shape[1:] != stack.shape[2:]:
+            sizes = f"{stack.shape[3]}x{stack.shape[2]} ({first}) and {image.shape[2]}x{image.shape[1]} ({name})"
             raise UserError(f"the images differ in size: {sizes}; {hint}")
-    if len({image.shape[0] for image in images}) > 1:
-        images = [np.repeat(image, 3, axis=0) if image.shape[0] == 1 else image for image in images]
-    return np.stack(images)
+        elif len(image) > stack.shape[1]:
+            stack = np.repeat(stack, 3, axis=1)
+        stack[position] = image
+    assert stack is not None  # a selection is never empty
+    return stack
 
 
-def _resize_and_crop(image: Image.Image, size: int) -> Image.Image:
-    scale = size / min(image.size)
-    width, height = (max(size, round(side * scale)) for side in image.size)
-    left, top = (width - size) // 2, (height - size) // 2
-    resized = image.resize((width, height), Image.Resampling.BILINEAR)
-    return resized.crop((left, top, left + size, top + size))
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # a damaged tag says nothing about the pixels
+        return image
+
+
+def _narrow(image: Image.Image) -> Image.Image:
+    wide = np.asarray(image).astype(np.uint32)
+    return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """The image in mode L or RGB, on white where it is transparent."""
+    mode = "L" if is_grey(image) else "RGB"
+    if image.mode not in _ALPHA and "transparency" not in image.info:
+        return image.convert("RGB").convert("L") if mode == "L" and image.mode == "P" else image.convert(mode)
+    pixels = np.asarray(image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")).astype(np.uint16)
+    colour, alpha = pixels[..., :3], pixels[..., 3:]
+    flat = Image.fromarray(((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8))
+    return flat.convert(mode)

@@ -15,7 +15,7 @@ from robbench.core.errors import RobbenchError, RunError, UserError, unknown
 from robbench.core.spec import parse_spec
 from robbench.data.base import Data, Split, Table, reason, sample_ids
 from robbench.data.base import data_folder as data_folder
-from robbench.data.subset import limit_subset, select, split_subsets
+from robbench.data.subset import few_classes, limit_subset, select, split_subsets
 
 T = TypeVar("T")
 
@@ -28,12 +28,16 @@ def load(
     limit: int | str | None = None,
     download: bool = False,
 ) -> Split:
-    """The samples of `train` or `test` that a spec such as `cifar10[airplane,horse][first=100]` describes.
+    """The samples of a split such as `train` or `test` that a spec such as `cifar10[airplane,horse][first=100]` describes.
 
     `limit` N is one more `[first=N]` (or `first=N`, `stratified=N`). Only selected rows are decoded, and nothing is fetched
     from the network unless `download`. Raises UserError when the spec, the files or the images are wrong; RunError when a
     download or a plug-in fails.
     """
+    if any("\ud800" <= char <= "\udfff" for char in spec):  # bytes of a name that are no UTF-8; results are
+        raise UserError(f"the data's name {spec!r} is no valid UTF-8; rename the folder")
+    if not split.isprintable() or not split.strip() or split.startswith(".") or "/" in split or "\\" in split:
+        raise UserError(f"{split!r} cannot be a split; give a name such as train, test or validation")
     base, subsets = split_subsets(spec)
     if limit is not None:
         subsets.append(limit_subset(limit))
@@ -51,6 +55,7 @@ def load(
         name=spec.strip(),
         split=split,
         scale=table.scale,
+        notes=(*table.notes, *few_classes(subsets, table.labels, table.classes)),
     )
 
 

@@ -2,97 +2,111 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
+from PIL import Image
 from pydantic import Field
 
 from robbench.core.errors import UserError, nearest
-from robbench.data.base import Data, Table, reason
-from robbench.data.folder import find_folder
-from robbench.data.images import decode_image, stack_images
+from robbench.data.base import Table, reason
+from robbench.data.image_files import SIZE_HINT, USUAL_SPLITS, ImageFiles, find_folder, listed
+from robbench.data.images import decode_image, kinds, stack_images
+from robbench.data.labels import Labels, NoLabelsError, class_features, joined, label_column, no_labels, number_labels
+from robbench.data.shards import missing, shards
 
 T = TypeVar("T")
+Prepare = Callable[[Image.Image], Image.Image]
 
 _IMAGE_NAMES = ("image", "img", "images", "picture", "png", "jpg")
-_LABEL_NAMES = ("label", "labels", "fine_label", "target", "targets", "class", "y")
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParquetImages(Data):
-    """A folder of Parquet files with a column of encoded images (`struct<bytes, path>` or binary) and one of integer labels.
+class ParquetImages(ImageFiles):
+    """A folder of Parquet files with a column of encoded images (`struct<bytes, path>` or binary) and one of labels.
 
-    Files are DIR/{split}*.parquet, DIR/{split}/*.parquet or Hugging Face's DIR/data/{split}-*.parquet (the folder in the
-    middle may have any name). Class names come from the `huggingface` schema metadata, else they are the numbers that occur.
+    Files are DIR/SPLIT.parquet, DIR/SPLIT-00000-of-00003.parquet, DIR/SPLIT/*.parquet, or numbered files in an inner folder
+    (Hugging Face's `data`). Labels are whole numbers, texts, booleans or categories. Class names come from the `huggingface`
+    schema metadata, else from the labels themselves: sorted texts, or the numbers up to the largest one. Images that are all
+    grey have one channel, others three. The EXIF orientation is applied; transparency is laid on white.
     """
 
-    argument: ClassVar[str] = "dir"
-
-    dir: Annotated[str, Field(min_length=1, description="folder of Parquet files; relative to here or the data folder")]
     image: Annotated[str, Field(min_length=1, description="image column; auto finds it by type and name")] = "auto"
-    label: Annotated[str, Field(min_length=1, description="label column; auto finds it by type and name")] = "auto"
+    label: Annotated[str, Field(min_length=1, description="label column; auto finds it by metadata, name and values")] = "auto"
+    renumber: Annotated[
+        Literal["auto", "true", "false"],
+        Field(description="labels without names: true numbers those that occur, auto counts labels that start at 1 from 0"),
+    ] = "auto"
 
     def open(self, split: str, data_dir: Path | None, download: bool) -> Table:
         """Read the labels of a split; images are decoded later.
 
-        UserError when files or columns are missing, ambiguous, of the wrong type, corrupt or truncated.
+        UserError when files, columns or labels are missing, ambiguous, of the wrong type, corrupt or truncated.
         """
-        root = find_folder(self.dir, data_dir)
-        paths = split_files(root, split)
+        found = shards(find_folder(self.dir, data_dir))
+        paths = found.of(split)
         if not paths:
-            raise UserError(f"no Parquet files of the split '{split}' in {root}; name them {split}*.parquet or {split}/*.parquet")
+            there = f"; there are the splits {listed(splits)}" if (splits := found.splits()) else ""
+            raise UserError(
+                f"no Parquet files of the split '{split}' in {found.root}{there}; name them {split}.parquet, "
+                f"{split}-00000-of-00001.parquet or {split}/*.parquet"
+            )
         files = [_read(path, pq.ParquetFile) for path in paths]
         schema = files[0].schema_arrow
-        image = _find_column(schema, self.image, "image", _is_image, _IMAGE_NAMES, paths[0])
-        label = _find_column(schema, self.label, "label", pa.types.is_integer, _LABEL_NAMES, paths[0])
-        labels = np.concatenate([_labels(path, label) for path in paths])
-        classes = _class_names(schema, label) or self._numbered_classes(root, label)
+        image = _image_column(schema, self.image, paths[0])
+        others = {name: other for name in USUAL_SPLITS if name != split and (other := found.of(name))}
+        try:
+            label, note = self._label(paths[0], schema, image)
+            labels = self._numbers(paths, label, [*others.values()])
+        except NoLabelsError as error:
+            labelled = [name for name, other in others.items() if self._has_labels(other)]
+            raise no_labels(split, str(error), labelled) from error
         groups = _row_groups(paths, files)
+        channels = self.wanted_channels
+        if channels is None:
+            looked_at = (cell for other in (paths, *others.values()) for cell in _first_cells(other, image))
+            channels = 3 if "colour" in kinds(looked_at) else None
 
         def decode(rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-            images: list[Any] = [None] * len(rows)
-            where = [""] * len(rows)
-            for path, number, start, stop in groups:
-                wanted = np.flatnonzero((rows >= start) & (rows < stop))
-                if len(wanted):
-                    column = _image_bytes(path, number, image)
-                    for i in wanted.tolist():
-                        where[i] = f"row {int(rows[i])} ({path})"
-                        images[i] = _decode(column[int(rows[i]) - start], where[i])
-            return stack_images(images, where, hint="resize them before, or use folder:DIR,size=N")
+            images = _images(rows, groups, image, self.prepare)
+            return stack_images(images, len(rows), channels=channels, hint=SIZE_HINT)
 
-        return Table(labels, classes, decode)
+        notes = (note, missing(paths), *labels.notes)
+        return Table(labels.numbers, labels.classes, decode, notes=tuple(text for text in notes if text))
 
-    def _numbered_classes(self, root: Path, label: str) -> tuple[str, ...]:
-        # Counted over both splits: a split that happens to lack the last class must not change the number of classes.
-        paths = {path for split in ("train", "test") for path in split_files(root, split)}
-        largest = max((int(found.max()) for path in paths if len(found := _labels(path, label))), default=-1)
-        return tuple(str(number) for number in range(largest + 1))
+    def _label(self, path: Path, schema: pa.Schema, image: str) -> tuple[str, str | None]:
+        def columns(names: list[str]) -> pa.Table:
+            return _read(path, lambda path: pq.ParquetFile(path).read(columns=names))
 
+        return label_column(schema, self.label, image, columns, path)
 
-def split_files(root: Path, split: str) -> list[Path]:
-    """The sorted Parquet files of a split in a folder, of the first layout that fits; [] when there are none.
+    def _numbers(self, paths: list[Path], label: str, others: list[list[Path]]) -> Labels:
+        columns: list[pa.ChunkedArray] = []
+        for path in paths:
+            if (column := _column(path, label)) is None:
+                raise UserError(f"{path} has no column '{label}', unlike the first file of its split")
+            columns.append(column)
+        elsewhere = [column for other in others for path in other if (column := _column(path, label)) is not None]
+        names = class_features(_read(paths[0], pq.read_schema)).get(label, ())
+        try:
+            return number_labels(joined(columns, label, paths), elsewhere, names, self.renumber)
+        except UserError as error:
+            raise type(error)(f"column '{label}' of {paths[0]}: {error}") from error
 
-    UserError when several inner folders have files of the split: they are different configurations of a data set.
-    """
-    for pattern in (f"{split}*.parquet", f"{split}/*.parquet"):
-        if found := sorted(root.glob(pattern)):
-            return found
-    found = sorted(root.glob(f"*/{split}-*.parquet"))
-    folders = sorted({path.parent for path in found})
-    if len(folders) > 1:
-        raise UserError(
-            f"several folders in {root} hold the split '{split}': {', '.join(p.name for p in folders)}; name one of them"
-        )
-    return found
+    def _has_labels(self, paths: list[Path]) -> bool:
+        try:
+            schema = _read(paths[0], pq.read_schema)
+            label = self._label(paths[0], schema, _image_column(schema, self.image, paths[0]))[0]
+            return len(self._numbers(paths[:1], label, []).numbers) > 0
+        except UserError:
+            return False
 
 
 def _read(path: Path, action: Callable[[Path], T]) -> T:
@@ -102,14 +116,9 @@ def _read(path: Path, action: Callable[[Path], T]) -> T:
         raise UserError(f"{path} is not a readable Parquet file ({reason(error)}); fetch it again") from error
 
 
-def _labels(path: Path, label: str) -> NDArray[np.int64]:
-    column = _read(path, lambda path: pq.ParquetFile(path).read(columns=[label]))
-    if label not in column.column_names or not pa.types.is_integer(column.column(label).type):
-        raise UserError(f"{path} has no integer column '{label}', unlike the first file of its split")
-    if column.column(label).null_count:
-        raise UserError(f"{path}: {column.column(label).null_count} rows have no label in column '{label}'; remove them")
-    labels: NDArray[np.int64] = column.column(label).to_numpy().astype(np.int64)
-    return labels
+def _column(path: Path, name: str) -> pa.ChunkedArray | None:
+    table = _read(path, lambda path: pq.ParquetFile(path).read(columns=[name]))
+    return table.column(name) if name in table.column_names else None
 
 
 def _row_groups(paths: Sequence[Path], files: Sequence[Any]) -> list[tuple[Path, int, int, int]]:
@@ -123,18 +132,47 @@ def _row_groups(paths: Sequence[Path], files: Sequence[Any]) -> list[tuple[Path,
     return groups
 
 
+def _first_cells(paths: list[Path], image: str) -> Iterator[bytes]:
+    """The encoded images at the beginning of the first and last file, of each row group at most 100."""
+    for path in dict.fromkeys((paths[0], paths[-1])):
+        file = _read(path, lambda path: pq.ParquetFile(path, pre_buffer=False))
+        if image not in file.schema_arrow.names or not _is_image(file.schema_arrow.field(image).type):
+            continue
+        for group in {0, file.num_row_groups - 1} if file.num_row_groups else ():
+            try:
+                first = next(file.iter_batches(batch_size=100, row_groups=[group], columns=[image]), None)
+            except (pa.ArrowException, OSError):  # it is reported when, and if, it is decoded
+                continue
+            yield from (cell for cell in (_bytes(first.column(0)).to_pylist() if first else []) if cell)
+
+
+def _images(
+    rows: NDArray[np.int64], groups: Sequence[tuple[Path, int, int, int]], image: str, prepare: Prepare
+) -> Iterator[tuple[int, NDArray[np.uint8], str]]:
+    for path, number, start, stop in groups:
+        wanted = np.flatnonzero((rows >= start) & (rows < stop))
+        if len(wanted):
+            column = _image_bytes(path, number, image)
+            for i in wanted.tolist():
+                where = f"row {int(rows[i])} ({path})"
+                yield i, _decode(column[int(rows[i]) - start], where, prepare), where
+
+
 def _image_bytes(path: Path, number: int, image: str) -> Any:
     table = _read(path, lambda path: pq.ParquetFile(path).read_row_group(number, columns=[image]))
     if image not in table.column_names or not _is_image(table.column(image).type):
         raise UserError(f"{path} has no image column '{image}', unlike the first file of its split")
-    column = table.column(image)
+    return _bytes(table.column(image))
+
+
+def _bytes(column: Any) -> Any:
     return pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
 
 
-def _decode(cell: Any, where: str) -> NDArray[np.uint8]:
+def _decode(cell: Any, where: str, prepare: Prepare) -> NDArray[np.uint8]:
     if not cell.is_valid:
         raise UserError(f"{where} has no image bytes; the files must embed their images")
-    return decode_image(cell.as_py(), where)
+    return decode_image(cell.as_py(), where, prepare)
 
 
 def _is_image(kind: Any) -> bool:
@@ -144,28 +182,19 @@ def _is_image(kind: Any) -> bool:
     return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
 
 
-def _find_column(schema: Any, name: str, what: str, fits: Callable[[Any], bool], usual: tuple[str, ...], path: Path) -> str:
-    """The column to use as `what`; a name that was given must exist and fit, else type and usual name decide."""
+def _image_column(schema: pa.Schema, name: str, path: Path) -> str:
+    """The image column: a name that was given must exist and fit, else type and usual name decide."""
     if name != "auto":
         if name not in schema.names:
             raise UserError(f"{path} has no column '{name}'{nearest(name, schema.names)}")
-        if not fits(schema.field(name).type):
-            raise UserError(f"{path}: column '{name}' holds {schema.field(name).type}, which cannot be the {what}")
+        if not _is_image(schema.field(name).type):
+            raise UserError(f"{path}: column '{name}' holds {schema.field(name).type}, which cannot be the image")
         return name
-    fitting: list[str] = [field.name for field in schema if fits(field.type)]
-    known = [column for column in fitting if column.lower() in usual]
+    fitting: list[str] = [field.name for field in schema if _is_image(field.type)]
+    known = [column for column in fitting if column.lower() in _IMAGE_NAMES]
     for found in (known, fitting):
         if len(found) == 1:
             return found[0]
     if not fitting:
-        raise UserError(f"{path} has no {what} column; its columns are {', '.join(schema.names)}")
-    raise UserError(f"{path} has several {what} columns: {', '.join(known or fitting)}; choose one with {what}=NAME")
-
-
-def _class_names(schema: Any, label: str) -> tuple[str, ...]:
-    try:
-        features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        names = features[label]["names"]
-    except (KeyError, TypeError, ValueError):
-        return ()
-    return tuple(str(name) for name in names) if isinstance(names, list) else ()
+        raise UserError(f"{path} has no image column; its columns are {', '.join(schema.names)}")
+    raise UserError(f"{path} has several image columns: {', '.join(known or fitting)}; choose one with image=NAME")

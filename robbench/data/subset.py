@@ -62,6 +62,18 @@ def select(subsets: Sequence[str], labels: NDArray[np.int64], classes: tuple[str
     return selection
 
 
+def few_classes(subsets: Sequence[str], labels: NDArray[np.int64], classes: tuple[str, ...]) -> list[str]:
+    """A sentence when the first samples, of data in the order of their classes, are of fewer classes than they could be."""
+    counted = {subset: subset.partition("=")[0].strip() in _COUNTS for subset in subsets}
+    every = np.unique(select([subset for subset in subsets if not counted[subset]], labels, classes).labels)
+    chosen = select(subsets, labels, classes)
+    taken, count = np.unique(chosen.labels), len(chosen.rows)
+    if not any(counted.values()) or len(taken) >= min(len(every), count):
+        return []
+    what = f"one class ({chosen.classes[taken[0]]})" if len(taken) == 1 else f"{len(taken)} classes"
+    return [f"all {count} samples are of {what}, the data have {len(every)}; the limit stratified={count} takes of every class"]
+
+
 def _take(selection: Selection, index: NDArray[np.int64]) -> Selection:
     return Selection(rows=selection.rows[index], labels=selection.labels[index], classes=selection.classes)
 
@@ -104,5 +116,5 @@ def _count(subset: str) -> int:
     text = subset.partition("=")[2].strip()
     number = int(text) if text.isdecimal() and len(text) < 10 else 0
     if number < 1:
-        raise UserError(f"'{subset}' should give a whole number from 1 to 999999999")
+        raise UserError(f"'{subset}' should give a whole number of at least 1, of 9 digits at most")
     return number

@@ -46,12 +46,13 @@ class _TorchvisionData(Data):
         UserError when there is nothing to open, when files are broken or torchvision cannot be imported; RunError when the
         download fails.
         """
-        from robbench.data.parquet import ParquetImages, split_files
+        from robbench.data.parquet import ParquetImages
+        from robbench.data.shards import shards
 
         require_split(split)
         root = data_folder(data_dir)
         present = (root / self.marker(split)).exists()
-        if not present and split_files(root / self.folder, split):
+        if not present and shards(root / self.folder).of(split):
             table = ParquetImages(dir=str((root / self.folder).absolute())).open(split, root, False)
             return self._with_usual_names(table)
         if not present and not download:

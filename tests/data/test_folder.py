@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from robbench.core.errors import UserError
 from robbench.data.load import load
@@ -58,3 +60,100 @@ def test_broken_folders(files: dict[str, bytes], words: str, tmp_path: Path) -> 
     _write(tmp_path, files)
     with pytest.raises(UserError, match=words):
         load("folder:set", "test", data_dir=tmp_path)
+
+
+def test_gray_folders_have_one_channel(tmp_path: Path, png: Png) -> None:
+    """Grey in every split: one channel, the pixels of the files, and it is said; with a coloured image anywhere: RGB, said."""
+    gray = PIXELS[..., 0]
+    _write(tmp_path, {f"set/{s}/{c}/{i}.png": png(gray[i]) for s in ("train", "test") for c in "ab" for i in range(2)})
+    split = load("folder:set", "test", data_dir=tmp_path)
+    assert np.array_equal(split.images, gray[[0, 1, 0, 1], None])
+    assert any("one channel" in note for note in split.notes)
+    assert load("folder:set,channels=3", "test", data_dir=tmp_path).images.shape == (4, 3, 6, 6)
+    _write(tmp_path, {"set/test/b/9.png": png(PIXELS[3])})
+    mixed = load("folder:set", "test", data_dir=tmp_path, limit=1)
+    assert mixed.images.shape == (1, 3, 6, 6)
+    assert any("RGB" in note for note in mixed.notes)
+    luma = np.asarray(Image.fromarray(PIXELS[3]).convert("L"))
+    assert np.array_equal(load("folder:set,channels=1", "test", data_dir=tmp_path).images[-1, 0], luma)
+
+
+def test_classes_that_are_numbers_are_in_the_order_of_numbers(tmp_path: Path, png: Png) -> None:
+    """Folders 1 to 12 come as 1, 2, ..., 12; with one that is no number all are texts."""
+    _write(tmp_path, {f"set/test/{n}/{n}.png": png(np.full((4, 4), n, np.uint8)) for n in range(1, 13)})
+    split = load("folder:set", "test", data_dir=tmp_path)
+    assert split.classes == tuple(str(n) for n in range(1, 13))
+    assert split.images[:, 0, 0, 0].tolist() == list(range(1, 13))
+    _write(tmp_path, {"set/test/x/0.png": png(PIXELS[0, :4, :4, 0])})
+    assert load("folder:set", "test", data_dir=tmp_path).classes[:5] == ("1", "10", "11", "12", "2")
+
+
+def test_a_class_is_a_folder_with_images(tmp_path: Path, png: Png) -> None:
+    """What archives, notebooks and empty folders leave behind is no class; an empty one and other files are told."""
+    _write(tmp_path, {f"set/{s}/{c}/0.png": png(PIXELS[0]) for s in ("train", "test") for c in ("ant", "bee")})
+    _write(tmp_path, {f"set/test/{junk}/0.png": png(PIXELS[0]) for junk in ("__MACOSX", ".ipynb_checkpoints", "@eaDir")})
+    _write(tmp_path, {"set/__MACOSX/test/ant/0.png": b"", "set/annotations/xmls/0.png": png(PIXELS[0])})
+    _write(tmp_path, {"set/test/ant/.ipynb_checkpoints/0.png": b"", "set/test/ant/boxes.txt": b"", "set/test/odd.png": b""})
+    (tmp_path / "set/test/cow").mkdir()
+    split = load("folder:set", "test", data_dir=tmp_path)
+    assert split.classes == ("ant", "bee")
+    assert len(split) == 2
+    said = " ".join(split.notes)
+    assert "no classes: cow" in said
+    assert "1 (.txt)" in said
+    assert "1 images lie outside" in said
+
+
+def test_images_at_any_depth_and_links_in_a_circle(tmp_path: Path, png: Png) -> None:
+    """Images in sub-folders of a class belong to it; a link back to the class is not followed for ever."""
+    _write(tmp_path, {"set/test/a/0.png": png(PIXELS[0]), "set/test/a/more/deep/1.png": png(PIXELS[1])})
+    _write(tmp_path, {"set/test/b/images/0.png": png(PIXELS[2])})
+    (tmp_path / "set/test/a/more/back").symlink_to(tmp_path / "set/test/a", target_is_directory=True)
+    split = load("folder:set", "test", data_dir=tmp_path)
+    assert split.labels.tolist() == [0, 0, 1]
+    assert np.array_equal(split.images, PIXELS[:3].transpose(0, 3, 1, 2))
+
+
+def test_pipes_are_not_opened(tmp_path: Path, png: Png) -> None:
+    """A FIFO with an image's name is passed over; opening it would wait for ever."""
+    _write(tmp_path, {f"set/test/{c}/0.png": png(PIXELS[0]) for c in "ab"})
+    os.mkfifo(tmp_path / "set/test/a/1.png")
+    assert len(load("folder:set", "test", data_dir=tmp_path)) == 2
+
+
+def test_names_that_are_no_utf8(tmp_path: Path, png: Png) -> None:
+    """A folder name of other bytes becomes a class name that can be written anywhere; composed and decomposed are one."""
+    _write(tmp_path, {"set/train/caf\udce9/0.png": png(PIXELS[0]), "set/test/e\u0301/0.png": png(PIXELS[1])})
+    _write(tmp_path, {"set/train/\u00e9/0.png": png(PIXELS[2]), "set/test/caf\udce9/0.png": png(PIXELS[3])})
+    split = load("folder:set", "test", data_dir=tmp_path)
+    assert split.classes == ("caf\\xe9", "\u00e9")
+    assert np.array_equal(split.images, PIXELS[[3, 1]].transpose(0, 3, 1, 2))
+
+
+def test_other_splits_and_unlabelled_ones(tmp_path: Path, png: Png) -> None:
+    """Any sub-folder can be a split; one without class folders is refused, and those with labels are named."""
+    _write(tmp_path, {f"set/{s}/{c}/0.png": png(PIXELS[0]) for s in ("train", "val", "hard") for c in "ab"})
+    _write(tmp_path, {"set/test/0.png": png(PIXELS[0])})
+    assert len(load("folder:set", "val", data_dir=tmp_path)) == len(load("folder:set", "hard", data_dir=tmp_path)) == 2
+    with pytest.raises(UserError, match="1 images but no class folders, so no labels; splits with labels: train, val"):
+        load("folder:set", "test", data_dir=tmp_path)
+    for wrong in ("../set/val", "", ".", "a/b"):
+        with pytest.raises(UserError, match="cannot be a split"):
+            load("folder:set", wrong, data_dir=tmp_path)
+
+
+def test_resize_and_crop_are_torchvisions(tmp_path: Path, png: Png) -> None:
+    """resize=, crop= and filter= give the pixels of torchvision's Resize and CenterCrop; size=N,resize=M crops to N."""
+    transforms = pytest.importorskip("torchvision.transforms", exc_type=ImportError)
+    images = [
+        np.random.default_rng(i).integers(0, 256, (*size, 3), dtype=np.uint8) for i, size in enumerate([(41, 60), (75, 52)])
+    ]
+    _write(tmp_path, {f"set/test/{c}/0.png": png(image) for c, image in zip("ab", images, strict=True)})
+    for options, side, filtered in (("crop=32,resize=37,filter=bicubic", 37, 3), ("size=32,resize=40", 40, 2)):
+        there = transforms.Compose([transforms.Resize(side, filtered), transforms.CenterCrop(32)])
+        expected = [np.asarray(there(Image.fromarray(image))).transpose(2, 0, 1) for image in images]
+        assert np.array_equal(load(f"folder:set,{options}", "test", data_dir=tmp_path).images, np.stack(expected))
+    with pytest.raises(UserError, match=r"a/0.png: the image is 60x41, smaller than the crop of 64; add resize=64"):
+        load("folder:set,crop=64", "test", data_dir=tmp_path)
+    with pytest.raises(UserError, match="give size or crop"):
+        load("folder:set,size=32,crop=32", "test", data_dir=tmp_path)

@@ -1,0 +1,88 @@
+"""Which Parquet files in a folder belong to which split."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from robbench.core.errors import UserError
+from robbench.data.image_files import USUAL_SPLITS, listed
+
+_NUMBER = r"[-_.]\d+(?:[-_]of[-_](?P<of>\d+))?(?:-[0-9a-f]{8,})?"  # -00000-of-00003, -0, _1, -00000-of-00001-0a1b2c3d4e5f6a7b
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The Parquet files beside (`files`) and in the sub-folders (`inner`) of a folder, sorted; hidden ones do not count."""
+
+    root: Path
+    files: list[Path]
+    inner: dict[str, list[Path]]
+
+    def of(self, split: str) -> list[Path]:
+        """The files of a split, of the first layout that fits; [] when there are none.
+
+        Layouts: SPLIT.parquet or SPLIT-00000-of-00003.parquet, SPLIT/*.parquet, numbered files in an inner folder. UserError
+        when files hold the split twice: several inner folders are different configurations of a data set.
+        """
+        if found := _named(self.files, split) or self.inner.get(split, []):
+            return found
+        numbered = {name: [path for path in files if path.stem != split] for name, files in self.inner.items()}
+        inner = {name: found for name, files in numbered.items() if (found := _named(files, split))}
+        if len(inner) > 1:
+            raise UserError(f"several folders in {self.root} hold the split '{split}': {', '.join(inner)}; name one of them")
+        return next(iter(inner.values()), [])
+
+    def splits(self) -> list[str]:
+        """The names of the splits that there are."""
+        names = {_split_of(path) for path in self.files}
+        for folder, files in self.inner.items():
+            inside = {_split_of(path) for path in files}
+            names |= inside if inside & {*USUAL_SPLITS} else {folder}
+        return sorted(names)
+
+
+def shards(root: Path) -> Shards:
+    """Look for Parquet files in a folder and the folders in it; there are none where there is no folder."""
+    if not root.is_dir():
+        return Shards(root, [], {})
+    with os.scandir(root) as entries:
+        folders = sorted(entry.name for entry in entries if entry.is_dir() and _visible(entry.name))
+    inner = {name: files for name in folders if (files := _parquet_files(root / name))}
+    return Shards(root, _parquet_files(root), inner)
+
+
+def missing(paths: list[Path]) -> str | None:
+    """A sentence when files that their names count, as in test-00000-of-00003, are not all there."""
+    totals = {int(match["of"]) for path in paths if (match := re.search(_NUMBER, path.stem)) and match["of"]}
+    total = max(totals, default=0)
+    return (
+        f"only {len(paths)} of the {total} files of this split are there ({paths[0].name}, ...)" if len(paths) < total else None
+    )
+
+
+def _named(files: list[Path], split: str) -> list[Path]:
+    name = re.escape(split)
+    found = [path for path in files if re.fullmatch(f"{name}(?:{_NUMBER})?", path.stem)]
+    found = found or [path for path in files if re.fullmatch(rf"{name}\d+", path.stem)]
+    totals = {match["of"] if (match := re.search(_NUMBER, path.stem)) else None for path in found}
+    if len(totals) > 1:
+        names = listed(path.name for path in found)
+        raise UserError(f"the split '{split}' is there twice in {found[0].parent}: {names}; remove what is old")
+    return found
+
+
+def _split_of(path: Path) -> str:
+    return re.sub(rf"(?:{_NUMBER}|\d+)$", "", path.stem) or path.stem
+
+
+def _parquet_files(folder: Path) -> list[Path]:
+    with os.scandir(folder) as entries:  # FIFOs and the like are never opened: that could wait for ever
+        names = sorted(e.name for e in entries if e.name.endswith(".parquet") and _visible(e.name) and e.is_file())
+    return [folder / name for name in names]
+
+
+def _visible(name: str) -> bool:
+    return not name.startswith(".") and name != "__MACOSX"

@@ -1,0 +1,138 @@
+"""Encoded images of every kind, to the pixels they show."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from robbench.core.errors import UserError
+from robbench.data.images import decode_image, kinds, stack_images
+
+RANDOM = np.random.default_rng(3)
+COLOUR = RANDOM.integers(0, 256, (5, 7, 3), dtype=np.uint8)
+GREY = RANDOM.integers(0, 256, (5, 7), dtype=np.uint8)
+
+
+def _bytes(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def test_transparency_is_laid_on_white() -> None:
+    """Every alpha gives the rounded mixture with 255; opaque pixels stay as they are, and grey stays one channel."""
+    alpha = np.resize(np.array([0, 255, 128, 1, 254], np.uint8), (5, 7))
+    pixels = np.dstack([COLOUR, alpha])
+    mixed = np.rint((COLOUR * (alpha[..., None] / 255)) + 255 - alpha[..., None]).astype(int)
+    found = decode_image(_bytes(Image.fromarray(pixels)), "x")
+    assert np.abs(found.transpose(1, 2, 0).astype(int) - mixed).max() <= 0
+    grey = decode_image(_bytes(Image.fromarray(np.dstack([GREY, alpha]))), "x")
+    assert grey.shape == (1, 5, 7)
+    assert np.array_equal(grey[0], np.rint(GREY * (alpha / 255) + 255 - alpha).astype(int))
+
+
+def test_an_opaque_alpha_channel_changes_nothing() -> None:
+    """RGBA of alpha 255 gives the bytes of the RGB image."""
+    pixels = np.dstack([COLOUR, np.full((5, 7), 255, np.uint8)])
+    assert np.array_equal(decode_image(_bytes(Image.fromarray(pixels)), "x"), COLOUR.transpose(2, 0, 1))
+
+
+@pytest.mark.parametrize("mode", ["L", "P"])
+def test_a_transparent_value(mode: str) -> None:
+    """One value of a grey or palette image that means `transparent` is white."""
+    pixels = np.array([[0, 1], [2, 3]], np.uint8)
+    image = Image.fromarray(pixels)
+    colours = [(v, v, v) for v in range(4)]
+    if mode == "P":
+        colours = [(10, 20, 30), (40, 50, 60), (70, 80, 90), (100, 110, 120)]
+        image = Image.fromarray(pixels, "L").convert("P")
+        image.putdata(pixels.flatten().tolist())
+        image.putpalette([part for colour in colours for part in colour])
+    found = decode_image(_bytes(image, transparency=2), "x")
+    shown = [found[:, i, j].tolist() for i in range(2) for j in range(2)]
+    expected = [list(colours[v] if v != 2 else (255, 255, 255)) for v in range(4)]
+    assert shown == (expected if mode == "P" else [colour[:1] for colour in expected])
+
+
+@pytest.mark.parametrize(
+    ("orientation", "turns", "mirrored"), [(1, 0, False), (3, 2, False), (6, 1, False), (8, 3, False), (2, 0, True)]
+)
+def test_the_exif_orientation_is_applied(orientation: int, turns: int, mirrored: bool) -> None:
+    """A picture stored lying comes out upright; without a tag nothing moves."""
+    stored = np.rot90(COLOUR, turns)
+    stored = stored[:, ::-1] if mirrored else stored
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    found = decode_image(_bytes(Image.fromarray(np.ascontiguousarray(stored)), exif=exif), "x")
+    assert np.array_equal(found, COLOUR.transpose(2, 0, 1))
+
+
+def test_sixteen_bits_are_scaled() -> None:
+    """16-bit grey is divided by 257 and rounded, not clipped; white is 255."""
+    wide = np.array([[0, 128, 129, 257], [300, 32768, 65406, 65535]], np.uint16)
+    expected = [[0, 0, 1, 1], [1, 128, 254, 255]]
+    for kind in ("PNG", "TIFF"):
+        assert decode_image(_bytes(Image.fromarray(wide), kind), "x").tolist() == [expected]
+    assert decode_image(b"P5 4 2 65535\n" + wide.astype(">u2").tobytes(), "x").tolist() == [expected]
+
+
+def test_32_bit_numbers_are_refused() -> None:
+    """A float image has no white that is known."""
+    for pixels in (np.ones((3, 3), np.float32), np.ones((3, 3), np.int32)):
+        with pytest.raises(UserError, match="32 bits per channel"):
+            decode_image(_bytes(Image.fromarray(pixels), "TIFF"), "x")
+
+
+def test_palettes_and_cmyk() -> None:
+    """A palette gives its colours, one of greys a single channel; CMYK becomes RGB, and one bit is black and white."""
+    palette = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
+    palette.putpalette([9, 8, 7, 200, 100, 50])
+    assert decode_image(_bytes(palette), "x")[:, 0].T.tolist() == [[9, 8, 7], [200, 100, 50]]
+    palette.putpalette([9, 9, 9, 200, 200, 200])
+    assert decode_image(_bytes(palette), "x").tolist() == [[[9, 200]]]
+    cmyk = Image.fromarray(np.array([[[0, 0, 0, 0], [255, 255, 0, 0], [0, 0, 0, 255]]], np.uint8), "CMYK")
+    assert decode_image(_bytes(cmyk, "TIFF"), "x")[:, 0].T.tolist() == [[255, 255, 255], [0, 0, 255], [0, 0, 0]]
+    assert decode_image(_bytes(Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1")), "x").tolist() == [[[0, 255]]]
+
+
+def test_a_huge_declared_size_is_refused(tmp_path: Path) -> None:
+    """A header of 60,000 x 60,000 pixels is one clear error, before anything is decoded."""
+    for side in (10_000, 60_000):
+        chunks = (b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0), b"IDAT")
+        bomb = b"\x89PNG\r\n\x1a\n"
+        bomb += b"".join(struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+        (tmp_path / "bomb.png").write_bytes(bomb)
+        for source in (bomb, tmp_path / "bomb.png"):
+            with pytest.raises(UserError, match="row 7: the image declares more than"):
+                decode_image(source, "row 7")
+
+
+def test_only_image_formats_are_opened() -> None:
+    """EPS, which Pillow hands to Ghostscript, is no readable image here; neither are other vector and scientific formats."""
+    eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n"
+    for data in (eps, b"SIMPLE  =                    T" + b" " * 2850, b"not an image"):
+        with pytest.raises(UserError, match="not a readable image"):
+            decode_image(data, "x")
+
+
+def test_kinds_are_told_from_headers() -> None:
+    """Grey and colour are found without decoding; what is no image does not count."""
+    grey, colour = _bytes(Image.fromarray(GREY)), _bytes(Image.fromarray(COLOUR))
+    assert kinds([grey, b"broken", grey[:60]]) == {"grey"}
+    assert kinds([colour]) == {"colour"}
+    assert kinds([grey, colour]) == {"grey", "colour"}
+
+
+def test_a_stack_of_grey_and_colour() -> None:
+    """Grey images before and after the first coloured one are repeated; where all are grey, one channel is enough."""
+    grey, colour = GREY[None], COLOUR.transpose(2, 0, 1)
+    mixed = stack_images([(2, grey, "a"), (0, colour, "b"), (1, grey, "c")], 3, channels=None, hint="")
+    assert np.array_equal(mixed, np.stack([colour, np.repeat(grey, 3, 0), np.repeat(grey, 3, 0)]))
+    assert stack_images([(0, grey, "a")], 1, channels=None, hint="").shape == (1, 1, 5, 7)
+    assert np.array_equal(stack_images([(0, grey, "a")], 1, channels=3, hint="")[0], np.repeat(grey, 3, 0))
