@@ -157,3 +157,6 @@ class _Watcher:  # a robbench.runs.train.Watcher, without importing torch for --
     def resumed(self, epoch: int) -> None:
         self.bar.resume(epoch / self.epochs)
         self.reporter.say(f"going on after epoch {epoch}")
+
+    def waits(self, text: str) -> None:
+        self.reporter.say(text)

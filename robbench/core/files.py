@@ -10,33 +10,77 @@ import shutil
 import stat
 import sys
 import tempfile
-import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
 
-from robbench.core.errors import RunError, UserError
+from robbench.core.errors import RobbenchError, RunError, UserError
+from robbench.core.leftovers import sweep, temporary_in
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_MAY_NOT = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file, then put it at `path` in one step: a reader sees the old content or the new, never a part.
 
-    `write` gets a temporary path in the same folder (made if needed), which is removed when anything fails.
-    Raises RunError when the file system refuses (disk full, no permission); other errors of `write` pass through.
+    `write` gets a temporary path in the same folder (made if needed), which is removed when anything fails; what processes
+    that were killed have left there is removed too. Raises UserError where nothing may be written, RunError when the file
+    system refuses (disk full); other errors of `write` pass through.
     """
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.tmp")
+    temporary = temporary_in(path.parent)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
+        sweep(path.parent)
+        _filled(temporary, write)
         _sync(temporary, os.O_RDWR)
         temporary.replace(path)
         with contextlib.suppress(OSError):  # not every system can sync a folder; the rename is atomic all the same
             _sync(path.parent, os.O_RDONLY)
     except OSError as error:
-        raise RunError(f"cannot write {path}: {error.strerror or error}") from error
+        raise cannot_write(path, error) from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def cannot_write(path: Path, error: OSError, verb: str = "write") -> RobbenchError:
+    """What to say when the system refuses to write to a path: whose turn it is, and how to go on."""
+    reason = f"cannot {verb} {path}: {error.strerror or error}"
+    if error.errno in _MAY_NOT:
+        return UserError(f"{reason}; choose a place that may be written to")
+    if error.errno in _FULL:
+        reason += "; make room and give the same command again, what was finished is kept"
+    return RunError(reason)
+
+
+def check_writable(folder: Path, option: str = "--out") -> None:
+    """Make a folder and try to write there: better known before the work than after it. Raises UserError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror or error}; choose another {option}") from error
+
+
+def _filled(temporary: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill the file; raises OSError too for libraries with words of their own for what the system said.
+
+    Rust ones (safetensors) name the number; for others (torch) the system is asked again.
+    """
+    try:
+        write(temporary)
+    except (OSError, RobbenchError):
+        raise
+    except Exception as error:
+        if number := re.search(r"\(os error (\d+)\)", str(error)):
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+        with temporary.open("ab") as file:
+            file.write(bytes(1 << 20))
+            file.flush()
+            os.fsync(file.fileno())
+        raise
 
 
 def require_output(path: Path) -> None:
@@ -61,8 +105,9 @@ def write_output(path: Path, write: Callable[[Path], object]) -> None:
             with (Path(folder) / path.name).open("rb") as source, _open_special(target, descriptor) as sink:
                 shutil.copyfileobj(source, sink)
     except OSError as error:
-        reason = "no process reads this pipe" if error.errno == errno.ENXIO else error.strerror or error
-        raise RunError(f"cannot write {path}: {reason}") from error
+        if error.errno == errno.ENXIO:
+            raise RunError(f"cannot write {path}: no process reads this pipe") from error
+        raise cannot_write(path, error) from error
 
 
 def _open_special(target: Path, descriptor: int | None) -> IO[bytes]:

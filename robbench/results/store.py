@@ -7,21 +7,25 @@ ROOT/results/points/<run_id>.parquet     worst inputs, if they were asked for
 ROOT/results/{measures,sample_measures}/<run_id>.parquet   what `robbench measure` found (results/measured.py)
 ROOT/results/checks/<subject>.parquet    what `check` found, of a run or of a model
 ROOT/results/partial/<run_id>/NNNNNN.parquet   finished samples of a run that is not complete
+ROOT/results/locks/<run_id>.lock         while a process works on the run
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
-import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from robbench.core.errors import RunError, UserError
+from robbench.core.errors import UserError
+from robbench.core.files import cannot_write, check_writable
+from robbench.core.leftovers import remove, sweep, temporary_in
+from robbench.core.lock import locked
 from robbench.results.files import read_table, table_kind, write_table
 from robbench.results.find import Finder, only_row, pair, parquet_files
 from robbench.results.measured import remove_measures
@@ -91,35 +95,48 @@ class Partial:
         return list(found.values())
 
     def discard(self) -> None:
-        """Remove all shards. Raises RunError when the file system refuses."""
+        """Remove all shards, in one step for whoever looks. Raises UserError or RunError when the file system refuses."""
+        gone = temporary_in(self._folder.parent)
         try:
-            shutil.rmtree(self._folder)
+            self._folder.rename(gone)
+            remove(gone)
         except FileNotFoundError:
-            return
+            pass
         except OSError as error:
-            raise RunError(f"cannot remove {self._folder}: {error.strerror or error}") from error
+            raise cannot_write(self._folder, error, "remove") from error
+        sweep(self._folder.parent)
 
 
 class Store:
     """An output folder. Making one writes nothing; raises UserError when `root` is a file."""
 
     def __init__(self, root: Path | str) -> None:
-        self.root = Path(root)
         if re.match(r"[a-z][a-z0-9+]+:/", str(root)):  # a path has made one slash of the two
             raise UserError(f"--out {root}: an output folder is a local one; to read an address give it as a RUN or DIR instead")
+        try:  # absolute: a model's code may change the working folder, and `a:b/c` is an address to Arrow
+            self.root = Path(root).expanduser().absolute()
+            str(self.root).encode()
+        except RuntimeError as error:
+            raise UserError(f"--out {root}: {str(error).lower()}; write the folder in full") from None
+        except UnicodeEncodeError:
+            raise UserError(f"--out {os.fsencode(root)!r} is not UTF-8, as names of Parquet files are; choose another") from None
         for place in (self.root, *self.root.parents):
             if place.exists() and not place.is_dir():
                 raise UserError(f"{place} is a file, not an output folder; choose another --out")
 
     def check_writable(self) -> None:
         """Raises UserError when nothing can be written here: better known before the work than after it."""
-        try:
-            folder = self.root / "results"
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryFile(dir=folder):
-                pass
-        except OSError as error:
-            raise UserError(f"cannot write to {self.root}: {error.strerror or error}; choose another --out") from error
+        check_writable(self.root / "results")
+
+    @contextlib.contextmanager
+    def locked(self, subjects: Sequence[str], *, say: Callable[[str], None], asked_to_stop: Callable[[], None] = lambda: None
+               ) -> Iterator[None]:  # fmt: skip
+        """Own some runs, or other subjects of checks, while something is written about them. See `core.lock.locked`."""
+        with contextlib.ExitStack() as stack:
+            for subject in sorted(set(subjects)):  # in one order for all, so that no two wait for each other
+                path = self.root / "results" / "locks" / f"{subject}.lock"
+                stack.enter_context(locked(path, f"run {subject}", say=say, asked_to_stop=asked_to_stop))
+            yield
 
     @property
     def models(self) -> Path:

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from robbench.core.errors import UserError
+from robbench.core.leftovers import is_temporary
 from robbench.models.weights import load_model
 
 CONFIG_KEYS = {"identity", "status", "selected", "config", "name", "model", "head", "classes", "shape", "mean", "std"}
@@ -21,7 +22,7 @@ def stored_config(folder: Path) -> dict[str, Any] | None:
             raise UserError(f"{place} is a file, not a folder; choose another --name or --out")
     path = folder / "config.json"
     if not path.exists():
-        if folder.exists() and any(folder.iterdir()):
+        if folder.exists() and not all(is_temporary(file.name) for file in folder.iterdir()):
             raise UserError(f"{folder} is not empty and holds no model of ours; choose another --name or --out")
         return None
     try:

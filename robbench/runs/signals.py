@@ -25,6 +25,11 @@ class StopFlag:
     def __bool__(self) -> bool:
         return self.exit_code != 0
 
+    def check(self) -> None:
+        """Raise Stopped once a signal has come."""
+        if self:
+            raise Stopped(self.exit_code)
+
     @contextlib.contextmanager
     def unhurried(self) -> Iterator[None]:
         """Where finished work is put on disk: only a second signal interrupts that."""

@@ -20,7 +20,9 @@ import torch
 
 from robbench.core.device import deterministic
 from robbench.core.errors import RunError, Stopped, UserError
-from robbench.core.files import atomic_write
+from robbench.core.files import atomic_write, check_writable
+from robbench.core.lock import locked
+from robbench.data.base import reason
 from robbench.models.create import create
 from robbench.models.weights import save
 from robbench.results.provenance import provenance
@@ -58,17 +60,49 @@ class Watcher(Protocol):
     def resumed(self, epoch: int) -> None:
         """An earlier run left off after this many epochs."""
 
+    def waits(self, text: str) -> None:
+        """Another process works on the same name."""
+
 
 def train(plan: Plan, *, force: bool, watcher: Watcher, stop: StopFlag) -> Trained:
     """Run a plan, or resume it, or find it done. Raises UserError when the folder holds another run, Stopped when asked to."""
+    if done := _done(plan, force=force):
+        return done
+    rank = int(os.environ.get("RANK", "0"))
+    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    with contextlib.ExitStack() as stack:
+        if rank == 0:  # for all processes of this training
+            check_writable(plan.folder.parent)
+            stack.enter_context(_owned(plan, watcher, stop, wait=alone))
+        if done := _done(plan, force=force):  # by whom was waited for
+            return done
+        if not alone:  # none may leave the others waiting within a step
+            stack.enter_context(stop.unhurried())
+        watcher.begins(plan.notes)
+        stack.enter_context(joined(plan.device))
+        stack.enter_context(deterministic())
+        resume = found_before(plan, force=force) is not None and not force
+        return _Session(plan, watcher, stop).run(resume=resume)
+
+
+def _done(plan: Plan, *, force: bool) -> Trained | None:
+    """What an earlier process has trained, where there is nothing left to do."""
     found = found_before(plan, force=force)
     if found and not force and found["status"] == "done" and (plan.folder / "model.safetensors").is_file():
         return Trained(plan.folder, found, [], fresh=False)
-    watcher.begins(plan.notes)
-    # Of several processes none may leave the others waiting within a step.
-    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
-    with joined(plan.device), deterministic(), contextlib.nullcontext() if alone else stop.unhurried():
-        return _Session(plan, watcher, stop).run(resume=bool(found) and not force)
+    return None
+
+
+def _owned(plan: Plan, watcher: Watcher, stop: StopFlag, *, wait: bool) -> contextlib.AbstractContextManager[None]:
+    """The lock of a model's name; another training under it is waited for, or an error where other processes would wait too."""
+
+    def say(text: str) -> None:
+        if not wait:
+            raise UserError(f"{text.partition(';')[0]}; wait for it to end, or choose another --name")
+        watcher.waits(text)
+
+    path = plan.folder.with_name(f".{plan.name}.lock")
+    return locked(path, f"model {plan.name}", say=say, asked_to_stop=stop.check)
 
 
 def found_before(plan: Plan, *, force: bool) -> dict[str, Any] | None:
@@ -185,7 +219,10 @@ class _Session:
 
     def _save_state(self, path: Path) -> None:
         state = {**self.trainer.state(), "rows": self.rows}
-        atomic_write(path, lambda temporary: torch.save(state, temporary))
+        try:
+            atomic_write(path, lambda temporary: torch.save(state, temporary))
+        except RuntimeError as error:  # torch has its own words for what the system says
+            raise RunError(f"cannot write {path} ({reason(error)})") from error
         self._write_epochs()
 
     def _load(self, path: Path) -> None:

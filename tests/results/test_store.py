@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -197,12 +199,17 @@ class TestPartial:
         assert partial.rows() == []
         partial.discard()
 
-    def test_discard_that_fails_is_a_run_error(self, tmp_path: Path) -> None:
-        """Something that cannot be removed is reported in one line."""
-        (tmp_path / "results" / "partial").mkdir(parents=True)
-        (tmp_path / "results" / "partial" / "abc").touch()
-        with pytest.raises(RunError, match="cannot remove"):
+    def test_discard_that_fails_is_a_run_error(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Something that cannot be removed is reported in one line, and is whole."""
+        (tmp_path / "results" / "partial" / "abc" / "points").mkdir(parents=True)
+
+        def refuse(path: Path, other: Path) -> None:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+        monkeypatch.setattr(Path, "rename", refuse)
+        with pytest.raises(RunError, match=r"cannot remove .*abc: Input/output error"):
             Store(tmp_path).partial("abc").discard()
+        assert (tmp_path / "results" / "partial" / "abc" / "points").is_dir()
 
 
 class TestReadRun:

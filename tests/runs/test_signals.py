@@ -139,7 +139,7 @@ def test_a_stop_that_was_swallowed_comes_again(monkeypatch):
                             signal.pause()
                     raise
 
-    with pytest.raises(Stopped), signals.stop_flag(lambda text: None) as stop:
+    with pytest.raises(Stopped), signals.stop_flag(lambda text: None) as stop:  # noqa: PT012
         os.kill(os.getpid(), signal.SIGTERM)
         stubborn(stop)
     assert len(swallowed) == 3

@@ -1,0 +1,69 @@
+"""What is being made or removed: named by the process that does, so that what dead ones leave can be told and swept."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import os
+import re
+import shutil
+import socket
+import time
+import uuid
+from pathlib import Path
+
+_TEMPORARY = re.compile(r"\.robbench-([0-9a-f]{8})-(\d+)-[0-9a-f]{8}\.tmp")
+_DAY = 86400.0
+
+
+def temporary_in(folder: Path) -> Path:
+    """A name for something that is being made or removed there; it says which process does."""
+    return folder / f".robbench-{_here()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
+
+
+def is_temporary(name: str) -> bool:
+    """Whether a file of that name is what a write in progress, or one that was killed, has left."""
+    return _TEMPORARY.fullmatch(name) is not None
+
+
+def sweep(folder: Path) -> None:
+    """Remove what dead processes of this machine have left in a folder, and of other machines what is older than a day."""
+    with contextlib.suppress(OSError):
+        for entry in list(os.scandir(folder)):
+            if (name := _TEMPORARY.fullmatch(entry.name)) is None:
+                continue
+            with contextlib.suppress(OSError):  # another process may sweep too
+                here = name[1] == _here()
+                if (here and not _alive(int(name[2]))) or time.time() - entry.stat().st_mtime > _DAY:
+                    remove(Path(entry.path))
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that it holds. Raises OSError."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+@functools.cache
+def _here() -> str:
+    """This machine, since it was started, as far as its processes see each other: 8 hexadecimal digits."""
+    facts = [socket.gethostname()]
+    with contextlib.suppress(OSError):
+        facts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))
+        facts.append(str(Path("/proc/self/ns/pid").stat().st_ino))
+    return hashlib.blake2b("\n".join(facts).encode(), digest_size=4).hexdigest()
+
+
+def _alive(pid: int) -> bool:
+    if os.name == "nt":  # no harmless question to a process there
+        return True
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,92 @@
+"""One process at a time: a lock that the system releases when its owner dies."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+from robbench.core.files import cannot_write
+
+try:
+    import fcntl
+except ImportError:  # not on this system
+    fcntl = None  # type: ignore[assignment]
+
+_PAUSE = 0.1  # seconds between two tries: a signal is heard between them
+
+
+@contextlib.contextmanager
+def locked(path: Path, what: str, *, say: Callable[[str], None], asked_to_stop: Callable[[], None] = lambda: None,
+           ) -> Iterator[None]:  # fmt: skip
+    """Own `what` for the time of a block; `path` is the lock's file, which goes with its owner.
+
+    Another owner is waited for, and `say` told who it is; `asked_to_stop` raises what ends the wait. Where the file system
+    has no locks, `say` is told so and the block runs all the same. Raises UserError or RunError when the file cannot be made.
+    """
+    handle = _take(path, what, say, asked_to_stop)
+    try:
+        yield
+    finally:
+        if handle is not None:
+            with contextlib.suppress(OSError):
+                path.unlink()  # first: who waits looks whether the file it has locked is still the one of that name
+            os.close(handle)
+
+
+def _take(path: Path, what: str, say: Callable[[str], None], asked_to_stop: Callable[[], None]) -> int | None:
+    told = False
+    while True:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        except OSError as error:
+            raise cannot_write(path, error) from error
+        try:
+            if fcntl is None:
+                raise OSError
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not told:
+                say(f"{what}: {_owner(handle)} is at it; waiting for it to end")
+            told = True
+            os.close(handle)
+            asked_to_stop()
+            time.sleep(_PAUSE)
+            continue
+        except OSError:
+            os.close(handle)
+            with contextlib.suppress(OSError):
+                path.unlink()
+            say(f"{path.parent} has no locks: see to it that nothing else works on {what}")
+            return None
+        except BaseException:
+            os.close(handle)
+            raise
+        if _is_current(handle, path):
+            _sign(handle)
+            return handle
+        os.close(handle)  # of an owner that has ended just now
+
+
+def _is_current(handle: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(handle), path.stat())
+    except OSError:
+        return False
+
+
+def _sign(handle: int) -> None:
+    text = f"process {os.getpid()} on {socket.gethostname()} since {datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}"
+    with contextlib.suppress(OSError):  # a full disk: nobody will know the name
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, text.encode(), 0)
+
+
+def _owner(handle: int) -> str:
+    text = os.pread(handle, 1000, 0).decode(errors="replace")
+    return text if text.startswith("process ") and text.isprintable() else "another process"
