@@ -9,14 +9,14 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import importlib
 import importlib.metadata
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
+from robbench.core.code import private_code
 from robbench.core.errors import RunError, UserError, unknown
 from robbench.core.spec import Spec, build, options_of, parse_spec, value_text
 from robbench.core.trust import require_trusted
@@ -95,9 +95,13 @@ class Registry(Generic[T]):
         return str(Spec(spec.name, None, options))
 
     def code(self, text: str) -> str:
-        """What tells versions of the code behind a spec apart: ours and packages' by version, private modules by content."""
+        """What tells versions of the code behind a spec apart: ours and packages' by version, private modules by content.
+
+        Private are the modules of a `module:attribute`, or of a package that is not installed but lies in a working folder, and
+        every private module that they import (`core/code.py`).
+        """
         cls, spec = self.parse(text)
-        return code_of(cls.__module__, self.entries.get(spec.name))
+        return code_of([cls.__module__], spec.name, self.entries.get(spec.name))
 
     def broken(self) -> list[tuple[str, str]]:
         """Names of other packages that cannot be loaded, with the reason (for `robbench doctor`)."""
@@ -111,13 +115,14 @@ class Registry(Generic[T]):
         return failures
 
 
-def code_of(module: str, entry: Entry | None) -> str:
-    """`package version` of a registered name, or a hash of the private module's source."""
+def code_of(modules: Iterable[str], name: str, entry: Entry | None) -> str:
+    """`package version` of a registered name, else its module; and a hash of the private code that `modules` consist of."""
     if entry is not None:
-        return f"{entry.package} {importlib.metadata.version(entry.package)}"
-    file = getattr(sys.modules.get(module), "__file__", None)
-    content = Path(file).read_bytes() if file else b""
-    return f"{module} {hashlib.blake2b(content, digest_size=8).hexdigest()}"
+        label = f"{entry.package} {importlib.metadata.version(entry.package)}"
+    else:
+        label = name.partition(":")[0]
+        modules = [*modules, label]
+    return f"{label} {private_code(modules)}".strip()
 
 
 def import_target(target: str, owner: str) -> Any:

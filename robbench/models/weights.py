@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +10,7 @@ import safetensors.torch
 import torch
 from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
-from torch import Tensor, nn
+from torch import nn
 
 from robbench.core.errors import RunError, UserError
 from robbench.core.files import atomic_write
@@ -19,6 +18,7 @@ from robbench.core.trust import names_from
 from robbench.data.base import DataInfo, reason
 from robbench.models.base import Classifier
 from robbench.models.create import create
+from robbench.models.state import state_of
 
 SCHEMA = "robbench.model/1"
 CONFIG = "config.json"
@@ -82,12 +82,8 @@ def load_model(folder: Path, which: Literal["model", "last", "best"] | None = No
 
 
 def model_hash(model: nn.Module) -> str:
-    """16 hexadecimal digits that name a model's weights: blake2b over the names, dtypes, shapes and bytes of its state dict."""
-    digest = hashlib.blake2b(digest_size=8)
-    for name, tensor in sorted(model.state_dict().items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-        digest.update(_bytes(tensor))
-    return digest.hexdigest()
+    """16 hexadecimal digits that name what a model has learned and was set to: blake2b over all of its state (`state.py`)."""
+    return state_of(model).hash()
 
 
 class _Config(BaseModel):
@@ -121,7 +117,3 @@ def _read_config(folder: Path) -> tuple[dict[str, Any], _Config]:
 def _neighbours(path: Path) -> str:
     names = sorted(other.stem for other in path.parent.glob("*.safetensors"))
     return f"; the folder has: {', '.join(names)}" if names else "; train the model first"
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()

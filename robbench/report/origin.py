@@ -30,7 +30,7 @@ _RECORDED = {
     "seed": "seed",
     "train_seed": "seed of training",
     "model_arch": "architecture",
-    "model_hash": "hash of the weights",
+    "model_hash": "hash of the model",
     "loss": "loss",
     "data": "data",
     "split": "split",

@@ -36,7 +36,7 @@ def _lines(found: Mapping[str, Any], run: Mapping[str, Any], summary: Mapping[st
     trained = f"loss {run['loss']}, seed {run['train_seed']}" if run["loss"] else "trained elsewhere"
     subset = f", {run['subset']}" if run["subset"] else ""
     return [
-        ("model", f"{run['model_arch'] or 'own code'}, {trained}; weights {run['model_hash']}"),
+        ("model", f"{run['model_arch'] or 'own code'}, {trained}; hash {run['model_hash']}"),
         ("data", f"{run['data']} {run['split']}, {n} samples{subset}; fingerprint {run['data_hash']}"),
         ("attack", f"{run['attack']}, seed {run['seed']}" + (f", budget {run['budget']}" if run["budget"] else "")),
         ("", "\n".join(run["attack_params"]) if isinstance(run["attack_params"], list) else ""),

@@ -95,12 +95,14 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def _note_old_weights(runs: Sequence[Run], rows: Sequence[dict[str, Any]]) -> None:
-    """A name that was trained again stands for the weights of its latest run; the others get a note."""
+    """A name that was trained again stands for the model of its latest run; the others get a note."""
     latest = {run.info["model"]: run.info for run in sorted(runs, key=lambda run: run.info["started_at"])}
     for run, row in zip(runs, rows, strict=True):
         newest = latest[run.info["model"]]
         if run.info["model_hash"] != newest["model_hash"]:
-            row["note"] = "; ".join(filter(None, [row["note"], f"other weights than run {newest['run_id']} of that name"]))
+            row["note"] = "; ".join(
+                filter(None, [row["note"], f"other weights or code than run {newest['run_id']} of that name"])
+            )
 
 
 def on_common_samples(run: Run, other: Run) -> tuple[Run, Run]:

@@ -184,7 +184,11 @@ def _require_same(info: dict[str, Any], ids: list[int], subject: Subject) -> Non
     """Raise UserError unless model and samples are those of the run."""
     title = f"run {info['run_id']}"
     if subject.hash != info["model_hash"] or subject.arch != info["model_arch"]:
-        what = "weights" if subject.arch == info["model_arch"] else f"architecture, then {info['model_arch']}, now {subject.arch}"
+        what = (
+            "weights, settings or code"
+            if subject.arch == info["model_arch"]
+            else f"architecture, then {info['model_arch']}, now {subject.arch}"
+        )
         raise ChangedError(
             f"{title}: model {subject.name} is not what was attacked (other {what}); attack it again, or name another --model"
         )

@@ -27,7 +27,7 @@ from robbench.results.places import Place, beside
 from robbench.results.schema import SCHEMA_VERSION
 from robbench.results.store import Store
 from robbench.runs.subject import Subject, find_subject
-from robbench.runs.train_plan import known_threat, model_code
+from robbench.runs.train_plan import data_code, known_threat, model_code
 from robbench.threat.model import ThreatModel, parse_threat
 
 
@@ -90,11 +90,12 @@ def plan_attacks(models: Sequence[str], config: AttackConfig, *, out: Path, devi
         for threats in given or parse_threats([_usual_threat(data, subject)]):
             entries = build_entries(config.attack, threats)
             entries = tuple(Entry(spec, attack.equip(find)) for spec, attack in entries)
+            codes = [ATTACKS.code(spec) for entry in entries for spec in _with_inner(entry)]
             identity = {
                 "model": [subject.label, subject.hash, subject.arch, subject.trained.get("head", "linear")],
                 "samples": subject.split.fingerprint(ordered=True), "norm": threats[0].norm,
                 "attack": full_specs(entries), "seed": config.seed, "schema": SCHEMA_VERSION,
-                "code": [model_code(subject.arch), *(ATTACKS.code(spec) for entry in entries for spec in _with_inner(entry))],
+                "code": [model_code(subject.arch), data_code(data), *codes],
                 # Another package's attack may judge a sample by its batch.
                 "width": config.batch_size or default_batch_size(where) if has_backend(entries) else None,
                 "search": [config.precision, config.compile, str(config.budget)],

@@ -12,17 +12,19 @@ import torch
 from torch import nn
 
 from robbench.core.builtins import MODELS
+from robbench.core.code import private_code
 from robbench.core.config import AttackConfig
 from robbench.core.errors import UserError, nearest
+from robbench.core.spec import short_hash
 from robbench.core.trust import names_from
 from robbench.data.base import Split, require_classes
 from robbench.data.load import load
 from robbench.engine.guard import frozen
 from robbench.models.create import check_logits, create
-from robbench.models.weights import model_hash
+from robbench.models.state import State, state_of
 from robbench.results.store import Store
 from robbench.runs.model_folder import read_model
-from robbench.runs.train_plan import canonical_model
+from robbench.runs.train_plan import canonical_model, code_roots
 
 
 class Subject(NamedTuple):
@@ -32,7 +34,7 @@ class Subject(NamedTuple):
     model: nn.Module
     split: Split
     arch: str
-    hash: str
+    hash: str  # of its state and its private code
     trained: dict[str, Any]  # config.json of a trained model, else empty
 
     @property
@@ -72,10 +74,18 @@ def find_subject(text: str, config: AttackConfig, store: Store, device: torch.de
         raise UserError(
             f"model {text} takes images of shape {trained['shape']}, data '{data}' has {list(split.images.shape[1:])}"
         )
+    before = state_of(model)
     with frozen(model):
         check_logits(model, split.pixels(slice(0, 8)), len(split.classes))
     arch = canonical_model(trained.get("model", text))
-    return Subject(text, model, split, arch, model_hash(model), trained), data
+    return Subject(text, model, split, arch, _hash(model, before, arch), trained), data
+
+
+def _hash(model: nn.Module, before: State, arch: str) -> str:
+    """16 hexadecimal digits that name the model: its state, but for what a forward pass writes, and its private code."""
+    state = state_of(model)
+    weights, code = state.hash(before), private_code([*code_roots(arch), *state.modules])
+    return short_hash([weights, code], 16) if code else weights
 
 
 def _find_folder(text: str, store: Store) -> tuple[Path | None, str | None]:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from robbench.attacks.base import AnyRowAttack, Attack
-from robbench.core.builtins import ATTACKS, LOSSES, MODELS
+from robbench.core.builtins import ATTACKS, DATA, LOSSES, MODELS
 from robbench.core.cascades import cascades
+from robbench.core.code import module_of
 from robbench.core.config import TrainConfig
 from robbench.core.device import find_device
 from robbench.core.errors import UserError
@@ -20,6 +22,7 @@ from robbench.core.spec import options_of, short_hash, validate
 from robbench.data.base import Split, require_classes
 from robbench.data.load import default_threat, load
 from robbench.data.loader import split_validation
+from robbench.data.subset import split_subsets
 from robbench.engine.flags import adaptations
 from robbench.losses.base import Loss
 from robbench.objectives import TARGETED
@@ -136,13 +139,24 @@ def canonical_model(text: str) -> str:
     return MODELS.canonical(text, full=True) if text.partition(":")[0] in MODELS.entries else text
 
 
-def model_code(text: str) -> str:
-    """As `Registry.code`, also for private factories, which are no registered classes."""
-    name, colon, rest = text.partition(":")
+def code_roots(model: str) -> list[str]:
+    """The modules that a model spec names: that of a registered class, or those of a private factory."""
+    name, colon, rest = model.partition(":")
     if name in MODELS.entries or not colon:
-        return MODELS.code(text)
-    import_target(f"{name}:{rest.partition(':')[0]}", f"model '{text}'")
-    return code_of(name, None)
+        return [MODELS.parse(model)[0].__module__]
+    found = import_target(f"{name}:{rest.partition(':')[0]}", f"model '{model}'")
+    return [name, module_of(found)]
+
+
+def model_code(text: str, modules: Iterable[str] = ()) -> str:
+    """As `Registry.code`, also for private factories, which are no registered classes; `modules` are those of what it built."""
+    return code_of([*code_roots(text), *modules], text, MODELS.entries.get(text.partition(":")[0]))
+
+
+def data_code(text: str) -> str:
+    """As `Registry.code`, of a data spec; what is not registered is a folder of Parquet files."""
+    base, _ = split_subsets(text)
+    return DATA.code(base if ":" in base or base in DATA.entries else "parquet")
 
 
 def _inner_attack(text: str, norm: str, climbs: str | None) -> AnyRowAttack:

@@ -1,0 +1,161 @@
+"""Versions of private code: one hash for the files of some modules and of all that they import.
+
+Private is what lies neither in Python's own library, nor where packages are installed, nor in robbench itself. Imports are
+read from the source, also those inside functions, so the hash does not depend on what a process happens to have imported;
+modules that a loaded module holds by another way (`importlib`) are followed too.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import functools
+import hashlib
+import importlib.machinery
+import inspect
+import os
+import sys
+import sysconfig
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+_OURS = Path(__file__).resolve().parent.parent
+_PYTHON = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib"))
+_INSTALLED = {"site-packages", "dist-packages"}
+
+
+class _Place(NamedTuple):
+    """Where a module lies: its file, if it has one, and of a package the folders of its modules."""
+
+    file: Path | None
+    folders: Sequence[str] | None
+
+
+def private_code(modules: Iterable[str]) -> str:
+    """16 hexadecimal digits of all private code that the modules of these names consist of; empty when none of it is private."""
+    files, waiting = dict[str, bytes](), [name for name in modules if name]
+    places: dict[str, _Place | None] = {}
+    while waiting:
+        name = waiting.pop()
+        for each in _with_parents(name):
+            if each in places:
+                continue
+            place = places[each] = _locate(each, places)
+            if place is None or (place.file is not None and not _private(each, place.file)):
+                places[each] = None  # what belongs to an installed package is its business
+                break
+            if place.file is not None:
+                content, imports = _read(place.file, place.file.stat().st_mtime_ns)
+                files[each] = content
+                waiting += [_absolute(level, found, each, place) for level, found in imports]
+                waiting += _held(each)
+    digest = hashlib.blake2b(digest_size=8)
+    for name, content in sorted(files.items()):
+        digest.update(f"{name} {content.hex()}\n".encode())
+    return digest.hexdigest() if files else ""
+
+
+def is_private(module: str) -> bool:
+    """Whether a loaded module is private code."""
+    file: str | None = getattr(sys.modules.get(module), "__file__", None)
+    return file is not None and _private(module, Path(file))
+
+
+def _with_parents(name: str) -> Iterator[str]:
+    """`a`, `a.b` and `a.b.c` of `a.b.c`: importing a module runs its packages first."""
+    parts = name.split(".")
+    return (".".join(parts[: n + 1]) for n in range(len(parts)))
+
+
+def _locate(name: str, places: dict[str, _Place | None]) -> _Place | None:
+    """Where a module lies, without importing it; its parents have been looked for already. None when there is no such module."""
+    top, _, _ = name.partition(".")
+    if top in sys.stdlib_module_names or top == _OURS.name:
+        return None
+    parent = name.rpartition(".")[0]
+    if loaded := sys.modules.get(name):
+        file, folders = getattr(loaded, "__file__", None), getattr(loaded, "__path__", None)
+        return _Place(Path(file) if file else None, list(folders) if folders is not None else None)
+    above = places[parent] if parent else None
+    if parent and (above is None or above.folders is None):
+        return None
+    spec = _find_spec(name, above.folders if above else None)
+    if spec is None:
+        return None
+    folders = spec.submodule_search_locations
+    return _Place(Path(spec.origin) if spec.origin and spec.has_location else None, None if folders is None else list(folders))
+
+
+def _find_spec(name: str, folders: Sequence[str] | None) -> importlib.machinery.ModuleSpec | None:
+    for finder in sys.meta_path:
+        if (spec := finder.find_spec(name, folders)) is not None:
+            return spec
+    # The console script does not put the current folder on the path.
+    return importlib.machinery.PathFinder.find_spec(name, [str(Path.cwd())]) if folders is None else None
+
+
+@functools.cache
+def _private(module: str, file: Path) -> bool:
+    path = file.resolve()
+    if _INSTALLED & {*file.parts, *path.parts} or not path.is_file():
+        return False
+    root = file.parents[module.count(".") + (file.stem == "__init__")]
+    return not any(path.is_relative_to(folder) for folder in (_OURS, *_PYTHON)) and not _packages_in(root)
+
+
+@functools.cache
+def _packages_in(folder: Path) -> bool:
+    """Whether packages were installed into this folder (`pip install --target`)."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        return any(entry.name.endswith(".dist-info") for entry in entries)
+    return False
+
+
+@functools.lru_cache(maxsize=4096)
+def _read(file: Path, changed: int) -> tuple[bytes, list[tuple[int, str]]]:
+    """The hash of a file and what it imports, as the number of leading dots and a name. `changed` tells its versions apart."""
+    content = file.read_bytes().replace(b"\r\n", b"\n")
+    found: list[tuple[int, str]] = []
+    if file.suffix == ".py":
+        try:
+            tree = ast.parse(content)
+        except (SyntaxError, ValueError, RecursionError):
+            tree = ast.Module([], [])
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Import):
+                found += [(0, alias.name) for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                base = node.module or ""
+                found += [(node.level, f"{base}.{alias.name}".strip(".")) for alias in node.names if alias.name != "*"]
+                found.append((node.level, base))
+    return hashlib.blake2b(content, digest_size=16).digest(), list(dict.fromkeys(found))
+
+
+def _absolute(level: int, name: str, module: str, place: _Place) -> str:
+    """The full name of what a module imports by a name that may be relative."""
+    if level == 0:
+        return name
+    package = module.split(".") if place.folders is not None else module.split(".")[:-1]
+    return ".".join([*package[: len(package) - level + 1], *([name] if name else [])])
+
+
+def _held(name: str) -> list[str]:
+    """The modules that the values of a loaded module come from."""
+    found = []
+    for value in list(vars(sys.modules[name]).values()) if name in sys.modules else []:
+        source = module_of(value)
+        # A package holds those of its modules that something has imported: which, depends on the process.
+        if source and not (isinstance(value, ModuleType) and source.startswith(f"{name}.")):
+            found.append(source)
+    return found
+
+
+def module_of(value: Any) -> str:
+    """The name of the module that a module, class or function is or comes from; empty for other values."""
+    if isinstance(value, ModuleType):
+        return value.__name__
+    if isinstance(value, type) or inspect.isroutine(value):
+        return getattr(value, "__module__", None) or ""
+    return ""

@@ -1,0 +1,102 @@
+"""What counts as the private code of a module: all that it imports, by any way, and nothing of installed packages."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from robbench.core.code import is_private, private_code
+
+Write = Callable[..., None]
+
+SOURCES = {
+    "root": "import side\nfrom pack.inner import deep\nimport numpy\ndef late():\n    import lazy\n",
+    "side": "from settings import SCALE\n",
+    "settings": "SCALE = 0.5\n",
+    "lazy": "",
+    "loose": "",
+    "pack/__init__": "",
+    "pack/inner/__init__": "",
+    "pack/inner/deep": "from .. import cousin\nfrom ..other.leaf import *\n",
+    "pack/cousin": "import importlib\nfound = importlib.import_module('hid' + 'den').act\n",
+    "pack/other/__init__": "",
+    "pack/other/leaf": "",
+    "pack/unused": "",
+    "hidden": "def act(): ...\n",
+}
+
+
+@pytest.fixture
+def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
+    """Writes modules into a folder on the import path; they are forgotten afterwards."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    before = set(sys.modules)
+
+    def put(**sources: str) -> None:
+        for name, source in sources.items():
+            (tmp_path / f"{name}.py").parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / f"{name}.py").write_text(source)
+
+    put(**SOURCES)
+    yield put
+    for name in set(sys.modules) - before:
+        del sys.modules[name]
+
+
+COVERED = [name for name in SOURCES if name not in ("loose", "pack/unused", "hidden")]
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_an_edit_shows_where_the_module_is_imported(write: Write, name: str) -> None:
+    before = private_code(["root"])
+    write(**{name: SOURCES[name] + "# edited\n"})
+    assert (private_code(["root"]) != before) == (name in COVERED)
+
+
+def test_a_module_that_a_loaded_one_holds_is_covered(write: Write) -> None:
+    __import__("pack.cousin")
+    before = private_code(["root"])
+    write(hidden="def act(): return 1\n")
+    assert private_code(["root"]) != before
+
+
+def test_the_hash_is_the_same_before_and_after_anything_is_imported(write: Write) -> None:
+    write(**{"pack/cousin": ""})
+    before = private_code(["root"])
+    for name in ("root", "lazy", "loose", "pack.unused", "pack.other.leaf"):
+        __import__(name)
+    assert private_code(["root"]) == before
+
+
+def test_line_ends_are_no_other_version(write: Write, tmp_path: Path) -> None:
+    before = private_code(["root"])
+    (tmp_path / "settings.py").write_bytes(b"SCALE = 0.5\r\n")
+    assert private_code(["root"]) == before
+
+
+def test_a_module_that_cannot_be_parsed_still_counts(write: Write) -> None:
+    write(settings="print 'old'\n")
+    before = private_code(["root"])
+    write(settings="print 'older'\n")
+    assert private_code(["root"]) != before
+
+
+def test_installed_packages_and_our_own_are_not_private(write: Write, tmp_path: Path) -> None:
+    assert private_code(["json.decoder", "numpy.linalg", "pydantic", "robbench.core.code", "no.such.module", ""]) == ""
+    write(**{"beside/site-packages/installed": "", "target/bought": "", "target/bought-1.0.dist-info/METADATA": ""})
+    for folder, name in (("beside/site-packages", "installed"), ("target", "bought")):
+        sys.path.insert(0, str(tmp_path / folder))
+        try:
+            assert private_code([name]) == ""
+        finally:
+            del sys.path[0]
+
+
+def test_private_modules_are_told_from_others(write: Write) -> None:
+    __import__("root")
+    assert [is_private(name) for name in ("root", "numpy", "json", "robbench.core.code", "builtins", "lazy")] == [
+        True, False, False, False, False, False,
+    ]  # fmt: skip

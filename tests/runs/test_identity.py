@@ -1,0 +1,132 @@
+"""What makes a run another run: everything its numbers rest on, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ATTACK = "attack factory:make --data digits --limit 12 --threat linf:0.1 --attack fgsm --json --out o"
+FACTORY = "from nets import Net\ndef make(): return Net()\n"
+NETS = """
+import pathlib
+import torch
+from torch import nn
+from numbers_of import SCALE
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+        self.register_buffer("table", torch.tensor([0.0]), persistent=False)
+        self.temperature = 1.0
+        self.members = [nn.Linear(64, 10)]
+        with torch.no_grad():
+            self.members[0].weight.fill_(0.0)
+    def forward(self, x):
+        z = self.layer((x * SCALE).flatten(1)) + self.members[0](x.flatten(1)) + self.table
+        return z / self.temperature
+"""
+SCALE = "SCALE = 1.0\n"
+DATA = """
+import dataclasses
+from robbench.data.digits import Digits
+from extra import SKIP
+@dataclasses.dataclass(frozen=True)
+class Mine(Digits):
+    pass
+"""
+Attack = Callable[..., tuple[str, str]]
+
+
+@pytest.fixture
+def attack(cli: Callable[..., Any], private: Callable[..., Path]) -> Attack:
+    """Writes the three modules, some of them edited, and attacks; gives back the run id and what was said."""
+
+    def run(words: str = ATTACK, *, env: dict[str, str] | None = None, **edited: str) -> tuple[str, str]:
+        sources = {"factory": FACTORY, "nets": NETS, "numbers_of": SCALE, "data_of": DATA, "extra": "SKIP = 0\n"} | edited
+        for name, source in sources.items():
+            folder = private(name, source)
+        done = cli(words, cwd=folder, env=env)
+        assert done.code == 0, done.err
+        return json.loads(done.out)["rows"][0]["run_id"], done.err
+
+    return run
+
+
+EDITS = {
+    "the factory": {"factory": FACTORY + "# edited\n"},
+    "what it imports": {"nets": NETS.replace("flatten(1)) +", "flatten(1)) * 2 +")},
+    "what that imports": {"numbers_of": "SCALE = 0.25\n"},
+    "a non-persistent buffer": {"nets": NETS.replace("tensor([0.0])", "tensor([0.125])")},
+    "a member in a list": {"nets": NETS.replace("fill_(0.0)", "fill_(0.125)")},
+    "an attribute": {"nets": NETS.replace("temperature = 1.0", "temperature = 2.0")},
+}  # fmt: skip
+
+
+def test_an_unchanged_model_is_found_and_a_changed_one_is_not(attack: Attack) -> None:
+    first, _ = attack()
+    again, said = attack()
+    assert again == first
+    assert "nothing to do" in said
+    ids = [first]
+    for name, edited in EDITS.items():
+        found, said = attack(**edited)
+        assert "nothing to do" not in said, name
+        ids.append(found)
+    assert len(set(ids)) == len(ids)
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "self.register_buffer('t', torch.tensor([value]), persistent=False)",
+        "self.t = value",
+        "self.t = [nn.LayerNorm(4)]; nn.init.constant_(self.t[0].bias, value)",
+    ],
+    ids=["non-persistent buffer", "float", "ensemble in a list"],
+)
+def test_state_that_comes_from_a_file_is_part_of_the_identity(attack: Attack, private: Any, use: str) -> None:
+    """The code is the same: only what the model holds has changed."""
+    lines = ["value = float(pathlib.Path('value').read_text())", use, "self.temperature"]
+    source = NETS.replace("self.temperature", "\n        ".join(lines), 1)
+    folder = private("value_of", "")
+    ids = []
+    for value in ("0.5", "0.5", "0.75"):
+        (folder / "value").write_text(value)
+        ids.append(attack(nets=source)[0])
+    assert ids[0] == ids[1] != ids[2]
+
+
+def test_code_of_the_data_is_part_of_the_identity(attack: Attack) -> None:
+    words = ATTACK.replace("--data digits", "--data data_of:Mine")
+    first, _ = attack(words)
+    assert "nothing to do" in attack(words)[1]
+    assert attack(words, extra="SKIP = 1\n")[0] != first
+
+
+def test_a_new_process_with_other_threads_finds_its_run(attack: Attack, spawn: Callable[..., Any], tmp_path: Path) -> None:
+    first, _ = attack()
+    done = spawn(*ATTACK.split(), cwd=tmp_path / "cwd", env={"OMP_NUM_THREADS": "2"})
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["rows"][0]["run_id"] == first
+    assert "nothing to do" in done.err
+
+
+def test_a_gate_never_answers_for_other_code(cli: Callable[..., Any], private: Callable[..., Path], store: Path) -> None:
+    net = "from ends import end\nfrom robbench.models.weights import load_model\nfrom pathlib import Path\n"
+    net += "from torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+    net += f"        self.net = load_model(Path({str(store / 'models' / 'at')!r}))[0]\n"
+    net += "    def forward(self, x): return self.net(end(x))\n"
+    gate = "gate --model defended:Net --max-drop 5 --out o"
+    for name, source in (("ends", "def end(x): return x\n"), ("defended", net)):
+        folder = private(name, source)
+    run = "attack defended:Net --data digits --limit 200 --threat linf:0.05 --attack fgsm --out o"
+    assert cli(run, cwd=folder).code == 0
+    assert cli("baseline set defended:Net --out o", cwd=folder).code == 0
+    assert [cli(gate, cwd=folder).code for _ in range(2)] == [0, 0]
+    for name, source in (("ends", "def end(x): return 1.0 - x\n"), ("defended", net)):
+        private(name, source)
+    assert [cli(gate, cwd=folder).code for _ in range(2)] == [1, 1]
