@@ -9,10 +9,14 @@ import typer
 
 from robbench.cli import options as o
 from robbench.cli.compare import Csv, Parquet
+from robbench.cli.options import option
 from robbench.cli.reporter import Reporter, print_json, print_rich, reported
 from robbench.core.errors import UserError
 
 Sql = Annotated[str, typer.Argument(metavar="SQL", help="A query over runs, samples, points, epochs and what else is there.")]
+AllowFiles = Annotated[
+    bool, option("--allow-files", panel=o.RUN, help="Let the SQL read and write any file, not only the tables of the folder.")
+]
 Folder = Annotated[
     str | None, typer.Argument(metavar="[DIR]", help="An output folder or its address (default: what --out says).")
 ]
@@ -26,6 +30,7 @@ def query(
     as_json: o.Json = False,
     as_csv: Csv = False,
     parquet: Parquet = None,
+    allow_files: AllowFiles = False,
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
@@ -42,7 +47,7 @@ def query(
     if as_json and as_csv:
         raise UserError("choose one of --json and --csv")
     reporter, began = Reporter(quiet=quiet, verbose=verbose), time.monotonic()
-    answer = ask(sql, folder, out)
+    answer = ask(sql, folder, out, allow_files=allow_files)
     reporter.detail(f"{len(answer)} rows in {time.monotonic() - began:.2f} s")
     if parquet is not None:
         write_parquet(answer, parquet)

@@ -59,11 +59,12 @@ def read_columns(path: Place, names: Sequence[str]) -> list[dict[str, Any]]:
     return rows
 
 
-def check_readable(path: Place) -> None:
-    """Raises UserError for a Parquet file, of whatever table, that is missing, damaged at its end, or of a newer schema."""
+def check_readable(path: Place) -> pa.Schema:
+    """The schema of a Parquet file of whatever table. UserError when it is missing, damaged at its end, or of a newer schema."""
     with _open(path) as file:
         version = (file.schema_arrow.metadata or {}).get(b"robbench.schema_version", b"0")
         _refuse_newer(path, int(version) if version.isdigit() else 0)
+        return file.schema_arrow
 
 
 def number_of_rows(path: Place) -> int:

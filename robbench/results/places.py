@@ -35,6 +35,11 @@ class Remote:
         return self._system
 
     @property
+    def inside(self) -> str:
+        """The path on that file system."""
+        return str(self._path)
+
+    @property
     def name(self) -> str:
         """The last part of the path."""
         return self._path.name

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
+import pyarrow.dataset as ds
+from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from robbench.core.errors import UserError
 from robbench.results.files import check_readable
@@ -18,12 +20,13 @@ _ALWAYS = {"runs": RUNS, "samples": SAMPLES, "points": POINTS, "epochs": EPOCHS}
 _NO_TABLES = ("partial",)
 
 
-def query(sql: str, where: str | None, out: Path) -> pa.Table:
+def query(sql: str, where: str | None, out: Path, *, allow_files: bool = False) -> pa.Table:
     """The answer to `sql` over the views runs, samples, points, epochs and every other table in results/.
 
     `where` is an output folder or its address; None means `out`. A view has all rows of all files, in the file's own columns;
-    a column that an older file lacks is null, a view without any file is empty. Nothing is written to the folder by the
-    views. Raises UserError without DuckDB, for a folder without tables, a file that cannot be read, and SQL that fails.
+    a column that an older file lacks is null, a view without any file is empty. Beside the views SQL reads and writes no file,
+    unless `allow_files`. Raises UserError without DuckDB, for a folder without tables, a file that cannot be read, and SQL
+    that fails.
     """
     try:
         import duckdb
@@ -33,19 +36,23 @@ def query(sql: str, where: str | None, out: Path) -> pa.Table:
     files = _files(root)
     if not files:
         raise UserError(f"no tables in {root}: give the folder that --out named, or run robbench train or attack first")
-    with duckdb.connect(":memory:") as connection:
-        if isinstance(root, Remote):
-            connection.register_filesystem(root.system)
+    with tempfile.TemporaryDirectory() as spill, duckdb.connect(":memory:") as connection:
         for name, paths in files.items():
-            _view(connection, name, paths)
+            connection.register(name, _view(root, paths))
         for name, schema in _ALWAYS.items():
             if name not in files:
                 connection.register(name, schema.empty_table())
+        # A query may come from elsewhere; none can switch these on again.
+        connection.execute("SET temp_directory = ?", [spill])
+        if not allow_files:
+            connection.execute("SET python_enable_replacements = false; SET enable_external_access = false")
         try:
             answer = connection.sql(sql)
             return pa.table({}) if answer is None else answer.to_arrow_table()
         except duckdb.Error as error:
             first = next(line for line in str(error).splitlines() if line.strip())
+            if "disabled by configuration" in first:
+                raise UserError(f"{first}: a query reads the views only; give --allow-files if it is your own") from None
             views = ", ".join(sorted({*files, *_ALWAYS}))
             raise UserError(f'{first}; the views are {views}, and robbench query "DESCRIBE runs" shows columns') from None
 
@@ -58,9 +65,11 @@ def _files(root: Place) -> dict[str, list[Place]]:
     return {name: paths for name, paths in sorted(files.items()) if paths}
 
 
-def _view(connection: Any, name: str, paths: list[Place]) -> None:
-    for path in paths:
-        check_readable(path)  # one clear line, and not somewhere in the middle of a query
-    listed = ", ".join("'" + str(path).replace("'", "''") + "'" for path in paths)
-    quoted = '"' + name.replace('"', '""') + '"'
-    connection.execute(f"CREATE VIEW {quoted} AS SELECT * FROM read_parquet([{listed}], union_by_name=true)")
+def _view(root: Place, paths: list[Place]) -> ds.Dataset:
+    schemas = [check_readable(path) for path in paths]  # one clear line, and not somewhere in the middle of a query
+    try:
+        schema = pa.unify_schemas(schemas, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise UserError(f"{paths[0].parent}: its files differ in the type of a column ({error})") from None
+    files = PyFileSystem(FSSpecHandler(root.system)) if isinstance(root, Remote) else None
+    return ds.dataset([path.inside if isinstance(path, Remote) else str(path) for path in paths], schema, "parquet", files)

@@ -46,7 +46,7 @@ FLAGS = {
     | {"--where", "--allow", "--over-seeds", "--columns", "--sort", "--fail-on", "--csv", "--markdown", "--latex", "--parquet"},
     "show": RESULTS,
     "runs": RESULTS,
-    "query": RESULTS | {"--csv", "--parquet"},
+    "query": RESULTS | {"--csv", "--parquet", "--allow-files"},
     "list": {"--json", "--quiet", "-q", "--verbose", "-v"},
     "explain": {"--json", "--quiet", "-q", "--verbose", "-v"},
     "demo": {"--out", "-o", "--device", "--force", "--quiet", "-q", "--verbose", "-v"},
