@@ -18,6 +18,7 @@ from robbench.core.errors import unknown
 from robbench.threat.problem import Problem
 
 Objective = Callable[[Tensor, Problem], Tensor]
+SMALL, LARGE, USUAL = 1.0, 50.0, 10.0  # of differences of logits, see `temperatures`
 
 
 def margins(logits: Tensor, y: Tensor) -> Tensor:
@@ -58,8 +59,24 @@ def cross_entropies(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, p: Problem) -> Tensor:
-    """-log softmax(z)_y, see `cross_entropies`."""
-    return cross_entropies(logits, p.y)
+    """-log softmax(z / temperature)_y, see `cross_entropies`."""
+    return cross_entropies(p.tempered(logits), p.y)
+
+
+def temperatures(logits0: Tensor) -> Tensor:
+    """[B] by which an attack divides a row's logits, from its clean logits [B,K]: 1 unless their scale is extreme.
+
+    A scale changes no label, but the softmax of tiny logits climbs towards all classes at once, and that of huge ones has no
+    gradient in float32. Tiny: z_(1) - median below SMALL. Huge: z_(1) - z_(2) above LARGE. Then it becomes USUAL.
+    """
+    if logits0.shape[1] < 2:
+        return torch.ones_like(logits0[:, 0])
+    first, second = logits0.topk(2, dim=1).values.unbind(1)
+    gap, spread = first - second, first - logits0.median(1).values
+    one = torch.ones_like(gap)
+    huge = (gap > LARGE) & torch.isfinite(gap)
+    tiny = (spread < SMALL) & (spread > 0)
+    return torch.where(huge, gap / USUAL, torch.where(tiny, spread / USUAL, one))
 
 
 def log_softmax(logits: Tensor) -> Tensor:
@@ -85,8 +102,8 @@ def true_logit(logits: Tensor, p: Problem) -> Tensor:
 
 
 def soft_margin(logits: Tensor, p: Problem) -> Tensor:
-    """logsumexp_{k != y} z_k - z_y, what MMA climbs: a smooth upper bound of `margin`."""
-    return -soft_margins(logits, p.y)
+    """logsumexp_{k != y} z_k - z_y, what MMA climbs: a smooth upper bound of `margin`; z divided by the temperature."""
+    return -soft_margins(p.tempered(logits), p.y)
 
 
 def dlr(logits: Tensor, p: Problem) -> Tensor:
@@ -115,8 +132,11 @@ def _guard(logits: Tensor) -> float:
 
 
 def kl_from_clean(logits: Tensor, p: Problem) -> Tensor:
-    """KL(softmax(z at x0) || softmax(z)), what TRADES climbs; both sides in log space, so no NaN from zeros."""
-    clean, here = log_softmax(p.logits0), log_softmax(logits)
+    """KL(softmax(z at x0) || softmax(z)), what TRADES climbs; z divided by the temperature.
+
+    Both sides are in log space, so zeros give no NaN.
+    """
+    clean, here = log_softmax(p.tempered(p.logits0)), log_softmax(p.tempered(logits))
     return F.kl_div(here, clean, reduction="none", log_target=True).sum(1)
 
 

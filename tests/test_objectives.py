@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from robbench.core.errors import UserError
-from robbench.objectives import ANCHORED, OBJECTIVES, TARGETED, best_other, find_objective, margins, soft_margins
+from robbench.objectives import (
+    ANCHORED,
+    OBJECTIVES,
+    TARGETED,
+    best_other,
+    find_objective,
+    margins,
+    soft_margins,
+    temperatures,
+)
 from robbench.threat.norms import NORMS
 from robbench.threat.problem import Problem
 
@@ -196,3 +205,47 @@ def test_the_gradient_of_cross_entropy_survives_confidence() -> None:
     (grad,) = torch.autograd.grad(value.sum(), logits)
     exact = torch.tensor([[-(1 + math.exp(-5)), 1.0, math.exp(-5)]]) * math.exp(-60)
     assert torch.allclose(grad, exact, rtol=1e-4, atol=0)
+
+
+# -- scale -------------------------------------------------------------------------------------------------------------------
+
+ORDINARY = [7.0, 2.0, 0.0, -1.0, -3.0]  # spread 7 (the median is 0), gap 5
+
+
+@pytest.mark.parametrize(
+    ("logits", "temperature"),
+    [
+        (ORDINARY, 1.0),
+        ([z / 10 for z in ORDINARY], 0.07),  # spread 0.7 becomes 10
+        ([z / 10 - 3 for z in ORDINARY], 0.07),
+        ([z * 9.9 for z in ORDINARY], 1.0),
+        ([z * 20 for z in ORDINARY], 10.0),  # gap 100 becomes 10
+        ([5.0, 5.0, 5.0, 5.0, 5.0], 1.0),  # nothing to scale by
+        ([7.0, 2.0, 0.0, -torch.inf, -1e9], 1.0),  # classes that are ruled out do not make the others large ...
+        ([0.7, 0.2, 0.0, -torch.inf, -1e9], 0.07),  # ... and tiny ones are seen beside them
+        ([7.0, torch.nan, 0.0, 1.0, 2.0], 1.0),
+        ([torch.inf, 0.0, 0.0, 1.0, 2.0], 1.0),
+        ([7.0], 1.0),
+    ],
+)
+def test_temperatures_are_of_extreme_scales_only(logits: list[float], temperature: float) -> None:
+    """By hand; and a row's own matter."""
+    found = temperatures(torch.tensor([logits, logits]))
+    assert found.tolist() == pytest.approx([temperature] * 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(OBJECTIVES))
+@pytest.mark.parametrize("scale", [1e-6, 1e-2, 1e2, 1e4])
+def test_no_objective_depends_on_an_extreme_scale(name: str, scale: float) -> None:
+    """The gradient's direction is the one of logits that were scaled to the usual size to begin with."""
+    z0 = torch.tensor([[2.0, -1.0, 0.5, 0.0], [0.4, 1.9, 0.1, -0.2]], dtype=torch.float64)
+
+    def direction(size: Tensor, temperature: Tensor | None) -> Tensor:
+        here = (size * (z0 + 0.1)).requires_grad_()
+        p = _problem(size * z0, [0, 1], [2, 2]).replace(temperature=temperature)
+        gradient = torch.autograd.grad(OBJECTIVES[name](here + 0.3 * size * z0.flip(1), p).sum(), here)[0]
+        return gradient / gradient.norm(dim=1, keepdim=True)
+
+    found = temperatures(scale * z0)
+    scaled = direction(torch.full((2, 1), scale, dtype=torch.float64), found)
+    assert torch.allclose(scaled, direction((scale / found)[:, None], None), rtol=1e-4)

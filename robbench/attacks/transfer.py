@@ -22,7 +22,7 @@ from robbench.attacks.base import Answer, AnyRowAttack, Oracle
 from robbench.attacks.eot import Wrapper
 from robbench.core.device import TILE_STEP, tile_rows
 from robbench.core.errors import UserError
-from robbench.objectives import Objective, answered
+from robbench.objectives import Objective, answered, temperatures
 from robbench.threat.problem import Problem
 
 Values = Callable[[Tensor, Tensor], Tensor]  # of logits [b,K] of the rows [b]: [b,k]
@@ -103,7 +103,8 @@ class Transfer(Wrapper):
         logits0, _ = self._ask_source(p).logits(p.x0)
         if logits0.shape != p.logits0.shape:
             raise UserError(f"source {self.source} knows {logits0.shape[1]} classes, the model {p.logits0.shape[1]}")
-        return super().vary(p.replace(logits0=logits0), k)
+        temperature = None if p.temperature is None else temperatures(logits0)
+        return super().vary(p.replace(logits0=logits0, temperature=temperature), k)
 
     def step(self, s: Any, t: Tensor, p: Problem, q: Oracle) -> Any:
         source = self._ask_source(p)

@@ -24,7 +24,7 @@ def progress(e: Evidence) -> Reading:
 def incomplete(e: Evidence) -> Reading:
     """What stands no longer rises at the end: the last quarter of the steps gains little of what all have gained.
 
-    Figures: good models up to 0.08; logits times 12 0.40, statistics of the batch 0.64.
+    Figures: good models up to 0.08; statistics of the batch 0.64.
     """
     values, hits = e.trace
     best = values.cummax(0).values

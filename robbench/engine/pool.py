@@ -12,7 +12,7 @@ from robbench.core import keyed
 from robbench.data.base import Split
 from robbench.engine.oracle import Model
 from robbench.engine.verify import ask
-from robbench.objectives import answered
+from robbench.objectives import answered, temperatures
 from robbench.threat.model import ThreatModel
 from robbench.threat.problem import Problem
 
@@ -40,6 +40,7 @@ class Pool:
         self.keys = keyed.fold(split.ids, seed)
         parts = clean_tiles(split, model, tile, draws) if clean is None else clean
         self.logits0, wrong = (torch.cat(column) for column in zip(*parts, strict=True))
+        self.temperatures = temperatures(self.logits0)
         self.wrong = wrong | ~answered(self.logits0)
 
     def problem(self, index: Tensor, salt: int = 0, level: Tensor | None = None) -> Problem:
@@ -55,6 +56,7 @@ class Pool:
             index=index,
             logits0=self.logits0[index],
             norm=self.threats[0].geometry,
+            temperature=self.temperatures[index],
         )
 
 

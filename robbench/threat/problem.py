@@ -21,6 +21,13 @@ class Problem(Rows):
     index: Tensor  # [B] int64 position in the data
     logits0: Tensor  # [B,K] logits at x0
     norm: Norm
+    temperature: Tensor | None = None  # [B] what `tempered` divides by; None = 1 for all rows
+
+    def tempered(self, logits: Tensor) -> Tensor:
+        """Logits [B,K] divided by each row's temperature, for objectives that depend on a scale."""
+        if self.temperature is None:
+            return logits
+        return logits / self.temperature[:, None].to(logits.dtype)
 
     @property
     def ball(self) -> Ball:

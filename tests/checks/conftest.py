@@ -35,6 +35,20 @@ class Linear(nn.Module):
         return self.scale * torch.stack([score, torch.zeros_like(score)], 1)
 
 
+class Crowded(nn.Module):
+    """Logits scale * (0, a, -2 - a/2 twenty times), a = w.x from the middle of the box: the true class 0, one that can be
+    reached, and a crowd towards which cross-entropy climbs instead while their logits are close together.
+    """
+
+    def __init__(self, scale: float = 1.0) -> None:
+        super().__init__()
+        self.score, self.scale = Linear().score, scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        a = self.score(x)[:, None]
+        return self.scale * torch.cat([0 * a, a, (-2 - a / 2).expand(-1, 20)], 1)
+
+
 def make_split(images: Tensor, labels: Tensor, classes: int = 2) -> Split:
     """A split of float images."""
     ids = torch.from_numpy(sample_ids(images.numpy(), labels.numpy()))
@@ -56,6 +70,15 @@ def _on_one_thread(one_thread: None) -> None:
 def linear() -> type[Linear]:
     """The classifier."""
     return Linear
+
+
+@pytest.fixture
+def crowded(split: Split) -> tuple[type[Crowded], Split]:
+    """The classifier, and the images of `split` where its label 1 is at 0.1 to 1.9 of what EPS reaches, half of them within."""
+    model, reach = Linear(), EPS * float(Linear().w.abs().sum())
+    wanted = -torch.linspace(0.1, 1.9, 60) * reach
+    images = split.images + ((wanted - model.score(split.images)) / model.w.square().sum())[:, None, None, None] * model.w
+    return Crowded, make_split(images, torch.zeros(60, dtype=torch.int64), 22)
 
 
 @pytest.fixture
