@@ -8,8 +8,9 @@ from torch import Tensor
 from robbench.checks.base import Reading
 from robbench.checks.evidence import Evidence
 from robbench.core.device import TILE_STEP
-from robbench.engine.flags import SAME, differ, probabilities, watched
+from robbench.engine.flags import SAME, differ, watched
 from robbench.engine.oracle import forward_tiles
+from robbench.models.outputs import bounded, probabilities
 
 
 def random(e: Evidence) -> Reading:
@@ -34,11 +35,11 @@ def batch_width(e: Evidence) -> Reading:
 
 
 def logits(e: Evidence) -> Reading:
-    """The outputs are logits, no probabilities and no log-probabilities (AutoAttack's check).
+    """The outputs are logits, no probabilities and no log-probabilities (AutoAttack's check), nor all in [0,1].
 
-    Figures: good models 0; softmax and log-softmax 1.
+    Figures: good models 0; softmax, log-softmax and sigmoid 1.
     """
-    found = probabilities(e.logits)
+    found = probabilities(e.logits) or bounded(e.logits)
     text = f"the outputs are {found[0]}: return the logits before the {found[1]}" if found else "the outputs are logits"
     return Reading(found is not None, float(found is not None), 0.0, text)
 

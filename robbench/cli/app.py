@@ -22,7 +22,7 @@ from robbench.cli.gate import gate
 from robbench.cli.measure import measure
 from robbench.cli.query import query
 from robbench.cli.report import report
-from robbench.cli.reporter import fail, told
+from robbench.cli.reporter import fail, stdout_for_results, told
 from robbench.cli.show import runs, show
 from robbench.cli.train import train
 from robbench.core.errors import UserError
@@ -80,6 +80,7 @@ def main() -> None:
     """Entry point of the console script: run a command, end with its exit code."""
     # Torch's threads spin while they wait, which on a busy machine makes small models ten times slower. Read when torch loads.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    stdout_for_results()
     sys.exit(run(sys.argv[1:]))
 
 

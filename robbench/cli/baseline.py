@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from robbench.cli import options as o
-from robbench.cli.reporter import print_json, reported
+from robbench.cli.reporter import print_json, print_result, reported
 from robbench.core.errors import UserError
 
 Action = Annotated[Literal["set", "show"], typer.Argument(metavar="set|show", help="Choose the reference, or look at it.")]
@@ -45,6 +45,8 @@ def baseline(
         print_json("robbench.baseline/1", **{k: v for k, v in entry.items() if k != "schema"}, **{k: info[k] for k in names})
         return
     rates = f"robust accuracy {info['robust_accuracy']:.1%}, clean {info['clean_accuracy']:.1%}"
-    print(f"baseline {info['run_id']}: {info['model']} on {info['data']} {info['split']}, {info['threat']}, {info['attack']}")
-    print(f"{rates}, {info['n_samples']} samples; set at {entry['set_at']}, unchanged since")
-    print(f"points to replay: {'yes' if 'points' in entry['sha256'] else 'none'}; kept in {baseline_path(store)}")
+    print_result(
+        f"baseline {info['run_id']}: {info['model']} on {info['data']} {info['split']}, {info['threat']}, {info['attack']}"
+    )
+    print_result(f"{rates}, {info['n_samples']} samples; set at {entry['set_at']}, unchanged since")
+    print_result(f"points to replay: {'yes' if 'points' in entry['sha256'] else 'none'}; kept in {baseline_path(store)}")

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from robbench.cli import options as o
-from robbench.cli.reporter import print_json, print_rich, reported
+from robbench.cli.reporter import print_json, print_result, print_rich, reported
 from robbench.core.cascades import cascades
 from robbench.core.errors import UserError, unknown
 from robbench.recipes import read_recipe, recipes
@@ -47,7 +47,7 @@ def list_(kind: Kind = None, as_json: o.Json = False, quiet: o.Quiet = False, ve
             found = found | {key: Entry("", f"cascade: {value['summary']}") for key, value in cascades().items()}
 
         if quiet:
-            print("\n".join(sorted(found)))
+            print_result("\n".join(sorted(found)))
             continue
         table = Table(title=name, title_justify="left", box=None, show_header=False, padding=(0, 2, 0, 0))
         for key, entry in sorted(found.items()):
@@ -82,8 +82,8 @@ def explain(name: Name, as_json: o.Json = False, quiet: o.Quiet = False, verbose
         if as_json:
             print_json("robbench.explain/1", entries=[{"kind": "recipe", "name": name, "doc": recipes()[name], **settings_of}])
             return
-        print(f"{name}  (recipe)\n\n{textwrap.fill(recipes()[name], 79)}\n")
-        print("\n".join(f"  {key} = {value}" for key, value in settings_of.items()))
+        print_result(f"{name}  (recipe)\n\n{textwrap.fill(recipes()[name], 79)}\n")
+        print_result("\n".join(f"  {key} = {value}" for key, value in settings_of.items()))
         return
     holders = [(kind, registry) for kind, registry in REGISTRIES.items() if name in registry.entries]
     if not holders and ":" in name:
@@ -110,7 +110,7 @@ def explain(name: Name, as_json: o.Json = False, quiet: o.Quiet = False, verbose
     for item, (_, registry) in zip(shown, holders, strict=True):
         _print(item, quiet)
         if verbose:
-            print(f"read from {inspect.getsourcefile(registry.parse(name)[0])}")
+            print_result(f"read from {inspect.getsourcefile(registry.parse(name)[0])}")
 
 
 def _explain_cascade(name: str, as_json: bool) -> None:
@@ -118,10 +118,10 @@ def _explain_cascade(name: str, as_json: bool) -> None:
     if as_json:
         print_json("robbench.explain/1", entries=[{"kind": "cascade", "name": name, **cascade}])
         return
-    print(f"{name}  (cascade of attacks)\n\n{textwrap.fill(cascade.pop('summary'), 79)}\n")
-    print("\n".join(f"  {spec}" for spec in cascade.pop("attacks")))
+    print_result(f"{name}  (cascade of attacks)\n\n{textwrap.fill(cascade.pop('summary'), 79)}\n")
+    print_result("\n".join(f"  {spec}" for spec in cascade.pop("attacks")))
     for norm, own in cascade.items():
-        print(f"in {norm}:\n" + "\n".join(f"  {spec}" for spec in own["attacks"]))
+        print_result(f"in {norm}:\n" + "\n".join(f"  {spec}" for spec in own["attacks"]))
 
 
 def _fits(registry: object, name: str) -> bool:
@@ -137,9 +137,9 @@ def _print(item: dict[str, Any], quiet: bool) -> None:
 
     alias = f" = {item['same_as']}" if item["same_as"] else ""
     if not quiet:
-        print(f"{item['name']}{alias}  ({item['kind']})\n")
+        print_result(f"{item['name']}{alias}  ({item['kind']})\n")
     for paragraph in str(item["doc"]).split("\n\n") if not quiet else []:
-        print(textwrap.fill(" ".join(paragraph.split()), 79) + "\n")
+        print_result(textwrap.fill(" ".join(paragraph.split()), 79) + "\n")
     if options := item["options"]:
         table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
         for column in ("option", "type", "default", "meaning"):
@@ -149,7 +149,7 @@ def _print(item: dict[str, Any], quiet: bool) -> None:
         print_rich(table)
     if quiet:
         return
-    print(
+    print_result(
         ("\n" if options else "")
         + f"defined in {item['source']}"
         + (f", package {item['package']}" if item["package"] != "robbench" and item["package"] else "")

@@ -9,7 +9,7 @@ import typer
 
 from robbench.cli import options as o
 from robbench.cli.options import option
-from robbench.cli.reporter import Reporter, print_rich, reported
+from robbench.cli.reporter import Reporter, print_result, print_rich, reported
 from robbench.core.errors import UserError
 
 WHICH, TABLE = "Which runs", "Table"
@@ -84,13 +84,13 @@ def compare(
         tables.to_parquet(pick(rows, names), parquet)
         reporter.say(f"{len(rows)} rows written to {parquet}")
     if as_json:
-        print(tables.to_json(pick(rows, names), **({"failed": found.failed} if limits else {})))
+        print_result(tables.to_json(pick(rows, names), **({"failed": found.failed} if limits else {})))
     elif as_csv:
-        print(tables.to_csv(pick(rows, names)), end="")
+        print_result(tables.to_csv(pick(rows, names)), end="")
     elif as_markdown:
-        print(tables.to_markdown(rows, names or WITH_FACTS))
+        print_result(tables.to_markdown(rows, names or WITH_FACTS))
     elif as_latex:
-        print(tables.to_latex(rows, names or WITH_FACTS), end="")
+        print_result(tables.to_latex(rows, names or WITH_FACTS), end="")
     else:
         from robbench.report.terminal import comparison_table, width_needed
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from robbench.cli import options as o
-from robbench.cli.reporter import Reporter, print_rich, reported
+from robbench.cli.reporter import Reporter, print_result, print_rich, reported
 
 THREAT = "linf:0.15"
 MODELS = {"demo-ce": None, "demo-at": "pgd:steps=7"}  # name -> inner attack
@@ -49,6 +49,6 @@ def demo(
     plans = list(plan_attacks(list(MODELS), config, **places))
     ids = [run.info["run_id"] for plan in plans for run in run_attack(plan, store, reporter, force=force)]
     print_rich(comparison_table(compare_runs(ids, out).rows))
-    print(f"models:             {store.root / 'models'}")
-    print(f"one row per run:    {store.root / 'results' / 'runs'}/*.parquet")
-    print(f"one row per sample: {store.root / 'results' / 'samples'}/*.parquet")
+    print_result(f"models:             {store.root / 'models'}")
+    print_result(f"one row per run:    {store.root / 'results' / 'runs'}/*.parquet")
+    print_result(f"one row per sample: {store.root / 'results' / 'samples'}/*.parquet")

@@ -12,7 +12,7 @@ import typer
 
 import robbench
 from robbench.cli import options as o
-from robbench.cli.reporter import print_json, reported
+from robbench.cli.reporter import print_json, print_result, reported
 
 PACKAGES = (
     *("torch", "torchvision", "pyautoattack", "numpy", "pandas", "pyarrow", "scikit-learn"),
@@ -44,12 +44,12 @@ def doctor(data_dir: o.DataDir = None, as_json: o.Json = False, quiet: o.Quiet =
         print_json("robbench.doctor/1", **facts, problems=problems)
     elif quiet:
         for problem in problems:
-            print(f"PROBLEM   {problem}")
+            print_result(f"PROBLEM   {problem}")
     else:
         _print(facts, problems)
         for name in PACKAGES if verbose else ():
             if facts["packages"][name]:
-                print(f"{name:16} {importlib.metadata.distribution(name).locate_file('')}")
+                print_result(f"{name:16} {importlib.metadata.distribution(name).locate_file('')}")
     if problems:
         raise typer.Exit(1)
 
@@ -116,13 +116,13 @@ def _paths(data_dir: Any) -> dict[str, str]:
 
 
 def _print(facts: dict[str, Any], problems: list[str]) -> None:
-    print(f"robbench {facts['robbench']}, Python {facts['python']}, {facts['platform']}")
-    print("packages  " + ", ".join(f"{name} {version or 'MISSING'}" for name, version in facts["packages"].items()))
-    print("devices   " + (", ".join(facts["devices"]) or "none"))
+    print_result(f"robbench {facts['robbench']}, Python {facts['python']}, {facts['platform']}")
+    print_result("packages  " + ", ".join(f"{name} {version or 'MISSING'}" for name, version in facts["packages"].items()))
+    print_result("devices   " + (", ".join(facts["devices"]) or "none"))
     plugins = [name for names in facts["plugins"].values() for name in names]
-    print("plug-ins  " + (", ".join(plugins) or "none installed"))
+    print_result("plug-ins  " + (", ".join(plugins) or "none installed"))
     for name, path in facts["paths"].items():
-        print(f"{name:9} {path}")
+        print_result(f"{name:9} {path}")
     for problem in problems:
-        print(f"PROBLEM   {problem}")
-    print("healthy" if not problems else f"{len(problems)} problem(s)")
+        print_result(f"PROBLEM   {problem}")
+    print_result("healthy" if not problems else f"{len(problems)} problem(s)")

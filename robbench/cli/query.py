@@ -10,7 +10,7 @@ import typer
 from robbench.cli import options as o
 from robbench.cli.compare import Csv, Parquet
 from robbench.cli.options import option
-from robbench.cli.reporter import Reporter, print_json, print_rich, reported
+from robbench.cli.reporter import Reporter, print_json, print_result, print_rich, reported
 from robbench.core.errors import UserError
 
 Sql = Annotated[str, typer.Argument(metavar="SQL", help="A query over runs, samples, points, epochs and what else is there.")]
@@ -55,7 +55,7 @@ def query(
     if as_json:
         print_json("robbench.query/1", columns=answer.column_names, rows=answer.to_pylist())
     elif as_csv:
-        print(to_csv(answer.to_pylist(), answer.column_names), end="")
+        print_result(to_csv(answer.to_pylist(), answer.column_names), end="")
     else:
         print_rich(answer_table(answer, SHOWN_ROWS))
         if len(answer) > SHOWN_ROWS:

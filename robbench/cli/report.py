@@ -9,7 +9,7 @@ import typer
 
 from robbench.cli import options as o
 from robbench.cli.options import option
-from robbench.cli.reporter import Reporter, print_json, reported
+from robbench.cli.reporter import Reporter, print_json, print_result, reported
 
 Runs = Annotated[
     list[str] | None,
@@ -44,4 +44,4 @@ def report(
     missing = [name for name, there in made.sections.items() if not there]
     if missing:
         Reporter(quiet=quiet, verbose=verbose).say(f"nothing to show for {', '.join(missing)}: the page says how to get it")
-    print(f"report of {len(made.runs)} runs: {made.path} ({made.size / 1e6:.1f} MB)")
+    print_result(f"report of {len(made.runs)} runs: {made.path} ({made.size / 1e6:.1f} MB)")

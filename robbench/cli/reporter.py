@@ -11,7 +11,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TextIO, TypeVar
 
 import typer
 
@@ -61,7 +61,7 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
         from robbench.runs.signals import raised
 
         try:
-            with raised():
+            with raised(), _results_apart():
                 return command(*args, **kwargs)
         except (Stopped, KeyboardInterrupt) as stopped:
             print(f"stopped; finished epochs and decided samples are kept. To go on: {resume_command()}", file=sys.stderr)
@@ -77,6 +77,42 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
             raise fail(*told(error)) from None
 
     return wrapped
+
+
+_results: TextIO | None = None
+
+
+def results() -> TextIO:
+    """Where a command's result goes: stdout, which is kept from whatever else prints while a command runs."""
+    return _results or sys.stdout
+
+
+@contextlib.contextmanager
+def _results_apart() -> Iterator[None]:
+    """Let `print` in models, losses and other packages write to stderr; `results` is stdout meanwhile."""
+    global _results
+    outer, before = _results, sys.stdout
+    _results, sys.stdout = outer or before, sys.stderr
+    try:
+        yield
+    finally:
+        _results, sys.stdout = outer, before
+
+
+def stdout_for_results() -> None:
+    """Give `sys.stdout` a descriptor of its own and make 1 another name of stderr: for C code and child processes that print.
+
+    For the process of the command: nothing is put back. Does nothing where stdout is no descriptor 1.
+    """
+    try:
+        if sys.stdout.fileno() != 1:
+            return
+        own = os.dup(1)
+        os.dup2(2, 1)
+    except (AttributeError, OSError, ValueError):  # closed, or something else in its place
+        return
+    before = sys.stdout
+    sys.stdout = os.fdopen(own, "w", 1 if before.line_buffering else -1, before.encoding, before.errors)
 
 
 def resume_command() -> str:
@@ -189,11 +225,16 @@ class PlainBar(Bar):
             self.parts[name] = f"{name} {done}/{total}, {text}"
 
 
+def print_result(text: str = "", end: str = "\n") -> None:
+    """A line or more of a command's result on stdout."""
+    print(text, end=end, file=results())
+
+
 def print_json(schema: str, **content: Any) -> None:
     """The one JSON object of a command on stdout."""
     from robbench.core.spec import finite  # not needed for --help
 
-    print(json.dumps(finite({"schema": schema, **content}), indent=2, default=str, allow_nan=False))
+    print(json.dumps(finite({"schema": schema, **content}), indent=2, default=str, allow_nan=False), file=results())
 
 
 def print_rich(renderable: Any, at_least: int = 0) -> None:
@@ -203,6 +244,6 @@ def print_rich(renderable: Any, at_least: int = 0) -> None:
     """
     from rich.console import Console
 
-    console = Console(width=None if sys.stdout.isatty() else 80)
+    console = Console(file=results(), width=None if results().isatty() else 80)
     console.width = max(console.width, at_least)
     console.print(renderable)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from robbench.cli import options as o
 from robbench.cli.options import option
-from robbench.cli.reporter import Bar, Reporter, print_json, reported
+from robbench.cli.reporter import Bar, Reporter, print_json, print_result, reported
 
 if TYPE_CHECKING:
     from robbench.runs.train import Trained
@@ -108,7 +108,7 @@ def train(
         print_json("robbench.train/1", folder=done.folder, fresh=done.fresh, **facts)
     else:
         selected = done.config["selected"]
-        print(f"model {plan.name}: {done.folder} (epoch {selected['epoch']}, the {selected['model']} one)")
+        print_result(f"model {plan.name}: {done.folder} (epoch {selected['epoch']}, the {selected['model']} one)")
 
 
 def run_training(plan: Plan, reporter: Reporter, *, force: bool) -> Trained:

@@ -18,6 +18,7 @@ from typing import Any, Generic, NamedTuple, TypeVar
 
 from robbench.core.code import private_code
 from robbench.core.errors import RunError, UserError, unknown
+from robbench.core.guest import guest_code
 from robbench.core.spec import Spec, build, options_of, parse_spec, value_text
 from robbench.core.trust import require_trusted
 
@@ -146,7 +147,10 @@ def _import(target: str, owner: str) -> Any:
     module_name, _, attribute = target.partition(":")
     with _current_folder_importable():
         try:
-            found: Any = importlib.import_module(module_name)
+            with guest_code(f"{owner}: importing {module_name}", module_name):
+                found: Any = importlib.import_module(module_name)
+        except UserError:
+            raise
         except ModuleNotFoundError as error:
             raise UserError(f"{owner}: no module '{error.name}'; install it or run where it can be imported") from error
         except Exception as error:

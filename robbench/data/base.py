@@ -74,7 +74,8 @@ class Split:
 
     images [N,C,H,W] uint8 (value / scale is the pixel) or float32 in [0,1]; labels [N] int64; ids [N] int64, a hash of
     the image's bytes, its label and its count among equals: stable under limits, shuffles and reordering. `notes` are
-    sentences for the user about how the data were read.
+    sentences for the user about how the data were read, `whole` the names of all classes of the data, of which a subset
+    has chosen some.
     """
 
     images: Tensor
@@ -85,6 +86,7 @@ class Split:
     split: str
     scale: int = 255
     notes: tuple[str, ...] = ()
+    whole: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)

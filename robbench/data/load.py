@@ -56,6 +56,7 @@ def load(
         split=split,
         scale=table.scale,
         notes=(*table.notes, *few_classes(subsets, table.labels, table.classes)),
+        whole=table.classes,
     )
 
 

@@ -12,23 +12,26 @@ not a difference of accuracies.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robbench.attacks.pyautoattack import PyAutoAttack
 from robbench.core import keyed
 from robbench.core.device import TILE_STEP, whole_tiles
+from robbench.core.gradient import input_gradient
 from robbench.engine.oracle import Model, forward_tiles
+from robbench.models.outputs import bounded, probabilities, squashed
 from robbench.objectives import TARGETED, cross_entropy
+from robbench.results.statistics import wilson
 from robbench.threat.norms import find_norm
 from robbench.threat.problem import Problem
 
 SAMPLES = 64  # as many are looked at before an attack
 SAME = 1e-4  # relative difference of two answers to the same question that rounding may explain
-SUMS_TO_ONE = 1e-5
 VANISHING = 1e-30  # a gradient whose largest entry is below loses its digits in the next product
 NEAR = 8 / 255  # how far from the input the random point may be, in the maximum norm
 BLACK_BOX_SHARE = 0.002  # more than this share of all samples (AutoAttack's 0.2 points) ...
@@ -54,6 +57,13 @@ TEXTS = {
     "objective=margin and square",
     "non-finite": "{count} of {n} samples ({share:.1%}) got NaN or infinite logits or gradients, which never count as broken, "
     "so robustness may be overstated: mend the model",
+    "moving-state": "{names} of the model change with every forward pass, also in evaluation mode, so it is another "
+    "model at every step: disable the observers of quantisation and freeze running statistics (eot does not help)",
+    "untrained": "the weights of {spec} are random, they were never trained: name a trained model or a factory "
+    "that loads weights",
+    "interface": "{note}",
+    "at-chance": "clean accuracy, {count} of {n}, is not shown to be above that of always naming the most frequent class "
+    "({most} of {n}): look at the weights, the order of the classes and the preprocessing before believing any number",
     "few-classes": "{spec} was adapted to {classes} classes: {changes}",
 }
 
@@ -83,35 +93,46 @@ def inspect(model: Model, x: Tensor, y: Tensor, tile: int) -> Inspection:
     n = len(x)
     if n == 0:
         return Inspection([], 0, 0)
+    state = _state(model)
     first = forward_tiles(model, x, tile, TILE_STEP)
+    moved = [name for name, before in state.items() if not _same(before, _state(model).get(name))]
     second, dynamic, asked = watched(lambda: forward_tiles(model, x, tile, TILE_STEP))
-    flags = _output_flags(first.cpu(), second.cpu())
+    layers: list[tuple[str, str] | None] = []
+
+    def noted(x: Tensor) -> Tensor:
+        logits = model(x)
+        layers.append(squashed(logits))
+        return logits
+
+    found, reason = gradients(noted, x, y, tile)
+    flags = _output_flags(first.cpu(), second.cpu(), moved, layers[0] if layers else None)
     if dynamic:
         flags.append(_flag("dynamic", n, n))
-    found, reason = gradients(model, x, y, tile)
     flags += _gradient_flags(found, n) if found else [_flag("no-gradient", n, n, reason=reason)]
     return Inspection(flags, forwards=1 + asked + max(len(found), 1), backwards=len(found))
 
 
-def _output_flags(first: Tensor, second: Tensor) -> list[Flag]:
-    """What two answers [n,K] to the same question say."""
+def _state(model: Model) -> dict[str, Tensor]:
+    """Copies of the buffers that a forward pass in evaluation mode should leave alone."""
+    if not isinstance(model, nn.Module) or getattr(model, "training", False):
+        return {}
+    return {name: buffer.detach().clone() for name, buffer in model.named_buffers()}
+
+
+def _same(before: Tensor, after: Tensor | None) -> bool:
+    return after is not None and before.shape == after.shape and bool(torch.equal(before, after))
+
+
+def _output_flags(first: Tensor, second: Tensor, moved: Sequence[str], layer: tuple[str, str] | None) -> list[Flag]:
+    """What two answers [n,K] to the same question say; `moved`: buffers that changed; `layer`: what seems to have made them."""
     n, flags = len(first), []
-    if varied := int(differ(first, second).sum()):
+    if moved:
+        flags.append(_flag("moving-state", n, n, names=", ".join(moved[:3]) + ", ..." * (len(moved) > 3)))
+    elif varied := int(differ(first, second).sum()):
         flags.append(_flag("random", varied, n))
-    if outputs := probabilities(first):
+    if outputs := probabilities(first) or layer or bounded(first):
         flags.append(_flag("probabilities", n, n, what=outputs[0], layer=outputs[1]))
     return flags
-
-
-def probabilities(outputs: Tensor) -> tuple[str, str] | None:
-    """What outputs [n,K] are that should be logits, and the layer that makes them so; None when they are no probabilities."""
-    z = outputs.double()
-    if z.shape[1] > 1 and bool(torch.isfinite(z).all()):
-        if bool((z >= -SUMS_TO_ONE).all() & ((z.sum(1) - 1).abs() <= SUMS_TO_ONE).all()):
-            return "probabilities", "softmax"
-        if bool((z.logsumexp(1).abs() <= SUMS_TO_ONE).all()):
-            return "log-probabilities", "log-softmax"
-    return None
 
 
 def differ(a: Tensor, b: Tensor) -> Tensor:
@@ -154,7 +175,7 @@ def gradients(model: Model, x: Tensor, y: Tensor, tile: int) -> tuple[list[Tenso
                 leaf = point[place].detach().requires_grad_()
                 with torch.enable_grad():
                     value = cross_entropy(model(leaf), p.take(place)).sum()
-                part = torch.autograd.grad(value, leaf, allow_unused=True)[0] if value.requires_grad else None
+                part = input_gradient(value, leaf)
                 if part is None:
                     return [], "something in it cuts the output off from the input"
                 parts.append(part)
@@ -211,6 +232,22 @@ def afterwards(
     if ill:
         flags.append(_flag("non-finite", ill, n, share=ill / n))
     return flags
+
+
+def at_chance(correct: Sequence[bool], labels: Sequence[int]) -> list[Flag]:
+    """Whether clean accuracy is no better than always naming one class, by the lower end of its interval at 95 %.
+
+    Nothing is said of so few samples that not even a perfect model would be better.
+    """
+    n, right, most = len(labels), sum(correct), max(Counter(labels).values(), default=0)
+    if n and wilson(n, n)[0] > most / n >= wilson(right, n)[0]:
+        return [_flag("at-chance", right, n, most=most)]
+    return []
+
+
+def notes(name: str, texts: Sequence[str]) -> list[Flag]:
+    """Remarks on a model that are no matter of samples: `interface` (how it is asked), or `untrained` (its spec)."""
+    return [_flag(name, 0, 0, note=text, spec=text) for text in texts]
 
 
 def adaptations(classes: int, entries: Sequence[tuple[str, Any]]) -> list[Flag]:

@@ -39,7 +39,7 @@ def frozen(model: nn.Module, *, training: bool = False, thorough: bool = True) -
 @contextlib.contextmanager
 def _settings_kept(model: nn.Module) -> Iterator[None]:
     """Put back modes, gradient flags and gradients: the same tensors, so nothing has to be copied."""
-    modes = [(module, module.training) for module in model.modules()]
+    modes = [(module, getattr(module, "training", False)) for module in model.modules()]  # a frozen script has none
     weights = [(weight, weight.requires_grad, weight.grad) for weight in model.parameters()]
     try:
         yield

@@ -42,8 +42,8 @@ def find_head(model: nn.Module, x: Tensor) -> Head:
         return Head(None, "the model has no features of its own")
     with torch.no_grad():
         try:
-            out = model.output(x)
-            logits = model.head(out.features)
+            out, features = model.output(x), model.features(x)
+            logits = model.head(features)
         except (UserError, RuntimeError) as error:
             lines = str(error).splitlines()
             return Head(None, lines[0] if isinstance(error, UserError) else "the model's last nn.Linear reads no [B,D] features")

@@ -48,7 +48,8 @@ class Classifier(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """[B,D]: what the last layer reads."""
-        features: Tensor = self.body(self.normalize(x))
+        # A copy where the first layer is not ours, which makes one: it may change in place what it is given.
+        features: Tensor = self.body(self.normalize(x) if isinstance(self.normalize, Normalize) else self.normalize(x.clone()))
         return features
 
     def output(self, x: Tensor) -> Output:

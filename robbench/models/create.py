@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -14,23 +14,29 @@ from robbench.core.registry import import_target
 from robbench.core.spec import build, option_names, parse_spec
 from robbench.data.base import DataInfo, reason
 from robbench.models.base import Architecture, Classifier
-from robbench.models.external import call_factory
+from robbench.models.external import External, call_factory
 from robbench.models.factories import require_factory
+from robbench.models.outputs import probabilities, squashed
 
 _TOLERANCE = 1e-4
 _MOST_WEIGHTS = 1_000_000_000
 
 
-def create(spec: str, info: DataInfo) -> Classifier:
+def create(spec: str, info: DataInfo, *, of: Sequence[str] | None = None) -> Classifier:
     """A classifier for some data, from a registered name or `module:factory[:key=value]`, checked with one small forward pass.
 
-    Initial weights come from torch's global generator. Raises UserError when the spec is wrong, the model does not fit the
-    data, or `check_logits` objects to it; RunError when a private factory raises.
+    of: all classes of the data, of which `info` has some or all; given where a private model is to be judged, not trained: of
+    a model for all classes only those at hand are looked at, and one output more is a rejection. Initial weights come from
+    torch's global generator. Raises UserError when the spec is wrong, the model does not fit the data, or `check_logits`
+    objects to it; RunError when a private factory raises.
     """
     model = _build(spec, info)
     parameter = next(model.parameters(), None)
     x = torch.full((2, *info.shape), 0.5, device=parameter.device if parameter is not None else "cpu")
     try:
+        if isinstance(model, External):
+            with _evaluating(model):
+                model.fit_interface(x, None if of is None else {len(of): [of.index(name) for name in info.classes]})
         check_logits(model, x, len(info.classes))
     except UserError as error:
         raise UserError(f"model '{spec}': {error}") from error
@@ -38,11 +44,13 @@ def create(spec: str, info: DataInfo) -> Classifier:
 
 
 def check_logits(model: nn.Module, x: Tensor, classes: int) -> None:
-    """Raise UserError unless `model` maps x [B,...] to finite logits [B,classes]; it is run once, in evaluation mode.
+    """Raise UserError unless `model` maps x [B,...] to logits [B,classes]; it is run in evaluation mode, with x as it is.
 
-    Rows that all look like probabilities (not negative, sum 1) or log-probabilities (sum of exponentials 1) are refused:
-    attacks built on logits lose their gradients behind a softmax.
+    Rows that all look like probabilities (not negative, sum 1) or log-probabilities (sum of exponentials 1) are refused, and
+    so are outputs in [-1,1] that a sigmoid or softmax made: attacks built on logits lose their gradients behind it. At least
+    one row should have an answer (`objectives.answered`: NaN and +inf are none, -inf rules a class out).
     """
+    before = x.clone()
     with _evaluating(model), torch.no_grad():
         try:
             logits = model(x)
@@ -50,19 +58,33 @@ def check_logits(model: nn.Module, x: Tensor, classes: int) -> None:
             raise
         except Exception as error:
             raise UserError(f"it cannot process images of shape {tuple(x.shape[1:])} ({reason(error)})") from error
+    if not torch.equal(x, before):
+        raise UserError("it changes its input in place; let it work on a copy")
     if not isinstance(logits, Tensor):
         raise UserError(f"it returns {type(logits).__name__}; it should return one tensor of logits [B,K]")
     if logits.ndim != 2 or len(logits) != len(x):
         raise UserError(f"it returns shape {tuple(logits.shape)} for {len(x)} images; should be ({len(x)}, {classes})")
     if logits.shape[1] != classes:
-        raise UserError(f"it has {logits.shape[1]} outputs, the data have {classes} classes")
-    if not logits.is_floating_point() or not torch.isfinite(logits).all():
+        more = f"; say which are the classes, in their order: outputs=0-{classes - 1}" if logits.shape[1] > classes else ""
+        raise UserError(f"it has {logits.shape[1]} outputs, the data have {classes} classes{more}")
+    known = ~(logits.isnan() | (logits == torch.inf)).any(1)
+    if not logits.is_floating_point() or not (known.any() or (isinstance(model, External) and model.interface.reject)):
         raise UserError("its outputs are not finite numbers; check its weights")
-    rows = logits.cpu().double()
-    if (rows >= 0).all() and ((rows.sum(1) - 1).abs() < _TOLERANCE).all():
-        raise UserError("its outputs look like probabilities; return logits, without the softmax")
-    if (torch.logsumexp(rows, 1).expm1().abs() < _TOLERANCE).all():
-        raise UserError("its outputs look like log-probabilities; return logits, without the log-softmax")
+    rows = logits[known].cpu()
+    found = probabilities(rows, _TOLERANCE)
+    if found is None and len(rows) and bool((rows.abs() <= 1).all()):
+        found = _squashed(model, x)
+    if found is not None:
+        raise UserError(f"its outputs look like {found[0]}; return logits, without the {found[1]}")
+
+
+def _squashed(model: nn.Module, x: Tensor) -> tuple[str, str] | None:
+    try:
+        with _evaluating(model), torch.enable_grad():
+            found = squashed(model(x.clone().requires_grad_()))
+    except Exception:  # it has no gradient; what it returns is known to be well-formed
+        return None
+    return None if found is None else (f"probabilities {found[0]}", found[1])
 
 
 def _build(spec: str, info: DataInfo) -> Classifier:
@@ -96,7 +118,7 @@ def _require_size(architecture: Architecture, info: DataInfo, spec: str) -> None
 @contextlib.contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
     # Module by module: model.train() would also wake layers that were frozen on purpose.
-    modes = [(module, module.training) for module in model.modules()]
+    modes = [(module, getattr(module, "training", False)) for module in model.modules()]  # a frozen script has none
     model.eval()
     try:
         yield

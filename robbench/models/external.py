@@ -2,53 +2,93 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import inspect
 import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
 from robbench.core.errors import RobbenchError, RunError, UserError, nearest
+from robbench.core.guest import guest_code
 from robbench.data.base import reason
 from robbench.models.base import Classifier, Output, last_linear
 from robbench.models.heads import build_head
+from robbench.models.interface import Interface, find_interface, parse_outputs
 
 
 class External(Classifier):
     """A foreign module that maps [0,1] images to logits, with features taken at the input of its last nn.Linear.
 
-    Its state dict is the module's own under `body.`. Features and heads raise UserError when there is no such layer.
+    Its state dict is the module's own under `body.`. `interface` says how it is asked. Features and heads raise UserError
+    when there is no nn.Linear, and `output` has features [B,0] then.
     """
 
-    def __init__(self, model: nn.Module, classes: int) -> None:
+    def __init__(self, model: nn.Module, classes: int, outputs: tuple[int, ...] | None = None) -> None:
         found = last_linear(model)
         super().__init__(nn.Identity(), model, nn.Identity(), features=found[1].in_features if found else 0, classes=classes)
+        self.interface = Interface(outputs=outputs)
         self._head_name = found[0] if found else ""
+        self._why = "the model has no nn.Linear" if found is None else ""
         if found is not None:
             self._point_head_at(found[1])
 
+    @property
+    def notes(self) -> list[str]:
+        """What is unusual about the way the module is asked, one line each."""
+        return self.interface.notes(self.classes)
+
+    def fit_interface(self, x: Tensor, of: Mapping[int, Sequence[int]] | None = None) -> None:
+        """Find out how the module is to be asked, with inputs x [2,*] and in evaluation mode (`find_interface`).
+
+        Raises UserError when the module takes no such inputs.
+        """
+        weight = next((weight for weight in self.parameters() if weight.is_floating_point()), x)
+        with self._watching_features() as seen:
+            try:
+                self.interface = find_interface(
+                    self.body, x, self.classes, dtype=weight.dtype, outputs=self.interface.outputs, of=of
+                )
+            except RobbenchError:
+                raise
+            except Exception as error:
+                raise UserError(f"it cannot process images of shape {tuple(x.shape[1:])} ({reason(error)})") from error
+        if self._head_name and not seen:
+            self.features_dim = 0
+            self._why = f"the model's last nn.Linear, '{self._head_name}', takes no part in its forward pass"
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of every module that has one: exported modules do not, and a foreign `train` may do something else."""
+        self.training = mode
+        try:
+            if "mode" not in inspect.signature(self.body.train).parameters:
+                raise TypeError("not the method of nn.Module")
+            self.body.train(mode)
+        except Exception:  # whatever a foreign method raises
+            for module in self.body.modules():
+                module.training = mode
+        return self
+
     def forward(self, x: Tensor) -> Tensor:
         """[B,K] logits."""
-        logits: Tensor = self.body(x)
-        return logits
+        return self.interface.ask(self.body, x, self.training)
 
     def features(self, x: Tensor) -> Tensor:
         """[B,D]: what the last nn.Linear reads."""
+        self._last_layer()
         return self.output(x).features
 
     def output(self, x: Tensor) -> Output:
         """Logits and features of one pass."""
-        seen: list[Tensor] = []
-        # Hooked for this call only: a lasting hook would keep a batch alive and get in the way of copies and compilation.
-        handle = self._last_layer().register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
-        try:
-            logits: Tensor = self.body(x)
-        finally:
-            handle.remove()
-        if not seen:
-            raise UserError(f"the model's last nn.Linear, '{self._head_name}', takes no part in its forward pass: no features")
-        return Output(logits, seen[-1].flatten(1))
+        if self.features_dim == 0:
+            logits = self(x)
+            return Output(logits, logits.new_zeros(len(logits), 0))
+        with self._watching_features() as seen:
+            logits = self(x)
+        return Output(logits, (torch.cat(seen) if self.interface.alone else seen[-1]).flatten(1))
 
     def with_head(self, spec: str) -> Classifier:
         """The same module with its last nn.Linear replaced (`models/heads.py`)."""
@@ -61,11 +101,22 @@ class External(Classifier):
             self.body = new
         self._point_head_at(new)
         self.head_spec = spec
+        self.interface = dataclasses.replace(self.interface, binary=False, outputs=None)  # the new head has the classes
         return self
+
+    @contextlib.contextmanager
+    def _watching_features(self) -> Iterator[list[Tensor]]:
+        # Hooked for a while only: a lasting hook would keep a batch alive and get in the way of copies and compilation.
+        seen: list[Tensor] = []
+        handle = self.head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        try:
+            yield seen
+        finally:
+            handle.remove()
 
     def _last_layer(self) -> nn.Module:
         if self.features_dim == 0:
-            raise UserError("the model has no nn.Linear, so its features and head are undefined; attacks on logits still work")
+            raise UserError(f"{self._why}, so its features and head are undefined; attacks on logits still work")
         return self.head
 
     def _point_head_at(self, layer: nn.Module) -> None:
@@ -77,24 +128,38 @@ class External(Classifier):
 def call_factory(factory: Any, spec: str, options: Mapping[str, str], classes: int) -> External:
     """Wrap what a factory (or an nn.Module found in its place) gives.
 
-    Option values are JSON where they can be (`width=8`, `deep=true`), else text. Raises UserError when the options do not fit
+    Option values are JSON where they can be (`width=8`, `deep=true`), else text. `outputs` is ours, unless the factory has one:
+    which of the module's outputs are the classes. Raises UserError when the options do not fit
     the factory or it returns something else, RunError when it raises.
     """
+    options = dict(options)
+    outputs = None
+    if "outputs" in options and not _takes(factory, "outputs"):
+        outputs = parse_outputs(options.pop("outputs"), classes)
     if isinstance(factory, nn.Module) and not options:
-        return External(factory, classes)
+        return External(factory, classes, outputs)
     if isinstance(factory, nn.Module) or not callable(factory):
         raise UserError(f"model '{spec}': not a callable that returns an nn.Module but {type(factory).__name__}")
     values = {key: _value(text) for key, text in options.items()}
     _check_options(factory, spec, values)
     try:
-        model = factory(**values)
+        with guest_code(f"model '{spec}': its factory", spec.partition(":")[0]):
+            model = factory(**values)
     except RobbenchError:
         raise
     except Exception as error:
         raise RunError(f"model '{spec}': its factory raised {reason(error)}") from error
     if not isinstance(model, nn.Module):
         raise UserError(f"model '{spec}': its factory should return an nn.Module, not {type(model).__name__}")
-    return External(model, classes)
+    return External(model, classes, outputs)
+
+
+def _takes(factory: Any, option: str) -> bool:
+    """Whether a factory names an option among its own."""
+    try:
+        return not isinstance(factory, nn.Module) and option in inspect.signature(factory).parameters
+    except (TypeError, ValueError):
+        return False
 
 
 def _check_options(factory: Any, spec: str, values: Mapping[str, Any]) -> None:

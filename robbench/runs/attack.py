@@ -18,7 +18,7 @@ from robbench.core.config import Budget
 from robbench.core.device import deterministic, tile_rows, whole_tiles
 from robbench.core.errors import Stopped, UserError
 from robbench.engine.cascade import Cascade, Tick
-from robbench.engine.flags import SAMPLES, Flag, Inspection, adaptations, afterwards, inspect
+from robbench.engine.flags import SAMPLES, Flag, Inspection, adaptations, afterwards, at_chance, inspect
 from robbench.engine.guard import frozen
 from robbench.engine.lane import NO_LIMIT
 from robbench.engine.records import Verdict
@@ -178,7 +178,7 @@ def look_at(plan: Plan, work: Work) -> None:
     split, model = plan.subject.split, plan.subject.model
     with frozen(model), deterministic():
         work.inspection = inspect(model, split.pixels(slice(0, SAMPLES)), split.labels[:SAMPLES], tile_rows(plan.device))
-    work.flags = adaptations(len(split.classes), plan.entries) + work.inspection.flags
+    work.flags = [*plan.subject.remarks, *adaptations(len(split.classes), plan.entries), *work.inspection.flags]
 
 
 def verdict_rows(plan: Plan, todo: list[int], stop: object, work: Work) -> Iterator[list[tuple[int, dict[str, Any]]]]:
@@ -236,7 +236,8 @@ def flags_after(plan: Plan, rows: list[dict[str, Any]]) -> list[Flag]:
     endless = math.isinf(plan.threats[-1].eps)
     blind = {entry.spec for entry in plan.entries if entry.attack.sees != "gradients" and not endless}
     nonfinite, flat = zip(*counts, strict=True)
-    return afterwards(specs, blind, [row["broken_by"] for row in rows], nonfinite=nonfinite, flat=flat)
+    chance = at_chance([row["clean_correct"] for row in rows], [row["label"] for row in rows])
+    return chance + afterwards(specs, blind, [row["broken_by"] for row in rows], nonfinite=nonfinite, flat=flat)
 
 
 def _point_rows(plan: Plan, tick: Tick, split: Any, tile: int) -> list[tuple[int, dict[str, Any]]]:

@@ -19,8 +19,10 @@ from robbench.core.spec import short_hash
 from robbench.core.trust import names_from
 from robbench.data.base import Split, require_classes
 from robbench.data.load import load
+from robbench.engine.flags import Flag, notes
 from robbench.engine.guard import frozen
 from robbench.models.create import check_logits, create
+from robbench.models.external import External
 from robbench.models.state import State, state_of
 from robbench.results.store import Store
 from robbench.runs.model_folder import read_model
@@ -36,6 +38,7 @@ class Subject(NamedTuple):
     arch: str
     hash: str  # of its state and its private code
     trained: dict[str, Any]  # config.json of a trained model, else empty
+    remarks: tuple[Flag, ...] = ()  # what is unusual about the model, before it is asked anything
 
     @property
     def label(self) -> str:
@@ -64,7 +67,8 @@ def find_subject(text: str, config: AttackConfig, store: Store, device: torch.de
         # Fixed statistics: an untrained model must not depend on the samples it is judged by.
         info = split.info()
         channels = len(info.mean)
-        model = create(text, dataclasses.replace(info, mean=(0.5,) * channels, std=(0.25,) * channels)).to(device)
+        model = create(text, dataclasses.replace(info, mean=(0.5,) * channels, std=(0.25,) * channels), of=split.whole)
+        model = model.to(device)
         _check_known_classes(text, split)
     elif list(split.classes) != trained["classes"]:
         raise UserError(
@@ -78,7 +82,7 @@ def find_subject(text: str, config: AttackConfig, store: Store, device: torch.de
     with frozen(model):
         check_logits(model, split.pixels(slice(0, 8)), len(split.classes))
     arch = canonical_model(trained.get("model", text))
-    return Subject(text, model, split, arch, _hash(model, before, arch), trained), data
+    return Subject(text, model, split, arch, _hash(model, before, arch), trained, tuple(_remarks(text, model, trained))), data
 
 
 def _hash(model: nn.Module, before: State, arch: str) -> str:
@@ -86,6 +90,13 @@ def _hash(model: nn.Module, before: State, arch: str) -> str:
     state = state_of(model)
     weights, code = state.hash(before), private_code([*code_roots(arch), *state.modules])
     return short_hash([weights, code], 16) if code else weights
+
+
+def _remarks(text: str, model: nn.Module, trained: dict[str, Any]) -> list[Flag]:
+    found = notes("interface", model.notes) if isinstance(model, External) else []
+    if not trained and text.partition(":")[0] in MODELS.entries and not MODELS.build(text).pretrained:
+        found += notes("untrained", [text])
+    return found
 
 
 def _find_folder(text: str, store: Store) -> tuple[Path | None, str | None]:

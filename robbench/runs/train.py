@@ -24,6 +24,7 @@ from robbench.core.files import atomic_write, check_writable
 from robbench.core.lock import locked
 from robbench.data.base import reason
 from robbench.models.create import create
+from robbench.models.external import External
 from robbench.models.weights import save
 from robbench.results.provenance import provenance
 from robbench.results.schema import SCHEMA_VERSION
@@ -124,6 +125,8 @@ class _Session:
         config, info = plan.config, plan.train.info()
         torch.manual_seed(config.seed)
         model = plan.loss.prepare(create(config.model, info), info).to(plan.device)
+        if isinstance(model, External):
+            watcher.begins(model.notes)
         norms = [module for module in model.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
         if config.batch_size == 1 and norms:
             raise UserError(f"--batch-size 1 leaves the batch-norm of {config.model} nothing to average; give 2 or more")

@@ -196,6 +196,10 @@ def test_nan_answers_are_not_random() -> None:
         (lambda z: (30 * z).softmax(1), " probabilities"),
         (lambda z: z.log_softmax(1), "log-probabilities"),
         (lambda z: (z.softmax(1) + 1e-12).log(), "log-probabilities"),
+        (lambda z: z.sigmoid(), "made by a sigmoid"),
+        (lambda z: 100 * z.softmax(1), "made by a softmax"),
+        (lambda z: z.softmax(1).sqrt()[:, :4] - 0.5, "made by a softmax"),
+        (lambda z: z.sigmoid() + 0 * z, "all between 0 and 1"),
     ],
 )
 def test_probabilities_instead_of_logits_are_noticed(body: Callable[[Tensor], Tensor], word: str) -> None:
@@ -210,15 +214,17 @@ def test_probabilities_instead_of_logits_are_noticed(body: Callable[[Tensor], Te
     "body",
     [
         lambda z: torch.cat([z.softmax(1)[:-1], z[-1:]]),  # one row of logits among probabilities
-        lambda z: z.sigmoid(),
-        lambda z: z.softmax(1) * 1.01,
+        lambda z: 30 * (z / 30).tanh(),  # capped, and far from where that saturates
+        lambda z: z * z.detach().softmax(1),  # a mixture: logits have a part in it
+        lambda z: z.sigmoid() - z,
+        lambda z: 0 * z + torch.tensor([0.9, 0.2, 0.1, 0.3]),  # the same for all: no sigmoid does that
         lambda z: z - z.logsumexp(1, keepdim=True) + 0.01,
         lambda z: 0 * z + torch.tensor([0.9, 0.9, -0.8, 0.0]),  # sums to one, below zero
         lambda z: 0 * z + torch.tensor([1.5, 0.0, -0.5, 0.0]),  # sums to one, above one
     ],
 )
 def test_logits_that_look_a_little_like_probabilities_are_logits(body: Callable[[Tensor], Tensor]) -> None:
-    """Every row has to be inside [0,1] and sum to one."""
+    """Every row has to be inside [0,1], or the last layer a softmax or sigmoid."""
     assert "probabilities" not in _flags(_after(body))
 
 
@@ -340,7 +346,7 @@ def test_gradients_that_are_not_numbers_are_noticed() -> None:
         (torch.no_grad()(lambda x: _mlp()(x)), "cuts"),
         (torch.inference_mode()(lambda x: _mlp()(x)), "cuts"),
         (lambda x: _mlp()(x.detach()), "cuts"),  # the graph reaches the weights, but not the input
-        (lambda x: torch.from_numpy(x.numpy()).flatten(1)[:, :4], "numpy"),
+        (lambda x: torch.from_numpy(x.numpy()).flatten(1)[:, :4] * 8 - 4, "numpy"),
     ],
 )
 def test_a_model_without_gradients_is_noticed(model: Callable[[Tensor], Tensor], reason: str) -> None:

@@ -91,6 +91,7 @@ def test_a_factory_is_wrapped_with_features(name: str, small: DataInfo) -> None:
 
 def test_a_copy_has_its_own_head(name: str, small: DataInfo) -> None:
     """A deep copy (as EMA makes) takes features and head from its own weights."""
+    torch.manual_seed(0)  # features that are not all zero
     model = create(f"{name}:Net", small)
     twin = copy.deepcopy(model)
     assert twin.head is twin.body.fc
@@ -120,13 +121,15 @@ def test_the_head_of_a_private_model_can_be_replaced(name: str, info: MakeInfo) 
 
 
 def test_without_a_linear_layer_there_are_logits_but_no_features(name: str, small: DataInfo) -> None:
-    """A model without nn.Linear, or whose last one is not used, gives logits; features are a UserError."""
+    """A model without nn.Linear, or whose last one is not used, gives logits and no features; to ask for them is a UserError."""
     x = torch.rand(2, 3, 2, 2)
     for factory, words in (("without_linear", "no nn.Linear"), ("unused", "takes no part")):
         model = create(f"{name}:{factory}", small)
-        assert model(x).shape == (2, 3)
-        with pytest.raises(UserError, match=words):
-            model.output(x)
+        assert model.output(x).logits.shape == (2, 3)
+        assert model.output(x).features.shape == (2, 0)
+        for ask in (lambda model=model: model.features(x), lambda model=model: model.with_head("linear")):
+            with pytest.raises(UserError, match=words):
+                ask()
 
 
 @pytest.mark.parametrize(
@@ -180,6 +183,7 @@ class _Fixed(nn.Module):
         (torch.softmax(torch.tensor([[1.0, 2, 3], [3, 1, 2]]), 1), "look like probabilities"),
         (torch.tensor([[1.0, 0, 0], [0, 0, 1]]), "look like probabilities"),
         (torch.log_softmax(torch.tensor([[1.0, 2, 3], [3, 1, 2]]), 1), "log-probabilities"),
+        (torch.sigmoid(torch.tensor([[1.0, 2, 3], [3, -1, 2]], requires_grad=True)), "made by a sigmoid; .* without the sigmoid"),
         (("logits",), "tuple"),
     ],
 )
@@ -190,7 +194,12 @@ def test_outputs_that_are_not_logits(value: object, words: str) -> None:
 
 
 def test_logits_pass_and_one_odd_row_does_not_condemn() -> None:
-    """Ordinary logits pass, even when one row happens to be non-negative with sum 1."""
+    """Ordinary logits pass, even when one row happens to be non-negative with sum 1, or all are in [0,1].
+
+    So do rows without an answer beside others, and classes that are ruled out.
+    """
+    check_logits(_Fixed(torch.tensor([[0.5, 0.9, 0.0], [0.2, 0.1, 0.3]], requires_grad=True)), torch.zeros(2, 5), 3)
+    check_logits(_Fixed(torch.tensor([[torch.nan, 0.9, 0.0], [0.2, -torch.inf, 3]])), torch.zeros(2, 5), 3)
     check_logits(_Fixed(torch.tensor([[0.5, 0.5, 0.0], [2.0, 1.0, -3.0]])), torch.zeros(2, 5), 3)
     check_logits(_Fixed(torch.zeros(2, 3)), torch.zeros(2, 5), 3)
 
