@@ -44,7 +44,7 @@ Threat = Annotated[
 Data = Annotated[
     str | None, option("--data", panel=WHAT, metavar="SPEC", help="Data set (default: what the model was trained on).")
 ]
-Split = Annotated[str | None, option("--split", panel=WHAT, help="train or test (default: test).")]
+Split = Annotated[str | None, option("--split", panel=WHAT, help="test, train, validation, ... (default: test).")]
 BatchSize = Annotated[
     str | None, option("-b", "--batch-size", panel=o.RUN, metavar="N|auto", help="Samples in flight; no verdict depends on it.")
 ]
@@ -126,6 +126,8 @@ def attack(
     reporter, store = Reporter(quiet=quiet, verbose=verbose), Store(out)
     # All plans first: a mistake in the last model must not cost the first one's hours.
     plans = list(plan_attacks(models, settings, out=out, device=device, data_dir=data_dir, download=download))
+    for note in dict.fromkeys(f"{plan.data}: {note}" for plan in plans for note in plan.subject.split.notes):
+        reporter.say(note)
     if dry_run:
         print_json("robbench.attack.plan/1", runs=[row for plan in plans for row in describe(plan, store)])
         return

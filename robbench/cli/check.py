@@ -33,7 +33,7 @@ Threat = Annotated[
 Data = Annotated[
     str | None, option("--data", panel=WHAT, metavar="SPEC", help="Data set (default: what the model was trained on).")
 ]
-Split = Annotated[str | None, option("--split", panel=WHAT, help="train or test (default: test).")]
+Split = Annotated[str | None, option("--split", panel=WHAT, help="test, train, validation, ... (default: test).")]
 
 
 @reported
@@ -74,9 +74,13 @@ def check(
 
     flags = {"threat": threat, "data": data, "split": split, "seed": seed, "limit": limit}
     settings = validate(AttackConfig, {name: value for name, value in flags.items() if value not in (None, [])}, "check")
+    if isinstance(settings.limit, str):
+        raise UserError(f"check looks at the first samples: give --limit N instead of {settings.limit}")
     store = Store(out)
     alone = any(value not in (None, []) for value in (threat, data, split, seed))
     plan = plan_check(target, settings, source, alone=alone, store=store, device=device, data_dir=data_dir, download=download)
+    for note in plan.subject.split.notes:
+        reporter.say(note)
     with reporter.progress(f"check {target}") as bar:
         rows = check(plan, store, settings.limit or SLICE, data_dir, bar.update)
     about = f"run {plan.name} of {plan.subject.label}" if plan.run else plan.subject.label

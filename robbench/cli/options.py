@@ -27,7 +27,9 @@ Set = Annotated[
 ]
 Device = Annotated[str, option("--device", panel=RUN, envvar="ROBBENCH_DEVICE", help="auto, cpu, cuda, cuda:N or mps.")]
 Seed = Annotated[int | None, option("--seed", panel=RUN, help="All random numbers follow from it (default: 0).")]
-Limit = Annotated[int | None, option("-n", "--limit", panel=RUN, metavar="N", help="Only the first N samples.")]
+Limit = Annotated[
+    str | None, option("-n", "--limit", panel=RUN, metavar="N", help="Only the first N samples; stratified=N: of all classes.")
+]
 Force = Annotated[bool, option("--force", panel=RUN, help="Do it again and replace what is there.")]
 # Read by core/trust.py from the command line itself: nothing else can switch it on.
 TrustCode = Annotated[

@@ -26,6 +26,17 @@ COMMANDS = ("train", "attack")
 Share = Annotated[Number, Field(ge=0, le=1)]
 
 
+def parse_limit(value: Any) -> int | str | None:
+    """`15`, `first=15` -> 15; `stratified=15`, which takes of every class alike, stays; `none` -> None."""
+    if value is None or value == "none":
+        return None
+    kind, equals, count = str(value).replace(" ", "").rpartition("=")
+    fits = count.isdecimal() and len(count) < 10 and int(count) > 0 and not isinstance(value, bool)
+    if not fits or kind not in (("first", "stratified") if equals else ("",)):
+        raise ValueError("input should be greater than 0, such as 100, or stratified=100")
+    return f"stratified={int(count)}" if kind == "stratified" else int(count)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Everything that decides what a training run gives."""
@@ -68,7 +79,9 @@ class TrainConfig:
     select: Annotated[
         Literal["auto", "best", "last"], Field(description="epoch to use; auto: best with an inner attack, else last")
     ] = "auto"
-    limit: Annotated[Annotated[int, Field(ge=1)] | None, OrNone, Field(description="only so many samples")] = None
+    limit: Annotated[
+        int | str | None, BeforeValidator(parse_limit), Field(description="only the first N samples, or stratified=N")
+    ] = None
     seed: Annotated[int, Field(ge=0, lt=2**32, description="of weights, order, augmentation and attacks")] = 0
 
 
@@ -116,8 +129,10 @@ class AttackConfig:
     attack: Annotated[tuple[str, ...], Field(description="attacks or cascades; several make one worst case")] = ("apgd",)
     threat: Annotated[tuple[str, ...], Field(description="by default the data set's")] = ()
     data: Annotated[str | None, Field(description="by default what the model was trained on")] = None
-    split: Annotated[Literal["train", "test"], Field(description="part of the data")] = "test"
-    limit: Annotated[Annotated[int, Field(ge=1)] | None, OrNone, Field(description="only so many samples")] = None
+    split: Annotated[str, Field(min_length=1, description="part of the data: test, train, validation, ...")] = "test"
+    limit: Annotated[
+        int | str | None, BeforeValidator(parse_limit), Field(description="only the first N samples, or stratified=N")
+    ] = None
     seed: Annotated[int, Field(ge=0, lt=2**32, description="of whatever is random")] = 0
     batch_size: Annotated[int | None, BeforeValidator(parse_width), Field(description="rows in flight; auto: by device")] = None
     precision: Annotated[

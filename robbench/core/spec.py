@@ -137,6 +137,8 @@ def validate(cls: type[T], options: Mapping[str, Any], what: str) -> T:
     """Make a dataclass from plain values with type conversion; UserError with the option's name when one is wrong."""
     names = option_names(cls)
     for key in options:
+        if key not in names and key.rpartition(":")[2] in names:
+            raise UserError(f"{what}: options follow a comma: write {key[:100].replace(':', ',')}=... instead of {key[:100]}=...")
         if key not in names:
             raise UserError(f"{what}: unknown option '{key[:100]}'" + (nearest(key, names) if names else "; it has none"))
         if isinstance(options[key], int) and abs(options[key]) >= _LARGEST:

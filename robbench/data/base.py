@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import os
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -124,6 +125,20 @@ def require_classes(split: Split) -> None:
     """Raise UserError unless there are at least two classes to tell apart."""
     if len(split.classes) < 2:
         raise UserError(f"data '{split.name}' has only the class '{split.classes[0]}'; a classifier needs at least two")
+
+
+def class_difference(one: Sequence[str], other: Sequence[str], where: tuple[str, str]) -> str:
+    """Where two class lists part: `class 9 is 'nine' in WHERE and 'Nine' in the OTHER`, with both numbers of classes."""
+    counts = f"{where[0]} has {len(one)} classes, {where[1]} {len(other)}; " if len(one) != len(other) else ""
+    pairs = list(itertools.zip_longest(one, other))
+    n = next((n for n, (a, b) in enumerate(pairs) if a != b), len(pairs))
+    if n == len(pairs):
+        return f"{where[0]} and {where[1]} have the same classes"
+    first, second = (f"'{name}'" if name is not None else "none" for name in pairs[n])
+    more = sum(a != b for a, b in pairs) - 1
+    rest = f", and {more} more differ" if more else ""
+    order = "; the names are the same, their order is not" if sorted(one) == sorted(other) else ""
+    return f"{counts}class {n} is {first} in {where[0]} and {second} in {where[1]}{rest}{order}"
 
 
 def sample_ids(images: NDArray[np.generic], labels: NDArray[np.int64]) -> NDArray[np.int64]:

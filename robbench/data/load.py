@@ -15,6 +15,7 @@ from robbench.core.errors import RobbenchError, RunError, UserError, unknown
 from robbench.core.spec import parse_spec
 from robbench.data.base import Data, Split, Table, reason, sample_ids
 from robbench.data.base import data_folder as data_folder
+from robbench.data.shards import holds_parquet, private_sets
 from robbench.data.subset import few_classes, limit_subset, select, split_subsets
 
 T = TypeVar("T")
@@ -76,17 +77,12 @@ def find_source(base: str, folder: Path) -> Data:
     if ":" in base or base in DATA.entries:
         return DATA.build(base)
     name = parse_spec(base).name
-    if _holds_parquet(folder / name):
+    if holds_parquet(folder / name):
         # The absolute path: a folder of that name in the working folder is not meant.
         from robbench.data.parquet import ParquetImages
 
         return ParquetImages(dir=str((folder / name).absolute()))
-    private = [path.name for path in sorted(folder.glob("*")) if _holds_parquet(path)]
-    raise unknown("data set", name, [*DATA.entries, *private])
-
-
-def _holds_parquet(path: Path) -> bool:
-    return path.is_dir() and any(next(path.glob(pattern), None) for pattern in ("*.parquet", "*/*.parquet"))
+    raise unknown("data set", name, [*DATA.entries, *private_sets(folder)])
 
 
 def _guarded(where: str, action: Callable[[], T]) -> T:

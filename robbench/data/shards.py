@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from dataclasses import dataclass
@@ -52,6 +53,23 @@ def shards(root: Path) -> Shards:
         folders = sorted(entry.name for entry in entries if entry.is_dir() and _visible(entry.name))
     inner = {name: files for name in folders if (files := _parquet_files(root / name))}
     return Shards(root, _parquet_files(root), inner)
+
+
+def private_sets(folder: Path) -> list[str]:
+    """The names of the folders of Parquet files in a data folder: each is a data set of that name."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        names = sorted(entry.name for entry in entries if entry.is_dir() and _visible(entry.name))
+        return [name for name in names if holds_parquet(folder / name)]
+    return []
+
+
+def holds_parquet(folder: Path) -> bool:
+    """Whether a folder, or one in it, has Parquet files."""
+    try:
+        found = shards(folder)
+    except OSError:  # a name longer than names may be, a folder nobody may read
+        return False
+    return bool(found.files or found.inner)
 
 
 def missing(paths: list[Path]) -> str | None:

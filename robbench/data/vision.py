@@ -47,7 +47,7 @@ class _TorchvisionData(Data):
         download fails.
         """
         from robbench.data.parquet import ParquetImages
-        from robbench.data.shards import shards
+        from robbench.data.shards import private_sets, shards
 
         require_split(split)
         root = data_folder(data_dir)
@@ -57,8 +57,10 @@ class _TorchvisionData(Data):
             return self._with_usual_names(table)
         if not present and not download:
             places = f"{root / self.marker(split)} and {root / self.folder}/{split}*.parquet"
+            similar = ", ".join(name for name in private_sets(root) if name.startswith(self.folder) and name != self.folder)
+            there = f"; {root} has {similar}" if similar else ""
             raise UserError(
-                f"no files: looked for {places}; add --download, or point --data-dir at a folder that has one of them"
+                f"no files: looked for {places}{there}; add --download, or point --data-dir at a folder that has one of them"
             )
         images, labels, classes = self._read(root, split, download)
         return Table(labels, classes, lambda rows: images[rows])

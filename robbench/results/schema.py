@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 _SHORT = {
     "bool": pa.bool_(),
@@ -88,14 +88,14 @@ SAMPLES = _schema(
     text: run_id
     int64: sample_id
     int32: sample_index
-    int16: label clean_pred
+    int32: label clean_pred
     f32: clean_margin clean_pmargin
-    int16: adv_pred
+    int32: adv_pred
     f32: adv_margin adv_pmargin
     bool: clean_correct adversarial robust
     f32: dist_linf? dist_l2?
     word: broken_by?
-    int16: broken_variant?
+    int32: broken_variant?
     int32: first_success_step?
     int32: n_forward n_backward
     int8: status
@@ -142,7 +142,7 @@ MEASURES = _schema(
     "measures",
     """
     text: run_id name points split
-    int16: class?
+    int32: class?
     f64: value?
     text: detail?
     """,
@@ -156,7 +156,7 @@ SAMPLE_MEASURES = _schema(
     text: run_id
     int64: sample_id
     int32: sample_index
-    int16: label
+    int32: label
     f32: clean_feature_margin? worst_feature_margin?
     f32: clean_margin_gradient_l1? clean_margin_gradient_l2? clean_margin_gradient_linf?
     f32: worst_margin_gradient_l1? worst_margin_gradient_l2? worst_margin_gradient_linf?

@@ -33,7 +33,7 @@ from robbench.runs.points import decode_raw
 from robbench.runs.quick import stand_in
 from robbench.runs.subject import Subject, find_subject
 from robbench.runs.train_plan import known_threat
-from robbench.threat.model import ThreatModel
+from robbench.threat.model import ThreatModel, require_inside
 
 SLICE = 200  # samples that are asked about
 AFTER_SLICE, AFTER_COST, AFTER_SHARE = 64, 50, 0.1  # after an attack: samples, queries per sample and check, of the run's queries
@@ -206,4 +206,5 @@ def _one_threat(texts: Sequence[str], data: str, subject: Subject) -> ThreatMode
         raise UserError(f"a check is under one threat model, not {len(threats)}; name one such as {threats[-1].text}")
     if not 0 < threats[0].eps < math.inf:
         raise UserError(f"threat {threats[0].text} has no budget to check an attack with; give one such as {threats[0].norm}:0.1")
+    require_inside(threats, subject.split.images.shape[1:])
     return threats[0]

@@ -18,7 +18,7 @@ from robbench.core.config import AttackConfig
 from robbench.core.device import deterministic, tile_rows
 from robbench.core.errors import UserError
 from robbench.core.trust import names_from
-from robbench.data.base import Split
+from robbench.data.base import Split, class_difference
 from robbench.data.load import load
 from robbench.engine.guard import frozen
 from robbench.measures.gradients import dual, flips
@@ -154,8 +154,13 @@ class Measurer:
     def _training_data(self, data: str, subject: Subject) -> Split:
         limit = f"stratified={self.train_samples}"
         train = load(data, "train", data_dir=self.data_dir, limit=limit, download=self.download).to(self.device)
-        if train.classes != subject.split.classes or train.images.shape[1:] != subject.split.images.shape[1:]:
-            raise UserError(f"the training data of {data} have other classes or shapes")
+        split = subject.split
+        if train.classes != split.classes:
+            apart = class_difference(train.classes, split.classes, ("the train split", f"the {split.split} split"))
+            raise UserError(f"the splits of {data} have other classes: {apart}")
+        if train.images.shape[1:] != split.images.shape[1:]:
+            shapes = f"{list(train.images.shape[1:])} and {list(split.images.shape[1:])}"
+            raise UserError(f"the train and {split.split} splits of {data} have images of other shapes: {shapes}")
         return train
 
     def _look_at_worst(self, path: Path, subject: Subject, watch: Watch) -> Look | None:

@@ -28,7 +28,7 @@ from robbench.results.schema import SCHEMA_VERSION
 from robbench.results.store import Store
 from robbench.runs.subject import Subject, find_subject
 from robbench.runs.train_plan import data_code, known_threat, model_code
-from robbench.threat.model import ThreatModel, parse_threat
+from robbench.threat.model import ThreatModel, parse_threat, require_inside
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +88,7 @@ def plan_attacks(models: Sequence[str], config: AttackConfig, *, out: Path, devi
             return source.model
 
         for threats in given or parse_threats([_usual_threat(data, subject)]):
+            require_inside(threats, subject.split.images.shape[1:])
             entries = build_entries(config.attack, threats)
             entries = tuple(Entry(spec, attack.equip(find)) for spec, attack in entries)
             codes = [ATTACKS.code(spec) for entry in entries for spec in _with_inner(entry)]

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from robbench.core.config import Budget
+from robbench.data.subset import limit_subset
 from robbench.engine.records import CLEAN, REPLAY, Verdict
 from robbench.results.provenance import provenance
 from robbench.results.schema import SCHEMA_VERSION
@@ -53,7 +54,7 @@ def run_row(
         "model_arch": subject.arch, "model_hash": subject.hash,
         "loss": trained.get("loss"), "train_seed": trained.get("seed"),
         "data": plan.data, "split": config.split, "data_hash": subject.split.fingerprint(),
-        "subset": None if config.limit is None else f"first={config.limit}",
+        "subset": None if config.limit is None else limit_subset(config.limit),
         "norm": threat.norm, "eps": threat.eps, "threat": threat.text,
         "attack": plan.attack, "attack_params": json.dumps(full_specs(plan.entries)), "seed": config.seed,
         **summarise(rows), "wall_s": wall, "batch_size": plan.width,

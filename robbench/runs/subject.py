@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from robbench.core.config import AttackConfig
 from robbench.core.errors import UserError, nearest
 from robbench.core.spec import short_hash
 from robbench.core.trust import names_from
-from robbench.data.base import Split, require_classes
+from robbench.data.base import Split, class_difference, require_classes
 from robbench.data.load import load
 from robbench.engine.flags import Flag, notes
 from robbench.engine.guard import frozen
@@ -71,9 +70,8 @@ def find_subject(text: str, config: AttackConfig, store: Store, device: torch.de
         model = model.to(device)
         _check_known_classes(text, split)
     elif list(split.classes) != trained["classes"]:
-        raise UserError(
-            f"model {text} was trained on the classes {_short(trained['classes'])}, data '{data}' has {_short(split.classes)}"
-        )
+        apart = class_difference(trained["classes"], split.classes, (f"model {text}", f"data '{data}'"))
+        raise UserError(f"model {text} was trained on other classes: {apart}")
     elif list(split.images.shape[1:]) != trained["shape"]:
         raise UserError(
             f"model {text} takes images of shape {trained['shape']}, data '{data}' has {list(split.images.shape[1:])}"
@@ -114,8 +112,5 @@ def _check_known_classes(text: str, split: Split) -> None:
     known = MODELS.build(text).classes_of() if name in MODELS.entries else ()
     named = not all(label.isdecimal() for label in split.classes)
     if known and named and tuple(split.classes) != tuple(known):
-        raise UserError(f"model {text} knows the classes {_short(known)}, data '{split.name}' has {_short(split.classes)}")
-
-
-def _short(classes: Sequence[str]) -> str:
-    return ", ".join(classes) if len(classes) <= 4 else f"{', '.join(classes[:3])}, ... ({len(classes)})"
+        apart = class_difference(known, split.classes, (f"model {text}", f"data '{split.name}'"))
+        raise UserError(f"model {text} knows other classes: {apart}")

@@ -27,7 +27,7 @@ from robbench.engine.flags import adaptations
 from robbench.losses.base import Loss
 from robbench.objectives import TARGETED
 from robbench.results.store import Store
-from robbench.threat.model import single_threat
+from robbench.threat.model import require_inside, single_threat
 from robbench.training.distributed import local_device
 from robbench.training.step import Inner
 
@@ -67,6 +67,7 @@ def plan_training(
     loss = LOSSES.build(config.loss)
     data = load(config.data, "train", data_dir=data_dir, limit=config.limit, download=download)
     threat = single_threat(known_threat(config.threat or default_threat(config.data), config.data))
+    require_inside([threat], data.images.shape[1:])
     inner_text = config.inner or loss.inner
     inner = None
     if inner_text is not None and inner_text != "none":
@@ -99,7 +100,7 @@ def plan_training(
     )
     code = [LOSSES.code(config.loss), model_code(config.model), ATTACKS.code(str(inner_text)) if inner else None]
     identity = {**plan.spec, "samples": data.fingerprint(ordered=True), "code": code}
-    notes = _notes(config, inner, inner_text, len(data.classes))
+    notes = [*data.notes, *_notes(config, inner, inner_text, len(data.classes))]
     return dataclasses.replace(plan, identity=short_hash(identity), notes=tuple(notes))
 
 

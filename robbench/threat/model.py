@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable, Sequence
 
 from robbench.core.errors import UserError
 from robbench.core.spec import parse_number
 from robbench.threat.norms import Norm, find_norm
+
+SMALLEST = 2.0**-24  # half the distance of 1 to its neighbour: pixels near white stay where they are below it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,11 +50,30 @@ def parse_threat(text: str) -> list[ThreatModel]:
             raise UserError(f"threat '{text}': eps must be at least 0, or inf for the smallest perturbation, not {budget}")
         if norm.name == "linf" and 1 < eps < math.inf:
             raise UserError(f"threat '{text}': pixels are in [0,1], so linf eps {budget} is more than everything; {budget}/255?")
+        if norm.name == "l0" and eps != math.inf and not eps.is_integer():
+            raise UserError(
+                f"threat '{text}': l0 counts changed entries, {budget} is no such number; write l0:6 for 6 of them "
+                "(10 % of 64 entries)"
+            )
+        if 0 < eps < SMALLEST:
+            raise UserError(f"threat '{text}': eps {budget} changes no pixel in 32-bit numbers; 0 is no perturbation at all")
         eps = abs(eps)  # -0 is 0
         short = f"{eps:g}"
         canonical = budget.replace(" ", "") if "/" in budget else short if float(short) == eps else repr(eps)
         models.append(ThreatModel(norm.name, eps, f"{norm.name}:{canonical}"))
     return models
+
+
+def require_inside(threats: Iterable[ThreatModel], shape: Sequence[int]) -> None:
+    """UserError for a budget that is larger than the whole box [0,1] of this shape: it forbids nothing, and is a typing error."""
+    entries = math.prod(shape)
+    for threat in threats:
+        most = {"linf": 1.0, "l2": math.sqrt(entries), "l1": float(entries), "l0": float(entries)}.get(threat.norm, math.inf)
+        if most < threat.eps < math.inf:
+            raise UserError(
+                f"threat {threat.text}: two images of shape {'x'.join(map(str, shape))} with pixels in [0,1] are at most "
+                f"{threat.norm}:{most:g} apart; did you mean {threat.eps:g}/255?"
+            )
 
 
 def single_threat(text: str) -> ThreatModel:

@@ -147,7 +147,7 @@ def test_version(cli):
 
 @pytest.mark.parametrize(
     "words",
-    [["trian"], ["train", "--lss", "x"], ["train", "surplus"], ["attack"], ["attack", "ce", "--limit", "many"],
+    [["trian"], ["train", "--lss", "x"], ["train", "surplus"], ["attack"], ["attack", "ce", "--seed", "many"],
      ["explain"], ["train", "--epochs"], ["compare", "--json=yes"]],
     ids=" ".join,
 )  # fmt: skip

@@ -22,6 +22,22 @@ def test_none_is_understood_where_it_is_documented(name: str) -> None:
         _train(f"{name}=-1")
 
 
+@pytest.mark.parametrize(
+    ("text", "limit"),
+    [("15", 15), (15, 15), ("first=15", 15), ("stratified=15", "stratified=15"), (" stratified = 7 ", "stratified=7")],
+)
+def test_a_limit_may_be_stratified(text: str | int, limit: int | str) -> None:
+    """N and first=N are the same number; stratified=N stays what it is."""
+    assert validate(AttackConfig, {"limit": text}, "attack").limit == limit
+
+
+@pytest.mark.parametrize("text", ["0", "first=0", "stratified=", "random=5", "=5", "1.5", True, "9" * 5000])
+def test_a_limit_that_is_none(text: object) -> None:
+    """What takes no sample, or means nothing, is refused by name."""
+    with pytest.raises(UserError, match=r"^attack: limit=.*stratified=100"):
+        validate(AttackConfig, {"limit": text}, "attack")
+
+
 @pytest.mark.parametrize("value", ["9" * 5000, 10**4000, 2**32, -(10**50), [10**5000], {"a": 1}, "1e999", "nan", None, True])
 @pytest.mark.parametrize("name", ["epochs", "lr", "batch_size", "loss"])
 def test_values_beyond_reason(name: str, value: object) -> None:

@@ -15,9 +15,9 @@ from sklearn.datasets import load_digits
 
 from robbench.core.errors import RobbenchError, RunError, UserError
 from robbench.data import load as load_module
-from robbench.data.base import Data, Table
+from robbench.data.base import Data, Table, class_difference
 from robbench.data.load import data_folder, default_threat, load
-from robbench.data.subset import select, split_subsets
+from robbench.data.subset import few_classes, select, split_subsets
 
 
 def test_digits_are_scikit_learns() -> None:
@@ -96,6 +96,9 @@ def test_sample_ids_do_not_depend_on_the_limit() -> None:
         ("digits[3,8", "brackets do not match"),
         ("digits[3,8][first=1][0,1]", "unknown class '0'"),
         ("digits:size=3", "unknown option 'size'"),
+        ("folder:some/dir:size=32", "options follow a comma: write some/dir,size=... instead of some/dir:size=..."),
+        ("folder:" + "a" * 5000, "cannot be a folder's name"),
+        ("folder:~nobody-of-this-name/x", "cannot be a folder's name"),
         ("parquet", "dir must be given"),
         ("parquet:nowhere", "no folder"),
         ("folder:nowhere", "no folder"),
@@ -130,6 +133,37 @@ def test_unknown_split() -> None:
     """A split that is neither train nor test is refused by name."""
     with pytest.raises(UserError, match="no split 'valid'"):
         load("digits", "valid")
+
+
+@pytest.mark.parametrize(
+    ("subsets", "said"),
+    [
+        (["first=3"], "all 3 samples are of one class (a), the data have 3; the limit stratified=3 takes of every class"),
+        (["first=4"], "all 4 samples are of 2 classes, the data have 3; the limit stratified=4 takes of every class"),
+        (["first=7"], None),
+        (["first=1"], None),
+        (["stratified=2"], None),
+        (["b,c", "first=2"], "all 2 samples are of one class (b), the data have 2; the limit stratified=2 takes of every class"),
+        (["a,b"], None),
+        ([], None),
+    ],
+)
+def test_a_limit_that_misses_classes_is_told(subsets: list[str], said: str | None) -> None:
+    """First samples of fewer classes than as many stratified ones would be of are told; what cannot be better is not."""
+    labels = np.array([0, 0, 0, 1, 1, 1, 2])
+    assert few_classes(subsets, labels, ("a", "b", "c", "never there")) == ([said] if said else [])
+
+
+def test_class_lists_are_compared_by_their_first_difference() -> None:
+    """The index, both names and, where they differ, both lengths; a changed order is said."""
+    where = ("model m", "data 'd'")
+    assert class_difference(["a", "nine"], ["a", "Nine"], where) == "class 1 is 'nine' in model m and 'Nine' in data 'd'"
+    assert class_difference(["a"], ["a", "b"], where) == (
+        "model m has 1 classes, data 'd' 2; class 1 is none in model m and 'b' in data 'd'"
+    )
+    assert class_difference(["1", "10", "2"], ["1", "2", "10"], where) == (
+        "class 1 is '10' in model m and '2' in data 'd', and 1 more differ; the names are the same, their order is not"
+    )
 
 
 def test_default_threats() -> None:

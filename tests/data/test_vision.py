@@ -120,6 +120,13 @@ def test_nothing_there_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.
         assert str(tmp_path / name) in str(caught.value)
 
 
+def test_similar_sets_in_the_data_folder_are_named(tmp_path: Path, png: Png, write_parquet: Callable[..., None]) -> None:
+    """Where mnist is not, mnist10k may be."""
+    write_parquet(tmp_path / "mnist10k/test.parquet", [png(np.zeros((4, 4), np.uint8))], [0])
+    with pytest.raises(UserError, match=r"no files: looked for .*; .* has mnist10k; add --download"):
+        load("mnist", "test", data_dir=tmp_path)
+
+
 def test_a_broken_torchvision_points_at_the_doctor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """When torchvision cannot be imported the error says to run `robbench doctor`."""
     (tmp_path / "cifar-10-batches-py").mkdir()

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from robbench.core.errors import RunError, UserError
 from robbench.results import store as module
-from robbench.results.schema import RUNS, SAMPLES
+from robbench.results.schema import RUNS, SAMPLES, SCHEMA_VERSION
 from robbench.results.store import Run, Store, read_epochs, read_run, write_epochs
 
 Stored = Callable[..., Run]
@@ -88,7 +88,7 @@ def test_run_row_survives(stored: Stored, make_samples: Callable[..., Any], make
     given = make_run("abc", samples, subset="0:20", git_dirty=False, config='{"a":1}')
     info = stored("abc", samples, subset="0:20", git_dirty=False, config='{"a":1}').info
     times = {name: given[name].replace(tzinfo=None) for name in ("started_at", "finished_at")}
-    assert info == dict.fromkeys(RUNS.names) | given | times | {"schema_version": 1, "status": "done"}
+    assert info == dict.fromkeys(RUNS.names) | given | times | {"schema_version": SCHEMA_VERSION, "status": "done"}
 
 
 def test_layout(tmp_path: Path, stored: Stored) -> None:
@@ -245,7 +245,7 @@ def test_epochs_survive(tmp_path: Path) -> None:
     row |= {"logs": None}
     rows = [row, {**row, "epoch": 1, "selected": True, "train_loss": float("inf")}]
     write_epochs(tmp_path / "epochs.parquet", rows)
-    assert read_epochs(tmp_path / "epochs.parquet") == [{**row, "schema_version": 1} for row in rows]
+    assert read_epochs(tmp_path / "epochs.parquet") == [{**row, "schema_version": SCHEMA_VERSION} for row in rows]
     with pytest.raises(UserError, match="holds epochs"):
         read_run(tmp_path / "epochs.parquet")
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robbench.core.errors import UserError
-from robbench.threat.model import parse_threat, single_threat
+from robbench.threat.model import parse_threat, require_inside, single_threat
 from robbench.threat.norms import NORMS
 
 
@@ -64,6 +64,11 @@ def test_good_threats(text: str, expected: list[tuple[str, float, str]]) -> None
         ("linf:nan/1", "at least 0"),
         ("linf:0.1,-1", "at least 0"),
         ("linf:0.1:0.2", "not a number"),
+        ("l0:0.1", "l0 counts changed entries, 0.1 is no such number; write l0:6"),
+        ("l0:2.5", "l0 counts changed entries"),
+        ("l0:1/255", "l0 counts changed entries"),
+        ("linf:1e-9", "changes no pixel"),
+        ("l2:5e-324", "changes no pixel"),
     ],
 )
 def test_bad_threats(text: str, words: str) -> None:
@@ -81,13 +86,22 @@ def test_training_takes_one_budget() -> None:
         single_threat("linf:0.1,0.2")
 
 
-@given(st.sampled_from(sorted(NORMS)), st.floats(0, 1) | st.integers(0, 255).map(lambda n: n / 255))
+@given(st.sampled_from(["linf", "l1", "l2"]), st.floats(2**-24, 1) | st.integers(0, 255).map(lambda n: n / 255))
 @settings(max_examples=200, deadline=None, derandomize=True)
 def test_a_threats_text_means_the_same_threat(name: str, eps: float) -> None:
     """The canonical text of any threat, read again, is that very threat: two budgets never share one text."""
     (threat,) = parse_threat(f"{name}:{eps!r}")
     assert threat.eps == eps
     assert parse_threat(threat.text) == [threat]
+
+
+@pytest.mark.parametrize(("inside", "beyond"), [("l2:4", "l2:4.001"), ("l1:16", "l1:17"), ("l0:16", "l0:17"), ("linf:1", None)])
+def test_a_budget_is_not_larger_than_the_box(inside: str, beyond: str | None) -> None:
+    """In 16 entries between 0 and 1 no two points are further apart than 1, 4, 16 and 16; no budget at all is fine."""
+    require_inside([*parse_threat(inside), *parse_threat("l2:inf")], (1, 4, 4))
+    if beyond:
+        with pytest.raises(UserError, match=f"{beyond}: two images of shape 1x4x4 .* are at most {inside} apart; did you mean"):
+            require_inside(parse_threat(beyond), (1, 4, 4))
 
 
 @given(st.integers(0, 255), st.integers(1, 255))
