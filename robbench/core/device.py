@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import torch
 
 from robbench.core.errors import UserError
+from robbench.core.subnormals import flushed
 
 # On a CPU 32 rows at a time are as fast as any larger batch, or faster (they stay in the cache), and padding the last tile
 # to a multiple of 8 keeps a row's result bit-equal whatever its neighbours: odd sizes take other kernels.
@@ -47,7 +48,7 @@ def default_batch_size(device: torch.device) -> int:
 
 @contextlib.contextmanager
 def deterministic() -> Iterator[None]:
-    """Full float32 in matrix products and convolutions, and deterministic cuDNN, for the time of a run."""
+    """Full float32 in matrix products and convolutions, deterministic cuDNN, no subnormal numbers, for the time of a run."""
     before = (
         torch.backends.cuda.matmul.allow_tf32,
         torch.backends.cudnn.allow_tf32,
@@ -57,7 +58,8 @@ def deterministic() -> Iterator[None]:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     try:
-        yield
+        with flushed():
+            yield
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before[:2]
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before[2:]
