@@ -10,6 +10,7 @@ import typer
 from robbench.cli import options as o
 from robbench.cli.reporter import print_json, print_result, reported
 from robbench.core.errors import UserError
+from robbench.core.escaping import one_line
 
 Action = Annotated[Literal["set", "show"], typer.Argument(metavar="set|show", help="Choose the reference, or look at it.")]
 RunName = Annotated[str | None, typer.Argument(metavar="RUN", help="For set: a model with one run, a run id or a Parquet path.")]
@@ -45,8 +46,7 @@ def baseline(
         print_json("robbench.baseline/1", **{k: v for k, v in entry.items() if k != "schema"}, **{k: info[k] for k in names})
         return
     rates = f"robust accuracy {info['robust_accuracy']:.1%}, clean {info['clean_accuracy']:.1%}"
-    print_result(
-        f"baseline {info['run_id']}: {info['model']} on {info['data']} {info['split']}, {info['threat']}, {info['attack']}"
-    )
-    print_result(f"{rates}, {info['n_samples']} samples; set at {entry['set_at']}, unchanged since")
+    what = f"{info['model']} on {info['data']} {info['split']}, {info['threat']}, {info['attack']}"
+    print_result(one_line(f"baseline {info['run_id']}: {what}"))
+    print_result(one_line(f"{rates}, {info['n_samples']} samples; set at {entry['set_at']}, unchanged since"))
     print_result(f"points to replay: {'yes' if 'points' in entry['sha256'] else 'none'}; kept in {baseline_path(store)}")

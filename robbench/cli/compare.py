@@ -11,6 +11,7 @@ from robbench.cli import options as o
 from robbench.cli.options import option
 from robbench.cli.reporter import Reporter, print_result, print_rich, reported
 from robbench.core.errors import UserError
+from robbench.core.escaping import one_line
 
 WHICH, TABLE = "Which runs", "Table"
 Where = Annotated[
@@ -104,5 +105,5 @@ def failed(failures: list[dict[str, object]]) -> typer.Exit:
     import sys
 
     for failure in failures:
-        print(f"failed: {failure['text']}", file=sys.stderr)
+        print(one_line(f"failed: {failure['text']}"), file=sys.stderr)
     return typer.Exit(1)

@@ -15,7 +15,9 @@ from typing import Any, ParamSpec, TextIO, TypeVar
 
 import typer
 
+from robbench.core import files
 from robbench.core.errors import RobbenchError, Stopped
+from robbench.core.escaping import one_line, printable
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -30,7 +32,7 @@ def fail(message: str, code: int) -> typer.Exit:
     line = " ".join(message.split())
     if len(line) > LONGEST_LINE:
         line = f"{line[: LONGEST_LINE // 2]} ... {line[-LONGEST_LINE // 4 :]}"
-    print(f"error: {line.encode(errors='backslashreplace').decode()}", file=sys.stderr)
+    print(f"error: {one_line(line.encode(errors='backslashreplace').decode())}", file=sys.stderr)
     return typer.Exit(code)
 
 
@@ -111,7 +113,7 @@ def stdout_for_results() -> None:
         os.dup2(2, 1)
     except (AttributeError, OSError, ValueError):  # closed, or something else in its place
         return
-    before = sys.stdout
+    before, files.standard_output = sys.stdout, own
     sys.stdout = os.fdopen(own, "w", 1 if before.line_buffering else -1, before.encoding, before.errors)
 
 
@@ -142,12 +144,12 @@ class Reporter:
     def say(self, text: str) -> None:
         """A message, unless --quiet."""
         if not self.quiet:
-            print(text, file=sys.stderr)
+            print(one_line(text), file=sys.stderr)
 
     def detail(self, text: str) -> None:
         """A message for --verbose."""
         if self.verbose and not self.quiet:
-            print(text, file=sys.stderr)
+            print(one_line(text), file=sys.stderr)
 
     @contextlib.contextmanager
     def progress(self, title: str) -> Iterator[Bar]:
@@ -161,7 +163,8 @@ class Reporter:
             from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
             title_, share, note = (
-                TextColumn(text) for text in ("{task.description}", "{task.percentage:>3.0f}%", "{task.fields[note]}")
+                TextColumn(text, markup=False)
+                for text in ("{task.description}", "{task.percentage:>3.0f}%", "{task.fields[note]}")
             )
             columns = (
                 title_,
@@ -173,7 +176,7 @@ class Reporter:
                 TimeRemainingColumn(),
             )
             with Progress(*columns, console=Console(stderr=True), transient=True) as live:
-                yield LiveBar(live, live.add_task(title, total=1.0, note=""))
+                yield LiveBar(live, live.add_task(one_line(title), total=1.0, note=""))
 
 
 class LiveBar(Bar):
@@ -189,7 +192,7 @@ class LiveBar(Bar):
     def part(self, name: str, done: int, total: int, text: str) -> None:
         """A bar of the part's own, from its first sample on."""
         if total and name not in self.parts:
-            self.parts[name] = (self.live.add_task(f"  {name}", total=total, note=""), time.monotonic())
+            self.parts[name] = (self.live.add_task(one_line(f"  {name}"), total=total, note=""), time.monotonic())
         if total:
             task, began = self.parts[name]
             rate = done / max(time.monotonic() - began, 1e-9)
@@ -214,9 +217,9 @@ class PlainBar(Bar):
             return
         done = share - self.before
         left = f"about {(now - self.began) / done * (1 - share):.0f} s left" if done > 0 else "no estimate yet"
-        print(f"{self.title}: {share:.0%}, {text}, {now - self.began:.0f} s, {left}", file=sys.stderr)
+        print(one_line(f"{self.title}: {share:.0%}, {text}, {now - self.began:.0f} s, {left}"), file=sys.stderr)
         if len(self.parts) > 1:
-            print("  " + "; ".join(self.parts.values()), file=sys.stderr)
+            print(one_line("  " + "; ".join(self.parts.values())), file=sys.stderr)
         self.last_time, self.last_share = now, share
 
     def part(self, name: str, done: int, total: int, text: str) -> None:
@@ -244,6 +247,18 @@ def print_rich(renderable: Any, at_least: int = 0) -> None:
     """
     from rich.console import Console
 
-    console = Console(file=results(), width=None if results().isatty() else 80)
+    # Names are others': no markup in them, and no escape sequence.
+    console = Console(file=results(), width=None if results().isatty() else 80, markup=False, emoji=False)
     console.width = max(console.width, at_least)
-    console.print(renderable)
+    console.print(_Harmless(renderable))
+
+
+class _Harmless:
+    """A renderable without control characters but those of its own styles."""
+
+    def __init__(self, renderable: Any) -> None:
+        self.renderable = renderable
+
+    def __rich_console__(self, console: Any, options: Any) -> Iterator[Any]:
+        for segment in console.render(self.renderable, options):
+            yield segment if segment.control else segment._replace(text=printable(segment.text))

@@ -21,6 +21,10 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MAY_NOT = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
+standard_output = 1
+"""The descriptor that /dev/stdout means; a command keeps its own under another number, away from what models print."""
+
+
 def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file, then put it at `path` in one step: a reader sees the old content or the new, never a part.
 
@@ -113,7 +117,7 @@ def write_output(path: Path, write: Callable[[Path], object]) -> None:
 def _open_special(target: Path, descriptor: int | None) -> IO[bytes]:
     if descriptor is not None:
         sys.stdout.flush()  # what was printed before comes before
-        return os.fdopen(os.dup(descriptor), "wb")
+        return os.fdopen(os.dup(standard_output if descriptor == 1 else descriptor), "wb")
     # Without waiting: the open of a pipe that nobody reads would never return.
     opened = os.open(target, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
     os.set_blocking(opened, True)

@@ -8,6 +8,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from robbench.core.escaping import markdown, printable
 from robbench.results import texts
 from robbench.results.gate import DISTANCE, MARGIN, Check
 
@@ -75,7 +76,7 @@ def gate_table(finding: Finding) -> RenderableType:
 
 def to_markdown(finding: Finding) -> str:
     """A section for a pull request or GitHub's job summary."""
-    lines = [f"### robbench gate: {HEADLINES[finding.verdict]}", "", _escaped(_title(finding)), ""]
+    lines = [f"### robbench gate: {HEADLINES[finding.verdict]}", "", markdown(_title(finding)), ""]
     if finding.checks:
         heads = ["", "baseline", "candidate", f"drop ({_level(finding)} bounds)", "tolerated", "lost / won", "McNemar", "verdict"]
         lines += [_row(heads), _row(["---", *["---:"] * (len(heads) - 1)])]
@@ -84,7 +85,7 @@ def to_markdown(finding: Finding) -> str:
             p = texts.NOTHING if check.mcnemar_p is None else texts.p_value(check.mcnemar_p)
             lines.append(_row([*_cells(check), changed, p, _word(check)]))
         lines.append("")
-    lines += [f"- {_escaped(text)}" for text in (*sentences(finding), *finding.notes)]
+    lines += [f"- {markdown(text)}" for text in (*sentences(finding), *finding.notes)]
     return "\n".join([*lines, ""])
 
 
@@ -116,11 +117,11 @@ def to_junit(finding: Finding, seconds: float) -> str:
     suite = ET.SubElement(root, "testsuite", {"name": _clean(f"robbench gate {finding.candidate['model']}"), **total})
     properties = ET.SubElement(suite, "properties")
     for name, value in (("baseline", info["run_id"]), ("candidate", finding.candidate["run_id"]), ("verdict", finding.verdict)):
-        ET.SubElement(properties, "property", {"name": name, "value": str(value)})
+        ET.SubElement(properties, "property", {"name": name, "value": _clean(str(value))})
     place = _clean(f"{info['data']} {info['split']}.{info['threat']}")
     for check in checks:
         case = ET.SubElement(
-            suite, "testcase", {"classname": place, "name": check.metric, "time": f"{seconds / len(checks):.3f}"}
+            suite, "testcase", {"classname": place, "name": _clean(check.metric), "time": f"{seconds / len(checks):.3f}"}
         )
         if check.decision in ("regression", "undecided"):
             kind = "failure" if check.decision == "regression" else "error"
@@ -130,7 +131,7 @@ def to_junit(finding: Finding, seconds: float) -> str:
             ET.SubElement(case, "system-out").text = _clean(sentence(check))
     if not checks:
         case = ET.SubElement(suite, "testcase", {"classname": place, "name": "samples", "time": f"{seconds:.3f}"})
-        ET.SubElement(case, "error", {"type": HEADLINES["undecided"], "message": sentences(finding)[0]})
+        ET.SubElement(case, "error", {"type": HEADLINES["undecided"], "message": _clean(sentences(finding)[0])})
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -144,7 +145,7 @@ def github_lines(finding: Finding) -> Iterator[str]:
 
 def annotation(level: str, title: str, message: str) -> str:
     """`::error title=...::message`, with what would end it escaped."""
-    escaped = [text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A") for text in (title, message)]
+    escaped = [printable(text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")) for text in (title, message)]
     return f"::{level} title={escaped[0].replace(':', '%3A').replace(',', '%2C')}::{escaped[1]}"
 
 
@@ -211,14 +212,7 @@ def _rounded(count: int) -> str:
 
 
 def _row(cells: list[str]) -> str:
-    return f"| {' | '.join(_escaped(cell) for cell in cells)} |"
-
-
-def _escaped(text: str) -> str:
-    """Names are a user's: no Markdown, no HTML, one line."""
-    for sign in ("\\", "|", "*", "_", "`", "[", "<", ">"):
-        text = text.replace(sign, f"\\{sign}")
-    return " ".join(text.split())
+    return f"| {' | '.join(markdown(cell) for cell in cells)} |"
 
 
 def _clean(text: str) -> str:

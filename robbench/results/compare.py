@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from robbench.core.errors import UserError
+from robbench.core.escaping import csv_cell, markdown, one_line
 from robbench.core.files import write_output
 from robbench.core.spec import finite
 from robbench.results import columns, texts
@@ -199,12 +200,16 @@ def to_json(rows: Sequence[Mapping[str, Any]], **more: Any) -> str:
 def to_csv(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = ()) -> str:
     """All values as CSV with a header line; null and what is not a finite number are empty, lists are JSON.
 
+    A text that a spreadsheet would take for a formula has an apostrophe in front.
     `names` are the columns, if there may be no row.
     """
     text = io.StringIO()
-    writer = csv.DictWriter(text, names or (list(rows[0]) if rows else []), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(_flat(finite(dict(row))) for row in rows)
+    names = names or (list(rows[0]) if rows else [])
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(map(csv_cell, names))
+    for row in rows:
+        flat = _flat(finite(dict(row)))
+        writer.writerow(csv_cell(flat[name]) for name in names)
     return text.getvalue()
 
 
@@ -231,11 +236,9 @@ def to_markdown(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = column
     """A Markdown table for a pull request or an issue, with these columns; the best in bold, and what to know below."""
     shown = [columns.column(name) for name in names]
     lines = [[each.head for each in shown], ["---:" if each.right else "---" for each in shown]]
-    lines += [
-        [_bold(str(each.text(row)).replace("|", "\\|").replace("*", "\\*"), row, "**{}**") for each in shown] for row in rows
-    ]
+    lines += [[_bold(markdown(str(each.text(row))), row, "**{}**") for each in shown] for row in rows]
     table = ["| " + " | ".join(line) + " |" for line in lines]
-    return "\n".join([*table, "", "\n\n".join(note.replace("*", "\\*") for note in texts.footnotes(rows)), ""])
+    return "\n".join([*table, "", "\n\n".join(markdown(note) for note in texts.footnotes(rows)), ""])
 
 
 _TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$"}
@@ -257,7 +260,7 @@ def to_latex(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = columns.W
 
 
 def _tex(text: str) -> str:
-    return "".join(_TEX.get(sign, sign) for sign in text).replace("-$>$", r"$\rightarrow$")
+    return "".join(_TEX.get(sign, sign) for sign in one_line(text)).replace("-$>$", r"$\rightarrow$")
 
 
 def _bold(cell: str, row: Mapping[str, Any], form: str) -> str:

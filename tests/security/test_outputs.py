@@ -28,3 +28,13 @@ def test_links_and_pipes(cli, attacked, row_of, tmp_path, option):
     (tmp_path / "folder.html").mkdir()
     done = cli(command, option, tmp_path / "folder.html")
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done
+
+
+def test_standard_output_of_a_command(spawn, attacked, row_of):
+    """/dev/stdout is where results go, although models print elsewhere."""
+    run = row_of(attacked)
+    words = ("gate", "--baseline", run, "--candidate", run, "--these-samples", "--json", "--markdown")
+    done = spawn(*words, "/dev/stdout")
+    assert (done.code, done.err) == (0, "")
+    assert done.out.startswith("### robbench gate: pass")
+    assert done.out.endswith("}\n")

@@ -1,0 +1,46 @@
+"""Texts that others chose (names, notes, classes) made harmless where some signs are commands.
+
+A terminal obeys escape sequences, a spreadsheet formulas, a CI system lines that begin with `::` or hold `##[`, and Markdown
+has signs of its own.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # also those that turn the direction of text
+_COMMAND = re.compile(r"^(\s*)::", re.MULTILINE)
+_FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\n]")
+
+
+def printable(text: str) -> str:
+    """For a terminal or a log: control characters but tab and newline become `?`, commands to a CI system are broken."""
+    return _COMMAND.sub(r"\1?::", _CONTROL.sub("?", text)).replace("##[", "#?[")
+
+
+def one_line(text: str) -> str:
+    """As `printable`, without newlines and tabs."""
+    return printable(re.sub(r"[\r\n\t]+", " ", text))
+
+
+def csv_cell(value: Any) -> Any:
+    """For a spreadsheet: a text that it would take for a formula gets an apostrophe in front. Numbers pass, also as text."""
+    if not isinstance(value, str):
+        return value
+    text = printable(value)
+    if not _FORMULA.match(text):
+        return text
+    try:
+        float(text)
+    except ValueError:
+        return f"'{text}"
+    return text
+
+
+def markdown(text: str) -> str:
+    """For Markdown: one line without emphasis, code, links, HTML or ends of cells."""
+    text = " ".join(one_line(text).split())
+    for sign in ("\\", "|", "*", "_", "`", "[", "<", ">"):
+        text = text.replace(sign, f"\\{sign}")
+    return text.replace("://", ":\\//").replace("www.", "www\\.")
