@@ -173,6 +173,8 @@ def run_attack(plan: Plan, store: Store, reporter: Reporter, *, force: bool) -> 
         reporter.detail(
             f"run {run_id}: {plan.subject.name} on {len(plan.subject.split)} of {plan.data}, {threat.text}, {plan.attack}"
         )
+    for note in plan.notes:
+        reporter.say(note)
     began = time.monotonic()
     with stop_flag(reporter.say) as stop, reporter.progress(title) as bar:
 

@@ -126,6 +126,8 @@ def _gate_model(store: Store, baseline: str | None, model: str, tolerances: Tole
     gated = plan_gate(model, reference, path, tolerances, **settings)
     title = f"{gated.plan.subject.name} against {reference.info['model']}"
     reporter.detail(f"run {gated.plan.run_ids[0]}: {title}, {gated.plan.threat}, {gated.plan.attack}")
+    for note in gated.plan.notes:
+        reporter.say(note)
     if not gated.plan.replay:
         reporter.say("the baseline kept no points to replay, which would save time: attack it with --store-points")
     with stop_flag(reporter.say) as stop, reporter.progress(title) as bar:

@@ -19,6 +19,7 @@ from robbench.core.escaping import csv_cell, markdown, one_line
 from robbench.core.files import write_output
 from robbench.core.spec import finite
 from robbench.results import columns, texts
+from robbench.results.answers import same_answers
 from robbench.results.comparable import differences
 from robbench.results.ranking import best_of
 from robbench.results.statistics import holm, mcnemar_exact
@@ -100,7 +101,7 @@ def _note_old_weights(runs: Sequence[Run], rows: Sequence[dict[str, Any]]) -> No
     latest = {run.info["model"]: run.info for run in sorted(runs, key=lambda run: run.info["started_at"])}
     for run, row in zip(runs, rows, strict=True):
         newest = latest[run.info["model"]]
-        if run.info["model_hash"] != newest["model_hash"]:
+        if run.info["model_hash"] != newest["model_hash"] or not same_answers(run.info["answers"], newest["answers"], ("made",)):
             row["note"] = "; ".join(
                 filter(None, [row["note"], f"other weights or code than run {newest['run_id']} of that name"])
             )

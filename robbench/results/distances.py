@@ -18,6 +18,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from robbench.core.status import UNFINISHED
+from robbench.results.answers import same_answers
 from robbench.results.files import read_table
 from robbench.results.measured import Measure
 from robbench.results.store import Run, read_run
@@ -131,16 +132,21 @@ def input_margins(sample_ids: Sequence[int] | NDArray[np.int64], runs: Sequence[
 
 
 def runs_alike(path: Path) -> list[Run]:
-    """The runs beside a run, itself included, that attacked the same weights in the same architecture; `path` is its runs file.
+    """The runs beside a run, itself included, that attacked the same model in the same architecture; `path` is its runs file.
 
     Raises UserError when one of the files is damaged.
     """
-    facts = ("run_id", "model_hash", "model_arch")
+    facts = ("model_hash", "model_arch", "answers")
     files = sorted(file for file in path.absolute().parent.glob("*.parquet") if not file.name.startswith("."))
     rows = {file: read_table(file, "runs", facts).to_pylist()[0] for file in files}
     own = rows[path.absolute()]
-    same = [file for file, row in rows.items() if all(row[name] == own[name] for name in facts[1:])]
+    same = [file for file, row in rows.items() if _same_model(row, own)]
     return [read_run(file, COLUMNS) for file in same]
+
+
+def _same_model(row: dict[str, Any], other: dict[str, Any]) -> bool:
+    alike = all(row[name] == other[name] for name in ("model_hash", "model_arch"))
+    return alike and same_answers(row["answers"], other["answers"], ("made",))
 
 
 def measure_distances(path: Path, split: str, sample_ids: Sequence[int]) -> tuple[list[Measure], dict[str, list[Any]]]:

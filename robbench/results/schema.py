@@ -72,7 +72,7 @@ RUNS = _schema(
     text: config provenance
     int64: n_unfinished? n_disagreements?
     f64: robust_accuracy_floor? distance_p50?
-    text: precision? budget? flags? train_config?
+    text: precision? budget? flags? train_config? answers?
     """,
 )
 """One row per finished run. threat is text such as linf:8/255, attack the specs or cascade asked for joined by ` + `;
@@ -80,6 +80,7 @@ attack_params (every attack in full), config, train_config (of the training, Non
 flags are JSON; rates are in [0,1]; n_forward and n_backward are
 totals; wall_s is in seconds, of the whole run also where it had several budgets. robust_accuracy_floor: robust accuracy if all
 unfinished samples fell; distance_p50: median size of the smallest perturbation found, of a run without a budget;
+answers: JSON, what the model said to a few inputs before the attack (`results/answers.py`);
 n_disagreements: claims of a fast search that the model refused, and successes it saw only afterwards."""
 
 SAMPLES = _schema(

@@ -6,7 +6,7 @@ ROOT/results/samples/<run_id>.parquet    one row per sample
 ROOT/results/points/<run_id>.parquet     worst inputs, if they were asked for
 ROOT/results/{measures,sample_measures}/<run_id>.parquet   what `robbench measure` found (results/measured.py)
 ROOT/results/checks/<subject>.parquet    what `check` found, of a run or of a model
-ROOT/results/partial/<run_id>/NNNNNN.parquet   finished samples of a run that is not complete
+ROOT/results/partial/<run_id>/NNNNNN.parquet   finished samples of a run that is not complete; beside them answers.json
 ROOT/results/locks/<run_id>.lock         while a process works on the run
 """
 
@@ -23,7 +23,7 @@ from typing import Any
 import pyarrow as pa
 
 from robbench.core.errors import UserError
-from robbench.core.files import cannot_write, check_writable
+from robbench.core.files import atomic_write, cannot_write, check_writable
 from robbench.core.leftovers import remove, sweep, temporary_in
 from robbench.core.lock import locked
 from robbench.results.files import read_table, table_kind, write_table
@@ -34,6 +34,7 @@ from robbench.results.schema import CHECKS, EPOCHS, POINTS, RUNS, SCHEMA_VERSION
 
 _TOLD_WHEN_ABSENT = ("budget", "flags", "precision")
 """Columns that change how a run's numbers are to be read: a run without them may have been stopped early, or been warned of."""
+_ANSWERS = "answers.json"
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,18 @@ class Partial:
             except UserError:
                 continue
         return list(found.values())
+
+    def keep_answers(self, text: str) -> None:
+        """Note what the model answered before its first sample. Raises as `append` does."""
+        if self.answers() is None:
+            atomic_write(self._folder / _ANSWERS, lambda path: path.write_text(text, encoding="utf-8"))
+
+    def answers(self) -> str | None:
+        """What the model answered before the first sample; None when that is not known."""
+        try:
+            return (self._folder / _ANSWERS).read_text(encoding="utf-8")
+        except (OSError, ValueError):
+            return None
 
     def discard(self) -> None:
         """Remove all shards, in one step for whoever looks. Raises UserError or RunError when the file system refuses."""

@@ -75,6 +75,8 @@ def attack(plan: Plan, *, store: Store, force: bool, resumed: Callable[[int], No
     if all(store.has(run_id) for run_id in plan.run_ids) and not force and not any(levels):
         return Outcome([read_run(store.run_path(run_id)) for run_id in plan.run_ids], fresh=False)
     store.check_writable()
+    for partial in partials:
+        partial.keep_answers(plan.subject.answers)
     if known:
         resumed(len(known))
     rows = [[row for i, row in found.items() if i in known] for found in levels]

@@ -26,6 +26,7 @@ from robbench.core.trust import names_from
 from robbench.data.base import Split
 from robbench.data.load import default_threat
 from robbench.engine.guard import frozen
+from robbench.results.answers import same_answers
 from robbench.results.places import beside
 from robbench.results.store import Run, Store, read_points, read_run
 from robbench.runs.plan import Plan, parse_threats
@@ -187,6 +188,10 @@ def _of_run(path: Path, find: Callable[[str, AttackConfig], tuple[Subject, str]]
         if now != then:
             name = info["model" if what == "model" else "data"]
             raise UserError(f"{what} '{name}' is not what run {info['run_id']} was about: it has changed; attack it again")
+    if not same_answers(info["answers"], subject.answers):
+        raise UserError(
+            f"model '{info['model']}' answers otherwise than in run {info['run_id']}: it has changed; attack it again"
+        )
     threat = parse_threats([info["threat"]])[0][0]
     return CheckPlan(subject, threat, data, info["seed"], run, path)
 

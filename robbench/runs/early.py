@@ -19,6 +19,7 @@ from robbench.core.errors import Stopped, UserError
 from robbench.core.spec import short_hash, validate
 from robbench.core.trust import names_from
 from robbench.data.base import Split
+from robbench.results.answers import settled
 from robbench.results.early import EarlyGate
 from robbench.results.find import STOPPED_EARLY
 from robbench.results.gate import ROBUST, Finding, Tolerances
@@ -26,7 +27,7 @@ from robbench.results.places import beside
 from robbench.results.store import Run, Store, read_run
 from robbench.runs.attack import Keeper, Work, flags_after, look_at, verdict_rows
 from robbench.runs.gate import remarks
-from robbench.runs.plan import Plan, full_specs, plan_attacks
+from robbench.runs.plan import Plan, full_specs, other_answers, plan_attacks
 from robbench.runs.rows import run_row
 from robbench.runs.signals import StopFlag
 
@@ -71,8 +72,10 @@ def plan_gate(model: str, baseline: Run, path: Path, tolerances: Tolerances, *, 
             f"the samples of {info['data']} are not those of the baseline {info['run_id']} (fingerprint {split.fingerprint()}, "
             f"not {info['data_hash']}): mend the data or attack a new baseline"
         )
-    run_id = short_hash({"gate": plan.run_ids[0], "baseline": info["run_id"], "order": seed})
-    return GatePlan(dataclasses.replace(plan, run_ids=(run_id,)), baseline, random_order(split, seed), seed)
+    identity = {"gate": plan.identities[0], "baseline": info["run_id"], "order": seed}
+    run_id, other = settled(Store(out), short_hash(identity), plan.subject.answers)
+    plan = dataclasses.replace(plan, run_ids=(run_id,), notes=() if other is None else (other_answers(other),))
+    return GatePlan(plan, baseline, random_order(split, seed), seed)
 
 
 def random_order(split: Split, seed: int) -> list[int]:
@@ -138,6 +141,7 @@ def gate_model(gated: GatePlan, tolerances: Tolerances, *, store: Store, force: 
     halt = _Halt(lambda: bool(stop), lambda: time.perf_counter() - began > seconds, lambda: book.gate.decided)
     if not halt:
         store.check_writable()
+        partial.keep_answers(plan.subject.answers)
         look_at(plan, work)
     with keep.whatever_comes(stop):
         while not halt:

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from robbench.results.answers import same_answers
 from robbench.results.baseline import find_baseline, one_run
 from robbench.results.gate import COLUMNS, Finding, Tolerances, judge
 from robbench.results.store import Run, Store, read_run
@@ -37,7 +38,8 @@ def gate_runs(store: Store, baseline: str | None, candidate: str, tolerances: To
 def remarks(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[str]:
     """What to mind about a pair of runs: equal models, unfinished samples, points tried on one only, and their flags."""
     found = []
-    if baseline["model_hash"] == candidate["model_hash"] and baseline["model_arch"] == candidate["model_arch"]:
+    alike = baseline["model_hash"] == candidate["model_hash"] and baseline["model_arch"] == candidate["model_arch"]
+    if alike and same_answers(baseline["answers"], candidate["answers"], ("made",)):
         found.append("both runs are of the same weights")
     for what, info in (("baseline", baseline), ("candidate", candidate)):
         if left := info["n_unfinished"]:

@@ -24,6 +24,7 @@ from robbench.engine.guard import frozen
 from robbench.measures.gradients import dual, flips
 from robbench.measures.look import Look, find_head, look
 from robbench.measures.summary import summarise, svm_measures
+from robbench.results.answers import same_answers
 from robbench.results.distances import is_distance, measure_distances
 from robbench.results.measured import Measure, read_measures, read_sample_measures, write_measures
 from robbench.results.places import beside
@@ -189,14 +190,14 @@ def _require_same(info: dict[str, Any], ids: list[int], subject: Subject) -> Non
     """Raise UserError unless model and samples are those of the run."""
     title = f"run {info['run_id']}"
     if subject.hash != info["model_hash"] or subject.arch != info["model_arch"]:
-        what = (
-            "weights, settings or code"
-            if subject.arch == info["model_arch"]
-            else f"architecture, then {info['model_arch']}, now {subject.arch}"
-        )
+        what = "weights, settings or code"
+        if subject.arch != info["model_arch"]:
+            what = f"architecture, then {info['model_arch']}, now {subject.arch}"
         raise ChangedError(
             f"{title}: model {subject.name} is not what was attacked (other {what}); attack it again, or name another --model"
         )
+    if not same_answers(info["answers"], subject.answers, ("made",)):
+        raise ChangedError(f"{title}: model {subject.name} answers otherwise than it did; attack it again")
     if subject.split.fingerprint() != info["data_hash"] or subject.split.ids.tolist() != ids:
         raise ChangedError(f"{title}: data '{info['data']}' ({info['split']}) are not what was attacked; attack the model again")
 

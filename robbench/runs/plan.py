@@ -23,6 +23,7 @@ from robbench.core.errors import UserError
 from robbench.core.spec import short_hash
 from robbench.data.load import default_threat
 from robbench.engine.cascade import Entry
+from robbench.results.answers import settled
 from robbench.results.places import Place, beside
 from robbench.results.schema import SCHEMA_VERSION
 from robbench.results.store import Store
@@ -35,7 +36,8 @@ from robbench.threat.model import ThreatModel, parse_threat, require_inside
 class Plan:
     """Runs decided together: a model, a norm with one or several budgets (ascending), and a cascade.
 
-    `run_ids`: of each budget, the hash of what decides its verdicts.
+    `identities`: of each budget, the hash of what is known to decide its verdicts; `run_ids`: the same, unless a run under that
+    hash was of a model with other answers. `notes` say so.
     """
 
     subject: Subject
@@ -45,7 +47,9 @@ class Plan:
     data: str
     device: torch.device
     replay: tuple[Place, ...]
+    identities: tuple[str, ...]
     run_ids: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def attack(self) -> str:
@@ -110,7 +114,17 @@ def plan_attacks(models: Sequence[str], config: AttackConfig, *, out: Path, devi
                 short_hash({**identity, "eps": every[: n + 1], **({"among": every} if coupled else {})})
                 for n in range(len(every))
             ]
-            yield Plan(subject, tuple(threats), entries, config, data, where, replay, tuple(ids))
+            found, others = zip(*(settled(store, run_id, subject.answers) for run_id in ids), strict=True)
+            notes = [other_answers(other) for other in dict.fromkeys(others) if other]
+            yield Plan(subject, tuple(threats), entries, config, data, where, replay, tuple(ids), found, tuple(notes))
+
+
+def other_answers(run_id: str) -> str:
+    """What to say of a run that differs from another one in the model's answers only."""
+    return (
+        f"the model's answers have changed since run {run_id}, though its code, weights and settings have not (does it read "
+        "other files?): this is another run"
+    )
 
 
 def parse_threats(texts: Sequence[str]) -> list[list[ThreatModel]]:

@@ -66,6 +66,7 @@ def run_row(
         "precision": config.precision, "budget": settings["budget"], "n_disagreements": disagreements,
         "distance_p50": _median_distance(rows, threat) if math.isinf(threat.eps) else None,
         "flags": json.dumps([flag._asdict() for flag in flags]), "train_config": json.dumps(trained) if trained else None,
+        "answers": subject.answers,
     }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ from robbench.engine.flags import Flag, notes
 from robbench.engine.guard import frozen
 from robbench.models.create import check_logits, create
 from robbench.models.external import External
+from robbench.models.probe import ask
 from robbench.models.state import State, state_of
 from robbench.results.store import Store
 from robbench.runs.model_folder import read_model
@@ -37,6 +38,7 @@ class Subject(NamedTuple):
     arch: str
     hash: str  # of its state and its private code
     trained: dict[str, Any]  # config.json of a trained model, else empty
+    answers: str  # to a few inputs: see `results/answers.py`
     remarks: tuple[Flag, ...] = ()  # what is unusual about the model, before it is asked anything
 
     @property
@@ -79,8 +81,10 @@ def find_subject(text: str, config: AttackConfig, store: Store, device: torch.de
     before = state_of(model)
     with frozen(model):
         check_logits(model, split.pixels(slice(0, 8)), len(split.classes))
+        answers = ask(model, split)
     arch = canonical_model(trained.get("model", text))
-    return Subject(text, model, split, arch, _hash(model, before, arch), trained, tuple(_remarks(text, model, trained))), data
+    remarks = tuple(_remarks(text, model, trained))
+    return Subject(text, model, split, arch, _hash(model, before, arch), trained, answers, remarks), data
 
 
 def _hash(model: nn.Module, before: State, arch: str) -> str:

@@ -24,7 +24,7 @@ def test_the_columns_that_may_be_null() -> None:
     nullable = {field.name for schema in (RUNS, SAMPLES) for field in schema if field.nullable}
     runs = {"loss", "train_seed", "subset", "attack_success_rate", "git_sha", "git_dirty"}
     runs |= {"n_unfinished", "n_disagreements", "robust_accuracy_floor", "distance_p50", "precision", "budget", "flags"}
-    runs |= {"train_config"}
+    runs |= {"train_config", "answers"}
     assert nullable == runs | {
         "dist_linf",
         "dist_l1",

@@ -130,3 +130,102 @@ def test_a_gate_never_answers_for_other_code(cli: Callable[..., Any], private: C
     for name, source in (("ends", "def end(x): return 1.0 - x\n"), ("defended", net)):
         private(name, source)
     assert [cli(gate, cwd=folder).code for _ in range(2)] == [1, 1]
+
+
+READS = """
+import pathlib
+from torch import nn
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+    def forward(self, x):
+        return self.layer(x.flatten(1)) * 1.0 + x.flatten(1)[:, :10] * float(pathlib.Path("value").read_text())
+"""
+
+
+def test_a_model_that_answers_otherwise_is_another_run(
+    attack: Attack, private: Callable[..., Path], rows_of: Callable[..., Any], cli: Callable[..., Any]
+) -> None:
+    """Neither its code nor what it holds shows it: the file is read in the forward pass."""
+    folder = private("nets", READS)
+    found = []
+    for value in ("0.0", "5.0", "0.0", "5.0"):
+        (folder / "value").write_text(value)
+        found.append(attack(nets=READS))
+    ids = [run_id for run_id, _ in found]
+    assert ids[:2] == ids[2:]
+    assert ids[0] != ids[1]
+    assert ["nothing to do" in said for _, said in found] == [False, False, True, True]
+    changed = f"answers have changed since run {ids[0]}"
+    assert [changed in said for _, said in found] == [False, True, False, True]
+    for command in ("measure", "check"):
+        done = cli(f"{command} {ids[0]} --trust-code --out o", cwd=folder)
+        assert done.code == 2, command
+        assert "answers otherwise" in done.err
+    kept = {row["run_id"]: row["answers"] for i in ids for row in rows_of(folder / "o" / "results" / "runs" / f"{i}.parquet")}
+    assert kept[ids[0]] != kept[ids[1]]
+
+
+def test_a_stopped_run_does_not_go_on_with_other_answers(
+    attack: Attack, private: Callable[..., Path], spawn: Callable[..., Any], killer: str
+) -> None:
+    folder = private("nets", READS)
+    private("factory", FACTORY)
+    (folder / "value").write_text("0.0")
+    words = [*ATTACK.replace("fgsm", "pgd:steps=3").split(), "--batch-size", "8"]
+    spawn("append", "1", *words, cwd=folder, code=killer)
+    assert list((folder / "o" / "results" / "partial").glob("*/000000.parquet"))
+    (folder / "value").write_text("5.0")
+    _, said = attack(" ".join(words), nets=READS)
+    assert "going on" not in said
+    assert "answers have changed" in said
+    (folder / "value").write_text("0.0")
+    assert "going on" in attack(" ".join(words), nets=READS)[1]
+
+
+RANDOM = """
+import numpy
+import torch
+from torch import nn
+draw = numpy.random.default_rng()
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(64, 10)
+    def forward(self, x):
+        noise = torch.from_numpy(draw.normal(size=(len(x), 10))).float()
+        return self.layer(x.flatten(1)) + noise + torch.randn(len(x), 10)
+"""
+
+
+def test_a_random_model_is_not_attacked_for_ever(attack: Attack) -> None:
+    first, _ = attack(nets=RANDOM)
+    for _ in range(3):
+        again, said = attack(nets=RANDOM)
+        assert again == first
+        assert "nothing to do" in said
+        assert "answers have changed" not in said
+
+
+def test_the_baseline_stays_when_the_model_answers_otherwise(
+    cli: Callable[..., Any], private: Callable[..., Path], store: Path
+) -> None:
+    """The same attack command again must not put other numbers where the baseline was."""
+    net = "import pathlib\nfrom torch import nn\nfrom robbench.models.weights import load_model\n"
+    net += "class Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+    net += f"        self.net = load_model(pathlib.Path({str(store / 'models' / 'at')!r}))[0]\n"
+    net += "    def forward(self, x):\n        v = float(pathlib.Path('value').read_text())\n"
+    net += "        return self.net((1 - v) * x + v * (1 - x))\n"
+    folder = private("reading", net)
+    run = "attack reading:Net --data digits --limit 200 --threat linf:0.05 --attack fgsm --out o"
+    gate = "gate --model reading:Net --max-drop 5 --out o"
+    (folder / "value").write_text("0")
+    assert cli(run, cwd=folder).code == 0
+    assert cli("baseline set reading:Net --out o", cwd=folder).code == 0
+    assert cli(gate, cwd=folder).code == 0
+    (folder / "value").write_text("1")
+    assert cli(run, cwd=folder).code == 0
+    done = cli(gate, cwd=folder)
+    assert done.code == 1
+    assert "answers have changed" in done.err
