@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-import sys
-from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from robbench.core.code import is_private
 from robbench.core.errors import UserError
 
 _LOADERS = frozenset({"torch", "numpy", "pandas", "joblib", "dill", "cloudpickle"})
@@ -19,7 +18,7 @@ _LOADERS = frozenset({"torch", "numpy", "pandas", "joblib", "dill", "cloudpickle
 def require_factory(found: Any, target: str, owner: str) -> None:
     """Raise UserError unless `target` (module:attribute) is a model, a class of models, or a Python function.
 
-    A function or class must be defined in the package it is named with, or in another module of the current folder: so that
+    A function or class must be defined in the package it is named with, or both are private code: so that
     what `nets` merely imports, as `from os import system`, is not called.
     """
     if isinstance(found, nn.Module):
@@ -33,16 +32,7 @@ def require_factory(found: Any, target: str, owner: str) -> None:
         kind += f" {code.__name__}" if isinstance(code, type) else f" {type(code).__name__}"
         raise UserError(f"{owner}: {target} is {kind}; name a function that returns an nn.Module, a class of them, or a model")
     named, defined = target.partition(":")[0], str(code.__module__)
-    if named.partition(".")[0] != defined.partition(".")[0] and not (_is_private(named) and _is_private(defined)):
+    if named.partition(".")[0] != defined.partition(".")[0] and not (is_private(named) and is_private(defined)):
         raise UserError(f"{owner}: {target} is defined in {defined}; if it builds a model, write {defined}:{code.__qualname__}")
     if inspect.isfunction(code) and named.partition(".")[0] in _LOADERS:
         raise UserError(f"{owner}: functions of {named} may run what they load; call it in a function of your own, and name that")
-
-
-def _is_private(module: str) -> bool:
-    """Whether a module lies in the current folder, and is not of an installed package there."""
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if file is None:
-        return False
-    path = Path(file).resolve()
-    return path.is_relative_to(Path.cwd().resolve()) and not {"site-packages", "dist-packages"} & {*path.parts}
