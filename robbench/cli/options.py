@@ -44,7 +44,7 @@ def known_runs(incomplete: str) -> list[str]:
     root = Path(os.environ.get("ROBBENCH_OUT", "runs"))
     models = [path.name for path in (root / "models").glob("*") if path.is_dir()]
     ids = [path.stem for path in (root / "results" / "runs").glob("*.parquet")]
-    return sorted(name for name in models + ids if name.startswith(incomplete))
+    return sorted(name for name in models + ids if name.startswith(incomplete) and name.isprintable())
 
 
 Runs = Annotated[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import sys
 from typing import Any
 
 from torch import nn
@@ -18,8 +19,8 @@ _LOADERS = frozenset({"torch", "numpy", "pandas", "joblib", "dill", "cloudpickle
 def require_factory(found: Any, target: str, owner: str) -> None:
     """Raise UserError unless `target` (module:attribute) is a model, a class of models, or a Python function.
 
-    A function or class must be defined in the package it is named with, or both are private code: so that
-    what `nets` merely imports, as `from os import system`, is not called.
+    A function or class must be defined in the package it is named with, or both are private code: what `nets` merely
+    imports, as in `from os import system`, is not called.
     """
     if isinstance(found, nn.Module):
         return
@@ -32,7 +33,10 @@ def require_factory(found: Any, target: str, owner: str) -> None:
         kind += f" {code.__name__}" if isinstance(code, type) else f" {type(code).__name__}"
         raise UserError(f"{owner}: {target} is {kind}; name a function that returns an nn.Module, a class of them, or a model")
     named, defined = target.partition(":")[0], str(code.__module__)
-    if named.partition(".")[0] != defined.partition(".")[0] and not (is_private(named) and is_private(defined)):
+    package = defined.partition(".")[0]
+    # A partial is made where it is named, whatever it calls.
+    own = package == named.partition(".")[0] or (is_private(named) and is_private(defined))
+    if not own and (not isinstance(found, functools.partial) or package in sys.stdlib_module_names):
         raise UserError(f"{owner}: {target} is defined in {defined}; if it builds a model, write {defined}:{code.__qualname__}")
-    if inspect.isfunction(code) and named.partition(".")[0] in _LOADERS:
-        raise UserError(f"{owner}: functions of {named} may run what they load; call it in a function of your own, and name that")
+    if inspect.isfunction(code) and package in _LOADERS:
+        raise UserError(f"{owner}: functions of {package} may run what they load; call it in a function of your own, name that")

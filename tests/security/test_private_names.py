@@ -130,6 +130,8 @@ def test_the_data_of_a_report(cli, hostile, attacked, row_of, rewrite, tmp_path)
         ("reexports:run", "is defined in subprocess"),
         ("reexports:Popen", "the class Popen"),
         ("reexports:partial", "object of builtin_function_or_method"),
+        ("reexports:partial_run", "is defined in subprocess"),
+        ("reexports:partial_load", "may run what they load"),
         ("torch:load:f=ran,weights_only=false", "may run what they load"),
         ("torch.hub:load:repo_or_dir=a,model=b", "may run what they load"),
         ("numpy:load:file=ran,allow_pickle=true", "may run what they load"),
@@ -141,7 +143,8 @@ def test_what_is_no_factory(cli, private, spec, words):
     folder = private(
         "reexports",
         "import functools, os\nfrom os import system\nfrom subprocess import Popen, run\nfrom torch import load\n"
-        "partial = functools.partial(os.system, 'touch ran')\n",
+        "partial = functools.partial(os.system, 'touch ran')\npartial_run = functools.partial(run, ['touch', 'ran'])\n"
+        "partial_load = functools.partial(load, 'ran', weights_only=False)\n",
     )
     refused(cli("attack", spec, "--limit", "4", "--out", folder / "S", cwd=folder), folder, (words,))
 
@@ -149,10 +152,11 @@ def test_what_is_no_factory(cli, private, spec, words):
 def test_factories_of_other_modules(cli, private):
     """A folder's modules may pass on what others of the folder define; an installed package's function is its own."""
     folder = private(
-        "inner_nets", "from torch import nn\ndef make():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+        "inner_nets", "from torch import nn\ndef make(n=1):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
     )
-    private("outer_nets", "from inner_nets import make\nfrom torchvision.models import resnet18\n")
-    for spec in ("outer_nets:make", "inner_nets:make"):
+    source = "import functools\nfrom inner_nets import make\nfrom torchvision.models import resnet18\n"
+    private("outer_nets", source + "def size(n, width):\n    return make(width)\nwide = functools.partial(size, width=9)\n")
+    for spec in ("outer_nets:make", "inner_nets:make", "outer_nets:wide:n=1"):
         done = cli(f"attack {spec} --attack fgsm --limit 4 --quiet --dry-run --out S", cwd=folder)
         assert done.code == 0, done.err
     done = cli("attack outer_nets:resnet18 --limit 4 --out S", cwd=folder)
