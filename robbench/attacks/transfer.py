@@ -22,7 +22,6 @@ from robbench.attacks.base import Answer, AnyRowAttack, Oracle
 from robbench.attacks.eot import Wrapper
 from robbench.core.device import TILE_STEP, tile_rows
 from robbench.core.errors import UserError
-from robbench.core.gradient import gradient_or_zero
 from robbench.objectives import Objective, answered, temperatures
 from robbench.threat.problem import Problem
 
@@ -69,7 +68,7 @@ class Source(Oracle):
         k = value.shape[1]
         grad = leaf.new_zeros(len(rows), k, *x.shape[1:])
         if value.requires_grad:  # a model that cuts the graph has no gradient
-            grad = torch.stack([gradient_or_zero(value[:, j].sum(), leaf, keep=j < k - 1) for j in range(k)], 1)
+            grad = torch.stack([torch.autograd.grad(value[:, j].sum(), leaf, retain_graph=j < k - 1)[0] for j in range(k)], 1)
         return logits.detach()[:n], value.detach()[:n], grad[:n]
 
 

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from robbench.attacks.base import Answer, Oracle
 from robbench.core.device import TILE_STEP, whole_tiles
-from robbench.core.gradient import gradient_or_zero
 from robbench.core.rows import Rows
 from robbench.objectives import Objective, answered, margins
 from robbench.threat.problem import Problem, size_and_fits
@@ -111,7 +110,8 @@ class ModelOracle(Oracle):
             # A model that cuts the graph has no gradient at all; the books show a zero one.
             graph = value.requires_grad
             grads = [
-                gradient_or_zero(value[:, j].sum(), leaf, keep=j < k - 1) if graph else torch.zeros_like(x) for j in range(k)
+                torch.autograd.grad(value[:, j].sum(), leaf, retain_graph=j < k - 1)[0] if graph else torch.zeros_like(x)
+                for j in range(k)
             ]
             drawn.append((logits.detach(), value.detach(), torch.stack(grads, 1)))
         logits, value, grad = (_mean(column) for column in zip(*drawn, strict=True))

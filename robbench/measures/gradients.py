@@ -12,7 +12,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from robbench.core.gradient import gradient_or_zero
 from robbench.models.base import Output
 from robbench.objectives import cross_entropies, margins
 from robbench.threat.norms import find_norm
@@ -46,7 +45,10 @@ def slopes(forward: Callable[[Tensor], Output], x: Tensor, y: Tensor) -> tuple[O
         values = {name: value(out.logits, y) for name, value in VALUES.items()}
     found = {}
     for i, (name, value) in enumerate(values.items()):
-        grad = gradient_or_zero(value.sum(), leaf, keep=i + 1 < len(values))
+        connected = value.requires_grad
+        more = i + 1 < len(values)
+        grad = torch.autograd.grad(value.sum(), leaf, retain_graph=more, allow_unused=True)[0] if connected else None
+        grad = torch.zeros_like(x) if grad is None else grad
         found[name] = (value.detach(), grad)
     return Output(out.logits.detach(), out.features.detach()), found
 

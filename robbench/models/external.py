@@ -16,6 +16,7 @@ from robbench.core.errors import RobbenchError, RunError, UserError, nearest
 from robbench.core.guest import guest_code
 from robbench.data.base import reason
 from robbench.models.base import Classifier, Output, last_linear
+from robbench.models.checkpoints import has_reentrant_checkpoint
 from robbench.models.heads import build_head
 from robbench.models.interface import Interface, find_interface, parse_outputs
 
@@ -56,9 +57,17 @@ class External(Classifier):
                 raise
             except Exception as error:
                 raise UserError(f"it cannot process images of shape {tuple(x.shape[1:])} ({reason(error)})") from error
+        self.interface = dataclasses.replace(self.interface, reentrant=self._checkpointed(x))
         if self._head_name and not seen:
             self.features_dim = 0
             self._why = f"the model's last nn.Linear, '{self._head_name}', takes no part in its forward pass"
+
+    def _checkpointed(self, x: Tensor) -> bool:
+        try:
+            with torch.enable_grad():
+                return has_reentrant_checkpoint(self(x.clone().requires_grad_()))
+        except Exception:  # without gradients it has just answered; what it lacks is told where they are needed
+            return False
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of every module that has one: exported modules do not, and a foreign `train` may do something else."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, fx
 
 from robbench.core.errors import RobbenchError, UserError
+from robbench.models.checkpoints import without_reentrant
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,7 @@ class Interface:
 
     alone: it takes one image at a time. dtype: what inputs are cast to; logits are cast back. outputs: which outputs stand
     for the classes, in their order. reject: the last output, beyond the classes, stands for "no answer". binary: one output
-    z for two classes.
+    z for two classes. reentrant: it has activation checkpoints of that kind.
     """
 
     alone: bool = False
@@ -27,6 +28,7 @@ class Interface:
     outputs: tuple[int, ...] | None = None
     reject: bool = False
     binary: bool = False
+    reentrant: bool = False
 
     def ask(self, body: Callable[[Tensor], Any], x: Tensor, training: bool) -> Tensor:
         """Logits [B,K] of x [B,*]. The module never has x itself: it may change in place what it is given."""
@@ -36,7 +38,10 @@ class Interface:
 
     def _ask(self, body: Callable[[Tensor], Any], x: Tensor, training: bool) -> Tensor:
         given = x.clone() if self.dtype is None else x.to(self.dtype, copy=True)
-        return self.logits(main_output(body(given), training))
+        if not self.reentrant:
+            return self.logits(main_output(body(given), training))
+        with without_reentrant():
+            return self.logits(main_output(body(given), training))
 
     def logits(self, z: Tensor) -> Tensor:
         """[B,K] from the module's own outputs."""

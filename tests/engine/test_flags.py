@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from robbench.core.builtins import ATTACKS
 from robbench.core.errors import UserError
-from robbench.engine.flags import SAMPLES, Flag, adaptations, afterwards, inspect
+from robbench.engine.flags import SAMPLES, Flag, adaptations, afterwards, at_chance, inspect, notes
 from robbench.engine.guard import frozen
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -226,6 +226,32 @@ def test_probabilities_instead_of_logits_are_noticed(body: Callable[[Tensor], Te
 def test_logits_that_look_a_little_like_probabilities_are_logits(body: Callable[[Tensor], Tensor]) -> None:
     """Every row has to be inside [0,1], or the last layer a softmax or sigmoid."""
     assert "probabilities" not in _flags(_after(body))
+
+
+# -- state that moves --------------------------------------------------------------------------------------------------------
+
+
+class _Observed(nn.Module):
+    """Scales by the largest value seen so far, as the observers of quantisation do."""
+
+    def __init__(self, moving: bool) -> None:
+        super().__init__()
+        self.network, self.moving = _mlp(), moving
+        self.register_buffer("largest", torch.ones(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.moving:
+            self.largest.mul_(1.01)
+        return self.network(x / self.largest)
+
+
+def test_buffers_that_move_in_evaluation_mode_are_named() -> None:
+    """With the advice that helps: eot would not."""
+    flags = _flags(_Observed(moving=True))
+    assert flags.keys() == {"moving-state"}
+    assert "largest" in flags["moving-state"].text
+    assert "observers" in flags["moving-state"].text
+    assert not _flags(_Observed(moving=False))
 
 
 # -- dynamic -----------------------------------------------------------------------------------------------------------------
@@ -472,3 +498,36 @@ def test_what_the_reference_package_leaves_out_is_told() -> None:
     assert _adapted(2, "pyautoattack:version=rand") == {"pyautoattack:version=rand": "apgd-dlr is left out"}
     with pytest.raises(UserError):
         _adapted(2, "pyautoattack:version=apgd-t")
+
+
+# -- chance ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("right", "labels", "told"),
+    [
+        # Wilson's interval at 95 %, z = 1.96.
+        (90, [k % 10 for k in range(100)], False),
+        (15, [k % 10 for k in range(100)], True),  # 0.0931, not above 0.1
+        (17, [k % 10 for k in range(100)], False),  # 0.1089
+        (0, [0, 1] * 50, True),
+        (95, [0] * 95 + [1] * 5, True),  # no better than the constant answer
+        (3, [0, 0, 0], False),  # nobody could be better
+        (2, [0, 1], False),
+        (0, [], False),
+    ],
+)
+def test_clean_accuracy_at_the_level_of_chance(right: int, labels: list[int], told: bool) -> None:
+    """Told where its interval at 95 % reaches down to the share of the most frequent class, and a perfect model's would not."""
+    found = at_chance([i < right for i in range(len(labels))], labels)
+    assert [flag.name for flag in found] == ["at-chance"] * told
+    if told:
+        assert f"{right} of {len(labels)}" in found[0].text
+
+
+def test_remarks_are_no_matter_of_samples() -> None:
+    """One flag for each remark, with its text."""
+    assert notes("interface", ["asked one by one", "cast"]) == [
+        Flag("interface", 0, text) for text in ("asked one by one", "cast")
+    ]
+    assert "small-cnn are random" in notes("untrained", ["small-cnn"])[0].text

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from robbench.core.errors import UserError
 from robbench.models.create import check_logits
@@ -222,3 +223,28 @@ def test_modes_of_modules_that_have_none_or_set_them_otherwise() -> None:
         model.train()
         model.eval()
         assert torch.allclose(model(x), plain(x), atol=1e-6)
+
+
+@pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
+def test_reentrant_checkpoints_have_the_gradient_of_the_plain_network() -> None:
+    """Also a Jacobian's several, and those of the weights in training; such a model's own graph refuses `autograd.grad`."""
+
+    class Checkpointed(_Body):
+        def forward(self, x: Tensor) -> Any:
+            return checkpoint(super().forward, x, use_reentrant=True)
+
+    x, plain = torch.rand(4, 1, 4, 4), _Body(_same, _same).requires_grad_(False)
+    model = _wrapped(Checkpointed(_same, _same))
+    leaf, twin = x.clone().requires_grad_(), x.clone().requires_grad_()
+    with pytest.raises(RuntimeError, match="use_reentrant"):
+        torch.autograd.grad(model.body(leaf).sum(), leaf)
+    logits, expected = model(leaf), plain(twin)
+    assert torch.equal(logits, expected)
+    for k in range(3):
+        found = torch.autograd.grad(logits[:, k].logsumexp(0), leaf, retain_graph=k < 2)[0]
+        assert torch.equal(found, torch.autograd.grad(expected[:, k].logsumexp(0), twin, retain_graph=k < 2)[0])
+    for network in (model, plain):
+        network.requires_grad_(True)
+        network(x.clone().requires_grad_()).square().sum().backward()
+    weights = zip(model.parameters(), plain.parameters(), strict=True)
+    assert all(torch.equal(weight.grad, other.grad) for weight, other in weights)
