@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
 import safetensors.torch
 import torch
-from pydantic import BaseModel, ValidationError
 from safetensors import SafetensorError
 from torch import nn
 
 from robbench.core.errors import RunError, UserError
 from robbench.core.files import atomic_write
+from robbench.core.model_config import Rebuilt, read_config
 from robbench.core.trust import names_from
 from robbench.data.base import DataInfo, reason
 from robbench.models.base import Classifier
 from robbench.models.create import create
 from robbench.models.state import state_of
 
-SCHEMA = "robbench.model/1"
 CONFIG = "config.json"
 
 
@@ -71,12 +69,12 @@ def load_model(folder: Path, which: Literal["model", "last", "best"] | None = No
     `which` names the weights file, model.safetensors by default. UserError when the folder, its config or its weights are
     missing, broken or do not belong together, or the config names private code (`core/trust.py`).
     """
-    config, parsed = _read_config(folder)
-    info = DataInfo(shape=parsed.shape, classes=parsed.classes, mean=parsed.mean, std=parsed.std)
+    config = _read_config(folder)
+    info = DataInfo(**{name: tuple(config[name]) for name in ("shape", "classes", "mean", "std")})
     with torch.random.fork_rng(devices=[]), names_from(folder / CONFIG):
-        model = create(parsed.model, info)
-        if parsed.head != model.head_spec:
-            model = model.with_head(parsed.head)
+        model = create(config["model"], info)
+        if (head := config.get("head", "linear")) != model.head_spec:
+            model = model.with_head(head)
     load_weights(model, folder / f"{which or 'model'}.safetensors")
     return model.eval(), config
 
@@ -86,32 +84,11 @@ def model_hash(model: nn.Module) -> str:
     return state_of(model).hash()
 
 
-class _Config(BaseModel):
-    """The keys of config.json that rebuild a model; the trainer writes more."""
-
-    model: str
-    head: str = "linear"
-    classes: tuple[str, ...]
-    shape: tuple[int, ...]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
-def _read_config(folder: Path) -> tuple[dict[str, Any], _Config]:
+def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
         raise UserError(f"{folder} is not a model folder: it has no {CONFIG}; give one that robbench train wrote")
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        schema = config.get("schema") if isinstance(config, dict) else None
-        if schema != SCHEMA:
-            raise UserError(f"{path} has schema {schema!r}, this robbench reads '{SCHEMA}': upgrade robbench, or train it again")
-        return config, _Config.model_validate(config)
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{path}: {'.'.join(str(part) for part in first['loc'])}: {first['msg'].lower()}") from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} cannot be read ({reason(error)})") from error
+    return read_config(path, Rebuilt)
 
 
 def _neighbours(path: Path) -> str:

@@ -10,15 +10,28 @@ import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
+from pydantic import BaseModel, Field
+
+from robbench.core.documents import parse_json, read_text
 from robbench.core.errors import UserError
 from robbench.core.files import atomic_write
+from robbench.core.spec import checked
 from robbench.results.places import beside
 from robbench.results.store import Store, read_run
 
 SCHEMA = "robbench.baseline/1"
 KINDS = ("runs", "samples", "points")
+
+
+class _Entry(BaseModel, strict=True):
+    schema_: Annotated[Literal["robbench.baseline/1"], Field(alias="schema")]
+    run_id: str
+    model: str
+    results: str
+    set_at: str
+    sha256: dict[str, str]
 
 
 def baseline_path(store: Store) -> Path:
@@ -46,16 +59,14 @@ def set_baseline(store: Store, name: str) -> dict[str, Any]:
 def read_baseline(store: Store) -> dict[str, Any] | None:
     """What `set_baseline` wrote, None if nothing was set. Raises UserError for a file that is not ours."""
     path = baseline_path(store)
-    try:
-        entry = json.loads(path.read_text(encoding="utf-8"))
-        sound = entry["schema"] == SCHEMA and all(isinstance(entry[key], str) for key in ("run_id", "model", "results", "set_at"))
-        sound = sound and isinstance(entry["sha256"], dict)
-    except FileNotFoundError:
+    if not path.exists():
         return None
-    except (OSError, ValueError, KeyError, TypeError):
-        sound = False
-    if not sound:
-        raise UserError(f"{path} is damaged or of another robbench: set it again with robbench baseline set RUN")
+    try:
+        entry = parse_json(read_text(path, "the baseline", "JSON"), str(path))
+        checked(_Entry, entry, str(path))
+    except UserError as error:
+        why = f"{path} is damaged or of another robbench ({error})"
+        raise UserError(f"{why}: set it again with robbench baseline set RUN") from None
     return dict(entry)
 
 

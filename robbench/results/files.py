@@ -14,6 +14,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from robbench.core.documents import require_regular
 from robbench.core.errors import UserError
 from robbench.core.files import atomic_write
 from robbench.results.places import Place, Remote
@@ -28,6 +29,7 @@ from robbench.results.schema import (
     SCHEMA_VERSION,
     missing_columns,
 )
+from robbench.results.sound import require_sound, same_kind
 
 _SCHEMAS = {"runs": RUNS, "samples": SAMPLES, "points": POINTS, "checks": CHECKS, "epochs": EPOCHS, "measures": MEASURES,
             "sample_measures": SAMPLE_MEASURES}  # fmt: skip
@@ -48,22 +50,10 @@ def table_kind(path: Place) -> tuple[str, str]:
         return _identify(path, file)
 
 
-def read_columns(path: Place, names: Sequence[str]) -> list[dict[str, Any]]:
-    """The rows of a Parquet table of whatever kind, of these columns those that it has. Raises UserError as `check_readable`."""
-    check_readable(path)
-    with _open(path) as file:
-        try:
-            rows: list[dict[str, Any]] = file.read([name for name in names if name in file.schema_arrow.names]).to_pylist()
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise _broken(path, error) from None
-    return rows
-
-
 def check_readable(path: Place) -> pa.Schema:
     """The schema of a Parquet file of whatever table. UserError when it is missing, damaged at its end, or of a newer schema."""
     with _open(path) as file:
-        version = (file.schema_arrow.metadata or {}).get(b"robbench.schema_version", b"0")
-        _refuse_newer(path, int(version) if version.isdigit() else 0)
+        _refuse_newer(path, (file.schema_arrow.metadata or {}).get(b"robbench.schema_version", b"0"))
         return file.schema_arrow
 
 
@@ -88,20 +78,16 @@ def read_table(path: Place, kind: str, columns: Sequence[str] | None = None) -> 
         present = set(file.schema_arrow.names)
         if missing := missing_columns(schema, present):
             lacking = f"{path} lacks the columns {', '.join(missing)}"
-            raise UserError(f"{lacking}: it is not a robbench {kind} table; delete it and attack again")
+            raise UserError(f"{lacking}: it is no whole robbench {kind} table; {_INSTEAD}")
         wanted = [field for field in schema if columns is None or field.name in columns]
-        try:
-            table = file.read([field.name for field in wanted if field.name in present])
-            arrays = [table[f.name].cast(f.type) if f.name in present else pa.nulls(len(table), f.type) for f in wanted]
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise _broken(path, error) from None
+        arrays = _read(path, file, kind, wanted)
         absent = [field.name for field in wanted if field.name not in present]
         facts = {b"robbench.run": run.encode(), b"robbench.absent": ",".join(absent).encode()}
         facts[b"robbench.schema_version"] = file.schema_arrow.metadata[b"robbench.schema_version"]
         return pa.Table.from_arrays(arrays, schema=pa.schema(wanted, {**schema.metadata, **facts}))
 
 
-def read_beside(path: Path, kind: str, columns: Sequence[str]) -> list[dict[str, Any]]:
+def read_beside(path: Place, kind: str, columns: Sequence[str]) -> list[dict[str, Any]]:
     """Some columns of a table that may lie beside a run, as rows; none when there is no such file.
 
     Raises UserError, naming the file, when it is damaged, holds another table or lacks a column.
@@ -113,15 +99,33 @@ def read_beside(path: Path, kind: str, columns: Sequence[str]) -> list[dict[str,
             raise UserError(f"{path} holds {found or 'a foreign table'}, not {kind}")
         if missing := [name for name in columns if name not in file.schema_arrow.names]:
             raise UserError(f"{path} lacks the columns {', '.join(missing)}: it is not a robbench {kind} table")
-        try:
-            return list(file.read(list(columns)).to_pylist())
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise _broken(path, error) from None
+        fields = [field for field in _SCHEMAS[kind] if field.name in columns]
+        return list(pa.Table.from_arrays(_read(path, file, kind, fields), schema=pa.schema(fields)).to_pylist())
+
+
+def _read(path: Place, file: pq.ParquetFile, kind: str, wanted: Sequence[pa.Field]) -> list[pa.ChunkedArray]:
+    """The columns in the types of their schema, null where the file lacks them. UserError for values that cannot be right."""
+    types = {field.name: field.type for field in file.schema_arrow}
+    for field in wanted:
+        if field.name in types and not same_kind(types[field.name], field.type):
+            raise UserError(f"{path}: column {field.name} holds {types[field.name]}, not {field.type}; {_INSTEAD}")
+    try:
+        table = file.read([field.name for field in wanted if field.name in types])
+        arrays = [
+            table[f.name].cast(f.type) if f.name in types else pa.chunked_array([pa.nulls(len(table), f.type)]) for f in wanted
+        ]
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:  # the last from sizes that are no sizes
+        raise _broken(path, error) from None
+    require_sound(pa.Table.from_arrays(arrays, schema=pa.schema(wanted)), kind, str(path))
+    return arrays
 
 
 @contextlib.contextmanager
 def _open(path: Place) -> Iterator[pq.ParquetFile]:
     try:
+        if isinstance(path, Path):
+            require_regular(path)
+            _require_magic(path)
         source = path.open() if isinstance(path, Remote) else path
         file = pq.ParquetFile(source, page_checksum_verification=True)
     except FileNotFoundError:
@@ -134,21 +138,33 @@ def _open(path: Place) -> Iterator[pq.ParquetFile]:
         yield file
 
 
+def _require_magic(path: Path) -> None:
+    """Raise UserError for a file of another kind: it is somebody's, and not a damaged one of ours."""
+    with path.open("rb") as file:
+        start = file.read(4)
+    if start and start != b"PAR1":
+        raise UserError(f"{path} is not a Parquet file; name a model, a run id, or the file of a run in results/runs")
+
+
 def _identify(path: Place, file: pq.ParquetFile) -> tuple[str, str]:
     facts = file.schema_arrow.metadata or {}
     kind = facts.get(b"robbench.table", b"").decode(errors="replace")
-    version = facts.get(b"robbench.schema_version", b"").decode(errors="replace")
-    if kind not in _SCHEMAS or not version.isdecimal():
+    version = facts.get(b"robbench.schema_version", b"")
+    if kind not in _SCHEMAS or not version.isdigit():
         raise UserError(f"{path} was not written by robbench; name the files of a run, or the folder they lie in")
-    _refuse_newer(path, int(version))
+    _refuse_newer(path, version)
     return kind, facts.get(b"robbench.run", b"").decode(errors="replace")
 
 
-def _refuse_newer(path: Place, version: int) -> None:
-    if version > SCHEMA_VERSION:
-        raise UserError(f"{path} has schema version {version}, this robbench reads up to {SCHEMA_VERSION}: upgrade robbench")
+def _refuse_newer(path: Place, version: bytes) -> None:
+    if version.isdigit() and (len(version) > 9 or int(version) > SCHEMA_VERSION):
+        told = version[:9].decode()
+        raise UserError(f"{path} has schema version {told}, this robbench reads up to {SCHEMA_VERSION}: upgrade robbench")
+
+
+_INSTEAD = "put a whole copy in its place, or move it away and attack again"
 
 
 def _broken(path: Place, error: Exception) -> UserError:
     reason = " ".join(str(error).split())
-    return UserError(f"{path} is damaged or not a Parquet file ({reason}); delete it and attack again")
+    return UserError(f"{path} is damaged or not a Parquet file ({reason}); {_INSTEAD}")

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from robbench.core.errors import UserError, unknown
 from robbench.results.files import read_table, table_kind
-from robbench.results.places import Place, beside, is_address, matches, place
+from robbench.results.places import Place, beside, is_address, is_there, matches, place
 
 SHORTEST_PREFIX = 4
 T = TypeVar("T")
@@ -49,7 +49,7 @@ class Finder:
         # Paths need no look into this store, which may be empty or of another version.
         if not names or not all(map(_is_path, names)):
             self._entries = entries(parquet_files(self._runs))
-            if not self._entries and not any(_is_path(name) or Path(name).exists() for name in names):
+            if not self._entries and not any(_is_path(name) or is_there(Path(name)) for name in names):
                 raise UserError(self._empty())
         found = [path for name in names for path in self._named(name)] if names else _paths(self._entries)
         return list({path.resolve() if isinstance(path, Path) else path: path for path in found}.values())
@@ -57,7 +57,7 @@ class Finder:
     def _named(self, name: str) -> list[Place]:
         if any(entry.model == name for entry in self._entries):
             return _paths([entry for entry in self._entries if entry.model == name])
-        if glob.has_magic(name):
+        if glob.has_magic(name) and (is_address(name) or not is_there(Path(name))):
             return self._matching(name)
         if _is_path(name):
             return runs_at(place(name))
@@ -67,7 +67,7 @@ class Finder:
                 raise UserError(f"'{name}' may be any of the runs {', '.join(e.run_id for e in starts)}; give more of the id")
             if starts:
                 return [starts[0].path]
-        if Path(name).exists():
+        if is_there(Path(name)):
             return runs_at(Path(name))
         if (self._models / name).is_dir():
             raise UserError(f"model '{name}' has no results yet: run robbench attack {name}")
@@ -161,4 +161,4 @@ def _is_path(name: str) -> bool:
     if is_address(name) or name.endswith(".parquet") or name in (".", ".."):
         return True
     separated = "/" in name or os.sep in name
-    return separated and (Path(name).exists() or glob.has_magic(name))
+    return separated and (is_there(Path(name)) or glob.has_magic(name))

@@ -12,6 +12,7 @@ from robbench.core.spec import finite
 from robbench.results.files import read_table, write_table
 from robbench.results.places import beside
 from robbench.results.schema import MEASURES, SAMPLE_MEASURES, to_table
+from robbench.results.sound import require_margins
 
 
 class Measure(NamedTuple):
@@ -49,10 +50,12 @@ def read_measures(run: Path) -> list[Measure] | None:
     if not path.exists():
         return None
     rows = read_table(path, "measures").to_pylist()
-    return [
+    found = [
         Measure(row["name"], row["points"], row["split"], row["value"], json.loads(row["detail"] or "{}"), row["class"])
         for row in rows
     ]
+    require_margins({(m.name, m.split): m.detail for m in found}, str(path))
+    return found
 
 
 def read_sample_measures(run: Path) -> list[dict[str, Any]]:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import fnmatch
 import glob
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, TypeAlias, TypeVar
 
 from robbench.core.errors import RunError, UserError
+
+MOST_FOLDERS = 10_000
+"""Folders that a pattern may look into: all of a large store, not all of a disk."""
 
 
 class Remote:
@@ -121,10 +126,59 @@ def place(text: str) -> Place:
     return Remote(system, path)
 
 
+def is_there(path: Path) -> bool:
+    """Whether there is such a file or folder; what may not be looked at, or cannot have that name, is not."""
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
 def matches(pattern: str) -> list[Place]:
-    """What a pattern with * ? or [] names, sorted; `**` reaches into folders. Raises as `place` and `Remote.exists` do."""
+    """What a pattern with * ? or [] names, sorted; `**` reaches into folders, through no links.
+
+    Raises as `place` and `Remote.exists` do, and UserError for a pattern that reaches into more than MOST_FOLDERS folders.
+    """
     if not is_address(pattern):
-        return [Path(path) for path in sorted(glob.glob(pattern, recursive=True))]  # noqa: PTH207 - Path.glob takes no absolute pattern
+        first, *parts = Path(pattern).parts
+        walk = _walk(Path(first), parts) if Path(first).anchor else _walk(Path(), [first, *parts])
+        return [*sorted(walk)]
     head = pattern[: min(pattern.find(sign) for sign in "*?[" if sign in pattern)].rpartition("/")[0]
     folder = place(head if "://" in head else f"{head}//")
     return [found for found in folder.glob(pattern[len(head) + 1 :]) if isinstance(found, Remote)]
+
+
+def _walk(start: Path, parts: Sequence[str]) -> Iterator[Path]:
+    """What lies in `start` under the parts of a pattern."""
+    seen = [0]
+
+    def inside(folder: Path, hidden: bool = False) -> list[os.DirEntry[str]]:
+        seen[0] += 1
+        if seen[0] > MOST_FOLDERS:
+            raise UserError(
+                f"the pattern {'/'.join(parts)} reaches into more than {MOST_FOLDERS} folders; begin it with a folder"
+            )
+        try:
+            with os.scandir(folder) as found:
+                return sorted((entry for entry in found if hidden or entry.name[0] != "."), key=lambda entry: entry.name)
+        except OSError:
+            return []
+
+    def below(folder: Path, rest: Sequence[str]) -> Iterator[Path]:
+        if not rest:
+            yield folder
+        elif rest[0] == "**":
+            yield from below(folder, rest[1:])
+            for entry in inside(folder):
+                if entry.is_dir(follow_symlinks=False):
+                    yield from below(folder / entry.name, rest)
+                elif len(rest) == 1:
+                    yield folder / entry.name
+        elif glob.has_magic(rest[0]):
+            for entry in inside(folder, hidden=rest[0].startswith(".")):
+                if fnmatch.fnmatchcase(entry.name, rest[0]) and (len(rest) == 1 or entry.is_dir()):
+                    yield from below(folder / entry.name, rest[1:])
+        elif is_there(folder / rest[0]):
+            yield from below(folder / rest[0], rest[1:])
+
+    return iter(dict.fromkeys(below(start, parts)))

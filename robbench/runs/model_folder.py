@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +9,8 @@ import torch
 
 from robbench.core.errors import UserError
 from robbench.core.leftovers import is_temporary
+from robbench.core.model_config import read_config
 from robbench.models.weights import load_model
-
-CONFIG_KEYS = {"identity", "status", "selected", "config", "name", "model", "head", "classes", "shape", "mean", "std"}
 
 
 def stored_config(folder: Path) -> dict[str, Any] | None:
@@ -26,15 +24,9 @@ def stored_config(folder: Path) -> dict[str, Any] | None:
             raise UserError(f"{folder} is not empty and holds no model of ours; choose another --name or --out")
         return None
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        whole = isinstance(found, dict) and found["schema"] == "robbench.model/1" and found.keys() >= CONFIG_KEYS
-        whole = whole and isinstance(found["config"]["data"], str) and isinstance(found["model"], str)
-        whole = whole and (found["status"] != "done" or found["selected"]["model"] in ("best", "last"))
-    except (OSError, ValueError, KeyError, TypeError):
-        whole = False
-    if not whole:
-        raise UserError(f"{path} is damaged or not ours; move the folder away or choose another --name")
-    return dict(found)
+        return read_config(path)
+    except UserError as error:
+        raise UserError(f"{error}; move the folder away or choose another --name") from None
 
 
 def read_model(folder: Path, which: str | None, device: torch.device) -> tuple[Any, dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 from robbench.core.errors import UserError
 from robbench.core.files import require_output, write_output
+from robbench.core.model_config import Described, read_config
 from robbench.report.commands import recorded_command
 from robbench.report.html import page_sections, render
 from robbench.report.material import CHECKS, COLUMNS, MEASURES, Material, Training, in_order
@@ -54,8 +54,8 @@ def gather(runs: Sequence[tuple[Path, Run]], data_dir: Path | None, *, command: 
         model = run.info["model"]
         folder = path.absolute().parents[2] / "models" / _without_checkpoint(model)
         if model not in classes and (folder / "config.json").is_file():
-            config = _config(folder / "config.json")
-            classes[model] = [str(name) for name in config.get("classes") or []]
+            config = read_config(folder / "config.json", Described)
+            classes[model] = list(config.get("classes") or [])
             if folder in folders:  # another checkpoint of the same training
                 continue
             folders.add(folder)
@@ -84,14 +84,6 @@ def _examples(runs: Sequence[tuple[Path, Run]], data_dir: Path | None) -> tuple[
 def _without_checkpoint(model: str) -> str:
     """`at@last` is a checkpoint of the model `at`."""
     return model.partition("@")[0] or model
-
-
-def _config(path: Path) -> dict[str, Any]:
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({error}); train the model again") from None
-    return config if isinstance(config, dict) else {}
 
 
 def _check_target(html: Path) -> None:

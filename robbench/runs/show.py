@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from robbench.core.errors import UserError
-from robbench.results.files import number_of_rows, read_columns
+from robbench.results.files import number_of_rows, read_beside
 from robbench.results.find import in_threads, parquet_files, run_row, runs_at
 from robbench.results.places import Place, beside, place
 from robbench.results.store import Store, read_run
@@ -93,7 +93,7 @@ def _tables(path: Place) -> dict[str, Any]:
             tables[folder.name] = number_of_rows(file)
     for kind, names in _SHOWN.items():
         if kind in tables:
-            tables[kind] = read_columns(beside(path, kind), names)
+            tables[kind] = read_beside(beside(path, kind), kind, names)
     return tables
 
 

@@ -188,5 +188,5 @@ def test_folders_that_are_no_models(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"config\.json"):
             load_model(tmp_path, None)
     (tmp_path / "config.json").write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match="cannot be read"):
+    with pytest.raises(UserError, match="no UTF-8 text"):
         load_model(tmp_path, None)

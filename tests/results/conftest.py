@@ -67,7 +67,7 @@ def make_run() -> Callable[..., dict[str, Any]]:
         row |= {"started_at": start, "finished_at": start + timedelta(seconds=3)}
         row |= {"run_id": run_id, "model": "ce", "loss": "ce", "data": "digits", "split": "test"}
         del row["status"]
-        row |= {"norm": "linf", "eps": 0.15, "threat": "linf:0.15", "attack": "pgd:steps=10", "attack_params": "{}", "seed": 0}
+        row |= {"norm": "linf", "eps": 0.15, "threat": "linf:0.15", "attack": "pgd:steps=10", "attack_params": "[]", "seed": 0}
         row |= {"wall_s": 1.5, "batch_size": 64, "deterministic": False, "config": "{}", "provenance": "{}"}
         return row | summarise(samples) | changes
 

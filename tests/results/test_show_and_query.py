@@ -111,7 +111,8 @@ class TestShow:
             ),
         ):
             (two / "results" / kind).mkdir()
-            pq.write_table(pa.table(columns), two / "results" / kind / "bbbb22222222.parquet")
+            table = pa.table(columns, metadata={"robbench.table": kind})
+            pq.write_table(table, two / "results" / kind / "bbbb22222222.parquet")
         text = " ".join(cli("show at --out", two).out.split())
         for piece in ("1 pass, 1 fail eps: larger helps", "rank (clean) 7.25; 2 in all"):
             assert piece in text

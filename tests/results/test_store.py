@@ -32,8 +32,8 @@ _ROWS = st.lists(
     st.fixed_dictionaries(
         {
             "sample_id": st.integers(0, 2**63 - 1),
-            "sample_index": _integers(32),
-            "label": _integers(16),
+            "sample_index": st.integers(0, 2**31 - 1),
+            "label": st.integers(0, 2**15 - 1),
             "clean_pred": _integers(16),
             "clean_margin": st.floats(width=32),
             "clean_pmargin": st.floats(width=32),

@@ -14,6 +14,7 @@ import pytest
 from robbench.core.errors import UserError
 from robbench.data.load import load
 from robbench.report.material import CHECKS, COLUMNS, MEASURES
+from robbench.results import schema
 from robbench.results.files import write_table
 from robbench.results.store import Run, Store, read_run
 from robbench.runs.gallery import examples
@@ -24,8 +25,10 @@ BESIDE = {"measures": MEASURES, "checks": CHECKS}
 
 def _table(kind: str) -> pa.Table:
     """A table of one row with the columns that a report needs."""
-    schema = pa.schema([(name, pa.string()) for name in BESIDE[kind]], {"robbench.table": kind})
-    return pa.table([["x"] for _ in BESIDE[kind]], schema=schema)
+    fields = {"measures": schema.MEASURES, "checks": schema.CHECKS}[kind]
+    row = {"verdict": "pass", "evidence": [7], "class": None, "value": 0.5, "figure": 0.5, "threshold": None, "detail": "{}"}
+    one = pa.schema([fields.field(name) for name in BESIDE[kind]], {"robbench.table": kind})
+    return pa.Table.from_pylist([{name: row.get(name, "x") for name in BESIDE[kind]}], schema=one)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,164 @@
+"""What the tables' values must be, asked once when a table is read: types, nulls, ranges, and the JSON inside of columns.
+
+Whoever works with a table that came through here need not ask again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pydantic import BaseModel, Field
+
+from robbench.core.config import parse_budget
+from robbench.core.documents import parse_json
+from robbench.core.errors import UserError
+from robbench.core.spec import checked
+
+NORMS = ("linf", "l2", "l1", "l0")
+
+
+class _Open(BaseModel, extra="allow"):
+    """Keys that are read; others may be there."""
+
+
+class _Settings(_Open):
+    limit: Annotated[int, Field(ge=1)] | None = None
+    batch_size: int | None = None
+    precision: str | None = None
+    compile: bool | None = None
+    replay: list[str] | None = None
+
+
+class _Flag(_Open):
+    name: str
+    text: str
+
+
+class Provenance(_Open):
+    """What a command recorded of itself."""
+
+    argv: list[str] | None = None
+    env: dict[str, str] | None = None
+    packages: dict[str, str | None] = {}
+    platform: str | None = None
+
+
+class _Detail(_Open):
+    singular_values: list[float] | None = None
+
+
+class _Margin(_Open):
+    norm: str
+    runs: list[str]
+    samples: int
+    censored: int
+    reach: float | None
+    median_low: float | None
+
+
+class _Curve(_Open):
+    runs: list[str]
+    end: float | None
+    area_low: float | None
+
+
+_JSON: dict[str, dict[str, Any]] = {
+    "runs": {
+        "attack_params": list[str], "config": _Settings, "provenance": Provenance, "flags": list[_Flag],
+        "train_config": dict[str, Any],
+    },
+    "measures": {"detail": _Detail},
+    "epochs": {"logs": dict[str, float | None]},
+}  # fmt: skip
+"""Per table the columns of JSON text, and what the text holds."""
+
+_RANGES: dict[str, dict[str, tuple[float, float]]] = {
+    "runs": {
+        "eps": (0, float("inf")), "n_samples": (1, 2**62), "batch_size": (1, 2**62), "ci_level": (0, 1),
+        **dict.fromkeys(("n_clean_correct", "n_adversarial", "n_robust", "n_unconfirmed", "n_error", "n_unfinished",
+                         "n_disagreements", "n_forward", "n_backward", "seed"), (0, 2**62)),
+        **dict.fromkeys(("clean_accuracy", "robust_accuracy", "adversarial_ratio", "attack_success_rate", "robust_accuracy_low",
+                         "robust_accuracy_high", "clean_accuracy_low", "clean_accuracy_high", "robust_accuracy_floor"), (0, 1)),
+    },
+    "samples": {"sample_index": (0, 2**31), "label": (0, 2**31), "n_forward": (0, 2**62), "n_backward": (0, 2**62)},
+    "epochs": {"epoch": (0, 2**31)},
+}  # fmt: skip
+"""Smallest and largest value of a column; NaN, which says that there is no number, passes where numbers are floats."""
+
+_KNOWN = ("eps", "ci_level")  # floats that are always known
+_WORDS: dict[str, dict[str, tuple[str, ...]]] = {
+    "runs": {"norm": NORMS},
+    "checks": {"verdict": ("pass", "fail", "unclear", "skipped")},
+    "points": {"encoding": ("f2", "f4")},
+}
+
+
+def require_sound(table: pa.Table, kind: str, where: str) -> None:
+    """Raise UserError, beginning with `where`, unless the columns of a table that are there hold what its schema promises."""
+    try:
+        table.validate(full=True)  # text that is no UTF-8, offsets that lead nowhere
+        for field in table.schema:
+            if pa.types.is_timestamp(field.type):
+                table[field.name].to_pylist()
+    except (pa.ArrowException, ValueError, OverflowError) as error:
+        raise UserError(f"{where} is damaged ({' '.join(str(error).split())})") from None
+    for field in table.schema:
+        if not field.nullable and table[field.name].null_count:
+            raise UserError(f"{where}: column {field.name} must not be null")
+    for name, (low, high) in _RANGES.get(kind, {}).items():
+        if name in table.column_names:
+            _require_range(table[name], low, high, f"{where}: column {name}", known=name in _KNOWN)
+    for name, words in _WORDS.get(kind, {}).items():
+        odd = set(table[name].to_pylist()) - set(words) if name in table.column_names else ()
+        for word in odd:
+            raise UserError(f"{where}: column {name} holds {repr(word)[:100]}, not {' or '.join(words)}")
+    for name, hint in _JSON.get(kind, {}).items():
+        for text in table[name].to_pylist() if name in table.column_names else ():
+            if text is not None:
+                checked(hint, parse_json(text, f"{where}: column {name}"), f"{where}: column {name}")
+    if kind == "runs" and "budget" in table.column_names:
+        for text in table["budget"].to_pylist():
+            _require_budget(text, where)
+
+
+def same_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
+    """Whether values of one type are values of another, be they wider or narrower; what has no value at all fits everything."""
+    if pa.types.is_dictionary(found):
+        found = found.value_type
+    if pa.types.is_dictionary(wanted):
+        wanted = wanted.value_type
+    kinds = (
+        pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_timestamp, pa.types.is_list,
+        lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind),
+        lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind),
+    )  # fmt: skip
+    return bool(pa.types.is_null(found) or any(kind(found) and kind(wanted) for kind in kinds))
+
+
+def require_margins(details: Mapping[tuple[str, str], Any], where: str) -> None:
+    """Raise UserError unless each input margin of measures (details by name and split) has its curve, both with their facts."""
+    for (name, split), detail in details.items():
+        if name.startswith("input_margin_"):
+            margin = checked(_Margin, detail, f"{where}: detail of {name}")
+            curve = details.get((f"security_curve_{margin.norm}", split))
+            checked(_Curve, curve, f"{where}: detail of security_curve_{margin.norm:.20}")
+        elif name.startswith("security_curve_"):
+            checked(_Curve, detail, f"{where}: detail of {name}")
+
+
+def _require_range(values: pa.ChunkedArray, low: float, high: float, where: str, *, known: bool) -> None:
+    ends: Mapping[str, Any] = pc.min_max(values).as_py()
+    smallest, largest = ends["min"], ends["max"]
+    for value in (smallest, largest):
+        if value is not None and not low <= value <= high and (known or value == value):
+            raise UserError(f"{where} holds {value}, which is not from {low:g} to {high:g}")
+
+
+def _require_budget(text: str | None, where: str) -> None:
+    try:
+        parse_budget(text)
+    except ValueError as error:
+        raise UserError(f"{where}: column budget holds {repr(text)[:100]}; it {error}") from None
