@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
+from robbench.core.documents import require_regular
 from robbench.core.errors import UserError, unknown
 from robbench.results.files import read_table, table_kind
 from robbench.results.places import Place, beside, is_address, is_there, matches, place
@@ -132,6 +133,8 @@ def runs_at(path: Place) -> list[Place]:
 
     Raises UserError for a path where there are none, and for a file that is not of a run.
     """
+    if isinstance(path, Path):
+        require_regular(path)
     if path.is_file():
         return [pair(path)[0]]
     if files := _tables_in(path):

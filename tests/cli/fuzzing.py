@@ -27,18 +27,24 @@ NEVER = {"--download", "--self-test", "--help", "--install-completion", "--show-
 """The network, minutes of work, and what ends before anything is read."""
 
 ODD = [
-    "", " ", "-", "--", "-1", "0", "1", "3", "0.5", "nan", "inf", "-inf", "1e999", "1/0", "4294967296", "9" * 25, "9" * 5000, "²",
-    "none", "auto", "true", "null", "=", "=3", "a=", ":", "a:", ":a", ",", "[", "]", "[]", "(", "((((", "a[1]", "*", "?", "[!a]",
-    "**/x", "..", "./", "nowhere/x", "x" * 300, "x/" * 3000, "é", "\udcff", "\x1b[31mred", "a\nb", "\u202e", "'", '"', "%s", "{}",
-    "pipe", "pipe.toml", "pipe.parquet", "folder", "a file", "page.html", "x.toml", "deep.toml", "x.json", "x.parquet", "/dev/zero",
-    "/dev/null", "/dev/null/x", "memory://nowhere", "nothing://x", "://", "ce", "at", "c", "ce@last", "ce@best", "ce@x", "@", "CE",
-    "digits", "digits[3,8]", "digits[first=3]", "digits[first=99999999999]", "digits[" * 50, "parquet:nowhere", "folder:nowhere",
-    "parquet:pipe", "folder:a file", "linf:0.1", "linf:", "linf:1e-320", "l2:inf", "l0:1", "l7:1", "linf:0.1,0.1", "cpu", "cuda:99",
-    "cuda:x", "fgsm", "pgd:steps=1", "pgd:steps=0", "autoattack", "minimal:attack=(pgd:steps=1)", "minimal:attack=(minimal)",
-    "transfer:source=ce", "transfer:source=(transfer:source=ce)", "foolbox:attack=x", "mlp:depth=0", "mlp:depth=99999", "mlp:width=1",
-    "trades:beta=2", "trades:beta=x", "os:system", "json:JSONDecoder", "nowhere:Thing", "robust_accuracy:-1pp", "n_forward:+10%",
-    "threat=linf:0.15", "threat", "robust_accuracy", "robust_accuracy:up", "SELECT 1", "SELECT * FROM runs", "SELECT", "DROP TABLE runs",
-    "SELECT * FROM read_text('/etc/hostname')", "set", "show", "losses", "mnist-linf", "5q", "2m", "0q", "fp32", "bf16", "test",
+    "", " ", "-", "--", "-1", "0", "1", "3", "0.5", "nan", "inf", "-inf", "1e999", "1/0",
+    "4294967296", "9" * 25, "9" * 5000, "²", "none", "auto", "true", "null", "=", "=3", "a=", ":",
+    "a:", ":a", ",", "[", "]", "[]", "(", "((((", "a[1]", "*", "?", "[!a]", "**/x", "..", "./",
+    "nowhere/x", "x" * 300, "x/" * 3000, "é", "\udcff", "\x1b[31mred", "a\nb", "\u202e", "'", '"',
+    "%s", "{}", "pipe", "pipe.toml", "pipe.parquet", "folder", "a file", "page.html", "x.toml",
+    "deep.toml", "x.json", "x.parquet", "/dev/zero", "/dev/null", "/dev/null/x",
+    "memory://nowhere", "nothing://x", "://", "ce", "at", "c", "ce@last", "ce@best", "ce@x", "@",
+    "CE", "digits", "digits[3,8]", "digits[first=3]", "digits[first=99999999999]", "digits[" * 50,
+    "parquet:nowhere", "folder:nowhere", "parquet:pipe", "folder:a file", "linf:0.1", "linf:",
+    "linf:1e-320", "l2:inf", "l0:1", "l7:1", "linf:0.1,0.1", "cpu", "cuda:99", "cuda:x", "fgsm",
+    "pgd:steps=1", "pgd:steps=0", "autoattack", "minimal:attack=(pgd:steps=1)",
+    "minimal:attack=(minimal)", "transfer:source=ce", "transfer:source=(transfer:source=ce)",
+    "foolbox:attack=x", "mlp:depth=0", "mlp:depth=99999", "mlp:width=1", "trades:beta=2",
+    "trades:beta=x", "os:system", "json:JSONDecoder", "nowhere:Thing", "robust_accuracy:-1pp",
+    "n_forward:+10%", "threat=linf:0.15", "threat", "robust_accuracy", "robust_accuracy:up",
+    "SELECT 1", "SELECT * FROM runs", "SELECT", "DROP TABLE runs",
+    "SELECT * FROM read_text('/etc/hostname')", "set", "show", "losses", "mnist-linf", "5q", "2m",
+    "0q", "fp32", "bf16", "test",
 ]  # fmt: skip
 SETTINGS = sorted({*option_names(TrainConfig), *option_names(AttackConfig)})
 NAMES = sorted({name for registry in REGISTRIES.values() for name in registry.entries})
@@ -52,16 +58,22 @@ VALUES = st.one_of(
 
 
 GOOD = {
-    "loss": ["trades:beta=2", "mart"], "data": ["digits", "digits[3,8]"], "inner": ["pgd:steps=1"], "threat": ["linf:0.1", "l2:0.5"],
-    "attacks": ["fgsm", "apgd:steps=2"], "models": ["ce", "mlp", "at@last"], "runs": ["ce", "at", "{R}"], "run": ["{R}", "at"],
-    "target": ["{R}", "ce"], "limit": ["3", "20"], "seed": ["1"], "device": ["cpu"], "sets": ["epochs=3", "seed=2"], "split": ["test"],
-    "epochs": ["2"], "batch_size": ["8"], "lr": ["0.1"], "optimizer": ["sgd"], "columns": ["model,robust_accuracy", "difference"],
-    "sort": ["robust_accuracy", "model:desc"], "where": ["threat=linf:0.15", "model=ce"], "allow": ["attack,threat,samples"],
-    "fail_on": ["robust_accuracy:-1pp"], "candidate": ["{R}"], "baseline": ["{R}"], "alpha": ["0.1"], "max_drop": ["2"],
-    "max_clean_drop": ["1"], "max_margin_drop": ["0.5"], "max_class_drop": ["9"], "budget": ["5q", "2m"], "replay": ["{R}"],
-    "sql": ["SELECT * FROM runs", "SELECT count(*) FROM samples"], "html": ["page.html"], "kind": ["attacks"], "name": ["apgd", "new"],
-    "action": ["set", "show"], "recipe": ["digits-smoke"], "train_samples": ["9"], "precision": ["fp32", "bf16"], "title": ["A & B"],
-    "junit_xml": ["j.xml"], "markdown": ["m.md"], "parquet": ["p.parquet"], "folder": ["{S}"], "config": ["x.toml"],
+    "loss": ["trades:beta=2", "mart"], "data": ["digits", "digits[3,8]"],
+    "inner": ["pgd:steps=1"], "threat": ["linf:0.1", "l2:0.5"],
+    "attacks": ["fgsm", "apgd:steps=2"], "models": ["ce", "mlp", "at@last"],
+    "runs": ["ce", "at", "{R}"], "run": ["{R}", "at"], "target": ["{R}", "ce"],
+    "limit": ["3", "20"], "seed": ["1"], "device": ["cpu"], "sets": ["epochs=3", "seed=2"],
+    "split": ["test"], "epochs": ["2"], "batch_size": ["8"], "lr": ["0.1"], "optimizer": ["sgd"],
+    "columns": ["model,robust_accuracy", "difference"], "sort": ["robust_accuracy", "model:desc"],
+    "where": ["threat=linf:0.15", "model=ce"], "allow": ["attack,threat,samples"],
+    "fail_on": ["robust_accuracy:-1pp"], "candidate": ["{R}"], "baseline": ["{R}"],
+    "alpha": ["0.1"], "max_drop": ["2"], "max_clean_drop": ["1"], "max_margin_drop": ["0.5"],
+    "max_class_drop": ["9"], "budget": ["5q", "2m"], "replay": ["{R}"],
+    "sql": ["SELECT * FROM runs", "SELECT count(*) FROM samples"], "html": ["page.html"],
+    "kind": ["attacks"], "name": ["apgd", "new"], "action": ["set", "show"],
+    "recipe": ["digits-smoke"], "train_samples": ["9"], "precision": ["fp32", "bf16"],
+    "title": ["A & B"], "junit_xml": ["j.xml"], "markdown": ["m.md"], "parquet": ["p.parquet"],
+    "folder": ["{S}"], "config": ["x.toml"],
 }  # fmt: skip
 """What is meant by most people, by the parameter's name."""
 
@@ -88,17 +100,22 @@ def lines(draw: st.DrawFn) -> list[str]:
 
 
 JSON_ODD: list[Any] = [
-    None, True, 0, -1, 3, 0.5, 1e300, 10**30, "", "x", "x" * 300, "\x1b[31m", "digits", [], [1], [None], ["x"], [[]], {}, {"a": 1},
-    {"a": None}, [["x"] * 3] * 3, {"data": 3}, json.loads("[" * 60 + "]" * 60), [{"name": 1, "text": None}], {"limit": "x"},
-    {"argv": 3}, {"argv": [1]}, {"env": ["x"]}, {"env": {"A": 1}}, {"packages": []}, {"limit": 10**12}, ["pgd:steps=x"], ["os:system"],
+    None, True, 0, -1, 3, 0.5, 1e300, 10**30, "", "x", "x" * 300, "\x1b[31m", "digits", [], [1],
+    [None], ["x"], [[]], {}, {"a": 1}, {"a": None}, [["x"] * 3] * 3, {"data": 3},
+    json.loads("[" * 60 + "]" * 60), [{"name": 1, "text": None}], {"limit": "x"}, {"argv": 3},
+    {"argv": [1]}, {"env": ["x"]}, {"env": {"A": 1}}, {"packages": []}, {"limit": 10**12},
+    ["pgd:steps=x"], ["os:system"],
 ]  # fmt: skip
 BYTES_ODD = [b"", b"{", b"[" * 100_000, b"\xff\xfe\0", b"9" * 5000, b"null", b"[]", b'{"schema": 1}', b"PAR1", b"\0" * 100]
 TOML_ODD = [
-    b"", b"a", b"[train]\nepochs = 'x'", b"epochs = 3", b"[attack]\nattack = 3", b"attack = [3]", b"attack = [['x']]", b"attacks = []",
-    b"attacks = ['fgsm']", b"attacks = 'fgsm'", b"attacks = [1]", b"[linf]\nattacks = ['x']", b"linf = 3", b"threat = {a = 1}",
-    b"seed = 99999999999999999999", b"seed = " + b"9" * 5000, b"a = " + b"[" * 10_000, b"loss = 1979-05-27", b"lr = nan", b"lr = inf",
-    b"data = 'a\\u0000b'", b"model = ''", b"train = 3", b"[train.x]\na = 1", b"\xff", b"attacks = ['x.toml']", b"inner = ['pgd']",
-    b"limit = true", b"limit = -1", b"budget = 3", b"batch_size = 'auto'", b"batch_size = 0.5", b"precision = 16", b"replay = ['ce']",
+    b"", b"a", b"[train]\nepochs = 'x'", b"epochs = 3", b"[attack]\nattack = 3", b"attack = [3]",
+    b"attack = [['x']]", b"attacks = []", b"attacks = ['fgsm']", b"attacks = 'fgsm'",
+    b"attacks = [1]", b"[linf]\nattacks = ['x']", b"linf = 3", b"threat = {a = 1}",
+    b"seed = 99999999999999999999", b"seed = " + b"9" * 5000, b"a = " + b"[" * 10_000,
+    b"loss = 1979-05-27", b"lr = nan", b"lr = inf", b"data = 'a\\u0000b'", b"model = ''",
+    b"train = 3", b"[train.x]\na = 1", b"\xff", b"attacks = ['x.toml']", b"inner = ['pgd']",
+    b"limit = true", b"limit = -1", b"budget = 3", b"batch_size = 'auto'", b"batch_size = 0.5",
+    b"precision = 16", b"replay = ['ce']",
 ]  # fmt: skip
 
 
@@ -210,18 +227,26 @@ def _column(column: Any, kind: pa.DataType, what: Damage) -> tuple[Any, str]:
 
 
 READERS = [
-    "compare --json", "compare", "runs", "runs --json", "show {R}", "show {R} --json", "report --html page.html", "gate --candidate {R}",
-    "gate --baseline {R} --candidate {Q}", "gate --model ce", "baseline show", "baseline set {R}", "check {R}", "check ce",
-    "measure {R}", "attack ce --replay {R} --dry-run --limit 9", "attack ce --dry-run --limit 9", "compare ce at --csv",
-    "compare --over-seeds --json", "compare --columns model,flags --sort robust_accuracy", "compare --markdown", "compare --latex",
-    "attack ce@last --dry-run --limit 9", "check ce --threat linf:0.1 --limit 9", "train --name ce --dry-run --epochs 2", "query SELECT*FROM(runs)",
+    "compare --json", "compare", "runs", "runs --json", "show {R}", "show {R} --json",
+    "report --html page.html", "gate --candidate {R}", "gate --baseline {R} --candidate {Q}",
+    "gate --model ce", "baseline show", "baseline set {R}", "check {R}", "check ce",
+    "measure {R}", "attack ce --replay {R} --dry-run --limit 9", "attack ce --dry-run --limit 9",
+    "compare ce at --csv", "compare --over-seeds --json",
+    "compare --columns model,flags --sort robust_accuracy", "compare --markdown",
+    "compare --latex", "attack ce@last --dry-run --limit 9",
+    "check ce --threat linf:0.1 --limit 9", "train --name ce --dry-run --epochs 2",
+    "query SELECT*FROM(runs)",
 ]  # fmt: skip
 """Commands that read what was damaged; {R} and {Q} stand for the ids of two runs."""
 
+VARIABLES = [
+    "RANK", "WORLD_SIZE", "LOCAL_RANK", "COLUMNS", "LINES", "TERM", "TERMINAL_WIDTH", "NO_COLOR",
+    "FORCE_COLOR", "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "ROBBENCH_OUT", "ROBBENCH_DEVICE",
+    "ROBBENCH_DATA_DIR", "LANG",
+]  # fmt: skip
 ENVIRONMENTS = st.dictionaries(
     st.one_of(
-        st.sampled_from(["RANK", "WORLD_SIZE", "LOCAL_RANK", "COLUMNS", "LINES", "TERM", "TERMINAL_WIDTH", "NO_COLOR", "FORCE_COLOR",
-                         "GITHUB_ACTIONS", "GITHUB_STEP_SUMMARY", "ROBBENCH_OUT", "ROBBENCH_DEVICE", "ROBBENCH_DATA_DIR", "LANG"]),
+        st.sampled_from(VARIABLES),
         st.sampled_from(SETTINGS).map(lambda name: f"ROBBENCH_{name.upper()}"),
     ),
     st.sampled_from([value for value in ODD if len(value) < 2000]),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
@@ -118,3 +119,35 @@ def test_local_patterns(tmp_path: Path, stored: Stored, monkeypatch: pytest.Monk
     assert len(matches("**/bbbb*.parquet")) == 2
     with pytest.raises(UserError, match="fits 'x\\*'; robbench runs shows"):
         find(["x*"])
+
+
+def test_a_path_that_looks_like_a_pattern(tmp_path: Path, stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What exists is meant as it is written: `a[1]` is that folder, not `a1`."""
+    stored("aaaa11111111")
+    (tmp_path / "a[1]").mkdir()
+    (tmp_path / "results").rename(tmp_path / "a[1]" / "results")
+    monkeypatch.chdir(tmp_path)
+    assert [path.stem for path in Store(tmp_path).find(["a[1]"])] == ["aaaa11111111"]
+    assert [path.stem for path in Store(tmp_path).find([f"{tmp_path}/a[[]1]"])] == ["aaaa11111111"]
+
+
+def test_patterns_have_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`**` goes through no links and into no more folders than a large store has; hidden files are left alone, as by a shell."""
+    (tmp_path / "a" / "b").mkdir(parents=True)
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    for name in ("a/one.parquet", "a/b/two.parquet", "a/.hidden.parquet"):
+        (tmp_path / name).write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    assert [str(path) for path in matches("**/*.parquet")] == ["a/b/two.parquet", "a/one.parquet"]
+    assert [str(path) for path in matches("**/.h*")] == ["a/.hidden.parquet"]
+    assert [str(path) for path in matches(f"{tmp_path}/?/b/tw[o].parquet")] == [f"{tmp_path}/a/b/two.parquet"]
+    monkeypatch.setattr("robbench.results.places.MOST_FOLDERS", 2)
+    with pytest.raises(UserError, match="more than 2 folders"):
+        matches("**/x")
+
+
+def test_names_that_no_file_system_takes(cli: Callable[..., Any], tmp_path: Path) -> None:
+    """A name of 300 letters, or folders without end, is a name that means nothing."""
+    for name in ("x" * 300, "x/" * 3000, "x" * 300 + "*", f"{'x' * 300}/y.parquet"):
+        done = cli("compare", name, "--out", tmp_path)
+        assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
