@@ -35,7 +35,7 @@ def expand(text: str, norm: str) -> tuple[str, ...]:
     found = _attacks(content, norm)
     if not found or not all(isinstance(spec, str) for spec in found):
         raise UserError(f'the cascade {text} needs a list of specs such as attacks = ["apgd", "apgd-t"], also in its tables')
-    refuse_private(text, found)
+    refuse_private(text, "attacks", found)
     if inside := [spec for spec in found if spec.endswith(".toml")]:
         raise UserError(f"the cascade {text} names another file, {inside[0]}; write that one's attacks here")
     return tuple(part for spec in found for part in expand(spec, norm))

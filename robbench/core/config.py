@@ -23,6 +23,8 @@ from robbench.core.trust import refuse_private
 
 T = TypeVar("T")
 COMMANDS = ("train", "attack")
+_KINDS = {"data": "data", "model": "models", "loss": "losses", "inner": "attacks", "attack": "attacks"}
+"""The settings that are specs, and of which kind."""
 Share = Annotated[Number, Field(ge=0, le=1)]
 
 
@@ -168,8 +170,8 @@ def load_config(
         )
     typed |= {name: value for name, value in flags.items() if value not in (None, [], ()) and value is not False}
     for name, value in (read | environment).items():
-        if name not in typed:
-            refuse_private(f"ROBBENCH_{name.upper()}" if name in environment else file, [value])
+        if name not in typed and name in _KINDS:
+            refuse_private(f"ROBBENCH_{name.upper()}" if name in environment else file, _KINDS[name], value)
     merged: dict[str, Any] = {**base, **read, **environment, **typed}
     for name in ("attack", "threat", "replay"):
         if isinstance(merged.get(name), str) and "tuple" in str(cls.__dataclass_fields__[name].type):  # type: ignore[attr-defined]

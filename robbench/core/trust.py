@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -83,19 +83,34 @@ def require_trusted(name: str) -> None:
     if _command is None:
         if source is not None and name not in own and not _trusted.get():
             raise _untrusted(source, name)
-    elif name not in _command.typed and (_command.dry or not _command.trusts_all):
+        return
+    # `folder:photos`, typed as data, is no leave for a file to import a module `folder`.
+    typed = name in _command.typed and (source is None or name in own or not _is_registered(name))
+    if not typed and (_command.dry or not _command.trusts_all):
         raise _untrusted(source or "a file or an environment variable", name)
 
 
-def refuse_private(source: object, values: Iterable[Any]) -> None:
-    """Raise UserError when texts (or lists of them) of a file name private code that may not be imported."""
+def refuse_private(source: object, kind: str, values: Any) -> None:
+    """Raise UserError when a spec of a file (or one of a list), of a kind of registry, names code that may not be imported."""
     from robbench.core.builtins import REGISTRIES
 
-    texts = [text for value in values for text in (value if isinstance(value, list | tuple) else [value])]
     with names_from(source):
-        for name in (name for text in texts if isinstance(text, str) for name in sorted(private_names(text))):
-            if not any(name.partition(":")[0] in registry.entries for registry in REGISTRIES.values()):
-                require_trusted(name)
+        for text in values if isinstance(values, list | tuple) else [values]:
+            for found in re.finditer(rf"(?<![\w.:/]){_NAME}:{_NAME}", text if isinstance(text, str) else ""):
+                option = re.search(r"(\w+)=\(*$", text[: found.start()])
+                registry = REGISTRIES[_NESTED.get(option[1], kind) if option else kind]
+                if found[0].partition(":")[0] not in registry.entries:
+                    require_trusted(found[0])
+
+
+_NESTED = {"source": "models", "attack": "attacks"}
+"""The options that are specs themselves, and of which kind."""
+
+
+def _is_registered(name: str) -> bool:
+    from robbench.core.builtins import REGISTRIES
+
+    return any(name.partition(":")[0] in registry.entries for registry in REGISTRIES.values())
 
 
 def _untrusted(source: str, name: str) -> UserError:

@@ -31,8 +31,8 @@ def make(width=4):
 
 @pytest.fixture
 def hostile(private: Callable[..., Path]) -> Callable[..., Path]:
-    """The working folder that holds `hostile.py`; `hostile().joinpath("ran")` exists once that was imported."""
-    return lambda: private("hostile", MARKING)
+    """The working folder that holds such a module; `hostile().joinpath("ran")` exists once `hostile.py` was imported."""
+    return lambda name="hostile": private(name, MARKING)
 
 
 @pytest.fixture(scope="session")

@@ -193,3 +193,17 @@ def test_in_python_names_are_the_callers_own_unless_read():
             require_trusted("other:make")
     with command_line(["attack", "nets:make"]), trust_code(), pytest.raises(UserError, match="--trust-code"):
         require_trusted("other:make")
+
+
+@pytest.mark.parametrize("named", ["file", "settings", "cascade", "nested"])
+def test_typed_data_are_no_typed_code(cli, hostile, attacked, row_of, rewrite, named):
+    """`folder:photos` is a folder of images where it was typed; a file that names it as a model or attack is refused."""
+    folder, path = hostile("folder"), row_of(attacked)
+    rewrite(path, model="folder:photos")
+    content = {"settings": '[attack]\nattack = "folder:photos"', "cascade": 'attacks = ["folder:photos"]'}
+    (folder / "c.toml").write_text(content.get(named, 'attacks = ["transfer:source=(folder:photos)"]'))
+    words = {"file": f"check {path} --source folder:photos", "settings": "attack mlp --data folder:photos --config c.toml"}
+    done = cli(words.get(named, "attack mlp --data folder:photos --attack c.toml"), "--out", folder / "S", cwd=folder)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done.err
+    assert "folder:photos" in done.err
+    assert not (folder / "ran").exists()
