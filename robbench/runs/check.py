@@ -22,7 +22,7 @@ from robbench.core.config import AttackConfig
 from robbench.core.device import deterministic, find_device
 from robbench.core.errors import UserError
 from robbench.core.spec import short_hash, validate
-from robbench.core.trust import names_from
+from robbench.core.trust import names_from, refuse_private
 from robbench.data.base import Split
 from robbench.data.load import default_threat
 from robbench.engine.guard import frozen
@@ -174,6 +174,7 @@ def _find_run(text: str, store: Store) -> Path | None:
 def _of_run(path: Path, find: Callable[[str, AttackConfig], tuple[Subject, str]]) -> CheckPlan:
     run = read_run(path)
     info, settings = run.info, json.loads(run.info["config"])
+    refuse_private(path, "attacks", json.loads(info["attack_params"]))  # or checks would skip what they cannot build
     config = validate(
         AttackConfig, {name: info[name] for name in ("data", "split", "seed")} | {"limit": settings["limit"]}, "run"
     )

@@ -26,6 +26,14 @@ def test_a_result_file(cli, hostile, attacked, row_of, rewrite, command, column)
     refused(cli(command, path, cwd=folder), folder, ("private code", "hostile:", "--trust-code", path.name))
 
 
+def test_the_attacks_of_a_result_file(cli, hostile, attacked, row_of, rewrite):
+    """Checks look at the attacks that a run's file, and its rows of samples, name."""
+    folder, path = hostile(), row_of(attacked)
+    rewrite(path, attack_params='["hostile:Attack"]')
+    rewrite(attacked / "results" / "samples" / path.name, broken_by="hostile:Attack")
+    refused(cli("check", path, "--out", attacked, cwd=folder), folder)
+
+
 @pytest.mark.parametrize("command", ["measure", "check"])
 @pytest.mark.parametrize("spec", ["os:system:command=(touch ran)", "builtins:exec:object=1", "sys:exit", "subprocess:run"])
 def test_python_itself_in_a_result_file(cli, hostile, attacked, row_of, rewrite, command, spec):
