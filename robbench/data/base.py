@@ -156,11 +156,16 @@ def sample_ids(images: NDArray[np.generic], labels: NDArray[np.int64]) -> NDArra
 
 
 def data_folder(explicit: Path | None = None) -> Path:
-    """Where data sets lie: the given folder, else ROBBENCH_DATA_DIR, else `data` in the user's cache. It need not exist."""
-    if explicit is not None:
-        return explicit.expanduser()
-    if named := os.environ.get("ROBBENCH_DATA_DIR"):
-        return Path(named).expanduser()
+    """Where data sets lie: the given folder, else ROBBENCH_DATA_DIR, else `data` in the user's cache. It need not exist.
+
+    UserError for the home of a user who does not exist.
+    """
+    if explicit is not None or os.environ.get("ROBBENCH_DATA_DIR"):
+        named = explicit or Path(os.environ["ROBBENCH_DATA_DIR"])
+        try:
+            return named.expanduser()
+        except RuntimeError as error:
+            raise UserError(f"data folder {named}: there is no such home folder") from error
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("robbench")) / "data"

@@ -154,7 +154,7 @@ def _numbered(numbers: NDArray[np.int64], seen: NDArray[np.int64], renumber: str
     notes = [f"labels start at 1: label 1 is class 0 of {len(classes)} (renumber=false keeps the numbers)"] if first else []
     if len(classes) > 100 and 2 * len(seen) < len(classes):
         notes.append(f"only {len(seen):,} of {len(classes):,} class numbers occur; renumber=true makes classes of these alone")
-    return Labels(np.where(numbers >= first, numbers - first, -1) if first else numbers, classes, tuple(notes))
+    return Labels(np.where(numbers < 0, numbers, numbers - first), classes, tuple(notes))
 
 
 def _positions(numbers: NDArray[np.int64], seen: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -83,13 +83,13 @@ def missing(paths: list[Path]) -> str | None:
 
 def _named(files: list[Path], split: str) -> list[Path]:
     name = re.escape(split)
-    found = [path for path in files if re.fullmatch(f"{name}(?:{_NUMBER})?", path.stem)]
-    found = found or [path for path in files if re.fullmatch(rf"{name}\d+", path.stem)]
-    totals = {match["of"] if (match := re.search(_NUMBER, path.stem)) else None for path in found}
-    if len(totals) > 1:
-        names = listed(path.name for path in found)
-        raise UserError(f"the split '{split}' is there twice in {found[0].parent}: {names}; remove what is old")
-    return found
+    found = [(path, match) for path in files if (match := re.fullmatch(f"{name}(?P<number>{_NUMBER})?", path.stem))]
+    if not found:
+        return [path for path in files if re.fullmatch(rf"{name}\d+", path.stem)]
+    if len({match["of"] if match["number"] else "whole" for _, match in found}) > 1:
+        names = listed(path.name for path, _ in found)
+        raise UserError(f"the split '{split}' is there twice in {found[0][0].parent}: {names}; remove what is old")
+    return [path for path, _ in found]
 
 
 def _split_of(path: Path) -> str:

@@ -66,6 +66,7 @@ class _TorchvisionData(Data):
         return Table(labels, classes, lambda rows: images[rows])
 
     def _read(self, root: Path, split: str, download: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
+        _refuse_pipes(root / self.marker(split), root)
         dataset_class = _torchvision_dataset(self.name)
         try:
             # stdout carries results only, and torchvision has printed its progress there before.
@@ -172,6 +173,14 @@ class SVHN(_TorchvisionData):
     def arrays(self, dataset: Any) -> tuple[NDArray[np.uint8], Any]:
         """[n,3,32,32] and labels."""
         return dataset.data, dataset.labels
+
+
+def _refuse_pipes(marker: Path, root: Path) -> None:
+    """UserError for a FIFO or device among the files of a set: opening one can wait for ever."""
+    folder = marker if marker.is_dir() else marker.parent
+    for path in [marker] if folder == root else folder.glob("*"):
+        if path.exists() and not (path.is_file() or path.is_dir()):
+            raise UserError(f"{path} is no regular file; remove it")
 
 
 def _torchvision_dataset(name: str) -> Any:

@@ -61,6 +61,7 @@ TEXTS = {
     "untrained": "the weights of {spec} are random, they were never trained: name a trained model or a factory "
     "that loads weights",
     "interface": "{note}",
+    "one-class": "all samples are of class {note}: the numbers say nothing of any other; take them with --limit stratified=N",
     "at-chance": "clean accuracy, {count} of {n}, is not shown to be above that of always naming the most frequent class "
     "({most} of {n}): look at the weights, the order of the classes and the preprocessing before believing any number",
     "few-classes": "{spec} was adapted to {classes} classes: {changes}",
@@ -245,7 +246,7 @@ def at_chance(correct: Sequence[bool], labels: Sequence[int]) -> list[Flag]:
 
 
 def notes(name: str, texts: Sequence[str]) -> list[Flag]:
-    """Remarks on a model that are no matter of samples: `interface` (how it is asked), or `untrained` (its spec)."""
+    """Remarks that are no matter of samples: `interface` (how a model is asked), `untrained` (its spec), `one-class` (its name)."""
     return [_flag(name, 0, 0, note=text, spec=text) for text in texts]
 
 

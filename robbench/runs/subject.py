@@ -39,7 +39,7 @@ class Subject(NamedTuple):
     hash: str  # of its state and its private code
     trained: dict[str, Any]  # config.json of a trained model, else empty
     answers: str  # to a few inputs: see `results/answers.py`
-    remarks: tuple[Flag, ...] = ()  # what is unusual about the model, before it is asked anything
+    remarks: tuple[Flag, ...] = ()  # what is unusual about both, before the model is asked anything
 
     @property
     def label(self) -> str:
@@ -83,7 +83,7 @@ def find_subject(text: str, config: AttackConfig, store: Store, device: torch.de
         check_logits(model, split.pixels(slice(0, 8)), len(split.classes))
         answers = ask(model, split)
     arch = canonical_model(trained.get("model", text))
-    remarks = tuple(_remarks(text, model, trained))
+    remarks = tuple([*_remarks(text, model, trained), *_one_class(split)])
     return Subject(text, model, split, arch, _hash(model, before, arch), trained, answers, remarks), data
 
 
@@ -92,6 +92,12 @@ def _hash(model: nn.Module, before: State, arch: str) -> str:
     state = state_of(model)
     weights, code = state.hash(before), private_code([*code_roots(arch), *state.modules])
     return short_hash([weights, code], 16) if code else weights
+
+
+def _one_class(split: Split) -> list[Flag]:
+    if bool((split.labels != split.labels[0]).any()):
+        return []
+    return notes("one-class", [split.classes[int(split.labels[0])]])
 
 
 def _remarks(text: str, model: nn.Module, trained: dict[str, Any]) -> list[Flag]:

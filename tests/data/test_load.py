@@ -154,6 +154,14 @@ def test_a_limit_that_misses_classes_is_told(subsets: list[str], said: str | Non
     assert few_classes(subsets, labels, ("a", "b", "c", "never there")) == ([said] if said else [])
 
 
+def test_a_data_folder_of_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`~` of a user who does not exist is an error of one line, given or in the environment."""
+    monkeypatch.setenv("ROBBENCH_DATA_DIR", "~nobody-of-this-name/data")
+    for explicit in (None, Path("~nobody-of-this-name/data")):
+        with pytest.raises(UserError, match="no such home folder"):
+            data_folder(explicit)
+
+
 def test_class_lists_are_compared_by_their_first_difference() -> None:
     """The index, both names and, where they differ, both lengths; a changed order is said."""
     where = ("model m", "data 'd'")

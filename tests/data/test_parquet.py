@@ -192,7 +192,7 @@ def test_a_split_is_named_whole(tmp_path: Path, png: Png, write_parquet: Write) 
         load("set", "validation", data_dir=tmp_path)
 
 
-@pytest.mark.parametrize("second", ["test-00000-of-00001.parquet", "test.parquet"])
+@pytest.mark.parametrize("second", ["test-00000-of-00001.parquet", "test.parquet", "test-0.parquet"])
 def test_a_split_that_is_there_twice(second: str, tmp_path: Path, png: Png, write_parquet: Write) -> None:
     """Shards of two countings, or shards beside a whole file, are an error that names them."""
     for name in ("test-00000-of-00002.parquet", "test-00001-of-00002.parquet", second):

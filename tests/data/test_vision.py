@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import pickle
 import struct
 import sys
@@ -118,6 +119,15 @@ def test_nothing_there_says_where_it_looked(tmp_path: Path, monkeypatch: pytest.
         with pytest.raises(UserError, match="--download") as caught:
             load(name, "train", data_dir=tmp_path)
         assert str(tmp_path / name) in str(caught.value)
+
+
+def test_pipes_among_the_files_are_refused(tmp_path: Path) -> None:
+    """A FIFO in the place of a file is named; torchvision would wait for ever for what it holds."""
+    for marker, data in (("MNIST/raw/train-images-idx3-ubyte", "mnist"), ("test_32x32.mat", "svhn")):
+        (tmp_path / marker).parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(tmp_path / marker)
+        with pytest.raises(UserError, match="is no regular file; remove it"):
+            load(data, "test", data_dir=tmp_path)
 
 
 def test_similar_sets_in_the_data_folder_are_named(tmp_path: Path, png: Png, write_parquet: Callable[..., None]) -> None:
