@@ -246,7 +246,7 @@ def at_chance(correct: Sequence[bool], labels: Sequence[int]) -> list[Flag]:
 
 
 def notes(name: str, texts: Sequence[str]) -> list[Flag]:
-    """Remarks that are no matter of samples: `interface` (how a model is asked), `untrained` (its spec), `one-class` (its name)."""
+    """Remarks that are no matter of samples: `interface` (how a model is asked), `untrained` (spec), `one-class` (its name)."""
     return [_flag(name, 0, 0, note=text, spec=text) for text in texts]
 
 

@@ -10,9 +10,9 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, BeforeValidator, Field
 
-from robbench.core.config import parse_budget
+from robbench.core.config import parse_budget, parse_limit
 from robbench.core.documents import parse_json
 from robbench.core.errors import UserError
 from robbench.core.spec import checked
@@ -25,7 +25,7 @@ class _Open(BaseModel, extra="allow"):
 
 
 class _Settings(_Open):
-    limit: Annotated[int, Field(ge=1)] | None = None
+    limit: Annotated[int | str | None, BeforeValidator(parse_limit)] = None
     batch_size: int | None = None
     precision: str | None = None
     compile: bool | None = None

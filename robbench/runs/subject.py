@@ -83,7 +83,7 @@ def find_subject(text: str, config: AttackConfig, store: Store, device: torch.de
         check_logits(model, split.pixels(slice(0, 8)), len(split.classes))
         answers = ask(model, split)
     arch = canonical_model(trained.get("model", text))
-    remarks = tuple([*_remarks(text, model, trained), *_one_class(split)])
+    remarks = (*_remarks(text, model, trained), *_one_class(split))
     return Subject(text, model, split, arch, _hash(model, before, arch), trained, answers, remarks), data
 
 
