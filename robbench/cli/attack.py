@@ -164,8 +164,8 @@ def describe(plan: Plan, store: Store) -> list[dict[str, object]]:
 
 def run_attack(plan: Plan, store: Store, reporter: Reporter, *, force: bool) -> list[Run]:
     """Run one plan under progress bars. Raises Stopped when a signal came first."""
-    from robbench.core.errors import Stopped
     from robbench.runs.attack import Progress, attack
+    from robbench.runs.check import check_after
     from robbench.runs.signals import stop_flag
 
     title = f"{plan.subject.name} {plan.threat}"
@@ -188,15 +188,13 @@ def run_attack(plan: Plan, store: Store, reporter: Reporter, *, force: bool) -> 
         def resumed(decided: int) -> None:
             reporter.say(f"going on with {title}: {decided} of {len(plan.subject.split)} samples are decided already")
 
-        outcome = attack(plan, store=store, force=force, resumed=resumed, watch=watch, stop=stop)
-    if not outcome.runs or stop:
-        raise Stopped(stop.exit_code)
+        outcome = attack(plan, store=store, force=force, resumed=resumed, watch=watch, stop=stop, say=reporter.say)
+        stop.check()
+        checks = check_after(plan, outcome.runs, store, fresh=outcome.fresh, say=reporter.say, asked_to_stop=stop.check)
+        stop.check()
     if not outcome.fresh:
         ids = " ".join(plan.run_ids)
         reporter.say(f"run {ids} ({title}) is in the store already; nothing to do (--force runs it again)")
-    from robbench.runs.check import check_after
-
-    checks = check_after(plan, outcome.runs, store) if outcome.fresh else [store.checks(run_id) for run_id in plan.run_ids]
     for run, findings in zip(outcome.runs, checks, strict=True):
         say_what_to_mind(run.info, findings, reporter)
     return outcome.runs
@@ -208,7 +206,7 @@ def measure_runs(
     """Measure runs that were just attacked, with the models at hand."""
     from robbench.runs.measure import Measurer
 
-    measurer = Measurer(store, done[0][0].device, data_dir, download)
+    measurer = Measurer(store, done[0][0].device, data_dir, download, say=reporter.say)
     return [
         measure_run(measurer, store.run_path(run.info["run_id"]), reporter, force=False, subject=plan.subject)
         for plan, run in done

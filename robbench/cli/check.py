@@ -82,7 +82,7 @@ def check(
     for note in plan.subject.split.notes:
         reporter.say(note)
     with reporter.progress(f"check {target}") as bar:
-        rows = check(plan, store, settings.limit or SLICE, data_dir, bar.update)
+        rows = check(plan, store, settings.limit or SLICE, data_dir, bar.update, reporter.say)
     about = f"run {plan.name} of {plan.subject.label}" if plan.run else plan.subject.label
     if as_json:
         print_json("robbench.check/1", subject=plan.name, rows=[_plain(row) for row in rows])

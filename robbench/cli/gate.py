@@ -139,7 +139,8 @@ def _gate_model(store: Store, baseline: str | None, model: str, tolerances: Tole
         def resumed(known: int) -> None:
             reporter.say(f"going on with {title}: {known} samples are decided already")
 
-        return gate_model(gated, tolerances, store=store, force=force, seconds=seconds, resumed=resumed, watch=watch, stop=stop)
+        return gate_model(gated, tolerances, store=store, force=force, seconds=seconds, resumed=resumed, watch=watch, stop=stop,
+                          say=reporter.say)  # fmt: skip
 
 
 def _seconds(budget: str | None) -> float:

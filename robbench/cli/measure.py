@@ -56,7 +56,7 @@ def measure(
     from robbench.runs.measure import ChangedError, Measured, Measurer
 
     reporter, store = Reporter(quiet=quiet, verbose=verbose), Store(out)
-    measurer = Measurer(store, find_device(device), data_dir, download, train_samples)
+    measurer = Measurer(store, find_device(device), data_dir, download, train_samples, reporter.say)
     found, changed = list[Measured](), list[ChangedError]()
     for path in store.find_local(runs):
         try:

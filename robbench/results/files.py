@@ -7,7 +7,7 @@ them, so that a foreign, newer, truncated or damaged file is one clear line and 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,18 @@ def write_table(path: Path, table: pa.Table, run: str) -> None:
     atomic_write(path, lambda temporary: pq.write_table(table, temporary, compression="zstd", write_page_checksum=True))
 
 
+def write_batches(path: Path, schema: pa.Schema, tables: Iterable[pa.Table], run: str) -> None:
+    """As `write_table`, of a table that comes in parts, each of which is written before the next is asked for."""
+    schema = schema.with_metadata({**(schema.metadata or {}), b"robbench.run": run.encode()})
+
+    def write(temporary: Path) -> None:
+        with pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as file:
+            for table in tables:
+                file.write_table(table.replace_schema_metadata(schema.metadata))
+
+    atomic_write(path, write)
+
+
 def table_kind(path: Place) -> tuple[str, str]:
     """Which table a Parquet file holds (`runs`, `samples`, ...) and of which run or model.
 
@@ -63,8 +75,14 @@ def number_of_rows(path: Place) -> int:
         return int(file.metadata.num_rows)
 
 
-def read_table(path: Place, kind: str, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read (some columns of) a table of that kind; columns that an older file lacks are null.
+def number_of_groups(path: Place) -> int:
+    """In how many parts a Parquet file was written. Raises UserError when it is missing or damaged."""
+    with _open(path) as file:
+        return int(file.num_row_groups)
+
+
+def read_table(path: Place, kind: str, columns: Sequence[str] | None = None, group: int | None = None) -> pa.Table:
+    """Read (some columns of) a table of that kind, or only the part number `group`; columns that an older file lacks are null.
 
     The schema's metadata say what the file said: robbench.run, robbench.schema_version, and in robbench.absent the columns
     asked for that it lacks, separated by commas.
@@ -80,7 +98,7 @@ def read_table(path: Place, kind: str, columns: Sequence[str] | None = None) -> 
             lacking = f"{path} lacks the columns {', '.join(missing)}"
             raise UserError(f"{lacking}: it is no whole robbench {kind} table; {_INSTEAD}")
         wanted = [field for field in schema if columns is None or field.name in columns]
-        arrays = _read(path, file, kind, wanted)
+        arrays = _read(path, file, kind, wanted, group)
         absent = [field.name for field in wanted if field.name not in present]
         facts = {b"robbench.run": run.encode(), b"robbench.absent": ",".join(absent).encode()}
         facts[b"robbench.schema_version"] = file.schema_arrow.metadata[b"robbench.schema_version"]
@@ -103,14 +121,16 @@ def read_beside(path: Place, kind: str, columns: Sequence[str]) -> list[dict[str
         return list(pa.Table.from_arrays(_read(path, file, kind, fields), schema=pa.schema(fields)).to_pylist())
 
 
-def _read(path: Place, file: pq.ParquetFile, kind: str, wanted: Sequence[pa.Field]) -> list[pa.ChunkedArray]:
+def _read(path: Place, file: pq.ParquetFile, kind: str, wanted: Sequence[pa.Field], group: int | None = None
+          ) -> list[pa.ChunkedArray]:  # fmt: skip
     """The columns in the types of their schema, null where the file lacks them. UserError for values that cannot be right."""
     types = {field.name: field.type for field in file.schema_arrow}
     for field in wanted:
         if field.name in types and not same_kind(types[field.name], field.type):
             raise UserError(f"{path}: column {field.name} holds {types[field.name]}, not {field.type}; {_INSTEAD}")
     try:
-        table = file.read([field.name for field in wanted if field.name in types])
+        names = [field.name for field in wanted if field.name in types]
+        table = file.read(names) if group is None else file.read_row_group(group, names)
         arrays = [
             table[f.name].cast(f.type) if f.name in types else pa.chunked_array([pa.nulls(len(table), f.type)]) for f in wanted
         ]

@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from robbench.core.errors import UserError
 from robbench.core.files import atomic_write, cannot_write, check_writable
 from robbench.core.leftovers import remove, sweep, temporary_in
 from robbench.core.lock import locked
-from robbench.results.files import read_table, table_kind, write_table
+from robbench.results.files import number_of_groups, read_table, table_kind, write_batches, write_table
 from robbench.results.find import Finder, only_row, pair, parquet_files
 from robbench.results.measured import remove_measures
 from robbench.results.places import Place, beside
@@ -81,19 +81,31 @@ class Partial:
     def append_points(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep worst points; to be called before their samples are appended. Raises as `append` does."""
         if rows:
-            folder = self._folder / "points"
-            number = len(parquet_files(folder))
-            write_table(folder / f"{number:06d}.parquet", to_table(POINTS, rows, run_id=self._run_id), self._run_id)
+            last = max((int(shard.stem) for shard in parquet_files(self._points) if shard.stem.isdecimal()), default=-1)
+            write_table(self._points / f"{last + 1:06d}.parquet", to_table(POINTS, rows, run_id=self._run_id), self._run_id)
 
-    def points(self) -> list[dict[str, Any]]:
-        """All worst points kept, of each sample the last."""
-        found: dict[int, dict[str, Any]] = {}
-        for shard in parquet_files(self._folder / "points"):
-            try:
-                found |= {row["sample_id"]: row for row in read_table(shard, "points").to_pylist()}
-            except UserError:
-                continue
-        return list(found.values())
+    def points(self) -> Iterator[pa.Table]:
+        """All worst points kept, of each sample the last, as parts of a points table. What cannot be read counts as absent."""
+        last = {sample: shard for shard, found in self._point_shards() for sample in found["sample_id"].to_pylist()}
+        for shard, found in self._point_shards():
+            ids = found["sample_id"].to_pylist()
+            rows = {sample: n for n, sample in enumerate(ids) if last.get(sample) == shard}
+            if rows:
+                yield found.take(list(rows.values()))
+
+    def samples_with_points(self) -> set[int]:
+        """The ids of the samples that `points` has."""
+        return {sample for _, found in self._point_shards() for sample in found["sample_id"].to_pylist()}
+
+    @property
+    def _points(self) -> Path:
+        return self._folder / "points"
+
+    def _point_shards(self) -> Iterator[tuple[Place, pa.Table]]:
+        for shard in parquet_files(self._points):
+            with contextlib.suppress(UserError):
+                if table_kind(shard) == ("points", self._run_id):
+                    yield shard, read_table(shard, "points")
 
     def keep_answers(self, text: str) -> None:
         """Note what the model answered before its first sample. Raises as `append` does."""
@@ -141,15 +153,10 @@ class Store:
         """Raises UserError when nothing can be written here: better known before the work than after it."""
         check_writable(self.root / "results")
 
-    @contextlib.contextmanager
     def locked(self, subjects: Sequence[str], *, say: Callable[[str], None], asked_to_stop: Callable[[], None] = lambda: None
-               ) -> Iterator[None]:  # fmt: skip
+               ) -> contextlib.AbstractContextManager[None]:  # fmt: skip
         """Own some runs, or other subjects of checks, while something is written about them. See `core.lock.locked`."""
-        with contextlib.ExitStack() as stack:
-            for subject in sorted(set(subjects)):  # in one order for all, so that no two wait for each other
-                path = self.root / "results" / "locks" / f"{subject}.lock"
-                stack.enter_context(locked(path, f"run {subject}", say=say, asked_to_stop=asked_to_stop))
-            yield
+        return locked_runs(self.root / "results", subjects, say=say, asked_to_stop=asked_to_stop)
 
     @property
     def models(self) -> Path:
@@ -164,26 +171,27 @@ class Store:
         """Whether the run is complete: its row and its samples are there."""
         return self.run_path(run_id).is_file() and self._file("samples", run_id).is_file()
 
-    def write(
-        self, run: Mapping[str, Any], samples: Sequence[Mapping[str, Any]], points: Sequence[Mapping[str, Any]] | None = None
-    ) -> Path:
-        """Write a complete run, its row last, and drop its shards; returns the path of its row.
+    def write(self, run: Mapping[str, Any], samples: Sequence[Mapping[str, Any]], points: Iterable[pa.Table] | None = None, *,
+              keep_shards: bool = False) -> Path:  # fmt: skip
+        """Write a complete run, its row last, and drop its shards (unless told); returns the path of its row.
 
         `run` fills the runs table (schema_version and status may be left out), `samples` the samples table (run_id may be
-        left out). Raises ValueError or TypeError, before anything is written, for rows that do not fit; RunError when
-        they cannot be written.
+        left out); `points` are parts of the points table. Raises ValueError or TypeError, before anything is written, for
+        rows that do not fit; RunError when they cannot be written.
         """
         run_id = str(run["run_id"])
         row = to_table(RUNS, [run], schema_version=SCHEMA_VERSION, status="done")
         rows = samples_table(run_id, samples)
         if len(rows) != row["n_samples"][0].as_py():
             raise ValueError(f"run {run_id} counts {row['n_samples'][0].as_py()} samples, but has {len(rows)}")
-        remove_measures(self.run_path(run_id))  # they rest on what is replaced now
+        remove_measures(self.run_path(run_id))  # they rest on what is replaced now, and so do its checks
+        self._file("checks", run_id).unlink(missing_ok=True)
         if points is not None:
-            write_table(self._file("points", run_id), to_table(POINTS, points, run_id=run_id), run_id)
+            write_batches(self._file("points", run_id), POINTS, points, run_id)
         write_table(self._file("samples", run_id), rows, run_id)
         write_table(self.run_path(run_id), row, run_id)
-        self.partial(run_id).discard()
+        if not keep_shards:
+            self.partial(run_id).discard()
         return self.run_path(run_id)
 
     def write_checks(self, subject: str, rows: Sequence[Mapping[str, Any]]) -> Path:
@@ -191,6 +199,10 @@ class Store:
         path = self._file("checks", subject)
         write_table(path, to_table(CHECKS, rows, schema_version=SCHEMA_VERSION), subject)
         return path
+
+    def has_checks(self, subject: str) -> bool:
+        """Whether a run or model has been checked."""
+        return self._file("checks", subject).is_file()
 
     def checks(self, subject: str) -> list[dict[str, Any]]:
         """The checks of a run or model, none when there are none. Raises UserError when their file is damaged."""
@@ -229,6 +241,17 @@ class Store:
         return self.root / "results" / kind / f"{run_id}.parquet"
 
 
+@contextlib.contextmanager
+def locked_runs(results: Path, subjects: Sequence[str], *, say: Callable[[str], None],
+                asked_to_stop: Callable[[], None] = lambda: None) -> Iterator[None]:  # fmt: skip
+    """As `Store.locked`, for the runs of a folder of results."""
+    with contextlib.ExitStack() as stack:
+        for subject in sorted(set(subjects)):  # in one order for all, so that no two wait for each other
+            path = results / "locks" / f"{subject}.lock"
+            stack.enter_context(locked(path, f"run {subject}", say=say, asked_to_stop=asked_to_stop))
+        yield
+
+
 def read_run(path: Place | str, columns: Sequence[str] | None = None) -> Run:
     """Read a run from its runs file or from the samples file beside it; of the samples only `columns`, if given.
 
@@ -253,13 +276,14 @@ def _older(facts: Mapping[bytes, bytes]) -> str:
     return f"no {', '.join(absent)}" if absent else ""
 
 
-def read_points(path: Place | str) -> list[dict[str, Any]]:
-    """The worst points of a run, given its runs file. Raises UserError when it kept none, or its file is damaged."""
+def read_points(path: Place | str) -> Iterator[dict[str, Any]]:
+    """The worst points of a run, given its runs file, read part by part. UserError for none, or where they are damaged."""
     row, _ = pair(Path(path) if isinstance(path, str) else path)
     points = beside(row, "points")
     if not points.exists():
         raise UserError(f"run {row.stem} kept no points to replay: attack with --store-points")
-    return list(read_table(points, "points").to_pylist())
+    groups = range(number_of_groups(points))
+    return (point for group in groups for point in read_table(points, "points", group=group).to_pylist())
 
 
 def write_epochs(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -24,6 +24,7 @@ from robbench.engine.lane import NO_LIMIT
 from robbench.engine.records import Verdict
 from robbench.engine.search import search_model
 from robbench.results.store import Run, Store, read_run
+from robbench.runs.earlier import decided, drop_leftovers, finished
 from robbench.runs.plan import Plan
 from robbench.runs.points import encode, points_to_replay
 from robbench.runs.rows import run_row, sample_row
@@ -31,6 +32,7 @@ from robbench.runs.signals import StopFlag
 
 CLEAN_GRACE = 30.0  # seconds by which the pass over the clean inputs may outlast a budget: without it nothing is known
 FLUSH_SECONDS = 2.0  # a killed process loses at most what was finished since
+FLUSH_BYTES = 32 << 20  # of points in memory
 
 
 class EntryProgress(NamedTuple):
@@ -60,21 +62,29 @@ class Outcome(NamedTuple):
 
 
 def attack(plan: Plan, *, store: Store, force: bool, resumed: Callable[[int], None], watch: Callable[[Progress], None],
-           stop: StopFlag) -> Outcome:  # fmt: skip
+           stop: StopFlag, say: Callable[[str], None] = lambda text: None) -> Outcome:  # fmt: skip
     """Run a plan, or go on with it, or find it done. A stopped run keeps its finished samples for the next time.
 
-    `resumed` hears how many samples an earlier process has decided, if any.
+    `resumed` hears how many samples an earlier process has decided, if any; `say` for which other process is waited.
     """
+    if not force and (runs := finished(plan, store)):
+        return Outcome(runs, fresh=False)
+    store.check_writable()
+    with store.locked(plan.run_ids, say=say, asked_to_stop=stop.check):
+        drop_leftovers(plan, store)
+        if not force and (runs := finished(plan, store)):  # by whom was waited for
+            return Outcome(runs, fresh=False)
+        return _attack(plan, store, force, resumed, watch, stop)
+
+
+def _attack(plan: Plan, store: Store, force: bool, resumed: Callable[[int], None], watch: Callable[[Progress], None],
+            stop: StopFlag) -> Outcome:  # fmt: skip
     partials = [store.partial(run_id) for run_id in plan.run_ids]
     if force:
         for partial in partials:
             partial.discard()
-    levels = [{row["sample_index"]: row for row in partial.rows()} for partial in partials]
+    levels = [{}] * len(partials) if force else decided(plan, store)
     known = set.intersection(*(set(rows) for rows in levels))
-    # Shards: a --force run was stopped; go on with it.
-    if all(store.has(run_id) for run_id in plan.run_ids) and not force and not any(levels):
-        return Outcome([read_run(store.run_path(run_id)) for run_id in plan.run_ids], fresh=False)
-    store.check_writable()
     for partial in partials:
         partial.keep_answers(plan.subject.answers)
     if known:
@@ -98,15 +108,18 @@ def attack(plan: Plan, *, store: Store, force: bool, resumed: Callable[[int], No
     if len(rows[-1]) < size:
         return Outcome([], fresh=True)
     seconds = float("nan") if known else time.perf_counter() - began  # an earlier process' time is not known
+    if plan.config.store_points:
+        keep.flush()  # what is on disk need not be in memory
     paths = []
-    for level, found in enumerate(rows):
+    for level, (found, partial) in enumerate(zip(rows, partials, strict=True)):
         found.sort(key=lambda row: row["sample_index"])
-        kept = {row["sample_id"]: row for row in (*partials[level].points(), *keep.points[level])}
-        points = list(kept.values()) if plan.config.store_points else None
+        points = partial.points() if plan.config.store_points else None
         flags = work.flags + flags_after(plan, found)
         row = run_row(plan, level, found, disagreements=None if known else work.disagreements, flags=flags, started=started,
                       wall=seconds, resumed=len(known), inspection=work.inspection[1:])  # fmt: skip
-        paths.append(store.write(row, found, points))
+        paths.append(store.write(row, found, points, keep_shards=True))
+    for partial in partials:  # once all is written: a budget whose shards are gone would be attacked again
+        partial.discard()
     return Outcome([read_run(path) for path in paths], fresh=True)
 
 
@@ -114,7 +127,7 @@ class Keeper:
     """Puts finished samples on disk every few seconds: the points first, so that a row's point is there with it."""
 
     def __init__(self, partials: Sequence[Any]) -> None:
-        self.partials, self.flushed = partials, time.perf_counter()
+        self.partials, self.flushed, self.held = partials, time.perf_counter(), 0
         self.rows: list[list[dict[str, Any]]] = [[] for _ in partials]
         self.points: list[list[dict[str, Any]]] = [[] for _ in partials]
 
@@ -122,7 +135,8 @@ class Keeper:
         for kept, fresh in ((self.rows, rows), (self.points, points)):
             for level, row in fresh:
                 kept[level].append(row)
-        if any(self.rows) and (now or time.perf_counter() - self.flushed > FLUSH_SECONDS):
+        self.held += sum(len(row["delta"]) for _, row in points)
+        if any(self.rows) and (now or time.perf_counter() - self.flushed > FLUSH_SECONDS or self.held > FLUSH_BYTES):
             self.flush()
 
     def flush(self) -> None:
@@ -132,7 +146,7 @@ class Keeper:
             partial.append(found)
             found.clear()
             places.clear()
-        self.flushed = time.perf_counter()
+        self.flushed, self.held = time.perf_counter(), 0
 
     @contextlib.contextmanager
     def whatever_comes(self, stop: StopFlag) -> Iterator[None]:

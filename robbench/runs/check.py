@@ -36,6 +36,13 @@ from robbench.runs.subject import Subject, find_subject
 from robbench.runs.train_plan import known_threat
 from robbench.threat.model import ThreatModel, require_inside
 
+Say = Callable[[str], None]
+
+
+def _silent(text: str) -> None:
+    """Nobody hears."""
+
+
 SLICE = 200  # samples that are asked about
 AFTER_SLICE, AFTER_COST, AFTER_SHARE = 64, 50, 0.1  # after an attack: samples, queries per sample and check, of the run's queries
 
@@ -88,8 +95,8 @@ def plan_check(text: str, config: AttackConfig, source: str | None, *, alone: bo
     return plan
 
 
-def check(plan: CheckPlan, store: Store, limit: int, data_dir: Path | None, watch: Callable[[float, str], None]
-          ) -> list[dict[str, Any]]:  # fmt: skip
+def check(plan: CheckPlan, store: Store, limit: int, data_dir: Path | None, watch: Callable[[float, str], None],
+          say: Say = _silent) -> list[dict[str, Any]]:  # fmt: skip
     """All checks on the first `limit` samples, those of rows on every row; gives back, and writes, rows of the checks table.
 
     Without a source, a small one is trained where that is cheap.
@@ -110,23 +117,34 @@ def check(plan: CheckPlan, store: Store, limit: int, data_dir: Path | None, watc
     return _write(plan, findings, store, automatic=False)
 
 
-def check_after(plan: Plan, runs: Sequence[Run], store: Store) -> list[list[dict[str, Any]]]:
-    """The automatic checks of fresh runs of one plan: what rows and points say of each, and of the largest budget a little more.
+def check_after(plan: Plan, runs: Sequence[Run], store: Store, *, fresh: bool = True, say: Say = _silent,
+                asked_to_stop: Callable[[], None] = lambda: None) -> list[list[dict[str, Any]]]:  # fmt: skip
+    """The automatic checks of the runs of one plan, written or read: made where runs are fresh, or a killed process left none.
 
-    That is on AFTER_SLICE samples, with the checks that cost AFTER_COST queries per sample at most, as long as all of it costs
-    no more than AFTER_SHARE of what the run did. Rows of the checks table, which are written too.
+    They are what rows and points say of each run, and of the largest budget a little more: on AFTER_SLICE samples, with the
+    checks that cost AFTER_COST queries per sample at most, as long as all of it costs no more than AFTER_SHARE of the run.
     """
-    written = []
-    for run, threat in zip(runs, plan.threats, strict=True):
-        path = store.run_path(run.info["run_id"])
-        subject = CheckPlan(plan.subject, threat, plan.data, plan.config.seed, run, path)
-        allowed = AFTER_SHARE * (run.info["n_forward"] + run.info["n_backward"]) if run is runs[-1] else 0
-        cheap = [c for c in CHECKS if 0 < c.cost <= AFTER_COST and c.name != "transfer"]
-        with frozen(plan.subject.model), deterministic():
-            free = run_checks([c for c in CHECKS if not c.cost], _evidence(subject))
-            findings = free + run_checks(cheap, _evidence(subject, AFTER_SLICE, most=allowed))
-        written.append(_write(subject, findings, store, automatic=True))
-    return written
+    ids = [run.info["run_id"] for run in runs]
+    if not fresh and all(store.has_checks(run_id) for run_id in ids):
+        return [store.checks(run_id) for run_id in ids]
+    with store.locked(ids, say=say, asked_to_stop=asked_to_stop):
+        return [
+            _check_after(plan, run, threat, store, last=run is runs[-1])
+            if fresh or not store.has_checks(run.info["run_id"])
+            else store.checks(run.info["run_id"])
+            for run, threat in zip(runs, plan.threats, strict=True)
+        ]
+
+
+def _check_after(plan: Plan, run: Run, threat: ThreatModel, store: Store, *, last: bool) -> list[dict[str, Any]]:
+    path = store.run_path(run.info["run_id"])
+    subject = CheckPlan(plan.subject, threat, plan.data, plan.config.seed, run, path)
+    allowed = AFTER_SHARE * (run.info["n_forward"] + run.info["n_backward"]) if last else 0
+    cheap = [c for c in CHECKS if 0 < c.cost <= AFTER_COST and c.name != "transfer"]
+    with frozen(plan.subject.model), deterministic():
+        free = run_checks([c for c in CHECKS if not c.cost], _evidence(subject))
+        findings = free + run_checks(cheap, _evidence(subject, AFTER_SLICE, most=allowed))
+    return _write(subject, findings, store, automatic=True)
 
 
 def _evidence(plan: CheckPlan, limit: int | None = None, most: float = math.inf) -> Evidence:

@@ -119,12 +119,26 @@ class _Halt:
 
 
 def gate_model(gated: GatePlan, tolerances: Tolerances, *, store: Store, force: bool, seconds: float,
-               resumed: Callable[[int], None], watch: Callable[[Watched], None], stop: StopFlag) -> Finding:  # fmt: skip
+               resumed: Callable[[int], None], watch: Callable[[Watched], None], stop: StopFlag,
+               say: Callable[[str], None] = lambda text: None) -> Finding:  # fmt: skip
     """Attack the candidate until the gate has decided, or `seconds` are over; a killed one goes on where it was.
 
     Samples are booked in their random order, each once it is decided. What was decided is kept; a decision is written as a
-    run of the samples that it rests on. Raises Stopped after a signal.
+    run of the samples that it rests on. `say` hears for which other process is waited. Raises Stopped after a signal.
     """
+    (run_id,) = gated.plan.run_ids
+    if not force and (before := _before(store, run_id)):
+        book = _Book(gated, tolerances)
+        book.enter({row["sample_index"]: row for row in before.samples.to_pylist()})
+        if book.gate.decided:
+            return _finding(gated, book.gate, tolerances, before.info)
+    store.check_writable()
+    with store.locked([run_id], say=say, asked_to_stop=stop.check):
+        return _gate_model(gated, tolerances, store, force, seconds, resumed, watch, stop)
+
+
+def _gate_model(gated: GatePlan, tolerances: Tolerances, store: Store, force: bool, seconds: float,
+                resumed: Callable[[int], None], watch: Callable[[Watched], None], stop: StopFlag) -> Finding:  # fmt: skip
     plan, order, began = gated.plan, gated.order, time.perf_counter()
     started = datetime.now(UTC).replace(tzinfo=None)
     (run_id,), partial = plan.run_ids, store.partial(plan.run_ids[0])
@@ -140,7 +154,6 @@ def gate_model(gated: GatePlan, tolerances: Tolerances, *, store: Store, force: 
     disagreements = 0
     halt = _Halt(lambda: bool(stop), lambda: time.perf_counter() - began > seconds, lambda: book.gate.decided)
     if not halt:
-        store.check_writable()
         partial.keep_answers(plan.subject.answers)
         look_at(plan, work)
     with keep.whatever_comes(stop):

@@ -69,7 +69,8 @@ def _examples(path: Path, run: Run, data_dir: Path | None) -> list[Example]:
     images, labels = table.decode(chosen.rows[index]), chosen.labels[index]
     same = np.array([sample_ids(images[i : i + 1], labels[i : i + 1])[0] for i in range(len(images))], np.int64)
     wanted = run.samples["sample_id"].take(position).to_pylist()
-    points = {row["sample_id"]: row for row in read_points(path)}
+    few = set(wanted)
+    points = {row["sample_id"]: row for row in read_points(path) if row["sample_id"] in few}
     found: list[Example] = []
     for i, sample in enumerate(wanted):
         if same[i] != sample or sample not in points or len(found) == SHOWN:

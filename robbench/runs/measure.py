@@ -17,6 +17,7 @@ from torch import Tensor
 from robbench.core.config import AttackConfig
 from robbench.core.device import deterministic, tile_rows
 from robbench.core.errors import UserError
+from robbench.core.files import check_writable
 from robbench.core.trust import names_from
 from robbench.data.base import Split, class_difference
 from robbench.data.load import load
@@ -28,7 +29,7 @@ from robbench.results.answers import same_answers
 from robbench.results.distances import is_distance, measure_distances
 from robbench.results.measured import Measure, read_measures, read_sample_measures, write_measures
 from robbench.results.places import beside
-from robbench.results.store import Store, read_points, read_run
+from robbench.results.store import Run, Store, locked_runs, read_points, read_run
 from robbench.runs.points import decode
 from robbench.runs.subject import Subject, find_subject
 
@@ -68,6 +69,7 @@ class Measurer:
     data_dir: Path | None = None
     download: bool = False
     train_samples: int = TRAIN_SAMPLES
+    say: Callable[[str], None] = lambda text: None  # hears for which other process is waited
     _clean: dict[tuple[Any, ...], tuple[Look, list[Measure], list[str]]] = dataclasses.field(default_factory=dict)
 
     def measure(self, path: Path, *, force: bool, watch: Watch, model: str | None = None,
@@ -78,13 +80,23 @@ class Measurer:
         UserError, before anything is written, when model or data are not what they were, or a file cannot be read.
         """
         run = read_run(path, ("sample_id",))
+        if not force and (found := self._known(path, run, write=False)):
+            return found
+        if force or not self._is_measured(read_measures(path)):  # before anything is written
+            subject = subject or self._rebuild(path, run.info, model)
+            _require_same(run.info, run.samples["sample_id"].to_pylist(), subject)
+        results = path.absolute().parent.parent
+        check_writable(results)
+        with locked_runs(results, [path.stem], say=self.say):
+            if not force and (found := self._known(path, run, write=True)):
+                return found
+            return self._measure(path, run, subject or self._rebuild(path, run.info, model), watch)
+
+    def _is_measured(self, known: list[Measure] | None) -> bool:
+        return known is not None and any(m.name == "train_samples" and m.value == self.train_samples for m in known)
+
+    def _measure(self, path: Path, run: Run, subject: Subject, watch: Watch) -> Measured:
         info, ids = run.info, run.samples["sample_id"].to_pylist()
-        known = None if force else read_measures(path)
-        if known is not None and any(m.name == "train_samples" and m.value == self.train_samples for m in known):
-            return self._with_new_distances(path, info, ids, known)
-        with names_from(path, model):
-            subject = subject or self._rebuild(info, model)
-        _require_same(info, ids, subject)
         watch(0.0, "clean points")
         clean, measures, notes = self._look_at_clean(info, subject, watch)
         worst = self._look_at_worst(path, subject, watch)
@@ -103,12 +115,18 @@ class Measurer:
         write_measures(path, measures, _sample_rows(info, ids, clean, worst, columns))
         return Measured(info, read_measures(path) or [], True, notes)
 
-    def _with_new_distances(self, path: Path, info: dict[str, Any], ids: list[int], known: list[Measure]) -> Measured:
-        """What is known, with input margins by all runs there are now: they need no model."""
+    def _known(self, path: Path, run: Run, *, write: bool) -> Measured | None:
+        """What is known, with input margins by all runs there are now: they need no model. None where more is to be done."""
+        known = read_measures(path)
+        if known is None or not self._is_measured(known):
+            return None
+        info, ids = run.info, run.samples["sample_id"].to_pylist()
         distances, columns = measure_distances(path, info["split"], ids)
         before = [m.detail["runs"] for m in known if is_distance(m)]
         if before == [m.detail["runs"] for m in distances]:
             return Measured(info, known, False, [])
+        if not write:
+            return None
         samples = read_sample_measures(path)
         for name, values in columns.items():
             for row, value in zip(samples, values, strict=True):
@@ -118,11 +136,12 @@ class Measurer:
             info, read_measures(path) or [], True, ["other runs of its model are new: only input margins were redone"]
         )
 
-    def _rebuild(self, info: dict[str, Any], model: str | None) -> Subject:
+    def _rebuild(self, path: Path, info: dict[str, Any], model: str | None) -> Subject:
         limit = json.loads(info["config"]).get("limit")
         config = AttackConfig(data=info["data"], split=info["split"], limit=limit, seed=info["seed"])
         try:
-            return find_subject(model or info["model"], config, self.store, self.device, self.data_dir, self.download)[0]
+            with names_from(path, model):
+                return find_subject(model or info["model"], config, self.store, self.device, self.data_dir, self.download)[0]
         except UserError as error:
             elsewhere = "" if model else "; if the model lies elsewhere, say where with --model"
             raise UserError(f"run {info['run_id']}: {error}{elsewhere}") from error

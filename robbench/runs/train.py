@@ -69,21 +69,21 @@ def train(plan: Plan, *, force: bool, watcher: Watcher, stop: StopFlag) -> Train
     """Run a plan, or resume it, or find it done. Raises UserError when the folder holds another run, Stopped when asked to."""
     if done := _done(plan, force=force):
         return done
-    rank = int(os.environ.get("RANK", "0"))
+    watcher.begins(plan.notes)
     alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
     with contextlib.ExitStack() as stack:
-        if rank == 0:  # for all processes of this training
-            check_writable(plan.folder.parent)
-            stack.enter_context(_owned(plan, watcher, stop, wait=alone))
-        if done := _done(plan, force=force):  # by whom was waited for
-            return done
-        if not alone:  # none may leave the others waiting within a step
-            stack.enter_context(stop.unhurried())
-        watcher.begins(plan.notes)
         stack.enter_context(joined(plan.device))
         stack.enter_context(deterministic())
+        session = _Session(plan, watcher, stop)
+        if session.trainer.world.first:  # for all processes of this training
+            check_writable(plan.folder.parent)
+            stack.enter_context(_owned(plan, watcher, stop, wait=alone))
+        if not alone:  # none may leave the others waiting within a step
+            stack.enter_context(stop.unhurried())
+        elif done := _done(plan, force=force):  # by whom was waited for
+            return done
         resume = found_before(plan, force=force) is not None and not force
-        return _Session(plan, watcher, stop).run(resume=resume)
+        return session.run(resume=resume)
 
 
 def _done(plan: Plan, *, force: bool) -> Trained | None:

@@ -75,7 +75,7 @@ def test_verdicts_and_their_cost_are_what_they_are_without_checks(store: Path, c
     """The sample rows are equal with the checks and with the checks taken out."""
     other = shutil.copytree(store, tmp_path / "T")
     assert cli(f"attack ce {PGD} --limit 80 --quiet --out", store).code == 0
-    monkeypatch.setattr("robbench.runs.check.check_after", lambda plan, runs, store: [[] for _ in runs])
+    monkeypatch.setattr("robbench.runs.check.check_after", lambda plan, runs, store, **how: [[] for _ in runs])
     assert cli(f"attack ce {PGD} --limit 80 --quiet --out", other).code == 0
     assert not (other / "results" / "checks").exists()
     assert table(store, "samples") == table(other, "samples")
