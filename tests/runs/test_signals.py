@@ -81,7 +81,7 @@ def test_a_signal_ends_the_clean_pass(cli, store, monkeypatch, number):
     done = cli("attack at --attack pgd:steps=2 --threat linf:0.1 --limit 200 --out", store)
     assert done.code == 128 + number, done.err
     assert len(tiles) == 2
-    assert not (store / "results" / "partial").exists()
+    assert not list((store / "results").rglob("*.parquet"))
 
 
 def test_a_budget_that_ends_within_the_clean_pass(cli, store, monkeypatch):
@@ -90,7 +90,7 @@ def test_a_budget_that_ends_within_the_clean_pass(cli, store, monkeypatch):
     done = cli("attack at --attack pgd:steps=2 --threat linf:0.1 --limit 200 --budget 0.000001s --out", store)
     assert done.code == 2
     assert "the model has seen the 200 clean inputs" in done.err
-    assert not list(store.glob("results/*/*"))
+    assert not list((store / "results").rglob("*.parquet"))
 
 
 @BOTH
