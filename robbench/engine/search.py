@@ -136,7 +136,9 @@ class Compiled(nn.Module):
 
     def __init__(self, model: nn.Module, tile: int) -> None:
         super().__init__()
-        torch._functorch.config.donated_buffer = False  # a Jacobian goes back through one forward several times
+        from torch._functorch import config  # not loaded with torch
+
+        config.donated_buffer = False  # a Jacobian goes back through one forward several times
         on_gpu = any(weight.is_cuda for weight in model.parameters())
         self.tile = tile
         self.compiled = torch.compile(model, dynamic=False, mode="reduce-overhead" if on_gpu else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -32,7 +33,9 @@ def create(spec: str, info: DataInfo, *, of: Sequence[str] | None = None) -> Cla
     """
     model = _build(spec, info)
     parameter = next(model.parameters(), None)
-    x = torch.full((2, *info.shape), 0.5, device=parameter.device if parameter is not None else "cpu")
+    # No even grey: a model that standardises each image has no answer for that.
+    x = torch.linspace(0, 1, 2 * math.prod(info.shape), device=parameter.device if parameter is not None else "cpu")
+    x = x.reshape(2, *info.shape)
     try:
         if isinstance(model, External):
             with _evaluating(model):

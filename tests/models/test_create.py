@@ -44,6 +44,11 @@ def unused():
     net.auxiliary = nn.Linear(2, 2)
     return net
 
+class Standardises(Net):
+    def forward(self, x):
+        h = x.flatten(1)
+        return super().forward((h - h.mean(1, keepdim=True)) / h.std(1, keepdim=True))
+
 def fails():
     raise OSError("no weights here")
 
@@ -87,6 +92,13 @@ def test_a_factory_is_wrapped_with_features(name: str, small: DataInfo) -> None:
     assert model.head is net.fc
     assert set(model.state_dict()) == {f"body.{key}" for key in net.state_dict()}
     assert create(f"{name}:ready", small).features_dim == 6
+
+
+def test_a_model_that_has_no_answer_for_an_even_image(name: str, small: DataInfo) -> None:
+    """Standardised image by image, a flat one is NaN: no reason to refuse the model."""
+    model = create(f"{name}:Standardises", small)
+    assert not torch.isfinite(model(torch.full((1, 3, 2, 2), 0.5))).any()
+    assert torch.isfinite(model(torch.rand(2, 3, 2, 2))).all()
 
 
 def test_a_copy_has_its_own_head(name: str, small: DataInfo) -> None:
