@@ -217,15 +217,16 @@ def say_what_to_mind(info: dict[str, Any], checks: list[dict[str, Any]], reporte
     """Warnings about a run and its failed checks, one line each."""
     import json
 
+    from robbench.results.texts import unfinished
+
     title = f"{info['model']} {info['threat']}"
     if bad := info["n_unconfirmed"]:
         reporter.say(f"warning: {bad} successes of {title} did not survive the re-check; is the model random?")
     if refused := info["n_disagreements"]:
         share = refused / info["n_samples"]
         reporter.say(f"{title}: the model refused or added {refused} successes of the faster search ({share:.2f} a sample)")
-    if left := info["n_unfinished"]:
-        floor, top = info["robust_accuracy_floor"], info["robust_accuracy"]
-        reporter.say(f"{title}: the budget ran out on {left} samples: robust accuracy between {floor:.1%} and {top:.1%}")
+    if info["n_unfinished"]:
+        reporter.say(f"{title}: {unfinished(info)}")
     flags = json.loads(info["flags"] or "[]")
     for flag in flags:
         reporter.say(f"{title}: {flag['name']}: {flag['text']}")

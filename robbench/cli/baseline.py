@@ -31,6 +31,7 @@ def baseline(
     """
     from robbench.results.baseline import baseline_path, find_baseline, read_baseline, set_baseline
     from robbench.results.store import Store, read_run
+    from robbench.results.texts import percent
 
     store = Store(out)
     if action == "set":
@@ -45,7 +46,7 @@ def baseline(
         names = ("data", "split", "threat", "attack", "n_samples", "robust_accuracy", "clean_accuracy", "model_hash")
         print_json("robbench.baseline/1", **{k: v for k, v in entry.items() if k != "schema"}, **{k: info[k] for k in names})
         return
-    rates = f"robust accuracy {info['robust_accuracy']:.1%}, clean {info['clean_accuracy']:.1%}"
+    rates = f"robust accuracy {percent(info['robust_accuracy'])}, clean {percent(info['clean_accuracy'])}"
     what = f"{info['model']} on {info['data']} {info['split']}, {info['threat']}, {info['attack']}"
     print_result(one_line(f"baseline {info['run_id']}: {what}"))
     print_result(one_line(f"{rates}, {info['n_samples']} samples; set at {entry['set_at']}, unchanged since"))

@@ -36,12 +36,12 @@ def show(
         print_json("robbench.show/1", **found)
         return
     from robbench.report.run import run_card
+    from robbench.results.texts import percent
 
     print_rich(run_card(found))
     for each in found["classes"]:
-        reporter.detail(
-            f"class {each['label']}: clean {each['clean_accuracy']:.1%}, robust {each['robust_accuracy']:.1%} of {each['n']}"
-        )
+        clean, robust = percent(each["clean_accuracy"]), percent(each["robust_accuracy"])
+        reporter.detail(f"class {each['label']}: clean {clean}, robust {robust} of {each['n']}")
 
 
 @reported

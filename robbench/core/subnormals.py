@@ -53,6 +53,5 @@ def _parallel() -> Callable[..., None] | None:
         found = sorted(set(re.findall(r"(/\S*lib(?:gomp|iomp5|omp)\S*\.so\S*)$", maps, re.MULTILINE)))
         own = [path for path in found if Path(torch.__file__).parent in Path(path).parents] or found
         if len(own) == 1:
-            parallel = getattr(ctypes.CDLL(own[0]), "GOMP_parallel", None)
-            return parallel  # type: ignore[no-any-return]
+            return getattr(ctypes.CDLL(own[0]), "GOMP_parallel", None)
     return None

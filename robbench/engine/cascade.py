@@ -307,7 +307,7 @@ class Cascade:
     def _count(self, record: Record, columns: Mapping[str, Sequence[int] | Tensor], steps: int) -> None:
         for name in ("forwards", "backwards", "nonfinite", "flat"):
             setattr(record, name, getattr(record, name) + int(columns[name][0]))
-        record.work += steps
+        record.tried(steps, shown=True)
 
     def _confirm(self, rows: list[int], done: Done, k: int, points: dict[int, Tensor]) -> dict[int, Judgement]:
         """The re-check of some finished rows' `points`, by row.
@@ -356,7 +356,7 @@ class Cascade:
         self.work += len(samples)
         for row, (i, seen) in enumerate(zip(samples, verify(self.model, x, p, self.tile).rows(), strict=True)):
             record = self.records[i]
-            record.work += 1
+            record.tried(1, shown=not torch.equal(x[row], p.x0[row]))
             record.forwards += counter.forwards // len(samples) + (row < counter.forwards % len(samples)) + 1
             record.backwards += counter.backwards // len(samples) + (row < counter.backwards % len(samples))
             if seen.adversarial:

@@ -50,6 +50,7 @@ class Verdict(NamedTuple):
     l1: float = 0.0
     l0: float = 0.0
     level: int = 0  # position of the budget among the run's
+    known: bool = True  # whether adv_margin is the lowest met, not that of the clean input for want of any other
 
 
 class Outcome(NamedTuple):
@@ -65,6 +66,7 @@ class Outcome(NamedTuple):
     backwards: int
     status: int
     source: tuple[int, int]  # entry and variant that came to x
+    known: bool = True  # see Verdict
 
 
 @dataclasses.dataclass
@@ -88,6 +90,12 @@ class Record:
     replayed: tuple[int, Tensor, Judgement] | None = None  # lowest level that a stored point breaks, and that point
     outcomes: list[Outcome] = dataclasses.field(default_factory=list)  # of the budgets that are decided
     work: int = 0  # steps of attacks it has been through: what the progress bar counts
+    seen: bool | None = None  # whether any attack has shown a point it tried; None before the first
+
+    def tried(self, work: int, *, shown: bool) -> None:
+        """Another attack has been through, which has shown points it tried, or has given back the clean input only."""
+        self.work += work
+        self.seen = bool(self.seen) or shown
 
     def hit(self, entry: int, variant: int, step: int, x: Tensor | None, judged: Judgement | None) -> None:
         """A confirmed success: what, where and how."""
@@ -108,5 +116,6 @@ class Record:
                 self.backwards,
                 status,
                 self.source,
+                self.found or self.seen is not False,
             )
         )

@@ -57,5 +57,5 @@ def _verdict(i: int, level: int, o: Outcome, clean: Sequence[float], fresh: Judg
         sample=i, level=level, clean_pred=int(pred), clean_margin=margin, clean_pmargin=pmargin,
         adv_pred=j.pred, adv_margin=j.margin, adv_pmargin=j.pmargin, adversarial=o.found,
         linf=j.linf, l2=j.l2, l1=j.l1, l0=j.l0, entry=o.entry, variant=o.variant, step=o.step,
-        forwards=o.forwards + draws * (fresh is not None), backwards=o.backwards, status=o.status,
+        forwards=o.forwards + draws * (fresh is not None), backwards=o.backwards, status=o.status, known=o.known,
     )  # fmt: skip

@@ -16,6 +16,7 @@ from robbench.report.numbers import input_margins as margins_by_model
 from robbench.report.page import Cell, Head, Plot, Section, Table, in_words, number, percent
 from robbench.report.words import ANY_SIZE, MORE_LINES
 from robbench.results.store import Run
+from robbench.results.summary import n_unknown, quantile
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
@@ -38,9 +39,10 @@ def logit_margins(material: Material) -> Section:
 def input_margins(material: Material) -> Section:
     """The smallest perturbations found, a figure for each data set, split and norm."""
     blocks = []
-    heads = [Head("model", number=False), Head("lower quartile"), Head("median"), Head("none found"), Head("attacked up to")]
+    heads = [Head("model", number=False), Head("lower quartile"), Head("median"), Head("none found")]
+    heads += [Head("not finished", "time or queries ran out"), Head("attacked up to")]
     for (data, split, norm), series in series_by_facts(material.runs).items():
-        found = [one for one in margins_by_model(series) if np.isfinite(one.smallest).any()]
+        found = [one for one in margins_by_model(series, material.runs) if np.isfinite(one.smallest).any()]
         if not found:
             continue
         rows = [_margin_row(one) for one in found]
@@ -58,11 +60,9 @@ def input_margins(material: Material) -> Section:
 
 def _logit_figure(title: str, lines: Sequence[tuple[Series, Run]]) -> Plot:
     values = [(one, numbers(run, "clean_margin"), numbers(run, "adv_margin")) for one, run in lines]
-    rows = [
-        _quantile_row(one.name, where, margins)
-        for one, *both in values
-        for where, margins in zip(("clean", "worst"), both, strict=True)
-    ]
+    rows = []
+    for (one, clean, worst), (_, run) in zip(values, lines, strict=True):
+        rows += [_quantile_row(one.name, "clean", clean), _quantile_row(one.name, "worst", worst, n_unknown(run.samples))]
     words = in_words([f"{row[0].text} {row[1].text}: median {row[4].text}, {row[-1].text} below zero" for row in rows])
     quantiles = ["median" if q == 0.5 else f"{100 * q:.0f} %" for q in _QUANTILES]
     heads = [Head("model", number=False), Head("input", number=False), *map(Head, [*quantiles, "below 0"])]
@@ -81,13 +81,13 @@ def _more(lines: Sequence[Any]) -> list[str]:
     return [MORE_LINES] if len(lines) > figures.MOST_LINES else []
 
 
-def _quantile_row(name: str, where: str, margins: Floats) -> list[Cell]:
+def _quantile_row(name: str, where: str, margins: Floats, unknown: int = 0) -> list[Cell]:
     finite = margins[np.isfinite(margins)]
-    cells: list[Any] = [number(float(q)) for q in np.quantile(finite, _QUANTILES)] if len(finite) else [number(None)] * 5
+    cells: list[Any] = [number(quantile(finite, q, unknown)) for q in _QUANTILES]
     return [Cell(name), Cell(where), *cells, percent(float((margins < 0).mean()))]
 
 
 def _margin_row(one: Margins) -> list[Cell]:
     quartile, middle = (float(q) for q in np.quantile(one.smallest, (0.25, 0.5), method="lower"))
     end = Cell("no limit" if math.isinf(one.end) else f"{one.end:.4g}", one.end)
-    return [Cell(one.name), number(quartile), number(middle), percent(one.censored), end]
+    return [Cell(one.name), number(quartile), number(middle), percent(one.censored), percent(one.unfinished), end]

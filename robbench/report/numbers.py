@@ -9,8 +9,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from robbench.report.material import Floats, Series, numbers
+from robbench.results import distances
 from robbench.results.statistics import wilson
 from robbench.results.store import Run
+from robbench.results.summary import column
 
 MOST_STEPS, BINS = 120, 60
 
@@ -28,22 +30,21 @@ class Curve:
 
 @dataclasses.dataclass(frozen=True)
 class Margins:
-    """Input margins of the samples of a model in one norm.
+    """Input margins of the samples of a model in one norm, see `results/distances.py`.
 
-    smallest [n]: size of the smallest perturbation found, 0 for a sample that is wrong without one, inf for none (censored);
-    end: the largest eps that was attacked, inf without a budget; sought: whether an attack looked for the smallest one.
+    smallest [n]: size of the smallest perturbation found, 0 for a sample that is wrong without one, inf for none up to what
+    was attacked; censored: the share of samples for which attacks that ran to their end found none, in [0,1]; unfinished: the
+    share of those for which one did not; end: the largest eps that was attacked, inf without a budget; sought: whether an
+    attack looked for the smallest one.
     """
 
     name: str
     place: int
     smallest: Floats
+    censored: float
+    unfinished: float
     end: float
     sought: bool
-
-    @property
-    def censored(self) -> float:
-        """The share of samples for which no perturbation was found, in [0,1]."""
-        return float(np.isinf(self.smallest).mean())
 
 
 def curves(series: Series) -> list[Curve]:
@@ -57,19 +58,32 @@ def curves(series: Series) -> list[Curve]:
     return found
 
 
-def input_margins(series: Sequence[Series]) -> list[Margins]:
-    """The input margins of each model among lines of one norm, by all of its runs together."""
+def input_margins(series: Sequence[Series], runs: Sequence[Run] = ()) -> list[Margins]:
+    """The input margins of each model among lines of one norm, by all of its runs together; `runs` may be in other norms too."""
     found = []
     for place in dict.fromkeys(one.place for one in series):
-        mine = [one for one in series if one.place == place]
-        runs = [run for one in mine for run in one.runs]
-        smallest: dict[int, float] = {}
-        for run in runs:
-            for sample, size in zip(numbers(run, "sample_id").tolist(), sizes(run).tolist(), strict=True):
-                smallest[sample] = min(size, smallest.get(sample, math.inf))
-        eps = [float(run.info["eps"]) for run in runs]
-        found.append(Margins(mine[0].model, place, np.array(list(smallest.values())), max(eps), math.inf in eps))
+        mine = [run for one in series if one.place == place for run in one.runs]
+        alike = [run for run in runs if run not in mine and _alike(run) == _alike(mine[0])]
+        ids = np.unique(np.concatenate([column(run.samples, "sample_id") for run in mine]))
+        margins = distances.input_margins(ids, [*mine, *alike])[mine[0].info["norm"]]
+        none = margins.censored | np.isinf(margins.smallest)
+        name = next(one.model for one in series if one.place == place)
+        found.append(
+            Margins(
+                name,
+                place,
+                np.where(none, math.inf, margins.smallest),
+                float((none & ~margins.unfinished).mean()),
+                float((none & margins.unfinished).mean()),
+                float(margins.attacked.max()),
+                math.inf in margins.eps,
+            )
+        )
     return found
+
+
+def _alike(run: Run) -> tuple[str, ...]:
+    return tuple(str(run.info[name]) for name in ("data", "split", "model", "model_hash"))
 
 
 def sizes(run: Run) -> Floats:

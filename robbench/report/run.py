@@ -41,7 +41,7 @@ def _lines(found: Mapping[str, Any], run: Mapping[str, Any], summary: Mapping[st
         ("attack", f"{run['attack']}, seed {run['seed']}" + (f", budget {run['budget']}" if run["budget"] else "")),
         ("", "\n".join(run["attack_params"]) if isinstance(run["attack_params"], list) else ""),
         ("clean accuracy", f"{texts.percent(summary['clean_accuracy'])} ({texts.interval(summary, 'clean_accuracy')})"),
-        ("robust accuracy", f"{texts.percent(summary['robust_accuracy'])} ({texts.interval(summary)}), Wilson 95 %"),
+        ("robust accuracy", _robust(run, summary)),
         ("adversarial ratio", f"{texts.percent(summary['adversarial_ratio'])}, {summary['n_adversarial']} of {n} samples"),
         ("logit margin", f"median {texts.margins(summary)}; worst 5 %: {texts.number(summary['adv_margin_p05'])}"),
         ("fell to", _fell(found["fell_to"], n)),
@@ -58,6 +58,12 @@ def _lines(found: Mapping[str, Any], run: Mapping[str, Any], summary: Mapping[st
     ]
 
 
+def _robust(run: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
+    if summary["robust_accuracy"] is not None:
+        return f"{texts.percent(summary['robust_accuracy'])} ({texts.interval(summary)}), Wilson 95 %"
+    return f"{texts.NOTHING} (no budget); median distance {run['norm']} {texts.number(run['distance_p50'])}"
+
+
 def _fell(fell: Sequence[Mapping[str, Any]], n: int) -> str:
     steps = (f", half by step {each['step']:.0f}" if each["step"] else "" for each in fell)
     names = ("no attack" if each["attack"] == "clean" else each["attack"] for each in fell)
@@ -71,6 +77,8 @@ def _sizes(distances: Mapping[str, float]) -> str:
 
 
 def _classes(classes: Sequence[Mapping[str, Any]]) -> str:
+    if any(each["robust_accuracy"] is None for each in classes):
+        return ""
     worst = sorted(classes, key=lambda each: each["robust_accuracy"])[:_SHOWN_CLASSES]
     return ", ".join(f"{each['label']}: {texts.percent(each['robust_accuracy'])} of {each['n']}" for each in worst)
 
@@ -100,9 +108,7 @@ def _warnings(found: Mapping[str, Any], run: Mapping[str, Any], summary: Mapping
     if summary["n_error"]:
         lines.append(f"{summary['n_error']} samples gave logits or gradients that are not finite numbers")
     if summary["n_unfinished"]:
-        lines.append(
-            f"{summary['n_unfinished']} samples unfinished within the budget: robust accuracy is {texts.bounds(summary)}"
-        )
+        lines.append(texts.unfinished(summary))
     if run["distance_p50"] is not None and not math.isfinite(run["distance_p50"]):
         lines.append("half of the samples have no perturbation found")
     if found["older"]:
@@ -124,7 +130,8 @@ def run_list(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> RenderableType
         for head in ("samples", "clean", "robust", "begun (UTC)"):
             table.add_column(head, justify="right", no_wrap=True)
         for row in rows:
-            rates = [texts.percent(row["clean_accuracy"]), texts.percent(row["robust_accuracy"])]
+            robust = row["robust_accuracy"] if math.isfinite(row["eps"]) else None
+            rates = [texts.percent(row["clean_accuracy"]), texts.percent(robust)]
             table.add_row(
                 *map(Text, [row["run_id"], row["model"], str(row["n_samples"]), *rates, f"{row['started_at']:%Y-%m-%d %H:%M}"])
             )

@@ -36,11 +36,13 @@ def comparison(material: Material) -> Section:
     """Every run in one sortable table; what all runs have in common is in its caption."""
     runs, rows, names = material.runs, compare(material.runs), model_names(material.runs)
     differ = [key for key in _FACTS if len({row[key] for row in rows}) > 1]
+    endless = any(row["distance_p50"] is not None for row in rows)
     early, late = [key for key in differ if key not in _LATE], [key for key in differ if key in _LATE]
     heads = [
         Head("model", number=False),
         *(Head(_FACTS[key], number=False) for key in early),
         *_NUMBERS,
+        *([Head("median distance", "of the smallest perturbation found")] if endless else []),
         *(Head(_FACTS[key], number=False) for key in late),
     ]
     cells = [
@@ -48,6 +50,7 @@ def comparison(material: Material) -> Section:
             Cell(name_of(run, names)),
             *(_fact(run, key) for key in early),
             *_measured(row),
+            *([number(row["distance_p50"])] if endless else []),
             *(_fact(run, key) for key in late),
         ]
         for row, run in zip(rows, runs, strict=True)
@@ -177,7 +180,7 @@ def _warnings(row: dict[str, Any]) -> Iterator[str]:
     if row["n_error"]:
         yield f"{row['n_error']} samples gave logits or gradients that are not finite numbers"
     if row["n_unfinished"]:
-        yield f"{row['n_unfinished']} samples unfinished within the budget: robust accuracy is {texts.bounds(row)}"
+        yield texts.unfinished(row)
     yield from (f"{flag['name']}: {flag['text']}" for flag in row["flags"])
 
 

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from robbench.results import columns, texts
+from robbench.results.compare import WITHOUT_BUDGET
 
 
 def comparison_table(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = columns.DEFAULT) -> RenderableType:
@@ -60,15 +61,18 @@ def _titled_table(facts: tuple[str, ...], rows: Sequence[Mapping[str, Any]], nam
         name = row["model"] if models[row["model"]] == 1 else f"{row['model']} {row['run_id'][:4]}"
         named = {**row, "model": name}
         table.add_row(*(Text(each.text(named)) for each in shown), style="bold" if row["best"] else None)
-        if row["note"] not in (None, "baseline") and len(rows) > 1:  # a run shown alone has nothing to be paired with
+        if (
+            row["note"] not in (None, "baseline", WITHOUT_BUDGET) and len(rows) > 1
+        ):  # a run shown alone has nothing to be paired with
             notes.append(Text(f"{name}: {row['note']}", style="dim"))
         for count, what in (
             (row["n_unconfirmed"], "claimed successes did not survive the re-check: is the model random?"),
             (row["n_error"], "samples gave logits or gradients that are not finite numbers"),
-            (row["n_unfinished"], f"samples unfinished within the budget: robust accuracy is {texts.bounds(row)}"),
         ):
             if count:
                 notes.append(Text(f"{name}: {count} {what}", style="yellow"))
+        if row["n_unfinished"]:
+            notes.append(Text(f"{name}: {texts.unfinished(row)}", style="yellow"))
         if row["distance_p50"] is not None:
             norm, half = threat.partition(":")[0], row["distance_p50"]
             far = (

@@ -17,7 +17,8 @@ WHAT = {
     "input-margins": (
         "Size of the smallest adversarial perturbation found for each sample by all runs of this report, an upper bound of "
         "its distance to the boundary; samples that are wrong without one count as 0. An open triangle marks the share of "
-        "samples for which none was found (censored: their margin lies beyond what was attacked)."
+        "samples for which none was found (censored: their margin lies beyond what was attacked); those on which time or "
+        "queries ran out are counted apart."
     ),
     "classes": "Robust accuracy of each class in percent.",
     "spectrum": (

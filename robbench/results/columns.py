@@ -34,7 +34,7 @@ _COMPOSED = {
     "robust_accuracy": Column(
         "robust accuracy (95 % interval)",
         "robust accuracy\n(95 %)",
-        lambda row: f"{texts.percent(row['robust_accuracy'])} {texts.interval(row)}",
+        texts.robust,
         ("robust_accuracy", "robust_accuracy_low", "robust_accuracy_high"),
     ),
     "adversarial_ratio": Column(

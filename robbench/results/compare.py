@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -51,6 +52,7 @@ _MEASURED = (
     "n_unfinished",
     "robust_accuracy_floor",
 )
+WITHOUT_BUDGET = "without a budget there is no robust accuracy to pair"
 _UNPAIRED = dict.fromkeys(("baseline", "n_common", "robust_difference", "won", "lost", "mcnemar_p", "p_holm"))
 
 
@@ -72,8 +74,9 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     verdicts = [_verdicts(run) for run in runs]
     for i, run in enumerate(runs):
-        info, summary = run.info, summarise(run.samples)
-        baseline = next((other for other in first if _pairs(info, runs[other].info)), None)
+        info, endless = run.info, math.isinf(run.info["eps"])
+        summary = summarise(run.samples, budget=not endless)
+        baseline = None if endless else next((other for other in first if _pairs(info, runs[other].info)), None)
         rows.append(
             {name: info[name] for name in _FACTS}
             | {name: summary[name] for name in _MEASURED}
@@ -86,7 +89,7 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
             )
             | {"best": False, "differs": [], "n_seeds": None}
         )
-        first += [i] if baseline is None else []
+        first += [i] if baseline is None and not endless else []
     for base in first:
         tested = [row for row in rows if row["baseline"] == runs[base].info["run_id"]]
         for row, p in zip(tested, holm([row["mcnemar_p"] for row in tested]), strict=True):
@@ -126,12 +129,14 @@ def _pairs(info: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _why_unpaired(run: Run, runs: Sequence[Run]) -> str:
+    if math.isinf(run.info["eps"]):
+        return WITHOUT_BUDGET
     alike = [other for other in runs if _pairs(run.info, other.info)]
     return "baseline" if len(alike) > 1 else "nothing to pair: no other run has this data, split and threat"
 
 
 def _mark_best(runs: Sequence[Run], rows: Sequence[dict[str, Any]], verdicts: Sequence[_Verdicts]) -> None:
-    left = list(range(len(runs)))
+    left = [i for i, row in enumerate(rows) if row["robust_accuracy"] is not None]
     while left:
         alike = [i for i in left if i == left[0] or not _differ(runs[left[0]].info, runs[i].info)]
         left = [i for i in left if i not in alike]

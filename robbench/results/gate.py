@@ -24,7 +24,7 @@ from robbench.results.paired import drop_interval, drop_p_values
 from robbench.results.power import samples_needed
 from robbench.results.statistics import holm, mcnemar_exact
 from robbench.results.store import Run
-from robbench.results.summary import column
+from robbench.results.summary import column, n_unknown
 
 COLUMNS = ("sample_id", "label", "clean_correct", "robust", "adversarial", "adv_margin")
 """The sample columns that `judge` needs, besides the distance in the norm of a run without a budget."""
@@ -149,6 +149,10 @@ def judge(baseline: Run, candidate: Run, tolerances: Tolerances) -> list[Check]:
     checks = [] if endless else [rate_check(ROBUST, *robust, tolerances.robust, tolerances)]
     checks.append(rate_check(CLEAN, *clean, tolerances.clean, tolerances))
     if tolerances.margin is not None:
+        if not endless and (n := max(n_unknown(run.samples) for run in (baseline, candidate))):
+            raise UserError(
+                f"the worst margin of {n} samples is not known, as their attack shows no points: leave out --max-margin-drop"
+            )
         values = _distances(baseline, candidate, here, there) if endless else pair("adv_margin")
         checks.append(_margin_check(margin, *values, tolerances.margin, tolerances))
     if tolerances.per_class is not None:

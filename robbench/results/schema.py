@@ -57,11 +57,11 @@ RUNS = _schema(
     text: threat attack attack_params
     int64: seed
     int64: n_samples n_clean_correct n_adversarial n_robust n_unconfirmed n_error
-    f64: clean_accuracy robust_accuracy adversarial_ratio attack_success_rate?
-    f64: robust_accuracy_low robust_accuracy_high clean_accuracy_low clean_accuracy_high ci_level
+    f64: clean_accuracy robust_accuracy? adversarial_ratio attack_success_rate?
+    f64: robust_accuracy_low? robust_accuracy_high? clean_accuracy_low clean_accuracy_high ci_level
     text: ci_method
-    f64: clean_margin_mean clean_margin_p50 adv_margin_mean adv_margin_p05 adv_margin_p50
-    f64: clean_pmargin_mean adv_pmargin_mean
+    f64: clean_margin_mean clean_margin_p50 adv_margin_mean? adv_margin_p05? adv_margin_p50?
+    f64: clean_pmargin_mean adv_pmargin_mean?
     int64: n_forward n_backward
     f64: wall_s
     int64: batch_size
@@ -77,11 +77,11 @@ RUNS = _schema(
 )
 """One row per finished run. threat is text such as linf:8/255, attack the specs or cascade asked for joined by ` + `;
 attack_params (every attack in full), config, train_config (of the training, None where another trained the model), provenance and
-flags are JSON; rates are in [0,1]; n_forward and n_backward are
-totals; wall_s is in seconds, of the whole run also where it had several budgets. robust_accuracy_floor: robust accuracy if all
-unfinished samples fell; distance_p50: median size of the smallest perturbation found, of a run without a budget;
-answers: JSON, what the model said to a few inputs before the attack (`results/answers.py`);
-n_disagreements: claims of a fast search that the model refused, and successes it saw only afterwards."""
+flags are JSON; rates are in [0,1]; n_forward and n_backward are totals; wall_s is in seconds, of the whole run also where it had
+several budgets. robust_accuracy_floor: robust accuracy if all unfinished samples fell; without a budget there is no robust
+accuracy; worst margins are null where an attack has not shown what it tried. distance_p50: median size of the smallest
+perturbation found, of a run without a budget; answers: JSON, what the model said to a few inputs before the attack
+(`results/answers.py`); n_disagreements: claims of a fast search that the model refused, and successes it saw only afterwards."""
 
 SAMPLES = _schema(
     "samples",
@@ -92,7 +92,7 @@ SAMPLES = _schema(
     int32: label clean_pred
     f32: clean_margin clean_pmargin
     int32: adv_pred
-    f32: adv_margin adv_pmargin
+    f32: adv_margin? adv_pmargin?
     bool: clean_correct adversarial robust
     f32: dist_linf? dist_l2?
     word: broken_by?
@@ -105,7 +105,8 @@ SAMPLES = _schema(
     """,
 )
 """One row per sample. margin is z_y - max_{k != y} z_k on logits and pmargin the same on softmax probabilities; adv_* is the
-lowest found inside the budget, of a run without a budget at the smallest perturbation; dist_* is the size of that perturbation;
+lowest found inside the budget, of a run without a budget at the smallest perturbation, null where an attack has not shown what it
+tried; dist_* is the size of that perturbation;
 status is OK, NON_FINITE, UNCONFIRMED or UNFINISHED; n_nonfinite and n_zero_gradient count answers that were no numbers and
 gradients that were exactly zero."""
 

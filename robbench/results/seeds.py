@@ -11,6 +11,7 @@ from typing import Any
 from robbench.core.errors import UserError
 from robbench.core.spec import canonical_json
 from robbench.results.bootstrap import over_seeds, over_seeds_difference
+from robbench.results.compare import WITHOUT_BUDGET
 from robbench.results.ranking import best_of
 from robbench.results.statistics import holm
 from robbench.results.store import Run
@@ -46,8 +47,16 @@ def over_training_seeds(runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) 
     tables: dict[str, list[int]] = {}
     for i, key in enumerate(groups):
         tables.setdefault(key.removesuffix(recipes[key]), []).append(i)
-    values = [{seed: float(row["robust_accuracy"]) for seed, row in seeds.items()} for seeds in groups.values()]
+    endless = {i for i, row in enumerate(found) if row["robust_accuracy"] is None}
+    values = [
+        {} if i in endless else {seed: float(row["robust_accuracy"]) for seed, row in seeds.items()}
+        for i, seeds in enumerate(groups.values())
+    ]
+    for i in endless:
+        found[i]["note"] = WITHOUT_BUDGET
     for table in tables.values():
+        if endless.intersection(table):
+            continue
         _pair([found[i] for i in table], [values[i] for i in table])
     return found
 
@@ -70,10 +79,12 @@ def _key(run: Run) -> tuple[str, str]:
 def _row(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     row = dict(rows[0]) | dict.fromkeys(("n_common", "robust_difference", "won", "lost", "mcnemar_p", "p_holm", "baseline"))
     for name in _MEANS:
-        row[name] = math.fsum(each[name] for each in rows) / len(rows)
+        row[name] = _mean([each[name] for each in rows])
     for name in _SUMS:
         row[name] = sum(each[name] for each in rows)
     for name in _RATES:
+        if row[name] is None:
+            continue  # without a budget, as in all rows of the group
         mean = over_seeds([each[name] for each in rows])
         row |= {name: mean.value, f"{name}_low": max(0.0, mean.low), f"{name}_high": min(1.0, mean.high)}
         if len(rows) == 1:
@@ -82,9 +93,15 @@ def _row(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     flags = {flag["name"]: flag for each in rows for flag in each["flags"]}
     return row | {
         "model": _label(rows), "run_id": "+".join(each["run_id"] for each in rows), "train_seed": None, "n_seeds": len(rows),
-        "distance_p50": None if None in far else math.fsum(far) / len(far), "flags": list(flags.values()),
+        "distance_p50": _mean(far), "flags": list(flags.values()),
         "differs": sorted({name for each in rows for name in each["differs"]}), "best": False, "note": None,
     }  # fmt: skip
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """None where one of them is not known."""
+    known = [value for value in values if value is not None]
+    return math.fsum(known) / len(known) if len(known) == len(values) else None
 
 
 def _label(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -39,20 +39,28 @@ def name(row: Mapping[str, Any]) -> str:
     return str(row["model"]) + (" *" if row["best"] else "") + (" !" if row["differs"] else "")
 
 
-def percent(rate: float) -> str:
-    """A rate in [0,1] in percent with one decimal."""
-    return f"{100 * rate:.1f}%"
+def percent(rate: float | None) -> str:
+    """A rate in [0,1] in percent with one decimal; None, of a run without a budget, is `-`."""
+    return NOTHING if rate is None else f"{100 * rate:.1f}%"
 
 
 def interval(row: Mapping[str, Any], name: str = "robust_accuracy") -> str:
     """The interval of a rate in percent, `41.2-49.3`."""
     low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return NOTHING if math.isnan(low) else f"{100 * low:.1f}-{100 * high:.1f}"
+    return NOTHING if low is None or math.isnan(low) else f"{100 * low:.1f}-{100 * high:.1f}"
 
 
-def bounds(row: Mapping[str, Any]) -> str:
-    """What robust accuracy can be when the budget ran out on some samples, `41.0% to 48.2%`."""
-    return f"{percent(row['robust_accuracy_floor'])} to {percent(row['robust_accuracy'])}"
+def robust(row: Mapping[str, Any]) -> str:
+    """Robust accuracy with its interval; `-` without a budget."""
+    return NOTHING if row["robust_accuracy"] is None else f"{percent(row['robust_accuracy'])} {interval(row)}"
+
+
+def unfinished(row: Mapping[str, Any]) -> str:
+    """That the budget ran out on some samples, and what robust accuracy can be then, `41.0% to 48.2%`."""
+    said = f"{row['n_unfinished']} samples unfinished within the budget"
+    if row["robust_accuracy"] is None:
+        return said
+    return f"{said}: robust accuracy is {percent(row['robust_accuracy_floor'])} to {percent(row['robust_accuracy'])}"
 
 
 def margins(row: Mapping[str, Any]) -> str:
@@ -79,9 +87,9 @@ def queries(row: Mapping[str, Any]) -> str:
     return f"{_count(forward)}+{_count(backward)}"
 
 
-def number(value: float) -> str:
+def number(value: float | None) -> str:
     """At most six characters, so that a table keeps its width."""
-    if not math.isfinite(value):
+    if value is None or not math.isfinite(value):
         return NOTHING
     size = abs(value)
     return f"{value:.0e}" if size >= 99_999 else f"{value:.{2 if size < 10 else 1 if size < 100 else 0}f}"

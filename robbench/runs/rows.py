@@ -27,7 +27,8 @@ def sample_row(plan: Plan, v: Verdict, index: int, sample_id: int, label: int, o
     return {
         "run_id": plan.run_ids[v.level], "sample_id": sample_id, "sample_index": index, "label": label,
         "clean_pred": v.clean_pred, "clean_margin": v.clean_margin, "clean_pmargin": v.clean_pmargin,
-        "adv_pred": v.adv_pred, "adv_margin": v.adv_margin, "adv_pmargin": v.adv_pmargin,
+        "adv_pred": v.adv_pred,
+        "adv_margin": v.adv_margin if v.known else None, "adv_pmargin": v.adv_pmargin if v.known else None,
         "clean_correct": v.entry != CLEAN, "adversarial": v.adversarial, "robust": not v.adversarial,
         "dist_linf": v.linf, "dist_l2": v.l2, "dist_l1": v.l1, "dist_l0": v.l0, "broken_by": broken_by,
         "broken_variant": v.variant if v.variant >= 0 else None, "first_success_step": v.step if v.step >= 0 else None,
@@ -57,7 +58,7 @@ def run_row(
         "subset": None if config.limit is None else limit_subset(config.limit),
         "norm": threat.norm, "eps": threat.eps, "threat": threat.text,
         "attack": plan.attack, "attack_params": json.dumps(full_specs(plan.entries)), "seed": config.seed,
-        **summarise(rows), "wall_s": wall, "batch_size": plan.width,
+        **summarise(rows, budget=math.isfinite(threat.eps)), "wall_s": wall, "batch_size": plan.width,
         "git_sha": facts["git_sha"], "git_dirty": facts["git_dirty"], "robbench_version": facts["packages"]["robbench"],
         "python_version": facts["python"], "torch_version": facts["packages"]["torch"],
         "device": str(plan.device), "device_name": device_name, "deterministic": exact,

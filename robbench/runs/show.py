@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,10 +41,11 @@ def show_run(name: str, out: Path) -> dict[str, Any]:
     path = paths[0]
     run = read_run(path, (*COLUMNS, *_ALSO))
     row = {key: json.loads(value) if key in _JSON and value else value for key, value in run.info.items()}
-    samples = run.samples
+    samples, endless = run.samples, math.isinf(row["eps"])
     argv = row["provenance"].get("argv") or []
     return {
-        "run": row, "summary": summarise(samples), "fell_to": _fell_to(samples), "classes": _classes(samples),
+        "run": row, "summary": summarise(samples, budget=not endless), "fell_to": _fell_to(samples),
+        "classes": _classes(samples, endless),
         "distances": _distances(samples), "tables": _tables(path), "files": _files(path),
         "command": shlex.join(["robbench", *argv[1:]]) if argv else None, "older": run.older,
     }  # fmt: skip
@@ -59,14 +61,14 @@ def _fell_to(samples: Any) -> list[dict[str, Any]]:
     return found
 
 
-def _classes(samples: Any) -> list[dict[str, Any]]:
+def _classes(samples: Any, endless: bool) -> list[dict[str, Any]]:
     label, clean, robust = (column(samples, name) for name in ("label", "clean_correct", "robust"))
     return [
         {
             "label": int(each),
             "n": int(mine.sum()),
             "clean_accuracy": float(clean[mine].mean()),
-            "robust_accuracy": float(robust[mine].mean()),
+            "robust_accuracy": None if endless else float(robust[mine].mean()),
         }
         for each in np.unique(label)
         if (mine := label == each).any()

@@ -216,6 +216,17 @@ def test_a_backend_in_the_middle_of_a_cascade(
     assert {v.entry for v in verdicts} >= {0, 1, 2}
 
 
+def test_a_margin_is_known_where_an_attack_has_shown_what_it_tried(
+    digits: Any, decide: Callable[..., Any], entries: Callable[..., Any]
+) -> None:
+    """A backend that gives back the clean input of what it leaves tells nothing of it; an attack of ours before it does."""
+    split, foreign = digits.split.take(torch.arange(40)), Entry("foreign", Foreign())
+    alone = decide([foreign], digits.model, split, "linf:0.02")
+    assert {v.adversarial for v in alone} == {True, False}
+    assert all(v.known == v.adversarial for v in alone)
+    assert all(v.known for v in decide([*entries(["fgsm"]), foreign], digits.model, split, "linf:0.02"))
+
+
 def test_a_backends_points_are_checked(digits: Any, decide: Callable[..., Any]) -> None:
     """Points outside the budget break nothing, whatever the backend says of them."""
     split = digits.split.take(torch.arange(40))

@@ -7,8 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from robbench.core.status import UNFINISHED
 from robbench.report.material import in_order, series_by_facts
 from robbench.report.numbers import by_class, curves, edges, input_margins, shares, sizes
+from robbench.results.distances import measure_distances
 
 
 def test_a_security_curve_begins_at_clean_accuracy_and_has_each_runs_interval(add_run):
@@ -50,6 +52,40 @@ def test_an_input_margin_is_the_smallest_of_all_runs_and_censored_where_none_fou
     assert margins.smallest.tolist() == pytest.approx(wanted, rel=1e-6)
     assert margins.censored == sum(map(math.isinf, wanted)) / 40 > 0
     assert (margins.name, margins.end, margins.sought) == ("ce", 0.2, False)
+
+
+def test_samples_that_were_not_finished_have_not_stood(add_run, handmade_rows):
+    """Of those that stand half ran out of time: they are no part of "none found", here or in the measures of the run."""
+    rows = handmade_rows(eps=0.1)
+    standing = [row for row in rows if row["robust"]]
+    for row in standing[::2]:
+        row["status"] = UNFINISHED
+    path, run = add_run("a" * 12, rows)
+    (margins,) = input_margins(series_by_facts([run])["digits", "test", "linf"])
+    assert len(standing) > 8
+    assert margins.unfinished == len(standing[::2]) / 40
+    assert margins.censored == len(standing[1::2]) / 40
+    measures, _ = measure_distances(path, "test", [row["sample_id"] for row in rows])
+    detail = next(m.detail for m in measures if m.name == "input_margin_linf")
+    assert (detail["censored"], detail["unfinished"]) == (len(standing), len(standing[::2]))
+
+
+def test_a_point_of_an_attack_in_another_norm_counts(add_run, handmade_rows):
+    """What an l2 attack came to is as good a perturbation in linf, up to what was attacked there."""
+    mine, other = handmade_rows(eps=0.05), handmade_rows(eps=0.2)
+    for row in other:
+        row["dist_l2"], row["dist_linf"] = (
+            row["dist_linf"],
+            0.03 if row["adversarial"] and row["clean_correct"] else row["dist_linf"],
+        )
+    runs = [add_run("a" * 12, mine, eps=0.05)[1], add_run("b" * 12, other, eps=0.2, norm="l2", threat="l2:0.2")[1]]
+    (margins,) = input_margins(series_by_facts(runs)["digits", "test", "linf"], runs)
+    wanted = [
+        min(a["dist_linf"] if a["adversarial"] else math.inf, b["dist_linf"] if b["adversarial"] else math.inf)
+        for a, b in zip(mine, other, strict=True)
+    ]
+    assert margins.smallest.tolist() == pytest.approx(wanted, rel=1e-6)
+    assert 0.03 in wanted
 
 
 def test_a_size_that_rounding_put_outside_of_the_budget_is_put_back(add_run, handmade_rows):

@@ -13,6 +13,7 @@ import fsspec
 import pyarrow.parquet as pq
 import pytest
 
+from robbench.results.schema import SCHEMA_VERSION
 from robbench.results.store import Run
 
 Stored = Callable[..., Run]
@@ -257,7 +258,7 @@ def test_runs_at_an_address_are_compared(cli: Cli, three: Path) -> None:
 class TestOlderAndBroken:
     """Files of another age, or half of them."""
 
-    def _rewrite(self, file: Path, version: str = "1", drop: tuple[str, ...] = ()) -> None:
+    def _rewrite(self, file: Path, version: str = str(SCHEMA_VERSION), drop: tuple[str, ...] = ()) -> None:
         table = pq.read_table(file).drop_columns(list(drop))
         pq.write_table(
             table.replace_schema_metadata({**table.schema.metadata, b"robbench.schema_version": version.encode()}), file
@@ -287,10 +288,10 @@ class TestOlderAndBroken:
     @pytest.mark.parametrize("kind", ["runs", "samples"])
     def test_a_newer_schema_is_refused(self, cli: Cli, three: Path, kind: str) -> None:
         """Exit 2: upgrade."""
-        self._rewrite(three / "results" / kind / "bbbbbbbbbbbb.parquet", "2")
+        self._rewrite(three / "results" / kind / "bbbbbbbbbbbb.parquet", str(SCHEMA_VERSION + 1))
         done = cli("compare --out", three)
         assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
-        assert "bbbbbbbbbbbb.parquet has schema version 2" in done.err
+        assert f"bbbbbbbbbbbb.parquet has schema version {SCHEMA_VERSION + 1}" in done.err
         assert "upgrade robbench" in done.err
 
     def test_missing_columns_and_half_a_run(self, cli: Cli, three: Path) -> None:

@@ -19,25 +19,6 @@ def test_unique_columns_and_metadata() -> None:
         assert len(set(schema.names)) == len(schema.names)
 
 
-def test_the_columns_that_may_be_null() -> None:
-    """Only what may really be unknown is nullable."""
-    nullable = {field.name for schema in (RUNS, SAMPLES) for field in schema if field.nullable}
-    runs = {"loss", "train_seed", "subset", "attack_success_rate", "git_sha", "git_dirty"}
-    runs |= {"n_unfinished", "n_disagreements", "robust_accuracy_floor", "distance_p50", "precision", "budget", "flags"}
-    runs |= {"train_config", "answers"}
-    assert nullable == runs | {
-        "dist_linf",
-        "dist_l1",
-        "dist_l0",
-        "n_nonfinite",
-        "n_zero_gradient",
-        "dist_l2",
-        "broken_by",
-        "broken_variant",
-        "first_success_step",
-    }
-
-
 @pytest.mark.parametrize("column", [field.name for field in SAMPLES if not field.nullable])
 def test_null_in_a_column_that_has_none(column: str, make_samples: Callable[..., Any]) -> None:
     """A null, or a missing key, is an error that names the column (run_id is filled in)."""

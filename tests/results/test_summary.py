@@ -86,3 +86,33 @@ def test_no_samples_is_an_error(as_table: bool) -> None:
     """The accuracy of nothing is not zero."""
     with pytest.raises(UserError, match="no samples"):
         summarise(samples_table("abc", []) if as_table else [])
+
+
+@pytest.mark.parametrize("as_table", [False, True])
+@pytest.mark.parametrize(
+    ("fallen", "median", "lowest"), [(3, None, -2.55), (5, None, -4.55), (6, -1.5, -5.55), (10, -5.5, -9.55)]
+)
+def test_unknown_worst_margins_are_above_those_of_the_fallen(
+    fallen: int, median: float | None, lowest: float, as_table: bool, make_samples: Callable[..., Any]
+) -> None:
+    """Ten samples of which so many fell, with -1, -2, ...: a quantile among them is known, another and the mean are not."""
+    rows = make_samples(10)
+    for i, row in enumerate(rows):
+        row["adv_margin"], row["adv_pmargin"] = (-1.0 - i, -0.1) if i < fallen else (None, None)
+    got = summarise(samples_table("abc", rows) if as_table else rows)
+    assert got["adv_margin_p50"] == median
+    assert got["adv_margin_p05"] == pytest.approx(lowest)
+    assert (got["adv_margin_mean"] is None) == (got["adv_pmargin_mean"] is None) == (fallen < 10)
+
+
+@pytest.mark.parametrize("as_table", [False, True])
+def test_without_a_budget_there_is_no_robust_accuracy(as_table: bool, make_samples: Callable[..., Any]) -> None:
+    """None in place of the four rates; the counts stay."""
+    rows = make_samples(10)
+    got, usual = (summarise(samples_table("abc", rows) if as_table else rows, budget=given) for given in (False, True))
+    assert {name for name in got if got[name] is None} == {
+        "robust_accuracy", "robust_accuracy_low", "robust_accuracy_high", "robust_accuracy_floor"
+    }  # fmt: skip
+    assert {name: value for name, value in usual.items() if got[name] is not None} == {
+        name: value for name, value in got.items() if value is not None
+    }

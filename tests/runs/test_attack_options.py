@@ -126,9 +126,51 @@ def test_the_median_distance(cli, store, attack, samples, info):
     assert row["distance_p50"] == pytest.approx(sizes[30], rel=1e-6)
     assert row["distance_p50"] == info(row["run_id"])["distance_p50"] > 0.05
     assert [r["dist_l2"] for r in rows if not r["clean_correct"]] == [0] * sum(not r["clean_correct"] for r in rows)
-    assert row["robust_accuracy"] == 0
     table = cli("compare", row["run_id"], "--out", store)
     assert re.search(rf"half of the samples fall within l2\s+{row['distance_p50']:.4g}", table.out)
+
+
+def test_no_robust_accuracy_without_a_budget(cli, store, attack, info, tmp_path):
+    """Null or `-`, never 0 %, in rows, tables, exports, the card, the list and the page; nothing is held against it."""
+    rows = attack("ce at --attack fmn:steps=5 --threat l2:inf --limit 12")
+    ids = [row["run_id"] for row in rows]
+    for row in rows:
+        stored = info(row["run_id"])
+        for name in ("robust_accuracy", "robust_accuracy_low", "robust_accuracy_high", "robust_accuracy_floor"):
+            assert row[name] is None
+            assert stored[name] is None
+        assert (row["robust_difference"], row["best"]) == (None, False)
+        assert "without a budget" in row["note"]
+    for form, empty in (("markdown", "| - |"), ("latex", "- &"), ("csv", ",,,,")):
+        done = cli("compare", *ids, f"--{form}", "--columns", "clean_accuracy,robust_accuracy,distance_p50", "--out", store)
+        assert done.out.count(empty) == 2, done.out
+        assert "0.0%" not in done.out
+    card, listed = cli("show", ids[0], "--out", store), cli("runs", "--out", store)
+    assert re.search(r"robust accuracy +- \(no budget\)", card.out), card.out
+    (line,) = [line for line in listed.out.splitlines() if ids[0] in line]
+    assert line.split()[4] == "-", line
+    page = tmp_path / "page.html"
+    assert cli("report", *ids, "--html", page, "--out", store).code == 0
+    (table,) = re.findall(r'id="comparison".*?</table>', page.read_text(), re.DOTALL)
+    assert "median distance" in table
+    assert ">0.0%<" not in table
+
+
+def test_a_worst_margin_that_nobody_knows_is_null(cli, store, attack, info, samples):
+    """A package that gives no points for what it did not break: null in the rows, `-` in the table, no median of the others."""
+    (row,) = attack("at --attack pyautoattack:version=apgd-ce --threat linf:0.05 --limit 24")
+    kept = samples(row["run_id"])
+    stands = [r["robust"] for r in kept]
+    assert 12 < sum(stands) < 24
+    assert [r["adv_margin"] is None for r in kept] == [r["adv_pmargin"] is None for r in kept] == stands
+    assert (row["adv_margin_p50"], row["adv_margin_mean"], info(row["run_id"])["adv_margin_p50"]) == (None, None, None)
+    assert row["clean_margin_p50"] > 0
+    table = cli("compare", row["run_id"], "--out", store)
+    assert re.search(rf"{row['clean_margin_p50']:.2f} -> -", table.out), table.out
+    refused(
+        cli("gate", "--baseline", row["run_id"], "--candidate", row["run_id"], "--max-margin-drop", "1", "--out", store),
+        "not known",
+    )
 
 
 def test_no_median_under_a_budget(attack, info):
