@@ -279,7 +279,7 @@ def test_the_curve_of_a_linear_model_goes_through_separate_attacks(private, cli,
         assert done.code == 0, done.err
         found[eps] = done.json["rows"][0]
     assert len({row["robust_accuracy"] for row in found.values()}) == 3
-    done = cli("measure --json --train-samples 0 --out", out, found[0.02]["run_id"], cwd=folder)
+    done = cli("measure --trust-code --json --train-samples 0 --out", out, found[0.02]["run_id"], cwd=folder)
     assert done.code == 0, done.err
     curve = next(row["detail"] for row in done.json["rows"] if row["name"] == "security_curve_linf")
     assert curve["attacked_eps"] == [0.005, 0.02, 0.05]
