@@ -26,6 +26,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
 
+from robbench.core.reproducible import prepare
+
+prepare()  # before torch is loaded
+
 import torch
 from pyautoattack import AutoAttack
 from rich.console import Console
@@ -37,9 +41,10 @@ from robbench.attacks.package import alone
 from robbench.attacks.pgd import PGD
 from robbench.attacks.pyautoattack import NORM_NAMES, PyAutoAttack
 from robbench.core.builtins import ATTACKS
-from robbench.core.device import TILE_STEP, default_batch_size, deterministic, find_device, tile_rows
+from robbench.core.device import default_batch_size, deterministic, find_device
 from robbench.core.errors import RobbenchError
 from robbench.core.spec import finite, short_hash
+from robbench.core.tiles import Tiles, largest_tile
 from robbench.data.base import Split
 from robbench.data.load import load
 from robbench.engine.cascade import Cascade, Entry
@@ -48,6 +53,7 @@ from robbench.engine.guard import frozen
 from robbench.engine.oracle import forward_tiles
 from robbench.engine.pool import Pool
 from robbench.engine.search import search_model
+from robbench.engine.shapes import tiles_of
 from robbench.losses.cross_entropy import CrossEntropy
 from robbench.models.create import create
 from robbench.results.provenance import provenance
@@ -118,7 +124,11 @@ class Case(NamedTuple):
     split: Split
 
     def pool(self, threat: ThreatModel) -> Pool:
-        return Pool(self.split, [threat], self.model, seed=0, tile=tile_rows(self.split.labels.device))
+        return Pool(self.split, [threat], self.model, seed=0, tiles=self.tiles)
+
+    @property
+    def tiles(self) -> Tiles:
+        return tiles_of([self.model], self.split.pixels(slice(0, 256)))
 
 
 class Side(NamedTuple):
@@ -141,7 +151,7 @@ def ours(specs: str, case: Case, threat: ThreatModel, precision: str) -> Side:
     clean, device = case.split.pixels(slice(None)), case.split.labels.device
     entries = [Entry(ATTACKS.canonical(spec), ATTACKS.build(spec)) for spec in specs.split(" + ")]
     began = now(device)
-    search = search_model(case.model, clean[:8], precision=precision, compiled=False, tile=tile_rows(device))
+    search = search_model(case.model, clean[:8], precision=precision, compiled=False, tile=largest_tile(device).rows)
     counters = Counter(case.model), Counter(search.model)
     cascade = Cascade(counters[0], case.split, threat, entries, seed=0, width=default_batch_size(device), keep_points=True,
                       search=counters[1], recheck=search.recheck)  # fmt: skip
@@ -213,7 +223,7 @@ def fight(case: Case, duel: Duel, threat: ThreatModel, rounds: int, precision: s
 def judge(case: Case, threat: ThreatModel, within: float, points: Tensor) -> tuple[Tensor, Tensor]:
     """Broken [N], and of the samples that the model gets right the size of the perturbation, inf where the point is none."""
     pool, y = case.pool(threat), case.split.labels
-    logits = forward_tiles(case.model, points, tile_rows(y.device), TILE_STEP)
+    logits = forward_tiles(case.model, points, case.tiles)
     size, fits = size_and_fits(points, pool.problem(torch.arange(len(y), device=y.device)))
     size = torch.where(fits & (logits.argmax(1) != y) & torch.isfinite(logits).all(1), size, torch.inf)
     return pool.wrong | (size <= within * (1 + 1e-5) + 1e-7), size[~pool.wrong]

@@ -27,6 +27,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+from robbench.core.reproducible import prepare
+
+prepare()  # before torch is loaded
+
 import torch
 from rich.console import Console
 from rich.table import Table

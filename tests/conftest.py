@@ -17,6 +17,10 @@ from unittest import mock
 
 import pytest
 
+from robbench.core.reproducible import prepare
+
+prepare()  # as the command does, before any test loads torch
+
 # The two trainings of the main example; {S} is the output folder.
 TRAIN_CE = "train --data digits --loss cross-entropy --epochs 2 --name ce --out {S}"
 TRAIN_AT = "train --data digits --loss cross-entropy --inner pgd:steps=7 --threat linf:0.15 --epochs 2 --name at --out {S}"

@@ -72,6 +72,11 @@ class AnyAttack:
         """
         return self
 
+    @property
+    def others(self) -> tuple[nn.Module, ...]:
+        """The other models that it asks, once equipped."""
+        return ()
+
 
 class Attack(AnyAttack, ABC, Generic[S]):
     """An attack as start and step on rows; a frozen dataclass of hyper-parameters."""

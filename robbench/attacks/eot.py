@@ -54,6 +54,10 @@ class Wrapper(Attack[Any]):
     def draws(self) -> int:
         return self.inner.draws
 
+    @property
+    def others(self) -> tuple[nn.Module, ...]:
+        return self.inner.others
+
     def equip(self, find: Callable[[str], nn.Module]) -> Self:
         equipped = copy.copy(self)
         equipped._set(inner=self.inner.equip(find))

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from robbench.attacks.base import Answer, AnyRowAttack, Oracle
 from robbench.attacks.eot import Wrapper
-from robbench.core.device import TILE_STEP, tile_rows
 from robbench.core.errors import UserError
+from robbench.core.tiles import largest_tile, row_equality
 from robbench.objectives import Objective, answered, temperatures
 from robbench.threat.problem import Problem
 
@@ -29,12 +29,14 @@ Values = Callable[[Tensor, Tensor], Tensor]  # of logits [b,K] of the rows [b]: 
 
 
 class Source(Oracle):
-    """Answers for the source model, in tiles of fixed shapes, and keeps the point it was asked about; counts nothing."""
+    """Answers for the source model, in tiles of shapes that agree, and keeps the point it was asked about; counts nothing."""
 
     x: Tensor
 
     def __init__(self, model: nn.Module, p: Problem) -> None:
         self.model, self.p = model, p
+        tiles = largest_tile(p.x0.device)
+        self.tiles = tiles._replace(step=row_equality(model, p.x0[: tiles.rows]).step)
 
     def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         logits, _, _ = self._ask(x, None)
@@ -54,13 +56,12 @@ class Source(Oracle):
     def _ask(self, x: Tensor, values: Values | None) -> tuple[Tensor, Tensor, Tensor]:
         """Logits [B,K], the k `values` of the logits [B,k], and their gradients [B,k,*]; without `values` k is 0."""
         self.x = x
-        tiles = torch.split(torch.arange(len(x), device=x.device), tile_rows(x.device))
-        logits, value, grad = (torch.cat(column) for column in zip(*(self._tile(x, rows, values) for rows in tiles), strict=True))
+        tiles = self.tiles.split(torch.arange(len(x), device=x.device))
+        columns = zip(*(self._tile(x, rows, real, values) for rows, real in tiles), strict=True)
+        logits, value, grad = (torch.cat(column) for column in columns)
         return logits, value, torch.nan_to_num(grad, 0.0, 0.0, 0.0)
 
-    def _tile(self, x: Tensor, rows: Tensor, values: Values | None) -> tuple[Tensor, Tensor, Tensor]:
-        n = len(rows)
-        rows = torch.cat([rows, rows[:1].expand(-n % TILE_STEP)])
+    def _tile(self, x: Tensor, rows: Tensor, n: int, values: Values | None) -> tuple[Tensor, Tensor, Tensor]:
         leaf = x[rows].detach().requires_grad_(values is not None)
         with torch.set_grad_enabled(values is not None):
             logits: Tensor = self.model(leaf)
@@ -98,6 +99,10 @@ class Transfer(Wrapper):
         equipped = super().equip(find)
         equipped._set(model=copy.deepcopy(find(self.source)).eval().requires_grad_(False))
         return equipped
+
+    @property
+    def others(self) -> tuple[nn.Module, ...]:
+        return (*super().others, *((self.model,) if self.model is not None else ()))
 
     def vary(self, p: Problem, k: Tensor) -> Problem:
         logits0, _ = self._ask_source(p).logits(p.x0)

@@ -15,13 +15,14 @@ from robbench.attacks.base import Attack
 from robbench.checks.base import Skip
 from robbench.checks.mini import Trace, Tried, follow, run_attack
 from robbench.core.builtins import ATTACKS
-from robbench.core.device import TILE_STEP, tile_rows, whole_tiles
+from robbench.core.tiles import Tiles, largest_tile
 from robbench.data.base import Split
 from robbench.engine.cascade import Entry
 from robbench.engine.counter import Counter
 from robbench.engine.flags import gradients
 from robbench.engine.oracle import ModelOracle, blank_book, forward_tiles
 from robbench.engine.pool import Pool, salt_of
+from robbench.engine.shapes import tiles_of
 from robbench.objectives import Objective, answered, margins
 from robbench.threat.model import ThreatModel
 from robbench.threat.problem import Problem
@@ -56,7 +57,6 @@ class Evidence:
         self.model, self.split, self.threat, self.seed, self._source = Counter(model), split, threat, seed, source
         self._rows, self._info, self._points, self._attack, self._most = rows, info, points, attack, most
         self.device = split.labels.device
-        self.tile = tile_rows(self.device)
         self._tried: dict[tuple[Any, ...], Tried] = {}
 
     # -- what it cost, and what was given --------------------------------------------------------------------------------------
@@ -142,6 +142,11 @@ class Evidence:
         return self.split.pixels(slice(None))
 
     @functools.cached_property
+    def tiles(self) -> Tiles:
+        """The shapes in which the model answers alike."""
+        return tiles_of([self.model], self.x[: largest_tile(self.device).rows])
+
+    @functools.cached_property
     def labels(self) -> Tensor:
         """[N] on the CPU."""
         return self.split.labels.cpu()
@@ -166,19 +171,19 @@ class Evidence:
     @functools.cached_property
     def gradients(self) -> tuple[list[Tensor], str]:
         """Gradients [N,*] of cross-entropy at the inputs and at random points near them, or none and why."""
-        self.afford(4 * whole_tiles(len(self.x)))
-        found, reason = gradients(self.model, self.x, self.split.labels, self.tile)
+        self.afford(4 * self.tiles.padded(len(self.x)))
+        found, reason = gradients(self.model, self.x, self.split.labels, self.tiles)
         return [gradient.cpu() for gradient in found], reason
 
-    def ask(self, x: Tensor, tile: int = 0) -> Tensor:
-        """Logits [N,K] at points, on the CPU; `tile` rows at a time if given."""
-        self.afford(whole_tiles(len(x)))
-        return forward_tiles(self.model, x, tile or self.tile, TILE_STEP).cpu()
+    def ask(self, x: Tensor, tiles: Tiles | None = None) -> Tensor:
+        """Logits [N,K] at points, on the CPU; in other shapes if given."""
+        self.afford(self.tiles.padded(len(x)))
+        return forward_tiles(self.model, x, tiles or self.tiles).cpu()
 
     def slope(self, x: Tensor, objective: Objective) -> Tensor:
         """[N,*]: the gradient of an objective at points; zero where it is not finite or the model has none."""
-        self.afford(2 * whole_tiles(len(x)))
-        p, oracle = self.problem, ModelOracle(self.model, self.tile)
+        self.afford(2 * self.tiles.padded(len(x)))
+        p, oracle = self.problem, ModelOracle(self.model, self.tiles)
         everyone, t = torch.ones_like(p.y, dtype=torch.bool), torch.zeros_like(p.y)
         oracle.on(p, blank_book(p), t, everyone, steps=1)
         return oracle.grad(x, objective).grad
@@ -186,8 +191,8 @@ class Evidence:
     @functools.cached_property
     def problem(self) -> Problem:
         """All samples at the threat model's budget."""
-        self.afford(whole_tiles(len(self.split)))
-        pool = Pool(self.split, [self.budget], self.model, seed=self.seed, tile=self.tile)
+        self.afford(self.tiles.padded(len(self.split)))
+        pool = Pool(self.split, [self.budget], self.model, seed=self.seed, tiles=self.tiles)
         return pool.problem(torch.arange(len(self.split), device=self.device), salt_of(MINI))
 
     @property
@@ -234,7 +239,7 @@ class Evidence:
             if budget.norm not in attack.norms or not isinstance(attack, Attack):
                 raise Skip(f"{key[0]} does not work in {budget.norm}")
             per_sample = 2 * (attack.steps + 1) * attack.variants(len(self.split.classes)) + 3  # and clean, and the re-checks
-            self.afford(per_sample * whole_tiles(int(among.sum())))
+            self.afford(per_sample * self.tiles.padded(int(among.sum())))
             points = key[0] == MINI and budget is self.threat and model is None
             self._tried[key] = run_attack(
                 Entry(key[0], attack), model or self.model, self.split, budget, among, seed=self.seed, points=points
@@ -247,5 +252,5 @@ class Evidence:
         attack, p = ATTACKS.build(MINI), self.problem
         if p.norm.name not in attack.norms or not isinstance(attack, Attack):
             raise Skip(f"{MINI} does not work in {p.norm.name}")
-        self.afford(2 * (attack.steps + 1) * whole_tiles(len(p)))
-        return follow(attack, self.model, p, self.tile)
+        self.afford(2 * (attack.steps + 1) * self.tiles.padded(len(p)))
+        return follow(attack, self.model, p, self.tiles)

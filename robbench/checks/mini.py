@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from robbench.attacks.base import Answer, AnyRowAttack
 from robbench.core.device import default_batch_size
+from robbench.core.tiles import Tiles
 from robbench.data.base import Split
 from robbench.engine.cascade import Cascade, Entry
 from robbench.engine.oracle import ModelOracle, blank_book
@@ -53,9 +54,9 @@ def run_attack(
     return tried
 
 
-def follow(attack: AnyRowAttack, model: nn.Module, p: Problem, tile: int) -> Trace:
+def follow(attack: AnyRowAttack, model: nn.Module, p: Problem, tiles: Tiles) -> Trace:
     """All steps of an attack on all rows, also beyond their first success."""
-    oracle, t = _Recorder(model, tile), torch.zeros_like(p.y)
+    oracle, t = _Recorder(model, tiles), torch.zeros_like(p.y)
     p = attack.vary(p, t)  # as the engine starts it
     state, book, everyone = attack.start(p), blank_book(p), torch.ones_like(p.y, dtype=torch.bool)
     for _ in range(attack.steps + 1):
@@ -67,8 +68,8 @@ def follow(attack: AnyRowAttack, model: nn.Module, p: Problem, tile: int) -> Tra
 class _Recorder(ModelOracle):
     """Keeps what it answers."""
 
-    def __init__(self, model: nn.Module, tile: int) -> None:
-        super().__init__(model, tile)
+    def __init__(self, model: nn.Module, tiles: Tiles) -> None:
+        super().__init__(model, tiles)
         self.values: list[Tensor] = []
         self.hits: list[Tensor] = []
 

@@ -7,10 +7,12 @@ from torch import Tensor
 
 from robbench.checks.base import Reading
 from robbench.checks.evidence import Evidence
-from robbench.core.device import TILE_STEP
+from robbench.core.tiles import Tiles
 from robbench.engine.flags import SAME, differ, watched
 from robbench.engine.oracle import forward_tiles
 from robbench.models.outputs import bounded, probabilities
+
+SMALL = Tiles(8, 8)  # a small batch
 
 
 def random(e: Evidence) -> Reading:
@@ -29,7 +31,7 @@ def batch_width(e: Evidence) -> Reading:
     """
     e.steady()
     order = torch.arange(len(e.split) - 1, -1, -1, device=e.device)
-    alone = e.ask(e.x[order], TILE_STEP).flip(0)
+    alone = e.ask(e.x[order], SMALL).flip(0)
     rounding = (e.logits - alone).norm(dim=1) <= SAME * e.logits.norm(dim=1)  # which may turn a tie
     return _any(e, differ(e.logits, alone) & ~rounding, "samples get another answer in another batch: layers in training mode?")
 
@@ -49,8 +51,8 @@ def dynamic(e: Evidence) -> Reading:
 
     Figures: good models 0; inputs purified by a gradient step 1.
     """
-    e.afford(2 * TILE_STEP)
-    _, found, _ = watched(lambda: forward_tiles(e.model, e.x[:TILE_STEP], e.tile, TILE_STEP))
+    e.afford(2 * SMALL.rows)
+    _, found, _ = watched(lambda: forward_tiles(e.model, e.x[: SMALL.rows], SMALL))
     text = "the model differentiates inside its forward pass: write an adaptive attack" if found else "a plain forward pass"
     return Reading(found, float(found), 0.0, text)
 

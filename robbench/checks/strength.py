@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from robbench.checks.base import FEW, Reading, Skip, counted, share
 from robbench.checks.evidence import MINI, MINI_MARGIN, Evidence
 from robbench.core.builtins import ATTACKS
-from robbench.core.device import TILE_STEP
 from robbench.core.spec import Spec, options_of
 from robbench.engine.oracle import forward_tiles
+from robbench.engine.shapes import tiles_of
 
 BLACK_BOX = "square:steps=200,rescale=true"
 SCALES = (1e-3, 1e3)
@@ -62,7 +62,7 @@ def transfer(e: Evidence) -> Reading:
 
     Figures: good models up to 0.015; weak attacks 0.08 to 0.10, masks 0.26 to 0.36.
     """
-    seen = forward_tiles(e.source, e.x, e.tile, TILE_STEP).cpu().argmax(1) == e.labels
+    seen = forward_tiles(e.source, e.x, tiles_of([e.source], e.x)).cpu().argmax(1) == e.labels
     if share(seen, e.right) < 0.5:
         raise Skip(f"the source is right on {int(seen.sum())} of {len(seen)} samples only: give a better --source MODEL")
     return _held(

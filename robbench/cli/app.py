@@ -26,6 +26,7 @@ from robbench.cli.reporter import fail, stdout_for_results, told
 from robbench.cli.show import runs, show
 from robbench.cli.train import train
 from robbench.core.errors import UserError
+from robbench.core.reproducible import prepare
 from robbench.core.trust import command_line
 
 app = typer.Typer(
@@ -78,8 +79,7 @@ def hyphens(words: list[str]) -> list[str]:
 
 def main() -> None:
     """Entry point of the console script: run a command, end with its exit code."""
-    # Torch's threads spin while they wait, which on a busy machine makes small models ten times slower. Read when torch loads.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    prepare()
     stdout_for_results()
     sys.exit(run(sys.argv[1:]))
 

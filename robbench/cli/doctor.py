@@ -13,6 +13,7 @@ import typer
 import robbench
 from robbench.cli import options as o
 from robbench.cli.reporter import print_json, print_result, reported
+from robbench.core.reproducible import CBWR, strict_branch
 
 PACKAGES = (
     *("torch", "torchvision", "pyautoattack", "numpy", "pandas", "pyarrow", "scikit-learn"),
@@ -37,6 +38,7 @@ def doctor(data_dir: o.DataDir = None, as_json: o.Json = False, quiet: o.Quiet =
     }
     facts["packages"] = {name: _version(name, problems) for name in PACKAGES}
     facts["devices"] = _devices(problems)
+    facts["kernels"] = {"mkl_cbwr": os.environ.get(CBWR), "advised": strict_branch()}
     _check_torchvision(problems)
     facts["plugins"] = _plugins(problems)
     facts["paths"] = _paths(data_dir)
@@ -73,6 +75,12 @@ def _devices(problems: list[str]) -> list[str]:
     found = [f"cpu ({torch.get_num_threads()} threads)"]
     found += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
     return found + (["mps"] if torch.backends.mps.is_available() else [])
+
+
+def _kernels(mkl_cbwr: str | None, advised: str | None) -> str:
+    if mkl_cbwr or not advised:
+        return f"{CBWR}={mkl_cbwr}" if mkl_cbwr else f"{CBWR} has no setting for this processor"
+    return f"{CBWR} is not set, so verdicts may depend on the batch size: set {CBWR}={advised} before torch is imported"
 
 
 def _check_torchvision(problems: list[str]) -> None:
@@ -119,6 +127,7 @@ def _print(facts: dict[str, Any], problems: list[str]) -> None:
     print_result(f"robbench {facts['robbench']}, Python {facts['python']}, {facts['platform']}")
     print_result("packages  " + ", ".join(f"{name} {version or 'MISSING'}" for name, version in facts["packages"].items()))
     print_result("devices   " + (", ".join(facts["devices"]) or "none"))
+    print_result("kernels   " + _kernels(**facts["kernels"]))
     plugins = [name for names in facts["plugins"].values() for name in names]
     print_result("plug-ins  " + (", ".join(plugins) or "none installed"))
     for name, path in facts["paths"].items():

@@ -1,4 +1,4 @@
-"""Which device, and in what shape a model is evaluated on it."""
+"""Which device, and how it is set."""
 
 from __future__ import annotations
 
@@ -10,11 +10,6 @@ import torch
 
 from robbench.core.errors import UserError
 from robbench.core.subnormals import flushed
-
-# On a CPU 32 rows at a time are as fast as any larger batch, or faster (they stay in the cache), and padding the last tile
-# to a multiple of 8 keeps a row's result bit-equal whatever its neighbours: odd sizes take other kernels.
-CPU_TILE, TILE_STEP = 32, 8
-CUDA_TILE = 256
 
 
 def find_device(name: str) -> torch.device:
@@ -29,16 +24,6 @@ def find_device(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("device 'mps' is not there; use --device auto or cpu")
     return device
-
-
-def tile_rows(device: torch.device) -> int:
-    """How many rows the model sees at once."""
-    return CPU_TILE if device.type == "cpu" else CUDA_TILE
-
-
-def whole_tiles(rows: int) -> int:
-    """`rows` rounded up to a shape the model is evaluated in."""
-    return -(-rows // TILE_STEP) * TILE_STEP
 
 
 def default_batch_size(device: torch.device) -> int:

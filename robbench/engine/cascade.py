@@ -20,14 +20,14 @@ import torch
 from torch import Tensor, nn
 
 from robbench.attacks.base import AnyRowAttack, Attack, Backend
-from robbench.core.device import tile_rows, whole_tiles
+from robbench.core.tiles import Model
 from robbench.data.base import Split
 from robbench.engine.counter import Counter
 from robbench.engine.lane import NO_LIMIT, Done, Job, Lane
-from robbench.engine.oracle import Model
 from robbench.engine.pool import Pool, clean_tiles, salt_of
 from robbench.engine.records import CLEAN, REPLAY, Judgement, Record, Verdict
 from robbench.engine.replay import replay_points
+from robbench.engine.shapes import shapes_of
 from robbench.engine.telling import tell
 from robbench.engine.verify import judge_logits, verify
 from robbench.objectives import answered
@@ -105,7 +105,8 @@ class Cascade:
         self.split, self.entries, self.seed, self.width = split, entries, seed, width
         self.queries, self.keep_points = queries, keep_points
         self.device = split.labels.device
-        self.tile = min(tile_rows(self.device), whole_tiles(width))
+        asked = [model, self.search, *(other for entry in entries for other in entry.attack.others)]
+        self.tiles, self.equality = shapes_of(asked, split, width)
         self.draws = [entry.attack.draws if isinstance(entry.attack, Attack) else 1 for entry in entries]
         self.most_draws = max(self.draws, default=1)  # for points that no single entry is judged by
         self.tallies = [Tally() for _ in entries]
@@ -121,10 +122,10 @@ class Cascade:
     def open(self) -> Iterator[None]:
         """Ask the model about clean inputs and points to replay, tile by tile, for who wants to end between; else `run` does."""
         parts = []
-        for part in clean_tiles(self.split, self.model, self.tile, self.most_draws):
+        for part in clean_tiles(self.split, self.model, self.tiles, self.most_draws):
             parts.append(part)
             yield
-        self.pool = Pool(self.split, self.threats, self.model, seed=self.seed, tile=self.tile, clean=parts)
+        self.pool = Pool(self.split, self.threats, self.model, seed=self.seed, tiles=self.tiles, clean=parts)
         self.clean = [column.tolist() for column in judge_logits(self.pool.logits0, self.split.labels)]
         self.finite, self.wrong = answered(self.pool.logits0).tolist(), self.pool.wrong.tolist()
         self.records = [Record(margin, forwards=self.most_draws) for margin in self.clean[1]]
@@ -136,7 +137,7 @@ class Cascade:
         self.place = {leg: position for position, leg in enumerate(self.legs)}
         self.work_per_sample = sum(self._steps(leg.entry) + 1 for leg in self.legs)
         points = {i: x for i, x in self.points.items() if not self.wrong[i]}
-        yield from replay_points(self.model, self.pool, points, self.records, self.tile, self.width, self.most_draws)
+        yield from replay_points(self.model, self.pool, points, self.records, self.tiles, self.width, self.most_draws)
         self.opened = True
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Tick]:
@@ -259,7 +260,7 @@ class Cascade:
 
         # A claim refused throws an attack that closes in on the boundary off its way: such a one sees the model itself.
         seen = self.search if attack.seeks == "any" else self.model
-        return Lane(attack, seen, problems, width=self.width, tile=self.tile, device=self.device)
+        return Lane(attack, seen, problems, width=self.width, tiles=self.tiles, device=self.device)
 
     def _book(self, done: Done, k: int) -> None:
         """Enter finished rows in their samples' records and send the samples on."""
@@ -323,7 +324,7 @@ class Cascade:
             index, level = (torch.tensor([done.jobs[row][n] for row in left], device=self.device) for n in (0, 2))
             p, x = self.pool.problem(index, level=level), torch.stack([done.book.x[row] for row in left])
             x = x if stretch == 1 else p.ball.into_box(p.x0 + stretch * (x - p.x0))
-            for row, point, seen in zip(left, x, verify(self.model, x, p, self.tile, self.draws[k]).rows(), strict=True):
+            for row, point, seen in zip(left, x, verify(self.model, x, p, self.tiles, self.draws[k]).rows(), strict=True):
                 judged[row], points[row] = seen, point
                 self.records[done.jobs[row].sample].forwards += self.draws[k]
         return judged
@@ -354,7 +355,7 @@ class Cascade:
         counter = Counter(self.model)
         x = attack.run(counter, p, seed=self.seed).detach()
         self.work += len(samples)
-        for row, (i, seen) in enumerate(zip(samples, verify(self.model, x, p, self.tile).rows(), strict=True)):
+        for row, (i, seen) in enumerate(zip(samples, verify(self.model, x, p, self.tiles).rows(), strict=True)):
             record = self.records[i]
             record.tried(1, shown=not torch.equal(x[row], p.x0[row]))
             record.forwards += counter.forwards // len(samples) + (row < counter.forwards % len(samples)) + 1
@@ -372,12 +373,12 @@ class Cascade:
     def _tick(self, flush: bool = False) -> Tick:
         verdicts: list[Verdict] = []
         points: list[Tensor | None] = []
-        if flush or len(self.finished) >= self.tile or (self.finished and time.monotonic() - self.told > TELL_SECONDS):
+        if flush or len(self.finished) >= self.tiles.rows or (self.finished and time.monotonic() - self.told > TELL_SECONDS):
             self.told = time.monotonic()
             for start in range(0, len(self.finished), self.width):
                 chunk = {i: self.records[i] for i in self.finished[start : start + self.width]}
                 for verdict, point in tell(
-                    self.model, self.pool, chunk, self.clean, self.tile, self.most_draws, late=self.search is not self.model
+                    self.model, self.pool, chunk, self.clean, self.tiles, self.most_draws, late=self.search is not self.model
                 ):
                     verdicts.append(verdict)
                     points.append(point)

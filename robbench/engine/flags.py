@@ -21,8 +21,8 @@ from torch import Tensor, nn
 
 from robbench.attacks.pyautoattack import PyAutoAttack
 from robbench.core import keyed
-from robbench.core.device import TILE_STEP, whole_tiles
-from robbench.engine.oracle import Model, forward_tiles
+from robbench.core.tiles import Model, RowEquality, Tiles
+from robbench.engine.oracle import forward_tiles
 from robbench.models.outputs import bounded, probabilities, squashed
 from robbench.objectives import TARGETED, cross_entropy
 from robbench.results.statistics import wilson
@@ -64,6 +64,10 @@ TEXTS = {
     "one-class": "all samples are of class {note}: the numbers say nothing of any other; take them with --limit stratified=N",
     "at-chance": "clean accuracy, {count} of {n}, is not shown to be above that of always naming the most frequent class "
     "({most} of {n}): look at the weights, the order of the classes and the preprocessing before believing any number",
+    "rounding": "answers round otherwise at another place in a batch, with this model, processor and number of threads, so "
+    "borderline samples may fall at one --batch-size and stand at another: try one thread (OMP_NUM_THREADS=1)",
+    "batch": "a sample's answer depends on the others in its batch, so no verdict is certain: look for layers that use "
+    "statistics of the batch",
     "few-classes": "{spec} was adapted to {classes} classes: {changes}",
 }
 
@@ -87,16 +91,16 @@ class Inspection(NamedTuple):
 # -- before an attack ------------------------------------------------------------------------------------------------------
 
 
-def inspect(model: Model, x: Tensor, y: Tensor, tile: int) -> Inspection:
+def inspect(model: Model, x: Tensor, y: Tensor, tiles: Tiles) -> Inspection:
     """Look at a frozen model (`engine/guard.py`) at the first SAMPLES of inputs x [n,*] in [0,1] with labels y [n]."""
     x, y = x[:SAMPLES], y[:SAMPLES]
     n = len(x)
     if n == 0:
         return Inspection([], 0, 0)
     state = _state(model)
-    first = forward_tiles(model, x, tile, TILE_STEP)
+    first = forward_tiles(model, x, tiles)
     moved = [name for name, before in state.items() if not _same(before, _state(model).get(name))]
-    second, dynamic, asked = watched(lambda: forward_tiles(model, x, tile, TILE_STEP))
+    second, dynamic, asked = watched(lambda: forward_tiles(model, x, tiles))
     layers: list[tuple[str, str] | None] = []
 
     def noted(x: Tensor) -> Tensor:
@@ -104,7 +108,7 @@ def inspect(model: Model, x: Tensor, y: Tensor, tile: int) -> Inspection:
         layers.append(squashed(logits))
         return logits
 
-    found, reason = gradients(noted, x, y, tile)
+    found, reason = gradients(noted, x, y, tiles)
     flags = _output_flags(first.cpu(), second.cpu(), moved, layers[0] if layers else None)
     if dynamic:
         flags.append(_flag("dynamic", n, n))
@@ -161,25 +165,24 @@ def watched(forward: Callable[[], Tensor]) -> tuple[Tensor, bool, int]:
     return forward(), True, 2
 
 
-def gradients(model: Model, x: Tensor, y: Tensor, tile: int) -> tuple[list[Tensor], str]:
+def gradients(model: Model, x: Tensor, y: Tensor, tiles: Tiles) -> tuple[list[Tensor], str]:
     """Gradients [n,*] of cross-entropy at x and at a random point near it; or none, and the reason."""
-    rows = torch.arange(whole_tiles(len(x)), device=x.device) % len(x)
-    p = Problem(x0=x[rows], y=y[rows], target=rows, eps=x.new_full((len(rows),), NEAR), key=keyed.mix(rows), index=rows,
+    rows = torch.arange(len(x), device=x.device)
+    p = Problem(x0=x, y=y, target=rows, eps=x.new_full((len(rows),), NEAR), key=keyed.mix(rows), index=rows,
                 logits0=x.new_zeros(len(rows), 1), norm=find_norm("linf"))  # fmt: skip
     found = []
     try:
         for point in (p.x0, p.ball.inside()):
             parts = []
-            for start in range(0, len(rows), tile):
-                place = slice(start, start + tile)
+            for place, real in tiles.split(rows):
                 leaf = point[place].detach().requires_grad_()
                 with torch.enable_grad():
                     value = cross_entropy(model(leaf), p.take(place)).sum()
                 part = torch.autograd.grad(value, leaf, allow_unused=True)[0] if value.requires_grad else None
                 if part is None:
                     return [], "something in it cuts the output off from the input"
-                parts.append(part)
-            found.append(torch.cat(parts)[: len(x)])
+                parts.append(part[:real])
+            found.append(torch.cat(parts))
     except torch.OutOfMemoryError:
         raise
     except RuntimeError as error:  # with gradients only: without them it has just answered
@@ -198,6 +201,13 @@ def _gradient_flags(gradients: Sequence[Tensor], n: int) -> list[Flag]:
     }
     counts = {name: int(rows.any(0).sum()) for name, rows in wrong.items()}
     return [_flag(name, count, n) for name, count in counts.items() if count]
+
+
+def of_rows(equality: RowEquality, known: Sequence[Flag]) -> list[Flag]:
+    """That no number of rows agrees with another, unless a flag already says why."""
+    if equality.equal or any(flag.name in ("random", "moving-state") for flag in known):
+        return []
+    return [_flag(equality.why, 0, 0)]
 
 
 # -- after an attack -------------------------------------------------------------------------------------------------------

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from robbench.attacks.base import AnyRowAttack
-from robbench.core.device import TILE_STEP, whole_tiles
 from robbench.core.rows import Rows
-from robbench.engine.oracle import Book, Model, ModelOracle, blank_book
+from robbench.core.tiles import Model, Tiles
+from robbench.engine.oracle import Book, ModelOracle, blank_book
 from robbench.threat.problem import Problem
 
 NO_LIMIT = 1 << 40
@@ -46,10 +46,10 @@ class Lane:
     """Rows in flight of one attack. `problems(jobs)` makes the problems of samples, before variants."""
 
     def __init__(self, attack: AnyRowAttack, model: Model, problems: Callable[[Sequence[Job]], Problem], *, width: int,
-                 tile: int, device: torch.device) -> None:  # fmt: skip
+                 tiles: Tiles, device: torch.device) -> None:  # fmt: skip
         self.attack, self.problems, self.device = attack, problems, device
-        self.width = whole_tiles(width)
-        self.oracle = ModelOracle(model, tile, attack.draws)
+        self.tiles, self.width = tiles, tiles.padded(width)
+        self.oracle = ModelOracle(model, tiles, attack.draws)
         self.pulse = CUDA_PULSE if device.type == "cuda" else 1
         self.queue: deque[Job] = deque()
         self.jobs: list[Job | None] = []  # of each row; None = idle
@@ -104,13 +104,13 @@ class Lane:
     def _refill(self) -> None:
         live = [row for row, job in enumerate(self.jobs) if job is not None]
         room = self.width - len(live)
-        if self.queue and (room >= TILE_STEP or not live):
+        if self.queue and (room >= self.tiles.step or not live):
             self._rebuild(live, [self.queue.popleft() for _ in range(min(room, len(self.queue)))])
-        elif not self.queue and len(self.jobs) - len(live) >= TILE_STEP:
+        elif not self.queue and len(self.jobs) - len(live) >= self.tiles.step:
             self._rebuild(live, [])
 
     def _rebuild(self, live: list[int], jobs: list[Job]) -> None:
-        """Keep the live rows, add fresh ones for `jobs`, and pad with idle copies to a multiple of TILE_STEP."""
+        """Keep the live rows, add fresh ones for `jobs`, and pad with idle copies to the shapes of the model."""
         rows: list[tuple[Problem, Rows, Book]] = []
         clocks: list[tuple[Tensor, Tensor]] = []
         if live:
@@ -123,7 +123,7 @@ class Lane:
             limits = torch.tensor([min(job.steps, self.attack.steps) for job in jobs], device=self.device)
             clocks.append((torch.zeros_like(limits), limits))
         size = len(live) + len(jobs)
-        padding = torch.zeros(-size % TILE_STEP, dtype=torch.int64, device=self.device)
+        padding = torch.zeros(self.tiles.padded(size) - size, dtype=torch.int64, device=self.device)
         rows.append(tuple(part.take(padding) for part in rows[0]))  # type: ignore[arg-type]
         clocks.append((padding, padding))
         self.p, self.s, self.book = (type(parts[0]).concat(parts) for parts in zip(*rows, strict=True))

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from robbench.attacks.base import AnyRowAttack
-from robbench.engine.oracle import Model, ModelOracle, blank_book
+from robbench.core.tiles import Model, Tiles
+from robbench.engine.oracle import ModelOracle, blank_book
 from robbench.threat.problem import Problem
 
 
@@ -26,7 +27,7 @@ def lockstep(attack: AnyRowAttack, model: Model, p: Problem, beyond: int | None 
     With `beyond`, a row stays where so many moves after its first misclassified point have taken it. The model's weights
     should be frozen and its mode chosen (`engine/guard.py`).
     """
-    oracle = ModelOracle(model, tile=max(len(p), 1), draws=attack.draws)
+    oracle = ModelOracle(model, Tiles(max(len(p), 1), step=1), draws=attack.draws)
     state, book, t = attack.start(p), blank_book(p), torch.zeros_like(p.y)
     everyone = torch.ones_like(p.y, dtype=torch.bool)
     for _ in range(attack.steps):

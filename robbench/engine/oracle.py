@@ -1,7 +1,7 @@
 """The only door to the model: it answers, counts, and books each row's worst point.
 
-The model is evaluated in tiles of one shape (see `core/device.py`), so that a row's answer does not depend on how many
-others are in flight.
+The model is evaluated in tiles of shapes that agree (see `core/tiles.py`), so that a row's answer does not depend on how
+many others are in flight, nor on whether these want a gradient.
 """
 
 from __future__ import annotations
@@ -12,12 +12,11 @@ import torch
 from torch import Tensor
 
 from robbench.attacks.base import Answer, Oracle
-from robbench.core.device import TILE_STEP, whole_tiles
 from robbench.core.rows import Rows
+from robbench.core.tiles import Model, Tiles
 from robbench.objectives import Objective, answered, margins
 from robbench.threat.problem import Problem, size_and_fits
 
-Model = Callable[[Tensor], Tensor]
 Place = slice | Tensor  # which rows
 
 
@@ -49,8 +48,8 @@ class ModelOracle(Oracle):
     if most draws say so.
     """
 
-    def __init__(self, model: Model, tile: int, draws: int = 1) -> None:
-        self.model, self.tile, self.draws = model, tile, draws
+    def __init__(self, model: Model, tiles: Tiles, draws: int = 1) -> None:
+        self.model, self.tiles, self.draws = model, tiles, draws
 
     def on(self, p: Problem, book: Book, t: Tensor, active: Tensor, steps: Tensor | int) -> None:
         """Bind the rows that ask next; a row at its last step (t == steps) needs no gradient."""
@@ -102,13 +101,14 @@ class ModelOracle(Oracle):
         drawn = []
         votes = torch.zeros_like(y)
         for _ in range(self.draws):
-            leaf = x.detach().requires_grad_(needed)
-            with torch.set_grad_enabled(needed):
+            # Always with a graph: some layers round otherwise without one, and nobody's neighbours may decide that.
+            leaf = x.detach().requires_grad_()
+            with torch.enable_grad():
                 logits = self.model(leaf)
                 value = values(logits)
             votes = votes + (logits.argmax(1) != y)
             # A model that cuts the graph has no gradient at all; the books show a zero one.
-            graph = value.requires_grad
+            graph = needed and value.requires_grad
             grads = [
                 torch.autograd.grad(value[:, j].sum(), leaf, retain_graph=j < k - 1)[0] if graph else torch.zeros_like(x)
                 for j in range(k)
@@ -127,33 +127,31 @@ class ModelOracle(Oracle):
         if moves is not None and moves.device.type == "cpu" and not bool(moves.any()):
             moves = None  # nobody wants a gradient
         if self._all_alike(n, moves, k):
-            parts = [tile(slice(i, min(i + self.tile, n)), moves is not None) for i in range(0, n, self.tile)]
+            size = self.tiles.rows
+            parts = [tile(slice(i, min(i + size, n)), moves is not None) for i in range(0, n, size)]
             return [torch.cat(column) for column in zip(*parts, strict=True)]
         groups = [(self.active, False)] if moves is None else [(self.active & ~moves, False), (moves, True)]
         answers: list[Tensor] = []
         for mask, needed in groups:
-            rows = mask.nonzero()[:, 0]
-            for start in range(0, len(rows), self.tile):
-                chunk = rows[start : start + self.tile]
-                padded = torch.cat([chunk, chunk[:1].expand(-len(chunk) % TILE_STEP)])
-                columns = tile(padded, needed)
+            for rows, real in self.tiles.split(mask.nonzero()[:, 0]):
+                columns = tile(rows, needed)
                 if not answers:
                     answers = [column.new_zeros((n, *column.shape[1:])) for column in columns]
                 for answer, column in zip(answers, columns, strict=True):
-                    answer[chunk] = column[: len(chunk)]
+                    answer[rows[:real]] = column[:real]
         return answers
 
     def _all_alike(self, n: int, moves: Tensor | None, k: int) -> bool:
         """Whether all rows can be asked the same at no more cost than only those that matter."""
         # Asking a GPU who wants a gradient would make the host wait for it, which costs more than one gradient too many.
-        if self.active.device.type != "cpu":
-            return True
-        live = int(self.active.sum())
+        if self.active.device.type != "cpu" or n != self.tiles.padded(n):
+            return n == self.tiles.padded(n)
+        live, padded = int(self.active.sum()), self.tiles.padded
         if moves is None:
-            return n in (live, whole_tiles(live))
+            return n == padded(live)
         # A backward costs about as much as a forward, and each group is padded to whole tiles.
         wanting = int(moves.sum())
-        return (1 + k) * n <= (1 + k) * whole_tiles(wanting) + whole_tiles(live - wanting)
+        return (1 + k) * n <= (1 + k) * padded(wanting) + padded(live - wanting)
 
     def _settle(self, x: Tensor, logits: Tensor, wrong: Tensor, grad: Tensor, moves: Tensor, k: int) -> tuple[Tensor, Tensor]:
         bad = ~torch.isfinite(grad.flatten(1)).all(1) & moves
@@ -187,9 +185,7 @@ def _mean(values: Sequence[Tensor]) -> Tensor:
     return values[0] if len(values) == 1 else torch.stack(list(values)).mean(0)
 
 
-def forward_tiles(model: Model, x: Tensor, tile: int, step: int) -> Tensor:
-    """Logits [B,K] without gradient, in the oracle's shapes: tiles, the last one padded to a multiple of `step`."""
-    padded = torch.cat([x, x[:1].expand(-len(x) % step, *x.shape[1:])]) if len(x) else x
+def forward_tiles(model: Model, x: Tensor, tiles: Tiles) -> Tensor:
+    """Logits [B,K] without gradient, in the oracle's shapes."""
     with torch.no_grad():
-        parts = [model(padded[i : i + tile]) for i in range(0, max(len(padded), 1), tile)]
-    return torch.cat(parts)[: len(x)]
+        return torch.cat([model(tile)[:real] for tile, real in tiles.split(x)]) if len(x) else model(x)

@@ -9,19 +9,19 @@ import torch
 from torch import Tensor
 
 from robbench.core import keyed
+from robbench.core.tiles import Model, Tiles
 from robbench.data.base import Split
-from robbench.engine.oracle import Model
 from robbench.engine.verify import ask
 from robbench.objectives import answered, temperatures
 from robbench.threat.model import ThreatModel
 from robbench.threat.problem import Problem
 
 
-def clean_tiles(split: Split, model: Model, tile: int, draws: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+def clean_tiles(split: Split, model: Model, tiles: Tiles, draws: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
     """Clean logits and whether most draws are wrong, tile by tile: a pass over a large split can end between two of them."""
-    for start in range(0, max(len(split), 1), tile):  # an empty split still tells the number of classes
-        rows = slice(start, start + tile)
-        yield ask(model, split.pixels(rows), split.labels[rows], tile, draws)
+    for start in range(0, max(len(split), 1), tiles.rows):  # an empty split still tells the number of classes
+        rows = slice(start, start + tiles.rows)
+        yield ask(model, split.pixels(rows), split.labels[rows], tiles, draws)
 
 
 class Pool:
@@ -32,13 +32,13 @@ class Pool:
     """
 
     def __init__(
-        self, split: Split, threats: Sequence[ThreatModel], model: Model, *, seed: int, tile: int, draws: int = 1,
+        self, split: Split, threats: Sequence[ThreatModel], model: Model, *, seed: int, tiles: Tiles, draws: int = 1,
         clean: Iterable[tuple[Tensor, Tensor]] | None = None,
     ) -> None:  # fmt: skip
         self.split, self.threats = split, threats
         self.eps = torch.tensor([threat.eps for threat in threats], dtype=torch.float32, device=split.labels.device)
         self.keys = keyed.fold(split.ids, seed)
-        parts = clean_tiles(split, model, tile, draws) if clean is None else clean
+        parts = clean_tiles(split, model, tiles, draws) if clean is None else clean
         self.logits0, wrong = (torch.cat(column) for column in zip(*parts, strict=True))
         self.temperatures = temperatures(self.logits0)
         self.wrong = wrong | ~answered(self.logits0)

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from robbench.engine.oracle import Model
+from robbench.core.tiles import Model, Tiles
 from robbench.engine.pool import Pool
 from robbench.engine.records import Record
 from robbench.engine.verify import verify
 
 
-def replay_points(model: Model, pool: Pool, points: Mapping[int, Tensor], records: Sequence[Record], tile: int, width: int,
+def replay_points(model: Model, pool: Pool, points: Mapping[int, Tensor], records: Sequence[Record], tiles: Tiles, width: int,
                   draws: int) -> Iterator[None]:  # fmt: skip
     """Look at points of samples, a batch at a time: each is asked about once, and the record told of one that breaks it.
 
@@ -24,7 +24,7 @@ def replay_points(model: Model, pool: Pool, points: Mapping[int, Tensor], record
         chunk = known[start : start + width]
         x = torch.stack([points[i] for i in chunk]).to(pool.split.labels.device)
         p = pool.problem(torch.tensor(chunk, device=x.device))
-        for i, point, seen in zip(chunk, x, verify(model, x, p, tile, draws).rows(), strict=True):
+        for i, point, seen in zip(chunk, x, verify(model, x, p, tiles, draws).rows(), strict=True):
             records[i].forwards += draws
             if seen.adversarial:
                 holds = (n for n, threat in enumerate(pool.threats) if seen.size <= threat.eps * (1 + 1e-5) + 1e-7)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from robbench.engine.oracle import Model
+from robbench.core.tiles import Model, Tiles
 from robbench.engine.pool import Pool
 from robbench.engine.records import Judgement, Outcome, Record, Verdict
 from robbench.engine.verify import verify
@@ -18,7 +18,7 @@ def tell(
     pool: Pool,
     records: Mapping[int, Record],
     clean: Sequence[Sequence[float]],
-    tile: int,
+    tiles: Tiles,
     draws: int = 1,
     late: bool = False,
 ) -> Iterator[tuple[Verdict, Tensor | None]]:
@@ -35,7 +35,7 @@ def tell(
         device = pool.split.labels.device
         index, levels = (torch.tensor([item[n] for item in moved], device=device) for n in (0, 1))
         points = torch.stack([x for _, _, x in moved])
-        judged = verify(model, points, pool.problem(index, level=levels), tile, draws)
+        judged = verify(model, points, pool.problem(index, level=levels), tiles, draws)
         fresh = {item[:2]: row for item, row in zip(moved, judged.rows(), strict=True)}
     fallen: dict[int, tuple[Outcome, Judgement]] = {}  # by such a look
     for i, level, outcome in ended:

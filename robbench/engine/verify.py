@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robbench.core.device import TILE_STEP
-from robbench.engine.oracle import Model, forward_tiles
+from robbench.core.tiles import Model, Tiles
+from robbench.engine.oracle import forward_tiles
 from robbench.engine.records import Judgement
 from robbench.objectives import answered, best_other, log_softmax, margins
 from robbench.threat.problem import Problem, size_and_fits
@@ -40,17 +40,17 @@ def judge_logits(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return logits.argmax(1), margins(logits, y), p_true - best_other(log_p, y).exp()
 
 
-def ask(model: Model, x: Tensor, y: Tensor, tile: int, draws: int = 1) -> tuple[Tensor, Tensor]:
+def ask(model: Model, x: Tensor, y: Tensor, tiles: Tiles, draws: int = 1) -> tuple[Tensor, Tensor]:
     """Mean logits [B,K] of some draws of the model, and whether most of them are wrong [B]; `draws` forwards each."""
-    drawn = [forward_tiles(model, x, tile, TILE_STEP) for _ in range(draws)]
+    drawn = [forward_tiles(model, x, tiles) for _ in range(draws)]
     votes = torch.stack([logits.argmax(1) != y for logits in drawn]).sum(0)
     logits = drawn[0] if draws == 1 else torch.stack(drawn).mean(0)
     return logits, (2 * votes > draws) & answered(logits)
 
 
-def verify(model: Model, x: Tensor, p: Problem, tile: int, draws: int = 1) -> Judged:
+def verify(model: Model, x: Tensor, p: Problem, tiles: Tiles, draws: int = 1) -> Judged:
     """Judge points x [B,*] for the problems p; `draws` forwards each."""
-    logits, wrong = ask(model, x, p.y, tile, draws)
+    logits, wrong = ask(model, x, p.y, tiles, draws)
     d = (x - p.x0).flatten(1)
     size, fits = size_and_fits(x, p)
     sizes = (d.abs().amax(1), torch.linalg.vector_norm(d, dim=1), d.abs().sum(1), (d != 0).sum(1))

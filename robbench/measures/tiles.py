@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from robbench.core.tiles import Tiles
+
 Columns = dict[str, NDArray[np.generic]]
 
 
@@ -23,9 +25,7 @@ def in_tiles(
     if n < 1:
         raise ValueError("no samples")
     parts: list[dict[str, NDArray[np.generic]]] = []
-    for start in range(0, n, tile):
-        index = torch.arange(start, min(start + tile, n))
-        filled = torch.cat([index, index[:1].expand(tile - len(index))])
-        parts.append({name: column[: len(index)].detach().cpu().numpy() for name, column in compute(filled).items()})
-        watch(start + len(index))
+    for index, real in Tiles(tile, step=tile).split(torch.arange(n)):
+        parts.append({name: column[:real].detach().cpu().numpy() for name, column in compute(index).items()})
+        watch(int(index[real - 1]) + 1)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -49,6 +49,7 @@ def _lines(found: Mapping[str, Any], run: Mapping[str, Any], summary: Mapping[st
         ("weakest classes", _classes(found["classes"])),
         ("queries", f"{texts.queries(summary)} per sample (forwards + backwards), {run['wall_s']:.1f} s"),
         ("device", f"{run['device']} ({run['device_name']}), batch {run['batch_size']}, {run['precision'] or 'fp32'}"),
+        ("rows", _rows(run)),
         ("made", f"{run['started_at']:%Y-%m-%d %H:%M} UTC by {_versions(run)}"),
         ("command", found["command"] or ""),
         ("checks", _checks(found["tables"].get("checks", []))),
@@ -62,6 +63,13 @@ def _robust(run: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     if summary["robust_accuracy"] is not None:
         return f"{texts.percent(summary['robust_accuracy'])} ({texts.interval(summary)}), Wilson 95 %"
     return f"{texts.NOTHING} (no budget); median distance {run['norm']} {texts.number(run['distance_p50'])}"
+
+
+def _rows(run: Mapping[str, Any]) -> str:
+    if run["row_step"] is None:
+        return ""
+    proved = "bit-equal at any batch size" if run["deterministic"] else "not proved to be bit-equal at other batch sizes"
+    return f"asked in multiples of {run['row_step']}; {proved}"
 
 
 def _fell(fell: Sequence[Mapping[str, Any]], n: int) -> str:

@@ -1,6 +1,6 @@
 """What produced a number: versions, machine, command line and the state of the working folder's git checkout.
 
-Nothing is imported to learn its version, and of the environment only threading and ROBBENCH_* variables are kept.
+Nothing is imported to learn its version, and of the environment only threading, kernels and ROBBENCH_* variables are kept.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from typing import Any
 import robbench
 
 PACKAGES = ("torch", "torchvision", "numpy", "pandas", "pyarrow", "pyautoattack")
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+_NUMERICS = (
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS"),
+    *("MKL_CBWR", "MKL_ENABLE_INSTRUCTIONS", "ONEDNN_MAX_CPU_ISA", "ATEN_CPU_CAPABILITY"),
+)
 _SECRET = re.compile(r"TOKEN|SECRET|PASSWORD|CREDENTIAL|KEY", re.IGNORECASE)
 
 
@@ -42,7 +45,7 @@ def provenance() -> dict[str, Any]:
 
 
 def _is_kept(name: str) -> bool:
-    return name in _THREADS or (name.startswith("ROBBENCH_") and not _SECRET.search(name))
+    return name in _NUMERICS or (name.startswith("ROBBENCH_") and not _SECRET.search(name))
 
 
 def _without_password(text: str) -> str:

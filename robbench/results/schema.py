@@ -73,6 +73,7 @@ RUNS = _schema(
     int64: n_unfinished? n_disagreements?
     f64: robust_accuracy_floor? distance_p50?
     text: precision? budget? flags? train_config? answers?
+    int32: row_step?
     """,
 )
 """One row per finished run. threat is text such as linf:8/255, attack the specs or cascade asked for joined by ` + `;
@@ -81,7 +82,9 @@ flags are JSON; rates are in [0,1]; n_forward and n_backward are totals; wall_s 
 several budgets. robust_accuracy_floor: robust accuracy if all unfinished samples fell; without a budget there is no robust
 accuracy; worst margins are null where an attack has not shown what it tried. distance_p50: median size of the smallest
 perturbation found, of a run without a budget; answers: JSON, what the model said to a few inputs before the attack
-(`results/answers.py`); n_disagreements: claims of a fast search that the model refused, and successes it saw only afterwards."""
+(`results/answers.py`); n_disagreements: claims of a fast search that the model refused, and successes it saw only afterwards; row_step:
+models were asked multiples of so many rows, the smallest whose answers were measured to be equal, and deterministic whether any
+were, so that verdicts do not depend on the batch size."""
 
 SAMPLES = _schema(
     "samples",

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pydantic import BaseModel, BeforeValidator, Field
+from pydantic import BaseModel, BeforeValidator
 
 from robbench.core.config import parse_budget, parse_limit
 from robbench.core.documents import parse_json

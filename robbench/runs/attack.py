@@ -15,14 +15,16 @@ import torch
 from torch import Tensor
 
 from robbench.core.config import Budget
-from robbench.core.device import deterministic, tile_rows, whole_tiles
+from robbench.core.device import deterministic
 from robbench.core.errors import Stopped, UserError
+from robbench.core.tiles import RowEquality, Tiles, largest_tile
 from robbench.engine.cascade import Cascade, Tick
-from robbench.engine.flags import SAMPLES, Flag, Inspection, adaptations, afterwards, at_chance, inspect
+from robbench.engine.flags import SAMPLES, Flag, Inspection, adaptations, afterwards, at_chance, inspect, of_rows
 from robbench.engine.guard import frozen
 from robbench.engine.lane import NO_LIMIT
 from robbench.engine.records import Verdict
 from robbench.engine.search import search_model
+from robbench.engine.shapes import equality_of
 from robbench.results.store import Run, Store, read_run
 from robbench.runs.earlier import decided, drop_leftovers, finished
 from robbench.runs.plan import Plan
@@ -114,9 +116,9 @@ def _attack(plan: Plan, store: Store, force: bool, resumed: Callable[[int], None
     for level, (found, partial) in enumerate(zip(rows, partials, strict=True)):
         found.sort(key=lambda row: row["sample_index"])
         points = partial.points() if plan.config.store_points else None
-        flags = work.flags + flags_after(plan, found)
+        flags = all_flags(work, found)
         row = run_row(plan, level, found, disagreements=None if known else work.disagreements, flags=flags, started=started,
-                      wall=seconds, resumed=len(known), inspection=work.inspection[1:])  # fmt: skip
+                      wall=seconds, resumed=len(known), inspection=work.inspection[1:], equality=work.equality)  # fmt: skip
         paths.append(store.write(row, found, points, keep_shards=True))
     for partial in partials:  # once all is written: a budget whose shards are gone would be attacked again
         partial.discard()
@@ -171,6 +173,9 @@ class Work:
     disagreements: int = 0
     inspection: Inspection = dataclasses.field(default_factory=lambda: Inspection([], 0, 0))
     flags: list[Flag] = dataclasses.field(default_factory=list)  # noticed before the attack
+    equality: RowEquality = dataclasses.field(
+        default_factory=lambda: RowEquality(step=1, equal=True)
+    )  # what was measured of all models asked so far
     stored: dict[int, Tensor] | None = None  # points to replay, by position in the whole split
 
     @property
@@ -192,8 +197,10 @@ class Work:
 def look_at(plan: Plan, work: Work) -> None:
     """Look at the model before the attack, on the first samples of the whole split."""
     split, model = plan.subject.split, plan.subject.model
+    x, tiles = split.pixels(slice(0, SAMPLES)), largest_tile(plan.device)
     with frozen(model), deterministic():
-        work.inspection = inspect(model, split.pixels(slice(0, SAMPLES)), split.labels[:SAMPLES], tile_rows(plan.device))
+        work.equality = equality_of([model], split.pixels(slice(0, tiles.rows)))
+        work.inspection = inspect(model, x, split.labels[:SAMPLES], tiles._replace(step=work.equality.step))
     work.flags = [*plan.subject.remarks, *adaptations(len(split.classes), plan.entries), *work.inspection.flags]
 
 
@@ -205,18 +212,19 @@ def verdict_rows(plan: Plan, todo: list[int], stop: object, work: Work) -> Itera
     if work.stored is None:
         work.stored = points_to_replay(plan.replay, plan.subject.split, plan.threats[-1])
     model, queries = plan.subject.model, work.budget.queries
-    tile = min(tile_rows(plan.device), whole_tiles(plan.width))
     with frozen(model), deterministic():
         torch.manual_seed(plan.config.seed)  # for models that draw from it
         search = search_model(
-            model, split.pixels(slice(0, 8)), precision=plan.config.precision, compiled=plan.config.compile, tile=tile
-        )
+            model, split.pixels(slice(0, 8)), precision=plan.config.precision, compiled=plan.config.compile,
+            tile=largest_tile(plan.device).rows,
+        )  # fmt: skip
         cascade = Cascade(
             model, split, plan.threats, plan.entries, seed=plan.config.seed, width=plan.width,
             search=search.model, recheck=search.recheck,
             replay={i: work.stored[n] for i, n in enumerate(todo) if n in work.stored},
             queries=int(queries) if math.isfinite(queries) else NO_LIMIT, keep_points=plan.config.store_points,
         )  # fmt: skip
+        work.equality = work.equality.both(cascade.equality)
         ids, labels = split.ids.tolist(), split.labels.tolist()
         for _ in cascade.open():
             if stop:
@@ -237,11 +245,16 @@ def verdict_rows(plan: Plan, todo: list[int], stop: object, work: Work) -> Itera
                 EntryProgress(entry.spec, tally.reached, tally.left, tally.found)
                 for entry, tally in zip(plan.entries, cascade.tallies, strict=True)
             ]
-            work.points = _point_rows(plan, tick, split, tile)
+            work.points = _point_rows(plan, tick, split, cascade.tiles)
             yield [
                 (v.level, sample_row(plan, v, todo[v.sample], ids[v.sample], labels[v.sample], cascade.oddities(v.sample)))
                 for v in tick.verdicts
             ]
+
+
+def all_flags(work: Work, rows: list[dict[str, Any]]) -> list[Flag]:
+    """What was noticed before, and what the finished rows say."""
+    return work.flags + of_rows(work.equality, work.flags) + flags_after(work.plan, rows)
 
 
 def flags_after(plan: Plan, rows: list[dict[str, Any]]) -> list[Flag]:
@@ -256,13 +269,13 @@ def flags_after(plan: Plan, rows: list[dict[str, Any]]) -> list[Flag]:
     return chance + afterwards(specs, blind, [row["broken_by"] for row in rows], nonfinite=nonfinite, flat=flat)
 
 
-def _point_rows(plan: Plan, tick: Tick, split: Any, tile: int) -> list[tuple[int, dict[str, Any]]]:
+def _point_rows(plan: Plan, tick: Tick, split: Any, tiles: Tiles) -> list[tuple[int, dict[str, Any]]]:
     rows: list[tuple[int, dict[str, Any]]] = []
     for level, threat in enumerate(plan.threats):
         kept: list[tuple[Verdict, Tensor]] = [
             (v, x) for v, x in zip(tick.verdicts, tick.points, strict=False) if v.level == level and x is not None
         ]
         found = encode([x for _, x in kept], [v.sample for v, _ in kept], [v.adversarial for v, _ in kept], split, threat,
-                       plan.subject.model, tile)  # fmt: skip
+                       plan.subject.model, tiles)  # fmt: skip
         rows += [(level, row) for row in found]
     return rows

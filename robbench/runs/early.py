@@ -25,7 +25,7 @@ from robbench.results.find import STOPPED_EARLY
 from robbench.results.gate import ROBUST, Finding, Tolerances
 from robbench.results.places import beside
 from robbench.results.store import Run, Store, read_run
-from robbench.runs.attack import Keeper, Work, flags_after, look_at, verdict_rows
+from robbench.runs.attack import Keeper, Work, all_flags, look_at, verdict_rows
 from robbench.runs.gate import remarks
 from robbench.runs.plan import Plan, full_specs, other_answers, plan_attacks
 from robbench.runs.rows import run_row
@@ -171,9 +171,9 @@ def _gate_model(gated: GatePlan, tolerances: Tolerances, store: Store, force: bo
     info: dict[str, Any] = before.info if before else {}
     if book.gate.decided and book.gate.seen > (before.info["n_samples"] if before else 0):
         kept = sorted((rows[i] for i in order[: book.gate.seen]), key=lambda row: row["sample_index"])
-        row = run_row(plan, 0, kept, disagreements=None if known else disagreements, flags=work.flags + flags_after(plan, kept),
+        row = run_row(plan, 0, kept, disagreements=None if known else disagreements, flags=all_flags(work, kept),
                       started=started, wall=float("nan") if known else time.perf_counter() - began, resumed=known,
-                      inspection=work.inspection[1:])  # fmt: skip
+                      inspection=work.inspection[1:], equality=work.equality)  # fmt: skip
         info = read_run(store.write(row | _honest(gated, book.gate.seen, row), kept)).info
     return _finding(gated, book.gate, tolerances, info)
 

@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robbench.core.config import AttackConfig
-from robbench.core.device import deterministic, tile_rows
+from robbench.core.device import deterministic
 from robbench.core.errors import UserError
 from robbench.core.files import check_writable
+from robbench.core.tiles import largest_tile
 from robbench.core.trust import names_from
 from robbench.data.base import Split, class_difference
 from robbench.data.load import load
@@ -202,7 +203,7 @@ class Measurer:
         model = subject.model
         with frozen(model), deterministic():
             torch.manual_seed(0)  # for models that draw from it
-            return look(model, find_head(model, split.pixels(slice(0, 8))), split, tile_rows(self.device), moved, watch)
+            return look(model, find_head(model, split.pixels(slice(0, 8))), split, largest_tile(self.device).rows, moved, watch)
 
 
 def _require_same(info: dict[str, Any], ids: list[int], subject: Subject) -> None:

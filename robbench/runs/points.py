@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from robbench.core.errors import UserError
+from robbench.core.tiles import Model, Tiles
 from robbench.data.base import Split
-from robbench.engine.oracle import Model
 from robbench.engine.verify import verify
 from robbench.results.store import read_points
 from robbench.threat.model import ThreatModel
@@ -37,7 +37,7 @@ def decode_raw(row: Mapping[str, Any], clean: Tensor) -> Tensor:
 
 def encode(
     points: Sequence[Tensor], samples: Sequence[int], found: Sequence[bool], split: Split, threat: ThreatModel, model: Model,
-    tile: int,
+    tiles: Tiles,
 ) -> list[dict[str, Any]]:  # fmt: skip
     """Rows of the points table. A point goes in float16 if the model judges it there as it did before, else in float32."""
     if not points:
@@ -51,7 +51,7 @@ def encode(
         x0=clean, y=split.labels[index], target=torch.full_like(index, -1), key=index, index=index, norm=threat.geometry,
         eps=torch.full((len(index),), threat.eps, device=clean.device), logits0=torch.zeros(len(index), 1, device=clean.device),
     )  # fmt: skip
-    judged = verify(model, back, p, tile).rows()
+    judged = verify(model, back, p, tiles).rows()
     for row, x, x0, j, hit in zip(small, points, clean, judged, found, strict=True):
         same = j.fits and j.adversarial == hit
         rows.append(row if same else _row(row["sample_id"], x, x0, "f4", hit))

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from robbench.core.config import Budget
+from robbench.core.tiles import RowEquality
 from robbench.data.subset import limit_subset
 from robbench.engine.records import CLEAN, REPLAY, Verdict
 from robbench.results.provenance import provenance
@@ -38,14 +39,14 @@ def sample_row(plan: Plan, v: Verdict, index: int, sample_id: int, label: int, o
 
 def run_row(
     plan: Plan, level: int, rows: list[dict[str, Any]], *, disagreements: int | None, flags: Sequence[Any], started: datetime,
-    wall: float, resumed: int, inspection: Sequence[int],
+    wall: float, resumed: int, inspection: Sequence[int], equality: RowEquality,
 ) -> dict[str, Any]:  # fmt: skip
     """The row of the runs table for one budget of a plan, from its sample rows."""
     subject, config, facts, threat = plan.subject, plan.config, provenance(), plan.threats[level]
     trained = subject.trained.get("config", {})
-    # Bit-equal verdicts at any width are proven for plain float32 on the CPU only, and other packages' attacks promise none.
+    # The steps of an attack are bit-equal at any width on the CPU; of the models it is measured; other packages promise nothing.
     plain = config.precision == "fp32" and not config.compile and math.isinf((config.budget or Budget()).seconds)
-    exact = plan.device.type == "cpu" and plain and not has_backend(plan.entries)
+    exact = equality.equal and plan.device.type == "cpu" and plain and not has_backend(plan.entries)
     device_name = torch.cuda.get_device_name(plan.device) if plan.device.type == "cuda" else facts["cpu"]
     settings = {**dataclasses.asdict(config), "budget": str(config.budget) if config.budget else None}
     return {
@@ -61,7 +62,7 @@ def run_row(
         **summarise(rows, budget=math.isfinite(threat.eps)), "wall_s": wall, "batch_size": plan.width,
         "git_sha": facts["git_sha"], "git_dirty": facts["git_dirty"], "robbench_version": facts["packages"]["robbench"],
         "python_version": facts["python"], "torch_version": facts["packages"]["torch"],
-        "device": str(plan.device), "device_name": device_name, "deterministic": exact,
+        "device": str(plan.device), "device_name": device_name, "deterministic": exact, "row_step": equality.step,
         "config": json.dumps(settings),
         "provenance": json.dumps({**facts, "resumed_samples": resumed, "inspection_queries": inspection}),
         "precision": config.precision, "budget": settings["budget"], "n_disagreements": disagreements,

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from robbench.core.tiles import Tiles
 from robbench.engine.lane import Job, Lane
 from robbench.threat.norms import NORMS
 from robbench.threat.problem import Problem
@@ -47,7 +48,7 @@ def conquer() -> Callable[..., list[Ending]]:
             model,
             lambda jobs: p.take(torch.tensor([job.sample for job in jobs])),
             width=width,
-            tile=32,
+            tiles=Tiles(32, 8),
             device=torch.device("cpu"),
         )
         lane.queue.extend(Job(i, 0) for i in range(len(p)))

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robbench.attacks.cw import CarliniWagner
+from robbench.core.tiles import Tiles
 from robbench.engine.oracle import ModelOracle, blank_book
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -92,7 +93,7 @@ def test_trajectory(attack: CarliniWagner, problem: Callable[..., Any]) -> None:
         assert {found for run in plain for _, _, found in run.searches} == {True, False}
     else:
         assert all(len(run.points) == attack.steps + 1 for run in plain)
-    s, t, oracle, book = attack.start(p), torch.zeros_like(p.y), ModelOracle(_model, 8), blank_book(p)
+    s, t, oracle, book = attack.start(p), torch.zeros_like(p.y), ModelOracle(_model, Tiles(8, 8)), blank_book(p)
     active = torch.ones_like(p.y, dtype=torch.bool)
     for step in range(max(len(run.points) for run in plain)):
         for row, run in enumerate(plain):
@@ -116,7 +117,7 @@ def test_black_and_white_pixels_move(problem: Callable[..., Any]) -> None:
         return torch.stack([torch.zeros(len(x)), (x - x0[0]) @ weight - 3], 1)  # away from all faces
 
     p = problem(model, x0[:1], torch.tensor([0]), torch.full((1,), torch.inf), "l2")
-    attack, oracle, t = CarliniWagner(c=10.0), ModelOracle(model, 8), torch.zeros_like(p.y)
+    attack, oracle, t = CarliniWagner(c=10.0), ModelOracle(model, Tiles(8, 8)), torch.zeros_like(p.y)
     s = attack.start(p)
     assert torch.equal(s.x, p.x0)
     for k in range(20):

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robbench.attacks.ddn import DDN
+from robbench.core.tiles import Tiles
 from robbench.engine.oracle import ModelOracle, blank_book
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -52,7 +53,7 @@ def plain_ddn(x0: Vector, y: int, steps: int, gamma: float, init: float) -> tupl
 
 def _trace(attack: Any, p: Any) -> tuple[Tensor, ModelOracle]:
     """[steps + 1, B, D]: every point that is looked at; and the oracle with its books."""
-    s, t, oracle, book = attack.start(p), torch.zeros_like(p.y), ModelOracle(_model, 8), blank_book(p)
+    s, t, oracle, book = attack.start(p), torch.zeros_like(p.y), ModelOracle(_model, Tiles(8, 8)), blank_book(p)
     points = []
     for _ in range(attack.steps + 1):
         points.append(attack.point(s))
@@ -117,7 +118,7 @@ def test_a_zero_gradient_leaves_the_row_where_it_is(problem: Callable[..., Any])
     attack, t = DDN(steps=3), torch.zeros(2, dtype=torch.int64)
     s = attack.start(p)
     for k in range(4):
-        oracle = ModelOracle(lambda x: x[:, :2] * 0 + torch.tensor([1.0, 0.0]), 8)
+        oracle = ModelOracle(lambda x: x[:, :2] * 0 + torch.tensor([1.0, 0.0]), Tiles(8, 8))
         oracle.on(p, blank_book(p), t + k, torch.ones(2, dtype=torch.bool), 3)
         s = attack.step(s, t + k, p, oracle)
         assert torch.equal(s.x, x0)

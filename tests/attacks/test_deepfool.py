@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robbench.attacks.deepfool import DeepFool
+from robbench.core.tiles import Tiles
 from robbench.engine.oracle import ModelOracle, blank_book
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -55,7 +56,7 @@ def test_trajectory(norm: str, candidates: int, overshoot: float, problem: Calla
     plain = [plain_deepfool(X0[row], int(p.y[row]), norm, candidates, overshoot) for row in range(8)]
     assert len({len(points) for points in plain}) > 1
     attack = DeepFool(candidates=candidates, overshoot=overshoot)
-    s, t, oracle, book = attack.start(p), torch.zeros_like(p.y), ModelOracle(_model, 8), blank_book(p)
+    s, t, oracle, book = attack.start(p), torch.zeros_like(p.y), ModelOracle(_model, Tiles(8, 8)), blank_book(p)
     active = torch.ones_like(p.y, dtype=torch.bool)
     for step in range(max(len(points) for points in plain)):
         for row, points in enumerate(plain):
@@ -82,7 +83,7 @@ def test_candidates_are_the_likeliest_wrong_classes(problem: Callable[..., Any])
 
     p = problem(model, torch.full((1, 2), 0.5), torch.tensor([0]), torch.full((1,), torch.inf), "l2")
     for candidates, way in ((1, [0.2, 0.0]), (2, [0.0, 0.3 / 9])):
-        attack, t, oracle = DeepFool(candidates=candidates), torch.zeros(1, dtype=torch.int64), ModelOracle(model, 8)
+        attack, t, oracle = DeepFool(candidates=candidates), torch.zeros(1, dtype=torch.int64), ModelOracle(model, Tiles(8, 8))
         oracle.on(p, blank_book(p), t, torch.ones(1, dtype=torch.bool), 50)
         s = attack.step(attack.start(p), t, p, oracle)
         assert torch.allclose(s.x - p.x0, 1.02 * torch.tensor([way]), atol=1e-6)
@@ -95,7 +96,7 @@ def test_equal_gradients_are_no_boundary(problem: Callable[..., Any]) -> None:
         return torch.stack([x.sum(1), x.sum(1) - 1], 1)
 
     p = problem(model, torch.full((1, 3), 0.5), torch.tensor([0]), torch.full((1,), torch.inf), "l2")
-    attack, t, oracle = DeepFool(), torch.zeros(1, dtype=torch.int64), ModelOracle(model, 8)
+    attack, t, oracle = DeepFool(), torch.zeros(1, dtype=torch.int64), ModelOracle(model, Tiles(8, 8))
     oracle.on(p, blank_book(p), t, torch.ones(1, dtype=torch.bool), 50)
     s = attack.step(attack.start(p), t, p, oracle)
     assert torch.equal(s.x, p.x0)

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from robbench.attacks.base import Attack
 from robbench.core.builtins import ATTACKS
 from robbench.core.errors import UserError
+from robbench.core.tiles import Tiles
 from robbench.engine.lane import Job, Lane
 from robbench.testing import judge, toy_model, toy_split
 from robbench.threat.model import parse_threat
@@ -99,7 +100,7 @@ def test_every_draw_is_counted(problem: Callable[..., Problem]) -> None:
     p = problem(model, torch.full((8, 10), 0.5, dtype=torch.float64), y, torch.full((8,), 0.1, dtype=torch.float64), "l2")
     model.calls.clear()
     attack = ATTACKS.build("eot:attack=(pgd:steps=4),draws=5")
-    lane = Lane(attack, model, lambda jobs: p, width=8, tile=8, device=torch.device("cpu"))  # type: ignore[arg-type]
+    lane = Lane(attack, model, lambda jobs: p, width=8, tiles=Tiles(8, 8), device=torch.device("cpu"))  # type: ignore[arg-type]
     lane.queue.extend(Job(i) for i in range(8))
     done = None
     while lane.waiting:

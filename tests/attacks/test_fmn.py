@@ -14,6 +14,7 @@ from scipy import optimize
 from torch import Tensor
 
 from robbench.attacks.fmn import FMN
+from robbench.core.tiles import Tiles
 from robbench.engine.oracle import ModelOracle, blank_book
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -92,7 +93,7 @@ def test_trajectory(norm: str, problem: Callable[..., Any]) -> None:
     x0 = torch.from_numpy(X0)
     p = problem(_model, x0, _model(x0).argmax(1), torch.full((5,), torch.inf, dtype=torch.float64), norm)
     attack = FMN(steps=40)
-    s, t, oracle, book = attack.start(p), torch.zeros_like(p.y), ModelOracle(_model, 8), blank_book(p)
+    s, t, oracle, book = attack.start(p), torch.zeros_like(p.y), ModelOracle(_model, Tiles(8, 8)), blank_book(p)
     points, budgets = [], []
     for _ in range(41):
         points.append(s.x)
@@ -117,7 +118,7 @@ def test_inside_the_l2_ball_nothing_is_scaled(problem: Callable[..., Any]) -> No
     """A small step in a large budget stays small; one tool stretches it to the sphere, another ignores the budget."""
     x0 = torch.full((1, 12), 0.5, dtype=torch.float64)
     p = problem(_model, x0, _model(x0).argmax(1), torch.full((1,), torch.inf, dtype=torch.float64), "l2")
-    attack, oracle, t = FMN(alpha_init=0.002, alpha_final=0.002), ModelOracle(_model, 8), torch.zeros_like(p.y)
+    attack, oracle, t = FMN(alpha_init=0.002, alpha_final=0.002), ModelOracle(_model, Tiles(8, 8)), torch.zeros_like(p.y)
     oracle.on(p, blank_book(p), t, torch.ones_like(t, dtype=torch.bool), 100)
     s = attack.step(attack.start(p), t, p, oracle)
     assert float(s.eps) > 0.02

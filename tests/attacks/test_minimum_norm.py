@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from robbench.core.builtins import ATTACKS
+from robbench.core.tiles import Tiles
 from robbench.threat.norms import NORMS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -133,7 +134,11 @@ def test_the_budget_does_not_change_the_way(spec: str, problem: Callable[..., An
 
     def way(eps: float, rows: slice) -> Tensor:
         p = problem(model, x0, y, torch.full((8,), eps, dtype=torch.float64), "l2").take(rows)
-        s, t, oracle = attack.start(p), torch.zeros_like(p.y), ModelOracle(lambda x: torch.cat([model(r[None]) for r in x]), 8)
+        s, t, oracle = (
+            attack.start(p),
+            torch.zeros_like(p.y),
+            ModelOracle(lambda x: torch.cat([model(r[None]) for r in x]), Tiles(8, 8)),
+        )
         points = []
         for _ in range(attack.steps + 1):
             oracle.on(p, blank_book(p), t, torch.ones_like(t, dtype=torch.bool), attack.steps)

@@ -18,6 +18,7 @@ from robbench.attacks.base import Oracle
 from robbench.attacks.square import Square, State
 from robbench.attacks.square_windows import window_size
 from robbench.core import keyed
+from robbench.core.tiles import Tiles
 from robbench.engine.lane import Job, Lane
 from robbench.testing import check_attack, judge, toy_model, toy_split
 from robbench.threat.model import parse_threat
@@ -418,7 +419,7 @@ def test_as_many_survive_as_with_the_authors_code(norm: str, eps: float, digits_
     for seed in seeds:
         p = rows(x, eps, norm, seed=seed * 7_919).replace(y=y, logits0=net(x))
         lane = Lane(Square(steps=300), net, lambda jobs, p=p: p.take(torch.tensor([job.sample for job in jobs])), width=len(x),
-                    tile=64, device=torch.device("cpu"))  # fmt: skip
+                    tiles=Tiles(64, 8), device=torch.device("cpu"))  # fmt: skip
         lane.queue.extend(Job(i) for i in range(len(x)))
         while lane.waiting:
             if done := lane.step():

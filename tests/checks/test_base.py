@@ -77,6 +77,8 @@ def test_every_query_is_counted_and_none_is_made_twice(linear, evidence: Callabl
     model = linear()
     model.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
     e = evidence(model)
+    assert e.tiles.step  # measured once, which is no query
+    seen.clear()
     checks = [Check(ask.__name__, "error", ask, "s") for ask in (budget.huge_eps, strength.loss_gap, strength.black_box)]
     found = run_checks(checks, e)
     assert sum(f.n_forward for f in found) == sum(seen) == e.forwards > 0

@@ -311,6 +311,17 @@ def test_doctor_is_healthy_here(cli):
     assert any(device.startswith("cpu") for device in answer.json["devices"])
 
 
+def test_doctor_says_when_torch_came_first(cli, monkeypatch):
+    """On an Intel processor MKL is to be set before its first product: said with the setting, or the setting in force."""
+    monkeypatch.setattr("robbench.cli.doctor.strict_branch", lambda: "AVX512,STRICT")
+    monkeypatch.delenv("MKL_CBWR", raising=False)
+    assert "set MKL_CBWR=AVX512,STRICT before torch is imported" in cli("doctor").out
+    assert cli("doctor", "--json").json["kernels"] == {"mkl_cbwr": None, "advised": "AVX512,STRICT"}
+    done = cli("doctor", env={"MKL_CBWR": "AVX2"})
+    assert "MKL_CBWR=AVX2\n" in done.out
+    assert "before torch" not in done.out
+
+
 SEVERAL = """
 import contextlib, io, json, sys
 from robbench.cli.app import main

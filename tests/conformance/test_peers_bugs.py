@@ -18,6 +18,7 @@ from robbench.core import keyed
 from robbench.core.builtins import ATTACKS, LOSSES
 from robbench.core.errors import UserError
 from robbench.core.rows import Rows
+from robbench.core.tiles import Tiles
 from robbench.data import load as data
 from robbench.data.base import Data, DataInfo, Split, Table, sample_ids
 from robbench.engine.cascade import Cascade, Entry
@@ -104,7 +105,7 @@ def _tensors(rows: Rows) -> list[Tensor]:
 def _drive(attack: Attack[Any], model: nn.Module, p: Problem) -> Spy:
     """The first variant of an attack to its last query, success or not; all that it was handed is in `kept`, with copies."""
     p = attack.vary(p, torch.zeros_like(p.y))
-    oracle = ModelOracle(model, tile=32, draws=attack.draws)
+    oracle = ModelOracle(model, tiles=Tiles(32, 8), draws=attack.draws)
     spy, book, t = Spy(oracle), blank_book(p), torch.zeros_like(p.y)
     spy.kept += [(tensor, tensor.clone()) for tensor in _tensors(p)]
     s = attack.start(p)
@@ -186,7 +187,7 @@ def test_no_attack_writes_to_what_it_was_handed(spec: str, norm: str) -> None:
 def _first_step(attack: Attack[Any], model: nn.Module, p: Problem) -> Tensor:
     """Where the rows stand after a query and a move. Attacks have no branches, so that this is all of their code."""
     p, t = attack.vary(p, torch.zeros_like(p.y)), torch.zeros_like(p.y)
-    oracle, s = ModelOracle(model, tile=32, draws=attack.draws), attack.start(p)
+    oracle, s = ModelOracle(model, tiles=Tiles(32, 8), draws=attack.draws), attack.start(p)
     oracle.on(p, blank_book(p), t, torch.ones_like(p.y, dtype=torch.bool), attack.steps)
     s = attack.step(s, t, p, oracle)
     attack.done(s)

@@ -12,10 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robbench.core.builtins import ATTACKS
+from robbench.core.tiles import RowEquality
 from robbench.data.base import Split, sample_ids
 from robbench.engine.cascade import Cascade, Entry
+from robbench.engine.counter import Counter
 from robbench.engine.guard import frozen
 from robbench.engine.records import Verdict
+from robbench.engine.shapes import equality_of
 from robbench.threat.model import parse_threat
 
 
@@ -76,12 +79,11 @@ def decide(entries: Callable[..., list[Entry]]) -> Callable[..., list[Verdict]]:
     return run
 
 
-class Seen(nn.Module):
+class Seen(Counter):
     """Counts what passes a model: rows forward and rows backward, call by call."""
 
     def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
+        super().__init__(model)
         self.forward_rows: list[int] = []
         self.backward_rows: list[int] = []
 
@@ -91,6 +93,12 @@ class Seen(nn.Module):
         if logits.requires_grad:
             logits.register_hook(lambda grad: self.backward_rows.append(len(grad)))
         return logits
+
+
+@pytest.fixture(scope="session")
+def measured() -> Callable[[Any, Split], RowEquality]:
+    """What is measured of the rows of a model before an attack; a model that counts its calls may then begin anew."""
+    return lambda model, split: equality_of([model], split.pixels(slice(0, 32)))
 
 
 @pytest.fixture

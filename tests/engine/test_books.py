@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robbench.core.tiles import Tiles
 from robbench.data.base import Split
 from robbench.engine.lane import Job, Lane
 from robbench.engine.pool import Pool
@@ -42,7 +43,7 @@ class _Flat(nn.Module):
         self.logits = 10.0 * torch.nn.functional.one_hot(split.labels, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.logits[: len(x)] + 0 * x.flatten(1).sum(1)[:, None]
+        return self.logits[torch.arange(len(x)) % len(self.logits)] + 0 * x.flatten(1).sum(1)[:, None]
 
 
 def _right(pool: Pool) -> list[int]:
@@ -108,7 +109,7 @@ def test_what_each_sample_costs(spec: str, steps: int, variants: int, digits: An
 @pytest.mark.parametrize("case", ["misclassified", "zero budget", "nothing worse found"])
 def test_samples_that_stay_where_they_are(case: str, digits: Any, decide: Callable[..., Any], seen: Any) -> None:
     """Where the clean input is the worst point, the model sees no more rows than the books say, the last look included."""
-    pool = Pool(digits.split, parse_threat("linf:0.1"), digits.model, seed=0, tile=32)
+    pool = Pool(digits.split, parse_threat("linf:0.1"), digits.model, seed=0, tiles=Tiles(32, 8))
     split = digits.split.take(torch.tensor((_wrong(pool) if case == "misclassified" else _right(pool))[:8]))
     model = digits.model if case != "nothing worse found" else _Flat(split)
     watched = seen(model)
@@ -123,10 +124,10 @@ def _problems(pool: Pool) -> Callable[..., Any]:
 
 def test_the_last_query_costs_no_backward(digits: Any, seen: Any, entries: Callable[..., Any]) -> None:
     """A lane whose rows are all at their last step makes a forward without gradient."""
-    pool = Pool(digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tile=32)
+    pool = Pool(digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tiles=Tiles(32, 8))
     watched = seen(digits.model)
     (entry,) = entries(["pgd:steps=3"])
-    lane = Lane(entry.attack, watched, _problems(pool), width=8, tile=32, device=torch.device("cpu"))
+    lane = Lane(entry.attack, watched, _problems(pool), width=8, tiles=Tiles(32, 8), device=torch.device("cpu"))
     lane.queue.extend(Job(i, 0) for i in _right(pool)[:8])
     for step in range(4):
         assert (lane.step() is not None) == (step == 3)
@@ -137,11 +138,11 @@ def test_the_last_query_costs_no_backward(digits: Any, seen: Any, entries: Calla
 
 def test_fooled_samples_leave_at_once_and_others_take_their_place(digits: Any, seen: Any, entries: Callable[..., Any]) -> None:
     """When eight rows have finished, eight waiting samples start beside the running ones, and the batch stays full."""
-    pool = Pool(digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tile=32)
+    pool = Pool(digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tiles=Tiles(32, 8))
     easy, hard = _wrong(pool)[:8], _right(pool)[:24]
     watched = seen(digits.model)
     (entry,) = entries(["pgd:steps=4,init=clean"])
-    lane = Lane(entry.attack, watched, _problems(pool), width=16, tile=32, device=torch.device("cpu"))
+    lane = Lane(entry.attack, watched, _problems(pool), width=16, tiles=Tiles(32, 8), device=torch.device("cpu"))
     lane.queue.extend(Job(i, 0) for i in [*easy, *hard])
     done = lane.step()
     assert sorted(job.sample for job in done.jobs) == sorted(easy)
@@ -160,11 +161,11 @@ def test_fooled_samples_leave_at_once_and_others_take_their_place(digits: Any, s
 
 def test_the_lane_gets_narrower_at_the_end(digits: Any, seen: Any, entries: Callable[..., Any]) -> None:
     """When nothing waits any more, finished rows are not queried on."""
-    pool = Pool(digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tile=32)
+    pool = Pool(digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tiles=Tiles(32, 8))
     wrong, right = _wrong(pool)[:16], _right(pool)[:8]
     watched = seen(digits.model)
     (entry,) = entries(["pgd:steps=4,init=clean"])
-    lane = Lane(entry.attack, watched, _problems(pool), width=24, tile=32, device=torch.device("cpu"))
+    lane = Lane(entry.attack, watched, _problems(pool), width=24, tiles=Tiles(32, 8), device=torch.device("cpu"))
     lane.queue.extend(Job(i, 0) for i in [*wrong, *right])
     while lane.waiting:
         lane.step()

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from robbench.attacks.base import Attack, Backend, Oracle
 from robbench.core.rows import Rows
 from robbench.core.status import NON_FINITE, OK, UNCONFIRMED
+from robbench.core.tiles import Tiles
 from robbench.engine.cascade import Cascade, Entry
 from robbench.engine.guard import frozen
 from robbench.engine.pool import Pool, salt_of
@@ -115,7 +116,7 @@ def test_entry_variant_and_step_are_those_of_a_plain_loop(
     split, spec = digits.split.take(torch.arange(40)), "pgd:steps=6,restarts=3"
     verdicts = decide([spec], digits.model, split, threat)
     (entry,) = entries([spec])
-    pool = Pool(split, parse_threat(threat), digits.model, seed=0, tile=32)
+    pool = Pool(split, parse_threat(threat), digits.model, seed=0, tiles=Tiles(32, 8))
     for verdict in verdicts:
         p = pool.problem(torch.tensor([verdict.sample]), salt_of(entry.spec))
         if verdict.clean_pred != int(p.y):

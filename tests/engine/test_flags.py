@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from robbench.core.builtins import ATTACKS
 from robbench.core.errors import UserError
+from robbench.core.tiles import Tiles
 from robbench.engine.flags import SAMPLES, Flag, adaptations, afterwards, at_chance, inspect, notes
 from robbench.engine.guard import frozen
 
@@ -45,7 +46,7 @@ def _flags(model: Any, x: Tensor | None = None, training: bool = False) -> dict[
     pixels = pixels if x is None else x
     module = model if isinstance(model, nn.Module) else nn.Module()
     with frozen(module, training=training):
-        flags = inspect(model, pixels, labels[: len(pixels)], tile=32).flags
+        flags = inspect(model, pixels, labels[: len(pixels)], tiles=Tiles(32, 8)).flags
     assert all("\n" not in flag.text and "{" not in flag.text for flag in flags)
     return {flag.name: flag for flag in flags}
 
@@ -126,7 +127,7 @@ def test_a_real_network_raises_no_flag() -> None:
     split = load("cifar10", "test", limit=4)
     model = create("pyautoattack-resnet18", split.info()).eval()
     with frozen(model):
-        found = inspect(model, split.pixels(slice(None)), split.labels, tile=32)
+        found = inspect(model, split.pixels(slice(None)), split.labels, tiles=Tiles(32, 8))
     assert found == ([], 4, 2)
 
 
@@ -169,7 +170,7 @@ def test_a_changed_prediction_is_random_however_small_the_change() -> None:
     x, _ = _data()
     x[:, 0, 0, 0] = 0
     x[5:] = 0.5
-    found = inspect(model, x, torch.zeros(N, dtype=torch.int64), tile=32).flags
+    found = inspect(model, x, torch.zeros(N, dtype=torch.int64), tiles=Tiles(32, 8)).flags
     assert [(flag.name, flag.count) for flag in found] == [("random", 5)]
 
 
@@ -351,7 +352,7 @@ def test_saturated_logits_are_noticed_where_they_hurt(scale: float, name: str | 
     def model(x: Tensor) -> Tensor:
         return (x.flatten(1)[:, :1] * 1e-3 + 1) * torch.tensor([[scale, 0.0]])
 
-    found = inspect(model, _data()[0], torch.zeros(N, dtype=torch.int64), tile=32).flags
+    found = inspect(model, _data()[0], torch.zeros(N, dtype=torch.int64), tiles=Tiles(32, 8)).flags
     assert [(flag.name, flag.count) for flag in found] == ([(name, N)] if name else [])
 
 
@@ -378,7 +379,7 @@ def test_gradients_that_are_not_numbers_are_noticed() -> None:
 def test_a_model_without_gradients_is_noticed(model: Callable[[Tensor], Tensor], reason: str) -> None:
     """Cut graphs of all kinds, and models that refuse to run with gradients; the reason is told."""
     x, y = _data()
-    found = inspect(model, x, y, tile=32)
+    found = inspect(model, x, y, tiles=Tiles(32, 8))
     (flag,) = found.flags
     assert (flag.name, flag.count) == ("no-gradient", N)
     assert reason in flag.text
@@ -406,7 +407,7 @@ def test_the_cost_is_what_passes_the_model(n: int, seen: Callable[..., Any]) -> 
     model = seen(_mlp())
     x, y = _data(n)
     with frozen(model):
-        found = inspect(model, x, y, tile=32)
+        found = inspect(model, x, y, tiles=Tiles(32, 8))
     rows = -(-min(n, SAMPLES) // 8) * 8
     assert sum(model.forward_rows) == rows * found.forwards
     assert sum(model.backward_rows) == rows * found.backwards
@@ -416,7 +417,7 @@ def test_the_cost_is_what_passes_the_model(n: int, seen: Callable[..., Any]) -> 
 def test_a_repeated_pass_is_counted() -> None:
     """Torch.func has to be asked again, without the hooks it refuses to work under."""
     network = _mlp().requires_grad_(False)
-    assert inspect(lambda x: network(_purified_by_func(x)), *_data(), tile=32)[1:] == (5, 2)
+    assert inspect(lambda x: network(_purified_by_func(x)), *_data(), tiles=Tiles(32, 8))[1:] == (5, 2)
 
 
 # -- after an attack ---------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robbench.core.tiles import Tiles
 from robbench.engine.guard import frozen
 from robbench.engine.oracle import forward_tiles
 from robbench.engine.verify import judge_logits, verify
@@ -233,7 +234,7 @@ def test_verify_rejects_whatever_breaks_a_rule() -> None:
         ("zero budget", wrong, wrong, 0.0, True),
     ]
     names, x0, x, eps, expected = zip(*rows, strict=True)
-    judged = verify(model, torch.tensor(x), _problem(torch.tensor(x0), [0] * len(rows), list(eps)), tile=32)
+    judged = verify(model, torch.tensor(x), _problem(torch.tensor(x0), [0] * len(rows), list(eps)), tiles=Tiles(32, 8))
     assert dict(zip(names, judged.adversarial.tolist(), strict=True)) == dict(zip(names, expected, strict=True))
     assert judged.linf[0].item() == pytest.approx(0.1, abs=1e-6)
     assert judged.pred[:2].tolist() == [1, 0]
@@ -246,7 +247,7 @@ def test_verify_measures_both_norms() -> None:
     x = x0 + torch.tensor([[0.3, -0.4, 0.0, 0.0], [0.1, 0.1, -0.1, 0.1]])
     for norm, inside in (("linf", [False, True]), ("l2", [False, True])):
         judged = verify(
-            lambda x: torch.tensor([0.0, 1.0]).expand(len(x), 2), x, _problem(x0, [0, 0], [0.25, 0.25], norm), tile=32
+            lambda x: torch.tensor([0.0, 1.0]).expand(len(x), 2), x, _problem(x0, [0, 0], [0.25, 0.25], norm), tiles=Tiles(32, 8)
         )
         assert judged.linf.tolist() == pytest.approx([0.4, 0.1])
         assert judged.l2.tolist() == pytest.approx([0.5, 0.2])
@@ -270,7 +271,7 @@ def test_tiles_have_few_shapes(rows: int, seen: Callable[..., Any]) -> None:
     """Any number of rows is cut into tiles of 32, the last padded to a multiple of eight; the logits are those of the rows."""
     model = seen(nn.Linear(3, 2))
     x = torch.rand(rows, 3, generator=torch.Generator().manual_seed(rows))
-    logits = forward_tiles(model, x, 32, 8)
+    logits = forward_tiles(model, x, Tiles(32, 8))
     assert logits.shape == (rows, 2)
     assert torch.allclose(logits, model.model(x), atol=1e-6)
     assert not logits.requires_grad

@@ -166,7 +166,7 @@ def test_refused_claims_alone_break_nothing(dark: Split, run: Callable[..., Stor
     assert story.disagreements == 30
 
 
-def test_a_model_that_refuses_its_own_claims_is_marked(dark: Split, run: Callable[..., Story]) -> None:
+def test_a_model_that_refuses_its_own_claims_is_marked(dark: Split, run: Callable[..., Story], measured: Any) -> None:
     """Without a stand-in a refused claim is the model's own contradiction: status UNCONFIRMED."""
 
     class Moody(Line):
@@ -176,7 +176,10 @@ def test_a_model_that_refuses_its_own_claims_is_marked(dark: Split, run: Callabl
             self.calls += 1
             return super().forward(x) if self.calls != 3 else -super().forward(x)
 
-    story = run([_ladder((0.1, 0.15, 0.2))], Moody(0.5), dark.take(torch.arange(8)), "linf:0.5", width=8)
+    moody, few = Moody(0.5), dark.take(torch.arange(8))
+    measured(moody, few)
+    moody.calls = 0
+    story = run([_ladder((0.1, 0.15, 0.2))], moody, few, "linf:0.5", width=8)
     assert {(v.adversarial, v.status) for v in story.verdicts} == {(False, UNCONFIRMED)}
     assert story.disagreements == 8
 

@@ -13,7 +13,7 @@ import pytest
 from robbench.core.errors import RunError, UserError
 from robbench.core.files import atomic_write
 from robbench.results.files import read_table, table_kind, write_table
-from robbench.results.schema import SAMPLES, samples_table
+from robbench.results.schema import SAMPLES, SCHEMA_VERSION, samples_table
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_metadata_says_what_a_file_is(file: Path) -> None:
     metadata = pq.read_metadata(file).metadata
     assert {key: metadata[key] for key in metadata if key.startswith(b"robbench")} == {
         b"robbench.table": b"samples",
-        b"robbench.schema_version": b"2",
+        b"robbench.schema_version": str(SCHEMA_VERSION).encode(),
         b"robbench.run": b"abc",
     }
     assert table_kind(file) == ("samples", "abc")
@@ -138,7 +138,10 @@ def test_foreign_table_is_a_user_error(tmp_path: Path) -> None:
 def test_newer_schema_asks_for_an_upgrade(file: Path) -> None:
     """A file of a later schema version is refused rather than misread."""
     table = pq.read_table(file)
-    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"robbench.schema_version": b"3"}), file)
+    pq.write_table(
+        table.replace_schema_metadata({**table.schema.metadata, b"robbench.schema_version": str(SCHEMA_VERSION + 1).encode()}),
+        file,
+    )
     with pytest.raises(UserError, match="upgrade robbench") as error:
         read_table(file, "samples")
     _one_line_about(file, error)

@@ -17,6 +17,7 @@ from torch import nn
 import robbench.runs.attack as runs
 from robbench.core.config import AttackConfig
 from robbench.core.errors import UserError
+from robbench.core.tiles import Tiles
 from robbench.data.load import load
 from robbench.engine.guard import frozen
 from robbench.engine.verify import verify
@@ -60,7 +61,7 @@ def judged(model, x, split, threat):
         x0=split.pixels(index), y=split.labels, target=index * 0 - 1, eps=torch.full((len(split),), threat.eps),
         key=index, index=index, logits0=torch.zeros(len(split), 2), norm=threat.geometry,
     )  # fmt: skip
-    return verify(model, x, p, 32).rows()
+    return verify(model, x, p, Tiles(32, 8)).rows()
 
 
 def moved(split, threat, seed=0):
@@ -77,7 +78,7 @@ def test_what_is_read_back_is_inside_box_and_budget(text, split):
     (threat,) = parse_threat(text)
     x = moved(split, parse_threat("l2:1.5")[0] if text == "l2:inf" else threat)
     model = Sum(-1e9)  # everything is class 1: the verdict does not depend on rounding
-    rows = encode(list(x), list(range(16)), [True] * 16, split, threat, model, 32)
+    rows = encode(list(x), list(range(16)), [True] * 16, split, threat, model, Tiles(32, 8))
     back = torch.stack([decode(row, x0) for row, x0 in zip(rows, split.pixels(slice(None)), strict=True)])
     assert {row["encoding"] for row in rows} == {"f2"}
     assert {len(row["delta"]) for row in rows} == {2 * 64}
@@ -100,7 +101,7 @@ def test_a_point_that_half_precision_would_change_is_kept_in_full(found, split):
         for gap in (1e-5, 1e-3, 0.3):
             model = Sum(float(sums[i]) - gap, sign=1 if found else -1)  # rounding makes the sum smaller
             one = split.take(torch.tensor([i]))
-            (row,) = encode([x[i]], [0], [found], one, threat, model, 32)
+            (row,) = encode([x[i]], [0], [found], one, threat, model, Tiles(32, 8))
             back = decode(row, one.pixels(slice(0, 1))[0])
             (j,) = judged(model, back[None], one, threat)
             assert (j.adversarial, j.fits) == (found, True)
@@ -114,7 +115,7 @@ def test_a_point_that_half_precision_would_change_is_kept_in_full(found, split):
 
 def test_no_points_no_rows(split):
     """Nothing is written for nothing."""
-    assert encode([], [], [], split, parse_threat("linf:0.1")[0], Sum(0), 32) == []
+    assert encode([], [], [], split, parse_threat("linf:0.1")[0], Sum(0), Tiles(32, 8)) == []
 
 
 def test_points_are_little_endian_and_in_c_order(split):
@@ -123,7 +124,7 @@ def test_points_are_little_endian_and_in_c_order(split):
     x0 = split.pixels(slice(0, 1))[0]
     x = x0.clone()
     x[0, 1, 2] = x0[0, 1, 2] + 0.25 if x0[0, 1, 2] < 0.5 else x0[0, 1, 2] - 0.25
-    (row,) = encode([x], [0], [True], split, threat, Sum(-1e9), 32)
+    (row,) = encode([x], [0], [True], split, threat, Sum(-1e9), Tiles(32, 8))
     delta = np.frombuffer(row["delta"], "<f2").reshape(1, 8, 8)
     assert np.argwhere(delta).tolist() == [[0, 1, 2]]
     assert delta[0, 1, 2] == float((x - x0)[0, 1, 2])

@@ -1,0 +1,141 @@
+"""In what shapes a model is evaluated, so that a row's answer does not depend on how many others are asked with it.
+
+Libraries choose their kernels by the number of rows, and kernels round differently. Which numbers of rows agree depends on the
+model, the processor and the number of threads, so it is measured.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+Model = Callable[[Tensor], Tensor]
+Why = Literal["", "random", "batch", "rounding"]
+
+NOISE = 0.03  # rows are looked at so near to the inputs: real inputs are often exactly zero, and zeros round nowhere
+ROUNDING = 1e-4  # relative difference that rounding may explain
+_STRIDE, _SHIFT = 5, 3  # which other rows stand where; 5 has no factor in common with any tile
+_CPU_STEP, _GPU_STEP = 8, 32
+_CPU_TILE, _GPU_TILE = 32, 256  # on a CPU 32 rows are as fast as any larger batch, or faster: they stay in the cache
+_measured: weakref.WeakKeyDictionary[Any, dict[Any, RowEquality]] = weakref.WeakKeyDictionary()
+
+
+class Tiles(NamedTuple):
+    """A model is asked at most `rows` rows at once, always a multiple of `step`."""
+
+    rows: int
+    step: int
+
+    def padded(self, n: int) -> int:
+        """N rounded up to a number of rows that the model is asked."""
+        return -(-n // self.step) * self.step
+
+    def narrowed(self, width: int) -> Tiles:
+        """No larger than what `width` rows need."""
+        return self._replace(rows=min(self.rows, self.padded(max(width, 1))))
+
+    def split(self, rows: Tensor) -> Iterator[tuple[Tensor, int]]:
+        """`rows` [n,*] tile by tile, each filled up with its own first row, and how many of it are no filling."""
+        for start in range(0, len(rows), self.rows):
+            tile = rows[start : start + self.rows]
+            yield torch.cat([tile, tile[:1].expand(self.padded(len(tile)) - len(tile), *tile.shape[1:])]), len(tile)
+
+
+class RowEquality(NamedTuple):
+    """What was measured: whether rows get bit-equal answers in all numbers of rows that are multiples of `step`.
+
+    Also at other places among other neighbours. Where they do not, `why` says how they differ: when asked again (`random`),
+    by more than rounding among other neighbours (`batch`), or by rounding at other places (`rounding`).
+    """
+
+    step: int
+    equal: bool
+    why: Why = ""
+
+    def both(self, other: RowEquality) -> RowEquality:
+        """What holds where two models are asked."""
+        return RowEquality(max(self.step, other.step), self.equal and other.equal, self.why or other.why)
+
+
+def largest_tile(device: torch.device) -> Tiles:
+    """The largest tile of a device, in the smallest step that may be enough."""
+    return Tiles(_CPU_TILE, _CPU_STEP) if device.type == "cpu" else Tiles(_GPU_TILE, _GPU_STEP)
+
+
+def row_equality(model: Model, x: Tensor) -> RowEquality:
+    """Measure a model on its device, with the threads it has now, near inputs x [n,*]. Freeze it first.
+
+    Answers are logits without and with a graph, and gradients. It costs about as much as four steps of an attack on one tile,
+    once per model and process. Random states of torch are left as they were.
+    """
+    if not len(x) or x.is_meta:  # nothing to differ
+        return RowEquality(largest_tile(x.device).step, equal=True)
+    known = _measured.setdefault(model, {})
+    key = (x.device, x.shape[1:], torch.get_num_threads())
+    if key not in known:
+        with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
+            known[key] = _measure(model, x)
+    return known[key]
+
+
+def _measure(model: Model, x: Tensor) -> RowEquality:
+    tile, finest = largest_tile(x.device)
+    near = _near(x, tile + tile // 2)
+    full = _answers(model, near[:tile])
+
+    def agree(places: Tensor) -> bool:
+        found, mine = _answers(model, near[places]), places < tile
+        return _same(found[mine], full[places[mine]])
+
+    shuffled = torch.arange(len(near), device=x.device) * _STRIDE + _SHIFT
+    if not agree(shuffled[:tile] % len(near)):
+        return RowEquality(finest, equal=False, why=_reason(model, near, shuffled[:tile] % len(near), full))
+    agrees = {n: agree(shuffled[:n] % tile) for n in range(finest, tile, finest)}
+    step = finest
+    while not all(agrees[n] for n in range(step, tile, step)):
+        step *= 2
+    return RowEquality(step, equal=True)
+
+
+def _reason(model: Model, near: Tensor, places: Tensor, full: Tensor) -> Why:
+    if not _same(_answers(model, near[: len(full)]), full):
+        return "random"
+    mine = places < len(full)
+    found, theirs = _answers(model, near[places])[mine].double(), full[places[mine]].double()
+    apart, size = (found - theirs).nan_to_num().norm(), theirs.nan_to_num().norm()
+    return "rounding" if bool(apart <= ROUNDING * size) else "batch"
+
+
+def _near(x: Tensor, n: int) -> Tensor:
+    """N points [n,*] near inputs x in [0,1]."""
+    noise = torch.rand(n, *x.shape[1:], generator=torch.Generator().manual_seed(0)).to(x)
+    return (x[torch.arange(n, device=x.device) % len(x)] + NOISE * (2 * noise - 1)).clamp(0, 1)
+
+
+def _answers(model: Model, x: Tensor) -> Tensor:
+    """[n,*] all that a model says of rows: logits without and with a graph, and the gradient of a mixture of them."""
+    with torch.no_grad():
+        logits = model(x)
+    leaf = x.detach().requires_grad_()
+    weights = torch.arange(logits.shape[1], device=x.device).cos().to(logits)
+    gradient = torch.zeros_like(x)
+    try:
+        with torch.enable_grad():
+            traced = model(leaf)
+            value = (traced * weights).sum()
+        if value.requires_grad:
+            found = torch.autograd.grad(value, leaf, allow_unused=True)[0]
+            gradient = gradient if found is None else found
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError:  # some layers answer without gradients only
+        traced = logits
+    return torch.cat([logits, traced.detach(), gradient.flatten(1).to(logits)], 1)
+
+
+def _same(a: Tensor, b: Tensor) -> bool:
+    return bool(((a == b) | (a.isnan() & b.isnan())).all())

@@ -1,0 +1,41 @@
+"""The shapes in which the models of one run are evaluated, as measured on all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from torch import Tensor, nn
+
+from robbench.core.tiles import Model, RowEquality, Tiles, largest_tile, row_equality
+from robbench.data.base import Split
+from robbench.engine.counter import Counter
+from robbench.engine.guard import frozen
+
+
+def equality_of(models: Iterable[Model], x: Tensor) -> RowEquality:
+    """What was measured of all of some models, near inputs x [n,*]; modes, buffers and random states are left as they were.
+
+    A model behind a Counter is asked directly: what is measured is no query of an attack.
+    """
+    found = RowEquality(largest_tile(x.device).step, equal=True)
+    for model in models:
+        while isinstance(model, Counter):
+            model = model.model
+        if isinstance(model, nn.Module):
+            with frozen(model):
+                found = found.both(row_equality(model, x))
+        else:
+            found = found.both(row_equality(model, x))
+    return found
+
+
+def tiles_of(models: Iterable[Model], x: Tensor) -> Tiles:
+    """The largest tile in which some models give equal answers near inputs x [n,*], or might."""
+    return largest_tile(x.device)._replace(step=equality_of(models, x).step)
+
+
+def shapes_of(models: Iterable[Model], split: Split, width: int) -> tuple[Tiles, RowEquality]:
+    """The tiles for `width` rows in flight, and what was measured of some models near the first samples of a split."""
+    largest = largest_tile(split.labels.device)
+    equality = equality_of(models, split.pixels(slice(0, largest.rows)))
+    return largest._replace(step=equality.step).narrowed(width), equality

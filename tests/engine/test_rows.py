@@ -1,0 +1,197 @@
+"""Which numbers of rows give equal answers is measured, used, and told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robbench.core.tiles import RowEquality, Tiles
+from robbench.data.base import Split
+from robbench.engine.cascade import Cascade, Entry
+from robbench.engine.counter import Counter
+from robbench.engine.flags import Flag, of_rows
+from robbench.engine.guard import frozen
+from robbench.engine.oracle import forward_tiles
+from robbench.engine.records import Verdict
+from robbench.engine.shapes import equality_of, shapes_of
+from robbench.threat.model import parse_threat
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+class Sum(nn.Module):
+    """Logits made row by row from a few exact sums, so that they are equal in any batch of any processor."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.tensor([1.0, -1.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        # Products with one column: each row's sum runs over its own pixels, in their order.
+        total = torch.stack(x.flatten(1).unbind(1)).double().cumsum(0)[-1]
+        return (total[:, None] - 19.5) * self.slope.double()
+
+
+class SmallRoundOtherwise(Sum):
+    """Adds 1e-7 in batches of fewer than so many rows, as kernels for few rows do."""
+
+    def __init__(self, rows: int, *, gradient_only: bool = False) -> None:
+        super().__init__()
+        self.rows, self.gradient_only = rows, gradient_only
+
+    def forward(self, x: Tensor) -> Tensor:
+        few = len(x) < self.rows
+        if self.gradient_only:
+            return super().forward(x) * 1 if not few else _Steeper.apply(super().forward(x))
+        return super().forward(x) + 1e-7 * few
+
+
+class _Steeper(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, z: Tensor) -> Tensor:
+        return z.clone()
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient * (1 + 1e-6)
+
+
+class ByPlace(Sum):
+    """Rounds by a row's place in the batch."""
+
+    def __init__(self, size: float = 1e-6) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * (1 + self.size * (torch.arange(len(x)) % 8 == 7))[:, None]
+
+
+class OfTheBatch(Sum):
+    """Subtracts the mean of the batch."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x - x.mean(0) + 0.5)
+
+
+class Random(Sum):
+    """Draws anew at each look."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x + 0.1 * torch.rand_like(x))
+
+
+class Rounds(nn.Module):
+    """Without a graph it answers otherwise than with one, as fast paths do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = Sum()
+
+    def forward(self, x: Tensor) -> Tensor:
+        z: Tensor = self.inner(x)
+        return z if torch.is_grad_enabled() else z + 1e-7
+
+
+def _split(n: int = 40) -> Split:
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (n, 1, 6, 6), generator=generator, dtype=torch.uint8)
+    labels = (images.flatten(1).double().sum(1) / 255 < 19.5).long()
+    return Split(images, labels, torch.arange(n), ("a", "b"), "toy", "test")
+
+
+def _verdicts(model: nn.Module, width: int, split: Split, entries: list[Entry]) -> tuple[list[Verdict], RowEquality]:
+    with frozen(model):
+        cascade = Cascade(model, split, parse_threat("linf:0.02")[0], entries, seed=0, width=width)
+        return sorted(v for tick in cascade.run() for v in tick.verdicts), cascade.equality
+
+
+@pytest.mark.parametrize(("rows", "step"), [(1, 8), (8, 8), (9, 16), (16, 16), (17, 32), (25, 32), (32, 32)])
+@pytest.mark.parametrize("gradient_only", [False, True])
+def test_the_smallest_step_whose_multiples_all_agree(rows: int, step: int, gradient_only: bool) -> None:
+    """Batches of fewer than `rows` rows round otherwise, in logits or gradients: tiles are padded to what does not."""
+    model = SmallRoundOtherwise(rows, gradient_only=gradient_only)
+    assert equality_of([model], _split().pixels(slice(0, 32))) == RowEquality(step, equal=True)
+    assert shapes_of([model], _split(), 1)[0] == Tiles(step, step)
+    assert shapes_of([model], _split(), 64)[0] == Tiles(32, step)
+    assert shapes_of([Sum(), model], _split(), 64)[1].step == step
+
+
+def test_verdicts_are_equal_where_small_batches_round_otherwise(entries: Callable[..., list[Entry]]) -> None:
+    """Width 1 and width 64 decide the same, to the last bit, of a model that rounds by the number of rows."""
+    model, split, attacks = SmallRoundOtherwise(16), _split(), entries(["pgd:steps=5", "apgd:steps=8"])
+    (one, equality), (many, _) = (_verdicts(model, width, split, attacks) for width in (1, 64))
+    assert one == many
+    assert equality == RowEquality(16, equal=True)
+    assert 5 < sum(v.adversarial for v in many) < 35  # neither all nor none: there is something to get wrong
+
+
+@pytest.mark.parametrize(
+    ("model", "why"), [(ByPlace(), "rounding"), (ByPlace(0.5), "batch"), (OfTheBatch(), "batch"), (Random(), "random")]
+)
+def test_where_nothing_agrees_it_is_said(model: nn.Module, why: str, entries: Callable[..., list[Entry]]) -> None:
+    """Rows by their place, by the rest of the batch, or drawn anew: recorded and flagged once, and the attack ends."""
+    split = _split()
+    verdicts, equality = _verdicts(model, 16, split, entries(["pgd:steps=3"]))
+    assert len(verdicts) == len(split)
+    assert equality == RowEquality(8, equal=False, why=why)
+    known = [Flag("random", 40, "so it is")] if why == "random" else []
+    assert [flag.name for flag in of_rows(equality, known)] == ([] if known else [why])
+    assert all("\n" not in flag.text and "{" not in flag.text for flag in of_rows(equality, []))
+
+
+def test_equal_rows_are_no_flag() -> None:
+    assert of_rows(RowEquality(32, equal=True), []) == []
+
+
+def test_both_of_two_models() -> None:
+    """Where two models are asked the larger step holds, and one that does not agree is enough."""
+    fine, coarse, never = RowEquality(8, equal=True), RowEquality(32, equal=True), RowEquality(8, equal=False, why="batch")
+    assert fine.both(coarse) == coarse.both(fine) == coarse
+    assert coarse.both(never) == never.both(coarse) == RowEquality(32, equal=False, why="batch")
+
+
+def test_measured_once_and_counted_nowhere() -> None:
+    """A model behind a counter is asked directly, once per process; random states and buffers are left as they were."""
+    model = nn.Sequential(nn.Flatten(), nn.Linear(36, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
+    calls: list[int] = []
+    model.register_forward_hook(lambda module, inputs, output: calls.append(len(inputs[0])))
+    counter, x, before = Counter(model), _split().pixels(slice(0, 32)), torch.get_rng_state()
+    mean = model[2].running_mean.clone()
+    first = equality_of([counter], x)
+    asked = len(calls)
+    assert 0 < asked < 16
+    assert equality_of([counter, model], x) == first
+    assert (len(calls), counter.forwards, counter.backwards) == (asked, 0, 0)
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(mean, model[2].running_mean)
+    assert model.training
+
+
+def test_no_samples_and_no_gradient() -> None:
+    """Nothing to differ, and models without a gradient, are no trouble."""
+    assert equality_of([Sum()], torch.empty(0, 1, 6, 6)) == RowEquality(8, equal=True)
+    x, stairs = _split().pixels(slice(0, 32)), lambda x: Sum()(x).round().detach()
+    assert equality_of([stairs], x) == RowEquality(8, equal=True)
+
+
+def test_an_answer_does_not_depend_on_who_wants_a_gradient(entries: Callable[..., list[Entry]]) -> None:
+    """A model that answers otherwise without a graph: verdicts are those of any width, though neighbours stop at other steps."""
+    split, attacks = _split(), entries(["deepfool:steps=6", "pgd:steps=4,restarts=2"])
+    one, many = (_verdicts(Rounds(), width, split, attacks)[0] for width in (1, 64))
+    assert one == many
+
+
+def test_tiles_are_filled_with_their_own_first_row() -> None:
+    """Any number of rows in tiles of equal shape but the last, which is a multiple of the step."""
+    tiles = Tiles(32, 16)
+    found = [(len(tile), real, tile[real:].unique().tolist()) for tile, real in tiles.split(torch.arange(70))]
+    assert found == [(32, 32, []), (32, 32, []), (16, 6, [64])]
+    assert list(tiles.split(torch.arange(0))) == []
+    assert [tiles.padded(n) for n in (0, 1, 16, 17)] == [0, 16, 16, 32]
+    assert [tiles.narrowed(n).rows for n in (0, 1, 17, 100)] == [16, 16, 32, 32]
+    assert forward_tiles(lambda x: x[:, :1], torch.empty(0, 3), tiles).shape == (0, 1)
