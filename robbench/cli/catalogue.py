@@ -28,10 +28,15 @@ def list_(kind: Kind = None, as_json: o.Json = False, quiet: o.Quiet = False, ve
     """
     from robbench.core.builtins import REGISTRIES
     from robbench.core.registry import Entry
+    from robbench.data.places import data_folder, private_sets
 
     if kind is not None and kind not in (known := [*REGISTRIES, "recipes"]):
         raise unknown("kind", kind, known)
     rows = {name: registry.entries for name, registry in REGISTRIES.items() if kind in (None, name)}
+    if "data" in rows:
+        rows["data"] = {name: Entry("", "Parquet files in the data folder") for name in private_sets(data_folder())} | rows[
+            "data"
+        ]
     if kind in (None, "recipes"):
         rows["recipes"] = {name: Entry("", summary) for name, summary in recipes().items()}
     if as_json:
@@ -66,6 +71,7 @@ def explain(name: Name, as_json: o.Json = False, quiet: o.Quiet = False, verbose
     from robbench.core.builtins import REGISTRIES
     from robbench.core.config import COMMANDS, AttackConfig, TrainConfig
     from robbench.core.registry import explain_options
+    from robbench.data.places import data_folder, private_sets
 
     if name in cascades():
         _explain_cascade(name, as_json)
@@ -88,12 +94,12 @@ def explain(name: Name, as_json: o.Json = False, quiet: o.Quiet = False, verbose
     holders = [(kind, registry) for kind, registry in REGISTRIES.items() if name in registry.entries]
     if not holders and ":" in name:
         holders = [(kind, registry) for kind, registry in REGISTRIES.items() if _fits(registry, name)]
+    private = private_sets(data_folder()) if not holders else []
+    if name in private:
+        holders, name = [("data", REGISTRIES["data"])], f"parquet:{name}"
     if not holders:
-        raise unknown(
-            "name",
-            name,
-            [*COMMANDS, *recipes(), *cascades(), *(key for registry in REGISTRIES.values() for key in registry.entries)],
-        )
+        entries = [key for registry in REGISTRIES.values() for key in registry.entries]
+        raise unknown("name", name, [*COMMANDS, *recipes(), *cascades(), *entries, *private])
     shown: list[dict[str, Any]] = []
     for kind, registry in holders:
         cls, spec = registry.parse(name)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
-import os
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -153,22 +152,6 @@ def sample_ids(images: NDArray[np.generic], labels: NDArray[np.int64]) -> NDArra
             content = hashlib.blake2b(content + repeat.to_bytes(4, "big"), digest_size=8).digest()
         ids[i] = int.from_bytes(content, "big") >> 1
     return ids
-
-
-def data_folder(explicit: Path | None = None) -> Path:
-    """Where data sets lie: the given folder, else ROBBENCH_DATA_DIR, else `data` in the user's cache. It need not exist.
-
-    UserError for the home of a user who does not exist.
-    """
-    if explicit is not None or os.environ.get("ROBBENCH_DATA_DIR"):
-        named = explicit or Path(os.environ["ROBBENCH_DATA_DIR"])
-        try:
-            return named.expanduser()
-        except RuntimeError as error:
-            raise UserError(f"data folder {named}: there is no such home folder") from error
-    import platformdirs
-
-    return Path(platformdirs.user_cache_dir("robbench")) / "data"
 
 
 def require_split(split: str, known: tuple[str, ...] = ("train", "test")) -> None:

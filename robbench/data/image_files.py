@@ -13,7 +13,8 @@ from PIL import Image
 from pydantic import Field
 
 from robbench.core.errors import UserError
-from robbench.data.base import Data, data_folder
+from robbench.data.base import Data
+from robbench.data.places import data_folder
 
 # The splits that are looked at for classes, besides the one asked for: a class keeps its label where one split lacks it.
 USUAL_SPLITS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval")

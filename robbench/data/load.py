@@ -14,8 +14,8 @@ from robbench.core.builtins import DATA
 from robbench.core.errors import RobbenchError, RunError, UserError, unknown
 from robbench.core.spec import parse_spec
 from robbench.data.base import Data, Split, Table, reason, sample_ids
-from robbench.data.base import data_folder as data_folder
-from robbench.data.shards import holds_parquet, private_sets
+from robbench.data.places import data_folder as data_folder
+from robbench.data.places import holds_parquet, private_sets
 from robbench.data.subset import few_classes, limit_subset, select, split_subsets
 
 T = TypeVar("T")
@@ -35,8 +35,6 @@ def load(
     from the network unless `download`. Raises UserError when the spec, the files or the images are wrong; RunError when a
     download or a plug-in fails.
     """
-    if any("\ud800" <= char <= "\udfff" for char in spec):  # bytes of a name that are no UTF-8; results are
-        raise UserError(f"the data's name {spec!r} is no valid UTF-8; rename the folder")
     if not split.isprintable() or not split.strip() or split.startswith(".") or "/" in split or "\\" in split:
         raise UserError(f"{split!r} cannot be a split; give a name such as train, test or validation")
     base, subsets = split_subsets(spec)

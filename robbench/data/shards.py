@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import re
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from robbench.core.errors import UserError
 from robbench.data.image_files import USUAL_SPLITS, listed
+from robbench.data.places import parquet_files, visible
 
 _NUMBER = r"[-_.]\d+(?:[-_]of[-_](?P<of>\d+))?(?:-[0-9a-f]{8,})?"  # -00000-of-00003, -0, _1, -00000-of-00001-0a1b2c3d4e5f6a7b
 
@@ -50,26 +50,9 @@ def shards(root: Path) -> Shards:
     if not root.is_dir():
         return Shards(root, [], {})
     with os.scandir(root) as entries:
-        folders = sorted(entry.name for entry in entries if entry.is_dir() and _visible(entry.name))
-    inner = {name: files for name in folders if (files := _parquet_files(root / name))}
-    return Shards(root, _parquet_files(root), inner)
-
-
-def private_sets(folder: Path) -> list[str]:
-    """The names of the folders of Parquet files in a data folder: each is a data set of that name."""
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        names = sorted(entry.name for entry in entries if entry.is_dir() and _visible(entry.name))
-        return [name for name in names if holds_parquet(folder / name)]
-    return []
-
-
-def holds_parquet(folder: Path) -> bool:
-    """Whether a folder, or one in it, has Parquet files."""
-    try:
-        found = shards(folder)
-    except OSError:  # a name longer than names may be, a folder nobody may read
-        return False
-    return bool(found.files or found.inner)
+        folders = sorted(entry.name for entry in entries if entry.is_dir() and visible(entry.name))
+    inner = {name: files for name in folders if (files := parquet_files(root / name))}
+    return Shards(root, parquet_files(root), inner)
 
 
 def missing(paths: list[Path]) -> str | None:
@@ -94,13 +77,3 @@ def _named(files: list[Path], split: str) -> list[Path]:
 
 def _split_of(path: Path) -> str:
     return re.sub(rf"(?:{_NUMBER}|\d+)$", "", path.stem) or path.stem
-
-
-def _parquet_files(folder: Path) -> list[Path]:
-    with os.scandir(folder) as entries:  # FIFOs and the like are never opened: that could wait for ever
-        names = sorted(e.name for e in entries if e.name.endswith(".parquet") and _visible(e.name) and e.is_file())
-    return [folder / name for name in names]
-
-
-def _visible(name: str) -> bool:
-    return not name.startswith(".") and name != "__MACOSX"

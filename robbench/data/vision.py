@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robbench.core.errors import RunError, UserError
-from robbench.data.base import Data, Table, data_folder, reason, require_split
+from robbench.data.base import Data, Table, reason, require_split
+from robbench.data.places import data_folder, private_sets
 
 _DIGITS = tuple("0123456789")
 
@@ -47,7 +48,7 @@ class _TorchvisionData(Data):
         download fails.
         """
         from robbench.data.parquet import ParquetImages
-        from robbench.data.shards import private_sets, shards
+        from robbench.data.shards import shards
 
         require_split(split)
         root = data_folder(data_dir)

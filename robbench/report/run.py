@@ -46,7 +46,7 @@ def _lines(found: Mapping[str, Any], run: Mapping[str, Any], summary: Mapping[st
         ("logit margin", f"median {texts.margins(summary)}; worst 5 %: {texts.number(summary['adv_margin_p05'])}"),
         ("fell to", _fell(found["fell_to"], n)),
         ("smallest found", _sizes(found["distances"])),
-        ("weakest classes", _classes(found["classes"])),
+        ("weakest classes", _classes(found["classes"], found["class_names"])),
         ("queries", f"{texts.queries(summary)} per sample (forwards + backwards), {run['wall_s']:.1f} s"),
         ("device", f"{run['device']} ({run['device_name']}), batch {run['batch_size']}, {run['precision'] or 'fp32'}"),
         ("rows", _rows(run)),
@@ -84,11 +84,12 @@ def _sizes(distances: Mapping[str, float]) -> str:
     return f"{sizes} (medians over the samples that an attack broke)" if sizes else ""
 
 
-def _classes(classes: Sequence[Mapping[str, Any]]) -> str:
+def _classes(classes: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
     if any(each["robust_accuracy"] is None for each in classes):
         return ""
     worst = sorted(classes, key=lambda each: each["robust_accuracy"])[:_SHOWN_CLASSES]
-    return ", ".join(f"{each['label']}: {texts.percent(each['robust_accuracy'])} of {each['n']}" for each in worst)
+    named = {each["label"]: names[each["label"]] if each["label"] < len(names) else each["label"] for each in worst}
+    return ", ".join(f"{named[each['label']]}: {texts.percent(each['robust_accuracy'])} of {each['n']}" for each in worst)
 
 
 def _versions(run: Mapping[str, Any]) -> str:

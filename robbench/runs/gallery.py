@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from robbench.core.errors import RobbenchError, UserError
 from robbench.core.trust import names_from
-from robbench.data.base import data_folder, reason, sample_ids
+from robbench.data.base import reason, sample_ids
 from robbench.data.load import find_source
+from robbench.data.places import data_folder
 from robbench.data.subset import limit_subset, select, split_subsets
 from robbench.report.material import Example, numbers
 from robbench.report.numbers import sizes

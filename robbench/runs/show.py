@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from robbench.core.errors import UserError
+from robbench.core.model_config import Described, read_config
 from robbench.results.files import number_of_rows, read_beside
 from robbench.results.find import in_threads, parquet_files, run_row, runs_at
 from robbench.results.places import Place, beside, place
@@ -28,10 +29,10 @@ def show_run(name: str, out: Path) -> dict[str, Any]:
     """Everything known about the one run that `name` means.
 
     run: its row, JSON unpacked; summary: counted from its samples; fell_to: how many samples fell to which attack, and their
-    median step; classes: accuracies of each label; distances: median size of the smallest perturbation found, by norm, of the
-    samples that an attack broke; tables: how many rows it has in each other table, of checks and measures what they say;
-    files; command: the line that made it; older: see `Run`. Raises UserError as `Store.find` and `read_run` do, and for
-    several runs.
+    median step; classes: accuracies of each label; class_names: as far as its model's folder knows them; distances: median
+    size of the smallest perturbation found, by norm, of the samples that an attack broke; tables: how many rows it has in each
+    other table, of checks and measures what they say; files; command: the line that made it; older: see `Run`. Raises
+    UserError as `Store.find` and `read_run` do, and for several runs.
     """
     paths = Store(out).find([name])
     if len(paths) > 1:
@@ -46,6 +47,7 @@ def show_run(name: str, out: Path) -> dict[str, Any]:
     return {
         "run": row, "summary": summarise(samples, budget=not endless), "fell_to": _fell_to(samples),
         "classes": _classes(samples, endless),
+        "class_names": _class_names(path, row["model"]),
         "distances": _distances(samples), "tables": _tables(path), "files": _files(path),
         "command": shlex.join(["robbench", *argv[1:]]) if argv else None, "older": run.older,
     }  # fmt: skip
@@ -73,6 +75,13 @@ def _classes(samples: Any, endless: bool) -> list[dict[str, Any]]:
         for each in np.unique(label)
         if (mine := label == each).any()
     ]
+
+
+def _class_names(path: Place, model: str) -> list[str]:
+    if not isinstance(path, Path):
+        return []
+    config = path.absolute().parents[2] / "models" / (model.partition("@")[0] or model) / "config.json"
+    return list(read_config(config, Described).get("classes") or []) if config.is_file() else []
 
 
 def _distances(samples: Any) -> dict[str, float]:

@@ -58,7 +58,9 @@ def test_names_that_are_no_utf8_reach_the_report(cli, digits, tmp_path):
     words = f"--data folder:{digits} --threat linf:0.1 --out {tmp_path}"
     assert cli(f"train --loss cross-entropy --epochs 1 --model mlp --name m {words}").code == 0
     assert cli(f"attack m --attack fgsm --split val --out {tmp_path}").code == 0
-    assert cli(f"show m --out {tmp_path}").code == 0
+    shown = cli(f"show m --out {tmp_path}")
+    assert shown.code == 0
+    assert "caf\\xe9: " in shown.out
     done = cli(f"report m --html {tmp_path}/r.html --out {tmp_path}")
     assert done.code == 0, done.err
     assert "caf\\xe9" in (tmp_path / "r.html").read_text(encoding="utf-8")
@@ -74,3 +76,18 @@ def test_classes_that_differ_are_shown_where_they_do(cli, digits, tmp_path):
     done = cli(f"attack m --attack fgsm --data folder:{tmp_path / 'other'} --out {tmp_path}")
     assert done.code == 2
     assert "class 2 is 'nine' in model m and 'of nine' in data 'folder:" in done.err
+
+
+def test_a_data_folders_own_sets_are_listed_and_explained(cli, tmp_path):
+    """A folder with Parquet files is a data set of its name: list shows it and explain says how such sets are read."""
+    (tmp_path / "scans").mkdir()
+    (tmp_path / "scans/test.parquet").write_bytes(b"")
+    (tmp_path / "photos/train").mkdir(parents=True)
+    where = {"ROBBENCH_DATA_DIR": str(tmp_path)}
+    listed = cli("list data --quiet", env=where).out.split()
+    assert {"scans", "digits"} <= {*listed}
+    assert "photos" not in listed
+    assert "Parquet files" in cli("explain scans", env=where).out
+    done = cli("explain scan", env=where)
+    assert done.code == 2
+    assert "scans" in done.err
