@@ -12,6 +12,7 @@ from torch import Tensor, fx
 
 from robbench.core.errors import RobbenchError, UserError
 from robbench.models.checkpoints import without_reentrant
+from robbench.models.rejection import Rejection
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,8 +55,7 @@ class Interface:
             return z[:, list(self.outputs)]
         if self.reject:
             # An input that is rejected has no answer: the engine takes it for neither right nor an adversarial success.
-            answer, last = z[:, :-1], z[:, -1:]
-            return answer.masked_fill(last >= answer.amax(1, keepdim=True), torch.nan)
+            return Rejection.apply(z)  # type: ignore[no-any-return]
         return z
 
     def notes(self, classes: int) -> list[str]:
@@ -75,7 +75,7 @@ class Interface:
         if self.reject:
             found.append(
                 f"output {classes} of the model, beyond the {classes} classes, is taken for a rejection: a rejected clean "
-                "input is wrong, a rejected adversarial one is no success; attacks have no gradient there, so add square; give "
+                "input is wrong, a rejected adversarial one is no success, which calls for an attack of its own; give "
                 f"outputs=0-{classes - 1} if it is none"
             )
         return found

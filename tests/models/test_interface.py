@@ -177,6 +177,16 @@ def test_a_rejection_is_no_answer() -> None:
     assert torch.equal(model(x)[~rejected], z[~rejected, :3])
     assert "rejection" in model.notes[0]
     check_logits(model, x, 3)
+    leaf, twin, third = (x.clone().requires_grad_() for _ in range(3))
+    found = torch.autograd.grad(
+        nn.functional.cross_entropy(model(leaf), torch.zeros(64, dtype=torch.long), reduction="sum"), leaf
+    )[0]
+    answers = nn.functional.cross_entropy(body(twin)[:, :3], torch.zeros(64, dtype=torch.long), reduction="sum")
+    outputs = body(third)
+    way_out = (outputs[:, :3].topk(2, 1).values.sum(1) - 2 * outputs[:, 3]).sum()
+    expected = [torch.autograd.grad(value, point)[0] for value, point in ((answers, twin), (way_out, third))]
+    assert torch.allclose(found[~rejected], expected[0][~rejected], atol=1e-6)
+    assert torch.allclose(found[rejected], expected[1][rejected], atol=1e-6)
     with pytest.raises(UserError, match="4 outputs"):  # in training nothing is guessed
         check_logits(_wrapped(body, 3), x, 3)
 
