@@ -42,6 +42,11 @@ Threat = Annotated[
     option("--threat", panel=WHAT, metavar="NORM:EPS",
            help="Threat model of inner attack and validation (default: the data set's)."),
 ]  # fmt: skip
+From = Annotated[
+    str | None,
+    option("--from", panel=WHAT, metavar="NAME|PATH",
+           help="Start from the weights of a trained model (fine-tuning): its architecture and data are the default then."),
+]  # fmt: skip
 Name = Annotated[str | None, option("--name", panel=o.PLACE, help="Name of the model (default: the loss).")]
 Epochs = Annotated[int | None, option("--epochs", panel=o.RUN, help="Passes over the training data (default: 20).")]
 BatchSize = Annotated[int | None, option("-b", "--batch-size", panel=o.RUN, help="Samples per step (default: 64).")]
@@ -55,6 +60,7 @@ def train(
     loss: Loss = None,
     data: Data = None,
     model: Model = None,
+    from_model: From = None,
     inner: Inner = None,
     threat: Threat = None,
     name: Name = None,
@@ -83,13 +89,18 @@ def train(
     """
     from robbench.core.config import TrainConfig, load_config, process_number
     from robbench.recipes import read_recipe
+    from robbench.runs.start import settings_of
     from robbench.runs.train import found_before
     from robbench.runs.train_plan import plan_training
 
-    flags = {"loss": loss, "data": data, "model": model, "inner": inner, "threat": threat, "epochs": epochs,
-             "batch_size": batch_size, "lr": lr, "optimizer": optimizer, "seed": seed, "limit": limit}  # fmt: skip
+    flags = {"loss": loss, "data": data, "model": model, "from_model": from_model, "inner": inner, "threat": threat,
+             "epochs": epochs, "batch_size": batch_size, "lr": lr, "optimizer": optimizer, "seed": seed,
+             "limit": limit}  # fmt: skip
     base = read_recipe(recipe) if recipe else {}
     settings = load_config(TrainConfig, "train", file=config, sets=sets or [], flags=flags, base=base)
+    if settings.from_model is not None:
+        base = {**settings_of(settings.from_model, out), **base}
+        settings = load_config(TrainConfig, "train", file=config, sets=sets or [], flags=flags, base=base)
     first = process_number("RANK", 0) == 0  # of the processes that torchrun started, one speaks
     reporter = Reporter(quiet=quiet or not first, verbose=verbose and first)
     plan = plan_training(settings, name=name, out=out, device=device, data_dir=data_dir, download=download)
@@ -98,7 +109,9 @@ def train(
         found_before(plan, force=force)
         for note in plan.notes:
             reporter.say(note)
-        print_json("robbench.train.plan/1", name=plan.name, folder=plan.folder, identity=plan.identity, config=plan.spec)
+        start = plan.start.facts if plan.start else None
+        about = {"name": plan.name, "folder": plan.folder, "identity": plan.identity, "config": plan.spec}
+        print_json("robbench.train.plan/1", **about, start=start)
         return
     done = run_training(plan, reporter, force=force)
     if not first:

@@ -45,6 +45,9 @@ class TrainConfig:
 
     data: Annotated[str, Field(description="data set")] = "digits"
     model: Annotated[str, Field(description="architecture")] = "small-cnn"
+    from_model: Annotated[
+        str | None, OrNone, Field(description="trained model whose weights to start from: NAME, NAME@best, NAME@last or a folder")
+    ] = None
     loss: Annotated[str, Field(description="loss")] = "cross-entropy"
     inner: Annotated[str | None, Field(description="inner attack; by default what the loss needs, none = clean training")] = None
     inner_mode: Annotated[Literal["eval", "train"], Field(description="mode of the model during the inner attack")] = "eval"

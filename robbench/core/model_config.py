@@ -65,6 +65,17 @@ class Described(_Open):
     provenance: _Provenance | None = None
 
 
+class Listed(_Open):
+    """What a list of models shows of one."""
+
+    status: str
+    provenance: _Provenance | None = None
+
+
+class _Start(_Open):
+    hash: str
+
+
 class Trained(Rebuilt):
     """What the trainer writes."""
 
@@ -75,6 +86,10 @@ class Trained(Rebuilt):
     selected: _Selected | None
     config: _Settings
     provenance: _Provenance | None = None
+    samples: str | None = None
+    code: dict[str, str | None] | None = None
+    built: str | None = None
+    start: _Start | None = None
 
     @model_validator(mode="after")
     def _chosen(self) -> Self:

@@ -62,6 +62,8 @@ TEXTS = {
     "that loads weights",
     "interface": "{note}",
     "one-class": "all samples are of class {note}: the numbers say nothing of any other; take them with --limit stratified=N",
+    "code-changed": "the code of {spec} has changed since the model was trained, so its weights may mean something else now: "
+    "train it again, or go back to the code it was trained with",
     "at-chance": "clean accuracy, {count} of {n}, is not shown to be above that of always naming the most frequent class "
     "({most} of {n}): look at the weights, the order of the classes and the preprocessing before believing any number",
     "rounding": "answers round otherwise at another place in a batch, with this model, processor and number of threads, so "
@@ -256,7 +258,7 @@ def at_chance(correct: Sequence[bool], labels: Sequence[int]) -> list[Flag]:
 
 
 def notes(name: str, texts: Sequence[str]) -> list[Flag]:
-    """Remarks that are no matter of samples: `interface` (how a model is asked), `untrained` (spec), `one-class` (its name)."""
+    """Remarks that are no matter of samples: how a model is asked, that it is untrained or of other code, that data are of a class."""
     return [_flag(name, 0, 0, note=text, spec=text) for text in texts]
 
 

@@ -150,6 +150,10 @@ def run_list(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> RenderableType
         for row in found["unfinished"]
     ]
     notes += [f"{row['run_id']}: {row['problem']}" for row in found["damaged"]]
-    names = " ".join(row["model"] for row in found["models"])
+    for row in found["models"]:
+        if not row["finished"]:
+            again = f"to go on: {row['command']}" if row["command"] else "its robbench train command goes on with it"
+            notes.append(f"model {row['model']}: training not finished; {again}")
+    names = " ".join(row["model"] for row in found["models"] if row["finished"])
     notes += [f"trained, not attacked yet: {names} (robbench attack {names})"] if names else []
     return Group(*shown, *(Text(note, style="yellow") for note in notes))

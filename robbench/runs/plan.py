@@ -27,8 +27,9 @@ from robbench.results.answers import settled
 from robbench.results.places import Place, beside
 from robbench.results.schema import SCHEMA_VERSION
 from robbench.results.store import Store
+from robbench.runs.codes import data_code, model_code
 from robbench.runs.subject import Subject, find_subject
-from robbench.runs.train_plan import data_code, known_threat, model_code
+from robbench.runs.train_plan import known_threat
 from robbench.threat.model import ThreatModel, parse_threat, require_inside
 
 

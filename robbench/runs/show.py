@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from robbench.core.errors import UserError
-from robbench.core.model_config import Described, read_config
+from robbench.core.model_config import Described, Listed, read_config
+from robbench.report.commands import recorded_command
 from robbench.results.files import number_of_rows, read_beside
 from robbench.results.find import in_threads, parquet_files, run_row, runs_at
 from robbench.results.places import Place, beside, place
@@ -113,21 +114,23 @@ def _files(path: Place) -> list[str]:
 
 
 def list_runs(where: str | None, out: Path) -> dict[str, list[dict[str, Any]]]:
-    """{"runs": rows of the runs table, oldest first, "unfinished", "damaged", "models" without any run} of an output folder.
+    """{"runs": rows of the runs table, oldest first, "unfinished", "damaged", "models" to go on with} of an output folder.
 
-    `where` is the folder or an address; None means `out`. Raises UserError when nothing at all is there.
+    The models are those whose training is not finished, and those without any run. `where` is the folder or an address; None
+    means `out`. Raises UserError when nothing at all is there.
     """
     root = place(where) if where else Store(out).root
     folder = next((found for found in (root / "results", root) if (found / "runs").is_dir()), root / "results")
     files = parquet_files(folder / "runs") or (runs_at(root) if not folder.exists() and parquet_files(root) else [])
     read = list(in_threads(_row_or_problem, files))
     runs = sorted((row for row in read if "problem" not in row), key=lambda row: (row["started_at"], row["run_id"]))
-    models = sorted(found.name for found in (root / "models").glob("*") if found.is_dir())
+    models = sorted((found for found in (root / "models").glob("*") if found.is_dir()), key=lambda found: found.name)
+    attacked = {row["model"].partition("@")[0] for row in runs}
     found = {
         "runs": runs,
         "unfinished": [{"run_id": found.name, "n_decided": _decided(found)} for found in _partial(folder)],
         "damaged": [row for row in read if "problem" in row],
-        "models": [{"model": name} for name in models if name not in {row["model"].partition("@")[0] for row in runs}],
+        "models": [row for row in map(_model, models) if not row["finished"] or row["model"] not in attacked],
     }
     if not any(found.values()):
         if isinstance(root, Path) and root == Store(out).root:
@@ -141,6 +144,18 @@ def _row_or_problem(path: Place) -> dict[str, Any]:
         return run_row(path)
     except UserError as error:
         return {"run_id": path.stem, "problem": str(error)}
+
+
+def _model(folder: Place) -> dict[str, Any]:
+    """A model folder: whether its training has ended, and the command that goes on where it has not."""
+    if not isinstance(folder, Path):
+        return {"model": folder.name, "finished": (folder / "model.safetensors").is_file(), "command": None}
+    try:
+        config = read_config(folder / "config.json", Listed)
+    except UserError:  # the command that takes the model says what is wrong with it
+        return {"model": folder.name, "finished": False, "command": None}
+    done, command = config["status"] == "done", recorded_command(config.get("provenance") or {})
+    return {"model": folder.name, "finished": done, "command": None if done or command is None else command.without({})}
 
 
 def _partial(folder: Place) -> Sequence[Place]:

@@ -25,8 +25,8 @@ from robbench.models.external import External
 from robbench.models.probe import ask
 from robbench.models.state import State, state_of
 from robbench.results.store import Store
-from robbench.runs.model_folder import read_model
-from robbench.runs.train_plan import canonical_model, code_roots
+from robbench.runs.codes import canonical_model, code_roots, model_code
+from robbench.runs.model_folder import find_folder, read_model
 
 
 class Subject(NamedTuple):
@@ -50,7 +50,7 @@ class Subject(NamedTuple):
 def find_subject(text: str, config: AttackConfig, store: Store, device: torch.device, data_dir: Path | None,
                  download: bool) -> tuple[Subject, str]:  # fmt: skip
     """The model a user means: a name in the store (`name@last` for another checkpoint), a saved folder, or a model spec."""
-    folder, which = _find_folder(text, store)
+    folder, which = find_folder(text, store)
     if folder is not None:
         model, trained = read_model(folder, which, device)
         data = config.data or trained["config"]["data"]
@@ -83,13 +83,13 @@ def find_subject(text: str, config: AttackConfig, store: Store, device: torch.de
         check_logits(model, split.pixels(slice(0, 8)), len(split.classes))
         answers = ask(model, split)
     arch = canonical_model(trained.get("model", text))
-    remarks = (*_remarks(text, model, trained), *_one_class(split))
-    return Subject(text, model, split, arch, _hash(model, before, arch), trained, answers, remarks), data
-
-
-def _hash(model: nn.Module, before: State, arch: str) -> str:
-    """16 hexadecimal digits that name the model: its state, but for what a forward pass writes, and its private code."""
     state = state_of(model)
+    remarks = [*_remarks(text, model, trained), *_changed_code(arch, state, trained), *_one_class(split)]
+    return Subject(text, model, split, arch, _hash(state, before, arch), trained, answers, tuple(remarks)), data
+
+
+def _hash(state: State, before: State, arch: str) -> str:
+    """16 hexadecimal digits that name the model: its state, but for what a forward pass writes, and its private code."""
     weights, code = state.hash(before), private_code([*code_roots(arch), *state.modules])
     return short_hash([weights, code], 16) if code else weights
 
@@ -107,13 +107,12 @@ def _remarks(text: str, model: nn.Module, trained: dict[str, Any]) -> list[Flag]
     return found
 
 
-def _find_folder(text: str, store: Store) -> tuple[Path | None, str | None]:
-    """The folder of a trained model and which of its checkpoints: NAME or PATH, possibly with @best or @last."""
-    for name, at, which in ((text, "", ""), text.rpartition("@")):
-        for path in (store.models / name, Path(name)):
-            if name and (path / "config.json").is_file():
-                return path, which if at else None
-    return None, None
+def _changed_code(arch: str, state: State, trained: dict[str, Any]) -> list[Flag]:
+    """A flag where private or another package's code of a trained model is not what it was trained with."""
+    before = (trained.get("code") or {}).get("model")
+    registered = arch.partition(":")[0] in MODELS.entries
+    now = model_code(arch, () if registered else state.modules)
+    return [] if before in (None, now) or now.startswith("robbench ") else notes("code-changed", [arch])
 
 
 def _check_known_classes(text: str, split: Split) -> None:

@@ -110,7 +110,7 @@ def found_before(plan: Plan, *, force: bool) -> dict[str, Any] | None:
     """The config.json that is there already. Raises UserError when it is of another run, unless `force` replaces that."""
     found = stored_config(plan.folder)
     if found and not force and found["identity"] != plan.identity:
-        changed = ", ".join(_differences(found["config"], plan.spec)) or "the data"
+        changed = ", ".join(_differences(found, plan)) or "the data or the code"
         raise UserError(
             f"{plan.folder} holds another run (different: {changed}); choose another --name, or --force to replace it"
         )
@@ -124,7 +124,8 @@ class _Session:
         self.plan, self.watcher, self.stop = plan, watcher, stop
         config, info = plan.config, plan.train.info()
         torch.manual_seed(config.seed)
-        model = plan.loss.prepare(create(config.model, info), info).to(plan.device)
+        prepared = plan.start.prepared(plan.loss, info) if plan.start else plan.loss.prepare(create(config.model, info), info)
+        model = prepared.to(plan.device)
         if isinstance(model, External):
             watcher.begins(model.notes)
         norms = [module for module in model.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
@@ -139,6 +140,7 @@ class _Session:
             "schema": "robbench.model/1", "name": plan.name, "model": config.model, "head": model.head_spec,
             "classes": list(info.classes), "shape": list(info.shape), "mean": list(info.mean), "std": list(info.std),
             "data": config.data, "identity": plan.identity, "config": plan.spec, "provenance": provenance(),
+            **plan.parts, "start": plan.start.facts if plan.start else None,
         }  # fmt: skip
 
     def run(self, *, resume: bool) -> Trained:
@@ -246,5 +248,19 @@ def _score(row: dict[str, Any]) -> tuple[float, float]:
     return (-1.0, -1.0) if math.isnan(robust) else (robust, clean)
 
 
-def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    return [key for key in now if before.get(key) != now[key]]
+def _differences(found: dict[str, Any], plan: Plan) -> list[str]:
+    """What a config.json and a plan differ in: settings by their name, then what no setting says."""
+    before, now = found["config"], plan.spec
+    names = [key for key in now if key != "from_model" and before.get(key) != now[key]]
+    code, start = found.get("code"), found.get("start")
+    if code is not None:
+        names += [
+            f"the code of the {key}" for key, text in plan.parts["code"].items() if key not in names and code.get(key) != text
+        ]
+    if (start["hash"] if start else None) != plan.parts["start"]:
+        names.append("the weights it starts from")
+    elif "built" in found and found["built"] != plan.parts["built"] and "model" not in names:
+        names.append("what the model's factory loads or sets")
+    if "samples" in found and found["samples"] != plan.parts["samples"] and "data" not in names:
+        names.append("the data")
+    return names

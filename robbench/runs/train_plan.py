@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from robbench.attacks.base import AnyRowAttack, Attack
-from robbench.core.builtins import ATTACKS, DATA, LOSSES, MODELS
+from robbench.core.builtins import ATTACKS, LOSSES
 from robbench.core.cascades import cascades
-from robbench.core.code import module_of
 from robbench.core.config import TrainConfig
 from robbench.core.device import find_device
 from robbench.core.errors import UserError
-from robbench.core.registry import code_of, import_target
 from robbench.core.spec import options_of, short_hash, validate
 from robbench.data.base import Split, require_classes
 from robbench.data.load import default_threat, load
 from robbench.data.loader import split_validation
-from robbench.data.subset import split_subsets
 from robbench.engine.flags import adaptations
 from robbench.losses.base import Loss
 from robbench.objectives import TARGETED
 from robbench.results.store import Store
+from robbench.runs.codes import built, canonical_model, data_code, model_code
+from robbench.runs.start import Start, find_start, renamed_classes, require_architecture
 from robbench.threat.model import require_inside, single_threat
 from robbench.training.distributed import local_device
 from robbench.training.step import Inner
@@ -36,7 +34,10 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """A config with every name resolved; nothing has been written yet."""
+    """A config with every name resolved; nothing has been written yet.
+
+    `parts`: what the identity rests on and no setting says, such as samples and versions of code.
+    """
 
     config: TrainConfig
     name: str
@@ -49,6 +50,8 @@ class Plan:
     device: torch.device
     identity: str
     notes: tuple[str, ...] = ()  # what works, and perhaps not as it was meant
+    parts: dict[str, Any] = dataclasses.field(default_factory=dict)
+    start: Start | None = None
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -64,6 +67,7 @@ def plan_training(
 ) -> Plan:
     """Resolve a config. Raises UserError for anything that cannot work, before anything is written."""
     where = local_device(find_device(device))
+    require_architecture(config.model, Store(out))
     loss = LOSSES.build(config.loss)
     data = load(config.data, "train", data_dir=data_dir, limit=config.limit, download=download)
     threat = single_threat(known_threat(config.threat or default_threat(config.data), config.data))
@@ -98,10 +102,20 @@ def plan_training(
     plan = Plan(
         config, name, Store(out).models / name, loss, inner, threat.text, train.to(where), validation.to(where), where, ""
     )
-    code = [LOSSES.code(config.loss), model_code(config.model), ATTACKS.code(str(inner_text)) if inner else None]
-    identity = {**plan.spec, "samples": data.fingerprint(ordered=True), "code": code}
     notes = [*data.notes, *_notes(config, inner, inner_text, len(data.classes))]
-    return dataclasses.replace(plan, identity=short_hash(identity), notes=tuple(notes))
+    info, start = train.info(), None
+    if config.from_model is not None:
+        start = find_start(config.from_model, config.model, info, Store(out), plan.folder)
+        start.prepared(loss, info)
+        notes += renamed_classes(start, info)
+    made = built(config.model, info, config.seed)
+    code = {
+        "loss": LOSSES.code(config.loss), "model": model_code(config.model, made.modules), "data": data_code(config.data),
+        "inner": ATTACKS.code(str(inner_text)) if inner else None,
+    }  # fmt: skip
+    parts = {"samples": data.fingerprint(ordered=True), "code": code, "built": made.given, "start": start.hash if start else None}
+    identity = short_hash({**plan.spec, **parts, "from_model": None})  # by its weights, however it is named
+    return dataclasses.replace(plan, identity=identity, notes=tuple(notes), parts=parts, start=start)
 
 
 def _notes(config: TrainConfig, inner: Inner | None, inner_text: str | None, classes: int) -> list[str]:
@@ -133,31 +147,6 @@ def known_threat(text: str | None, data: str) -> str:
             f"data '{data}' has no usual threat model, and attacks, also of validation, need one: --threat linf:8/255"
         )
     return text
-
-
-def canonical_model(text: str) -> str:
-    """A model spec with every option spelled out; private factories stay as they were written."""
-    return MODELS.canonical(text, full=True) if text.partition(":")[0] in MODELS.entries else text
-
-
-def code_roots(model: str) -> list[str]:
-    """The modules that a model spec names: that of a registered class, or those of a private factory."""
-    name, colon, rest = model.partition(":")
-    if name in MODELS.entries or not colon:
-        return [MODELS.parse(model)[0].__module__]
-    found = import_target(f"{name}:{rest.partition(':')[0]}", f"model '{model}'")
-    return [name, module_of(found)]
-
-
-def model_code(text: str, modules: Iterable[str] = ()) -> str:
-    """As `Registry.code`, also for private factories, which are no registered classes; `modules` are those of what it built."""
-    return code_of([*code_roots(text), *modules], text, MODELS.entries.get(text.partition(":")[0]))
-
-
-def data_code(text: str) -> str:
-    """As `Registry.code`, of a data spec; what is not registered is a folder of Parquet files."""
-    base, _ = split_subsets(text)
-    return DATA.code(base if ":" in base or base in DATA.entries else "parquet")
 
 
 def _inner_attack(text: str, norm: str, climbs: str | None) -> AnyRowAttack:

@@ -16,7 +16,7 @@ SHARED = {"--out", "-o", "--seed", "--device", "--limit", "-n", "--config", "-c"
 RESULTS = {"--out", "-o", "--json", "--quiet", "-q", "--verbose", "-v"}
 FLAGS = {
     "train": SHARED
-    | {"--recipe", "--loss", "--data", "--model", "--inner", "--threat", "--name", "--epochs", "--lr", "--optimizer"},
+    | {"--recipe", "--loss", "--data", "--model", "--from", "--inner", "--threat", "--name", "--epochs", "--lr", "--optimizer"},
     "attack": SHARED
     | {"--attack", "-a", "--threat", "--data", "--split", "--precision", "--compile", "--budget", "--store-points", "--replay"}
     | {"--measure"},

@@ -33,6 +33,7 @@ def two(tmp_path: Path, stored: Stored, make_samples: Callable[..., Any]) -> Pat
     stored("bbbb22222222", make_samples(100, 2, 0.3), model="at", age=60, provenance=argv, flags=flags, attack_params='["pgd:a"]')
     for model in ("ce", "untouched"):
         (tmp_path / "models" / model).mkdir(parents=True)
+        (tmp_path / "models" / model / "config.json").write_text('{"schema": "robbench.model/1", "status": "done"}')
     epoch: dict[str, Any] = {field.name: 0 for field in EPOCHS if not field.nullable}
     write_epochs(
         tmp_path / "models" / "ce" / "epochs.parquet", [epoch | {"model": "ce", "epoch": e, "selected": False} for e in (1, 2)]
@@ -151,7 +152,7 @@ class TestRuns:
         found = cli("runs --json --out", two).json
         assert [(row["run_id"], row["model"]) for row in found["runs"]] == [("aaaa11111111", "ce"), ("bbbb22222222", "at")]
         assert found["unfinished"] == [{"run_id": "cccc33333333", "n_decided": 17}]
-        assert found["models"] == [{"model": "untouched"}]
+        assert found["models"] == [{"model": "untouched", "finished": True, "command": None}]
         text = cli("runs", two).out
         assert max(map(len, text.splitlines())) <= 80
         for piece in ("digits test, linf:0.15, pgd:steps=10", "bbbb22222222", "17 samples decided", "robbench attack untouched"):

@@ -229,3 +229,65 @@ def test_the_baseline_stays_when_the_model_answers_otherwise(
     done = cli(gate, cwd=folder)
     assert done.code == 1
     assert "answers have changed" in done.err
+
+
+TRAIN = "train --data data_of:Mine --model factory:make --loss loss_of:Mine --limit 100 --epochs 1 --name m --out o"
+LOSS = """
+import dataclasses
+from factor import FACTOR
+from robbench.losses.base import Loss
+@dataclasses.dataclass(frozen=True)
+class Mine(Loss):
+    def __call__(self, step):
+        import torch
+        return FACTOR * torch.nn.functional.cross_entropy(step.clean.logits, step.y, reduction="none")
+"""
+FACTOR = "FACTOR = 1.0\n"
+
+
+@pytest.fixture
+def training(cli: Callable[..., Any], private: Callable[..., Path]) -> Callable[..., Any]:
+    """Writes all private modules, some of them edited, and trains."""
+
+    def run(words: str = TRAIN, **edited: str) -> Any:
+        sources = {"factory": FACTORY, "nets": NETS, "numbers_of": SCALE, "data_of": DATA, "extra": "SKIP = 0\n"}
+        for name, source in (sources | {"loss_of": LOSS, "factor": FACTOR} | edited).items():
+            folder = private(name, source)
+        return cli(words, cwd=folder)
+
+    return run
+
+
+def test_training_tells_which_code_has_changed(training: Callable[..., Any], private: Callable[..., Path]) -> None:
+    source = NETS.replace("self.temperature = 1.0", "self.temperature = float(pathlib.Path('value').read_text())")
+    folder = private("value_of", "")
+    (folder / "value").write_text("1.0")
+    assert training(nets=source).code == 0
+    assert "there already" in training(nets=source).err
+    for edited, part in (
+        ({"factor": "FACTOR = 2.0\n"}, "the code of the loss"),
+        ({"numbers_of": "SCALE = 2.0\n"}, "the code of the model"),
+        ({"extra": "SKIP = 1\n"}, "the code of the data"),
+    ):
+        done = training(**{"nets": source} | edited)
+        assert done.code == 2
+        assert f"different: {part})" in done.err
+        assert "--force" in done.err
+    (folder / "value").write_text("2.0")
+    assert "different: what the model's factory loads or sets" in training(nets=source).err
+
+
+def test_a_trained_model_whose_code_has_changed_is_told(
+    training: Callable[..., Any], rows_of: Callable[..., Any], tmp_path: Path
+) -> None:
+    assert training().code == 0
+    attack = "attack m --data data_of:Mine --limit 12 --threat linf:0.1 --attack fgsm --trust-code --out o --json"
+    first = training(attack)
+    assert first.code == 0, first.err
+    assert "code-changed" not in first.err
+    done = training(attack, numbers_of="SCALE = 0.5\n")
+    assert "code-changed: the code of factory:make has changed since the model was trained" in done.err
+    runs = [json.loads(done.out)["rows"][0]["run_id"] for done in (first, done)]
+    assert runs[0] != runs[1]
+    (row,) = rows_of(tmp_path / "cwd" / "o" / "results" / "runs" / f"{runs[1]}.parquet")
+    assert "code-changed" in [flag["name"] for flag in json.loads(row["flags"])]
