@@ -258,7 +258,7 @@ def at_chance(correct: Sequence[bool], labels: Sequence[int]) -> list[Flag]:
 
 
 def notes(name: str, texts: Sequence[str]) -> list[Flag]:
-    """Remarks that are no matter of samples: how a model is asked, that it is untrained or of other code, that data are of a class."""
+    """Remarks that are no matter of samples: on how a model is asked, its training, its code, or on the classes of the data."""
     return [_flag(name, 0, 0, note=text, spec=text) for text in texts]
 
 
