@@ -81,10 +81,10 @@ attack_params (every attack in full), config, train_config (of the training, Non
 flags are JSON; rates are in [0,1]; n_forward and n_backward are totals; wall_s is in seconds, of the whole run also where it had
 several budgets. robust_accuracy_floor: robust accuracy if all unfinished samples fell; without a budget there is no robust
 accuracy; worst margins are null where an attack has not shown what it tried. distance_p50: median size of the smallest
-perturbation found, of a run without a budget; answers: JSON, what the model said to a few inputs before the attack (`results/answers.py`); n_disagreements: claims of a
-fast search that the model refused, and successes it saw only afterwards; row_step: models were asked multiples of so many
-rows, the smallest whose answers were measured to be equal, and deterministic whether any were, so that verdicts do not
-depend on the batch size."""
+perturbation found, of a run without a budget; answers: JSON, what the model said to a few inputs before the attack
+(`results/answers.py`); n_disagreements: claims of a fast search that the model refused, and successes it saw only
+afterwards; row_step: models were asked multiples of so many rows, the smallest whose answers were measured to be equal, and
+deterministic whether any were, so that verdicts do not depend on the batch size."""
 
 SAMPLES = _schema(
     "samples",
