@@ -24,6 +24,7 @@ from robbench.cli.query import query
 from robbench.cli.report import report
 from robbench.cli.reporter import fail, stdout_for_results, told
 from robbench.cli.show import runs, show
+from robbench.cli.streams import streams_that_hold
 from robbench.cli.train import train
 from robbench.core.errors import UserError
 from robbench.core.reproducible import prepare
@@ -80,8 +81,9 @@ def hyphens(words: list[str]) -> list[str]:
 def main() -> None:
     """Entry point of the console script: run a command, end with its exit code."""
     prepare()
-    stdout_for_results()
-    sys.exit(run(sys.argv[1:]))
+    with streams_that_hold():
+        stdout_for_results()
+        sys.exit(run(sys.argv[1:]))
 
 
 def run(words: list[str]) -> int:

@@ -11,6 +11,7 @@ import typer
 from robbench.cli import options as o
 from robbench.cli.options import option
 from robbench.cli.reporter import Reporter, print_json, print_rich, reported
+from robbench.cli.streams import result_of_a_verdict
 from robbench.core.errors import UserError
 
 WHAT = "What to check"
@@ -84,12 +85,14 @@ def check(
     with reporter.progress(f"check {target}") as bar:
         rows = check(plan, store, settings.limit or SLICE, data_dir, bar.update, reporter.say)
     about = f"run {plan.name} of {plan.subject.label}" if plan.run else plan.subject.label
-    if as_json:
-        print_json("robbench.check/1", subject=plan.name, rows=[_plain(row) for row in rows])
-    else:
-        from robbench.report.checks import checks_table
+    from robbench.report.checks import checks_table
 
-        print_rich(checks_table(f"{about}: {plan.data} {plan.subject.split.split}, {plan.threat.text}", rows))
+    with result_of_a_verdict():
+        if as_json:
+            print_json("robbench.check/1", subject=plan.name, rows=[_plain(row) for row in rows])
+        else:
+            print_rich(checks_table(f"{about}: {plan.data} {plan.subject.split.split}, {plan.threat.text}", rows))
+    if not as_json:
         reporter.say(f"checks: {store.root / 'results' / 'checks' / plan.name}.parquet")
     if any(row["verdict"] == "fail" and row["severity"] == "error" for row in rows):
         raise typer.Exit(1)
@@ -107,12 +110,13 @@ def _self_test(reporter: Reporter, as_json: bool) -> None:
         }
         for e in examined
     ]  # fmt: skip
-    if as_json:
-        print_json("robbench.check.self-test/1", rows=rows)
-    else:
-        from robbench.report.checks import self_test_table
+    from robbench.report.checks import self_test_table
 
-        print_rich(self_test_table(rows))
+    with result_of_a_verdict():
+        if as_json:
+            print_json("robbench.check.self-test/1", rows=rows)
+        else:
+            print_rich(self_test_table(rows))
     if not all(row["as_it_should_be"] for row in rows):
         raise typer.Exit(1)
 

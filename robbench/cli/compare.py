@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import typer
 from robbench.cli import options as o
 from robbench.cli.options import option
 from robbench.cli.reporter import Reporter, print_result, print_rich, reported
+from robbench.cli.streams import result_of_a_verdict
 from robbench.core.errors import UserError
 from robbench.core.escaping import one_line
 
@@ -84,18 +86,19 @@ def compare(
     if parquet is not None:
         tables.to_parquet(pick(rows, names), parquet)
         reporter.say(f"{len(rows)} rows written to {parquet}")
-    if as_json:
-        print_result(tables.to_json(pick(rows, names), **({"failed": found.failed} if limits else {})))
-    elif as_csv:
-        print_result(tables.to_csv(pick(rows, names)), end="")
-    elif as_markdown:
-        print_result(tables.to_markdown(rows, names or WITH_FACTS))
-    elif as_latex:
-        print_result(tables.to_latex(rows, names or WITH_FACTS), end="")
-    else:
-        from robbench.report.terminal import comparison_table, width_needed
+    with result_of_a_verdict() if limits else contextlib.nullcontext():
+        if as_json:
+            print_result(tables.to_json(pick(rows, names), **({"failed": found.failed} if limits else {})))
+        elif as_csv:
+            print_result(tables.to_csv(pick(rows, names)), end="")
+        elif as_markdown:
+            print_result(tables.to_markdown(rows, names or WITH_FACTS))
+        elif as_latex:
+            print_result(tables.to_latex(rows, names or WITH_FACTS), end="")
+        else:
+            from robbench.report.terminal import comparison_table, width_needed
 
-        print_rich(comparison_table(rows, names or DEFAULT), width_needed(rows, names or DEFAULT))
+            print_rich(comparison_table(rows, names or DEFAULT), width_needed(rows, names or DEFAULT))
     if found.failed:
         raise failed(found.failed)
 

@@ -159,15 +159,17 @@ def _seconds(budget: str | None) -> float:
 
 def _tell(finding: Finding, seconds: float, as_json: bool, junit_xml: Path | None, markdown: Path | None) -> None:
     """Write what was asked for, say it, and end with the verdict's exit code."""
+    from robbench.cli.streams import result_of_a_verdict
     from robbench.report import gate as report
 
     try:
         _write(finding, seconds, junit_xml, markdown)
     finally:  # a full disk does not take the verdict with it
-        if as_json:
-            print_json("robbench.gate/1", **report.to_json(finding), seconds=seconds)
-        else:
-            print_rich(report.gate_table(finding))
+        with result_of_a_verdict():
+            if as_json:
+                print_json("robbench.gate/1", **report.to_json(finding), seconds=seconds)
+            else:
+                print_rich(report.gate_table(finding))
     raise typer.Exit(report.EXIT_CODES[finding.verdict])
 
 

@@ -64,14 +64,15 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
 
         try:
             with raised(), _results_apart():
-                return command(*args, **kwargs)
+                done = command(*args, **kwargs)
+                results().flush()
+                return done
         except (Stopped, KeyboardInterrupt) as stopped:
             print(f"stopped; finished epochs and decided samples are kept. To go on: {resume_command()}", file=sys.stderr)
             raise typer.Exit(getattr(stopped, "exit_code", 130)) from None
         except (typer.Exit, typer.Abort):
             raise
         except BrokenPipeError:  # the reader of stdout, such as `head`, has gone
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             raise typer.Exit(141) from None
         except (Exception, SystemExit) as error:
             if os.environ.get("ROBBENCH_DEBUG"):
@@ -250,7 +251,9 @@ def print_rich(renderable: Any, at_least: int = 0) -> None:
     # Names are others': no markup in them, and no escape sequence.
     console = Console(file=results(), width=None if results().isatty() else 80, markup=False, emoji=False)
     console.width = max(console.width, at_least)
-    console.print(_Harmless(renderable))
+    with console.capture() as text:  # rich ends the process itself where nobody reads
+        console.print(_Harmless(renderable))
+    print_result(text.get(), end="")
 
 
 class _Harmless:
