@@ -76,8 +76,8 @@ class APGD(Attack[State | SparseState]):
     objective: Annotated[
         Literal["cross-entropy", "dlr", "dlr-targeted", "margin", "true-logit"], Field(description="what the steps climb")
     ] = "cross-entropy"
-    restarts: Annotated[int, Field(ge=1, description="random starts per sample (and per target)")] = 1
-    targets: Annotated[int, Field(ge=1, description="target classes per sample, for dlr-targeted")] = 9
+    restarts: Annotated[int, Field(ge=1, le=10_000, description="random starts per sample (and per target)")] = 1
+    targets: Annotated[int, Field(ge=1, le=10_000, description="target classes per sample, for dlr-targeted")] = 9
     rho: Annotated[Number, Field(gt=0, le=1, description="share of rising moves below which eta is halved; not in l1")] = 0.75
     alpha: Annotated[Number, Field(gt=0, le=1, description="weight of the new direction against momentum; not in l1")] = 0.75
     large_eps: Annotated[

@@ -90,7 +90,7 @@ class EOT(Wrapper):
     Every query costs `draws` forwards and backwards.
     """
 
-    draws: Annotated[int, Field(ge=1, description="how often each point is put to the model")] = 20
+    draws: Annotated[int, Field(ge=1, le=10_000, description="how often each point is put to the model")] = 20
 
     def _refuse(self, inner: AnyRowAttack, spec: str) -> None:
         if inner.draws > 1:

@@ -66,9 +66,11 @@ class FAB(Attack[State]):
 
     iterations: Annotated[int, Field(ge=1, description="moves per run (each costs one or two queries)")] = 100
     targeted: Annotated[bool, Field(description="one class at a time, instead of the nearest of all")] = False
-    targets: Annotated[int, Field(ge=1, description="targeted: target classes per sample")] = 9
+    targets: Annotated[int, Field(ge=1, le=10_000, description="targeted: target classes per sample")] = 9
     candidates: Annotated[int, Field(ge=1, description="untargeted: wrong classes whose boundaries are looked at")] = 9
-    restarts: Annotated[int, Field(ge=1, description="starts per sample (and per target): the input, then random ones")] = 1
+    restarts: Annotated[
+        int, Field(ge=1, le=10_000, description="starts per sample (and per target): the input, then random ones")
+    ] = 1
     alpha_max: Annotated[Number, Field(ge=0, le=1, description="largest pull towards the input")] = 0.1
     eta: Annotated[Number, Field(ge=1, description="how far beyond the boundary a move aims, as a multiple of the way")] = 1.05
     beta: Annotated[Number, Field(gt=0, lt=1, description="share of the perturbation kept after an adversarial point")] = 0.9

@@ -63,8 +63,8 @@ class HopSkipJump(Attack[State]):
 
     steps: Annotated[int, Field(ge=1, description="queries per sample, less one")] = 5000
     trials: Annotated[int, Field(ge=1, description="random images tried as a start")] = 100
-    evals: Annotated[int, Field(ge=1, description="B_0: queries of the first estimate of the direction")] = 100
-    max_evals: Annotated[int, Field(ge=1, description="queries of an estimate at most")] = 10_000
+    evals: Annotated[int, Field(ge=1, le=1_000_000, description="B_0: queries of the first estimate of the direction")] = 100
+    max_evals: Annotated[int, Field(ge=1, le=1_000_000, description="queries of an estimate at most")] = 10_000
     gamma: Annotated[Number, Field(gt=0, description="factor of theta and delta")] = 1.0
 
     def start(self, p: Problem) -> State:

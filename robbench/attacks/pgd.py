@@ -36,7 +36,7 @@ class PGD(Attack[State]):
     rate: Annotated[
         Annotated[Number, Field(gt=0)] | None, OrNone, Field(description="step length as a share of eps; none = 2.5 / steps")
     ] = None
-    restarts: Annotated[int, Field(ge=1, description="random starts per sample")] = 1
+    restarts: Annotated[int, Field(ge=1, le=10_000, description="random starts per sample")] = 1
     init: Annotated[
         Literal["uniform", "gaussian", "clean"],
         Field(description="where it starts: uniform in the ball, 0.001 N(0,1) around the input (TRADES, MART), or the input"),

@@ -48,7 +48,7 @@ class Square(Attack[State]):
 
     steps: Annotated[int, Field(ge=1, description="squares tried per run")] = 5000
     p_init: Annotated[Number, Field(gt=0, le=1, description="share of the image that the first squares cover")] = 0.8
-    restarts: Annotated[int, Field(ge=1, description="random starts per sample")] = 1
+    restarts: Annotated[int, Field(ge=1, le=10_000, description="random starts per sample")] = 1
     rescale: Annotated[
         bool, Field(description="stretch the schedule of sizes, made for 10,000 steps, to `steps`; AutoAttack does not")
     ] = False

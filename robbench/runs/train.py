@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 
 from robbench.core.device import deterministic
+from robbench.core.documents import require_regular
 from robbench.core.errors import RunError, Stopped, UserError
 from robbench.core.files import atomic_write, check_writable
 from robbench.core.lock import locked
@@ -231,10 +232,13 @@ class _Session:
         self._write_epochs()
 
     def _load(self, path: Path) -> None:
+        require_regular(path)
         try:
             state = torch.load(path, map_location=self.plan.device, weights_only=True)
             self.trainer.load_state(state)
-            self.rows = state["rows"]
+            self.rows = list(state["rows"])
+            if [row["epoch"] for row in self.rows] != list(range(1, self.trainer.epoch + 1)) or not all(map(_score, self.rows)):
+                raise ValueError
         except Exception as error:
             raise UserError(f"{path} cannot be resumed ({type(error).__name__}); use --force to train again") from error
 

@@ -29,6 +29,7 @@ from robbench.threat.model import require_inside, single_threat
 from robbench.training.distributed import local_device
 from robbench.training.step import Inner
 
+LONGEST_NAME = 200  # file systems take 255 bytes
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
@@ -97,6 +98,8 @@ def plan_training(
         raise UserError(f"all {len(train)} training samples are of one class; raise --limit, or name a data set with two")
     if name is None:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", config.loss).strip("-")
+    if len(name) > LONGEST_NAME:
+        raise UserError(f"model name '{name[:40]}...' has {len(name)} characters; give a --name of {LONGEST_NAME} at most")
     if not NAME.fullmatch(name):
         raise UserError(f"model name '{name}': use letters, digits, '.', '_' and '-', starting with a letter or digit")
     plan = Plan(

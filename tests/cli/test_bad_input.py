@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import shlex
 import shutil
@@ -488,3 +490,56 @@ def test_whatever_is_raised_inside_is_one_line(cli, monkeypatch, error, code, me
     done = cli("runs")
     assert (done.code, done.out, done.err.count("\n")) == (code, "", 1), done.err
     assert re.search(message, done.err), done.err
+
+
+@pytest.mark.parametrize("words", [["--name", "n" * 300], ["--loss", "trades:beta=" + "0" * 300 + "1"]])
+def test_names_longer_than_file_systems_take(cli, tmp_path, words):
+    """A model's name, given or made from its loss, is short enough for a folder before anything is trained."""
+    done = cli(*T.split(), *words, "--out", tmp_path / "S")
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert "--name of 200" in done.err
+    assert not (tmp_path / "S").exists()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "train -c pipe", "attack ce --attack pipe.toml", "compare pipe.parquet", "train --data parquet:folder",
+        "attack folder/model", "train -c /dev/zero", "show pipe.parquet",
+    ],
+)  # fmt: skip
+def test_pipes_and_devices_as_files(cli, attacked, tmp_path, line):
+    """What never ends is refused, not waited for."""
+    for name in ("pipe", "pipe.toml", "pipe.parquet", "folder/train.parquet", "folder/model/config.json"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        os.mkfifo(tmp_path / name)
+    done = cli(line, *(["--dry-run"] if line[:5] in ("train", "attac") else []), "--out", attacked, cwd=tmp_path)
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+
+
+CONFIGS = {
+    "classes": [[1, 2], None, "ab", []],
+    "shape": [None, [0, 8, 8], [1, 8, "8"], [2**20, 2**20, 8], []], "mean": [["x"], [None], []],
+    "std": [[0], [0.1, 0.2]], "model": [None, 3, ""], "head": [None, {}], "name": [3],
+    "status": [None], "selected": [None, {}, {"model": 3}],
+    "config": [None, [], {}, {"data": 3}, {"data": "digits", "threat": 3}, {"data": "digits", "loss": []}, {"data": "digits", "seed": "x"}],
+    "provenance": [3, {"argv": 3}, {"env": {"A": 1}}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in CONFIGS.items() for value in values])
+def test_a_config_json_of_wrong_types(cli, store, snapshot, key, value):
+    """Every key has its type and every command that reads it says which has not: exit 2, one line, nothing touched."""
+    file = store / "models" / "ce" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
+    before = snapshot(store)
+    for line in ("attack ce --dry-run --limit 9", "train --epochs 2 --name ce --dry-run"):
+        done = cli(line, "--out", store)
+        assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+        assert (
+            f"config.json: {key}" in done.err
+            or f"config.json lacks {key}" in done.err
+            or f"{key} must" in done.err
+            or "mean" in done.err
+        )
+    assert snapshot(store) == before

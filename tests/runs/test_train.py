@@ -691,3 +691,23 @@ def test_any_row_attack_can_be_inner(cli, tmp_path, inner):
     """Every attack of ours works as the inner attack, or is refused in one line with exit 2; it never crashes."""
     done = cli("train --model mlp --limit 60 --epochs 1 --quiet --name m", "--inner", inner, "--out", tmp_path)
     assert done.code in (0, 2), done.err
+
+
+@pytest.mark.parametrize("change", ["rows missing", "a row too few", "a row without its numbers", "a number for rows", "a pipe"])
+def test_a_state_that_is_none(cli, tmp_path, change):
+    """A state.pt of other types, or of rows that do not fit its epoch, is exit 2 before anything is trained on it."""
+    words = shlex.split("train --model mlp:width=4,depth=1 --limit 60 --epochs 2 --name m --quiet --out")
+    assert cli(*words, tmp_path).code == 0
+    folder = tmp_path / "models" / "m"
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "status": "training", "selected": None}))
+    row = {"epoch": 1, "robust_accuracy": 0.5, "clean_accuracy": 0.5}
+    rows = {"a row too few": [], "a row without its numbers": [{"epoch": 1}], "a number for rows": 3}.get(change, [row])
+    state = {"epoch": 1, "rows": rows} if change != "rows missing" else {"epoch": 1}
+    if change == "a pipe":
+        os.mkfifo(folder / "state.pt")
+    else:
+        torch.save(state, folder / "state.pt")
+    done = cli(*words, tmp_path)
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert "state.pt" in done.err
