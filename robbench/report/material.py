@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from robbench.report.commands import Command
 from robbench.results.compare import COLUMNS as COMPARED
+from robbench.results.settings import settings
 from robbench.results.store import Run
 from robbench.results.summary import column
 
@@ -110,7 +111,8 @@ def facts(run: Run) -> tuple[str, str, str]:
 def series_by_facts(runs: Sequence[Run]) -> dict[tuple[str, str, str], list[Series]]:
     """The runs as lines of figures, by data, split and norm, in their order. Two runs that differ in nothing keep the later.
 
-    A line is named after its model; the attack, and the start of the weights' hash, are added where the name would not tell.
+    A line is named after its model; the attack, the start of the weights' hash and what else runs differ in (see
+    `results/settings.py`) are added where the name would not tell.
     """
     weights = list(dict.fromkeys(_weights(run) for run in runs))
     names = model_names(runs)
@@ -118,18 +120,19 @@ def series_by_facts(runs: Sequence[Run]) -> dict[tuple[str, str, str], list[Seri
     for key in dict.fromkeys(facts(run) for run in runs):
         mine = [run for run in runs if facts(run) == key]
         used = list(dict.fromkeys(run.info["attack"] for run in mine))
+        apart = settings([run.info for run in mine], ("attack",), weights=False)
         lines: dict[tuple[Any, ...], dict[float, Run]] = {}
-        for run in mine:
-            lines.setdefault((_weights(run), run.info["attack"]), {})[run.info["eps"]] = run
+        for run, how in zip(mine, apart, strict=True):
+            lines.setdefault((_weights(run), run.info["attack"], how), {})[run.info["eps"]] = run
         found[key] = [
             Series(
-                names[who] if len(used) == 1 else f"{names[who]}, {attack}",
+                ", ".join(filter(None, [names[who], attack if len(used) > 1 else "", how])),
                 names[who],
                 weights.index(who),
                 used.index(attack),
                 tuple(by_eps[eps] for eps in sorted(by_eps)),
             )
-            for (who, attack), by_eps in lines.items()
+            for (who, attack, how), by_eps in lines.items()
         ]
     return found
 

@@ -17,7 +17,15 @@ from robbench.results.store import Run
 
 ROW_PIXELS = 30
 _MOST_CLASSES = 40
-_FACTS = {"data": "data", "split": "split", "threat": "threat model", "attack": "attack", "loss": "loss"}
+_FACTS = {
+    "data": "data",
+    "split": "split",
+    "subset": "subset",
+    "threat": "threat model",
+    "budget": "budget",
+    "attack": "attack",
+    "loss": "loss",
+}
 _LATE = ("attack", "loss")  # long texts: behind the numbers
 _NUMBERS = (
     Head("clean accuracy"),
@@ -35,11 +43,14 @@ _NUMBERS = (
 def comparison(material: Material) -> Section:
     """Every run in one sortable table; what all runs have in common is in its caption."""
     runs, rows, names = material.runs, compare(material.runs), model_names(material.runs)
+    pairs = list(zip(runs, rows, strict=True))
     differ = [key for key in _FACTS if len({row[key] for row in rows}) > 1]
+    apart = any(row["settings"] for row in rows)
     endless = any(row["distance_p50"] is not None for row in rows)
     early, late = [key for key in differ if key not in _LATE], [key for key in differ if key in _LATE]
     heads = [
         Head("model", number=False),
+        *([Head("settings", "what tells it from runs beside it", number=False)] if apart else []),
         *(Head(_FACTS[key], number=False) for key in early),
         *_NUMBERS,
         *([Head("median distance", "of the smallest perturbation found")] if endless else []),
@@ -48,18 +59,19 @@ def comparison(material: Material) -> Section:
     cells = [
         [
             Cell(name_of(run, names)),
+            *([Cell(row["settings"] or texts.NOTHING)] if apart else []),
             *(_fact(run, key) for key in early),
             *_measured(row),
             *([number(row["distance_p50"])] if endless else []),
             *(_fact(run, key) for key in late),
         ]
-        for row, run in zip(rows, runs, strict=True)
+        for run, row in pairs
     ]
     common = [f"{title} {runs[0].info[key]}" for key, title in _FACTS.items() if key not in differ and runs[0].info[key]]
     sizes = sorted({row["n_samples"] for row in rows})
     size = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
     blocks: list[Any] = [Table("; ".join([*common, f"{size} samples each"]), heads, cells, sortable=True)]
-    titles = [f"{name_of(run, names)} {run.info['threat']}" for run in runs]
+    titles = [f"{' '.join(filter(None, [name_of(run, names), row['settings']]))} {row['threat']}" for run, row in pairs]
     if warnings := _gathered([(title, text) for title, row in zip(titles, rows, strict=True) for text in _warnings(row)]):
         blocks.append(Notes(warnings, warning=True))
     remarks = [

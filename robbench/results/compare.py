@@ -23,6 +23,7 @@ from robbench.results import columns, texts
 from robbench.results.answers import same_answers
 from robbench.results.comparable import differences
 from robbench.results.ranking import best_of
+from robbench.results.settings import settings
 from robbench.results.statistics import holm, mcnemar_exact
 from robbench.results.store import Run
 from robbench.results.summary import COLUMNS as SUMMARY_COLUMNS
@@ -32,6 +33,7 @@ COLUMNS = ("sample_id", *SUMMARY_COLUMNS)
 """The sample columns that `compare` needs: give them to `read_run`."""
 
 _FACTS = ("model", "loss", "train_seed", "data", "split", "threat", "attack", "budget", "run_id")
+_SETTINGS = ("precision", "seed", "subset")
 _MEASURED = (
     "n_samples",
     "clean_accuracy",
@@ -64,6 +66,7 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
     won and lost (samples robust only here, only there), mcnemar_p, and p_holm, corrected for all runs with this baseline.
     These are None when there is nothing to pair; `note` says why, or what to mind about the pair.
 
+    settings: in what a row differs from the others on its data under its threat model and attack, such as `bf16`, or None.
     best: of the runs alike in all of that, in attack and budget, the one with the highest robust accuracy, if the test tells
     it from each other one (Holm, over all their pairs) and no budget ran out on it. n_seeds is None: a row is a run, see
     `seeds.py`; differs is empty, for the caller to mark what stands in a table on request. Raises UserError for no run.
@@ -73,12 +76,14 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
     first: list[int] = []
     rows: list[dict[str, Any]] = []
     verdicts = [_verdicts(run) for run in runs]
+    apart = settings([run.info for run in runs])
     for i, run in enumerate(runs):
         info, endless = run.info, math.isinf(run.info["eps"])
         summary = summarise(run.samples, budget=not endless)
         baseline = None if endless else next((other for other in first if _pairs(info, runs[other].info)), None)
         rows.append(
-            {name: info[name] for name in _FACTS}
+            {name: info[name] for name in (*_FACTS, *_SETTINGS)}
+            | {"settings": apart[i]}
             | {name: summary[name] for name in _MEASURED}
             | {"n_forward_per_sample": summary["n_forward"] / summary["n_samples"], "wall_s": info["wall_s"]}
             | {"distance_p50": info["distance_p50"], "flags": json.loads(info["flags"] or "[]")}

@@ -94,6 +94,7 @@ def _row(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return row | {
         "model": _label(rows), "run_id": "+".join(each["run_id"] for each in rows), "train_seed": None, "n_seeds": len(rows),
         "distance_p50": _mean(far), "flags": list(flags.values()),
+        "settings": "; ".join(sorted({each["settings"] for each in rows if each["settings"]})) or None,
         "differs": sorted({name for each in rows for name in each["differs"]}), "best": False, "note": None,
     }  # fmt: skip
 

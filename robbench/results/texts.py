@@ -35,8 +35,13 @@ def footnotes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def name(row: Mapping[str, Any]) -> str:
-    """The model's name, `*` for the best of its table, `!` where it differs from what it stands beside."""
-    return str(row["model"]) + (" *" if row["best"] else "") + (" !" if row["differs"] else "")
+    """The model's name and the settings that tell it apart; `*`: the best of its table, `!`: it differs from its neighbours."""
+    return (
+        str(row["model"])
+        + (f" ({row['settings']})" if row["settings"] else "")
+        + (" *" if row["best"] else "")
+        + (" !" if row["differs"] else "")
+    )
 
 
 def percent(rate: float | None) -> str:

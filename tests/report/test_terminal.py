@@ -21,7 +21,7 @@ def _row(**changes: Any) -> dict[str, Any]:
     row |= {"robust_accuracy": 0.4137, "robust_accuracy_low": 0.3749, "robust_accuracy_high": 0.4537}
     row |= {"clean_margin_p50": 5.125, "adv_margin_p50": -1.5, "n_forward": 59700, "n_backward": 5970}
     unpaired = dict.fromkeys(("baseline", "n_common", "robust_difference", "won", "lost", "mcnemar_p", "p_holm"))
-    return row | unpaired | {"note": "baseline"} | changes
+    return row | unpaired | {"note": "baseline", "settings": None} | changes
 
 
 def _paired(**changes: Any) -> dict[str, Any]:
@@ -95,6 +95,13 @@ def test_notes_are_shown_and_runs_of_one_model_told_apart() -> None:
     assert "ce 0123" in text
     assert "ce ba98: paired on the 100 samples in common" in text
     assert "baseline" not in text
+
+
+def test_settings_tell_rows_apart():
+    """Behind the name, also where two runs are of one model."""
+    text = _shown(comparison_table([_row(settings="fp32"), _row(run_id="b" * 12, settings="bf16")]))
+    assert "(fp32)" in " ".join(text.split())
+    assert "(bf16)" in " ".join(text.split())
 
 
 def test_markup_in_names_is_text() -> None:
