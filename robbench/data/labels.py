@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -33,7 +33,9 @@ class NoLabelsError(UserError):
     """The files of a split carry no labels."""
 
 
-def label_column(schema: pa.Schema, name: str, image: str, table: Any, path: Path) -> tuple[str, str | None]:
+def label_column(
+    schema: pa.Schema, name: str, image: str, table: Callable[[list[str]], pa.Table], path: Path
+) -> tuple[str, str | None]:
     """The label column and, where it was guessed, a sentence that says so.
 
     The name given counts, else the only class column of the `huggingface` metadata, else a usual name, else the only column
@@ -47,7 +49,7 @@ def label_column(schema: pa.Schema, name: str, image: str, table: Any, path: Pat
     declared = [column for column in class_features(schema) if column in schema.names]
     usual = [column for column in schema.names if column.lower() in _USUAL and column != image]
     if len(declared) == 1 and not (usual and declared[0] not in usual):
-        return declared[0], None
+        return _fitting(schema, declared[0], path), None
     if usual:
         fitting = [column for column in usual if _kind(schema.field(column).type)]
         if len(fitting) > 1:
@@ -55,7 +57,7 @@ def label_column(schema: pa.Schema, name: str, image: str, table: Any, path: Pat
         return (fitting or [_fitting(schema, usual[0], path)])[0], None
     possible = declared or [f.name for f in schema if f.name != image and _kind(f.type) and not _OTHER.fullmatch(f.name)]
     values = table(possible)
-    likely = declared or [column for column in possible if 1 < len(pc.unique(values[column])) <= len(values) / 2]
+    likely = declared or [column for column in possible if 1 < len(pc.unique(_decoded(values[column]))) <= len(values) / 2]
     if len(likely) == 1:
         return likely[0], f"column '{likely[0]}' is taken as the label (label=NAME chooses another)"
     if likely:
@@ -85,20 +87,21 @@ def joined(columns: Sequence[pa.ChunkedArray], name: str, paths: Sequence[Path])
     return pa.chunked_array([chunk.cast(first) for column in columns for chunk in column.chunks], first)
 
 
-def number_labels(column: pa.ChunkedArray, others: Sequence[pa.ChunkedArray], names: tuple[str, ...], renumber: str) -> Labels:
-    """Class numbers of a split's label column; `others` are the columns of the other splits, for the classes they share.
+def number_labels(
+    column: pa.ChunkedArray, others: Callable[[], Sequence[pa.ChunkedArray]], names: tuple[str, ...], renumber: str
+) -> Labels:
+    """Class numbers of a split's label column; `others` reads the columns of the other splits, for the classes they share.
 
     Texts and categories become classes by name, booleans false and true, whole numbers count from 0; see `renumber` of
     `ParquetImages`. NoLabelsError when all are missing or -1; UserError when some are missing, or far too large.
     """
-    if len(column) and column.null_count == len(column):
-        raise NoLabelsError("no row has a label")
-    if column.null_count:
-        raise UserError(f"{column.null_count} rows have no label; remove them")
+    if nulls := column.null_count:
+        if nulls == len(column):
+            raise NoLabelsError("no row has a label")
+        raise UserError(f"{nulls} rows have no label; remove them")
     kind = _kind(column.type)
-    same = [column, *(other for other in others if _kind(other.type) == kind)]
     if kind == "text":
-        return _named(same, names)
+        return _named([column, *(other for other in others() if _kind(other.type) == kind)], names)
     if kind == "bool":
         return Labels(_whole(column), ("false", "true"), ())
     numbers = _whole(column)
@@ -106,7 +109,8 @@ def number_labels(column: pa.ChunkedArray, others: Sequence[pa.ChunkedArray], na
         raise NoLabelsError("label -1 of row 0 and of every other row")
     if names:
         return Labels(numbers, names, ())
-    seen = np.unique(np.concatenate([np.unique(_whole(other)) for other in same]))
+    same = [numbers, *(_whole(other) for other in others() if _kind(other.type) == kind)]
+    seen = np.unique(np.concatenate([np.unique(other) for other in same]))
     return _numbered(numbers, seen[seen >= 0], renumber)
 
 
@@ -186,7 +190,9 @@ def _kind(kind: pa.DataType) -> str:
 
 
 def _fitting(schema: pa.Schema, column: str, path: Path) -> str:
-    if not _kind(kind := schema.field(column).type):
+    if pa.types.is_null(kind := schema.field(column).type):
+        raise NoLabelsError(f"column '{column}' of {path} is empty")
+    if not _kind(kind):
         what = "whole numbers, texts, booleans or categories"
         raise UserError(f"{path}: column '{column}' holds {kind}, which cannot be the label; it should hold {what}")
     return column

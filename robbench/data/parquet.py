@@ -76,7 +76,7 @@ class ParquetImages(ImageFiles):
 
         def decode(rows: NDArray[np.int64]) -> NDArray[np.uint8]:
             images = _images(rows, groups, image, self.prepare)
-            return stack_images(images, len(rows), channels=channels, hint=SIZE_HINT)
+            return stack_images(images, len(rows), channels=channels, hint=f"{SIZE_HINT}, for example parquet:DIR,size=32")
 
         notes = (note, missing(paths), *labels.notes)
         return Table(labels.numbers, labels.classes, decode, notes=tuple(text for text in notes if text))
@@ -93,7 +93,10 @@ class ParquetImages(ImageFiles):
             if (column := _column(path, label)) is None:
                 raise UserError(f"{path} has no column '{label}', unlike the first file of its split")
             columns.append(column)
-        elsewhere = [column for other in others for path in other if (column := _column(path, label)) is not None]
+
+        def elsewhere() -> list[pa.ChunkedArray]:
+            return [column for other in others for path in other if (column := _column(path, label)) is not None]
+
         names = class_features(_read(paths[0], pq.read_schema)).get(label, ())
         try:
             return number_labels(joined(columns, label, paths), elsewhere, names, self.renumber)

@@ -243,6 +243,13 @@ def test_labels_of_every_type(labels: pa.Array, classes: tuple[str, ...], number
     assert split.labels.tolist() == numbers
 
 
+@pytest.mark.parametrize("labels", [pa.array(["a", None, "b"]), pa.array(["a", None, "b"]).dictionary_encode()])
+def test_a_text_that_is_null_is_no_label(labels: pa.Array, tmp_path: Path, png: Png) -> None:
+    """A null among texts or categories is counted as for numbers."""
+    _labelled(tmp_path / "set/test.parquet", labels, [png(x) for x in COLOUR])
+    assert "1 rows have no label" in _error("set", tmp_path)
+
+
 def test_ordered_categories_keep_their_order(tmp_path: Path, png: Png) -> None:
     """low, mid, high stay in that order where every file has it, also when a split lacks one of them."""
     for split, codes in (("train", [2, 0, 1]), ("test", [2, 2, 0])):
@@ -326,7 +333,9 @@ def test_the_label_column_is_no_numbering_of_something_else(tmp_path: Path, png:
 
 
 @pytest.mark.parametrize(
-    "labels", [pa.array([-1, -1]), pa.array([None, None], pa.int64()), None], ids=["-1", "null", "no column"]
+    "labels",
+    [pa.array([-1, -1]), pa.array([None, None], pa.int64()), pa.array([None, None]), None],
+    ids=["-1", "null", "nothing", "no column"],
 )
 def test_a_split_without_labels_names_those_that_have_some(labels: pa.Array | None, tmp_path: Path, png: Png) -> None:
     """All -1, all null or no column at all: the split carries no labels, validation does."""
