@@ -56,6 +56,8 @@ TEXTS = {
     "objective=margin and square",
     "non-finite": "{count} of {n} samples ({share:.1%}) got NaN or infinite logits or gradients, which never count as broken, "
     "so robustness may be overstated: mend the model",
+    "rejected": "the model rejected {count} of {n} samples ({share:.1%}) as they are or at points that were tried: wrong in the "
+    "first case, no success in the second",
     "moving-state": "{names} of the model change with every forward pass, also in evaluation mode, so it is another "
     "model at every step: disable the observers of quantisation and freeze running statistics (eot does not help)",
     "untrained": "the weights of {spec} are random, they were never trained: name a trained model or a factory "
@@ -222,13 +224,15 @@ def afterwards(
     *,
     nonfinite: Sequence[int],
     flat: Sequence[int],
+    rejects: bool = False,
 ) -> list[Flag]:
     """What the finished samples of a run say, at one finite budget.
 
     entries: specs of the cascade in their order; black_box: those among them that use no gradient of the model. Per sample:
     the spec that broke it (anything else, such as None or `clean`, when no attack did), how many of its answers were not
-    finite, and how many of its gradients exactly zero. A sample that a black-box attack broke after one with gradients had
-    failed is a reproach to the latter; it takes BLACK_BOX_COUNT of them, and more than BLACK_BOX_SHARE of all samples.
+    finite (`rejects`: that is how the model rejects), and how many of its gradients exactly zero. A sample that a black-box
+    attack broke after one with gradients had failed is a reproach to the latter; it takes BLACK_BOX_COUNT of them, and more
+    than BLACK_BOX_SHARE of all samples.
     """
     n = len(broken_by)
     first = next((place for place, spec in enumerate(entries) if spec not in black_box), len(entries))
@@ -242,7 +246,7 @@ def afterwards(
     if zero:
         flags.append(_flag("zero-gradient", zero, n, text="zero-gradient-met", share=zero / n))
     if ill:
-        flags.append(_flag("non-finite", ill, n, share=ill / n))
+        flags.append(_flag("rejected" if rejects else "non-finite", ill, n, share=ill / n))
     return flags
 
 

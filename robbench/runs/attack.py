@@ -25,6 +25,7 @@ from robbench.engine.lane import NO_LIMIT
 from robbench.engine.records import Verdict
 from robbench.engine.search import search_model
 from robbench.engine.shapes import equality_of
+from robbench.models.external import External
 from robbench.results.store import Run, Store, read_run
 from robbench.runs.earlier import decided, drop_leftovers, finished
 from robbench.runs.plan import Plan
@@ -266,7 +267,9 @@ def flags_after(plan: Plan, rows: list[dict[str, Any]]) -> list[Flag]:
     blind = {entry.spec for entry in plan.entries if entry.attack.sees != "gradients" and not endless}
     nonfinite, flat = zip(*counts, strict=True)
     chance = at_chance([row["clean_correct"] for row in rows], [row["label"] for row in rows])
-    return chance + afterwards(specs, blind, [row["broken_by"] for row in rows], nonfinite=nonfinite, flat=flat)
+    broken_by, model = [row["broken_by"] for row in rows], plan.subject.model
+    rejects = isinstance(model, External) and model.interface.reject
+    return chance + afterwards(specs, blind, broken_by, nonfinite=nonfinite, flat=flat, rejects=rejects)
 
 
 def _point_rows(plan: Plan, tick: Tick, split: Any, tiles: Tiles) -> list[tuple[int, dict[str, Any]]]:

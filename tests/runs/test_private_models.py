@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 
 import pyarrow.parquet as pq
 import pytest
@@ -10,6 +11,7 @@ import pytest
 SOURCE = """
 import argparse, os, warnings
 import torch
+from sklearn.datasets import load_digits
 from torch import nn
 from torch.utils.checkpoint import checkpoint
 
@@ -25,10 +27,19 @@ class Net(nn.Module):
         torch.manual_seed(0)
         self.conv, self.fc = nn.Conv2d(1, 8, 3, padding=1), nn.Linear(128, 10)
         self.before, self.after = before, after
+        digits = load_digits()
+        x, y = torch.tensor(digits.images[:400], dtype=torch.float32)[:, None] / 16, torch.tensor(digits.target[:400])
+        with torch.no_grad():  # least squares: a classifier that is mostly right
+            h, target = self.pool(x * 2 - 1).double(), torch.nn.functional.one_hot(y).double()
+            weight = torch.linalg.solve(h.T @ h + torch.eye(128), h.T @ target).T
+            self.fc.weight.copy_(10 * weight)
+            self.fc.bias.zero_()
+
+    def pool(self, x):
+        return torch.nn.functional.avg_pool2d(torch.relu(self.conv(x)), 2).flatten(1)
 
     def forward(self, x):
-        h = torch.relu(self.conv(self.before(x)))
-        return self.after(self.fc(torch.nn.functional.avg_pool2d(h, 2).flatten(1)))
+        return self.after(self.fc(self.pool(self.before(x))))
 
 
 def single(x):
@@ -46,6 +57,8 @@ def in_place(): return Net(lambda x: x.mul_(2).sub_(1))
 def alone(): return Net(lambda x: single(x) * 2 - 1)
 def answer(): return Net(lambda x: x * 2 - 1, lambda z: {"logits": z})
 def twelve(): return Net(lambda x: x * 2 - 1, lambda z: torch.cat([z[:, :4], 9 + z[:, :2], z[:, 4:]], 1))
+def rejects():  # where two classes are close
+    return Net(lambda x: x * 2 - 1, lambda z: torch.cat([z, z.topk(2, 1).values[:, 1:] + 1], 1))
 def prints(): return Net(lambda x: x * 2 - 1, spoken)
 
 
@@ -120,6 +133,26 @@ def test_a_quantised_model_has_no_gradient_and_is_attacked_by_scores(cli, privat
     assert done.code == 0, done.err
     assert "no-gradient" in [flag["name"] for flag in done.json["rows"][0]["flags"]]
     assert "use square" in done.err
+
+
+def test_rejections_are_neither_right_nor_successes(cli, private, tmp_path):
+    """Rejecting where classes are close makes clean inputs wrong, and adversarial ones no success."""
+    folder = private("habits", SOURCE)
+    done = cli("attack", "habits:plain", "habits:rejects", *ATTACK, tmp_path / "S", cwd=folder)
+    assert done.code == 0, done.err
+    plain, rejects = (
+        pq.read_table(tmp_path / "S" / "results" / "samples" / f"{row['run_id']}.parquet").to_pylist()
+        for row in done.json["rows"]
+    )
+    for found, expected in zip(rejects, plain, strict=True):
+        rejected = found["clean_margin"] is None or math.isnan(found["clean_margin"])
+        assert found["clean_correct"] == (expected["clean_correct"] and not rejected)
+        assert not (found["clean_correct"] and found["adversarial"] and not expected["adversarial"])
+        if found["clean_correct"] and found["adversarial"]:
+            assert found["adv_margin"] <= -1
+    names = [flag["name"] for flag in done.json["rows"][1]["flags"]]
+    assert "rejected" in names
+    assert "non-finite" not in names
 
 
 @pytest.mark.parametrize("factory", ["auxiliary", "convolutions"])
