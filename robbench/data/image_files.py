@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import unicodedata
 from collections.abc import Iterable
@@ -61,7 +62,7 @@ class ImageFiles(Data):
         if self.resize:
             short, long = min(image.size), max(image.size)
             other = int(self.resize * long / short)
-            image = image.resize((self.resize, other) if image.width == short else (other, self.resize), sampling)
+            image = _scaled(image, (self.resize, other) if image.width == short else (other, self.resize), sampling)
         return _centre(image, self.crop or self.size) if self.crop or self.size else image
 
 
@@ -101,7 +102,13 @@ def _square(image: Image.Image, size: int, sampling: Image.Resampling) -> Image.
     scale = size / min(image.size)
     width, height = (max(size, round(side * scale)) for side in image.size)
     left, top = (width - size) // 2, (height - size) // 2
-    return image.resize((width, height), sampling).crop((left, top, left + size, top + size))
+    return _scaled(image, (width, height), sampling).crop((left, top, left + size, top + size))
+
+
+def _scaled(image: Image.Image, size: tuple[int, int], sampling: Image.Resampling) -> Image.Image:
+    if size[0] * size[1] > (most := Image.MAX_IMAGE_PIXELS or math.inf):
+        raise UserError(f"the image is {image.width}x{image.height}; scaled it would have more than {most:,} pixels: cut it")
+    return image.resize(size, sampling)
 
 
 def _centre(image: Image.Image, side: int) -> Image.Image:

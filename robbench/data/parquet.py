@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from robbench.data.base import Table, reason
 from robbench.data.image_files import SIZE_HINT, USUAL_SPLITS, ImageFiles, find_folder, listed
 from robbench.data.images import decode_image, kinds, stack_images
 from robbench.data.labels import Labels, NoLabelsError, class_features, joined, label_column, no_labels, number_labels
-from robbench.data.shards import missing, shards
+from robbench.data.shards import Shards, missing, shards
 
 T = TypeVar("T")
 Prepare = Callable[[Image.Image], Image.Image]
@@ -61,17 +62,17 @@ class ParquetImages(ImageFiles):
         files = [_read(path, pq.ParquetFile) for path in paths]
         schema = files[0].schema_arrow
         image = _image_column(schema, self.image, paths[0])
-        others = {name: other for name in USUAL_SPLITS if name != split and (other := found.of(name))}
+        others = [name for name in USUAL_SPLITS if name != split]
         try:
             label, note = self._label(paths[0], schema, image)
-            labels = self._numbers(paths, label, [*others.values()])
+            labels = self._numbers(paths, label, lambda: [path for name in others for path in found.of(name)])
         except NoLabelsError as error:
-            labelled = [name for name, other in others.items() if self._has_labels(other)]
+            labelled = [name for name in others if self._has_labels(_files_of(found, name))]
             raise no_labels(split, str(error), labelled) from error
         groups = _row_groups(paths, files)
         channels = self.wanted_channels
         if channels is None:
-            looked_at = (cell for other in (paths, *others.values()) for cell in _first_cells(other, image))
+            looked_at = (cell for name in (split, *others) for cell in _first_cells(_files_of(found, name), image))
             channels = 3 if "colour" in kinds(looked_at) else None
 
         def decode(rows: NDArray[np.int64]) -> NDArray[np.uint8]:
@@ -87,7 +88,7 @@ class ParquetImages(ImageFiles):
 
         return label_column(schema, self.label, image, columns, path)
 
-    def _numbers(self, paths: list[Path], label: str, others: list[list[Path]]) -> Labels:
+    def _numbers(self, paths: list[Path], label: str, others: Callable[[], list[Path]]) -> Labels:
         columns: list[pa.ChunkedArray] = []
         for path in paths:
             if (column := _column(path, label)) is None:
@@ -95,7 +96,7 @@ class ParquetImages(ImageFiles):
             columns.append(column)
 
         def elsewhere() -> list[pa.ChunkedArray]:
-            return [column for other in others for path in other if (column := _column(path, label)) is not None]
+            return [column for path in others() if (column := _column(path, label)) is not None]
 
         names = class_features(_read(paths[0], pq.read_schema)).get(label, ())
         try:
@@ -107,8 +108,8 @@ class ParquetImages(ImageFiles):
         try:
             schema = _read(paths[0], pq.read_schema)
             label = self._label(paths[0], schema, _image_column(schema, self.image, paths[0]))[0]
-            return len(self._numbers(paths[:1], label, []).numbers) > 0
-        except UserError:
+            return len(self._numbers(paths[:1], label, list).numbers) > 0
+        except (UserError, IndexError):  # broken, or no files
             return False
 
 
@@ -137,16 +138,22 @@ def _row_groups(paths: Sequence[Path], files: Sequence[Any]) -> list[tuple[Path,
 
 def _first_cells(paths: list[Path], image: str) -> Iterator[bytes]:
     """The encoded images at the beginning of the first and last file, of each row group at most 100."""
-    for path in dict.fromkeys((paths[0], paths[-1])):
-        file = _read(path, lambda path: pq.ParquetFile(path, pre_buffer=False))
-        if image not in file.schema_arrow.names or not _is_image(file.schema_arrow.field(image).type):
-            continue
-        for group in {0, file.num_row_groups - 1} if file.num_row_groups else ():
-            try:
-                first = next(file.iter_batches(batch_size=100, row_groups=[group], columns=[image]), None)
-            except (pa.ArrowException, OSError):  # it is reported when, and if, it is decoded
+    for path in dict.fromkeys((*paths[:1], *paths[-1:])):
+        # What is broken is reported when, and if, it is decoded.
+        with contextlib.suppress(pa.ArrowException, OSError, ValueError, MemoryError):
+            file = pq.ParquetFile(path, pre_buffer=False)
+            if image not in file.schema_arrow.names or not _is_image(file.schema_arrow.field(image).type):
                 continue
-            yield from (cell for cell in (_bytes(first.column(0)).to_pylist() if first else []) if cell)
+            for group in {0, file.num_row_groups - 1} if file.num_row_groups else ():
+                first = next(file.iter_batches(batch_size=100, row_groups=[group], columns=[image]), None)
+                yield from (cell for cell in (_bytes(first.column(0)).to_pylist() if first else []) if cell)
+
+
+def _files_of(found: Shards, split: str) -> list[Path]:
+    """The files of another split, as far as they are clear: that they are not is told to who wants them."""
+    with contextlib.suppress(UserError):
+        return found.of(split)
+    return []
 
 
 def _images(

@@ -157,3 +157,11 @@ def test_resize_and_crop_are_torchvisions(tmp_path: Path, png: Png) -> None:
         load("folder:set,crop=64", "test", data_dir=tmp_path)
     with pytest.raises(UserError, match="give size or crop"):
         load("folder:set,size=32,crop=32", "test", data_dir=tmp_path)
+
+
+@pytest.mark.parametrize("options", ["size=1000", "resize=1000,crop=1000"])
+def test_a_narrow_image_is_not_scaled_without_end(options: str, tmp_path: Path, png: Png) -> None:
+    """1 x 100,000 pixels scaled to a shorter side of 1,000 would be 10^11: an error that names the file."""
+    _write(tmp_path, {"set/test/a/0.png": png(np.zeros((1, 100_000), np.uint8)), "set/test/b/0.png": png(PIXELS[0])})
+    with pytest.raises(UserError, match=r"a/0.png: the image is 100000x1; scaled it would have more than"):
+        load(f"folder:set,{options}", "test", data_dir=tmp_path)

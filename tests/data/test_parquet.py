@@ -288,6 +288,17 @@ def test_labels_that_are_numbers_without_names(tmp_path: Path, png: Png) -> None
         assert f"label {largest} is no class number" in _error("set", tmp_path)
 
 
+def test_other_splits_may_be_broken(tmp_path: Path, png: Png, write_parquet: Write) -> None:
+    """Where class names are known the test split is read whatever the training files are: not fetched, or there twice."""
+    write_parquet(tmp_path / "set/test.parquet", [png(COLOUR[0])], [1], names=["a", "b"])
+    (tmp_path / "set/train.parquet").write_bytes(b"version https://git-lfs.github.com/spec/v1")
+    assert load("set", "test", data_dir=tmp_path).labels.tolist() == [1]
+    (tmp_path / "set/train-00000-of-00001.parquet").write_bytes(b"")
+    assert load("set", "test", data_dir=tmp_path).labels.tolist() == [1]
+    write_parquet(tmp_path / "set/test.parquet", [png(COLOUR[0])], [1])
+    assert "is there twice" in _error("set", tmp_path)
+
+
 def test_what_cannot_be_a_label(tmp_path: Path, png: Png) -> None:
     """A label column of fractions is told by its type, not as missing; two files of one split must agree."""
     images = [png(x) for x in COLOUR]
