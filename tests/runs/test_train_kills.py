@@ -71,7 +71,7 @@ def undisturbed(cli, tiny, tmp_path_factory):
     return [out / seed / "models" / "m" for seed in ("0", "1")]
 
 
-@pytest.mark.parametrize("force", [[], ["--force"]])
+@pytest.mark.parametrize("force", [pytest.param([], marks=pytest.mark.slow), ["--force"]])
 def test_killed_before_there_is_a_config(spawn, cli, tiny, tmp_path, undisturbed, same_model, force):
     """What is left is ours: the same name can be trained, and nothing of the dead process stays."""
     assert spawn("replace", "1", *tiny, "--out", tmp_path, code=DIES).code == -9
@@ -122,6 +122,7 @@ def test_two_at_once_are_one_after_the_other(hold, cli, tiny, tmp_path, undistur
     same_model(tmp_path / "models" / "m", undisturbed[1])
 
 
+@pytest.mark.slow
 def test_the_second_of_two_that_are_the_same_finds_it_done(hold, cli, tiny, tmp_path, monkeypatch):
     """Nothing is trained twice."""
     first = hold(*tiny)
