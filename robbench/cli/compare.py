@@ -10,7 +10,7 @@ import typer
 
 from robbench.cli import options as o
 from robbench.cli.options import option
-from robbench.cli.reporter import Reporter, print_result, print_rich, reported
+from robbench.cli.reporter import Reporter, print_result, print_rich, reported, results
 from robbench.cli.streams import result_of_a_verdict
 from robbench.core.errors import UserError
 from robbench.core.escaping import one_line
@@ -88,7 +88,7 @@ def compare(
         reporter.say(f"{len(rows)} rows written to {parquet}")
     with result_of_a_verdict() if limits else contextlib.nullcontext():
         if as_json:
-            print_result(tables.to_json(pick(rows, names), **({"failed": found.failed} if limits else {})))
+            print(tables.to_json(pick(rows, names), **({"failed": found.failed} if limits else {})), file=results())
         elif as_csv:
             print_result(tables.to_csv(pick(rows, names)), end="")
         elif as_markdown:

@@ -230,8 +230,8 @@ class PlainBar(Bar):
 
 
 def print_result(text: str = "", end: str = "\n") -> None:
-    """A line or more of a command's result on stdout."""
-    print(text, end=end, file=results())
+    """A line or more of a command's result on stdout; names in it are others', so control characters are shown as `?`."""
+    print(printable(text), end=end, file=results())
 
 
 def print_json(schema: str, **content: Any) -> None:

@@ -94,3 +94,12 @@ def test_single_texts():
     assert csv_cell("-1+cmd") == "'-1+cmd"
     assert csv_cell(-1.5) == -1.5
     assert markdown("a_b|c") == r"a\_b\|c"
+
+
+def test_folders_of_data(cli, tmp_path):
+    """The names of private data sets are those of folders."""
+    (tmp_path / "evil\x1b[2J").mkdir()
+    (tmp_path / "evil\x1b[2J" / "train.parquet").touch()
+    for words in ("list data", "list data --quiet"):
+        done = cli(words, env={"ROBBENCH_DATA_DIR": str(tmp_path)})
+        assert (done.code, "\x1b" in done.out, "evil?[2J" in done.out) == (0, False, True), done
