@@ -41,11 +41,14 @@ class Result(NamedTuple):
 
 @pytest.fixture(scope="session")
 def one_thread() -> Iterator[None]:
-    """Torch on one thread, here and in child processes: small tensors gain nothing from more, and a busy machine loses a lot."""
+    """Torch on one thread, here and in child processes: small tensors gain nothing from more, and a busy machine loses a lot.
+
+    TEST_THREADS gives another number, to tests of what must hold for any.
+    """
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(int(os.environ.get("TEST_THREADS", "1")))
     yield
     torch.set_num_threads(before)
 

@@ -102,6 +102,22 @@ def measured() -> Callable[[Any, Split], RowEquality]:
 
 
 @pytest.fixture
+def equal_rows(digits: Digits, measured: Callable[[Any, Split], RowEquality]) -> None:
+    """For tests of what is promised where some numbers of rows agree; the run says it where none do."""
+    found = measured(digits.model, digits.split)
+    if not found.equal:
+        pytest.skip(f"no numbers of rows give equal answers on this processor: {found.why}")
+
+
+@pytest.fixture
+def eights(digits: Digits, measured: Callable[[Any, Split], RowEquality]) -> None:
+    """For tests that count rows in tiles padded to multiples of eight."""
+    found = measured(digits.model, digits.split)
+    if found.step != 8:
+        pytest.skip(f"on this processor rows are padded to multiples of {found.step}")
+
+
+@pytest.fixture
 def seen() -> type[Seen]:
     """Wraps a model and counts what passes it."""
     return Seen

@@ -43,6 +43,7 @@ def test_the_run_is_no_idle_one(whole: tuple[str, Any, list[Any]]) -> None:
     assert all(verdict.status == OK for verdict in whole[2])
 
 
+@pytest.mark.usefixtures("equal_rows")
 @pytest.mark.parametrize("width", [1, 3, 17, 40])
 def test_widths_change_nothing(width: int, whole: tuple[str, Any, list[Any]], digits: Any, decide: Callable[..., Any]) -> None:
     """Every field of every verdict is bit-equal whatever number of rows is in flight."""
@@ -50,6 +51,7 @@ def test_widths_change_nothing(width: int, whole: tuple[str, Any, list[Any]], di
     assert decide(CASCADE, digits.model, split, threat, width=width) == verdicts
 
 
+@pytest.mark.usefixtures("equal_rows")
 def test_orders_and_shards_change_nothing(whole: tuple[str, Any, list[Any]], digits: Any, decide: Callable[..., Any]) -> None:
     """Every field is bit-equal for permuted samples, and for two shards run apart."""
     threat, split, verdicts = whole
@@ -69,6 +71,7 @@ def test_seeds_change_random_starts(digits: Any, decide: Callable[..., Any]) -> 
     assert all(one.adv_margin != other.adv_margin for one, other in zip(a, b, strict=True) if not one.adversarial)
 
 
+@pytest.mark.usefixtures("equal_rows")
 def test_an_attack_draws_the_same_alone_and_in_a_cascade(
     whole: tuple[str, Any, list[Any]], digits: Any, decide: Callable[..., Any]
 ) -> None:

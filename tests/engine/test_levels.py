@@ -124,6 +124,7 @@ def test_every_row_stays_within_its_own_budget(curve: Runs) -> None:
         assert getattr(v, norm) <= BUDGETS[norm][n] * (1 + 1e-5) + 1e-7
 
 
+@pytest.mark.usefixtures("equal_rows")
 @pytest.mark.parametrize("width", [1, 9, 40])
 def test_widths_change_nothing(width: int, digits: Any, table: Callable[..., Table], curve: Runs) -> None:
     """Every field at every budget is bit-equal whatever number of rows is in flight."""
@@ -133,6 +134,7 @@ def test_widths_change_nothing(width: int, digits: Any, table: Callable[..., Tab
     assert found == {key: v for key, v in together.items() if key[0] < few}
 
 
+@pytest.mark.usefixtures("equal_rows")
 def test_orders_change_nothing(digits: Any, table: Callable[..., Table], curve: Runs) -> None:
     """Every field at every budget is bit-equal for permuted samples."""
     norm, split, together, _ = curve
@@ -173,6 +175,7 @@ def test_no_sample_at_any_budget(digits: Any, table: Callable[..., Table]) -> No
     assert table(SPECS, digits.model, digits.split.take(torch.arange(0)), "linf:0.05,0.1") == {}
 
 
+@pytest.mark.usefixtures("eights")
 def test_the_books_say_what_the_model_saw(digits: Any, table: Callable[..., Table], seen: Any, curve: Runs) -> None:
     """Sixteen copies of a sample need no padding: what passed the model is in the books, last looks at all budgets included."""
     norm, split, together, _ = curve
@@ -379,6 +382,7 @@ def test_without_a_budget_nobody_leaves_early(digits: Any, table: Callable[..., 
 MINIMAL = ["fmn:steps=20", "ddn:steps=20", "deepfool:steps=8", "minimal:attack=(pgd:steps=5,restarts=2),rounds=4"]
 
 
+@pytest.mark.usefixtures("equal_rows")
 @pytest.mark.parametrize("width", [5, 64])
 def test_several_smallest_perturbations_are_their_minimum(width: int, digits: Any, table: Callable[..., Table]) -> None:
     """Sample by sample the cascade's perturbation is the smallest of its entries', confirmed, and named by the first of them."""

@@ -64,6 +64,7 @@ def _of_level(points: Mapping[tuple[int, int], Tensor], level: int = 0) -> dict[
 # -- replay ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("equal_rows")
 @pytest.mark.parametrize("threat", ["linf:0.12", "l2:0.6"])
 @pytest.mark.parametrize("width", [7, 64])
 def test_every_broken_sample_falls_again_to_its_own_point(threat: str, width: int, digits: Any, told: Run) -> None:
@@ -192,6 +193,7 @@ def test_a_lucky_draw_is_no_replay(digits: Any, told: Run) -> None:
 # -- so many queries per sample --------------------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("equal_rows")
 @pytest.mark.parametrize("limit", [1, 2, 3, 6, 11, 22])
 @pytest.mark.parametrize("width", [7, 64])
 def test_no_sample_takes_more_queries_than_allowed(limit: int, width: int, digits: Any, told: Run) -> None:
@@ -331,6 +333,7 @@ def test_out_of_time(abandon: int, threat: str, digits: Any, told: Run) -> None:
         assert sum(v.forwards for v in held.values()) > sum(v.forwards for v in held.values() if v.status == OK) + len(unfinished)
 
 
+@pytest.mark.usefixtures("eights")
 def test_what_rows_in_flight_have_cost_is_counted(digits: Any, told: Run, seen: Any) -> None:
     """Sixteen equal rows, given up in full flight: the books say what passed the model."""
     watched = seen(digits.model)

@@ -264,6 +264,7 @@ def test_recheck_never_loses_a_sample(digits: Any, run: Callable[..., Story]) ->
     assert counts[0] == 0 < counts[1] < counts[2]
 
 
+@pytest.mark.usefixtures("equal_rows")
 @pytest.mark.parametrize("width", [1, 11, 40])
 @pytest.mark.parametrize("recheck", [False, True])
 def test_widths_change_nothing_with_a_stand_in(width: int, recheck: bool, digits: Any, run: Callable[..., Story]) -> None:
@@ -276,6 +277,7 @@ def test_widths_change_nothing_with_a_stand_in(width: int, recheck: bool, digits
     assert part.disagreements == whole.disagreements > 0
 
 
+@pytest.mark.usefixtures("equal_rows")
 @pytest.mark.parametrize("pulse", [3, 8])
 @pytest.mark.parametrize("queries", [NO_LIMIT, 25])
 def test_several_steps_between_two_looks_change_nothing(

@@ -46,6 +46,9 @@ def same(reference, rows_of):
     def check(results: Path) -> None:
         theirs, run = reference
         mine = rows_of(results / "samples" / f"{run}.parquet")
+        (row,) = rows_of(theirs / "runs" / f"{run}.parquet")
+        if not row["deterministic"]:
+            pytest.skip("no numbers of rows give equal answers on this processor, and the run says so")
         assert mine == rows_of(theirs / "samples" / f"{run}.parquet")
         assert len(mine) == 120
         depends = ("started_at", "finished_at", "wall_s", "n_disagreements", "provenance", "git_sha", "git_dirty")

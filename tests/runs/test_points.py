@@ -213,6 +213,9 @@ def same(reference, rows_of):
         theirs, ids = reference
         for run in ids:
             samples = f"results/samples/{run}.parquet"
+            (row,) = rows_of(theirs / f"results/runs/{run}.parquet")
+            if not row["deterministic"]:
+                pytest.skip("no numbers of rows give equal answers on this processor, and the run says so")
             assert rows_of(out / samples) == rows_of(theirs / samples)
             assert points_of(out, run) == points_of(theirs, run)
         assert not list((out / "results" / "partial").glob("*"))
