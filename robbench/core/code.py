@@ -81,7 +81,11 @@ def _locate(name: str, places: dict[str, _Place | None]) -> _Place | None:
     above = places[parent] if parent else None
     if parent and (above is None or above.folders is None):
         return None
-    spec = _find_spec(name, above.folders if above else None)
+    try:
+        spec = _find_spec(name, above.folders if above else None)
+    except KeyError:  # a folder without __init__.py in another such: Python finds it only once that is imported
+        below = [Path(folder) / name.rpartition(".")[2] for folder in (above.folders if above else None) or ()]
+        return _Place(None, [str(folder) for folder in below if folder.is_dir()])
     if spec is None:
         return None
     folders = spec.submodule_search_locations

@@ -33,7 +33,6 @@ SOURCES = {
 def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
     """Writes modules into a folder on the import path; they are forgotten afterwards."""
     monkeypatch.syspath_prepend(str(tmp_path))
-    before = set(sys.modules)
 
     def put(**sources: str) -> None:
         for name, source in sources.items():
@@ -42,7 +41,8 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
 
     put(**SOURCES)
     yield put
-    for name in set(sys.modules) - before:
+    ours = {name.partition("/")[0] for name in SOURCES} | {"bare"}
+    for name in [name for name in sys.modules if name.partition(".")[0] in ours]:
         del sys.modules[name]
 
 
@@ -69,6 +69,16 @@ def test_the_hash_is_the_same_before_and_after_anything_is_imported(write: Write
     for name in ("root", "lazy", "loose", "pack.unused", "pack.other.leaf"):
         __import__(name)
     assert private_code(["root"]) == before
+
+
+def test_folders_without_an_init_file_are_packages_too(write: Write) -> None:
+    write(**{"bare/inner/deep": "from . import beside\n", "bare/inner/beside": ""})
+    before = private_code(["bare.inner.deep"])
+    write(**{"bare/inner/beside": "# edited\n"})
+    after = private_code(["bare.inner.deep"])
+    assert before != after
+    __import__("bare.inner.deep")
+    assert private_code(["bare.inner.deep"]) == after
 
 
 def test_line_ends_are_no_other_version(write: Write, tmp_path: Path) -> None:
