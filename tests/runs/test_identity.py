@@ -291,3 +291,14 @@ def test_a_trained_model_whose_code_has_changed_is_told(
     assert runs[0] != runs[1]
     (row,) = rows_of(tmp_path / "cwd" / "o" / "results" / "runs" / f"{runs[1]}.parquet")
     assert "code-changed" in [flag["name"] for flag in json.loads(row["flags"])]
+
+
+def test_another_processor_finds_the_run_of_a_trained_model(
+    cli: Callable[..., Any], spawn: Callable[..., Any], store: Path
+) -> None:
+    """Its answers differ in their last bits there, and its weights are the same bytes."""
+    words = ["attack", "at", "--limit", "20", "--threat", "linf:0.1", "--attack", "pgd:steps=3", "--json", "--out"]
+    first = cli(*words, store)
+    other = spawn(*words, store, env={"ATEN_CPU_CAPABILITY": "default", "OMP_NUM_THREADS": "2"})
+    assert other.json["rows"][0]["run_id"] == first.json["rows"][0]["run_id"]
+    assert "nothing to do" in other.err
