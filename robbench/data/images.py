@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -19,11 +20,13 @@ from robbench.data.base import reason
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 _GREY = ("1", "L", "LA", "La", "I", "F")
 _ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it logs of broken files is in our error
 
 
 def open_image(source: bytes | Path) -> Image.Image:
     """Open one image without decoding it. Raises what Pillow raises, also for a size that no image has."""
     with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of damaged tags: what matters ends in an error
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
 
@@ -38,7 +41,8 @@ def decode_image(
     declare a huge size, or hold 32-bit numbers.
     """
     try:
-        with open_image(source) as opened:
+        with warnings.catch_warnings(), open_image(source) as opened:
+            warnings.simplefilter("ignore")
             opened.load()
             wide = opened.mode.startswith("I;16") or (opened.mode == "I" and opened.format in ("PNG", "PPM"))
             if opened.mode in ("I", "F") and not wide:
