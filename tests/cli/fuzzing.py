@@ -223,7 +223,7 @@ def _column(column: Any, kind: pa.DataType, what: Damage) -> tuple[Any, str]:
     )
     way = ways[(same * 2 + list(range(len(ways))))[what.how * 7 % (2 * len(same) + len(ways))]]
     values = way()
-    return values, f"{values.type} {str(values[0].as_buffer() if way is ways[6] else values[0].as_py())[:60] if n else ''}"
+    return values, f"{values.type} {str(values)[:80]}" if pa.types.is_nested(values.type) else f"{values.type}, {what.value}"
 
 
 READERS = [

@@ -522,24 +522,20 @@ CONFIGS = {
     "shape": [None, [0, 8, 8], [1, 8, "8"], [2**20, 2**20, 8], []], "mean": [["x"], [None], []],
     "std": [[0], [0.1, 0.2]], "model": [None, 3, ""], "head": [None, {}], "name": [3],
     "status": [None], "selected": [None, {}, {"model": 3}],
-    "config": [None, [], {}, {"data": 3}, {"data": "digits", "threat": 3}, {"data": "digits", "loss": []}, {"data": "digits", "seed": "x"}],
+    "config": [None, [], {}, {"data": 3}, {"data": "digits", "threat": 3}, {"data": "digits", "loss": []},
+               {"data": "digits", "seed": "x"}],
     "provenance": [3, {"argv": 3}, {"env": {"A": 1}}],
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in CONFIGS.items() for value in values])
 def test_a_config_json_of_wrong_types(cli, store, snapshot, key, value):
-    """Every key has its type and every command that reads it says which has not: exit 2, one line, nothing touched."""
+    """Every key has its type, and the one that has not is named: exit 2, one line, nothing touched."""
     file = store / "models" / "ce" / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
     before = snapshot(store)
-    for line in ("attack ce --dry-run --limit 9", "train --epochs 2 --name ce --dry-run"):
-        done = cli(line, "--out", store)
-        assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
-        assert (
-            f"config.json: {key}" in done.err
-            or f"config.json lacks {key}" in done.err
-            or f"{key} must" in done.err
-            or "mean" in done.err
-        )
+    train = key in ("status", "selected")
+    done = cli("train --epochs 2 --name ce --dry-run" if train else "attack ce --dry-run --limit 9", "--out", store)
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert re.search(rf"config\.json(: | lacks ){'mean|std' if key == 'std' else key}|{key} must not", done.err), done.err
     assert snapshot(store) == before
