@@ -96,7 +96,8 @@ def counted(e: Evidence, bad: Tensor, among: Tensor, threshold: float, text: str
     least = clopper_pearson(count, n, 0.9)[0] if sure and n else figure
     failed = count >= LUCK and least > threshold
     unclear = n < FEW and not (failed and (threshold == 0 or (count >= FEW / 2 and figure > 0.5)))
-    return Reading(None if unclear else failed, figure, threshold, f"{count} of {int(among.sum())} {text}", e.ids(bad))
+    said = f"{count} of {n} {text}" if not unclear else f"{count} of only {n}, too few samples to tell: {text}"
+    return Reading(None if unclear else failed, figure, threshold, said, e.ids(bad))
 
 
 def _nobody(n: int, name: str) -> None:

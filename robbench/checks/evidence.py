@@ -17,6 +17,7 @@ from robbench.checks.mini import Trace, Tried, follow, run_attack
 from robbench.core.builtins import ATTACKS
 from robbench.core.tiles import Tiles, largest_tile
 from robbench.data.base import Split
+from robbench.engine.advice import HINTS, kinds
 from robbench.engine.cascade import Entry
 from robbench.engine.counter import Counter
 from robbench.engine.flags import gradients
@@ -115,6 +116,11 @@ class Evidence:
         if self.has_run:
             return list(json.loads(self.info["attack_params"]))
         return [self._attack] if self._attack else [MINI, MINI_MARGIN]
+
+    def hint(self, name: str) -> str:
+        """What to do about a sign, see `engine/advice.py`; never what the run has done already."""
+        done = kinds([ATTACKS.build(spec) for spec in self.specs]) if self.has_run or self._attack else ()
+        return HINTS[name].text(done)
 
     @property
     def averaged(self) -> bool:

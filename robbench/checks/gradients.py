@@ -22,7 +22,7 @@ def no_gradient(e: Evidence) -> Reading:
     Figures: good models 0; a detached input 1.
     """
     found, reason = e.gradients
-    text = "the model has a gradient" if found else f"no gradient ({reason}): use square or hopskipjump, or a stand-in"
+    text = "the model has a gradient" if found else f"no gradient ({reason}): {e.hint('no-gradient')}"
     return Reading(not found, float(not found), 0.0, text, () if found else e.ids(torch.ones(len(e.split), dtype=torch.bool)))
 
 
@@ -41,7 +41,7 @@ def zero(e: Evidence) -> Reading:
     Figures: good models 0; logits times 12 0.03, times 1000 0.95, rounded inputs 1.
     """
     bad = torch.stack([(flat == 0).all(1) for flat in _flat(e)]).any(0)
-    return _any(e, bad, "samples have a gradient of exactly zero: add objective=margin and square")
+    return _any(e, bad, f"samples have a gradient of exactly zero: {e.hint('zero-gradient-met')}")
 
 
 def vanishing(e: Evidence) -> Reading:
@@ -51,7 +51,7 @@ def vanishing(e: Evidence) -> Reading:
     """
     largest = torch.stack([flat.abs().amax(1) for flat in _flat(e)])
     bad = ((largest > 0) & (largest < VANISHING)).any(0)
-    return _any(e, bad, f"samples have a gradient below {VANISHING:g}: add objective=margin or dlr")
+    return _any(e, bad, f"samples have a gradient below {VANISHING:g}: {e.hint('vanishing')}")
 
 
 def slope(e: Evidence) -> Reading:

@@ -88,7 +88,7 @@ def restarts(e: Evidence) -> Reading:
 
     Figures: good models up to 0.033, masks up to 0.098; weak attacks 0.27 to 0.28.
     """
-    return _held(e, f"{MINI},restarts=4", 0.1, "fell to more random starts: give the attack restarts")
+    return _held(e, f"{MINI},restarts=4", 0.1, "fell to more random starts: give the attack more restarts")
 
 
 def step_size(e: Evidence) -> Reading:
@@ -97,7 +97,7 @@ def step_size(e: Evidence) -> Reading:
     Figures: good models up to 0.049, masks up to 0.066; weak attacks 0.25 to 0.27.
     """
     bad = e.challenge(f"{MINI},rate=0.0625") | e.challenge(f"{MINI},rate=0.25")
-    return counted(e, bad, e.right, 0.1, "fell to another step length: tune it, or use apgd")
+    return counted(e, bad, e.right, 0.1, f"fell to another step length: {e.hint('step-size')}")
 
 
 def loss_gap(e: Evidence) -> Reading:
@@ -108,7 +108,7 @@ def loss_gap(e: Evidence) -> Reading:
     """
     ce, margin = e.attack(MINI).found, e.attack(MINI_MARGIN).found
     figure = abs(share(ce, e.right) - share(margin, e.right))
-    text = f"cross-entropy breaks {int(ce.sum())}, the margin {int(margin.sum())} of {int(e.right.sum())}: try both"
+    text = f"cross-entropy breaks {int(ce.sum())}, the margin {int(margin.sum())} of {int(e.right.sum())}{e.hint('loss-gap')}"
     return _unless_few(e, Reading(figure > 0.3, figure, 0.3, text, e.ids(ce ^ margin)))
 
 
@@ -124,7 +124,7 @@ def logit_scale(e: Evidence) -> Reading:
     bad = torch.zeros_like(stands)
     for scale in SCALES:
         bad |= e.attack(MINI, among=stands & ~bad, model=_Rescaled(e.model, scale)).found
-    text = f"fell to {MINI} on rescaled logits: cross-entropy follows their scale, add objective=margin or dlr"
+    text = f"fell to {MINI} on rescaled logits: cross-entropy follows their scale{e.hint('logit-scale')}"
     return counted(e, bad, e.right, 0.3, text)
 
 

@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from robbench.attacks.pyautoattack import PyAutoAttack
 from robbench.core import keyed
 from robbench.core.tiles import Model, RowEquality, Tiles
+from robbench.engine.advice import HINTS, TEXTS, kinds
 from robbench.engine.oracle import forward_tiles
 from robbench.models.outputs import bounded, probabilities, squashed
-from robbench.objectives import TARGETED, cross_entropy
+from robbench.objectives import TARGETED, cross_entropy, temperatures
 from robbench.results.statistics import wilson
 from robbench.threat.norms import find_norm
 from robbench.threat.problem import Problem
@@ -35,45 +36,6 @@ VANISHING = 1e-30  # a gradient whose largest entry is below loses its digits in
 NEAR = 8 / 255  # how far from the input the random point may be, in the maximum norm
 BLACK_BOX_SHARE = 0.002  # more than this share of all samples (AutoAttack's 0.2 points) ...
 BLACK_BOX_COUNT = 2  # ... and at least so many: a single one can be luck
-
-TEXTS = {
-    "random": "{count} of {n} samples get another answer when asked again, so one gradient or one verdict means little: "
-    "attack with eot, and look for layers left in training mode",
-    "probabilities": "the outputs are {what}: attacks on cross-entropy and DLR can lose their gradient where the model is "
-    "confident; return the logits before the {layer}",
-    "dynamic": "the model differentiates or optimises inside its forward pass, which gradient attacks may not see through: "
-    "write an adaptive attack, or add at least square and transfer",
-    "no-gradient": "the model has no gradient ({reason}): use square or hopskipjump, or transfer from a differentiable stand-in",
-    "non-finite-gradient": "{count} of {n} samples have NaN or infinite gradients, which attacks take as zero: look for "
-    "divisions, logarithms and roots of zero in the model, or add square",
-    "zero-gradient": "{count} of {n} samples have a gradient of exactly zero, so cross-entropy shows no way: add "
-    "objective=margin and square, and look for rounding or saturation in the model",
-    "vanishing": "{count} of {n} samples have a gradient that all but underflows, so its direction may be lost: add "
-    "objective=margin or dlr, or scale the logits down",
-    "black-box-only": "{count} of {n} samples fell only to {specs}, after attacks with gradients had failed: the gradients "
-    "mislead, and true robustness is probably lower",
-    "zero-gradient-met": "{count} of {n} samples ({share:.1%}) met gradients of exactly zero, where an attack stands still: add "
-    "objective=margin and square",
-    "non-finite": "{count} of {n} samples ({share:.1%}) got NaN or infinite logits or gradients, which never count as broken, "
-    "so robustness may be overstated: mend the model",
-    "rejected": "the model rejected {count} of {n} samples ({share:.1%}) as they are or at points that were tried: wrong in the "
-    "first case, no success in the second",
-    "moving-state": "{names} of the model change with every forward pass, also in evaluation mode, so it is another "
-    "model at every step: disable the observers of quantisation and freeze running statistics (eot does not help)",
-    "untrained": "the weights of {spec} are random, they were never trained: name a trained model or a factory "
-    "that loads weights",
-    "interface": "{note}",
-    "one-class": "all samples are of class {note}: the numbers say nothing of any other; take them with --limit stratified=N",
-    "code-changed": "the code of {spec} has changed since the model was trained, so its weights may mean something else now: "
-    "train it again, or go back to the code it was trained with",
-    "at-chance": "clean accuracy, {count} of {n}, is not shown to be above that of always naming the most frequent class "
-    "({most} of {n}): look at the weights, the order of the classes and the preprocessing before believing any number",
-    "rounding": "answers round otherwise at another place in a batch, with this model, processor and number of threads, so "
-    "borderline samples may fall at one --batch-size and stand at another: try one thread (OMP_NUM_THREADS=1)",
-    "batch": "a sample's answer depends on the others in its batch, so no verdict is certain: look for layers that use "
-    "statistics of the batch",
-    "few-classes": "{spec} was adapted to {classes} classes: {changes}",
-}
 
 
 class Flag(NamedTuple):
@@ -95,8 +57,11 @@ class Inspection(NamedTuple):
 # -- before an attack ------------------------------------------------------------------------------------------------------
 
 
-def inspect(model: Model, x: Tensor, y: Tensor, tiles: Tiles) -> Inspection:
-    """Look at a frozen model (`engine/guard.py`) at the first SAMPLES of inputs x [n,*] in [0,1] with labels y [n]."""
+def inspect(model: Model, x: Tensor, y: Tensor, tiles: Tiles, attacks: Sequence[Any] = ()) -> Inspection:
+    """Look at a frozen model (`engine/guard.py`) at the first SAMPLES of inputs x [n,*] in [0,1] with labels y [n].
+
+    `attacks` are those of the run: what they are is not advised.
+    """
     x, y = x[:SAMPLES], y[:SAMPLES]
     n = len(x)
     if n == 0:
@@ -113,10 +78,12 @@ def inspect(model: Model, x: Tensor, y: Tensor, tiles: Tiles) -> Inspection:
         return logits
 
     found, reason = gradients(noted, x, y, tiles)
-    flags = _output_flags(first.cpu(), second.cpu(), moved, layers[0] if layers else None)
+    done = kinds(attacks)
+    flags = _output_flags(first.cpu(), second.cpu(), moved, layers[0] if layers else None, done)
+    flags = flags or _scale_flags(first, y)
     if dynamic:
-        flags.append(_flag("dynamic", n, n))
-    flags += _gradient_flags(found, n) if found else [_flag("no-gradient", n, n, reason=reason)]
+        flags.append(_flag("dynamic", n, n, done))
+    flags += _gradient_flags(found, n, done) if found else [_flag("no-gradient", n, n, done, reason=reason)]
     return Inspection(flags, forwards=1 + asked + max(len(found), 1), backwards=len(found))
 
 
@@ -131,16 +98,25 @@ def _same(before: Tensor, after: Tensor | None) -> bool:
     return after is not None and before.shape == after.shape and bool(torch.equal(before, after))
 
 
-def _output_flags(first: Tensor, second: Tensor, moved: Sequence[str], layer: tuple[str, str] | None) -> list[Flag]:
+def _output_flags(
+    first: Tensor, second: Tensor, moved: Sequence[str], layer: tuple[str, str] | None, done: Collection[str]
+) -> list[Flag]:
     """What two answers [n,K] to the same question say; `moved`: buffers that changed; `layer`: what seems to have made them."""
     n, flags = len(first), []
     if moved:
         flags.append(_flag("moving-state", n, n, names=", ".join(moved[:3]) + ", ..." * (len(moved) > 3)))
     elif varied := int(differ(first, second).sum()):
-        flags.append(_flag("random", varied, n))
+        flags.append(_flag("random", varied, n, done))
     if outputs := probabilities(first) or layer or bounded(first):
         flags.append(_flag("probabilities", n, n, what=outputs[0], layer=outputs[1]))
     return flags
+
+
+def _scale_flags(logits: Tensor, y: Tensor) -> list[Flag]:
+    """Whether a model that is right on most samples has logits [n,K] of tiny scale; of two classes none misleads an attack."""
+    n = len(y)
+    count = int(((temperatures(logits) < 1) & (logits.argmax(1) == y)).sum())
+    return [_flag("tiny-logits", count, n)] if logits.shape[1] > 2 and 2 * count > n else []
 
 
 def differ(a: Tensor, b: Tensor) -> Tensor:
@@ -194,7 +170,7 @@ def gradients(model: Model, x: Tensor, y: Tensor, tiles: Tiles) -> tuple[list[Te
     return found, ""
 
 
-def _gradient_flags(gradients: Sequence[Tensor], n: int) -> list[Flag]:
+def _gradient_flags(gradients: Sequence[Tensor], n: int, done: Collection[str]) -> list[Flag]:
     """What is wrong with the gradients [n,*] of samples, at any of the points looked at."""
     flat = torch.stack([gradient.flatten(1) for gradient in gradients])  # [points,n,D]
     ill, largest = ~torch.isfinite(flat).all(2), flat.abs().amax(2)
@@ -204,7 +180,7 @@ def _gradient_flags(gradients: Sequence[Tensor], n: int) -> list[Flag]:
         "vanishing": (largest > 0) & (largest < VANISHING),
     }
     counts = {name: int(rows.any(0).sum()) for name, rows in wrong.items()}
-    return [_flag(name, count, n) for name, count in counts.items() if count]
+    return [_flag(name, count, n, done) for name, count in counts.items() if count]
 
 
 def of_rows(equality: RowEquality, known: Sequence[Flag]) -> list[Flag]:
@@ -225,8 +201,9 @@ def afterwards(
     nonfinite: Sequence[int],
     flat: Sequence[int],
     rejects: bool = False,
+    attacks: Sequence[Any] = (),
 ) -> list[Flag]:
-    """What the finished samples of a run say, at one finite budget.
+    """What the finished samples of a run say, at one finite budget; `attacks` as for `inspect`.
 
     entries: specs of the cascade in their order; black_box: those among them that use no gradient of the model. Per sample:
     the spec that broke it (anything else, such as None or `clean`, when no attack did), how many of its answers were not
@@ -244,7 +221,7 @@ def afterwards(
         specs = " or ".join(spec for spec in entries if spec in late & set(broken_by))
         flags.append(_flag("black-box-only", alone, n, specs=specs))
     if zero:
-        flags.append(_flag("zero-gradient", zero, n, text="zero-gradient-met", share=zero / n))
+        flags.append(_flag("zero-gradient", zero, n, kinds(attacks), text="zero-gradient-met", share=zero / n))
     if ill:
         flags.append(_flag("rejected" if rejects else "non-finite", ill, n, share=ill / n))
     return flags
@@ -293,5 +270,6 @@ def _fewer(targets: int, classes: int) -> list[str]:
     return [f"{targets} targets are cut to {classes - 1}"] if targets > classes - 1 else []
 
 
-def _flag(name: str, count: int, n: int, text: str = "", **words: Any) -> Flag:
-    return Flag(name, count, TEXTS[text or name].format(count=count, n=n, **words))
+def _flag(name: str, count: int, n: int, done: Collection[str] = (), *, text: str = "", **words: Any) -> Flag:
+    hint = HINTS[text or name].text(done) if (text or name) in HINTS else ""
+    return Flag(name, count, TEXTS[text or name].format(count=count, n=n, hint=hint, **words))

@@ -135,8 +135,7 @@ def _check_cells(row: Mapping[str, Any]) -> list[Cell]:
         Cell(row["check"]),
         Cell(row["severity"]),
         Cell(_VERDICTS.get(row["verdict"], row["verdict"]), mark=mark),
-        number(row["figure"]),
-        number(row["threshold"]),
+        *(number(row[name] if row["verdict"] != "unclear" else None) for name in ("figure", "threshold")),
         Cell(row["text"] + samples),
     ]
 

@@ -30,8 +30,7 @@ def checks_table(title: str, rows: Sequence[Mapping[str, Any]]) -> RenderableTyp
                 row["check"],
                 row["severity"],
                 verdict,
-                _number(row["figure"]),
-                _number(row["threshold"]),
+                *(_number(row[name] if row["verdict"] != "unclear" else None) for name in ("figure", "threshold")),
                 Text(row["source"].partition(":")[0]),
             )
     notes = [_note(row) for row in rows if row["verdict"] == "fail"]

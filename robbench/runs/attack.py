@@ -199,9 +199,10 @@ def look_at(plan: Plan, work: Work) -> None:
     """Look at the model before the attack, on the first samples of the whole split."""
     split, model = plan.subject.split, plan.subject.model
     x, tiles = split.pixels(slice(0, SAMPLES)), largest_tile(plan.device)
+    attacks = [entry.attack for entry in plan.entries]
     with frozen(model), deterministic():
         work.equality = equality_of([model], split.pixels(slice(0, tiles.rows)))
-        work.inspection = inspect(model, x, split.labels[:SAMPLES], tiles._replace(step=work.equality.step))
+        work.inspection = inspect(model, x, split.labels[:SAMPLES], tiles._replace(step=work.equality.step), attacks)
     work.flags = [*plan.subject.remarks, *adaptations(len(split.classes), plan.entries), *work.inspection.flags]
 
 
@@ -268,8 +269,8 @@ def flags_after(plan: Plan, rows: list[dict[str, Any]]) -> list[Flag]:
     nonfinite, flat = zip(*counts, strict=True)
     chance = at_chance([row["clean_correct"] for row in rows], [row["label"] for row in rows])
     broken_by, model = [row["broken_by"] for row in rows], plan.subject.model
-    rejects = isinstance(model, External) and model.interface.reject
-    return chance + afterwards(specs, blind, broken_by, nonfinite=nonfinite, flat=flat, rejects=rejects)
+    rejects, attacks = isinstance(model, External) and model.interface.reject, [entry.attack for entry in plan.entries]
+    return chance + afterwards(specs, blind, broken_by, nonfinite=nonfinite, flat=flat, rejects=rejects, attacks=attacks)
 
 
 def _point_rows(plan: Plan, tick: Tick, split: Any, tiles: Tiles) -> list[tuple[int, dict[str, Any]]]:

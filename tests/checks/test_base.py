@@ -71,6 +71,14 @@ def test_verdicts(linear, evidence: Callable) -> None:
             run_checks([ask(error)], e)
 
 
+def test_few_samples_are_called_so_and_one_class_is_no_test(linear, evidence: Callable, split) -> None:
+    """A verdict that cannot be given says why in words."""
+    assert counted(evidence(linear()), first(2), first(9), 0.1, "fell").text == "2 of only 9, too few samples to tell: fell"
+    alike = split.take((split.labels == 0).nonzero()[:, 0])
+    with pytest.raises(Skip, match="100% of the samples are of one class"):
+        budget.huge_eps(evidence(linear(), alike))
+
+
 def test_every_query_is_counted_and_none_is_made_twice(linear, evidence: Callable) -> None:
     """The findings add up to what passed the model; a second asking of the same checks is free but for fresh answers."""
     seen = []

@@ -356,6 +356,19 @@ def test_saturated_logits_are_noticed_where_they_hurt(scale: float, name: str | 
     assert [(flag.name, flag.count) for flag in found] == ([(name, N)] if name else [])
 
 
+@pytest.mark.parametrize(("scale", "named"), [(1.0, False), (0.01, True)])
+def test_tiny_logits_of_a_model_that_is_right_are_told(scale: float, named: bool) -> None:
+    """Other packages' attacks may fail on them; an untrained network has small ones too, and is not meant."""
+    network = _mlp().requires_grad_(False)
+    x, _ = _data()
+    y = network(x).argmax(1)
+    spread = network(x).amax(1) - network(x).median(1).values
+    grown = 2 / float(spread.min())
+    with frozen(nn.Module()):
+        found = inspect(lambda x: scale * grown * network(x), x, y, tiles=Tiles(32, 8)).flags
+    assert [(flag.name, flag.count) for flag in found] == ([("tiny-logits", N)] if named else [])
+
+
 def test_gradients_that_are_not_numbers_are_noticed() -> None:
     """The square root of an exact zero: a fine answer with an infinite gradient."""
     network = _mlp().requires_grad_(False)

@@ -1,0 +1,112 @@
+"""What is said of each sign that is noticed, and which attacks to add, of those that a run has not made already."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any, NamedTuple
+
+from robbench.attacks.ddn import DDN
+from robbench.attacks.pyautoattack import PyAutoAttack
+
+MARGIN = "objective=margin"
+
+TEXTS = {
+    "random": "{count} of {n} samples get another answer when asked again, so one gradient or one verdict means little: "
+    "{hint} layers left in training mode",
+    "probabilities": "the outputs are {what}: attacks on cross-entropy and DLR can lose their gradient where the model is "
+    "confident; return the logits before the {layer}",
+    "dynamic": "the model differentiates or optimises inside its forward pass, which gradient attacks may not see through: "
+    "{hint}",
+    "no-gradient": "the model has no gradient ({reason}): {hint}",
+    "non-finite-gradient": "{count} of {n} samples have NaN or infinite gradients, which attacks take as zero: look for "
+    "divisions, logarithms and roots of zero in the model{hint}",
+    "zero-gradient": "{count} of {n} samples have a gradient of exactly zero, so cross-entropy shows no way: {hint} "
+    "rounding or saturation in the model",
+    "vanishing": "{count} of {n} samples have a gradient that all but underflows, so its direction may be lost: {hint}",
+    "black-box-only": "{count} of {n} samples fell only to {specs}, after attacks with gradients had failed: the gradients "
+    "mislead, and true robustness is probably lower",
+    "zero-gradient-met": "{count} of {n} samples ({share:.1%}) met gradients of exactly zero, where an attack stands "
+    "still: {hint}",
+    "non-finite": "{count} of {n} samples ({share:.1%}) got NaN or infinite logits or gradients, which never count as broken, "
+    "so robustness may be overstated: mend the model",
+    "rejected": "the model rejected {count} of {n} samples ({share:.1%}) as they are or at points that were tried: wrong in the "
+    "first case, no success in the second",
+    "moving-state": "{names} of the model change with every forward pass, also in evaluation mode, so it is another "
+    "model at every step: disable the observers of quantisation and freeze running statistics (eot does not help)",
+    "untrained": "the weights of {spec} are random, they were never trained: name a trained model or a factory "
+    "that loads weights",
+    "tiny-logits": "the logits of {count} of {n} samples are less than 1 apart, as similarities are: robbench's own attacks "
+    "rescale them for cross-entropy, those of other packages do not and may find too little",
+    "interface": "{note}",
+    "one-class": "all samples are of class {note}: the numbers say nothing of any other; take them with --limit stratified=N",
+    "code-changed": "the code of {spec} has changed since the model was trained, so its weights may mean something else now: "
+    "train it again, or go back to the code it was trained with",
+    "at-chance": "clean accuracy, {count} of {n}, is not shown to be above that of always naming the most frequent class "
+    "({most} of {n}): look at the weights, the order of the classes and the preprocessing before believing any number",
+    "rounding": "answers round otherwise at another place in a batch, with this model, processor and number of threads, so "
+    "borderline samples may fall at one --batch-size and stand at another: try one thread (OMP_NUM_THREADS=1)",
+    "batch": "a sample's answer depends on the others in its batch, so no verdict is certain: look for layers that use "
+    "statistics of the batch",
+    "few-classes": "{spec} was adapted to {classes} classes: {changes}",
+}
+"""Of the flags in `engine/flags.py`."""
+
+
+class Hint(NamedTuple):
+    """What to add: attacks by the words below, the sentence with `{}` for those left, and the one for when none is."""
+
+    wanted: tuple[str, ...]
+    some: str
+    none: str = ""
+    last: str = " and "
+
+    def text(self, done: Collection[str]) -> str:
+        """The sentence for a run that has `done` some of them, see `kinds`."""
+        left = [kind for kind in self.wanted if kind not in done]
+        return self.some.format(self.last.join([", ".join(left[:-1])] * (len(left) > 1) + left[-1:])) if left else self.none
+
+
+def kinds(attacks: Sequence[Any]) -> frozenset[str]:
+    """What some attacks are: square, hopskipjump, transfer, eot, apgd; objective=margin for all that saturation cannot stop."""
+    return frozenset(kind for attack in attacks for kind in _kinds(attack))
+
+
+def _kinds(attack: Any) -> list[str]:
+    if isinstance(attack, PyAutoAttack):
+        names = attack.attacks(classes=1000)
+        apgd = ["apgd"] * any(name.startswith("apgd") for name in names)
+        return ["square"] * ("square" in names) + [MARGIN] * bool({*names} - {"apgd-ce", "square"}) + apgd
+    inner = getattr(attack, "inner", attack)
+    objective = getattr(inner, "objective", None)
+    blind = objective in ("margin", "dlr", "dlr-targeted")
+    # Attacks for the smallest perturbation climb differences of logits, but for this one.
+    blind |= objective is None and inner.seeks == "smallest" and inner.sees == "gradients" and not isinstance(inner, DDN)
+    found = {
+        "square": attack.sees == "scores",
+        "hopskipjump": attack.sees == "labels",
+        "transfer": attack.sees == "nothing" and inner is not attack,
+        "eot": getattr(attack, "draws", 1) > 1,
+        "apgd": type(inner).__name__ == "APGD",
+        MARGIN: blind and attack.sees == "gradients",
+    }
+    return [kind for kind, so in found.items() if so]
+
+
+HINTS = {
+    "random": Hint(("eot",), "attack with {}, and look for", "look for"),
+    "dynamic": Hint(("square", "transfer"), "write an adaptive attack, or add at least {}", "write an adaptive attack"),
+    "no-gradient": Hint(
+        ("square", "hopskipjump", "transfer"),
+        "add {}",
+        "no attack with gradients means anything here",
+        last=" or ",
+    ),
+    "non-finite-gradient": Hint(("square",), ", or add {}"),
+    "zero-gradient": Hint((MARGIN, "square"), "add {}, and look for", "look for"),
+    "vanishing": Hint((MARGIN,), "add {}, or scale the logits down", "scale the logits down"),
+    "step-size": Hint(("apgd",), "tune it, or use {}", "tune it"),
+    "logit-scale": Hint((MARGIN,), ": add {}"),
+    "loss-gap": Hint((MARGIN,), ": add {}"),
+    "zero-gradient-met": Hint((MARGIN, "square"), "add {}", "look for rounding or saturation in the model"),
+}
+"""By the name of the text, where it stands as `{hint}`, or of the check."""
