@@ -90,7 +90,13 @@ class _Walk:
         elif not isinstance(value, torch.device | os.PathLike | str) and depth < _DEEPEST:
             if not isinstance(value, tuple | frozenset):  # equal constants of a source file may be one object, or not
                 self.seen[id(value)] = path, value
-            for name, part in self._inside(value, path):
+            try:
+                parts = list(self._inside(value, path))
+            except Exception:
+                if isinstance(value, Tensor | nn.Module):
+                    raise
+                parts = []  # an object that does not let itself be looked into: its class is all that is known
+            for name, part in parts:
                 self.visit(part, f"{path}.{name}" if path else name, depth + 1)
 
     def _inside(self, value: Any, path: str) -> Iterator[tuple[str, Any]]:

@@ -185,6 +185,17 @@ def test_a_cycle_and_a_copy_change_nothing() -> None:
     assert state_of(net).hash() == state_of(copy.deepcopy(net)).hash()
 
 
+class Closed(dict[str, int]):
+    """A mapping that is not ready."""
+
+    def items(self) -> Any:
+        raise RuntimeError("not loaded")
+
+
+def test_an_object_that_cannot_be_looked_into_does_no_harm() -> None:
+    assert state_of(Net(Closed())).hash() == state_of(Net(Closed())).hash()
+
+
 def test_modules_of_classes_and_functions_are_named() -> None:
     named = state_of(Net([functools.partial(os.getcwd), Holder(1)])).modules
     assert {__name__, "torch.nn.modules.linear"} <= named
