@@ -78,6 +78,13 @@ def test_classes_that_differ_are_shown_where_they_do(cli, digits, tmp_path):
     assert "class 2 is 'nine' in model m and 'of nine' in data 'folder:" in done.err
 
 
+def test_a_check_looks_at_the_first_samples(cli, tmp_path):
+    """A stratified limit is refused with what to give instead; the parser itself takes it."""
+    done = cli("check mlp --threat linf:0.1 --limit stratified=5 --out", tmp_path)
+    assert done.code == 2
+    assert "give --limit N instead of stratified=5" in done.err
+
+
 def test_a_data_folders_own_sets_are_listed_and_explained(cli, tmp_path):
     """A folder with Parquet files is a data set of its name: list shows it and explain says how such sets are read."""
     (tmp_path / "scans").mkdir()
