@@ -98,10 +98,10 @@ def run(words: list[str]) -> int:
     except typer.Exit as exit_:
         return exit_.exit_code
     except (Exception, SystemExit) as error:
-        if isinstance(error.__context__, BrokenPipeError):  # rich ends the process where nobody reads its help
-            return 141
         # The parser's own errors: their class is not public, what they say and their exit code are.
         if not hasattr(error, "format_message"):
+            if isinstance(error.__context__, BrokenPipeError):  # rich ends the process where nobody reads its help
+                return 141
             if os.environ.get("ROBBENCH_DEBUG"):
                 raise
             return fail(*told(error)).exit_code

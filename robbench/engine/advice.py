@@ -46,7 +46,7 @@ TEXTS = {
     "rounding": "answers round otherwise at another place in a batch, with this model, processor and number of threads, so "
     "borderline samples may fall at one --batch-size and stand at another: try one thread (OMP_NUM_THREADS=1)",
     "batch": "a sample's answer depends on the others in its batch, so no verdict is certain: look for layers that use "
-    "statistics of the batch",
+    "statistics of the batch, as batch-norm with track_running_stats=False, and give them fixed ones",
     "few-classes": "{spec} was adapted to {classes} classes: {changes}",
 }
 """Of the flags in `engine/flags.py`."""
