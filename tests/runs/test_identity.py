@@ -66,7 +66,7 @@ EDITS = {
 }  # fmt: skip
 
 
-def test_an_unchanged_model_is_found_and_a_changed_one_is_not(attack: Attack) -> None:
+def test_an_unchanged_model_is_found_and_a_changed_one_is_not(attack: Attack, cli: Callable[..., Any], tmp_path: Path) -> None:
     first, _ = attack()
     again, said = attack()
     assert again == first
@@ -77,6 +77,10 @@ def test_an_unchanged_model_is_found_and_a_changed_one_is_not(attack: Attack) ->
         assert "nothing to do" not in said, name
         ids.append(found)
     assert len(set(ids)) == len(ids)
+    for command, said in (("measure", "other weights, settings or code"), ("check", "it has changed")):
+        done = cli(f"{command} {first} --trust-code --out o", cwd=tmp_path / "cwd")
+        assert done.code == 2
+        assert said in done.err
 
 
 @pytest.mark.parametrize(
