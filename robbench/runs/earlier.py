@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from robbench.core.errors import UserError
+from robbench.data.base import Split
 from robbench.results.store import Partial, Run, Store, read_points, read_run
 from robbench.runs.plan import Plan
 
@@ -39,14 +40,20 @@ def drop_leftovers(plan: Plan, store: Store) -> None:
 def decided(plan: Plan, store: Store) -> list[Rows]:
     """The rows that need not be made again, of each budget. Only for the owner of the runs: finished ones become shards."""
     partials = [store.partial(run_id) for run_id in plan.run_ids]
-    kept = [_by_index(partial.rows()) for partial in partials]
+    kept = [of_split(partial.rows(), plan.subject.split) for partial in partials]
     if not plan.config.store_points:
         return kept
     if not any(kept) and all(store.has(run_id) for run_id in plan.run_ids):
         for partial, run_id in reversed(list(zip(partials, plan.run_ids, strict=True))):
             _salvage(partial, store, read_run(store.run_path(run_id)))
-        kept = [_by_index(partial.rows()) for partial in partials]
+        kept = [of_split(partial.rows(), plan.subject.split) for partial in partials]
     return [_with_points(found, partial.samples_with_points()) for found, partial in zip(kept, partials, strict=True)]
+
+
+def of_split(rows: Sequence[dict[str, Any]], split: Split) -> Rows:
+    """Those rows that are of the split's samples, each at its place and under its label; others are to be redone."""
+    facts = list(zip(split.ids.tolist(), split.labels.tolist(), strict=True))
+    return {i: row for row in rows if (i := row["sample_index"]) < len(facts) and facts[i] == (row["sample_id"], row["label"])}
 
 
 def _salvage(partial: Partial, store: Store, run: Run) -> None:

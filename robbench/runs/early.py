@@ -26,6 +26,7 @@ from robbench.results.gate import ROBUST, Finding, Tolerances
 from robbench.results.places import beside
 from robbench.results.store import Run, Store, read_run
 from robbench.runs.attack import Keeper, Work, all_flags, look_at, verdict_rows
+from robbench.runs.earlier import of_split
 from robbench.runs.gate import remarks
 from robbench.runs.plan import Plan, full_specs, other_answers, plan_attacks
 from robbench.runs.rows import run_row
@@ -145,7 +146,7 @@ def _gate_model(gated: GatePlan, tolerances: Tolerances, store: Store, force: bo
     if force:
         partial.discard()
     before = None if force else _before(store, run_id)
-    rows = {row["sample_index"]: row for row in [*(before.samples.to_pylist() if before else []), *partial.rows()]}
+    rows = of_split([*(before.samples.to_pylist() if before else []), *partial.rows()], plan.subject.split)
     known, book = len(rows), _Book(gated, tolerances)
     book.enter(rows)
     if known and not book.gate.decided:

@@ -10,10 +10,13 @@ import shutil
 import signal
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 import robbench.runs.attack as runs
 from robbench.core.config import AttackConfig
+from robbench.results.files import write_table
 from robbench.runs.plan import plan_attacks
 
 WORDS = shlex.split("attack at --attack pgd:steps=4 --attack apgd:steps=30 --threat linf:0.15 --limit 120 --batch-size 16")
@@ -570,3 +573,22 @@ def test_a_single_class_is_refused(cli, tmp_path):
         done = cli(*command.split(), "--data", f"folder:{tmp_path / 'one'}", "--out", tmp_path / "S")
         assert (done.code, done.err.count("\n")) == (2, 1), done.err
         assert "only the class 'a'" in done.err
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [("sample_index", [0, 99]), ("sample_index", [1, 0]), ("sample_index", [0, 0]), ("sample_id", [1, 2]), ("label", [77, 77])],
+)
+def test_a_shard_of_other_samples_is_redone(cli, tmp_path, name, values):
+    """Rows of a shard that are not of the split's samples, at their place and under their label, count as absent."""
+    line = "attack mlp:width=4 --attack fgsm --limit 9 --quiet --out"
+    assert cli(line, tmp_path / "S").code == 0
+    (run,) = (tmp_path / "S" / "results" / "samples").glob("*.parquet")
+    table = pq.read_table(run)
+    first = table.slice(0, 2)
+    at = first.schema.get_field_index(name)
+    first = first.set_column(at, first.schema.field(at), pa.array(values, first.schema.field(at).type))
+    write_table(tmp_path / "T" / "results" / "partial" / run.stem / "000000.parquet", first, run.stem)
+    assert cli(line, tmp_path / "T").code == 0
+    again = pq.read_table(tmp_path / "T" / "results" / "samples" / run.name)
+    assert again.to_pylist() == table.to_pylist()
