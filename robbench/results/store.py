@@ -249,6 +249,7 @@ def locked_runs(results: Path, subjects: Sequence[str], *, say: Callable[[str], 
         for subject in sorted(set(subjects)):  # in one order for all, so that no two wait for each other
             path = results / "locks" / f"{subject}.lock"
             stack.enter_context(locked(path, f"run {subject}", say=say, asked_to_stop=asked_to_stop))
+        sweep(results / "partial")  # of who died while it dropped the shards of a run that was done
         yield
 
 

@@ -35,7 +35,7 @@ from robbench.runs.signals import StopFlag
 
 CLEAN_GRACE = 30.0  # seconds by which the pass over the clean inputs may outlast a budget: without it nothing is known
 FLUSH_SECONDS = 2.0  # a killed process loses at most what was finished since
-FLUSH_BYTES = 32 << 20  # of points in memory
+FLUSH_BYTES = 8 << 20  # of points in memory
 
 
 class EntryProgress(NamedTuple):
