@@ -8,6 +8,7 @@ split, and one pair of parentheses around a value is dropped, so that a spec can
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
@@ -157,10 +158,13 @@ def validate(cls: type[T], options: Mapping[str, Any], what: str) -> T:
     return built
 
 
+_adapter = functools.cache(TypeAdapter)  # slow to make; the hints are few
+
+
 def checked(hint: Any, value: Any, where: str) -> Any:
     """The value with the types of `hint` (a model of pydantic or a type). Raises UserError that says where it is wrong."""
     try:
-        return TypeAdapter(hint).validate_python(value)
+        return _adapter(hint).validate_python(value)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))

@@ -78,7 +78,7 @@ class _TorchvisionData(Data):
             if download:
                 raise RunError(f"torchvision could not download it to {root} ({reason(error)})") from error
             where = root / self.marker(split)
-            raise UserError(f"torchvision cannot read {where} ({reason(error)}); delete it and add --download") from error
+            raise UserError(f"torchvision cannot read {where} ({reason(error)}); move it away and add --download") from error
         classes = self.classes or tuple(str(name) for name in dataset.classes)
         return np.ascontiguousarray(images), np.asarray(labels, np.int64), classes
 

@@ -126,8 +126,8 @@ def _read(path: Place, file: pq.ParquetFile, kind: str, wanted: Sequence[pa.Fiel
     """The columns in the types of their schema, null where the file lacks them. UserError for values that cannot be right."""
     types = {field.name: field.type for field in file.schema_arrow}
     for field in wanted:
-        if field.name in types and not same_kind(types[field.name], field.type):
-            raise UserError(f"{path}: column {field.name} holds {types[field.name]}, not {field.type}; {_INSTEAD}")
+        if (found := types.get(field.name)) not in (None, field.type) and not same_kind(found, field.type):
+            raise UserError(f"{path}: column {field.name} holds {found}, not {field.type}; {_INSTEAD}")
     try:
         names = [field.name for field in wanted if field.name in types]
         table = file.read(names) if group is None else file.read_row_group(group, names)
