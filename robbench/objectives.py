@@ -18,6 +18,7 @@ from robbench.core.errors import unknown
 from robbench.threat.problem import Problem
 
 Objective = Callable[[Tensor, Problem], Tensor]
+FAR = 1e3  # logits beyond are shifted before they are summed, see `_offset`
 SMALL, LARGE, USUAL = 1.0, 50.0, 10.0  # of differences of logits, see `temperatures`
 
 
@@ -38,7 +39,14 @@ def best_other(logits: Tensor, y: Tensor) -> Tensor:
 
 def soft_margins(logits: Tensor, y: Tensor) -> Tensor:
     """[B] soft logit margin z_y - logsumexp_{k != y} z_k, at most the logit margin (Ding et al. 2020, arXiv:1812.02637)."""
+    logits = logits - _offset(logits)
     return logits.gather(1, y[:, None])[:, 0] - _others(logits, y).logsumexp(1)
+
+
+def _offset(logits: Tensor) -> Tensor:
+    """[B,1] the largest logit where it is so large that sums would lose digits, else 0, which changes no bit."""
+    top = logits.detach().amax(1, keepdim=True)
+    return torch.where((top.abs() > FAR) & torch.isfinite(top), top, torch.zeros_like(top))
 
 
 def _others(logits: Tensor, y: Tensor) -> Tensor:
@@ -119,6 +127,7 @@ def dlr_targeted(logits: Tensor, p: Problem) -> Tensor:
 
     With 3 classes the denominator is z_(1) - z_(3); with 2 there is no scale left and it is the plain difference.
     """
+    logits = logits - _offset(logits)
     difference = logits.gather(1, p.target[:, None])[:, 0] - logits.gather(1, p.y[:, None])[:, 0]
     if logits.shape[1] < 3:
         return difference

@@ -249,3 +249,23 @@ def test_no_objective_depends_on_an_extreme_scale(name: str, scale: float) -> No
     found = temperatures(scale * z0)
     scaled = direction(torch.full((2, 1), scale, dtype=torch.float64), found)
     assert torch.allclose(scaled, direction((scale / found)[:, None], None), rtol=1e-4)
+
+
+@pytest.mark.parametrize("offset", [1e4, -1e5, 1e6])
+@pytest.mark.parametrize("scale", [1.0, 64.0, 2.0**-3])
+@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"true-logit"}))
+def test_an_offset_common_to_all_logits_costs_no_digits(name: str, scale: float, offset: float) -> None:
+    """In float32: values and gradients are those without it, where the logits themselves are exact beside it."""
+    z0 = torch.tensor([[2.0, -1.0, 0.5, 0.0, -3.0], [0.5, 2.0, 0.0, -0.5, 1.0]]) * scale
+    z = z0 + torch.tensor([0.0, 1.0, -1.0, 0.5, 0.0]) * scale
+    temperature = temperatures(z0)
+    found = []
+    for add in (0.0, offset):
+        assert torch.equal((z + add) - add, z)
+        here = (z + add).requires_grad_()
+        p = _problem(here, [0, 1], [2, 2], logits0=z0 + add).replace(temperature=temperature)
+        assert torch.equal(temperatures(z0 + add), temperature)
+        value = OBJECTIVES[name](here, p)
+        found.append((value.detach(), torch.autograd.grad(value.sum(), here)[0]))
+    for plain, moved in zip(*found, strict=True):
+        assert torch.allclose(plain, moved, rtol=1e-5, atol=1e-6)

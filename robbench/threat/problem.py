@@ -27,7 +27,9 @@ class Problem(Rows):
         """Logits [B,K] divided by each row's temperature, for objectives that depend on a scale."""
         if self.temperature is None:
             return logits
-        return logits / self.temperature[:, None].to(logits.dtype)
+        wide = self.temperature[:, None].to(logits.dtype)
+        top = logits.detach().amax(1, keepdim=True)  # an offset common to all would cost digits
+        return (logits - torch.where(wide == 1, torch.zeros_like(top), top)) / wide
 
     @property
     def ball(self) -> Ball:

@@ -183,7 +183,7 @@ def test_check_refuses_other_numbers_of_classes(classes):
 
 def test_check_accepts_two_classes():
     """Two classes are what the loss is for."""
-    Differential().check(DataInfo((1, 8, 8), ("a", "b"), (0.5,), (0.2,)))
+    assert Differential().check(DataInfo((1, 8, 8), ("a", "b"), (0.5,), (0.2,))) is None
 
 
 # -- the linear theory of section 1.3 ------------------------------------------------------------------------------------

@@ -70,7 +70,7 @@ def test_a_baseline_that_changed_is_refused(store: Store, name: str | None, kind
 def test_touching_a_file_is_no_change(store: Store) -> None:
     """It is the content that counts."""
     os.utime(store.run_path("aaaa"))
-    find_baseline(store, None)
+    assert find_baseline(store, None).samefile(store.run_path("aaaa"))
 
 
 def test_no_baseline(tmp_path: Path, stored: Any) -> None:

@@ -86,7 +86,9 @@ class TestMixtures:
     def test_seeds_of_the_attack_and_the_order_of_a_cascade_do_not_count(self, cli: Cli, three: Path, stored: Stored) -> None:
         """What changes no meaning is no difference."""
         stored("dddd11111111", age=200, seed=7, batch_size=3, precision="bf16", eps=0.15 * (1 + 1e-9))
-        assert cli("compare", "--out", three).code == 0
+        done = cli("compare", "--out", three, "--json")
+        assert done.code == 0
+        assert [(row["n_common"], row["differs"]) for row in done.json["rows"]][-1] == (300, [])
 
 
 @pytest.mark.parametrize(

@@ -528,8 +528,9 @@ def test_a_foreign_folder_does_not_run_code(cli, store, private, tmp_path):
 def test_a_folder_with_an_at_sign(cli, store, tmp_path):
     """The folder of a saved model may have an @ in its path."""
     folder = shutil.copytree(store / "models" / "ce", tmp_path / "me@home" / "ce")
-    done = cli("attack", str(folder), "--attack", "fgsm", "--limit", 5, "--out", store)
+    done = cli("attack", str(folder), "--attack", "fgsm", "--limit", 5, "--out", store, "--json")
     assert done.code == 0, done.err
+    assert [row["n_samples"] for row in done.json["rows"]] == [5]
 
 
 def test_edited_private_code_is_another_run(cli, private, monkeypatch, tmp_path):
