@@ -217,7 +217,7 @@ def say_what_to_mind(info: dict[str, Any], checks: list[dict[str, Any]], reporte
     """Warnings about a run and its failed checks, one line each."""
     import json
 
-    from robbench.results.texts import unfinished
+    from robbench.results.texts import percent
 
     title = f"{info['model']} {info['threat']}"
     if bad := info["n_unconfirmed"]:
@@ -225,8 +225,10 @@ def say_what_to_mind(info: dict[str, Any], checks: list[dict[str, Any]], reporte
     if refused := info["n_disagreements"]:
         share = refused / info["n_samples"]
         reporter.say(f"{title}: the model refused or added {refused} successes of the faster search ({share:.2f} a sample)")
-    if info["n_unfinished"]:
-        reporter.say(f"{title}: {unfinished(info)}")
+    if left := info["n_unfinished"]:
+        floor, top = info["robust_accuracy_floor"], info["robust_accuracy"]
+        bounds = "" if top is None else f": robust accuracy between {percent(floor)} and {percent(top)}"
+        reporter.say(f"{title}: the budget ran out on {left} samples{bounds}")
     flags = json.loads(info["flags"] or "[]")
     for flag in flags:
         reporter.say(f"{title}: {flag['name']}: {flag['text']}")
