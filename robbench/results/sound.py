@@ -98,28 +98,29 @@ _WORDS: dict[str, dict[str, tuple[str, ...]]] = {
 
 def require_sound(table: pa.Table, kind: str, where: str) -> None:
     """Raise UserError, beginning with `where`, unless the columns of a table that are there hold what its schema promises."""
+    names, columns = set(table.column_names), table.columns
     try:
         table.validate(full=True)  # text that is no UTF-8, offsets that lead nowhere
-        for field in table.schema:
-            if pa.types.is_timestamp(field.type):
-                table[field.name].to_pylist()
+        for column in columns:
+            if pa.types.is_timestamp(column.type):
+                column.to_pylist()
     except (pa.ArrowException, ValueError, OverflowError) as error:
         raise UserError(f"{where} is damaged ({' '.join(str(error).split())})") from None
-    for field in table.schema:
-        if not field.nullable and table[field.name].null_count:
+    for field, column in zip(table.schema, columns, strict=True):
+        if not field.nullable and column.null_count:
             raise UserError(f"{where}: column {field.name} must not be null")
     for name, (low, high) in _RANGES.get(kind, {}).items():
-        if name in table.column_names:
+        if name in names:
             _require_range(table[name], low, high, f"{where}: column {name}", known=name in _KNOWN)
     for name, words in _WORDS.get(kind, {}).items():
-        odd = set(table[name].to_pylist()) - set(words) if name in table.column_names else ()
+        odd = set(table[name].to_pylist()) - set(words) if name in names else ()
         for word in odd:
             raise UserError(f"{where}: column {name} holds {repr(word)[:100]}, not {' or '.join(words)}")
     for name, hint in _JSON.get(kind, {}).items():
-        for text in table[name].to_pylist() if name in table.column_names else ():
+        for text in table[name].to_pylist() if name in names else ():
             if text is not None:
                 checked(hint, parse_json(text, f"{where}: column {name}"), f"{where}: column {name}")
-    if kind == "runs" and "budget" in table.column_names:
+    if kind == "runs" and "budget" in names:
         for text in table["budget"].to_pylist():
             _require_budget(text, where)
 
