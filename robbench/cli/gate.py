@@ -186,7 +186,9 @@ def _write(finding: Finding, seconds: float, junit_xml: Path | None, markdown: P
             write_output(path, lambda temporary, content=content: temporary.write_text(content, encoding="utf-8"))  # type: ignore[misc]
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         try:
-            with Path(summary).open("a", encoding="utf-8") as file:  # other steps have written there too
+            # Other steps have written there too. Without waiting: the open of a pipe that nobody reads would never return.
+            handle = os.open(summary, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666)
+            with os.fdopen(handle, "a", encoding="utf-8") as file:
                 file.write(text)
         except OSError as error:
             raise RunError(f"cannot write {summary} (GITHUB_STEP_SUMMARY): {error.strerror or error}") from error

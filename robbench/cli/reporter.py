@@ -253,7 +253,7 @@ def print_rich(renderable: Any, at_least: int = 0) -> None:
     console.width = max(console.width, at_least)
     with console.capture() as text:  # rich ends the process itself where nobody reads
         console.print(_Harmless(renderable))
-    print_result(text.get(), end="")
+    print(text.get(), end="", file=results())
 
 
 class _Harmless:

@@ -10,6 +10,7 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any, Literal, TypeVar
@@ -110,7 +111,8 @@ class Budget:
     def __str__(self) -> str:
         if math.isfinite(self.queries):
             return f"{self.queries:.0f}q"
-        return f"{int(self.seconds) if self.seconds.is_integer() else self.seconds}s" if math.isfinite(self.seconds) else "none"
+        # Without an exponent, and what it says is read as the very same number.
+        return f"{Decimal(repr(self.seconds)).normalize():f}s" if math.isfinite(self.seconds) else "none"
 
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import socket
+import stat
 import time
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 
+from robbench.core.errors import UserError
 from robbench.core.files import cannot_write
 
 try:
@@ -17,6 +20,9 @@ try:
 except ImportError:  # not on this system
     fcntl = None  # type: ignore[assignment]
 
+# A link is not followed: what it leads to would be emptied.
+_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_NO_FILE = (errno.ELOOP, errno.EISDIR, errno.ENXIO)  # of a link, a folder, a socket
 _PAUSE = 0.1  # seconds between two tries: a signal is heard between them
 
 
@@ -43,9 +49,14 @@ def _take(path: Path, what: str, say: Callable[[str], None], asked_to_stop: Call
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+            handle = os.open(path, _FLAGS, 0o666)
         except OSError as error:
+            if error.errno in _NO_FILE:
+                raise UserError(_is_no_lock(path)) from None
             raise cannot_write(path, error) from error
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            os.close(handle)
+            raise UserError(_is_no_lock(path))
         try:
             if fcntl is None:
                 raise OSError
@@ -71,6 +82,10 @@ def _take(path: Path, what: str, say: Callable[[str], None], asked_to_stop: Call
             _sign(handle)
             return handle
         os.close(handle)  # of an owner that has ended just now
+
+
+def _is_no_lock(path: Path) -> str:
+    return f"{path} should be a lock's file, and is a link, a folder, a pipe or a device: remove it"
 
 
 def _is_current(handle: int, path: Path) -> bool:

@@ -140,21 +140,21 @@ def import_target(target: str, owner: str) -> Any:
         raise UserError(
             f"{owner}: {module_name} is a module of Python itself, nothing there is derived from our classes or builds a model"
         )
-    return _import(target, owner)
+    with _current_folder_importable():
+        return _import(target, owner)
 
 
 def _import(target: str, owner: str) -> Any:
     module_name, _, attribute = target.partition(":")
-    with _current_folder_importable():
-        try:
-            with guest_code(f"{owner}: importing {module_name}", module_name):
-                found: Any = importlib.import_module(module_name)
-        except UserError:
-            raise
-        except ModuleNotFoundError as error:
-            raise UserError(f"{owner}: no module '{error.name}'; install it or run where it can be imported") from error
-        except Exception as error:
-            raise RunError(f"{owner}: importing {module_name} raised {type(error).__name__}: {error}") from error
+    try:
+        with guest_code(f"{owner}: importing {module_name}", module_name):
+            found: Any = importlib.import_module(module_name)
+    except UserError:
+        raise
+    except ModuleNotFoundError as error:
+        raise UserError(f"{owner}: no module '{error.name}'; install it or run where it can be imported") from error
+    except Exception as error:
+        raise RunError(f"{owner}: importing {module_name} raised {type(error).__name__}: {error}") from error
     for part in attribute.split("."):
         if not hasattr(found, part):
             raise UserError(f"{owner}: module '{module_name}' has no '{attribute}'")
@@ -164,7 +164,8 @@ def _import(target: str, owner: str) -> Any:
 
 @contextlib.contextmanager
 def _current_folder_importable() -> Iterator[None]:
-    # The console script, unlike `python -m`, does not put the current folder on the path.
+    # The console script, unlike `python -m`, does not put the current folder on the path. For private code alone: torch and
+    # others import optional packages and plug-ins of whatever folder is on the path.
     here = str(Path.cwd())
     added = here not in sys.path and "" not in sys.path
     if added:

@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from robbench.core.errors import UserError
+from robbench.core.spec import require_plain
 
 _NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _PRIVATE = re.compile(rf"(?:-[A-Za-z])?({_NAME}:{_NAME})(?=:|$)")  # also behind a short option, -amodule:Attack
@@ -84,7 +85,7 @@ def require_trusted(name: str) -> None:
         if source is not None and name not in own and not _trusted.get():
             raise _untrusted(source, name)
         return
-    # `folder:photos`, typed as data, is no leave for a file to import a module `folder`.
+    # `folder:photos`, typed as data, or the threat `l2:inf` is no leave for a file to import a module of that name.
     typed = name in _command.typed and (source is None or name in own or not _is_registered(name))
     if not typed and (_command.dry or not _command.trusts_all):
         raise _untrusted(source or "a file or an environment variable", name)
@@ -96,13 +97,17 @@ def refuse_private(source: object, kind: str, values: Any) -> None:
 
     with names_from(source):
         for text in values if isinstance(values, list | tuple) else [values]:
-            for found in re.finditer(rf"(?<![\w.:/]){_NAME}:{_NAME}", text if isinstance(text, str) else ""):
+            if not isinstance(text, str):
+                continue
+            require_plain(text)
+            for found in re.finditer(rf"(?<![\w.:/-]){_NAME}:{_NAME}", text):
                 option = re.search(r"(\w+)=\(*$", text[: found.start()])
                 registry = REGISTRIES[_NESTED.get(option[1], kind) if option else kind]
                 if found[0].partition(":")[0] not in registry.entries:
                     require_trusted(found[0])
 
 
+_NORMS = ("linf", "l2", "l1", "l0")  # of threat models, which are typed as `l2:inf`
 _NESTED = {"source": "models", "attack": "attacks"}
 """The options that are specs themselves, and of which kind."""
 
@@ -110,7 +115,8 @@ _NESTED = {"source": "models", "attack": "attacks"}
 def _is_registered(name: str) -> bool:
     from robbench.core.builtins import REGISTRIES
 
-    return any(name.partition(":")[0] in registry.entries for registry in REGISTRIES.values())
+    first = name.partition(":")[0]
+    return first in _NORMS or any(first in registry.entries for registry in REGISTRIES.values())
 
 
 def _untrusted(source: str, name: str) -> UserError:

@@ -7,12 +7,12 @@ any rounding has a border that they can cross.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robbench.core.documents import parse_json
 from robbench.core.errors import UserError
 from robbench.core.spec import short_hash
 from robbench.results.find import run_row
@@ -32,7 +32,7 @@ def same_answers(one: str | None, other: str | None, parts: Sequence[str] = ("sa
         return True
     try:
         (a, spread), (b, spread_too) = _read(one, parts), _read(other, parts)
-    except (ValueError, KeyError, TypeError):
+    except (UserError, ValueError, KeyError, TypeError):
         return False
     if a.shape != b.shape or (np.isfinite(a) != np.isfinite(b)).any():
         return False
@@ -66,7 +66,7 @@ def _kept(store: Store, run_id: str) -> str | None:
 
 
 def _read(text: str, parts: Sequence[str]) -> tuple[NDArray[np.float64], float]:
-    found = json.loads(text)
+    found = parse_json(text, "answers")
     return np.array([row for part in parts for row in found[part]], dtype=np.float64), float(found["spread"])
 
 

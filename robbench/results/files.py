@@ -155,6 +155,9 @@ def _open(path: Place) -> Iterator[pq.ParquetFile]:
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _broken(path, error) from None
     with file:
+        # Runs of equal values take next to no room; every row of ours has something of its own.
+        if isinstance(path, Path) and file.metadata.num_rows > path.stat().st_size:
+            raise UserError(f"{path} claims {file.metadata.num_rows:,} rows, more than it has bytes; {_INSTEAD}")
         yield file
 
 

@@ -120,6 +120,8 @@ def require_sound(table: pa.Table, kind: str, where: str) -> None:
         for text in table[name].to_pylist() if name in names else ():
             if text is not None:
                 checked(hint, parse_json(text, f"{where}: column {name}"), f"{where}: column {name}")
+    if kind == "samples" and "sample_id" in names and pc.count_distinct(table["sample_id"]).as_py() < len(table):
+        raise UserError(f"{where}: column sample_id names a sample twice")
     if kind == "runs" and "budget" in names:
         for text in table["budget"].to_pylist():
             _require_budget(text, where)

@@ -22,6 +22,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from robbench.core.documents import read_text
 from robbench.core.errors import UserError
 from robbench.core.files import atomic_write, cannot_write, check_writable
 from robbench.core.leftovers import remove, sweep, temporary_in
@@ -115,8 +116,8 @@ class Partial:
     def answers(self) -> str | None:
         """What the model answered before the first sample; None when that is not known."""
         try:
-            return (self._folder / _ANSWERS).read_text(encoding="utf-8")
-        except (OSError, ValueError):
+            return read_text(self._folder / _ANSWERS, "the answers", "JSON")
+        except UserError:
             return None
 
     def discard(self) -> None:

@@ -194,7 +194,7 @@ def _of_run(path: Path, find: Callable[[str, AttackConfig], tuple[Subject, str]]
     info, settings = run.info, json.loads(run.info["config"])
     refuse_private(path, "attacks", json.loads(info["attack_params"]))  # or checks would skip what they cannot build
     config = validate(
-        AttackConfig, {name: info[name] for name in ("data", "split", "seed")} | {"limit": settings["limit"]}, "run"
+        AttackConfig, {name: info[name] for name in ("data", "split", "seed")} | {"limit": settings.get("limit")}, "run"
     )
     try:
         subject, data = find(info["model"], config)

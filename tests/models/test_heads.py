@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from robbench.attacks.apgd import APGD
 from robbench.attacks.pgd import PGD
 from robbench.core.errors import UserError
+from robbench.core.trust import trust_code
 from robbench.data.base import DataInfo
 from robbench.engine.shapes import equality_of
 from robbench.models.base import Classifier
@@ -197,7 +198,8 @@ def test_round_trip(spec: str, foreign: bool, tmp_path: Path, info: MakeInfo, pr
     }  # fmt: skip
     save(tmp_path / "m", "model.safetensors", model)
     (tmp_path / "m" / "config.json").write_text(json.dumps(config))
-    loaded, _ = load_model(tmp_path / "m")
+    with trust_code():
+        loaded, _ = load_model(tmp_path / "m")
     x = torch.rand(3, 1, 8, 8)
     with torch.no_grad():
         assert torch.equal(loaded(x), model(x))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import pickle
 
+import pyarrow.parquet as pq
 import pytest
 from PIL import EpsImagePlugin, Image
 
@@ -98,3 +100,69 @@ def test_checkpoints_run_nothing(cli, tmp_path):
     assert not (tmp_path / "ran").exists()
     pickle.loads(evil)
     assert (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("command", ["check", "measure", "compare"])
+def test_answers_nested_without_end(cli, attacked, row_of, rewrite, command):
+    """They cannot be compared: the model is told to have changed, or nothing is said."""
+    path = row_of(attacked)
+    rewrite(path, answers="[" * 100_000)
+    done = cli(command, path, "--out", attacked)
+    assert done.code == (0 if command == "compare" else 2), done.err
+    assert "internal" not in done.err
+
+
+def test_settings_without_a_limit(cli, attacked, row_of, rewrite):
+    """A run row may say little of its settings: all samples are meant, and these are not those of the run."""
+    path = row_of(attacked)
+    rewrite(path, config="{}")
+    done = cli("check", path, "--out", attacked)
+    assert (done.code, done.err.count("\n")) == (2, 1), done.err
+    assert "data" in done.err
+
+
+def test_a_sample_twice(cli, attacked, row_of):
+    """Rows are joined by sample: a table that names one twice is refused."""
+    path = row_of(attacked)
+    samples = path.parent.with_name("samples") / path.name
+    table = pq.read_table(samples)
+    ids = [table["sample_id"][0].as_py()] * len(table)
+    pq.write_table(table.set_column(table.schema.get_field_index("sample_id"), table.schema.field("sample_id"), [ids]), samples)
+    done = cli("compare", path)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "sample_id" in done.err
+
+
+def test_more_rows_than_bytes(cli, attacked, row_of):
+    """A small file of endless equal rows is refused before they are made."""
+    path = row_of(attacked)
+    table = pq.read_table(path)
+    pq.write_table(table.take([0] * 500_000), path, compression="zstd")
+    assert path.stat().st_size < 500_000
+    done = cli("show", path)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "500,000 rows" in done.err
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_a_lock_that_is_none(cli, attacked, row_of, tmp_path, kind):
+    """A lock's file is emptied to sign it: one that leads elsewhere is refused, and what it leads to is whole."""
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    lock = attacked / "results" / "locks" / f"{row_of(attacked).stem}.lock"
+    lock.parent.mkdir(exist_ok=True)
+    {"link": lambda: lock.symlink_to(victim), "pipe": lambda: os.mkfifo(lock), "folder": lock.mkdir}[kind]()
+    done = cli("attack mlp:width=4 --attack fgsm --threat linf:0.05 --limit 8 --force --out", attacked)
+    assert done.code == 2, done.err
+    assert "lock" in done.err.splitlines()[-1]
+    assert victim.read_text() == "precious"
+
+
+def test_a_pipe_in_place_of_answers(cli, attacked, row_of):
+    """Of a run that was not finished: nobody waits for it."""
+    partial = attacked / "results" / "partial" / row_of(attacked).stem
+    partial.mkdir(parents=True)
+    os.mkfifo(partial / "answers.json")
+    row_of(attacked).unlink()
+    done = cli("attack mlp:width=4 --attack fgsm --threat linf:0.05 --limit 8 --quiet --out", attacked)
+    assert done.code == 0, done.err

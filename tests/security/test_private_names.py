@@ -215,3 +215,35 @@ def test_typed_data_are_no_typed_code(cli, hostile, attacked, row_of, rewrite, n
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done.err
     assert "folder:photos" in done.err
     assert not (folder / "ran").exists()
+
+
+def test_what_torch_may_import_is_not_looked_for_in_the_current_folder(spawn, tmp_path):
+    """Only private code is: torch itself imports optional packages, and back-ends that a folder's metadata name."""
+    for name in ("opt_einsum", "triton", "evil_backend"):
+        (tmp_path / f"{name}.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
+    metadata = tmp_path / "evil-1.0.dist-info"
+    metadata.mkdir()
+    (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: evil\nVersion: 1.0\n")
+    (metadata / "entry_points.txt").write_text("[torch.backends]\nevil = evil_backend:load\n")
+    # As the console script: `python -c` would put the folder on the path by itself.
+    code = "import sys; sys.path.remove(''); sys.argv = ['robbench', 'explain', 'trades']\n"
+    done = spawn(code=f"{code}from robbench.cli.app import main\nmain()", cwd=tmp_path)
+    assert (done.code, done.err) == (0, "")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_threat_model_is_no_name_of_code():
+    """`l2:inf` was typed as a budget: no file may import a module `l2` for it."""
+    with (
+        command_line(["attack", "at", "--threat", "l2:inf"]),
+        names_from("row.parquet"),
+        pytest.raises(UserError, match="l2:inf"),
+    ):
+        require_trusted("l2:inf")
+
+
+def test_attacks_that_take_long_to_read(cli, hostile, attacked, row_of, rewrite):
+    """A spec of half a megabyte is refused at once."""
+    folder, path = hostile(), row_of(attacked)
+    rewrite(path, attack_params=json.dumps(["pgd:x=" * 60_000]))
+    refused(cli("check", path, "--out", attacked, cwd=folder), folder, ("360000 characters",))
