@@ -63,26 +63,23 @@ def select(subsets: Sequence[str], labels: NDArray[np.int64], classes: tuple[str
 
 
 def few_classes(subsets: Sequence[str], labels: NDArray[np.int64], classes: tuple[str, ...]) -> list[str]:
-    """A sentence when the first samples, of data in the order of their classes, are of fewer classes than chance explains."""
+    """A sentence when the first samples, of data in the order of their classes, are of fewer classes than they could be."""
     counted = {subset: subset.partition("=")[0].strip() in _COUNTS for subset in subsets}
     whole = select([subset for subset in subsets if not counted[subset]], labels, classes).labels
-    every, sizes = np.unique(whole, return_counts=True)
+    every = np.unique(whole)
     chosen = select(subsets, labels, classes)
     taken, count = np.unique(chosen.labels), len(chosen.rows)
-    if not any(counted.values()) or len(every) - len(taken) <= _missed_by_chance(sizes / len(whole), count):
+    if not any(counted.values()) or len(taken) >= min(len(every), count) or not _in_class_order(whole):
         return []
     what = f"one class ({chosen.classes[taken[0]]})" if len(taken) == 1 else f"{len(taken)} classes"
     return [f"all {count} samples are of {what}, the data have {len(every)}; the limit stratified={count} takes of every class"]
 
 
-def _missed_by_chance(shares: NDArray[np.float64], count: int) -> float:
-    """How many classes, of these shares of the data, `count` samples in random order miss at most.
-
-    The mean number of empty cells and three standard deviations, those of cells of equal size.
-    """
-    k = len(shares)
-    variance = k * (k - 1) * (1 - 2 / k) ** count + k * (1 - 1 / k) ** count - k**2 * (1 - 1 / k) ** (2 * count)
-    return float(((1 - shares) ** count).sum() + 3 * np.sqrt(max(variance, 0.0)))
+def _in_class_order(labels: NDArray[np.int64]) -> bool:
+    """Whether each class comes in one piece, or neighbours differ at most half as often as in random order."""
+    sizes = np.unique(labels, return_counts=True)[1]
+    changes = np.count_nonzero(np.diff(labels))
+    return bool(changes < len(sizes) or 2 * changes <= len(labels) * (1 - np.square(sizes / len(labels)).sum()))
 
 
 def _take(selection: Selection, index: NDArray[np.int64]) -> Selection:

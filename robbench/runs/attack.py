@@ -72,16 +72,17 @@ def attack(plan: Plan, *, store: Store, force: bool, resumed: Callable[[int], No
     """
     if not force and (runs := finished(plan, store)):
         return Outcome(runs, fresh=False)
+    stored = points_to_replay(plan.replay, plan.subject.split, plan.threats[-1])  # bad ones are told before anything is written
     store.check_writable()
     with store.locked(plan.run_ids, say=say, asked_to_stop=stop.check):
         drop_leftovers(plan, store)
         if not force and (runs := finished(plan, store)):  # by whom was waited for
             return Outcome(runs, fresh=False)
-        return _attack(plan, store, force, resumed, watch, stop)
+        return _attack(plan, store, stored, force, resumed, watch, stop)
 
 
-def _attack(plan: Plan, store: Store, force: bool, resumed: Callable[[int], None], watch: Callable[[Progress], None],
-            stop: StopFlag) -> Outcome:  # fmt: skip
+def _attack(plan: Plan, store: Store, stored: dict[int, Tensor], force: bool, resumed: Callable[[int], None],
+            watch: Callable[[Progress], None], stop: StopFlag) -> Outcome:  # fmt: skip
     partials = [store.partial(run_id) for run_id in plan.run_ids]
     if force:
         for partial in partials:
@@ -98,7 +99,7 @@ def _attack(plan: Plan, store: Store, force: bool, resumed: Callable[[int], None
     began, started = time.perf_counter(), datetime.now(UTC).replace(tzinfo=None)
     keep = Keeper(partials)
     broken = sum(row["adversarial"] for row in rows[-1])
-    work = Work(plan, began)
+    work = Work(plan, began, stored=stored)
     with keep.whatever_comes(stop):
         look_at(plan, work)
         for fresh in verdict_rows(plan, todo, stop, work):

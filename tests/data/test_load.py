@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from robbench.core.errors import RobbenchError, RunError, UserError
@@ -152,6 +153,17 @@ def test_a_limit_that_misses_classes_is_told(subsets: list[str], said: str | Non
     """First samples of fewer classes than as many stratified ones would be of are told; what cannot be better is not."""
     labels = np.array([0, 0, 0, 1, 1, 1, 2])
     assert few_classes(subsets, labels, ("a", "b", "c", "never there")) == ([said] if said else [])
+
+
+@pytest.mark.parametrize(("labels", "told"), [
+    (np.repeat([0, 1, 2, 0, 1, 2], 50), True),  # two files, each in the order of its classes
+    (np.random.default_rng(0).permutation(np.repeat([0, 1, 2], 100)), False),
+])  # fmt: skip
+def test_what_chance_leaves_out_is_not_told(labels: NDArray[np.int64], told: bool) -> None:
+    """The first two samples of shuffled data may well be of one class: nobody would learn anything from that."""
+    first = int(np.flatnonzero(labels[1:] == labels[:-1])[0])
+    labels = np.roll(labels, -first)
+    assert bool(few_classes(["first=2"], labels, ("a", "b", "c"))) == told
 
 
 def test_a_data_folder_of_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
