@@ -5,20 +5,14 @@ Subsets and budgets of time are not among them: a mixture of those is shown on r
 
 from __future__ import annotations
 
+import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 Info = Mapping[str, Any]
 
 _TITLE = ("data", "split", "threat", "attack")
-_FACTS: tuple[Callable[[Info], str], ...] = (
-    lambda info: info["precision"] or "fp32",
-    lambda info: "compiled" if _config(info).get("compile") else "not compiled",
-    lambda info: str(info["device"]).partition(":")[0],
-    lambda info: f"seed {info['seed']}",
-    lambda info: "points replayed" if _config(info).get("replay") else "nothing replayed",
-)
 
 
 def settings(infos: Sequence[Info], title: Sequence[str] = _TITLE, *, weights: bool = True) -> list[str | None]:
@@ -26,19 +20,30 @@ def settings(infos: Sequence[Info], title: Sequence[str] = _TITLE, *, weights: b
 
     None where there is nothing. Of two models of one name the start of the weights' hash is told too, if wanted.
     """
-    tables: dict[tuple[Any, ...], list[Info]] = {}
-    for info in infos:
-        tables.setdefault(tuple(info[name] for name in title), []).append(info)
-    return [_phrase(info, tables[tuple(info[name] for name in title)], weights) for info in infos]
+    tables: dict[tuple[Any, ...], list[int]] = {}
+    for i, info in enumerate(infos):
+        tables.setdefault(tuple(info[name] for name in title), []).append(i)
+    facts = [_facts(info) for info in infos]
+    said: list[str | None] = [None] * len(infos)
+    for rows in tables.values():
+        differs = [len(set(values)) > 1 for values in zip(*(facts[i] for i in rows), strict=True)]
+        hashes: dict[str, set[str]] = {}
+        for i in rows:
+            hashes.setdefault(infos[i]["model"], set()).add(infos[i]["model_hash"])
+        for i in rows:
+            words = list(itertools.compress(facts[i], differs))
+            if weights and len(hashes[infos[i]["model"]]) > 1:
+                words.append(f"weights {infos[i]['model_hash'][:4]}")
+            said[i] = ", ".join(words) or None
+    return said
 
 
-def _phrase(info: Info, beside: Sequence[Info], weights: bool) -> str | None:
-    said = [fact(info) for fact in _FACTS if len({fact(other) for other in beside}) > 1]
-    if weights and len({other["model_hash"] for other in beside if other["model"] == info["model"]}) > 1:
-        said.append(f"weights {info['model_hash'][:4]}")
-    return ", ".join(said) or None
-
-
-def _config(info: Info) -> Mapping[str, Any]:
-    found = json.loads(info["config"])
-    return found if isinstance(found, dict) else {}
+def _facts(info: Info) -> tuple[str, ...]:
+    config = json.loads(info["config"])
+    return (
+        info["precision"] or "fp32",
+        "compiled" if config.get("compile") else "not compiled",
+        str(info["device"]).partition(":")[0],
+        f"seed {info['seed']}",
+        "points replayed" if config.get("replay") else "nothing replayed",
+    )

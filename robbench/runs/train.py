@@ -69,7 +69,12 @@ class Watcher(Protocol):
 def train(plan: Plan, *, force: bool, watcher: Watcher, stop: StopFlag) -> Trained:
     """Run a plan, or resume it, or find it done. Raises UserError when the folder holds another run, Stopped when asked to."""
     if done := _done(plan, force=force):
-        return done
+        if any(path.exists() for path in _spare(plan.folder, done.config)):  # of who was killed at its very end
+            with _owned(plan, watcher, stop, wait=True):
+                if done := _done(plan, force=force):
+                    _drop_spare(plan.folder, done.config)
+        if done:
+            return done
     watcher.begins(plan.notes)
     alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
     with contextlib.ExitStack() as stack:
@@ -93,6 +98,16 @@ def _done(plan: Plan, *, force: bool) -> Trained | None:
     if found and not force and found["status"] == "done" and (plan.folder / "model.safetensors").is_file():
         return Trained(plan.folder, found, [], fresh=False)
     return None
+
+
+def _spare(folder: Path, config: dict[str, Any]) -> list[Path]:
+    """What a finished model has no use for: its state, and the checkpoint that was selected, which is the model itself."""
+    return [folder / "state.pt", folder / f"{config['selected']['model']}.safetensors"]
+
+
+def _drop_spare(folder: Path, config: dict[str, Any]) -> None:
+    for path in _spare(folder, config):
+        path.unlink(missing_ok=True)
 
 
 def _owned(plan: Plan, watcher: Watcher, stop: StopFlag, *, wait: bool) -> contextlib.AbstractContextManager[None]:
@@ -207,8 +222,7 @@ class _Session:
         atomic_write(plan.folder / "model.safetensors", lambda path: shutil.copyfile(plan.folder / f"{select}.safetensors", path))
         self._write_epochs()
         description = self._write_config("done", selected)
-        (plan.folder / f"{select}.safetensors").unlink()
-        state_file.unlink(missing_ok=True)
+        _drop_spare(plan.folder, description)
         self.trainer.world.wait()
         return Trained(plan.folder, description, self.rows, fresh=True)
 

@@ -159,3 +159,16 @@ def test_a_full_disk(cli, tiny, tmp_path, undisturbed, same_model, limit):
     assert not list(tmp_path.rglob("*.tmp"))
     assert cli(*tiny, "--out", tmp_path).code == 0
     same_model(tmp_path / "models" / "m", undisturbed[0])
+
+
+def test_what_a_finished_model_has_no_use_for(cli, tiny, tmp_path):
+    """A training that died at its very end leaves its state and a checkpoint; the same command drops them."""
+    assert cli(*tiny, "--out", tmp_path).code == 0
+    folder = tmp_path / "models" / "m"
+    before = sorted(path.name for path in folder.iterdir())
+    selected = json.loads((folder / "config.json").read_text())["selected"]["model"]
+    for name in ("state.pt", f"{selected}.safetensors"):
+        (folder / name).write_bytes(b"left over")
+    again = cli(*tiny, "--out", tmp_path)
+    assert again.code == 0, again.err
+    assert sorted(path.name for path in folder.iterdir()) == before
