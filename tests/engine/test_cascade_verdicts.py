@@ -24,7 +24,7 @@ from robbench.threat.problem import Problem
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-CASCADE = ["pgd:steps=4,restarts=2", "apgd:steps=12", "apgd-t:steps=10,targets=4"]
+CASCADE = ["pgd:steps=2,rate=0.5,restarts=4", "apgd:steps=12", "apgd-t:steps=10,targets=4"]
 THREATS = {"linf": "linf:0.12", "l2": "l2:0.6"}
 
 
