@@ -49,7 +49,7 @@ class RowEquality(NamedTuple):
     """What was measured: whether rows get bit-equal answers in all numbers of rows that are multiples of `step`.
 
     Also at other places among other neighbours. Where they do not, `why` says how they differ: when asked again (`random`),
-    by more than rounding among other neighbours (`batch`), or by rounding at other places (`rounding`).
+    by more than rounding among other neighbours (`batch`), or by rounding at other places or times (`rounding`).
     """
 
     step: int
@@ -102,12 +102,17 @@ def _measure(model: Model, x: Tensor) -> RowEquality:
 
 
 def _reason(model: Model, near: Tensor, places: Tensor, full: Tensor) -> Why:
-    if not _same(_answers(model, near[: len(full)]), full):
-        return "random"
+    again = _answers(model, near[: len(full)])
+    if not _same(again, full):  # kernels that add in no fixed order are not random
+        return "rounding" if _close(again, full) else "random"
     mine = places < len(full)
-    found, theirs = _answers(model, near[places])[mine].double(), full[places[mine]].double()
-    apart, size = (found - theirs).nan_to_num().norm(), theirs.nan_to_num().norm()
-    return "rounding" if bool(apart <= ROUNDING * size) else "batch"
+    return "rounding" if _close(_answers(model, near[places])[mine], full[places[mine]]) else "batch"
+
+
+def _close(found: Tensor, full: Tensor) -> bool:
+    """Whether rounding may explain that two answers differ."""
+    apart, size = (found.double() - full.double()).nan_to_num().norm(), full.double().nan_to_num().norm()
+    return bool(apart <= ROUNDING * size)
 
 
 def _near(x: Tensor, n: int) -> Tensor:

@@ -43,8 +43,11 @@ TEXTS = {
     "train it again, or go back to the code it was trained with",
     "at-chance": "clean accuracy, {count} of {n}, is not shown to be above that of always naming the most frequent class "
     "({most} of {n}): look at the weights, the order of the classes and the preprocessing before believing any number",
-    "rounding": "answers round otherwise at another place in a batch, with this model, processor and number of threads, so "
-    "borderline samples may fall at one --batch-size and stand at another: try one thread (OMP_NUM_THREADS=1)",
+    "rounding": "answers round differently at another place in a batch or when asked again, with this model, processor and "
+    "number of threads, so borderline samples may fall at one --batch-size and stand at another: on a CPU, try one thread "
+    "(OMP_NUM_THREADS=1)",
+    "random-rows": "a model of this run gives other answers or gradients when it is asked again, so no verdict is certain: "
+    "look for layers left in training mode, also in the source of a transfer attack",
     "batch": "a sample's answer depends on the others in its batch, so no verdict is certain: look for layers that use "
     "statistics of the batch, as batch-norm with track_running_stats=False, and give them fixed ones",
     "few-classes": "{spec} was adapted to {classes} classes: {changes}",

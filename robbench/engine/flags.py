@@ -187,7 +187,7 @@ def of_rows(equality: RowEquality, known: Sequence[Flag]) -> list[Flag]:
     """That no number of rows agrees with another, unless a flag already says why."""
     if equality.equal or any(flag.name in ("random", "moving-state") for flag in known):
         return []
-    return [_flag(equality.why, 0, 0)]
+    return [_flag(equality.why, 0, 0, text="random-rows" if equality.why == "random" else "")]
 
 
 # -- after an attack -------------------------------------------------------------------------------------------------------
