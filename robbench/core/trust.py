@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from robbench.core.errors import UserError
+from robbench.core.norms import NORMS
 from robbench.core.spec import require_plain
 
 _NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
@@ -107,7 +108,6 @@ def refuse_private(source: object, kind: str, values: Any) -> None:
                     require_trusted(found[0])
 
 
-_NORMS = ("linf", "l2", "l1", "l0")  # of threat models, which are typed as `l2:inf`
 _NESTED = {"source": "models", "attack": "attacks"}
 """The options that are specs themselves, and of which kind."""
 
@@ -116,7 +116,7 @@ def _is_registered(name: str) -> bool:
     from robbench.core.builtins import REGISTRIES
 
     first = name.partition(":")[0]
-    return first in _NORMS or any(first in registry.entries for registry in REGISTRIES.values())
+    return first in NORMS or any(first in registry.entries for registry in REGISTRIES.values())
 
 
 def _untrusted(source: str, name: str) -> UserError:

@@ -17,13 +17,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from robbench.core.norms import NORMS
 from robbench.core.status import UNFINISHED
 from robbench.results.answers import same_answers
 from robbench.results.files import read_table
 from robbench.results.measured import Measure
 from robbench.results.store import Run, read_run
 
-NORMS = ("linf", "l2", "l1", "l0")
 COLUMNS = ("sample_id", "adversarial", "clean_correct", "status", *(f"dist_{norm}" for norm in NORMS))
 """The sample columns that `input_margins` needs."""
 

@@ -15,9 +15,8 @@ from pydantic import BaseModel, BeforeValidator
 from robbench.core.config import parse_budget, parse_limit
 from robbench.core.documents import parse_json
 from robbench.core.errors import UserError
+from robbench.core.norms import NORMS
 from robbench.core.spec import checked
-
-NORMS = ("linf", "l2", "l1", "l0")
 
 
 class _Open(BaseModel, extra="allow"):

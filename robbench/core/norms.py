@@ -1,0 +1,5 @@
+"""The names of the norms that perturbations are measured in (`threat/norms.py`). Needs no torch."""
+
+from __future__ import annotations
+
+NORMS = ("linf", "l2", "l1", "l0")
