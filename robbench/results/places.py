@@ -134,6 +134,15 @@ def is_there(path: Path) -> bool:
         return False
 
 
+def model_folder(run: Path, model: str) -> Path | None:
+    """The folder of a trained model in the output folder that a runs file lies in, None when it is not there.
+
+    `at@last` is a checkpoint of the model `at`.
+    """
+    folder = run.absolute().parent.parent.parent / "models" / (model.partition("@")[0] or model)
+    return folder if is_there(folder / "config.json") else None
+
+
 def matches(pattern: str) -> list[Place]:
     """What a pattern with * ? or [] names, sorted; `**` reaches into folders, through no links.
 

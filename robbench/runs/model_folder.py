@@ -11,6 +11,7 @@ from robbench.core.errors import UserError
 from robbench.core.leftovers import is_temporary
 from robbench.core.model_config import read_config
 from robbench.models.weights import load_model
+from robbench.results.places import is_there
 from robbench.results.store import Store
 
 
@@ -18,7 +19,7 @@ def find_folder(text: str, store: Store) -> tuple[Path | None, str | None]:
     """The folder of a trained model and which of its checkpoints: NAME or PATH, possibly with @best or @last."""
     for name, at, which in ((text, "", ""), text.rpartition("@")):
         for path in (store.models / name, Path(name)):
-            if name and (path / "config.json").is_file():
+            if name and is_there(path / "config.json"):  # a long model spec is no possible name of a folder
                 return path, which if at else None
     return None, None
 

@@ -14,7 +14,7 @@ from robbench.report.commands import recorded_command
 from robbench.report.html import page_sections, render
 from robbench.report.material import CHECKS, COLUMNS, MEASURES, Material, Training, in_order
 from robbench.results.files import read_beside
-from robbench.results.places import beside
+from robbench.results.places import beside, model_folder
 from robbench.results.store import Run, Store, read_epochs, read_run
 
 
@@ -52,8 +52,7 @@ def gather(runs: Sequence[tuple[Path, Run]], data_dir: Path | None, *, command: 
     folders: set[Path] = set()
     for path, run in runs:
         model = run.info["model"]
-        folder = path.absolute().parents[2] / "models" / _without_checkpoint(model)
-        if model not in classes and (folder / "config.json").is_file():
+        if model not in classes and (folder := model_folder(path, model)) is not None:
             config = read_config(folder / "config.json", Described)
             classes[model] = list(config.get("classes") or [])
             if folder in folders:  # another checkpoint of the same training
@@ -79,11 +78,6 @@ def _examples(runs: Sequence[tuple[Path, Run]], data_dir: Path | None) -> tuple[
     from robbench.runs.gallery import examples
 
     return examples(runs, data_dir)
-
-
-def _without_checkpoint(model: str) -> str:
-    """`at@last` is a checkpoint of the model `at`."""
-    return model.partition("@")[0] or model
 
 
 def _check_target(html: Path) -> None:

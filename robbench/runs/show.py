@@ -13,17 +13,17 @@ import numpy as np
 
 from robbench.core.errors import UserError
 from robbench.core.model_config import Described, Listed, read_config
+from robbench.core.norms import NORMS
 from robbench.report.commands import recorded_command
 from robbench.results.files import number_of_rows, read_beside
 from robbench.results.find import in_threads, parquet_files, run_row, runs_at
-from robbench.results.places import Place, beside, place
+from robbench.results.places import Place, beside, model_folder, place
 from robbench.results.store import Store, read_run
 from robbench.results.summary import COLUMNS, column, summarise
 
 _JSON = ("attack_params", "config", "provenance", "flags", "train_config")
 _ALSO = ("broken_by", "label", "first_success_step", "dist_linf", "dist_l2", "dist_l1", "dist_l0")
 _SHOWN = {"checks": ("check", "severity", "verdict", "text"), "measures": ("name", "points", "split", "class", "value")}
-_NORMS = ("linf", "l2", "l1", "l0")
 
 
 def show_run(name: str, out: Path) -> dict[str, Any]:
@@ -79,16 +79,19 @@ def _classes(samples: Any, endless: bool) -> list[dict[str, Any]]:
 
 
 def _class_names(path: Place, model: str) -> list[str]:
-    if not isinstance(path, Path):
+    folder = model_folder(path, model) if isinstance(path, Path) else None
+    if folder is None:
         return []
-    config = path.absolute().parents[2] / "models" / (model.partition("@")[0] or model) / "config.json"
-    return list(read_config(config, Described).get("classes") or []) if config.is_file() else []
+    try:
+        return list(read_config(folder / "config.json", Described).get("classes") or [])
+    except UserError:  # the run can be shown without; the command that takes the model says what is wrong with it
+        return []
 
 
 def _distances(samples: Any) -> dict[str, float]:
     fell = column(samples, "adversarial") & column(samples, "clean_correct")
     found = {}
-    for norm in _NORMS:
+    for norm in NORMS:
         sizes = np.array([np.nan if size is None else size for size in samples[f"dist_{norm}"].to_pylist()], dtype=float)[fell]
         if np.isfinite(sizes).any():
             found[norm] = float(np.median(sizes[np.isfinite(sizes)]))

@@ -501,6 +501,24 @@ def test_names_longer_than_file_systems_take(cli, tmp_path, words):
     assert not (tmp_path / "S").exists()
 
 
+def test_a_model_spec_longer_than_file_systems_take(cli, tmp_path):
+    """A model spec is looked for among the saved models too, where nothing of that length can lie."""
+    width = "8".zfill(300)
+    done = cli(f"attack mlp:width={width} --data digits --limit 8 --attack fgsm --threat linf:0.1 --json --out", tmp_path / "S")
+    assert done.code == 0, done.err
+    assert cli("show", done.json["rows"][0]["run_id"], "--out", tmp_path / "S").code == 0
+
+
+def test_a_run_is_shown_without_its_models_folder(cli, attacked):
+    """Only the names of the classes come from there: a damaged config.json takes the numbers from nobody."""
+    known = cli("show ce --json --out", attacked).json
+    assert known["class_names"] == [str(n) for n in range(10)]
+    (attacked / "models" / "ce" / "config.json").write_text("{}")
+    done = cli("show ce --json --out", attacked)
+    assert done.code == 0, done.err
+    assert done.json == known | {"class_names": []}
+
+
 @pytest.mark.parametrize(
     "line",
     [
