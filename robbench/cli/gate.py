@@ -187,7 +187,8 @@ def _write(finding: Finding, seconds: float, junit_xml: Path | None, markdown: P
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         try:
             # Other steps have written there too. Without waiting: the open of a pipe that nobody reads would never return.
-            handle = os.open(summary, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, 0o666)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)  # Windows has no such flag
+            handle = os.open(summary, flags, 0o666)
             with os.fdopen(handle, "a", encoding="utf-8") as file:
                 file.write(text)
         except OSError as error:

@@ -10,7 +10,6 @@ import contextlib
 import dataclasses
 import json
 import math
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 
 import torch
 
+from robbench.core.config import process_number
 from robbench.core.device import deterministic
 from robbench.core.documents import require_regular
 from robbench.core.errors import RunError, Stopped, UserError
@@ -76,7 +76,7 @@ def train(plan: Plan, *, force: bool, watcher: Watcher, stop: StopFlag) -> Train
         if done:
             return done
     watcher.begins(plan.notes)
-    alone = int(os.environ.get("WORLD_SIZE", "1")) == 1
+    alone = process_number("WORLD_SIZE", 1) <= 1
     with contextlib.ExitStack() as stack:
         stack.enter_context(joined(plan.device))
         stack.enter_context(deterministic())

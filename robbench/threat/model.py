@@ -72,7 +72,7 @@ def require_inside(threats: Iterable[ThreatModel], shape: Sequence[int]) -> None
         if most < threat.eps < math.inf:
             raise UserError(
                 f"threat {threat.text}: two images of shape {'x'.join(map(str, shape))} with pixels in [0,1] are at most "
-                f"{threat.norm}:{most:g} apart; did you mean {threat.eps:g}/255?"
+                f"{threat.norm}:{most:g} apart" + ("" if threat.norm == "l0" else f"; did you mean {threat.eps:g}/255?")
             )
 
 

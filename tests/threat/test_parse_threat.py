@@ -100,7 +100,8 @@ def test_a_budget_is_not_larger_than_the_box(inside: str, beyond: str | None) ->
     """In 16 entries between 0 and 1 no two points are further apart than 1, 4, 16 and 16; no budget at all is fine."""
     require_inside([*parse_threat(inside), *parse_threat("l2:inf")], (1, 4, 4))
     if beyond:
-        with pytest.raises(UserError, match=f"{beyond}: two images of shape 1x4x4 .* are at most {inside} apart; did you mean"):
+        hint = "" if beyond.startswith("l0") else f"; did you mean {beyond.partition(':')[2]}/255\\?"
+        with pytest.raises(UserError, match=f"{beyond}: two images of shape 1x4x4 .* are at most {inside} apart{hint}$"):
             require_inside(parse_threat(beyond), (1, 4, 4))
 
 
