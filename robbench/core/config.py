@@ -188,7 +188,9 @@ def process_number(name: str, default: int) -> int:
     """A number that torchrun gives a process: RANK, WORLD_SIZE or LOCAL_RANK. Raises UserError where the variable is none."""
     text = os.environ.get(name, str(default))
     if not (text.isascii() and text.isdecimal() and len(text) < 7):
-        raise UserError(f"the variable {name} is '{text}', which is no number of a process: unset it, or start by torchrun")
+        raise UserError(
+            f"the variable {name} is '{text}', which is not the number of a process: unset it, or start with torchrun"
+        )
     return int(text)
 
 

@@ -31,7 +31,7 @@ def read_text(path: Path, what: str, kind: str) -> str:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
-            raise UserError(f"{what} {path} has more than {MOST_BYTES >> 20} MB; it cannot be one")
+            raise UserError(f"{what} {path} has more than {MOST_BYTES >> 20} MB, which is too large for it")
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(f"{what} {path} is not valid {kind}: no UTF-8 text ({error.reason} at byte {error.start})") from None

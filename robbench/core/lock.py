@@ -63,7 +63,7 @@ def _take(path: Path, what: str, say: Callable[[str], None], asked_to_stop: Call
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if not told:
-                say(f"{what}: {_owner(handle)} is at it; waiting for it to end")
+                say(f"{what}: {_owner(handle)} is working on it; waiting for it to end")
             told = True
             os.close(handle)
             asked_to_stop()
@@ -73,7 +73,7 @@ def _take(path: Path, what: str, say: Callable[[str], None], asked_to_stop: Call
             os.close(handle)
             with contextlib.suppress(OSError):
                 path.unlink()
-            say(f"{path.parent} has no locks: see to it that nothing else works on {what}")
+            say(f"{path.parent} has no file locks: make sure that no other process works on {what}")
             return None
         except BaseException:
             os.close(handle)

@@ -65,11 +65,13 @@ def select(subsets: Sequence[str], labels: NDArray[np.int64], classes: tuple[str
 def few_classes(subsets: Sequence[str], labels: NDArray[np.int64], classes: tuple[str, ...]) -> list[str]:
     """A sentence when the first samples, of data in the order of their classes, are of fewer classes than they could be."""
     counted = {subset: subset.partition("=")[0].strip() in _COUNTS for subset in subsets}
+    if not any(counted.values()):
+        return []
     whole = select([subset for subset in subsets if not counted[subset]], labels, classes).labels
     every = np.unique(whole)
     chosen = select(subsets, labels, classes)
     taken, count = np.unique(chosen.labels), len(chosen.rows)
-    if not any(counted.values()) or len(taken) >= min(len(every), count) or not _in_class_order(whole):
+    if len(taken) >= min(len(every), count) or not _in_class_order(whole):
         return []
     what = f"one class ({chosen.classes[taken[0]]})" if len(taken) == 1 else f"{len(taken)} classes"
     return [f"all {count} samples are of {what}, the data have {len(every)}; the limit stratified={count} takes of every class"]

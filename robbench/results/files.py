@@ -96,7 +96,7 @@ def read_table(path: Place, kind: str, columns: Sequence[str] | None = None, gro
         present = set(file.schema_arrow.names)
         if missing := missing_columns(schema, present):
             lacking = f"{path} lacks the columns {', '.join(missing)}"
-            raise UserError(f"{lacking}: it is no whole robbench {kind} table; {_INSTEAD}")
+            raise UserError(f"{lacking}: it is not a complete robbench {kind} table; {_INSTEAD}")
         wanted = [field for field in schema if columns is None or field.name in columns]
         arrays = _read(path, file, kind, wanted, group)
         absent = [field.name for field in wanted if field.name not in present]

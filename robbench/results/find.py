@@ -119,7 +119,9 @@ def only_row(path: Place, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         raise UserError(f"{path} holds {len(rows)} runs, not one: a runs file of robbench is of one run")
     row = dict(rows[0])
     if not RUN_ID.fullmatch(str(row.get("run_id", "none"))):  # files are named after it
-        raise UserError(f"{path} has the run id {row['run_id']!r}: ours are of letters and digits; it was changed, do not use it")
+        raise UserError(
+            f"{path} has the run id {row['run_id']!r}; robbench writes letters and digits: the file was changed, do not use it"
+        )
     return row
 
 

@@ -115,7 +115,7 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch):
     said = []
     with locked(tmp_path / "a.lock", "run a", say=said.append):
         pass
-    assert said == [f"{tmp_path} has no locks: see to it that nothing else works on run a"]
+    assert said == [f"{tmp_path} has no file locks: make sure that no other process works on run a"]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -137,11 +137,11 @@ def test_more_rows_than_bytes(cli, attacked, row_of):
     """A small file of endless equal rows is refused before they are made."""
     path = row_of(attacked)
     table = pq.read_table(path)
-    pq.write_table(table.take([0] * 500_000), path, compression="zstd")
-    assert path.stat().st_size < 500_000
+    pq.write_table(table.take([0] * 100_000), path, compression="zstd")
+    assert path.stat().st_size < 100_000
     done = cli("show", path)
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
-    assert "500,000 rows" in done.err
+    assert "100,000 rows" in done.err
 
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
