@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 
 from robbench.core.errors import UserError
 from robbench.core.norms import NORMS
-from robbench.core.spec import require_plain
 
 _NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _PRIVATE = re.compile(rf"(?:-[A-Za-z])?({_NAME}:{_NAME})(?=:|$)")  # also behind a short option, -amodule:Attack
@@ -95,6 +94,7 @@ def require_trusted(name: str) -> None:
 def refuse_private(source: object, kind: str, values: Any) -> None:
     """Raise UserError when a spec of a file (or one of a list), of a kind of registry, names code that may not be imported."""
     from robbench.core.builtins import REGISTRIES
+    from robbench.core.spec import require_plain  # not needed for --help, and it loads pydantic
 
     with names_from(source):
         for text in values if isinstance(values, list | tuple) else [values]:

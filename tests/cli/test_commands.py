@@ -200,6 +200,12 @@ def test_starts_without_torch(spawn, attacked, words):
     assert done.err.splitlines()[-1] == "HEAVY []"
 
 
+def test_help_loads_no_library_of_tables_or_types(spawn):
+    """Help pages and completion, which build all commands, need none of the libraries that take longer than they do."""
+    done = spawn(code="import sys, robbench.cli.app; print({'pydantic', 'numpy', 'pyarrow', 'rich', 'torch'} & {*sys.modules})")
+    assert done.out.strip() == "set()", done.err
+
+
 def test_the_module_is_the_command(spawn):
     """`python -m robbench` is the command, with its exit codes."""
     assert spawn("--version").out.startswith("robbench ")
