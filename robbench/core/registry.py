@@ -152,6 +152,10 @@ def _import(target: str, owner: str) -> Any:
     except UserError:
         raise
     except ModuleNotFoundError as error:
+        if error.name == module_name and module_name.endswith(".py"):
+            plain = module_name.removesuffix(".py")
+            text = f"no module '{module_name}'; write {plain}:{attribute}, without .py"
+            raise UserError(f"{owner}: {text}") from error
         raise UserError(f"{owner}: no module '{error.name}'; install it or run where it can be imported") from error
     except Exception as error:
         raise RunError(f"{owner}: importing {module_name} raised {type(error).__name__}: {error}") from error

@@ -80,6 +80,9 @@ def find_source(base: str, folder: Path) -> Data:
         from robbench.data.parquet import ParquetImages
 
         return ParquetImages(dir=str((folder / name).absolute()))
+    if Path(name).is_dir():
+        kind = "parquet" if holds_parquet(Path(name)) else "folder"
+        raise UserError(f"unknown data set '{name}'; for the folder of that name write {kind}:{name}")
     raise unknown("data set", name, [*DATA.entries, *private_sets(folder)])
 
 

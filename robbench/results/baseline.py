@@ -18,6 +18,7 @@ from robbench.core.documents import parse_json, read_text
 from robbench.core.errors import UserError
 from robbench.core.files import atomic_write
 from robbench.core.spec import checked
+from robbench.results.find import several_runs
 from robbench.results.places import beside
 from robbench.results.store import Store, read_run
 
@@ -91,7 +92,7 @@ def one_run(store: Store, name: str) -> Path:
     """The runs file of the one run that a name means. Raises UserError for none or several."""
     found = store.find_local([name])
     if len(found) > 1:
-        raise UserError(f"'{name}' means {len(found)} runs ({', '.join(path.stem for path in found)}): name one of them")
+        raise UserError(f"{several_runs(name, found)}. Name one of them")
     return found[0]
 
 

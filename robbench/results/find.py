@@ -113,6 +113,13 @@ def run_row(path: Place, columns: Sequence[str] | None = None) -> dict[str, Any]
     return only_row(path, read_table(path, "runs", columns).to_pylist())
 
 
+def several_runs(name: str, paths: Sequence[Place]) -> str:
+    """Which runs a name means, for the message that asks for one. Raises UserError as `run_row` does."""
+    rows = [run_row(path, ("run_id", "threat", "attack", "n_samples")) for path in paths]
+    form = "{run_id} ({threat}, {attack}, {n_samples} samples)"
+    return f"'{name}' means {len(paths)} runs: {'; '.join(form.format(**row) for row in rows)}"
+
+
 def only_row(path: Place, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The only row of a runs file. Raises UserError for another number of rows, and for a run id that is no file's name."""
     if len(rows) != 1:

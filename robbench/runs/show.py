@@ -16,7 +16,7 @@ from robbench.core.model_config import Described, Listed, read_config
 from robbench.core.norms import NORMS
 from robbench.report.commands import recorded_command
 from robbench.results.files import number_of_rows, read_beside
-from robbench.results.find import in_threads, parquet_files, run_row, runs_at
+from robbench.results.find import in_threads, parquet_files, run_row, runs_at, several_runs
 from robbench.results.places import Place, beside, model_folder, place
 from robbench.results.store import Store, read_run
 from robbench.results.summary import COLUMNS, column, summarise
@@ -37,9 +37,8 @@ def show_run(name: str, out: Path) -> dict[str, Any]:
     """
     paths = Store(out).find([name])
     if len(paths) > 1:
-        rows = [run_row(path, ("run_id", "threat", "attack", "n_samples")) for path in paths]
-        known = "; ".join(f"{row['run_id']} ({row['threat']}, {row['attack']}, {row['n_samples']} samples)" for row in rows)
-        raise UserError(f"'{name}' means {len(paths)} runs: {known}. Name one, such as robbench show {rows[-1]['run_id']}")
+        last = run_row(paths[-1], ("run_id",))["run_id"]
+        raise UserError(f"{several_runs(name, paths)}. Name one, such as robbench show {last}")
     path = paths[0]
     run = read_run(path, (*COLUMNS, *_ALSO))
     row = {key: json.loads(value) if key in _JSON and value else value for key, value in run.info.items()}

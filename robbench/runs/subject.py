@@ -47,6 +47,17 @@ class Subject(NamedTuple):
         return Path(self.name).name if self.trained else self.name
 
 
+def _own(text: str) -> str:
+    """What to write for a file named where a model is due; empty when there is no such file."""
+    if Path(text).suffix != ".py" and not Path(text).is_file() and Path(f"{text}.py").is_file():
+        text = f"{text}.py"
+    if not Path(text).is_file():
+        return ""
+    if Path(text).suffix == ".py":
+        return f"; a function or class of {text} is {Path(text).stem}:NAME"
+    return "; a file of weights needs a function of yours that loads it, module:function"
+
+
 def find_subject(text: str, config: AttackConfig, store: Store, device: torch.device, data_dir: Path | None,
                  download: bool) -> tuple[Subject, str]:  # fmt: skip
     """The model a user means: a name in the store (`name@last` for another checkpoint), a saved folder, or a model spec."""
@@ -57,7 +68,7 @@ def find_subject(text: str, config: AttackConfig, store: Store, device: torch.de
     else:
         if text.partition(":")[0] not in MODELS.entries and ":" not in text:
             known = [path.name for path in store.models.glob("*") if (path / "config.json").is_file()]
-            hint = nearest(text, [*known, *MODELS.entries])
+            hint = _own(text) or nearest(text, [*known, *MODELS.entries])
             raise UserError(f"unknown model '{text}': not in {store.models}, no folder of a saved model, no model spec{hint}")
         model, trained, data = None, {}, config.data or "digits"
     with names_from(folder / "config.json") if folder and not config.data else nullcontext():

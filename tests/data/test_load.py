@@ -113,6 +113,17 @@ def test_wrong_specs_are_one_clear_line(spec: str, words: str, tmp_path: Path) -
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(("file", "form"), [("test/cat/1.png", "folder:mine"), ("test.parquet", "parquet:mine")])
+def test_a_folder_by_its_bare_name(file: str, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder in the working folder that is in no data folder: the message has the right form."""
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "mine" / file
+    path.parent.mkdir(parents=True)
+    path.touch()
+    with pytest.raises(UserError, match=f"unknown data set 'mine'; .* write {form}$"):
+        load("mine", "test", data_dir=tmp_path / "data")
+
+
 def test_a_class_subset_without_samples_is_an_error() -> None:
     """A subset that selects nothing is refused rather than passed on as an empty split."""
     with pytest.raises(UserError, match=r"\[b,c\] selects nothing"):

@@ -164,6 +164,12 @@ def test_private_models_that_do_not_fit(attribute: str, words: str, name: str, s
     assert name in str(caught.value)
 
 
+def test_a_module_is_named_without_its_suffix(name: str, small: DataInfo) -> None:
+    """`my_models.py:Net`, a path where a module is due: the message has the right form."""
+    with pytest.raises(UserError, match=f"write {name}:Net, without .py"):
+        create(f"{name}.py:Net", small)
+
+
 def test_a_factory_that_raises(name: str, small: DataInfo) -> None:
     """A factory's own exception is a RunError that quotes it; a module that is not there is a UserError."""
     with pytest.raises(RunError, match="OSError: no weights here"):
