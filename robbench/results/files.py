@@ -130,10 +130,14 @@ def _read(path: Place, file: pq.ParquetFile, kind: str, wanted: Sequence[pa.Fiel
             raise UserError(f"{path}: column {field.name} holds {found}, not {field.type}; {_INSTEAD}")
     try:
         names = [field.name for field in wanted if field.name in types]
-        table = file.read(names) if group is None else file.read_row_group(group, names)
+        # Our files are small: handing their columns to threads costs more than reading them.
+        part = {"columns": names, "use_threads": False}
+        table = file.read(**part) if group is None else file.read_row_group(group, **part)
         arrays = [
-            table[f.name].cast(f.type) if f.name in types else pa.chunked_array([pa.nulls(len(table), f.type)]) for f in wanted
-        ]
+            pa.chunked_array([pa.nulls(len(table), field.type)]) if (found := types.get(field.name)) is None
+            else table[field.name] if found == field.type else table[field.name].cast(field.type)
+            for field in wanted
+        ]  # fmt: skip
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:  # the last from sizes that are no sizes
         raise _broken(path, error) from None
     require_sound(pa.Table.from_arrays(arrays, schema=pa.schema(wanted)), kind, str(path))
