@@ -105,14 +105,29 @@ def environment() -> Callable[..., dict[str, str]]:
     return _clean_environment
 
 
+@contextlib.contextmanager
+def _for_all(folder: Path) -> Iterator[Path]:
+    """A folder that tests share: the session ends with an error where one of them changed a file of it."""
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    yield folder
+    assert [path for path, content in before.items() if path.read_bytes() != content] == []
+
+
 @pytest.fixture(scope="session")
-def trained(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def for_all() -> Callable[[Path], contextlib.AbstractContextManager[Path]]:
+    """Gives a folder to a whole session, and sees that its files stay as they are: `with for_all(folder): yield folder`."""
+    return _for_all
+
+
+@pytest.fixture(scope="session")
+def trained(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """An output folder with the models `ce` and `at`, trained by the commands above. Not to be written to: see `store`."""
     folder = tmp_path_factory.mktemp("trained") / "S"
     for line in (TRAIN_CE, TRAIN_AT):
         done = _in_process(line.format(S=folder))
         assert done.code == 0, done.err
-    return folder
+    with _for_all(folder):
+        yield folder
 
 
 @pytest.fixture

@@ -509,8 +509,9 @@ def test_a_model_spec_longer_than_file_systems_take(cli, tmp_path):
     assert cli("show", done.json["rows"][0]["run_id"], "--out", tmp_path / "S").code == 0
 
 
-def test_a_run_is_shown_without_its_models_folder(cli, attacked):
+def test_a_run_is_shown_without_its_models_folder(cli, attacked, tmp_path):
     """Only the names of the classes come from there: a damaged config.json takes the numbers from nobody."""
+    attacked = shutil.copytree(attacked, tmp_path / "S")
     known = cli("show ce --json --out", attacked).json
     assert known["class_names"] == [str(n) for n in range(10)]
     (attacked / "models" / "ce" / "config.json").write_text("{}")

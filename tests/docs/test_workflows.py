@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,12 +44,13 @@ def runner(environment: Callable, tmp_path: Path) -> Callable[..., int]:
 
 
 @pytest.fixture(scope="module")
-def attacked(cli: Callable, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An output folder with a run of each model."""
+def attacked(cli: Callable, trained: Path, for_all: Callable, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An output folder with a run of each model. Not to be written to."""
     out = shutil.copytree(trained, tmp_path_factory.mktemp("attacked") / "S")
     done = cli("attack ce at --attack pgd:steps=5 --threat linf:0.15 --out", out)
     assert done.code == 0, done.err
-    return out
+    with for_all(out):
+        yield out
 
 
 def inputs_of(values: dict[str, str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +33,7 @@ def _table(kind: str) -> pa.Table:
 
 
 @pytest.fixture(scope="module")
-def attacked(tiny, cli, tmp_path_factory) -> Path:
+def attacked(tiny, cli, for_all, tmp_path_factory) -> Iterator[Path]:
     """A store with a tiny model, attacked at two budgets with its points kept, and once without. Not to be written to."""
     out = tmp_path_factory.mktemp("report") / "S"
     for line in ("attack m --attack pgd:steps=5 --threat linf:0.05,0.2 --limit 40 --store-points --out",
@@ -40,7 +41,8 @@ def attacked(tiny, cli, tmp_path_factory) -> Path:
         if not out.exists():
             assert cli("", *tiny, "--out", out).code == 0
         assert cli(line, out).code == 0
-    return out
+    with for_all(out):
+        yield out
 
 
 def _runs(out: Path):
