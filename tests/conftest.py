@@ -115,7 +115,7 @@ def _for_all(folder: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def for_all() -> Callable[[Path], contextlib.AbstractContextManager[Path]]:
-    """Gives a folder to a whole session, and sees that its files stay as they are: `with for_all(folder): yield folder`."""
+    """For a folder that a whole session uses: its files must stay as they are until the `with` block ends."""
     return _for_all
 
 

@@ -59,14 +59,15 @@ def table_kind(path: Place) -> tuple[str, str]:
     Raises UserError, naming the file, when it is missing, damaged, not ours, or of a newer schema.
     """
     with _open(path) as file:
-        return _identify(path, file)
+        return _identify(path, file.schema_arrow)
 
 
 def check_readable(path: Place) -> pa.Schema:
     """The schema of a Parquet file of whatever table. UserError when it is missing, damaged at its end, or of a newer schema."""
     with _open(path) as file:
-        _refuse_newer(path, (file.schema_arrow.metadata or {}).get(b"robbench.schema_version", b"0"))
-        return file.schema_arrow
+        schema = file.schema_arrow
+        _refuse_newer(path, (schema.metadata or {}).get(b"robbench.schema_version", b"0"))
+        return schema
 
 
 def number_of_rows(path: Place) -> int:
@@ -90,18 +91,19 @@ def read_table(path: Place, kind: str, columns: Sequence[str] | None = None, gro
     """
     schema = _SCHEMAS[kind]
     with _open(path) as file:
-        found, run = _identify(path, file)
+        own = file.schema_arrow  # made anew at each look
+        found, run = _identify(path, own)
         if found != kind:
             raise UserError(f"{path} holds {found}, not {kind}; name the file in results/{kind}")
-        present = set(file.schema_arrow.names)
+        present = set(own.names)
         if missing := missing_columns(schema, present):
             lacking = f"{path} lacks the columns {', '.join(missing)}"
             raise UserError(f"{lacking}: it is not a complete robbench {kind} table; {_INSTEAD}")
         wanted = [field for field in schema if columns is None or field.name in columns]
-        arrays = _read(path, file, kind, wanted, group)
+        arrays = _read(path, file, own, kind, wanted, group)
         absent = [field.name for field in wanted if field.name not in present]
         facts = {b"robbench.run": run.encode(), b"robbench.absent": ",".join(absent).encode()}
-        facts[b"robbench.schema_version"] = file.schema_arrow.metadata[b"robbench.schema_version"]
+        facts[b"robbench.schema_version"] = own.metadata[b"robbench.schema_version"]
         return pa.Table.from_arrays(arrays, schema=pa.schema(wanted, {**schema.metadata, **facts}))
 
 
@@ -113,18 +115,22 @@ def read_beside(path: Place, kind: str, columns: Sequence[str]) -> list[dict[str
     if not path.exists():
         return []
     with _open(path) as file:
-        if (found := (file.schema_arrow.metadata or {}).get(b"robbench.table", b"").decode(errors="replace")) != kind:
+        own = file.schema_arrow
+        if (found := (own.metadata or {}).get(b"robbench.table", b"").decode(errors="replace")) != kind:
             raise UserError(f"{path} holds {found or 'a foreign table'}, not {kind}")
-        if missing := [name for name in columns if name not in file.schema_arrow.names]:
+        if missing := [name for name in columns if name not in own.names]:
             raise UserError(f"{path} lacks the columns {', '.join(missing)}: it is not a robbench {kind} table")
         fields = [field for field in _SCHEMAS[kind] if field.name in columns]
-        return list(pa.Table.from_arrays(_read(path, file, kind, fields), schema=pa.schema(fields)).to_pylist())
+        return list(pa.Table.from_arrays(_read(path, file, own, kind, fields), schema=pa.schema(fields)).to_pylist())
 
 
-def _read(path: Place, file: pq.ParquetFile, kind: str, wanted: Sequence[pa.Field], group: int | None = None
+def _read(path: Place, file: pq.ParquetFile, own: pa.Schema, kind: str, wanted: Sequence[pa.Field], group: int | None = None
           ) -> list[pa.ChunkedArray]:  # fmt: skip
-    """The columns in the types of their schema, null where the file lacks them. UserError for values that cannot be right."""
-    types = {field.name: field.type for field in file.schema_arrow}
+    """The columns in the types of their schema, null where the file, of the schema `own`, lacks them.
+
+    Raises UserError for values that cannot be right.
+    """
+    types = {field.name: field.type for field in own}
     for field in wanted:
         if (found := types.get(field.name)) not in (None, field.type) and not same_kind(found, field.type):
             raise UserError(f"{path}: column {field.name} holds {found}, not {field.type}; {_INSTEAD}")
@@ -173,8 +179,8 @@ def _require_magic(path: Path) -> None:
         raise UserError(f"{path} is not a Parquet file; name a model, a run id, or the file of a run in results/runs")
 
 
-def _identify(path: Place, file: pq.ParquetFile) -> tuple[str, str]:
-    facts = file.schema_arrow.metadata or {}
+def _identify(path: Place, schema: pa.Schema) -> tuple[str, str]:
+    facts = schema.metadata or {}
     kind = facts.get(b"robbench.table", b"").decode(errors="replace")
     version = facts.get(b"robbench.schema_version", b"")
     if kind not in _SCHEMAS or not version.isdigit():

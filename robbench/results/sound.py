@@ -153,8 +153,7 @@ def require_margins(details: Mapping[tuple[str, str], Any], where: str) -> None:
 
 def _require_range(values: pa.ChunkedArray, low: float, high: float, where: str, *, known: bool) -> None:
     ends: Mapping[str, Any] = pc.min_max(values).as_py()
-    smallest, largest = ends["min"], ends["max"]
-    for value in (smallest, largest):
+    for value in ends.values():
         if value is not None and not low <= value <= high and (known or value == value):
             raise UserError(f"{where} holds {value}, which is not from {low:g} to {high:g}")
 
