@@ -40,7 +40,7 @@ from torch import Tensor, nn
 from robbench.attacks.package import alone
 from robbench.attacks.pgd import PGD
 from robbench.attacks.pyautoattack import NORM_NAMES, PyAutoAttack
-from robbench.core.builtins import ATTACKS
+from robbench.catalogue.builtins import ATTACKS
 from robbench.core.device import default_batch_size, deterministic, find_device
 from robbench.core.errors import RobbenchError
 from robbench.core.spec import finite, short_hash
@@ -56,8 +56,8 @@ from robbench.engine.search import search_model
 from robbench.engine.shapes import tiles_of
 from robbench.losses.cross_entropy import CrossEntropy
 from robbench.models.create import create
-from robbench.results.provenance import provenance
-from robbench.results.statistics import mcnemar_exact
+from robbench.statistics.proportions import mcnemar_exact
+from robbench.store.provenance import provenance
 from robbench.threat.model import ThreatModel, parse_threat
 from robbench.threat.problem import Problem, size_and_fits
 from robbench.training.step import Inner

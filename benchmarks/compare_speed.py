@@ -20,9 +20,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from robbench.results.files import write_table
-from robbench.results.schema import RUNS, SAMPLES, SCHEMA_VERSION, to_table
-from robbench.results.summary import summarise
+from robbench.analysis.summary import summarise
+from robbench.store.schema import RUNS, SAMPLES, SCHEMA_VERSION, to_table
+from robbench.store.tables import write_table
 
 LIMIT = 2.0
 SHAPES = (2, 10, 100)

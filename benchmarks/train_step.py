@@ -46,7 +46,7 @@ from robbench.losses.cross_entropy import CrossEntropy
 from robbench.losses.trades import TRADES
 from robbench.models.base import Classifier
 from robbench.models.create import create
-from robbench.results.provenance import provenance
+from robbench.store.provenance import provenance
 from robbench.threat.model import parse_threat
 from robbench.training.forward import Forward
 from robbench.training.optimizers import make_optimizer

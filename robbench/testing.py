@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from robbench.attacks.base import Attack
-from robbench.core.builtins import ATTACKS, LOSSES
+from robbench.catalogue.builtins import ATTACKS, LOSSES
 from robbench.core.errors import RobbenchError
 from robbench.data.base import DataInfo, Split, sample_ids
 from robbench.engine.cascade import Cascade, Entry

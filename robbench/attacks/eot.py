@@ -22,7 +22,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from robbench.attacks.base import AnyRowAttack, Attack, Oracle
-from robbench.core.builtins import ATTACKS
+from robbench.catalogue.builtins import ATTACKS
 from robbench.core.errors import UserError
 from robbench.core.rows import Rows
 from robbench.threat.problem import Problem

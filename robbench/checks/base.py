@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from robbench.core.errors import UserError
-from robbench.results.statistics import clopper_pearson
+from robbench.statistics.proportions import clopper_pearson
 
 if TYPE_CHECKING:
     from robbench.checks.evidence import Evidence

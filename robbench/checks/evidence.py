@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from robbench.attacks.base import Attack
+from robbench.catalogue.builtins import ATTACKS
 from robbench.checks.base import Skip
 from robbench.checks.mini import Trace, Tried, follow, run_attack
-from robbench.core.builtins import ATTACKS
 from robbench.core.tiles import Tiles, largest_tile
 from robbench.data.base import Split
 from robbench.engine.advice import HINTS, kinds

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from robbench.attacks.base import AnyRowAttack, Attack
+from robbench.catalogue.builtins import ATTACKS
 from robbench.checks.base import Reading, Skip, counted
 from robbench.checks.evidence import MINI, Evidence
-from robbench.core.builtins import ATTACKS
 from robbench.core.status import UNCONFIRMED, UNFINISHED
 from robbench.engine.flags import BLACK_BOX_SHARE
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from robbench.catalogue.builtins import ATTACKS
 from robbench.checks.base import FEW, Reading, Skip, counted, share
 from robbench.checks.evidence import MINI, MINI_MARGIN, Evidence
-from robbench.core.builtins import ATTACKS
 from robbench.core.spec import Spec, options_of
 from robbench.engine.oracle import forward_tiles
 from robbench.engine.shapes import tiles_of

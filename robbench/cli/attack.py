@@ -17,9 +17,9 @@ from robbench.cli.options import option
 from robbench.cli.reporter import Reporter, print_json, print_rich, reported
 
 if TYPE_CHECKING:
-    from robbench.results.store import Run, Store
-    from robbench.runs.measure import Measured
-    from robbench.runs.plan import Plan
+    from robbench.store.store import Run, Store
+    from robbench.tasks.attack.plan import Plan
+    from robbench.tasks.measure import Measured
 
 WHAT = "What to attack, and how"
 Models = Annotated[
@@ -102,10 +102,10 @@ def attack(
 
     Example: robbench attack ce at --attack pgd:steps=10 --attack apgd --threat linf:0.15
     """
+    from robbench.analysis.compare import compare
     from robbench.core.config import AttackConfig, load_config
-    from robbench.results.compare import compare
-    from robbench.results.store import Store
-    from robbench.runs.plan import plan_attacks
+    from robbench.store.store import Store
+    from robbench.tasks.attack.plan import plan_attacks
 
     flags = {
         "attack": attacks,
@@ -134,7 +134,7 @@ def attack(
     done = [(plan, run) for plan in plans for run in run_attack(plan, store, reporter, force=force)]
     rows = compare([run for _, run in done])
     if not as_json:  # before measuring: whatever comes of that, this is known
-        from robbench.report.terminal import comparison_table
+        from robbench.report.terminal.compare import comparison_table
 
         print_rich(comparison_table(rows))
     measured = measure_runs(done, store, reporter, data_dir, download) if settings.measure else []
@@ -164,9 +164,9 @@ def describe(plan: Plan, store: Store) -> list[dict[str, object]]:
 
 def run_attack(plan: Plan, store: Store, reporter: Reporter, *, force: bool) -> list[Run]:
     """Run one plan under progress bars. Raises Stopped when a signal came first."""
-    from robbench.runs.attack import Progress, attack
-    from robbench.runs.check import check_after
-    from robbench.runs.signals import stop_flag
+    from robbench.tasks.attack.run import Progress, attack
+    from robbench.tasks.check import check_after
+    from robbench.tasks.signals import stop_flag
 
     title = f"{plan.subject.name} {plan.threat}"
     for run_id, threat in zip(plan.run_ids, plan.threats, strict=True):
@@ -204,7 +204,7 @@ def measure_runs(
     done: Sequence[tuple[Plan, Run]], store: Store, reporter: Reporter, data_dir: Path | None, download: bool
 ) -> list[Measured]:
     """Measure runs that were just attacked, with the models at hand."""
-    from robbench.runs.measure import Measurer
+    from robbench.tasks.measure import Measurer
 
     measurer = Measurer(store, done[0][0].device, data_dir, download, say=reporter.say)
     return [
@@ -217,7 +217,7 @@ def say_what_to_mind(info: dict[str, Any], checks: list[dict[str, Any]], reporte
     """Warnings about a run and its failed checks, one line each."""
     import json
 
-    from robbench.results.texts import percent
+    from robbench.report.texts import percent
 
     title = f"{info['model']} {info['threat']}"
     if bad := info["n_unconfirmed"]:

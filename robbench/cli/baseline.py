@@ -29,9 +29,9 @@ def baseline(
 
     Example: robbench baseline set at
     """
-    from robbench.results.baseline import baseline_path, find_baseline, read_baseline, set_baseline
-    from robbench.results.store import Store, read_run
-    from robbench.results.texts import percent
+    from robbench.report.texts import percent
+    from robbench.store.baseline import baseline_path, find_baseline, read_baseline, set_baseline
+    from robbench.store.store import Store, read_run
 
     store = Store(out)
     if action == "set":

@@ -8,11 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from robbench.catalogue.cascades import cascades
+from robbench.catalogue.recipes import read_recipe, recipes
 from robbench.cli import options as o
 from robbench.cli.reporter import print_json, print_result, print_rich, reported
-from robbench.core.cascades import cascades
 from robbench.core.errors import UserError, unknown
-from robbench.recipes import read_recipe, recipes
 
 Kind = Annotated[
     str | None, typer.Argument(metavar="[losses|attacks|models|data|recipes]", help="Which registry; nothing means all.")
@@ -26,7 +26,7 @@ def list_(kind: Kind = None, as_json: o.Json = False, quiet: o.Quiet = False, ve
 
     Example: robbench list attacks
     """
-    from robbench.core.builtins import REGISTRIES
+    from robbench.catalogue.builtins import REGISTRIES
     from robbench.core.registry import Entry
     from robbench.data.places import data_folder, private_sets
 
@@ -68,7 +68,7 @@ def explain(name: Name, as_json: o.Json = False, quiet: o.Quiet = False, verbose
 
     Example: robbench explain apgd
     """
-    from robbench.core.builtins import REGISTRIES
+    from robbench.catalogue.builtins import REGISTRIES
     from robbench.core.config import COMMANDS, AttackConfig, TrainConfig
     from robbench.core.registry import explain_options
     from robbench.data.places import data_folder, private_sets

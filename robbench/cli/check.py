@@ -70,8 +70,8 @@ def check(
         raise UserError("check what? Give a run id or a model, or --self-test")
     from robbench.core.config import AttackConfig
     from robbench.core.spec import validate
-    from robbench.results.store import Store
-    from robbench.runs.check import SLICE, check, plan_check
+    from robbench.store.store import Store
+    from robbench.tasks.check import SLICE, check, plan_check
 
     flags = {"threat": threat, "data": data, "split": split, "seed": seed, "limit": limit}
     settings = validate(AttackConfig, {name: value for name, value in flags.items() if value not in (None, [])}, "check")
@@ -85,7 +85,7 @@ def check(
     with reporter.progress(f"check {target}") as bar:
         rows = check(plan, store, settings.limit or SLICE, data_dir, bar.update, reporter.say)
     about = f"run {plan.name} of {plan.subject.label}" if plan.run else plan.subject.label
-    from robbench.report.checks import checks_table
+    from robbench.report.terminal.checks import checks_table
 
     with result_of_a_verdict():
         if as_json:
@@ -99,7 +99,7 @@ def check(
 
 
 def _self_test(reporter: Reporter, as_json: bool) -> None:
-    from robbench.runs.self_test import self_test
+    from robbench.tasks.self_test import self_test
 
     with reporter.progress("self-test") as bar:
         examined = self_test(bar.update)
@@ -110,7 +110,7 @@ def _self_test(reporter: Reporter, as_json: bool) -> None:
         }
         for e in examined
     ]  # fmt: skip
-    from robbench.report.checks import self_test_table
+    from robbench.report.terminal.checks import self_test_table
 
     with result_of_a_verdict():
         if as_json:

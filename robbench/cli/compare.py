@@ -68,10 +68,10 @@ def compare(
 
     Example: robbench compare ce at --fail-on robust_accuracy:-1pp
     """
-    from robbench.results import compare as tables
-    from robbench.results.columns import DEFAULT, WITH_FACTS, parse_columns, pick, sort_rows
-    from robbench.results.tolerance import parse_tolerances
-    from robbench.runs.compare import compare_runs
+    from robbench.analysis.comparison import compare_runs
+    from robbench.analysis.tolerances import parse_tolerances
+    from robbench.report import formats
+    from robbench.report.columns import DEFAULT, WITH_FACTS, parse_columns, pick, sort_rows
 
     if as_json + as_csv + as_markdown + as_latex > 1:
         raise UserError("choose one of --json, --csv, --markdown and --latex")
@@ -84,19 +84,19 @@ def compare(
     for row in rows:
         reporter.detail(f"{row['run_id']}: {row['model']}, {row['data']} {row['split']}, {row['threat']}, {row['attack']}")
     if parquet is not None:
-        tables.to_parquet(pick(rows, names), parquet)
+        formats.to_parquet(pick(rows, names), parquet)
         reporter.say(f"{len(rows)} rows written to {parquet}")
     with result_of_a_verdict() if limits else contextlib.nullcontext():
         if as_json:
-            print(tables.to_json(pick(rows, names), **({"failed": found.failed} if limits else {})), file=results())
+            print(formats.to_json(pick(rows, names), **({"failed": found.failed} if limits else {})), file=results())
         elif as_csv:
-            print_result(tables.to_csv(pick(rows, names)), end="")
+            print_result(formats.to_csv(pick(rows, names)), end="")
         elif as_markdown:
-            print_result(tables.to_markdown(rows, names or WITH_FACTS))
+            print_result(formats.to_markdown(rows, names or WITH_FACTS))
         elif as_latex:
-            print_result(tables.to_latex(rows, names or WITH_FACTS), end="")
+            print_result(formats.to_latex(rows, names or WITH_FACTS), end="")
         else:
-            from robbench.report.terminal import comparison_table, width_needed
+            from robbench.report.terminal.compare import comparison_table, width_needed
 
             print_rich(comparison_table(rows, names or DEFAULT), width_needed(rows, names or DEFAULT))
     if found.failed:

@@ -26,14 +26,14 @@ def demo(
     """
     import torch
 
+    from robbench.analysis.comparison import compare_runs
     from robbench.cli.attack import run_attack
     from robbench.cli.train import run_training
     from robbench.core.config import AttackConfig, TrainConfig
-    from robbench.report.terminal import comparison_table
-    from robbench.results.store import Store
-    from robbench.runs.compare import compare_runs
-    from robbench.runs.plan import plan_attacks
-    from robbench.runs.train_plan import plan_training
+    from robbench.report.terminal.compare import comparison_table
+    from robbench.store.store import Store
+    from robbench.tasks.attack.plan import plan_attacks
+    from robbench.tasks.train.plan import plan_training
 
     torch.set_num_threads(1)  # so small a model is as fast on one thread, and needs no second free core
     reporter, store = Reporter(quiet=quiet, verbose=verbose), Store(out)

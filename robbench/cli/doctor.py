@@ -98,7 +98,7 @@ def _check_torchvision(problems: list[str]) -> None:
 
 
 def _plugins(problems: list[str]) -> dict[str, list[str]]:
-    from robbench.core.builtins import REGISTRIES
+    from robbench.catalogue.builtins import REGISTRIES
     from robbench.core.errors import RobbenchError
 
     found = {}

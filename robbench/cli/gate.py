@@ -17,8 +17,8 @@ from robbench.cli.reporter import Reporter, print_json, print_rich, reported
 from robbench.core.errors import RunError, UserError
 
 if TYPE_CHECKING:
-    from robbench.results.gate import Finding, Tolerances
-    from robbench.results.store import Store
+    from robbench.analysis.gate import Finding, Tolerances
+    from robbench.store.store import Store
 
 WHO, LIMITS, ATTACK = "What to hold against what", "What is tolerated", "With --model"
 Baseline = Annotated[
@@ -92,9 +92,9 @@ def gate(
 
     Example: robbench gate --baseline ce --candidate at --max-drop 2
     """
+    from robbench.analysis.gate import Tolerances
     from robbench.core.files import require_output
-    from robbench.results.gate import Tolerances
-    from robbench.results.store import Store
+    from robbench.store.store import Store
 
     began, reporter, store = time.monotonic(), Reporter(quiet=quiet, verbose=verbose), Store(out)
     rates = [None if points is None else points / 100 for points in (max_drop, max_clean_drop, max_class_drop)]
@@ -106,7 +106,7 @@ def gate(
     if (candidate is None) == (model is None):
         raise UserError("give either --candidate RUN, a finished run, or --model MODEL, to be attacked as it goes")
     if candidate is not None:
-        from robbench.runs.gate import gate_runs
+        from robbench.analysis.gate_runs import gate_runs
 
         finding = gate_runs(store, baseline, candidate, tolerances)
     else:
@@ -118,9 +118,9 @@ def gate(
 
 def _gate_model(store: Store, baseline: str | None, model: str, tolerances: Tolerances, reporter: Reporter,
                 settings: dict[str, Any], seconds: float, force: bool) -> Finding:  # fmt: skip
-    from robbench.runs.early import Watched, gate_model, plan_gate
-    from robbench.runs.gate import find_reference
-    from robbench.runs.signals import stop_flag
+    from robbench.analysis.gate_runs import find_reference
+    from robbench.tasks.gate import Watched, gate_model, plan_gate
+    from robbench.tasks.signals import stop_flag
 
     reference, path = find_reference(store, baseline)
     gated = plan_gate(model, reference, path, tolerances, **settings)
@@ -160,7 +160,7 @@ def _seconds(budget: str | None) -> float:
 def _tell(finding: Finding, seconds: float, as_json: bool, junit_xml: Path | None, markdown: Path | None) -> None:
     """Write what was asked for, say it, and end with the verdict's exit code."""
     from robbench.cli.streams import result_of_a_verdict
-    from robbench.report import gate as report
+    from robbench.report.terminal import gate as report
 
     try:
         _write(finding, seconds, junit_xml, markdown)
@@ -175,7 +175,7 @@ def _tell(finding: Finding, seconds: float, as_json: bool, junit_xml: Path | Non
 
 def _write(finding: Finding, seconds: float, junit_xml: Path | None, markdown: Path | None) -> None:
     from robbench.core.files import write_output
-    from robbench.report import gate as report
+    from robbench.report.terminal import gate as report
 
     if os.environ.get("GITHUB_ACTIONS"):
         for line in report.github_lines(finding):

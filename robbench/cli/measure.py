@@ -13,8 +13,8 @@ from robbench.cli.options import option
 from robbench.cli.reporter import Reporter, print_json, print_rich, reported
 
 if TYPE_CHECKING:
-    from robbench.runs.measure import Measured, Measurer
-    from robbench.runs.subject import Subject
+    from robbench.tasks.measure import Measured, Measurer
+    from robbench.tasks.subject import Subject
 
 WHAT = "What to measure"
 Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Model names, run ids or Parquet paths.")]
@@ -52,8 +52,8 @@ def measure(
     Example: robbench measure ce at
     """
     from robbench.core.device import find_device
-    from robbench.results.store import Store
-    from robbench.runs.measure import ChangedError, Measured, Measurer
+    from robbench.store.store import Store
+    from robbench.tasks.measure import ChangedError, Measured, Measurer
 
     reporter, store = Reporter(quiet=quiet, verbose=verbose), Store(out)
     measurer = Measurer(store, find_device(device), data_dir, download, train_samples, reporter.say)
@@ -90,8 +90,8 @@ def measure_run(
 
 def show(found: Sequence[Measured]) -> None:
     """The measures of runs as tables on stdout."""
-    from robbench.measures.gradients import dual
-    from robbench.report.measures import measures_table
+    from robbench.metrics.gradients import dual
+    from robbench.report.terminal.metrics import measures_table
 
     for measured in found:
         print_rich(measures_table(measured.info, measured.measures, dual(measured.info["norm"])))

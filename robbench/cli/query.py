@@ -40,9 +40,9 @@ def query(
     """
     import time
 
-    from robbench.report.answer import SHOWN_ROWS, answer_table
-    from robbench.results.compare import to_csv, write_parquet
-    from robbench.runs.query import query as ask
+    from robbench.analysis.query import query as ask
+    from robbench.report.formats import to_csv, write_parquet
+    from robbench.report.terminal.query import SHOWN_ROWS, answer_table
 
     if as_json and as_csv:
         raise UserError("choose one of --json and --csv")

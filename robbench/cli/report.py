@@ -35,7 +35,7 @@ def report(
 
     Example: robbench report ce at --html report.html
     """
-    from robbench.runs.report import report as write_report
+    from robbench.tasks.report import report as write_report
 
     made = write_report(runs or [], out, html, title=title, data_dir=data_dir)
     if as_json:

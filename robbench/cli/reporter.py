@@ -60,7 +60,7 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
-        from robbench.runs.signals import raised
+        from robbench.tasks.signals import raised
 
         try:
             with raised(), _results_apart():

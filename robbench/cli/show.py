@@ -29,14 +29,14 @@ def show(
 
     Example: robbench show at
     """
-    from robbench.runs.show import show_run
+    from robbench.analysis.show import show_run
 
     found, reporter = show_run(run, out), Reporter(quiet=quiet, verbose=verbose)
     if as_json:
         print_json("robbench.show/1", **found)
         return
-    from robbench.report.run import run_card
-    from robbench.results.texts import percent
+    from robbench.report.terminal.run import run_card
+    from robbench.report.texts import percent
 
     print_rich(run_card(found))
     for each in found["classes"]:
@@ -52,13 +52,13 @@ def runs(
 
     Example: robbench runs
     """
-    from robbench.runs.show import list_runs
+    from robbench.analysis.show import list_runs
 
     found, reporter = list_runs(folder, out), Reporter(quiet=quiet, verbose=verbose)
     if as_json:
         print_json("robbench.runs/1", **found)
         return
-    from robbench.report.run import run_list
+    from robbench.report.terminal.run import run_list
 
     print_rich(run_list(found))
     for row in found["runs"]:

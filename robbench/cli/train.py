@@ -12,8 +12,8 @@ from robbench.cli.options import option
 from robbench.cli.reporter import Bar, Reporter, print_json, print_result, reported
 
 if TYPE_CHECKING:
-    from robbench.runs.train import Trained
-    from robbench.runs.train_plan import Plan
+    from robbench.tasks.train.plan import Plan
+    from robbench.tasks.train.run import Trained
 
 WHAT = "What to train"
 Recipe = Annotated[
@@ -87,11 +87,11 @@ def train(
 
     Example: robbench train --data digits --loss cross-entropy --inner pgd:steps=7 --threat linf:0.15 --name at
     """
+    from robbench.catalogue.recipes import read_recipe
     from robbench.core.config import TrainConfig, load_config, process_number
-    from robbench.recipes import read_recipe
-    from robbench.runs.start import settings_of
-    from robbench.runs.train import found_before
-    from robbench.runs.train_plan import plan_training
+    from robbench.tasks.train.plan import plan_training
+    from robbench.tasks.train.run import found_before
+    from robbench.tasks.train.start import settings_of
 
     flags = {"loss": loss, "data": data, "model": model, "from_model": from_model, "inner": inner, "threat": threat,
              "epochs": epochs, "batch_size": batch_size, "lr": lr, "optimizer": optimizer, "seed": seed,
@@ -128,8 +128,8 @@ def run_training(plan: Plan, reporter: Reporter, *, force: bool) -> Trained:
     """Train under a progress bar."""
     from robbench.core.config import process_number
     from robbench.core.errors import Stopped
-    from robbench.runs.signals import stop_flag
-    from robbench.runs.train import train
+    from robbench.tasks.signals import stop_flag
+    from robbench.tasks.train.run import train
 
     processes = process_number("WORLD_SIZE", 1)
     if processes > 1 and plan.loss.batch_coupled:
@@ -143,7 +143,7 @@ def run_training(plan: Plan, reporter: Reporter, *, force: bool) -> Trained:
     return done
 
 
-class _Watcher:  # a robbench.runs.train.Watcher, without importing torch for --help
+class _Watcher:  # a robbench.tasks.train.run.Watcher, without importing torch for --help
     """Shows batches on the bar and epochs as lines."""
 
     def __init__(self, bar: Bar, reporter: Reporter, epochs: int) -> None:

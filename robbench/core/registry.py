@@ -1,6 +1,6 @@
 """One registry per kind of plug-in: lazy, loud and explainable.
 
-Listing imports nothing. A name comes from our table (`core/builtins.py`), from another package's entry point, or is
+Listing imports nothing. A name comes from our table (`catalogue/builtins.py`), from another package's entry point, or is
 `module:attribute` for a private one. Two packages claiming one name is an error that names both.
 """
 

@@ -93,7 +93,7 @@ def require_trusted(name: str) -> None:
 
 def refuse_private(source: object, kind: str, values: Any) -> None:
     """Raise UserError when a spec of a file (or one of a list), of a kind of registry, names code that may not be imported."""
-    from robbench.core.builtins import REGISTRIES
+    from robbench.catalogue.builtins import REGISTRIES
     from robbench.core.spec import require_plain  # not needed for --help, and it loads pydantic
 
     with names_from(source):
@@ -113,7 +113,7 @@ _NESTED = {"source": "models", "attack": "attacks"}
 
 
 def _is_registered(name: str) -> bool:
-    from robbench.core.builtins import REGISTRIES
+    from robbench.catalogue.builtins import REGISTRIES
 
     first = name.partition(":")[0]
     return first in NORMS or any(first in registry.entries for registry in REGISTRIES.values())

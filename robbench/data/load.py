@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from robbench.core.builtins import DATA
+from robbench.catalogue.builtins import DATA
 from robbench.core.errors import RobbenchError, RunError, UserError, unknown
 from robbench.core.spec import parse_spec
 from robbench.data.base import Data, Split, Table, reason, sample_ids

@@ -26,7 +26,7 @@ from robbench.engine.advice import HINTS, TEXTS, kinds
 from robbench.engine.oracle import forward_tiles
 from robbench.models.outputs import bounded, probabilities, squashed
 from robbench.objectives import TARGETED, cross_entropy, temperatures
-from robbench.results.statistics import wilson
+from robbench.statistics.proportions import wilson
 from robbench.threat.norms import find_norm
 from robbench.threat.problem import Problem
 

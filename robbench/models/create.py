@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from robbench.core.builtins import MODELS
+from robbench.catalogue.builtins import MODELS
 from robbench.core.errors import RobbenchError, UserError
 from robbench.core.registry import import_target
 from robbench.core.spec import build, option_names, parse_spec

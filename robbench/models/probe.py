@@ -1,4 +1,4 @@
-"""What a model answers to a few inputs, as text that runs keep (`results/answers.py`)."""
+"""What a model answers to a few inputs, as text that runs keep (`store/answers.py`)."""
 
 from __future__ import annotations
 

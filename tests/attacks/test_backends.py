@@ -17,7 +17,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robbench.core.builtins import ATTACKS
+from robbench.catalogue.builtins import ATTACKS
 from robbench.core.errors import RunError, UserError
 from robbench.engine.counter import Counter
 from robbench.testing import check_attack

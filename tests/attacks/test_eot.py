@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robbench.attacks.base import Attack
-from robbench.core.builtins import ATTACKS
+from robbench.catalogue.builtins import ATTACKS
 from robbench.core.errors import UserError
 from robbench.core.tiles import Tiles
 from robbench.engine.lane import Job, Lane

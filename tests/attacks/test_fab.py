@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from robbench.attacks.base import Answer, Oracle
 from robbench.attacks.fab import FAB
-from robbench.core.builtins import ATTACKS
+from robbench.catalogue.builtins import ATTACKS
 from robbench.objectives import Objective
 from robbench.threat.problem import Problem
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from robbench.attacks.hopskipjump import HopSkipJump
+from robbench.catalogue.builtins import ATTACKS
 from robbench.core import keyed
-from robbench.core.builtins import ATTACKS
 from robbench.testing import check_attack, judge, toy_split
 from robbench.threat.model import parse_threat
 from robbench.threat.problem import Problem

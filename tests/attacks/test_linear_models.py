@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from robbench.core.builtins import ATTACKS
+from robbench.catalogue.builtins import ATTACKS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from robbench.attacks.mi_fgsm import MIFGSM
-from robbench.core.builtins import ATTACKS
+from robbench.catalogue.builtins import ATTACKS
 from robbench.engine.lockstep import lockstep
 from robbench.testing import check_attack
 from robbench.threat.problem import Problem

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robbench.attacks.base import Attack, Oracle
-from robbench.core.builtins import ATTACKS
+from robbench.catalogue.builtins import ATTACKS
 from robbench.core.errors import UserError
 from robbench.core.rows import Rows
 from robbench.testing import check_attack, judge, toy_split

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robbench.core.builtins import ATTACKS
+from robbench.catalogue.builtins import ATTACKS
 from robbench.core.tiles import Tiles
 from robbench.threat.norms import NORMS
 

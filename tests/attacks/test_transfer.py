@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from robbench.attacks.transfer import Transfer
-from robbench.core.builtins import ATTACKS
+from robbench.catalogue.builtins import ATTACKS
 from robbench.core.errors import UserError
 from robbench.models.base import Classifier
 from robbench.testing import check_attack, judge, toy_model, toy_split

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import typer
 from hypothesis import strategies as st
 
+from robbench.catalogue.builtins import REGISTRIES
 from robbench.cli.app import app
-from robbench.core.builtins import REGISTRIES
 from robbench.core.config import AttackConfig, TrainConfig
 from robbench.core.spec import option_names
 

@@ -486,7 +486,7 @@ def test_whatever_is_raised_inside_is_one_line(cli, monkeypatch, error, code, me
     def broken(*_):
         raise error
 
-    monkeypatch.setattr("robbench.runs.show.list_runs", broken)
+    monkeypatch.setattr("robbench.analysis.show.list_runs", broken)
     done = cli("runs")
     assert (done.code, done.out, done.err.count("\n")) == (code, "", 1), done.err
     assert re.search(message, done.err), done.err

@@ -246,7 +246,7 @@ def test_head_takes_what_it_wants(environment, attacked):
 
 
 def registered():
-    from robbench.core.builtins import REGISTRIES
+    from robbench.catalogue.builtins import REGISTRIES
 
     return [(kind, name) for kind, registry in REGISTRIES.items() for name in registry.entries]
 

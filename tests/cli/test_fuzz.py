@@ -68,9 +68,9 @@ def _no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def reached(*_: Any, **__: Any) -> None:
         raise UserError(REACHED)
 
-    for name in ("check.check", "early.gate_model", "measure.Measurer._look_at_clean", "train.train", "attack.attack"):
-        monkeypatch.setattr(f"robbench.runs.{name}", reached)
-    monkeypatch.setattr("robbench.runs.report._examples", lambda *_: ([], []))
+    for name in ("check.check", "gate.gate_model", "measure.Measurer._look_at_clean", "train.run.train", "attack.run.attack"):
+        monkeypatch.setattr(f"robbench.tasks.{name}", reached)
+    monkeypatch.setattr("robbench.tasks.report._examples", lambda *_: ([], []))
 
 
 def tried(place: Place, words: list[str], environment: dict[str, str] | None = None) -> tuple[int, str, str]:

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from robbench.results.store import Store
+from robbench.store.store import Store
 
 
 @pytest.fixture(scope="module")

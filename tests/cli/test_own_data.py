@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from robbench.data.load import load
-from robbench.results.store import Store, read_run
+from robbench.store.store import Store, read_run
 
 NAMES = ("caf\udce9", "four", "nine")
 ATTACK = "attack mlp --attack fgsm --threat linf:0.1"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from robbench.core.builtins import ATTACKS, LOSSES
+from robbench.catalogue.builtins import ATTACKS, LOSSES
 from robbench.core.errors import UserError
 from robbench.testing import check_attack, check_loss, judge, toy_model, toy_split
 from robbench.threat.model import parse_threat

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from robbench.attacks.base import Answer, Attack, Oracle
 from robbench.attacks.pgd import PGD
+from robbench.catalogue.builtins import ATTACKS, LOSSES
 from robbench.core import keyed
-from robbench.core.builtins import ATTACKS, LOSSES
 from robbench.core.errors import UserError
 from robbench.core.rows import Rows
 from robbench.core.tiles import Tiles

@@ -14,7 +14,7 @@ import pytest
 
 from robbench.attacks.apgd import APGD
 from robbench.attacks.pgd import PGD
-from robbench.core.builtins import ATTACKS, LOSSES, REGISTRIES
+from robbench.catalogue.builtins import ATTACKS, LOSSES, REGISTRIES
 from robbench.core.errors import RunError, UserError
 from robbench.core.registry import Registry, explain_options
 
@@ -58,7 +58,7 @@ def test_listing_imports_nothing() -> None:
     """The catalogue can be listed without torch, numpy or any attack's module."""
     code = (
         "import sys\n"
-        "from robbench.core.builtins import ATTACKS, REGISTRIES\n"
+        "from robbench.catalogue.builtins import ATTACKS, REGISTRIES\n"
         "names = [list(registry.entries) for registry in REGISTRIES.values()]\n"
         "assert 'apgd' in ATTACKS.entries\n"
         "heavy = {'torch', 'torchvision', 'numpy', 'pandas', 'sklearn', 'scipy'} & set(sys.modules)\n"

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robbench.core.builtins import DATA
+from robbench.catalogue.builtins import DATA
 from robbench.core.errors import RunError, UserError
 from robbench.data.load import load
 

@@ -4,7 +4,7 @@ import re
 import sys
 from pathlib import Path
 
-from robbench.core.builtins import REGISTRIES
+from robbench.catalogue.builtins import REGISTRIES
 from robbench.testing import check_loss
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robbench.core.builtins import ATTACKS
+from robbench.catalogue.builtins import ATTACKS
 from robbench.core.tiles import RowEquality
 from robbench.data.base import Split, sample_ids
 from robbench.engine.cascade import Cascade, Entry

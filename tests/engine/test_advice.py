@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from robbench.core.builtins import ATTACKS
+from robbench.catalogue.builtins import ATTACKS
 from robbench.core.tiles import Tiles
 from robbench.engine.advice import HINTS, MARGIN, TEXTS, kinds
 from robbench.engine.flags import afterwards, inspect

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robbench.core.builtins import ATTACKS
+from robbench.catalogue.builtins import ATTACKS
 from robbench.core.errors import UserError
 from robbench.core.tiles import Tiles
 from robbench.engine.flags import SAMPLES, Flag, adaptations, afterwards, at_chance, inspect, notes

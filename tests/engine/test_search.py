@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from robbench.attacks.base import Attack, Oracle
-from robbench.core.builtins import MODELS
+from robbench.catalogue.builtins import MODELS
 from robbench.core.errors import UserError
 from robbench.core.rows import Rows
 from robbench.core.status import OK, UNCONFIRMED

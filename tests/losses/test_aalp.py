@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from robbench.core.builtins import ATTACKS, LOSSES
+from robbench.catalogue.builtins import ATTACKS, LOSSES
 from robbench.core.errors import UserError
 from robbench.data.base import DataInfo
 from robbench.losses.aalp import AALP, contributions, kept

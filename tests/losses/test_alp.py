@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from robbench.core.builtins import ATTACKS, LOSSES
+from robbench.catalogue.builtins import ATTACKS, LOSSES
 from robbench.core.errors import UserError
 from robbench.losses.alp import ALP
 from robbench.models.base import Classifier

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from robbench.core.builtins import LOSSES
+from robbench.catalogue.builtins import LOSSES
 from robbench.core.errors import UserError
 from robbench.data.base import DataInfo
 from robbench.engine.guard import buffers_kept, frozen

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from robbench.core.builtins import LOSSES
+from robbench.catalogue.builtins import LOSSES
 from robbench.core.errors import UserError
 from robbench.losses.logit_regularisation import CLP, LSQ, noisy
 from robbench.models.base import Classifier

@@ -12,7 +12,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from robbench.attacks.pgd import PGD
-from robbench.core.builtins import LOSSES
+from robbench.catalogue.builtins import LOSSES
 from robbench.core.errors import UserError
 from robbench.losses.cross_entropy import CrossEntropy
 from robbench.losses.gairat import GAIRAT

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 import torch
 
+from robbench.catalogue.builtins import LOSSES
 from robbench.core import keyed
-from robbench.core.builtins import LOSSES
 from robbench.core.errors import UserError
 from robbench.losses.cross_entropy import CrossEntropy
 from robbench.losses.i_sce import ISCE

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import torch
 
-from robbench.core.builtins import LOSSES
+from robbench.catalogue.builtins import LOSSES
 from robbench.core.errors import UserError
 from robbench.losses.cross_entropy import CrossEntropy
 from robbench.losses.label_smoothing import LabelSmoothing

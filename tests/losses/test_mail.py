@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from robbench.core.builtins import LOSSES
+from robbench.catalogue.builtins import LOSSES
 from robbench.core.errors import UserError
 from robbench.losses.cross_entropy import CrossEntropy
 from robbench.losses.mail import MAILAT, MAILTRADES

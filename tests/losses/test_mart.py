@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from robbench.core.builtins import LOSSES
+from robbench.catalogue.builtins import LOSSES
 from robbench.core.errors import UserError
 from robbench.losses.mart import MART
 from robbench.losses.trades import kl

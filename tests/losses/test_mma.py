@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from robbench.attacks.pgd import PGD
+from robbench.catalogue.builtins import LOSSES
 from robbench.core import keyed
-from robbench.core.builtins import LOSSES
 from robbench.core.errors import UserError
 from robbench.data.base import DataInfo
 from robbench.losses.mma import MMA

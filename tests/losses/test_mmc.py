@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from robbench.attacks.pgd import PGD
-from robbench.core.builtins import LOSSES
+from robbench.catalogue.builtins import LOSSES
 from robbench.core.errors import UserError
 from robbench.data.base import DataInfo
 from robbench.losses.mmc import MMC, MMLDA

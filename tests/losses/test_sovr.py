@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robbench.core.builtins import LOSSES
+from robbench.catalogue.builtins import LOSSES
 from robbench.core.errors import UserError
 from robbench.losses.cross_entropy import CrossEntropy
 from robbench.losses.one_vs_rest import OneVsRest

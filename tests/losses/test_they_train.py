@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from robbench.core.builtins import ATTACKS, LOSSES
+from robbench.catalogue.builtins import ATTACKS, LOSSES
 from robbench.models.base import Classifier
 from robbench.testing import SHAPE, toy_split
 from robbench.threat.model import parse_threat

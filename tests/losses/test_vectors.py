@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from robbench.core.builtins import LOSSES
+from robbench.catalogue.builtins import LOSSES
 from robbench.core.errors import UserError
 from robbench.losses.cross_entropy import CrossEntropy
 from robbench.losses.trades import TRADES, kl

@@ -11,7 +11,7 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from torch import nn
 
-from robbench.core.builtins import MODELS
+from robbench.catalogue.builtins import MODELS
 from robbench.core.errors import UserError
 from robbench.core.registry import explain_options
 from robbench.data.base import DataInfo

@@ -12,10 +12,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from robbench.report.material import COLUMNS
-from robbench.results.schema import RUNS
-from robbench.results.store import Run, Store, read_run
-from robbench.results.summary import summarise
+from robbench.analysis.summary import summarise
+from robbench.report.html.data import COLUMNS
+from robbench.store.schema import RUNS
+from robbench.store.store import Run, Store, read_run
 
 ARGV = ["/opt/bin/robbench", "attack", "ce", "--threat", "linf:0.1"]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from robbench.results.provenance import provenance
+from robbench.store.provenance import provenance
 
 
 def git(folder: Path, *words: str) -> None:

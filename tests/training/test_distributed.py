@@ -368,7 +368,7 @@ def test_the_command_ends_well_and_speaks_once(command):
 def test_a_loss_of_the_whole_batch_is_told(cli, tmp_path, monkeypatch, loss, told):
     """With several processes the first says once that such a loss sees a share of the batch only; the others say nothing."""
     from robbench.core.errors import UserError
-    from robbench.runs import train as runs
+    from robbench.tasks.train import run as runs
 
     def refuse(*arguments, **more):
         raise UserError("enough")

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from robbench.attacks.apgd import APGD
 from robbench.attacks.pgd import PGD
+from robbench.catalogue.builtins import ATTACKS
 from robbench.core import keyed
-from robbench.core.builtins import ATTACKS
 from robbench.losses.cross_entropy import CrossEntropy
 from robbench.losses.trades import TRADES
 from robbench.testing import toy_split

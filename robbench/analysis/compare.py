@@ -1,0 +1,195 @@
+"""Runs side by side, recomputed from their sample rows, and each paired with the first run it can be held against."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from robbench.analysis.comparable import differences
+from robbench.analysis.settings import settings
+from robbench.analysis.summary import COLUMNS as SUMMARY_COLUMNS
+from robbench.analysis.summary import column, summarise
+from robbench.core.errors import UserError
+from robbench.statistics.proportions import holm, mcnemar_exact
+from robbench.statistics.ranking import best_of
+from robbench.store.answers import same_answers
+from robbench.store.store import Run
+
+COLUMNS = ("sample_id", *SUMMARY_COLUMNS)
+"""The sample columns that `compare` needs: give them to `read_run`."""
+
+_FACTS = ("model", "loss", "train_seed", "data", "split", "threat", "attack", "budget", "run_id")
+_SETTINGS = ("precision", "seed", "subset")
+_MEASURED = (
+    "n_samples",
+    "clean_accuracy",
+    "clean_accuracy_low",
+    "clean_accuracy_high",
+    "robust_accuracy",
+    "robust_accuracy_low",
+    "robust_accuracy_high",
+    "adversarial_ratio",
+    "clean_margin_mean",
+    "clean_margin_p50",
+    "adv_margin_mean",
+    "adv_margin_p50",
+    "n_forward",
+    "n_backward",
+    "n_unconfirmed",
+    "n_error",
+    "n_unfinished",
+    "robust_accuracy_floor",
+)
+WITHOUT_BUDGET = "without a budget there is no robust accuracy to pair"
+_UNPAIRED = dict.fromkeys(("baseline", "n_common", "robust_difference", "won", "lost", "mcnemar_p", "p_holm"))
+
+
+def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """One row per run, in the given order. Rates are in [0,1], margins in logits, queries are sample evaluations.
+
+    A run is paired, sample by sample, with the first run before it on the same data and split under the same threat model:
+    `baseline` (its run id), n_common samples, robust_difference (robust accuracy on them minus the baseline's, in [-1,1]),
+    won and lost (samples robust only here, only there), mcnemar_p, and p_holm, corrected for all runs with this baseline.
+    These are None when there is nothing to pair; `note` says why, or what to mind about the pair.
+
+    settings: in what a row differs from the others on its data under its threat model and attack, such as `bf16`, or None.
+    best: of the runs alike in all of that, in attack and budget, the one with the highest robust accuracy, if the test tells
+    it from each other one (Holm, over all their pairs) and no budget ran out on it. n_seeds is None: a row is a run, see
+    `seeds.py`; differs is empty, for the caller to mark what stands in a table on request. Raises UserError for no run.
+    """
+    if not runs:
+        raise UserError("no runs to compare")
+    first: list[int] = []
+    rows: list[dict[str, Any]] = []
+    verdicts = [_verdicts(run) for run in runs]
+    apart = settings([run.info for run in runs])
+    for i, run in enumerate(runs):
+        info, endless = run.info, math.isinf(run.info["eps"])
+        summary = summarise(run.samples, budget=not endless)
+        baseline = None if endless else next((other for other in first if _pairs(info, runs[other].info)), None)
+        rows.append(
+            {name: info[name] for name in (*_FACTS, *_SETTINGS)}
+            | {"settings": apart[i]}
+            | {name: summary[name] for name in _MEASURED}
+            | {"n_forward_per_sample": summary["n_forward"] / summary["n_samples"], "wall_s": info["wall_s"]}
+            | {"distance_p50": info["distance_p50"], "flags": json.loads(info["flags"] or "[]")}
+            | (
+                {**_UNPAIRED, "note": _why_unpaired(run, runs)}
+                if baseline is None
+                else _pair(run, runs[baseline], verdicts[i], verdicts[baseline])
+            )
+            | {"best": False, "differs": [], "n_seeds": None}
+        )
+        first += [i] if baseline is None and not endless else []
+    for base in first:
+        tested = [row for row in rows if row["baseline"] == runs[base].info["run_id"]]
+        for row, p in zip(tested, holm([row["mcnemar_p"] for row in tested]), strict=True):
+            row["p_holm"] = p
+    _mark_best(runs, rows, verdicts)
+    _note_old_weights(runs, rows)
+    return rows
+
+
+def _note_old_weights(runs: Sequence[Run], rows: Sequence[dict[str, Any]]) -> None:
+    """A name that was trained again stands for the model of its latest run; the others get a note."""
+    latest = {run.info["model"]: run.info for run in sorted(runs, key=lambda run: run.info["started_at"])}
+    for run, row in zip(runs, rows, strict=True):
+        newest = latest[run.info["model"]]
+        if run.info["model_hash"] != newest["model_hash"] or not same_answers(run.info["answers"], newest["answers"], ("made",)):
+            row["note"] = "; ".join(
+                filter(None, [row["note"], f"other weights or code than run {newest['run_id']} of that name"])
+            )
+
+
+def on_common_samples(run: Run, other: Run) -> tuple[Run, Run]:
+    """Both runs with the samples they share, in one order. The runs as they are where they have the same ones."""
+    mine, theirs = (column(r.samples, "sample_id") for r in (run, other))
+    if np.array_equal(mine, theirs):
+        return run, other
+    _, here, there = np.intersect1d(mine, theirs, return_indices=True)
+    return Run(run.info, run.samples.take(pa.array(here))), Run(other.info, other.samples.take(pa.array(there)))
+
+
+def _differ(info: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, str]:
+    """What differs by its name, as `comparable.differences` says it; what was read is of this schema, whatever it was."""
+    return {name: phrase for phrase in differences(info, other) if (name := phrase.partition(": ")[0]) != "schema"}
+
+
+def _pairs(info: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    return not _differ(info, other).keys() & {"data", "split", "threat"}
+
+
+def _why_unpaired(run: Run, runs: Sequence[Run]) -> str:
+    if math.isinf(run.info["eps"]):
+        return WITHOUT_BUDGET
+    alike = [other for other in runs if _pairs(run.info, other.info)]
+    return "baseline" if len(alike) > 1 else "nothing to pair: no other run has this data, split and threat"
+
+
+def _mark_best(runs: Sequence[Run], rows: Sequence[dict[str, Any]], verdicts: Sequence[_Verdicts]) -> None:
+    left = [i for i, row in enumerate(rows) if row["robust_accuracy"] is not None]
+    while left:
+        alike = [i for i in left if i == left[0] or not _differ(runs[left[0]].info, runs[i].info)]
+        left = [i for i in left if i not in alike]
+
+        def p_value(i: int, j: int, alike: Sequence[int] = alike) -> float:
+            robust, reference = _joined(verdicts[alike[i]], verdicts[alike[j]])
+            return mcnemar_exact(int((robust & ~reference).sum()), int((reference & ~robust).sum()))
+
+        best = best_of([rows[i]["robust_accuracy"] for i in alike], p_value)
+        if best is not None and not rows[alike[best]]["n_unfinished"]:
+            rows[alike[best]]["best"] = True
+
+
+_Verdicts: TypeAlias = tuple[NDArray[np.int64], NDArray[np.bool_]]
+"""Sample ids [N], ascending, and whether each sample is robust [N]."""
+
+
+def _verdicts(run: Run) -> _Verdicts:
+    ids, robust = column(run.samples, "sample_id"), column(run.samples, "robust")
+    order = np.argsort(ids)  # once, so that runs on the same samples need no join
+    return ids[order], robust[order]
+
+
+def _joined(run: _Verdicts, other: _Verdicts) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """The verdicts of two runs on the samples they share, in one order."""
+    if np.array_equal(run[0], other[0]):
+        return run[1], other[1]
+    _, here, there = np.intersect1d(run[0], other[0], assume_unique=True, return_indices=True)
+    return run[1][here], other[1][there]
+
+
+def _pair(run: Run, baseline: Run, verdicts: _Verdicts, reference_verdicts: _Verdicts) -> dict[str, Any]:
+    """Join two runs by sample and count on which samples their verdicts differ."""
+    mine, theirs = len(run.samples), len(baseline.samples)
+    robust, reference = _joined(verdicts, reference_verdicts)
+    n = len(robust)
+    if n == 0:
+        return {**_UNPAIRED, "note": f"nothing to pair: no sample in common with {baseline.info['run_id']}"}
+    won, lost = int((robust & ~reference).sum()), int((reference & ~robust).sum())
+    remarks = []
+    if n < max(mine, theirs):
+        remarks.append(f"paired on the {n} samples in common of {mine} and {theirs}")
+    differ = _differ(run.info, baseline.info)
+    if run.info["attack"] != baseline.info["attack"]:
+        remarks.append(f"the baseline was attacked by {baseline.info['attack']}")
+    elif "attack" in differ:
+        remarks.append(f"it and the baseline were attacked otherwise: {differ['attack'].partition(': ')[2]}")
+    if "budget" in differ:
+        remarks.append(f"the baseline had the budget {baseline.info['budget'] or 'none'}")
+    return {
+        "baseline": baseline.info["run_id"],
+        "n_common": n,
+        "robust_difference": (won - lost) / n,
+        "won": won,
+        "lost": lost,
+        "mcnemar_p": mcnemar_exact(won, lost),
+        "p_holm": None,  # known when all are paired
+        "note": "; ".join(remarks) or None,
+    }

@@ -1,0 +1,142 @@
+"""Compare runs: find them, read them, refuse to mix what does not belong together, pair them. Needs no torch."""
+
+from __future__ import annotations
+
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from robbench.analysis.comparable import differences
+from robbench.analysis.compare import COLUMNS, compare, on_common_samples
+from robbench.analysis.seeds import over_training_seeds
+from robbench.analysis.tolerances import Tolerance
+from robbench.core.errors import UserError, nearest
+from robbench.store.find import in_threads
+from robbench.store.schema import RUNS
+from robbench.store.store import Run, Store, read_run
+
+KINDS = ("data", "split", "subset", "samples", "threat", "attack", "budget")
+"""What runs of one comparison have in common, unless they are allowed not to."""
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`rows` as of `analysis/compare.py`; `notes` are for the reader; `failed` is what went beyond the tolerances."""
+
+    rows: list[dict[str, Any]]
+    notes: list[str] = field(default_factory=list)
+    failed: list[dict[str, Any]] = field(default_factory=list)
+
+
+def compare_runs(
+    names: Sequence[str],
+    out: Path,
+    *,
+    where: Sequence[str] = (),
+    allow: Sequence[str] = (),
+    over_seeds: bool = False,
+    fail_on: Sequence[Tolerance] = (),
+) -> Comparison:
+    """Compare the runs that `names` mean (see `Store.find`; none means all of the store), the first is the baseline.
+
+    `where` keeps the runs of which each COLUMN=VALUE holds. Raises UserError as `Store.find` and `read_run` do; for runs that
+    differ in something that is not in `allow` (of KINDS), or have no sample in common; and with `fail_on` for no pair.
+    """
+    allow = [kind for given in allow for kind in given.split(",")]
+    if wrong := [kind for kind in allow if kind not in KINDS]:
+        raise UserError(f"--allow {wrong[0]}: no such difference{nearest(wrong[0], KINDS)}")
+    store = Store(out)
+    runs = _where(list(in_threads(lambda path: read_run(path, COLUMNS), store.find(names))), where)
+    kept = {run.info["run_id"] for run in runs}
+    for name in names if where else ():  # what was named and is not there must not pass unseen
+        if kept.isdisjoint(path.stem for path in store.find([name])):
+            raise UserError(f"no run of '{name}' has {' and '.join(where)}; attack it so, or leave it out")
+    marks = _refuse_mixtures(runs, allow)
+    rows = compare(runs)
+    for row, differing in zip(rows, marks, strict=True):
+        row["differs"] = differing
+    apart = [row for row in rows if (row["note"] or "").startswith("nothing to pair: no sample in common")]
+    if apart and "samples" not in allow:
+        which = f"{apart[0]['model']} ({apart[0]['run_id']}): {apart[0]['note']}"
+        raise UserError(f"{which}; attack both on the same samples (the same --limit), or show them with --allow samples")
+    if over_seeds:
+        rows = over_training_seeds(runs, rows)
+    if fail_on and not any(row["baseline"] for row in rows):
+        raise UserError("--fail-on needs two runs that can be paired: name the baseline first, then what to hold against it")
+    failed = _failures_of_means(rows, fail_on) if over_seeds else _failures(runs, rows, fail_on)
+    return Comparison(rows, _older(runs), failed)
+
+
+def _where(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
+    kept = list(runs)
+    for condition in conditions:
+        name, equals, value = condition.partition("=")
+        if not equals or name not in RUNS.names:
+            raise UserError(f"--where '{condition}': write COLUMN=VALUE{'' if name in RUNS.names else nearest(name, RUNS.names)}")
+        here = Counter(_said(run.info[name]) for run in kept)
+        kept = [run for run in kept if _said(run.info[name]) == value]
+        if not kept:
+            raise UserError(f"no run has {condition}; there is {name}={', '.join(sorted(here))}")
+    return kept
+
+
+def _said(value: Any) -> str:
+    return "none" if value is None else str(value)
+
+
+def _refuse_mixtures(runs: Sequence[Run], allow: Sequence[str]) -> list[list[str]]:
+    """Of each run in what it differs from the first. UserError unless all of that is allowed."""
+    marks = []
+    refused: dict[str, list[Run]] = {}
+    for run in runs:
+        phrases = [text for text in differences(run.info, runs[0].info) if not text.startswith("schema: ")]
+        marks.append([text.partition(": ")[0] for text in phrases])
+        for text in phrases:
+            refused.setdefault(text, []).append(run)
+    found = {text: those for text, those in refused.items() if text.partition(": ")[0] not in allow}
+    if found:
+        raise UserError(_mixture(found, runs[0], len(runs)))
+    return marks
+
+
+def _mixture(found: dict[str, list[Run]], first: Run, total: int) -> str:
+    said = []
+    for text, those in list(found.items())[:3]:
+        some = ", ".join(f"{run.info['model']} {run.info['run_id'][:4]}" for run in those[:3])
+        said.append(
+            f"{text} ({some}{', ...' if len(those) > 3 else ''} against {first.info['model']} {first.info['run_id'][:4]})"
+        )
+    more = f" and {len(found) - 3} more" if len(found) > 3 else ""
+    kinds = list(dict.fromkeys(text.partition(": ")[0] for text in found))
+    columns = ["data_hash" if kind == "samples" else kind for kind in kinds]
+    choose = shlex.join(word for name in columns for word in ("--where", f"{name}={_said(first.info[name])}"))
+    allowed = " ".join(f"--allow {kind}" for kind in kinds)
+    return f"the {total} runs differ in {'; '.join(said)}{more}. Choose with {choose}, or show them together with {allowed}"
+
+
+def _older(runs: Sequence[Run]) -> list[str]:
+    kinds = Counter(run.older for run in runs if run.older)
+    return [
+        f"{count} of {len(runs)} runs were written by an older robbench ({kind}): read, and what they lack counts as unknown"
+        for kind, count in kinds.items()
+    ]
+
+
+def _failures(runs: Sequence[Run], rows: Sequence[dict[str, Any]], limits: Sequence[Tolerance]) -> list[dict[str, Any]]:
+    by_id = {run.info["run_id"]: run for run in runs}
+    failed: list[dict[str, Any]] = []
+    for row in rows if limits else []:
+        if row["baseline"] is not None:
+            both = on_common_samples(by_id[row["run_id"]], by_id[row["baseline"]])
+            mine, theirs = (compare([run])[0] for run in both)
+            failed += [found for limit in limits if (found := limit.failure(mine, theirs))]
+    return failed
+
+
+def _failures_of_means(rows: Sequence[dict[str, Any]], limits: Sequence[Tolerance]) -> list[dict[str, Any]]:
+    by_id = {row["run_id"]: row for row in rows}
+    pairs = [(row, by_id[row["baseline"]]) for row in rows if row["baseline"] is not None]
+    return [found for row, base in pairs for limit in limits if (found := limit.failure(row, base))]

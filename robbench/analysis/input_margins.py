@@ -1,0 +1,204 @@
+"""Input margins: how small the smallest perturbation found is, by all runs of the same weights. Needs no torch.
+
+An attack can only show that a margin is no larger. So a sample's margin is known as an upper end, the smallest size found; and
+as a lower end, where attacks found nothing. Neither is a certificate: a stronger attack may find less.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from robbench.core.norms import NORMS
+from robbench.core.status import UNFINISHED
+from robbench.store.answers import same_answers
+from robbench.store.measured import Measure
+from robbench.store.store import Run, read_run
+from robbench.store.tables import read_table
+
+COLUMNS = ("sample_id", "adversarial", "clean_correct", "status", *(f"dist_{norm}" for norm in NORMS))
+"""The sample columns that `input_margins` needs."""
+
+Array = NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True)
+class InputMargins:
+    """The input margins of samples in one norm; all [n], in pixels of [0,1] (l0: entries).
+
+    smallest: the smallest adversarial perturbation found by any attack, 0 for a sample that is wrong without one, inf for
+    none. stood: the largest eps at which attacks found nothing (0 = no such one; inf = an attack without a budget found
+    nothing). attacked: the largest eps that was attacked in this norm, inf where there was no budget; beyond it only the
+    perturbations of other norms' attacks are known. unfinished: among attacks, some ran out of their budget of time or queries.
+    """
+
+    norm: str
+    sample_id: NDArray[np.int64]
+    smallest: Array
+    stood: Array
+    attacked: Array
+    unfinished: NDArray[np.bool_]
+    eps: tuple[float, ...]  # all that were attacked, rising
+    runs: tuple[str, ...]  # that had a part
+
+    @property
+    def censored(self) -> NDArray[np.bool_]:
+        """[n] nothing was found as far as attacks looked: the margin is above `attacked`, its lower end."""
+        return self.smallest > self.attacked
+
+    @property
+    def reach(self) -> float:
+        """Up to which eps robust accuracy is known for every sample: the smallest lower end, inf when none is censored."""
+        return float(self.attacked[self.censored].min(initial=math.inf))
+
+    def robust_accuracy(self, eps: float) -> float:
+        """Share of samples with no perturbation of size at most eps found, in [0,1]; NaN beyond `reach`."""
+        return float((self.smallest > eps).mean()) if eps <= self.reach else math.nan
+
+    def curve(self) -> tuple[list[float], list[float]]:
+        """The security curve as steps: robust accuracy from each of the eps on, first 0, last `reach` if that is finite."""
+        ends = self.smallest[(self.smallest <= self.reach) & np.isfinite(self.smallest)]
+        steps = np.unique([0.0, *ends, *([self.reach] if math.isfinite(self.reach) else [])])
+        fallen = np.searchsorted(np.sort(self.smallest), steps, side="right")
+        return steps.tolist(), (1 - fallen / len(self.smallest)).tolist()
+
+    def area(self, end: float | None = None) -> tuple[float, float]:
+        """(low, high) area under the curve from 0 to `end` (default: `reach`, or the largest margin): the mean truncated margin.
+
+        The curve itself gives `high`. Attacks inside a budget stop at their first success, anywhere in it, so between two
+        budgets the truth may lie lower; `low` counts a sample as broken from the largest eps on at which it was seen to stand.
+        They are equal where attacks looked for the smallest perturbation. NaN beyond `reach`.
+        """
+        end = self.end if end is None else end
+        if end > self.reach:
+            return math.nan, math.nan
+        return tuple(float(np.minimum(margin, end).mean()) for margin in (self.stood, self.smallest))  # type: ignore[return-value]
+
+    @property
+    def end(self) -> float:
+        """Where the curve ends: at `reach`, or at the largest margin when that is infinite and margins are not; 0 if neither."""
+        if math.isfinite(self.reach):
+            return self.reach
+        return float(self.smallest[np.isfinite(self.smallest)].max(initial=0.0))
+
+
+def input_margins(sample_ids: Sequence[int] | NDArray[np.int64], runs: Sequence[Run]) -> dict[str, InputMargins]:
+    """The input margins of some samples in each norm that was attacked, from the runs of one model (see `runs_alike`).
+
+    A norm's margins are those of the samples that some run attacked in that norm. Every adversarial row counts in every norm,
+    whatever its attack was after; a missing dist_* counts as not known.
+    """
+    ids = np.asarray(sample_ids, np.int64)
+    place = {int(sample): i for i, sample in enumerate(ids)}
+    joined = [(run, *_join(run.samples, place)) for run in runs]
+    found: dict[str, InputMargins] = {}
+    for norm in NORMS:
+        smallest, stood, attacked = np.full(len(ids), math.inf), np.zeros(len(ids)), np.full(len(ids), -1.0)
+        unfinished, sought = np.zeros(len(ids), bool), np.zeros(len(ids), bool)
+        used: list[str] = []
+        for run, here, there in joined:
+            columns = {name: _column(run.samples, name)[there] for name in COLUMNS if name != "sample_id"}
+            broken, eps = columns["adversarial"].astype(bool), float(run.info["eps"])
+            size = np.where(columns["clean_correct"].astype(bool), columns[f"dist_{norm}"], 0.0)
+            mine = run.info["norm"] == norm
+            if mine:
+                size = np.minimum(size, eps)  # rounding may have put it just outside of the budget it was found in
+                attacked[here] = np.maximum(attacked[here], eps)
+                cut = columns["status"] == UNFINISHED  # not attacked to the end: nothing was seen to stand
+                stood[here] = np.maximum(stood[here], np.where(broken | cut, 0.0, eps))
+                unfinished[here] |= cut
+                sought[here] |= math.isinf(eps) & ~cut
+            size = np.where(broken & ~np.isnan(size), size, math.inf)
+            smallest[here] = np.minimum(smallest[here], size)
+            if len(here) and (mine or bool(np.isfinite(size).any())):
+                used.append(str(run.info["run_id"]))
+        known = attacked >= 0
+        if known.any():
+            stood = np.minimum(np.where(sought, smallest, stood), smallest)
+            budgets = {float(run.info["eps"]) for run, here, _ in joined if run.info["norm"] == norm and len(here)}
+            found[norm] = InputMargins(
+                norm, ids[known], smallest[known], stood[known], attacked[known], unfinished[known],
+                tuple(sorted(budgets)), tuple(sorted(used)),
+            )  # fmt: skip
+    return found
+
+
+def runs_alike(path: Path) -> list[Run]:
+    """The runs beside a run, itself included, that attacked the same model in the same architecture; `path` is its runs file.
+
+    Raises UserError when one of the files is damaged.
+    """
+    facts = ("model_hash", "model_arch", "answers")
+    files = sorted(file for file in path.absolute().parent.glob("*.parquet") if not file.name.startswith("."))
+    rows = {file: read_table(file, "runs", facts).to_pylist()[0] for file in files}
+    own = rows[path.absolute()]
+    same = [file for file, row in rows.items() if _same_model(row, own)]
+    return [read_run(file, COLUMNS) for file in same]
+
+
+def _same_model(row: dict[str, Any], other: dict[str, Any]) -> bool:
+    alike = all(row[name] == other[name] for name in ("model_hash", "model_arch"))
+    return alike and same_answers(row["answers"], other["answers"], ("made",))
+
+
+def measure_distances(path: Path, split: str, sample_ids: Sequence[int]) -> tuple[list[Measure], dict[str, list[Any]]]:
+    """Input margins of the samples of a run (its runs file is `path`) by all runs of its model, for the tables of measures.
+
+    `input_margin_*` is the median, null where it lies beyond what was attacked; `security_curve_*` the area under the curve;
+    the columns hold each sample's margin, of a censored one its lower end.
+    """
+    measures: list[Measure] = []
+    columns: dict[str, list[Any]] = {}
+    for norm, margins in input_margins(sample_ids, runs_alike(path)).items():
+        facts, (eps, robust), (low, high) = _facts(margins), margins.curve(), margins.area()
+        middle = float(np.median(margins.smallest))
+        known = middle if middle <= margins.reach else None
+        reason = {} if known is not None else {"reason": f"the median is above {margins.reach:g}, where attacks ended"}
+        bounds = {"median_low": float(np.median(margins.stood))}
+        measures.append(Measure(f"input_margin_{norm}", "worst", split, known, facts | bounds | reason))
+        curve = {"eps": eps, "robust_accuracy": robust, "end": margins.end, "area_low": low}
+        measures.append(Measure(f"security_curve_{norm}", "worst", split, high, facts | curve))
+        place = {int(sample): i for i, sample in enumerate(margins.sample_id)}
+        ends = np.minimum(margins.smallest, margins.attacked).tolist()
+        censored = (margins.censored | np.isinf(margins.smallest)).tolist()
+        at = [place.get(sample) for sample in sample_ids]
+        columns[f"input_margin_{norm}"] = [None if i is None else ends[i] for i in at]
+        columns[f"censored_{norm}"] = [None if i is None else censored[i] for i in at]
+    return measures, columns
+
+
+def is_distance(measure: Measure) -> bool:
+    """Whether a measure is one of `measure_distances`."""
+    return measure.name.startswith(("input_margin_", "security_curve_"))
+
+
+def _facts(margins: InputMargins) -> dict[str, Any]:
+    """What numbers of these margins rest on, as plain values."""
+    return {
+        "norm": margins.norm, "samples": len(margins.smallest), "censored": int(margins.censored.sum()),
+        "unfinished": int(margins.unfinished.sum()), "reach": margins.reach,
+        "attacked_eps": [eps for eps in margins.eps if math.isfinite(eps)], "without_budget": math.inf in margins.eps,
+        "runs": list(margins.runs),
+    }  # fmt: skip
+
+
+def _join(samples: pa.Table, place: dict[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions here and in the table of the samples both have."""
+    pairs = [(place[i], j) for j, i in enumerate(samples["sample_id"].to_pylist()) if i in place]
+    array = np.array(pairs, np.int64).reshape(-1, 2)
+    return array[:, 0], array[:, 1]
+
+
+def _column(samples: pa.Table, name: str) -> NDArray[Any]:
+    """A column as floats, null as NaN."""
+    values = pc.cast(samples[name].cast(pa.float64()) if samples[name].type != pa.bool_() else samples[name].cast(pa.int8()),
+                     pa.float64())  # fmt: skip
+    return np.asarray(pc.fill_null(values, math.nan).combine_chunks())

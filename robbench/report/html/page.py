@@ -1,0 +1,139 @@
+"""What a page consists of: sections of blocks, which the template turns into HTML. Texts are plain; the template escapes them."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar, NamedTuple
+
+from robbench.report import texts
+from robbench.report.html.captions import MISSING, WHAT
+
+_SPOKEN = 6
+
+
+class Cell(NamedTuple):
+    """A cell: what it says, and what it is sorted by where that is another thing; `mark` names a style."""
+
+    text: str
+    key: float | None = None
+    mark: str = ""
+
+
+class Head(NamedTuple):
+    """A column's title, what it means in a few more words, and whether it holds numbers."""
+
+    text: str
+    meaning: str = ""
+    number: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table with a caption; the first column names the row."""
+
+    kind: ClassVar[str] = "table"
+    caption: str
+    heads: Sequence[Head]
+    rows: Sequence[Sequence[Cell]]
+    sortable: bool = False
+    folded: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Plot:
+    """A Plotly figure with a title, a text that says in words what it shows, a caption and, if it is short, its data."""
+
+    kind: ClassVar[str] = "plot"
+    title: str
+    alt: str
+    figure: Any
+    caption: str = ""
+    height: int = 400
+    data: Table | None = None
+    folded: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Notes:
+    """Lines of text; `warning` marks those to mind."""
+
+    kind: ClassVar[str] = "notes"
+    lines: Sequence[str]
+    warning: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """Names and values."""
+
+    kind: ClassVar[str] = "facts"
+    rows: Sequence[tuple[str, str]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Commands:
+    """Command lines to copy, under a title."""
+
+    kind: ClassVar[str] = "commands"
+    title: str
+    lines: Sequence[str]
+
+
+class Picture(NamedTuple):
+    """An image as a data address, its text alternative and the few words below it."""
+
+    address: str
+    alt: str
+    label: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """Pictures that belong together, and what they show."""
+
+    pictures: Sequence[Picture]
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Gallery:
+    """Cards under a title."""
+
+    kind: ClassVar[str] = "gallery"
+    title: str
+    cards: Sequence[Card]
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A part of the page; `runs` completes the command that gives what is missing (`words.py`)."""
+
+    id: str
+    title: str
+    blocks: Sequence[Any]
+    runs: str = ""
+
+    @property
+    def text(self) -> str:
+        """What it shows, or without blocks how to get them."""
+        return WHAT[self.id] if self.blocks else MISSING[self.id].format(runs=self.runs)
+
+
+def number(value: float | None, form: str = ".3g") -> Cell:
+    """A number as a cell, sorted by its value; a dash for none."""
+    if value is None or not math.isfinite(value):
+        return Cell(texts.NOTHING)
+    return Cell(format(value, form), float(value))
+
+
+def in_words(parts: Sequence[str]) -> str:
+    """What a figure shows, for those who do not see it: the first six parts, and how many more there are."""
+    more = f"; and {len(parts) - _SPOKEN} more" if len(parts) > _SPOKEN else ""
+    return "; ".join(parts[:_SPOKEN]) + more
+
+
+def percent(rate: float | None) -> Cell:
+    """A rate in [0,1] as a cell, in percent."""
+    return Cell(texts.NOTHING) if rate is None or not math.isfinite(rate) else Cell(texts.percent(rate), float(rate))

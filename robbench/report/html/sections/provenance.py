@@ -1,0 +1,95 @@
+"""The sections about where the numbers come from: provenance, and how to get them again."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from robbench.analysis.commands import Command, attack_command, shared_settings
+from robbench.report import texts
+from robbench.report.html.captions import NO_COMMAND
+from robbench.report.html.data import Material, model_names, name_of
+from robbench.report.html.page import Cell, Commands, Facts, Head, Notes, Section, Table
+
+_RECORDED = {
+    "run_id": "run",
+    "started_at": "started (UTC)",
+    "robbench_version": "robbench",
+    "git_sha": "git commit of the working folder",
+    "git_dirty": "uncommitted changes",
+    "python_version": "Python",
+    "torch_version": "torch",
+    "device": "device",
+    "device_name": "device name",
+    "deterministic": "bit-equal at any batch size",
+    "precision": "precision of the search",
+    "budget": "budget of time or queries",
+    "batch_size": "batch size",
+    "seed": "seed",
+    "train_seed": "seed of training",
+    "model_arch": "architecture",
+    "model_hash": "hash of the model",
+    "loss": "loss",
+    "data": "data",
+    "split": "split",
+    "subset": "subset",
+    "data_hash": "hash of the samples",
+    "n_samples": "samples",
+    "threat": "threat model",
+    "attack": "attack",
+    "ci_method": "interval",
+}
+
+
+def provenance(material: Material) -> Section:
+    """What all runs share, and a table of where they differ."""
+    values = {key: [_value(run.info[key]) for run in material.runs] for key in _RECORDED}
+    facts = json.loads(material.runs[0].info["provenance"] or "{}")
+    known = {key: found for key, found in values.items() if any(found)}
+    same = [(_RECORDED[key], found[0]) for key, found in known.items() if len(set(found)) == 1]
+    packages = ", ".join(f"{name} {version}" for name, version in facts.get("packages", {}).items() if version)
+    same += [("packages (first run)", packages)] if packages else []
+    same += [("platform (first run)", facts["platform"])] if facts.get("platform") else []
+    differ = [key for key, found in known.items() if len(set(found)) > 1]
+    names = model_names(material.runs)
+    heads = [Head("model", number=False), *(Head(_RECORDED[key], number=False) for key in differ)]
+    rows = [[Cell(name_of(run, names)), *(_short(values[key][i]) for key in differ)] for i, run in enumerate(material.runs)]
+    blocks = [Facts(same), *([Table("Where runs differ", heads, rows)] if differ else [])]
+    return Section("provenance", "Provenance", blocks)
+
+
+def reproduce(material: Material) -> Section:
+    """The commands that gave the models, the runs and this page."""
+    trained = [done.command for done in material.trainings.values() if done.command]
+    attacks = [attack_command(run.info) for run in material.runs]
+    known = shared_settings([*trained, *attacks])
+    versions = dict.fromkeys(run.info["robbench_version"] for run in material.runs)
+    blocks: list[Any] = [Commands(f"Install robbench {', '.join(versions)}, in a checkout of that version", ["pip install ."])]
+    if known:
+        blocks.append(Commands("Settings", [f"export {name}={shlex.quote(value)}" for name, value in known.items()]))
+    if trained:
+        blocks.append(Commands("Train", _lines(trained, known)))
+    if lost := [name for name, done in material.trainings.items() if not done.command]:
+        blocks.append(Notes([NO_COMMAND.format(models=", ".join(lost))]))
+    blocks.append(Commands("Attack", _lines(attacks, known)))
+    blocks += [Commands("This page", [material.command])] if material.command else []
+    return Section("reproduce", "How to reproduce", blocks)
+
+
+def _lines(commands: Sequence[Command], known: Mapping[str, str]) -> list[str]:
+    return list(dict.fromkeys(command.without(known) for command in commands))
+
+
+def _value(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return value.strftime("%Y-%m-%d %H:%M:%S") if hasattr(value, "strftime") else str(value)
+
+
+def _short(value: str) -> Cell:
+    """A cell that keeps a hash or a time on one line."""
+    return Cell(value or texts.NOTHING, mark="fixed" if len(value) < 24 else "")

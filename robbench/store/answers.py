@@ -1,0 +1,75 @@
+"""A model's answers to a few questions, kept with each run: what no hash of code and weights sees, such as other files it reads.
+
+They are compared with a tolerance and are no part of a hash: the last bits of an answer depend on processor and threads, and
+any rounding has a border that they can cross.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robbench.core.documents import parse_json
+from robbench.core.errors import UserError
+from robbench.core.spec import short_hash
+from robbench.store.find import run_row
+from robbench.store.store import Store
+
+RELATIVE, ABSOLUTE = 1e-3, 1e-5
+"""What rounding may change in an answer: a share of its logits' spread around their mean, and of their size."""
+SPREADS = 3.0  # so many times as far apart as two of its own answers may those of a random model be
+
+
+def same_answers(one: str | None, other: str | None, parts: Sequence[str] = ("samples", "made")) -> bool:
+    """Whether two texts of answers can be of one model; `made` alone compares runs on other samples.
+
+    Runs of an older robbench kept none: then nothing speaks against it.
+    """
+    if one is None or other is None or one == other:
+        return True
+    try:
+        (a, spread), (b, spread_too) = _read(one, parts), _read(other, parts)
+    except (UserError, ValueError, KeyError, TypeError):
+        return False
+    if a.shape != b.shape or (np.isfinite(a) != np.isfinite(b)).any():
+        return False
+    a, b = np.nan_to_num(a, posinf=0, neginf=0), np.nan_to_num(b, posinf=0, neginf=0)
+    sizes = [RELATIVE * _size(x - x.mean(1, keepdims=True)) + ABSOLUTE * _size(x) for x in (a, b)]
+    return bool((_size(a - b) <= np.maximum(*sizes) + SPREADS * max(spread, spread_too)).all())
+
+
+def settled(store: Store, run_id: str, answers: str) -> tuple[str, str | None]:
+    """The id of the run with these answers, and, where it is another than `run_id`, the id of a run with other ones.
+
+    `run_id` is a hash of all that is known to decide a run. A run under it whose model answered otherwise is another run, and
+    stays: this one has a further id, found again by every later call.
+    """
+    other: str | None = None
+    for n in itertools.count():
+        found = run_id if n == 0 else short_hash([run_id, n])
+        if same_answers(_kept(store, found), answers):
+            return found, other
+        other = found
+    raise AssertionError
+
+
+def _kept(store: Store, run_id: str) -> str | None:
+    """The answers that a run was begun with, finished or not; None where there are none."""
+    path = store.run_path(run_id)
+    try:
+        return run_row(path).get("answers") if path.is_file() else store.partial(run_id).answers()
+    except UserError:
+        return None  # whoever reads the run says what is wrong with it
+
+
+def _read(text: str, parts: Sequence[str]) -> tuple[NDArray[np.float64], float]:
+    found = parse_json(text, "answers")
+    return np.array([row for part in parts for row in found[part]], dtype=np.float64), float(found["spread"])
+
+
+def _size(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    size: NDArray[np.float64] = np.sqrt(np.square(x).sum(1))
+    return size

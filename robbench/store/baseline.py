@@ -1,0 +1,124 @@
+"""The reference run of an output folder, held by the content of its files, so that nobody moves it unnoticed.
+
+ROOT/results/baseline.json names the run and has the SHA-256 of each of its files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+
+from robbench.core.documents import parse_json, read_text
+from robbench.core.errors import UserError
+from robbench.core.files import atomic_write
+from robbench.core.spec import checked
+from robbench.store.find import several_runs
+from robbench.store.locations import beside
+from robbench.store.store import Store, read_run
+
+SCHEMA = "robbench.baseline/1"
+KINDS = ("runs", "samples", "points")
+
+
+class _Entry(BaseModel, strict=True):
+    schema_: Annotated[Literal["robbench.baseline/1"], Field(alias="schema")]
+    run_id: str
+    model: str
+    results: str
+    set_at: str
+    sha256: dict[str, str]
+
+
+def baseline_path(store: Store) -> Path:
+    """Where the reference of an output folder is written."""
+    return store.root / "results" / "baseline.json"
+
+
+def set_baseline(store: Store, name: str) -> dict[str, Any]:
+    """Make the run that `name` means the reference, replacing any other; returns what was written.
+
+    Raises UserError where the name means no run or several, or its files are not sound: what was set before then stays.
+    """
+    path = one_run(store, name)
+    info = read_run(path).info
+    folder = os.path.relpath(path.parent.parent, store.root)  # stays right when the output folder moves
+    entry = {
+        "schema": SCHEMA, "run_id": info["run_id"], "model": info["model"], "results": Path(folder).as_posix(),
+        "set_at": datetime.now(UTC).isoformat(timespec="seconds"), "sha256": _hashes(path),
+    }  # fmt: skip
+    text = json.dumps(entry, indent=2) + "\n"
+    atomic_write(baseline_path(store), lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    return entry
+
+
+def read_baseline(store: Store) -> dict[str, Any] | None:
+    """What `set_baseline` wrote, None if nothing was set. Raises UserError for a file that is not ours."""
+    path = baseline_path(store)
+    if not path.exists():
+        return None
+    try:
+        entry = parse_json(read_text(path, "the baseline", "JSON"), str(path))
+        checked(_Entry, entry, str(path))
+    except UserError as error:
+        why = f"{path} is damaged or of another robbench ({error})"
+        raise UserError(f"{why}: set it again with robbench baseline set RUN") from None
+    return dict(entry)
+
+
+def find_baseline(store: Store, name: str | None) -> Path:
+    """The runs file of the named run, or of the reference where there is no name.
+
+    Raises UserError where no reference was set, or where the run is the reference and its files are not as they were then.
+    """
+    entry = read_baseline(store)
+    if name is not None:
+        path = one_run(store, name)
+    elif entry is None:
+        raise UserError(f"no baseline is set in {store.root}: robbench baseline set RUN, or --baseline RUN")
+    else:
+        path = _path(store, entry)
+    if entry is not None and path.resolve() == _path(store, entry).resolve():
+        _require_unchanged(path, entry)
+    return path
+
+
+def one_run(store: Store, name: str) -> Path:
+    """The runs file of the one run that a name means. Raises UserError for none or several."""
+    found = store.find_local([name])
+    if len(found) > 1:
+        raise UserError(f"{several_runs(name, found)}. Name one of them")
+    return found[0]
+
+
+def _path(store: Store, entry: dict[str, Any]) -> Path:
+    return store.root / str(entry["results"]) / "runs" / f"{entry['run_id']}.parquet"
+
+
+def _files(path: Path) -> dict[str, Path]:
+    return {kind: beside(path, kind) for kind in KINDS}
+
+
+def _hashes(path: Path) -> dict[str, str]:
+    return {kind: _hash(file) for kind, file in _files(path).items() if file.is_file()}
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _require_unchanged(path: Path, entry: dict[str, Any]) -> None:
+    now = _hashes(path)
+    for kind, file in _files(path).items():
+        if now.get(kind) != entry["sha256"].get(kind):
+            what = "is gone" if kind not in now else "is new" if kind not in entry["sha256"] else "was changed"
+            raise UserError(
+                f"{file} {what} since run {entry['run_id']} was set as the baseline ({entry['set_at']}): put it back, or if "
+                f"that was meant, robbench baseline set {entry['run_id']}"
+            )

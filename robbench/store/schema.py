@@ -1,0 +1,263 @@
+"""The tables robbench writes: their columns, their types, and plain rows turned into Arrow tables that fit them.
+
+runs (one row per finished run), samples (one row per attacked sample, the raw truth), points (the worst inputs found), epochs
+(one row per epoch of a training), measures and sample_measures (what was measured on a run), checks (one row per check of a run).
+Every file has the full schema; a column may be added later if it is nullable, none is ever renamed or retyped without a new
+SCHEMA_VERSION. Open-ended maps are JSON text, because every reader agrees on what text is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+SCHEMA_VERSION = 2
+
+_SHORT = {
+    "bool": pa.bool_(),
+    "int8": pa.int8(),
+    "int16": pa.int16(),
+    "int32": pa.int32(),
+    "int64": pa.int64(),
+    "f32": pa.float32(),
+    "f64": pa.float64(),
+    "text": pa.string(),
+    "bytes": pa.binary(),
+    "time": pa.timestamp("us"),  # naive, UTC
+    "ids": pa.list_(pa.field("element", pa.int64())),
+    "word": pa.dictionary(pa.int16(), pa.string()),  # few different texts in many rows
+}
+
+
+def _schema(table: str, columns: str) -> pa.Schema:
+    """Read `type: name name? ...` lines; a question mark allows nulls."""
+    fields = []
+    for line in columns.strip().splitlines():
+        kind, _, names = line.partition(":")
+        fields += [pa.field(name.rstrip("?"), _SHORT[kind.strip()], name.endswith("?")) for name in names.split()]
+    return pa.schema(fields, {"robbench.table": table, "robbench.schema_version": str(SCHEMA_VERSION)})
+
+
+RUNS = _schema(
+    "runs",
+    """
+    int16: schema_version
+    text: run_id status
+    time: started_at finished_at
+    text: model model_arch model_hash loss?
+    int64: train_seed?
+    text: data split data_hash subset?
+    text: norm
+    f64: eps
+    text: threat attack attack_params
+    int64: seed
+    int64: n_samples n_clean_correct n_adversarial n_robust n_unconfirmed n_error
+    f64: clean_accuracy robust_accuracy? adversarial_ratio attack_success_rate?
+    f64: robust_accuracy_low? robust_accuracy_high? clean_accuracy_low clean_accuracy_high ci_level
+    text: ci_method
+    f64: clean_margin_mean clean_margin_p50 adv_margin_mean? adv_margin_p05? adv_margin_p50?
+    f64: clean_pmargin_mean adv_pmargin_mean?
+    int64: n_forward n_backward
+    f64: wall_s
+    int64: batch_size
+    text: git_sha?
+    bool: git_dirty?
+    text: robbench_version python_version torch_version device device_name
+    bool: deterministic
+    text: config provenance
+    int64: n_unfinished? n_disagreements?
+    f64: robust_accuracy_floor? distance_p50?
+    text: precision? budget? flags? train_config? answers?
+    int32: row_step?
+    """,
+)
+"""One row per finished run. threat is text such as linf:8/255, attack the specs or cascade asked for joined by ` + `;
+attack_params (every attack in full), config, train_config (of the training, None where another trained the model), provenance and
+flags are JSON; rates are in [0,1]; n_forward and n_backward are totals; wall_s is in seconds, of the whole run also where it had
+several budgets. robust_accuracy_floor: robust accuracy if all unfinished samples fell; without a budget there is no robust
+accuracy; worst margins are null where an attack has not shown what it tried. distance_p50: median size of the smallest
+perturbation found, of a run without a budget; answers: JSON, what the model said to a few inputs before the attack
+(`store/answers.py`); n_disagreements: claims of a fast search that the model refused, and successes it saw only
+afterwards; row_step: models were asked multiples of so many rows, the smallest whose answers were measured to be equal, and
+deterministic whether any were, so that verdicts do not depend on the batch size."""
+
+SAMPLES = _schema(
+    "samples",
+    """
+    text: run_id
+    int64: sample_id
+    int32: sample_index
+    int32: label clean_pred
+    f32: clean_margin clean_pmargin
+    int32: adv_pred
+    f32: adv_margin? adv_pmargin?
+    bool: clean_correct adversarial robust
+    f32: dist_linf? dist_l2?
+    word: broken_by?
+    int32: broken_variant?
+    int32: first_success_step?
+    int32: n_forward n_backward
+    int8: status
+    f32: dist_l1? dist_l0?
+    int32: n_nonfinite? n_zero_gradient?
+    """,
+)
+"""One row per sample. margin is z_y - max_{k != y} z_k on logits and pmargin the same on softmax probabilities; adv_* is the
+lowest found inside the budget, of a run without a budget at the smallest perturbation, null where an attack has not shown what it
+tried; dist_* is the size of that perturbation;
+status is OK, NON_FINITE, UNCONFIRMED or UNFINISHED; n_nonfinite and n_zero_gradient count answers that were no numbers and
+gradients that were exactly zero."""
+
+POINTS = _schema(
+    "points",
+    """
+    text: run_id
+    int64: sample_id
+    bool: adversarial
+    word: encoding
+    bytes: delta
+    """,
+)
+"""One row per sample whose worst point is not its clean input: worst - clean pixels in C order, little-endian, as float16 (`f2`)
+where the point reads back as adversarial as it was, else float32 (`f4`)."""
+
+EPOCHS = _schema(
+    "epochs",
+    """
+    int16: schema_version
+    text: model
+    int32: epoch
+    f64: learning_rate train_loss
+    f64: clean_accuracy? robust_accuracy? clean_margin? adv_margin?
+    f64: seconds
+    int64: n_forward n_backward
+    bool: selected
+    text: logs?
+    """,
+)
+"""One row per epoch; accuracies and margins are those of the validation samples, null in an epoch that was not validated; logs
+is JSON, the means of what the loss noted."""
+
+MEASURES = _schema(
+    "measures",
+    """
+    text: run_id name points split
+    int32: class?
+    f64: value?
+    text: detail?
+    """,
+)
+"""One row per measure of a run: points is clean or worst, split train or test, class null for all classes, value null where
+there is none (detail then says why); detail is JSON: curves, histograms, pairs of classes and what else the value rests on."""
+
+SAMPLE_MEASURES = _schema(
+    "sample_measures",
+    """
+    text: run_id
+    int64: sample_id
+    int32: sample_index
+    int32: label
+    f32: clean_feature_margin? worst_feature_margin?
+    f32: clean_margin_gradient_l1? clean_margin_gradient_l2? clean_margin_gradient_linf?
+    f32: worst_margin_gradient_l1? worst_margin_gradient_l2? worst_margin_gradient_linf?
+    f32: clean_cross_entropy_gradient_l1? clean_cross_entropy_gradient_l2? clean_cross_entropy_gradient_linf?
+    f32: worst_cross_entropy_gradient_l1? worst_cross_entropy_gradient_l2? worst_cross_entropy_gradient_linf?
+    bool: clean_flip?
+    f32: worst_local_linearity?
+    int32: clean_n_features_90? worst_n_features_90? clean_n_features_90_predicted? worst_n_features_90_predicted?
+    f32: clean_confidence worst_confidence? clean_logit_norm worst_logit_norm?
+    f32: input_margin_linf? input_margin_l2? input_margin_l1? input_margin_l0?
+    bool: censored_linf? censored_l2? censored_l1? censored_l0?
+    """,
+)
+"""One row per sample of a run, at its clean input and at the worst point found: distance of the features to the nearest
+boundary of the last layer; norms of the input gradients of logit margin and cross-entropy; whether the budget is enough for a
+mistake to first order; |l(x') - l(x) - <x'-x, grad l(x)>| of the cross-entropy; how few features carry 90 % of the true and of
+the predicted logit; the largest probability; the length of the centred logits. input_margin_*: the smallest adversarial
+perturbation found by any run of the same weights, or where censored the largest eps that was attacked in vain; null in a norm
+that the sample was not attacked in."""
+CHECKS = _schema(
+    "checks",
+    """
+    int16: schema_version
+    text: subject run_id?
+    time: checked_at
+    text: model model_hash data split threat
+    text: check family severity verdict
+    f64: figure? threshold?
+    text: text source
+    ids: evidence
+    int64: n_samples n_forward n_backward
+    bool: automatic
+    """,
+)
+"""One row per check of a run or a model (`subject`: the run id, or a hash that stands for the model). verdict is pass, fail,
+unclear or skipped; a figure is held against its threshold, both null where there is none; evidence holds the ids of the samples
+that speak against the attack; n_samples is the slice looked at, n_forward and n_backward what the check cost, padding included
+(what an earlier check has asked already costs nothing); automatic: after an attack, without the costly checks."""
+
+
+def to_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]], **constant: Any) -> pa.Table:
+    """Turn rows into a table with the full schema; `constant` fills columns that a row lacks, the rest becomes null.
+
+    Raises ValueError or TypeError, naming the column, for an unknown column, a null where none may be, or a value that
+    would change its meaning (a fraction in an integer column, a number out of range).
+    """
+    table = schema.metadata[b"robbench.table"].decode()
+    unknown = set().union(*rows) - set(schema.names)
+    if unknown:
+        raise ValueError(f"{table} has no column {', '.join(sorted(unknown))}")
+    arrays = []
+    for field in schema:
+        values = [row.get(field.name, constant.get(field.name)) for row in rows]
+        if not field.nullable and any(value is None for value in values):
+            raise ValueError(f"{table}.{field.name} must not be null")
+        arrays.append(_array(f"{table}.{field.name}", field.type, values))
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _array(name: str, kind: pa.DataType, values: list[Any]) -> pa.Array:
+    if pa.types.is_integer(kind) and any(isinstance(value, float) for value in values):
+        raise TypeError(f"{name} must be an integer")  # Arrow would cut the fraction off without a word
+    if pa.types.is_timestamp(kind):
+        values = [_naive_utc(value) for value in values]
+    try:
+        return pa.array(values, kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise type(error)(f"{name}: {error}") from None
+
+
+def _naive_utc(time: datetime | None) -> datetime | None:
+    return time if time is None or time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
+
+
+def samples_table(run_id: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """The samples table of a run, sorted by sample_index; rows need not repeat the run id.
+
+    Raises ValueError or TypeError as `to_table` does, and ValueError when rows contradict the definitions: every sample is
+    either adversarial or robust, one that is wrong without any attack is adversarial, and no sample appears twice.
+    """
+    table = to_table(SAMPLES, rows, run_id=run_id)
+    ids, order = table["sample_id"].to_numpy(), np.argsort(table["sample_index"].to_numpy(), kind="stable")
+    adversarial, robust = table["adversarial"].to_numpy(), table["robust"].to_numpy()
+    _reject(ids, np.array([other != run_id for other in table["run_id"].to_pylist()], bool), f"does not belong to run {run_id}")
+    _reject(ids, ~np.isin(np.arange(len(ids)), np.unique(ids, return_index=True)[1]), "appears twice")
+    _reject(ids, adversarial == robust, "must be either adversarial or robust")
+    _reject(ids, robust & ~table["clean_correct"].to_numpy(), "is robust and yet misclassified without any attack")
+    return table.take(order)
+
+
+def _reject(ids: NDArray[np.int64], bad: NDArray[np.bool_], why: str) -> None:
+    if bad.any():
+        raise ValueError(f"sample {ids[bad][0]} {why}")
+
+
+def missing_columns(schema: pa.Schema, names: Iterable[str]) -> list[str]:
+    """The columns that a file of this table must have and that are not among `names`."""
+    present = set(names)
+    return [field.name for field in schema if not field.nullable and field.name not in present]

@@ -1,0 +1,83 @@
+"""Worst points of a run: written small, read back as they were judged, and tried first by later runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robbench.core.errors import UserError
+from robbench.core.tiles import Model, Tiles
+from robbench.data.base import Split
+from robbench.engine.verify import verify
+from robbench.store.store import read_points
+from robbench.threat.model import ThreatModel
+from robbench.threat.problem import BOX, Problem
+
+DTYPES: dict[str, np.dtype[Any]] = {"f2": np.dtype("<f2"), "f4": np.dtype("<f4")}
+
+
+def decode(row: Mapping[str, Any], clean: Tensor) -> Tensor:
+    """The stored point of a clean input [*], in the box. Raises UserError when it is of another shape."""
+    return decode_raw(row, clean).clamp(*BOX)
+
+
+def decode_raw(row: Mapping[str, Any], clean: Tensor) -> Tensor:
+    """As `decode`, but just as it is stored: rounding may put it a little outside of the box."""
+    delta = np.frombuffer(row["delta"], DTYPES[row["encoding"]]).astype(np.float32)
+    if delta.size != clean.numel():
+        raise UserError(
+            f"run {row['run_id']} holds points of {delta.size} pixels, the data have {clean.numel()}: replay a run on this data"
+        )
+    return clean + torch.from_numpy(delta).reshape(clean.shape).to(clean.device)
+
+
+def encode(
+    points: Sequence[Tensor], samples: Sequence[int], found: Sequence[bool], split: Split, threat: ThreatModel, model: Model,
+    tiles: Tiles,
+) -> list[dict[str, Any]]:  # fmt: skip
+    """Rows of the points table. A point goes in float16 if the model judges it there as it did before, else in float32."""
+    if not points:
+        return []
+    index = torch.tensor(samples, device=split.labels.device)
+    clean = split.pixels(index)
+    rows = []
+    small = [_row(int(split.ids[i]), x, x0, "f2", hit) for i, x, x0, hit in zip(samples, points, clean, found, strict=True)]
+    back = torch.stack([decode(row, x0) for row, x0 in zip(small, clean, strict=True)])
+    p = Problem(
+        x0=clean, y=split.labels[index], target=torch.full_like(index, -1), key=index, index=index, norm=threat.geometry,
+        eps=torch.full((len(index),), threat.eps, device=clean.device), logits0=torch.zeros(len(index), 1, device=clean.device),
+    )  # fmt: skip
+    judged = verify(model, back, p, tiles).rows()
+    for row, x, x0, j, hit in zip(small, points, clean, judged, found, strict=True):
+        same = j.fits and j.adversarial == hit
+        rows.append(row if same else _row(row["sample_id"], x, x0, "f4", hit))
+    return rows
+
+
+def _row(sample_id: int, x: Tensor, x0: Tensor, encoding: str, adversarial: bool) -> dict[str, Any]:
+    exact = (x - x0).detach().cpu().numpy()
+    delta = exact.astype(DTYPES[encoding])
+    delta = np.where(np.abs(delta) > np.abs(exact), np.nextafter(delta, 0, dtype=delta.dtype), delta)  # no larger than it was
+    return {"sample_id": sample_id, "adversarial": adversarial, "encoding": encoding, "delta": delta.tobytes()}
+
+
+def points_to_replay(paths: Sequence[Any], split: Split, threat: ThreatModel) -> dict[int, Tensor]:
+    """One point for each sample of a split that the runs at `paths` have one for.
+
+    Of several the best: inside the budget before outside, adversarial then before not, near before far.
+    """
+    place = {sample_id: i for i, sample_id in enumerate(split.ids.tolist())}
+    best: dict[int, tuple[tuple[bool, bool, float], Tensor]] = {}
+    for row in (row for path in paths for row in read_points(path) if row["sample_id"] in place):
+        i = place[row["sample_id"]]
+        clean = split.pixels(slice(i, i + 1))
+        x = decode(row, clean[0])
+        size = float(threat.geometry.size(x[None] - clean))
+        rank = (size > threat.eps * (1 + 1e-5) + 1e-7, not row["adversarial"], size)
+        if i not in best or rank < best[i][0]:
+            best[i] = (rank, x)
+    return {i: x for i, (_, x) in best.items()}

@@ -1,0 +1,79 @@
+"""A run's verdicts and facts as rows of the samples and runs tables."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import torch
+
+from robbench.analysis.summary import summarise
+from robbench.core.config import Budget
+from robbench.core.tiles import RowEquality
+from robbench.data.subset import limit_subset
+from robbench.engine.records import CLEAN, REPLAY, Verdict
+from robbench.store.provenance import provenance
+from robbench.store.schema import SCHEMA_VERSION
+from robbench.tasks.attack.plan import Plan, full_specs, has_backend
+from robbench.threat.model import ThreatModel
+
+
+def sample_row(plan: Plan, v: Verdict, index: int, sample_id: int, label: int, odd: tuple[int, int]) -> dict[str, Any]:
+    """A verdict as a row of the samples table; `index` is the sample's position in the whole split, `odd` counts odd answers."""
+    broken_by = {CLEAN: "clean", REPLAY: "replay"}.get(v.entry, plan.entries[v.entry].spec if v.entry >= 0 else None)
+    return {
+        "run_id": plan.run_ids[v.level], "sample_id": sample_id, "sample_index": index, "label": label,
+        "clean_pred": v.clean_pred, "clean_margin": v.clean_margin, "clean_pmargin": v.clean_pmargin,
+        "adv_pred": v.adv_pred,
+        "adv_margin": v.adv_margin if v.known else None, "adv_pmargin": v.adv_pmargin if v.known else None,
+        "clean_correct": v.entry != CLEAN, "adversarial": v.adversarial, "robust": not v.adversarial,
+        "dist_linf": v.linf, "dist_l2": v.l2, "dist_l1": v.l1, "dist_l0": v.l0, "broken_by": broken_by,
+        "broken_variant": v.variant if v.variant >= 0 else None, "first_success_step": v.step if v.step >= 0 else None,
+        "n_forward": v.forwards, "n_backward": v.backwards, "status": v.status, "n_nonfinite": odd[0], "n_zero_gradient": odd[1],
+    }  # fmt: skip
+
+
+def run_row(
+    plan: Plan, level: int, rows: list[dict[str, Any]], *, disagreements: int | None, flags: Sequence[Any], started: datetime,
+    wall: float, resumed: int, inspection: Sequence[int], equality: RowEquality,
+) -> dict[str, Any]:  # fmt: skip
+    """The row of the runs table for one budget of a plan, from its sample rows."""
+    subject, config, facts, threat = plan.subject, plan.config, provenance(), plan.threats[level]
+    trained = subject.trained.get("config", {})
+    # The steps of an attack are bit-equal at any width on the CPU; of the models it is measured; other packages promise nothing.
+    plain = config.precision == "fp32" and not config.compile and math.isinf((config.budget or Budget()).seconds)
+    exact = equality.equal and plan.device.type == "cpu" and plain and not has_backend(plan.entries)
+    device_name = torch.cuda.get_device_name(plan.device) if plan.device.type == "cuda" else facts["cpu"]
+    settings = {**dataclasses.asdict(config), "budget": str(config.budget) if config.budget else None}
+    return {
+        "schema_version": SCHEMA_VERSION, "run_id": plan.run_ids[level], "status": "done", "started_at": started,
+        "finished_at": datetime.now(UTC).replace(tzinfo=None),
+        "model": subject.label,
+        "model_arch": subject.arch, "model_hash": subject.hash,
+        "loss": trained.get("loss"), "train_seed": trained.get("seed"),
+        "data": plan.data, "split": config.split, "data_hash": subject.split.fingerprint(),
+        "subset": None if config.limit is None else limit_subset(config.limit),
+        "norm": threat.norm, "eps": threat.eps, "threat": threat.text,
+        "attack": plan.attack, "attack_params": json.dumps(full_specs(plan.entries)), "seed": config.seed,
+        **summarise(rows, budget=math.isfinite(threat.eps)), "wall_s": wall, "batch_size": plan.width,
+        "git_sha": facts["git_sha"], "git_dirty": facts["git_dirty"], "robbench_version": facts["packages"]["robbench"],
+        "python_version": facts["python"], "torch_version": facts["packages"]["torch"],
+        "device": str(plan.device), "device_name": device_name, "deterministic": exact, "row_step": equality.step,
+        "config": json.dumps(settings),
+        "provenance": json.dumps({**facts, "resumed_samples": resumed, "inspection_queries": inspection}),
+        "precision": config.precision, "budget": settings["budget"], "n_disagreements": disagreements,
+        "distance_p50": _median_distance(rows, threat) if math.isinf(threat.eps) else None,
+        "flags": json.dumps([flag._asdict() for flag in flags]), "train_config": json.dumps(trained) if trained else None,
+        "answers": subject.answers,
+    }  # fmt: skip
+
+
+def _median_distance(rows: Sequence[dict[str, Any]], threat: ThreatModel) -> float:
+    """Half of the samples have an adversarial point no farther than this; inf when none was found for so many."""
+    sizes = sorted(row[f"dist_{threat.norm}"] if row["adversarial"] else math.inf for row in rows)
+    middle = len(sizes) // 2
+    return sizes[middle] if len(sizes) % 2 else (sizes[middle - 1] + sizes[middle]) / 2

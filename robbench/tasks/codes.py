@@ -1,0 +1,68 @@
+"""What tells versions apart of the code that a run rests on, and of what a private factory builds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import torch
+
+from robbench.catalogue.builtins import DATA, MODELS
+from robbench.core.code import module_of
+from robbench.core.registry import code_of, import_target
+from robbench.data.base import DataInfo
+from robbench.data.subset import split_subsets
+from robbench.models.create import create
+from robbench.models.state import state_of
+
+
+def canonical_model(text: str) -> str:
+    """A model spec with every option spelled out; private factories stay as they were written."""
+    return MODELS.canonical(text, full=True) if _registered(text) else text
+
+
+def code_roots(model: str) -> list[str]:
+    """The modules that a model spec names: that of a registered class, or those of a private factory."""
+    if _registered(model):
+        return [MODELS.parse(model)[0].__module__]
+    name, _, rest = model.partition(":")
+    found = import_target(f"{name}:{rest.partition(':')[0]}", f"model '{model}'")
+    return [name, module_of(found)]
+
+
+def model_code(text: str, modules: Iterable[str] = ()) -> str:
+    """As `Registry.code`, also for private factories, which are no registered classes; `modules` are those of what it built."""
+    return code_of([*code_roots(text), *modules], text, MODELS.entries.get(text.partition(":")[0]))
+
+
+def data_code(text: str) -> str:
+    """As `Registry.code`, of a data spec; what is not registered is a folder of Parquet files."""
+    base, _ = split_subsets(text)
+    return DATA.code(base if ":" in base or base in DATA.entries else "parquet")
+
+
+class Built(NamedTuple):
+    """What a private factory builds: the modules of its classes, and a hash of what is the same whatever the seed."""
+
+    modules: frozenset[str]
+    given: str | None
+
+
+def built(model: str, info: DataInfo, seed: int) -> Built:
+    """Build a private model twice, from two seeds: what differs is random, the rest was loaded or set, and names the model.
+
+    A registered model is not built; its package's version stands for it. torch's generator is left as it was.
+    """
+    if _registered(model):
+        return Built(frozenset(), None)
+    states = []
+    with torch.random.fork_rng(devices=[]):
+        for n in (seed, seed + 1):
+            torch.manual_seed(n)
+            states.append(state_of(create(model, info)))
+    return Built(states[0].modules, states[0].hash(states[1]))
+
+
+def _registered(model: str) -> bool:
+    name, colon, _ = model.partition(":")
+    return name in MODELS.entries or not colon

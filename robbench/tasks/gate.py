@@ -1,0 +1,235 @@
+"""Attack a candidate as a baseline was attacked, in random order, and only until the gate has decided."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from robbench.analysis.gate import ROBUST, Finding, Tolerances
+from robbench.analysis.gate_runs import remarks
+from robbench.analysis.sequential_gate import EarlyGate
+from robbench.core import keyed
+from robbench.core.config import AttackConfig, Budget, parse_budget
+from robbench.core.errors import Stopped, UserError
+from robbench.core.spec import short_hash, validate
+from robbench.core.trust import names_from
+from robbench.data.base import Split
+from robbench.store.answers import settled
+from robbench.store.find import STOPPED_EARLY
+from robbench.store.locations import beside
+from robbench.store.store import Run, Store, read_run
+from robbench.tasks.attack.earlier import of_split
+from robbench.tasks.attack.plan import Plan, full_specs, other_answers, plan_attacks
+from robbench.tasks.attack.rows import run_row
+from robbench.tasks.attack.run import Keeper, Work, all_flags, look_at, verdict_rows
+from robbench.tasks.signals import StopFlag
+
+_ORDER = 0x6F72646572  # keeps the order apart from the attacks' random numbers of the same seed
+
+
+class GatePlan(NamedTuple):
+    """A candidate to be attacked as its baseline was. `order`: the samples' positions in their random order."""
+
+    plan: Plan
+    baseline: Run
+    order: list[int]
+    seed: int
+
+
+class Watched(NamedTuple):
+    """Where a gate stands: samples in order that are booked, of how many, and the drop of robust accuracy among them."""
+
+    seen: int
+    total: int
+    drop: float
+
+
+def plan_gate(model: str, baseline: Run, path: Path, tolerances: Tolerances, *, seed: int, batch_size: int | None, out: Path,
+              device: str, data_dir: Path | None, download: bool) -> GatePlan:  # fmt: skip
+    """The candidate under the baseline's samples, threat model and attacks, all as its run at `path` has them.
+
+    Raises UserError for tolerances that need all samples, where the baseline cannot be repeated (no budget, a time limit,
+    attacks or data that are no longer the same), and as `plan_attacks` does, before anything is written.
+    """
+    if tolerances.margin is not None or tolerances.per_class is not None:
+        raise UserError("margins and classes need every sample: attack the model, then give --candidate")
+    info = baseline.info
+    config = _config(info, path, batch_size)
+    with names_from(path, model):
+        (plan,) = plan_attacks([model], config, out=out, device=device, data_dir=data_dir, download=download)
+    if sorted(full_specs(plan.entries)) != sorted(json.loads(info["attack_params"])):
+        raise UserError(f"this robbench reads the attacks of run {info['run_id']} otherwise ({info['attack']}): run it again")
+    split = plan.subject.split
+    if sorted(split.ids.tolist()) != sorted(baseline.samples["sample_id"].to_pylist()):
+        raise UserError(
+            f"the samples of {info['data']} are not those of the baseline {info['run_id']} (fingerprint {split.fingerprint()}, "
+            f"not {info['data_hash']}): mend the data or attack a new baseline"
+        )
+    identity = {"gate": plan.identities[0], "baseline": info["run_id"], "order": seed}
+    run_id, other = settled(Store(out), short_hash(identity), plan.subject.answers)
+    plan = dataclasses.replace(plan, run_ids=(run_id,), notes=() if other is None else (other_answers(other),))
+    return GatePlan(plan, baseline, random_order(split, seed), seed)
+
+
+def random_order(split: Split, seed: int) -> list[int]:
+    """Positions of the samples, sorted by a random number each has from the seed and its own content."""
+    key = keyed.fold(keyed.fold(split.ids.cpu(), seed), _ORDER)
+    return torch.argsort(key, stable=True).tolist()
+
+
+def _config(info: dict[str, Any], path: Path, batch_size: int | None) -> AttackConfig:
+    """The attack settings of a run, with its own points to replay where it kept any."""
+    what = f"the baseline {info['run_id']}"
+    if math.isinf(info["eps"]):
+        raise UserError(f"{what} has no budget, so every sample is to be searched to the end: attack, then give --candidate")
+    budget = parse_budget(info["budget"]) or Budget()
+    if math.isfinite(budget.seconds):
+        raise UserError(f"{what} was cut off after {budget}, which no second run repeats: attack it without, or in queries")
+    try:
+        stored, specs = json.loads(info["config"]), json.loads(info["attack_params"])
+        settings = {name: stored.get(name) for name in ("limit", "precision", "compile")}
+        if not isinstance(specs, list):
+            raise ValueError
+    except (ValueError, AttributeError):
+        raise UserError(f"{what} does not say how it was attacked: make one with robbench attack") from None
+    given = {
+        **{name: value for name, value in settings.items() if value is not None},
+        "attack": specs, "threat": [info["threat"]], "data": info["data"], "split": info["split"], "seed": info["seed"],
+        "budget": info["budget"], "batch_size": batch_size or stored.get("batch_size"),
+        "replay": [str(path.absolute())] if beside(path, "points").is_file() else [],
+    }  # fmt: skip
+    return validate(AttackConfig, {name: value for name, value in given.items() if value is not None}, what)
+
+
+class _Halt:
+    """True once the attack is to end: a signal, no time left, or a decision."""
+
+    def __init__(self, *reasons: Callable[[], bool]) -> None:
+        self.reasons = reasons
+
+    def __bool__(self) -> bool:
+        return any(reason() for reason in self.reasons)
+
+
+def gate_model(gated: GatePlan, tolerances: Tolerances, *, store: Store, force: bool, seconds: float,
+               resumed: Callable[[int], None], watch: Callable[[Watched], None], stop: StopFlag,
+               say: Callable[[str], None] = lambda text: None) -> Finding:  # fmt: skip
+    """Attack the candidate until the gate has decided, or `seconds` are over; a killed one goes on where it was.
+
+    Samples are booked in their random order, each once it is decided. What was decided is kept; a decision is written as a
+    run of the samples that it rests on. `say` hears for which other process is waited. Raises Stopped after a signal.
+    """
+    (run_id,) = gated.plan.run_ids
+    if not force and (before := _before(store, run_id)):
+        book = _Book(gated, tolerances)
+        book.enter({row["sample_index"]: row for row in before.samples.to_pylist()})
+        if book.gate.decided:
+            return _finding(gated, book.gate, tolerances, before.info)
+    store.check_writable()
+    with store.locked([run_id], say=say, asked_to_stop=stop.check):
+        return _gate_model(gated, tolerances, store, force, seconds, resumed, watch, stop)
+
+
+def _gate_model(gated: GatePlan, tolerances: Tolerances, store: Store, force: bool, seconds: float,
+                resumed: Callable[[int], None], watch: Callable[[Watched], None], stop: StopFlag) -> Finding:  # fmt: skip
+    plan, order, began = gated.plan, gated.order, time.perf_counter()
+    started = datetime.now(UTC).replace(tzinfo=None)
+    (run_id,), partial = plan.run_ids, store.partial(plan.run_ids[0])
+    if force:
+        partial.discard()
+    before = None if force else _before(store, run_id)
+    rows = of_split([*(before.samples.to_pylist() if before else []), *partial.rows()], plan.subject.split)
+    known, book = len(rows), _Book(gated, tolerances)
+    book.enter(rows)
+    if known and not book.gate.decided:
+        resumed(known)
+    work, keep = Work(plan, began), Keeper([partial])
+    disagreements = 0
+    halt = _Halt(lambda: bool(stop), lambda: time.perf_counter() - began > seconds, lambda: book.gate.decided)
+    if not halt:
+        partial.keep_answers(plan.subject.answers)
+        look_at(plan, work)
+    with keep.whatever_comes(stop):
+        while not halt:
+            todo = [i for i in order[book.gate.seen : book.gate.seen + plan.width] if i not in rows]
+            for fresh in verdict_rows(plan, todo, halt, work):
+                rows |= {row["sample_index"]: row for _, row in fresh}
+                keep.add(fresh, work.points, now=bool(stop))
+                book.enter(rows)
+                watch(Watched(book.gate.seen, len(order), book.gate.tests[ROBUST].drop))
+            disagreements += work.disagreements
+        keep.flush()
+    if not book.gate.decided and stop:
+        raise Stopped(stop.exit_code)
+    info: dict[str, Any] = before.info if before else {}
+    if book.gate.decided and book.gate.seen > (before.info["n_samples"] if before else 0):
+        kept = sorted((rows[i] for i in order[: book.gate.seen]), key=lambda row: row["sample_index"])
+        row = run_row(plan, 0, kept, disagreements=None if known else disagreements, flags=all_flags(work, kept),
+                      started=started, wall=float("nan") if known else time.perf_counter() - began, resumed=known,
+                      inspection=work.inspection[1:], equality=work.equality)  # fmt: skip
+        info = read_run(store.write(row | _honest(gated, book.gate.seen, row), kept)).info
+    return _finding(gated, book.gate, tolerances, info)
+
+
+def _before(store: Store, run_id: str) -> Run | None:
+    """What an earlier call has written; None where there is nothing whole, as when it was killed between its two files."""
+    try:
+        return read_run(store.run_path(run_id)) if store.has(run_id) else None
+    except UserError:
+        return None
+
+
+class _Book:
+    """Books samples in their order, up to the first that is not decided yet, and no further than the decision."""
+
+    def __init__(self, gated: GatePlan, tolerances: Tolerances) -> None:
+        baseline, split = gated.baseline, gated.plan.subject.split
+        self.order, self.gate = gated.order, EarlyGate(tolerances, len(gated.order))
+        names = ("sample_id", "robust", "clean_correct")
+        by_id = {i: verdicts for i, *verdicts in zip(*(baseline.samples[name].to_pylist() for name in names), strict=True)}
+        self.theirs = [by_id[i] for i in split.ids.tolist()]  # by position
+
+    def enter(self, rows: dict[int, dict[str, Any]]) -> None:
+        """Book what can be booked of the rows, by position."""
+        for i in self._next(rows):
+            robust, clean = self.theirs[i]
+            self.gate.add((robust, rows[i]["robust"]), (clean, rows[i]["clean_correct"]))
+
+    def _next(self, rows: dict[int, dict[str, Any]]) -> Iterator[int]:
+        while not self.gate.decided and self.order[self.gate.seen] in rows:
+            yield self.order[self.gate.seen]
+
+
+def _honest(gated: GatePlan, seen: int, row: dict[str, Any]) -> dict[str, Any]:
+    """The columns of a run that holds the samples it took, and says so."""
+    info, total, split = gated.baseline.info, len(gated.order), gated.plan.subject.split
+    about = {"baseline": info["run_id"], "order_seed": gated.seed, "samples": seen, "of": total}
+    changes: dict[str, Any] = {"attack": info["attack"], "config": json.dumps({**json.loads(row["config"]), "gate": about})}
+    if seen < total:
+        chosen = split.take(torch.tensor(gated.order[:seen], device=split.labels.device))
+        within = "" if row["subset"] is None else f" of {row['subset']}"
+        changes |= {"status": STOPPED_EARLY, "subset": f"random={seen},seed={gated.seed}{within}"}
+        changes |= {"data_hash": chosen.fingerprint()}
+    return changes
+
+
+def _finding(gated: GatePlan, gate: EarlyGate, tolerances: Tolerances, info: dict[str, Any]) -> Finding:
+    baseline, plan = gated.baseline.info, gated.plan
+    notes = remarks(baseline, info) if info else []
+    if not gate.decided:
+        notes.append("time was up; what was decided is kept, and the same command goes on")
+    if gate.decided and gate.seen < gate.n:
+        notes.append(f"stopped after {gate.seen} of {gate.n} samples in random order: that was enough")
+    known = info or {"run_id": plan.run_ids[0], "model": plan.subject.label}
+    return Finding(
+        checks=gate.checks() if gate.seen else [], baseline=baseline, candidate=known, tolerances=tolerances, seen=gate.seen,
+        total=gate.n, notes=notes,
+    )  # fmt: skip

@@ -1,0 +1,53 @@
+"""A small model trained in seconds, to hold other models against."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from robbench.attacks.base import Attack
+from robbench.catalogue.builtins import ATTACKS, LOSSES
+from robbench.core.config import TrainConfig
+from robbench.core.device import deterministic
+from robbench.core.errors import RobbenchError
+from robbench.data.base import Split
+from robbench.data.load import load
+from robbench.models.create import create
+from robbench.threat.model import ThreatModel
+from robbench.training.step import Inner
+from robbench.training.trainer import Recipe, Trainer
+
+ROWS, PIXELS = 5000, 3 * 32 * 32  # more would take minutes on a CPU
+
+
+def train_quickly(train: Split, threat: ThreatModel, config: TrainConfig) -> nn.Module:
+    """A frozen model, trained with the settings of a config (its data and threat aside) on these samples, without validation."""
+    torch.manual_seed(config.seed)
+    info, loss = train.info(), LOSSES.build(config.loss)
+    model = loss.prepare(create(config.model, info), info).to(train.labels.device)
+    attack = ATTACKS.build(config.inner) if config.inner else None
+    inner = Inner(attack, threat) if isinstance(attack, Attack) else None
+    recipe = Recipe(**{field.name: getattr(config, field.name) for field in dataclasses.fields(Recipe)})
+    trainer = Trainer(model, loss, train, train.take(torch.arange(0)), recipe, inner=inner, threat=threat)
+    with deterministic():
+        for _ in range(config.epochs):
+            trainer.run_epoch(lambda progress: None)
+    return model.eval().requires_grad_(False)
+
+
+def stand_in(split: Split, data: str, threat: ThreatModel, data_dir: Path | None) -> nn.Module | None:
+    """An undefended model of a split's training data, for transfer; None where that is not cheap, or there are no such data."""
+    shape = split.images.shape[1:]
+    if shape.numel() > PIXELS:
+        return None
+    try:
+        train = load(data, "train", data_dir=data_dir, limit=ROWS)
+    except RobbenchError:  # a data set may have a test split only
+        return None
+    images = len(shape) == 3
+    config = TrainConfig(model="small-cnn:width=16" if images else "mlp:width=64,depth=1", epochs=5, seed=1)
+    with torch.random.fork_rng():
+        return train_quickly(train.to(split.labels.device), threat, config)

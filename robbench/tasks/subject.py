@@ -1,0 +1,136 @@
+"""Which model a user means, and the samples it is to be attacked on."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from robbench.catalogue.builtins import MODELS
+from robbench.core.code import private_code
+from robbench.core.config import AttackConfig
+from robbench.core.errors import UserError, nearest
+from robbench.core.spec import short_hash
+from robbench.core.trust import names_from
+from robbench.data.base import Split, class_difference, require_classes
+from robbench.data.load import load
+from robbench.engine.flags import Flag, notes
+from robbench.engine.guard import frozen
+from robbench.models.create import check_logits, create
+from robbench.models.external import External
+from robbench.models.probe import ask
+from robbench.models.state import State, state_of
+from robbench.store.store import Store
+from robbench.tasks.codes import canonical_model, code_roots, model_code
+from robbench.tasks.model_folder import find_folder, read_model
+
+
+class Subject(NamedTuple):
+    """A model to attack and what is known about it."""
+
+    name: str
+    model: nn.Module
+    split: Split
+    arch: str
+    hash: str  # of its state and its private code
+    trained: dict[str, Any]  # config.json of a trained model, else empty
+    answers: str  # to a few inputs: see `store/answers.py`
+    remarks: tuple[Flag, ...] = ()  # what is unusual about both, before the model is asked anything
+
+    @property
+    def label(self) -> str:
+        """The name results are filed under: of a folder its last part."""
+        return Path(self.name).name if self.trained else self.name
+
+
+def _own(text: str) -> str:
+    """What to write for a file named where a model is due; empty when there is no such file."""
+    if Path(text).suffix != ".py" and not Path(text).is_file() and Path(f"{text}.py").is_file():
+        text = f"{text}.py"
+    if not Path(text).is_file():
+        return ""
+    if Path(text).suffix == ".py":
+        return f"; a function or class of {text} is {Path(text).stem}:NAME"
+    return "; a file of weights needs a function of yours that loads it, module:function"
+
+
+def find_subject(text: str, config: AttackConfig, store: Store, device: torch.device, data_dir: Path | None,
+                 download: bool) -> tuple[Subject, str]:  # fmt: skip
+    """The model a user means: a name in the store (`name@last` for another checkpoint), a saved folder, or a model spec."""
+    folder, which = find_folder(text, store)
+    if folder is not None:
+        model, trained = read_model(folder, which, device)
+        data = config.data or trained["config"]["data"]
+    else:
+        if text.partition(":")[0] not in MODELS.entries and ":" not in text:
+            known = [path.name for path in store.models.glob("*") if (path / "config.json").is_file()]
+            hint = _own(text) or nearest(text, [*known, *MODELS.entries])
+            raise UserError(f"unknown model '{text}': not in {store.models}, no folder of a saved model, no model spec{hint}")
+        model, trained, data = None, {}, config.data or "digits"
+    with names_from(folder / "config.json") if folder and not config.data else nullcontext():
+        split = load(data, config.split, data_dir=data_dir, limit=config.limit, download=download).to(device)
+    require_classes(split)
+    if model is None:
+        torch.manual_seed(config.seed)  # an untrained architecture is a valid, if poor, subject
+        # Fixed statistics: an untrained model must not depend on the samples it is judged by.
+        info = split.info()
+        channels = len(info.mean)
+        model = create(text, dataclasses.replace(info, mean=(0.5,) * channels, std=(0.25,) * channels), of=split.whole)
+        model = model.to(device)
+        _check_known_classes(text, split)
+    elif list(split.classes) != trained["classes"]:
+        apart = class_difference(trained["classes"], split.classes, (f"model {text}", f"data '{data}'"))
+        raise UserError(f"model {text} was trained on other classes: {apart}")
+    elif list(split.images.shape[1:]) != trained["shape"]:
+        raise UserError(
+            f"model {text} takes images of shape {trained['shape']}, data '{data}' has {list(split.images.shape[1:])}"
+        )
+    before = state_of(model)
+    with frozen(model):
+        check_logits(model, split.pixels(slice(0, 8)), len(split.classes))
+        answers = ask(model, split)
+    arch = canonical_model(trained.get("model", text))
+    state = state_of(model)
+    remarks = [*_remarks(text, model, trained), *_changed_code(arch, state, trained), *_one_class(split)]
+    return Subject(text, model, split, arch, _hash(state, before, arch), trained, answers, tuple(remarks)), data
+
+
+def _hash(state: State, before: State, arch: str) -> str:
+    """16 hexadecimal digits that name the model: its state, but for what a forward pass writes, and its private code."""
+    weights, code = state.hash(before), private_code([*code_roots(arch), *state.modules])
+    return short_hash([weights, code], 16) if code else weights
+
+
+def _one_class(split: Split) -> list[Flag]:
+    if bool((split.labels != split.labels[0]).any()):
+        return []
+    return notes("one-class", [split.classes[int(split.labels[0])]])
+
+
+def _remarks(text: str, model: nn.Module, trained: dict[str, Any]) -> list[Flag]:
+    found = notes("interface", model.notes) if isinstance(model, External) else []
+    if not trained and text.partition(":")[0] in MODELS.entries and not MODELS.build(text).pretrained:
+        found += notes("untrained", [text])
+    return found
+
+
+def _changed_code(arch: str, state: State, trained: dict[str, Any]) -> list[Flag]:
+    """A flag where private or another package's code of a trained model is not what it was trained with."""
+    before = (trained.get("code") or {}).get("model")
+    registered = arch.partition(":")[0] in MODELS.entries
+    now = model_code(arch, () if registered else state.modules)
+    return [] if before in (None, now) or now.startswith("robbench ") else notes("code-changed", [arch])
+
+
+def _check_known_classes(text: str, split: Split) -> None:
+    """Pretrained weights know their classes; a data set with other names would give a meaningless number."""
+    name = text.partition(":")[0]
+    known = MODELS.build(text).classes_of() if name in MODELS.entries else ()
+    named = not all(label.isdecimal() for label in split.classes)
+    if known and named and tuple(split.classes) != tuple(known):
+        apart = class_difference(known, split.classes, (f"model {text}", f"data '{split.name}'"))
+        raise UserError(f"model {text} knows other classes: {apart}")

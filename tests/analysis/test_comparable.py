@@ -1,0 +1,88 @@
+"""Which runs may stand side by side, and what is said of those that may not."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from robbench.analysis.comparable import COLUMNS, differences
+from robbench.store.schema import RUNS
+
+PGD, FAB = "pgd:steps=10,rate=none", "fab:steps=100"
+ROW: dict[str, Any] = {
+    "schema_version": 1, "data": "digits", "split": "test", "subset": None, "data_hash": "aa", "norm": "linf", "eps": 8 / 255,
+    "threat": "linf:8/255", "attack": "pgd:steps=10 + fab", "attack_params": json.dumps([PGD, FAB]), "budget": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, []),
+        ({"schema_version": 2}, ["schema: 1 and 2"]),
+        ({"data": "mnist", "data_hash": "bb"}, ["data: digits and mnist"]),
+        ({"data": "mnist", "split": "train", "data_hash": "bb"}, ["data: digits and mnist", "split: test and train"]),
+        ({"subset": "first=100", "data_hash": "bb"}, ["subset: all and first=100"]),
+        ({"data_hash": "bb"}, ["samples: digits has changed in between, fingerprint aa and bb"]),
+        ({"data": "parquet:some/folder"}, []),
+        ({"norm": "l2", "threat": "l2:8/255"}, ["threat: linf:8/255 and l2:8/255"]),
+        ({"eps": 0.3, "threat": "linf:0.3"}, ["threat: linf:8/255 and linf:0.3"]),
+        ({"eps": 0.03137255, "threat": "linf:0.03137255"}, []),
+        ({"eps": float("inf"), "threat": "linf:inf"}, ["threat: linf:8/255 and linf:inf"]),
+        ({"attack": "fgsm", "attack_params": '["fgsm"]'}, ["attack: pgd:steps=10 + fab and fgsm"]),
+        ({"attack": "fab + pgd:steps=10", "attack_params": json.dumps([FAB, PGD])}, []),
+        ({"attack_params": json.dumps([PGD, "fab:steps=70"])}, ["attack: fab:steps=100 and fab:steps=70"]),
+        ({"attack_params": json.dumps([PGD])}, ["attack: fab:steps=100 and nothing more"]),
+        ({"budget": "5000q"}, ["budget: none and 5000q"]),
+        ({"budget": "none"}, []),
+    ],
+)
+def test_each_difference_is_one_phrase(changes: dict[str, Any], said: list[str]) -> None:
+    """What differs is named with both values, that of the first run first; what means the same is no difference."""
+    assert differences(ROW, ROW | changes) == said
+
+
+def test_everything_that_differs_is_said_in_one_order() -> None:
+    """All of it at once, so that a person need not find out one by one; in whichever direction they are compared."""
+    other = {
+        "schema_version": 2, "data": "mnist", "split": "train", "subset": "first=9", "data_hash": "bb", "norm": "l2", "eps": 1.0,
+        "threat": "l2:1", "attack": "cw", "attack_params": '["cw"]', "budget": "2m",
+    }  # fmt: skip
+    there, back = differences(ROW, other), differences(other, ROW)
+    abouts = [text.partition(": ")[0] for text in there]
+    assert abouts == ["schema", "data", "split", "subset", "threat", "attack", "budget"]
+    swapped = [f"{about}: {second} and {first}" for about, first, second in map(_parts, there)]
+    assert back == swapped
+
+
+def _parts(text: str) -> tuple[str, str, str]:
+    about, _, values = text.partition(": ")
+    first, _, second = values.partition(" and ")
+    return about, first, second
+
+
+def test_attacks_that_nobody_can_read_are_compared_as_they_stand() -> None:
+    """Settings that are no list of specs, as another tool may have written them, still tell runs apart."""
+    texts = ["{}", "not JSON", '[{"name": "pgd"}]', '"pgd"', "[]"]
+    for one, two in itertools.product(texts, texts):
+        assert bool(differences(ROW | {"attack_params": one}, ROW | {"attack_params": two})) == (one != two)
+
+
+def test_the_columns_are_enough_and_exist(stored: Any) -> None:
+    """The columns named are columns of the runs table, and a run of the store is comparable with itself."""
+    assert set(COLUMNS) <= set(RUNS.names)
+    info = stored("aaaa").info
+    assert differences({name: info[name] for name in COLUMNS}, info) == []
+
+
+def test_it_needs_nothing_heavy() -> None:
+    """Reading results starts at once."""
+    code = (
+        "import sys, robbench.analysis.comparable as c; print(*{'torch', 'pandas', 'scipy', 'numpy', 'pyarrow'} & {*sys.modules})"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""

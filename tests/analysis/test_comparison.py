@@ -1,0 +1,313 @@
+"""`robbench compare` on handmade runs: what is refused, what is marked, how it ends, and every form of its answer."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pyarrow.parquet as pq
+import pytest
+
+from robbench.store.schema import SCHEMA_VERSION
+from robbench.store.store import Run
+
+Stored = Callable[..., Run]
+Cli = Callable[..., Any]
+
+
+@pytest.fixture
+def three(tmp_path: Path, stored: Stored, make_samples: Callable[..., Any]) -> Path:
+    """ce, at (much better) and trades (a little worse than at), on the same 300 samples."""
+    for run_id, model, share in (("aaaa", "ce", 0.7), ("bbbb", "at", 0.1), ("cccc", "trades", 0.11)):
+        stored(run_id * 3, make_samples(300, 5, share), model=model, age=ord(run_id[0]))
+    return tmp_path
+
+
+class TestMixtures:
+    """Runs that do not belong together."""
+
+    @pytest.mark.parametrize(
+        ("changes", "kind", "phrase"),
+        [
+            ({"data": "mnist", "data_hash": "y"}, "data", "data: mnist and digits"),
+            ({"split": "train", "data_hash": "y"}, "split", "split: train and test"),
+            ({"subset": "first=10", "data_hash": "y"}, "subset", "subset: first=10 and all"),
+            ({"data_hash": "y"}, "samples", "samples: digits has changed in between"),
+            ({"eps": 0.3, "threat": "linf:0.3"}, "threat", "threat: linf:0.3 and linf:0.15"),
+            ({"attack": "fgsm", "attack_params": '["fgsm"]'}, "attack", "attack: fgsm and pgd:steps=10"),
+            ({"budget": "90s"}, "budget", "budget: 90s and none"),
+        ],
+        ids=lambda value: value if isinstance(value, str) and ":" not in value else "",
+    )
+    def test_are_refused_by_name_and_shown_marked_on_request(
+        self, cli: Cli, three: Path, stored: Stored, changes: dict[str, Any], kind: str, phrase: str
+    ) -> None:
+        """Exit 2 says what differs, in which run, and both ways out; each of them works."""
+        stored("dddd11111111", None, model="new", age=200, **changes)
+        done = cli("compare", "--out", three)
+        assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+        assert phrase in done.err
+        assert "new dddd" in done.err
+        assert f"--allow {kind}" in done.err
+        choice = done.err.partition("Choose with ")[2].partition(", or")[0]
+        chosen = cli(f"compare --json {choice} --out", three)
+        assert [row["model"] for row in chosen.json["rows"]] == ["ce", "at", "trades"]
+        allowed = cli("compare", "--json", "--allow", kind, "--out", three)
+        assert [row["differs"] for row in allowed.json["rows"]] == [[], [], [], [kind]]
+        shown = cli("compare", "--allow", kind, "--out", three)
+        assert "new !" in shown.out
+        assert f"stands beside in {kind}." in " ".join(shown.out.split())
+
+    def test_several_differences_are_all_said(self, cli: Cli, three: Path, stored: Stored) -> None:
+        """One --allow is not enough for two differences, and the choice names both."""
+        stored("dddd11111111", age=200, threat="l2:1", norm="l2", attack="fgsm", attack_params='["fgsm"]')
+        done = cli("compare", "--out", three, "--allow", "threat")
+        assert done.code == 2
+        assert "threat:" not in done.err
+        assert "--where attack=pgd:steps=10" in done.err
+        assert cli("compare", "--out", three, "--allow", "threat", "--allow", "attack").code == 0
+        done = cli("compare", "--out", three)
+        assert "--where threat=linf:0.15 --where attack=pgd:steps=10" in done.err
+
+    def test_no_common_samples(self, cli: Cli, three: Path, stored: Stored, make_samples: Callable[..., Any]) -> None:
+        """Nothing to pair is exit 2 with the next step; on request both are shown."""
+        stored("dddd11111111", make_samples(20, first=5000), age=200, model="new")
+        done = cli("compare", "--out", three)
+        assert (done.code, done.out) == (2, "")
+        assert "no sample in common with aaaaaaaaaaaa" in done.err
+        assert "--allow samples" in done.err
+        assert len(cli("compare", "--out", three, "--allow", "samples", "--json").json["rows"]) == 4
+
+    def test_seeds_of_the_attack_and_the_order_of_a_cascade_do_not_count(self, cli: Cli, three: Path, stored: Stored) -> None:
+        """What changes no meaning is no difference."""
+        stored("dddd11111111", age=200, seed=7, batch_size=3, precision="bf16", eps=0.15 * (1 + 1e-9))
+        done = cli("compare", "--out", three, "--json")
+        assert done.code == 0
+        assert [(row["n_common"], row["differs"]) for row in done.json["rows"]][-1] == (20, [])
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("--where treat=linf:0.15", "did you mean threat"),
+        ("--where threat", "write COLUMN=VALUE"),
+        ("--where model=nobody", "no run has model=nobody; there is model=at, ce, trades"),
+        ("--allow treat", "did you mean threat"),
+        ("--columns robust_acuracy", "did you mean robust_accuracy"),
+        ("--columns ,", "names no column"),
+        ("--sort robust_acuracy", "did you mean robust_accuracy"),
+        ("--sort flags", "unknown column to sort by"),
+        ("--sort robust_accuracy:up", "write robust_accuracy, robust_accuracy:asc or robust_accuracy:desc"),
+        ("--fail-on robust_acuracy:-1pp", "did you mean robust_accuracy"),
+        ("at --fail-on robust_accuracy:-1pp", "name the baseline first"),
+        ("--json --latex", "choose one"),
+        ("--over-seeds", "does not say how it was trained"),
+    ],
+)
+def test_bad_options(cli: Cli, three: Path, words: str, message: str) -> None:
+    """One line, exit 2, nothing on stdout, and the next step."""
+    done = cli(f"compare {words} --out", three)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done.err
+    assert message in done.err
+
+
+class TestFailOn:
+    """The gate of a comparison."""
+
+    def test_a_regression_is_exit_1_and_says_which_and_by_how_much(self, cli: Cli, three: Path) -> None:
+        """The table still comes, and each failure is a line of its own, quiet or not."""
+        words = "--fail-on robust_accuracy:-1pp --fail-on clean_accuracy:-1pp --fail-on adversarial_ratio:+2pp"
+        done = cli(f"compare at trades ce {words} --quiet --out", three)
+        rows = {row["model"]: row for row in cli("compare at trades ce --json --out", three).json["rows"]}
+        assert done.code == 1
+        fallen = 100 * (rows["at"]["robust_accuracy"] - rows["ce"]["robust_accuracy"])
+        assert f"failed: ce against at: robust_accuracy fell by {fallen:.2f}pp" in done.err
+        assert f"failed: ce against at: adversarial_ratio rose by {fallen:.2f}pp" in done.err
+        assert "clean_accuracy" not in done.err
+        assert "trades" in done.out
+
+    def test_json_has_the_failures(self, cli: Cli, three: Path) -> None:
+        """The same for machines, on stdout; without --fail-on there is no such key."""
+        done = cli("compare at ce --fail-on robust_accuracy:-1pp --json --out", three)
+        (failure,) = done.json["failed"]
+        assert (done.code, failure["model"], failure["metric"], failure["limit"]) == (1, "ce", "robust_accuracy", -1.0)
+        passed = cli("compare ce at --fail-on robust_accuracy:-1pp --json --out", three)
+        assert (passed.code, passed.json["failed"]) == (0, [])
+        assert "failed" not in cli("compare ce at --json --out", three).json
+
+    def test_only_common_samples_decide(self, cli: Cli, three: Path, stored: Stored, make_samples: Callable[..., Any]) -> None:
+        """A run on fewer, harder samples is not worse for that: both are measured on the shared ones."""
+        rows = make_samples(300, 5, 0.1)
+        hard = [row for row in rows if not row["robust"]] + [row for row in rows if row["robust"]][:5]
+        stored("dddd11111111", hard, model="same", age=200)
+        done = cli("compare at same --fail-on robust_accuracy:-1pp --json --out", three)
+        by = {row["model"]: row["robust_accuracy"] for row in done.json["rows"]}
+        assert by["same"] < by["at"] - 0.3
+        assert (done.code, done.json["failed"]) == (0, [])
+
+
+class TestForms:
+    """Columns, order and the forms of output."""
+
+    def test_columns_in_every_form(self, cli: Cli, three: Path, tmp_path: Path) -> None:
+        """The chosen columns and no other, in their order; composed ones are their values for machines."""
+        words = "--columns model,margins,won --out"
+        read = cli("compare --json", *words.split(), three).json["rows"]
+        assert list(read[0]) == ["model", "clean_margin_p50", "adv_margin_p50", "won"]
+        lines = list(csv.reader(io.StringIO(cli("compare --csv", *words.split(), three).out)))
+        assert lines[0] == list(read[0])
+        table = cli("compare --markdown", *words.split(), three).out.splitlines()[0]
+        assert table == "| model | median logit margin, clean -> worst | won |"
+        assert cli("compare --latex", *words.split(), three).out.count(" & ") == 2 * 4
+        assert "clean -> worst" in cli("compare", *words.split(), three).out
+
+    def test_every_value_can_be_shown_in_80_columns_apiece(self, cli: Cli, three: Path) -> None:
+        """Each key of --json is a column of the terminal's table."""
+        for name in cli("compare --json --out", three).json["rows"][0]:
+            done = cli(f"compare --columns model,{name} --out", three)
+            assert done.code == 0, done.err
+            assert max(map(len, done.out.splitlines())) <= 80
+
+    def test_no_number_is_ever_cut(self, cli: Cli, three: Path) -> None:
+        """All columns at once do not fit in 80: the table grows, and every number is there in full."""
+        rows = cli("compare --json --out", three).json["rows"]
+        names = [name for name in rows[0] if name not in ("model", "loss", "data", "split", "threat", "attack")]
+        text = cli("compare --columns", ",".join(["model", *names]), "--out", three).out
+        for name in names:
+            alone = cli(f"compare --columns model,{name} --out", three).out
+            value = next(line for line in alone.splitlines() if line.startswith("at ")).removeprefix("at ").strip()
+            assert value in text, name
+
+    @pytest.mark.parametrize(
+        ("sort", "order"),
+        [
+            ("robust_accuracy", ["at", "trades", "ce"]),
+            ("robust-accuracy:asc", ["ce", "trades", "at"]),
+            ("adversarial_ratio", ["at", "trades", "ce"]),
+            ("adversarial_ratio:desc", ["ce", "trades", "at"]),
+            ("model", ["at", "ce", "trades"]),
+            ("robust_difference", ["at", "trades", "ce"]),
+        ],
+    )
+    def test_sorting_changes_the_order_and_nothing_else(self, cli: Cli, three: Path, sort: str, order: list[str]) -> None:
+        """Best first, missing last; the baseline stays the first run named, and a line says which that is."""
+        done = cli("compare ce at trades --json --sort", sort, "--out", three)
+        assert [row["model"] for row in done.json["rows"]] == order
+        plain = cli("compare ce at trades --json --out", three).json["rows"]
+        assert sorted(done.json["rows"], key=str) == sorted(plain, key=str)
+        shown = cli("compare ce at trades --sort", sort, "--out", three).out
+        assert ("differences are to ce aaaa" in shown) is (order[0] != "ce")
+
+    def test_the_best_is_marked_only_where_the_test_tells(self, cli: Cli, three: Path) -> None:
+        """The winner beats ce beyond doubt, but not trades."""
+        assert "at *" in cli("compare ce at --out", three).out
+        assert "**at \\***" in cli("compare ce at --markdown --out", three).out
+        assert r"\textbf{at *}" in cli("compare ce at --latex --out", three).out
+        assert [row["best"] for row in cli("compare ce at trades --json --out", three).json["rows"]] == [False] * 3
+        assert "*" not in cli("compare ce at trades --out", three).out
+
+    def test_latex_is_booktabs_and_escaped(self, cli: Cli, three: Path, stored: Stored) -> None:
+        """Rules of booktabs, as many cells as columns in every line, and no sign that LaTeX would take for its own."""
+        stored("dddd11111111", age=200, model="a_b%&#~^{x}$")
+        lines = cli("compare --latex --out", three).out.splitlines()
+        table = [line for line in lines if not line.startswith("%")]
+        assert [table[0][:16], *table[1:2], table[3], *table[-2:]] == [
+            r"\begin{tabular}{", r"\toprule", r"\midrule", r"\bottomrule", r"\end{tabular}"
+        ]  # fmt: skip
+        cells = table[0].partition("}{")[2].rstrip("}")
+        rows = [line for line in table if line.endswith(r"\\")]
+        assert len(rows) == 5
+        assert all(line.replace(r"\&", "").count("&") == len(cells) - 1 for line in rows)
+        assert r"a\_b\%\&\#\textasciitilde{}\textasciicircum{}\{x\}\$" in rows[-1]
+
+    def test_parquet_has_what_json_has(self, cli: Cli, three: Path, tmp_path: Path) -> None:
+        """The same rows with types, lists as JSON, beside whatever else is printed; an old file is replaced whole."""
+        target = tmp_path / "new" / "table.parquet"
+        for _ in range(2):
+            done = cli("compare --json --out", three, "--parquet", target)
+            assert f"3 rows written to {target}" in done.err
+        rows = pq.read_table(target).to_pylist()
+        for row, line in zip(done.json["rows"], rows, strict=True):
+            assert {name: json.loads(v) if name in ("flags", "differs") else v for name, v in line.items()} == row
+
+    def test_quiet_and_verbose(self, cli: Cli, three: Path, tmp_path: Path) -> None:
+        """Notes go to stderr, are silenced by --quiet, and --verbose says more."""
+        plain = cli("compare --out", three)
+        assert (plain.code, plain.err) == (0, "")
+        assert cli("compare --quiet --out", three, "--parquet", tmp_path / "x.parquet").err == ""
+        assert cli("compare --verbose --out", three).err.count("\n") == 3
+        assert cli("compare --verbose --out", three).out == plain.out
+
+
+def test_runs_at_an_address_are_compared(cli: Cli, three: Path) -> None:
+    """The whole command over another file system of fsspec, mixed with local names."""
+    system = fsspec.filesystem("memory")
+    system.put(str(three / "results"), "/far/results", recursive=True)
+    try:
+        here = cli("compare --json --out", three).json["rows"]
+        assert cli("compare memory://far --json --out", three / "none").json["rows"] == here
+        assert cli("compare memory://far/results/runs/b* --json --out", three / "none").json["rows"][0]["model"] == "at"
+        assert len(cli("compare ce memory://far/results/runs/bbbbbbbbbbbb.parquet --json --out", three).json["rows"]) == 2
+    finally:
+        system.rm("/far", recursive=True)
+
+
+class TestOlderAndBroken:
+    """Files of another age, or half of them."""
+
+    def _rewrite(self, file: Path, version: str = str(SCHEMA_VERSION), drop: tuple[str, ...] = ()) -> None:
+        table = pq.read_table(file).drop_columns(list(drop))
+        pq.write_table(
+            table.replace_schema_metadata({**table.schema.metadata, b"robbench.schema_version": version.encode()}), file
+        )
+
+    def test_an_older_schema_is_read_with_a_message(self, cli: Cli, three: Path) -> None:
+        """Version 0 gives the numbers it has, and one line that says so; --quiet silences it."""
+        before = cli("compare --json --out", three)
+        for kind in ("runs", "samples"):
+            self._rewrite(three / "results" / kind / "bbbbbbbbbbbb.parquet", "0")
+        done = cli("compare --json --out", three)
+        assert done.json == before.json
+        assert done.err.strip() == (
+            "1 of 3 runs were written by an older robbench (schema version 0): read, and what they lack counts as unknown"
+        )
+        assert cli("compare --json --quiet --out", three).err == ""
+
+    def test_columns_added_later_are_read_as_unknown_with_a_message(self, cli: Cli, three: Path) -> None:
+        """A run without flags and budget says so once; columns that change no reading are not worth a line."""
+        self._rewrite(three / "results/runs/bbbbbbbbbbbb.parquet", drop=("flags", "budget", "train_config"))
+        self._rewrite(three / "results/runs/cccccccccccc.parquet", drop=("train_config",))
+        done = cli("compare --out", three)
+        assert done.code == 0
+        assert done.err.startswith("1 of 3 runs were written by an older robbench (no budget, flags)")
+        assert done.err.count("\n") == 1
+
+    @pytest.mark.parametrize("kind", ["runs", "samples"])
+    def test_a_newer_schema_is_refused(self, cli: Cli, three: Path, kind: str) -> None:
+        """Exit 2: upgrade."""
+        self._rewrite(three / "results" / kind / "bbbbbbbbbbbb.parquet", str(SCHEMA_VERSION + 1))
+        done = cli("compare --out", three)
+        assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+        assert f"bbbbbbbbbbbb.parquet has schema version {SCHEMA_VERSION + 1}" in done.err
+        assert "upgrade robbench" in done.err
+
+    def test_missing_columns_and_half_a_run(self, cli: Cli, three: Path) -> None:
+        """A column that must be there, a file cut short, and a run whose samples are gone: exit 2, the file, the next step."""
+        samples = three / "results/samples/bbbbbbbbbbbb.parquet"
+        whole = samples.read_bytes()
+        self._rewrite(samples, drop=("robust",))
+        lacking = cli("compare --out", three)
+        samples.write_bytes(whole[: len(whole) // 2])
+        half = cli("compare --out", three)
+        samples.unlink()
+        gone = cli("compare --out", three)
+        for done, message in ((lacking, "lacks the columns robust"), (half, "is damaged"), (gone, "does not exist")):
+            assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done.err
+            assert message in done.err
+            assert "bbbbbbbbbbbb.parquet" in done.err
+            assert "attack" in done.err

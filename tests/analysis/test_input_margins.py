@@ -1,0 +1,184 @@
+"""Input margins, censoring, security curves and areas, by hand and against separate attacks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from robbench.analysis.input_margins import input_margins, measure_distances, runs_alike
+from robbench.store.measured import read_measures, read_sample_measures, write_measures
+from robbench.store.store import Run
+
+INF = math.inf
+
+
+@pytest.fixture
+def run(stored: Callable[..., Run], make_samples: Callable[..., Any]) -> Callable[..., Run]:
+    """A run in one norm and budget from the sizes of what it found: None = stood, 0 = wrong without an attack."""
+    count = iter(range(100))
+
+    def make(threat: str, sizes: list[float | None], *, first: int = 0, other: float | None = None, **changes: Any) -> Run:
+        norm, eps = threat.split(":")
+        rows = make_samples(len(sizes), first=first)
+        for row, size in zip(rows, sizes, strict=True):
+            row |= {"adversarial": size is not None, "robust": size is None, "clean_correct": size != 0}
+            row |= {"dist_linf": None, "dist_l2": None, f"dist_{norm}": 0.01 if size is None else size}
+            if other is not None:
+                row["dist_l2" if norm == "linf" else "dist_linf"] = other
+            row |= {"status": changes.get("status", 0)}
+        facts = {name: value for name, value in changes.items() if name != "status"}
+        number = next(count)
+        return stored(f"run{number}", rows, age=number, norm=norm, eps=float(eps), threat=threat, **facts)
+
+    return make
+
+
+IDS = [1000 + 7 * i for i in range(5)]
+
+
+def test_censoring_by_hand(run):
+    """Found sizes are margins; what stood is censored at the largest eps it was attacked at."""
+    runs = [run("linf:0.1", [0.05, None, None, 0.0, 0.1]), run("linf:0.2", [0.15, 0.2, None, 0.0, 0.1])]
+    found = input_margins(IDS, runs)
+    assert set(found) == {"linf"}
+    margins = found["linf"]
+    assert margins.smallest.tolist() == pytest.approx([0.05, 0.2, INF, 0.0, 0.1])
+    assert margins.censored.tolist() == [False, False, True, False, False]
+    assert margins.stood.tolist() == pytest.approx([0, 0.1, 0.2, 0, 0])
+    assert margins.attacked.tolist() == [0.2] * 5
+    assert (margins.reach, margins.eps, margins.runs) == (0.2, (0.1, 0.2), ("run0", "run1"))
+
+
+def test_curve_and_area_by_hand(run):
+    """Steps down at every margin, up to the smallest censoring; the area is the mean margin cut off there."""
+    runs = [run("linf:0.1", [0.05, None, None, 0.0, 0.1]), run("linf:0.2", [0.15, 0.2, None, 0.0, 0.1])]
+    margins = input_margins(IDS, runs)["linf"]
+    eps, robust = margins.curve()
+    assert eps == pytest.approx([0, 0.05, 0.1, 0.2])
+    assert robust == pytest.approx([4 / 5, 3 / 5, 2 / 5, 1 / 5])
+    low, high = margins.area()
+    assert high == pytest.approx((0.05 + 0.2 + 0.2 + 0 + 0.1) / 5)
+    assert high == pytest.approx(0.05 * 0.8 + 0.05 * 0.6 + 0.1 * 0.4)  # the same as rectangles under the steps
+    assert low == pytest.approx((0 + 0.1 + 0.2 + 0 + 0) / 5)
+    assert margins.area(0.1)[1] == pytest.approx((0.05 + 0.1 + 0.1 + 0 + 0.1) / 5)
+    assert math.isnan(margins.area(0.3)[1])
+    assert [margins.robust_accuracy(e) for e in (0, 0.07, 0.2)] == pytest.approx([0.8, 0.6, 0.2])
+    assert math.isnan(margins.robust_accuracy(0.21))
+
+
+def test_a_smaller_censoring_ends_the_curve(run):
+    """A sample that was attacked at a smaller eps only is known up to there: so is the share of all."""
+    runs = [run("linf:0.1", [0.05, None]), run("linf:0.3", [None], first=0)]
+    margins = input_margins(IDS[:2], runs)["linf"]
+    assert margins.attacked.tolist() == [0.3, 0.1]
+    assert margins.censored.tolist() == [False, True]
+    assert margins.reach == 0.1
+    assert margins.curve()[0] == pytest.approx([0, 0.05, 0.1])
+
+
+def test_minimum_norm_runs_leave_nothing_open(run):
+    """Without a budget nothing is censored, and low and high are one; what it did not break, nothing broke at any size."""
+    runs = [run("l2:inf", [0.5, 1.5, 0.0]), run("l2:1", [0.7, None, 0.0])]
+    margins = input_margins(IDS[:3], runs)["l2"]
+    assert not margins.censored.any()
+    assert margins.smallest.tolist() == [0.5, 1.5, 0]
+    assert margins.area() == pytest.approx((2 / 3, 2 / 3))
+    assert margins.end == 1.5
+    failed = input_margins(IDS[:2], [run("l2:inf", [0.5, None])])["l2"]
+    assert failed.reach == INF
+    assert failed.curve() == ([0, 0.5], [1, 0.5])
+
+
+def test_other_norms_attacks_count_as_upper_ends(run):
+    """An l2 success is small in linf too; but it says nothing of how far linf attacks looked."""
+    runs = [run("linf:0.1", [None, None]), run("l2:1", [0.8, 0.9], other=0.4)]
+    margins = input_margins(IDS[:2], runs)
+    assert margins["linf"].smallest.tolist() == pytest.approx([0.4, 0.4])
+    assert margins["linf"].censored.all()
+    assert margins["linf"].reach == 0.1
+    assert margins["l2"].smallest.tolist() == pytest.approx([0.8, 0.9])
+
+
+def test_samples_and_runs_are_joined_by_id(run):
+    """A run on other samples changes nothing, and a norm's margins are those of the samples it was attacked in."""
+    runs = [run("linf:0.1", [0.05, None, 0.1]), run("l2:1", [0.5, 0.25], first=2), run("linf:0.1", [0.01], first=50)]
+    found = input_margins(IDS, runs)
+    assert found["linf"].sample_id.tolist() == IDS[:3]
+    assert found["l2"].sample_id.tolist() == IDS[2:4]
+    assert "run2" not in found["linf"].runs
+
+
+def test_rounding_keeps_a_success_inside_its_budget(run):
+    """A float32 size a hair above eps counts at eps, as in its run."""
+    margins = input_margins(IDS[:1], [run("linf:0.1", [0.1000001])])["linf"]
+    assert margins.robust_accuracy(0.1) == 0
+
+
+def test_unfinished_samples_are_counted(run):
+    """They count as they do in robust accuracy; how many there are is told."""
+    margins = input_margins(IDS[:2], [run("linf:0.1", [None, 0.1], status=3)])["linf"]
+    assert margins.unfinished.tolist() == [True, True]
+    assert margins.stood.tolist() == [0, 0]  # what was not attacked to the end has not stood
+    assert margins.robust_accuracy(0.1) == 0.5
+
+
+def test_only_runs_of_the_same_weights_count(run, tmp_path):
+    """Other weights, or the same in another architecture, are another model."""
+    run("linf:0.1", [None], model_hash="a")
+    run("linf:0.2", [0.15], model_hash="a")
+    run("linf:0.2", [0.01], model_hash="b")
+    run("linf:0.2", [0.02], model_hash="a", model_arch="other")
+    path = tmp_path / "results" / "runs" / "run0.parquet"
+    assert [found.info["run_id"] for found in runs_alike(path)] == ["run0", "run1"]
+    measures, columns = measure_distances(path, "test", IDS[:1])
+    assert {m.name: m.value for m in measures} == pytest.approx({"input_margin_linf": 0.15, "security_curve_linf": 0.15})
+    assert measures[0].detail["runs"] == ["run0", "run1"]
+    assert columns["input_margin_linf"] == pytest.approx([0.15])
+    assert columns["censored_linf"] == [False]
+
+
+def test_a_median_beyond_what_was_attacked_is_not_known(run, tmp_path):
+    """Null, with the reason; a censored sample's row holds its lower end."""
+    run("linf:0.1", [None, None, 0.05])
+    measures, columns = measure_distances(tmp_path / "results" / "runs" / "run0.parquet", "test", IDS[:4])
+    assert measures[0].value is None
+    assert "above 0.1" in measures[0].detail["reason"]
+    assert columns["input_margin_linf"] == pytest.approx([0.1, 0.1, 0.05, None])
+    assert columns["censored_linf"] == [True, True, False, None]
+
+
+def test_measures_are_written_read_and_dropped_with_their_run(run, tmp_path, make_run, make_samples):
+    """What was written is read back; a run that is written anew has none."""
+    run("linf:0.1", [None, 0.05])
+    path = tmp_path / "results" / "runs" / "run0.parquet"
+    assert read_measures(path) is None
+    measures, columns = measure_distances(path, "test", IDS[:2])
+    rows = [{"sample_id": i, "sample_index": n, "label": 3, "clean_confidence": 0.5, "clean_logit_norm": 1.0} for n, i in
+            enumerate(IDS[:2])]  # fmt: skip
+    write_measures(path, measures, [row | {name: v[i] for name, v in columns.items()} for i, row in enumerate(rows)])
+    assert [m.name for m in read_measures(path)] == [m.name for m in measures]
+    assert [row["censored_linf"] for row in read_sample_measures(path)] == [True, False]
+    run_again = make_samples(2)
+    from robbench.store.store import Store
+
+    Store(tmp_path).write(make_run("run0", run_again), run_again)
+    assert read_measures(path) is None
+    assert not (tmp_path / "results" / "sample_measures" / "run0.parquet").exists()
+
+
+def test_random_runs_agree_with_counting(run):
+    """Robust accuracy at any eps is what counting the rows of all runs gives."""
+    rng = np.random.default_rng(0)
+    runs, rows = [], []
+    for eps in (0.05, 0.1, 0.2):
+        sizes = [None if rng.random() < 0.5 else float(rng.random() * eps) for _ in IDS]
+        rows.append(sizes)
+        runs.append(run(f"linf:{eps}", sizes))
+    margins = input_margins(IDS, runs)["linf"]
+    for eps in rng.random(20) * 0.2:
+        counted = [not any(s[i] is not None and np.float32(s[i]) <= eps for s in rows) for i in range(len(IDS))]
+        assert margins.robust_accuracy(eps) == pytest.approx(np.mean(counted))

@@ -1,0 +1,170 @@
+"""Distances to the last layer's boundaries and the best margin there is, against closed forms."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from robbench.metrics.feature_margin import boundary_distances, feature_margins, is_affine, pair_margins
+from robbench.metrics.svm import largest_margin
+from robbench.models.heads import build_head
+
+
+def test_distance_of_a_linear_head() -> None:
+    """|w.h + b| / ||w|| of the difference of two rows, by hand: the nearer of two boundaries counts."""
+    head = nn.Linear(2, 3)
+    with torch.no_grad():
+        head.weight.copy_(torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 2.0]]))
+        head.bias.copy_(torch.tensor([0.0, -5.0, -8.0]))
+    h = torch.tensor([[0.0, 0.0], [1.0, 3.0], [0.0, 10.0]])
+    distances = boundary_distances(head, h, torch.tensor([0, 0, 2]))
+    # z = (0, -5, -8), (0, 10, -2), (0, 35, 12); lengths |w1| = 5, |w2| = 2, |w1 - w2| = sqrt(13)
+    inf, root = torch.inf, 13**0.5
+    expected = torch.tensor([[inf, 1.0, 4.0], [inf, -2.0, 1.0], [6.0, -23 / root, inf]])
+    torch.testing.assert_close(distances, expected)
+    torch.testing.assert_close(feature_margins(distances), torch.tensor([1.0, -2.0, -23 / root]))
+
+
+@pytest.mark.parametrize("spec", ["linear", "center", "gaussian", "max-mahalanobis:scale=3", "max-mahalanobis:width=6", "score"])
+def test_a_step_of_that_length_ends_on_the_boundary(spec: str) -> None:
+    """For every head of ours: moved against the gradient by the distance, two logits tie; by less, they do not."""
+    torch.manual_seed(0)
+    classes = 2 if spec == "score" else 4
+    head = build_head(spec, 5, classes).double()
+    assert is_affine(head)
+    h = torch.randn(6, 5, dtype=torch.float64, requires_grad=True)
+    y = torch.arange(6) % classes
+    distances = boundary_distances(head, h, y)
+    for k in range(classes):
+        logits = head(h)
+        gap = logits.gather(1, y[:, None])[:, 0] - logits[:, k]
+        (slope,) = torch.autograd.grad(gap.sum(), h)
+        others = y != k
+        unit = slope / slope.norm(dim=1, keepdim=True)
+        for share, close in ((1.0, True), (0.99, False)):
+            there = head(h - share * distances[:, k : k + 1].nan_to_num(posinf=0) * unit.nan_to_num())
+            left = (there.gather(1, y[:, None])[:, 0] - there[:, k])[others]
+            assert (left.abs() < 1e-9).all() == close
+
+
+def test_another_head_is_first_order() -> None:
+    """Squared features: the gradient at the point itself decides, here by hand."""
+
+    class Squares(nn.Module):
+        def forward(self, h: torch.Tensor) -> torch.Tensor:
+            return torch.stack([h[:, 0] ** 2, h[:, 1]], 1)
+
+    head = Squares()
+    assert not is_affine(head)
+    distances = boundary_distances(head, torch.tensor([[2.0, 1.0], [1.0, 5.0]]), torch.tensor([0, 0]))
+    expected = torch.tensor([(4 - 1) / (4**2 + 1) ** 0.5, (1 - 5) / (2**2 + 1) ** 0.5])
+    torch.testing.assert_close(distances[:, 1], expected)
+
+
+def test_a_linear_layer_that_normalises_is_first_order() -> None:
+    """Cosine similarity to two axes at (3, 4): (z_0 - z_1) / ||gradient|| with its gradient by hand, orthogonal to h."""
+
+    class Cosine(nn.Linear):
+        def forward(self, h: torch.Tensor) -> torch.Tensor:
+            return super().forward(h / h.norm(dim=1, keepdim=True))
+
+    head = Cosine(2, 2, bias=False)
+    with torch.no_grad():
+        head.weight.copy_(torch.eye(2))
+    assert not is_affine(head)
+    distances = boundary_distances(head, torch.tensor([[3.0, 4.0]]), torch.tensor([0]))
+    length = 1.4 / 5  # (1, -1) less its part along (3, 4) / 5 is 7/5 long; the radius is 5
+    torch.testing.assert_close(distances[:, 1], torch.tensor([-0.2 / length]))
+
+
+def test_classes_with_one_row_have_no_boundary() -> None:
+    """Equal weights: the sign of the bias decides everywhere, and a tie is at distance 0."""
+    head = nn.Linear(2, 3)
+    with torch.no_grad():
+        head.weight.fill_(1.0)
+        head.bias.copy_(torch.tensor([1.0, 0.0, 1.0]))
+    distances = boundary_distances(head, torch.zeros(2, 2), torch.tensor([0, 1]))
+    assert distances.tolist() == [[torch.inf, torch.inf, 0.0], [-torch.inf, torch.inf, -torch.inf]]
+
+
+def test_pair_margins_take_the_smallest_of_both_classes() -> None:
+    """By hand; a pair without samples has none."""
+    distances = np.array([[np.inf, 2.0, 9.0], [np.inf, 3.0, 1.0], [0.5, np.inf, 7.0]])
+    found = pair_margins(distances, np.array([0, 0, 1]), [(0, 1), (0, 2), (1, 2), (2, 3)][:3])
+    assert found.tolist() == [0.5, 1.0, 7.0]
+    assert pair_margins(distances, np.array([2, 2, 2]), [(0, 1)]).tolist() == [np.inf]
+
+
+# -- the best there is -----------------------------------------------------------------------------------------------------
+
+
+def clouds(gap: float, n: int = 40, d: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Two clouds whose best margin is gap / 2: two pairs of points that face each other along the first axis hold it there."""
+    rng = np.random.default_rng(seed)
+    one, other = rng.normal(size=(n, d)), rng.normal(size=(n, d))
+    one[:, 0], other[:, 0] = gap / 2 + np.abs(one[:, 0]), -gap / 2 - np.abs(other[:, 0])
+    one[0], other[0] = np.eye(d)[0] * gap / 2, -np.eye(d)[0] * gap / 2
+    return one, other
+
+
+@pytest.mark.parametrize("gap", [3.0, 0.1, 0.004])
+@pytest.mark.parametrize("scale", [1.0, 1e4])
+def test_the_largest_margin_is_known_by_construction(gap: float, scale: float) -> None:
+    """Half of the gap between two points that are nearest in the two hulls, at any scale and far from the origin."""
+    one, other = (scale * points + 100 * scale for points in clouds(gap))
+    best = largest_margin(one, other)
+    assert best.solved
+    assert best.low <= best.high
+    assert best.high == pytest.approx(scale * gap / 2, rel=2e-3)
+
+
+def test_the_model_of_the_largest_margin_has_ratio_one_and_a_rotated_one_less() -> None:
+    """A head along the best direction reaches the optimum; turned by an angle it has less, and one that errs a negative ratio."""
+    one, other = clouds(2.0)
+    labels = np.repeat([0, 1], [len(one), len(other)])
+    h = torch.tensor(np.concatenate([one, other]))
+    best = largest_margin(one, other)
+
+    def ratio(*direction: float) -> float:
+        head = nn.Linear(6, 2).double()
+        with torch.no_grad():
+            head.bias.zero_()
+            head.weight.copy_(torch.tensor([direction, [-v for v in direction]]))
+        distances = boundary_distances(head, h, torch.tensor(labels)).numpy()
+        return float(pair_margins(distances, labels, [(0, 1)])[0]) / best.high
+
+    assert ratio(5, 0, 0, 0, 0, 0) == pytest.approx(1, rel=1e-3)
+    assert 0 < ratio(5, 0.5, 0, 0, 0, 0) < 0.99
+    assert ratio(-1, 0, 0, 0, 0, 0) < 0
+
+
+def test_clouds_that_overlap_are_not_separable() -> None:
+    """Also when there are few points, when one lies on the other, and when all are the same."""
+    rng = np.random.default_rng(0)
+    for one, other in ((rng.normal(size=(60, 3)), rng.normal(size=(60, 3))), (np.zeros((1, 2)), np.zeros((1, 2))),
+                       (np.array([[0.0], [2.0]]), np.array([[1.0]]))):  # fmt: skip
+        best = largest_margin(one, other)
+        assert not best.separable
+        assert not best.solved
+
+
+def test_an_empty_class_is_an_error() -> None:
+    """There is nothing to separate."""
+    with pytest.raises(ValueError, match="no samples"):
+        largest_margin(np.zeros((0, 2)), np.ones((1, 2)))
+
+
+def test_against_an_independent_solver() -> None:
+    """Random separable points: the same optimum as a quadratic program solved by scipy."""
+    from scipy.optimize import minimize
+
+    rng = np.random.default_rng(4)
+    one, other = rng.normal(size=(12, 2)) + 3, rng.normal(size=(12, 2)) - 3
+    points, side = np.concatenate([one, other]), np.repeat([1.0, -1.0], 12)
+    solved = minimize(
+        lambda v: v[:2] @ v[:2] / 2, np.array([1.0, 1.0, 0.0]), jac=lambda v: np.array([v[0], v[1], 0.0]), method="SLSQP",
+        constraints={"type": "ineq", "fun": lambda v: side * (points @ v[:2] + v[2]) - 1},
+    )  # fmt: skip
+    assert largest_margin(one, other).high == pytest.approx(1 / np.linalg.norm(solved.x[:2]), rel=2e-3)

@@ -1,0 +1,192 @@
+"""The page in a real browser: it loads in silence, sorts by mouse and keyboard, its figures react, it fits a phone."""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robbench.report.html.data import Material
+from robbench.report.html.render import page_sections, render
+
+BROWSER, DRIVER = (
+    next(filter(None, map(shutil.which, names)), None) for names in (("chromium", "google-chrome"), ("chromedriver",))
+)
+FLAGS = (
+    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A headless Chromium with a profile of its own that keeps its console and network logs."""
+    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install 'robbench[test]'")
+    if not BROWSER or not DRIVER:
+        pytest.skip("no Chromium here: apt-get install chromium chromium-driver")
+    options = webdriver.ChromeOptions()
+    options.binary_location = BROWSER
+    for flag in (*FLAGS, f"--user-data-dir={tmp_path_factory.mktemp('profile')}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
+    yield driver
+    driver.quit()
+
+
+@pytest.fixture
+def file(add_run, tmp_path) -> Path:
+    """A page of two models at three budgets, one of them none."""
+    runs = [add_run(f"{place:012x}", eps=eps, model=model, model_hash=model, threat=f"linf:{eps:g}")[1]
+            for place, (eps, model) in enumerate((e, m) for e in (0.05, 0.1, math.inf) for m in ("ce", "at"))]  # fmt: skip
+    material = Material(runs)
+    path = tmp_path / "report.html"
+    path.write_text(render(material, page_sections(material), "Report"), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def page(chromium, file):
+    """The page opened from disk, 1200 pixels wide, in light, all visible figures drawn."""
+    _show(chromium, 1200, "light")
+    chromium.get_log("browser")
+    chromium.get_log("performance")
+    chromium.get(file.as_uri())
+    _wait(chromium, "return [...document.querySelectorAll('.plot')].filter((p) => !p.closest('details:not([open])'))"
+                    ".every((p) => p.querySelector('.main-svg[aria-hidden]'))")  # fmt: skip
+    return chromium
+
+
+def _show(driver: Any, width: int, scheme: str) -> None:
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
+    driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+
+
+def _wait(driver: Any, script: str) -> None:
+    from selenium.webdriver.support.wait import WebDriverWait
+
+    WebDriverWait(driver, 20, poll_frequency=0.05).until(lambda d: d.execute_script(script))
+
+
+def _column(driver: Any, title: str) -> list[str]:
+    """The texts of a column of the comparison, top to bottom."""
+    return driver.execute_script(
+        "const t = document.querySelector('table.sortable');"
+        "const at = [...t.tHead.rows[0].cells].findIndex((c) => c.querySelector('button').textContent === arguments[0]);"
+        "return [...t.tBodies[0].rows].map((r) => r.cells[at].textContent)", title,
+    )  # fmt: skip
+
+
+def _button(driver: Any, title: str) -> Any:
+    return driver.find_element("xpath", f"//table[contains(@class,'sortable')]//button[normalize-space()='{title}']")
+
+
+def test_it_loads_without_an_error_or_a_request(page, file):
+    """The console is empty; the file itself is all that was asked for; the toolbar cannot send anything away."""
+    assert page.get_log("browser") == []
+    asked = [
+        message["params"]["request"]["url"]
+        for entry in page.get_log("performance")
+        if (message := json.loads(entry["message"])["message"])["method"] == "Network.requestWillBeSent"
+    ]
+    assert [url for url in asked if url.startswith(("http", "ws", "ftp"))] == []
+    assert file.as_uri() in asked
+    # Without a mouse there is no toolbar, so one is asked for, with the page's own configuration.
+    toolbar = page.execute_async_script(
+        "const config = JSON.parse(document.getElementById('plotly-config').textContent), div = document.createElement('div');"
+        "document.body.append(div);"
+        "Plotly.newPlot(div, [{y: [1, 2]}], {}, {...config, displayModeBar: true})"
+        ".then(() => arguments[0](div.querySelector('.modebar').outerHTML.toLowerCase()))"
+    )
+    assert "zoom" in toolbar
+    assert not [word for word in ("cloud", "logo", "plotly.com", "href") if word in toolbar]
+    assert page.title == "Report"
+
+
+def test_a_press_on_a_title_sorts_and_another_turns_it_round(page):
+    """Numbers from the largest down, then up; the state is in aria-sort; rows without a value stay last."""
+    _button(page, "robust accuracy").click()
+    *known, first, second = _column(page, "robust accuracy")
+    falling = [float(text.rstrip("%")) for text in known]
+    assert falling == sorted(falling, reverse=True)
+    assert len(set(falling)) > 1
+    assert (first, second) == ("-", "-")  # runs without a budget have none
+    _button(page, "robust accuracy").click()
+    assert _column(page, "robust accuracy") == [*(f"{rate:.1f}%" for rate in sorted(falling)), "-", "-"]
+    states = page.execute_script("return [...document.querySelectorAll('.sortable [aria-sort]')].map((h) => h.ariaSort)")
+    assert states == ["ascending"]
+    for _ in range(2):
+        _button(page, "difference").click()
+        assert _column(page, "difference")[-3:] == ["-"] * 3
+
+
+def test_sorting_works_from_the_keyboard(page):
+    """Tab reaches a title, Enter and Space press it; the text column sorts by its letters."""
+    from selenium.webdriver.common.keys import Keys
+
+    button = _button(page, "model")
+    page.execute_script("arguments[0].focus()", button)
+    page.switch_to.active_element.send_keys(Keys.ENTER)
+    assert _column(page, "model") == ["at"] * 3 + ["ce"] * 3
+    page.switch_to.active_element.send_keys(Keys.SPACE)
+    assert _column(page, "model") == ["ce"] * 3 + ["at"] * 3
+    page.switch_to.active_element.send_keys(Keys.TAB)
+    page.switch_to.active_element.send_keys(Keys.ENTER)
+    assert _column(page, "threat model")[0] == "linf:0.05"  # by size, not by letters: linf:inf is last
+    assert _column(page, "threat model")[-1] == "linf:inf"
+
+
+def test_a_figure_tells_its_values_and_hides_a_line(page):
+    """The mouse over a curve shows numbers; a click on the legend takes that model's line away."""
+    from selenium.webdriver.common.action_chains import ActionChains
+
+    plot = page.find_element("id", "curves-1")
+    page.execute_script("arguments[0].scrollIntoView({block: 'center'})", plot)
+    ActionChains(page).move_to_element(plot.find_element("css selector", ".nsewdrag")).perform()
+    _wait(page, "return document.querySelector('#curves-1 .hoverlayer').textContent.includes('%')")
+    toggle = plot.find_element("css selector", ".legendtoggle")
+    ActionChains(page).move_to_element(toggle).click().perform()
+    _wait(page, "return document.getElementById('curves-1').data.some((t) => t.visible === 'legendonly')")
+
+
+def test_dark_and_light_change_paper_and_figures(page):
+    """Without loading anew; in print the page is light again."""
+    read = ("return [getComputedStyle(document.body).backgroundColor,"
+            "document.querySelector('#curves-1 .xtick text').style.fill]")  # fmt: skip
+    light = page.execute_script(read)
+    _show(page, 1200, "dark")
+    _wait(page, f"return document.querySelector('#curves-1 .xtick text').style.fill !== '{light[1]}'")
+    dark = page.execute_script(read)
+    assert light == ["rgb(255, 255, 255)", "rgb(27, 31, 36)"]
+    assert dark == ["rgb(20, 23, 27)", "rgb(230, 233, 237)"]
+    page.execute_script("dispatchEvent(new Event('beforeprint'))")
+    _wait(page, f"return document.querySelector('#curves-1 .xtick text').style.fill === '{light[1]}'")
+    page.execute_script("dispatchEvent(new Event('afterprint'))")
+    _wait(page, f"return document.querySelector('#curves-1 .xtick text').style.fill === '{dark[1]}'")
+
+
+def test_a_folded_figure_is_drawn_when_it_is_opened(page):
+    """Logit margins of other budgets wait until they are asked for."""
+    drawn = "return document.querySelectorAll('#logit-margins .plot .main-svg').length"
+    before = page.execute_script(drawn)
+    page.find_element("css selector", "#logit-margins > details > summary").click()
+    _wait(page, f"{drawn} > {before}")
+
+
+def test_it_fits_a_phone(chromium, file):
+    """At 360 pixels the page does not scroll sideways; wide tables scroll in themselves; figures shrink."""
+    _show(chromium, 360, "light")
+    chromium.get(file.as_uri())
+    _wait(chromium, "return document.querySelectorAll('.plot .main-svg').length > 0")
+    widest = chromium.execute_script("return Math.max(document.documentElement.scrollWidth, document.body.scrollWidth)")
+    assert widest <= 360
+    assert chromium.execute_script("return window.innerWidth") == 360
+    table = chromium.execute_script("const s = document.querySelector('.scroll'); return [s.scrollWidth, s.clientWidth]")
+    assert table[0] > table[1]
+    assert chromium.execute_script("return document.querySelector('#curves-1 .main-svg').clientWidth") <= 360

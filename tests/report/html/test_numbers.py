@@ -1,0 +1,134 @@
+"""The arrays behind the figures against counting by hand."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from robbench.analysis.input_margins import measure_distances
+from robbench.core.status import UNFINISHED
+from robbench.report.html.data import in_order, series_by_facts
+from robbench.report.html.numbers import by_class, curves, edges, input_margins, shares, sizes
+
+
+def test_a_security_curve_begins_at_clean_accuracy_and_has_each_runs_interval(add_run):
+    """Budgets in any order: eps 0 is clean accuracy, then each run's own robust accuracy and bounds."""
+    runs = [add_run(name, eps=eps)[1] for name, eps in (("b" * 12, 0.2), ("a" * 12, 0.05))]
+    (series,) = series_by_facts(runs)["digits", "test", "linf"]
+    (curve,) = curves(series)
+    assert curve.eps == [0.0, 0.05, 0.2]
+    assert curve.rate == [0.9, runs[1].info["robust_accuracy"], runs[0].info["robust_accuracy"]]
+    assert curve.low[1:] == [runs[1].info["robust_accuracy_low"], runs[0].info["robust_accuracy_low"]]
+
+
+def test_the_curve_of_a_run_without_a_budget_is_the_share_beyond_each_size(add_run, handmade_rows):
+    """At every step of the curve: how many samples have no smaller perturbation, counted one by one."""
+    rows = handmade_rows(eps=math.inf)
+    _, run = add_run("a" * 12, rows, eps=math.inf)
+    (curve,) = curves(series_by_facts([run])["digits", "test", "linf"][0])
+    found = [np.float32(row["dist_linf"]) if row["clean_correct"] else 0.0 for row in rows]
+    assert curve.steps
+    assert curve.rate == [sum(size > eps for size in found) / 40 for eps in curve.eps]
+    assert (curve.eps[0], curve.rate[0], curve.rate[-1]) == (0.0, 0.9, 0.0)
+    assert all(low <= rate <= high for low, rate, high in zip(curve.low, curve.rate, curve.high, strict=True))
+
+
+def test_a_curve_of_ten_thousand_steps_is_thinned_but_keeps_its_ends(add_run, handmade_rows):
+    """A figure needs no more points than pixels."""
+    rows = handmade_rows(n=2000, eps=math.inf)
+    (curve,) = curves(series_by_facts([add_run("a" * 12, rows, eps=math.inf)[1]])["digits", "test", "linf"][0])
+    assert len(curve.eps) <= 121
+    assert curve.eps[-1] == max(np.float32(row["dist_linf"]) for row in rows)
+
+
+def test_an_input_margin_is_the_smallest_of_all_runs_and_censored_where_none_found(add_run, handmade_rows):
+    """Two budgets of one model: the nearer success counts; who stood at the larger one is censored."""
+    runs = [add_run(name, eps=eps)[1] for name, eps in (("a" * 12, 0.05), ("b" * 12, 0.2))]
+    (margins,) = input_margins(series_by_facts(runs)["digits", "test", "linf"])
+    wanted = [min((row["dist_linf"] for row in rows if row["adversarial"]), default=math.inf)
+              for rows in zip(handmade_rows(eps=0.05), handmade_rows(eps=0.2), strict=True)]  # fmt: skip
+    assert margins.smallest.tolist() == pytest.approx(wanted, rel=1e-6)
+    assert margins.censored == sum(map(math.isinf, wanted)) / 40 > 0
+    assert (margins.name, margins.end, margins.sought) == ("ce", 0.2, False)
+
+
+def test_samples_that_were_not_finished_have_not_stood(add_run, handmade_rows):
+    """Of those that stand half ran out of time: they are no part of "none found", here or in the measures of the run."""
+    rows = handmade_rows(eps=0.1)
+    standing = [row for row in rows if row["robust"]]
+    for row in standing[::2]:
+        row["status"] = UNFINISHED
+    path, run = add_run("a" * 12, rows)
+    (margins,) = input_margins(series_by_facts([run])["digits", "test", "linf"])
+    assert len(standing) > 8
+    assert margins.unfinished == len(standing[::2]) / 40
+    assert margins.censored == len(standing[1::2]) / 40
+    measures, _ = measure_distances(path, "test", [row["sample_id"] for row in rows])
+    detail = next(m.detail for m in measures if m.name == "input_margin_linf")
+    assert (detail["censored"], detail["unfinished"]) == (len(standing), len(standing[::2]))
+
+
+def test_a_point_of_an_attack_in_another_norm_counts(add_run, handmade_rows):
+    """What an l2 attack came to is as good a perturbation in linf, up to what was attacked there."""
+    mine, other = handmade_rows(eps=0.05), handmade_rows(eps=0.2)
+    for row in other:
+        row["dist_l2"], row["dist_linf"] = (
+            row["dist_linf"],
+            0.03 if row["adversarial"] and row["clean_correct"] else row["dist_linf"],
+        )
+    runs = [add_run("a" * 12, mine, eps=0.05)[1], add_run("b" * 12, other, eps=0.2, norm="l2", threat="l2:0.2")[1]]
+    (margins,) = input_margins(series_by_facts(runs)["digits", "test", "linf"], runs)
+    wanted = [
+        min(a["dist_linf"] if a["adversarial"] else math.inf, b["dist_linf"] if b["adversarial"] else math.inf)
+        for a, b in zip(mine, other, strict=True)
+    ]
+    assert margins.smallest.tolist() == pytest.approx(wanted, rel=1e-6)
+    assert 0.03 in wanted
+
+
+def test_a_size_that_rounding_put_outside_of_the_budget_is_put_back(add_run, handmade_rows):
+    """No perturbation found inside a budget is larger than the budget."""
+    rows = handmade_rows(eps=0.1)
+    fallen = next(row for row in rows if row["adversarial"] and row["clean_correct"])
+    fallen["dist_linf"] = 0.1000001
+    assert sizes(add_run("a" * 12, rows)[1])[fallen["sample_index"]] == 0.1
+
+
+def test_shares_of_a_histogram_add_up_to_what_was_found(add_run):
+    """Values beyond the ends go to the outermost bins; infinite ones to none."""
+    values = np.array([-100.0, *np.linspace(0, 1, 998), 100.0, math.inf, math.inf])
+    ends = edges([values])
+    assert -1 < ends[0] < ends[-1] < 2
+    assert sum(shares(values, ends)) == pytest.approx(1000 / 1002)
+    assert shares(values, ends)[0] > 0
+    assert np.isfinite(edges([np.full(3, math.inf)])).all()
+    assert np.diff(edges([np.zeros(5)])).min() > 0
+
+
+def test_robust_accuracy_by_class_counts_each_class_by_itself(add_run, handmade_rows):
+    """A class without samples has no rate."""
+    rows = handmade_rows(labels=4)
+    rates, counts = by_class(add_run("a" * 12, rows)[1], 5)
+    assert counts == [10, 10, 10, 10, 0]
+    assert rates[:4] == [sum(row["robust"] for row in rows if row["label"] == c) / 10 for c in range(4)]
+    assert math.isnan(rates[4])
+
+
+def test_lines_are_told_apart_by_weights_and_attack(add_run):
+    """Two trainings under one name show the start of their hash, two attacks are named; other models keep theirs."""
+    runs = [
+        add_run("a" * 12, model_hash="1111aaaa")[1], add_run("b" * 12, model_hash="2222bbbb")[1],
+        add_run("c" * 12, model="at", model_hash="3333", attack="fmn", eps=math.inf)[1],
+    ]  # fmt: skip
+    series = series_by_facts(runs)["digits", "test", "linf"]
+    assert [one.name for one in series] == ["ce 1111, pgd", "ce 2222, pgd", "at, fmn"]
+    assert [(one.place, one.attack_place) for one in series] == [(0, 0), (1, 0), (2, 1)]
+
+
+def test_runs_are_ordered_by_budget_and_the_first_of_each_stays_the_baseline(add_run):
+    """Budgets rise; within one the given order stays."""
+    runs = [add_run(name * 12, eps=eps, model=model)[1]
+            for name, eps, model in (("a", 0.2, "x"), ("b", 0.05, "x"), ("c", 0.2, "y"), ("d", 0.05, "y"))]  # fmt: skip
+    assert [run.info["run_id"][0] for run in in_order(runs)] == ["b", "d", "a", "c"]

@@ -1,0 +1,82 @@
+"""A model's answers: what rounding does to them is no other model, and every call finds the run that is its own."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from robbench.store.answers import same_answers, settled
+from robbench.store.store import Store
+
+LOGITS = np.array([[4.0, -1.0, 0.5], [100.0, 101.0, 99.0], [0.25, 0.0, -0.25]])
+
+
+def _text(change: Any = 0.0, *, spread: float = 0.0, logits: Any = LOGITS) -> str:
+    rows = (logits + change).tolist()
+    rows = [[z if np.isfinite(z) else None for z in row] for row in rows]
+    return json.dumps({"samples": rows[:1], "made": rows[1:], "spread": spread})
+
+
+ROUNDED = LOGITS * (1 + 1e-5 * np.array([[1], [-1], [1]]))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        (_text(), _text(), True),
+        (_text(), _text(logits=ROUNDED), True),
+        (_text(), _text(logits=LOGITS * 1.01), False),
+        (_text(), _text(np.array([[0, 0, 0], [0, 0, 0], [0.0, 0, 0.01]])), False),
+        (_text(), _text(logits=LOGITS[:, ::-1]), False),
+        (_text(), _text(logits=LOGITS[:2]), False),
+        (_text(spread=0.1), _text(0.1), True),
+        (_text(0.1), _text(spread=0.1), True),
+        (_text(spread=0.1), _text(1.0, spread=0.1), False),
+        (_text(np.inf), _text(np.inf), True),
+        (_text(), _text(np.array([[0, 0, 0], [0, 0, 0], [0, np.nan, 0]])), False),
+        (None, _text(), True),
+        (_text(), None, True),
+        ("{}", _text(), False),
+        ("no json", _text(), False),
+    ],
+)
+def test_answers_are_the_same_up_to_rounding_and_up_to_the_models_own_spread(
+    one: str | None, other: str | None, same: bool
+) -> None:
+    assert same_answers(one, other) is same
+    assert same_answers(other, one) is same
+
+
+def test_runs_on_other_samples_are_compared_by_made_inputs() -> None:
+    moved = _text(np.array([[9.0, 0, 0], [0, 0, 0], [0, 0, 0]]))
+    assert not same_answers(_text(), moved)
+    assert same_answers(_text(), moved, ("made",))
+    assert not same_answers(_text(), _text(np.array([[0, 0, 0], [9.0, 0, 0], [0, 0, 0]])), ("made",))
+
+
+def test_every_model_finds_its_own_run_whatever_order_they_come_in(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    texts = [_text(step) for step in ([0, 0, 0], [1, 0, 0], [0, 1, 0])]
+    ids: list[str] = []
+    for text in texts:
+        found, other = settled(store, "a" * 12, text)
+        assert other == (ids[-1] if ids else None)
+        store.partial(found).keep_answers(text)
+        ids.append(found)
+    assert ids[0] == "a" * 12
+    assert len(set(ids)) == 3
+    assert [settled(store, "a" * 12, text)[0] for text in reversed(texts)] == ids[::-1]
+
+
+def test_what_was_answered_first_is_kept(tmp_path: Path) -> None:
+    partial = Store(tmp_path).partial("a" * 12)
+    assert partial.answers() is None
+    partial.keep_answers("one")
+    partial.keep_answers("two")
+    assert partial.answers() == "one"
+    partial.discard()
+    assert partial.answers() is None

@@ -1,0 +1,111 @@
+"""The reference run: found by what was set, and refused once its files are not what they were."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+import robbench.core.files
+from robbench.core.errors import RunError, UserError
+from robbench.store.baseline import baseline_path, find_baseline, read_baseline, set_baseline
+from robbench.store.store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path, stored: Any) -> Store:
+    """Two runs, one of them the baseline."""
+    stored("aaaa")
+    stored("bbbb", model="at")
+    set_baseline(Store(tmp_path), "ce")
+    return Store(tmp_path)
+
+
+def test_what_was_set_is_found(store: Store) -> None:
+    """Without a name the reference, with one that run; nothing but the small file was written, with a hash for each file."""
+    assert find_baseline(store, None).samefile(store.run_path("aaaa"))
+    assert find_baseline(store, "at").samefile(store.run_path("bbbb"))
+    entry = read_baseline(store)
+    assert entry is not None
+    assert (entry["run_id"], entry["model"], set(entry["sha256"])) == ("aaaa", "ce", {"runs", "samples"})
+    assert sorted(path.name for path in (store.root / "results").iterdir()) == ["baseline.json", "runs", "samples"]
+
+
+def test_it_moves_with_the_folder(store: Store, tmp_path: Path) -> None:
+    """An output folder that is copied or checked out elsewhere has the same baseline."""
+    moved = Store(shutil.copytree(store.root, tmp_path / "elsewhere"))
+    assert find_baseline(moved, None).samefile(moved.run_path("aaaa"))
+
+
+def test_a_run_outside_the_folder(store: Store, tmp_path: Path) -> None:
+    """A path to another folder's run can be the reference."""
+    other = Store(shutil.copytree(store.root, tmp_path / "other"))
+    set_baseline(store, str(other.run_path("bbbb")))
+    assert find_baseline(store, None).samefile(other.run_path("bbbb"))
+
+
+@pytest.mark.parametrize("name", [None, "aaaa"])
+@pytest.mark.parametrize(
+    ("kind", "change", "said"),
+    [
+        ("samples", lambda path: path.write_bytes(path.read_bytes() + b" "), "was changed"),
+        ("runs", lambda path: pq.write_table(pq.read_table(path), path, compression="none"), "was changed"),
+        ("samples", lambda path: path.unlink(), "is gone"),
+        ("points", lambda path: (path.parent.mkdir(), path.write_bytes(b"new")), "is new"),
+    ],
+)
+def test_a_baseline_that_changed_is_refused(store: Store, name: str | None, kind: str, change: Any, said: str) -> None:
+    """Also when the run is named: the file, what happened to it, and how to accept it."""
+    change(store.root / "results" / kind / "aaaa.parquet")
+    with pytest.raises(UserError, match=rf"{kind}/aaaa.parquet {said} since .*robbench baseline set aaaa"):
+        find_baseline(store, name)
+    assert find_baseline(store, "bbbb").samefile(store.run_path("bbbb"))
+
+
+def test_touching_a_file_is_no_change(store: Store) -> None:
+    """It is the content that counts."""
+    os.utime(store.run_path("aaaa"))
+    assert find_baseline(store, None).samefile(store.run_path("aaaa"))
+
+
+def test_no_baseline(tmp_path: Path, stored: Any) -> None:
+    """The next step is said."""
+    stored("aaaa")
+    assert read_baseline(Store(tmp_path)) is None
+    with pytest.raises(UserError, match="robbench baseline set RUN"):
+        find_baseline(Store(tmp_path), None)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"schema": "robbench.baseline/9"}', "not JSON", '"text"'])
+def test_a_damaged_file(store: Store, text: str) -> None:
+    """Half-written or of another version: refused, with what to do."""
+    baseline_path(store).write_text(text)
+    with pytest.raises(UserError, match=r"baseline.json is damaged .*set it again"):
+        find_baseline(store, None)
+
+
+def test_what_cannot_be_set_leaves_the_old_one(store: Store, stored: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name of several runs, of none, a damaged file, a full disk."""
+    before = baseline_path(store).read_bytes()
+    stored("aabb")
+    with pytest.raises(UserError, match=r"'ce' means 2 runs: aaaa \(linf.* samples\); aabb \(linf"):
+        set_baseline(store, "ce")
+    with pytest.raises(UserError, match="unknown"):
+        set_baseline(store, "nobody")
+    (store.root / "results" / "samples" / "bbbb.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match="damaged"):
+        set_baseline(store, "bbbb")
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(robbench.core.files, "_sync", full)
+    with pytest.raises(RunError, match="No space"):
+        set_baseline(store, "aabb")
+    assert baseline_path(store).read_bytes() == before
+    assert json.loads(before)["run_id"] == "aaaa"

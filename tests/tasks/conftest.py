@@ -1,0 +1,59 @@
+"""Small command lines, and processes that die at a chosen moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+TINY = "train --data digits --model mlp:width=16,depth=1 --limit 150 --epochs 3 --inner pgd:steps=2 --name m"
+
+
+KILLER = """
+import os, signal, sys
+import robbench.tasks.attack.run as runs
+runs.FLUSH_SECONDS = 0
+from robbench.store.store import Partial
+name, number = sys.argv.pop(1), int(sys.argv.pop(1))
+original, calls = getattr(Partial, name), []
+def deadly(self, rows):
+    original(self, rows)
+    calls.append(1)
+    if len(calls) == number:
+        os.kill(os.getpid(), signal.SIGKILL)
+setattr(Partial, name, deadly)
+sys.argv = ["robbench", *sys.argv[1:]]
+from robbench.cli.app import main
+main()
+"""
+
+
+@pytest.fixture(autouse=True)
+def _on_one_thread(one_thread: None) -> None:
+    """Small models only."""
+
+
+@pytest.fixture(scope="session")
+def tiny() -> list[str]:
+    """The words of a training command that takes a tenth of a second."""
+    return TINY.split()
+
+
+@pytest.fixture(scope="session")
+def killer() -> str:
+    """Code of an attack that dies at a write: `spawn("append", "4", *words, code=killer)` in the fourth of samples."""
+    return KILLER
+
+
+@pytest.fixture(scope="session")
+def rows_of() -> Callable[..., list[dict[str, Any]]]:
+    """The rows of a Parquet file as Arrow reads them, without some columns."""
+
+    def read(path: Path, *without: str) -> list[dict[str, Any]]:
+        rows = pq.read_table(path).to_pylist()
+        return [{key: value for key, value in row.items() if key not in without} for row in rows]
+
+    return read

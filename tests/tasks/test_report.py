@@ -1,0 +1,169 @@
+"""A report of a real run: what lies beside it is found, its pictures are the ones that were attacked."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from robbench.core.errors import UserError
+from robbench.data.load import load
+from robbench.report.html.data import CHECKS, COLUMNS, MEASURES
+from robbench.store import schema
+from robbench.store.store import Run, Store, read_run
+from robbench.store.tables import write_table
+from robbench.tasks.gallery import examples
+from robbench.tasks.report import gather, report
+
+BESIDE = {"measures": MEASURES, "checks": CHECKS}
+
+
+def _table(kind: str) -> pa.Table:
+    """A table of one row with the columns that a report needs."""
+    fields = {"measures": schema.MEASURES, "checks": schema.CHECKS}[kind]
+    row = {"verdict": "pass", "evidence": [7], "class": None, "value": 0.5, "figure": 0.5, "threshold": None, "detail": "{}"}
+    one = pa.schema([fields.field(name) for name in BESIDE[kind]], {"robbench.table": kind})
+    return pa.Table.from_pylist([{name: row.get(name, "x") for name in BESIDE[kind]}], schema=one)
+
+
+@pytest.fixture(scope="module")
+def attacked(tiny, cli, for_all, tmp_path_factory) -> Iterator[Path]:
+    """A store with a tiny model, attacked at two budgets with its points kept, and once without. Not to be written to."""
+    out = tmp_path_factory.mktemp("report") / "S"
+    for line in ("attack m --attack pgd:steps=5 --threat linf:0.05,0.2 --limit 40 --store-points --out",
+                 "attack m --attack fgsm --threat l2:0.5 --limit 20 --out"):  # fmt: skip
+        if not out.exists():
+            assert cli("", *tiny, "--out", out).code == 0
+        assert cli(line, out).code == 0
+    with for_all(out):
+        yield out
+
+
+def _runs(out: Path):
+    return [(path, read_run(path, COLUMNS)) for path in Store(out).find([])]
+
+
+def test_pictures_are_the_attacked_images_with_the_smallest_perturbations(attacked):
+    """Of one model and norm six samples, nearest first; the image is the data's own, the change as large as the row says."""
+    runs = [(path, run) for path, run in _runs(attacked) if run.info["norm"] == "linf"]
+    shown, reasons = examples(runs, None)
+    split = load("digits", "test", limit=40)
+    assert (len(shown), reasons) == (6, [])
+    (run_id,) = {example.run_id for example in shown}
+    rows = {row["sample_id"]: row for path, run in runs if run.info["run_id"] == run_id for row in run.samples.to_pylist()}
+    fallen = sorted(row["dist_linf"] for row in rows.values() if row["adversarial"] and row["clean_correct"])
+    assert [example.size for example in shown] == fallen[:6]
+    for example in shown:
+        row = rows[example.sample_id]
+        image = split.pixels(slice(None))[split.ids.tolist().index(example.sample_id)].numpy()
+        assert np.array_equal(example.clean, image)
+        assert float(np.abs(example.worst - example.clean).max()) == pytest.approx(example.size, abs=2e-4)
+        assert (example.label, example.worst_prediction) == (str(row["label"]), str(row["adv_pred"]))
+
+
+def test_other_data_under_the_same_name_are_noticed(attacked, tmp_path):
+    """Pictures are shown only if their content has the recorded id; else one line says so, and the page is written."""
+    out = shutil.copytree(attacked, tmp_path / "S")
+    path = next(path for path, run in _runs(out) if run.info["norm"] == "linf")
+    for kind in ("samples", "points"):
+        file = path.parent.parent / kind / path.name
+        table = pq.read_table(file)
+        at = table.schema.get_field_index("sample_id")
+        other = pa.array([sample + 1 for sample in table["sample_id"].to_pylist()], pa.int64())
+        write_table(file, table.set_column(at, table.schema.field(at), other), path.stem)
+    made = report([str(path)], out, tmp_path / "r.html")
+    assert "not the ones that were attacked" in made.path.read_text(encoding="utf-8")
+
+
+def test_data_that_are_gone_cost_only_the_pictures(attacked, tmp_path):
+    """One line in the gallery names what is missing; all else is there."""
+    path, run = next((path, run) for path, run in _runs(attacked) if run.info["norm"] == "linf")
+    gone = Run({**run.info, "data": "folder:/nowhere"}, run.samples)
+    shown, (why,) = examples([(path, gone)], None)
+    assert shown == []
+    assert "No pictures of m, linf:" in why
+    assert "/nowhere" in why
+
+
+def test_what_lies_beside_runs_is_gathered(attacked, tmp_path):
+    """Epochs, class names and the training command of the model; rows of measures and checks by run."""
+    out = shutil.copytree(attacked, tmp_path / "S")
+    shutil.rmtree(out / "results" / "checks")
+    runs = _runs(out)
+    path = runs[0][0]
+    for kind in BESIDE:
+        write_table(path.parent.parent / kind / path.name, _table(kind), path.stem)
+    found = gather(runs, None, command="")
+    assert len(found.trainings["m"].epochs) == 3
+    assert found.trainings["m"].command.line.startswith("robbench train --data digits --model mlp:width=16,depth=1 --limit 150")
+    assert found.classes == {"m": [str(digit) for digit in range(10)]}
+    for rows in (found.measures, found.checks):
+        assert [len(rows[run.info["run_id"]]) for _, run in runs] == [1, 0, 0]
+
+
+def test_a_damaged_or_foreign_table_beside_a_run_is_an_error(attacked, tmp_path):
+    """It is named, and no page is written."""
+    out = shutil.copytree(attacked, tmp_path / "S")
+    path = _runs(out)[0][0]
+    beside = path.parent.parent / "checks" / path.name
+    write_table(beside, _table("checks").drop_columns(["verdict"]), path.stem)
+    narrow = beside.read_bytes()
+    for content, message in (
+        (b"PAR1 half", "damaged"),
+        (path.read_bytes(), "holds runs, not checks"),
+        (narrow, "lacks the columns verdict"),
+    ):
+        beside.write_bytes(content)
+        with pytest.raises(UserError, match=message):
+            report([], out, tmp_path / "r.html")
+    assert not (tmp_path / "r.html").exists()
+
+
+def test_the_command_writes_one_page_and_says_where(attacked, cli, tmp_path, snapshot):
+    """Stdout names the file; --json has what is shown; the store is not touched; an older page is replaced."""
+    before = snapshot(attacked)
+    for _ in range(2):
+        done = cli("report m --out", attacked, "--html", tmp_path / "deep" / "r.html", "--title", "A <title>")
+        assert done.code == 0, done.err
+        assert re.fullmatch(r"report of 3 runs: .*r\.html \(\d\.\d MB\)\n", done.out)
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["r.html"]
+    assert "<h1>A &lt;title&gt;</h1>" in (tmp_path / "deep" / "r.html").read_text(encoding="utf-8")
+    facts = cli("report --json --out", attacked, "--html", tmp_path / "r.html").json
+    assert (facts["schema"], len(facts["runs"]), facts["size"]) == ("robbench.report/1", 3, (tmp_path / "r.html").stat().st_size)
+    assert facts["sections"]["gallery"]
+    assert facts["sections"]["checks"]  # attack writes them
+    assert snapshot(attacked) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [("nobody --html r.html", "nobody"), ("m --html .", "folder"), ("m --html m/model.safetensors", r"\.html"),
+     ("m --html taken/r.html", "not a folder"), ("m --html", "argument")],
+)  # fmt: skip
+def test_bad_input(attacked, cli, tmp_path, words, message):
+    """Exit 2, one line, nothing written: a slip of the pen costs no model."""
+    (tmp_path / "taken").write_text("a file")
+    done = cli(f"report --out {attacked} {words}", cwd=tmp_path)
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert re.search(message, done.err), done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_a_report_without_pictures_never_imports_torch(attacked, spawn, tmp_path):
+    """Reading results starts at once; plotly and jinja2 are not imported for --help either."""
+    code = (
+        "import sys; from robbench.cli.app import app; assert not {{'plotly', 'jinja2', 'torch'}} & set(sys.modules)\n"
+        "sys.argv[1:] = {words}\ntry:\n    app(sys.argv[1:], standalone_mode=False)\nexcept SystemExit: pass\n"
+        "assert 'plotly' in sys.modules and 'torch' not in sys.modules"
+    )
+    run = next(path.stem for path, run in _runs(attacked) if run.info["norm"] == "l2")
+    words = ["report", run, "--out", str(attacked), "--html", str(tmp_path / "r.html")]
+    done = spawn(code=code.format(words=words))
+    assert done.code == 0, done.err
+    assert (tmp_path / "r.html").exists()

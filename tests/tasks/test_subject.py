@@ -1,0 +1,32 @@
+"""Which model a name means."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from robbench.core.config import AttackConfig
+from robbench.core.errors import UserError
+from robbench.store.store import Store
+from robbench.tasks.subject import find_subject
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("own", "of own.py is own:NAME"),
+        ("own.py", "of own.py is own:NAME"),
+        ("net.pth", "a function of yours that loads it, module:function"),
+        ("mpl", "did you mean mlp"),
+    ],
+)
+def test_a_file_is_no_model(text: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file named where a model is due: the message says what to write instead, in one line."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("own.py", "net.pth"):
+        Path(name).touch()
+    with pytest.raises(UserError, match=f"unknown model '{text}'.*{hint}") as caught:
+        find_subject(text, AttackConfig(), Store(tmp_path), torch.device("cpu"), None, False)
+    assert "\n" not in str(caught.value)
