@@ -2,8 +2,9 @@
 
 python benchmarks/compare_speed.py [--rows 1000000] [--repeat 5]
 
-The command runs as a process of its own, start of Python included, on one core where the system lets it be pinned. Processor
-seconds are what it needs; wall seconds are those of this machine with whatever else it does. Exit 1 if the claim does not hold.
+The command runs as a process of its own, start of Python included, on one core where the system
+lets it be pinned. Processor seconds are what it needs; wall seconds are those of this machine with
+whatever else it does. Exit 1 if the claim does not hold.
 """
 
 from __future__ import annotations
@@ -60,14 +61,34 @@ def make_run(root: Path, run_id: str, seed: int, n: int) -> None:
     for field in SAMPLES:
         values = filled.get(field.name)
         if values is None:
-            values = rng.normal(size=n) if pa.types.is_floating(field.type) else rng.integers(0, 2, n)
+            values = (
+                rng.normal(size=n) if pa.types.is_floating(field.type) else rng.integers(0, 2, n)
+            )
         arrays.append(pa.array(values).cast(field.type))
     samples = pa.Table.from_arrays(arrays, schema=SAMPLES)
     facts: dict[str, object] = {field.name: "x" for field in RUNS if pa.types.is_string(field.type)}
-    facts |= {field.name: 1 for field in RUNS if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)}
-    facts |= {"flags": "[]", "budget": None, "train_config": None, "norm": "linf", "attack_params": "[]"}
-    facts |= {"started_at": datetime.now(UTC), "finished_at": datetime.now(UTC), "deterministic": False}
-    facts |= summarise(samples) | {"run_id": run_id, "model": f"model{seed}", "schema_version": SCHEMA_VERSION}
+    facts |= {
+        field.name: 1
+        for field in RUNS
+        if pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
+    }
+    facts |= {
+        "flags": "[]",
+        "budget": None,
+        "train_config": None,
+        "norm": "linf",
+        "attack_params": "[]",
+    }
+    facts |= {
+        "started_at": datetime.now(UTC),
+        "finished_at": datetime.now(UTC),
+        "deterministic": False,
+    }
+    facts |= summarise(samples) | {
+        "run_id": run_id,
+        "model": f"model{seed}",
+        "schema_version": SCHEMA_VERSION,
+    }
     write_table(root / "results" / "samples" / f"{run_id}.parquet", samples, run_id)
     write_table(root / "results" / "runs" / f"{run_id}.parquet", to_table(RUNS, [facts]), run_id)
 
@@ -77,7 +98,9 @@ def main() -> int:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--repeat", type=int, default=5)
     options = parser.parse_args()
-    print(f"{platform.platform()}, {platform.processor() or platform.machine()}, Python {platform.python_version()}")
+    print(
+        f"{platform.platform()}, {platform.processor() or platform.machine()}, Python {platform.python_version()}"
+    )
     worst = 0.0
     for runs in SHAPES:
         with tempfile.TemporaryDirectory() as folder:

@@ -2,7 +2,8 @@
 
     python benchmarks/readme.py [--out FOLDER]
 
-Writes README.md and .github/report.png; the picture needs `chromium` on the path. About five minutes on two cores.
+Writes README.md and .github/report.png; the picture needs `chromium` on the path. About five
+minutes on two cores.
 """
 
 from __future__ import annotations
@@ -46,15 +47,29 @@ def picture(out: Path, target: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, help="where the runs go and are looked for (default: a folder for the time being)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="where the runs go and are looked for (default: a folder for the time being)",
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
         out = (args.out or Path(temporary)).resolve()
         readme = HERE / "README.md"
         text = readme.read_text(encoding="utf-8")
         table = first_table(out)
-        readme.write_text(re.sub(r"```\ndigits test.*?```", lambda _: f"```\n{table}\n```", text, count=1, flags=re.DOTALL))
+        readme.write_text(
+            re.sub(
+                r"```\ndigits test.*?```",
+                lambda _: f"```\n{table}\n```",
+                text,
+                count=1,
+                flags=re.DOTALL,
+            )
+        )
         if shutil.which("chromium"):
             picture(out, HERE / ".github" / "report.png")
         else:

@@ -1,7 +1,7 @@
 """What an attack climbs: one value per row, larger = closer to a mistake. No reduction.
 
-Shapes: logits [B,K], p the rows' Problem, result [B]. z_(i) is the i-th largest logit. Formulas checked on the vectors of
-`tests/test_objectives.py`.
+Shapes: logits [B,K], p the rows' Problem, result [B]. z_(i) is the i-th largest logit. Formulas
+checked on the vectors of `tests/test_objectives.py`.
 """
 
 from __future__ import annotations
@@ -57,11 +57,12 @@ def _others(logits: Tensor, y: Tensor) -> Tensor:
 def cross_entropies(logits: Tensor, y: Tensor) -> Tensor:
     """[B] -log softmax(z)_y, written as softplus(logsumexp_{k != y} z_k - z_y).
 
-    The same function, but its gradient keeps all its digits for confident models, where the usual form computes p_y - 1 and
-    rounds to zero from a margin of about 16 in float32.
+    The same function, but its gradient keeps all its digits for confident models, where the usual
+    form computes p_y - 1 and rounds to zero from a margin of about 16 in float32.
     """
     gap = -soft_margins(logits, y)
-    # Not torch's softplus: it rounds the last elements of a vector otherwise, which would tie a row to its place.
+    # Not torch's softplus: it rounds the last elements of a vector otherwise, which would tie a row
+    # to its place.
     top = min(40.0, math.log(torch.finfo(gap.dtype).max) - 0.1)  # float16 ends at 11
     return torch.where(gap > top, gap, gap.clamp(max=top).exp().log1p())
 
@@ -74,8 +75,9 @@ def cross_entropy(logits: Tensor, p: Problem) -> Tensor:
 def temperatures(logits0: Tensor) -> Tensor:
     """[B] by which an attack divides a row's logits, from its clean logits [B,K]: 1 unless their scale is extreme.
 
-    A scale changes no label, but the softmax of tiny logits climbs towards all classes at once, and that of huge ones has no
-    gradient in float32. Tiny: z_(1) - median below SMALL. Huge: z_(1) - z_(2) above LARGE. Then it becomes USUAL.
+    A scale changes no label, but the softmax of tiny logits climbs towards all classes at once, and
+    that of huge ones has no gradient in float32. Tiny: z_(1) - median below SMALL. Huge: z_(1) -
+    z_(2) above LARGE. Then it becomes USUAL.
     """
     if logits0.shape[1] < 2:
         return torch.ones_like(logits0[:, 0])
@@ -90,7 +92,8 @@ def temperatures(logits0: Tensor) -> Tensor:
 def log_softmax(logits: Tensor) -> Tensor:
     """[B,K] log-probabilities, as exact as torch's.
 
-    Torch's own starts its threads even for a few rows, which on a busy machine costs a thousand times the arithmetic.
+    Torch's own starts its threads even for a few rows, which on a busy machine costs a thousand
+    times the arithmetic.
     """
     centred = logits - logits.detach().amax(1, keepdim=True)
     return centred - centred.logsumexp(1, keepdim=True)
@@ -125,7 +128,8 @@ def dlr(logits: Tensor, p: Problem) -> Tensor:
 def dlr_targeted(logits: Tensor, p: Problem) -> Tensor:
     """-(z_y - z_t) / (z_(1) - (z_(3) + z_(4)) / 2), Croce and Hein 2020, eq. 6.
 
-    With 3 classes the denominator is z_(1) - z_(3); with 2 there is no scale left and it is the plain difference.
+    With 3 classes the denominator is z_(1) - z_(3); with 2 there is no scale left and it is the
+    plain difference.
     """
     logits = logits - _offset(logits)
     difference = logits.gather(1, p.target[:, None])[:, 0] - logits.gather(1, p.y[:, None])[:, 0]

@@ -4,7 +4,8 @@
     check_attack("my-attack:steps=20")
     check_loss("my_module:MyLoss")
 
-Each raises AssertionError with the rule that was broken. They take seconds, on a small model and random data.
+Each raises AssertionError with the rule that was broken. They take seconds, on a small model and
+random data.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ SHAPE = (1, 6, 6)
 EPS = {"linf": 0.05, "l2": 0.4, "l1": 1.0, "l0": 4}
 
 
-def toy_split(n: int = 40, classes: int = 4, shape: tuple[int, ...] = SHAPE, seed: int = 0) -> Split:
+def toy_split(
+    n: int = 40, classes: int = 4, shape: tuple[int, ...] = SHAPE, seed: int = 0
+) -> Split:
     """Random images with labels that a linear model can mostly learn: their brightest block."""
     generator = torch.Generator().manual_seed(seed)
     images = torch.randint(0, 256, (n, *shape), generator=generator, dtype=torch.uint8)
@@ -59,16 +62,27 @@ def toy_model(classes: int = 4, shape: tuple[int, ...] = SHAPE, seed: int = 0) -
     head = nn.Linear(classes, classes, bias=False)
     with torch.no_grad():
         head.weight.copy_(3 * torch.eye(classes))
-    body = nn.Sequential(nn.Flatten(), first, nn.BatchNorm1d(classes), nn.Softplus(), nn.Dropout(0.2))
+    body = nn.Sequential(
+        nn.Flatten(), first, nn.BatchNorm1d(classes), nn.Softplus(), nn.Dropout(0.2)
+    )
     return Classifier(nn.Identity(), body, head, features=classes, classes=classes).eval()
 
 
 def judge(
-    spec: str, model: nn.Module, split: Split, threat: ThreatModel, *, width: int = 16, seed: int = 0, attack: Any = None
+    spec: str,
+    model: nn.Module,
+    split: Split,
+    threat: ThreatModel,
+    *,
+    width: int = 16,
+    seed: int = 0,
+    attack: Any = None,
 ) -> list[Verdict]:
     """The verdicts of one attack, in the order of the samples."""
     entry = Entry(spec, attack or ATTACKS.build(spec))
-    with frozen(model, thorough=False):  # an attack of ours has to leave random states and buffers alone by itself
+    with frozen(
+        model, thorough=False
+    ):  # an attack of ours has to leave random states and buffers alone by itself
         cascade = Cascade(model, split, threat, [entry], seed=seed, width=width)
         return sorted(verdict for tick in cascade.run() for verdict in tick.verdicts)
 
@@ -76,16 +90,26 @@ def judge(
 def check_attack(spec: str) -> None:
     """Hold an attack to the contract. Raises AssertionError naming the broken rule; UserError for a bad spec."""
     attack = ATTACKS.build(spec)
-    _require(ATTACKS.build(ATTACKS.canonical(spec)) == attack, spec, "its canonical spec must build the same attack")
+    _require(
+        ATTACKS.build(ATTACKS.canonical(spec)) == attack,
+        spec,
+        "its canonical spec must build the same attack",
+    )
     _require(pickle.loads(pickle.dumps(attack)) == attack, spec, "it must survive pickling")
-    _require(bool(attack.norms) and attack.norms <= NORMS.keys(), spec, f"its norms must be some of {sorted(NORMS)}")
+    _require(
+        bool(attack.norms) and attack.norms <= NORMS.keys(),
+        spec,
+        f"its norms must be some of {sorted(NORMS)}",
+    )
     for norm in sorted(attack.norms):
         try:
             _check_attack_in(spec, parse_threat(f"{norm}:{EPS[norm]}")[0])
         except (AssertionError, RobbenchError):
             raise
         except Exception as error:
-            raise AssertionError(f"{spec} in {norm}: it raised {type(error).__name__}: {error}") from error
+            raise AssertionError(
+                f"{spec} in {norm}: it raised {type(error).__name__}: {error}"
+            ) from error
 
 
 def _check_attack_in(spec: str, threat: ThreatModel) -> None:
@@ -95,15 +119,35 @@ def _check_attack_in(spec: str, threat: ThreatModel) -> None:
     before, random_state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     verdicts = judge(spec, model, split, threat)
     _require(len(verdicts) == len(split), what, "every sample must get a verdict")
-    _require(all(v.status == 0 for v in verdicts), what, "points must be finite and survive the re-check inside box and budget")
+    _require(
+        all(v.status == 0 for v in verdicts),
+        what,
+        "points must be finite and survive the re-check inside box and budget",
+    )
     after = model.state_dict()
     same = all(torch.equal(before[name], after[name]) for name in before)
-    _require(same and all(w.grad is None and w.requires_grad for w in model.parameters()), what, "it must not touch the model")
-    _require(not any(module.training for module in model.modules()), what, "it must not change the model's mode")
-    _require(torch.equal(random_state, torch.get_rng_state()), what, "it must not touch the global random state")
+    _require(
+        same and all(w.grad is None and w.requires_grad for w in model.parameters()),
+        what,
+        "it must not touch the model",
+    )
+    _require(
+        not any(module.training for module in model.modules()),
+        what,
+        "it must not change the model's mode",
+    )
+    _require(
+        torch.equal(random_state, torch.get_rng_state()),
+        what,
+        "it must not touch the global random state",
+    )
     clean_wrong = [v for v in verdicts if v.clean_pred != int(split.labels[v.sample])]
     draws = attack.draws if isinstance(attack, Attack) else 1
-    _require(all(v.forwards == draws and v.backwards == 0 for v in clean_wrong), what, "a misclassified sample must cost no step")
+    _require(
+        all(v.forwards == draws and v.backwards == 0 for v in clean_wrong),
+        what,
+        "a misclassified sample must cost no step",
+    )
     if rows:
         _check_rows(spec, what, model, split, threat, verdicts)
 
@@ -112,33 +156,66 @@ def _check_attack_in(spec: str, threat: ThreatModel) -> None:
     _require(not broken, what, "eps = 0 must not break a correctly classified sample")
     for n in (0, 1):
         few = split.take(torch.arange(n))
-        _require(len(judge(spec, model, few, threat)) == n, what, f"{n} samples must give {n} verdicts")
+        _require(
+            len(judge(spec, model, few, threat)) == n, what, f"{n} samples must give {n} verdicts"
+        )
     for classes, shape in ((2, SHAPE), (3, SHAPE), (4, (2, 5, 7)), (4, (30,))) if rows else ():
         found = judge(spec, toy_model(classes, shape), toy_split(12, classes, shape), threat)
-        _require(all(v.status == 0 for v in found), what, f"{classes} classes and images of shape {shape} must work")
+        _require(
+            all(v.status == 0 for v in found),
+            what,
+            f"{classes} classes and images of shape {shape} must work",
+        )
     for bad in (torch.zeros(()), torch.tensor(float("nan"))) if rows else ():
         ill = judge(spec, _IllModel(model, bad), split, threat)
         _require(len(ill) == len(split), what, f"gradients of {bad.item()} must be survived")
 
 
-def _check_rows(spec: str, what: str, model: Classifier, split: Split, threat: ThreatModel, verdicts: list[Verdict]) -> None:
+def _check_rows(
+    spec: str,
+    what: str,
+    model: Classifier,
+    split: Split,
+    threat: ThreatModel,
+    verdicts: list[Verdict],
+) -> None:
     with frozen(model, thorough=False):
         equality = equality_of([model], split.pixels(slice(None)))
     for width in (1, 3, 17) if equality.equal else ():
-        _require(judge(spec, model, split, threat, width=width) == verdicts, what, f"width {width} must give the same verdicts")
+        _require(
+            judge(spec, model, split, threat, width=width) == verdicts,
+            what,
+            f"width {width} must give the same verdicts",
+        )
     order = torch.randperm(len(split), generator=torch.Generator().manual_seed(1))
-    moved = [v._replace(sample=int(order[v.sample])) for v in judge(spec, model, split.take(order), threat)]
-    _require(sorted(moved) == verdicts or not equality.equal, what, "another order of the samples must give the same verdicts")
+    moved = [
+        v._replace(sample=int(order[v.sample]))
+        for v in judge(spec, model, split.take(order), threat)
+    ]
+    _require(
+        sorted(moved) == verdicts or not equality.equal,
+        what,
+        "another order of the samples must give the same verdicts",
+    )
     tight = parse_threat(f"{threat.norm}:{threat.eps / 4}")[0]
     counter = Counter(model)
     one = split.take(torch.arange(1))
     for limit in (tight, threat):
         counter.forwards = counter.backwards = 0
         (verdict,) = judge(spec, counter, one, limit)
-        # The clean pass and the re-check are padded to the smallest tile, and so is the attack on a lone row.
+        # The clean pass and the re-check are padded to the smallest tile, and so is the attack on a
+        # lone row.
         queries = verdict.forwards * equality.step
-        _require(counter.forwards == queries, what, f"{counter.forwards} rows were queried, the books say {queries}")
-        _require(counter.backwards == verdict.backwards * equality.step, what, "backwards must be counted as they happen")
+        _require(
+            counter.forwards == queries,
+            what,
+            f"{counter.forwards} rows were queried, the books say {queries}",
+        )
+        _require(
+            counter.backwards == verdict.backwards * equality.step,
+            what,
+            "backwards must be counted as they happen",
+        )
 
 
 class _IllModel(nn.Module):
@@ -158,28 +235,54 @@ class _IllModel(nn.Module):
 def check_loss(spec: str, classes: int = 4) -> None:
     """Hold a loss to the contract, on data of so many classes. Raises AssertionError naming the broken rule."""
     loss = LOSSES.build(spec)
-    _require(LOSSES.build(LOSSES.canonical(spec)) == loss, spec, "its canonical spec must build the same loss")
+    _require(
+        LOSSES.build(LOSSES.canonical(spec)) == loss,
+        spec,
+        "its canonical spec must build the same loss",
+    )
     _require(pickle.loads(pickle.dumps(loss)) == loss, spec, "it must survive pickling")
     split = toy_split(24, classes)
     info = DataInfo(SHAPE, split.classes, (0.5,), (0.25,))
     loss.check(info)
-    model = loss.prepare(toy_model(classes), info).eval()  # eval: no dropout, so that a second pass can be compared
+    model = loss.prepare(
+        toy_model(classes), info
+    ).eval()  # eval: no dropout, so that a second pass can be compared
     inner = Inner(ATTACKS.build(loss.inner or "pgd:steps=3"), parse_threat("linf:0.05")[0])  # type: ignore[arg-type]
     step = _step(model, split, inner)
     values = loss(step)
-    _require(values.shape == (len(split),), spec, f"its value must have shape ({len(split)},), not {tuple(values.shape)}")
+    _require(
+        values.shape == (len(split),),
+        spec,
+        f"its value must have shape ({len(split)},), not {tuple(values.shape)}",
+    )
     _require(bool(torch.isfinite(values).all()), spec, "its values must be finite")
     _require(torch.equal(values, loss(step)), spec, "the same step must give the same values again")
-    _require(not any(module.training for module in model.modules()), spec, "it must leave the model's mode as it was")
+    _require(
+        not any(module.training for module in model.modules()),
+        spec,
+        "it must leave the model's mode as it was",
+    )
     values.mean().backward()  # type: ignore[no-untyped-call]
     grads = [weight.grad for weight in model.parameters()]
-    _require(any(g is not None and bool(g.abs().sum() > 0) for g in grads), spec, "its gradient must reach the weights")
+    _require(
+        any(g is not None and bool(g.abs().sum() > 0) for g in grads),
+        spec,
+        "its gradient must reach the weights",
+    )
     if not loss.batch_coupled:
         order = torch.arange(len(split)).flip(0)
         moved = loss(_step(model, split.take(order), inner))
-        _require(torch.allclose(moved, values[order], atol=1e-6), spec, "a sample's value must not depend on its place")
+        _require(
+            torch.allclose(moved, values[order], atol=1e-6),
+            spec,
+            "a sample's value must not depend on its place",
+        )
         half = loss(_step(model, split.take(torch.arange(8)), inner))
-        _require(torch.allclose(half, values[:8], atol=1e-6), spec, "it depends on the batch: set batch_coupled = True")
+        _require(
+            torch.allclose(half, values[:8], atol=1e-6),
+            spec,
+            "it depends on the batch: set batch_coupled = True",
+        )
     _check_fit(loss, model, split)
 
 
@@ -187,13 +290,24 @@ def _check_fit(loss: Loss, model: Classifier, split: Split) -> None:
     if loss.fits_head:
         with torch.no_grad():
             loss.fit_head(model.head, model.features(split.pixels(slice(None))), split.labels)
-        finite = all(bool(torch.isfinite(value).all()) for value in model.head.state_dict().values())
+        finite = all(
+            bool(torch.isfinite(value).all()) for value in model.head.state_dict().values()
+        )
         _require(finite, type(loss).__name__, "fit_head must leave finite values")
 
 
 def _step(model: Classifier, split: Split, inner: Inner) -> TrainStep:
     index = torch.arange(len(split))
-    return TrainStep(model, split.pixels(index), split.labels, index, key=split.ids, inner=inner, epoch=0, progress=0.5)
+    return TrainStep(
+        model,
+        split.pixels(index),
+        split.labels,
+        index,
+        key=split.ids,
+        inner=inner,
+        epoch=0,
+        progress=0.5,
+    )
 
 
 def _require(holds: bool, what: str, rule: str) -> None:

@@ -60,11 +60,17 @@ def one_thread() -> Iterator[None]:
 
 
 def _clean_environment(**more: str) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ROBBENCH_", "GITHUB_"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("ROBBENCH_", "GITHUB_"))
+    }
     return kept | {"COLUMNS": "80", "TERM": "dumb", "OMP_NUM_THREADS": "1"} | more
 
 
-def _in_process(line: str = "", *words: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> Result:
+def _in_process(
+    line: str = "", *words: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None
+) -> Result:
     from robbench.cli.app import main
 
     out, err = io.StringIO(), io.StringIO()
@@ -94,7 +100,12 @@ def cli(one_thread: None) -> Callable[..., Result]:
 def spawn() -> Callable[..., Result]:
     """`spawn("list")`: `python -m robbench list` as a process of its own."""
 
-    def run(*words: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None, code: str | None = None) -> Result:
+    def run(
+        *words: str | Path,
+        env: dict[str, str] | None = None,
+        cwd: Path | None = None,
+        code: str | None = None,
+    ) -> Result:
         start = ["-c", code] if code else ["-m", "robbench"]
         done = subprocess.run(
             [sys.executable, *start, *map(str, words)],
@@ -151,7 +162,10 @@ def snapshot() -> Callable[[Path], dict[str, tuple[int, bytes]]]:
             return {}
         found = sorted([folder, *folder.rglob("*")])
         return {
-            str(path.relative_to(folder)): (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+            str(path.relative_to(folder)): (
+                path.stat().st_mtime_ns,
+                path.read_bytes() if path.is_file() else b"",
+            )
             for path in found
         }
 
@@ -224,19 +238,38 @@ def make_run() -> Callable[..., dict[str, Any]]:
 
     def make(run_id: str, samples: Rows, age: int = 0, **changes: Any) -> dict[str, Any]:
         start = datetime(2026, 1, 1, 12, tzinfo=UTC) + timedelta(seconds=age)
-        row: dict[str, Any] = {field.name: "x" for field in RUNS if not field.nullable and pa.types.is_string(field.type)}
+        row: dict[str, Any] = {
+            field.name: "x"
+            for field in RUNS
+            if not field.nullable and pa.types.is_string(field.type)
+        }
         row |= {"started_at": start, "finished_at": start + timedelta(seconds=3)}
         row |= {"run_id": run_id, "model": "ce", "loss": "ce", "data": "digits", "split": "test"}
         del row["status"]
-        row |= {"norm": "linf", "eps": 0.15, "threat": "linf:0.15", "attack": "pgd:steps=10", "attack_params": "[]", "seed": 0}
-        row |= {"wall_s": 1.5, "batch_size": 64, "deterministic": False, "config": "{}", "provenance": "{}"}
+        row |= {
+            "norm": "linf",
+            "eps": 0.15,
+            "threat": "linf:0.15",
+            "attack": "pgd:steps=10",
+            "attack_params": "[]",
+            "seed": 0,
+        }
+        row |= {
+            "wall_s": 1.5,
+            "batch_size": 64,
+            "deterministic": False,
+            "config": "{}",
+            "provenance": "{}",
+        }
         return row | summarise(samples) | changes
 
     return make
 
 
 @pytest.fixture
-def stored(tmp_path: Path, make_samples: Callable[..., Rows], make_run: Callable[..., dict[str, Any]]) -> Callable[..., Run]:
+def stored(
+    tmp_path: Path, make_samples: Callable[..., Rows], make_run: Callable[..., dict[str, Any]]
+) -> Callable[..., Run]:
     """Write a run to the store in tmp_path and read it back."""
 
     def store(run_id: str, samples: Rows | None = None, **changes: Any) -> Run:

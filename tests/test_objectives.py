@@ -30,13 +30,19 @@ CLEAN, ADVERSARIAL = [2.0, -1.0, 0.5, 0.0], [0.5, 0.0, 1.0, -0.5]
 
 
 def _value(
-    name: str, logits: list[list[float]] | Tensor, y: list[int], target: list[int] | None = None, logits0: Tensor | None = None
+    name: str,
+    logits: list[list[float]] | Tensor,
+    y: list[int],
+    target: list[int] | None = None,
+    logits0: Tensor | None = None,
 ) -> Tensor:
     z = torch.as_tensor(logits, dtype=torch.float64)
     return OBJECTIVES[name](z, _problem(z, y, target, logits0))
 
 
-def _problem(z: Tensor, y: list[int], target: list[int] | None = None, logits0: Tensor | None = None) -> Problem:
+def _problem(
+    z: Tensor, y: list[int], target: list[int] | None = None, logits0: Tensor | None = None
+) -> Problem:
     rows = torch.arange(len(z))
     return Problem(
         x0=torch.zeros(len(z), 1), y=torch.tensor(y), target=torch.tensor(target or [-1] * len(z)), eps=torch.ones(len(z)),
@@ -65,7 +71,9 @@ def test_divergence_vector() -> None:
     """KL(p(z) || p(a)) = 0.443614, zero at the clean point, and it does not look at the label."""
     z = torch.tensor([CLEAN], dtype=torch.float64)
     for y in range(4):
-        assert _value("kl-from-clean", [ADVERSARIAL], [y], logits0=z).item() == pytest.approx(0.443614, abs=1e-6)
+        assert _value("kl-from-clean", [ADVERSARIAL], [y], logits0=z).item() == pytest.approx(
+            0.443614, abs=1e-6
+        )
         assert _value("kl-from-clean", z, [y]).item() == pytest.approx(0, abs=1e-15)
 
 
@@ -89,7 +97,9 @@ def test_three_classes_use_the_smallest_as_scale() -> None:
     """With 3 classes both DLRs divide by z_(1) - z_(3)."""
     z = [[3.0, 1.0, -1.0], [-1.0, 0.0, 1.0]]
     assert _value("dlr", z, [0, 1]).tolist() == pytest.approx([-(3 - 1) / 4, -(0 - 1) / 2])
-    assert _value("dlr-targeted", z, [0, 1], [2, 0]).tolist() == pytest.approx([-(3 + 1) / 4, -(0 + 1) / 2])
+    assert _value("dlr-targeted", z, [0, 1], [2, 0]).tolist() == pytest.approx(
+        [-(3 + 1) / 4, -(0 + 1) / 2]
+    )
 
 
 @pytest.mark.parametrize("name", sorted(OBJECTIVES))
@@ -116,7 +126,10 @@ def test_a_common_shift_of_the_logits_changes_nothing(z: list[list[float]], shif
     moved = torch.tensor(z, dtype=torch.float64) + shift
     clean = torch.zeros(len(z), 5, dtype=torch.float64)
     for name in OBJECTIVES:
-        if name in ("dlr", "dlr-targeted") and min(sorted(row)[-1] - sorted(row)[-3] for row in z) < 1e-3:
+        if (
+            name in ("dlr", "dlr-targeted")
+            and min(sorted(row)[-1] - sorted(row)[-3] for row in z) < 1e-3
+        ):
             continue  # the 1e-12 in the denominator is all that is left
         a, b = _value(name, z, y, target, clean), _value(name, moved, y, target, clean)
         assert torch.allclose(a - shift * (name == "true-logit"), b, rtol=1e-8, atol=1e-9)
@@ -132,7 +145,10 @@ def test_dlr_does_not_see_the_scale(z: list[list[float]], scale: float) -> None:
     y = [row.index(max(row)) for row in z]
     target = [(k + 2) % 5 for k in y]
     for name in ("dlr", "dlr-targeted"):
-        a, b = _value(name, z, y, target), _value(name, torch.tensor(z, dtype=torch.float64) * scale, y, target)
+        a, b = (
+            _value(name, z, y, target),
+            _value(name, torch.tensor(z, dtype=torch.float64) * scale, y, target),
+        )
         assert torch.allclose(a, b, rtol=1e-5, atol=1e-9)
     assert float(_value("dlr", z, y).abs().max()) <= 1
 
@@ -146,7 +162,9 @@ def test_signs_tell_mistakes(z: list[list[float]]) -> None:
         value = _value("margin", z, labels)
         others = [max(row[:y] + row[y + 1 :]) - row[y] for row in z]
         assert value.tolist() == others
-        assert torch.equal(value, -margins(torch.tensor(z, dtype=torch.float64), torch.tensor(labels)))
+        assert torch.equal(
+            value, -margins(torch.tensor(z, dtype=torch.float64), torch.tensor(labels))
+        )
         assert torch.equal(_value("dlr", z, labels).sign(), value.sign())
 
 
@@ -160,13 +178,18 @@ def test_soft_margin_is_between_its_bounds(z: list[list[float]]) -> None:
         soft, hard = _value("soft-margin", z, labels), _value("margin", z, labels)
         assert bool(((soft >= hard - 1e-12) & (soft <= hard + math.log(4) + 1e-12)).all())
         assert torch.equal(soft, -soft_margins(logits, torch.tensor(labels)))
-        assert torch.allclose(_value("cross-entropy", z, labels), torch.nn.functional.softplus(soft, threshold=50))
+        assert torch.allclose(
+            _value("cross-entropy", z, labels), torch.nn.functional.softplus(soft, threshold=50)
+        )
 
 
 @pytest.mark.parametrize("name", sorted(OBJECTIVES))
 def test_saturated_and_equal_logits_give_finite_values_and_gradients(name: str) -> None:
     """Logits of a thousand, or all equal, give no NaN and no infinity in float32."""
-    z = torch.tensor([[1000.0, -1000.0, 0.0, 5.0], [0.0, 0.0, 0.0, 0.0], [-1000.0, 1000.0, 1000.0, 1000.0]], requires_grad=True)
+    z = torch.tensor(
+        [[1000.0, -1000.0, 0.0, 5.0], [0.0, 0.0, 0.0, 0.0], [-1000.0, 1000.0, 1000.0, 1000.0]],
+        requires_grad=True,
+    )
     p = _problem(z, [0, 0, 0], [1, 1, 1], torch.tensor([[0.0, 1.0, 2.0, 3.0]] * 3))
     value = OBJECTIVES[name](z, p)
     (grad,) = torch.autograd.grad(value.sum(), z)
@@ -179,7 +202,12 @@ def test_rows_are_independent(name: str) -> None:
     """A row's value and gradient are the same alone and in a batch."""
     generator = torch.Generator().manual_seed(0)
     z = torch.randn(6, 4, generator=generator, dtype=torch.float64, requires_grad=True)
-    p = _problem(z.detach(), [0, 1, 2, 3, 0, 1], [1, 2, 3, 0, 2, 3], torch.randn(6, 4, generator=generator, dtype=torch.float64))
+    p = _problem(
+        z.detach(),
+        [0, 1, 2, 3, 0, 1],
+        [1, 2, 3, 0, 2, 3],
+        torch.randn(6, 4, generator=generator, dtype=torch.float64),
+    )
     value = OBJECTIVES[name](z, p)
     (grad,) = torch.autograd.grad(value.sum(), z)
     for row in range(6):
@@ -194,7 +222,9 @@ def test_names() -> None:
     """Every name is found, a typo is answered with the nearest, and the sets of special needs are of known names."""
     assert all(find_objective(name) is objective for name, objective in OBJECTIVES.items())
     assert OBJECTIVES.keys() >= ANCHORED > TARGETED
-    with pytest.raises(UserError, match="unknown objective 'cross-entropie'; did you mean cross-entropy"):
+    with pytest.raises(
+        UserError, match="unknown objective 'cross-entropie'; did you mean cross-entropy"
+    ):
         find_objective("cross-entropie")
 
 
@@ -207,7 +237,8 @@ def test_the_gradient_of_cross_entropy_survives_confidence() -> None:
     assert torch.allclose(grad, exact, rtol=1e-4, atol=0)
 
 
-# -- scale -------------------------------------------------------------------------------------------------------------------
+# -- scale
+# -------------------------------------------------------------------------------------------------------------------
 
 ORDINARY = [7.0, 2.0, 0.0, -1.0, -3.0]  # spread 7 (the median is 0), gap 5
 
@@ -221,7 +252,10 @@ ORDINARY = [7.0, 2.0, 0.0, -1.0, -3.0]  # spread 7 (the median is 0), gap 5
         ([z * 9.9 for z in ORDINARY], 1.0),
         ([z * 20 for z in ORDINARY], 10.0),  # gap 100 becomes 10
         ([5.0, 5.0, 5.0, 5.0, 5.0], 1.0),  # nothing to scale by
-        ([7.0, 2.0, 0.0, -torch.inf, -1e9], 1.0),  # classes that are ruled out do not make the others large ...
+        (
+            [7.0, 2.0, 0.0, -torch.inf, -1e9],
+            1.0,
+        ),  # classes that are ruled out do not make the others large ...
         ([0.7, 0.2, 0.0, -torch.inf, -1e9], 0.07),  # ... and tiny ones are seen beside them
         ([7.0, torch.nan, 0.0, 1.0, 2.0], 1.0),
         ([torch.inf, 0.0, 0.0, 1.0, 2.0], 1.0),
@@ -243,7 +277,9 @@ def test_no_objective_depends_on_an_extreme_scale(name: str, scale: float) -> No
     def direction(size: Tensor, temperature: Tensor | None) -> Tensor:
         here = (size * (z0 + 0.1)).requires_grad_()
         p = _problem(size * z0, [0, 1], [2, 2]).replace(temperature=temperature)
-        gradient = torch.autograd.grad(OBJECTIVES[name](here + 0.3 * size * z0.flip(1), p).sum(), here)[0]
+        gradient = torch.autograd.grad(
+            OBJECTIVES[name](here + 0.3 * size * z0.flip(1), p).sum(), here
+        )[0]
         return gradient / gradient.norm(dim=1, keepdim=True)
 
     found = temperatures(scale * z0)
@@ -254,7 +290,9 @@ def test_no_objective_depends_on_an_extreme_scale(name: str, scale: float) -> No
 @pytest.mark.parametrize("offset", [1e4, -1e5, 1e6])
 @pytest.mark.parametrize("scale", [1.0, 64.0, 2.0**-3])
 @pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - {"true-logit"}))
-def test_an_offset_common_to_all_logits_costs_no_digits(name: str, scale: float, offset: float) -> None:
+def test_an_offset_common_to_all_logits_costs_no_digits(
+    name: str, scale: float, offset: float
+) -> None:
     """In float32: values and gradients are those without it, where the logits themselves are exact beside it."""
     z0 = torch.tensor([[2.0, -1.0, 0.5, 0.0, -3.0], [0.5, 2.0, 0.0, -0.5, 1.0]]) * scale
     z = z0 + torch.tensor([0.0, 1.0, -1.0, 0.5, 0.0]) * scale

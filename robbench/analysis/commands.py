@@ -17,16 +17,26 @@ class Command(NamedTuple):
 
     def without(self, known: Mapping[str, str]) -> str:
         """The line after those of its settings that are not known."""
-        own = [f"{name}={shlex.quote(value)}" for name, value in self.settings.items() if known.get(name) != value]
+        own = [
+            f"{name}={shlex.quote(value)}"
+            for name, value in self.settings.items()
+            if known.get(name) != value
+        ]
         return " ".join([*own, self.line])
 
 
 def recorded_command(facts: Mapping[str, Any]) -> Command | None:
     """The robbench command of a provenance record; None if another program was at work."""
     words: Sequence[str] = facts.get("argv") or ()
-    if not words or (Path(words[0]).stem != "robbench" and not words[0].endswith("robbench/__main__.py")):
+    if not words or (
+        Path(words[0]).stem != "robbench" and not words[0].endswith("robbench/__main__.py")
+    ):
         return None
-    settings = {name: str(value) for name, value in (facts.get("env") or {}).items() if name.startswith("ROBBENCH_")}
+    settings = {
+        name: str(value)
+        for name, value in (facts.get("env") or {}).items()
+        if name.startswith("ROBBENCH_")
+    }
     return Command(shlex.join(["robbench", *words[1:]]), settings)
 
 
@@ -36,7 +46,16 @@ def attack_command(info: Mapping[str, Any]) -> Command:
         return command
     words = ["robbench", "attack", info["model"]]
     words += [word for spec in info["attack"].split(" + ") for word in ("--attack", spec)]
-    words += ["--threat", info["threat"], "--data", info["data"], "--split", info["split"], "--seed", str(info["seed"])]
+    words += [
+        "--threat",
+        info["threat"],
+        "--data",
+        info["data"],
+        "--split",
+        info["split"],
+        "--seed",
+        str(info["seed"]),
+    ]
     if info["subset"]:
         words += ["--limit", info["subset"].partition("=")[2]]
     return Command(shlex.join(words))
@@ -45,4 +64,8 @@ def attack_command(info: Mapping[str, Any]) -> Command:
 def shared_settings(commands: Sequence[Command]) -> dict[str, str]:
     """The variables that all commands were started with, with the same values."""
     first = commands[0].settings if commands else {}
-    return {name: value for name, value in first.items() if all(one.settings.get(name) == value for one in commands)}
+    return {
+        name: value
+        for name, value in first.items()
+        if all(one.settings.get(name) == value for one in commands)
+    }

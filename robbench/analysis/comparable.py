@@ -28,12 +28,17 @@ _SAME_EPS = 1e-6  # relative: 8/255 and 0.0313725 mean the same
 def differences(run: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """What differs between two rows of the runs table so that the runs must not be compared; empty when nothing does.
 
-    Each is a phrase that begins with what it is about, in this order: `schema: `, `data: `, `split: `, `subset: `,
-    `samples: ` (the same names, other content), `threat: `, `attack: `, `budget: `, then `this and that`, first that of
-    `run`. Runs with one fingerprint of the samples are on the same data, whatever its name; the order of a cascade does not
-    count. Seeds, precision, batch size and points replayed are no hindrance. Needs the COLUMNS of both.
+    Each is a phrase that begins with what it is about, in this order: `schema: `, `data: `, `split:
+    `, `subset: `, `samples: ` (the same names, other content), `threat: `, `attack: `, `budget: `,
+    then `this and that`, first that of `run`. Runs with one fingerprint of the samples are on the
+    same data, whatever its name; the order of a cascade does not count. Seeds, precision, batch
+    size and points replayed are no hindrance. Needs the COLUMNS of both.
     """
-    found = [] if run["schema_version"] == other["schema_version"] else [_both("schema", run, other, "schema_version")]
+    found = (
+        []
+        if run["schema_version"] == other["schema_version"]
+        else [_both("schema", run, other, "schema_version")]
+    )
     found += _data(run, other)
     if not _same_threat(run, other):
         found.append(_both("threat", run, other, "threat"))
@@ -47,14 +52,20 @@ def differences(run: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
 def _data(run: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     if run["data_hash"] == other["data_hash"]:
         return []
-    named = [_both(name, run, other, name) for name in ("data", "split") if run[name] != other[name]]
+    named = [
+        _both(name, run, other, name) for name in ("data", "split") if run[name] != other[name]
+    ]
     if run["subset"] != other["subset"]:
         named.append(f"subset: {_text(run['subset'], 'all')} and {_text(other['subset'], 'all')}")
-    return named or [f"samples: {run['data']} has changed in between, fingerprint {run['data_hash']} and {other['data_hash']}"]
+    return named or [
+        f"samples: {run['data']} has changed in between, fingerprint {run['data_hash']} and {other['data_hash']}"
+    ]
 
 
 def _same_threat(run: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    return run["norm"] == other["norm"] and math.isclose(run["eps"], other["eps"], rel_tol=_SAME_EPS)
+    return run["norm"] == other["norm"] and math.isclose(
+        run["eps"], other["eps"], rel_tol=_SAME_EPS
+    )
 
 
 def _attacks(run: Mapping[str, Any]) -> list[str]:
@@ -63,7 +74,11 @@ def _attacks(run: Mapping[str, Any]) -> list[str]:
         specs = json.loads(run["attack_params"])
     except ValueError:
         specs = None
-    return specs if isinstance(specs, list) and all(isinstance(spec, str) for spec in specs) else [str(run["attack_params"])]
+    return (
+        specs
+        if isinstance(specs, list) and all(isinstance(spec, str) for spec in specs)
+        else [str(run["attack_params"])]
+    )
 
 
 def _attack(run: Mapping[str, Any], other: Mapping[str, Any]) -> str:
@@ -71,7 +86,9 @@ def _attack(run: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     if run["attack"] != other["attack"]:
         return _both("attack", run, other, "attack")
     mine, theirs = _attacks(run), _attacks(other)
-    here, there = ([spec for spec in a if spec not in b] for a, b in ((mine, theirs), (theirs, mine)))
+    here, there = (
+        [spec for spec in a if spec not in b] for a, b in ((mine, theirs), (theirs, mine))
+    )
     return f"attack: {' + '.join(here) or 'nothing more'} and {' + '.join(there) or 'nothing more'}"
 
 

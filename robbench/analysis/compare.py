@@ -47,21 +47,25 @@ _MEASURED = (
     "robust_accuracy_floor",
 )
 WITHOUT_BUDGET = "without a budget there is no robust accuracy to pair"
-_UNPAIRED = dict.fromkeys(("baseline", "n_common", "robust_difference", "won", "lost", "mcnemar_p", "p_holm"))
+_UNPAIRED = dict.fromkeys(
+    ("baseline", "n_common", "robust_difference", "won", "lost", "mcnemar_p", "p_holm")
+)
 
 
 def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
     """One row per run, in the given order. Rates are in [0,1], margins in logits, queries are sample evaluations.
 
-    A run is paired, sample by sample, with the first run before it on the same data and split under the same threat model:
-    `baseline` (its run id), n_common samples, robust_difference (robust accuracy on them minus the baseline's, in [-1,1]),
-    won and lost (samples robust only here, only there), mcnemar_p, and p_holm, corrected for all runs with this baseline.
-    These are None when there is nothing to pair; `note` says why, or what to mind about the pair.
+    A run is paired, sample by sample, with the first run before it on the same data and split under
+    the same threat model: `baseline` (its run id), n_common samples, robust_difference (robust
+    accuracy on them minus the baseline's, in [-1,1]), won and lost (samples robust only here, only
+    there), mcnemar_p, and p_holm, corrected for all runs with this baseline. These are None when
+    there is nothing to pair; `note` says why, or what to mind about the pair.
 
-    settings: in what a row differs from the others on its data under its threat model and attack, such as `bf16`, or None.
-    best: of the runs alike in all of that, in attack and budget, the one with the highest robust accuracy, if the test tells
-    it from each other one (Holm, over all their pairs) and no budget ran out on it. n_seeds is None: a row is a run, see
-    `seeds.py`; differs is empty, for the caller to mark what stands in a table on request. Raises UserError for no run.
+    settings: in what a row differs from the others on its data under its threat model and attack,
+    such as `bf16`, or None. best: of the runs alike in all of that, in attack and budget, the one
+    with the highest robust accuracy, if the test tells it from each other one (Holm, over all their
+    pairs) and no budget ran out on it. n_seeds is None: a row is a run, see `seeds.py`; differs is
+    empty, for the caller to mark what stands in a table on request. Raises UserError for no run.
     """
     if not runs:
         raise UserError("no runs to compare")
@@ -72,12 +76,19 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
     for i, run in enumerate(runs):
         info, endless = run.info, math.isinf(run.info["eps"])
         summary = summarise(run.samples, budget=not endless)
-        baseline = None if endless else next((other for other in first if _pairs(info, runs[other].info)), None)
+        baseline = (
+            None
+            if endless
+            else next((other for other in first if _pairs(info, runs[other].info)), None)
+        )
         rows.append(
             {name: info[name] for name in (*_FACTS, *_SETTINGS)}
             | {"settings": apart[i]}
             | {name: summary[name] for name in _MEASURED}
-            | {"n_forward_per_sample": summary["n_forward"] / summary["n_samples"], "wall_s": info["wall_s"]}
+            | {
+                "n_forward_per_sample": summary["n_forward"] / summary["n_samples"],
+                "wall_s": info["wall_s"],
+            }
             | {"distance_p50": info["distance_p50"], "flags": json.loads(info["flags"] or "[]")}
             | (
                 {**_UNPAIRED, "note": _why_unpaired(run, runs)}
@@ -98,12 +109,22 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 def _note_old_weights(runs: Sequence[Run], rows: Sequence[dict[str, Any]]) -> None:
     """A name that was trained again stands for the model of its latest run; the others get a note."""
-    latest = {run.info["model"]: run.info for run in sorted(runs, key=lambda run: run.info["started_at"])}
+    latest = {
+        run.info["model"]: run.info for run in sorted(runs, key=lambda run: run.info["started_at"])
+    }
     for run, row in zip(runs, rows, strict=True):
         newest = latest[run.info["model"]]
-        if run.info["model_hash"] != newest["model_hash"] or not same_answers(run.info["answers"], newest["answers"], ("made",)):
+        if run.info["model_hash"] != newest["model_hash"] or not same_answers(
+            run.info["answers"], newest["answers"], ("made",)
+        ):
             row["note"] = "; ".join(
-                filter(None, [row["note"], f"other weights or code than run {newest['run_id']} of that name"])
+                filter(
+                    None,
+                    [
+                        row["note"],
+                        f"other weights or code than run {newest['run_id']} of that name",
+                    ],
+                )
             )
 
 
@@ -113,12 +134,18 @@ def on_common_samples(run: Run, other: Run) -> tuple[Run, Run]:
     if np.array_equal(mine, theirs):
         return run, other
     _, here, there = np.intersect1d(mine, theirs, return_indices=True)
-    return Run(run.info, run.samples.take(pa.array(here))), Run(other.info, other.samples.take(pa.array(there)))
+    return Run(run.info, run.samples.take(pa.array(here))), Run(
+        other.info, other.samples.take(pa.array(there))
+    )
 
 
 def _differ(info: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, str]:
     """What differs by its name, as `comparable.differences` says it; what was read is of this schema, whatever it was."""
-    return {name: phrase for phrase in differences(info, other) if (name := phrase.partition(": ")[0]) != "schema"}
+    return {
+        name: phrase
+        for phrase in differences(info, other)
+        if (name := phrase.partition(": ")[0]) != "schema"
+    }
 
 
 def _pairs(info: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -129,10 +156,16 @@ def _why_unpaired(run: Run, runs: Sequence[Run]) -> str:
     if math.isinf(run.info["eps"]):
         return WITHOUT_BUDGET
     alike = [other for other in runs if _pairs(run.info, other.info)]
-    return "baseline" if len(alike) > 1 else "nothing to pair: no other run has this data, split and threat"
+    return (
+        "baseline"
+        if len(alike) > 1
+        else "nothing to pair: no other run has this data, split and threat"
+    )
 
 
-def _mark_best(runs: Sequence[Run], rows: Sequence[dict[str, Any]], verdicts: Sequence[_Verdicts]) -> None:
+def _mark_best(
+    runs: Sequence[Run], rows: Sequence[dict[str, Any]], verdicts: Sequence[_Verdicts]
+) -> None:
     left = [i for i, row in enumerate(rows) if row["robust_accuracy"] is not None]
     while left:
         alike = [i for i in left if i == left[0] or not _differ(runs[left[0]].info, runs[i].info)]
@@ -165,13 +198,18 @@ def _joined(run: _Verdicts, other: _Verdicts) -> tuple[NDArray[np.bool_], NDArra
     return run[1][here], other[1][there]
 
 
-def _pair(run: Run, baseline: Run, verdicts: _Verdicts, reference_verdicts: _Verdicts) -> dict[str, Any]:
+def _pair(
+    run: Run, baseline: Run, verdicts: _Verdicts, reference_verdicts: _Verdicts
+) -> dict[str, Any]:
     """Join two runs by sample and count on which samples their verdicts differ."""
     mine, theirs = len(run.samples), len(baseline.samples)
     robust, reference = _joined(verdicts, reference_verdicts)
     n = len(robust)
     if n == 0:
-        return {**_UNPAIRED, "note": f"nothing to pair: no sample in common with {baseline.info['run_id']}"}
+        return {
+            **_UNPAIRED,
+            "note": f"nothing to pair: no sample in common with {baseline.info['run_id']}",
+        }
     won, lost = int((robust & ~reference).sum()), int((reference & ~robust).sum())
     remarks = []
     if n < max(mine, theirs):
@@ -180,7 +218,9 @@ def _pair(run: Run, baseline: Run, verdicts: _Verdicts, reference_verdicts: _Ver
     if run.info["attack"] != baseline.info["attack"]:
         remarks.append(f"the baseline was attacked by {baseline.info['attack']}")
     elif "attack" in differ:
-        remarks.append(f"it and the baseline were attacked otherwise: {differ['attack'].partition(': ')[2]}")
+        remarks.append(
+            f"it and the baseline were attacked otherwise: {differ['attack'].partition(': ')[2]}"
+        )
     if "budget" in differ:
         remarks.append(f"the baseline had the budget {baseline.info['budget'] or 'none'}")
     return {

@@ -42,8 +42,9 @@ def compare_runs(
 ) -> Comparison:
     """Compare the runs that `names` mean (see `Store.find`; none means all of the store), the first is the baseline.
 
-    `where` keeps the runs of which each COLUMN=VALUE holds. Raises UserError as `Store.find` and `read_run` do; for runs that
-    differ in something that is not in `allow` (of KINDS), or have no sample in common; and with `fail_on` for no pair.
+    `where` keeps the runs of which each COLUMN=VALUE holds. Raises UserError as `Store.find` and
+    `read_run` do; for runs that differ in something that is not in `allow` (of KINDS), or have no
+    sample in common; and with `fail_on` for no pair.
     """
     allow = [kind for given in allow for kind in given.split(",")]
     if wrong := [kind for kind in allow if kind not in KINDS]:
@@ -53,19 +54,29 @@ def compare_runs(
     kept = {run.info["run_id"] for run in runs}
     for name in names if where else ():  # what was named and is not there must not pass unseen
         if kept.isdisjoint(path.stem for path in store.find([name])):
-            raise UserError(f"no run of '{name}' has {' and '.join(where)}; attack it so, or leave it out")
+            raise UserError(
+                f"no run of '{name}' has {' and '.join(where)}; attack it so, or leave it out"
+            )
     marks = _refuse_mixtures(runs, allow)
     rows = compare(runs)
     for row, differing in zip(rows, marks, strict=True):
         row["differs"] = differing
-    apart = [row for row in rows if (row["note"] or "").startswith("nothing to pair: no sample in common")]
+    apart = [
+        row
+        for row in rows
+        if (row["note"] or "").startswith("nothing to pair: no sample in common")
+    ]
     if apart and "samples" not in allow:
         which = f"{apart[0]['model']} ({apart[0]['run_id']}): {apart[0]['note']}"
-        raise UserError(f"{which}; attack both on the same samples (the same --limit), or show them with --allow samples")
+        raise UserError(
+            f"{which}; attack both on the same samples (the same --limit), or show them with --allow samples"
+        )
     if over_seeds:
         rows = over_training_seeds(runs, rows)
     if fail_on and not any(row["baseline"] for row in rows):
-        raise UserError("--fail-on needs two runs that can be paired: name the baseline first, then what to hold against it")
+        raise UserError(
+            "--fail-on needs two runs that can be paired: name the baseline first, then what to hold against it"
+        )
     failed = _failures_of_means(rows, fail_on) if over_seeds else _failures(runs, rows, fail_on)
     return Comparison(rows, _older(runs), failed)
 
@@ -75,7 +86,9 @@ def _where(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
     for condition in conditions:
         name, equals, value = condition.partition("=")
         if not equals or name not in RUNS.names:
-            raise UserError(f"--where '{condition}': write COLUMN=VALUE{'' if name in RUNS.names else nearest(name, RUNS.names)}")
+            raise UserError(
+                f"--where '{condition}': write COLUMN=VALUE{'' if name in RUNS.names else nearest(name, RUNS.names)}"
+            )
         here = Counter(_said(run.info[name]) for run in kept)
         kept = [run for run in kept if _said(run.info[name]) == value]
         if not kept:
@@ -92,7 +105,9 @@ def _refuse_mixtures(runs: Sequence[Run], allow: Sequence[str]) -> list[list[str
     marks = []
     refused: dict[str, list[Run]] = {}
     for run in runs:
-        phrases = [text for text in differences(run.info, runs[0].info) if not text.startswith("schema: ")]
+        phrases = [
+            text for text in differences(run.info, runs[0].info) if not text.startswith("schema: ")
+        ]
         marks.append([text.partition(": ")[0] for text in phrases])
         for text in phrases:
             refused.setdefault(text, []).append(run)
@@ -112,7 +127,9 @@ def _mixture(found: dict[str, list[Run]], first: Run, total: int) -> str:
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     kinds = list(dict.fromkeys(text.partition(": ")[0] for text in found))
     columns = ["data_hash" if kind == "samples" else kind for kind in kinds]
-    choose = shlex.join(word for name in columns for word in ("--where", f"{name}={_said(first.info[name])}"))
+    choose = shlex.join(
+        word for name in columns for word in ("--where", f"{name}={_said(first.info[name])}")
+    )
     allowed = " ".join(f"--allow {kind}" for kind in kinds)
     return f"the {total} runs differ in {'; '.join(said)}{more}. Choose with {choose}, or show them together with {allowed}"
 
@@ -125,7 +142,9 @@ def _older(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def _failures(runs: Sequence[Run], rows: Sequence[dict[str, Any]], limits: Sequence[Tolerance]) -> list[dict[str, Any]]:
+def _failures(
+    runs: Sequence[Run], rows: Sequence[dict[str, Any]], limits: Sequence[Tolerance]
+) -> list[dict[str, Any]]:
     by_id = {run.info["run_id"]: run for run in runs}
     failed: list[dict[str, Any]] = []
     for row in rows if limits else []:
@@ -136,7 +155,9 @@ def _failures(runs: Sequence[Run], rows: Sequence[dict[str, Any]], limits: Seque
     return failed
 
 
-def _failures_of_means(rows: Sequence[dict[str, Any]], limits: Sequence[Tolerance]) -> list[dict[str, Any]]:
+def _failures_of_means(
+    rows: Sequence[dict[str, Any]], limits: Sequence[Tolerance]
+) -> list[dict[str, Any]]:
     by_id = {row["run_id"]: row for row in rows}
     pairs = [(row, by_id[row["baseline"]]) for row in rows if row["baseline"] is not None]
     return [found for row, base in pairs for limit in limits if (found := limit.failure(row, base))]

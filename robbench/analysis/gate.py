@@ -1,8 +1,9 @@
 """Did robustness drop by more than is tolerated? What two finished runs say, one check for each tolerance.
 
-A regression has to be shown, and so has a pass: where the samples show neither, the check is undecided and says how many
-samples would decide. Each answer of a check is wrong with probability at most alpha; with several checks a regression in any
-one is one of the whole. Unless the claim is about these samples only: then they are all there is, and nothing is uncertain.
+A regression has to be shown, and so has a pass: where the samples show neither, the check is
+undecided and says how many samples would decide. Each answer of a check is wrong with probability
+at most alpha; with several checks a regression in any one is one of the whole. Unless the claim is
+about these samples only: then they are all there is, and nothing is uncertain.
 """
 
 from __future__ import annotations
@@ -29,7 +30,12 @@ from robbench.store.store import Run
 COLUMNS = ("sample_id", "label", "clean_correct", "robust", "adversarial", "adv_margin")
 """The sample columns that `judge` needs, besides the distance in the norm of a run without a budget."""
 
-ROBUST, CLEAN, MARGIN, DISTANCE = "robust accuracy", "clean accuracy", "median margin", "median distance"
+ROBUST, CLEAN, MARGIN, DISTANCE = (
+    "robust accuracy",
+    "clean accuracy",
+    "median margin",
+    "median distance",
+)
 _POWER, _RESAMPLES = 0.8, 1999
 
 Decision = Literal["pass", "regression", "undecided", "not shown"]
@@ -39,9 +45,10 @@ Decision = Literal["pass", "regression", "undecided", "not shown"]
 class Tolerances:
     """How much may be lost: rates in [0,1), the margin in its own units; None is not judged.
 
-    per_class is of robust accuracy, for each class alone; it fails where a regression is shown and asks for no more (Holm's
-    correction among the classes). these_samples: decide for the samples of the runs, not for images like them. alpha, from
-    0.005 to 0.4, is the probability of error. Raises UserError for values outside these ranges.
+    per_class is of robust accuracy, for each class alone; it fails where a regression is shown and
+    asks for no more (Holm's correction among the classes). these_samples: decide for the samples of
+    the runs, not for images like them. alpha, from 0.005 to 0.4, is the probability of error.
+    Raises UserError for values outside these ranges.
     """
 
     robust: float | None = 0.01
@@ -54,21 +61,28 @@ class Tolerances:
     def __post_init__(self) -> None:
         for value in (self.robust, self.clean, self.per_class):
             if value is not None and not 0 <= value < 1:
-                raise UserError(f"a tolerated drop is at least 0 and below 100 points, not {100 * value:g}")
+                raise UserError(
+                    f"a tolerated drop is at least 0 and below 100 points, not {100 * value:g}"
+                )
         if self.margin is not None and not 0 <= self.margin < math.inf:
-            raise UserError(f"a tolerated drop of the median margin is 0 or more, not {self.margin:g}")
+            raise UserError(
+                f"a tolerated drop of the median margin is 0 or more, not {self.margin:g}"
+            )
         if not 0.005 <= self.alpha <= 0.4:
-            raise UserError(f"alpha, the probability of error, is from 0.005 to 0.4, not {self.alpha:g}")
+            raise UserError(
+                f"alpha, the probability of error, is from 0.005 to 0.4, not {self.alpha:g}"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
     """One number of both runs and whether it dropped by more than `tolerance`, in its own unit (rates in [0,1]).
 
-    drop is baseline minus candidate, low and high its bounds: each is beyond the truth with probability at most alpha. lost
-    and won: samples that only the baseline, only the candidate has right (None for a median). p_regression and p_pass test
-    the opposite of what they show, mcnemar_p is of no difference
-    at all (None where the data said when to stop). needed: samples that would probably decide.
+    drop is baseline minus candidate, low and high its bounds: each is beyond the truth with
+    probability at most alpha. lost and won: samples that only the baseline, only the candidate has
+    right (None for a median). p_regression and p_pass test the opposite of what they show,
+    mcnemar_p is of no difference at all (None where the data said when to stop). needed: samples
+    that would probably decide.
     """
 
     metric: str
@@ -93,7 +107,8 @@ class Check:
 class Finding:
     """What a gate found. baseline and candidate: their rows of the runs table (of a run not written, what is known of it).
 
-    seen of total: samples that were compared, of those the baseline has. notes: what to mind, a sentence each.
+    seen of total: samples that were compared, of those the baseline has. notes: what to mind, a
+    sentence each.
     """
 
     checks: Sequence[Check]
@@ -124,8 +139,9 @@ def require_comparable(baseline: dict[str, Any], candidate: dict[str, Any]) -> N
 def judge(baseline: Run, candidate: Run, tolerances: Tolerances) -> list[Check]:
     """The checks of two finished runs, joined by sample; robust and clean accuracy always, judged where tolerated drops are.
 
-    Of runs without a budget robust accuracy means nothing, and the margin is the distance to the nearest adversarial point.
-    Raises UserError where the runs must not be compared or have no sample in common.
+    Of runs without a budget robust accuracy means nothing, and the margin is the distance to the
+    nearest adversarial point. Raises UserError where the runs must not be compared or have no
+    sample in common.
     """
     require_comparable(baseline.info, candidate.info)
     mine, theirs = (column(run.samples, "sample_id") for run in (baseline, candidate))
@@ -133,7 +149,9 @@ def judge(baseline: Run, candidate: Run, tolerances: Tolerances) -> list[Check]:
     if not np.array_equal(mine, theirs):  # the same samples in the same order need no join
         _, here, there = np.intersect1d(mine, theirs, return_indices=True)
     if len(here) == 0:
-        raise UserError(f"run {candidate.info['run_id']} has no sample in common with the baseline {baseline.info['run_id']}")
+        raise UserError(
+            f"run {candidate.info['run_id']} has no sample in common with the baseline {baseline.info['run_id']}"
+        )
 
     def pair(name: str) -> tuple[NDArray[Any], NDArray[Any]]:
         return column(baseline.samples, name)[here], column(candidate.samples, name)[there]
@@ -161,7 +179,11 @@ def judge(baseline: Run, candidate: Run, tolerances: Tolerances) -> list[Check]:
 
 
 def rate_check(
-    metric: str, mine: NDArray[np.bool_], theirs: NDArray[np.bool_], tolerance: float | None, tolerances: Tolerances
+    metric: str,
+    mine: NDArray[np.bool_],
+    theirs: NDArray[np.bool_],
+    tolerance: float | None,
+    tolerances: Tolerances,
 ) -> Check:
     """The check of a rate from verdicts [n] of the baseline and the candidate, true where right; n >= 1."""
     n, lost, won = len(mine), int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
@@ -171,7 +193,9 @@ def rate_check(
         "won": won, "tolerance": tolerance, "mcnemar_p": mcnemar_exact(lost, won),
     }  # fmt: skip
     if tolerances.these_samples:
-        decision: Decision = "not shown" if tolerance is None else "regression" if drop > tolerance else "pass"
+        decision: Decision = (
+            "not shown" if tolerance is None else "regression" if drop > tolerance else "pass"
+        )
         return Check(**common, low=drop, high=drop, decision=decision, method="these samples")
     low, high = drop_interval(lost, won, n, alpha)
     if tolerance is None:
@@ -179,7 +203,16 @@ def rate_check(
     worse, fine = drop_p_values(lost, won, n, tolerance)
     decision = "regression" if worse <= alpha else "pass" if fine <= alpha else "undecided"
     needed = needed_for_rate(lost, won, n, tolerance, alpha) if decision == "undecided" else None
-    return Check(**common, low=low, high=high, decision=decision, method="exact", p_regression=worse, p_pass=fine, needed=needed)
+    return Check(
+        **common,
+        low=low,
+        high=high,
+        decision=decision,
+        method="exact",
+        p_regression=worse,
+        p_pass=fine,
+        needed=needed,
+    )
 
 
 def needed_for_rate(lost: int, won: int, n: int, tolerance: float, alpha: float) -> int | None:
@@ -187,23 +220,30 @@ def needed_for_rate(lost: int, won: int, n: int, tolerance: float, alpha: float)
     away = abs((lost - won) / n - tolerance)
     if away < 1e-9:
         return None
-    # With no change seen as yet, a drop of just the tolerated size would be the least change that matters.
+    # With no change seen as yet, a drop of just the tolerated size would be the least change that
+    # matters.
     discordant = min(1.0, max((lost + won) / n, away))
     return max(n + 1, samples_needed(away, discordant, alpha=min(2 * alpha, 0.99), power=_POWER))
 
 
-def _distances(baseline: Run, candidate: Run, here: NDArray[Any], there: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+def _distances(
+    baseline: Run, candidate: Run, here: NDArray[Any], there: NDArray[Any]
+) -> tuple[NDArray[Any], NDArray[Any]]:
     """Sizes [n] of the smallest perturbations found, inf where none was."""
 
     def sizes(run: Run, index: NDArray[Any]) -> NDArray[Any]:
-        found = np.from_dlpack(run.samples[f"dist_{baseline.info['norm']}"].fill_null(math.inf).combine_chunks())
+        found = np.from_dlpack(
+            run.samples[f"dist_{baseline.info['norm']}"].fill_null(math.inf).combine_chunks()
+        )
         chosen: NDArray[Any] = np.where(column(run.samples, "adversarial"), found, math.inf)[index]
         return chosen
 
     return sizes(baseline, here), sizes(candidate, there)
 
 
-def _margin_check(metric: str, mine: NDArray[Any], theirs: NDArray[Any], tolerance: float, tolerances: Tolerances) -> Check:
+def _margin_check(
+    metric: str, mine: NDArray[Any], theirs: NDArray[Any], tolerance: float, tolerances: Tolerances
+) -> Check:
     known = ~(np.isnan(mine) | np.isnan(theirs) | np.isneginf(mine) | np.isneginf(theirs))
     if not known.any():
         raise UserError("no sample has a margin in both runs: leave out --max-margin-drop")
@@ -217,16 +257,45 @@ def _margin_check(metric: str, mine: NDArray[Any], theirs: NDArray[Any], toleran
         same = common["baseline"] == common["candidate"]  # also where both are infinite
         drop = 0.0 if same else common["baseline"] - common["candidate"]
         decision: Decision = "regression" if drop > tolerance else "pass"
-        return Check(**common, drop=drop, low=drop, high=drop, decision=decision, method="these samples")
-    found = paired_bootstrap(mine, theirs, seed=0, statistic="median", level=1 - 2 * alpha, resamples=_RESAMPLES)
-    decision = "regression" if found.low > tolerance else "pass" if found.high <= tolerance else "undecided"
+        return Check(
+            **common, drop=drop, low=drop, high=drop, decision=decision, method="these samples"
+        )
+    found = paired_bootstrap(
+        mine, theirs, seed=0, statistic="median", level=1 - 2 * alpha, resamples=_RESAMPLES
+    )
+    decision = (
+        "regression"
+        if found.low > tolerance
+        else "pass"
+        if found.high <= tolerance
+        else "undecided"
+    )
     needed = None
-    if decision == "undecided" and math.isfinite(found.low) and math.isfinite(found.high) and found.value != tolerance:
-        # An interval shrinks with the root of the samples; half of it and the reserve for power must fit into what is left.
+    if (
+        decision == "undecided"
+        and math.isfinite(found.low)
+        and math.isfinite(found.high)
+        and found.value != tolerance
+    ):
+        # An interval shrinks with the root of the samples; half of it and the reserve for power
+        # must fit into what is left.
         normal = NormalDist()
         reserve = 1 + normal.inv_cdf(_POWER) / normal.inv_cdf(1 - alpha)
-        needed = max(n + 1, math.ceil(n * (reserve * (found.high - found.low) / 2 / abs(found.value - tolerance)) ** 2))
-    return Check(**common, drop=found.value, low=found.low, high=found.high, decision=decision, method="bootstrap", needed=needed)
+        needed = max(
+            n + 1,
+            math.ceil(
+                n * (reserve * (found.high - found.low) / 2 / abs(found.value - tolerance)) ** 2
+            ),
+        )
+    return Check(
+        **common,
+        drop=found.value,
+        low=found.low,
+        high=found.high,
+        decision=decision,
+        method="bootstrap",
+        needed=needed,
+    )
 
 
 def _class_checks(
@@ -234,7 +303,13 @@ def _class_checks(
 ) -> list[Check]:
     classes = np.unique(labels).tolist()
     found = [
-        rate_check(f"class {label}", mine[labels == label], theirs[labels == label], tolerances.per_class, tolerances)
+        rate_check(
+            f"class {label}",
+            mine[labels == label],
+            theirs[labels == label],
+            tolerances.per_class,
+            tolerances,
+        )
         for label in classes
     ]
     if tolerances.these_samples:
@@ -242,7 +317,11 @@ def _class_checks(
     adjusted = holm([1.0 if check.p_regression is None else check.p_regression for check in found])
     return [
         dataclasses.replace(
-            check, decision="regression" if p <= tolerances.alpha else "not shown", p_regression=p, p_pass=None, needed=None
+            check,
+            decision="regression" if p <= tolerances.alpha else "not shown",
+            p_regression=p,
+            p_pass=None,
+            needed=None,
         )
         for check, p in zip(found, adjusted, strict=True)
     ]

@@ -23,7 +23,9 @@ def find_reference(store: Store, name: str | None) -> tuple[Run, Path]:
     return read_run(path, (*COLUMNS, *_DISTANCES)), path
 
 
-def gate_runs(store: Store, baseline: str | None, candidate: str, tolerances: Tolerances) -> Finding:
+def gate_runs(
+    store: Store, baseline: str | None, candidate: str, tolerances: Tolerances
+) -> Finding:
     """Judge a finished run. Raises UserError for names that mean no run or several, and runs that must not be compared."""
     reference, _ = find_reference(store, baseline)
     run = read_run(one_run(store, candidate), (*COLUMNS, *_DISTANCES))
@@ -38,13 +40,20 @@ def gate_runs(store: Store, baseline: str | None, candidate: str, tolerances: To
 def remarks(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[str]:
     """What to mind about a pair of runs: equal models, unfinished samples, points tried on one only, and their flags."""
     found = []
-    alike = baseline["model_hash"] == candidate["model_hash"] and baseline["model_arch"] == candidate["model_arch"]
+    alike = (
+        baseline["model_hash"] == candidate["model_hash"]
+        and baseline["model_arch"] == candidate["model_arch"]
+    )
     if alike and same_answers(baseline["answers"], candidate["answers"], ("made",)):
         found.append("both runs are of the same weights")
     for what, info in (("baseline", baseline), ("candidate", candidate)):
         if left := info["n_unfinished"]:
-            found.append(f"the budget ran out on {left} samples of the {what}, which count as robust")
-        found += [f"{what}: {flag['name']}: {flag['text']}" for flag in json.loads(info["flags"] or "[]")]
+            found.append(
+                f"the budget ran out on {left} samples of the {what}, which count as robust"
+            )
+        found += [
+            f"{what}: {flag['name']}: {flag['text']}" for flag in json.loads(info["flags"] or "[]")
+        ]
     mine, theirs = (_replayed(info) for info in (baseline, candidate))
     if mine != theirs:
         tried, other = ("candidate", "baseline") if theirs else ("baseline", "candidate")
@@ -57,9 +66,15 @@ def remarks(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[s
 def _trained_since(store: Store, info: Mapping[str, Any]) -> list[str]:
     name = str(info["model"]).partition("@")[0]
     weights = store.models / name / "model.safetensors"
-    if not weights.is_file() or datetime.fromtimestamp(weights.stat().st_mtime, UTC).replace(tzinfo=None) <= info["finished_at"]:
+    if (
+        not weights.is_file()
+        or datetime.fromtimestamp(weights.stat().st_mtime, UTC).replace(tzinfo=None)
+        <= info["finished_at"]
+    ):
         return []
-    return [f"model {name} was trained again after this run, which is of other weights: give it as --model, or attack it again"]
+    return [
+        f"model {name} was trained again after this run, which is of other weights: give it as --model, or attack it again"
+    ]
 
 
 def _replayed(info: Mapping[str, Any]) -> bool:

@@ -1,7 +1,8 @@
 """Input margins: how small the smallest perturbation found is, by all runs of the same weights. Needs no torch.
 
-An attack can only show that a margin is no larger. So a sample's margin is known as an upper end, the smallest size found; and
-as a lower end, where attacks found nothing. Neither is a certificate: a stronger attack may find less.
+An attack can only show that a margin is no larger. So a sample's margin is known as an upper end,
+the smallest size found; and as a lower end, where attacks found nothing. Neither is a certificate:
+a stronger attack may find less.
 """
 
 from __future__ import annotations
@@ -24,7 +25,13 @@ from robbench.store.measured import Measure
 from robbench.store.store import Run, read_run
 from robbench.store.tables import read_table
 
-COLUMNS = ("sample_id", "adversarial", "clean_correct", "status", *(f"dist_{norm}" for norm in NORMS))
+COLUMNS = (
+    "sample_id",
+    "adversarial",
+    "clean_correct",
+    "status",
+    *(f"dist_{norm}" for norm in NORMS),
+)
 """The sample columns that `input_margins` needs."""
 
 Array = NDArray[np.float64]
@@ -34,10 +41,12 @@ Array = NDArray[np.float64]
 class InputMargins:
     """The input margins of samples in one norm; all [n], in pixels of [0,1] (l0: entries).
 
-    smallest: the smallest adversarial perturbation found by any attack, 0 for a sample that is wrong without one, inf for
-    none. stood: the largest eps at which attacks found nothing (0 = no such one; inf = an attack without a budget found
-    nothing). attacked: the largest eps that was attacked in this norm, inf where there was no budget; beyond it only the
-    perturbations of other norms' attacks are known. unfinished: among attacks, some ran out of their budget of time or queries.
+    smallest: the smallest adversarial perturbation found by any attack, 0 for a sample that is
+    wrong without one, inf for none. stood: the largest eps at which attacks found nothing (0 = no
+    such one; inf = an attack without a budget found nothing). attacked: the largest eps that was
+    attacked in this norm, inf where there was no budget; beyond it only the perturbations of other
+    norms' attacks are known. unfinished: among attacks, some ran out of their budget of time or
+    queries.
     """
 
     norm: str
@@ -73,14 +82,17 @@ class InputMargins:
     def area(self, end: float | None = None) -> tuple[float, float]:
         """(low, high) area under the curve from 0 to `end` (default: `reach`, or the largest margin): the mean truncated margin.
 
-        The curve itself gives `high`. Attacks inside a budget stop at their first success, anywhere in it, so between two
-        budgets the truth may lie lower; `low` counts a sample as broken from the largest eps on at which it was seen to stand.
-        They are equal where attacks looked for the smallest perturbation. NaN beyond `reach`.
+        The curve itself gives `high`. Attacks inside a budget stop at their first success, anywhere
+        in it, so between two budgets the truth may lie lower; `low` counts a sample as broken from
+        the largest eps on at which it was seen to stand. They are equal where attacks looked for
+        the smallest perturbation. NaN beyond `reach`.
         """
         end = self.end if end is None else end
         if end > self.reach:
             return math.nan, math.nan
-        return tuple(float(np.minimum(margin, end).mean()) for margin in (self.stood, self.smallest))  # type: ignore[return-value]
+        return tuple(
+            float(np.minimum(margin, end).mean()) for margin in (self.stood, self.smallest)
+        )  # type: ignore[return-value]
 
     @property
     def end(self) -> float:
@@ -90,29 +102,41 @@ class InputMargins:
         return float(self.smallest[np.isfinite(self.smallest)].max(initial=0.0))
 
 
-def input_margins(sample_ids: Sequence[int] | NDArray[np.int64], runs: Sequence[Run]) -> dict[str, InputMargins]:
+def input_margins(
+    sample_ids: Sequence[int] | NDArray[np.int64], runs: Sequence[Run]
+) -> dict[str, InputMargins]:
     """The input margins of some samples in each norm that was attacked, from the runs of one model (see `runs_alike`).
 
-    A norm's margins are those of the samples that some run attacked in that norm. Every adversarial row counts in every norm,
-    whatever its attack was after; a missing dist_* counts as not known.
+    A norm's margins are those of the samples that some run attacked in that norm. Every adversarial
+    row counts in every norm, whatever its attack was after; a missing dist_* counts as not known.
     """
     ids = np.asarray(sample_ids, np.int64)
     place = {int(sample): i for i, sample in enumerate(ids)}
     joined = [(run, *_join(run.samples, place)) for run in runs]
     found: dict[str, InputMargins] = {}
     for norm in NORMS:
-        smallest, stood, attacked = np.full(len(ids), math.inf), np.zeros(len(ids)), np.full(len(ids), -1.0)
+        smallest, stood, attacked = (
+            np.full(len(ids), math.inf),
+            np.zeros(len(ids)),
+            np.full(len(ids), -1.0),
+        )
         unfinished, sought = np.zeros(len(ids), bool), np.zeros(len(ids), bool)
         used: list[str] = []
         for run, here, there in joined:
-            columns = {name: _column(run.samples, name)[there] for name in COLUMNS if name != "sample_id"}
+            columns = {
+                name: _column(run.samples, name)[there] for name in COLUMNS if name != "sample_id"
+            }
             broken, eps = columns["adversarial"].astype(bool), float(run.info["eps"])
             size = np.where(columns["clean_correct"].astype(bool), columns[f"dist_{norm}"], 0.0)
             mine = run.info["norm"] == norm
             if mine:
-                size = np.minimum(size, eps)  # rounding may have put it just outside of the budget it was found in
+                size = np.minimum(
+                    size, eps
+                )  # rounding may have put it just outside of the budget it was found in
                 attacked[here] = np.maximum(attacked[here], eps)
-                cut = columns["status"] == UNFINISHED  # not attacked to the end: nothing was seen to stand
+                cut = (
+                    columns["status"] == UNFINISHED
+                )  # not attacked to the end: nothing was seen to stand
                 stood[here] = np.maximum(stood[here], np.where(broken | cut, 0.0, eps))
                 unfinished[here] |= cut
                 sought[here] |= math.isinf(eps) & ~cut
@@ -123,7 +147,11 @@ def input_margins(sample_ids: Sequence[int] | NDArray[np.int64], runs: Sequence[
         known = attacked >= 0
         if known.any():
             stood = np.minimum(np.where(sought, smallest, stood), smallest)
-            budgets = {float(run.info["eps"]) for run, here, _ in joined if run.info["norm"] == norm and len(here)}
+            budgets = {
+                float(run.info["eps"])
+                for run, here, _ in joined
+                if run.info["norm"] == norm and len(here)
+            }
             found[norm] = InputMargins(
                 norm, ids[known], smallest[known], stood[known], attacked[known], unfinished[known],
                 tuple(sorted(budgets)), tuple(sorted(used)),
@@ -137,7 +165,9 @@ def runs_alike(path: Path) -> list[Run]:
     Raises UserError when one of the files is damaged.
     """
     facts = ("model_hash", "model_arch", "answers")
-    files = sorted(file for file in path.absolute().parent.glob("*.parquet") if not file.name.startswith("."))
+    files = sorted(
+        file for file in path.absolute().parent.glob("*.parquet") if not file.name.startswith(".")
+    )
     rows = {file: read_table(file, "runs", facts).to_pylist()[0] for file in files}
     own = rows[path.absolute()]
     same = [file for file, row in rows.items() if _same_model(row, own)]
@@ -149,11 +179,14 @@ def _same_model(row: dict[str, Any], other: dict[str, Any]) -> bool:
     return alike and same_answers(row["answers"], other["answers"], ("made",))
 
 
-def measure_distances(path: Path, split: str, sample_ids: Sequence[int]) -> tuple[list[Measure], dict[str, list[Any]]]:
+def measure_distances(
+    path: Path, split: str, sample_ids: Sequence[int]
+) -> tuple[list[Measure], dict[str, list[Any]]]:
     """Input margins of the samples of a run (its runs file is `path`) by all runs of its model, for the tables of measures.
 
-    `input_margin_*` is the median, null where it lies beyond what was attacked; `security_curve_*` the area under the curve;
-    the columns hold each sample's margin, of a censored one its lower end.
+    `input_margin_*` is the median, null where it lies beyond what was attacked; `security_curve_*`
+    the area under the curve; the columns hold each sample's margin, of a censored one its lower
+    end.
     """
     measures: list[Measure] = []
     columns: dict[str, list[Any]] = {}
@@ -161,9 +194,15 @@ def measure_distances(path: Path, split: str, sample_ids: Sequence[int]) -> tupl
         facts, (eps, robust), (low, high) = _facts(margins), margins.curve(), margins.area()
         middle = float(np.median(margins.smallest))
         known = middle if middle <= margins.reach else None
-        reason = {} if known is not None else {"reason": f"the median is above {margins.reach:g}, where attacks ended"}
+        reason = (
+            {}
+            if known is not None
+            else {"reason": f"the median is above {margins.reach:g}, where attacks ended"}
+        )
         bounds = {"median_low": float(np.median(margins.stood))}
-        measures.append(Measure(f"input_margin_{norm}", "worst", split, known, facts | bounds | reason))
+        measures.append(
+            Measure(f"input_margin_{norm}", "worst", split, known, facts | bounds | reason)
+        )
         curve = {"eps": eps, "robust_accuracy": robust, "end": margins.end, "area_low": low}
         measures.append(Measure(f"security_curve_{norm}", "worst", split, high, facts | curve))
         place = {int(sample): i for i, sample in enumerate(margins.sample_id)}

@@ -23,10 +23,10 @@ _NO_TABLES = ("partial",)
 def query(sql: str, where: str | None, out: Path, *, allow_files: bool = False) -> pa.Table:
     """The answer to `sql` over the views runs, samples, points, epochs and every other table in results/.
 
-    `where` is an output folder or its address; None means `out`. A view has all rows of all files, in the file's own columns;
-    a column that an older file lacks is null, a view without any file is empty. Beside the views SQL reads and writes no file,
-    unless `allow_files`. Raises UserError without DuckDB, for a folder without tables, a file that cannot be read, and SQL
-    that fails.
+    `where` is an output folder or its address; None means `out`. A view has all rows of all files,
+    in the file's own columns; a column that an older file lacks is null, a view without any file is
+    empty. Beside the views SQL reads and writes no file, unless `allow_files`. Raises UserError
+    without DuckDB, for a folder without tables, a file that cannot be read, and SQL that fails.
     """
     try:
         import duckdb
@@ -35,7 +35,9 @@ def query(sql: str, where: str | None, out: Path, *, allow_files: bool = False) 
     root = place(where) if where else Store(out).root
     files = _files(root)
     if not files:
-        raise UserError(f"no tables in {root}: give the folder that --out named, or run robbench train or attack first")
+        raise UserError(
+            f"no tables in {root}: give the folder that --out named, or run robbench train or attack first"
+        )
     with tempfile.TemporaryDirectory() as spill, duckdb.connect(":memory:") as connection:
         for name, paths in files.items():
             connection.register(name, _view(root, paths))
@@ -45,31 +47,50 @@ def query(sql: str, where: str | None, out: Path, *, allow_files: bool = False) 
         # A query may come from elsewhere; none can switch these on again.
         connection.execute("SET temp_directory = ?", [spill])
         if not allow_files:
-            connection.execute("SET python_enable_replacements = false; SET enable_external_access = false")
+            connection.execute(
+                "SET python_enable_replacements = false; SET enable_external_access = false"
+            )
         try:
             answer = connection.sql(sql)
             return pa.table({}) if answer is None else answer.to_arrow_table()
         except duckdb.Error as error:
             first = next(line for line in str(error).splitlines() if line.strip())
             if "disabled by configuration" in first:
-                raise UserError(f"{first}: a query reads the views only; give --allow-files if it is your own") from None
+                raise UserError(
+                    f"{first}: a query reads the views only; give --allow-files if it is your own"
+                ) from None
             views = ", ".join(sorted({*files, *_ALWAYS}))
-            raise UserError(f'{first}; the views are {views}, and robbench query "DESCRIBE runs" shows columns') from None
+            raise UserError(
+                f'{first}; the views are {views}, and robbench query "DESCRIBE runs" shows columns'
+            ) from None
 
 
 def _files(root: Place) -> dict[str, list[Place]]:
     folders: list[Place] = [*(root / "results").glob("*")]
-    files = {folder.name: parquet_files(folder) for folder in folders if folder.name not in _NO_TABLES and folder.is_dir()}
+    files = {
+        folder.name: parquet_files(folder)
+        for folder in folders
+        if folder.name not in _NO_TABLES and folder.is_dir()
+    }
     models: list[Place] = [*(root / "models").glob("*")]
     files["epochs"] = [found for folder in models if (found := folder / "epochs.parquet").is_file()]
     return {name: paths for name, paths in sorted(files.items()) if paths}
 
 
 def _view(root: Place, paths: list[Place]) -> ds.Dataset:
-    schemas = [check_readable(path) for path in paths]  # one clear line, and not somewhere in the middle of a query
+    schemas = [
+        check_readable(path) for path in paths
+    ]  # one clear line, and not somewhere in the middle of a query
     try:
         schema = pa.unify_schemas(schemas, promote_options="permissive")
     except pa.ArrowException as error:
-        raise UserError(f"{paths[0].parent}: its files differ in the type of a column ({error})") from None
+        raise UserError(
+            f"{paths[0].parent}: its files differ in the type of a column ({error})"
+        ) from None
     files = PyFileSystem(FSSpecHandler(root.system)) if isinstance(root, Remote) else None
-    return ds.dataset([path.inside if isinstance(path, Remote) else str(path) for path in paths], schema, "parquet", files)
+    return ds.dataset(
+        [path.inside if isinstance(path, Remote) else str(path) for path in paths],
+        schema,
+        "parquet",
+        files,
+    )

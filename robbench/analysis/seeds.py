@@ -24,15 +24,18 @@ _SUMS = ("n_unconfirmed", "n_error", "n_unfinished")
 _RATES = ("clean_accuracy", "robust_accuracy")
 
 
-def over_training_seeds(runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def over_training_seeds(
+    runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]
+) -> list[dict[str, Any]]:
     """One row per recipe under one attack, from the runs and their rows of `compare`, with the keys of such a row.
 
-    n_seeds is the number of seeds, train_seed None. Rates, margins and queries are means over seeds (of medians, where the
-    name says so), counts of doubtful samples are sums, intervals are Student's t over seeds, cut off at 0 and 1, and nan for
-    one seed. A recipe is held against the first one with the same data, threat model, attack and budget: robust_difference
-    is the mean difference over the seeds in common, p_holm that of the paired t test. These are None without two common
-    seeds; `note` says why. Needs `train_config` in the runs. Raises UserError where a run does not say how its model was
-    trained, and for two runs of one recipe and seed.
+    n_seeds is the number of seeds, train_seed None. Rates, margins and queries are means over seeds
+    (of medians, where the name says so), counts of doubtful samples are sums, intervals are
+    Student's t over seeds, cut off at 0 and 1, and nan for one seed. A recipe is held against the
+    first one with the same data, threat model, attack and budget: robust_difference is the mean
+    difference over the seeds in common, p_holm that of the paired t test. These are None without
+    two common seeds; `note` says why. Needs `train_config` in the runs. Raises UserError where a
+    run does not say how its model was trained, and for two runs of one recipe and seed.
     """
     groups: dict[str, dict[int, Mapping[str, Any]]] = {}
     recipes: dict[str, str] = {}
@@ -41,7 +44,9 @@ def over_training_seeds(runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) 
         seeds = groups.setdefault(key, {})
         if row["train_seed"] in seeds:
             both = f"{seeds[row['train_seed']]['run_id']} and {row['run_id']}"
-            raise UserError(f"runs {both} are of one recipe and seed {row['train_seed']}: name the one that you mean")
+            raise UserError(
+                f"runs {both} are of one recipe and seed {row['train_seed']}: name the one that you mean"
+            )
         seeds[row["train_seed"]], recipes[key] = row, recipe
     found = [_row(list(seeds.values())) for seeds in groups.values()]
     tables: dict[str, list[int]] = {}
@@ -77,7 +82,9 @@ def _key(run: Run) -> tuple[str, str]:
 
 
 def _row(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    row = dict(rows[0]) | dict.fromkeys(("n_common", "robust_difference", "won", "lost", "mcnemar_p", "p_holm", "baseline"))
+    row = dict(rows[0]) | dict.fromkeys(
+        ("n_common", "robust_difference", "won", "lost", "mcnemar_p", "p_holm", "baseline")
+    )
     for name in _MEANS:
         row[name] = _mean([each[name] for each in rows])
     for name in _SUMS:
@@ -86,7 +93,11 @@ def _row(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         if row[name] is None:
             continue  # without a budget, as in all rows of the group
         mean = over_seeds([each[name] for each in rows])
-        row |= {name: mean.value, f"{name}_low": max(0.0, mean.low), f"{name}_high": min(1.0, mean.high)}
+        row |= {
+            name: mean.value,
+            f"{name}_low": max(0.0, mean.low),
+            f"{name}_high": min(1.0, mean.high),
+        }
         if len(rows) == 1:
             row |= {f"{name}_low": math.nan, f"{name}_high": math.nan}
     far = [each["distance_p50"] for each in rows]
@@ -148,8 +159,9 @@ def _pair(rows: Sequence[dict[str, Any]], values: Sequence[Mapping[int, float]])
 def paired_t(values: Mapping[int, float], baseline: Mapping[int, float]) -> float | None:
     """Two-sided p value in [0,1] of the paired t test over the seeds in common; None for fewer than two.
 
-    Student (W. S. Gosset), "The probable error of a mean", Biometrika 6, 1908. Differences that are all alike give 1 where
-    they are zero; else they would give 0, which two or three seeds cannot show: then there is no test either.
+    Student (W. S. Gosset), "The probable error of a mean", Biometrika 6, 1908. Differences that are
+    all alike give 1 where they are zero; else they would give 0, which two or three seeds cannot
+    show: then there is no test either.
     """
     common = values.keys() & baseline.keys()
     if len(common) < 2:
@@ -157,9 +169,13 @@ def paired_t(values: Mapping[int, float], baseline: Mapping[int, float]) -> floa
     from scipy.special import stdtr
 
     n = len(common)
-    estimate = over_seeds_difference({seed: values[seed] for seed in common}, {seed: baseline[seed] for seed in common})
+    estimate = over_seeds_difference(
+        {seed: values[seed] for seed in common}, {seed: baseline[seed] for seed in common}
+    )
     differences = [values[seed] - baseline[seed] for seed in common]
-    spread = math.sqrt(math.fsum((each - estimate.value) ** 2 for each in differences) / (n - 1) / n)
+    spread = math.sqrt(
+        math.fsum((each - estimate.value) ** 2 for each in differences) / (n - 1) / n
+    )
     if spread <= 1e-12:
         return 1.0 if abs(estimate.value) <= 1e-12 else None
     return min(1.0, 2 * float(stdtr(n - 1, -abs(estimate.value) / spread)))

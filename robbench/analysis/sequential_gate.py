@@ -14,10 +14,11 @@ _LIKE_THEM = 1000
 class EarlyGate:
     """Decides robust accuracy, and clean accuracy where a drop of it is tolerated, on up to n samples of a baseline.
 
-    Each answer is given wrongly with probability at most alpha. For images like the samples, half of alpha is for stopping
-    early (`PairedSequentialTest`) and half for the exact paired test that decides once all n are seen; for these samples
-    only, all of it is for stopping early, and after n samples the answer is certain. The samples must come in random order.
-    Raises ValueError where neither rate has a tolerated drop.
+    Each answer is given wrongly with probability at most alpha. For images like the samples, half
+    of alpha is for stopping early (`PairedSequentialTest`) and half for the exact paired test that
+    decides once all n are seen; for these samples only, all of it is for stopping early, and after
+    n samples the answer is certain. The samples must come in random order. Raises ValueError where
+    neither rate has a tolerated drop.
     """
 
     def __init__(self, tolerances: Tolerances, n: int) -> None:
@@ -27,9 +28,16 @@ class EarlyGate:
         limits = {ROBUST: tolerances.robust, CLEAN: tolerances.clean}
         self.limits = {metric: limit for metric, limit in limits.items() if limit is not None}
         if not self.limits:
-            raise ValueError("a gate that stops early needs a tolerated drop of robust or of clean accuracy")
-        self.tests = {metric: PairedSequentialTest(limit, population, self.alpha) for metric, limit in self.limits.items()}
-        self.counts = {metric: [0, 0, 0] for metric in self.limits}  # right in the baseline, lost, won
+            raise ValueError(
+                "a gate that stops early needs a tolerated drop of robust or of clean accuracy"
+            )
+        self.tests = {
+            metric: PairedSequentialTest(limit, population, self.alpha)
+            for metric, limit in self.limits.items()
+        }
+        self.counts = {
+            metric: [0, 0, 0] for metric in self.limits
+        }  # right in the baseline, lost, won
 
     @property
     def seen(self) -> int:
@@ -48,7 +56,11 @@ class EarlyGate:
             if metric in self.tests:
                 self.tests[metric].add(mine, theirs)
                 counts = self.counts[metric]
-                self.counts[metric] = [counts[0] + mine, counts[1] + (mine and not theirs), counts[2] + (theirs and not mine)]
+                self.counts[metric] = [
+                    counts[0] + mine,
+                    counts[1] + (mine and not theirs),
+                    counts[2] + (theirs and not mine),
+                ]
 
     def checks(self) -> list[Check]:
         """What is known now; of at least one sample. Undecided ones say how many would probably decide."""
@@ -62,9 +74,15 @@ class EarlyGate:
         if decision is None and n == self.n:
             worse, fine = drop_p_values(lost, won, n, limit)
             low, high = drop_interval(lost, won, n, self.alpha)
-            decision = "regression" if worse <= self.alpha else "pass" if fine <= self.alpha else None
+            decision = (
+                "regression" if worse <= self.alpha else "pass" if fine <= self.alpha else None
+            )
         if decision is None:
-            needed = self.n if self.tolerances.these_samples else needed_for_rate(lost, won, n, limit, self.alpha)
+            needed = (
+                self.n
+                if self.tolerances.these_samples
+                else needed_for_rate(lost, won, n, limit, self.alpha)
+            )
         return Check(
             metric=metric, baseline=right / n, candidate=(right - lost + won) / n, drop=(lost - won) / n, low=low, high=high,
             tolerance=limit, decision=decision or "undecided", n=n, method="exact" if worse is not None else "sequential",

@@ -1,6 +1,7 @@
 """What tells runs apart that stand in one table under one title: precision, device, seeds, weights of one name.
 
-Subsets and budgets of time are not among them: a mixture of those is shown on request only, and marked.
+Subsets and budgets of time are not among them: a mixture of those is shown on request only, and
+marked.
 """
 
 from __future__ import annotations
@@ -15,10 +16,13 @@ Info = Mapping[str, Any]
 _TITLE = ("data", "split", "threat", "attack")
 
 
-def settings(infos: Sequence[Info], title: Sequence[str] = _TITLE, *, weights: bool = True) -> list[str | None]:
+def settings(
+    infos: Sequence[Info], title: Sequence[str] = _TITLE, *, weights: bool = True
+) -> list[str | None]:
     """For each row of the runs table, in what it differs from others that have the same `title`, such as `bf16, seed 1`.
 
-    None where there is nothing. Of two models of one name the start of the weights' hash is told too, if wanted.
+    None where there is nothing. Of two models of one name the start of the weights' hash is told
+    too, if wanted.
     """
     tables: dict[tuple[Any, ...], list[int]] = {}
     for i, info in enumerate(infos):

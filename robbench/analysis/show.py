@@ -23,17 +23,21 @@ from robbench.store.tables import number_of_rows, read_beside
 
 _JSON = ("attack_params", "config", "provenance", "flags", "train_config")
 _ALSO = ("broken_by", "label", "first_success_step", "dist_linf", "dist_l2", "dist_l1", "dist_l0")
-_SHOWN = {"checks": ("check", "severity", "verdict", "text"), "measures": ("name", "points", "split", "class", "value")}
+_SHOWN = {
+    "checks": ("check", "severity", "verdict", "text"),
+    "measures": ("name", "points", "split", "class", "value"),
+}
 
 
 def show_run(name: str, out: Path) -> dict[str, Any]:
     """Everything known about the one run that `name` means.
 
-    run: its row, JSON unpacked; summary: counted from its samples; fell_to: how many samples fell to which attack, and their
-    median step; classes: accuracies of each label; class_names: as far as its model's folder knows them; distances: median
-    size of the smallest perturbation found, by norm, of the samples that an attack broke; tables: how many rows it has in each
-    other table, of checks and measures what they say; files; command: the line that made it; older: see `Run`. Raises
-    UserError as `Store.find` and `read_run` do, and for several runs.
+    run: its row, JSON unpacked; summary: counted from its samples; fell_to: how many samples fell
+    to which attack, and their median step; classes: accuracies of each label; class_names: as far
+    as its model's folder knows them; distances: median size of the smallest perturbation found, by
+    norm, of the samples that an attack broke; tables: how many rows it has in each other table, of
+    checks and measures what they say; files; command: the line that made it; older: see `Run`.
+    Raises UserError as `Store.find` and `read_run` do, and for several runs.
     """
     paths = Store(out).find([name])
     if len(paths) > 1:
@@ -41,7 +45,10 @@ def show_run(name: str, out: Path) -> dict[str, Any]:
         raise UserError(f"{several_runs(name, paths)}. Name one, such as robbench show {last}")
     path = paths[0]
     run = read_run(path, (*COLUMNS, *_ALSO))
-    row = {key: json.loads(value) if key in _JSON and value else value for key, value in run.info.items()}
+    row = {
+        key: json.loads(value) if key in _JSON and value else value
+        for key, value in run.info.items()
+    }
     samples, endless = run.samples, math.isinf(row["eps"])
     argv = row["provenance"].get("argv") or []
     return {
@@ -55,11 +62,20 @@ def show_run(name: str, out: Path) -> dict[str, Any]:
 
 def _fell_to(samples: Any) -> list[dict[str, Any]]:
     by = np.array([text or "" for text in samples["broken_by"].to_pylist()], dtype=object)
-    steps = np.array([np.nan if step is None else step for step in samples["first_success_step"].to_pylist()], dtype=float)
+    steps = np.array(
+        [np.nan if step is None else step for step in samples["first_success_step"].to_pylist()],
+        dtype=float,
+    )
     found = []
     for name in sorted(set(by[by != ""]), key=lambda name: -int((by == name).sum())):
         known = steps[(by == name) & ~np.isnan(steps)]
-        found.append({"attack": name, "n": int((by == name).sum()), "step": float(np.median(known)) if len(known) else None})
+        found.append(
+            {
+                "attack": name,
+                "n": int((by == name).sum()),
+                "step": float(np.median(known)) if len(known) else None,
+            }
+        )
     return found
 
 
@@ -83,7 +99,9 @@ def _class_names(path: Place, model: str) -> list[str]:
         return []
     try:
         return list(read_config(folder / "config.json", Described).get("classes") or [])
-    except UserError:  # the run can be shown without; the command that takes the model says what is wrong with it
+    except (
+        UserError
+    ):  # the run can be shown without; the command that takes the model says what is wrong with it
         return []
 
 
@@ -91,7 +109,10 @@ def _distances(samples: Any) -> dict[str, float]:
     fell = column(samples, "adversarial") & column(samples, "clean_correct")
     found = {}
     for norm in NORMS:
-        sizes = np.array([np.nan if size is None else size for size in samples[f"dist_{norm}"].to_pylist()], dtype=float)[fell]
+        sizes = np.array(
+            [np.nan if size is None else size for size in samples[f"dist_{norm}"].to_pylist()],
+            dtype=float,
+        )[fell]
         if np.isfinite(sizes).any():
             found[norm] = float(np.median(sizes[np.isfinite(sizes)]))
     return found
@@ -118,26 +139,44 @@ def _files(path: Place) -> list[str]:
 def list_runs(where: str | None, out: Path) -> dict[str, list[dict[str, Any]]]:
     """{"runs": rows of the runs table, oldest first, "unfinished", "damaged", "models" to go on with} of an output folder.
 
-    The models are those whose training is not finished, and those without any run. `where` is the folder or an address; None
-    means `out`. Raises UserError when nothing at all is there.
+    The models are those whose training is not finished, and those without any run. `where` is the
+    folder or an address; None means `out`. Raises UserError when nothing at all is there.
     """
     root = place(where) if where else Store(out).root
-    folder = next((found for found in (root / "results", root) if (found / "runs").is_dir()), root / "results")
-    files = parquet_files(folder / "runs") or (runs_at(root) if not folder.exists() and parquet_files(root) else [])
+    folder = next(
+        (found for found in (root / "results", root) if (found / "runs").is_dir()), root / "results"
+    )
+    files = parquet_files(folder / "runs") or (
+        runs_at(root) if not folder.exists() and parquet_files(root) else []
+    )
     read = list(in_threads(_row_or_problem, files))
-    runs = sorted((row for row in read if "problem" not in row), key=lambda row: (row["started_at"], row["run_id"]))
-    models = sorted((found for found in (root / "models").glob("*") if found.is_dir()), key=lambda found: found.name)
+    runs = sorted(
+        (row for row in read if "problem" not in row),
+        key=lambda row: (row["started_at"], row["run_id"]),
+    )
+    models = sorted(
+        (found for found in (root / "models").glob("*") if found.is_dir()),
+        key=lambda found: found.name,
+    )
     attacked = {row["model"].partition("@")[0] for row in runs}
     found = {
         "runs": runs,
-        "unfinished": [{"run_id": found.name, "n_decided": _decided(found)} for found in _partial(folder)],
+        "unfinished": [
+            {"run_id": found.name, "n_decided": _decided(found)} for found in _partial(folder)
+        ],
         "damaged": [row for row in read if "problem" in row],
-        "models": [row for row in map(_model, models) if not row["finished"] or row["model"] not in attacked],
+        "models": [
+            row
+            for row in map(_model, models)
+            if not row["finished"] or row["model"] not in attacked
+        ],
     }
     if not any(found.values()):
         if isinstance(root, Path) and root == Store(out).root:
             Store(out).find()
-        raise UserError(f"nothing of robbench in {root}; give the folder that --out named, or run robbench attack first")
+        raise UserError(
+            f"nothing of robbench in {root}; give the folder that --out named, or run robbench attack first"
+        )
     return found
 
 
@@ -151,17 +190,28 @@ def _row_or_problem(path: Place) -> dict[str, Any]:
 def _model(folder: Place) -> dict[str, Any]:
     """A model folder: whether its training has ended, and the command that goes on where it has not."""
     if not isinstance(folder, Path):
-        return {"model": folder.name, "finished": (folder / "model.safetensors").is_file(), "command": None}
+        return {
+            "model": folder.name,
+            "finished": (folder / "model.safetensors").is_file(),
+            "command": None,
+        }
     try:
         config = read_config(folder / "config.json", Listed)
     except UserError:  # the command that takes the model says what is wrong with it
         return {"model": folder.name, "finished": False, "command": None}
     done, command = config["status"] == "done", recorded_command(config.get("provenance") or {})
-    return {"model": folder.name, "finished": done, "command": None if done or command is None else command.without({})}
+    return {
+        "model": folder.name,
+        "finished": done,
+        "command": None if done or command is None else command.without({}),
+    }
 
 
 def _partial(folder: Place) -> Sequence[Place]:
-    return sorted((found for found in (folder / "partial").glob("*") if parquet_files(found)), key=lambda found: found.name)
+    return sorted(
+        (found for found in (folder / "partial").glob("*") if parquet_files(found)),
+        key=lambda found: found.name,
+    )
 
 
 def _decided(folder: Place) -> int:

@@ -31,21 +31,27 @@ COLUMNS = (
 """The sample columns that `summarise` needs."""
 
 
-def summarise(samples: pa.Table | Sequence[Mapping[str, Any]], *, budget: bool = True) -> dict[str, Any]:
+def summarise(
+    samples: pa.Table | Sequence[Mapping[str, Any]], *, budget: bool = True
+) -> dict[str, Any]:
     """Counts, rates with Wilson bounds, margins and total queries of a run, under their names in the runs table.
 
-    Rates are in [0,1] and have all samples as denominator, except attack_success_rate: newly broken samples among the
-    clean-correct ones (None when there are none). Margins are statistics over the samples where they are finite, NaN when
-    there is none; n_error says how many samples had a logit that is not. robust_accuracy_floor counts samples on which the
-    budget ran out as fallen; without a `budget` there is no robust accuracy (None). A sample that stands has no worst margin
-    where the attack has not shown what it tried: then the mean is None, and a quantile too unless it lies among the fallen.
-    Raises UserError without any sample.
+    Rates are in [0,1] and have all samples as denominator, except attack_success_rate: newly broken
+    samples among the clean-correct ones (None when there are none). Margins are statistics over the
+    samples where they are finite, NaN when there is none; n_error says how many samples had a logit
+    that is not. robust_accuracy_floor counts samples on which the budget ran out as fallen; without
+    a `budget` there is no robust accuracy (None). A sample that stands has no worst margin where
+    the attack has not shown what it tried: then the mean is None, and a quantile too unless it lies
+    among the fallen. Raises UserError without any sample.
     """
     columns = {name: column(samples, name) for name in COLUMNS}
     n = len(columns["robust"])
     if n == 0:
         raise UserError("no samples: there is nothing to summarise")
-    correct, adversarial = columns["clean_correct"].astype(bool), columns["adversarial"].astype(bool)
+    correct, adversarial = (
+        columns["clean_correct"].astype(bool),
+        columns["adversarial"].astype(bool),
+    )
     n_correct, n_adversarial = int(correct.sum()), int(adversarial.sum())
     robust = columns["robust"].astype(bool)
     n_robust = int(robust.sum())
@@ -67,9 +73,13 @@ def summarise(samples: pa.Table | Sequence[Mapping[str, Any]], *, budget: bool =
         "robust_accuracy": n_robust / n if budget else None,
         "robust_accuracy_low": robust_low if budget else None,
         "robust_accuracy_high": robust_high if budget else None,
-        "robust_accuracy_floor": int((robust & (columns["status"] != UNFINISHED)).sum()) / n if budget else None,
+        "robust_accuracy_floor": int((robust & (columns["status"] != UNFINISHED)).sum()) / n
+        if budget
+        else None,
         "adversarial_ratio": n_adversarial / n,
-        "attack_success_rate": int((adversarial & correct).sum()) / n_correct if n_correct else None,
+        "attack_success_rate": int((adversarial & correct).sum()) / n_correct
+        if n_correct
+        else None,
         "ci_level": CI_LEVEL,
         "ci_method": "wilson",
         "clean_margin_mean": _mean(clean),
@@ -98,7 +108,8 @@ def column(samples: pa.Table | Sequence[Mapping[str, Any]], name: str) -> NDArra
 
 
 def _finite(values: NDArray[Any]) -> NDArray[np.float64]:
-    # The rows of a table are float32; rounding first makes a summary of rows equal that of the table made from them.
+    # The rows of a table are float32; rounding first makes a summary of rows equal that of the
+    # table made from them.
     rounded = values.astype(np.float32)
     return rounded[np.isfinite(rounded)].astype(np.float64)
 

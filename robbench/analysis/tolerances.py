@@ -38,15 +38,26 @@ class Tolerance:
     def failure(self, row: Row, baseline: Row) -> dict[str, Any] | None:
         """How the row fails beside its baseline, both measured on the same samples: None when it does not.
 
-        {"model", "run_id", "baseline", "metric", "from", "to", "change" (in the unit), "limit" (signed), "unit", "text"}.
-        Raises UserError where one of the two has no such number.
+        {"model", "run_id", "baseline", "metric", "from", "to", "change" (in the unit), "limit"
+        (signed), "unit", "text"}. Raises UserError where one of the two has no such number.
         """
-        old, new = (float("nan") if value is None else float(value) for value in (baseline[self.metric], row[self.metric]))
+        old, new = (
+            float("nan") if value is None else float(value)
+            for value in (baseline[self.metric], row[self.metric])
+        )
         if not math.isfinite(old + new):
-            raise UserError(f"--fail-on {self.metric}: {row['model']} or {baseline['model']} has no number there; choose another")
+            raise UserError(
+                f"--fail-on {self.metric}: {row['model']} or {baseline['model']} has no number there; choose another"
+            )
         change = (new - old) * 100 if self.unit == "pp" else new - old
         if self.unit == "%":
-            change = 100 * (new - old) / abs(old) if old else math.copysign(math.inf, new) if new else 0.0
+            change = (
+                100 * (new - old) / abs(old)
+                if old
+                else math.copysign(math.inf, new)
+                if new
+                else 0.0
+            )
         signed = -self.limit if self.down else self.limit
         beyond = signed - change if self.down else change - signed
         if beyond <= _ROUNDING * max(1.0, self.limit):
@@ -76,7 +87,11 @@ def _parse(text: str) -> Tolerance:
         how = f"write {metric}:-1pp (may fall by one point), {metric}:+5% (may rise by 5 % of the first) or {metric}:-0.5"
         raise UserError(f"--fail-on '{text}': {how}")
     if match[3] == "pp" and metric not in RATES:
-        raise UserError(f"--fail-on '{text}': points are for rates ({', '.join(RATES)}); write {metric}:{match[1]}{match[2]}")
+        raise UserError(
+            f"--fail-on '{text}': points are for rates ({', '.join(RATES)}); write {metric}:{match[1]}{match[2]}"
+        )
     if metric in RATES and not match[3] and float(match[2]) >= 1:
-        raise UserError(f"--fail-on '{text}' allows any change of a share; for points write {metric}:{match[1]}{match[2]}pp")
+        raise UserError(
+            f"--fail-on '{text}' allows any change of a share; for points write {metric}:{match[1]}{match[2]}pp"
+        )
     return Tolerance(metric, match[1] == "-", float(match[2]), match[3] or "")

@@ -53,7 +53,8 @@ KNOWN = {
 class AdvLib(PackageAttack):
     """Any attack of the adv-lib package (Rony and Ben Ayed): `adv-lib:fmn,options=(steps=100,gamma_init=0.1)`.
 
-    Most seek the smallest perturbation; their default options quantise or not as the package does (ddn: levels=256).
+    Most seek the smallest perturbation; their default options quantise or not as the package does
+    (ddn: levels=256).
     """
 
     package: ClassVar[str] = "adv-lib"
@@ -78,7 +79,15 @@ class AdvLib(PackageAttack):
     def _made(self, norm: str, eps: float) -> tuple[Callable[..., Any], dict[str, Any]]:
         known = self._known
         ours: dict[str, Any] = dict.fromkeys(("model", "inputs", "labels"))
-        ours |= {"targeted": False, known.norm: norm if known.norm == "distance" else ORDERS[norm], known.eps: eps}
+        ours |= {
+            "targeted": False,
+            known.norm: norm if known.norm == "distance" else ORDERS[norm],
+            known.eps: eps,
+        }
         function = getattr(load("adv_lib.attacks", INSTALL), self.attack.lower())
         arguments = self.bind(function, ours)
-        return function, {name: value for name, value in arguments.items() if name not in ("model", "inputs", "labels")}
+        return function, {
+            name: value
+            for name, value in arguments.items()
+            if name not in ("model", "inputs", "labels")
+        }

@@ -1,12 +1,14 @@
 """APGD: Croce and Hein 2020, arXiv:2003.01690, algorithm 1, with the losses of its section 4.
 
-Momentum steps whose length eta starts at 2 eps and is halved, row by row, at checkpoints w_j where the run has stalled; the
-run then goes on from its best point. Checkpoints need no loss history: a counter of rises and a few remembered values do.
-In L1 the recurrence is another one, that of `apgd_l1.py`.
+Momentum steps whose length eta starts at 2 eps and is halved, row by row, at checkpoints w_j where
+the run has stalled; the run then goes on from its best point. Checkpoints need no loss history: a
+counter of rises and a few remembered values do. In L1 the recurrence is another one, that of
+`apgd_l1.py`.
 
-Deviations, all on purpose. From the authors' code: their first checkpoint compares f(x_1) with index -1 of the history, an
-empty row; ours with f(x_0). Condition 1 is the paper's `<` (theirs `<=`), and condition 2 can hold at the first checkpoint.
-From the paper: a checkpoint is decided on the point just queried, before the next move, as in their code.
+Deviations, all on purpose. From the authors' code: their first checkpoint compares f(x_1) with
+index -1 of the history, an empty row; ours with f(x_0). Condition 1 is the paper's `<` (theirs
+`<=`), and condition 2 can hold at the first checkpoint. From the paper: a checkpoint is decided on
+the point just queried, before the next move, as in their code.
 """
 
 from __future__ import annotations
@@ -67,21 +69,36 @@ def windows(steps: int, device: torch.device) -> Tensor:
 class APGD(Attack[State | SparseState]):
     """Auto-PGD (Croce and Hein 2020, arXiv:2003.01690, algorithm 1; in L1 2021, arXiv:2103.01208): no step size to tune.
 
-    With objective=dlr-targeted each of the most likely wrong classes (at the clean input) is tried in turn, at most K-1.
+    With objective=dlr-targeted each of the most likely wrong classes (at the clean input) is tried
+    in turn, at most K-1.
     """
 
     norms: ClassVar[frozenset[str]] = frozenset({"linf", "l2", "l1"})
 
     steps: Annotated[int, Field(ge=1, description="moves per run")] = 100
     objective: Annotated[
-        Literal["cross-entropy", "dlr", "dlr-targeted", "margin", "true-logit"], Field(description="what the steps climb")
+        Literal["cross-entropy", "dlr", "dlr-targeted", "margin", "true-logit"],
+        Field(description="what the steps climb"),
     ] = "cross-entropy"
-    restarts: Annotated[int, Field(ge=1, le=10_000, description="random starts per sample (and per target)")] = 1
-    targets: Annotated[int, Field(ge=1, le=10_000, description="target classes per sample, for dlr-targeted")] = 9
-    rho: Annotated[Number, Field(gt=0, le=1, description="share of rising moves below which eta is halved; not in l1")] = 0.75
-    alpha: Annotated[Number, Field(gt=0, le=1, description="weight of the new direction against momentum; not in l1")] = 0.75
+    restarts: Annotated[
+        int, Field(ge=1, le=10_000, description="random starts per sample (and per target)")
+    ] = 1
+    targets: Annotated[
+        int, Field(ge=1, le=10_000, description="target classes per sample, for dlr-targeted")
+    ] = 9
+    rho: Annotated[
+        Number,
+        Field(gt=0, le=1, description="share of rising moves below which eta is halved; not in l1"),
+    ] = 0.75
+    alpha: Annotated[
+        Number,
+        Field(gt=0, le=1, description="weight of the new direction against momentum; not in l1"),
+    ] = 0.75
     large_eps: Annotated[
-        bool, Field(description="in l1 only: climb inside 3 eps and 2 eps first, 30% of the steps each, as AutoAttack does")
+        bool,
+        Field(
+            description="in l1 only: climb inside 3 eps and 2 eps first, 30% of the steps each, as AutoAttack does"
+        ),
     ] = True
 
     def variants(self, classes: int) -> int:
@@ -91,8 +108,12 @@ class APGD(Attack[State | SparseState]):
         p = super().vary(p, k)
         if self.objective not in TARGETED:
             return p
-        wrong = p.logits0.scatter(1, p.y[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)
-        rank = k % min(self.targets, p.logits0.shape[1] - 1)  # all targets once, then again from another start
+        wrong = p.logits0.scatter(1, p.y[:, None], -torch.inf).argsort(
+            dim=1, descending=True, stable=True
+        )
+        rank = k % min(
+            self.targets, p.logits0.shape[1] - 1
+        )  # all targets once, then again from another start
         return p.replace(target=wrong.gather(1, rank[:, None])[:, 0])
 
     def start(self, p: Problem) -> State | SparseState:

@@ -2,17 +2,20 @@
 
     x <- project(x + eta sign(top_k(g)) / k)      top_k: the k largest entries of the gradient
 
-Projected to the nearest point of ball and box at once; no momentum. At checkpoints, every 4 % of the steps, k becomes 2/3 of
-the entries by which the best point differs from x0. If these are now fewer than 95 % of those at the checkpoint before, eta
-is set to eps and the run goes on from the best point; else eta is divided by 1.5, down to eps / 10.
+Projected to the nearest point of ball and box at once; no momentum. At checkpoints, every 4 % of
+the steps, k becomes 2/3 of the entries by which the best point differs from x0. If these are now
+fewer than 95 % of those at the checkpoint before, eta is set to eps and the run goes on from the
+best point; else eta is divided by 1.5, down to eps / 10.
 
-With several budgets, 30 % of the steps climb inside 3 eps, 30 % inside 2 eps, the others inside eps; each phase is such a run
-of its own, from the best point of the one before, projected. AutoAttack uses it in L1.
+With several budgets, 30 % of the steps climb inside 3 eps, 30 % inside 2 eps, the others inside
+eps; each phase is such a run of its own, from the best point of the one before, projected.
+AutoAttack uses it in L1.
 
-Deviations from the authors' code, all on purpose. k is rounded down: rounded up, it stays at 2 once two entries differ, and
-the nearest mistake of a linear model, which changes one, is out of reach. Entries that differ from x0 by a rounding error
-because they moved and came back are not counted. The move to a new phase is one of the `steps` (theirs query two more
-points), and the first two phases are rounded down (up, they leave nothing for the last one when steps < 3). As in their code,
+Deviations from the authors' code, all on purpose. k is rounded down: rounded up, it stays at 2 once
+two entries differ, and the nearest mistake of a linear model, which changes one, is out of reach.
+Entries that differ from x0 by a rounding error because they moved and came back are not counted.
+The move to a new phase is one of the `steps` (theirs query two more points), and the first two
+phases are rounded down (up, they leave nothing for the last one when steps < 3). As in their code,
 a checkpoint is due after 4 % of the phase's steps, and entries that tie with the k-th are kept too.
 """
 
@@ -39,7 +42,9 @@ class SparseState(Rows):
     f_top: Tensor  # [B]
     eta: Tensor  # [B] step length
     k: Tensor  # [B] int64: entries that a step changes
-    changed: Tensor  # [B] int64: entries in which the best point of the last checkpoint differed from x0
+    changed: (
+        Tensor  # [B] int64: entries in which the best point of the last checkpoint differed from x0
+    )
 
 
 @functools.cache
@@ -66,10 +71,24 @@ def start(p: Problem, steps: int, large_eps: bool) -> SparseState:
     p = p.replace(eps=p.eps * schedule(steps, large_eps, p.eps.device)[0][0])
     s = _begin(p, p.x0 + keyed.normal(p.key, p.x0.shape[1:], dtype=p.x0.dtype))
     entries = p.x0.shape[1:].numel()
-    return s if large_eps else s.replace(k=torch.full_like(s.k, -(-entries // 5)), changed=torch.full_like(s.k, entries))
+    return (
+        s
+        if large_eps
+        else s.replace(
+            k=torch.full_like(s.k, -(-entries // 5)), changed=torch.full_like(s.k, entries)
+        )
+    )
 
 
-def step(s: SparseState, t: Tensor, p: Problem, q: Oracle, objective: Objective, steps: int, large_eps: bool) -> SparseState:
+def step(
+    s: SparseState,
+    t: Tensor,
+    p: Problem,
+    q: Oracle,
+    objective: Objective,
+    steps: int,
+    large_eps: bool,
+) -> SparseState:
     """Query, look whether a checkpoint is due, and move: by one sparse step, or to the start of the next phase."""
     a = q.grad(s.x, objective)
     s = s.where(a.value > s.f_top, x_top=s.x, g_top=a.grad, f_top=a.value)

@@ -1,10 +1,12 @@
 """What an attack is: a recurrence on rows.
 
-It holds settings only; the engine owns the loop, the model, the clock, the books and the verdict (`engine/`).
+It holds settings only; the engine owns the loop, the model, the clock, the books and the verdict
+(`engine/`).
 
-Rules. A step first queries where its rows stand, then moves them: N moves need N+1 queries, and the check of a new point is
-the next step's query. Every schedule is a function of the row's own step count t [B]. Restarts and targets are rows, not
-loops. Randomness comes from the row's key. Nothing may depend on a row's neighbours.
+Rules. A step first queries where its rows stand, then moves them: N moves need N+1 queries, and the
+check of a new point is the next step's query. Every schedule is a function of the row's own step
+count t [B]. Restarts and targets are rows, not loops. Randomness comes from the row's key. Nothing
+may depend on a row's neighbours.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ class Oracle(ABC):
         """
 
     @abstractmethod
-    def jacobian(self, x: Tensor, classes: Tensor, need: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def jacobian(
+        self, x: Tensor, classes: Tensor, need: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """One forward and k backwards per row: logits [B,K], gradients of the logits of `classes` [B,k] as [B,k,*], and hit.
 
         `need` as for `grad`.
@@ -67,8 +71,9 @@ class AnyAttack:
     def equip(self, find: Callable[[str], nn.Module]) -> Self:
         """The attack as it is run: with the other models it names, if any.
 
-        Called once before a run, in the process that runs it. `find(name)` gives a model on the run's device that maps inputs
-        in [0,1] to logits; it raises UserError for a name nobody knows.
+        Called once before a run, in the process that runs it. `find(name)` gives a model on the
+        run's device that maps inputs in [0,1] to logits; it raises UserError for a name nobody
+        knows.
         """
         return self
 
@@ -117,8 +122,8 @@ class Attack(AnyAttack, ABC, Generic[S]):
 class Backend(AnyAttack, ABC):
     """A whole attack of another package, run on the samples that earlier attacks left.
 
-    It does its own batching and random numbers, so its results may depend on the batch; the engine still counts its queries
-    (shared evenly over the batch's rows) and re-checks every point.
+    It does its own batching and random numbers, so its results may depend on the batch; the engine
+    still counts its queries (shared evenly over the batch's rows) and re-checks every point.
     """
 
     @abstractmethod

@@ -1,16 +1,17 @@
 """DDN, decoupled direction and norm: Rony et al. 2019, arXiv:1811.09600, algorithm 1.
 
-The perturbation takes a gradient step of length alpha and is then rescaled to a radius, which shrinks by 1 - gamma after a
-misclassified point and grows by 1 + gamma after any other:
+The perturbation takes a gradient step of length alpha and is then rescaled to a radius, which
+shrinks by 1 - gamma after a misclassified point and grows by 1 + gamma after any other:
 
     delta <- delta + alpha_t g / ||g||,   x <- clip(x0 + radius delta / ||delta||),   alpha_t from 1 to 0.01 along a cosine.
 
-Option, not in the paper: the last `polish` moves, which need no gradient, bisect the way from x0 to the nearest adversarial
-point found. In short runs that is worth more than as many steps.
+Option, not in the paper: the last `polish` moves, which need no gradient, bisect the way from x0 to
+the nearest adversarial point found. In short runs that is worth more than as many steps.
 
-Deviations, on purpose: nothing is rounded to 256 levels, as the authors' code does unless told otherwise, so its distances
-are others. A row whose gradient is exactly zero keeps its direction; the authors draw a random one. From the authors' code:
-the radius never exceeds the distance of the box's farthest corner.
+Deviations, on purpose: nothing is rounded to 256 levels, as the authors' code does unless told
+otherwise, so its distances are others. A row whose gradient is exactly zero keeps its direction;
+the authors draw a random one. From the authors' code: the radius never exceeds the distance of the
+box's farthest corner.
 """
 
 from __future__ import annotations
@@ -45,7 +46,9 @@ class State(Rows):
 def cosine(first: float, last: float, steps: int, like: torch.device) -> Tensor:
     """[steps + 1], float64: from `first` at 0 to `last` at `steps` along half a cosine."""
     shares = [(1 + math.cos(math.pi * k / steps)) / 2 for k in range(steps + 1)]
-    return torch.tensor([last + (first - last) * share for share in shares], dtype=torch.float64, device=like)
+    return torch.tensor(
+        [last + (first - last) * share for share in shares], dtype=torch.float64, device=like
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,14 +58,25 @@ class DDN(Attack[State]):
     norms: ClassVar[frozenset[str]] = frozenset({"l2"})
     seeks = "smallest"
     steps: Annotated[int, Field(ge=1, description="moves")] = 100
-    gamma: Annotated[Number, Field(gt=0, lt=1, description="share by which the radius shrinks or grows in a step")] = 0.05
+    gamma: Annotated[
+        Number,
+        Field(gt=0, lt=1, description="share by which the radius shrinks or grows in a step"),
+    ] = 0.05
     init: Annotated[Number, Field(gt=0, description="radius at the start")] = 1.0
 
-    polish: Annotated[int, Field(ge=0, description="how many of the moves bisect the way to the nearest point found")] = 0
+    polish: Annotated[
+        int,
+        Field(ge=0, description="how many of the moves bisect the way to the nearest point found"),
+    ] = 0
 
     def start(self, p: Problem) -> State:
-        radius, low = torch.full_like(p.eps, self.init), torch.full_like(p.eps, max(0.0, 1 - 2 * self.gamma))
-        return State(x=p.x0, radius=radius, top=p.x0, size=torch.full_like(p.eps, torch.inf), low=low)
+        radius, low = (
+            torch.full_like(p.eps, self.init),
+            torch.full_like(p.eps, max(0.0, 1 - 2 * self.gamma)),
+        )
+        return State(
+            x=p.x0, radius=radius, top=p.x0, size=torch.full_like(p.eps, torch.inf), low=low
+        )
 
     def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> State:
         descent = max(self.steps - self.polish, 1)

@@ -1,14 +1,17 @@
 """EOT: Athalye, Carlini and Wagner 2018, arXiv:1802.00420, section 4.2 (and Athalye et al. 2018, arXiv:1707.07397).
 
-Against a model f_r that draws random numbers r, an attack should climb the expectation: grad E_r[J(f_r(x))], estimated as
-the mean of the gradients of some draws at the same point. Every query of the inner attack is put to the model `draws` times.
+Against a model f_r that draws random numbers r, an attack should climb the expectation: grad
+E_r[J(f_r(x))], estimated as the mean of the gradients of some draws at the same point. Every query
+of the inner attack is put to the model `draws` times.
 
-Success is by majority: a point counts as misclassified when more than half of the draws of one query say so (of an even
-number a tie is no success), and logits, objective values and gradients are the means over the same draws. Others average
-the gradients only and take loss and success from the last draw, which books a lucky draw as a success; the same holds for
-which samples count as correct before the attack, so those are judged by a majority too.
+Success is by majority: a point counts as misclassified when more than half of the draws of one
+query say so (of an even number a tie is no success), and logits, objective values and gradients are
+the means over the same draws. Others average the gradients only and take loss and success from the
+last draw, which books a lucky draw as a success; the same holds for which samples count as correct
+before the attack, so those are judged by a majority too.
 
-A random model's own numbers are not tied to samples: the same run at another batch width sees other draws.
+A random model's own numbers are not tied to samples: the same run at another batch width sees other
+draws.
 """
 
 from __future__ import annotations
@@ -32,13 +35,17 @@ from robbench.threat.problem import Problem
 class Wrapper(Attack[Any]):
     """The base of attacks that run another one; as it stands it changes nothing. `inner` is that attack, `attack` its spec."""
 
-    attack: Annotated[str, Field(description="the attack to run, with its options in parentheses")] = "apgd"
+    attack: Annotated[
+        str, Field(description="the attack to run, with its options in parentheses")
+    ] = "apgd"
     inner: AnyRowAttack = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         inner, canonical = ATTACKS.build(self.attack), ATTACKS.canonical(self.attack)
         if not isinstance(inner, Attack):
-            raise UserError(f"attack {canonical} is a whole attack of another package; only our own can run inside another")
+            raise UserError(
+                f"attack {canonical} is a whole attack of another package; only our own can run inside another"
+            )
         self._refuse(inner, canonical)
         self._set(attack=canonical, inner=inner)
         self._set(norms=inner.norms, seeks=inner.seeks, sees=inner.sees, steps=inner.steps)
@@ -48,7 +55,9 @@ class Wrapper(Attack[Any]):
 
     def _set(self, **values: Any) -> None:
         for name, value in values.items():
-            object.__setattr__(self, name, value)  # what follows from the options is settled once, in spite of `frozen`
+            object.__setattr__(
+                self, name, value
+            )  # what follows from the options is settled once, in spite of `frozen`
 
     @property
     def draws(self) -> int:
@@ -90,8 +99,12 @@ class EOT(Wrapper):
     Every query costs `draws` forwards and backwards.
     """
 
-    draws: Annotated[int, Field(ge=1, le=10_000, description="how often each point is put to the model")] = 20
+    draws: Annotated[
+        int, Field(ge=1, le=10_000, description="how often each point is put to the model")
+    ] = 20
 
     def _refuse(self, inner: AnyRowAttack, spec: str) -> None:
         if inner.draws > 1:
-            raise UserError(f"attack {spec} already averages over draws of the model: nest eot once")
+            raise UserError(
+                f"attack {spec} already averages over draws of the model: nest eot once"
+            )

@@ -1,22 +1,27 @@
 """FAB: Croce and Hein 2020, arXiv:1907.02044, algorithm 1: the nearest adversarial point, norm by norm.
 
-Each iteration linearises the decision boundary at x, projects x and the clean x0 onto it inside the box (by d1 and d2), and
-goes beyond it, with a pull towards x0:
+Each iteration linearises the decision boundary at x, projects x and the clean x0 onto it inside the
+box (by d1 and d2), and goes beyond it, with a pull towards x0:
 
     alpha = min(|d1| / (|d1| + |d2|), alpha_max),    x <- clip((1 - alpha) (x + eta d1) + alpha (x0 + eta d2))
 
-A point that is misclassified is booked, and x <- x0 + beta (x - x0). Untargeted, the boundary is that of the class with the
-smallest |z_k - z_y| / |grad(z_k - z_y)|_dual; targeted, that of one class.
+A point that is misclassified is booked, and x <- x0 + beta (x - x0). Untargeted, the boundary is
+that of the class with the smallest |z_k - z_y| / |grad(z_k - z_y)|_dual; targeted, that of one
+class.
 
-A query per step. A new point is asked for its gradient at once: where it is not adversarial, that is the gradient of the next
-move. Where it is, the row steps back and asks again; if it is adversarial there too, that is found (the authors' code does
-not look). A row whose last move crossed the boundary is likely to cross it again, so it only looks at the new point first.
-So a row that never succeeds costs iterations + 1 forwards where theirs takes twice as many, and no row needs more than that.
+A query per step. A new point is asked for its gradient at once: where it is not adversarial, that
+is the gradient of the next move. Where it is, the row steps back and asks again; if it is
+adversarial there too, that is found (the authors' code does not look). A row whose last move
+crossed the boundary is likely to cross it again, so it only looks at the new point first. So a row
+that never succeeds costs iterations + 1 forwards where theirs takes twice as many, and no row needs
+more than that.
 
-Deviations, on purpose. As in the authors' code, there is no final search on the segment to x0, and restarts begin eps/2 away
-from x0, in a random direction, whatever was found before (the paper: half the smallest size found, if that is less); without
-a budget eps is taken as 0.05 times the size of the all-ones image. A zero gradient leaves x where it is (their code drifts to
-x0). Untargeted, the classes are the likeliest at x0 (theirs: all). With a budget a row is done at the first point inside.
+Deviations, on purpose. As in the authors' code, there is no final search on the segment to x0, and
+restarts begin eps/2 away from x0, in a random direction, whatever was found before (the paper: half
+the smallest size found, if that is less); without a budget eps is taken as 0.05 times the size of
+the all-ones image. A zero gradient leaves x where it is (their code drifts to x0). Untargeted, the
+classes are the likeliest at x0 (theirs: all). With a budget a row is done at the first point
+inside.
 """
 
 from __future__ import annotations
@@ -52,7 +57,9 @@ def difference(logits: Tensor, p: Problem) -> Tensor:
 
 def likeliest_wrong(p: Problem, count: int) -> Tensor:
     """[B,count]: the likeliest wrong classes at the clean input, at most K-1."""
-    wrong = p.logits0.scatter(1, p.y[:, None], -torch.inf).argsort(dim=1, descending=True, stable=True)
+    wrong = p.logits0.scatter(1, p.y[:, None], -torch.inf).argsort(
+        dim=1, descending=True, stable=True
+    )
     return wrong[:, : min(count, wrong.shape[1] - 1)]
 
 
@@ -60,20 +67,43 @@ def likeliest_wrong(p: Problem, count: int) -> Tensor:
 class FAB(Attack[State]):
     """Fast adaptive boundary attack (Croce and Hein 2020, arXiv:1907.02044): seeks the smallest perturbation.
 
-    targeted=true tries each of the most likely wrong classes (at the clean input) in turn, at most K-1: one gradient an
-    iteration instead of one a class.
+    targeted=true tries each of the most likely wrong classes (at the clean input) in turn, at most
+    K-1: one gradient an iteration instead of one a class.
     """
 
-    iterations: Annotated[int, Field(ge=1, description="moves per run (each costs one or two queries)")] = 100
-    targeted: Annotated[bool, Field(description="one class at a time, instead of the nearest of all")] = False
-    targets: Annotated[int, Field(ge=1, le=10_000, description="targeted: target classes per sample")] = 9
-    candidates: Annotated[int, Field(ge=1, description="untargeted: wrong classes whose boundaries are looked at")] = 9
+    iterations: Annotated[
+        int, Field(ge=1, description="moves per run (each costs one or two queries)")
+    ] = 100
+    targeted: Annotated[
+        bool, Field(description="one class at a time, instead of the nearest of all")
+    ] = False
+    targets: Annotated[
+        int, Field(ge=1, le=10_000, description="targeted: target classes per sample")
+    ] = 9
+    candidates: Annotated[
+        int, Field(ge=1, description="untargeted: wrong classes whose boundaries are looked at")
+    ] = 9
     restarts: Annotated[
-        int, Field(ge=1, le=10_000, description="starts per sample (and per target): the input, then random ones")
+        int,
+        Field(
+            ge=1,
+            le=10_000,
+            description="starts per sample (and per target): the input, then random ones",
+        ),
     ] = 1
-    alpha_max: Annotated[Number, Field(ge=0, le=1, description="largest pull towards the input")] = 0.1
-    eta: Annotated[Number, Field(ge=1, description="how far beyond the boundary a move aims, as a multiple of the way")] = 1.05
-    beta: Annotated[Number, Field(gt=0, lt=1, description="share of the perturbation kept after an adversarial point")] = 0.9
+    alpha_max: Annotated[
+        Number, Field(ge=0, le=1, description="largest pull towards the input")
+    ] = 0.1
+    eta: Annotated[
+        Number,
+        Field(
+            ge=1, description="how far beyond the boundary a move aims, as a multiple of the way"
+        ),
+    ] = 1.05
+    beta: Annotated[
+        Number,
+        Field(gt=0, lt=1, description="share of the perturbation kept after an adversarial point"),
+    ] = 0.9
     norms = frozenset({"linf", "l2", "l1"})
     seeks = "smallest"
 
@@ -90,9 +120,15 @@ class FAB(Attack[State]):
 
     def vary(self, p: Problem, k: Tensor) -> Problem:
         count = self._targets(p.logits0.shape[1])
-        again = k // count  # all targets once, then again from another start; key 0 says: from the input
+        again = (
+            k // count
+        )  # all targets once, then again from another start; key 0 says: from the input
         p = p.replace(key=pick(again > 0, super().vary(p, k).key, torch.zeros_like(p.key)))
-        return p.replace(target=likeliest_wrong(p, count).gather(1, (k % count)[:, None])[:, 0]) if self.targeted else p
+        return (
+            p.replace(target=likeliest_wrong(p, count).gather(1, (k % count)[:, None])[:, 0])
+            if self.targeted
+            else p
+        )
 
     def start(self, p: Problem) -> State:
         x, no = p.x0, torch.zeros_like(p.y, dtype=torch.bool)
@@ -108,7 +144,11 @@ class FAB(Attack[State]):
         gap, gradient, hit = self._boundary(s.x, p, q, ~look)
         back = s.fresh & hit & ~last
         move = ~(look | back)
-        x = pick(move, self._moved(s.x, gap, gradient, p), pick(back, p.x0 + self.beta * (s.x - p.x0), s.x))
+        x = pick(
+            move,
+            self._moved(s.x, gap, gradient, p),
+            pick(back, p.x0 + self.beta * (s.x - p.x0), s.x),
+        )
         return State(x=x, moves=s.moves + move, fresh=move, crossed=pick(s.fresh, hit, s.crossed))
 
     def point(self, s: State) -> Tensor:
@@ -120,7 +160,9 @@ class FAB(Attack[State]):
     def _one_class(self, p: Problem) -> bool:
         return self.targeted or p.logits0.shape[1] == 2
 
-    def _boundary(self, x: Tensor, p: Problem, q: Oracle, need: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def _boundary(
+        self, x: Tensor, p: Problem, q: Oracle, need: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """[B] z_y - z_k for the class k to reach, the gradient of z_k - z_y [B,*], and hit."""
         if self._one_class(p):
             a = q.grad(x, difference if self.targeted else margin, need)
@@ -141,5 +183,7 @@ class FAB(Attack[State]):
         gaps = torch.stack([gap, gap + (w * (points[0] - points[1])).sum(1)])
         d1, d2 = to_hyperplane(points, w, gaps, p.norm.name).reshape(2, *x.shape)
         near, far = p.norm.size(d1), p.norm.size(d2)
-        alpha = lift((near / (near + far).clamp(min=torch.finfo(x.dtype).tiny)).clamp(max=self.alpha_max), x)
+        alpha = lift(
+            (near / (near + far).clamp(min=torch.finfo(x.dtype).tiny)).clamp(max=self.alpha_max), x
+        )
         return p.ball.into_box((1 - alpha) * (x + self.eta * d1) + alpha * (p.x0 + self.eta * d2))

@@ -24,7 +24,9 @@ class State(Rows):
 class FGSM(Attack[State]):
     """Fast gradient sign method (Goodfellow et al. 2015, arXiv:1412.6572); in L2 the gradient's direction."""
 
-    objective: Annotated[Literal["cross-entropy", "margin", "dlr"], Field(description="what the step climbs")] = "cross-entropy"
+    objective: Annotated[
+        Literal["cross-entropy", "margin", "dlr"], Field(description="what the step climbs")
+    ] = "cross-entropy"
     steps = 1
 
     def start(self, p: Problem) -> State:

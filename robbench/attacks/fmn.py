@@ -1,19 +1,24 @@
 """FMN, fast minimum norm: Pintor et al. 2021, arXiv:2102.12827, algorithm 1.
 
-With the logit margin L = max_{k != y} z_k - z_y (an adversarial point has L > 0) and its gradient g, the budget eps becomes
+With the logit margin L = max_{k != y} z_k - z_y (an adversarial point has L > 0) and its gradient
+g, the budget eps becomes
 
     ||delta|| + |L| / ||g||_dual          before the first adversarial point: the first-order distance to the boundary
     eps (1 + gamma_t)                     at other points that are not adversarial
     min(eps (1 - gamma_t), ||delta*||)    at adversarial ones; delta* is the smallest found
 
-and then delta <- clip(project(delta + alpha_t g / ||g||_2, eps)); alpha_t and gamma_t fall along a cosine.
+and then delta <- clip(project(delta + alpha_t g / ||g||_2, eps)); alpha_t and gamma_t fall along a
+cosine.
 
-In l0 eps counts entries: it moves by at least 1 and is rounded down, also before the first adversarial point.
+In l0 eps counts entries: it moves by at least 1 and is rounded down, also before the first
+adversarial point.
 
-Deviations, on purpose. Before the first adversarial point eps also grows by at least 1 + gamma_t: where the box stops many
-entries, as with black backgrounds, the first-order distance falls short each time, and rows would creep up to the boundary
-without end. In l1 and l0 the projection is onto ball and box at once. As in the authors' code, eps never exceeds the size of
-the box's farthest corner. Not as in two other tools: what is inside the l2 ball stays where it is, what is outside is scaled.
+Deviations, on purpose. Before the first adversarial point eps also grows by at least 1 + gamma_t:
+where the box stops many entries, as with black backgrounds, the first-order distance falls short
+each time, and rows would creep up to the boundary without end. In l1 and l0 the projection is onto
+ball and box at once. As in the authors' code, eps never exceeds the size of the box's farthest
+corner. Not as in two other tools: what is inside the l2 ball stays where it is, what is outside is
+scaled.
 """
 
 from __future__ import annotations
@@ -49,9 +54,13 @@ class FMN(Attack[State]):
     norms: ClassVar[frozenset[str]] = frozenset({"linf", "l2", "l1", "l0"})
     seeks = "smallest"
     steps: Annotated[int, Field(ge=1, description="moves")] = 100
-    alpha_init: Annotated[Number, Field(gt=0, description="length of the first gradient step, in l2")] = 1.0
+    alpha_init: Annotated[
+        Number, Field(gt=0, description="length of the first gradient step, in l2")
+    ] = 1.0
     alpha_final: Annotated[Number, Field(gt=0, description="length of the last one")] = 0.01
-    gamma_init: Annotated[Number, Field(gt=0, lt=1, description="share by which the budget shrinks or grows at first")] = 0.05
+    gamma_init: Annotated[
+        Number, Field(gt=0, lt=1, description="share by which the budget shrinks or grows at first")
+    ] = 0.05
     gamma_final: Annotated[Number, Field(gt=0, lt=1, description="and at the end")] = 0.001
 
     def start(self, p: Problem) -> State:
@@ -66,10 +75,15 @@ class FMN(Attack[State]):
         best = torch.where(a.hit, torch.minimum(size, s.best), s.best)
         less, more = s.eps * (1 - gamma), s.eps * (1 + gamma)
         if p.norm.name == "l0":
-            less, more = torch.minimum(less.floor(), s.eps - 1).clamp(min=0), torch.maximum(more.floor(), s.eps + 1)
+            less, more = (
+                torch.minimum(less.floor(), s.eps - 1).clamp(min=0),
+                torch.maximum(more.floor(), s.eps + 1),
+            )
         else:
             slope = p.norm.dual(a.grad).clamp(min=torch.finfo(size.dtype).tiny)
-            more = torch.where(torch.isinf(best), torch.maximum(size + a.value.abs() / slope, more), more)
+            more = torch.where(
+                torch.isinf(best), torch.maximum(size + a.value.abs() / slope, more), more
+            )
         eps = torch.where(a.hit, torch.minimum(less, best), more)
         eps = torch.minimum(eps, p.norm.size(torch.maximum(p.x0, 1 - p.x0)))
         x = s.x + lift(alpha, s.x) * find_norm("l2").steepest(a.grad)

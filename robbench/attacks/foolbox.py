@@ -1,8 +1,8 @@
 """Attacks of the foolbox package (Rauber, Brendel and Bethge 2017, arXiv:1707.04131).
 
-Deviations from the package, on purpose: an attack for the smallest perturbation runs to its end under a budget too; points
-outside box or budget are put back by our own projection (foolbox has none in L0); the model stays on the inputs' device, where
-foolbox would move it to the first GPU.
+Deviations from the package, on purpose: an attack for the smallest perturbation runs to its end
+under a budget too; points outside box or budget are put back by our own projection (foolbox has
+none in L0); the model stays on the inputs' device, where foolbox would move it to the first GPU.
 """
 
 from __future__ import annotations
@@ -44,7 +44,9 @@ class Foolbox(PackageAttack):
 
     def points(self, model: nn.Module, p: Problem, eps: float, seed: int) -> Tensor:
         seen = load("foolbox", "foolbox").PyTorchModel(model, bounds=(0, 1), device=p.x0.device)
-        found, _, _ = self._make(p.norm.name)(seen, p.x0, p.y, epsilons=eps if self.seeks == "any" else None)
+        found, _, _ = self._make(p.norm.name)(
+            seen, p.x0, p.y, epsilons=eps if self.seeks == "any" else None
+        )
         return found  # type: ignore[no-any-return]
 
     @property
@@ -56,11 +58,17 @@ class Foolbox(PackageAttack):
         known = {
             name: found
             for name, found in vars(package.attacks).items()
-            if inspect.isclass(found) and issubclass(found, self._base.AttackWithDistance) and name not in UNFIT
+            if inspect.isclass(found)
+            and issubclass(found, self._base.AttackWithDistance)
+            and name not in UNFIT
         }
         cls = self.find(known)
         options = self.bind(cls, {"distance": getattr(package.distances, norm)})
         try:
             return cls(**options)
-        except Exception as error:  # a value it does not know, or a package of its own that is missing
-            raise UserError(f"{self.what} cannot be made ({type(error).__name__}: {error})") from error
+        except (
+            Exception
+        ) as error:  # a value it does not know, or a package of its own that is missing
+            raise UserError(
+                f"{self.what} cannot be made ({type(error).__name__}: {error})"
+            ) from error

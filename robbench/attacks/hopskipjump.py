@@ -6,13 +6,15 @@ With phi = +1 for a misclassified point and -1 else, from a misclassified x~ and
     estimate  v   <- sum_b (phi_b - mean phi) u_b over B_t = B_0 sqrt(t) points x + delta u_b, |u_b|_2 = 1      (eq. 12, 15)
     stride    x~  <- x + xi v/|v|_2 (in linf: x + xi sign v), xi = size(x - x0) / sqrt(t), halved until misclassified
 
-theta = d^(-3/2) in l2, d^-2 in linf; delta = size(x~ - x0) / d, 0.1 at t = 1. One query per step: each row is a machine that
-knows its phase. Two running sums are enough for v, and u_b is what the box has left of it.
+theta = d^(-3/2) in l2, d^-2 in linf; delta = size(x~ - x0) / d, 0.1 at t = 1. One query per step:
+each row is a machine that knows its phase. Two running sums are enough for v, and u_b is what the
+box has left of it.
 
-Deviations. The authors first search along the segment to the noise for the nearest misclassified point, to 0.001; here, as
-in the paper, search does it. Only the first trial of a start is uniform noise; the next ones have a random contrast and
-brightness as well, because a model may have one class for all noise, and that class' samples no start. The bisection stops
-where the floating-point numbers end.
+Deviations. The authors first search along the segment to the noise for the nearest misclassified
+point, to 0.001; here, as in the paper, search does it. Only the first trial of a start is uniform
+noise; the next ones have a random contrast and brightness as well, because a model may have one
+class for all noise, and that class' samples no start. The bisection stops where the floating-point
+numbers end.
 """
 
 from __future__ import annotations
@@ -63,8 +65,15 @@ class HopSkipJump(Attack[State]):
 
     steps: Annotated[int, Field(ge=1, description="queries per sample, less one")] = 5000
     trials: Annotated[int, Field(ge=1, description="random images tried as a start")] = 100
-    evals: Annotated[int, Field(ge=1, le=1_000_000, description="B_0: queries of the first estimate of the direction")] = 100
-    max_evals: Annotated[int, Field(ge=1, le=1_000_000, description="queries of an estimate at most")] = 10_000
+    evals: Annotated[
+        int,
+        Field(
+            ge=1, le=1_000_000, description="B_0: queries of the first estimate of the direction"
+        ),
+    ] = 100
+    max_evals: Annotated[
+        int, Field(ge=1, le=1_000_000, description="queries of an estimate at most")
+    ] = 10_000
     gamma: Annotated[Number, Field(gt=0, description="factor of theta and delta")] = 1.0
 
     def start(self, p: Problem) -> State:
@@ -75,7 +84,9 @@ class HopSkipJump(Attack[State]):
 
     def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> State:
         _, hit = q.logits(s.x)
-        trial, search, estimate, stride = (s.phase == phase for phase in (TRIAL, SEARCH, ESTIMATE, STRIDE))
+        trial, search, estimate, stride = (
+            s.phase == phase for phase in (TRIAL, SEARCH, ESTIMATE, STRIDE)
+        )
         s = s.replace(count=s.count + 1, xi=pick(stride & ~hit, s.xi / 2, s.xi))
         s = s.replace(phase=pick(trial & ~hit & (s.count >= self.trials), OVER, s.phase))
         s = self._far(s, hit & (trial | stride), p)
@@ -92,7 +103,11 @@ class HopSkipJump(Attack[State]):
     def _far(self, s: State, mask: Tensor, p: Problem) -> State:
         """A misclassified point is the x~ of a new turn, which begins with a search."""
         s = s.where(mask, far=s.x, reach=p.norm.size(s.x - p.x0), turn=s.turn + 1)
-        return s.replace(phase=pick(mask, SEARCH, s.phase), low=pick(mask, 0.0, s.low), high=pick(mask, 1.0, s.high))
+        return s.replace(
+            phase=pick(mask, SEARCH, s.phase),
+            low=pick(mask, 0.0, s.low),
+            high=pick(mask, 1.0, s.high),
+        )
 
     def _halve(self, s: State, hit: Tensor, mask: Tensor, p: Problem) -> State:
         """The search goes on in one half; at its end the estimate begins."""
@@ -108,10 +123,14 @@ class HopSkipJump(Attack[State]):
     def _vote(self, s: State, hit: Tensor, mask: Tensor, p: Problem) -> State:
         """One more phi_b u_b; after the last the stride begins."""
         phi, u = 2 * hit.to(s.x.dtype) - 1, s.x - s.edge
-        s = s.where(mask, votes=s.votes + phi, sum_u=s.sum_u + u, sum_phi_u=s.sum_phi_u + lift(phi, u) * u)
+        s = s.where(
+            mask, votes=s.votes + phi, sum_u=s.sum_u + u, sum_phi_u=s.sum_phi_u + lift(phi, u) * u
+        )
         root = s.turn.to(s.x.dtype).sqrt()
         end = mask & (s.count >= (self.evals * root).floor().clamp(max=self.max_evals))
-        mean = pick(s.votes.abs() == s.count, 0.0, s.votes / s.count.clamp(min=1))  # no baseline where all agree
+        mean = pick(
+            s.votes.abs() == s.count, 0.0, s.votes / s.count.clamp(min=1)
+        )  # no baseline where all agree
         way = p.norm.steepest(s.sum_phi_u - lift(mean, u) * s.sum_u)
         s = s.where(end, way=way, xi=p.norm.size(s.edge - p.x0) / root.clamp(min=1))
         return s.replace(phase=pick(end, STRIDE, s.phase))
@@ -134,7 +153,9 @@ class HopSkipJump(Attack[State]):
     def _between(s: State, share: Tensor, p: Problem) -> Tensor:
         """The point at a share [B] of the way to x~: on the segment, in linf as near to x~ as a cube of that size allows."""
         d = s.far - p.x0
-        return p.x0 + (lift(share, d) * d if p.norm.name == "l2" else p.norm.project(d, share * s.reach))
+        return p.x0 + (
+            lift(share, d) * d if p.norm.name == "l2" else p.norm.project(d, share * s.reach)
+        )
 
     def _delta(self, s: State) -> Tensor:
         """[B]: the radius that estimates are made with."""

@@ -2,14 +2,16 @@
 
     min size(d)  such that  <w, d> = gap,  x + d in [0,1]
 
-With u = |w|, and room_i the way that x_i can go to the gap's side, the solution is d_i = sign(w_i gap) m_i where
+With u = |w|, and room_i the way that x_i can go to the gap's side, the solution is d_i = sign(w_i
+gap) m_i where
 
     linf   m_i = min(lam, room_i)          the coordinates move together until each meets its face
     l2     m_i = min(lam u_i, room_i)      likewise, in proportion to u_i
     l1     m_i = room_i for the largest u_i, then what is left of the gap for the next one, then 0
 
-For linf and l2, <u, m> grows with lam along straight pieces that meet where a coordinate meets its face: one sort of those
-lam, and two cumulative sums, give the piece that holds |gap|. Where the box is too small for the gap, d goes all the way.
+For linf and l2, <u, m> grows with lam along straight pieces that meet where a coordinate meets its
+face: one sort of those lam, and two cumulative sums, give the piece that holds |gap|. Where the box
+is too small for the gap, d goes all the way.
 """
 
 from __future__ import annotations
@@ -28,10 +30,14 @@ def to_hyperplane(x: Tensor, w: Tensor, gap: Tensor, norm: str) -> Tensor:
     Zero where w is zero or the gap is no number. `norm` is linf, l2 or l1.
     """
     tiny = torch.finfo(x.dtype).tiny
-    scale = w.abs().amax(-1, keepdim=True).clamp(min=tiny)  # squares of a saturated model's gradient would underflow
+    scale = (
+        w.abs().amax(-1, keepdim=True).clamp(min=tiny)
+    )  # squares of a saturated model's gradient would underflow
     gap = (gap.nan_to_num(0.0)[..., None] / scale).nan_to_num(0.0)
     w = w / scale
-    u = torch.where(w * w >= tiny, w.abs(), torch.zeros_like(w))  # what is smaller cannot be told from zero
+    u = torch.where(
+        w * w >= tiny, w.abs(), torch.zeros_like(w)
+    )  # what is smaller cannot be told from zero
     sign = w.sign() * gap.sign()
     room = torch.where(sign > 0, BOX[1] - x, x - BOX[0]).clamp(min=0) * (u > 0)
     if norm == "linf":
@@ -49,8 +55,12 @@ def _together(speed: Tensor, u: Tensor, room: Tensor, gap: Tensor) -> Tensor:
     meets, order = (room / speed.clamp(min=tiny)).sort(dim=-1, stable=True)
     slope = (speed * u).expand_as(room).gather(-1, order)
     given = (slope * meets).cumsum(-1)
-    held = F.pad(given[..., :-1], (1, 0))  # by the coordinates that have met their face when lam = meets_k
-    free = slope.flip(-1).cumsum(-1).flip(-1)  # slope of the others; not a difference, which would lose its digits
+    held = F.pad(
+        given[..., :-1], (1, 0)
+    )  # by the coordinates that have met their face when lam = meets_k
+    free = (
+        slope.flip(-1).cumsum(-1).flip(-1)
+    )  # slope of the others; not a difference, which would lose its digits
     piece = (held + meets * free < gap).sum(-1, keepdim=True).clamp(max=u.shape[-1] - 1)
     lam = (gap - held.gather(-1, piece)) / free.gather(-1, piece).clamp(min=tiny)
     return torch.where(given[..., -1:] >= gap, torch.minimum(lam.clamp(min=0) * speed, room), room)

@@ -2,8 +2,8 @@
 
 g <- decay g + grad / |grad|_1,  x <- x + rate eps steepest(g): sign(g) in Linf, g / |g|_2 in L2. From the clean input, g = 0.
 
-Deviations, on purpose. The paper's rate is 1 / steps, with which no point can leave the ball; points are projected, so that
-other rates are sound too.
+Deviations, on purpose. The paper's rate is 1 / steps, with which no point can leave the ball;
+points are projected, so that other rates are sound too.
 """
 
 from __future__ import annotations
@@ -34,11 +34,17 @@ class MIFGSM(Attack[State]):
     """Momentum iterative FGSM (Dong et al. 2018, arXiv:1710.06081): made for points that fool other models too."""
 
     steps: Annotated[int, Field(ge=1, description="moves")] = 10
-    decay: Annotated[Number, Field(ge=0, description="share of the momentum that a step keeps; 0 = none at all")] = 1.0
+    decay: Annotated[
+        Number, Field(ge=0, description="share of the momentum that a step keeps; 0 = none at all")
+    ] = 1.0
     rate: Annotated[
-        Annotated[Number, Field(gt=0)] | None, OrNone, Field(description="step length as a share of eps; none = 1 / steps")
+        Annotated[Number, Field(gt=0)] | None,
+        OrNone,
+        Field(description="step length as a share of eps; none = 1 / steps"),
     ] = None
-    objective: Annotated[Literal["cross-entropy", "margin", "dlr"], Field(description="what the steps climb")] = "cross-entropy"
+    objective: Annotated[
+        Literal["cross-entropy", "margin", "dlr"], Field(description="what the steps climb")
+    ] = "cross-entropy"
 
     def start(self, p: Problem) -> State:
         return State(x=p.x0, g=torch.zeros_like(p.x0))

@@ -1,15 +1,16 @@
 """The smallest budget at which an attack succeeds: bisection, as in Carlini and Wagner 2017 (arXiv:1608.04644, section V).
 
-Each row runs the inner attack at budgets of its own. lo is the largest budget at which a run failed, hi the size of the
-smallest adversarial point:
+Each row runs the inner attack at budgets of its own. lo is the largest budget at which a run
+failed, hi the size of the smallest adversarial point:
 
     a run ends at its first success:  hi <- size of that point (not the budget, which may be larger);   eps <- (lo + hi) / 2
     or after all its queries:         lo <- eps;     eps <- (lo + hi) / 2, or 2 eps as long as no point is known
 
-No budget is larger than the farthest corner of the box, nor than the threat's eps if that is finite; the first run is then at
-eps itself, so that the verdict there is the inner attack's own. In l0 budgets are whole numbers. A failed run proves nothing:
-the result is an upper bound of the distance, as good as the inner attack, and a success at less than lo sets lo back to 0.
-All runs of a row draw the same random numbers.
+No budget is larger than the farthest corner of the box, nor than the threat's eps if that is
+finite; the first run is then at eps itself, so that the verdict there is the inner attack's own. In
+l0 budgets are whole numbers. A failed run proves nothing: the result is an upper bound of the
+distance, as good as the inner attack, and a success at less than lo sets lo back to 0. All runs of
+a row draw the same random numbers.
 """
 
 from __future__ import annotations
@@ -62,7 +63,9 @@ class Watch(Oracle):
         self._note(x, answer.hit)
         return answer
 
-    def jacobian(self, x: Tensor, classes: Tensor, need: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def jacobian(
+        self, x: Tensor, classes: Tensor, need: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         logits, grad, hit = self.q.jacobian(x, classes, need)
         self._note(x, hit)
         return logits, grad, hit
@@ -80,7 +83,9 @@ class Minimal(Wrapper):
     high: Annotated[
         Annotated[Number, Field(gt=0)] | None,
         OrNone,
-        Field(description="budget of the first run; none = linf 0.1, l2 1, l1 8, l0 8; doubled until a run succeeds"),
+        Field(
+            description="budget of the first run; none = linf 0.1, l2 1, l1 8, l0 8; doubled until a run succeeds"
+        ),
     ] = None
 
     def __post_init__(self) -> None:
@@ -89,7 +94,9 @@ class Minimal(Wrapper):
 
     def _refuse(self, inner: AnyRowAttack, spec: str) -> None:
         if inner.seeks == "smallest":
-            raise UserError(f"attack {spec} seeks the smallest perturbation by itself: run it as it is")
+            raise UserError(
+                f"attack {spec} seeks the smallest perturbation by itself: run it as it is"
+            )
 
     def start(self, p: Problem) -> State:
         largest = self._largest(p)

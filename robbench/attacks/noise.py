@@ -1,7 +1,7 @@
 """Random points of the ball, one after the other: what any attack with gradients must beat.
 
-As Carlini et al. 2019, arXiv:1902.06705, advise: where random points find a mistake that an attack with gradients misses, that
-attack has failed.
+As Carlini et al. 2019, arXiv:1902.06705, advise: where random points find a mistake that an attack
+with gradients misses, that attack has failed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ class Noise(Attack[State]):
 
     steps: Annotated[int, Field(ge=1, description="points tried after the first")] = 100
     kind: Annotated[
-        Literal["uniform", "surface"], Field(description="uniform in the ball, or scaled to its surface; then clipped to [0,1]")
+        Literal["uniform", "surface"],
+        Field(description="uniform in the ball, or scaled to its surface; then clipped to [0,1]"),
     ] = "uniform"
 
     norms: ClassVar[frozenset[str]] = frozenset({"linf", "l2", "l1"})

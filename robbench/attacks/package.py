@@ -45,7 +45,9 @@ def _canonical(text: str) -> str:
 
 def _spelled(name: str) -> str:
     """A name with its Greek letters written out, as in `gamma_init`."""
-    return "".join(c if c.isascii() else unicodedata.name(c, c).rpartition(" ")[2].lower() for c in name)
+    return "".join(
+        c if c.isascii() else unicodedata.name(c, c).rpartition(" ")[2].lower() for c in name
+    )
 
 
 def _value(text: str) -> Any:
@@ -66,8 +68,14 @@ class PackageAttack(Backend):
     argument: ClassVar[str] = "attack"
     package: ClassVar[str]
 
-    attack: Annotated[str, Field(min_length=1, description="its name in the package, in capitals or not")]
-    options: Annotated[str, AfterValidator(_canonical), Field(description="the package's options for it: (name=value,...)")] = ""
+    attack: Annotated[
+        str, Field(min_length=1, description="its name in the package, in capitals or not")
+    ]
+    options: Annotated[
+        str,
+        AfterValidator(_canonical),
+        Field(description="the package's options for it: (name=value,...)"),
+    ] = ""
 
     def __post_init__(self) -> None:
         _ = self.norms
@@ -94,7 +102,9 @@ class PackageAttack(Backend):
     def run(self, model: nn.Module, p: Problem, *, seed: int) -> Tensor:
         eps = float(p.eps[0])
         if p.norm.name not in self.norms:
-            raise UserError(f"{self.what} does not work in {p.norm.name}; it knows {', '.join(sorted(self.norms))}")
+            raise UserError(
+                f"{self.what} does not work in {p.norm.name}; it knows {', '.join(sorted(self.norms))}"
+            )
         if self.seeks == "any" and math.isinf(eps):
             raise UserError(f"{self.what} needs a budget, eps cannot be inf")
         with alone(model, seed, self.what):
@@ -113,23 +123,34 @@ class PackageAttack(Backend):
     def bind(self, function: Callable[..., Any], ours: Mapping[str, Any]) -> dict[str, Any]:
         """Keyword arguments for the package's function: the user's, checked against its signature, and ours where it has them."""
         kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-        known = {_spelled(p.name): p for p in inspect.signature(function).parameters.values() if p.kind in kinds}
+        known = {
+            _spelled(p.name): p
+            for p in inspect.signature(function).parameters.values()
+            if p.kind in kinds
+        }
         free = known.keys() - ours.keys()
         given = {name: _value(text) for name, text in parse_options(self.options).items()}
         for name, value in given.items():
             if name in ours:
                 raise UserError(f"{self.what}: {name} is not an option here, robbench sets it")
             if name not in free:
-                raise UserError(f"{self.what}: unknown option '{name}'" + (nearest(name, free) if free else "; it has none"))
+                raise UserError(
+                    f"{self.what}: unknown option '{name}'"
+                    + (nearest(name, free) if free else "; it has none")
+                )
             default = known[name].default
             if isinstance(default, bool) and not isinstance(value, bool):
                 raise UserError(f"{self.what}: {name}={value!r}: should be true or false")
             if type(default) in (int, float) and isinstance(value, bool | str):
                 raise UserError(f"{self.what}: {name}={value!r}: should be a number")
-        missing = [name for name in free - given.keys() if known[name].default is inspect.Parameter.empty]
+        missing = [
+            name for name in free - given.keys() if known[name].default is inspect.Parameter.empty
+        ]
         if missing:
             raise UserError(f"{self.what}: its option {min(missing)} must be given")
-        return {known[name].name: value for name, value in {**ours, **given}.items() if name in known}
+        return {
+            known[name].name: value for name, value in {**ours, **given}.items() if name in known
+        }
 
 
 def load(module: str, install: str) -> Any:
@@ -145,28 +166,41 @@ def load(module: str, install: str) -> Any:
                         f"{install if error.name == package else error.name}") from None  # fmt: skip
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
-        raise UserError(f"the package {package} cannot be imported ({type(error).__name__}: {reason})") from error
+        raise UserError(
+            f"the package {package} cannot be imported ({type(error).__name__}: {reason})"
+        ) from error
 
 
 @contextlib.contextmanager
 def alone(model: nn.Module, seed: int, what: str) -> Iterator[None]:
     """Let another package run: seed the global random generators for it, freeze the model's weights, keep it quiet.
 
-    Afterwards generators, modes, buffers and gradient flags are as before. What it raises becomes a RunError of one line.
+    Afterwards generators, modes, buffers and gradient flags are as before. What it raises becomes a
+    RunError of one line.
     """
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
     modes = [(module, module.training) for module in model.modules()]
     flags = [(weight, weight.requires_grad) for weight in model.parameters()]
-    buffers = [(buffer, buffer.clone()) for buffer in model.buffers()] if any(training for _, training in modes) else []
+    buffers = (
+        [(buffer, buffer.clone()) for buffer in model.buffers()]
+        if any(training for _, training in modes)
+        else []
+    )
     try:
         random.seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002
         torch.manual_seed(seed)
-        model.training = any(training for _, training in modes[1:])  # packages ask a wrapper, which is born in training mode
+        model.training = any(
+            training for _, training in modes[1:]
+        )  # packages ask a wrapper, which is born in training mode
         for weight, _ in flags:
             weight.requires_grad_(False)
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), torch.enable_grad():
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            torch.enable_grad(),
+        ):
             warnings.simplefilter("ignore")
             yield
     except RobbenchError:

@@ -1,7 +1,8 @@
 """PGD: Madry et al. 2018, arXiv:1706.06083, section 2.1, eq. 4.
 
-x <- project(x + rate * eps * steepest(grad)), from a random point of the ball. Inner attack of adversarial training and a
-plain evaluation attack; every iterate is checked, not only the last. In L1 a step moves one entry.
+x <- project(x + rate * eps * steepest(grad)), from a random point of the ball. Inner attack of
+adversarial training and a plain evaluation attack; every iterate is checked, not only the last. In
+L1 a step moves one entry.
 """
 
 from __future__ import annotations
@@ -34,12 +35,16 @@ class PGD(Attack[State]):
 
     steps: Annotated[int, Field(ge=1, description="moves per restart")] = 40
     rate: Annotated[
-        Annotated[Number, Field(gt=0)] | None, OrNone, Field(description="step length as a share of eps; none = 2.5 / steps")
+        Annotated[Number, Field(gt=0)] | None,
+        OrNone,
+        Field(description="step length as a share of eps; none = 2.5 / steps"),
     ] = None
     restarts: Annotated[int, Field(ge=1, le=10_000, description="random starts per sample")] = 1
     init: Annotated[
         Literal["uniform", "gaussian", "clean"],
-        Field(description="where it starts: uniform in the ball, 0.001 N(0,1) around the input (TRADES, MART), or the input"),
+        Field(
+            description="where it starts: uniform in the ball, 0.001 N(0,1) around the input (TRADES, MART), or the input"
+        ),
     ] = "uniform"
     objective: Annotated[
         Literal["cross-entropy", "margin", "soft-margin", "dlr", "kl-from-clean", "true-logit"],
@@ -53,7 +58,11 @@ class PGD(Attack[State]):
         if self.init == "uniform":
             return State(x=p.ball.inside())
         if self.init == "gaussian":
-            return State(x=p.ball.project(p.x0 + 0.001 * keyed.normal(p.key, p.x0.shape[1:], dtype=p.x0.dtype)))
+            return State(
+                x=p.ball.project(
+                    p.x0 + 0.001 * keyed.normal(p.key, p.x0.shape[1:], dtype=p.x0.dtype)
+                )
+            )
         return State(x=p.x0)
 
     def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> State:

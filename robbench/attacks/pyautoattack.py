@@ -1,6 +1,7 @@
 """The reference AutoAttack (Croce and Hein 2020, arXiv:2003.01690) as its authors' package runs it.
 
-For comparison with our own attacks. Its random numbers are global, so a verdict may depend on the batch.
+For comparison with our own attacks. Its random numbers are global, so a verdict may depend on the
+batch.
 """
 
 from __future__ import annotations
@@ -30,38 +31,51 @@ RAND = ["apgd-ce", "apgd-dlr"]
 class PyAutoAttack(Backend):
     """The pyautoattack package, `standard`, `plus` or `rand`, or one of its attacks.
 
-    Adapted to few classes: targets are cut to K-1; without the 3 (or 4, targeted) classes that its DLR needs, the DLR
-    attacks are left out and APGD on cross-entropy gets 5 restarts instead. In l1 its APGD starts with larger budgets and tries
-    5 targets, as in its standard version.
+    Adapted to few classes: targets are cut to K-1; without the 3 (or 4, targeted) classes that its
+    DLR needs, the DLR attacks are left out and APGD on cross-entropy gets 5 restarts instead. In l1
+    its APGD starts with larger budgets and tries 5 targets, as in its standard version.
     """
 
     norms = frozenset(NORM_NAMES)
 
     version: Annotated[
-        Literal["standard", "plus", "rand", "apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"],
+        Literal[
+            "standard", "plus", "rand", "apgd-ce", "apgd-dlr", "apgd-t", "fab", "fab-t", "square"
+        ],
         Field(description="which set of attacks, or a single one"),
     ] = "standard"
 
     def attacks(self, classes: int) -> list[str]:
         """The package's attacks that can run on this many classes. UserError when none is left."""
-        chosen = {"standard": STANDARD, "plus": PLUS, "rand": RAND}.get(self.version, [self.version])
+        chosen = {"standard": STANDARD, "plus": PLUS, "rand": RAND}.get(
+            self.version, [self.version]
+        )
         able = [name for name in chosen if classes >= {"apgd-dlr": 3, "apgd-t": 4}.get(name, 2)]
         if not able:
-            raise UserError(f"pyautoattack:version={self.version} needs more than {classes} classes; use apgd or another version")
+            raise UserError(
+                f"pyautoattack:version={self.version} needs more than {classes} classes; use apgd or another version"
+            )
         return able
 
     def run(self, model: nn.Module, p: Problem, *, seed: int) -> Tensor:
         try:
             from pyautoattack import AutoAttack
         except ImportError:
-            raise UserError("the attack pyautoattack needs its package: pip install pyautoattack") from None
+            raise UserError(
+                "the attack pyautoattack needs its package: pip install pyautoattack"
+            ) from None
         classes = p.logits0.shape[1]
         able = self.attacks(classes)
         named = self.version in ("standard", "plus", "rand")
         with _left_alone():
             options = {"version": self.version} if named else {"version": "custom", "attacks": able}
             reference = AutoAttack(
-                model, norm=NORM_NAMES[p.norm.name], eps=float(p.eps[0]), seed=seed, device=p.x0.device, **options
+                model,
+                norm=NORM_NAMES[p.norm.name],
+                eps=float(p.eps[0]),
+                seed=seed,
+                device=p.x0.device,
+                **options,
             )
             reference.attacks_to_run = able
             l1 = p.norm.name == "l1"

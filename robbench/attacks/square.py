@@ -1,16 +1,19 @@
 """Square: Andriushchenko, Croce, Flammarion and Hein 2020, arXiv:1912.00049, algorithms 1 to 3; L1 as in AutoAttack.
 
-Random search that asks for logits only. A candidate differs from the best point so far in a window: in Linf the window is set
-to +-eps, per channel; in L2 and L1 two opposite pyramids are added to it, and it also gets the mass of a second window, which
-becomes empty, and what the budget has left. It becomes the best point if its margin is lower, or if it is misclassified.
+Random search that asks for logits only. A candidate differs from the best point so far in a window:
+in Linf the window is set to +-eps, per channel; in L2 and L1 two opposite pyramids are added to it,
+and it also gets the mass of a second window, which becomes empty, and what the budget has left. It
+becomes the best point if its margin is lower, or if it is misclassified.
 
-Schedule. A window's area is p_init of the image, halved after move 10, 50, 200, 500, 1000, 2000, 4000, 6000 and 8000. The
-paper means 10,000 moves and stretches the schedule for others (rescale=true); AutoAttack, and so RobustBench, does not.
+Schedule. A window's area is p_init of the image, halved after move 10, 50, 200, 500, 1000, 2000,
+4000, 6000 and 8000. The paper means 10,000 moves and stretches the schedule for others
+(rescale=true); AutoAttack, and so RobustBench, does not.
 
-Deviations, on purpose. AutoAttack shares window, signs in the window, and orientation over the batch; here they are each row's
-own, as in the paper's algorithm. It never draws the last place a window can have, nor covers all of an image in the L2 start
-(and fails there for sides such as 24 or below 5); here both are whole. For images that are not square see square_windows.py.
-L1's point is projected to eps, not to 0.999999 eps.
+Deviations, on purpose. AutoAttack shares window, signs in the window, and orientation over the
+batch; here they are each row's own, as in the paper's algorithm. It never draws the last place a
+window can have, nor covers all of an image in the L2 start (and fails there for sides such as 24 or
+below 5); here both are whole. For images that are not square see square_windows.py. L1's point is
+projected to eps, not to 0.999999 eps.
 """
 
 from __future__ import annotations
@@ -47,10 +50,15 @@ class Square(Attack[State]):
     """Square Attack (Andriushchenko et al. 2020, arXiv:1912.00049): random squares, needs no gradient."""
 
     steps: Annotated[int, Field(ge=1, description="squares tried per run")] = 5000
-    p_init: Annotated[Number, Field(gt=0, le=1, description="share of the image that the first squares cover")] = 0.8
+    p_init: Annotated[
+        Number, Field(gt=0, le=1, description="share of the image that the first squares cover")
+    ] = 0.8
     restarts: Annotated[int, Field(ge=1, le=10_000, description="random starts per sample")] = 1
     rescale: Annotated[
-        bool, Field(description="stretch the schedule of sizes, made for 10,000 steps, to `steps`; AutoAttack does not")
+        bool,
+        Field(
+            description="stretch the schedule of sizes, made for 10,000 steps, to `steps`; AutoAttack does not"
+        ),
     ] = False
 
     norms: ClassVar[frozenset[str]] = frozenset(POWER)
@@ -65,7 +73,9 @@ class Square(Attack[State]):
             u = keyed.uniform(p.key, (channels, 1, width), dtype=p.x0.dtype)
             d = _signs(u).expand(-1, channels, height, width)  # vertical stripes
         else:
-            u = keyed.uniform(p.key, (1 + channels, *windows.grid(height, width)[1]), dtype=p.x0.dtype)
+            u = keyed.uniform(
+                p.key, (1 + channels, *windows.grid(height, width)[1]), dtype=p.x0.dtype
+            )
             d = windows.tiled(u[:, :1] < 0.5, _signs(u[:, 1:]), height, width, power)
         x = _moved(d, p)
         return State(x=x, x_best=x, margin=torch.full_like(p.eps, torch.inf))
@@ -91,7 +101,9 @@ class Square(Attack[State]):
         first = windows.place(u[:, channels : channels + 2], size, height, width)
         if power == 0:
             # Adding +-2 eps to the window and clipping, as the paper has it, is this.
-            new = _moved(signs.expand(-1, channels, height, width), p).reshape(-1, channels, height, width)
+            new = _moved(signs.expand(-1, channels, height, width), p).reshape(
+                -1, channels, height, width
+            )
             return torch.where(first.mask, new, x.reshape(new.shape)).reshape(x.shape)
 
         second = windows.place(u[:, channels + 2 : channels + 4], size, height, width)

@@ -1,7 +1,8 @@
 """Where Square (arXiv:1912.00049) puts its windows, how large they are, and what it writes into them.
 
-An image is [C,H,W]; flat inputs [D] are images of one row, and further axes before the last two count as channels. Where a
-square does not fit, it becomes a rectangle of the same area (the authors' code cuts it to the shorter side).
+An image is [C,H,W]; flat inputs [D] are images of one row, and further axes before the last two
+count as channels. Where a square does not fit, it becomes a rectangle of the same area (the
+authors' code cuts it to the shorter side).
 """
 
 from __future__ import annotations
@@ -14,7 +15,17 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-MARKS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # after so many moves the windows' area is halved
+MARKS = (
+    10,
+    50,
+    200,
+    500,
+    1000,
+    2000,
+    4000,
+    6000,
+    8000,
+)  # after so many moves the windows' area is halved
 
 
 class Plan(NamedTuple):
@@ -45,7 +56,9 @@ def window_size(area: float, height: int, width: int, power: int) -> tuple[int, 
     least = 3 if power else 1
     side = max(round(math.sqrt(area)), least) | (power > 0)
     short = min(side, height, width)
-    long = short if short == side else min(max(height, width), max(least, short, round(area / short)))
+    long = (
+        short if short == side else min(max(height, width), max(least, short, round(area / short)))
+    )
     return (short, long) if height <= width else (long, short)
 
 
@@ -61,7 +74,9 @@ def pyramid(height: int, width: int, power: int) -> Tensor:
 
 def two_halves(height: int, width: int, power: int) -> Tensor:
     """[height,width] of size 1: a pyramid above one of the other sign. A single row is one half only."""
-    upper, lower = (_unit(pyramid(n, width, power), power) for n in (height // 2, height - height // 2))
+    upper, lower = (
+        _unit(pyramid(n, width, power), power) for n in (height // 2, height - height // 2)
+    )
     return _unit(torch.cat([upper, -lower]), power)
 
 
@@ -75,21 +90,29 @@ def _unit(values: Tensor, power: int) -> Tensor:
 
 
 @functools.cache
-def plan(height: int, width: int, p_init: float, power: int, dtype: torch.dtype, device: torch.device) -> Plan:
+def plan(
+    height: int, width: int, p_init: float, power: int, dtype: torch.dtype, device: torch.device
+) -> Plan:
     """Sizes and patterns for images of a size: the area is p_init of the image, halved at each mark."""
-    sizes = [window_size(p_init / 2**level * height * width, height, width, power) for level in range(len(MARKS) + 1)]
+    sizes = [
+        window_size(p_init / 2**level * height * width, height, width, power)
+        for level in range(len(MARKS) + 1)
+    ]
     high, wide = (max(column) for column in zip(*sizes, strict=True))
     eta = torch.zeros(len(sizes), 2, high, wide, dtype=torch.float64)
     for level, (h, w) in enumerate(sizes if power else ()):
         eta[level, :, :h, :w] = both_ways(h, w, power)
-    marks, heights, widths = (torch.tensor(column, device=device) for column in (MARKS, *zip(*sizes, strict=True)))
+    marks, heights, widths = (
+        torch.tensor(column, device=device) for column in (MARKS, *zip(*sizes, strict=True))
+    )
     return Plan(marks, heights, widths, eta.to(device, dtype))
 
 
 def place(u: Tensor, size: tuple[Tensor, Tensor], height: int, width: int) -> Window:
     """Windows of a size ([B], [B]) at places chosen by u [B,2] in [0,1): each that is inside the image is as likely."""
     i, j = (
-        torch.arange(whole, device=u.device)[None] - (u[:, axis] * (whole - size[axis] + 1)).long()[:, None]
+        torch.arange(whole, device=u.device)[None]
+        - (u[:, axis] * (whole - size[axis] + 1)).long()[:, None]
         for axis, whole in enumerate((height, width))
     )
     rows, columns = ((n >= 0) & (n < size[axis][:, None]) for axis, n in enumerate((i, j)))
@@ -100,7 +123,9 @@ def pattern(eta: Tensor, level: Tensor, way: Tensor, window: Window) -> Tensor:
     """[B,1,H,W]: the pattern of each row's level and way (0 or 1) in its window, zero outside."""
     _, _, high, wide = eta.shape
     row = (level * 2 + way)[:, None, None] * high + window.i.clamp(0, high - 1)
-    return torch.where(window.mask, eta.reshape(-1)[row * wide + window.j.clamp(0, wide - 1)][:, None], 0.0)
+    return torch.where(
+        window.mask, eta.reshape(-1)[row * wide + window.j.clamp(0, wide - 1)][:, None], 0.0
+    )
 
 
 def grid(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:

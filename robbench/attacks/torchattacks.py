@@ -1,6 +1,7 @@
 """Attacks of the torchattacks package (Kim 2020, arXiv:2010.01950), as it runs them.
 
-The package itself does not say in which norm an attack works, nor whether it keeps to a budget: the tables here do.
+The package itself does not say in which norm an attack works, nor whether it keeps to a budget: the
+tables here do.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ WORKS_IN = {
     "l0": "JSMA OnePixel Pixle SparseFool",
     "linf l2": "APGD APGDT AutoAttack FAB Square",
 }
-NORMS = {name: frozenset(norms.split()) for norms, names in WORKS_IN.items() for name in names.split()}
+NORMS = {
+    name: frozenset(norms.split()) for norms, names in WORKS_IN.items() for name in names.split()
+}
 NORM_NAMES = {"linf": "Linf", "l2": "L2", "l1": "L1", "l0": "L0"}
 SMALLEST = {"CW", "DeepFool", "EADEN", "EADL1", "FAB", "JSMA", "OnePixel", "Pixle", "SparseFool"}
 
@@ -30,7 +33,8 @@ SMALLEST = {"CW", "DeepFool", "EADEN", "EADL1", "FAB", "JSMA", "OnePixel", "Pixl
 class TorchAttacks(PackageAttack):
     """Any attack of the torchattacks package (Kim 2020, arXiv:2010.01950): `torchattacks:PGD,options=(steps=20,alpha=2/255)`.
 
-    eps, norm and number of classes are set from threat model and data; step sizes keep the package's absolute units.
+    eps, norm and number of classes are set from threat model and data; step sizes keep the
+    package's absolute units.
     """
 
     package: ClassVar[str] = "torchattacks"
@@ -49,9 +53,18 @@ class TorchAttacks(PackageAttack):
         made.set_device(p.x0.device)
         return made(p.x0, p.y)  # type: ignore[no-any-return]
 
-    def _made(self, model: nn.Module | None, eps: float, norm: str, classes: int, seed: int) -> tuple[str, dict[str, Any]]:
+    def _made(
+        self, model: nn.Module | None, eps: float, norm: str, classes: int, seed: int
+    ) -> tuple[str, dict[str, Any]]:
         """The attack's name as the package writes it, and its arguments."""
         package = load("torchattacks", "torchattacks")
         name = self.find({name: name for name in NORMS if hasattr(package, name)})
-        ours = {"model": model, "eps": eps, "max_epsilon": eps, "norm": NORM_NAMES[norm], "n_classes": classes, "seed": seed}
+        ours = {
+            "model": model,
+            "eps": eps,
+            "max_epsilon": eps,
+            "norm": NORM_NAMES[norm],
+            "n_classes": classes,
+            "seed": seed,
+        }
         return name, self.bind(getattr(package, name), {**ours, "verbose": False})

@@ -1,10 +1,12 @@
 """Transfer: Papernot, McDaniel and Goodfellow 2016, arXiv:1605.07277; Liu et al. 2017, arXiv:1611.02770.
 
-An attack that sees another model only: it moves by the gradients of a source model, and each point it comes to is put to the
-target, which answers once, with a forward. Not only the last point, as usual, but every one may be the success.
+An attack that sees another model only: it moves by the gradients of a source model, and each point
+it comes to is put to the target, which answers once, with a forward. Not only the last point, as
+usual, but every one may be the success.
 
-What is counted are the target's queries: what the source answers (its logits at the clean input, which choose the targets of
-a targeted attack, included) is free. The inner attack believes what the source says: it does not hear the target.
+What is counted are the target's queries: what the source answers (its logits at the clean input,
+which choose the targets of a targeted attack, included) is free. The inner attack believes what the
+source says: it does not hear the target.
 """
 
 from __future__ import annotations
@@ -43,10 +45,14 @@ class Source(Oracle):
         return logits, self._wrong(logits)
 
     def grad(self, x: Tensor, objective: Objective, need: Tensor | None = None) -> Answer:
-        logits, value, grad = self._ask(x, lambda logits, rows: objective(logits, self.p.take(rows))[:, None])
+        logits, value, grad = self._ask(
+            x, lambda logits, rows: objective(logits, self.p.take(rows))[:, None]
+        )
         return Answer(logits, value[:, 0], grad[:, 0], self._wrong(logits))
 
-    def jacobian(self, x: Tensor, classes: Tensor, need: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def jacobian(
+        self, x: Tensor, classes: Tensor, need: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         logits, _, grad = self._ask(x, lambda logits, rows: logits.gather(1, classes[rows]))
         return logits, grad, self._wrong(logits)
 
@@ -61,7 +67,9 @@ class Source(Oracle):
         logits, value, grad = (torch.cat(column) for column in columns)
         return logits, value, torch.nan_to_num(grad, 0.0, 0.0, 0.0)
 
-    def _tile(self, x: Tensor, rows: Tensor, n: int, values: Values | None) -> tuple[Tensor, Tensor, Tensor]:
+    def _tile(
+        self, x: Tensor, rows: Tensor, n: int, values: Values | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         leaf = x[rows].detach().requires_grad_(values is not None)
         with torch.set_grad_enabled(values is not None):
             logits: Tensor = self.model(leaf)
@@ -69,7 +77,13 @@ class Source(Oracle):
         k = value.shape[1]
         grad = leaf.new_zeros(len(rows), k, *x.shape[1:])
         if value.requires_grad:  # a model that cuts the graph has no gradient
-            grad = torch.stack([torch.autograd.grad(value[:, j].sum(), leaf, retain_graph=j < k - 1)[0] for j in range(k)], 1)
+            grad = torch.stack(
+                [
+                    torch.autograd.grad(value[:, j].sum(), leaf, retain_graph=j < k - 1)[0]
+                    for j in range(k)
+                ],
+                1,
+            )
         return logits.detach()[:n], value.detach()[:n], grad[:n]
 
 
@@ -80,8 +94,13 @@ class Transfer(Wrapper):
     Only this model's queries are counted.
     """
 
-    source: Annotated[str, Field(description="the model whose gradients are used, as the command line names models")]
-    attack: Annotated[str, Field(description="the attack to run on the source, with its options in parentheses")] = "pgd"
+    source: Annotated[
+        str,
+        Field(description="the model whose gradients are used, as the command line names models"),
+    ]
+    attack: Annotated[
+        str, Field(description="the attack to run on the source, with its options in parentheses")
+    ] = "pgd"
     model: nn.Module | None = dataclasses.field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -90,7 +109,9 @@ class Transfer(Wrapper):
 
     def _refuse(self, inner: AnyRowAttack, spec: str) -> None:
         if inner.draws > 1:
-            raise UserError(f"attack {spec} draws from a random source: write eot:attack=(transfer:...) for a random target")
+            raise UserError(
+                f"attack {spec} draws from a random source: write eot:attack=(transfer:...) for a random target"
+            )
         if isinstance(inner, Transfer):
             raise UserError(f"attack {spec} has a source of its own: name one source")
 
@@ -107,7 +128,9 @@ class Transfer(Wrapper):
     def vary(self, p: Problem, k: Tensor) -> Problem:
         logits0, _ = self._ask_source(p).logits(p.x0)
         if logits0.shape != p.logits0.shape:
-            raise UserError(f"source {self.source} knows {logits0.shape[1]} classes, the model {p.logits0.shape[1]}")
+            raise UserError(
+                f"source {self.source} knows {logits0.shape[1]} classes, the model {p.logits0.shape[1]}"
+            )
         temperature = None if p.temperature is None else temperatures(logits0)
         return super().vary(p.replace(logits0=logits0, temperature=temperature), k)
 
@@ -119,5 +142,7 @@ class Transfer(Wrapper):
 
     def _ask_source(self, p: Problem) -> Source:
         if self.model is None:
-            raise UserError(f"the source of a transfer, {self.source}, can only be had in an attack run, not in training")
+            raise UserError(
+                f"the source of a transfer, {self.source}, can only be had in an attack run, not in training"
+            )
         return Source(self.model, p)

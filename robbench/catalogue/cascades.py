@@ -22,27 +22,36 @@ def cascades() -> Mapping[str, Any]:
 def expand(text: str, norm: str) -> tuple[str, ...]:
     """The attack specs that a name stands for in a norm: a cascade's, a `.toml` file's, else the text itself.
 
-    Raises UserError for a cascade that is given options, and for a file that is missing, malformed or names private code.
+    Raises UserError for a cascade that is given options, and for a file that is missing, malformed
+    or names private code.
     """
     name, colon, _ = text.partition(":")
     if name in cascades():
         if colon:
-            raise UserError(f"{name} takes no options; `robbench explain {name}` shows the attacks it stands for")
+            raise UserError(
+                f"{name} takes no options; `robbench explain {name}` shows the attacks it stands for"
+            )
         return _attacks(cascades()[name], norm)
     if not text.endswith(".toml"):
         return (text,)
     content = read_toml(Path(text), "the cascade")
     found = _attacks(content, norm)
     if not found or not all(isinstance(spec, str) for spec in found):
-        raise UserError(f'the cascade {text} needs a list of specs such as attacks = ["apgd", "apgd-t"], also in its tables')
+        raise UserError(
+            f'the cascade {text} needs a list of specs such as attacks = ["apgd", "apgd-t"], also in its tables'
+        )
     refuse_private(text, "attacks", found)
     if inside := [spec for spec in found if spec.endswith(".toml")]:
-        raise UserError(f"the cascade {text} names another file, {inside[0]}; write that one's attacks here")
+        raise UserError(
+            f"the cascade {text} names another file, {inside[0]}; write that one's attacks here"
+        )
     return tuple(part for spec in found for part in expand(spec, norm))
 
 
 def _attacks(cascade: Mapping[str, Any], norm: str) -> tuple[str, ...]:
     """The list of a norm, else the general one; () where that is no list."""
     own = cascade.get(norm, {})
-    attacks = own["attacks"] if isinstance(own, dict) and "attacks" in own else cascade.get("attacks")
+    attacks = (
+        own["attacks"] if isinstance(own, dict) and "attacks" in own else cascade.get("attacks")
+    )
     return tuple(attacks) if isinstance(attacks, list) else ()

@@ -1,8 +1,9 @@
 """What a check is: a question to an attack's evidence, with an answer that names its figure, threshold and samples.
 
-Thresholds rest on figures, which each check's docstring gives: of good models (undefended and adversarially trained CNNs, a fully
-connected and a linear network on digits, in linf, l2 and l1) and of models and attacks that must be flagged, as `robbench check
---self-test` prints them. They lie between the two, and are 0 where one case is too many.
+Thresholds rest on figures, which each check's docstring gives: of good models (undefended and
+adversarially trained CNNs, a fully connected and a linear network on digits, in linf, l2 and l1)
+and of models and attacks that must be flagged, as `robbench check --self-test` prints them. They
+lie between the two, and are 0 where one case is too many.
 """
 
 from __future__ import annotations
@@ -84,11 +85,14 @@ def share(of: Tensor, among: Tensor) -> float:
     return float((of & among).sum()) / max(int(among.sum()), 1)
 
 
-def counted(e: Evidence, bad: Tensor, among: Tensor, threshold: float, text: str, *, sure: bool = False) -> Reading:
+def counted(
+    e: Evidence, bad: Tensor, among: Tensor, threshold: float, text: str, *, sure: bool = False
+) -> Reading:
     """Fails when more than a share `threshold` of the samples `among` are bad, LUCK of them at least.
 
-    bad, among [N] bool. Unclear with fewer than FEW samples, unless none may be bad or most of them are. `sure`: the share is
-    above the threshold only if it is so with 95 % confidence (Clopper and Pearson), for thresholds near what good models have.
+    bad, among [N] bool. Unclear with fewer than FEW samples, unless none may be bad or most of them
+    are. `sure`: the share is above the threshold only if it is so with 95 % confidence (Clopper and
+    Pearson), for thresholds near what good models have.
     """
     bad = bad & among
     count, figure = int(bad.sum()), share(bad, among)
@@ -96,7 +100,11 @@ def counted(e: Evidence, bad: Tensor, among: Tensor, threshold: float, text: str
     least = clopper_pearson(count, n, 0.9)[0] if sure and n else figure
     failed = count >= LUCK and least > threshold
     unclear = n < FEW and not (failed and (threshold == 0 or (count >= FEW / 2 and figure > 0.5)))
-    said = f"{count} of {n} {text}" if not unclear else f"{count} of only {n}, too few samples to tell: {text}"
+    said = (
+        f"{count} of {n} {text}"
+        if not unclear
+        else f"{count} of only {n}, too few samples to tell: {text}"
+    )
     return Reading(None if unclear else failed, figure, threshold, said, e.ids(bad))
 
 
@@ -104,10 +112,13 @@ def _nobody(n: int, name: str) -> None:
     """Watches nothing."""
 
 
-def run_checks(checks: Sequence[Check], e: Evidence, watch: Callable[[int, str], None] = _nobody) -> list[Finding]:
+def run_checks(
+    checks: Sequence[Check], e: Evidence, watch: Callable[[int, str], None] = _nobody
+) -> list[Finding]:
     """The findings of some checks in their order; those that the evidence does not suffice for are skipped.
 
-    `watch(n, name)` hears before each check how many are done. The evidence's model should be frozen.
+    `watch(n, name)` hears before each check how many are done. The evidence's model should be
+    frozen.
     """
     found = []
     for n, check in enumerate(checks):
@@ -121,7 +132,10 @@ def run_checks(checks: Sequence[Check], e: Evidence, watch: Callable[[int, str],
             if isinstance(error, torch.OutOfMemoryError):
                 raise
             first = str(error).strip().partition("\n")[0]
-            reading, verdict = Reading(None, NAN, NAN, f"the model raised {type(error).__name__}: {first}"), "skipped"
+            reading, verdict = (
+                Reading(None, NAN, NAN, f"the model raised {type(error).__name__}: {first}"),
+                "skipped",
+            )
         found.append(Finding(
             check.name, check.family, check.severity, verdict, reading.text, reading.figure, reading.threshold, reading.evidence,
             check.source, len(e.split), e.forwards - began[0], e.backwards - began[1],

@@ -17,19 +17,29 @@ def zero_eps(e: Evidence) -> Reading:
     """
     e.steady()
     found = e.attack("pgd:steps=3", eps=NOTHING).found
-    return counted(e, found, e.right, 0.0, "right samples fell to an attack with a budget of nothing: are the answers random?")
+    return counted(
+        e,
+        found,
+        e.right,
+        0.0,
+        "right samples fell to an attack with a budget of nothing: are the answers random?",
+    )
 
 
 def huge_eps(e: Evidence) -> Reading:
     """With the budget to turn every image into the same gray one, no model keeps more than the largest class.
 
-    (Carlini et al. 2019; Athalye et al. 2018.) What stands then was spared by the attack, not by the model.
+    (Carlini et al. 2019; Athalye et al. 2018.) What stands then was spared by the attack, not by
+    the model.
 
-    Figures: good models 0; masks 0.25 to 0.84. The threshold is the largest class' share, here 0.11 to 0.14.
+    Figures: good models 0; masks 0.25 to 0.84. The threshold is the largest class' share, here 0.11
+    to 0.14.
     """
     most = float(e.labels.bincount().max()) / max(len(e.labels), 1)
     if most > 0.5:
-        raise Skip(f"{most:.0%} of the samples are of one class, on which even a constant answer is right")
+        raise Skip(
+            f"{most:.0%} of the samples are of one class, on which even a constant answer is right"
+        )
     size = float(e.budget.geometry.size(torch.full((1, *e.split.images.shape[1:]), 0.5)))
     tried = e.attack(MINI, eps=size)
     stands = e.right & ~tried.found
@@ -41,13 +51,11 @@ def huge_eps(e: Evidence) -> Reading:
 def monotone_eps(e: Evidence) -> Reading:
     """A sample that falls at one budget must fall at every larger one: the perturbation is still allowed.
 
-    Figures: good models 0. A valley narrower than a step gives 0.5 and more (the test's model); on masks hardly a sample
-    falls at all.
+    Figures: good models 0. A valley narrower than a step gives 0.5 and more (the test's model); on
+    masks hardly a sample falls at all.
     """
     eps = e.budget.eps
     found = [e.attack(MINI, eps=eps * factor).found for factor in (0.5, 1.0, 2.0)]
     lost = (found[0] & ~found[1]) | (found[1] & ~found[2])
-    text = (
-        f"samples that fell to {MINI} at half the budget or at it stood at it or at twice as much: its steps do not find the way"
-    )
+    text = f"samples that fell to {MINI} at half the budget or at it stood at it or at twice as much: its steps do not find the way"
     return counted(e, lost, found[0] | found[1], 0.02, text)

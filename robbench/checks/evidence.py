@@ -35,10 +35,11 @@ MINI_MARGIN = f"{MINI},objective=margin"  # the other half of what challengers a
 class Evidence:
     """The context of all checks.
 
-    model: maps [0,1] inputs to logits; freeze it first (`engine/guard.py`). split: the slice of samples to look at. rows: the
-    run's rows of just these samples, in their order, with `info` its row of the runs table; points: its stored points by sample
-    id. source: a model to transfer from. attack: the spec of the attack in question where there is no run. most: forwards and
-    backwards in all; what would cost more is skipped.
+    model: maps [0,1] inputs to logits; freeze it first (`engine/guard.py`). split: the slice of
+    samples to look at. rows: the run's rows of just these samples, in their order, with `info` its
+    row of the runs table; points: its stored points by sample id. source: a model to transfer from.
+    attack: the spec of the attack in question where there is no run. most: forwards and backwards
+    in all; what would cost more is skipped.
     """
 
     def __init__(
@@ -55,12 +56,25 @@ class Evidence:
         attack: str | None = None,
         most: float = math.inf,
     ) -> None:
-        self.model, self.split, self.threat, self.seed, self._source = Counter(model), split, threat, seed, source
-        self._rows, self._info, self._points, self._attack, self._most = rows, info, points, attack, most
+        self.model, self.split, self.threat, self.seed, self._source = (
+            Counter(model),
+            split,
+            threat,
+            seed,
+            source,
+        )
+        self._rows, self._info, self._points, self._attack, self._most = (
+            rows,
+            info,
+            points,
+            attack,
+            most,
+        )
         self.device = split.labels.device
         self._tried: dict[tuple[Any, ...], Tried] = {}
 
-    # -- what it cost, and what was given --------------------------------------------------------------------------------------
+    # -- what it cost, and what was given
+    # --------------------------------------------------------------------------------------
 
     @property
     def forwards(self) -> int:
@@ -119,13 +133,19 @@ class Evidence:
 
     def hint(self, name: str) -> str:
         """What to do about a sign, see `engine/advice.py`; never what the run has done already."""
-        done = kinds([ATTACKS.build(spec) for spec in self.specs]) if self.has_run or self._attack else ()
+        done = (
+            kinds([ATTACKS.build(spec) for spec in self.specs])
+            if self.has_run or self._attack
+            else ()
+        )
         return HINTS[name].text(done)
 
     @property
     def averaged(self) -> bool:
         """Whether the run has taken the model for a random one (eot): then answers may differ."""
-        return self.has_run and any(getattr(ATTACKS.build(spec), "draws", 1) > 1 for spec in self.specs)
+        return self.has_run and any(
+            getattr(ATTACKS.build(spec), "draws", 1) > 1 for spec in self.specs
+        )
 
     def steady(self) -> None:
         """Skip where answers may differ."""
@@ -134,13 +154,17 @@ class Evidence:
 
     def column(self, name: str) -> Tensor:
         """A column of the run's rows as numbers [N]; null is NaN."""
-        return torch.tensor([float("nan") if row[name] is None else float(row[name]) for row in self.rows], dtype=torch.float64)
+        return torch.tensor(
+            [float("nan") if row[name] is None else float(row[name]) for row in self.rows],
+            dtype=torch.float64,
+        )
 
     def ids(self, rows: Tensor) -> tuple[int, ...]:
         """The ids of the samples where rows [N] is true."""
         return tuple(self.split.ids[rows.to(self.device)].tolist())
 
-    # -- the model's own answers -------------------------------------------------------------------------------------------
+    # -- the model's own answers
+    # -------------------------------------------------------------------------------------------
 
     @functools.cached_property
     def x(self) -> Tensor:
@@ -208,18 +232,24 @@ class Evidence:
             raise Skip(f"{self.threat.text} has no budget to spend")
         return self.threat
 
-    # -- mini attacks --------------------------------------------------------------------------------------------------------
+    # -- mini attacks
+    # --------------------------------------------------------------------------------------------------------
 
     @functools.cached_property
     def reference(self) -> Tensor:
         """[N] bool: what fell to the attack in question; not counting what is wrong by itself.
 
-        That is the run's attack; without a run the `attack` given, or else MINI and then MINI_MARGIN.
+        That is the run's attack; without a run the `attack` given, or else MINI and then
+        MINI_MARGIN.
         """
         if self.has_run:
             return self.column("adversarial").bool() & self.right
         first = self.attack(self._attack or MINI).found
-        return first if self._attack else first | self.attack(MINI_MARGIN, among=self.right & ~first).found
+        return (
+            first
+            if self._attack
+            else first | self.attack(MINI_MARGIN, among=self.right & ~first).found
+        )
 
     @property
     def standing(self) -> Tensor:
@@ -231,24 +261,41 @@ class Evidence:
         return self.attack(spec, among=self.standing).found
 
     def attack(
-        self, spec: str, *, eps: float | None = None, among: Tensor | None = None, model: nn.Module | None = None
+        self,
+        spec: str,
+        *,
+        eps: float | None = None,
+        among: Tensor | None = None,
+        model: nn.Module | None = None,
     ) -> Tried:
         """Run a registered attack on the samples `among` (all that are right), at another budget or on another model if given.
 
         Skip where it does not work in this norm or on such inputs.
         """
-        budget = self.budget if eps is None else ThreatModel(self.budget.norm, eps, f"{self.budget.norm}:{eps:g}")
+        budget = (
+            self.budget
+            if eps is None
+            else ThreatModel(self.budget.norm, eps, f"{self.budget.norm}:{eps:g}")
+        )
         among = self.right if among is None else among
         key = (ATTACKS.canonical(spec), budget.eps, tuple(among.tolist()), model)
         if key not in self._tried:
             attack = ATTACKS.build(spec).equip(lambda name: self.source)
             if budget.norm not in attack.norms or not isinstance(attack, Attack):
                 raise Skip(f"{key[0]} does not work in {budget.norm}")
-            per_sample = 2 * (attack.steps + 1) * attack.variants(len(self.split.classes)) + 3  # and clean, and the re-checks
+            per_sample = (
+                2 * (attack.steps + 1) * attack.variants(len(self.split.classes)) + 3
+            )  # and clean, and the re-checks
             self.afford(per_sample * self.tiles.padded(int(among.sum())))
             points = key[0] == MINI and budget is self.threat and model is None
             self._tried[key] = run_attack(
-                Entry(key[0], attack), model or self.model, self.split, budget, among, seed=self.seed, points=points
+                Entry(key[0], attack),
+                model or self.model,
+                self.split,
+                budget,
+                among,
+                seed=self.seed,
+                points=points,
             )
         return self._tried[key]
 

@@ -22,8 +22,16 @@ def no_gradient(e: Evidence) -> Reading:
     Figures: good models 0; a detached input 1.
     """
     found, reason = e.gradients
-    text = "the model has a gradient" if found else f"no gradient ({reason}): {e.hint('no-gradient')}"
-    return Reading(not found, float(not found), 0.0, text, () if found else e.ids(torch.ones(len(e.split), dtype=torch.bool)))
+    text = (
+        "the model has a gradient" if found else f"no gradient ({reason}): {e.hint('no-gradient')}"
+    )
+    return Reading(
+        not found,
+        float(not found),
+        0.0,
+        text,
+        () if found else e.ids(torch.ones(len(e.split), dtype=torch.bool)),
+    )
 
 
 def non_finite(e: Evidence) -> Reading:
@@ -57,15 +65,17 @@ def vanishing(e: Evidence) -> Reading:
 def slope(e: Evidence) -> Reading:
     """The gradient of the logit margin agrees with what the margin does between two points on either side of the input.
 
-    Along the steepest direction of the gradient and along a random one, each of the norm AT eps; a sample disagrees where the
-    two differ by more than half of what they are (a kink of a ReLU inside changes less).
+    Along the steepest direction of the gradient and along a random one, each of the norm AT eps; a
+    sample disagrees where the two differ by more than half of what they are (a kink of a ReLU
+    inside changes less).
 
     Figures: good models up to 0.016; straight-through rounding 0.5, other masks 0.86 to 1.
     """
     e.steady()
     p, norm = e.problem, e.budget.geometry
     room = lift((AT * p.eps).clamp(max=MOST), p.x0)
-    # Not at the input itself, which may be a special point such as a grid's, nor where both points would not be in the box.
+    # Not at the input itself, which may be a special point such as a grid's, nor where both points
+    # would not be in the box.
     inside = torch.minimum(torch.maximum(p.ball.inside(), room), 1 - room)
     gradient = e.slope(inside, margin)
     errors, sizes = torch.zeros(len(p)), torch.zeros(len(p))
@@ -76,7 +86,13 @@ def slope(e: Evidence) -> Reading:
         said = 2 * (gradient * step).flatten(1).sum(1).cpu()
         errors, sizes = errors + (high - low - said).abs(), sizes + (high - low).abs() + said.abs()
     bad = errors > 0.5 * sizes
-    return counted(e, bad, sizes > 0, 0.2, "samples have a gradient that is not the slope of the margin: masked, or replaced")
+    return counted(
+        e,
+        bad,
+        sizes > 0,
+        0.2,
+        "samples have a gradient that is not the slope of the margin: masked, or replaced",
+    )
 
 
 def _flat(e: Evidence) -> list[Tensor]:
@@ -89,4 +105,6 @@ def _flat(e: Evidence) -> list[Tensor]:
 def _any(e: Evidence, bad: Tensor, text: str) -> Reading:
     everyone = torch.ones(len(e.split), dtype=torch.bool)
     figure = float(bad.sum()) / max(len(bad), 1)
-    return Reading(bool(bad.any()), figure, 0.0, f"{int(bad.sum())} of {len(everyone)} {text}", e.ids(bad))
+    return Reading(
+        bool(bad.any()), figure, 0.0, f"{int(bad.sum())} of {len(everyone)} {text}", e.ids(bad)
+    )

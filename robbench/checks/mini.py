@@ -34,7 +34,14 @@ class Trace(NamedTuple):
 
 
 def run_attack(
-    entry: Entry, model: nn.Module, split: Split, threat: ThreatModel, among: Tensor, *, seed: int, points: bool
+    entry: Entry,
+    model: nn.Module,
+    split: Split,
+    threat: ThreatModel,
+    among: Tensor,
+    *,
+    seed: int,
+    points: bool,
 ) -> Tried:
     """One attack on the samples `among` [N] bool of a split; worst points are kept if asked for."""
     place, n = among.nonzero()[:, 0], len(split)
@@ -44,7 +51,15 @@ def run_attack(
     torch.manual_seed(seed)  # for models that draw from it
     device = split.labels.device
     width = default_batch_size(device)
-    cascade = Cascade(model, split.take(place.to(device)), threat, [entry], seed=seed, width=width, keep_points=points)
+    cascade = Cascade(
+        model,
+        split.take(place.to(device)),
+        threat,
+        [entry],
+        seed=seed,
+        width=width,
+        keep_points=points,
+    )
     for tick in cascade.run():
         for v, x in zip(tick.verdicts, tick.points or [None] * len(tick.verdicts), strict=True):
             i = int(place[v.sample])

@@ -21,7 +21,11 @@ def random(e: Evidence) -> Reading:
     Figures: good models 0; random inputs 1.
     """
     e.steady()
-    return _any(e, differ(e.logits, e.ask(e.x)), "samples get another answer when asked again: attack with eot")
+    return _any(
+        e,
+        differ(e.logits, e.ask(e.x)),
+        "samples get another answer when asked again: attack with eot",
+    )
 
 
 def batch_width(e: Evidence) -> Reading:
@@ -33,7 +37,11 @@ def batch_width(e: Evidence) -> Reading:
     order = torch.arange(len(e.split) - 1, -1, -1, device=e.device)
     alone = e.ask(e.x[order], SMALL).flip(0)
     rounding = (e.logits - alone).norm(dim=1) <= SAME * e.logits.norm(dim=1)  # which may turn a tie
-    return _any(e, differ(e.logits, alone) & ~rounding, "samples get another answer in another batch: layers in training mode?")
+    return _any(
+        e,
+        differ(e.logits, alone) & ~rounding,
+        "samples get another answer in another batch: layers in training mode?",
+    )
 
 
 def logits(e: Evidence) -> Reading:
@@ -42,7 +50,11 @@ def logits(e: Evidence) -> Reading:
     Figures: good models 0; softmax, log-softmax and sigmoid 1.
     """
     found = probabilities(e.logits) or bounded(e.logits)
-    text = f"the outputs are {found[0]}: return the logits before the {found[1]}" if found else "the outputs are logits"
+    text = (
+        f"the outputs are {found[0]}: return the logits before the {found[1]}"
+        if found
+        else "the outputs are logits"
+    )
     return Reading(found is not None, float(found is not None), 0.0, text)
 
 
@@ -53,10 +65,16 @@ def dynamic(e: Evidence) -> Reading:
     """
     e.afford(2 * SMALL.rows)
     _, found, _ = watched(lambda: forward_tiles(e.model, e.x[: SMALL.rows], SMALL))
-    text = "the model differentiates inside its forward pass: write an adaptive attack" if found else "a plain forward pass"
+    text = (
+        "the model differentiates inside its forward pass: write an adaptive attack"
+        if found
+        else "a plain forward pass"
+    )
     return Reading(found, float(found), 0.0, text)
 
 
 def _any(e: Evidence, bad: Tensor, text: str) -> Reading:
     figure = float(bad.sum()) / max(len(bad), 1)
-    return Reading(bool(bad.any()), figure, 0.0, f"{int(bad.sum())} of {len(bad)} {text}", e.ids(bad))
+    return Reading(
+        bool(bad.any()), figure, 0.0, f"{int(bad.sum())} of {len(bad)} {text}", e.ids(bad)
+    )

@@ -17,7 +17,8 @@ ROUNDING = 1e-6  # of clean + stored difference in float32
 def constraints(e: Evidence) -> Reading:
     """Stored points, read again in float32: in the box and the budget, finite, and classified as the rows say.
 
-    Also no sample that fell to an attack is without one. The labels of a random model, attacked as one, are not asked for.
+    Also no sample that fell to an attack is without one. The labels of a random model, attacked as
+    one, are not asked for.
 
     Figures: 0, as it must be.
     """
@@ -29,12 +30,18 @@ def constraints(e: Evidence) -> Reading:
         kept[place] = True
         x = torch.stack([e.points[int(e.split.ids[i])] for i in place])
         p = e.problem.take(torch.tensor(place, device=e.device))
-        boxed = ((x >= BOX[0] - ROUNDING) & (x <= BOX[1] + ROUNDING)).flatten(1).all(1)  # NaN fails both
+        boxed = (
+            ((x >= BOX[0] - ROUNDING) & (x <= BOX[1] + ROUNDING)).flatten(1).all(1)
+        )  # NaN fails both
         inside = x.clamp(*BOX)
         logits = e.ask(inside)
-        clear = margins(logits, e.labels[place]).abs() > SAME * logits.norm(dim=1)  # another batch may turn a tie
+        clear = margins(logits, e.labels[place]).abs() > SAME * logits.norm(
+            dim=1
+        )  # another batch may turn a tie
         wrong = logits.argmax(1) != e.labels[place]
-        bad[place] = ~(boxed & size_and_fits(inside, p)[1]).cpu() | ((wrong != fell[place]) & clear & (not e.averaged))
+        bad[place] = ~(boxed & size_and_fits(inside, p)[1]).cpu() | (
+            (wrong != fell[place]) & clear & (not e.averaged)
+        )
     bad |= fell & ~kept
     text = f"{int(bad.sum())} of {len(place)} stored points are missing, out of bounds, or not classified as the rows say"
     return Reading(bool(bad.any()), float(bad.double().mean()), 0.0, text, e.ids(bad))
@@ -43,23 +50,35 @@ def constraints(e: Evidence) -> Reading:
 def quantised(e: Evidence) -> Reading:
     """Adversarial points survive being saved as 8-bit images.
 
-    Figures: good models at linf:0.15 up to 0.067; random inputs 0.35 to 0.66. Small budgets lose more, and so it only
-    informs.
+    Figures: good models at linf:0.15 up to 0.067; random inputs 0.35 to 0.66. Small budgets lose
+    more, and so it only informs.
     """
     points = _adversarial(e)
     if not points:
         raise Skip("no adversarial points")
     place = list(points)
-    wrong = e.ask((torch.stack([points[i] for i in place]).clamp(*BOX) * 255).round() / 255).argmax(1) != e.labels[place]
-    lost, fell = torch.zeros(len(e.split), dtype=torch.bool), torch.zeros(len(e.split), dtype=torch.bool)
+    wrong = (
+        e.ask((torch.stack([points[i] for i in place]).clamp(*BOX) * 255).round() / 255).argmax(1)
+        != e.labels[place]
+    )
+    lost, fell = (
+        torch.zeros(len(e.split), dtype=torch.bool),
+        torch.zeros(len(e.split), dtype=torch.bool),
+    )
     lost[place], fell[place] = ~wrong, True
-    return counted(e, lost, fell, 0.2, "adversarial points are classified correctly once rounded to 8 bits")
+    return counted(
+        e, lost, fell, 0.2, "adversarial points are classified correctly once rounded to 8 bits"
+    )
 
 
 def _adversarial(e: Evidence) -> dict[int, Tensor]:
     """Points that break a sample, by its position: the run's, else those of MINI."""
     if e.has_run:
         ids = e.split.ids.tolist()
-        return {i: e.points[ids[i]] for i, row in enumerate(e.rows) if ids[i] in e.points and row["adversarial"]}
+        return {
+            i: e.points[ids[i]]
+            for i, row in enumerate(e.rows)
+            if ids[i] in e.points and row["adversarial"]
+        }
     tried = e.attack(MINI)
     return {i: x for i, x in tried.points.items() if tried.found[i]}

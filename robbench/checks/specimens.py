@@ -1,7 +1,8 @@
 """Defences that only look robust, made from an undefended model: what the self-test must see through.
 
-Each is the construction that a paper on masked gradients warns of (Athalye et al. 2018, arXiv:1802.00420; Carlini and Wagner
-2016, arXiv:1607.04311; Tramer et al. 2020, arXiv:2002.08347). Inputs [B,*] in [0,1], outputs [B,K].
+Each is the construction that a paper on masked gradients warns of (Athalye et al. 2018,
+arXiv:1802.00420; Carlini and Wagner 2016, arXiv:1607.04311; Tramer et al. 2020, arXiv:2002.08347).
+Inputs [B,*] in [0,1], outputs [B,K].
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ LEVELS = 8  # of the quantised inputs
 class Masked(nn.Module):
     """A model with something in front of it and something behind it."""
 
-    def __init__(self, model: nn.Module, before: Callable[[Tensor], Tensor], after: Callable[[Tensor], Tensor]) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        before: Callable[[Tensor], Tensor],
+        after: Callable[[Tensor], Tensor],
+    ) -> None:
         super().__init__()
         self.model, self.before, self.after = model, before, after
 
@@ -48,7 +54,9 @@ def _purified(x: Tensor) -> Tensor:
     """One step of an optimisation of the input's own, inside the forward pass."""
     with torch.enable_grad():
         leaf = x.detach().requires_grad_()
-        away = torch.autograd.grad((leaf - leaf.mean((-1, -2), keepdim=True)).square().sum(), leaf)[0]
+        away = torch.autograd.grad((leaf - leaf.mean((-1, -2), keepdim=True)).square().sum(), leaf)[
+            0
+        ]
     return x + 0.05 * away
 
 

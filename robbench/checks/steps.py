@@ -18,7 +18,13 @@ def progress(e: Evidence) -> Reading:
     rises = (values[1:] > values[:-1]) & before
     steps = before.sum(0)
     stuck = (rises.sum(0) < 0.5 * steps) & (steps >= 4)
-    return counted(e, stuck, (steps >= 4) & e.right, 0.2, f"samples saw most steps of {MINI} lower what they should raise")
+    return counted(
+        e,
+        stuck,
+        (steps >= 4) & e.right,
+        0.2,
+        f"samples saw most steps of {MINI} lower what they should raise",
+    )
 
 
 def incomplete(e: Evidence) -> Reading:
@@ -48,4 +54,10 @@ def silent_success(e: Evidence) -> Reading:
     e.steady()
     hits = e.trace.hits.any(0)
     lost = hits & ~e.attack(MINI).found
-    return counted(e, lost, hits & e.right, 0.02, "samples were misclassified on the way and counted as standing")
+    return counted(
+        e,
+        lost,
+        hits & e.right,
+        0.02,
+        "samples were misclassified on the way and counted as standing",
+    )

@@ -22,7 +22,8 @@ SCALES = (1e-3, 1e3)
 def single_step(e: Evidence) -> Reading:
     """Many steps find at least what one finds.
 
-    Figures: good models up to 0.005; attacks in question that are weak 0.17 to 0.18, a shattered gradient 0.18.
+    Figures: good models up to 0.005; attacks in question that are weak 0.17 to 0.18, a shattered
+    gradient 0.18.
     """
     return _held(e, "fgsm", 0.02, "fell to a single step: mend the step size, or add restarts")
 
@@ -30,10 +31,15 @@ def single_step(e: Evidence) -> Reading:
 def black_box(e: Evidence) -> Reading:
     """Whoever sees the gradient finds at least what is found without.
 
-    Figures: good models up to 0.038 (trained at linf:0.3); weak attacks 0.17 to 0.18, NaN gradients 0.07, other masks 0.62 to
-    0.72.
+    Figures: good models up to 0.038 (trained at linf:0.3); weak attacks 0.17 to 0.18, NaN gradients
+    0.07, other masks 0.62 to 0.72.
     """
-    return _held(e, BLACK_BOX, 0.05, f"fell to {BLACK_BOX}, which sees scores only: the attack is weak or the gradients mislead")
+    return _held(
+        e,
+        BLACK_BOX,
+        0.05,
+        f"fell to {BLACK_BOX}, which sees scores only: the attack is weak or the gradients mislead",
+    )
 
 
 def labels_only(e: Evidence) -> Reading:
@@ -54,7 +60,12 @@ def noise(e: Evidence) -> Reading:
 
     Figures: good models 0; masks 0.03 to 0.13.
     """
-    return _held(e, "noise:steps=100", 0.01, "fell to random points: the attack is weak or the gradients mislead")
+    return _held(
+        e,
+        "noise:steps=100",
+        0.01,
+        "fell to random points: the attack is weak or the gradients mislead",
+    )
 
 
 def transfer(e: Evidence) -> Reading:
@@ -64,7 +75,9 @@ def transfer(e: Evidence) -> Reading:
     """
     seen = forward_tiles(e.source, e.x, tiles_of([e.source], e.x)).cpu().argmax(1) == e.labels
     if share(seen, e.right) < 0.5:
-        raise Skip(f"the source is right on {int(seen.sum())} of {len(seen)} samples only: give a better --source MODEL")
+        raise Skip(
+            f"the source is right on {int(seen.sum())} of {len(seen)} samples only: give a better --source MODEL"
+        )
     return _held(
         e,
         f"transfer:source=given,attack=({MINI})",
@@ -76,8 +89,8 @@ def transfer(e: Evidence) -> Reading:
 def steps_doubled(e: Evidence) -> Reading:
     """Twice the steps change little.
 
-    Figures: good models up to 0.023, or masks, which stand twice the steps too, up to 0.033; a random search in place of an
-    attack 0.20.
+    Figures: good models up to 0.023, or masks, which stand twice the steps too, up to 0.033; a
+    random search in place of an attack 0.20.
     """
     spec = _doubled(e)
     return _held(e, spec, 0.05, f"fell to twice the steps ({spec}): the attack has not converged")
@@ -88,7 +101,9 @@ def restarts(e: Evidence) -> Reading:
 
     Figures: good models up to 0.033, masks up to 0.098; weak attacks 0.27 to 0.28.
     """
-    return _held(e, f"{MINI},restarts=4", 0.1, "fell to more random starts: give the attack more restarts")
+    return _held(
+        e, f"{MINI},restarts=4", 0.1, "fell to more random starts: give the attack more restarts"
+    )
 
 
 def step_size(e: Evidence) -> Reading:
@@ -103,8 +118,8 @@ def step_size(e: Evidence) -> Reading:
 def loss_gap(e: Evidence) -> Reading:
     """Cross-entropy and the margin find about the same; a gap says that one of them is saturated (Carlini and Wagner 2017).
 
-    Figures: good models up to 0.05, linear ones 0.15 (cross-entropy climbs towards several classes at once); a crowd of far
-    classes (the test's model) 0.47.
+    Figures: good models up to 0.05, linear ones 0.15 (cross-entropy climbs towards several classes
+    at once); a crowd of far classes (the test's model) 0.47.
     """
     ce, margin = e.attack(MINI).found, e.attack(MINI_MARGIN).found
     figure = abs(share(ce, e.right) - share(margin, e.right))
@@ -115,10 +130,11 @@ def loss_gap(e: Evidence) -> Reading:
 def logit_scale(e: Evidence) -> Reading:
     """The same attack on the logits times 1/1000 and 1000 breaks no more: a scale changes no label.
 
-    An attack brings logits of an extreme scale to a usual one (`objectives.temperatures`), so both make it ignore the model's
-    own scale, one by the spread of all logits, one by the top two.
+    An attack brings logits of an extreme scale to a usual one (`objectives.temperatures`), so both
+    make it ignore the model's own scale, one by the spread of all logits, one by the top two.
 
-    Figures: good models up to 0.065, linear ones 0.12 (as for `loss_gap`); a crowd of far classes (the test's model) 0.5.
+    Figures: good models up to 0.065, linear ones 0.12 (as for `loss_gap`); a crowd of far classes
+    (the test's model) 0.5.
     """
     stands = e.right & ~e.attack(MINI).found
     bad = torch.zeros_like(stands)
@@ -142,7 +158,9 @@ def _doubled(e: Evidence) -> str:
         attack = ATTACKS.build(text)
         options = options_of(attack)
         if attack.sees == "gradients" and "steps" in options and attack.seeks == "any":
-            return ATTACKS.canonical(str(Spec(text.partition(":")[0], None, {**options, "steps": 2 * options["steps"]})))
+            return ATTACKS.canonical(
+                str(Spec(text.partition(":")[0], None, {**options, "steps": 2 * options["steps"]}))
+            )
     raise AssertionError(MINI)
 
 

@@ -63,7 +63,9 @@ def _version(show: bool) -> None:
 
 @app.callback()
 def options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Does a training loss really make an image classifier more robust? Train, attack, compare."""
 
@@ -74,7 +76,11 @@ def hyphens(words: list[str]) -> list[str]:
     for word in words:
         verbatim = verbatim or word == "--"
         name, equals, value = word.partition("=")
-        changed.append(name.replace("_", "-") + equals + value if name.startswith("--") and not verbatim else word)
+        changed.append(
+            name.replace("_", "-") + equals + value
+            if name.startswith("--") and not verbatim
+            else word
+        )
     return changed
 
 
@@ -100,7 +106,9 @@ def run(words: list[str]) -> int:
     except (Exception, SystemExit) as error:
         # The parser's own errors: their class is not public, what they say and their exit code are.
         if not hasattr(error, "format_message"):
-            if isinstance(error.__context__, BrokenPipeError):  # rich ends the process where nobody reads its help
+            if isinstance(
+                error.__context__, BrokenPipeError
+            ):  # rich ends the process where nobody reads its help
                 return 141
             if os.environ.get("ROBBENCH_DEBUG"):
                 raise
@@ -108,7 +116,10 @@ def run(words: list[str]) -> int:
         code = getattr(error, "exit_code", 2)
         if error.format_message():
             context = getattr(error, "ctx", None)
-            fail(f"{error.format_message().rstrip('.')}. See: {context.command_path if context else 'robbench'} --help", code)
+            fail(
+                f"{error.format_message().rstrip('.')}. See: {context.command_path if context else 'robbench'} --help",
+                code,
+            )
     return code if isinstance(code, int) else 0
 
 
@@ -125,4 +136,6 @@ def _settle(words: list[str]) -> None:
         try:
             word.encode()
         except UnicodeEncodeError:
-            raise UserError(f"the argument {word!r} is not valid UTF-8: rename what it names, or go there and use '.'") from None
+            raise UserError(
+                f"the argument {word!r} is not valid UTF-8: rename what it names, or go there and use '.'"
+            ) from None

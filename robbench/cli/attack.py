@@ -42,30 +42,64 @@ Threat = Annotated[
                 "(default: the data set's)."),
 ]  # fmt: skip
 Data = Annotated[
-    str | None, option("--data", panel=WHAT, metavar="SPEC", help="Data set (default: what the model was trained on).")
+    str | None,
+    option(
+        "--data",
+        panel=WHAT,
+        metavar="SPEC",
+        help="Data set (default: what the model was trained on).",
+    ),
 ]
-Split = Annotated[str | None, option("--split", panel=WHAT, help="test, train, validation, ... (default: test).")]
+Split = Annotated[
+    str | None, option("--split", panel=WHAT, help="test, train, validation, ... (default: test).")
+]
 BatchSize = Annotated[
-    str | None, option("-b", "--batch-size", panel=o.RUN, metavar="N|auto", help="Samples in flight; no verdict depends on it.")
+    str | None,
+    option(
+        "-b",
+        "--batch-size",
+        panel=o.RUN,
+        metavar="N|auto",
+        help="Samples in flight; no verdict depends on it.",
+    ),
 ]
 Precision = Annotated[
     str | None,
-    option("--precision", panel=o.RUN, metavar="fp32|bf16", help="Of the search; every success is confirmed in float32."),
+    option(
+        "--precision",
+        panel=o.RUN,
+        metavar="fp32|bf16",
+        help="Of the search; every success is confirmed in float32.",
+    ),
 ]
-Compile = Annotated[bool, option("--compile", panel=o.RUN, help="Compile the model that the attacks see.")]
+Compile = Annotated[
+    bool, option("--compile", panel=o.RUN, help="Compile the model that the attacks see.")
+]
 BudgetOption = Annotated[
     str | None,
     option("--budget", panel=o.RUN, metavar="TIME|Nq",
            help="Stop after 90s, 2m or 1h a run, or 5000q queries a sample; what was not finished is marked."),
 ]  # fmt: skip
-StorePoints = Annotated[bool, option("--store-points", panel=o.RUN, help="Keep the worst inputs, for --replay.")]
+StorePoints = Annotated[
+    bool, option("--store-points", panel=o.RUN, help="Keep the worst inputs, for --replay.")
+]
 Replay = Annotated[
-    list[str] | None, option("--replay", panel=o.RUN, metavar="RUN", help="Try the stored points of a run or model first.")
+    list[str] | None,
+    option(
+        "--replay",
+        panel=o.RUN,
+        metavar="RUN",
+        help="Try the stored points of a run or model first.",
+    ),
 ]
 
 Measure = Annotated[
     bool,
-    option("--measure", panel=o.RUN, help="Keep the worst inputs and measure each run at the end, as robbench measure does."),
+    option(
+        "--measure",
+        panel=o.RUN,
+        help="Keep the worst inputs and measure each run at the end, as robbench measure does.",
+    ),
 ]
 
 
@@ -125,11 +159,17 @@ def attack(
     settings = load_config(AttackConfig, "attack", file=config, sets=sets or [], flags=flags)
     reporter, store = Reporter(quiet=quiet, verbose=verbose), Store(out)
     # All plans first: a mistake in the last model must not cost the first one's hours.
-    plans = list(plan_attacks(models, settings, out=out, device=device, data_dir=data_dir, download=download))
-    for note in dict.fromkeys(f"{plan.data}: {note}" for plan in plans for note in plan.subject.split.notes):
+    plans = list(
+        plan_attacks(models, settings, out=out, device=device, data_dir=data_dir, download=download)
+    )
+    for note in dict.fromkeys(
+        f"{plan.data}: {note}" for plan in plans for note in plan.subject.split.notes
+    ):
         reporter.say(note)
     if dry_run:
-        print_json("robbench.attack.plan/1", runs=[row for plan in plans for row in describe(plan, store)])
+        print_json(
+            "robbench.attack.plan/1", runs=[row for plan in plans for row in describe(plan, store)]
+        )
         return
     done = [(plan, run) for plan in plans for run in run_attack(plan, store, reporter, force=force)]
     rows = compare([run for _, run in done])
@@ -139,7 +179,11 @@ def attack(
         print_rich(comparison_table(rows))
     measured = measure_runs(done, store, reporter, data_dir, download) if settings.measure else []
     if as_json:
-        more = {"measures": [row for one in measured for row in describe_measures(one)]} if settings.measure else {}
+        more = (
+            {"measures": [row for one in measured for row in describe_measures(one)]}
+            if settings.measure
+            else {}
+        )
         print_json("robbench.attack/1", rows=rows, **more)
     else:
         show_measures(measured)
@@ -180,40 +224,75 @@ def run_attack(plan: Plan, store: Store, reporter: Reporter, *, force: bool) -> 
 
         def watch(p: Progress) -> None:
             rate = p.samples / max(time.monotonic() - began, 1e-9)
-            # Broken samples are decided first, so the share of robust ones so far is only known from above.
-            bar.update(p.share, f"{p.samples}/{p.total} decided, robust at most {1 - p.broken / p.total:.1%}, {rate:.1f}/s")
+            # Broken samples are decided first, so the share of robust ones so far is only known
+            # from above.
+            bar.update(
+                p.share,
+                f"{p.samples}/{p.total} decided, robust at most {1 - p.broken / p.total:.1%}, {rate:.1f}/s",
+            )
             for entry in p.entries:
                 bar.part(entry.spec, entry.left, entry.reached, f"{entry.found} found")
 
         def resumed(decided: int) -> None:
-            reporter.say(f"going on with {title}: {decided} of {len(plan.subject.split)} samples are decided already")
+            reporter.say(
+                f"going on with {title}: {decided} of {len(plan.subject.split)} samples are decided already"
+            )
 
-        outcome = attack(plan, store=store, force=force, resumed=resumed, watch=watch, stop=stop, say=reporter.say)
+        outcome = attack(
+            plan,
+            store=store,
+            force=force,
+            resumed=resumed,
+            watch=watch,
+            stop=stop,
+            say=reporter.say,
+        )
         stop.check()
-        checks = check_after(plan, outcome.runs, store, fresh=outcome.fresh, say=reporter.say, asked_to_stop=stop.check)
+        checks = check_after(
+            plan,
+            outcome.runs,
+            store,
+            fresh=outcome.fresh,
+            say=reporter.say,
+            asked_to_stop=stop.check,
+        )
         stop.check()
     if not outcome.fresh:
         ids = " ".join(plan.run_ids)
-        reporter.say(f"run {ids} ({title}) is in the store already; nothing to do (--force runs it again)")
+        reporter.say(
+            f"run {ids} ({title}) is in the store already; nothing to do (--force runs it again)"
+        )
     for run, findings in zip(outcome.runs, checks, strict=True):
         say_what_to_mind(run.info, findings, reporter)
     return outcome.runs
 
 
 def measure_runs(
-    done: Sequence[tuple[Plan, Run]], store: Store, reporter: Reporter, data_dir: Path | None, download: bool
+    done: Sequence[tuple[Plan, Run]],
+    store: Store,
+    reporter: Reporter,
+    data_dir: Path | None,
+    download: bool,
 ) -> list[Measured]:
     """Measure runs that were just attacked, with the models at hand."""
     from robbench.tasks.measure import Measurer
 
     measurer = Measurer(store, done[0][0].device, data_dir, download, say=reporter.say)
     return [
-        measure_run(measurer, store.run_path(run.info["run_id"]), reporter, force=False, subject=plan.subject)
+        measure_run(
+            measurer,
+            store.run_path(run.info["run_id"]),
+            reporter,
+            force=False,
+            subject=plan.subject,
+        )
         for plan, run in done
     ]
 
 
-def say_what_to_mind(info: dict[str, Any], checks: list[dict[str, Any]], reporter: Reporter) -> None:
+def say_what_to_mind(
+    info: dict[str, Any], checks: list[dict[str, Any]], reporter: Reporter
+) -> None:
     """Warnings about a run and its failed checks, one line each."""
     import json
 
@@ -221,18 +300,29 @@ def say_what_to_mind(info: dict[str, Any], checks: list[dict[str, Any]], reporte
 
     title = f"{info['model']} {info['threat']}"
     if bad := info["n_unconfirmed"]:
-        reporter.say(f"warning: {bad} successes of {title} did not survive the re-check; is the model random?")
+        reporter.say(
+            f"warning: {bad} successes of {title} did not survive the re-check; is the model random?"
+        )
     if refused := info["n_disagreements"]:
         share = refused / info["n_samples"]
-        reporter.say(f"{title}: the model refused or added {refused} successes of the faster search ({share:.2f} a sample)")
+        reporter.say(
+            f"{title}: the model refused or added {refused} successes of the faster search ({share:.2f} a sample)"
+        )
     if left := info["n_unfinished"]:
         floor, top = info["robust_accuracy_floor"], info["robust_accuracy"]
-        bounds = "" if top is None else f": robust accuracy between {percent(floor)} and {percent(top)}"
+        bounds = (
+            "" if top is None else f": robust accuracy between {percent(floor)} and {percent(top)}"
+        )
         reporter.say(f"{title}: the budget ran out on {left} samples{bounds}")
     flags = json.loads(info["flags"] or "[]")
     for flag in flags:
         reporter.say(f"{title}: {flag['name']}: {flag['text']}")
-    told = {*(flag["name"] for flag in flags), "unconfirmed", "unfinished", "odd-answers"}  # above, or as flags
+    told = {
+        *(flag["name"] for flag in flags),
+        "unconfirmed",
+        "unfinished",
+        "odd-answers",
+    }  # above, or as flags
     for row in checks:
         if row["verdict"] == "fail" and row["severity"] != "info" and row["check"] not in told:
             reporter.say(f"{title}: check {row['check']}: {row['text']}")

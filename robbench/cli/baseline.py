@@ -12,8 +12,16 @@ from robbench.cli.reporter import print_json, print_result, reported
 from robbench.core.errors import UserError
 from robbench.core.escaping import one_line
 
-Action = Annotated[Literal["set", "show"], typer.Argument(metavar="set|show", help="Choose the reference, or look at it.")]
-RunName = Annotated[str | None, typer.Argument(metavar="RUN", help="For set: a model with one run, a run id or a Parquet path.")]
+Action = Annotated[
+    Literal["set", "show"],
+    typer.Argument(metavar="set|show", help="Choose the reference, or look at it."),
+]
+RunName = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RUN", help="For set: a model with one run, a run id or a Parquet path."
+    ),
+]
 
 
 @reported
@@ -36,18 +44,39 @@ def baseline(
     store = Store(out)
     if action == "set":
         if run is None:
-            raise UserError("say which run: robbench baseline set RUN (robbench compare lists them)")
+            raise UserError(
+                "say which run: robbench baseline set RUN (robbench compare lists them)"
+            )
         set_baseline(store, run)
     elif run is not None:
-        raise UserError("robbench baseline show takes no run: there is one baseline in an output folder")
+        raise UserError(
+            "robbench baseline show takes no run: there is one baseline in an output folder"
+        )
     info = read_run(find_baseline(store, None), ("sample_id",)).info
     entry: dict[str, Any] = read_baseline(store) or {}
     if as_json:
-        names = ("data", "split", "threat", "attack", "n_samples", "robust_accuracy", "clean_accuracy", "model_hash")
-        print_json("robbench.baseline/1", **{k: v for k, v in entry.items() if k != "schema"}, **{k: info[k] for k in names})
+        names = (
+            "data",
+            "split",
+            "threat",
+            "attack",
+            "n_samples",
+            "robust_accuracy",
+            "clean_accuracy",
+            "model_hash",
+        )
+        print_json(
+            "robbench.baseline/1",
+            **{k: v for k, v in entry.items() if k != "schema"},
+            **{k: info[k] for k in names},
+        )
         return
     rates = f"robust accuracy {percent(info['robust_accuracy'])}, clean {percent(info['clean_accuracy'])}"
     what = f"{info['model']} on {info['data']} {info['split']}, {info['threat']}, {info['attack']}"
     print_result(one_line(f"baseline {info['run_id']}: {what}"))
-    print_result(one_line(f"{rates}, {info['n_samples']} samples; set at {entry['set_at']}, unchanged since"))
-    print_result(f"points to replay: {'yes' if 'points' in entry['sha256'] else 'none'}; kept in {baseline_path(store)}")
+    print_result(
+        one_line(f"{rates}, {info['n_samples']} samples; set at {entry['set_at']}, unchanged since")
+    )
+    print_result(
+        f"points to replay: {'yes' if 'points' in entry['sha256'] else 'none'}; kept in {baseline_path(store)}"
+    )

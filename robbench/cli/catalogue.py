@@ -15,13 +15,18 @@ from robbench.cli.reporter import print_json, print_result, print_rich, reported
 from robbench.core.errors import UserError, unknown
 
 Kind = Annotated[
-    str | None, typer.Argument(metavar="[losses|attacks|models|data|recipes]", help="Which registry; nothing means all.")
+    str | None,
+    typer.Argument(
+        metavar="[losses|attacks|models|data|recipes]", help="Which registry; nothing means all."
+    ),
 ]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="A registered name or module:attribute.")]
 
 
 @reported
-def list_(kind: Kind = None, as_json: o.Json = False, quiet: o.Quiet = False, verbose: o.Verbose = False) -> None:
+def list_(
+    kind: Kind = None, as_json: o.Json = False, quiet: o.Quiet = False, verbose: o.Verbose = False
+) -> None:
     """List what is registered, installed plug-ins included; with --quiet names only, with --verbose where each comes from.
 
     Example: robbench list attacks
@@ -34,13 +39,17 @@ def list_(kind: Kind = None, as_json: o.Json = False, quiet: o.Quiet = False, ve
         raise unknown("kind", kind, known)
     rows = {name: registry.entries for name, registry in REGISTRIES.items() if kind in (None, name)}
     if "data" in rows:
-        rows["data"] = {name: Entry("", "Parquet files in the data folder") for name in private_sets(data_folder())} | rows[
-            "data"
-        ]
+        rows["data"] = {
+            name: Entry("", "Parquet files in the data folder")
+            for name in private_sets(data_folder())
+        } | rows["data"]
     if kind in (None, "recipes"):
         rows["recipes"] = {name: Entry("", summary) for name, summary in recipes().items()}
     if as_json:
-        plain = {name: [{"name": key, **entry._asdict()} for key, entry in found.items()] for name, found in rows.items()}
+        plain = {
+            name: [{"name": key, **entry._asdict()} for key, entry in found.items()]
+            for name, found in rows.items()
+        }
         if "attacks" in plain:
             plain["cascades"] = [{"name": key, **value} for key, value in cascades().items()]
         print_json("robbench.list/1", **plain)
@@ -49,22 +58,33 @@ def list_(kind: Kind = None, as_json: o.Json = False, quiet: o.Quiet = False, ve
         from rich.table import Table
 
         if name == "attacks":
-            found = found | {key: Entry("", f"cascade: {value['summary']}") for key, value in cascades().items()}
+            found = found | {
+                key: Entry("", f"cascade: {value['summary']}") for key, value in cascades().items()
+            }
 
         if quiet:
             print_result("\n".join(sorted(found)))
             continue
-        table = Table(title=name, title_justify="left", box=None, show_header=False, padding=(0, 2, 0, 0))
+        table = Table(
+            title=name, title_justify="left", box=None, show_header=False, padding=(0, 2, 0, 0)
+        )
         for key, entry in sorted(found.items()):
-            table.add_row(key, entry.summary, *([f"{entry.target} ({entry.package})"] if verbose and entry.target else []))
+            table.add_row(
+                key,
+                entry.summary,
+                *([f"{entry.target} ({entry.package})"] if verbose and entry.target else []),
+            )
         print_rich(table)
 
 
 @reported
-def explain(name: Name, as_json: o.Json = False, quiet: o.Quiet = False, verbose: o.Verbose = False) -> None:
+def explain(
+    name: Name, as_json: o.Json = False, quiet: o.Quiet = False, verbose: o.Verbose = False
+) -> None:
     """Explain a loss, attack, model or data set: what it is, its options, types, defaults and source; --quiet: options only.
 
-    `explain train` and `explain attack` list the settings that --set, files and ROBBENCH_* know, `explain RECIPE` a recipe.
+    `explain train` and `explain attack` list the settings that --set, files and ROBBENCH_* know,
+    `explain RECIPE` a recipe.
 
     Example: robbench explain apgd
     """
@@ -86,14 +106,21 @@ def explain(name: Name, as_json: o.Json = False, quiet: o.Quiet = False, verbose
     if name in recipes():
         settings_of = read_recipe(name)
         if as_json:
-            print_json("robbench.explain/1", entries=[{"kind": "recipe", "name": name, "doc": recipes()[name], **settings_of}])
+            print_json(
+                "robbench.explain/1",
+                entries=[{"kind": "recipe", "name": name, "doc": recipes()[name], **settings_of}],
+            )
             return
         print_result(f"{name}  (recipe)\n\n{textwrap.fill(recipes()[name], 79)}\n")
         print_result("\n".join(f"  {key} = {value}" for key, value in settings_of.items()))
         return
-    holders = [(kind, registry) for kind, registry in REGISTRIES.items() if name in registry.entries]
+    holders = [
+        (kind, registry) for kind, registry in REGISTRIES.items() if name in registry.entries
+    ]
     if not holders and ":" in name:
-        holders = [(kind, registry) for kind, registry in REGISTRIES.items() if _fits(registry, name)]
+        holders = [
+            (kind, registry) for kind, registry in REGISTRIES.items() if _fits(registry, name)
+        ]
     private = private_sets(data_folder()) if not holders else []
     if name in private:
         holders, name = [("data", REGISTRIES["data"])], f"parquet:{name}"
@@ -158,5 +185,9 @@ def _print(item: dict[str, Any], quiet: bool) -> None:
     print_result(
         ("\n" if options else "")
         + f"defined in {item['source']}"
-        + (f", package {item['package']}" if item["package"] != "robbench" and item["package"] else "")
+        + (
+            f", package {item['package']}"
+            if item["package"] != "robbench" and item["package"]
+            else ""
+        )
     )

@@ -23,18 +23,40 @@ Target = Annotated[
     ),
 ]
 SelfTest = Annotated[
-    bool, option("--self-test", panel=WHAT, help="Try the checks on good and on masked models made for it (a minute).")
+    bool,
+    option(
+        "--self-test",
+        panel=WHAT,
+        help="Try the checks on good and on masked models made for it (a minute).",
+    ),
 ]
 Source = Annotated[
-    str | None, option("--source", panel=WHAT, metavar="MODEL", help="To transfer from (default: a small one trained for it).")
+    str | None,
+    option(
+        "--source",
+        panel=WHAT,
+        metavar="MODEL",
+        help="To transfer from (default: a small one trained for it).",
+    ),
 ]
 Threat = Annotated[
-    list[str] | None, option("--threat", panel=WHAT, metavar="NORM:EPS", help="Threat model (default: the data set's).")
+    list[str] | None,
+    option(
+        "--threat", panel=WHAT, metavar="NORM:EPS", help="Threat model (default: the data set's)."
+    ),
 ]
 Data = Annotated[
-    str | None, option("--data", panel=WHAT, metavar="SPEC", help="Data set (default: what the model was trained on).")
+    str | None,
+    option(
+        "--data",
+        panel=WHAT,
+        metavar="SPEC",
+        help="Data set (default: what the model was trained on).",
+    ),
 ]
-Split = Annotated[str | None, option("--split", panel=WHAT, help="test, train, validation, ... (default: test).")]
+Split = Annotated[
+    str | None, option("--split", panel=WHAT, help="test, train, validation, ... (default: test).")
+]
 
 
 @reported
@@ -63,7 +85,9 @@ def check(
     reporter = Reporter(quiet=quiet, verbose=verbose)
     if self_test:
         if target or source or threat or data or split or limit:
-            raise UserError("--self-test makes its own models and takes the embedded digits: give it alone")
+            raise UserError(
+                "--self-test makes its own models and takes the embedded digits: give it alone"
+            )
         _self_test(reporter, as_json)
         return
     if target is None:
@@ -74,12 +98,27 @@ def check(
     from robbench.tasks.check import SLICE, check, plan_check
 
     flags = {"threat": threat, "data": data, "split": split, "seed": seed, "limit": limit}
-    settings = validate(AttackConfig, {name: value for name, value in flags.items() if value not in (None, [])}, "check")
+    settings = validate(
+        AttackConfig,
+        {name: value for name, value in flags.items() if value not in (None, [])},
+        "check",
+    )
     if isinstance(settings.limit, str):
-        raise UserError(f"check looks at the first samples: give --limit N instead of {settings.limit}")
+        raise UserError(
+            f"check looks at the first samples: give --limit N instead of {settings.limit}"
+        )
     store = Store(out)
     alone = any(value not in (None, []) for value in (threat, data, split, seed))
-    plan = plan_check(target, settings, source, alone=alone, store=store, device=device, data_dir=data_dir, download=download)
+    plan = plan_check(
+        target,
+        settings,
+        source,
+        alone=alone,
+        store=store,
+        device=device,
+        data_dir=data_dir,
+        download=download,
+    )
     for note in plan.subject.split.notes:
         reporter.say(note)
     with reporter.progress(f"check {target}") as bar:
@@ -91,7 +130,11 @@ def check(
         if as_json:
             print_json("robbench.check/1", subject=plan.name, rows=[_plain(row) for row in rows])
         else:
-            print_rich(checks_table(f"{about}: {plan.data} {plan.subject.split.split}, {plan.threat.text}", rows))
+            print_rich(
+                checks_table(
+                    f"{about}: {plan.data} {plan.subject.split.split}, {plan.threat.text}", rows
+                )
+            )
     if not as_json:
         reporter.say(f"checks: {store.root / 'results' / 'checks' / plan.name}.parquet")
     if any(row["verdict"] == "fail" and row["severity"] == "error" for row in rows):

@@ -18,8 +18,14 @@ class Command(TyperCommand):
         _, _, given = self.make_parser(ctx).parse_args(args=words)
         for option in given:
             name = option.opts[-1] if option.opts else option.name
-            if isinstance(option, TyperOption) and not (option.multiple or option.is_flag) and given.count(option) > 1:
-                raise typer.BadParameter(f"{name} is given {given.count(option)} times; give it once", ctx=ctx)
+            if (
+                isinstance(option, TyperOption)
+                and not (option.multiple or option.is_flag)
+                and given.count(option) > 1
+            ):
+                raise typer.BadParameter(
+                    f"{name} is given {given.count(option)} times; give it once", ctx=ctx
+                )
             value = ctx.params.get(option.name)
             if isinstance(value, float) and value != value:
                 raise typer.BadParameter(f"{name} should be a number, not NaN", ctx=ctx)

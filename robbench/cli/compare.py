@@ -18,7 +18,12 @@ from robbench.core.escaping import one_line
 WHICH, TABLE = "Which runs", "Table"
 Where = Annotated[
     list[str] | None,
-    option("--where", panel=WHICH, metavar="COLUMN=VALUE", help="Only runs of which this holds, such as threat=linf:0.15."),
+    option(
+        "--where",
+        panel=WHICH,
+        metavar="COLUMN=VALUE",
+        help="Only runs of which this holds, such as threat=linf:0.15.",
+    ),
 ]
 Allow = Annotated[
     list[str] | None,
@@ -26,14 +31,30 @@ Allow = Annotated[
            help="Show runs together, marked, that differ in data, split, subset, samples, threat, attack or budget."),
 ]  # fmt: skip
 OverSeeds = Annotated[
-    bool, option("--over-seeds", panel=TABLE, help="One row for the training seeds of a recipe: mean and t interval.")
+    bool,
+    option(
+        "--over-seeds",
+        panel=TABLE,
+        help="One row for the training seeds of a recipe: mean and t interval.",
+    ),
 ]
 Columns = Annotated[
     str | None,
-    option("--columns", panel=TABLE, metavar="A,B,...", help="Show these; any name in --json, or margins, difference, queries."),
+    option(
+        "--columns",
+        panel=TABLE,
+        metavar="A,B,...",
+        help="Show these; any name in --json, or margins, difference, queries.",
+    ),
 ]
 Sort = Annotated[
-    str | None, option("--sort", panel=TABLE, metavar="COLUMN", help="Best first; COLUMN:asc and COLUMN:desc say it outright.")
+    str | None,
+    option(
+        "--sort",
+        panel=TABLE,
+        metavar="COLUMN",
+        help="Best first; COLUMN:asc and COLUMN:desc say it outright.",
+    ),
 ]
 FailOn = Annotated[
     list[str] | None,
@@ -43,7 +64,10 @@ FailOn = Annotated[
 Csv = Annotated[bool, option("--csv", panel=o.SHOW, help="CSV on stdout.")]
 Markdown = Annotated[bool, option("--markdown", panel=o.SHOW, help="A Markdown table on stdout.")]
 Latex = Annotated[bool, option("--latex", panel=o.SHOW, help="A LaTeX table (booktabs) on stdout.")]
-Parquet = Annotated[Path | None, option("--parquet", panel=o.SHOW, metavar="FILE", help="Write the rows to this file, too.")]
+Parquet = Annotated[
+    Path | None,
+    option("--parquet", panel=o.SHOW, metavar="FILE", help="Write the rows to this file, too."),
+]
 
 
 @reported
@@ -76,19 +100,26 @@ def compare(
     if as_json + as_csv + as_markdown + as_latex > 1:
         raise UserError("choose one of --json, --csv, --markdown and --latex")
     reporter, limits = Reporter(quiet=quiet, verbose=verbose), parse_tolerances(fail_on or [])
-    found = compare_runs(runs or [], out, where=where or [], allow=allow or [], over_seeds=over_seeds, fail_on=limits)
+    found = compare_runs(
+        runs or [], out, where=where or [], allow=allow or [], over_seeds=over_seeds, fail_on=limits
+    )
     rows = sort_rows(found.rows, sort) if sort else found.rows
     names = parse_columns(columns, rows[0]) if columns is not None else None
     for note in found.notes:
         reporter.say(note)
     for row in rows:
-        reporter.detail(f"{row['run_id']}: {row['model']}, {row['data']} {row['split']}, {row['threat']}, {row['attack']}")
+        reporter.detail(
+            f"{row['run_id']}: {row['model']}, {row['data']} {row['split']}, {row['threat']}, {row['attack']}"
+        )
     if parquet is not None:
         formats.to_parquet(pick(rows, names), parquet)
         reporter.say(f"{len(rows)} rows written to {parquet}")
     with result_of_a_verdict() if limits else contextlib.nullcontext():
         if as_json:
-            print(formats.to_json(pick(rows, names), **({"failed": found.failed} if limits else {})), file=results())
+            print(
+                formats.to_json(pick(rows, names), **({"failed": found.failed} if limits else {})),
+                file=results(),
+            )
         elif as_csv:
             print_result(formats.to_csv(pick(rows, names)), end="")
         elif as_markdown:
@@ -98,7 +129,9 @@ def compare(
         else:
             from robbench.report.terminal.compare import comparison_table, width_needed
 
-            print_rich(comparison_table(rows, names or DEFAULT), width_needed(rows, names or DEFAULT))
+            print_rich(
+                comparison_table(rows, names or DEFAULT), width_needed(rows, names or DEFAULT)
+            )
     if found.failed:
         raise failed(found.failed)
 

@@ -35,11 +35,15 @@ def demo(
     from robbench.tasks.attack.plan import plan_attacks
     from robbench.tasks.train.plan import plan_training
 
-    torch.set_num_threads(1)  # so small a model is as fast on one thread, and needs no second free core
+    torch.set_num_threads(
+        1
+    )  # so small a model is as fast on one thread, and needs no second free core
     reporter, store = Reporter(quiet=quiet, verbose=verbose), Store(out)
     places: dict[str, Any] = {"out": out, "device": device, "data_dir": None, "download": False}
     for name, inner in MODELS.items():
-        reporter.say(f"training {name}: cross-entropy on digits" + (f" against {inner}" if inner else ""))
+        reporter.say(
+            f"training {name}: cross-entropy on digits" + (f" against {inner}" if inner else "")
+        )
         plan = plan_training(
             TrainConfig(threat=inner and THREAT, inner=inner), name=name, **places
         )  # else the data set's, the same
@@ -47,7 +51,11 @@ def demo(
     config = AttackConfig(attack=("apgd", "apgd-t"), threat=(THREAT,))
     reporter.say(f"attacking both: {' + '.join(config.attack)}, {THREAT}, the 597 test digits")
     plans = list(plan_attacks(list(MODELS), config, **places))
-    ids = [run.info["run_id"] for plan in plans for run in run_attack(plan, store, reporter, force=force)]
+    ids = [
+        run.info["run_id"]
+        for plan in plans
+        for run in run_attack(plan, store, reporter, force=force)
+    ]
     print_rich(comparison_table(compare_runs(ids, out).rows))
     print_result(f"models:             {store.root / 'models'}")
     print_result(f"one row per run:    {store.root / 'results' / 'runs'}/*.parquet")

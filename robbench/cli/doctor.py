@@ -23,7 +23,12 @@ REINSTALL = "pip install --force-reinstall torch torchvision"
 
 
 @reported
-def doctor(data_dir: o.DataDir = None, as_json: o.Json = False, quiet: o.Quiet = False, verbose: o.Verbose = False) -> None:
+def doctor(
+    data_dir: o.DataDir = None,
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
+) -> None:
     """Check the installation: versions, devices, plug-ins, whether torch and torchvision fit, where data lies. Exit 1 if ill.
 
     With --quiet only what is wrong is said, with --verbose also where each package lies.
@@ -73,7 +78,9 @@ def _devices(problems: list[str]) -> list[str]:
         )
         return []
     found = [f"cpu ({torch.get_num_threads()} threads)"]
-    found += [f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())]
+    found += [
+        f"cuda:{i} ({torch.cuda.get_device_name(i)})" for i in range(torch.cuda.device_count())
+    ]
     return found + (["mps"] if torch.backends.mps.is_available() else [])
 
 
@@ -90,7 +97,8 @@ def _check_torchvision(problems: list[str]) -> None:
         if error.name != "torchvision":
             problems.append(f"torchvision cannot be imported: no module '{error.name}'")
     except Exception as error:
-        # A torchvision built for another torch fails on its first operator; data sets of its own need it, digits do not.
+        # A torchvision built for another torch fails on its first operator; data sets of its own
+        # need it, digits do not.
         problems.append(
             f"torchvision does not fit this torch ({type(error).__name__}: {str(error).splitlines()[0]}): "
             f"install a matching pair: {REINSTALL}"
@@ -104,7 +112,11 @@ def _plugins(problems: list[str]) -> dict[str, list[str]]:
     found = {}
     for kind, registry in REGISTRIES.items():
         try:
-            found[kind] = [f"{name} ({entry.package})" for name, entry in registry.entries.items() if entry.package != "robbench"]
+            found[kind] = [
+                f"{name} ({entry.package})"
+                for name, entry in registry.entries.items()
+                if entry.package != "robbench"
+            ]
             problems += [f"plug-in {kind} {name}: {reason}" for name, reason in registry.broken()]
         except RobbenchError as error:
             problems.append(str(error))
@@ -125,7 +137,10 @@ def _paths(data_dir: Any) -> dict[str, str]:
 
 def _print(facts: dict[str, Any], problems: list[str]) -> None:
     print_result(f"robbench {facts['robbench']}, Python {facts['python']}, {facts['platform']}")
-    print_result("packages  " + ", ".join(f"{name} {version or 'MISSING'}" for name, version in facts["packages"].items()))
+    print_result(
+        "packages  "
+        + ", ".join(f"{name} {version or 'MISSING'}" for name, version in facts["packages"].items())
+    )
     print_result("devices   " + (", ".join(facts["devices"]) or "none"))
     print_result("kernels   " + _kernels(**facts["kernels"]))
     plugins = [name for names in facts["plugins"].values() for name in names]

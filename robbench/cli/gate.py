@@ -22,16 +22,40 @@ if TYPE_CHECKING:
 
 WHO, LIMITS, ATTACK = "What to hold against what", "What is tolerated", "With --model"
 Baseline = Annotated[
-    str | None, option("--baseline", panel=WHO, metavar="RUN", help="Reference run (default: that of robbench baseline set).")
+    str | None,
+    option(
+        "--baseline",
+        panel=WHO,
+        metavar="RUN",
+        help="Reference run (default: that of robbench baseline set).",
+    ),
 ]
-Candidate = Annotated[str | None, option("--candidate", panel=WHO, metavar="RUN", help="A finished run to judge.")]
+Candidate = Annotated[
+    str | None, option("--candidate", panel=WHO, metavar="RUN", help="A finished run to judge.")
+]
 Model = Annotated[
     str | None,
-    option("--model", panel=WHO, metavar="MODEL", help="Instead: a model, attacked as the baseline was until that has decided."),
+    option(
+        "--model",
+        panel=WHO,
+        metavar="MODEL",
+        help="Instead: a model, attacked as the baseline was until that has decided.",
+    ),
 ]
-MaxDrop = Annotated[float, option("--max-drop", panel=LIMITS, metavar="POINTS", help="Of robust accuracy, in percentage points.")]
+MaxDrop = Annotated[
+    float,
+    option(
+        "--max-drop",
+        panel=LIMITS,
+        metavar="POINTS",
+        help="Of robust accuracy, in percentage points.",
+    ),
+]
 MaxClean = Annotated[
-    float | None, option("--max-clean-drop", panel=LIMITS, metavar="POINTS", help="Of clean accuracy (default: any).")
+    float | None,
+    option(
+        "--max-clean-drop", panel=LIMITS, metavar="POINTS", help="Of clean accuracy (default: any)."
+    ),
 ]
 MaxMargin = Annotated[
     float | None,
@@ -47,19 +71,44 @@ Alpha = Annotated[float, option("--alpha", panel=LIMITS, help="Probability of a 
 These = Annotated[
     bool,
     option(
-        "--these-samples", panel=LIMITS, help="Decide for these very samples, not for images like them: less evidence needed."
+        "--these-samples",
+        panel=LIMITS,
+        help="Decide for these very samples, not for images like them: less evidence needed.",
     ),
 ]
 Order = Annotated[
     int,
-    option("--seed", panel=ATTACK, min=0, max=2**32 - 1, help="Of the samples' random order; the attacks keep the baseline's."),
+    option(
+        "--seed",
+        panel=ATTACK,
+        min=0,
+        max=2**32 - 1,
+        help="Of the samples' random order; the attacks keep the baseline's.",
+    ),
 ]
-Limit = Annotated[str | None, option("--budget", panel=ATTACK, metavar="TIME", help="Give up after 90s, 2m or 1h (exit 4).")]
+Limit = Annotated[
+    str | None,
+    option("--budget", panel=ATTACK, metavar="TIME", help="Give up after 90s, 2m or 1h (exit 4)."),
+]
 Width = Annotated[
-    int | None, option("-b", "--batch-size", panel=ATTACK, metavar="N", min=1, max=999_999_999, help="Samples in flight.")
+    int | None,
+    option(
+        "-b",
+        "--batch-size",
+        panel=ATTACK,
+        metavar="N",
+        min=1,
+        max=999_999_999,
+        help="Samples in flight.",
+    ),
 ]
-Junit = Annotated[Path | None, option("--junit-xml", panel=o.SHOW, metavar="FILE", help="Write JUnit XML.")]
-Markdown = Annotated[Path | None, option("--markdown", panel=o.SHOW, metavar="FILE", help="Write a Markdown summary.")]
+Junit = Annotated[
+    Path | None, option("--junit-xml", panel=o.SHOW, metavar="FILE", help="Write JUnit XML.")
+]
+Markdown = Annotated[
+    Path | None,
+    option("--markdown", panel=o.SHOW, metavar="FILE", help="Write a Markdown summary."),
+]
 
 
 @reported
@@ -97,14 +146,24 @@ def gate(
     from robbench.store.store import Store
 
     began, reporter, store = time.monotonic(), Reporter(quiet=quiet, verbose=verbose), Store(out)
-    rates = [None if points is None else points / 100 for points in (max_drop, max_clean_drop, max_class_drop)]
+    rates = [
+        None if points is None else points / 100
+        for points in (max_drop, max_clean_drop, max_class_drop)
+    ]
     tolerances = Tolerances(
-        robust=rates[0], clean=rates[1], per_class=rates[2], margin=max_margin_drop, alpha=alpha, these_samples=these_samples
+        robust=rates[0],
+        clean=rates[1],
+        per_class=rates[2],
+        margin=max_margin_drop,
+        alpha=alpha,
+        these_samples=these_samples,
     )
     for path in filter(None, (junit_xml, markdown)):
         require_output(path)
     if (candidate is None) == (model is None):
-        raise UserError("give either --candidate RUN, a finished run, or --model MODEL, to be attacked as it goes")
+        raise UserError(
+            "give either --candidate RUN, a finished run, or --model MODEL, to be attacked as it goes"
+        )
     if candidate is not None:
         from robbench.analysis.gate_runs import gate_runs
 
@@ -112,7 +171,9 @@ def gate(
     else:
         places = {"out": out, "device": device, "data_dir": data_dir, "download": download}
         settings = {"seed": seed, "batch_size": batch_size, **places}
-        finding = _gate_model(store, baseline, str(model), tolerances, reporter, settings, _seconds(budget), force)
+        finding = _gate_model(
+            store, baseline, str(model), tolerances, reporter, settings, _seconds(budget), force
+        )
     _tell(finding, time.monotonic() - began, as_json, junit_xml, markdown)
 
 
@@ -125,11 +186,15 @@ def _gate_model(store: Store, baseline: str | None, model: str, tolerances: Tole
     reference, path = find_reference(store, baseline)
     gated = plan_gate(model, reference, path, tolerances, **settings)
     title = f"{gated.plan.subject.name} against {reference.info['model']}"
-    reporter.detail(f"run {gated.plan.run_ids[0]}: {title}, {gated.plan.threat}, {gated.plan.attack}")
+    reporter.detail(
+        f"run {gated.plan.run_ids[0]}: {title}, {gated.plan.threat}, {gated.plan.attack}"
+    )
     for note in gated.plan.notes:
         reporter.say(note)
     if not gated.plan.replay:
-        reporter.say("the baseline kept no points to replay, which would save time: attack it with --store-points")
+        reporter.say(
+            "the baseline kept no points to replay, which would save time: attack it with --store-points"
+        )
     with stop_flag(reporter.say) as stop, reporter.progress(title) as bar:
 
         def watch(now: Watched) -> None:
@@ -153,11 +218,15 @@ def _seconds(budget: str | None) -> float:
     except ValueError as error:
         raise UserError(f"--budget '{budget}': {error}") from None
     if found is None or math.isinf(found.seconds):
-        raise UserError(f"--budget '{budget}' should be a time such as 90s, 2m or 1h: queries are the baseline's")
+        raise UserError(
+            f"--budget '{budget}' should be a time such as 90s, 2m or 1h: queries are the baseline's"
+        )
     return found.seconds
 
 
-def _tell(finding: Finding, seconds: float, as_json: bool, junit_xml: Path | None, markdown: Path | None) -> None:
+def _tell(
+    finding: Finding, seconds: float, as_json: bool, junit_xml: Path | None, markdown: Path | None
+) -> None:
     """Write what was asked for, say it, and end with the verdict's exit code."""
     from robbench.cli.streams import result_of_a_verdict
     from robbench.report.terminal import gate as report
@@ -183,13 +252,23 @@ def _write(finding: Finding, seconds: float, junit_xml: Path | None, markdown: P
     text = report.to_markdown(finding)
     for path, content in ((junit_xml, report.to_junit(finding, seconds)), (markdown, text)):
         if path is not None:
-            write_output(path, lambda temporary, content=content: temporary.write_text(content, encoding="utf-8"))  # type: ignore[misc]
+            write_output(
+                path,
+                lambda temporary, content=content: temporary.write_text(  # type: ignore[misc]
+                    content, encoding="utf-8"
+                ),
+            )
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         try:
-            # Other steps have written there too. Without waiting: the open of a pipe that nobody reads would never return.
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)  # Windows has no such flag
+            # Other steps have written there too. Without waiting: the open of a pipe that nobody
+            # reads would never return.
+            flags = (
+                os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
+            )  # Windows has no such flag
             handle = os.open(summary, flags, 0o666)
             with os.fdopen(handle, "a", encoding="utf-8") as file:
                 file.write(text)
         except OSError as error:
-            raise RunError(f"cannot write {summary} (GITHUB_STEP_SUMMARY): {error.strerror or error}") from error
+            raise RunError(
+                f"cannot write {summary} (GITHUB_STEP_SUMMARY): {error.strerror or error}"
+            ) from error

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from robbench.tasks.subject import Subject
 
 WHAT = "What to measure"
-Runs = Annotated[list[str], typer.Argument(metavar="RUN...", help="Model names, run ids or Parquet paths.")]
+Runs = Annotated[
+    list[str], typer.Argument(metavar="RUN...", help="Model names, run ids or Parquet paths.")
+]
 TrainSamples = Annotated[
     int,
     option("--train-samples", panel=WHAT, metavar="N", min=0, max=999_999_999,
@@ -27,7 +29,10 @@ TrainSamples = Annotated[
 Model = Annotated[
     str | None,
     option(
-        "--model", panel=WHAT, metavar="MODEL", help="Where the runs' model lies now, if not under its name in the output folder."
+        "--model",
+        panel=WHAT,
+        metavar="MODEL",
+        help="Where the runs' model lies now, if not under its name in the output folder.",
     ),
 ]
 
@@ -68,18 +73,30 @@ def measure(
     for reason in changed:
         reporter.say(f"left out: {reason}")
     if as_json:
-        print_json("robbench.measure/1", rows=[row for measured in found for row in describe(measured)])
+        print_json(
+            "robbench.measure/1", rows=[row for measured in found for row in describe(measured)]
+        )
     else:
         show(found)
-        reporter.say(f"measures: {store.root / 'results' / 'measures'}; per sample: {store.root / 'results' / 'sample_measures'}")
+        reporter.say(
+            f"measures: {store.root / 'results' / 'measures'}; per sample: {store.root / 'results' / 'sample_measures'}"
+        )
 
 
 def measure_run(
-    measurer: Measurer, path: Path, reporter: Reporter, *, force: bool, model: str | None = None, subject: Subject | None = None
+    measurer: Measurer,
+    path: Path,
+    reporter: Reporter,
+    *,
+    force: bool,
+    model: str | None = None,
+    subject: Subject | None = None,
 ) -> Measured:
     """Measure one run under a progress bar."""
     with reporter.progress(f"measuring {path.stem}") as bar:
-        measured = measurer.measure(path, force=force, watch=bar.update, model=model, subject=subject)
+        measured = measurer.measure(
+            path, force=force, watch=bar.update, model=model, subject=subject
+        )
     title = f"run {path.stem} ({measured.info['model']} {measured.info['threat']})"
     if not measured.fresh:
         reporter.say(f"{title} has been measured already; nothing to do (--force does it again)")

@@ -16,27 +16,61 @@ def option(*names: str, panel: str, help: str, **extra: Any) -> Any:
     return typer.Option(*names, help=help, rich_help_panel=panel, **extra)
 
 
-Out = Annotated[Path, option("-o", "--out", panel=PLACE, envvar="ROBBENCH_OUT", help="Output folder.")]
-DataDir = Annotated[Path | None, option("--data-dir", panel=PLACE, envvar="ROBBENCH_DATA_DIR", help="Where data sets lie.")]
-Download = Annotated[bool, option("--download", panel=PLACE, help="Allow a missing data set to be downloaded.")]
+Out = Annotated[
+    Path, option("-o", "--out", panel=PLACE, envvar="ROBBENCH_OUT", help="Output folder.")
+]
+DataDir = Annotated[
+    Path | None,
+    option("--data-dir", panel=PLACE, envvar="ROBBENCH_DATA_DIR", help="Where data sets lie."),
+]
+Download = Annotated[
+    bool, option("--download", panel=PLACE, help="Allow a missing data set to be downloaded.")
+]
 
-Config = Annotated[Path | None, option("-c", "--config", panel=RUN, help="TOML file with settings, by their names.")]
+Config = Annotated[
+    Path | None,
+    option("-c", "--config", panel=RUN, help="TOML file with settings, by their names."),
+]
 Set = Annotated[
     list[str] | None,
-    option("-S", "--set", panel=RUN, metavar="KEY=VALUE", help="Any setting by name, also those without a flag."),
+    option(
+        "-S",
+        "--set",
+        panel=RUN,
+        metavar="KEY=VALUE",
+        help="Any setting by name, also those without a flag.",
+    ),
 ]
-Device = Annotated[str, option("--device", panel=RUN, envvar="ROBBENCH_DEVICE", help="auto, cpu, cuda, cuda:N or mps.")]
-Seed = Annotated[int | None, option("--seed", panel=RUN, help="All random numbers follow from it (default: 0).")]
+Device = Annotated[
+    str,
+    option("--device", panel=RUN, envvar="ROBBENCH_DEVICE", help="auto, cpu, cuda, cuda:N or mps."),
+]
+Seed = Annotated[
+    int | None, option("--seed", panel=RUN, help="All random numbers follow from it (default: 0).")
+]
 Limit = Annotated[
-    str | None, option("-n", "--limit", panel=RUN, metavar="N", help="Only the first N samples; stratified=N: of all classes.")
+    str | None,
+    option(
+        "-n",
+        "--limit",
+        panel=RUN,
+        metavar="N",
+        help="Only the first N samples; stratified=N: of all classes.",
+    ),
 ]
 Force = Annotated[bool, option("--force", panel=RUN, help="Do it again and replace what is there.")]
 # Read by core/trust.py from the command line itself: nothing else can switch it on.
 TrustCode = Annotated[
     bool,
-    option("--trust-code", panel=RUN, help="Import private code (module:name) that files name, not only what is typed here."),
+    option(
+        "--trust-code",
+        panel=RUN,
+        help="Import private code (module:name) that files name, not only what is typed here.",
+    ),
 ]
-DryRun = Annotated[bool, option("--dry-run", panel=RUN, help="Say what would be done; write nothing.")]
+DryRun = Annotated[
+    bool, option("--dry-run", panel=RUN, help="Say what would be done; write nothing.")
+]
 
 
 def known_runs(incomplete: str) -> list[str]:
@@ -44,7 +78,9 @@ def known_runs(incomplete: str) -> list[str]:
     root = Path(os.environ.get("ROBBENCH_OUT", "runs"))
     models = [path.name for path in (root / "models").glob("*") if path.is_dir()]
     ids = [path.stem for path in (root / "results" / "runs").glob("*.parquet")]
-    return sorted(name for name in models + ids if name.startswith(incomplete) and name.isprintable())
+    return sorted(
+        name for name in models + ids if name.startswith(incomplete) and name.isprintable()
+    )
 
 
 Runs = Annotated[

@@ -13,12 +13,25 @@ from robbench.cli.options import option
 from robbench.cli.reporter import Reporter, print_json, print_result, print_rich, reported
 from robbench.core.errors import UserError
 
-Sql = Annotated[str, typer.Argument(metavar="SQL", help="A query over runs, samples, points, epochs and what else is there.")]
+Sql = Annotated[
+    str,
+    typer.Argument(
+        metavar="SQL", help="A query over runs, samples, points, epochs and what else is there."
+    ),
+]
 AllowFiles = Annotated[
-    bool, option("--allow-files", panel=o.RUN, help="Let the SQL read and write any file, not only the tables of the folder.")
+    bool,
+    option(
+        "--allow-files",
+        panel=o.RUN,
+        help="Let the SQL read and write any file, not only the tables of the folder.",
+    ),
 ]
 Folder = Annotated[
-    str | None, typer.Argument(metavar="[DIR]", help="An output folder or its address (default: what --out says).")
+    str | None,
+    typer.Argument(
+        metavar="[DIR]", help="An output folder or its address (default: what --out says)."
+    ),
 ]
 
 
@@ -59,4 +72,6 @@ def query(
     else:
         print_rich(answer_table(answer, SHOWN_ROWS))
         if len(answer) > SHOWN_ROWS:
-            reporter.say(f"the first {SHOWN_ROWS} of {len(answer)} rows; all of them with --csv, --json or --parquet FILE")
+            reporter.say(
+                f"the first {SHOWN_ROWS} of {len(answer)} rows; all of them with --csv, --json or --parquet FILE"
+            )

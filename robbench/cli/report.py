@@ -13,9 +13,20 @@ from robbench.cli.reporter import Reporter, print_json, print_result, reported
 
 Runs = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[RUN]...", help="Model names, run ids or Parquet paths; nothing means all of the store."),
+    typer.Argument(
+        metavar="[RUN]...",
+        help="Model names, run ids or Parquet paths; nothing means all of the store.",
+    ),
 ]
-Html = Annotated[Path, option("--html", panel=o.PLACE, metavar="FILE", help="Where the page goes; an older one is replaced.")]
+Html = Annotated[
+    Path,
+    option(
+        "--html",
+        panel=o.PLACE,
+        metavar="FILE",
+        help="Where the page goes; an older one is replaced.",
+    ),
+]
 Title = Annotated[str, option("--title", panel=o.SHOW, help="Its title.")]
 
 
@@ -43,5 +54,7 @@ def report(
         return
     missing = [name for name, there in made.sections.items() if not there]
     if missing:
-        Reporter(quiet=quiet, verbose=verbose).say(f"nothing to show for {', '.join(missing)}: the page says how to get it")
+        Reporter(quiet=quiet, verbose=verbose).say(
+            f"nothing to show for {', '.join(missing)}: the page says how to get it"
+        )
     print_result(f"report of {len(made.runs)} runs: {made.path} ({made.size / 1e6:.1f} MB)")

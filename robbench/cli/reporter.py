@@ -44,12 +44,22 @@ def told(error: BaseException) -> tuple[str, int]:
         return f"{str(error.filename)[:100]}: {error.strerror}; choose a shorter or another name", 2
     if isinstance(error, OSError) and error.errno is not None:
         return f"{error.strerror}{f': {error.filename}' if error.filename else ''}", 3
-    if isinstance(error, MemoryError) or "OutOfMemory" in type(error).__name__ or "can't allocate memory" in str(error):
+    if (
+        isinstance(error, MemoryError)
+        or "OutOfMemory" in type(error).__name__
+        or "can't allocate memory" in str(error)
+    ):
         return "out of memory; a smaller model, --batch-size or --limit needs less", 3
     if isinstance(error, SystemExit):
-        return f"code that was imported ended the process (SystemExit {error.code}); nothing was decided", 3
+        return (
+            f"code that was imported ended the process (SystemExit {error.code}); nothing was decided",
+            3,
+        )
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    return f"internal error, {what} (a bug in robbench: please report it with what ROBBENCH_DEBUG=1 shows)", 3
+    return (
+        f"internal error, {what} (a bug in robbench: please report it with what ROBBENCH_DEBUG=1 shows)",
+        3,
+    )
 
 
 _BAD_NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ)
@@ -68,7 +78,10 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
                 results().flush()
                 return done
         except (Stopped, KeyboardInterrupt) as stopped:
-            print(f"stopped; finished epochs and decided samples are kept. To go on: {resume_command()}", file=sys.stderr)
+            print(
+                f"stopped; finished epochs and decided samples are kept. To go on: {resume_command()}",
+                file=sys.stderr,
+            )
             raise typer.Exit(getattr(stopped, "exit_code", 130)) from None
         except (typer.Exit, typer.Abort):
             raise
@@ -105,7 +118,8 @@ def _results_apart() -> Iterator[None]:
 def stdout_for_results() -> None:
     """Give `sys.stdout` a descriptor of its own and make 1 another name of stderr: for C code and child processes that print.
 
-    For the process of the command: nothing is put back. Does nothing where stdout is no descriptor 1.
+    For the process of the command: nothing is put back. Does nothing where stdout is no descriptor
+    1.
     """
     try:
         if sys.stdout.fileno() != 1:
@@ -115,7 +129,9 @@ def stdout_for_results() -> None:
     except (AttributeError, OSError, ValueError):  # closed, or something else in its place
         return
     before, files.standard_output = sys.stdout, own
-    sys.stdout = os.fdopen(own, "w", 1 if before.line_buffering else -1, before.encoding, before.errors)
+    sys.stdout = os.fdopen(
+        own, "w", 1 if before.line_buffering else -1, before.encoding, before.errors
+    )
 
 
 def resume_command() -> str:
@@ -161,11 +177,21 @@ class Reporter:
             yield PlainBar(title)
         else:
             from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+            from rich.progress import (
+                BarColumn,
+                Progress,
+                TextColumn,
+                TimeElapsedColumn,
+                TimeRemainingColumn,
+            )
 
             title_, share, note = (
                 TextColumn(text, markup=False)
-                for text in ("{task.description}", "{task.percentage:>3.0f}%", "{task.fields[note]}")
+                for text in (
+                    "{task.description}",
+                    "{task.percentage:>3.0f}%",
+                    "{task.fields[note]}",
+                )
             )
             columns = (
                 title_,
@@ -193,18 +219,28 @@ class LiveBar(Bar):
     def part(self, name: str, done: int, total: int, text: str) -> None:
         """A bar of the part's own, from its first sample on."""
         if total and name not in self.parts:
-            self.parts[name] = (self.live.add_task(one_line(f"  {name}"), total=total, note=""), time.monotonic())
+            self.parts[name] = (
+                self.live.add_task(one_line(f"  {name}"), total=total, note=""),
+                time.monotonic(),
+            )
         if total:
             task, began = self.parts[name]
             rate = done / max(time.monotonic() - began, 1e-9)
-            self.live.update(task, total=total, completed=done, note=f"{done}/{total}, {text}, {rate:.1f}/s")
+            self.live.update(
+                task, total=total, completed=done, note=f"{done}/{total}, {text}, {rate:.1f}/s"
+            )
 
 
 class PlainBar(Bar):
     """A line per tenth of the work or half a minute."""
 
     def __init__(self, title: str) -> None:
-        self.title, self.began, self.last_time, self.last_share = title, time.monotonic(), time.monotonic(), 0.0
+        self.title, self.began, self.last_time, self.last_share = (
+            title,
+            time.monotonic(),
+            time.monotonic(),
+            0.0,
+        )
         self.before, self.parts = 0.0, dict[str, str]()
 
     def resume(self, share: float) -> None:
@@ -214,11 +250,20 @@ class PlainBar(Bar):
     def update(self, share: float, text: str) -> None:
         """Print when enough has happened since the last line; short jobs stay silent until they end."""
         now = time.monotonic()
-        if (share - self.last_share < PLAIN_SHARE and now - self.last_time < PLAIN_SECONDS) or now - self.began < 1:
+        if (
+            share - self.last_share < PLAIN_SHARE and now - self.last_time < PLAIN_SECONDS
+        ) or now - self.began < 1:
             return
         done = share - self.before
-        left = f"about {(now - self.began) / done * (1 - share):.0f} s left" if done > 0 else "no estimate yet"
-        print(one_line(f"{self.title}: {share:.0%}, {text}, {now - self.began:.0f} s, {left}"), file=sys.stderr)
+        left = (
+            f"about {(now - self.began) / done * (1 - share):.0f} s left"
+            if done > 0
+            else "no estimate yet"
+        )
+        print(
+            one_line(f"{self.title}: {share:.0%}, {text}, {now - self.began:.0f} s, {left}"),
+            file=sys.stderr,
+        )
         if len(self.parts) > 1:
             print(one_line("  " + "; ".join(self.parts.values())), file=sys.stderr)
         self.last_time, self.last_share = now, share
@@ -238,18 +283,24 @@ def print_json(schema: str, **content: Any) -> None:
     """The one JSON object of a command on stdout."""
     from robbench.core.spec import finite  # not needed for --help
 
-    print(json.dumps(finite({"schema": schema, **content}), indent=2, default=str, allow_nan=False), file=results())
+    print(
+        json.dumps(finite({"schema": schema, **content}), indent=2, default=str, allow_nan=False),
+        file=results(),
+    )
 
 
 def print_rich(renderable: Any, at_least: int = 0) -> None:
     """A table or text on stdout; 80 columns wide when not on a terminal, without colours there.
 
-    Wider where `at_least` says that numbers need it: a line that wraps can be read, a number that is cut is wrong.
+    Wider where `at_least` says that numbers need it: a line that wraps can be read, a number that
+    is cut is wrong.
     """
     from rich.console import Console
 
     # Names are others': no markup in them, and no escape sequence.
-    console = Console(file=results(), width=None if results().isatty() else 80, markup=False, emoji=False)
+    console = Console(
+        file=results(), width=None if results().isatty() else 80, markup=False, emoji=False
+    )
     console.width = max(console.width, at_least)
     with console.capture() as text:  # rich ends the process itself where nobody reads
         console.print(_Harmless(renderable))

@@ -13,17 +13,26 @@ from robbench.cli.reporter import Reporter, print_json, print_rich, reported
 Run = Annotated[
     str,
     typer.Argument(
-        metavar="RUN", help="A run id or its beginning, a model with one run, or a file.", autocompletion=o.known_runs
+        metavar="RUN",
+        help="A run id or its beginning, a model with one run, or a file.",
+        autocompletion=o.known_runs,
     ),
 ]
 Folder = Annotated[
-    str | None, typer.Argument(metavar="[DIR]", help="An output folder or its address (default: what --out says).")
+    str | None,
+    typer.Argument(
+        metavar="[DIR]", help="An output folder or its address (default: what --out says)."
+    ),
 ]
 
 
 @reported
 def show(
-    run: Run, out: o.Out = Path("runs"), as_json: o.Json = False, quiet: o.Quiet = False, verbose: o.Verbose = False
+    run: Run,
+    out: o.Out = Path("runs"),
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
 ) -> None:
     """Show one run: its numbers, what broke it, what it cost, what made it, and what to mind.
 
@@ -46,7 +55,11 @@ def show(
 
 @reported
 def runs(
-    folder: Folder = None, out: o.Out = Path("runs"), as_json: o.Json = False, quiet: o.Quiet = False, verbose: o.Verbose = False
+    folder: Folder = None,
+    out: o.Out = Path("runs"),
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
 ) -> None:
     """List the runs of an output folder, and what in it is not finished, damaged, or not attacked yet.
 
@@ -62,4 +75,6 @@ def runs(
 
     print_rich(run_list(found))
     for row in found["runs"]:
-        reporter.detail(f"{row['run_id']}: {row['device']}, {row['wall_s']:.1f} s, robbench {row['robbench_version']}")
+        reporter.detail(
+            f"{row['run_id']}: {row['device']}, {row['wall_s']:.1f} s, robbench {row['robbench_version']}"
+        )

@@ -26,7 +26,9 @@ def result_of_a_verdict() -> Iterator[None]:
         swallow(reporter.results())
     except OSError as error:
         swallow(reporter.results())
-        raise RunError(f"the result cannot be written to stdout: {error.strerror or error}") from error
+        raise RunError(
+            f"the result cannot be written to stdout: {error.strerror or error}"
+        ) from error
 
 
 def swallow(stream: TextIO) -> None:

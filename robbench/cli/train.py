@@ -26,16 +26,35 @@ Recipe = Annotated[
     ),
 ]
 Loss = Annotated[
-    str | None, option("--loss", panel=WHAT, metavar="SPEC", help="Loss, such as trades:beta=6 (default: cross-entropy).")
+    str | None,
+    option(
+        "--loss",
+        panel=WHAT,
+        metavar="SPEC",
+        help="Loss, such as trades:beta=6 (default: cross-entropy).",
+    ),
 ]
 Data = Annotated[
     str | None,
-    option("--data", panel=WHAT, metavar="SPEC", help="Data set, such as 'cifar10\\[airplane,horse]' (default: digits)."),
+    option(
+        "--data",
+        panel=WHAT,
+        metavar="SPEC",
+        help="Data set, such as 'cifar10\\[airplane,horse]' (default: digits).",
+    ),
 ]
-Model = Annotated[str | None, option("--model", panel=WHAT, metavar="SPEC", help="Architecture (default: small-cnn).")]
+Model = Annotated[
+    str | None,
+    option("--model", panel=WHAT, metavar="SPEC", help="Architecture (default: small-cnn)."),
+]
 Inner = Annotated[
     str | None,
-    option("--inner", panel=WHAT, metavar="SPEC", help="Inner attack (adversarial training) such as pgd:steps=10, or none."),
+    option(
+        "--inner",
+        panel=WHAT,
+        metavar="SPEC",
+        help="Inner attack (adversarial training) such as pgd:steps=10, or none.",
+    ),
 ]
 Threat = Annotated[
     str | None,
@@ -47,11 +66,21 @@ From = Annotated[
     option("--from", panel=WHAT, metavar="NAME|PATH",
            help="Start from the weights of a trained model (fine-tuning): its architecture and data are the default then."),
 ]  # fmt: skip
-Name = Annotated[str | None, option("--name", panel=o.PLACE, help="Name of the model (default: the loss).")]
-Epochs = Annotated[int | None, option("--epochs", panel=o.RUN, help="Passes over the training data (default: 20).")]
-BatchSize = Annotated[int | None, option("-b", "--batch-size", panel=o.RUN, help="Samples per step (default: 64).")]
-Rate = Annotated[str | None, option("--lr", panel=o.RUN, help="Peak learning rate (default: 0.003).")]
-Optimizer = Annotated[str | None, option("--optimizer", panel=o.RUN, help="sgd, adam or adamw (default: adam).")]
+Name = Annotated[
+    str | None, option("--name", panel=o.PLACE, help="Name of the model (default: the loss).")
+]
+Epochs = Annotated[
+    int | None, option("--epochs", panel=o.RUN, help="Passes over the training data (default: 20).")
+]
+BatchSize = Annotated[
+    int | None, option("-b", "--batch-size", panel=o.RUN, help="Samples per step (default: 64).")
+]
+Rate = Annotated[
+    str | None, option("--lr", panel=o.RUN, help="Peak learning rate (default: 0.003).")
+]
+Optimizer = Annotated[
+    str | None, option("--optimizer", panel=o.RUN, help="sgd, adam or adamw (default: adam).")
+]
 
 
 @reported
@@ -85,7 +114,8 @@ def train(
 ) -> None:
     """Train a model under any registered loss.
 
-    Example: robbench train --data digits --loss cross-entropy --inner pgd:steps=7 --threat linf:0.15 --name at
+    Example: robbench train --data digits --loss cross-entropy --inner pgd:steps=7 --threat
+    linf:0.15 --name at
     """
     from robbench.catalogue.recipes import read_recipe
     from robbench.core.config import TrainConfig, load_config, process_number
@@ -97,20 +127,33 @@ def train(
              "epochs": epochs, "batch_size": batch_size, "lr": lr, "optimizer": optimizer, "seed": seed,
              "limit": limit}  # fmt: skip
     base = read_recipe(recipe) if recipe else {}
-    settings = load_config(TrainConfig, "train", file=config, sets=sets or [], flags=flags, base=base)
+    settings = load_config(
+        TrainConfig, "train", file=config, sets=sets or [], flags=flags, base=base
+    )
     if settings.from_model is not None:
         base = {**settings_of(settings.from_model, out), **base}
-        settings = load_config(TrainConfig, "train", file=config, sets=sets or [], flags=flags, base=base)
+        settings = load_config(
+            TrainConfig, "train", file=config, sets=sets or [], flags=flags, base=base
+        )
     first = process_number("RANK", 0) == 0  # of the processes that torchrun started, one speaks
     reporter = Reporter(quiet=quiet or not first, verbose=verbose and first)
-    plan = plan_training(settings, name=name, out=out, device=device, data_dir=data_dir, download=download)
-    reporter.detail(f"{len(plan.train)} training and {len(plan.validation)} validation samples on {plan.device}; {plan.spec}")
+    plan = plan_training(
+        settings, name=name, out=out, device=device, data_dir=data_dir, download=download
+    )
+    reporter.detail(
+        f"{len(plan.train)} training and {len(plan.validation)} validation samples on {plan.device}; {plan.spec}"
+    )
     if dry_run:
         found_before(plan, force=force)
         for note in plan.notes:
             reporter.say(note)
         start = plan.start.facts if plan.start else None
-        about = {"name": plan.name, "folder": plan.folder, "identity": plan.identity, "config": plan.spec}
+        about = {
+            "name": plan.name,
+            "folder": plan.folder,
+            "identity": plan.identity,
+            "config": plan.spec,
+        }
         print_json("robbench.train.plan/1", **about, start=start)
         return
     done = run_training(plan, reporter, force=force)
@@ -121,7 +164,9 @@ def train(
         print_json("robbench.train/1", folder=done.folder, fresh=done.fresh, **facts)
     else:
         selected = done.config["selected"]
-        print_result(f"model {plan.name}: {done.folder} (epoch {selected['epoch']}, the {selected['model']} one)")
+        print_result(
+            f"model {plan.name}: {done.folder} (epoch {selected['epoch']}, the {selected['model']} one)"
+        )
 
 
 def run_training(plan: Plan, reporter: Reporter, *, force: bool) -> Trained:
@@ -133,13 +178,19 @@ def run_training(plan: Plan, reporter: Reporter, *, force: bool) -> Trained:
 
     processes = process_number("WORLD_SIZE", 1)
     if processes > 1 and plan.loss.batch_coupled:
-        reporter.say(f"loss {plan.config.loss} depends on the batch, and each of {processes} processes has its share for a batch")
+        reporter.say(
+            f"loss {plan.config.loss} depends on the batch, and each of {processes} processes has its share for a batch"
+        )
     with stop_flag(reporter.say) as stop, reporter.progress(f"train {plan.name}") as bar:
-        done = train(plan, force=force, watcher=_Watcher(bar, reporter, plan.config.epochs), stop=stop)
+        done = train(
+            plan, force=force, watcher=_Watcher(bar, reporter, plan.config.epochs), stop=stop
+        )
         if stop:
             raise Stopped(stop.exit_code)
     if not done.fresh:
-        reporter.say(f"model {plan.name} is there already, from the same settings; nothing to do (--force trains again)")
+        reporter.say(
+            f"model {plan.name} is there already, from the same settings; nothing to do (--force trains again)"
+        )
     return done
 
 
@@ -160,12 +211,16 @@ class _Watcher:  # a robbench.tasks.train.run.Watcher, without importing torch f
             self.drawn = time.monotonic()
             rate = progress.samples / max(self.drawn - self.began, 1e-9)
             self.note = f"epoch {progress.epoch + 1}/{self.epochs}, loss {float(progress.loss):.3f}, {rate:.0f}/s{self.last}"
-            self.bar.update((progress.epoch + progress.samples / progress.total) / self.epochs, self.note)
+            self.bar.update(
+                (progress.epoch + progress.samples / progress.total) / self.epochs, self.note
+            )
 
     def epoch(self, row: dict[str, Any]) -> None:
         self.last = f", val {row['clean_accuracy']:.1%} clean {row['robust_accuracy']:.1%} robust"
         self.began = time.monotonic()
-        self.reporter.detail(f"epoch {row['epoch']}: loss {row['train_loss']:.4f}{self.last}, {row['seconds']:.1f} s")
+        self.reporter.detail(
+            f"epoch {row['epoch']}: loss {row['train_loss']:.4f}{self.last}, {row['seconds']:.1f} s"
+        )
 
     def resumed(self, epoch: int) -> None:
         self.bar.resume(epoch / self.epochs)

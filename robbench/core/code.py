@@ -1,8 +1,9 @@
 """Versions of private code: one hash for the files of some modules and of all that they import.
 
-Private is what lies neither in Python's own library, nor where packages are installed, nor in robbench itself. Imports are
-read from the source, also those inside functions, so the hash does not depend on what a process happens to have imported;
-modules that a loaded module holds by another way (`importlib`) are followed too.
+Private is what lies neither in Python's own library, nor where packages are installed, nor in
+robbench itself. Imports are read from the source, also those inside functions, so the hash does not
+depend on what a process happens to have imported; modules that a loaded module holds by another way
+(`importlib`) are followed too.
 """
 
 from __future__ import annotations
@@ -83,13 +84,21 @@ def _locate(name: str, places: dict[str, _Place | None]) -> _Place | None:
         return None
     try:
         spec = _find_spec(name, above.folders if above else None)
-    except KeyError:  # a folder without __init__.py in another such: Python finds it only once that is imported
-        below = [Path(folder) / name.rpartition(".")[2] for folder in (above.folders if above else None) or ()]
+    except (
+        KeyError
+    ):  # a folder without __init__.py in another such: Python finds it only once that is imported
+        below = [
+            Path(folder) / name.rpartition(".")[2]
+            for folder in (above.folders if above else None) or ()
+        ]
         return _Place(None, [str(folder) for folder in below if folder.is_dir()])
     if spec is None:
         return None
     folders = spec.submodule_search_locations
-    return _Place(Path(spec.origin) if spec.origin and spec.has_location else None, None if folders is None else list(folders))
+    return _Place(
+        Path(spec.origin) if spec.origin and spec.has_location else None,
+        None if folders is None else list(folders),
+    )
 
 
 def _find_spec(name: str, folders: Sequence[str] | None) -> importlib.machinery.ModuleSpec | None:
@@ -97,7 +106,11 @@ def _find_spec(name: str, folders: Sequence[str] | None) -> importlib.machinery.
         if (spec := finder.find_spec(name, folders)) is not None:
             return spec
     # The console script does not put the current folder on the path.
-    return importlib.machinery.PathFinder.find_spec(name, [str(Path.cwd())]) if folders is None else None
+    return (
+        importlib.machinery.PathFinder.find_spec(name, [str(Path.cwd())])
+        if folders is None
+        else None
+    )
 
 
 @functools.cache
@@ -106,7 +119,9 @@ def _private(module: str, file: Path) -> bool:
     if _INSTALLED & {*file.parts, *path.parts} or not path.is_file():
         return False
     root = file.parents[module.count(".") + (file.stem == "__init__")]
-    return not any(path.is_relative_to(folder) for folder in (_OURS, *_PYTHON)) and not _packages_in(root)
+    return not any(
+        path.is_relative_to(folder) for folder in (_OURS, *_PYTHON)
+    ) and not _packages_in(root)
 
 
 @functools.cache
@@ -132,7 +147,11 @@ def _read(file: Path, changed: int) -> tuple[bytes, list[tuple[int, str]]]:
                 found += [(0, alias.name) for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
                 base = node.module or ""
-                found += [(node.level, f"{base}.{alias.name}".strip(".")) for alias in node.names if alias.name != "*"]
+                found += [
+                    (node.level, f"{base}.{alias.name}".strip("."))
+                    for alias in node.names
+                    if alias.name != "*"
+                ]
                 found.append((node.level, base))
     return hashlib.blake2b(content, digest_size=16).digest(), list(dict.fromkeys(found))
 
@@ -150,7 +169,8 @@ def _held(name: str) -> list[str]:
     found = []
     for value in list(vars(sys.modules[name]).values()) if name in sys.modules else []:
         source = module_of(value)
-        # A package holds those of its modules that something has imported: which, depends on the process.
+        # A package holds those of its modules that something has imported: which, depends on the
+        # process.
         if source and not (isinstance(value, ModuleType) and source.startswith(f"{name}.")):
             found.append(source)
     return found

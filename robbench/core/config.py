@@ -1,6 +1,7 @@
 """One frozen dataclass per run, filled from: flag > --set > ROBBENCH_* > TOML file > recipe > default.
 
-A TOML file may hold plain keys and one table per command (`[train]`, `[attack]`), which wins over the plain keys.
+A TOML file may hold plain keys and one table per command (`[train]`, `[attack]`), which wins over
+the plain keys.
 """
 
 from __future__ import annotations
@@ -24,7 +25,13 @@ from robbench.core.trust import refuse_private
 
 T = TypeVar("T")
 COMMANDS = ("train", "attack")
-_KINDS = {"data": "data", "model": "models", "loss": "losses", "inner": "attacks", "attack": "attacks"}
+_KINDS = {
+    "data": "data",
+    "model": "models",
+    "loss": "losses",
+    "inner": "attacks",
+    "attack": "attacks",
+}
 """The settings that are specs, and of which kind."""
 Share = Annotated[Number, Field(ge=0, le=1)]
 
@@ -47,48 +54,85 @@ class TrainConfig:
     data: Annotated[str, Field(description="data set")] = "digits"
     model: Annotated[str, Field(description="architecture")] = "small-cnn"
     from_model: Annotated[
-        str | None, OrNone, Field(description="trained model whose weights to start from: NAME, NAME@best, NAME@last or a folder")
+        str | None,
+        OrNone,
+        Field(
+            description="trained model whose weights to start from: NAME, NAME@best, NAME@last or a folder"
+        ),
     ] = None
     loss: Annotated[str, Field(description="loss")] = "cross-entropy"
-    inner: Annotated[str | None, Field(description="inner attack; by default what the loss needs, none = clean training")] = None
-    inner_mode: Annotated[Literal["eval", "train"], Field(description="mode of the model during the inner attack")] = "eval"
-    threat: Annotated[str | None, Field(description="of inner attack and validation; by default the data set's")] = None
-    eps_warmup: Annotated[Share, Field(description="share of training over which the inner eps grows from 0")] = 0.0
+    inner: Annotated[
+        str | None,
+        Field(description="inner attack; by default what the loss needs, none = clean training"),
+    ] = None
+    inner_mode: Annotated[
+        Literal["eval", "train"], Field(description="mode of the model during the inner attack")
+    ] = "eval"
+    threat: Annotated[
+        str | None, Field(description="of inner attack and validation; by default the data set's")
+    ] = None
+    eps_warmup: Annotated[
+        Share, Field(description="share of training over which the inner eps grows from 0")
+    ] = 0.0
     epochs: Annotated[int, Field(ge=1, description="passes over the training data")] = 20
     batch_size: Annotated[int, Field(ge=1, description="samples per step")] = 64
     optimizer: Annotated[Literal["sgd", "adam", "adamw"], Field(description="torch's own")] = "adam"
     lr: Annotated[Number, Field(gt=0, description="peak learning rate")] = 0.003
     momentum: Annotated[Number, Field(ge=0, lt=1, description="of sgd")] = 0.9
-    weight_decay: Annotated[Number, Field(ge=0, description="of matrices and kernels; biases and norms have none")] = 0.0
+    weight_decay: Annotated[
+        Number, Field(ge=0, description="of matrices and kernels; biases and norms have none")
+    ] = 0.0
     schedule: Annotated[
-        Literal["constant", "cosine", "linear", "one-cycle", "piecewise"], Field(description="of the learning rate")
+        Literal["constant", "cosine", "linear", "one-cycle", "piecewise"],
+        Field(description="of the learning rate"),
     ] = "one-cycle"
-    warmup: Annotated[Share, Field(description="share of training over which the rate grows from 0")] = 0.0
+    warmup: Annotated[
+        Share, Field(description="share of training over which the rate grows from 0")
+    ] = 0.0
     clip: Annotated[Number, Field(ge=0, description="largest norm of the gradient, 0 = any")] = 0.0
     augment: Annotated[
-        Literal["none", "crop", "flip", "crop-flip", "crop-flip-cutout"], Field(description="of the training images")
+        Literal["none", "crop", "flip", "crop-flip", "crop-flip-cutout"],
+        Field(description="of the training images"),
     ] = "none"
-    mixup: Annotated[Number, Field(ge=0, description="alpha of mixup's beta distribution, 0 = off")] = 0.0
+    mixup: Annotated[
+        Number, Field(ge=0, description="alpha of mixup's beta distribution, 0 = off")
+    ] = 0.0
     average: Annotated[
-        Literal["none", "ema", "swa"], Field(description="of the weights: what is judged and kept; swa: of the last quarter")
+        Literal["none", "ema", "swa"],
+        Field(description="of the weights: what is judged and kept; swa: of the last quarter"),
     ] = "none"
     ema_decay: Annotated[Number, Field(gt=0, lt=1, description="of ema, reached gradually")] = 0.999
-    awp: Annotated[Number, Field(ge=0, description="gamma of adversarial weight perturbation, 0 = off")] = 0.0
+    awp: Annotated[
+        Number, Field(ge=0, description="gamma of adversarial weight perturbation, 0 = off")
+    ] = 0.0
     awp_warmup: Annotated[Share, Field(description="share of training before it begins")] = 0.0
     inner_beyond: Annotated[
-        Annotated[int, Field(ge=0)] | None, OrNone, Field(description="inner steps after a sample's first mistake, none = all")
+        Annotated[int, Field(ge=0)] | None,
+        OrNone,
+        Field(description="inner steps after a sample's first mistake, none = all"),
     ] = None
-    precision: Annotated[Literal["fp32", "bf16"], Field(description="of the passes; weights stay float32")] = "fp32"
-    channels_last: Annotated[bool, Field(description="memory format of images, faster on GPUs")] = False
+    precision: Annotated[
+        Literal["fp32", "bf16"], Field(description="of the passes; weights stay float32")
+    ] = "fp32"
+    channels_last: Annotated[bool, Field(description="memory format of images, faster on GPUs")] = (
+        False
+    )
     compile: Annotated[bool, Field(description="compile the model")] = False
-    validation: Annotated[Number, Field(ge=0, lt=1, description="share of the training data kept for validation")] = 0.1
+    validation: Annotated[
+        Number, Field(ge=0, lt=1, description="share of the training data kept for validation")
+    ] = 0.1
     select: Annotated[
-        Literal["auto", "best", "last"], Field(description="epoch to use; auto: best with an inner attack, else last")
+        Literal["auto", "best", "last"],
+        Field(description="epoch to use; auto: best with an inner attack, else last"),
     ] = "auto"
     limit: Annotated[
-        int | str | None, BeforeValidator(parse_limit), Field(description="only the first N samples, or stratified=N")
+        int | str | None,
+        BeforeValidator(parse_limit),
+        Field(description="only the first N samples, or stratified=N"),
     ] = None
-    seed: Annotated[int, Field(ge=0, lt=2**32, description="of weights, order, augmentation and attacks")] = 0
+    seed: Annotated[
+        int, Field(ge=0, lt=2**32, description="of weights, order, augmentation and attacks")
+    ] = 0
 
 
 def parse_width(value: Any) -> int | None:
@@ -112,7 +156,11 @@ class Budget:
         if math.isfinite(self.queries):
             return f"{self.queries:.0f}q"
         # Without an exponent, and what it says is read as the very same number.
-        return f"{Decimal(repr(self.seconds)).normalize():f}s" if math.isfinite(self.seconds) else "none"
+        return (
+            f"{Decimal(repr(self.seconds)).normalize():f}s"
+            if math.isfinite(self.seconds)
+            else "none"
+        )
 
 
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
@@ -125,7 +173,9 @@ def parse_budget(value: Any) -> Budget | None:
     match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([smhq])", str(value).strip().lower())
     amount = float(match[1]) if match else 0.0
     if match is None or not 0 < amount < 1e12 or (match[2] == "q" and not amount.is_integer()):
-        raise ValueError("should be a time such as 90s, 2m or 1h, or queries per sample such as 5000q")
+        raise ValueError(
+            "should be a time such as 90s, 2m or 1h, or queries per sample such as 5000q"
+        )
     return Budget(queries=amount) if match[2] == "q" else Budget(seconds=amount * _UNITS[match[2]])
 
 
@@ -133,25 +183,42 @@ def parse_budget(value: Any) -> Budget | None:
 class AttackConfig:
     """Everything that decides an attack's verdicts, and the width it runs at."""
 
-    attack: Annotated[tuple[str, ...], Field(description="attacks or cascades; several make one worst case")] = ("apgd",)
+    attack: Annotated[
+        tuple[str, ...], Field(description="attacks or cascades; several make one worst case")
+    ] = ("apgd",)
     threat: Annotated[tuple[str, ...], Field(description="by default the data set's")] = ()
-    data: Annotated[str | None, Field(description="by default what the model was trained on")] = None
-    split: Annotated[str, Field(min_length=1, description="part of the data: test, train, validation, ...")] = "test"
+    data: Annotated[str | None, Field(description="by default what the model was trained on")] = (
+        None
+    )
+    split: Annotated[
+        str, Field(min_length=1, description="part of the data: test, train, validation, ...")
+    ] = "test"
     limit: Annotated[
-        int | str | None, BeforeValidator(parse_limit), Field(description="only the first N samples, or stratified=N")
+        int | str | None,
+        BeforeValidator(parse_limit),
+        Field(description="only the first N samples, or stratified=N"),
     ] = None
     seed: Annotated[int, Field(ge=0, lt=2**32, description="of whatever is random")] = 0
-    batch_size: Annotated[int | None, BeforeValidator(parse_width), Field(description="rows in flight; auto: by device")] = None
+    batch_size: Annotated[
+        int | None,
+        BeforeValidator(parse_width),
+        Field(description="rows in flight; auto: by device"),
+    ] = None
     precision: Annotated[
-        Literal["fp32", "bf16"], Field(description="of the search; successes are always confirmed in float32")
+        Literal["fp32", "bf16"],
+        Field(description="of the search; successes are always confirmed in float32"),
     ] = "fp32"
     compile: Annotated[bool, Field(description="compile the model that the attacks see")] = False
     budget: Annotated[
-        Budget | None, BeforeValidator(parse_budget), Field(description="time such as 2m, or queries per sample such as 5000q")
+        Budget | None,
+        BeforeValidator(parse_budget),
+        Field(description="time such as 2m, or queries per sample such as 5000q"),
     ] = None
     store_points: Annotated[bool, Field(description="keep the worst inputs")] = False
     replay: Annotated[tuple[str, ...], Field(description="runs whose points are tried first")] = ()
-    measure: Annotated[bool, Field(description="measure the runs afterwards; keeps the worst inputs")] = False
+    measure: Annotated[
+        bool, Field(description="measure the runs afterwards; keeps the worst inputs")
+    ] = False
 
 
 def load_config(
@@ -166,20 +233,28 @@ def load_config(
     """Merge the sources, `base` (a recipe) below all. UserError that names the source, the key and the nearest known key."""
     names = option_names(cls)
     read = _checked(_read_toml(file, command), names, str(file)) if file is not None else {}
-    environment = {name: os.environ[key] for name in names if (key := f"ROBBENCH_{name.upper()}") in os.environ}
+    environment = {
+        name: os.environ[key] for name in names if (key := f"ROBBENCH_{name.upper()}") in os.environ
+    }
     given = [_key_value(item) for item in sets]
     typed = _checked(dict(given), names, "--set")
     if len(dict(given)) < len(given):
         raise UserError(
             f"--set gives {', '.join(sorted({key for key, _ in given if [k for k, _ in given].count(key) > 1}))} twice"
         )
-    typed |= {name: value for name, value in flags.items() if value not in (None, [], ()) and value is not False}
+    typed |= {
+        name: value
+        for name, value in flags.items()
+        if value not in (None, [], ()) and value is not False
+    }
     for name, value in (read | environment).items():
         if name not in typed and name in _KINDS:
-            refuse_private(f"ROBBENCH_{name.upper()}" if name in environment else file, _KINDS[name], value)
+            refuse_private(
+                f"ROBBENCH_{name.upper()}" if name in environment else file, _KINDS[name], value
+            )
     merged: dict[str, Any] = {**base, **read, **environment, **typed}
-    for name in ("attack", "threat", "replay"):
-        if isinstance(merged.get(name), str) and "tuple" in str(cls.__dataclass_fields__[name].type):  # type: ignore[attr-defined]
+    for name in (n for n in names if "tuple" in str(cls.__annotations__[n])):
+        if isinstance(merged.get(name), str):
             merged[name] = [merged[name]]
     return validate(cls, merged, command)
 

@@ -15,12 +15,22 @@ from robbench.core.subnormals import flushed
 def find_device(name: str) -> torch.device:
     """`auto`, `cpu`, `cuda`, `cuda:1`, `mps` -> device. A named device that is missing is an error, never a fall-back."""
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    if not re.fullmatch(r"cpu|mps|cuda(:\d{1,2})?", name):  # torch itself would wrap cuda:999 around to another index
+        name = (
+            "cuda"
+            if torch.cuda.is_available()
+            else "mps"
+            if torch.backends.mps.is_available()
+            else "cpu"
+        )
+    if not re.fullmatch(
+        r"cpu|mps|cuda(:\d{1,2})?", name
+    ):  # torch itself would wrap cuda:999 around to another index
         raise UserError(f"unknown device '{name}': use auto, cpu, cuda, cuda:N or mps")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        raise UserError(f"device '{name}' is not there ({torch.cuda.device_count()} CUDA devices); use --device auto or cpu")
+        raise UserError(
+            f"device '{name}' is not there ({torch.cuda.device_count()} CUDA devices); use --device auto or cpu"
+        )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("device 'mps' is not there; use --device auto or cpu")
     return device

@@ -31,12 +31,18 @@ def read_text(path: Path, what: str, kind: str) -> str:
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
         if len(content) > MOST_BYTES:
-            raise UserError(f"{what} {path} has more than {MOST_BYTES >> 20} MB, which is too large for it")
+            raise UserError(
+                f"{what} {path} has more than {MOST_BYTES >> 20} MB, which is too large for it"
+            )
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise UserError(f"{what} {path} is not valid {kind}: no UTF-8 text ({error.reason} at byte {error.start})") from None
+        raise UserError(
+            f"{what} {path} is not valid {kind}: no UTF-8 text ({error.reason} at byte {error.start})"
+        ) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
-        raise UserError(f"cannot read {what} {path}: {getattr(error, 'strerror', None) or error}") from None
+        raise UserError(
+            f"cannot read {what} {path}: {getattr(error, 'strerror', None) or error}"
+        ) from None
 
 
 def read_toml(path: Path, what: str) -> dict[str, Any]:
@@ -68,7 +74,11 @@ def _require_shallow(content: Any, where: str) -> None:
     """Everybody who walks through nested values counts on an end."""
     level = [content]
     for _ in range(DEEPEST):
-        inside = (value.values() if isinstance(value, dict) else value for value in level if isinstance(value, dict | list))
+        inside = (
+            value.values() if isinstance(value, dict) else value
+            for value in level
+            if isinstance(value, dict | list)
+        )
         level = [value for values in inside for value in values]
         if not level:
             return

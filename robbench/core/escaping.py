@@ -1,7 +1,7 @@
 """Texts that others chose (names, notes, classes) made harmless where some signs are commands.
 
-A terminal obeys escape sequences, a spreadsheet formulas, a CI system lines that begin with `::` or hold `##[`, and Markdown
-has signs of its own.
+A terminal obeys escape sequences, a spreadsheet formulas, a CI system lines that begin with `::` or
+hold `##[`, and Markdown has signs of its own.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")  # also those that turn the direction of text
+_CONTROL = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
+)  # also those that turn the direction of text
 _COMMAND = re.compile(r"^(\s*)::", re.MULTILINE)
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\n]")
 

@@ -28,9 +28,10 @@ standard_output = 1
 def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` fill a file, then put it at `path` in one step: a reader sees the old content or the new, never a part.
 
-    `write` gets a temporary path in the same folder (made if needed), which is removed when anything fails; what processes
-    that were killed have left there is removed too. Raises UserError where nothing may be written, RunError when the file
-    system refuses (disk full); other errors of `write` pass through.
+    `write` gets a temporary path in the same folder (made if needed), which is removed when
+    anything fails; what processes that were killed have left there is removed too. Raises UserError
+    where nothing may be written, RunError when the file system refuses (disk full); other errors of
+    `write` pass through.
     """
     temporary = temporary_in(path.parent)
     try:
@@ -39,7 +40,9 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
         _filled(temporary, write)
         _sync(temporary, os.O_RDWR)
         temporary.replace(path)
-        with contextlib.suppress(OSError):  # not every system can sync a folder; the rename is atomic all the same
+        with contextlib.suppress(
+            OSError
+        ):  # not every system can sync a folder; the rename is atomic all the same
             _sync(path.parent, os.O_RDONLY)
     except OSError as error:
         raise cannot_write(path, error) from error
@@ -65,7 +68,9 @@ def check_writable(folder: Path, option: str = "--out") -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror or error}; choose another {option}") from error
+        raise UserError(
+            f"cannot write to {folder}: {error.strerror or error}; choose another {option}"
+        ) from error
 
 
 def _filled(temporary: Path, write: Callable[[Path], object]) -> None:
@@ -96,7 +101,8 @@ def require_output(path: Path) -> None:
 def write_output(path: Path, write: Callable[[Path], object]) -> None:
     """`atomic_write` for a path that a user gave: devices and pipes are written into, of a link its target is replaced.
 
-    Raises UserError for what is no place for a file (a folder, a socket, a disk), RunError as `atomic_write` does.
+    Raises UserError for what is no place for a file (a folder, a socket, a disk), RunError as
+    `atomic_write` does.
     """
     descriptor = _descriptor(path)
     target = path if descriptor is not None else _resolve(path)
@@ -106,7 +112,10 @@ def write_output(path: Path, write: Callable[[Path], object]) -> None:
     try:
         with tempfile.TemporaryDirectory() as folder:
             write(Path(folder) / path.name)
-            with (Path(folder) / path.name).open("rb") as source, _open_special(target, descriptor) as sink:
+            with (
+                (Path(folder) / path.name).open("rb") as source,
+                _open_special(target, descriptor) as sink,
+            ):
                 shutil.copyfileobj(source, sink)
     except OSError as error:
         if error.errno == errno.ENXIO:

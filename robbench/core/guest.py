@@ -13,7 +13,8 @@ from robbench.core.errors import UserError
 def guest_code(doing: str, name: str) -> Iterator[None]:
     """Import or call a user's code. `doing` says what for the error, `name` is what the code sees as its program.
 
-    `sys.argv` is the name alone, prints go to stderr. Raises UserError when the code ends the program (`sys.exit`, argparse).
+    `sys.argv` is the name alone, prints go to stderr. Raises UserError when the code ends the
+    program (`sys.exit`, argparse).
     """
     argv = sys.argv
     sys.argv = [name]

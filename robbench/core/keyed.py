@@ -1,8 +1,8 @@
 """Random numbers as a function of (key, counter), never of a global generator.
 
-A sample's key comes from the run's seed and the sample's own id, so its random start is the same for any batch width,
-order, shard or resume. Each number is SplitMix64 (Steele, Lea and Flood 2014) of key, counter and position; 64-bit integer
-products wrap around in torch as they do in C.
+A sample's key comes from the run's seed and the sample's own id, so its random start is the same
+for any batch width, order, shard or resume. Each number is SplitMix64 (Steele, Lea and Flood 2014)
+of key, counter and position; 64-bit integer products wrap around in torch as they do in C.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import math
 import torch
 from torch import Tensor
 
-_GAMMA, _M1, _M2 = (value - (1 << 64) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB))
+_GAMMA, _M1, _M2 = (
+    value - (1 << 64) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
+)
 
 
 def mix(z: Tensor) -> Tensor:
@@ -29,14 +31,24 @@ def fold(key: Tensor, value: Tensor | int) -> Tensor:
     return mix(key ^ mix(other.to(torch.int64)))
 
 
-def uniform(key: Tensor, shape: torch.Size | tuple[int, ...], counter: int = 0, dtype: torch.dtype | None = None) -> Tensor:
+def uniform(
+    key: Tensor,
+    shape: torch.Size | tuple[int, ...],
+    counter: int = 0,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
     """[B,*shape] uniform on [0, 1), 24 bits each."""
     position = mix(torch.arange(math.prod(shape), device=key.device))
     bits = mix(fold(key, counter)[:, None] ^ position[None])
     return (_shift(bits, 40).to(dtype or torch.float32) / (1 << 24)).reshape(len(key), *shape)
 
 
-def normal(key: Tensor, shape: torch.Size | tuple[int, ...], counter: int = 0, dtype: torch.dtype | None = None) -> Tensor:
+def normal(
+    key: Tensor,
+    shape: torch.Size | tuple[int, ...],
+    counter: int = 0,
+    dtype: torch.dtype | None = None,
+) -> Tensor:
     """[B,*shape] standard normal, by Box and Muller from two uniforms."""
     radius = torch.sqrt(-2 * torch.log1p(-uniform(key, shape, 2 * counter, dtype)))
     return radius * torch.cos(2 * math.pi * uniform(key, shape, 2 * counter + 1, dtype))

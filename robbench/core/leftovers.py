@@ -35,7 +35,9 @@ def sweep(folder: Path) -> None:
                 continue
             with contextlib.suppress(OSError):  # another process may sweep too
                 here = name[1] == _here()
-                if (here and not _alive(int(name[2]))) or time.time() - entry.stat().st_mtime > _DAY:
+                if (
+                    here and not _alive(int(name[2]))
+                ) or time.time() - entry.stat().st_mtime > _DAY:
                     remove(Path(entry.path))
 
 

@@ -21,7 +21,13 @@ except ImportError:  # not on this system
     fcntl = None  # type: ignore[assignment]
 
 # A link is not followed: what it leads to would be emptied.
-_FLAGS = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+_FLAGS = (
+    os.O_RDWR
+    | os.O_CREAT
+    | getattr(os, "O_CLOEXEC", 0)
+    | getattr(os, "O_NOFOLLOW", 0)
+    | getattr(os, "O_NONBLOCK", 0)
+)
 _NO_FILE = (errno.ELOOP, errno.EISDIR, errno.ENXIO)  # of a link, a folder, a socket
 _PAUSE = 0.1  # seconds between two tries: a signal is heard between them
 
@@ -31,8 +37,9 @@ def locked(path: Path, what: str, *, say: Callable[[str], None], asked_to_stop: 
            ) -> Iterator[None]:  # fmt: skip
     """Own `what` for the time of a block; `path` is the lock's file, which goes with its owner.
 
-    Another owner is waited for, and `say` told who it is; `asked_to_stop` raises what ends the wait. Where the file system
-    has no locks, `say` is told so and the block runs all the same. Raises UserError or RunError when the file cannot be made.
+    Another owner is waited for, and `say` told who it is; `asked_to_stop` raises what ends the
+    wait. Where the file system has no locks, `say` is told so and the block runs all the same.
+    Raises UserError or RunError when the file cannot be made.
     """
     handle = _take(path, what, say, asked_to_stop)
     try:
@@ -44,7 +51,9 @@ def locked(path: Path, what: str, *, say: Callable[[str], None], asked_to_stop: 
             os.close(handle)
 
 
-def _take(path: Path, what: str, say: Callable[[str], None], asked_to_stop: Callable[[], None]) -> int | None:
+def _take(
+    path: Path, what: str, say: Callable[[str], None], asked_to_stop: Callable[[], None]
+) -> int | None:
     told = False
     while True:
         try:

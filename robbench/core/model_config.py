@@ -101,12 +101,15 @@ class Trained(Rebuilt):
 def read_config(path: Path, needs: type[BaseModel] = Trained) -> dict[str, Any]:
     """A config.json as plain values, in which all that `needs` names is there and of its type.
 
-    Raises UserError, naming the file and the key, for one that is missing, damaged, or of another robbench.
+    Raises UserError, naming the file and the key, for one that is missing, damaged, or of another
+    robbench.
     """
     found = parse_json(read_text(path, "the model file", "JSON"), str(path))
     schema = found.get("schema") if isinstance(found, dict) else None
     if schema != SCHEMA:
         told = repr(schema)[:40]
-        raise UserError(f"{path} has schema {told}, this robbench reads '{SCHEMA}': upgrade robbench, or train it again")
+        raise UserError(
+            f"{path} has schema {told}, this robbench reads '{SCHEMA}': upgrade robbench, or train it again"
+        )
     checked(needs, found, str(path))
     return dict(found)

@@ -1,7 +1,8 @@
 """One registry per kind of plug-in: lazy, loud and explainable.
 
-Listing imports nothing. A name comes from our table (`catalogue/builtins.py`), from another package's entry point, or is
-`module:attribute` for a private one. Two packages claiming one name is an error that names both.
+Listing imports nothing. A name comes from our table (`catalogue/builtins.py`), from another
+package's entry point, or is `module:attribute` for a private one. Two packages claiming one name is
+an error that names both.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class Entry(NamedTuple):
 class Registry(Generic[T]):
     """The names of one kind. `base` is the `module:attribute` of the class every registered class derives from."""
 
-    def __init__(self, kind: str, *, base: str, group: str, table: Mapping[str, tuple[str, str]]) -> None:
+    def __init__(
+        self, kind: str, *, base: str, group: str, table: Mapping[str, tuple[str, str]]
+    ) -> None:
         self.kind = kind
         self.group = group
         self._base = base
@@ -50,7 +53,9 @@ class Registry(Generic[T]):
             package = point.dist.name if point.dist else "?"
             if point.name in found and found[point.name].target != point.value:
                 owners = f"{found[point.name].package} and {package}"
-                raise UserError(f"two packages register the {self.kind} '{point.name}': {owners}; uninstall one of them")
+                raise UserError(
+                    f"two packages register the {self.kind} '{point.name}': {owners}; uninstall one of them"
+                )
             found[point.name] = Entry(point.value, f"from {package}", package)
         return found
 
@@ -64,7 +69,9 @@ class Registry(Generic[T]):
         found = _import(target, owner) if entry else import_target(target, owner)
         base = _import(self._base, self.kind)
         if not (isinstance(found, type) and issubclass(found, base)):
-            raise UserError(f"{owner}: {target} is not a class derived from {base.__module__}.{base.__qualname__}")
+            raise UserError(
+                f"{owner}: {target} is not a class derived from {base.__module__}.{base.__qualname__}"
+            )
         return found
 
     def parse(self, text: str) -> tuple[type[T], Spec]:
@@ -73,7 +80,9 @@ class Registry(Generic[T]):
         entry = self.entries.get(spec.name)
         if entry is not None and entry.target.startswith("="):
             cls, alias = self.parse(entry.target[1:])
-            return cls, Spec(alias.name, spec.argument or alias.argument, {**alias.options, **spec.options})
+            return cls, Spec(
+                alias.name, spec.argument or alias.argument, {**alias.options, **spec.options}
+            )
         if entry is None and ":" in text:  # module:attribute[:options]
             module, attribute, options = (*text.split(":", 2), "")[:3]
             if "=" not in attribute:
@@ -92,14 +101,18 @@ class Registry(Generic[T]):
         cls, spec = self.parse(text)
         built = build(cls, spec, f"{self.kind} {spec.name}")
         defaults = {} if full else {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
-        options = {key: value for key, value in options_of(built).items() if key not in defaults or value != defaults[key]}
+        options = {
+            key: value
+            for key, value in options_of(built).items()
+            if key not in defaults or value != defaults[key]
+        }
         return str(Spec(spec.name, None, options))
 
     def code(self, text: str) -> str:
         """What tells versions of the code behind a spec apart: ours and packages' by version, private modules by content.
 
-        Private are the modules of a `module:attribute`, or of a package that is not installed but lies in a working folder, and
-        every private module that they import (`core/code.py`).
+        Private are the modules of a `module:attribute`, or of a package that is not installed but
+        lies in a working folder, and every private module that they import (`core/code.py`).
         """
         cls, spec = self.parse(text)
         return code_of([cls.__module__], spec.name, self.entries.get(spec.name))
@@ -129,7 +142,8 @@ def code_of(modules: Iterable[str], name: str, entry: Entry | None) -> str:
 def import_target(target: str, owner: str) -> Any:
     """Import private code, `module:attribute`, also from the current folder.
 
-    Raises UserError for a name that came from a file (`core/trust.py`), is of Python's standard library, or does not exist.
+    Raises UserError for a name that came from a file (`core/trust.py`), is of Python's standard
+    library, or does not exist.
     """
     module_name, _, attribute = target.partition(":")
     for path, what in ((module_name, "a module's name"), (attribute, "a name in a module")):
@@ -156,9 +170,13 @@ def _import(target: str, owner: str) -> Any:
             plain = module_name.removesuffix(".py")
             text = f"no module '{module_name}'; write {plain}:{attribute}, without .py"
             raise UserError(f"{owner}: {text}") from error
-        raise UserError(f"{owner}: no module '{error.name}'; install it or run where it can be imported") from error
+        raise UserError(
+            f"{owner}: no module '{error.name}'; install it or run where it can be imported"
+        ) from error
     except Exception as error:
-        raise RunError(f"{owner}: importing {module_name} raised {type(error).__name__}: {error}") from error
+        raise RunError(
+            f"{owner}: importing {module_name} raised {type(error).__name__}: {error}"
+        ) from error
     for part in attribute.split("."):
         if not hasattr(found, part):
             raise UserError(f"{owner}: module '{module_name}' has no '{attribute}'")
@@ -168,8 +186,9 @@ def _import(target: str, owner: str) -> Any:
 
 @contextlib.contextmanager
 def _current_folder_importable() -> Iterator[None]:
-    # The console script, unlike `python -m`, does not put the current folder on the path. For private code alone: torch and
-    # others import optional packages and plug-ins of whatever folder is on the path.
+    # The console script, unlike `python -m`, does not put the current folder on the path. For
+    # private code alone: torch and others import optional packages and plug-ins of whatever folder
+    # is on the path.
     here = str(Path.cwd())
     added = here not in sys.path and "" not in sys.path
     if added:
@@ -204,8 +223,12 @@ def explain_options(cls: type) -> list[OptionInfo]:
             continue
         hint = hints[field.name]
         texts = [getattr(mark, "description", None) for mark in getattr(hint, "__metadata__", ())]
-        default = "(must be given)" if field.default is dataclasses.MISSING else value_text(field.default)
-        rows.append(OptionInfo(field.name, _type_text(hint), default, next((t for t in texts if t), "")))
+        default = (
+            "(must be given)" if field.default is dataclasses.MISSING else value_text(field.default)
+        )
+        rows.append(
+            OptionInfo(field.name, _type_text(hint), default, next((t for t in texts if t), ""))
+        )
     return rows
 
 
@@ -221,4 +244,6 @@ def _type_text(hint: Any) -> str:
         return " | ".join(str(value) for value in typing.get_args(hint))
     if origin in (typing.Union, types.UnionType):
         return " | ".join(_type_text(part) for part in typing.get_args(hint))
-    return "none" if hint is types.NoneType else hint.__name__ if isinstance(hint, type) else str(hint)
+    return (
+        "none" if hint is types.NoneType else hint.__name__ if isinstance(hint, type) else str(hint)
+    )

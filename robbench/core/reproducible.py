@@ -15,7 +15,8 @@ def prepare(environ: MutableMapping[str, str] = os.environ) -> None:
     """Set what torch's libraries should know, unless torch is there already. A setting of the user's stays."""
     if "torch" in sys.modules:
         return  # too late: they would not hear of it, but the record of the run would name it
-    # Torch's threads spin while they wait, which on a busy machine makes small models ten times slower.
+    # Torch's threads spin while they wait, which on a busy machine makes small models ten times
+    # slower.
     environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if (wanted := strict_branch()) is not None:
         environ.setdefault(CBWR, wanted)
@@ -24,12 +25,15 @@ def prepare(environ: MutableMapping[str, str] = os.environ) -> None:
 def strict_branch(cpuinfo: str | None = None) -> str | None:
     """The value of MKL_CBWR with which a row's product does not depend on how many rows there are; None where there is none.
 
-    MKL knows these branches on Intel processors only. On others it takes AUTO instead, which makes nothing equal. cpuinfo: the
-    text of Linux's /proc/cpuinfo, read if not given.
+    MKL knows these branches on Intel processors only. On others it takes AUTO instead, which makes
+    nothing equal. cpuinfo: the text of Linux's /proc/cpuinfo, read if not given.
     """
     if cpuinfo is None:
         cpuinfo = _CPUINFO.read_text(errors="replace") if _CPUINFO.exists() else ""
-    facts = {name.strip(): value.split() for name, _, value in (line.partition(":") for line in cpuinfo.splitlines())}
+    facts = {
+        name.strip(): value.split()
+        for name, _, value in (line.partition(":") for line in cpuinfo.splitlines())
+    }
     if facts.get("vendor_id") != ["GenuineIntel"]:
         return None
     flags = facts.get("flags", [])

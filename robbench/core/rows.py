@@ -1,8 +1,8 @@
 """Rows: a frozen dataclass of tensors that share their first axis, one row per sample under attack.
 
-Everything an attack knows is in such rows, so that the engine can move a row, refill it or drop it without asking. A field
-may be rows again (the state of an attack inside another); fields that are neither (a norm, a number) belong to all rows and
-are left alone.
+Everything an attack knows is in such rows, so that the engine can move a row, refill it or drop it
+without asking. A field may be rows again (the state of an attack inside another); fields that are
+neither (a norm, a number) belong to all rows and are left alone.
 """
 
 from __future__ import annotations
@@ -68,7 +68,9 @@ class Rows:
 
     def where(self, mask: Tensor, **changes: Tensor) -> Self:
         """A copy where the rows of `mask` take the new values."""
-        return self.replace(**{name: pick(mask, value, getattr(self, name)) for name, value in changes.items()})
+        return self.replace(
+            **{name: pick(mask, value, getattr(self, name)) for name, value in changes.items()}
+        )
 
     @classmethod
     def concat(cls, parts: Sequence[Self]) -> Self:

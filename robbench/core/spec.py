@@ -1,8 +1,9 @@
 """Spec strings: `pgd:steps=50,rate=0.1` <-> Spec <-> canonical JSON <-> short hash.
 
-A spec names a registered thing and sets some of its options. The part after the first colon is a comma-separated list of
-`key=value`; its first item may be a bare argument (`parquet:some/dir`). Commas inside parentheses or brackets do not
-split, and one pair of parentheses around a value is dropped, so that a spec can be the value of another.
+A spec names a registered thing and sets some of its options. The part after the first colon is a
+comma-separated list of `key=value`; its first item may be a bare argument (`parquet:some/dir`).
+Commas inside parentheses or brackets do not split, and one pair of parentheses around a value is
+dropped, so that a spec can be the value of another.
 """
 
 from __future__ import annotations
@@ -63,7 +64,9 @@ def parse_spec(text: str) -> Spec:
 def require_plain(text: str) -> None:
     """Raise UserError for a spec of a length or with characters that nobody means: control characters, halves of surrogates."""
     if len(text) > _LONGEST:
-        raise UserError(f"the spec {text[:40]!r}... has {len(text)} characters; {_LONGEST} are the most")
+        raise UserError(
+            f"the spec {text[:40]!r}... has {len(text)} characters; {_LONGEST} are the most"
+        )
     if odd := next((char for char in text if unicodedata.category(char) in ("Cc", "Cs")), None):
         raise UserError(f"malformed spec {text!r}: it holds the character {odd!r}")
 
@@ -90,7 +93,9 @@ def split_items(text: str, separator: str = ",") -> list[str]:
 _CLOSES = {"(": ")", "[": "]"}
 _LONGEST = 10_000
 _DEEPEST = 20  # attacks inside attacks: two levels have a meaning
-_LARGEST = 2**32  # of whole numbers: above a billion steps or units nothing ends, and torch's own integers do at some place
+_LARGEST = (
+    2**32
+)  # of whole numbers: above a billion steps or units nothing ends, and torch's own integers do at some place
 
 
 def _is_wrapped(value: str) -> bool:
@@ -110,26 +115,35 @@ def parse_number(value: Any) -> Any:
         raise ValueError("should be a number such as 0.03 or 8/255") from None
 
 
-Number = Annotated[float, Field(allow_inf_nan=False, ge=-1e30, le=1e30), BeforeValidator(parse_number)]
+Number = Annotated[
+    float, Field(allow_inf_nan=False, ge=-1e30, le=1e30), BeforeValidator(parse_number)
+]
 """A finite float option that may be written as a fraction."""
-OrNone = BeforeValidator(lambda value: None if isinstance(value, str) and value.strip().lower() == "none" else value)
+OrNone = BeforeValidator(
+    lambda value: None if isinstance(value, str) and value.strip().lower() == "none" else value
+)
 """Marks an option that may be `none`: Annotated[Annotated[Number, Field(gt=0)] | None, OrNone]."""
 
 
 def build(cls: type[T], spec: Spec, what: str | None = None) -> T:
     """Make `cls` (a dataclass whose fields are its options) from a spec.
 
-    A class that takes a bare argument names the field for it in `argument`. Raises UserError, naming the option and the
-    nearest known one, when an option is unknown, missing or has a bad value.
+    A class that takes a bare argument names the field for it in `argument`. Raises UserError,
+    naming the option and the nearest known one, when an option is unknown, missing or has a bad
+    value.
     """
     what = what or spec.name
     options = dict(spec.options)
     if spec.argument is not None:
         field = getattr(cls, "argument", None)
         if field is None:
-            raise UserError(f"{what}: '{spec.argument}' is not key=value{nearest(spec.argument, option_names(cls))}")
+            raise UserError(
+                f"{what}: '{spec.argument}' is not key=value{nearest(spec.argument, option_names(cls))}"
+            )
         if field in options:
-            raise UserError(f"{what}: {field} is given twice, as {spec.argument!r} and as {options[field]!r}")
+            raise UserError(
+                f"{what}: {field} is given twice, as {spec.argument!r} and as {options[field]!r}"
+            )
         options[field] = spec.argument
     return validate(cls, options, what)
 
@@ -139,11 +153,18 @@ def validate(cls: type[T], options: Mapping[str, Any], what: str) -> T:
     names = option_names(cls)
     for key in options:
         if key not in names and key.rpartition(":")[2] in names:
-            raise UserError(f"{what}: options follow a comma: write {key[:100].replace(':', ',')}=... instead of {key[:100]}=...")
+            raise UserError(
+                f"{what}: options follow a comma: write {key[:100].replace(':', ',')}=... instead of {key[:100]}=..."
+            )
         if key not in names:
-            raise UserError(f"{what}: unknown option '{key[:100]}'" + (nearest(key, names) if names else "; it has none"))
+            raise UserError(
+                f"{what}: unknown option '{key[:100]}'"
+                + (nearest(key, names) if names else "; it has none")
+            )
         if isinstance(options[key], int) and abs(options[key]) >= _LARGEST:
-            raise UserError(f"{what}: {key} should be below {_LARGEST}, not {_quoted(options[key])}")
+            raise UserError(
+                f"{what}: {key} should be below {_LARGEST}, not {_quoted(options[key])}"
+            )
     try:
         built = TypeAdapter(cls).validate_python(dict(options))
     except ValidationError as error:
@@ -170,7 +191,9 @@ def checked(hint: Any, value: Any, where: str) -> Any:
         place = ".".join(map(str, first["loc"]))
         if first["type"] == "missing":
             raise UserError(f"{where} lacks {place}") from None
-        raise UserError(f"{where}: {place + ': ' if place else ''}{_message(first)}, not {_quoted(first['input'])}") from None
+        raise UserError(
+            f"{where}: {place + ': ' if place else ''}{_message(first)}, not {_quoted(first['input'])}"
+        ) from None
 
 
 def _message(error: Any) -> str:
@@ -188,12 +211,18 @@ def _quoted(value: Any) -> str:
 
 def option_names(cls: type) -> list[str]:
     """The options of a registered class: the names of its dataclass fields."""
-    return [field.name for field in dataclasses.fields(cls) if field.init] if dataclasses.is_dataclass(cls) else []
+    return (
+        [field.name for field in dataclasses.fields(cls) if field.init]
+        if dataclasses.is_dataclass(cls)
+        else []
+    )
 
 
 def options_of(built: Any) -> dict[str, Any]:
     """All options of a built object, defaults included, as plain JSON values."""
-    return {field.name: getattr(built, field.name) for field in dataclasses.fields(built) if field.init}
+    return {
+        field.name: getattr(built, field.name) for field in dataclasses.fields(built) if field.init
+    }
 
 
 def canonical_json(value: Any) -> str:
@@ -222,4 +251,6 @@ def value_text(value: Any) -> str:
 
 def _text(value: Any) -> str:
     text = value_text(value)
-    return f"({text})" if any(char in text for char in ",=") or (text and _is_wrapped(text)) else text
+    return (
+        f"({text})" if any(char in text for char in ",=") or (text and _is_wrapped(text)) else text
+    )

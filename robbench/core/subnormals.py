@@ -1,7 +1,7 @@
 """Numbers below 1.2e-38 taken as zero for a while: many processors need a hundred times as long for them.
 
-The setting belongs to a thread, and a row's answer must not depend on the thread that computes it: so it is set in all threads of
-torch's OpenMP pool, and what is in force is measured.
+The setting belongs to a thread, and a row's answer must not depend on the thread that computes it:
+so it is set in all threads of torch's OpenMP pool, and what is in force is measured.
 """
 
 from __future__ import annotations
@@ -50,7 +50,9 @@ def _parallel() -> Callable[..., None] | None:
     """The function of torch's own OpenMP library that calls another in all of its threads; None where it is not found."""
     with contextlib.suppress(OSError):
         maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
-        found = sorted(set(re.findall(r"(/\S*lib(?:gomp|iomp5|omp)\S*\.so\S*)$", maps, re.MULTILINE)))
+        found = sorted(
+            set(re.findall(r"(/\S*lib(?:gomp|iomp5|omp)\S*\.so\S*)$", maps, re.MULTILINE))
+        )
         own = [path for path in found if Path(torch.__file__).parent in Path(path).parents] or found
         if len(own) == 1:
             return getattr(ctypes.CDLL(own[0]), "GOMP_parallel", None)

@@ -1,7 +1,7 @@
 """In what shapes a model is evaluated, so that a row's answer does not depend on how many others are asked with it.
 
-Libraries choose their kernels by the number of rows, and kernels round differently. Which numbers of rows agree depends on the
-model, the processor and the number of threads, so it is measured.
+Libraries choose their kernels by the number of rows, and kernels round differently. Which numbers
+of rows agree depends on the model, the processor and the number of threads, so it is measured.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ NOISE = 0.03  # rows are looked at so near to the inputs: real inputs are often 
 ROUNDING = 1e-4  # relative difference that rounding may explain
 _STRIDE, _SHIFT = 5, 3  # which other rows stand where; 5 has no factor in common with any tile
 _CPU_STEP, _GPU_STEP = 8, 32
-_CPU_TILE, _GPU_TILE = 32, 256  # on a CPU 32 rows are as fast as any larger batch, or faster: they stay in the cache
+_CPU_TILE, _GPU_TILE = (
+    32,
+    256,
+)  # on a CPU 32 rows are as fast as any larger batch, or faster: they stay in the cache
 _measured: weakref.WeakKeyDictionary[Any, dict[Any, RowEquality]] = weakref.WeakKeyDictionary()
 
 
@@ -42,14 +45,20 @@ class Tiles(NamedTuple):
         """`rows` [n,*] tile by tile, each filled up with its own first row, and how many of it are no filling."""
         for start in range(0, len(rows), self.rows):
             tile = rows[start : start + self.rows]
-            yield torch.cat([tile, tile[:1].expand(self.padded(len(tile)) - len(tile), *tile.shape[1:])]), len(tile)
+            yield (
+                torch.cat(
+                    [tile, tile[:1].expand(self.padded(len(tile)) - len(tile), *tile.shape[1:])]
+                ),
+                len(tile),
+            )
 
 
 class RowEquality(NamedTuple):
     """What was measured: whether rows get bit-equal answers in all numbers of rows that are multiples of `step`.
 
-    Also at other places among other neighbours. Where they do not, `why` says how they differ: when asked again (`random`),
-    by more than rounding among other neighbours (`batch`), or by rounding at other places or times (`rounding`).
+    Also at other places among other neighbours. Where they do not, `why` says how they differ: when
+    asked again (`random`), by more than rounding among other neighbours (`batch`), or by rounding
+    at other places or times (`rounding`).
     """
 
     step: int
@@ -58,7 +67,9 @@ class RowEquality(NamedTuple):
 
     def both(self, other: RowEquality) -> RowEquality:
         """What holds where two models are asked."""
-        return RowEquality(max(self.step, other.step), self.equal and other.equal, self.why or other.why)
+        return RowEquality(
+            max(self.step, other.step), self.equal and other.equal, self.why or other.why
+        )
 
 
 def largest_tile(device: torch.device) -> Tiles:
@@ -69,8 +80,9 @@ def largest_tile(device: torch.device) -> Tiles:
 def row_equality(model: Model, x: Tensor) -> RowEquality:
     """Measure a model on its device, with the threads it has now, near inputs x [n,*]. Freeze it first.
 
-    Answers are logits without and with a graph, and gradients. It costs about as much as four steps of an attack on one tile,
-    once per model and process. Random states of torch are left as they were.
+    Answers are logits without and with a graph, and gradients. It costs about as much as four steps
+    of an attack on one tile, once per model and process. Random states of torch are left as they
+    were.
     """
     if not len(x) or x.is_meta:  # nothing to differ
         return RowEquality(largest_tile(x.device).step, equal=True)
@@ -93,7 +105,9 @@ def _measure(model: Model, x: Tensor) -> RowEquality:
 
     shuffled = torch.arange(len(near), device=x.device) * _STRIDE + _SHIFT
     if not agree(shuffled[:tile] % len(near)):
-        return RowEquality(finest, equal=False, why=_reason(model, near, shuffled[:tile] % len(near), full))
+        return RowEquality(
+            finest, equal=False, why=_reason(model, near, shuffled[:tile] % len(near), full)
+        )
     agrees = {n: agree(shuffled[:n] % tile) for n in range(finest, tile, finest)}
     step = finest
     while not all(agrees[n] for n in range(step, tile, step)):
@@ -106,12 +120,17 @@ def _reason(model: Model, near: Tensor, places: Tensor, full: Tensor) -> Why:
     if not _same(again, full):  # kernels that add in no fixed order are not random
         return "rounding" if _close(again, full) else "random"
     mine = places < len(full)
-    return "rounding" if _close(_answers(model, near[places])[mine], full[places[mine]]) else "batch"
+    return (
+        "rounding" if _close(_answers(model, near[places])[mine], full[places[mine]]) else "batch"
+    )
 
 
 def _close(found: Tensor, full: Tensor) -> bool:
     """Whether rounding may explain that two answers differ."""
-    apart, size = (found.double() - full.double()).nan_to_num().norm(), full.double().nan_to_num().norm()
+    apart, size = (
+        (found.double() - full.double()).nan_to_num().norm(),
+        full.double().nan_to_num().norm(),
+    )
     return bool(apart <= ROUNDING * size)
 
 

@@ -1,8 +1,8 @@
 """Which private code may be imported: what the caller named, never what a file names.
 
-A name such as `nets:make` runs code. On the command line only names typed in that very command are imported, unless it has
-`--trust-code`; names in files and environment variables are refused. In Python a name is the caller's own, except where it
-is read from a file (`names_from`).
+A name such as `nets:make` runs code. On the command line only names typed in that very command are
+imported, unless it has `--trust-code`; names in files and environment variables are refused. In
+Python a name is the caller's own, except where it is read from a file (`names_from`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ from robbench.core.errors import UserError
 from robbench.core.norms import NORMS
 
 _NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
-_PRIVATE = re.compile(rf"(?:-[A-Za-z])?({_NAME}:{_NAME})(?=:|$)")  # also behind a short option, -amodule:Attack
+_PRIVATE = re.compile(
+    rf"(?:-[A-Za-z])?({_NAME}:{_NAME})(?=:|$)"
+)  # also behind a short option, -amodule:Attack
 
 
 class _Command(NamedTuple):
@@ -85,7 +87,8 @@ def require_trusted(name: str) -> None:
         if source is not None and name not in own and not _trusted.get():
             raise _untrusted(source, name)
         return
-    # `folder:photos`, typed as data, or the threat `l2:inf` is no leave for a file to import a module of that name.
+    # `folder:photos`, typed as data, or the threat `l2:inf` is no leave for a file to import a
+    # module of that name.
     typed = name in _command.typed and (source is None or name in own or not _is_registered(name))
     if not typed and (_command.dry or not _command.trusts_all):
         raise _untrusted(source or "a file or an environment variable", name)
@@ -121,6 +124,14 @@ def _is_registered(name: str) -> bool:
 
 def _untrusted(source: str, name: str) -> UserError:
     if _command is not None and _command.dry:
-        return UserError(f"{source} names private code, {name}: a dry run imports only what is typed in its command")
-    how = "load it inside robbench.core.trust.trust_code()" if _command is None else "give --trust-code"
-    return UserError(f"{source} names private code, {name}, which would be run here: {how} if you trust it")
+        return UserError(
+            f"{source} names private code, {name}: a dry run imports only what is typed in its command"
+        )
+    how = (
+        "load it inside robbench.core.trust.trust_code()"
+        if _command is None
+        else "give --trust-code"
+    )
+    return UserError(
+        f"{source} names private code, {name}, which would be run here: {how} if you trust it"
+    )

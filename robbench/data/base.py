@@ -1,6 +1,7 @@
 """What a data set is: a table one can open without decoding, and the split that an experiment works on.
 
-Images stay bytes (uint8, `scale` is the value of white) until a batch is taken; models always see float32 in [0,1].
+Images stay bytes (uint8, `scale` is the value of white) until a batch is taken; models always see
+float32 in [0,1].
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ class Table:
         bad = np.flatnonzero((self.labels < 0) | (self.labels >= len(self.classes)))
         if len(bad):
             row, label = int(bad[0]), int(self.labels[bad[0]])
-            raise UserError(f"label {label} of row {row} is out of range: the data has {len(self.classes)} classes")
+            raise UserError(
+                f"label {label} of row {row} is out of range: the data has {len(self.classes)} classes"
+            )
 
 
 class Data(ABC):
@@ -72,10 +75,10 @@ class Data(ABC):
 class Split:
     """The samples of one split, subset applied.
 
-    images [N,C,H,W] uint8 (value / scale is the pixel) or float32 in [0,1]; labels [N] int64; ids [N] int64, a hash of
-    the image's bytes, its label and its count among equals: stable under limits, shuffles and reordering. `notes` are
-    sentences for the user about how the data were read, `whole` the names of all classes of the data, of which a subset
-    has chosen some.
+    images [N,C,H,W] uint8 (value / scale is the pixel) or float32 in [0,1]; labels [N] int64; ids
+    [N] int64, a hash of the image's bytes, its label and its count among equals: stable under
+    limits, shuffles and reordering. `notes` are sentences for the user about how the data were
+    read, `whole` the names of all classes of the data, of which a subset has chosen some.
     """
 
     images: Tensor
@@ -98,11 +101,18 @@ class Split:
 
     def to(self, device: torch.device) -> Split:
         """The same split with its tensors on another device."""
-        return dataclasses.replace(self, images=self.images.to(device), labels=self.labels.to(device), ids=self.ids.to(device))
+        return dataclasses.replace(
+            self,
+            images=self.images.to(device),
+            labels=self.labels.to(device),
+            ids=self.ids.to(device),
+        )
 
     def take(self, index: Tensor) -> Split:
         """The samples at `index`."""
-        return dataclasses.replace(self, images=self.images[index], labels=self.labels[index], ids=self.ids[index])
+        return dataclasses.replace(
+            self, images=self.images[index], labels=self.labels[index], ids=self.ids[index]
+        )
 
     def fingerprint(self, *, ordered: bool = False) -> str:
         """A hash of what the samples are, whatever their order, or in this order."""
@@ -116,19 +126,28 @@ class Split:
         pixels = self.pixels(slice(None, None, max(1, len(self) // 10_000)))
         axes = (0, *range(2, pixels.ndim))
         # The population's deviation: defined for a single row of a (D,)-shaped table too.
-        mean, std = pixels.mean(axes).tolist(), pixels.std(axes, correction=0).clamp(min=1e-3).tolist()
+        mean, std = (
+            pixels.mean(axes).tolist(),
+            pixels.std(axes, correction=0).clamp(min=1e-3).tolist(),
+        )
         return DataInfo(tuple(pixels.shape[1:]), self.classes, tuple(mean), tuple(std))
 
 
 def require_classes(split: Split) -> None:
     """Raise UserError unless there are at least two classes to tell apart."""
     if len(split.classes) < 2:
-        raise UserError(f"data '{split.name}' has only the class '{split.classes[0]}'; a classifier needs at least two")
+        raise UserError(
+            f"data '{split.name}' has only the class '{split.classes[0]}'; a classifier needs at least two"
+        )
 
 
 def class_difference(one: Sequence[str], other: Sequence[str], where: tuple[str, str]) -> str:
     """Where two class lists part: `class 9 is 'nine' in WHERE and 'Nine' in the OTHER`, with both numbers of classes."""
-    counts = f"{where[0]} has {len(one)} classes, {where[1]} {len(other)}; " if len(one) != len(other) else ""
+    counts = (
+        f"{where[0]} has {len(one)} classes, {where[1]} {len(other)}; "
+        if len(one) != len(other)
+        else ""
+    )
     pairs = list(itertools.zip_longest(one, other))
     n = next((n for n, (a, b) in enumerate(pairs) if a != b), len(pairs))
     if n == len(pairs):
@@ -145,7 +164,9 @@ def sample_ids(images: NDArray[np.generic], labels: NDArray[np.int64]) -> NDArra
     seen: Counter[bytes] = Counter()
     ids = np.empty(len(labels), np.int64)
     for i, (image, label) in enumerate(zip(images, labels, strict=True)):
-        content = hashlib.blake2b(np.ascontiguousarray(image).tobytes() + int(label).to_bytes(4, "big"), digest_size=8).digest()
+        content = hashlib.blake2b(
+            np.ascontiguousarray(image).tobytes() + int(label).to_bytes(4, "big"), digest_size=8
+        ).digest()
         repeat = seen[content]
         seen[content] += 1
         if repeat:

@@ -20,7 +20,8 @@ _ROWS, _SIDE, _WHITE = 1797, 8, 16
 class Digits(Data):
     """1,797 handwritten digits of 8x8 pixels with 17 levels of gray (the test part of Alpaydin and Kaynak 1998, UCI).
 
-    They are split by position, first 1,200 for training and last 597 for the test, because neighbouring rows share writers.
+    They are split by position, first 1,200 for training and last 597 for the test, because
+    neighbouring rows share writers.
     """
 
     threat: ClassVar[str | None] = "linf:0.15"
@@ -31,14 +32,20 @@ class Digits(Data):
         # Importing sklearn costs about a second; its data file is all we need.
         found = importlib.util.find_spec("sklearn")
         if found is None or found.origin is None:
-            raise UserError("digits lie in the scikit-learn package, which is not installed; run `robbench doctor`")
+            raise UserError(
+                "digits lie in the scikit-learn package, which is not installed; run `robbench doctor`"
+            )
         path = Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"
         try:
             table = np.loadtxt(path, delimiter=",", dtype=np.int64)
         except (OSError, ValueError, EOFError) as error:
-            raise UserError(f"{path} cannot be read ({reason(error)}); reinstall scikit-learn") from error
+            raise UserError(
+                f"{path} cannot be read ({reason(error)}); reinstall scikit-learn"
+            ) from error
         if table.shape != (_ROWS, _SIDE * _SIDE + 1) or table.min() < 0 or table.max() > _WHITE:
-            raise UserError(f"{path} is not the digits file ({table.shape[0]} rows); reinstall scikit-learn")
+            raise UserError(
+                f"{path} is not the digits file ({table.shape[0]} rows); reinstall scikit-learn"
+            )
         part = table[:_TRAIN_ROWS] if split == "train" else table[_TRAIN_ROWS:]
         images = part[:, :-1].astype(np.uint8).reshape(-1, 1, _SIDE, _SIDE)
         return Table(part[:, -1], tuple("0123456789"), lambda rows: images[rows], scale=_WHITE)

@@ -14,11 +14,34 @@ from numpy.typing import NDArray
 
 from robbench.core.errors import UserError
 from robbench.data.base import Table
-from robbench.data.image_files import SIZE_HINT, USUAL_SPLITS, ImageFiles, class_name, find_folder, in_order, listed
+from robbench.data.image_files import (
+    SIZE_HINT,
+    USUAL_SPLITS,
+    ImageFiles,
+    class_name,
+    find_folder,
+    in_order,
+    listed,
+)
 from robbench.data.images import decode_image, kinds, stack_images
 
 _SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".webp", ".gif", ".ppm", ".pgm", ".pbm", ".pnm", ".tif", ".tiff"}
+    {
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".jpe",
+        ".jfif",
+        ".bmp",
+        ".webp",
+        ".gif",
+        ".ppm",
+        ".pgm",
+        ".pbm",
+        ".pnm",
+        ".tif",
+        ".tiff",
+    }
 )
 _NO_DATA = ("__MACOSX", "@eaDir")  # what archives of a Mac and network drives add
 _LOOKED_AT = 2000  # headers read to tell grey from colour
@@ -28,10 +51,12 @@ _LOOKED_AT = 2000  # headers read to tell grey from colour
 class ImageFolder(ImageFiles):
     """A folder of image files, DIR/{split}/<class>/*.png|jpg|..., in the layout of torchvision's ImageFolder.
 
-    A class is a sub-folder with images in it, at any depth; hidden folders and files do not count. Classes are sorted by
-    name (by number where all names are numbers), over the usual splits together, so that a class keeps its label where one
-    split lacks it. Rows are ordered by class, then by file name: take `[stratified=N]` rather than `[first=N]` of them.
-    Images that are all grey have one channel, others three. The EXIF orientation is applied; transparency is laid on white.
+    A class is a sub-folder with images in it, at any depth; hidden folders and files do not count.
+    Classes are sorted by name (by number where all names are numbers), over the usual splits
+    together, so that a class keeps its label where one split lacks it. Rows are ordered by class,
+    then by file name: take `[stratified=N]` rather than `[first=N]` of them. Images that are all
+    grey have one channel, others three. The EXIF orientation is applied; transparency is laid on
+    white.
     """
 
     def open(self, split: str, data_dir: Path | None, download: bool) -> Table:
@@ -39,20 +64,34 @@ class ImageFolder(ImageFiles):
         root = find_folder(self.dir, data_dir)
         splits = sorted(entry.name for entry in _entries(root) if entry.is_dir())
         if split not in splits:
-            raise UserError(f"{root} has no sub-folder '{split}'; it has: {listed(splits) or 'none'}")
-        found = {name: _class_folders(root / name) for name in splits if name in {split, *USUAL_SPLITS}}
-        classes = in_order(class_name(folder.name) for folders, _ in found.values() for folder in folders)
+            raise UserError(
+                f"{root} has no sub-folder '{split}'; it has: {listed(splits) or 'none'}"
+            )
+        found = {
+            name: _class_folders(root / name) for name in splits if name in {split, *USUAL_SPLITS}
+        }
+        classes = in_order(
+            class_name(folder.name) for folders, _ in found.values() for folder in folders
+        )
         number = {name: i for i, name in enumerate(classes)}
         folders, empty = found[split]
         rows: list[tuple[Path, int]] = []
         ignored: Counter[str] = Counter()
-        for label, folder in sorted((number[class_name(folder.name)], folder) for folder in folders):
+        for label, folder in sorted(
+            (number[class_name(folder.name)], folder) for folder in folders
+        ):
             files = list(_files(folder))
             rows += [(path, label) for path in files if _is_image(path)]
-            ignored.update(path.suffix.lower() or path.name for path in files if not _is_image(path))
-        loose = sum(_is_image(Path(entry.name)) for entry in _entries(root / split) if entry.is_file())
+            ignored.update(
+                path.suffix.lower() or path.name for path in files if not _is_image(path)
+            )
+        loose = sum(
+            _is_image(Path(entry.name)) for entry in _entries(root / split) if entry.is_file()
+        )
         if not rows:
-            raise UserError(_nothing(root / split, loose, [name for name in found if found[name][0]]))
+            raise UserError(
+                _nothing(root / split, loose, [name for name in found if found[name][0]])
+            )
         paths = [path for path, _ in rows]
         notes = [
             f"{loose} images lie outside of the class folders: left out" if loose else "",
@@ -63,17 +102,35 @@ class ImageFolder(ImageFiles):
         ]
         channels = self.wanted_channels
         if channels is None:
-            others = chain.from_iterable(folders.values() for name, (folders, _) in found.items() if name != split)
+            others = chain.from_iterable(
+                folders.values() for name, (folders, _) in found.items() if name != split
+            )
             kind = kinds(chain(paths[:: 1 + len(paths) // _LOOKED_AT], others))
             channels = 1 if kind == {"grey"} else 3
-            notes += ["all images are grey: one channel (channels=3 makes three)"] if channels == 1 else []
             notes += (
-                ["some images are grey, some coloured: all are read as RGB (channels=1 makes all grey)"] if len(kind) > 1 else []
+                ["all images are grey: one channel (channels=3 makes three)"]
+                if channels == 1
+                else []
+            )
+            notes += (
+                [
+                    "some images are grey, some coloured: all are read as RGB (channels=1 makes all grey)"
+                ]
+                if len(kind) > 1
+                else []
             )
 
         def decode(index: NDArray[np.int64]) -> NDArray[np.uint8]:
-            images = ((n, decode_image(paths[i], str(paths[i]), self.prepare), str(paths[i])) for n, i in enumerate(index))
-            return stack_images(images, len(index), channels=channels, hint=f"{SIZE_HINT}, for example folder:DIR,size=32")
+            images = (
+                (n, decode_image(paths[i], str(paths[i]), self.prepare), str(paths[i]))
+                for n, i in enumerate(index)
+            )
+            return stack_images(
+                images,
+                len(index),
+                channels=channels,
+                hint=f"{SIZE_HINT}, for example folder:DIR,size=32",
+            )
 
         labels = np.array([label for _, label in rows], np.int64)
         return Table(labels, tuple(classes), decode, notes=tuple(filter(None, notes)))
@@ -83,7 +140,9 @@ def _class_folders(folder: Path) -> tuple[dict[Path, Path], list[str]]:
     """The sub-folders with images in them, each with its first image, and the names of those without."""
     inner = [Path(entry.path) for entry in _entries(folder) if entry.is_dir()]
     first = {path: next((file for file in _files(path) if _is_image(file)), None) for path in inner}
-    return {path: file for path, file in first.items() if file}, [path.name for path, file in first.items() if not file]
+    return {path: file for path, file in first.items() if file}, [
+        path.name for path, file in first.items() if not file
+    ]
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -102,7 +161,11 @@ def _files(folder: Path) -> Iterator[Path]:
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:
     with os.scandir(folder) as found:
-        entries = [entry for entry in found if not entry.name.startswith(".") and entry.name not in _NO_DATA]
+        entries = [
+            entry
+            for entry in found
+            if not entry.name.startswith(".") and entry.name not in _NO_DATA
+        ]
     return sorted(entries, key=lambda entry: entry.name)
 
 

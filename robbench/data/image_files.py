@@ -17,7 +17,8 @@ from robbench.core.errors import UserError
 from robbench.data.base import Data
 from robbench.data.places import data_folder
 
-# The splits that are looked at for classes, besides the one asked for: a class keeps its label where one split lacks it.
+# The splits that are looked at for classes, besides the one asked for: a class keeps its label
+# where one split lacks it.
 USUAL_SPLITS = ("train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval")
 SIZE_HINT = "set size=N, or resize=N,crop=N"
 
@@ -30,17 +31,35 @@ class ImageFiles(Data):
 
     argument: ClassVar[str] = "dir"
 
-    dir: Annotated[str, Field(min_length=1, description="the folder; relative to here or the data folder")]
+    dir: Annotated[
+        str, Field(min_length=1, description="the folder; relative to here or the data folder")
+    ]
     size: Annotated[
-        int, _SIDE, Field(description="scale the shorter side to this and crop the centre; 0 leaves images as they are")
+        int,
+        _SIDE,
+        Field(
+            description="scale the shorter side to this and crop the centre; 0 leaves images as they are"
+        ),
     ] = 0
-    resize: Annotated[int, _SIDE, Field(description="scale the shorter side to this, as torchvision's Resize; 0 does not")] = 0
-    crop: Annotated[int, _SIDE, Field(description="cut this square from the centre, as torchvision's CenterCrop; 0 does not")] = 0
+    resize: Annotated[
+        int,
+        _SIDE,
+        Field(description="scale the shorter side to this, as torchvision's Resize; 0 does not"),
+    ] = 0
+    crop: Annotated[
+        int,
+        _SIDE,
+        Field(
+            description="cut this square from the centre, as torchvision's CenterCrop; 0 does not"
+        ),
+    ] = 0
     filter: Annotated[
-        Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"], Field(description="how pixels are scaled")
+        Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"],
+        Field(description="how pixels are scaled"),
     ] = "bilinear"
     channels: Annotated[
-        Literal["auto", "1", "3"], Field(description="1 for grey, 3 for RGB; auto is 1 where all images are grey")
+        Literal["auto", "1", "3"],
+        Field(description="1 for grey, 3 for RGB; auto is 1 where all images are grey"),
     ] = "auto"
 
     def __post_init__(self) -> None:
@@ -62,7 +81,11 @@ class ImageFiles(Data):
         if self.resize:
             short, long = min(image.size), max(image.size)
             other = int(self.resize * long / short)
-            image = _scaled(image, (self.resize, other) if image.width == short else (other, self.resize), sampling)
+            image = _scaled(
+                image,
+                (self.resize, other) if image.width == short else (other, self.resize),
+                sampling,
+            )
         return _centre(image, self.crop or self.size) if self.crop or self.size else image
 
 
@@ -75,13 +98,19 @@ def find_folder(name: str, data_dir: Path | None) -> Path:
             if place.is_dir():
                 return place
     except (OSError, RuntimeError) as error:  # a name longer than names may be, the home of nobody
-        raise UserError(f"'{name[:80]}' cannot be a folder's name here ({type(error).__name__})") from error
-    raise UserError(f"no folder {' and no folder '.join(str(place.absolute()) for place in places)}")
+        raise UserError(
+            f"'{name[:80]}' cannot be a folder's name here ({type(error).__name__})"
+        ) from error
+    raise UserError(
+        f"no folder {' and no folder '.join(str(place.absolute()) for place in places)}"
+    )
 
 
 def class_name(name: str) -> str:
     r"""A folder's or label's name as text that can be written anywhere: composed, and bytes that are no UTF-8 as `\xe9`."""
-    return unicodedata.normalize("NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"))
+    return unicodedata.normalize(
+        "NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    )
 
 
 def in_order(names: Iterable[str]) -> list[str]:
@@ -107,12 +136,16 @@ def _square(image: Image.Image, size: int, sampling: Image.Resampling) -> Image.
 
 def _scaled(image: Image.Image, size: tuple[int, int], sampling: Image.Resampling) -> Image.Image:
     if size[0] * size[1] > (most := Image.MAX_IMAGE_PIXELS or math.inf):
-        raise UserError(f"the image is {image.width}x{image.height}; scaled it would have more than {most:,} pixels: cut it")
+        raise UserError(
+            f"the image is {image.width}x{image.height}; scaled it would have more than {most:,} pixels: cut it"
+        )
     return image.resize(size, sampling)
 
 
 def _centre(image: Image.Image, side: int) -> Image.Image:
     if side > min(image.size):
-        raise UserError(f"the image is {image.width}x{image.height}, smaller than the crop of {side}; add resize={side} or more")
+        raise UserError(
+            f"the image is {image.width}x{image.height}, smaller than the crop of {side}; add resize={side} or more"
+        )
     left, top = (round((length - side) / 2) for length in image.size)
     return image.crop((left, top, left + side, top + side))

@@ -20,7 +20,9 @@ from robbench.data.base import reason
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 _GREY = ("1", "L", "LA", "La", "I", "F")
 _ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
-logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it logs of broken files is in our error
+logging.getLogger("PIL").addHandler(
+    logging.NullHandler()
+)  # what it logs of broken files is in our error
 
 
 def open_image(source: bytes | Path) -> Image.Image:
@@ -28,7 +30,9 @@ def open_image(source: bytes | Path) -> Image.Image:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of damaged tags: what matters ends in an error
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+        return Image.open(
+            io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS
+        )
 
 
 def decode_image(
@@ -36,15 +40,17 @@ def decode_image(
 ) -> NDArray[np.uint8]:
     """One PNG, JPEG, ... as [1,H,W] when it is grey, else [3,H,W].
 
-    The EXIF orientation is applied, transparency is laid on white, 16-bit grey is scaled to 8 bits. `prepare` changes the
-    image (mode L or RGB) before it becomes an array. UserError, naming `where`, when the bytes are no image, are cut off,
-    declare a huge size, or hold 32-bit numbers.
+    The EXIF orientation is applied, transparency is laid on white, 16-bit grey is scaled to 8 bits.
+    `prepare` changes the image (mode L or RGB) before it becomes an array. UserError, naming
+    `where`, when the bytes are no image, are cut off, declare a huge size, or hold 32-bit numbers.
     """
     try:
         with warnings.catch_warnings(), open_image(source) as opened:
             warnings.simplefilter("ignore")
             opened.load()
-            wide = opened.mode.startswith("I;16") or (opened.mode == "I" and opened.format in ("PNG", "PPM"))
+            wide = opened.mode.startswith("I;16") or (
+                opened.mode == "I" and opened.format in ("PNG", "PPM")
+            )
             if opened.mode in ("I", "F") and not wide:
                 raise UserError(
                     f"{where}: the image has 32 bits per channel (mode {opened.mode}), whose white is unknown; "
@@ -55,9 +61,15 @@ def decode_image(
     except UserError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise UserError(f"{where}: the image declares more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller") from error
-    except Exception as error:  # Pillow's format plug-ins raise whatever a broken file makes them stumble over
-        text = reason(error) if isinstance(source, Path) else type(error).__name__  # the other text is a memory address
+        raise UserError(
+            f"{where}: the image declares more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller"
+        ) from error
+    except (
+        Exception
+    ) as error:  # Pillow's format plug-ins raise whatever a broken file makes them stumble over
+        text = (
+            reason(error) if isinstance(source, Path) else type(error).__name__
+        )  # the other text is a memory address
         raise UserError(f"{where}: not a readable image ({text}); replace or remove it") from error
     if prepare is not None:
         try:
@@ -91,18 +103,25 @@ def kinds(sources: Iterable[bytes | Path]) -> set[str]:
 
 
 def stack_images(
-    images: Iterable[tuple[int, NDArray[np.uint8], str]], count: int, *, channels: int | None, hint: str
+    images: Iterable[tuple[int, NDArray[np.uint8], str]],
+    count: int,
+    *,
+    channels: int | None,
+    hint: str,
 ) -> NDArray[np.uint8]:
     """[N,C,H,W] of N = `count` equally large images, given as (position, image, name).
 
-    With `channels` 3, or where a coloured image is among them, grey ones get three equal channels. UserError with two that
-    differ in size, followed by `hint`.
+    With `channels` 3, or where a coloured image is among them, grey ones get three equal channels.
+    UserError with two that differ in size, followed by `hint`.
     """
     stack: NDArray[Any] | None = None
     first = ""
     for position, image, name in images:
         if stack is None:
-            stack, first = np.empty((count, max(channels or 1, len(image)), *image.shape[1:]), np.uint8), name
+            stack, first = (
+                np.empty((count, max(channels or 1, len(image)), *image.shape[1:]), np.uint8),
+                name,
+            )
         elif image.shape[1:] != stack.shape[2:]:
             sizes = f"{stack.shape[3]}x{stack.shape[2]} ({first}) and {image.shape[2]}x{image.shape[1]} ({name})"
             raise UserError(f"the images differ in size: {sizes}; {hint}")
@@ -129,8 +148,14 @@ def _opaque(image: Image.Image) -> Image.Image:
     """The image in mode L or RGB, on white where it is transparent."""
     mode = "L" if is_grey(image) else "RGB"
     if image.mode not in _ALPHA and "transparency" not in image.info:
-        return image.convert("RGB").convert("L") if mode == "L" and image.mode == "P" else image.convert(mode)
-    pixels = np.asarray(image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")).astype(np.uint16)
+        return (
+            image.convert("RGB").convert("L")
+            if mode == "L" and image.mode == "P"
+            else image.convert(mode)
+        )
+    pixels = np.asarray(
+        image.convert("LA").convert("RGBA") if image.mode == "La" else image.convert("RGBA")
+    ).astype(np.uint16)
     colour, alpha = pixels[..., :3], pixels[..., 3:]
     flat = Image.fromarray(((colour * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8))
     return flat.convert(mode)

@@ -18,7 +18,10 @@ from robbench.data.image_files import class_name, in_order, listed
 
 MOST_CLASSES = 1_000_000
 _USUAL = ("label", "labels", "fine_label", "target", "targets", "class", "y")
-_OTHER = re.compile(r"(?:.*[_ -])?(?:id|ids|idx|index|uid|uuid|width|height|size|row|fold|split|age|year)", re.IGNORECASE)
+_OTHER = re.compile(
+    r"(?:.*[_ -])?(?:id|ids|idx|index|uid|uuid|width|height|size|row|fold|split|age|year)",
+    re.IGNORECASE,
+)
 
 
 class Labels(NamedTuple):
@@ -38,9 +41,9 @@ def label_column(
 ) -> tuple[str, str | None]:
     """The label column and, where it was guessed, a sentence that says so.
 
-    The name given counts, else the only class column of the `huggingface` metadata, else a usual name, else the only column
-    whose values look like classes: few, and no numbering of something else. `table(names)` reads columns of the first file.
-    UserError when none or several are left.
+    The name given counts, else the only class column of the `huggingface` metadata, else a usual
+    name, else the only column whose values look like classes: few, and no numbering of something
+    else. `table(names)` reads columns of the first file. UserError when none or several are left.
     """
     if name != "auto":
         if name not in schema.names:
@@ -53,26 +56,44 @@ def label_column(
     if usual:
         fitting = [column for column in usual if _kind(schema.field(column).type)]
         if len(fitting) > 1:
-            raise UserError(f"{path} has several label columns: {', '.join(fitting)}; choose one with label=NAME")
+            raise UserError(
+                f"{path} has several label columns: {', '.join(fitting)}; choose one with label=NAME"
+            )
         return (fitting or [_fitting(schema, usual[0], path)])[0], None
-    possible = declared or [f.name for f in schema if f.name != image and _kind(f.type) and not _OTHER.fullmatch(f.name)]
+    possible = declared or [
+        f.name for f in schema if f.name != image and _kind(f.type) and not _OTHER.fullmatch(f.name)
+    ]
     values = table(possible)
-    likely = declared or [column for column in possible if 1 < len(pc.unique(_decoded(values[column]))) <= len(values) / 2]
+    likely = declared or [
+        column
+        for column in possible
+        if 1 < len(pc.unique(_decoded(values[column]))) <= len(values) / 2
+    ]
     if len(likely) == 1:
         return likely[0], f"column '{likely[0]}' is taken as the label (label=NAME chooses another)"
     if likely:
-        raise UserError(f"{path} has several label columns: {', '.join(likely)}; choose one with label=NAME")
-    raise NoLabelsError(f"{path} has no label column; its columns are {', '.join(schema.names)}; one is chosen with label=NAME")
+        raise UserError(
+            f"{path} has several label columns: {', '.join(likely)}; choose one with label=NAME"
+        )
+    raise NoLabelsError(
+        f"{path} has no label column; its columns are {', '.join(schema.names)}; one is chosen with label=NAME"
+    )
 
 
 def class_features(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
     """The class columns of the `huggingface` schema metadata and their class names."""
     try:
         features = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"]
-        found = {column: feature.get("names") for column, feature in features.items() if isinstance(feature, dict)}
+        found = {
+            column: feature.get("names")
+            for column, feature in features.items()
+            if isinstance(feature, dict)
+        }
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
         return {}
-    return {column: tuple(map(str, names)) for column, names in found.items() if isinstance(names, list)}
+    return {
+        column: tuple(map(str, names)) for column, names in found.items() if isinstance(names, list)
+    }
 
 
 def joined(columns: Sequence[pa.ChunkedArray], name: str, paths: Sequence[Path]) -> pa.ChunkedArray:
@@ -80,20 +101,28 @@ def joined(columns: Sequence[pa.ChunkedArray], name: str, paths: Sequence[Path])
     first = columns[0].type
     for path, column in zip(paths, columns, strict=True):
         if _kind(column.type) != _kind(first):
-            raise UserError(f"{path}: column '{name}' holds {column.type}, in the first file of its split {first}")
+            raise UserError(
+                f"{path}: column '{name}' holds {column.type}, in the first file of its split {first}"
+            )
     if any(column.type != first for column in columns):
         columns = [_decoded(column) for column in columns]
         first = {"int": pa.int64(), "bool": pa.bool_(), "text": pa.large_string()}[_kind(first)]
-    return pa.chunked_array([chunk.cast(first) for column in columns for chunk in column.chunks], first)
+    return pa.chunked_array(
+        [chunk.cast(first) for column in columns for chunk in column.chunks], first
+    )
 
 
 def number_labels(
-    column: pa.ChunkedArray, others: Callable[[], Sequence[pa.ChunkedArray]], names: tuple[str, ...], renumber: str
+    column: pa.ChunkedArray,
+    others: Callable[[], Sequence[pa.ChunkedArray]],
+    names: tuple[str, ...],
+    renumber: str,
 ) -> Labels:
     """Class numbers of a split's label column; `others` reads the columns of the other splits, for the classes they share.
 
-    Texts and categories become classes by name, booleans false and true, whole numbers count from 0; see `renumber` of
-    `ParquetImages`. NoLabelsError when all are missing or -1; UserError when some are missing, or far too large.
+    Texts and categories become classes by name, booleans false and true, whole numbers count from
+    0; see `renumber` of `ParquetImages`. NoLabelsError when all are missing or -1; UserError when
+    some are missing, or far too large.
     """
     if nulls := column.null_count:
         if nulls == len(column):
@@ -125,10 +154,14 @@ def _named(columns: Sequence[pa.ChunkedArray], names: tuple[str, ...]) -> Labels
     }
     classes = list(names) if present <= {*names} else _category_order(columns) or in_order(present)
     if len(classes) > MOST_CLASSES:
-        raise UserError(f"there are {len(classes):,} different labels; choose another column with label=NAME")
+        raise UserError(
+            f"there are {len(classes):,} different labels; choose another column with label=NAME"
+        )
     number = {name: i for i, name in enumerate(classes)}
     parts = [
-        np.array([number[class_name(text)] for text in chunk.dictionary.to_pylist()], np.int64)[chunk.indices.to_numpy()]
+        np.array([number[class_name(text)] for text in chunk.dictionary.to_pylist()], np.int64)[
+            chunk.indices.to_numpy()
+        ]
         for chunk in texts[0].chunks
     ]
     return Labels(np.concatenate([np.empty(0, np.int64), *parts]), tuple(classes), ())
@@ -138,14 +171,20 @@ def _category_order(columns: Sequence[pa.ChunkedArray]) -> list[str]:
     """The order of ordered categories; [] when they have none, or not the same everywhere."""
     if not all(pa.types.is_dictionary(column.type) and column.type.ordered for column in columns):
         return []
-    orders = {tuple(map(class_name, chunk.dictionary.to_pylist())) for column in columns for chunk in column.chunks}
+    orders = {
+        tuple(map(class_name, chunk.dictionary.to_pylist()))
+        for column in columns
+        for chunk in column.chunks
+    }
     return list(orders.pop()) if len(orders) == 1 else []
 
 
 def _numbered(numbers: NDArray[np.int64], seen: NDArray[np.int64], renumber: str) -> Labels:
     if renumber == "true":
         if len(seen) > MOST_CLASSES:
-            raise UserError(f"there are {len(seen):,} different labels; choose another column with label=NAME")
+            raise UserError(
+                f"there are {len(seen):,} different labels; choose another column with label=NAME"
+            )
         return Labels(_positions(numbers, seen), tuple(str(number) for number in seen.tolist()), ())
     largest = int(seen[-1]) if len(seen) else -1
     if largest >= MOST_CLASSES:
@@ -155,9 +194,17 @@ def _numbered(numbers: NDArray[np.int64], seen: NDArray[np.int64], renumber: str
         )
     first = int(renumber == "auto" and largest > 1 and seen[0] == 1)
     classes = tuple(str(number) for number in range(first, largest + 1))
-    notes = [f"labels start at 1: label 1 is class 0 of {len(classes)} (renumber=false keeps the numbers)"] if first else []
+    notes = (
+        [
+            f"labels start at 1: label 1 is class 0 of {len(classes)} (renumber=false keeps the numbers)"
+        ]
+        if first
+        else []
+    )
     if len(classes) > 100 and 2 * len(seen) < len(classes):
-        notes.append(f"only {len(seen):,} of {len(classes):,} class numbers occur; renumber=true makes classes of these alone")
+        notes.append(
+            f"only {len(seen):,} of {len(classes):,} class numbers occur; renumber=true makes classes of these alone"
+        )
     return Labels(np.where(numbers < 0, numbers, numbers - first), classes, tuple(notes))
 
 
@@ -168,8 +215,12 @@ def _positions(numbers: NDArray[np.int64], seen: NDArray[np.int64]) -> NDArray[n
 def _whole(column: pa.ChunkedArray) -> NDArray[np.int64]:
     plain = _decoded(column).drop_null()
     if plain.type == pa.uint64() and len(plain) and (largest := pc.max(plain).as_py()) >= 2**63:
-        raise UserError(f"label {largest} is no class number; choose another column with label=NAME")
-    numbers: NDArray[np.int64] = plain.cast(pa.int64()).to_numpy().copy()  # Arrow's own memory is read-only
+        raise UserError(
+            f"label {largest} is no class number; choose another column with label=NAME"
+        )
+    numbers: NDArray[np.int64] = (
+        plain.cast(pa.int64()).to_numpy().copy()
+    )  # Arrow's own memory is read-only
     return numbers
 
 
@@ -185,7 +236,11 @@ def _kind(kind: pa.DataType) -> str:
         return "int"
     if pa.types.is_boolean(kind):
         return "bool"
-    text = (pa.types.is_string, pa.types.is_large_string, getattr(pa.types, "is_string_view", pa.types.is_string))
+    text = (
+        pa.types.is_string,
+        pa.types.is_large_string,
+        getattr(pa.types, "is_string_view", pa.types.is_string),
+    )
     return "text" if any(test(kind) for test in text) else ""
 
 
@@ -194,11 +249,15 @@ def _fitting(schema: pa.Schema, column: str, path: Path) -> str:
         raise NoLabelsError(f"column '{column}' of {path} is empty")
     if not _kind(kind):
         what = "whole numbers, texts, booleans or categories"
-        raise UserError(f"{path}: column '{column}' holds {kind}, which cannot be the label; it should hold {what}")
+        raise UserError(
+            f"{path}: column '{column}' holds {kind}, which cannot be the label; it should hold {what}"
+        )
     return column
 
 
 def no_labels(split: str, why: str, labelled: Sequence[str]) -> UserError:
     """The error for a split without labels, naming those that have some."""
-    others = f"use one that has labels: {listed(labelled)}" if labelled else "no split there has any"
+    others = (
+        f"use one that has labels: {listed(labelled)}" if labelled else "no split there has any"
+    )
     return UserError(f"the split '{split}' carries no labels ({why}); {others}")

@@ -31,12 +31,20 @@ def load(
 ) -> Split:
     """The samples of a split such as `train` or `test` that a spec such as `cifar10[airplane,horse][first=100]` describes.
 
-    `limit` N is one more `[first=N]` (or `first=N`, `stratified=N`). Only selected rows are decoded, and nothing is fetched
-    from the network unless `download`. Raises UserError when the spec, the files or the images are wrong; RunError when a
-    download or a plug-in fails.
+    `limit` N is one more `[first=N]` (or `first=N`, `stratified=N`). Only selected rows are
+    decoded, and nothing is fetched from the network unless `download`. Raises UserError when the
+    spec, the files or the images are wrong; RunError when a download or a plug-in fails.
     """
-    if not split.isprintable() or not split.strip() or split.startswith(".") or "/" in split or "\\" in split:
-        raise UserError(f"{split!r} cannot be a split; give a name such as train, test or validation")
+    if (
+        not split.isprintable()
+        or not split.strip()
+        or split.startswith(".")
+        or "/" in split
+        or "\\" in split
+    ):
+        raise UserError(
+            f"{split!r} cannot be a split; give a name such as train, test or validation"
+        )
     base, subsets = split_subsets(spec)
     if limit is not None:
         subsets.append(limit_subset(limit))
@@ -45,7 +53,9 @@ def load(
     where = f"{base}, {split} split"
     table = _guarded(where, lambda: _checked_table(source.open(split, folder, download)))
     chosen = _guarded(where, lambda: select(subsets, table.labels, table.classes))
-    images = _guarded(where, lambda: _checked_images(table.decode(chosen.rows), len(chosen.rows), table.scale))
+    images = _guarded(
+        where, lambda: _checked_images(table.decode(chosen.rows), len(chosen.rows), table.scale)
+    )
     return Split(
         images=torch.from_numpy(images),
         labels=torch.from_numpy(np.ascontiguousarray(chosen.labels)),
@@ -82,7 +92,9 @@ def find_source(base: str, folder: Path) -> Data:
         return ParquetImages(dir=str((folder / name).absolute()))
     if Path(name).is_dir():
         kind = "parquet" if holds_parquet(Path(name)) else "folder"
-        raise UserError(f"unknown data set '{name}'; for the folder of that name write {kind}:{name}")
+        raise UserError(
+            f"unknown data set '{name}'; for the folder of that name write {kind}:{name}"
+        )
     raise unknown("data set", name, [*DATA.entries, *private_sets(folder)])
 
 
@@ -107,7 +119,9 @@ def _checked_images(images: NDArray[Any], rows: int, scale: int) -> NDArray[Any]
         raise UserError(f"images have shape {images.shape}; should be ({rows},C,H,W) or ({rows},D)")
     if images.dtype == np.uint8:
         if (largest := int(images.max())) > scale:
-            raise UserError(f"a pixel is {largest}, above the scale {scale}; give the value of white as scale")
+            raise UserError(
+                f"a pixel is {largest}, above the scale {scale}; give the value of white as scale"
+            )
         return np.ascontiguousarray(images)
     if images.dtype not in (np.float16, np.float32, np.float64):
         raise UserError(f"images are {images.dtype}; should be uint8, or float32 in [0,1]")

@@ -19,26 +19,43 @@ AUGMENTATIONS = ("none", "crop", "flip", "crop-flip", "crop-flip-cutout")
 class DeviceLoader:
     """Shuffled, augmented batches of a split, on the device where its tensors are.
 
-    `augment` is one of none, crop (a random shift within zero padding of 4 pixels, 2 where the shorter side is under 20),
-    flip (horizontal, every second image on average), crop-flip (the usual CIFAR recipe) and crop-flip-cutout (a zero square of
-    half the shorter side besides, also over the border: DeVries and Taylor 2017, arXiv:1708.04552). Order and augmentation
-    are functions of (seed, epoch) and of the sample's position alone, drawn on the CPU: a resumed run, another batch size or
-    another device sees the same images. A lone last sample joins the batch before it. Raises UserError when an argument
-    does not fit the split.
+    `augment` is one of none, crop (a random shift within zero padding of 4 pixels, 2 where the
+    shorter side is under 20), flip (horizontal, every second image on average), crop-flip (the
+    usual CIFAR recipe) and crop-flip-cutout (a zero square of half the shorter side besides, also
+    over the border: DeVries and Taylor 2017, arXiv:1708.04552). Order and augmentation are
+    functions of (seed, epoch) and of the sample's position alone, drawn on the CPU: a resumed run,
+    another batch size or another device sees the same images. A lone last sample joins the batch
+    before it. Raises UserError when an argument does not fit the split.
     """
 
-    def __init__(self, split: Split, batch_size: int, *, seed: int, augment: str = "none", drop_last: bool = False) -> None:
+    def __init__(
+        self,
+        split: Split,
+        batch_size: int,
+        *,
+        seed: int,
+        augment: str = "none",
+        drop_last: bool = False,
+    ) -> None:
         if augment not in AUGMENTATIONS:
             raise UserError(f"unknown augmentation '{augment}'; use {', '.join(AUGMENTATIONS)}")
         if augment != "none" and split.images.ndim != 4:
-            raise UserError(f"augmentation '{augment}' needs images; {split.name} has shape {tuple(split.images.shape[1:])}")
+            raise UserError(
+                f"augmentation '{augment}' needs images; {split.name} has shape {tuple(split.images.shape[1:])}"
+            )
         if batch_size < 1:
             raise UserError(f"batch size {batch_size} should be at least 1")
         if len(split) < (batch_size if drop_last else 1):
             raise UserError(
                 f"{split.name} has {len(split)} samples, not enough for one batch of {batch_size}; give a smaller --batch-size"
             )
-        self.split, self.batch_size, self.seed, self.augment, self.drop_last = split, batch_size, seed, augment, drop_last
+        self.split, self.batch_size, self.seed, self.augment, self.drop_last = (
+            split,
+            batch_size,
+            seed,
+            augment,
+            drop_last,
+        )
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -68,7 +85,9 @@ class DeviceLoader:
     def _sizes(self) -> list[int]:
         full, rest = divmod(len(self.split), self.batch_size)
         sizes = [self.batch_size] * full + [rest] * (rest > 0 and not self.drop_last)
-        if len(sizes) > 1 and sizes[-1] == 1 < self.batch_size:  # batch-norm cannot train on a lone sample
+        if (
+            len(sizes) > 1 and sizes[-1] == 1 < self.batch_size
+        ):  # batch-norm cannot train on a lone sample
             sizes[-2:] = [sizes[-2] + 1]
         return sizes
 
@@ -102,23 +121,30 @@ def cut_out(x: Tensor, centre: Tensor) -> Tensor:
 def split_validation(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
     """(train, validation): a seeded share of every class of a training split, both in the split's order.
 
-    `fraction` in [0,1); 0 gives an empty validation split, anything else at least one sample. No class loses its last
-    training sample. Raises UserError for another fraction, a split that is too small, or the test split.
+    `fraction` in [0,1); 0 gives an empty validation split, anything else at least one sample. No
+    class loses its last training sample. Raises UserError for another fraction, a split that is too
+    small, or the test split.
     """
     if not 0 <= fraction < 1:
         raise UserError(f"validation fraction {fraction:g} should be at least 0 and below 1")
     if fraction > 0 and split.split == "test":
-        raise UserError("a validation set is taken from the training data, never from the test split")
+        raise UserError(
+            "a validation set is taken from the training data, never from the test split"
+        )
     labels = split.labels.cpu()
     counts = torch.bincount(labels, minlength=len(split.classes))
     quota = _shares(counts, fraction)
     if fraction > 0 and not quota.any():
-        raise UserError(f"{split.name} has {len(split)} samples in {int((counts > 0).sum())} classes, too few for validation")
+        raise UserError(
+            f"{split.name} has {len(split)} samples in {int((counts > 0).sum())} classes, too few for validation"
+        )
     shuffled = torch.randperm(len(labels), generator=seeded_generator(seed, "validation", 0))
     held_out = torch.zeros(len(labels), dtype=torch.bool)
     for label, wanted in enumerate(quota.tolist()):
         held_out[shuffled[labels[shuffled] == label][:wanted]] = True
-    train, validation = (mask.nonzero()[:, 0].to(split.images.device) for mask in (~held_out, held_out))
+    train, validation = (
+        mask.nonzero()[:, 0].to(split.images.device) for mask in (~held_out, held_out)
+    )
     return split.take(train), dataclasses.replace(split.take(validation), split="validation")
 
 
@@ -129,7 +155,8 @@ def seeded_generator(seed: int, purpose: str, number: int) -> torch.Generator:
 
 
 def _shares(counts: Tensor, fraction: float) -> Tensor:
-    # Largest remainders: the parts sum to the rounded whole, and each is within one of its exact share.
+    # Largest remainders: the parts sum to the rounded whole, and each is within one of its exact
+    # share.
     exact = counts.to(torch.float64) * fraction
     quota = exact.floor().long()
     total = max(1, round(float(exact.sum()))) if fraction > 0 else 0

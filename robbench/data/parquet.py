@@ -20,7 +20,15 @@ from robbench.core.errors import UserError, nearest
 from robbench.data.base import Table, reason
 from robbench.data.image_files import SIZE_HINT, USUAL_SPLITS, ImageFiles, find_folder, listed
 from robbench.data.images import decode_image, kinds, stack_images
-from robbench.data.labels import Labels, NoLabelsError, class_features, joined, label_column, no_labels, number_labels
+from robbench.data.labels import (
+    Labels,
+    NoLabelsError,
+    class_features,
+    joined,
+    label_column,
+    no_labels,
+    number_labels,
+)
 from robbench.data.shards import Shards, missing, shards
 
 T = TypeVar("T")
@@ -33,23 +41,32 @@ _IMAGE_NAMES = ("image", "img", "images", "picture", "png", "jpg")
 class ParquetImages(ImageFiles):
     """A folder of Parquet files with a column of encoded images (`struct<bytes, path>` or binary) and one of labels.
 
-    Files are DIR/SPLIT.parquet, DIR/SPLIT-00000-of-00003.parquet, DIR/SPLIT/*.parquet, or numbered files in an inner folder
-    (Hugging Face's `data`). Labels are whole numbers, texts, booleans or categories. Class names come from the `huggingface`
-    schema metadata, else from the labels themselves: sorted texts, or the numbers up to the largest one. Images that are all
-    grey have one channel, others three. The EXIF orientation is applied; transparency is laid on white.
+    Files are DIR/SPLIT.parquet, DIR/SPLIT-00000-of-00003.parquet, DIR/SPLIT/*.parquet, or numbered
+    files in an inner folder (Hugging Face's `data`). Labels are whole numbers, texts, booleans or
+    categories. Class names come from the `huggingface` schema metadata, else from the labels
+    themselves: sorted texts, or the numbers up to the largest one. Images that are all grey have
+    one channel, others three. The EXIF orientation is applied; transparency is laid on white.
     """
 
-    image: Annotated[str, Field(min_length=1, description="image column; auto finds it by type and name")] = "auto"
-    label: Annotated[str, Field(min_length=1, description="label column; auto finds it by metadata, name and values")] = "auto"
+    image: Annotated[
+        str, Field(min_length=1, description="image column; auto finds it by type and name")
+    ] = "auto"
+    label: Annotated[
+        str,
+        Field(min_length=1, description="label column; auto finds it by metadata, name and values"),
+    ] = "auto"
     renumber: Annotated[
         Literal["auto", "true", "false"],
-        Field(description="labels without names: true numbers those that occur, auto counts labels that start at 1 from 0"),
+        Field(
+            description="labels without names: true numbers those that occur, auto counts labels that start at 1 from 0"
+        ),
     ] = "auto"
 
     def open(self, split: str, data_dir: Path | None, download: bool) -> Table:
         """Read the labels of a split; images are decoded later.
 
-        UserError when files, columns or labels are missing, ambiguous, of the wrong type, corrupt or truncated.
+        UserError when files, columns or labels are missing, ambiguous, of the wrong type, corrupt
+        or truncated.
         """
         found = shards(find_folder(self.dir, data_dir))
         paths = found.of(split)
@@ -65,22 +82,35 @@ class ParquetImages(ImageFiles):
         others = [name for name in USUAL_SPLITS if name != split]
         try:
             label, note = self._label(paths[0], schema, image)
-            labels = self._numbers(paths, label, lambda: [path for name in others for path in found.of(name)])
+            labels = self._numbers(
+                paths, label, lambda: [path for name in others for path in found.of(name)]
+            )
         except NoLabelsError as error:
             labelled = [name for name in others if self._has_labels(_files_of(found, name))]
             raise no_labels(split, str(error), labelled) from error
         groups = _row_groups(paths, files)
         channels = self.wanted_channels
         if channels is None:
-            looked_at = (cell for name in (split, *others) for cell in _first_cells(_files_of(found, name), image))
+            looked_at = (
+                cell
+                for name in (split, *others)
+                for cell in _first_cells(_files_of(found, name), image)
+            )
             channels = 3 if "colour" in kinds(looked_at) else None
 
         def decode(rows: NDArray[np.int64]) -> NDArray[np.uint8]:
             images = _images(rows, groups, image, self.prepare)
-            return stack_images(images, len(rows), channels=channels, hint=f"{SIZE_HINT}, for example parquet:DIR,size=32")
+            return stack_images(
+                images,
+                len(rows),
+                channels=channels,
+                hint=f"{SIZE_HINT}, for example parquet:DIR,size=32",
+            )
 
         notes = (note, missing(paths), *labels.notes)
-        return Table(labels.numbers, labels.classes, decode, notes=tuple(text for text in notes if text))
+        return Table(
+            labels.numbers, labels.classes, decode, notes=tuple(text for text in notes if text)
+        )
 
     def _label(self, path: Path, schema: pa.Schema, image: str) -> tuple[str, str | None]:
         def columns(names: list[str]) -> pa.Table:
@@ -92,7 +122,9 @@ class ParquetImages(ImageFiles):
         columns: list[pa.ChunkedArray] = []
         for path in paths:
             if (column := _column(path, label)) is None:
-                raise UserError(f"{path} has no column '{label}', unlike the first file of its split")
+                raise UserError(
+                    f"{path} has no column '{label}', unlike the first file of its split"
+                )
             columns.append(column)
 
         def elsewhere() -> list[pa.ChunkedArray]:
@@ -116,8 +148,15 @@ class ParquetImages(ImageFiles):
 def _read(path: Path, action: Callable[[Path], T]) -> T:
     try:
         return action(path)
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:  # the last two from corrupt names and sizes
-        raise UserError(f"{path} is not a readable Parquet file ({reason(error)}); fetch it again") from error
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        MemoryError,
+    ) as error:  # the last two from corrupt names and sizes
+        raise UserError(
+            f"{path} is not a readable Parquet file ({reason(error)}); fetch it again"
+        ) from error
 
 
 def _column(path: Path, name: str) -> pa.ChunkedArray | None:
@@ -126,7 +165,8 @@ def _column(path: Path, name: str) -> pa.ChunkedArray | None:
 
 
 def _row_groups(paths: Sequence[Path], files: Sequence[Any]) -> list[tuple[Path, int, int, int]]:
-    # (file, row group, first row, one after its last row): the unit that is read when one of its rows is wanted.
+    # (file, row group, first row, one after its last row): the unit that is read when one of its
+    # rows is wanted.
     groups, start = [], 0
     for path, file in zip(paths, files, strict=True):
         for number in range(file.metadata.num_row_groups):
@@ -142,11 +182,17 @@ def _first_cells(paths: list[Path], image: str) -> Iterator[bytes]:
         # What is broken is reported when, and if, it is decoded.
         with contextlib.suppress(pa.ArrowException, OSError, ValueError, MemoryError):
             file = pq.ParquetFile(path, pre_buffer=False)
-            if image not in file.schema_arrow.names or not _is_image(file.schema_arrow.field(image).type):
+            if image not in file.schema_arrow.names or not _is_image(
+                file.schema_arrow.field(image).type
+            ):
                 continue
             for group in {0, file.num_row_groups - 1} if file.num_row_groups else ():
-                first = next(file.iter_batches(batch_size=100, row_groups=[group], columns=[image]), None)
-                yield from (cell for cell in (_bytes(first.column(0)).to_pylist() if first else []) if cell)
+                first = next(
+                    file.iter_batches(batch_size=100, row_groups=[group], columns=[image]), None
+                )
+                yield from (
+                    cell for cell in (_bytes(first.column(0)).to_pylist() if first else []) if cell
+                )
 
 
 def _files_of(found: Shards, split: str) -> list[Path]:
@@ -157,7 +203,10 @@ def _files_of(found: Shards, split: str) -> list[Path]:
 
 
 def _images(
-    rows: NDArray[np.int64], groups: Sequence[tuple[Path, int, int, int]], image: str, prepare: Prepare
+    rows: NDArray[np.int64],
+    groups: Sequence[tuple[Path, int, int, int]],
+    image: str,
+    prepare: Prepare,
 ) -> Iterator[tuple[int, NDArray[np.uint8], str]]:
     for path, number, start, stop in groups:
         wanted = np.flatnonzero((rows >= start) & (rows < stop))
@@ -198,7 +247,9 @@ def _image_column(schema: pa.Schema, name: str, path: Path) -> str:
         if name not in schema.names:
             raise UserError(f"{path} has no column '{name}'{nearest(name, schema.names)}")
         if not _is_image(schema.field(name).type):
-            raise UserError(f"{path}: column '{name}' holds {schema.field(name).type}, which cannot be the image")
+            raise UserError(
+                f"{path}: column '{name}' holds {schema.field(name).type}, which cannot be the image"
+            )
         return name
     fitting: list[str] = [field.name for field in schema if _is_image(field.type)]
     known = [column for column in fitting if column.lower() in _IMAGE_NAMES]
@@ -207,4 +258,6 @@ def _image_column(schema: pa.Schema, name: str, path: Path) -> str:
             return found[0]
     if not fitting:
         raise UserError(f"{path} has no image column; its columns are {', '.join(schema.names)}")
-    raise UserError(f"{path} has several image columns: {', '.join(known or fitting)}; choose one with image=NAME")
+    raise UserError(
+        f"{path} has several image columns: {', '.join(known or fitting)}; choose one with image=NAME"
+    )

@@ -39,7 +39,9 @@ def holds_parquet(folder: Path) -> bool:
         if not folder.is_dir():
             return False
         with os.scandir(folder) as entries:
-            inner = [folder / entry.name for entry in entries if entry.is_dir() and visible(entry.name)]
+            inner = [
+                folder / entry.name for entry in entries if entry.is_dir() and visible(entry.name)
+            ]
         return any(parquet_files(path) for path in (folder, *inner))
     except OSError:  # a name longer than names may be, a folder nobody may read
         return False
@@ -47,8 +49,14 @@ def holds_parquet(folder: Path) -> bool:
 
 def parquet_files(folder: Path) -> list[Path]:
     """The regular Parquet files in a folder, sorted."""
-    with os.scandir(folder) as entries:  # FIFOs and the like are never opened: that could wait for ever
-        names = sorted(e.name for e in entries if e.name.endswith(".parquet") and visible(e.name) and e.is_file())
+    with os.scandir(
+        folder
+    ) as entries:  # FIFOs and the like are never opened: that could wait for ever
+        names = sorted(
+            e.name
+            for e in entries
+            if e.name.endswith(".parquet") and visible(e.name) and e.is_file()
+        )
     return [folder / name for name in names]
 
 

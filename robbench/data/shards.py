@@ -25,15 +25,21 @@ class Shards:
     def of(self, split: str) -> list[Path]:
         """The files of a split, of the first layout that fits; [] when there are none.
 
-        Layouts: SPLIT.parquet or SPLIT-00000-of-00003.parquet, SPLIT/*.parquet, numbered files in an inner folder. UserError
-        when files hold the split twice: several inner folders are different configurations of a data set.
+        Layouts: SPLIT.parquet or SPLIT-00000-of-00003.parquet, SPLIT/*.parquet, numbered files in
+        an inner folder. UserError when files hold the split twice: several inner folders are
+        different configurations of a data set.
         """
         if found := _named(self.files, split) or self.inner.get(split, []):
             return found
-        numbered = {name: [path for path in files if path.stem != split] for name, files in self.inner.items()}
+        numbered = {
+            name: [path for path in files if path.stem != split]
+            for name, files in self.inner.items()
+        }
         inner = {name: found for name, files in numbered.items() if (found := _named(files, split))}
         if len(inner) > 1:
-            raise UserError(f"several folders in {self.root} hold the split '{split}': {', '.join(inner)}; name one of them")
+            raise UserError(
+                f"several folders in {self.root} hold the split '{split}': {', '.join(inner)}; name one of them"
+            )
         return next(iter(inner.values()), [])
 
     def splits(self) -> list[str]:
@@ -57,21 +63,33 @@ def shards(root: Path) -> Shards:
 
 def missing(paths: list[Path]) -> str | None:
     """A sentence when files that their names count, as in test-00000-of-00003, are not all there."""
-    totals = {int(match["of"]) for path in paths if (match := re.search(_NUMBER, path.stem)) and match["of"]}
+    totals = {
+        int(match["of"])
+        for path in paths
+        if (match := re.search(_NUMBER, path.stem)) and match["of"]
+    }
     total = max(totals, default=0)
     return (
-        f"only {len(paths)} of the {total} files of this split are there ({paths[0].name}, ...)" if len(paths) < total else None
+        f"only {len(paths)} of the {total} files of this split are there ({paths[0].name}, ...)"
+        if len(paths) < total
+        else None
     )
 
 
 def _named(files: list[Path], split: str) -> list[Path]:
     name = re.escape(split)
-    found = [(path, match) for path in files if (match := re.fullmatch(f"{name}(?P<number>{_NUMBER})?", path.stem))]
+    found = [
+        (path, match)
+        for path in files
+        if (match := re.fullmatch(f"{name}(?P<number>{_NUMBER})?", path.stem))
+    ]
     if not found:
         return [path for path in files if re.fullmatch(rf"{name}\d+", path.stem)]
     if len({match["of"] if match["number"] else "whole" for _, match in found}) > 1:
         names = listed(path.name for path, _ in found)
-        raise UserError(f"the split '{split}' is there twice in {found[0][0].parent}: {names}; remove what is old")
+        raise UserError(
+            f"the split '{split}' is there twice in {found[0][0].parent}: {names}; remove what is old"
+        )
     return [path for path, _ in found]
 
 

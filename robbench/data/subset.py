@@ -33,7 +33,9 @@ def split_subsets(spec: str) -> tuple[str, list[str]]:
         raise UserError(f"brackets do not match in '{spec}'")
     match = _BRACKETS.fullmatch(text)
     assert match is not None  # the first group alone matches any text
-    return match[1].strip(), [part.strip() for part in match[2][1:-1].split("][")] if match[2] else []
+    return match[1].strip(), [part.strip() for part in match[2][1:-1].split("][")] if match[
+        2
+    ] else []
 
 
 def limit_subset(limit: int | str) -> str:
@@ -46,9 +48,13 @@ def limit_subset(limit: int | str) -> str:
     return subset
 
 
-def select(subsets: Sequence[str], labels: NDArray[np.int64], classes: tuple[str, ...]) -> Selection:
+def select(
+    subsets: Sequence[str], labels: NDArray[np.int64], classes: tuple[str, ...]
+) -> Selection:
     """Apply subsets to the labels [n] of a whole table. UserError when one is malformed or selects nothing."""
-    selection = Selection(rows=np.arange(len(labels), dtype=np.int64), labels=labels, classes=classes)
+    selection = Selection(
+        rows=np.arange(len(labels), dtype=np.int64), labels=labels, classes=classes
+    )
     for subset in subsets:
         key = subset.partition("=")[0].strip()
         if key == "first":
@@ -58,11 +64,15 @@ def select(subsets: Sequence[str], labels: NDArray[np.int64], classes: tuple[str
         else:
             selection = _choose_classes(selection, subset)
         if len(selection.rows) == 0:
-            raise UserError(f"the subset [{subset}] selects nothing: name a class that there is, or more samples")
+            raise UserError(
+                f"the subset [{subset}] selects nothing: name a class that there is, or more samples"
+            )
     return selection
 
 
-def few_classes(subsets: Sequence[str], labels: NDArray[np.int64], classes: tuple[str, ...]) -> list[str]:
+def few_classes(
+    subsets: Sequence[str], labels: NDArray[np.int64], classes: tuple[str, ...]
+) -> list[str]:
     """A sentence when the first samples, of data in the order of their classes, are of fewer classes than they could be."""
     counted = {subset: subset.partition("=")[0].strip() in _COUNTS for subset in subsets}
     if not any(counted.values()):
@@ -74,22 +84,30 @@ def few_classes(subsets: Sequence[str], labels: NDArray[np.int64], classes: tupl
     if len(taken) >= min(len(every), count) or not _in_class_order(whole):
         return []
     what = f"one class ({chosen.classes[taken[0]]})" if len(taken) == 1 else f"{len(taken)} classes"
-    return [f"all {count} samples are of {what}, the data have {len(every)}; the limit stratified={count} takes of every class"]
+    return [
+        f"all {count} samples are of {what}, the data have {len(every)}; the limit stratified={count} takes of every class"
+    ]
 
 
 def _in_class_order(labels: NDArray[np.int64]) -> bool:
     """Whether each class comes in one piece, or neighbours differ at most half as often as in random order."""
     sizes = np.unique(labels, return_counts=True)[1]
     changes = np.count_nonzero(np.diff(labels))
-    return bool(changes < len(sizes) or 2 * changes <= len(labels) * (1 - np.square(sizes / len(labels)).sum()))
+    return bool(
+        changes < len(sizes)
+        or 2 * changes <= len(labels) * (1 - np.square(sizes / len(labels)).sum())
+    )
 
 
 def _take(selection: Selection, index: NDArray[np.int64]) -> Selection:
-    return Selection(rows=selection.rows[index], labels=selection.labels[index], classes=selection.classes)
+    return Selection(
+        rows=selection.rows[index], labels=selection.labels[index], classes=selection.classes
+    )
 
 
 def _round_robin(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    # The first row of every class, then the second of every class, ...: any prefix is as even as the data allow.
+    # The first row of every class, then the second of every class, ...: any prefix is as even as
+    # the data allow.
     by_class = np.argsort(labels, kind="stable")
     starts = np.concatenate([[0], np.flatnonzero(np.diff(labels[by_class])) + 1])
     counts = np.diff([*starts, len(labels)])
@@ -103,22 +121,35 @@ def _choose_classes(selection: Selection, subset: str) -> Selection:
     if len(set(chosen)) < len(chosen):
         raise UserError(f"the subset [{subset}] names a class twice: leave one out")
     if len(chosen) < 2:
-        raise UserError(f"the subset [{subset}] has one class; name at least two, or write [first=N] or [stratified=N]")
+        raise UserError(
+            f"the subset [{subset}] has one class; name at least two, or write [first=N] or [stratified=N]"
+        )
     renumber = np.full(len(selection.classes), -1)
     renumber[chosen] = np.arange(len(chosen))
     labels = renumber[selection.labels]
     kept = np.flatnonzero(labels >= 0)
-    return Selection(rows=selection.rows[kept], labels=labels[kept], classes=tuple(selection.classes[i] for i in chosen))
+    return Selection(
+        rows=selection.rows[kept],
+        labels=labels[kept],
+        classes=tuple(selection.classes[i] for i in chosen),
+    )
 
 
 def _class_index(name: str, classes: tuple[str, ...]) -> int:
     if name in classes:
         return classes.index(name)
     # Where class names are numbers themselves, a number is a name: after [3,8] there is no class 0.
-    if name.isdecimal() and len(name) < 10 and int(name) < len(classes) and not any(known.isdecimal() for known in classes):
+    if (
+        name.isdecimal()
+        and len(name) < 10
+        and int(name) < len(classes)
+        and not any(known.isdecimal() for known in classes)
+    ):
         return int(name)
     if "=" in name:
-        raise UserError(f"malformed subset [{name}]: write [first=N], [stratified=N] or class names")
+        raise UserError(
+            f"malformed subset [{name}]: write [first=N], [stratified=N] or class names"
+        )
     raise UserError(f"unknown class '{name}'{nearest(name, classes)}")
 
 

@@ -22,7 +22,8 @@ _DIGITS = tuple("0123456789")
 class _TorchvisionData(Data):
     """Finds, opens and if asked downloads one of torchvision's data sets.
 
-    `name` is the torchvision class, `folder` the Parquet folder and `classes` the class names (() where the files say).
+    `name` is the torchvision class, `folder` the Parquet folder and `classes` the class names (()
+    where the files say).
     """
 
     name: ClassVar[str]
@@ -44,8 +45,8 @@ class _TorchvisionData(Data):
     def open(self, split: str, data_dir: Path | None, download: bool) -> Table:
         """Open `train` or `test`: torchvision's own files, else Parquet files in DATA/<name>, else a download if asked.
 
-        UserError when there is nothing to open, when files are broken or torchvision cannot be imported; RunError when the
-        download fails.
+        UserError when there is nothing to open, when files are broken or torchvision cannot be
+        imported; RunError when the download fails.
         """
         from robbench.data.parquet import ParquetImages
         from robbench.data.shards import shards
@@ -58,7 +59,11 @@ class _TorchvisionData(Data):
             return self._with_usual_names(table)
         if not present and not download:
             places = f"{root / self.marker(split)} and {root / self.folder}/{split}*.parquet"
-            similar = ", ".join(name for name in private_sets(root) if name.startswith(self.folder) and name != self.folder)
+            similar = ", ".join(
+                name
+                for name in private_sets(root)
+                if name.startswith(self.folder) and name != self.folder
+            )
             there = f"; {root} has {similar}" if similar else ""
             raise UserError(
                 f"no files: looked for {places}{there}; add --download, or point --data-dir at a folder that has one of them"
@@ -66,7 +71,9 @@ class _TorchvisionData(Data):
         images, labels, classes = self._read(root, split, download)
         return Table(labels, classes, lambda rows: images[rows])
 
-    def _read(self, root: Path, split: str, download: bool) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
+    def _read(
+        self, root: Path, split: str, download: bool
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int64], tuple[str, ...]]:
         _refuse_pipes(root / self.marker(split), root)
         dataset_class = _torchvision_dataset(self.name)
         try:
@@ -74,18 +81,27 @@ class _TorchvisionData(Data):
             with contextlib.redirect_stdout(sys.stderr):
                 dataset = dataset_class(root, download=download, **self.arguments(split))
             images, labels = self.arrays(dataset)
-        except Exception as error:  # broken files end in pickle, struct, assertion, unpacking, ... errors
+        except (
+            Exception
+        ) as error:  # broken files end in pickle, struct, assertion, unpacking, ... errors
             if download:
-                raise RunError(f"torchvision could not download it to {root} ({reason(error)})") from error
+                raise RunError(
+                    f"torchvision could not download it to {root} ({reason(error)})"
+                ) from error
             where = root / self.marker(split)
-            raise UserError(f"torchvision cannot read {where} ({reason(error)}); move it away and add --download") from error
+            raise UserError(
+                f"torchvision cannot read {where} ({reason(error)}); move it away and add --download"
+            ) from error
         classes = self.classes or tuple(str(name) for name in dataset.classes)
         return np.ascontiguousarray(images), np.asarray(labels, np.int64), classes
 
     def _with_usual_names(self, table: Table) -> Table:
-        # `T - shirt / top` (Hugging Face) is `T-shirt/top` (torchvision), and a nameless column gets the names we know; but
-        # names that really differ are the truth about that file.
-        if self.classes and [_plain(name) for name in table.classes] in ([_plain(n) for n in self.classes], list(_DIGITS)):
+        # `T - shirt / top` (Hugging Face) is `T-shirt/top` (torchvision), and a nameless column
+        # gets the names we know; but names that really differ are the truth about that file.
+        if self.classes and [_plain(name) for name in table.classes] in (
+            [_plain(n) for n in self.classes],
+            list(_DIGITS),
+        ):
             return replace(table, classes=self.classes)
         return table
 
@@ -188,7 +204,9 @@ def _torchvision_dataset(name: str) -> Any:
     try:
         import torchvision.datasets
     except Exception as error:  # a torchvision built for another torch fails with RuntimeError or OSError, not ImportError
-        raise UserError(f"torchvision cannot be imported ({reason(error)}); run `robbench doctor` to mend it") from error
+        raise UserError(
+            f"torchvision cannot be imported ({reason(error)}); run `robbench doctor` to mend it"
+        ) from error
     return getattr(torchvision.datasets, name)
 
 

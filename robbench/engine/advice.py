@@ -66,7 +66,11 @@ class Hint(NamedTuple):
     def text(self, done: Collection[str]) -> str:
         """The sentence for a run that has `done` some of them, see `kinds`."""
         left = [kind for kind in self.wanted if kind not in done]
-        return self.some.format(self.last.join([", ".join(left[:-1])] * (len(left) > 1) + left[-1:])) if left else self.none
+        return (
+            self.some.format(self.last.join([", ".join(left[:-1])] * (len(left) > 1) + left[-1:]))
+            if left
+            else self.none
+        )
 
 
 def kinds(attacks: Sequence[Any]) -> frozenset[str]:
@@ -78,12 +82,21 @@ def _kinds(attack: Any) -> list[str]:
     if isinstance(attack, PyAutoAttack):
         names = attack.attacks(classes=1000)
         apgd = ["apgd"] * any(name.startswith("apgd") for name in names)
-        return ["square"] * ("square" in names) + [MARGIN] * bool({*names} - {"apgd-ce", "square"}) + apgd
+        return (
+            ["square"] * ("square" in names)
+            + [MARGIN] * bool({*names} - {"apgd-ce", "square"})
+            + apgd
+        )
     inner = getattr(attack, "inner", attack)
     objective = getattr(inner, "objective", None)
     blind = objective in ("margin", "dlr", "dlr-targeted")
     # Attacks for the smallest perturbation climb differences of logits, but for this one.
-    blind |= objective is None and inner.seeks == "smallest" and inner.sees == "gradients" and not isinstance(inner, DDN)
+    blind |= (
+        objective is None
+        and inner.seeks == "smallest"
+        and inner.sees == "gradients"
+        and not isinstance(inner, DDN)
+    )
     found = {
         "square": attack.sees == "scores",
         "hopskipjump": attack.sees == "labels",
@@ -97,7 +110,11 @@ def _kinds(attack: Any) -> list[str]:
 
 HINTS = {
     "random": Hint(("eot",), "attack with {}, and look for", "look for"),
-    "dynamic": Hint(("square", "transfer"), "write an adaptive attack, or add at least {}", "write an adaptive attack"),
+    "dynamic": Hint(
+        ("square", "transfer"),
+        "write an adaptive attack, or add at least {}",
+        "write an adaptive attack",
+    ),
     "no-gradient": Hint(
         ("square", "hopskipjump", "transfer"),
         "add {}",
@@ -110,6 +127,8 @@ HINTS = {
     "step-size": Hint(("apgd",), "tune it, or use {}", "tune it"),
     "logit-scale": Hint((MARGIN,), ": add {}"),
     "loss-gap": Hint((MARGIN,), ": add {}"),
-    "zero-gradient-met": Hint((MARGIN, "square"), "add {}", "look for rounding or saturation in the model"),
+    "zero-gradient-met": Hint(
+        (MARGIN, "square"), "add {}", "look for rounding or saturation in the model"
+    ),
 }
 """By the name of the text, where it stands as `{hint}`, or of the check."""

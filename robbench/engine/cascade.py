@@ -1,10 +1,11 @@
 """A list of attacks as one worst case: a sample leaves at the first entry that beats it.
 
-Every row attack has a lane; samples move from lane to lane on their own, so survivors of the first attack are at the second
-while others are still at the first. With several budgets of one norm a sample goes through all attacks at the smallest, then,
-if it stands, at the next: what broke it at one budget counts at every larger one. Without a budget (eps = inf) every sample
-goes through every entry, and the smallest perturbation is kept. A backend (another package's attack) waits for all that reach
-it.
+Every row attack has a lane; samples move from lane to lane on their own, so survivors of the first
+attack are at the second while others are still at the first. With several budgets of one norm a
+sample goes through all attacks at the smallest, then, if it stands, at the next: what broke it at
+one budget counts at every larger one. Without a budget (eps = inf) every sample goes through every
+entry, and the smallest perturbation is kept. A backend (another package's attack) waits for all
+that reach it.
 """
 
 from __future__ import annotations
@@ -65,7 +66,8 @@ class Tally:
 class Tick(NamedTuple):
     """A sign of life: samples that are done since the last one, and the share of all work that is done (at most).
 
-    `points`: the worst point of each verdict, None for the clean input; empty unless the cascade was told to keep them.
+    `points`: the worst point of each verdict, None for the clean input; empty unless the cascade
+    was told to keep them.
     """
 
     verdicts: list[Verdict]
@@ -76,9 +78,10 @@ class Tick(NamedTuple):
 class Cascade:
     """Runs entries over a split. `model` maps [0,1] inputs to logits; freeze it first (`engine/guard.py`).
 
-    threats: one or several budgets of one norm, ascending. search: what the attacks see instead of the model, faster and a
-    little less exact; the model itself confirms every success, and with `recheck` also looks at the worst points of rows that
-    found none. replay: points [*] of samples, tried first. queries: at most so many forwards per sample, but for re-checks.
+    threats: one or several budgets of one norm, ascending. search: what the attacks see instead of
+    the model, faster and a little less exact; the model itself confirms every success, and with
+    `recheck` also looks at the worst points of rows that found none. replay: points [*] of samples,
+    tried first. queries: at most so many forwards per sample, but for re-checks.
     """
 
     def __init__(
@@ -98,7 +101,8 @@ class Cascade:
     ) -> None:
         self.threats = [threats] if isinstance(threats, ThreatModel) else list(threats)
         self.smallest = math.isinf(self.threats[-1].eps)
-        # The nearest points lie where a stand-in and the model disagree: without a budget the model itself is searched.
+        # The nearest points lie where a stand-in and the model disagree: without a budget the model
+        # itself is searched.
         self.model, self.search, self.recheck = model, search or model, recheck
         if self.smallest:
             self.search, self.recheck = model, False
@@ -107,10 +111,14 @@ class Cascade:
         self.device = split.labels.device
         asked = [model, self.search, *(other for entry in entries for other in entry.attack.others)]
         self.tiles, self.equality = shapes_of(asked, split, width)
-        self.draws = [entry.attack.draws if isinstance(entry.attack, Attack) else 1 for entry in entries]
+        self.draws = [
+            entry.attack.draws if isinstance(entry.attack, Attack) else 1 for entry in entries
+        ]
         self.most_draws = max(self.draws, default=1)  # for points that no single entry is judged by
         self.tallies = [Tally() for _ in entries]
-        self.disagreements = 0  # claims of the search that the model refused, and successes it saw only afterwards
+        self.disagreements = (
+            0  # claims of the search that the model refused, and successes it saw only afterwards
+        )
 
         self.next: dict[int, int] = {}  # undecided samples, and the leg each comes to next
         self.lanes: dict[int, Lane] = {}
@@ -125,19 +133,30 @@ class Cascade:
         for part in clean_tiles(self.split, self.model, self.tiles, self.most_draws):
             parts.append(part)
             yield
-        self.pool = Pool(self.split, self.threats, self.model, seed=self.seed, tiles=self.tiles, clean=parts)
-        self.clean = [column.tolist() for column in judge_logits(self.pool.logits0, self.split.labels)]
+        self.pool = Pool(
+            self.split, self.threats, self.model, seed=self.seed, tiles=self.tiles, clean=parts
+        )
+        self.clean = [
+            column.tolist() for column in judge_logits(self.pool.logits0, self.split.labels)
+        ]
         self.finite, self.wrong = answered(self.pool.logits0).tolist(), self.pool.wrong.tolist()
         self.records = [Record(margin, forwards=self.most_draws) for margin in self.clean[1]]
         attacks, classes = [entry.attack for entry in self.entries], self.pool.logits0.shape[1]
-        variants = [attack.variants(classes) if isinstance(attack, Attack) else 1 for attack in attacks]
+        variants = [
+            attack.variants(classes) if isinstance(attack, Attack) else 1 for attack in attacks
+        ]
         self.legs = [
-            Leg(level, k, v) for level in range(len(self.threats)) for k in range(len(attacks)) for v in range(variants[k])
+            Leg(level, k, v)
+            for level in range(len(self.threats))
+            for k in range(len(attacks))
+            for v in range(variants[k])
         ]
         self.place = {leg: position for position, leg in enumerate(self.legs)}
         self.work_per_sample = sum(self._steps(leg.entry) + 1 for leg in self.legs)
         points = {i: x for i, x in self.points.items() if not self.wrong[i]}
-        yield from replay_points(self.model, self.pool, points, self.records, self.tiles, self.width, self.most_draws)
+        yield from replay_points(
+            self.model, self.pool, points, self.records, self.tiles, self.width, self.most_draws
+        )
         self.opened = True
 
     def run(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Tick]:
@@ -147,12 +166,19 @@ class Cascade:
         for i, wrong in enumerate(self.wrong):
             if wrong:
                 record = self.records[i]
-                record.found, record.entry, record.step, record.nonfinite = True, CLEAN, 0, int(not self.finite[i])
+                record.found, record.entry, record.step, record.nonfinite = (
+                    True,
+                    CLEAN,
+                    0,
+                    int(not self.finite[i]),
+                )
                 self._decide(i)
             else:
                 self._go(i, 0)
         yield self._tick(flush=True)
-        for is_backend, group in itertools.groupby(range(len(self.legs)), lambda n: self._is_backend(self.legs[n].entry)):
+        for is_backend, group in itertools.groupby(
+            range(len(self.legs)), lambda n: self._is_backend(self.legs[n].entry)
+        ):
             for stage in [range(n, n + 1) for n in group] if is_backend else [_span(list(group))]:
                 for _ in self._run_backend(stage[0]) if is_backend else self._run_lanes(stage):
                     if stop():
@@ -165,7 +191,9 @@ class Cascade:
         """Out of time: tell of all undecided samples as they stand, marked as unfinished."""
         for k, lane in self.lanes.items():
             if (done := lane.interrupt()) is not None:
-                self.next |= dict.fromkeys((job.sample for job, _ in self._enter(done, k, revive=False)), 0)
+                self.next |= dict.fromkeys(
+                    (job.sample for job, _ in self._enter(done, k, revive=False)), 0
+                )
             self.next |= dict.fromkeys((job.sample for job in lane.queue), 0)
             lane.queue.clear()
         for i in [*self.next]:
@@ -177,7 +205,8 @@ class Cascade:
         """How many answers of sample i were not finite, and how many of its gradients exactly zero."""
         return self.records[i].nonfinite, self.records[i].flat
 
-    # -- the way of a sample -----------------------------------------------------------------------------------------------
+    # -- the way of a sample
+    # -----------------------------------------------------------------------------------------------
 
     def _go(self, i: int, position: int) -> None:
         """Send sample i to its next leg from `position` on, or decide it."""
@@ -190,7 +219,9 @@ class Cascade:
             if record.found and not self.smallest:
                 return self._decide(i)
             if self.threats[level].eps == 0:
-                position = next((n for n, leg in enumerate(self.legs) if leg.level > level), len(self.legs))
+                position = next(
+                    (n for n, leg in enumerate(self.legs) if leg.level > level), len(self.legs)
+                )
                 continue
             if self.queries - record.forwards < self.draws[k]:
                 return self._give_up(i)
@@ -228,7 +259,8 @@ class Cascade:
             record.hit(REPLAY, -1, -1, *record.replayed[1:])
             record.unfinished = record.unfinished and self.smallest
 
-    # -- our own attacks -------------------------------------------------------------------------------------------------
+    # -- our own attacks
+    # -------------------------------------------------------------------------------------------------
 
     def _run_lanes(self, stage: range) -> Iterator[None]:
         self.stage = stage
@@ -244,7 +276,9 @@ class Cascade:
             k = full[-1] if full else next(k for k in order if waiting[k])
             lane = self.lanes[k]
             done = lane.step()
-            self.work += (sum(job is not None for job in lane.jobs) + (len(done.jobs) if done else 0)) * lane.pulse
+            self.work += (
+                sum(job is not None for job in lane.jobs) + (len(done.jobs) if done else 0)
+            ) * lane.pulse
             if done:
                 self._book(done, k)
             yield
@@ -255,10 +289,14 @@ class Cascade:
         assert isinstance(attack, Attack)
 
         def problems(jobs: Sequence[Job]) -> Problem:
-            index, level = (torch.tensor(c, device=self.device) for c in ([j.sample for j in jobs], [j.level for j in jobs]))
+            index, level = (
+                torch.tensor(c, device=self.device)
+                for c in ([j.sample for j in jobs], [j.level for j in jobs])
+            )
             return self.pool.problem(index, salt, level)
 
-        # A claim refused throws an attack that closes in on the boundary off its way: such a one sees the model itself.
+        # A claim refused throws an attack that closes in on the boundary off its way: such a one
+        # sees the model itself.
         seen = self.search if attack.seeks == "any" else self.model
         return Lane(attack, seen, problems, width=self.width, tiles=self.tiles, device=self.device)
 
@@ -272,21 +310,32 @@ class Cascade:
         lane, book = self.lanes[k], done.book
         found = book.found.tolist()
         points = dict(enumerate(book.x))
-        judged = self._confirm([row for row, claims in enumerate(found) if claims or self.recheck], done, k, points)
+        judged = self._confirm(
+            [row for row, claims in enumerate(found) if claims or self.recheck], done, k, points
+        )
         columns = {name: column.tolist() for name, column in book.tensors().items() if name != "x"}
         for row, job in enumerate(done.jobs):
             record, seen = self.records[job.sample], judged.get(row)
             if seen is not None:
                 self.disagreements += seen.adversarial != found[row]
                 if found[row] and not seen.adversarial:
-                    record.unconfirmed += self.search is self.model  # a stand-in may round otherwise, a model may not
+                    record.unconfirmed += (
+                        self.search is self.model
+                    )  # a stand-in may round otherwise, a model may not
                     if revive and lane.revive(done, row):
                         continue
-            self._count(record, {name: column[row : row + 1] for name, column in columns.items()}, done.steps[row] + 1)
+            self._count(
+                record,
+                {name: column[row : row + 1] for name, column in columns.items()},
+                done.steps[row] + 1,
+            )
             if seen is not None and seen.adversarial:
                 if not self.smallest or record.judged is None or seen.size < record.judged.size:
                     record.hit(k, job.variant, columns["first"][row], points[row], seen)
-            elif not record.found and (margin := seen.margin if seen else columns["margin"][row]) < record.margin:
+            elif (
+                not record.found
+                and (margin := seen.margin if seen else columns["margin"][row]) < record.margin
+            ):
                 record.margin, record.x, record.source = margin, points[row], (k, job.variant)
             yield job, job.steps <= done.steps[row] < self._steps(k) and not done.ended[row]
 
@@ -294,7 +343,9 @@ class Cascade:
         """Where a sample goes from a leg it has been through."""
         position = self.place[job.level, k, job.variant]  # type: ignore[index]
         fallen = self.records[job.sample].found and not self.smallest
-        last = position + 1 == len(self.legs) or self.legs[position + 1][:2] != self.legs[position][:2]
+        last = (
+            position + 1 == len(self.legs) or self.legs[position + 1][:2] != self.legs[position][:2]
+        )
         if fallen or truncated or last:
             self.tallies[k].left += 1
             self.tallies[k].found += self.records[job.sample].entry == k
@@ -305,26 +356,43 @@ class Cascade:
         else:
             self._go(job.sample, position + 1)
 
-    def _count(self, record: Record, columns: Mapping[str, Sequence[int] | Tensor], steps: int) -> None:
+    def _count(
+        self, record: Record, columns: Mapping[str, Sequence[int] | Tensor], steps: int
+    ) -> None:
         for name in ("forwards", "backwards", "nonfinite", "flat"):
             setattr(record, name, getattr(record, name) + int(columns[name][0]))
         record.tried(steps, shown=True)
 
-    def _confirm(self, rows: list[int], done: Done, k: int, points: dict[int, Tensor]) -> dict[int, Judgement]:
+    def _confirm(
+        self, rows: list[int], done: Done, k: int, points: dict[int, Tensor]
+    ) -> dict[int, Judgement]:
         """The re-check of some finished rows' `points`, by row.
 
-        Without a budget the nearest point lies so close to the boundary that rounding in a batch of another size may decide
-        it: then the points a little farther out on the same ray are tried, and replace it.
+        Without a budget the nearest point lies so close to the boundary that rounding in a batch of
+        another size may decide it: then the points a little farther out on the same ray are tried,
+        and replace it.
         """
         judged: dict[int, Judgement] = {}
         for stretch in STRETCHES if self.smallest else (1.0,):
-            left = [row for row in rows if row not in judged or (done.book.found[row] and not judged[row].adversarial)]
+            left = [
+                row
+                for row in rows
+                if row not in judged or (done.book.found[row] and not judged[row].adversarial)
+            ]
             if not left:
                 break
-            index, level = (torch.tensor([done.jobs[row][n] for row in left], device=self.device) for n in (0, 2))
-            p, x = self.pool.problem(index, level=level), torch.stack([done.book.x[row] for row in left])
+            index, level = (
+                torch.tensor([done.jobs[row][n] for row in left], device=self.device)
+                for n in (0, 2)
+            )
+            p, x = (
+                self.pool.problem(index, level=level),
+                torch.stack([done.book.x[row] for row in left]),
+            )
             x = x if stretch == 1 else p.ball.into_box(p.x0 + stretch * (x - p.x0))
-            for row, point, seen in zip(left, x, verify(self.model, x, p, self.tiles, self.draws[k]).rows(), strict=True):
+            for row, point, seen in zip(
+                left, x, verify(self.model, x, p, self.tiles, self.draws[k]).rows(), strict=True
+            ):
                 judged[row], points[row] = seen, point
                 self.records[done.jobs[row].sample].forwards += self.draws[k]
         return judged
@@ -333,7 +401,8 @@ class Cascade:
         attack = self.entries[k].attack
         return attack.steps if isinstance(attack, Attack) else 0
 
-    # -- other packages' attacks ---------------------------------------------------------------------------------------------
+    # -- other packages' attacks
+    # ---------------------------------------------------------------------------------------------
 
     def _is_backend(self, k: int) -> bool:
         return isinstance(self.entries[k].attack, Backend)
@@ -351,15 +420,23 @@ class Cascade:
         attack = self.entries[k].attack
         assert isinstance(attack, Backend)
         index = torch.tensor(samples, device=self.device)
-        p = self.pool.problem(index, salt_of(self.entries[k].spec), torch.full_like(index, leg.level))
+        p = self.pool.problem(
+            index, salt_of(self.entries[k].spec), torch.full_like(index, leg.level)
+        )
         counter = Counter(self.model)
         x = attack.run(counter, p, seed=self.seed).detach()
         self.work += len(samples)
-        for row, (i, seen) in enumerate(zip(samples, verify(self.model, x, p, self.tiles).rows(), strict=True)):
+        for row, (i, seen) in enumerate(
+            zip(samples, verify(self.model, x, p, self.tiles).rows(), strict=True)
+        ):
             record = self.records[i]
             record.tried(1, shown=not torch.equal(x[row], p.x0[row]))
-            record.forwards += counter.forwards // len(samples) + (row < counter.forwards % len(samples)) + 1
-            record.backwards += counter.backwards // len(samples) + (row < counter.backwards % len(samples))
+            record.forwards += (
+                counter.forwards // len(samples) + (row < counter.forwards % len(samples)) + 1
+            )
+            record.backwards += counter.backwards // len(samples) + (
+                row < counter.backwards % len(samples)
+            )
             if seen.adversarial:
                 if not self.smallest or record.judged is None or seen.size < record.judged.size:
                     record.hit(k, 0, -1, x[row], seen)
@@ -368,17 +445,28 @@ class Cascade:
             del self.next[i]
             self._after(Job(i, 0, leg.level), k, truncated=record.forwards > self.queries)
 
-    # -- verdicts --------------------------------------------------------------------------------------------------------
+    # -- verdicts
+    # --------------------------------------------------------------------------------------------------------
 
     def _tick(self, flush: bool = False) -> Tick:
         verdicts: list[Verdict] = []
         points: list[Tensor | None] = []
-        if flush or len(self.finished) >= self.tiles.rows or (self.finished and time.monotonic() - self.told > TELL_SECONDS):
+        if (
+            flush
+            or len(self.finished) >= self.tiles.rows
+            or (self.finished and time.monotonic() - self.told > TELL_SECONDS)
+        ):
             self.told = time.monotonic()
             for start in range(0, len(self.finished), self.width):
                 chunk = {i: self.records[i] for i in self.finished[start : start + self.width]}
                 for verdict, point in tell(
-                    self.model, self.pool, chunk, self.clean, self.tiles, self.most_draws, late=self.search is not self.model
+                    self.model,
+                    self.pool,
+                    chunk,
+                    self.clean,
+                    self.tiles,
+                    self.most_draws,
+                    late=self.search is not self.model,
                 ):
                     verdicts.append(verdict)
                     points.append(point)

@@ -1,13 +1,15 @@
 """What a careful evaluator notices: signs that a number may say more about the attack than about the model.
 
-The signs are those of Croce and Hein 2020 (AutoAttack's checks, arXiv:2003.01690) and of the checklist of Carlini et al. 2019
-(arXiv:1902.06705), looked for in every sample given, and without a process-wide trace function: an optimisation inside the
-forward pass shows in what autograd saves for a backward pass while gradients are off.
+The signs are those of Croce and Hein 2020 (AutoAttack's checks, arXiv:2003.01690) and of the
+checklist of Carlini et al. 2019 (arXiv:1902.06705), looked for in every sample given, and without a
+process-wide trace function: an optimisation inside the forward pass shows in what autograd saves
+for a backward pass while gradients are off.
 
-Deviations, on purpose. Random: the difference of two answers is relative to the larger one, so that a random scale shows too
-(theirs: distance of the normalised logits), and every changed prediction counts, not the number of right ones. Zero gradients:
-of cross-entropy at two points (theirs: of DLR at one). Black-box: samples that the gradient attacks of the run had failed on,
-not a difference of accuracies.
+Deviations, on purpose. Random: the difference of two answers is relative to the larger one, so that
+a random scale shows too (theirs: distance of the normalised logits), and every changed prediction
+counts, not the number of right ones. Zero gradients: of cross-entropy at two points (theirs: of DLR
+at one). Black-box: samples that the gradient attacks of the run had failed on, not a difference of
+accuracies.
 """
 
 from __future__ import annotations
@@ -54,10 +56,13 @@ class Inspection(NamedTuple):
     backwards: int
 
 
-# -- before an attack ------------------------------------------------------------------------------------------------------
+# -- before an attack
+# ------------------------------------------------------------------------------------------------------
 
 
-def inspect(model: Model, x: Tensor, y: Tensor, tiles: Tiles, attacks: Sequence[Any] = ()) -> Inspection:
+def inspect(
+    model: Model, x: Tensor, y: Tensor, tiles: Tiles, attacks: Sequence[Any] = ()
+) -> Inspection:
     """Look at a frozen model (`engine/guard.py`) at the first SAMPLES of inputs x [n,*] in [0,1] with labels y [n].
 
     `attacks` are those of the run: what they are is not advised.
@@ -83,7 +88,11 @@ def inspect(model: Model, x: Tensor, y: Tensor, tiles: Tiles, attacks: Sequence[
     flags = flags or _scale_flags(first, y)
     if dynamic:
         flags.append(_flag("dynamic", n, n, done))
-    flags += _gradient_flags(found, n, done) if found else [_flag("no-gradient", n, n, done, reason=reason)]
+    flags += (
+        _gradient_flags(found, n, done)
+        if found
+        else [_flag("no-gradient", n, n, done, reason=reason)]
+    )
     return Inspection(flags, forwards=1 + asked + max(len(found), 1), backwards=len(found))
 
 
@@ -99,12 +108,18 @@ def _same(before: Tensor, after: Tensor | None) -> bool:
 
 
 def _output_flags(
-    first: Tensor, second: Tensor, moved: Sequence[str], layer: tuple[str, str] | None, done: Collection[str]
+    first: Tensor,
+    second: Tensor,
+    moved: Sequence[str],
+    layer: tuple[str, str] | None,
+    done: Collection[str],
 ) -> list[Flag]:
     """What two answers [n,K] to the same question say; `moved`: buffers that changed; `layer`: what seems to have made them."""
     n, flags = len(first), []
     if moved:
-        flags.append(_flag("moving-state", n, n, names=", ".join(moved[:3]) + ", ..." * (len(moved) > 3)))
+        flags.append(
+            _flag("moving-state", n, n, names=", ".join(moved[:3]) + ", ..." * (len(moved) > 3))
+        )
     elif varied := int(differ(first, second).sum()):
         flags.append(_flag("random", varied, n, done))
     if outputs := probabilities(first) or layer or bounded(first):
@@ -123,7 +138,10 @@ def differ(a: Tensor, b: Tensor) -> Tensor:
     """[n] bool: another prediction, or logits that differ by more than rounding; NaN is equal to NaN."""
     known_a, known_b = torch.isfinite(a), torch.isfinite(b)
     za, zb = a.where(known_a, 0.0).double(), b.where(known_b, 0.0).double()
-    apart, size = (za - zb).square().sum(1).sqrt(), torch.maximum(za.square().sum(1), zb.square().sum(1)).sqrt()
+    apart, size = (
+        (za - zb).square().sum(1).sqrt(),
+        torch.maximum(za.square().sum(1), zb.square().sum(1)).sqrt(),
+    )
     return (apart > SAME * size) | (known_a != known_b).any(1) | (a.argmax(1) != b.argmax(1))
 
 
@@ -139,7 +157,9 @@ def watched(forward: Callable[[], Tensor]) -> tuple[Tensor, bool, int]:
     try:
         with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
             return forward(), saved > 0, 1
-    except RuntimeError as error:  # torch.func refuses to differentiate under such hooks, which tells as much
+    except (
+        RuntimeError
+    ) as error:  # torch.func refuses to differentiate under such hooks, which tells as much
         if "saved tensor hooks" not in str(error):
             raise
     return forward(), True, 2
@@ -158,7 +178,11 @@ def gradients(model: Model, x: Tensor, y: Tensor, tiles: Tiles) -> tuple[list[Te
                 leaf = point[place].detach().requires_grad_()
                 with torch.enable_grad():
                     value = cross_entropy(model(leaf), p.take(place)).sum()
-                part = torch.autograd.grad(value, leaf, allow_unused=True)[0] if value.requires_grad else None
+                part = (
+                    torch.autograd.grad(value, leaf, allow_unused=True)[0]
+                    if value.requires_grad
+                    else None
+                )
                 if part is None:
                     return [], "something in it cuts the output off from the input"
                 parts.append(part[:real])
@@ -190,7 +214,8 @@ def of_rows(equality: RowEquality, known: Sequence[Flag]) -> list[Flag]:
     return [_flag(equality.why, 0, 0, text="random-rows" if equality.why == "random" else "")]
 
 
-# -- after an attack -------------------------------------------------------------------------------------------------------
+# -- after an attack
+# -------------------------------------------------------------------------------------------------------
 
 
 def afterwards(
@@ -205,14 +230,17 @@ def afterwards(
 ) -> list[Flag]:
     """What the finished samples of a run say, at one finite budget; `attacks` as for `inspect`.
 
-    entries: specs of the cascade in their order; black_box: those among them that use no gradient of the model. Per sample:
-    the spec that broke it (anything else, such as None or `clean`, when no attack did), how many of its answers were not
-    finite (`rejects`: that is how the model rejects), and how many of its gradients exactly zero. A sample that a black-box
-    attack broke after one with gradients had failed is a reproach to the latter; it takes BLACK_BOX_COUNT of them, and more
-    than BLACK_BOX_SHARE of all samples.
+    entries: specs of the cascade in their order; black_box: those among them that use no gradient
+    of the model. Per sample: the spec that broke it (anything else, such as None or `clean`, when
+    no attack did), how many of its answers were not finite (`rejects`: that is how the model
+    rejects), and how many of its gradients exactly zero. A sample that a black-box attack broke
+    after one with gradients had failed is a reproach to the latter; it takes BLACK_BOX_COUNT of
+    them, and more than BLACK_BOX_SHARE of all samples.
     """
     n = len(broken_by)
-    first = next((place for place, spec in enumerate(entries) if spec not in black_box), len(entries))
+    first = next(
+        (place for place, spec in enumerate(entries) if spec not in black_box), len(entries)
+    )
     late = {spec for spec in entries[first:] if spec in black_box}
     alone = sum(spec in late for spec in broken_by)
     zero, ill = (sum(count > 0 for count in column) for column in (flat, nonfinite))
@@ -221,7 +249,11 @@ def afterwards(
         specs = " or ".join(spec for spec in entries if spec in late & set(broken_by))
         flags.append(_flag("black-box-only", alone, n, specs=specs))
     if zero:
-        flags.append(_flag("zero-gradient", zero, n, kinds(attacks), text="zero-gradient-met", share=zero / n))
+        flags.append(
+            _flag(
+                "zero-gradient", zero, n, kinds(attacks), text="zero-gradient-met", share=zero / n
+            )
+        )
     if ill:
         flags.append(_flag("rejected" if rejects else "non-finite", ill, n, share=ill / n))
     return flags
@@ -245,16 +277,22 @@ def notes(name: str, texts: Sequence[str]) -> list[Flag]:
 
 def adaptations(classes: int, entries: Sequence[tuple[str, Any]]) -> list[Flag]:
     """What the number of classes forced on the attacks of a cascade, given as pairs of spec and attack."""
-    found = [(spec, _changes(classes, getattr(attack, "inner", attack))) for spec, attack in entries]
+    found = [
+        (spec, _changes(classes, getattr(attack, "inner", attack))) for spec, attack in entries
+    ]
     return [
-        _flag("few-classes", 0, 0, spec=spec, classes=classes, changes="; ".join(changes)) for spec, changes in found if changes
+        _flag("few-classes", 0, 0, spec=spec, classes=classes, changes="; ".join(changes))
+        for spec, changes in found
+        if changes
     ]
 
 
 def _changes(classes: int, attack: Any) -> list[str]:
     if isinstance(attack, PyAutoAttack):
         names = attack.attacks(classes)
-        changes = [f"{name} is left out" for name in attack.attacks(classes=1000) if name not in names]
+        changes = [
+            f"{name} is left out" for name in attack.attacks(classes=1000) if name not in names
+        ]
         return changes + _fewer(9, classes) * any(name in ("apgd-t", "fab-t") for name in names)
     objective, targets = getattr(attack, "objective", None), getattr(attack, "targets", None)
     changes = []
@@ -270,6 +308,8 @@ def _fewer(targets: int, classes: int) -> list[str]:
     return [f"{targets} targets are cut to {classes - 1}"] if targets > classes - 1 else []
 
 
-def _flag(name: str, count: int, n: int, done: Collection[str] = (), *, text: str = "", **words: Any) -> Flag:
+def _flag(
+    name: str, count: int, n: int, done: Collection[str] = (), *, text: str = "", **words: Any
+) -> Flag:
     hint = HINTS[text or name].text(done) if (text or name) in HINTS else ""
     return Flag(name, count, TEXTS[text or name].format(count=count, n=n, hint=hint, **words))

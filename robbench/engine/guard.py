@@ -15,13 +15,15 @@ from torch import nn
 def frozen(model: nn.Module, *, training: bool = False, thorough: bool = True) -> Iterator[None]:
     """Freeze weights and set every module's mode; put everything back, also after an exception.
 
-    Put back are each module's mode, gradient flags, the weights' `.grad`, all buffers, and the global random states of torch,
-    numpy and Python, which models and other packages draw from or reseed.
+    Put back are each module's mode, gradient flags, the weights' `.grad`, all buffers, and the
+    global random states of torch, numpy and Python, which models and other packages draw from or
+    reseed.
 
-    Without weight gradients a backward pass costs about a third less. In training mode batch-norm uses the batch's own
-    statistics; its running ones are among the buffers. `thorough=False` is for the step of a training loop, which comes here
-    once per batch with an attack of ours: it copies buffers in training mode only, and leaves the random states to run on, or
-    dropout in the step would repeat what it drew in the attack.
+    Without weight gradients a backward pass costs about a third less. In training mode batch-norm
+    uses the batch's own statistics; its running ones are among the buffers. `thorough=False` is for
+    the step of a training loop, which comes here once per batch with an attack of ours: it copies
+    buffers in training mode only, and leaves the random states to run on, or dropout in the step
+    would repeat what it drew in the attack.
     """
     with contextlib.ExitStack() as stack:
         if thorough:
@@ -39,7 +41,9 @@ def frozen(model: nn.Module, *, training: bool = False, thorough: bool = True) -
 @contextlib.contextmanager
 def _settings_kept(model: nn.Module) -> Iterator[None]:
     """Put back modes, gradient flags and gradients: the same tensors, so nothing has to be copied."""
-    modes = [(module, getattr(module, "training", False)) for module in model.modules()]  # a frozen script has none
+    modes = [
+        (module, getattr(module, "training", False)) for module in model.modules()
+    ]  # a frozen script has none
     weights = [(weight, weight.requires_grad, weight.grad) for weight in model.parameters()]
     try:
         yield
@@ -54,7 +58,11 @@ def _settings_kept(model: nn.Module) -> Iterator[None]:
 @contextlib.contextmanager
 def buffers_kept(model: nn.Module) -> Iterator[None]:
     """Put back every buffer, whether it was written to or replaced. Buffers that a module adds are its own business."""
-    buffers = [(module, name, buffer) for module in model.modules() for name, buffer in module._buffers.items()]
+    buffers = [
+        (module, name, buffer)
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+    ]
     saved = [None if buffer is None else buffer.detach().clone() for _, _, buffer in buffers]
     try:
         yield
@@ -63,14 +71,19 @@ def buffers_kept(model: nn.Module) -> Iterator[None]:
             if getattr(module, name, None) is not buffer:
                 setattr(module, name, buffer)
             if buffer is not None and value is not None:
-                # By way of `.data`: graphs made before are still valid, and a plain copy_ would make autograd refuse them.
+                # By way of `.data`: graphs made before are still valid, and a plain copy_ would
+                # make autograd refuse them.
                 buffer.data.copy_(value)
 
 
 @contextlib.contextmanager
 def _random_states_kept() -> Iterator[None]:
     """Put back what torch, numpy and Python draw from when no generator is given."""
-    torch_state, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()  # noqa: NPY002
+    torch_state, numpy_state, python_state = (
+        torch.get_rng_state(),
+        np.random.get_state(),  # noqa: NPY002
+        random.getstate(),
+    )
     cuda = torch.cuda.get_rng_state_all() if _cuda_runs() else []
     try:
         yield

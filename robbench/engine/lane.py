@@ -1,7 +1,7 @@
 """One attack at one width: rows of samples that are refilled as they finish (continuous batching).
 
-Every row has its own clock, so a fresh sample may sit beside one at its 90th step. When nothing waits any more, live rows are
-moved together and the lane gets narrower.
+Every row has its own clock, so a fresh sample may sit beside one at its 90th step. When nothing
+waits any more, live rows are moved together and the lane gets narrower.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ class Lane:
             if (done := self.attack.done(self.s)) is not None:
                 over = over | done
             self.active = self.active & ~(over | (self.book.found & torch.isfinite(self.p.eps)))
-            self.t = self.t + self.active  # idle rows keep their last step, so schedules never run off their tables
+            self.t = (
+                self.t + self.active
+            )  # idle rows keep their last step, so schedules never run off their tables
         return self._harvest()
 
     def interrupt(self) -> Done | None:
@@ -118,15 +120,21 @@ class Lane:
             rows.append((self.p.take(place), self.s.take(place), self.book.take(place)))
             clocks.append((self.t[place], self.steps[place]))
         if jobs:
-            p = self.attack.vary(self.problems(jobs), torch.tensor([job.variant for job in jobs], device=self.device))
+            p = self.attack.vary(
+                self.problems(jobs), torch.tensor([job.variant for job in jobs], device=self.device)
+            )
             rows.append((p, self.attack.start(p), blank_book(p)))
-            limits = torch.tensor([min(job.steps, self.attack.steps) for job in jobs], device=self.device)
+            limits = torch.tensor(
+                [min(job.steps, self.attack.steps) for job in jobs], device=self.device
+            )
             clocks.append((torch.zeros_like(limits), limits))
         size = len(live) + len(jobs)
         padding = torch.zeros(self.tiles.padded(size) - size, dtype=torch.int64, device=self.device)
         rows.append(tuple(part.take(padding) for part in rows[0]))  # type: ignore[arg-type]
         clocks.append((padding, padding))
-        self.p, self.s, self.book = (type(parts[0]).concat(parts) for parts in zip(*rows, strict=True))
+        self.p, self.s, self.book = (
+            type(parts[0]).concat(parts) for parts in zip(*rows, strict=True)
+        )
         self.t, self.steps = (torch.cat(column) for column in zip(*clocks, strict=True))
         self.active = torch.arange(len(self.t), device=self.device) < size
         self.jobs = [self.jobs[row] for row in live] + list(jobs) + [None] * len(padding)

@@ -17,15 +17,19 @@ class Adversarial(NamedTuple):
     """Where an attack's last move took each row."""
 
     x: Tensor  # [B,*]
-    survived: Tensor  # [B] int64: steps before the first misclassified point, `steps` if there was none
+    survived: (
+        Tensor  # [B] int64: steps before the first misclassified point, `steps` if there was none
+    )
     steps: int
 
 
-def lockstep(attack: AnyRowAttack, model: Model, p: Problem, beyond: int | None = None) -> Adversarial:
+def lockstep(
+    attack: AnyRowAttack, model: Model, p: Problem, beyond: int | None = None
+) -> Adversarial:
     """Make `attack.steps` moves from the start: that many forwards and backwards per row, none to check the last point.
 
-    With `beyond`, a row stays where so many moves after its first misclassified point have taken it. The model's weights
-    should be frozen and its mode chosen (`engine/guard.py`).
+    With `beyond`, a row stays where so many moves after its first misclassified point have taken
+    it. The model's weights should be frozen and its mode chosen (`engine/guard.py`).
     """
     oracle = ModelOracle(model, Tiles(max(len(p), 1), step=1), draws=attack.draws)
     state, book, t = attack.start(p), blank_book(p), torch.zeros_like(p.y)
@@ -37,4 +41,6 @@ def lockstep(attack: AnyRowAttack, model: Model, p: Problem, beyond: int | None 
         going = everyone if beyond is None else (book.first < 0) | (t < book.first + beyond)
         state, t = moved if beyond is None else moved.choose(going, state), t + 1
     first = book.first
-    return Adversarial(attack.point(state).detach(), torch.where(first < 0, attack.steps, first), attack.steps)
+    return Adversarial(
+        attack.point(state).detach(), torch.where(first < 0, attack.steps, first), attack.steps
+    )

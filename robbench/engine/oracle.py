@@ -1,7 +1,7 @@
 """The only door to the model: it answers, counts, and books each row's worst point.
 
-The model is evaluated in tiles of shapes that agree (see `core/tiles.py`), so that a row's answer does not depend on how
-many others are in flight, nor on whether these want a gradient.
+The model is evaluated in tiles of shapes that agree (see `core/tiles.py`), so that a row's answer
+does not depend on how many others are in flight, nor on whether these want a gradient.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def blank_book(p: Problem) -> Book:
 class ModelOracle(Oracle):
     """Answers for one lane. `on` says whose rows are asking: those of `active` [B] are counted and booked.
 
-    `draws`: how often each point is put to the model; logits, values and gradients are averaged, and a point is misclassified
-    if most draws say so.
+    `draws`: how often each point is put to the model; logits, values and gradients are averaged,
+    and a point is misclassified if most draws say so.
     """
 
     def __init__(self, model: Model, tiles: Tiles, draws: int = 1) -> None:
@@ -58,7 +58,9 @@ class ModelOracle(Oracle):
 
     def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         none = torch.zeros_like(self.active)
-        logits, wrong = self._ask(len(x), None, lambda rows, _: self._values(x[rows], self.p.y[rows]))
+        logits, wrong = self._ask(
+            len(x), None, lambda rows, _: self._values(x[rows], self.p.y[rows])
+        )
         return logits, self._see(x, logits, wrong, none)
 
     def grad(self, x: Tensor, objective: Objective, need: Tensor | None = None) -> Answer:
@@ -66,26 +68,33 @@ class ModelOracle(Oracle):
 
         def tile(rows: Place, needed: bool) -> tuple[Tensor, ...]:
             p = self.p.take(rows)
-            logits, wrong, value, grad = self._gradients(x[rows], p.y, lambda z: objective(z, p)[:, None], 1, needed)
+            logits, wrong, value, grad = self._gradients(
+                x[rows], p.y, lambda z: objective(z, p)[:, None], 1, needed
+            )
             return logits, wrong, value[:, 0], grad[:, 0]
 
         logits, wrong, value, grad = self._ask(len(x), moves, tile)
         grad, hit = self._settle(x, logits, wrong, grad, moves, 1)
         return Answer(logits, value, grad, hit)
 
-    def jacobian(self, x: Tensor, classes: Tensor, need: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def jacobian(
+        self, x: Tensor, classes: Tensor, need: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         k = classes.shape[1]
         moves = self.moves if need is None else self.moves & need
 
         def tile(rows: Place, needed: bool) -> tuple[Tensor, ...]:
-            logits, wrong, _, grad = self._gradients(x[rows], self.p.y[rows], lambda z: z.gather(1, classes[rows]), k, needed)
+            logits, wrong, _, grad = self._gradients(
+                x[rows], self.p.y[rows], lambda z: z.gather(1, classes[rows]), k, needed
+            )
             return logits, wrong, grad
 
         logits, wrong, grad = self._ask(len(x), moves, tile, k)
         grad, hit = self._settle(x, logits, wrong, grad, moves, k)
         return logits, grad, hit
 
-    # -- one tile --------------------------------------------------------------------------------------------------------
+    # -- one tile
+    # --------------------------------------------------------------------------------------------------------
 
     def _values(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Mean logits of the draws, and whether most of them are wrong."""
@@ -101,7 +110,8 @@ class ModelOracle(Oracle):
         drawn = []
         votes = torch.zeros_like(y)
         for _ in range(self.draws):
-            # Always with a graph: some layers round otherwise without one, and nobody's neighbours may decide that.
+            # Always with a graph: some layers round otherwise without one, and nobody's neighbours
+            # may decide that.
             leaf = x.detach().requires_grad_()
             with torch.enable_grad():
                 logits = self.model(leaf)
@@ -110,16 +120,25 @@ class ModelOracle(Oracle):
             # A model that cuts the graph has no gradient at all; the books show a zero one.
             graph = needed and value.requires_grad
             grads = [
-                torch.autograd.grad(value[:, j].sum(), leaf, retain_graph=j < k - 1)[0] if graph else torch.zeros_like(x)
+                torch.autograd.grad(value[:, j].sum(), leaf, retain_graph=j < k - 1)[0]
+                if graph
+                else torch.zeros_like(x)
                 for j in range(k)
             ]
             drawn.append((logits.detach(), value.detach(), torch.stack(grads, 1)))
         logits, value, grad = (_mean(column) for column in zip(*drawn, strict=True))
         return logits, 2 * votes > self.draws, value, grad
 
-    # -- all rows --------------------------------------------------------------------------------------------------------
+    # -- all rows
+    # --------------------------------------------------------------------------------------------------------
 
-    def _ask(self, n: int, moves: Tensor | None, tile: Callable[[Place, bool], tuple[Tensor, ...]], k: int = 1) -> list[Tensor]:
+    def _ask(
+        self,
+        n: int,
+        moves: Tensor | None,
+        tile: Callable[[Place, bool], tuple[Tensor, ...]],
+        k: int = 1,
+    ) -> list[Tensor]:
         """The answers of all n rows, tile by tile; zeros for idle rows, and for gradients that cost more than they are worth.
 
         `k`: backwards of a row that wants a gradient.
@@ -130,7 +149,11 @@ class ModelOracle(Oracle):
             size = self.tiles.rows
             parts = [tile(slice(i, min(i + size, n)), moves is not None) for i in range(0, n, size)]
             return [torch.cat(column) for column in zip(*parts, strict=True)]
-        groups = [(self.active, False)] if moves is None else [(self.active & ~moves, False), (moves, True)]
+        groups = (
+            [(self.active, False)]
+            if moves is None
+            else [(self.active & ~moves, False), (moves, True)]
+        )
         answers: list[Tensor] = []
         for mask, needed in groups:
             for rows, real in self.tiles.split(mask.nonzero()[:, 0]):
@@ -143,7 +166,8 @@ class ModelOracle(Oracle):
 
     def _all_alike(self, n: int, moves: Tensor | None, k: int) -> bool:
         """Whether all rows can be asked the same at no more cost than only those that matter."""
-        # Asking a GPU who wants a gradient would make the host wait for it, which costs more than one gradient too many.
+        # Asking a GPU who wants a gradient would make the host wait for it, which costs more than
+        # one gradient too many.
         if self.active.device.type != "cpu" or n != self.tiles.padded(n):
             return n == self.tiles.padded(n)
         live, padded = int(self.active.sum()), self.tiles.padded
@@ -153,7 +177,9 @@ class ModelOracle(Oracle):
         wanting = int(moves.sum())
         return (1 + k) * n <= (1 + k) * padded(wanting) + padded(live - wanting)
 
-    def _settle(self, x: Tensor, logits: Tensor, wrong: Tensor, grad: Tensor, moves: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    def _settle(
+        self, x: Tensor, logits: Tensor, wrong: Tensor, grad: Tensor, moves: Tensor, k: int
+    ) -> tuple[Tensor, Tensor]:
         bad = ~torch.isfinite(grad.flatten(1)).all(1) & moves
         hit = self._see(x, logits, wrong, bad)
         self.book = self.book.replace(
@@ -168,11 +194,15 @@ class ModelOracle(Oracle):
         hit = wrong & finite  # a NaN is no proof of a mistake
         margin, (size, fits) = margins(logits, p.y), size_and_fits(x, p)
         counts = self.active & fits & finite
-        first = hit & ~book.found  # also where margins tie: argmax decides, and this is the point to keep
+        first = (
+            hit & ~book.found
+        )  # also where margins tie: argmax decides, and this is the point to keep
         nearer = hit & (size < book.size)
         better = counts & torch.where(torch.isinf(p.eps), nearer, first | (margin < book.margin))
         new = counts & hit
-        book = book.where(better, x=x, margin=margin, size=size).where(new & ~book.found, first=self.t)
+        book = book.where(better, x=x, margin=margin, size=size).where(
+            new & ~book.found, first=self.t
+        )
         self.book = book.replace(
             found=book.found | new,
             forwards=book.forwards + self.draws * self.active,
@@ -188,4 +218,6 @@ def _mean(values: Sequence[Tensor]) -> Tensor:
 def forward_tiles(model: Model, x: Tensor, tiles: Tiles) -> Tensor:
     """Logits [B,K] without gradient, in the oracle's shapes."""
     with torch.no_grad():
-        return torch.cat([model(tile)[:real] for tile, real in tiles.split(x)]) if len(x) else model(x)
+        return (
+            torch.cat([model(tile)[:real] for tile, real in tiles.split(x)]) if len(x) else model(x)
+        )

@@ -17,9 +17,13 @@ from robbench.threat.model import ThreatModel
 from robbench.threat.problem import Problem
 
 
-def clean_tiles(split: Split, model: Model, tiles: Tiles, draws: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+def clean_tiles(
+    split: Split, model: Model, tiles: Tiles, draws: int = 1
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Clean logits and whether most draws are wrong, tile by tile: a pass over a large split can end between two of them."""
-    for start in range(0, max(len(split), 1), tiles.rows):  # an empty split still tells the number of classes
+    for start in range(
+        0, max(len(split), 1), tiles.rows
+    ):  # an empty split still tells the number of classes
         rows = slice(start, start + tiles.rows)
         yield ask(model, split.pixels(rows), split.labels[rows], tiles, draws)
 
@@ -27,8 +31,8 @@ def clean_tiles(split: Split, model: Model, tiles: Tiles, draws: int = 1) -> Ite
 class Pool:
     """N samples with their clean logits; makes the problems of any of them, at any of some budgets of one norm.
 
-    `wrong` [N]: misclassified, by most of `draws` answers, without any attack; NaN logits count as wrong.
-    `clean`: the answers of `clean_tiles`, for those who ask the model themselves.
+    `wrong` [N]: misclassified, by most of `draws` answers, without any attack; NaN logits count as
+    wrong. `clean`: the answers of `clean_tiles`, for those who ask the model themselves.
     """
 
     def __init__(
@@ -36,7 +40,9 @@ class Pool:
         clean: Iterable[tuple[Tensor, Tensor]] | None = None,
     ) -> None:  # fmt: skip
         self.split, self.threats = split, threats
-        self.eps = torch.tensor([threat.eps for threat in threats], dtype=torch.float32, device=split.labels.device)
+        self.eps = torch.tensor(
+            [threat.eps for threat in threats], dtype=torch.float32, device=split.labels.device
+        )
         self.keys = keyed.fold(split.ids, seed)
         parts = clean_tiles(split, model, tiles, draws) if clean is None else clean
         self.logits0, wrong = (torch.cat(column) for column in zip(*parts, strict=True))

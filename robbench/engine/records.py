@@ -87,8 +87,12 @@ class Record:
     flat: int = 0  # gradients that were exactly zero
     unconfirmed: int = 0  # claimed successes that the re-check refused
     unfinished: bool = False
-    replayed: tuple[int, Tensor, Judgement] | None = None  # lowest level that a stored point breaks, and that point
-    outcomes: list[Outcome] = dataclasses.field(default_factory=list)  # of the budgets that are decided
+    replayed: tuple[int, Tensor, Judgement] | None = (
+        None  # lowest level that a stored point breaks, and that point
+    )
+    outcomes: list[Outcome] = dataclasses.field(
+        default_factory=list
+    )  # of the budgets that are decided
     work: int = 0  # steps of attacks it has been through: what the progress bar counts
     seen: bool | None = None  # whether any attack has shown a point it tried; None before the first
 
@@ -97,13 +101,30 @@ class Record:
         self.work += work
         self.seen = bool(self.seen) or shown
 
-    def hit(self, entry: int, variant: int, step: int, x: Tensor | None, judged: Judgement | None) -> None:
+    def hit(
+        self, entry: int, variant: int, step: int, x: Tensor | None, judged: Judgement | None
+    ) -> None:
         """A confirmed success: what, where and how."""
-        self.found, self.entry, self.variant, self.step, self.x, self.judged = True, entry, variant, step, x, judged
+        self.found, self.entry, self.variant, self.step, self.x, self.judged = (
+            True,
+            entry,
+            variant,
+            step,
+            x,
+            judged,
+        )
 
     def close(self) -> None:
         """The sample is decided at the next budget: it has fallen, or has stood everything so far."""
-        status = UNFINISHED if self.unfinished else UNCONFIRMED if self.unconfirmed else NON_FINITE if self.nonfinite else OK
+        status = (
+            UNFINISHED
+            if self.unfinished
+            else UNCONFIRMED
+            if self.unconfirmed
+            else NON_FINITE
+            if self.nonfinite
+            else OK
+        )
         self.outcomes.append(
             Outcome(
                 self.found,

@@ -27,6 +27,10 @@ def replay_points(model: Model, pool: Pool, points: Mapping[int, Tensor], record
         for i, point, seen in zip(chunk, x, verify(model, x, p, tiles, draws).rows(), strict=True):
             records[i].forwards += draws
             if seen.adversarial:
-                holds = (n for n, threat in enumerate(pool.threats) if seen.size <= threat.eps * (1 + 1e-5) + 1e-7)
+                holds = (
+                    n
+                    for n, threat in enumerate(pool.threats)
+                    if seen.size <= threat.eps * (1 + 1e-5) + 1e-7
+                )
                 records[i].replayed = (next(holds, len(pool.threats) - 1), point, seen)
         yield

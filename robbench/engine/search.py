@@ -22,7 +22,9 @@ class Search(NamedTuple):
     recheck: bool
 
 
-def search_model(model: nn.Module, x: Tensor, *, precision: str, compiled: bool, tile: int) -> Search:
+def search_model(
+    model: nn.Module, x: Tensor, *, precision: str, compiled: bool, tile: int
+) -> Search:
     """The model as given, or a copy of it with batch-norms folded into convolutions, in bfloat16 or compiled.
 
     x [n,*]: a few inputs to try it on. Raises UserError when the model cannot run in bfloat16.
@@ -35,7 +37,9 @@ def search_model(model: nn.Module, x: Tensor, *, precision: str, compiled: bool,
                 fast(x)
             except (RuntimeError, TypeError) as error:
                 first = str(error).splitlines()[0]
-                raise UserError(f"the model cannot run in bfloat16 ({first}); use --precision fp32") from None
+                raise UserError(
+                    f"the model cannot run in bfloat16 ({first}); use --precision fp32"
+                ) from None
     if compiled:
         fast = Compiled(fast, tile)
     if fast is not model:
@@ -82,11 +86,18 @@ def _fold_all(traced: fx.GraphModule) -> int:
     count = 0
     for node in list(traced.graph.nodes):
         before = node.args[0] if node.args else None
-        if node.op != "call_module" or not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) > 1:
+        if (
+            node.op != "call_module"
+            or not isinstance(before, fx.Node)
+            or before.op != "call_module"
+            or len(before.users) > 1
+        ):
             continue
         convolution, norm = modules[str(before.target)], modules[str(node.target)]
         shared = sum(other.target == before.target for other in traced.graph.nodes) > 1
-        if isinstance(convolution, nn.Conv1d | nn.Conv2d | nn.Conv3d) and isinstance(norm, nn.modules.batchnorm._BatchNorm):
+        if isinstance(convolution, nn.Conv1d | nn.Conv2d | nn.Conv3d) and isinstance(
+            norm, nn.modules.batchnorm._BatchNorm
+        ):
             if shared or norm.running_mean is None:
                 continue
             traced.set_submodule(str(before.target), fuse_conv_bn_eval(convolution, norm))
@@ -100,30 +111,46 @@ def _fold_all(traced: fx.GraphModule) -> int:
 class BFloat16(nn.Module):
     """A copy of a model that computes in bfloat16, but for what sees pixels and what gives logits.
 
-    Pixels of 1/255 and small perturbations of them need more than bfloat16's 8 bits, and so do margins; the first layer and
-    the last cost next to nothing.
+    Pixels of 1/255 and small perturbations of them need more than bfloat16's 8 bits, and so do
+    margins; the first layer and the last cost next to nothing.
     """
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = copy.deepcopy(model)
-        first = next((m for m in self.model.modules() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.Linear)), None)
+        first = next(
+            (m for m in self.model.modules() if isinstance(m, nn.Conv1d | nn.Conv2d | nn.Linear)),
+            None,
+        )
         last = (last_linear(self.model) or (None, None))[1]
         # So do the statistics of the input, the buffers of modules that have no weights.
-        inputs = [m for m in self.model.modules() if not [*m.parameters(recurse=False)] and m._buffers and not _is_norm(m)]
+        inputs = [
+            m
+            for m in self.model.modules()
+            if not [*m.parameters(recurse=False)] and m._buffers and not _is_norm(m)
+        ]
         exact = [
-            tensor for m in (first, last, *inputs) if m is not None for tensor in (*m._parameters.values(), *m._buffers.values())
+            tensor
+            for m in (first, last, *inputs)
+            if m is not None
+            for tensor in (*m._parameters.values(), *m._buffers.values())
         ]
         kept = {id(tensor) for tensor in exact if tensor is not None}
-        self.model._apply(lambda t: t if id(t) in kept or not t.is_floating_point() else t.to(torch.bfloat16))  # type: ignore[no-untyped-call]
+        self.model._apply(
+            lambda t: t if id(t) in kept or not t.is_floating_point() else t.to(torch.bfloat16)
+        )  # type: ignore[no-untyped-call]
         self.model.to(memory_format=torch.channels_last)
         if first is not None and first is not last:
             first.register_forward_hook(lambda module, inputs, output: output.to(torch.bfloat16))
         if last is not None:
-            last.register_forward_pre_hook(lambda module, inputs: tuple(value.float() for value in inputs))
+            last.register_forward_pre_hook(
+                lambda module, inputs: tuple(value.float() for value in inputs)
+            )
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.model(x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x)
+        logits: Tensor = self.model(
+            x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+        )
         return logits.float()
 
 
@@ -141,9 +168,15 @@ class Compiled(nn.Module):
         config.donated_buffer = False  # a Jacobian goes back through one forward several times
         on_gpu = any(weight.is_cuda for weight in model.parameters())
         self.tile = tile
-        self.compiled = torch.compile(model, dynamic=False, mode="reduce-overhead" if on_gpu else None)
+        self.compiled = torch.compile(
+            model, dynamic=False, mode="reduce-overhead" if on_gpu else None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        padded = torch.cat([x, x[:1].detach().expand(self.tile - len(x), *x.shape[1:])]) if len(x) < self.tile else x
+        padded = (
+            torch.cat([x, x[:1].detach().expand(self.tile - len(x), *x.shape[1:])])
+            if len(x) < self.tile
+            else x
+        )
         logits: Tensor = self.compiled(padded)
         return logits[: len(x)].clone()  # a CUDA graph writes its next answer over this one

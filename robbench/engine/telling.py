@@ -24,11 +24,14 @@ def tell(
 ) -> Iterator[tuple[Verdict, Tensor | None]]:
     """Verdicts of decided samples, with their worst points (None = the clean input), one per budget.
 
-    The worst points of samples that stand are looked at again; what broke the others is judged already, and `clean`
-    (predictions, margins, probability margins) is known. With `late`, a point that only this look finds wrong counts, from its
-    budget on: a stand-in for the model has rounded it to the other side.
+    The worst points of samples that stand are looked at again; what broke the others is judged
+    already, and `clean` (predictions, margins, probability margins) is known. With `late`, a point
+    that only this look finds wrong counts, from its budget on: a stand-in for the model has rounded
+    it to the other side.
     """
-    ended = [(i, level, o) for i, record in records.items() for level, o in enumerate(record.outcomes)]
+    ended = [
+        (i, level, o) for i, record in records.items() for level, o in enumerate(record.outcomes)
+    ]
     moved = [(i, level, o.x) for i, level, o in ended if o.x is not None and o.judged is None]
     fresh: dict[tuple[int, int], Judgement] = {}
     if moved:
@@ -45,14 +48,25 @@ def tell(
             fallen[i] = (outcome._replace(found=True, entry=entry, variant=variant), seen)
         if i in fallen and not outcome.found:
             outcome, fresh[i, level] = fallen[i]
-        yield _verdict(i, level, outcome, [column[i] for column in clean], fresh.get((i, level)), draws), outcome.x
+        yield (
+            _verdict(
+                i, level, outcome, [column[i] for column in clean], fresh.get((i, level)), draws
+            ),
+            outcome.x,
+        )
     for record in records.values():
         record.outcomes, record.x = [], None
 
 
-def _verdict(i: int, level: int, o: Outcome, clean: Sequence[float], fresh: Judgement | None, draws: int) -> Verdict:
+def _verdict(
+    i: int, level: int, o: Outcome, clean: Sequence[float], fresh: Judgement | None, draws: int
+) -> Verdict:
     pred, margin, pmargin = clean
-    j = fresh or o.judged or Judgement(int(pred), margin, pmargin, o.found, 0.0, 0.0, 0.0, 0.0, 0.0, fits=True)
+    j = (
+        fresh
+        or o.judged
+        or Judgement(int(pred), margin, pmargin, o.found, 0.0, 0.0, 0.0, 0.0, 0.0, fits=True)
+    )
     return Verdict(
         sample=i, level=level, clean_pred=int(pred), clean_margin=margin, clean_pmargin=pmargin,
         adv_pred=j.pred, adv_margin=j.margin, adv_pmargin=j.pmargin, adversarial=o.found,

@@ -5,18 +5,19 @@ ALP (alp.py) with two modules, each of which can be switched off:
     guided dropout      z = head(m * h): features h that contribute little to the class are dropped in training
     adaptive weights    CE + lam w |z - z'|^2: samples that are classified badly are paired less
 
-Certain is only their purpose: robust models use fewer, high-contribution features, and for some samples the pairing obstructs
-the classification. The formulas are our reading:
+Certain is only their purpose: robust models use fewer, high-contribution features, and for some
+samples the pairing obstructs the classification. The formulas are our reading:
 
     c_i = h_i dz_class/dh_i,   m = the fewest features, by falling c_i, whose max(c_i, 0) reach rho of the sum over all
     w   = p_y^exponent of the same logits as in the loss
 
-Masks and weights are constants to the gradient, which flows through both branches as in ALP. A sample without any positive
-contribution keeps all features. The inner attack and the trained model see all of them too. (Guided dropout of
-arXiv:1812.03965 is another method.)
+Masks and weights are constants to the gradient, which flows through both branches as in ALP. A
+sample without any positive contribution keeps all features. The inner attack and the trained model
+see all of them too. (Guided dropout of arXiv:1812.03965 is another method.)
 
-The class is the predicted one, because a mask chosen by the label gives the label away: without the features that speak against
-a class, almost any network says that class, so training has nothing to learn and ends at chance (tests/losses/test_aalp.py).
+The class is the predicted one, because a mask chosen by the label gives the label away: without the
+features that speak against a class, almost any network says that class, so training has nothing to
+learn and ends at chance (tests/losses/test_aalp.py).
 """
 
 from __future__ import annotations
@@ -44,30 +45,49 @@ _SALT = 0xAA1F  # keeps the draws of dropout apart from the inner attack's rando
 class AALP(ALP):
     """ALP on few high-contribution features, with a weight per sample (Wu et al. 2020, arXiv:2005.11904).
 
-    guided_dropout=false and adaptive_weights=false give the ablations. All formulas and defaults are our reading.
+    guided_dropout=false and adaptive_weights=false give the ablations. All formulas and defaults
+    are our reading.
     """
 
     guided_dropout: Annotated[bool, Field(description="drop features of low contribution")] = True
-    rho: Annotated[Number, Field(gt=0, le=1, description="part of the positive contributions that is kept")] = 0.9
-    drop: Annotated[Number, Field(ge=0, le=1, description="probability that a feature outside of it is dropped")] = 1.0
+    rho: Annotated[
+        Number, Field(gt=0, le=1, description="part of the positive contributions that is kept")
+    ] = 0.9
+    drop: Annotated[
+        Number, Field(ge=0, le=1, description="probability that a feature outside of it is dropped")
+    ] = 1.0
     dropout_class: Annotated[
         Literal["predicted", "label"],
-        Field(description="class whose logit is contributed to; a mask chosen by the label gives the label away in training"),
+        Field(
+            description="class whose logit is contributed to; a mask chosen by the label gives the label away in training"
+        ),
     ] = "predicted"
     mask_from: Annotated[
-        Literal["clean", "adversarial", "each"], Field(description="inputs whose contributions decide; each = a mask for each")
+        Literal["clean", "adversarial", "each"],
+        Field(description="inputs whose contributions decide; each = a mask for each"),
     ] = "clean"
-    rescale: Annotated[bool, Field(description="scale the kept features up by the share of all, as dropout does")] = False
-    start: Annotated[Number, Field(ge=0, lt=1, description="share of training before guided dropout begins")] = 0.0
-    ramp: Annotated[Number, Field(ge=0, le=1, description="share of training over which rho then falls from 1")] = 0.0
+    rescale: Annotated[
+        bool, Field(description="scale the kept features up by the share of all, as dropout does")
+    ] = False
+    start: Annotated[
+        Number, Field(ge=0, lt=1, description="share of training before guided dropout begins")
+    ] = 0.0
+    ramp: Annotated[
+        Number, Field(ge=0, le=1, description="share of training over which rho then falls from 1")
+    ] = 0.0
 
     adaptive_weights: Annotated[bool, Field(description="weigh the pairing of each sample")] = True
     confidence: Annotated[
-        Literal["clean", "adversarial", "min"], Field(description="inputs whose probability of the label is the weight")
+        Literal["clean", "adversarial", "min"],
+        Field(description="inputs whose probability of the label is the weight"),
     ] = "clean"
     exponent: Annotated[Number, Field(ge=0, description="of that probability")] = 1.0
-    normalise: Annotated[bool, Field(description="divide the weights by their mean over the batch")] = False
-    weigh_classification: Annotated[bool, Field(description="multiply the cross-entropy by 2 - p_y^exponent")] = False
+    normalise: Annotated[
+        bool, Field(description="divide the weights by their mean over the batch")
+    ] = False
+    weigh_classification: Annotated[
+        bool, Field(description="multiply the cross-entropy by 2 - p_y^exponent")
+    ] = False
 
     @property
     def batch_coupled(self) -> bool:  # type: ignore[override]
@@ -82,7 +102,9 @@ class AALP(ALP):
 
     def prepare(self, model: Classifier, info: DataInfo) -> Classifier:
         if self.guided_dropout and model.features_dim == 0:
-            raise UserError("loss aalp drops features and the model has no nn.Linear that reads any; give guided_dropout=false")
+            raise UserError(
+                "loss aalp drops features and the model has no nn.Linear that reads any; give guided_dropout=false"
+            )
         return model
 
     def __call__(self, step: Step) -> Tensor:
@@ -117,8 +139,14 @@ class AALP(ALP):
 
     def log_weight(self, clean: Tensor, adversarial: Tensor, y: Tensor) -> Tensor:
         """[B] detached: logarithm of the label's probability to the exponent."""
-        at_clean, at_adversarial = (-F.cross_entropy(z.detach(), y, reduction="none") for z in (clean, adversarial))
-        chosen = {"clean": at_clean, "adversarial": at_adversarial, "min": torch.minimum(at_clean, at_adversarial)}
+        at_clean, at_adversarial = (
+            -F.cross_entropy(z.detach(), y, reduction="none") for z in (clean, adversarial)
+        )
+        chosen = {
+            "clean": at_clean,
+            "adversarial": at_adversarial,
+            "min": torch.minimum(at_clean, at_adversarial),
+        }
         return self.exponent * chosen[self.confidence]
 
 

@@ -2,12 +2,14 @@
 
     clean CE(z, y) + (1 - clean) CE(z', y) + lam mean_k (z_k - z'_k)^2,   z = z(x), z' = z(x'), x' by the inner attack
 
-From the authors' code: clean = 1/2 (the mean over a batch of clean and adversarial halves), lam = 0.5, the square as a mean over
-classes too, gradients through both branches. Later papers mean other sums by the same name: in tables such as MART's, ALP is
-`clean=0,space=probs,reduction=sum` and "CLP" is `clean=1,space=probs,reduction=sum`.
+From the authors' code: clean = 1/2 (the mean over a batch of clean and adversarial halves), lam =
+0.5, the square as a mean over classes too, gradients through both branches. Later papers mean other
+sums by the same name: in tables such as MART's, ALP is `clean=0,space=probs,reduction=sum` and
+"CLP" is `clean=1,space=probs,reduction=sum`.
 
-Our reading: each half is a batch of its own for batch-norm, and the inner attack is an untargeted PGD of 10 steps (the code's
-ImageNet models were trained against targeted attacks on the least likely class).
+Our reading: each half is a batch of its own for batch-norm, and the inner attack is an untargeted
+PGD of 10 steps (the code's ImageNet models were trained against targeted attacks on the least
+likely class).
 """
 
 from __future__ import annotations
@@ -29,15 +31,27 @@ class ALP(Loss):
 
     lam: Annotated[Number, Field(ge=0, description="weight of the pairing")] = 0.5
     clean: Annotated[
-        Number, Field(ge=0, le=1, description="share of the clean inputs in the cross-entropy; 0 = adversarial inputs only")
+        Number,
+        Field(
+            ge=0,
+            le=1,
+            description="share of the clean inputs in the cross-entropy; 0 = adversarial inputs only",
+        ),
     ] = 0.5
-    space: Annotated[Literal["logits", "probs"], Field(description="what is paired: logits or softmax probabilities")] = "logits"
-    reduction: Annotated[Literal["mean", "sum"], Field(description="of the squares over the classes")] = "mean"
+    space: Annotated[
+        Literal["logits", "probs"],
+        Field(description="what is paired: logits or softmax probabilities"),
+    ] = "logits"
+    reduction: Annotated[
+        Literal["mean", "sum"], Field(description="of the squares over the classes")
+    ] = "mean"
     inner: ClassVar[str | None] = "pgd:steps=10"
 
     def __call__(self, step: Step) -> Tensor:
         clean, adversarial = self.logits(step)
-        return self.classification(clean, adversarial, step.y) + self.lam * self.pairing(clean, adversarial)
+        return self.classification(clean, adversarial, step.y) + self.lam * self.pairing(
+            clean, adversarial
+        )
 
     def logits(self, step: Step) -> tuple[Tensor, Tensor]:
         """[B,K] twice: at the inputs and at the inner attack's points."""
@@ -45,7 +59,9 @@ class ALP(Loss):
 
     def classification(self, clean: Tensor, adversarial: Tensor, y: Tensor) -> Tensor:
         """[B] the mixed cross-entropy."""
-        at_clean, at_adversarial = (F.cross_entropy(z, y, reduction="none") for z in (clean, adversarial))
+        at_clean, at_adversarial = (
+            F.cross_entropy(z, y, reduction="none") for z in (clean, adversarial)
+        )
         return self.clean * at_clean + (1 - self.clean) * at_adversarial
 
     def pairing(self, clean: Tensor, adversarial: Tensor) -> Tensor:

@@ -1,17 +1,19 @@
 """Differential training: Nar, Ocal, Sastry and Ramchandran 2019, arXiv:1901.08360.
 
-The loss sees only differences of the scores s = w . phi(x) of opposite classes, D_ij = s(x_i) - s(x_j) for i in class 1 and
-j in class 0, so no bias enters it:
+The loss sees only differences of the scores s = w . phi(x) of opposite classes, D_ij = s(x_i) -
+s(x_j) for i in class 1 and j in class 0, so no bias enters it:
 
     logistic        mean_ij log(1 + exp(-D_ij))      the linear form; gradient descent reaches the SVM's direction
     square          mean_ij (D_ij - target)^2        the deep form (our reading: the paper changes the loss for networks)
     squared-hinge   mean_ij max(0, target - D_ij)^2
 
-Our reading also: means where the paper writes sums, and all cross pairs of a batch. The threshold is set afterwards from the
-training scores (losses/thresholds.py); `extreme` is the maximum-margin one of the linear theory.
+Our reading also: means where the paper writes sums, and all cross pairs of a batch. The threshold
+is set afterwards from the training scores (losses/thresholds.py); `extreme` is the maximum-margin
+one of the linear theory.
 
-More than two classes are our extension, no part of the paper: every pair of samples of different classes a, c counts, with
-D_ij = (w_a - w_c) . (phi(x_i) - phi(x_j)), which for two classes is the D above.
+More than two classes are our extension, no part of the paper: every pair of samples of different
+classes a, c counts, with D_ij = (w_a - w_c) . (phi(x_i) - phi(x_j)), which for two classes is the D
+above.
 """
 
 from __future__ import annotations
@@ -39,22 +41,34 @@ _SALT = 0xD1FF  # keeps the draws of pairs apart from whatever else draws from a
 class Differential(Loss):
     """Differential training of two classes (Nar et al. 2019, arXiv:1901.08360): pairs of opposite classes, no bias.
 
-    Use form=logistic for a linear model (the paper's theorem) and form=square for networks (our reading).
+    Use form=logistic for a linear model (the paper's theorem) and form=square for networks (our
+    reading).
     """
 
-    form: Annotated[Literal["logistic", "square", "squared-hinge"], Field(description="loss of one pair")] = "square"
-    target: Annotated[Number, Field(gt=0, description="wanted score difference, for the square forms")] = 1.0
+    form: Annotated[
+        Literal["logistic", "square", "squared-hinge"], Field(description="loss of one pair")
+    ] = "square"
+    target: Annotated[
+        Number, Field(gt=0, description="wanted score difference, for the square forms")
+    ] = 1.0
     pairing: Annotated[
         Literal["all", "random"],
-        Field(description="pairs of a batch: all of different classes, or one at random for each sample"),
+        Field(
+            description="pairs of a batch: all of different classes, or one at random for each sample"
+        ),
     ] = "all"
     bias: Annotated[
         Rule,
         Field(description="threshold after training: best training accuracy (middle of the widest such gap; on separable data "
               "the same as extreme), midpoint of the extreme scores, of their quantiles, or of the class means"),
     ] = "accuracy"  # fmt: skip
-    quantile: Annotated[Number, Field(ge=0, lt=0.5, description="share of each class beyond the quantile of that rule")] = 0.05
-    multiclass: Annotated[bool, Field(description="allow more than two classes: our extension, not the paper's")] = False
+    quantile: Annotated[
+        Number,
+        Field(ge=0, lt=0.5, description="share of each class beyond the quantile of that rule"),
+    ] = 0.05
+    multiclass: Annotated[
+        bool, Field(description="allow more than two classes: our extension, not the paper's")
+    ] = False
     batch_coupled: ClassVar[bool] = True
     fits_head: ClassVar[bool] = True
 
@@ -70,14 +84,17 @@ class Differential(Loss):
 
     def __call__(self, step: Step) -> Tensor:
         logits, y = step.out.logits, step.y[:, None]
-        lead = logits.gather(1, y) - logits[:, step.y]  # [B,B] z_a - z_c of i, with a, c the classes of i and j; a bias ...
+        lead = (
+            logits.gather(1, y) - logits[:, step.y]
+        )  # [B,B] z_a - z_c of i, with a, c the classes of i and j; a bias ...
         gap = lead + lead.T  # ... is in both with opposite signs
         pair = y != y.T
         if self.pairing == "random":
             draws = keyed.uniform(keyed.fold(step.key, _SALT), (len(y),)).masked_fill(~pair, -1)
             pair &= draws == draws.amax(1, keepdim=True)
         values = torch.where(pair, self.of_gap(gap), torch.zeros_like(gap))
-        # Each sample's mean over its partners; of two classes and all pairs, the batch mean is the mean over the pairs.
+        # Each sample's mean over its partners; of two classes and all pairs, the batch mean is the
+        # mean over the pairs.
         return values.sum(1) / pair.sum(1).clamp(min=1)
 
     def of_gap(self, gap: Tensor) -> Tensor:

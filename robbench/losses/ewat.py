@@ -2,9 +2,10 @@
 
     (base + w) CE(z', y),   w = H / mean H,   H = -sum_k q_k log q_k,   q = softmax(z'), z' at the adversarial x'
 
-Certain (the abstract): each adversarial example's loss is weighted in proportion to the entropy of its prediction. All else is
-our reading: that the weights come on top of `base`, how they are normalised, that they carry no gradient, and the second form,
-CE(z, y) + beta (base + w) KL(p || q), which weighs the divergence of TRADES.
+Certain (the abstract): each adversarial example's loss is weighted in proportion to the entropy of
+its prediction. All else is our reading: that the weights come on top of `base`, how they are
+normalised, that they carry no gradient, and the second form, CE(z, y) + beta (base + w) KL(p || q),
+which weighs the divergence of TRADES.
 """
 
 from __future__ import annotations
@@ -24,10 +25,15 @@ from robbench.losses.trades import kl
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _EntropyWeighted(Loss):
-    base: Annotated[Number, Field(ge=0, description="what the weight is added to; 0 = entropy alone (our reading: 1)")] = 1.0
+    base: Annotated[
+        Number,
+        Field(ge=0, description="what the weight is added to; 0 = entropy alone (our reading: 1)"),
+    ] = 1.0
     normalise: Annotated[
         Literal["mean", "max", "sum"],
-        Field(description="the entropy's unit: the batch's mean, the largest possible, log K, or the batch's sum (our reading)"),
+        Field(
+            description="the entropy's unit: the batch's mean, the largest possible, log K, or the batch's sum (our reading)"
+        ),
     ] = "mean"
 
     def __post_init__(self) -> None:
@@ -53,14 +59,18 @@ class EWAT(_EntropyWeighted):
 
     def __call__(self, step: Step) -> Tensor:
         adversarial = step.at(step.adversary().x).logits
-        return self.weights(step, adversarial) * F.cross_entropy(adversarial, step.y, reduction="none")
+        return self.weights(step, adversarial) * F.cross_entropy(
+            adversarial, step.y, reduction="none"
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EWATTRADES(_EntropyWeighted):
     """TRADES whose divergence is weighted by the entropy of the prediction (Kim et al. 2021; this form is our reading)."""
 
-    beta: Annotated[Number, Field(ge=0, description="weight of the divergence, as for TRADES")] = 6.0
+    beta: Annotated[Number, Field(ge=0, description="weight of the divergence, as for TRADES")] = (
+        6.0
+    )
     inner: ClassVar[str | None] = "pgd:steps=10,init=gaussian"
     climbs: ClassVar[str | None] = "kl-from-clean"
 

@@ -2,12 +2,14 @@
 
     w CE(z', y),   w = (1 + tanh(lam + 5 (1 - 2 kappa / K))) / 2, normalised to mean 1 over the batch;   z' at x' after K steps
 
-kappa is the number of inner steps a sample survives. Here: those before its first misclassified point. The released code
-counts all points, before each of the K steps, that are classified correctly; the two differ for a sample that is classified
-correctly again after it was not, where ours is the smaller.
+kappa is the number of inner steps a sample survives. Here: those before its first misclassified
+point. The released code counts all points, before each of the K steps, that are classified
+correctly; the two differ for a sample that is classified correctly again after it was not, where
+ours is the smaller.
 
-Certain (the released code): the weights and their normalisation, which carry no gradient, and lam = -1 after a burn-in with all
-weights equal: 60 of 120 epochs for WideResNet-32-10, 30 of 100 for ResNet-18. For odd K that code has K // 2 instead of K / 2.
+Certain (the released code): the weights and their normalisation, which carry no gradient, and lam =
+-1 after a burn-in with all weights equal: 60 of 120 epochs for WideResNet-32-10, 30 of 100 for
+ResNet-18. For odd K that code has K // 2 instead of K / 2.
 """
 
 from __future__ import annotations
@@ -28,12 +30,18 @@ from robbench.losses.base import Loss, Step
 class GAIRAT(Loss):
     """Adversarial cross-entropy, weighted by how soon a sample falls, after a burn-in (Zhang et al. 2021, arXiv:2010.01736)."""
 
-    lam: Annotated[Number, Field(description="shift of the weight: the larger, the more equal the weights")] = -1.0
+    lam: Annotated[
+        Number, Field(description="shift of the weight: the larger, the more equal the weights")
+    ] = -1.0
     weight: Annotated[
         Literal["tanh", "sigmoid", "discrete"],
-        Field(description="(1 + tanh(a)) / 2 or sigmoid(a) of a = lam + 5 (1 - 2 kappa / K), or (K + 1 - kappa) / (K + 1)"),
+        Field(
+            description="(1 + tanh(a)) / 2 or sigmoid(a) of a = lam + 5 (1 - 2 kappa / K), or (K + 1 - kappa) / (K + 1)"
+        ),
     ] = "tanh"
-    burn_in: Annotated[Number, Field(ge=0, le=1, description="share of training before the weights set in")] = 60 / 120
+    burn_in: Annotated[
+        Number, Field(ge=0, le=1, description="share of training before the weights set in")
+    ] = 60 / 120
     batch_coupled: ClassVar[bool] = True
     inner: ClassVar[str | None] = "pgd:steps=10"
 
@@ -50,4 +58,6 @@ class GAIRAT(Loss):
         if self.weight == "discrete":
             return torch.log1p(-kappa / (steps + 1))
         argument = self.lam + 5 * (1 - 2 * kappa / steps)
-        return F.logsigmoid(2 * argument if self.weight == "tanh" else argument)  # (1 + tanh(a)) / 2 = sigmoid(2 a)
+        return F.logsigmoid(
+            2 * argument if self.weight == "tanh" else argument
+        )  # (1 + tanh(a)) / 2 = sigmoid(2 a)

@@ -1,16 +1,18 @@
 """I-SCE, softmax cross-entropy with inference information: Song et al. 2022, Mathematics 10(19), 3716 (ICLR 2021: hKps4HGGGx).
 
-Certain is only that "margin-like" information is added to softmax cross-entropy. Everything below is our reading, and results
-belong to the mode they were made with. With g = log(sum_{k != y} e^{z_k}), every form is log(1 + exp(a - b)):
+Certain is only that "margin-like" information is added to softmax cross-entropy. Everything below
+is our reading, and results belong to the mode they were made with. With g = log(sum_{k != y}
+e^{z_k}), every form is log(1 + exp(a - b)):
 
     additive          log(1 + e^s e^g / e^{z_y})       -log softmax with s taken from the true logit
     virtual-class     log(1 + (s + e^g) / e^{z_y})     one more wrong class, of logit log s
     multiplicative    log(1 + e^g / e^{z'})            z' = z_y / (1+s), but (1+s) z_y where that is negative
 
-s = 0 is cross-entropy in every mode. Dividing negative logits too would help them, and equal logits far below zero would solve
-everything: nothing is learned then. Only training knows s: the model's logits stay plain. The additive form grows with
-g - z_y as cross-entropy does, so an attack on cross-entropy climbs it too; but the loss asks for a log-odds of s and more,
-which a network can give by scaling its logits: look at margin attacks and Square before believing a number.
+s = 0 is cross-entropy in every mode. Dividing negative logits too would help them, and equal logits
+far below zero would solve everything: nothing is learned then. Only training knows s: the model's
+logits stay plain. The additive form grows with g - z_y as cross-entropy does, so an attack on
+cross-entropy climbs it too; but the loss asks for a log-odds of s and more, which a network can
+give by scaling its logits: look at margin attacks and Square before believing a number.
 """
 
 from __future__ import annotations
@@ -36,18 +38,26 @@ class ISCE(Loss):
 
     mode: Annotated[
         Literal["additive", "virtual-class", "multiplicative"],
-        Field(description="subtract s from the true logit, add a class of logit log s, or shrink the true logit by 1 + s"),
+        Field(
+            description="subtract s from the true logit, add a class of logit log s, or shrink the true logit by 1 + s"
+        ),
     ] = "additive"
-    s: Annotated[Number, Field(ge=0, description="size of the handicap, 0 = cross-entropy; try 0.5 to 20")] = 1.0
+    s: Annotated[
+        Number, Field(ge=0, description="size of the handicap, 0 = cross-entropy; try 0.5 to 20")
+    ] = 1.0
     sampling: Annotated[
         Literal["fixed", "uniform", "half-normal", "annealed"],
-        Field(description="per sample and epoch: s, U(0, s) or |N(0, s^2)|; annealed grows from 0 to s over training"),
+        Field(
+            description="per sample and epoch: s, U(0, s) or |N(0, s^2)|; annealed grows from 0 to s over training"
+        ),
     ] = "fixed"
 
     def __call__(self, step: Step) -> Tensor:
         logits, s = step.out.logits, self.draw(step)
         true = logits.gather(1, step.y[:, None])[:, 0]
-        others = logits.masked_fill(F.one_hot(step.y, logits.shape[1]).bool(), -torch.inf).logsumexp(1)
+        others = logits.masked_fill(
+            F.one_hot(step.y, logits.shape[1]).bool(), -torch.inf
+        ).logsumexp(1)
         if self.mode == "additive":
             return F.softplus(others + s - true)
         if self.mode == "virtual-class":
@@ -60,4 +70,6 @@ class ISCE(Loss):
             share = step.progress if self.sampling == "annealed" else 1.0
             return torch.full_like(step.y, self.s * share, dtype=torch.float32)
         key = keyed.fold(step.key, _SALT)
-        return self.s * (keyed.uniform(key, ()) if self.sampling == "uniform" else keyed.normal(key, ()).abs())
+        return self.s * (
+            keyed.uniform(key, ()) if self.sampling == "uniform" else keyed.normal(key, ()).abs()
+        )

@@ -4,9 +4,10 @@
     LSQ    CE(z(x~), y) + lam ||z(x~)||_2,   the norm and not its square
     x~ = clip(x + sigma N(0,1), 0, 1)
 
-Both train without an inner attack. sigma = 0.5, the clipping and LSQ's lam = 0.5 are what the code of
-Mosbach et al. 2018, arXiv:1810.12042, has for MNIST and CIFAR-10 (0.05 on Tiny ImageNet). Our reading: CLP's lam = 0.5, and that
-the pairs are the first and second half of a batch, whatever their classes; the last sample of an odd batch has no partner.
+Both train without an inner attack. sigma = 0.5, the clipping and LSQ's lam = 0.5 are what the code
+of Mosbach et al. 2018, arXiv:1810.12042, has for MNIST and CIFAR-10 (0.05 on Tiny ImageNet). Our
+reading: CLP's lam = 0.5, and that the pairs are the first and second half of a batch, whatever
+their classes; the last sample of an odd batch has no partner.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ class CLP(Loss):
     """Cross-entropy plus the squared logit difference of random pairs, on noisy inputs (Kannan et al. 2018, arXiv:1803.06373)."""
 
     lam: Annotated[Number, Field(ge=0, description="weight of the pairing")] = 0.5
-    sigma: Annotated[Number, Field(ge=0, description="standard deviation of the noise on the inputs")] = 0.5
+    sigma: Annotated[
+        Number, Field(ge=0, description="standard deviation of the noise on the inputs")
+    ] = 0.5
     batch_coupled: ClassVar[bool] = True
     plain: ClassVar[bool] = True
 
@@ -45,7 +48,9 @@ class LSQ(Loss):
     """Cross-entropy plus the L2 norm of the logits, on noisy inputs (Kannan et al. 2018, arXiv:1803.06373)."""
 
     lam: Annotated[Number, Field(ge=0, description="weight of the norm")] = 0.5
-    sigma: Annotated[Number, Field(ge=0, description="standard deviation of the noise on the inputs")] = 0.5
+    sigma: Annotated[
+        Number, Field(ge=0, description="standard deviation of the noise on the inputs")
+    ] = 0.5
     plain: ClassVar[bool] = True
 
     def __call__(self, step: Step) -> Tensor:

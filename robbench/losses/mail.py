@@ -6,10 +6,11 @@
     MAIL-AT       w CE(z', y)
     MAIL-TRADES   CE(z, y) + beta w KL(p || q),   p = softmax(z)
 
-Certain (the released code): this sign of PM, the factor 3, no gradient through w, gradient through p and q, and the options of
-its two commands. The paper writes PM with the opposite sign and normalises the weights: `normalise=batch`, our reading, makes
-their mean over the batch 1. Before the end of the burn-in all weights are 1. Burn-in is a share of training here: 75 of 120
-epochs; the released code counts from 0 up to and including 75, which is one epoch more.
+Certain (the released code): this sign of PM, the factor 3, no gradient through w, gradient through
+p and q, and the options of its two commands. The paper writes PM with the opposite sign and
+normalises the weights: `normalise=batch`, our reading, makes their mean over the batch 1. Before
+the end of the burn-in all weights are 1. Burn-in is a share of training here: 75 of 120 epochs; the
+released code counts from 0 up to and including 75, which is one epoch more.
 """
 
 from __future__ import annotations
@@ -37,9 +38,13 @@ class _Weighted(Loss):
     bias: Bias = 0.0
     normalise: Annotated[
         Literal["factor", "batch"],
-        Field(description="factor = 3 sigma(.), the released code; batch = mean 1 over the batch, our reading of the paper"),
+        Field(
+            description="factor = 3 sigma(.), the released code; batch = mean 1 over the batch, our reading of the paper"
+        ),
     ] = "factor"
-    burn_in: Annotated[Number, Field(ge=0, le=1, description="share of training before the weights set in")] = 75 / 120
+    burn_in: Annotated[
+        Number, Field(ge=0, le=1, description="share of training before the weights set in")
+    ] = 75 / 120
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "batch_coupled", self.normalise == "batch")
@@ -52,7 +57,11 @@ class _Weighted(Loss):
         if step.progress < self.burn_in:
             return torch.ones_like(margin)
         argument = self.slope * (margin + self.bias)
-        return 3 * argument.sigmoid() if self.normalise == "factor" else len(margin) * F.logsigmoid(argument).softmax(0)
+        return (
+            3 * argument.sigmoid()
+            if self.normalise == "factor"
+            else len(margin) * F.logsigmoid(argument).softmax(0)
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,7 +74,9 @@ class MAILAT(_Weighted):
 
     def __call__(self, step: Step) -> Tensor:
         adversarial = step.at(step.adversary().x).logits
-        return self.weights(step, adversarial) * F.cross_entropy(adversarial, step.y, reduction="none")
+        return self.weights(step, adversarial) * F.cross_entropy(
+            adversarial, step.y, reduction="none"
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

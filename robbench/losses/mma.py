@@ -5,15 +5,17 @@
         0                    SLM(x) < 0 and d >= d_max    far enough
         CE(z(x), y)          SLM(x) >= 0
 
-AN-PGD finds u and d: the inner attack climbs SLM within the d remembered of the sample's last turn (at least `eps_min`), then
-d is bisected in [0, 1.05 d_max] along the way it went.
+AN-PGD finds u and d: the inner attack climbs SLM within the d remembered of the sample's last turn
+(at least `eps_min`), then d is bisected in [0, 1.05 d_max] along the way it went.
 
-Certain (the released code): all of the above, ten rounds of bisection, c = 1/3 (c = 0 is called OMMA), CE as the margin's
-surrogate, and one forward for the points of M, where misclassified samples stand at x. Gradient flows through the outputs only,
-u and d are constants. For CIFAR-10 in Linf it has d_max of 12, 20 or 32 (of 255) and eps_min 0.005, in L2 1, 2 or 3 and 0.5.
+Certain (the released code): all of the above, ten rounds of bisection, c = 1/3 (c = 0 is called
+OMMA), CE as the margin's surrogate, and one forward for the points of M, where misclassified
+samples stand at x. Gradient flows through the outputs only, u and d are constants. For CIFAR-10 in
+Linf it has d_max of 12, 20 or 32 (of 255) and eps_min 0.005, in L2 1, 2 or 3 and 0.5.
 
-Our choice: both as multiples of the recipe's eps, where they are not given; the bisection runs in the mode of the inner attack,
-not in training mode; x + d u is clipped to [0,1] as it is in the bisection.
+Our choice: both as multiples of the recipe's eps, where they are not given; the bisection runs in
+the mode of the inner attack, not in training mode; x + d u is clipped to [0,1] as it is in the
+bisection.
 """
 
 from __future__ import annotations
@@ -40,10 +42,22 @@ Positive = Annotated[Number, Field(gt=0)]
 class MMA(Loss):
     """Max-margin training: every sample is attacked just as far as the decision boundary (Ding et al. 2020, arXiv:1812.02637)."""
 
-    d_max: Annotated[Positive | None, OrNone, Field(description="a margin wide enough; none = 1.5 eps (our choice)")] = None
-    eps_min: Annotated[Positive | None, OrNone, Field(description="smallest attack budget; none = eps / 6 (our choice)")] = None
-    clean_weight: Annotated[Number, Field(ge=0, le=1, description="share c of the clean cross-entropy; 0 = OMMA")] = 1 / 3
-    rounds: Annotated[int, Field(ge=5, description="rounds of bisection; fewer do not come within 5 % of d_max")] = 10
+    d_max: Annotated[
+        Positive | None,
+        OrNone,
+        Field(description="a margin wide enough; none = 1.5 eps (our choice)"),
+    ] = None
+    eps_min: Annotated[
+        Positive | None,
+        OrNone,
+        Field(description="smallest attack budget; none = eps / 6 (our choice)"),
+    ] = None
+    clean_weight: Annotated[
+        Number, Field(ge=0, le=1, description="share c of the clean cross-entropy; 0 = OMMA")
+    ] = 1 / 3
+    rounds: Annotated[
+        int, Field(ge=5, description="rounds of bisection; fewer do not come within 5 % of d_max")
+    ] = 10
     stateful: ClassVar[bool] = True
     inner: ClassVar[str | None] = "pgd:steps=10"
     climbs: ClassVar[str | None] = "soft-margin"
@@ -57,20 +71,27 @@ class MMA(Loss):
         d_max = self.d_max or 1.5 * step.eps
         # Once: weight perturbation trains at the points of the weights as they are.
         correct, d, point = step.once(
-            "boundary", lambda: (soft_margins(clean.detach(), step.y) > 0, *self.boundary(step, 1.05 * d_max))
+            "boundary",
+            lambda: (soft_margins(clean.detach(), step.y) > 0, *self.boundary(step, 1.05 * d_max)),
         )
         d = torch.where(correct, d, 0.0)
         step.remember("mma", d)
         step.log(mma_margin=d)
-        value = F.cross_entropy(step.at(pick(correct, point, step.x)).logits, step.y, reduction="none")
+        value = F.cross_entropy(
+            step.at(pick(correct, point, step.x)).logits, step.y, reduction="none"
+        )
         margin_term = torch.where(d < d_max, value, 0.0)
-        return (1 - self.clean_weight) * margin_term + self.clean_weight * F.cross_entropy(clean, step.y, reduction="none")
+        return (1 - self.clean_weight) * margin_term + self.clean_weight * F.cross_entropy(
+            clean, step.y, reduction="none"
+        )
 
     def boundary(self, step: Step, high_end: float) -> tuple[Tensor, Tensor]:
         """Distance [B] and point [B,*] of the soft margin's zero; near `high_end` where it is farther or not on the way."""
         x = step.x
         eps = step.memory("mma", 0.0).clamp(min=self.eps_min or step.eps / 6).clamp(max=high_end)
-        way = (step.adversary(self.climbs, eps=eps).x - x) / lift(eps.clamp(min=torch.finfo(eps.dtype).tiny), x)
+        way = (step.adversary(self.climbs, eps=eps).x - x) / lift(
+            eps.clamp(min=torch.finfo(eps.dtype).tiny), x
+        )
         low, high = torch.zeros_like(eps), torch.full_like(eps, high_end)
         for _ in range(self.rounds):
             holds = soft_margins(step.peek(moved(x, eps, way)), step.y) > 0

@@ -4,12 +4,14 @@
     MMC     ||h - mu_y||^2 = -z_y              no softmax: classes do not compete
     MMLDA   cross-entropy of the softmax of z
 
-From the authors' code: C = 10, a linear layer of 256 units before the centres (features after a ReLU cannot come near most of
-the centres), no factor 1/2, and adversarial training at the points of PGD on cross-entropy. Our reading: the paper has that
-1/2 (`factor`); the layer starts as torch's layers do, theirs with He's normal and zero bias.
+From the authors' code: C = 10, a linear layer of 256 units before the centres (features after a
+ReLU cannot come near most of the centres), no factor 1/2, and adversarial training at the points of
+PGD on cross-entropy. Our reading: the paper has that 1/2 (`factor`); the layer starts as torch's
+layers do, theirs with He's normal and zero bias.
 
-Attack it with `pgd:objective=true-logit`, which climbs ||h - mu_y||^2: the adaptive attack of the authors' README, also good as
-the inner attack. Cross-entropy has no gradient left in float32 from a margin of about 100, and two of ten centres are 222 apart.
+Attack it with `pgd:objective=true-logit`, which climbs ||h - mu_y||^2: the adaptive attack of the
+authors' README, also good as the inner attack. Cross-entropy has no gradient left in float32 from a
+margin of about 100, and two of ten centres are 222 apart.
 """
 
 from __future__ import annotations
@@ -45,7 +47,9 @@ class MMC(MaxMahalanobis, Loss):
         options = {name: getattr(self, name) for name in option_names(MaxMahalanobis)}
         model = model.with_head(str(Spec("max-mahalanobis", options=options)))
         if not any(weight.requires_grad for weight in model.parameters()):
-            raise UserError("the centres are fixed and the model has no other layer, so nothing can be trained; give width=256")
+            raise UserError(
+                "the centres are fixed and the model has no other layer, so nothing can be trained; give width=256"
+            )
         return model
 
     def __call__(self, step: Step) -> Tensor:

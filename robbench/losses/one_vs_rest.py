@@ -2,8 +2,9 @@
 
     log(1 + exp(-z_y)) + sum_{k != y} log(1 + exp(z_k))
 
-Summed over the classes, not averaged. No softmax couples the logits, so a wrong one is pushed down however low it is among the
-others. This is the loss that SOVR gives its hard samples (losses/sovr.py).
+Summed over the classes, not averaged. No softmax couples the logits, so a wrong one is pushed down
+however low it is among the others. This is the loss that SOVR gives its hard samples
+(losses/sovr.py).
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
     CE(z(x), y) + beta * KL(p(x) || p(x')),   x' climbs that KL from x + 0.001 N(0,1)
 
-Gradient flows through both distributions, as in the authors' code; everything stays in log space, so no NaN from zeros.
+Gradient flows through both distributions, as in the authors' code; everything stays in log space,
+so no NaN from zeros.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from robbench.losses.base import Loss, Step
 class TRADES(Loss):
     """Cross-entropy plus beta times the divergence the inner attack can reach (Zhang et al. 2019, arXiv:1901.08573)."""
 
-    beta: Annotated[Number, Field(ge=0, description="weight of the divergence; the paper's range is 1 to 10")] = 6.0
+    beta: Annotated[
+        Number, Field(ge=0, description="weight of the divergence; the paper's range is 1 to 10")
+    ] = 6.0
     inner: ClassVar[str | None] = "pgd:steps=10,init=gaussian"
     climbs: ClassVar[str | None] = "kl-from-clean"
 
@@ -34,4 +37,6 @@ class TRADES(Loss):
 
 def kl(z: Tensor, other: Tensor) -> Tensor:
     """[B] KL(softmax(z) || softmax(other)) of logits [B,K]."""
-    return F.kl_div(F.log_softmax(other, 1), F.log_softmax(z, 1), reduction="none", log_target=True).sum(1)
+    return F.kl_div(
+        F.log_softmax(other, 1), F.log_softmax(z, 1), reduction="none", log_target=True
+    ).sum(1)

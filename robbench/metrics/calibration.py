@@ -9,19 +9,28 @@ Floats = NDArray[np.floating]
 BINS = 15
 
 
-def calibration_bins(confidence: Floats, correct: NDArray[np.bool_], bins: int = BINS) -> list[dict[str, float]]:
+def calibration_bins(
+    confidence: Floats, correct: NDArray[np.bool_], bins: int = BINS
+) -> list[dict[str, float]]:
     """For each of `bins` equally wide bins (low, high] of [0,1] that is not empty: low, high, n, mean confidence, accuracy."""
     edges = np.linspace(0, 1, bins + 1)
     place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     found = []
     for i in np.unique(place):
         mine = place == i
-        means = {"confidence": float(confidence[mine].mean(dtype=np.float64)), "accuracy": float(correct[mine].mean())}
-        found.append({"low": float(edges[i]), "high": float(edges[i + 1]), "n": int(mine.sum())} | means)
+        means = {
+            "confidence": float(confidence[mine].mean(dtype=np.float64)),
+            "accuracy": float(correct[mine].mean()),
+        }
+        found.append(
+            {"low": float(edges[i]), "high": float(edges[i + 1]), "n": int(mine.sum())} | means
+        )
     return found
 
 
-def expected_calibration_error(confidence: Floats, correct: NDArray[np.bool_], bins: int = BINS) -> float:
+def expected_calibration_error(
+    confidence: Floats, correct: NDArray[np.bool_], bins: int = BINS
+) -> float:
     """Mean over samples of |accuracy - confidence| of their bin, in [0,1]; confidence [N] is the largest probability.
 
     Equally wide bins, 15 by default: Guo et al. 2017, arXiv:1706.04599, eq. 3. NaN for no samples.
@@ -29,7 +38,9 @@ def expected_calibration_error(confidence: Floats, correct: NDArray[np.bool_], b
     if not len(confidence):
         return float("nan")
     rows = calibration_bins(confidence, correct, bins)
-    return float(sum(row["n"] * abs(row["accuracy"] - row["confidence"]) for row in rows) / len(confidence))
+    return float(
+        sum(row["n"] * abs(row["accuracy"] - row["confidence"]) for row in rows) / len(confidence)
+    )
 
 
 def logit_norms(logits: Floats) -> NDArray[np.float64]:

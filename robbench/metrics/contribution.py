@@ -1,6 +1,7 @@
 """How few features carry a logit: the analysis of Wu et al. 2020 (arXiv:2005.11904), who find that robust models use fewer.
 
-The contribution of feature i to class c is h_i dz_c/dh_i (`losses/aalp.py`), our reading of the paper.
+The contribution of feature i to class c is h_i dz_c/dh_i (`losses/aalp.py`), our reading of the
+paper.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ from robbench.losses.aalp import contributions, kept
 SHARE = 0.9
 
 
-def features_needed(head: nn.Module, features: Tensor, y: Tensor | None, share: float = SHARE) -> Tensor:
+def features_needed(
+    head: nn.Module, features: Tensor, y: Tensor | None, share: float = SHARE
+) -> Tensor:
     """[B] int64: how few features reach `share` of all positive contributions, the largest taken first.
 
     To the logit of class y, or None: of the predicted one. 0 where no feature speaks for the class.
@@ -24,6 +27,11 @@ def features_needed(head: nn.Module, features: Tensor, y: Tensor | None, share: 
 
 def contribution_curve(head: nn.Module, features: Tensor, y: Tensor | None) -> Tensor:
     """[B,D] share of the positive contributions in the first 1, 2, ... features, rising to 1; NaN rows where there are none."""
-    falling = contributions(head, features, y).clamp(min=0).sort(dim=1, descending=True, stable=True).values
+    falling = (
+        contributions(head, features, y)
+        .clamp(min=0)
+        .sort(dim=1, descending=True, stable=True)
+        .values
+    )
     reached = falling.cumsum(1)
     return reached / reached[:, -1:]

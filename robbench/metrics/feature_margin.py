@@ -1,7 +1,8 @@
 """Distance of features to the last layer's boundaries.
 
-The logit differences of all our heads are affine in the features, so the distance to the boundary between classes y and k is
-(z_y - z_k) / ||grad_h (z_y - z_k)||, exactly. For another head that is its first-order approximation.
+The logit differences of all our heads are affine in the features, so the distance to the boundary
+between classes y and k is (z_y - z_k) / ||grad_h (z_y - z_k)||, exactly. For another head that is
+its first-order approximation.
 """
 
 from __future__ import annotations
@@ -18,20 +19,25 @@ from robbench.models.heads import GaussianHead, MaxMahalanobisHead, ScoreHead
 
 def is_affine(head: nn.Module) -> bool:
     """Whether the head's logit differences are known to be affine in the features."""
-    plain = isinstance(head, nn.Linear) and type(head).forward is nn.Linear.forward  # a subclass may normalise its input
+    plain = (
+        isinstance(head, nn.Linear) and type(head).forward is nn.Linear.forward
+    )  # a subclass may normalise its input
     return plain or isinstance(head, ScoreHead | MaxMahalanobisHead | GaussianHead)
 
 
 def boundary_distances(head: nn.Module, features: Tensor, y: Tensor) -> Tensor:
     """[B,K] signed distance of features [B,D] to the boundary of class y [B] against class k: positive = on the side of y.
 
-    +inf for k = y. Where z_y - z_k does not depend on the features there is no boundary: +inf or -inf by its sign, 0 if it is 0.
+    +inf for k = y. Where z_y - z_k does not depend on the features there is no boundary: +inf or
+    -inf by its sign, 0 if it is 0.
     """
     with torch.no_grad():
         logits = head(features)
     gaps = logits.gather(1, y[:, None]) - logits
     if is_affine(head):
-        slopes = _jacobian(head, torch.zeros_like(features[:1]))[0]  # [K,D], up to what is common to all classes
+        slopes = _jacobian(head, torch.zeros_like(features[:1]))[
+            0
+        ]  # [K,D], up to what is common to all classes
         # From differences, and without an array [B,K,D] of them.
         lengths = torch.cdist(slopes[y], slopes, compute_mode="donot_use_mm_for_euclid_dist")
     else:
@@ -59,7 +65,9 @@ def pair_margins(
     """
 
     def margin(a: int, b: int) -> float:
-        return float(min(distances[y == a, b].min(initial=np.inf), distances[y == b, a].min(initial=np.inf)))
+        return float(
+            min(distances[y == a, b].min(initial=np.inf), distances[y == b, a].min(initial=np.inf))
+        )
 
     return np.array([margin(a, b) for a, b in pairs])
 
@@ -70,5 +78,8 @@ def _jacobian(head: nn.Module, features: Tensor) -> Tensor:
         h = features.detach().requires_grad_()
         logits = head(h)
         columns = range(logits.shape[1])
-        parts = [torch.autograd.grad(logits[:, k].sum(), h, retain_graph=k + 1 < len(columns))[0] for k in columns]
+        parts = [
+            torch.autograd.grad(logits[:, k].sum(), h, retain_graph=k + 1 < len(columns))[0]
+            for k in columns
+        ]
     return torch.stack(parts, 1)

@@ -1,8 +1,8 @@
 """Input gradients: their length, what they promise, and how far the loss is from them.
 
-Shapes: x [B,*] in [0,1], y [B] int64, results [B] unless said otherwise. The change that a perturbation of size eps can make to
-a value, to first order, is eps times the dual norm of its gradient: l1 for linf, l2 for l2, linf for l1 (and for l0, whose cube
-is that of l1).
+Shapes: x [B,*] in [0,1], y [B] int64, results [B] unless said otherwise. The change that a
+perturbation of size eps can make to a value, to first order, is eps times the dual norm of its
+gradient: l1 for linf, l2 for l2, linf for l1 (and for l0, whose cube is that of l1).
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ from robbench.models.base import Output
 from robbench.objectives import cross_entropies, margins
 from robbench.threat.norms import find_norm
 
-VALUES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"margin": margins, "cross_entropy": cross_entropies}
+VALUES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "margin": margins,
+    "cross_entropy": cross_entropies,
+}
 """What is differentiated, as functions of logits [B,K] and labels [B]."""
 
 LENGTHS = {"l1": "linf", "l2": "l2", "linf": "l1"}
@@ -28,7 +31,9 @@ def dual(norm: str) -> str:
     return {threat: length for length, threat in LENGTHS.items()}.get(norm, "linf")
 
 
-def slopes(forward: Callable[[Tensor], Output], x: Tensor, y: Tensor) -> tuple[Output, dict[str, tuple[Tensor, Tensor]]]:
+def slopes(
+    forward: Callable[[Tensor], Output], x: Tensor, y: Tensor
+) -> tuple[Output, dict[str, tuple[Tensor, Tensor]]]:
     """The model's output at x, and for each of VALUES its value [B] and its gradient in x [B,*]; all detached.
 
     One forward, two backwards. A model that cuts the graph has gradients of zero.
@@ -47,7 +52,11 @@ def slopes(forward: Callable[[Tensor], Output], x: Tensor, y: Tensor) -> tuple[O
     for i, (name, value) in enumerate(values.items()):
         connected = value.requires_grad
         more = i + 1 < len(values)
-        grad = torch.autograd.grad(value.sum(), leaf, retain_graph=more, allow_unused=True)[0] if connected else None
+        grad = (
+            torch.autograd.grad(value.sum(), leaf, retain_graph=more, allow_unused=True)[0]
+            if connected
+            else None
+        )
         grad = torch.zeros_like(x) if grad is None else grad
         found[name] = (value.detach(), grad)
     return Output(out.logits.detach(), out.features.detach()), found
@@ -61,7 +70,8 @@ def lengths(grad: Tensor) -> dict[str, Tensor]:
 def flips(margin: Tensor, length: Tensor, eps: float) -> Tensor:
     """[B] bool: to first order, a perturbation of size eps is enough for a mistake: margin <= eps ||grad margin||_dual.
 
-    The test that goes with the gradient norms of Kanai et al. (arXiv:2207.10283); a wrong sample always flips.
+    The test that goes with the gradient norms of Kanai et al. (arXiv:2207.10283); a wrong sample
+    always flips.
     """
     return margin <= eps * length
 
@@ -69,7 +79,7 @@ def flips(margin: Tensor, length: Tensor, eps: float) -> Tensor:
 def local_linearity(before: Tensor, grad: Tensor, after: Tensor, d: Tensor) -> Tensor:
     """[B] |l(x+d) - l(x) - <d, grad l(x)>| from the losses at x and x+d, the gradient at x [B,*] and d [B,*].
 
-    Qin et al. 2019 (arXiv:1907.02610, eq. 5) take its largest value over the ball as the measure of local linearity; at one
-    perturbation it is a lower bound of that. 0 = linear.
+    Qin et al. 2019 (arXiv:1907.02610, eq. 5) take its largest value over the ball as the measure of
+    local linearity; at one perturbation it is a lower bound of that. 0 = linear.
     """
     return (after - before - (d * grad).flatten(1).sum(1)).abs()

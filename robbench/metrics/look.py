@@ -46,8 +46,15 @@ def find_head(model: nn.Module, x: Tensor) -> Head:
             logits = model.head(features)
         except (UserError, RuntimeError) as error:
             lines = str(error).splitlines()
-            return Head(None, lines[0] if isinstance(error, UserError) else "the model's last nn.Linear reads no [B,D] features")
-    if logits.shape != out.logits.shape or not torch.allclose(logits, out.logits, rtol=_TOLERANCE, atol=_TOLERANCE):
+            return Head(
+                None,
+                lines[0]
+                if isinstance(error, UserError)
+                else "the model's last nn.Linear reads no [B,D] features",
+            )
+    if logits.shape != out.logits.shape or not torch.allclose(
+        logits, out.logits, rtol=_TOLERANCE, atol=_TOLERANCE
+    ):
         return Head(None, "the model's logits are not the outputs of its last nn.Linear")
     return Head(model.head)
 
@@ -56,9 +63,10 @@ def find_head(model: nn.Module, x: Tensor) -> Head:
 class Look:
     """N samples seen at one point each.
 
-    columns: by name, [N] each: correct, margin, confidence, logit_norm, {margin,cross_entropy}_gradient_{l1,l2,linf},
-    local_linearity (of moved points); of a known head also feature_margin, n_features_90, n_features_90_predicted.
-    features [N,D], distances [N,K] to the boundaries, curve [D] (mean contribution curve of the true logit): None without head.
+    columns: by name, [N] each: correct, margin, confidence, logit_norm,
+    {margin,cross_entropy}_gradient_{l1,l2,linf}, local_linearity (of moved points); of a known head
+    also feature_margin, n_features_90, n_features_90_predicted. features [N,D], distances [N,K] to
+    the boundaries, curve [D] (mean contribution curve of the true logit): None without head.
     """
 
     labels: NDArray[np.int64]
@@ -75,7 +83,8 @@ def look(
 ) -> Look:  # fmt: skip
     """See the samples of a split at their clean inputs, or where `moved(index [B], clean [B,*])` puts them.
 
-    The model must be frozen. No sample's numbers depend on the others: the model sees tiles of one shape.
+    The model must be frozen. No sample's numbers depend on the others: the model sees tiles of one
+    shape.
     """
 
     def forward(x: Tensor) -> Output:
@@ -89,12 +98,23 @@ def look(
         clean, y = split.pixels(index), split.labels[index]
         x = clean if moved is None else moved(index, clean)
         out, found = slopes(forward, x, y)
-        columns = {f"{name}_gradient_{norm}": v for name, (_, grad) in found.items() for norm, v in lengths(grad).items()}
+        columns = {
+            f"{name}_gradient_{norm}": v
+            for name, (_, grad) in found.items()
+            for norm, v in lengths(grad).items()
+        }
         if moved is not None:
             before, grad = slopes(forward, clean, y)[1]["cross_entropy"]
-            columns["local_linearity"] = local_linearity(before, grad, found["cross_entropy"][0], x - clean)
+            columns["local_linearity"] = local_linearity(
+                before, grad, found["cross_entropy"][0], x - clean
+            )
         predicted, margin, _ = judge_logits(out.logits, y)
-        columns |= {"correct": predicted == y, "margin": margin, "confidence": _confidence(out.logits), "logits": out.logits}
+        columns |= {
+            "correct": predicted == y,
+            "margin": margin,
+            "confidence": _confidence(out.logits),
+            "logits": out.logits,
+        }
         if head.module is not None:
             distances = boundary_distances(head.module, out.features, y)
             columns |= {
@@ -107,7 +127,9 @@ def look(
 
     columns = in_tiles(len(split), tile, compute, watch)
     columns["logit_norm"] = logit_norms(columns.pop("logits").astype(np.float64))
-    features, distances, curves = (columns.pop(name, None) for name in ("features", "distances", "curve"))
+    features, distances, curves = (
+        columns.pop(name, None) for name in ("features", "distances", "curve")
+    )
     curve = None
     if curves is not None and (spoken := ~np.isnan(curves.astype(np.float64)).any(1)).any():
         curve = curves[spoken].mean(0, dtype=np.float64)

@@ -1,6 +1,7 @@
 """How many peaks a distribution has: Silverman's bootstrap test. NumPy and SciPy.
 
-Kanai et al. (arXiv:2207.10283) tell losses apart by whether the histogram of logit margins has one peak near zero or two.
+Kanai et al. (arXiv:2207.10283) tell losses apart by whether the histogram of logit margins has one
+peak near zero or two.
 """
 
 from __future__ import annotations
@@ -15,19 +16,22 @@ DRAWS = 200
 FEWEST = 50  # below this number of samples the test finds nothing
 MOST_PEAKS = 4
 _CELLS = 512
-_TAIL = 0.02  # bumps made of a few outliers are no peaks: they are looked for between these quantiles
+_TAIL = (
+    0.02  # bumps made of a few outliers are no peaks: they are looked for between these quantiles
+)
 
 
 def peaks(values: Floats, *, seed: int = 0, level: float = LEVEL, draws: int = DRAWS) -> int | None:
     """The smallest number of peaks that the values [N] do not contradict; None for fewer than 50, at most 4.
 
-    Silverman 1981, "Using kernel density estimates to investigate multimodality": for k = 1, 2, ... the smallest bandwidth at
-    which a Gaussian kernel density has no more than k modes is large if the density has more than k. How large it is by chance
-    is seen from `draws` samples of that very density, rescaled to the variance of the values; k is refused where no more than
-    a share `level` of them needs a bandwidth as large. Modes are counted between the 2 % and 98 % quantiles. In simulations
-    one bump, also a skewed or heavy-tailed one, is taken for more in about `level` of cases; a flat density, the border
-    between one and several, in a third of them. Many bumps at equal distances look flat to it and pass for one. Values that
-    are not finite are left out.
+    Silverman 1981, "Using kernel density estimates to investigate multimodality": for k = 1, 2, ...
+    the smallest bandwidth at which a Gaussian kernel density has no more than k modes is large if
+    the density has more than k. How large it is by chance is seen from `draws` samples of that very
+    density, rescaled to the variance of the values; k is refused where no more than a share `level`
+    of them needs a bandwidth as large. Modes are counted between the 2 % and 98 % quantiles. In
+    simulations one bump, also a skewed or heavy-tailed one, is taken for more in about `level` of
+    cases; a flat density, the border between one and several, in a third of them. Many bumps at
+    equal distances look flat to it and pass for one. Values that are not finite are left out.
     """
     values = values[np.isfinite(values)].astype(np.float64)
     if len(values) < FEWEST:
@@ -55,7 +59,9 @@ def critical_bandwidth(values: Floats, k: int) -> float:
     low, high = low * float(values.std()), high * float(values.std())
     if count_modes(values, low) <= k:
         return low
-    while high / low > 1.01:  # the number of modes of a Gaussian kernel density falls as the bandwidth grows
+    while (
+        high / low > 1.01
+    ):  # the number of modes of a Gaussian kernel density falls as the bandwidth grows
         middle = float(np.sqrt(low * high))
         low, high = (low, middle) if count_modes(values, middle) <= k else (middle, high)
     return high
@@ -67,10 +73,13 @@ def count_modes(values: Floats, width: float) -> int:
 
     low, high = np.quantile(values, [_TAIL, 1 - _TAIL])
     room = (high - low) / 4 + 1e-12
-    # The tails are piled up nowhere: what lies outside of the grid counts for the density through its nearest cells only.
+    # The tails are piled up nowhere: what lies outside of the grid counts for the density through
+    # its nearest cells only.
     counts, edges = np.histogram(values, _CELLS, (low - room, high + room))
     cell = edges[1] - edges[0]
-    density = gaussian_filter1d(counts.astype(np.float64), max(width / cell, 0.5), mode="constant", truncate=5)
+    density = gaussian_filter1d(
+        counts.astype(np.float64), max(width / cell, 0.5), mode="constant", truncate=5
+    )
     inner = density[np.searchsorted(edges, low) : np.searchsorted(edges, high)]
     # A plateau is one mode; differences that are rounding are none.
     rises = np.sign(np.where(np.abs(np.diff(inner)) > 1e-12 * density.max(), np.diff(inner), 0))

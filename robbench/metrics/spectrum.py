@@ -1,6 +1,7 @@
 """In how many directions features vary. NumPy only.
 
-Nar et al. 2019 (arXiv:1901.08360) report that the penultimate features of trained networks have a low rank.
+Nar et al. 2019 (arXiv:1901.08360) report that the penultimate features of trained networks have a
+low rank.
 """
 
 from __future__ import annotations

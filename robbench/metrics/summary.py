@@ -35,7 +35,9 @@ def summarise(seen: Look, points: str, split: str) -> list[Measure]:
 
     columns = seen.columns
     for label, mine in _classes(seen.labels):
-        for name, (value, detail) in logit_margin(columns["margin"][mine].astype(np.float64)).items():
+        for name, (value, detail) in logit_margin(
+            columns["margin"][mine].astype(np.float64)
+        ).items():
             add(name, value, label, **detail)
         if "feature_margin" in columns:
             values = columns["feature_margin"][mine].astype(np.float64)
@@ -64,11 +66,16 @@ def summarise(seen: Look, points: str, split: str) -> list[Measure]:
 def logit_margin(margins: Floats) -> dict[str, Value]:
     """Mean, median, number of peaks and share near zero of logit margins [N], with their histogram.
 
-    Peaks are None for few samples (see `peaks.py`); margins that are not finite are left out, and counted.
+    Peaks are None for few samples (see `peaks.py`); margins that are not finite are left out, and
+    counted.
     """
     finite = margins[np.isfinite(margins)]
     counts, edges = np.histogram(finite, HISTOGRAM_BINS)
-    histogram = {"counts": counts.tolist(), "edges": edges.tolist(), "not_finite": len(margins) - len(finite)}
+    histogram = {
+        "counts": counts.tolist(),
+        "edges": edges.tolist(),
+        "not_finite": len(margins) - len(finite),
+    }
     few = {} if len(finite) >= FEWEST else {"reason": f"fewer than {FEWEST} samples"}
     share = float((np.abs(margins) < NEAR_ZERO).mean()) if len(margins) else None
     return {
@@ -80,21 +87,28 @@ def logit_margin(margins: Floats) -> dict[str, Value]:
 
 
 def svm_measures(
-    seen: Look, points: str, split: str, limit: int, watch: Callable[[float], None] = lambda share: None
+    seen: Look,
+    points: str,
+    split: str,
+    limit: int,
+    watch: Callable[[float], None] = lambda share: None,
 ) -> list[Measure]:
     """For pairs of classes the feature margin of the last layer over that of the hard-margin SVM on the same features.
 
-    `svm_ratio` is the median over the pairs where the features are separable, at most 1, and negative where the last layer
-    errs on some sample; `svm_separable` the share of such pairs; the pairs are in the detail, their ratio null where features
-    are not separable or the optimum was not found. Of more than 1,000 pairs those with the smallest margins; of each class the
-    first samples, `limit` over all classes.
+    `svm_ratio` is the median over the pairs where the features are separable, at most 1, and
+    negative where the last layer errs on some sample; `svm_separable` the share of such pairs; the
+    pairs are in the detail, their ratio null where features are not separable or the optimum was
+    not found. Of more than 1,000 pairs those with the smallest margins; of each class the first
+    samples, `limit` over all classes.
     """
 
     def measure(name: str, value: float | None, **detail: Any) -> Measure:
         return Measure(name, points, split, value, detail)
 
     if seen.features is None or seen.distances is None:
-        return [measure(name, None, reason=seen.head.reason) for name in ("svm_ratio", "svm_separable")]
+        return [
+            measure(name, None, reason=seen.head.reason) for name in ("svm_ratio", "svm_separable")
+        ]
     finite = np.flatnonzero(np.isfinite(seen.features).all(1))
     chosen = finite[_evenly(seen.labels[finite], limit)]
     labels, features, distances = seen.labels[chosen], seen.features[chosen], seen.distances[chosen]
@@ -110,14 +124,28 @@ def svm_measures(
         if best.separable and not best.solved:
             state = "separable, optimum not found"
         rows.append(
-            {"classes": [a, b], "margin": mine, "svm": best.high if best.solved else None, "ratio": ratio, "state": state}
+            {
+                "classes": [a, b],
+                "margin": mine,
+                "svm": best.high if best.solved else None,
+                "ratio": ratio,
+                "state": state,
+            }
         )
         watch((done + 1) / len(order))
     if not rows:
-        return [measure(name, None, reason="only one class has samples") for name in ("svm_ratio", "svm_separable")]
+        return [
+            measure(name, None, reason="only one class has samples")
+            for name in ("svm_ratio", "svm_separable")
+        ]
     ratios = [row["ratio"] for row in rows if row["ratio"] is not None]
     value = float(np.median(ratios)) if ratios else None
-    facts: dict[str, Any] = {"pairs": rows, "of": len(pairs), "samples": len(chosen), "kind": seen.head.kind}
+    facts: dict[str, Any] = {
+        "pairs": rows,
+        "of": len(pairs),
+        "samples": len(chosen),
+        "kind": seen.head.kind,
+    }
     facts |= {} if ratios else {"reason": "the features of no pair of classes are separable"}
     separable = sum(row["state"] != "not separable" for row in rows) / len(rows)
     return [measure("svm_ratio", value, **facts), measure("svm_separable", separable)]
@@ -159,7 +187,11 @@ def _evenly(labels: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
 
 def _thinned(curve: Floats) -> dict[str, list[float]]:
     """A curve over 1, 2, ... at no more than 64 of them."""
-    at = np.unique(np.geomspace(1, max(len(curve), 1), CURVE_POINTS).round().astype(int)) if len(curve) else np.zeros(0, int)
+    at = (
+        np.unique(np.geomspace(1, max(len(curve), 1), CURVE_POINTS).round().astype(int))
+        if len(curve)
+        else np.zeros(0, int)
+    )
     return {"at": at.tolist(), "share": [float(curve[i - 1]) for i in at]}
 
 

@@ -13,9 +13,15 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
 
-SMALLEST = 1e-5  # of the radius of the points: float32 features cannot tell a smaller margin from none
+SMALLEST = (
+    1e-5  # of the radius of the points: float32 features cannot tell a smaller margin from none
+)
 GAP = 1e-3  # the optimum is known to this share
-_COSTS = (1e4, 1e7, 1e10)  # a margin g needs a cost of 1/g^2 (in units of the radius) to be a hard one
+_COSTS = (
+    1e4,
+    1e7,
+    1e10,
+)  # a margin g needs a cost of 1/g^2 (in units of the radius) to be a hard one
 _STEPS = 200_000
 
 
@@ -39,9 +45,10 @@ class Optimum(NamedTuple):
 def largest_margin(one: Floats, other: Floats) -> Optimum:
     """Distance of the nearest of points [N,D] and [M,D] to the hyperplane that separates the two sets best.
 
-    From the support vector machine's dual variables follow both bounds: its direction with the threshold in the middle has
-    the margin `low`, and half the distance of the two weighted means of support vectors, points of the two convex hulls, is
-    `high`. `low` is not positive where no separating hyperplane was found. Raises ValueError when a set is empty.
+    From the support vector machine's dual variables follow both bounds: its direction with the
+    threshold in the middle has the margin `low`, and half the distance of the two weighted means of
+    support vectors, points of the two convex hulls, is `high`. `low` is not positive where no
+    separating hyperplane was found. Raises ValueError when a set is empty.
     """
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.svm import SVC
@@ -67,7 +74,11 @@ def largest_margin(one: Floats, other: Floats) -> Optimum:
         w = weights @ machine.support_vectors_
         length, total = float(np.linalg.norm(w)), float(np.abs(weights).sum())
         scores = points @ w
-        low = float(scores[side > 0].min() - scores[side < 0].max()) / (2 * length) if length > 0 else -np.inf
+        low = (
+            float(scores[side > 0].min() - scores[side < 0].max()) / (2 * length)
+            if length > 0
+            else -np.inf
+        )
         best = Optimum(max(best.low, low), min(best.high, length / total))
         if best.solved or best.high < SMALLEST:
             break

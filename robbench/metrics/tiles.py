@@ -15,17 +15,22 @@ Columns = dict[str, NDArray[np.generic]]
 
 
 def in_tiles(
-    n: int, tile: int, compute: Callable[[Tensor], dict[str, Tensor]], watch: Callable[[int], None] = lambda done: None
+    n: int,
+    tile: int,
+    compute: Callable[[Tensor], dict[str, Tensor]],
+    watch: Callable[[int], None] = lambda done: None,
 ) -> Columns:
     """`compute(index [tile] int64)` for the samples 0..n-1 in order, its columns [tile,...] joined to arrays [n,...].
 
-    The last tile is filled up with repetitions of its first sample, which are then dropped. `watch` hears how many samples are
-    done. Raises ValueError for n < 1.
+    The last tile is filled up with repetitions of its first sample, which are then dropped. `watch`
+    hears how many samples are done. Raises ValueError for n < 1.
     """
     if n < 1:
         raise ValueError("no samples")
     parts: list[dict[str, NDArray[np.generic]]] = []
     for index, real in Tiles(tile, step=tile).split(torch.arange(n)):
-        parts.append({name: column[:real].detach().cpu().numpy() for name, column in compute(index).items()})
+        parts.append(
+            {name: column[:real].detach().cpu().numpy() for name, column in compute(index).items()}
+        )
         watch(int(index[real - 1]) + 1)
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

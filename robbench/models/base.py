@@ -38,7 +38,9 @@ class Normalize(nn.Module):
 class Classifier(nn.Module):
     """`head(body(normalize(x)))`. `head_spec` names the head, so that a checkpoint can be rebuilt without its loss."""
 
-    def __init__(self, normalize: nn.Module, body: nn.Module, head: nn.Module, *, features: int, classes: int) -> None:
+    def __init__(
+        self, normalize: nn.Module, body: nn.Module, head: nn.Module, *, features: int, classes: int
+    ) -> None:
         super().__init__()
         self.normalize = normalize
         self.body = body
@@ -48,8 +50,13 @@ class Classifier(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """[B,D]: what the last layer reads."""
-        # A copy where the first layer is not ours, which makes one: it may change in place what it is given.
-        features: Tensor = self.body(self.normalize(x) if isinstance(self.normalize, Normalize) else self.normalize(x.clone()))
+        # A copy where the first layer is not ours, which makes one: it may change in place what it
+        # is given.
+        features: Tensor = self.body(
+            self.normalize(x)
+            if isinstance(self.normalize, Normalize)
+            else self.normalize(x.clone())
+        )
         return features
 
     def output(self, x: Tensor) -> Output:
@@ -91,5 +98,7 @@ class Architecture(ABC):
 
 def last_linear(model: nn.Module) -> tuple[str, nn.Linear] | None:
     """Name and module of a foreign model's last linear layer, the one whose input is the features."""
-    found: Any = [(name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    found: Any = [
+        (name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)
+    ]
     return found[-1] if found else None

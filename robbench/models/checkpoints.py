@@ -27,7 +27,9 @@ def has_reentrant_checkpoint(outputs: Tensor) -> bool:
 class _NotReentrant:
     @staticmethod
     def apply(function: Callable[..., Any], preserve: bool, *args: Any) -> Any:
-        return torch.utils.checkpoint.checkpoint(function, *args, use_reentrant=False, preserve_rng_state=preserve)
+        return torch.utils.checkpoint.checkpoint(
+            function, *args, use_reentrant=False, preserve_rng_state=preserve
+        )
 
 
 @contextlib.contextmanager

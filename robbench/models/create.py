@@ -26,20 +26,25 @@ _MOST_WEIGHTS = 1_000_000_000
 def create(spec: str, info: DataInfo, *, of: Sequence[str] | None = None) -> Classifier:
     """A classifier for some data, from a registered name or `module:factory[:key=value]`, checked with one small forward pass.
 
-    of: all classes of the data, of which `info` has some or all; given where a private model is to be judged, not trained: of
-    a model for all classes only those at hand are looked at, and one output more is a rejection. Initial weights come from
-    torch's global generator. Raises UserError when the spec is wrong, the model does not fit the data, or `check_logits`
-    objects to it; RunError when a private factory raises.
+    of: all classes of the data, of which `info` has some or all; given where a private model is to
+    be judged, not trained: of a model for all classes only those at hand are looked at, and one
+    output more is a rejection. Initial weights come from torch's global generator. Raises UserError
+    when the spec is wrong, the model does not fit the data, or `check_logits` objects to it;
+    RunError when a private factory raises.
     """
     model = _build(spec, info)
     parameter = next(model.parameters(), None)
     # No even grey: a model that standardises each image has no answer for that.
-    x = torch.linspace(0, 1, 2 * math.prod(info.shape), device=parameter.device if parameter is not None else "cpu")
+    x = torch.linspace(
+        0, 1, 2 * math.prod(info.shape), device=parameter.device if parameter is not None else "cpu"
+    )
     x = x.reshape(2, *info.shape)
     try:
         if isinstance(model, External):
             with _evaluating(model):
-                model.fit_interface(x, None if of is None else {len(of): [of.index(name) for name in info.classes]})
+                model.fit_interface(
+                    x, None if of is None else {len(of): [of.index(name) for name in info.classes]}
+                )
         check_logits(model, x, len(info.classes))
     except UserError as error:
         raise UserError(f"model '{spec}': {error}") from error
@@ -49,9 +54,10 @@ def create(spec: str, info: DataInfo, *, of: Sequence[str] | None = None) -> Cla
 def check_logits(model: nn.Module, x: Tensor, classes: int) -> None:
     """Raise UserError unless `model` maps x [B,...] to logits [B,classes]; it is run in evaluation mode, with x as it is.
 
-    Rows that all look like probabilities (not negative, sum 1) or log-probabilities (sum of exponentials 1) are refused, and
-    so are outputs in [-1,1] that a sigmoid or softmax made: attacks built on logits lose their gradients behind it. At least
-    one row should have an answer (`objectives.answered`: NaN and +inf are none, -inf rules a class out).
+    Rows that all look like probabilities (not negative, sum 1) or log-probabilities (sum of
+    exponentials 1) are refused, and so are outputs in [-1,1] that a sigmoid or softmax made:
+    attacks built on logits lose their gradients behind it. At least one row should have an answer
+    (`objectives.answered`: NaN and +inf are none, -inf rules a class out).
     """
     before = x.clone()
     with _evaluating(model), torch.no_grad():
@@ -60,18 +66,30 @@ def check_logits(model: nn.Module, x: Tensor, classes: int) -> None:
         except RobbenchError:
             raise
         except Exception as error:
-            raise UserError(f"it cannot process images of shape {tuple(x.shape[1:])} ({reason(error)})") from error
+            raise UserError(
+                f"it cannot process images of shape {tuple(x.shape[1:])} ({reason(error)})"
+            ) from error
     if not torch.equal(x, before):
         raise UserError("it changes its input in place; let it work on a copy")
     if not isinstance(logits, Tensor):
-        raise UserError(f"it returns {type(logits).__name__}; it should return one tensor of logits [B,K]")
+        raise UserError(
+            f"it returns {type(logits).__name__}; it should return one tensor of logits [B,K]"
+        )
     if logits.ndim != 2 or len(logits) != len(x):
-        raise UserError(f"it returns shape {tuple(logits.shape)} for {len(x)} images; should be ({len(x)}, {classes})")
+        raise UserError(
+            f"it returns shape {tuple(logits.shape)} for {len(x)} images; should be ({len(x)}, {classes})"
+        )
     if logits.shape[1] != classes:
-        more = f"; say which are the classes, in their order: outputs=0-{classes - 1}" if logits.shape[1] > classes else ""
+        more = (
+            f"; say which are the classes, in their order: outputs=0-{classes - 1}"
+            if logits.shape[1] > classes
+            else ""
+        )
         raise UserError(f"it has {logits.shape[1]} outputs, the data have {classes} classes{more}")
     known = ~(logits.isnan() | (logits == torch.inf)).any(1)
-    if not logits.is_floating_point() or not (known.any() or (isinstance(model, External) and model.interface.reject)):
+    if not logits.is_floating_point() or not (
+        known.any() or (isinstance(model, External) and model.interface.reject)
+    ):
         raise UserError("its outputs are not finite numbers; check its weights")
     rows = logits[known].cpu()
     found = probabilities(rows, _TOLERANCE)
@@ -94,7 +112,11 @@ def _build(spec: str, info: DataInfo) -> Classifier:
     name, _, rest = spec.strip().partition(":")
     if name in MODELS.entries or not rest:
         architecture = MODELS.build(spec.strip())
-        if name in MODELS.entries and MODELS.entries[name].package == "robbench" and option_names(type(architecture)):
+        if (
+            name in MODELS.entries
+            and MODELS.entries[name].package == "robbench"
+            and option_names(type(architecture))
+        ):
             _require_size(architecture, info, spec)
         return architecture.build(info)
     attribute, _, options = rest.partition(":")
@@ -121,7 +143,9 @@ def _require_size(architecture: Architecture, info: DataInfo, spec: str) -> None
 @contextlib.contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
     # Module by module: model.train() would also wake layers that were frozen on purpose.
-    modes = [(module, getattr(module, "training", False)) for module in model.modules()]  # a frozen script has none
+    modes = [
+        (module, getattr(module, "training", False)) for module in model.modules()
+    ]  # a frozen script has none
     model.eval()
     try:
         yield

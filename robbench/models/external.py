@@ -24,13 +24,21 @@ from robbench.models.interface import Interface, find_interface, parse_outputs
 class External(Classifier):
     """A foreign module that maps [0,1] images to logits, with features taken at the input of its last nn.Linear.
 
-    Its state dict is the module's own under `body.`. `interface` says how it is asked. Features and heads raise UserError
-    when there is no nn.Linear, and `output` has features [B,0] then.
+    Its state dict is the module's own under `body.`. `interface` says how it is asked. Features and
+    heads raise UserError when there is no nn.Linear, and `output` has features [B,0] then.
     """
 
-    def __init__(self, model: nn.Module, classes: int, outputs: tuple[int, ...] | None = None) -> None:
+    def __init__(
+        self, model: nn.Module, classes: int, outputs: tuple[int, ...] | None = None
+    ) -> None:
         found = last_linear(model)
-        super().__init__(nn.Identity(), model, nn.Identity(), features=found[1].in_features if found else 0, classes=classes)
+        super().__init__(
+            nn.Identity(),
+            model,
+            nn.Identity(),
+            features=found[1].in_features if found else 0,
+            classes=classes,
+        )
         self.interface = Interface(outputs=outputs)
         self._head_name = found[0] if found else ""
         self._why = "the model has no nn.Linear" if found is None else ""
@@ -51,12 +59,19 @@ class External(Classifier):
         with self._watching_features() as seen:
             try:
                 self.interface = find_interface(
-                    self.body, x, self.classes, dtype=weight.dtype, outputs=self.interface.outputs, of=of
+                    self.body,
+                    x,
+                    self.classes,
+                    dtype=weight.dtype,
+                    outputs=self.interface.outputs,
+                    of=of,
                 )
             except RobbenchError:
                 raise
             except Exception as error:
-                raise UserError(f"it cannot process images of shape {tuple(x.shape[1:])} ({reason(error)})") from error
+                raise UserError(
+                    f"it cannot process images of shape {tuple(x.shape[1:])} ({reason(error)})"
+                ) from error
         self.interface = dataclasses.replace(self.interface, reentrant=self._checkpointed(x))
         if self._head_name and not seen:
             self.features_dim = 0
@@ -66,7 +81,9 @@ class External(Classifier):
         try:
             with torch.enable_grad():
                 return has_reentrant_checkpoint(self(x.clone().requires_grad_()))
-        except Exception:  # without gradients it has just answered; what it lacks is told where they are needed
+        except (
+            Exception
+        ):  # without gradients it has just answered; what it lacks is told where they are needed
             return False
 
     def train(self, mode: bool = True) -> Self:
@@ -110,12 +127,15 @@ class External(Classifier):
             self.body = new
         self._point_head_at(new)
         self.head_spec = spec
-        self.interface = dataclasses.replace(self.interface, binary=False, outputs=None)  # the new head has the classes
+        self.interface = dataclasses.replace(
+            self.interface, binary=False, outputs=None
+        )  # the new head has the classes
         return self
 
     @contextlib.contextmanager
     def _watching_features(self) -> Iterator[list[Tensor]]:
-        # Hooked for a while only: a lasting hook would keep a batch alive and get in the way of copies and compilation.
+        # Hooked for a while only: a lasting hook would keep a batch alive and get in the way of
+        # copies and compilation.
         seen: list[Tensor] = []
         handle = self.head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
         try:
@@ -125,11 +145,14 @@ class External(Classifier):
 
     def _last_layer(self) -> nn.Module:
         if self.features_dim == 0:
-            raise UserError(f"{self._why}, so its features and head are undefined; attacks on logits still work")
+            raise UserError(
+                f"{self._why}, so its features and head are undefined; attacks on logits still work"
+            )
         return self.head
 
     def _point_head_at(self, layer: nn.Module) -> None:
-        # Everybody's last layer is `head`, but this one lives in the body: registered here too, it would be saved twice.
+        # Everybody's last layer is `head`, but this one lives in the body: registered here too, it
+        # would be saved twice.
         self._modules.pop("head", None)
         object.__setattr__(self, "head", layer)
 
@@ -137,9 +160,9 @@ class External(Classifier):
 def call_factory(factory: Any, spec: str, options: Mapping[str, str], classes: int) -> External:
     """Wrap what a factory (or an nn.Module found in its place) gives.
 
-    Option values are JSON where they can be (`width=8`, `deep=true`), else text. `outputs` is ours, unless the factory has one:
-    which of the module's outputs are the classes. Raises UserError when the options do not fit
-    the factory or it returns something else, RunError when it raises.
+    Option values are JSON where they can be (`width=8`, `deep=true`), else text. `outputs` is ours,
+    unless the factory has one: which of the module's outputs are the classes. Raises UserError when
+    the options do not fit the factory or it returns something else, RunError when it raises.
     """
     options = dict(options)
     outputs = None
@@ -148,7 +171,9 @@ def call_factory(factory: Any, spec: str, options: Mapping[str, str], classes: i
     if isinstance(factory, nn.Module) and not options:
         return External(factory, classes, outputs)
     if isinstance(factory, nn.Module) or not callable(factory):
-        raise UserError(f"model '{spec}': not a callable that returns an nn.Module but {type(factory).__name__}")
+        raise UserError(
+            f"model '{spec}': not a callable that returns an nn.Module but {type(factory).__name__}"
+        )
     values = {key: _value(text) for key, text in options.items()}
     _check_options(factory, spec, values)
     try:
@@ -159,14 +184,18 @@ def call_factory(factory: Any, spec: str, options: Mapping[str, str], classes: i
     except Exception as error:
         raise RunError(f"model '{spec}': its factory raised {reason(error)}") from error
     if not isinstance(model, nn.Module):
-        raise UserError(f"model '{spec}': its factory should return an nn.Module, not {type(model).__name__}")
+        raise UserError(
+            f"model '{spec}': its factory should return an nn.Module, not {type(model).__name__}"
+        )
     return External(model, classes, outputs)
 
 
 def _takes(factory: Any, option: str) -> bool:
     """Whether a factory names an option among its own."""
     try:
-        return not isinstance(factory, nn.Module) and option in inspect.signature(factory).parameters
+        return (
+            not isinstance(factory, nn.Module) and option in inspect.signature(factory).parameters
+        )
     except (TypeError, ValueError):
         return False
 
@@ -181,7 +210,11 @@ def _check_options(factory: Any, spec: str, values: Mapping[str, Any]) -> None:
     except TypeError as error:
         names = list(signature.parameters)
         strange = next((key for key in values if key not in names), None)
-        text = f"unknown option '{strange}'" + (nearest(strange, names) or "; it has none") if strange else str(error)
+        text = (
+            f"unknown option '{strange}'" + (nearest(strange, names) or "; it has none")
+            if strange
+            else str(error)
+        )
         raise UserError(f"model '{spec}': {text}") from None
 
 

@@ -19,8 +19,8 @@ _LOADERS = frozenset({"torch", "numpy", "pandas", "joblib", "dill", "cloudpickle
 def require_factory(found: Any, target: str, owner: str) -> None:
     """Raise UserError unless `target` (module:attribute) is a model, a class of models, or a Python function.
 
-    A function or class must be defined in the package it is named with, or both are private code: what `nets` merely
-    imports, as in `from os import system`, is not called.
+    A function or class must be defined in the package it is named with, or both are private code:
+    what `nets` merely imports, as in `from os import system`, is not called.
     """
     if isinstance(found, nn.Module):
         return
@@ -29,14 +29,26 @@ def require_factory(found: Any, target: str, owner: str) -> None:
         code = inspect.unwrap(code.func)
     code = getattr(code, "__func__", code)
     if not (inspect.isfunction(code) or (isinstance(code, type) and issubclass(code, nn.Module))):
-        kind = "the class" if isinstance(code, type) else "not a callable but" if not callable(code) else "an object of"
+        kind = (
+            "the class"
+            if isinstance(code, type)
+            else "not a callable but"
+            if not callable(code)
+            else "an object of"
+        )
         kind += f" {code.__name__}" if isinstance(code, type) else f" {type(code).__name__}"
-        raise UserError(f"{owner}: {target} is {kind}; name a function that returns an nn.Module, a class of them, or a model")
+        raise UserError(
+            f"{owner}: {target} is {kind}; name a function that returns an nn.Module, a class of them, or a model"
+        )
     named, defined = target.partition(":")[0], str(code.__module__)
     package = defined.partition(".")[0]
     # A partial is made where it is named, whatever it calls.
     own = package == named.partition(".")[0] or (is_private(named) and is_private(defined))
     if not own and (not isinstance(found, functools.partial) or package in sys.stdlib_module_names):
-        raise UserError(f"{owner}: {target} is defined in {defined}; if it builds a model, write {defined}:{code.__qualname__}")
+        raise UserError(
+            f"{owner}: {target} is defined in {defined}; if it builds a model, write {defined}:{code.__qualname__}"
+        )
     if inspect.isfunction(code) and package in _LOADERS:
-        raise UserError(f"{owner}: functions of {package} may run what they load; call it in a function of your own, name that")
+        raise UserError(
+            f"{owner}: functions of {package} may run what they load; call it in a function of your own, name that"
+        )

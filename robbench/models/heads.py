@@ -28,16 +28,18 @@ from robbench.core.spec import Number, OrNone, build, parse_spec
 Width = Annotated[
     Annotated[int, Field(ge=1)] | None,
     OrNone,
-    Field(description="units of a linear layer before the centres, none = no such layer; classes - 1 or more"),
+    Field(
+        description="units of a linear layer before the centres, none = no such layer; classes - 1 or more"
+    ),
 ]
 
 
 class ScoreHead(nn.Module):
     """The one-score head of differential training (Nar et al. 2019, arXiv:1901.08360) for two classes.
 
-    The score s = features . weight has no bias: a bias cancels in the differences the loss is made of. The threshold is the
-    buffer `bias` [1], set once after training. Logits are (-(s+b)/2, (s+b)/2), so that their difference is s + b and class 1
-    is predicted where it is positive.
+    The score s = features . weight has no bias: a bias cancels in the differences the loss is made
+    of. The threshold is the buffer `bias` [1], set once after training. Logits are (-(s+b)/2,
+    (s+b)/2), so that their difference is s + b and class 1 is predicted where it is positive.
     """
 
     bias: Tensor
@@ -49,7 +51,9 @@ class ScoreHead(nn.Module):
             )
         super().__init__()
         bound = 1 / math.sqrt(features)
-        self.weight = nn.Parameter(torch.empty(1, features).uniform_(-bound, bound))  # a matrix, so that it decays like one
+        self.weight = nn.Parameter(
+            torch.empty(1, features).uniform_(-bound, bound)
+        )  # a matrix, so that it decays like one
         self.register_buffer("bias", torch.zeros(1))
 
     def score(self, features: Tensor) -> Tensor:
@@ -84,7 +88,8 @@ class ScoresHead(nn.Module):
 def squared_distances(h: Tensor, centers: Tensor) -> Tensor:
     """[B,K] ||h - mu_k||^2 of rows [B,D] and centres [K,D].
 
-    From differences, in B * K * D numbers of memory: ||h||^2 - 2 h.mu + ||mu||^2 would lose the digits of small distances.
+    From differences, in B * K * D numbers of memory: ||h||^2 - 2 h.mu + ||mu||^2 would lose the
+    digits of small distances.
     """
     return (h[:, None] - centers).square().sum(2)
 
@@ -93,10 +98,16 @@ def squared_distances(h: Tensor, centers: Tensor) -> Tensor:
 class MaxMahalanobis:
     """Options of the head of MMC and MMLDA (Pang et al. 2020, arXiv:1905.10626)."""
 
-    scale: Annotated[Number, Field(gt=0, description="length of the centres, the paper's C_MM")] = 10.0
+    scale: Annotated[Number, Field(gt=0, description="length of the centres, the paper's C_MM")] = (
+        10.0
+    )
     width: Width = None
     factor: Annotated[
-        Number, Field(gt=0, description="of the squared distance: 1 in the authors' code, 0.5 in the paper (our reading)")
+        Number,
+        Field(
+            gt=0,
+            description="of the squared distance: 1 in the authors' code, 0.5 in the paper (our reading)",
+        ),
     ] = 1.0
 
 
@@ -125,8 +136,8 @@ class MaxMahalanobisHead(nn.Module):
 def simplex(classes: int, dimension: int) -> Tensor:
     """[K,d] float64: K unit vectors with inner products -1/(K-1), the furthest apart there are; d >= K-1 >= 1.
 
-    What the authors build row by row, in closed form: lower triangular, with a^2 = K (K-1-j) / ((K-1)(K-j)) on the diagonal of
-    column j and -a / (K-1-j) below it.
+    What the authors build row by row, in closed form: lower triangular, with a^2 = K (K-1-j) /
+    ((K-1)(K-j)) on the diagonal of column j and -a / (K-1-j) below it.
     """
     j = torch.arange(classes - 1, dtype=torch.float64)
     left = classes - 1 - j  # rows below
@@ -162,7 +173,9 @@ class CenterHead(nn.Linear):
     def move_centers(self, features: Tensor, labels: Tensor, rate: float) -> None:
         """c_j <- c_j - rate * sum_{y=j} (c_j - h) / (1 + #{y=j}) (Wen et al. 2016, eq. 4), in place."""
         # A matrix product: index_add_ adds up in any order on a GPU.
-        member = (torch.arange(len(self.centers), device=labels.device)[:, None] == labels).to(self.centers.dtype)
+        member = (torch.arange(len(self.centers), device=labels.device)[:, None] == labels).to(
+            self.centers.dtype
+        )
         gaps = member @ (self.centers[labels] - features)
         self.centers -= rate * gaps / (1 + member.sum(1, keepdim=True))
 
@@ -180,7 +193,9 @@ def build_head(spec: str, features: int, classes: int) -> nn.Module:
     """A fresh head. UserError for another name, for wrong options, or where it does not fit these features and classes."""
     parsed = parse_spec(spec)
     if parsed.name == "max-mahalanobis":
-        return MaxMahalanobisHead(features, classes, build(MaxMahalanobis, parsed, "head max-mahalanobis"))
+        return MaxMahalanobisHead(
+            features, classes, build(MaxMahalanobis, parsed, "head max-mahalanobis")
+        )
     if parsed.name not in _PLAIN:
         raise unknown("head", parsed.name, (*_PLAIN, "max-mahalanobis"))
     if parsed.argument is not None or parsed.options:

@@ -19,9 +19,10 @@ from robbench.models.rejection import Rejection
 class Interface:
     """The differences from a module that maps any number of float32 images to one tensor of logits [B,K].
 
-    alone: it takes one image at a time. dtype: what inputs are cast to; logits are cast back. outputs: which outputs stand
-    for the classes, in their order. reject: the last output, beyond the classes, stands for "no answer". binary: one output
-    z for two classes. reentrant: it has activation checkpoints of that kind.
+    alone: it takes one image at a time. dtype: what inputs are cast to; logits are cast back.
+    outputs: which outputs stand for the classes, in their order. reject: the last output, beyond
+    the classes, stands for "no answer". binary: one output z for two classes. reentrant: it has
+    activation checkpoints of that kind.
     """
 
     alone: bool = False
@@ -54,7 +55,8 @@ class Interface:
         if self.outputs is not None:
             return z[:, list(self.outputs)]
         if self.reject:
-            # An input that is rejected has no answer: the engine takes it for neither right nor an adversarial success.
+            # An input that is rejected has no answer: the engine takes it for neither right nor an
+            # adversarial success.
             return Rejection.apply(z)  # type: ignore[no-any-return]
         return z
 
@@ -62,11 +64,17 @@ class Interface:
         """What a user should know of this, one line each."""
         found = []
         if self.alone:
-            found.append("the model takes a batch of one only, so it is asked one image at a time, which is slow")
+            found.append(
+                "the model takes a batch of one only, so it is asked one image at a time, which is slow"
+            )
         if self.dtype is not None:
-            found.append(f"the model computes in {str(self.dtype).removeprefix('torch.')}: its inputs are cast to it")
+            found.append(
+                f"the model computes in {str(self.dtype).removeprefix('torch.')}: its inputs are cast to it"
+            )
         if self.binary:
-            found.append("the model has one output z for two classes: its logits are taken to be (-z/2, z/2)")
+            found.append(
+                "the model has one output z for two classes: its logits are taken to be (-z/2, z/2)"
+            )
         if self.outputs is not None:
             names = ", ".join(map(str, self.outputs[:10])) + ", ..." * (len(self.outputs) > 10)
             found.append(
@@ -100,9 +108,10 @@ def find_interface(
 ) -> Interface:  # fmt: skip
     """What a module in evaluation mode needs, tried on x [2,*].
 
-    dtype: that of its weights. outputs: which of its outputs are the classes. of: the same, by the number of outputs, where the
-    module is only to be judged; one output beyond the classes is then a rejection. Raises what the module raises when it takes
-    none of these inputs; UserError when it lacks some of the outputs.
+    dtype: that of its weights. outputs: which of its outputs are the classes. of: the same, by the
+    number of outputs, where the module is only to be judged; one output beyond the classes is then
+    a rejection. Raises what the module raises when it takes none of these inputs; UserError when it
+    lacks some of the outputs.
     """
     interface, z = _that_works(body, x, dtype)
     if not isinstance(z, Tensor) or not z.is_floating_point():
@@ -116,7 +125,9 @@ def find_interface(
     if outputs is None:
         return dataclasses.replace(interface, reject=of is not None and z.shape[1] == classes + 1)
     if max(outputs) >= z.shape[1]:
-        raise UserError(f"it has {z.shape[1]} outputs, 0 to {z.shape[1] - 1}; there is no output {max(outputs)}")
+        raise UserError(
+            f"it has {z.shape[1]} outputs, 0 to {z.shape[1] - 1}; there is no output {max(outputs)}"
+        )
     whole = list(outputs) == list(range(z.shape[1]))
     return interface if whole else dataclasses.replace(interface, outputs=tuple(outputs))
 
@@ -130,11 +141,15 @@ def parse_outputs(text: str, classes: int) -> tuple[int, ...]:
             raise UserError(f"outputs '{text}' should be numbers from 0, such as 0-9 or (3,8)")
         found += range(int(match[1]), int(match[2] or match[1]) + 1)
     if len(found) != classes or len(set(found)) < classes:
-        raise UserError(f"outputs '{text}' should be {classes} different ones, one for each class in their order")
+        raise UserError(
+            f"outputs '{text}' should be {classes} different ones, one for each class in their order"
+        )
     return tuple(found)
 
 
-def _that_works(body: Callable[[Tensor], Any], x: Tensor, dtype: torch.dtype) -> tuple[Interface, Any]:
+def _that_works(
+    body: Callable[[Tensor], Any], x: Tensor, dtype: torch.dtype
+) -> tuple[Interface, Any]:
     casts = [None] if dtype == torch.float32 else [None, dtype]
     ways = [Interface(alone=alone, dtype=cast) for cast in casts for alone in (False, True)]
     first: Exception | None = None
@@ -142,7 +157,10 @@ def _that_works(body: Callable[[Tensor], Any], x: Tensor, dtype: torch.dtype) ->
         try:
             with torch.no_grad():
                 rows = torch.split(x, 1) if way.alone else (x,)
-                answers = [main_output(body(row.to(way.dtype or x.dtype, copy=True)), training=False) for row in rows]
+                answers = [
+                    main_output(body(row.to(way.dtype or x.dtype, copy=True)), training=False)
+                    for row in rows
+                ]
                 return way, torch.cat(answers) if way.alone else answers[0]
         except RobbenchError:
             raise

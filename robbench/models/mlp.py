@@ -18,12 +18,16 @@ from robbench.models.heads import build_head
 class MLP(Architecture):
     """Fully connected layers with ReLU (Rumelhart, Hinton and Williams 1986), for data of any shape.
 
-    depth=0 is a linear classifier: its features are the normalised pixels themselves, so margins in feature space are margins
-    in (scaled) input space.
+    depth=0 is a linear classifier: its features are the normalised pixels themselves, so margins in
+    feature space are margins in (scaled) input space.
     """
 
-    width: Annotated[int, Field(ge=1, le=1_000_000, description="units of every hidden layer")] = 256
-    depth: Annotated[int, Field(ge=0, le=1000, description="hidden layers; 0 is a linear classifier")] = 2
+    width: Annotated[int, Field(ge=1, le=1_000_000, description="units of every hidden layer")] = (
+        256
+    )
+    depth: Annotated[
+        int, Field(ge=0, le=1000, description="hidden layers; 0 is a linear classifier")
+    ] = 2
 
     def build(self, info: DataInfo) -> Classifier:
         """A fresh classifier with `width` features, or as many as there are pixels when depth is 0."""
@@ -34,4 +38,10 @@ class MLP(Architecture):
             features = self.width
         classes = len(info.classes)
         head = build_head("linear", features, classes)
-        return Classifier(Normalize(info.mean, info.std), nn.Sequential(*layers), head, features=features, classes=classes)
+        return Classifier(
+            Normalize(info.mean, info.std),
+            nn.Sequential(*layers),
+            head,
+            features=features,
+            classes=classes,
+        )

@@ -10,7 +10,9 @@ from torch import Tensor
 SUMS_TO_ONE = 1e-5
 _SQUASHED = {"SoftmaxBackward0": "softmax", "SigmoidBackward0": "sigmoid"}
 _STEPS = "Add Sub Rsub Mul Div Neg Pow Sqrt ToCopy Clone Squeeze Unsqueeze View UnsafeView Reshape Slice Index Alias Permute"
-_PASSED = {f"{name}Backward{n}" for name in _STEPS.split() for n in (0, 1)}  # from one entry to one entry, in autograd's names
+_PASSED = {
+    f"{name}Backward{n}" for name in _STEPS.split() for n in (0, 1)
+}  # from one entry to one entry, in autograd's names
 
 
 def probabilities(outputs: Tensor, tolerance: float = SUMS_TO_ONE) -> tuple[str, str] | None:
@@ -46,6 +48,10 @@ def _layer(node: Any) -> str | None:
 
 def bounded(outputs: Tensor) -> tuple[str, str] | None:
     """The same of outputs [n,K] that are all in [0,1], as those of a sigmoid per class; similarities can be so too."""
-    if outputs.numel() and bool(((outputs >= 0) & (outputs <= 1)).all()) and bool((outputs != outputs[:1]).any()):
+    if (
+        outputs.numel()
+        and bool(((outputs >= 0) & (outputs <= 1)).all())
+        and bool((outputs != outputs[:1]).any())
+    ):
         return "all between 0 and 1", "sigmoid, or multiply similarities by their scale"
     return None

@@ -19,8 +19,8 @@ _FEATURES = 512
 class PreActResNet18(Architecture):
     """PreAct-ResNet-18 (He et al. 2016, Identity Mappings in Deep Residual Networks) for small images: 11.17 million parameters.
 
-    The CIFAR form of the adversarial training literature (Rice et al. 2020): a 3x3 stem without pooling, stages of 64, 128,
-    256 and 512 channels, batch norm and ReLU before the global average.
+    The CIFAR form of the adversarial training literature (Rice et al. 2020): a 3x3 stem without
+    pooling, stages of 64, 128, 256 and 512 channels, batch norm and ReLU before the global average.
     """
 
     def build(self, info: DataInfo) -> Classifier:
@@ -28,7 +28,13 @@ class PreActResNet18(Architecture):
         channels, _, _ = image_shape(info, "preact-resnet18")
         classes = len(info.classes)
         head = build_head("linear", _FEATURES, classes)
-        return Classifier(Normalize(info.mean, info.std), _Body(channels), head, features=_FEATURES, classes=classes)
+        return Classifier(
+            Normalize(info.mean, info.std),
+            _Body(channels),
+            head,
+            features=_FEATURES,
+            classes=classes,
+        )
 
 
 class _Body(nn.Module):
@@ -38,7 +44,9 @@ class _Body(nn.Module):
         self.layer1 = nn.Sequential(_PreActBlock(64, 64, 1), _PreActBlock(64, 64, 1))
         self.layer2 = nn.Sequential(_PreActBlock(64, 128, 2), _PreActBlock(128, 128, 1))
         self.layer3 = nn.Sequential(_PreActBlock(128, 256, 2), _PreActBlock(256, 256, 1))
-        self.layer4 = nn.Sequential(_PreActBlock(256, _FEATURES, 2), _PreActBlock(_FEATURES, _FEATURES, 1))
+        self.layer4 = nn.Sequential(
+            _PreActBlock(256, _FEATURES, 2), _PreActBlock(_FEATURES, _FEATURES, 1)
+        )
         self.bn = nn.BatchNorm2d(_FEATURES)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,7 +62,9 @@ class _PreActBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(planes)
         self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
         changes = stride != 1 or channels != planes
-        self.shortcut = nn.Conv2d(channels, planes, 1, stride=stride, bias=False) if changes else None
+        self.shortcut = (
+            nn.Conv2d(channels, planes, 1, stride=stride, bias=False) if changes else None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(x))

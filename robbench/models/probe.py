@@ -15,8 +15,9 @@ SAMPLES, MADE, WIDTH = 4, 4, 16
 def ask(model: nn.Module, split: Split) -> str:
     """JSON: logits of the first `samples` and of some `made` inputs, and `spread`, how far apart two such answers lie.
 
-    The model is asked as it stands, twice, from two states of torch's generator; the caller restores that. Logits of more than
-    16 classes are added up in 16 groups with changing signs, which keeps distances about as they are.
+    The model is asked as it stands, twice, from two states of torch's generator; the caller
+    restores that. Logits of more than 16 classes are added up in 16 groups with changing signs,
+    which keeps distances about as they are.
     """
     x = torch.cat([split.pixels(slice(0, SAMPLES)), _made(split)])
     found = []
@@ -25,8 +26,13 @@ def ask(model: nn.Module, split: Split) -> str:
         with torch.no_grad():
             found.append(_grouped(model(x).detach().cpu().double()))
     apart = (found[0] - found[1]).nan_to_num().norm(dim=1).max()
-    rows = [[float(f"{z:.8g}") if abs(z) < float("inf") else None for z in row] for row in found[0].tolist()]
-    return json.dumps({"samples": rows[:-MADE], "made": rows[-MADE:], "spread": float(f"{float(apart):.4g}")})
+    rows = [
+        [float(f"{z:.8g}") if abs(z) < float("inf") else None for z in row]
+        for row in found[0].tolist()
+    ]
+    return json.dumps(
+        {"samples": rows[:-MADE], "made": rows[-MADE:], "spread": float(f"{float(apart):.4g}")}
+    )
 
 
 def _made(split: Split) -> Tensor:

@@ -15,7 +15,18 @@ from robbench.core.errors import UserError
 from robbench.data.base import DataInfo, reason
 from robbench.models.base import Architecture, Classifier
 
-_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_CLASSES = (
+    "airplane",
+    "automobile",
+    "bird",
+    "cat",
+    "deer",
+    "dog",
+    "frog",
+    "horse",
+    "ship",
+    "truck",
+)
 _SHAPE, _FEATURES = (3, 32, 32), 512
 
 
@@ -23,9 +34,10 @@ _SHAPE, _FEATURES = (3, 32, 32), 512
 class PyAutoAttackResNet18(Architecture):
     """The CIFAR-10 ResNet-18 (He et al. 2016) that AutoAttack's package (Croce and Hein 2020) ships as its example.
 
-    A pretrained model that needs no download: good for checking attacks against the reference package. Measured on the first
-    64 test images: 89 % clean; at linf:8/255 our APGD and theirs break all of them, so it is not adversarially trained. It
-    takes [0,1] images without normalisation and knows CIFAR-10's ten classes only.
+    A pretrained model that needs no download: good for checking attacks against the reference
+    package. Measured on the first 64 test images: 89 % clean; at linf:8/255 our APGD and theirs
+    break all of them, so it is not adversarially trained. It takes [0,1] images without
+    normalisation and knows CIFAR-10's ten classes only.
     """
 
     pretrained: ClassVar[bool] = True
@@ -44,13 +56,20 @@ class PyAutoAttackResNet18(Architecture):
         body, head = _Body(), nn.Linear(_FEATURES, len(_CLASSES))
         state = _read_weights()
         try:
-            head.load_state_dict({name.removeprefix("linear."): state.pop(name) for name in ("linear.weight", "linear.bias")})
+            head.load_state_dict(
+                {
+                    name.removeprefix("linear."): state.pop(name)
+                    for name in ("linear.weight", "linear.bias")
+                }
+            )
             body.load_state_dict(state)
         except (KeyError, RuntimeError) as error:
             raise UserError(
                 f"pyautoattack's model_test.pt is not the expected ResNet-18 ({reason(error)}); reinstall it"
             ) from error
-        return Classifier(nn.Identity(), body, head, features=_FEATURES, classes=len(_CLASSES)).eval()
+        return Classifier(
+            nn.Identity(), body, head, features=_FEATURES, classes=len(_CLASSES)
+        ).eval()
 
 
 def _read_weights() -> dict[str, Tensor]:
@@ -64,7 +83,9 @@ def _read_weights() -> dict[str, Tensor]:
     try:
         state: dict[str, Tensor] = dict(torch.load(path, weights_only=True, map_location="cpu"))
     except Exception as error:  # a broken file ends in zip, pickle, key or runtime errors
-        raise UserError(f"{path} cannot be read ({reason(error)}); reinstall pyautoattack") from error
+        raise UserError(
+            f"{path} cannot be read ({reason(error)}); reinstall pyautoattack"
+        ) from error
     return state
 
 
@@ -78,7 +99,9 @@ class _Body(nn.Module):
         self.layer1 = nn.Sequential(_BasicBlock(64, 64, 1), _BasicBlock(64, 64, 1))
         self.layer2 = nn.Sequential(_BasicBlock(64, 128, 2), _BasicBlock(128, 128, 1))
         self.layer3 = nn.Sequential(_BasicBlock(128, 256, 2), _BasicBlock(256, 256, 1))
-        self.layer4 = nn.Sequential(_BasicBlock(256, _FEATURES, 2), _BasicBlock(_FEATURES, _FEATURES, 1))
+        self.layer4 = nn.Sequential(
+            _BasicBlock(256, _FEATURES, 2), _BasicBlock(_FEATURES, _FEATURES, 1)
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu(self.bn1(self.conv1(x)))
@@ -94,7 +117,11 @@ class _BasicBlock(nn.Module):
         self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
         changes = stride != 1 or channels != planes
-        projection = [nn.Conv2d(channels, planes, 1, stride=stride, bias=False), nn.BatchNorm2d(planes)] if changes else []
+        projection = (
+            [nn.Conv2d(channels, planes, 1, stride=stride, bias=False), nn.BatchNorm2d(planes)]
+            if changes
+            else []
+        )
         self.shortcut = nn.Sequential(*projection)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,9 +1,10 @@
 """All that a model's answers rest on besides its code, also what no state dict holds.
 
-That is: weights and buffers, persistent or not; tensors, arrays, plain values and further modules in attributes, lists, dicts,
-closures, hooks and objects; the constants of frozen TorchScript. Left out is what belongs to a machine (devices, absolute
-paths) and what other versions of a library may name otherwise (private attributes of their classes; of our own, all but
-tensors: an architecture's name stands for them).
+That is: weights and buffers, persistent or not; tensors, arrays, plain values and further modules
+in attributes, lists, dicts, closures, hooks and objects; the constants of frozen TorchScript. Left
+out is what belongs to a machine (devices, absolute paths) and what other versions of a library may
+name otherwise (private attributes of their classes; of our own, all but tensors: an architecture's
+name stands for them).
 """
 
 from __future__ import annotations
@@ -29,7 +30,13 @@ _DEEPEST = 16
 _DEVICE = re.compile(r"(cpu|cuda|mps|xpu)(:\d+)?")
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 _BARE = vars(nn.Module())  # the attributes that torch itself gives every module
-_OPAQUE = {"logging", "threading", "_thread", "weakref", "_weakref"}  # their objects change by themselves
+_OPAQUE = {
+    "logging",
+    "threading",
+    "_thread",
+    "weakref",
+    "_weakref",
+}  # their objects change by themselves
 
 
 class Leaf(NamedTuple):
@@ -57,7 +64,8 @@ class State(NamedTuple):
     def hash(self, before: State | None = None) -> str:
         """16 hexadecimal digits: blake2b over paths, dtypes, shapes and bytes.
 
-        With the state `before` a forward pass, what the pass wrote (counters, kept activations) is left out.
+        With the state `before` a forward pass, what the pass wrote (counters, kept activations) is
+        left out.
         """
         digest = hashlib.blake2b(digest_size=8)
         for path, leaf in sorted(self.leaves.items()):
@@ -79,7 +87,9 @@ class _Walk:
     def __init__(self) -> None:
         self.leaves: dict[str, Leaf] = {}
         self.modules: set[str] = set()
-        self.seen: dict[int, tuple[str, Any]] = {}  # the values too: a freed one could give its id away
+        self.seen: dict[
+            int, tuple[str, Any]
+        ] = {}  # the values too: a freed one could give its id away
 
     def visit(self, value: Any, path: str, depth: int) -> None:
         plain = _plain(value)
@@ -88,7 +98,9 @@ class _Walk:
         elif id(value) in self.seen:
             self.leaves[path] = Leaf(f"is {self.seen[id(value)][0]}")
         elif not isinstance(value, torch.device | os.PathLike | str) and depth < _DEEPEST:
-            if not isinstance(value, tuple | frozenset):  # equal constants of a source file may be one object, or not
+            if not isinstance(
+                value, tuple | frozenset
+            ):  # equal constants of a source file may be one object, or not
                 self.seen[id(value)] = path, value
             try:
                 parts = list(self._inside(value, path))
@@ -108,7 +120,9 @@ class _Walk:
         elif isinstance(value, nn.Module):
             yield from self._of_module(value, path)
         elif isinstance(value, Mapping):
-            yield from ((str(_plain(key) or n), part) for n, (key, part) in enumerate(list(value.items())))
+            yield from (
+                (str(_plain(key) or n), part) for n, (key, part) in enumerate(list(value.items()))
+            )
         elif isinstance(value, set | frozenset):
             yield from ((text, text) for text in sorted(filter(None, map(_plain, value))))
         elif isinstance(value, list | tuple | np.ndarray):
@@ -116,7 +130,11 @@ class _Walk:
         elif isinstance(value, MethodType):
             yield from (("of", value.__self__), ("function", value.__func__))
         elif isinstance(value, functools.partial):
-            yield from (("function", value.func), ("args", value.args), ("keywords", value.keywords))
+            yield from (
+                ("function", value.func),
+                ("args", value.args),
+                ("keywords", value.keywords),
+            )
         elif source := module_of(value):
             self.modules.add(source)
             self.leaves[path] = Leaf(getattr(value, "__qualname__", source))
@@ -133,7 +151,9 @@ class _Walk:
         if isinstance(module, torch.jit.ScriptModule | torch.fx.GraphModule):
             yield from _of_graph(module)
             return
-        if type(module)._save_to_state_dict is not nn.Module._save_to_state_dict:  # quantised weights are packed
+        if (
+            type(module)._save_to_state_dict is not nn.Module._save_to_state_dict
+        ):  # quantised weights are packed
             saved: dict[str, Any] = {}
             module._save_to_state_dict(saved, "", True)
             yield "saved", saved
@@ -141,21 +161,41 @@ class _Walk:
             yield "extra_state", module.get_extra_state()
         yield from self._of_object(module, path, _BARE)
 
-    def _of_object(self, value: Any, path: str, without: Iterable[str]) -> Iterator[tuple[str, Any]]:
+    def _of_object(
+        self, value: Any, path: str, without: Iterable[str]
+    ) -> Iterator[tuple[str, Any]]:
         """Its class, and the attributes that tell something of it."""
         source = type(value).__module__
         self.modules.add(source)
         if source.startswith("torch._") or source.partition(".")[0] in _OPAQUE:
             return
-        found = {name: part for name, part in getattr(value, "__dict__", {}).items() if name not in without}
-        slots = [name for cls in type(value).__mro__ for name in np.atleast_1d(getattr(cls, "__slots__", ())).tolist()]
-        found |= {name: getattr(value, name) for name in slots if not name.startswith("__") and hasattr(value, name)}
+        found = {
+            name: part
+            for name, part in getattr(value, "__dict__", {}).items()
+            if name not in without
+        }
+        slots = [
+            name
+            for cls in type(value).__mro__
+            for name in np.atleast_1d(getattr(cls, "__slots__", ())).tolist()
+        ]
+        found |= {
+            name: getattr(value, name)
+            for name in slots
+            if not name.startswith("__") and hasattr(value, name)
+        }
         if source.startswith("robbench."):
-            yield from ((name, part) for name, part in found.items() if isinstance(part, Tensor | nn.Module | list | dict))
+            yield from (
+                (name, part)
+                for name, part in found.items()
+                if isinstance(part, Tensor | nn.Module | list | dict)
+            )
             return
         self.leaves[f"{path}.class"] = Leaf(type(value).__qualname__)
         private = is_private(source)
-        yield from ((name, part) for name, part in found.items() if private or not name.startswith("_"))
+        yield from (
+            (name, part) for name, part in found.items() if private or not name.startswith("_")
+        )
 
 
 def _of_function(value: Any) -> Iterator[tuple[str, Any]]:
@@ -172,7 +212,14 @@ def _of_graph(module: Any) -> Iterator[tuple[str, Any]]:
         yield "code", str(module.code)
     with contextlib.suppress(Exception):
         constants = module.graph.findAllNodes("prim::Constant", True)
-        yield "constants", [node.t("value") for node in constants if node.hasAttribute("value") and node.kindOf("value") == "t"]
+        yield (
+            "constants",
+            [
+                node.t("value")
+                for node in constants
+                if node.hasAttribute("value") and node.kindOf("value") == "t"
+            ],
+        )
 
 
 def _plain(value: Any) -> str | None:
@@ -183,7 +230,9 @@ def _plain(value: Any) -> str | None:
         return None if _DEVICE.fullmatch(value) or Path(value).is_absolute() else repr(value)
     if isinstance(value, float | np.floating):
         return f"{float(value):.12g}"  # libraries differ in the last bits of powers and logarithms
-    if value is None or isinstance(value, bool | int | complex | bytes | torch.dtype | torch.Size | np.generic):
+    if value is None or isinstance(
+        value, bool | int | complex | bytes | torch.dtype | torch.Size | np.generic
+    ):
         return repr(value)
     return None
 

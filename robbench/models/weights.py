@@ -29,7 +29,10 @@ def save(folder: Path, filename: str, model: nn.Module) -> Path:
     """
     path = folder / filename
     # Clones: tied weights share storage, which safetensors refuses to write.
-    state = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in model.state_dict().items()}
+    state = {
+        name: tensor.detach().cpu().clone().contiguous()
+        for name, tensor in model.state_dict().items()
+    }
     try:
         atomic_write(path, lambda temporary: safetensors.torch.save_file(state, temporary))
     except SafetensorError as error:
@@ -40,19 +43,27 @@ def save(folder: Path, filename: str, model: nn.Module) -> Path:
 def load_weights(model: nn.Module, path: Path) -> None:
     """Fill a model's state dict from a safetensors file, on the model's own device and in its own dtypes.
 
-    UserError when the file is missing, corrupt, truncated or holds other names or shapes; the model is then unchanged.
+    UserError when the file is missing, corrupt, truncated or holds other names or shapes; the model
+    is then unchanged.
     """
     if not path.is_file():
         raise UserError(f"no weights at {path}{_neighbours(path)}")
     try:
         stored = safetensors.torch.load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"{path} is corrupt or truncated ({reason(error)}); train or copy it again") from error
+        raise UserError(
+            f"{path} is corrupt or truncated ({reason(error)}); train or copy it again"
+        ) from error
     expected = model.state_dict()
-    missing, extra = sorted(expected.keys() - stored.keys()), sorted(stored.keys() - expected.keys())
+    missing, extra = (
+        sorted(expected.keys() - stored.keys()),
+        sorted(stored.keys() - expected.keys()),
+    )
     if missing or extra:
         parts = [
-            f"{len(names)} {what} such as {names[0]}" for what, names in (("missing", missing), ("unexpected", extra)) if names
+            f"{len(names)} {what} such as {names[0]}"
+            for what, names in (("missing", missing), ("unexpected", extra))
+            if names
         ]
         raise UserError(f"{path} does not fit the model: {' and '.join(parts)}")
     for name, tensor in expected.items():
@@ -63,11 +74,14 @@ def load_weights(model: nn.Module, path: Path) -> None:
     model.load_state_dict(stored)
 
 
-def load_model(folder: Path, which: Literal["model", "last", "best"] | None = None) -> tuple[Classifier, dict[str, Any]]:
+def load_model(
+    folder: Path, which: Literal["model", "last", "best"] | None = None
+) -> tuple[Classifier, dict[str, Any]]:
     """The classifier of a model folder (on the CPU, in evaluation mode) and its config.json; torch's generator is left as it was.
 
-    `which` names the weights file, model.safetensors by default. UserError when the folder, its config or its weights are
-    missing, broken or do not belong together, or the config names private code (`core/trust.py`).
+    `which` names the weights file, model.safetensors by default. UserError when the folder, its
+    config or its weights are missing, broken or do not belong together, or the config names private
+    code (`core/trust.py`).
     """
     config = _read_config(folder)
     info = DataInfo(**{name: tuple(config[name]) for name in ("shape", "classes", "mean", "std")})
@@ -87,7 +101,9 @@ def model_hash(model: nn.Module) -> str:
 def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
-        raise UserError(f"{folder} is not a model folder: it has no {CONFIG}; give one that robbench train wrote")
+        raise UserError(
+            f"{folder} is not a model folder: it has no {CONFIG}; give one that robbench train wrote"
+        )
     return read_config(path, Rebuilt)
 
 

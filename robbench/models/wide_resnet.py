@@ -21,24 +21,33 @@ from robbench.models.shapes import image_shape
 class WideResNet(Architecture):
     """Wide residual network (Zagoruyko and Komodakis 2016, arXiv:1605.07146): WRN-28-10 has 36.5 million parameters.
 
-    Pre-activation blocks of two 3x3 convolutions in three stages of 16, 32 and 64 times `width` channels; convolutions start
-    from He's normal distribution (fan out). The larger model of most robustness papers, often WRN-34-10.
+    Pre-activation blocks of two 3x3 convolutions in three stages of 16, 32 and 64 times `width`
+    channels; convolutions start from He's normal distribution (fan out). The larger model of most
+    robustness papers, often WRN-34-10.
     """
 
-    depth: Annotated[int, Field(ge=10, le=1000, description="layers, 6n+4: 10, 16, 22, 28, 34, 40, ...")] = 28
+    depth: Annotated[
+        int, Field(ge=10, le=1000, description="layers, 6n+4: 10, 16, 22, 28, 34, 40, ...")
+    ] = 28
     width: Annotated[int, Field(ge=1, le=1000, description="widening factor")] = 10
-    dropout: Annotated[float, Field(ge=0, lt=1, description="dropout rate between the convolutions of a block")] = 0.0
+    dropout: Annotated[
+        float, Field(ge=0, lt=1, description="dropout rate between the convolutions of a block")
+    ] = 0.0
 
     def build(self, info: DataInfo) -> Classifier:
         """A fresh classifier with 64 * width features. UserError when depth is not 6n+4 or the data are not images."""
         if (self.depth - 4) % 6:
             below = self.depth - (self.depth - 4) % 6
-            raise UserError(f"model wide-resnet: depth={self.depth} is not 6n+4; use {below} or {below + 6}")
+            raise UserError(
+                f"model wide-resnet: depth={self.depth} is not 6n+4; use {below} or {below + 6}"
+            )
         channels, _, _ = image_shape(info, "wide-resnet")
         features, classes = 64 * self.width, len(info.classes)
         body = _Body(channels, (self.depth - 4) // 6, self.width, self.dropout)
         head = build_head("linear", features, classes)
-        return Classifier(Normalize(info.mean, info.std), body, head, features=features, classes=classes)
+        return Classifier(
+            Normalize(info.mean, info.std), body, head, features=features, classes=classes
+        )
 
 
 class _Body(nn.Module):
@@ -72,8 +81,13 @@ class _Block(nn.Module):
         self.bn2 = nn.BatchNorm2d(planes)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
-        # The paper's code asks only whether channels change: with width=1 the first block keeps the identity.
-        self.shortcut = nn.Conv2d(channels, planes, 1, stride=stride, bias=False) if channels != planes else None
+        # The paper's code asks only whether channels change: with width=1 the first block keeps the
+        # identity.
+        self.shortcut = (
+            nn.Conv2d(channels, planes, 1, stride=stride, bias=False)
+            if channels != planes
+            else None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(x))

@@ -29,7 +29,10 @@ class Column:
 _COMPOSED = {
     "model": Column("model", "model", texts.name, ("model",), right=False),
     "clean_accuracy": Column(
-        "clean accuracy", "clean\nacc.", lambda row: texts.percent(row["clean_accuracy"]), ("clean_accuracy",)
+        "clean accuracy",
+        "clean\nacc.",
+        lambda row: texts.percent(row["clean_accuracy"]),
+        ("clean_accuracy",),
     ),
     "robust_accuracy": Column(
         "robust accuracy (95 % interval)",
@@ -38,7 +41,10 @@ _COMPOSED = {
         ("robust_accuracy", "robust_accuracy_low", "robust_accuracy_high"),
     ),
     "adversarial_ratio": Column(
-        "adversarial ratio", "adv.\nratio", lambda row: texts.percent(row["adversarial_ratio"]), ("adversarial_ratio",)
+        "adversarial ratio",
+        "adv.\nratio",
+        lambda row: texts.percent(row["adversarial_ratio"]),
+        ("adversarial_ratio",),
     ),
     "margins": Column(
         "median logit margin, clean -> worst",
@@ -52,10 +58,25 @@ _COMPOSED = {
         texts.difference,
         ("baseline", "n_common", "robust_difference", "mcnemar_p", "p_holm"),
     ),
-    "queries": Column("queries per sample (F+B)", "F+B per\nsample", texts.queries, ("n_samples", "n_forward", "n_backward")),
-    "data": Column("data", "data", lambda row: f"{row['data']} {row['split']}", ("data", "split"), right=False),
+    "queries": Column(
+        "queries per sample (F+B)",
+        "F+B per\nsample",
+        texts.queries,
+        ("n_samples", "n_forward", "n_backward"),
+    ),
+    "data": Column(
+        "data", "data", lambda row: f"{row['data']} {row['split']}", ("data", "split"), right=False
+    ),
 }
-DEFAULT = ("model", "clean_accuracy", "robust_accuracy", "adversarial_ratio", "margins", "difference", "queries")
+DEFAULT = (
+    "model",
+    "clean_accuracy",
+    "robust_accuracy",
+    "adversarial_ratio",
+    "margins",
+    "difference",
+    "queries",
+)
 """What the terminal shows; everything these runs share is above the table."""
 WITH_FACTS = ("model", "data", "threat", "attack", *DEFAULT[1:])
 """What a table shows that has no titles."""
@@ -66,9 +87,13 @@ _WORDS = {"adv": "worst", "p50": "median", "n": "number of"}
 
 def parse_columns(text: str, row: Row) -> tuple[str, ...]:
     """The names in `model,clean_accuracy,...`. Raises UserError for one that is neither in `row` nor composed, and for none."""
-    names = tuple(dict.fromkeys(name.strip().replace("-", "_") for name in text.split(",") if name.strip()))
+    names = tuple(
+        dict.fromkeys(name.strip().replace("-", "_") for name in text.split(",") if name.strip())
+    )
     if not names:
-        raise UserError("--columns names no column; write such as --columns model,clean_accuracy,robust_accuracy")
+        raise UserError(
+            "--columns names no column; write such as --columns model,clean_accuracy,robust_accuracy"
+        )
     for name in names:
         if name not in row and name not in _COMPOSED:
             raise unknown("column", name, {*row, *_COMPOSED})
@@ -82,42 +107,81 @@ def column(name: str) -> Column:
     words = name.split("_")
     head = " ".join(_WORDS.get(word, word) for word in words)
     half = (len(words) + 1) // 2
-    narrow = " ".join(words) if len(name) < 10 else f"{' '.join(words[:half])}\n{' '.join(words[half:])}".strip()
-    return Column(head, narrow, lambda row: _written(name, row[name]), (name,), right=name not in ("threat", "attack", "loss"))
+    narrow = (
+        " ".join(words)
+        if len(name) < 10
+        else f"{' '.join(words[:half])}\n{' '.join(words[half:])}".strip()
+    )
+    return Column(
+        head,
+        narrow,
+        lambda row: _written(name, row[name]),
+        (name,),
+        right=name not in ("threat", "attack", "loss"),
+    )
 
 
 def pick(rows: Sequence[Row], names: Sequence[str] | None) -> list[dict[str, Any]]:
     """The rows with the values behind these columns only; all of them for None."""
-    keys = None if names is None else list(dict.fromkeys(key for name in names for key in column(name).keys))
+    keys = (
+        None
+        if names is None
+        else list(dict.fromkeys(key for name in names for key in column(name).keys))
+    )
     return [dict(row) if keys is None else {key: row[key] for key in keys} for row in rows]
 
 
 def sort_rows(rows: Sequence[Row], by: str) -> list[Row]:
     """The rows by a value, the best first: the larger, of a cost or a p value the smaller, of text in alphabetical order.
 
-    `name:asc` and `name:desc` say it outright. What is missing or not a number comes last. Raises UserError for another name.
+    `name:asc` and `name:desc` say it outright. What is missing or not a number comes last. Raises
+    UserError for another name.
     """
     given, _, order = by.partition(":")
     name = given.strip().replace("-", "_")
     name = _COMPOSED[name].keys[0] if rows and name in _COMPOSED and name not in rows[0] else name
     if rows and (name not in rows[0] or isinstance(rows[0][name], list)):
-        raise unknown("column to sort by", given, [key for key, value in rows[0].items() if not isinstance(value, list)])
+        raise unknown(
+            "column to sort by",
+            given,
+            [key for key, value in rows[0].items() if not isinstance(value, list)],
+        )
     if order not in ("", "asc", "desc"):
         raise UserError(f"--sort {by}: write {given}, {given}:asc or {given}:desc")
-    ascending = name.startswith("n_") or name in _LOWER_IS_BETTER or any(isinstance(row[name], str) for row in rows)
+    ascending = (
+        name.startswith("n_")
+        or name in _LOWER_IS_BETTER
+        or any(isinstance(row[name], str) for row in rows)
+    )
     known = [row for row in rows if row[name] is not None and row[name] == row[name]]
     unknown_ = [row for row in rows if row[name] is None or row[name] != row[name]]
-    return [*sorted(known, key=lambda row: row[name], reverse=order == "desc" or (not order and not ascending)), *unknown_]
+    return [
+        *sorted(
+            known,
+            key=lambda row: row[name],
+            reverse=order == "desc" or (not order and not ascending),
+        ),
+        *unknown_,
+    ]
 
 
 def _written(name: str, value: Any) -> str:
     if value is None:
         return texts.NOTHING
     if isinstance(value, list):
-        return ", ".join(str(item["name"] if isinstance(item, Mapping) else item) for item in value) or texts.NOTHING
+        return (
+            ", ".join(str(item["name"] if isinstance(item, Mapping) else item) for item in value)
+            or texts.NOTHING
+        )
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
         rate = any(part in name for part in ("accuracy", "ratio", "robust_difference"))
-        return texts.percent(value) if rate else texts.p_value(value) if name.endswith(("_p", "p_holm")) else f"{value:.4g}"
+        return (
+            texts.percent(value)
+            if rate
+            else texts.p_value(value)
+            if name.endswith(("_p", "p_holm"))
+            else f"{value:.4g}"
+        )
     return str(value)

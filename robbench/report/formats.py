@@ -20,7 +20,11 @@ from robbench.report import columns, texts
 
 def to_json(rows: Sequence[Mapping[str, Any]], **more: Any) -> str:
     """One JSON object {"schema": "robbench.compare/1", "rows": [...]} and `more`; what is not a finite number is null."""
-    return json.dumps(finite({"schema": "robbench.compare/1", "rows": list(rows), **more}), indent=2, allow_nan=False)
+    return json.dumps(
+        finite({"schema": "robbench.compare/1", "rows": list(rows), **more}),
+        indent=2,
+        allow_nan=False,
+    )
 
 
 def to_csv(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = ()) -> str:
@@ -42,7 +46,8 @@ def to_csv(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = ()) -> str:
 def to_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """All values as a Parquet file, one row each, lists as JSON. Raises RunError when it cannot be written."""
     table = pa.Table.from_pylist([_flat(row) for row in rows])
-    # A column without any value has no type of its own: what nobody filled may be a number or a text.
+    # A column without any value has no type of its own: what nobody filled may be a number or a
+    # text.
     empty = [i for i, field in enumerate(table.schema) if pa.types.is_null(field.type)]
     for i in empty:
         table = table.set_column(i, table.schema.field(i).name, table.column(i).cast(pa.string()))
@@ -55,19 +60,34 @@ def write_parquet(table: pa.Table, path: Path) -> None:
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: json.dumps(value) if isinstance(value, list) else value for name, value in row.items()}
+    return {
+        name: json.dumps(value) if isinstance(value, list) else value for name, value in row.items()
+    }
 
 
-def to_markdown(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = columns.WITH_FACTS) -> str:
+def to_markdown(
+    rows: Sequence[Mapping[str, Any]], names: Sequence[str] = columns.WITH_FACTS
+) -> str:
     """A Markdown table for a pull request or an issue, with these columns; the best in bold, and what to know below."""
     shown = [columns.column(name) for name in names]
     lines = [[each.head for each in shown], ["---:" if each.right else "---" for each in shown]]
-    lines += [[_bold(markdown(str(each.text(row))), row, "**{}**") for each in shown] for row in rows]
+    lines += [
+        [_bold(markdown(str(each.text(row))), row, "**{}**") for each in shown] for row in rows
+    ]
     table = ["| " + " | ".join(line) + " |" for line in lines]
-    return "\n".join([*table, "", "\n\n".join(markdown(note) for note in texts.footnotes(rows)), ""])
+    return "\n".join(
+        [*table, "", "\n\n".join(markdown(note) for note in texts.footnotes(rows)), ""]
+    )
 
 
-_TEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": "$<$", ">": "$>$", "|": "$|$"}
+_TEX = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "|": "$|$",
+}
 _TEX |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
 
 
@@ -78,15 +98,24 @@ def to_latex(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = columns.W
     def line(cells: Sequence[str]) -> str:
         return " & ".join(cells) + r" \\"
 
-    body = [line([_bold(_tex(each.text(row)), row, r"\textbf{{{}}}") for each in shown]) for row in rows]
+    body = [
+        line([_bold(_tex(each.text(row)), row, r"\textbf{{{}}}") for each in shown]) for row in rows
+    ]
     notes = [f"% {note}" for note in ["needs \\usepackage{booktabs}", *texts.footnotes(rows)]]
     kinds = "".join("r" if each.right else "l" for each in shown)
-    head = [rf"\begin{{tabular}}{{{kinds}}}", r"\toprule", line([_tex(each.head) for each in shown]), r"\midrule"]
+    head = [
+        rf"\begin{{tabular}}{{{kinds}}}",
+        r"\toprule",
+        line([_tex(each.head) for each in shown]),
+        r"\midrule",
+    ]
     return "\n".join([*notes, *head, *body, r"\bottomrule", r"\end{tabular}", ""])
 
 
 def _tex(text: str) -> str:
-    return "".join(_TEX.get(sign, sign) for sign in one_line(text)).replace("-$>$", r"$\rightarrow$")
+    return "".join(_TEX.get(sign, sign) for sign in one_line(text)).replace(
+        "-$>$", r"$\rightarrow$"
+    )
 
 
 def _bold(cell: str, row: Mapping[str, Any], form: str) -> str:

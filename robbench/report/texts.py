@@ -1,6 +1,7 @@
 """Numbers as a person in a hurry reads them; one place, so that the terminal and Markdown never disagree.
 
-Each function takes a row of `compare` (or of the runs table). Plain ASCII, so that any terminal can show it.
+Each function takes a row of `compare` (or of the runs table). Plain ASCII, so that any terminal can
+show it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,11 @@ DIFFERS = "! shown on request: it differs from what it stands beside in"
 
 def footnotes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a reader of the table has to know, marks that occur in it included."""
-    notes = [FOOTNOTE if not any(row["n_seeds"] for row in rows) else f"{FOOTNOTE.split(' Interval')[0]} {SEEDS}"]
+    notes = [
+        FOOTNOTE
+        if not any(row["n_seeds"] for row in rows)
+        else f"{FOOTNOTE.split(' Interval')[0]} {SEEDS}"
+    ]
     if any(row["best"] for row in rows):
         notes.append(BEST)
     if differs := sorted({name for row in rows for name in row["differs"]}):
@@ -57,7 +62,11 @@ def interval(row: Mapping[str, Any], name: str = "robust_accuracy") -> str:
 
 def robust(row: Mapping[str, Any]) -> str:
     """Robust accuracy with its interval; `-` without a budget."""
-    return NOTHING if row["robust_accuracy"] is None else f"{percent(row['robust_accuracy'])} {interval(row)}"
+    return (
+        NOTHING
+        if row["robust_accuracy"] is None
+        else f"{percent(row['robust_accuracy'])} {interval(row)}"
+    )
 
 
 def unfinished(row: Mapping[str, Any]) -> str:
@@ -97,8 +106,18 @@ def number(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return NOTHING
     size = abs(value)
-    return f"{value:.0e}" if size >= 99_999 else f"{value:.{2 if size < 10 else 1 if size < 100 else 0}f}"
+    return (
+        f"{value:.0e}"
+        if size >= 99_999
+        else f"{value:.{2 if size < 10 else 1 if size < 100 else 0}f}"
+    )
 
 
 def _count(value: float) -> str:
-    return f"{value / 1000:.0f}k" if value >= 9_999 else f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+    return (
+        f"{value / 1000:.0f}k"
+        if value >= 9_999
+        else f"{value:.0f}"
+        if value >= 10
+        else f"{value:.1f}"
+    )

@@ -23,7 +23,8 @@ _DRAWN_AT_ONCE = 1_000_000
 class Estimate:
     """A value and its interval, in the units of what was averaged, and how the interval was made.
 
-    `method` is "bca", "percentile" or "t"; with "none" there is no interval and low and high are nan.
+    `method` is "bca", "percentile" or "t"; with "none" there is no interval and low and high are
+    nan.
     """
 
     value: float
@@ -45,39 +46,48 @@ def paired_bootstrap(
 ) -> Estimate:
     """statistic(values) - statistic(baseline) of two arrays [N] paired by sample, with its bootstrap interval at `level`.
 
-    Whole pairs are drawn with replacement. With `clusters` [N] (a label per pair: the writer, the patient, the training
-    seed) as many clusters as there are are drawn first, then pairs within each. Where all clusters hold the same samples, as
-    seeds with one test set do, name them in `samples` [N]: then one draw of samples serves all drawn clusters, else their
-    common scatter would seem to average out. With few clusters (below ten or so) any bootstrap over them is too narrow: see
-    `over_seeds_difference`.
+    Whole pairs are drawn with replacement. With `clusters` [N] (a label per pair: the writer, the
+    patient, the training seed) as many clusters as there are are drawn first, then pairs within
+    each. Where all clusters hold the same samples, as seeds with one test set do, name them in
+    `samples` [N]: then one draw of samples serves all drawn clusters, else their common scatter
+    would seem to average out. With few clusters (below ten or so) any bootstrap over them is too
+    narrow: see `over_seeds_difference`.
 
-    The interval is BCa, its acceleration from the jackknife over pairs (over clusters where given); where that is undefined
-    (constant data, one cluster, infinite medians in reach, all resamples on one side) it is the percentile interval.
-    A value of inf (an input margin beyond the largest budget) is refused for the mean; a median takes it, and may be inf.
-    Where both medians of a resample are infinite, their difference could be anything: it counts as -inf for low
-    and as inf for high; if those of the data are, the value is nan. NaN is refused: leave the pair out.
+    The interval is BCa, its acceleration from the jackknife over pairs (over clusters where given);
+    where that is undefined (constant data, one cluster, infinite medians in reach, all resamples on
+    one side) it is the percentile interval. A value of inf (an input margin beyond the largest
+    budget) is refused for the mean; a median takes it, and may be inf. Where both medians of a
+    resample are infinite, their difference could be anything: it counts as -inf for low and as inf
+    for high; if those of the data are, the value is nan. NaN is refused: leave the pair out.
 
-    The same seed gives the same interval. Raises ValueError for arrays that are empty, of other shapes or with values as
-    above, unless 0 < level < 1 and resamples >= 1, and for `samples` that are not once in each cluster.
-    B. Efron, "Better bootstrap confidence intervals", JASA 82, 1987; B. Efron and R. J. Tibshirani, "An introduction to the
-    bootstrap", 1993, section 14.3 (the formulas); A. C. Davison and D. V. Hinkley, "Bootstrap methods and their
-    application", 1997, section 3.8 (clusters); A. B. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1,
+    The same seed gives the same interval. Raises ValueError for arrays that are empty, of other
+    shapes or with values as above, unless 0 < level < 1 and resamples >= 1, and for `samples` that
+    are not once in each cluster. B. Efron, "Better bootstrap confidence intervals", JASA 82, 1987;
+    B. Efron and R. J. Tibshirani, "An introduction to the bootstrap", 1993, section 14.3 (the
+    formulas); A. C. Davison and D. V. Hinkley, "Bootstrap methods and their application", 1997,
+    section 3.8 (clusters); A. B. Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1,
     2007 (clusters of the same samples).
     """
     import numpy as np
 
     shapes = np.shape(values), np.shape(baseline)
     if shapes[0] != shapes[1] or len(shapes[0]) != 1 or shapes[0] == (0,):
-        raise ValueError(f"paired arrays have one value each per sample, not the shapes {shapes[0]} and {shapes[1]}")
+        raise ValueError(
+            f"paired arrays have one value each per sample, not the shapes {shapes[0]} and {shapes[1]}"
+        )
     if statistic not in ("mean", "median"):
         raise ValueError(f"the statistic is mean or median, not {statistic}")
     pair = np.array([values, baseline], dtype=np.float64)
     if not 0 < level < 1 or resamples < 1:
-        raise ValueError(f"a bootstrap needs a level between 0 and 1 and resamples, not {level} and {resamples}")
+        raise ValueError(
+            f"a bootstrap needs a level between 0 and 1 and resamples, not {level} and {resamples}"
+        )
     if np.isnan(pair).any():
         raise ValueError("a value is missing (NaN): leave such pairs out")
     if np.isneginf(pair).any() or (statistic == "mean" and np.isinf(pair).any()):
-        raise ValueError("a mean of infinite values says nothing: use the median (which takes inf, not -inf)")
+        raise ValueError(
+            "a mean of infinite values says nothing: use the median (which takes inf, not -inf)"
+        )
     groups = _groups(clusters, pair.shape[1])
     # A mean of differences is a difference of means, and needs only one array drawn from.
     rows = np.subtract(pair[:1], pair[1:]) if statistic == "mean" else pair
@@ -91,16 +101,20 @@ def paired_bootstrap(
     left_out = _leave_one_out(rows) if clusters is None else _leave_cluster_out(rows, groups)
     tails = _bca_tails(value, drawn, left_out, level)
     low, high = tails or ((1 - level) / 2, (1 + level) / 2)
-    ends = _at(np.where(unknown, -np.inf, drawn), low, math.floor), _at(np.where(unknown, np.inf, drawn), high, math.ceil)
+    ends = (
+        _at(np.where(unknown, -np.inf, drawn), low, math.floor),
+        _at(np.where(unknown, np.inf, drawn), high, math.ceil),
+    )
     return Estimate(value, *ends, "bca" if tails else "percentile")
 
 
 def over_seeds(values: Sequence[float], level: float = 0.95) -> Estimate:
     """Mean over runs that differ in their seed only, one value each, with Student's t interval at `level`.
 
-    It says where the mean of many more seeds would be, if values are about normal. One seed says nothing about that: there
-    is no interval. Raises ValueError for no value, one that is not finite, and unless 0 < level < 1.
-    Student (W. S. Gosset), "The probable error of a mean", Biometrika 6, 1908.
+    It says where the mean of many more seeds would be, if values are about normal. One seed says
+    nothing about that: there is no interval. Raises ValueError for no value, one that is not
+    finite, and unless 0 < level < 1. Student (W. S. Gosset), "The probable error of a mean",
+    Biometrika 6, 1908.
     """
     if not values or not all(map(math.isfinite, values)):
         raise ValueError(f"a mean over seeds needs a finite value from each, not {list(values)}")
@@ -115,14 +129,18 @@ def over_seeds(values: Sequence[float], level: float = 0.95) -> Estimate:
     return Estimate(mean, mean - half, mean + half, "t")
 
 
-def over_seeds_difference(values: Mapping[int, float], baseline: Mapping[int, float], level: float = 0.95) -> Estimate:
+def over_seeds_difference(
+    values: Mapping[int, float], baseline: Mapping[int, float], level: float = 0.95
+) -> Estimate:
     """Mean of values[seed] - baseline[seed] over the seeds, of two models trained with the same ones, as `over_seeds` does.
 
-    Paired, so that what a seed does to both (order of the data, start of the weights) drops out. Raises ValueError where the
-    seeds differ, and as `over_seeds`.
+    Paired, so that what a seed does to both (order of the data, start of the weights) drops out.
+    Raises ValueError where the seeds differ, and as `over_seeds`.
     """
     if values.keys() != baseline.keys():
-        raise ValueError(f"only runs of the same seeds pair: {sorted(values)} and {sorted(baseline)} differ")
+        raise ValueError(
+            f"only runs of the same seeds pair: {sorted(values)} and {sorted(baseline)} differ"
+        )
     return over_seeds([value - baseline[seed] for seed, value in values.items()], level)
 
 
@@ -148,11 +166,15 @@ def _aligned(groups: list[Indices], samples: Sequence[Any]) -> list[Indices]:
     aligned = [group[np.argsort(labels[group])] for group in groups]
     once = np.unique(labels)
     if not all(np.array_equal(labels[group], once) for group in aligned):
-        raise ValueError("not every sample is in every cluster once: pair the ones they share, or leave out `samples`")
+        raise ValueError(
+            "not every sample is in every cluster once: pair the ones they share, or leave out `samples`"
+        )
     return aligned
 
 
-def _draws(groups: list[Indices], resamples: int, random: np.random.Generator, crossed: bool = False) -> Iterator[Indices]:
+def _draws(
+    groups: list[Indices], resamples: int, random: np.random.Generator, crossed: bool = False
+) -> Iterator[Indices]:
     """Blocks [R,n] of positions, `resamples` rows in all; with clusters of several sizes each row is a block, as n varies."""
     import numpy as np
 
@@ -168,7 +190,9 @@ def _draws(groups: list[Indices], resamples: int, random: np.random.Generator, c
     at_once = max(1, _DRAWN_AT_ONCE // table.size)
     for done in range(0, resamples, at_once):
         rows = min(at_once, resamples - done)
-        within = random.integers(table.shape[1], size=(rows, 1 if crossed else len(table), table.shape[1]))
+        within = random.integers(
+            table.shape[1], size=(rows, 1 if crossed else len(table), table.shape[1])
+        )
         clusters = random.integers(len(table), size=(rows, len(table), 1))
         yield table[clusters, within].reshape(rows, table.size)
 
@@ -224,7 +248,9 @@ def _leave_cluster_out(rows: Floats, groups: list[Indices]) -> Floats:
     return np.concatenate([measure(np.delete(rows, group, axis=1)[:, None]) for group in groups])
 
 
-def _bca_tails(value: float, drawn: Floats, left_out: Floats, level: float) -> tuple[float, float] | None:
+def _bca_tails(
+    value: float, drawn: Floats, left_out: Floats, level: float
+) -> tuple[float, float] | None:
     """The two probabilities whose quantiles of `drawn` are the BCa interval, or None where it is undefined."""
     import numpy as np
 

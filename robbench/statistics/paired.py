@@ -1,13 +1,14 @@
 """Whether pairs of verdicts show a drop above what is tolerated: an exact test for any tolerance, not only for none.
 
-n pairs of verdicts are n values in {-1,0,1}: 1 where only the baseline is right, -1 where only the candidate is; their mean
-is the drop. What counts as more extreme is Tango's score. Its distribution depends on the true drop and, a little, on a
-nuisance, the share of pairs that differ: a p value is the largest over the shares that the pairs do not rule out, plus the
-chance that they rule out the true one. At no tolerated drop it is the unconditional form of McNemar's test.
-T. Tango, "Equivalence test and confidence interval for the difference in proportions for the paired-sample design",
-Statistics in Medicine 17, 1998; S. Suissa and J. J. Shuster, "The 2 x 2 matched-pairs trial: exact unconditional design and
-analysis", Biometrics 47, 1991; R. L. Berger and D. D. Boos, "P values maximized over a confidence set for the nuisance
-parameter", JASA 89, 1994.
+n pairs of verdicts are n values in {-1,0,1}: 1 where only the baseline is right, -1 where only the
+candidate is; their mean is the drop. What counts as more extreme is Tango's score. Its distribution
+depends on the true drop and, a little, on a nuisance, the share of pairs that differ: a p value is
+the largest over the shares that the pairs do not rule out, plus the chance that they rule out the
+true one. At no tolerated drop it is the unconditional form of McNemar's test. T. Tango,
+"Equivalence test and confidence interval for the difference in proportions for the paired-sample
+design", Statistics in Medicine 17, 1998; S. Suissa and J. J. Shuster, "The 2 x 2 matched-pairs
+trial: exact unconditional design and analysis", Biometrics 47, 1991; R. L. Berger and D. D. Boos,
+"P values maximized over a confidence set for the nuisance parameter", JASA 89, 1994.
 """
 
 from __future__ import annotations
@@ -37,9 +38,9 @@ _STEPS = 16
 def drop_p_values(lost: int, won: int, n: int, max_drop: float) -> tuple[float, float]:
     """(p of "the drop is at most max_drop", p of "the drop is at least max_drop"), each in [0.001,1].
 
-    A first one of at most alpha shows a regression, a second one that the drop is tolerable; each errs with at most alpha.
-    lost and won: pairs in which only the baseline, only the candidate is right, of n >= 1; max_drop in (-1,1) is a rate.
-    Raises ValueError outside these ranges.
+    A first one of at most alpha shows a regression, a second one that the drop is tolerable; each
+    errs with at most alpha. lost and won: pairs in which only the baseline, only the candidate is
+    right, of n >= 1; max_drop in (-1,1) is a rate. Raises ValueError outside these ranges.
     """
     _check(lost, won, n)
     if not -1 < max_drop < 1:
@@ -50,12 +51,14 @@ def drop_p_values(lost: int, won: int, n: int, max_drop: float) -> tuple[float, 
 def drop_interval(lost: int, won: int, n: int, alpha: float = 0.05) -> tuple[float, float]:
     """(low, high) in [-1,1] of the drop: what `drop_p_values` does not rule out at alpha from below, and from above.
 
-    Each end is beyond the true drop with probability at most alpha, so both hold with 1 - 2 * alpha. Raises ValueError as
-    `drop_p_values`, and unless 0.001 < alpha < 0.5.
+    Each end is beyond the true drop with probability at most alpha, so both hold with 1 - 2 *
+    alpha. Raises ValueError as `drop_p_values`, and unless 0.001 < alpha < 0.5.
     """
     _check(lost, won, n)
     if not _RULED_OUT < alpha < 0.5:
-        raise ValueError(f"an error probability here is above {_RULED_OUT} and below 0.5, not {alpha}")
+        raise ValueError(
+            f"an error probability here is above {_RULED_OUT} and below 0.5, not {alpha}"
+        )
     return _least(lost, won, n, alpha), -_least(won, lost, n, alpha)
 
 
@@ -93,7 +96,8 @@ def _score(lost: npt.NDArray[np.int64], won: npt.NDArray[np.int64], n: int, drop
 
     if drop < 0:
         return -_score(won, lost, n, -drop)
-    # The likeliest chance q of a win where a loss has q + drop: the larger root of 2 n q^2 + b q - won drop (1 - drop).
+    # The likeliest chance q of a win where a loss has q + drop: the larger root of 2 n q^2 + b q -
+    # won drop (1 - drop).
     b = 2 * n * drop - lost - won + (won - lost) * drop
     q = (np.sqrt(b**2 + 8 * n * won * drop * (1 - drop)) - b) / (4 * n)
     over, deviation = lost - won - n * drop, np.sqrt(n * np.maximum(2 * q + drop - drop**2, 0))
@@ -108,17 +112,25 @@ def _tails(seen: float, n: int, drop: float, shares: Floats) -> Floats:
     from scipy.special import bdtrc, gammaln, xlog1py, xlogy
 
     reach = 8 * math.sqrt(n * shares[-1] * (1 - shares[0])) + 30
-    changed = np.arange(max(0, math.floor(n * shares[0] - reach)), min(n, math.ceil(n * shares[-1] + reach)) + 1)  # [M]
+    changed = np.arange(
+        max(0, math.floor(n * shares[0] - reach)), min(n, math.ceil(n * shares[-1] + reach)) + 1
+    )  # [M]
     # The fewest losses [M] among so many changed pairs that give such a score: it rises with them.
     low, high = np.full_like(changed, -1), changed + 1
     while (high - low > 1).any():
         middle = np.maximum((low + high) // 2, 0)
         enough = _score(middle, changed - middle, n, drop) >= seen - 1e-9
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    # A larger drop makes losses, and with them large scores, likelier; it cannot be above the share.
-    loss = np.divide(np.minimum(drop, shares), shares, out=np.ones_like(shares), where=shares > 0) / 2 + 0.5
+    # A larger drop makes losses, and with them large scores, likelier; it cannot be above the
+    # share.
+    loss = (
+        np.divide(np.minimum(drop, shares), shares, out=np.ones_like(shares), where=shares > 0) / 2
+        + 0.5
+    )
     ways = gammaln(n + 1) - gammaln(changed + 1) - gammaln(n - changed + 1)
-    chance = np.exp(ways + xlogy(changed, shares[:, None]) + xlog1py(n - changed, -shares[:, None]))  # [S,M]
+    chance = np.exp(
+        ways + xlogy(changed, shares[:, None]) + xlog1py(n - changed, -shares[:, None])
+    )  # [S,M]
     most = np.where(high > 0, bdtrc((high - 1).clip(0), changed, loss[:, None].clip(0, 1)), 1.0)
     tails: Floats = (chance * np.where(high > changed, 0.0, most)).sum(1)
     return tails

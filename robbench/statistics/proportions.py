@@ -1,6 +1,7 @@
 """Proportions and p values: Wilson and Clopper-Pearson intervals, the exact McNemar test of a pair of runs, Holm's correction.
 
-What a comparison always needs is standard library only, so that it starts at once; the tests hold all of it against scipy.
+What a comparison always needs is standard library only, so that it starts at once; the tests hold
+all of it against scipy.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ _MANY = 10_000
 def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """Interval (low, high) in [0,1] of a proportion of which k in n were seen, at confidence `level` in (0,1).
 
-    n = 0 gives (0, 1): nothing was seen, so nothing is excluded. Raises ValueError unless 0 <= k <= n and 0 < level < 1.
-    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 1927.
+    n = 0 gives (0, 1): nothing was seen, so nothing is excluded. Raises ValueError unless 0 <= k <=
+    n and 0 < level < 1. E. B. Wilson, "Probable inference, the law of succession, and statistical
+    inference", JASA 1927.
     """
     _check_proportion(k, n, level)
     if n == 0:
@@ -32,9 +34,10 @@ def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
 def clopper_pearson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
     """Exact interval (low, high) in [0,1] of a proportion of which k in n were seen: it holds at least as often as it says.
 
-    The ends are quantiles of Beta(k, n - k + 1) and Beta(k + 1, n - k); n = 0 gives (0, 1). Wilson's is shorter and holds
-    as often on average. Raises ValueError unless 0 <= k <= n and 0 < level < 1.
-    C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits illustrated in the case of the binomial", 1934.
+    The ends are quantiles of Beta(k, n - k + 1) and Beta(k + 1, n - k); n = 0 gives (0, 1).
+    Wilson's is shorter and holds as often on average. Raises ValueError unless 0 <= k <= n and 0 <
+    level < 1. C. J. Clopper and E. S. Pearson, "The use of confidence or fiducial limits
+    illustrated in the case of the binomial", 1934.
     """
     _check_proportion(k, n, level)
     from scipy.special import betainccinv, betaincinv
@@ -48,14 +51,15 @@ def clopper_pearson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
 def mcnemar_exact(b: int, c: int) -> float:
     """Two-sided p value in (0,1] of b samples changing one way and c the other, if both ways were equally likely.
 
-    It is 2 * P(X <= min(b, c)) for X ~ Binomial(b + c, 1/2), at most 1, and 1 when nothing changed (b + c = 0); below
-    1e-308 it is 0. Raises ValueError for a negative count.
-    Q. McNemar, "Note on the sampling error of the difference between correlated proportions or percentages", 1947.
+    It is 2 * P(X <= min(b, c)) for X ~ Binomial(b + c, 1/2), at most 1, and 1 when nothing changed
+    (b + c = 0); below 1e-308 it is 0. Raises ValueError for a negative count. Q. McNemar, "Note on
+    the sampling error of the difference between correlated proportions or percentages", 1947.
     """
     if min(b, c) < 0:
         raise ValueError(f"counts cannot be negative: {b}, {c}")
     n, k = b + c, min(b, c)
-    # The terms relative to the largest: from k <= n/2 downwards they only shrink, so the sum ends when one no longer counts.
+    # The terms relative to the largest: from k <= n/2 downwards they only shrink, so the sum ends
+    # when one no longer counts.
     total = term = 1.0
     for i in range(k, 0, -1):
         term *= i / (n - i + 1)
@@ -65,16 +69,19 @@ def mcnemar_exact(b: int, c: int) -> float:
     if n < _MANY:
         largest = math.comb(n, k) / (1 << n)
     else:
-        largest = math.exp(math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2))
+        largest = math.exp(
+            math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1) - n * math.log(2)
+        )
     return min(1.0, 2 * total * largest)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """The p values in [0,1], in their order, adjusted so that calling those up to alpha significant errs with at most alpha.
 
-    The k-th smallest of m is multiplied by m - k + 1, at most 1 and never below a smaller one's; whatever holds between the
-    tests, the probability of any false finding among them is at most alpha. Raises ValueError for what is no p value.
-    S. Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6, 1979.
+    The k-th smallest of m is multiplied by m - k + 1, at most 1 and never below a smaller one's;
+    whatever holds between the tests, the probability of any false finding among them is at most
+    alpha. Raises ValueError for what is no p value. S. Holm, "A simple sequentially rejective
+    multiple test procedure", Scandinavian Journal of Statistics 6, 1979.
     """
     if wrong := [p for p in p_values if not 0 <= p <= 1]:
         raise ValueError(f"a p value is between 0 and 1, not {wrong[0]}")

@@ -8,12 +8,14 @@ from itertools import combinations
 ALPHA = 0.05
 
 
-def best_of(scores: Sequence[float], p_value: Callable[[int, int], float], alpha: float = ALPHA) -> int | None:
+def best_of(
+    scores: Sequence[float], p_value: Callable[[int, int], float], alpha: float = ALPHA
+) -> int | None:
     """The index of the highest score if it is told from every other one, else None; of one score there is no best.
 
-    p_value(i, j) is that of the paired test of two of them. Which one is highest is seen in the same data, so the correction
-    of Holm is over all pairs, not only over those with the highest: the chance of naming any that is not better than some
-    other is at most alpha, in (0,1).
+    p_value(i, j) is that of the paired test of two of them. Which one is highest is seen in the
+    same data, so the correction of Holm is over all pairs, not only over those with the highest:
+    the chance of naming any that is not better than some other is at most alpha, in (0,1).
     """
     from robbench.statistics.proportions import holm
 
@@ -23,7 +25,9 @@ def best_of(scores: Sequence[float], p_value: Callable[[int, int], float], alpha
     best = max(range(k), key=scores.__getitem__)
     mine = [p_value(best, other) for other in range(k) if other != best]
     pairs = k * (k - 1) // 2
-    if max(mine) * pairs <= alpha:  # what Bonferroni's correction grants, Holm's does; spares the other pairs
+    if (
+        max(mine) * pairs <= alpha
+    ):  # what Bonferroni's correction grants, Holm's does; spares the other pairs
         return best
     if max(mine) > alpha:
         return None

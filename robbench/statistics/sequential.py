@@ -1,10 +1,11 @@
 """A regression gate that may be asked after every sample whether robustness dropped by more than is tolerated.
 
-A bet against each answer starts with wealth 1. Where that answer is true the wealth is a supermartingale, so it ever
-reaches 1/alpha with probability at most alpha (Ville's inequality): one may stop at any time, for any reason.
-I. Waudby-Smith and A. Ramdas, "Estimating means of bounded random variables by betting", JRSS B 86, 2024 (online 2023,
-arXiv:2010.09686): section 4 has the bets, section 5 their form without replacement, which is used here: the N samples of a
-test set are a finite population in random order, and once all are seen the answer is exact.
+A bet against each answer starts with wealth 1. Where that answer is true the wealth is a
+supermartingale, so it ever reaches 1/alpha with probability at most alpha (Ville's inequality): one
+may stop at any time, for any reason. I. Waudby-Smith and A. Ramdas, "Estimating means of bounded
+random variables by betting", JRSS B 86, 2024 (online 2023, arXiv:2010.09686): section 4 has the
+bets, section 5 their form without replacement, which is used here: the N samples of a test set are
+a finite population in random order, and once all are seen the answer is exact.
 """
 
 from __future__ import annotations
@@ -19,13 +20,16 @@ Decision = Literal["regression", "pass"]
 class PairedSequentialTest:
     """Decides whether the drop, a baseline's robust accuracy minus a candidate's on N samples, is above `max_drop`.
 
-    `add` books one sample after another; `decision` is "regression" once the drop is shown to be above max_drop, "pass"
-    once it is shown to be at most max_drop, else None; after all N samples it is never None. Each answer is given wrongly,
-    at whatever time, with probability at most alpha, provided that the samples come in random order (shuffle them: a data
-    set sorted by class is not) and each only once. It is a statement about these N samples; for one about all the images
-    they were drawn from, give a population far above the number of samples. The first decision stays.
+    `add` books one sample after another; `decision` is "regression" once the drop is shown to be
+    above max_drop, "pass" once it is shown to be at most max_drop, else None; after all N samples
+    it is never None. Each answer is given wrongly, at whatever time, with probability at most
+    alpha, provided that the samples come in random order (shuffle them: a data set sorted by class
+    is not) and each only once. It is a statement about these N samples; for one about all the
+    images they were drawn from, give a population far above the number of samples. The first
+    decision stays.
 
-    max_drop in [0,1), population N >= 1, alpha in (0,1); anything else raises ValueError. Nothing here is random.
+    max_drop in [0,1), population N >= 1, alpha in (0,1); anything else raises ValueError. Nothing
+    here is random.
     """
 
     def __init__(self, max_drop: float, population: int, alpha: float = 0.05) -> None:
@@ -60,18 +64,23 @@ class PairedSequentialTest:
     def interval(self) -> tuple[float, float]:
         """(low, high) in [-1,1]: the drops of all N samples that neither bet has ruled out, now or before.
 
-        Each end is beyond the true drop, at any time ever, with probability at most alpha, so both hold with 1 - 2 * alpha.
-        low > max_drop where "regression" was shown, high <= max_drop where "pass" was; after N samples both are the drop.
-        Should the ends have crossed (that takes one of those errors, or an order that is not random), they are swapped.
-        Costs up to a second for 100,000 samples: ask when it is shown, not after each sample.
+        Each end is beyond the true drop, at any time ever, with probability at most alpha, so both
+        hold with 1 - 2 * alpha. low > max_drop where "regression" was shown, high <= max_drop where
+        "pass" was; after N samples both are the drop. Should the ends have crossed (that takes one
+        of those errors, or an order that is not random), they are swapped. Costs up to a second for
+        100,000 samples: ask when it is shown, not after each sample.
         """
-        low, high = self._regression.least(self._values, self.total), -self._pass.least(self._values, self.total)
+        low, high = (
+            self._regression.least(self._values, self.total),
+            -self._pass.least(self._values, self.total),
+        )
         return min(low, high) / self.population, max(low, high) / self.population
 
     def add(self, baseline: bool, candidate: bool) -> None:
         """Book a sample: whether the baseline and whether the candidate was robust on it.
 
-        Raises ValueError for what is neither true nor false (0 and 1 are fine), and for more samples than the population has.
+        Raises ValueError for what is neither true nor false (0 and 1 are fine), and for more
+        samples than the population has.
         """
         if baseline not in (0, 1) or candidate not in (0, 1):
             raise ValueError(f"robust or not is 0 or 1, not {baseline} and {candidate}")
@@ -91,16 +100,18 @@ class PairedSequentialTest:
 class _Bet:
     """A bet that N values in {-1,0,1}, each times `sign`, add up to more than `bound`; if not, it cannot expect to gain.
 
-    Before each draw the part f of the wealth buys shares that pay (1 + value) / (1 + mean), `mean` being what the draw
-    would be on average if the rest made the total just `bound`: were the total less, so would be the pay. That is the
-    paper's bet lambda = f / (1 + mean), never more than one has. The pay falls as `bound` rises, so what wins at one bound
-    wins at all below it. Nobody knows the best f, so the wealth starts evenly spread over several (the paper's appendix
-    calls that diversified Kelly).
+    Before each draw the part f of the wealth buys shares that pay (1 + value) / (1 + mean), `mean`
+    being what the draw would be on average if the rest made the total just `bound`: were the total
+    less, so would be the pay. That is the paper's bet lambda = f / (1 + mean), never more than one
+    has. The pay falls as `bound` rises, so what wins at one bound wins at all below it. Nobody
+    knows the best f, so the wealth starts evenly spread over several (the paper's appendix calls
+    that diversified Kelly).
     """
 
     def __init__(self, bound: int, sign: int, population: int, alpha: float) -> None:
         self.bound, self.sign, self.population = bound, sign, population
-        # All wealth down to what could win within N draws if a quarter of them changed; in steps that lose little growth.
+        # All wealth down to what could win within N draws if a quarter of them changed; in steps
+        # that lose little growth.
         smallest = min(1.0, math.sqrt(8 * math.log(1 / alpha) / population))
         self.fractions = [2 ** (-i / 2) for i in range(math.ceil(-2 * math.log2(smallest)) + 1)]
         self.goal = len(self.fractions) / alpha
@@ -124,7 +135,10 @@ class _Bet:
     def least(self, values: array[int], total: int) -> int:
         """The least total (times `sign`) not ruled out by `values`, which add up to `total`: by bisection over all bounds."""
         left = self.population - len(values)
-        low, high = self.sign * total - left - 1, self.sign * total + left  # ruled out for certain; possible for certain
+        low, high = (
+            self.sign * total - left - 1,
+            self.sign * total + left,
+        )  # ruled out for certain; possible for certain
         if self.won:
             low = max(low, min(self.bound, high - 1))
         else:

@@ -1,7 +1,7 @@
 """A model's answers to a few questions, kept with each run: what no hash of code and weights sees, such as other files it reads.
 
-They are compared with a tolerance and are no part of a hash: the last bits of an answer depend on processor and threads, and
-any rounding has a border that they can cross.
+They are compared with a tolerance and are no part of a hash: the last bits of an answer depend on
+processor and threads, and any rounding has a border that they can cross.
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ RELATIVE, ABSOLUTE = 1e-3, 1e-5
 SPREADS = 3.0  # so many times as far apart as two of its own answers may those of a random model be
 
 
-def same_answers(one: str | None, other: str | None, parts: Sequence[str] = ("samples", "made")) -> bool:
+def same_answers(
+    one: str | None, other: str | None, parts: Sequence[str] = ("samples", "made")
+) -> bool:
     """Whether two texts of answers can be of one model; `made` alone compares runs on other samples.
 
     Runs of an older robbench kept none: then nothing speaks against it.
@@ -44,8 +46,8 @@ def same_answers(one: str | None, other: str | None, parts: Sequence[str] = ("sa
 def settled(store: Store, run_id: str, answers: str) -> tuple[str, str | None]:
     """The id of the run with these answers, and, where it is another than `run_id`, the id of a run with other ones.
 
-    `run_id` is a hash of all that is known to decide a run. A run under it whose model answered otherwise is another run, and
-    stays: this one has a further id, found again by every later call.
+    `run_id` is a hash of all that is known to decide a run. A run under it whose model answered
+    otherwise is another run, and stays: this one has a further id, found again by every later call.
     """
     other: str | None = None
     for n in itertools.count():
@@ -67,7 +69,9 @@ def _kept(store: Store, run_id: str) -> str | None:
 
 def _read(text: str, parts: Sequence[str]) -> tuple[NDArray[np.float64], float]:
     found = parse_json(text, "answers")
-    return np.array([row for part in parts for row in found[part]], dtype=np.float64), float(found["spread"])
+    return np.array([row for part in parts for row in found[part]], dtype=np.float64), float(
+        found["spread"]
+    )
 
 
 def _size(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -43,17 +43,22 @@ def baseline_path(store: Store) -> Path:
 def set_baseline(store: Store, name: str) -> dict[str, Any]:
     """Make the run that `name` means the reference, replacing any other; returns what was written.
 
-    Raises UserError where the name means no run or several, or its files are not sound: what was set before then stays.
+    Raises UserError where the name means no run or several, or its files are not sound: what was
+    set before then stays.
     """
     path = one_run(store, name)
     info = read_run(path).info
-    folder = os.path.relpath(path.parent.parent, store.root)  # stays right when the output folder moves
+    folder = os.path.relpath(
+        path.parent.parent, store.root
+    )  # stays right when the output folder moves
     entry = {
         "schema": SCHEMA, "run_id": info["run_id"], "model": info["model"], "results": Path(folder).as_posix(),
         "set_at": datetime.now(UTC).isoformat(timespec="seconds"), "sha256": _hashes(path),
     }  # fmt: skip
     text = json.dumps(entry, indent=2) + "\n"
-    atomic_write(baseline_path(store), lambda temporary: temporary.write_text(text, encoding="utf-8"))
+    atomic_write(
+        baseline_path(store), lambda temporary: temporary.write_text(text, encoding="utf-8")
+    )
     return entry
 
 
@@ -74,13 +79,16 @@ def read_baseline(store: Store) -> dict[str, Any] | None:
 def find_baseline(store: Store, name: str | None) -> Path:
     """The runs file of the named run, or of the reference where there is no name.
 
-    Raises UserError where no reference was set, or where the run is the reference and its files are not as they were then.
+    Raises UserError where no reference was set, or where the run is the reference and its files are
+    not as they were then.
     """
     entry = read_baseline(store)
     if name is not None:
         path = one_run(store, name)
     elif entry is None:
-        raise UserError(f"no baseline is set in {store.root}: robbench baseline set RUN, or --baseline RUN")
+        raise UserError(
+            f"no baseline is set in {store.root}: robbench baseline set RUN, or --baseline RUN"
+        )
     else:
         path = _path(store, entry)
     if entry is not None and path.resolve() == _path(store, entry).resolve():
@@ -117,7 +125,13 @@ def _require_unchanged(path: Path, entry: dict[str, Any]) -> None:
     now = _hashes(path)
     for kind, file in _files(path).items():
         if now.get(kind) != entry["sha256"].get(kind):
-            what = "is gone" if kind not in now else "is new" if kind not in entry["sha256"] else "was changed"
+            what = (
+                "is gone"
+                if kind not in now
+                else "is new"
+                if kind not in entry["sha256"]
+                else "was changed"
+            )
             raise UserError(
                 f"{file} {what} since run {entry['run_id']} was set as the baseline ({entry['set_at']}): put it back, or if "
                 f"that was meant, robbench baseline set {entry['run_id']}"

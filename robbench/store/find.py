@@ -50,10 +50,18 @@ class Finder:
         # Paths need no look into this store, which may be empty or of another version.
         if not names or not all(map(_is_path, names)):
             self._entries = entries(parquet_files(self._runs))
-            if not self._entries and not any(_is_path(name) or is_there(Path(name)) for name in names):
+            if not self._entries and not any(
+                _is_path(name) or is_there(Path(name)) for name in names
+            ):
                 raise UserError(self._empty())
-        found = [path for name in names for path in self._named(name)] if names else _paths(self._entries)
-        return list({path.resolve() if isinstance(path, Path) else path: path for path in found}.values())
+        found = (
+            [path for name in names for path in self._named(name)]
+            if names
+            else _paths(self._entries)
+        )
+        return list(
+            {path.resolve() if isinstance(path, Path) else path: path for path in found}.values()
+        )
 
     def _named(self, name: str) -> list[Place]:
         if any(entry.model == name for entry in self._entries):
@@ -65,7 +73,9 @@ class Finder:
         if len(name) >= SHORTEST_PREFIX:
             starts = [entry for entry in self._entries if entry.run_id.startswith(name)]
             if len(starts) > 1:
-                raise UserError(f"'{name}' may be any of the runs {', '.join(e.run_id for e in starts)}; give more of the id")
+                raise UserError(
+                    f"'{name}' may be any of the runs {', '.join(e.run_id for e in starts)}; give more of the id"
+                )
             if starts:
                 return [starts[0].path]
         if is_there(Path(name)):
@@ -73,17 +83,25 @@ class Finder:
         if (self._models / name).is_dir():
             raise UserError(f"model '{name}' has no results yet: run robbench attack {name}")
         like = [entry.run_id for entry in self._entries if entry.run_id[:3] == name[:3]]
-        raise unknown("model, run or path", name, {entry.model for entry in self._entries}.union(like))
+        raise unknown(
+            "model, run or path", name, {entry.model for entry in self._entries}.union(like)
+        )
 
     def _matching(self, pattern: str) -> list[Place]:
         """The runs of the models, or the ids, files and folders, that a pattern with * ? or [] fits."""
-        mine = [e for e in self._entries if any(fnmatch.fnmatchcase(text, pattern) for text in (e.model, e.run_id))]
+        mine = [
+            e
+            for e in self._entries
+            if any(fnmatch.fnmatchcase(text, pattern) for text in (e.model, e.run_id))
+        ]
         if mine:
             return _paths(mine)
         # Among what fits, folders of other things are passed over; alone they would be an error.
         found = [path for path in matches(pattern) if path.is_file() or _tables_in(path)]
         if not found:
-            raise UserError(f"no model, run or path with results fits '{pattern}'; robbench runs shows what is there")
+            raise UserError(
+                f"no model, run or path with results fits '{pattern}'; robbench runs shows what is there"
+            )
         return [path for each in found for path in runs_at(each)]
 
 
@@ -97,9 +115,18 @@ def entries(paths: Sequence[Place]) -> list[Entry]:
 
     def entry(path: Place) -> Entry:
         row = run_row(path, ("run_id", "model", "started_at", "eps", "status"))
-        return Entry(path, row["run_id"], row["model"], row["started_at"], row["eps"], row["status"] != STOPPED_EARLY)
+        return Entry(
+            path,
+            row["run_id"],
+            row["model"],
+            row["started_at"],
+            row["eps"],
+            row["status"] != STOPPED_EARLY,
+        )
 
-    return sorted(in_threads(entry, paths), key=lambda found: (found.started_at, found.eps, found.run_id))
+    return sorted(
+        in_threads(entry, paths), key=lambda found: (found.started_at, found.eps, found.run_id)
+    )
 
 
 def in_threads(work: Callable[[Place], T], paths: Sequence[Place]) -> Iterator[T]:
@@ -123,7 +150,9 @@ def several_runs(name: str, paths: Sequence[Place]) -> str:
 def only_row(path: Place, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The only row of a runs file. Raises UserError for another number of rows, and for a run id that is no file's name."""
     if len(rows) != 1:
-        raise UserError(f"{path} holds {len(rows)} runs, not one: a runs file of robbench is of one run")
+        raise UserError(
+            f"{path} holds {len(rows)} runs, not one: a runs file of robbench is of one run"
+        )
     row = dict(rows[0])
     if not RUN_ID.fullmatch(str(row.get("run_id", "none"))):  # files are named after it
         raise UserError(
@@ -134,7 +163,10 @@ def only_row(path: Place, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def parquet_files(folder: Place) -> list[Place]:
     """The Parquet files of a folder, sorted by name, those being written aside."""
-    return sorted((path for path in folder.glob("*.parquet") if not path.name.startswith(".")), key=lambda path: path.name)
+    return sorted(
+        (path for path in folder.glob("*.parquet") if not path.name.startswith(".")),
+        key=lambda path: path.name,
+    )
 
 
 def runs_at(path: Place) -> list[Place]:
@@ -150,7 +182,11 @@ def runs_at(path: Place) -> list[Place]:
         pairs = {str(found): found for found in (pair(file)[0] for file in files)}
         return [entry.path for entry in entries([pairs[name] for name in sorted(pairs)])]
     there = path.exists()
-    raise UserError(f"no results in {path}: run robbench attack first" if there else f"{path} does not exist; check the path")
+    raise UserError(
+        f"no results in {path}: run robbench attack first"
+        if there
+        else f"{path} does not exist; check the path"
+    )
 
 
 def _tables_in(path: Place) -> list[Place]:
@@ -164,7 +200,9 @@ def pair(path: Place) -> tuple[Place, Place]:
     """The runs file and the samples file of a run, given either. Raises UserError for a file of another table."""
     kind, _ = table_kind(path)
     if kind not in ("runs", "samples"):
-        raise UserError(f"{path} holds {kind}, not the results of a run; name its file in results/runs")
+        raise UserError(
+            f"{path} holds {kind}, not the results of a run; name its file in results/runs"
+        )
     return (path, beside(path, "samples")) if kind == "runs" else (beside(path, "runs"), path)
 
 

@@ -81,7 +81,10 @@ class Remote:
     def glob(self, pattern: str) -> list[Remote]:
         """What lies inside and fits the pattern, sorted. Raises as `exists`."""
         with self._answering():
-            return [Remote(self._system, path) for path in sorted(self._system.glob(str(self._path / pattern)))]
+            return [
+                Remote(self._system, path)
+                for path in sorted(self._system.glob(str(self._path / pattern)))
+            ]
 
     def open(self) -> IO[bytes]:
         """The file for reading. Raises OSError as `open` does."""
@@ -94,7 +97,9 @@ class Remote:
             yield
         except Exception as error:  # each file system has exceptions of its own
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise RunError(f"cannot read {self}: {reason}; check the address, the network and the credentials") from None
+            raise RunError(
+                f"cannot read {self}: {reason}; check the address, the network and the credentials"
+            ) from None
 
 
 Place: TypeAlias = Path | Remote
@@ -120,9 +125,13 @@ def place(text: str) -> Place:
     try:
         system, path = fsspec.core.url_to_fs(text)
     except ImportError as error:
-        raise UserError(f"cannot read {text}: {str(error).rstrip('.')}, then run this again") from None
+        raise UserError(
+            f"cannot read {text}: {str(error).rstrip('.')}, then run this again"
+        ) from None
     except ValueError as error:
-        raise UserError(f"cannot read {text}: {error}; write it as s3://bucket/folder or as a local path") from None
+        raise UserError(
+            f"cannot read {text}: {error}; write it as s3://bucket/folder or as a local path"
+        ) from None
     return Remote(system, path)
 
 
@@ -146,13 +155,16 @@ def model_folder(run: Path, model: str) -> Path | None:
 def matches(pattern: str) -> list[Place]:
     """What a pattern with * ? or [] names, sorted; `**` reaches into folders, through no links.
 
-    Raises as `place` and `Remote.exists` do, and UserError for a pattern that reaches into more than MOST_FOLDERS folders.
+    Raises as `place` and `Remote.exists` do, and UserError for a pattern that reaches into more
+    than MOST_FOLDERS folders.
     """
     if not is_address(pattern):
         first, *parts = Path(pattern).parts
         walk = _walk(Path(first), parts) if Path(first).anchor else _walk(Path(), [first, *parts])
         return [*sorted(walk)]
-    head = pattern[: min(pattern.find(sign) for sign in "*?[" if sign in pattern)].rpartition("/")[0]
+    head = pattern[: min(pattern.find(sign) for sign in "*?[" if sign in pattern)].rpartition("/")[
+        0
+    ]
     folder = place(head if "://" in head else f"{head}//")
     return [found for found in folder.glob(pattern[len(head) + 1 :]) if isinstance(found, Remote)]
 
@@ -169,7 +181,10 @@ def _walk(start: Path, parts: Sequence[str]) -> Iterator[Path]:
             )
         try:
             with os.scandir(folder) as found:
-                return sorted((entry for entry in found if hidden or entry.name[0] != "."), key=lambda entry: entry.name)
+                return sorted(
+                    (entry for entry in found if hidden or entry.name[0] != "."),
+                    key=lambda entry: entry.name,
+                )
         except OSError:
             return []
 

@@ -26,7 +26,9 @@ class Measure(NamedTuple):
     label: int | None = None  # the class; None = all
 
 
-def write_measures(run: Path, measures: Sequence[Measure], samples: Sequence[Mapping[str, Any]] | None = None) -> None:
+def write_measures(
+    run: Path, measures: Sequence[Measure], samples: Sequence[Mapping[str, Any]] | None = None
+) -> None:
     """Write a run's measures, after its `samples` (rows of sample_measures, if given); `run` is its runs file.
 
     Raises ValueError or TypeError for rows that do not fit, RunError when they cannot be written.
@@ -51,7 +53,14 @@ def read_measures(run: Path) -> list[Measure] | None:
         return None
     rows = read_table(path, "measures").to_pylist()
     found = [
-        Measure(row["name"], row["points"], row["split"], row["value"], json.loads(row["detail"] or "{}"), row["class"])
+        Measure(
+            row["name"],
+            row["points"],
+            row["split"],
+            row["value"],
+            json.loads(row["detail"] or "{}"),
+            row["class"],
+        )
         for row in rows
     ]
     require_margins({(m.name, m.split): m.detail for m in found}, str(path))

@@ -1,8 +1,9 @@
 """The tables robbench writes: their columns, their types, and plain rows turned into Arrow tables that fit them.
 
-runs (one row per finished run), samples (one row per attacked sample, the raw truth), points (the worst inputs found), epochs
-(one row per epoch of a training), measures and sample_measures (what was measured on a run), checks (one row per check of a run).
-Every file has the full schema; a column may be added later if it is nullable, none is ever renamed or retyped without a new
+runs (one row per finished run), samples (one row per attacked sample, the raw truth), points (the
+worst inputs found), epochs (one row per epoch of a training), measures and sample_measures (what
+was measured on a run), checks (one row per check of a run). Every file has the full schema; a
+column may be added later if it is nullable, none is ever renamed or retyped without a new
 SCHEMA_VERSION. Open-ended maps are JSON text, because every reader agrees on what text is.
 """
 
@@ -39,8 +40,13 @@ def _schema(table: str, columns: str) -> pa.Schema:
     fields = []
     for line in columns.strip().splitlines():
         kind, _, names = line.partition(":")
-        fields += [pa.field(name.rstrip("?"), _SHORT[kind.strip()], name.endswith("?")) for name in names.split()]
-    return pa.schema(fields, {"robbench.table": table, "robbench.schema_version": str(SCHEMA_VERSION)})
+        fields += [
+            pa.field(name.rstrip("?"), _SHORT[kind.strip()], name.endswith("?"))
+            for name in names.split()
+        ]
+    return pa.schema(
+        fields, {"robbench.table": table, "robbench.schema_version": str(SCHEMA_VERSION)}
+    )
 
 
 RUNS = _schema(
@@ -205,8 +211,9 @@ that speak against the attack; n_samples is the slice looked at, n_forward and n
 def to_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]], **constant: Any) -> pa.Table:
     """Turn rows into a table with the full schema; `constant` fills columns that a row lacks, the rest becomes null.
 
-    Raises ValueError or TypeError, naming the column, for an unknown column, a null where none may be, or a value that
-    would change its meaning (a fraction in an integer column, a number out of range).
+    Raises ValueError or TypeError, naming the column, for an unknown column, a null where none may
+    be, or a value that would change its meaning (a fraction in an integer column, a number out of
+    range).
     """
     table = schema.metadata[b"robbench.table"].decode()
     unknown = set().union(*rows) - set(schema.names)
@@ -223,7 +230,9 @@ def to_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]], **constant: A
 
 def _array(name: str, kind: pa.DataType, values: list[Any]) -> pa.Array:
     if pa.types.is_integer(kind) and any(isinstance(value, float) for value in values):
-        raise TypeError(f"{name} must be an integer")  # Arrow would cut the fraction off without a word
+        raise TypeError(
+            f"{name} must be an integer"
+        )  # Arrow would cut the fraction off without a word
     if pa.types.is_timestamp(kind):
         values = [_naive_utc(value) for value in values]
     try:
@@ -233,22 +242,38 @@ def _array(name: str, kind: pa.DataType, values: list[Any]) -> pa.Array:
 
 
 def _naive_utc(time: datetime | None) -> datetime | None:
-    return time if time is None or time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
+    return (
+        time if time is None or time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
+    )
 
 
 def samples_table(run_id: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     """The samples table of a run, sorted by sample_index; rows need not repeat the run id.
 
-    Raises ValueError or TypeError as `to_table` does, and ValueError when rows contradict the definitions: every sample is
-    either adversarial or robust, one that is wrong without any attack is adversarial, and no sample appears twice.
+    Raises ValueError or TypeError as `to_table` does, and ValueError when rows contradict the
+    definitions: every sample is either adversarial or robust, one that is wrong without any attack
+    is adversarial, and no sample appears twice.
     """
     table = to_table(SAMPLES, rows, run_id=run_id)
-    ids, order = table["sample_id"].to_numpy(), np.argsort(table["sample_index"].to_numpy(), kind="stable")
+    ids, order = (
+        table["sample_id"].to_numpy(),
+        np.argsort(table["sample_index"].to_numpy(), kind="stable"),
+    )
     adversarial, robust = table["adversarial"].to_numpy(), table["robust"].to_numpy()
-    _reject(ids, np.array([other != run_id for other in table["run_id"].to_pylist()], bool), f"does not belong to run {run_id}")
-    _reject(ids, ~np.isin(np.arange(len(ids)), np.unique(ids, return_index=True)[1]), "appears twice")
+    _reject(
+        ids,
+        np.array([other != run_id for other in table["run_id"].to_pylist()], bool),
+        f"does not belong to run {run_id}",
+    )
+    _reject(
+        ids, ~np.isin(np.arange(len(ids)), np.unique(ids, return_index=True)[1]), "appears twice"
+    )
     _reject(ids, adversarial == robust, "must be either adversarial or robust")
-    _reject(ids, robust & ~table["clean_correct"].to_numpy(), "is robust and yet misclassified without any attack")
+    _reject(
+        ids,
+        robust & ~table["clean_correct"].to_numpy(),
+        "is robust and yet misclassified without any attack",
+    )
     return table.take(order)
 
 

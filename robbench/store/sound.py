@@ -114,12 +114,20 @@ def require_sound(table: pa.Table, kind: str, where: str) -> None:
     for name, words in _WORDS.get(kind, {}).items():
         odd = set(table[name].to_pylist()) - set(words) if name in names else ()
         for word in odd:
-            raise UserError(f"{where}: column {name} holds {repr(word)[:100]}, not {' or '.join(words)}")
+            raise UserError(
+                f"{where}: column {name} holds {repr(word)[:100]}, not {' or '.join(words)}"
+            )
     for name, hint in _JSON.get(kind, {}).items():
         for text in table[name].to_pylist() if name in names else ():
             if text is not None:
-                checked(hint, parse_json(text, f"{where}: column {name}"), f"{where}: column {name}")
-    if kind == "samples" and "sample_id" in names and pc.count_distinct(table["sample_id"]).as_py() < len(table):
+                checked(
+                    hint, parse_json(text, f"{where}: column {name}"), f"{where}: column {name}"
+                )
+    if (
+        kind == "samples"
+        and "sample_id" in names
+        and pc.count_distinct(table["sample_id"]).as_py() < len(table)
+    ):
         raise UserError(f"{where}: column sample_id names a sample twice")
     if kind == "runs" and "budget" in names:
         for text in table["budget"].to_pylist():
@@ -151,7 +159,9 @@ def require_margins(details: Mapping[tuple[str, str], Any], where: str) -> None:
             checked(_Curve, detail, f"{where}: detail of {name}")
 
 
-def _require_range(values: pa.ChunkedArray, low: float, high: float, where: str, *, known: bool) -> None:
+def _require_range(
+    values: pa.ChunkedArray, low: float, high: float, where: str, *, known: bool
+) -> None:
     ends: Mapping[str, Any] = pc.min_max(values).as_py()
     for value in ends.values():
         if value is not None and not low <= value <= high and (known or value == value):

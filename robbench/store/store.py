@@ -30,8 +30,22 @@ from robbench.core.lock import locked
 from robbench.store.find import Finder, only_row, pair, parquet_files
 from robbench.store.locations import Place, beside
 from robbench.store.measured import remove_measures
-from robbench.store.schema import CHECKS, EPOCHS, POINTS, RUNS, SCHEMA_VERSION, samples_table, to_table
-from robbench.store.tables import number_of_groups, read_table, table_kind, write_batches, write_table
+from robbench.store.schema import (
+    CHECKS,
+    EPOCHS,
+    POINTS,
+    RUNS,
+    SCHEMA_VERSION,
+    samples_table,
+    to_table,
+)
+from robbench.store.tables import (
+    number_of_groups,
+    read_table,
+    table_kind,
+    write_batches,
+    write_table,
+)
 
 _TOLD_WHEN_ABSENT = ("budget", "flags", "precision")
 """Columns that change how a run's numbers are to be read: a run without them may have been stopped early, or been warned of."""
@@ -42,7 +56,8 @@ _ANSWERS = "answers.json"
 class Run:
     """A finished run: `info` is its row of the runs table, `samples` its sample rows (or the columns asked for).
 
-    `older` says in what way its files are those of an older robbench, such as `schema version 0`; empty when they are not.
+    `older` says in what way its files are those of an older robbench, such as `schema version 0`;
+    empty when they are not.
     """
 
     info: dict[str, Any]
@@ -73,21 +88,48 @@ class Partial:
     def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep finished samples; nothing is written for none.
 
-        Raises ValueError or TypeError for rows that do not fit the samples table, RunError when they cannot be written.
+        Raises ValueError or TypeError for rows that do not fit the samples table, RunError when
+        they cannot be written.
         """
         if rows:
-            last = max((int(shard.stem) for shard in parquet_files(self._folder) if shard.stem.isdecimal()), default=-1)
-            write_table(self._folder / f"{last + 1:06d}.parquet", samples_table(self._run_id, rows), self._run_id)
+            last = max(
+                (
+                    int(shard.stem)
+                    for shard in parquet_files(self._folder)
+                    if shard.stem.isdecimal()
+                ),
+                default=-1,
+            )
+            write_table(
+                self._folder / f"{last + 1:06d}.parquet",
+                samples_table(self._run_id, rows),
+                self._run_id,
+            )
 
     def append_points(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep worst points; to be called before their samples are appended. Raises as `append` does."""
         if rows:
-            last = max((int(shard.stem) for shard in parquet_files(self._points) if shard.stem.isdecimal()), default=-1)
-            write_table(self._points / f"{last + 1:06d}.parquet", to_table(POINTS, rows, run_id=self._run_id), self._run_id)
+            last = max(
+                (
+                    int(shard.stem)
+                    for shard in parquet_files(self._points)
+                    if shard.stem.isdecimal()
+                ),
+                default=-1,
+            )
+            write_table(
+                self._points / f"{last + 1:06d}.parquet",
+                to_table(POINTS, rows, run_id=self._run_id),
+                self._run_id,
+            )
 
     def points(self) -> Iterator[pa.Table]:
         """All worst points kept, of each sample the last, as parts of a points table. What cannot be read counts as absent."""
-        last = {sample: shard for shard, found in self._point_shards() for sample in found["sample_id"].to_pylist()}
+        last = {
+            sample: shard
+            for shard, found in self._point_shards()
+            for sample in found["sample_id"].to_pylist()
+        }
         for shard, found in self._point_shards():
             ids = found["sample_id"].to_pylist()
             rows = {sample: n for n, sample in enumerate(ids) if last.get(sample) == shard}
@@ -96,7 +138,9 @@ class Partial:
 
     def samples_with_points(self) -> set[int]:
         """The ids of the samples that `points` has."""
-        return {sample for _, found in self._point_shards() for sample in found["sample_id"].to_pylist()}
+        return {
+            sample for _, found in self._point_shards() for sample in found["sample_id"].to_pylist()
+        }
 
     @property
     def _points(self) -> Path:
@@ -111,7 +155,9 @@ class Partial:
     def keep_answers(self, text: str) -> None:
         """Note what the model answered before its first sample. Raises as `append` does."""
         if self.answers() is None:
-            atomic_write(self._folder / _ANSWERS, lambda path: path.write_text(text, encoding="utf-8"))
+            atomic_write(
+                self._folder / _ANSWERS, lambda path: path.write_text(text, encoding="utf-8")
+            )
 
     def answers(self) -> str | None:
         """What the model answered before the first sample; None when that is not known."""
@@ -138,14 +184,20 @@ class Store:
 
     def __init__(self, root: Path | str) -> None:
         if re.match(r"[a-z][a-z0-9+]+:/", str(root)):  # a path has made one slash of the two
-            raise UserError(f"--out {root}: an output folder is a local one; to read an address give it as a RUN or DIR instead")
+            raise UserError(
+                f"--out {root}: an output folder is a local one; to read an address give it as a RUN or DIR instead"
+            )
         try:  # absolute: a model's code may change the working folder, and `a:b/c` is an address to Arrow
             self.root = Path(root).expanduser().absolute()
             str(self.root).encode()
         except RuntimeError as error:
-            raise UserError(f"--out {root}: {str(error).lower()}; write the folder in full") from None
+            raise UserError(
+                f"--out {root}: {str(error).lower()}; write the folder in full"
+            ) from None
         except UnicodeEncodeError:
-            raise UserError(f"--out {os.fsencode(root)!r} is not UTF-8, as names of Parquet files are; choose another") from None
+            raise UserError(
+                f"--out {os.fsencode(root)!r} is not UTF-8, as names of Parquet files are; choose another"
+            ) from None
         for place in (self.root, *self.root.parents):
             if place.exists() and not place.is_dir():
                 raise UserError(f"{place} is a file, not an output folder; choose another --out")
@@ -176,16 +228,21 @@ class Store:
               keep_shards: bool = False) -> Path:  # fmt: skip
         """Write a complete run, its row last, and drop its shards (unless told); returns the path of its row.
 
-        `run` fills the runs table (schema_version and status may be left out), `samples` the samples table (run_id may be
-        left out); `points` are parts of the points table. Raises ValueError or TypeError, before anything is written, for
-        rows that do not fit; RunError when they cannot be written.
+        `run` fills the runs table (schema_version and status may be left out), `samples` the
+        samples table (run_id may be left out); `points` are parts of the points table. Raises
+        ValueError or TypeError, before anything is written, for rows that do not fit; RunError when
+        they cannot be written.
         """
         run_id = str(run["run_id"])
         row = to_table(RUNS, [run], schema_version=SCHEMA_VERSION, status="done")
         rows = samples_table(run_id, samples)
         if len(rows) != row["n_samples"][0].as_py():
-            raise ValueError(f"run {run_id} counts {row['n_samples'][0].as_py()} samples, but has {len(rows)}")
-        remove_measures(self.run_path(run_id))  # they rest on what is replaced now, and so do its checks
+            raise ValueError(
+                f"run {run_id} counts {row['n_samples'][0].as_py()} samples, but has {len(rows)}"
+            )
+        remove_measures(
+            self.run_path(run_id)
+        )  # they rest on what is replaced now, and so do its checks
         self._file("checks", run_id).unlink(missing_ok=True)
         if points is not None:
             write_batches(self._file("points", run_id), POINTS, points, run_id)
@@ -217,19 +274,24 @@ class Store:
     def find(self, names: Sequence[str] = ()) -> list[Place]:
         """The files of the runs that `names` mean, in that order, each once; every run of the store for no name.
 
-        A name is a model's name (all its runs, oldest first), a run id or at least 4 characters that only one run id
-        starts with, the path or address (s3://...) of a runs or samples file or of a folder of them, or a pattern of any of
-        these with * ? or []. Raises UserError for a name that means nothing, for several runs that an id may mean, for an
-        empty store, and for a file that cannot be read; RunError when another machine does not answer.
+        A name is a model's name (all its runs, oldest first), a run id or at least 4 characters
+        that only one run id starts with, the path or address (s3://...) of a runs or samples file
+        or of a folder of them, or a pattern of any of these with * ? or []. Raises UserError for a
+        name that means nothing, for several runs that an id may mean, for an empty store, and for a
+        file that cannot be read; RunError when another machine does not answer.
         """
-        return Finder(self.root / "results" / "runs", self.models, self._what_to_do_first).find(names)
+        return Finder(self.root / "results" / "runs", self.models, self._what_to_do_first).find(
+            names
+        )
 
     def find_local(self, names: Sequence[str] = ()) -> list[Path]:
         """As `find`, for what writes beside a run or reads what only this machine has. UserError for an address too."""
         found = self.find(names)
         for place in found:
             if not isinstance(place, Path):
-                raise UserError(f"{place} is on another machine: copy the folder here, and name the copy")
+                raise UserError(
+                    f"{place} is on another machine: copy the folder here, and name the copy"
+                )
         return [place for place in found if isinstance(place, Path)]
 
     def _what_to_do_first(self) -> str:
@@ -247,9 +309,13 @@ def locked_runs(results: Path, subjects: Sequence[str], *, say: Callable[[str], 
                 asked_to_stop: Callable[[], None] = lambda: None) -> Iterator[None]:  # fmt: skip
     """As `Store.locked`, for the runs of a folder of results."""
     with contextlib.ExitStack() as stack:
-        for subject in sorted(set(subjects)):  # in one order for all, so that no two wait for each other
+        for subject in sorted(
+            set(subjects)
+        ):  # in one order for all, so that no two wait for each other
             path = results / "locks" / f"{subject}.lock"
-            stack.enter_context(locked(path, f"run {subject}", say=say, asked_to_stop=asked_to_stop))
+            stack.enter_context(
+                locked(path, f"run {subject}", say=say, asked_to_stop=asked_to_stop)
+            )
         sweep(results / "partial")  # of who died while it dropped the shards of a run that was done
         yield
 
@@ -257,24 +323,34 @@ def locked_runs(results: Path, subjects: Sequence[str], *, say: Callable[[str], 
 def read_run(path: Place | str, columns: Sequence[str] | None = None) -> Run:
     """Read a run from its runs file or from the samples file beside it; of the samples only `columns`, if given.
 
-    Raises UserError, naming the file, when one of the two is missing, damaged, foreign, newer, or of another run.
+    Raises UserError, naming the file, when one of the two is missing, damaged, foreign, newer, or
+    of another run.
     """
     row, samples = pair(Path(path) if isinstance(path, str) else path)
     table = read_table(row, "runs")
     info = only_row(row, table.to_pylist())
     if not samples.exists():
-        raise UserError(f"{samples} does not exist: copy it beside its run, or attack {info['model']} again with --force")
+        raise UserError(
+            f"{samples} does not exist: copy it beside its run, or attack {info['model']} again with --force"
+        )
     rows = read_table(samples, "samples", columns)
-    if rows.schema.metadata[b"robbench.run"].decode() != info["run_id"] or len(rows) != info["n_samples"]:
+    if (
+        rows.schema.metadata[b"robbench.run"].decode() != info["run_id"]
+        or len(rows) != info["n_samples"]
+    ):
         wrong = f"{samples} does not hold the {info['n_samples']} samples of run {info['run_id']}"
-        raise UserError(f"{wrong}: copy the right one, or attack {info['model']} again with --force")
+        raise UserError(
+            f"{wrong}: copy the right one, or attack {info['model']} again with --force"
+        )
     return Run(info, rows, _older(table.schema.metadata))
 
 
 def _older(facts: Mapping[bytes, bytes]) -> str:
     if (version := int(facts[b"robbench.schema_version"])) < SCHEMA_VERSION:
         return f"schema version {version}"
-    absent = [name for name in facts[b"robbench.absent"].decode().split(",") if name in _TOLD_WHEN_ABSENT]
+    absent = [
+        name for name in facts[b"robbench.absent"].decode().split(",") if name in _TOLD_WHEN_ABSENT
+    ]
     return f"no {', '.join(absent)}" if absent else ""
 
 
@@ -285,7 +361,9 @@ def read_points(path: Place | str) -> Iterator[dict[str, Any]]:
     if not points.exists():
         raise UserError(f"run {row.stem} kept no points to replay: attack with --store-points")
     groups = range(number_of_groups(points))
-    return (point for group in groups for point in read_table(points, "points", group=group).to_pylist())
+    return (
+        point for group in groups for point in read_table(points, "points", group=group).to_pylist()
+    )
 
 
 def write_epochs(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -1,7 +1,8 @@
 """Parquet tables that say what they are, whole or absent.
 
-Each Parquet file carries robbench.table, robbench.schema_version and robbench.run as key-value metadata; reading checks
-them, so that a foreign, newer, truncated or damaged file is one clear line and never a wrong number.
+Each Parquet file carries robbench.table, robbench.schema_version and robbench.run as key-value
+metadata; reading checks them, so that a foreign, newer, truncated or damaged file is one clear line
+and never a wrong number.
 """
 
 from __future__ import annotations
@@ -38,7 +39,12 @@ _SCHEMAS = {"runs": RUNS, "samples": SAMPLES, "points": POINTS, "checks": CHECKS
 def write_table(path: Path, table: pa.Table, run: str) -> None:
     """Write one of our tables atomically; `run` is the run id, or the model's name for epochs."""
     table = table.replace_schema_metadata({**table.schema.metadata, b"robbench.run": run.encode()})
-    atomic_write(path, lambda temporary: pq.write_table(table, temporary, compression="zstd", write_page_checksum=True))
+    atomic_write(
+        path,
+        lambda temporary: pq.write_table(
+            table, temporary, compression="zstd", write_page_checksum=True
+        ),
+    )
 
 
 def write_batches(path: Path, schema: pa.Schema, tables: Iterable[pa.Table], run: str) -> None:
@@ -46,7 +52,9 @@ def write_batches(path: Path, schema: pa.Schema, tables: Iterable[pa.Table], run
     schema = schema.with_metadata({**(schema.metadata or {}), b"robbench.run": run.encode()})
 
     def write(temporary: Path) -> None:
-        with pq.ParquetWriter(temporary, schema, compression="zstd", write_page_checksum=True) as file:
+        with pq.ParquetWriter(
+            temporary, schema, compression="zstd", write_page_checksum=True
+        ) as file:
             for table in tables:
                 file.write_table(table.replace_schema_metadata(schema.metadata))
 
@@ -82,12 +90,14 @@ def number_of_groups(path: Place) -> int:
         return int(file.num_row_groups)
 
 
-def read_table(path: Place, kind: str, columns: Sequence[str] | None = None, group: int | None = None) -> pa.Table:
+def read_table(
+    path: Place, kind: str, columns: Sequence[str] | None = None, group: int | None = None
+) -> pa.Table:
     """Read (some columns of) a table of that kind, or only the part number `group`; columns that an older file lacks are null.
 
-    The schema's metadata say what the file said: robbench.run, robbench.schema_version, and in robbench.absent the columns
-    asked for that it lacks, separated by commas.
-    Raises UserError, naming the file, as `table_kind` does, or when the file holds another table.
+    The schema's metadata say what the file said: robbench.run, robbench.schema_version, and in
+    robbench.absent the columns asked for that it lacks, separated by commas. Raises UserError,
+    naming the file, as `table_kind` does, or when the file holds another table.
     """
     schema = _SCHEMAS[kind]
     with _open(path) as file:
@@ -116,12 +126,20 @@ def read_beside(path: Place, kind: str, columns: Sequence[str]) -> list[dict[str
         return []
     with _open(path) as file:
         own = file.schema_arrow
-        if (found := (own.metadata or {}).get(b"robbench.table", b"").decode(errors="replace")) != kind:
+        if (
+            found := (own.metadata or {}).get(b"robbench.table", b"").decode(errors="replace")
+        ) != kind:
             raise UserError(f"{path} holds {found or 'a foreign table'}, not {kind}")
         if missing := [name for name in columns if name not in own.names]:
-            raise UserError(f"{path} lacks the columns {', '.join(missing)}: it is not a robbench {kind} table")
+            raise UserError(
+                f"{path} lacks the columns {', '.join(missing)}: it is not a robbench {kind} table"
+            )
         fields = [field for field in _SCHEMAS[kind] if field.name in columns]
-        return list(pa.Table.from_arrays(_read(path, file, own, kind, fields), schema=pa.schema(fields)).to_pylist())
+        return list(
+            pa.Table.from_arrays(
+                _read(path, file, own, kind, fields), schema=pa.schema(fields)
+            ).to_pylist()
+        )
 
 
 def _read(path: Place, file: pq.ParquetFile, own: pa.Schema, kind: str, wanted: Sequence[pa.Field], group: int | None = None
@@ -132,8 +150,12 @@ def _read(path: Place, file: pq.ParquetFile, own: pa.Schema, kind: str, wanted: 
     """
     types = {field.name: field.type for field in own}
     for field in wanted:
-        if (found := types.get(field.name)) not in (None, field.type) and not same_kind(found, field.type):
-            raise UserError(f"{path}: column {field.name} holds {found}, not {field.type}; {_INSTEAD}")
+        if (found := types.get(field.name)) not in (None, field.type) and not same_kind(
+            found, field.type
+        ):
+            raise UserError(
+                f"{path}: column {field.name} holds {found}, not {field.type}; {_INSTEAD}"
+            )
     try:
         names = [field.name for field in wanted if field.name in types]
         # Our files are small: handing their columns to threads costs more than reading them.
@@ -144,7 +166,12 @@ def _read(path: Place, file: pq.ParquetFile, own: pa.Schema, kind: str, wanted: 
             else table[field.name] if found == field.type else table[field.name].cast(field.type)
             for field in wanted
         ]  # fmt: skip
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:  # the last from sizes that are no sizes
+    except (
+        pa.ArrowException,
+        OSError,
+        ValueError,
+        MemoryError,
+    ) as error:  # the last from sizes that are no sizes
         raise _broken(path, error) from None
     require_sound(pa.Table.from_arrays(arrays, schema=pa.schema(wanted)), kind, str(path))
     return arrays
@@ -161,13 +188,17 @@ def _open(path: Place) -> Iterator[pq.ParquetFile]:
     except FileNotFoundError:
         raise UserError(f"{path} does not exist; robbench runs shows what is there") from None
     except PermissionError:
-        raise UserError(f"{path} may not be read: check its permissions, or the credentials") from None
+        raise UserError(
+            f"{path} may not be read: check its permissions, or the credentials"
+        ) from None
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _broken(path, error) from None
     with file:
         # Runs of equal values take next to no room; every row of ours has something of its own.
         if isinstance(path, Path) and file.metadata.num_rows > path.stat().st_size:
-            raise UserError(f"{path} claims {file.metadata.num_rows:,} rows, more than it has bytes; {_INSTEAD}")
+            raise UserError(
+                f"{path} claims {file.metadata.num_rows:,} rows, more than it has bytes; {_INSTEAD}"
+            )
         yield file
 
 
@@ -176,7 +207,9 @@ def _require_magic(path: Path) -> None:
     with path.open("rb") as file:
         start = file.read(4)
     if start and start != b"PAR1":
-        raise UserError(f"{path} is not a Parquet file; name a model, a run id, or the file of a run in results/runs")
+        raise UserError(
+            f"{path} is not a Parquet file; name a model, a run id, or the file of a run in results/runs"
+        )
 
 
 def _identify(path: Place, schema: pa.Schema) -> tuple[str, str]:
@@ -184,7 +217,9 @@ def _identify(path: Place, schema: pa.Schema) -> tuple[str, str]:
     kind = facts.get(b"robbench.table", b"").decode(errors="replace")
     version = facts.get(b"robbench.schema_version", b"")
     if kind not in _SCHEMAS or not version.isdigit():
-        raise UserError(f"{path} was not written by robbench; name the files of a run, or the folder they lie in")
+        raise UserError(
+            f"{path} was not written by robbench; name the files of a run, or the folder they lie in"
+        )
     _refuse_newer(path, version)
     return kind, facts.get(b"robbench.run", b"").decode(errors="replace")
 
@@ -192,7 +227,9 @@ def _identify(path: Place, schema: pa.Schema) -> tuple[str, str]:
 def _refuse_newer(path: Place, version: bytes) -> None:
     if version.isdigit() and (len(version) > 9 or int(version) > SCHEMA_VERSION):
         told = version[:9].decode()
-        raise UserError(f"{path} has schema version {told}, this robbench reads up to {SCHEMA_VERSION}: upgrade robbench")
+        raise UserError(
+            f"{path} has schema version {told}, this robbench reads up to {SCHEMA_VERSION}: upgrade robbench"
+        )
 
 
 _INSTEAD = "put a whole copy in its place, or move it away and attack again"

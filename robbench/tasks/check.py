@@ -44,7 +44,11 @@ def _silent(text: str) -> None:
 
 
 SLICE = 200  # samples that are asked about
-AFTER_SLICE, AFTER_COST, AFTER_SHARE = 64, 50, 0.1  # after an attack: samples, queries per sample and check, of the run's queries
+AFTER_SLICE, AFTER_COST, AFTER_SHARE = (
+    64,
+    50,
+    0.1,
+)  # after an attack: samples, queries per sample and check, of the run's queries
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +68,14 @@ class CheckPlan:
         """What its checks are filed under: the run id, or a hash of what they depend on."""
         if self.run is not None:
             return str(self.run.info["run_id"])
-        facts = [self.subject.label, self.subject.hash, self.subject.arch, self.data, self.threat.text, self.seed]
+        facts = [
+            self.subject.label,
+            self.subject.hash,
+            self.subject.arch,
+            self.data,
+            self.threat.text,
+            self.seed,
+        ]
         return "model-" + short_hash([*facts, self.subject.split.fingerprint(ordered=True)])
 
 
@@ -72,7 +83,8 @@ def plan_check(text: str, config: AttackConfig, source: str | None, *, alone: bo
                data_dir: Path | None, download: bool) -> CheckPlan:  # fmt: skip
     """What a user means: a run (its id, its file, or the latest of a model), or a model, which it always is when `alone`.
 
-    Raises UserError for what is neither, and where the model or the data are no longer those of the run.
+    Raises UserError for what is neither, and where the model or the data are no longer those of the
+    run.
     """
     where = find_device(device)
 
@@ -84,14 +96,22 @@ def plan_check(text: str, config: AttackConfig, source: str | None, *, alone: bo
         try:
             subject, data = find(text, dataclasses.replace(config, limit=config.limit or SLICE))
         except UserError as error:
-            raise error if alone else UserError(f"'{text}' is no run; as a model: {error}") from error
+            raise (
+                error if alone else UserError(f"'{text}' is no run; as a model: {error}")
+            ) from error
         plan = CheckPlan(subject, _one_threat(config.threat, data, subject), data, config.seed)
     else:
         with names_from(run_path):
             plan = _of_run(run_path, find)
     if source:
-        other = validate(AttackConfig, {"data": plan.data, "split": plan.subject.split.split, "limit": 8}, "source")
-        plan = dataclasses.replace(plan, source=find(source, other)[0].model.eval().requires_grad_(False))
+        other = validate(
+            AttackConfig,
+            {"data": plan.data, "split": plan.subject.split.split, "limit": 8},
+            "source",
+        )
+        plan = dataclasses.replace(
+            plan, source=find(source, other)[0].model.eval().requires_grad_(False)
+        )
     return plan
 
 
@@ -105,12 +125,16 @@ def check(plan: CheckPlan, store: Store, limit: int, data_dir: Path | None, watc
     store.check_writable()
     if plan.source is None and 0 < plan.threat.eps < math.inf:
         watch(0.0, "training a model to transfer from")
-        plan = dataclasses.replace(plan, source=stand_in(plan.subject.split, plan.data, plan.threat, data_dir))
+        plan = dataclasses.replace(
+            plan, source=stand_in(plan.subject.split, plan.data, plan.threat, data_dir)
+        )
 
     def tell(n: int, name: str) -> None:
         watch(n / len(costly), name)
 
-    named = names_from(plan.path) if plan.path else nullcontext()  # the attacks of a run are those that its file names
+    named = (
+        names_from(plan.path) if plan.path else nullcontext()
+    )  # the attacks of a run are those that its file names
     with named, frozen(plan.subject.model), deterministic():
         free = run_checks([c for c in CHECKS if c not in costly], _evidence(plan))
         findings = free + run_checks(costly, _evidence(plan, limit), watch=tell)
@@ -121,8 +145,9 @@ def check_after(plan: Plan, runs: Sequence[Run], store: Store, *, fresh: bool = 
                 asked_to_stop: Callable[[], None] = lambda: None) -> list[list[dict[str, Any]]]:  # fmt: skip
     """The automatic checks of the runs of one plan, written or read: made where runs are fresh, or a killed process left none.
 
-    They are what rows and points say of each run, and of the largest budget a little more: on AFTER_SLICE samples, with the
-    checks that cost AFTER_COST queries per sample at most, as long as all of it costs no more than AFTER_SHARE of the run.
+    They are what rows and points say of each run, and of the largest budget a little more: on
+    AFTER_SLICE samples, with the checks that cost AFTER_COST queries per sample at most, as long as
+    all of it costs no more than AFTER_SHARE of the run.
     """
     ids = [run.info["run_id"] for run in runs]
     if not fresh and all(store.has_checks(run_id) for run_id in ids):
@@ -136,7 +161,9 @@ def check_after(plan: Plan, runs: Sequence[Run], store: Store, *, fresh: bool = 
         ]
 
 
-def _check_after(plan: Plan, run: Run, threat: ThreatModel, store: Store, *, last: bool) -> list[dict[str, Any]]:
+def _check_after(
+    plan: Plan, run: Run, threat: ThreatModel, store: Store, *, last: bool
+) -> list[dict[str, Any]]:
     path = store.run_path(run.info["run_id"])
     subject = CheckPlan(plan.subject, threat, plan.data, plan.config.seed, run, path)
     allowed = AFTER_SHARE * (run.info["n_forward"] + run.info["n_backward"]) if last else 0
@@ -150,7 +177,9 @@ def _check_after(plan: Plan, run: Run, threat: ThreatModel, store: Store, *, las
 def _evidence(plan: CheckPlan, limit: int | None = None, most: float = math.inf) -> Evidence:
     """The first samples with their stored points; without a limit all samples, for the checks that need no points."""
     split, size = plan.subject.split, len(plan.subject.split)
-    split = split.take(torch.arange(size if limit is None else min(limit, size), device=split.labels.device))
+    split = split.take(
+        torch.arange(size if limit is None else min(limit, size), device=split.labels.device)
+    )
     points = _points(plan.path, split) if plan.path is not None and limit is not None else None
     rows = None
     if plan.run is not None:
@@ -162,7 +191,9 @@ def _evidence(plan: CheckPlan, limit: int | None = None, most: float = math.inf)
     )  # fmt: skip
 
 
-def _write(plan: CheckPlan, findings: Sequence[Finding], store: Store, *, automatic: bool) -> list[dict[str, Any]]:
+def _write(
+    plan: CheckPlan, findings: Sequence[Finding], store: Store, *, automatic: bool
+) -> list[dict[str, Any]]:
     common = {
         "subject": plan.name, "run_id": plan.run.info["run_id"] if plan.run else None, "model": plan.subject.label,
         "checked_at": datetime.now(UTC).replace(tzinfo=None), "model_hash": plan.subject.hash, "data": plan.data,
@@ -170,7 +201,10 @@ def _write(plan: CheckPlan, findings: Sequence[Finding], store: Store, *, automa
     }  # fmt: skip
     rows = [{**common, **dataclasses.asdict(f), "evidence": list(f.evidence)} for f in findings]
     for row in rows:
-        row |= {name: None if math.isnan(row[name]) else float(row[name]) for name in ("figure", "threshold")}
+        row |= {
+            name: None if math.isnan(row[name]) else float(row[name])
+            for name in ("figure", "threshold")
+        }
     store.write_checks(plan.name, rows)
     return rows
 
@@ -192,9 +226,13 @@ def _find_run(text: str, store: Store) -> Path | None:
 def _of_run(path: Path, find: Callable[[str, AttackConfig], tuple[Subject, str]]) -> CheckPlan:
     run = read_run(path)
     info, settings = run.info, json.loads(run.info["config"])
-    refuse_private(path, "attacks", json.loads(info["attack_params"]))  # or checks would skip what they cannot build
+    refuse_private(
+        path, "attacks", json.loads(info["attack_params"])
+    )  # or checks would skip what they cannot build
     config = validate(
-        AttackConfig, {name: info[name] for name in ("data", "split", "seed")} | {"limit": settings.get("limit")}, "run"
+        AttackConfig,
+        {name: info[name] for name in ("data", "split", "seed")} | {"limit": settings.get("limit")},
+        "run",
     )
     try:
         subject, data = find(info["model"], config)
@@ -206,7 +244,9 @@ def _of_run(path: Path, find: Callable[[str, AttackConfig], tuple[Subject, str]]
     ):
         if now != then:
             name = info["model" if what == "model" else "data"]
-            raise UserError(f"{what} '{name}' is not what run {info['run_id']} was about: it has changed; attack it again")
+            raise UserError(
+                f"{what} '{name}' is not what run {info['run_id']} was about: it has changed; attack it again"
+            )
     if not same_answers(info["answers"], subject.answers):
         raise UserError(
             f"model '{info['model']}' answers otherwise than in run {info['run_id']}: it has changed; attack it again"
@@ -220,15 +260,25 @@ def _points(run: Path, split: Split) -> dict[int, Tensor] | None:
     if not beside(run, "points").exists():
         return None
     clean = dict(zip(split.ids.tolist(), split.pixels(slice(None)), strict=True))
-    return {row["sample_id"]: decode_raw(row, clean[row["sample_id"]]) for row in read_points(run) if row["sample_id"] in clean}
+    return {
+        row["sample_id"]: decode_raw(row, clean[row["sample_id"]])
+        for row in read_points(run)
+        if row["sample_id"] in clean
+    }
 
 
 def _one_threat(texts: Sequence[str], data: str, subject: Subject) -> ThreatModel:
     usual = default_threat(data) or subject.trained.get("config", {}).get("threat")
-    threats = [threat for group in parse_threats(texts or [known_threat(usual, data)]) for threat in group]
+    threats = [
+        threat for group in parse_threats(texts or [known_threat(usual, data)]) for threat in group
+    ]
     if len(threats) > 1:
-        raise UserError(f"a check is under one threat model, not {len(threats)}; name one such as {threats[-1].text}")
+        raise UserError(
+            f"a check is under one threat model, not {len(threats)}; name one such as {threats[-1].text}"
+        )
     if not 0 < threats[0].eps < math.inf:
-        raise UserError(f"threat {threats[0].text} has no budget to check an attack with; give one such as {threats[0].norm}:0.1")
+        raise UserError(
+            f"threat {threats[0].text} has no budget to check an attack with; give one such as {threats[0].norm}:0.1"
+        )
     require_inside(threats, subject.split.images.shape[1:])
     return threats[0]

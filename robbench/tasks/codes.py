@@ -51,7 +51,8 @@ class Built(NamedTuple):
 def built(model: str, info: DataInfo, seed: int) -> Built:
     """Build a private model twice, from two seeds: what differs is random, the rest was loaded or set, and names the model.
 
-    A registered model is not built; its package's version stands for it. torch's generator is left as it was.
+    A registered model is not built; its package's version stands for it. torch's generator is left
+    as it was.
     """
     if _registered(model):
         return Built(frozenset(), None)

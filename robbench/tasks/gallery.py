@@ -24,17 +24,26 @@ SHOWN = 6
 _TRIED = 4  # times as many, as some may not be found again
 
 
-def examples(runs: Sequence[tuple[Path, Run]], data_dir: Path | None) -> tuple[list[Example], list[str]]:
+def examples(
+    runs: Sequence[tuple[Path, Run]], data_dir: Path | None
+) -> tuple[list[Example], list[str]]:
     """The samples of each model that fell to the smallest perturbations, and why others have none, one line each.
 
-    `runs` are pairs of a runs file and its run, with points. Of each model, weights and norm six samples: its run that found
-    the smallest median one shows them. An image counts as found only if its content has the id that the run recorded.
+    `runs` are pairs of a runs file and its run, with points. Of each model, weights and norm six
+    samples: its run that found the smallest median one shows them. An image counts as found only if
+    its content has the id that the run recorded.
     """
     best: dict[tuple[str, ...], tuple[float, Path, Run]] = {}
     for path, run in runs:
         nearest = _nearest(run)[:SHOWN]
         if len(nearest):
-            key = run.info["model"], run.info["model_hash"], run.info["data"], run.info["split"], run.info["norm"]
+            key = (
+                run.info["model"],
+                run.info["model_hash"],
+                run.info["data"],
+                run.info["split"],
+                run.info["norm"],
+            )
             found = float(np.median(sizes(run)[nearest])), path, run
             best[key] = min(best.get(key, found), found, key=lambda one: one[0])
     shown, reasons = [], []
@@ -62,13 +71,20 @@ def _examples(path: Path, run: Run, data_dir: Path | None) -> list[Example]:
     with names_from(path):
         source = find_source(base, folder)
     table = source.open(info["split"], folder, False)
-    chosen = select([*subsets, *([limit_subset(info["subset"])] if info["subset"] else [])], table.labels, table.classes)
+    chosen = select(
+        [*subsets, *([limit_subset(info["subset"])] if info["subset"] else [])],
+        table.labels,
+        table.classes,
+    )
     index = numbers(run, "sample_index").astype(np.int64)[position]
     here = index < len(chosen.rows)
     position, index = position[here], index[here]
-    # Only these few images are decoded. Of equal images only the first has the id of its content alone: others are passed over.
+    # Only these few images are decoded. Of equal images only the first has the id of its content
+    # alone: others are passed over.
     images, labels = table.decode(chosen.rows[index]), chosen.labels[index]
-    same = np.array([sample_ids(images[i : i + 1], labels[i : i + 1])[0] for i in range(len(images))], np.int64)
+    same = np.array(
+        [sample_ids(images[i : i + 1], labels[i : i + 1])[0] for i in range(len(images))], np.int64
+    )
     wanted = run.samples["sample_id"].take(position).to_pylist()
     few = set(wanted)
     points = {row["sample_id"]: row for row in read_points(path) if row["sample_id"] in few}

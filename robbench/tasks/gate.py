@@ -56,17 +56,24 @@ def plan_gate(model: str, baseline: Run, path: Path, tolerances: Tolerances, *, 
               device: str, data_dir: Path | None, download: bool) -> GatePlan:  # fmt: skip
     """The candidate under the baseline's samples, threat model and attacks, all as its run at `path` has them.
 
-    Raises UserError for tolerances that need all samples, where the baseline cannot be repeated (no budget, a time limit,
-    attacks or data that are no longer the same), and as `plan_attacks` does, before anything is written.
+    Raises UserError for tolerances that need all samples, where the baseline cannot be repeated (no
+    budget, a time limit, attacks or data that are no longer the same), and as `plan_attacks` does,
+    before anything is written.
     """
     if tolerances.margin is not None or tolerances.per_class is not None:
-        raise UserError("margins and classes need every sample: attack the model, then give --candidate")
+        raise UserError(
+            "margins and classes need every sample: attack the model, then give --candidate"
+        )
     info = baseline.info
     config = _config(info, path, batch_size)
     with names_from(path, model):
-        (plan,) = plan_attacks([model], config, out=out, device=device, data_dir=data_dir, download=download)
+        (plan,) = plan_attacks(
+            [model], config, out=out, device=device, data_dir=data_dir, download=download
+        )
     if sorted(full_specs(plan.entries)) != sorted(json.loads(info["attack_params"])):
-        raise UserError(f"this robbench reads the attacks of run {info['run_id']} otherwise ({info['attack']}): run it again")
+        raise UserError(
+            f"this robbench reads the attacks of run {info['run_id']} otherwise ({info['attack']}): run it again"
+        )
     split = plan.subject.split
     if sorted(split.ids.tolist()) != sorted(baseline.samples["sample_id"].to_pylist()):
         raise UserError(
@@ -75,7 +82,9 @@ def plan_gate(model: str, baseline: Run, path: Path, tolerances: Tolerances, *, 
         )
     identity = {"gate": plan.identities[0], "baseline": info["run_id"], "order": seed}
     run_id, other = settled(Store(out), short_hash(identity), plan.subject.answers)
-    plan = dataclasses.replace(plan, run_ids=(run_id,), notes=() if other is None else (other_answers(other),))
+    plan = dataclasses.replace(
+        plan, run_ids=(run_id,), notes=() if other is None else (other_answers(other),)
+    )
     return GatePlan(plan, baseline, random_order(split, seed), seed)
 
 
@@ -89,24 +98,32 @@ def _config(info: dict[str, Any], path: Path, batch_size: int | None) -> AttackC
     """The attack settings of a run, with its own points to replay where it kept any."""
     what = f"the baseline {info['run_id']}"
     if math.isinf(info["eps"]):
-        raise UserError(f"{what} has no budget, so every sample is to be searched to the end: attack, then give --candidate")
+        raise UserError(
+            f"{what} has no budget, so every sample is to be searched to the end: attack, then give --candidate"
+        )
     budget = parse_budget(info["budget"]) or Budget()
     if math.isfinite(budget.seconds):
-        raise UserError(f"{what} was cut off after {budget}, which no second run repeats: attack it without, or in queries")
+        raise UserError(
+            f"{what} was cut off after {budget}, which no second run repeats: attack it without, or in queries"
+        )
     try:
         stored, specs = json.loads(info["config"]), json.loads(info["attack_params"])
         settings = {name: stored.get(name) for name in ("limit", "precision", "compile")}
         if not isinstance(specs, list):
             raise ValueError
     except (ValueError, AttributeError):
-        raise UserError(f"{what} does not say how it was attacked: make one with robbench attack") from None
+        raise UserError(
+            f"{what} does not say how it was attacked: make one with robbench attack"
+        ) from None
     given = {
         **{name: value for name, value in settings.items() if value is not None},
         "attack": specs, "threat": [info["threat"]], "data": info["data"], "split": info["split"], "seed": info["seed"],
         "budget": info["budget"], "batch_size": batch_size or stored.get("batch_size"),
         "replay": [str(path.absolute())] if beside(path, "points").is_file() else [],
     }  # fmt: skip
-    return validate(AttackConfig, {name: value for name, value in given.items() if value is not None}, what)
+    return validate(
+        AttackConfig, {name: value for name, value in given.items() if value is not None}, what
+    )
 
 
 class _Halt:
@@ -124,8 +141,9 @@ def gate_model(gated: GatePlan, tolerances: Tolerances, *, store: Store, force: 
                say: Callable[[str], None] = lambda text: None) -> Finding:  # fmt: skip
     """Attack the candidate until the gate has decided, or `seconds` are over; a killed one goes on where it was.
 
-    Samples are booked in their random order, each once it is decided. What was decided is kept; a decision is written as a
-    run of the samples that it rests on. `say` hears for which other process is waited. Raises Stopped after a signal.
+    Samples are booked in their random order, each once it is decided. What was decided is kept; a
+    decision is written as a run of the samples that it rests on. `say` hears for which other
+    process is waited. Raises Stopped after a signal.
     """
     (run_id,) = gated.plan.run_ids
     if not force and (before := _before(store, run_id)):
@@ -146,14 +164,18 @@ def _gate_model(gated: GatePlan, tolerances: Tolerances, store: Store, force: bo
     if force:
         partial.discard()
     before = None if force else _before(store, run_id)
-    rows = of_split([*(before.samples.to_pylist() if before else []), *partial.rows()], plan.subject.split)
+    rows = of_split(
+        [*(before.samples.to_pylist() if before else []), *partial.rows()], plan.subject.split
+    )
     known, book = len(rows), _Book(gated, tolerances)
     book.enter(rows)
     if known and not book.gate.decided:
         resumed(known)
     work, keep = Work(plan, began), Keeper([partial])
     disagreements = 0
-    halt = _Halt(lambda: bool(stop), lambda: time.perf_counter() - began > seconds, lambda: book.gate.decided)
+    halt = _Halt(
+        lambda: bool(stop), lambda: time.perf_counter() - began > seconds, lambda: book.gate.decided
+    )
     if not halt:
         partial.keep_answers(plan.subject.answers)
         look_at(plan, work)
@@ -171,7 +193,9 @@ def _gate_model(gated: GatePlan, tolerances: Tolerances, store: Store, force: bo
         raise Stopped(stop.exit_code)
     info: dict[str, Any] = before.info if before else {}
     if book.gate.decided and book.gate.seen > (before.info["n_samples"] if before else 0):
-        kept = sorted((rows[i] for i in order[: book.gate.seen]), key=lambda row: row["sample_index"])
+        kept = sorted(
+            (rows[i] for i in order[: book.gate.seen]), key=lambda row: row["sample_index"]
+        )
         row = run_row(plan, 0, kept, disagreements=None if known else disagreements, flags=all_flags(work, kept),
                       started=started, wall=float("nan") if known else time.perf_counter() - began, resumed=known,
                       inspection=work.inspection[1:], equality=work.equality)  # fmt: skip
@@ -194,7 +218,12 @@ class _Book:
         baseline, split = gated.baseline, gated.plan.subject.split
         self.order, self.gate = gated.order, EarlyGate(tolerances, len(gated.order))
         names = ("sample_id", "robust", "clean_correct")
-        by_id = {i: verdicts for i, *verdicts in zip(*(baseline.samples[name].to_pylist() for name in names), strict=True)}
+        by_id = {
+            i: verdicts
+            for i, *verdicts in zip(
+                *(baseline.samples[name].to_pylist() for name in names), strict=True
+            )
+        }
         self.theirs = [by_id[i] for i in split.ids.tolist()]  # by position
 
     def enter(self, rows: dict[int, dict[str, Any]]) -> None:
@@ -212,7 +241,10 @@ def _honest(gated: GatePlan, seen: int, row: dict[str, Any]) -> dict[str, Any]:
     """The columns of a run that holds the samples it took, and says so."""
     info, total, split = gated.baseline.info, len(gated.order), gated.plan.subject.split
     about = {"baseline": info["run_id"], "order_seed": gated.seed, "samples": seen, "of": total}
-    changes: dict[str, Any] = {"attack": info["attack"], "config": json.dumps({**json.loads(row["config"]), "gate": about})}
+    changes: dict[str, Any] = {
+        "attack": info["attack"],
+        "config": json.dumps({**json.loads(row["config"]), "gate": about}),
+    }
     if seen < total:
         chosen = split.take(torch.tensor(gated.order[:seen], device=split.labels.device))
         within = "" if row["subset"] is None else f" of {row['subset']}"
@@ -221,13 +253,17 @@ def _honest(gated: GatePlan, seen: int, row: dict[str, Any]) -> dict[str, Any]:
     return changes
 
 
-def _finding(gated: GatePlan, gate: EarlyGate, tolerances: Tolerances, info: dict[str, Any]) -> Finding:
+def _finding(
+    gated: GatePlan, gate: EarlyGate, tolerances: Tolerances, info: dict[str, Any]
+) -> Finding:
     baseline, plan = gated.baseline.info, gated.plan
     notes = remarks(baseline, info) if info else []
     if not gate.decided:
         notes.append("time was up; what was decided is kept, and the same command goes on")
     if gate.decided and gate.seen < gate.n:
-        notes.append(f"stopped after {gate.seen} of {gate.n} samples in random order: that was enough")
+        notes.append(
+            f"stopped after {gate.seen} of {gate.n} samples in random order: that was enough"
+        )
     known = info or {"run_id": plan.run_ids[0], "model": plan.subject.label}
     return Finding(
         checks=gate.checks() if gate.seen else [], baseline=baseline, candidate=known, tolerances=tolerances, seen=gate.seen,

@@ -62,7 +62,8 @@ class Measured(NamedTuple):
 class Measurer:
     """Measures runs one after the other. What rests on clean inputs alone is computed once for all runs of a model.
 
-    `train_samples`: of the training data at most so many are looked at, as many of each class as can be; 0 = none.
+    `train_samples`: of the training data at most so many are looked at, as many of each class as
+    can be; 0 = none.
     """
 
     store: Store
@@ -71,14 +72,17 @@ class Measurer:
     download: bool = False
     train_samples: int = TRAIN_SAMPLES
     say: Callable[[str], None] = lambda text: None  # hears for which other process is waited
-    _clean: dict[tuple[Any, ...], tuple[Look, list[Measure], list[str]]] = dataclasses.field(default_factory=dict)
+    _clean: dict[tuple[Any, ...], tuple[Look, list[Measure], list[str]]] = dataclasses.field(
+        default_factory=dict
+    )
 
     def measure(self, path: Path, *, force: bool, watch: Watch, model: str | None = None,
                 subject: Subject | None = None) -> Measured:  # fmt: skip
         """Measure the run of a runs file and write it down; what is there already is left alone, unless `force`.
 
-        The model is `subject`, or built from what the run says of it, or from `model` where it lies elsewhere now. Raises
-        UserError, before anything is written, when model or data are not what they were, or a file cannot be read.
+        The model is `subject`, or built from what the run says of it, or from `model` where it lies
+        elsewhere now. Raises UserError, before anything is written, when model or data are not what
+        they were, or a file cannot be read.
         """
         run = read_run(path, ("sample_id",))
         if not force and (found := self._known(path, run, write=False)):
@@ -94,7 +98,9 @@ class Measurer:
             return self._measure(path, run, subject or self._rebuild(path, run.info, model), watch)
 
     def _is_measured(self, known: list[Measure] | None) -> bool:
-        return known is not None and any(m.name == "train_samples" and m.value == self.train_samples for m in known)
+        return known is not None and any(
+            m.name == "train_samples" and m.value == self.train_samples for m in known
+        )
 
     def _measure(self, path: Path, run: Run, subject: Subject, watch: Watch) -> Measured:
         info, ids = run.info, run.samples["sample_id"].to_pylist()
@@ -104,10 +110,21 @@ class Measurer:
         measures = [*measures, _flip_share(info, clean)]
         if worst is None:
             missing = {"reason": "the run kept no points: attack with --store-points"}
-            mine = [m for m in measures if m.split == info["split"] and m.label is None and not m.name.startswith("svm_")]
-            measures += [Measure(m.name, "worst", m.split, None, missing) for m in mine if m.name != "flip_share"]
+            mine = [
+                m
+                for m in measures
+                if m.split == info["split"] and m.label is None and not m.name.startswith("svm_")
+            ]
+            measures += [
+                Measure(m.name, "worst", m.split, None, missing)
+                for m in mine
+                if m.name != "flip_share"
+            ]
             measures.append(Measure("local_linearity", "worst", info["split"], None, missing))
-            notes = [*notes, "it kept no points, so measures of worst points are null: attack with --store-points or --measure"]
+            notes = [
+                *notes,
+                "it kept no points, so measures of worst points are null: attack with --store-points or --measure",
+            ]
         else:
             measures += summarise(worst, "worst", info["split"])
         distances, columns = measure_distances(path, info["split"], ids)
@@ -134,27 +151,53 @@ class Measurer:
                 row[name] = value
         write_measures(path, [m for m in known if not is_distance(m)] + distances, samples)
         return Measured(
-            info, read_measures(path) or [], True, ["other runs of its model are new: only input margins were redone"]
+            info,
+            read_measures(path) or [],
+            True,
+            ["other runs of its model are new: only input margins were redone"],
         )
 
     def _rebuild(self, path: Path, info: dict[str, Any], model: str | None) -> Subject:
         limit = json.loads(info["config"]).get("limit")
-        config = AttackConfig(data=info["data"], split=info["split"], limit=limit, seed=info["seed"])
+        config = AttackConfig(
+            data=info["data"], split=info["split"], limit=limit, seed=info["seed"]
+        )
         try:
             with names_from(path, model):
-                return find_subject(model or info["model"], config, self.store, self.device, self.data_dir, self.download)[0]
+                return find_subject(
+                    model or info["model"],
+                    config,
+                    self.store,
+                    self.device,
+                    self.data_dir,
+                    self.download,
+                )[0]
         except UserError as error:
             elsewhere = "" if model else "; if the model lies elsewhere, say where with --model"
             raise UserError(f"run {info['run_id']}: {error}{elsewhere}") from error
 
-    def _look_at_clean(self, info: dict[str, Any], subject: Subject, watch: Watch) -> tuple[Look, list[Measure], list[str]]:
-        key = (subject.hash, subject.arch, subject.split.fingerprint(ordered=True), info["split"], info["data"])
+    def _look_at_clean(
+        self, info: dict[str, Any], subject: Subject, watch: Watch
+    ) -> tuple[Look, list[Measure], list[str]]:
+        key = (
+            subject.hash,
+            subject.arch,
+            subject.split.fingerprint(ordered=True),
+            info["split"],
+            info["data"],
+        )
         if key not in self._clean:
             n = len(subject.split)
-            seen = self._look(subject, subject.split, None, lambda done: watch(0.3 * done / n, "clean points"))
+            seen = self._look(
+                subject, subject.split, None, lambda done: watch(0.3 * done / n, "clean points")
+            )
             measures, notes = summarise(seen, "clean", info["split"]), list[str]()
             measures += svm_measures(
-                seen, "clean", info["split"], self.train_samples or n, lambda share: watch(0.3 + 0.2 * share, "svm")
+                seen,
+                "clean",
+                info["split"],
+                self.train_samples or n,
+                lambda share: watch(0.3 + 0.2 * share, "svm"),
             )
             if info["split"] != "train" and self.train_samples:
                 try:
@@ -163,25 +206,40 @@ class Measurer:
                     notes.append(f"nothing measured on training data: {error}")
                 else:
                     seen_too = self._look(
-                        subject, train, None, lambda done: watch(0.5 + 0.1 * done / len(train), "training data")
+                        subject,
+                        train,
+                        None,
+                        lambda done: watch(0.5 + 0.1 * done / len(train), "training data"),
                     )
                     measures += summarise(seen_too, "clean", "train")
                     measures += svm_measures(
-                        seen_too, "clean", "train", len(train), lambda share: watch(0.6 + 0.2 * share, "svm on training data")
+                        seen_too,
+                        "clean",
+                        "train",
+                        len(train),
+                        lambda share: watch(0.6 + 0.2 * share, "svm on training data"),
                     )
-            self._clean = {key: (seen, measures, notes)}  # of the latest model only: features are large
+            self._clean = {
+                key: (seen, measures, notes)
+            }  # of the latest model only: features are large
         return self._clean[key]
 
     def _training_data(self, data: str, subject: Subject) -> Split:
         limit = f"stratified={self.train_samples}"
-        train = load(data, "train", data_dir=self.data_dir, limit=limit, download=self.download).to(self.device)
+        train = load(data, "train", data_dir=self.data_dir, limit=limit, download=self.download).to(
+            self.device
+        )
         split = subject.split
         if train.classes != split.classes:
-            apart = class_difference(train.classes, split.classes, ("the train split", f"the {split.split} split"))
+            apart = class_difference(
+                train.classes, split.classes, ("the train split", f"the {split.split} split")
+            )
             raise UserError(f"the splits of {data} have other classes: {apart}")
         if train.images.shape[1:] != split.images.shape[1:]:
             shapes = f"{list(train.images.shape[1:])} and {list(split.images.shape[1:])}"
-            raise UserError(f"the train and {split.split} splits of {data} have images of other shapes: {shapes}")
+            raise UserError(
+                f"the train and {split.split} splits of {data} have images of other shapes: {shapes}"
+            )
         return train
 
     def _look_at_worst(self, path: Path, subject: Subject, watch: Watch) -> Look | None:
@@ -193,17 +251,28 @@ class Measurer:
 
         def moved(index: Tensor, clean: Tensor) -> Tensor:
             pairs = zip(index.tolist(), clean, strict=True)
-            return torch.stack([x if (row := stored[i]) is None else decode(row, x) for i, x in pairs])
+            return torch.stack(
+                [x if (row := stored[i]) is None else decode(row, x) for i, x in pairs]
+            )
 
         n = len(subject.split)
-        return self._look(subject, subject.split, moved, lambda done: watch(0.8 + 0.2 * done / n, "worst points"))
+        return self._look(
+            subject, subject.split, moved, lambda done: watch(0.8 + 0.2 * done / n, "worst points")
+        )
 
     def _look(self, subject: Subject, split: Split, moved: Callable[[Tensor, Tensor], Tensor] | None,
               watch: Callable[[int], None]) -> Look:  # fmt: skip
         model = subject.model
         with frozen(model), deterministic():
             torch.manual_seed(0)  # for models that draw from it
-            return look(model, find_head(model, split.pixels(slice(0, 8))), split, largest_tile(self.device).rows, moved, watch)
+            return look(
+                model,
+                find_head(model, split.pixels(slice(0, 8))),
+                split,
+                largest_tile(self.device).rows,
+                moved,
+                watch,
+            )
 
 
 def _require_same(info: dict[str, Any], ids: list[int], subject: Subject) -> None:
@@ -217,9 +286,13 @@ def _require_same(info: dict[str, Any], ids: list[int], subject: Subject) -> Non
             f"{title}: model {subject.name} is not what was attacked (other {what}); attack it again, or name another --model"
         )
     if not same_answers(info["answers"], subject.answers, ("made",)):
-        raise ChangedError(f"{title}: model {subject.name} answers otherwise than it did; attack it again")
+        raise ChangedError(
+            f"{title}: model {subject.name} answers otherwise than it did; attack it again"
+        )
     if subject.split.fingerprint() != info["data_hash"] or subject.split.ids.tolist() != ids:
-        raise ChangedError(f"{title}: data '{info['data']}' ({info['split']}) are not what was attacked; attack the model again")
+        raise ChangedError(
+            f"{title}: data '{info['data']}' ({info['split']}) are not what was attacked; attack the model again"
+        )
 
 
 def _flip_share(info: dict[str, Any], clean: Look) -> Measure:
@@ -231,24 +304,42 @@ def _flip_share(info: dict[str, Any], clean: Look) -> Measure:
         if found is not None
         else {"reason": "no budget, or one in l0, where it is no matter of a norm"}
     )
-    return Measure("flip_share", "clean", info["split"], None if found is None else float(found.mean()), detail)
+    return Measure(
+        "flip_share", "clean", info["split"], None if found is None else float(found.mean()), detail
+    )
 
 
 def _flips(info: dict[str, Any], clean: Look) -> NDArray[np.bool_] | None:
     if not math.isfinite(info["eps"]) or info["norm"] == "l0":
         return None
-    margin, length = (clean.columns[name].astype(np.float64) for name in ("margin", f"margin_gradient_{dual(info['norm'])}"))
+    margin, length = (
+        clean.columns[name].astype(np.float64)
+        for name in ("margin", f"margin_gradient_{dual(info['norm'])}")
+    )
     return flips(torch.from_numpy(margin), torch.from_numpy(length), info["eps"]).numpy()
 
 
 def _sample_rows(
-    info: dict[str, Any], ids: list[int], clean: Look, worst: Look | None, distances: dict[str, list[Any]]
+    info: dict[str, Any],
+    ids: list[int],
+    clean: Look,
+    worst: Look | None,
+    distances: dict[str, list[Any]],
 ) -> list[dict[str, Any]]:
     """The rows of the table of samples."""
-    columns = {"sample_id": ids, "label": clean.labels.tolist(), "sample_index": list(range(len(ids))), **distances}
+    columns = {
+        "sample_id": ids,
+        "label": clean.labels.tolist(),
+        "sample_index": list(range(len(ids))),
+        **distances,
+    }
     for points, seen in (("clean", clean), ("worst", worst)):
         if seen is not None:
-            columns |= {f"{points}_{name}": seen.columns[name].tolist() for name in _SEEN if name in seen.columns}
+            columns |= {
+                f"{points}_{name}": seen.columns[name].tolist()
+                for name in _SEEN
+                if name in seen.columns
+            }
     flipped = _flips(info, clean)
     if flipped is not None:
         columns["clean_flip"] = flipped.tolist()

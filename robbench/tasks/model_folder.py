@@ -19,7 +19,9 @@ def find_folder(text: str, store: Store) -> tuple[Path | None, str | None]:
     """The folder of a trained model and which of its checkpoints: NAME or PATH, possibly with @best or @last."""
     for name, at, which in ((text, "", ""), text.rpartition("@")):
         for path in (store.models / name, Path(name)):
-            if name and is_there(path / "config.json"):  # a long model spec is no possible name of a folder
+            if name and is_there(
+                path / "config.json"
+            ):  # a long model spec is no possible name of a folder
                 return path, which if at else None
     return None, None
 
@@ -32,7 +34,9 @@ def stored_config(folder: Path) -> dict[str, Any] | None:
     path = folder / "config.json"
     if not path.exists():
         if folder.exists() and not all(is_temporary(file.name) for file in folder.iterdir()):
-            raise UserError(f"{folder} is not empty and holds no model of ours; choose another --name or --out")
+            raise UserError(
+                f"{folder} is not empty and holds no model of ours; choose another --name or --out"
+            )
         return None
     try:
         return read_config(path)
@@ -50,8 +54,14 @@ def read_model(folder: Path, which: str | None, device: torch.device) -> tuple[A
     if config["status"] == "done":
         which = None if which == config["selected"]["model"] else which
     elif which is None or not (folder / f"{which}.safetensors").is_file():
-        there = [f"{config['name']}@{name}" for name in ("best", "last") if (folder / f"{name}.safetensors").is_file()]
+        there = [
+            f"{config['name']}@{name}"
+            for name in ("best", "last")
+            if (folder / f"{name}.safetensors").is_file()
+        ]
         instead = f", or use {' or '.join(there)}" if there else ""
-        raise UserError(f"model {config['name']} is not finished; give its train command again to go on{instead}")
+        raise UserError(
+            f"model {config['name']} is not finished; give its train command again to go on{instead}"
+        )
     model, _ = load_model(folder, which)  # type: ignore[arg-type]
     return model.to(device), config

@@ -28,21 +28,35 @@ class Report(NamedTuple):
 
 
 def report(
-    names: Sequence[str], out: Path, html: Path, *, title: str = "Robustness report", data_dir: Path | None = None
+    names: Sequence[str],
+    out: Path,
+    html: Path,
+    *,
+    title: str = "Robustness report",
+    data_dir: Path | None = None,
 ) -> Report:
     """Write the report of the runs that `names` mean (none: all of the store) to `html`.
 
-    Raises UserError, before anything is written, for names, results or a target that cannot be right; RunError when the file
-    cannot be written.
+    Raises UserError, before anything is written, for names, results or a target that cannot be
+    right; RunError when the file cannot be written.
     """
     _check_target(html)
     paths = Store(out).find_local(names)
     runs = [(path, read_run(path, COLUMNS)) for path in paths]
-    material = gather(runs, data_dir, command=shlex.join(["robbench", "report", *names, "--out", str(out), "--html", str(html)]))
+    material = gather(
+        runs,
+        data_dir,
+        command=shlex.join(["robbench", "report", *names, "--out", str(out), "--html", str(html)]),
+    )
     sections = page_sections(material)
     page = render(material, sections, title).encode()
     write_output(html, lambda temporary: temporary.write_bytes(page))
-    return Report(html, len(page), [run.info["run_id"] for _, run in runs], {one.id: bool(one.blocks) for one in sections})
+    return Report(
+        html,
+        len(page),
+        [run.info["run_id"] for _, run in runs],
+        {one.id: bool(one.blocks) for one in sections},
+    )
 
 
 def gather(runs: Sequence[tuple[Path, Run]], data_dir: Path | None, *, command: str) -> Material:
@@ -58,7 +72,11 @@ def gather(runs: Sequence[tuple[Path, Run]], data_dir: Path | None, *, command: 
             if folder in folders:  # another checkpoint of the same training
                 continue
             folders.add(folder)
-            epochs = read_epochs(folder / "epochs.parquet") if (folder / "epochs.parquet").is_file() else []
+            epochs = (
+                read_epochs(folder / "epochs.parquet")
+                if (folder / "epochs.parquet").is_file()
+                else []
+            )
             trainings[model] = Training(epochs, recorded_command(config.get("provenance") or {}))
     with_points = [(path, run) for path, run in runs if beside(path, "points").is_file()]
     shown, reasons = _examples(with_points, data_dir) if with_points else ([], [])
@@ -66,15 +84,23 @@ def gather(runs: Sequence[tuple[Path, Run]], data_dir: Path | None, *, command: 
         runs=in_order([run for _, run in runs]),
         trainings=trainings,
         classes=classes,
-        measures={run.info["run_id"]: read_beside(beside(path, "measures"), "measures", MEASURES) for path, run in runs},
-        checks={run.info["run_id"]: read_beside(beside(path, "checks"), "checks", CHECKS) for path, run in runs},
+        measures={
+            run.info["run_id"]: read_beside(beside(path, "measures"), "measures", MEASURES)
+            for path, run in runs
+        },
+        checks={
+            run.info["run_id"]: read_beside(beside(path, "checks"), "checks", CHECKS)
+            for path, run in runs
+        },
         examples=shown,
         no_examples=reasons,
         command=command,
     )
 
 
-def _examples(runs: Sequence[tuple[Path, Run]], data_dir: Path | None) -> tuple[list[Any], list[str]]:
+def _examples(
+    runs: Sequence[tuple[Path, Run]], data_dir: Path | None
+) -> tuple[list[Any], list[str]]:
     from robbench.tasks.gallery import examples
 
     return examples(runs, data_dir)
@@ -85,5 +111,7 @@ def _check_target(html: Path) -> None:
     if html.is_dir():
         raise UserError(f"{html} is a folder; give a file name such as {html / 'report.html'}")
     if html.suffix.lower() not in (".html", ".htm"):
-        raise UserError(f"{html} does not end in .html; give a file name such as {html.with_suffix('.html')}")
+        raise UserError(
+            f"{html} does not end in .html; give a file name such as {html.with_suffix('.html')}"
+        )
     require_output(html)

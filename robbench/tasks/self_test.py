@@ -56,10 +56,17 @@ def specimens(train: Split, only: Callable[[str], bool] = lambda name: True) -> 
     """Good models, masked ones made from the first, and weak attacks on a robust one; in that order."""
     threat = single_threat(THREAT)
     plain = train_quickly(train, threat, TrainConfig(model="small-cnn:width=16", epochs=5))
-    robust = train_quickly(train, threat, TrainConfig(model="small-cnn:width=16", epochs=8, inner="pgd:steps=5"))
+    robust = train_quickly(
+        train, threat, TrainConfig(model="small-cnn:width=16", epochs=8, inner="pgd:steps=5")
+    )
     linear = train_quickly(train, threat, TrainConfig(model="mlp:depth=0", epochs=5))
     fully = train_quickly(train, threat, TrainConfig(model="mlp:width=64", epochs=5, seed=2))
-    good = {"undefended": plain, "adversarially trained": robust, "linear": linear, "fully connected": fully}
+    good = {
+        "undefended": plain,
+        "adversarially trained": robust,
+        "linear": linear,
+        "fully connected": fully,
+    }
     found = [Specimen(name, model, False) for name, model in good.items()]
     found += [Specimen(name, model, True) for name, model in masked(plain).items()]
     found += [Specimen(name, robust, True, spec) for name, spec in WEAK.items()]
@@ -77,12 +84,18 @@ def self_test(
     train, split = load("digits", "train"), load("digits", "test", limit=samples)
     watch(0.0, "training")
     with torch.random.fork_rng():
-        source = train_quickly(train, single_threat(THREAT), TrainConfig(model="mlp:width=64,depth=1", epochs=5, seed=1))
+        source = train_quickly(
+            train,
+            single_threat(THREAT),
+            TrainConfig(model="mlp:width=64,depth=1", epochs=5, seed=1),
+        )
         tried = list(specimens(train, only))
     examined = []
     for n, specimen in enumerate(tried):
         watch((n + 1) / (len(tried) + 1), specimen.name)
         with frozen(specimen.model), deterministic():
-            evidence = Evidence(specimen.model, split, single_threat(THREAT), source=source, attack=specimen.attack)
+            evidence = Evidence(
+                specimen.model, split, single_threat(THREAT), source=source, attack=specimen.attack
+            )
             examined.append(Examined(specimen.name, specimen.bad, run_checks(checks, evidence)))
     return examined

@@ -1,6 +1,7 @@
 """Ctrl-C and SIGTERM: the first asks to stop after the current step, or within a step that takes long; the second stops at once.
 
-A step that calls slow Python code, or many operations of torch, ends between two of them. Nobody can end one operation.
+A step that calls slow Python code, or many operations of torch, ends between two of them. Nobody
+can end one operation.
 """
 
 from __future__ import annotations
@@ -13,7 +14,10 @@ from types import FrameType
 from robbench.core.errors import Stopped
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
-PATIENCE, AGAIN = 3.0, 0.5  # seconds a step may take to end by itself; and until a stop that was swallowed is raised again
+PATIENCE, AGAIN = (
+    3.0,
+    0.5,
+)  # seconds a step may take to end by itself; and until a stop that was swallowed is raised again
 
 
 class StopFlag:

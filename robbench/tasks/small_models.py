@@ -30,15 +30,21 @@ def train_quickly(train: Split, threat: ThreatModel, config: TrainConfig) -> nn.
     model = loss.prepare(create(config.model, info), info).to(train.labels.device)
     attack = ATTACKS.build(config.inner) if config.inner else None
     inner = Inner(attack, threat) if isinstance(attack, Attack) else None
-    recipe = Recipe(**{field.name: getattr(config, field.name) for field in dataclasses.fields(Recipe)})
-    trainer = Trainer(model, loss, train, train.take(torch.arange(0)), recipe, inner=inner, threat=threat)
+    recipe = Recipe(
+        **{field.name: getattr(config, field.name) for field in dataclasses.fields(Recipe)}
+    )
+    trainer = Trainer(
+        model, loss, train, train.take(torch.arange(0)), recipe, inner=inner, threat=threat
+    )
     with deterministic():
         for _ in range(config.epochs):
             trainer.run_epoch(lambda progress: None)
     return model.eval().requires_grad_(False)
 
 
-def stand_in(split: Split, data: str, threat: ThreatModel, data_dir: Path | None) -> nn.Module | None:
+def stand_in(
+    split: Split, data: str, threat: ThreatModel, data_dir: Path | None
+) -> nn.Module | None:
     """An undefended model of a split's training data, for transfer; None where that is not cheap, or there are no such data."""
     shape = split.images.shape[1:]
     if shape.numel() > PIXELS:
@@ -48,6 +54,8 @@ def stand_in(split: Split, data: str, threat: ThreatModel, data_dir: Path | None
     except RobbenchError:  # a data set may have a test split only
         return None
     images = len(shape) == 3
-    config = TrainConfig(model="small-cnn:width=16" if images else "mlp:width=64,depth=1", epochs=5, seed=1)
+    config = TrainConfig(
+        model="small-cnn:width=16" if images else "mlp:width=64,depth=1", epochs=5, seed=1
+    )
     with torch.random.fork_rng():
         return train_quickly(train.to(split.labels.device), threat, config)

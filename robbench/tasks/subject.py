@@ -67,23 +67,35 @@ def find_subject(text: str, config: AttackConfig, store: Store, device: torch.de
         data = config.data or trained["config"]["data"]
     else:
         if text.partition(":")[0] not in MODELS.entries and ":" not in text:
-            known = [path.name for path in store.models.glob("*") if (path / "config.json").is_file()]
+            known = [
+                path.name for path in store.models.glob("*") if (path / "config.json").is_file()
+            ]
             hint = _own(text) or nearest(text, [*known, *MODELS.entries])
-            raise UserError(f"unknown model '{text}': not in {store.models}, no folder of a saved model, no model spec{hint}")
+            raise UserError(
+                f"unknown model '{text}': not in {store.models}, no folder of a saved model, no model spec{hint}"
+            )
         model, trained, data = None, {}, config.data or "digits"
     with names_from(folder / "config.json") if folder and not config.data else nullcontext():
-        split = load(data, config.split, data_dir=data_dir, limit=config.limit, download=download).to(device)
+        split = load(
+            data, config.split, data_dir=data_dir, limit=config.limit, download=download
+        ).to(device)
     require_classes(split)
     if model is None:
         torch.manual_seed(config.seed)  # an untrained architecture is a valid, if poor, subject
         # Fixed statistics: an untrained model must not depend on the samples it is judged by.
         info = split.info()
         channels = len(info.mean)
-        model = create(text, dataclasses.replace(info, mean=(0.5,) * channels, std=(0.25,) * channels), of=split.whole)
+        model = create(
+            text,
+            dataclasses.replace(info, mean=(0.5,) * channels, std=(0.25,) * channels),
+            of=split.whole,
+        )
         model = model.to(device)
         _check_known_classes(text, split)
     elif list(split.classes) != trained["classes"]:
-        apart = class_difference(trained["classes"], split.classes, (f"model {text}", f"data '{data}'"))
+        apart = class_difference(
+            trained["classes"], split.classes, (f"model {text}", f"data '{data}'")
+        )
         raise UserError(f"model {text} was trained on other classes: {apart}")
     elif list(split.images.shape[1:]) != trained["shape"]:
         raise UserError(
@@ -95,8 +107,14 @@ def find_subject(text: str, config: AttackConfig, store: Store, device: torch.de
         answers = ask(model, split)
     arch = canonical_model(trained.get("model", text))
     state = state_of(model)
-    remarks = [*_remarks(text, model, trained), *_changed_code(arch, state, trained), *_one_class(split)]
-    return Subject(text, model, split, arch, _hash(state, before, arch), trained, answers, tuple(remarks)), data
+    remarks = [
+        *_remarks(text, model, trained),
+        *_changed_code(arch, state, trained),
+        *_one_class(split),
+    ]
+    return Subject(
+        text, model, split, arch, _hash(state, before, arch), trained, answers, tuple(remarks)
+    ), data
 
 
 def _hash(state: State, before: State, arch: str) -> str:
@@ -113,7 +131,11 @@ def _one_class(split: Split) -> list[Flag]:
 
 def _remarks(text: str, model: nn.Module, trained: dict[str, Any]) -> list[Flag]:
     found = notes("interface", model.notes) if isinstance(model, External) else []
-    if not trained and text.partition(":")[0] in MODELS.entries and not MODELS.build(text).pretrained:
+    if (
+        not trained
+        and text.partition(":")[0] in MODELS.entries
+        and not MODELS.build(text).pretrained
+    ):
         found += notes("untrained", [text])
     return found
 
@@ -123,7 +145,11 @@ def _changed_code(arch: str, state: State, trained: dict[str, Any]) -> list[Flag
     before = (trained.get("code") or {}).get("model")
     registered = arch.partition(":")[0] in MODELS.entries
     now = model_code(arch, () if registered else state.modules)
-    return [] if before in (None, now) or now.startswith("robbench ") else notes("code-changed", [arch])
+    return (
+        []
+        if before in (None, now) or now.startswith("robbench ")
+        else notes("code-changed", [arch])
+    )
 
 
 def _check_known_classes(text: str, split: Split) -> None:

@@ -1,7 +1,7 @@
 """Threat models: which norm, how much of it. Written `linf:8/255`, `l2:0.5`; several budgets as `linf:2/255,8/255`.
 
-Inputs live in the box [0,1]; every budget is in those units. `l2:inf` has no budget: what is sought is the smallest
-perturbation.
+Inputs live in the box [0,1]; every budget is in those units. `l2:inf` has no budget: what is sought
+is the smallest perturbation.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from robbench.core.errors import UserError
 from robbench.core.spec import parse_number
 from robbench.threat.norms import Norm, find_norm
 
-SMALLEST = 2.0**-24  # half the distance of 1 to its neighbour: pixels near white stay where they are below it
+SMALLEST = (
+    2.0**-24
+)  # half the distance of 1 to its neighbour: pixels near white stay where they are below it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,21 +47,35 @@ def parse_threat(text: str) -> list[ThreatModel]:
         try:
             eps = float(parse_number(budget))
         except ValueError:
-            raise UserError(f"malformed threat '{text}': '{budget}' is not a number such as 0.03 or 8/255") from None
+            raise UserError(
+                f"malformed threat '{text}': '{budget}' is not a number such as 0.03 or 8/255"
+            ) from None
         if math.isnan(eps) or eps < 0 or (math.isinf(eps) and budget.lower() != "inf"):
-            raise UserError(f"threat '{text}': eps must be at least 0, or inf for the smallest perturbation, not {budget}")
+            raise UserError(
+                f"threat '{text}': eps must be at least 0, or inf for the smallest perturbation, not {budget}"
+            )
         if norm.name == "linf" and 1 < eps < math.inf:
-            raise UserError(f"threat '{text}': pixels are in [0,1], so linf eps {budget} is more than everything; {budget}/255?")
+            raise UserError(
+                f"threat '{text}': pixels are in [0,1], so linf eps {budget} is more than everything; {budget}/255?"
+            )
         if norm.name == "l0" and eps != math.inf and not eps.is_integer():
             raise UserError(
                 f"threat '{text}': l0 counts changed entries, {budget} is no such number; write l0:6 for 6 of them "
                 "(10 % of 64 entries)"
             )
         if 0 < eps < SMALLEST:
-            raise UserError(f"threat '{text}': eps {budget} changes no pixel in 32-bit numbers; 0 is no perturbation at all")
+            raise UserError(
+                f"threat '{text}': eps {budget} changes no pixel in 32-bit numbers; 0 is no perturbation at all"
+            )
         eps = abs(eps)  # -0 is 0
         short = f"{eps:g}"
-        canonical = budget.replace(" ", "") if "/" in budget else short if float(short) == eps else repr(eps)
+        canonical = (
+            budget.replace(" ", "")
+            if "/" in budget
+            else short
+            if float(short) == eps
+            else repr(eps)
+        )
         models.append(ThreatModel(norm.name, eps, f"{norm.name}:{canonical}"))
     return models
 
@@ -68,11 +84,17 @@ def require_inside(threats: Iterable[ThreatModel], shape: Sequence[int]) -> None
     """UserError for a budget that is larger than the whole box [0,1] of this shape: it forbids nothing, and is a typing error."""
     entries = math.prod(shape)
     for threat in threats:
-        most = {"linf": 1.0, "l2": math.sqrt(entries), "l1": float(entries), "l0": float(entries)}.get(threat.norm, math.inf)
+        most = {
+            "linf": 1.0,
+            "l2": math.sqrt(entries),
+            "l1": float(entries),
+            "l0": float(entries),
+        }.get(threat.norm, math.inf)
         if most < threat.eps < math.inf:
             raise UserError(
                 f"threat {threat.text}: two images of shape {'x'.join(map(str, shape))} with pixels in [0,1] are at most "
-                f"{threat.norm}:{most:g} apart" + ("" if threat.norm == "l0" else f"; did you mean {threat.eps:g}/255?")
+                f"{threat.norm}:{most:g} apart"
+                + ("" if threat.norm == "l0" else f"; did you mean {threat.eps:g}/255?")
             )
 
 

@@ -1,6 +1,7 @@
 """The geometry of perturbations: one class per norm.
 
-Shapes: d, g, x [B,*]; eps, sizes [B]; every row has its own budget, which may be inf: every point is inside then.
+Shapes: d, g, x [B,*]; eps, sizes [B]; every row has its own budget, which may be inf: every point
+is inside then.
 """
 
 from __future__ import annotations
@@ -92,10 +93,15 @@ class L2(Norm):
         return self.size(g)
 
     def steepest(self, g: Tensor) -> Tensor:
-        # Scaled by the largest entry first: squares of a saturated model's gradient would underflow to zero.
+        # Scaled by the largest entry first: squares of a saturated model's gradient would underflow
+        # to zero.
         scaled = g / lift(g.abs().flatten(1).amax(1), g).clamp(min=torch.finfo(g.dtype).tiny)
         length = self.size(scaled)
-        return pick(length > 0, scaled / lift(length, g).clamp(min=torch.finfo(g.dtype).tiny), torch.zeros_like(g))
+        return pick(
+            length > 0,
+            scaled / lift(length, g).clamp(min=torch.finfo(g.dtype).tiny),
+            torch.zeros_like(g),
+        )
 
     def project(self, d: Tensor, eps: Tensor) -> Tensor:
         length = self.size(d)
@@ -103,7 +109,9 @@ class L2(Norm):
 
     def inside(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
         direction = self.surface(key, shape, dtype)
-        radius = keyed.uniform(key, (1,), counter=2, dtype=dtype)[:, 0] ** (1 / max(shape.numel(), 1))
+        radius = keyed.uniform(key, (1,), counter=2, dtype=dtype)[:, 0] ** (
+            1 / max(shape.numel(), 1)
+        )
         return direction * lift(radius, direction)
 
     def surface(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
@@ -143,7 +151,8 @@ class L1(_Sparse):
         d, boxed = x - x0, x.clamp(*BOX)
         near = self._shrink(d, torch.where(d > 0, BOX[1] - x0, x0 - BOX[0]), eps)
         moved = (x0 + near).clamp(*BOX)
-        # Rounded towards x0: many small entries rounded away from it would add up to more than the tolerance.
+        # Rounded towards x0: many small entries rounded away from it would add up to more than the
+        # tolerance.
         moved = torch.where((moved - x0).abs() > near.abs(), torch.nextafter(moved, x0), moved)
         return pick(self._fits(boxed - x0, eps), boxed, moved)
 
@@ -163,27 +172,35 @@ class L1(_Sparse):
     def _shrink(self, d: Tensor, room: Tensor, eps: Tensor) -> Tensor:
         """sign(d) clip(|d| - s, 0, room), with the s at which its size is eps; any s where it never is.
 
-        That size falls with s, piecewise linearly: an entry shrinks while s is between |d| - room and |d|. So it is found by
-        going down the sorted ends of those intervals, and adding up what each stretch adds.
+        That size falls with s, piecewise linearly: an entry shrinks while s is between |d| - room
+        and |d|. So it is found by going down the sorted ends of those intervals, and adding up what
+        each stretch adds.
         """
         high = d.abs().flatten(1)
         low = (high - room.flatten(1)).clamp(min=0)
         ends, order = torch.cat([high, low], 1).sort(dim=1, descending=True, stable=True)
-        moving = torch.where(order < high.shape[1], 1, -1).cumsum(1).to(d.dtype)  # entries that shrink below each end
+        moving = (
+            torch.where(order < high.shape[1], 1, -1).cumsum(1).to(d.dtype)
+        )  # entries that shrink below each end
         grown = (moving[:, :-1] * (ends[:, :-1] - ends[:, 1:])).cumsum(1)
         sizes = torch.cat([torch.zeros_like(ends[:, :1]), grown], 1)  # at s = each end
         last = ((sizes <= eps[:, None]).sum(1, keepdim=True) - 1).clamp(min=0)
-        end, size, slope = (column.gather(1, last)[:, 0] for column in (ends, sizes, moving.clamp(min=1)))
+        end, size, slope = (
+            column.gather(1, last)[:, 0] for column in (ends, sizes, moving.clamp(min=1))
+        )
         shrunk = torch.minimum((d.abs() - lift(end - (eps - size) / slope, d)).clamp(min=0), room)
         size = self.size(shrunk)
-        return d.sign() * shrunk * lift(torch.where(size > eps, eps / size, torch.ones_like(eps)), d)  # rounding
+        return (
+            d.sign() * shrunk * lift(torch.where(size > eps, eps / size, torch.ones_like(eps)), d)
+        )  # rounding
 
 
 class L0(_Sparse):
     """The number of entries that are not zero (of each colour on its own, not pixels); a budget is such a number.
 
-    No norm: it does not grow with the length of d, and its ball is not bounded. So `steepest` and `dual` are those of L1, which
-    is what is left of L0 in the cube [-1,1] when made convex; `inside` and `surface` fill that cube, to be projected.
+    No norm: it does not grow with the length of d, and its ball is not bounded. So `steepest` and
+    `dual` are those of L1, which is what is left of L0 in the cube [-1,1] when made convex;
+    `inside` and `surface` fill that cube, to be projected.
     """
 
     name = "l0"
@@ -198,7 +215,9 @@ class L0(_Sparse):
     def project_boxed(self, x: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
         """The nearest point (Euclidean) of box and ball: keeps the entries that come closest to x when they move."""
         d, boxed = x - x0, x.clamp(*BOX) - x0
-        return (x0 + self._keep(boxed, boxed * (2 * d - boxed), eps)).clamp(*BOX)  # d^2 - (d - boxed)^2
+        return (x0 + self._keep(boxed, boxed * (2 * d - boxed), eps)).clamp(
+            *BOX
+        )  # d^2 - (d - boxed)^2
 
     def inside(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
         return 2 * keyed.uniform(key, shape, dtype=dtype) - 1

@@ -54,12 +54,20 @@ class Ball:
     def ascend(self, x: Tensor, g: Tensor, length: Tensor) -> Tensor:
         """One steepest-ascent step of a length [B] in the norm, projected back.
 
-        Where it moves a single entry, that is the one which gains the most on its way to the length or the box's face.
+        Where it moves a single entry, that is the one which gains the most on its way to the length
+        or the box's face.
         """
-        norm, length = self.p.norm, lift(length.clamp(max=torch.finfo(x.dtype).max), x)  # inf times 0 is no number
+        norm, length = (
+            self.p.norm,
+            lift(length.clamp(max=torch.finfo(x.dtype).max), x),
+        )  # inf times 0 is no number
         if norm.one_entry:
             room = torch.where(g > 0, BOX[1] - x, x - BOX[0]).clamp(min=0)
-            g = g / lift(norm.dual(g), x).clamp(min=torch.finfo(x.dtype).tiny) * torch.minimum(room, length)
+            g = (
+                g
+                / lift(norm.dual(g), x).clamp(min=torch.finfo(x.dtype).tiny)
+                * torch.minimum(room, length)
+            )
         return self.project(x + length * norm.steepest(g))
 
     def inside(self) -> Tensor:
@@ -71,8 +79,12 @@ class Ball:
         return self._scaled(self.p.norm.surface(self.p.key, self.p.x0.shape[1:], self.p.x0.dtype))
 
     def _scaled(self, d: Tensor) -> Tensor:
-        whole = self.p.norm.size(torch.ones_like(d))  # without a budget: the ball that holds every point of the box
-        return self.project(self.p.x0 + lift(pick(torch.isinf(self.p.eps), whole, self.p.eps), d) * d)
+        whole = self.p.norm.size(
+            torch.ones_like(d)
+        )  # without a budget: the ball that holds every point of the box
+        return self.project(
+            self.p.x0 + lift(pick(torch.isinf(self.p.eps), whole, self.p.eps), d) * d
+        )
 
 
 def size_and_fits(x: Tensor, p: Problem) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,10 @@
 """Averages of the weights along training, which are then what is judged and kept.
 
-`ema`: exponential moving average of every step (Polyak and Juditsky 1992; in adversarial training Gowal et al. 2020,
-arXiv:2010.03593), whose decay grows as (1+n)/(10+n) with the number n of steps so far, up to the one given (as in SEAT's code):
-with a constant one the first weights would rule a short training. `swa`: plain mean of the weights after each epoch of the last
-quarter (Izmailov et al. 2018, arXiv:1803.05407). Batch-norm statistics are averaged like weights.
+`ema`: exponential moving average of every step (Polyak and Juditsky 1992; in adversarial training
+Gowal et al. 2020, arXiv:2010.03593), whose decay grows as (1+n)/(10+n) with the number n of steps
+so far, up to the one given (as in SEAT's code): with a constant one the first weights would rule a
+short training. `swa`: plain mean of the weights after each epoch of the last quarter (Izmailov et
+al. 2018, arXiv:1803.05407). Batch-norm statistics are averaged like weights.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ class Average:
             return share * average + (1 - share) * now
 
         avg_fn = ema if kind == "ema" else None
-        self.average = None if kind == "none" else AveragedModel(model, avg_fn=avg_fn, use_buffers=True)  # type: ignore[arg-type]
+        self.average = None
+        if kind != "none":
+            self.average = AveragedModel(model, avg_fn=avg_fn, use_buffers=True)  # type: ignore[arg-type]
 
     @property
     def judged(self) -> Classifier:

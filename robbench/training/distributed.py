@@ -1,9 +1,10 @@
 """Several processes on one training run, as `torchrun` starts them: each takes its share of every batch.
 
-Gradients are summed over the processes, so that a step is the step of one process on the whole batch up to rounding (weights
-within 1e-6 in the tests' short float32 runs), but for dropout, for batch-norm (each process has its own batch statistics; the
-running ones are those of the first) and for losses whose value depends on the batch (`Loss.batch_coupled`: each process sees its
-share as the batch; center loss keeps the centres of the first).
+Gradients are summed over the processes, so that a step is the step of one process on the whole
+batch up to rounding (weights within 1e-6 in the tests' short float32 runs), but for dropout, for
+batch-norm (each process has its own batch statistics; the running ones are those of the first) and
+for losses whose value depends on the batch (`Loss.batch_coupled`: each process sees its share as
+the batch; center loss keeps the centres of the first).
 """
 
 from __future__ import annotations
@@ -25,7 +26,11 @@ class World:
     """This process' place among those of the run."""
 
     def __init__(self) -> None:
-        self.rank, self.size = (distributed.get_rank(), distributed.get_world_size()) if distributed.is_initialized() else (0, 1)
+        self.rank, self.size = (
+            (distributed.get_rank(), distributed.get_world_size())
+            if distributed.is_initialized()
+            else (0, 1)
+        )
 
     @property
     def first(self) -> bool:
@@ -35,8 +40,9 @@ class World:
     def share(self, rows: int) -> slice:
         """This process' part of a batch of so many rows.
 
-        Parts differ by one row at most, but none is a lone row of a larger batch, on which batch-norm could not train: where
-        there are fewer than two rows for each, some processes have none.
+        Parts differ by one row at most, but none is a lone row of a larger batch, on which
+        batch-norm could not train: where there are fewer than two rows for each, some processes
+        have none.
         """
         busy = min(self.size, max(rows // 2, 1))
         if self.rank >= busy:
@@ -48,7 +54,9 @@ class World:
         if self.size == 1:
             return
         found = [weight for weight in parameters if weight.requires_grad]
-        sums = self.add([torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in found])
+        sums = self.add(
+            [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in found]
+        )
         for weight, total in zip(found, sums, strict=True):
             weight.grad = total
 
@@ -56,7 +64,8 @@ class World:
         """The sum of each tensor over the processes, in one exchange; all tensors have one dtype and device."""
         if self.size == 1 or not tensors:
             return list(tensors)
-        # Flattened, so that every process sends the same order whatever the memory format of its own tensors.
+        # Flattened, so that every process sends the same order whatever the memory format of its
+        # own tensors.
         flat = torch.cat([tensor.flatten() for tensor in tensors])
         distributed.all_reduce(flat)
         parts = torch.split(flat, [tensor.numel() for tensor in tensors])
@@ -95,8 +104,8 @@ def joined(device: torch.device) -> Iterator[None]:
     if process_number("WORLD_SIZE", 1) <= 1 or distributed.is_initialized():
         yield
         return
-    # Imported by torch's optimizers if not before, when its default arguments would hold on to the group: its threads would
-    # outlive it, and now and then abort the process at its end.
+    # Imported by torch's optimizers if not before, when its default arguments would hold on to the
+    # group: its threads would outlive it, and now and then abort the process at its end.
     importlib.import_module("torch.distributed.nn.functional")
     if device.type == "cuda":
         torch.cuda.set_device(device)  # nccl would otherwise put every process on the first GPU

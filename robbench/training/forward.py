@@ -15,12 +15,19 @@ class Forward:
     """A model's outputs under a recipe's precision (`fp32`, or `bf16` by autocast with float32 weights and logits)."""
 
     def __init__(
-        self, model: Classifier, *, precision: str = "fp32", channels_last: bool = False, compiled: bool = False
+        self,
+        model: Classifier,
+        *,
+        precision: str = "fp32",
+        channels_last: bool = False,
+        compiled: bool = False,
     ) -> None:
         self.model, self.precision, self.channels_last = model, precision, channels_last
         if channels_last:
             model.to(memory_format=torch.channels_last)
-        self._output: Callable[[Tensor], Output] = torch.compile(model.output) if compiled else model.output
+        self._output: Callable[[Tensor], Output] = (
+            torch.compile(model.output) if compiled else model.output
+        )
         self._logits: Callable[[Tensor], Tensor] = torch.compile(model) if compiled else model
 
     def output(self, x: Tensor) -> Output:
@@ -36,7 +43,15 @@ class Forward:
         return logits.float()
 
     def _arranged(self, x: Tensor) -> Tensor:
-        return x.contiguous(memory_format=torch.channels_last) if self.channels_last and x.ndim == 4 else x
+        return (
+            x.contiguous(memory_format=torch.channels_last)
+            if self.channels_last and x.ndim == 4
+            else x
+        )
 
     def _precision(self, x: Tensor) -> contextlib.AbstractContextManager[object]:
-        return torch.autocast(x.device.type, torch.bfloat16) if self.precision == "bf16" else contextlib.nullcontext()
+        return (
+            torch.autocast(x.device.type, torch.bfloat16)
+            if self.precision == "bf16"
+            else contextlib.nullcontext()
+        )

@@ -26,14 +26,17 @@ T = TypeVar("T")
 class Inner:
     """The inner maximisation of a recipe: attack, threat model and the model's mode meanwhile.
 
-    Codes differ in the mode (TRADES and MART attack in eval mode, Rice et al. in train mode), so it is part of the recipe.
+    Codes differ in the mode (TRADES and MART attack in eval mode, Rice et al. in train mode), so it
+    is part of the recipe.
     """
 
     attack: AnyRowAttack
     threat: ThreatModel
     mode: Literal["eval", "train"] = "eval"
     warmup: float = 0.0  # share of training over which eps grows from 0: full strength at once can stall (MNIST at 0.3)
-    beyond: int | None = None  # steps a row goes on after its first mistake; None = all (Zhang et al. 2020, arXiv:2002.11242)
+    beyond: int | None = (
+        None  # steps a row goes on after its first mistake; None = all (Zhang et al. 2020, arXiv:2002.11242)
+    )
 
     def eps(self, progress: float) -> float:
         """The budget at this point of training."""
@@ -46,7 +49,9 @@ class Notes:
     def __init__(self, samples: int, device: torch.device) -> None:
         self.samples, self.device = samples, device
         self.memories: dict[str, Tensor] = {}  # [N], NaN where nothing has been remembered yet
-        self.fresh: dict[str, Tensor] = {}  # [N] 1 where something was remembered in this epoch, by this process
+        self.fresh: dict[
+            str, Tensor
+        ] = {}  # [N] 1 where something was remembered in this epoch, by this process
         self.logged: dict[str, tuple[Tensor, int]] = {}
 
     def memory(self, name: str, initial: float) -> Tensor:
@@ -107,7 +112,14 @@ class TrainStep:
 
     def __init__(self, model: Classifier, x: Tensor, y: Tensor, index: Tensor, *, key: Tensor, inner: Inner | None, epoch: int,
                  progress: float, notes: Notes | None = None, forward: Forward | None = None) -> None:  # fmt: skip
-        self.model, self.x, self.y, self.index, self.key, self.inner = model, x, y, index, key, inner
+        self.model, self.x, self.y, self.index, self.key, self.inner = (
+            model,
+            x,
+            y,
+            index,
+            key,
+            inner,
+        )
         self.epoch, self.progress = epoch, progress
         self.notes = notes or Notes(int(index.max()) + 1 if len(index) else 0, x.device)
         self.forward = forward or Forward(model)
@@ -160,9 +172,16 @@ class TrainStep:
         anchored = getattr(attack, "objective", None) in ANCHORED
         known = self._anchored if anchored else self._adversaries
         if eps is not None or objective not in known:
-            budget = self.x.new_full((len(self.x),), self.eps) if eps is None else eps.to(self.x.dtype)
+            budget = (
+                self.x.new_full((len(self.x),), self.eps) if eps is None else eps.to(self.x.dtype)
+            )
             with frozen(self.model, training=self._training, thorough=False):
-                found = lockstep(attack, self.forward, self._problem(anchored, self.inner, budget), self.inner.beyond)
+                found = lockstep(
+                    attack,
+                    self.forward,
+                    self._problem(anchored, self.inner, budget),
+                    self.inner.beyond,
+                )
             rows = len(self.x) * attack.steps * attack.draws
             self.forwards += rows + len(self.x) * anchored
             self.backwards += rows * (attack.sees == "gradients")
@@ -180,13 +199,21 @@ class TrainStep:
     def relabelled(self, y: Tensor) -> TrainStep:
         """The same batch with other labels (mixup): the same outputs and memories, adversaries of its own where labels matter."""
         other = self._like(y, self.notes)
-        other._outputs, other._memories, other._anchored = self._outputs, self._memories, self._anchored
+        other._outputs, other._memories, other._anchored = (
+            self._outputs,
+            self._memories,
+            self._anchored,
+        )
         return other
 
     def again(self, notes: Notes, beside: TrainStep | None = None) -> TrainStep:
         """The same batch and adversaries at other weights (weight perturbation): outputs are new or of `beside`, notes apart."""
         other = self._like(self.y, notes)
-        other._adversaries, other._anchored, other._once = self._adversaries, self._anchored, self._once
+        other._adversaries, other._anchored, other._once = (
+            self._adversaries,
+            self._anchored,
+            self._once,
+        )
         other._outputs = beside._outputs if beside else {}
         return other
 
@@ -215,7 +242,11 @@ class TrainStep:
 
     def _problem(self, anchored: bool, inner: Inner, eps: Tensor) -> Problem:
         with torch.no_grad():
-            logits0 = self.forward(self.x) if anchored else self.x.new_zeros(len(self.x), self.model.classes)
+            logits0 = (
+                self.forward(self.x)
+                if anchored
+                else self.x.new_zeros(len(self.x), self.model.classes)
+            )
         return Problem(x0=self.x, y=self.y, target=torch.full_like(self.y, -1), eps=eps, key=self.key, index=self.index,
                        logits0=logits0, norm=inner.threat.geometry)  # fmt: skip
 

@@ -1,6 +1,7 @@
 """The training loop and nothing else: epochs over batches, one validation after each.
 
-Everything random is a function of (seed, epoch), so a run that is killed and resumed ends bit-equal on a CPU.
+Everything random is a function of (seed, epoch), so a run that is killed and resumed ends bit-equal
+on a CPU.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ class Recipe:
     seed: int
     warmup: float = 0.0  # share of training over which the rate grows from 0
     clip: float = 0.0  # largest norm of the gradient, 0 = any
-    mixup: float = 0.0  # alpha of its beta distribution (Zhang et al. 2018, arXiv:1710.09412), 0 = off
+    mixup: float = (
+        0.0  # alpha of its beta distribution (Zhang et al. 2018, arXiv:1710.09412), 0 = off
+    )
     average: str = "none"  # ema or swa: what is judged and kept
     ema_decay: float = 0.999
     awp: float = 0.0  # gamma of adversarial weight perturbation, 0 = off
@@ -91,10 +94,21 @@ class Trainer:
         self.model, self.loss, self.train, self.validation = model, loss, train, validation
         self.recipe, self.inner, self.threat = recipe, inner, threat
         self.world = World()
-        self.loader = DeviceLoader(train, recipe.batch_size, seed=recipe.seed, augment=recipe.augment)
-        self.forward = Forward(model, precision=recipe.precision, channels_last=recipe.channels_last, compiled=recipe.compile)
+        self.loader = DeviceLoader(
+            train, recipe.batch_size, seed=recipe.seed, augment=recipe.augment
+        )
+        self.forward = Forward(
+            model,
+            precision=recipe.precision,
+            channels_last=recipe.channels_last,
+            compiled=recipe.compile,
+        )
         self.optimizer = make_optimizer(
-            recipe.optimizer, model, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+            recipe.optimizer,
+            model,
+            lr=recipe.lr,
+            momentum=recipe.momentum,
+            weight_decay=recipe.weight_decay,
         )
         self.average = Average(recipe.average, model, recipe.ema_decay)
         self.keys = keyed.fold(train.ids, recipe.seed)
@@ -111,27 +125,40 @@ class Trainer:
 
         Raises RunError when the loss is no longer a number.
         """
-        torch.manual_seed((self.recipe.seed * 1_000_003 + self.epoch) * self.world.size + self.world.rank)  # dropout and the like
+        torch.manual_seed(
+            (self.recipe.seed * 1_000_003 + self.epoch) * self.world.size + self.world.rank
+        )  # dropout and the like
         began, n = time.perf_counter(), len(self.train)
-        counts = torch.zeros(3, dtype=_widest(self.train.labels.device), device=self.train.labels.device)  # loss, *COSTS
+        counts = torch.zeros(
+            3, dtype=_widest(self.train.labels.device), device=self.train.labels.device
+        )  # loss, *COSTS
         seen = 0
         self.model.train()
         for number, (x, y, index) in enumerate(self.loader.epoch(self.epoch)):
-            progress = (self.epoch + (seen + len(y) / 2) / n) / self.recipe.epochs  # of this batch's middle
+            progress = (
+                self.epoch + (seen + len(y) / 2) / n
+            ) / self.recipe.epochs  # of this batch's middle
             rate = self._set_rate(progress)
             counts += self._update(self._parts(x, y, index, progress, number), len(y))
             seen += len(y)
             watch(Progress(self.epoch, seen, n, counts[0] * self.world.size / seen))
         loss, forwards, backwards = self.world.add([counts])[0].tolist()
         if not math.isfinite(loss):
-            raise RunError(f"the loss became {loss} in epoch {self.epoch + 1}{self._kept}; lower --lr or change the loss")
+            raise RunError(
+                f"the loss became {loss} in epoch {self.epoch + 1}{self._kept}; lower --lr or change the loss"
+            )
         self.notes.share(self.world)
         self.world.same_buffers(self.model)
         self.average.after_epoch((self.epoch + 1) / self.recipe.epochs)
         self._fit_head()
-        with frozen(self.judged), torch.no_grad():  # the last step's weights have not been through a loss yet
+        with (
+            frozen(self.judged),
+            torch.no_grad(),
+        ):  # the last step's weights have not been through a loss yet
             if not torch.isfinite(self.judged(self.train.pixels(slice(0, 8)))).all():
-                raise RunError(f"the model's outputs are no longer finite after epoch {self.epoch + 1}{self._kept}; lower --lr")
+                raise RunError(
+                    f"the model's outputs are no longer finite after epoch {self.epoch + 1}{self._kept}; lower --lr"
+                )
         trained = time.perf_counter() - began
         found = self.validate()
         self.epoch += 1
@@ -141,7 +168,9 @@ class Trainer:
             "logs": json.dumps(finite(self.notes.take_means())),
         }  # fmt: skip
 
-    def _parts(self, x: Tensor, y: Tensor, index: Tensor, progress: float, number: int) -> list[tuple[float, TrainStep]]:
+    def _parts(
+        self, x: Tensor, y: Tensor, index: Tensor, progress: float, number: int
+    ) -> list[tuple[float, TrainStep]]:
         """This process' part of a batch, with its weight in the loss; two with mixup: the same mixed inputs, either's labels."""
         mine, share, other = self.world.share(len(y)), 1.0, y
         if self.recipe.mixup:
@@ -153,7 +182,11 @@ class Trainer:
             self.model, x[mine], y[mine], index[mine], key=keyed.fold(self.keys[index[mine]], self.epoch), inner=self.inner,
             epoch=self.epoch, progress=progress, notes=self.notes, forward=self.forward,
         )  # fmt: skip
-        return [(share, step), (1 - share, step.relabelled(other[mine]))] if self.recipe.mixup else [(share, step)]
+        return (
+            [(share, step), (1 - share, step.relabelled(other[mine]))]
+            if self.recipe.mixup
+            else [(share, step)]
+        )
 
     def _update(self, parts: list[tuple[float, TrainStep]], rows: int) -> Tensor:
         """One step of the optimizer on this process' part of a batch of so many rows: sum of the values, forwards, backwards."""
@@ -163,7 +196,14 @@ class Trainer:
                 notes = self.notes.copy()
                 first = steps[0].again(notes)
                 ascent = [(share, step.again(notes, beside=first)) for share, step in parts]
-                stack.enter_context(perturbed(self.model, recipe.awp, lambda: self._values(ascent).sum() / rows, self.world))
+                stack.enter_context(
+                    perturbed(
+                        self.model,
+                        recipe.awp,
+                        lambda: self._values(ascent).sum() / rows,
+                        self.world,
+                    )
+                )
                 steps += [step for _, step in ascent]
             values = self._values(parts)
             self.optimizer.zero_grad(set_to_none=True)
@@ -174,17 +214,26 @@ class Trainer:
             self.optimizer.step()
         self.average.after_step()
         total = values.detach().sum().to(_widest(values.device))
-        return torch.stack([total, *(total.new_tensor(sum(getattr(step, name) for step in steps)) for name in COSTS)])
+        return torch.stack(
+            [
+                total,
+                *(total.new_tensor(sum(getattr(step, name) for step in steps)) for name in COSTS),
+            ]
+        )
 
     def _values(self, parts: list[tuple[float, TrainStep]]) -> Tensor:
         """The loss of this process' rows [B]; a process without rows has none to give, but takes part in what follows."""
         if not len(parts[0][1].y):
             return torch.zeros(0, device=self.train.labels.device, requires_grad=True)
-        return torch.stack([share * self._checked(self.loss(step), step) for share, step in parts]).sum(0)
+        return torch.stack(
+            [share * self._checked(self.loss(step), step) for share, step in parts]
+        ).sum(0)
 
     def _checked(self, values: Tensor, step: TrainStep) -> Tensor:
         if values.shape != step.y.shape:
-            raise RunError(f"the loss returned shape {tuple(values.shape)}, not one value per sample, ({len(step.y)},)")
+            raise RunError(
+                f"the loss returned shape {tuple(values.shape)}, not one value per sample, ({len(step.y)},)"
+            )
         return values
 
     @property
@@ -239,7 +288,10 @@ class Trainer:
         if self.loss.fits_head:
             model = self.judged
             with frozen(model), torch.no_grad():
-                parts = [model.features(self.train.pixels(slice(i, i + 256))) for i in range(0, len(self.train), 256)]
+                parts = [
+                    model.features(self.train.pixels(slice(i, i + 256)))
+                    for i in range(0, len(self.train), 256)
+                ]
             with torch.no_grad():  # outside of the guard, which would put the head's buffers back
                 self.loss.fit_head(model.head, torch.cat(parts), self.train.labels)
 
@@ -255,5 +307,7 @@ def _widest(device: torch.device) -> torch.dtype:
 
 def _beta(alpha: float, generator: torch.Generator) -> float:
     """A draw from Beta(alpha, alpha), as the share of one of two gamma variables."""
-    a, b = torch._standard_gamma(torch.tensor([alpha, alpha], dtype=torch.float64), generator).tolist()
+    a, b = torch._standard_gamma(
+        torch.tensor([alpha, alpha], dtype=torch.float64), generator
+    ).tolist()
     return float(a / (a + b)) if a + b > 0 else 0.5

@@ -26,7 +26,10 @@ ROW: dict[str, Any] = {
         ({}, []),
         ({"schema_version": 2}, ["schema: 1 and 2"]),
         ({"data": "mnist", "data_hash": "bb"}, ["data: digits and mnist"]),
-        ({"data": "mnist", "split": "train", "data_hash": "bb"}, ["data: digits and mnist", "split: test and train"]),
+        (
+            {"data": "mnist", "split": "train", "data_hash": "bb"},
+            ["data: digits and mnist", "split: test and train"],
+        ),
         ({"subset": "first=100", "data_hash": "bb"}, ["subset: all and first=100"]),
         ({"data_hash": "bb"}, ["samples: digits has changed in between, fingerprint aa and bb"]),
         ({"data": "parquet:some/folder"}, []),
@@ -36,7 +39,10 @@ ROW: dict[str, Any] = {
         ({"eps": float("inf"), "threat": "linf:inf"}, ["threat: linf:8/255 and linf:inf"]),
         ({"attack": "fgsm", "attack_params": '["fgsm"]'}, ["attack: pgd:steps=10 + fab and fgsm"]),
         ({"attack": "fab + pgd:steps=10", "attack_params": json.dumps([FAB, PGD])}, []),
-        ({"attack_params": json.dumps([PGD, "fab:steps=70"])}, ["attack: fab:steps=100 and fab:steps=70"]),
+        (
+            {"attack_params": json.dumps([PGD, "fab:steps=70"])},
+            ["attack: fab:steps=100 and fab:steps=70"],
+        ),
         ({"attack_params": json.dumps([PGD])}, ["attack: fab:steps=100 and nothing more"]),
         ({"budget": "5000q"}, ["budget: none and 5000q"]),
         ({"budget": "none"}, []),
@@ -70,7 +76,9 @@ def test_attacks_that_nobody_can_read_are_compared_as_they_stand() -> None:
     """Settings that are no list of specs, as another tool may have written them, still tell runs apart."""
     texts = ["{}", "not JSON", '[{"name": "pgd"}]', '"pgd"', "[]"]
     for one, two in itertools.product(texts, texts):
-        assert bool(differences(ROW | {"attack_params": one}, ROW | {"attack_params": two})) == (one != two)
+        assert bool(differences(ROW | {"attack_params": one}, ROW | {"attack_params": two})) == (
+            one != two
+        )
 
 
 def test_the_columns_are_enough_and_exist(stored: Any) -> None:
@@ -82,7 +90,10 @@ def test_the_columns_are_enough_and_exist(stored: Any) -> None:
 
 def test_it_needs_nothing_heavy() -> None:
     """Reading results starts at once."""
-    code = (
-        "import sys, robbench.analysis.comparable as c; print(*{'torch', 'pandas', 'scipy', 'numpy', 'pyarrow'} & {*sys.modules})"
+    code = "import sys, robbench.analysis.comparable as c; print(*{'torch', 'pandas', 'scipy', 'numpy', 'pyarrow'} & {*sys.modules})"
+    assert (
+        subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        == ""
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == ""

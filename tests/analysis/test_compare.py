@@ -24,7 +24,9 @@ Stored = Callable[..., Run]
 UNPAIRED = ("baseline", "n_common", "robust_difference", "won", "lost", "mcnemar_p", "p_holm")
 
 
-def test_paired_numbers_against_a_plain_loop(stored: Stored, make_samples: Callable[..., Any]) -> None:
+def test_paired_numbers_against_a_plain_loop(
+    stored: Stored, make_samples: Callable[..., Any]
+) -> None:
     """Won, lost, difference and p are what a dictionary join and scipy give, for runs that overlap in part and in any order."""
     base, new = make_samples(200, 1, 0.7), make_samples(180, 2, 0.4, first=50)
     order = np.random.default_rng(0).permutation(180)
@@ -32,9 +34,16 @@ def test_paired_numbers_against_a_plain_loop(stored: Stored, make_samples: Calla
         row["sample_index"] = int(index)
     first, second = compare([stored("aaaa", base), stored("bbbb", new, model="sovr")])
     verdict = {row["sample_id"]: row["robust"] for row in base}
-    common = [(verdict[row["sample_id"]], row["robust"]) for row in new if row["sample_id"] in verdict]
+    common = [
+        (verdict[row["sample_id"]], row["robust"]) for row in new if row["sample_id"] in verdict
+    ]
     won, lost = common.count((False, True)), common.count((True, False))
-    assert (second["baseline"], second["n_common"], second["won"], second["lost"]) == ("aaaa", 150, won, lost)
+    assert (second["baseline"], second["n_common"], second["won"], second["lost"]) == (
+        "aaaa",
+        150,
+        won,
+        lost,
+    )
     assert second["robust_difference"] == pytest.approx(sum(b - a for a, b in common) / 150)
     assert second["mcnemar_p"] == pytest.approx(binomtest(won, won + lost).pvalue)
     assert second["note"] == "paired on the 150 samples in common of 180 and 200"
@@ -46,7 +55,9 @@ def test_everything_is_recomputed_from_the_samples(stored: Stored) -> None:
     """A summary that was tampered with changes nothing."""
     run = stored("aaaa")
     lies = {
-        name: -1 for name, value in run.info.items() if isinstance(value, (int, float)) and name not in ("eps", "wall_s", "seed")
+        name: -1
+        for name, value in run.info.items()
+        if isinstance(value, (int, float)) and name not in ("eps", "wall_s", "seed")
     }
     assert compare([Run({**run.info, **lies}, run.samples)]) == compare([run])
 
@@ -73,7 +84,10 @@ def test_pairs_are_of_one_data_set_split_and_threat(stored: Stored) -> None:
     ]
     rows = compare(runs)
     assert [row["baseline"] for row in rows] == [None, None, None, None, "dddd", None, "aaaa"]
-    assert [row["note"] for row in rows[:2]] == ["baseline", "nothing to pair: no other run has this data, split and threat"]
+    assert [row["note"] for row in rows[:2]] == [
+        "baseline",
+        "nothing to pair: no other run has this data, split and threat",
+    ]
     assert rows[-1]["note"] is None
 
 
@@ -101,7 +115,9 @@ def test_json_is_strict_and_has_a_schema(stored: Stored, make_samples: Callable[
     """One object that any JSON reader takes: NaN and infinity are null."""
     broken = [{**row, "adv_margin": float("nan")} for row in make_samples()]
     rows = compare([stored("aaaa"), stored("bbbb", broken)])
-    read = json.loads(to_json([*rows, {**rows[0], "wall_s": float("inf")}]), parse_constant=pytest.fail)
+    read = json.loads(
+        to_json([*rows, {**rows[0], "wall_s": float("inf")}]), parse_constant=pytest.fail
+    )
     assert read["schema"] == "robbench.compare/1"
     assert read["rows"][0] == rows[0]
     assert read["rows"][1]["adv_margin_mean"] is None
@@ -143,11 +159,15 @@ rows = compare([read_run(path, COLUMNS) for path in Store(sys.argv[1]).find()])
 comparison_table(rows), to_json(rows), to_csv(rows), to_markdown(rows)
 print(*(name for name in ("torch", "pandas", "scipy", "sklearn") if name in sys.modules))
 """
-    child = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    child = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+    )
     assert child.stdout.strip() == ""
 
 
 def test_only_the_needed_columns_are_enough(tmp_path: Path, stored: Stored) -> None:
     """The columns named for reading give the same comparison as all of them."""
     whole = [stored("aaaa"), stored("bbbb")]
-    assert compare([read_run(path, COLUMNS) for path in Store(tmp_path).find(["aaaa", "bbbb"])]) == compare(whole)
+    assert compare(
+        [read_run(path, COLUMNS) for path in Store(tmp_path).find(["aaaa", "bbbb"])]
+    ) == compare(whole)

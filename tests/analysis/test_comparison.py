@@ -23,7 +23,11 @@ Cli = Callable[..., Any]
 @pytest.fixture
 def three(tmp_path: Path, stored: Stored, make_samples: Callable[..., Any]) -> Path:
     """ce, at (much better) and trades (a little worse than at), on the same 300 samples."""
-    for run_id, model, share in (("aaaa", "ce", 0.7), ("bbbb", "at", 0.1), ("cccc", "trades", 0.11)):
+    for run_id, model, share in (
+        ("aaaa", "ce", 0.7),
+        ("bbbb", "at", 0.1),
+        ("cccc", "trades", 0.11),
+    ):
         stored(run_id * 3, make_samples(300, 5, share), model=model, age=ord(run_id[0]))
     return tmp_path
 
@@ -39,7 +43,11 @@ class TestMixtures:
             ({"subset": "first=10", "data_hash": "y"}, "subset", "subset: first=10 and all"),
             ({"data_hash": "y"}, "samples", "samples: digits has changed in between"),
             ({"eps": 0.3, "threat": "linf:0.3"}, "threat", "threat: linf:0.3 and linf:0.15"),
-            ({"attack": "fgsm", "attack_params": '["fgsm"]'}, "attack", "attack: fgsm and pgd:steps=10"),
+            (
+                {"attack": "fgsm", "attack_params": '["fgsm"]'},
+                "attack",
+                "attack: fgsm and pgd:steps=10",
+            ),
             ({"budget": "90s"}, "budget", "budget: 90s and none"),
         ],
         ids=lambda value: value if isinstance(value, str) and ":" not in value else "",
@@ -65,7 +73,14 @@ class TestMixtures:
 
     def test_several_differences_are_all_said(self, cli: Cli, three: Path, stored: Stored) -> None:
         """One --allow is not enough for two differences, and the choice names both."""
-        stored("dddd11111111", age=200, threat="l2:1", norm="l2", attack="fgsm", attack_params='["fgsm"]')
+        stored(
+            "dddd11111111",
+            age=200,
+            threat="l2:1",
+            norm="l2",
+            attack="fgsm",
+            attack_params='["fgsm"]',
+        )
         done = cli("compare", "--out", three, "--allow", "threat")
         assert done.code == 2
         assert "threat:" not in done.err
@@ -74,7 +89,9 @@ class TestMixtures:
         done = cli("compare", "--out", three)
         assert "--where threat=linf:0.15 --where attack=pgd:steps=10" in done.err
 
-    def test_no_common_samples(self, cli: Cli, three: Path, stored: Stored, make_samples: Callable[..., Any]) -> None:
+    def test_no_common_samples(
+        self, cli: Cli, three: Path, stored: Stored, make_samples: Callable[..., Any]
+    ) -> None:
         """Nothing to pair is exit 2 with the next step; on request both are shown."""
         stored("dddd11111111", make_samples(20, first=5000), age=200, model="new")
         done = cli("compare", "--out", three)
@@ -83,9 +100,13 @@ class TestMixtures:
         assert "--allow samples" in done.err
         assert len(cli("compare", "--out", three, "--allow", "samples", "--json").json["rows"]) == 4
 
-    def test_seeds_of_the_attack_and_the_order_of_a_cascade_do_not_count(self, cli: Cli, three: Path, stored: Stored) -> None:
+    def test_seeds_of_the_attack_and_the_order_of_a_cascade_do_not_count(
+        self, cli: Cli, three: Path, stored: Stored
+    ) -> None:
         """What changes no meaning is no difference."""
-        stored("dddd11111111", age=200, seed=7, batch_size=3, precision="bf16", eps=0.15 * (1 + 1e-9))
+        stored(
+            "dddd11111111", age=200, seed=7, batch_size=3, precision="bf16", eps=0.15 * (1 + 1e-9)
+        )
         done = cli("compare", "--out", three, "--json")
         assert done.code == 0
         assert [(row["n_common"], row["differs"]) for row in done.json["rows"]][-1] == (20, [])
@@ -102,7 +123,10 @@ class TestMixtures:
         ("--columns ,", "names no column"),
         ("--sort robust_acuracy", "did you mean robust_accuracy"),
         ("--sort flags", "unknown column to sort by"),
-        ("--sort robust_accuracy:up", "write robust_accuracy, robust_accuracy:asc or robust_accuracy:desc"),
+        (
+            "--sort robust_accuracy:up",
+            "write robust_accuracy, robust_accuracy:asc or robust_accuracy:desc",
+        ),
         ("--fail-on robust_acuracy:-1pp", "did you mean robust_accuracy"),
         ("at --fail-on robust_accuracy:-1pp", "name the baseline first"),
         ("--json --latex", "choose one"),
@@ -119,11 +143,16 @@ def test_bad_options(cli: Cli, three: Path, words: str, message: str) -> None:
 class TestFailOn:
     """The gate of a comparison."""
 
-    def test_a_regression_is_exit_1_and_says_which_and_by_how_much(self, cli: Cli, three: Path) -> None:
+    def test_a_regression_is_exit_1_and_says_which_and_by_how_much(
+        self, cli: Cli, three: Path
+    ) -> None:
         """The table still comes, and each failure is a line of its own, quiet or not."""
         words = "--fail-on robust_accuracy:-1pp --fail-on clean_accuracy:-1pp --fail-on adversarial_ratio:+2pp"
         done = cli(f"compare at trades ce {words} --quiet --out", three)
-        rows = {row["model"]: row for row in cli("compare at trades ce --json --out", three).json["rows"]}
+        rows = {
+            row["model"]: row
+            for row in cli("compare at trades ce --json --out", three).json["rows"]
+        }
         assert done.code == 1
         fallen = 100 * (rows["at"]["robust_accuracy"] - rows["ce"]["robust_accuracy"])
         assert f"failed: ce against at: robust_accuracy fell by {fallen:.2f}pp" in done.err
@@ -135,15 +164,24 @@ class TestFailOn:
         """The same for machines, on stdout; without --fail-on there is no such key."""
         done = cli("compare at ce --fail-on robust_accuracy:-1pp --json --out", three)
         (failure,) = done.json["failed"]
-        assert (done.code, failure["model"], failure["metric"], failure["limit"]) == (1, "ce", "robust_accuracy", -1.0)
+        assert (done.code, failure["model"], failure["metric"], failure["limit"]) == (
+            1,
+            "ce",
+            "robust_accuracy",
+            -1.0,
+        )
         passed = cli("compare ce at --fail-on robust_accuracy:-1pp --json --out", three)
         assert (passed.code, passed.json["failed"]) == (0, [])
         assert "failed" not in cli("compare ce at --json --out", three).json
 
-    def test_only_common_samples_decide(self, cli: Cli, three: Path, stored: Stored, make_samples: Callable[..., Any]) -> None:
+    def test_only_common_samples_decide(
+        self, cli: Cli, three: Path, stored: Stored, make_samples: Callable[..., Any]
+    ) -> None:
         """A run on fewer, harder samples is not worse for that: both are measured on the shared ones."""
         rows = make_samples(300, 5, 0.1)
-        hard = [row for row in rows if not row["robust"]] + [row for row in rows if row["robust"]][:5]
+        hard = [row for row in rows if not row["robust"]] + [row for row in rows if row["robust"]][
+            :5
+        ]
         stored("dddd11111111", hard, model="same", age=200)
         done = cli("compare at same --fail-on robust_accuracy:-1pp --json --out", three)
         by = {row["model"]: row["robust_accuracy"] for row in done.json["rows"]}
@@ -176,11 +214,19 @@ class TestForms:
     def test_no_number_is_ever_cut(self, cli: Cli, three: Path) -> None:
         """All columns at once do not fit in 80: the table grows, and every number is there in full."""
         rows = cli("compare --json --out", three).json["rows"]
-        names = [name for name in rows[0] if name not in ("model", "loss", "data", "split", "threat", "attack")]
+        names = [
+            name
+            for name in rows[0]
+            if name not in ("model", "loss", "data", "split", "threat", "attack")
+        ]
         text = cli("compare --columns", ",".join(["model", *names]), "--out", three).out
         for name in names:
             alone = cli(f"compare --columns model,{name} --out", three).out
-            value = next(line for line in alone.splitlines() if line.startswith("at ")).removeprefix("at ").strip()
+            value = (
+                next(line for line in alone.splitlines() if line.startswith("at "))
+                .removeprefix("at ")
+                .strip()
+            )
             assert value in text, name
 
     @pytest.mark.parametrize(
@@ -194,7 +240,9 @@ class TestForms:
             ("robust_difference", ["at", "trades", "ce"]),
         ],
     )
-    def test_sorting_changes_the_order_and_nothing_else(self, cli: Cli, three: Path, sort: str, order: list[str]) -> None:
+    def test_sorting_changes_the_order_and_nothing_else(
+        self, cli: Cli, three: Path, sort: str, order: list[str]
+    ) -> None:
         """Best first, missing last; the baseline stays the first run named, and a line says which that is."""
         done = cli("compare ce at trades --json --sort", sort, "--out", three)
         assert [row["model"] for row in done.json["rows"]] == order
@@ -208,7 +256,9 @@ class TestForms:
         assert "at *" in cli("compare ce at --out", three).out
         assert "**at \\***" in cli("compare ce at --markdown --out", three).out
         assert r"\textbf{at *}" in cli("compare ce at --latex --out", three).out
-        assert [row["best"] for row in cli("compare ce at trades --json --out", three).json["rows"]] == [False] * 3
+        assert [
+            row["best"] for row in cli("compare ce at trades --json --out", three).json["rows"]
+        ] == [False] * 3
         assert "*" not in cli("compare ce at trades --out", three).out
 
     def test_latex_is_booktabs_and_escaped(self, cli: Cli, three: Path, stored: Stored) -> None:
@@ -233,7 +283,10 @@ class TestForms:
             assert f"3 rows written to {target}" in done.err
         rows = pq.read_table(target).to_pylist()
         for row, line in zip(done.json["rows"], rows, strict=True):
-            assert {name: json.loads(v) if name in ("flags", "differs") else v for name, v in line.items()} == row
+            assert {
+                name: json.loads(v) if name in ("flags", "differs") else v
+                for name, v in line.items()
+            } == row
 
     def test_quiet_and_verbose(self, cli: Cli, three: Path, tmp_path: Path) -> None:
         """Notes go to stderr, are silenced by --quiet, and --verbose says more."""
@@ -251,8 +304,20 @@ def test_runs_at_an_address_are_compared(cli: Cli, three: Path) -> None:
     try:
         here = cli("compare --json --out", three).json["rows"]
         assert cli("compare memory://far --json --out", three / "none").json["rows"] == here
-        assert cli("compare memory://far/results/runs/b* --json --out", three / "none").json["rows"][0]["model"] == "at"
-        assert len(cli("compare ce memory://far/results/runs/bbbbbbbbbbbb.parquet --json --out", three).json["rows"]) == 2
+        assert (
+            cli("compare memory://far/results/runs/b* --json --out", three / "none").json["rows"][
+                0
+            ]["model"]
+            == "at"
+        )
+        assert (
+            len(
+                cli(
+                    "compare ce memory://far/results/runs/bbbbbbbbbbbb.parquet --json --out", three
+                ).json["rows"]
+            )
+            == 2
+        )
     finally:
         system.rm("/far", recursive=True)
 
@@ -260,10 +325,15 @@ def test_runs_at_an_address_are_compared(cli: Cli, three: Path) -> None:
 class TestOlderAndBroken:
     """Files of another age, or half of them."""
 
-    def _rewrite(self, file: Path, version: str = str(SCHEMA_VERSION), drop: tuple[str, ...] = ()) -> None:
+    def _rewrite(
+        self, file: Path, version: str = str(SCHEMA_VERSION), drop: tuple[str, ...] = ()
+    ) -> None:
         table = pq.read_table(file).drop_columns(list(drop))
         pq.write_table(
-            table.replace_schema_metadata({**table.schema.metadata, b"robbench.schema_version": version.encode()}), file
+            table.replace_schema_metadata(
+                {**table.schema.metadata, b"robbench.schema_version": version.encode()}
+            ),
+            file,
         )
 
     def test_an_older_schema_is_read_with_a_message(self, cli: Cli, three: Path) -> None:
@@ -278,13 +348,19 @@ class TestOlderAndBroken:
         )
         assert cli("compare --json --quiet --out", three).err == ""
 
-    def test_columns_added_later_are_read_as_unknown_with_a_message(self, cli: Cli, three: Path) -> None:
+    def test_columns_added_later_are_read_as_unknown_with_a_message(
+        self, cli: Cli, three: Path
+    ) -> None:
         """A run without flags and budget says so once; columns that change no reading are not worth a line."""
-        self._rewrite(three / "results/runs/bbbbbbbbbbbb.parquet", drop=("flags", "budget", "train_config"))
+        self._rewrite(
+            three / "results/runs/bbbbbbbbbbbb.parquet", drop=("flags", "budget", "train_config")
+        )
         self._rewrite(three / "results/runs/cccccccccccc.parquet", drop=("train_config",))
         done = cli("compare --out", three)
         assert done.code == 0
-        assert done.err.startswith("1 of 3 runs were written by an older robbench (no budget, flags)")
+        assert done.err.startswith(
+            "1 of 3 runs were written by an older robbench (no budget, flags)"
+        )
         assert done.err.count("\n") == 1
 
     @pytest.mark.parametrize("kind", ["runs", "samples"])
@@ -306,7 +382,11 @@ class TestOlderAndBroken:
         half = cli("compare --out", three)
         samples.unlink()
         gone = cli("compare --out", three)
-        for done, message in ((lacking, "lacks the columns robust"), (half, "is damaged"), (gone, "does not exist")):
+        for done, message in (
+            (lacking, "lacks the columns robust"),
+            (half, "is damaged"),
+            (gone, "does not exist"),
+        ):
             assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done.err
             assert message in done.err
             assert "bbbbbbbbbbbb.parquet" in done.err

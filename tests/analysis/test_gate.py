@@ -11,7 +11,16 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from robbench.analysis.gate import CLEAN, DISTANCE, MARGIN, ROBUST, Finding, Tolerances, judge, needed_for_rate
+from robbench.analysis.gate import (
+    CLEAN,
+    DISTANCE,
+    MARGIN,
+    ROBUST,
+    Finding,
+    Tolerances,
+    judge,
+    needed_for_rate,
+)
 from robbench.core.errors import UserError
 from robbench.statistics.paired import drop_p_values
 from robbench.store.store import Run, Store, read_run
@@ -30,7 +39,9 @@ def verdicts(rows: Rows, robust: list[bool]) -> Rows:
 
 
 @pytest.fixture
-def pair(tmp_path: Path, make_samples: Callable[..., Rows], make_run: Callable[..., dict[str, Any]]) -> Pair:
+def pair(
+    tmp_path: Path, make_samples: Callable[..., Rows], make_run: Callable[..., dict[str, Any]]
+) -> Pair:
     """Two runs: of n samples both stand on `both`, then `lost` only the baseline, `won` only the candidate; none on the rest."""
 
     def make(both: int, lost: int, won: int, n: int, **changes: Any) -> tuple[Run, Run]:
@@ -48,7 +59,12 @@ def pair(tmp_path: Path, make_samples: Callable[..., Rows], make_run: Callable[.
 def verdict(runs: tuple[Run, Run], **tolerances: Any) -> str:
     chosen = Tolerances(**tolerances)
     return Finding(
-        checks=judge(*runs, chosen), baseline=runs[0].info, candidate=runs[1].info, tolerances=chosen, seen=0, total=0
+        checks=judge(*runs, chosen),
+        baseline=runs[0].info,
+        candidate=runs[1].info,
+        tolerances=chosen,
+        seen=0,
+        total=0,
     ).verdict
 
 
@@ -56,7 +72,13 @@ def verdict(runs: tuple[Run, Run], **tolerances: Any) -> str:
     ("lost", "won", "n", "max_drop", "answer"),
     [
         (0, 0, 400, 0.01, "pass"),
-        (0, 0, 100, 0.01, "undecided"),  # no change in 100 samples does not rule out a drop of a point
+        (
+            0,
+            0,
+            100,
+            0.01,
+            "undecided",
+        ),  # no change in 100 samples does not rule out a drop of a point
         (60, 0, 400, 0.01, "regression"),
         (0, 60, 400, 0.01, "pass"),
         (60, 52, 400, 0.01, "undecided"),
@@ -65,11 +87,15 @@ def verdict(runs: tuple[Run, Run], **tolerances: Any) -> str:
         (10, 0, 400, 0.1, "pass"),
     ],
 )
-def test_every_answer(pair: Pair, lost: int, won: int, n: int, max_drop: float, answer: str) -> None:
+def test_every_answer(
+    pair: Pair, lost: int, won: int, n: int, max_drop: float, answer: str
+) -> None:
     """A drop is called a regression or tolerable only where the samples show it."""
     runs = pair(200 if n > 200 else 40, lost, won, n)
     assert verdict(runs, robust=max_drop) == answer
-    assert verdict(runs, robust=max_drop, these_samples=True) == ("regression" if (lost - won) / n > max_drop else "pass")
+    assert verdict(runs, robust=max_drop, these_samples=True) == (
+        "regression" if (lost - won) / n > max_drop else "pass"
+    )
 
 
 def test_the_numbers_are_those_of_a_plain_loop(pair: Pair) -> None:
@@ -81,7 +107,12 @@ def test_the_numbers_are_those_of_a_plain_loop(pair: Pair) -> None:
     assert robust.mcnemar_p == pytest.approx(binomtest(30, 35).pvalue)
     assert (robust.p_regression, robust.p_pass) == drop_p_values(30, 5, 400, 0.02)
     assert robust.low < robust.drop < robust.high
-    assert (clean.metric, clean.drop, clean.tolerance, clean.decision) == (CLEAN, 0.0, None, "not shown")
+    assert (clean.metric, clean.drop, clean.tolerance, clean.decision) == (
+        CLEAN,
+        0.0,
+        None,
+        "not shown",
+    )
 
 
 def test_samples_are_joined_by_their_id(tmp_path: Path, pair: Pair, make_run: Any) -> None:
@@ -89,7 +120,9 @@ def test_samples_are_joined_by_their_id(tmp_path: Path, pair: Pair, make_run: An
     first, second = pair(100, 50, 3, 300)
     rows = second.samples.to_pylist()[50:]
     order = np.random.default_rng(0).permutation(len(rows)).tolist()
-    rows = [{**row, "sample_index": i, "run_id": "cccc"} for i, row in zip(order, rows, strict=True)]
+    rows = [
+        {**row, "sample_index": i, "run_id": "cccc"} for i, row in zip(order, rows, strict=True)
+    ]
     third = read_run(Store(tmp_path).write(make_run("cccc", rows), rows))
     check = judge(first, third, Tolerances())[0]
     assert (check.n, check.lost, check.won) == (250, 50, 3)
@@ -123,12 +156,17 @@ def test_median_margin(pair: Pair) -> None:
     assert verdict(lost, margin=2.0, robust=0.99, these_samples=True) == "pass"
 
 
-def test_runs_without_a_budget_are_judged_by_distance(tmp_path: Path, make_samples: Any, make_run: Any) -> None:
+def test_runs_without_a_budget_are_judged_by_distance(
+    tmp_path: Path, make_samples: Any, make_run: Any
+) -> None:
     """The median size of the smallest perturbation found, infinite where none was; robust accuracy does not count."""
     runs = []
     for run_id, scale in (("aaaa", 1.0), ("bbbb", 0.5), ("cccc", 1.0)):
         rows = verdicts(make_samples(300), [i % 10 == 0 for i in range(300)])
-        rows = [{**row, "dist_linf": None if row["robust"] else scale * (1 + i / 300)} for i, row in enumerate(rows)]
+        rows = [
+            {**row, "dist_linf": None if row["robust"] else scale * (1 + i / 300)}
+            for i, row in enumerate(rows)
+        ]
         run = make_run(run_id, rows, eps=math.inf, threat="linf:inf")
         runs.append(read_run(Store(tmp_path).write(run, rows)))
     for tolerances in (Tolerances(), Tolerances(margin=0.1, per_class=0.1)):
@@ -151,7 +189,9 @@ def test_a_class_fails_alone(tmp_path: Path, make_samples: Any, make_run: Any) -
         runs.append(read_run(Store(tmp_path).write(make_run(run_id, rows), rows)))
     checks = judge(*runs, Tolerances(robust=0.1, per_class=0.1))
     assert [check.metric for check in checks[2:]] == [f"class {label}" for label in range(10)]
-    assert [check.decision for check in checks[2:]] == ["not shown"] * 7 + ["regression"] + ["not shown"] * 2
+    assert [check.decision for check in checks[2:]] == ["not shown"] * 7 + ["regression"] + [
+        "not shown"
+    ] * 2
     assert checks[9].p_regression == pytest.approx(10 * drop_p_values(20, 0, 40, 0.1)[0])
     assert checks[0].decision == "pass"
     assert verdict((runs[0], runs[1]), robust=0.1, per_class=0.1) == "regression"
@@ -163,16 +203,28 @@ def test_enough_samples_are_enough() -> None:
     lost, won, n, tolerance = 10, 8, 200, 0.05
     needed = needed_for_rate(lost, won, n, tolerance, 0.05)
     assert needed > n
-    draws = np.random.default_rng(0).multinomial(needed, [lost / n, won / n, 1 - (lost + won) / n], size=200)
-    passed = np.mean([drop_p_values(int(a), int(b), needed, tolerance)[1] <= 0.05 for a, b, _ in draws])
+    draws = np.random.default_rng(0).multinomial(
+        needed, [lost / n, won / n, 1 - (lost + won) / n], size=200
+    )
+    passed = np.mean(
+        [drop_p_values(int(a), int(b), needed, tolerance)[1] <= 0.05 for a, b, _ in draws]
+    )
     assert 0.7 < passed < 0.98
     assert needed_for_rate(4, 2, 200, 0.01, 0.05) is None  # just what is tolerated
 
 
 def test_what_must_not_be_compared_is_refused(pair: Pair) -> None:
     """What differs is named, with both runs."""
-    changes = {"data_hash": "y", "data": "mnist", "norm": "l2", "threat": "l2:0.15", "attack_params": '["fgsm"]'}
-    with pytest.raises(UserError, match=r"bbbb .*baseline aaaa .*data: digits and mnist; threat: .* attack: ") as error:
+    changes = {
+        "data_hash": "y",
+        "data": "mnist",
+        "norm": "l2",
+        "threat": "l2:0.15",
+        "attack_params": '["fgsm"]',
+    }
+    with pytest.raises(
+        UserError, match=r"bbbb .*baseline aaaa .*data: digits and mnist; threat: .* attack: "
+    ) as error:
         judge(*pair(5, 0, 0, 10, **changes), Tolerances())
     assert "\n" not in str(error.value)
 
@@ -188,7 +240,16 @@ def test_no_common_samples(tmp_path: Path, make_samples: Any, make_run: Any) -> 
 
 
 @pytest.mark.parametrize(
-    "bad", [{"robust": -0.1}, {"robust": 1.0}, {"clean": -1}, {"per_class": 2}, {"margin": -1}, {"alpha": 0}, {"alpha": 0.5}]
+    "bad",
+    [
+        {"robust": -0.1},
+        {"robust": 1.0},
+        {"clean": -1},
+        {"per_class": 2},
+        {"margin": -1},
+        {"alpha": 0},
+        {"alpha": 0.5},
+    ],
 )
 def test_tolerances_out_of_range(bad: dict[str, float]) -> None:
     """One line that says the range."""

@@ -21,18 +21,35 @@ def run(stored: Callable[..., Run], make_samples: Callable[..., Any]) -> Callabl
     """A run in one norm and budget from the sizes of what it found: None = stood, 0 = wrong without an attack."""
     count = iter(range(100))
 
-    def make(threat: str, sizes: list[float | None], *, first: int = 0, other: float | None = None, **changes: Any) -> Run:
+    def make(
+        threat: str,
+        sizes: list[float | None],
+        *,
+        first: int = 0,
+        other: float | None = None,
+        **changes: Any,
+    ) -> Run:
         norm, eps = threat.split(":")
         rows = make_samples(len(sizes), first=first)
         for row, size in zip(rows, sizes, strict=True):
-            row |= {"adversarial": size is not None, "robust": size is None, "clean_correct": size != 0}
-            row |= {"dist_linf": None, "dist_l2": None, f"dist_{norm}": 0.01 if size is None else size}
+            row |= {
+                "adversarial": size is not None,
+                "robust": size is None,
+                "clean_correct": size != 0,
+            }
+            row |= {
+                "dist_linf": None,
+                "dist_l2": None,
+                f"dist_{norm}": 0.01 if size is None else size,
+            }
             if other is not None:
                 row["dist_l2" if norm == "linf" else "dist_linf"] = other
             row |= {"status": changes.get("status", 0)}
         facts = {name: value for name, value in changes.items() if name != "status"}
         number = next(count)
-        return stored(f"run{number}", rows, age=number, norm=norm, eps=float(eps), threat=threat, **facts)
+        return stored(
+            f"run{number}", rows, age=number, norm=norm, eps=float(eps), threat=threat, **facts
+        )
 
     return make
 
@@ -42,7 +59,10 @@ IDS = [1000 + 7 * i for i in range(5)]
 
 def test_censoring_by_hand(run):
     """Found sizes are margins; what stood is censored at the largest eps it was attacked at."""
-    runs = [run("linf:0.1", [0.05, None, None, 0.0, 0.1]), run("linf:0.2", [0.15, 0.2, None, 0.0, 0.1])]
+    runs = [
+        run("linf:0.1", [0.05, None, None, 0.0, 0.1]),
+        run("linf:0.2", [0.15, 0.2, None, 0.0, 0.1]),
+    ]
     found = input_margins(IDS, runs)
     assert set(found) == {"linf"}
     margins = found["linf"]
@@ -55,14 +75,19 @@ def test_censoring_by_hand(run):
 
 def test_curve_and_area_by_hand(run):
     """Steps down at every margin, up to the smallest censoring; the area is the mean margin cut off there."""
-    runs = [run("linf:0.1", [0.05, None, None, 0.0, 0.1]), run("linf:0.2", [0.15, 0.2, None, 0.0, 0.1])]
+    runs = [
+        run("linf:0.1", [0.05, None, None, 0.0, 0.1]),
+        run("linf:0.2", [0.15, 0.2, None, 0.0, 0.1]),
+    ]
     margins = input_margins(IDS, runs)["linf"]
     eps, robust = margins.curve()
     assert eps == pytest.approx([0, 0.05, 0.1, 0.2])
     assert robust == pytest.approx([4 / 5, 3 / 5, 2 / 5, 1 / 5])
     low, high = margins.area()
     assert high == pytest.approx((0.05 + 0.2 + 0.2 + 0 + 0.1) / 5)
-    assert high == pytest.approx(0.05 * 0.8 + 0.05 * 0.6 + 0.1 * 0.4)  # the same as rectangles under the steps
+    assert high == pytest.approx(
+        0.05 * 0.8 + 0.05 * 0.6 + 0.1 * 0.4
+    )  # the same as rectangles under the steps
     assert low == pytest.approx((0 + 0.1 + 0.2 + 0 + 0) / 5)
     assert margins.area(0.1)[1] == pytest.approx((0.05 + 0.1 + 0.1 + 0 + 0.1) / 5)
     assert math.isnan(margins.area(0.3)[1])
@@ -105,7 +130,11 @@ def test_other_norms_attacks_count_as_upper_ends(run):
 
 def test_samples_and_runs_are_joined_by_id(run):
     """A run on other samples changes nothing, and a norm's margins are those of the samples it was attacked in."""
-    runs = [run("linf:0.1", [0.05, None, 0.1]), run("l2:1", [0.5, 0.25], first=2), run("linf:0.1", [0.01], first=50)]
+    runs = [
+        run("linf:0.1", [0.05, None, 0.1]),
+        run("l2:1", [0.5, 0.25], first=2),
+        run("linf:0.1", [0.01], first=50),
+    ]
     found = input_margins(IDS, runs)
     assert found["linf"].sample_id.tolist() == IDS[:3]
     assert found["l2"].sample_id.tolist() == IDS[2:4]
@@ -135,7 +164,9 @@ def test_only_runs_of_the_same_weights_count(run, tmp_path):
     path = tmp_path / "results" / "runs" / "run0.parquet"
     assert [found.info["run_id"] for found in runs_alike(path)] == ["run0", "run1"]
     measures, columns = measure_distances(path, "test", IDS[:1])
-    assert {m.name: m.value for m in measures} == pytest.approx({"input_margin_linf": 0.15, "security_curve_linf": 0.15})
+    assert {m.name: m.value for m in measures} == pytest.approx(
+        {"input_margin_linf": 0.15, "security_curve_linf": 0.15}
+    )
     assert measures[0].detail["runs"] == ["run0", "run1"]
     assert columns["input_margin_linf"] == pytest.approx([0.15])
     assert columns["censored_linf"] == [False]
@@ -144,14 +175,18 @@ def test_only_runs_of_the_same_weights_count(run, tmp_path):
 def test_a_median_beyond_what_was_attacked_is_not_known(run, tmp_path):
     """Null, with the reason; a censored sample's row holds its lower end."""
     run("linf:0.1", [None, None, 0.05])
-    measures, columns = measure_distances(tmp_path / "results" / "runs" / "run0.parquet", "test", IDS[:4])
+    measures, columns = measure_distances(
+        tmp_path / "results" / "runs" / "run0.parquet", "test", IDS[:4]
+    )
     assert measures[0].value is None
     assert "above 0.1" in measures[0].detail["reason"]
     assert columns["input_margin_linf"] == pytest.approx([0.1, 0.1, 0.05, None])
     assert columns["censored_linf"] == [True, True, False, None]
 
 
-def test_measures_are_written_read_and_dropped_with_their_run(run, tmp_path, make_run, make_samples):
+def test_measures_are_written_read_and_dropped_with_their_run(
+    run, tmp_path, make_run, make_samples
+):
     """What was written is read back; a run that is written anew has none."""
     run("linf:0.1", [None, 0.05])
     path = tmp_path / "results" / "runs" / "run0.parquet"
@@ -159,7 +194,11 @@ def test_measures_are_written_read_and_dropped_with_their_run(run, tmp_path, mak
     measures, columns = measure_distances(path, "test", IDS[:2])
     rows = [{"sample_id": i, "sample_index": n, "label": 3, "clean_confidence": 0.5, "clean_logit_norm": 1.0} for n, i in
             enumerate(IDS[:2])]  # fmt: skip
-    write_measures(path, measures, [row | {name: v[i] for name, v in columns.items()} for i, row in enumerate(rows)])
+    write_measures(
+        path,
+        measures,
+        [row | {name: v[i] for name, v in columns.items()} for i, row in enumerate(rows)],
+    )
     assert [m.name for m in read_measures(path)] == [m.name for m in measures]
     assert [row["censored_linf"] for row in read_sample_measures(path)] == [True, False]
     run_again = make_samples(2)
@@ -180,5 +219,8 @@ def test_random_runs_agree_with_counting(run):
         runs.append(run(f"linf:{eps}", sizes))
     margins = input_margins(IDS, runs)["linf"]
     for eps in rng.random(20) * 0.2:
-        counted = [not any(s[i] is not None and np.float32(s[i]) <= eps for s in rows) for i in range(len(IDS))]
+        counted = [
+            not any(s[i] is not None and np.float32(s[i]) <= eps for s in rows)
+            for i in range(len(IDS))
+        ]
         assert margins.robust_accuracy(eps) == pytest.approx(np.mean(counted))

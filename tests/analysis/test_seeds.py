@@ -26,9 +26,15 @@ def seeded(stored: Callable[..., Run], make_samples: Callable[..., Any]) -> Call
     """A run of a recipe and a training seed."""
 
     def make(recipe: str, seed: int, breakable: float, **more: Any) -> Run:
-        config = {"train_config": json.dumps({"loss": recipe, "seed": seed, "epochs": 2}), "train_seed": seed, "loss": recipe}
+        config = {
+            "train_config": json.dumps({"loss": recipe, "seed": seed, "epochs": 2}),
+            "train_seed": seed,
+            "loss": recipe,
+        }
         samples = make_samples(100, 10 * seed + len(recipe), breakable)
-        return stored(f"{recipe}{seed}", samples, **({"model": f"{recipe}-s{seed}"} | config | more))
+        return stored(
+            f"{recipe}{seed}", samples, **({"model": f"{recipe}-s{seed}"} | config | more)
+        )
 
     return make
 
@@ -39,14 +45,21 @@ def _grouped(runs: list[Run]) -> Rows:
 
 def test_means_intervals_and_the_paired_test_are_scipys(seeded: Callable[..., Run]) -> None:
     """Mean and t interval of each recipe, mean difference and p of the paired t test over seeds, in any order of the runs."""
-    runs = [seeded("ce", seed, 0.6) for seed in range(4)] + [seeded("trades", seed, 0.4) for seed in (3, 1, 0, 2)]
+    runs = [seeded("ce", seed, 0.6) for seed in range(4)] + [
+        seeded("trades", seed, 0.4) for seed in (3, 1, 0, 2)
+    ]
     per_run = {row["run_id"]: row for row in compare(runs)}
     first, second = _grouped(runs)
-    values = [np.array([per_run[f"{name}{seed}"]["robust_accuracy"] for seed in range(4)]) for name in ("ce", "trades")]
+    values = [
+        np.array([per_run[f"{name}{seed}"]["robust_accuracy"] for seed in range(4)])
+        for name in ("ce", "trades")
+    ]
     for row, mine in zip((first, second), values, strict=True):
         low, high = stats.t.interval(0.95, 3, mine.mean(), stats.sem(mine))
         assert row["robust_accuracy"] == pytest.approx(mine.mean())
-        assert (row["robust_accuracy_low"], row["robust_accuracy_high"]) == pytest.approx((max(0, low), min(1, high)))
+        assert (row["robust_accuracy_low"], row["robust_accuracy_high"]) == pytest.approx(
+            (max(0, low), min(1, high))
+        )
         assert row["n_seeds"] == 4
     assert second["robust_difference"] == pytest.approx((values[1] - values[0]).mean())
     assert second["p_holm"] == pytest.approx(stats.ttest_rel(values[1], values[0]).pvalue)
@@ -57,7 +70,12 @@ def test_means_intervals_and_the_paired_test_are_scipys(seeded: Callable[..., Ru
 
 def test_the_columns_are_those_of_a_run(seeded: Callable[..., Run]) -> None:
     """Every format shows a grouped row as it shows a run."""
-    runs = [seeded("ce", 0, 0.5), seeded("ce", 1, 0.5), seeded("trades", 0, 0.5), seeded("trades", 1, 0.4)]
+    runs = [
+        seeded("ce", 0, 0.5),
+        seeded("ce", 1, 0.5),
+        seeded("trades", 0, 0.5),
+        seeded("trades", 1, 0.4),
+    ]
     rows = _grouped(runs)
     assert [set(row) for row in rows] == [set(compare(runs)[0])] * 2
     assert all(column(name).text(row) for row in rows for name in DEFAULT)
@@ -78,10 +96,14 @@ def test_one_seed_has_no_interval_and_no_test(seeded: Callable[..., Run]) -> Non
 
 def test_only_common_seeds_are_paired(seeded: Callable[..., Run]) -> None:
     """Seeds that one recipe lacks count for its mean, not for the difference."""
-    runs = [seeded("ce", seed, 0.6) for seed in (0, 1, 2)] + [seeded("trades", seed, 0.4) for seed in (1, 2, 3)]
+    runs = [seeded("ce", seed, 0.6) for seed in (0, 1, 2)] + [
+        seeded("trades", seed, 0.4) for seed in (1, 2, 3)
+    ]
     per_run = {row["run_id"]: row["robust_accuracy"] for row in compare(runs)}
     second = _grouped(runs)[1]
-    assert second["robust_difference"] == pytest.approx(sum(per_run[f"trades{s}"] - per_run[f"ce{s}"] for s in (1, 2)) / 2)
+    assert second["robust_difference"] == pytest.approx(
+        sum(per_run[f"trades{s}"] - per_run[f"ce{s}"] for s in (1, 2)) / 2
+    )
     assert second["note"] == "paired on the 2 seeds in common"
 
 
@@ -94,9 +116,13 @@ def test_same_loss_but_another_recipe_is_another_row(seeded: Callable[..., Run])
 
 
 @pytest.mark.parametrize("lacking", [{"train_config": None}, {"train_seed": None}])
-def test_a_run_that_does_not_say_how_it_was_trained(seeded: Callable[..., Run], lacking: dict[str, None]) -> None:
+def test_a_run_that_does_not_say_how_it_was_trained(
+    seeded: Callable[..., Run], lacking: dict[str, None]
+) -> None:
     """A foreign model, or an older run: refused by its id, with the next step."""
-    with pytest.raises(UserError, match=r"run ce0 of ce-s0 does not say how it was trained .* attack it again"):
+    with pytest.raises(
+        UserError, match=r"run ce0 of ce-s0 does not say how it was trained .* attack it again"
+    ):
         _grouped([seeded("ce", 0, 0.5, **lacking)])
 
 
@@ -114,4 +140,6 @@ def test_differences_all_alike_are_no_evidence() -> None:
     assert paired_t({0: 0.6, 1: 0.7}, same) is None
     assert paired_t({0: 0.6}, same) is None
     values, base = {0: 0.7, 1: 0.65, 2: 0.8}, {0: 0.5, 1: 0.6, 2: 0.55}
-    assert paired_t(values, base) == pytest.approx(stats.ttest_rel([*values.values()], [*base.values()]).pvalue)
+    assert paired_t(values, base) == pytest.approx(
+        stats.ttest_rel([*values.values()], [*base.values()]).pvalue
+    )

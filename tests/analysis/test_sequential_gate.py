@@ -15,12 +15,16 @@ from robbench.statistics.sequential import PairedSequentialTest
 
 def stream(lost: float, won: float, n: int, seed: int) -> list[tuple[bool, bool]]:
     """Verdicts of baseline and candidate; both stand on half of the rest."""
-    kinds = np.random.default_rng(seed).choice(4, size=n, p=[lost, won, (1 - lost - won) / 2, (1 - lost - won) / 2])
+    kinds = np.random.default_rng(seed).choice(
+        4, size=n, p=[lost, won, (1 - lost - won) / 2, (1 - lost - won) / 2]
+    )
     table = {0: (True, False), 1: (False, True), 2: (True, True), 3: (False, False)}
     return [table[kind] for kind in kinds.tolist()]
 
 
-def feed(gate: EarlyGate, pairs: list[tuple[bool, bool]], clean: list[tuple[bool, bool]] | None = None) -> int:
+def feed(
+    gate: EarlyGate, pairs: list[tuple[bool, bool]], clean: list[tuple[bool, bool]] | None = None
+) -> int:
     for i, pair in enumerate(pairs):
         if gate.decided:
             return i
@@ -43,7 +47,11 @@ def test_it_is_the_sequential_test(lost: float, won: float) -> None:
         assert (seen, gate.seen) == (test.seen, test.seen)
         (check,) = gate.checks()
         if test.decision:
-            assert (check.decision, (check.low, check.high), check.method) == (test.decision, test.interval, "sequential")
+            assert (check.decision, (check.low, check.high), check.method) == (
+                test.decision,
+                test.interval,
+                "sequential",
+            )
         assert check.lost == sum(a and not b for a, b in pairs[:seen])
         assert check.won == sum(b and not a for a, b in pairs[:seen])
         assert check.baseline == sum(a for a, _ in pairs[:seen]) / seen
@@ -74,7 +82,10 @@ def test_two_metrics_stop_at_the_first_regression_or_when_both_pass() -> None:
     assert {check.metric: check.decision for check in gate.checks()}[CLEAN] == "regression"
     gate = EarlyGate(Tolerances(robust=0.05, clean=0.2), 500)
     feed(gate, robust, robust)
-    assert {check.metric: check.decision for check in gate.checks()} == {ROBUST: "pass", CLEAN: "pass"}
+    assert {check.metric: check.decision for check in gate.checks()} == {
+        ROBUST: "pass",
+        CLEAN: "pass",
+    }
 
 
 @pytest.mark.parametrize("these", [True, False])
@@ -85,7 +96,8 @@ def test_errors_are_as_rare_as_promised(these: bool) -> None:
     rng = np.random.default_rng(5)
     for seed in range(100):
         pairs = [base[i] for i in rng.permutation(n)] if these else stream(0.1, 0.0, n, seed)
-        # For these samples 0.1 is tolerated and so right: only a regression is wrong; just below it only a pass is.
+        # For these samples 0.1 is tolerated and so right: only a regression is wrong; just below it
+        # only a pass is.
         for limit, error in ((0.1, "regression"), (0.1 - 1e-6, "pass")):
             gate = EarlyGate(Tolerances(robust=limit, alpha=alpha, these_samples=these), n)
             feed(gate, pairs)
@@ -109,7 +121,10 @@ def test_undecided_says_how_many() -> None:
 def test_a_wider_tolerance_passes_no_later() -> None:
     """What passes at a small tolerance has passed at a larger one."""
     pairs = stream(0.01, 0.02, 3000, 4)
-    seen = [feed(EarlyGate(Tolerances(robust=limit, these_samples=True), 3000), pairs) for limit in (0.01, 0.02, 0.05, 0.2)]
+    seen = [
+        feed(EarlyGate(Tolerances(robust=limit, these_samples=True), 3000), pairs)
+        for limit in (0.01, 0.02, 0.05, 0.2)
+    ]
     assert all(later >= earlier for later, earlier in pairwise(seen))
 
 

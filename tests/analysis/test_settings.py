@@ -33,7 +33,9 @@ Stored = Callable[..., Run]
         ({"precision": "bf16", "threat": "linf:0.3"}, [None, None]),
     ],
 )
-def test_only_what_differs_is_told(changes: dict[str, Any], said: list[str | None], stored: Stored) -> None:
+def test_only_what_differs_is_told(
+    changes: dict[str, Any], said: list[str | None], stored: Stored
+) -> None:
     """Of two runs that differ in this."""
     assert settings([stored("aaaa").info, stored("bbbb", **changes).info]) == said
 
@@ -41,7 +43,10 @@ def test_only_what_differs_is_told(changes: dict[str, Any], said: list[str | Non
 def test_no_two_rows_of_a_table_look_alike(stored: Stored) -> None:
     """In Markdown and LaTeX too, and as columns of their own."""
     rows = compare([stored("aaaa"), stored("bbbb", precision="bf16")])
-    assert [(row["precision"], row["seed"], row["settings"]) for row in rows] == [(None, 0, "fp32"), ("bf16", 0, "bf16")]
+    assert [(row["precision"], row["seed"], row["settings"]) for row in rows] == [
+        (None, 0, "fp32"),
+        ("bf16", 0, "bf16"),
+    ]
     for text in (to_markdown(rows), to_latex(rows)):
         assert "ce (fp32)" in text
         assert "ce (bf16)" in text

@@ -28,15 +28,28 @@ Cli = Callable[..., Any]
 def two(tmp_path: Path, stored: Stored, make_samples: Callable[..., Any]) -> Path:
     """Runs of ce and at, 100 samples each; epochs of ce; a model without a run; a run that was stopped."""
     argv = json.dumps({"argv": ["/bin/robbench", "attack", "at", "--attack", "my attack"]})
-    flags = json.dumps([{"name": "vanishing-gradients", "text": "gradients are zero on 9 of 100 samples"}])
+    flags = json.dumps(
+        [{"name": "vanishing-gradients", "text": "gradients are zero on 9 of 100 samples"}]
+    )
     stored("aaaa11111111", make_samples(100, 1, 0.7), attack_params='["pgd:a"]')
-    stored("bbbb22222222", make_samples(100, 2, 0.3), model="at", age=60, provenance=argv, flags=flags, attack_params='["pgd:a"]')
+    stored(
+        "bbbb22222222",
+        make_samples(100, 2, 0.3),
+        model="at",
+        age=60,
+        provenance=argv,
+        flags=flags,
+        attack_params='["pgd:a"]',
+    )
     for model in ("ce", "untouched"):
         (tmp_path / "models" / model).mkdir(parents=True)
-        (tmp_path / "models" / model / "config.json").write_text('{"schema": "robbench.model/1", "status": "done"}')
+        (tmp_path / "models" / model / "config.json").write_text(
+            '{"schema": "robbench.model/1", "status": "done"}'
+        )
     epoch: dict[str, Any] = {field.name: 0 for field in EPOCHS if not field.nullable}
     write_epochs(
-        tmp_path / "models" / "ce" / "epochs.parquet", [epoch | {"model": "ce", "epoch": e, "selected": False} for e in (1, 2)]
+        tmp_path / "models" / "ce" / "epochs.parquet",
+        [epoch | {"model": "ce", "epoch": e, "selected": False} for e in (1, 2)],
     )
     Store(tmp_path).partial("cccc33333333").append(make_samples(17))
     return tmp_path
@@ -136,7 +149,9 @@ class TestShow:
         """Show reads other file systems, too."""
         fsspec.filesystem("memory").put(str(two / "results"), "/shown/results", recursive=True)
         try:
-            far = cli("show memory://shown/results/runs/bbbb22222222.parquet --json --out", two / "none").json
+            far = cli(
+                "show memory://shown/results/runs/bbbb22222222.parquet --json --out", two / "none"
+            ).json
             here = cli("show at --json --out", two).json
             assert {**far, "files": 0} == {**here, "files": 0}
             assert all(file.startswith("memory://") for file in far["files"])
@@ -150,12 +165,20 @@ class TestRuns:
     def test_everything_is_listed(self, cli: Cli, two: Path) -> None:
         """Finished runs oldest first, the stopped one with its samples, models that were never attacked."""
         found = cli("runs --json --out", two).json
-        assert [(row["run_id"], row["model"]) for row in found["runs"]] == [("aaaa11111111", "ce"), ("bbbb22222222", "at")]
+        assert [(row["run_id"], row["model"]) for row in found["runs"]] == [
+            ("aaaa11111111", "ce"),
+            ("bbbb22222222", "at"),
+        ]
         assert found["unfinished"] == [{"run_id": "cccc33333333", "n_decided": 17}]
         assert found["models"] == [{"model": "untouched", "finished": True, "command": None}]
         text = cli("runs", two).out
         assert max(map(len, text.splitlines())) <= 80
-        for piece in ("digits test, linf:0.15, pgd:steps=10", "bbbb22222222", "17 samples decided", "robbench attack untouched"):
+        for piece in (
+            "digits test, linf:0.15, pgd:steps=10",
+            "bbbb22222222",
+            "17 samples decided",
+            "robbench attack untouched",
+        ):
             assert piece in text
 
     def test_a_damaged_run_hides_no_other(self, cli: Cli, two: Path) -> None:
@@ -208,8 +231,16 @@ class TestQuery:
         folder = two / "results" / "checks"
         folder.mkdir()
         pq.write_table(pa.table({"verdict": ["fail", "pass"]}), folder / "bbbb22222222.parquet")
-        for name, count in (("runs", 2), ("samples", 200), ("epochs", 2), ("points", 0), ("checks", 2)):
-            assert cli("query --json --out", two, f"SELECT count(*) AS n FROM {name}").json["rows"] == [{"n": count}]
+        for name, count in (
+            ("runs", 2),
+            ("samples", 200),
+            ("epochs", 2),
+            ("points", 0),
+            ("checks", 2),
+        ):
+            assert cli("query --json --out", two, f"SELECT count(*) AS n FROM {name}").json[
+                "rows"
+            ] == [{"n": count}]
         assert cli("query --json --out", two, "SELECT run_id FROM points").json == {
             "schema": "robbench.query/1", "columns": ["run_id"], "rows": []
         }  # fmt: skip
@@ -218,18 +249,31 @@ class TestQuery:
         """Files of several ages are one view."""
         file = two / "results/runs/aaaa11111111.parquet"
         pq.write_table(pq.read_table(file).drop_columns(["flags"]), file)
-        done = cli("query --json --out", two, "SELECT model, flags IS NULL AS missing FROM runs ORDER BY model")
-        assert done.json["rows"] == [{"model": "at", "missing": False}, {"model": "ce", "missing": True}]
+        done = cli(
+            "query --json --out",
+            two,
+            "SELECT model, flags IS NULL AS missing FROM runs ORDER BY model",
+        )
+        assert done.json["rows"] == [
+            {"model": "at", "missing": False},
+            {"model": "ce", "missing": True},
+        ]
 
     def test_forms(self, cli: Cli, two: Path, tmp_path: Path) -> None:
         """Table, CSV and Parquet have the rows of --json, and wide answers stand below each other within 80 columns."""
         sql = "SELECT model, n_samples, robust_accuracy FROM runs ORDER BY model"
         rows = cli("query --json --out", two, sql).json["rows"]
-        assert [line["model"] for line in csv.DictReader(io.StringIO(cli("query --csv --out", two, sql).out))] == ["at", "ce"]
+        assert [
+            line["model"]
+            for line in csv.DictReader(io.StringIO(cli("query --csv --out", two, sql).out))
+        ] == ["at", "ce"]
         assert cli("query --csv --out", two, "SELECT run_id FROM points").out == "run_id\n"
         cli("query --out", two, sql, "--parquet", tmp_path / "answer.parquet")
         assert pq.read_table(tmp_path / "answer.parquet").to_pylist() == rows
-        assert [line.split()[0] for line in cli("query --out", two, sql).out.splitlines()[2:]] == ["at", "ce"]
+        assert [line.split()[0] for line in cli("query --out", two, sql).out.splitlines()[2:]] == [
+            "at",
+            "ce",
+        ]
         wide = cli("query --out", two, "SELECT * FROM runs").out.splitlines()
         assert max(map(len, wide)) <= 80
         assert sum(line.startswith("robust_accuracy_low") for line in wide) == 2
@@ -264,9 +308,17 @@ class TestQuery:
         table, whole = pq.read_table(file), file.read_bytes()
         file.write_bytes(whole[:100])
         damaged = cli("query --out", two, "SELECT 1")
-        pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"robbench.schema_version": b"9"}), file)
+        pq.write_table(
+            table.replace_schema_metadata(
+                {**table.schema.metadata, b"robbench.schema_version": b"9"}
+            ),
+            file,
+        )
         newer = cli("query --out", two, "SELECT 1")
-        for done, message in ((damaged, "aaaa11111111.parquet is damaged"), (newer, "upgrade robbench")):
+        for done, message in (
+            (damaged, "aaaa11111111.parquet is damaged"),
+            (newer, "upgrade robbench"),
+        ):
             assert (done.code, done.out) == (2, "")
             assert message in done.err
 
@@ -280,7 +332,9 @@ class TestQuery:
             fsspec.filesystem("memory").rm("/asked", recursive=True)
 
 
-def test_without_duckdb_one_line_says_how_to_get_it(cli: Cli, two: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_duckdb_one_line_says_how_to_get_it(
+    cli: Cli, two: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The extra is named, exit 2."""
     monkeypatch.setitem(sys.modules, "duckdb", None)
     done = cli("query --out", two, "SELECT 1")
@@ -288,13 +342,20 @@ def test_without_duckdb_one_line_says_how_to_get_it(cli: Cli, two: Path, monkeyp
     assert done.err == "error: robbench query needs DuckDB: pip install 'robbench[sql]'\n"
 
 
-@pytest.mark.parametrize("words", [["show", "at"], ["runs"], ["compare"], ["show", "at", "--json"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [["show", "at"], ["runs"], ["compare"], ["show", "at", "--json"]], ids=" ".join
+)
 def test_reading_results_loads_nothing_heavy(two: Path, words: list[str]) -> None:
     """A fresh process answers without torch, pandas, scipy or scikit-learn."""
     code = (
         "import sys\nfrom robbench.cli.app import main\ntry:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
         "print(*(name for name in ('torch', 'pandas', 'scipy', 'sklearn', 'duckdb') if name in sys.modules), file=sys.stderr)"
     )
-    child = subprocess.run([sys.executable, "-c", code, *words, "--out", str(two)], capture_output=True, text=True, check=True)
+    child = subprocess.run(
+        [sys.executable, "-c", code, *words, "--out", str(two)],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     assert child.stderr.strip() == ""
     assert child.stdout

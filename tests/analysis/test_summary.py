@@ -24,7 +24,11 @@ def test_against_a_plain_loop(as_table: bool, make_samples: Callable[..., Any]) 
     n, correct = len(rows), [row for row in rows if row["clean_correct"]]
     broken = sum(row["adversarial"] for row in rows)
     newly = sum(row["adversarial"] for row in correct)
-    assert (got["n_samples"], got["n_clean_correct"], got["n_adversarial"]) == (n, len(correct), broken)
+    assert (got["n_samples"], got["n_clean_correct"], got["n_adversarial"]) == (
+        n,
+        len(correct),
+        broken,
+    )
     assert (got["n_robust"], got["n_error"], got["n_unconfirmed"]) == (n - broken, 1, 2)
     assert got["clean_accuracy"] == len(correct) / n
     assert got["adversarial_ratio"] == broken / n == pytest.approx(1 - got["robust_accuracy"])
@@ -34,7 +38,9 @@ def test_against_a_plain_loop(as_table: bool, make_samples: Callable[..., Any]) 
     assert got["adv_margin_mean"] == pytest.approx(statistics.fmean(worst), rel=1e-6)
     assert got["adv_margin_p50"] == pytest.approx(statistics.median(worst), rel=1e-6)
     assert got["adv_margin_p05"] == pytest.approx(sorted(worst)[15], rel=1e-6)
-    assert got["clean_margin_p50"] == pytest.approx(statistics.median(row["clean_margin"] for row in rows), rel=1e-6)
+    assert got["clean_margin_p50"] == pytest.approx(
+        statistics.median(row["clean_margin"] for row in rows), rel=1e-6
+    )
     assert (got["clean_pmargin_mean"], got["adv_pmargin_mean"]) == (0.75, -0.25)
     assert got["n_forward"] == sum(row["n_forward"] for row in rows)
     assert got["n_backward"] == sum(row["n_backward"] for row in rows)
@@ -68,7 +74,10 @@ def test_non_finite_margins_are_left_out(make_samples: Callable[..., Any]) -> No
 
 def test_no_clean_correct_sample_has_no_success_rate(make_samples: Callable[..., Any]) -> None:
     """Nothing could be broken, so there is no share of it."""
-    rows = [{**row, "clean_correct": False, "adversarial": True, "robust": False} for row in make_samples(5)]
+    rows = [
+        {**row, "clean_correct": False, "adversarial": True, "robust": False}
+        for row in make_samples(5)
+    ]
     got = summarise(rows)
     assert got["attack_success_rate"] is None
     assert (got["robust_accuracy"], got["adversarial_ratio"]) == (0.0, 1.0)
@@ -78,7 +87,9 @@ def test_totals_do_not_overflow(make_samples: Callable[..., Any]) -> None:
     """Per-sample counts are 32 bits wide, their sum is not."""
     rows = [{**row, "n_forward": 2**31 - 1} for row in make_samples(10)]
     assert summarise(samples_table("abc", rows))["n_forward"] == 10 * (2**31 - 1)
-    assert summarise([{**row, "n_forward": np.int32(2**31 - 1)} for row in rows])["n_forward"] == 10 * (2**31 - 1)
+    assert summarise([{**row, "n_forward": np.int32(2**31 - 1)} for row in rows])[
+        "n_forward"
+    ] == 10 * (2**31 - 1)
 
 
 @pytest.mark.parametrize("as_table", [False, True])
@@ -90,10 +101,15 @@ def test_no_samples_is_an_error(as_table: bool) -> None:
 
 @pytest.mark.parametrize("as_table", [False, True])
 @pytest.mark.parametrize(
-    ("fallen", "median", "lowest"), [(3, None, -2.55), (5, None, -4.55), (6, -1.5, -5.55), (10, -5.5, -9.55)]
+    ("fallen", "median", "lowest"),
+    [(3, None, -2.55), (5, None, -4.55), (6, -1.5, -5.55), (10, -5.5, -9.55)],
 )
 def test_unknown_worst_margins_are_above_those_of_the_fallen(
-    fallen: int, median: float | None, lowest: float, as_table: bool, make_samples: Callable[..., Any]
+    fallen: int,
+    median: float | None,
+    lowest: float,
+    as_table: bool,
+    make_samples: Callable[..., Any],
 ) -> None:
     """Ten samples of which so many fell, with -1, -2, ...: a quantile among them is known, another and the mean are not."""
     rows = make_samples(10)
@@ -106,10 +122,15 @@ def test_unknown_worst_margins_are_above_those_of_the_fallen(
 
 
 @pytest.mark.parametrize("as_table", [False, True])
-def test_without_a_budget_there_is_no_robust_accuracy(as_table: bool, make_samples: Callable[..., Any]) -> None:
+def test_without_a_budget_there_is_no_robust_accuracy(
+    as_table: bool, make_samples: Callable[..., Any]
+) -> None:
     """None in place of the four rates; the counts stay."""
     rows = make_samples(10)
-    got, usual = (summarise(samples_table("abc", rows) if as_table else rows, budget=given) for given in (False, True))
+    got, usual = (
+        summarise(samples_table("abc", rows) if as_table else rows, budget=given)
+        for given in (False, True)
+    )
     assert {name for name in got if got[name] is None} == {
         "robust_accuracy", "robust_accuracy_low", "robust_accuracy_high", "robust_accuracy_floor"
     }  # fmt: skip

@@ -11,7 +11,13 @@ from robbench.core.errors import UserError
 
 
 def _row(model: str, **values: Any) -> dict[str, Any]:
-    return {"model": model, "run_id": f"id-{model}", "robust_accuracy": 0.5, "adv_margin_p50": 1.0, "n_forward": 100} | values
+    return {
+        "model": model,
+        "run_id": f"id-{model}",
+        "robust_accuracy": 0.5,
+        "adv_margin_p50": 1.0,
+        "n_forward": 100,
+    } | values
 
 
 @pytest.mark.parametrize(
@@ -19,7 +25,12 @@ def _row(model: str, **values: Any) -> dict[str, Any]:
     [
         ("robust_accuracy:-1pp", 0.50, 0.48, True),
         ("robust_accuracy:-1pp", 0.50, 0.49, False),
-        ("robust_accuracy:-1pp", 0.29, 0.28, False),  # 0.29 - 0.28 is a little more than 0.01 in floating point
+        (
+            "robust_accuracy:-1pp",
+            0.29,
+            0.28,
+            False,
+        ),  # 0.29 - 0.28 is a little more than 0.01 in floating point
         ("robust_accuracy:-1pp", 0.50, 0.90, False),
         ("robust_accuracy:-0pp", 0.50, 0.4999, True),
         ("robust_accuracy:-0pp", 0.50, 0.50, False),
@@ -52,7 +63,10 @@ def test_the_line_says_which_and_by_how_much() -> None:
     (limit,) = parse_tolerances(["robust_accuracy:-1pp"])
     failure = limit.failure(_row("new", robust_accuracy=0.4725), _row("old"))
     assert failure is not None
-    assert failure["text"] == "new against old: robust_accuracy fell by 2.75pp (50.0% to 47.2%), allowed 1pp"
+    assert (
+        failure["text"]
+        == "new against old: robust_accuracy fell by 2.75pp (50.0% to 47.2%), allowed 1pp"
+    )
     assert failure["change"] == pytest.approx(-2.75)
     assert (failure["limit"], failure["unit"], failure["metric"]) == (-1.0, "pp", "robust_accuracy")
 

@@ -28,7 +28,14 @@ class Ending(NamedTuple):
 def problem() -> Callable[..., Problem]:
     """Rows to attack, from clean inputs, labels, budgets and a model."""
 
-    def make(model: Callable[[Tensor], Tensor], x0: Tensor, y: Tensor, eps: Tensor, norm: str, seed: int = 0) -> Problem:
+    def make(
+        model: Callable[[Tensor], Tensor],
+        x0: Tensor,
+        y: Tensor,
+        eps: Tensor,
+        norm: str,
+        seed: int = 0,
+    ) -> Problem:
         rows = torch.arange(len(x0))
         with torch.no_grad():
             logits0 = model(x0)
@@ -42,7 +49,9 @@ def problem() -> Callable[..., Problem]:
 def conquer() -> Callable[..., list[Ending]]:
     """Runs an attack with all its variants over a problem's rows, one variant after the other, in one refilled lane."""
 
-    def run(attack: Any, model: Callable[[Tensor], Tensor], p: Problem, width: int = 16) -> list[Ending]:
+    def run(
+        attack: Any, model: Callable[[Tensor], Tensor], p: Problem, width: int = 16
+    ) -> list[Ending]:
         lane = Lane(
             attack,
             model,
@@ -59,7 +68,9 @@ def conquer() -> Callable[..., list[Ending]]:
             for row, job in enumerate(done.jobs if done else ()):
                 book = done.book.take(slice(row, row + 1))
                 found = bool(book.found)
-                endings[job.sample] = Ending(job.variant if found else None, int(book.first), book.x[0], float(book.margin))
+                endings[job.sample] = Ending(
+                    job.variant if found else None, int(book.first), book.x[0], float(book.margin)
+                )
                 if not found and job.variant + 1 < count:
                     lane.queue.append(Job(job.sample, job.variant + 1))
         return endings

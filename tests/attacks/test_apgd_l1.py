@@ -68,7 +68,9 @@ class PlainOracle(Oracle):
         (grad,) = torch.autograd.grad(value.sum(), x)
         return Answer(logits.detach(), value.detach(), grad, logits.argmax(1) != self.p.y)
 
-    def jacobian(self, x: Tensor, classes: Tensor, need: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def jacobian(
+        self, x: Tensor, classes: Tensor, need: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         raise NotImplementedError
 
 
@@ -82,7 +84,9 @@ def _states(attack: Any, model: Callable[[Tensor], Tensor], p: Problem) -> list[
     return states
 
 
-def _rows(network: Network, problem: Callable[..., Problem], seed: int, dtype: torch.dtype = torch.float64) -> Problem:
+def _rows(
+    network: Network, problem: Callable[..., Problem], seed: int, dtype: torch.dtype = torch.float64
+) -> Problem:
     draw = torch.Generator().manual_seed(seed)
     x0 = torch.rand(ROWS, DIMENSION, generator=draw, dtype=torch.float64)
     x0 = torch.where(torch.rand(ROWS, DIMENSION, generator=draw) < 0.2, x0.round(), x0).to(dtype)
@@ -121,7 +125,13 @@ class Phase(NamedTuple):
 
 
 def plain_phase(
-    f: Callable[[Vector], tuple[float, Vector]], start: Vector, x0: Vector, eps: float, moves: int, k: float, changed: int
+    f: Callable[[Vector], tuple[float, Vector]],
+    start: Vector,
+    x0: Vector,
+    eps: float,
+    moves: int,
+    k: float,
+    changed: int,
 ) -> Phase:
     """Croce and Hein 2021, algorithm 1: one run inside one budget."""
     window = max(int(0.04 * moves + 1e-9), 1)
@@ -155,7 +165,12 @@ def plain_phase(
 
 
 def plain_run(
-    f: Callable[[Vector], tuple[float, Vector]], start: Vector, x0: Vector, eps: float, steps: int, large_eps: bool
+    f: Callable[[Vector], tuple[float, Vector]],
+    start: Vector,
+    x0: Vector,
+    eps: float,
+    steps: int,
+    large_eps: bool,
 ) -> Phase:
     """All phases; a move of `steps` is the one to the next phase's start."""
     if not large_eps:
@@ -185,8 +200,8 @@ def _well_posed(runs: list[Phase]) -> int:
 def test_trajectories(steps: int, large_eps: bool, problem: Callable[..., Problem]) -> None:
     """Every iterate equals algorithm 1's to 1e-10, and so does every step length, row by row in one batch.
 
-    A comparison ends where two different points are equally good up to rounding, and where the transcription does not agree
-    with itself when its start is moved by 1e-15; both must be rare.
+    A comparison ends where two different points are equally good up to rounding, and where the
+    transcription does not agree with itself when its start is moved by 1e-15; both must be rare.
     """
     draw, compared, seen = np.random.default_rng(0), 0, set()
     for seed in (1, 2):
@@ -208,9 +223,14 @@ def test_trajectories(steps: int, large_eps: bool, problem: Callable[..., Proble
             apart = np.abs(ours[:until] - np.stack(expected.xs[:until])).max(axis=1)
             assert len(expected.xs) == steps + 1
             assert apart.max() < 1e-10, (row, until, int((apart > 1e-10).argmax()), expected.why)
-            # The step length decided at a query shows in the next state, but for that of the move to another phase.
+            # The step length decided at a query shows in the next state, but for that of the move
+            # to another phase.
             last = {stop - 1 for _, stop, _ in phases(steps, large_eps)}
-            lengths = [(float(states[k + 1].eta[row]), expected.etas[k]) for k in range(until - 1) if k not in last]
+            lengths = [
+                (float(states[k + 1].eta[row]), expected.etas[k])
+                for k in range(until - 1)
+                if k not in last
+            ]
             assert [a for a, _ in lengths] == pytest.approx([b for _, b in lengths], rel=1e-12)
             compared += until
             seen.update(expected.why)
@@ -219,10 +239,16 @@ def test_trajectories(steps: int, large_eps: bool, problem: Callable[..., Proble
 
 
 @pytest.mark.parametrize("large_eps", [True, False])
-def test_trajectories_of_the_authors(large_eps: bool, problem: Callable[..., Problem], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trajectories_of_the_authors(
+    large_eps: bool, problem: Callable[..., Problem], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """From the same Gaussian draw, and with their k, the authors' code ends each run at the same best point, in float32."""
     peer = pytest.importorskip("pyautoattack.autopgd_base")
-    monkeypatch.setattr(apgd_l1, "_two_thirds", lambda n: DIMENSION - ((1 - n.float() / DIMENSION / 1.5) * DIMENSION).long())
+    monkeypatch.setattr(
+        apgd_l1,
+        "_two_thirds",
+        lambda n: DIMENSION - ((1 - n.float() / DIMENSION / 1.5) * DIMENSION).long(),
+    )
     # Theirs also counts entries that are back at x0 up to rounding.
     monkeypatch.setattr(peer, "L0_norm", lambda d: (d.abs() > 1e-6).float().flatten(1).sum(1))
     network = _network(3)
@@ -240,7 +266,9 @@ def test_trajectories_of_the_authors(large_eps: bool, problem: Callable[..., Pro
             x0, y = p.x0[row : row + 1], p.y[row : row + 1]
             apgd.init_hyperparam(x0)
             if large_eps:
-                best, _, value, _ = apgd.decr_eps_pgd(x0, y, [3 * eps, 2 * eps, eps], [a - 1, b - a - 1, steps - b])
+                best, _, value, _ = apgd.decr_eps_pgd(
+                    x0, y, [3 * eps, 2 * eps, eps], [a - 1, b - a - 1, steps - b]
+                )
             else:
                 best, _, value, _ = apgd.attack_single_run(x0, y)
             assert float(ours.f_top[row]) == pytest.approx(float(value), rel=1e-4)
@@ -275,7 +303,9 @@ def test_linear_models(problem: Callable[..., Problem], conquer: Callable[..., A
     weight = torch.randn(2, 12, generator=draw, dtype=torch.float64)
     w = weight[0] - weight[1]
     x0 = 0.45 + 0.1 * torch.rand(16, 12, generator=draw, dtype=torch.float64)
-    x0 += ((0.8 * torch.rand(16, generator=draw, dtype=torch.float64) - 0.4 - (x0 - 0.5) @ w) / (w @ w))[:, None] * w
+    x0 += (
+        (0.8 * torch.rand(16, generator=draw, dtype=torch.float64) - 0.4 - (x0 - 0.5) @ w) / (w @ w)
+    )[:, None] * w
 
     def model(x: Tensor) -> Tensor:
         return (x - 0.5) @ weight.T
@@ -284,13 +314,21 @@ def test_linear_models(problem: Callable[..., Problem], conquer: Callable[..., A
     distance = ((x0 - 0.5) @ w).abs() / w.abs().max()
     assert float(distance.max()) < 0.4
     loose = {APGD(large_eps=False): 1.1}  # may end one entry away from the best
-    for attack in (APGD(), *loose, APGD(objective="margin"), PGD(steps=200, rate=0.1), PGD(init="clean")):
+    for attack in (
+        APGD(),
+        *loose,
+        APGD(objective="margin"),
+        PGD(steps=200, rate=0.1),
+        PGD(init="clean"),
+    ):
         for share, found in ((loose.get(attack, 1.01), True), (0.99, False)):
             endings = conquer(attack, model, problem(model, x0, y, share * distance, "l1"))
             assert [ending.variant is not None for ending in endings] == [found] * 16
 
 
-def test_linear_models_at_the_faces_of_the_box(problem: Callable[..., Problem], conquer: Callable[..., Any]) -> None:
+def test_linear_models_at_the_faces_of_the_box(
+    problem: Callable[..., Problem], conquer: Callable[..., Any]
+) -> None:
     """With budgets of several pixels the best point fills the steepest entries up to their faces, one after the other."""
     draw = torch.Generator().manual_seed(1)
     weight = torch.randn(2, 30, generator=draw, dtype=torch.float64)
@@ -306,8 +344,12 @@ def test_linear_models_at_the_faces_of_the_box(problem: Callable[..., Problem], 
     room, gain = room.gather(1, order), w.abs().gather(1, order)
     margin = (model(x0)[:, 0] - model(x0)[:, 1]).abs()
     before = (room * gain).cumsum(1) - room * gain
-    full = (before + room * gain < margin[:, None]).sum(1, keepdim=True)  # entries used up before the margin is
-    spent, gained, steepness = ((a.gather(1, full)[:, 0]) for a in (room.cumsum(1) - room, before, gain))
+    full = (before + room * gain < margin[:, None]).sum(
+        1, keepdim=True
+    )  # entries used up before the margin is
+    spent, gained, steepness = (
+        (a.gather(1, full)[:, 0]) for a in (room.cumsum(1) - room, before, gain)
+    )
     distance = spent + (margin - gained) / steepness
     assert int((full > 1).sum()) > 3
     for attack in (APGD(), PGD(steps=200, rate=0.05)):
@@ -324,11 +366,20 @@ def test_as_strong_as_the_authors(
     peer = pytest.importorskip("pyautoattack.autopgd_base")
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        net = nn.Sequential(nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 48), nn.ReLU(), nn.Linear(48, 10)).requires_grad_(False)
+        net = nn.Sequential(
+            nn.Linear(64, 48), nn.ReLU(), nn.Linear(48, 48), nn.ReLU(), nn.Linear(48, 10)
+        ).requires_grad_(False)
         x0 = torch.rand(200, 64)
         y = net(x0).argmax(1)
-        endings = conquer(APGD(steps=40, large_eps=large_eps), net, problem(net, x0, y, torch.full((200,), eps), "l1"), width=64)
-        apgd = peer.APGDAttack(net, n_iter=40, norm="L1", eps=eps, use_largereps=large_eps, device="cpu")
+        endings = conquer(
+            APGD(steps=40, large_eps=large_eps),
+            net,
+            problem(net, x0, y, torch.full((200,), eps), "l1"),
+            width=64,
+        )
+        apgd = peer.APGDAttack(
+            net, n_iter=40, norm="L1", eps=eps, use_largereps=large_eps, device="cpu"
+        )
         theirs = net(apgd.perturb(x0, y)).argmax(1) == y
     ours = torch.tensor([ending.variant is None for ending in endings])
     assert 10 < int(theirs.sum()) < 150

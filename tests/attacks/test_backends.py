@@ -27,7 +27,12 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 SHAPE, CLASSES = (3, 4, 4), 5
 DUAL = {"linf": 1, "l2": 2, "l1": math.inf}
-MODULES = {"foolbox": "foolbox", "torchattacks": "torchattacks", "adv-lib": "adv_lib.attacks", "pyautoattack": "pyautoattack"}
+MODULES = {
+    "foolbox": "foolbox",
+    "torchattacks": "torchattacks",
+    "adv-lib": "adv_lib.attacks",
+    "pyautoattack": "pyautoattack",
+}
 
 
 def build(spec: str) -> Any:
@@ -42,7 +47,9 @@ class Linear(nn.Module):
         super().__init__()
         self.layer = nn.Linear(48, classes)
         with torch.no_grad():
-            self.layer.weight.copy_(torch.randn(classes, 48, generator=torch.Generator().manual_seed(3)))
+            self.layer.weight.copy_(
+                torch.randn(classes, 48, generator=torch.Generator().manual_seed(3))
+            )
             self.layer.bias.copy_(-self.layer.weight.sum(1) / 2)
         self.eval()
 
@@ -54,7 +61,9 @@ class Linear(nn.Module):
         """[B]: to the nearest class boundary."""
         with torch.no_grad():
             gaps = self(x).gather(1, y[:, None]) - self(x)
-            slopes = (self.layer.weight[None] - self.layer.weight[y][:, None]).norm(p=DUAL[norm], dim=2)
+            slopes = (self.layer.weight[None] - self.layer.weight[y][:, None]).norm(
+                p=DUAL[norm], dim=2
+            )
         return (gaps / slopes).scatter(1, y[:, None], math.inf).amin(1)
 
 
@@ -62,12 +71,16 @@ class Linear(nn.Module):
 def linear(problem: Callable[..., Problem]) -> Callable[..., tuple[Linear, Problem, Tensor]]:
     """A linear model, rows to attack in a norm at one budget (the middle one of their distances), and those distances."""
 
-    def make(norm: str, eps: float | None = None, n: int = 12, classes: int = CLASSES) -> tuple[Linear, Problem, Tensor]:
+    def make(
+        norm: str, eps: float | None = None, n: int = 12, classes: int = CLASSES
+    ) -> tuple[Linear, Problem, Tensor]:
         model = Linear(classes)
         x = 0.45 + 0.1 * torch.rand(n, *SHAPE, generator=torch.Generator().manual_seed(1))
         y = model(x).argmax(1)
         distances = model.distances(x, y, norm) if norm in DUAL else torch.full((n,), torch.nan)
-        budget = float(distances.sort().values[n // 2 - 1 : n // 2 + 1].mean()) if eps is None else eps
+        budget = (
+            float(distances.sort().values[n // 2 - 1 : n // 2 + 1].mean()) if eps is None else eps
+        )
         return model, problem(model, x, y, torch.full((n,), budget), norm), distances
 
     return make
@@ -83,14 +96,18 @@ def linear(problem: Callable[..., Problem]) -> Callable[..., tuple[Linear, Probl
         ("adv-lib:df", "linf"),
     ],
 )
-def test_deepfool_of_each_package_overshoots_the_exact_distance_by_little(spec: str, norm: str, linear: Any) -> None:
+def test_deepfool_of_each_package_overshoots_the_exact_distance_by_little(
+    spec: str, norm: str, linear: Any
+) -> None:
     """Without a budget the minimum-norm attacks are asked for the smallest perturbation, in the threat's norm."""
     attack = build(spec)
     model, p, distances = linear(norm, math.inf)
     x = attack.run(model, p, seed=0)
     assert attack.seeks == "smallest"
     assert (model(x).argmax(1) != p.y).all()
-    extra = p.norm.size(x - p.x0) - distances  # all overshoot by 2 %, and foolbox' steps are 1e-4 longer
+    extra = (
+        p.norm.size(x - p.x0) - distances
+    )  # all overshoot by 2 %, and foolbox' steps are 1e-4 longer
     assert ((extra > 0.015 * distances) & (extra < 0.021 * distances + 1.1e-4)).all()
     assert len(p.y.unique()) > 2
 
@@ -112,7 +129,9 @@ def test_deepfool_of_each_package_overshoots_the_exact_distance_by_little(spec: 
         ("pyautoattack:version=fab-t", "l1"),
     ],
 )
-def test_under_a_budget_exactly_the_rows_whose_boundary_is_inside_fall(spec: str, norm: str, linear: Any) -> None:
+def test_under_a_budget_exactly_the_rows_whose_boundary_is_inside_fall(
+    spec: str, norm: str, linear: Any
+) -> None:
     """The budget is between the distances of two rows. Two classes where the loss, not the attack, picks the class."""
     attack = build(spec)
     model, p, distances = linear(norm, classes=CLASSES if "-t" in spec else 2)
@@ -131,7 +150,12 @@ def test_foolbox_gives_what_a_direct_call_gives(linear: Any) -> None:
     ours = build("foolbox:LinfPGD,options=(steps=3,rel_stepsize=1/10)").run(model, p, seed=7)
     torch.manual_seed(7)
     attack = foolbox.attacks.LinfPGD(steps=3, rel_stepsize=0.1)
-    theirs, _, _ = attack(foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu"), p.x0, p.y, epsilons=float(p.eps[0]))
+    theirs, _, _ = attack(
+        foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu"),
+        p.x0,
+        p.y,
+        epsilons=float(p.eps[0]),
+    )
     assert torch.equal(ours, theirs)
 
 
@@ -140,7 +164,15 @@ def test_torchattacks_gives_what_a_direct_call_gives(linear: Any) -> None:
     torchattacks = pytest.importorskip("torchattacks")
     model, p, _ = linear("l2")
     ours = build("torchattacks:FAB,options=(steps=4,multi_targeted=true)").run(model, p, seed=7)
-    attack = torchattacks.FAB(model, norm="L2", eps=float(p.eps[0]), steps=4, multi_targeted=True, n_classes=CLASSES, seed=7)
+    attack = torchattacks.FAB(
+        model,
+        norm="L2",
+        eps=float(p.eps[0]),
+        steps=4,
+        multi_targeted=True,
+        n_classes=CLASSES,
+        seed=7,
+    )
     assert torch.equal(ours, attack(p.x0, p.y))
     assert not torch.equal(ours, p.x0)
 
@@ -151,7 +183,12 @@ class Moody(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.conv, self.norm, self.drop, self.last = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout(), nn.Linear(16, CLASSES)
+        self.conv, self.norm, self.drop, self.last = (
+            nn.Conv2d(3, 4, 3),
+            nn.BatchNorm2d(4),
+            nn.Dropout(),
+            nn.Linear(16, CLASSES),
+        )
         self.norm(self.conv(torch.rand(8, *SHAPE)))  # statistics of its own
         self.eval()
         self.modes: set[tuple[bool, ...]] = set()
@@ -176,8 +213,16 @@ def test_model_and_random_state_are_left_alone(spec: str, problem: Any) -> None:
     model.conv.bias.requires_grad_(False)  # type: ignore[union-attr]
     norm = min(attack.norms)
     p = problem(model, x, model(x).argmax(1), torch.full((6,), {"l0": 3.0}.get(norm, 0.1)), norm)
-    grads = {name: weight.grad.clone() for name, weight in model.named_parameters() if weight.grad is not None}
-    kept = x.clone(), p.y.clone(), {name: value.clone() for name, value in model.state_dict().items()}
+    grads = {
+        name: weight.grad.clone()
+        for name, weight in model.named_parameters()
+        if weight.grad is not None
+    }
+    kept = (
+        x.clone(),
+        p.y.clone(),
+        {name: value.clone() for name, value in model.state_dict().items()},
+    )
     states = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[index]  # noqa: NPY002
     model.modes.clear()
     with warnings.catch_warnings(record=True) as heard:
@@ -206,7 +251,9 @@ def test_a_model_in_mixed_modes_gets_them_back(problem: Any) -> None:
     assert [module.training for module in model.modules()] == [True, True, False, True, True]
 
 
-@pytest.mark.parametrize("spec", ["foolbox:LinfPGD,options=(steps=2)", "torchattacks:PGD,options=(steps=2)"])
+@pytest.mark.parametrize(
+    "spec", ["foolbox:LinfPGD,options=(steps=2)", "torchattacks:PGD,options=(steps=2)"]
+)
 def test_the_seed_decides_the_random_numbers(spec: str, linear: Any) -> None:
     attack = build(spec)
     model, p, _ = linear("linf")
@@ -217,7 +264,12 @@ def test_the_seed_decides_the_random_numbers(spec: str, linear: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", ["foolbox:LinfPGD,options=(steps=3)", "foolbox:L2CarliniWagnerAttack,options=(steps=5)", "torchattacks:CW"]
+    "spec",
+    [
+        "foolbox:LinfPGD,options=(steps=3)",
+        "foolbox:L2CarliniWagnerAttack,options=(steps=5)",
+        "torchattacks:CW",
+    ],
 )
 def test_backends_conform(spec: str) -> None:
     pytest.importorskip(MODULES[spec.partition(":")[0]])
@@ -229,7 +281,10 @@ def test_backends_conform(spec: str) -> None:
     [
         ("foolbox", "attack must be given"),
         ("foolbox:linfpdg", "unknown foolbox attack 'linfpdg'; did you mean linfpgd"),
-        ("foolbox:LinfPGD,options=(step=5)", "foolbox:LinfPGD: unknown option 'step'; did you mean steps"),
+        (
+            "foolbox:LinfPGD,options=(step=5)",
+            "foolbox:LinfPGD: unknown option 'step'; did you mean steps",
+        ),
         ("foolbox:LinfPGD,options=(steps=many)", "steps='many': should be a number"),
         ("foolbox:LinfPGD,options=(random_start=1)", "random_start=1: should be true or false"),
         ("foolbox:LinfPGD,options=steps", "'steps' is not key=value"),
@@ -260,7 +315,9 @@ def test_what_is_wrong_is_said_when_the_attack_is_made(spec: str, words: str) ->
         ("torchattacks:APGD", "l1", 0.1, "does not work in l1; it knows l2, linf"),
     ],
 )
-def test_a_norm_or_budget_that_does_not_fit_is_refused(spec: str, norm: str, eps: float, words: str, linear: Any) -> None:
+def test_a_norm_or_budget_that_does_not_fit_is_refused(
+    spec: str, norm: str, eps: float, words: str, linear: Any
+) -> None:
     attack = build(spec)
     model, p, _ = linear(norm, eps)
     with pytest.raises(UserError, match=words):
@@ -272,14 +329,18 @@ def test_what_a_package_raises_is_one_line_with_the_attacks_name(linear: Any, pr
     attack = build("torchattacks:JSMA")
     model, p, _ = linear("linf", 0.1)
     p = problem(model, p.x0, torch.full_like(p.y, CLASSES - 1), p.eps, "l0")
-    with pytest.raises(RunError, match="attack torchattacks:JSMA raised IndexError: index 5 is out of bounds") as caught:
+    with pytest.raises(
+        RunError, match="attack torchattacks:JSMA raised IndexError: index 5 is out of bounds"
+    ) as caught:
         attack.run(model, p, seed=0)
     assert "\n" not in str(caught.value)
     assert all(weight.requires_grad for weight in model.parameters())
 
 
 @pytest.mark.parametrize("spec", ["foolbox:LinfPGD", "torchattacks:PGD", "adv-lib:ddn"])
-def test_a_missing_package_is_named_with_its_install_command(spec: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_package_is_named_with_its_install_command(
+    spec: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     module = MODULES[spec.partition(":")[0]].partition(".")[0]
     for name in [name for name in sys.modules if name.partition(".")[0] == module]:
         monkeypatch.delitem(sys.modules, name)
@@ -288,14 +349,18 @@ def test_a_missing_package_is_named_with_its_install_command(spec: str, monkeypa
         ATTACKS.build(spec)
 
 
-def test_a_package_without_its_own_requirement_says_which(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_package_without_its_own_requirement_says_which(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     for name in [name for name in sys.modules if name.partition(".")[0] == "adv_lib"]:
         monkeypatch.delitem(sys.modules, name)
     (tmp_path / "adv_lib").mkdir()
     (tmp_path / "adv_lib" / "__init__.py").touch()
     (tmp_path / "adv_lib" / "attacks.py").write_text("import no_such_plotter")
     monkeypatch.syspath_prepend(str(tmp_path))
-    with pytest.raises(UserError, match="the module 'no_such_plotter' that it needs: pip install no_such_plotter"):
+    with pytest.raises(
+        UserError, match="the module 'no_such_plotter' that it needs: pip install no_such_plotter"
+    ):
         ATTACKS.build("adv-lib:ddn")
     for name in [name for name in sys.modules if name.partition(".")[0] == "adv_lib"]:
         monkeypatch.delitem(sys.modules, name)
@@ -307,8 +372,12 @@ def fake_adv_lib(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     fake = types.ModuleType("adv_lib.attacks")
     fake.calls, fake.returns = [], None  # type: ignore[attr-defined]
 
-    def fmn(model, inputs, labels, norm, targeted=False, steps=10, γ_init=0.05, levels: int | None = 256):  # type: ignore[no-untyped-def]
-        fake.calls.append({"norm": norm, "targeted": targeted, "steps": steps, "gamma": γ_init, "levels": levels})  # type: ignore[attr-defined]
+    def fmn(
+        model, inputs, labels, norm, targeted=False, steps=10, γ_init=0.05, levels: int | None = 256
+    ):  # type: ignore[no-untyped-def]
+        fake.calls.append(
+            {"norm": norm, "targeted": targeted, "steps": steps, "gamma": γ_init, "levels": levels}
+        )  # type: ignore[attr-defined]
         return inputs if fake.returns is None else fake.returns  # type: ignore[attr-defined]
 
     fake.fmn = fmn  # type: ignore[attr-defined]
@@ -317,17 +386,24 @@ def fake_adv_lib(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
     return fake
 
 
-def test_adv_lib_gets_the_norm_as_a_number_and_options_in_either_alphabet(fake_adv_lib: Any, linear: Any) -> None:
+def test_adv_lib_gets_the_norm_as_a_number_and_options_in_either_alphabet(
+    fake_adv_lib: Any, linear: Any
+) -> None:
     model, p, _ = linear("linf", math.inf)
     for gamma in ("\N{GREEK SMALL LETTER GAMMA}_init", "gamma_init"):
         ATTACKS.build(f"adv-lib:fmn,options=({gamma}=1/4,levels=none)").run(model, p, seed=0)
-    assert fake_adv_lib.calls == [{"norm": math.inf, "targeted": False, "steps": 10, "gamma": 0.25, "levels": None}] * 2
+    assert (
+        fake_adv_lib.calls
+        == [{"norm": math.inf, "targeted": False, "steps": 10, "gamma": 0.25, "levels": None}] * 2
+    )
     with pytest.raises(UserError, match="norm is not an option here"):
         ATTACKS.build("adv-lib:fmn,options=(norm=2)")
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1", "l0"])
-def test_points_outside_box_or_budget_or_not_finite_are_put_back(norm: str, fake_adv_lib: Any, linear: Any) -> None:
+def test_points_outside_box_or_budget_or_not_finite_are_put_back(
+    norm: str, fake_adv_lib: Any, linear: Any
+) -> None:
     """And a point that fits is returned as it is."""
     model, p, _ = linear(norm, {"l0": 3.0}.get(norm, 0.2))
     x = p.x0 + 5 * torch.randn_like(p.x0)
@@ -365,7 +441,14 @@ def test_pyautoattack_in_l1_is_set_as_its_standard_version(
     seen = []
 
     def record(self: Any, x: Tensor, y: Tensor, **_: Any) -> tuple[Tensor, Tensor]:
-        seen.append((self.norm, self.apgd.use_largereps, self.apgd_targeted.use_largereps, self.apgd_targeted.n_target_classes))
+        seen.append(
+            (
+                self.norm,
+                self.apgd.use_largereps,
+                self.apgd_targeted.use_largereps,
+                self.apgd_targeted.n_target_classes,
+            )
+        )
         return x, y
 
     monkeypatch.setattr(package.AutoAttack, "run_standard_evaluation", record)

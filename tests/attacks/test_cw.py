@@ -20,7 +20,11 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 Vector = NDArray[np.float64]
 _draw = np.random.default_rng(11)
-U, V, C = 1.5 * _draw.normal(size=(9, 12)), _draw.normal(size=(4, 9)), _draw.normal(size=4) - 20  # all logits are negative
+U, V, C = (
+    1.5 * _draw.normal(size=(9, 12)),
+    _draw.normal(size=(4, 9)),
+    _draw.normal(size=4) - 20,
+)  # all logits are negative
 X0 = np.clip(_draw.uniform(-0.6, 1.6, size=(5, 12)), 0, 1)  # about half the entries on a face
 
 
@@ -29,7 +33,9 @@ def _logits(x: Vector) -> Vector:
 
 
 def _model(x: Tensor) -> Tensor:
-    return torch.tanh((x - 0.5) @ torch.from_numpy(U).T) @ torch.from_numpy(V).T + torch.from_numpy(C)
+    return torch.tanh((x - 0.5) @ torch.from_numpy(U).T) @ torch.from_numpy(V).T + torch.from_numpy(
+        C
+    )
 
 
 class Run:
@@ -63,7 +69,9 @@ def plain_cw(x0: Vector, y: int, o: CarliniWagner) -> Run:
             df = U.T @ ((1 - np.tanh(U @ (x - 0.5)) ** 2) * (V.T @ dz))
             g = (2 * (x - x0) + c * df) * (1 - np.tanh(w) ** 2) / 2
             m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g**2
-            w = w - o.rate * (m / (1 - 0.9 ** (k + 1))) / (np.sqrt(v / (1 - 0.999 ** (k + 1))) + 1e-8)
+            w = w - o.rate * (m / (1 - 0.9 ** (k + 1))) / (
+                np.sqrt(v / (1 - 0.999 ** (k + 1))) + 1e-8
+            )
         run.searches.append((c, looks, found))
         if found:
             high = min(high, c)
@@ -85,7 +93,9 @@ def plain_cw(x0: Vector, y: int, o: CarliniWagner) -> Run:
 def test_trajectory(attack: CarliniWagner, problem: Callable[..., Any]) -> None:
     """The row-wise state machine looks at the points of the nested loops, one after the other, and ends when they end."""
     x0 = torch.from_numpy(X0)
-    p = problem(_model, x0, _model(x0).argmax(1), torch.full((5,), torch.inf, dtype=torch.float64), "l2")
+    p = problem(
+        _model, x0, _model(x0).argmax(1), torch.full((5,), torch.inf, dtype=torch.float64), "l2"
+    )
     plain = [plain_cw(X0[row], int(p.y[row]), attack) for row in range(5)]
     if attack.abort_early:
         assert len({len(run.points) for run in plain}) > 1  # rows abort at their own time
@@ -93,7 +103,12 @@ def test_trajectory(attack: CarliniWagner, problem: Callable[..., Any]) -> None:
         assert {found for run in plain for _, _, found in run.searches} == {True, False}
     else:
         assert all(len(run.points) == attack.steps + 1 for run in plain)
-    s, t, oracle, book = attack.start(p), torch.zeros_like(p.y), ModelOracle(_model, Tiles(8, 8)), blank_book(p)
+    s, t, oracle, book = (
+        attack.start(p),
+        torch.zeros_like(p.y),
+        ModelOracle(_model, Tiles(8, 8)),
+        blank_book(p),
+    )
     active = torch.ones_like(p.y, dtype=torch.bool)
     for step in range(max(len(run.points) for run in plain)):
         for row, run in enumerate(plain):
@@ -114,10 +129,16 @@ def test_black_and_white_pixels_move(problem: Callable[..., Any]) -> None:
     weight = torch.where(x0[0] > 0, -1.0, 1.0)
 
     def model(x: Tensor) -> Tensor:
-        return torch.stack([torch.zeros(len(x)), (x - x0[0]) @ weight - 3], 1)  # away from all faces
+        return torch.stack(
+            [torch.zeros(len(x)), (x - x0[0]) @ weight - 3], 1
+        )  # away from all faces
 
     p = problem(model, x0[:1], torch.tensor([0]), torch.full((1,), torch.inf), "l2")
-    attack, oracle, t = CarliniWagner(c=10.0), ModelOracle(model, Tiles(8, 8)), torch.zeros_like(p.y)
+    attack, oracle, t = (
+        CarliniWagner(c=10.0),
+        ModelOracle(model, Tiles(8, 8)),
+        torch.zeros_like(p.y),
+    )
     s = attack.start(p)
     assert torch.equal(s.x, p.x0)
     for k in range(20):

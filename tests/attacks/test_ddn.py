@@ -29,10 +29,14 @@ def _logits(x: Vector) -> Vector:
 
 
 def _model(x: Tensor) -> Tensor:
-    return torch.tanh((x - 0.5) @ torch.from_numpy(U).T) @ torch.from_numpy(V).T + torch.from_numpy(C)
+    return torch.tanh((x - 0.5) @ torch.from_numpy(U).T) @ torch.from_numpy(V).T + torch.from_numpy(
+        C
+    )
 
 
-def plain_ddn(x0: Vector, y: int, steps: int, gamma: float, init: float) -> tuple[list[Vector], list[bool]]:
+def plain_ddn(
+    x0: Vector, y: int, steps: int, gamma: float, init: float
+) -> tuple[list[Vector], list[bool]]:
     """Every point that is looked at, and which of them are adversarial."""
     points, hits = [x0], []
     delta, radius = np.zeros_like(x0), init
@@ -53,7 +57,12 @@ def plain_ddn(x0: Vector, y: int, steps: int, gamma: float, init: float) -> tupl
 
 def _trace(attack: Any, p: Any) -> tuple[Tensor, ModelOracle]:
     """[steps + 1, B, D]: every point that is looked at; and the oracle with its books."""
-    s, t, oracle, book = attack.start(p), torch.zeros_like(p.y), ModelOracle(_model, Tiles(8, 8)), blank_book(p)
+    s, t, oracle, book = (
+        attack.start(p),
+        torch.zeros_like(p.y),
+        ModelOracle(_model, Tiles(8, 8)),
+        blank_book(p),
+    )
     points = []
     for _ in range(attack.steps + 1):
         points.append(attack.point(s))
@@ -67,10 +76,14 @@ def _trace(attack: Any, p: Any) -> tuple[Tensor, ModelOracle]:
 def rows(problem: Callable[..., Any]) -> Any:
     """Five rows without a budget."""
     x0 = torch.from_numpy(X0)
-    return problem(_model, x0, _model(x0).argmax(1), torch.full((5,), torch.inf, dtype=torch.float64), "l2")
+    return problem(
+        _model, x0, _model(x0).argmax(1), torch.full((5,), torch.inf, dtype=torch.float64), "l2"
+    )
 
 
-@pytest.mark.parametrize(("steps", "gamma", "init"), [(40, 0.05, 1.0), (25, 0.2, 0.1), (30, 0.05, 4.0)])
+@pytest.mark.parametrize(
+    ("steps", "gamma", "init"), [(40, 0.05, 1.0), (25, 0.2, 0.1), (30, 0.05, 4.0)]
+)
 def test_trajectory(steps: int, gamma: float, init: float, rows: Any) -> None:
     """All points are those of the plain transcription, while the box cuts some of them."""
     points, oracle = _trace(DDN(steps=steps, gamma=gamma, init=init), rows)
@@ -78,7 +91,9 @@ def test_trajectory(steps: int, gamma: float, init: float, rows: Any) -> None:
     for row in range(5):
         plain, hits = plain_ddn(X0[row], int(rows.y[row]), steps, gamma, init)
         assert np.abs(points[:, row].numpy() - np.stack(plain)).max() < 1e-10
-        best = min(np.sqrt(((x - X0[row]) ** 2).sum()) for x, hit in zip(plain, hits, strict=True) if hit)
+        best = min(
+            np.sqrt(((x - X0[row]) ** 2).sum()) for x, hit in zip(plain, hits, strict=True) if hit
+        )
         assert float(oracle.book.size[row]) == pytest.approx(best, abs=1e-10)
     assert oracle.book.forwards.tolist() == [steps + 1] * 5
     assert oracle.book.backwards.tolist() == [steps] * 5
@@ -99,8 +114,14 @@ def test_polish_bisects_the_way_to_the_nearest_point(rows: Any) -> None:
         for x in points[25:, row]:
             middle = (low + high) / 2
             assert torch.allclose(x, x0 + middle * (top - x0), atol=1e-12)
-            low, high = (low, middle) if int(_model(x[None]).argmax()) != int(rows.y[row]) else (middle, high)
-        assert float(oracle.book.size[row]) == pytest.approx(high * float((top - x0).norm()), abs=1e-12)
+            low, high = (
+                (low, middle)
+                if int(_model(x[None]).argmax()) != int(rows.y[row])
+                else (middle, high)
+            )
+        assert float(oracle.book.size[row]) == pytest.approx(
+            high * float((top - x0).norm()), abs=1e-12
+        )
 
 
 def test_points_are_not_rounded(rows: Any) -> None:

@@ -24,10 +24,14 @@ X0 = np.clip(_draw.uniform(-0.2, 1.2, size=(8, 12)), 0, 1)
 
 
 def _model(x: Tensor) -> Tensor:
-    return torch.tanh((x - 0.5) @ torch.from_numpy(U).T) @ torch.from_numpy(V).T + torch.from_numpy(C)
+    return torch.tanh((x - 0.5) @ torch.from_numpy(U).T) @ torch.from_numpy(V).T + torch.from_numpy(
+        C
+    )
 
 
-def plain_deepfool(x0: Vector, y: int, norm: str, candidates: int, overshoot: float) -> list[Vector]:
+def plain_deepfool(
+    x0: Vector, y: int, norm: str, candidates: int, overshoot: float
+) -> list[Vector]:
     """The points it looks at, until one is misclassified."""
     points, r = [x0], np.zeros_like(x0)
     wrong = [int(k) for k in np.argsort(-(V @ np.tanh(U @ (x0 - 0.5)) + C)) if k != y][:candidates]
@@ -42,21 +46,36 @@ def plain_deepfool(x0: Vector, y: int, norm: str, candidates: int, overshoot: fl
             least = abs(z[k] - z[y]) / np.linalg.norm(w, 1 if norm == "linf" else 2)
             ways.append((least, np.sign(w) if norm == "linf" else w / np.linalg.norm(w)))
         least, direction = min(ways, key=lambda way: way[0])
-        r = r + max(least, overshoot / 10 * np.linalg.norm(r, np.inf if norm == "linf" else 2)) * direction
+        r = (
+            r
+            + max(least, overshoot / 10 * np.linalg.norm(r, np.inf if norm == "linf" else 2))
+            * direction
+        )
         points.append(np.clip(x0 + (1 + overshoot) * r, 0, 1))
     return points
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 @pytest.mark.parametrize(("candidates", "overshoot"), [(9, 0.02), (1, 0.02), (3, 0.5)])
-def test_trajectory(norm: str, candidates: int, overshoot: float, problem: Callable[..., Any]) -> None:
+def test_trajectory(
+    norm: str, candidates: int, overshoot: float, problem: Callable[..., Any]
+) -> None:
     """Each row looks at the points of the transcription, is done at its first misclassified one, and pays for its classes."""
     x0 = torch.from_numpy(X0)
-    p = problem(_model, x0, _model(x0).argmax(1), torch.full((8,), torch.inf, dtype=torch.float64), norm)
-    plain = [plain_deepfool(X0[row], int(p.y[row]), norm, candidates, overshoot) for row in range(8)]
+    p = problem(
+        _model, x0, _model(x0).argmax(1), torch.full((8,), torch.inf, dtype=torch.float64), norm
+    )
+    plain = [
+        plain_deepfool(X0[row], int(p.y[row]), norm, candidates, overshoot) for row in range(8)
+    ]
     assert len({len(points) for points in plain}) > 1
     attack = DeepFool(candidates=candidates, overshoot=overshoot)
-    s, t, oracle, book = attack.start(p), torch.zeros_like(p.y), ModelOracle(_model, Tiles(8, 8)), blank_book(p)
+    s, t, oracle, book = (
+        attack.start(p),
+        torch.zeros_like(p.y),
+        ModelOracle(_model, Tiles(8, 8)),
+        blank_book(p),
+    )
     active = torch.ones_like(p.y, dtype=torch.bool)
     for step in range(max(len(points) for points in plain)):
         for row, points in enumerate(plain):
@@ -81,9 +100,15 @@ def test_candidates_are_the_likeliest_wrong_classes(problem: Callable[..., Any])
     def model(x: Tensor) -> Tensor:
         return (x - 0.5) @ weight.T + torch.tensor([0.0, -0.2, -0.3])
 
-    p = problem(model, torch.full((1, 2), 0.5), torch.tensor([0]), torch.full((1,), torch.inf), "l2")
+    p = problem(
+        model, torch.full((1, 2), 0.5), torch.tensor([0]), torch.full((1,), torch.inf), "l2"
+    )
     for candidates, way in ((1, [0.2, 0.0]), (2, [0.0, 0.3 / 9])):
-        attack, t, oracle = DeepFool(candidates=candidates), torch.zeros(1, dtype=torch.int64), ModelOracle(model, Tiles(8, 8))
+        attack, t, oracle = (
+            DeepFool(candidates=candidates),
+            torch.zeros(1, dtype=torch.int64),
+            ModelOracle(model, Tiles(8, 8)),
+        )
         oracle.on(p, blank_book(p), t, torch.ones(1, dtype=torch.bool), 50)
         s = attack.step(attack.start(p), t, p, oracle)
         assert torch.allclose(s.x - p.x0, 1.02 * torch.tensor([way]), atol=1e-6)
@@ -95,8 +120,14 @@ def test_equal_gradients_are_no_boundary(problem: Callable[..., Any]) -> None:
     def model(x: Tensor) -> Tensor:
         return torch.stack([x.sum(1), x.sum(1) - 1], 1)
 
-    p = problem(model, torch.full((1, 3), 0.5), torch.tensor([0]), torch.full((1,), torch.inf), "l2")
-    attack, t, oracle = DeepFool(), torch.zeros(1, dtype=torch.int64), ModelOracle(model, Tiles(8, 8))
+    p = problem(
+        model, torch.full((1, 3), 0.5), torch.tensor([0]), torch.full((1,), torch.inf), "l2"
+    )
+    attack, t, oracle = (
+        DeepFool(),
+        torch.zeros(1, dtype=torch.int64),
+        ModelOracle(model, Tiles(8, 8)),
+    )
     oracle.on(p, blank_book(p), t, torch.ones(1, dtype=torch.bool), 50)
     s = attack.step(attack.start(p), t, p, oracle)
     assert torch.equal(s.x, p.x0)

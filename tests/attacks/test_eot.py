@@ -43,7 +43,9 @@ def test_it_climbs_the_mean_gradient_of_its_draws(
     """FGSM in l2 goes to x0 + eps g/|g| with g the mean over the masks drawn at x0, each put to the same points."""
     y = torch.arange(8) % 2
     model = Masked(y)
-    x0 = 0.4 + 0.2 * torch.rand(8, 10, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    x0 = 0.4 + 0.2 * torch.rand(
+        8, 10, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
     p = problem(model, x0, y, torch.full((8,), 0.1, dtype=torch.float64), "l2")
     model.calls.clear()
     conquer(ATTACKS.build(f"eot:attack=(fgsm:objective=margin),draws={draws}"), model, p)
@@ -58,7 +60,9 @@ def test_it_climbs_the_mean_gradient_of_its_draws(
     torch.testing.assert_close(asked, right, rtol=0, atol=1e-12)
     if draws > 1:
         last = first[-1][0] * (model.weight[1 - y] - model.weight[y])
-        assert not torch.allclose(asked, x0 + 0.1 * last / last.norm(dim=1, keepdim=True), atol=1e-3)
+        assert not torch.allclose(
+            asked, x0 + 0.1 * last / last.norm(dim=1, keepdim=True), atol=1e-3
+        )
 
 
 class Wavering(nn.Module):
@@ -75,8 +79,12 @@ class Wavering(nn.Module):
         return sign * logits
 
 
-@pytest.mark.parametrize(("draws", "wrong", "broken"), [(3, 1, False), (3, 2, True), (4, 2, False), (4, 3, True)])
-def test_success_is_by_majority(draws: int, wrong: int, broken: bool, problem: Callable[..., Problem], conquer: Any) -> None:
+@pytest.mark.parametrize(
+    ("draws", "wrong", "broken"), [(3, 1, False), (3, 2, True), (4, 2, False), (4, 3, True)]
+)
+def test_success_is_by_majority(
+    draws: int, wrong: int, broken: bool, problem: Callable[..., Problem], conquer: Any
+) -> None:
     """Wrong in a minority of its draws, or in half of them, a point is not booked, whichever draw came last."""
     split = toy_split(24)
     x0 = split.pixels(slice(None))
@@ -90,17 +98,27 @@ def test_success_is_by_majority(draws: int, wrong: int, broken: bool, problem: C
         endings = conquer(attack, model, p)
         assert [ending.variant is not None for ending in endings] == [broken] * len(endings)
     lucky = conquer(ATTACKS.build("pgd:steps=3"), Wavering(draws, wrong), p)
-    assert all(ending.variant is not None for ending in lucky)  # with one draw a query some draw is wrong
+    assert all(
+        ending.variant is not None for ending in lucky
+    )  # with one draw a query some draw is wrong
 
 
 def test_every_draw_is_counted(problem: Callable[..., Problem]) -> None:
     """Against a model that is never wrong: draws forwards a query and draws backwards a move, as many as it saw."""
     y = torch.arange(8) % 2
     model = Masked(y)
-    p = problem(model, torch.full((8, 10), 0.5, dtype=torch.float64), y, torch.full((8,), 0.1, dtype=torch.float64), "l2")
+    p = problem(
+        model,
+        torch.full((8, 10), 0.5, dtype=torch.float64),
+        y,
+        torch.full((8,), 0.1, dtype=torch.float64),
+        "l2",
+    )
     model.calls.clear()
     attack = ATTACKS.build("eot:attack=(pgd:steps=4),draws=5")
-    lane = Lane(attack, model, lambda jobs: p, width=8, tiles=Tiles(8, 8), device=torch.device("cpu"))  # type: ignore[arg-type]
+    lane = Lane(
+        attack, model, lambda jobs: p, width=8, tiles=Tiles(8, 8), device=torch.device("cpu")
+    )  # type: ignore[arg-type]
     lane.queue.extend(Job(i) for i in range(8))
     done = None
     while lane.waiting:
@@ -116,19 +134,31 @@ def test_clean_inputs_are_drawn_as_often() -> None:
     for draws, wrong, adversarial in ((5, 3, True), (5, 2, False)):
         (entry,) = {
             (v.adversarial, v.forwards if v.adversarial else 5)
-            for v in judge(f"eot:attack=(pgd:steps=1),draws={draws}", Wavering(draws, wrong), split, parse_threat("linf:0")[0])
-            if int(toy_model()(split.pixels(slice(v.sample, v.sample + 1))).argmax()) == int(split.labels[v.sample])
+            for v in judge(
+                f"eot:attack=(pgd:steps=1),draws={draws}",
+                Wavering(draws, wrong),
+                split,
+                parse_threat("linf:0")[0],
+            )
+            if int(toy_model()(split.pixels(slice(v.sample, v.sample + 1))).argmax())
+            == int(split.labels[v.sample])
         }
         assert entry == (adversarial, draws)
 
 
-@pytest.mark.parametrize("inner", ["pgd:steps=5,restarts=2", "apgd-t:steps=5", "minimal:attack=(pgd:steps=3),rounds=2"])
-def test_on_a_fixed_model_it_is_the_inner_attack(inner: str, problem: Callable[..., Problem], conquer: Any) -> None:
+@pytest.mark.parametrize(
+    "inner", ["pgd:steps=5,restarts=2", "apgd-t:steps=5", "minimal:attack=(pgd:steps=3),rounds=2"]
+)
+def test_on_a_fixed_model_it_is_the_inner_attack(
+    inner: str, problem: Callable[..., Problem], conquer: Any
+) -> None:
     """Every draw is the same: so are variants, steps and points."""
     split, model = toy_split(24), toy_model()
     p = problem(model, split.pixels(slice(None)), split.labels, torch.full((24,), 0.02), "linf")
     alone = conquer(ATTACKS.build(inner), model, p)
-    drawn = conquer(ATTACKS.build(f"eot:attack=({inner}),draws=2"), model, p)  # the mean of two equal numbers is exact
+    drawn = conquer(
+        ATTACKS.build(f"eot:attack=({inner}),draws=2"), model, p
+    )  # the mean of two equal numbers is exact
     assert 0 < sum(ending.variant is not None for ending in alone) < 24
     for a, b in zip(alone, drawn, strict=True):
         assert (a.variant, a.step, a.margin) == (b.variant, b.step, b.margin)
@@ -137,10 +167,18 @@ def test_on_a_fixed_model_it_is_the_inner_attack(inner: str, problem: Callable[.
 
 def test_what_it_is_comes_from_inside() -> None:
     """Steps, variants, norms and what it seeks are the inner attack's; the draws are its own."""
-    attack, inner = ATTACKS.build("eot:attack=(minimal:attack=apgd-t),draws=3"), ATTACKS.build("minimal:attack=apgd-t")
+    attack, inner = (
+        ATTACKS.build("eot:attack=(minimal:attack=apgd-t),draws=3"),
+        ATTACKS.build("minimal:attack=apgd-t"),
+    )
     assert isinstance(attack, Attack)
     assert isinstance(inner, Attack)
-    assert (attack.steps, attack.variants(5), attack.norms, attack.seeks) == (inner.steps, 4, inner.norms, "smallest")
+    assert (attack.steps, attack.variants(5), attack.norms, attack.seeks) == (
+        inner.steps,
+        4,
+        inner.norms,
+        "smallest",
+    )
     assert (attack.draws, inner.draws) == (3, 1)
 
 
@@ -151,7 +189,10 @@ def test_what_it_is_comes_from_inside() -> None:
         ("eot:draws=3,attack=(pgd:steps=05,restarts=1)", "eot:attack=(pgd:steps=5),draws=3"),
         ("eot:attack=(apgd-ce),draws=20", "eot"),
         ("eot:attack=apgd-dlr", "eot:attack=(apgd:objective=dlr)"),
-        ("eot:attack=(minimal:attack=(pgd:rate=1/4))", "eot:attack=(minimal:attack=(pgd:rate=0.25))"),
+        (
+            "eot:attack=(minimal:attack=(pgd:rate=1/4))",
+            "eot:attack=(minimal:attack=(pgd:rate=0.25))",
+        ),
     ],
 )
 def test_wrapped_specs_are_canonical_and_round_trip(written: str, canonical: str) -> None:

@@ -63,7 +63,8 @@ def _smallest(conquer: Callable[..., Any], attack: Any, model: Any, p: Problem) 
     return best
 
 
-# -- linear models -----------------------------------------------------------------------------------------------------
+# -- linear models
+# -----------------------------------------------------------------------------------------------------
 
 
 def _distance(x: Vector, w: Vector, gap: float, norm: str) -> float:
@@ -80,18 +81,32 @@ def _distance(x: Vector, w: Vector, gap: float, norm: str) -> float:
         )  # fmt: skip
         return float(np.sqrt(found.fun))
     if norm == "l1":
-        cost, left, room = np.ones(2 * n), -np.concatenate([w, -w])[None], [(0, 1 - v) for v in x] + [(0, v) for v in x]
+        cost, left, room = (
+            np.ones(2 * n),
+            -np.concatenate([w, -w])[None],
+            [(0, 1 - v) for v in x] + [(0, v) for v in x],
+        )
         return float(linprog(cost, A_ub=left, b_ub=[-gap], bounds=room).fun)
     eye, ones = np.eye(n), np.ones((n, 1))
     left = np.block([[eye, -ones], [-eye, -ones], [-w[None], np.zeros((1, 1))]])
     right = np.append(np.zeros(2 * n), -gap)
-    return float(linprog(np.eye(n + 1)[n], A_ub=left, b_ub=right, bounds=[(-v, 1 - v) for v in x] + [(0, None)]).fun)
+    return float(
+        linprog(
+            np.eye(n + 1)[n], A_ub=left, b_ub=right, bounds=[(-v, 1 - v) for v in x] + [(0, None)]
+        ).fun
+    )
 
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("classes", [2, 3, 10])
 @pytest.mark.parametrize("targeted", [False, True])
-def test_linear_models(targeted: bool, classes: int, norm: str, problem: Callable[..., Any], conquer: Callable[..., Any]) -> None:
+def test_linear_models(
+    targeted: bool,
+    classes: int,
+    norm: str,
+    problem: Callable[..., Any],
+    conquer: Callable[..., Any],
+) -> None:
     """Found within 1 to 1.05 of the exact distance of the nearest of K-1 boundaries; half of the inputs are 0 or 1."""
     draw = torch.Generator().manual_seed(classes)
     weight = torch.randn(classes, 8, generator=draw, dtype=torch.float64)
@@ -118,7 +133,8 @@ def test_linear_models(targeted: bool, classes: int, norm: str, problem: Callabl
     assert float(ratio[same].max()) < 1.05
 
 
-# -- the loop of the paper ---------------------------------------------------------------------------------------------
+# -- the loop of the paper
+# ---------------------------------------------------------------------------------------------
 
 DIMENSION, HIDDEN, CLASSES, ROWS = 10, 8, 5, 8
 
@@ -144,7 +160,11 @@ class Network(NamedTuple):
 
 def _network(seed: int) -> Network:
     draw = np.random.default_rng(seed)
-    return Network(4 * draw.normal(size=(HIDDEN, DIMENSION)), draw.normal(size=(CLASSES, HIDDEN)), draw.normal(size=CLASSES))
+    return Network(
+        4 * draw.normal(size=(HIDDEN, DIMENSION)),
+        draw.normal(size=(CLASSES, HIDDEN)),
+        draw.normal(size=CLASSES),
+    )
 
 
 def _plain_way(x: Vector, w: Vector, b: float, norm: str) -> Vector:
@@ -217,7 +237,9 @@ class PlainOracle(Oracle):
         grad = torch.where(need[:, None], grad, torch.full_like(grad, 1e3))
         return Answer(logits.detach(), value.detach(), grad, logits.argmax(1) != self.p.y)
 
-    def jacobian(self, x: Tensor, classes: Tensor, need: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def jacobian(
+        self, x: Tensor, classes: Tensor, need: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         x = x.detach().requires_grad_()
         logits = self.network.torch(x)
         columns = logits.gather(1, classes).unbind(1)
@@ -234,7 +256,10 @@ def test_the_loop_of_the_paper(rank: int | None, norm: str, problem: Callable[..
     y = network.torch(x0).argmax(1)
     x0, y = x0[:ROWS], y[:ROWS]
     attack = FAB(iterations=iterations, targeted=rank is not None)
-    p = attack.vary(problem(network.torch, x0, y, torch.full_like(x0[:, 0], NO_BUDGET), norm), torch.full_like(y, rank or 0))
+    p = attack.vary(
+        problem(network.torch, x0, y, torch.full_like(x0[:, 0], NO_BUDGET), norm),
+        torch.full_like(y, rank or 0),
+    )
     s, t, q = attack.start(p), torch.zeros_like(y), PlainOracle(network, p)
     moved: list[list[Vector]] = [[] for _ in range(ROWS)]
     for _ in range(attack.steps + 1):
@@ -254,7 +279,8 @@ def test_the_loop_of_the_paper(rank: int | None, norm: str, problem: Callable[..
     assert changes >= 3  # it also crosses the boundary, and then fails to
 
 
-# -- what it costs -----------------------------------------------------------------------------------------------------
+# -- what it costs
+# -----------------------------------------------------------------------------------------------------
 
 
 class Watched:
@@ -275,8 +301,13 @@ class Watched:
         self.backwards += 1
 
 
-@pytest.mark.parametrize(("attack", "backwards"), [(FAB(iterations=7, targeted=True, targets=1), 7), (FAB(iterations=7), 35)])
-def test_the_cost_of_a_row_that_never_succeeds(attack: FAB, backwards: int, problem: Callable[..., Any], conquer: Any) -> None:
+@pytest.mark.parametrize(
+    ("attack", "backwards"),
+    [(FAB(iterations=7, targeted=True, targets=1), 7), (FAB(iterations=7), 35)],
+)
+def test_the_cost_of_a_row_that_never_succeeds(
+    attack: FAB, backwards: int, problem: Callable[..., Any], conquer: Any
+) -> None:
     """Seven moves: eight forwards; a backward a move when targeted, one a class and query for the gradients of all five."""
     network = _network(1)
 
@@ -292,10 +323,14 @@ def test_the_cost_of_a_row_that_never_succeeds(attack: FAB, backwards: int, prob
     assert watched.backwards == backwards
 
 
-def test_the_cost_of_a_row_that_succeeds(problem: Callable[..., Any], conquer: Callable[..., Any]) -> None:
+def test_the_cost_of_a_row_that_succeeds(
+    problem: Callable[..., Any], conquer: Callable[..., Any]
+) -> None:
     """Its gradients are one a move, and one more each time that it crosses the boundary after it did not."""
     network, attack, relapses = _network(1), FAB(iterations=30, targeted=True, targets=1), 0
-    for x0 in torch.rand(ROWS, 1, DIMENSION, generator=torch.Generator().manual_seed(1), dtype=torch.float64):
+    for x0 in torch.rand(
+        ROWS, 1, DIMENSION, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    ):
         y = network.torch(x0).argmax(1)
         p = problem(network.torch, x0, y, torch.full_like(x0[:, 0], NO_BUDGET), "linf")
         rival = next(k for k in np.argsort(-network.logits(x0[0].numpy())).tolist() if k != int(y))
@@ -311,7 +346,9 @@ def test_the_cost_of_a_row_that_succeeds(problem: Callable[..., Any], conquer: C
     assert relapses >= 2
 
 
-def test_two_classes_need_one_gradient(problem: Callable[..., Any], conquer: Callable[..., Any]) -> None:
+def test_two_classes_need_one_gradient(
+    problem: Callable[..., Any], conquer: Callable[..., Any]
+) -> None:
     """With two classes there is one boundary: targeted or not is the same, to the last bit and at the same cost."""
     network = _network(1)
 
@@ -319,18 +356,25 @@ def test_two_classes_need_one_gradient(problem: Callable[..., Any], conquer: Cal
         return network.torch(x)[:, :2]
 
     x0 = torch.rand(6, DIMENSION, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
-    p = problem(model, x0, model(x0).argmax(1), torch.full((6,), NO_BUDGET, dtype=torch.float64), "l2")
+    p = problem(
+        model, x0, model(x0).argmax(1), torch.full((6,), NO_BUDGET, dtype=torch.float64), "l2"
+    )
     ends, costs = [], []
     for targeted in (False, True):
         watched = Watched(model)
-        ends.append(torch.stack([ending.x for ending in conquer(FAB(iterations=10, targeted=targeted), watched, p)]))
+        ends.append(
+            torch.stack(
+                [ending.x for ending in conquer(FAB(iterations=10, targeted=targeted), watched, p)]
+            )
+        )
         costs.append((watched.calls, watched.backwards))
     assert torch.equal(ends[0], ends[1])
     assert not torch.equal(ends[0], x0)
     assert costs[0] == costs[1]
 
 
-# -- the authors' code -------------------------------------------------------------------------------------------------
+# -- the authors' code
+# -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -342,7 +386,14 @@ def small() -> tuple[nn.Module, Tensor, Tensor]:
     x = (centres[y] + 0.25 * torch.randn(160, 1, 5, 5, generator=draw)).clamp(0, 1)
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = nn.Sequential(nn.Flatten(), nn.Linear(25, 24), nn.ReLU(), nn.Linear(24, 24), nn.Tanh(), nn.Linear(24, 4))
+        model = nn.Sequential(
+            nn.Flatten(),
+            nn.Linear(25, 24),
+            nn.ReLU(),
+            nn.Linear(24, 24),
+            nn.Tanh(),
+            nn.Linear(24, 4),
+        )
     weights = list(model.parameters())
     for _ in range(100):
         grads = torch.autograd.grad(nn.functional.cross_entropy(model(x), y), weights)
@@ -359,7 +410,9 @@ def _theirs(model: Any, x: Tensor, y: Tensor, norm: str, targeted: bool, eps: fl
     from pyautoattack.fab_pt import FABAttack_PT
 
     name = {"linf": "Linf", "l2": "L2", "l1": "L1"}[norm]
-    return FABAttack_PT(model, norm=name, n_iter=30, eps=eps, targeted=targeted, n_target_classes=3, device=x.device)
+    return FABAttack_PT(
+        model, norm=name, n_iter=30, eps=eps, targeted=targeted, n_target_classes=3, device=x.device
+    )
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -402,18 +455,25 @@ def test_as_many_within_a_budget_as_the_authors(
     assert int((here & ~there).sum()) <= 3
 
 
-# -- corners -----------------------------------------------------------------------------------------------------------
+# -- corners
+# -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("classes", "count"), [(2, 1), (3, 2), (10, 9), (12, 9)])
-def test_targets_never_exceed_the_wrong_classes(classes: int, count: int, problem: Callable[..., Any]) -> None:
+def test_targets_never_exceed_the_wrong_classes(
+    classes: int, count: int, problem: Callable[..., Any]
+) -> None:
     """fab-t has nine targets by default, fewer with fewer classes: each wrong class once, the likeliest first; then restarts."""
     attack = ATTACKS.build("fab-t:restarts=2")
     weight = torch.randn(classes, 6, generator=torch.Generator().manual_seed(classes))
     x0 = torch.rand(5, 6, generator=torch.Generator().manual_seed(0))
-    p = problem(lambda x: x @ weight.T, x0, (x0 @ weight.T).argmax(1), torch.full((5,), 0.1), "linf")
+    p = problem(
+        lambda x: x @ weight.T, x0, (x0 @ weight.T).argmax(1), torch.full((5,), 0.1), "linf"
+    )
     assert attack.variants(classes) == 2 * count
-    targets = torch.stack([attack.vary(p, torch.full_like(p.y, k)).target for k in range(2 * count)], 1)
+    targets = torch.stack(
+        [attack.vary(p, torch.full_like(p.y, k)).target for k in range(2 * count)], 1
+    )
     assert torch.equal(targets[:, :count], targets[:, count:])
     assert torch.equal(targets[:, :count], p.logits0.argsort(1, descending=True)[:, 1 : count + 1])
 
@@ -423,7 +483,13 @@ def test_targets_never_exceed_the_wrong_classes(classes: int, count: int, proble
 def test_restarts(norm: str, eps: float, problem: Callable[..., Any]) -> None:
     """The first start is the input; later ones lie at most eps/2 away, in the box, and differ; infinite budgets are fine."""
     x0 = torch.rand(20, 3, 4, 4, generator=torch.Generator().manual_seed(0))
-    p = problem(lambda x: x.flatten(1)[:, :4], x0, torch.zeros(20, dtype=torch.int64), torch.full((20,), eps), norm)
+    p = problem(
+        lambda x: x.flatten(1)[:, :4],
+        x0,
+        torch.zeros(20, dtype=torch.int64),
+        torch.full((20,), eps),
+        norm,
+    )
     attack = FAB(restarts=3)
     assert attack.variants(4) == 3
     starts = [attack.start(attack.vary(p, torch.full_like(p.y, k))).x for k in range(3)]
@@ -443,30 +509,44 @@ def test_restarts(norm: str, eps: float, problem: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("targeted", [False, True])
 @pytest.mark.parametrize("norm", NORMS)
-def test_images_are_flat_inside(targeted: bool, norm: str, small: Any, problem: Callable[..., Any], conquer: Any) -> None:
+def test_images_are_flat_inside(
+    targeted: bool, norm: str, small: Any, problem: Callable[..., Any], conquer: Any
+) -> None:
     """[B,D] and [B,C,H,W] give the same points."""
     model, x, y = small
     ends = []
     for inputs in (x[:8], x[:8].flatten(1)):
         p = problem(model, inputs, y[:8], torch.full((8,), NO_BUDGET), norm)
-        ends.append(torch.stack([ending.x for ending in conquer(FAB(iterations=6, targeted=targeted), model, p)]).flatten(1))
+        ends.append(
+            torch.stack(
+                [ending.x for ending in conquer(FAB(iterations=6, targeted=targeted), model, p)]
+            ).flatten(1)
+        )
     assert torch.equal(ends[0], ends[1])
 
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("targeted", [False, True])
 @pytest.mark.parametrize("bad", ["flat", "nan"])
-def test_without_a_gradient_rows_stay(bad: str, targeted: bool, norm: str, problem: Callable[..., Any]) -> None:
+def test_without_a_gradient_rows_stay(
+    bad: str, targeted: bool, norm: str, problem: Callable[..., Any]
+) -> None:
     """A dead row does not drift, a row whose logits are no numbers does not become one, and its neighbour is not disturbed."""
     network = _network(1)
 
     def model(x: Tensor) -> Tensor:
         z = network.torch(x)
         good = (x[:, :1] < 0.5).to(x)
-        return z * good + z.detach() * (1 - good) if bad == "flat" else z * torch.where(good > 0, good, torch.nan)
+        return (
+            z * good + z.detach() * (1 - good)
+            if bad == "flat"
+            else z * torch.where(good > 0, good, torch.nan)
+        )
 
     class Spoiled(PlainOracle):
-        def jacobian(self, x: Tensor, classes: Tensor, need: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        def jacobian(
+            self, x: Tensor, classes: Tensor, need: Tensor | None = None
+        ) -> tuple[Tensor, Tensor, Tensor]:
             logits, grad, hit = super().jacobian(x, classes, need)
             return logits, grad.nan_to_num(0.0), hit
 
@@ -478,7 +558,10 @@ def test_without_a_gradient_rows_stay(bad: str, targeted: bool, norm: str, probl
     x0[1, 0] = 0.9
     y = network.torch(x0).argmax(1)
     attack = FAB(iterations=5, targeted=targeted)
-    p = attack.vary(problem(network.torch, x0, y, torch.full((2,), NO_BUDGET, dtype=torch.float64), norm), torch.zeros_like(y))
+    p = attack.vary(
+        problem(network.torch, x0, y, torch.full((2,), NO_BUDGET, dtype=torch.float64), norm),
+        torch.zeros_like(y),
+    )
     spoiled, q = (attack.start(p), torch.zeros_like(y)), Spoiled(network, p)
     q.network = type("Net", (), {"torch": staticmethod(model)})()  # type: ignore[assignment]
     s, t = spoiled
@@ -490,22 +573,38 @@ def test_without_a_gradient_rows_stay(bad: str, targeted: bool, norm: str, probl
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_a_class_that_equals_the_label(norm: str, problem: Callable[..., Any], conquer: Callable[..., Any]) -> None:
+def test_a_class_that_equals_the_label(
+    norm: str, problem: Callable[..., Any], conquer: Callable[..., Any]
+) -> None:
     """Two equal logits, of which the first counts, have no boundary; the way to the third class is found."""
     weight = torch.tensor([[1.0, 1, 0], [1, 1, 0], [0, 0, 1]], dtype=torch.float64)
     x0 = torch.tensor([[0.6, 0.6, 0.4]], dtype=torch.float64)
-    p = problem(lambda x: x @ weight.T, x0, torch.tensor([0]), torch.tensor([NO_BUDGET], dtype=torch.float64), norm)
+    p = problem(
+        lambda x: x @ weight.T,
+        x0,
+        torch.tensor([0]),
+        torch.tensor([NO_BUDGET], dtype=torch.float64),
+        norm,
+    )
     found = _smallest(conquer, FAB(iterations=10), lambda x: x @ weight.T, p)
     assert 1 <= float(found) / (0.8 / {"linf": 3, "l2": math.sqrt(3), "l1": 1}[norm]) < 1.05
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_a_point_on_the_budget_counts(norm: str, small: Any, problem: Callable[..., Any], conquer: Callable[..., Any]) -> None:
+def test_a_point_on_the_budget_counts(
+    norm: str, small: Any, problem: Callable[..., Any], conquer: Callable[..., Any]
+) -> None:
     """In float32 (x + d) - x may be one rounding larger than d: the size that was found is a budget in which it is found."""
     model, x, y = small
     attack = FAB(iterations=10)
-    size = _smallest(conquer, attack, model, problem(model, x, y, torch.full((len(x),), NO_BUDGET), norm))
-    for budget, expected in ((size, True), (torch.nextafter(size, torch.zeros(())), True), (0.99 * size, False)):
+    size = _smallest(
+        conquer, attack, model, problem(model, x, y, torch.full((len(x),), NO_BUDGET), norm)
+    )
+    for budget, expected in (
+        (size, True),
+        (torch.nextafter(size, torch.zeros(())), True),
+        (0.99 * size, False),
+    ):
         endings = conquer(attack, model, problem(model, x, y, budget, norm))
         assert [ending.variant is not None for ending in endings] == [expected] * len(x)
 

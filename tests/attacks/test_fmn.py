@@ -31,7 +31,9 @@ def _logits(x: Vector) -> Vector:
 
 
 def _model(x: Tensor) -> Tensor:
-    return torch.tanh((x - 0.5) @ torch.from_numpy(U).T) @ torch.from_numpy(V).T + torch.from_numpy(C)
+    return torch.tanh((x - 0.5) @ torch.from_numpy(U).T) @ torch.from_numpy(V).T + torch.from_numpy(
+        C
+    )
 
 
 def _project(d: Vector, x0: Vector, eps: float, norm: str) -> Vector:
@@ -51,10 +53,16 @@ def _project(d: Vector, x0: Vector, eps: float, norm: str) -> Vector:
     def shrunk(s: float) -> Vector:
         return np.clip(x0 + np.sign(d) * np.maximum(np.abs(d) - s, 0), 0, 1) - x0
 
-    return shrunk(optimize.brentq(lambda s: np.abs(shrunk(s)).sum() - eps, 0, np.abs(d).max(), xtol=1e-15, rtol=1e-15))
+    return shrunk(
+        optimize.brentq(
+            lambda s: np.abs(shrunk(s)).sum() - eps, 0, np.abs(d).max(), xtol=1e-15, rtol=1e-15
+        )
+    )
 
 
-def plain_fmn(x0: Vector, y: int, norm: str, steps: int) -> tuple[list[Vector], list[bool], list[float]]:
+def plain_fmn(
+    x0: Vector, y: int, norm: str, steps: int
+) -> tuple[list[Vector], list[bool], list[float]]:
     """Every point that is looked at, which of them are adversarial, and the budgets."""
     order = ORDER[norm]
     dual = {"linf": 1, "l2": 2, "l1": np.inf, "l0": np.inf}[norm]
@@ -74,7 +82,12 @@ def plain_fmn(x0: Vector, y: int, norm: str, steps: int) -> tuple[list[Vector], 
         alpha, gamma = 0.01 + 0.99 * share, 0.001 + 0.049 * share
         if hit:
             best = min(best, size)
-            eps = min(max(min(np.floor(eps * (1 - gamma)), eps - 1), 0) if norm == "l0" else eps * (1 - gamma), best)
+            eps = min(
+                max(min(np.floor(eps * (1 - gamma)), eps - 1), 0)
+                if norm == "l0"
+                else eps * (1 - gamma),
+                best,
+            )
         elif norm == "l0":
             eps = max(np.floor(eps * (1 + gamma)), eps + 1)
         elif np.isinf(best):
@@ -91,9 +104,16 @@ def plain_fmn(x0: Vector, y: int, norm: str, steps: int) -> tuple[list[Vector], 
 def test_trajectory(norm: str, problem: Callable[..., Any]) -> None:
     """All points and budgets are those of the plain transcription; no point is outside the budget it was projected to."""
     x0 = torch.from_numpy(X0)
-    p = problem(_model, x0, _model(x0).argmax(1), torch.full((5,), torch.inf, dtype=torch.float64), norm)
+    p = problem(
+        _model, x0, _model(x0).argmax(1), torch.full((5,), torch.inf, dtype=torch.float64), norm
+    )
     attack = FMN(steps=40)
-    s, t, oracle, book = attack.start(p), torch.zeros_like(p.y), ModelOracle(_model, Tiles(8, 8)), blank_book(p)
+    s, t, oracle, book = (
+        attack.start(p),
+        torch.zeros_like(p.y),
+        ModelOracle(_model, Tiles(8, 8)),
+        blank_book(p),
+    )
     points, budgets = [], []
     for _ in range(41):
         points.append(s.x)
@@ -110,15 +130,25 @@ def test_trajectory(norm: str, problem: Callable[..., Any]) -> None:
         plain, hits, eps = plain_fmn(X0[row], int(p.y[row]), norm, 40)
         assert np.abs(torch.stack(points)[:, row].numpy() - np.stack(plain)).max() < 1e-10
         assert np.abs(torch.stack(budgets)[:, row].numpy() - np.array(eps)).max() < 1e-10
-        best = min(np.linalg.norm(x - X0[row], ORDER[norm]) for x, hit in zip(plain, hits, strict=True) if hit)
+        best = min(
+            np.linalg.norm(x - X0[row], ORDER[norm])
+            for x, hit in zip(plain, hits, strict=True)
+            if hit
+        )
         assert float(book.size[row]) == pytest.approx(best, abs=1e-10)
 
 
 def test_inside_the_l2_ball_nothing_is_scaled(problem: Callable[..., Any]) -> None:
     """A small step in a large budget stays small; one tool stretches it to the sphere, another ignores the budget."""
     x0 = torch.full((1, 12), 0.5, dtype=torch.float64)
-    p = problem(_model, x0, _model(x0).argmax(1), torch.full((1,), torch.inf, dtype=torch.float64), "l2")
-    attack, oracle, t = FMN(alpha_init=0.002, alpha_final=0.002), ModelOracle(_model, Tiles(8, 8)), torch.zeros_like(p.y)
+    p = problem(
+        _model, x0, _model(x0).argmax(1), torch.full((1,), torch.inf, dtype=torch.float64), "l2"
+    )
+    attack, oracle, t = (
+        FMN(alpha_init=0.002, alpha_final=0.002),
+        ModelOracle(_model, Tiles(8, 8)),
+        torch.zeros_like(p.y),
+    )
     oracle.on(p, blank_book(p), t, torch.ones_like(t, dtype=torch.bool), 100)
     s = attack.step(attack.start(p), t, p, oracle)
     assert float(s.eps) > 0.02

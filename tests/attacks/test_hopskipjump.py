@@ -25,7 +25,9 @@ DUAL = {"linf": 1, "l2": 2}
 
 
 def _weight() -> Tensor:
-    return torch.randn(2, DIMENSION, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    return torch.randn(
+        2, DIMENSION, generator=torch.Generator().manual_seed(1), dtype=torch.float64
+    )
 
 
 def _linear(x: Tensor) -> Tensor:
@@ -35,12 +37,16 @@ def _linear(x: Tensor) -> Tensor:
 def _curved(x: Tensor) -> Tensor:
     """A small network of four classes, float64."""
     generator = torch.Generator().manual_seed(5)
-    u, v = (torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((8, 10), (4, 8)))
+    u, v = (
+        torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((8, 10), (4, 8))
+    )
     return torch.tanh(2 * (x - 0.5) @ u.T) @ v.T
 
 
 def _points(rows: int, dimension: int) -> Tensor:
-    return 0.3 + 0.4 * torch.rand(rows, dimension, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    return 0.3 + 0.4 * torch.rand(
+        rows, dimension, generator=torch.Generator().manual_seed(3), dtype=torch.float64
+    )
 
 
 def _no_budget(rows: int) -> Tensor:
@@ -57,7 +63,9 @@ class Case(NamedTuple):
 
 
 @pytest.fixture
-def linear(request: pytest.FixtureRequest, problem: Callable[..., Problem], conquer: Callable[..., Any]) -> Case:
+def linear(
+    request: pytest.FixtureRequest, problem: Callable[..., Problem], conquer: Callable[..., Any]
+) -> Case:
     """1,500 queries per sample in a norm."""
     norm, w = request.param, _weight()
     x0 = _points(ROWS, DIMENSION)
@@ -89,7 +97,9 @@ class _Counted(nn.Module):
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("linear", "norm"), [("l2", "l2"), ("linf", "linf")], indirect=["linear"])
-def test_it_comes_close_to_a_plane_and_no_less_than_foolbox(linear: Case, norm: str, quiet: None) -> None:
+def test_it_comes_close_to_a_plane_and_no_less_than_foolbox(
+    linear: Case, norm: str, quiet: None
+) -> None:
     """Within 1.15 of the distance, mostly, never below it; the median at most 1.1 times foolbox's at about as many queries."""
     assert bool((linear.ratios >= 1 - 1e-9).all())
     assert float(linear.ratios.quantile(0.75)) < 1.15
@@ -142,7 +152,9 @@ def _plain(x0: Tensor, y: int, key: Tensor, norm: str, attack: HopSkipJump) -> l
         votes, directions = [], []
         for _ in range(int(attack.evals * math.sqrt(turn))):
             draw = (
-                keyed.normal(now(), (d,), dtype=x0.dtype) if norm == "l2" else 2 * keyed.uniform(now(), (d,), dtype=x0.dtype) - 1
+                keyed.normal(now(), (d,), dtype=x0.dtype)
+                if norm == "l2"
+                else 2 * keyed.uniform(now(), (d,), dtype=x0.dtype) - 1
             )[0]
             point = (x + delta * draw / draw.norm()).clamp(0, 1)
             votes.append(phi(point))
@@ -209,14 +221,23 @@ class _Constant(nn.Module):
 def test_a_sample_without_a_start_ends_after_its_trials() -> None:
     """A model of one class: no point is found, nothing is NaN, and no query is wasted on it."""
     split = toy_split(12)
-    verdicts = judge("hopskipjump:steps=200,trials=7", _Constant(), split, parse_threat("l2:inf")[0])
+    verdicts = judge(
+        "hopskipjump:steps=200,trials=7", _Constant(), split, parse_threat("l2:inf")[0]
+    )
     tried = [v for v in verdicts if int(split.labels[v.sample]) == 0]
     assert tried
     for verdict in tried:
-        assert (verdict.adversarial, verdict.forwards, verdict.backwards, verdict.status) == (False, 1 + 7, 0, 0)
+        assert (verdict.adversarial, verdict.forwards, verdict.backwards, verdict.status) == (
+            False,
+            1 + 7,
+            0,
+            0,
+        )
 
 
-def test_a_class_that_noise_belongs_to_has_a_start(problem: Callable[..., Problem], conquer: Callable[..., Any]) -> None:
+def test_a_class_that_noise_belongs_to_has_a_start(
+    problem: Callable[..., Problem], conquer: Callable[..., Any]
+) -> None:
     """Where all uniform noise has one class, that class' samples start from noise of little contrast."""
 
     def model(x: Tensor) -> Tensor:

@@ -35,7 +35,10 @@ def _smallest(x: Vector, w: Vector, gap: float, norm: str) -> float:
         return float(np.sqrt(found.fun))
     if norm == "l1":  # d = a - b
         found = linprog(
-            np.ones(2 * n), A_eq=np.concatenate([w, -w])[None], b_eq=[gap], bounds=[(0, 1 - v) for v in x] + [(0, v) for v in x]
+            np.ones(2 * n),
+            A_eq=np.concatenate([w, -w])[None],
+            b_eq=[gap],
+            bounds=[(0, 1 - v) for v in x] + [(0, v) for v in x],
         )
     else:  # -s <= d_i <= s
         eye, ones = np.eye(n), np.ones((n, 1))
@@ -105,7 +108,9 @@ def test_out_of_reach_it_goes_all_the_way(norm: str, times: float) -> None:
     up, down = torch.maximum(w * (1 - x), -w * x).sum(1), torch.minimum(w * (1 - x), -w * x).sum(1)
     d = to_hyperplane(x, w, times * torch.where(gap > 0, up, down), norm)
     toward = w.sign() * gap.sign()[:, None]
-    assert torch.equal(d, torch.where(toward > 0, 1 - x, torch.where(toward < 0, -x, torch.zeros_like(x))))
+    assert torch.equal(
+        d, torch.where(toward > 0, 1 - x, torch.where(toward < 0, -x, torch.zeros_like(x)))
+    )
 
 
 @pytest.mark.parametrize("norm", NORMS)

@@ -1,6 +1,7 @@
 """Linear models, where the distance to the nearest mistake is known: |margin| over the dual norm of the weight difference.
 
-Every attack that climbs straight to it must succeed with 1.01 times that budget, and none may succeed with 0.99 times it.
+Every attack that climbs straight to it must succeed with 1.01 times that budget, and none may
+succeed with 0.99 times it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 DIMENSION = 12
 DUAL_ORDER = {"linf": 1, "l2": 2}
-# rate=0.1 of a hundred steps, because a random start needs more than the usual 2.5 eps of path to turn within 1% in l2.
+# rate=0.1 of a hundred steps, because a random start needs more than the usual 2.5 eps of path to
+# turn within 1% in l2.
 TWO_CLASSES = [
     "fgsm", "fgsm:objective=margin", "fgsm:objective=dlr", "pgd:steps=100,rate=0.1", "pgd:steps=100,rate=0.1,objective=margin",
     "pgd:steps=40,init=clean", "pgd:steps=100,rate=0.1,objective=dlr", "apgd", "apgd-dlr", "apgd-t", "apgd:objective=margin",
@@ -35,7 +37,9 @@ def _two_classes(seed: int, rows: int) -> tuple[Tensor, Tensor]:
     weight = torch.randn(2, DIMENSION, generator=generator, dtype=torch.float64)
     x0 = 0.45 + 0.1 * torch.rand(rows, DIMENSION, generator=generator, dtype=torch.float64)
     return weight, _moved(
-        x0, weight[0] - weight[1], torch.empty(rows, dtype=torch.float64).uniform_(-0.5, 0.5, generator=generator)
+        x0,
+        weight[0] - weight[1],
+        torch.empty(rows, dtype=torch.float64).uniform_(-0.5, 0.5, generator=generator),
     )
 
 
@@ -47,14 +51,26 @@ def _moved(x: Tensor, w: Tensor, value: Tensor) -> Tensor:
 def _distance(z: Tensor, y: Tensor, weight: Tensor, norm: str) -> Tensor:
     """[B]: the nearest of the K-1 boundaries, each at (z_y - z_k) / dual norm of (w_y - w_k)."""
     gap = z.gather(1, y[:, None]) - z
-    steepness = torch.linalg.vector_norm(weight[y][:, None] - weight[None], ord=DUAL_ORDER[norm], dim=2)
-    return (gap / steepness.clamp(min=1e-30)).masked_fill(torch.nn.functional.one_hot(y, z.shape[1]).bool(), torch.inf).amin(1)
+    steepness = torch.linalg.vector_norm(
+        weight[y][:, None] - weight[None], ord=DUAL_ORDER[norm], dim=2
+    )
+    return (
+        (gap / steepness.clamp(min=1e-30))
+        .masked_fill(torch.nn.functional.one_hot(y, z.shape[1]).bool(), torch.inf)
+        .amin(1)
+    )
 
 
 @pytest.mark.parametrize("spec", TWO_CLASSES)
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
-def test_two_classes(spec: str, norm: str, dtype: torch.dtype, problem: Callable[..., Any], conquer: Callable[..., Any]) -> None:
+def test_two_classes(
+    spec: str,
+    norm: str,
+    dtype: torch.dtype,
+    problem: Callable[..., Any],
+    conquer: Callable[..., Any],
+) -> None:
     """With two classes the steepest direction is the same everywhere: found at 1.01 of the distance, never at 0.99."""
     weight, x0 = (part.to(dtype) for part in _two_classes(1, 16))
 
@@ -86,7 +102,9 @@ def test_fgsm_needs_one_step(problem: Callable[..., Any], conquer: Callable[...,
     y = model(x0).argmax(1)
     for norm in ("linf", "l2"):
         distance = _distance(model(x0), y, weight, norm)
-        endings = conquer(ATTACKS.build("fgsm"), model, problem(model, x0, y, 1.01 * distance, norm))
+        endings = conquer(
+            ATTACKS.build("fgsm"), model, problem(model, x0, y, 1.01 * distance, norm)
+        )
         away = weight[1 - y] - weight[y]
         unit = away.sign() if norm == "linf" else away / away.norm(dim=1, keepdim=True)
         for row, ending in enumerate(endings):
@@ -97,16 +115,21 @@ def test_fgsm_needs_one_step(problem: Callable[..., Any], conquer: Callable[...,
 @pytest.mark.parametrize("spec", MANY_CLASSES)
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("classes", [3, 6])
-def test_many_classes(spec: str, norm: str, classes: int, problem: Callable[..., Any], conquer: Callable[..., Any]) -> None:
+def test_many_classes(
+    spec: str, norm: str, classes: int, problem: Callable[..., Any], conquer: Callable[..., Any]
+) -> None:
     """With K classes of which one is the clear runner-up everywhere in the ball, every objective climbs to its boundary.
 
-    (Cross-entropy climbs towards the mean of the wrong classes, so without a clear runner-up its optimum is another one.)
+    (Cross-entropy climbs towards the mean of the wrong classes, so without a clear runner-up its
+    optimum is another one.)
     """
     generator = torch.Generator().manual_seed(classes)
     weight = torch.randn(classes, DIMENSION, generator=generator, dtype=torch.float64)
     x0 = 0.45 + 0.1 * torch.rand(10, DIMENSION, generator=generator, dtype=torch.float64)
     first, second = classes - 1, classes // 3
-    x0 = _moved(x0, weight[first] - weight[second], torch.linspace(-0.5, 0.5, 10, dtype=torch.float64))
+    x0 = _moved(
+        x0, weight[first] - weight[second], torch.linspace(-0.5, 0.5, 10, dtype=torch.float64)
+    )
     bias = -60 + 3 * torch.rand(classes, generator=generator, dtype=torch.float64)
     bias[[first, second]] = 0.0
 
@@ -117,7 +140,9 @@ def test_many_classes(spec: str, norm: str, classes: int, problem: Callable[...,
     assert set(y.tolist()) == {first, second}
     distance = _distance(model(x0), y, weight, norm)
     steepness = torch.linalg.vector_norm(weight[first] - weight[second], ord=DUAL_ORDER[norm])
-    assert torch.allclose(distance, torch.linspace(-0.5, 0.5, 10, dtype=torch.float64).abs() / steepness)
+    assert torch.allclose(
+        distance, torch.linspace(-0.5, 0.5, 10, dtype=torch.float64).abs() / steepness
+    )
     for share, expected in ((1.01, True), (0.99, False)):
         endings = conquer(ATTACKS.build(spec), model, problem(model, x0, y, share * distance, norm))
         assert [ending.variant is not None for ending in endings] == [expected] * 10
@@ -130,11 +155,14 @@ def test_targets_find_the_nearest_boundary_of_all(
 ) -> None:
     """apgd-t tries each class in turn, so it finds the nearest of K-1 random boundaries even when it is not the likeliest.
 
-    Never below the distance; the variant that succeeds is a class whose boundary is inside the budget.
+    Never below the distance; the variant that succeeds is a class whose boundary is inside the
+    budget.
     """
     generator = torch.Generator().manual_seed(10 + classes)
     weight = torch.randn(classes, DIMENSION, generator=generator, dtype=torch.float64)
-    weight *= torch.linspace(0.3, 2, classes, dtype=torch.float64)[:, None]  # unequal steepness: likeliest and nearest differ
+    weight *= torch.linspace(0.3, 2, classes, dtype=torch.float64)[
+        :, None
+    ]  # unequal steepness: likeliest and nearest differ
     x0 = 0.4 + 0.2 * torch.rand(24, DIMENSION, generator=generator, dtype=torch.float64)
 
     def model(x: Tensor) -> Tensor:
@@ -147,5 +175,7 @@ def test_targets_find_the_nearest_boundary_of_all(
     none = conquer(attack, model, problem(model, x0, y, 0.99 * distance, norm))
     assert all(ending.variant is None for ending in none)
     found = conquer(attack, model, problem(model, x0, y, 1.01 * distance, norm))
-    assert all(ending.variant is not None for ending in found), [row for row, e in enumerate(found) if e.variant is None]
+    assert all(ending.variant is not None for ending in found), [
+        row for row, e in enumerate(found) if e.variant is None
+    ]
     assert any(ending.variant > 0 for ending in found)

@@ -33,14 +33,22 @@ def rows(problem: Callable[..., Problem]) -> Callable[..., Problem]:
     """Six images, some pixels at the ends of the box."""
 
     def make(norm: str, eps: float, dtype: torch.dtype = torch.float64) -> Problem:
-        x0 = (1.2 * torch.rand(ROWS, *SHAPE, generator=torch.Generator().manual_seed(3), dtype=torch.float64) - 0.1).clamp(0, 1)
+        x0 = (
+            1.2
+            * torch.rand(
+                ROWS, *SHAPE, generator=torch.Generator().manual_seed(3), dtype=torch.float64
+            )
+            - 0.1
+        ).clamp(0, 1)
         x0 = x0.to(dtype)
         return problem(model, x0, model(x0).argmax(1), torch.full((ROWS,), eps, dtype=dtype), norm)
 
     return make
 
 
-def plain(x0: Any, y: int, eps: float, norm: str, steps: int, decay: float, rate: float) -> list[Any]:
+def plain(
+    x0: Any, y: int, eps: float, norm: str, steps: int, decay: float, rate: float
+) -> list[Any]:
     """Dong et al. 2018, algorithm 1, for one flat image with the gradient of cross-entropy by hand; all iterates."""
     u, v = U.numpy(), V.numpy()
     x, g, xs = x0, np.zeros_like(x0), [x0]
@@ -60,22 +68,41 @@ def plain(x0: Any, y: int, eps: float, norm: str, steps: int, decay: float, rate
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize(("decay", "rate"), [(1.0, None), (0.9, 0.25), (0.0, None), (2.0, 1.0)])
-def test_trajectories_are_the_plain_ones(norm: str, decay: float, rate: float | None, rows: Callable[..., Problem]) -> None:
+def test_trajectories_are_the_plain_ones(
+    norm: str, decay: float, rate: float | None, rows: Callable[..., Problem]
+) -> None:
     """Every iterate, also with steps so long that points have to be projected."""
     steps = 12
     p = rows(norm, {"linf": 0.15, "l2": 0.8}[norm])
     expected = [
-        plain(p.x0[i].flatten().numpy(), int(p.y[i]), float(p.eps[i]), norm, steps, decay, rate or 1 / steps) for i in range(ROWS)
+        plain(
+            p.x0[i].flatten().numpy(),
+            int(p.y[i]),
+            float(p.eps[i]),
+            norm,
+            steps,
+            decay,
+            rate or 1 / steps,
+        )
+        for i in range(ROWS)
     ]
     for t in range(1, steps + 1):
-        found = lockstep(MIFGSM(steps=t, decay=decay, rate=rate or 1 / steps), model, p).x.flatten(1).numpy()
+        found = (
+            lockstep(MIFGSM(steps=t, decay=decay, rate=rate or 1 / steps), model, p)
+            .x.flatten(1)
+            .numpy()
+        )
         assert np.abs(found - np.stack([xs[t] for xs in expected])).max() < 1e-10
     whole = lockstep(MIFGSM(steps=steps, decay=decay, rate=rate), model, p).x.flatten(1).numpy()
     assert np.abs(whole - np.stack([xs[steps] for xs in expected])).max() < 1e-10
 
 
-@pytest.mark.parametrize(("steps", "decay", "share"), [(10, 1.0, 0.1), (7, 0.8, 0.4), (1, 1.0, 1.0)])
-def test_points_are_those_of_torchattacks(steps: int, decay: float, share: float, rows: Callable[..., Problem]) -> None:
+@pytest.mark.parametrize(
+    ("steps", "decay", "share"), [(10, 1.0, 0.1), (7, 0.8, 0.4), (1, 1.0, 1.0)]
+)
+def test_points_are_those_of_torchattacks(
+    steps: int, decay: float, share: float, rows: Callable[..., Problem]
+) -> None:
     """As many moves of the same length end at the same point; theirs divides by the mean, which no sign can tell."""
     torchattacks = pytest.importorskip("torchattacks")
     p = rows("linf", 0.12, torch.float32)

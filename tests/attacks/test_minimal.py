@@ -27,12 +27,16 @@ DUAL = {"linf": 1, "l2": 2}
 def _curved(x: Tensor) -> Tensor:
     """A small network with curved boundaries, float64."""
     generator = torch.Generator().manual_seed(5)
-    u, v = (torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((8, 10), (4, 8)))
+    u, v = (
+        torch.randn(*shape, generator=generator, dtype=torch.float64) for shape in ((8, 10), (4, 8))
+    )
     return torch.tanh(2 * (x - 0.5) @ u.T) @ v.T
 
 
 def _points(rows: int, dimension: int) -> Tensor:
-    return 0.2 + 0.6 * torch.rand(rows, dimension, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    return 0.2 + 0.6 * torch.rand(
+        rows, dimension, generator=torch.Generator().manual_seed(7), dtype=torch.float64
+    )
 
 
 def _no_budget(rows: int) -> Tensor:
@@ -62,12 +66,16 @@ def test_the_distance_to_a_plane_is_found_from_any_first_budget(
     assert bool((size <= distance * 1.001 + 1e-6).all())
 
 
-def _plain(spec: str, row: Problem, conquer: Callable[..., Any], rounds: int, first: float) -> float:
+def _plain(
+    spec: str, row: Problem, conquer: Callable[..., Any], rounds: int, first: float
+) -> float:
     """Bisection written as a loop over whole runs of the attack on one sample: the size found, inf if none."""
     lo, hi, eps = 0.0, math.inf, first
     farthest = float(row.norm.size(torch.maximum(row.x0, 1 - row.x0)))
     for _ in range(rounds):
-        (ending,) = conquer(ATTACKS.build(spec), _curved, row.replace(eps=torch.tensor([eps], dtype=torch.float64)))
+        (ending,) = conquer(
+            ATTACKS.build(spec), _curved, row.replace(eps=torch.tensor([eps], dtype=torch.float64))
+        )
         if ending.variant is None:
             lo = eps
         else:
@@ -90,14 +98,17 @@ def test_sizes_are_those_of_a_loop_over_whole_attacks(
     endings = conquer(ATTACKS.build(f"minimal:attack=({inner}),rounds=7,high=0.15"), _curved, p)
     plain = [_plain(inner, p.take(slice(i, i + 1)), conquer, 7, 0.15) for i in range(6)]
     found = [
-        float(p.norm.size(ending.x[None] - x0[i])) if ending.variant is not None else math.inf for i, ending in enumerate(endings)
+        float(p.norm.size(ending.x[None] - x0[i])) if ending.variant is not None else math.inf
+        for i, ending in enumerate(endings)
     ]
     assert found == pytest.approx(plain, rel=1e-9)  # a lone row may round otherwise
     assert sum(map(math.isfinite, plain)) >= 5
 
 
 @pytest.mark.parametrize("inner", ["pgd:steps=6,restarts=2", "apgd-t:steps=6"])
-def test_under_a_budget_it_is_the_inner_attack(inner: str, problem: Callable[..., Problem], conquer: Callable[..., Any]) -> None:
+def test_under_a_budget_it_is_the_inner_attack(
+    inner: str, problem: Callable[..., Problem], conquer: Callable[..., Any]
+) -> None:
     """With a finite eps the first run is at eps, and no later one has more: the same variant, step and point."""
     x0 = _points(12, 10)
     y = _curved(x0).argmax(1)
@@ -118,15 +129,22 @@ class _Constant(nn.Module):
         self.k = k
 
     def forward(self, x: Tensor) -> Tensor:
-        return nn.functional.one_hot(torch.full((len(x),), self.k), 4).to(x.dtype) + 1e-3 * x.flatten(1)[:, :4]
+        return (
+            nn.functional.one_hot(torch.full((len(x),), self.k), 4).to(x.dtype)
+            + 1e-3 * x.flatten(1)[:, :4]
+        )
 
 
 def test_a_sample_that_cannot_be_broken_ends_at_the_farthest_corner() -> None:
     """0.1, 0.2, 0.4, 0.8 and the corner fail; then nothing is left to try, and no last query pays for a gradient."""
     split = toy_split(12)
     k = int(split.labels[0])
-    verdicts = judge("minimal:attack=(pgd:steps=3),rounds=9", _Constant(k), split, parse_threat("linf:inf")[0])
-    corners = torch.maximum(split.pixels(slice(None)), 1 - split.pixels(slice(None))).flatten(1).amax(1)
+    verdicts = judge(
+        "minimal:attack=(pgd:steps=3),rounds=9", _Constant(k), split, parse_threat("linf:inf")[0]
+    )
+    corners = (
+        torch.maximum(split.pixels(slice(None)), 1 - split.pixels(slice(None))).flatten(1).amax(1)
+    )
     seen = 0
     for verdict in verdicts:
         if int(split.labels[verdict.sample]) == k:
@@ -162,7 +180,9 @@ class Darken(Attack[Here]):
 
 
 @pytest.mark.parametrize("high", ["none", "1", "2.5", "12"])
-def test_in_l0_budgets_are_whole_numbers(high: str, problem: Callable[..., Problem], conquer: Callable[..., Any]) -> None:
+def test_in_l0_budgets_are_whole_numbers(
+    high: str, problem: Callable[..., Problem], conquer: Callable[..., Any]
+) -> None:
     """The number of entries to darken is found exactly, in a handful of runs."""
     x0 = torch.full((1, 12), 0.5, dtype=torch.float64)
     for count in range(1, 12):  # the entries to darken: 12 grey ones sum up to 6
@@ -171,7 +191,9 @@ def test_in_l0_budgets_are_whole_numbers(high: str, problem: Callable[..., Probl
             return torch.stack([x.sum(1) - limit, torch.zeros_like(x[:, 0])], 1)
 
         p = problem(model, x0, torch.tensor([0]), _no_budget(1), "l0")
-        (ending,) = conquer(ATTACKS.build(f"minimal:attack=({__name__}:Darken),rounds=7,high={high}"), model, p)
+        (ending,) = conquer(
+            ATTACKS.build(f"minimal:attack=({__name__}:Darken),rounds=7,high={high}"), model, p
+        )
         assert int((ending.x == 0).sum()) == count
 
 
@@ -192,7 +214,9 @@ def test_it_takes_variants_norms_and_cost_from_inside() -> None:
     assert attack.norms == ATTACKS.build("apgd").norms
 
 
-@pytest.mark.parametrize("inner", ["minimal", "hopskipjump", "pyautoattack", "eot:attack=(minimal:attack=pgd)"])
+@pytest.mark.parametrize(
+    "inner", ["minimal", "hopskipjump", "pyautoattack", "eot:attack=(minimal:attack=pgd)"]
+)
 def test_what_seeks_the_smallest_by_itself_is_refused(inner: str) -> None:
     """Bisection over such an attack, or over another package's, would mean nothing."""
     with pytest.raises(UserError, match=r"by itself|another package"):

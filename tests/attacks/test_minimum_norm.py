@@ -31,7 +31,8 @@ def _linear(
 ) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
     """A linear model, its weights, and points around the middle of the box, near a boundary; all logits are negative.
 
-    With `runner_up` the first two classes are far above all others, so that only one boundary can be near.
+    With `runner_up` the first two classes are far above all others, so that only one boundary can
+    be near.
     """
     draw = torch.Generator().manual_seed(100 * classes + rows)
     weight = torch.randn(classes, 12, generator=draw, dtype=torch.float64)
@@ -47,19 +48,29 @@ def _linear(
 
 def _distances(z: Tensor, y: Tensor, weight: Tensor, norm: str) -> Tensor:
     """[B]: to the nearest of the K-1 boundaries, each at (z_y - z_k) / dual norm of (w_y - w_k)."""
-    steepness = torch.linalg.vector_norm(weight[y][:, None] - weight[None], ord=DUAL_ORDER[norm], dim=2)
-    far = ((z.gather(1, y[:, None]) - z) / steepness.clamp(min=1e-30)).scatter(1, y[:, None], torch.inf)
+    steepness = torch.linalg.vector_norm(
+        weight[y][:, None] - weight[None], ord=DUAL_ORDER[norm], dim=2
+    )
+    far = ((z.gather(1, y[:, None]) - z) / steepness.clamp(min=1e-30)).scatter(
+        1, y[:, None], torch.inf
+    )
     return far.amin(1)
 
 
 @pytest.mark.parametrize(("norm", "spec", "factor"), LINEAR, ids=str)
 @pytest.mark.parametrize("classes", [2, 3, 10])
 def test_linear_models(
-    norm: str, spec: str, factor: float, classes: int, problem: Callable[..., Any], conquer: Callable[..., Any]
+    norm: str,
+    spec: str,
+    factor: float,
+    classes: int,
+    problem: Callable[..., Any],
+    conquer: Callable[..., Any],
 ) -> None:
     """Never nearer than the exact distance, and hardly farther, for inputs of one, two and three axes and any batch.
 
-    Only DeepFool compares the boundaries of all classes; the others go to that of the likeliest, which must be the nearest.
+    Only DeepFool compares the boundaries of all classes; the others go to that of the likeliest,
+    which must be the nearest.
     """
     for rows, shape in zip((1, 3, 8), SHAPES, strict=True):
         model, weight, x0 = _linear(classes, rows, shape, runner_up="deepfool" not in spec)
@@ -76,7 +87,9 @@ def test_linear_models(
 
 
 @pytest.mark.parametrize("classes", [2, 3, 10])
-def test_l0_on_linear_models(classes: int, problem: Callable[..., Any], conquer: Callable[..., Any]) -> None:
+def test_l0_on_linear_models(
+    classes: int, problem: Callable[..., Any], conquer: Callable[..., Any]
+) -> None:
     """The fewest entries that cross a boundary when each goes to its face: never fewer, mostly as few, never 2 more."""
     model, weight, x0 = _linear(classes, 12, (12,), runner_up=True)
     y = model(x0).argmax(1)
@@ -87,7 +100,11 @@ def test_l0_on_linear_models(classes: int, problem: Callable[..., Any], conquer:
         for k in range(classes):
             if k != y[row]:
                 w = weight[k] - weight[y[row]]
-                gains = torch.where(w > 0, w * (1 - x0[row]), -w * x0[row]).sort(descending=True).values.cumsum(0)
+                gains = (
+                    torch.where(w > 0, w * (1 - x0[row]), -w * x0[row])
+                    .sort(descending=True)
+                    .values.cumsum(0)
+                )
                 counts.append(int((gains <= z[row, y[row]] - z[row, k]).sum()) + 1)
         exact.append(min(counts))
     p = problem(model, x0, y, torch.full((12,), torch.inf, dtype=torch.float64), "l0")
@@ -98,18 +115,25 @@ def test_l0_on_linear_models(classes: int, problem: Callable[..., Any], conquer:
     assert extra.count(0) >= 8
 
 
-@pytest.mark.parametrize("spec", ["deepfool", "ddn:steps=60", "fmn", "cw:iterations=100,search_steps=4,c=0.1"])
-def test_points_on_the_faces_of_the_box(spec: str, problem: Callable[..., Any], conquer: Callable[..., Any]) -> None:
+@pytest.mark.parametrize(
+    "spec", ["deepfool", "ddn:steps=60", "fmn", "cw:iterations=100,search_steps=4,c=0.1"]
+)
+def test_points_on_the_faces_of_the_box(
+    spec: str, problem: Callable[..., Any], conquer: Callable[..., Any]
+) -> None:
     """Every entry is 0 or 1 and half of them cannot move: the box's own distance is found, where others get stuck.
 
-    An entry that starts at 0 or 1 must be able to leave it, and first-order steps that the box cuts must not shrink to nothing.
+    An entry that starts at 0 or 1 must be able to leave it, and first-order steps that the box cuts
+    must not shrink to nothing.
     """
     draw = torch.Generator().manual_seed(3)
     x0 = (torch.rand(3, 20, generator=draw) < 0.5).float()
     weight = torch.randn(20, generator=draw)
     free = torch.where(weight > 0, x0 < 1, x0 > 0)
     exact = torch.full((3,), 0.3)
-    bias = -((x0 * weight).sum(1) + exact * (weight * free).norm(dim=1))  # the boundary of each row is 0.3 away
+    bias = -(
+        (x0 * weight).sum(1) + exact * (weight * free).norm(dim=1)
+    )  # the boundary of each row is 0.3 away
 
     def model_of(rows: Tensor) -> Callable[[Tensor], Tensor]:
         return lambda x: torch.stack([torch.zeros(len(x)), x @ weight + rows], 1)
@@ -123,7 +147,9 @@ def test_points_on_the_faces_of_the_box(spec: str, problem: Callable[..., Any], 
         assert 0.3 * (1 - 1e-4) <= float((end.x - x0[row]).norm()) <= 0.3 * slack
 
 
-@pytest.mark.parametrize("spec", ["deepfool", "ddn:steps=20,polish=3", "fmn:steps=20", "cw:iterations=10,search_steps=3"])
+@pytest.mark.parametrize(
+    "spec", ["deepfool", "ddn:steps=20,polish=3", "fmn:steps=20", "cw:iterations=10,search_steps=3"]
+)
 def test_the_budget_does_not_change_the_way(spec: str, problem: Callable[..., Any]) -> None:
     """States are the same bit for bit with and without a budget, alone and among other rows."""
     from robbench.engine.oracle import ModelOracle, blank_book
@@ -153,7 +179,8 @@ def test_the_budget_does_not_change_the_way(spec: str, problem: Callable[..., An
     assert torch.equal(everything[:, 1:4], way(torch.inf, slice(1, 4)))
 
 
-# -- other packages, on a trained network -------------------------------------------------------------------------------------
+# -- other packages, on a trained network
+# -------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -184,13 +211,21 @@ def _median(model: nn.Module, x0: Tensor, y: Tensor, x: Tensor, norm: str) -> fl
 
 
 @pytest.fixture
-def ours(digits: Any, problem: Callable[..., Any], conquer: Callable[..., Any]) -> Callable[[str, str], float]:
+def ours(
+    digits: Any, problem: Callable[..., Any], conquer: Callable[..., Any]
+) -> Callable[[str, str], float]:
     """The median size that one of our attacks finds on the digits."""
     model, x0, y = digits
 
     def run(spec: str, norm: str) -> float:
         p = problem(model, x0, y, torch.full((len(y),), torch.inf), norm)
-        return _median(model, x0, y, torch.stack([end.x for end in conquer(ATTACKS.build(spec), model, p, width=64)]), norm)
+        return _median(
+            model,
+            x0,
+            y,
+            torch.stack([end.x for end in conquer(ATTACKS.build(spec), model, p, width=64)]),
+            norm,
+        )
 
     return run
 
@@ -204,7 +239,9 @@ FOOLBOX = [
 
 
 @pytest.mark.parametrize(("spec", "norm", "name", "options"), FOOLBOX, ids=lambda value: str(value))
-def test_not_above_foolbox(spec: str, norm: str, name: str, options: dict[str, int], digits: Any, ours: Any) -> None:
+def test_not_above_foolbox(
+    spec: str, norm: str, name: str, options: dict[str, int], digits: Any, ours: Any
+) -> None:
     """At the same number of steps our median is at most 1% above foolbox's."""
     foolbox = pytest.importorskip("foolbox")
     model, x0, y = digits
@@ -215,14 +252,20 @@ def test_not_above_foolbox(spec: str, norm: str, name: str, options: dict[str, i
     assert ours(spec, norm) <= 1.01 * _median(model, x0, y, x, norm)
 
 
-@pytest.mark.parametrize(("spec", "name"), [("deepfool", "DeepFool"), ("cw:iterations=60,search_steps=1,c=1", "CW")])
+@pytest.mark.parametrize(
+    ("spec", "name"), [("deepfool", "DeepFool"), ("cw:iterations=60,search_steps=1,c=1", "CW")]
+)
 def test_not_above_torchattacks(spec: str, name: str, digits: Any, ours: Any) -> None:
     """Likewise torchattacks; many of its points are not adversarial at all."""
     torchattacks = pytest.importorskip("torchattacks")
     model, x0, y = digits
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        attack = torchattacks.DeepFool(model) if name == "DeepFool" else torchattacks.CW(model, c=1, steps=60)
+        attack = (
+            torchattacks.DeepFool(model)
+            if name == "DeepFool"
+            else torchattacks.CW(model, c=1, steps=60)
+        )
         x = attack(x0, y)
     assert ours(spec, "l2") <= 1.01 * _median(model, x0, y, x, "l2")
 

@@ -47,14 +47,24 @@ def drawn(p: Problem, kind: str, steps: int) -> Tensor:
     return torch.stack(q.points)
 
 
-def rows(problem: Callable[..., Problem], norm: str, eps: float, middle: float = 0.5, n: int = 20) -> Problem:
+def rows(
+    problem: Callable[..., Problem], norm: str, eps: float, middle: float = 0.5, n: int = 20
+) -> Problem:
     x0 = torch.full((n, DIMENSION), middle, dtype=torch.float64)
-    return problem(lambda x: x[:, :2], x0, torch.zeros(n, dtype=torch.int64), torch.full((n,), eps).double(), norm)
+    return problem(
+        lambda x: x[:, :2],
+        x0,
+        torch.zeros(n, dtype=torch.int64),
+        torch.full((n,), eps).double(),
+        norm,
+    )
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 @pytest.mark.parametrize("kind", ["uniform", "surface"])
-def test_all_points_differ_and_are_inside(norm: str, kind: str, problem: Callable[..., Problem]) -> None:
+def test_all_points_differ_and_are_inside(
+    norm: str, kind: str, problem: Callable[..., Problem]
+) -> None:
     """Also where the box cuts the ball; no point comes twice, in a row's run or in another row."""
     for eps, middle in ((0.2, 0.5), (0.3, 0.1), (40.0, 0.5)):
         p = rows(problem, norm, eps, middle)
@@ -64,8 +74,12 @@ def test_all_points_differ_and_are_inside(norm: str, kind: str, problem: Callabl
             assert len(points.flatten(0, 1).unique(dim=0)) == 31 * 20
 
 
-@pytest.mark.parametrize(("norm", "mean"), [("linf", DIMENSION / (DIMENSION + 1))] * 2 + [("l2", None), ("l1", None)])
-def test_sizes_have_the_distribution_of_a_uniform_point(norm: str, mean: float | None, problem: Callable[..., Problem]) -> None:
+@pytest.mark.parametrize(
+    ("norm", "mean"), [("linf", DIMENSION / (DIMENSION + 1))] * 2 + [("l2", None), ("l1", None)]
+)
+def test_sizes_have_the_distribution_of_a_uniform_point(
+    norm: str, mean: float | None, problem: Callable[..., Problem]
+) -> None:
     """In D dimensions (size / eps)^D is uniform on [0,1] inside any ball; on the surface the size is eps."""
     p = rows(problem, norm, 0.3, n=40)
     sizes = torch.stack([p.norm.size(x - p.x0) for x in drawn(p, "uniform", 49)]).flatten() / 0.3
@@ -79,7 +93,9 @@ def test_sizes_have_the_distribution_of_a_uniform_point(norm: str, mean: float |
         assert torch.allclose(p.norm.size(x - p.x0), p.eps)
 
 
-def test_a_half_space_is_found_as_soon_as_its_share_says(problem: Callable[..., Problem], conquer: Callable[..., Any]) -> None:
+def test_a_half_space_is_found_as_soon_as_its_share_says(
+    problem: Callable[..., Problem], conquer: Callable[..., Any]
+) -> None:
     """If a share a of the cube is misclassified, a run of n + 1 points survives with probability (1 - a)^(n+1)."""
     share, n = 0.1, 400
     x0 = torch.full((n, DIMENSION), 0.5)
@@ -103,9 +119,13 @@ def test_it_needs_no_gradient_and_pgd_finds_no_less() -> None:
     noise = judge("noise:steps=30", model, split, threat)
     pgd = judge("pgd:steps=20", model, split, threat)
     assert all(v.backwards == 0 for v in noise)
-    assert {v.forwards for v in noise if not v.adversarial} == {1 + 31 + 1}  # the clean pass, the points, the re-check
+    assert {v.forwards for v in noise if not v.adversarial} == {
+        1 + 31 + 1
+    }  # the clean pass, the points, the re-check
     assert any(v.adversarial and v.step > 0 for v in noise)
-    assert all(strong.adversarial for weak, strong in zip(noise, pgd, strict=True) if weak.adversarial)
+    assert all(
+        strong.adversarial for weak, strong in zip(noise, pgd, strict=True) if weak.adversarial
+    )
     assert sum(v.adversarial for v in noise) < sum(v.adversarial for v in pgd)
 
 

@@ -63,13 +63,16 @@ def smooth(shape: tuple[int, ...], classes: int = 3, seed: int = 0) -> Callable[
     return lambda x: torch.tanh((x.flatten(1).double() - 0.5) @ u.T) @ v.T
 
 
-# -- the paper, one sample at a time ---------------------------------------------------------------------------------------
+# -- the paper, one sample at a time
+# ---------------------------------------------------------------------------------------
 
 
 class Plain:
     """Algorithms 1 to 3 for one image [C,H,W], with loops; its random numbers are the row's own."""
 
-    def __init__(self, x0: Image, y: int, eps: float, norm: str, key: Tensor, p_init: float) -> None:
+    def __init__(
+        self, x0: Image, y: int, eps: float, norm: str, key: Tensor, p_init: float
+    ) -> None:
         self.x0, self.y, self.eps, self.norm, self.key, self.p_init = x0, y, eps, norm, key, p_init
         self.c, self.h, self.w = x0.shape
 
@@ -130,7 +133,9 @@ class Plain:
                 tile = self.eta(h, w, bool(u[0, a, b] < 0.5))
                 for c in range(self.c):
                     sign = -1 if u[1 + c, a, b] < 0.5 else 1
-                    d[c, up + a * h : up + (a + 1) * h, left + b * w : left + (b + 1) * w] = sign * tile
+                    d[c, up + a * h : up + (a + 1) * h, left + b * w : left + (b + 1) * w] = (
+                        sign * tile
+                    )
         return self.onto(d)
 
     def window(self, t: int) -> tuple[int, int]:
@@ -143,14 +148,19 @@ class Plain:
         if side <= min(self.h, self.w) or self.h == self.w:
             return min(side, self.h), min(side, self.w)
         short = min(self.h, self.w)
-        long = min(max(round(area / short), short, 1 if self.norm == "linf" else 3), max(self.h, self.w))
+        long = min(
+            max(round(area / short), short, 1 if self.norm == "linf" else 3), max(self.h, self.w)
+        )
         return (short, long) if self.h < self.w else (long, short)
 
     def candidate(self, best: Image, t: int) -> Image:
         h, w = self.window(t)
         u = self.draw(t, self.c + 5)
         signs = np.where(u[: self.c] < 0.5, -1.0, 1.0)
-        corners = [int(u[self.c + k] * (whole - part + 1)) for k, (whole, part) in enumerate(((self.h, h), (self.w, w)) * 2)]
+        corners = [
+            int(u[self.c + k] * (whole - part + 1))
+            for k, (whole, part) in enumerate(((self.h, h), (self.w, w)) * 2)
+        ]
         first = (slice(corners[0], corners[0] + h), slice(corners[1], corners[1] + w))
         d = best - self.x0
         if self.norm == "linf":
@@ -164,8 +174,12 @@ class Plain:
         both[first] = both[second] = 1
         for c in range(self.c):
             old = d[(c, *first)]
-            new[c] = self.eta(h, w, bool(u[-1] < 0.5)) * signs[c] + (old / self.size(old) if old.any() else 0)
-            mass = (left / self.c + self.size(d[c] * both) ** power) ** (1 / power) * (self.c if power == 1 else 1)
+            new[c] = self.eta(h, w, bool(u[-1] < 0.5)) * signs[c] + (
+                old / self.size(old) if old.any() else 0
+            )
+            mass = (left / self.c + self.size(d[c] * both) ** power) ** (1 / power) * (
+                self.c if power == 1 else 1
+            )
             new[c] *= mass / max(self.size(new[c]), 1e-12)
         d[(slice(None), *second)] = 0
         d[(slice(None), *first)] = new
@@ -206,18 +220,30 @@ def test_trajectories_are_the_plain_ones(norm: str, shape: tuple[int, ...]) -> N
     for t in range(steps):
         states.append(attack.step(states[-1], torch.full_like(p.y, t), p, q))
     for row in range(3):
-        plain = Plain(x0[row].numpy(), int(p.y[row]), float(p.eps[row]), norm, p.key[row : row + 1], attack.p_init)
+        plain = Plain(
+            x0[row].numpy(),
+            int(p.y[row]),
+            float(p.eps[row]),
+            norm,
+            p.key[row : row + 1],
+            attack.p_init,
+        )
         trace = plain_run(plain, lambda x: model(torch.from_numpy(x)[None])[0].numpy(), steps)
         for t in range(steps):
             assert np.abs(states[t].x[row].numpy() - trace.asked[t]).max() < 1e-10
-            assert bool((states[t + 1].x_best[row] == states[t].x[row]).all()) or not trace.accepted[t]
+            assert (
+                bool((states[t + 1].x_best[row] == states[t].x[row]).all()) or not trace.accepted[t]
+            )
         assert 1 < sum(trace.accepted) < steps - 3
 
 
-# -- windows -------------------------------------------------------------------------------------------------------------
+# -- windows
+# -------------------------------------------------------------------------------------------------------------
 
 
-def windows_at(t: Tensor, shape: tuple[int, ...], attack: Square, norm: str, seed: int = 0) -> tuple[Tensor, Tensor]:
+def windows_at(
+    t: Tensor, shape: tuple[int, ...], attack: Square, norm: str, seed: int = 0
+) -> tuple[Tensor, Tensor]:
     """Rows [B,H] and columns [B,W] that the candidates of rows at the steps t differ in, from a grey image."""
     p = rows(torch.full((len(t), *shape), 0.5, dtype=torch.float64), 0.01, norm, seed)
     still = State(x=p.x0, x_best=p.x0, margin=torch.full_like(p.eps, math.inf))
@@ -228,14 +254,27 @@ def windows_at(t: Tensor, shape: tuple[int, ...], attack: Square, norm: str, see
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize(
-    ("side", "steps", "rescale"), [(8, 10_000, False), (32, 10_000, True), (24, 300, True), (28, 300, False)]
+    ("side", "steps", "rescale"),
+    [(8, 10_000, False), (32, 10_000, True), (24, 300, True), (28, 300, False)],
 )
-def test_sizes_follow_the_schedule_of_the_authors(norm: str, side: int, steps: int, rescale: bool) -> None:
+def test_sizes_follow_the_schedule_of_the_authors(
+    norm: str, side: int, steps: int, rescale: bool
+) -> None:
     """At each step of a run (rows with clocks of their own) the window is as large as pyautoattack's."""
-    peer = pytest.importorskip("pyautoattack.square").SquareAttack(None, n_queries=steps, p_init=0.7, resc_schedule=rescale)
-    t = torch.arange(steps) if steps < 1000 else torch.cat([torch.arange(1000), torch.arange(1000, steps, 37)])
-    down, across = windows_at(t, (1, side, side), Square(steps=steps, p_init=0.7, rescale=rescale), norm)
-    for step, height, width in zip(t.tolist(), down.sum(1).tolist(), across.sum(1).tolist(), strict=True):
+    peer = pytest.importorskip("pyautoattack.square").SquareAttack(
+        None, n_queries=steps, p_init=0.7, resc_schedule=rescale
+    )
+    t = (
+        torch.arange(steps)
+        if steps < 1000
+        else torch.cat([torch.arange(1000), torch.arange(1000, steps, 37)])
+    )
+    down, across = windows_at(
+        t, (1, side, side), Square(steps=steps, p_init=0.7, rescale=rescale), norm
+    )
+    for step, height, width in zip(
+        t.tolist(), down.sum(1).tolist(), across.sum(1).tolist(), strict=True
+    ):
         wanted = round(math.sqrt(peer.p_selection(step) * side * side))
         if norm == "l2":
             wanted = max(wanted, 3)
@@ -271,7 +310,9 @@ def test_every_place_of_a_window_is_as_likely(norm: str, shape: tuple[int, ...])
         counts = torch.bincount(changed.int().argmax(1), minlength=places)
         assert len(counts) == places
         expected = len(t) / places
-        assert float(((counts - expected) ** 2 / expected).sum()) < places + 6 * math.sqrt(2 * places)
+        assert float(((counts - expected) ** 2 / expected).sum()) < places + 6 * math.sqrt(
+            2 * places
+        )
 
 
 def test_rows_have_windows_of_their_own() -> None:
@@ -285,10 +326,13 @@ def test_rows_have_windows_of_their_own() -> None:
     for t in (torch.full_like(p.y, 100), torch.arange(64) + 100):
         one_key = p.replace(key=p.key if t[0] == t[1] else p.key[:1].expand(64))
         still = State(x=p.x0, x_best=p.x0, margin=torch.full_like(p.eps, math.inf))
-        assert len(attack.step(still, t, one_key, q).x.flatten(1).unique(dim=0)) > 48  # of 576 that there are
+        assert (
+            len(attack.step(still, t, one_key, q).x.flatten(1).unique(dim=0)) > 48
+        )  # of 576 that there are
 
 
-# -- what it promises ------------------------------------------------------------------------------------------------------
+# -- what it promises
+# ------------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=60, deadline=None)
@@ -305,7 +349,12 @@ def test_every_candidate_is_inside_ball_and_box(
 ) -> None:
     """For any shape and budget, also one larger than the box, whatever the model answers."""
     draw = torch.Generator().manual_seed(seed)
-    p = rows((1.4 * torch.rand(5, *shape, generator=draw, dtype=dtype) - 0.2).clamp(0, 1), eps, norm, seed)
+    p = rows(
+        (1.4 * torch.rand(5, *shape, generator=draw, dtype=dtype) - 0.2).clamp(0, 1),
+        eps,
+        norm,
+        seed,
+    )
     attack, q = Square(), Asked(lambda x: torch.randn(len(x), 3, generator=draw, dtype=dtype), p.y)
     s = attack.start(p)
     for t in torch.tensor([0, 1, 7, 30, 150, 400, 900, 3000, 4999])[:, None] - torch.arange(5):
@@ -316,7 +365,9 @@ def test_every_candidate_is_inside_ball_and_box(
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 @pytest.mark.parametrize(
-    "shape", [(1, 24, 24), (3, 4, 4), (1, 1, 1), (2, 1, 7), (1, 9, 1), (30,), (1, 23, 9), (5, 3, 5)], ids=str
+    "shape",
+    [(1, 24, 24), (3, 4, 4), (1, 1, 1), (2, 1, 7), (1, 9, 1), (30,), (1, 23, 9), (5, 3, 5)],
+    ids=str,
 )
 def test_odd_sizes_start_with_the_whole_image(norm: str, shape: tuple[int, ...]) -> None:
     """Sides of 24, or below 5, kill the authors' L2 start; ours moves each pixel, but for a margin of less than a tile."""
@@ -368,12 +419,15 @@ def test_options_conform() -> None:
 def test_it_finds_what_a_few_queries_can() -> None:
     """On the toy model it beats its own first point, in every norm."""
     for norm, eps in (("linf", 0.1), ("l2", 0.4), ("l1", 1.5)):
-        verdicts = judge("square:steps=60", toy_model(), toy_split(), parse_threat(f"{norm}:{eps}")[0])
+        verdicts = judge(
+            "square:steps=60", toy_model(), toy_split(), parse_threat(f"{norm}:{eps}")[0]
+        )
         later = [v for v in verdicts if v.adversarial and v.step > 0]
         assert len(later) >= 3
 
 
-# -- the authors' numbers --------------------------------------------------------------------------------------------------
+# -- the authors' numbers
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -382,11 +436,15 @@ def digits_net() -> tuple[torch.nn.Module, Tensor, Tensor]:
     from sklearn.datasets import load_digits
 
     data = load_digits()
-    x = torch.nn.functional.interpolate(torch.tensor(data.images[:500] / 16, dtype=torch.float32)[:, None], size=(10, 10))
+    x = torch.nn.functional.interpolate(
+        torch.tensor(data.images[:500] / 16, dtype=torch.float32)[:, None], size=(10, 10)
+    )
     x, y = torch.cat([x, 0.7 * x], 1), torch.tensor(data.target[:500])
     state = torch.get_rng_state()
     torch.manual_seed(0)
-    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(200, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10))
+    net = torch.nn.Sequential(
+        torch.nn.Flatten(), torch.nn.Linear(200, 32), torch.nn.ReLU(), torch.nn.Linear(32, 10)
+    )
     torch.set_rng_state(state)
     optimizer = torch.optim.Adam(net.parameters(), 1e-2)
     for _ in range(100):
@@ -402,7 +460,8 @@ def digits_net() -> tuple[torch.nn.Module, Tensor, Tensor]:
 def test_as_many_survive_as_with_the_authors_code(norm: str, eps: float, digits_net: Any) -> None:
     """After 300 queries: a two-sided bound of four standard deviations, from how often each image survived either.
 
-    The authors' window may stand in the last row and column here, as ours: in L2 that alone would exceed the bound.
+    The authors' window may stand in the last row and column here, as ours: in L2 that alone would
+    exceed the bound.
     """
     peer_class = pytest.importorskip("pyautoattack.square").SquareAttack
     net, x, y = digits_net
@@ -410,8 +469,12 @@ def test_as_many_survive_as_with_the_authors_code(norm: str, eps: float, digits_
     peer_norm = {"linf": "Linf", "l2": "L2", "l1": "L1"}[norm]
     theirs = torch.zeros(len(x))
     for seed in seeds:
-        peer = peer_class(net, norm=peer_norm, n_queries=300, eps=eps, seed=seed, resc_schedule=False)
-        peer.random_int = lambda low=0, high=1, shape=(1,): (low + (high + 1 - low) * torch.rand(shape)).long()
+        peer = peer_class(
+            net, norm=peer_norm, n_queries=300, eps=eps, seed=seed, resc_schedule=False
+        )
+        peer.random_int = lambda low=0, high=1, shape=(1,): (
+            low + (high + 1 - low) * torch.rand(shape)
+        ).long()
         state = torch.get_rng_state()
         theirs += net(peer.perturb(x.clone(), y)).argmax(1) == y
         torch.set_rng_state(state)

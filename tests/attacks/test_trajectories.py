@@ -1,6 +1,7 @@
 """Whole trajectories against plain transcriptions of the papers: one sample, float64, numpy, whole histories, no cleverness.
 
-The network is a small tanh one whose gradients are written out by hand, so that nothing is shared but the start.
+The network is a small tanh one whose gradients are written out by hand, so that nothing is shared
+but the start.
 """
 
 from __future__ import annotations
@@ -51,7 +52,11 @@ class Network(NamedTuple):
 
 def _network(seed: int) -> Network:
     draw = np.random.default_rng(seed)
-    return Network(3 * draw.normal(size=(HIDDEN, DIMENSION)), draw.normal(size=(CLASSES, HIDDEN)), draw.normal(size=CLASSES))
+    return Network(
+        3 * draw.normal(size=(HIDDEN, DIMENSION)),
+        draw.normal(size=(CLASSES, HIDDEN)),
+        draw.normal(size=CLASSES),
+    )
 
 
 def _climb(name: str, z: Vector, y: int, target: int, clean: Vector) -> tuple[float, Vector]:
@@ -89,7 +94,13 @@ def _steepest(g: Vector, norm: str) -> Vector:
 
 
 def plain_pgd(
-    f: Callable[[Vector], tuple[float, Vector]], start: Vector, x0: Vector, eps: float, norm: str, steps: int, rate: float
+    f: Callable[[Vector], tuple[float, Vector]],
+    start: Vector,
+    x0: Vector,
+    eps: float,
+    norm: str,
+    steps: int,
+    rate: float,
 ) -> list[Vector]:
     """Madry et al. 2018, eq. 4: all iterates."""
     xs = [start]
@@ -115,10 +126,18 @@ class Run(NamedTuple):
     unclear: int
 
 
-def plain_apgd(f: Callable[[Vector], tuple[float, Vector]], start: Vector, x0: Vector, eps: float, norm: str, steps: int) -> Run:
+def plain_apgd(
+    f: Callable[[Vector], tuple[float, Vector]],
+    start: Vector,
+    x0: Vector,
+    eps: float,
+    norm: str,
+    steps: int,
+) -> Run:
     """Croce and Hein 2020, algorithm 1, keeping everything.
 
-    A checkpoint k is decided on x_k just queried, before the move to x_{k+1}, which then leaves from x_max.
+    A checkpoint k is decided on x_k just queried, before the move to x_{k+1}, which then leaves
+    from x_max.
     """
     rho, alpha, eta = 0.75, 0.75, 2 * eps
     marks = plain_checkpoints(steps)
@@ -135,7 +154,15 @@ def plain_apgd(f: Callable[[Vector], tuple[float, Vector]], start: Vector, x0: V
             if condition_1 != ((moves > 1e-12).sum() < rho * (k - before)):
                 unclear = min(unclear, k)
             condition_2 = not halved_before and max(values) == max(values[: max(before, 1) + 1])
-            why.append("both" if condition_1 and condition_2 else "1" if condition_1 else "2" if condition_2 else "-")
+            why.append(
+                "both"
+                if condition_1 and condition_2
+                else "1"
+                if condition_1
+                else "2"
+                if condition_2
+                else "-"
+            )
             before, halved_before = k, condition_1 or condition_2
             if halved_before:
                 eta /= 2
@@ -146,7 +173,13 @@ def plain_apgd(f: Callable[[Vector], tuple[float, Vector]], start: Vector, x0: V
                     unclear = min(unclear, k)
         etas.append(eta)
         z = _project(here + eta * _steepest(g, norm), x0, eps, norm)
-        xs.append(z if k == 0 else _project(here + alpha * (z - here) + (1 - alpha) * (here - stood[-1]), x0, eps, norm))
+        xs.append(
+            z
+            if k == 0
+            else _project(
+                here + alpha * (z - here) + (1 - alpha) * (here - stood[-1]), x0, eps, norm
+            )
+        )
         stood.append(here)
     return Run(xs, etas, why, unclear)
 
@@ -168,7 +201,9 @@ class PlainOracle(Oracle):
         (grad,) = torch.autograd.grad(value.sum(), x)
         return Answer(logits.detach(), value.detach(), grad, logits.argmax(1) != self.p.y)
 
-    def jacobian(self, x: Tensor, classes: Tensor, need: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def jacobian(
+        self, x: Tensor, classes: Tensor, need: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         raise NotImplementedError
 
 
@@ -184,7 +219,9 @@ def _trace(attack: Any, network: Network, p: Problem) -> tuple[NDArray[np.float6
     return torch.stack(points).detach().numpy(), states
 
 
-def _rows(network: Network, problem: Callable[..., Problem], norm: str, eps: float, seed: int) -> Problem:
+def _rows(
+    network: Network, problem: Callable[..., Problem], norm: str, eps: float, seed: int
+) -> Problem:
     draw = torch.Generator().manual_seed(seed)
     x0 = 0.15 + 0.7 * torch.rand(ROWS, DIMENSION, generator=draw, dtype=torch.float64)
     eps_rows = eps * torch.linspace(0.5, 1.5, ROWS, dtype=torch.float64)
@@ -192,9 +229,13 @@ def _rows(network: Network, problem: Callable[..., Problem], norm: str, eps: flo
     return p.replace(target=(p.y + 1 + torch.arange(ROWS) % 3) % CLASSES)
 
 
-def _objective(network: Network, name: str, p: Problem, row: int) -> Callable[[Vector], tuple[float, Vector]]:
+def _objective(
+    network: Network, name: str, p: Problem, row: int
+) -> Callable[[Vector], tuple[float, Vector]]:
     def f(x: Vector) -> tuple[float, Vector]:
-        value, dz = _climb(name, network.logits(x), int(p.y[row]), int(p.target[row]), p.logits0[row].numpy())
+        value, dz = _climb(
+            name, network.logits(x), int(p.y[row]), int(p.target[row]), p.logits0[row].numpy()
+        )
         return value, network.pull(x, dz)
 
     return f
@@ -211,7 +252,9 @@ def test_pgd(norm: str, init: str, objective: str, problem: Callable[..., Proble
     points, _ = _trace(attack, network, p)
     for row in range(ROWS):
         x0, eps = p.x0[row].numpy(), float(p.eps[row])
-        expected = plain_pgd(_objective(network, objective, p, row), points[0, row], x0, eps, norm, 37, 0.07)
+        expected = plain_pgd(
+            _objective(network, objective, p, row), points[0, row], x0, eps, norm, 37, 0.07
+        )
         assert np.abs(points[:38, row] - np.stack(expected)).max() < 1e-10
 
 
@@ -231,7 +274,9 @@ def test_fgsm(norm: str, problem: Callable[..., Problem]) -> None:
     points, _ = _trace(FGSM(), network, p)
     for row in range(ROWS):
         x0 = p.x0[row].numpy()
-        expected = plain_pgd(_objective(network, "cross-entropy", p, row), x0, x0, float(p.eps[row]), norm, 1, 1.0)
+        expected = plain_pgd(
+            _objective(network, "cross-entropy", p, row), x0, x0, float(p.eps[row]), norm, 1, 1.0
+        )
         assert np.abs(points[:2, row] - np.stack(expected)).max() < 1e-12
 
 
@@ -245,12 +290,15 @@ def _well_posed(runs: list[list[Vector]]) -> int:
 @pytest.mark.parametrize("objective", ["cross-entropy", "margin", "dlr", "dlr-targeted"])
 @pytest.mark.parametrize("steps", [4, 10, 37, 100])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_apgd(norm: str, steps: int, objective: str, seed: int, problem: Callable[..., Problem]) -> None:
+def test_apgd(
+    norm: str, steps: int, objective: str, seed: int, problem: Callable[..., Problem]
+) -> None:
     """Every iterate and every step length of APGD equal algorithm 1's to 1e-10, row by row in one batch.
 
-    In l2 a run that has converged decides between values that are equal to the last bit, so its best point is known to the
-    root of the rounding error only: there the comparison ends. It ends too where the oracle, run again from starts moved by
-    1e-15, does not agree with itself. Both must be the end of a few runs only. In linf nothing is left out.
+    In l2 a run that has converged decides between values that are equal to the last bit, so its
+    best point is known to the root of the rounding error only: there the comparison ends. It ends
+    too where the oracle, run again from starts moved by 1e-15, does not agree with itself. Both
+    must be the end of a few runs only. In linf nothing is left out.
     """
     network = _network(seed)
     p = _rows(network, problem, norm, {"linf": 0.15, "l2": 0.5}[norm], seed)
@@ -260,11 +308,20 @@ def test_apgd(norm: str, steps: int, objective: str, seed: int, problem: Callabl
         f, x0, eps = _objective(network, objective, p, row), p.x0[row].numpy(), float(p.eps[row])
         start = points[0, row]
         expected, etas, why, unclear = plain_apgd(f, start, x0, eps, norm, steps)
-        moved = [plain_apgd(f, start + draw.uniform(-1e-15, 1e-15, DIMENSION), x0, eps, norm, steps).xs for _ in range(3)]
-        until = steps + 1 if norm == "linf" else min(steps, unclear, _well_posed([expected, *moved]) - 1) + 1
+        moved = [
+            plain_apgd(f, start + draw.uniform(-1e-15, 1e-15, DIMENSION), x0, eps, norm, steps).xs
+            for _ in range(3)
+        ]
+        until = (
+            steps + 1
+            if norm == "linf"
+            else min(steps, unclear, _well_posed([expected, *moved]) - 1) + 1
+        )
         apart = np.abs(points[:until, row] - np.stack(expected[:until])).max(axis=1)
         assert apart.max() < 1e-10, (row, until, int((apart > 1e-10).argmax()), why)
-        ours = [float(state.eta[row]) for state in states[1:until]]  # the step decided at k shows in the point k + 1
+        ours = [
+            float(state.eta[row]) for state in states[1:until]
+        ]  # the step decided at k shows in the point k + 1
         assert ours == pytest.approx(etas[: until - 1], rel=1e-12), (row, why)
         compared += until
     assert compared >= 0.5 * ROWS * (steps + 1)
@@ -280,7 +337,9 @@ def test_the_oracle_sees_every_kind_of_checkpoint(problem: Callable[..., Problem
             start = APGD().start(p).x.numpy()
             for row in range(ROWS):
                 f = _objective(network, "dlr", p, row)
-                seen.update(plain_apgd(f, start[row], p.x0[row].numpy(), float(p.eps[row]), norm, 37).why)
+                seen.update(
+                    plain_apgd(f, start[row], p.x0[row].numpy(), float(p.eps[row]), norm, 37).why
+                )
         assert seen == {"-", "1", "2", "both"}
 
 

@@ -25,29 +25,46 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def _build(inner: str, model: nn.Module) -> Any:
-    return ATTACKS.build(f"transfer:source=other,attack=({inner})").equip({"other": model}.__getitem__)
+    return ATTACKS.build(f"transfer:source=other,attack=({inner})").equip(
+        {"other": model}.__getitem__
+    )
 
 
-def _split_problem(problem: Callable[..., Problem], model: nn.Module, eps: float, n: int = 24) -> Problem:
+def _split_problem(
+    problem: Callable[..., Problem], model: nn.Module, eps: float, n: int = 24
+) -> Problem:
     split = toy_split(n)
     return problem(model, split.pixels(slice(None)), split.labels, torch.full((n,), eps), "linf")
 
 
 @pytest.mark.parametrize(
-    "inner", ["pgd:steps=8,restarts=2", "apgd-t:steps=6", "deepfool:steps=5", "minimal:attack=(pgd:steps=3)"]
+    "inner",
+    [
+        "pgd:steps=8,restarts=2",
+        "apgd-t:steps=6",
+        "deepfool:steps=5",
+        "minimal:attack=(pgd:steps=3)",
+    ],
 )
-def test_from_the_very_model_it_is_the_white_box_attack(inner: str, problem: Callable[..., Problem], conquer: Any) -> None:
+def test_from_the_very_model_it_is_the_white_box_attack(
+    inner: str, problem: Callable[..., Problem], conquer: Any
+) -> None:
     """The same successes, at the same steps and points."""
     model = toy_model()
     p = _split_problem(problem, model, 0.02)
-    white, transferred = conquer(ATTACKS.build(inner), model, p), conquer(_build(inner, model), model, p)
+    white, transferred = (
+        conquer(ATTACKS.build(inner), model, p),
+        conquer(_build(inner, model), model, p),
+    )
     assert 0 < sum(ending.variant is not None for ending in white) < len(white)
     for a, b in zip(white, transferred, strict=True):
         assert (a.variant, a.step) == (b.variant, b.step)
         assert torch.equal(a.x, b.x) or a.variant is None
 
 
-def test_points_are_the_sources_and_the_verdict_is_the_targets(problem: Callable[..., Problem], conquer: Any) -> None:
+def test_points_are_the_sources_and_the_verdict_is_the_targets(
+    problem: Callable[..., Problem], conquer: Any
+) -> None:
     """The target is asked at every point the attack visits on the source alone, without gradients, and decides by itself."""
     source, split = toy_model(seed=1), toy_split(8)
     p = problem(source, split.pixels(slice(None)), split.labels, torch.full((8,), 1e-3), "linf")
@@ -55,7 +72,9 @@ def test_points_are_the_sources_and_the_verdict_is_the_targets(problem: Callable
 
     def watched(x: Tensor) -> Tensor:
         visited.append(x.detach())
-        return source(x) + 50 * nn.functional.one_hot(split.labels, 4)  # never wrong: no row leaves early
+        return source(x) + 50 * nn.functional.one_hot(
+            split.labels, 4
+        )  # never wrong: no row leaves early
 
     def target(x: Tensor) -> Tensor:
         assert not torch.is_grad_enabled()
@@ -75,7 +94,9 @@ def test_only_the_targets_queries_are_counted() -> None:
     """One forward per point, no backward; and one each for the clean input and the last look at the worst point."""
     target, split = toy_model(), toy_split(24)
     attack = _build("pgd:steps=4", toy_model(seed=1))
-    verdicts = judge("transfer:source=other", target, split, parse_threat("linf:0.0001")[0], attack=attack)
+    verdicts = judge(
+        "transfer:source=other", target, split, parse_threat("linf:0.0001")[0], attack=attack
+    )
     held = [v for v in verdicts if not v.adversarial]
     assert len(held) > 12
     assert {(v.forwards, v.backwards) for v in held} == {(1 + 5 + 1, 0)}
@@ -86,12 +107,18 @@ def test_targets_are_those_the_source_finds_likely(problem: Callable[..., Proble
     source, target = toy_model(seed=1), toy_model(seed=0)
     p = _split_problem(problem, target, 0.05)
     with torch.no_grad():
-        wrong = source(p.x0).masked_fill(nn.functional.one_hot(p.y, 4).bool(), -torch.inf).argsort(1, descending=True)
+        wrong = (
+            source(p.x0)
+            .masked_fill(nn.functional.one_hot(p.y, 4).bool(), -torch.inf)
+            .argsort(1, descending=True)
+        )
     for k in range(3):
         varied = _build("apgd-t:steps=3", source).vary(p, torch.full_like(p.y, k))
         assert torch.equal(varied.target, wrong[:, k])
     own = ATTACKS.build("apgd-t:steps=3")
-    assert not torch.equal(own.vary(p, torch.zeros_like(p.y)).target, wrong[:, 0])  # the two models differ in this
+    assert not torch.equal(
+        own.vary(p, torch.zeros_like(p.y)).target, wrong[:, 0]
+    )  # the two models differ in this
 
 
 def test_the_source_is_left_as_it_was(problem: Callable[..., Problem], conquer: Any) -> None:
@@ -116,13 +143,21 @@ def test_without_its_source_it_says_so(problem: Callable[..., Problem], conquer:
         conquer(attack, toy_model(), _split_problem(problem, toy_model(), 0.02))
 
 
-def test_a_source_of_other_classes_is_refused(problem: Callable[..., Problem], conquer: Any) -> None:
+def test_a_source_of_other_classes_is_refused(
+    problem: Callable[..., Problem], conquer: Any
+) -> None:
     """Its labels would mean something else."""
     with pytest.raises(UserError, match="knows 3 classes, the model 4"):
-        conquer(_build("pgd", toy_model(classes=3)), toy_model(), _split_problem(problem, toy_model(), 0.02))
+        conquer(
+            _build("pgd", toy_model(classes=3)),
+            toy_model(),
+            _split_problem(problem, toy_model(), 0.02),
+        )
 
 
-def test_the_source_reaches_it_through_other_wrappers_and_a_pickle(problem: Callable[..., Problem], conquer: Any) -> None:
+def test_the_source_reaches_it_through_other_wrappers_and_a_pickle(
+    problem: Callable[..., Problem], conquer: Any
+) -> None:
     """Equipping works from outside, whatever is wrapped around; the equipped attack is the same in another process."""
     target, asked = toy_model(), []
     p = _split_problem(problem, target, 0.02)
@@ -133,7 +168,10 @@ def test_the_source_reaches_it_through_other_wrappers_and_a_pickle(problem: Call
 
     inner = "transfer:source=a/b.c,attack=(pgd:steps=3)"
     plain = conquer(ATTACKS.build(inner).equip(find), target, p)
-    for attack in (ATTACKS.build(f"eot:attack=({inner}),draws=2"), ATTACKS.build(f"minimal:attack=({inner}),rounds=2")):
+    for attack in (
+        ATTACKS.build(f"eot:attack=({inner}),draws=2"),
+        ATTACKS.build(f"minimal:attack=({inner}),rounds=2"),
+    ):
         equipped = attack.equip(find)
         assert equipped == attack
         again = conquer(pickle.loads(pickle.dumps(equipped)), target, p)
@@ -141,7 +179,9 @@ def test_the_source_reaches_it_through_other_wrappers_and_a_pickle(problem: Call
     assert asked == ["a/b.c"] * 3
 
 
-@pytest.mark.parametrize("spec", ["transfer:source=at", "transfer:attack=(pgd:steps=3),source=(mlp:depth=0,width=8)"])
+@pytest.mark.parametrize(
+    "spec", ["transfer:source=at", "transfer:attack=(pgd:steps=3),source=(mlp:depth=0,width=8)"]
+)
 def test_specs_round_trip(spec: str) -> None:
     """A source may be a name or a spec of its own."""
     assert ATTACKS.canonical(spec) == spec

@@ -28,13 +28,22 @@ def _model(classes: int) -> Callable[[Tensor], Tensor]:
     return lambda x: x @ weight.T
 
 
-def _rows(problem: Callable[..., Problem], classes: int, rows: int = 20, eps: float = 0.05, norm: str = "linf") -> Problem:
+def _rows(
+    problem: Callable[..., Problem],
+    classes: int,
+    rows: int = 20,
+    eps: float = 0.05,
+    norm: str = "linf",
+) -> Problem:
     x0 = torch.rand(rows, 6, generator=torch.Generator().manual_seed(0))
     model = _model(classes)
     return problem(model, x0, model(x0).argmax(1), torch.full((rows,), eps), norm)
 
 
-@pytest.mark.parametrize(("classes", "asked", "count"), [(2, 9, 1), (4, 9, 3), (10, 9, 9), (10, 3, 3), (12, 9, 9), (12, 20, 11)])
+@pytest.mark.parametrize(
+    ("classes", "asked", "count"),
+    [(2, 9, 1), (4, 9, 3), (10, 9, 9), (10, 3, 3), (12, 9, 9), (12, 20, 11)],
+)
 def test_targets_are_the_likeliest_wrong_classes_in_order(
     classes: int, asked: int, count: int, problem: Callable[..., Problem]
 ) -> None:
@@ -55,7 +64,9 @@ def test_targets_of_samples_that_are_wrong_already(problem: Callable[..., Proble
     p = p.replace(y=p.logits0.argsort(1)[:, 1])
     attack = APGD(objective="dlr-targeted")
     targets = torch.stack([attack.vary(p, torch.full_like(p.y, k)).target for k in range(3)], 1)
-    assert torch.equal(torch.cat([targets, p.y[:, None]], 1).sort(1).values, torch.arange(4).expand(len(p), 4))
+    assert torch.equal(
+        torch.cat([targets, p.y[:, None]], 1).sort(1).values, torch.arange(4).expand(len(p), 4)
+    )
 
 
 def test_restarts_of_targets_come_after_all_targets(problem: Callable[..., Problem]) -> None:
@@ -69,7 +80,9 @@ def test_restarts_of_targets_come_after_all_targets(problem: Callable[..., Probl
         assert bool((starts[0] != starts[1]).flatten(1).any(1).all())
 
 
-@pytest.mark.parametrize("attack", [PGD(restarts=4), PGD(restarts=4, init="gaussian"), APGD(restarts=4)])
+@pytest.mark.parametrize(
+    "attack", [PGD(restarts=4), PGD(restarts=4, init="gaussian"), APGD(restarts=4)]
+)
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_restarts_differ(attack: Any, norm: str, problem: Callable[..., Problem]) -> None:
     """Every restart of every sample starts somewhere else, inside the budget, whichever rows are varied together."""
@@ -142,7 +155,9 @@ def test_restarts_are_used_only_after_the_earlier_ones_failed(
             assert ending.step == 0
 
 
-def test_the_book_keeps_the_worst_point(problem: Callable[..., Problem], conquer: Callable[..., Any]) -> None:
+def test_the_book_keeps_the_worst_point(
+    problem: Callable[..., Problem], conquer: Callable[..., Any]
+) -> None:
     """A sample that holds is left with the lowest margin that any step of its last variant saw."""
     model = _model(4)
     p = _rows(problem, 4, eps=0.001)
@@ -177,7 +192,9 @@ def test_an_attack_asks_for_the_objective_it_was_given(problem: Callable[..., Pr
     asked: list[Objective] = []
 
     class Recorder(Oracle):
-        def jacobian(self, x: Tensor, classes: Tensor, need: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        def jacobian(
+            self, x: Tensor, classes: Tensor, need: Tensor | None = None
+        ) -> tuple[Tensor, Tensor, Tensor]:
             raise NotImplementedError
 
         def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -185,9 +202,21 @@ def test_an_attack_asks_for_the_objective_it_was_given(problem: Callable[..., Pr
 
         def grad(self, x: Tensor, objective: Objective, need: Tensor | None = None) -> Answer:
             asked.append(objective)
-            return Answer(torch.zeros(len(x), 4), torch.zeros(len(x)), torch.ones_like(x), torch.zeros(len(x), dtype=torch.bool))
+            return Answer(
+                torch.zeros(len(x), 4),
+                torch.zeros(len(x)),
+                torch.ones_like(x),
+                torch.zeros(len(x), dtype=torch.bool),
+            )
 
     p = _rows(problem, 4)
-    for attack in (FGSM(objective="margin"), PGD(objective="kl-from-clean"), APGD(objective="dlr-targeted"), APGD()):
+    for attack in (
+        FGSM(objective="margin"),
+        PGD(objective="kl-from-clean"),
+        APGD(objective="dlr-targeted"),
+        APGD(),
+    ):
         attack.step(attack.start(p), torch.zeros_like(p.y), p, Recorder())  # type: ignore[attr-defined]
-    assert asked == [OBJECTIVES[name] for name in ("margin", "kl-from-clean", "dlr-targeted", "cross-entropy")]
+    assert asked == [
+        OBJECTIVES[name] for name in ("margin", "kl-from-clean", "dlr-targeted", "cross-entropy")
+    ]

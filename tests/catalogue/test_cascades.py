@@ -35,7 +35,10 @@ def test_every_name_stands_for_attacks_that_can_be_built(name: str, norm: str) -
 def test_names_are_not_attacks() -> None:
     """No cascade hides an attack of the same name; each has a line about itself."""
     assert not set(cascades()) & set(ATTACKS.entries)
-    assert all(isinstance(cascade["summary"], str) and cascade["summary"] for cascade in cascades().values())
+    assert all(
+        isinstance(cascade["summary"], str) and cascade["summary"]
+        for cascade in cascades().values()
+    )
 
 
 def _built(name: str, norm: str) -> dict[str, Any]:
@@ -45,7 +48,12 @@ def _built(name: str, norm: str) -> dict[str, Any]:
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_autoattack_is_the_standard_one(norm: str) -> None:
     """APGD-CE, APGD-T, FAB-T, Square in this order: one restart, 100 steps, nine targets, 5,000 queries."""
-    assert [spec.partition(":")[0] for spec in expand("autoattack", norm)] == ["apgd-ce", "apgd-t", "fab-t", "square"]
+    assert [spec.partition(":")[0] for spec in expand("autoattack", norm)] == [
+        "apgd-ce",
+        "apgd-t",
+        "fab-t",
+        "square",
+    ]
     found = _built("autoattack", norm)
     assert set(found) == STANDARD
     assert (found["apgd-ce"].steps, found["apgd-ce"].variants(10)) == (100, 1)
@@ -66,7 +74,9 @@ def test_autoattack_plus() -> None:
     """Five restarts of APGD-CE, APGD-DLR and FAB, and the targeted ones besides."""
     found = _built("autoattack-plus", "linf")
     assert set(found) == PLUS
-    assert [found[name].variants(10) for name in ("apgd-ce", "apgd-dlr", "fab", "apgd-t", "fab-t")] == [5, 5, 5, 9, 9]
+    assert [
+        found[name].variants(10) for name in ("apgd-ce", "apgd-dlr", "fab", "apgd-t", "fab-t")
+    ] == [5, 5, 5, 9, 9]
 
 
 def test_autoattack_rand() -> None:
@@ -87,20 +97,25 @@ def test_the_fast_one_costs_what_it_says() -> None:
     assert cost("autoattack-fast") <= cost("autoattack") / 40
 
 
-@pytest.mark.parametrize("name", ["autoattack:version=plus", "autoattack-fast:steps=3", "autoattack:"])
+@pytest.mark.parametrize(
+    "name", ["autoattack:version=plus", "autoattack-fast:steps=3", "autoattack:"]
+)
 def test_a_cascade_takes_no_options(name: str) -> None:
     """Options are the attacks' own; the message says where to look."""
     with pytest.raises(UserError, match=r"takes no options.*explain autoattack"):
         expand(name, "linf")
 
 
-@pytest.mark.parametrize("text", ["apgd", "pgd:steps=3", "module:Attack", "pgd:objective=margin", "unheard-of", ""])
+@pytest.mark.parametrize(
+    "text", ["apgd", "pgd:steps=3", "module:Attack", "pgd:objective=margin", "unheard-of", ""]
+)
 def test_what_is_no_cascade_stands_for_itself(text: str) -> None:
     """Also what nobody knows: to say so is not this function's business."""
     assert expand(text, "linf") == (text,)
 
 
-# -- a user's own ----------------------------------------------------------------------------------------------------------
+# -- a user's own
+# ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -120,7 +135,12 @@ def test_a_file_of_ones_own(file: Callable[[str], str]) -> None:
     text = file(
         'summary = "mine"\nattacks = ["fgsm", "pgd:steps=3,rate=1/4"]\n[l1]\nattacks = ["apgd:restarts=2"]\n[l2]\nnote = 1\n'
     )
-    assert expand(text, "linf") == expand(text, "l2") == expand(text, "l0") == ("fgsm", "pgd:steps=3,rate=1/4")
+    assert (
+        expand(text, "linf")
+        == expand(text, "l2")
+        == expand(text, "l0")
+        == ("fgsm", "pgd:steps=3,rate=1/4")
+    )
     assert expand(text, "l1") == ("apgd:restarts=2",)
 
 
@@ -141,7 +161,9 @@ def test_a_file_of_ones_own(file: Callable[[str], str]) -> None:
         ('attacks = ["pgd"]\n[linf]\nattacks = 3', "list of specs"),
     ],
 )
-def test_files_that_are_no_cascade(content: str | bytes, message: str, file: Callable[[Any], str]) -> None:
+def test_files_that_are_no_cascade(
+    content: str | bytes, message: str, file: Callable[[Any], str]
+) -> None:
     """A user's error that names the file."""
     text = file(content)
     with pytest.raises(UserError, match=message) as error:
@@ -159,7 +181,11 @@ def test_a_file_that_is_missing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [('attacks = ["apdg"]', "apgd"), ('attacks = ["pgd:stepz=3"]', "steps"), ('attacks = ["pgd:steps=0"]', "steps")],
+    [
+        ('attacks = ["apdg"]', "apgd"),
+        ('attacks = ["pgd:stepz=3"]', "steps"),
+        ('attacks = ["pgd:steps=0"]', "steps"),
+    ],
 )
 def test_bad_specs_in_a_file(content: str, message: str, file: Callable[[str], str]) -> None:
     """What is wrong with a spec is said as if it stood on the command line."""
@@ -167,7 +193,8 @@ def test_bad_specs_in_a_file(content: str, message: str, file: Callable[[str], s
         build_entries([file(content)], parse_threat("linf:0.1"))
 
 
-# -- cascades and attacks together -----------------------------------------------------------------------------------------
+# -- cascades and attacks together
+# -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("texts", [["autoattack-fast", "fgsm"], ["fgsm", "autoattack-fast"]])
@@ -180,11 +207,21 @@ def test_attacks_beside_a_cascade(texts: list[str]) -> None:
 
 def test_an_attack_that_a_cascade_brings_along_too() -> None:
     """It is run once, where it was first named, whichever of the two is named first."""
-    first = [entry.spec for entry in build_entries(["square", "autoattack"], parse_threat("linf:0.1"))]
-    assert first == ["square", *(ATTACKS.canonical(spec) for spec in expand("autoattack", "linf")[:3])]
-    last = [entry.spec for entry in build_entries(["autoattack", "square"], parse_threat("linf:0.1"))]
+    first = [
+        entry.spec for entry in build_entries(["square", "autoattack"], parse_threat("linf:0.1"))
+    ]
+    assert first == [
+        "square",
+        *(ATTACKS.canonical(spec) for spec in expand("autoattack", "linf")[:3]),
+    ]
+    last = [
+        entry.spec for entry in build_entries(["autoattack", "square"], parse_threat("linf:0.1"))
+    ]
     assert last == [ATTACKS.canonical(spec) for spec in expand("autoattack", "linf")]
-    both = [entry.spec for entry in build_entries(["autoattack", "autoattack-plus"], parse_threat("linf:0.1"))]
+    both = [
+        entry.spec
+        for entry in build_entries(["autoattack", "autoattack-plus"], parse_threat("linf:0.1"))
+    ]
     assert len(both) == len(set(both))
 
 

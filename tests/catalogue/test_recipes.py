@@ -16,11 +16,18 @@ from robbench.core.errors import UserError
 from robbench.core.spec import parse_spec
 from robbench.threat.model import single_threat
 
-NAMES = sorted(path.stem for path in Path(robbench.catalogue.recipes.__file__).parent.glob("*.toml"))
+NAMES = sorted(
+    path.stem for path in Path(robbench.catalogue.recipes.__file__).parent.glob("*.toml")
+)
 
 
 def settings(name, **sources):
-    return load_config(TrainConfig, "train", base=read_recipe(name), **{"file": None, "sets": [], "flags": {}, **sources})
+    return load_config(
+        TrainConfig,
+        "train",
+        base=read_recipe(name),
+        **{"file": None, "sets": [], "flags": {}, **sources},
+    )
 
 
 def test_every_file_is_listed_with_a_line_of_its_own():
@@ -54,25 +61,46 @@ def test_the_published_recipe():
     """cifar10-rn18 is that of Rice et al. 2020: 200 epochs, SGD 0.1 down at 100 and 150, PGD-10 of 2/255 in training mode."""
     config = settings("cifar10-rn18")
     attack, threat = ATTACKS.build(config.inner), single_threat(config.threat)
-    assert (attack.steps, attack.rate * threat.eps, attack.init) == (10, pytest.approx(2 / 255), "uniform")
+    assert (attack.steps, attack.rate * threat.eps, attack.init) == (
+        10,
+        pytest.approx(2 / 255),
+        "uniform",
+    )
     assert (threat.norm, threat.eps) == ("linf", pytest.approx(8 / 255))
-    assert (config.model, config.loss, config.inner_mode) == ("preact-resnet18", "cross-entropy", "train")
-    assert (config.optimizer, config.lr, config.momentum, config.weight_decay) == ("sgd", 0.1, 0.9, 5e-4)
-    assert (config.epochs, config.batch_size, config.schedule, config.augment) == (200, 128, "piecewise", "crop-flip")
+    assert (config.model, config.loss, config.inner_mode) == (
+        "preact-resnet18",
+        "cross-entropy",
+        "train",
+    )
+    assert (config.optimizer, config.lr, config.momentum, config.weight_decay) == (
+        "sgd",
+        0.1,
+        0.9,
+        5e-4,
+    )
+    assert (config.epochs, config.batch_size, config.schedule, config.augment) == (
+        200,
+        128,
+        "piecewise",
+        "crop-flip",
+    )
     assert config.select == "best"
     assert config.validation > 0
 
 
 def test_the_fast_one_is_the_published_one_but_for_speed():
     """The fast one differs from cifar10-rn18 in what its first line says and in nothing else; either keeps its best epoch."""
-    slow, fast = (dataclasses.asdict(settings(name)) for name in ("cifar10-rn18", "cifar10-rn18-fast"))
+    slow, fast = (
+        dataclasses.asdict(settings(name)) for name in ("cifar10-rn18", "cifar10-rn18-fast")
+    )
     named = {"epochs", "schedule", "precision", "channels_last", "inner_mode"}
     assert {key for key in slow if slow[key] != fast[key]} == named | {"select"}
     assert fast["select"] == "auto"
 
 
 @pytest.mark.parametrize(
-    ("typo", "meant"), [("cifar10-rn81", "cifar10-rn18"), ("digit-smoke", "digits-smoke"), ("MNIST", "mnist")]
+    ("typo", "meant"),
+    [("cifar10-rn81", "cifar10-rn18"), ("digit-smoke", "digits-smoke"), ("MNIST", "mnist")],
 )
 def test_an_unknown_recipe_names_the_nearest(typo, meant):
     """A typo is a UserError with the names that are near, or with all."""
@@ -106,7 +134,10 @@ def test_every_other_source_wins(tmp_path, monkeypatch):
 def test_none_takes_back_what_a_recipe_sets():
     """A recipe's inner attack can be switched off, and a default option that it changed set back."""
     assert settings("digits-smoke", flags={"inner": "none"}).inner == "none"
-    assert settings("cifar10-rn18-fast", sets=["channels_last=false", "precision=fp32"]).channels_last is False
+    assert (
+        settings("cifar10-rn18-fast", sets=["channels_last=false", "precision=fp32"]).channels_last
+        is False
+    )
 
 
 def test_a_wrong_key_in_a_recipe_would_be_noticed():

@@ -21,7 +21,9 @@ EPS = 0.05
 class Linear(nn.Module):
     """Logits scale * (w.x, 0), w.x measured from the middle of the box; `before` changes the input first."""
 
-    def __init__(self, before: Callable[[Tensor], Tensor] | None = None, scale: float = 1.0) -> None:
+    def __init__(
+        self, before: Callable[[Tensor], Tensor] | None = None, scale: float = 1.0
+    ) -> None:
         super().__init__()
         self.register_buffer("w", torch.tensor([1.0, -2.0, 0.5, 1.5] * 4).reshape(1, 4, 4))
         self.before, self.scale = before, scale
@@ -37,7 +39,8 @@ class Linear(nn.Module):
 
 class Crowded(nn.Module):
     """Logits scale * (0, a, -2 - a/2 twenty times), a = w.x from the middle of the box: the true class 0, one that can be
-    reached, and a crowd towards which cross-entropy climbs instead while their logits are close together.
+    reached, and a crowd towards which cross-entropy climbs instead while their logits are close
+    together.
     """
 
     def __init__(self, scale: float = 1.0) -> None:
@@ -77,7 +80,11 @@ def crowded(split: Split) -> tuple[type[Crowded], Split]:
     """The classifier, and the images of `split` where its label 1 is at 0.1 to 1.9 of what EPS reaches, half of them within."""
     model, reach = Linear(), EPS * float(Linear().w.abs().sum())
     wanted = -torch.linspace(0.1, 1.9, 60) * reach
-    images = split.images + ((wanted - model.score(split.images)) / model.w.square().sum())[:, None, None, None] * model.w
+    images = (
+        split.images
+        + ((wanted - model.score(split.images)) / model.w.square().sum())[:, None, None, None]
+        * model.w
+    )
     return Crowded, make_split(images, torch.zeros(60, dtype=torch.int64), 22)
 
 
@@ -88,8 +95,13 @@ def split() -> Split:
     reach = EPS * float(Linear().w.abs().sum())
     images = torch.from_numpy(generator.uniform(0.3, 0.7, (60, 1, 4, 4)).astype(np.float32))
     model, signs = Linear(), torch.tensor([1.0, -1.0]).repeat(30)
-    wanted = signs * torch.linspace(0.1, 1.9, 60) * reach  # scores: moved along w to where they should be
-    images = images + ((wanted - model.score(images)) / model.w.square().sum())[:, None, None, None] * model.w
+    wanted = (
+        signs * torch.linspace(0.1, 1.9, 60) * reach
+    )  # scores: moved along w to where they should be
+    images = (
+        images
+        + ((wanted - model.score(images)) / model.w.square().sum())[:, None, None, None] * model.w
+    )
     return make_split(images, (signs < 0).long())
 
 
@@ -97,8 +109,12 @@ def split() -> Split:
 def evidence(split: Split) -> Callable[..., Evidence]:
     """`evidence(model)`: what checks see of it at linf:EPS."""
 
-    def make(model: nn.Module, of: Split | None = None, threat: str = f"linf:{EPS}", **extra: Any) -> Evidence:
-        return Evidence(model.eval().requires_grad_(False), of or split, parse_threat(threat)[0], **extra)
+    def make(
+        model: nn.Module, of: Split | None = None, threat: str = f"linf:{EPS}", **extra: Any
+    ) -> Evidence:
+        return Evidence(
+            model.eval().requires_grad_(False), of or split, parse_threat(threat)[0], **extra
+        )
 
     return make
 
@@ -107,7 +123,9 @@ def evidence(split: Split) -> Callable[..., Evidence]:
 def run_of(split: Split) -> Callable[..., dict[str, Any]]:
     """`run_of(adversarial=[...], attack="pgd:steps=20")`: rows and facts of a run on the split, as `Evidence` takes them."""
 
-    def make(attack: list[str] | None = None, flags: str = "[]", **columns: list[Any]) -> dict[str, Any]:
+    def make(
+        attack: list[str] | None = None, flags: str = "[]", **columns: list[Any]
+    ) -> dict[str, Any]:
         specs, n = attack or ["pgd:steps=20"], len(split)
         usual = {
             "clean_pred": split.labels.tolist(), "clean_correct": [True] * n, "adversarial": [False] * n, "broken_by": [None] * n,

@@ -33,7 +33,9 @@ def first(n: int, of: int = 60) -> Tensor:
         (0, 0, None),
     ],
 )
-def test_shares_are_held_against_a_threshold(bad: int, among: int, failed: bool | None, linear, evidence: Callable) -> None:
+def test_shares_are_held_against_a_threshold(
+    bad: int, among: int, failed: bool | None, linear, evidence: Callable
+) -> None:
     """More than a tenth, two samples at least; few samples can condemn but not acquit."""
     reading = counted(evidence(linear()), first(bad), first(among), 0.1, "of something")
     assert reading.failed is failed
@@ -60,9 +62,23 @@ def ask(raises: Exception | None = None, failed: bool | None = False) -> Check:
 def test_verdicts(linear, evidence: Callable) -> None:
     """True fails, False passes, None is unclear; what cannot be had skips, with the reason; programming errors pass through."""
     e = evidence(linear())
-    checks = [ask(failed=True), ask(), ask(failed=None), ask(Skip("none")), ask(UserError("not so")), ask(RuntimeError("x\ny"))]
+    checks = [
+        ask(failed=True),
+        ask(),
+        ask(failed=None),
+        ask(Skip("none")),
+        ask(UserError("not so")),
+        ask(RuntimeError("x\ny")),
+    ]
     found = run_checks(checks, e)
-    assert [f.verdict for f in found] == ["fail", "pass", "unclear", "skipped", "skipped", "skipped"]
+    assert [f.verdict for f in found] == [
+        "fail",
+        "pass",
+        "unclear",
+        "skipped",
+        "skipped",
+        "skipped",
+    ]
     assert [f.text for f in found[3:]] == ["none", "not so", "the model raised RuntimeError: x"]
     assert math.isnan(found[3].figure)
     assert {(f.source, f.n_samples, f.severity) for f in found} == {("somebody 1999", 60, "error")}
@@ -71,9 +87,14 @@ def test_verdicts(linear, evidence: Callable) -> None:
             run_checks([ask(error)], e)
 
 
-def test_few_samples_are_called_so_and_one_class_is_no_test(linear, evidence: Callable, split) -> None:
+def test_few_samples_are_called_so_and_one_class_is_no_test(
+    linear, evidence: Callable, split
+) -> None:
     """A verdict that cannot be given says why in words."""
-    assert counted(evidence(linear()), first(2), first(9), 0.1, "fell").text == "2 of only 9, too few samples to tell: fell"
+    assert (
+        counted(evidence(linear()), first(2), first(9), 0.1, "fell").text
+        == "2 of only 9, too few samples to tell: fell"
+    )
     alike = split.take((split.labels == 0).nonzero()[:, 0])
     with pytest.raises(Skip, match="100% of the samples are of one class"):
         budget.huge_eps(evidence(linear(), alike))
@@ -87,7 +108,10 @@ def test_every_query_is_counted_and_none_is_made_twice(linear, evidence: Callabl
     e = evidence(model)
     assert e.tiles.step  # measured once, which is no query
     seen.clear()
-    checks = [Check(ask.__name__, "error", ask, "s") for ask in (budget.huge_eps, strength.loss_gap, strength.black_box)]
+    checks = [
+        Check(ask.__name__, "error", ask, "s")
+        for ask in (budget.huge_eps, strength.loss_gap, strength.black_box)
+    ]
     found = run_checks(checks, e)
     assert sum(f.n_forward for f in found) == sum(seen) == e.forwards > 0
     assert sum(f.n_backward for f in found) == e.backwards > 0
@@ -119,11 +143,20 @@ def test_an_attack_finds_what_is_within_reach_and_only_that(linear, evidence: Ca
     assert set(e.attack(MINI).points) >= set(found.nonzero()[:, 0].tolist())
 
 
-def test_a_random_model_that_was_attacked_as_one_is_not_reproached_for_it(linear, evidence: Callable, run_of: Callable) -> None:
+def test_a_random_model_that_was_attacked_as_one_is_not_reproached_for_it(
+    linear, evidence: Callable, run_of: Callable
+) -> None:
     """After eot, checks that need equal answers are skipped."""
     noisy = linear(lambda x: x + 0.05 * torch.randn_like(x))
     averaged = evidence(noisy, **run_of(attack=["eot:attack=(pgd),draws=3"]))
-    for check in (outputs.random, outputs.batch_width, rows.reproduced, budget.zero_eps, gradients.slope, steps.silent_success):
+    for check in (
+        outputs.random,
+        outputs.batch_width,
+        rows.reproduced,
+        budget.zero_eps,
+        gradients.slope,
+        steps.silent_success,
+    ):
         with pytest.raises(Skip, match="eot"):
             check(averaged)
     assert outputs.random(evidence(noisy, **run_of())).failed is True

@@ -83,7 +83,9 @@ BAD = {  # check -> (function, what comes before the classifier, its scale)
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_check_tells_a_spoilt_model_from_a_good_one(name: str, linear: type[nn.Module], evidence: Callable) -> None:
+def test_a_check_tells_a_spoilt_model_from_a_good_one(
+    name: str, linear: type[nn.Module], evidence: Callable
+) -> None:
     """The same samples, labels and threat: only what is looked for differs."""
     check, before, scale = BAD[name]
     good = check(evidence(linear(), source=linear()))
@@ -94,7 +96,9 @@ def test_a_check_tells_a_spoilt_model_from_a_good_one(name: str, linear: type[nn
 
 
 @pytest.mark.parametrize("check", [strength.loss_gap, strength.logit_scale])
-def test_cross_entropy_that_climbs_towards_a_crowd_is_noticed(check: Callable, crowded: tuple, evidence: Callable) -> None:
+def test_cross_entropy_that_climbs_towards_a_crowd_is_noticed(
+    check: Callable, crowded: tuple, evidence: Callable
+) -> None:
     """Of 30 within reach most stand cross-entropy, and fall on other scales and to the margin; at ten times the scale
     nothing is wrong.
     """
@@ -105,7 +109,9 @@ def test_cross_entropy_that_climbs_towards_a_crowd_is_noticed(check: Callable, c
 
 
 @pytest.mark.parametrize("scale", [1e-6, 1e-3, 0.3, 40, 1e3, 1e6])
-def test_an_attack_does_not_depend_on_an_extreme_scale(scale: float, crowded: tuple, linear, evidence: Callable) -> None:
+def test_an_attack_does_not_depend_on_an_extreme_scale(
+    scale: float, crowded: tuple, linear, evidence: Callable
+) -> None:
     """Exactly those within reach fall to cross-entropy, in closed form; without rescaling it finds none of tiny logits."""
     model, split = crowded
     within = linear().score(split.images).abs() < 0.05 * linear().w.abs().sum()
@@ -136,11 +142,15 @@ CHALLENGERS = {
 
 
 @pytest.mark.parametrize("name", CHALLENGERS)
-def test_a_challenger_finds_what_a_weak_attack_leaves(name: str, linear: type[nn.Module], evidence: Callable) -> None:
+def test_a_challenger_finds_what_a_weak_attack_leaves(
+    name: str, linear: type[nn.Module], evidence: Callable
+) -> None:
     """On a model that is not to blame: what the challenger breaks is named, and is within reach in closed form."""
-    weak = {"random-noise": "noise:steps=1", "labels-only": "noise:steps=1", "steps-doubled": "pgd:steps=4,rate=0.15"}.get(
-        name, WEAK
-    )
+    weak = {
+        "random-noise": "noise:steps=1",
+        "labels-only": "noise:steps=1",
+        "steps-doubled": "pgd:steps=4,rate=0.15",
+    }.get(name, WEAK)
     e = evidence(linear(), attack=weak, source=linear())
     reading = CHALLENGERS[name](e)
     assert reading.failed is True, reading
@@ -150,24 +160,37 @@ def test_a_challenger_finds_what_a_weak_attack_leaves(name: str, linear: type[nn
     assert len(reading.evidence) == round(reading.figure * 60)
 
 
-def test_twice_the_steps_are_of_the_attack_in_question(linear: type[nn.Module], evidence: Callable) -> None:
+def test_twice_the_steps_are_of_the_attack_in_question(
+    linear: type[nn.Module], evidence: Callable
+) -> None:
     """A weak attack's own settings are kept, its steps doubled; an attack without gradients is passed over."""
-    assert f"{WEAK.replace('steps=2', 'steps=4')}" in strength.steps_doubled(evidence(linear(), attack=WEAK)).text
-    assert "pgd)" in strength.steps_doubled(evidence(linear(), attack="noise:steps=1")).text  # 40 steps are pgd's default
+    assert (
+        f"{WEAK.replace('steps=2', 'steps=4')}"
+        in strength.steps_doubled(evidence(linear(), attack=WEAK)).text
+    )
+    assert (
+        "pgd)" in strength.steps_doubled(evidence(linear(), attack="noise:steps=1")).text
+    )  # 40 steps are pgd's default
 
 
-def test_a_sample_lost_at_a_larger_budget_is_noticed(linear: type[nn.Module], evidence: Callable, split) -> None:
+def test_a_sample_lost_at_a_larger_budget_is_noticed(
+    linear: type[nn.Module], evidence: Callable, split
+) -> None:
     """A narrow valley: short steps land in it, those of larger budgets jump over it."""
 
     class Valley(linear):
         def forward(self, x: Tensor) -> Tensor:
-            depth = (self.score(x) - 0.25).abs() - 0.03  # steps at half of 0.05: 0.0625 of the score
+            depth = (
+                self.score(x) - 0.25
+            ).abs() - 0.03  # steps at half of 0.05: 0.0625 of the score
             return torch.stack([depth, torch.zeros_like(depth)], 1)
 
     model = Valley()
     near = (model.score(split.images) > 0.3) & (model.score(split.images) < 0.7)
     of = split.take(near.nonzero()[:, 0])
-    of = type(of)(of.images, torch.zeros_like(of.labels), of.ids, of.classes, of.name, of.split, of.scale)
+    of = type(of)(
+        of.images, torch.zeros_like(of.labels), of.ids, of.classes, of.name, of.split, of.scale
+    )
     assert budget.monotone_eps(evidence(linear())).failed is False
     reading = budget.monotone_eps(evidence(model, of))
     assert reading.failed is True
@@ -175,7 +198,9 @@ def test_a_sample_lost_at_a_larger_budget_is_noticed(linear: type[nn.Module], ev
 
 
 @pytest.mark.parametrize("norm", ["linf:0.05", "l2:0.2", "l1:1", "l0:3"])
-def test_a_good_model_fails_no_check_in_any_norm(norm: str, linear: type[nn.Module], evidence: Callable) -> None:
+def test_a_good_model_fails_no_check_in_any_norm(
+    norm: str, linear: type[nn.Module], evidence: Callable
+) -> None:
     """All checks; those whose attacks do not know the norm are skipped and say so."""
     found = run_checks(CHECKS, evidence(linear(), threat=norm, source=linear()))
     assert len(found) == len(CHECKS) >= 18
@@ -196,7 +221,9 @@ def test_tables_of_numbers_are_checked_too(evidence: Callable, made: Callable) -
     assert [f.check for f in found if f.verdict == "fail" and f.severity != "info"] == []
 
 
-def test_a_model_that_cannot_be_differentiated_is_reported_not_raised(linear: type[nn.Module], evidence: Callable) -> None:
+def test_a_model_that_cannot_be_differentiated_is_reported_not_raised(
+    linear: type[nn.Module], evidence: Callable
+) -> None:
     """The model raises as soon as a gradient is wanted; the checks that want one are skipped with what it said."""
 
     def refuse(x: Tensor) -> Tensor:
@@ -211,7 +238,9 @@ def test_a_model_that_cannot_be_differentiated_is_reported_not_raised(linear: ty
     assert found["random"].verdict == "pass"
 
 
-def test_every_mask_changes_the_gradient_and_not_the_prediction(linear: type[nn.Module], split) -> None:
+def test_every_mask_changes_the_gradient_and_not_the_prediction(
+    linear: type[nn.Module], split
+) -> None:
     """The masks of the self-test keep nearly all predictions (that of batch statistics aside): they only look robust."""
     model = linear()
     for name, mask in masked(model).items():
@@ -224,5 +253,13 @@ def test_every_check_is_named_once_and_in_a_family() -> None:
     """Names are unique, severities known, and each lives in the file of its family."""
     assert len({check.name for check in CHECKS}) == len(CHECKS)
     assert {check.severity for check in CHECKS} == {"info", "warning", "error"}
-    assert {check.family for check in CHECKS} == {"budget", "gradients", "outputs", "points", "rows", "steps", "strength"}
+    assert {check.family for check in CHECKS} == {
+        "budget",
+        "gradients",
+        "outputs",
+        "points",
+        "rows",
+        "steps",
+        "strength",
+    }
     assert all(isinstance(check, Check) and check.ask.__doc__ for check in CHECKS)

@@ -45,7 +45,12 @@ CASES = {  # check, a good run, a bad run, how many samples speak against the ba
         2,
     ),
     "black-box-tried": (rows.diverse, {"attack": [PGD, SQUARE]}, {}, 0),
-    "unmoved": (rows.unmoved, fell(20, adv_margin=some(20, -1.0, 0.99)), fell(20, adv_margin=some(50, 0.5, 1.0)), 10),
+    "unmoved": (
+        rows.unmoved,
+        fell(20, adv_margin=some(20, -1.0, 0.99)),
+        fell(20, adv_margin=some(50, 0.5, 1.0)),
+        10,
+    ),
     "unmoved, of what was attacked to the end": (
         rows.unmoved,
         fell(20, adv_margin=[-1.0] * 20 + [0.9] * 20 + [1.0] * 20, status=some(40, 0, UNFINISHED)),
@@ -80,7 +85,9 @@ CASES = {  # check, a good run, a bad run, how many samples speak against the ba
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_rows_that_speak_against_an_attack(name: str, linear, evidence: Callable, run_of: Callable) -> None:
+def test_rows_that_speak_against_an_attack(
+    name: str, linear, evidence: Callable, run_of: Callable
+) -> None:
     """The good run passes, the bad one fails with just the samples that were made so."""
     check, good, bad, count = CASES[name]
     assert check(evidence(linear(), **run_of(**good))).failed is False
@@ -101,7 +108,9 @@ def test_rows_that_speak_against_an_attack(name: str, linear, evidence: Callable
         (points.constraints, {}, "--store-points"),
     ],
 )
-def test_rows_that_cannot_tell(check: Callable, run: dict, why: str, linear, evidence: Callable, run_of: Callable) -> None:
+def test_rows_that_cannot_tell(
+    check: Callable, run: dict, why: str, linear, evidence: Callable, run_of: Callable
+) -> None:
     """A check without what it needs says so."""
     with pytest.raises(Skip, match=why):
         check(evidence(linear(), **run_of(**run)))
@@ -110,13 +119,21 @@ def test_rows_that_cannot_tell(check: Callable, run: dict, why: str, linear, evi
 def test_without_a_run_rows_say_nothing(linear, evidence: Callable) -> None:
     """Checks of rows need rows; those that a mini attack can answer do not."""
     e = evidence(linear())
-    for check in (rows.reproduced, rows.unfinished, rows.late_successes, rows.few_classes, rows.diverse):
+    for check in (
+        rows.reproduced,
+        rows.unfinished,
+        rows.late_successes,
+        rows.few_classes,
+        rows.diverse,
+    ):
         with pytest.raises(Skip, match="no run"):
             check(e)
     assert rows.unmoved(e).failed is False
 
 
-def test_what_a_run_left_standing_is_what_challengers_see(linear, evidence: Callable, run_of: Callable) -> None:
+def test_what_a_run_left_standing_is_what_challengers_see(
+    linear, evidence: Callable, run_of: Callable
+) -> None:
     """Rows are taken at their word: no attack in question is run again, and wrong samples are nobody's."""
     e = evidence(linear(), **run_of(**fell(20), clean_correct=some(5, False, True)))
     assert e.reference.tolist() == some(5, False, False)[:5] + [True] * 15 + [False] * 40
@@ -124,7 +141,8 @@ def test_what_a_run_left_standing_is_what_challengers_see(linear, evidence: Call
     assert e.forwards == e.backwards == 0
 
 
-# -- points ------------------------------------------------------------------------------------------------------------------
+# -- points
+# ------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -139,7 +157,10 @@ def audit(linear, evidence: Callable, run_of: Callable, split) -> Callable:
         x = split.images + 0.05 * away  # the worst point of a linear model
         stored = {int(split.ids[i]): change(x[i], i) for i in range(N)}
         kept = {key: value for key, value in stored.items() if value is not None}
-        columns = {"adversarial": within.tolist(), "broken_by": [PGD if hit else None for hit in within.tolist()]}
+        columns = {
+            "adversarial": within.tolist(),
+            "broken_by": [PGD if hit else None for hit in within.tolist()],
+        }
         return points.constraints(evidence(model, points=kept, **run_of(**columns)))
 
     return run
@@ -158,7 +179,9 @@ def test_points_in_order_pass_the_audit(audit: Callable) -> None:
         lambda x, i: x * float("nan") if i == 0 else x,
         lambda x, i: x - 0.8 if i == 0 else x,  # out of the box
         lambda x, i: 1 - x if i == 0 else x,
-        lambda x, i: None if i == 0 else x,  # sample 0 is within reach, so it fell and must have a point
+        lambda x, i: (
+            None if i == 0 else x
+        ),  # sample 0 is within reach, so it fell and must have a point
     ],
     ids=["budget", "nan", "box", "far", "missing"],
 )
@@ -178,10 +201,14 @@ def test_a_point_with_another_label_than_the_rows_say_fails_the_audit(
     assert reading.evidence == tuple(split.ids[:3].tolist())
 
 
-@pytest.mark.parametrize("spec", ["fmn", "deepfool", "hopskipjump:steps=50", "square:steps=10", "pyautoattack"])
+@pytest.mark.parametrize(
+    "spec", ["fmn", "deepfool", "hopskipjump:steps=50", "square:steps=10", "pyautoattack"]
+)
 def test_attacks_that_visit_no_point_in_vain_are_not_judged_by_it(
     spec: str, linear, evidence: Callable, run_of: Callable
 ) -> None:
     """Minimum-norm attacks, black boxes and other packages leave the clean margin where they fail: no sign of anything."""
     with pytest.raises(Skip, match="climbs"):
-        rows.unmoved(evidence(linear(), **run_of(attack=[spec], **fell(5, adv_margin=some(5, -1.0, 1.0)))))
+        rows.unmoved(
+            evidence(linear(), **run_of(attack=[spec], **fell(5, adv_margin=some(5, -1.0, 1.0))))
+        )

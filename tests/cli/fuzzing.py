@@ -52,7 +52,12 @@ VALUES = st.one_of(
     st.sampled_from(ODD),
     st.sampled_from(NAMES),
     st.builds("{}={}".format, st.sampled_from(SETTINGS), st.sampled_from(ODD)),
-    st.builds("{}:{}={}".format, st.sampled_from(NAMES), st.sampled_from(["steps", "beta", "depth", "x"]), st.sampled_from(ODD)),
+    st.builds(
+        "{}:{}={}".format,
+        st.sampled_from(NAMES),
+        st.sampled_from(["steps", "beta", "depth", "x"]),
+        st.sampled_from(ODD),
+    ),
     st.text(st.characters(exclude_characters="\0"), max_size=12),
 )
 
@@ -87,7 +92,11 @@ def lines(draw: st.DrawFn) -> list[str]:
         often = parameter.param_type_name == "argument" or "--model" in parameter.opts
         if NEVER & {*parameter.opts} or draw(st.integers(0, 9)) > (8 if often else 1):
             continue
-        value = draw(VALUES if draw(st.integers(0, 3)) == 0 else st.sampled_from(GOOD.get(parameter.name, ODD)))
+        value = draw(
+            VALUES
+            if draw(st.integers(0, 3)) == 0
+            else st.sampled_from(GOOD.get(parameter.name, ODD))
+        )
         if parameter.param_type_name == "argument":
             places.append(value)
         else:
@@ -95,7 +104,9 @@ def lines(draw: st.DrawFn) -> list[str]:
             words += [flag] if parameter.is_flag else [flag, value]
     words += draw(st.sampled_from([[]] * 9 + [["--unknown"], ["-x", "1"]]))
     words += ["--dry-run"] if name in DRY else []
-    words += [] if name in ("list", "explain") or "--out" in words or "-o" in words else ["--out", "{S}"]
+    words += (
+        [] if name in ("list", "explain") or "--out" in words or "-o" in words else ["--out", "{S}"]
+    )
     return [*words, *(place if not place.startswith("-") else f"x{place}" for place in places)]
 
 
@@ -106,7 +117,18 @@ JSON_ODD: list[Any] = [
     {"argv": [1]}, {"env": ["x"]}, {"env": {"A": 1}}, {"packages": []}, {"limit": 10**12},
     ["pgd:steps=x"], ["os:system"],
 ]  # fmt: skip
-BYTES_ODD = [b"", b"{", b"[" * 100_000, b"\xff\xfe\0", b"9" * 5000, b"null", b"[]", b'{"schema": 1}', b"PAR1", b"\0" * 100]
+BYTES_ODD = [
+    b"",
+    b"{",
+    b"[" * 100_000,
+    b"\xff\xfe\0",
+    b"9" * 5000,
+    b"null",
+    b"[]",
+    b'{"schema": 1}',
+    b"PAR1",
+    b"\0" * 100,
+]
 TOML_ODD = [
     b"", b"a", b"[train]\nepochs = 'x'", b"epochs = 3", b"[attack]\nattack = 3", b"attack = [3]",
     b"attack = [['x']]", b"attacks = []", b"attacks = ['fgsm']", b"attacks = 'fgsm'",
@@ -139,7 +161,11 @@ DAMAGES = st.builds(
 def damage(store: Path, what: Damage) -> tuple[Path, str]:
     """Do it; gives back the file and what was done."""
     if what.file in ("config", "baseline"):
-        path = store / "models/ce/config.json" if what.file == "config" else store / "results/baseline.json"
+        path = (
+            store / "models/ce/config.json"
+            if what.file == "config"
+            else store / "results/baseline.json"
+        )
         return path, _bytes(path, what) if what.how == 0 else _document(path, what)
     folder = store / "models" / "ce" if what.file == "epochs" else store / "results" / what.file
     path = sorted(folder.glob("*.parquet"))[0]
@@ -148,7 +174,11 @@ def damage(store: Path, what: Damage) -> tuple[Path, str]:
 
 def _bytes(path: Path, what: Damage) -> str:
     content, odd = path.read_bytes(), BYTES_ODD[what.value % len(BYTES_ODD)]
-    path.write_bytes([odd, content[: len(content) * (what.pick % 100) // 100], content + odd, odd + content][what.pick % 4])
+    path.write_bytes(
+        [odd, content[: len(content) * (what.pick % 100) // 100], content + odd, odd + content][
+            what.pick % 4
+        ]
+    )
     return f"bytes {what.pick % 4} {odd[:20]!r}"
 
 
@@ -180,11 +210,16 @@ def _table(path: Path, what: Damage) -> str:
     if what.how == 1:
         changed, told = table.remove_column(place), "removed"
     elif what.how == 2:
-        changed, told = [table.slice(0, 0), pa.concat_tables([table] * 2), table.slice(1)][what.value % 3], "rows"
+        changed, told = (
+            [table.slice(0, 0), pa.concat_tables([table] * 2), table.slice(1)][what.value % 3],
+            "rows",
+        )
     elif what.how == 3:
         facts = dict(table.schema.metadata or {})
         key = [b"robbench.schema_version", b"robbench.table", b"robbench.run"][what.pick % 3]
-        facts[key] = [b"", b"x", b"99", b"-1", b"9" * 5000, b"\xff", b"points", b"../x"][what.value % 8]
+        facts[key] = [b"", b"x", b"99", b"-1", b"9" * 5000, b"\xff", b"points", b"../x"][
+            what.value % 8
+        ]
         changed, told = table.replace_schema_metadata(facts), f"{key!r} = {facts[key][:20]!r}"
     else:
         values, told = _column(table.column(place), field.type, what)
@@ -219,11 +254,19 @@ def _column(column: Any, kind: pa.DataType, what: Damage) -> tuple[Any, str]:
         lambda: pa.array([[-(2**62), 2**62, 0][what.value % 3]] * n, pa.timestamp("us")),
     ]  # fmt: skip
     same = (
-        [1] * 3 if pa.types.is_string(kind) else [2] if pa.types.is_integer(kind) else [3] if pa.types.is_floating(kind) else [0]
+        [1] * 3
+        if pa.types.is_string(kind)
+        else [2]
+        if pa.types.is_integer(kind)
+        else [3]
+        if pa.types.is_floating(kind)
+        else [0]
     )
     way = ways[(same * 2 + list(range(len(ways))))[what.how * 7 % (2 * len(same) + len(ways))]]
     values = way()
-    return values, f"{values.type} {str(values)[:80]}" if pa.types.is_nested(values.type) else f"{values.type}, {what.value}"
+    return values, f"{values.type} {str(values)[:80]}" if pa.types.is_nested(
+        values.type
+    ) else f"{values.type}, {what.value}"
 
 
 READERS = [

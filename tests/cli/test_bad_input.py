@@ -118,7 +118,9 @@ def test_bad_words(cli, attacked, snapshot, line, message):
     words = shlex.split(line)
     before = snapshot(attacked)
     done = cli(*words, *([] if words[0] in ("explain", "list") else ["--out", attacked]))
-    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), (
+        done.err
+    )
     assert re.search(message, done.err[6:]), done.err
     assert snapshot(attacked) == before
 
@@ -150,16 +152,22 @@ def test_bad_config_file(cli, tmp_path, case):
     file = tmp_path / "c.toml"
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     done = cli("train", "--config", file, "--out", tmp_path / "S")
-    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), (
+        done.err
+    )
     assert message in done.err
     assert not (tmp_path / "S").exists()
 
 
-@pytest.mark.parametrize(("key", "value"), [("EPOCHS", "0"), ("EPOCHS", "ten"), ("LOSS", "tradess"), ("DEVICE", "tpu")])
+@pytest.mark.parametrize(
+    ("key", "value"), [("EPOCHS", "0"), ("EPOCHS", "ten"), ("LOSS", "tradess"), ("DEVICE", "tpu")]
+)
 def test_bad_environment(cli, tmp_path, key, value):
     """A ROBBENCH_ variable with a bad value is as bad as a flag."""
     done = cli("train", "--out", tmp_path / "S", env={f"ROBBENCH_{key}": value})
-    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), (
+        done.err
+    )
     assert not (tmp_path / "S").exists()
 
 
@@ -270,9 +278,15 @@ class Fine(Base):
 def test_bad_data(cli, private, tmp_path, name, message, command):
     """Labels out of range, NaN, pixels outside [0,1], an empty split and odd shapes of a plug-in are exit 2 with the reason."""
     folder = private("bad_data", DATA)
-    words = ["train", "--model", "mlp", "--epochs", "1"] if command == "train" else ["attack", "mlp", "--attack", "fgsm"]
+    words = (
+        ["train", "--model", "mlp", "--epochs", "1"]
+        if command == "train"
+        else ["attack", "mlp", "--attack", "fgsm"]
+    )
     done = cli(*words, "--data", f"bad_data:{name}", "--out", tmp_path / "S", cwd=folder)
-    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), (
+        done.err
+    )
     assert re.search(message, done.err), done.err
     assert not (tmp_path / "S").exists()
 
@@ -289,7 +303,13 @@ def net():
 def test_a_head_that_cannot_be_replaced(cli, private, tmp_path, loss):
     """A loss that needs features or a head of its own, on a model without a linear layer: said before it writes."""
     folder = private("headless", HEADLESS)
-    done = cli("train --limit 50 --epochs 1 --model headless:net --loss", loss, "--out", tmp_path / "S", cwd=folder)
+    done = cli(
+        "train --limit 50 --epochs 1 --model headless:net --loss",
+        loss,
+        "--out",
+        tmp_path / "S",
+        cwd=folder,
+    )
     assert (done.code, done.err.count("\n"), done.err[:6]) == (2, 1, "error:"), done.err
     assert "no nn.Linear" in done.err
     assert not (tmp_path / "S").exists()
@@ -309,7 +329,9 @@ def test_a_data_set_that_raises(cli, private, tmp_path):
     """A plug-in's own exception is exit 3, one line that names the data set."""
     folder = private("bad_data", DATA)
     done = cli("train", "--data", "bad_data:Raising", "--out", tmp_path / "S", cwd=folder)
-    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (3, "", 1, "error:"), done.err
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (3, "", 1, "error:"), (
+        done.err
+    )
     assert "bad_data:Raising" in done.err
 
 
@@ -331,7 +353,9 @@ def test_damaged_results(cli, attacked, tmp_path, kind, damage):
         shutil.copy(other, file)
     names = [other.stem, file.stem] if damage == "missing" and kind == "runs" else []
     done = cli("compare", *names, "--json", "--out", store)
-    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), (
+        done.err
+    )
     assert file.stem in done.err
 
 
@@ -350,7 +374,9 @@ def test_an_output_folder_that_is_a_file(cli, tmp_path, command):
     """--out that is a file is exit 2, and the file stays what it was."""
     (tmp_path / "S").write_text("mine")
     done = cli(*command.split(), "--out", tmp_path / "S")
-    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), (
+        done.err
+    )
     assert (tmp_path / "S").read_text() == "mine"
 
 
@@ -383,9 +409,15 @@ def test_inner_attacks_that_cannot_do_what_they_say(cli, tmp_path, words, hint):
 @pytest.mark.parametrize(
     ("words", "note"),
     [
-        ("--threat linf:0.1", "no inner attack: training sees clean inputs, linf:0.1 is for validation only"),
+        (
+            "--threat linf:0.1",
+            "no inner attack: training sees clean inputs, linf:0.1 is for validation only",
+        ),
         ("--set eps_warmup=0.5", "no inner attack: eps_warmup has no effect"),
-        ("--set eps_warmup=0.5 --set inner_beyond=1", "no inner attack: eps_warmup, inner_beyond have no effect"),
+        (
+            "--set eps_warmup=0.5 --set inner_beyond=1",
+            "no inner attack: eps_warmup, inner_beyond have no effect",
+        ),
         ("--data digits[3,8] --inner pgd:objective=dlr", "adapted to 2 classes"),
         ("--set ema_decay=0.9", "no EMA: ema_decay has no effect"),
         ("--set awp_warmup=0.1", "no AWP: awp_warmup has no effect"),
@@ -415,14 +447,19 @@ def test_settings_that_do_less_than_they_say(cli, tmp_path, words, note):
 def test_an_option_of_one_value_given_twice(cli, tmp_path, line, option):
     """Which of the two is meant nobody can know: exit 2, and the option is named."""
     done = cli(line, cwd=tmp_path)
-    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), (
+        done.err
+    )
     assert option in done.err
     assert not list(tmp_path.iterdir())
 
 
 def test_flags_and_lists_may_be_repeated(cli, tmp_path):
     """`--dry-run --dry-run` says nothing new, and lists grow by repeating."""
-    done = cli("attack mlp --attack fgsm --attack noise --limit 5 --dry-run --dry-run --json --json", cwd=tmp_path)
+    done = cli(
+        "attack mlp --attack fgsm --attack noise --limit 5 --dry-run --dry-run --json --json",
+        cwd=tmp_path,
+    )
     assert (done.code, done.json["runs"][0]["attack"]) == (0, "fgsm + noise"), done.err
 
 
@@ -444,7 +481,9 @@ def test_numbers_beyond_reason(cli, attacked, snapshot, line):
     """Not a number, below or far above what has a meaning: refused before anything is computed or allocated."""
     before = snapshot(attacked)
     done = cli(line, "--out", attacked)
-    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), (
+        done.err
+    )
     assert snapshot(attacked) == before
 
 
@@ -453,12 +492,16 @@ def test_numbers_beyond_reason(cli, attacked, snapshot, line):
 def test_variables_of_torchrun_that_are_no_numbers(cli, tmp_path, name, value):
     """What torchrun sets is a number; anything else is said in one line, and nothing is trained."""
     done = cli(T, "--out", tmp_path / "S", env={name: value})
-    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), (
+        done.err
+    )
     assert name in done.err
     assert not (tmp_path / "S").exists()
 
 
-@pytest.mark.parametrize(("name", "value"), [("TERMINAL_WIDTH", "wide"), ("COLUMNS", "9999999"), ("LINES", "-3")])
+@pytest.mark.parametrize(
+    ("name", "value"), [("TERMINAL_WIDTH", "wide"), ("COLUMNS", "9999999"), ("LINES", "-3")]
+)
 def test_screens_of_no_width(spawn, name, value):
     """A width that is none is passed over, in help and tables alike, without a word."""
     done = spawn("list", "losses", "--help", env={name: value})
@@ -469,7 +512,9 @@ def test_screens_of_no_width(spawn, name, value):
 def test_an_argument_that_is_no_text(cli, tmp_path):
     """Bytes that are no UTF-8 are refused, and shown in a way that any terminal can take."""
     done = cli("compare", "caf\udce9", cwd=tmp_path)
-    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), (
+        done.err
+    )
     assert "'caf\\udce9' is not valid UTF-8" in done.err
 
 
@@ -479,7 +524,9 @@ BUGS = [(KeyError("x"), 3, "internal error, KeyError: 'x' .*ROBBENCH_DEBUG=1"), 
         (OSError(36, "File name too long", "f" * 999), 2, "shorter")]  # fmt: skip
 
 
-@pytest.mark.parametrize(("error", "code", "message"), BUGS, ids=[repr(error)[:30] for error, _, _ in BUGS])
+@pytest.mark.parametrize(
+    ("error", "code", "message"), BUGS, ids=[repr(error)[:30] for error, _, _ in BUGS]
+)
 def test_whatever_is_raised_inside_is_one_line(cli, monkeypatch, error, code, message):
     """Our own mistakes and the machine's: exit 3 and what to do; never 0 or 1, which are answers."""
 
@@ -492,11 +539,15 @@ def test_whatever_is_raised_inside_is_one_line(cli, monkeypatch, error, code, me
     assert re.search(message, done.err), done.err
 
 
-@pytest.mark.parametrize("words", [["--name", "n" * 300], ["--loss", "trades:beta=" + "0" * 300 + "1"]])
+@pytest.mark.parametrize(
+    "words", [["--name", "n" * 300], ["--loss", "trades:beta=" + "0" * 300 + "1"]]
+)
 def test_names_longer_than_file_systems_take(cli, tmp_path, words):
     """A model's name, given or made from its loss, is short enough for a folder before anything is trained."""
     done = cli(*T.split(), *words, "--out", tmp_path / "S")
-    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), (
+        done.err
+    )
     assert "--name of 200" in done.err
     assert not (tmp_path / "S").exists()
 
@@ -504,7 +555,10 @@ def test_names_longer_than_file_systems_take(cli, tmp_path, words):
 def test_a_model_spec_longer_than_file_systems_take(cli, tmp_path):
     """A model spec is looked for among the saved models too, where nothing of that length can lie."""
     width = "8".zfill(300)
-    done = cli(f"attack mlp:width={width} --data digits --limit 8 --attack fgsm --threat linf:0.1 --json --out", tmp_path / "S")
+    done = cli(
+        f"attack mlp:width={width} --data digits --limit 8 --attack fgsm --threat linf:0.1 --json --out",
+        tmp_path / "S",
+    )
     assert done.code == 0, done.err
     assert cli("show", done.json["rows"][0]["run_id"], "--out", tmp_path / "S").code == 0
 
@@ -529,11 +583,25 @@ def test_a_run_is_shown_without_its_models_folder(cli, attacked, tmp_path):
 )  # fmt: skip
 def test_pipes_and_devices_as_files(cli, attacked, tmp_path, line):
     """What never ends is refused, not waited for."""
-    for name in ("pipe", "pipe.toml", "pipe.parquet", "folder/train.parquet", "folder/model/config.json"):
+    for name in (
+        "pipe",
+        "pipe.toml",
+        "pipe.parquet",
+        "folder/train.parquet",
+        "folder/model/config.json",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         os.mkfifo(tmp_path / name)
-    done = cli(line, *(["--dry-run"] if line[:5] in ("train", "attac") else []), "--out", attacked, cwd=tmp_path)
-    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    done = cli(
+        line,
+        *(["--dry-run"] if line[:5] in ("train", "attac") else []),
+        "--out",
+        attacked,
+        cwd=tmp_path,
+    )
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), (
+        done.err
+    )
 
 
 CONFIGS = {
@@ -547,14 +615,24 @@ CONFIGS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in CONFIGS.items() for value in values])
+@pytest.mark.parametrize(
+    ("key", "value"), [(key, value) for key, values in CONFIGS.items() for value in values]
+)
 def test_a_config_json_of_wrong_types(cli, store, snapshot, key, value):
     """Every key has its type, and the one that has not is named: exit 2, one line, nothing touched."""
     file = store / "models" / "ce" / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
     before = snapshot(store)
     train = key in ("status", "selected")
-    done = cli("train --epochs 2 --name ce --dry-run" if train else "attack ce --dry-run --limit 9", "--out", store)
-    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
-    assert re.search(rf"config\.json(: | lacks ){'mean|std' if key == 'std' else key}|{key} must not", done.err), done.err
+    done = cli(
+        "train --epochs 2 --name ce --dry-run" if train else "attack ce --dry-run --limit 9",
+        "--out",
+        store,
+    )
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), (
+        done.err
+    )
+    assert re.search(
+        rf"config\.json(: | lacks ){'mean|std' if key == 'std' else key}|{key} must not", done.err
+    ), done.err
     assert snapshot(store) == before

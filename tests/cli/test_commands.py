@@ -37,22 +37,36 @@ def test_the_four_commands(cli, trained, attacked, rows_of_samples):
         assert row.keys() >= PROMISED
         samples = rows_of_samples(attacked, row["run_id"])
         assert row["n_samples"] == len(samples) == 100
-        assert row["clean_accuracy"] == pytest.approx(sum(s["clean_correct"] for s in samples) / 100)
+        assert row["clean_accuracy"] == pytest.approx(
+            sum(s["clean_correct"] for s in samples) / 100
+        )
         assert row["robust_accuracy"] == pytest.approx(sum(s["robust"] for s in samples) / 100)
         assert row["adversarial_ratio"] == pytest.approx(1 - row["robust_accuracy"])
         assert row["n_forward"] == sum(s["n_forward"] for s in samples)
         assert row["n_backward"] == sum(s["n_backward"] for s in samples)
-        assert row["clean_margin_mean"] == pytest.approx(sum(s["clean_margin"] for s in samples) / 100, abs=1e-6)
-        assert row["adv_margin_mean"] == pytest.approx(sum(s["adv_margin"] for s in samples) / 100, abs=1e-6)
+        assert row["clean_margin_mean"] == pytest.approx(
+            sum(s["clean_margin"] for s in samples) / 100, abs=1e-6
+        )
+        assert row["adv_margin_mean"] == pytest.approx(
+            sum(s["adv_margin"] for s in samples) / 100, abs=1e-6
+        )
         assert row["robust_accuracy_low"] <= row["robust_accuracy"] <= row["robust_accuracy_high"]
         assert all(s["robust"] != s["adversarial"] for s in samples)
         assert all(s["adv_margin"] <= s["clean_margin"] for s in samples)
         assert all(s["dist_linf"] <= 0.15 * (1 + 1e-5) + 1e-7 for s in samples)
-        assert (row["data"], row["threat"], row["attack"]) == ("digits", "linf:0.15", "pgd:steps=10 + apgd")
+        assert (row["data"], row["threat"], row["attack"]) == (
+            "digits",
+            "linf:0.15",
+            "pgd:steps=10 + apgd",
+        )
     ce, at = answer["rows"]
     mine, theirs = (rows_of_samples(attacked, row["run_id"]) for row in (ce, at))
-    assert at["won"] == sum(b["robust"] and not a["robust"] for a, b in zip(mine, theirs, strict=True))
-    assert at["lost"] == sum(a["robust"] and not b["robust"] for a, b in zip(mine, theirs, strict=True))
+    assert at["won"] == sum(
+        b["robust"] and not a["robust"] for a, b in zip(mine, theirs, strict=True)
+    )
+    assert at["lost"] == sum(
+        a["robust"] and not b["robust"] for a, b in zip(mine, theirs, strict=True)
+    )
 
 
 @pytest.fixture
@@ -60,13 +74,16 @@ def rows_of_samples():
     """The sample rows of a run."""
     import pyarrow.parquet as pq
 
-    return lambda out, run: pq.read_table(out / "results" / "samples" / f"{run}.parquet").to_pylist()
+    return lambda out, run: pq.read_table(
+        out / "results" / "samples" / f"{run}.parquet"
+    ).to_pylist()
 
 
 def test_every_format_says_the_same(cli, attacked):
     """--json, --csv, --markdown and the table have the same rows and the same numbers."""
     formats = {
-        flag: cli("compare", "ce", "at", "--out", attacked, *flag) for flag in ((), ("--json",), ("--csv",), ("--markdown",))
+        flag: cli("compare", "ce", "at", "--out", attacked, *flag)
+        for flag in ((), ("--json",), ("--csv",), ("--markdown",))
     }
     assert all(done.code == 0 and done.err == "" for done in formats.values())
     rows = formats[("--json",)].json["rows"]
@@ -78,7 +95,11 @@ def test_every_format_says_the_same(cli, attacked):
             assert line[key] == ("" if value is None else str(value)), key
         shown = [f"{100 * row['clean_accuracy']:.1f}%", f"{100 * row['robust_accuracy']:.1f}%"]
         for text in (formats[("--markdown",)].out, formats[()].out):
-            (found,) = [part for part in text.splitlines() if re.match(rf"\|? ?(\*\*)?{row['model']} ", part)]
+            (found,) = [
+                part
+                for part in text.splitlines()
+                if re.match(rf"\|? ?(\*\*)?{row['model']} ", part)
+            ]
             assert all(number in found for number in shown)
 
 
@@ -135,7 +156,18 @@ def test_plain_output_fits_80_columns(cli, attacked, tmp_path):
     """Off a terminal, and with NO_COLOR, tables have no escape codes and at most 80 columns; messages are plain as well."""
     commands = [
         ["compare"],
-        ["attack", "ce", "--attack", "pgd:steps=10", "--attack", "apgd", "--threat", "linf:0.15", "--limit", "100"],
+        [
+            "attack",
+            "ce",
+            "--attack",
+            "pgd:steps=10",
+            "--attack",
+            "apgd",
+            "--threat",
+            "linf:0.15",
+            "--limit",
+            "100",
+        ],
     ]
     for words in commands:
         for env in ({}, {"NO_COLOR": "1"}):
@@ -148,7 +180,9 @@ def test_plain_output_fits_80_columns(cli, attacked, tmp_path):
     assert max(map(len, done.out.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("command", ["train --epochs 2 --name new", "attack ce at --attack fgsm --limit 7"])
+@pytest.mark.parametrize(
+    "command", ["train --epochs 2 --name new", "attack ce at --attack fgsm --limit 7"]
+)
 def test_dry_run_writes_nothing(cli, store, snapshot, command):
     """--dry-run prints one JSON object of what would be done and touches no file."""
     before = snapshot(store)
@@ -166,7 +200,9 @@ def test_dry_run_makes_no_folder(cli, tmp_path):
 
 def test_dry_run_tells_what_is_done(cli, attacked):
     """An attack's dry run names the run ids that the real one has, and says which are in the store."""
-    words = shlex.split("attack ce --attack pgd:steps=10 --attack apgd --threat linf:0.15 --dry-run --out")
+    words = shlex.split(
+        "attack ce --attack pgd:steps=10 --attack apgd --threat linf:0.15 --dry-run --out"
+    )
     (done,) = cli(*words, attacked, "--limit", 100).json["runs"]
     (new,) = cli(*words, attacked, "--limit", 99).json["runs"]
     assert (done["done"], new["done"]) == (True, False)
@@ -174,7 +210,8 @@ def test_dry_run_tells_what_is_done(cli, attacked):
     assert (done["samples"], new["samples"]) == (100, 99)
 
 
-# -- starting fast -----------------------------------------------------------------------------------------------------------
+# -- starting fast
+# -----------------------------------------------------------------------------------------------------------
 
 WATCH = """
 import sys
@@ -191,7 +228,16 @@ sys.exit(code)
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["train", "--help"], ["attack", "--help"], ["gate", "--help"], ["list"], ["compare"]], ids=" ".join
+    "words",
+    [
+        ["--help"],
+        ["train", "--help"],
+        ["attack", "--help"],
+        ["gate", "--help"],
+        ["list"],
+        ["compare"],
+    ],
+    ids=" ".join,
 )
 def test_starts_without_torch(spawn, attacked, words):
     """Help pages, `list` and `compare` never import torch, torchvision, pandas, scipy or scikit-learn."""
@@ -202,7 +248,9 @@ def test_starts_without_torch(spawn, attacked, words):
 
 def test_help_loads_no_library_of_tables_or_types(spawn):
     """Help pages and completion, which build all commands, need none of the libraries that take longer than they do."""
-    done = spawn(code="import sys, robbench.cli.app; print({'pydantic', 'numpy', 'pyarrow', 'rich', 'torch'} & {*sys.modules})")
+    done = spawn(
+        code="import sys, robbench.cli.app; print({'pydantic', 'numpy', 'pyarrow', 'rich', 'torch'} & {*sys.modules})"
+    )
     assert done.out.strip() == "set()", done.err
 
 
@@ -214,7 +262,9 @@ def test_the_module_is_the_command(spawn):
     assert "pgd" in bad.err
 
 
-@pytest.mark.parametrize("words", [["list", "--json"], ["--help"], ["compare", "--csv"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [["list", "--json"], ["--help"], ["compare", "--csv"]], ids=" ".join
+)
 def test_a_closed_pipe_is_no_error(environment, attacked, words):
     """When the reader of stdout has gone, such as `head`, nothing is printed on stderr."""
     words = [*words, *(["--out", str(attacked)] if words[0] == "compare" else [])]
@@ -238,11 +288,19 @@ def test_a_closed_pipe_is_no_error(environment, attacked, words):
 def test_head_takes_what_it_wants(environment, attacked):
     """`robbench compare --json | head -1` prints its line and no error."""
     line = f"{sys.executable} -m robbench compare --json --out {attacked} | head -1"
-    done = subprocess.run(["bash", "-c", line], env=environment(), capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(
+        ["bash", "-c", line],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
     assert (done.stdout, done.stderr) == ("{\n", "")
 
 
-# -- list and explain --------------------------------------------------------------------------------------------------------
+# -- list and explain
+# --------------------------------------------------------------------------------------------------------
 
 
 def registered():

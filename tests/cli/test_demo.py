@@ -18,11 +18,17 @@ def test_the_demo_is_the_readmes(cli, tmp_path):
     done = cli("demo --device cpu --out", tmp_path)
     assert done.code == 0, done.err
     shown, found = (
-        {name: (float(clean), float(robust)) for name, clean, robust in ROW.findall(text)} for text in (README, done.out)
+        {name: (float(clean), float(robust)) for name, clean, robust in ROW.findall(text)}
+        for text in (README, done.out)
     )
     assert shown.keys() == found.keys() == {"demo-ce", "demo-at"}
     for name, rates in shown.items():
-        assert found[name] == pytest.approx(rates, abs=2.5)  # points; 15 of 597 samples: processors round otherwise
-    rows = [pq.read_table(path).to_pylist()[0] for path in (tmp_path / "results" / "runs").glob("*.parquet")]
+        assert found[name] == pytest.approx(
+            rates, abs=2.5
+        )  # points; 15 of 597 samples: processors round otherwise
+    rows = [
+        pq.read_table(path).to_pylist()[0]
+        for path in (tmp_path / "results" / "runs").glob("*.parquet")
+    ]
     assert sorted(row["model"] for row in rows) == ["demo-at", "demo-ce"]
     assert all(row["n_samples"] == 597 and row["status"] == "done" for row in rows)

@@ -24,7 +24,9 @@ NEEDS = {"query": "duckdb"}
 
 def examples(name: str) -> list[str]:
     """The examples in a command's help."""
-    return re.findall(r"^\s*Example: (robbench .+)$", inspect.getdoc(COMMANDS[name].callback) or "", re.MULTILINE)
+    return re.findall(
+        r"^\s*Example: (robbench .+)$", inspect.getdoc(COMMANDS[name].callback) or "", re.MULTILINE
+    )
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -47,7 +49,9 @@ def test_the_example_works(name, cli, place):
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])
     words = shlex.split(examples(name)[0])[1:]
-    done = cli("", *words, *CHEAP.get(name, []), *(["--force"] if name == "train" else []), cwd=place)
+    done = cli(
+        "", *words, *CHEAP.get(name, []), *(["--force"] if name == "train" else []), cwd=place
+    )
     assert done.code == 0, done.err
     assert done.out or name == "train"
 
@@ -68,7 +72,11 @@ def test_quiet_and_verbose_are_everywhere(name):
 
 def _complete(spawn, line, cwd, shell="bash"):
     words = shlex.split(line) + ([""] if line.endswith(" ") else [])
-    env = {"_ROBBENCH_COMPLETE": f"complete_{shell}", "COMP_WORDS": line, "COMP_CWORD": str(len(words) - 1)}
+    env = {
+        "_ROBBENCH_COMPLETE": f"complete_{shell}",
+        "COMP_WORDS": line,
+        "COMP_CWORD": str(len(words) - 1),
+    }
     code = "import sys; sys.argv[0] = 'robbench'; from robbench.cli.app import main; main()"
     return spawn(env=env, cwd=cwd, code=code).out.split()
 
@@ -104,7 +112,12 @@ def test_quiet_list_is_names_only(cli):
     """One name per line, for other commands to read."""
     names = cli("list losses --quiet").out.split()
     assert "trades" in names
-    assert names == [entry["name"] for entry in sorted(cli("list losses --json").json["losses"], key=lambda entry: entry["name"])]
+    assert names == [
+        entry["name"]
+        for entry in sorted(
+            cli("list losses --json").json["losses"], key=lambda entry: entry["name"]
+        )
+    ]
 
 
 def test_no_colour_where_none_is_wanted(attacked):

@@ -16,11 +16,46 @@ SHARED = {"--out", "-o", "--seed", "--device", "--limit", "-n", "--config", "-c"
 RESULTS = {"--out", "-o", "--json", "--quiet", "-q", "--verbose", "-v"}
 FLAGS = {
     "train": SHARED
-    | {"--recipe", "--loss", "--data", "--model", "--from", "--inner", "--threat", "--name", "--epochs", "--lr", "--optimizer"},
+    | {
+        "--recipe",
+        "--loss",
+        "--data",
+        "--model",
+        "--from",
+        "--inner",
+        "--threat",
+        "--name",
+        "--epochs",
+        "--lr",
+        "--optimizer",
+    },
     "attack": SHARED
-    | {"--attack", "-a", "--threat", "--data", "--split", "--precision", "--compile", "--budget", "--store-points", "--replay"}
+    | {
+        "--attack",
+        "-a",
+        "--threat",
+        "--data",
+        "--split",
+        "--precision",
+        "--compile",
+        "--budget",
+        "--store-points",
+        "--replay",
+    }
     | {"--measure"},
-    "measure": {"--out", "-o", "--device", "--data-dir", "--download", "--force", "--json", "--quiet", "-q", "--verbose", "-v"}
+    "measure": {
+        "--out",
+        "-o",
+        "--device",
+        "--data-dir",
+        "--download",
+        "--force",
+        "--json",
+        "--quiet",
+        "-q",
+        "--verbose",
+        "-v",
+    }
     | {"--train-samples", "--model", "--trust-code"},
     "check": RESULTS
     | {
@@ -38,12 +73,31 @@ FLAGS = {
         "--trust-code",
     },
     "gate": SHARED - {"--limit", "-n", "--config", "-c", "--set", "-S", "--dry-run"}
-    | {"--baseline", "--candidate", "--model", "--max-drop", "--max-clean-drop", "--max-margin-drop", "--max-class-drop"}
+    | {
+        "--baseline",
+        "--candidate",
+        "--model",
+        "--max-drop",
+        "--max-clean-drop",
+        "--max-margin-drop",
+        "--max-class-drop",
+    }
     | {"--alpha", "--these-samples", "--budget", "--junit-xml", "--markdown"},
     "baseline": RESULTS,
     "report": RESULTS | {"--html", "--title", "--data-dir", "--trust-code"},
     "compare": RESULTS
-    | {"--where", "--allow", "--over-seeds", "--columns", "--sort", "--fail-on", "--csv", "--markdown", "--latex", "--parquet"},
+    | {
+        "--where",
+        "--allow",
+        "--over-seeds",
+        "--columns",
+        "--sort",
+        "--fail-on",
+        "--csv",
+        "--markdown",
+        "--latex",
+        "--parquet",
+    },
     "show": RESULTS,
     "runs": RESULTS,
     "query": RESULTS | {"--csv", "--parquet", "--allow-files"},
@@ -84,7 +138,12 @@ def test_the_commands():
 def test_the_flags(name):
     """Exactly these flags and arguments, --help aside."""
     parameters = commands()[name].params
-    flags = {text for p in parameters if p.param_type_name == "option" for text in [*p.opts, *p.secondary_opts]}
+    flags = {
+        text
+        for p in parameters
+        if p.param_type_name == "option"
+        for text in [*p.opts, *p.secondary_opts]
+    }
     assert flags - HELP == FLAGS[name]
     assert [p.name for p in parameters if p.param_type_name == "argument"] == ARGUMENTS[name]
 
@@ -93,7 +152,11 @@ def test_the_flags(name):
 @pytest.mark.parametrize("flag", ["--help", "-h"])
 def test_help(name, flag):
     """Every help page ends with 0, fits 80 columns, has no escape codes and names every flag."""
-    done = CliRunner().invoke(app, [*([name] if name else []), flag], env={"COLUMNS": "80", "TERM": "dumb", "NO_COLOR": "1"})
+    done = CliRunner().invoke(
+        app,
+        [*([name] if name else []), flag],
+        env={"COLUMNS": "80", "TERM": "dumb", "NO_COLOR": "1"},
+    )
     assert done.exit_code == 0, done.output
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "\x1b" not in done.stdout
@@ -104,7 +167,10 @@ def test_help(name, flag):
 @pytest.mark.parametrize("name", FLAGS)
 def test_help_has_an_example(name):
     """Help pages show a command one can copy."""
-    assert f"robbench {name}" in CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "120"}).stdout
+    assert (
+        f"robbench {name}"
+        in CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "120"}).stdout
+    )
 
 
 def test_every_option_has_a_help_text():
@@ -154,7 +220,9 @@ def test_version(cli):
 def test_the_parsers_own_errors(cli, words):
     """What the parser refuses is one line that says where help is, and exit 2."""
     done = cli(*words)
-    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), (
+        done.err
+    )
     assert re.search(r"robbench.* --help", done.err)
 
 

@@ -36,12 +36,17 @@ class Place(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def place(attacked: Path, cli: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Place:
+def place(
+    attacked: Path, cli: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory
+) -> Place:
     """Two models, each with a run, its points, checks and measures, and a baseline."""
     folder = tmp_path_factory.mktemp("fuzz")
     whole, here = folder / "whole", folder / "here"
     shutil.copytree(attacked, whole)
-    for line in ("attack ce --attack fgsm --limit 9 --threat linf:0.2 --measure --quiet", "baseline set {R}"):
+    for line in (
+        "attack ce --attack fgsm --limit 9 --threat linf:0.2 --measure --quiet",
+        "baseline set {R}",
+    ):
         done = cli(line.replace("{R}", _ids(whole)[0]), "--out", whole)
         assert done.code == 0, done.err
     (here / "folder").mkdir(parents=True)
@@ -57,7 +62,8 @@ def _ids(store: Path) -> list[str]:
     """Of all runs, those that were measured first."""
     measured = {path.stem for path in (store / "results" / "measures").glob("*.parquet")}
     return sorted(
-        (path.stem for path in (store / "results" / "runs").glob("*.parquet")), key=lambda name: (name not in measured, name)
+        (path.stem for path in (store / "results" / "runs").glob("*.parquet")),
+        key=lambda name: (name not in measured, name),
     )
 
 
@@ -68,15 +74,27 @@ def _no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     def reached(*_: Any, **__: Any) -> None:
         raise UserError(REACHED)
 
-    for name in ("check.check", "gate.gate_model", "measure.Measurer._look_at_clean", "train.run.train", "attack.run.attack"):
+    for name in (
+        "check.check",
+        "gate.gate_model",
+        "measure.Measurer._look_at_clean",
+        "train.run.train",
+        "attack.run.attack",
+    ):
         monkeypatch.setattr(f"robbench.tasks.{name}", reached)
     monkeypatch.setattr("robbench.tasks.report._examples", lambda *_: ([], []))
 
 
-def tried(place: Place, words: list[str], environment: dict[str, str] | None = None) -> tuple[int, str, str]:
+def tried(
+    place: Place, words: list[str], environment: dict[str, str] | None = None
+) -> tuple[int, str, str]:
     """The exit code and both streams of a command, in the working folder."""
     out, err = io.StringIO(), io.StringIO()
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("ROBBENCH_", "GITHUB_"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("ROBBENCH_", "GITHUB_"))
+    }
     variables = kept | {"COLUMNS": "80", "TERM": "dumb"} | (environment or {})
     with (
         mock.patch.dict(os.environ, variables, clear=True),
@@ -85,7 +103,9 @@ def tried(place: Place, words: list[str], environment: dict[str, str] | None = N
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
-        code = run([word.replace("{S}", str(place.store)).replace("{R}", place.runs[0]) for word in words])
+        code = run(
+            [word.replace("{S}", str(place.store)).replace("{R}", place.runs[0]) for word in words]
+        )
     return code, out.getvalue(), err.getvalue()
 
 
@@ -95,18 +115,24 @@ def require_clear(code: int, out: str, err: str) -> None:
     assert "Traceback" not in out + err, err
     assert "internal error" not in err, err
     if code == 2:
-        told = err.splitlines()[-1:] if REACHED in err else err.splitlines()  # on the way there something may be noted
+        told = (
+            err.splitlines()[-1:] if REACHED in err else err.splitlines()
+        )  # on the way there something may be noted
         assert [line[:6] for line in told] == ["error:"], err
     if code == 3:
         assert err.splitlines()[-1].startswith("error:"), err
 
 
 @contextlib.contextmanager
-def unchanged(place: Place, snapshot: Callable[[Path], dict[str, Any]]) -> Iterator[Callable[[int], None]]:
+def unchanged(
+    place: Place, snapshot: Callable[[Path], dict[str, Any]]
+) -> Iterator[Callable[[int], None]]:
     """Hand out a check that nothing has changed since; the store is whole again afterwards."""
 
     def now() -> dict[str, Any]:
-        return {name: seen for name, seen in snapshot(place.store).items() if name != "results/locks"}  # locks come and go
+        return {
+            name: seen for name, seen in snapshot(place.store).items() if name != "results/locks"
+        }  # locks come and go
 
     before = now()
 
@@ -123,17 +149,33 @@ def unchanged(place: Place, snapshot: Callable[[Path], dict[str, Any]]) -> Itera
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def amount(few: int, many: int) -> Callable[[Any], Any]:
     """Runs a property on few examples, and on many behind the slow mark; always the same ones."""
-    checks = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-    fixed = {"derandomize": True, "database": None, "deadline": None, "suppress_health_check": checks}
+    checks = [
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+        HealthCheck.data_too_large,
+        HealthCheck.filter_too_much,
+    ]
+    fixed = {
+        "derandomize": True,
+        "database": None,
+        "deadline": None,
+        "suppress_health_check": checks,
+    }
 
     def decorate(test: Any) -> Any:
         return pytest.mark.parametrize(
-            "most", [few, pytest.param(many, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])], ids=["few", "many"]
+            "most",
+            [few, pytest.param(many, marks=[pytest.mark.slow, pytest.mark.timeout(7200)])],
+            ids=["few", "many"],
         )(_sized(test, fixed))
 
     return decorate
@@ -142,7 +184,9 @@ def amount(few: int, many: int) -> Callable[[Any], Any]:
 def _sized(test: Any, fixed: dict[str, Any]) -> Any:
     def sized(most: int, place: Place, snapshot: Any) -> None:
         strategy, body = test
-        settings(max_examples=most, **fixed)(given(strategy)(lambda example: body(place, snapshot, example)))()
+        settings(max_examples=most, **fixed)(
+            given(strategy)(lambda example: body(place, snapshot, example))
+        )()
 
     return sized
 
@@ -161,7 +205,9 @@ def tampered(place: Place, snapshot: Any, example: tuple[Damage, int]) -> None:
     file, told = damage(place.store, what)
     with unchanged(place, snapshot) as check:
         line = (
-            READERS[reader].replace("{R}", file.stem if file.stem in place.runs else place.runs[0]).replace("{Q}", place.runs[-1])
+            READERS[reader]
+            .replace("{R}", file.stem if file.stem in place.runs else place.runs[0])
+            .replace("{Q}", place.runs[-1])
         )
         code, out, err = tried(place, [*line.split(), "--out", "{S}"])
         try:
@@ -176,7 +222,11 @@ def variables(place: Place, snapshot: Any, example: tuple[dict[str, str], str]) 
     environment, line = example
     environment = {name: value for name, value in environment.items() if name != "ROBBENCH_DEBUG"}
     with unchanged(place, snapshot) as check:
-        code, out, err = tried(place, line.split(), {name: value.replace("\udcff", "") for name, value in environment.items()})
+        code, out, err = tried(
+            place,
+            line.split(),
+            {name: value.replace("\udcff", "") for name, value in environment.items()},
+        )
         require_clear(code, out, err)
         check(code)
 
@@ -202,6 +252,10 @@ DOCUMENTS = [
 ]
 
 test_words = amount(45, 3000)((lines(), words))
-test_tampered_files = amount(40, 3000)((st.tuples(DAMAGES, st.integers(0, len(READERS) - 1)), tampered))
+test_tampered_files = amount(40, 3000)(
+    (st.tuples(DAMAGES, st.integers(0, len(READERS) - 1)), tampered)
+)
 test_variables = amount(12, 500)((st.tuples(ENVIRONMENTS, st.sampled_from(PLAIN)), variables))
-test_documents = amount(12, 300)((st.tuples(st.sampled_from(TOML_ODD), st.sampled_from(DOCUMENTS)), documents))
+test_documents = amount(12, 300)(
+    (st.tuples(st.sampled_from(TOML_ODD), st.sampled_from(DOCUMENTS)), documents)
+)

@@ -32,7 +32,17 @@ def compared(attacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
              "adversarial": not r}
             for i, r in enumerate(robust[:n])
         ]  # fmt: skip
-        Store(out).write({**row, "run_id": run_id, "model": run_id[:-4], "n_samples": n, "flags": "[]", **changes}, samples)
+        Store(out).write(
+            {
+                **row,
+                "run_id": run_id,
+                "model": run_id[:-4],
+                "n_samples": n,
+                "flags": "[]",
+                **changes,
+            },
+            samples,
+        )
 
     order = np.flatnonzero(stands)
     add("base0000", stands)
@@ -56,7 +66,9 @@ def compared(attacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("doubt", 4, "NOT ENOUGH EVIDENCE", "samples are needed"),
     ],
 )
-def test_exit_codes(cli: Callable, compared: Path, candidate: str, code: int, last: str, said: str) -> None:
+def test_exit_codes(
+    cli: Callable, compared: Path, candidate: str, code: int, last: str, said: str
+) -> None:
     """Pass, regression, not enough evidence: the table and the verdict on stdout, nothing on stderr, 80 columns, no colours."""
     done = cli("gate --baseline base --candidate", candidate, "--out", compared)
     assert (done.code, done.err) == (code, "")
@@ -65,8 +77,14 @@ def test_exit_codes(cli: Callable, compared: Path, candidate: str, code: int, la
     assert max(map(len, done.out.splitlines())) <= 80
     assert "\x1b" not in done.out
     read = cli("gate --json --baseline base --candidate", candidate, "--out", compared)
-    assert (read.code, read.json["schema"], read.json["exit_code"]) == (code, "robbench.gate/1", code)
-    assert {"PASS": "pass", "REGRESSION": "regression"}.get(last, "undecided") == read.json["verdict"]
+    assert (read.code, read.json["schema"], read.json["exit_code"]) == (
+        code,
+        "robbench.gate/1",
+        code,
+    )
+    assert {"PASS": "pass", "REGRESSION": "regression"}.get(last, "undecided") == read.json[
+        "verdict"
+    ]
 
 
 def test_no_sample_says_more_than_it_is_asked(cli: Callable, compared: Path) -> None:
@@ -75,7 +93,13 @@ def test_no_sample_says_more_than_it_is_asked(cli: Callable, compared: Path) -> 
     assert cli(*words, "--max-drop", "4").code == 0
     assert cli(*words, "--these-samples").code == 1
     assert cli(*words, "--these-samples", "--max-drop", "1.6").code == 0
-    assert cli("gate --baseline base --candidate worse --max-drop 20 --max-class-drop 5 --out", compared).code == 1
+    assert (
+        cli(
+            "gate --baseline base --candidate worse --max-drop 20 --max-class-drop 5 --out",
+            compared,
+        ).code
+        == 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -102,7 +126,9 @@ def test_no_sample_says_more_than_it_is_asked(cli: Callable, compared: Path) -> 
         ("--baseline base --model mlp --max-margin-drop 1", "every sample"),
     ],
 )
-def test_bad_input(cli: Callable, compared: Path, snapshot: Callable, words: str, message: str) -> None:
+def test_bad_input(
+    cli: Callable, compared: Path, snapshot: Callable, words: str, message: str
+) -> None:
     """Exit 2, one line that says what is wrong, and nothing touched."""
     before = snapshot(compared)
     done = cli("gate", *words.split(), "--out", compared)
@@ -136,7 +162,11 @@ def test_damaged_files(cli: Callable, compared: Path, tmp_path: Path) -> None:
 
 def test_what_ci_reads(cli: Callable, compared: Path, tmp_path: Path) -> None:
     """JUnit XML, the Markdown file, GitHub's summary (appended to) and annotations on stderr, all of one verdict."""
-    junit, markdown, summary = tmp_path / "deep" / "junit.xml", tmp_path / "gate.md", tmp_path / "summary.md"
+    junit, markdown, summary = (
+        tmp_path / "deep" / "junit.xml",
+        tmp_path / "gate.md",
+        tmp_path / "summary.md",
+    )
     summary.write_text("# before\n")
     env = {"GITHUB_STEP_SUMMARY": str(summary), "GITHUB_ACTIONS": "true"}
     words = ("--out", compared, "--junit-xml", junit, "--markdown", markdown, "--json")
@@ -150,7 +180,9 @@ def test_what_ci_reads(cli: Callable, compared: Path, tmp_path: Path) -> None:
     assert failure.get("message") == done.json["messages"][0]
     assert markdown.read_text().startswith("### robbench gate: regression")
     assert summary.read_text() == "# before\n" + markdown.read_text()
-    assert done.err.startswith("::error title=robbench gate%3A regression::worse: robust accuracy fell")
+    assert done.err.startswith(
+        "::error title=robbench gate%3A regression::worse: robust accuracy fell"
+    )
     fine = cli("gate --baseline base --candidate better", *words, env=env)
     assert (fine.code, fine.err.partition(" ")[0]) == (0, "::notice")
     assert ET.parse(junit).getroot()[0].get("failures") == "0"
@@ -173,7 +205,11 @@ def test_a_baseline_is_set_shown_and_guarded(cli: Callable, compared: Path, tmp_
     assert done.code == 0
     assert "base0000" in done.out
     shown = cli("baseline show --json --out", out).json
-    assert (shown["schema"], shown["run_id"], set(shown["sha256"])) == ("robbench.baseline/1", "base0000", {"runs", "samples"})
+    assert (shown["schema"], shown["run_id"], set(shown["sha256"])) == (
+        "robbench.baseline/1",
+        "base0000",
+        {"runs", "samples"},
+    )
     assert cli("gate --candidate same --out", out).code == 0
     file = out / "results" / "samples" / "base0000.parquet"
     pq.write_table(pq.read_table(file), file, compression="none")
@@ -203,7 +239,12 @@ except SystemExit as end:
 
 def test_the_example_of_the_help_page(cli: Callable, attacked: Path) -> None:
     """It runs as it stands there."""
-    assert "robbench gate --baseline ce --candidate at --max-drop 2" in " ".join(cli("gate --help").out.split())
+    assert "robbench gate --baseline ce --candidate at --max-drop 2" in " ".join(
+        cli("gate --help").out.split()
+    )
     done = cli("gate --baseline ce --candidate at --max-drop 2 --out", attacked)
     assert done.code == 0, done.err
-    assert json.loads(cli("gate --baseline at --candidate ce --json --out", attacked).out)["verdict"] == "regression"
+    assert (
+        json.loads(cli("gate --baseline at --candidate ce --json --out", attacked).out)["verdict"]
+        == "regression"
+    )

@@ -9,7 +9,9 @@ import pyarrow.parquet as pq
 import pytest
 
 ESCAPE = "\x1b"
-WITH_POINTS = "attack at --attack apgd:steps=5 --threat linf:0.05,0.15 --limit 40 --store-points --json --out"
+WITH_POINTS = (
+    "attack at --attack apgd:steps=5 --threat linf:0.05,0.15 --limit 40 --store-points --json --out"
+)
 WITHOUT = "attack ce --attack fgsm --threat l2:0.5 --limit 40 --json --out"
 
 
@@ -46,7 +48,9 @@ def own_measured(measured, tmp_path):
 
 def values(done, run=None, label=None):
     """Values by name, points and split, of one run and all classes."""
-    rows = [row for row in done.json["rows"] if row["class"] == label and run in (None, row["run_id"])]
+    rows = [
+        row for row in done.json["rows"] if row["class"] == label and run in (None, row["run_id"])
+    ]
     return {(row["name"], row["points"], row["split"]): row["value"] for row in rows}
 
 
@@ -61,23 +65,32 @@ def test_everything_is_measured_clean_and_worst(measured, cli):
         rows = pq.read_table(out / "results" / "measures" / path.name).to_pylist()
         assert [row["sample_id"] for row in mine] == [row["sample_id"] for row in samples]
         found = values(done, info["run_id"])
-        stored = {(r["name"], r["points"], r["split"]): r["value"] for r in rows if r["class"] is None}
+        stored = {
+            (r["name"], r["points"], r["split"]): r["value"] for r in rows if r["class"] is None
+        }
         assert stored == found
         assert found["accuracy", "clean", "test"] == pytest.approx(info["clean_accuracy"])
-        assert found["logit_margin_mean", "clean", "test"] == pytest.approx(info["clean_margin_mean"], rel=1e-5)
+        assert found["logit_margin_mean", "clean", "test"] == pytest.approx(
+            info["clean_margin_mean"], rel=1e-5
+        )
         norm = {"linf": "l1", "l2": "l2"}[info["norm"]]
         flips = [
-            s["clean_margin"] <= info["eps"] * m[f"clean_margin_gradient_{norm}"] for s, m in zip(samples, mine, strict=True)
+            s["clean_margin"] <= info["eps"] * m[f"clean_margin_gradient_{norm}"]
+            for s, m in zip(samples, mine, strict=True)
         ]
         assert found["flip_share", "clean", "test"] == pytest.approx(sum(flips) / 40)
         assert found["svm_ratio", "clean", "train"] <= 1
         if info["model"] == "at":
             assert found["accuracy", "worst", "test"] == pytest.approx(info["robust_accuracy"])
-            assert found["logit_margin_mean", "worst", "test"] == pytest.approx(info["adv_margin_mean"], abs=1e-3)
+            assert found["logit_margin_mean", "worst", "test"] == pytest.approx(
+                info["adv_margin_mean"], abs=1e-3
+            )
             assert found["local_linearity", "worst", "test"] > 0
             assert all(m["worst_feature_margin"] is not None for m in mine)
         # The budget of each run lies on the security curve.
-        curve = next(json.loads(r["detail"]) for r in rows if r["name"] == f"security_curve_{info['norm']}")
+        curve = next(
+            json.loads(r["detail"]) for r in rows if r["name"] == f"security_curve_{info['norm']}"
+        )
         at = max(i for i, eps in enumerate(curve["eps"]) if eps <= info["eps"])
         assert curve["robust_accuracy"][at] == pytest.approx(info["robust_accuracy"])
         assert curve["end"] == info["eps"] or info["eps"] == 0.05
@@ -91,7 +104,8 @@ def test_a_run_without_points_says_how_to_get_them(measured):
     (run,) = {row["run_id"] for row in done.json["rows"] if row["model"] == "ce"}
     found = values(done, run)
     names = {
-        points: {name for name, where, split in found if (where, split) == (points, "test")} for points in ("clean", "worst")
+        points: {name for name, where, split in found if (where, split) == (points, "test")}
+        for points in ("clean", "worst")
     }
     assert names["clean"] - names["worst"] == {"svm_ratio", "svm_separable", "flip_share"}
     distances = {"input_margin_l2", "security_curve_l2"}
@@ -99,7 +113,9 @@ def test_a_run_without_points_says_how_to_get_them(measured):
     assert all(found[name, "worst", "test"] is None for name in names["worst"] - distances)
     assert found["security_curve_l2", "worst", "test"] > 0
     # Forty samples are too few to count peaks.
-    assert {name for name in names["clean"] if found[name, "clean", "test"] is None} == {"logit_margin_peaks"}
+    assert {name for name in names["clean"] if found[name, "clean", "test"] is None} == {
+        "logit_margin_peaks"
+    }
 
 
 def test_a_second_time_does_nothing(own_measured, cli, snapshot):
@@ -121,14 +137,19 @@ def test_another_number_of_training_samples_is_measured_anew(own_measured, cli):
     done = cli("measure --train-samples 0 --json --out", own_measured, run)
     assert done.code == 0
     assert "already" not in done.err
-    assert {row["name"] for row in done.json["rows"] if row["split"] == "train"} == {"train_samples"}
+    assert {row["name"] for row in done.json["rows"] if row["split"] == "train"} == {
+        "train_samples"
+    }
 
 
 def test_new_runs_of_the_model_bring_new_input_margins(own_measured, cli):
     """Nothing else is computed again, and no model is needed for it."""
     words = ["--train-samples", "100", "--json", "--out", own_measured]
     before = values(cli("measure at", *words))
-    assert cli("attack at --attack fmn:steps=10 --threat l2:inf --limit 40 --out", own_measured).code == 0
+    assert (
+        cli("attack at --attack fmn:steps=10 --threat l2:inf --limit 40 --out", own_measured).code
+        == 0
+    )
     shutil.rmtree(own_measured / "models")
     redone = []
     for path in (own_measured / "results" / "measures").glob("*.parquet"):
@@ -141,7 +162,10 @@ def test_new_runs_of_the_model_bring_new_input_margins(own_measured, cli):
             assert "only input margins were redone" in done.err
             found = values(done)
             assert found["input_margin_l2", "worst", "test"] is not None
-            assert found["effective_rank", "clean", "train"] == before["effective_rank", "clean", "train"]
+            assert (
+                found["effective_rank", "clean", "train"]
+                == before["effective_rank", "clean", "train"]
+            )
             assert all(row["input_margin_l2"] is not None for row in rows)
         assert "already" in cli("measure", path.stem, *words).err
     assert len(redone) == 2
@@ -175,15 +199,22 @@ def test_a_name_that_was_trained_again(own, cli):
     """Runs of the old weights are left out with a word, those of the new ones are measured; compare notes the difference."""
     train = "train --data digits --model mlp:width=8 --epochs 1 --name ce --force --out"
     assert cli(train, own).code == 0
-    fresh = cli("attack ce --attack fgsm --threat l2:0.5 --limit 20 --json --out", own).json["rows"][0]["run_id"]
+    fresh = cli("attack ce --attack fgsm --threat l2:0.5 --limit 20 --json --out", own).json[
+        "rows"
+    ][0]["run_id"]
     done = cli("measure ce --train-samples 0 --json --out", own)
     assert done.code == 0, done.err
     assert {row["run_id"] for row in done.json["rows"]} == {fresh}
     assert "left out: run" in done.err
     notes = {
-        row["run_id"]: row["note"] for row in cli("compare ce --allow samples --allow subset --json --out", own).json["rows"]
+        row["run_id"]: row["note"]
+        for row in cli("compare ce --allow samples --allow subset --json --out", own).json["rows"]
     }
-    assert [f"other weights or code than run {fresh}" in (note or "") for run, note in notes.items() if run != fresh] == [True]
+    assert [
+        f"other weights or code than run {fresh}" in (note or "")
+        for run, note in notes.items()
+        if run != fresh
+    ] == [True]
     assert "other weights or code" not in (notes[fresh] or "")
 
 
@@ -225,9 +256,13 @@ def test_attack_measures_what_it_wrote(own, cli):
     line = "attack at --attack fgsm --threat linf:0.05,0.1 --limit 20 --json --out"
     done = cli(line, own, "--measure")
     assert done.code == 0, done.err
-    assert {row["run_id"] for row in done.json["measures"]} == {row["run_id"] for row in done.json["rows"]}
+    assert {row["run_id"] for row in done.json["measures"]} == {
+        row["run_id"] for row in done.json["rows"]
+    }
     plain = cli(line, own, "--store-points")
-    assert [row["run_id"] for row in plain.json["rows"]] == [row["run_id"] for row in done.json["rows"]]
+    assert [row["run_id"] for row in plain.json["rows"]] == [
+        row["run_id"] for row in done.json["rows"]
+    ]
     for row in done.json["rows"]:
         found = values(cli("measure --json --out", own, row["run_id"]))
         assert found["accuracy", "worst", "test"] == pytest.approx(row["robust_accuracy"])
@@ -238,12 +273,17 @@ def test_attack_measures_what_it_wrote(own, cli):
 def test_a_foreign_model_without_a_head(private, cli, tmp_path):
     """Feature measures are null, everything else is measured."""
     folder = private(
-        "foreign", "from torch import nn\ndef make():\n    return nn.Sequential(nn.Conv2d(1, 10, 8), nn.Flatten())\n"
+        "foreign",
+        "from torch import nn\ndef make():\n    return nn.Sequential(nn.Conv2d(1, 10, 8), nn.Flatten())\n",
     )
     words = ["--attack", "fgsm", "--limit", "20", "--measure", "--json", "--out", tmp_path / "S"]
     done = cli("attack foreign:make", *words, cwd=folder)
     assert done.code == 0, done.err
-    found = {(r["name"], r["points"]): r for r in done.json["measures"] if r["class"] is None and r["split"] == "test"}
+    found = {
+        (r["name"], r["points"]): r
+        for r in done.json["measures"]
+        if r["class"] is None and r["split"] == "test"
+    }
     for points in ("clean", "worst"):
         assert found["feature_margin_median", points]["value"] is None
         assert "nn.Linear" in found["feature_margin_median", points]["detail"]["reason"]
@@ -268,8 +308,8 @@ def make():
 def test_the_curve_of_a_linear_model_goes_through_separate_attacks(private, cli, tmp_path):
     """Three commands, one budget each: the curve passes through each robust accuracy.
 
-    The features of this model are the pixels, so where the best other class is the nearest one the feature margin is the
-    logit margin over the length of its gradient.
+    The features of this model are the pixels, so where the best other class is the nearest one the
+    feature margin is the logit margin over the length of its gradient.
     """
     folder, out = private("linear", LINEAR), tmp_path / "S"
     found = {}
@@ -279,20 +319,38 @@ def test_the_curve_of_a_linear_model_goes_through_separate_attacks(private, cli,
         assert done.code == 0, done.err
         found[eps] = done.json["rows"][0]
     assert len({row["robust_accuracy"] for row in found.values()}) == 3
-    done = cli("measure --trust-code --json --train-samples 0 --out", out, found[0.02]["run_id"], cwd=folder)
+    done = cli(
+        "measure --trust-code --json --train-samples 0 --out",
+        out,
+        found[0.02]["run_id"],
+        cwd=folder,
+    )
     assert done.code == 0, done.err
     curve = next(row["detail"] for row in done.json["rows"] if row["name"] == "security_curve_linf")
     assert curve["attacked_eps"] == [0.005, 0.02, 0.05]
     for eps, row in found.items():
         at = max(i for i, step in enumerate(curve["eps"]) if step <= eps)
         assert curve["robust_accuracy"][at] == pytest.approx(row["robust_accuracy"])
-    samples = pq.read_table(out / "results" / "samples" / f"{found[0.02]['run_id']}.parquet").to_pylist()
-    rows = pq.read_table(out / "results" / "sample_measures" / f"{found[0.02]['run_id']}.parquet").to_pylist()
+    samples = pq.read_table(
+        out / "results" / "samples" / f"{found[0.02]['run_id']}.parquet"
+    ).to_pylist()
+    rows = pq.read_table(
+        out / "results" / "sample_measures" / f"{found[0.02]['run_id']}.parquet"
+    ).to_pylist()
     for sample, row in zip(samples, rows, strict=True):
         # With several boundaries the nearest need not be that of the best other class.
-        assert row["clean_feature_margin"] <= sample["clean_margin"] / row["clean_margin_gradient_l2"] + 1e-4
-    nearest = [s["clean_margin"] / r["clean_margin_gradient_l2"] for s, r in zip(samples, rows, strict=True)]
-    assert sum(abs(a - r["clean_feature_margin"]) < 1e-4 for a, r in zip(nearest, rows, strict=True)) > 60
+        assert (
+            row["clean_feature_margin"]
+            <= sample["clean_margin"] / row["clean_margin_gradient_l2"] + 1e-4
+        )
+    nearest = [
+        s["clean_margin"] / r["clean_margin_gradient_l2"]
+        for s, r in zip(samples, rows, strict=True)
+    ]
+    assert (
+        sum(abs(a - r["clean_feature_margin"]) < 1e-4 for a, r in zip(nearest, rows, strict=True))
+        > 60
+    )
 
 
 def test_nothing_to_measure(tmp_path, cli):

@@ -36,10 +36,15 @@ def test_any_split_a_limit_of_one_class_and_a_stratified_one(cli, digits, tmp_pa
     """The first 6 of `val` are of one class and it is said; stratified=6 is of three, and the run records it."""
     done = cli(f"{ATTACK} --split val -n 6 --data folder:{digits} --json --out", tmp_path)
     assert done.code == 0, done.err
-    assert "all 6 samples are of one class (caf\\xe9), the data have 3; the limit stratified=6 takes of every class" in done.err
+    assert (
+        "all 6 samples are of one class (caf\\xe9), the data have 3; the limit stratified=6 takes of every class"
+        in done.err
+    )
     assert "one-class" in [flag["name"] for flag in done.json["rows"][0]["flags"]]
     assert [info["subset"] for info in _runs(tmp_path)] == ["first=6"]
-    done = cli(f"{ATTACK} --split val -n stratified=6 --data folder:{digits} --json --out", tmp_path)
+    done = cli(
+        f"{ATTACK} --split val -n stratified=6 --data folder:{digits} --json --out", tmp_path
+    )
     assert done.code == 0, done.err
     assert "one class" not in done.err
     assert "one-class" not in [flag["name"] for flag in done.json["rows"][0]["flags"]]
@@ -68,11 +73,15 @@ def test_names_that_are_no_utf8_reach_the_report(cli, digits, tmp_path):
 
 def test_classes_that_differ_are_shown_where_they_do(cli, digits, tmp_path):
     """A model trained on `nine` and data with `of nine`: the message names the place and both names."""
-    words = f"--epochs 1 --model mlp --name m --threat linf:0.1 --data folder:{digits} --out {tmp_path}"
+    words = (
+        f"--epochs 1 --model mlp --name m --threat linf:0.1 --data folder:{digits} --out {tmp_path}"
+    )
     assert cli(f"train --loss cross-entropy {words}").code == 0
     for name, other in zip(NAMES, (*NAMES[:2], "of nine"), strict=True):
         (tmp_path / "other/test" / other).mkdir(parents=True)
-        (tmp_path / "other/test" / other / "0.png").write_bytes((digits / "val" / name / "00.png").read_bytes())
+        (tmp_path / "other/test" / other / "0.png").write_bytes(
+            (digits / "val" / name / "00.png").read_bytes()
+        )
     done = cli(f"attack m --attack fgsm --data folder:{tmp_path / 'other'} --out {tmp_path}")
     assert done.code == 2
     assert "class 2 is 'nine' in model m and 'of nine' in data 'folder:" in done.err

@@ -54,7 +54,11 @@ def installed(tmp_path_factory):
             copy.parent.mkdir(parents=True, exist_ok=True)
             copy.write_bytes(file.read_bytes())
     done = subprocess.run(
-        [sys.executable, "-m", "pip", *words, target, source], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", "pip", *words, target, source],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return target
@@ -105,23 +109,40 @@ def test_an_installed_package(installed, spawn, tmp_path):
     assert doctor["problems"] == []
 
 
-BROKEN = {"raising": "raise OSError('libfoo.so')", "lacking": "import not_installed_anywhere", "empty": ""}
+BROKEN = {
+    "raising": "raise OSError('libfoo.so')",
+    "lacking": "import not_installed_anywhere",
+    "empty": "",
+}
 REASONS = {"raising": "libfoo.so", "lacking": "not_installed_anywhere", "empty": "Loss"}
 
 
 def test_packages_that_cannot_be_loaded(spawn, tmp_path):
     """Doctor names every broken package with the reason and ends with 1; using one is one line; all else still works."""
     for name, source in BROKEN.items():
-        entry_point(tmp_path, f"robbench-{name}", "robbench.losses", f"{name}-loss", f"robbench_{name}:Loss")
+        entry_point(
+            tmp_path, f"robbench-{name}", "robbench.losses", f"{name}-loss", f"robbench_{name}:Loss"
+        )
         (tmp_path / f"robbench_{name}.py").write_text(source + "\n")
     uses = [f"train --loss {name}-loss --dry-run" for name in BROKEN]
-    done = spawn("doctor", "list losses", "train --loss trades --dry-run", *uses, env={"PYTHONPATH": str(tmp_path)}, code=SEVERAL)
+    done = spawn(
+        "doctor",
+        "list losses",
+        "train --loss trades --dry-run",
+        *uses,
+        env={"PYTHONPATH": str(tmp_path)},
+        code=SEVERAL,
+    )
     assert done.code == 0, done.err
     doctor, listed, fine, *used = (json.loads(line) for line in done.out.splitlines())
     assert doctor[0] == 1
     assert (listed[0], fine[0]) == (0, 0)
     for name, (code, out, err) in zip(BROKEN, used, strict=True):
-        problem = next(line for line in doctor[1].splitlines() if line.startswith("PROBLEM") and f"{name}-loss" in line)
+        problem = next(
+            line
+            for line in doctor[1].splitlines()
+            if line.startswith("PROBLEM") and f"{name}-loss" in line
+        )
         assert REASONS[name] in problem
         assert f"{name}-loss" in listed[1]
         assert (code in (2, 3), out, err.count("\n")) == (True, "", 1), err
@@ -133,11 +154,21 @@ def test_two_owners_of_one_name(spawn, tmp_path):
     """A name that two packages claim, or one package and we, is a loud error that names both; doctor says it too."""
     entry_point(tmp_path, "robbench-one", "robbench.losses", "trades", "robbench_one:Loss")
     for owner in ("robbench-two", "robbench-three"):
-        entry_point(tmp_path, owner, "robbench.attacks", "twice", f"{owner.replace('-', '_')}:Attack")
-    lines = ["train --dry-run", "list losses", "attack mlp --attack fgsm --dry-run", "list attacks", "doctor"]
+        entry_point(
+            tmp_path, owner, "robbench.attacks", "twice", f"{owner.replace('-', '_')}:Attack"
+        )
+    lines = [
+        "train --dry-run",
+        "list losses",
+        "attack mlp --attack fgsm --dry-run",
+        "list attacks",
+        "doctor",
+    ]
     done = spawn(*lines, env={"PYTHONPATH": str(tmp_path)}, code=SEVERAL)
     *refused, doctor = (json.loads(line) for line in done.out.splitlines())
-    expected = [("'trades'", "robbench-one")] * 2 + [("'twice'", "robbench-two", "robbench-three")] * 2
+    expected = [("'trades'", "robbench-one")] * 2 + [
+        ("'twice'", "robbench-two", "robbench-three")
+    ] * 2
     for (code, out, err), names in zip(refused, expected, strict=True):
         assert (code, out, err.count("\n")) == (2, "", 1), err
         assert all(name in err for name in names)
@@ -189,7 +220,11 @@ def test_private_losses_and_attacks(cli, private, tmp_path):
     what = "--loss my_private:Squared:weight=2 --inner my_private:Short --model mlp:width=8"
     trained = cli(f"train {what} --limit 100 --epochs 1 --name p --out", tmp_path / "S", cwd=folder)
     assert trained.code == 0, trained.err
-    done = cli("attack p --attack my_private:Short:steps=3 --limit 20 --json --out", tmp_path / "S", cwd=folder)
+    done = cli(
+        "attack p --attack my_private:Short:steps=3 --limit 20 --json --out",
+        tmp_path / "S",
+        cwd=folder,
+    )
     assert done.code == 0, done.err
     (row,) = done.json["rows"]
     assert row["loss"] == "my_private:Squared:weight=2.0"
@@ -216,8 +251,14 @@ def test_private_things_keep_the_contract(private, monkeypatch):
 def test_a_loss_that_raises(cli, private, tmp_path):
     """A plug-in that raises in the middle of training is exit 3 and one line."""
     folder = private("my_private", PRIVATE)
-    done = cli("train --loss my_private:Raising --model mlp --limit 60 --epochs 1 --name p --out", tmp_path / "S", cwd=folder)
-    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (3, "", 1, "error:"), done.err
+    done = cli(
+        "train --loss my_private:Raising --model mlp --limit 60 --epochs 1 --name p --out",
+        tmp_path / "S",
+        cwd=folder,
+    )
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (3, "", 1, "error:"), (
+        done.err
+    )
     assert "of mine" in done.err
 
 

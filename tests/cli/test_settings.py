@@ -27,7 +27,9 @@ def settled(cli, tmp_path, sources, key="epochs"):
     return done.json["config"][key]
 
 
-@pytest.mark.parametrize("sources", [c for n in range(5) for c in itertools.combinations(VALUES, n)], ids="+".join)
+@pytest.mark.parametrize(
+    "sources", [c for n in range(5) for c in itertools.combinations(VALUES, n)], ids="+".join
+)
 def test_precedence(cli, tmp_path, sources):
     """Of all the places where a setting is given the strongest wins, in every combination."""
     assert settled(cli, tmp_path, sources) == (VALUES[sources[-1]] if sources else 20)
@@ -117,8 +119,12 @@ def test_bad_settings_of_an_attack(cli, tmp_path, words, message):
 
 def test_runs_to_replay_as_settings(cli, store):
     """One run needs no list in --set, environment and file; several are a list."""
-    first = cli("attack ce --attack fgsm --limit 5 --store-points --json --out", store).json["rows"][0]["run_id"]
-    second = cli("attack at --attack fgsm --limit 5 --store-points --json --out", store).json["rows"][0]["run_id"]
+    first = cli("attack ce --attack fgsm --limit 5 --store-points --json --out", store).json[
+        "rows"
+    ][0]["run_id"]
+    second = cli("attack at --attack fgsm --limit 5 --store-points --json --out", store).json[
+        "rows"
+    ][0]["run_id"]
     file = store / "c.toml"
     words = ["attack", "ce", "--attack", "fgsm", "--limit", 5, "--dry-run", "--out", store]
     for content, more, env, expected in (
@@ -139,7 +145,12 @@ def test_set_reaches_settings_without_a_flag(cli):
     words = "-S weight-decay=1/2000 -S schedule=cosine -S augment=crop -S select=best -S inner_mode=train"
     config = cli(f"train --dry-run {words}").json["config"]
     assert config["weight_decay"] == pytest.approx(0.0005)
-    assert [config[key] for key in ("schedule", "augment", "select", "inner_mode")] == ["cosine", "crop", "best", "train"]
+    assert [config[key] for key in ("schedule", "augment", "select", "inner_mode")] == [
+        "cosine",
+        "crop",
+        "best",
+        "train",
+    ]
 
 
 def test_a_fraction_as_learning_rate(cli):
@@ -151,7 +162,11 @@ def test_the_output_folder_from_the_environment(cli, tmp_path):
     """ROBBENCH_OUT is the output folder unless --out is given."""
     env = {"ROBBENCH_OUT": str(tmp_path / "env")}
     assert cli("train", "--dry-run", env=env).json["folder"].startswith(str(tmp_path / "env"))
-    assert cli("train", "--dry-run", "--out", tmp_path / "flag", env=env).json["folder"].startswith(str(tmp_path / "flag"))
+    assert (
+        cli("train", "--dry-run", "--out", tmp_path / "flag", env=env)
+        .json["folder"]
+        .startswith(str(tmp_path / "flag"))
+    )
 
 
 @pytest.mark.parametrize("device", ["cuda:99", "tpu", "meta", "cuda:x"])

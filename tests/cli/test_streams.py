@@ -16,7 +16,12 @@ GATE, SAME, WORSE = "gate --baseline base --candidate", "same", "worse"
 COMPARE = "compare base {} --fail-on robust_accuracy:-1pp"
 VERDICTS = pytest.mark.parametrize(
     ("line", "code"),
-    [(f"{GATE} {SAME}", 0), (f"{GATE} {WORSE} --json", 1), (COMPARE.format(SAME), 0), (COMPARE.format(WORSE), 1)],
+    [
+        (f"{GATE} {SAME}", 0),
+        (f"{GATE} {WORSE} --json", 1),
+        (COMPARE.format(SAME), 0),
+        (COMPARE.format(WORSE), 1),
+    ],
 )
 
 
@@ -34,7 +39,9 @@ def held(attacked, tmp_path_factory):
              "adversarial": i >= stand}
             for i in range(500)
         ]  # fmt: skip
-        Store(out).write({**row, "run_id": run_id, "model": model, "n_samples": 500, "flags": "[]"}, samples)
+        Store(out).write(
+            {**row, "run_id": run_id, "model": model, "n_samples": 500, "flags": "[]"}, samples
+        )
     return out
 
 
@@ -86,7 +93,9 @@ def test_a_result_that_cannot_be_written(start, line):
 
 
 @needs_full
-@pytest.mark.parametrize(("line", "code"), [(f"{GATE} {SAME}", 0), (COMPARE.format(WORSE), 1), (f"{GATE} nobody", 2)])
+@pytest.mark.parametrize(
+    ("line", "code"), [(f"{GATE} {SAME}", 0), (COMPARE.format(WORSE), 1), (f"{GATE} nobody", 2)]
+)
 def test_a_full_stderr_changes_no_verdict(start, line, code):
     """Messages are lost, nothing else."""
     with FULL.open("w") as full:
@@ -102,5 +111,7 @@ def test_closed_streams(held, environment):
     """What goes there is lost, the verdict is not."""
     words = f"-m robbench {GATE} {WORSE} --out".split()
     code = "import os, sys; os.close(1); os.close(2); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
-    closed = subprocess.run([sys.executable, "-c", code, *words, str(held)], env=environment(), timeout=120, check=False)
+    closed = subprocess.run(
+        [sys.executable, "-c", code, *words, str(held)], env=environment(), timeout=120, check=False
+    )
     assert closed.returncode == 1

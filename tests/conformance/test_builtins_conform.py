@@ -41,7 +41,12 @@ def broken_plugins(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     sys.modules.pop("broken_plugins", None)
 
 
-ELSEWHERE = {"foolbox", "torchattacks", "adv-lib", "transfer"}  # need a package's attack or a model: in tests/attacks
+ELSEWHERE = {
+    "foolbox",
+    "torchattacks",
+    "adv-lib",
+    "transfer",
+}  # need a package's attack or a model: in tests/attacks
 
 
 @pytest.mark.parametrize("name", sorted(ATTACKS.entries.keys() - ELSEWHERE))
@@ -98,7 +103,9 @@ def test_broken_attacks_are_noticed(name: str, rule: str) -> None:
         check_attack(f"broken_plugins:{name}")
 
 
-@pytest.mark.parametrize(("name", "words"), [("NeedsFourClasses", "out of range"), ("ImagesOnly", "expected 4, got 2")])
+@pytest.mark.parametrize(
+    ("name", "words"), [("NeedsFourClasses", "out of range"), ("ImagesOnly", "expected 4, got 2")]
+)
 def test_attacks_that_raise_on_other_classes_or_shapes_are_noticed(name: str, words: str) -> None:
     """The suite tries few classes and flat inputs; what an attack raises there comes through."""
     with pytest.raises((AssertionError, RuntimeError, ValueError), match=words):

@@ -42,11 +42,22 @@ OPTIONS = {
     "transfer": "source=toy,attack=(pgd:steps=3)", "apgd": "steps=6,large_eps=false", "square": "steps=6,restarts=2",
 }  # fmt: skip
 ELSEWHERE = {"foolbox", "torchattacks", "adv-lib", "pyautoattack"}  # other packages' code
-MORE = ["pgd:steps=3,init=gaussian", "apgd:steps=5,objective=dlr-targeted,large_eps=false", "noise:steps=3,kind=surface"]
-NAMES = [name for name in sorted(ATTACKS.entries.keys() - ELSEWHERE) if not name.startswith("apgd-")]  # those are aliases of apgd
+MORE = [
+    "pgd:steps=3,init=gaussian",
+    "apgd:steps=5,objective=dlr-targeted,large_eps=false",
+    "noise:steps=3,kind=surface",
+]
+NAMES = [
+    name for name in sorted(ATTACKS.entries.keys() - ELSEWHERE) if not name.startswith("apgd-")
+]  # those are aliases of apgd
 SPECS = [*(f"{name}:{OPTIONS.get(name, 'steps=4')}".rstrip(":") for name in NAMES), *MORE]
 EVERYWHERE = [(spec, norm) for spec in SPECS for norm in sorted(ATTACKS.build(spec).norms)]
-SMALL = {"linf": 2e-4, "l2": 2e-3, "l1": 4e-3, "l0": 2}  # less than the deviation of Gaussian starts
+SMALL = {
+    "linf": 2e-4,
+    "l2": 2e-3,
+    "l1": 4e-3,
+    "l0": 2,
+}  # less than the deviation of Gaussian starts
 LARGE = {"linf": 0.3, "l2": 2.0, "l1": 8.0, "l0": 8}
 
 
@@ -86,7 +97,9 @@ class Spy(Oracle):
     def grad(self, x: Tensor, objective: Objective, need: Tensor | None = None) -> Answer:
         return self._keep(x, self.q.grad(x, objective, need))  # type: ignore[no-any-return]
 
-    def jacobian(self, x: Tensor, classes: Tensor, need: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def jacobian(
+        self, x: Tensor, classes: Tensor, need: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         return self._keep(x, self.q.jacobian(x, classes, need))  # type: ignore[no-any-return]
 
     def _keep(self, x: Tensor, answer: Any) -> Any:
@@ -122,7 +135,8 @@ def _same(a: Tensor, b: Tensor) -> bool:
     return bool(((a == b) | (a != a) & (b != b)).all())
 
 
-# -- labels ----------------------------------------------------------------------------------------------------------------
+# -- labels
+# ----------------------------------------------------------------------------------------------------------------
 
 
 class Labelled(Data):
@@ -137,8 +151,14 @@ class Labelled(Data):
 INDICES = np.arange(8) % 4
 
 
-@pytest.mark.parametrize("labels", [np.eye(4, dtype=np.int64)[INDICES], INDICES.astype(np.float64)], ids=["one-hot", "float"])
-def test_labels_that_are_no_class_indices_are_refused(labels: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "labels",
+    [np.eye(4, dtype=np.int64)[INDICES], INDICES.astype(np.float64)],
+    ids=["one-hot", "float"],
+)
+def test_labels_that_are_no_class_indices_are_refused(
+    labels: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Bug 3: one tool takes one-hot labels, another indices; here whatever is no index is one clear line."""
     monkeypatch.setattr(Labelled, "labels", labels, raising=False)
     monkeypatch.setattr(data, "find_source", lambda base, folder: Labelled())
@@ -156,7 +176,8 @@ def test_labels_may_be_any_integers(dtype: Any, monkeypatch: pytest.MonkeyPatch)
     assert labels.tolist() == INDICES.tolist()
 
 
-# -- every attack ----------------------------------------------------------------------------------------------------------
+# -- every attack
+# ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("spec", "norm"), EVERYWHERE)
@@ -181,7 +202,10 @@ def test_no_attack_writes_to_what_it_was_handed(spec: str, norm: str) -> None:
     before = [weight.clone() for weight in model.parameters()]
     for handed, copy in _drive(attack, model, p).kept:
         assert _same(handed, copy)
-    assert all(weight.grad is None and torch.equal(weight, old) for weight, old in zip(model.parameters(), before, strict=True))
+    assert all(
+        weight.grad is None and torch.equal(weight, old)
+        for weight, old in zip(model.parameters(), before, strict=True)
+    )
 
 
 def _first_step(attack: Attack[Any], model: nn.Module, p: Problem) -> Tensor:
@@ -234,12 +258,19 @@ class Anywhere(nn.Module):
 
 def _grey(n: int) -> Split:
     """The same grey image n times, of class 0."""
-    images, labels = torch.full((n, *SHAPE), 128, dtype=torch.uint8), torch.zeros(n, dtype=torch.int64)
+    images, labels = (
+        torch.full((n, *SHAPE), 128, dtype=torch.uint8),
+        torch.zeros(n, dtype=torch.int64),
+    )
     ids = torch.from_numpy(sample_ids(images.numpy(), labels.numpy()))
     return Split(images, labels, ids, tuple("abcd"), "grey", "test")
 
 
-BACKENDS = [(f"pyautoattack:version={version}", norm) for version in ("square", "apgd-ce") for norm in ("linf", "l2")]
+BACKENDS = [
+    (f"pyautoattack:version={version}", norm)
+    for version in ("square", "apgd-ce")
+    for norm in ("linf", "l2")
+]
 
 
 @pytest.mark.parametrize(("spec", "norm"), EVERYWHERE + BACKENDS)
@@ -261,8 +292,16 @@ def test_an_attack_keeps_nothing_from_one_run_to_the_next(spec: str) -> None:
     norms, split = sorted(ATTACKS.build(spec).norms), toy_split(12)
     threat = parse_threat(f"{norms[0]}:{LARGE[norms[0]] / 4}")[0]
     used = _build(spec)
-    judge(spec, toy_model(seed=1), toy_split(9, seed=1), parse_threat(f"{norms[-1]}:{LARGE[norms[-1]]}")[0], attack=used)
-    assert judge(spec, toy_model(), split, threat, attack=used) == judge(spec, toy_model(), split, threat, attack=_build(spec))
+    judge(
+        spec,
+        toy_model(seed=1),
+        toy_split(9, seed=1),
+        parse_threat(f"{norms[-1]}:{LARGE[norms[-1]]}")[0],
+        attack=used,
+    )
+    assert judge(spec, toy_model(), split, threat, attack=used) == judge(
+        spec, toy_model(), split, threat, attack=_build(spec)
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -286,7 +325,8 @@ def test_an_attack_that_raises_makes_no_sample_robust() -> None:
     assert len(told) < len(split)
 
 
-# -- numbers ---------------------------------------------------------------------------------------------------------------
+# -- numbers
+# ---------------------------------------------------------------------------------------------------------------
 
 
 class Half(nn.Module):
@@ -303,7 +343,12 @@ class Half(nn.Module):
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize(
-    ("spec", "threat"), [("fgsm:objective=dlr", "linf:0.1"), ("mi-fgsm:steps=2,objective=dlr", "l2:1"), ("ddn:steps=5", "l2:inf")]
+    ("spec", "threat"),
+    [
+        ("fgsm:objective=dlr", "linf:0.1"),
+        ("mi-fgsm:steps=2,objective=dlr", "l2:1"),
+        ("ddn:steps=5", "l2:inf"),
+    ],
 )
 def test_a_model_may_answer_in_half_precision(spec: str, threat: str, dtype: torch.dtype) -> None:
     """Bug 17: in float16 1e-12 is zero, and DLR zero by zero; nor does it hold the exponential of a margin of 12."""
@@ -327,16 +372,21 @@ def test_decided_samples_leave_nothing_in_memory(keep_points: bool) -> None:
         assert not record.outcomes
 
 
-# -- training --------------------------------------------------------------------------------------------------------------
+# -- training
+# --------------------------------------------------------------------------------------------------------------
 
 
 def _step(model: Any, split: Split, threat: str, attack: Any, device: str = "cpu") -> TrainStep:
     index = torch.arange(len(split))
     inner = Inner(attack, parse_threat(threat)[0])
-    columns = (column.to(device) for column in (split.pixels(index), split.labels, index, split.ids))
+    columns = (
+        column.to(device) for column in (split.pixels(index), split.labels, index, split.ids)
+    )
     x, y, index, key = columns
     notes = Notes(len(split), torch.device(device))
-    return TrainStep(model.to(device), x, y, index, key=key, inner=inner, epoch=0, progress=0.5, notes=notes)
+    return TrainStep(
+        model.to(device), x, y, index, key=key, inner=inner, epoch=0, progress=0.5, notes=notes
+    )
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
@@ -351,10 +401,16 @@ def test_an_inner_attack_without_a_budget_is_none(attack: str, norm: str) -> Non
 
 def test_validation_is_a_mean_over_samples() -> None:
     """Bug 28: robust accuracy and margins are those of the samples, whichever batches they came in."""
-    model, split, threat = toy_model(), toy_split(150, seed=1), parse_threat("linf:0.05")[0]  # more than are in flight
+    model, split, threat = (
+        toy_model(),
+        toy_split(150, seed=1),
+        parse_threat("linf:0.05")[0],
+    )  # more than are in flight
     recipe = Recipe(epochs=1, batch_size=24, optimizer="sgd", lr=0.1, momentum=0.0, weight_decay=0.0, schedule="constant",
                     augment="none", seed=3)  # fmt: skip
-    found = Trainer(model, CrossEntropy(), toy_split(24), split, recipe, inner=None, threat=threat).validate()
+    found = Trainer(
+        model, CrossEntropy(), toy_split(24), split, recipe, inner=None, threat=threat
+    ).validate()
     verdicts = judge("validation", model, split, threat, seed=3, attack=VALIDATION_ATTACK)
     correct = [v.clean_pred == int(split.labels[v.sample]) for v in verdicts]
     robust = [not v.adversarial for v in verdicts]

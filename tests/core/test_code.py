@@ -95,8 +95,19 @@ def test_a_module_that_cannot_be_parsed_still_counts(write: Write) -> None:
 
 
 def test_installed_packages_and_our_own_are_not_private(write: Write, tmp_path: Path) -> None:
-    assert private_code(["json.decoder", "numpy.linalg", "pydantic", "robbench.core.code", "no.such.module", ""]) == ""
-    write(**{"beside/site-packages/installed": "", "target/bought": "", "target/bought-1.0.dist-info/METADATA": ""})
+    assert (
+        private_code(
+            ["json.decoder", "numpy.linalg", "pydantic", "robbench.core.code", "no.such.module", ""]
+        )
+        == ""
+    )
+    write(
+        **{
+            "beside/site-packages/installed": "",
+            "target/bought": "",
+            "target/bought-1.0.dist-info/METADATA": "",
+        }
+    )
     for folder, name in (("beside/site-packages", "installed"), ("target", "bought")):
         sys.path.insert(0, str(tmp_path / folder))
         try:

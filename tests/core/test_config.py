@@ -24,21 +24,32 @@ def test_none_is_understood_where_it_is_documented(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("text", "limit"),
-    [("15", 15), (15, 15), ("first=15", 15), ("stratified=15", "stratified=15"), (" stratified = 7 ", "stratified=7")],
+    [
+        ("15", 15),
+        (15, 15),
+        ("first=15", 15),
+        ("stratified=15", "stratified=15"),
+        (" stratified = 7 ", "stratified=7"),
+    ],
 )
 def test_a_limit_may_be_stratified(text: str | int, limit: int | str) -> None:
     """N and first=N are the same number; stratified=N stays what it is."""
     assert validate(AttackConfig, {"limit": text}, "attack").limit == limit
 
 
-@pytest.mark.parametrize("text", ["0", "first=0", "stratified=", "random=5", "=5", "1.5", True, "9" * 5000])
+@pytest.mark.parametrize(
+    "text", ["0", "first=0", "stratified=", "random=5", "=5", "1.5", True, "9" * 5000]
+)
 def test_a_limit_that_is_none(text: object) -> None:
     """What takes no sample, or means nothing, is refused by name."""
     with pytest.raises(UserError, match=r"^attack: limit=.*stratified=100"):
         validate(AttackConfig, {"limit": text}, "attack")
 
 
-@pytest.mark.parametrize("value", ["9" * 5000, 10**4000, 2**32, -(10**50), [10**5000], {"a": 1}, "1e999", "nan", None, True])
+@pytest.mark.parametrize(
+    "value",
+    ["9" * 5000, 10**4000, 2**32, -(10**50), [10**5000], {"a": 1}, "1e999", "nan", None, True],
+)
 @pytest.mark.parametrize("name", ["epochs", "lr", "batch_size", "loss"])
 def test_values_beyond_reason(name: str, value: object) -> None:
     """Digits without end, tables for numbers: the key is named, in a line that can be read."""
@@ -51,14 +62,20 @@ def test_values_beyond_reason(name: str, value: object) -> None:
     assert len(str(caught.value)) < 300
 
 
-@pytest.mark.parametrize(("name", "value"), [("batch_size", "9" * 5000), ("budget", "9" * 5000 + "s"), ("budget", "1e12q")])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("batch_size", "9" * 5000), ("budget", "9" * 5000 + "s"), ("budget", "1e12q")],
+)
 def test_attack_settings_beyond_reason(name: str, value: str) -> None:
     """Widths and budgets of thousands of digits."""
     with pytest.raises(UserError, match=f"attack: {name}"):
         validate(AttackConfig, {name: value}, "attack")
 
 
-@pytest.mark.parametrize("text", ["a\0b", "a\nb", "a\x1b[31m", "a\udcffb", "a" * 10_001, "a:b=" + "(" * 21 + "x" + ")" * 21])
+@pytest.mark.parametrize(
+    "text",
+    ["a\0b", "a\nb", "a\x1b[31m", "a\udcffb", "a" * 10_001, "a:b=" + "(" * 21 + "x" + ")" * 21],
+)
 def test_specs_nobody_means(text: str) -> None:
     """Control characters, halves of surrogates, and brackets or lengths without end."""
     with pytest.raises(UserError, match=r"spec|brackets"):

@@ -47,6 +47,12 @@ def test_json_that_cannot_be_read(text: str) -> None:
 def test_what_never_ends_is_not_opened(tmp_path: Path) -> None:
     """A pipe that nobody writes to, and a device: refused at once."""
     os.mkfifo(tmp_path / "pipe")
-    for path in (tmp_path / "pipe", Path("/dev/zero"), tmp_path / "missing", tmp_path, tmp_path / ("n" * 300)):
+    for path in (
+        tmp_path / "pipe",
+        Path("/dev/zero"),
+        tmp_path / "missing",
+        tmp_path,
+        tmp_path / ("n" * 300),
+    ):
         with pytest.raises(UserError, match=r"the config file|device"):
             read_text(path, "the config file", "TOML")

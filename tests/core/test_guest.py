@@ -11,7 +11,9 @@ from robbench.core.errors import UserError
 from robbench.core.guest import guest_code
 
 
-def test_guests_see_no_command_line_and_print_to_stderr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+def test_guests_see_no_command_line_and_print_to_stderr(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
     """A parser of their own finds no arguments; afterwards everything is as before."""
     monkeypatch.setattr(sys, "argv", ["robbench", "attack", "--epsilon", "no number"])
     parser = argparse.ArgumentParser()

@@ -86,7 +86,12 @@ def test_distributions(axis: str) -> None:
             return make(torch.tensor([5]), (20_000,), dtype=torch.float64).flatten()
         if axis == "across consecutive keys":
             return make(torch.arange(20_000), (1,), dtype=torch.float64).flatten()
-        return torch.cat([make(torch.tensor([5]), (10,), counter, torch.float64).flatten() for counter in range(2_000)])
+        return torch.cat(
+            [
+                make(torch.tensor([5]), (10,), counter, torch.float64).flatten()
+                for counter in range(2_000)
+            ]
+        )
 
     assert stats.kstest(draw("uniform").numpy(), "uniform").pvalue > 0.001
     assert stats.kstest(draw("normal").numpy(), "norm").pvalue > 0.001

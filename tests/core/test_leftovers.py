@@ -32,7 +32,10 @@ def test_what_a_dead_process_left_goes_with_the_next_write(tmp_path, code):
 
 def test_what_a_live_process_makes_stays(tmp_path, monkeypatch):
     """Also what a process of another machine makes, until it is a day old; and whatever is not ours."""
-    mine, other = temporary_in(tmp_path), tmp_path / f".robbench-00000000-{os.getpid()}-00000000.tmp"
+    mine, other = (
+        temporary_in(tmp_path),
+        tmp_path / f".robbench-00000000-{os.getpid()}-00000000.tmp",
+    )
     parents = tmp_path / mine.name.replace(f"-{os.getpid()}-", f"-{os.getppid()}-")
     foreign = [tmp_path / ".a.parquet.1234.tmp", tmp_path / "robbench.tmp"]
     for path in (mine, other, parents, *foreign):
@@ -59,7 +62,10 @@ def test_a_writer_that_hides_what_the_system_said(tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="unexpected pos"):  # and the system has no objection
         atomic_write(tmp_path / "a", write)
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RunError, match=r"cannot write .*/a: No space left on device; make room and give the same command again"):
+    with pytest.raises(
+        RunError,
+        match=r"cannot write .*/a: No space left on device; make room and give the same command again",
+    ):
         atomic_write(tmp_path / "a", write)
     monkeypatch.undo()
     assert (tmp_path / "a").read_text() == "old"

@@ -84,7 +84,10 @@ def test_waiting_can_be_ended(tmp_path, holder):
         if told:
             raise Stopped(143)
 
-    with pytest.raises(Stopped), locked(tmp_path / "a.lock", "run a", say=told.append, asked_to_stop=asked):
+    with (
+        pytest.raises(Stopped),
+        locked(tmp_path / "a.lock", "run a", say=told.append, asked_to_stop=asked),
+    ):
         raise AssertionError("two owners")
     assert holder.poll() is None
     assert (tmp_path / "a.lock").exists()
@@ -124,7 +127,9 @@ def test_two_threads_are_two_owners(tmp_path):
     said, inside = [], threading.Event()
 
     def second():
-        with locked(tmp_path / "a.lock", "run a", say=lambda text: (said.append(text), inside.set())):
+        with locked(
+            tmp_path / "a.lock", "run a", say=lambda text: (said.append(text), inside.set())
+        ):
             said.append("in")
 
     with locked(tmp_path / "a.lock", "run a", say=pytest.fail):

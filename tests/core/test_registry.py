@@ -25,7 +25,9 @@ SPELLINGS = [
 ]  # fmt: skip
 
 
-def _registry(table: dict[str, tuple[str, str]], group: str = "robbench.tests.none") -> Registry[Any]:
+def _registry(
+    table: dict[str, tuple[str, str]], group: str = "robbench.tests.none"
+) -> Registry[Any]:
     return Registry("attack", base="robbench.attacks.base:AnyAttack", group=group, table=table)
 
 
@@ -34,7 +36,10 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     """Pretends that packages are installed which declare entry points: (package, name, target)."""
 
     def install(*points: tuple[str, str, str]) -> None:
-        found = [SimpleNamespace(name=name, value=target, dist=SimpleNamespace(name=package)) for package, name, target in points]
+        found = [
+            SimpleNamespace(name=name, value=target, dist=SimpleNamespace(name=package))
+            for package, name, target in points
+        ]
         monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: found)
 
     return install
@@ -82,7 +87,8 @@ def test_every_name_of_the_catalogue_leads_somewhere(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("typed", "meant"), [("apdg", "apgd"), ("PGD", "pgd"), ("fgms:objective=margin", "fgsm"), ("apgd-tt", "apgd-t")]
+    ("typed", "meant"),
+    [("apdg", "apgd"), ("PGD", "pgd"), ("fgms:objective=margin", "fgsm"), ("apgd-tt", "apgd-t")],
 )
 def test_did_you_mean(typed: str, meant: str) -> None:
     """A typo is answered with the nearest name, in one line."""
@@ -90,7 +96,9 @@ def test_did_you_mean(typed: str, meant: str) -> None:
         ATTACKS.build(typed)
     message = str(caught.value)
     assert message.startswith(f"unknown attack '{typed.partition(':')[0]}'; did you mean ")
-    assert meant in message.partition("did you mean")[2].replace("?", "").replace(" ", "").split(",")
+    assert meant in message.partition("did you mean")[2].replace("?", "").replace(" ", "").split(
+        ","
+    )
     assert len(message.splitlines()) == 1
 
 
@@ -170,7 +178,9 @@ def test_other_packages_add_names(installed: Callable[..., None]) -> None:
 
 
 @pytest.mark.parametrize("taken", ["ours", "another's"])
-def test_two_packages_claiming_one_name_is_an_error_that_names_both(installed: Callable[..., None], taken: str) -> None:
+def test_two_packages_claiming_one_name_is_an_error_that_names_both(
+    installed: Callable[..., None], taken: str
+) -> None:
     """A clash is loud and says which packages to choose between."""
     if taken == "ours":
         installed(("late", "mine", "late.module:Attack"))
@@ -209,7 +219,10 @@ def test_module_attribute_of_the_current_folder(module: Callable[[str, str], Non
     made = ATTACKS.build("private_attack_one:Mine:steps=3,extra=2")
     assert (made.steps, made.extra) == (3, 2)
     assert ATTACKS.build("private_attack_one:Mine").steps == 40
-    assert ATTACKS.canonical("private_attack_one:Mine:steps=3,extra=1") == "private_attack_one:Mine:steps=3"
+    assert (
+        ATTACKS.canonical("private_attack_one:Mine:steps=3,extra=1")
+        == "private_attack_one:Mine:steps=3"
+    )
     assert sys.path == before
 
 
@@ -218,13 +231,27 @@ def test_module_attribute_of_the_current_folder(module: Callable[[str, str], Non
     [
         ("no_such_module_at_all:Attack", UserError, "no module 'no_such_module_at_all'"),
         ("robbench.attacks.pgd:Gone", UserError, "has no 'Gone'"),
-        ("robbench.attacks.pgd:find_objective", UserError, "not a class derived from robbench.attacks.base.AnyAttack"),
-        ("robbench.losses.trades:TRADES", UserError, "not a class derived from robbench.attacks.base.AnyAttack"),
-        ("private_attack_two:Attack", RunError, "importing private_attack_two raised ZeroDivisionError"),
+        (
+            "robbench.attacks.pgd:find_objective",
+            UserError,
+            "not a class derived from robbench.attacks.base.AnyAttack",
+        ),
+        (
+            "robbench.losses.trades:TRADES",
+            UserError,
+            "not a class derived from robbench.attacks.base.AnyAttack",
+        ),
+        (
+            "private_attack_two:Attack",
+            RunError,
+            "importing private_attack_two raised ZeroDivisionError",
+        ),
         ("private_attack_three:Attack", UserError, "no module 'not_installed_either'"),
     ],
 )
-def test_targets_that_do_not_work(module: Callable[[str, str], None], text: str, error: type[Exception], words: str) -> None:
+def test_targets_that_do_not_work(
+    module: Callable[[str, str], None], text: str, error: type[Exception], words: str
+) -> None:
     """A missing module, a missing attribute, a wrong class, and a module that raises are told apart, in one line."""
     module("private_attack_two", "1 / 0\n")
     module("private_attack_three", "import not_installed_either\n")
@@ -238,7 +265,11 @@ def test_an_option_explains_itself() -> None:
     """What `robbench explain` shows comes from the dataclass: name, type, default, help."""
     rows = {row.name: row for row in explain_options(PGD)}
     assert list(rows) == ["steps", "rate", "restarts", "init", "objective"]
-    assert (rows["steps"].type, rows["steps"].default, rows["steps"].help) == ("int", "40", "moves per restart")
+    assert (rows["steps"].type, rows["steps"].default, rows["steps"].help) == (
+        "int",
+        "40",
+        "moves per restart",
+    )
     assert rows["init"].type == "uniform | gaussian | clean"
     assert explain_options(int) == []
 

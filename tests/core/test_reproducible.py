@@ -22,7 +22,10 @@ def _cpu(vendor: str, flags: str) -> str:
     [
         (_cpu("GenuineIntel", FLAGS512), "AVX512,STRICT"),
         (_cpu("GenuineIntel", "fpu avx avx2 fma"), "AVX2,STRICT"),
-        (_cpu("GenuineIntel", "fpu avx2 avx512f avx512cd avx512er avx512pf"), "AVX2,STRICT"),  # Xeon Phi
+        (
+            _cpu("GenuineIntel", "fpu avx2 avx512f avx512cd avx512er avx512pf"),
+            "AVX2,STRICT",
+        ),  # Xeon Phi
         (_cpu("GenuineIntel", "fpu sse2 avx"), None),
         (_cpu("AuthenticAMD", FLAGS512), None),
         ("processor\t: 0\nFeatures\t: fp asimd\nCPU implementer\t: 0x41\n", None),
@@ -68,5 +71,7 @@ def test_the_command_sets_it_before_torch() -> None:
         "    pass\n"
         "print(os.environ['MKL_CBWR'], 'torch' in sys.modules)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PATH": ""})
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={"PATH": ""}
+    )
     assert done.stdout.splitlines()[-1] == "AVX2,STRICT False"

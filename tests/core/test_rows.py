@@ -24,7 +24,12 @@ class State(Rows):
 
 def _state(count: int, start: int = 0) -> State:
     index = torch.arange(start, start + count)
-    return State(x=(index[:, None, None] * 10 + torch.arange(6).reshape(2, 3)).double(), f=index / 2, n=index, name="mine")
+    return State(
+        x=(index[:, None, None] * 10 + torch.arange(6).reshape(2, 3)).double(),
+        f=index / 2,
+        n=index,
+        name="mine",
+    )
 
 
 def test_subclasses_are_frozen_and_keyword_only() -> None:
@@ -38,7 +43,9 @@ def test_subclasses_are_frozen_and_keyword_only() -> None:
     assert set(state.tensors()) == {"x", "f", "n"}
 
 
-@pytest.mark.parametrize("index", [slice(1, 4), torch.tensor([3, 3, 0]), torch.tensor([], dtype=torch.int64)])
+@pytest.mark.parametrize(
+    "index", [slice(1, 4), torch.tensor([3, 3, 0]), torch.tensor([], dtype=torch.int64)]
+)
 def test_take_is_indexing_of_every_tensor(index: Tensor | slice) -> None:
     """Each tensor is indexed alike; what is no tensor stays."""
     state = _state(5)
@@ -95,7 +102,12 @@ class Outer(Rows):
 
 def _outer(count: int, start: int = 0) -> Outer:
     states = (_state(count, start), _state(count, 1000 + start))
-    return Outer(inner=states[0], t=torch.arange(start, start + count), deep=Nest(inner=states[1]), name="mine")
+    return Outer(
+        inner=states[0],
+        t=torch.arange(start, start + count),
+        deep=Nest(inner=states[1]),
+        name="mine",
+    )
 
 
 def _leaves(rows: Rows) -> list[Tensor]:
@@ -118,12 +130,16 @@ def test_nested_rows_are_counted_and_listed() -> None:
     assert len(_leaves(outer)) == 3 + 1 + 3
 
 
-@pytest.mark.parametrize("index", [slice(1, 4), torch.tensor([3, 3, 0]), torch.tensor([], dtype=torch.int64)])
+@pytest.mark.parametrize(
+    "index", [slice(1, 4), torch.tensor([3, 3, 0]), torch.tensor([], dtype=torch.int64)]
+)
 def test_take_reaches_every_level(index: Tensor | slice) -> None:
     """Each tensor at each level is indexed alike; what is no tensor stays, at each level."""
     outer = _outer(5)
     taken = outer.take(index)
-    assert all(torch.equal(a, b[index]) for a, b in zip(_leaves(taken), _leaves(outer), strict=True))
+    assert all(
+        torch.equal(a, b[index]) for a, b in zip(_leaves(taken), _leaves(outer), strict=True)
+    )
     assert (taken.name, taken.inner.name, taken.deep.k) == ("mine", "mine", 3)
     assert isinstance(taken.deep, Nest)
 
@@ -185,11 +201,25 @@ def test_replacing_nested_rows() -> None:
     assert kept.inner is outer.inner
 
 
-WIDE, OTHER, FLAT = torch.arange(12.0).reshape(3, 2, 2), -torch.ones(3, 2, 2), torch.tensor([100.0, 200.0, 300.0])
+WIDE, OTHER, FLAT = (
+    torch.arange(12.0).reshape(3, 2, 2),
+    -torch.ones(3, 2, 2),
+    torch.tensor([100.0, 200.0, 300.0]),
+)
 
 
 @pytest.mark.parametrize(
-    ("a", "b"), [(WIDE, OTHER), (WIDE, FLAT), (FLAT, WIDE), (WIDE, -1.0), (7.0, WIDE), (FLAT, -FLAT), (FLAT, 0.0), (1.0, FLAT)]
+    ("a", "b"),
+    [
+        (WIDE, OTHER),
+        (WIDE, FLAT),
+        (FLAT, WIDE),
+        (WIDE, -1.0),
+        (7.0, WIDE),
+        (FLAT, -FLAT),
+        (FLAT, 0.0),
+        (1.0, FLAT),
+    ],
 )
 def test_pick_broadcasts_rows_and_numbers(a: Tensor | float, b: Tensor | float) -> None:
     """`pick` equals choosing row by row, where a row is a tensor, one value, or a number for all."""
@@ -204,7 +234,10 @@ def test_pick_broadcasts_rows_and_numbers(a: Tensor | float, b: Tensor | float) 
 def test_pick_with_as_many_rows_as_columns() -> None:
     """A [B] value is one value a row, never one a column, also where both would fit."""
     square, flat = torch.zeros(3, 3), torch.tensor([1.0, 2.0, 3.0])
-    assert torch.equal(pick(torch.tensor([True, True, False]), flat, square), torch.tensor([[1.0] * 3, [2.0] * 3, [0.0] * 3]))
+    assert torch.equal(
+        pick(torch.tensor([True, True, False]), flat, square),
+        torch.tensor([[1.0] * 3, [2.0] * 3, [0.0] * 3]),
+    )
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 4), (3, 2, 2, 2)])

@@ -13,7 +13,16 @@ from hypothesis import strategies as st
 from pydantic import Field
 
 from robbench.core.errors import UserError
-from robbench.core.spec import Number, Spec, build, canonical_json, parse_number, parse_spec, short_hash, split_items
+from robbench.core.spec import (
+    Number,
+    Spec,
+    build,
+    canonical_json,
+    parse_number,
+    parse_spec,
+    short_hash,
+    split_items,
+)
 
 NAMES = st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True)
 KEYS = st.from_regex(r"[a-z][a-z0-9_]{0,6}", fullmatch=True)
@@ -30,7 +39,9 @@ VALUES = st.recursive(
     lambda inner: st.one_of(
         st.lists(PLAIN, min_size=2, max_size=3).map(lambda items: "[" + ",".join(items) + "]"),
         st.builds(
-            lambda name, options: name + ":" + ",".join(f"{key}={_text(value)}" for key, value in options.items()),
+            lambda name, options: (
+                name + ":" + ",".join(f"{key}={_text(value)}" for key, value in options.items())
+            ),
             NAMES,
             st.dictionaries(KEYS, inner, min_size=1, max_size=3),
         ),
@@ -47,7 +58,9 @@ def test_parsing_what_was_printed_gives_the_same_spec(spec: Spec) -> None:
     assert parse_spec(str(spec)) == spec
 
 
-@pytest.mark.parametrize("text", ["a:b=((x))", "a:b=(x)", "a:b=(x)(y)", "a:b=(p:q=1)+(r:s=2)", "a:b=((x)(y))"])
+@pytest.mark.parametrize(
+    "text", ["a:b=((x))", "a:b=(x)", "a:b=(x)(y)", "a:b=(p:q=1)+(r:s=2)", "a:b=((x)(y))"]
+)
 def test_printing_a_parsed_spec_loses_nothing(text: str) -> None:
     """A spec, printed and parsed again, is the same, whatever parentheses its values have."""
     spec = parse_spec(text)
@@ -62,7 +75,9 @@ def test_only_a_pair_that_belongs_together_is_dropped() -> None:
 
 def test_a_spec_can_be_the_value_of_another() -> None:
     """Commas and colons inside parentheses belong to the inner spec, at any depth."""
-    outer = parse_spec("seat:inner=(awp:loss=(trades:beta=6,inner=(pgd:steps=10,rate=0.1)),gamma=0.005),decay=0.999")
+    outer = parse_spec(
+        "seat:inner=(awp:loss=(trades:beta=6,inner=(pgd:steps=10,rate=0.1)),gamma=0.005),decay=0.999"
+    )
     assert outer.name == "seat"
     assert outer.options["decay"] == "0.999"
     middle = parse_spec(outer.options["inner"])
@@ -218,7 +233,13 @@ def test_the_message_names_an_option_not_a_type() -> None:
         build(Thing, parse_spec("t:steps=1,rate=abc"))
 
 
-@given(st.dictionaries(KEYS, st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5), max_size=5))
+@given(
+    st.dictionaries(
+        KEYS,
+        st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=5),
+        max_size=5,
+    )
+)
 @settings(deadline=None, derandomize=True)
 def test_canonical_json_does_not_depend_on_order(values: dict[str, object]) -> None:
     """Equal values give equal text and hash whatever the order of their keys; the text loads back."""

@@ -61,7 +61,10 @@ def test_runs_take_subnormals_as_zero_with_the_same_gradients() -> None:
     """Backward too; what is above the limit keeps all its bits."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model, x = nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 4), nn.Softmax(1)), torch.rand(5, 8)
+    model, x = (
+        nn.Sequential(nn.Linear(8, 16), nn.GELU(), nn.Linear(16, 4), nn.Softmax(1)),
+        torch.rand(5, 8),
+    )
 
     def gradient(scale: float) -> torch.Tensor:
         leaf = x.clone().requires_grad_()

@@ -43,12 +43,21 @@ def write_parquet() -> Callable[..., None]:
         plain: bool = False,
         rows_per_group: int = 3,
     ) -> None:
-        cells = images if plain else [{"bytes": data, "path": f"{i}.png"} for i, data in enumerate(images)]
+        cells = (
+            images
+            if plain
+            else [{"bytes": data, "path": f"{i}.png"} for i, data in enumerate(images)]
+        )
         kind = pa.binary() if plain else pa.struct([("bytes", pa.binary()), ("path", pa.string())])
         table = pa.table({image: pa.array(cells, kind), label: pa.array(labels, pa.int64())})
         if names is not None:
-            features = {image: {"_type": "Image"}, label: {"names": list(names), "_type": "ClassLabel"}}
-            table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
+            features = {
+                image: {"_type": "Image"},
+                label: {"names": list(names), "_type": "ClassLabel"},
+            }
+            table = table.replace_schema_metadata(
+                {"huggingface": json.dumps({"info": {"features": features}})}
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         pq.write_table(table, path, row_group_size=rows_per_group)
 

@@ -26,8 +26,18 @@ def _write(root: Path, files: dict[str, bytes]) -> None:
 def test_pixels_labels_and_shared_classes(tmp_path: Path, png: Png) -> None:
     """Pixels equal what PIL wrote, gray becomes RGB, other files are ignored; a class missing from a split keeps its label."""
     _write(tmp_path, {f"set/train/{name}/0.png": png(PIXELS[0]) for name in ("ant", "bee", "cow")})
-    _write(tmp_path, {"set/test/cow/b.png": png(PIXELS[1, ..., 0]), "set/test/cow/a.PNG": png(PIXELS[2])})
-    _write(tmp_path, {"set/test/ant/x.png": png(PIXELS[3]), "set/test/ant/notes.txt": b"hello", "set/test/ant/.hidden.png": b""})
+    _write(
+        tmp_path,
+        {"set/test/cow/b.png": png(PIXELS[1, ..., 0]), "set/test/cow/a.PNG": png(PIXELS[2])},
+    )
+    _write(
+        tmp_path,
+        {
+            "set/test/ant/x.png": png(PIXELS[3]),
+            "set/test/ant/notes.txt": b"hello",
+            "set/test/ant/.hidden.png": b"",
+        },
+    )
     split = load("folder:set", "test", data_dir=tmp_path)
     assert split.classes == ("ant", "bee", "cow")
     assert split.labels.tolist() == [0, 2, 2]
@@ -65,7 +75,15 @@ def test_broken_folders(files: dict[str, bytes], words: str, tmp_path: Path) -> 
 def test_gray_folders_have_one_channel(tmp_path: Path, png: Png) -> None:
     """Grey in every split: one channel, the pixels of the files, and it is said; with a coloured image anywhere: RGB, said."""
     gray = PIXELS[..., 0]
-    _write(tmp_path, {f"set/{s}/{c}/{i}.png": png(gray[i]) for s in ("train", "test") for c in "ab" for i in range(2)})
+    _write(
+        tmp_path,
+        {
+            f"set/{s}/{c}/{i}.png": png(gray[i])
+            for s in ("train", "test")
+            for c in "ab"
+            for i in range(2)
+        },
+    )
     split = load("folder:set", "test", data_dir=tmp_path)
     assert np.array_equal(split.images, gray[[0, 1, 0, 1], None])
     assert any("one channel" in note for note in split.notes)
@@ -75,12 +93,16 @@ def test_gray_folders_have_one_channel(tmp_path: Path, png: Png) -> None:
     assert mixed.images.shape == (1, 3, 6, 6)
     assert any("RGB" in note for note in mixed.notes)
     luma = np.asarray(Image.fromarray(PIXELS[3]).convert("L"))
-    assert np.array_equal(load("folder:set,channels=1", "test", data_dir=tmp_path).images[-1, 0], luma)
+    assert np.array_equal(
+        load("folder:set,channels=1", "test", data_dir=tmp_path).images[-1, 0], luma
+    )
 
 
 def test_classes_that_are_numbers_are_in_the_order_of_numbers(tmp_path: Path, png: Png) -> None:
     """Folders 1 to 12 come as 1, 2, ..., 12; with one that is no number all are texts."""
-    _write(tmp_path, {f"set/test/{n}/{n}.png": png(np.full((4, 4), n, np.uint8)) for n in range(1, 13)})
+    _write(
+        tmp_path, {f"set/test/{n}/{n}.png": png(np.full((4, 4), n, np.uint8)) for n in range(1, 13)}
+    )
     split = load("folder:set", "test", data_dir=tmp_path)
     assert split.classes == tuple(str(n) for n in range(1, 13))
     assert split.images[:, 0, 0, 0].tolist() == list(range(1, 13))
@@ -90,10 +112,28 @@ def test_classes_that_are_numbers_are_in_the_order_of_numbers(tmp_path: Path, pn
 
 def test_a_class_is_a_folder_with_images(tmp_path: Path, png: Png) -> None:
     """What archives, notebooks and empty folders leave behind is no class; an empty one and other files are told."""
-    _write(tmp_path, {f"set/{s}/{c}/0.png": png(PIXELS[0]) for s in ("train", "test") for c in ("ant", "bee")})
-    _write(tmp_path, {f"set/test/{junk}/0.png": png(PIXELS[0]) for junk in ("__MACOSX", ".ipynb_checkpoints", "@eaDir")})
-    _write(tmp_path, {"set/__MACOSX/test/ant/0.png": b"", "set/annotations/xmls/0.png": png(PIXELS[0])})
-    _write(tmp_path, {"set/test/ant/.ipynb_checkpoints/0.png": b"", "set/test/ant/boxes.txt": b"", "set/test/odd.png": b""})
+    _write(
+        tmp_path,
+        {f"set/{s}/{c}/0.png": png(PIXELS[0]) for s in ("train", "test") for c in ("ant", "bee")},
+    )
+    _write(
+        tmp_path,
+        {
+            f"set/test/{junk}/0.png": png(PIXELS[0])
+            for junk in ("__MACOSX", ".ipynb_checkpoints", "@eaDir")
+        },
+    )
+    _write(
+        tmp_path, {"set/__MACOSX/test/ant/0.png": b"", "set/annotations/xmls/0.png": png(PIXELS[0])}
+    )
+    _write(
+        tmp_path,
+        {
+            "set/test/ant/.ipynb_checkpoints/0.png": b"",
+            "set/test/ant/boxes.txt": b"",
+            "set/test/odd.png": b"",
+        },
+    )
     (tmp_path / "set/test/cow").mkdir()
     split = load("folder:set", "test", data_dir=tmp_path)
     assert split.classes == ("ant", "bee")
@@ -106,9 +146,13 @@ def test_a_class_is_a_folder_with_images(tmp_path: Path, png: Png) -> None:
 
 def test_images_at_any_depth_and_links_in_a_circle(tmp_path: Path, png: Png) -> None:
     """Images in sub-folders of a class belong to it; a link back to the class is not followed for ever."""
-    _write(tmp_path, {"set/test/a/0.png": png(PIXELS[0]), "set/test/a/more/deep/1.png": png(PIXELS[1])})
+    _write(
+        tmp_path, {"set/test/a/0.png": png(PIXELS[0]), "set/test/a/more/deep/1.png": png(PIXELS[1])}
+    )
     _write(tmp_path, {"set/test/b/images/0.png": png(PIXELS[2])})
-    (tmp_path / "set/test/a/more/back").symlink_to(tmp_path / "set/test/a", target_is_directory=True)
+    (tmp_path / "set/test/a/more/back").symlink_to(
+        tmp_path / "set/test/a", target_is_directory=True
+    )
     split = load("folder:set", "test", data_dir=tmp_path)
     assert split.labels.tolist() == [0, 0, 1]
     assert np.array_equal(split.images, PIXELS[:3].transpose(0, 3, 1, 2))
@@ -123,8 +167,14 @@ def test_pipes_are_not_opened(tmp_path: Path, png: Png) -> None:
 
 def test_names_that_are_no_utf8(tmp_path: Path, png: Png) -> None:
     """A folder name of other bytes becomes a class name that can be written anywhere; composed and decomposed are one."""
-    _write(tmp_path, {"set/train/caf\udce9/0.png": png(PIXELS[0]), "set/test/e\u0301/0.png": png(PIXELS[1])})
-    _write(tmp_path, {"set/train/\u00e9/0.png": png(PIXELS[2]), "set/test/caf\udce9/0.png": png(PIXELS[3])})
+    _write(
+        tmp_path,
+        {"set/train/caf\udce9/0.png": png(PIXELS[0]), "set/test/e\u0301/0.png": png(PIXELS[1])},
+    )
+    _write(
+        tmp_path,
+        {"set/train/\u00e9/0.png": png(PIXELS[2]), "set/test/caf\udce9/0.png": png(PIXELS[3])},
+    )
     split = load("folder:set", "test", data_dir=tmp_path)
     assert split.classes == ("caf\\xe9", "\u00e9")
     assert np.array_equal(split.images, PIXELS[[3, 1]].transpose(0, 3, 1, 2))
@@ -132,10 +182,20 @@ def test_names_that_are_no_utf8(tmp_path: Path, png: Png) -> None:
 
 def test_other_splits_and_unlabelled_ones(tmp_path: Path, png: Png) -> None:
     """Any sub-folder can be a split; one without class folders is refused, and those with labels are named."""
-    _write(tmp_path, {f"set/{s}/{c}/0.png": png(PIXELS[0]) for s in ("train", "val", "hard") for c in "ab"})
+    _write(
+        tmp_path,
+        {f"set/{s}/{c}/0.png": png(PIXELS[0]) for s in ("train", "val", "hard") for c in "ab"},
+    )
     _write(tmp_path, {"set/test/0.png": png(PIXELS[0])})
-    assert len(load("folder:set", "val", data_dir=tmp_path)) == len(load("folder:set", "hard", data_dir=tmp_path)) == 2
-    with pytest.raises(UserError, match="1 images but no class folders, so no labels; splits with labels: train, val"):
+    assert (
+        len(load("folder:set", "val", data_dir=tmp_path))
+        == len(load("folder:set", "hard", data_dir=tmp_path))
+        == 2
+    )
+    with pytest.raises(
+        UserError,
+        match="1 images but no class folders, so no labels; splits with labels: train, val",
+    ):
         load("folder:set", "test", data_dir=tmp_path)
     for wrong in ("../set/val", "", ".", "a/b"):
         with pytest.raises(UserError, match="cannot be a split"):
@@ -146,14 +206,26 @@ def test_resize_and_crop_are_torchvisions(tmp_path: Path, png: Png) -> None:
     """resize=, crop= and filter= give the pixels of torchvision's Resize and CenterCrop; size=N,resize=M crops to N."""
     transforms = pytest.importorskip("torchvision.transforms", exc_type=ImportError)
     images = [
-        np.random.default_rng(i).integers(0, 256, (*size, 3), dtype=np.uint8) for i, size in enumerate([(41, 60), (75, 52)])
+        np.random.default_rng(i).integers(0, 256, (*size, 3), dtype=np.uint8)
+        for i, size in enumerate([(41, 60), (75, 52)])
     ]
-    _write(tmp_path, {f"set/test/{c}/0.png": png(image) for c, image in zip("ab", images, strict=True)})
-    for options, side, filtered in (("crop=32,resize=37,filter=bicubic", 37, 3), ("size=32,resize=40", 40, 2)):
+    _write(
+        tmp_path, {f"set/test/{c}/0.png": png(image) for c, image in zip("ab", images, strict=True)}
+    )
+    for options, side, filtered in (
+        ("crop=32,resize=37,filter=bicubic", 37, 3),
+        ("size=32,resize=40", 40, 2),
+    ):
         there = transforms.Compose([transforms.Resize(side, filtered), transforms.CenterCrop(32)])
-        expected = [np.asarray(there(Image.fromarray(image))).transpose(2, 0, 1) for image in images]
-        assert np.array_equal(load(f"folder:set,{options}", "test", data_dir=tmp_path).images, np.stack(expected))
-    with pytest.raises(UserError, match=r"a/0.png: the image is 60x41, smaller than the crop of 64; add resize=64"):
+        expected = [
+            np.asarray(there(Image.fromarray(image))).transpose(2, 0, 1) for image in images
+        ]
+        assert np.array_equal(
+            load(f"folder:set,{options}", "test", data_dir=tmp_path).images, np.stack(expected)
+        )
+    with pytest.raises(
+        UserError, match=r"a/0.png: the image is 60x41, smaller than the crop of 64; add resize=64"
+    ):
         load("folder:set,crop=64", "test", data_dir=tmp_path)
     with pytest.raises(UserError, match="give size or crop"):
         load("folder:set,size=32,crop=32", "test", data_dir=tmp_path)
@@ -162,6 +234,14 @@ def test_resize_and_crop_are_torchvisions(tmp_path: Path, png: Png) -> None:
 @pytest.mark.parametrize("options", ["size=1000", "resize=1000,crop=1000"])
 def test_a_narrow_image_is_not_scaled_without_end(options: str, tmp_path: Path, png: Png) -> None:
     """1 x 100,000 pixels scaled to a shorter side of 1,000 would be 10^11: an error that names the file."""
-    _write(tmp_path, {"set/test/a/0.png": png(np.zeros((1, 100_000), np.uint8)), "set/test/b/0.png": png(PIXELS[0])})
-    with pytest.raises(UserError, match=r"a/0.png: the image is 100000x1; scaled it would have more than"):
+    _write(
+        tmp_path,
+        {
+            "set/test/a/0.png": png(np.zeros((1, 100_000), np.uint8)),
+            "set/test/b/0.png": png(PIXELS[0]),
+        },
+    )
+    with pytest.raises(
+        UserError, match=r"a/0.png: the image is 100000x1; scaled it would have more than"
+    ):
         load(f"folder:set,{options}", "test", data_dir=tmp_path)

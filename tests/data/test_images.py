@@ -40,7 +40,9 @@ def test_transparency_is_laid_on_white() -> None:
 def test_an_opaque_alpha_channel_changes_nothing() -> None:
     """RGBA of alpha 255 gives the bytes of the RGB image."""
     pixels = np.dstack([COLOUR, np.full((5, 7), 255, np.uint8)])
-    assert np.array_equal(decode_image(_bytes(Image.fromarray(pixels)), "x"), COLOUR.transpose(2, 0, 1))
+    assert np.array_equal(
+        decode_image(_bytes(Image.fromarray(pixels)), "x"), COLOUR.transpose(2, 0, 1)
+    )
 
 
 @pytest.mark.parametrize("mode", ["L", "P"])
@@ -61,7 +63,8 @@ def test_a_transparent_value(mode: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("orientation", "turns", "mirrored"), [(1, 0, False), (3, 2, False), (6, 1, False), (8, 3, False), (2, 0, True)]
+    ("orientation", "turns", "mirrored"),
+    [(1, 0, False), (3, 2, False), (6, 1, False), (8, 3, False), (2, 0, True)],
 )
 def test_the_exif_orientation_is_applied(orientation: int, turns: int, mirrored: bool) -> None:
     """A picture stored lying comes out upright; without a tag nothing moves."""
@@ -79,7 +82,9 @@ def test_sixteen_bits_are_scaled() -> None:
     expected = [[0, 0, 1, 1], [1, 128, 254, 255]]
     for kind in ("PNG", "TIFF"):
         assert decode_image(_bytes(Image.fromarray(wide), kind), "x").tolist() == [expected]
-    assert decode_image(b"P5 4 2 65535\n" + wide.astype(">u2").tobytes(), "x").tolist() == [expected]
+    assert decode_image(b"P5 4 2 65535\n" + wide.astype(">u2").tobytes(), "x").tolist() == [
+        expected
+    ]
 
 
 def test_32_bit_numbers_are_refused() -> None:
@@ -96,9 +101,17 @@ def test_palettes_and_cmyk() -> None:
     assert decode_image(_bytes(palette), "x")[:, 0].T.tolist() == [[9, 8, 7], [200, 100, 50]]
     palette.putpalette([9, 9, 9, 200, 200, 200])
     assert decode_image(_bytes(palette), "x").tolist() == [[[9, 200]]]
-    cmyk = Image.fromarray(np.array([[[0, 0, 0, 0], [255, 255, 0, 0], [0, 0, 0, 255]]], np.uint8), "CMYK")
-    assert decode_image(_bytes(cmyk, "TIFF"), "x")[:, 0].T.tolist() == [[255, 255, 255], [0, 0, 255], [0, 0, 0]]
-    assert decode_image(_bytes(Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1")), "x").tolist() == [[[0, 255]]]
+    cmyk = Image.fromarray(
+        np.array([[[0, 0, 0, 0], [255, 255, 0, 0], [0, 0, 0, 255]]], np.uint8), "CMYK"
+    )
+    assert decode_image(_bytes(cmyk, "TIFF"), "x")[:, 0].T.tolist() == [
+        [255, 255, 255],
+        [0, 0, 255],
+        [0, 0, 0],
+    ]
+    assert decode_image(
+        _bytes(Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1")), "x"
+    ).tolist() == [[[0, 255]]]
 
 
 def test_a_huge_declared_size_is_refused(tmp_path: Path) -> None:
@@ -106,7 +119,9 @@ def test_a_huge_declared_size_is_refused(tmp_path: Path) -> None:
     for side in (10_000, 60_000):
         chunks = (b"IHDR" + struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0), b"IDAT")
         bomb = b"\x89PNG\r\n\x1a\n"
-        bomb += b"".join(struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+        bomb += b"".join(
+            struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks
+        )
         (tmp_path / "bomb.png").write_bytes(bomb)
         for source in (bomb, tmp_path / "bomb.png"):
             with pytest.raises(UserError, match="row 7: the image declares more than"):
@@ -132,7 +147,11 @@ def test_kinds_are_told_from_headers() -> None:
 def test_a_stack_of_grey_and_colour() -> None:
     """Grey images before and after the first coloured one are repeated; where all are grey, one channel is enough."""
     grey, colour = GREY[None], COLOUR.transpose(2, 0, 1)
-    mixed = stack_images([(2, grey, "a"), (0, colour, "b"), (1, grey, "c")], 3, channels=None, hint="")
+    mixed = stack_images(
+        [(2, grey, "a"), (0, colour, "b"), (1, grey, "c")], 3, channels=None, hint=""
+    )
     assert np.array_equal(mixed, np.stack([colour, np.repeat(grey, 3, 0), np.repeat(grey, 3, 0)]))
     assert stack_images([(0, grey, "a")], 1, channels=None, hint="").shape == (1, 1, 5, 7)
-    assert np.array_equal(stack_images([(0, grey, "a")], 1, channels=3, hint="")[0], np.repeat(grey, 3, 0))
+    assert np.array_equal(
+        stack_images([(0, grey, "a")], 1, channels=3, hint="")[0], np.repeat(grey, 3, 0)
+    )

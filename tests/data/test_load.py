@@ -45,7 +45,9 @@ def test_subsets_chain_from_left_to_right() -> None:
     """[3,8][first=20] takes 20 of the pair, [first=20][3,8] the pair among the first 20."""
     assert len(load("digits[3,8][first=20]", "train")) == 20
     whole = load("digits", "train", limit=20)
-    assert len(load("digits[first=20][3,8]", "train")) == int(((whole.labels == 3) | (whole.labels == 8)).sum())
+    assert len(load("digits[first=20][3,8]", "train")) == int(
+        ((whole.labels == 3) | (whole.labels == 8)).sum()
+    )
 
 
 @pytest.mark.parametrize("limit", [7, "7", "first=7"])
@@ -73,7 +75,9 @@ def test_stratified_prefixes_are_nested_and_even(labels: list[int], n: int) -> N
     if open_classes.any():
         assert taken.max() - taken[open_classes].min() <= 1
     for label in range(5):
-        assert np.array_equal(smaller[table[smaller] == label], np.flatnonzero(table == label)[: taken[label]])
+        assert np.array_equal(
+            smaller[table[smaller] == label], np.flatnonzero(table == label)[: taken[label]]
+        )
 
 
 def test_sample_ids_do_not_depend_on_the_limit() -> None:
@@ -97,7 +101,10 @@ def test_sample_ids_do_not_depend_on_the_limit() -> None:
         ("digits[3,8", "brackets do not match"),
         ("digits[3,8][first=1][0,1]", "unknown class '0'"),
         ("digits:size=3", "unknown option 'size'"),
-        ("folder:some/dir:size=32", "options follow a comma: write some/dir,size=... instead of some/dir:size=..."),
+        (
+            "folder:some/dir:size=32",
+            "options follow a comma: write some/dir,size=... instead of some/dir:size=...",
+        ),
         ("folder:" + "a" * 5000, "cannot be a folder's name"),
         ("folder:~nobody-of-this-name/x", "cannot be a folder's name"),
         ("parquet", "dir must be given"),
@@ -113,8 +120,12 @@ def test_wrong_specs_are_one_clear_line(spec: str, words: str, tmp_path: Path) -
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize(("file", "form"), [("test/cat/1.png", "folder:mine"), ("test.parquet", "parquet:mine")])
-def test_a_folder_by_its_bare_name(file: str, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("file", "form"), [("test/cat/1.png", "folder:mine"), ("test.parquet", "parquet:mine")]
+)
+def test_a_folder_by_its_bare_name(
+    file: str, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A folder in the working folder that is in no data folder: the message has the right form."""
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "mine" / file
@@ -150,12 +161,21 @@ def test_unknown_split() -> None:
 @pytest.mark.parametrize(
     ("subsets", "said"),
     [
-        (["first=3"], "all 3 samples are of one class (a), the data have 3; the limit stratified=3 takes of every class"),
-        (["first=4"], "all 4 samples are of 2 classes, the data have 3; the limit stratified=4 takes of every class"),
+        (
+            ["first=3"],
+            "all 3 samples are of one class (a), the data have 3; the limit stratified=3 takes of every class",
+        ),
+        (
+            ["first=4"],
+            "all 4 samples are of 2 classes, the data have 3; the limit stratified=4 takes of every class",
+        ),
         (["first=7"], None),
         (["first=1"], None),
         (["stratified=2"], None),
-        (["b,c", "first=2"], "all 2 samples are of one class (b), the data have 2; the limit stratified=2 takes of every class"),
+        (
+            ["b,c", "first=2"],
+            "all 2 samples are of one class (b), the data have 2; the limit stratified=2 takes of every class",
+        ),
         (["a,b"], None),
         ([], None),
     ],
@@ -188,7 +208,10 @@ def test_a_data_folder_of_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_class_lists_are_compared_by_their_first_difference() -> None:
     """The index, both names and, where they differ, both lengths; a changed order is said."""
     where = ("model m", "data 'd'")
-    assert class_difference(["a", "nine"], ["a", "Nine"], where) == "class 1 is 'nine' in model m and 'Nine' in data 'd'"
+    assert (
+        class_difference(["a", "nine"], ["a", "Nine"], where)
+        == "class 1 is 'nine' in model m and 'Nine' in data 'd'"
+    )
     assert class_difference(["a"], ["a", "b"], where) == (
         "model m has 1 classes, data 'd' 2; class 1 is none in model m and 'b' in data 'd'"
     )
@@ -249,7 +272,9 @@ def test_float_images_of_a_plug_in_pass_unchanged(monkeypatch: pytest.MonkeyPatc
         (np.zeros((0, 3)), "no samples"),
     ],
 )
-def test_bad_images_of_a_plug_in(monkeypatch: pytest.MonkeyPatch, images: np.ndarray, words: str) -> None:
+def test_bad_images_of_a_plug_in(
+    monkeypatch: pytest.MonkeyPatch, images: np.ndarray, words: str
+) -> None:
     """NaN, infinity, a wrong range, rank or type, or no rows at all: one UserError that begins with the data's name."""
     with pytest.raises(UserError, match="plug-in, test split") as caught:
         _load_plugin(monkeypatch, images)

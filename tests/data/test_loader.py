@@ -17,7 +17,9 @@ def _split(count: int = 50, side: int = 8, classes: int = 5) -> Split:
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(256, (count, 3, side, side), generator=generator, dtype=torch.uint8)
     labels = torch.randint(classes, (count,), generator=generator)
-    return Split(images, labels, torch.arange(count), tuple(map(str, range(classes))), "random", "train")
+    return Split(
+        images, labels, torch.arange(count), tuple(map(str, range(classes))), "random", "train"
+    )
 
 
 def _epoch(loader: DeviceLoader, epoch: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -39,7 +41,11 @@ def test_an_epoch_is_a_permutation(count: int, batch: int, epoch: int) -> None:
     assert len(sizes) == len(loader)
     assert sizes[:-1] == [batch] * (len(loader) - 1)
     # A lone last sample, on which batch-norm could not train, joins the batch before it.
-    assert sizes[-1] == batch + 1 if count % batch == 1 and count > batch > 1 else 0 < sizes[-1] <= batch
+    assert (
+        sizes[-1] == batch + 1
+        if count % batch == 1 and count > batch > 1
+        else 0 < sizes[-1] <= batch
+    )
 
 
 def test_batches_are_a_function_of_seed_and_epoch() -> None:
@@ -50,7 +56,9 @@ def test_batches_are_a_function_of_seed_and_epoch() -> None:
     again = _epoch(DeviceLoader(split, 7, seed=1, augment="crop-flip"), 4)
     assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
     for seed, epoch in ((2, 4), (1, 5)):
-        assert not torch.equal(first[2], _epoch(DeviceLoader(split, 16, seed=seed, augment="crop-flip"), epoch)[2])
+        assert not torch.equal(
+            first[2], _epoch(DeviceLoader(split, 16, seed=seed, augment="crop-flip"), epoch)[2]
+        )
 
 
 def test_the_global_generator_is_left_alone() -> None:
@@ -68,7 +76,9 @@ def test_crops_and_flips_equal_a_plain_loop() -> None:
     shift = torch.randint(5, (20, 2), generator=torch.Generator().manual_seed(1))
     flip = torch.arange(20) % 2 == 0
     moved = crop_and_flip(images, shift, flip, 2)
-    for image, (top, left), mirrored, got in zip(images.numpy(), shift.tolist(), flip.tolist(), moved.numpy(), strict=True):
+    for image, (top, left), mirrored, got in zip(
+        images.numpy(), shift.tolist(), flip.tolist(), moved.numpy(), strict=True
+    ):
         window = np.pad(image, ((0, 0), (2, 2), (2, 2)))[:, top : top + 8, left : left + 8]
         assert np.array_equal(got, window[:, :, ::-1] if mirrored else window)
 
@@ -79,14 +89,19 @@ def test_every_augmented_image_is_a_window_of_its_padded_original(side: int, pad
     split = _split(30, side)
     x, _, index = _epoch(DeviceLoader(split, 8, seed=0, augment="crop-flip"), 0)
     seen = set()
-    for image, source in zip((x * 255).round().byte().numpy(), split.images[index].numpy(), strict=True):
+    for image, source in zip(
+        (x * 255).round().byte().numpy(), split.images[index].numpy(), strict=True
+    ):
         padded = np.pad(source, ((0, 0), (padding, padding), (padding, padding)))
         matches = [
             (top, left, mirrored)
             for top in range(2 * padding + 1)
             for left in range(2 * padding + 1)
             for mirrored in (False, True)
-            if np.array_equal(image, padded[:, top : top + side, left : left + side][:, :, :: -1 if mirrored else 1])
+            if np.array_equal(
+                image,
+                padded[:, top : top + side, left : left + side][:, :, :: -1 if mirrored else 1],
+            )
         ]
         assert matches
         seen.update(matches)
@@ -111,7 +126,9 @@ def test_cutout_zeroes_a_square() -> None:
     for height, width in ((8, 8), (32, 32), (28, 20), (7, 9)):
         x = torch.rand(60, 3, height, width, generator=generator) + 0.1
         centre = torch.rand(60, 2, generator=generator)
-        for image, source, (row, column) in zip(cut_out(x, centre).numpy(), x.numpy(), centre.tolist(), strict=True):
+        for image, source, (row, column) in zip(
+            cut_out(x, centre).numpy(), x.numpy(), centre.tolist(), strict=True
+        ):
             half = min(height, width) / 4
             expected = source.copy()
             for i in range(height):
@@ -142,7 +159,9 @@ def test_cutout_in_an_epoch(side: int) -> None:
     split = _split(40, side)
     squares = []
     for epoch in range(2):
-        cut, labels, index = _epoch(DeviceLoader(split, 16, seed=3, augment="crop-flip-cutout"), epoch)
+        cut, labels, index = _epoch(
+            DeviceLoader(split, 16, seed=3, augment="crop-flip-cutout"), epoch
+        )
         whole, same, order = _epoch(DeviceLoader(split, 16, seed=3, augment="crop-flip"), epoch)
         assert torch.equal(index, order)
         assert torch.equal(labels, same)
@@ -162,7 +181,9 @@ def test_drop_last_and_wrong_arguments() -> None:
     loader = DeviceLoader(_split(50), 16, seed=0, drop_last=True)
     assert [len(y) for _, y, _ in loader.epoch(0)] == [16, 16, 16]
     assert len(loader) == 3
-    vectors = Split(torch.rand(4, 3), torch.zeros(4).long(), torch.arange(4), ("a", "b"), "vectors", "train")
+    vectors = Split(
+        torch.rand(4, 3), torch.zeros(4).long(), torch.arange(4), ("a", "b"), "vectors", "train"
+    )
     for split, arguments in (
         (_split(8), {"batch_size": 16, "drop_last": True}),
         (_split(8), {"batch_size": 0}),
@@ -195,7 +216,9 @@ def test_validation_edges() -> None:
     assert len(validation) == 0
     assert torch.equal(train.ids, split.ids)
     assert validation.split == "validation"
-    assert not torch.equal(split_validation(split, 0.2, 0)[1].ids, split_validation(split, 0.2, 1)[1].ids)
+    assert not torch.equal(
+        split_validation(split, 0.2, 0)[1].ids, split_validation(split, 0.2, 1)[1].ids
+    )
     for fraction in (-0.1, 1.0, float("nan")):
         with pytest.raises(UserError, match="fraction"):
             split_validation(split, fraction, 0)

@@ -25,12 +25,16 @@ COLOUR = RANDOM.integers(0, 256, (8, 5, 6, 3), dtype=np.uint8)
 LABELS = [0, 2, 1, 2, 0, 1, 1, 0]
 
 
-def test_pixels_and_labels_survive_row_groups_and_shards(tmp_path: Path, png: Png, write_parquet: Write) -> None:
+def test_pixels_and_labels_survive_row_groups_and_shards(
+    tmp_path: Path, png: Png, write_parquet: Write
+) -> None:
     """Two shards with several row groups each give the pixels that PIL wrote, in file order, and the metadata's class names."""
     names = ["cat", "dog", "emu"]
     for shard, part in enumerate((slice(0, 5), slice(5, 8))):
         path = tmp_path / "set" / f"train-0000{shard}-of-00002.parquet"
-        write_parquet(path, [png(x) for x in COLOUR[part]], LABELS[part], names=names, rows_per_group=2)
+        write_parquet(
+            path, [png(x) for x in COLOUR[part]], LABELS[part], names=names, rows_per_group=2
+        )
     split = load("set", "train", data_dir=tmp_path)
     assert np.array_equal(split.images, COLOUR.transpose(0, 3, 1, 2))
     assert split.labels.tolist() == LABELS
@@ -41,20 +45,32 @@ def test_pixels_and_labels_survive_row_groups_and_shards(tmp_path: Path, png: Pn
     assert pair.labels.tolist() == [1 if label == 0 else 0 for label in np.array(LABELS)[kept]]
 
 
-def test_only_selected_rows_are_decoded(tmp_path: Path, png: Png, write_parquet: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_selected_rows_are_decoded(
+    tmp_path: Path, png: Png, write_parquet: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A limit of three decodes three images, and broken ones behind it do no harm."""
     decoded = []
     original = parquet_module.decode_image
     monkeypatch.setattr(
-        parquet_module, "decode_image", lambda data, where, *rest: decoded.append(where) or original(data, where, *rest)
+        parquet_module,
+        "decode_image",
+        lambda data, where, *rest: decoded.append(where) or original(data, where, *rest),
     )
-    write_parquet(tmp_path / "set/test.parquet", [*(png(x) for x in COLOUR[:4]), b"broken"], [0, 1, 0, 1, 0])
+    write_parquet(
+        tmp_path / "set/test.parquet", [*(png(x) for x in COLOUR[:4]), b"broken"], [0, 1, 0, 1, 0]
+    )
     assert len(load("set", "test", data_dir=tmp_path, limit=3)) == 3
     assert len(decoded) == 3
 
 
 @pytest.mark.parametrize(
-    "file", ["test.parquet", "test/part.parquet", "data/test-00000-of-00001.parquet", "plain/test-0.parquet"]
+    "file",
+    [
+        "test.parquet",
+        "test/part.parquet",
+        "data/test-00000-of-00001.parquet",
+        "plain/test-0.parquet",
+    ],
 )
 def test_layouts(file: str, tmp_path: Path, png: Png, write_parquet: Write) -> None:
     """Files beside, in a folder of the split, or in the inner folder of a Hugging Face repository are all found."""
@@ -70,7 +86,9 @@ def test_two_configurations_are_ambiguous(tmp_path: Path, png: Png, write_parque
         load("set", "test", data_dir=tmp_path)
 
 
-def test_the_working_folder_comes_first(tmp_path: Path, png: Png, write_parquet: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_working_folder_comes_first(
+    tmp_path: Path, png: Png, write_parquet: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """parquet:DIR is looked for in the working folder before the data folder."""
     write_parquet(tmp_path / "here/set/test.parquet", [png(COLOUR[0])], [0])
     write_parquet(tmp_path / "data/set/test.parquet", [png(COLOUR[0])] * 2, [0, 0])
@@ -82,19 +100,30 @@ def test_the_working_folder_comes_first(tmp_path: Path, png: Png, write_parquet:
 def test_gray_binary_columns_of_any_name(tmp_path: Path, png: Png, write_parquet: Write) -> None:
     """A plain binary column gives 1-channel images; with no usual name it is found by type, and it can be named."""
     gray = COLOUR[..., 0]
-    write_parquet(tmp_path / "set/test.parquet", [png(x) for x in gray], LABELS, image="scan", label="kind", plain=True)
+    write_parquet(
+        tmp_path / "set/test.parquet",
+        [png(x) for x in gray],
+        LABELS,
+        image="scan",
+        label="kind",
+        plain=True,
+    )
     for spec in ("set", "parquet:set,image=scan,label=kind"):
         assert np.array_equal(load(spec, "test", data_dir=tmp_path).images, gray[:, None])
 
 
-def test_gray_among_colour_gets_three_channels(tmp_path: Path, png: Png, write_parquet: Write) -> None:
+def test_gray_among_colour_gets_three_channels(
+    tmp_path: Path, png: Png, write_parquet: Write
+) -> None:
     """One gray image among coloured ones is repeated to three channels."""
     write_parquet(tmp_path / "set/test.parquet", [png(COLOUR[0]), png(COLOUR[1, ..., 0])], [0, 1])
     images = load("set", "test", data_dir=tmp_path).images
     assert np.array_equal(images[1], np.stack([COLOUR[1, ..., 0]] * 3))
 
 
-def test_numbered_classes_are_counted_over_both_splits(tmp_path: Path, png: Png, write_parquet: Write) -> None:
+def test_numbered_classes_are_counted_over_both_splits(
+    tmp_path: Path, png: Png, write_parquet: Write
+) -> None:
     """Without class names the number of classes is the same in a split that lacks the last class."""
     write_parquet(tmp_path / "set/train.parquet", [png(x) for x in COLOUR[:3]], [0, 1, 4])
     write_parquet(tmp_path / "set/test.parquet", [png(x) for x in COLOUR[:2]], [0, 1])
@@ -111,7 +140,11 @@ def _error(spec: str, folder: Path) -> str:
 def test_broken_image_bytes(tmp_path: Path, png: Png, write_parquet: Write) -> None:
     """Bytes that are no image, or end too early, or are missing: the row and file are named."""
     good = png(COLOUR[0])
-    for bad, words in ((b"no image", "not a readable image"), (good[:60], "not a readable image"), (None, "no image bytes")):
+    for bad, words in (
+        (b"no image", "not a readable image"),
+        (good[:60], "not a readable image"),
+        (None, "no image bytes"),
+    ):
         write_parquet(tmp_path / "set/test.parquet", [good, bad], [0, 1])
         message = _error("set", tmp_path)
         assert words in message
@@ -153,7 +186,12 @@ def test_corrupt_truncated_and_empty_files(tmp_path: Path, png: Png, write_parqu
     path = tmp_path / "set/test.parquet"
     write_parquet(path, [png(x) for x in COLOUR], LABELS)
     good = path.read_bytes()
-    for bad in (b"garbage", b"", good[: len(good) // 2], b"PAR1" + bytes(len(good) // 2) + good[len(good) // 2 + 4 :]):
+    for bad in (
+        b"garbage",
+        b"",
+        good[: len(good) // 2],
+        b"PAR1" + bytes(len(good) // 2) + good[len(good) // 2 + 4 :],
+    ):
         path.write_bytes(bad)
         assert str(path) in _error("set", tmp_path)
     write_parquet(path, [], [])
@@ -168,7 +206,9 @@ def test_missing_and_ambiguous_columns(tmp_path: Path, png: Png, write_parquet: 
     assert "cannot be the label" in _error("parquet:set,label=image", tmp_path)
     assert "no Parquet files of the split 'test'" in _error(f"parquet:{tmp_path}", tmp_path)
     pq.write_table(pa.table({"front": cells, "back": cells, "label": [0, 1]}), path)
-    assert "several image columns: front, back; choose one with image=NAME" in _error("set", tmp_path)
+    assert "several image columns: front, back; choose one with image=NAME" in _error(
+        "set", tmp_path
+    )
     pq.write_table(pa.table({"image": cells, "text": ["a", "b"]}), path)
     assert "no label column; its columns are image, text" in _error("set", tmp_path)
     pq.write_table(pa.table({"image": cells, "fine_label": [0, 1], "coarse_label": [0, 0]}), path)
@@ -183,17 +223,35 @@ def _labelled(path: Path, labels: pa.Array, images: list[bytes], **more: pa.Arra
 def test_a_split_is_named_whole(tmp_path: Path, png: Png, write_parquet: Write) -> None:
     """The split testmini is no part of test, nor train_small of train; shards are; any split can be asked for."""
     cells = [png(x) for x in COLOUR]
-    for name in ("test-00000-of-00001", "testmini-00000-of-00001", "test_small", "tests", "train1", "train2"):
+    for name in (
+        "test-00000-of-00001",
+        "testmini-00000-of-00001",
+        "test_small",
+        "tests",
+        "train1",
+        "train2",
+    ):
         write_parquet(tmp_path / f"set/{name}.parquet", cells, LABELS)
     assert len(load("set", "test", data_dir=tmp_path)) == 8
     assert len(load("set", "train", data_dir=tmp_path)) == 16
-    assert len(load("set", "testmini", data_dir=tmp_path)) == len(load("set", "test_small", data_dir=tmp_path)) == 8
-    with pytest.raises(UserError, match=r"no Parquet files of the split 'validation'.*test, test_small, testmini, tests, train;"):
+    assert (
+        len(load("set", "testmini", data_dir=tmp_path))
+        == len(load("set", "test_small", data_dir=tmp_path))
+        == 8
+    )
+    with pytest.raises(
+        UserError,
+        match=r"no Parquet files of the split 'validation'.*test, test_small, testmini, tests, train;",
+    ):
         load("set", "validation", data_dir=tmp_path)
 
 
-@pytest.mark.parametrize("second", ["test-00000-of-00001.parquet", "test.parquet", "test-0.parquet"])
-def test_a_split_that_is_there_twice(second: str, tmp_path: Path, png: Png, write_parquet: Write) -> None:
+@pytest.mark.parametrize(
+    "second", ["test-00000-of-00001.parquet", "test.parquet", "test-0.parquet"]
+)
+def test_a_split_that_is_there_twice(
+    second: str, tmp_path: Path, png: Png, write_parquet: Write
+) -> None:
     """Shards of two countings, or shards beside a whole file, are an error that names them."""
     for name in ("test-00000-of-00002.parquet", "test-00001-of-00002.parquet", second):
         write_parquet(tmp_path / "set" / name, [png(COLOUR[0])], [0])
@@ -204,7 +262,9 @@ def test_a_split_that_is_there_twice(second: str, tmp_path: Path, png: Png, writ
 def test_shards_that_are_missing_are_told(tmp_path: Path, png: Png, write_parquet: Write) -> None:
     """Two of three files are read, and it is said."""
     for shard in (0, 2):
-        write_parquet(tmp_path / f"set/test-0000{shard}-of-00003.parquet", [png(COLOUR[shard])], [shard])
+        write_parquet(
+            tmp_path / f"set/test-0000{shard}-of-00003.parquet", [png(COLOUR[shard])], [shard]
+        )
     split = load("set", "test", data_dir=tmp_path)
     assert split.labels.tolist() == [0, 2]
     assert any("only 2 of the 3 files" in note for note in split.notes)
@@ -226,16 +286,40 @@ TEXTS = ["dog", "ant", "bee", "ant", "dog", "bee", "bee", "ant"]
         (pa.array(TEXTS), ("ant", "bee", "dog"), [2, 0, 1, 0, 2, 1, 1, 0]),
         (pa.array(TEXTS).dictionary_encode(), ("ant", "bee", "dog"), [2, 0, 1, 0, 2, 1, 1, 0]),
         (pa.array(TEXTS, pa.large_string()), ("ant", "bee", "dog"), [2, 0, 1, 0, 2, 1, 1, 0]),
-        (pa.array(["10", "9", "2", "9", "10", "2", "2", "9"]), ("2", "9", "10"), [2, 1, 0, 1, 2, 0, 0, 1]),
+        (
+            pa.array(["10", "9", "2", "9", "10", "2", "2", "9"]),
+            ("2", "9", "10"),
+            [2, 1, 0, 1, 2, 0, 0, 1],
+        ),
         (pa.array([True, False] * 4), ("false", "true"), [1, 0] * 4),
         (pa.array([False] * 8), ("false", "true"), [0] * 8),
         (pa.array([1, 2, 3, 1, 2, 3, 3, 3], pa.uint8()), ("1", "2", "3"), [0, 1, 2, 0, 1, 2, 2, 2]),
-        (pa.array([2, 1, 0, 1, 2, 0, 0, 0], pa.uint64()), ("0", "1", "2"), [2, 1, 0, 1, 2, 0, 0, 0]),
-        (pa.array([2, 1, 0, 1, 2, 0, 0, 0]).dictionary_encode(), ("0", "1", "2"), [2, 1, 0, 1, 2, 0, 0, 0]),
+        (
+            pa.array([2, 1, 0, 1, 2, 0, 0, 0], pa.uint64()),
+            ("0", "1", "2"),
+            [2, 1, 0, 1, 2, 0, 0, 0],
+        ),
+        (
+            pa.array([2, 1, 0, 1, 2, 0, 0, 0]).dictionary_encode(),
+            ("0", "1", "2"),
+            [2, 1, 0, 1, 2, 0, 0, 0],
+        ),
     ],
-    ids=["text", "category", "large-text", "numbers-as-text", "bool", "one-bool", "from-one", "uint64", "number-category"],
+    ids=[
+        "text",
+        "category",
+        "large-text",
+        "numbers-as-text",
+        "bool",
+        "one-bool",
+        "from-one",
+        "uint64",
+        "number-category",
+    ],
 )
-def test_labels_of_every_type(labels: pa.Array, classes: tuple[str, ...], numbers: list[int], tmp_path: Path, png: Png) -> None:
+def test_labels_of_every_type(
+    labels: pa.Array, classes: tuple[str, ...], numbers: list[int], tmp_path: Path, png: Png
+) -> None:
     """Texts, categories and booleans become classes in the order of their names; numbers count from the first class."""
     _labelled(tmp_path / "set/test.parquet", labels, [png(x) for x in COLOUR])
     split = load("set", "test", data_dir=tmp_path)
@@ -243,7 +327,9 @@ def test_labels_of_every_type(labels: pa.Array, classes: tuple[str, ...], number
     assert split.labels.tolist() == numbers
 
 
-@pytest.mark.parametrize("labels", [pa.array(["a", None, "b"]), pa.array(["a", None, "b"]).dictionary_encode()])
+@pytest.mark.parametrize(
+    "labels", [pa.array(["a", None, "b"]), pa.array(["a", None, "b"]).dictionary_encode()]
+)
 def test_a_text_that_is_null_is_no_label(labels: pa.Array, tmp_path: Path, png: Png) -> None:
     """A null among texts or categories is counted as for numbers."""
     _labelled(tmp_path / "set/test.parquet", labels, [png(x) for x in COLOUR])
@@ -253,7 +339,9 @@ def test_a_text_that_is_null_is_no_label(labels: pa.Array, tmp_path: Path, png: 
 def test_ordered_categories_keep_their_order(tmp_path: Path, png: Png) -> None:
     """low, mid, high stay in that order where every file has it, also when a split lacks one of them."""
     for split, codes in (("train", [2, 0, 1]), ("test", [2, 2, 0])):
-        levels = pa.DictionaryArray.from_arrays(pa.array(codes, pa.int8()), pa.array(["low", "mid", "high"]), ordered=True)
+        levels = pa.DictionaryArray.from_arrays(
+            pa.array(codes, pa.int8()), pa.array(["low", "mid", "high"]), ordered=True
+        )
         _labelled(tmp_path / f"set/{split}.parquet", levels, [png(x) for x in COLOUR])
     split = load("set", "test", data_dir=tmp_path)
     assert split.classes == ("low", "mid", "high")
@@ -303,12 +391,16 @@ def test_what_cannot_be_a_label(tmp_path: Path, png: Png) -> None:
     """A label column of fractions is told by its type, not as missing; two files of one split must agree."""
     images = [png(x) for x in COLOUR]
     _labelled(tmp_path / "set/test.parquet", pa.array([0.0, 1.0]), images)
-    assert "column 'label' holds double, which cannot be the label; it should hold whole numbers, texts" in _error(
-        "set", tmp_path
+    assert (
+        "column 'label' holds double, which cannot be the label; it should hold whole numbers, texts"
+        in _error("set", tmp_path)
     )
     _labelled(tmp_path / "two/test-0.parquet", pa.array([0, 1]), images)
     _labelled(tmp_path / "two/test-1.parquet", pa.array(["a", "b"]), images)
-    assert "test-1.parquet: column 'label' holds string, in the first file of its split int64" in _error("two", tmp_path)
+    assert (
+        "test-1.parquet: column 'label' holds string, in the first file of its split int64"
+        in _error("two", tmp_path)
+    )
     _labelled(tmp_path / "two/test-1.parquet", pa.array([2, 1], pa.int16()), images)
     assert load("two", "test", data_dir=tmp_path).labels.tolist() == [0, 1, 2, 1]
 
@@ -317,28 +409,50 @@ def test_the_label_column_is_no_numbering_of_something_else(tmp_path: Path, png:
     """Ids, sizes and file names are not taken; of two columns that could be labels none is; a single one is, and it is said."""
     path = tmp_path / "set/test.parquet"
     path.parent.mkdir()
-    base = {"image": [png(x) for x in COLOUR], "patient_id": [0, 0, 1, 1, 2, 2, 3, 3], "width": [6] * 8, "file": list("abcdefgh")}
+    base = {
+        "image": [png(x) for x in COLOUR],
+        "patient_id": [0, 0, 1, 1, 2, 2, 3, 3],
+        "width": [6] * 8,
+        "file": list("abcdefgh"),
+    }
 
     def write(**more: object) -> None:
         pq.write_table(pa.table({**base, **more}), path)
 
     write()
-    assert "has no label column; its columns are image, patient_id, width, file; one is chosen with label=NAME" in _error(
-        "set", tmp_path
+    assert (
+        "has no label column; its columns are image, patient_id, width, file; one is chosen with label=NAME"
+        in _error("set", tmp_path)
     )
     write(diagnosis=["good", "bad"] * 4)
     split = load("set", "test", data_dir=tmp_path)
     assert (split.classes, split.labels.tolist()) == (("bad", "good"), [1, 0] * 4)
     assert any("column 'diagnosis' is taken as the label" in note for note in split.notes)
     write(diagnosis=["good", "bad"] * 4, site=[1, 1, 2, 2] * 2)
-    assert "several label columns: diagnosis, site; choose one with label=NAME" in _error("set", tmp_path)
+    assert "several label columns: diagnosis, site; choose one with label=NAME" in _error(
+        "set", tmp_path
+    )
     assert load("parquet:set,label=site", "test", data_dir=tmp_path).classes == ("1", "2")
-    assert load("parquet:set,label=patient_id", "test", data_dir=tmp_path).classes == ("0", "1", "2", "3")
+    assert load("parquet:set,label=patient_id", "test", data_dir=tmp_path).classes == (
+        "0",
+        "1",
+        "2",
+        "3",
+    )
     write(label=TEXTS)
     assert load("set", "test", data_dir=tmp_path).classes == ("ant", "bee", "dog")
-    features = {"image": {"_type": "Image"}, "kind": {"names": ["x", "y"], "_type": "ClassLabel"}, "site": {"_type": "Value"}}
+    features = {
+        "image": {"_type": "Image"},
+        "kind": {"names": ["x", "y"], "_type": "ClassLabel"},
+        "site": {"_type": "Value"},
+    }
     table = pa.table({**base, "site": [1, 1, 2, 2] * 2, "kind": [1, 0] * 4})
-    pq.write_table(table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})}), path)
+    pq.write_table(
+        table.replace_schema_metadata(
+            {"huggingface": json.dumps({"info": {"features": features}})}
+        ),
+        path,
+    )
     declared = load("set", "test", data_dir=tmp_path)
     assert (declared.classes, declared.labels.tolist()) == (("x", "y"), [1, 0] * 4)
 
@@ -348,12 +462,16 @@ def test_the_label_column_is_no_numbering_of_something_else(tmp_path: Path, png:
     [pa.array([-1, -1]), pa.array([None, None], pa.int64()), pa.array([None, None]), None],
     ids=["-1", "null", "nothing", "no column"],
 )
-def test_a_split_without_labels_names_those_that_have_some(labels: pa.Array | None, tmp_path: Path, png: Png) -> None:
+def test_a_split_without_labels_names_those_that_have_some(
+    labels: pa.Array | None, tmp_path: Path, png: Png
+) -> None:
     """All -1, all null or no column at all: the split carries no labels, validation does."""
     images = [png(x) for x in COLOUR]
     for split in ("train", "validation"):
         _labelled(tmp_path / f"set/{split}.parquet", pa.array([0, 1]), images)
-    _labelled(tmp_path / "set/test.parquet", labels if labels is not None else pa.array([0, 0]), images)
+    _labelled(
+        tmp_path / "set/test.parquet", labels if labels is not None else pa.array([0, 0]), images
+    )
     if labels is None:
         pq.write_table(pa.table({"image": images[:2]}), tmp_path / "set/test.parquet")
     message = _error("set", tmp_path)
@@ -362,7 +480,9 @@ def test_a_split_without_labels_names_those_that_have_some(labels: pa.Array | No
     assert load("set", "validation", data_dir=tmp_path).classes == ("0", "1")
 
 
-def test_images_of_different_sizes_can_be_resized(tmp_path: Path, png: Png, write_parquet: Write) -> None:
+def test_images_of_different_sizes_can_be_resized(
+    tmp_path: Path, png: Png, write_parquet: Write
+) -> None:
     """size= works as for folders, and the hint about different sizes names it."""
     wide = np.zeros((4, 8, 3), np.uint8)
     wide[:, 2:6] = 200
@@ -373,10 +493,15 @@ def test_images_of_different_sizes_can_be_resized(tmp_path: Path, png: Png, writ
     assert bool((images[0] == 200).all())
 
 
-def test_a_limit_does_not_change_the_number_of_channels(tmp_path: Path, png: Png, write_parquet: Write) -> None:
+def test_a_limit_does_not_change_the_number_of_channels(
+    tmp_path: Path, png: Png, write_parquet: Write
+) -> None:
     """Grey images that come before a coloured one have three channels under a limit too."""
     write_parquet(tmp_path / "set/test.parquet", [png(COLOUR[0, ..., 0]), png(COLOUR[1])], [0, 1])
-    whole, first = load("set", "test", data_dir=tmp_path), load("set", "test", data_dir=tmp_path, limit=1)
+    whole, first = (
+        load("set", "test", data_dir=tmp_path),
+        load("set", "test", data_dir=tmp_path, limit=1),
+    )
     assert first.ids.tolist() == whole.ids[:1].tolist()
     assert load("parquet:set,channels=1", "test", data_dir=tmp_path).images.shape[1] == 1
 

@@ -34,7 +34,11 @@ def test_the_commands_do_what_the_readme_says(cli, tmp_path):
     """All robbench commands of its bash blocks, in order and in one folder, but smaller; exit codes are those it mentions."""
     blocks = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
     lines = [(line, "gate" in block) for block in blocks for line in block.splitlines()]
-    commands = [(line, whole) for line, whole in lines if line.startswith("robbench ") and "--self-test" not in line]
+    commands = [
+        (line, whole)
+        for line, whole in lines
+        if line.startswith("robbench ") and "--self-test" not in line
+    ]
     assert len(commands) > 15
     for line, whole in commands:
         # A regression takes the whole test set to show.

@@ -38,13 +38,17 @@ def runner(environment: Callable, tmp_path: Path) -> Callable[..., int]:
         )  # fmt: skip
         env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
         command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
-        return subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, timeout=120, check=False).returncode
+        return subprocess.run(
+            command, cwd=tmp_path, env=env, capture_output=True, timeout=120, check=False
+        ).returncode
 
     return run
 
 
 @pytest.fixture(scope="module")
-def attacked(cli: Callable, trained: Path, for_all: Callable, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def attacked(
+    cli: Callable, trained: Path, for_all: Callable, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
     """An output folder with a run of each model. Not to be written to."""
     out = shutil.copytree(trained, tmp_path_factory.mktemp("attacked") / "S")
     done = cli("attack ce at --attack pgd:steps=5 --threat linf:0.15 --out", out)
@@ -58,7 +62,10 @@ def inputs_of(values: dict[str, str]) -> dict[str, str]:
     action = read(ACTION)
     given = {name: str(settings["default"]) for name, settings in action["inputs"].items()} | values
     pattern = re.compile(r"\$\{\{ inputs\.([a-z-]+) \}\}")
-    return {name: pattern.sub(lambda found: given[found[1]], text) for name, text in main_step(action)["env"].items()}
+    return {
+        name: pattern.sub(lambda found: given[found[1]], text)
+        for name, text in main_step(action)["env"].items()
+    }
 
 
 def main_step(action: dict[str, Any]) -> dict[str, Any]:
@@ -97,7 +104,9 @@ def test_the_example_runs(runner: Callable[..., int], tmp_path: Path) -> None:
     steps = read(EXAMPLE)["jobs"]["gate"]["steps"]
     for step in steps:
         if "run" in step and "pip install" not in step["run"]:
-            assert runner(step["run"], ROBBENCH_LIMIT="100") == 0, step["name"]  # of the samples, to be quick
+            assert runner(step["run"], ROBBENCH_LIMIT="100") == 0, step[
+                "name"
+            ]  # of the samples, to be quick
         elif step.get("uses", "").startswith("./"):
             code = runner(main_step(read(ACTION))["run"], **inputs_of(step["with"]))
             verdict = {0: "pass", 1: "regression", 4: "undecided"}[code]
@@ -108,13 +117,19 @@ def test_the_example_runs(runner: Callable[..., int], tmp_path: Path) -> None:
     assert ET.parse(tmp_path / kept[0]).getroot().tag == "testsuites"
 
 
-def test_the_actions_exit_code_is_the_gates(runner: Callable[..., int], attacked: Path, tmp_path: Path) -> None:
+def test_the_actions_exit_code_is_the_gates(
+    runner: Callable[..., int], attacked: Path, tmp_path: Path
+) -> None:
     """Pass, regression and bad input, each with its output; a text that looks like a command is only a name."""
     script = main_step(read(ACTION))["run"]
     (tmp_path / "canary").touch()
     for values, code, verdict in (
         ({"baseline": "ce", "candidate": "at"}, 0, "pass"),
-        ({"baseline": "at", "candidate": "ce", "args": "--these-samples --alpha 0.1"}, 1, "regression"),
+        (
+            {"baseline": "at", "candidate": "ce", "args": "--these-samples --alpha 0.1"},
+            1,
+            "regression",
+        ),
         ({"baseline": "at", "candidate": '"; rm canary; "'}, 2, "error"),
         ({"baseline": "at", "args": "$(rm canary)"}, 2, "error"),
     ):

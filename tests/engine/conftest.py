@@ -31,7 +31,15 @@ class Digits(NamedTuple):
 
 def _split(images: np.ndarray, labels: np.ndarray) -> Split:
     ids = torch.from_numpy(sample_ids(images, labels))
-    return Split(torch.from_numpy(images), torch.from_numpy(labels), ids, tuple("0123456789"), "digits", "test", scale=16)
+    return Split(
+        torch.from_numpy(images),
+        torch.from_numpy(labels),
+        ids,
+        tuple("0123456789"),
+        "digits",
+        "test",
+        scale=16,
+    )
 
 
 @pytest.fixture(scope="session")
@@ -69,7 +77,13 @@ def decide(entries: Callable[..., list[Entry]]) -> Callable[..., list[Verdict]]:
     """All verdicts of a cascade, in the order of the samples."""
 
     def run(
-        specs: Sequence[str | Entry], model: nn.Module, split: Split, threat: str, *, width: int = 64, seed: int = 0
+        specs: Sequence[str | Entry],
+        model: nn.Module,
+        split: Split,
+        threat: str,
+        *,
+        width: int = 64,
+        seed: int = 0,
     ) -> list[Verdict]:
         cascade = [spec if isinstance(spec, Entry) else entries([spec])[0] for spec in specs]
         with frozen(model):

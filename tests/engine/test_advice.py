@@ -65,9 +65,13 @@ def test_flags_of_a_run_with_everything_advise_none_of_it() -> None:
     def texts(*specs: str) -> list[str]:
         attacks = [ATTACKS.build(spec) for spec in specs]
         found = inspect(model, x, y, Tiles(32, 8), attacks).flags
-        found += afterwards(specs, (), [None] * 16, nonfinite=[0] * 16, flat=[3] * 16, attacks=attacks)
+        found += afterwards(
+            specs, (), [None] * 16, nonfinite=[0] * 16, flat=[3] * 16, attacks=attacks
+        )
         assert [flag.name for flag in found] == ["zero-gradient", "zero-gradient"]
         return [flag.text for flag in found]
 
-    assert not any("margin" in text or "square" in text for text in texts("apgd:objective=margin", "square"))
+    assert not any(
+        "margin" in text or "square" in text for text in texts("apgd:objective=margin", "square")
+    )
     assert all("add objective=margin and square" in text for text in texts("pgd"))

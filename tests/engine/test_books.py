@@ -20,7 +20,13 @@ from robbench.threat.model import parse_threat
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SPECS = ["fgsm", "pgd:steps=5", "pgd:steps=3,restarts=3", "apgd:steps=8", "apgd-t:steps=4,targets=3"]
+SPECS = [
+    "fgsm",
+    "pgd:steps=5",
+    "pgd:steps=3,restarts=3",
+    "apgd:steps=8",
+    "apgd-t:steps=4,targets=3",
+]
 
 
 def _copies(split: Split, sample: int, count: int) -> Split:
@@ -43,7 +49,9 @@ class _Flat(nn.Module):
         self.logits = 10.0 * torch.nn.functional.one_hot(split.labels, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.logits[torch.arange(len(x)) % len(self.logits)] + 0 * x.flatten(1).sum(1)[:, None]
+        return (
+            self.logits[torch.arange(len(x)) % len(self.logits)] + 0 * x.flatten(1).sum(1)[:, None]
+        )
 
 
 def _right(pool: Pool) -> list[int]:
@@ -54,12 +62,18 @@ def _right(pool: Pool) -> list[int]:
 
 def _wrong(pool: Pool) -> list[int]:
     """Misclassified samples, which fall to the first query."""
-    return [i for i, margin in enumerate(margins(pool.logits0, pool.split.labels).tolist()) if margin < 0]
+    return [
+        i
+        for i, margin in enumerate(margins(pool.logits0, pool.split.labels).tolist())
+        if margin < 0
+    ]
 
 
 @pytest.mark.usefixtures("eights")
 @pytest.mark.parametrize("spec", SPECS)
-def test_full_batches_are_counted_exactly(spec: str, digits: Any, decide: Callable[..., Any], seen: Any) -> None:
+def test_full_batches_are_counted_exactly(
+    spec: str, digits: Any, decide: Callable[..., Any], seen: Any
+) -> None:
     """Sixteen equal samples move in step and need no padding: rows through the model are the books' sums, both ways."""
     for sample in _samples(digits, decide, spec, "linf:0.1"):
         watched = seen(digits.model)
@@ -70,7 +84,9 @@ def test_full_batches_are_counted_exactly(spec: str, digits: Any, decide: Callab
 
 @pytest.mark.usefixtures("eights")
 @pytest.mark.parametrize("spec", SPECS)
-def test_a_lone_row_is_padded_to_eight(spec: str, digits: Any, decide: Callable[..., Any], seen: Any) -> None:
+def test_a_lone_row_is_padded_to_eight(
+    spec: str, digits: Any, decide: Callable[..., Any], seen: Any
+) -> None:
     """A single sample is queried in eights: the clean pass, every step and the last check."""
     for sample in _samples(digits, decide, spec, "linf:0.1"):
         watched = seen(digits.model)
@@ -81,21 +97,38 @@ def test_a_lone_row_is_padded_to_eight(spec: str, digits: Any, decide: Callable[
 
 @pytest.mark.usefixtures("eights")
 @pytest.mark.parametrize("spec", SPECS)
-def test_the_books_never_say_more_than_the_model_saw(spec: str, digits: Any, decide: Callable[..., Any], seen: Any) -> None:
+def test_the_books_never_say_more_than_the_model_saw(
+    spec: str, digits: Any, decide: Callable[..., Any], seen: Any
+) -> None:
     """With many samples that finish at different times, counted rows are at most the seen ones, and at least half of them."""
     watched = seen(digits.model)
     verdicts = decide([spec], watched, digits.split.take(torch.arange(80)), "linf:0.1", width=32)
-    assert 0.5 * sum(watched.forward_rows) <= sum(v.forwards for v in verdicts) <= sum(watched.forward_rows)
-    assert 0.5 * sum(watched.backward_rows) <= sum(v.backwards for v in verdicts) <= sum(watched.backward_rows)
+    assert (
+        0.5 * sum(watched.forward_rows)
+        <= sum(v.forwards for v in verdicts)
+        <= sum(watched.forward_rows)
+    )
+    assert (
+        0.5 * sum(watched.backward_rows)
+        <= sum(v.backwards for v in verdicts)
+        <= sum(watched.backward_rows)
+    )
     assert max(watched.forward_rows) <= 32
     assert all(rows % 8 == 0 for rows in watched.forward_rows)
 
 
 @pytest.mark.parametrize(
     ("spec", "steps", "variants"),
-    [("fgsm", 1, 1), ("pgd:steps=5", 5, 1), ("pgd:steps=3,restarts=3", 3, 3), ("apgd-t:steps=4,targets=3", 4, 3)],
+    [
+        ("fgsm", 1, 1),
+        ("pgd:steps=5", 5, 1),
+        ("pgd:steps=3,restarts=3", 3, 3),
+        ("apgd-t:steps=4,targets=3", 4, 3),
+    ],
 )
-def test_what_each_sample_costs(spec: str, steps: int, variants: int, digits: Any, decide: Callable[..., Any]) -> None:
+def test_what_each_sample_costs(
+    spec: str, steps: int, variants: int, digits: Any, decide: Callable[..., Any]
+) -> None:
     """N moves cost N+1 forwards and N backwards; a success at step n costs n+1 and n; the clean pass and the check one each."""
     for v in decide([spec], digits.model, digits.split.take(torch.arange(80)), "linf:0.1"):
         if v.entry == CLEAN:
@@ -111,13 +144,19 @@ def test_what_each_sample_costs(spec: str, steps: int, variants: int, digits: An
 
 @pytest.mark.usefixtures("eights")
 @pytest.mark.parametrize("case", ["misclassified", "zero budget", "nothing worse found"])
-def test_samples_that_stay_where_they_are(case: str, digits: Any, decide: Callable[..., Any], seen: Any) -> None:
+def test_samples_that_stay_where_they_are(
+    case: str, digits: Any, decide: Callable[..., Any], seen: Any
+) -> None:
     """Where the clean input is the worst point, the model sees no more rows than the books say, the last look included."""
     pool = Pool(digits.split, parse_threat("linf:0.1"), digits.model, seed=0, tiles=Tiles(32, 8))
-    split = digits.split.take(torch.tensor((_wrong(pool) if case == "misclassified" else _right(pool))[:8]))
+    split = digits.split.take(
+        torch.tensor((_wrong(pool) if case == "misclassified" else _right(pool))[:8])
+    )
     model = digits.model if case != "nothing worse found" else _Flat(split)
     watched = seen(model)
-    verdicts = decide(["fgsm"], watched, split, "linf:0" if case == "zero budget" else "linf:0.01", width=8)
+    verdicts = decide(
+        ["fgsm"], watched, split, "linf:0" if case == "zero budget" else "linf:0.01", width=8
+    )
     assert all(v.linf == 0 for v in verdicts)
     assert sum(watched.forward_rows) == sum(v.forwards for v in verdicts)
 
@@ -126,12 +165,21 @@ def _problems(pool: Pool) -> Callable[..., Any]:
     return lambda jobs: pool.problem(torch.tensor([job.sample for job in jobs]))
 
 
-def test_the_last_query_costs_no_backward(digits: Any, seen: Any, entries: Callable[..., Any]) -> None:
+def test_the_last_query_costs_no_backward(
+    digits: Any, seen: Any, entries: Callable[..., Any]
+) -> None:
     """A lane whose rows are all at their last step makes a forward without gradient."""
     pool = Pool(digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tiles=Tiles(32, 8))
     watched = seen(digits.model)
     (entry,) = entries(["pgd:steps=3"])
-    lane = Lane(entry.attack, watched, _problems(pool), width=8, tiles=Tiles(32, 8), device=torch.device("cpu"))
+    lane = Lane(
+        entry.attack,
+        watched,
+        _problems(pool),
+        width=8,
+        tiles=Tiles(32, 8),
+        device=torch.device("cpu"),
+    )
     lane.queue.extend(Job(i, 0) for i in _right(pool)[:8])
     for step in range(4):
         assert (lane.step() is not None) == (step == 3)
@@ -140,13 +188,22 @@ def test_the_last_query_costs_no_backward(digits: Any, seen: Any, entries: Calla
     assert lane.waiting == 0
 
 
-def test_fooled_samples_leave_at_once_and_others_take_their_place(digits: Any, seen: Any, entries: Callable[..., Any]) -> None:
+def test_fooled_samples_leave_at_once_and_others_take_their_place(
+    digits: Any, seen: Any, entries: Callable[..., Any]
+) -> None:
     """When eight rows have finished, eight waiting samples start beside the running ones, and the batch stays full."""
     pool = Pool(digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tiles=Tiles(32, 8))
     easy, hard = _wrong(pool)[:8], _right(pool)[:24]
     watched = seen(digits.model)
     (entry,) = entries(["pgd:steps=4,init=clean"])
-    lane = Lane(entry.attack, watched, _problems(pool), width=16, tiles=Tiles(32, 8), device=torch.device("cpu"))
+    lane = Lane(
+        entry.attack,
+        watched,
+        _problems(pool),
+        width=16,
+        tiles=Tiles(32, 8),
+        device=torch.device("cpu"),
+    )
     lane.queue.extend(Job(i, 0) for i in [*easy, *hard])
     done = lane.step()
     assert sorted(job.sample for job in done.jobs) == sorted(easy)
@@ -157,19 +214,30 @@ def test_fooled_samples_leave_at_once_and_others_take_their_place(digits: Any, s
         done = lane.step()
         sizes.append(len(lane.jobs))
         if len(sizes) == 1:
-            assert sorted(lane.t.tolist()) == [1] * 8 + [2] * 8  # fresh rows have made one move, the others two
+            assert (
+                sorted(lane.t.tolist()) == [1] * 8 + [2] * 8
+            )  # fresh rows have made one move, the others two
     assert max(sizes) == 16
     # 8 easy x 1 + 24 hard x 5 queries; full batches of 16, and the last eight rows on their own
     assert sum(watched.forward_rows) == 8 + 24 * 5
 
 
-def test_the_lane_gets_narrower_at_the_end(digits: Any, seen: Any, entries: Callable[..., Any]) -> None:
+def test_the_lane_gets_narrower_at_the_end(
+    digits: Any, seen: Any, entries: Callable[..., Any]
+) -> None:
     """When nothing waits any more, finished rows are not queried on."""
     pool = Pool(digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tiles=Tiles(32, 8))
     wrong, right = _wrong(pool)[:16], _right(pool)[:8]
     watched = seen(digits.model)
     (entry,) = entries(["pgd:steps=4,init=clean"])
-    lane = Lane(entry.attack, watched, _problems(pool), width=24, tiles=Tiles(32, 8), device=torch.device("cpu"))
+    lane = Lane(
+        entry.attack,
+        watched,
+        _problems(pool),
+        width=24,
+        tiles=Tiles(32, 8),
+        device=torch.device("cpu"),
+    )
     lane.queue.extend(Job(i, 0) for i in [*wrong, *right])
     while lane.waiting:
         lane.step()
@@ -177,7 +245,9 @@ def test_the_lane_gets_narrower_at_the_end(digits: Any, seen: Any, entries: Call
     assert watched.forward_rows == [24, 8, 8, 8, 8]
 
 
-def test_two_threads_give_the_same_verdicts_for_all_widths(digits: Any, decide: Callable[..., Any], measured: Any) -> None:
+def test_two_threads_give_the_same_verdicts_for_all_widths(
+    digits: Any, decide: Callable[..., Any], measured: Any
+) -> None:
     """The engine's promise holds within any fixed number of threads, not only with one."""
     split, before = digits.split.take(torch.arange(16)), torch.get_num_threads()
     torch.set_num_threads(2)
@@ -195,4 +265,12 @@ def test_equal_ids_draw_equal_numbers(digits: Any, decide: Callable[..., Any]) -
     verdicts = decide(["pgd:steps=2,rate=0.1"], digits.model, same, "linf:0.02")
     assert len({v._replace(sample=0) for v in verdicts}) == 1
     apart = dataclasses.replace(same, ids=same.ids + torch.arange(8))
-    assert len({v._replace(sample=0) for v in decide(["pgd:steps=2,rate=0.1"], digits.model, apart, "linf:0.02")}) == 8
+    assert (
+        len(
+            {
+                v._replace(sample=0)
+                for v in decide(["pgd:steps=2,rate=0.1"], digits.model, apart, "linf:0.02")
+            }
+        )
+        == 8
+    )

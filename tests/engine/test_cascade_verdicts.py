@@ -29,46 +29,73 @@ THREATS = {"linf": "linf:0.12", "l2": "l2:0.6"}
 
 
 @pytest.fixture(scope="module", params=sorted(THREATS))
-def whole(request: pytest.FixtureRequest, digits: Any, decide: Callable[..., Any]) -> tuple[str, Any, list[Any]]:
+def whole(
+    request: pytest.FixtureRequest, digits: Any, decide: Callable[..., Any]
+) -> tuple[str, Any, list[Any]]:
     """A threat, 90 samples, and their verdicts at width 64."""
     split = digits.split.take(torch.arange(90))
-    return THREATS[request.param], split, decide(CASCADE, digits.model, split, THREATS[request.param])
+    return (
+        THREATS[request.param],
+        split,
+        decide(CASCADE, digits.model, split, THREATS[request.param]),
+    )
 
 
 def test_the_run_is_no_idle_one(whole: tuple[str, Any, list[Any]]) -> None:
     """Some samples hold, some are wrong from the start, some fall to each entry and to a second variant."""
     entries = {verdict.entry for verdict in whole[2]}
-    assert entries >= {CLEAN, -2, 0, 1} if whole[0].startswith("linf") else entries >= {CLEAN, -2, 0}
+    assert (
+        entries >= {CLEAN, -2, 0, 1} if whole[0].startswith("linf") else entries >= {CLEAN, -2, 0}
+    )
     assert {verdict.variant for verdict in whole[2]} >= {0, 1}
     assert all(verdict.status == OK for verdict in whole[2])
 
 
 @pytest.mark.usefixtures("equal_rows")
 @pytest.mark.parametrize("width", [1, 3, 17, 40])
-def test_widths_change_nothing(width: int, whole: tuple[str, Any, list[Any]], digits: Any, decide: Callable[..., Any]) -> None:
+def test_widths_change_nothing(
+    width: int, whole: tuple[str, Any, list[Any]], digits: Any, decide: Callable[..., Any]
+) -> None:
     """Every field of every verdict is bit-equal whatever number of rows is in flight."""
     threat, split, verdicts = whole
     assert decide(CASCADE, digits.model, split, threat, width=width) == verdicts
 
 
 @pytest.mark.usefixtures("equal_rows")
-def test_orders_and_shards_change_nothing(whole: tuple[str, Any, list[Any]], digits: Any, decide: Callable[..., Any]) -> None:
+def test_orders_and_shards_change_nothing(
+    whole: tuple[str, Any, list[Any]], digits: Any, decide: Callable[..., Any]
+) -> None:
     """Every field is bit-equal for permuted samples, and for two shards run apart."""
     threat, split, verdicts = whole
     order = torch.randperm(90, generator=torch.Generator().manual_seed(3))
     moved = decide(CASCADE, digits.model, split.take(order), threat, width=17)
-    assert sorted(verdict._replace(sample=int(order[verdict.sample])) for verdict in moved) == verdicts
+    assert (
+        sorted(verdict._replace(sample=int(order[verdict.sample])) for verdict in moved) == verdicts
+    )
     first, second = torch.arange(33), torch.arange(33, 90)
-    shards = [decide(CASCADE, digits.model, split.take(part), threat, width=40) for part in (first, second)]
-    assert shards[0] + [verdict._replace(sample=verdict.sample + 33) for verdict in shards[1]] == verdicts
+    shards = [
+        decide(CASCADE, digits.model, split.take(part), threat, width=40)
+        for part in (first, second)
+    ]
+    assert (
+        shards[0] + [verdict._replace(sample=verdict.sample + 33) for verdict in shards[1]]
+        == verdicts
+    )
 
 
 def test_seeds_change_random_starts(digits: Any, decide: Callable[..., Any]) -> None:
     """Another seed is another start: the verdicts' worst points differ, the clean columns do not."""
     split = digits.split.take(torch.arange(24))
-    a, b = (decide(["pgd:steps=2,rate=0.2"], digits.model, split, "linf:0.05", seed=seed) for seed in (0, 1))
+    a, b = (
+        decide(["pgd:steps=2,rate=0.2"], digits.model, split, "linf:0.05", seed=seed)
+        for seed in (0, 1)
+    )
     assert [verdict[:4] for verdict in a] == [verdict[:4] for verdict in b]
-    assert all(one.adv_margin != other.adv_margin for one, other in zip(a, b, strict=True) if not one.adversarial)
+    assert all(
+        one.adv_margin != other.adv_margin
+        for one, other in zip(a, b, strict=True)
+        if not one.adversarial
+    )
 
 
 @pytest.mark.usefixtures("equal_rows")
@@ -86,13 +113,21 @@ def test_an_attack_draws_the_same_alone_and_in_a_cascade(
         assert verdict.entry == (breaks[0] if breaks else -2)
         if breaks:
             one = runs[breaks[0]]
-            assert (verdict.variant, verdict.step, verdict.adv_pred) == (one.variant, one.step, one.adv_pred)
+            assert (verdict.variant, verdict.step, verdict.adv_pred) == (
+                one.variant,
+                one.step,
+                one.adv_pred,
+            )
             assert verdict.linf == one.linf
-            assert verdict.forwards == one.forwards + sum(run.forwards - 2 for run in runs[: breaks[0]])
+            assert verdict.forwards == one.forwards + sum(
+                run.forwards - 2 for run in runs[: breaks[0]]
+            )
             assert verdict.backwards == sum(run.backwards for run in runs[: breaks[0] + 1])
 
 
-def _plain_pgd(model: nn.Module, p: Problem, start: Tensor, steps: int, rate: float) -> tuple[int, Tensor] | None:
+def _plain_pgd(
+    model: nn.Module, p: Problem, start: Tensor, steps: int, rate: float
+) -> tuple[int, Tensor] | None:
     """One sample's step and point of success by a plain loop (eight equal rows, as the engine pads a lone one)."""
     x = start
     for step in range(steps + 1):
@@ -123,17 +158,33 @@ def test_entry_variant_and_step_are_those_of_a_plain_loop(
     for verdict in verdicts:
         p = pool.problem(torch.tensor([verdict.sample]), salt_of(entry.spec))
         if verdict.clean_pred != int(p.y):
-            assert (verdict.entry, verdict.variant, verdict.step, verdict.forwards, verdict.backwards) == (CLEAN, -1, 0, 1, 0)
+            assert (
+                verdict.entry,
+                verdict.variant,
+                verdict.step,
+                verdict.forwards,
+                verdict.backwards,
+            ) == (CLEAN, -1, 0, 1, 0)
             assert verdict.adversarial
             continue
         starts = [entry.attack.start(entry.attack.vary(p, torch.tensor([k]))).x for k in range(3)]
         tried = [_plain_pgd(digits.model, p, start, 6, 2.5 / 6) for start in starts]
         won = next((k for k, result in enumerate(tried) if result), None)
         if won is None:
-            assert (verdict.entry, verdict.variant, verdict.step, verdict.adversarial) == (-2, -1, -1, False)
+            assert (verdict.entry, verdict.variant, verdict.step, verdict.adversarial) == (
+                -2,
+                -1,
+                -1,
+                False,
+            )
         else:
             step, x = tried[won]  # type: ignore[misc]
-            assert (verdict.entry, verdict.variant, verdict.step, verdict.adversarial) == (0, won, step, True)
+            assert (verdict.entry, verdict.variant, verdict.step, verdict.adversarial) == (
+                0,
+                won,
+                step,
+                True,
+            )
             assert verdict.linf == pytest.approx(float((x - p.x0).abs().max()), abs=1e-6)
             assert verdict.l2 == pytest.approx(float((x - p.x0).norm()), abs=1e-5)
 
@@ -149,15 +200,21 @@ def test_columns_mean_what_they_say(whole: tuple[str, Any, list[Any]], digits: A
         others, p = torch.cat([row[:label], row[label + 1 :]]), row.softmax(0)
         assert verdict.clean_pred == int(row.argmax())
         assert verdict.clean_margin == pytest.approx(float(row[label] - others.max()), abs=1e-4)
-        assert verdict.clean_pmargin == pytest.approx(float(p[label] - torch.cat([p[:label], p[label + 1 :]]).max()), abs=1e-5)
+        assert verdict.clean_pmargin == pytest.approx(
+            float(p[label] - torch.cat([p[:label], p[label + 1 :]]).max()), abs=1e-5
+        )
         assert verdict.adversarial == (verdict.adv_pred != label) == (verdict.adv_margin < 0)
         assert (verdict.adv_pmargin < 0) == verdict.adversarial
         assert verdict.adv_margin <= verdict.clean_margin
-        assert (verdict.linf if threat.startswith("linf") else verdict.l2) <= eps * (1 + 1e-5) + 1e-7
+        assert (verdict.linf if threat.startswith("linf") else verdict.l2) <= eps * (
+            1 + 1e-5
+        ) + 1e-7
 
 
 @pytest.mark.parametrize("specs", [["apgd:steps=3"], CASCADE])
-def test_a_zero_budget_breaks_nothing(specs: list[str], digits: Any, decide: Callable[..., Any]) -> None:
+def test_a_zero_budget_breaks_nothing(
+    specs: list[str], digits: Any, decide: Callable[..., Any]
+) -> None:
     """With eps 0 the verdict is the clean one, at one forward a sample."""
     split = digits.split.take(torch.arange(40))
     for verdict in decide(specs, digits.model, split, "linf:0"):
@@ -171,16 +228,21 @@ def test_all_wrong_and_empty_splits(digits: Any, decide: Callable[..., Any]) -> 
     """A split of misclassified samples costs one forward each and counts as adversarial; an empty one gives nothing."""
     split = digits.split.take(torch.arange(20))
     wrong = dataclasses.replace(split, labels=(split.labels + 5) % 10)
-    keep = torch.tensor([v.sample for v in decide(["fgsm"], digits.model, wrong, "linf:0.1") if v.entry == CLEAN])
+    keep = torch.tensor(
+        [v.sample for v in decide(["fgsm"], digits.model, wrong, "linf:0.1") if v.entry == CLEAN]
+    )
     verdicts = decide(CASCADE, digits.model, wrong.take(keep), "linf:0.1")
     assert len(verdicts) >= 15
     assert all(
-        (v.adversarial, v.entry, v.step, v.forwards, v.backwards, v.status) == (True, CLEAN, 0, 1, 0, OK) for v in verdicts
+        (v.adversarial, v.entry, v.step, v.forwards, v.backwards, v.status)
+        == (True, CLEAN, 0, 1, 0, OK)
+        for v in verdicts
     )
     assert decide(CASCADE, digits.model, split.take(torch.arange(0)), "linf:0.1") == []
 
 
-# -- backends ------------------------------------------------------------------------------------------------------------
+# -- backends
+# ------------------------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -192,7 +254,9 @@ class Foreign(Backend):
     def run(self, model: nn.Module, p: Problem, *, seed: int) -> Tensor:
         assert bool((p.logits0.argmax(1) == p.y).all())
         x = p.x0.clone().requires_grad_()
-        (grad,) = torch.autograd.grad(torch.nn.functional.cross_entropy(model(x), p.y, reduction="sum"), x)
+        (grad,) = torch.autograd.grad(
+            torch.nn.functional.cross_entropy(model(x), p.y, reduction="sum"), x
+        )
         x = (p.x0 + self.reach * p.eps.reshape(-1, 1, 1, 1) * grad.sign()).clamp(0, 1)
         return torch.where((model(x).argmax(1) != p.y).reshape(-1, 1, 1, 1), x, p.x0).detach()
 
@@ -207,15 +271,22 @@ def test_a_backend_in_the_middle_of_a_cascade(
     cascade = [first, Entry("foreign", Foreign()), last]
     verdicts = decide(cascade, digits.model, split, "linf:0.15", width=width)
     assert len(verdicts) == 80
-    alone = [decide([entry], digits.model, split, "linf:0.15", width=width) for entry in (first, last)]
+    alone = [
+        decide([entry], digits.model, split, "linf:0.15", width=width) for entry in (first, last)
+    ]
     fgsm = decide(["fgsm"], digits.model, split, "linf:0.15")
     for v in verdicts:
-        breaks = [alone[0][v.sample].adversarial, fgsm[v.sample].adversarial, alone[1][v.sample].adversarial]
+        breaks = [
+            alone[0][v.sample].adversarial,
+            fgsm[v.sample].adversarial,
+            alone[1][v.sample].adversarial,
+        ]
         if v.entry != CLEAN:
             assert v.entry == (breaks.index(True) if any(breaks) else -2)
         if v.entry == 1:
             assert (v.variant, v.step) == (0, -1)
-            # clean, two of PGD's, two of the backend's and the check of its point; backwards: one of PGD's and the backend's
+            # clean, two of PGD's, two of the backend's and the check of its point; backwards: one
+            # of PGD's and the backend's
             assert (v.forwards, v.backwards) == (1 + 2 + 2 + 1, 1 + 1)
     assert {v.entry for v in verdicts} >= {0, 1, 2}
 
@@ -228,7 +299,9 @@ def test_a_margin_is_known_where_an_attack_has_shown_what_it_tried(
     alone = decide([foreign], digits.model, split, "linf:0.02")
     assert {v.adversarial for v in alone} == {True, False}
     assert all(v.known == v.adversarial for v in alone)
-    assert all(v.known for v in decide([*entries(["fgsm"]), foreign], digits.model, split, "linf:0.02"))
+    assert all(
+        v.known for v in decide([*entries(["fgsm"]), foreign], digits.model, split, "linf:0.02")
+    )
 
 
 def test_a_backends_points_are_checked(digits: Any, decide: Callable[..., Any]) -> None:
@@ -239,19 +312,33 @@ def test_a_backends_points_are_checked(digits: Any, decide: Callable[..., Any]) 
         assert verdict.status == OK
 
 
-# -- progress and stopping -----------------------------------------------------------------------------------------------
+# -- progress and stopping
+# -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("width", [8, 64])
 @pytest.mark.parametrize(
-    "cascade", [["pgd:steps=4,restarts=2", "apgd-t:steps=6,targets=3"], ["fgsm", "foreign", "apgd:steps=5"], ["foreign"]]
+    "cascade",
+    [
+        ["pgd:steps=4,restarts=2", "apgd-t:steps=6,targets=3"],
+        ["fgsm", "foreign", "apgd:steps=5"],
+        ["foreign"],
+    ],
 )
-def test_progress_is_monotone_and_ends_at_one(cascade: list[str], width: int, digits: Any, entries: Callable[..., Any]) -> None:
+def test_progress_is_monotone_and_ends_at_one(
+    cascade: list[str], width: int, digits: Any, entries: Callable[..., Any]
+) -> None:
     """The share of work done never falls, stays within [0,1] and ends at 1; every sample is told of once."""
     split = digits.split.take(torch.arange(100))
-    built = [Entry("foreign", Foreign()) if spec == "foreign" else entries([spec])[0] for spec in cascade]
+    built = [
+        Entry("foreign", Foreign()) if spec == "foreign" else entries([spec])[0] for spec in cascade
+    ]
     with frozen(digits.model):
-        ticks = list(Cascade(digits.model, split, parse_threat("linf:0.1")[0], built, seed=0, width=width).run())
+        ticks = list(
+            Cascade(
+                digits.model, split, parse_threat("linf:0.1")[0], built, seed=0, width=width
+            ).run()
+        )
     shares = [tick.progress for tick in ticks]
     assert all(0 <= share <= 1 for share in shares)
     assert all(a <= b + 1e-12 for a, b in itertools.pairwise(shares)), shares
@@ -269,7 +356,9 @@ def test_stop_yields_what_was_finished_and_nothing_else(
     whole = decide(CASCADE, digits.model, split, "linf:0.12", width=16)
     model, calls = digits.model, []
     with frozen(model):
-        cascade = Cascade(model, split, parse_threat("linf:0.12")[0], entries(CASCADE), seed=0, width=16)
+        cascade = Cascade(
+            model, split, parse_threat("linf:0.12")[0], entries(CASCADE), seed=0, width=16
+        )
         ticks = list(cascade.run(stop=lambda: calls.append(None) or len(calls) > after))
     told = [verdict for tick in ticks for verdict in tick.verdicts]
     assert len(calls) == after + 1
@@ -280,7 +369,8 @@ def test_stop_yields_what_was_finished_and_nothing_else(
     assert all(v.adversarial for v in told)  # nobody has survived the whole cascade yet
 
 
-# -- points that do not count --------------------------------------------------------------------------------------------
+# -- points that do not count
+# --------------------------------------------------------------------------------------------
 
 
 class Standing(Rows):
@@ -303,7 +393,9 @@ class Place(Attack[Standing]):
         q.logits(s.x)
         if self.where == "ball":
             return Standing(x=(1 - p.x0).clamp(0, 1))
-        return Standing(x=p.x0 - p.eps.reshape(-1, 1, 1, 1) if self.where == "box" else p.x0 * torch.nan)
+        return Standing(
+            x=p.x0 - p.eps.reshape(-1, 1, 1, 1) if self.where == "box" else p.x0 * torch.nan
+        )
 
     def point(self, s: Standing) -> Tensor:
         return s.x
@@ -325,7 +417,10 @@ def test_points_outside_ball_or_box_or_not_finite_never_count(
     images = torch.full((10, 1, 2, 2), 0.9 if where == "box" else 0.06)
     images[:, 0, 0, 0] = 0.06
     split = dataclasses.replace(
-        digits.split.take(torch.arange(10)), images=images, labels=torch.zeros(10, dtype=torch.int64), classes=("a", "b")
+        digits.split.take(torch.arange(10)),
+        images=images,
+        labels=torch.zeros(10, dtype=torch.int64),
+        classes=("a", "b"),
     )
     threat = {"ball": "linf:0.005", "box": "linf:0.1", "nan": "linf:0.1"}[where]
     for verdict in decide([Entry("place", Place(where=where))], LastPixel(), split, threat):
@@ -348,13 +443,21 @@ class Fickle(nn.Module):
         return -logits if x.requires_grad else logits
 
 
-def test_successes_that_cannot_be_confirmed_are_not_counted(digits: Any, decide: Callable[..., Any]) -> None:
+def test_successes_that_cannot_be_confirmed_are_not_counted(
+    digits: Any, decide: Callable[..., Any]
+) -> None:
     """A model that changes its mind gets status 2, and its samples are not counted as adversarial."""
     split = digits.split.take(torch.arange(30))
     verdicts = decide(["fgsm", "pgd:steps=2"], Fickle(digits.model), split, "linf:0.001")
     for verdict in verdicts:
         if verdict.clean_pred == int(split.labels[verdict.sample]):
-            assert (verdict.status, verdict.adversarial, verdict.entry, verdict.variant, verdict.step) == (
+            assert (
+                verdict.status,
+                verdict.adversarial,
+                verdict.entry,
+                verdict.variant,
+                verdict.step,
+            ) == (
                 UNCONFIRMED,
                 False,
                 -2,
@@ -380,7 +483,9 @@ class NaNAway(nn.Module):
 def test_nan_logits_are_no_proof_of_a_mistake(digits: Any, decide: Callable[..., Any]) -> None:
     """A model that answers NaN everywhere but at the data is not broken by that, and the status says so."""
     split = digits.split.take(torch.arange(30))
-    for verdict in decide(["fgsm", "apgd:steps=3", "pgd:steps=3"], NaNAway(digits.model), split, "linf:0.1"):
+    for verdict in decide(
+        ["fgsm", "apgd:steps=3", "pgd:steps=3"], NaNAway(digits.model), split, "linf:0.1"
+    ):
         right = verdict.clean_pred == int(split.labels[verdict.sample])
         assert verdict.adversarial != right
         assert verdict.status == (NON_FINITE if right else OK)

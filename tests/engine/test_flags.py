@@ -37,7 +37,9 @@ def _cnn() -> nn.Sequential:
 
 def _data(n: int = N, classes: int = 4) -> tuple[Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    return torch.rand(n, 1, 6, 6, generator=generator), torch.randint(0, classes, (n,), generator=generator)
+    return torch.rand(n, 1, 6, 6, generator=generator), torch.randint(
+        0, classes, (n,), generator=generator
+    )
 
 
 def _flags(model: Any, x: Tensor | None = None, training: bool = False) -> dict[str, Flag]:
@@ -57,7 +59,8 @@ def _after(body: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     return lambda x: body(network(x))
 
 
-# -- ordinary models ---------------------------------------------------------------------------------------------------------
+# -- ordinary models
+# ---------------------------------------------------------------------------------------------------------
 
 
 def _scripted(model: nn.Module) -> Any:
@@ -85,7 +88,9 @@ def test_a_plain_network_raises_no_flag() -> None:
 
 
 @pytest.mark.parametrize("wrap", [lambda model: model, _scripted])
-def test_a_model_in_training_mode_is_random_and_not_dynamic(wrap: Callable[[nn.Module], Any]) -> None:
+def test_a_model_in_training_mode_is_random_and_not_dynamic(
+    wrap: Callable[[nn.Module], Any],
+) -> None:
     """Dropout gives another answer each time; batch-norm with the batch's statistics is no optimisation."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -131,7 +136,8 @@ def test_a_real_network_raises_no_flag() -> None:
     assert found == ([], 4, 2)
 
 
-# -- random ------------------------------------------------------------------------------------------------------------------
+# -- random
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_model_that_is_random_for_its_last_samples_only_is_random() -> None:
@@ -165,7 +171,11 @@ def test_a_changed_prediction_is_random_however_small_the_change() -> None:
     def model(x: Tensor) -> Tensor:
         calls[0] += len(x) == 32
         sign = 1e-6 if calls[0] % 2 else -1e-6
-        return x.flatten(1)[:, :1] * torch.tensor([[1.0, 0.0]]) + torch.tensor([[9.0, 9.0]]) + sign * torch.tensor([[1.0, 0.0]])
+        return (
+            x.flatten(1)[:, :1] * torch.tensor([[1.0, 0.0]])
+            + torch.tensor([[9.0, 9.0]])
+            + sign * torch.tensor([[1.0, 0.0]])
+        )
 
     x, _ = _data()
     x[:, 0, 0, 0] = 0
@@ -182,12 +192,17 @@ def test_nan_answers_are_not_random() -> None:
 
         def model(x: Tensor, calls: list[int] = calls, ill: float = ill) -> Tensor:
             calls[0] += 1
-            return x.flatten(1)[:, :1] * 1e-6 + torch.tensor([[5.0, ill if calls[0] == 2 else 1e-6]])
+            return x.flatten(1)[:, :1] * 1e-6 + torch.tensor(
+                [[5.0, ill if calls[0] == 2 else 1e-6]]
+            )
 
-        assert _flags(model)["random"].count == 8  # the second call of the first pass: the rows after the first 32
+        assert (
+            _flags(model)["random"].count == 8
+        )  # the second call of the first pass: the rows after the first 32
 
 
-# -- probabilities -----------------------------------------------------------------------------------------------------------
+# -- probabilities
+# -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -203,7 +218,9 @@ def test_nan_answers_are_not_random() -> None:
         (lambda z: z.sigmoid() + 0 * z, "all between 0 and 1"),
     ],
 )
-def test_probabilities_instead_of_logits_are_noticed(body: Callable[[Tensor], Tensor], word: str) -> None:
+def test_probabilities_instead_of_logits_are_noticed(
+    body: Callable[[Tensor], Tensor], word: str
+) -> None:
     """Softmax and log-softmax outputs, of confident models and others."""
     flags = _flags(_after(body))
     assert flags.keys() == {"probabilities"}
@@ -218,18 +235,23 @@ def test_probabilities_instead_of_logits_are_noticed(body: Callable[[Tensor], Te
         lambda z: 30 * (z / 30).tanh(),  # capped, and far from where that saturates
         lambda z: z * z.detach().softmax(1),  # a mixture: logits have a part in it
         lambda z: z.sigmoid() - z,
-        lambda z: 0 * z + torch.tensor([0.9, 0.2, 0.1, 0.3]),  # the same for all: no sigmoid does that
+        lambda z: (
+            0 * z + torch.tensor([0.9, 0.2, 0.1, 0.3])
+        ),  # the same for all: no sigmoid does that
         lambda z: z - z.logsumexp(1, keepdim=True) + 0.01,
         lambda z: 0 * z + torch.tensor([0.9, 0.9, -0.8, 0.0]),  # sums to one, below zero
         lambda z: 0 * z + torch.tensor([1.5, 0.0, -0.5, 0.0]),  # sums to one, above one
     ],
 )
-def test_logits_that_look_a_little_like_probabilities_are_logits(body: Callable[[Tensor], Tensor]) -> None:
+def test_logits_that_look_a_little_like_probabilities_are_logits(
+    body: Callable[[Tensor], Tensor],
+) -> None:
     """Every row has to be inside [0,1], or the last layer a softmax or sigmoid."""
     assert "probabilities" not in _flags(_after(body))
 
 
-# -- state that moves --------------------------------------------------------------------------------------------------------
+# -- state that moves
+# --------------------------------------------------------------------------------------------------------
 
 
 class _Observed(nn.Module):
@@ -255,7 +277,8 @@ def test_buffers_that_move_in_evaluation_mode_are_named() -> None:
     assert not _flags(_Observed(moving=False))
 
 
-# -- dynamic -----------------------------------------------------------------------------------------------------------------
+# -- dynamic
+# -----------------------------------------------------------------------------------------------------------------
 
 
 def _purified(x: Tensor) -> Tensor:
@@ -312,7 +335,8 @@ def test_other_errors_of_a_model_are_not_swallowed() -> None:
         _flags(broken)
 
 
-# -- gradients ---------------------------------------------------------------------------------------------------------------
+# -- gradients
+# ---------------------------------------------------------------------------------------------------------------
 
 
 class _Staircase(torch.autograd.Function):
@@ -333,19 +357,28 @@ def test_rounding_away_the_gradient_is_noticed() -> None:
     flags = _flags(lambda x: network(_Staircase.apply(x)))
     assert flags.keys() == {"zero-gradient"}
     assert flags["zero-gradient"].count == N
-    assert _flags(lambda x: network(_Staircase.apply(x)), _data(33)[0])["zero-gradient"].count == 33  # and no padding
+    assert (
+        _flags(lambda x: network(_Staircase.apply(x)), _data(33)[0])["zero-gradient"].count == 33
+    )  # and no padding
 
 
 def test_a_gradient_that_is_zero_only_beside_the_input_is_noticed() -> None:
     """One of the two points is enough: here all images are black, and only what is brighter has no gradient."""
     network = _mlp().requires_grad_(False)
     x = torch.zeros(N, 1, 6, 6)
-    flags = _flags(lambda x: network(torch.where(x.flatten(1).amax(1)[:, None, None, None] > 0, x.detach(), x)), x)
+    flags = _flags(
+        lambda x: network(
+            torch.where(x.flatten(1).amax(1)[:, None, None, None] > 0, x.detach(), x)
+        ),
+        x,
+    )
     assert flags.keys() == {"zero-gradient"}
     assert flags["zero-gradient"].count == N
 
 
-@pytest.mark.parametrize(("scale", "name"), [(1, None), (60, None), (80, "vanishing"), (200, "zero-gradient")])
+@pytest.mark.parametrize(
+    ("scale", "name"), [(1, None), (60, None), (80, "vanishing"), (200, "zero-gradient")]
+)
 def test_saturated_logits_are_noticed_where_they_hurt(scale: float, name: str | None) -> None:
     """Cross-entropy's gradient is exp(-margin) here: fine at 60, below 1e-30 at 80, zero at 200."""
 
@@ -389,7 +422,9 @@ def test_gradients_that_are_not_numbers_are_noticed() -> None:
         (lambda x: torch.from_numpy(x.numpy()).flatten(1)[:, :4] * 8 - 4, "numpy"),
     ],
 )
-def test_a_model_without_gradients_is_noticed(model: Callable[[Tensor], Tensor], reason: str) -> None:
+def test_a_model_without_gradients_is_noticed(
+    model: Callable[[Tensor], Tensor], reason: str
+) -> None:
     """Cut graphs of all kinds, and models that refuse to run with gradients; the reason is told."""
     x, y = _data()
     found = inspect(model, x, y, tiles=Tiles(32, 8))
@@ -411,7 +446,8 @@ def test_running_out_of_memory_is_no_property_of_a_model() -> None:
         _flags(greedy)
 
 
-# -- cost --------------------------------------------------------------------------------------------------------------------
+# -- cost
+# --------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n", [0, 1, 8, 33, 100])
@@ -430,15 +466,21 @@ def test_the_cost_is_what_passes_the_model(n: int, seen: Callable[..., Any]) -> 
 def test_a_repeated_pass_is_counted() -> None:
     """Torch.func has to be asked again, without the hooks it refuses to work under."""
     network = _mlp().requires_grad_(False)
-    assert inspect(lambda x: network(_purified_by_func(x)), *_data(), tiles=Tiles(32, 8))[1:] == (5, 2)
+    assert inspect(lambda x: network(_purified_by_func(x)), *_data(), tiles=Tiles(32, 8))[1:] == (
+        5,
+        2,
+    )
 
 
-# -- after an attack ---------------------------------------------------------------------------------------------------------
+# -- after an attack
+# ---------------------------------------------------------------------------------------------------------
 
 CASCADE = ["apgd-ce", "apgd-t", "fab-t", "square"]
 
 
-def _told(broken: list[str | None], entries: list[str] = CASCADE, **columns: list[int]) -> list[tuple[str, int]]:
+def _told(
+    broken: list[str | None], entries: list[str] = CASCADE, **columns: list[int]
+) -> list[tuple[str, int]]:
     quiet = [0] * len(broken)
     columns = {"nonfinite": quiet, "flat": quiet} | columns
     return [flag[:2] for flag in afterwards(entries, {"square", "noise"}, broken, **columns)]
@@ -446,9 +488,19 @@ def _told(broken: list[str | None], entries: list[str] = CASCADE, **columns: lis
 
 @pytest.mark.parametrize(
     ("n", "count", "raised"),
-    [(10, 1, False), (10, 2, True), (999, 2, True), (1000, 2, False), (1000, 3, True), (10_000, 20, False), (10_000, 21, True)],
+    [
+        (10, 1, False),
+        (10, 2, True),
+        (999, 2, True),
+        (1000, 2, False),
+        (1000, 3, True),
+        (10_000, 20, False),
+        (10_000, 21, True),
+    ],
 )
-def test_samples_that_only_a_black_box_attack_broke_are_a_reproach(n: int, count: int, raised: bool) -> None:
+def test_samples_that_only_a_black_box_attack_broke_are_a_reproach(
+    n: int, count: int, raised: bool
+) -> None:
     """From two samples, and above 0.2 % of all."""
     broken = ["square"] * count + ["apgd-ce", None, "clean"] + [None] * (n - count - 3)
     assert _told(broken) == ([("black-box-only", count)] if raised else [])
@@ -459,20 +511,30 @@ def test_a_black_box_attack_that_came_first_is_no_reproach() -> None:
     assert not _told(["square"] * 9 + [None], ["square"])
     assert not _told(["square"] * 9 + [None], ["square", "apgd-ce"])
     assert not _told(["square"] * 9 + [None], ["noise", "square"])
-    assert _told(["square"] * 4 + ["noise"] * 5, ["square", "apgd-ce", "noise"]) == [("black-box-only", 5)]
-    (flag,) = afterwards(CASCADE, {"square"}, ["square"] * 3 + [None], nonfinite=[0] * 4, flat=[0] * 4)
-    assert flag.text.startswith("3 of 4 samples fell only to square, after attacks with gradients had failed")
+    assert _told(["square"] * 4 + ["noise"] * 5, ["square", "apgd-ce", "noise"]) == [
+        ("black-box-only", 5)
+    ]
+    (flag,) = afterwards(
+        CASCADE, {"square"}, ["square"] * 3 + [None], nonfinite=[0] * 4, flat=[0] * 4
+    )
+    assert flag.text.startswith(
+        "3 of 4 samples fell only to square, after attacks with gradients had failed"
+    )
 
 
 def test_flat_and_ill_samples_are_counted_once_each() -> None:
     """Samples, not gradients; the share is in the text."""
-    assert _told([None] * 4, flat=[0, 7, 0, 1], nonfinite=[0, 0, 3, 0]) == [("zero-gradient", 2), ("non-finite", 1)]
+    assert _told([None] * 4, flat=[0, 7, 0, 1], nonfinite=[0, 0, 3, 0]) == [
+        ("zero-gradient", 2),
+        ("non-finite", 1),
+    ]
     (flag,) = afterwards(CASCADE, (), [None] * 8, nonfinite=[0] * 8, flat=[1] * 3 + [0] * 5)
     assert "3 of 8 samples (37.5%)" in flag.text
     assert not _told([])
 
 
-# -- few classes -------------------------------------------------------------------------------------------------------------
+# -- few classes
+# -------------------------------------------------------------------------------------------------------------
 
 
 def _adapted(classes: int, *specs: str) -> dict[str, str]:
@@ -500,21 +562,28 @@ def test_what_few_classes_force_on_attacks_is_told() -> None:
 def test_targets_of_other_attacks_and_of_wrapped_ones_are_told() -> None:
     """FAB names its targets by two options; an attack that runs another is as that one."""
     fab = SimpleNamespace(targeted=True, targets=9)
-    assert [flag.text for flag in adaptations(4, [("fab-t", fab)])] == ["fab-t was adapted to 4 classes: 9 targets are cut to 3"]
+    assert [flag.text for flag in adaptations(4, [("fab-t", fab)])] == [
+        "fab-t was adapted to 4 classes: 9 targets are cut to 3"
+    ]
     assert not adaptations(4, [("fab", SimpleNamespace(targeted=False, targets=9))])
     assert len(adaptations(4, [("eot:attack=fab-t", SimpleNamespace(inner=fab))])) == 1
 
 
 def test_what_the_reference_package_leaves_out_is_told() -> None:
     """Its DLR attacks need three classes, targeted four."""
-    assert _adapted(3, "pyautoattack") == {"pyautoattack": "apgd-t is left out; 9 targets are cut to 2"}
+    assert _adapted(3, "pyautoattack") == {
+        "pyautoattack": "apgd-t is left out; 9 targets are cut to 2"
+    }
     assert _adapted(5, "pyautoattack") == {"pyautoattack": "9 targets are cut to 4"}
-    assert _adapted(2, "pyautoattack:version=rand") == {"pyautoattack:version=rand": "apgd-dlr is left out"}
+    assert _adapted(2, "pyautoattack:version=rand") == {
+        "pyautoattack:version=rand": "apgd-dlr is left out"
+    }
     with pytest.raises(UserError):
         _adapted(2, "pyautoattack:version=apgd-t")
 
 
-# -- chance ------------------------------------------------------------------------------------------------------------------
+# -- chance
+# ------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,13 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def mixed() -> nn.Sequential:
     """A model in mixed modes, with one frozen weight, buffers and a gradient already there."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Dropout(0.5), nn.BatchNorm1d(4, momentum=None), nn.Linear(4, 2))
+    model = nn.Sequential(
+        nn.Linear(3, 4),
+        nn.BatchNorm1d(4),
+        nn.Dropout(0.5),
+        nn.BatchNorm1d(4, momentum=None),
+        nn.Linear(4, 2),
+    )
     model[0].weight.requires_grad_(False)
     model[1].eval()
     model[4].bias.grad = torch.ones(2)
@@ -133,7 +139,13 @@ def test_the_global_random_states_are_put_back(fails: bool) -> None:
 
     def draw() -> list[float]:
         cuda = torch.rand(2, device="cuda").tolist() if torch.cuda.is_available() else []
-        return [*torch.rand(2).tolist(), *np.random.rand(2).tolist(), random.random(), random.gauss(0, 1), *cuda]  # noqa: NPY002
+        return [
+            *torch.rand(2).tolist(),
+            *np.random.rand(2).tolist(),  # noqa: NPY002
+            random.random(),
+            random.gauss(0, 1),
+            *cuda,
+        ]
 
     def seed() -> None:
         torch.manual_seed(3)
@@ -178,7 +190,9 @@ def test_inside_a_training_step_randomness_runs_on(mixed: nn.Sequential) -> None
 @pytest.mark.parametrize("thorough", [False, True])
 @pytest.mark.parametrize("inside", [False, True])
 @pytest.mark.parametrize("outside", [False, True])
-def test_a_graph_made_before_an_attack_is_still_valid(outside: bool, inside: bool, thorough: bool) -> None:
+def test_a_graph_made_before_an_attack_is_still_valid(
+    outside: bool, inside: bool, thorough: bool
+) -> None:
     """A loss may use the clean output and attack before its backward pass (TRADES, MART), with batch-norm in any mode."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).train(outside)
@@ -218,7 +232,9 @@ def test_verify_rejects_whatever_breaks_a_rule() -> None:
     def model(x: Tensor) -> Tensor:  # class 1 from 0.5 on; NaN and infinity on request
         logits = torch.stack([0.5 - x[:, 0], x[:, 0] - 0.5], 1) * 10
         logits = torch.where((x[:, 1] == 0.25)[:, None], torch.nan, logits)
-        return torch.where((x[:, 1] == 0.75)[:, None], torch.tensor([-torch.inf, torch.inf]), logits)
+        return torch.where(
+            (x[:, 1] == 0.75)[:, None], torch.tensor([-torch.inf, torch.inf]), logits
+        )
 
     clean, wrong = [0.45, 0.5], [0.55, 0.5]
     rows: list[tuple[str, list[float], list[float], float, bool]] = [
@@ -234,8 +250,15 @@ def test_verify_rejects_whatever_breaks_a_rule() -> None:
         ("zero budget", wrong, wrong, 0.0, True),
     ]
     names, x0, x, eps, expected = zip(*rows, strict=True)
-    judged = verify(model, torch.tensor(x), _problem(torch.tensor(x0), [0] * len(rows), list(eps)), tiles=Tiles(32, 8))
-    assert dict(zip(names, judged.adversarial.tolist(), strict=True)) == dict(zip(names, expected, strict=True))
+    judged = verify(
+        model,
+        torch.tensor(x),
+        _problem(torch.tensor(x0), [0] * len(rows), list(eps)),
+        tiles=Tiles(32, 8),
+    )
+    assert dict(zip(names, judged.adversarial.tolist(), strict=True)) == dict(
+        zip(names, expected, strict=True)
+    )
     assert judged.linf[0].item() == pytest.approx(0.1, abs=1e-6)
     assert judged.pred[:2].tolist() == [1, 0]
     assert judged.margin[0].item() == pytest.approx(-1.0, abs=1e-5)
@@ -247,7 +270,10 @@ def test_verify_measures_both_norms() -> None:
     x = x0 + torch.tensor([[0.3, -0.4, 0.0, 0.0], [0.1, 0.1, -0.1, 0.1]])
     for norm, inside in (("linf", [False, True]), ("l2", [False, True])):
         judged = verify(
-            lambda x: torch.tensor([0.0, 1.0]).expand(len(x), 2), x, _problem(x0, [0, 0], [0.25, 0.25], norm), tiles=Tiles(32, 8)
+            lambda x: torch.tensor([0.0, 1.0]).expand(len(x), 2),
+            x,
+            _problem(x0, [0, 0], [0.25, 0.25], norm),
+            tiles=Tiles(32, 8),
         )
         assert judged.linf.tolist() == pytest.approx([0.4, 0.1])
         assert judged.l2.tolist() == pytest.approx([0.5, 0.2])
@@ -256,11 +282,21 @@ def test_verify_measures_both_norms() -> None:
 
 def test_judged_probabilities() -> None:
     """The probability margin is p_y - max of the others, also for saturated logits; its sign is the margin's."""
-    z = torch.tensor([[2.0, -1.0, 0.5], [2.0, -1.0, 0.5], [1000.0, 0.0, -1000.0], [1000.0, 0.0, -1000.0], [0.0, 0.0, 0.0]])
+    z = torch.tensor(
+        [
+            [2.0, -1.0, 0.5],
+            [2.0, -1.0, 0.5],
+            [1000.0, 0.0, -1000.0],
+            [1000.0, 0.0, -1000.0],
+            [0.0, 0.0, 0.0],
+        ]
+    )
     y = torch.tensor([0, 2, 0, 1, 1])
     pred, margin, pmargin = judge_logits(z, y)
     p = z.double().softmax(1)
-    expected = [float(p[row, y[row]] - max(p[row, k] for k in range(3) if k != y[row])) for row in range(5)]
+    expected = [
+        float(p[row, y[row]] - max(p[row, k] for k in range(3) if k != y[row])) for row in range(5)
+    ]
     assert pmargin.tolist() == pytest.approx(expected, abs=1e-6)
     assert margin.tolist() == [1.5, -1.5, 1000, -1000, 0]
     assert pred.tolist() == [0, 0, 0, 0, 0]

@@ -33,11 +33,19 @@ def table(entries: Callable[..., list[Entry]]) -> Callable[..., Table]:
     """The verdicts of a run by sample and budget; every pair is told of exactly once."""
 
     def run(
-        specs: Sequence[str | Entry], model: nn.Module, split: Split, threat: str, *, width: int = 64, **settings: Any
+        specs: Sequence[str | Entry],
+        model: nn.Module,
+        split: Split,
+        threat: str,
+        *,
+        width: int = 64,
+        **settings: Any,
     ) -> Table:
         built = [spec if isinstance(spec, Entry) else entries([spec])[0] for spec in specs]
         with frozen(model):
-            cascade = Cascade(model, split, parse_threat(threat), built, seed=0, width=width, **settings)
+            cascade = Cascade(
+                model, split, parse_threat(threat), built, seed=0, width=width, **settings
+            )
             told = [v for tick in cascade.run() for v in tick.verdicts]
         found = {(v.sample, v.level): v for v in told}
         assert len(told) == len(found) == len(split) * len(cascade.threats)
@@ -51,11 +59,18 @@ def _text(norm: str, *budgets: float) -> str:
 
 
 @pytest.fixture(scope="module", params=sorted(BUDGETS))
-def curve(request: pytest.FixtureRequest, digits: Any, table: Callable[..., Table]) -> tuple[str, Split, Table, list[Table]]:
+def curve(
+    request: pytest.FixtureRequest, digits: Any, table: Callable[..., Table]
+) -> tuple[str, Split, Table, list[Table]]:
     """A norm, 50 samples, the verdicts of one run at all budgets, and those of a run of its own at each."""
     norm, split = request.param, digits.split.take(torch.arange(50))
     together = table(SPECS, digits.model, split, _text(norm, *BUDGETS[norm]))
-    return norm, split, together, [table(SPECS, digits.model, split, _text(norm, eps)) for eps in BUDGETS[norm]]
+    return (
+        norm,
+        split,
+        together,
+        [table(SPECS, digits.model, split, _text(norm, eps)) for eps in BUDGETS[norm]],
+    )
 
 
 Runs = tuple[str, Split, Table, list[Table]]
@@ -74,7 +89,9 @@ def test_the_curve_is_no_idle_one(curve: Runs) -> None:
 def test_what_breaks_at_one_budget_breaks_at_every_larger_one(curve: Runs) -> None:
     """The larger budget's row is the smaller one's: the same point, entry, variant, step and cost."""
     norm, split, together, _ = curve
-    for i, (low, high) in itertools.product(range(len(split)), itertools.pairwise(range(len(BUDGETS[norm])))):
+    for i, (low, high) in itertools.product(
+        range(len(split)), itertools.pairwise(range(len(BUDGETS[norm])))
+    ):
         if together[i, low].adversarial:
             assert together[i, high] == together[i, low]._replace(level=high)
 
@@ -82,7 +99,9 @@ def test_what_breaks_at_one_budget_breaks_at_every_larger_one(curve: Runs) -> No
 def test_the_smallest_budget_is_a_run_of_its_own(curve: Runs) -> None:
     """At the smallest budget every field is that of a run without the others."""
     _, split, together, alone = curve
-    assert [together[i, 0] for i in range(len(split))] == [alone[0][i, 0] for i in range(len(split))]
+    assert [together[i, 0] for i in range(len(split))] == [
+        alone[0][i, 0] for i in range(len(split))
+    ]
 
 
 def test_a_larger_budget_adds_its_own_run(curve: Runs) -> None:
@@ -96,7 +115,12 @@ def test_a_larger_budget_adds_its_own_run(curve: Runs) -> None:
         said = ("entry", "variant", "step", "status", "clean_margin")
         assert [getattr(here, name) for name in said] == [getattr(own, name) for name in said]
         if own.adversarial:
-            assert (here.adv_pred, here.adv_margin, here.linf, here.l2) == (own.adv_pred, own.adv_margin, own.linf, own.l2)
+            assert (here.adv_pred, here.adv_margin, here.linf, here.l2) == (
+                own.adv_pred,
+                own.adv_margin,
+                own.linf,
+                own.l2,
+            )
         else:
             assert here.adv_margin == pytest.approx(min(below.adv_margin, own.adv_margin), abs=1e-5)
 
@@ -126,11 +150,15 @@ def test_every_row_stays_within_its_own_budget(curve: Runs) -> None:
 
 @pytest.mark.usefixtures("equal_rows")
 @pytest.mark.parametrize("width", [1, 9, 40])
-def test_widths_change_nothing(width: int, digits: Any, table: Callable[..., Table], curve: Runs) -> None:
+def test_widths_change_nothing(
+    width: int, digits: Any, table: Callable[..., Table], curve: Runs
+) -> None:
     """Every field at every budget is bit-equal whatever number of rows is in flight."""
     norm, split, together, _ = curve
     few = 16 if width == 1 else 50
-    found = table(SPECS, digits.model, split.take(torch.arange(few)), _text(norm, *BUDGETS[norm]), width=width)
+    found = table(
+        SPECS, digits.model, split.take(torch.arange(few)), _text(norm, *BUDGETS[norm]), width=width
+    )
     assert found == {key: v for key, v in together.items() if key[0] < few}
 
 
@@ -166,7 +194,14 @@ def test_misclassified_samples_at_every_budget(digits: Any, table: Callable[...,
     clean = [v for v in found.values() if v.entry == CLEAN]
     assert len(clean) > 60
     for v in clean:
-        assert (v.adversarial, v.step, v.variant, v.forwards, v.backwards, v.linf) == (True, 0, -1, 1, 0, 0)
+        assert (v.adversarial, v.step, v.variant, v.forwards, v.backwards, v.linf) == (
+            True,
+            0,
+            -1,
+            1,
+            0,
+            0,
+        )
         assert found[v.sample, 0].entry == found[v.sample, 2].entry == CLEAN
 
 
@@ -176,11 +211,17 @@ def test_no_sample_at_any_budget(digits: Any, table: Callable[..., Table]) -> No
 
 
 @pytest.mark.usefixtures("eights")
-def test_the_books_say_what_the_model_saw(digits: Any, table: Callable[..., Table], seen: Any, curve: Runs) -> None:
+def test_the_books_say_what_the_model_saw(
+    digits: Any, table: Callable[..., Table], seen: Any, curve: Runs
+) -> None:
     """Sixteen copies of a sample need no padding: what passed the model is in the books, last looks at all budgets included."""
     norm, split, together, _ = curve
     last = len(BUDGETS[norm]) - 1
-    late = next(i for i in range(50) if together[i, last].adversarial and not together[i, last - 1].adversarial)
+    late = next(
+        i
+        for i in range(50)
+        if together[i, last].adversarial and not together[i, last - 1].adversarial
+    )
     watched = seen(digits.model)
     copies = split.take(torch.full((16,), late))
     found = table(SPECS, watched, copies, _text(norm, *BUDGETS[norm]), width=16)
@@ -190,7 +231,8 @@ def test_the_books_say_what_the_model_saw(digits: Any, table: Callable[..., Tabl
     assert sum(watched.backward_rows) == sum(found[i, last].backwards for i in range(16))
 
 
-# -- a backend among them --------------------------------------------------------------------------------------------------
+# -- a backend among them
+# --------------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -200,14 +242,20 @@ class Foreign(Backend):
     def run(self, model: nn.Module, p: Problem, *, seed: int) -> Tensor:
         assert bool((p.logits0.argmax(1) == p.y).all())
         x = p.x0.clone().requires_grad_()
-        (grad,) = torch.autograd.grad(torch.nn.functional.cross_entropy(model(x), p.y, reduction="sum"), x)
+        (grad,) = torch.autograd.grad(
+            torch.nn.functional.cross_entropy(model(x), p.y, reduction="sum"), x
+        )
         return (p.x0 + p.eps.reshape(-1, 1, 1, 1) * grad.sign()).clamp(0, 1).detach()
 
 
 @pytest.mark.parametrize("width", [7, 64])
 @pytest.mark.parametrize("place", [0, 1, 2])
 def test_a_backend_and_several_budgets(
-    width: int, place: int, digits: Any, table: Callable[..., Table], entries: Callable[..., list[Entry]]
+    width: int,
+    place: int,
+    digits: Any,
+    table: Callable[..., Table],
+    entries: Callable[..., list[Entry]],
 ) -> None:
     """First, amid or last in the cascade, at each budget it sees what stood so far and hands on what it leaves."""
     split = digits.split.take(torch.arange(60))
@@ -215,12 +263,20 @@ def test_a_backend_and_several_budgets(
     cascade = entries(["pgd:steps=1,rate=0.2,init=clean", "apgd:steps=8"])
     cascade.insert(place, Entry("foreign", Foreign()))
     together = table(cascade, digits.model, split, _text("linf", *budgets), width=width)
-    alone = [[table([entry], digits.model, split, f"linf:{eps}", width=width) for entry in cascade] for eps in budgets]
+    alone = [
+        [table([entry], digits.model, split, f"linf:{eps}", width=width) for entry in cascade]
+        for eps in budgets
+    ]
     by_backend = 0
     for (i, n), v in together.items():
         if v.entry == CLEAN:
             continue
-        breaks = [(level, k) for level in range(n + 1) for k in range(3) if alone[level][k][i, 0].adversarial]
+        breaks = [
+            (level, k)
+            for level in range(n + 1)
+            for k in range(3)
+            if alone[level][k][i, 0].adversarial
+        ]
         assert v.adversarial == bool(breaks)
         assert v.entry == (breaks[0][1] if breaks else NOTHING)
         if breaks and breaks[0][1] == place:
@@ -230,17 +286,25 @@ def test_a_backend_and_several_budgets(
     assert by_backend > 3 or place == 2
 
 
-# -- progress and stopping -------------------------------------------------------------------------------------------------
+# -- progress and stopping
+# -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("backend", [False, True])
-def test_progress_is_monotone_over_all_budgets(backend: bool, digits: Any, entries: Callable[..., list[Entry]]) -> None:
+def test_progress_is_monotone_over_all_budgets(
+    backend: bool, digits: Any, entries: Callable[..., list[Entry]]
+) -> None:
     """The share of work done never falls, stays within [0,1] and ends at 1; a sample's budgets are told of together."""
     built = entries(["pgd:steps=3,restarts=2", "apgd:steps=6"])
     built.insert(1, Entry("foreign", Foreign())) if backend else None
     with frozen(digits.model):
         cascade = Cascade(
-            digits.model, digits.split.take(torch.arange(80)), parse_threat("linf:0.05,0.1,0.2"), built, seed=0, width=16
+            digits.model,
+            digits.split.take(torch.arange(80)),
+            parse_threat("linf:0.05,0.1,0.2"),
+            built,
+            seed=0,
+            width=16,
         )
         ticks = list(cascade.run())
     shares = [tick.progress for tick in ticks]
@@ -248,16 +312,22 @@ def test_progress_is_monotone_over_all_budgets(backend: bool, digits: Any, entri
     assert shares[-1] == pytest.approx(1)
     assert len({round(share, 6) for share in shares}) > 10
     for tick in ticks:
-        assert sorted(v.level for v in tick.verdicts) == sorted([0, 1, 2] * (len(tick.verdicts) // 3))
+        assert sorted(v.level for v in tick.verdicts) == sorted(
+            [0, 1, 2] * (len(tick.verdicts) // 3)
+        )
 
 
-def test_a_stop_tells_of_whole_samples(digits: Any, table: Callable[..., Table], entries: Callable[..., list[Entry]]) -> None:
+def test_a_stop_tells_of_whole_samples(
+    digits: Any, table: Callable[..., Table], entries: Callable[..., list[Entry]]
+) -> None:
     """What is told before a stop has all budgets, and is what an undisturbed run says."""
     split = digits.split.take(torch.arange(60))
     whole = table(SPECS, digits.model, split, "linf:0.05,0.1,0.2")
     calls: list[None] = []
     with frozen(digits.model):
-        cascade = Cascade(digits.model, split, parse_threat("linf:0.05,0.1,0.2"), entries(SPECS), seed=0, width=8)
+        cascade = Cascade(
+            digits.model, split, parse_threat("linf:0.05,0.1,0.2"), entries(SPECS), seed=0, width=8
+        )
         ticks = list(cascade.run(stop=lambda: calls.append(None) or len(calls) > 400))  # type: ignore[func-returns-value]
     told = {(v.sample, v.level): v for tick in ticks for v in tick.verdicts}
     assert 20 < len(told) < 180
@@ -265,14 +335,24 @@ def test_a_stop_tells_of_whole_samples(digits: Any, table: Callable[..., Table],
     assert all(whole[key] == v for key, v in told.items())
 
 
-def test_worst_points_are_kept_for_each_budget(digits: Any, entries: Callable[..., list[Entry]]) -> None:
+def test_worst_points_are_kept_for_each_budget(
+    digits: Any, entries: Callable[..., list[Entry]]
+) -> None:
     """With keep_points each verdict comes with its own point, of the size and with the verdict it names."""
     split, budgets = digits.split.take(torch.arange(40)), (0.04, 0.09, 0.16)
     with frozen(digits.model):
         cascade = Cascade(
-            digits.model, split, parse_threat(_text("linf", *budgets)), entries(SPECS), seed=0, width=16, keep_points=True
+            digits.model,
+            split,
+            parse_threat(_text("linf", *budgets)),
+            entries(SPECS),
+            seed=0,
+            width=16,
+            keep_points=True,
         )
-        told = [pair for tick in cascade.run() for pair in zip(tick.verdicts, tick.points, strict=True)]
+        told = [
+            pair for tick in cascade.run() for pair in zip(tick.verdicts, tick.points, strict=True)
+        ]
     assert len(told) == 120
     for v, x in told:
         if x is None:
@@ -284,7 +364,8 @@ def test_worst_points_are_kept_for_each_budget(digits: Any, entries: Callable[..
             assert (int(digits.model(x[None]).argmax()) != y) == v.adversarial
 
 
-# -- no budget -------------------------------------------------------------------------------------------------------------
+# -- no budget
+# -------------------------------------------------------------------------------------------------------------
 
 
 class Walk(Rows):
@@ -337,7 +418,10 @@ def dark(digits: Any) -> Split:
     """Ten grey images of class 0, each 0.3 from the boundary of `Bright` in linf."""
     images = torch.full((10, 1, 2, 2), 0.2)
     return dataclasses.replace(
-        digits.split.take(torch.arange(10)), images=images, labels=torch.zeros(10, dtype=torch.int64), classes=("a", "b")
+        digits.split.take(torch.arange(10)),
+        images=images,
+        labels=torch.zeros(10, dtype=torch.int64),
+        classes=("a", "b"),
     )
 
 
@@ -357,12 +441,22 @@ def _ladder(*rungs: tuple[float, ...]) -> Entry:
     ],
 )
 def test_without_a_budget_the_smallest_perturbation_is_kept(
-    ladders: list[Entry], size: float | None, entry: int, variant: int, dark: Split, table: Callable[..., Table]
+    ladders: list[Entry],
+    size: float | None,
+    entry: int,
+    variant: int,
+    dark: Split,
+    table: Callable[..., Table],
 ) -> None:
     """Of all places that all variants of all entries have been to, the nearest misclassified one; and all have been tried."""
     queries = sum((attack.steps + 1) * len(attack.rungs) for _, attack in ladders)  # type: ignore[union-attr]
     for v in table(ladders, Bright(), dark, "linf:inf").values():
-        assert (v.adversarial, v.entry, v.variant, v.status) == (size is not None, entry, variant, OK)
+        assert (v.adversarial, v.entry, v.variant, v.status) == (
+            size is not None,
+            entry,
+            variant,
+            OK,
+        )
         assert v.linf == pytest.approx(size or 0, abs=1e-6)
         assert v.forwards >= 1 + queries
         assert v.adversarial == (v.adv_pred == 1) == (v.adv_margin < 0)
@@ -379,12 +473,19 @@ def test_without_a_budget_nobody_leaves_early(digits: Any, table: Callable[..., 
             assert (v.forwards, v.backwards) == (1 + 16 + 1 + 10 + 1, 15 + 9)
 
 
-MINIMAL = ["fmn:steps=20", "ddn:steps=20", "deepfool:steps=8", "minimal:attack=(pgd:steps=5,restarts=2),rounds=4"]
+MINIMAL = [
+    "fmn:steps=20",
+    "ddn:steps=20",
+    "deepfool:steps=8",
+    "minimal:attack=(pgd:steps=5,restarts=2),rounds=4",
+]
 
 
 @pytest.mark.usefixtures("equal_rows")
 @pytest.mark.parametrize("width", [5, 64])
-def test_several_smallest_perturbations_are_their_minimum(width: int, digits: Any, table: Callable[..., Table]) -> None:
+def test_several_smallest_perturbations_are_their_minimum(
+    width: int, digits: Any, table: Callable[..., Table]
+) -> None:
     """Sample by sample the cascade's perturbation is the smallest of its entries', confirmed, and named by the first of them."""
     split = digits.split.take(torch.arange(40))
     together = table(MINIMAL, digits.model, split, "l2:inf", width=width)
@@ -401,19 +502,25 @@ def test_several_smallest_perturbations_are_their_minimum(width: int, digits: An
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1", "l0"])
-def test_what_was_found_without_a_budget_holds_with_one(norm: str, digits: Any, table: Callable[..., Table]) -> None:
+def test_what_was_found_without_a_budget_holds_with_one(
+    norm: str, digits: Any, table: Callable[..., Table]
+) -> None:
     """Under a finite budget a smallest-norm attack breaks the samples whose perturbation it found to fit, unlike the others."""
     split = digits.split.take(torch.arange(40))
     free = table(["fmn:steps=25"], digits.model, split, f"{norm}:inf")
     sizes = sorted(getattr(v, norm) for v in free.values())
     eps = sizes[20]
     for key, v in table(["fmn:steps=25"], digits.model, split, f"{norm}:{eps}").items():
-        assert v.adversarial == (free[key].adversarial and getattr(free[key], norm) <= eps * (1 + 1e-5) + 1e-7)
+        assert v.adversarial == (
+            free[key].adversarial and getattr(free[key], norm) <= eps * (1 + 1e-5) + 1e-7
+        )
         if free[key].adversarial and v.adversarial:
             assert getattr(free[key], norm) <= getattr(v, norm) + 1e-6
 
 
-def test_attacks_of_a_budget_do_not_see_another_ones_points(digits: Any, table: Callable[..., Table]) -> None:
+def test_attacks_of_a_budget_do_not_see_another_ones_points(
+    digits: Any, table: Callable[..., Table]
+) -> None:
     """A smallest-norm attack with several budgets is done at the first point inside the smallest, else tries each of them."""
     split = digits.split.take(torch.arange(40))
     together = table(["fmn:steps=20"], digits.model, split, "l2:0.3,0.8")

@@ -27,24 +27,43 @@ def _problem(digits: Any, rows: int, norm: str, eps: float) -> Problem:
     with torch.no_grad():
         logits0 = digits.model(x0)
     y, none, ids = digits.split.labels[index], torch.full_like(index, -1), digits.split.ids[index]
-    return Problem(x0=x0, y=y, target=none, eps=torch.full((rows,), eps), key=ids, index=index, logits0=logits0, norm=NORMS[norm])
+    return Problem(
+        x0=x0,
+        y=y,
+        target=none,
+        eps=torch.full((rows,), eps),
+        key=ids,
+        index=index,
+        logits0=logits0,
+        norm=NORMS[norm],
+    )
 
 
-def _plain(model: nn.Module, p: Problem, start: Tensor, steps: int, rate: float) -> tuple[Tensor, Tensor]:
+def _plain(
+    model: nn.Module, p: Problem, start: Tensor, steps: int, rate: float
+) -> tuple[Tensor, Tensor]:
     """The textbook loop over a batch, and the step at which each row was first wrong."""
     x, survived = start, torch.full_like(p.y, steps)
     for step in range(steps):
         x = x.detach().requires_grad_()
         logits = model(x)
         survived = torch.where((logits.argmax(1) != p.y) & (survived == steps), step, survived)
-        (grad,) = torch.autograd.grad(torch.nn.functional.cross_entropy(logits, p.y, reduction="sum"), x)
+        (grad,) = torch.autograd.grad(
+            torch.nn.functional.cross_entropy(logits, p.y, reduction="sum"), x
+        )
         eps = p.eps.reshape(-1, 1, 1, 1)
         if p.norm.name == "linf":
             d = x.detach() + rate * eps * grad.sign() - p.x0
             x = (p.x0 + torch.maximum(torch.minimum(d, eps), -eps)).clamp(0, 1)
         else:
-            d = x.detach() + rate * eps * grad / grad.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1) - p.x0
-            x = (p.x0 + d * (eps / d.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1)).clamp(max=1)).clamp(0, 1)
+            d = (
+                x.detach()
+                + rate * eps * grad / grad.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1)
+                - p.x0
+            )
+            x = (
+                p.x0 + d * (eps / d.flatten(1).norm(dim=1).reshape(-1, 1, 1, 1)).clamp(max=1)
+            ).clamp(0, 1)
     return x.detach(), survived
 
 
@@ -53,7 +72,8 @@ def _plain(model: nn.Module, p: Problem, start: Tensor, steps: int, rate: float)
 def test_it_is_the_plain_loop(norm: str, rows: int, digits: Any) -> None:
     """PGD in lockstep ends where the textbook loop ends, and counts how long each label survived."""
     p, attack = _problem(digits, rows, norm, {"linf": 0.1, "l2": 0.5}[norm]), PGD(steps=7)
-    # In double precision: in float32 torch's cross-entropy loses the gradient of confident samples to rounding, ours does not.
+    # In double precision: in float32 torch's cross-entropy loses the gradient of confident samples
+    # to rounding, ours does not.
     p, model = p.replace(x0=p.x0.double(), eps=p.eps.double()), copy.deepcopy(digits.model).double()
     with frozen(model):
         found = lockstep(attack, model, p)
@@ -67,7 +87,8 @@ def test_it_is_the_plain_loop(norm: str, rows: int, digits: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "attack", [PGD(steps=5), FGSM(), APGD(steps=6), PGD(steps=1, init="gaussian", objective="kl-from-clean")]
+    "attack",
+    [PGD(steps=5), FGSM(), APGD(steps=6), PGD(steps=1, init="gaussian", objective="kl-from-clean")],
 )
 def test_it_costs_exactly_its_steps(attack: Any, digits: Any, seen: Any) -> None:
     """`steps` forwards and as many backwards of the whole batch, none to look at the last point; fooled rows move on too."""
@@ -90,7 +111,10 @@ def test_it_leaves_the_model_alone(digits: Any) -> None:
 @pytest.mark.parametrize("objective", ["cross-entropy", "margin", "dlr", "kl-from-clean"])
 def test_it_climbs(objective: str, digits: Any) -> None:
     """The last point's objective is above the start's on nearly all rows of a smooth problem."""
-    p, attack = _problem(digits, 40, "linf", 0.05), PGD(steps=10, objective=objective, init="gaussian")
+    p, attack = (
+        _problem(digits, 40, "linf", 0.05),
+        PGD(steps=10, objective=objective, init="gaussian"),
+    )
     with frozen(digits.model), torch.no_grad():
         before = OBJECTIVES[objective](digits.model(attack.start(p).x), p)
     with frozen(digits.model):

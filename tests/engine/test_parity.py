@@ -20,12 +20,15 @@ THREATS = {"linf": ("linf:0.08", "Linf", 0.08), "l2": ("l2:0.45", "L2", 0.45)}
 
 @pytest.mark.parametrize("norm", sorted(THREATS))
 @pytest.mark.parametrize(("ours", "theirs"), [("apgd", "ce"), ("apgd-dlr", "dlr")])
-def test_apgd_agrees_with_pyautoattack(norm: str, ours: str, theirs: str, digits: Any, decide: Callable[..., Any]) -> None:
+def test_apgd_agrees_with_pyautoattack(
+    norm: str, ours: str, theirs: str, digits: Any, decide: Callable[..., Any]
+) -> None:
     """At most 2 % of verdicts differ and neither side finds more beyond chance (exact McNemar, p > 0.01).
 
-    They need not be zero. Random starts differ: theirs come from a global generator, ours from each sample's own key. And so
-    does the first checkpoint: their count of rises compares f(x_1) with the last, still empty row of the history, where ours
-    compares it with f(x_0), and their condition 1 is `<=` where the paper and ours have `<`.
+    They need not be zero. Random starts differ: theirs come from a global generator, ours from each
+    sample's own key. And so does the first checkpoint: their count of rises compares f(x_1) with
+    the last, still empty row of the history, where ours compares it with f(x_0), and their
+    condition 1 is `<=` where the paper and ours have `<`.
     """
     from pyautoattack.autopgd_base import APGDAttack
 
@@ -35,9 +38,9 @@ def test_apgd_agrees_with_pyautoattack(norm: str, ours: str, theirs: str, digits
     state = torch.get_rng_state()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        points = APGDAttack(digits.model, n_iter=100, norm=name, eps=eps, loss=theirs, seed=0, device="cpu").perturb(
-            x.clone(), y.clone()
-        )
+        points = APGDAttack(
+            digits.model, n_iter=100, norm=name, eps=eps, loss=theirs, seed=0, device="cpu"
+        ).perturb(x.clone(), y.clone())
     torch.set_rng_state(state)
     with torch.no_grad():
         reference = digits.model(points).argmax(1) != y

@@ -1,7 +1,7 @@
 """What is promised of widths, orders and stand-ins holds with the kernels of other processors too.
 
-Each environment is a process of its own: libraries choose their kernels once. There the tests measure which numbers of rows
-agree, as runs do, and assert equality where any do.
+Each environment is a process of its own: libraries choose their kernels once. There the tests
+measure which numbers of rows agree, as runs do, and assert equality where any do.
 """
 
 from __future__ import annotations
@@ -20,7 +20,11 @@ KERNELS = {
     "mkl-sse4": {"MKL_ENABLE_INSTRUCTIONS": "SSE4_2"},
     "onednn-avx2": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
     "aten-avx2": {"ATEN_CPU_CAPABILITY": "avx2"},
-    "avx2": {"MKL_ENABLE_INSTRUCTIONS": "AVX2", "ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
+    "avx2": {
+        "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "ATEN_CPU_CAPABILITY": "avx2",
+    },
 }
 QUICK = (
     "tests/engine/test_cascade_verdicts.py::test_widths_change_nothing[linf-1]",
@@ -39,12 +43,31 @@ WHOLE = (
 
 
 def _passes(tests: tuple[str, ...], kernels: str, threads: int, *, strict: bool) -> None:
-    env = {name: value for name, value in os.environ.items() if not name.startswith(("MKL_", "ONEDNN_", "ATEN_", "PYTEST_"))}
-    # The command sets MKL's strict branch where there is one; an empty value is the user's own, and leaves MKL as it is.
+    env = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("MKL_", "ONEDNN_", "ATEN_", "PYTEST_"))
+    }
+    # The command sets MKL's strict branch where there is one; an empty value is the user's own, and
+    # leaves MKL as it is.
     env |= (
-        KERNELS[kernels] | {"OMP_NUM_THREADS": str(threads), "TEST_THREADS": str(threads)} | ({} if strict else {"MKL_CBWR": ""})
+        KERNELS[kernels]
+        | {"OMP_NUM_THREADS": str(threads), "TEST_THREADS": str(threads)}
+        | ({} if strict else {"MKL_CBWR": ""})
     )
-    line = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", "-p", "no:randomly", *tests]
+    line = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-n",
+        "0",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:randomly",
+        *tests,
+    ]
     done = subprocess.run(line, env=env, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     assert " passed" in done.stdout or "no numbers of rows" in done.stdout, done.stdout[-1000:]
@@ -58,7 +81,9 @@ def test_widths_and_orders_change_nothing(kernels: str, threads: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
-@pytest.mark.parametrize(("kernels", "threads", "strict"), [*itertools.product(KERNELS, (1, 2), (True, False))])
+@pytest.mark.parametrize(
+    ("kernels", "threads", "strict"), [*itertools.product(KERNELS, (1, 2), (True, False))]
+)
 def test_everything_invariant_with_all_kernels(kernels: str, threads: int, strict: bool) -> None:
     """Widths, orders, shards, stand-ins, replays and kills; with MKL's strict branch and without."""
     _passes(WHOLE, kernels, threads, strict=strict)

@@ -16,15 +16,19 @@ from robbench.models.create import create
 from robbench.threat.model import parse_threat
 
 pytestmark = pytest.mark.skipif(
-    not os.environ.get("ROBBENCH_DATA_DIR"), reason="needs CIFAR-10: set ROBBENCH_DATA_DIR to a folder that holds cifar10"
+    not os.environ.get("ROBBENCH_DATA_DIR"),
+    reason="needs CIFAR-10: set ROBBENCH_DATA_DIR to a folder that holds cifar10",
 )
 
 
-@pytest.mark.parametrize(("threat", "standing"), [("linf:8/255", range(1)), ("linf:0.5/255", range(4, 13))])
+@pytest.mark.parametrize(
+    ("threat", "standing"), [("linf:8/255", range(1)), ("linf:0.5/255", range(4, 13))]
+)
 def test_apgd_agrees_with_the_reference_on_the_shipped_resnet(threat: str, standing: range) -> None:
     """16 test images: the same verdicts but for one at most, and about as many survivors as the network is known to have.
 
-    Random starts differ, and so does the first checkpoint (see attacks/apgd.py), so one sample near the boundary may differ.
+    Random starts differ, and so does the first checkpoint (see attacks/apgd.py), so one sample near
+    the boundary may differ.
     """
     from pyautoattack.autopgd_base import APGDAttack
 
@@ -32,10 +36,14 @@ def test_apgd_agrees_with_the_reference_on_the_shipped_resnet(threat: str, stand
     model = create("pyautoattack-resnet18", split.info()).eval()
     with frozen(model):
         cascade = Cascade(model, split, limit, [Entry("apgd", APGD(steps=20))], seed=0, width=16)
-        ours = [not v.adversarial for v in sorted(v for tick in cascade.run() for v in tick.verdicts)]
+        ours = [
+            not v.adversarial for v in sorted(v for tick in cascade.run() for v in tick.verdicts)
+        ]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            attack = APGDAttack(model, n_iter=20, norm="Linf", eps=limit.eps, seed=0, loss="ce", device="cpu")
+            attack = APGDAttack(
+                model, n_iter=20, norm="Linf", eps=limit.eps, seed=0, loss="ce", device="cpu"
+            )
             points = attack.perturb(split.pixels(slice(None)), split.labels)
         with torch.no_grad():
             theirs = (model(points).argmax(1) == split.labels).tolist()

@@ -43,13 +43,28 @@ def told(entries: Callable[..., list[Entry]]) -> Callable[..., Told]:
         built = [spec if isinstance(spec, Entry) else entries([spec])[0] for spec in specs]
         steps = itertools.count()
         with frozen(model):
-            cascade = Cascade(model, split, parse_threat(threat), built, seed=0, width=width, keep_points=True, **settings)
+            cascade = Cascade(
+                model,
+                split,
+                parse_threat(threat),
+                built,
+                seed=0,
+                width=width,
+                keep_points=True,
+                **settings,
+            )
             ticks = list(cascade.run(stop=lambda: abandon is not None and next(steps) >= abandon))
             if abandon is not None:
                 ticks.append(cascade.abandon())
-        pairs = [((v.sample, v.level), v, x) for tick in ticks for v, x in zip(tick.verdicts, tick.points, strict=True)]
+        pairs = [
+            ((v.sample, v.level), v, x)
+            for tick in ticks
+            for v, x in zip(tick.verdicts, tick.points, strict=True)
+        ]
         assert len({key for key, _, _ in pairs}) == len(pairs) == len(split) * len(cascade.threats)
-        return Told({key: v for key, v, _ in pairs}, {key: x for key, _, x in pairs if x is not None})
+        return Told(
+            {key: v for key, v, _ in pairs}, {key: x for key, _, x in pairs if x is not None}
+        )
 
     return run
 
@@ -61,13 +76,16 @@ def _of_level(points: Mapping[tuple[int, int], Tensor], level: int = 0) -> dict[
     return {i: x for (i, n), x in points.items() if n == level}
 
 
-# -- replay ----------------------------------------------------------------------------------------------------------------
+# -- replay
+# ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("equal_rows")
 @pytest.mark.parametrize("threat", ["linf:0.12", "l2:0.6"])
 @pytest.mark.parametrize("width", [7, 64])
-def test_every_broken_sample_falls_again_to_its_own_point(threat: str, width: int, digits: Any, told: Run) -> None:
+def test_every_broken_sample_falls_again_to_its_own_point(
+    threat: str, width: int, digits: Any, told: Run
+) -> None:
     """At one forward more than the clean pass, with the numbers it fell with; nothing of the attack is run on it."""
     split = digits.split.take(torch.arange(60))
     first = told(SPECS, digits.model, split, threat)
@@ -86,11 +104,15 @@ def test_every_broken_sample_falls_again_to_its_own_point(threat: str, width: in
     assert replayed > 10
 
 
-def test_points_too_large_for_the_smaller_budgets_count_at_the_larger(digits: Any, told: Run) -> None:
+def test_points_too_large_for_the_smaller_budgets_count_at_the_larger(
+    digits: Any, told: Run
+) -> None:
     """A stored point breaks its sample from the first budget on that holds it; below, the attack says what it always said."""
     split, budgets = digits.split.take(torch.arange(60)), (0.05, 0.1, 0.2)
     points = _of_level(told(["fgsm"], digits.model, split, "linf:0.2").points)
-    points |= _of_level(told(["fgsm"], digits.model, split.take(torch.arange(30)), "linf:0.1").points)
+    points |= _of_level(
+        told(["fgsm"], digits.model, split.take(torch.arange(30)), "linf:0.1").points
+    )
     plain = told(SPECS, digits.model, split, "linf:0.05,0.1,0.2")
     found = told(SPECS, digits.model, split, "linf:0.05,0.1,0.2", replay=points)
     fell: list[tuple[int, int]] = []
@@ -102,7 +124,11 @@ def test_points_too_large_for_the_smaller_budgets_count_at_the_larger(digits: An
         x0, y = split.pixels(slice(i, i + 1)), int(split.labels[i])
         size = float((points[i] - x0[0]).abs().max()) if i in points else torch.inf
         with torch.no_grad():
-            breaks = i in points and int(digits.model(points[i][None]).argmax()) != y and size <= budgets[n] + 1e-6
+            breaks = (
+                i in points
+                and int(digits.model(points[i][None]).argmax()) != y
+                and size <= budgets[n] + 1e-6
+            )
         assert v.adversarial == (before.adversarial or breaks)
         below = n > 0 and found.verdicts[i, n - 1].adversarial
         if breaks and not below:
@@ -120,15 +146,26 @@ def test_points_of_another_model(digits: Any, told: Run) -> None:
     other = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     split = digits.split.take(torch.arange(40))
     points = _of_level(told(["apgd:steps=5"], other, split, "linf:0.3").points)
-    noise = {i: (split.pixels(slice(i, i + 1))[0] + 0.3 * torch.rand(1, 8, 8).sub(0.5).sign()).clamp(0, 1) for i in range(40)}
+    noise = {
+        i: (split.pixels(slice(i, i + 1))[0] + 0.3 * torch.rand(1, 8, 8).sub(0.5).sign()).clamp(
+            0, 1
+        )
+        for i in range(40)
+    }
     plain = told(["pgd:steps=2"], digits.model, split, "linf:0.3").verdicts
     entries = set()
     for replay in (points, noise):
-        for key, v in told(["pgd:steps=2"], digits.model, split, "linf:0.3", replay=replay).verdicts.items():
+        for key, v in told(
+            ["pgd:steps=2"], digits.model, split, "linf:0.3", replay=replay
+        ).verdicts.items():
             entries.add(v.entry)
             if v.entry == REPLAY:
                 with torch.no_grad():
-                    assert int(digits.model(replay[key[0]][None]).argmax()) == v.adv_pred != int(split.labels[key[0]])
+                    assert (
+                        int(digits.model(replay[key[0]][None]).argmax())
+                        == v.adv_pred
+                        != int(split.labels[key[0]])
+                    )
             elif v.entry != CLEAN:
                 assert v == plain[key]._replace(forwards=plain[key].forwards + (key[0] in replay))
     assert REPLAY in entries
@@ -141,7 +178,9 @@ def test_points_that_prove_nothing(bad: str, digits: Any, told: Run) -> None:
     x0 = split.pixels(slice(None))
     points = {"far": 1 - x0, "outside the box": x0 - 0.05, "nan": x0 * torch.nan, "clean": x0}[bad]
     plain = told(["fgsm"], digits.model, split, "linf:0.06").verdicts
-    found = told(["fgsm"], digits.model, split, "linf:0.06", replay=dict(enumerate(points))).verdicts
+    found = told(
+        ["fgsm"], digits.model, split, "linf:0.06", replay=dict(enumerate(points))
+    ).verdicts
     for key, v in found.items():
         assert v == plain[key]._replace(forwards=plain[key].forwards + (v.entry != CLEAN))
         assert v.status == OK
@@ -157,7 +196,10 @@ def test_replay_without_a_budget(digits: Any, told: Run) -> None:
         for key, v in found.items():
             if v.entry == CLEAN:
                 continue
-            stored, fresh = (r.verdicts[key].l2 if r.verdicts[key].adversarial else torch.inf for r in (mine, theirs))
+            stored, fresh = (
+                r.verdicts[key].l2 if r.verdicts[key].adversarial else torch.inf
+                for r in (mine, theirs)
+            )
             assert v.l2 == min(stored, fresh)
             assert v.entry == (REPLAY if stored <= fresh else 0)
             assert v.backwards == theirs.verdicts[key].backwards  # the attack is run all the same
@@ -170,14 +212,18 @@ class Coin(nn.Module):
     def __init__(self, split: Split) -> None:
         super().__init__()
         self.known = {
-            x.numpy().tobytes(): int(y) for x, y in zip((split.pixels(slice(None)) * 16).round(), split.labels, strict=True)
+            x.numpy().tobytes(): int(y)
+            for x, y in zip((split.pixels(slice(None)) * 16).round(), split.labels, strict=True)
         }
 
     def forward(self, x: Tensor) -> Tensor:
         y = torch.tensor([self.known[row.numpy().tobytes()] for row in (x.detach() * 16).round()])
         moved = ((x * 16).round() != x * 16).flatten(1).any(1)
         wrong = moved & (torch.rand(len(x)) < 0.3)
-        return 5.0 * nn.functional.one_hot(torch.where(wrong, (y + 1) % 10, y), 10) + 0 * x.flatten(1).sum(1)[:, None]
+        return (
+            5.0 * nn.functional.one_hot(torch.where(wrong, (y + 1) % 10, y), 10)
+            + 0 * x.flatten(1).sum(1)[:, None]
+        )
 
 
 def test_a_lucky_draw_is_no_replay(digits: Any, told: Run) -> None:
@@ -185,18 +231,25 @@ def test_a_lucky_draw_is_no_replay(digits: Any, told: Run) -> None:
     split = digits.split.take(torch.arange(60))
     points = dict(enumerate((split.pixels(slice(None)) - 0.02).abs()))
     torch.manual_seed(0)
-    verdicts = told(["eot:attack=(noise:steps=1),draws=15"], Coin(split), split, "linf:0.03", replay=points).verdicts
+    verdicts = told(
+        ["eot:attack=(noise:steps=1),draws=15"], Coin(split), split, "linf:0.03", replay=points
+    ).verdicts
     assert sum(v.entry == CLEAN for v in verdicts.values()) == 0
-    assert sum(v.entry == REPLAY for v in verdicts.values()) <= 9  # of 60: 3 expected by majority, 18 by single draws
+    assert (
+        sum(v.entry == REPLAY for v in verdicts.values()) <= 9
+    )  # of 60: 3 expected by majority, 18 by single draws
 
 
-# -- so many queries per sample --------------------------------------------------------------------------------------------
+# -- so many queries per sample
+# --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("equal_rows")
 @pytest.mark.parametrize("limit", [1, 2, 3, 6, 11, 22])
 @pytest.mark.parametrize("width", [7, 64])
-def test_no_sample_takes_more_queries_than_allowed(limit: int, width: int, digits: Any, told: Run) -> None:
+def test_no_sample_takes_more_queries_than_allowed(
+    limit: int, width: int, digits: Any, told: Run
+) -> None:
     """But for one re-check. Who was done within the limit has the verdict of a run without; the others are marked."""
     split = digits.split.take(torch.arange(50))
     free = told(SPECS, digits.model, split, "linf:0.1").verdicts
@@ -235,7 +288,10 @@ def test_enough_queries_are_no_limit(digits: Any, told: Run) -> None:
 def test_more_queries_never_save_a_sample(digits: Any, told: Run) -> None:
     """What falls within a limit falls within every larger one, to the same point."""
     split = digits.split.take(torch.arange(50))
-    runs = [told(SPECS, digits.model, split, "linf:0.06,0.12", queries=n).verdicts for n in (2, 4, 9, 17, 30, 60)]
+    runs = [
+        told(SPECS, digits.model, split, "linf:0.06,0.12", queries=n).verdicts
+        for n in (2, 4, 9, 17, 30, 60)
+    ]
     for few, many in itertools.pairwise(runs):
         assert all(_same(v, many[key]) for key, v in few.items() if v.adversarial)
         assert all(many[key].status == OK for key, v in few.items() if v.status == OK)
@@ -302,12 +358,17 @@ def test_replay_before_the_queries_run_out(digits: Any, told: Run) -> None:
     points = _of_level(told(["apgd:steps=10"], digits.model, split, "linf:0.25").points)
     alone = told(["pgd:steps=4"], digits.model, split, "linf:0.25", replay=points).verdicts
     assert sum(v.entry == REPLAY for v in alone.values()) > 20
-    held = told(["pgd:steps=4"], digits.model, split, "linf:0.01,0.25", queries=4, replay=points).verdicts
+    held = told(
+        ["pgd:steps=4"], digits.model, split, "linf:0.01,0.25", queries=4, replay=points
+    ).verdicts
     assert any(held[i, 0].status == UNFINISHED for i in range(40))
-    assert [held[i, 1].adversarial for i in range(40)] == [alone[i, 0].adversarial for i in range(40)]
+    assert [held[i, 1].adversarial for i in range(40)] == [
+        alone[i, 0].adversarial for i in range(40)
+    ]
 
 
-# -- so much time ----------------------------------------------------------------------------------------------------------
+# -- so much time
+# ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("abandon", [0, 1, 4, 9, 20, 10_000])
@@ -330,17 +391,23 @@ def test_out_of_time(abandon: int, threat: str, digits: Any, told: Run) -> None:
         truth = sum(not v.adversarial for (_, n), v in free.items() if n == level)
         assert sum(v.status == OK for v in stood) <= truth <= len(stood)
     if 0 < abandon < 10_000:  # of the queries in flight none is forgotten
-        assert sum(v.forwards for v in held.values()) > sum(v.forwards for v in held.values() if v.status == OK) + len(unfinished)
+        assert sum(v.forwards for v in held.values()) > sum(
+            v.forwards for v in held.values() if v.status == OK
+        ) + len(unfinished)
 
 
 @pytest.mark.usefixtures("eights")
 def test_what_rows_in_flight_have_cost_is_counted(digits: Any, told: Run, seen: Any) -> None:
     """Sixteen equal rows, given up in full flight: the books say what passed the model."""
     watched = seen(digits.model)
-    plain = told(["apgd:steps=10"], digits.model, digits.split.take(torch.arange(40)), "linf:0.02").verdicts
+    plain = told(
+        ["apgd:steps=10"], digits.model, digits.split.take(torch.arange(40)), "linf:0.02"
+    ).verdicts
     holds = next(v.sample for v in plain.values() if not v.adversarial)
     copies = digits.split.take(torch.full((16,), holds))
-    verdicts = told(["apgd:steps=10"], watched, copies, "linf:0.02", width=16, abandon=4).verdicts.values()
+    verdicts = told(
+        ["apgd:steps=10"], watched, copies, "linf:0.02", width=16, abandon=4
+    ).verdicts.values()
     assert {v.status for v in verdicts} == {UNFINISHED}
     assert (
         sum(watched.forward_rows) == sum(v.forwards for v in verdicts) == 16 * 7
@@ -353,22 +420,34 @@ def test_out_of_time_before_a_backend(digits: Any, told: Run) -> None:
     split = digits.split.take(torch.arange(40))
     cascade = ["fgsm", Entry("thrifty", Thrifty()), "apgd:steps=4"]
     for abandon in range(1, 12):
-        verdicts = told(cascade, digits.model, split, "linf:0.03", width=16, abandon=abandon).verdicts.values()
+        verdicts = told(
+            cascade, digits.model, split, "linf:0.03", width=16, abandon=abandon
+        ).verdicts.values()
         assert all(v.status == UNFINISHED for v in verdicts if not v.adversarial)
 
 
-def test_out_of_time_without_a_budget_keeps_what_earlier_attacks_found(digits: Any, told: Run) -> None:
+def test_out_of_time_without_a_budget_keeps_what_earlier_attacks_found(
+    digits: Any, told: Run
+) -> None:
     """The smallest perturbation of the attacks that were through counts; the sample is marked, for a smaller one was sought."""
     split = digits.split.take(torch.arange(16))
     whole = told(["fmn:steps=10"], digits.model, split, "l2:inf").verdicts
-    held = told(["fmn:steps=10", "ddn:steps=40"], digits.model, split, "l2:inf", width=16, abandon=20).verdicts
+    held = told(
+        ["fmn:steps=10", "ddn:steps=40"], digits.model, split, "l2:inf", width=16, abandon=20
+    ).verdicts
     tried = [key for key, v in held.items() if v.entry != CLEAN]
     assert len(tried) > 10
     for key in tried:
-        assert (held[key].status, held[key].adversarial, held[key].l2) == (UNFINISHED, True, whole[key].l2)
+        assert (held[key].status, held[key].adversarial, held[key].l2) == (
+            UNFINISHED,
+            True,
+            whole[key].l2,
+        )
 
 
-def test_out_of_time_without_a_budget_keeps_what_rows_in_flight_have_found(digits: Any, told: Run) -> None:
+def test_out_of_time_without_a_budget_keeps_what_rows_in_flight_have_found(
+    digits: Any, told: Run
+) -> None:
     """All rows are near the end of a long attack and have long found points: those are results, if not the smallest."""
     split = digits.split.take(torch.arange(16))
     whole = told(["fmn:steps=60"], digits.model, split, "l2:inf", width=16).verdicts

@@ -109,15 +109,21 @@ def _split(n: int = 40) -> Split:
     return Split(images, labels, torch.arange(n), ("a", "b"), "toy", "test")
 
 
-def _verdicts(model: nn.Module, width: int, split: Split, entries: list[Entry]) -> tuple[list[Verdict], RowEquality]:
+def _verdicts(
+    model: nn.Module, width: int, split: Split, entries: list[Entry]
+) -> tuple[list[Verdict], RowEquality]:
     with frozen(model):
         cascade = Cascade(model, split, parse_threat("linf:0.02")[0], entries, seed=0, width=width)
         return sorted(v for tick in cascade.run() for v in tick.verdicts), cascade.equality
 
 
-@pytest.mark.parametrize(("rows", "step"), [(1, 8), (8, 8), (9, 16), (16, 16), (17, 32), (25, 32), (32, 32)])
+@pytest.mark.parametrize(
+    ("rows", "step"), [(1, 8), (8, 8), (9, 16), (16, 16), (17, 32), (25, 32), (32, 32)]
+)
 @pytest.mark.parametrize("gradient_only", [False, True])
-def test_the_smallest_step_whose_multiples_all_agree(rows: int, step: int, gradient_only: bool) -> None:
+def test_the_smallest_step_whose_multiples_all_agree(
+    rows: int, step: int, gradient_only: bool
+) -> None:
     """Batches of fewer than `rows` rows round otherwise, in logits or gradients: tiles are padded to what does not."""
     model = SmallRoundOtherwise(rows, gradient_only=gradient_only)
     assert equality_of([model], _split().pixels(slice(0, 32))) == RowEquality(step, equal=True)
@@ -126,20 +132,36 @@ def test_the_smallest_step_whose_multiples_all_agree(rows: int, step: int, gradi
     assert shapes_of([Sum(), model], _split(), 64)[1].step == step
 
 
-def test_verdicts_are_equal_where_small_batches_round_otherwise(entries: Callable[..., list[Entry]]) -> None:
+def test_verdicts_are_equal_where_small_batches_round_otherwise(
+    entries: Callable[..., list[Entry]],
+) -> None:
     """Width 1 and width 64 decide the same, to the last bit, of a model that rounds by the number of rows."""
-    model, split, attacks = SmallRoundOtherwise(16), _split(), entries(["pgd:steps=5", "apgd:steps=8"])
+    model, split, attacks = (
+        SmallRoundOtherwise(16),
+        _split(),
+        entries(["pgd:steps=5", "apgd:steps=8"]),
+    )
     (one, equality), (many, _) = (_verdicts(model, width, split, attacks) for width in (1, 64))
     assert one == many
     assert equality == RowEquality(16, equal=True)
-    assert 5 < sum(v.adversarial for v in many) < 35  # neither all nor none: there is something to get wrong
+    assert (
+        5 < sum(v.adversarial for v in many) < 35
+    )  # neither all nor none: there is something to get wrong
 
 
 @pytest.mark.parametrize(
     ("model", "why"),
-    [(ByPlace(), "rounding"), (ByPlace(0.5), "batch"), (OfTheBatch(), "batch"), (Random(), "random"), (Random(1e-7), "rounding")],
+    [
+        (ByPlace(), "rounding"),
+        (ByPlace(0.5), "batch"),
+        (OfTheBatch(), "batch"),
+        (Random(), "random"),
+        (Random(1e-7), "rounding"),
+    ],
 )
-def test_where_nothing_agrees_it_is_said(model: nn.Module, why: str, entries: Callable[..., list[Entry]]) -> None:
+def test_where_nothing_agrees_it_is_said(
+    model: nn.Module, why: str, entries: Callable[..., list[Entry]]
+) -> None:
     """Rows by their place, by the rest of the batch, or drawn anew: recorded and flagged once, and the attack ends."""
     split = _split()
     verdicts, equality = _verdicts(model, 16, split, entries(["pgd:steps=3"]))
@@ -148,7 +170,9 @@ def test_where_nothing_agrees_it_is_said(model: nn.Module, why: str, entries: Ca
     known = [Flag("random", 40, "so it is")] if why == "random" else []
     assert [flag.name for flag in of_rows(equality, known)] == ([] if known else [why])
     assert all("\n" not in flag.text and "{" not in flag.text for flag in of_rows(equality, []))
-    assert not any("0 of 0" in flag.text for flag in of_rows(equality, []))  # it is of all rows, and no count
+    assert not any(
+        "0 of 0" in flag.text for flag in of_rows(equality, [])
+    )  # it is of all rows, and no count
 
 
 def test_equal_rows_are_no_flag() -> None:
@@ -157,7 +181,11 @@ def test_equal_rows_are_no_flag() -> None:
 
 def test_both_of_two_models() -> None:
     """Where two models are asked the larger step holds, and one that does not agree is enough."""
-    fine, coarse, never = RowEquality(8, equal=True), RowEquality(32, equal=True), RowEquality(8, equal=False, why="batch")
+    fine, coarse, never = (
+        RowEquality(8, equal=True),
+        RowEquality(32, equal=True),
+        RowEquality(8, equal=False, why="batch"),
+    )
     assert fine.both(coarse) == coarse.both(fine) == coarse
     assert coarse.both(never) == never.both(coarse) == RowEquality(32, equal=False, why="batch")
 
@@ -204,7 +232,10 @@ def test_an_answer_does_not_depend_on_who_wants_a_gradient(last: int) -> None:
 def test_tiles_are_filled_with_their_own_first_row() -> None:
     """Any number of rows in tiles of equal shape but the last, which is a multiple of the step."""
     tiles = Tiles(32, 16)
-    found = [(len(tile), real, tile[real:].unique().tolist()) for tile, real in tiles.split(torch.arange(70))]
+    found = [
+        (len(tile), real, tile[real:].unique().tolist())
+        for tile, real in tiles.split(torch.arange(70))
+    ]
     assert found == [(32, 32, []), (32, 32, []), (16, 6, [64])]
     assert list(tiles.split(torch.arange(0))) == []
     assert [tiles.padded(n) for n in (0, 1, 16, 17)] == [0, 16, 16, 32]

@@ -46,19 +46,39 @@ def run(entries: Callable[..., list[Entry]]) -> Callable[..., Story]:
     """A run with a stand-in for the model."""
 
     def attack(
-        specs: Sequence[str | Entry], model: nn.Module, split: Split, threat: str, *, width: int = 64, **settings: Any
+        specs: Sequence[str | Entry],
+        model: nn.Module,
+        split: Split,
+        threat: str,
+        *,
+        width: int = 64,
+        **settings: Any,
     ) -> Story:
         built = [spec if isinstance(spec, Entry) else entries([spec])[0] for spec in specs]
         with frozen(model):
-            cascade = Cascade(model, split, parse_threat(threat), built, seed=0, width=width, keep_points=True, **settings)
-            told = [pair for tick in cascade.run() for pair in zip(tick.verdicts, tick.points, strict=True)]
+            cascade = Cascade(
+                model,
+                split,
+                parse_threat(threat),
+                built,
+                seed=0,
+                width=width,
+                keep_points=True,
+                **settings,
+            )
+            told = [
+                pair
+                for tick in cascade.run()
+                for pair in zip(tick.verdicts, tick.points, strict=True)
+            ]
         points = {v.sample: x for v, x in told if x is not None}
         return Story(sorted(v for v, _ in told), points, cascade.disagreements)
 
     return attack
 
 
-# -- claims: a walk along a ray, where model and stand-in draw their line at different places ------------------------------
+# -- claims: a walk along a ray, where model and stand-in draw their line at different places
+# ------------------------------
 
 
 class Walk(Rows):
@@ -113,7 +133,10 @@ def dark(digits: Any) -> Split:
     """Ten images of class 0 with pixels 0.2: a line at 0.5 is 0.3 away."""
     images = torch.full((10, 1, 2, 2), 0.2)
     return dataclasses.replace(
-        digits.split.take(torch.arange(10)), images=images, labels=torch.zeros(10, dtype=torch.int64), classes=("a", "b")
+        digits.split.take(torch.arange(10)),
+        images=images,
+        labels=torch.zeros(10, dtype=torch.int64),
+        classes=("a", "b"),
     )
 
 
@@ -122,9 +145,18 @@ def _ladder(*rungs: tuple[float, ...]) -> Entry:
 
 
 @pytest.mark.parametrize("width", [1, 4, 64])
-def test_a_row_goes_on_after_a_refused_claim(width: int, dark: Split, run: Callable[..., Story]) -> None:
+def test_a_row_goes_on_after_a_refused_claim(
+    width: int, dark: Split, run: Callable[..., Story]
+) -> None:
     """Claims at 0.26 and 0.28 are refused, one forward each; the row goes on to 0.31, where the model agrees."""
-    story = run([_ladder((0.1, 0.26, 0.28, 0.31, 0.9))], Line(0.5), dark, "linf:0.5", width=width, search=Line(0.45))
+    story = run(
+        [_ladder((0.1, 0.26, 0.28, 0.31, 0.9))],
+        Line(0.5),
+        dark,
+        "linf:0.5",
+        width=width,
+        search=Line(0.45),
+    )
     for v in story.verdicts:
         assert (v.adversarial, v.entry, v.variant, v.step, v.status) == (True, 0, 0, 4, OK)
         assert v.linf == pytest.approx(0.31, abs=1e-6)
@@ -138,35 +170,59 @@ def test_rows_that_go_on_do_not_hold_up_others(dark: Split, run: Callable[..., S
     images[:, 0, 0, 0] = 0.205 + 0.02 * torch.arange(10)
     split = dataclasses.replace(dark, images=images, ids=torch.arange(10))
     rungs = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.32)
-    one, many = (run([_ladder(rungs)], Line(0.5), split, "linf:0.4", width=width, search=Line(0.43)) for width in (1, 64))
+    one, many = (
+        run([_ladder(rungs)], Line(0.5), split, "linf:0.4", width=width, search=Line(0.43))
+        for width in (1, 64)
+    )
     assert one.verdicts == many.verdicts
     for v in one.verdicts:
         first = float(images[v.sample, 0, 0, 0])
         true = [n for n, rung in enumerate(rungs) if first + rung > 0.5]
         vain = [n for n, rung in enumerate(rungs) if 0.43 < first + rung <= 0.5]
-        assert (v.adversarial, v.step, v.forwards) == (True, true[0] + 1, 1 + true[0] + 2 + len(vain) + 1)
+        assert (v.adversarial, v.step, v.forwards) == (
+            True,
+            true[0] + 1,
+            1 + true[0] + 2 + len(vain) + 1,
+        )
 
 
-def test_the_next_variant_and_the_next_attack_get_their_turn(dark: Split, run: Callable[..., Story]) -> None:
+def test_the_next_variant_and_the_next_attack_get_their_turn(
+    dark: Split, run: Callable[..., Story]
+) -> None:
     """When a claim at the last step is refused there is nothing left of the row: the sample goes on to what comes next."""
     first = _ladder((0.1, 0.26), (0.28, 0.27), (0.1, 0.31))
     story = run([first], Line(0.5), dark, "linf:0.5", search=Line(0.45))
-    assert {(v.adversarial, v.entry, v.variant, v.step) for v in story.verdicts} == {(True, 0, 2, 2)}
+    assert {(v.adversarial, v.entry, v.variant, v.step) for v in story.verdicts} == {
+        (True, 0, 2, 2)
+    }
     assert {v.forwards for v in story.verdicts} == {1 + 3 * 3 + 1 + 2 + 1}
-    story = run([_ladder((0.1, 0.26)), _ladder((0.31, 0.4))], Line(0.5), dark, "linf:0.5", search=Line(0.45))
-    assert {(v.adversarial, v.entry, v.variant, v.step) for v in story.verdicts} == {(True, 1, 0, 1)}
+    story = run(
+        [_ladder((0.1, 0.26)), _ladder((0.31, 0.4))], Line(0.5), dark, "linf:0.5", search=Line(0.45)
+    )
+    assert {(v.adversarial, v.entry, v.variant, v.step) for v in story.verdicts} == {
+        (True, 1, 0, 1)
+    }
 
 
 def test_refused_claims_alone_break_nothing(dark: Split, run: Callable[..., Story]) -> None:
     """What only the stand-in takes for a mistake is none, and the stand-in's rounding is no reproach to the model."""
     story = run([_ladder((0.26, 0.27, 0.29))], Line(0.5), dark, "linf:0.5", search=Line(0.45))
     for v in story.verdicts:
-        assert (v.adversarial, v.entry, v.variant, v.step, v.status, v.adv_pred) == (False, NOTHING, -1, -1, OK, 0)
+        assert (v.adversarial, v.entry, v.variant, v.step, v.status, v.adv_pred) == (
+            False,
+            NOTHING,
+            -1,
+            -1,
+            OK,
+            0,
+        )
         assert v.adv_margin > 0
     assert story.disagreements == 30
 
 
-def test_a_model_that_refuses_its_own_claims_is_marked(dark: Split, run: Callable[..., Story], measured: Any) -> None:
+def test_a_model_that_refuses_its_own_claims_is_marked(
+    dark: Split, run: Callable[..., Story], measured: Any
+) -> None:
     """Without a stand-in a refused claim is the model's own contradiction: status UNCONFIRMED."""
 
     class Moody(Line):
@@ -199,18 +255,30 @@ def test_recheck_sees_what_the_stand_in_missed(dark: Split, run: Callable[..., S
 def test_recheck_at_several_budgets(dark: Split, run: Callable[..., Story]) -> None:
     """Each budget's worst point is looked at, and what the model finds counts from that budget on."""
     for recheck in (False, True):
-        story = run([_ladder((0.1, 0.2, 0.33, 0.38))], Line(0.5), dark, "linf:0.25,0.35,0.4", search=Line(0.65), recheck=recheck)
-        levels = {level: {v.adversarial for v in story.verdicts if v.level == level} for level in range(3)}
+        story = run(
+            [_ladder((0.1, 0.2, 0.33, 0.38))],
+            Line(0.5),
+            dark,
+            "linf:0.25,0.35,0.4",
+            search=Line(0.65),
+            recheck=recheck,
+        )
+        levels = {
+            level: {v.adversarial for v in story.verdicts if v.level == level} for level in range(3)
+        }
         assert levels == {0: {False}, 1: {True}, 2: {True}}
 
 
-def test_without_a_budget_a_claim_too_many_does_not_cost_the_others(dark: Split, run: Callable[..., Story]) -> None:
+def test_without_a_budget_a_claim_too_many_does_not_cost_the_others(
+    dark: Split, run: Callable[..., Story]
+) -> None:
     """The model confirms 0.4 and 0.35; the nearer 0.26 is the stand-in's mistake, and must not take the sample with it."""
     story = run([_ladder((0.4, 0.35, 0.26, 0.1))], Line(0.5), dark, "linf:inf", search=Line(0.45))
     assert {v.adversarial for v in story.verdicts} == {True}
 
 
-# -- claims: trained networks ----------------------------------------------------------------------------------------------
+# -- claims: trained networks
+# ----------------------------------------------------------------------------------------------
 
 CASCADE = ["pgd:steps=4,restarts=2", "apgd:steps=8", "apgd-t:steps=6,targets=3"]
 
@@ -227,10 +295,19 @@ def _perturbed(model: nn.Module, share: float) -> nn.Module:
 
 @pytest.mark.parametrize("recheck", [False, True])
 @pytest.mark.parametrize("share", [0.02, 0.3])
-def test_only_what_breaks_the_model_counts(share: float, recheck: bool, digits: Any, run: Callable[..., Story]) -> None:
+def test_only_what_breaks_the_model_counts(
+    share: float, recheck: bool, digits: Any, run: Callable[..., Story]
+) -> None:
     """However wrong the stand-in is, a sample is adversarial only at a point that the model itself takes for another class."""
     split = digits.split.take(torch.arange(60))
-    story = run(CASCADE, digits.model, split, "linf:0.12", search=_perturbed(digits.model, share), recheck=recheck)
+    story = run(
+        CASCADE,
+        digits.model,
+        split,
+        "linf:0.12",
+        search=_perturbed(digits.model, share),
+        recheck=recheck,
+    )
     with torch.no_grad():
         clean = digits.model(split.pixels(slice(None)))
     broken = 0
@@ -256,10 +333,21 @@ def test_recheck_never_loses_a_sample(digits: Any, run: Callable[..., Story]) ->
     counts = []
     for share in (0.0, 0.05, 0.3):
         plain, checked = (
-            run(CASCADE, digits.model, split, "linf:0.1", search=_perturbed(digits.model, share), recheck=recheck)
+            run(
+                CASCADE,
+                digits.model,
+                split,
+                "linf:0.1",
+                search=_perturbed(digits.model, share),
+                recheck=recheck,
+            )
             for recheck in (False, True)
         )
-        assert all(b.adversarial for a, b in zip(plain.verdicts, checked.verdicts, strict=True) if a.adversarial)
+        assert all(
+            b.adversarial
+            for a, b in zip(plain.verdicts, checked.verdicts, strict=True)
+            if a.adversarial
+        )
         counts.append(checked.disagreements)
     assert counts[0] == 0 < counts[1] < counts[2]
 
@@ -267,7 +355,9 @@ def test_recheck_never_loses_a_sample(digits: Any, run: Callable[..., Story]) ->
 @pytest.mark.usefixtures("equal_rows")
 @pytest.mark.parametrize("width", [1, 11, 40])
 @pytest.mark.parametrize("recheck", [False, True])
-def test_widths_change_nothing_with_a_stand_in(width: int, recheck: bool, digits: Any, run: Callable[..., Story]) -> None:
+def test_widths_change_nothing_with_a_stand_in(
+    width: int, recheck: bool, digits: Any, run: Callable[..., Story]
+) -> None:
     """Refused claims and rows that go on are a matter of each sample alone."""
     split, stand_in = digits.split.take(torch.arange(24)), _perturbed(digits.model, 0.2)
     settings = {"search": stand_in, "recheck": recheck}
@@ -281,11 +371,20 @@ def test_widths_change_nothing_with_a_stand_in(width: int, recheck: bool, digits
 @pytest.mark.parametrize("pulse", [3, 8])
 @pytest.mark.parametrize("queries", [NO_LIMIT, 25])
 def test_several_steps_between_two_looks_change_nothing(
-    pulse: int, queries: int, digits: Any, run: Callable[..., Story], monkeypatch: pytest.MonkeyPatch
+    pulse: int,
+    queries: int,
+    digits: Any,
+    run: Callable[..., Story],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """As on a GPU, where rows that are done wait for the others: refused claims, budgets and limits come out the same."""
     split = digits.split.take(torch.arange(40))
-    settings: dict[str, Any] = {"search": _perturbed(digits.model, 0.2), "recheck": True, "width": 16, "queries": queries}
+    settings: dict[str, Any] = {
+        "search": _perturbed(digits.model, 0.2),
+        "recheck": True,
+        "width": 16,
+        "queries": queries,
+    }
     specs = [*CASCADE, "fmn:steps=12"]
     each = run(specs, digits.model, split, "l2:0.3,0.7", **settings)
     free = run(["fmn:steps=9", "ddn:steps=9"], digits.model, split, "l2:inf", **settings)
@@ -300,10 +399,14 @@ def test_several_steps_between_two_looks_change_nothing(
     some = run(specs, digits.model, split, "l2:0.3,0.7", **settings)
     assert some.verdicts == each.verdicts
     assert some.disagreements == each.disagreements > 0
-    assert run(["fmn:steps=9", "ddn:steps=9"], digits.model, split, "l2:inf", **settings).verdicts == free.verdicts
+    assert (
+        run(["fmn:steps=9", "ddn:steps=9"], digits.model, split, "l2:inf", **settings).verdicts
+        == free.verdicts
+    )
 
 
-# -- folding ---------------------------------------------------------------------------------------------------------------
+# -- folding
+# ---------------------------------------------------------------------------------------------------------------
 
 
 class Block(nn.Module):
@@ -312,7 +415,10 @@ class Block(nn.Module):
     def __init__(self, *, bias: bool = False) -> None:
         super().__init__()
         self.first, self.norm1 = nn.Conv2d(1, 6, 3, padding=1, bias=bias), nn.BatchNorm2d(6)
-        self.second, self.norm2 = nn.Conv2d(6, 6, 3, padding=1, bias=bias), nn.BatchNorm2d(6, affine=bias)
+        self.second, self.norm2 = (
+            nn.Conv2d(6, 6, 3, padding=1, bias=bias),
+            nn.BatchNorm2d(6, affine=bias),
+        )
         self.head = nn.Linear(6 * 64, 10)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -328,7 +434,9 @@ def _used(model: nn.Module) -> nn.Module:
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None:
             module.running_mean.copy_(torch.randn(module.running_mean.shape, generator=generator))
-            module.running_var.copy_(0.2 + torch.rand(module.running_var.shape, generator=generator))  # type: ignore[union-attr]
+            module.running_var.copy_(
+                0.2 + torch.rand(module.running_var.shape, generator=generator)
+            )  # type: ignore[union-attr]
             if module.affine:
                 module.weight.data.copy_(torch.randn(module.weight.shape, generator=generator))
                 module.bias.data.copy_(torch.randn(module.bias.shape, generator=generator))
@@ -349,7 +457,9 @@ def _fast(model: nn.Module, x: Tensor) -> nn.Module:
 def _norms(model: nn.Module, x: Tensor) -> int:
     """How many batch-norms a forward pass goes through."""
     counts: list[int] = []
-    norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    norms = [
+        module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)
+    ]
     hooks = [norm.register_forward_hook(lambda *_: counts.append(1)) for norm in norms]
     model(x)
     for hook in hooks:
@@ -361,12 +471,18 @@ def _gradient(model: nn.Module, x: Tensor) -> Tensor:
     leaf = x.clone().requires_grad_()
     logits = model(leaf)
     weights = torch.linspace(-1, 1, logits.shape[1])
-    return torch.autograd.grad((logits * weights).sum(), leaf)[0] if logits.requires_grad else torch.zeros_like(x)
+    return (
+        torch.autograd.grad((logits * weights).sum(), leaf)[0]
+        if logits.requires_grad
+        else torch.zeros_like(x)
+    )
 
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("shape", [(8, 8), (8, 8, 1)], ids=str)
-def test_folding_gives_the_same_logits_and_gradients(bias: bool, shape: tuple[int, ...], digits: Any, x: Tensor) -> None:
+def test_folding_gives_the_same_logits_and_gradients(
+    bias: bool, shape: tuple[int, ...], digits: Any, x: Tensor
+) -> None:
     """To 1e-4, on samples it was not tried on, with nothing left of the batch-norms; the batch may have any size."""
     torch.manual_seed(0)
     model = _used(Block(bias=bias)).requires_grad_(False)
@@ -379,7 +495,9 @@ def test_folding_gives_the_same_logits_and_gradients(bias: bool, shape: tuple[in
     assert not any(weight.requires_grad for weight in fast.parameters())
 
 
-@pytest.mark.parametrize("spec", ["wide-resnet:depth=10,width=1", "preact-resnet18", "small-cnn", "mlp:width=8,depth=2"])
+@pytest.mark.parametrize(
+    "spec", ["wide-resnet:depth=10,width=1", "preact-resnet18", "small-cnn", "mlp:width=8,depth=2"]
+)
 def test_our_own_architectures_fold_or_stay(spec: str, digits: Any, x: Tensor) -> None:
     """Each gives its own logits and gradients, with and without the normalisation of its inputs."""
     torch.manual_seed(0)
@@ -401,7 +519,10 @@ def _state(model: nn.Module) -> dict[str, Any]:
         **{name: value.clone() for name, value in model.state_dict().items()},
         "modes": [module.training for module in model.modules()],
         "gradients": [weight.requires_grad for weight in model.parameters()],
-        "hooks": [len(module._forward_hooks) + len(module._forward_pre_hooks) for module in model.modules()],
+        "hooks": [
+            len(module._forward_hooks) + len(module._forward_pre_hooks)
+            for module in model.modules()
+        ],
         "names": [name for name, _ in model.named_modules()],
         "types": [value.dtype for value in model.state_dict().values()],
         "places": [value.data_ptr() for value in model.state_dict().values()],
@@ -419,7 +540,9 @@ def test_nothing_of_the_model_changes(precision: str, folds: bool, digits: Any, 
     _gradient(fast, x)
     after = _state(model)
     for name, value in before.items():
-        assert torch.equal(value, after[name]) if isinstance(value, Tensor) else value == after[name], name
+        assert (
+            torch.equal(value, after[name]) if isinstance(value, Tensor) else value == after[name]
+        ), name
     assert torch.equal(model(x), logits)
 
 
@@ -524,7 +647,19 @@ class Always(Block):
         return self
 
 
-ODD = [Branching, Random, Twice, Seen, Strange, StraightThrough, PartlyWithoutGradient, Detached, Hooked, Bare, Always]
+ODD = [
+    Branching,
+    Random,
+    Twice,
+    Seen,
+    Strange,
+    StraightThrough,
+    PartlyWithoutGradient,
+    Detached,
+    Hooked,
+    Bare,
+    Always,
+]
 
 
 @pytest.mark.parametrize("kind", ODD, ids=lambda kind: kind.__name__)
@@ -562,21 +697,30 @@ class Quantised(nn.Module):
 
 def test_folding_does_not_hide_broken_samples(digits: Any, run: Callable[..., Story]) -> None:
     """A network that rounds, with a gradient of its own for that, is as easy to break through its stand-in as without."""
-    model, split = Quantised(copy.deepcopy(digits.model)).eval(), digits.split.take(torch.arange(60))
+    model, split = (
+        Quantised(copy.deepcopy(digits.model)).eval(),
+        digits.split.take(torch.arange(60)),
+    )
     with frozen(model):
         fast = _fast(model, split.pixels(slice(0, 8)))
-    stories = [run(["pgd:steps=8,init=clean"], model, split, "linf:0.15", search=search) for search in (None, fast)]
+    stories = [
+        run(["pgd:steps=8,init=clean"], model, split, "linf:0.15", search=search)
+        for search in (None, fast)
+    ]
     counts = [sum(v.adversarial for v in story.verdicts) for story in stories]
     assert counts[0] > 20
     assert counts[1] >= 0.9 * counts[0]
 
 
-# -- bfloat16 --------------------------------------------------------------------------------------------------------------
+# -- bfloat16
+# --------------------------------------------------------------------------------------------------------------
 
 
 def test_bf16_is_near_the_model(digits: Any) -> None:
     """Logits in float32, off by no more than a few of bfloat16's steps, predictions nearly all the same; for one row too."""
-    search = search_model(digits.model, digits.split.pixels(slice(0, 8)), precision="bf16", compiled=False, tile=32)
+    search = search_model(
+        digits.model, digits.split.pixels(slice(0, 8)), precision="bf16", compiled=False, tile=32
+    )
     assert search.recheck
     x, y = digits.split.pixels(slice(0, 200)), digits.split.labels[:200]
     with torch.no_grad():
@@ -592,7 +736,9 @@ def test_bf16_is_near_the_model(digits: Any) -> None:
 def test_bf16_verdicts_are_the_models(threat: str, digits: Any, run: Callable[..., Story]) -> None:
     """Every adversarial verdict holds in float32, and about as many samples fall as to a float32 search."""
     split = digits.split.take(torch.arange(80))
-    search = search_model(digits.model, split.pixels(slice(0, 8)), precision="bf16", compiled=False, tile=32)
+    search = search_model(
+        digits.model, split.pixels(slice(0, 8)), precision="bf16", compiled=False, tile=32
+    )
     exact = run(CASCADE, digits.model, split, threat)
     coarse = run(CASCADE, digits.model, split, threat, search=search.model, recheck=search.recheck)
     _hold(coarse, digits.model, split)
@@ -607,14 +753,22 @@ def _hold(story: Story, model: nn.Module, split: Split) -> None:
     assert len(fallen) > 5
     for v in fallen:
         with torch.no_grad():
-            assert int(model(story.points[v.sample][None]).argmax()) == v.adv_pred != int(split.labels[v.sample])
+            assert (
+                int(model(story.points[v.sample][None]).argmax())
+                == v.adv_pred
+                != int(split.labels[v.sample])
+            )
 
 
 @pytest.mark.parametrize("spec", ["fmn:steps=30", "ddn:steps=30"])
-def test_bf16_without_a_budget_finds_as_many(spec: str, digits: Any, run: Callable[..., Story]) -> None:
+def test_bf16_without_a_budget_finds_as_many(
+    spec: str, digits: Any, run: Callable[..., Story]
+) -> None:
     """The nearest point that bfloat16 takes for a mistake is often none: without a budget the model itself is searched."""
     split = digits.split.take(torch.arange(60))
-    search = search_model(digits.model, split.pixels(slice(0, 8)), precision="bf16", compiled=False, tile=32)
+    search = search_model(
+        digits.model, split.pixels(slice(0, 8)), precision="bf16", compiled=False, tile=32
+    )
     exact = run([spec], digits.model, split, "l2:inf")
     coarse = run([spec], digits.model, split, "l2:inf", search=search.model, recheck=search.recheck)
     _hold(coarse, digits.model, split)
@@ -638,7 +792,11 @@ def test_a_model_that_knows_no_bfloat16(digits: Any, x: Tensor) -> None:
     class Picky(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.first, self.middle, self.last = nn.Linear(64, 32), nn.Linear(32, 32), nn.Linear(32, 10)
+            self.first, self.middle, self.last = (
+                nn.Linear(64, 32),
+                nn.Linear(32, 32),
+                nn.Linear(32, 10),
+            )
 
         def forward(self, x: Tensor) -> Tensor:
             h = self.middle(self.first(x.flatten(1)))
@@ -653,19 +811,25 @@ def test_bf16_of_other_shapes() -> None:
     """Flat inputs, one-dimensional convolutions and double-check of `forward` without gradients."""
     for model, x in (
         (nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3)), torch.rand(8, 5)),
-        (nn.Sequential(nn.Conv1d(2, 4, 3), nn.BatchNorm1d(4), nn.Flatten(), nn.Linear(4 * 5, 3)), torch.rand(8, 2, 7)),
+        (
+            nn.Sequential(nn.Conv1d(2, 4, 3), nn.BatchNorm1d(4), nn.Flatten(), nn.Linear(4 * 5, 3)),
+            torch.rand(8, 2, 7),
+        ),
     ):
         fast = BFloat16(model.eval())
         assert fast(x).shape == (8, 3)
         assert torch.isfinite(fast(x)).all()
 
 
-# -- compiled --------------------------------------------------------------------------------------------------------------
+# -- compiled
+# --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a C++ compiler")
-def test_a_compiled_stand_in(run: Callable[..., Story], digits: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+def test_a_compiled_stand_in(
+    run: Callable[..., Story], digits: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
+) -> None:
     """A tiny compiled model gives the model's logits for any number of rows, and a run through it the same verdicts."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     torch.manual_seed(0)
@@ -674,14 +838,24 @@ def test_a_compiled_stand_in(run: Callable[..., Story], digits: Any, monkeypatch
     with torch.no_grad():
         split = dataclasses.replace(split, labels=model(split.pixels(slice(None))).argmax(1))
     with frozen(model):
-        search = search_model(model, split.pixels(slice(0, 8)), precision="fp32", compiled=True, tile=8)
+        search = search_model(
+            model, split.pixels(slice(0, 8)), precision="fp32", compiled=True, tile=8
+        )
         for rows in (8, 3, 1):
             x = split.pixels(slice(0, rows))
             with torch.no_grad():
                 assert torch.allclose(search.model(x), model(x), atol=1e-5)
             assert torch.allclose(_gradient(search.model, x), _gradient(model, x), atol=1e-5)
     plain = run(["pgd:steps=3"], model, split, "linf:0.05", width=8)
-    fast = run(["pgd:steps=3"], model, split, "linf:0.05", width=8, search=search.model, recheck=search.recheck)
+    fast = run(
+        ["pgd:steps=3"],
+        model,
+        split,
+        "linf:0.05",
+        width=8,
+        search=search.model,
+        recheck=search.recheck,
+    )
     assert not search.recheck
     assert [v.adversarial for v in plain.verdicts] == [v.adversarial for v in fast.verdicts]
     assert sum(v.adversarial for v in fast.verdicts) > 0

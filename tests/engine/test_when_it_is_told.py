@@ -18,12 +18,21 @@ from robbench.threat.model import parse_threat
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
-def test_survivors_are_told_before_the_end(digits: Any, entries: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_survivors_are_told_before_the_end(
+    digits: Any, entries: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A sample that has stood its last attack is told of at once: a run that is stopped later keeps it."""
     monkeypatch.setattr(module, "TELL_SECONDS", 0.0)
     split = digits.split.take(torch.arange(60))
     with frozen(digits.model):
-        run = Cascade(digits.model, split, parse_threat("linf:0.02")[0], entries(["pgd:steps=6"]), seed=0, width=8).run()
+        run = Cascade(
+            digits.model,
+            split,
+            parse_threat("linf:0.02")[0],
+            entries(["pgd:steps=6"]),
+            seed=0,
+            width=8,
+        ).run()
         told = [sum(not v.adversarial for v in tick.verdicts) for tick in run]
     assert sum(told) > 30
     assert sum(told[: len(told) // 2]) > 10
@@ -53,7 +62,12 @@ def test_an_unconfirmed_success_leaves_the_sample_to_the_next_attacks(
     verdicts = decide(["pgd:steps=10,restarts=2", "apgd:steps=30"], liar, split, "linf:0.4")
     tried = [v for v in verdicts if v.clean_pred == int(split.labels[v.sample])]
     assert len(tried) >= 6
-    assert all(v.status == UNCONFIRMED and v.adversarial and (v.entry, v.variant, v.step > 0) >= (0, 0, True) for v in tried)
+    assert all(
+        v.status == UNCONFIRMED
+        and v.adversarial
+        and (v.entry, v.variant, v.step > 0) >= (0, 0, True)
+        for v in tried
+    )
 
 
 class Rounded(nn.Module):
@@ -70,12 +84,16 @@ class Rounded(nn.Module):
 
 def test_ties_are_no_lost_successes(digits: Any, decide: Callable[..., Any]) -> None:
     """Where margins tie at 0 the point that argmax calls wrong is the one kept, so every success is confirmed."""
-    verdicts = decide(["pgd:steps=20"], Rounded(digits.model), digits.split.take(torch.arange(120)), "linf:0.1")
+    verdicts = decide(
+        ["pgd:steps=20"], Rounded(digits.model), digits.split.take(torch.arange(120)), "linf:0.1"
+    )
     assert {v.status for v in verdicts} == {OK}
     assert any(v.adversarial and v.adv_margin == 0 for v in verdicts)
 
 
-def test_clean_logits_that_are_no_numbers_are_reported(digits: Any, decide: Callable[..., Any]) -> None:
+def test_clean_logits_that_are_no_numbers_are_reported(
+    digits: Any, decide: Callable[..., Any]
+) -> None:
     """A sample whose clean logits are NaN is neither right nor robust, and its status says why."""
 
     class Sick(nn.Module):

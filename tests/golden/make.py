@@ -22,8 +22,15 @@ def numbers(out: Path) -> dict[str, dict[str, int]]:
     """The counts of each model's run."""
     import pyarrow.parquet as pq
 
-    rows = [row for path in (out / "results" / "runs").glob("*.parquet") for row in pq.read_table(path).to_pylist()]
-    return {row["model"]: {name: row[name] for name in COUNTS} for row in sorted(rows, key=lambda row: row["model"])}
+    rows = [
+        row
+        for path in (out / "results" / "runs").glob("*.parquet")
+        for row in pq.read_table(path).to_pylist()
+    ]
+    return {
+        row["model"]: {name: row[name] for name in COUNTS}
+        for row in sorted(rows, key=lambda row: row["model"])
+    }
 
 
 def schemas(out: Path) -> dict[str, dict[str, str]]:
@@ -41,7 +48,9 @@ def schemas(out: Path) -> dict[str, dict[str, str]]:
     tables = {}
     for name, path in files.items():
         schema = pq.read_schema(path)
-        tables[name] = {field.name: f"{field.type}{'' if field.nullable else ' not null'}" for field in schema}
+        tables[name] = {
+            field.name: f"{field.type}{'' if field.nullable else ' not null'}" for field in schema
+        }
         tables[name]["(schema version)"] = schema.metadata[b"robbench.schema_version"].decode()
     return tables
 
@@ -49,6 +58,13 @@ def schemas(out: Path) -> dict[str, dict[str, str]]:
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
         for command in COMMANDS:
-            subprocess.run([sys.executable, "-m", "robbench", *command.split(), "--out", folder], check=True)
-        for name, content in (("numbers", numbers(Path(folder))), ("schema", schemas(Path(folder)))):
-            (HERE / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+            subprocess.run(
+                [sys.executable, "-m", "robbench", *command.split(), "--out", folder], check=True
+            )
+        for name, content in (
+            ("numbers", numbers(Path(folder))),
+            ("schema", schemas(Path(folder))),
+        ):
+            (HERE / f"{name}.json").write_text(
+                json.dumps(content, indent=2) + "\n", encoding="utf-8"
+            )

@@ -1,7 +1,8 @@
 """A fixed small run against stored numbers, and the tables' columns against stored ones.
 
-The counts may differ by 3 of 60 samples: processors and versions of torch round differently, and a sample at the boundary falls
-on the other side (other instruction sets of one processor moved one sample). `make.py` beside this file writes the numbers anew.
+The counts may differ by 3 of 60 samples: processors and versions of torch round differently, and a
+sample at the boundary falls on the other side (other instruction sets of one processor moved one
+sample). `make.py` beside this file writes the numbers anew.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ def test_the_stored_counts_can_tell_models_apart():
     assert stored["at"]["n_robust"] - stored["ce"]["n_robust"] > 2 * TOLERANCE
 
 
-@pytest.mark.parametrize("table", ["runs", "samples", "measures", "sample_measures", "checks", "epochs"])
+@pytest.mark.parametrize(
+    "table", ["runs", "samples", "measures", "sample_measures", "checks", "epochs"]
+)
 def test_the_schema(make, out, table):
     """Names, order, types and nullability of the columns are the stored ones: a change needs a new schema version."""
     stored, found = json.loads((HERE / "schema.json").read_text())[table], make.schemas(out)[table]

@@ -23,7 +23,9 @@ class FakeStep:
 
     epoch, progress = 0, 0.5
 
-    def __init__(self, logits: Tensor, y: list[int], adversarial: Tensor | None = None, plain: bool = True) -> None:
+    def __init__(
+        self, logits: Tensor, y: list[int], adversarial: Tensor | None = None, plain: bool = True
+    ) -> None:
         self.x, self.y = torch.zeros(len(y), 1), torch.tensor(y)
         self.index = torch.arange(len(y))
         self._adversary = Found(torch.ones(len(y), 1), torch.zeros(len(y)), 1)

@@ -25,7 +25,8 @@ from robbench.training.step import Inner, TrainStep
 
 SPEC = "robbench.losses.aalp:AALP"
 ABLATIONS = [
-    {"guided_dropout": dropout, "adaptive_weights": weights} for dropout, weights in itertools.product([False, True], repeat=2)
+    {"guided_dropout": dropout, "adaptive_weights": weights}
+    for dropout, weights in itertools.product([False, True], repeat=2)
 ]
 OFF = ABLATIONS[0]
 
@@ -40,7 +41,10 @@ class HeadStep:
         self.x, self.point = torch.zeros(len(labels), 1), torch.ones(len(labels), 1)
         self.y = torch.tensor(labels)
         self.key = torch.arange(len(labels)) if key is None else key
-        self.outputs = {id(self.x): Output(head(clean), clean), id(self.point): Output(head(adversarial), adversarial)}
+        self.outputs = {
+            id(self.x): Output(head(clean), clean),
+            id(self.point): Output(head(adversarial), adversarial),
+        }
         self.logged = {}
 
     @property
@@ -64,7 +68,13 @@ def linear_step(seed=0, *, size=6, features=5, classes=4, **more):
     torch.manual_seed(seed)
     head = nn.Linear(features, classes).double()
     labels = torch.randint(classes, (size,), generator=generator).tolist()
-    return HeadStep(head, clean.requires_grad_(), (clean.detach() + 0.3 * noise).requires_grad_(), labels, **more)
+    return HeadStep(
+        head,
+        clean.requires_grad_(),
+        (clean.detach() + 0.3 * noise).requires_grad_(),
+        labels,
+        **more,
+    )
 
 
 def curved_head():
@@ -73,7 +83,8 @@ def curved_head():
     return nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 4)).double()
 
 
-# -- guided dropout ------------------------------------------------------------------------------------------------------
+# -- guided dropout
+# ------------------------------------------------------------------------------------------------------
 
 
 def slow_kept(row, rho):
@@ -96,7 +107,9 @@ def chosen_by(row, rho):
     return set(mask.nonzero()[:, 0].tolist())
 
 
-ROWS = st.lists(st.integers(-6, 6), min_size=1, max_size=8)  # whole numbers: ties, zeros and exact sums
+ROWS = st.lists(
+    st.integers(-6, 6), min_size=1, max_size=8
+)  # whole numbers: ties, zeros and exact sums
 SHARES = st.sampled_from([1 / 16, 0.25, 0.5, 0.75, 0.875, 1.0])
 
 
@@ -122,7 +135,9 @@ def test_no_smaller_set_would_do(row, rho):
 def test_rows_are_masked_apart(rows, rho):
     """A batch is masked as its rows are alone."""
     together = kept(torch.tensor(rows, dtype=torch.float32), rho)
-    assert together.tolist() == [kept(torch.tensor([row], dtype=torch.float32), rho)[0].tolist() for row in rows]
+    assert together.tolist() == [
+        kept(torch.tensor([row], dtype=torch.float32), rho)[0].tolist() for row in rows
+    ]
 
 
 @pytest.mark.parametrize("row", [[0, 0, 0], [-1, -2, 0], [-3, -1, -2]])
@@ -132,7 +147,9 @@ def test_without_a_positive_contribution_everything_is_kept(row, rho):
     assert chosen_by(row, rho) == {0, 1, 2}
 
 
-@pytest.mark.parametrize("make", [lambda: nn.Linear(5, 4).double(), curved_head], ids=["linear", "curved"])
+@pytest.mark.parametrize(
+    "make", [lambda: nn.Linear(5, 4).double(), curved_head], ids=["linear", "curved"]
+)
 @pytest.mark.parametrize("by", ["label", "predicted"])
 def test_contributions_are_activation_times_slope(make, by):
     """h_i times the finite difference of the class's logit in h_i, for a linear and for a curved head; h W for the linear."""
@@ -169,7 +186,9 @@ def test_the_logits_are_those_of_the_kept_features(head, mask_from, by, rescale)
     """Row by row: contributions, the slow loop's set, the other features at zero, then the head."""
     step = linear_step()
     if head == "curved":
-        step = HeadStep(curved_head(), step.clean.features, step.at(step.point).features, step.y.tolist())
+        step = HeadStep(
+            curved_head(), step.clean.features, step.at(step.point).features, step.y.tolist()
+        )
     loss = AALP(rho=0.6, mask_from=mask_from, dropout_class=by, rescale=rescale)
     found = loss.guided_logits(step)
     features = {"clean": step.clean.features, "adversarial": step.at(step.point).features}
@@ -180,7 +199,12 @@ def test_the_logits_are_those_of_the_kept_features(head, mask_from, by, rescale)
             c = label if by == "label" else int(step.head(source).argmax())
             chosen = slow_kept(slow_contributions(step.head, source, c), 0.6)
             scale = 5 / len(chosen) if rescale else 1
-            h = torch.tensor([scale * v if i in chosen else 0 for i, v in enumerate(features[branch][n].tolist())])
+            h = torch.tensor(
+                [
+                    scale * v if i in chosen else 0
+                    for i, v in enumerate(features[branch][n].tolist())
+                ]
+            )
             assert torch.allclose(logits[n], step.head(h.double()), atol=1e-9)
             if branch == ("adversarial" if mask_from == "adversarial" else "clean"):
                 shares.append(len(chosen) / 5)
@@ -196,10 +220,14 @@ def test_the_mask_is_a_constant_to_the_gradient(mask_from):
     wanted = [*features, *step.head.parameters()]
     loss = AALP(rho=0.6, mask_from=mask_from, dropout_class="label", adaptive_weights=False)
     found = torch.autograd.grad(loss(step).mean(), wanted)
-    sources = {"clean": features[:1] * 2, "adversarial": features[1:] * 2, "each": features}[mask_from]
+    sources = {"clean": features[:1] * 2, "adversarial": features[1:] * 2, "each": features}[
+        mask_from
+    ]
     masks = [kept(h.detach() * step.head.weight.detach()[step.y], 0.6).double() for h in sources]
     clean, adversarial = (step.head(mask * h) for mask, h in zip(masks, features, strict=True))
-    by_hand = ALP().classification(clean, adversarial, step.y) + 0.5 * (clean - adversarial).square().mean(1)
+    by_hand = ALP().classification(clean, adversarial, step.y) + 0.5 * (
+        clean - adversarial
+    ).square().mean(1)
     for one, other in zip(found, torch.autograd.grad(by_hand.mean(), wanted), strict=True):
         assert torch.allclose(one, other, atol=1e-12)
         assert one.abs().max() > 1e-3
@@ -208,13 +236,22 @@ def test_the_mask_is_a_constant_to_the_gradient(mask_from):
 def test_start_and_ramp():
     """Before `start` it is ALP; then rho falls from 1 over `ramp` of the training, and stays."""
     loss = AALP(rho=0.5, start=0.2, ramp=0.4, adaptive_weights=False)
-    for progress, rho in [(0.2, 1.0), (0.3, 0.875), (0.4, 0.75), (0.6, 0.5), (0.9, 0.5), (1.0, 0.5)]:
+    for progress, rho in [
+        (0.2, 1.0),
+        (0.3, 0.875),
+        (0.4, 0.75),
+        (0.6, 0.5),
+        (0.9, 0.5),
+        (1.0, 0.5),
+    ]:
         steady = AALP(rho=rho, adaptive_weights=False)
         assert torch.allclose(loss(linear_step(progress=progress)), steady(linear_step())), progress
     early = linear_step(progress=0.19)
     assert torch.equal(loss(early), ALP()(early))
     assert "features_kept" not in early.logged
-    assert not torch.allclose(loss(linear_step(progress=0.2)), ALP()(early))  # rho = 1 drops what is not positive
+    assert not torch.allclose(
+        loss(linear_step(progress=0.2)), ALP()(early)
+    )  # rho = 1 drops what is not positive
 
 
 @pytest.mark.parametrize("drop", [0.0, 0.3, 1.0])
@@ -222,7 +259,10 @@ def test_soft_dropout_drops_a_share_of_the_others(drop):
     """Kept features stay, of the others `drop` are dropped: a function of the sample's key."""
     step = linear_step(size=4000)
     loss = AALP(rho=0.6, drop=drop)
-    mask, safe = loss.mask(step, step.clean.features).bool(), AALP(rho=0.6).mask(step, step.clean.features).bool()
+    mask, safe = (
+        loss.mask(step, step.clean.features).bool(),
+        AALP(rho=0.6).mask(step, step.clean.features).bool(),
+    )
     assert mask[safe].all()
     assert (~mask[~safe]).float().mean().item() == pytest.approx(drop, abs=0.02)
     assert torch.equal(loss.mask(step, step.clean.features).bool(), mask)
@@ -230,7 +270,8 @@ def test_soft_dropout_drops_a_share_of_the_others(drop):
     assert torch.equal(other, mask) == (drop in (0.0, 1.0))
 
 
-# -- adaptive weights ----------------------------------------------------------------------------------------------------
+# -- adaptive weights
+# ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("confidence", ["clean", "adversarial", "min"])
@@ -252,7 +293,10 @@ def test_adaptive_weights_are_the_slow_loop(confidence, exponent, normalise, wei
     factors = [2 - w if weigh_classification else 1 for w in weights]
     if normalise:
         weights = [w / np.mean(weights) for w in weights]
-    expected = [f * e + 0.7 * w * d for f, e, w, d in zip(factors, entropies, weights, distances, strict=True)]
+    expected = [
+        f * e + 0.7 * w * d
+        for f, e, w, d in zip(factors, entropies, weights, distances, strict=True)
+    ]
     assert loss(step).tolist() == pytest.approx(expected, rel=1e-9)
     assert step.logged["pairing_weight"].tolist() == pytest.approx(weights, rel=1e-9)
 
@@ -276,7 +320,9 @@ def test_the_weight_is_a_constant_to_the_gradient(normalise):
     clean, adversarial = step.clean.logits, step.at(step.point).logits
     p = clean.detach().softmax(1).gather(1, step.y[:, None])[:, 0]
     w = p / p.mean() if normalise else p
-    values = (2 - p) * ALP().classification(clean, adversarial, step.y) + 0.5 * w * ALP().pairing(clean, adversarial)
+    values = (2 - p) * ALP().classification(clean, adversarial, step.y) + 0.5 * w * ALP().pairing(
+        clean, adversarial
+    )
     for one, other in zip(found, torch.autograd.grad(values.mean(), wanted), strict=True):
         assert torch.allclose(one, other, atol=1e-12)
 
@@ -296,7 +342,10 @@ def test_only_normalised_weights_couple_the_batch():
     assert not AALP(normalise=True, adaptive_weights=False).batch_coupled
 
 
-@pytest.mark.parametrize("options", [*ABLATIONS, {"normalise": True, "weigh_classification": True}, {"mask_from": "each"}])
+@pytest.mark.parametrize(
+    "options",
+    [*ABLATIONS, {"normalise": True, "weigh_classification": True}, {"mask_from": "each"}],
+)
 @pytest.mark.parametrize("labels", [[0, 1], [2, 2], [1, 0]])  # right, and hopelessly wrong
 def test_confident_models_give_finite_numbers(options, labels):
     """Logits of 1e4 in float32, where a probability is exactly 0 or 1, have finite values and gradients."""
@@ -308,23 +357,43 @@ def test_confident_models_give_finite_numbers(options, labels):
     assert torch.isfinite(h.grad).all()
 
 
-# -- the whole -----------------------------------------------------------------------------------------------------------
+# -- the whole
+# -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"lam": 2.0, "clean": 0.0}, {"space": "probs", "reduction": "sum"}, {"clean": 1.0, "lam": 0.0}],
+    [
+        {},
+        {"lam": 2.0, "clean": 0.0},
+        {"space": "probs", "reduction": "sum"},
+        {"clean": 1.0, "lam": 0.0},
+    ],
 )
 def test_without_both_modules_it_is_exactly_alp(options):
     """Bit for bit, whatever the options of the modules are; and the four ablations are four losses."""
     step = linear_step()
-    off = AALP(**OFF, **options, rho=0.3, exponent=3.0, normalise=True, rescale=True, weigh_classification=True)
+    off = AALP(
+        **OFF,
+        **options,
+        rho=0.3,
+        exponent=3.0,
+        normalise=True,
+        rescale=True,
+        weigh_classification=True,
+    )
     assert torch.equal(off(step), ALP(**options)(step))
     assert step.logged == {}
     values = [AALP(**ablation, **options)(step) for ablation in ABLATIONS]
-    for (one, first), (other, second) in itertools.combinations(zip(values, ABLATIONS, strict=True), 2):
-        same_weights = options.get("lam") == 0 and first["guided_dropout"] == second["guided_dropout"]
-        assert torch.allclose(one, other) == same_weights  # without pairing there is nothing to weigh
+    for (one, first), (other, second) in itertools.combinations(
+        zip(values, ABLATIONS, strict=True), 2
+    ):
+        same_weights = (
+            options.get("lam") == 0 and first["guided_dropout"] == second["guided_dropout"]
+        )
+        assert (
+            torch.allclose(one, other) == same_weights
+        )  # without pairing there is nothing to weigh
 
 
 def test_weights_are_of_the_logits_in_the_loss():
@@ -333,7 +402,9 @@ def test_weights_are_of_the_logits_in_the_loss():
     both, dropout = (AALP(rho=0.6, adaptive_weights=on) for on in (True, False))
     clean, adversarial = dropout.guided_logits(step)
     p = clean.softmax(1).gather(1, step.y[:, None])[:, 0]
-    expected = dropout.classification(clean, adversarial, step.y) + 0.5 * p * dropout.pairing(clean, adversarial)
+    expected = dropout.classification(clean, adversarial, step.y) + 0.5 * p * dropout.pairing(
+        clean, adversarial
+    )
     assert torch.allclose(both(step), expected)
 
 
@@ -360,13 +431,25 @@ def network(head):
 def real_step(model, split, t=0, steps=1):
     inner = Inner(ATTACKS.build("pgd:steps=2"), parse_threat("linf:0.05")[0])
     index = torch.arange(len(split))
-    return TrainStep(model, split.pixels(index), split.labels, index, key=split.ids + t, inner=inner, epoch=t, progress=t / steps)
+    return TrainStep(
+        model,
+        split.pixels(index),
+        split.labels,
+        index,
+        key=split.ids + t,
+        inner=inner,
+        epoch=t,
+        progress=t / steps,
+    )
 
 
 @pytest.mark.parametrize("options", ["", "drop=0.5,start=0.2,ramp=0.3", "rho=0.7,mask_from=each"])
 @pytest.mark.parametrize(
     "head",
-    [lambda: nn.Linear(16, 4), lambda: nn.Sequential(nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 4))],
+    [
+        lambda: nn.Linear(16, 4),
+        lambda: nn.Sequential(nn.Linear(16, 12), nn.ReLU(), nn.Linear(12, 4)),
+    ],
     ids=["linear", "curved"],
 )
 def test_it_trains(options, head):
@@ -375,7 +458,9 @@ def test_it_trains(options, head):
     train(LOSSES.build(f"{SPEC}:{options}" if options else SPEC), model, split)
     with torch.no_grad():
         x = split.pixels(slice(None))
-        assert float((model(x).argmax(1) == split.labels).float().mean()) > 0.5  # chance is about 0.25
+        assert (
+            float((model(x).argmax(1) == split.labels).float().mean()) > 0.5
+        )  # chance is about 0.25
         assert torch.equal(model(x), model.head(model.features(x)))
 
 
@@ -395,8 +480,9 @@ def train(loss, model, split, steps=60):
 def test_a_mask_chosen_by_the_label_gives_it_away(loss, learns):
     """Why the class is the predicted one by default.
 
-    On any of these networks a mask for a wrong class makes the output that class, so in training a mask for the label leaves
-    nothing to learn: without a mask that network is at chance, and the others are not.
+    On any of these networks a mask for a wrong class makes the output that class, so in training a
+    mask for the label leaves nothing to learn: without a mask that network is at chance, and the
+    others are not.
     """
     model, split = network(lambda: nn.Linear(16, 4)), toy_split(32)
     train(loss, model, split)

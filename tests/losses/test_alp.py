@@ -21,7 +21,9 @@ from robbench.training.step import Inner, TrainStep
 SPEC = "robbench.losses.alp:ALP"
 OPTIONS = [
     {"lam": lam, "clean": clean, "space": space, "reduction": reduction}
-    for lam, clean, space, reduction in itertools.product([0.0, 0.7], [0.0, 0.3, 1.0], ["logits", "probs"], ["mean", "sum"])
+    for lam, clean, space, reduction in itertools.product(
+        [0.0, 0.7], [0.0, 0.3, 1.0], ["logits", "probs"], ["mean", "sum"]
+    )
 ]
 
 
@@ -36,7 +38,9 @@ def slow(clean, adversarial, labels, *, lam, clean_share, space, reduction):
             pair.append([math.exp(v) / total for v in logits] if space == "probs" else list(logits))
         squares = [(p - q) ** 2 for p, q in zip(*pair, strict=True)]
         distance = sum(squares) / (len(squares) if reduction == "mean" else 1)
-        values.append(clean_share * entropies[0] + (1 - clean_share) * entropies[1] + lam * distance)
+        values.append(
+            clean_share * entropies[0] + (1 - clean_share) * entropies[1] + lam * distance
+        )
     return values
 
 
@@ -74,7 +78,9 @@ def test_gradients_flow_through_both_branches(fake_step, z, a, options):
     """They are those of finite differences; a branch has none exactly when nothing in the formula looks at it."""
     z, a = z.requires_grad_(), a.requires_grad_()
     assert torch.autograd.gradcheck(lambda z, a: ALP(**options)(fake_step(z, [0], a)), (z, a))
-    into_clean, into_adversarial = torch.autograd.grad(ALP(**options)(fake_step(z, [0], a)).sum(), (z, a))
+    into_clean, into_adversarial = torch.autograd.grad(
+        ALP(**options)(fake_step(z, [0], a)).sum(), (z, a)
+    )
     assert bool(into_clean.any()) == (options["clean"] > 0 or options["lam"] > 0)
     assert bool(into_adversarial.any()) == (options["clean"] < 1 or options["lam"] > 0)
 
@@ -101,7 +107,9 @@ def test_confident_models_give_finite_numbers(fake_step, space):
     assert torch.isfinite(z.grad).all()
 
 
-@pytest.mark.parametrize("options", ["", ":clean=0", ":clean=1,space=probs,reduction=sum", ":lam=0"])
+@pytest.mark.parametrize(
+    "options", ["", ":clean=0", ":clean=1,space=probs,reduction=sum", ":lam=0"]
+)
 def test_it_keeps_the_contract(options):
     """Per sample, repeatable, with a gradient, for four and two classes."""
     check_loss(SPEC + options, 4)
@@ -129,7 +137,9 @@ def trained(loss):
     x, index = split.pixels(slice(None)), torch.arange(32)
     inner = Inner(ATTACKS.build("pgd:steps=2"), parse_threat("linf:0.05")[0])
     for t in range(40):
-        step = TrainStep(model, x, split.labels, index, key=split.ids + t, inner=inner, epoch=t, progress=t / 40)
+        step = TrainStep(
+            model, x, split.labels, index, key=split.ids + t, inner=inner, epoch=t, progress=t / 40
+        )
         optimizer.zero_grad()
         loss(step).mean().backward()
         optimizer.step()
@@ -138,7 +148,10 @@ def trained(loss):
         return float((model(x).argmax(1) == split.labels).float().mean()), float(gap)
 
 
-@pytest.mark.parametrize("bad", ["lam=-1", "clean=1.5", "clean=-0.1", "space=features", "reduction=max", "beta=1", "lam=nan"])
+@pytest.mark.parametrize(
+    "bad",
+    ["lam=-1", "clean=1.5", "clean=-0.1", "space=features", "reduction=max", "beta=1", "lam=nan"],
+)
 def test_bad_options_are_one_clear_line(bad):
     """An option out of range, of the wrong type or unknown is a UserError that names it."""
     with pytest.raises(UserError) as error:

@@ -29,7 +29,9 @@ LABELS = [0, 1, 1, 3, 3, 3, 1, 0]  # nobody of class 2
 
 
 def random_features():
-    return torch.randn(8, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    return torch.randn(
+        8, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True
+    )
 
 
 @pytest.fixture
@@ -51,7 +53,11 @@ def test_values_are_those_of_plain_loops(head, lam):
     """Cross-entropy plus lam / 2 times the squared distance to the centre as it was before the batch moved it."""
     features, centers = random_features(), head.centers.numpy().copy()
     values = CenterLoss(lam=lam)(step_of(features, LABELS, head)).tolist()
-    weight, bias, h = head.weight.detach().numpy(), head.bias.detach().numpy(), features.detach().numpy()
+    weight, bias, h = (
+        head.weight.detach().numpy(),
+        head.bias.detach().numpy(),
+        features.detach().numpy(),
+    )
     for n, y in enumerate(LABELS):
         z = [float(np.sum(w * h[n]) + b) for w, b in zip(weight, bias, strict=True)]
         entropy = math.log(sum(math.exp(v) for v in z)) - z[y]
@@ -94,7 +100,9 @@ def test_gradients(head):
     features, centers = random_features(), head.centers.clone()
     step = step_of(features, LABELS, head)
     (grad,) = torch.autograd.grad(CenterLoss(lam=0.7)(step).sum(), features)
-    (entropy,) = torch.autograd.grad(F.cross_entropy(head(features), step.y, reduction="sum"), features)
+    (entropy,) = torch.autograd.grad(
+        F.cross_entropy(head(features), step.y, reduction="sum"), features
+    )
     assert torch.allclose(grad, entropy + 0.7 * (features - centers[LABELS]).detach())
     assert not head.centers.requires_grad
     assert {name for name, _ in head.named_parameters()} == {"weight", "bias"}
@@ -143,7 +151,15 @@ def trainer(epochs=2):
     model = loss.prepare(create("mlp:width=32,depth=1", INFO), INFO)
     recipe = Recipe(epochs=epochs, batch_size=50, optimizer="sgd", lr=0.1, momentum=0.9, weight_decay=5e-4, schedule="constant",
                     augment="none", seed=0)  # fmt: skip
-    return Trainer(model, loss, toy_split(200), toy_split(0), recipe, inner=None, threat=parse_threat("linf:0.05")[0])
+    return Trainer(
+        model,
+        loss,
+        toy_split(200),
+        toy_split(0),
+        recipe,
+        inner=None,
+        threat=parse_threat("linf:0.05")[0],
+    )
 
 
 def test_it_learns_and_a_resumed_run_is_the_same():

@@ -26,39 +26,59 @@ def entropy(logits, y):
 
 def real_step(model, x, y, *, epoch=0, key=None):
     index = torch.arange(len(y))
-    return TrainStep(model, x, y, index, key=index if key is None else key, inner=None, epoch=epoch, progress=0.5)
+    return TrainStep(
+        model, x, y, index, key=index if key is None else key, inner=None, epoch=epoch, progress=0.5
+    )
 
 
 @pytest.mark.parametrize("lam", [0.0, 0.5, 2.0])
 def test_the_vectors(fake_step, z, a, lam):
     """The pair (z, a) has a mean squared difference of 0.9375, and z a norm of 2.291288."""
     step = fake_step(torch.cat([z, a]), [0, 2])
-    assert CLP(lam=lam, sigma=0)(step).tolist() == pytest.approx([0.342350 + lam * 0.9375, 0.787339 + lam * 0.9375], abs=2e-6)
-    assert LSQ(lam=lam, sigma=0)(step)[0].item() == pytest.approx(0.342350 + lam * 2.291288, abs=2e-6)
+    assert CLP(lam=lam, sigma=0)(step).tolist() == pytest.approx(
+        [0.342350 + lam * 0.9375, 0.787339 + lam * 0.9375], abs=2e-6
+    )
+    assert LSQ(lam=lam, sigma=0)(step)[0].item() == pytest.approx(
+        0.342350 + lam * 2.291288, abs=2e-6
+    )
     assert step.asked == []  # no attack
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 6, 7])
 def test_they_are_the_slow_loops(fake_step, size):
     """The batch mean of CLP is the mean cross-entropy plus lam times the mean over the pairs of halves, odd batches too."""
-    logits, labels = np.random.default_rng(size).normal(size=(size, 4)), [i % 4 for i in range(size)]
+    logits, labels = (
+        np.random.default_rng(size).normal(size=(size, 4)),
+        [i % 4 for i in range(size)],
+    )
     step = fake_step(torch.tensor(logits), labels)
     plain = [entropy(row, y) for row, y in zip(logits, labels, strict=True)]
     half = size // 2
-    pairs = [sum((logits[i][k] - logits[i + half][k]) ** 2 for k in range(4)) / 4 for i in range(half)]
+    pairs = [
+        sum((logits[i][k] - logits[i + half][k]) ** 2 for k in range(4)) / 4 for i in range(half)
+    ]
     found = CLP(lam=0.7, sigma=0)(step)
-    assert found.mean().item() == pytest.approx(np.mean(plain) + (0.7 * np.mean(pairs) if pairs else 0), rel=1e-9)
+    assert found.mean().item() == pytest.approx(
+        np.mean(plain) + (0.7 * np.mean(pairs) if pairs else 0), rel=1e-9
+    )
     if size % 2:
         assert found[-1].item() == pytest.approx(plain[-1], rel=1e-9)  # without a partner
-    squeezed = [value + 0.7 * math.sqrt(sum(v * v for v in row)) for value, row in zip(plain, logits, strict=True)]
+    squeezed = [
+        value + 0.7 * math.sqrt(sum(v * v for v in row))
+        for value, row in zip(plain, logits, strict=True)
+    ]
     assert LSQ(lam=0.7, sigma=0)(step).tolist() == pytest.approx(squeezed, rel=1e-9)
 
 
 @pytest.mark.parametrize("cls", BOTH)
 def test_gradients_are_those_of_finite_differences(fake_step, cls):
     """Gradient flows through both members of a pair and through the norm."""
-    logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
-    assert torch.autograd.gradcheck(lambda z: cls(sigma=0)(fake_step(z, [0, 1, 2, 0, 1])), (logits,))
+    logits = torch.randn(
+        5, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    ).requires_grad_()
+    assert torch.autograd.gradcheck(
+        lambda z: cls(sigma=0)(fake_step(z, [0, 1, 2, 0, 1])), (logits,)
+    )
 
 
 @pytest.mark.parametrize("cls", BOTH)
@@ -73,14 +93,18 @@ def test_extreme_logits_give_finite_numbers(fake_step, cls):
 
 def test_noise_has_the_given_deviation_and_stays_in_the_box():
     """Of grey inputs small noise is N(0, sigma^2); large noise is cut off at 0 and 1."""
-    grey = real_step(toy_model(), torch.full((200, 1, 6, 6), 0.5), torch.zeros(200, dtype=torch.int64))
+    grey = real_step(
+        toy_model(), torch.full((200, 1, 6, 6), 0.5), torch.zeros(200, dtype=torch.int64)
+    )
     difference = noisy(grey, 0.05) - grey.x
     assert difference.std().item() == pytest.approx(0.05, rel=0.03)
     assert abs(difference.mean().item()) < 0.002
     wide = noisy(grey, 2.0)
     assert wide.min() == 0
     assert wide.max() == 1
-    assert float(((wide == 0) | (wide == 1)).float().mean()) == pytest.approx(1 - 0.1974, abs=0.02)  # P(|N| < 1/4)
+    assert float(((wide == 0) | (wide == 1)).float().mean()) == pytest.approx(
+        1 - 0.1974, abs=0.02
+    )  # P(|N| < 1/4)
 
 
 def test_noise_is_the_samples_own():
@@ -88,7 +112,9 @@ def test_noise_is_the_samples_own():
     x, y, key = torch.rand(6, 1, 6, 6), torch.zeros(6, dtype=torch.int64), torch.arange(6) + 100
     here = noisy(real_step(toy_model(), x, y, key=key), 0.1)
     order = torch.tensor([3, 0, 5])
-    assert torch.equal(noisy(real_step(toy_model(), x[order], y[order], key=key[order]), 0.1), here[order])
+    assert torch.equal(
+        noisy(real_step(toy_model(), x[order], y[order], key=key[order]), 0.1), here[order]
+    )
     assert not torch.allclose(noisy(real_step(toy_model(), x, y, key=key + 1), 0.1), here)
     assert not torch.allclose((here - x)[0], (here - x)[1])
 
@@ -144,7 +170,9 @@ def trained(loss):
         loss(real_step(model, x, split.labels, epoch=t, key=split.ids + t)).mean().backward()
         optimizer.step()
     with torch.no_grad():
-        return float((model(x).argmax(1) == split.labels).float().mean()), float(model(x).norm(dim=1).mean())
+        return float((model(x).argmax(1) == split.labels).float().mean()), float(
+            model(x).norm(dim=1).mean()
+        )
 
 
 @pytest.mark.parametrize("name", ["CLP", "LSQ"])

@@ -36,7 +36,9 @@ def step_of(fake_step, scores, labels):
     return fake_step(logits_of(torch.as_tensor(scores, dtype=torch.float64)), list(labels))
 
 
-@pytest.mark.parametrize(("form", "mean"), [("logistic", 0.239707), ("square", 0.235), ("squared-hinge", 0.0025)])
+@pytest.mark.parametrize(
+    ("form", "mean"), [("logistic", 0.239707), ("square", 0.235), ("squared-hinge", 0.0025)]
+)
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [2, 0, 3, 1]])
 def test_the_vectors(fake_step, form, mean, order):
     """The batch mean of four points, computed by hand, in any order of the batch."""
@@ -57,7 +59,9 @@ def test_the_vectors_threshold():
     head = ScoreHead(2).double()
     with torch.no_grad():
         head.weight.copy_(W)
-        Differential(bias="extreme").fit_head(head, torch.cat([LOW, HIGH]), torch.tensor([0, 0, 1, 1]))
+        Differential(bias="extreme").fit_head(
+            head, torch.cat([LOW, HIGH]), torch.tensor([0, 0, 1, 1])
+        )
     assert head.bias.tolist() == pytest.approx([-0.35], abs=1e-5)
     assert head(torch.cat([LOW, HIGH])).argmax(1).tolist() == [0, 0, 1, 1]
 
@@ -74,25 +78,42 @@ SIDES = st.lists(LEVELS, min_size=1, max_size=6)
 )
 def test_batch_mean_is_the_mean_over_all_pairs(fake_step, batch, form, target):
     """Whatever the sizes of the classes, the batch mean is the plain double loop's mean over pairs of opposite classes."""
-    values = Differential(form=form, target=target)(step_of(fake_step, [s for s, _ in batch], [y for _, y in batch]))
-    pairs = [FORMS[form](s - r, target) for s, y in batch if y == 1 for r, other in batch if other == 0]
+    values = Differential(form=form, target=target)(
+        step_of(fake_step, [s for s, _ in batch], [y for _, y in batch])
+    )
+    pairs = [
+        FORMS[form](s - r, target) for s, y in batch if y == 1 for r, other in batch if other == 0
+    ]
     expected = sum(pairs) / len(pairs) if pairs else 0.0
     assert values.mean().item() == pytest.approx(expected, rel=1e-6, abs=1e-9)
 
 
-@given(high=st.lists(SCORES, min_size=1, max_size=6), low=st.lists(SCORES, min_size=1, max_size=6), target=st.floats(0.25, 3))
+@given(
+    high=st.lists(SCORES, min_size=1, max_size=6),
+    low=st.lists(SCORES, min_size=1, max_size=6),
+    target=st.floats(0.25, 3),
+)
 def test_square_form_equals_its_closed_form(fake_step, high, low, target):
     """mean_ij (a_i - c_j - t)^2 = Var(a) + Var(c) + (mean a - mean c - t)^2 with population variances."""
-    values = Differential(form="square", target=target)(step_of(fake_step, high + low, [1] * len(high) + [0] * len(low)))
+    values = Differential(form="square", target=target)(
+        step_of(fake_step, high + low, [1] * len(high) + [0] * len(low))
+    )
     expected = np.var(high) + np.var(low) + (np.mean(high) - np.mean(low) - target) ** 2
     assert values.mean().item() == pytest.approx(float(expected), rel=1e-6, abs=1e-9)
 
 
-@given(st.lists(SCORES, min_size=2, max_size=6), st.floats(-5, 5, width=32), st.sampled_from(sorted(FORMS)))
+@given(
+    st.lists(SCORES, min_size=2, max_size=6),
+    st.floats(-5, 5, width=32),
+    st.sampled_from(sorted(FORMS)),
+)
 def test_a_common_shift_of_the_scores_changes_nothing(fake_step, batch, shift, form):
     """No bias enters the loss: scores moved together have the same values."""
     labels = [i % 2 for i in range(len(batch))]
-    here, there = (Differential(form=form)(step_of(fake_step, [s + d for s in batch], labels)) for d in (0.0, shift))
+    here, there = (
+        Differential(form=form)(step_of(fake_step, [s + d for s in batch], labels))
+        for d in (0.0, shift)
+    )
     assert torch.allclose(here, there, rtol=1e-6, atol=1e-6)
 
 
@@ -112,7 +133,9 @@ def test_gradients_are_those_of_finite_differences(fake_step, form):
     """The gradient through all pairs of a batch is right, in double precision."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(5, 2, generator=generator, dtype=torch.float64).requires_grad_()
-    assert torch.autograd.gradcheck(lambda z: Differential(form=form)(fake_step(z, [0, 1, 1, 0, 1])), (logits,))
+    assert torch.autograd.gradcheck(
+        lambda z: Differential(form=form)(fake_step(z, [0, 1, 1, 0, 1])), (logits,)
+    )
 
 
 @given(SIDES, SIDES)
@@ -133,8 +156,12 @@ def test_accuracy_threshold_is_as_good_as_the_best_cut(high, low):
     """No cut between two different scores classifies more training scores right than the accuracy rule's."""
     levels = sorted({*high, *low})
     assume(len(levels) > 1)
-    best = max(right(high, low, -(before + after) / 2) for before, after in itertools.pairwise(levels))
-    found = threshold(torch.tensor(high, dtype=torch.float64), torch.tensor(low, dtype=torch.float64), "accuracy")
+    best = max(
+        right(high, low, -(before + after) / 2) for before, after in itertools.pairwise(levels)
+    )
+    found = threshold(
+        torch.tensor(high, dtype=torch.float64), torch.tensor(low, dtype=torch.float64), "accuracy"
+    )
     assert right(high, low, found) >= best
 
 
@@ -143,11 +170,17 @@ def test_accuracy_threshold_is_the_best_of_all(high, low):
     """No threshold at all, one that gives every sample to one class included, beats the accuracy rule on training scores."""
     levels = sorted({*high, *low})
     cuts = [levels[0] - 1, *((a + b) / 2 for a, b in itertools.pairwise(levels)), levels[-1] + 1]
-    found = threshold(torch.tensor(high, dtype=torch.float64), torch.tensor(low, dtype=torch.float64), "accuracy")
+    found = threshold(
+        torch.tensor(high, dtype=torch.float64), torch.tensor(low, dtype=torch.float64), "accuracy"
+    )
     assert right(high, low, found) == max(right(high, low, -cut) for cut in cuts)
 
 
-@given(st.lists(SCORES, min_size=1, max_size=6), st.lists(SCORES, min_size=1, max_size=6), st.floats(0.125, 4, width=32))
+@given(
+    st.lists(SCORES, min_size=1, max_size=6),
+    st.lists(SCORES, min_size=1, max_size=6),
+    st.floats(0.125, 4, width=32),
+)
 def test_accuracy_threshold_is_extreme_on_separable_scores(high, low, gap):
     """When all high scores lie above all low ones, best accuracy has one widest gap: the one of the extreme rule."""
     h, w = torch.tensor(high, dtype=torch.float64), torch.tensor(low, dtype=torch.float64)
@@ -157,7 +190,10 @@ def test_accuracy_threshold_is_extreme_on_separable_scores(high, low, gap):
 
 def test_accuracy_threshold_takes_the_widest_of_equal_gaps():
     """Among cuts of equal accuracy the middle of the widest gap is taken."""
-    high, low = torch.tensor([1.0, 5.0]), torch.tensor([0.0, 2.0])  # cuts at 0.5 and 3.5 get 3 of 4 right
+    high, low = (
+        torch.tensor([1.0, 5.0]),
+        torch.tensor([0.0, 2.0]),
+    )  # cuts at 0.5 and 3.5 get 3 of 4 right
     assert threshold(high, low, "accuracy") == -3.5
 
 
@@ -186,7 +222,8 @@ def test_check_accepts_two_classes():
     assert Differential().check(DataInfo((1, 8, 8), ("a", "b"), (0.5,), (0.2,))) is None
 
 
-# -- the linear theory of section 1.3 ------------------------------------------------------------------------------------
+# -- the linear theory of section 1.3
+# ------------------------------------------------------------------------------------
 
 
 def slanted_data():
@@ -218,19 +255,23 @@ def descend(loss, x, y, fake_step, *, bias, steps=2000, rate=0.1):
 
 def angle(u, v):
     """Degrees between two vectors."""
-    return math.degrees(math.acos(min(1.0, float(u @ v) / float(np.linalg.norm(u) * np.linalg.norm(v)))))
+    return math.degrees(
+        math.acos(min(1.0, float(u @ v) / float(np.linalg.norm(u) * np.linalg.norm(v))))
+    )
 
 
 def test_linear_theory(fake_step):
     """Logistic differential training reaches the hard-margin SVM's direction and margin, cross-entropy does not.
 
-    The points get a constant third coordinate D = 1. Theory: the cross-entropy solution, scaled to functional
-    margin 1 and with bias B, has a margin of at most 1 / sqrt(1 / gamma^2 + B^2 D^2).
+    The points get a constant third coordinate D = 1. Theory: the cross-entropy solution, scaled to
+    functional margin 1 and with bias B, has a margin of at most 1 / sqrt(1 / gamma^2 + B^2 D^2).
     """
     points, labels, svm = slanted_data()
     gamma = 1 / np.linalg.norm(svm)
     x, y = torch.tensor(np.c_[points, np.ones(len(points))]), torch.tensor(labels)
-    optimum = np.append(svm, 0.0)  # a constant coordinate separates nothing, so the optimum leaves it alone
+    optimum = np.append(
+        svm, 0.0
+    )  # a constant coordinate separates nothing, so the optimum leaves it alone
     signs = 2 * y - 1
 
     w, _ = descend(Differential(form="logistic"), x, labels.tolist(), fake_step, bias=False)

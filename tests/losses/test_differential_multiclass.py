@@ -36,13 +36,18 @@ def test_every_pair_of_different_classes_counts(fake_step):
     found = Differential(multiclass=True, target=1.5)(fake_step(h @ w.T, LABELS))
     for i in range(7):
         gaps = [(w[y[i]] - w[y[j]]) @ (h[i] - h[j]) for j in range(7) if y[j] != y[i]]
-        assert float(found[i]) == pytest.approx(float(torch.stack([(d - 1.5) ** 2 for d in gaps]).mean()), abs=1e-12)
+        assert float(found[i]) == pytest.approx(
+            float(torch.stack([(d - 1.5) ** 2 for d in gaps]).mean()), abs=1e-12
+        )
 
 
 def test_a_bias_of_any_class_cancels(fake_step):
     """The loss is the same whatever is added to the logits of a class."""
     h, w, _ = points()
-    here, there = (Differential(multiclass=True)(fake_step(h @ w.T + b, LABELS)) for b in (0, torch.tensor([3.0, -1, 7])))
+    here, there = (
+        Differential(multiclass=True)(fake_step(h @ w.T + b, LABELS))
+        for b in (0, torch.tensor([3.0, -1, 7]))
+    )
     assert torch.allclose(here, there, atol=1e-12)
 
 
@@ -52,14 +57,19 @@ def test_random_pairs_are_one_partner_each(fake_step):
     step, every = fake_step(h @ w.T, LABELS), Differential(multiclass=True)
     lone, partners = Differential(multiclass=True, pairing="random"), []
     for i in range(7):
-        of_pairs = [every.of_gap((w[y[i]] - w[y[j]]) @ (h[i] - h[j])) for j in range(7) if y[j] != y[i]]
+        of_pairs = [
+            every.of_gap((w[y[i]] - w[y[j]]) @ (h[i] - h[j])) for j in range(7) if y[j] != y[i]
+        ]
         partners.append(torch.stack(of_pairs))
     draws = []
     for seed in range(300):
         step.key = torch.arange(7) + 1000 * seed
         draws.append(lone(step))
         assert torch.equal(draws[-1], lone(step))
-        assert all(float((value - those).abs().min()) < 1e-12 for value, those in zip(draws[-1], partners, strict=True))
+        assert all(
+            float((value - those).abs().min()) < 1e-12
+            for value, those in zip(draws[-1], partners, strict=True)
+        )
     spread = torch.stack([p.std(correction=0) for p in partners]) / 300**0.5
     assert ((torch.stack(draws).mean(0) - every(step)).abs() <= 4 * spread).all()
 
@@ -72,10 +82,15 @@ SCORES = st.lists(st.integers(-8, 8), min_size=2, max_size=5)
 def test_two_classes_are_the_formula(high, low):
     """For logits (0, s) the programme's b_1 - b_0 is the threshold of two classes, under each rule."""
     s = torch.tensor([*low, *high], dtype=torch.float64)
-    scores, y = torch.stack([torch.zeros_like(s), s], 1), torch.tensor([0] * len(low) + [1] * len(high))
+    scores, y = (
+        torch.stack([torch.zeros_like(s), s], 1),
+        torch.tensor([0] * len(low) + [1] * len(high)),
+    )
     for rule in ("extreme", "quantile", "mean"):
         b = biases(scores, y, rule, 0.2)
-        assert float(b[1] - b[0]) == pytest.approx(threshold(s[y == 1], s[y == 0], rule, 0.2), abs=1e-6)
+        assert float(b[1] - b[0]) == pytest.approx(
+            threshold(s[y == 1], s[y == 0], rule, 0.2), abs=1e-6
+        )
         assert float(b.sum()) == pytest.approx(0, abs=1e-9)
 
 
@@ -100,7 +115,10 @@ def test_accuracy_biases_get_no_fewer_right_than_the_means(seed):
     """The accuracy rule starts at the mean rule and only gets better; two classes of it are the best cut there is."""
     h, w, y = points(seed)
     scores = h @ w.T
-    right = {rule: int(((scores + biases(scores, y, rule)).argmax(1) == y).sum()) for rule in ("mean", "accuracy")}
+    right = {
+        rule: int(((scores + biases(scores, y, rule)).argmax(1) == y).sum())
+        for rule in ("mean", "accuracy")
+    }
     assert right["accuracy"] >= right["mean"]
     s, two = scores[:, 0], (y > 0).long()
     found = biases(torch.stack([torch.zeros_like(s), s], 1), two, "accuracy")
@@ -112,7 +130,11 @@ def test_accuracy_biases_get_no_fewer_right_than_the_means(seed):
 @pytest.mark.parametrize("rule", ["extreme", "quantile", "mean", "accuracy"])
 def test_samples_of_one_class_leave_the_biases_at_zero(rule):
     """Nothing to set apart: zeros, not NaN."""
-    assert biases(torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), torch.tensor([1, 1, 1, 1]), rule).tolist() == [
+    assert biases(
+        torch.randn(4, 3, generator=torch.Generator().manual_seed(0)),
+        torch.tensor([1, 1, 1, 1]),
+        rule,
+    ).tolist() == [
         0,
         0,
         0,
@@ -134,14 +156,18 @@ def test_the_head_learns_no_bias():
     assert [name for name, _ in head.named_parameters()] == ["weight"]
     features = 4 * torch.eye(3, 5)[LABELS] + 0.1 * torch.randn(7, 5)
     with torch.no_grad():
-        head.weight.copy_(torch.eye(3, 5) + torch.tensor([[0.0], [9], [-9]]))  # all scores lean to class 1
+        head.weight.copy_(
+            torch.eye(3, 5) + torch.tensor([[0.0], [9], [-9]])
+        )  # all scores lean to class 1
         Differential(multiclass=True).fit_head(head, features, torch.tensor(LABELS))
     assert head(features).argmax(1).tolist() == LABELS
 
 
 def test_more_classes_only_when_asked():
     """Ten classes are refused with a way out, unless multiclass=true; one class always is."""
-    ten, one = (DataInfo((1, 8, 8), tuple(str(k) for k in range(n)), (0.5,), (0.2,)) for n in (10, 1))
+    ten, one = (
+        DataInfo((1, 8, 8), tuple(str(k) for k in range(n)), (0.5,), (0.2,)) for n in (10, 1)
+    )
     Differential(multiclass=True).check(ten)
     with pytest.raises(UserError, match="multiclass=true"):
         Differential().check(ten)
@@ -149,7 +175,9 @@ def test_more_classes_only_when_asked():
         Differential(multiclass=True).check(one)
 
 
-@pytest.mark.parametrize("options", ["", ",form=logistic", ",form=squared-hinge", ",pairing=random", ",bias=extreme"])
+@pytest.mark.parametrize(
+    "options", ["", ",form=logistic", ",form=squared-hinge", ",pairing=random", ",bias=extreme"]
+)
 def test_it_keeps_the_contract(options):
     """Repeatable, with a gradient that reaches the weights and a head that is fitted, for four classes and for two."""
     check_loss(f"differential:multiclass=true{options}", 4)

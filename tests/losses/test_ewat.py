@@ -45,7 +45,9 @@ def entropy(z):
 
 def random_logits(n, classes, seed):
     """[n,classes] in double precision."""
-    return 2 * torch.randn(n, classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return 2 * torch.randn(
+        n, classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def test_the_vectors(logging, z, a):
@@ -56,7 +58,9 @@ def test_the_vectors(logging, z, a):
     assert step.logged["entropy"].tolist() == pytest.approx([0.878281, 1.245050], abs=1e-5)
     mean = (0.878281 + 1.245050) / 2
     assert weights.tolist() == pytest.approx([1 + 0.878281 / mean, 1 + 1.245050 / mean], abs=1e-5)
-    assert EWAT()(step).tolist() == pytest.approx([0.342350 * weights[0].item(), 0.787339 * weights[1].item()], abs=1e-5)
+    assert EWAT()(step).tolist() == pytest.approx(
+        [0.342350 * weights[0].item(), 0.787339 * weights[1].item()], abs=1e-5
+    )
 
 
 @pytest.mark.parametrize("normalise", ["mean", "max", "sum"])
@@ -72,12 +76,17 @@ def test_they_are_the_transcriptions(logging, normalise, base, classes):
     for e, z, q, k in zip(h, clean.tolist(), adversarial.tolist(), y, strict=True):
         p, p_adv, w = softmax(z), softmax(q), base + e / unit
         at.append(w * -math.log(p_adv[k]))
-        trades.append(-math.log(p[k]) + 4 * w * sum(u * math.log(u / v) for u, v in zip(p, p_adv, strict=True)))
+        trades.append(
+            -math.log(p[k])
+            + 4 * w * sum(u * math.log(u / v) for u, v in zip(p, p_adv, strict=True))
+        )
     step = logging(clean, y, adversarial)
     assert EWAT(base=base, normalise=normalise)(step).tolist() == pytest.approx(at, rel=1e-10)
     assert step.asked == [None]
     step = logging(clean, y, adversarial)
-    assert EWATTRADES(base=base, normalise=normalise, beta=4)(step).tolist() == pytest.approx(trades, rel=1e-10)
+    assert EWATTRADES(base=base, normalise=normalise, beta=4)(step).tolist() == pytest.approx(
+        trades, rel=1e-10
+    )
     assert step.asked == ["kl-from-clean"]
 
 
@@ -91,17 +100,24 @@ def test_equal_entropies_leave_the_plain_losses(logging, z):
 
 def test_the_weights_carry_no_gradient(logging):
     """Gradients are those of the plain losses times constant weights."""
-    clean, adversarial = random_logits(5, 3, 1).requires_grad_(), random_logits(5, 3, 2).requires_grad_()
+    clean, adversarial = (
+        random_logits(5, 3, 1).requires_grad_(),
+        random_logits(5, 3, 2).requires_grad_(),
+    )
     y = torch.tensor([0, 1, 2, 0, 1])
     step = logging(clean, y.tolist(), adversarial)
     w = EWAT().weights(step, adversarial)
     assert not w.requires_grad
     (found,) = torch.autograd.grad(EWAT()(step).sum(), adversarial)
-    (expected,) = torch.autograd.grad((w * F.cross_entropy(adversarial, y, reduction="none")).sum(), adversarial)
+    (expected,) = torch.autograd.grad(
+        (w * F.cross_entropy(adversarial, y, reduction="none")).sum(), adversarial
+    )
     assert torch.allclose(found, expected)
     found = torch.autograd.grad(EWATTRADES()(step).sum(), (clean, adversarial))
     plain = F.cross_entropy(clean, y, reduction="none") + 6 * w * kl(clean, adversarial)
-    for one, other in zip(found, torch.autograd.grad(plain.sum(), (clean, adversarial)), strict=True):
+    for one, other in zip(
+        found, torch.autograd.grad(plain.sum(), (clean, adversarial)), strict=True
+    ):
         assert torch.allclose(one, other)
         assert one.abs().max() > 0.01
 
@@ -132,7 +148,8 @@ def test_they_conform(spec):
 def test_they_train(cli, tmp_path, spec):
     """A small network learns the digits, and the epochs table has the mean entropy, which falls."""
     done = cli(
-        f"train --data digits --model mlp:width=32,depth=1 --loss {spec} --epochs 5 -n 400 --lr 0.02 --name m --out", tmp_path
+        f"train --data digits --model mlp:width=32,depth=1 --loss {spec} --epochs 5 -n 400 --lr 0.02 --name m --out",
+        tmp_path,
     )
     assert done.code == 0, done.err
     table = pd.read_parquet(tmp_path / "models/m/epochs.parquet")

@@ -53,13 +53,45 @@ def plain_weights(kappa, steps, lam, func):
 @pytest.mark.parametrize(
     ("lam", "weights"),
     [
-        (-1, [0.999665, 0.997527, 0.982014, 0.880797, 0.5, 0.119203, 0.017986, 0.002473, 0.000335, 0.000045, 0.000006]),
-        (0, [0.999955, 0.999665, 0.997527, 0.982014, 0.880797, 0.5, 0.119203, 0.017986, 0.002473, 0.000335, 0.000045]),
+        (
+            -1,
+            [
+                0.999665,
+                0.997527,
+                0.982014,
+                0.880797,
+                0.5,
+                0.119203,
+                0.017986,
+                0.002473,
+                0.000335,
+                0.000045,
+                0.000006,
+            ],
+        ),
+        (
+            0,
+            [
+                0.999955,
+                0.999665,
+                0.997527,
+                0.982014,
+                0.880797,
+                0.5,
+                0.119203,
+                0.017986,
+                0.002473,
+                0.000335,
+                0.000045,
+            ],
+        ),
     ],
 )
 def test_the_vectors(lam, weights):
     """The weights of kappa = 0..10 before they are normalised."""
-    assert GAIRAT(lam=lam).log_weights(torch.arange(11), 10).exp().tolist() == pytest.approx(weights, abs=1e-6)
+    assert GAIRAT(lam=lam).log_weights(torch.arange(11), 10).exp().tolist() == pytest.approx(
+        weights, abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("func", ["tanh", "sigmoid", "discrete"])
@@ -86,14 +118,20 @@ def test_an_odd_number_of_steps(late):
 
 def test_burn_in(late):
     """Before half of training the loss is adversarial cross-entropy, afterwards not; kappa is logged all the time."""
-    logits, y, kappa = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)), [0, 1, 2, 0], [0, 3, 7, 10]
+    logits, y, kappa = (
+        torch.randn(4, 3, generator=torch.Generator().manual_seed(0)),
+        [0, 1, 2, 0],
+        [0, 3, 7, 10],
+    )
     for progress, same in ((0.0, True), (0.49, True), (0.51, False)):
         step = late(logits, y, kappa, progress=progress)
         assert torch.equal(GAIRAT()(step), CrossEntropy()(step)) is same
         assert step.logged["kappa"].tolist() == kappa
     step = late(logits, y, kappa)
     assert torch.equal(GAIRAT(burn_in=1)(step), CrossEntropy()(step))
-    assert torch.allclose(GAIRAT(lam=1000)(step), CrossEntropy()(step))  # the released code's way to switch weights off
+    assert torch.allclose(
+        GAIRAT(lam=1000)(step), CrossEntropy()(step)
+    )  # the released code's way to switch weights off
 
 
 @pytest.mark.parametrize("lam", [-1.0, -1000.0])
@@ -104,7 +142,9 @@ def test_weights_have_mean_one_and_no_gradient(late, lam):
     w = 5 * GAIRAT(lam=lam).log_weights(torch.tensor(kappa), 10).softmax(0)
     assert w.mean().item() == pytest.approx(1)
     (found,) = torch.autograd.grad(GAIRAT(lam=lam)(late(logits, y.tolist(), kappa)).sum(), logits)
-    (expected,) = torch.autograd.grad((w * F.cross_entropy(logits, y, reduction="none")).sum(), logits)
+    (expected,) = torch.autograd.grad(
+        (w * F.cross_entropy(logits, y, reduction="none")).sum(), logits
+    )
     assert torch.allclose(found, expected)
     assert torch.isfinite(found).all()
 
@@ -125,7 +165,9 @@ def test_what_kappa_counts():
     """
     model, split = toy_model(), toy_split(40)
     seen = []
-    model.register_forward_hook(lambda module, inputs, logits: seen.append(logits.detach().argmax(1) == split.labels))
+    model.register_forward_hook(
+        lambda module, inputs, logits: seen.append(logits.detach().argmax(1) == split.labels)
+    )
     step = TrainStep(model, split.pixels(slice(None)), split.labels, torch.arange(40), key=split.ids,
                      inner=Inner(PGD(steps=10), parse_threat("linf:0.05")[0]), epoch=0, progress=0.9)  # fmt: skip
     kappa = step.adversary().survived
@@ -139,7 +181,9 @@ def test_what_kappa_counts():
     step.log = lambda **values: None
     value = GAIRAT()(step)
     ce = F.cross_entropy(step.out.logits, split.labels, reduction="none")
-    assert torch.allclose(value, torch.tensor(plain_weights(kappa.tolist(), 10, -1.0, "tanh")) * ce, rtol=1e-4)
+    assert torch.allclose(
+        value, torch.tensor(plain_weights(kappa.tolist(), 10, -1.0, "tanh")) * ce, rtol=1e-4
+    )
 
 
 def test_a_sample_that_recovers():
@@ -147,7 +191,9 @@ def test_a_sample_that_recovers():
 
     class Notch(nn.Module):
         def forward(self, x):
-            margin = (x - 0.5).abs() - 0.02  # wrong only close to 0.5, and steps of 0.1 jump over it and back
+            margin = (
+                x - 0.5
+            ).abs() - 0.02  # wrong only close to 0.5, and steps of 0.1 jump over it and back
             return torch.cat([margin, -margin], 1)
 
     body, seen = Notch(), []
@@ -160,7 +206,9 @@ def test_a_sample_that_recovers():
     assert seen == [True, False] * 5
 
 
-@pytest.mark.parametrize("options", ["", ":burn_in=0", ":burn_in=0,weight=sigmoid", ":burn_in=0,weight=discrete,lam=0"])
+@pytest.mark.parametrize(
+    "options", ["", ":burn_in=0", ":burn_in=0,weight=sigmoid", ":burn_in=0,weight=discrete,lam=0"]
+)
 def test_it_conforms(options):
     """check_loss accepts it, with 2 and 4 classes."""
     for classes in (2, 4):
@@ -169,9 +217,7 @@ def test_it_conforms(options):
 
 def test_it_trains(cli, tmp_path):
     """A small network learns the digits, and the epochs table has the mean kappa."""
-    line = (
-        f"train --data digits --model mlp:width=32,depth=1 --loss {SPEC}:burn_in=0.3 --epochs 5 -n 400 --lr 0.02 --name m --out"
-    )
+    line = f"train --data digits --model mlp:width=32,depth=1 --loss {SPEC}:burn_in=0.3 --epochs 5 -n 400 --lr 0.02 --name m --out"
     done = cli(line, tmp_path)
     assert done.code == 0, done.err
     table = pd.read_parquet(tmp_path / "models/m/epochs.parquet")
@@ -180,7 +226,9 @@ def test_it_trains(cli, tmp_path):
     assert 0 <= kappa[0] < kappa[-1] <= 10
 
 
-@pytest.mark.parametrize(("option", "value"), [("lam", "inf"), ("weight", "linear"), ("burn_in", "2")])
+@pytest.mark.parametrize(
+    ("option", "value"), [("lam", "inf"), ("weight", "linear"), ("burn_in", "2")]
+)
 def test_bad_options(option, value):
     """An option of the wrong type or out of range is a UserError that names it."""
     with pytest.raises(UserError, match=option):

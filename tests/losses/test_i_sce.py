@@ -26,7 +26,9 @@ def slow(mode, z, y, s):
     others = sum(math.exp(v) for k, v in enumerate(z) if k != y)
     if mode == "virtual-class":
         return -math.log(math.exp(z[y]) / (s + math.exp(z[y]) + others))
-    true = math.exp(z[y] - s if mode == "additive" else z[y] / (1 + s) if z[y] > 0 else z[y] * (1 + s))
+    true = math.exp(
+        z[y] - s if mode == "additive" else z[y] / (1 + s) if z[y] > 0 else z[y] * (1 + s)
+    )
     return -math.log(true / (true + others))
 
 
@@ -44,11 +46,14 @@ def keyed_step(fake_step):
 
 
 @pytest.mark.parametrize(
-    ("which", "y", "value"), [("z", 0, 0.746567), ("z", 2, 2.736816), ("a", 0, 2.095611), ("a", 2, 1.448154)]
+    ("which", "y", "value"),
+    [("z", 0, 0.746567), ("z", 2, 2.736816), ("a", 0, 2.095611), ("a", 2, 1.448154)],
 )
 def test_the_vectors(keyed_step, request, which, y, value):
     """The default is the additive form with s = 1."""
-    assert ISCE()(keyed_step(request.getfixturevalue(which), [y])).tolist() == pytest.approx([value], abs=1e-5)
+    assert ISCE()(keyed_step(request.getfixturevalue(which), [y])).tolist() == pytest.approx(
+        [value], abs=1e-5
+    )
 
 
 @pytest.mark.parametrize("s", [0.0, 0.5, 2.0, 20.0])
@@ -58,7 +63,9 @@ def test_a_plain_transcription(keyed_step, mode, s):
     logits = 2 * torch.randn(8, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     y = [n % 5 for n in range(8)]
     values = ISCE(mode=mode, s=s)(keyed_step(logits, y))
-    assert values.tolist() == pytest.approx([slow(mode, z, c, s) for z, c in zip(logits.tolist(), y, strict=True)], abs=1e-6)
+    assert values.tolist() == pytest.approx(
+        [slow(mode, z, c, s) for z, c in zip(logits.tolist(), y, strict=True)], abs=1e-6
+    )
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
@@ -76,7 +83,9 @@ def test_without_a_handicap_it_is_cross_entropy(keyed_step, z, a, mode, sampling
 @pytest.mark.parametrize("mode", MODES)
 def test_gradients_are_those_of_finite_differences(keyed_step, mode):
     """The gradient is right in double precision, for draws of s also."""
-    logits = torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    logits = torch.randn(
+        4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    ).requires_grad_()
     loss = ISCE(mode=mode, s=2.0, sampling="uniform")
     assert torch.autograd.gradcheck(lambda z: loss(keyed_step(z, [0, 1, 2, 0])), (logits,))
 
@@ -84,9 +93,13 @@ def test_gradients_are_those_of_finite_differences(keyed_step, mode):
 @pytest.mark.parametrize("s", [0.5, 5.0])
 def test_the_additive_form_has_the_direction_of_cross_entropy(keyed_step, s):
     """Its gradient is cross-entropy's times a positive number, so what climbs the one climbs the other."""
-    logits = torch.randn(6, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64).requires_grad_()
+    logits = torch.randn(
+        6, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64
+    ).requires_grad_()
     step = keyed_step(logits, [0, 1, 2, 3, 0, 1])
-    ours, plain = (torch.autograd.grad(loss(step).sum(), logits)[0] for loss in (ISCE(s=s), CrossEntropy()))
+    ours, plain = (
+        torch.autograd.grad(loss(step).sum(), logits)[0] for loss in (ISCE(s=s), CrossEntropy())
+    )
     ratio = ours / plain
     assert (ratio > 1).all()  # a handicap keeps the gradient alive for longer
     assert torch.allclose(ratio, ratio[:, :1].expand_as(ratio), rtol=1e-9)
@@ -103,7 +116,9 @@ def test_a_larger_handicap_costs_more(keyed_step, z, mode):
 def test_the_multiplicative_handicap_is_one_for_either_sign(keyed_step, z):
     """True logits above and below zero both lose by it, so equal logits far below zero are no way out."""
     for y in (0, 1):
-        values = [ISCE(mode="multiplicative", s=s)(keyed_step(z, [y])).item() for s in (0.0, 0.5, 1.0)]
+        values = [
+            ISCE(mode="multiplicative", s=s)(keyed_step(z, [y])).item() for s in (0.0, 0.5, 1.0)
+        ]
         assert values == sorted(values)
         assert values[0] < values[2]
     equal = torch.full((1, 4), -50.0, dtype=torch.float64)
@@ -112,7 +127,12 @@ def test_the_multiplicative_handicap_is_one_for_either_sign(keyed_step, z):
 
 def draws(keyed_step, n=4000, progress=0.5, offset=0, **options):
     """What n samples' s were: the additive loss at equal logits of two classes is softplus(s)."""
-    step = keyed_step(torch.zeros(n, 2, dtype=torch.float64), [0] * n, key=keyed.mix(torch.arange(n) + offset), progress=progress)
+    step = keyed_step(
+        torch.zeros(n, 2, dtype=torch.float64),
+        [0] * n,
+        key=keyed.mix(torch.arange(n) + offset),
+        progress=progress,
+    )
     return (ISCE(**options)(step).exp() - 1).log()
 
 
@@ -138,10 +158,16 @@ def test_draws_belong_to_the_sample_and_the_epoch(keyed_step, sampling):
     """The same keys give the same draws in any order, other keys others, and none is the number an attack starts from."""
     here = draws(keyed_step, n=50, s=1.0, sampling=sampling)
     assert torch.equal(here, draws(keyed_step, n=50, s=1.0, sampling=sampling))
-    assert torch.allclose(here[10:], draws(keyed_step, n=40, s=1.0, sampling=sampling, offset=10), rtol=1e-5)
+    assert torch.allclose(
+        here[10:], draws(keyed_step, n=40, s=1.0, sampling=sampling, offset=10), rtol=1e-5
+    )
     assert (here - draws(keyed_step, n=50, s=1.0, sampling=sampling, offset=1000)).abs().min() > 0
     key = keyed.mix(torch.arange(50))
-    start = keyed.uniform(key, (4,))[:, 0] if sampling == "uniform" else keyed.normal(key, (4,))[:, 0].abs()
+    start = (
+        keyed.uniform(key, (4,))[:, 0]
+        if sampling == "uniform"
+        else keyed.normal(key, (4,))[:, 0].abs()
+    )
     assert (here - start).abs().mean() > 0.05
 
 
@@ -161,7 +187,9 @@ def test_it_looks_at_the_inner_attack_when_there_is_one(keyed_step, z, a):
 @pytest.mark.parametrize("mode", MODES)
 def test_huge_logits_are_finite(keyed_step, mode, sampling):
     """Logits of +-1e4 in float32, right and wrong, give finite values and gradients; confident ones keep small digits."""
-    logits = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0], [-1e4, -1e4, -1e4]], requires_grad=True)
+    logits = torch.tensor(
+        [[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0], [-1e4, -1e4, -1e4]], requires_grad=True
+    )
     values = ISCE(mode=mode, sampling=sampling)(keyed_step(logits, [0, 0, 0]))
     values.sum().backward()
     assert torch.isfinite(values).all()
@@ -171,7 +199,9 @@ def test_huge_logits_are_finite(keyed_step, mode, sampling):
     assert ISCE(s=2.0)(keyed_step(confident, [0])).item() == pytest.approx(math.exp(-28), rel=1e-3)
 
 
-@pytest.mark.parametrize("option", ["mode=virtual_class", "s=-1", "s=inf", "sampling=normal", "scale=2"])
+@pytest.mark.parametrize(
+    "option", ["mode=virtual_class", "s=-1", "s=inf", "sampling=normal", "scale=2"]
+)
 def test_bad_options(option):
     """An option out of range, misspelt or unknown is one line that names it."""
     with pytest.raises(UserError, match=option.partition("=")[0]) as error:
@@ -186,7 +216,10 @@ def test_the_contract(mode, sampling):
     check_loss(f"{SPEC}:mode={mode},sampling={sampling}")
 
 
-@pytest.mark.parametrize("options", ["s=2", "mode=virtual-class,sampling=uniform", "mode=multiplicative,sampling=half-normal"])
+@pytest.mark.parametrize(
+    "options",
+    ["s=2", "mode=virtual-class,sampling=uniform", "mode=multiplicative,sampling=half-normal"],
+)
 def test_it_trains(cli, tmp_path, options):
     """A small network learns the digits, without an inner attack."""
     done = cli(

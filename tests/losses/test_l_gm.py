@@ -31,7 +31,13 @@ def step_of(features, labels, head=None):
 
 
 def random_features(rows=8, dimension=5):
-    return torch.randn(rows, dimension, generator=torch.Generator().manual_seed(0), dtype=torch.float64, requires_grad=True)
+    return torch.randn(
+        rows,
+        dimension,
+        generator=torch.Generator().manual_seed(0),
+        dtype=torch.float64,
+        requires_grad=True,
+    )
 
 
 def slow(features, means, labels, alpha, lam):
@@ -47,7 +53,9 @@ def slow(features, means, labels, alpha, lam):
     return values
 
 
-@pytest.mark.parametrize(("alpha", "lam"), [(0.1, 0.01), (0.0, 0.0), (0.3, 0.1), (1.0, 2.0), (0.0, 0.5), (0.5, 0.0)])
+@pytest.mark.parametrize(
+    ("alpha", "lam"), [(0.1, 0.01), (0.0, 0.0), (0.3, 0.1), (1.0, 2.0), (0.0, 0.5), (0.5, 0.0)]
+)
 def test_values_are_those_of_plain_loops(alpha, lam):
     """The loss on random features, for each option and both."""
     features, labels = random_features(), [0, 1, 2, 3, 3, 2, 1, 0]
@@ -83,7 +91,10 @@ def test_gradients_reach_features_and_means_through_both_terms():
     step = step_of(features, labels)
     loss = LGM(alpha=0.3, lam=0.7)
     grad_h, grad_means = torch.autograd.grad(loss(step).sum(), [features, step.head.means])
-    one, gaps = torch.eye(4, dtype=torch.float64), (features[:, None] - step.head.means).detach()  # dz_k / dh = -gap
+    one, gaps = (
+        torch.eye(4, dtype=torch.float64),
+        (features[:, None] - step.head.means).detach(),
+    )  # dz_k / dh = -gap
     z = step.out.logits.detach()
     p = (z * (1 + 0.3 * one)).softmax(1)
     weights = (p - one) * (1 + 0.3 * one) - 0.7 * one
@@ -120,7 +131,14 @@ def test_it_learns():
     losses = []
     for epoch in range(60):
         step = TrainStep(
-            model, split.pixels(index), split.labels, index, key=split.ids, inner=None, epoch=epoch, progress=epoch / 60
+            model,
+            split.pixels(index),
+            split.labels,
+            index,
+            key=split.ids,
+            inner=None,
+            epoch=epoch,
+            progress=epoch / 60,
         )
         optimizer.zero_grad()
         losses.append(loss(step).mean())

@@ -23,7 +23,10 @@ def slow(z, y, e):
     return -sum(((1 - e) * (k == y) + e / len(z)) * math.log(p[k]) for k in range(len(z)))
 
 
-@pytest.mark.parametrize(("which", "y", "ce"), [("z", 0, 0.342350), ("z", 2, 1.842350), ("a", 0, 1.287339), ("a", 2, 0.787339)])
+@pytest.mark.parametrize(
+    ("which", "y", "ce"),
+    [("z", 0, 0.342350), ("z", 2, 1.842350), ("a", 0, 1.287339), ("a", 2, 0.787339)],
+)
 def test_the_vectors(fake_step, request, which, y, ce):
     """With no smoothing the cross-entropies of the vectors; with 0.1 as much more as 0.1 (z_y - mean z)."""
     logits = request.getfixturevalue(which)
@@ -37,10 +40,14 @@ def test_the_vectors(fake_step, request, which, y, ce):
 @pytest.mark.parametrize("classes", [2, 7])
 def test_a_plain_transcription(fake_step, e, classes):
     """Random logits give what the formula gives class by class, in double precision."""
-    logits = 3 * torch.randn(6, classes, generator=torch.Generator().manual_seed(classes), dtype=torch.float64)
+    logits = 3 * torch.randn(
+        6, classes, generator=torch.Generator().manual_seed(classes), dtype=torch.float64
+    )
     y = [i % classes for i in range(6)]
     values = LabelSmoothing(smoothing=e)(fake_step(logits, y))
-    assert values.tolist() == pytest.approx([slow(z, k, e) for z, k in zip(logits.tolist(), y, strict=True)], abs=1e-9)
+    assert values.tolist() == pytest.approx(
+        [slow(z, k, e) for z, k in zip(logits.tolist(), y, strict=True)], abs=1e-9
+    )
 
 
 def test_the_gradient_is_p_minus_q(fake_step, z):
@@ -66,7 +73,9 @@ def test_huge_logits_are_finite(fake_step, y):
     logits = torch.tensor([[1e4, -1e4, 0.0]], requires_grad=True)
     value = LabelSmoothing(smoothing=0.3)(fake_step(logits, [y]))
     value.sum().backward()
-    assert value.item() == pytest.approx([3000.0, 17000.0][y], rel=1e-5)  # 0.7 (1e4 - z_y) + 0.3 (1e4 - 0)
+    assert value.item() == pytest.approx(
+        [3000.0, 17000.0][y], rel=1e-5
+    )  # 0.7 (1e4 - z_y) + 0.3 (1e4 - 0)
     assert torch.isfinite(logits.grad).all()
 
 
@@ -93,7 +102,8 @@ def test_the_contract():
 def test_it_trains(cli, tmp_path):
     """A small network learns the digits, without an inner attack."""
     done = cli(
-        f"train --data digits --model mlp:width=32,depth=1 --loss {SPEC} --epochs 4 -n 400 --lr 0.02 --name m --out", tmp_path
+        f"train --data digits --model mlp:width=32,depth=1 --loss {SPEC} --epochs 4 -n 400 --lr 0.02 --name m --out",
+        tmp_path,
     )
     assert done.code == 0, done.err
     assert pd.read_parquet(tmp_path / "models/m/epochs.parquet")["clean_accuracy"].iloc[-1] > 0.7

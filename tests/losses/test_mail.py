@@ -46,7 +46,9 @@ def margin(z, y):
 
 def random_logits(n, classes, seed):
     """[n,classes] in double precision."""
-    return 2 * torch.randn(n, classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return 2 * torch.randn(
+        n, classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 @pytest.mark.parametrize(
@@ -73,14 +75,20 @@ def test_they_are_the_transcriptions(late, classes, normalise):
     """Values are those of plain loops over samples, for both normalisations and other slopes and biases."""
     clean, adversarial = random_logits(9, classes, 1), random_logits(9, classes, 2)
     y = [n % classes for n in range(9)]
-    raw = [1 / (1 + math.exp(-3.5 * (margin(q, k) + 0.2))) for q, k in zip(adversarial.tolist(), y, strict=True)]
+    raw = [
+        1 / (1 + math.exp(-3.5 * (margin(q, k) + 0.2)))
+        for q, k in zip(adversarial.tolist(), y, strict=True)
+    ]
     weights = [3 * w for w in raw] if normalise == "factor" else [w * 9 / sum(raw) for w in raw]
     options = {"slope": 3.5, "bias": 0.2, "normalise": normalise}
     at, trades = [], []
     for w, z, q, k in zip(weights, clean.tolist(), adversarial.tolist(), y, strict=True):
         p, p_adv = softmax(z), softmax(q)
         at.append(w * -math.log(p_adv[k]))
-        trades.append(-math.log(p[k]) + 4 * w * sum(u * math.log(u / v) for u, v in zip(p, p_adv, strict=True)))
+        trades.append(
+            -math.log(p[k])
+            + 4 * w * sum(u * math.log(u / v) for u, v in zip(p, p_adv, strict=True))
+        )
     step = late(clean, y, adversarial)
     assert MAILAT(**options)(step).tolist() == pytest.approx(at, rel=1e-10)
     assert step.asked == [None]
@@ -111,25 +119,35 @@ def test_a_steeper_slope_favours_misclassified_samples(late, z):
 @pytest.mark.parametrize("normalise", ["factor", "batch"])
 def test_the_weights_carry_no_gradient(late, normalise):
     """Gradients are those of the plain losses times constant weights."""
-    clean, adversarial = random_logits(5, 3, 1).requires_grad_(), random_logits(5, 3, 2).requires_grad_()
+    clean, adversarial = (
+        random_logits(5, 3, 1).requires_grad_(),
+        random_logits(5, 3, 2).requires_grad_(),
+    )
     y = torch.tensor([0, 1, 2, 0, 1])
     step = late(clean, y.tolist(), adversarial)
     loss = MAILAT(normalise=normalise)
     w = loss.weights(step, adversarial)
     assert not w.requires_grad
     (found,) = torch.autograd.grad(loss(step).sum(), adversarial)
-    (expected,) = torch.autograd.grad((w * F.cross_entropy(adversarial, y, reduction="none")).sum(), adversarial)
+    (expected,) = torch.autograd.grad(
+        (w * F.cross_entropy(adversarial, y, reduction="none")).sum(), adversarial
+    )
     assert torch.allclose(found, expected)
     loss = MAILTRADES(normalise=normalise)
     w = loss.weights(step, adversarial)
     found = torch.autograd.grad(loss(step).sum(), (clean, adversarial))
     plain = F.cross_entropy(clean, y, reduction="none") + 5 * w * kl(clean, adversarial)
-    for one, other in zip(found, torch.autograd.grad(plain.sum(), (clean, adversarial)), strict=True):
+    for one, other in zip(
+        found, torch.autograd.grad(plain.sum(), (clean, adversarial)), strict=True
+    ):
         assert torch.allclose(one, other)
         assert one.abs().max() > 0.01
 
 
-@pytest.mark.parametrize("loss", [MAILAT(), MAILAT(normalise="batch"), MAILTRADES(), MAILTRADES(normalise="batch", slope=1000)])
+@pytest.mark.parametrize(
+    "loss",
+    [MAILAT(), MAILAT(normalise="batch"), MAILTRADES(), MAILTRADES(normalise="batch", slope=1000)],
+)
 def test_confident_models(late, loss):
     """Logits of +-1e4 and weights that all underflow give finite values and gradients in float32; a batch mean stays 1."""
     z = torch.tensor([[1e4, -1e4, 0.0]] * 3, requires_grad=True)
@@ -155,9 +173,7 @@ def test_they_conform(spec):
 @pytest.mark.parametrize("spec", [AT, TR])
 def test_they_train(cli, tmp_path, spec):
     """A small network learns the digits, and the epochs table has the mean margin, which falls."""
-    line = (
-        f"train --data digits --model mlp:width=32,depth=1 --loss {spec}:burn_in=0.3 --epochs 5 -n 400 --lr 0.02 --name m --out"
-    )
+    line = f"train --data digits --model mlp:width=32,depth=1 --loss {spec}:burn_in=0.3 --epochs 5 -n 400 --lr 0.02 --name m --out"
     done = cli(line, tmp_path)
     assert done.code == 0, done.err
     table = pd.read_parquet(tmp_path / "models/m/epochs.parquet")
@@ -166,7 +182,10 @@ def test_they_train(cli, tmp_path, spec):
     assert -1 <= margins[-1] < margins[0] <= 1
 
 
-@pytest.mark.parametrize(("option", "value"), [("slope", "x"), ("burn_in", "1.1"), ("burn_in", "-0.1"), ("normalise", "paper")])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("slope", "x"), ("burn_in", "1.1"), ("burn_in", "-0.1"), ("normalise", "paper")],
+)
 def test_bad_options(option, value):
     """An option of the wrong type or out of range is a UserError that names it."""
     for spec in (AT, TR):

@@ -28,7 +28,9 @@ def transcription(z, z_adv, y, beta):
     p, q = softmax(z), softmax(z_adv)
     wrong = max(v for k, v in enumerate(q) if k != y)
     bce = -math.log(q[y]) - math.log(1.0001 - wrong + 1e-12)
-    return bce + beta * sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)) * (1.0000001 - p[y])
+    return bce + beta * sum(a * math.log(a / b) for a, b in zip(p, q, strict=True)) * (
+        1.0000001 - p[y]
+    )
 
 
 @pytest.mark.parametrize(("beta", "total"), [(0, 1.894224), (5, 2.537243), (6, 2.665846)])
@@ -43,10 +45,15 @@ def test_the_vectors(fake_step, z, a, beta, total):
 def test_it_is_the_transcription(fake_step, classes):
     """Values are those of plain loops, for right and wrong labels, with the released constants."""
     generator = torch.Generator().manual_seed(classes)
-    clean, adversarial = (3 * torch.randn(12, classes, generator=generator, dtype=torch.float64) for _ in range(2))
+    clean, adversarial = (
+        3 * torch.randn(12, classes, generator=generator, dtype=torch.float64) for _ in range(2)
+    )
     y = [n % classes for n in range(12)]
     values = MART(beta=4.5)(fake_step(clean, y, adversarial))
-    expected = [transcription(c, d, k, 4.5) for c, d, k in zip(clean.tolist(), adversarial.tolist(), y, strict=True)]
+    expected = [
+        transcription(c, d, k, 4.5)
+        for c, d, k in zip(clean.tolist(), adversarial.tolist(), y, strict=True)
+    ]
     assert values.tolist() == pytest.approx(expected, rel=1e-10)
 
 
@@ -90,7 +97,8 @@ def test_it_conforms(options):
 def test_it_trains(cli, tmp_path):
     """A small network learns the digits, with the inner attack the loss brings along."""
     done = cli(
-        f"train --data digits --model mlp:width=32,depth=1 --loss {SPEC} --epochs 5 -n 400 --lr 0.02 --name m --out", tmp_path
+        f"train --data digits --model mlp:width=32,depth=1 --loss {SPEC} --epochs 5 -n 400 --lr 0.02 --name m --out",
+        tmp_path,
     )
     assert done.code == 0, done.err
     assert pd.read_parquet(tmp_path / "models/m/epochs.parquet").iloc[-1].clean_accuracy > 0.5

@@ -28,7 +28,9 @@ WIDTH = 6
 
 def linear(scale=1.0):
     """Two classes; the margin of class 1 minus class 0 is scale * (sum of the first half - sum of the second half)."""
-    model = Classifier(nn.Identity(), nn.Identity(), nn.Linear(WIDTH, 2, bias=False), features=WIDTH, classes=2)
+    model = Classifier(
+        nn.Identity(), nn.Identity(), nn.Linear(WIDTH, 2, bias=False), features=WIDTH, classes=2
+    )
     with torch.no_grad():
         half = torch.tensor([1.0, 1, 1, -1, -1, -1]) * scale / 2
         model.head.weight.copy_(torch.stack([-half, half]))
@@ -41,11 +43,23 @@ def points(distances):
     return 0.5 + torch.tensor(distances)[:, None] * towards
 
 
-def step_of(model, x, y, eps=0.1, norm="linf", notes=None, epoch=0, steps=10, progress=0.5, warmup=0.0):
+def step_of(
+    model, x, y, eps=0.1, norm="linf", notes=None, epoch=0, steps=10, progress=0.5, warmup=0.0
+):
     """A training step with its own keys for each epoch."""
     index = torch.arange(len(x))
     inner = Inner(PGD(steps=steps), parse_threat(f"{norm}:{eps}")[0], "eval", warmup)
-    return TrainStep(model, x, y, index, key=keyed.fold(index, epoch), inner=inner, epoch=epoch, progress=progress, notes=notes)
+    return TrainStep(
+        model,
+        x,
+        y,
+        index,
+        key=keyed.fold(index, epoch),
+        inner=inner,
+        epoch=epoch,
+        progress=progress,
+        notes=notes,
+    )
 
 
 def remembered(step):
@@ -66,7 +80,9 @@ def test_distances_of_a_linear_model_are_exact(scale):
 def test_distances_in_l2():
     """In L2 the direction is that of PGD after ten steps: never shorter than margin / ||w||_2, and hardly longer."""
     exact = torch.tensor([0.02, 0.05, 0.1]) * math.sqrt(WIDTH)
-    step = step_of(linear(), points([0.02, 0.05, 0.1]), torch.ones(3, dtype=torch.long), eps=0.25, norm="l2")
+    step = step_of(
+        linear(), points([0.02, 0.05, 0.1]), torch.ones(3, dtype=torch.long), eps=0.25, norm="l2"
+    )
     MMA(rounds=16)(step)
     ratio = remembered(step) / exact
     assert bool((ratio > 0.999).all())
@@ -80,7 +96,9 @@ def test_the_three_kinds_of_samples():
     for c in (0.0, 1 / 3, 1.0):
         values = MMA(clean_weight=c)(step_of(linear(), x, y)).tolist()
         kinds = [math.log(2), math.log(2), 0.0, clean[3]]
-        assert values == pytest.approx([(1 - c) * k + c * v for k, v in zip(kinds, clean, strict=True)], abs=2e-3)
+        assert values == pytest.approx(
+            [(1 - c) * k + c * v for k, v in zip(kinds, clean, strict=True)], abs=2e-3
+        )
     values = MMA(d_max=0.12, clean_weight=0)(step_of(linear(), x, y)).tolist()
     assert values == pytest.approx([math.log(2), 0, 0, clean[3]], abs=2e-3)
     assert values[1:3] == [0, 0]
@@ -118,7 +136,11 @@ def transcription(model, x, y, key, before, eps_min, d_max, steps, c):
         low, high = (max(eps, low), high) if here < 0 else (low, min(eps, high))
         eps = (low + high) / 2
         here = slm(model, (x + eps * unit).clamp(0, 1), y)
-    margin = F.cross_entropy(model((x + eps * unit).clamp(0, 1)), torch.tensor([y])) if eps < d_max else torch.zeros(())
+    margin = (
+        F.cross_entropy(model((x + eps * unit).clamp(0, 1)), torch.tensor([y]))
+        if eps < d_max
+        else torch.zeros(())
+    )
     return (1 - c) * margin + c * clean, eps
 
 
@@ -135,7 +157,17 @@ def test_it_is_the_transcription():
         values = loss(step)
         key = keyed.fold(index, epoch)
         plain = [
-            transcription(model, x[n : n + 1], int(split.labels[n]), key[n : n + 1], before[n], 0.01, 0.08, 7, 1 / 3)
+            transcription(
+                model,
+                x[n : n + 1],
+                int(split.labels[n]),
+                key[n : n + 1],
+                before[n],
+                0.01,
+                0.08,
+                7,
+                1 / 3,
+            )
             for n in range(24)
         ]
         before = [d for _, d in plain]
@@ -144,7 +176,9 @@ def test_it_is_the_transcription():
         assert torch.allclose(values, expected, atol=1e-4)
         weights = list(model.parameters())
         for one, other in zip(
-            torch.autograd.grad(values.mean(), weights), torch.autograd.grad(expected.mean(), weights), strict=True
+            torch.autograd.grad(values.mean(), weights),
+            torch.autograd.grad(expected.mean(), weights),
+            strict=True,
         ):
             assert torch.allclose(one, other, atol=1e-4)
         kinds |= {"wrong" if d == 0 else "near" if d < 0.08 else "far" for d in before}
@@ -159,7 +193,9 @@ def test_the_attack_starts_from_what_is_remembered():
     for epoch in range(2):
         step = step_of(model, x, y, notes=notes, epoch=epoch)
         attack = step.adversary
-        step.adversary = lambda objective, eps, attack=attack: asked.append((objective, eps.tolist())) or attack(objective, eps)
+        step.adversary = lambda objective, eps, attack=attack: (
+            asked.append((objective, eps.tolist())) or attack(objective, eps)
+        )
         loss(step)
     assert asked[0] == ("soft-margin", pytest.approx([0.04] * 4))
     assert asked[1] == ("soft-margin", pytest.approx([0.06, 0.04, 0.105, 0.04], abs=3e-4))
@@ -180,7 +216,9 @@ def test_defaults_follow_the_recipe():
     MMA(d_max=0.004)(narrow)
     assert asked[1] == pytest.approx([1.05 * 0.004] * 2)  # never beyond what is searched
     values = MMA()(step_of(linear(), x, y, eps=0.12, warmup=1.0, progress=0.0))
-    assert values.tolist() == pytest.approx((F.cross_entropy(linear()(x), y, reduction="none") / 3).tolist())
+    assert values.tolist() == pytest.approx(
+        (F.cross_entropy(linear()(x), y, reduction="none") / 3).tolist()
+    )
 
 
 def test_points_stay_in_the_box():
@@ -205,7 +243,9 @@ def test_confident_models():
     assert torch.isfinite(model.head.weight.grad).all()
 
 
-@pytest.mark.parametrize("options", ["", ":d_max=12/255,eps_min=0.005", ":clean_weight=0", ":rounds=5"])
+@pytest.mark.parametrize(
+    "options", ["", ":d_max=12/255,eps_min=0.005", ":clean_weight=0", ":rounds=5"]
+)
 def test_it_conforms(options):
     """check_loss accepts it, with 2 and 4 classes."""
     for classes in (2, 4):
@@ -225,7 +265,12 @@ def test_it_trains(cli, tmp_path):
 
 @pytest.mark.parametrize(
     ("options", "named"),
-    [("d_max=0", "d_max"), ("eps_min=-1", "eps_min"), ("clean_weight=2", "clean_weight"), ("rounds=0", "rounds")],
+    [
+        ("d_max=0", "d_max"),
+        ("eps_min=-1", "eps_min"),
+        ("clean_weight=2", "clean_weight"),
+        ("rounds=0", "rounds"),
+    ],
 )
 def test_bad_options(options, named):
     """An option out of range is a UserError that names it."""

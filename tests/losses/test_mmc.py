@@ -42,17 +42,26 @@ def authors_values(features, labels, scale=10.0):
         for j in range(k):
             mu[k, j] = -(1 / (classes - 1) + mu[k] @ mu[j]) / mu[j, j]
         mu[k, k] = math.sqrt(max(0, 1 - mu[k] @ mu[k]))
-    distances = [[sum((h - scale * m) ** 2 for h, m in zip(row, center, strict=True)) for center in mu] for row in features]
+    distances = [
+        [sum((h - scale * m) ** 2 for h, m in zip(row, center, strict=True)) for center in mu]
+        for row in features
+    ]
     smallest = [min(row) for row in distances]
-    partition = [sum(math.exp(low - d) for d in row) for row, low in zip(distances, smallest, strict=True)]
+    partition = [
+        sum(math.exp(low - d) for d in row) for row, low in zip(distances, smallest, strict=True)
+    ]
     own = [row[y] for row, y in zip(distances, labels, strict=True)]
-    return own, [d - low + math.log(total) for d, low, total in zip(own, smallest, partition, strict=True)]
+    return own, [
+        d - low + math.log(total) for d, low, total in zip(own, smallest, partition, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("scale", [1.0, 10.0])
 def test_values_are_those_of_plain_loops(scale):
     """Both losses on random features of five classes, over the centres of the authors' recursion."""
-    features = 3 * torch.randn(20, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    features = 3 * torch.randn(
+        20, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64
+    )
     labels = [0, 1, 2, 3, 4] * 4
     own, entropy = authors_values(features.numpy(), labels, scale)
     step = step_of(features, labels, f"max-mahalanobis:scale={scale}")
@@ -66,14 +75,18 @@ def test_one_class_at_anothers_center():
     own = list(range(10))
     assert MMC()(step_of(centers, own)).tolist() == pytest.approx([0] * 10, abs=1e-9)
     other = [9, *own[:9]]
-    assert MMC()(step_of(centers, other)).sqrt().tolist() == pytest.approx([14.907120] * 10, abs=1e-5)
+    assert MMC()(step_of(centers, other)).sqrt().tolist() == pytest.approx(
+        [14.907120] * 10, abs=1e-5
+    )
     half = MMC()(step_of(centers, other, "max-mahalanobis:factor=0.5"))
     assert half.tolist() == pytest.approx([14.907120**2 / 2] * 10, abs=1e-4)
 
 
 def test_gradients():
     """MMC pulls straight to the class' centre, 2 (h - mu_y), whatever the others do; MMLDA by p_k - [k = y] of each."""
-    features = torch.randn(4, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64, requires_grad=True)
+    features = torch.randn(
+        4, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64, requires_grad=True
+    )
     labels = [0, 1, 2, 3]
     step = step_of(features, labels, "max-mahalanobis:scale=2")
     gaps = (features[:, None] - step.head.centers).detach()
@@ -88,7 +101,9 @@ def test_gradients():
 @pytest.mark.parametrize("size", [1e-4, 1e4])
 def test_extreme_features(size):
     """Features close to zero or of 1e4 give finite values and gradients in float32."""
-    features = (size * torch.randn(6, 5, generator=torch.Generator().manual_seed(0))).requires_grad_()
+    features = (
+        size * torch.randn(6, 5, generator=torch.Generator().manual_seed(0))
+    ).requires_grad_()
     for loss in (MMC(), MMLDA()):
         values = loss(step_of(features, [0, 1, 2, 3, 0, 1]))
         (grad,) = torch.autograd.grad(values.sum(), features)
@@ -102,8 +117,20 @@ def test_it_looks_at_the_inner_attacks_points():
     torch.manual_seed(0)
     model = MMC(scale=2).prepare(create("mlp:width=8", info_of(4)), info_of(4))
     clean, attacked = (
-        TrainStep(model, split.pixels(index), split.labels, index, key=split.ids, inner=inner, epoch=0, progress=0.5)
-        for inner in (None, Inner(PGD(steps=10, objective="true-logit"), parse_threat("linf:0.1")[0]))
+        TrainStep(
+            model,
+            split.pixels(index),
+            split.labels,
+            index,
+            key=split.ids,
+            inner=inner,
+            epoch=0,
+            progress=0.5,
+        )
+        for inner in (
+            None,
+            Inner(PGD(steps=10, objective="true-logit"), parse_threat("linf:0.1")[0]),
+        )
     )
     assert bool((MMC()(attacked) > MMC()(clean)).all())
 
@@ -141,7 +168,14 @@ def test_it_learns_and_the_centers_stay(name):
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9, weight_decay=5e-4)
     for epoch in range(60):
         step = TrainStep(
-            model, split.pixels(index), split.labels, index, key=split.ids, inner=None, epoch=epoch, progress=epoch / 60
+            model,
+            split.pixels(index),
+            split.labels,
+            index,
+            key=split.ids,
+            inner=None,
+            epoch=epoch,
+            progress=epoch / 60,
         )
         optimizer.zero_grad()
         loss(step).mean().backward()
@@ -170,7 +204,9 @@ def test_data_and_models_it_cannot_work_on():
     MMC().prepare(create("mlp:depth=0", info_of(10)), info_of(10))
 
 
-@pytest.mark.parametrize("option", ["scale=0", "scale=-1", "width=0", "width=x", "factor=0", "skale=1"])
+@pytest.mark.parametrize(
+    "option", ["scale=0", "scale=-1", "width=0", "width=x", "factor=0", "skale=1"]
+)
 def test_bad_options(option):
     """An option out of range, of the wrong type or unknown is named."""
     with pytest.raises(UserError, match=option.partition("=")[0]):

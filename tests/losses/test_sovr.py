@@ -40,13 +40,17 @@ def kl(z, other):
 
 def hardest(logits, y, count):
     """The positions of the largest max_{k != y} z_k - z_y, by a sort of plain numbers."""
-    loss = [max(v for k, v in enumerate(z) if k != c) - z[c] for z, c in zip(logits, y, strict=True)]
+    loss = [
+        max(v for k, v in enumerate(z) if k != c) - z[c] for z, c in zip(logits, y, strict=True)
+    ]
     return set(sorted(range(len(y)), key=lambda n: -loss[n])[:count])
 
 
 def random_logits(n, classes, seed):
     """[n,classes] in double precision."""
-    return 2 * torch.randn(n, classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return 2 * torch.randn(
+        n, classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def step_of(fake_step, clean, y, adversarial):
@@ -84,11 +88,17 @@ def test_a_plain_transcription(fake_step, percent, normalise):
     logits, y = random_logits(10, 5, percent), [n % 5 for n in range(10)]
     count = percent // 10
     hard = hardest(logits.tolist(), y, count)
-    easy_sum = sum(ce(z, c) for n, (z, c) in enumerate(zip(logits.tolist(), y, strict=True)) if n not in hard)
-    hard_sum = sum(ovr(z, c) for n, (z, c) in enumerate(zip(logits.tolist(), y, strict=True)) if n in hard)
+    easy_sum = sum(
+        ce(z, c) for n, (z, c) in enumerate(zip(logits.tolist(), y, strict=True)) if n not in hard
+    )
+    hard_sum = sum(
+        ovr(z, c) for n, (z, c) in enumerate(zip(logits.tolist(), y, strict=True)) if n in hard
+    )
     sizes = (10, 10) if normalise == "batch" else (max(10 - count, 1), max(count, 1))
     values = SOVR(percent=percent, lam=0.7, normalise=normalise)(fake_step(logits, y))
-    assert values.mean().item() == pytest.approx(easy_sum / sizes[0] + 0.7 * hard_sum / sizes[1], abs=1e-9)
+    assert values.mean().item() == pytest.approx(
+        easy_sum / sizes[0] + 0.7 * hard_sum / sizes[1], abs=1e-9
+    )
 
 
 @pytest.mark.parametrize("terms", ["clean", "adversarial"])
@@ -101,29 +111,46 @@ def test_a_plain_transcription_of_tsovr(fake_step, terms, margin):
     expected = [
         (0.3 * ovr(z, c) if n in hard else ce(z, c)) + 2.5 * kl(clean, adversarial)
         for n, (z, c, clean, adversarial) in enumerate(
-            zip(at[terms].tolist(), y, at["clean"].tolist(), at["adversarial"].tolist(), strict=True)
+            zip(
+                at[terms].tolist(), y, at["clean"].tolist(), at["adversarial"].tolist(), strict=True
+            )
         )
     ]
     loss = TSOVR(percent=40, lam=0.3, beta=2.5, terms=terms, margin=margin)
-    assert loss(fake_step(at["clean"], y, at["adversarial"])).tolist() == pytest.approx(expected, abs=1e-9)
+    assert loss(fake_step(at["clean"], y, at["adversarial"])).tolist() == pytest.approx(
+        expected, abs=1e-9
+    )
 
 
 def test_the_defaults_of_tsovr_read_x_and_choose_by_the_adversary(fake_step):
     """Without options: terms at x, choice at x', 40 percent, lam 0.4, beta 6."""
-    clean, adversarial, y = random_logits(10, 5, 0), random_logits(10, 5, 1), [n % 5 for n in range(10)]
-    assert hardest(clean.tolist(), y, 4) != hardest(adversarial.tolist(), y, 4)  # so that the choice shows
+    clean, adversarial, y = (
+        random_logits(10, 5, 0),
+        random_logits(10, 5, 1),
+        [n % 5 for n in range(10)],
+    )
+    assert hardest(clean.tolist(), y, 4) != hardest(
+        adversarial.tolist(), y, 4
+    )  # so that the choice shows
     spelled = TSOVR(percent=40, lam=0.4, beta=6, terms="clean", margin="adversarial")
-    assert torch.equal(TSOVR()(fake_step(clean, y, adversarial)), spelled(fake_step(clean, y, adversarial)))
+    assert torch.equal(
+        TSOVR()(fake_step(clean, y, adversarial)), spelled(fake_step(clean, y, adversarial))
+    )
 
 
 def test_the_margin_may_be_read_at_the_clean_input(fake_step):
     """margin=clean chooses by x, still takes both terms at x', and looks at x without gradient, once."""
-    clean, adversarial, y = random_logits(10, 5, 0), random_logits(10, 5, 1), [n % 5 for n in range(10)]
+    clean, adversarial, y = (
+        random_logits(10, 5, 0),
+        random_logits(10, 5, 1),
+        [n % 5 for n in range(10)],
+    )
     for margin, source in (("adversarial", adversarial), ("clean", clean)):
         hard = hardest(source.tolist(), y, 4)
         step = step_of(fake_step, clean, y, adversarial)
         expected = [
-            0.4 * ovr(z, c) if n in hard else ce(z, c) for n, (z, c) in enumerate(zip(adversarial.tolist(), y, strict=True))
+            0.4 * ovr(z, c) if n in hard else ce(z, c)
+            for n, (z, c) in enumerate(zip(adversarial.tolist(), y, strict=True))
         ]
         assert SOVR(margin=margin)(step).tolist() == pytest.approx(expected, abs=1e-9)
         assert step.peeked == (margin == "clean")
@@ -151,7 +178,10 @@ def test_rounding(percent, n, nearest, down, up):
 @given(st.lists(st.integers(-2, 2), min_size=1, max_size=9), st.sampled_from([0, 20, 50, 80, 100]))
 def test_equal_margins_keep_the_number_of_hard_samples(fake_step, scores, percent):
     """Ties do not change how many samples switch, no hard margin exceeds an easy one, and of equal ones the first switch."""
-    logits = torch.stack([torch.tensor(scores, dtype=torch.float64), torch.zeros(len(scores), dtype=torch.float64)], 1)
+    logits = torch.stack(
+        [torch.tensor(scores, dtype=torch.float64), torch.zeros(len(scores), dtype=torch.float64)],
+        1,
+    )
     loss = SOVR(percent=percent, lam=100.0)
     step = fake_step(logits, [0] * len(scores))
     switched = (loss(step) > 10 * CrossEntropy()(step)).tolist()  # 100 OVR is far above CE
@@ -161,7 +191,9 @@ def test_equal_margins_keep_the_number_of_hard_samples(fake_step, scores, percen
 
 def test_of_many_equal_margins_the_first_switch(fake_step):
     """Fresh or saturated models tie whole batches: sorting must not choose among them as it pleases."""
-    hard = SOVR(percent=30)(fake_step(torch.zeros(500, 3), [0] * 500)) < 1  # 0.4 * 3 log 2, against log 3
+    hard = (
+        SOVR(percent=30)(fake_step(torch.zeros(500, 3), [0] * 500)) < 1
+    )  # 0.4 * 3 log 2, against log 3
     assert hard.tolist() == [True] * 150 + [False] * 350
 
 
@@ -179,12 +211,18 @@ def test_gradients_flow_through_the_terms_and_not_through_the_choice(fake_step):
 def test_tsovr_sends_gradients_through_both_distributions(fake_step):
     """The gradient reaches clean and adversarial logits, and equals finite differences."""
     clean, adversarial = (random_logits(5, 4, seed).requires_grad_() for seed in (0, 1))
-    assert torch.autograd.gradcheck(lambda z, a: TSOVR()(fake_step(z, [0, 1, 2, 3, 0], a)), (clean, adversarial))
-    grads = torch.autograd.grad(TSOVR()(fake_step(clean, [0, 1, 2, 3, 0], adversarial)).sum(), (clean, adversarial))
+    assert torch.autograd.gradcheck(
+        lambda z, a: TSOVR()(fake_step(z, [0, 1, 2, 3, 0], a)), (clean, adversarial)
+    )
+    grads = torch.autograd.grad(
+        TSOVR()(fake_step(clean, [0, 1, 2, 3, 0], adversarial)).sum(), (clean, adversarial)
+    )
     assert all((grad.abs().amax(1) > 1e-3).all() for grad in grads)
 
 
-@pytest.mark.parametrize("loss", [SOVR(), SOVR(normalise="set"), TSOVR(), TSOVR(terms="adversarial")])
+@pytest.mark.parametrize(
+    "loss", [SOVR(), SOVR(normalise="set"), TSOVR(), TSOVR(terms="adversarial")]
+)
 def test_huge_logits_are_finite(fake_step, loss):
     """Logits of +-1e4 in float32, right and wrong, give finite values and gradients."""
     logits = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0], [0.0, 0.0, 0.0]], requires_grad=True)
@@ -217,7 +255,9 @@ def test_only_tsovr_has_a_divergence():
             LOSSES.build(f"{T_SPEC}:{option}")
 
 
-@pytest.mark.parametrize("options", ["", ":margin=clean", ":normalise=set", ":percent=0", ":percent=100"])
+@pytest.mark.parametrize(
+    "options", ["", ":margin=clean", ":normalise=set", ":percent=0", ":percent=100"]
+)
 @pytest.mark.parametrize("spec", [SPEC, T_SPEC])
 def test_the_contract(spec, options):
     """They keep what every loss must keep, on two classes also."""
@@ -229,7 +269,8 @@ def test_the_contract(spec, options):
 def test_it_trains(cli, tmp_path, spec):
     """A small network learns the digits, by its own inner attack, and becomes robust to some degree."""
     done = cli(
-        f"train --data digits --model mlp:width=32,depth=1 --loss {spec} --epochs 5 -n 400 --lr 0.02 --name m --out", tmp_path
+        f"train --data digits --model mlp:width=32,depth=1 --loss {spec} --epochs 5 -n 400 --lr 0.02 --name m --out",
+        tmp_path,
     )
     assert done.code == 0, done.err
     row = pd.read_parquet(tmp_path / "models/m/epochs.parquet").iloc[-1]
@@ -237,7 +278,9 @@ def test_it_trains(cli, tmp_path, spec):
     assert row["robust_accuracy"] > 0.25
 
 
-@pytest.mark.parametrize(("spec", "inner"), [(SPEC, "none"), (T_SPEC, "none"), (T_SPEC, "pgd:steps=2,init=clean")])
+@pytest.mark.parametrize(
+    ("spec", "inner"), [(SPEC, "none"), (T_SPEC, "none"), (T_SPEC, "pgd:steps=2,init=clean")]
+)
 def test_an_inner_attack_that_cannot_work_is_refused(cli, tmp_path, spec, inner):
     """Both need an inner attack, and TSOVR's divergence has no gradient at the clean input: said before anything is written."""
     done = cli(f"train --data digits --loss {spec} --inner {inner} --out", tmp_path / "S")

@@ -1,10 +1,12 @@
 """What the papers prove about these losses, tried on our code: rates of growing margins, and where gradient descent ends.
 
-Two claims of section 1.3 of Nar et al. 2019 (arXiv:1901.08360) are told apart here. The bound on cross-entropy's margin holds.
-But that margin does not vanish as the features' common coordinates D grow. Gradient descent on (w, b) ends at the least
-||w||^2 + b^2; per unit of effective bias beta, the constant coordinates and the bias together cost beta^2 / (1 + sum D_k^2).
-So w = (v, beta D / (1 + sum D_k^2)): for large D the bias becomes free, v is the SVM's and the margin is the optimum again. It is
-worst near sum D_k^2 = 1, and vanishes when the classes move away from the origin along v, which makes beta large.
+Two claims of section 1.3 of Nar et al. 2019 (arXiv:1901.08360) are told apart here. The bound on
+cross-entropy's margin holds. But that margin does not vanish as the features' common coordinates D
+grow. Gradient descent on (w, b) ends at the least ||w||^2 + b^2; per unit of effective bias beta,
+the constant coordinates and the bias together cost beta^2 / (1 + sum D_k^2). So w = (v, beta D / (1
++ sum D_k^2)): for large D the bias becomes free, v is the SVM's and the margin is the optimum
+again. It is worst near sum D_k^2 = 1, and vanishes when the classes move away from the origin along
+v, which makes beta large.
 """
 
 from __future__ import annotations
@@ -23,7 +25,8 @@ from robbench.losses.one_vs_rest import OneVsRest
 from robbench.losses.sovr import SOVR
 from robbench.objectives import margins
 
-# -- SOVR: gradient flow of free logits from zero ------------------------------------------------------------------------
+# -- SOVR: gradient flow of free logits from zero
+# ------------------------------------------------------------------------
 
 TABLE = [  # classes, t, margin of CE, of CE with weight 5, of OVR
     (2, 1e2, 5.277, 6.902, 9.138),
@@ -51,7 +54,9 @@ def softmax_margin(classes, t, weight):
     low, high = 0.0, math.log(weight * classes * t + 1)
     for _ in range(80):
         m = (low + high) / 2
-        low, high = (m, high) if (classes - 1) * m + math.exp(m) < weight * classes * t + 1 else (low, m)
+        low, high = (
+            (m, high) if (classes - 1) * m + math.exp(m) < weight * classes * t + 1 else (low, m)
+        )
     return m
 
 
@@ -68,17 +73,23 @@ def sigmoid_margin(t):
 @pytest.mark.parametrize(("classes", "t", "ce", "ce5", "ovr"), TABLE)
 def test_margins_of_the_gradient_flow(fake_step, classes, t, ce, ce5, ovr):
     """Our losses' own gradients lead to the table's margins, and so do its closed forms."""
-    assert [softmax_margin(classes, t, 1), softmax_margin(classes, t, 5), sigmoid_margin(t)] == pytest.approx(
-        [ce, ce5, ovr], abs=6e-4
-    )
+    assert [
+        softmax_margin(classes, t, 1),
+        softmax_margin(classes, t, 5),
+        sigmoid_margin(t),
+    ] == pytest.approx([ce, ce5, ovr], abs=6e-4)
     assert flow(fake_step, CrossEntropy(), classes, [t]) == pytest.approx([ce], abs=0.03)
-    assert flow(fake_step, CrossEntropy(), classes, [t], weight=5.0) == pytest.approx([ce5], abs=0.03)
+    assert flow(fake_step, CrossEntropy(), classes, [t], weight=5.0) == pytest.approx(
+        [ce5], abs=0.03
+    )
     assert flow(fake_step, OneVsRest(), classes, [t]) == pytest.approx([ovr], abs=0.03)
 
 
 def test_a_hard_sample_of_sovr_follows_one_versus_rest(fake_step):
     """A sample that SOVR calls hard moves as under one-versus-rest, lam times as fast; an easy one as under cross-entropy."""
-    assert flow(fake_step, SOVR(percent=100, lam=0.4), 10, [250.0]) == pytest.approx([9.138], abs=0.03)
+    assert flow(fake_step, SOVR(percent=100, lam=0.4), 10, [250.0]) == pytest.approx(
+        [9.138], abs=0.03
+    )
     assert flow(fake_step, SOVR(percent=0), 10, [100.0]) == pytest.approx([6.845], abs=0.03)
 
 
@@ -90,17 +101,24 @@ def test_one_versus_rest_doubles_the_rate_and_a_weight_does_not(fake_step, class
     """
     times = [1e3, 1e4]
     rates = {}
-    for name, loss, weight in (("ce", CrossEntropy(), 1.0), ("ce5", CrossEntropy(), 5.0), ("ovr", OneVsRest(), 1.0)):
+    for name, loss, weight in (
+        ("ce", CrossEntropy(), 1.0),
+        ("ce5", CrossEntropy(), 5.0),
+        ("ovr", OneVsRest(), 1.0),
+    ):
         early, late = flow(fake_step, loss, classes, times, weight)
         rates[name] = (late - early) / math.log(10)
     assert rates == pytest.approx({"ce": 1.0, "ce5": 1.0, "ovr": 2.0}, abs=0.03)
-    ratios = [sigmoid_margin(t) / softmax_margin(classes, t, 5) for t in (1e2, 1e4, 1e8, 1e16, 1e100)]
+    ratios = [
+        sigmoid_margin(t) / softmax_margin(classes, t, 5) for t in (1e2, 1e4, 1e8, 1e16, 1e100)
+    ]
     assert ratios == sorted(ratios)
     assert ratios[0] < 1.4
     assert 1.95 < ratios[-1] < 2
 
 
-# -- differential training and cross-entropy on an affine subspace ------------------------------------------------------
+# -- differential training and cross-entropy on an affine subspace
+# ------------------------------------------------------
 
 
 def least_norm(rows):
@@ -113,7 +131,8 @@ def least_norm(rows):
 def descend(fake_step, loss, x, signs, *, bias, until):
     """Weights and bias of gradient descent from zero on a linear score, until the functional margin is reached.
 
-    Steps grow as the loss falls, which leaves the direction's limit alone. Cross-entropy rounds to zero at a margin of 37.
+    Steps grow as the loss falls, which leaves the direction's limit alone. Cross-entropy rounds to
+    zero at a margin of 37.
     """
     points, y = torch.tensor(x), (signs > 0).astype(int).tolist()
     rate = 2 / (1 + (x**2).sum(1).max())
@@ -150,7 +169,9 @@ def plane(seed, centre):
     across /= np.linalg.norm(across)
     along = np.array([-across[1], across[0]])
     signs = np.array([1.0, -1.0] * 6)
-    points = (centre + signs * (0.5 + rng.exponential(0.3, 12)))[:, None] * across + rng.normal(size=(12, 1)) * along
+    points = (centre + signs * (0.5 + rng.exponential(0.3, 12)))[:, None] * across + rng.normal(
+        size=(12, 1)
+    ) * along
     return points, signs
 
 
@@ -161,7 +182,9 @@ def padded(points, constants):
 
 @pytest.mark.parametrize("constants", [(0.5,), (0.6, -0.5, 0.4), (3.0,)])
 @pytest.mark.parametrize("seed", [0, 1])
-def test_cross_entropy_keeps_the_bound_and_differential_training_the_optimum(fake_step, seed, constants):
+def test_cross_entropy_keeps_the_bound_and_differential_training_the_optimum(
+    fake_step, seed, constants
+):
     """Cross-entropy ends at the least ||w||^2 + b^2 and within the paper's bound, differential training at the SVM."""
     from sklearn.svm import SVC
 
@@ -172,7 +195,9 @@ def test_cross_entropy_keeps_the_bound_and_differential_training_the_optimum(fak
     gamma = 1 / np.linalg.norm(best)
 
     w, _ = descend(fake_step, Differential(form="logistic"), x, signs, bias=False, until=60)
-    assert np.abs(w[2:]).max() < 1e-6 * np.linalg.norm(w)  # a common coordinate cancels in every difference
+    assert np.abs(w[2:]).max() < 1e-6 * np.linalg.norm(
+        w
+    )  # a common coordinate cancels in every difference
     assert cosine(w, best) > 0.9997
     s = torch.tensor(x @ w)
     b = threshold(s[signs > 0], s[signs < 0], "extreme")
@@ -215,4 +240,6 @@ def test_the_margin_returns_for_large_common_coordinates_and_vanishes_with_the_o
     assert min(small, large) > 0.95
     assert middle < 0.85
     by_offset = [line(fake_step, offset, 1.0)[0] for offset in (0.0, 1.0, 3.0)]
-    assert by_offset == pytest.approx([1 / math.sqrt(1 + o * o / 4) for o in (0.0, 1.0, 3.0)], rel=0.04)
+    assert by_offset == pytest.approx(
+        [1 / math.sqrt(1 + o * o / 4) for o in (0.0, 1.0, 3.0)], rel=0.04
+    )

@@ -13,7 +13,10 @@ from robbench.threat.model import parse_threat
 from robbench.training.step import Inner
 from robbench.training.trainer import Recipe, Trainer
 
-NOISE = {"clp": "clp:sigma=0.05", "lsq": "lsq:sigma=0.05"}  # their usual noise drowns pixels that are noise themselves
+NOISE = {
+    "clp": "clp:sigma=0.05",
+    "lsq": "lsq:sigma=0.05",
+}  # their usual noise drowns pixels that are noise themselves
 VARIANTS = [
     "differential:form=logistic", "differential:form=squared-hinge", "differential:multiclass=true",
     "i-sce:mode=virtual-class", "i-sce:mode=multiplicative", "i-sce:sampling=uniform", "i-sce:sampling=half-normal",
@@ -32,9 +35,15 @@ def test_it_is_right_on_unseen_data(spec):
     loss.check(info)
     torch.manual_seed(0)
     body = nn.Sequential(nn.Flatten(), nn.Linear(SHAPE[1] * SHAPE[2], 32), nn.ReLU())
-    model = loss.prepare(Classifier(nn.Identity(), body, nn.Linear(32, classes), features=32, classes=classes), info)
+    model = loss.prepare(
+        Classifier(nn.Identity(), body, nn.Linear(32, classes), features=32, classes=classes), info
+    )
     threat = parse_threat("linf:0.02")[0]
-    inner = None if loss.inner is None else Inner(ATTACKS.build(loss.inner.replace("steps=10", "steps=2")), threat)
+    inner = (
+        None
+        if loss.inner is None
+        else Inner(ATTACKS.build(loss.inner.replace("steps=10", "steps=2")), threat)
+    )
     recipe = Recipe(epochs=12, batch_size=16, optimizer="adam", lr=0.01, momentum=0.9, weight_decay=0.0, schedule="one-cycle",
                     augment="none", seed=0)  # fmt: skip
     trainer = Trainer(model, loss, split, unseen, recipe, inner=inner, threat=threat)

@@ -12,7 +12,8 @@ from robbench.losses.trades import TRADES, kl
 
 
 @pytest.mark.parametrize(
-    ("which", "y", "value"), [("z", 0, 0.342350), ("z", 2, 1.842350), ("a", 0, 1.287339), ("a", 2, 0.787339)]
+    ("which", "y", "value"),
+    [("z", 0, 0.342350), ("z", 2, 1.842350), ("a", 0, 1.287339), ("a", 2, 0.787339)],
 )
 def test_cross_entropy_of_the_vectors(fake_step, request, which, y, value):
     """Cross-entropy is logsumexp(z) - z_y."""
@@ -22,8 +23,12 @@ def test_cross_entropy_of_the_vectors(fake_step, request, which, y, value):
 
 def test_cross_entropy_looks_at_the_inner_attack_when_there_is_one(fake_step, z, a):
     """With an inner attack cross-entropy is taken at the adversarial point, without one at the clean point."""
-    assert CrossEntropy()(fake_step(z, [0], a, plain=False)).item() == pytest.approx(1.287339, abs=1e-5)
-    assert CrossEntropy()(fake_step(z, [0], a, plain=True)).item() == pytest.approx(0.342350, abs=1e-5)
+    assert CrossEntropy()(fake_step(z, [0], a, plain=False)).item() == pytest.approx(
+        1.287339, abs=1e-5
+    )
+    assert CrossEntropy()(fake_step(z, [0], a, plain=True)).item() == pytest.approx(
+        0.342350, abs=1e-5
+    )
 
 
 def test_trades_of_the_vectors(fake_step, z, a):
@@ -36,7 +41,9 @@ def test_trades_of_the_vectors(fake_step, z, a):
 @pytest.mark.parametrize("beta", [0.0, 1.0, 2.5])
 def test_trades_is_linear_in_beta(fake_step, z, a, beta):
     """The divergence counts beta times, and beta = 0 leaves the clean cross-entropy."""
-    assert TRADES(beta=beta)(fake_step(z, [0], a)).item() == pytest.approx(0.342350 + beta * 0.443614, abs=1e-5)
+    assert TRADES(beta=beta)(fake_step(z, [0], a)).item() == pytest.approx(
+        0.342350 + beta * 0.443614, abs=1e-5
+    )
 
 
 def test_kl_has_its_arguments_in_the_papers_order(z, a):
@@ -78,7 +85,14 @@ def test_a_batch_is_its_samples(fake_step, z, a):
 
 
 @pytest.mark.parametrize(
-    "spec", ["trades:beta=-1", "trades:beta=x", "trades:betta=6", "cross-entropy:x=1", "differential:form=cubic"]
+    "spec",
+    [
+        "trades:beta=-1",
+        "trades:beta=x",
+        "trades:betta=6",
+        "cross-entropy:x=1",
+        "differential:form=cubic",
+    ],
 )
 def test_bad_options_are_one_clear_line(spec):
     """An option out of range, of the wrong type or unknown is a UserError that names it."""

@@ -24,7 +24,9 @@ def test_errors_of_one_bin_may_cancel_and_of_two_may_not() -> None:
     """0.62 (right) and 0.64 (wrong) share one of 15 bins; with 100 bins each is on its own."""
     confidence, correct = np.array([0.62, 0.64]), np.array([True, False])
     assert expected_calibration_error(confidence, correct) == pytest.approx(abs(0.5 - 0.63))
-    assert expected_calibration_error(confidence, correct, bins=100) == pytest.approx((0.38 + 0.64) / 2)
+    assert expected_calibration_error(confidence, correct, bins=100) == pytest.approx(
+        (0.38 + 0.64) / 2
+    )
 
 
 def test_bins_are_open_below_and_closed_above() -> None:

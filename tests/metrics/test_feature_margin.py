@@ -7,7 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from robbench.metrics.feature_margin import boundary_distances, feature_margins, is_affine, pair_margins
+from robbench.metrics.feature_margin import (
+    boundary_distances,
+    feature_margins,
+    is_affine,
+    pair_margins,
+)
 from robbench.metrics.svm import largest_margin
 from robbench.models.heads import build_head
 
@@ -27,7 +32,10 @@ def test_distance_of_a_linear_head() -> None:
     torch.testing.assert_close(feature_margins(distances), torch.tensor([1.0, -2.0, -23 / root]))
 
 
-@pytest.mark.parametrize("spec", ["linear", "center", "gaussian", "max-mahalanobis:scale=3", "max-mahalanobis:width=6", "score"])
+@pytest.mark.parametrize(
+    "spec",
+    ["linear", "center", "gaussian", "max-mahalanobis:scale=3", "max-mahalanobis:width=6", "score"],
+)
 def test_a_step_of_that_length_ends_on_the_boundary(spec: str) -> None:
     """For every head of ours: moved against the gradient by the distance, two logits tie; by less, they do not."""
     torch.manual_seed(0)
@@ -44,7 +52,9 @@ def test_a_step_of_that_length_ends_on_the_boundary(spec: str) -> None:
         others = y != k
         unit = slope / slope.norm(dim=1, keepdim=True)
         for share, close in ((1.0, True), (0.99, False)):
-            there = head(h - share * distances[:, k : k + 1].nan_to_num(posinf=0) * unit.nan_to_num())
+            there = head(
+                h - share * distances[:, k : k + 1].nan_to_num(posinf=0) * unit.nan_to_num()
+            )
             left = (there.gather(1, y[:, None])[:, 0] - there[:, k])[others]
             assert (left.abs() < 1e-9).all() == close
 
@@ -58,7 +68,9 @@ def test_another_head_is_first_order() -> None:
 
     head = Squares()
     assert not is_affine(head)
-    distances = boundary_distances(head, torch.tensor([[2.0, 1.0], [1.0, 5.0]]), torch.tensor([0, 0]))
+    distances = boundary_distances(
+        head, torch.tensor([[2.0, 1.0], [1.0, 5.0]]), torch.tensor([0, 0])
+    )
     expected = torch.tensor([(4 - 1) / (4**2 + 1) ** 0.5, (1 - 5) / (2**2 + 1) ** 0.5])
     torch.testing.assert_close(distances[:, 1], expected)
 
@@ -97,7 +109,8 @@ def test_pair_margins_take_the_smallest_of_both_classes() -> None:
     assert pair_margins(distances, np.array([2, 2, 2]), [(0, 1)]).tolist() == [np.inf]
 
 
-# -- the best there is -----------------------------------------------------------------------------------------------------
+# -- the best there is
+# -----------------------------------------------------------------------------------------------------
 
 
 def clouds(gap: float, n: int = 40, d: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -167,4 +180,6 @@ def test_against_an_independent_solver() -> None:
         lambda v: v[:2] @ v[:2] / 2, np.array([1.0, 1.0, 0.0]), jac=lambda v: np.array([v[0], v[1], 0.0]), method="SLSQP",
         constraints={"type": "ineq", "fun": lambda v: side * (points @ v[:2] + v[2]) - 1},
     )  # fmt: skip
-    assert largest_margin(one, other).high == pytest.approx(1 / np.linalg.norm(solved.x[:2]), rel=2e-3)
+    assert largest_margin(one, other).high == pytest.approx(
+        1 / np.linalg.norm(solved.x[:2]), rel=2e-3
+    )

@@ -29,7 +29,11 @@ def test_the_margin_of_a_linear_model_has_the_gradient_of_two_rows() -> None:
     assert out.logits.tolist() == [[1, 0, -1], [-2, 0, 1]]
     assert margin.tolist() == [1, -3]
     assert grad.tolist() == [[1, -2, 2], [2, -3, 2]]
-    assert {name: value[0].item() for name, value in lengths(grad).items()} == {"l1": 5, "l2": 3, "linf": 2}
+    assert {name: value[0].item() for name, value in lengths(grad).items()} == {
+        "l1": 5,
+        "l2": 3,
+        "linf": 2,
+    }
     assert not grad.requires_grad
     assert not out.logits.requires_grad
 

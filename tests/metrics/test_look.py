@@ -33,7 +33,14 @@ def digits():
 def convolutional(head: str = "linear") -> Classifier:
     """A small classifier with batch-norm, so that batches would show."""
     torch.manual_seed(0)
-    body = nn.Sequential(nn.Conv2d(1, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(216, 20), nn.ReLU())
+    body = nn.Sequential(
+        nn.Conv2d(1, 6, 3),
+        nn.BatchNorm2d(6),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(216, 20),
+        nn.ReLU(),
+    )
     return Classifier(nn.Identity(), body, build_head(head, 20, 10), features=20, classes=10).eval()
 
 
@@ -52,7 +59,9 @@ def test_no_number_depends_on_other_samples(digits, moved):
         for index in (torch.arange(69, -1, -1), torch.tensor([5]), torch.arange(3, 40)):
             part = look(model, head, digits.take(index), 32, moved)
             for name, values in part.columns.items():
-                assert np.array_equal(values, whole.columns[name][index.numpy()], equal_nan=True), name
+                assert np.array_equal(values, whole.columns[name][index.numpy()], equal_nan=True), (
+                    name
+                )
             assert np.array_equal(part.features, whole.features[index.numpy()])
 
 
@@ -118,9 +127,20 @@ def test_measures_without_a_head_are_null_with_a_reason(digits):
     model = External(Odd(last=False), 10).eval()
     with frozen(model):
         seen = look(model, find_head(model, digits.pixels(slice(0, 8))), digits, 32)
-    rows = {m.name: m for m in [*summarise(seen, "clean", "test"), *svm_measures(seen, "clean", "test", 70)] if m.label is None}
+    rows = {
+        m.name: m
+        for m in [*summarise(seen, "clean", "test"), *svm_measures(seen, "clean", "test", 70)]
+        if m.label is None
+    }
     null = {name for name, m in rows.items() if m.value is None}
-    assert null == {"feature_margin_median", "effective_rank", "numerical_rank", "n_features_90", "svm_ratio", "svm_separable"}
+    assert null == {
+        "feature_margin_median",
+        "effective_rank",
+        "numerical_rank",
+        "n_features_90",
+        "svm_ratio",
+        "svm_separable",
+    }
     assert all("nn.Linear" in rows[name].detail["reason"] for name in null)
 
 
@@ -140,7 +160,11 @@ def test_the_svm_of_a_network_is_never_beaten(digits):
     assert pairs[0, 1]["state"] == "not separable"
     assert separable.value == pytest.approx(2 / 3)
     assert all(row["ratio"] <= 1 + 1e-9 for row in pairs.values() if row["ratio"] is not None)
-    assert all(pairs[pair]["margin"] == pytest.approx(row["ratio"] * row["svm"]) for pair, row in pairs.items() if row["ratio"])
+    assert all(
+        pairs[pair]["margin"] == pytest.approx(row["ratio"] * row["svm"])
+        for pair, row in pairs.items()
+        if row["ratio"]
+    )
 
 
 def test_features_that_are_no_numbers_are_left_out(digits):
@@ -148,7 +172,10 @@ def test_features_that_are_no_numbers_are_left_out(digits):
     model = convolutional()
     with frozen(model):
         seen = look(model, find_head(model, digits.pixels(slice(0, 8))), digits, 32)
-    features, columns = seen.features.copy(), {name: values.copy() for name, values in seen.columns.items()}
+    features, columns = (
+        seen.features.copy(),
+        {name: values.copy() for name, values in seen.columns.items()},
+    )
     features[3] = np.nan
     for values in columns.values():
         if values.dtype.kind == "f":
@@ -160,10 +187,20 @@ def test_features_that_are_no_numbers_are_left_out(digits):
         columns={name: values[kept] for name, values in columns.items()},
     )  # fmt: skip
     of_all, of_rest = (
-        {(m.name, m.label): m.value for m in [*summarise(s, "clean", "test"), *svm_measures(s, "clean", "test", 70)]}
+        {
+            (m.name, m.label): m.value
+            for m in [*summarise(s, "clean", "test"), *svm_measures(s, "clean", "test", 70)]
+        }
         for s in (broken, rest)
     )
-    for name in ("svm_ratio", "svm_separable", "effective_rank", "numerical_rank", "feature_margin_median", "margin_gradient_l2"):
+    for name in (
+        "svm_ratio",
+        "svm_separable",
+        "effective_rank",
+        "numerical_rank",
+        "feature_margin_median",
+        "margin_gradient_l2",
+    ):
         assert of_all[name, None] == of_rest[name, None], name
 
 
@@ -175,7 +212,11 @@ def test_logit_margins_in_a_histogram():
     assert found["logit_margin_mean"][0] == pytest.approx(150 / 40)
     assert found["logit_margin_median"][0] == 5
     histogram = found["logit_margin_median"][1]
-    assert (sum(histogram["counts"]), histogram["counts"][-1], histogram["not_finite"]) == (40, 30, 1)
+    assert (sum(histogram["counts"]), histogram["counts"][-1], histogram["not_finite"]) == (
+        40,
+        30,
+        1,
+    )
     assert found["logit_margin_peaks"][0] is None
 
 

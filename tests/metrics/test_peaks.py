@@ -51,7 +51,9 @@ def test_shift_and_scale_do_not_matter() -> None:
 
 def test_many_far_bumps_end_the_search() -> None:
     """More peaks than are looked for give the most that is told."""
-    values = np.repeat([0.0, 10.0, 30.0, 70.0, 150.0], 60) + np.random.default_rng(0).normal(size=300)
+    values = np.repeat([0.0, 10.0, 30.0, 70.0, 150.0], 60) + np.random.default_rng(0).normal(
+        size=300
+    )
     assert peaks(values, draws=50) == MOST_PEAKS
 
 

@@ -31,9 +31,13 @@ def test_published_parameter_counts(info: MakeInfo) -> None:
     assert round(_parameters(create("preact-resnet18", info())) / 1e6, 2) == 11.17
 
 
-@pytest.mark.parametrize("spec", ["mlp", "mlp:depth=0", "small-cnn", "preact-resnet18", "wide-resnet:depth=10,width=1"])
+@pytest.mark.parametrize(
+    "spec", ["mlp", "mlp:depth=0", "small-cnn", "preact-resnet18", "wide-resnet:depth=10,width=1"]
+)
 @pytest.mark.parametrize("shape", [(1, 8, 8), (3, 32, 32)])
-def test_logits_are_the_head_of_the_features(spec: str, shape: tuple[int, ...], info: MakeInfo) -> None:
+def test_logits_are_the_head_of_the_features(
+    spec: str, shape: tuple[int, ...], info: MakeInfo
+) -> None:
     """output() gives logits [B,K] equal to forward(), and features [B,D] that the head maps to them."""
     model = create(spec, info(shape)).eval()
     x = torch.rand(4, *shape)
@@ -81,13 +85,17 @@ def _reference_resnet() -> nn.Module:
     assert found is not None
     assert found.origin is not None
     examples = Path(found.origin).parent / "examples"
-    spec = importlib.util.spec_from_file_location("pyautoattack_examples_resnet", examples / "resnet.py")
+    spec = importlib.util.spec_from_file_location(
+        "pyautoattack_examples_resnet", examples / "resnet.py"
+    )
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     model: nn.Module = module.ResNet18()
-    model.load_state_dict(torch.load(examples / "model_test.pt", weights_only=True, map_location="cpu"))
+    model.load_state_dict(
+        torch.load(examples / "model_test.pt", weights_only=True, map_location="cpu")
+    )
     return model.eval()
 
 
@@ -101,8 +109,12 @@ def test_pyautoattack_resnet_equals_its_original(info: MakeInfo) -> None:
     assert MODELS.build("pyautoattack-resnet18").classes_of()[7] == "horse"
 
 
-@pytest.mark.parametrize(("shape", "classes"), [((3, 32, 32), 2), ((1, 28, 28), 10), ((3, 64, 64), 10)])
-def test_pyautoattack_resnet_is_for_cifar10_only(shape: tuple[int, ...], classes: int, info: MakeInfo) -> None:
+@pytest.mark.parametrize(
+    ("shape", "classes"), [((3, 32, 32), 2), ((1, 28, 28), 10), ((3, 64, 64), 10)]
+)
+def test_pyautoattack_resnet_is_for_cifar10_only(
+    shape: tuple[int, ...], classes: int, info: MakeInfo
+) -> None:
     """Another shape or number of classes is a UserError that says what the model is for."""
     with pytest.raises(UserError, match="is for CIFAR-10"):
         create("pyautoattack-resnet18", info(shape, classes))

@@ -132,14 +132,19 @@ def test_the_head_of_a_private_model_can_be_replaced(name: str, info: MakeInfo) 
     assert torch.allclose(logits[:, 1] - logits[:, 0], model.head.score(features), atol=1e-6)
 
 
-def test_without_a_linear_layer_there_are_logits_but_no_features(name: str, small: DataInfo) -> None:
+def test_without_a_linear_layer_there_are_logits_but_no_features(
+    name: str, small: DataInfo
+) -> None:
     """A model without nn.Linear, or whose last one is not used, gives logits and no features; to ask for them is a UserError."""
     x = torch.rand(2, 3, 2, 2)
     for factory, words in (("without_linear", "no nn.Linear"), ("unused", "takes no part")):
         model = create(f"{name}:{factory}", small)
         assert model.output(x).logits.shape == (2, 3)
         assert model.output(x).features.shape == (2, 0)
-        for ask in (lambda model=model: model.features(x), lambda model=model: model.with_head("linear")):
+        for ask in (
+            lambda model=model: model.features(x),
+            lambda model=model: model.with_head("linear"),
+        ):
             with pytest.raises(UserError, match=words):
                 ask()
 
@@ -156,7 +161,9 @@ def test_without_a_linear_layer_there_are_logits_but_no_features(name: str, smal
         ("softmax", "look like probabilities"),
     ],
 )
-def test_private_models_that_do_not_fit(attribute: str, words: str, name: str, small: DataInfo) -> None:
+def test_private_models_that_do_not_fit(
+    attribute: str, words: str, name: str, small: DataInfo
+) -> None:
     """Each misfit is a one-line UserError that begins with the spec."""
     with pytest.raises(UserError, match=words) as caught:
         create(f"{name}:{attribute}", small)
@@ -201,7 +208,10 @@ class _Fixed(nn.Module):
         (torch.softmax(torch.tensor([[1.0, 2, 3], [3, 1, 2]]), 1), "look like probabilities"),
         (torch.tensor([[1.0, 0, 0], [0, 0, 1]]), "look like probabilities"),
         (torch.log_softmax(torch.tensor([[1.0, 2, 3], [3, 1, 2]]), 1), "log-probabilities"),
-        (torch.sigmoid(torch.tensor([[1.0, 2, 3], [3, -1, 2]], requires_grad=True)), "made by a sigmoid; .* without the sigmoid"),
+        (
+            torch.sigmoid(torch.tensor([[1.0, 2, 3], [3, -1, 2]], requires_grad=True)),
+            "made by a sigmoid; .* without the sigmoid",
+        ),
         (("logits",), "tuple"),
     ],
 )
@@ -216,8 +226,14 @@ def test_logits_pass_and_one_odd_row_does_not_condemn() -> None:
 
     So do rows without an answer beside others, and classes that are ruled out.
     """
-    check_logits(_Fixed(torch.tensor([[0.5, 0.9, 0.0], [0.2, 0.1, 0.3]], requires_grad=True)), torch.zeros(2, 5), 3)
-    check_logits(_Fixed(torch.tensor([[torch.nan, 0.9, 0.0], [0.2, -torch.inf, 3]])), torch.zeros(2, 5), 3)
+    check_logits(
+        _Fixed(torch.tensor([[0.5, 0.9, 0.0], [0.2, 0.1, 0.3]], requires_grad=True)),
+        torch.zeros(2, 5),
+        3,
+    )
+    check_logits(
+        _Fixed(torch.tensor([[torch.nan, 0.9, 0.0], [0.2, -torch.inf, 3]])), torch.zeros(2, 5), 3
+    )
     check_logits(_Fixed(torch.tensor([[0.5, 0.5, 0.0], [2.0, 1.0, -3.0]])), torch.zeros(2, 5), 3)
     check_logits(_Fixed(torch.zeros(2, 3)), torch.zeros(2, 5), 3)
 

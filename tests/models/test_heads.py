@@ -20,7 +20,14 @@ from robbench.data.base import DataInfo
 from robbench.engine.shapes import equality_of
 from robbench.models.base import Classifier
 from robbench.models.create import create
-from robbench.models.heads import CenterHead, GaussianHead, MaxMahalanobisHead, build_head, simplex, squared_distances
+from robbench.models.heads import (
+    CenterHead,
+    GaussianHead,
+    MaxMahalanobisHead,
+    build_head,
+    simplex,
+    squared_distances,
+)
 from robbench.models.weights import load_model, model_hash, save
 from robbench.objectives import OBJECTIVES
 from robbench.testing import judge, toy_model, toy_split
@@ -62,14 +69,20 @@ def test_gram_matrix_of_the_centers(classes: int) -> None:
         mu = simplex(classes, dimension)
         assert mu.shape == (classes, dimension)
         assert torch.allclose(mu @ mu.T, gram, rtol=0, atol=1e-14)
-    centers = build_head(f"max-mahalanobis:scale=10,width={classes}", 3, classes).centers.double() / 10
+    centers = (
+        build_head(f"max-mahalanobis:scale=10,width={classes}", 3, classes).centers.double() / 10
+    )
     assert torch.allclose(centers @ centers.T, gram, rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize(("classes", "dimension"), [(2, 1), (2, 5), (3, 2), (4, 8), (10, 9), (10, 256), (43, 42)])
+@pytest.mark.parametrize(
+    ("classes", "dimension"), [(2, 1), (2, 5), (3, 2), (4, 8), (10, 9), (10, 256), (43, 42)]
+)
 def test_centers_are_those_of_the_authors(classes: int, dimension: int) -> None:
     """The closed form is what their recursion gives, vector by vector."""
-    assert np.allclose(simplex(classes, dimension).numpy(), authors_centers(classes, dimension), rtol=0, atol=1e-7)
+    assert np.allclose(
+        simplex(classes, dimension).numpy(), authors_centers(classes, dimension), rtol=0, atol=1e-7
+    )
 
 
 def test_distance_of_two_centers() -> None:
@@ -85,13 +98,25 @@ def test_logits_are_distances() -> None:
     x = torch.randn(5, 6, dtype=torch.float64)
 
     def expected(h: Tensor, centers: Tensor, factor: float) -> list[list[float]]:
-        return [[-factor * sum((float(a) - float(b)) ** 2 for a, b in zip(row, mu, strict=True)) for mu in centers] for row in h]
+        return [
+            [
+                -factor * sum((float(a) - float(b)) ** 2 for a, b in zip(row, mu, strict=True))
+                for mu in centers
+            ]
+            for row in h
+        ]
 
-    for spec, factor in (("max-mahalanobis:scale=4", 1), ("max-mahalanobis:factor=0.5", 0.5), ("max-mahalanobis:width=9", 1)):
+    for spec, factor in (
+        ("max-mahalanobis:scale=4", 1),
+        ("max-mahalanobis:factor=0.5", 0.5),
+        ("max-mahalanobis:width=9", 1),
+    ):
         head = build_head(spec, 6, 4).double()
         h = nn.functional.linear(x, head.embed.weight, head.embed.bias) if "width" in spec else x
         assert h.shape[1] == head.centers.shape[1]
-        assert np.allclose(head(x).detach().numpy(), expected(h.detach(), head.centers, factor), rtol=1e-12)
+        assert np.allclose(
+            head(x).detach().numpy(), expected(h.detach(), head.centers, factor), rtol=1e-12
+        )
     head = build_head("gaussian", 6, 4).double()
     assert np.allclose(head(x).detach().numpy(), expected(x, head.means.detach(), 0.5), rtol=1e-12)
 
@@ -138,23 +163,33 @@ def climb() -> Callable[[str, Tensor], Tensor]:
 
 
 @pytest.mark.parametrize("name", ["cross-entropy", "margin", "dlr", "dlr-targeted", "true-logit"])
-def test_attacks_on_distances_have_gradients(name: str, climb: Callable[[str, Tensor], Tensor]) -> None:
+def test_attacks_on_distances_have_gradients(
+    name: str, climb: Callable[[str, Tensor], Tensor]
+) -> None:
     """On the wrong side and on the right one up to a margin of 80, what attacks climb has a gradient in float32."""
     centers = 10 * simplex(4, 8).float()
     for share in (-1.0, 0.0, 0.1, 0.3):
-        grad = climb(name, share * centers + 0.01 * torch.randn(4, 8, generator=torch.Generator().manual_seed(0)))
+        grad = climb(
+            name,
+            share * centers + 0.01 * torch.randn(4, 8, generator=torch.Generator().manual_seed(0)),
+        )
         assert bool(torch.isfinite(grad).all())
         assert bool((grad != 0).any(1).all())
 
 
-def test_true_logit_shows_a_way_where_cross_entropy_has_none(climb: Callable[[str, Tensor], Tensor]) -> None:
+def test_true_logit_shows_a_way_where_cross_entropy_has_none(
+    climb: Callable[[str, Tensor], Tensor],
+) -> None:
     """At the centre's side the margin is 267 and e^-267 is zero in float32; 2 (h - mu_y) is not, and points away from mu_y."""
     centers = 10 * simplex(4, 8).float()
     assert bool((climb("cross-entropy", centers + 1e-3) == 0).all())
     assert torch.allclose(climb("true-logit", centers + 1e-3), torch.full((4, 8), 2e-3), rtol=1e-2)
 
 
-@pytest.mark.parametrize("attack", [PGD(steps=5, objective="true-logit"), APGD(steps=8, objective="true-logit"), PGD(steps=5)])
+@pytest.mark.parametrize(
+    "attack",
+    [PGD(steps=5, objective="true-logit"), APGD(steps=8, objective="true-logit"), PGD(steps=5)],
+)
 def test_verdicts_do_not_depend_on_the_width(attack: PGD | APGD) -> None:
     """Attacks on a distance head give the same verdicts, bit for bit, however many rows are in flight; some succeed."""
     model, split, threat = (
@@ -171,17 +206,33 @@ def test_verdicts_do_not_depend_on_the_width(attack: PGD | APGD) -> None:
 def test_true_logit_goes_away_from_the_center() -> None:
     """Every row that PGD on true-logit attacks ends further from its class' centre than it began."""
     model, split = toy_model().with_head("max-mahalanobis:scale=2").eval(), toy_split(24)
-    index, inner = torch.arange(len(split)), Inner(PGD(steps=10, objective="true-logit"), parse_threat("linf:0.1")[0])
-    step = TrainStep(model, split.pixels(index), split.labels, index, key=split.ids, inner=inner, epoch=0, progress=0.5)
+    index, inner = (
+        torch.arange(len(split)),
+        Inner(PGD(steps=10, objective="true-logit"), parse_threat("linf:0.1")[0]),
+    )
+    step = TrainStep(
+        model,
+        split.pixels(index),
+        split.labels,
+        index,
+        key=split.ids,
+        inner=inner,
+        epoch=0,
+        progress=0.5,
+    )
     points = [step.x, step.adversary().x]
     with torch.no_grad():
-        before, after = ((model.features(x) - model.head.centers[step.y]).square().sum(1) for x in points)
+        before, after = (
+            (model.features(x) - model.head.centers[step.y]).square().sum(1) for x in points
+        )
     assert bool((after > before).all())
 
 
 @pytest.mark.parametrize("spec", SPECS)
 @pytest.mark.parametrize("foreign", [False, True])
-def test_round_trip(spec: str, foreign: bool, tmp_path: Path, info: MakeInfo, private_module: Callable[[str], str]) -> None:
+def test_round_trip(
+    spec: str, foreign: bool, tmp_path: Path, info: MakeInfo, private_module: Callable[[str], str]
+) -> None:
     """A model folder gives back the head with its options, centres and logits, for our models and for foreign ones."""
     model_spec = "mlp:width=5"
     if foreign:
@@ -213,8 +264,18 @@ def test_round_trip(spec: str, foreign: bool, tmp_path: Path, info: MakeInfo, pr
 @pytest.mark.parametrize(
     ("spec", "features", "classes", "words"),
     [
-        ("max-mahalanobis", 8, 10, "centres of 10 classes need 9 dimensions, there are 8; give width=9 or more"),
-        ("max-mahalanobis:width=98", 512, 100, "centres of 100 classes need 99 dimensions, there are 98"),
+        (
+            "max-mahalanobis",
+            8,
+            10,
+            "centres of 10 classes need 9 dimensions, there are 8; give width=9 or more",
+        ),
+        (
+            "max-mahalanobis:width=98",
+            512,
+            100,
+            "centres of 100 classes need 99 dimensions, there are 98",
+        ),
         ("max-mahalanobis:scale=0", 8, 4, "scale"),
         ("max-mahalanobis:factor=-1", 8, 4, "factor"),
         ("max-mahalanobis:width=0", 8, 4, "width"),
@@ -247,7 +308,11 @@ def test_what_is_trained_and_what_decays(info: MakeInfo) -> None:
 
     def parts(spec: str) -> tuple[Classifier, set[str], set[str]]:
         model = create("mlp:width=5", info((1, 8, 8), 4)).with_head(spec)
-        return model, {name for name, _ in model.head.named_parameters()}, {name for name, _ in model.head.named_buffers()}
+        return (
+            model,
+            {name for name, _ in model.head.named_parameters()},
+            {name for name, _ in model.head.named_buffers()},
+        )
 
     assert parts("max-mahalanobis")[1:] == (set(), {"centers"})
     assert parts("max-mahalanobis:width=7")[1:] == ({"embed.weight", "embed.bias"}, {"centers"})

@@ -21,7 +21,9 @@ from robbench.models.interface import parse_outputs
 class _Body(nn.Module):
     """A plain network, with something done before and after it."""
 
-    def __init__(self, before: Callable[[Tensor], Tensor], after: Callable[[Tensor], Any], classes: int = 3) -> None:
+    def __init__(
+        self, before: Callable[[Tensor], Tensor], after: Callable[[Tensor], Any], classes: int = 3
+    ) -> None:
         super().__init__()
         torch.manual_seed(0)
         self.net = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, classes))
@@ -54,7 +56,9 @@ def _one_only(x: Tensor) -> Tensor:
     return x
 
 
-def _wrapped(body: nn.Module, classes: int = 3, of: dict[int, list[int]] | None = None, **more: Any) -> External:
+def _wrapped(
+    body: nn.Module, classes: int = 3, of: dict[int, list[int]] | None = None, **more: Any
+) -> External:
     model = External(body, classes, **more).eval()
     model.fit_interface(torch.full((2, 1, 4, 4), 0.5), of)
     return model.requires_grad_(False)
@@ -79,9 +83,19 @@ def _asked(model: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor
         (_same, lambda z: _Answer(z, 0 * z), _same),
         (_same, _Object, _same),
     ],
-    ids=["in place", "in place twice", "batch of one", "dictionary", "ordered dictionary", "named tuple", "object"],
+    ids=[
+        "in place",
+        "in place twice",
+        "batch of one",
+        "dictionary",
+        "ordered dictionary",
+        "named tuple",
+        "object",
+    ],
 )
-def test_logits_gradients_and_features_are_those_of_the_plain_network(before: Any, after: Any, plain: Any) -> None:
+def test_logits_gradients_and_features_are_those_of_the_plain_network(
+    before: Any, after: Any, plain: Any
+) -> None:
     """In-place steps, batches of one and output objects change nothing, and the input stays as it was."""
     x = torch.rand(5, 1, 4, 4, generator=torch.Generator().manual_seed(1))
     kept = x.clone()
@@ -149,7 +163,9 @@ def test_more_outputs_than_classes() -> None:
     assert not _wrapped(body, 10, outputs=tuple(range(10))).notes
 
 
-@pytest.mark.parametrize(("text", "expected"), [("0-2", (0, 1, 2)), ("5,3,4", (5, 3, 4)), ("7,0-1", (7, 0, 1))])
+@pytest.mark.parametrize(
+    ("text", "expected"), [("0-2", (0, 1, 2)), ("5,3,4", (5, 3, 4)), ("7,0-1", (7, 0, 1))]
+)
 def test_outputs_are_written_as_ranges_and_lists(text: str, expected: tuple[int, ...]) -> None:
     """In the order of the classes."""
     assert parse_outputs(text, 3) == expected
@@ -168,7 +184,9 @@ def test_a_rejection_is_no_answer() -> None:
     x = torch.rand(64, 1, 4, 4, generator=torch.Generator().manual_seed(1))
     z = body.net(x)
     rejected = z.argmax(1) == 3
-    body.after = lambda z: z - torch.tensor([0.0, 0, 0, float(z[:, 3].median() - z[:, :3].amax(1).median())])
+    body.after = lambda z: (
+        z - torch.tensor([0.0, 0, 0, float(z[:, 3].median() - z[:, :3].amax(1).median())])
+    )
     model = _wrapped(body, 3, {3: [0, 1, 2]})
     z = body(x)
     rejected = z.argmax(1) == 3
@@ -179,12 +197,19 @@ def test_a_rejection_is_no_answer() -> None:
     check_logits(model, x, 3)
     leaf, twin, third = (x.clone().requires_grad_() for _ in range(3))
     found = torch.autograd.grad(
-        nn.functional.cross_entropy(model(leaf), torch.zeros(64, dtype=torch.long), reduction="sum"), leaf
+        nn.functional.cross_entropy(
+            model(leaf), torch.zeros(64, dtype=torch.long), reduction="sum"
+        ),
+        leaf,
     )[0]
-    answers = nn.functional.cross_entropy(body(twin)[:, :3], torch.zeros(64, dtype=torch.long), reduction="sum")
+    answers = nn.functional.cross_entropy(
+        body(twin)[:, :3], torch.zeros(64, dtype=torch.long), reduction="sum"
+    )
     outputs = body(third)
     way_out = (outputs[:, :3].topk(2, 1).values.sum(1) - 2 * outputs[:, 3]).sum()
-    expected = [torch.autograd.grad(value, point)[0] for value, point in ((answers, twin), (way_out, third))]
+    expected = [
+        torch.autograd.grad(value, point)[0] for value, point in ((answers, twin), (way_out, third))
+    ]
     assert torch.allclose(found[~rejected], expected[0][~rejected], atol=1e-6)
     assert torch.allclose(found[rejected], expected[1][rejected], atol=1e-6)
     with pytest.raises(UserError, match="4 outputs"):  # in training nothing is guessed
@@ -252,7 +277,9 @@ def test_reentrant_checkpoints_have_the_gradient_of_the_plain_network() -> None:
     assert torch.equal(logits, expected)
     for k in range(3):
         found = torch.autograd.grad(logits[:, k].logsumexp(0), leaf, retain_graph=k < 2)[0]
-        assert torch.equal(found, torch.autograd.grad(expected[:, k].logsumexp(0), twin, retain_graph=k < 2)[0])
+        assert torch.equal(
+            found, torch.autograd.grad(expected[:, k].logsumexp(0), twin, retain_graph=k < 2)[0]
+        )
     for network in (model, plain):
         network.requires_grad_(True)
         network(x.clone().requires_grad_()).square().sum().backward()

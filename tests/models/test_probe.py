@@ -44,7 +44,10 @@ def test_the_inputs_are_the_first_samples_and_noise_of_rising_strength() -> None
     assert torch.equal(x, model.seen[1])
     assert torch.equal(x[:4], SPLIT.pixels(slice(0, 4)))
     # The noise is made of whole numbers: these bytes on every machine.
-    assert hashlib.blake2b(x[4:].numpy().astype("<f4").tobytes(), digest_size=8).hexdigest() == "e255c80d6cd7545a"
+    assert (
+        hashlib.blake2b(x[4:].numpy().astype("<f4").tobytes(), digest_size=8).hexdigest()
+        == "e255c80d6cd7545a"
+    )
     strength = x[4:].flatten(1).amax(1)
     assert (strength <= torch.tensor([0.25, 0.5, 0.75, 1.0])).all()
     assert (strength > torch.tensor([0.2, 0.4, 0.6, 0.8])).all()
@@ -65,7 +68,9 @@ def test_the_spread_of_a_random_model_is_measured() -> None:
 
 def test_answers_that_are_no_numbers_are_null() -> None:
     def answer(x: Tensor) -> Tensor:
-        return torch.stack([x.new_full((len(x),), float("nan")), x.new_full((len(x),), float("inf"))], 1)
+        return torch.stack(
+            [x.new_full((len(x),), float("nan")), x.new_full((len(x),), float("inf"))], 1
+        )
 
     found: Any = json.loads(ask(Asked(answer), SPLIT))
     assert found == {"samples": [[None, None]] * 4, "made": [[None, None]] * 4, "spread": 0.0}
@@ -78,6 +83,8 @@ def test_many_classes_are_grouped_and_a_change_of_one_shows() -> None:
     for change in (0.0, 0.5):
         moved = z.clone()
         moved[:, 777] += change
-        found.append(torch.tensor(json.loads(ask(Asked(lambda x, moved=moved: moved), SPLIT))["made"]))
+        found.append(
+            torch.tensor(json.loads(ask(Asked(lambda x, moved=moved: moved), SPLIT))["made"])
+        )
     assert found[0].shape == (4, 16)
     assert (found[0] - found[1]).norm(dim=1) == pytest.approx([0.5] * 4, rel=1e-5)

@@ -119,7 +119,9 @@ class _Scaled(nn.Module):
         return x * self.value
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning")
+@pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning", "ignore::UserWarning", "ignore::FutureWarning"
+)
 @pytest.mark.parametrize("name", MAKERS)
 def test_what_an_answer_rests_on_tells_models_apart(name: str) -> None:
     make = MAKERS[name]
@@ -162,7 +164,11 @@ def test_what_a_pass_writes_is_left_out() -> None:
     assert hashes[0] != hashes[2]
     before = state_of(model)
     model(torch.zeros(2, 2))
-    left = {path for path, leaf in state_of(model).leaves.items() if not leaf.same(before.leaves.get(path))}
+    left = {
+        path
+        for path, leaf in state_of(model).leaves.items()
+        if not leaf.same(before.leaves.get(path))
+    }
     assert {"calls", "last", "mean"} <= left
     assert "scale" not in left
 

@@ -22,7 +22,14 @@ from robbench.models.weights import load_model, load_weights, model_hash, save
 MakeInfo = Callable[..., DataInfo]
 
 
-def _write(folder: Path, spec: str, info: DataInfo, *, head: str = "linear", changes: dict[str, Any] | None = None) -> Classifier:
+def _write(
+    folder: Path,
+    spec: str,
+    info: DataInfo,
+    *,
+    head: str = "linear",
+    changes: dict[str, Any] | None = None,
+) -> Classifier:
     model = create(spec, info)
     if head != "linear":
         model.with_head(head)
@@ -43,7 +50,11 @@ def _write(folder: Path, spec: str, info: DataInfo, *, head: str = "linear", cha
 
 @pytest.mark.parametrize(
     ("spec", "head"),
-    [("small-cnn:width=4", "linear"), ("mlp:depth=0", "score"), ("wide-resnet:depth=10,width=1", "score")],
+    [
+        ("small-cnn:width=4", "linear"),
+        ("mlp:depth=0", "score"),
+        ("wide-resnet:depth=10,width=1", "score"),
+    ],
 )
 def test_round_trip(spec: str, head: str, tmp_path: Path, info: MakeInfo) -> None:
     """A saved model comes back with equal logits, hash, head, batch-norm statistics and config, in evaluation mode."""
@@ -78,7 +89,9 @@ def test_loading_leaves_the_global_generator_alone(tmp_path: Path, info: MakeInf
     assert torch.equal(torch.rand(2), expected)
 
 
-def test_a_private_model_comes_back(tmp_path: Path, info: MakeInfo, private_module: Callable[[str], str]) -> None:
+def test_a_private_model_comes_back(
+    tmp_path: Path, info: MakeInfo, private_module: Callable[[str], str]
+) -> None:
     """A module:factory model is rebuilt from its spec and its weights, by those who trust the code that its config names."""
     name = private_module(
         "from torch import nn\ndef net(width=3):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, width))\n"
@@ -135,7 +148,15 @@ def test_corrupt_and_truncated_weights(tmp_path: Path) -> None:
     model = torch.nn.Linear(4, 3)
     path = save(tmp_path, "model.safetensors", model)
     good, before = path.read_bytes(), model_hash(model)
-    for bad in (b"", b"garbage", good[:5], good[:40], good[:-1], good + b"x", pickle.dumps({"weight": 1})):
+    for bad in (
+        b"",
+        b"garbage",
+        good[:5],
+        good[:40],
+        good[:-1],
+        good + b"x",
+        pickle.dumps({"weight": 1}),
+    ):
         path.write_bytes(bad)
         with pytest.raises(UserError, match="corrupt or truncated") as caught:
             load_weights(model, path)
@@ -151,8 +172,14 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     for stored, words in (
         ({"weight": torch.zeros(3, 4)}, "1 missing such as bias"),
-        ({"weight": torch.zeros(3, 4), "bias": torch.zeros(3), "scale": torch.zeros(1)}, "1 unexpected such as scale"),
-        ({"weight": torch.zeros(3, 5), "bias": torch.zeros(3)}, r"weight has shape \(3, 5\), should be \(3, 4\)"),
+        (
+            {"weight": torch.zeros(3, 4), "bias": torch.zeros(3), "scale": torch.zeros(1)},
+            "1 unexpected such as scale",
+        ),
+        (
+            {"weight": torch.zeros(3, 5), "bias": torch.zeros(3)},
+            r"weight has shape \(3, 5\), should be \(3, 4\)",
+        ),
     ):
         safetensors.torch.save_file(stored, path)
         with pytest.raises(UserError, match=words):
@@ -171,7 +198,9 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
         ({"head": "score"}, "two classes"),
     ],
 )
-def test_configs_that_do_not_fit(changes: dict[str, Any], words: str, tmp_path: Path, info: MakeInfo) -> None:
+def test_configs_that_do_not_fit(
+    changes: dict[str, Any], words: str, tmp_path: Path, info: MakeInfo
+) -> None:
     """A config of another version, with wrong types, or of another model than the weights is a UserError."""
     _write(tmp_path, "mlp:width=3", info((1, 8, 8)), changes=changes)
     with pytest.raises(UserError, match=words) as caught:

@@ -52,11 +52,23 @@ def handmade_rows() -> Callable[..., list[dict[str, Any]]]:
 def add_run(tmp_path: Path) -> Callable[..., tuple[Path, Run]]:
     """Write a handmade run to the store in tmp_path / "S"; gives its runs file and the run."""
 
-    def add(run_id: str, rows: list[dict[str, Any]] | None = None, eps: float = 0.1, **changes: Any) -> tuple[Path, Run]:
+    def add(
+        run_id: str, rows: list[dict[str, Any]] | None = None, eps: float = 0.1, **changes: Any
+    ) -> tuple[Path, Run]:
         rows = _rows(eps=eps) if rows is None else rows
         start = datetime(2026, 1, 1, 12, tzinfo=UTC)
-        row: dict[str, Any] = {field.name: "x" for field in RUNS if not field.nullable and pa.types.is_string(field.type)}
-        row |= {"started_at": start, "finished_at": start + timedelta(seconds=3), "run_id": run_id, "model": "ce", "loss": "ce"}
+        row: dict[str, Any] = {
+            field.name: "x"
+            for field in RUNS
+            if not field.nullable and pa.types.is_string(field.type)
+        }
+        row |= {
+            "started_at": start,
+            "finished_at": start + timedelta(seconds=3),
+            "run_id": run_id,
+            "model": "ce",
+            "loss": "ce",
+        }
         row |= {
             "data": "digits",
             "split": "test",
@@ -66,8 +78,17 @@ def add_run(tmp_path: Path) -> Callable[..., tuple[Path, Run]]:
             "attack": "pgd",
             "seed": 0,
         }
-        row |= {"wall_s": 1.5, "batch_size": 64, "deterministic": True, "config": "{}", "attack_params": "[]", "flags": "[]"}
-        row["provenance"] = json.dumps({"argv": ARGV, "packages": {"torch": "2.0"}, "platform": "Linux"})
+        row |= {
+            "wall_s": 1.5,
+            "batch_size": 64,
+            "deterministic": True,
+            "config": "{}",
+            "attack_params": "[]",
+            "flags": "[]",
+        }
+        row["provenance"] = json.dumps(
+            {"argv": ARGV, "packages": {"torch": "2.0"}, "platform": "Linux"}
+        )
         del row["status"]
         path = Store(tmp_path / "S").write(row | summarise(rows) | changes, rows)
         return path, read_run(path, COLUMNS)

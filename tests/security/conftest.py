@@ -38,7 +38,9 @@ def hostile(private: Callable[..., Path]) -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def _attacked(cli: Callable[..., Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("attacked") / "S"
-    done = cli("attack mlp:width=4 --attack fgsm --threat linf:0.05 --limit 8 --quiet --out", folder)
+    done = cli(
+        "attack mlp:width=4 --attack fgsm --threat linf:0.05 --limit 8 --quiet --out", folder
+    )
     assert done.code == 0, done.err
     return folder
 
@@ -68,7 +70,9 @@ def rewrite() -> Callable[..., None]:
         table = pq.read_table(path)
         for name, value in values.items():
             field = table.schema.field(name)
-            table = table.set_column(table.schema.names.index(name), field, pa.array([value] * len(table), field.type))
+            table = table.set_column(
+                table.schema.names.index(name), field, pa.array([value] * len(table), field.type)
+            )
         pq.write_table(table, path)
 
     return change

@@ -25,9 +25,25 @@ def named(attacked, row_of, rewrite):
 @pytest.mark.parametrize(
     "words",
     [
-        *("compare", "compare --csv", "compare --markdown", "compare --latex", "runs", "show {run}"),
-        *("gate --baseline {run} --candidate {run} --these-samples", "baseline set {run}", "query 'SELECT model FROM runs'"),
-        *("measure {run}", "check {run}", "compare --where model=x", "query --csv 'SELECT model FROM runs'"),
+        *(
+            "compare",
+            "compare --csv",
+            "compare --markdown",
+            "compare --latex",
+            "runs",
+            "show {run}",
+        ),
+        *(
+            "gate --baseline {run} --candidate {run} --these-samples",
+            "baseline set {run}",
+            "query 'SELECT model FROM runs'",
+        ),
+        *(
+            "measure {run}",
+            "check {run}",
+            "compare --where model=x",
+            "query --csv 'SELECT model FROM runs'",
+        ),
     ],
 )
 @pytest.mark.parametrize("debug", [{}, {"GITHUB_ACTIONS": "1"}], ids=["", "ci"])
@@ -46,13 +62,24 @@ def test_markdown_and_junit(cli, named, row_of, tmp_path):
     """A summary for a pull request shows the name; XML stays XML."""
     run = row_of(named)
     gate = f"gate --baseline {run} --candidate {run} --these-samples"
-    done = cli(gate, "--markdown", tmp_path / "a.md", "--junit-xml", tmp_path / "a.xml", "--out", named)
+    done = cli(
+        gate, "--markdown", tmp_path / "a.md", "--junit-xml", tmp_path / "a.xml", "--out", named
+    )
     assert done.code == 0, done.err
     written = (tmp_path / "a.md").read_text()
     for text in (written, cli("compare --markdown --out", named).out):
         for sign in ("<script>", "`x`", "[a](", "http://"):
             assert not re.search(rf"(?<!\\){re.escape(sign)}", text), (sign, text)
-        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in text.splitlines() if line.startswith("|")}) == 1
+        assert (
+            len(
+                {
+                    len(re.findall(r"(?<!\\)\|", line))
+                    for line in text.splitlines()
+                    if line.startswith("|")
+                }
+            )
+            == 1
+        )
     suite = ET.parse(tmp_path / "a.xml").getroot().find("testsuite")
     assert "evil" in suite.get("name")
     assert "alert(1)" in suite.get("name")
@@ -71,7 +98,10 @@ def test_html(cli, named, tmp_path):
 def test_csv_formulas(cli, attacked, row_of, rewrite, start):
     """A name that a spreadsheet would compute is text there, in either command; numbers stay numbers."""
     rewrite(row_of(attacked), model=f"{start}cmd|' /C calc'!A0")
-    for words in ("compare --csv", "query --csv 'SELECT model, -1.5 AS number, ''-2'' AS digits FROM runs'"):
+    for words in (
+        "compare --csv",
+        "query --csv 'SELECT model, -1.5 AS number, ''-2'' AS digits FROM runs'",
+    ):
         done = cli(words, "--out", attacked)
         (row,) = csv.DictReader(io.StringIO(done.out))
         assert row["model"].startswith(("'", "?")), done.out

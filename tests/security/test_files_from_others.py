@@ -70,7 +70,8 @@ def test_pickled_data_sets_are_the_published_ones(cli, tmp_path, data):
     """CIFAR's files are pickles: only those with the published checksums are opened."""
     names = {
         "cifar10": [
-            "cifar-10-batches-py/" + name for name in ("test_batch", "batches.meta", *(f"data_batch_{i}" for i in range(1, 6)))
+            "cifar-10-batches-py/" + name
+            for name in ("test_batch", "batches.meta", *(f"data_batch_{i}" for i in range(1, 6)))
         ],
         "cifar100": ["cifar-100-python/" + name for name in ("train", "test", "meta")],
     }
@@ -78,7 +79,14 @@ def test_pickled_data_sets_are_the_published_ones(cli, tmp_path, data):
         file = tmp_path / "data" / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(pickle.dumps(Touch(tmp_path / "ran")))
-    done = cli("attack mlp --attack fgsm --limit 4 --data", data, "--data-dir", tmp_path / "data", "--out", tmp_path / "S")
+    done = cli(
+        "attack mlp --attack fgsm --limit 4 --data",
+        data,
+        "--data-dir",
+        tmp_path / "data",
+        "--out",
+        tmp_path / "S",
+    )
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done
     assert not (tmp_path / "ran").exists()
 
@@ -127,7 +135,12 @@ def test_a_sample_twice(cli, attacked, row_of):
     samples = path.parent.with_name("samples") / path.name
     table = pq.read_table(samples)
     ids = [table["sample_id"][0].as_py()] * len(table)
-    pq.write_table(table.set_column(table.schema.get_field_index("sample_id"), table.schema.field("sample_id"), [ids]), samples)
+    pq.write_table(
+        table.set_column(
+            table.schema.get_field_index("sample_id"), table.schema.field("sample_id"), [ids]
+        ),
+        samples,
+    )
     done = cli("compare", path)
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert "sample_id" in done.err
@@ -151,8 +164,14 @@ def test_a_lock_that_is_none(cli, attacked, row_of, tmp_path, kind):
     victim.write_text("precious")
     lock = attacked / "results" / "locks" / f"{row_of(attacked).stem}.lock"
     lock.parent.mkdir(exist_ok=True)
-    {"link": lambda: lock.symlink_to(victim), "pipe": lambda: os.mkfifo(lock), "folder": lock.mkdir}[kind]()
-    done = cli("attack mlp:width=4 --attack fgsm --threat linf:0.05 --limit 8 --force --out", attacked)
+    {
+        "link": lambda: lock.symlink_to(victim),
+        "pipe": lambda: os.mkfifo(lock),
+        "folder": lock.mkdir,
+    }[kind]()
+    done = cli(
+        "attack mlp:width=4 --attack fgsm --threat linf:0.05 --limit 8 --force --out", attacked
+    )
     assert done.code == 2, done.err
     assert "lock" in done.err.splitlines()[-1]
     assert victim.read_text() == "precious"
@@ -164,5 +183,7 @@ def test_a_pipe_in_place_of_answers(cli, attacked, row_of):
     partial.mkdir(parents=True)
     os.mkfifo(partial / "answers.json")
     row_of(attacked).unlink()
-    done = cli("attack mlp:width=4 --attack fgsm --threat linf:0.05 --limit 8 --quiet --out", attacked)
+    done = cli(
+        "attack mlp:width=4 --attack fgsm --threat linf:0.05 --limit 8 --quiet --out", attacked
+    )
     assert done.code == 0, done.err

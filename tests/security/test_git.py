@@ -52,7 +52,9 @@ def test_no_program_of_a_setting_runs(checkout, tmp_path, setting):
         (tmp_path / hook).symlink_to(program)
     with (checkout / ".git" / "config").open("a") as file:
         file.write(setting.format(program=program, folder=tmp_path))
-    (checkout / ".git" / "info" / "attributes").write_text(f"* filter={'a=b' if 'a=b' in setting else 'mine'}\n")
+    (checkout / ".git" / "info" / "attributes").write_text(
+        f"* filter={'a=b' if 'a=b' in setting else 'mine'}\n"
+    )
     facts = provenance()
     assert not (tmp_path / "ran").exists()
     assert len(facts["git_sha"]) == 40

@@ -33,7 +33,16 @@ def test_links_and_pipes(cli, attacked, row_of, tmp_path, option):
 def test_standard_output_of_a_command(spawn, attacked, row_of):
     """/dev/stdout is where results go, although models print elsewhere."""
     run = row_of(attacked)
-    words = ("gate", "--baseline", run, "--candidate", run, "--these-samples", "--json", "--markdown")
+    words = (
+        "gate",
+        "--baseline",
+        run,
+        "--candidate",
+        run,
+        "--these-samples",
+        "--json",
+        "--markdown",
+    )
     done = spawn(*words, "/dev/stdout")
     assert (done.code, done.err) == (0, "")
     assert done.out.startswith("### robbench gate: pass")

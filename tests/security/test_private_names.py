@@ -23,7 +23,11 @@ def test_a_result_file(cli, hostile, attacked, row_of, rewrite, command, column)
     """The model and the data of a result file are names from a file, which the error names."""
     folder, path = hostile(), row_of(attacked)
     rewrite(path, **{column: "hostile:make" if column == "model" else "hostile:Data"})
-    refused(cli(command, path, cwd=folder), folder, ("private code", "hostile:", "--trust-code", path.name))
+    refused(
+        cli(command, path, cwd=folder),
+        folder,
+        ("private code", "hostile:", "--trust-code", path.name),
+    )
 
 
 def test_the_attacks_of_a_result_file(cli, hostile, attacked, row_of, rewrite):
@@ -35,7 +39,10 @@ def test_the_attacks_of_a_result_file(cli, hostile, attacked, row_of, rewrite):
 
 
 @pytest.mark.parametrize("command", ["measure", "check"])
-@pytest.mark.parametrize("spec", ["os:system:command=(touch ran)", "builtins:exec:object=1", "sys:exit", "subprocess:run"])
+@pytest.mark.parametrize(
+    "spec",
+    ["os:system:command=(touch ran)", "builtins:exec:object=1", "sys:exit", "subprocess:run"],
+)
 def test_python_itself_in_a_result_file(cli, hostile, attacked, row_of, rewrite, command, spec):
     """Even with --trust-code nothing of Python's library is called."""
     folder, path = hostile(), row_of(attacked)
@@ -56,14 +63,22 @@ def test_the_baseline_of_a_gate(cli, hostile, attacked, row_of, rewrite, spec):
 def test_a_model_folder(cli, hostile, tmp_path):
     """config.json of a trained model, also in one's own output folder; --trust-code, typed data and no more are enough."""
     folder = hostile()
-    trained = cli("train --model hostile:make --epochs 1 --limit 40 --name mine --quiet --out S", cwd=folder)
+    trained = cli(
+        "train --model hostile:make --epochs 1 --limit 40 --name mine --quiet --out S", cwd=folder
+    )
     assert trained.code == 0, trained.err
     (folder / "ran").unlink()
     forget()
     attack = "attack mine --attack fgsm --limit 4 --quiet --json --out S"
-    refused(cli(attack, cwd=folder), folder, ("S/models/mine/config.json", "hostile:make", "--trust-code"))
+    refused(
+        cli(attack, cwd=folder),
+        folder,
+        ("S/models/mine/config.json", "hostile:make", "--trust-code"),
+    )
     refused(cli(attack, "--dry-run", cwd=folder), folder, ("hostile:make", "dry run"))
-    refused(cli(attack, "--trust-code", "--dry-run", cwd=folder), folder, ("hostile:make", "dry run"))
+    refused(
+        cli(attack, "--trust-code", "--dry-run", cwd=folder), folder, ("hostile:make", "dry run")
+    )
     done = cli(attack, "--trust-code", cwd=folder)
     assert done.code == 0, done.err
     assert (folder / "ran").exists()
@@ -108,7 +123,9 @@ def test_the_environment(cli, hostile):
     assert done.code == 0, done.err
 
 
-def test_typed_names_are_imported_where_files_name_them_too(cli, hostile, attacked, row_of, rewrite):
+def test_typed_names_are_imported_where_files_name_them_too(
+    cli, hostile, attacked, row_of, rewrite
+):
     """`measure FILE --model hostile:make` says itself what is to be run; that it is another model is found out after."""
     folder, path = hostile(), row_of(attacked)
     done = cli("measure", path, "--model", "hostile:make", cwd=folder)
@@ -119,7 +136,10 @@ def test_typed_names_are_imported_where_files_name_them_too(cli, hostile, attack
 def test_the_data_of_a_report(cli, hostile, attacked, row_of, rewrite, tmp_path):
     """A report is written without the pictures whose data are private code."""
     folder = hostile()
-    done = cli("attack mlp:width=8 --attack pgd:steps=9 --threat linf:1 --limit 40 --store-points --quiet --out S", cwd=folder)
+    done = cli(
+        "attack mlp:width=8 --attack pgd:steps=9 --threat linf:1 --limit 40 --store-points --quiet --out S",
+        cwd=folder,
+    )
     assert done.code == 0, done.err
     rewrite(row_of(folder / "S"), data="hostile:Data")
     done = cli("report --out S --html", tmp_path / "r.html", cwd=folder)
@@ -154,16 +174,25 @@ def test_what_is_no_factory(cli, private, spec, words):
         "partial = functools.partial(os.system, 'touch ran')\npartial_run = functools.partial(run, ['touch', 'ran'])\n"
         "partial_load = functools.partial(load, 'ran', weights_only=False)\n",
     )
-    refused(cli("attack", spec, "--limit", "4", "--out", folder / "S", cwd=folder), folder, (words,))
+    refused(
+        cli("attack", spec, "--limit", "4", "--out", folder / "S", cwd=folder), folder, (words,)
+    )
 
 
 def test_factories_of_other_modules(cli, private):
     """A folder's modules may pass on what others of the folder define; an installed package's function is its own."""
     folder = private(
-        "inner_nets", "from torch import nn\ndef make(n=1):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+        "inner_nets",
+        "from torch import nn\ndef make(n=1):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n",
     )
-    source = "import functools\nfrom inner_nets import make\nfrom torchvision.models import resnet18\n"
-    private("outer_nets", source + "def size(n, width):\n    return make(width)\nwide = functools.partial(size, width=9)\n")
+    source = (
+        "import functools\nfrom inner_nets import make\nfrom torchvision.models import resnet18\n"
+    )
+    private(
+        "outer_nets",
+        source
+        + "def size(n, width):\n    return make(width)\nwide = functools.partial(size, width=9)\n",
+    )
     for spec in ("outer_nets:make", "inner_nets:make", "outer_nets:wide:n=1"):
         done = cli(f"attack {spec} --attack fgsm --limit 4 --quiet --dry-run --out S", cwd=folder)
         assert done.code == 0, done.err
@@ -173,7 +202,10 @@ def test_factories_of_other_modules(cli, private):
 
 def test_names_are_found_in_every_place():
     """Nested, behind options, with options of their own; never in paths."""
-    assert private_names("transfer:source=(nets.a:make:width=5),attack=(m:Attack)") >= {"nets.a:make", "m:Attack"}
+    assert private_names("transfer:source=(nets.a:make:width=5),attack=(m:Attack)") >= {
+        "nets.a:make",
+        "m:Attack",
+    }
     for text in (
         "nets:make",
         "--model=nets:make",
@@ -199,7 +231,11 @@ def test_in_python_names_are_the_callers_own_unless_read():
             require_trusted("other:make")
         with trust_code():
             require_trusted("other:make")
-    with command_line(["attack", "nets:make"]), trust_code(), pytest.raises(UserError, match="--trust-code"):
+    with (
+        command_line(["attack", "nets:make"]),
+        trust_code(),
+        pytest.raises(UserError, match="--trust-code"),
+    ):
         require_trusted("other:make")
 
 
@@ -208,10 +244,23 @@ def test_typed_data_are_no_typed_code(cli, hostile, attacked, row_of, rewrite, n
     """`folder:photos` is a folder of images where it was typed; a file that names it as a model or attack is refused."""
     folder, path = hostile("folder"), row_of(attacked)
     rewrite(path, model="folder:photos")
-    content = {"settings": '[attack]\nattack = "folder:photos"', "cascade": 'attacks = ["folder:photos"]'}
-    (folder / "c.toml").write_text(content.get(named, 'attacks = ["transfer:source=(folder:photos)"]'))
-    words = {"file": f"check {path} --source folder:photos", "settings": "attack mlp --data folder:photos --config c.toml"}
-    done = cli(words.get(named, "attack mlp --data folder:photos --attack c.toml"), "--out", folder / "S", cwd=folder)
+    content = {
+        "settings": '[attack]\nattack = "folder:photos"',
+        "cascade": 'attacks = ["folder:photos"]',
+    }
+    (folder / "c.toml").write_text(
+        content.get(named, 'attacks = ["transfer:source=(folder:photos)"]')
+    )
+    words = {
+        "file": f"check {path} --source folder:photos",
+        "settings": "attack mlp --data folder:photos --config c.toml",
+    }
+    done = cli(
+        words.get(named, "attack mlp --data folder:photos --attack c.toml"),
+        "--out",
+        folder / "S",
+        cwd=folder,
+    )
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done.err
     assert "folder:photos" in done.err
     assert not (folder / "ran").exists()

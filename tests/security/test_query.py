@@ -44,6 +44,10 @@ def test_with_leave_it_reads_and_writes(cli, attacked, tmp_path):
     (tmp_path / "mine.csv").write_text("model,year\nmlp:width=4,2026\n")
     sql = "SELECT year FROM runs JOIN 'mine.csv' USING (model)"
     assert "give --allow-files" in cli("query --json --out", attacked, sql, cwd=tmp_path).err
-    assert cli("query --json --allow-files --out", attacked, sql, cwd=tmp_path).json["rows"] == [{"year": 2026}]
-    assert cli("query --allow-files --out", attacked, "COPY runs TO 'out.csv'", cwd=tmp_path).code == 0
+    assert cli("query --json --allow-files --out", attacked, sql, cwd=tmp_path).json["rows"] == [
+        {"year": 2026}
+    ]
+    assert (
+        cli("query --allow-files --out", attacked, "COPY runs TO 'out.csv'", cwd=tmp_path).code == 0
+    )
     assert (tmp_path / "out.csv").exists()

@@ -41,16 +41,26 @@ def test_the_interval_is_scipys_bca(statistic: Statistic, n: int) -> None:
     ).confidence_interval
     assert ours.method == "bca"
     assert ours.value == pytest.approx(function(values) - function(baseline), rel=1e-12)
-    assert (ours.low, ours.high) == pytest.approx(tuple(theirs), abs=0.02 * (theirs.high - theirs.low))
+    assert (ours.low, ours.high) == pytest.approx(
+        tuple(theirs), abs=0.02 * (theirs.high - theirs.low)
+    )
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.tuples(st.integers(-3, 9), st.one_of(st.integers(-3, 9), st.just(math.inf))), min_size=2, max_size=15))
+@given(
+    st.lists(
+        st.tuples(st.integers(-3, 9), st.one_of(st.integers(-3, 9), st.just(math.inf))),
+        min_size=2,
+        max_size=15,
+    )
+)
 def test_the_jackknife_is_that_of_leaving_out(pairs: list[tuple[float, float]]) -> None:
     """The medians without each sample, found by rank, are those of the shorter arrays, ties and infinite values included."""
     rows = np.array(pairs, dtype=float).T
     with np.errstate(invalid="ignore"):
-        expected = [np.subtract(*np.median(np.delete(rows, i, axis=1), axis=1)) for i in range(len(pairs))]
+        expected = [
+            np.subtract(*np.median(np.delete(rows, i, axis=1), axis=1)) for i in range(len(pairs))
+        ]
     np.testing.assert_array_equal(bootstrap._leave_one_out(rows), expected)
 
 
@@ -61,30 +71,42 @@ def test_the_interval_holds_as_often_as_it_says(statistic: Statistic) -> None:
     function = np.mean if statistic == "mean" else np.median
     truth, held = function(big[0]) - function(big[1]), 0
     for seed in range(1, 401):
-        found = paired_bootstrap(*skewed(60, seed), seed=seed, statistic=statistic, level=0.9, resamples=499)
+        found = paired_bootstrap(
+            *skewed(60, seed), seed=seed, statistic=statistic, level=0.9, resamples=499
+        )
         held += found.low <= truth <= found.high
     assert 0.86 <= held / 400 <= 0.94
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(20, 80), st.integers(0, 1000), st.sampled_from(STATISTICS))
-def test_intervals_hold_the_value_and_follow_shift_scale_and_exchange(n: int, seed: int, statistic: Statistic) -> None:
+def test_intervals_hold_the_value_and_follow_shift_scale_and_exchange(
+    n: int, seed: int, statistic: Statistic
+) -> None:
     """The same resamples of moved, stretched or exchanged data move, stretch or turn around the interval."""
     values, baseline = skewed(n, seed)
     found = paired_bootstrap(values, baseline, seed=seed, statistic=statistic, resamples=499)
     assert found.low <= found.value <= found.high
     width = found.high - found.low
-    moved = paired_bootstrap(2 * values + 3, 2 * baseline, seed=seed, statistic=statistic, resamples=499)
-    assert (moved.low, moved.high) == pytest.approx((2 * found.low + 3, 2 * found.high + 3), abs=0.1 * width)
+    moved = paired_bootstrap(
+        2 * values + 3, 2 * baseline, seed=seed, statistic=statistic, resamples=499
+    )
+    assert (moved.low, moved.high) == pytest.approx(
+        (2 * found.low + 3, 2 * found.high + 3), abs=0.1 * width
+    )
     turned = paired_bootstrap(baseline, values, seed=seed, statistic=statistic, resamples=499)
     assert turned.value == pytest.approx(-found.value)
     assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low), abs=0.1 * width)
-    wider = paired_bootstrap(values, baseline, seed=seed, statistic=statistic, resamples=499, level=0.99)
+    wider = paired_bootstrap(
+        values, baseline, seed=seed, statistic=statistic, resamples=499, level=0.99
+    )
     assert wider.low <= found.low <= found.high <= wider.high
 
 
 @pytest.mark.parametrize("statistic", STATISTICS)
-def test_intervals_narrow_with_the_samples_and_depend_on_the_seed_alone(statistic: Statistic) -> None:
+def test_intervals_narrow_with_the_samples_and_depend_on_the_seed_alone(
+    statistic: Statistic,
+) -> None:
     """Sixteen times the samples, about a quarter of the width; the same seed, the same numbers; another one, others."""
     few, many = skewed(200, 1), skewed(3200, 1)
     short = paired_bootstrap(*few, seed=1, statistic=statistic, resamples=999)
@@ -133,8 +155,13 @@ def test_seeds_with_one_test_set_share_the_draw_of_samples() -> None:
     rest = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
     spread = math.sqrt(table.mean(1).var() / 25 + table.mean(0).var() / 40 + rest.var() / 1000)
     order = random.permutation(1000)
-    seeds, samples = np.repeat(np.arange(25), 40)[order], np.tile([f"{i:02}" for i in range(40)], 25)[order]
-    found = paired_bootstrap(table.ravel()[order], np.zeros(1000), seed=1, clusters=seeds, samples=samples)
+    seeds, samples = (
+        np.repeat(np.arange(25), 40)[order],
+        np.tile([f"{i:02}" for i in range(40)], 25)[order],
+    )
+    found = paired_bootstrap(
+        table.ravel()[order], np.zeros(1000), seed=1, clusters=seeds, samples=samples
+    )
     assert found.high - found.low == pytest.approx(2 * 1.96 * spread, rel=0.06)
     nested = paired_bootstrap(table.ravel()[order], np.zeros(1000), seed=1, clusters=seeds)
     assert found.high - found.low > 2 * (nested.high - nested.low)
@@ -147,15 +174,28 @@ def test_clusters_of_several_sizes_are_drawn_one_by_one(statistic: Statistic) ->
     zeros, random = np.zeros(len(values)), np.random.default_rng(5)
     function = np.mean if statistic == "mean" else np.median
     drawn = [
-        function(np.concatenate([random.choice(values[labels == g], (labels == g).sum()) for g in random.integers(12, size=12)]))
+        function(
+            np.concatenate(
+                [
+                    random.choice(values[labels == g], (labels == g).sum())
+                    for g in random.integers(12, size=12)
+                ]
+            )
+        )
         for _ in range(2000)
     ]
-    indices = bootstrap._draws(bootstrap._groups(labels, len(labels)), 2000, np.random.default_rng(1))
+    indices = bootstrap._draws(
+        bootstrap._groups(labels, len(labels)), 2000, np.random.default_rng(1)
+    )
     ours = [function(values[index[0]]) for index in indices]
     assert stats.ks_2samp(drawn, ours).pvalue > 0.001
     names = [f"writer {label:02}" for label in labels]
-    found = paired_bootstrap(values, zeros, seed=1, statistic=statistic, clusters=names, resamples=999)
-    assert found == paired_bootstrap(values, zeros, seed=1, statistic=statistic, clusters=labels, resamples=999)
+    found = paired_bootstrap(
+        values, zeros, seed=1, statistic=statistic, clusters=names, resamples=999
+    )
+    assert found == paired_bootstrap(
+        values, zeros, seed=1, statistic=statistic, clusters=labels, resamples=999
+    )
     assert found.low < found.value < found.high
 
 
@@ -211,27 +251,38 @@ def test_infinite_medians_are_told_honestly() -> None:
         ([1.0, 2.0], [1.0, 2.0], {"clusters": [1, 1], "samples": [1, 1]}),
     ],
 )
-def test_what_the_bootstrap_refuses(values: list[float], baseline: list[float], options: dict[str, object]) -> None:
+def test_what_the_bootstrap_refuses(
+    values: list[float], baseline: list[float], options: dict[str, object]
+) -> None:
     """Nothing, what does not pair, missing values, and options that mean nothing."""
     with pytest.raises(ValueError):
         paired_bootstrap(values, baseline, seed=1, **options)
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(st.tuples(st.floats(-10, 10), st.floats(-10, 10)), min_size=2, max_size=12), st.sampled_from([0.5, 0.95, 0.999]))
+@given(
+    st.lists(st.tuples(st.floats(-10, 10), st.floats(-10, 10)), min_size=2, max_size=12),
+    st.sampled_from([0.5, 0.95, 0.999]),
+)
 def test_seeds_have_scipys_t_interval(pairs: list[tuple[float, float]], level: float) -> None:
     """One sample of seeds, and two models paired by seed whatever the order in which their runs are given."""
     values, baseline = (dict(enumerate(each)) for each in zip(*pairs, strict=True))
     sample = np.array(list(values.values()))
-    half = stats.t.ppf((1 + level) / 2, len(sample) - 1) * sample.std(ddof=1) / math.sqrt(len(sample))
+    half = (
+        stats.t.ppf((1 + level) / 2, len(sample) - 1) * sample.std(ddof=1) / math.sqrt(len(sample))
+    )
     found = over_seeds(list(values.values()), level)
     assert found.method == "t"
-    assert (found.low, found.high) == pytest.approx((sample.mean() - half, sample.mean() + half), abs=1e-8)
+    assert (found.low, found.high) == pytest.approx(
+        (sample.mean() - half, sample.mean() + half), abs=1e-8
+    )
     assert found.low <= found.value <= found.high
     difference = over_seeds_difference(values, dict(reversed(baseline.items())), level)
     assert difference == over_seeds([a - b for a, b in pairs], level)
     if np.ptp([a - b for a, b in pairs]) > 1e-6:
-        expected = stats.ttest_rel(list(values.values()), list(baseline.values())).confidence_interval(level)
+        expected = stats.ttest_rel(
+            list(values.values()), list(baseline.values())
+        ).confidence_interval(level)
         assert (difference.low, difference.high) == pytest.approx(tuple(expected), abs=1e-7)
 
 
@@ -254,7 +305,12 @@ def test_one_seed_has_no_interval() -> None:
 
 def test_what_seeds_refuse() -> None:
     """None, what is not finite, levels that are none, and seeds that do not pair."""
-    for values, level in [([], 0.95), ([0.1, math.nan], 0.95), ([0.1, math.inf], 0.95), ([0.1, 0.2], 1.0)]:
+    for values, level in [
+        ([], 0.95),
+        ([0.1, math.nan], 0.95),
+        ([0.1, math.inf], 0.95),
+        ([0.1, 0.2], 1.0),
+    ]:
         with pytest.raises(ValueError):
             over_seeds(values, level)
     with pytest.raises(ValueError, match="same seeds"):

@@ -20,25 +20,37 @@ def score(lost: int, won: int, n: int, drop: float) -> float:
         parts = ((lost, q + drop), (won, q), (n - lost - won, 1 - 2 * q - drop))
         return -sum(k * math.log(max(p, 1e-300)) for k, p in parts if k)
 
-    q = minimize_scalar(unlikely, bounds=(max(0, -drop), (1 - drop) / 2), method="bounded", options={"xatol": 1e-12}).x
+    q = minimize_scalar(
+        unlikely, bounds=(max(0, -drop), (1 - drop) / 2), method="bounded", options={"xatol": 1e-12}
+    ).x
     return (lost - won - n * drop) / math.sqrt(n * (2 * q + drop - drop**2))
 
 
 def p_at_most(lost: int, won: int, n: int, drop: float) -> float:
     """The largest chance of a score as high over the shares in their exact 99.9 % interval, by summing all outcomes."""
     seen = score(lost, won, n, drop)
-    outcomes = [(a, b, n - a - b) for a in range(n + 1) for b in range(n + 1 - a) if score(a, b, n, drop) >= seen - 1e-7]
+    outcomes = [
+        (a, b, n - a - b)
+        for a in range(n + 1)
+        for b in range(n + 1 - a)
+        if score(a, b, n, drop) >= seen - 1e-7
+    ]
     low, high = binomtest(lost + won, n).proportion_ci(0.999, "exact")
     shares = np.linspace(max(low, abs(drop), 1e-6), high, 200)
-    return max(multinomial.pmf(outcomes, n, [(s + drop) / 2, (s - drop) / 2, 1 - s]).sum() for s in shares)
+    return max(
+        multinomial.pmf(outcomes, n, [(s + drop) / 2, (s - drop) / 2, 1 - s]).sum() for s in shares
+    )
 
 
 @pytest.mark.parametrize(
-    ("lost", "won", "n", "drop"), [(5, 0, 12, 0.05), (3, 3, 12, 0.3), (0, 4, 12, -0.1), (6, 1, 14, 0.1), (2, 1, 10, 0.2)]
+    ("lost", "won", "n", "drop"),
+    [(5, 0, 12, 0.05), (3, 3, 12, 0.3), (0, 4, 12, -0.1), (6, 1, 14, 0.1), (2, 1, 10, 0.2)],
 )
 def test_p_values_against_a_sum_over_all_outcomes(lost: int, won: int, n: int, drop: float) -> None:
     """The p value is the largest such chance, plus that of having ruled out the true share."""
-    assert drop_p_values(lost, won, n, drop)[0] == pytest.approx(p_at_most(lost, won, n, drop) + 0.001, rel=0.01)
+    assert drop_p_values(lost, won, n, drop)[0] == pytest.approx(
+        p_at_most(lost, won, n, drop) + 0.001, rel=0.01
+    )
 
 
 def test_it_is_mcnemars_test_where_nothing_is_tolerated() -> None:
@@ -57,12 +69,16 @@ def test_no_change_at_all_follows_the_rule_of_three() -> None:
     assert drop_p_values(0, 0, 400, 0.01)[1] < 0.05 < drop_p_values(0, 0, 250, 0.01)[1]
 
 
-@pytest.mark.parametrize(("share", "drop"), [(0.03, 0.01), (0.1, 0.02), (0.3, 0.02), (0.02, 0.02), (0.5, 0.1)])
+@pytest.mark.parametrize(
+    ("share", "drop"), [(0.03, 0.01), (0.1, 0.02), (0.3, 0.02), (0.02, 0.02), (0.5, 0.1)]
+)
 def test_errors_are_as_rare_as_promised(share: float, drop: float) -> None:
     """Data with just the tolerated drop are called a regression, and tolerable, in about alpha of cases each and never more."""
     n, alpha = 150, 0.05
     wins = {}
-    counts = np.random.default_rng(0).multinomial(n, [(share + drop) / 2, (share - drop) / 2, 1 - share], size=1500)
+    counts = np.random.default_rng(0).multinomial(
+        n, [(share + drop) / 2, (share - drop) / 2, 1 - share], size=1500
+    )
     for lost, won in {(int(a), int(b)) for a, b, _ in counts}:
         wins[lost, won] = [p <= alpha for p in drop_p_values(lost, won, n, drop)]
     rates = np.mean([wins[int(a), int(b)] for a, b, _ in counts], axis=0)

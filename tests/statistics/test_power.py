@@ -18,7 +18,9 @@ def exact_power(n: int, drop: float, discordant: float, alpha: float) -> float:
     """Power of the exact two-sided McNemar test: over the number of changed samples, the mass of its rejection region."""
     changed = np.arange(n + 1)
     critical = binom.ppf(alpha / 2, changed, 0.5)
-    critical -= 2 * binom.cdf(critical, changed, 0.5) > alpha  # the largest count that is still significant, or -1
+    critical -= (
+        2 * binom.cdf(critical, changed, 0.5) > alpha
+    )  # the largest count that is still significant, or -1
     up = (1 + drop / discordant) / 2
     seen = binom.cdf(critical, changed, 1 - up) + binom.cdf(critical, changed, up)
     return float((binom.pmf(changed, n, discordant) * seen).sum())
@@ -26,7 +28,9 @@ def exact_power(n: int, drop: float, discordant: float, alpha: float) -> float:
 
 @pytest.mark.parametrize("discordant", [0.02, 0.1, 0.4])
 @pytest.mark.parametrize(("alpha", "power"), [(0.05, 0.8), (0.05, 0.95), (0.01, 0.5), (0.01, 0.9)])
-def test_samples_needed_reach_the_power_and_hardly_more(discordant: float, alpha: float, power: float) -> None:
+def test_samples_needed_reach_the_power_and_hardly_more(
+    discordant: float, alpha: float, power: float
+) -> None:
     """At the number returned the exact test has the power: never less, 0.03 more with 50 changes, 0.25 with a handful."""
     for share in (0.15, 0.3, 0.5, 0.75, 1.0):
         n = samples_needed(share * discordant, discordant, alpha, power)
@@ -39,11 +43,19 @@ def test_samples_needed_are_connors_with_the_correction() -> None:
     spread = norm.ppf(0.975) * math.sqrt(0.5) + norm.ppf(0.8) * math.sqrt(0.5 - 0.4**2)
     plain = (spread / 0.4) ** 2
     assert math.ceil(plain) == 23
-    assert samples_needed(0.4, 0.5) == math.ceil(plain / 4 * (1 + math.sqrt(1 + 4 / (plain * 0.4))) ** 2) == 27
+    assert (
+        samples_needed(0.4, 0.5)
+        == math.ceil(plain / 4 * (1 + math.sqrt(1 + 4 / (plain * 0.4))) ** 2)
+        == 27
+    )
     assert samples_needed(-0.4, 0.5) == 27
     for drop, discordant in [(0.01, 0.1), (0.005, 0.02)]:
-        spread = norm.ppf(0.975) * math.sqrt(discordant) + norm.ppf(0.8) * math.sqrt(discordant - drop**2)
-        assert samples_needed(drop, discordant) == pytest.approx((spread / drop) ** 2 + 2 / drop, abs=0.1 / drop)
+        spread = norm.ppf(0.975) * math.sqrt(discordant) + norm.ppf(0.8) * math.sqrt(
+            discordant - drop**2
+        )
+        assert samples_needed(drop, discordant) == pytest.approx(
+            (spread / drop) ** 2 + 2 / drop, abs=0.1 / drop
+        )
 
 
 def test_simulated_comparisons_find_the_drop_as_often_as_planned() -> None:
@@ -56,7 +68,9 @@ def test_simulated_comparisons_find_the_drop_as_often_as_planned() -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.floats(1e-4, 1), st.floats(0.01, 1), st.floats(0.001, 0.2), st.floats(0.5, 0.99))
-def test_detectable_drop_inverts_samples_needed(discordant: float, share: float, alpha: float, power: float) -> None:
+def test_detectable_drop_inverts_samples_needed(
+    discordant: float, share: float, alpha: float, power: float
+) -> None:
     """The number needed for a drop detects it, and one sample fewer does not."""
     drop = share * discordant
     n = samples_needed(drop, discordant, alpha, power)
@@ -73,7 +87,16 @@ def test_more_samples_detect_less_and_too_few_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [(0, 0.1), (0.2, 0.1), (0.2, 1.1), (0.1, 0.2, 0), (0.1, 0.2, 0.05, 1.0), (0.1, 0.2, 0.05, 0.4), (math.nan, 0.2)]
+    "arguments",
+    [
+        (0, 0.1),
+        (0.2, 0.1),
+        (0.2, 1.1),
+        (0.1, 0.2, 0),
+        (0.1, 0.2, 0.05, 1.0),
+        (0.1, 0.2, 0.05, 0.4),
+        (math.nan, 0.2),
+    ],
 )
 def test_impossible_plans_are_errors(arguments: tuple[float, ...]) -> None:
     """No difference, more difference than change, no error allowed, certainty."""

@@ -34,7 +34,9 @@ def test_wilson_ends_are_exact() -> None:
     assert all(wilson(0, n)[0] == 0.0 and wilson(n, n)[1] == 1.0 for n in range(1, 300))
 
 
-@pytest.mark.parametrize(("k", "n", "level"), [(-1, 5, 0.95), (6, 5, 0.95), (1, 5, 0.0), (1, 5, 1.0), (1, -1, 0.9)])
+@pytest.mark.parametrize(
+    ("k", "n", "level"), [(-1, 5, 0.95), (6, 5, 0.95), (1, 5, 0.0), (1, 5, 1.0), (1, -1, 0.9)]
+)
 def test_wilson_refuses_what_is_no_proportion(k: int, n: int, level: float) -> None:
     """Impossible counts and levels are errors."""
     with pytest.raises(ValueError):
@@ -52,7 +54,15 @@ def test_mcnemar_is_scipys_binomial_test(b: int, c: int) -> None:
 
 @pytest.mark.parametrize(
     ("b", "c"),
-    [(50_000, 50_000), (49_900, 50_100), (49_000, 51_000), (45_000, 55_000), (0, 1000), (4_999, 5_001), (4_900, 5_099)],
+    [
+        (50_000, 50_000),
+        (49_900, 50_100),
+        (49_000, 51_000),
+        (45_000, 55_000),
+        (0, 1000),
+        (4_999, 5_001),
+        (4_900, 5_099),
+    ],
 )
 def test_mcnemar_holds_for_many_changes(b: int, c: int) -> None:
     """Also for 100,000 changed samples, where exact integers give way to logarithms, and for tiny p values."""
@@ -90,7 +100,9 @@ def test_clopper_pearson_is_scipys(n: int, data: st.DataObject, level: float) ->
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(1, 3_000), st.data())
-def test_intervals_of_proportions_are_ordered_symmetric_and_narrow(n: int, data: st.DataObject) -> None:
+def test_intervals_of_proportions_are_ordered_symmetric_and_narrow(
+    n: int, data: st.DataObject
+) -> None:
     """They hold k/n, turn around when successes and failures do, grow with the level and shrink with four times the samples."""
     k = data.draw(st.integers(0, n))
     for interval in (wilson, clopper_pearson):
@@ -107,7 +119,10 @@ def test_clopper_pearson_never_holds_less_often_than_it_says(n: int) -> None:
     """Exact coverage, summed over all outcomes: at least 90 % for every proportion; Wilson is there on average only."""
     intervals = [clopper_pearson(k, n, 0.9) for k in range(n + 1)]
     for p in (0.001, 0.03, 0.11, 0.3, 0.5, 0.77, 0.999):
-        assert sum(binom.pmf(k, n, p) for k, (low, high) in enumerate(intervals) if low <= p <= high) >= 0.9
+        assert (
+            sum(binom.pmf(k, n, p) for k, (low, high) in enumerate(intervals) if low <= p <= high)
+            >= 0.9
+        )
 
 
 def test_clopper_pearson_ends() -> None:
@@ -121,7 +136,12 @@ def test_clopper_pearson_ends() -> None:
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.lists(st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.01, 0.02, 0.05, 1.0])), max_size=12), st.floats(0.001, 0.5))
+@given(
+    st.lists(
+        st.one_of(st.floats(0, 1), st.sampled_from([0.0, 0.01, 0.02, 0.05, 1.0])), max_size=12
+    ),
+    st.floats(0.001, 0.5),
+)
 def test_holm_is_the_step_down_procedure(p_values: list[float], alpha: float) -> None:
     """Adjusted values up to alpha are what Holm's procedure rejects: from the smallest on, until one is above its share."""
     rejected = set()
@@ -159,6 +179,11 @@ def test_holm_keeps_the_familywise_error() -> None:
 
 def test_statistics_import_nothing_heavy() -> None:
     """A comparison starts at once: numpy and scipy come in only where they are needed."""
-    modules = ", ".join(f"robbench.statistics.{name}" for name in ("proportions", "bootstrap", "sequential", "power"))
-    code = f"import sys, {modules}; sys.exit(bool({{'numpy', 'scipy', 'torch'}} & sys.modules.keys()))"
+    modules = ", ".join(
+        f"robbench.statistics.{name}"
+        for name in ("proportions", "bootstrap", "sequential", "power")
+    )
+    code = (
+        f"import sys, {modules}; sys.exit(bool({{'numpy', 'scipy', 'torch'}} & sys.modules.keys()))"
+    )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -38,7 +38,15 @@ def _by_definition(scores: list[float], p_value: Callable[[int, int], float]) ->
             break
         rejected.add(pair)
     best = max(range(len(scores)), key=scores.__getitem__)
-    return best if all(tuple(sorted((best, other))) in rejected for other in range(len(scores)) if other != best) else None
+    return (
+        best
+        if all(
+            tuple(sorted((best, other))) in rejected
+            for other in range(len(scores))
+            if other != best
+        )
+        else None
+    )
 
 
 def test_shortcuts_change_nothing() -> None:
@@ -77,13 +85,23 @@ def test_ties_have_no_best() -> None:
     assert best_of(verdicts.mean(axis=1).tolist(), _p(verdicts)) is None
 
 
-def _run(stored: Callable[..., Run], make_samples: Callable[..., Any], name: str, breakable: float, **more: Any) -> Run:
+def _run(
+    stored: Callable[..., Run],
+    make_samples: Callable[..., Any],
+    name: str,
+    breakable: float,
+    **more: Any,
+) -> Run:
     return stored(name * 4, make_samples(300, 5, breakable), model=name, **more)
 
 
-def test_compare_marks_the_best_of_each_attack(stored: Callable[..., Run], make_samples: Callable[..., Any]) -> None:
+def test_compare_marks_the_best_of_each_attack(
+    stored: Callable[..., Run], make_samples: Callable[..., Any]
+) -> None:
     """Runs are ranked among those with the same attack; one the budget ran out on is never marked."""
-    good, bad = (_run(stored, make_samples, name, share) for name, share in (("a", 0.1), ("b", 0.6)))
+    good, bad = (
+        _run(stored, make_samples, name, share) for name, share in (("a", 0.1), ("b", 0.6))
+    )
     other = _run(stored, make_samples, "c", 0.0, attack="fgsm", attack_params='["fgsm"]')
     assert [row["best"] for row in compare([bad, good, other])] == [False, True, False]
     rows = make_samples(300, 5, 0.1)
@@ -91,9 +109,14 @@ def test_compare_marks_the_best_of_each_attack(stored: Callable[..., Run], make_
     assert not any(row["best"] for row in compare([bad, stored("dddd", rows)]))
 
 
-def test_holm_over_the_runs_with_one_baseline(stored: Callable[..., Run], make_samples: Callable[..., Any]) -> None:
+def test_holm_over_the_runs_with_one_baseline(
+    stored: Callable[..., Run], make_samples: Callable[..., Any]
+) -> None:
     """p_holm of two comparisons is the smaller p twice, then the larger p but no less than that."""
-    runs = [_run(stored, make_samples, name, share) for name, share in (("a", 0.5), ("b", 0.48), ("c", 0.47))]
+    runs = [
+        _run(stored, make_samples, name, share)
+        for name, share in (("a", 0.5), ("b", 0.48), ("c", 0.47))
+    ]
     rows = compare(runs)
     small, large = sorted(rows[1:], key=lambda row: row["mcnemar_p"])
     assert small["p_holm"] == pytest.approx(2 * small["mcnemar_p"], abs=0)

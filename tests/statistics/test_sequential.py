@@ -25,7 +25,11 @@ def fed(test: PairedSequentialTest, drops: list[int]) -> PairedSequentialTest:
 
 def mixed(up: int, down: int, n: int, seed: int) -> list[int]:
     """A population in random order: `up` lost by the candidate, `down` won by it, n in all."""
-    return np.random.default_rng(seed).permutation([1] * up + [-1] * down + [0] * (n - up - down)).tolist()
+    return (
+        np.random.default_rng(seed)
+        .permutation([1] * up + [-1] * down + [0] * (n - up - down))
+        .tolist()
+    )
 
 
 @pytest.mark.parametrize("alpha", [0.15, 0.4])
@@ -59,7 +63,8 @@ def test_intervals_over_all_orders_miss_at_most_twice_alpha() -> None:
 
 def ruled_out(drops: list[int], total: int, n: int, alpha: float) -> bool:
     """Whether the bet that n values add up to more than `total` wins, as the paper writes it: for X = (d + 1) / 2 in [0,1]
-    of mean m = (total / n + 1) / 2, wealth is the product of 1 + lambda_t (X_t - m_t), with m_t = (n m - sum X) / (n - t + 1).
+    of mean m = (total / n + 1) / 2, wealth is the product of 1 + lambda_t (X_t - m_t), with m_t =
+    (n m - sum X) / (n - t + 1).
     """
     m, smallest, best = (total / n + 1) / 2, min(1.0, math.sqrt(8 * math.log(1 / alpha) / n)), 0.0
     fractions = [1.0]
@@ -77,7 +82,9 @@ def ruled_out(drops: list[int], total: int, n: int, alpha: float) -> bool:
     return best >= 1 / alpha or seen > n * m + 1e-9
 
 
-@pytest.mark.parametrize(("up", "down", "n"), [(12, 1, 60), (3, 3, 60), (0, 0, 40), (0, 9, 60), (30, 5, 60)])
+@pytest.mark.parametrize(
+    ("up", "down", "n"), [(12, 1, 60), (3, 3, 60), (0, 0, 40), (0, 9, 60), (30, 5, 60)]
+)
 def test_the_interval_is_what_the_papers_bets_leave(up: int, down: int, n: int) -> None:
     """At several times, all totals from -n to n tried one by one, against both sides."""
     drops = mixed(up, down, n, 1)
@@ -102,7 +109,10 @@ def test_the_decision_is_made_when_the_interval_says_so(seed: int) -> None:
 @pytest.mark.parametrize(("up", "wrong"), [(16, "regression"), (17, "pass")])
 def test_errors_at_the_tolerance_under_continuous_peeking(up: int, wrong: str) -> None:
     """The two hardest populations, a drop just tolerated and one sample more: at most 10 % wrong of 400 orders."""
-    decisions = [fed(PairedSequentialTest(0.02, 400, 0.1), mixed(up, 8, 400, seed)).decision for seed in range(400)]
+    decisions = [
+        fed(PairedSequentialTest(0.02, 400, 0.1), mixed(up, 8, 400, seed)).decision
+        for seed in range(400)
+    ]
     assert 0 < decisions.count(wrong) <= 400 * (0.1 + 3 * math.sqrt(0.1 * 0.9 / 400))
     assert None not in decisions
 
@@ -128,7 +138,9 @@ def test_it_stops_early_when_the_answer_is_clear() -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(st.lists(values, min_size=1, max_size=40), st.integers(0, 60), st.sampled_from([0.0, 0.01, 0.1]))
+@given(
+    st.lists(values, min_size=1, max_size=40), st.integers(0, 60), st.sampled_from([0.0, 0.01, 0.1])
+)
 def test_intervals_are_ordered_and_mirror(drops: list[int], unseen: int, max_drop: float) -> None:
     """In [-1,1], never empty, turned around when the two models change places, and exact once all were seen."""
     n = len(drops) + unseen
@@ -163,7 +175,9 @@ def test_a_huge_population_is_sampling_with_replacement() -> None:
     def best(sign: int, mean: float) -> float:
         shares = (1 + sign * np.array(drops)) / (1 + sign * mean)
         with np.errstate(divide="ignore"):
-            return float(np.exp(np.log(1 + fractions[:, None] * (shares - 1)).cumsum(1)).mean(0).max())
+            return float(
+                np.exp(np.log(1 + fractions[:, None] * (shares - 1)).cumsum(1)).mean(0).max()
+            )
 
     assert best(1, low - 1e-6) > 20 > best(1, low + 1e-6)
     assert best(-1, high + 1e-6) > 20 > best(-1, high - 1e-6)
@@ -177,7 +191,9 @@ def test_the_first_decision_stays() -> None:
     assert test.interval == (-0.8, -0.8)
 
 
-@pytest.mark.parametrize(("max_drop", "decision"), [(0.29, "pass"), (0.28, "regression"), (0.2899999, "regression")])
+@pytest.mark.parametrize(
+    ("max_drop", "decision"), [(0.29, "pass"), (0.28, "regression"), (0.2899999, "regression")]
+)
 def test_a_drop_equal_to_the_tolerance_passes(max_drop: float, decision: str) -> None:
     """29 of 100 is 0.29, although 0.29 * 100 is 28.999999999999996; asked in an order in which nothing is clear before."""
     test = fed(PairedSequentialTest(max_drop, 100, 1e-9), mixed(29, 0, 100, 0))
@@ -195,7 +211,14 @@ def test_a_hundred_thousand_samples() -> None:
 
 def test_what_it_refuses() -> None:
     """Tolerances, populations, errors and verdicts that make no sense, and a sample too many."""
-    for arguments in [(-0.1, 10), (1.0, 10), (math.nan, 10), (0.1, 0), (0.1, 10, 0.0), (0.1, 10, 1.0)]:
+    for arguments in [
+        (-0.1, 10),
+        (1.0, 10),
+        (math.nan, 10),
+        (0.1, 0),
+        (0.1, 10, 0.0),
+        (0.1, 10, 1.0),
+    ]:
         with pytest.raises(ValueError):
             PairedSequentialTest(*arguments)
     test = PairedSequentialTest(0.1, 1)

@@ -55,7 +55,9 @@ def test_runs_on_other_samples_are_compared_by_made_inputs() -> None:
     moved = _text(np.array([[9.0, 0, 0], [0, 0, 0], [0, 0, 0]]))
     assert not same_answers(_text(), moved)
     assert same_answers(_text(), moved, ("made",))
-    assert not same_answers(_text(), _text(np.array([[0, 0, 0], [9.0, 0, 0], [0, 0, 0]])), ("made",))
+    assert not same_answers(
+        _text(), _text(np.array([[0, 0, 0], [9.0, 0, 0], [0, 0, 0]])), ("made",)
+    )
 
 
 def test_every_model_finds_its_own_run_whatever_order_they_come_in(tmp_path: Path) -> None:

@@ -32,8 +32,16 @@ def test_what_was_set_is_found(store: Store) -> None:
     assert find_baseline(store, "at").samefile(store.run_path("bbbb"))
     entry = read_baseline(store)
     assert entry is not None
-    assert (entry["run_id"], entry["model"], set(entry["sha256"])) == ("aaaa", "ce", {"runs", "samples"})
-    assert sorted(path.name for path in (store.root / "results").iterdir()) == ["baseline.json", "runs", "samples"]
+    assert (entry["run_id"], entry["model"], set(entry["sha256"])) == (
+        "aaaa",
+        "ce",
+        {"runs", "samples"},
+    )
+    assert sorted(path.name for path in (store.root / "results").iterdir()) == [
+        "baseline.json",
+        "runs",
+        "samples",
+    ]
 
 
 def test_it_moves_with_the_folder(store: Store, tmp_path: Path) -> None:
@@ -54,15 +62,23 @@ def test_a_run_outside_the_folder(store: Store, tmp_path: Path) -> None:
     ("kind", "change", "said"),
     [
         ("samples", lambda path: path.write_bytes(path.read_bytes() + b" "), "was changed"),
-        ("runs", lambda path: pq.write_table(pq.read_table(path), path, compression="none"), "was changed"),
+        (
+            "runs",
+            lambda path: pq.write_table(pq.read_table(path), path, compression="none"),
+            "was changed",
+        ),
         ("samples", lambda path: path.unlink(), "is gone"),
         ("points", lambda path: (path.parent.mkdir(), path.write_bytes(b"new")), "is new"),
     ],
 )
-def test_a_baseline_that_changed_is_refused(store: Store, name: str | None, kind: str, change: Any, said: str) -> None:
+def test_a_baseline_that_changed_is_refused(
+    store: Store, name: str | None, kind: str, change: Any, said: str
+) -> None:
     """Also when the run is named: the file, what happened to it, and how to accept it."""
     change(store.root / "results" / kind / "aaaa.parquet")
-    with pytest.raises(UserError, match=rf"{kind}/aaaa.parquet {said} since .*robbench baseline set aaaa"):
+    with pytest.raises(
+        UserError, match=rf"{kind}/aaaa.parquet {said} since .*robbench baseline set aaaa"
+    ):
         find_baseline(store, name)
     assert find_baseline(store, "bbbb").samefile(store.run_path("bbbb"))
 
@@ -81,7 +97,9 @@ def test_no_baseline(tmp_path: Path, stored: Any) -> None:
         find_baseline(Store(tmp_path), None)
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[]", '{"schema": "robbench.baseline/9"}', "not JSON", '"text"'])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[]", '{"schema": "robbench.baseline/9"}', "not JSON", '"text"']
+)
 def test_a_damaged_file(store: Store, text: str) -> None:
     """Half-written or of another version: refused, with what to do."""
     baseline_path(store).write_text(text)
@@ -89,7 +107,9 @@ def test_a_damaged_file(store: Store, text: str) -> None:
         find_baseline(store, None)
 
 
-def test_what_cannot_be_set_leaves_the_old_one(store: Store, stored: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_set_leaves_the_old_one(
+    store: Store, stored: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A name of several runs, of none, a damaged file, a full disk."""
     before = baseline_path(store).read_bytes()
     stored("aabb")

@@ -44,7 +44,12 @@ def test_paths(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     """Files and folders at every level mean their runs, and a file named twice comes once."""
     results = tmp_path / "results"
     for folder in (tmp_path, results, results / "runs", results / "samples"):
-        assert [path.stem[:5] for path in store.find([str(folder)])] == ["aaaa1", "bbbb3", "aaaa2", "cccc4"]
+        assert [path.stem[:5] for path in store.find([str(folder)])] == [
+            "aaaa1",
+            "bbbb3",
+            "aaaa2",
+            "cccc4",
+        ]
     runs, samples = (str(results / kind / "bbbb33333333.parquet") for kind in ("runs", "samples"))
     assert store.find([runs, samples, "sovr"]) == [Path(runs)]
     monkeypatch.chdir(tmp_path)
@@ -57,7 +62,9 @@ def test_paths_into_another_store(store: Store, tmp_path: Path) -> None:
     assert len(Store(tmp_path / "empty").find([str(store.root)])) == 4
 
 
-def test_a_model_comes_before_a_folder_of_its_name(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_comes_before_a_folder_of_its_name(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A folder `ce` in the working folder does not hide the model ce."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "ce").mkdir()

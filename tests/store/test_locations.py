@@ -28,7 +28,9 @@ def remote(tmp_path: Path, stored: Stored) -> Iterator[str]:
     system.rm("/bench", recursive=True)
 
 
-@pytest.mark.parametrize("inside", ["", "/results", "/results/runs", "/results/samples", "/results/runs/*.parquet", "*"])
+@pytest.mark.parametrize(
+    "inside", ["", "/results", "/results/runs", "/results/samples", "/results/runs/*.parquet", "*"]
+)
 def test_folders_and_patterns_of_addresses(remote: str, inside: str, tmp_path: Path) -> None:
     """An output folder, its parts and a pattern mean the same runs, oldest first, without a store here."""
     found = Store(tmp_path / "none").find([remote + inside])
@@ -48,7 +50,11 @@ def test_a_run_read_from_an_address_is_the_same(remote: str, tmp_path: Path) -> 
 
 def test_local_and_remote_runs_in_one_call(remote: str, tmp_path: Path) -> None:
     """Both kinds may be mixed, and each run of each place counts once."""
-    names = ["aaaa1", f"{remote}/results/runs/bbbb33333333.parquet", f"{remote}/results/samples/bbbb33333333.parquet"]
+    names = [
+        "aaaa1",
+        f"{remote}/results/runs/bbbb33333333.parquet",
+        f"{remote}/results/samples/bbbb33333333.parquet",
+    ]
     assert [path.stem for path in Store(tmp_path).find(names)] == ["aaaa11111111", "bbbb33333333"]
 
 
@@ -95,7 +101,9 @@ def test_a_file_system_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> 
     for name in ("exists", "isfile", "isdir", "glob"):
         monkeypatch.setattr(type(far.system), name, refuse)
     for ask in (far.exists, far.is_file, far.is_dir, lambda: far.glob("*")):
-        with pytest.raises(RunError, match=r"cannot read memory:///?bench/S: no route to host; check"):
+        with pytest.raises(
+            RunError, match=r"cannot read memory:///?bench/S: no route to host; check"
+        ):
             ask()
 
 
@@ -108,20 +116,29 @@ def test_an_address_is_no_output_folder() -> None:
 
 def test_local_patterns(tmp_path: Path, stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
     """Patterns fit models and run ids first, then files and folders; one that fits nothing is an error with a next step."""
-    for run_id, model in (("aaaa11111111", "at-0"), ("aaaa22222222", "at-1"), ("bbbb33333333", "sovr")):
+    for run_id, model in (
+        ("aaaa11111111", "at-0"),
+        ("aaaa22222222", "at-1"),
+        ("bbbb33333333", "sovr"),
+    ):
         stored(run_id, model=model)
     monkeypatch.chdir(tmp_path)
     find = Store(tmp_path).find
     assert [path.stem for path in find(["at-*"])] == ["aaaa11111111", "aaaa22222222"]
     assert [path.stem for path in find(["bb*", "at-[0]"])] == ["bbbb33333333", "aaaa11111111"]
-    assert [path.stem for path in find(["results/runs/a*.parquet"])] == ["aaaa11111111", "aaaa22222222"]
+    assert [path.stem for path in find(["results/runs/a*.parquet"])] == [
+        "aaaa11111111",
+        "aaaa22222222",
+    ]
     assert len(find([f"{tmp_path}/*"])) == 3
     assert len(matches("**/bbbb*.parquet")) == 2
     with pytest.raises(UserError, match="fits 'x\\*'; robbench runs shows"):
         find(["x*"])
 
 
-def test_a_path_that_looks_like_a_pattern(tmp_path: Path, stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_path_that_looks_like_a_pattern(
+    tmp_path: Path, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What exists is meant as it is written: `a[1]` is that folder, not `a1`."""
     stored("aaaa11111111")
     (tmp_path / "a[1]").mkdir()
@@ -140,7 +157,9 @@ def test_patterns_have_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.chdir(tmp_path)
     assert [str(path) for path in matches("**/*.parquet")] == ["a/b/two.parquet", "a/one.parquet"]
     assert [str(path) for path in matches("**/.h*")] == ["a/.hidden.parquet"]
-    assert [str(path) for path in matches(f"{tmp_path}/?/b/tw[o].parquet")] == [f"{tmp_path}/a/b/two.parquet"]
+    assert [str(path) for path in matches(f"{tmp_path}/?/b/tw[o].parquet")] == [
+        f"{tmp_path}/a/b/two.parquet"
+    ]
     monkeypatch.setattr("robbench.store.locations.MOST_FOLDERS", 2)
     with pytest.raises(UserError, match="more than 2 folders"):
         matches("**/x")
@@ -150,4 +169,6 @@ def test_names_that_no_file_system_takes(cli: Callable[..., Any], tmp_path: Path
     """A name of 300 letters, or folders without end, is a name that means nothing."""
     for name in ("x" * 300, "x/" * 3000, "x" * 300 + "*", f"{'x' * 300}/y.parquet"):
         done = cli("compare", name, "--out", tmp_path)
-        assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+        assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), (
+            done.err
+        )

@@ -23,7 +23,10 @@ def test_versions_and_machine_are_plain_json() -> None:
     """Versions, machine and command line, as JSON."""
     facts = provenance()
     assert json.loads(json.dumps(facts)) == facts
-    assert (facts["packages"]["robbench"], facts["python"]) == (robbench.__version__, platform.python_version())
+    assert (facts["packages"]["robbench"], facts["python"]) == (
+        robbench.__version__,
+        platform.python_version(),
+    )
     assert set(facts["packages"]) == {"robbench", *PACKAGES}
     assert facts["packages"]["pyarrow"].count(".") >= 1
     assert facts["cpu"]

@@ -8,14 +8,25 @@ from typing import Any
 
 import pytest
 
-from robbench.store.schema import EPOCHS, MEASURES, RUNS, SAMPLE_MEASURES, SAMPLES, samples_table, to_table
+from robbench.store.schema import (
+    EPOCHS,
+    MEASURES,
+    RUNS,
+    SAMPLE_MEASURES,
+    SAMPLES,
+    samples_table,
+    to_table,
+)
 
 
 def test_unique_columns_and_metadata() -> None:
     """Each table names itself and its version and has no column twice."""
     more = (("measures", MEASURES), ("sample_measures", SAMPLE_MEASURES))
     for name, schema in (("runs", RUNS), ("samples", SAMPLES), ("epochs", EPOCHS), *more):
-        assert schema.metadata == {b"robbench.table": name.encode(), b"robbench.schema_version": b"2"}
+        assert schema.metadata == {
+            b"robbench.table": name.encode(),
+            b"robbench.schema_version": b"2",
+        }
         assert len(set(schema.names)) == len(schema.names)
 
 
@@ -40,7 +51,9 @@ def test_null_in_a_column_that_has_none(column: str, make_samples: Callable[...,
         ("surprise", 1, ValueError),
     ],
 )
-def test_wrong_values_name_their_column(column: str, value: Any, error: type, make_samples: Callable[..., Any]) -> None:
+def test_wrong_values_name_their_column(
+    column: str, value: Any, error: type, make_samples: Callable[..., Any]
+) -> None:
     """Fractions, overflows, other types and unknown columns are errors, never rounded or dropped."""
     rows = make_samples(3)
     rows[1][column] = value
@@ -58,7 +71,9 @@ def test_wrong_values_name_their_column(column: str, value: Any, error: type, ma
         ({"run_id": "other"}, "does not belong to run abc"),
     ],
 )
-def test_contradictions_are_refused(changes: dict[str, Any], message: str, make_samples: Callable[..., Any]) -> None:
+def test_contradictions_are_refused(
+    changes: dict[str, Any], message: str, make_samples: Callable[..., Any]
+) -> None:
     """A table never breaks the definitions of the vocabulary."""
     rows = make_samples(3)
     rows[2] |= changes
@@ -81,9 +96,19 @@ def test_no_rows_make_an_empty_table() -> None:
     assert samples_table("abc", []).schema.equals(SAMPLES)
 
 
-def test_times_are_stored_as_naive_utc(make_samples: Callable[..., Any], make_run: Callable[..., Any]) -> None:
+def test_times_are_stored_as_naive_utc(
+    make_samples: Callable[..., Any], make_run: Callable[..., Any]
+) -> None:
     """An aware time is converted, a naive one is taken as it is."""
     zone = timezone(timedelta(hours=2))
-    run = make_run("abc", make_samples(), started_at=datetime(2026, 1, 1, 12, tzinfo=zone), finished_at=datetime(2026, 1, 1, 11))
+    run = make_run(
+        "abc",
+        make_samples(),
+        started_at=datetime(2026, 1, 1, 12, tzinfo=zone),
+        finished_at=datetime(2026, 1, 1, 11),
+    )
     row = to_table(RUNS, [run], schema_version=1, status="done").to_pylist()[0]
-    assert (row["started_at"], row["finished_at"]) == (datetime(2026, 1, 1, 10), datetime(2026, 1, 1, 11))
+    assert (row["started_at"], row["finished_at"]) == (
+        datetime(2026, 1, 1, 10),
+        datetime(2026, 1, 1, 11),
+    )

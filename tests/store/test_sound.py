@@ -42,8 +42,12 @@ RUNS = [  # column, its value now, what is said
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "values", "message"), RUNS, ids=[f"{name} {message}"[:40] for name, _, message in RUNS])
-def test_columns_of_runs(tmp_path: Path, stored: Stored, name: str, values: pa.Array, message: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "values", "message"), RUNS, ids=[f"{name} {message}"[:40] for name, _, message in RUNS]
+)
+def test_columns_of_runs(
+    tmp_path: Path, stored: Stored, name: str, values: pa.Array, message: str
+) -> None:
     """Types, nulls, ranges, words and the JSON inside."""
     stored("aaaa11111111")
     path = tmp_path / "results" / "runs" / "aaaa11111111.parquet"
@@ -51,7 +55,9 @@ def test_columns_of_runs(tmp_path: Path, stored: Stored, name: str, values: pa.A
     with pytest.raises(UserError, match=r"aaaa11111111\.parquet") as caught:
         read_table(path, "runs")
     assert message in str(caught.value)
-    if not (name == "started_at" or "holds string" in message):  # who asks for other columns is not bothered
+    if not (
+        name == "started_at" or "holds string" in message
+    ):  # who asks for other columns is not bothered
         assert read_table(path, "runs", ("threat", "attack")).num_rows == 1
 
 
@@ -91,11 +97,18 @@ def test_details_of_measures(tmp_path: Path, stored: Stored, detail: str, messag
     stored("aaaa11111111")
     run = tmp_path / "results" / "runs" / "aaaa11111111.parquet"
     write_measures(run, [Measure("rank", "clean", "test", 1.0, {"singular_values": [1.0, 0.5]})])
-    assert read_measures(run) == [Measure("rank", "clean", "test", 1.0, {"singular_values": [1.0, 0.5]})]
+    assert read_measures(run) == [
+        Measure("rank", "clean", "test", 1.0, {"singular_values": [1.0, 0.5]})
+    ]
     path = tmp_path / "results" / "measures" / "aaaa11111111.parquet"
     _changed(path, "detail", pa.array([detail]))
-    for read in (lambda: read_measures(run), lambda: read_beside(path, "measures", ("name", "detail"))):
-        with pytest.raises(UserError, match=r"measures/aaaa11111111\.parquet: column detail") as caught:
+    for read in (
+        lambda: read_measures(run),
+        lambda: read_beside(path, "measures", ("name", "detail")),
+    ):
+        with pytest.raises(
+            UserError, match=r"measures/aaaa11111111\.parquet: column detail"
+        ) as caught:
             read()
         assert message in str(caught.value)
 
@@ -104,12 +117,25 @@ def test_an_input_margin_needs_its_curve(tmp_path: Path, stored: Stored) -> None
     """Both are shown in one line: one without the other, or without its facts, is refused."""
     stored("aaaa11111111")
     run = tmp_path / "results" / "runs" / "aaaa11111111.parquet"
-    facts = {"norm": "l2", "runs": ["aaaa"], "samples": 3, "censored": 0, "reach": 1.0, "median_low": 0.1}
+    facts = {
+        "norm": "l2",
+        "runs": ["aaaa"],
+        "samples": 3,
+        "censored": 0,
+        "reach": 1.0,
+        "median_low": 0.1,
+    }
     margin = Measure("input_margin_l2", "worst", "test", 0.2, facts)
-    curve = Measure("security_curve_l2", "worst", "test", 0.2, {"runs": ["aaaa"], "end": 1.0, "area_low": 0.1})
+    curve = Measure(
+        "security_curve_l2", "worst", "test", 0.2, {"runs": ["aaaa"], "end": 1.0, "area_low": 0.1}
+    )
     write_measures(run, [margin, curve])
     assert read_measures(run) == [margin, curve]
-    for measures in ([margin], [margin._replace(detail={**facts, "runs": None}), curve], [curve._replace(detail={})]):
+    for measures in (
+        [margin],
+        [margin._replace(detail={**facts, "runs": None}), curve],
+        [curve._replace(detail={})],
+    ):
         write_measures(run, measures)
         with pytest.raises(UserError, match=r"detail of (input_margin|security_curve)_l2"):
             read_measures(run)
@@ -121,12 +147,19 @@ def test_versions_that_are_none(tmp_path: Path, stored: Stored, version: bytes) 
     stored("aaaa11111111")
     path = tmp_path / "results" / "runs" / "aaaa11111111.parquet"
     table = pq.read_table(path)
-    pq.write_table(table.replace_schema_metadata({**table.schema.metadata, b"robbench.schema_version": version}), path)
+    pq.write_table(
+        table.replace_schema_metadata(
+            {**table.schema.metadata, b"robbench.schema_version": version}
+        ),
+        path,
+    )
     with pytest.raises(UserError, match=r"schema version 9|not written by robbench"):
         read_table(path, "runs")
 
 
-def test_nobody_is_told_to_delete_what_is_not_ours(cli: Callable[..., Any], tmp_path: Path, stored: Stored) -> None:
+def test_nobody_is_told_to_delete_what_is_not_ours(
+    cli: Callable[..., Any], tmp_path: Path, stored: Stored
+) -> None:
     """A page, a picture, a cut table: what to do instead is said, and the advice costs nothing."""
     stored("aaaa11111111")
     (tmp_path / "report.html").write_text("<html></html>")
@@ -144,7 +177,9 @@ def test_nobody_is_told_to_delete_what_is_not_ours(cli: Callable[..., Any], tmp_
         assert "delete it" not in done.err
 
 
-def test_pipes_in_a_store_are_not_waited_for(cli: Callable[..., Any], tmp_path: Path, stored: Stored) -> None:
+def test_pipes_in_a_store_are_not_waited_for(
+    cli: Callable[..., Any], tmp_path: Path, stored: Stored
+) -> None:
     """A named pipe where a table should be, alone or among others: refused, not opened."""
     stored("aaaa11111111")
     os.mkfifo(tmp_path / "results" / "runs" / "pipe.parquet")
@@ -160,7 +195,14 @@ def test_a_baseline_of_wrong_types(cli: Callable[..., Any], tmp_path: Path, stor
     assert cli("baseline set aaaa11111111 --out", tmp_path).code == 0
     file = tmp_path / "results" / "baseline.json"
     entry = json.loads(file.read_text())
-    for key, value in (("sha256", {"runs": 3}), ("sha256", []), ("run_id", None), ("results", 3), ("set_at", {}), ("schema", 1)):
+    for key, value in (
+        ("sha256", {"runs": 3}),
+        ("sha256", []),
+        ("run_id", None),
+        ("results", 3),
+        ("set_at", {}),
+        ("schema", 1),
+    ):
         file.write_text(json.dumps({**entry, key: value}))
         done = cli("baseline show --out", tmp_path)
         assert (done.code, done.err.count("\n")) == (2, 1), done.err

@@ -58,12 +58,18 @@ _ROWS = st.lists(
 
 
 def _same(a: Any, b: Any) -> bool:
-    return a == b or (isinstance(a, float) and isinstance(b, float) and math.isnan(a) and math.isnan(b))
+    return a == b or (
+        isinstance(a, float) and isinstance(b, float) and math.isnan(a) and math.isnan(b)
+    )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(_ROWS)
-def test_any_rows_survive_store_and_shards(tmp_path: Path, make_run: Callable[..., Any], rows: list[dict[str, Any]]) -> None:
+def test_any_rows_survive_store_and_shards(
+    tmp_path: Path, make_run: Callable[..., Any], rows: list[dict[str, Any]]
+) -> None:
     """What is written is what is read, value by value, from a run and from the shards of an unfinished one."""
     samples = []
     for row in rows:
@@ -82,22 +88,32 @@ def test_any_rows_survive_store_and_shards(tmp_path: Path, make_run: Callable[..
         assert all(_same(row[name], other[name]) for other in others for name in row)
 
 
-def test_run_row_survives(stored: Stored, make_samples: Callable[..., Any], make_run: Callable[..., Any]) -> None:
+def test_run_row_survives(
+    stored: Stored, make_samples: Callable[..., Any], make_run: Callable[..., Any]
+) -> None:
     """Every fact of the runs row comes back; version and status are filled in, times are naive UTC."""
     samples = make_samples()
     given = make_run("abc", samples, subset="0:20", git_dirty=False, config='{"a":1}')
     info = stored("abc", samples, subset="0:20", git_dirty=False, config='{"a":1}').info
     times = {name: given[name].replace(tzinfo=None) for name in ("started_at", "finished_at")}
-    assert info == dict.fromkeys(RUNS.names) | given | times | {"schema_version": SCHEMA_VERSION, "status": "done"}
+    assert info == dict.fromkeys(RUNS.names) | given | times | {
+        "schema_version": SCHEMA_VERSION,
+        "status": "done",
+    }
 
 
 def test_layout(tmp_path: Path, stored: Stored) -> None:
     """Files lie where the design says, and nothing else does."""
     stored("0123456789ab")
-    files = sorted(str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file())
+    files = sorted(
+        str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()
+    )
     assert files == ["results/runs/0123456789ab.parquet", "results/samples/0123456789ab.parquet"]
     assert Store(tmp_path).models == tmp_path / "models"
-    assert Store(tmp_path).run_path("0123456789ab") == tmp_path / "results" / "runs" / "0123456789ab.parquet"
+    assert (
+        Store(tmp_path).run_path("0123456789ab")
+        == tmp_path / "results" / "runs" / "0123456789ab.parquet"
+    )
 
 
 def test_any_reader_sees_one_table(tmp_path: Path, stored: Stored) -> None:
@@ -110,7 +126,10 @@ def test_any_reader_sees_one_table(tmp_path: Path, stored: Stored) -> None:
 
 
 def test_a_run_row_means_complete(
-    tmp_path: Path, make_samples: Callable[..., Any], make_run: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    make_samples: Callable[..., Any],
+    make_run: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Killed between samples and run row: the run does not count as done, and its shards are still there."""
     store, samples = Store(tmp_path), make_samples()
@@ -135,14 +154,22 @@ def test_a_run_row_means_complete(
     assert store.partial("abc").rows() == []
 
 
-def test_bad_rows_write_nothing(tmp_path: Path, make_samples: Callable[..., Any], make_run: Callable[..., Any]) -> None:
+def test_bad_rows_write_nothing(
+    tmp_path: Path, make_samples: Callable[..., Any], make_run: Callable[..., Any]
+) -> None:
     """A run whose rows do not fit, or do not match their count, leaves no file."""
     samples = make_samples()
-    for run in (make_run("abc", samples, model=None), make_run("abc", samples, n_samples=3), make_run("abc", samples, extra=1)):
+    for run in (
+        make_run("abc", samples, model=None),
+        make_run("abc", samples, n_samples=3),
+        make_run("abc", samples, extra=1),
+    ):
         with pytest.raises(ValueError):
             Store(tmp_path).write(run, samples)
     with pytest.raises(ValueError):
-        Store(tmp_path).write(make_run("abc", samples), [{**row, "robust": None} for row in samples])
+        Store(tmp_path).write(
+            make_run("abc", samples), [{**row, "robust": None} for row in samples]
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -161,12 +188,16 @@ class TestPartial:
         rows = make_samples(30)
         for part in (rows[:10], [], rows[10:20]):
             Store(tmp_path).partial("abc").append(part)
-        assert [row["sample_id"] for row in Store(tmp_path).partial("abc").rows()] == [row["sample_id"] for row in rows[:20]]
+        assert [row["sample_id"] for row in Store(tmp_path).partial("abc").rows()] == [
+            row["sample_id"] for row in rows[:20]
+        ]
         Store(tmp_path).partial("abc").append(rows[20:])
         names = sorted(path.name for path in (tmp_path / "results" / "partial" / "abc").iterdir())
         assert names == ["000000.parquet", "000001.parquet", "000002.parquet"]
 
-    def test_killed_while_writing_a_shard(self, tmp_path: Path, make_samples: Callable[..., Any]) -> None:
+    def test_killed_while_writing_a_shard(
+        self, tmp_path: Path, make_samples: Callable[..., Any]
+    ) -> None:
         """A temporary file left by a kill is not a shard, and a truncated shard costs only its own samples."""
         rows, partial = make_samples(30), Store(tmp_path).partial("abc")
         for start in (0, 10, 20):
@@ -175,22 +206,30 @@ class TestPartial:
         (folder / ".000003.parquet.1234.tmp").write_bytes(b"half")
         shard = folder / "000001.parquet"
         shard.write_bytes(shard.read_bytes()[:-100])
-        assert [row["sample_id"] for row in partial.rows()] == [row["sample_id"] for row in rows[:10] + rows[20:]]
+        assert [row["sample_id"] for row in partial.rows()] == [
+            row["sample_id"] for row in rows[:10] + rows[20:]
+        ]
         partial.append(rows[10:20])
         assert {row["sample_id"] for row in partial.rows()} == {row["sample_id"] for row in rows}
 
-    def test_a_sample_written_twice_counts_once(self, tmp_path: Path, make_samples: Callable[..., Any]) -> None:
+    def test_a_sample_written_twice_counts_once(
+        self, tmp_path: Path, make_samples: Callable[..., Any]
+    ) -> None:
         """Two processes that did the same samples do not double them."""
         rows, partial = make_samples(10), Store(tmp_path).partial("abc")
         partial.append(rows)
         partial.append(rows[5:])
         assert len(partial.rows()) == 10
 
-    def test_shards_of_other_runs_are_not_ours(self, tmp_path: Path, make_samples: Callable[..., Any]) -> None:
+    def test_shards_of_other_runs_are_not_ours(
+        self, tmp_path: Path, make_samples: Callable[..., Any]
+    ) -> None:
         """A shard copied from another run is ignored."""
         partial = Store(tmp_path).partial("abc")
         Store(tmp_path).partial("other").append(make_samples(3))
-        (tmp_path / "results" / "partial" / "other").rename(tmp_path / "results" / "partial" / "abc")
+        (tmp_path / "results" / "partial" / "other").rename(
+            tmp_path / "results" / "partial" / "abc"
+        )
         assert partial.rows() == []
 
     def test_nothing_there(self, tmp_path: Path) -> None:
@@ -199,7 +238,9 @@ class TestPartial:
         assert partial.rows() == []
         partial.discard()
 
-    def test_discard_that_fails_is_a_run_error(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_discard_that_fails_is_a_run_error(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Something that cannot be removed is reported in one line, and is whole."""
         (tmp_path / "results" / "partial" / "abc" / "points").mkdir(parents=True)
 
@@ -240,12 +281,28 @@ class TestReadRun:
 
 def test_epochs_survive(tmp_path: Path) -> None:
     """Epochs come back as written; what was not measured is None; a run is not a table of epochs."""
-    row = {"model": "ce", "epoch": 0, "learning_rate": 0.1, "train_loss": 2.5, "clean_accuracy": 0.5, "robust_accuracy": None}
-    row |= {"clean_margin": 0.25, "adv_margin": None, "seconds": 1.5, "n_forward": 10, "n_backward": 20, "selected": False}
+    row = {
+        "model": "ce",
+        "epoch": 0,
+        "learning_rate": 0.1,
+        "train_loss": 2.5,
+        "clean_accuracy": 0.5,
+        "robust_accuracy": None,
+    }
+    row |= {
+        "clean_margin": 0.25,
+        "adv_margin": None,
+        "seconds": 1.5,
+        "n_forward": 10,
+        "n_backward": 20,
+        "selected": False,
+    }
     row |= {"logs": None}
     rows = [row, {**row, "epoch": 1, "selected": True, "train_loss": float("inf")}]
     write_epochs(tmp_path / "epochs.parquet", rows)
-    assert read_epochs(tmp_path / "epochs.parquet") == [{**row, "schema_version": SCHEMA_VERSION} for row in rows]
+    assert read_epochs(tmp_path / "epochs.parquet") == [
+        {**row, "schema_version": SCHEMA_VERSION} for row in rows
+    ]
     with pytest.raises(UserError, match="holds epochs"):
         read_run(tmp_path / "epochs.parquet")
 

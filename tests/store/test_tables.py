@@ -27,7 +27,9 @@ def file(tmp_path: Path, make_samples: Callable[..., Any]) -> Path:
 def test_atomic_write_makes_folders_and_leaves_no_temporary(tmp_path: Path) -> None:
     """The file appears with its content, in a new folder, alone."""
     atomic_write(tmp_path / "a" / "b.txt", lambda path: path.write_text("new"))
-    assert [(path.name, path.read_text()) for path in (tmp_path / "a").iterdir()] == [("b.txt", "new")]
+    assert [(path.name, path.read_text()) for path in (tmp_path / "a").iterdir()] == [
+        ("b.txt", "new")
+    ]
 
 
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
@@ -73,7 +75,10 @@ def test_metadata_says_what_a_file_is(file: Path) -> None:
 def test_read_gives_back_types_and_only_the_columns_asked_for(file: Path) -> None:
     """Types survive the file, dictionaries too, and columns can be picked."""
     assert read_table(file, "samples").schema.equals(SAMPLES)
-    assert read_table(file, "samples", ["robust", "sample_id"]).column_names == ["sample_id", "robust"]
+    assert read_table(file, "samples", ["robust", "sample_id"]).column_names == [
+        "sample_id",
+        "robust",
+    ]
 
 
 def _one_line_about(path: Path, error: pytest.ExceptionInfo[UserError]) -> None:
@@ -91,7 +96,9 @@ def test_every_truncation_is_a_user_error(file: Path) -> None:
         _one_line_about(file, error)
 
 
-def test_a_flipped_bit_in_a_column_is_a_user_error(tmp_path: Path, make_samples: Callable[..., Any]) -> None:
+def test_a_flipped_bit_in_a_column_is_a_user_error(
+    tmp_path: Path, make_samples: Callable[..., Any]
+) -> None:
     """One bit that a disk got wrong in a column's values would be a wrong number: the page's checksum tells."""
     path = tmp_path / "samples" / "abc.parquet"
     write_table(path, samples_table("abc", make_samples(1000)), "abc")
@@ -99,7 +106,10 @@ def test_a_flipped_bit_in_a_column_is_a_user_error(tmp_path: Path, make_samples:
     for column in ("sample_id", "adv_margin", "n_forward"):
         chunk = pq.read_metadata(path).row_group(0).column(SAMPLES.get_field_index(column))
         start = chunk.dictionary_page_offset or chunk.data_page_offset
-        for position in (start + chunk.total_compressed_size // 2, start + chunk.total_compressed_size - 1):
+        for position in (
+            start + chunk.total_compressed_size // 2,
+            start + chunk.total_compressed_size - 1,
+        ):
             damaged = bytearray(whole)
             damaged[position] ^= 1
             path.write_bytes(damaged)
@@ -139,7 +149,9 @@ def test_newer_schema_asks_for_an_upgrade(file: Path) -> None:
     """A file of a later schema version is refused rather than misread."""
     table = pq.read_table(file)
     pq.write_table(
-        table.replace_schema_metadata({**table.schema.metadata, b"robbench.schema_version": str(SCHEMA_VERSION + 1).encode()}),
+        table.replace_schema_metadata(
+            {**table.schema.metadata, b"robbench.schema_version": str(SCHEMA_VERSION + 1).encode()}
+        ),
         file,
     )
     with pytest.raises(UserError, match="upgrade robbench") as error:

@@ -65,17 +65,25 @@ def test_what_is_spent_after_an_attack_is_a_tenth_of_autoattack(store: Path, cli
     """On the same samples: a run of the first two attacks of the cascade costs less than all of it."""
     first = " ".join(f"--attack {spec}" for spec in expand("autoattack", "linf")[:1])
     assert cli(f"attack at ce {first} --threat linf:0.15 --limit 40 --quiet --out", store).code == 0
-    for run in (row for path in (store / "results" / "runs").glob("*.parquet") for row in pq.read_table(path).to_pylist()):
+    for run in (
+        row
+        for path in (store / "results" / "runs").glob("*.parquet")
+        for row in pq.read_table(path).to_pylist()
+    ):
         rows = Store(store).checks(run["run_id"])
         spent = sum(row["n_forward"] + row["n_backward"] for row in rows)
         assert spent <= 0.1 * (run["n_forward"] + run["n_backward"])
 
 
-def test_verdicts_and_their_cost_are_what_they_are_without_checks(store: Path, cli, monkeypatch, rows_of, tmp_path: Path) -> None:
+def test_verdicts_and_their_cost_are_what_they_are_without_checks(
+    store: Path, cli, monkeypatch, rows_of, tmp_path: Path
+) -> None:
     """The sample rows are equal with the checks and with the checks taken out."""
     other = shutil.copytree(store, tmp_path / "T")
     assert cli(f"attack ce {PGD} --limit 80 --quiet --out", store).code == 0
-    monkeypatch.setattr("robbench.tasks.check.check_after", lambda plan, runs, store, **how: [[] for _ in runs])
+    monkeypatch.setattr(
+        "robbench.tasks.check.check_after", lambda plan, runs, store, **how: [[] for _ in runs]
+    )
     assert cli(f"attack ce {PGD} --limit 80 --quiet --out", other).code == 0
     assert not (other / "results" / "checks").exists()
     assert table(store, "samples") == table(other, "samples")
@@ -83,7 +91,9 @@ def test_verdicts_and_their_cost_are_what_they_are_without_checks(store: Path, c
 
 def test_a_tiny_run_is_not_asked_anything(store: Path, cli) -> None:
     """A few samples under one step: all that is left is what the rows say."""
-    assert cli("attack ce --attack fgsm --threat linf:0.15 --limit 12 --quiet --out", store).code == 0
+    assert (
+        cli("attack ce --attack fgsm --threat linf:0.15 --limit 12 --quiet --out", store).code == 0
+    )
     rows = table(store, "checks")
     assert sum(row["n_forward"] + row["n_backward"] for row in rows) <= 12
     assert by_name(rows)["unfinished"]["verdict"] == "pass"
@@ -91,13 +101,28 @@ def test_a_tiny_run_is_not_asked_anything(store: Path, cli) -> None:
 
 def test_several_budgets_pay_once(store: Path, cli) -> None:
     """Only the largest budget's run asks the model; each has its own file."""
-    assert cli("attack at --attack pgd:steps=20 --threat linf:0.05,0.1,0.2 --limit 60 --quiet --out", store).code == 0
-    runs = [row for path in (store / "results" / "runs").glob("*.parquet") for row in pq.read_table(path).to_pylist()]
-    spent = {run["eps"]: sum(row["n_forward"] for row in Store(store).checks(run["run_id"])) for run in runs}
+    assert (
+        cli(
+            "attack at --attack pgd:steps=20 --threat linf:0.05,0.1,0.2 --limit 60 --quiet --out",
+            store,
+        ).code
+        == 0
+    )
+    runs = [
+        row
+        for path in (store / "results" / "runs").glob("*.parquet")
+        for row in pq.read_table(path).to_pylist()
+    ]
+    spent = {
+        run["eps"]: sum(row["n_forward"] for row in Store(store).checks(run["run_id"]))
+        for run in runs
+    }
     assert spent[0.05] == spent[0.1] == 0 < spent[0.2]
 
 
-def test_a_failed_check_is_told_with_the_run_and_again_when_it_is_found_done(store: Path, cli) -> None:
+def test_a_failed_check_is_told_with_the_run_and_again_when_it_is_found_done(
+    store: Path, cli
+) -> None:
     """Ten steps too short to get anywhere: successes come at the very end; what flags say already is not said twice."""
     line = "attack ce --attack pgd:steps=10,rate=0.03 --threat linf:0.2 --limit 150 --out"
     first, again = cli(line, store), cli(line, store)
@@ -106,7 +131,8 @@ def test_a_failed_check_is_told_with_the_run_and_again_when_it_is_found_done(sto
     assert "check black-box-tried" not in first.err  # only informs
 
 
-# -- robbench check --------------------------------------------------------------------------------------------------------
+# -- robbench check
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_check_of_a_model_with_runs_takes_its_latest_run(mine: Path, cli) -> None:
@@ -132,7 +158,10 @@ def test_a_run_id_a_prefix_and_a_file_are_the_same_run(mine: Path, cli) -> None:
         cli("check --limit 8 --source ce --json --out", mine, name).json["rows"]
         for name in (run_id, run_id[:6], mine / "results" / "runs" / f"{run_id}.parquet")
     ]
-    figures = [[(row["check"], row["figure"], row["verdict"], row["evidence"]) for row in rows] for rows in answers]
+    figures = [
+        [(row["check"], row["figure"], row["verdict"], row["evidence"]) for row in rows]
+        for rows in answers
+    ]
     assert figures[0] == figures[1] == figures[2]
 
 
@@ -154,7 +183,9 @@ def test_a_store_tampered_with_is_an_error(mine: Path, cli) -> None:
     path = next((mine / "results" / "points").glob("*.parquet"))
     stored = pq.read_table(path)
     rows = stored.to_pylist()
-    first = pq.read_table(next((mine / "results" / "samples").glob("*.parquet"))).to_pylist()[0]["sample_id"]
+    first = pq.read_table(next((mine / "results" / "samples").glob("*.parquet"))).to_pylist()[0][
+        "sample_id"
+    ]
     row = next(row for row in rows if row["sample_id"] == first)
     row |= {"encoding": "f4", "delta": np.full(64, 0.2, "<f4").tobytes()}
     pq.write_table(pa.Table.from_pylist(rows, stored.schema), path)
@@ -203,7 +234,9 @@ def test_bad_words(words: str, message: str, mine: Path, cli, snapshot) -> None:
     """Exit 2, one line that helps, nothing on disk changes."""
     before = snapshot(mine)
     done = cli(*shlex.split(words), "--out", mine)
-    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), (
+        done.err
+    )
     assert message in done.err
     assert snapshot(mine) == before
 

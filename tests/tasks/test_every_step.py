@@ -7,7 +7,9 @@ import sys
 
 import pytest
 
-ATTACK = "attack at --attack pgd:steps=2 --threat linf:0.1,0.2 --limit 48 --batch-size 16 --store-points"
+ATTACK = (
+    "attack at --attack pgd:steps=2 --threat linf:0.1,0.2 --limit 48 --batch-size 16 --store-points"
+)
 EVENTS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.scandir"}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
@@ -20,9 +22,15 @@ def died(cli, words, out, number):
         left = [number]
 
         def deadly(event, args):
-            if event not in EVENTS and not (event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)):
+            if event not in EVENTS and not (
+                event == "open" and isinstance(args[2], int) and args[2] & (os.O_WRONLY | os.O_RDWR)
+            ):
                 return
-            if args and isinstance(args[0], str | os.PathLike) and str(args[0]).startswith(str(out)):
+            if (
+                args
+                and isinstance(args[0], str | os.PathLike)
+                and str(args[0]).startswith(str(out))
+            ):
                 left[0] -= 1
                 if left[0] == 0:
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -50,7 +58,9 @@ def steps(cli, words, fresh):
 
 
 def sorted_rows(rows_of, path):
-    return sorted(rows_of(path, "checked_at"), key=lambda row: str(row.get("sample_id", row.get("check"))))
+    return sorted(
+        rows_of(path, "checked_at"), key=lambda row: str(row.get("sample_id", row.get("check")))
+    )
 
 
 def test_every_step_of_an_attack(cli, trained, tmp_path, rows_of, monkeypatch):
@@ -61,7 +71,9 @@ def test_every_step_of_an_attack(cli, trained, tmp_path, rows_of, monkeypatch):
     kinds = ("samples", "points", "checks")
     expected = {kind: sorted((whole / "results" / kind).iterdir()) for kind in kinds}
     count = 0
-    for number, out in steps(cli, ATTACK.split(), lambda n: shutil.copytree(trained, tmp_path / f"S{n}")):
+    for number, out in steps(
+        cli, ATTACK.split(), lambda n: shutil.copytree(trained, tmp_path / f"S{n}")
+    ):
         for kind in kinds:
             for path in expected[kind]:
                 ours = out / "results" / kind / path.name
@@ -86,7 +98,11 @@ def test_every_step_of_a_training(cli, tiny, tmp_path, force):
     count = 0
     for number, out in steps(cli, words, fresh):
         ours = out / "models" / "m"
-        assert sorted(path.name for path in ours.iterdir()) == sorted(path.name for path in theirs.iterdir()), number
-        assert (ours / "model.safetensors").read_bytes() == (theirs / "model.safetensors").read_bytes(), number
+        assert sorted(path.name for path in ours.iterdir()) == sorted(
+            path.name for path in theirs.iterdir()
+        ), number
+        assert (ours / "model.safetensors").read_bytes() == (
+            theirs / "model.safetensors"
+        ).read_bytes(), number
         count += 1
     assert count > 20

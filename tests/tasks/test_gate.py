@@ -45,26 +45,41 @@ def gate_rows(out: Path, run_id: str) -> tuple[dict[str, Any], list[dict[str, An
 
 
 def run_of(out: Path, model: str) -> str:
-    return next(path.stem for path in Store(out).find([model]) if "gate" not in str(read_run(path).info["config"]))
+    return next(
+        path.stem
+        for path in Store(out).find([model])
+        if "gate" not in str(read_run(path).info["config"])
+    )
 
 
 @pytest.mark.parametrize(
-    ("baseline", "model", "code", "replayed"), [("ce", "at", 0, False), ("at", "at", 0, True), ("at", "ce", 1, True)]
+    ("baseline", "model", "code", "replayed"),
+    [("ce", "at", 0, False), ("at", "at", 0, True), ("at", "ce", 1, True)],
 )
-def test_better_equal_worse(cli: Callable, out: Path, baseline: str, model: str, code: int, replayed: bool) -> None:
+def test_better_equal_worse(
+    cli: Callable, out: Path, baseline: str, model: str, code: int, replayed: bool
+) -> None:
     """Each stops with the right answer before all samples are attacked; the run that is kept says what it is."""
-    done = cli(GATE, "--these-samples", "--baseline", run_of(out, baseline), "--model", model, "--out", out)
+    done = cli(
+        GATE, "--these-samples", "--baseline", run_of(out, baseline), "--model", model, "--out", out
+    )
     assert done.code == code, done.err
     found = done.json
     assert found["samples"] < found["samples_of"] == 240
     info, rows = gate_rows(out, found["candidate"]["run_id"])
-    assert (info["n_samples"], len(rows), info["status"]) == (found["samples"], found["samples"], early.STOPPED_EARLY)
+    assert (info["n_samples"], len(rows), info["status"]) == (
+        found["samples"],
+        found["samples"],
+        early.STOPPED_EARLY,
+    )
     assert info["subset"] == f"random={found['samples']},seed=0 of first=240"
     assert json.loads(info["config"])["gate"]["of"] == 240
     assert any(row["broken_by"] == "replay" for row in rows) or not replayed
     assert not list((out / "results" / "partial").glob("*"))
     # A part of the samples is no run to hold against whole ones.
-    refused = cli("gate --candidate", info["run_id"], "--baseline", run_of(out, baseline), "--out", out)
+    refused = cli(
+        "gate --candidate", info["run_id"], "--baseline", run_of(out, baseline), "--out", out
+    )
     assert refused.code == 2
     assert "subset: first=240 and random=" in refused.err
 
@@ -75,11 +90,14 @@ def test_verdicts_and_decision_are_those_of_a_whole_attack(cli: Callable, out: P
     done = cli(f"{GATE} --these-samples --baseline {base} --model ce --out", out)
     found = done.json
     whole = cli(
-        f"attack ce --attack pgd:steps=4 --attack apgd:steps=6 --threat linf:0.1 --limit 240 --replay {base} --json --out", out
+        f"attack ce --attack pgd:steps=4 --attack apgd:steps=6 --threat linf:0.1 --limit 240 --replay {base} --json --out",
+        out,
     ).json["rows"][0]["run_id"]
     theirs = {row["sample_id"]: row for row in gate_rows(out, whole)[1]}
     mine = gate_rows(out, found["candidate"]["run_id"])[1]
-    assert [{**theirs[row["sample_id"]], "run_id": 0} for row in mine] == [{**row, "run_id": 0} for row in mine]
+    assert [{**theirs[row["sample_id"]], "run_id": 0} for row in mine] == [
+        {**row, "run_id": 0} for row in mine
+    ]
     split = load("digits", "test", limit=240)
     reference = {row["sample_id"]: row["robust"] for row in gate_rows(out, base)[1]}
     test = PairedSequentialTest(0.03, 240, 0.05)
@@ -101,10 +119,15 @@ def test_all_samples_leave_an_ordinary_run(cli: Callable, out: Path) -> None:
     assert check["needed"] > 240
     info, _ = gate_rows(out, done.json["candidate"]["run_id"])
     assert (info["status"], info["subset"], info["n_samples"]) == ("done", "first=240", 240)
-    assert cli(f"gate --max-drop 5 --baseline {base} --candidate {info['run_id']} --out", out).code == 0
+    assert (
+        cli(f"gate --max-drop 5 --baseline {base} --candidate {info['run_id']} --out", out).code
+        == 0
+    )
 
 
-def test_what_is_known_is_not_attacked_again(cli: Callable, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_known_is_not_attacked_again(
+    cli: Callable, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The same question is answered from the store; a stricter one goes on from there; --force begins anew."""
     asked: list[int] = []
     original = early.verdict_rows
@@ -125,7 +148,9 @@ def test_what_is_known_is_not_attacked_again(cli: Callable, out: Path, monkeypat
     assert strict.json["samples"] > first.json["samples"] == len(kept)
     known = len(asked)
     assert not kept & set(asked[len(before) :])
-    assert gate_rows(out, strict.json["candidate"]["run_id"])[0]["n_samples"] == strict.json["samples"]
+    assert (
+        gate_rows(out, strict.json["candidate"]["run_id"])[0]["n_samples"] == strict.json["samples"]
+    )
     cli(words, out, "--max-drop", "20", "--force")
     assert len(asked) > known
 
@@ -167,15 +192,24 @@ def test_killed_and_continued_decides_the_same(
     whole = cli(words, other).json
     killed = spawn("append", "4", *words.split(), out, code=killer)
     assert killed.code == -signal.SIGKILL
-    kept = [row for path in (out / "results" / "partial").rglob("*.parquet") for row in pq.read_table(path).to_pylist()]
+    kept = [
+        row
+        for path in (out / "results" / "partial").rglob("*.parquet")
+        for row in pq.read_table(path).to_pylist()
+    ]
     assert 0 < len(kept) < 240
     done = cli(words, out)
     assert f"{len(kept)} samples are decided already" in done.err
     assert done.json["checks"] == whole["checks"]
-    assert gate_rows(out, done.json["candidate"]["run_id"])[1] == gate_rows(other, whole["candidate"]["run_id"])[1]
+    assert (
+        gate_rows(out, done.json["candidate"]["run_id"])[1]
+        == gate_rows(other, whole["candidate"]["run_id"])[1]
+    )
 
 
-def test_a_signal_and_a_limit_of_time_keep_what_was_decided(cli: Callable, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_signal_and_a_limit_of_time_keep_what_was_decided(
+    cli: Callable, out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SIGTERM ends with 143 and how to go on; a limit of time with 4; both leave no run, and their samples are used."""
     words = f"{GATE} --these-samples --baseline {run_of(out, 'at')} --model at --out"
     add, count = early.EarlyGate.add, []

@@ -16,17 +16,26 @@ def test_any_name_of_a_folder(cli, trained, tmp_path, name):
     """A tilde that the shell left, a colon that looks like an address: the results lie where they should."""
     meant = tmp_path / name.replace("~", "home")
     shutil.copytree(trained, meant)
-    done = cli(*ATTACK.split(), "--json", "--out", name, cwd=tmp_path, env={"HOME": str(tmp_path / "home")})
+    done = cli(
+        *ATTACK.split(), "--json", "--out", name, cwd=tmp_path, env={"HOME": str(tmp_path / "home")}
+    )
     assert done.code == 0, done.err
     assert (meant / "results" / "points" / f"{done.json['rows'][0]['run_id']}.parquet").is_file()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [meant.relative_to(tmp_path).parts[0]]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        meant.relative_to(tmp_path).parts[0]
+    ]
 
 
 def test_a_model_that_changes_the_working_folder(cli, private, tmp_path):
     """A relative output folder is where it was when the command began."""
     source = "import os\nfrom torch import nn\ndef make():\n    os.chdir('/')\n"
-    folder = private("wanders", source + "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n")
-    done = cli("attack wanders:make --data digits --attack fgsm --threat linf:0.1 --limit 9 --out S", cwd=folder)
+    folder = private(
+        "wanders", source + "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+    )
+    done = cli(
+        "attack wanders:make --data digits --attack fgsm --threat linf:0.1 --limit 9 --out S",
+        cwd=folder,
+    )
     assert done.code == 0, done.err
     assert list((folder / "S" / "results" / "samples").glob("*.parquet"))
 
@@ -78,7 +87,9 @@ def test_a_disk_that_is_full_during_an_attack(cli, store, tmp_path, rows_of, lim
     assert full.code == 3, full.err
     assert full.err.count("\n") == 1
     assert full.err.startswith(f"error: cannot write {store}/results/")
-    assert full.err.endswith("File too large; make room and give the same command again, what was finished is kept\n")
+    assert full.err.endswith(
+        "File too large; make room and give the same command again, what was finished is kept\n"
+    )
     assert not list(store.rglob("*.tmp"))
     assert not list((store / "results" / "runs").glob("*"))
     assert cli(ATTACK, "--out", store).code == cli(ATTACK, "--out", other).code == 0

@@ -100,7 +100,18 @@ def descriptor():
     os.system("echo from a child process")
     return prints()
 """
-ATTACK = ("--data", "digits", "--threat", "linf:0.1", "--attack", "apgd:steps=5", "--limit", "16", "--json", "--out")
+ATTACK = (
+    "--data",
+    "digits",
+    "--threat",
+    "linf:0.1",
+    "--attack",
+    "apgd:steps=5",
+    "--limit",
+    "16",
+    "--json",
+    "--out",
+)
 SAME = ("in_place", "alone", "answer", "twelve:outputs=(0-3,6-11)", "checkpointed", "frozen")
 
 
@@ -108,12 +119,20 @@ SAME = ("in_place", "alone", "answer", "twelve:outputs=(0-3,6-11)", "checkpointe
 def test_habits_change_no_verdict(cli, private, tmp_path):
     """Every sample's clean and adversarial margin is that of the plain network, and what is unusual is told in the flags."""
     folder = private("habits", SOURCE)
-    done = cli("attack", *(f"habits:{name}" for name in ("plain", *SAME)), *ATTACK, tmp_path / "S", cwd=folder)
+    done = cli(
+        "attack",
+        *(f"habits:{name}" for name in ("plain", *SAME)),
+        *ATTACK,
+        tmp_path / "S",
+        cwd=folder,
+    )
     assert done.code == 0, done.err
     rows = done.json["rows"]
     columns = ["sample_id", "clean_correct", "adversarial", "clean_margin", "adv_margin"]
     first, *others = (
-        pq.read_table(tmp_path / "S" / "results" / "samples" / f"{row['run_id']}.parquet", columns=columns).to_pylist()
+        pq.read_table(
+            tmp_path / "S" / "results" / "samples" / f"{row['run_id']}.parquet", columns=columns
+        ).to_pylist()
         for row in rows
     )
     assert sum(row["adversarial"] for row in first) > 0
@@ -121,7 +140,15 @@ def test_habits_change_no_verdict(cli, private, tmp_path):
         for found, expected in zip(samples, first, strict=True):
             assert found == pytest.approx(expected, abs=1e-4), name
     told = [[flag["name"] for flag in row["flags"]] for row in rows]
-    assert [("interface" in names) for names in told] == [False, False, True, False, True, False, False]
+    assert [("interface" in names) for names in told] == [
+        False,
+        False,
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
     assert not any("no-gradient" in names for names in told)
 
 
@@ -129,7 +156,15 @@ def test_habits_change_no_verdict(cli, private, tmp_path):
 def test_a_quantised_model_has_no_gradient_and_is_attacked_by_scores(cli, private, tmp_path):
     """Its clean accuracy is about that of the plain network; square finds what gradients cannot."""
     folder = private("habits", SOURCE)
-    done = cli("attack", "habits:quantised", *ATTACK[:5], "square:steps=30", *ATTACK[6:], tmp_path / "S", cwd=folder)
+    done = cli(
+        "attack",
+        "habits:quantised",
+        *ATTACK[:5],
+        "square:steps=30",
+        *ATTACK[6:],
+        tmp_path / "S",
+        cwd=folder,
+    )
     assert done.code == 0, done.err
     assert "no-gradient" in [flag["name"] for flag in done.json["rows"][0]["flags"]]
     assert "add hopskipjump or transfer" in done.err  # square is what was run
@@ -141,7 +176,9 @@ def test_rejections_are_neither_right_nor_successes(cli, private, tmp_path):
     done = cli("attack", "habits:plain", "habits:rejects", *ATTACK, tmp_path / "S", cwd=folder)
     assert done.code == 0, done.err
     plain, rejects = (
-        pq.read_table(tmp_path / "S" / "results" / "samples" / f"{row['run_id']}.parquet").to_pylist()
+        pq.read_table(
+            tmp_path / "S" / "results" / "samples" / f"{row['run_id']}.parquet"
+        ).to_pylist()
         for row in done.json["rows"]
     )
     for found, expected in zip(rejects, plain, strict=True):
@@ -160,11 +197,35 @@ def test_training_needs_neither_features_nor_a_single_output(cli, private, tmp_p
     """Auxiliary outputs in training mode are left out; a network without nn.Linear is trained, measured and told why."""
     folder = private("habits", SOURCE)
     out = tmp_path / "S"
-    words = ("--limit", "64", "--epochs", "1", "--inner", "fgsm", "--threat", "linf:0.1", "--name", "m", "--out", out)
+    words = (
+        "--limit",
+        "64",
+        "--epochs",
+        "1",
+        "--inner",
+        "fgsm",
+        "--threat",
+        "linf:0.1",
+        "--name",
+        "m",
+        "--out",
+        out,
+    )
     done = cli("train", "--model", f"habits:{factory}", *words, cwd=folder)
     assert done.code == 0, done.err
     done = cli(
-        "attack", "m", "--attack", "fgsm", "--limit", "16", "--measure", "--json", "--trust-code", "--out", out, cwd=folder
+        "attack",
+        "m",
+        "--attack",
+        "fgsm",
+        "--limit",
+        "16",
+        "--measure",
+        "--json",
+        "--trust-code",
+        "--out",
+        out,
+        cwd=folder,
     )
     assert done.code == 0, done.err
     reasons = [row for row in done.json["measures"] if "no nn.Linear" in json.dumps(row)]

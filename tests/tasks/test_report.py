@@ -27,7 +27,15 @@ BESIDE = {"measures": MEASURES, "checks": CHECKS}
 def _table(kind: str) -> pa.Table:
     """A table of one row with the columns that a report needs."""
     fields = {"measures": schema.MEASURES, "checks": schema.CHECKS}[kind]
-    row = {"verdict": "pass", "evidence": [7], "class": None, "value": 0.5, "figure": 0.5, "threshold": None, "detail": "{}"}
+    row = {
+        "verdict": "pass",
+        "evidence": [7],
+        "class": None,
+        "value": 0.5,
+        "figure": 0.5,
+        "threshold": None,
+        "detail": "{}",
+    }
     one = pa.schema([fields.field(name) for name in BESIDE[kind]], {"robbench.table": kind})
     return pa.Table.from_pylist([{name: row.get(name, "x") for name in BESIDE[kind]}], schema=one)
 
@@ -56,15 +64,27 @@ def test_pictures_are_the_attacked_images_with_the_smallest_perturbations(attack
     split = load("digits", "test", limit=40)
     assert (len(shown), reasons) == (6, [])
     (run_id,) = {example.run_id for example in shown}
-    rows = {row["sample_id"]: row for path, run in runs if run.info["run_id"] == run_id for row in run.samples.to_pylist()}
-    fallen = sorted(row["dist_linf"] for row in rows.values() if row["adversarial"] and row["clean_correct"])
+    rows = {
+        row["sample_id"]: row
+        for path, run in runs
+        if run.info["run_id"] == run_id
+        for row in run.samples.to_pylist()
+    }
+    fallen = sorted(
+        row["dist_linf"] for row in rows.values() if row["adversarial"] and row["clean_correct"]
+    )
     assert [example.size for example in shown] == fallen[:6]
     for example in shown:
         row = rows[example.sample_id]
         image = split.pixels(slice(None))[split.ids.tolist().index(example.sample_id)].numpy()
         assert np.array_equal(example.clean, image)
-        assert float(np.abs(example.worst - example.clean).max()) == pytest.approx(example.size, abs=2e-4)
-        assert (example.label, example.worst_prediction) == (str(row["label"]), str(row["adv_pred"]))
+        assert float(np.abs(example.worst - example.clean).max()) == pytest.approx(
+            example.size, abs=2e-4
+        )
+        assert (example.label, example.worst_prediction) == (
+            str(row["label"]),
+            str(row["adv_pred"]),
+        )
 
 
 def test_other_data_under_the_same_name_are_noticed(attacked, tmp_path):
@@ -101,7 +121,9 @@ def test_what_lies_beside_runs_is_gathered(attacked, tmp_path):
         write_table(path.parent.parent / kind / path.name, _table(kind), path.stem)
     found = gather(runs, None, command="")
     assert len(found.trainings["m"].epochs) == 3
-    assert found.trainings["m"].command.line.startswith("robbench train --data digits --model mlp:width=16,depth=1 --limit 150")
+    assert found.trainings["m"].command.line.startswith(
+        "robbench train --data digits --model mlp:width=16,depth=1 --limit 150"
+    )
     assert found.classes == {"m": [str(digit) for digit in range(10)]}
     for rows in (found.measures, found.checks):
         assert [len(rows[run.info["run_id"]]) for _, run in runs] == [1, 0, 0]
@@ -129,13 +151,24 @@ def test_the_command_writes_one_page_and_says_where(attacked, cli, tmp_path, sna
     """Stdout names the file; --json has what is shown; the store is not touched; an older page is replaced."""
     before = snapshot(attacked)
     for _ in range(2):
-        done = cli("report m --out", attacked, "--html", tmp_path / "deep" / "r.html", "--title", "A <title>")
+        done = cli(
+            "report m --out",
+            attacked,
+            "--html",
+            tmp_path / "deep" / "r.html",
+            "--title",
+            "A <title>",
+        )
         assert done.code == 0, done.err
         assert re.fullmatch(r"report of 3 runs: .*r\.html \(\d\.\d MB\)\n", done.out)
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["r.html"]
     assert "<h1>A &lt;title&gt;</h1>" in (tmp_path / "deep" / "r.html").read_text(encoding="utf-8")
     facts = cli("report --json --out", attacked, "--html", tmp_path / "r.html").json
-    assert (facts["schema"], len(facts["runs"]), facts["size"]) == ("robbench.report/1", 3, (tmp_path / "r.html").stat().st_size)
+    assert (facts["schema"], len(facts["runs"]), facts["size"]) == (
+        "robbench.report/1",
+        3,
+        (tmp_path / "r.html").stat().st_size,
+    )
     assert facts["sections"]["gallery"]
     assert facts["sections"]["checks"]  # attack writes them
     assert snapshot(attacked) == before
@@ -150,7 +183,9 @@ def test_bad_input(attacked, cli, tmp_path, words, message):
     """Exit 2, one line, nothing written: a slip of the pen costs no model."""
     (tmp_path / "taken").write_text("a file")
     done = cli(f"report --out {attacked} {words}", cwd=tmp_path)
-    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), (
+        done.err
+    )
     assert re.search(message, done.err), done.err
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 

@@ -10,7 +10,14 @@ from robbench.checks.registry import CHECKS
 from robbench.checks.specimens import MASKS
 from robbench.tasks.self_test import WEAK, self_test
 
-FEW = ("undefended", "linear", "logits x 1000", "gradient stopped", "probabilities", "shattered gradient")
+FEW = (
+    "undefended",
+    "linear",
+    "logits x 1000",
+    "gradient stopped",
+    "probabilities",
+    "shattered gradient",
+)
 CHEAP = tuple(check for check in CHECKS if check.cost <= 50)
 
 
@@ -18,7 +25,12 @@ CHEAP = tuple(check for check in CHECKS if check.cost <= 50)
 def examined(one_thread: None):
     """Some specimens, fewer samples, the cheap checks only."""
     heard = []
-    found = self_test(lambda share, name: heard.append((share, name)), samples=32, checks=CHEAP, only=lambda name: name in FEW)
+    found = self_test(
+        lambda share, name: heard.append((share, name)),
+        samples=32,
+        checks=CHEAP,
+        only=lambda name: name in FEW,
+    )
     assert [name for _, name in heard] == ["training", *FEW]
     assert all(0 <= share <= 1 for share, _ in heard)
     return {e.name: e for e in found}
@@ -29,7 +41,9 @@ def test_masked_models_are_flagged_and_good_ones_are_not(examined) -> None:
     assert {name: e.as_it_should_be for name, e in examined.items()} == dict.fromkeys(FEW, True)
     assert examined["undefended"].flagged_by == examined["linear"].flagged_by == []
     assert examined["logits x 1000"].flagged_by == ["zero-gradient"]  # attacks rescale such logits
-    assert {"no-gradient", "finite-difference", "huge-eps"} <= set(examined["gradient stopped"].flagged_by)
+    assert {"no-gradient", "finite-difference", "huge-eps"} <= set(
+        examined["gradient stopped"].flagged_by
+    )
     assert {"finite-difference", "huge-eps"} <= set(examined["shattered gradient"].flagged_by)
     assert examined["probabilities"].flagged_by == ["probabilities"]
 
@@ -62,10 +76,14 @@ def test_the_command_shows_who_was_flagged_and_the_figures(short, cli) -> None:
     assert ": NaN" not in json.dumps(rows)
 
 
-def test_the_command_fails_when_a_masked_model_passes(monkeypatch: pytest.MonkeyPatch, examined, cli) -> None:
+def test_the_command_fails_when_a_masked_model_passes(
+    monkeypatch: pytest.MonkeyPatch, examined, cli
+) -> None:
     """Exit 1, and the specimen is marked."""
     blind = examined["logits x 1000"]._replace(findings=examined["undefended"].findings)
-    monkeypatch.setattr("robbench.tasks.self_test.self_test", lambda watch: [examined["undefended"], blind])
+    monkeypatch.setattr(
+        "robbench.tasks.self_test.self_test", lambda watch: [examined["undefended"], blind]
+    )
     done = cli("check --self-test")
     assert done.code == 1
     assert "WRONG" in done.out

@@ -87,7 +87,10 @@ def test_a_signal_ends_the_clean_pass(cli, store, monkeypatch, number):
 def test_a_budget_that_ends_within_the_clean_pass(cli, store, monkeypatch):
     """Without every clean answer there is nothing to write."""
     monkeypatch.setattr(runs, "CLEAN_GRACE", 0.0)
-    done = cli("attack at --attack pgd:steps=2 --threat linf:0.1 --limit 200 --budget 0.000001s --out", store)
+    done = cli(
+        "attack at --attack pgd:steps=2 --threat linf:0.1 --limit 200 --budget 0.000001s --out",
+        store,
+    )
     assert done.code == 2
     assert "the model has seen the 200 clean inputs" in done.err
     assert not list((store / "results").rglob("*.parquet"))
@@ -116,7 +119,10 @@ def test_a_signal_outside_of_the_main_loop(cli, store, monkeypatch, number, line
     before = signal.getsignal(number)
     done = cli(line, "--out", store)
     assert done.code == 128 + number, done.err
-    assert f"stopped; finished epochs and decided samples are kept. To go on: robbench {line} --out {store}" in done.err
+    assert (
+        f"stopped; finished epochs and decided samples are kept. To go on: robbench {line} --out {store}"
+        in done.err
+    )
     assert signal.getsignal(number) == before
 
 

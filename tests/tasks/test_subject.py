@@ -22,7 +22,9 @@ from robbench.tasks.subject import find_subject
         ("mpl", "did you mean mlp"),
     ],
 )
-def test_a_file_is_no_model(text: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_is_no_model(
+    text: str, hint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A file named where a model is due: the message says what to write instead, in one line."""
     monkeypatch.chdir(tmp_path)
     for name in ("own.py", "net.pth"):

@@ -12,7 +12,9 @@ from robbench.core import lock
 from robbench.store.store import Partial
 from robbench.tasks.attack import run as runs
 
-LINE = "attack at --attack pgd:steps=3 --threat linf:0.1,0.2 --limit 64 --batch-size 16 --store-points"
+LINE = (
+    "attack at --attack pgd:steps=3 --threat linf:0.1,0.2 --limit 64 --batch-size 16 --store-points"
+)
 WORDS = LINE.split()
 HOLDS = """
 import sys, time
@@ -56,7 +58,9 @@ def same(reference, rows_of):
     theirs, ids = reference
 
     def points(out, run):
-        return sorted(rows_of(out / f"results/points/{run}.parquet"), key=lambda row: row["sample_id"])
+        return sorted(
+            rows_of(out / f"results/points/{run}.parquet"), key=lambda row: row["sample_id"]
+        )
 
     def check(out):
         for run in ids:
@@ -78,7 +82,9 @@ def hold(environment, store, tmp_path):
 
     def start(*words):
         words = map(str, [sys.executable, "-c", HOLDS, tmp_path, *words, "--out", store])
-        process = subprocess.Popen([*words], env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [*words], env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         started.append(process)
         while not (tmp_path / "held").exists():
             assert process.poll() is None
@@ -136,7 +142,9 @@ def points_file(out, run):
 
 @pytest.mark.parametrize("damage", ["missing", "empty", "truncated", "some"])
 @pytest.mark.parametrize("which", [0, 1])
-def test_a_finished_run_without_all_its_points_is_completed(cli, reference, tmp_path, same, monkeypatch, damage, which):
+def test_a_finished_run_without_all_its_points_is_completed(
+    cli, reference, tmp_path, same, monkeypatch, damage, which
+):
     """What has its point is not attacked again, and the third call has nothing to do."""
     theirs, ids = reference
     out = shutil.copytree(theirs, tmp_path / "S")

@@ -35,7 +35,9 @@ def _problem(name: str, x0: Tensor, eps: Tensor) -> Problem:
     st.sampled_from([0.0, 1e-4, 0.3, 5.0]),
 )
 @settings(max_examples=80, deadline=None, derandomize=True)
-def test_everything_the_ball_gives_is_in_box_and_ball(seed: int, name: str, shape: tuple[int, ...], scale: float) -> None:
+def test_everything_the_ball_gives_is_in_box_and_ball(
+    seed: int, name: str, shape: tuple[int, ...], scale: float
+) -> None:
     """project, ascend, inside and surface end inside [0,1] and inside the budget, for x0 on the box's faces too, in float32."""
     generator = torch.Generator().manual_seed(seed)
     x0 = torch.rand(5, *shape, generator=generator)
@@ -43,7 +45,12 @@ def test_everything_the_ball_gives_is_in_box_and_ball(seed: int, name: str, shap
     p = _problem(name, x0, scale * torch.rand(5, generator=generator))
     far = x0 + 3 * torch.randn(5, *shape, generator=generator)
     g = torch.randn(5, *shape, generator=generator)
-    for x in (p.ball.project(far), p.ball.ascend(far, g, p.eps * 2), p.ball.inside(), p.ball.surface()):
+    for x in (
+        p.ball.project(far),
+        p.ball.ascend(far, g, p.eps * 2),
+        p.ball.inside(),
+        p.ball.surface(),
+    ):
         assert x.dtype == torch.float32
         assert float(x.min()) >= 0
         assert float(x.max()) <= 1
@@ -70,7 +77,11 @@ def test_linf_projection_is_the_nearest_point_of_the_cut_ball() -> None:
     eps = torch.rand(50, generator=generator)
     ours = _problem("linf", x0, eps).ball.project(far)
     assert torch.allclose(
-        ours, torch.maximum((x0 - eps[:, None]).clamp(min=0), torch.minimum(far, (x0 + eps[:, None]).clamp(max=1))), atol=1e-6
+        ours,
+        torch.maximum(
+            (x0 - eps[:, None]).clamp(min=0), torch.minimum(far, (x0 + eps[:, None]).clamp(max=1))
+        ),
+        atol=1e-6,
     )
 
 
@@ -108,7 +119,12 @@ def test_without_a_budget_only_the_box_holds(name: str) -> None:
     p = _problem(name, x0, torch.full((4,), torch.inf))
     far = x0 + torch.randn(4, 50, generator=generator)
     assert torch.allclose(p.ball.project(far), far.clamp(0, 1), rtol=0, atol=1e-6)
-    for x in (p.ball.inside(), p.ball.surface(), p.ball.ascend(x0, torch.zeros(4, 50), p.eps), p.ball.ascend(x0, far, p.eps)):
+    for x in (
+        p.ball.inside(),
+        p.ball.surface(),
+        p.ball.ascend(x0, torch.zeros(4, 50), p.eps),
+        p.ball.ascend(x0, far, p.eps),
+    ):
         assert bool(((x >= 0) & (x <= 1)).all())
         assert bool(size_and_fits(x, p)[1].all())
     assert float((p.ball.inside() - x0).abs().mean()) > 0.1
@@ -134,10 +150,12 @@ def _on_faces(seed: int, rows: int, entries: int) -> tuple[Tensor, Tensor, Tenso
     generator = torch.Generator().manual_seed(seed)
     x0 = torch.rand(rows, entries, generator=generator, dtype=torch.float64)
     x0 = torch.where(torch.rand(rows, entries, generator=generator) < 0.3, x0.round(), x0)
-    far = x0 + 10 ** (2 * torch.rand(rows, 1, generator=generator, dtype=torch.float64) - 1.5) * torch.randn(
-        rows, entries, generator=generator, dtype=torch.float64
+    far = x0 + 10 ** (
+        2 * torch.rand(rows, 1, generator=generator, dtype=torch.float64) - 1.5
+    ) * torch.randn(rows, entries, generator=generator, dtype=torch.float64)
+    far = torch.where(
+        torch.rand(rows, entries, generator=generator) < 0.3, x0 + (far - x0).sign() / 4, far
     )
-    far = torch.where(torch.rand(rows, entries, generator=generator) < 0.3, x0 + (far - x0).sign() / 4, far)
     return x0, far, entries * 0.3 * torch.rand(rows, generator=generator, dtype=torch.float64)
 
 
@@ -170,7 +188,9 @@ def test_l1_projection_against_a_slow_solver(seed: int) -> None:
         lambda z: ((z - far[0].numpy()) ** 2).sum(),
         x0[0].numpy(),
         bounds=[(0, 1)] * 4,
-        constraints=[{"type": "ineq", "fun": lambda z: float(eps[0]) - signs @ (z - x0[0].numpy())}],
+        constraints=[
+            {"type": "ineq", "fun": lambda z: float(eps[0]) - signs @ (z - x0[0].numpy())}
+        ],
         tol=1e-12,
     )
     ours = _problem("l1", x0, eps).ball.project(far)[0].numpy()
@@ -196,7 +216,9 @@ def test_l1_budget_survives_the_rounding_of_many_small_entries(entries: int, eps
     generator = torch.Generator().manual_seed(5)
     x0 = torch.rand(3, entries, generator=generator)
     p = _problem("l1", x0, torch.full((3,), eps))
-    even = x0 + torch.tensor([[1e-3], [0.3], [-5.0]]) * (1 + 1e-3 * torch.rand(3, entries, generator=generator))
+    even = x0 + torch.tensor([[1e-3], [0.3], [-5.0]]) * (
+        1 + 1e-3 * torch.rand(3, entries, generator=generator)
+    )
     for x in (p.ball.project(even), p.ball.project(p.ball.project(even) + 1e-7), p.ball.surface()):
         assert bool(((x.double() - x0.double()).abs().sum(1) <= eps * (1 + 1e-5) + 1e-7).all())
         assert bool(size_and_fits(x, p)[1].all())
@@ -206,7 +228,9 @@ def test_l1_budget_survives_the_rounding_of_many_small_entries(entries: int, eps
 def test_l0_projection_is_the_nearest_point_of_the_cut_ball(budget: int) -> None:
     """No other choice of so many entries, each moved as far as the box lets it, comes closer to the point."""
     x0, far, _ = _on_faces(budget, 20, 5)
-    ours = _problem("l0", x0, torch.full((20,), float(budget), dtype=torch.float64)).ball.project(far)
+    ours = _problem("l0", x0, torch.full((20,), float(budget), dtype=torch.float64)).ball.project(
+        far
+    )
     assert bool(((ours != x0).sum(1) <= budget).all())
     best = torch.full((20,), torch.inf, dtype=torch.float64)
     for kept in itertools.combinations(range(5), budget):
@@ -218,10 +242,14 @@ def test_l0_projection_is_the_nearest_point_of_the_cut_ball(budget: int) -> None
 
 @pytest.mark.parametrize("draw", [lambda ball: ball.inside(), lambda ball: ball.surface()])
 @pytest.mark.parametrize("name", sorted(NORMS))
-def test_random_points_are_functions_of_the_rows_key(name: str, draw: Callable[..., Tensor]) -> None:
+def test_random_points_are_functions_of_the_rows_key(
+    name: str, draw: Callable[..., Tensor]
+) -> None:
     """A row's random point does not depend on its neighbours, and other keys give other points."""
     generator = torch.Generator().manual_seed(2)
-    p = _problem(name, torch.rand(6, 5, generator=generator), torch.full((6,), 2.0 if name == "l0" else 0.1))
+    p = _problem(
+        name, torch.rand(6, 5, generator=generator), torch.full((6,), 2.0 if name == "l0" else 0.1)
+    )
     whole = draw(p.ball)
     assert torch.equal(draw(p.take(torch.tensor([4, 1])).ball), whole[[4, 1]])
     shifted = draw(p.replace(key=p.key + 1).ball)
@@ -233,8 +261,19 @@ def test_fits_has_one_tolerance() -> None:
     x0 = torch.full((7, 1), 0.5, dtype=torch.float64)
     x0[4:6] = torch.tensor([[0.0], [1.0]])
     d = torch.tensor(
-        [[0.1], [0.1 * (1 + 9e-6)], [-0.1 * (1 + 1e-5) - 1.5e-7], [torch.nan], [-1e-9], [1e-9], [0.0]], dtype=torch.float64
+        [
+            [0.1],
+            [0.1 * (1 + 9e-6)],
+            [-0.1 * (1 + 1e-5) - 1.5e-7],
+            [torch.nan],
+            [-1e-9],
+            [1e-9],
+            [0.0],
+        ],
+        dtype=torch.float64,
     )
-    size, fits = size_and_fits(x0 + d, _problem("linf", x0, torch.full((7,), 0.1, dtype=torch.float64)))
+    size, fits = size_and_fits(
+        x0 + d, _problem("linf", x0, torch.full((7,), 0.1, dtype=torch.float64))
+    )
     assert fits.tolist() == [True, True, False, False, False, False, True]
     assert size[0].item() == pytest.approx(0.1)

@@ -34,8 +34,13 @@ def _points(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor]:
     """Two batches of points [B,*] of mixed magnitudes, float64, and budgets [B], among them zero."""
     rows, shape, seed = draw(st.integers(1, 4)), draw(SHAPES), draw(st.integers(0, 10_000))
     generator = torch.Generator().manual_seed(seed)
-    scale = 10 ** (4 * torch.rand(rows, *[1] * len(shape), generator=generator, dtype=torch.float64) - 2)
-    a, b = (scale * torch.randn(rows, *shape, generator=generator, dtype=torch.float64) for _ in range(2))
+    scale = 10 ** (
+        4 * torch.rand(rows, *[1] * len(shape), generator=generator, dtype=torch.float64) - 2
+    )
+    a, b = (
+        scale * torch.randn(rows, *shape, generator=generator, dtype=torch.float64)
+        for _ in range(2)
+    )
     eps = torch.rand(rows, generator=generator, dtype=torch.float64)
     return a, b, torch.where(torch.rand(rows, generator=generator) < 0.2, 0.0, eps)
 
@@ -50,13 +55,19 @@ def test_size_and_dual(points: tuple[Tensor, Tensor, Tensor]) -> None:
     """`size` and dual of each row are numpy's vector norms of the right orders."""
     for name, norm in NORMS.items():
         for row in range(len(points[0])):
-            assert norm.size(points[0])[row].item() == pytest.approx(_length(points[0][row], ORDERS[name]))
-            assert norm.dual(points[0])[row].item() == pytest.approx(_length(points[0][row], DUALS[name]))
+            assert norm.size(points[0])[row].item() == pytest.approx(
+                _length(points[0][row], ORDERS[name])
+            )
+            assert norm.dual(points[0])[row].item() == pytest.approx(
+                _length(points[0][row], DUALS[name])
+            )
 
 
 @given(_points())
 @settings(max_examples=60, deadline=None, derandomize=True)
-def test_projection_is_inside_idempotent_and_non_expansive(points: tuple[Tensor, Tensor, Tensor]) -> None:
+def test_projection_is_inside_idempotent_and_non_expansive(
+    points: tuple[Tensor, Tensor, Tensor],
+) -> None:
     """P(a) has size <= eps, P(P(a)) = P(a), a point inside stays, and |P(a) - P(b)| <= |a - b| in the Euclidean norm."""
     a, b, eps = points
     for name, norm in NORMS.items():
@@ -70,18 +81,24 @@ def test_projection_is_inside_idempotent_and_non_expansive(points: tuple[Tensor,
 
 @given(_points())
 @settings(max_examples=60, deadline=None, derandomize=True)
-def test_projection_satisfies_the_obtuse_angle_criterion(points: tuple[Tensor, Tensor, Tensor]) -> None:
+def test_projection_satisfies_the_obtuse_angle_criterion(
+    points: tuple[Tensor, Tensor, Tensor],
+) -> None:
     """<d - P(d), z - P(d)> <= 0 for every z of the ball: for a convex set this is optimality itself."""
     d, other, eps = points
     for norm in (NORMS[name] for name in CONVEX):
         p = norm.project(d, eps)
-        # The best z is known in closed form: eps times the steepest direction along d - P(d), here by brute force of Hoelder.
-        worst = eps * torch.tensor([_length(row, DUALS[norm.name]) for row in d - p], dtype=d.dtype) - ((d - p) * p).flatten(
-            1
-        ).sum(1)
+        # The best z is known in closed form: eps times the steepest direction along d - P(d), here
+        # by brute force of Hoelder.
+        worst = eps * torch.tensor(
+            [_length(row, DUALS[norm.name]) for row in d - p], dtype=d.dtype
+        ) - ((d - p) * p).flatten(1).sum(1)
         assert bool((worst <= 1e-9 * (1 + (d * d).flatten(1).sum(1))).all())
         assert bool(
-            (((d - p) * (norm.project(other, eps) - p)).flatten(1).sum(1) <= 1e-9 * (1 + (d * d).flatten(1).sum(1))).all()
+            (
+                ((d - p) * (norm.project(other, eps) - p)).flatten(1).sum(1)
+                <= 1e-9 * (1 + (d * d).flatten(1).sum(1))
+            ).all()
         )
 
 
@@ -95,13 +112,18 @@ def test_projection_against_a_slow_solver(name: str, seed: int) -> None:
     eps = 0.6
     target = d[0].numpy()
     if norm.name == "linf":
-        limits = [{"type": "ineq", "fun": lambda z: eps - z}, {"type": "ineq", "fun": lambda z: eps + z}]
+        limits = [
+            {"type": "ineq", "fun": lambda z: eps - z},
+            {"type": "ineq", "fun": lambda z: eps + z},
+        ]
     elif norm.name == "l1":  # one smooth limit for each choice of signs
         signs = np.array(list(itertools.product((-1, 1), repeat=4)))
         limits = [{"type": "ineq", "fun": lambda z: eps - signs @ z}]
     else:
         limits = [{"type": "ineq", "fun": lambda z: eps**2 - z @ z}]
-    solved = optimize.minimize(lambda z: ((z - target) ** 2).sum(), np.zeros(4), constraints=limits, tol=1e-12)
+    solved = optimize.minimize(
+        lambda z: ((z - target) ** 2).sum(), np.zeros(4), constraints=limits, tol=1e-12
+    )
     ours = norm.project(d, torch.tensor([eps], dtype=torch.float64))[0].numpy()
     assert ((ours - target) ** 2).sum() <= solved.fun + 1e-9
     assert ours == pytest.approx(solved.x, abs=1e-5)
@@ -117,7 +139,9 @@ def test_steepest_attains_the_dual_norm(points: tuple[Tensor, Tensor, Tensor]) -
         d = norm.steepest(g)
         assert torch.allclose(norm.size(d), one, rtol=1e-12)
         assert torch.allclose((g * d).flatten(1).sum(1), norm.dual(g), rtol=1e-12)
-        assert name == "l0" or bool(((g * norm.project(other, one)).flatten(1).sum(1) <= norm.dual(g) * (1 + 1e-12)).all())
+        assert name == "l0" or bool(
+            ((g * norm.project(other, one)).flatten(1).sum(1) <= norm.dual(g) * (1 + 1e-12)).all()
+        )
 
 
 @pytest.mark.parametrize("exponent", [-44, -40, -38, -30, -20, 0, 20, 30, 38])
@@ -128,7 +152,9 @@ def test_steepest_of_tiny_and_huge_gradients(norm: Norm, exponent: int) -> None:
     d = norm.steepest(g).double()
     kept = g.double() / g.double().abs().amax(1, keepdim=True)  # what float32 kept of the pattern
     first = torch.nn.functional.one_hot(torch.tensor([0, 0]), 4)
-    expected = {"linf": kept.sign(), "l2": kept / kept.norm(dim=1, keepdim=True)}.get(norm.name, kept.sign() * first)
+    expected = {"linf": kept.sign(), "l2": kept / kept.norm(dim=1, keepdim=True)}.get(
+        norm.name, kept.sign() * first
+    )
     assert torch.allclose(d, expected, atol=1e-6)
     assert torch.allclose(norm.size(d), torch.ones(2, dtype=torch.float64), atol=1e-6)
 
@@ -137,7 +163,9 @@ def test_steepest_of_tiny_and_huge_gradients(norm: Norm, exponent: int) -> None:
 def test_zero_gradient_gives_zero(norm: Norm, dtype: torch.dtype) -> None:
     """Where the gradient is zero so is the direction, never NaN; the row's neighbours are not affected."""
     g = torch.tensor([[0.0, 0.0], [1.0, 0.0], [-0.0, 0.0]], dtype=dtype)
-    assert torch.equal(norm.steepest(g), torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 0.0]], dtype=dtype))
+    assert torch.equal(
+        norm.steepest(g), torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 0.0]], dtype=dtype)
+    )
 
 
 def test_projection_of_zero_and_to_zero(norm: Norm) -> None:
@@ -149,13 +177,18 @@ def test_projection_of_zero_and_to_zero(norm: Norm) -> None:
 
 @pytest.mark.parametrize("shape", [(1,), (3,), (2, 3), (1, 8, 8)])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_random_points_lie_inside_and_on_the_surface(norm: Norm, shape: tuple[int, ...], dtype: torch.dtype) -> None:
+def test_random_points_lie_inside_and_on_the_surface(
+    norm: Norm, shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
     """inside() never leaves the unit ball, surface() lies on its surface; both are functions of the key alone.
 
     In l0, whose ball has no bounds, both fill the cube instead.
     """
     keys = torch.arange(500)
-    inside, surface = norm.inside(keys, torch.Size(shape), dtype), norm.surface(keys, torch.Size(shape), dtype)
+    inside, surface = (
+        norm.inside(keys, torch.Size(shape), dtype),
+        norm.surface(keys, torch.Size(shape), dtype),
+    )
     for points in (inside, surface):
         assert points.shape == (500, *shape)
         assert points.dtype == dtype
@@ -177,10 +210,16 @@ def test_points_inside_are_uniform(norm: Norm) -> None:
         if norm.name in ("linf", "l0"):
             assert stats.kstest(points[:, axis].numpy(), "uniform", args=(-1, 2)).pvalue > 0.001
         elif norm.name == "l1":  # one coordinate of a 3-ball has density 3/2 (1 - |x|)^2
-            law = stats.kstest(points[:, axis].numpy(), lambda x: np.where(x < 0, (1 + x) ** 3, 2 - (1 - x) ** 3) / 2)
+            law = stats.kstest(
+                points[:, axis].numpy(),
+                lambda x: np.where(x < 0, (1 + x) ** 3, 2 - (1 - x) ** 3) / 2,
+            )
             assert law.pvalue > 0.001
         else:  # one coordinate of a 3-ball has density 3/4 (1 - x^2)
-            assert stats.kstest(points[:, axis].numpy(), lambda x: (2 + 3 * x - x**3) / 4).pvalue > 0.001
+            assert (
+                stats.kstest(points[:, axis].numpy(), lambda x: (2 + 3 * x - x**3) / 4).pvalue
+                > 0.001
+            )
 
 
 def test_surface_directions_are_isotropic_in_l2() -> None:
@@ -194,7 +233,9 @@ def test_surface_of_l1_is_uniform() -> None:
     """Where the signs are dropped, a uniform point of the simplex remains: an entry of three has density 2 (1 - x)."""
     points = NORMS["l1"].surface(torch.arange(5_000), torch.Size((3,)), torch.float64)
     for axis in range(3):
-        assert stats.kstest(points[:, axis].abs().numpy(), lambda x: 1 - (1 - x) ** 2).pvalue > 0.001
+        assert (
+            stats.kstest(points[:, axis].abs().numpy(), lambda x: 1 - (1 - x) ** 2).pvalue > 0.001
+        )
         assert stats.binomtest(int((points[:, axis] < 0).sum()), 5_000).pvalue > 0.001
 
 

@@ -26,7 +26,11 @@ from robbench.threat.norms import NORMS
         ("l2:5e-1", [("l2", 0.5, "l2:0.5")]),
         (
             "linf:2/255,0.1, 16/255",
-            [("linf", 2 / 255, "linf:2/255"), ("linf", 0.1, "linf:0.1"), ("linf", 16 / 255, "linf:16/255")],
+            [
+                ("linf", 2 / 255, "linf:2/255"),
+                ("linf", 0.1, "linf:0.1"),
+                ("linf", 16 / 255, "linf:16/255"),
+            ],
         ),
     ],
 )
@@ -86,7 +90,10 @@ def test_training_takes_one_budget() -> None:
         single_threat("linf:0.1,0.2")
 
 
-@given(st.sampled_from(["linf", "l1", "l2"]), st.floats(2**-24, 1) | st.integers(0, 255).map(lambda n: n / 255))
+@given(
+    st.sampled_from(["linf", "l1", "l2"]),
+    st.floats(2**-24, 1) | st.integers(0, 255).map(lambda n: n / 255),
+)
 @settings(max_examples=200, deadline=None, derandomize=True)
 def test_a_threats_text_means_the_same_threat(name: str, eps: float) -> None:
     """The canonical text of any threat, read again, is that very threat: two budgets never share one text."""
@@ -95,13 +102,21 @@ def test_a_threats_text_means_the_same_threat(name: str, eps: float) -> None:
     assert parse_threat(threat.text) == [threat]
 
 
-@pytest.mark.parametrize(("inside", "beyond"), [("l2:4", "l2:4.001"), ("l1:16", "l1:17"), ("l0:16", "l0:17"), ("linf:1", None)])
+@pytest.mark.parametrize(
+    ("inside", "beyond"),
+    [("l2:4", "l2:4.001"), ("l1:16", "l1:17"), ("l0:16", "l0:17"), ("linf:1", None)],
+)
 def test_a_budget_is_not_larger_than_the_box(inside: str, beyond: str | None) -> None:
     """In 16 entries between 0 and 1 no two points are further apart than 1, 4, 16 and 16; no budget at all is fine."""
     require_inside([*parse_threat(inside), *parse_threat("l2:inf")], (1, 4, 4))
     if beyond:
-        hint = "" if beyond.startswith("l0") else f"; did you mean {beyond.partition(':')[2]}/255\\?"
-        with pytest.raises(UserError, match=f"{beyond}: two images of shape 1x4x4 .* are at most {inside} apart{hint}$"):
+        hint = (
+            "" if beyond.startswith("l0") else f"; did you mean {beyond.partition(':')[2]}/255\\?"
+        )
+        with pytest.raises(
+            UserError,
+            match=f"{beyond}: two images of shape 1x4x4 .* are at most {inside} apart{hint}$",
+        ):
             require_inside(parse_threat(beyond), (1, 4, 4))
 
 

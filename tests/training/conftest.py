@@ -59,7 +59,9 @@ def norm_model() -> Callable[[], Classifier]:
 
     def make() -> Classifier:
         torch.manual_seed(0)
-        body = nn.Sequential(nn.Flatten(), nn.Linear(36, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3))
+        body = nn.Sequential(
+            nn.Flatten(), nn.Linear(36, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3)
+        )
         return Classifier(nn.Identity(), body, nn.Linear(16, CLASSES), features=16, classes=CLASSES)
 
     return make

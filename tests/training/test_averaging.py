@@ -31,7 +31,9 @@ def make(split, validation, threat, recipe, norm_model):
 
     def make(**changes):
         settings = recipe(**{"batch_size": 10, "lr": 0.3, **changes})
-        return Trainer(norm_model(), CrossEntropy(), split, validation, settings, inner=None, threat=threat)
+        return Trainer(
+            norm_model(), CrossEntropy(), split, validation, settings, inner=None, threat=threat
+        )
 
     return make
 
@@ -52,10 +54,14 @@ def test_ema_is_the_sum_by_hand(make, decay):
         average = {name: d * average[name] + (1 - d) * step[name].double() for name in average}
     del average["body.2.num_batches_tracked"]  # a whole number, which nobody reads
     assert_close(trainer.judged.state_dict(), average)
-    assert not torch.allclose(trainer.judged.state_dict()["head.weight"], steps[-1]["head.weight"], atol=1e-3)
+    assert not torch.allclose(
+        trainer.judged.state_dict()["head.weight"], steps[-1]["head.weight"], atol=1e-3
+    )
 
 
-@pytest.mark.parametrize(("epochs", "averaged"), [(1, [1]), (3, [3]), (4, [4]), (6, [5, 6]), (8, [7, 8]), (9, [7, 8, 9])])
+@pytest.mark.parametrize(
+    ("epochs", "averaged"), [(1, [1]), (3, [3]), (4, [4]), (6, [5, 6]), (8, [7, 8]), (9, [7, 8, 9])]
+)
 def test_swa_is_the_mean_of_the_last_quarter(make, epochs, averaged):
     """The average is the plain mean of the weights at the ends of the epochs that end in the last quarter, and of no other."""
     trainer, ends = make(epochs=epochs, average="swa"), []
@@ -63,11 +69,16 @@ def test_swa_is_the_mean_of_the_last_quarter(make, epochs, averaged):
         trainer.run_epoch(lambda _: None)
         ends.append(state_of(trainer.model))
         assert (trainer.judged is trainer.model) == (epoch < averaged[0])
-    mean = {name: sum(ends[epoch - 1][name].double() for epoch in averaged) / len(averaged) for name in ends[0]}
+    mean = {
+        name: sum(ends[epoch - 1][name].double() for epoch in averaged) / len(averaged)
+        for name in ends[0]
+    }
     del mean["body.2.num_batches_tracked"]
     assert_close(trainer.judged.state_dict(), mean)
     if len(averaged) > 1:
-        assert not torch.allclose(trainer.judged.state_dict()["head.weight"], ends[-1]["head.weight"], atol=1e-3)
+        assert not torch.allclose(
+            trainer.judged.state_dict()["head.weight"], ends[-1]["head.weight"], atol=1e-3
+        )
 
 
 def test_the_trained_weights_are_not_touched(make):
@@ -78,7 +89,10 @@ def test_the_trained_weights_are_not_touched(make):
             trainer.run_epoch(lambda _: None)
     assert plain.judged is plain.model
     for trainer in (ema, swa):
-        assert all(torch.equal(value, trainer.model.state_dict()[name]) for name, value in plain.model.state_dict().items())
+        assert all(
+            torch.equal(value, trainer.model.state_dict()[name])
+            for name, value in plain.model.state_dict().items()
+        )
 
 
 @pytest.mark.parametrize("kind", ["ema", "swa"])
@@ -121,7 +135,9 @@ def test_a_state_carries_the_average(make, kind):
     assert rows[0] == rows[1]
     assert straight.judged is not straight.model
     for one, other in ((straight.model, second.model), (straight.judged, second.judged)):
-        assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+        assert all(
+            torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items()
+        )
 
 
 def test_the_heads_bias_is_fitted_to_the_average(threat, recipe, plain_model):
@@ -130,7 +146,9 @@ def test_the_heads_bias_is_fitted_to_the_average(threat, recipe, plain_model):
     model = plain_model()
     model.classes, model.head, model.head_spec = 2, build_head("score", 16, 2), "score"
     settings = recipe(epochs=2, batch_size=50, lr=0.05, average="ema", ema_decay=0.9)
-    trainer = Trainer(model, Differential(bias="extreme"), split, held_out, settings, inner=None, threat=threat)
+    trainer = Trainer(
+        model, Differential(bias="extreme"), split, held_out, settings, inner=None, threat=threat
+    )
     for _ in range(2):
         trainer.run_epoch(lambda _: None)
     with torch.no_grad():

@@ -34,7 +34,9 @@ def inner_points(model, x, y, key, trades):
     """The papers' inner loop in evaluation mode; nothing of ours but the keyed random numbers."""
     model.eval()
     start = (
-        (0.001 * keyed.normal(key, x.shape[1:])).clamp(-EPS, EPS) if trades else EPS * (2 * keyed.uniform(key, x.shape[1:]) - 1)
+        (0.001 * keyed.normal(key, x.shape[1:])).clamp(-EPS, EPS)
+        if trades
+        else EPS * (2 * keyed.uniform(key, x.shape[1:]) - 1)
     )
     points = (x + start).clamp(0, 1)
     natural = F.log_softmax(model(x).detach(), 1)
@@ -62,7 +64,9 @@ def published_step(model, proxy_rate, x, y, key, trades):
         if not trades:
             return F.cross_entropy(logits, y)
         clean = net(x)
-        return F.cross_entropy(clean, y) + BETA * F.kl_div(F.log_softmax(logits, 1), F.softmax(clean, 1), reduction="batchmean")
+        return F.cross_entropy(clean, y) + BETA * F.kl_div(
+            F.log_softmax(logits, 1), F.softmax(clean, 1), reduction="batchmean"
+        )
 
     proxy = copy.deepcopy(model)
     optimizer = torch.optim.SGD(proxy.parameters(), lr=proxy_rate)
@@ -98,7 +102,15 @@ def test_a_step_is_the_papers(split, validation, threat, recipe, norm_model, tra
     ours, theirs = without_dropout(norm_model()), without_dropout(norm_model())
     loss, init = (TRADES(beta=BETA), "gaussian") if trades else (CrossEntropy(), "uniform")
     inner = Inner(PGD(steps=STEPS, rate=RATE, init=init), threat)
-    trainer = Trainer(ours, loss, split, validation, recipe(lr=LR, awp=GAMMA, epochs=2), inner=inner, threat=threat)
+    trainer = Trainer(
+        ours,
+        loss,
+        split,
+        validation,
+        recipe(lr=LR, awp=GAMMA, epochs=2),
+        inner=inner,
+        threat=threat,
+    )
     x = split.images.float() / 255
     for epoch in range(2):
         row = trainer.run_epoch(lambda _: None)
@@ -106,11 +118,23 @@ def test_a_step_is_the_papers(split, validation, threat, recipe, norm_model, tra
         value = published_step(theirs, proxy_rate, x, split.labels, key, trades)
         assert row["train_loss"] == pytest.approx(value, abs=1e-6)
         for name, tensor in ours.state_dict().items():
-            assert torch.allclose(tensor.float(), theirs.state_dict()[name].float(), rtol=0, atol=1e-6), name
-    plain = Trainer(without_dropout(norm_model()), loss, split, validation, recipe(lr=LR, epochs=2), inner=inner, threat=threat)
+            assert torch.allclose(
+                tensor.float(), theirs.state_dict()[name].float(), rtol=0, atol=1e-6
+            ), name
+    plain = Trainer(
+        without_dropout(norm_model()),
+        loss,
+        split,
+        validation,
+        recipe(lr=LR, epochs=2),
+        inner=inner,
+        threat=threat,
+    )
     for _ in range(2):
         plain.run_epoch(lambda _: None)
-    assert not torch.allclose(plain.model.head.weight, ours.head.weight, atol=1e-4)  # it does make a difference
+    assert not torch.allclose(
+        plain.model.head.weight, ours.head.weight, atol=1e-4
+    )  # it does make a difference
 
 
 def fixed_objective(model, x, y):
@@ -133,7 +157,10 @@ def test_weights_move_by_gamma_of_their_norm(split, norm_model):
                 length = (weight.detach() - before[name]).norm() / before[name].norm()
                 assert float(length) == pytest.approx(0.02, rel=1e-4), name
         assert float(value().detach()) > low
-    assert all(torch.allclose(weight, before[name], rtol=0, atol=1e-6) for name, weight in model.named_parameters())
+    assert all(
+        torch.allclose(weight, before[name], rtol=0, atol=1e-6)
+        for name, weight in model.named_parameters()
+    )
     assert all(weight.grad is None for weight in model.parameters())
 
 
@@ -142,7 +169,10 @@ def test_a_weight_without_gradient_stays(split, plain_model):
     model = plain_model()
     model.unused = nn.Linear(3, 3)
     before = copy.deepcopy(model.state_dict())
-    for value in (fixed_objective(model, split.pixels(slice(None)), split.labels), lambda: 0 * model.head.weight.sum()):
+    for value in (
+        fixed_objective(model, split.pixels(slice(None)), split.labels),
+        lambda: 0 * model.head.weight.sum(),
+    ):
         with perturbed(model, 0.1, value, World()):
             assert torch.equal(model.unused.weight, before["unused.weight"])
             assert all(torch.isfinite(weight).all() for weight in model.parameters())
@@ -163,7 +193,13 @@ def test_the_ascent_leaves_no_trace(split, validation, threat, recipe, norm_mode
     """Batch-norm counts one batch per step, memories and logs hold one look per epoch, though there were two."""
     inner = Inner(PGD(steps=2), threat)
     trainer = Trainer(
-        norm_model(), Counting(), split, validation, recipe(epochs=2, batch_size=10, awp=0.01), inner=inner, threat=threat
+        norm_model(),
+        Counting(),
+        split,
+        validation,
+        recipe(epochs=2, batch_size=10, awp=0.01),
+        inner=inner,
+        threat=threat,
     )
     rows = [trainer.run_epoch(lambda _: None) for _ in range(2)]
     assert int(trainer.model.body[2].num_batches_tracked) == 2 * 3
@@ -178,11 +214,19 @@ def test_its_cost_is_one_more_pass(split, validation, threat, recipe, norm_model
 
     def look(module, inputs):
         moved = not all(torch.equal(a, b) for a, b in zip(model.parameters(), clean, strict=True))
-        seen.append(("attack" if inputs[0].requires_grad else "loss", "moved" if moved else "clean"))
+        seen.append(
+            ("attack" if inputs[0].requires_grad else "loss", "moved" if moved else "clean")
+        )
 
     handle = model.body.register_forward_pre_hook(look)
     trainer = Trainer(
-        model, CrossEntropy(), split, validation, recipe(awp=0.01), inner=Inner(PGD(steps=4), threat), threat=threat
+        model,
+        CrossEntropy(),
+        split,
+        validation,
+        recipe(awp=0.01),
+        inner=Inner(PGD(steps=4), threat),
+        threat=threat,
     )
     trainer._fit_head = handle.remove  # what comes after the step is not of interest
     row = trainer.run_epoch(lambda _: None)
@@ -195,10 +239,18 @@ def test_with_mixup_both_attacks_come_first(split, validation, threat, recipe, p
     model, seen = plain_model(), []
     clean = model.head.weight.detach().clone()
     handle = model.body.register_forward_pre_hook(
-        lambda module, inputs: seen.append((inputs[0].requires_grad, torch.equal(model.head.weight, clean)))
+        lambda module, inputs: seen.append(
+            (inputs[0].requires_grad, torch.equal(model.head.weight, clean))
+        )
     )
     trainer = Trainer(
-        model, CrossEntropy(), split, validation, recipe(awp=0.01, mixup=1.0), inner=Inner(PGD(steps=2), threat), threat=threat
+        model,
+        CrossEntropy(),
+        split,
+        validation,
+        recipe(awp=0.01, mixup=1.0),
+        inner=Inner(PGD(steps=2), threat),
+        threat=threat,
     )
     trainer._fit_head = handle.remove
     row = trainer.run_epoch(lambda _: None)
@@ -225,7 +277,9 @@ def test_a_failure_puts_the_weights_back(split, validation, threat, recipe, norm
     """A loss that raises in the ascent, or at the perturbed weights, leaves weights, modes and gradient flags as they were."""
     model = norm_model()
     before = copy.deepcopy(model.state_dict())
-    trainer = Trainer(model, Failing(look), split, validation, recipe(awp=0.5), inner=None, threat=threat)
+    trainer = Trainer(
+        model, Failing(look), split, validation, recipe(awp=0.5), inner=None, threat=threat
+    )
     with pytest.raises(ValueError, match="no"):
         trainer.run_epoch(lambda _: None)
     for name, value in model.state_dict().items():
@@ -239,7 +293,13 @@ def test_warm_up_is_without_it(split, validation, threat, recipe, plain_model):
 
     def train(**changes):
         trainer = Trainer(
-            plain_model(), CrossEntropy(), split, validation, recipe(epochs=4, **changes), inner=None, threat=threat
+            plain_model(),
+            CrossEntropy(),
+            split,
+            validation,
+            recipe(epochs=4, **changes),
+            inner=None,
+            threat=threat,
         )
         ends, costs = [], []
         for _ in range(4):
@@ -248,18 +308,33 @@ def test_warm_up_is_without_it(split, validation, threat, recipe, plain_model):
         return ends, costs
 
     plain, ours = train(), train(awp=0.1, awp_warmup=0.5)
-    assert [torch.equal(a, b) for a, b in zip(plain[0], ours[0], strict=True)] == [True, True, False, False]
+    assert [torch.equal(a, b) for a, b in zip(plain[0], ours[0], strict=True)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
     assert (plain[1], ours[1]) == ([1] * 4, [1, 1, 2, 2])
 
 
-def test_margins_are_those_of_the_weights_as_they_are(split, validation, threat, recipe, plain_model):
+def test_margins_are_those_of_the_weights_as_they_are(
+    split, validation, threat, recipe, plain_model
+):
     """MMA under perturbed weights trains at the points it found before, remembers those distances, and attacks once."""
     rows, found = [], []
     for awp in (0.0, GAMMA):
         trainer = Trainer(
-            plain_model(), MMA(), split, validation, recipe(awp=awp), inner=Inner(PGD(steps=3), threat), threat=threat
+            plain_model(),
+            MMA(),
+            split,
+            validation,
+            recipe(awp=awp),
+            inner=Inner(PGD(steps=3), threat),
+            threat=threat,
         )
         rows.append(trainer.run_epoch(lambda _: None))
         found.append(trainer.notes.memory("mma", -1.0))
     assert torch.equal(found[0], found[1])
-    assert rows[1]["n_forward"] == rows[0]["n_forward"] + 2 * len(split)  # the clean inputs and the margin's points once more
+    assert rows[1]["n_forward"] == rows[0]["n_forward"] + 2 * len(
+        split
+    )  # the clean inputs and the margin's points once more

@@ -1,6 +1,7 @@
 """Several processes: a batch is shared exactly, and what comes out is what one process gives.
 
-Run by `torch.distributed.run` this file is a process of the tests below: it trains every case and saves what it has.
+Run by `torch.distributed.run` this file is a process of the tests below: it trains every case and
+saves what it has.
 """
 
 from __future__ import annotations
@@ -55,14 +56,38 @@ class History(Loss):
 
 
 CASES: dict[str, tuple[Loss, Inner | None, dict[str, Any]]] = {
-    "adversarial": (CrossEntropy(), Inner(PGD(steps=3), THREAT), {"momentum": 0.9, "schedule": "one-cycle"}),
-    "trades": (TRADES(), Inner(PGD(steps=2, init="gaussian"), THREAT), {"awp": 0.01, "average": "ema", "ema_decay": 0.8}),
-    "clean": (CrossEntropy(), None, {"optimizer": "adamw", "lr": 0.01, "weight_decay": 0.1, "augment": "crop-flip"}),
-    "mixup": (CrossEntropy(), Inner(PGD(steps=2), THREAT), {"mixup": 1.0, "clip": 0.2, "awp": 0.01}),
+    "adversarial": (
+        CrossEntropy(),
+        Inner(PGD(steps=3), THREAT),
+        {"momentum": 0.9, "schedule": "one-cycle"},
+    ),
+    "trades": (
+        TRADES(),
+        Inner(PGD(steps=2, init="gaussian"), THREAT),
+        {"awp": 0.01, "average": "ema", "ema_decay": 0.8},
+    ),
+    "clean": (
+        CrossEntropy(),
+        None,
+        {"optimizer": "adamw", "lr": 0.01, "weight_decay": 0.1, "augment": "crop-flip"},
+    ),
+    "mixup": (
+        CrossEntropy(),
+        Inner(PGD(steps=2), THREAT),
+        {"mixup": 1.0, "clip": 0.2, "awp": 0.01},
+    ),
     "memory": (History(), None, {"lr": 0.1}),
-    "pairs": (CrossEntropy(), Inner(PGD(steps=2), THREAT), {"batch_size": 2, "lr": 0.05, "awp": 0.01, "clip": 1.0}),
+    "pairs": (
+        CrossEntropy(),
+        Inner(PGD(steps=2), THREAT),
+        {"batch_size": 2, "lr": 0.05, "awp": 0.01, "clip": 1.0},
+    ),
     "alone": (History(), None, {"batch_size": 1, "lr": 0.05}),
-    "norm": (CrossEntropy(), Inner(PGD(steps=2), THREAT, "train"), {"lr": 0.1, "average": "ema", "ema_decay": 0.8}),
+    "norm": (
+        CrossEntropy(),
+        Inner(PGD(steps=2), THREAT, "train"),
+        {"lr": 0.1, "average": "ema", "ema_decay": 0.8},
+    ),
 }
 
 
@@ -79,10 +104,23 @@ def train(case: str) -> dict[str, Any]:
     usual = {"epochs": 2, "batch_size": 10, "optimizer": "sgd", "lr": 0.3, "momentum": 0.0, "weight_decay": 0.0,
              "schedule": "constant", "augment": "none", "seed": 3}  # fmt: skip
     split, validation = toy_split(25), toy_split(8, seed=1)  # batches of 10, 10 and 5
-    trainer = Trainer(model_of(case), loss, split, validation, Recipe(**{**usual, **changes}), inner=inner, threat=THREAT)
+    trainer = Trainer(
+        model_of(case),
+        loss,
+        split,
+        validation,
+        Recipe(**{**usual, **changes}),
+        inner=inner,
+        threat=THREAT,
+    )
     rows = [{**trainer.run_epoch(lambda _: None), "seconds": 0} for _ in range(2)]
     memories = {name: trainer.notes.memory(name, -1.0) for name in sorted(trainer.notes.memories)}
-    return {"rows": rows, "model": trainer.model.state_dict(), "best": trainer.judged.state_dict(), "memories": memories}
+    return {
+        "rows": rows,
+        "model": trainer.model.state_dict(),
+        "best": trainer.judged.state_dict(),
+        "memories": memories,
+    }
 
 
 def tools() -> dict[str, Any]:
@@ -103,7 +141,9 @@ def tools() -> dict[str, Any]:
     norm.num_batches_tracked.fill_(world.rank + 7)
     world.same_buffers(norm)
     notes = Notes(4, torch.device("cpu"))
-    notes.remember("both", torch.tensor([world.rank]), torch.tensor([torch.inf if world.rank else 3.0]))
+    notes.remember(
+        "both", torch.tensor([world.rank]), torch.tensor([torch.inf if world.rank else 3.0])
+    )
     if world.rank == 1:
         notes.remember("second", torch.tensor([2, 3]), torch.tensor([20.0, 30.0]))
         notes.log("second", torch.tensor([1.0, 3.0]))
@@ -132,7 +172,9 @@ def take_part(out: Path) -> None:
         rank = World().rank
         torch.save({case: train(case) for case in CASES}, out / f"trained{rank}.pt")
         found = tools()
-    (out / f"tools{rank}.json").write_text(json.dumps({**found, "threads left": threads() - before}))
+    (out / f"tools{rank}.json").write_text(
+        json.dumps({**found, "threads left": threads() - before})
+    )
 
 
 def threads() -> int:
@@ -199,7 +241,8 @@ def world_of(rank, size):
     return world
 
 
-# -- alone ---------------------------------------------------------------------------------------------------------------
+# -- alone
+# ---------------------------------------------------------------------------------------------------------------
 
 
 @given(rows=st.integers(1, 300), size=st.integers(1, 9))
@@ -217,7 +260,12 @@ def test_shares_cover_a_batch_exactly(rows, size):
 def test_alone_nothing_is_exchanged(plain_model):
     """Without other processes sums are the values themselves and nothing has to be initialised."""
     world, values = World(), [torch.ones(2), torch.ones(3)]
-    assert (world.first, world.share(7), world.most(3), world.names(["b", "a"])) == (True, slice(0, 7), 3, ["a", "b"])
+    assert (world.first, world.share(7), world.most(3), world.names(["b", "a"])) == (
+        True,
+        slice(0, 7),
+        3,
+        ["a", "b"],
+    )
     assert all(a is b for a, b in zip(world.add(values), values, strict=True))
     model = plain_model()
     world.add_gradients(model.parameters())
@@ -228,7 +276,12 @@ def test_alone_nothing_is_exchanged(plain_model):
 
 @pytest.mark.parametrize(
     ("device", "number", "found"),
-    [("cuda", "3", "cuda:3"), ("cuda", None, "cuda"), ("cuda:1", "3", "cuda:1"), ("cpu", "3", "cpu")],
+    [
+        ("cuda", "3", "cuda:3"),
+        ("cuda", None, "cuda"),
+        ("cuda:1", "3", "cuda:1"),
+        ("cpu", "3", "cpu"),
+    ],
 )
 def test_each_process_has_its_own_gpu(monkeypatch, device, number, found):
     """`cuda` is the GPU of the process' number on its machine; a device that was named exactly stays."""
@@ -238,7 +291,8 @@ def test_each_process_has_its_own_gpu(monkeypatch, device, number, found):
     assert str(local_device(torch.device(device))) == found
 
 
-# -- two processes -------------------------------------------------------------------------------------------------------
+# -- two processes
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_what_two_processes_exchange(two):
@@ -255,7 +309,9 @@ def test_what_two_processes_exchange(two):
     assert first["both"] == [1.0, float("inf"), -1.0, 2.0]
     assert first["second"] == [-1.0, -1.0, 20.0, 30.0]
     assert first["logs"] == {"both": 2.0, "second": 2.0}
-    assert first["threads left"] == 0  # one that outlives the group may abort the process at its end
+    assert (
+        first["threads left"] == 0
+    )  # one that outlives the group may abort the process at its end
 
 
 @pytest.mark.parametrize("case", [case for case in CASES if case != "norm"])
@@ -273,7 +329,9 @@ def test_two_processes_are_one(two, case):
         assert json.loads(one.pop("logs")) == pytest.approx(json.loads(other.pop("logs")), abs=1e-5)
         assert one == pytest.approx(other, abs=1e-5)
     start = model_of(case).state_dict()
-    assert not torch.allclose(alone["model"]["head.weight"], start["head.weight"], atol=1e-3)  # it was trained
+    assert not torch.allclose(
+        alone["model"]["head.weight"], start["head.weight"], atol=1e-3
+    )  # it was trained
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -295,11 +353,13 @@ def test_batch_norm_sees_its_share(two):
     assert int(together["model"]["body.2.num_batches_tracked"]) == 2 * 3
 
 
-# -- the command ---------------------------------------------------------------------------------------------------------
+# -- the command
+# ---------------------------------------------------------------------------------------------------------
 
 WORDS = "train --data digits --model mlp:width=16,depth=1 --limit 150 --epochs 2 --inner pgd:steps=2 --set average=ema --name m"
 
-# Run by every Python that finds it: writes down which process opens files for writing, renames or removes them in a folder.
+# Run by every Python that finds it: writes down which process opens files for writing, renames or
+# removes them in a folder.
 SPY = """
 import os, sys
 

@@ -117,7 +117,9 @@ def make(split, validation, threat, recipe, plain_model):
 
     def make(**changes):
         settings = recipe(**{"epochs": 3, "batch_size": 7, "lr": 0.1, **changes})
-        return Trainer(plain_model(), History(), split, validation, settings, inner=None, threat=threat)
+        return Trainer(
+            plain_model(), History(), split, validation, settings, inner=None, threat=threat
+        )
 
     return make
 
@@ -130,7 +132,9 @@ def test_across_epochs_and_batches_in_any_order(make, split):
 
     def by_hand(step):
         with torch.no_grad():
-            losses = torch.nn.functional.cross_entropy(trainer.model(step.x), step.y, reduction="none").tolist()
+            losses = torch.nn.functional.cross_entropy(
+                trainer.model(step.x), step.y, reduction="none"
+            ).tolist()
         values = original(step)
         for i, loss in zip(step.index.tolist(), losses, strict=True):
             before = known.get(i, 2.0)
@@ -147,7 +151,9 @@ def test_across_epochs_and_batches_in_any_order(make, split):
         means.clear()
         row = trainer.run_epoch(lambda _: None)
         assert json.loads(row["logs"])["before"] == pytest.approx(sum(means) / 24, abs=1e-5)
-        assert trainer.notes.memory("mean", 0.0).tolist() == pytest.approx([known[i] for i in range(24)], abs=1e-5)
+        assert trainer.notes.memory("mean", 0.0).tolist() == pytest.approx(
+            [known[i] for i in range(24)], abs=1e-5
+        )
         assert trainer.notes.memory("epoch", -1.0).tolist() == [epoch] * 24
 
 
@@ -161,7 +167,10 @@ def test_a_state_carries_the_memories(make):
         file.seek(0)
         trainer.load_state(torch.load(file, weights_only=True))
     forgetful.notes.memories.clear()
-    rows = [{**trainer.run_epoch(lambda _: None), "seconds": 0} for trainer in (straight, second, forgetful)]
+    rows = [
+        {**trainer.run_epoch(lambda _: None), "seconds": 0}
+        for trainer in (straight, second, forgetful)
+    ]
     assert rows[0] == rows[1]
     assert rows[0]["logs"] != rows[2]["logs"]
     for name, value in straight.model.state_dict().items():
@@ -169,7 +178,9 @@ def test_a_state_carries_the_memories(make):
     assert not torch.equal(straight.model.head.weight, forgetful.model.head.weight)
 
 
-def test_logs_are_json_also_when_they_are_not_numbers(split, validation, threat, recipe, plain_model):
+def test_logs_are_json_also_when_they_are_not_numbers(
+    split, validation, threat, recipe, plain_model
+):
     """A logged NaN or infinity becomes null: the column is JSON for every reader."""
 
     class Ill(CrossEntropy):
@@ -178,7 +189,9 @@ def test_logs_are_json_also_when_they_are_not_numbers(split, validation, threat,
             step.log(nan=values * math.nan, inf=values + math.inf, fine=torch.ones_like(values))
             return values
 
-    row = Trainer(plain_model(), Ill(), split, validation, recipe(), inner=None, threat=threat).run_epoch(lambda _: None)
+    row = Trainer(
+        plain_model(), Ill(), split, validation, recipe(), inner=None, threat=threat
+    ).run_epoch(lambda _: None)
 
     def refuse(word):
         raise AssertionError(word)

@@ -44,7 +44,9 @@ def conv_model():
 def dtypes_inside(model):
     """Append the dtype that the head is given and the one it makes, at every pass."""
     seen = []
-    model.head.register_forward_hook(lambda module, inputs, logits: seen.append((inputs[0].dtype, logits.dtype)))
+    model.head.register_forward_hook(
+        lambda module, inputs, logits: seen.append((inputs[0].dtype, logits.dtype))
+    )
     return seen
 
 
@@ -58,7 +60,9 @@ def test_bf16_is_inside_and_float32_outside(pictures, conv_model):
     assert {out.logits.dtype, out.features.dtype, logits.dtype} == {torch.float32}
     out.logits.sum().backward()
     assert (
-        {weight.dtype for weight in model.parameters()} == {weight.grad.dtype for weight in model.parameters()} == {torch.float32}
+        {weight.dtype for weight in model.parameters()}
+        == {weight.grad.dtype for weight in model.parameters()}
+        == {torch.float32}
     )
     assert torch.allclose(logits, conv_model().train()(pictures.pixels(slice(None))), atol=0.05)
     assert not torch.equal(logits, conv_model().train()(pictures.pixels(slice(None))))
@@ -87,7 +91,9 @@ def test_bf16_trains(pictures, threat, recipe, conv_model, inner):
         model = conv_model()
         seen = dtypes_inside(model)
         settings = recipe(epochs=25, batch_size=20, lr=0.1, momentum=0.9, precision=precision)
-        trainer = Trainer(model, CrossEntropy(), pictures, pictures, settings, inner=inner, threat=threat)
+        trainer = Trainer(
+            model, CrossEntropy(), pictures, pictures, settings, inner=inner, threat=threat
+        )
         for _ in range(25):
             row = trainer.run_epoch(lambda _: None)
         accuracies.append(row["clean_accuracy"])
@@ -106,18 +112,32 @@ def test_channels_last_gives_the_same_numbers(pictures, threat, recipe, conv_mod
         model = conv_model()
         formats = []
         model.body.register_forward_pre_hook(
-            lambda module, inputs, formats=formats: formats.append(inputs[0].is_contiguous(memory_format=torch.channels_last))
+            lambda module, inputs, formats=formats: formats.append(
+                inputs[0].is_contiguous(memory_format=torch.channels_last)
+            )
         )
         settings = recipe(epochs=2, batch_size=20, lr=0.1, channels_last=channels_last)
         inner = Inner(PGD(steps=2, rate=0.5), threat, mode)
-        trainer = Trainer(model, CrossEntropy(), pictures, pictures.take(torch.arange(0)), settings, inner=inner, threat=threat)
+        trainer = Trainer(
+            model,
+            CrossEntropy(),
+            pictures,
+            pictures.take(torch.arange(0)),
+            settings,
+            inner=inner,
+            threat=threat,
+        )
         rows.append([trainer.run_epoch(lambda _: None)["train_loss"] for _ in range(2)])
         models.append(model)
         assert set(formats[:6]) == {channels_last}
-        assert model.body[0].weight.is_contiguous(memory_format=torch.channels_last) == channels_last
+        assert (
+            model.body[0].weight.is_contiguous(memory_format=torch.channels_last) == channels_last
+        )
     assert rows[0] == pytest.approx(rows[1], abs=1e-5)
     for name, value in models[0].state_dict().items():
-        assert torch.allclose(value.float(), models[1].state_dict()[name].float(), rtol=0, atol=1e-5), name
+        assert torch.allclose(
+            value.float(), models[1].state_dict()[name].float(), rtol=0, atol=1e-5
+        ), name
 
 
 def test_the_same_adversaries_in_either_format(pictures, conv_model, threat):
@@ -140,7 +160,13 @@ def test_channels_last_leaves_vectors_alone(split, validation, threat, recipe, p
         for x, part in zip(flat, (split, validation), strict=True)
     )
     row = Trainer(
-        plain_model(), CrossEntropy(), vectors, held_out, recipe(channels_last=True), inner=None, threat=threat
+        plain_model(),
+        CrossEntropy(),
+        vectors,
+        held_out,
+        recipe(channels_last=True),
+        inner=None,
+        threat=threat,
     ).run_epoch(lambda _: None)
     assert row["train_loss"] > 0
 
@@ -158,8 +184,14 @@ def test_compile_compiles_what_is_called(pictures, threat, recipe, conv_model, m
     model = conv_model()
     before = copy.deepcopy(model.state_dict())
     settings = recipe(batch_size=20, compile=True)
-    Trainer(model, CrossEntropy(), pictures, pictures, settings, inner=Inner(PGD(steps=3), threat), threat=threat).run_epoch(
-        lambda _: None
-    )
+    Trainer(
+        model,
+        CrossEntropy(),
+        pictures,
+        pictures,
+        settings,
+        inner=Inner(PGD(steps=3), threat),
+        threat=threat,
+    ).run_epoch(lambda _: None)
     assert dict(compiled) == {"output": [20] * 2, "model": [20] * 6}
     assert model.state_dict().keys() == before.keys()

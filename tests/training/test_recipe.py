@@ -50,7 +50,10 @@ def test_the_rate_follows_samples_not_epochs(split, validation, threat, recipe, 
     trainer = Trainer(plain_model(), CrossEntropy(), split, validation, recipe(epochs=2, batch_size=10, schedule="one-cycle"),
                       inner=None, threat=threat)  # fmt: skip
     rates = []
-    rows = [trainer.run_epoch(lambda _: rates.append(trainer.optimizer.param_groups[0]["lr"])) for _ in range(2)]
+    rows = [
+        trainer.run_epoch(lambda _: rates.append(trainer.optimizer.param_groups[0]["lr"]))
+        for _ in range(2)
+    ]
     shares = [(epoch + done / 24) / 2 for epoch in range(2) for done in (5, 15, 22)]
     expected = [0.5 * (p / 0.3 if p < 0.3 else (1 - p) / 0.7) for p in shares]
     assert rates == pytest.approx(expected)
@@ -61,7 +64,9 @@ def test_the_rate_follows_samples_not_epochs(split, validation, threat, recipe, 
 def test_weight_decay_spares_biases_and_norms(name):
     """With zero gradients one step moves every matrix towards zero, and no bias, norm scale or other vector."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3), nn.LayerNorm(3))
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.Flatten(), nn.Linear(8, 3), nn.LayerNorm(3)
+    )
     with torch.no_grad():
         for weight in model.parameters():
             weight.add_(0.5)
@@ -96,7 +101,9 @@ def test_sgd_momentum_is_the_textbooks(split, validation, threat, recipe, plain_
     model, velocity = plain_model(), {}
     x = split.images.float() / 255
     for _ in range(3):
-        grads = torch.autograd.grad(nn.functional.cross_entropy(model(x), split.labels), list(model.parameters()))
+        grads = torch.autograd.grad(
+            nn.functional.cross_entropy(model(x), split.labels), list(model.parameters())
+        )
         with torch.no_grad():
             for weight, grad in zip(model.parameters(), grads, strict=True):
                 velocity[weight] = 0.9 * velocity.get(weight, 0) + grad
@@ -109,7 +116,9 @@ def test_sgd_momentum_is_the_textbooks(split, validation, threat, recipe, plain_
 def test_warm_up_grows_from_nothing(split, validation, threat, recipe, plain_model, schedule):
     """During warm-up the schedule's rate is multiplied by the share of the warm-up done; afterwards it is the schedule's."""
     settings = recipe(epochs=4, batch_size=12, schedule=schedule, warmup=0.5, lr=0.2)
-    trainer = Trainer(plain_model(), CrossEntropy(), split, validation, settings, inner=None, threat=threat)
+    trainer = Trainer(
+        plain_model(), CrossEntropy(), split, validation, settings, inner=None, threat=threat
+    )
     rates = []
     for _ in range(4):
         trainer.run_epoch(lambda _: rates.append(trainer.optimizer.param_groups[-1]["lr"]))
@@ -122,13 +131,19 @@ def test_warm_up_grows_from_nothing(split, validation, threat, recipe, plain_mod
 def test_clipping_bounds_the_whole_gradient(split, validation, threat, recipe, plain_model, clip):
     """A step is lr * g * min(1, clip / ||g||) with the norm of all weights together; a large bound changes nothing."""
     settings = recipe(lr=0.1, clip=clip)
-    trainer = Trainer(plain_model(), CrossEntropy(), split, validation, settings, inner=None, threat=threat)
+    trainer = Trainer(
+        plain_model(), CrossEntropy(), split, validation, settings, inner=None, threat=threat
+    )
     trainer.run_epoch(lambda _: None)
     model = plain_model()
-    grads = torch.autograd.grad(F.cross_entropy(model(split.images.float() / 255), split.labels), list(model.parameters()))
+    grads = torch.autograd.grad(
+        F.cross_entropy(model(split.images.float() / 255), split.labels), list(model.parameters())
+    )
     norm = sum(float(grad.square().sum()) for grad in grads) ** 0.5
     assert 0.3 < norm < 1e6
-    for ours, weight, grad in zip(trainer.model.parameters(), model.parameters(), grads, strict=True):
+    for ours, weight, grad in zip(
+        trainer.model.parameters(), model.parameters(), grads, strict=True
+    ):
         assert torch.allclose(ours, weight - 0.1 * grad * min(1, clip / norm), rtol=0, atol=1e-6)
 
 
@@ -157,7 +172,9 @@ def test_mixup_is_the_transcription(split, validation, threat, recipe, norm_mode
             share, x, other = mixed(3, epoch, number, 0.7, x, y)
             shares.append(share)
             logits = theirs(x)
-            value = share * F.cross_entropy(logits, y) + (1 - share) * F.cross_entropy(logits, other)
+            value = share * F.cross_entropy(logits, y) + (1 - share) * F.cross_entropy(
+                logits, other
+            )
             grads = torch.autograd.grad(value, list(theirs.parameters()))
             with torch.no_grad():
                 for weight, grad in zip(theirs.parameters(), grads, strict=True):
@@ -166,7 +183,9 @@ def test_mixup_is_the_transcription(split, validation, threat, recipe, norm_mode
         assert row["train_loss"] == pytest.approx(total / 24, abs=1e-6)
         assert (row["n_forward"], row["n_backward"]) == (24, 24)
         for key, tensor in ours.state_dict().items():
-            assert torch.allclose(tensor.float(), theirs.state_dict()[key].float(), rtol=0, atol=1e-6), key
+            assert torch.allclose(
+                tensor.float(), theirs.state_dict()[key].float(), rtol=0, atol=1e-6
+            ), key
     assert len(set(shares)) == 6
 
 
@@ -188,7 +207,15 @@ def test_mixup_with_an_inner_attack(split, validation, threat, recipe, plain_mod
     spy, model = Spy(loss), plain_model()
     before = copy.deepcopy(model)
     attack = PGD(steps=3, init="gaussian")
-    trainer = Trainer(model, spy, split, validation, recipe(mixup=1.0, lr=0.1), inner=Inner(attack, threat), threat=threat)
+    trainer = Trainer(
+        model,
+        spy,
+        split,
+        validation,
+        recipe(mixup=1.0, lr=0.1),
+        inner=Inner(attack, threat),
+        threat=threat,
+    )
     x, y, _ = next(iter(trainer.loader.epoch(0)))
     row = trainer.run_epoch(lambda _: None)
     share, mix, other = mixed(3, 0, 0, 1.0, x, y)
@@ -202,14 +229,18 @@ def test_mixup_with_an_inner_attack(split, validation, threat, recipe, plain_mod
     assert torch.equal(a1[y == other], a2[y == other])  # the same start, key and label
     if loss.climbs is None:
         assert bool((a1[y != other] != a2[y != other]).flatten(1).any(1).all())
-        values = [F.cross_entropy(before(points), labels) for points, labels in ((a1, y), (a2, other))]
+        values = [
+            F.cross_entropy(before(points), labels) for points, labels in ((a1, y), (a2, other))
+        ]
     else:  # TRADES climbs away from the clean prediction, whatever the label
         assert a1 is a2  # made once
         assert (row["n_forward"], row["n_backward"]) == (len(y) * (1 + 3 + 2), len(y) * (3 + 2))
         log = [F.log_softmax(before(points), 1) for points in (mix, a1)]
         divergence = (log[0].exp() * (log[0] - log[1])).sum(1).mean()
         values = [F.cross_entropy(before(mix), labels) + 6 * divergence for labels in (y, other)]
-    assert row["train_loss"] == pytest.approx(float((share * values[0] + (1 - share) * values[1]).detach()), abs=1e-5)
+    assert row["train_loss"] == pytest.approx(
+        float((share * values[0] + (1 - share) * values[1]).detach()), abs=1e-5
+    )
 
 
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 4.0])
@@ -228,7 +259,13 @@ def test_mixup_is_a_function_of_seed_and_epoch(split, validation, threat, recipe
 
     def train(noise):
         trainer = Trainer(
-            plain_model(), CrossEntropy(), split, validation, recipe(epochs=2, mixup=1.0), inner=None, threat=threat
+            plain_model(),
+            CrossEntropy(),
+            split,
+            validation,
+            recipe(epochs=2, mixup=1.0),
+            inner=None,
+            threat=threat,
         )
         for _ in range(2):
             torch.rand(noise)

@@ -59,7 +59,9 @@ def transcription(model, split, loss_name, *, lr, seed, epoch, mode, beta=6.0):
         z = model(adversarial)
         clean = model(x)
         p = F.softmax(clean, 1)
-        value = F.cross_entropy(clean, y) + beta * (p * (p.log() - F.log_softmax(z, 1))).sum(1).mean()
+        value = (
+            F.cross_entropy(clean, y) + beta * (p * (p.log() - F.log_softmax(z, 1))).sum(1).mean()
+        )
     grads = torch.autograd.grad(value, list(model.parameters()))
     with torch.no_grad():
         for weight, grad in zip(model.parameters(), grads, strict=True):
@@ -69,13 +71,18 @@ def transcription(model, split, loss_name, *, lr, seed, epoch, mode, beta=6.0):
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
 @pytest.mark.parametrize(
-    ("name", "loss", "init"), [("cross-entropy", CrossEntropy(), "uniform"), ("trades", TRADES(), "gaussian")]
+    ("name", "loss", "init"),
+    [("cross-entropy", CrossEntropy(), "uniform"), ("trades", TRADES(), "gaussian")],
 )
-def test_one_step_is_the_transcription(split, validation, threat, recipe, norm_model, name, loss, init, mode):
+def test_one_step_is_the_transcription(
+    split, validation, threat, recipe, norm_model, name, loss, init, mode
+):
     """After one epoch of one batch, loss, weights and batch-norm buffers are those of the plain code, to 1e-6."""
     ours, theirs = norm_model(), norm_model()
     for model in (ours, theirs):
-        model.body[-1] = nn.Identity()  # dropout draws from the global generator, whose use may differ
+        model.body[-1] = (
+            nn.Identity()
+        )  # dropout draws from the global generator, whose use may differ
     inner = Inner(PGD(steps=STEPS, rate=RATE, init=init), threat, mode)
     trainer = Trainer(ours, loss, split, validation, recipe(lr=0.2), inner=inner, threat=threat)
     row = trainer.run_epoch(ignore)
@@ -83,8 +90,12 @@ def test_one_step_is_the_transcription(split, validation, threat, recipe, norm_m
     assert row["train_loss"] == pytest.approx(value, abs=1e-6)
     before = norm_model().state_dict()
     for key, tensor in ours.state_dict().items():
-        assert torch.allclose(tensor.float(), theirs.state_dict()[key].float(), rtol=0, atol=1e-6), key
-    assert not torch.allclose(ours.state_dict()["head.weight"], before["head.weight"], atol=1e-4)  # it did move
+        assert torch.allclose(
+            tensor.float(), theirs.state_dict()[key].float(), rtol=0, atol=1e-6
+        ), key
+    assert not torch.allclose(
+        ours.state_dict()["head.weight"], before["head.weight"], atol=1e-4
+    )  # it did move
 
 
 def test_second_epoch_draws_other_random_starts(split, threat, plain_model):
@@ -94,7 +105,9 @@ def test_second_epoch_draws_other_random_starts(split, threat, plain_model):
     points = []
     for epoch in (0, 1, 0):
         key = keyed.fold(keyed.fold(split.ids, 3), epoch)
-        step = TrainStep(plain_model(), x, split.labels, index, key=key, inner=inner, epoch=epoch, progress=0.0)
+        step = TrainStep(
+            plain_model(), x, split.labels, index, key=key, inner=inner, epoch=epoch, progress=0.0
+        )
         points.append(step.adversary().x)
     assert torch.equal(points[0], points[2])
     assert not torch.allclose(points[0], points[1], atol=0.01)
@@ -105,7 +118,9 @@ def count_passes(model):
     seen = []
 
     def look(module, inputs):
-        seen.append((torch.is_grad_enabled(), module.training, inputs[0].requires_grad, len(inputs[0])))
+        seen.append(
+            (torch.is_grad_enabled(), module.training, inputs[0].requires_grad, len(inputs[0]))
+        )
 
     model.body.register_forward_pre_hook(look)
     return seen
@@ -113,7 +128,16 @@ def count_passes(model):
 
 def make_step(model, split, inner):
     index = torch.arange(len(split))
-    return TrainStep(model, split.pixels(index), split.labels, index, key=split.ids, inner=inner, epoch=0, progress=0.5)
+    return TrainStep(
+        model,
+        split.pixels(index),
+        split.labels,
+        index,
+        key=split.ids,
+        inner=inner,
+        epoch=0,
+        progress=0.5,
+    )
 
 
 def test_trades_costs_what_the_paper_says(split, threat, norm_model):
@@ -217,7 +241,9 @@ def test_survived_counts_steps_before_the_label_falls(split, threat, plain_model
     """`survived` is the first inner query at which the label is wrong, or the number of steps; checked query by query."""
     model = plain_model().train()
     history = []
-    model.register_forward_hook(lambda module, inputs, logits: history.append(logits.detach().argmax(1)))
+    model.register_forward_hook(
+        lambda module, inputs, logits: history.append(logits.detach().argmax(1))
+    )
     step = make_step(model, split, Inner(PGD(steps=6, rate=1.0), threat))
     found = step.adversary()
     wrong = torch.stack(history) != split.labels  # [6,B]
@@ -228,25 +254,37 @@ def test_survived_counts_steps_before_the_label_falls(split, threat, plain_model
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
 @pytest.mark.parametrize("rows", [5, 21])
-def test_batches_of_any_size_are_the_transcription(validation, threat, recipe, norm_model, rows, mode):
+def test_batches_of_any_size_are_the_transcription(
+    validation, threat, recipe, norm_model, rows, mode
+):
     """No row is added to a batch of odd size: in training mode it would have a part in the batch's statistics."""
     ours, theirs, odd = norm_model(), norm_model(), toy_split(rows)
     for model in (ours, theirs):
         model.body[-1] = nn.Identity()
     inner = Inner(PGD(steps=STEPS, rate=RATE), threat, mode)
-    trainer = Trainer(ours, CrossEntropy(), odd, validation, recipe(lr=0.2), inner=inner, threat=threat)
+    trainer = Trainer(
+        ours, CrossEntropy(), odd, validation, recipe(lr=0.2), inner=inner, threat=threat
+    )
     row = trainer.run_epoch(ignore)
     value = transcription(theirs, odd, "cross-entropy", lr=0.2, seed=3, epoch=0, mode=mode)
     assert row["train_loss"] == pytest.approx(value, abs=1e-6)
     for key, tensor in ours.state_dict().items():
-        assert torch.allclose(tensor.float(), theirs.state_dict()[key].float(), rtol=0, atol=1e-6), key
+        assert torch.allclose(
+            tensor.float(), theirs.state_dict()[key].float(), rtol=0, atol=1e-6
+        ), key
 
 
 def stopping_loop(model, x, y, start, steps, rate, beyond):
     """Sample by sample: walk as PGD does, but only so many moves after the first point that is misclassified."""
     points, mistakes = [], []
     for row in range(len(x)):
-        here, clean, label, mistake, moves_left = start[row : row + 1], x[row : row + 1], y[row : row + 1], steps, steps
+        here, clean, label, mistake, moves_left = (
+            start[row : row + 1],
+            x[row : row + 1],
+            y[row : row + 1],
+            steps,
+            steps,
+        )
         for t in range(steps):
             here = here.detach().requires_grad_()
             logits = model(here)
@@ -268,7 +306,9 @@ def test_early_stopped_rows_stay_where_they_are(split, threat, plain_model, beyo
     """A row moves exactly `beyond` times after its first mistake, as a loop over single samples does; others go on."""
     model = plain_model().eval()
     attack = PGD(steps=8, rate=0.3)
-    step, free = (make_step(model, split, Inner(attack, threat, beyond=moves)) for moves in (beyond, None))
+    step, free = (
+        make_step(model, split, Inner(attack, threat, beyond=moves)) for moves in (beyond, None)
+    )
     start = (step.x + EPS * (2 * keyed.uniform(split.ids, step.x.shape[1:]) - 1)).clamp(0, 1)
     points, mistakes = stopping_loop(model, step.x, split.labels, start, 8, 0.3, beyond)
     found, other = step.adversary(), free.adversary()
@@ -285,12 +325,17 @@ def test_early_stopped_rows_stay_where_they_are(split, threat, plain_model, beyo
 
 
 @pytest.mark.parametrize(
-    "attack", [PGD(steps=6), APGD(steps=6), ATTACKS.build("mi-fgsm:steps=6")], ids=["pgd", "apgd", "mi-fgsm"]
+    "attack",
+    [PGD(steps=6), APGD(steps=6), ATTACKS.build("mi-fgsm:steps=6")],
+    ids=["pgd", "apgd", "mi-fgsm"],
 )
 def test_early_stopping_late_is_no_stopping(split, threat, plain_model, attack):
     """As many moves as there are steps is the same as no limit, to the last bit, also for attacks with a state of their own."""
     model = plain_model()
-    found = [make_step(model, split, Inner(attack, threat, beyond=moves)).adversary() for moves in (6, None)]
+    found = [
+        make_step(model, split, Inner(attack, threat, beyond=moves)).adversary()
+        for moves in (6, None)
+    ]
     assert torch.equal(found[0].x, found[1].x)
     assert torch.equal(found[0].survived, found[1].survived)
     stopped = make_step(model, split, Inner(attack, threat, beyond=0)).adversary()
@@ -303,7 +348,9 @@ def test_all_draws_of_an_average_are_counted(split, threat, norm_model):
     """An inner attack that asks several draws at each step costs as many passes, and says so."""
     model = norm_model().train()
     seen = count_passes(model)
-    step = make_step(model, split, Inner(ATTACKS.build("eot:attack=(pgd:steps=3),draws=4"), threat, "train"))
+    step = make_step(
+        model, split, Inner(ATTACKS.build("eot:attack=(pgd:steps=3),draws=4"), threat, "train")
+    )
     step.adversary()
     assert step.forwards == step.backwards == sum(rows for *_, rows in seen) == 12 * len(split)
 
@@ -321,12 +368,23 @@ def test_a_budget_of_its_own_for_each_sample(split, threat, plain_model):
     assert step.forwards == 2 * 3 * 24
 
 
-@pytest.mark.parametrize(("progress", "eps"), [(0.0, 0.0), (0.125, 0.025), (0.25, 0.05), (0.5, 0.1), (1.0, 0.1)])
+@pytest.mark.parametrize(
+    ("progress", "eps"), [(0.0, 0.0), (0.125, 0.025), (0.25, 0.05), (0.5, 0.1), (1.0, 0.1)]
+)
 def test_the_budget_grows_in_the_warm_up(split, threat, plain_model, progress, eps):
     """With warmup=0.5 the adversaries of an attack with long steps lie at 2 progress eps, later at eps."""
     inner = Inner(PGD(steps=3, rate=1.0), threat, warmup=0.5)
     x, index = split.pixels(slice(None)), torch.arange(len(split))
-    step = TrainStep(plain_model(), x, split.labels, index, key=split.ids, inner=inner, epoch=0, progress=progress)
+    step = TrainStep(
+        plain_model(),
+        x,
+        split.labels,
+        index,
+        key=split.ids,
+        inner=inner,
+        epoch=0,
+        progress=progress,
+    )
     assert step.eps == pytest.approx(eps)
     assert float((step.adversary().x - x).abs().max()) == pytest.approx(eps, abs=1e-6)
 
@@ -335,6 +393,8 @@ def test_an_attack_without_gradients_has_no_backwards(split, threat, plain_model
     """Square asks for scores only: its queries are forwards, and the one backward is the loss's."""
     x, index = split.pixels(slice(None)), torch.arange(len(split))
     inner = Inner(ATTACKS.build("square:steps=4"), threat)
-    step = TrainStep(plain_model(), x, split.labels, index, key=split.ids, inner=inner, epoch=0, progress=0.5)
+    step = TrainStep(
+        plain_model(), x, split.labels, index, key=split.ids, inner=inner, epoch=0, progress=0.5
+    )
     CrossEntropy()(step)
     assert (step.forwards, step.backwards) == (5 * len(split), len(split))

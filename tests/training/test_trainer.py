@@ -32,10 +32,18 @@ class IllFrom(Loss):
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_no_number_names_its_epoch(split, validation, threat, recipe, plain_model, value):
+def test_a_loss_that_is_no_number_names_its_epoch(
+    split, validation, threat, recipe, plain_model, value
+):
     """NaN or infinity in the third epoch is a RunError that says epoch 3 and what to do."""
     trainer = Trainer(
-        plain_model(), IllFrom(epoch=2, value=value), split, validation, recipe(epochs=5), inner=None, threat=threat
+        plain_model(),
+        IllFrom(epoch=2, value=value),
+        split,
+        validation,
+        recipe(epochs=5),
+        inner=None,
+        threat=threat,
     )
     for _ in range(2):
         trainer.run_epoch(lambda _: None)
@@ -46,9 +54,13 @@ def test_a_loss_that_is_no_number_names_its_epoch(split, validation, threat, rec
     assert error.value.exit_code == 3
 
 
-def test_weights_that_diverge_in_the_last_step_are_noticed(split, validation, threat, recipe, plain_model):
+def test_weights_that_diverge_in_the_last_step_are_noticed(
+    split, validation, threat, recipe, plain_model
+):
     """A run of one step whose loss was finite but whose weights are not ends in a RunError, not in a saved model of NaN."""
-    trainer = Trainer(plain_model(), CrossEntropy(), split, validation, recipe(lr=1e38), inner=None, threat=threat)
+    trainer = Trainer(
+        plain_model(), CrossEntropy(), split, validation, recipe(lr=1e38), inner=None, threat=threat
+    )
     with pytest.raises(RunError, match="epoch 1"):
         trainer.run_epoch(lambda _: None)
 
@@ -56,7 +68,15 @@ def test_weights_that_diverge_in_the_last_step_are_noticed(split, validation, th
 def test_validation_numbers_are_counted_by_hand(split, validation, threat, recipe, norm_model):
     """Clean accuracy and margin equal a plain evaluation in eval mode; robust ones are those of PGD-10 attacking that model."""
     model = norm_model()
-    trainer = Trainer(model, CrossEntropy(), split, validation, recipe(lr=0.5, epochs=8), inner=None, threat=threat)
+    trainer = Trainer(
+        model,
+        CrossEntropy(),
+        split,
+        validation,
+        recipe(lr=0.5, epochs=8),
+        inner=None,
+        threat=threat,
+    )
     for _ in range(8):
         row = trainer.run_epoch(lambda _: None)
     model.eval()
@@ -69,9 +89,13 @@ def test_validation_numbers_are_counted_by_hand(split, validation, threat, recip
     assert row["clean_margin"] == pytest.approx(float(margins.mean()), abs=1e-5)
     verdicts = judge("validation", model, validation, threat, seed=3, attack=PGD(steps=10))
     assert row["robust_accuracy"] == sum(not v.adversarial for v in verdicts) / len(verdicts)
-    assert row["adv_margin"] == pytest.approx(sum(v.adv_margin for v in verdicts) / len(verdicts), abs=1e-5)
+    assert row["adv_margin"] == pytest.approx(
+        sum(v.adv_margin for v in verdicts) / len(verdicts), abs=1e-5
+    )
     assert row["adv_margin"] < row["clean_margin"]
-    assert row["clean_accuracy"] > row["robust_accuracy"]  # the attack of validation does find something here
+    assert (
+        row["clean_accuracy"] > row["robust_accuracy"]
+    )  # the attack of validation does find something here
 
 
 def test_validation_leaves_the_model_training(split, validation, threat, recipe, norm_model):
@@ -87,14 +111,27 @@ def test_validation_leaves_the_model_training(split, validation, threat, recipe,
 def test_no_validation_samples_give_nan(split, threat, recipe, plain_model):
     """Without validation samples nothing is measured: NaN, not zero."""
     empty = split.take(torch.arange(0))
-    row = Trainer(plain_model(), CrossEntropy(), split, empty, recipe(), inner=None, threat=threat).run_epoch(lambda _: None)
-    assert all(math.isnan(row[name]) for name in ("clean_accuracy", "robust_accuracy", "clean_margin", "adv_margin"))
+    row = Trainer(
+        plain_model(), CrossEntropy(), split, empty, recipe(), inner=None, threat=threat
+    ).run_epoch(lambda _: None)
+    assert all(
+        math.isnan(row[name])
+        for name in ("clean_accuracy", "robust_accuracy", "clean_margin", "adv_margin")
+    )
 
 
 def test_forwards_and_backwards_of_an_epoch(split, validation, threat, recipe, plain_model):
     """The row counts sample evaluations of training: (N + 1) for N inner steps, over all batches."""
     inner = Inner(PGD(steps=4), threat)
-    trainer = Trainer(plain_model(), CrossEntropy(), split, validation, recipe(batch_size=10), inner=inner, threat=threat)
+    trainer = Trainer(
+        plain_model(),
+        CrossEntropy(),
+        split,
+        validation,
+        recipe(batch_size=10),
+        inner=inner,
+        threat=threat,
+    )
     row = trainer.run_epoch(lambda _: None)
     assert (row["n_forward"], row["n_backward"]) == (5 * 24, 5 * 24)
 
@@ -102,7 +139,13 @@ def test_forwards_and_backwards_of_an_epoch(split, validation, threat, recipe, p
 def test_train_loss_is_the_mean_over_samples(split, validation, threat, recipe, plain_model):
     """With a last batch of another size the epoch's loss is still the mean over samples, and `watch` sees it grow."""
     trainer = Trainer(
-        plain_model(), CrossEntropy(), split, validation, recipe(batch_size=10, lr=1e-30), inner=None, threat=threat
+        plain_model(),
+        CrossEntropy(),
+        split,
+        validation,
+        recipe(batch_size=10, lr=1e-30),
+        inner=None,
+        threat=threat,
     )
     seen = []
     row = trainer.run_epoch(lambda p: seen.append((p.samples, p.total, float(p.loss))))
@@ -120,9 +163,17 @@ def test_a_state_carries_everything(split, validation, threat, recipe, norm_mode
 
     def trainer():
         settings = recipe(
-            epochs=2, batch_size=10, optimizer=optimizer, lr=0.01, momentum=0.9, schedule="cosine", augment="crop-flip"
+            epochs=2,
+            batch_size=10,
+            optimizer=optimizer,
+            lr=0.01,
+            momentum=0.9,
+            schedule="cosine",
+            augment="crop-flip",
         )
-        return Trainer(norm_model(), CrossEntropy(), split, validation, settings, inner=inner, threat=threat)
+        return Trainer(
+            norm_model(), CrossEntropy(), split, validation, settings, inner=inner, threat=threat
+        )
 
     straight, first, second = trainer(), trainer(), trainer()
     rows = [straight.run_epoch(lambda _: None) for _ in range(2)]
@@ -133,7 +184,10 @@ def test_a_state_carries_everything(split, validation, threat, recipe, norm_mode
     torch.manual_seed(99)  # whatever the resumed process did before
     second.load_state(torch.load(file, weights_only=True))
     again = second.run_epoch(lambda _: None)
-    assert all(torch.equal(tensor, second.model.state_dict()[key]) for key, tensor in straight.model.state_dict().items())
+    assert all(
+        torch.equal(tensor, second.model.state_dict()[key])
+        for key, tensor in straight.model.state_dict().items()
+    )
     assert {**again, "seconds": 0} == {**rows[1], "seconds": 0}
 
 
@@ -146,9 +200,13 @@ def test_the_head_is_fitted_on_all_training_features(threat, recipe, validation)
     split, held_out = toy_split(300, 2), toy_split(10, 2, seed=1)
     torch.manual_seed(0)
     body = nn.Sequential(nn.Flatten(), nn.Linear(36, 8), nn.ReLU(), nn.Dropout(0.5))
-    model = Classifier(nn.Identity(), body, nn.Linear(8, 2), features=8, classes=2).with_head("score")
+    model = Classifier(nn.Identity(), body, nn.Linear(8, 2), features=8, classes=2).with_head(
+        "score"
+    )
     loss = Differential(bias="extreme")
-    trainer = Trainer(model, loss, split, held_out, recipe(batch_size=50, lr=0.05), inner=None, threat=threat)
+    trainer = Trainer(
+        model, loss, split, held_out, recipe(batch_size=50, lr=0.05), inner=None, threat=threat
+    )
     trainer.run_epoch(lambda _: None)
     model.eval()
     with torch.no_grad():

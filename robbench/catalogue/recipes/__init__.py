@@ -12,7 +12,10 @@ from robbench.core.errors import unknown
 def recipes() -> dict[str, str]:
     """Names, and what each is for: the first line of its file."""
     files = sorted(Path(__file__).parent.glob("*.toml"), key=lambda file: file.stem)
-    return {file.stem: file.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ") for file in files}
+    return {
+        file.stem: file.read_text(encoding="utf-8").partition("\n")[0].removeprefix("# ")
+        for file in files
+    }
 
 
 def read_recipe(name: str) -> dict[str, Any]:

@@ -59,8 +59,8 @@ class Training:
 class Material:
     """All that a report shows.
 
-    trainings: by model name; classes: the names of the classes by model name; measures and checks: rows of these tables by run
-    id; examples and the reasons why there are none, one line each.
+    trainings: by model name; classes: the names of the classes by model name; measures and checks:
+    rows of these tables by run id; examples and the reasons why there are none, one line each.
     """
 
     runs: Sequence[Run]
@@ -79,7 +79,8 @@ class Series:
 
     `name` is that of the line, `model` that of the model, as `model_names` calls it.
 
-    `place` is the model's number in the report, `attack_place` that of the attack in the figure: they decide colour and dashes.
+    `place` is the model's number in the report, `attack_place` that of the attack in the figure:
+    they decide colour and dashes.
     """
 
     name: str
@@ -97,7 +98,8 @@ class Series:
 def in_order(runs: Sequence[Run]) -> list[Run]:
     """Runs that can be held against each other side by side: by data, split and norm as they first appear, budgets rising.
 
-    Within a budget they keep their order, so the first of them is still the one that the others are paired with.
+    Within a budget they keep their order, so the first of them is still the one that the others are
+    paired with.
     """
     seen = list(dict.fromkeys(facts(run) for run in runs))
     return sorted(runs, key=lambda run: (seen.index(facts(run)), run.info["eps"]))
@@ -111,8 +113,8 @@ def facts(run: Run) -> tuple[str, str, str]:
 def series_by_facts(runs: Sequence[Run]) -> dict[tuple[str, str, str], list[Series]]:
     """The runs as lines of figures, by data, split and norm, in their order. Two runs that differ in nothing keep the later.
 
-    A line is named after its model; the attack, the start of the weights' hash and what else runs differ in (see
-    `analysis/settings.py`) are added where the name would not tell.
+    A line is named after its model; the attack, the start of the weights' hash and what else runs
+    differ in (see `analysis/settings.py`) are added where the name would not tell.
     """
     weights = list(dict.fromkeys(_weights(run) for run in runs))
     names = model_names(runs)
@@ -141,7 +143,9 @@ def model_names(runs: Sequence[Run]) -> dict[tuple[str, str], str]:
     """A name for each model and its weights: the model's own, with the start of their hash where two share it."""
     weights = list(dict.fromkeys(_weights(run) for run in runs))
     shared = {name for name, _ in weights if sum(other == name for other, _ in weights) > 1}
-    return {(name, code): f"{name} {code[:4]}" if name in shared else name for name, code in weights}
+    return {
+        (name, code): f"{name} {code[:4]}" if name in shared else name for name, code in weights
+    }
 
 
 def model_place(model: str, names: Mapping[tuple[str, str], str]) -> int:

@@ -1,7 +1,7 @@
 """Plotly figures. Their colours for text and lines are the page's, which knows whether it is dark (`page.js`).
 
-The colours of data are Okabe and Ito's ("Color universal design", 2008), some darker, so that each stands out against white
-and black; dashes and symbols repeat what colours say.
+The colours of data are Okabe and Ito's ("Color universal design", 2008), some darker, so that each
+stands out against white and black; dashes and symbols repeat what colours say.
 """
 
 from __future__ import annotations
@@ -37,17 +37,29 @@ def security_curves(lines: Sequence[tuple[Series, Curve]], norm: str) -> go.Figu
     figure = _figure(f"eps ({norm})", "robust accuracy (%)")
     for series, curve in lines:
         colour, shape = _colour(series.place), "hv" if curve.steps else "linear"
-        band = {"x": curve.eps, "mode": "lines", "hoverinfo": "skip", "legendgroup": series.name, "showlegend": False}
+        band = {
+            "x": curve.eps,
+            "mode": "lines",
+            "hoverinfo": "skip",
+            "legendgroup": series.name,
+            "showlegend": False,
+        }
         band["line"] = {"width": 0, "shape": shape, "color": colour}
         figure.add_scatter(y=_percents(curve.high), **band)
-        figure.add_scatter(y=_percents(curve.low), fill="tonexty", fillcolor=_pale(colour, 0.16), **band)
+        figure.add_scatter(
+            y=_percents(curve.low), fill="tonexty", fillcolor=_pale(colour, 0.16), **band
+        )
         figure.add_scatter(
             x=curve.eps,
             y=_percents(curve.rate),
             name=_plain(series.name),
             legendgroup=series.name,
             mode="lines" if curve.steps else "lines+markers",
-            line={"color": colour, "shape": shape, "dash": _dash(series.place, series.attack_place)},
+            line={
+                "color": colour,
+                "shape": shape,
+                "dash": _dash(series.place, series.attack_place),
+            },
             marker={"symbol": _symbol(series.place), "size": 8},
             customdata=list(zip(_percents(curve.low), _percents(curve.high), strict=True)),
             hovertemplate="eps %{x:.4g}: %{y:.1f} % (%{customdata[0]:.1f}-%{customdata[1]:.1f})",
@@ -59,7 +71,8 @@ def security_curves(lines: Sequence[tuple[Series, Curve]], norm: str) -> go.Figu
 def logit_margins(values: Sequence[tuple[Series, Floats, Floats]]) -> go.Figure:
     """Histograms of clean and worst logit margins [n] of each line, one above the other on one axis.
 
-    Logit scales differ from model to model: each line has bins of its own width, as many as every other.
+    Logit scales differ from model to model: each line has bins of its own width, as many as every
+    other.
     """
     figure = _figure("logit margin", "")
     for i, (series, *both) in enumerate(values):
@@ -69,7 +82,13 @@ def logit_margins(values: Sequence[tuple[Series, Floats, Floats]]) -> go.Figure:
     ends = edges([margins for _, *both in values[:MOST_LINES] for margins in both])
     figure.update_layout(
         yaxis={"domain": [0.55, 1.0], "title": {"text": "clean (%)"}},
-        yaxis2={"domain": [0.0, 0.45], "title": {"text": "worst (%)"}, "anchor": "x", "rangemode": "tozero", "automargin": True},
+        yaxis2={
+            "domain": [0.0, 0.45],
+            "title": {"text": "worst (%)"},
+            "anchor": "x",
+            "rangemode": "tozero",
+            "automargin": True,
+        },
         xaxis={"anchor": "y2", "range": [float(ends[0]), float(ends[-1])]},
         hovermode="closest",
     )
@@ -82,14 +101,21 @@ def input_margins(found: Sequence[Margins], norm: str) -> go.Figure:
     ends = edges([one.smallest for one in found], low=0.0)
     for i, one in enumerate(found):
         shown = i < MOST_LINES
-        _histogram(figure, (one.name, one.place, 0), ends, one.smallest, "y", legend=True, shown=shown)
+        _histogram(
+            figure, (one.name, one.place, 0), ends, one.smallest, "y", legend=True, shown=shown
+        )
         if one.censored:
             end = ends[-1] if math.isinf(one.end) else one.end
             figure.add_scatter(
                 x=[float(max(end, ends[-1])) + 0.04 * float(ends[-1] - ends[0])],
                 y=[100 * one.censored],
                 mode="markers",
-                marker={"symbol": "triangle-right-open", "size": 13, "color": _colour(one.place), "line": {"width": 2.5}},
+                marker={
+                    "symbol": "triangle-right-open",
+                    "size": 13,
+                    "color": _colour(one.place),
+                    "line": {"width": 2.5},
+                },
                 name=_plain(one.name),
                 legendgroup=one.name,
                 showlegend=False,
@@ -101,7 +127,9 @@ def input_margins(found: Sequence[Margins], norm: str) -> go.Figure:
     return figure.update_layout(hovermode="closest")
 
 
-def heat_map(names: Sequence[str], classes: Sequence[str], rates: Sequence[Sequence[float]]) -> go.Figure:
+def heat_map(
+    names: Sequence[str], classes: Sequence[str], rates: Sequence[Sequence[float]]
+) -> go.Figure:
     """Rates [runs, classes] in [0,1] as percents. Cividis reads the same to colour-blind eyes and in grey."""
     cells = [[None if math.isnan(rate) else 100 * rate for rate in row] for row in rates]
     figure = _figure("class", "")
@@ -126,20 +154,28 @@ def heat_map(names: Sequence[str], classes: Sequence[str], rates: Sequence[Seque
 def costs(names: Sequence[str], forwards: Sequence[float], backwards: Sequence[float]) -> go.Figure:
     """Forwards and backwards per sample of each run, stacked."""
     figure = _figure("queries per sample", "")
-    for what, values, colour, pattern in (("forwards", forwards, 0, ""), ("backwards", backwards, 1, "/")):
+    for what, values, colour, pattern in (
+        ("forwards", forwards, 0, ""),
+        ("backwards", backwards, 1, "/"),
+    ):
         figure.add_bar(
             x=list(values),
             y=[_plain(name) for name in names],
             name=what,
             orientation="h",
-            marker={"color": _colour(colour), "pattern": {"shape": pattern, "fillmode": "replace", "size": 7, "solidity": 0.5}},
+            marker={
+                "color": _colour(colour),
+                "pattern": {"shape": pattern, "fillmode": "replace", "size": 7, "solidity": 0.5},
+            },
             hovertemplate="%{x:,.1f} " + what,
         )
     figure.update_yaxes(autorange="reversed", type="category", showgrid=False, automargin=True)
     return figure.update_layout(barmode="stack", hovermode="closest")
 
 
-def training(lines: Sequence[tuple[str, int, str, Sequence[int], Sequence[float | None]]], what: str) -> go.Figure:
+def training(
+    lines: Sequence[tuple[str, int, str, Sequence[int], Sequence[float | None]]], what: str
+) -> go.Figure:
     """Curves over the epochs: (model, place, dash, epochs, values); where dashes differ, the line's name says what it is."""
     figure = _figure("epoch", what)
     for name, place, dash, epochs, values in lines:
@@ -172,7 +208,14 @@ def spectra(lines: Sequence[tuple[str, int, Sequence[float]]]) -> go.Figure:
 
 
 def _histogram(
-    figure: go.Figure, style: tuple[str, int, int], ends: Floats, values: Floats, axis: str, *, legend: bool, shown: bool
+    figure: go.Figure,
+    style: tuple[str, int, int],
+    ends: Floats,
+    values: Floats,
+    axis: str,
+    *,
+    legend: bool,
+    shown: bool,
 ) -> None:
     """An outline with steps at the bin edges: several lie over each other and stay readable. style: name, place, attack."""
     (name, place, attack), rates = style, shares(values, ends)
@@ -201,7 +244,13 @@ def _figure(x: str, y: str) -> go.Figure:
             "plot_bgcolor": "rgba(0,0,0,0)",
             "margin": {"l": 12, "r": 12, "t": 34, "b": 12},
             "font": {"size": 13},
-            "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
+            "legend": {
+                "orientation": "h",
+                "x": 0,
+                "y": 1.02,
+                "yanchor": "bottom",
+                "traceorder": "normal",
+            },
             "xaxis": {"title": {"text": x}, "automargin": True, "zeroline": False},
             "yaxis": {"title": {"text": y}, "automargin": True, "zeroline": False},
             "modebar": {"bgcolor": "rgba(0,0,0,0)"},

@@ -32,10 +32,11 @@ class Curve:
 class Margins:
     """Input margins of the samples of a model in one norm, see `analysis/input_margins.py`.
 
-    smallest [n]: size of the smallest perturbation found, 0 for a sample that is wrong without one, inf for none up to what
-    was attacked; censored: the share of samples for which attacks that ran to their end found none, in [0,1]; unfinished: the
-    share of those for which one did not; end: the largest eps that was attacked, inf without a budget; sought: whether an
-    attack looked for the smallest one.
+    smallest [n]: size of the smallest perturbation found, 0 for a sample that is wrong without one,
+    inf for none up to what was attacked; censored: the share of samples for which attacks that ran
+    to their end found none, in [0,1]; unfinished: the share of those for which one did not; end:
+    the largest eps that was attacked, inf without a budget; sought: whether an attack looked for
+    the smallest one.
     """
 
     name: str
@@ -52,8 +53,12 @@ def curves(series: Series) -> list[Curve]:
     found = []
     if budgets := series.budgets:
         rows = [budgets[0].info | _clean_as_robust(budgets[0]), *(run.info for run in budgets)]
-        rate, low, high = ([float(row[f"robust_accuracy{end}"]) for row in rows] for end in ("", "_low", "_high"))
-        found.append(Curve([0.0, *(run.info["eps"] for run in budgets)], rate, low, high, steps=False))
+        rate, low, high = (
+            [float(row[f"robust_accuracy{end}"]) for row in rows] for end in ("", "_low", "_high")
+        )
+        found.append(
+            Curve([0.0, *(run.info["eps"] for run in budgets)], rate, low, high, steps=False)
+        )
     found += [_steps(run) for run in series.runs if math.isinf(run.info["eps"])]
     return found
 
@@ -94,7 +99,11 @@ def sizes(run: Run) -> Floats:
     size = numbers(run, f"dist_{run.info['norm']}")
     size = np.where(numbers(run, "clean_correct") > 0, size, 0.0)
     # Rounding may have put it just outside of the budget it was found in.
-    return np.where((numbers(run, "adversarial") > 0) & ~np.isnan(size), np.minimum(size, run.info["eps"]), math.inf)
+    return np.where(
+        (numbers(run, "adversarial") > 0) & ~np.isnan(size),
+        np.minimum(size, run.info["eps"]),
+        math.inf,
+    )
 
 
 def edges(values: Sequence[Floats], bins: int = BINS, low: float | None = None) -> Floats:
@@ -119,7 +128,9 @@ def by_class(run: Run, n_classes: int) -> tuple[list[float], list[int]]:
     labels = numbers(run, "label").astype(int)
     counts = np.bincount(labels, minlength=n_classes)
     robust = np.bincount(labels, weights=numbers(run, "robust"), minlength=n_classes)
-    return [float(r) / c if c else math.nan for r, c in zip(robust, counts.tolist(), strict=True)], counts.tolist()
+    return [
+        float(r) / c if c else math.nan for r, c in zip(robust, counts.tolist(), strict=True)
+    ], counts.tolist()
 
 
 def _steps(run: Run) -> Curve:
@@ -131,8 +142,16 @@ def _steps(run: Run) -> Curve:
     eps = np.unique(np.append(0.0, eps))
     stand = n - np.searchsorted(size, eps, side="right")
     ends = [wilson(int(k), n) for k in stand]
-    return Curve(eps.tolist(), (stand / n).tolist(), [low for low, _ in ends], [high for _, high in ends], steps=True)
+    return Curve(
+        eps.tolist(),
+        (stand / n).tolist(),
+        [low for low, _ in ends],
+        [high for _, high in ends],
+        steps=True,
+    )
 
 
 def _clean_as_robust(run: Run) -> dict[str, float]:
-    return {f"robust_accuracy{end}": run.info[f"clean_accuracy{end}"] for end in ("", "_low", "_high")}
+    return {
+        f"robust_accuracy{end}": run.info[f"clean_accuracy{end}"] for end in ("", "_low", "_high")
+    }

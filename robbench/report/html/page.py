@@ -136,4 +136,8 @@ def in_words(parts: Sequence[str]) -> str:
 
 def percent(rate: float | None) -> Cell:
     """A rate in [0,1] as a cell, in percent."""
-    return Cell(texts.NOTHING) if rate is None or not math.isfinite(rate) else Cell(texts.percent(rate), float(rate))
+    return (
+        Cell(texts.NOTHING)
+        if rate is None or not math.isfinite(rate)
+        else Cell(texts.percent(rate), float(rate))
+    )

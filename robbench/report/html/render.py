@@ -50,7 +50,10 @@ def render(material: Material, found: list[Section], title: str) -> str:
         loader=jinja2.PackageLoader("robbench.report.html", "template"),
     )
     folder = resources.files("robbench.report.html") / "template"
-    texts = {name: Markup((folder / f"page.{name}").read_text(encoding="utf-8")) for name in ("css", "js")}
+    texts = {
+        name: Markup((folder / f"page.{name}").read_text(encoding="utf-8"))
+        for name in ("css", "js")
+    }
     models = list(dict.fromkeys(run.info["model"] for run in material.runs))
     return environment.get_template("page.html").render(
         title=title,

@@ -30,16 +30,24 @@ def checks_table(title: str, rows: Sequence[Mapping[str, Any]]) -> RenderableTyp
                 row["check"],
                 row["severity"],
                 verdict,
-                *(_number(row[name] if row["verdict"] != "unclear" else None) for name in ("figure", "threshold")),
+                *(
+                    _number(row[name] if row["verdict"] != "unclear" else None)
+                    for name in ("figure", "threshold")
+                ),
                 Text(row["source"].partition(":")[0]),
             )
     notes = [_note(row) for row in rows if row["verdict"] == "fail"]
     if unclear := [row["check"] for row in rows if row["verdict"] == "unclear"]:
-        notes.append(Text(f"too few samples to tell: {', '.join(unclear)}", style=STYLES["unclear"]))
+        notes.append(
+            Text(f"too few samples to tell: {', '.join(unclear)}", style=STYLES["unclear"])
+        )
     reasons: dict[str, list[str]] = {}
     for row in (row for row in rows if row["verdict"] == "skipped"):
         reasons.setdefault(row["text"], []).append(row["check"])
-    skipped = [Text(f"skipped {', '.join(names)}: {reason}", style="dim") for reason, names in reasons.items()]
+    skipped = [
+        Text(f"skipped {', '.join(names)}: {reason}", style="dim")
+        for reason, names in reasons.items()
+    ]
     return Group(table, *notes, *skipped, Text(summary(rows)))
 
 
@@ -56,16 +64,34 @@ def self_test_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
         who.add_column(head, overflow="fold")
     for row in rows:
         mark = Text("ok", "green") if row["as_it_should_be"] else Text("WRONG", "bold red")
-        who.add_row(row["specimen"], "bad" if row["bad"] else "good", mark, ", ".join(row["flagged_by"]) or "nothing")
+        who.add_row(
+            row["specimen"],
+            "bad" if row["bad"] else "good",
+            mark,
+            ", ".join(row["flagged_by"]) or "nothing",
+        )
     figures = _table("figures")
     figures.add_column("check", no_wrap=True)
     for head in ("good, at most", "threshold", "flagged, at least", "at most", "specimens"):
         figures.add_column(head, justify="right")
     for column in zip(*(row["findings"] for row in rows), strict=True):
-        good = [f["figure"] for f, row in zip(column, rows, strict=True) if not row["bad"] and f["figure"] is not None]
-        bad = [f["figure"] for f, row in zip(column, rows, strict=True) if row["bad"] and f["verdict"] == "fail"]
+        good = [
+            f["figure"]
+            for f, row in zip(column, rows, strict=True)
+            if not row["bad"] and f["figure"] is not None
+        ]
+        bad = [
+            f["figure"]
+            for f, row in zip(column, rows, strict=True)
+            if row["bad"] and f["verdict"] == "fail"
+        ]
         if good and column[0]["severity"] != "info":
-            cells = [max(good), column[0]["threshold"], min(bad, default=None), max(bad, default=None)]
+            cells = [
+                max(good),
+                column[0]["threshold"],
+                min(bad, default=None),
+                max(bad, default=None),
+            ]
             figures.add_row(column[0]["check"], *map(_number, cells), str(len(bad)))
     return Group(who, figures)
 

@@ -16,7 +16,9 @@ from robbench.analysis.compare import WITHOUT_BUDGET
 from robbench.report import columns, texts
 
 
-def comparison_table(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = columns.DEFAULT) -> RenderableType:
+def comparison_table(
+    rows: Sequence[Mapping[str, Any]], names: Sequence[str] = columns.DEFAULT
+) -> RenderableType:
     """The rows of `compare` in 80 columns: one table for each data set, split, threat and attack, with these columns.
 
     Rates are percents, the difference is in percentage points of robust accuracy.
@@ -37,7 +39,9 @@ def _order(rows: Sequence[Mapping[str, Any]]) -> Any:
     return lambda row: seen.index(_facts(row))
 
 
-def _titled_table(facts: tuple[str, ...], rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[RenderableType]:
+def _titled_table(
+    facts: tuple[str, ...], rows: Sequence[Mapping[str, Any]], names: Sequence[str]
+) -> list[RenderableType]:
     data, split, threat, attack, budget = facts
     attack += f" for {budget}" if budget else ""
     table = Table(
@@ -51,7 +55,9 @@ def _titled_table(facts: tuple[str, ...], rows: Sequence[Mapping[str, Any]], nam
     shown = [columns.column(name) for name in names]
     for each in shown:
         if each.right:
-            table.add_column(each.narrow, justify="right", no_wrap=True, min_width=_width(each, rows))
+            table.add_column(
+                each.narrow, justify="right", no_wrap=True, min_width=_width(each, rows)
+            )
         else:
             table.add_column(each.narrow, overflow="fold", min_width=_width(each, rows))
     models = Counter(row["model"] for row in rows)
@@ -60,13 +66,18 @@ def _titled_table(facts: tuple[str, ...], rows: Sequence[Mapping[str, Any]], nam
         # Two runs of one model are told apart by their run id.
         name = row["model"] if models[row["model"]] == 1 else f"{row['model']} {row['run_id'][:4]}"
         named = {**row, "model": name}
-        table.add_row(*(Text(each.text(named)) for each in shown), style="bold" if row["best"] else None)
+        table.add_row(
+            *(Text(each.text(named)) for each in shown), style="bold" if row["best"] else None
+        )
         if (
             row["note"] not in (None, "baseline", WITHOUT_BUDGET) and len(rows) > 1
         ):  # a run shown alone has nothing to be paired with
             notes.append(Text(f"{name}: {row['note']}", style="dim"))
         for count, what in (
-            (row["n_unconfirmed"], "claimed successes did not survive the re-check: is the model random?"),
+            (
+                row["n_unconfirmed"],
+                "claimed successes did not survive the re-check: is the model random?",
+            ),
             (row["n_error"], "samples gave logits or gradients that are not finite numbers"),
         ):
             if count:
@@ -81,7 +92,9 @@ def _titled_table(facts: tuple[str, ...], rows: Sequence[Mapping[str, Any]], nam
                 else f"half of the samples fall within {norm} {half:.4g}"
             )
             notes.append(Text(f"{name}: {far}"))
-        notes += [Text(f"{name}: {flag['name']}: {flag['text']}", style="yellow") for flag in row["flags"]]
+        notes += [
+            Text(f"{name}: {flag['name']}: {flag['text']}", style="yellow") for flag in row["flags"]
+        ]
     if "difference" in names and (off := _first_is_not_first(rows)):
         notes.insert(0, Text(f"differences are to {off}", style="dim"))
     return [table, *notes, Text()]
@@ -94,7 +107,11 @@ def width_needed(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = colum
 
 def _width(each: columns.Column, rows: Sequence[Mapping[str, Any]]) -> int:
     """The least width of a column: names give way, numbers and heads do not."""
-    return max(len(text) for text in (*each.narrow.split("\n"), *(each.text(row) for row in rows))) if each.right else 6
+    return (
+        max(len(text) for text in (*each.narrow.split("\n"), *(each.text(row) for row in rows)))
+        if each.right
+        else 6
+    )
 
 
 def _sizes(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -33,7 +33,9 @@ def sentences(finding: Finding) -> list[str]:
 
 def sentence(check: Check) -> str:
     """One check in words, rates in percentage points."""
-    name = f"robust accuracy of {check.metric}" if check.metric.startswith("class ") else check.metric
+    name = (
+        f"robust accuracy of {check.metric}" if check.metric.startswith("class ") else check.metric
+    )
     moved = "fell" if check.drop > 0 else "rose" if check.drop < 0 else "did not change"
     size = f" by {_amount(check, abs(check.drop))}" if check.drop else ""
     change = f"{name} {moved}{size} ({_value(check, check.baseline)} to {_value(check, check.candidate)}, {check.n} samples)"
@@ -63,7 +65,13 @@ def gate_table(finding: Finding) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 0), pad_edge=False, show_edge=False)
     table.title, table.title_justify = Text(_title(finding), style="bold"), "left"
     table.add_column("", overflow="fold", min_width=8)
-    for head in ("baseline", "candidate", f"drop\n({_level(finding)} bounds)", "tolerated", "verdict"):
+    for head in (
+        "baseline",
+        "candidate",
+        f"drop\n({_level(finding)} bounds)",
+        "tolerated",
+        "verdict",
+    ):
         table.add_column(head, justify="right", no_wrap=True)
     for check in finding.checks:
         style = _STYLES.get(check.decision, "dim")
@@ -78,7 +86,16 @@ def to_markdown(finding: Finding) -> str:
     """A section for a pull request or GitHub's job summary."""
     lines = [f"### robbench gate: {HEADLINES[finding.verdict]}", "", markdown(_title(finding)), ""]
     if finding.checks:
-        heads = ["", "baseline", "candidate", f"drop ({_level(finding)} bounds)", "tolerated", "lost / won", "McNemar", "verdict"]
+        heads = [
+            "",
+            "baseline",
+            "candidate",
+            f"drop ({_level(finding)} bounds)",
+            "tolerated",
+            "lost / won",
+            "McNemar",
+            "verdict",
+        ]
         lines += [_row(heads), _row(["---", *["---:"] * (len(heads) - 1)])]
         for check in finding.checks:
             changed = texts.NOTHING if check.lost is None else f"{check.lost} / {check.won}"
@@ -91,7 +108,17 @@ def to_markdown(finding: Finding) -> str:
 
 def to_json(finding: Finding) -> dict[str, Any]:
     """The content of the command's JSON object; rates are in [0,1]."""
-    facts = ("run_id", "model", "data", "split", "threat", "attack", "n_samples", "status", "model_hash")
+    facts = (
+        "run_id",
+        "model",
+        "data",
+        "split",
+        "threat",
+        "attack",
+        "n_samples",
+        "status",
+        "model_hash",
+    )
     return {
         "verdict": finding.verdict, "exit_code": EXIT_CODES[finding.verdict],
         "baseline": {name: finding.baseline.get(name) for name in facts},
@@ -114,24 +141,44 @@ def to_junit(finding: Finding, seconds: float) -> str:
     }  # fmt: skip
     total = {name: str(count) for name, count in counts.items()} | {"time": f"{seconds:.3f}"}
     root = ET.Element("testsuites", {"name": "robbench gate", **total})
-    suite = ET.SubElement(root, "testsuite", {"name": _clean(f"robbench gate {finding.candidate['model']}"), **total})
+    suite = ET.SubElement(
+        root, "testsuite", {"name": _clean(f"robbench gate {finding.candidate['model']}"), **total}
+    )
     properties = ET.SubElement(suite, "properties")
-    for name, value in (("baseline", info["run_id"]), ("candidate", finding.candidate["run_id"]), ("verdict", finding.verdict)):
+    for name, value in (
+        ("baseline", info["run_id"]),
+        ("candidate", finding.candidate["run_id"]),
+        ("verdict", finding.verdict),
+    ):
         ET.SubElement(properties, "property", {"name": name, "value": _clean(str(value))})
     place = _clean(f"{info['data']} {info['split']}.{info['threat']}")
     for check in checks:
         case = ET.SubElement(
-            suite, "testcase", {"classname": place, "name": _clean(check.metric), "time": f"{seconds / len(checks):.3f}"}
+            suite,
+            "testcase",
+            {
+                "classname": place,
+                "name": _clean(check.metric),
+                "time": f"{seconds / len(checks):.3f}",
+            },
         )
         if check.decision in ("regression", "undecided"):
             kind = "failure" if check.decision == "regression" else "error"
             said = {"type": HEADLINES[check.decision], "message": _clean(sentence(check))}
-            ET.SubElement(case, kind, said).text = _clean("\n".join([sentence(check), *finding.notes]))
+            ET.SubElement(case, kind, said).text = _clean(
+                "\n".join([sentence(check), *finding.notes])
+            )
         else:
             ET.SubElement(case, "system-out").text = _clean(sentence(check))
     if not checks:
-        case = ET.SubElement(suite, "testcase", {"classname": place, "name": "samples", "time": f"{seconds:.3f}"})
-        ET.SubElement(case, "error", {"type": HEADLINES["undecided"], "message": _clean(sentences(finding)[0])})
+        case = ET.SubElement(
+            suite, "testcase", {"classname": place, "name": "samples", "time": f"{seconds:.3f}"}
+        )
+        ET.SubElement(
+            case,
+            "error",
+            {"type": HEADLINES["undecided"], "message": _clean(sentences(finding)[0])},
+        )
     ET.indent(root)
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
@@ -145,7 +192,10 @@ def github_lines(finding: Finding) -> Iterator[str]:
 
 def annotation(level: str, title: str, message: str) -> str:
     """`::error title=...::message`, with what would end it escaped."""
-    escaped = [printable(text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")) for text in (title, message)]
+    escaped = [
+        printable(text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A"))
+        for text in (title, message)
+    ]
     return f"::{level} title={escaped[0].replace(':', '%3A').replace(',', '%2C')}::{escaped[1]}"
 
 
@@ -159,7 +209,9 @@ def _title(finding: Finding) -> str:
 def _cells(check: Check) -> list[str]:
     exact = check.low == check.high
     bounds = "" if exact else f" ({_signed(check, check.low)} to {_signed(check, check.high)})"
-    tolerated = texts.NOTHING if check.tolerance is None else _amount(check, check.tolerance, unit=False)
+    tolerated = (
+        texts.NOTHING if check.tolerance is None else _amount(check, check.tolerance, unit=False)
+    )
     values = [_value(check, check.baseline), _value(check, check.candidate)]
     return [check.metric, *values, f"{_signed(check, check.drop)}{bounds}", tolerated]
 
@@ -172,7 +224,11 @@ def _word(check: Check) -> str:
 
 def _tests(finding: Finding) -> Iterator[str]:
     for check in finding.checks:
-        if check.tolerance is not None and check.mcnemar_p is not None and not check.metric.startswith("class "):
+        if (
+            check.tolerance is not None
+            and check.mcnemar_p is not None
+            and not check.metric.startswith("class ")
+        ):
             yield f"{check.metric}: {check.lost} lost, {check.won} won, exact McNemar {texts.p_value(check.mcnemar_p)}"
 
 
@@ -194,7 +250,11 @@ def _amount(check: Check, value: float, unit: bool = True) -> str:
 
 def _signed(check: Check, value: float) -> str:
     text = _amount(check, abs(value), unit=False)
-    return text if not float(text.replace("inf", "1").replace("nan", "0")) else f"{'-' if value < 0 else '+'}{text}"
+    return (
+        text
+        if not float(text.replace("inf", "1").replace("nan", "0"))
+        else f"{'-' if value < 0 else '+'}{text}"
+    )
 
 
 def _points(rate: float) -> str:

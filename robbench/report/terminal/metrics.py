@@ -34,10 +34,19 @@ SHOWN = {
     "confidence": "confidence, mean",
     "calibration_error": "calibration error (ECE)",
 }
-_SHARES = {"accuracy", "logit_margin_near_zero", "svm_separable", "flip_share", "confidence", "calibration_error"}
+_SHARES = {
+    "accuracy",
+    "logit_margin_near_zero",
+    "svm_separable",
+    "flip_share",
+    "confidence",
+    "calibration_error",
+}
 
 
-def measures_table(info: Mapping[str, Any], measures: Sequence[Measure], dual: str) -> RenderableType:
+def measures_table(
+    info: Mapping[str, Any], measures: Sequence[Measure], dual: str
+) -> RenderableType:
     """One run's measures over all classes: its samples clean and at their worst, and clean training samples.
 
     `dual` says which gradient norms are shown: that of the run's threat model.
@@ -45,7 +54,9 @@ def measures_table(info: Mapping[str, Any], measures: Sequence[Measure], dual: s
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False, title_justify="left",
                   title=Text(f"{info['model']}, {info['data']}, {info['threat']}, {info['attack']}, run {info['run_id']}",
                              style="bold"))  # fmt: skip
-    places = [("clean", info["split"]), ("worst", info["split"])] + ([("clean", "train")] if info["split"] != "train" else [])
+    places = [("clean", info["split"]), ("worst", info["split"])] + (
+        [("clean", "train")] if info["split"] != "train" else []
+    )
     table.add_column("measure", no_wrap=True)
     for points, split in places:
         table.add_column(f"{split}\n{points}", justify="right", no_wrap=True)
@@ -73,7 +84,14 @@ def _distances(measures: Sequence[Measure]) -> list[RenderableType]:
         middle = _range(detail["median_low"], m.value) if m.value is not None else texts.NOTHING
         middle = f"> {_short(reach)}" if m.value is None and reach is not None else middle
         area, end = _range(curve.detail["area_low"], curve.value), _short(curve.detail["end"])
-        table.add_row(detail["norm"], middle, area, end, f"{detail['censored']}/{detail['samples']}", str(len(detail["runs"])))
+        table.add_row(
+            detail["norm"],
+            middle,
+            area,
+            end,
+            f"{detail['censored']}/{detail['samples']}",
+            str(len(detail["runs"])),
+        )
     return [Text(), table] if table.row_count else []
 
 

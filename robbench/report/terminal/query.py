@@ -26,12 +26,16 @@ def answer_table(answer: pa.Table, rows: int = SHOWN_ROWS) -> RenderableType:
     if len(values) <= _SIDE_BY_SIDE:
         table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False)
         for name, column in zip(answer.column_names, shown.columns, strict=True):
-            number = column.type not in ("string", "bool") and not str(column.type).startswith(("dictionary", "binary"))
+            number = column.type not in ("string", "bool") and not str(column.type).startswith(
+                ("dictionary", "binary")
+            )
             table.add_column(name, justify="right" if number else "left", overflow="fold")
         for row in zip(*values, strict=True):
             table.add_row(*map(Text, row))
         return table
-    return Group(*(_record(answer.column_names, [column[i] for column in values]) for i in range(len(shown))))
+    return Group(
+        *(_record(answer.column_names, [column[i] for column in values]) for i in range(len(shown)))
+    )
 
 
 def _record(names: list[str], row: list[str]) -> RenderableType:

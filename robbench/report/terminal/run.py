@@ -28,54 +28,101 @@ def run_card(found: Mapping[str, Any]) -> RenderableType:
         if text:
             table.add_row(label, Text(text))
     title = Text(f"{run['model']} under {run['threat']}, run {run['run_id']}", style="bold")
-    return Group(title, Text(), table, *(Text(warning, style="yellow") for warning in _warnings(found, run, summary)))
+    return Group(
+        title,
+        Text(),
+        table,
+        *(Text(warning, style="yellow") for warning in _warnings(found, run, summary)),
+    )
 
 
-def _lines(found: Mapping[str, Any], run: Mapping[str, Any], summary: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _lines(
+    found: Mapping[str, Any], run: Mapping[str, Any], summary: Mapping[str, Any]
+) -> list[tuple[str, str]]:
     n = summary["n_samples"]
-    trained = f"loss {run['loss']}, seed {run['train_seed']}" if run["loss"] else "trained elsewhere"
+    trained = (
+        f"loss {run['loss']}, seed {run['train_seed']}" if run["loss"] else "trained elsewhere"
+    )
     subset = f", {run['subset']}" if run["subset"] else ""
     return [
         ("model", f"{run['model_arch'] or 'own code'}, {trained}; hash {run['model_hash']}"),
-        ("data", f"{run['data']} {run['split']}, {n} samples{subset}; fingerprint {run['data_hash']}"),
-        ("attack", f"{run['attack']}, seed {run['seed']}" + (f", budget {run['budget']}" if run["budget"] else "")),
+        (
+            "data",
+            f"{run['data']} {run['split']}, {n} samples{subset}; fingerprint {run['data_hash']}",
+        ),
+        (
+            "attack",
+            f"{run['attack']}, seed {run['seed']}"
+            + (f", budget {run['budget']}" if run["budget"] else ""),
+        ),
         ("", "\n".join(run["attack_params"]) if isinstance(run["attack_params"], list) else ""),
-        ("clean accuracy", f"{texts.percent(summary['clean_accuracy'])} ({texts.interval(summary, 'clean_accuracy')})"),
+        (
+            "clean accuracy",
+            f"{texts.percent(summary['clean_accuracy'])} ({texts.interval(summary, 'clean_accuracy')})",
+        ),
         ("robust accuracy", _robust(run, summary)),
-        ("adversarial ratio", f"{texts.percent(summary['adversarial_ratio'])}, {summary['n_adversarial']} of {n} samples"),
-        ("logit margin", f"median {texts.margins(summary)}; worst 5 %: {texts.number(summary['adv_margin_p05'])}"),
+        (
+            "adversarial ratio",
+            f"{texts.percent(summary['adversarial_ratio'])}, {summary['n_adversarial']} of {n} samples",
+        ),
+        (
+            "logit margin",
+            f"median {texts.margins(summary)}; worst 5 %: {texts.number(summary['adv_margin_p05'])}",
+        ),
         ("fell to", _fell(found["fell_to"], n)),
         ("smallest found", _sizes(found["distances"])),
         ("weakest classes", _classes(found["classes"], found["class_names"])),
-        ("queries", f"{texts.queries(summary)} per sample (forwards + backwards), {run['wall_s']:.1f} s"),
-        ("device", f"{run['device']} ({run['device_name']}), batch {run['batch_size']}, {run['precision'] or 'fp32'}"),
+        (
+            "queries",
+            f"{texts.queries(summary)} per sample (forwards + backwards), {run['wall_s']:.1f} s",
+        ),
+        (
+            "device",
+            f"{run['device']} ({run['device_name']}), batch {run['batch_size']}, {run['precision'] or 'fp32'}",
+        ),
         ("rows", _rows(run)),
         ("made", f"{run['started_at']:%Y-%m-%d %H:%M} UTC by {_versions(run)}"),
         ("command", found["command"] or ""),
         ("checks", _checks(found["tables"].get("checks", []))),
         ("measures", _measures(found["tables"].get("measures", []))),
-        ("also there", ", ".join(f"{name} ({rows} rows)" for name, rows in found["tables"].items() if isinstance(rows, int))),
+        (
+            "also there",
+            ", ".join(
+                f"{name} ({rows} rows)"
+                for name, rows in found["tables"].items()
+                if isinstance(rows, int)
+            ),
+        ),
         ("files", "\n".join(found["files"])),
     ]
 
 
 def _robust(run: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
     if summary["robust_accuracy"] is not None:
-        return f"{texts.percent(summary['robust_accuracy'])} ({texts.interval(summary)}), Wilson 95 %"
+        return (
+            f"{texts.percent(summary['robust_accuracy'])} ({texts.interval(summary)}), Wilson 95 %"
+        )
     return f"{texts.NOTHING} (no budget); median distance {run['norm']} {texts.number(run['distance_p50'])}"
 
 
 def _rows(run: Mapping[str, Any]) -> str:
     if run["row_step"] is None:
         return ""
-    proved = "bit-equal at any batch size" if run["deterministic"] else "not proved to be bit-equal at other batch sizes"
+    proved = (
+        "bit-equal at any batch size"
+        if run["deterministic"]
+        else "not proved to be bit-equal at other batch sizes"
+    )
     return f"asked in multiples of {run['row_step']}; {proved}"
 
 
 def _fell(fell: Sequence[Mapping[str, Any]], n: int) -> str:
     steps = (f", half by step {each['step']:.0f}" if each["step"] else "" for each in fell)
     names = ("no attack" if each["attack"] == "clean" else each["attack"] for each in fell)
-    parts = (f"{name}: {each['n']} ({each['n'] / n:.1%}{step})" for each, name, step in zip(fell, names, steps, strict=True))
+    parts = (
+        f"{name}: {each['n']} ({each['n'] / n:.1%}{step})"
+        for each, name, step in zip(fell, names, steps, strict=True)
+    )
     return "\n".join(parts) or "nothing: every sample stands"
 
 
@@ -88,12 +135,22 @@ def _classes(classes: Sequence[Mapping[str, Any]], names: Sequence[str]) -> str:
     if any(each["robust_accuracy"] is None for each in classes):
         return ""
     worst = sorted(classes, key=lambda each: each["robust_accuracy"])[:_SHOWN_CLASSES]
-    named = {each["label"]: names[each["label"]] if each["label"] < len(names) else each["label"] for each in worst}
-    return ", ".join(f"{named[each['label']]}: {texts.percent(each['robust_accuracy'])} of {each['n']}" for each in worst)
+    named = {
+        each["label"]: names[each["label"]] if each["label"] < len(names) else each["label"]
+        for each in worst
+    }
+    return ", ".join(
+        f"{named[each['label']]}: {texts.percent(each['robust_accuracy'])} of {each['n']}"
+        for each in worst
+    )
 
 
 def _versions(run: Mapping[str, Any]) -> str:
-    git = f", commit {run['git_sha'][:8]}{' with changes' if run['git_dirty'] else ''}" if run["git_sha"] else ""
+    git = (
+        f", commit {run['git_sha'][:8]}{' with changes' if run['git_dirty'] else ''}"
+        if run["git_sha"]
+        else ""
+    )
     return f"robbench {run['robbench_version']}, torch {run['torch_version']}, Python {run['python_version']}{git}"
 
 
@@ -106,22 +163,33 @@ def _checks(rows: Sequence[Mapping[str, Any]]) -> str:
 
 def _measures(rows: Sequence[Mapping[str, Any]]) -> str:
     whole = [row for row in rows if row["class"] is None and row["value"] is not None]
-    said = [f"{row['name']} ({row['points']}) {texts.number(row['value'])}" for row in whole[:_SHOWN_MEASURES]]
+    said = [
+        f"{row['name']} ({row['points']}) {texts.number(row['value'])}"
+        for row in whole[:_SHOWN_MEASURES]
+    ]
     return ", ".join(said) + (f"; {len(rows)} in all" if len(rows) > len(said) else "")
 
 
-def _warnings(found: Mapping[str, Any], run: Mapping[str, Any], summary: Mapping[str, Any]) -> list[str]:
+def _warnings(
+    found: Mapping[str, Any], run: Mapping[str, Any], summary: Mapping[str, Any]
+) -> list[str]:
     lines = [f"{flag['name']}: {flag['text']}" for flag in run["flags"] or []]
     if summary["n_unconfirmed"]:
-        lines.append(f"{summary['n_unconfirmed']} claimed successes did not survive the re-check: is the model random?")
+        lines.append(
+            f"{summary['n_unconfirmed']} claimed successes did not survive the re-check: is the model random?"
+        )
     if summary["n_error"]:
-        lines.append(f"{summary['n_error']} samples gave logits or gradients that are not finite numbers")
+        lines.append(
+            f"{summary['n_error']} samples gave logits or gradients that are not finite numbers"
+        )
     if summary["n_unfinished"]:
         lines.append(texts.unfinished(summary))
     if run["distance_p50"] is not None and not math.isfinite(run["distance_p50"]):
         lines.append("half of the samples have no perturbation found")
     if found["older"]:
-        lines.append(f"written by an older robbench ({found['older']}): what it lacks counts as unknown")
+        lines.append(
+            f"written by an older robbench ({found['older']}): what it lacks counts as unknown"
+        )
     return lines
 
 
@@ -129,10 +197,18 @@ def run_list(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> RenderableType
     """What `runs.show.list_runs` found: the runs by data, threat and attack, then what is not finished, damaged or not begun."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for row in found["runs"]:
-        groups.setdefault(f"{row['data']} {row['split']}, {row['threat']}, {row['attack']}", []).append(row)
+        groups.setdefault(
+            f"{row['data']} {row['split']}, {row['threat']}, {row['attack']}", []
+        ).append(row)
     shown: list[RenderableType] = []
     for title, rows in groups.items():
-        table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), pad_edge=False, show_edge=False, title_justify="left")
+        table = Table(
+            box=box.SIMPLE_HEAD,
+            padding=(0, 2, 0, 0),
+            pad_edge=False,
+            show_edge=False,
+            title_justify="left",
+        )
         table.title = Text(title, style="bold")
         for head in ("run", "model"):
             table.add_column(head, overflow="fold", no_wrap=head == "run")
@@ -142,7 +218,16 @@ def run_list(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> RenderableType
             robust = row["robust_accuracy"] if math.isfinite(row["eps"]) else None
             rates = [texts.percent(row["clean_accuracy"]), texts.percent(robust)]
             table.add_row(
-                *map(Text, [row["run_id"], row["model"], str(row["n_samples"]), *rates, f"{row['started_at']:%Y-%m-%d %H:%M}"])
+                *map(
+                    Text,
+                    [
+                        row["run_id"],
+                        row["model"],
+                        str(row["n_samples"]),
+                        *rates,
+                        f"{row['started_at']:%Y-%m-%d %H:%M}",
+                    ],
+                )
             )
         shown += [table, Text()]
     notes = [
@@ -152,7 +237,11 @@ def run_list(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> RenderableType
     notes += [f"{row['run_id']}: {row['problem']}" for row in found["damaged"]]
     for row in found["models"]:
         if not row["finished"]:
-            again = f"to go on: {row['command']}" if row["command"] else "its robbench train command goes on with it"
+            again = (
+                f"to go on: {row['command']}"
+                if row["command"]
+                else "its robbench train command goes on with it"
+            )
             notes.append(f"model {row['model']}: training not finished; {again}")
     names = " ".join(row["model"] for row in found["models"] if row["finished"])
     notes += [f"trained, not attacked yet: {names} (robbench attack {names})"] if names else []

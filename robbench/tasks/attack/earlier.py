@@ -17,10 +17,14 @@ SALVAGED = 256  # points in a shard
 
 def finished(plan: Plan, store: Store) -> list[Run] | None:
     """The plan's runs, when nothing is left to do. None where one is missing, lacks points, or is being made again."""
-    if not all(store.has(run_id) for run_id in plan.run_ids) or any(store.partial(run_id).rows() for run_id in plan.run_ids):
+    if not all(store.has(run_id) for run_id in plan.run_ids) or any(
+        store.partial(run_id).rows() for run_id in plan.run_ids
+    ):
         return None  # shards: a --force run was stopped
     runs = [read_run(store.run_path(run_id)) for run_id in plan.run_ids]
-    if plan.config.store_points and any(_lacks_points(run.samples.to_pylist(), _point_ids(store, run)) for run in runs):
+    if plan.config.store_points and any(
+        _lacks_points(run.samples.to_pylist(), _point_ids(store, run)) for run in runs
+    ):
         return None
     return runs
 
@@ -28,11 +32,14 @@ def finished(plan: Plan, store: Store) -> list[Run] | None:
 def drop_leftovers(plan: Plan, store: Store) -> None:
     """Drop the shards of runs that a process has written, but died before it had dropped them all. Only for their owner.
 
-    Every budget's samples are kept after those of the smaller ones, and dropped in the same order: none is ahead otherwise.
+    Every budget's samples are kept after those of the smaller ones, and dropped in the same order:
+    none is ahead otherwise.
     """
     partials = [store.partial(run_id) for run_id in plan.run_ids]
     kept = [_by_index(partial.rows()).keys() for partial in partials]
-    if all(store.has(run_id) for run_id in plan.run_ids) and not all(kept[0] >= found for found in kept):
+    if all(store.has(run_id) for run_id in plan.run_ids) and not all(
+        kept[0] >= found for found in kept
+    ):
         for partial in partials:
             partial.discard()
 
@@ -47,13 +54,20 @@ def decided(plan: Plan, store: Store) -> list[Rows]:
         for partial, run_id in reversed(list(zip(partials, plan.run_ids, strict=True))):
             _salvage(partial, store, read_run(store.run_path(run_id)))
         kept = [of_split(partial.rows(), plan.subject.split) for partial in partials]
-    return [_with_points(found, partial.samples_with_points()) for found, partial in zip(kept, partials, strict=True)]
+    return [
+        _with_points(found, partial.samples_with_points())
+        for found, partial in zip(kept, partials, strict=True)
+    ]
 
 
 def of_split(rows: Sequence[dict[str, Any]], split: Split) -> Rows:
     """Those rows that are of the split's samples, each at its place and under its label; others are to be redone."""
     facts = list(zip(split.ids.tolist(), split.labels.tolist(), strict=True))
-    return {i: row for row in rows if (i := row["sample_index"]) < len(facts) and facts[i] == (row["sample_id"], row["label"])}
+    return {
+        i: row
+        for row in rows
+        if (i := row["sample_index"]) < len(facts) and facts[i] == (row["sample_id"], row["label"])
+    }
 
 
 def _salvage(partial: Partial, store: Store, run: Run) -> None:

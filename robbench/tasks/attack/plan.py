@@ -1,6 +1,7 @@
 """What `robbench attack` is asked to do, resolved: which models, budgets and attacks, and which runs that gives.
 
-A plan is one model under one norm: a run for each of its budgets, decided together (`engine/cascade.py`).
+A plan is one model under one norm: a run for each of its budgets, decided together
+(`engine/cascade.py`).
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ from robbench.threat.model import ThreatModel, parse_threat, require_inside
 class Plan:
     """Runs decided together: a model, a norm with one or several budgets (ascending), and a cascade.
 
-    `identities`: of each budget, the hash of what is known to decide its verdicts; `run_ids`: the same, unless a run under that
-    hash was of a model with other answers. `notes` say so.
+    `identities`: of each budget, the hash of what is known to decide its verdicts; `run_ids`: the
+    same, unless a run under that hash was of a model with other answers. `notes` say so.
     """
 
     subject: Subject
@@ -79,7 +80,9 @@ def plan_attacks(models: Sequence[str], config: AttackConfig, *, out: Path, devi
     where, store = find_device(device), Store(out)
     given = parse_threats(config.threat)
     if config.precision != "fp32" and any(math.isinf(threats[-1].eps) for threats in given):
-        raise UserError(f"--precision {config.precision} needs a budget: the nearest points lie where rounding decides")
+        raise UserError(
+            f"--precision {config.precision} needs a budget: the nearest points lie where rounding decides"
+        )
     replay = tuple(path for name in config.replay for path in _with_points(store.find([name])))
     config = dataclasses.replace(config, store_points=config.store_points or config.measure)
     for text in models:
@@ -109,15 +112,32 @@ def plan_attacks(models: Sequence[str], config: AttackConfig, *, out: Path, devi
             }  # fmt: skip
             # What breaks a sample at a smaller budget counts at a larger one.
             # Stored points are chosen for the largest one, and a budget of time is shared by all.
-            coupled = bool(replay) or (config.budget is not None and math.isfinite(config.budget.seconds))
+            coupled = bool(replay) or (
+                config.budget is not None and math.isfinite(config.budget.seconds)
+            )
             every = [str(threat.eps) for threat in threats]
             ids = [
-                short_hash({**identity, "eps": every[: n + 1], **({"among": every} if coupled else {})})
+                short_hash(
+                    {**identity, "eps": every[: n + 1], **({"among": every} if coupled else {})}
+                )
                 for n in range(len(every))
             ]
-            found, others = zip(*(settled(store, run_id, subject.answers) for run_id in ids), strict=True)
+            found, others = zip(
+                *(settled(store, run_id, subject.answers) for run_id in ids), strict=True
+            )
             notes = [other_answers(other) for other in dict.fromkeys(others) if other]
-            yield Plan(subject, tuple(threats), entries, config, data, where, replay, tuple(ids), found, tuple(notes))
+            yield Plan(
+                subject,
+                tuple(threats),
+                entries,
+                config,
+                data,
+                where,
+                replay,
+                tuple(ids),
+                found,
+                tuple(notes),
+            )
 
 
 def other_answers(run_id: str) -> str:
@@ -139,18 +159,23 @@ def parse_threats(texts: Sequence[str]) -> list[list[ThreatModel]]:
     for threats in found.values():
         threats.sort(key=lambda threat: threat.eps)
         if len(threats) > 1 and math.isinf(threats[-1].eps):
-            raise UserError(f"threat {threats[-1].text} has no budget, it gives every other one too: run it alone")
+            raise UserError(
+                f"threat {threats[-1].text} has no budget, it gives every other one too: run it alone"
+            )
     return list(found.values())
 
 
 def build_entries(specs: Sequence[str], threats: Sequence[ThreatModel]) -> tuple[Entry, ...]:
     """The cascade of some attack specs and cascade names, in their order, for budgets of one norm.
 
-    UserError for an attack that is unknown, malformed, given twice, or cannot work in this norm or without a budget.
+    UserError for an attack that is unknown, malformed, given twice, or cannot work in this norm or
+    without a budget.
     """
     norm, endless = threats[-1].norm, math.isinf(threats[-1].eps)
     if not specs:
-        raise UserError("no attack given; leave --attack out for apgd, or name one such as autoattack")
+        raise UserError(
+            "no attack given; leave --attack out for apgd, or name one such as autoattack"
+        )
     entries: dict[str, Entry] = {}
     named: set[str] = set()  # by themselves, not by a cascade
     for text in specs:
@@ -159,10 +184,14 @@ def build_entries(specs: Sequence[str], threats: Sequence[ThreatModel]) -> tuple
             spec, attack = ATTACKS.canonical(part), ATTACKS.build(part)
             if parts == (text,):
                 if spec in named:
-                    raise UserError(f"attack {text} is given twice; use restarts=N for more random starts")
+                    raise UserError(
+                        f"attack {text} is given twice; use restarts=N for more random starts"
+                    )
                 named.add(spec)
             if norm not in attack.norms:
-                raise UserError(f"attack {spec} does not work in {norm}; it knows {', '.join(sorted(attack.norms))}")
+                raise UserError(
+                    f"attack {spec} does not work in {norm}; it knows {', '.join(sorted(attack.norms))}"
+                )
             if endless and attack.seeks == "any":
                 raise UserError(
                     f"attack {spec} needs a budget such as {norm}:0.1; without one use fmn, or minimal:attack=({part})"
@@ -178,7 +207,11 @@ def full_specs(entries: Sequence[Entry]) -> list[str]:
 
 def _asked(text: str) -> str:
     name = text.partition(":")[0]
-    return ATTACKS.canonical(text) if name in ATTACKS.entries or expand(text, "linf") == (text,) else text
+    return (
+        ATTACKS.canonical(text)
+        if name in ATTACKS.entries or expand(text, "linf") == (text,)
+        else text
+    )
 
 
 def _with_inner(entry: Entry) -> list[str]:
@@ -193,4 +226,6 @@ def has_backend(entries: Sequence[Entry]) -> bool:
 
 def _usual_threat(data: str, subject: Subject) -> str:
     """The data set's own threat model, else the one the model was trained under."""
-    return known_threat(default_threat(data) or subject.trained.get("config", {}).get("threat"), data)
+    return known_threat(
+        default_threat(data) or subject.trained.get("config", {}).get("threat"), data
+    )

@@ -45,7 +45,10 @@ def encode(
     index = torch.tensor(samples, device=split.labels.device)
     clean = split.pixels(index)
     rows = []
-    small = [_row(int(split.ids[i]), x, x0, "f2", hit) for i, x, x0, hit in zip(samples, points, clean, found, strict=True)]
+    small = [
+        _row(int(split.ids[i]), x, x0, "f2", hit)
+        for i, x, x0, hit in zip(samples, points, clean, found, strict=True)
+    ]
     back = torch.stack([decode(row, x0) for row, x0 in zip(small, clean, strict=True)])
     p = Problem(
         x0=clean, y=split.labels[index], target=torch.full_like(index, -1), key=index, index=index, norm=threat.geometry,
@@ -61,14 +64,22 @@ def encode(
 def _row(sample_id: int, x: Tensor, x0: Tensor, encoding: str, adversarial: bool) -> dict[str, Any]:
     exact = (x - x0).detach().cpu().numpy()
     delta = exact.astype(DTYPES[encoding])
-    delta = np.where(np.abs(delta) > np.abs(exact), np.nextafter(delta, 0, dtype=delta.dtype), delta)  # no larger than it was
-    return {"sample_id": sample_id, "adversarial": adversarial, "encoding": encoding, "delta": delta.tobytes()}
+    delta = np.where(
+        np.abs(delta) > np.abs(exact), np.nextafter(delta, 0, dtype=delta.dtype), delta
+    )  # no larger than it was
+    return {
+        "sample_id": sample_id,
+        "adversarial": adversarial,
+        "encoding": encoding,
+        "delta": delta.tobytes(),
+    }
 
 
 def points_to_replay(paths: Sequence[Any], split: Split, threat: ThreatModel) -> dict[int, Tensor]:
     """One point for each sample of a split that the runs at `paths` have one for.
 
-    Of several the best: inside the budget before outside, adversarial then before not, near before far.
+    Of several the best: inside the budget before outside, adversarial then before not, near before
+    far.
     """
     place = {sample_id: i for i, sample_id in enumerate(split.ids.tolist())}
     best: dict[int, tuple[tuple[bool, bool, float], Tensor]] = {}

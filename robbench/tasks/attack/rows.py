@@ -22,9 +22,13 @@ from robbench.tasks.attack.plan import Plan, full_specs, has_backend
 from robbench.threat.model import ThreatModel
 
 
-def sample_row(plan: Plan, v: Verdict, index: int, sample_id: int, label: int, odd: tuple[int, int]) -> dict[str, Any]:
+def sample_row(
+    plan: Plan, v: Verdict, index: int, sample_id: int, label: int, odd: tuple[int, int]
+) -> dict[str, Any]:
     """A verdict as a row of the samples table; `index` is the sample's position in the whole split, `odd` counts odd answers."""
-    broken_by = {CLEAN: "clean", REPLAY: "replay"}.get(v.entry, plan.entries[v.entry].spec if v.entry >= 0 else None)
+    broken_by = {CLEAN: "clean", REPLAY: "replay"}.get(
+        v.entry, plan.entries[v.entry].spec if v.entry >= 0 else None
+    )
     return {
         "run_id": plan.run_ids[v.level], "sample_id": sample_id, "sample_index": index, "label": label,
         "clean_pred": v.clean_pred, "clean_margin": v.clean_margin, "clean_pmargin": v.clean_pmargin,
@@ -44,11 +48,21 @@ def run_row(
     """The row of the runs table for one budget of a plan, from its sample rows."""
     subject, config, facts, threat = plan.subject, plan.config, provenance(), plan.threats[level]
     trained = subject.trained.get("config", {})
-    # The steps of an attack are bit-equal at any width on the CPU; of the models it is measured; other packages promise nothing.
-    plain = config.precision == "fp32" and not config.compile and math.isinf((config.budget or Budget()).seconds)
+    # The steps of an attack are bit-equal at any width on the CPU; of the models it is measured;
+    # other packages promise nothing.
+    plain = (
+        config.precision == "fp32"
+        and not config.compile
+        and math.isinf((config.budget or Budget()).seconds)
+    )
     exact = equality.equal and plan.device.type == "cpu" and plain and not has_backend(plan.entries)
-    device_name = torch.cuda.get_device_name(plan.device) if plan.device.type == "cuda" else facts["cpu"]
-    settings = {**dataclasses.asdict(config), "budget": str(config.budget) if config.budget else None}
+    device_name = (
+        torch.cuda.get_device_name(plan.device) if plan.device.type == "cuda" else facts["cpu"]
+    )
+    settings = {
+        **dataclasses.asdict(config),
+        "budget": str(config.budget) if config.budget else None,
+    }
     return {
         "schema_version": SCHEMA_VERSION, "run_id": plan.run_ids[level], "status": "done", "started_at": started,
         "finished_at": datetime.now(UTC).replace(tzinfo=None),

@@ -19,7 +19,16 @@ from robbench.core.device import deterministic
 from robbench.core.errors import Stopped, UserError
 from robbench.core.tiles import RowEquality, Tiles, largest_tile
 from robbench.engine.cascade import Cascade, Tick
-from robbench.engine.flags import SAMPLES, Flag, Inspection, adaptations, afterwards, at_chance, inspect, of_rows
+from robbench.engine.flags import (
+    SAMPLES,
+    Flag,
+    Inspection,
+    adaptations,
+    afterwards,
+    at_chance,
+    inspect,
+    of_rows,
+)
 from robbench.engine.guard import frozen
 from robbench.engine.lane import NO_LIMIT
 from robbench.engine.records import Verdict
@@ -68,11 +77,14 @@ def attack(plan: Plan, *, store: Store, force: bool, resumed: Callable[[int], No
            stop: StopFlag, say: Callable[[str], None] = lambda text: None) -> Outcome:  # fmt: skip
     """Run a plan, or go on with it, or find it done. A stopped run keeps its finished samples for the next time.
 
-    `resumed` hears how many samples an earlier process has decided, if any; `say` for which other process is waited.
+    `resumed` hears how many samples an earlier process has decided, if any; `say` for which other
+    process is waited.
     """
     if not force and (runs := finished(plan, store)):
         return Outcome(runs, fresh=False)
-    stored = points_to_replay(plan.replay, plan.subject.split, plan.threats[-1])  # bad ones are told before anything is written
+    stored = points_to_replay(
+        plan.replay, plan.subject.split, plan.threats[-1]
+    )  # bad ones are told before anything is written
     store.check_writable()
     with store.locked(plan.run_ids, say=say, asked_to_stop=stop.check):
         drop_leftovers(plan, store)
@@ -111,7 +123,9 @@ def _attack(plan: Plan, store: Store, stored: dict[int, Tensor], force: bool, re
             watch(Progress(len(rows[-1]), size, broken, share, work.progress))
     if len(rows[-1]) < size:
         return Outcome([], fresh=True)
-    seconds = float("nan") if known else time.perf_counter() - began  # an earlier process' time is not known
+    seconds = (
+        float("nan") if known else time.perf_counter() - began
+    )  # an earlier process' time is not known
     if plan.config.store_points:
         keep.flush()  # what is on disk need not be in memory
     paths = []
@@ -122,7 +136,9 @@ def _attack(plan: Plan, store: Store, stored: dict[int, Tensor], force: bool, re
         row = run_row(plan, level, found, disagreements=None if known else work.disagreements, flags=flags, started=started,
                       wall=seconds, resumed=len(known), inspection=work.inspection[1:], equality=work.equality)  # fmt: skip
         paths.append(store.write(row, found, points, keep_shards=True))
-    for partial in partials:  # once all is written: a budget whose shards are gone would be attacked again
+    for (
+        partial
+    ) in partials:  # once all is written: a budget whose shards are gone would be attacked again
         partial.discard()
     return Outcome([read_run(path) for path in paths], fresh=True)
 
@@ -135,12 +151,19 @@ class Keeper:
         self.rows: list[list[dict[str, Any]]] = [[] for _ in partials]
         self.points: list[list[dict[str, Any]]] = [[] for _ in partials]
 
-    def add(self, rows: Sequence[tuple[int, dict[str, Any]]], points: Sequence[tuple[int, dict[str, Any]]], now: bool) -> None:
+    def add(
+        self,
+        rows: Sequence[tuple[int, dict[str, Any]]],
+        points: Sequence[tuple[int, dict[str, Any]]],
+        now: bool,
+    ) -> None:
         for kept, fresh in ((self.rows, rows), (self.points, points)):
             for level, row in fresh:
                 kept[level].append(row)
         self.held += sum(len(row["delta"]) for _, row in points)
-        if any(self.rows) and (now or time.perf_counter() - self.flushed > FLUSH_SECONDS or self.held > FLUSH_BYTES):
+        if any(self.rows) and (
+            now or time.perf_counter() - self.flushed > FLUSH_SECONDS or self.held > FLUSH_BYTES
+        ):
             self.flush()
 
     def flush(self) -> None:
@@ -203,11 +226,19 @@ def look_at(plan: Plan, work: Work) -> None:
     attacks = [entry.attack for entry in plan.entries]
     with frozen(model), deterministic():
         work.equality = equality_of([model], split.pixels(slice(0, tiles.rows)))
-        work.inspection = inspect(model, x, split.labels[:SAMPLES], tiles._replace(step=work.equality.step), attacks)
-    work.flags = [*plan.subject.remarks, *adaptations(len(split.classes), plan.entries), *work.inspection.flags]
+        work.inspection = inspect(
+            model, x, split.labels[:SAMPLES], tiles._replace(step=work.equality.step), attacks
+        )
+    work.flags = [
+        *plan.subject.remarks,
+        *adaptations(len(split.classes), plan.entries),
+        *work.inspection.flags,
+    ]
 
 
-def verdict_rows(plan: Plan, todo: list[int], stop: object, work: Work) -> Iterator[list[tuple[int, dict[str, Any]]]]:
+def verdict_rows(
+    plan: Plan, todo: list[int], stop: object, work: Work
+) -> Iterator[list[tuple[int, dict[str, Any]]]]:
     """The cascade over the samples to do, as rows of the samples table with the level of their budget, until `stop` is true."""
     if not todo:
         return
@@ -250,7 +281,17 @@ def verdict_rows(plan: Plan, todo: list[int], stop: object, work: Work) -> Itera
             ]
             work.points = _point_rows(plan, tick, split, cascade.tiles)
             yield [
-                (v.level, sample_row(plan, v, todo[v.sample], ids[v.sample], labels[v.sample], cascade.oddities(v.sample)))
+                (
+                    v.level,
+                    sample_row(
+                        plan,
+                        v,
+                        todo[v.sample],
+                        ids[v.sample],
+                        labels[v.sample],
+                        cascade.oddities(v.sample),
+                    ),
+                )
                 for v in tick.verdicts
             ]
 
@@ -266,19 +307,30 @@ def flags_after(plan: Plan, rows: list[dict[str, Any]]) -> list[Flag]:
     specs = [entry.spec for entry in plan.entries]
     # Without a budget the nearest point wins, whoever found it.
     endless = math.isinf(plan.threats[-1].eps)
-    blind = {entry.spec for entry in plan.entries if entry.attack.sees != "gradients" and not endless}
+    blind = {
+        entry.spec for entry in plan.entries if entry.attack.sees != "gradients" and not endless
+    }
     nonfinite, flat = zip(*counts, strict=True)
     chance = at_chance([row["clean_correct"] for row in rows], [row["label"] for row in rows])
     broken_by, model = [row["broken_by"] for row in rows], plan.subject.model
-    rejects, attacks = isinstance(model, External) and model.interface.reject, [entry.attack for entry in plan.entries]
-    return chance + afterwards(specs, blind, broken_by, nonfinite=nonfinite, flat=flat, rejects=rejects, attacks=attacks)
+    rejects, attacks = (
+        isinstance(model, External) and model.interface.reject,
+        [entry.attack for entry in plan.entries],
+    )
+    return chance + afterwards(
+        specs, blind, broken_by, nonfinite=nonfinite, flat=flat, rejects=rejects, attacks=attacks
+    )
 
 
-def _point_rows(plan: Plan, tick: Tick, split: Any, tiles: Tiles) -> list[tuple[int, dict[str, Any]]]:
+def _point_rows(
+    plan: Plan, tick: Tick, split: Any, tiles: Tiles
+) -> list[tuple[int, dict[str, Any]]]:
     rows: list[tuple[int, dict[str, Any]]] = []
     for level, threat in enumerate(plan.threats):
         kept: list[tuple[Verdict, Tensor]] = [
-            (v, x) for v, x in zip(tick.verdicts, tick.points, strict=False) if v.level == level and x is not None
+            (v, x)
+            for v, x in zip(tick.verdicts, tick.points, strict=False)
+            if v.level == level and x is not None
         ]
         found = encode([x for _, x in kept], [v.sample for v, _ in kept], [v.adversarial for v, _ in kept], split, threat,
                        plan.subject.model, tiles)  # fmt: skip

@@ -57,14 +57,30 @@ class Plan:
     @property
     def spec(self) -> dict[str, Any]:
         """The config as it is stored, with defaults of data set and loss filled in."""
-        inner = None if self.inner is None else ATTACKS.canonical(self.config.inner or str(self.loss.inner), full=True)
+        inner = (
+            None
+            if self.inner is None
+            else ATTACKS.canonical(self.config.inner or str(self.loss.inner), full=True)
+        )
         loss = LOSSES.canonical(self.config.loss, full=True)
         model = canonical_model(self.config.model)
-        return {**dataclasses.asdict(self.config), "threat": self.threat, "loss": loss, "inner": inner, "model": model}
+        return {
+            **dataclasses.asdict(self.config),
+            "threat": self.threat,
+            "loss": loss,
+            "inner": inner,
+            "model": model,
+        }
 
 
 def plan_training(
-    config: TrainConfig, *, name: str | None, out: Path, device: str, data_dir: Path | None, download: bool
+    config: TrainConfig,
+    *,
+    name: str | None,
+    out: Path,
+    device: str,
+    data_dir: Path | None,
+    download: bool,
 ) -> Plan:
     """Resolve a config. Raises UserError for anything that cannot work, before anything is written."""
     where = local_device(find_device(device))
@@ -77,11 +93,19 @@ def plan_training(
     inner = None
     if inner_text is not None and inner_text != "none":
         if loss.plain:
-            raise UserError(f"loss {config.loss} trains without an inner attack; leave out --inner, or give --inner none")
+            raise UserError(
+                f"loss {config.loss} trains without an inner attack; leave out --inner, or give --inner none"
+            )
         if threat.eps == 0:
-            raise UserError(f"--threat {threat.text} leaves the inner attack no budget; --inner none trains on clean inputs")
+            raise UserError(
+                f"--threat {threat.text} leaves the inner attack no budget; --inner none trains on clean inputs"
+            )
         inner = Inner(
-            _inner_attack(inner_text, threat.norm, loss.climbs), threat, config.inner_mode, config.eps_warmup, config.inner_beyond
+            _inner_attack(inner_text, threat.norm, loss.climbs),
+            threat,
+            config.inner_mode,
+            config.eps_warmup,
+            config.inner_beyond,
         )
     elif loss.inner is not None:
         raise UserError(
@@ -90,20 +114,39 @@ def plan_training(
     require_classes(data)
     loss.check(data.info())
     if loss.batch_coupled and config.batch_size == 1:
-        raise UserError(f"loss {config.loss} compares the samples of a batch; give --batch-size 2 or more")
+        raise UserError(
+            f"loss {config.loss} compares the samples of a batch; give --batch-size 2 or more"
+        )
     if loss.stateful and config.mixup:
-        raise UserError(f"loss {config.loss} keeps something of every sample, and mixup gives it two labels; leave out mixup")
+        raise UserError(
+            f"loss {config.loss} keeps something of every sample, and mixup gives it two labels; leave out mixup"
+        )
     train, validation = split_validation(data, config.validation, config.seed)
     if bool((train.labels == train.labels[0]).all()):
-        raise UserError(f"all {len(train)} training samples are of one class; raise --limit, or name a data set with two")
+        raise UserError(
+            f"all {len(train)} training samples are of one class; raise --limit, or name a data set with two"
+        )
     if name is None:
         name = re.sub(r"[^A-Za-z0-9._-]+", "-", config.loss).strip("-")
     if len(name) > LONGEST_NAME:
-        raise UserError(f"model name '{name[:40]}...' has {len(name)} characters; give a --name of {LONGEST_NAME} at most")
+        raise UserError(
+            f"model name '{name[:40]}...' has {len(name)} characters; give a --name of {LONGEST_NAME} at most"
+        )
     if not NAME.fullmatch(name):
-        raise UserError(f"model name '{name}': use letters, digits, '.', '_' and '-', starting with a letter or digit")
+        raise UserError(
+            f"model name '{name}': use letters, digits, '.', '_' and '-', starting with a letter or digit"
+        )
     plan = Plan(
-        config, name, Store(out).models / name, loss, inner, threat.text, train.to(where), validation.to(where), where, ""
+        config,
+        name,
+        Store(out).models / name,
+        loss,
+        inner,
+        threat.text,
+        train.to(where),
+        validation.to(where),
+        where,
+        "",
     )
     notes = [*data.notes, *_notes(config, inner, inner_text, len(data.classes))]
     info, start = train.info(), None
@@ -116,12 +159,23 @@ def plan_training(
         "loss": LOSSES.code(config.loss), "model": model_code(config.model, made.modules), "data": data_code(config.data),
         "inner": ATTACKS.code(str(inner_text)) if inner else None,
     }  # fmt: skip
-    parts = {"samples": data.fingerprint(ordered=True), "code": code, "built": made.given, "start": start.hash if start else None}
-    identity = short_hash({**plan.spec, **parts, "from_model": None})  # by its weights, however it is named
-    return dataclasses.replace(plan, identity=identity, notes=tuple(notes), parts=parts, start=start)
+    parts = {
+        "samples": data.fingerprint(ordered=True),
+        "code": code,
+        "built": made.given,
+        "start": start.hash if start else None,
+    }
+    identity = short_hash(
+        {**plan.spec, **parts, "from_model": None}
+    )  # by its weights, however it is named
+    return dataclasses.replace(
+        plan, identity=identity, notes=tuple(notes), parts=parts, start=start
+    )
 
 
-def _notes(config: TrainConfig, inner: Inner | None, inner_text: str | None, classes: int) -> list[str]:
+def _notes(
+    config: TrainConfig, inner: Inner | None, inner_text: str | None, classes: int
+) -> list[str]:
     off = {
         "no inner attack": () if inner else ("eps_warmup", "inner_beyond", "inner_mode"),
         "no EMA": () if config.average == "ema" else ("ema_decay",),
@@ -130,12 +184,19 @@ def _notes(config: TrainConfig, inner: Inner | None, inner_text: str | None, cla
         "no validation samples": () if config.validation else ("select",),
     }
     default = TrainConfig()
-    idle = {why: [name for name in names if getattr(config, name) != getattr(default, name)] for why, names in off.items()}
+    idle = {
+        why: [name for name in names if getattr(config, name) != getattr(default, name)]
+        for why, names in off.items()
+    }
     notes = [
-        f"{why}: {', '.join(names)} {'has' if len(names) == 1 else 'have'} no effect" for why, names in idle.items() if names
+        f"{why}: {', '.join(names)} {'has' if len(names) == 1 else 'have'} no effect"
+        for why, names in idle.items()
+        if names
     ]
     if inner is not None:
-        return notes + [flag.text for flag in adaptations(classes, [(str(inner_text), inner.attack)])]
+        return notes + [
+            flag.text for flag in adaptations(classes, [(str(inner_text), inner.attack)])
+        ]
     if config.threat is not None:
         notes.append(
             f"no inner attack: training sees clean inputs, {config.threat} is for validation only (--inner pgd changes that)"
@@ -154,22 +215,40 @@ def known_threat(text: str | None, data: str) -> str:
 
 def _inner_attack(text: str, norm: str, climbs: str | None) -> AnyRowAttack:
     if text in cascades():
-        raise UserError(f"--inner {text}: a cascade cannot be an inner attack; use pgd, apgd or fgsm")
+        raise UserError(
+            f"--inner {text}: a cascade cannot be an inner attack; use pgd, apgd or fgsm"
+        )
     attack = ATTACKS.build(text)
     if not isinstance(attack, Attack):
-        raise UserError(f"--inner {text}: a backend cannot run inside training; use fgsm, pgd or another attack of ours")
+        raise UserError(
+            f"--inner {text}: a backend cannot run inside training; use fgsm, pgd or another attack of ours"
+        )
     if attack.seeks != "any":
-        raise UserError(f"--inner {text}: it looks for the smallest perturbation, not inside a budget; use pgd or apgd")
+        raise UserError(
+            f"--inner {text}: it looks for the smallest perturbation, not inside a budget; use pgd or apgd"
+        )
     if attack.sees == "nothing":
-        raise UserError(f"--inner {text}: it learns nothing from the model in training; use pgd, apgd or fgsm")
+        raise UserError(
+            f"--inner {text}: it learns nothing from the model in training; use pgd, apgd or fgsm"
+        )
     if getattr(attack, "objective", None) in TARGETED:
-        raise UserError(f"--inner {text}: a targeted attack cannot run inside training; choose another objective")
+        raise UserError(
+            f"--inner {text}: a targeted attack cannot run inside training; choose another objective"
+        )
     if attack.variants(2) > 1:
         raise UserError(f"--inner {text}: training makes one run per step; leave out restarts")
     if climbs is not None:
         if getattr(attack, "init", None) == "clean" and climbs == "kl-from-clean":
-            raise UserError(f"--inner {text}: {climbs} has no gradient at the clean input; use init=uniform or init=gaussian")
-        validate(type(attack), {**options_of(attack), "objective": climbs}, f"--inner {text}, for a loss that climbs {climbs}")
+            raise UserError(
+                f"--inner {text}: {climbs} has no gradient at the clean input; use init=uniform or init=gaussian"
+            )
+        validate(
+            type(attack),
+            {**options_of(attack), "objective": climbs},
+            f"--inner {text}, for a loss that climbs {climbs}",
+        )
     if norm not in attack.norms:
-        raise UserError(f"--inner {text} does not work in {norm}; it knows {', '.join(sorted(attack.norms))}")
+        raise UserError(
+            f"--inner {text} does not work in {norm}; it knows {', '.join(sorted(attack.norms))}"
+        )
     return attack

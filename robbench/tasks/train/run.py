@@ -1,7 +1,8 @@
 """Train one model: run the epochs of a plan, keep what is needed to resume and to evaluate.
 
-A model lives in `<out>/models/<name>/`: model.safetensors (the selected weights), last.safetensors or best.safetensors (the
-other ones), config.json (everything to rebuild it), epochs.parquet, and state.pt while training is unfinished.
+A model lives in `<out>/models/<name>/`: model.safetensors (the selected weights), last.safetensors
+or best.safetensors (the other ones), config.json (everything to rebuild it), epochs.parquet, and
+state.pt while training is unfinished.
 """
 
 from __future__ import annotations
@@ -69,7 +70,9 @@ class Watcher(Protocol):
 def train(plan: Plan, *, force: bool, watcher: Watcher, stop: StopFlag) -> Trained:
     """Run a plan, or resume it, or find it done. Raises UserError when the folder holds another run, Stopped when asked to."""
     if done := _done(plan, force=force):
-        if any(path.exists() for path in _spare(plan.folder, done.config)):  # of who was killed at its very end
+        if any(
+            path.exists() for path in _spare(plan.folder, done.config)
+        ):  # of who was killed at its very end
             with _owned(plan, watcher, stop, wait=True):
                 if done := _done(plan, force=force):
                     _drop_spare(plan.folder, done.config)
@@ -95,7 +98,12 @@ def train(plan: Plan, *, force: bool, watcher: Watcher, stop: StopFlag) -> Train
 def _done(plan: Plan, *, force: bool) -> Trained | None:
     """What an earlier process has trained, where there is nothing left to do."""
     found = found_before(plan, force=force)
-    if found and not force and found["status"] == "done" and (plan.folder / "model.safetensors").is_file():
+    if (
+        found
+        and not force
+        and found["status"] == "done"
+        and (plan.folder / "model.safetensors").is_file()
+    ):
         return Trained(plan.folder, found, [], fresh=False)
     return None
 
@@ -110,12 +118,16 @@ def _drop_spare(folder: Path, config: dict[str, Any]) -> None:
         path.unlink(missing_ok=True)
 
 
-def _owned(plan: Plan, watcher: Watcher, stop: StopFlag, *, wait: bool) -> contextlib.AbstractContextManager[None]:
+def _owned(
+    plan: Plan, watcher: Watcher, stop: StopFlag, *, wait: bool
+) -> contextlib.AbstractContextManager[None]:
     """The lock of a model's name; another training under it is waited for, or an error where other processes would wait too."""
 
     def say(text: str) -> None:
         if not wait:
-            raise UserError(f"{text.partition(';')[0]}; wait for it to end, or choose another --name")
+            raise UserError(
+                f"{text.partition(';')[0]}; wait for it to end, or choose another --name"
+            )
         watcher.waits(text)
 
     path = plan.folder.with_name(f".{plan.name}.lock")
@@ -140,16 +152,34 @@ class _Session:
         self.plan, self.watcher, self.stop = plan, watcher, stop
         config, info = plan.config, plan.train.info()
         torch.manual_seed(config.seed)
-        prepared = plan.start.prepared(plan.loss, info) if plan.start else plan.loss.prepare(create(config.model, info), info)
+        prepared = (
+            plan.start.prepared(plan.loss, info)
+            if plan.start
+            else plan.loss.prepare(create(config.model, info), info)
+        )
         model = prepared.to(plan.device)
         if isinstance(model, External):
             watcher.begins(model.notes)
-        norms = [module for module in model.modules() if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)]
+        norms = [
+            module
+            for module in model.modules()
+            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
+        ]
         if config.batch_size == 1 and norms:
-            raise UserError(f"--batch-size 1 leaves the batch-norm of {config.model} nothing to average; give 2 or more")
-        recipe = Recipe(**{field.name: getattr(config, field.name) for field in dataclasses.fields(Recipe)})
+            raise UserError(
+                f"--batch-size 1 leaves the batch-norm of {config.model} nothing to average; give 2 or more"
+            )
+        recipe = Recipe(
+            **{field.name: getattr(config, field.name) for field in dataclasses.fields(Recipe)}
+        )
         self.trainer = Trainer(
-            model, plan.loss, plan.train, plan.validation, recipe, inner=plan.inner, threat=single_threat(plan.threat)
+            model,
+            plan.loss,
+            plan.train,
+            plan.validation,
+            recipe,
+            inner=plan.inner,
+            threat=single_threat(plan.threat),
         )
         self.rows: list[dict[str, Any]] = []
         self.description = {
@@ -197,7 +227,8 @@ class _Session:
         self._stop_if_asked()
 
     def _stop_if_asked(self) -> None:
-        # All processes at the same place, also when only one was asked: the others would wait for it for ever.
+        # All processes at the same place, also when only one was asked: the others would wait for
+        # it for ever.
         if exit_code := self.trainer.world.most(self.stop.exit_code):
             raise Stopped(exit_code)
 
@@ -209,7 +240,9 @@ class _Session:
     def _finish(self, state_file: Path) -> Trained:
         plan = self.plan
         select = plan.config.select
-        if select == "auto":  # a model trained on clean data keeps the end of its recipe, as papers report it
+        if (
+            select == "auto"
+        ):  # a model trained on clean data keeps the end of its recipe, as papers report it
             select = "best" if plan.inner is not None else "last"
         best = max(range(len(self.rows)), key=lambda i: (_score(self.rows[i]), i))
         chosen = best if select == "best" else len(self.rows) - 1
@@ -217,9 +250,17 @@ class _Session:
         selected = {"model": select, "epoch": chosen + 1, "best_epoch": best + 1}
         if not self.trainer.world.first:
             self.trainer.world.wait()
-            return Trained(plan.folder, {**self.description, "status": "done", "selected": selected}, self.rows, fresh=True)
+            return Trained(
+                plan.folder,
+                {**self.description, "status": "done", "selected": selected},
+                self.rows,
+                fresh=True,
+            )
         self._save("last")
-        atomic_write(plan.folder / "model.safetensors", lambda path: shutil.copyfile(plan.folder / f"{select}.safetensors", path))
+        atomic_write(
+            plan.folder / "model.safetensors",
+            lambda path: shutil.copyfile(plan.folder / f"{select}.safetensors", path),
+        )
         self._write_epochs()
         description = self._write_config("done", selected)
         _drop_spare(plan.folder, description)
@@ -229,12 +270,17 @@ class _Session:
     def _write_config(self, status: str, selected: dict[str, Any] | None) -> dict[str, Any]:
         description = {**self.description, "status": status, "selected": selected}
         text = json.dumps(description, indent=2, default=str) + "\n"
-        atomic_write(self.plan.folder / "config.json", lambda path: path.write_text(text, encoding="utf-8"))
+        atomic_write(
+            self.plan.folder / "config.json", lambda path: path.write_text(text, encoding="utf-8")
+        )
         return description
 
     def _write_epochs(self) -> None:
         common = {"model": self.plan.name, "schema_version": SCHEMA_VERSION}
-        rows = [{**common, **{key: None if value != value else value for key, value in row.items()}} for row in self.rows]
+        rows = [
+            {**common, **{key: None if value != value else value for key, value in row.items()}}
+            for row in self.rows
+        ]
         write_epochs(self.plan.folder / "epochs.parquet", rows)  # NaN: not validated
 
     def _save_state(self, path: Path) -> None:
@@ -251,13 +297,21 @@ class _Session:
             state = torch.load(path, map_location=self.plan.device, weights_only=True)
             self.trainer.load_state(state)
             self.rows = list(state["rows"])
-            if [row["epoch"] for row in self.rows] != list(range(1, self.trainer.epoch + 1)) or not all(map(_score, self.rows)):
+            if [row["epoch"] for row in self.rows] != list(
+                range(1, self.trainer.epoch + 1)
+            ) or not all(map(_score, self.rows)):
                 raise ValueError
         except Exception as error:
-            raise UserError(f"{path} cannot be resumed ({type(error).__name__}); use --force to train again") from error
+            raise UserError(
+                f"{path} cannot be resumed ({type(error).__name__}); use --force to train again"
+            ) from error
 
     def _clear(self) -> None:
-        for file in ("state.pt", "epochs.parquet", *(f"{which}.safetensors" for which in ("model", "best", "last"))):
+        for file in (
+            "state.pt",
+            "epochs.parquet",
+            *(f"{which}.safetensors" for which in ("model", "best", "last")),
+        ):
             (self.plan.folder / file).unlink(missing_ok=True)
 
 
@@ -273,7 +327,9 @@ def _differences(found: dict[str, Any], plan: Plan) -> list[str]:
     code, start = found.get("code"), found.get("start")
     if code is not None:
         names += [
-            f"the code of the {key}" for key, text in plan.parts["code"].items() if key not in names and code.get(key) != text
+            f"the code of the {key}"
+            for key, text in plan.parts["code"].items()
+            if key not in names and code.get(key) != text
         ]
     if (start["hash"] if start else None) != plan.parts["start"]:
         names.append("the weights it starts from")

@@ -31,7 +31,12 @@ class Start(NamedTuple):
     @property
     def facts(self) -> dict[str, str]:
         """What config.json says of it."""
-        return {"name": self.config["name"], "folder": str(self.folder), "identity": self.config["identity"], "hash": self.hash}
+        return {
+            "name": self.config["name"],
+            "folder": str(self.folder),
+            "identity": self.config["identity"],
+            "hash": self.hash,
+        }
 
     def prepared(self, loss: Loss, info: DataInfo) -> Classifier:
         """A copy with the head that the loss wants and the weights as they are. UserError when that is another head."""
@@ -55,19 +60,28 @@ def settings_of(text: str, out: Path) -> dict[str, Any]:
 def find_start(text: str, model: str, info: DataInfo, store: Store, target: Path) -> Start:
     """The model that `text` means, a name in the store or a saved folder, each also with @best or @last.
 
-    Raises UserError when there is none, when it is not finished, when its architecture is not `model` or its inputs and number
-    of classes are not those of `info`, and when it lies in `target`, where what is trained from it goes.
+    Raises UserError when there is none, when it is not finished, when its architecture is not
+    `model` or its inputs and number of classes are not those of `info`, and when it lies in
+    `target`, where what is trained from it goes.
     """
     folder, which = _find(text, store)
     if folder.resolve() == target.resolve():
-        raise UserError(f"--from {text}: the model would replace what it starts from; choose another --name")
+        raise UserError(
+            f"--from {text}: the model would replace what it starts from; choose another --name"
+        )
     found, config = read_model(folder, which, torch.device("cpu"))
     if canonical_model(config["model"]) != canonical_model(model):
-        raise UserError(f"--from {text}: it is a {config['model']}, not a {model}; leave out --model, or name another model")
+        raise UserError(
+            f"--from {text}: it is a {config['model']}, not a {model}; leave out --model, or name another model"
+        )
     if tuple(config["shape"]) != info.shape:
-        raise UserError(f"--from {text}: it takes images of shape {config['shape']}, the data have {list(info.shape)}")
+        raise UserError(
+            f"--from {text}: it takes images of shape {config['shape']}, the data have {list(info.shape)}"
+        )
     if len(config["classes"]) != len(info.classes):
-        raise UserError(f"--from {text}: it tells {len(config['classes'])} classes apart, the data have {len(info.classes)}")
+        raise UserError(
+            f"--from {text}: it tells {len(config['classes'])} classes apart, the data have {len(info.classes)}"
+        )
     return Start(text, folder, config, found, model_hash(found))
 
 
@@ -75,19 +89,25 @@ def require_architecture(model: str, store: Store) -> None:
     """Raise UserError where a trained model is named in the place of an architecture."""
     name = model.partition(":")[0]
     if name not in MODELS.entries and find_folder(model, store)[0]:
-        raise UserError(f"--model {model} is a trained model, no architecture; to start from its weights: --from {model}")
+        raise UserError(
+            f"--model {model} is a trained model, no architecture; to start from its weights: --from {model}"
+        )
 
 
 def renamed_classes(start: Start, info: DataInfo) -> list[str]:
     """A note where its classes have other names than those of the data."""
     if tuple(start.config["classes"]) == info.classes:
         return []
-    return [f"--from {start.text}: the data name the classes otherwise; its outputs stand for the data's classes in their order"]
+    return [
+        f"--from {start.text}: the data name the classes otherwise; its outputs stand for the data's classes in their order"
+    ]
 
 
 def _find(text: str, store: Store) -> tuple[Path, str | None]:
     folder, which = find_folder(text, store)
     if folder is None:
         known = [path.parent.name for path in store.models.glob("*/config.json")]
-        raise UserError(f"--from {text}: not in {store.models}, and no folder of a saved model{nearest(text, known)}")
+        raise UserError(
+            f"--from {text}: not in {store.models}, and no folder of a saved model{nearest(text, known)}"
+        )
     return folder, which

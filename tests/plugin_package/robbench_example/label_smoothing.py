@@ -16,7 +16,11 @@ from robbench.losses.base import Loss, Step
 class LabelSmoothing(Loss):
     """Cross-entropy where every class gets a share of the label's probability (Szegedy et al. 2016, arXiv:1512.00567)."""
 
-    share: Annotated[float, Field(ge=0, lt=1, description="probability spread over all classes")] = 0.1
+    share: Annotated[
+        float, Field(ge=0, lt=1, description="probability spread over all classes")
+    ] = 0.1
 
     def __call__(self, step: Step) -> Tensor:
-        return F.cross_entropy(step.out.logits, step.y, reduction="none", label_smoothing=self.share)
+        return F.cross_entropy(
+            step.out.logits, step.y, reduction="none", label_smoothing=self.share
+        )

@@ -15,10 +15,18 @@ from robbench.report.html.data import Material
 from robbench.report.html.render import page_sections, render
 
 BROWSER, DRIVER = (
-    next(filter(None, map(shutil.which, names)), None) for names in (("chromium", "google-chrome"), ("chromedriver",))
+    next(filter(None, map(shutil.which, names)), None)
+    for names in (("chromium", "google-chrome"), ("chromedriver",))
 )
 FLAGS = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *(
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+    ),
     *("--disable-component-update", "--disable-sync"),
 )
 
@@ -26,7 +34,9 @@ FLAGS = (
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A headless Chromium with a profile of its own that keeps its console and network logs."""
-    webdriver = pytest.importorskip("selenium.webdriver", reason="selenium is not installed: pip install 'robbench[test]'")
+    webdriver = pytest.importorskip(
+        "selenium.webdriver", reason="selenium is not installed: pip install 'robbench[test]'"
+    )
     if not BROWSER or not DRIVER:
         pytest.skip("no Chromium here: apt-get install chromium chromium-driver")
     options = webdriver.ChromeOptions()
@@ -65,7 +75,10 @@ def page(chromium, file):
 def _show(driver: Any, width: int, scheme: str) -> None:
     size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}
     driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": scheme}]})
+    driver.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia",
+        {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
+    )
 
 
 def _wait(driver: Any, script: str) -> None:
@@ -84,7 +97,9 @@ def _column(driver: Any, title: str) -> list[str]:
 
 
 def _button(driver: Any, title: str) -> Any:
-    return driver.find_element("xpath", f"//table[contains(@class,'sortable')]//button[normalize-space()='{title}']")
+    return driver.find_element(
+        "xpath", f"//table[contains(@class,'sortable')]//button[normalize-space()='{title}']"
+    )
 
 
 def test_it_loads_without_an_error_or_a_request(page, file):
@@ -93,7 +108,8 @@ def test_it_loads_without_an_error_or_a_request(page, file):
     asked = [
         message["params"]["request"]["url"]
         for entry in page.get_log("performance")
-        if (message := json.loads(entry["message"])["message"])["method"] == "Network.requestWillBeSent"
+        if (message := json.loads(entry["message"])["message"])["method"]
+        == "Network.requestWillBeSent"
     ]
     assert [url for url in asked if url.startswith(("http", "ws", "ftp"))] == []
     assert file.as_uri() in asked
@@ -118,8 +134,14 @@ def test_a_press_on_a_title_sorts_and_another_turns_it_round(page):
     assert len(set(falling)) > 1
     assert (first, second) == ("-", "-")  # runs without a budget have none
     _button(page, "robust accuracy").click()
-    assert _column(page, "robust accuracy") == [*(f"{rate:.1f}%" for rate in sorted(falling)), "-", "-"]
-    states = page.execute_script("return [...document.querySelectorAll('.sortable [aria-sort]')].map((h) => h.ariaSort)")
+    assert _column(page, "robust accuracy") == [
+        *(f"{rate:.1f}%" for rate in sorted(falling)),
+        "-",
+        "-",
+    ]
+    states = page.execute_script(
+        "return [...document.querySelectorAll('.sortable [aria-sort]')].map((h) => h.ariaSort)"
+    )
     assert states == ["ascending"]
     for _ in range(2):
         _button(page, "difference").click()
@@ -138,7 +160,9 @@ def test_sorting_works_from_the_keyboard(page):
     assert _column(page, "model") == ["ce"] * 3 + ["at"] * 3
     page.switch_to.active_element.send_keys(Keys.TAB)
     page.switch_to.active_element.send_keys(Keys.ENTER)
-    assert _column(page, "threat model")[0] == "linf:0.05"  # by size, not by letters: linf:inf is last
+    assert (
+        _column(page, "threat model")[0] == "linf:0.05"
+    )  # by size, not by letters: linf:inf is last
     assert _column(page, "threat model")[-1] == "linf:inf"
 
 
@@ -152,7 +176,10 @@ def test_a_figure_tells_its_values_and_hides_a_line(page):
     _wait(page, "return document.querySelector('#curves-1 .hoverlayer').textContent.includes('%')")
     toggle = plot.find_element("css selector", ".legendtoggle")
     ActionChains(page).move_to_element(toggle).click().perform()
-    _wait(page, "return document.getElementById('curves-1').data.some((t) => t.visible === 'legendonly')")
+    _wait(
+        page,
+        "return document.getElementById('curves-1').data.some((t) => t.visible === 'legendonly')",
+    )
 
 
 def test_dark_and_light_change_paper_and_figures(page):
@@ -161,14 +188,20 @@ def test_dark_and_light_change_paper_and_figures(page):
             "document.querySelector('#curves-1 .xtick text').style.fill]")  # fmt: skip
     light = page.execute_script(read)
     _show(page, 1200, "dark")
-    _wait(page, f"return document.querySelector('#curves-1 .xtick text').style.fill !== '{light[1]}'")
+    _wait(
+        page, f"return document.querySelector('#curves-1 .xtick text').style.fill !== '{light[1]}'"
+    )
     dark = page.execute_script(read)
     assert light == ["rgb(255, 255, 255)", "rgb(27, 31, 36)"]
     assert dark == ["rgb(20, 23, 27)", "rgb(230, 233, 237)"]
     page.execute_script("dispatchEvent(new Event('beforeprint'))")
-    _wait(page, f"return document.querySelector('#curves-1 .xtick text').style.fill === '{light[1]}'")
+    _wait(
+        page, f"return document.querySelector('#curves-1 .xtick text').style.fill === '{light[1]}'"
+    )
     page.execute_script("dispatchEvent(new Event('afterprint'))")
-    _wait(page, f"return document.querySelector('#curves-1 .xtick text').style.fill === '{dark[1]}'")
+    _wait(
+        page, f"return document.querySelector('#curves-1 .xtick text').style.fill === '{dark[1]}'"
+    )
 
 
 def test_a_folded_figure_is_drawn_when_it_is_opened(page):
@@ -184,9 +217,16 @@ def test_it_fits_a_phone(chromium, file):
     _show(chromium, 360, "light")
     chromium.get(file.as_uri())
     _wait(chromium, "return document.querySelectorAll('.plot .main-svg').length > 0")
-    widest = chromium.execute_script("return Math.max(document.documentElement.scrollWidth, document.body.scrollWidth)")
+    widest = chromium.execute_script(
+        "return Math.max(document.documentElement.scrollWidth, document.body.scrollWidth)"
+    )
     assert widest <= 360
     assert chromium.execute_script("return window.innerWidth") == 360
-    table = chromium.execute_script("const s = document.querySelector('.scroll'); return [s.scrollWidth, s.clientWidth]")
+    table = chromium.execute_script(
+        "const s = document.querySelector('.scroll'); return [s.scrollWidth, s.clientWidth]"
+    )
     assert table[0] > table[1]
-    assert chromium.execute_script("return document.querySelector('#curves-1 .main-svg').clientWidth") <= 360
+    assert (
+        chromium.execute_script("return document.querySelector('#curves-1 .main-svg').clientWidth")
+        <= 360
+    )

@@ -20,7 +20,10 @@ def test_a_security_curve_begins_at_clean_accuracy_and_has_each_runs_interval(ad
     (curve,) = curves(series)
     assert curve.eps == [0.0, 0.05, 0.2]
     assert curve.rate == [0.9, runs[1].info["robust_accuracy"], runs[0].info["robust_accuracy"]]
-    assert curve.low[1:] == [runs[1].info["robust_accuracy_low"], runs[0].info["robust_accuracy_low"]]
+    assert curve.low[1:] == [
+        runs[1].info["robust_accuracy_low"],
+        runs[0].info["robust_accuracy_low"],
+    ]
 
 
 def test_the_curve_of_a_run_without_a_budget_is_the_share_beyond_each_size(add_run, handmade_rows):
@@ -32,18 +35,25 @@ def test_the_curve_of_a_run_without_a_budget_is_the_share_beyond_each_size(add_r
     assert curve.steps
     assert curve.rate == [sum(size > eps for size in found) / 40 for eps in curve.eps]
     assert (curve.eps[0], curve.rate[0], curve.rate[-1]) == (0.0, 0.9, 0.0)
-    assert all(low <= rate <= high for low, rate, high in zip(curve.low, curve.rate, curve.high, strict=True))
+    assert all(
+        low <= rate <= high
+        for low, rate, high in zip(curve.low, curve.rate, curve.high, strict=True)
+    )
 
 
 def test_a_curve_of_ten_thousand_steps_is_thinned_but_keeps_its_ends(add_run, handmade_rows):
     """A figure needs no more points than pixels."""
     rows = handmade_rows(n=2000, eps=math.inf)
-    (curve,) = curves(series_by_facts([add_run("a" * 12, rows, eps=math.inf)[1]])["digits", "test", "linf"][0])
+    (curve,) = curves(
+        series_by_facts([add_run("a" * 12, rows, eps=math.inf)[1]])["digits", "test", "linf"][0]
+    )
     assert len(curve.eps) <= 121
     assert curve.eps[-1] == max(np.float32(row["dist_linf"]) for row in rows)
 
 
-def test_an_input_margin_is_the_smallest_of_all_runs_and_censored_where_none_found(add_run, handmade_rows):
+def test_an_input_margin_is_the_smallest_of_all_runs_and_censored_where_none_found(
+    add_run, handmade_rows
+):
     """Two budgets of one model: the nearer success counts; who stood at the larger one is censored."""
     runs = [add_run(name, eps=eps)[1] for name, eps in (("a" * 12, 0.05), ("b" * 12, 0.2))]
     (margins,) = input_margins(series_by_facts(runs)["digits", "test", "linf"])
@@ -78,10 +88,16 @@ def test_a_point_of_an_attack_in_another_norm_counts(add_run, handmade_rows):
             row["dist_linf"],
             0.03 if row["adversarial"] and row["clean_correct"] else row["dist_linf"],
         )
-    runs = [add_run("a" * 12, mine, eps=0.05)[1], add_run("b" * 12, other, eps=0.2, norm="l2", threat="l2:0.2")[1]]
+    runs = [
+        add_run("a" * 12, mine, eps=0.05)[1],
+        add_run("b" * 12, other, eps=0.2, norm="l2", threat="l2:0.2")[1],
+    ]
     (margins,) = input_margins(series_by_facts(runs)["digits", "test", "linf"], runs)
     wanted = [
-        min(a["dist_linf"] if a["adversarial"] else math.inf, b["dist_linf"] if b["adversarial"] else math.inf)
+        min(
+            a["dist_linf"] if a["adversarial"] else math.inf,
+            b["dist_linf"] if b["adversarial"] else math.inf,
+        )
         for a, b in zip(mine, other, strict=True)
     ]
     assert margins.smallest.tolist() == pytest.approx(wanted, rel=1e-6)
@@ -112,7 +128,9 @@ def test_robust_accuracy_by_class_counts_each_class_by_itself(add_run, handmade_
     rows = handmade_rows(labels=4)
     rates, counts = by_class(add_run("a" * 12, rows)[1], 5)
     assert counts == [10, 10, 10, 10, 0]
-    assert rates[:4] == [sum(row["robust"] for row in rows if row["label"] == c) / 10 for c in range(4)]
+    assert rates[:4] == [
+        sum(row["robust"] for row in rows if row["label"] == c) / 10 for c in range(4)
+    ]
     assert math.isnan(rates[4])
 
 

@@ -57,7 +57,10 @@ def page(add_run):
     runs = [add_run(c * 12, eps=eps, model=model, model_hash=model, loss=EVIL, device_name=EVIL)[1]
             for c, eps, model in (("a", 0.05, "ce"), ("b", 0.1, "ce"), ("c", 0.1, EVIL))]  # fmt: skip
     runs.append(add_run("d" * 12, eps=math.inf, attack=EVIL)[1])
-    epochs = [{"epoch": i, "train_loss": 1 / (i + 1), "clean_accuracy": 0.5, "robust_accuracy": None} for i in range(3)]
+    epochs = [
+        {"epoch": i, "train_loss": 1 / (i + 1), "clean_accuracy": 0.5, "robust_accuracy": None}
+        for i in range(3)
+    ]
     image = np.full((1, 8, 8), 0.5, np.float32)
     check = {
         "check": EVIL,
@@ -81,12 +84,20 @@ def page(add_run):
 def test_no_name_from_a_run_becomes_markup(page):
     """Names, classes, checks and commands with tags in them stay text, in the page and in the figures' data."""
     elements = _Elements(page)
-    assert len(elements.all("script")) == page.count("</script>")  # none ends early, none begins inside another
-    assert not any("alert('x')" in script for script in elements.scripts if not script.lstrip().startswith("{"))
+    assert len(elements.all("script")) == page.count(
+        "</script>"
+    )  # none ends early, none begins inside another
+    assert not any(
+        "alert('x')" in script for script in elements.scripts if not script.lstrip().startswith("{")
+    )
     assert not elements.all("b")
-    figures = [json.loads(script) for script in elements.scripts if script.lstrip().startswith('{"data"')]
+    figures = [
+        json.loads(script) for script in elements.scripts if script.lstrip().startswith('{"data"')
+    ]
     names = [trace.get("name") or "" for figure in figures for trace in figure["data"]]
-    assert any("&lt;/script" in name for name in names)  # Plotly reads HTML in names, and shows this one as it was
+    assert any(
+        "&lt;/script" in name for name in names
+    )  # Plotly reads HTML in names, and shows this one as it was
     assert not any("<" in name for name in names)
     assert "alert('x')" in "".join(elements.text)
 
@@ -96,15 +107,27 @@ def test_plotly_is_inside_once_and_nothing_is_loaded_or_sent(page):
     elements = _Elements(page)
     assert page.count("window.Plotly = Plotly") == 1
     assert not [
-        attributes for tag, attributes in elements.found if "src" in attributes and not attributes["src"].startswith("data:")
+        attributes
+        for tag, attributes in elements.found
+        if "src" in attributes and not attributes["src"].startswith("data:")
     ]
     assert not elements.all("link")
-    policy = next(meta["content"] for meta in elements.all("meta") if meta.get("http-equiv") == "Content-Security-Policy")
+    policy = next(
+        meta["content"]
+        for meta in elements.all("meta")
+        if meta.get("http-equiv") == "Content-Security-Policy"
+    )
     assert "default-src 'none'" in policy
     assert "http" not in policy
     config = json.loads(re.search(r'id="plotly-config"[^>]*>(.*?)</script>', page, re.S)[1])
-    assert (config["showSendToCloud"], config["plotlyServerURL"], config["displaylogo"]) == (False, "", False)
-    assert page.count("Plotly.newPlot(") == 1  # all figures are drawn by the one line that uses this configuration
+    assert (config["showSendToCloud"], config["plotlyServerURL"], config["displaylogo"]) == (
+        False,
+        "",
+        False,
+    )
+    assert (
+        page.count("Plotly.newPlot(") == 1
+    )  # all figures are drawn by the one line that uses this configuration
     assert len(page.encode()) < 8e6
 
 
@@ -141,7 +164,12 @@ def test_a_section_without_data_says_how_to_get_it(add_run):
     empty = {section.id for section in sections if not section.blocks}
     assert empty == {"spectrum", "training", "gallery", "checks"}
     text = " ".join(_Elements(render(material, sections, "t")).text)
-    for command in ("robbench measure abcdef012345", "robbench check abcdef012345", "--store-points", "robbench train"):
+    for command in (
+        "robbench measure abcdef012345",
+        "robbench check abcdef012345",
+        "--store-points",
+        "robbench train",
+    ):
         assert command in text
     assert {section.id for section in sections} == set(WHAT)
     assert set(MISSING) <= set(WHAT)
@@ -153,9 +181,17 @@ def test_the_commands_are_the_recorded_ones(page, add_run):
     assert "How ce was trained is not recorded" in page
     facts = json.dumps({"argv": ["/x/pytest"], "env": {}})
     bare = add_run("e" * 12, provenance=facts, attack="fgsm + pgd", subset="first=9")[1]
-    set_ = add_run("f" * 12, provenance=json.dumps({"argv": ["robbench", "attack", "m"], "env": {"ROBBENCH_SEED": "a b"}}))[1]
+    set_ = add_run(
+        "f" * 12,
+        provenance=json.dumps(
+            {"argv": ["robbench", "attack", "m"], "env": {"ROBBENCH_SEED": "a b"}}
+        ),
+    )[1]
     for runs, wanted in (
-        ([bare], "robbench attack ce --attack fgsm --attack pgd --threat linf:0.1 --data digits --split test --seed 0 --limit 9"),
+        (
+            [bare],
+            "robbench attack ce --attack fgsm --attack pgd --threat linf:0.1 --data digits --split test --seed 0 --limit 9",
+        ),
         ([set_], "export ROBBENCH_SEED='a b'"),
         ([bare, set_], "ROBBENCH_SEED='a b' robbench attack m"),
     ):
@@ -178,10 +214,20 @@ def _contrast(one: str, other: str) -> float:
 
 def test_colours_stand_out_in_light_and_dark():
     """WCAG 2.2: 4.5 to 1 for text, 3 to 1 for lines of figures, on both papers."""
-    css = (Path(__file__).parents[3] / "robbench" / "report" / "html" / "template" / "page.css").read_text(encoding="utf-8")
-    light, dark = (dict(re.findall(r"--(\w+): (#\w{6});", part)) for part in css.split("@media screen")[:2])
+    css = (
+        Path(__file__).parents[3] / "robbench" / "report" / "html" / "template" / "page.css"
+    ).read_text(encoding="utf-8")
+    light, dark = (
+        dict(re.findall(r"--(\w+): (#\w{6});", part)) for part in css.split("@media screen")[:2]
+    )
     for scheme in (light, dark):
         for paper in ("paper", "panel"):
-            assert min(_contrast(scheme[ink], scheme[paper]) for ink in ("ink", "soft", "link", "bad", "doubt", "good")) >= 4.5
+            assert (
+                min(
+                    _contrast(scheme[ink], scheme[paper])
+                    for ink in ("ink", "soft", "link", "bad", "doubt", "good")
+                )
+                >= 4.5
+            )
         assert _contrast(scheme["ink"], scheme["warn"]) >= 4.5
         assert min(_contrast(colour, scheme["paper"]) for colour in COLOURS) >= 3

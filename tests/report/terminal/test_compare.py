@@ -13,19 +13,55 @@ from robbench.report.terminal.compare import comparison_table
 
 
 def _row(**changes: Any) -> dict[str, Any]:
-    row = {"model": "ce", "loss": "ce", "data": "digits", "split": "test", "threat": "linf:0.15", "attack": "pgd:steps=10"}
-    row |= {"run_id": "0123456789ab", "n_samples": 597, "n_adversarial": 350, "n_unconfirmed": 0, "n_error": 0, "wall_s": 2.5}
+    row = {
+        "model": "ce",
+        "loss": "ce",
+        "data": "digits",
+        "split": "test",
+        "threat": "linf:0.15",
+        "attack": "pgd:steps=10",
+    }
+    row |= {
+        "run_id": "0123456789ab",
+        "n_samples": 597,
+        "n_adversarial": 350,
+        "n_unconfirmed": 0,
+        "n_error": 0,
+        "wall_s": 2.5,
+    }
     row |= {"budget": None, "best": False, "differs": [], "n_seeds": None}
     row |= {"n_unfinished": 0, "robust_accuracy_floor": 0.4137, "distance_p50": None, "flags": []}
-    row |= {"clean_accuracy": 0.9548, "clean_accuracy_low": 0.935, "clean_accuracy_high": 0.968, "adversarial_ratio": 0.5863}
-    row |= {"robust_accuracy": 0.4137, "robust_accuracy_low": 0.3749, "robust_accuracy_high": 0.4537}
-    row |= {"clean_margin_p50": 5.125, "adv_margin_p50": -1.5, "n_forward": 59700, "n_backward": 5970}
-    unpaired = dict.fromkeys(("baseline", "n_common", "robust_difference", "won", "lost", "mcnemar_p", "p_holm"))
+    row |= {
+        "clean_accuracy": 0.9548,
+        "clean_accuracy_low": 0.935,
+        "clean_accuracy_high": 0.968,
+        "adversarial_ratio": 0.5863,
+    }
+    row |= {
+        "robust_accuracy": 0.4137,
+        "robust_accuracy_low": 0.3749,
+        "robust_accuracy_high": 0.4537,
+    }
+    row |= {
+        "clean_margin_p50": 5.125,
+        "adv_margin_p50": -1.5,
+        "n_forward": 59700,
+        "n_backward": 5970,
+    }
+    unpaired = dict.fromkeys(
+        ("baseline", "n_common", "robust_difference", "won", "lost", "mcnemar_p", "p_holm")
+    )
     return row | unpaired | {"note": "baseline", "settings": None} | changes
 
 
 def _paired(**changes: Any) -> dict[str, Any]:
-    pair = {"baseline": "0123456789ab", "n_common": 597, "robust_difference": 0.1234, "p_holm": 0.0123, "note": None}
+    pair = {
+        "baseline": "0123456789ab",
+        "n_common": 597,
+        "robust_difference": 0.1234,
+        "p_holm": 0.0123,
+        "note": None,
+    }
     return _row(**{"model": "sovr", "run_id": "ba9876543210", **pair, **changes})
 
 
@@ -40,9 +76,34 @@ def test_a_row_says_everything_in_80_columns() -> None:
     """One line per run: rates in percent with one decimal, interval, margins, difference with p, queries."""
     lines = _shown(comparison_table([_row(), _paired()])).splitlines()
     assert max(map(len, lines)) <= 80
-    first, second = (next(line.split() for line in lines if line.startswith(name)) for name in ("ce ", "sovr "))
-    assert first == ["ce", "95.5%", "41.4%", "37.5-45.4", "58.6%", "5.12", "->", "-1.50", "-", "100+10"]
-    assert second == ["sovr", "95.5%", "41.4%", "37.5-45.4", "58.6%", "5.12", "->", "-1.50", "+12.3", "p=0.012", "100+10"]
+    first, second = (
+        next(line.split() for line in lines if line.startswith(name)) for name in ("ce ", "sovr ")
+    )
+    assert first == [
+        "ce",
+        "95.5%",
+        "41.4%",
+        "37.5-45.4",
+        "58.6%",
+        "5.12",
+        "->",
+        "-1.50",
+        "-",
+        "100+10",
+    ]
+    assert second == [
+        "sovr",
+        "95.5%",
+        "41.4%",
+        "37.5-45.4",
+        "58.6%",
+        "5.12",
+        "->",
+        "-1.50",
+        "+12.3",
+        "p=0.012",
+        "100+10",
+    ]
     assert lines[0].strip() == "digits test, linf:0.15, pgd:steps=10, 597 samples"
 
 
@@ -81,16 +142,33 @@ def test_the_widest_numbers_still_fit() -> None:
 
 def test_different_facts_make_titled_tables() -> None:
     """Data, split, threat and attack are titles, in the order given; rows of one title stay together."""
-    rows = [_row(model="a"), _row(model="b", threat="l2:0.5"), _row(model="c"), _row(model="d", attack="fgsm", n_samples=100)]
+    rows = [
+        _row(model="a"),
+        _row(model="b", threat="l2:0.5"),
+        _row(model="c"),
+        _row(model="d", attack="fgsm", n_samples=100),
+    ]
     text = _shown(comparison_table(rows))
-    order = ["linf:0.15, pgd", "\na ", "\nc ", "l2:0.5, pgd", "\nb ", "linf:0.15, fgsm, 100 samples", "\nd "]
+    order = [
+        "linf:0.15, pgd",
+        "\na ",
+        "\nc ",
+        "l2:0.5, pgd",
+        "\nb ",
+        "linf:0.15, fgsm, 100 samples",
+        "\nd ",
+    ]
     positions = [text.index(piece) for piece in order]
     assert positions == sorted(positions)
 
 
 def test_notes_are_shown_and_runs_of_one_model_told_apart() -> None:
     """Two runs of one model carry their run ids; what to mind about a pair stands below the table."""
-    text = _shown(comparison_table([_row(), _paired(model="ce", n_samples=100, note="paired on the 100 samples in common")]))
+    text = _shown(
+        comparison_table(
+            [_row(), _paired(model="ce", n_samples=100, note="paired on the 100 samples in common")]
+        )
+    )
     assert "100-597 samples" in text
     assert "ce 0123" in text
     assert "ce ba98: paired on the 100 samples in common" in text
@@ -136,7 +214,14 @@ def test_doubtful_samples_are_told_of() -> None:
 
 @pytest.mark.parametrize(
     ("p", "text"),
-    [(0.0, "p<0.001"), (0.00099, "p<0.001"), (0.001, "p=0.001"), (0.0499, "p=0.050"), (0.5, "p=0.50"), (1.0, "p=1.00")],
+    [
+        (0.0, "p<0.001"),
+        (0.00099, "p<0.001"),
+        (0.001, "p=0.001"),
+        (0.0499, "p=0.050"),
+        (0.5, "p=0.50"),
+        (1.0, "p=1.00"),
+    ],
 )
 def test_p_values(p: float, text: str) -> None:
     """Small p values are bounded, others have the digits that matter."""

@@ -114,20 +114,26 @@ def test_junit_xml_is_what_ci_systems_read(checks: list[Check]) -> None:
     assert sum(float(case.get("time", "")) for case in cases) == pytest.approx(3.0, abs=0.01)
     assert all(case.get("classname") and case.get("name") for case in cases)
     for made, case in zip(checks, cases, strict=False):
-        expected = {"regression": ["failure"], "undecided": ["error"]}.get(made.decision, ["system-out"])
+        expected = {"regression": ["failure"], "undecided": ["error"]}.get(
+            made.decision, ["system-out"]
+        )
         assert [child.tag for child in case] == expected
         assert sentence(made) in (case[0].get("message") or case[0].text or "")
 
 
 def test_names_cannot_break_the_xml_the_markdown_or_the_annotation() -> None:
     """Control characters, markup and line ends in a name stay text."""
-    evil = finding(*ALL, candidate=INFO | {"model": "a<b>&\x00\x1b[1m|`*\n::error::", "run_id": "r"})
+    evil = finding(
+        *ALL, candidate=INFO | {"model": "a<b>&\x00\x1b[1m|`*\n::error::", "run_id": "r"}
+    )
     suite = ET.fromstring(to_junit(evil, 1.0))[0]
     assert "a<b>&" in str(suite.get("name"))
     table = [line for line in to_markdown(evil).splitlines() if line.startswith("|")]
     assert len({line.replace("\\|", "").count("|") for line in table}) == 1
     assert "a\\<b\\>" in to_markdown(evil)
-    assert all(line.startswith("::error title=") and "\n" not in line for line in github_lines(evil))
+    assert all(
+        line.startswith("::error title=") and "\n" not in line for line in github_lines(evil)
+    )
     assert annotation("notice", "a:b,c", "50%\r\nx") == "::notice title=a%3Ab%2Cc::50%25%0D%0Ax"
 
 

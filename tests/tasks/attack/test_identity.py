@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-ATTACK = "attack factory:make --data digits --limit 12 --threat linf:0.1 --attack fgsm --json --out o"
+ATTACK = (
+    "attack factory:make --data digits --limit 12 --threat linf:0.1 --attack fgsm --json --out o"
+)
 FACTORY = "from nets import Net\ndef make(): return Net()\n"
 NETS = """
 import pathlib
@@ -45,8 +47,16 @@ Attack = Callable[..., tuple[str, str]]
 def attack(cli: Callable[..., Any], private: Callable[..., Path]) -> Attack:
     """Writes the three modules, some of them edited, and attacks; gives back the run id and what was said."""
 
-    def run(words: str = ATTACK, *, env: dict[str, str] | None = None, **edited: str) -> tuple[str, str]:
-        sources = {"factory": FACTORY, "nets": NETS, "numbers_of": SCALE, "data_of": DATA, "extra": "SKIP = 0\n"} | edited
+    def run(
+        words: str = ATTACK, *, env: dict[str, str] | None = None, **edited: str
+    ) -> tuple[str, str]:
+        sources = {
+            "factory": FACTORY,
+            "nets": NETS,
+            "numbers_of": SCALE,
+            "data_of": DATA,
+            "extra": "SKIP = 0\n",
+        } | edited
         for name, source in sources.items():
             folder = private(name, source)
         done = cli(words, cwd=folder, env=env)
@@ -66,7 +76,9 @@ EDITS = {
 }  # fmt: skip
 
 
-def test_an_unchanged_model_is_found_and_a_changed_one_is_not(attack: Attack, cli: Callable[..., Any], tmp_path: Path) -> None:
+def test_an_unchanged_model_is_found_and_a_changed_one_is_not(
+    attack: Attack, cli: Callable[..., Any], tmp_path: Path
+) -> None:
     first, _ = attack()
     again, said = attack()
     assert again == first
@@ -77,7 +89,10 @@ def test_an_unchanged_model_is_found_and_a_changed_one_is_not(attack: Attack, cl
         assert "nothing to do" not in said, name
         ids.append(found)
     assert len(set(ids)) == len(ids)
-    for command, said in (("measure", "other weights, settings or code"), ("check", "it has changed")):
+    for command, said in (
+        ("measure", "other weights, settings or code"),
+        ("check", "it has changed"),
+    ):
         done = cli(f"{command} {first} --trust-code --out o", cwd=tmp_path / "cwd")
         assert done.code == 2
         assert said in done.err
@@ -92,7 +107,9 @@ def test_an_unchanged_model_is_found_and_a_changed_one_is_not(attack: Attack, cl
     ],
     ids=["non-persistent buffer", "float", "ensemble in a list"],
 )
-def test_state_that_comes_from_a_file_is_part_of_the_identity(attack: Attack, private: Any, use: str) -> None:
+def test_state_that_comes_from_a_file_is_part_of_the_identity(
+    attack: Attack, private: Any, use: str
+) -> None:
     """The code is the same: only what the model holds has changed."""
     lines = ["value = float(pathlib.Path('value').read_text())", use, "self.temperature"]
     source = NETS.replace("self.temperature", "\n        ".join(lines), 1)
@@ -111,7 +128,9 @@ def test_code_of_the_data_is_part_of_the_identity(attack: Attack) -> None:
     assert attack(words, extra="SKIP = 1\n")[0] != first
 
 
-def test_a_new_process_with_other_threads_finds_its_run(attack: Attack, spawn: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_new_process_with_other_threads_finds_its_run(
+    attack: Attack, spawn: Callable[..., Any], tmp_path: Path
+) -> None:
     first, _ = attack()
     done = spawn(*ATTACK.split(), cwd=tmp_path / "cwd", env={"OMP_NUM_THREADS": "2"})
     assert done.code == 0, done.err
@@ -119,7 +138,9 @@ def test_a_new_process_with_other_threads_finds_its_run(attack: Attack, spawn: C
     assert "nothing to do" in done.err
 
 
-def test_a_gate_never_answers_for_other_code(cli: Callable[..., Any], private: Callable[..., Path], store: Path) -> None:
+def test_a_gate_never_answers_for_other_code(
+    cli: Callable[..., Any], private: Callable[..., Path], store: Path
+) -> None:
     net = "from ends import end\nfrom robbench.models.weights import load_model\nfrom pathlib import Path\n"
     net += "from torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
     net += f"        self.net = load_model(Path({str(store / 'models' / 'at')!r}))[0]\n"
@@ -149,7 +170,10 @@ class Net(nn.Module):
 
 
 def test_a_model_that_answers_otherwise_is_another_run(
-    attack: Attack, private: Callable[..., Path], rows_of: Callable[..., Any], cli: Callable[..., Any]
+    attack: Attack,
+    private: Callable[..., Path],
+    rows_of: Callable[..., Any],
+    cli: Callable[..., Any],
 ) -> None:
     """Neither its code nor what it holds shows it: the file is read in the forward pass."""
     folder = private("nets", READS)
@@ -167,7 +191,11 @@ def test_a_model_that_answers_otherwise_is_another_run(
         done = cli(f"{command} {ids[0]} --trust-code --out o", cwd=folder)
         assert done.code == 2, command
         assert "answers otherwise" in done.err
-    kept = {row["run_id"]: row["answers"] for i in ids for row in rows_of(folder / "o" / "results" / "runs" / f"{i}.parquet")}
+    kept = {
+        row["run_id"]: row["answers"]
+        for i in ids
+        for row in rows_of(folder / "o" / "results" / "runs" / f"{i}.parquet")
+    }
     assert kept[ids[0]] != kept[ids[1]]
 
 
@@ -254,7 +282,13 @@ def training(cli: Callable[..., Any], private: Callable[..., Path]) -> Callable[
     """Writes all private modules, some of them edited, and trains."""
 
     def run(words: str = TRAIN, **edited: str) -> Any:
-        sources = {"factory": FACTORY, "nets": NETS, "numbers_of": SCALE, "data_of": DATA, "extra": "SKIP = 0\n"}
+        sources = {
+            "factory": FACTORY,
+            "nets": NETS,
+            "numbers_of": SCALE,
+            "data_of": DATA,
+            "extra": "SKIP = 0\n",
+        }
         for name, source in (sources | {"loss_of": LOSS, "factor": FACTOR} | edited).items():
             folder = private(name, source)
         return cli(words, cwd=folder)
@@ -262,8 +296,12 @@ def training(cli: Callable[..., Any], private: Callable[..., Path]) -> Callable[
     return run
 
 
-def test_training_tells_which_code_has_changed(training: Callable[..., Any], private: Callable[..., Path]) -> None:
-    source = NETS.replace("self.temperature = 1.0", "self.temperature = float(pathlib.Path('value').read_text())")
+def test_training_tells_which_code_has_changed(
+    training: Callable[..., Any], private: Callable[..., Path]
+) -> None:
+    source = NETS.replace(
+        "self.temperature = 1.0", "self.temperature = float(pathlib.Path('value').read_text())"
+    )
     folder = private("value_of", "")
     (folder / "value").write_text("1.0")
     assert training(nets=source).code == 0
@@ -290,7 +328,9 @@ def test_a_trained_model_whose_code_has_changed_is_told(
     assert first.code == 0, first.err
     assert "code-changed" not in first.err
     done = training(attack, numbers_of="SCALE = 0.5\n")
-    assert "code-changed: the code of factory:make has changed since the model was trained" in done.err
+    assert (
+        "code-changed: the code of factory:make has changed since the model was trained" in done.err
+    )
     runs = [json.loads(done.out)["rows"][0]["run_id"] for done in (first, done)]
     assert runs[0] != runs[1]
     (row,) = rows_of(tmp_path / "cwd" / "o" / "results" / "runs" / f"{runs[1]}.parquet")
@@ -301,7 +341,18 @@ def test_another_processor_finds_the_run_of_a_trained_model(
     cli: Callable[..., Any], spawn: Callable[..., Any], store: Path
 ) -> None:
     """Its answers differ in their last bits there, and its weights are the same bytes."""
-    words = ["attack", "at", "--limit", "20", "--threat", "linf:0.1", "--attack", "pgd:steps=3", "--json", "--out"]
+    words = [
+        "attack",
+        "at",
+        "--limit",
+        "20",
+        "--threat",
+        "linf:0.1",
+        "--attack",
+        "pgd:steps=3",
+        "--json",
+        "--out",
+    ]
     first = cli(*words, store)
     other = spawn(*words, store, env={"ATEN_CPU_CAPABILITY": "default", "OMP_NUM_THREADS": "2"})
     assert other.json["rows"][0]["run_id"] == first.json["rows"][0]["run_id"]

@@ -54,17 +54,22 @@ def info(store):
 
 def refused(done, *messages):
     """Exit 2, nothing on stdout, one line that says why."""
-    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), (
+        done.err
+    )
     for message in messages:
         assert re.search(message, done.err), done.err
 
 
-# -- several budgets -------------------------------------------------------------------------------------------------------
+# -- several budgets
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_budgets_of_one_run_and_runs_of_their_own(attack, samples, store, snapshot):
     """The smallest budget's run has the id and rows of a run of its own; the others' names tell what they rest on."""
-    curve = attack("at --attack pgd:steps=4 --attack apgd:steps=6 --threat linf:0.15,0.05,0.1 --limit 60")
+    curve = attack(
+        "at --attack pgd:steps=4 --attack apgd:steps=6 --threat linf:0.15,0.05,0.1 --limit 60"
+    )
     assert [row["threat"] for row in curve] == ["linf:0.05", "linf:0.1", "linf:0.15"]
     rates = [row["robust_accuracy"] for row in curve]
     assert rates[0] > rates[1] > rates[2]
@@ -77,22 +82,36 @@ def test_budgets_of_one_run_and_runs_of_their_own(attack, samples, store, snapsh
     assert snapshot(store) == before  # it was there already
     (alone,) = attack("at --attack pgd:steps=4 --attack apgd:steps=6 --threat linf:0.1 --limit 60")
     assert alone["run_id"] != curve[1]["run_id"]
-    assert all(b["adversarial"] for a, b in zip(samples(alone["run_id"]), together[1], strict=True) if a["adversarial"])
-    (forced,) = attack("at --attack pgd:steps=4 --attack apgd:steps=6 --threat linf:0.05 --limit 60 --force")
+    assert all(
+        b["adversarial"]
+        for a, b in zip(samples(alone["run_id"]), together[1], strict=True)
+        if a["adversarial"]
+    )
+    (forced,) = attack(
+        "at --attack pgd:steps=4 --attack apgd:steps=6 --threat linf:0.05 --limit 60 --force"
+    )
     assert samples(forced["run_id"]) == together[0]
 
 
 def test_a_zero_budget_is_clean_accuracy(attack):
     """A budget of 0 among others gives the point of the curve where it begins."""
     zero, some = attack("at --attack fgsm --threat linf:0,0.1 --limit 50")
-    assert zero["robust_accuracy"] == zero["clean_accuracy"] == some["clean_accuracy"] > some["robust_accuracy"]
+    assert (
+        zero["robust_accuracy"]
+        == zero["clean_accuracy"]
+        == some["clean_accuracy"]
+        > some["robust_accuracy"]
+    )
     assert (zero["n_forward"], zero["n_backward"]) == (50, 0)
 
 
-# -- no budget -------------------------------------------------------------------------------------------------------------
+# -- no budget
+# -------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("spec", ["pgd", "apgd:steps=5", "fgsm", "autoattack", "square", "eot:attack=(pgd)"])
+@pytest.mark.parametrize(
+    "spec", ["pgd", "apgd:steps=5", "fgsm", "autoattack", "square", "eot:attack=(pgd)"]
+)
 def test_attacks_that_need_a_budget(cli, store, snapshot, spec):
     """Without one they are refused, in a line that names what works."""
     before = snapshot(store)
@@ -105,28 +124,52 @@ def test_what_the_refusal_proposes_works(cli, store):
     """The line's own advice can be followed."""
     done = cli("attack", "ce", "--attack", "pgd:steps=5", "--threat", "l2:inf", "--out", store)
     (proposed,) = re.findall(r"minimal:attack=\(.*\)", done.err)
-    again = cli("attack", "ce", "--attack", proposed, "--threat", "l2:inf", "--limit", 5, "--out", store, "--json")
+    again = cli(
+        "attack",
+        "ce",
+        "--attack",
+        proposed,
+        "--threat",
+        "l2:inf",
+        "--limit",
+        5,
+        "--out",
+        store,
+        "--json",
+    )
     assert again.code == 0, again.err
     assert [(row["threat"], row["attack"]) for row in again.json["rows"]] == [("l2:inf", proposed)]
 
 
 def test_no_budget_among_others(cli, store):
     """It gives every other one too, so it is asked for alone; a second norm beside it is fine."""
-    refused(cli("attack", "ce", "--attack", "fmn", "--threat", "l2:0.5,inf", "--out", store), "run it alone")
-    refused(cli("attack", "ce", "--attack", "fmn", "--threat", "l2:inf,inf", "--out", store), "twice")
-    done = cli("attack ce --attack fmn:steps=5 --threat l2:inf --threat linf:0.1 --limit 9 --json --out", store)
+    refused(
+        cli("attack", "ce", "--attack", "fmn", "--threat", "l2:0.5,inf", "--out", store),
+        "run it alone",
+    )
+    refused(
+        cli("attack", "ce", "--attack", "fmn", "--threat", "l2:inf,inf", "--out", store), "twice"
+    )
+    done = cli(
+        "attack ce --attack fmn:steps=5 --threat l2:inf --threat linf:0.1 --limit 9 --json --out",
+        store,
+    )
     assert [row["threat"] for row in done.json["rows"]] == ["l2:inf", "linf:0.1"]
 
 
 def test_the_median_distance(cli, store, attack, samples, info):
     """Half of the samples have an adversarial point within distance_p50; misclassified ones are at distance 0."""
-    (row,) = attack("ce --attack fmn:steps=30 --attack deepfool:steps=10 --threat l2:inf --limit 61")
+    (row,) = attack(
+        "ce --attack fmn:steps=30 --attack deepfool:steps=10 --threat l2:inf --limit 61"
+    )
     rows = samples(row["run_id"])
     sizes = sorted(r["dist_l2"] for r in rows)
     assert all(r["adversarial"] for r in rows)
     assert row["distance_p50"] == pytest.approx(sizes[30], rel=1e-6)
     assert row["distance_p50"] == info(row["run_id"])["distance_p50"] > 0.05
-    assert [r["dist_l2"] for r in rows if not r["clean_correct"]] == [0] * sum(not r["clean_correct"] for r in rows)
+    assert [r["dist_l2"] for r in rows if not r["clean_correct"]] == [0] * sum(
+        not r["clean_correct"] for r in rows
+    )
     table = cli("compare", row["run_id"], "--out", store)
     assert re.search(rf"half of the samples fall within l2\s+{row['distance_p50']:.4g}", table.out)
 
@@ -137,13 +180,26 @@ def test_no_robust_accuracy_without_a_budget(cli, store, attack, info, tmp_path)
     ids = [row["run_id"] for row in rows]
     for row in rows:
         stored = info(row["run_id"])
-        for name in ("robust_accuracy", "robust_accuracy_low", "robust_accuracy_high", "robust_accuracy_floor"):
+        for name in (
+            "robust_accuracy",
+            "robust_accuracy_low",
+            "robust_accuracy_high",
+            "robust_accuracy_floor",
+        ):
             assert row[name] is None
             assert stored[name] is None
         assert (row["robust_difference"], row["best"]) == (None, False)
         assert "without a budget" in row["note"]
     for form, empty in (("markdown", "| - |"), ("latex", "- &"), ("csv", ",,,,")):
-        done = cli("compare", *ids, f"--{form}", "--columns", "clean_accuracy,robust_accuracy,distance_p50", "--out", store)
+        done = cli(
+            "compare",
+            *ids,
+            f"--{form}",
+            "--columns",
+            "clean_accuracy,robust_accuracy,distance_p50",
+            "--out",
+            store,
+        )
         assert done.out.count(empty) == 2, done.out
         assert "0.0%" not in done.out
     card, listed = cli("show", ids[0], "--out", store), cli("runs", "--out", store)
@@ -163,13 +219,31 @@ def test_a_worst_margin_that_nobody_knows_is_null(cli, store, attack, info, samp
     kept = samples(row["run_id"])
     stands = [r["robust"] for r in kept]
     assert 12 < sum(stands) < 24
-    assert [r["adv_margin"] is None for r in kept] == [r["adv_pmargin"] is None for r in kept] == stands
-    assert (row["adv_margin_p50"], row["adv_margin_mean"], info(row["run_id"])["adv_margin_p50"]) == (None, None, None)
+    assert (
+        [r["adv_margin"] is None for r in kept]
+        == [r["adv_pmargin"] is None for r in kept]
+        == stands
+    )
+    assert (
+        row["adv_margin_p50"],
+        row["adv_margin_mean"],
+        info(row["run_id"])["adv_margin_p50"],
+    ) == (None, None, None)
     assert row["clean_margin_p50"] > 0
     table = cli("compare", row["run_id"], "--out", store)
     assert re.search(rf"{row['clean_margin_p50']:.2f} -> -", table.out), table.out
     refused(
-        cli("gate", "--baseline", row["run_id"], "--candidate", row["run_id"], "--max-margin-drop", "1", "--out", store),
+        cli(
+            "gate",
+            "--baseline",
+            row["run_id"],
+            "--candidate",
+            row["run_id"],
+            "--max-margin-drop",
+            "1",
+            "--out",
+            store,
+        ),
         "not known",
     )
 
@@ -182,14 +256,19 @@ def test_no_median_under_a_budget(attack, info):
 
 def test_a_median_that_is_not_known(cli, store, attack, info):
     """Where half of the samples have no adversarial point found, the median is infinite, and nobody prints a number for it."""
-    (row,) = attack("at --attack minimal:attack=(noise:steps=1),rounds=1,high=0.001 --threat linf:inf --limit 21")
+    (row,) = attack(
+        "at --attack minimal:attack=(noise:steps=1),rounds=1,high=0.001 --threat linf:inf --limit 21"
+    )
     assert row["adversarial_ratio"] < 0.5
     assert info(row["run_id"])["distance_p50"] == float("inf")
     assert row["distance_p50"] is None
-    assert "fall within linf inf" not in " ".join(cli("compare", row["run_id"], "--out", store).out.split())
+    assert "fall within linf inf" not in " ".join(
+        cli("compare", row["run_id"], "--out", store).out.split()
+    )
 
 
-# -- replay ----------------------------------------------------------------------------------------------------------------
+# -- replay
+# ----------------------------------------------------------------------------------------------------------------
 
 
 def test_round_trip(attack, samples):
@@ -201,7 +280,12 @@ def test_round_trip(attack, samples):
     for a, b in zip(samples(first["run_id"]), samples(again["run_id"]), strict=True):
         if a["adversarial"] and a["clean_correct"]:
             fell += 1
-            assert (b["adversarial"], b["broken_by"], b["n_forward"], b["n_backward"]) == (True, "replay", 2, 0)
+            assert (b["adversarial"], b["broken_by"], b["n_forward"], b["n_backward"]) == (
+                True,
+                "replay",
+                2,
+                0,
+            )
             assert (b["broken_variant"], b["first_success_step"], b["status"]) == (None, None, OK)
             assert b["dist_linf"] <= a["dist_linf"] + 1e-7
     assert fell > 10
@@ -219,7 +303,9 @@ def test_points_of_another_model(attack, samples):
     assert first["model"] == "ce"
 
 
-@pytest.mark.parametrize("line", ["--replay nobody", "--replay 0123abcd", "--replay /nowhere/x.parquet", "--replay at"])
+@pytest.mark.parametrize(
+    "line", ["--replay nobody", "--replay 0123abcd", "--replay /nowhere/x.parquet", "--replay at"]
+)
 def test_bad_names_of_runs(cli, store, snapshot, attack, line):
     """A run nobody knows, a path that leads nowhere, and a model without results are refused before anything is done."""
     attack("ce --attack fgsm --limit 5 --store-points")
@@ -232,7 +318,10 @@ def test_a_run_without_points(cli, store, snapshot, attack):
     """It cannot be replayed: exit 2, with the flag that would have kept them, and nothing is touched."""
     (plain,) = attack("ce --attack fgsm --limit 5")
     before = snapshot(store)
-    refused(cli("attack ce --attack pgd:steps=2 --limit 5 --out", store, "--replay", plain["run_id"]), "--store-points")
+    refused(
+        cli("attack ce --attack pgd:steps=2 --limit 5 --out", store, "--replay", plain["run_id"]),
+        "--store-points",
+    )
     assert snapshot(store) == before
 
 
@@ -241,12 +330,18 @@ def test_damaged_points(cli, store, attack):
     (first,) = attack("ce --attack fgsm --limit 30 --store-points")
     path = store / "results" / "points" / f"{first['run_id']}.parquet"
     path.write_bytes(path.read_bytes()[:200])
-    refused(cli("attack ce --attack pgd:steps=2 --limit 5 --replay", first["run_id"], "--out", store), "points", "damaged")
+    refused(
+        cli("attack ce --attack pgd:steps=2 --limit 5 --replay", first["run_id"], "--out", store),
+        "points",
+        "damaged",
+    )
 
 
 def test_what_is_replayed_is_part_of_the_run(attack):
     """Another run's points make another run; their order and the way they are named do not."""
-    first, second = attack("ce --attack fgsm --threat linf:0.1 --threat l2:0.5 --limit 9 --store-points")
+    first, second = attack(
+        "ce --attack fgsm --threat linf:0.1 --threat l2:0.5 --limit 9 --store-points"
+    )
     ids = [first["run_id"], second["run_id"]]
     line = "ce --attack pgd:steps=2 --threat linf:0.1 --limit 9"
     found = [attack(line, *words)[0]["run_id"] for words in (
@@ -288,7 +383,8 @@ def test_points_of_a_model_with_runs_in_other_norms(attack, samples):
     assert all(b["adversarial"] or not a["adversarial"] for a, b in zip(before, after, strict=True))
 
 
-# -- budgets of time and queries -------------------------------------------------------------------------------------------
+# -- budgets of time and queries
+# -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -314,7 +410,13 @@ def test_bad_budgets(cli, store, text):
     with pytest.raises(ValueError, match=r"90s.*5000q"):
         parse_budget(text)
     if isinstance(text, str) and text:
-        refused(cli("attack", "ce", "--attack", "fgsm", f"--budget={text}", "--limit", 5, "--out", store), "budget", "5000q")
+        refused(
+            cli(
+                "attack", "ce", "--attack", "fgsm", f"--budget={text}", "--limit", 5, "--out", store
+            ),
+            "budget",
+            "5000q",
+        )
 
 
 def test_budgets_as_text():
@@ -368,7 +470,9 @@ def test_so_much_time(cli, store, attack, samples, info, monkeypatch, steps):
     (free,) = attack(LINE)
     calls = itertools.count()
     monkeypatch.setattr(runs.Work, "out_of_time", lambda self: next(calls) >= steps)
-    done = cli("attack", *LINE.split(), "--batch-size", 16, "--budget", "1h", "--json", "--out", store)
+    done = cli(
+        "attack", *LINE.split(), "--batch-size", 16, "--budget", "1h", "--json", "--out", store
+    )
     assert done.code == 0, done.err
     (row,) = done.json["rows"]
     rows, whole = samples(row["run_id"]), samples(free["run_id"])
@@ -421,22 +525,31 @@ def test_a_signal_within_a_time_budget(cli, store, monkeypatch, number, late):
     assert (stopped.code, stopped.out) == (128 + number, ""), stopped.err
     assert "--budget 1h" in stopped.err
     assert not (store / "results" / "runs").exists()
-    again = cli("attack", *LINE.split(), "--batch-size", 16, "--budget", "1h", "--json", "--out", store)
+    again = cli(
+        "attack", *LINE.split(), "--batch-size", 16, "--budget", "1h", "--json", "--out", store
+    )
     assert again.code == 0
     assert "going on" in again.err
     assert again.json["rows"][0]["n_unfinished"] == 0
 
 
-# -- precision -------------------------------------------------------------------------------------------------------------
+# -- precision
+# -------------------------------------------------------------------------------------------------------------
 
 
 def test_bf16_successes_hold_in_float32(attack, samples, info, store):
     """Every stored adversarial point of a bfloat16 search is one for the model in float32; the run says how it was searched."""
     (exact,) = attack("at --attack apgd:steps=10 --threat linf:0.15 --limit 80")
-    (row,) = attack("at --attack apgd:steps=10 --threat linf:0.15 --limit 80 --precision bf16 --store-points")
+    (row,) = attack(
+        "at --attack apgd:steps=10 --threat linf:0.15 --limit 80 --precision bf16 --store-points"
+    )
     config = AttackConfig(threat=("linf:0.15",), limit=80)
     (plan,) = plan_attacks(["at"], config, out=store, device="cpu", data_dir=None, download=False)
-    points = points_to_replay([store / "results" / "runs" / f"{row['run_id']}.parquet"], plan.subject.split, plan.threats[-1])
+    points = points_to_replay(
+        [store / "results" / "runs" / f"{row['run_id']}.parquet"],
+        plan.subject.split,
+        plan.threats[-1],
+    )
     broken = 0
     for r in samples(row["run_id"]):
         if r["adversarial"] and r["clean_correct"]:
@@ -449,10 +562,14 @@ def test_bf16_successes_hold_in_float32(attack, samples, info, store):
     known = info(row["run_id"])
     assert (known["precision"], known["deterministic"]) == ("bf16", False)
     assert known["n_disagreements"] >= 0
-    assert (info(exact["run_id"])["precision"], info(exact["run_id"])["n_disagreements"]) == ("fp32", 0)
+    assert (info(exact["run_id"])["precision"], info(exact["run_id"])["n_disagreements"]) == (
+        "fp32",
+        0,
+    )
 
 
-# -- cascades --------------------------------------------------------------------------------------------------------------
+# -- cascades
+# --------------------------------------------------------------------------------------------------------------
 
 
 def test_the_catalogue_knows_cascades(cli):
@@ -473,7 +590,11 @@ def test_explain_a_cascade(cli, name):
     assert (done.code, done.err) == (0, "")
     assert max(map(len, done.out.splitlines())) <= 80
     (entry,) = cli("explain", name, "--json").json["entries"]
-    assert (entry["kind"], entry["name"], entry["attacks"]) == ("cascade", name, cascades()[name]["attacks"])
+    assert (entry["kind"], entry["name"], entry["attacks"]) == (
+        "cascade",
+        name,
+        cascades()[name]["attacks"],
+    )
     assert all(spec in done.out for spec in entry["attacks"])
 
 
@@ -485,7 +606,11 @@ def test_near_names_of_cascades(cli, store):
 
 def test_a_cascade_with_options(cli, store):
     """Is refused, and told where to look."""
-    refused(cli("attack ce --attack autoattack:version=plus --limit 5 --out", store), "takes no options", "explain autoattack")
+    refused(
+        cli("attack ce --attack autoattack:version=plus --limit 5 --out", store),
+        "takes no options",
+        "explain autoattack",
+    )
 
 
 def test_what_a_run_says_of_its_cascade(attack, info, samples, cli, store):
@@ -500,9 +625,13 @@ def test_what_a_run_says_of_its_cascade(attack, info, samples, cli, store):
     broken = {r["broken_by"] for r in samples(row["run_id"])} - {None, "clean"}
     assert broken
     assert broken <= {ATTACKS.canonical(spec) for spec in specs}
-    (mixed,) = attack("ce --attack fgsm --attack autoattack-fast --attack pgd:steps=3 --threat linf:0.15 --limit 40")
+    (mixed,) = attack(
+        "ce --attack fgsm --attack autoattack-fast --attack pgd:steps=3 --threat linf:0.15 --limit 40"
+    )
     assert mixed["attack"] == "fgsm + autoattack-fast + pgd:steps=3"
-    plan = cli("attack ce --attack autoattack-fast --limit 40 --dry-run --out", store).json["runs"][0]
+    plan = cli("attack ce --attack autoattack-fast --limit 40 --dry-run --out", store).json["runs"][
+        0
+    ]
     assert plan["attacks"] == [ATTACKS.canonical(spec) for spec in specs]
 
 
@@ -528,9 +657,13 @@ def test_a_name_is_what_it_stands_for(attack, store, tmp_path, cli, snapshot):
 def test_a_file_of_ones_own(attack, tmp_path, info, private, cli, store):
     """Its path is what was asked for; a norm's table counts in that norm only; relative paths start in the working folder."""
     (tmp_path / "mine.toml").write_text('attacks = ["fgsm"]\n[l2]\nattacks = ["pgd:steps=2"]\n')
-    rows = attack("ce --attack mine.toml --threat linf:0.1 --threat l2:0.5 --limit 20", cwd=tmp_path)
+    rows = attack(
+        "ce --attack mine.toml --threat linf:0.1 --threat l2:0.5 --limit 20", cwd=tmp_path
+    )
     assert [row["attack"] for row in rows] == ["mine.toml", "mine.toml"]
-    assert [json.loads(info(row["run_id"])["attack_params"])[0].partition(":")[0] for row in rows] == ["fgsm", "pgd"]
+    assert [
+        json.loads(info(row["run_id"])["attack_params"])[0].partition(":")[0] for row in rows
+    ] == ["fgsm", "pgd"]
 
 
 @pytest.mark.parametrize(
@@ -556,7 +689,8 @@ def test_an_empty_list_of_attacks(cli, store, snapshot, tmp_path):
     assert snapshot(store) == before
 
 
-# -- flags -----------------------------------------------------------------------------------------------------------------
+# -- flags
+# -----------------------------------------------------------------------------------------------------------------
 
 ILL = """
 import torch
@@ -590,7 +724,13 @@ class Saturated(Base):
 
 
 @pytest.mark.parametrize(
-    ("factory", "flag"), [("Rounded", "zero-gradient"), ("Noisy", "random"), ("Saturated", "zero-gradient"), ("Base", None)]
+    ("factory", "flag"),
+    [
+        ("Rounded", "zero-gradient"),
+        ("Noisy", "random"),
+        ("Saturated", "zero-gradient"),
+        ("Base", None),
+    ],
 )
 def test_flags_of_models(cli, private, tmp_path, factory, flag):
     """A model that deserves one has it in its run's row, on stderr, in the table and in JSON; a plain one has none."""
@@ -630,9 +770,7 @@ def test_no_flags_for_the_trained_models(attack, info):
 def test_flags_survive_an_interruption(cli, private, tmp_path, monkeypatch):
     """A run that was stopped and continued says the same of the model as one that was not."""
     folder = private("flagged_models", ILL)
-    line = (
-        "attack flagged_models:Rounded --attack pgd:steps=3,init=clean --threat linf:0.05 --limit 80 --batch-size 16 --json --out"
-    )
+    line = "attack flagged_models:Rounded --attack pgd:steps=3,init=clean --threat linf:0.05 --limit 80 --batch-size 16 --json --out"
     whole = cli(line, tmp_path / "A", cwd=folder)
     ticks, cascade_run = itertools.count(), runs.Cascade.run
 

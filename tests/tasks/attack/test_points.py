@@ -32,7 +32,8 @@ WORDS = shlex.split(
 )
 
 
-# -- encoding --------------------------------------------------------------------------------------------------------------
+# -- encoding
+# --------------------------------------------------------------------------------------------------------------
 
 
 class Sum(nn.Module):
@@ -51,7 +52,9 @@ class Sum(nn.Module):
 def split():
     """Sixteen digits, all of class 0 of two."""
     digits = load("digits", "test", limit=16)
-    return dataclasses.replace(digits, labels=torch.zeros(16, dtype=torch.int64), classes=("a", "b"))
+    return dataclasses.replace(
+        digits, labels=torch.zeros(16, dtype=torch.int64), classes=("a", "b")
+    )
 
 
 def judged(model, x, split, threat):
@@ -68,18 +71,28 @@ def moved(split, threat, seed=0):
     """Random points, each on the surface of its ball and in the box."""
     x0 = split.pixels(slice(None))
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed))
-    d = threat.geometry.steepest(noise) if threat.norm != "l1" else noise / noise.abs().flatten(1).sum(1).reshape(-1, 1, 1, 1)
-    return threat.geometry.project_boxed(x0 + threat.eps * d, x0, torch.full((len(split),), threat.eps))
+    d = (
+        threat.geometry.steepest(noise)
+        if threat.norm != "l1"
+        else noise / noise.abs().flatten(1).sum(1).reshape(-1, 1, 1, 1)
+    )
+    return threat.geometry.project_boxed(
+        x0 + threat.eps * d, x0, torch.full((len(split),), threat.eps)
+    )
 
 
-@pytest.mark.parametrize("text", ["linf:0.15", "linf:8/255", "linf:1", "l2:0.5", "l2:inf", "l1:3", "linf:0.0001"])
+@pytest.mark.parametrize(
+    "text", ["linf:0.15", "linf:8/255", "linf:1", "l2:0.5", "l2:inf", "l1:3", "linf:0.0001"]
+)
 def test_what_is_read_back_is_inside_box_and_budget(text, split):
     """In half precision, never larger than it was, and as near as half precision comes."""
     (threat,) = parse_threat(text)
     x = moved(split, parse_threat("l2:1.5")[0] if text == "l2:inf" else threat)
     model = Sum(-1e9)  # everything is class 1: the verdict does not depend on rounding
     rows = encode(list(x), list(range(16)), [True] * 16, split, threat, model, Tiles(32, 8))
-    back = torch.stack([decode(row, x0) for row, x0 in zip(rows, split.pixels(slice(None)), strict=True)])
+    back = torch.stack(
+        [decode(row, x0) for row, x0 in zip(rows, split.pixels(slice(None)), strict=True)]
+    )
     assert {row["encoding"] for row in rows} == {"f2"}
     assert {len(row["delta"]) for row in rows} == {2 * 64}
     assert back.dtype == torch.float32
@@ -99,7 +112,9 @@ def test_a_point_that_half_precision_would_change_is_kept_in_full(found, split):
     kinds = set()
     for i in range(16):
         for gap in (1e-5, 1e-3, 0.3):
-            model = Sum(float(sums[i]) - gap, sign=1 if found else -1)  # rounding makes the sum smaller
+            model = Sum(
+                float(sums[i]) - gap, sign=1 if found else -1
+            )  # rounding makes the sum smaller
             one = split.take(torch.tensor([i]))
             (row,) = encode([x[i]], [0], [found], one, threat, model, Tiles(32, 8))
             back = decode(row, one.pixels(slice(0, 1))[0])
@@ -137,7 +152,8 @@ def test_a_point_of_another_shape(split):
         decode(row, split.pixels(slice(0, 1))[0])
 
 
-# -- files -----------------------------------------------------------------------------------------------------------------
+# -- files
+# -----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -170,12 +186,16 @@ def test_every_stored_point_is_what_its_row_says(reference, rows_of):
     place = {key: i for i, key in enumerate(split.ids.tolist())}
     encodings = set()
     for run, eps in zip(ids, (0.1, 0.15), strict=True):
-        samples = {row["sample_id"]: row for row in rows_of(out / "results" / "samples" / f"{run}.parquet")}
+        samples = {
+            row["sample_id"]: row for row in rows_of(out / "results" / "samples" / f"{run}.parquet")
+        }
         points = points_of(out, run)
         for row in points:
             i = place[row["sample_id"]]
             x0, sample = split.pixels(slice(i, i + 1)), samples[row["sample_id"]]
-            delta = np.frombuffer(row["delta"], {"f2": "<f2", "f4": "<f4"}[row["encoding"]]).astype(np.float32)
+            delta = np.frombuffer(row["delta"], {"f2": "<f2", "f4": "<f4"}[row["encoding"]]).astype(
+                np.float32
+            )
             x = (x0 + torch.from_numpy(delta).reshape(x0.shape)).clamp(0, 1)
             with frozen(model), torch.no_grad():
                 wrong = int(model(x).argmax()) != sample["label"]
@@ -183,7 +203,9 @@ def test_every_stored_point_is_what_its_row_says(reference, rows_of):
             assert float((x - x0).abs().max()) <= eps * (1 + 1e-5) + 1e-7
             assert (row["run_id"], sample["clean_correct"]) == (run, True)
             encodings.add(row["encoding"])
-        adversarial = {key for key, row in samples.items() if row["adversarial"] and row["clean_correct"]}
+        adversarial = {
+            key for key, row in samples.items() if row["adversarial"] and row["clean_correct"]
+        }
         assert adversarial <= {row["sample_id"] for row in points}
         assert len(adversarial) > 10
     assert "f2" in encodings
@@ -199,7 +221,9 @@ def test_most_points_are_written_small(reference):
 def test_points_are_kept_only_when_asked_for(cli, store):
     """Without --store-points there is no file, and the run is another one; so is what it says of itself."""
     words = ["--attack", "fgsm", "--limit", 20, "--json", "--out", store]
-    plain, stored = (cli("attack", "ce", *words, *flag).json["rows"][0] for flag in ([], ["--store-points"]))
+    plain, stored = (
+        cli("attack", "ce", *words, *flag).json["rows"][0] for flag in ([], ["--store-points"])
+    )
     assert [path.stem for path in (store / "results" / "points").iterdir()] == [stored["run_id"]]
     assert plain["run_id"] != stored["run_id"]
     assert plain["robust_accuracy"] == stored["robust_accuracy"]
@@ -215,7 +239,9 @@ def same(reference, rows_of):
             samples = f"results/samples/{run}.parquet"
             (row,) = rows_of(theirs / f"results/runs/{run}.parquet")
             if not row["deterministic"]:
-                pytest.skip("no numbers of rows give equal answers on this processor, and the run says so")
+                pytest.skip(
+                    "no numbers of rows give equal answers on this processor, and the run says so"
+                )
             assert rows_of(out / samples) == rows_of(theirs / samples)
             assert points_of(out, run) == points_of(theirs, run)
         assert not list((out / "results" / "partial").glob("*"))
@@ -223,9 +249,15 @@ def same(reference, rows_of):
     return check
 
 
-# Two budgets: the calls alternate between them, so an odd number of them leaves the budgets' shards unequal.
-@pytest.mark.parametrize(("name", "number", "flush"), [("append", 3, 1000), ("append_points", 3, 0), ("append_points", 4, 1000)])
-def test_killed_and_continued_keeps_the_same_points(spawn, killer, cli, store, same, monkeypatch, name, number, flush):
+# Two budgets: the calls alternate between them, so an odd number of them leaves the budgets' shards
+# unequal.
+@pytest.mark.parametrize(
+    ("name", "number", "flush"),
+    [("append", 3, 1000), ("append_points", 3, 0), ("append_points", 4, 1000)],
+)
+def test_killed_and_continued_keeps_the_same_points(
+    spawn, killer, cli, store, same, monkeypatch, name, number, flush
+):
     """SIGKILL between any two writes; then the same command leaves rows and points as if nothing had happened."""
     killed = spawn(name, str(number), *WORDS, "--out", store, code=killer)
     assert killed.code == -signal.SIGKILL, killed.err
@@ -260,7 +292,9 @@ def test_a_crash_at_any_write_loses_no_point(cli, store, same, monkeypatch, numb
     same(store)
 
 
-def test_a_smaller_run_goes_on_where_a_larger_was_stopped(spawn, killer, cli, store, same, reference, rows_of):
+def test_a_smaller_run_goes_on_where_a_larger_was_stopped(
+    spawn, killer, cli, store, same, reference, rows_of
+):
     """The smallest budget of a stopped run is a run of its own, and picks up what was decided; then the rest follows."""
     killed = spawn("append", "4", *WORDS, "--out", store, code=killer)
     assert killed.code == -signal.SIGKILL
@@ -275,7 +309,8 @@ def test_a_smaller_run_goes_on_where_a_larger_was_stopped(spawn, killer, cli, st
     same(store)
 
 
-# -- which point is tried --------------------------------------------------------------------------------------------------
+# -- which point is tried
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("turn", [1, -1])

@@ -38,7 +38,9 @@ class Drawn(Exact):
 
 
 @pytest.fixture
-def attack(cli: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[dict[str, Any], Any, str]]:
+def attack(
+    cli: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[dict[str, Any], Any, str]]:
     """Attacks a model of MODELS: the run's row, its samples without what is random about them, and stderr."""
     (tmp_path / "rowmodels.py").write_text(MODELS)
     monkeypatch.chdir(tmp_path)
@@ -50,14 +52,20 @@ def attack(cli: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ca
         (row,) = done.json["rows"]
         folder = tmp_path / name / "results"
         (info,) = pq.read_table(folder / "runs" / f"{row['run_id']}.parquet").to_pylist()
-        samples = pq.read_table(folder / "samples" / f"{row['run_id']}.parquet").drop_columns(["run_id"]).to_pylist()
+        samples = (
+            pq.read_table(folder / "samples" / f"{row['run_id']}.parquet")
+            .drop_columns(["run_id"])
+            .to_pylist()
+        )
         return info, samples, done.err
 
     return run
 
 
 @pytest.mark.parametrize(("name", "step"), [("Exact", 8), ("Small", 16)])
-def test_the_run_says_what_was_measured(name: str, step: int, attack: Callable, cli: Callable) -> None:
+def test_the_run_says_what_was_measured(
+    name: str, step: int, attack: Callable, cli: Callable
+) -> None:
     """The smallest step whose multiples agree, and that verdicts are those of any batch size, which they are."""
     info, one, err = attack(name, "--batch-size", 1, "--force")
     assert (info["row_step"], info["deterministic"]) == (step, True)
@@ -69,12 +77,18 @@ def test_the_run_says_what_was_measured(name: str, step: int, attack: Callable, 
 
 
 @pytest.mark.parametrize(("name", "flag"), [("Place", "rounding"), ("Drawn", "random")])
-def test_where_nothing_is_equal_there_is_one_warning(name: str, flag: str, attack: Callable, cli: Callable) -> None:
+def test_where_nothing_is_equal_there_is_one_warning(
+    name: str, flag: str, attack: Callable, cli: Callable
+) -> None:
     """The attack ends, the run says that its verdicts are not those of any batch size, and one flag says why."""
     info, samples, err = attack(name)
     assert len(samples) == 40
     assert info["deterministic"] is False
-    assert [found["name"] for found in json.loads(info["flags"]) if found["name"] in ("rounding", "batch", "random")] == [flag]
+    assert [
+        found["name"]
+        for found in json.loads(info["flags"])
+        if found["name"] in ("rounding", "batch", "random")
+    ] == [flag]
     assert ("another place in a batch" in err) == (flag == "rounding")
     shown = " ".join(cli("show", info["run_id"], "--out", name).out.split())
     assert "not proved to be bit-equal at other batch sizes" in shown

@@ -19,7 +19,9 @@ from robbench.core.config import AttackConfig
 from robbench.store.tables import write_table
 from robbench.tasks.attack.plan import plan_attacks
 
-WORDS = shlex.split("attack at --attack pgd:steps=4 --attack apgd:steps=30 --threat linf:0.15 --limit 120 --batch-size 16")
+WORDS = shlex.split(
+    "attack at --attack pgd:steps=4 --attack apgd:steps=30 --threat linf:0.15 --limit 120 --batch-size 16"
+)
 
 
 @pytest.fixture
@@ -27,8 +29,14 @@ def plans(trained):
     """Plans one or more runs against the trained models."""
 
     def make(*models, out=trained, **settings):
-        config = AttackConfig(**{"attack": ("pgd:steps=5",), "threat": ("linf:0.15",), "limit": 30, **settings})
-        return list(plan_attacks(models or ("ce",), config, out=out, device="cpu", data_dir=None, download=False))
+        config = AttackConfig(
+            **{"attack": ("pgd:steps=5",), "threat": ("linf:0.15",), "limit": 30, **settings}
+        )
+        return list(
+            plan_attacks(
+                models or ("ce",), config, out=out, device="cpu", data_dir=None, download=False
+            )
+        )
 
     return make
 
@@ -51,24 +59,43 @@ def same(reference, rows_of):
         mine = rows_of(results / "samples" / f"{run}.parquet")
         (row,) = rows_of(theirs / "runs" / f"{run}.parquet")
         if not row["deterministic"]:
-            pytest.skip("no numbers of rows give equal answers on this processor, and the run says so")
+            pytest.skip(
+                "no numbers of rows give equal answers on this processor, and the run says so"
+            )
         assert mine == rows_of(theirs / "samples" / f"{run}.parquet")
         assert len(mine) == 120
-        depends = ("started_at", "finished_at", "wall_s", "n_disagreements", "provenance", "git_sha", "git_dirty")
-        assert rows_of(results / "runs" / f"{run}.parquet", *depends) == rows_of(theirs / "runs" / f"{run}.parquet", *depends)
+        depends = (
+            "started_at",
+            "finished_at",
+            "wall_s",
+            "n_disagreements",
+            "provenance",
+            "git_sha",
+            "git_dirty",
+        )
+        assert rows_of(results / "runs" / f"{run}.parquet", *depends) == rows_of(
+            theirs / "runs" / f"{run}.parquet", *depends
+        )
         assert not list((results / "partial").glob("*"))
 
     return check
 
 
 def partial_rows(rows_of, results, run):
-    return [row for shard in sorted((results / "partial" / run).glob("*.parquet")) for row in rows_of(shard)]
+    return [
+        row
+        for shard in sorted((results / "partial" / run).glob("*.parquet"))
+        for row in rows_of(shard)
+    ]
 
 
-# -- interrupted ---------------------------------------------------------------------------------------------------------
+# -- interrupted
+# ---------------------------------------------------------------------------------------------------------
 
 
-def test_killed_and_continued_is_bit_equal(spawn, killer, cli, store, reference, same, rows_of, monkeypatch):
+def test_killed_and_continued_is_bit_equal(
+    spawn, killer, cli, store, reference, same, rows_of, monkeypatch
+):
     """SIGKILL with some samples done, then the same command: no finished sample again, and the rows of an uninterrupted run."""
     _, run = reference
     killed = spawn("append", "2", *WORDS, "--out", store, code=killer)
@@ -78,7 +105,9 @@ def test_killed_and_continued_is_bit_equal(spawn, killer, cli, store, reference,
     assert 0 < len(kept) < 120
     attacked = spy_on_samples(monkeypatch)
     assert cli(*WORDS, "--out", store).code == 0
-    assert sorted(attacked + [row["sample_index"] for row in kept]) == list(range(120))  # each once, none twice
+    assert sorted(attacked + [row["sample_index"] for row in kept]) == list(
+        range(120)
+    )  # each once, none twice
     same(results)
 
 
@@ -96,7 +125,9 @@ def spy_on_samples(monkeypatch):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("progress", [0, 3, 20, 60])
-def test_a_signal_keeps_finished_samples(cli, store, reference, same, rows_of, monkeypatch, number, progress):
+def test_a_signal_keeps_finished_samples(
+    cli, store, reference, same, rows_of, monkeypatch, number, progress
+):
     """SIGINT gives 130, SIGTERM 143, both with the resume command; what was decided is kept and not decided again."""
     _, run = reference
     ticks, cascade_run = itertools.count(), runs.Cascade.run
@@ -200,7 +231,8 @@ def test_stopped_force_goes_on(cli, store, reference, same, monkeypatch):
     same(store / "results")
 
 
-# -- not twice -----------------------------------------------------------------------------------------------------------
+# -- not twice
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_the_same_command_again_does_nothing(cli, store, snapshot, rows_of):
@@ -270,13 +302,17 @@ def test_spelling_decides_nothing(plans, changes):
 
 def test_a_fraction_is_its_number(plans):
     """An option written as a fraction is the same as the number."""
-    assert plans(attack=("pgd:rate=1/4",))[0].run_ids[0] == plans(attack=("pgd:rate=0.25",))[0].run_ids[0]
+    assert (
+        plans(attack=("pgd:rate=1/4",))[0].run_ids[0]
+        == plans(attack=("pgd:rate=0.25",))[0].run_ids[0]
+    )
 
 
 def test_aliases_are_what_they_stand_for(plans):
     """`apgd-ce` is `apgd`, and `apgd-dlr` is `apgd:objective=dlr`."""
     ids = [
-        plans(attack=(spec,))[0].run_ids[0] for spec in ("apgd-ce", "apgd", "apgd-dlr", "apgd:objective=dlr", "apgd-dlr:steps=5")
+        plans(attack=(spec,))[0].run_ids[0]
+        for spec in ("apgd-ce", "apgd", "apgd-dlr", "apgd:objective=dlr", "apgd-dlr:steps=5")
     ]
     assert ids[0] == ids[1]
     assert ids[2] == ids[3]
@@ -296,7 +332,9 @@ def test_verdicts_do_not_depend_on_the_batch_size(cli, store, reference, rows_of
 def test_the_weights_decide_the_run(plans, store):
     """Name and weights decide, the folder does not: a model found by path is the one found by name, a twin is its own."""
     shutil.copytree(store / "models" / "ce", store / "models" / "twin")
-    ce, at, twin, path = (plans(model, out=store)[0] for model in ("ce", "at", "twin", str(store / "models" / "ce")))
+    ce, at, twin, path = (
+        plans(model, out=store)[0] for model in ("ce", "at", "twin", str(store / "models" / "ce"))
+    )
     assert ce.run_ids[0] == path.run_ids[0]
     assert len({ce.run_ids[0], at.run_ids[0], twin.run_ids[0]}) == 3
 
@@ -327,7 +365,10 @@ def test_the_same_samples_in_another_order_resume_safely(cli, store, monkeypatch
     words = shlex.split("attack ce --attack pgd:steps=4 --threat linf:0.15 --batch-size 16 --out")
     straight = cli(*words, store, "--json", "--data", "digits")
     run = straight.json["rows"][0]["run_id"]
-    expected = {row["sample_id"]: row for row in rows_of(store / "results" / "samples" / f"{run}.parquet", "sample_index")}
+    expected = {
+        row["sample_id"]: row
+        for row in rows_of(store / "results" / "samples" / f"{run}.parquet", "sample_index")
+    }
     shutil.rmtree(store / "results")
     ticks, cascade_run = itertools.count(), runs.Cascade.run
 
@@ -343,18 +384,24 @@ def test_the_same_samples_in_another_order_resume_safely(cli, store, monkeypatch
     done = cli(*words, store, "--json", "--data", "digits[stratified=597]")
     assert done.code == 0, done.err
     again = done.json["rows"][0]["run_id"]
-    found = {row["sample_id"]: row for row in rows_of(store / "results" / "samples" / f"{again}.parquet", "sample_index")}
+    found = {
+        row["sample_id"]: row
+        for row in rows_of(store / "results" / "samples" / f"{again}.parquet", "sample_index")
+    }
     assert {key: {**row, "run_id": ""} for key, row in found.items()} == {
         key: {**row, "run_id": ""} for key, row in expected.items()
     }
 
 
-# -- several ---------------------------------------------------------------------------------------------------------------
+# -- several
+# ---------------------------------------------------------------------------------------------------------------
 
 
 def test_two_threats_are_two_runs(cli, store):
     """Each --threat, and each budget of one, gives a run of its own, per model."""
-    words = shlex.split("attack ce at --attack fgsm --threat linf:0.05,0.1 --threat l2:0.5 --limit 20 --json --out")
+    words = shlex.split(
+        "attack ce at --attack fgsm --threat linf:0.05,0.1 --threat l2:0.5 --limit 20 --json --out"
+    )
     done = cli(*words, store)
     assert done.code == 0, done.err
     rows = done.json["rows"]
@@ -371,7 +418,18 @@ def test_a_cascade_is_the_worst_case_of_its_attacks(cli, store, rows_of):
 
     def samples(*attacks):
         words = [word for spec in attacks for word in ("--attack", spec)]
-        done = cli("attack", "at", *words, "--threat", "linf:0.15", "--limit", 150, "--json", "--out", store)
+        done = cli(
+            "attack",
+            "at",
+            *words,
+            "--threat",
+            "linf:0.15",
+            "--limit",
+            150,
+            "--json",
+            "--out",
+            store,
+        )
         return rows_of(store / "results" / "samples" / f"{done.json['rows'][0]['run_id']}.parquet")
 
     alone, together = [samples(spec) for spec in specs], samples(*specs)
@@ -385,7 +443,8 @@ def test_a_cascade_is_the_worst_case_of_its_attacks(cli, store, rows_of):
     assert broken > 10
 
 
-# -- models that cannot be attacked ----------------------------------------------------------------------------------------
+# -- models that cannot be attacked
+# ----------------------------------------------------------------------------------------
 
 ILL = """
 import torch
@@ -465,7 +524,17 @@ def test_models_that_cannot_be_used(cli, private, tmp_path, factory, hint, comma
 def test_a_factory_that_raises(cli, private, tmp_path):
     """A private factory that raises is a plug-in's failure: exit 3, one line with its own message."""
     folder = private("raising_models", "def make():\n    raise KeyError('weights.pth')\n")
-    done = cli("attack", "raising_models:make", "--attack", "fgsm", "--limit", "9", "--out", tmp_path / "S", cwd=folder)
+    done = cli(
+        "attack",
+        "raising_models:make",
+        "--attack",
+        "fgsm",
+        "--limit",
+        "9",
+        "--out",
+        tmp_path / "S",
+        cwd=folder,
+    )
     assert (done.code, done.err.count("\n"), done.err[:6]) == (3, 1, "error:"), done.err
     assert "weights.pth" in done.err
 
@@ -479,7 +548,11 @@ def make(width=4):
     return nn.Sequential(nn.Flatten(), nn.Linear(64, width), nn.Linear(width, 10))
 """
     folder = private("fine_models", source)
-    done = cli("attack fine_models:make:width=5 --attack fgsm --limit 20 --json --out", tmp_path / "S", cwd=folder)
+    done = cli(
+        "attack fine_models:make:width=5 --attack fgsm --limit 20 --json --out",
+        tmp_path / "S",
+        cwd=folder,
+    )
     assert done.code == 0, done.err
     assert done.json["rows"][0]["model"] == "fine_models:make:width=5"
 
@@ -495,7 +568,8 @@ def test_another_data_set_than_it_was_trained_on(cli, store, snapshot):
 
 
 @pytest.mark.parametrize(
-    ("name", "near"), [("c", "ce"), ("smal-cnn", "small-cnn"), ("CE", "ce"), ("preact-resnet", "preact-resnet18")]
+    ("name", "near"),
+    [("c", "ce"), ("smal-cnn", "small-cnn"), ("CE", "ce"), ("preact-resnet", "preact-resnet18")],
 )
 def test_unknown_models_have_nearest_names(cli, store, name, near):
     """A model nobody knows is exit 2 with the nearest of the stored names and the registered ones."""
@@ -516,7 +590,9 @@ def test_a_mistake_in_the_last_model_costs_nothing(cli, store, snapshot):
 def test_a_foreign_folder_does_not_run_code(cli, store, private, tmp_path):
     """A saved model from elsewhere that names private code is refused before that code is imported."""
     victim = tmp_path / "imported"
-    folder = private("trojan", f"open({str(victim)!r}, 'w')\nfrom torch import nn\nmake = nn.Identity\n")
+    folder = private(
+        "trojan", f"open({str(victim)!r}, 'w')\nfrom torch import nn\nmake = nn.Identity\n"
+    )
     foreign = shutil.copytree(store / "models" / "ce", tmp_path / "elsewhere" / "ce")
     config = json.loads((foreign / "config.json").read_text())
     (foreign / "config.json").write_text(json.dumps({**config, "model": "trojan:make"}))
@@ -544,7 +620,11 @@ def test_edited_private_code_is_another_run(cli, private, monkeypatch, tmp_path)
     ids = []
     for text in (source, source + "# edited\n"):
         folder = private("edited_models", text)
-        done = cli("attack edited_models:make --attack fgsm --limit 5 --json --out", tmp_path / "S", cwd=folder)
+        done = cli(
+            "attack edited_models:make --attack fgsm --limit 5 --json --out",
+            tmp_path / "S",
+            cwd=folder,
+        )
         assert done.code == 0, done.err
         ids.append(done.json["rows"][0]["run_id"])
     assert ids[0] != ids[1]
@@ -570,15 +650,26 @@ def test_a_single_class_is_refused(cli, tmp_path):
         (tmp_path / "one" / split / "a").mkdir(parents=True)
         for i in range(3):
             Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / "one" / split / "a" / f"{i}.png")
-    for command in ("train --epochs 1 --threat linf:0.1", "attack mlp --attack pgd --threat linf:0.1"):
-        done = cli(*command.split(), "--data", f"folder:{tmp_path / 'one'}", "--out", tmp_path / "S")
+    for command in (
+        "train --epochs 1 --threat linf:0.1",
+        "attack mlp --attack pgd --threat linf:0.1",
+    ):
+        done = cli(
+            *command.split(), "--data", f"folder:{tmp_path / 'one'}", "--out", tmp_path / "S"
+        )
         assert (done.code, done.err.count("\n")) == (2, 1), done.err
         assert "only the class 'a'" in done.err
 
 
 @pytest.mark.parametrize(
     ("name", "values"),
-    [("sample_index", [0, 99]), ("sample_index", [1, 0]), ("sample_index", [0, 0]), ("sample_id", [1, 2]), ("label", [77, 77])],
+    [
+        ("sample_index", [0, 99]),
+        ("sample_index", [1, 0]),
+        ("sample_index", [0, 0]),
+        ("sample_id", [1, 2]),
+        ("label", [77, 77]),
+    ],
 )
 def test_a_shard_of_other_samples_is_redone(cli, tmp_path, name, values):
     """Rows of a shard that are not of the split's samples, at their place and under their label, count as absent."""
@@ -588,8 +679,12 @@ def test_a_shard_of_other_samples_is_redone(cli, tmp_path, name, values):
     table = pq.read_table(run)
     first = table.slice(0, 2)
     at = first.schema.get_field_index(name)
-    first = first.set_column(at, first.schema.field(at), pa.array(values, first.schema.field(at).type))
-    write_table(tmp_path / "T" / "results" / "partial" / run.stem / "000000.parquet", first, run.stem)
+    first = first.set_column(
+        at, first.schema.field(at), pa.array(values, first.schema.field(at).type)
+    )
+    write_table(
+        tmp_path / "T" / "results" / "partial" / run.stem / "000000.parquet", first, run.stem
+    )
     assert cli(line, tmp_path / "T").code == 0
     again = pq.read_table(tmp_path / "T" / "results" / "samples" / run.name)
     assert again.to_pylist() == table.to_pylist()

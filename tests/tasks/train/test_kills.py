@@ -72,7 +72,9 @@ def undisturbed(cli, tiny, tmp_path_factory):
 
 
 @pytest.mark.parametrize("force", [pytest.param([], marks=pytest.mark.slow), ["--force"]])
-def test_killed_before_there_is_a_config(spawn, cli, tiny, tmp_path, undisturbed, same_model, force):
+def test_killed_before_there_is_a_config(
+    spawn, cli, tiny, tmp_path, undisturbed, same_model, force
+):
     """What is left is ours: the same name can be trained, and nothing of the dead process stays."""
     assert spawn("replace", "1", *tiny, "--out", tmp_path, code=DIES).code == -9
     folder = tmp_path / "models" / "m"
@@ -97,7 +99,9 @@ def hold(environment, tmp_path):
 
     def start(*words):
         words = map(str, [sys.executable, "-c", HOLDS, tmp_path, *words, "--out", tmp_path])
-        process = subprocess.Popen([*words], env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [*words], env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         started.append(process)
         while not (tmp_path / "held").exists():
             assert process.poll() is None
@@ -110,7 +114,9 @@ def hold(environment, tmp_path):
         process.wait()
 
 
-def test_two_at_once_are_one_after_the_other(hold, cli, tiny, tmp_path, undisturbed, same_model, monkeypatch):
+def test_two_at_once_are_one_after_the_other(
+    hold, cli, tiny, tmp_path, undisturbed, same_model, monkeypatch
+):
     """The second says for whom it waits; its model is whole then, of its own settings."""
     first = hold(*tiny, "--seed", "0", "--force")
     monkeypatch.setattr(lock.time, "sleep", lambda seconds: (tmp_path / "go").touch())
@@ -136,7 +142,9 @@ def test_the_second_of_two_that_are_the_same_finds_it_done(hold, cli, tiny, tmp_
 def test_the_second_of_several_processes_does_not_wait(hold, cli, tiny, tmp_path, monkeypatch):
     """Its fellows would wait for it: it says who is at it, and ends."""
     first = hold(*tiny)
-    monkeypatch.setattr(train, "joined", lambda device: contextlib.nullcontext())  # its fellows are somewhere
+    monkeypatch.setattr(
+        train, "joined", lambda device: contextlib.nullcontext()
+    )  # its fellows are somewhere
     second = cli(*tiny, "--out", tmp_path, env={"WORLD_SIZE": "2", "RANK": "0"})
     assert second.code == 2
     assert f"error: model m: process {first.pid} on " in second.err
@@ -155,7 +163,9 @@ def test_a_full_disk(cli, tiny, tmp_path, undisturbed, same_model, limit):
     assert full.code == 3
     (line,) = full.err.splitlines()
     assert line.startswith(f"error: cannot write {tmp_path / 'models' / 'm'}/")
-    assert line.endswith(f"{os.strerror(errno.EFBIG)}; make room and give the same command again, what was finished is kept")
+    assert line.endswith(
+        f"{os.strerror(errno.EFBIG)}; make room and give the same command again, what was finished is kept"
+    )
     assert not list(tmp_path.rglob("*.tmp"))
     assert cli(*tiny, "--out", tmp_path).code == 0
     same_model(tmp_path / "models" / "m", undisturbed[0])

@@ -63,11 +63,17 @@ def same(rows_of):
     """Checks that two model folders hold the same bits, but for times, addresses and provenance."""
 
     def check(ours: Path, theirs: Path) -> None:
-        assert sorted(path.name for path in ours.iterdir()) == sorted(path.name for path in theirs.iterdir())
+        assert sorted(path.name for path in ours.iterdir()) == sorted(
+            path.name for path in theirs.iterdir()
+        )
         for file in theirs.glob("*.safetensors"):
             assert (ours / file.name).read_bytes() == file.read_bytes(), file.name
-        assert rows_of(ours / "epochs.parquet", "seconds") == rows_of(theirs / "epochs.parquet", "seconds")
-        mine, other = (json.loads((folder / "config.json").read_text()) for folder in (ours, theirs))
+        assert rows_of(ours / "epochs.parquet", "seconds") == rows_of(
+            theirs / "epochs.parquet", "seconds"
+        )
+        mine, other = (
+            json.loads((folder / "config.json").read_text()) for folder in (ours, theirs)
+        )
         assert {**mine, "provenance": 0} == {**other, "provenance": 0}
 
     return check
@@ -75,10 +81,18 @@ def same(rows_of):
 
 def plan(out, **settings):
     usual = {"model": "mlp:width=8,depth=1", "limit": 150, "epochs": 2}
-    return plan_training(TrainConfig(**{**usual, **settings}), name="m", out=out, device="cpu", data_dir=None, download=False)
+    return plan_training(
+        TrainConfig(**{**usual, **settings}),
+        name="m",
+        out=out,
+        device="cpu",
+        data_dir=None,
+        download=False,
+    )
 
 
-# -- resume --------------------------------------------------------------------------------------------------------------
+# -- resume
+# --------------------------------------------------------------------------------------------------------------
 
 KILLER = """
 import os, signal, sys
@@ -128,15 +142,25 @@ class Running(CrossEntropy):
 @pytest.mark.parametrize(
     ("more", "averaged"),
     [
-        ("--set average=ema --set ema_decay=0.9 --set awp=0.01 --set clip=0.5", 3),  # 135 samples in batches of 64
+        (
+            "--set average=ema --set ema_decay=0.9 --set awp=0.01 --set clip=0.5",
+            3,
+        ),  # 135 samples in batches of 64
         ("--set average=swa --set mixup=1 --set warmup=0.5", 0),
     ],
     ids=["ema", "swa"],
 )
-def test_averages_and_memories_survive_a_kill(spawn, cli, tiny, private, tmp_path, same, rows_of, more, averaged):
+def test_averages_and_memories_survive_a_kill(
+    spawn, cli, tiny, private, tmp_path, same, rows_of, more, averaged
+):
     """SIGKILL in the second epoch of a loss that remembers, with an average: resumed, it ends with the same bits."""
     epochs = "4" if "swa" in more else "3"  # stochastic averages are of the last quarter
-    words = [*(epochs if word == "3" else word for word in tiny), "--loss", "running:Running", *more.split()]
+    words = [
+        *(epochs if word == "3" else word for word in tiny),
+        "--loss",
+        "running:Running",
+        *more.split(),
+    ]
     cwd = private("running", RUNNING)
     assert cli(*words, "--out", tmp_path / "straight", cwd=cwd).code == 0
     assert spawn(*words, "--out", tmp_path, code=KILLER, cwd=cwd).code == -signal.SIGKILL
@@ -148,7 +172,9 @@ def test_averages_and_memories_survive_a_kill(spawn, cli, tiny, private, tmp_pat
     assert again.code == 0, again.err
     assert "going on after epoch 1" in again.err
     same(folder, tmp_path / "straight" / "models" / "m")
-    assert [json.loads(row["logs"])["before"] == 1 for row in rows_of(folder / "epochs.parquet")][:2] == [True, False]
+    assert [json.loads(row["logs"])["before"] == 1 for row in rows_of(folder / "epochs.parquet")][
+        :2
+    ] == [True, False]
 
 
 @pytest.mark.parametrize("forgotten", ["memories", "average"])
@@ -156,12 +182,20 @@ def test_what_a_state_holds_is_needed(cli, tiny, private, tmp_path, monkeypatch,
     """What a loss remembered, and the average so far, do decide what a resumed run gives: forgotten, it ends elsewhere."""
     cwd, ends = private("running", RUNNING), []
     for forget in (False, True):
-        words = [*tiny, *shlex.split("--loss running:Running --set average=ema --set select=best --out"), tmp_path / str(forget)]
+        words = [
+            *tiny,
+            *shlex.split("--loss running:Running --set average=ema --set select=best --out"),
+            tmp_path / str(forget),
+        ]
         stop_after_one_epoch(cli, words, monkeypatch, cwd=cwd)
         folder = tmp_path / str(forget) / "models" / "m"
         state = torch.load(folder / "state.pt", weights_only=True)
         if forget:
-            state[forgotten] = {} if forgotten == "memories" else {key: 0 * value for key, value in state[forgotten].items()}
+            state[forgotten] = (
+                {}
+                if forgotten == "memories"
+                else {key: 0 * value for key, value in state[forgotten].items()}
+            )
         torch.save(state, folder / "state.pt")
         assert cli(*words, cwd=cwd).code == 0
         ends.append((folder / "last.safetensors").read_bytes())
@@ -172,7 +206,11 @@ def test_sigterm_from_outside(environment, tiny, tmp_path):
     """SIGTERM to a running process ends it with 143, without a traceback, and prints the command to go on with."""
     words = ["5000" if word == "3" else word for word in tiny] + ["--out", str(tmp_path)]
     process = subprocess.Popen(
-        [sys.executable, "-m", "robbench", *words], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "robbench", *words],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     state, deadline = tmp_path / "models" / "m" / "state.pt", time.monotonic() + 60
     while not state.exists() and time.monotonic() < deadline and process.poll() is None:
@@ -292,7 +330,8 @@ def test_other_settings_under_a_taken_name(cli, store, snapshot, words, named):
     assert snapshot(store) == before
 
 
-# -- damaged folders -----------------------------------------------------------------------------------------------------
+# -- damaged folders
+# -----------------------------------------------------------------------------------------------------
 
 
 def half(path):
@@ -317,7 +356,9 @@ CONFIGS = {
 
 
 @pytest.mark.parametrize("damage", CONFIGS)
-@pytest.mark.parametrize("command", ["train --epochs 2 --name ce", "attack ce --attack fgsm --limit 5"])
+@pytest.mark.parametrize(
+    "command", ["train --epochs 2 --name ce", "attack ce --attack fgsm --limit 5"]
+)
 def test_damaged_config(cli, store, snapshot, damage, command):
     """A config.json that is damaged or foreign is exit 2 with one line, for train and attack, and nothing is overwritten."""
     CONFIGS[damage](store / "models" / "ce" / "config.json")
@@ -327,8 +368,14 @@ def test_damaged_config(cli, store, snapshot, damage, command):
     assert snapshot(store) == before
 
 
-@pytest.mark.parametrize("damage", [half, lambda path: path.write_bytes(b""), Path.unlink], ids=["truncated", "empty", "missing"])
-@pytest.mark.parametrize(("model", "file"), [("ce", "model"), ("ce@best", "best"), ("at@last", "last")])
+@pytest.mark.parametrize(
+    "damage",
+    [half, lambda path: path.write_bytes(b""), Path.unlink],
+    ids=["truncated", "empty", "missing"],
+)
+@pytest.mark.parametrize(
+    ("model", "file"), [("ce", "model"), ("ce@best", "best"), ("at@last", "last")]
+)
 def test_damaged_weights(cli, store, snapshot, damage, model, file):
     """Weights that are truncated, empty or gone are exit 2 with one line that names the file."""
     damage(store / "models" / model.partition("@")[0] / f"{file}.safetensors")
@@ -394,7 +441,9 @@ def test_damaged_state(cli, tiny, unfinished, snapshot, tmp_path, damage, refere
     elif damage == "empty":
         state.write_bytes(b"")
     else:
-        torch.save({"epoch": 1, "model": {}} if damage == "foreign" else {"epoch": Bomb(victim)}, state)
+        torch.save(
+            {"epoch": 1, "model": {}} if damage == "foreign" else {"epoch": Bomb(victim)}, state
+        )
     before = snapshot(unfinished / "models" / "m")
     done = cli(*tiny, "--out", unfinished)
     assert (done.code, done.err.count("\n"), done.err[:6]) == (2, 1, "error:"), done.err
@@ -440,13 +489,22 @@ def test_a_file_where_a_folder_should_be(cli, tiny, tmp_path, where, command):
     assert path.read_text() == "mine"
 
 
-# -- which checkpoint ----------------------------------------------------------------------------------------------------
+# -- which checkpoint
+# ----------------------------------------------------------------------------------------------------
 
-SCORES = [(0.9, 0.5), (0.8, 0.6), (0.9, 0.6), (0.9, 0.6), (0.99, 0.55), (0.7, 0.6)]  # (clean, robust): the 4th is best
+SCORES = [
+    (0.9, 0.5),
+    (0.8, 0.6),
+    (0.9, 0.6),
+    (0.9, 0.6),
+    (0.99, 0.55),
+    (0.7, 0.6),
+]  # (clean, robust): the 4th is best
 
 
 @pytest.mark.parametrize(
-    ("inner", "select", "epoch"), [("pgd:steps=1", "auto", 4), (None, "auto", 6), (None, "best", 4), ("pgd:steps=1", "last", 6)]
+    ("inner", "select", "epoch"),
+    [("pgd:steps=1", "auto", 4), (None, "auto", 6), (None, "best", 4), ("pgd:steps=1", "last", 6)],
 )
 def test_the_selected_checkpoint(tmp_path, monkeypatch, rows_of, inner, select, epoch):
     """Best = highest robust validation accuracy, then clean, then the latest; auto: the last where there is no inner attack."""
@@ -458,13 +516,21 @@ def test_the_selected_checkpoint(tmp_path, monkeypatch, rows_of, inner, select, 
         return Validation(clean, robust, 1.0, 0.5)
 
     monkeypatch.setattr(Trainer, "validate", validate)
-    done = train(plan(tmp_path, epochs=6, inner=inner, select=select), force=False, watcher=Silent(), stop=StopFlag())
+    done = train(
+        plan(tmp_path, epochs=6, inner=inner, select=select),
+        force=False,
+        watcher=Silent(),
+        stop=StopFlag(),
+    )
     assert done.config["selected"]["epoch"] == epoch
     assert done.config["selected"]["best_epoch"] == 4
     stored = load_file(done.folder / "model.safetensors")
     assert all(torch.equal(tensor, weights[epoch - 1][key]) for key, tensor in stored.items())
     other = load_file(done.folder / ("best.safetensors" if epoch == 6 else "last.safetensors"))
-    assert all(torch.equal(tensor, weights[(4 if epoch == 6 else 6) - 1][key]) for key, tensor in other.items())
+    assert all(
+        torch.equal(tensor, weights[(4 if epoch == 6 else 6) - 1][key])
+        for key, tensor in other.items()
+    )
     rows = rows_of(done.folder / "epochs.parquet")
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5, 6]
     assert [row["epoch"] for row in rows if row["selected"]] == [epoch]
@@ -478,7 +544,8 @@ def test_the_saved_model_is_the_average(tmp_path, monkeypatch, kind):
 
     def watched(trainer):
         weights, average = (
-            {key: tensor.clone() for key, tensor in model.state_dict().items()} for model in (trainer.model, trainer.judged)
+            {key: tensor.clone() for key, tensor in model.state_dict().items()}
+            for model in (trainer.model, trainer.judged)
         )
         seen.append((weights, average))
         return validate(trainer)
@@ -492,7 +559,10 @@ def test_the_saved_model_is_the_average(tmp_path, monkeypatch, kind):
     assert all(torch.equal(tensor, average[key]) for key, tensor in stored.items())
     assert not torch.equal(stored["head.weight"], weights["head.weight"])
     best = load_file(done.folder / "best.safetensors")
-    assert all(torch.equal(tensor, seen[done.config["selected"]["best_epoch"] - 1][1][key]) for key, tensor in best.items())
+    assert all(
+        torch.equal(tensor, seen[done.config["selected"]["best_epoch"] - 1][1][key])
+        for key, tensor in best.items()
+    )
 
 
 def test_checkpoints_by_name(cli, store, rows_of):
@@ -501,13 +571,22 @@ def test_checkpoints_by_name(cli, store, rows_of):
     assert done.code == 0, done.err
     ids = [row["run_id"] for row in done.json["rows"]]
     assert [row["model"] for row in done.json["rows"]] == ["ce", "ce@last", "ce@best"]
-    hashes = [read_run(store / "results" / "runs" / f"{id_}.parquet").info["model_hash"] for id_ in ids]
+    hashes = [
+        read_run(store / "results" / "runs" / f"{id_}.parquet").info["model_hash"] for id_ in ids
+    ]
     assert hashes[0] == hashes[1]  # `ce` keeps the end of its recipe
-    best = json.loads((store / "models" / "ce" / "config.json").read_text())["selected"]["best_epoch"]
+    best = json.loads((store / "models" / "ce" / "config.json").read_text())["selected"][
+        "best_epoch"
+    ]
     assert (hashes[2] == hashes[0]) == (best == 2)
     config = store / "models" / "ce" / "model.safetensors"
-    config.write_bytes((store / "models" / "at" / "model.safetensors").read_bytes())  # other weights: another run
-    assert cli("attack ce --attack fgsm --limit 20 --json --out", store).json["rows"][0]["run_id"] not in ids
+    config.write_bytes(
+        (store / "models" / "at" / "model.safetensors").read_bytes()
+    )  # other weights: another run
+    assert (
+        cli("attack ce --attack fgsm --limit 20 --json --out", store).json["rows"][0]["run_id"]
+        not in ids
+    )
 
 
 @pytest.mark.parametrize("which", ["first", "3", "Best"])
@@ -519,7 +598,8 @@ def test_no_other_checkpoint(cli, store, which):
     assert "@last" in done.err
 
 
-# -- which samples -------------------------------------------------------------------------------------------------------
+# -- which samples
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_validation_is_taken_from_training_data():
@@ -561,7 +641,9 @@ def test_training_sees_every_training_sample_once_and_no_other(tmp_path):
 
 def test_differential_from_end_to_end(cli, tmp_path):
     """Two classes, one-score head: trained, saved with its fitted threshold, loaded again and attacked."""
-    words = shlex.split("train --data digits[1,8] --loss differential:form=square --model mlp:depth=0 --epochs 3 --name d --out")
+    words = shlex.split(
+        "train --data digits[1,8] --loss differential:form=square --model mlp:depth=0 --epochs 3 --name d --out"
+    )
     assert cli(*words, tmp_path).code == 0
     weights = load_file(tmp_path / "models" / "d" / "model.safetensors")
     assert float(weights["head.bias"]) != 0
@@ -572,7 +654,9 @@ def test_differential_from_end_to_end(cli, tmp_path):
     config = json.loads((tmp_path / "models" / "d" / "config.json").read_text())
     x = (test.images.float() / 16 - config["mean"][0]) / config["std"][0]
     predicted = x.flatten(1) @ weights["head.weight"][0] + weights["head.bias"] > 0
-    assert row["clean_accuracy"] == pytest.approx(float((predicted == (test.labels == 1)).float().mean()))
+    assert row["clean_accuracy"] == pytest.approx(
+        float((predicted == (test.labels == 1)).float().mean())
+    )
     assert row["data"] == "digits[1,8]"
 
 
@@ -586,7 +670,10 @@ def test_differential_refuses_ten_classes(cli, tmp_path):
 
 def test_a_loss_that_diverges(cli, tmp_path):
     """A loss that becomes NaN is exit 3 with one line that names the epoch; the same command may be given again."""
-    words = [*shlex.split("train --model mlp --limit 150 --epochs 4 --lr 1e30 --name m --quiet --out"), tmp_path]
+    words = [
+        *shlex.split("train --model mlp --limit 150 --epochs 4 --lr 1e30 --name m --quiet --out"),
+        tmp_path,
+    ]
     for _ in range(2):
         done = cli(*words)
         assert (done.code, done.err.count("\n"), done.err[:6]) == (3, 1, "error:"), done.err
@@ -610,18 +697,30 @@ class Ill(CrossEntropy):
 def test_nan_keeps_the_last_good_checkpoint(cli, private, tmp_path, snapshot, rows_of):
     """NaN in the third epoch: exit 3 and one line that says what is kept; weights, epochs and state of the second stay."""
     cwd, out = private("ill", ILL), tmp_path / "S"
-    words = [*shlex.split("train --loss ill:Ill --model mlp:width=8,depth=1 --limit 150 --epochs 4 --name m --quiet --out"), out]
+    words = [
+        *shlex.split(
+            "train --loss ill:Ill --model mlp:width=8,depth=1 --limit 150 --epochs 4 --name m --quiet --out"
+        ),
+        out,
+    ]
     done = cli(*words, cwd=cwd)
     assert (done.code, done.out, done.err.count("\n")) == (3, "", 1), done.err
-    assert done.err.startswith("error: the loss became nan in epoch 3 (epoch 2, the last good one, is kept as @last)")
+    assert done.err.startswith(
+        "error: the loss became nan in epoch 3 (epoch 2, the last good one, is kept as @last)"
+    )
     folder = out / "models" / "m"
     kept = ["best.safetensors", "config.json", "epochs.parquet", "last.safetensors", "state.pt"]
     assert sorted(path.name for path in folder.iterdir()) == kept
-    state, last = torch.load(folder / "state.pt", weights_only=True), load_file(folder / "last.safetensors")
+    state, last = (
+        torch.load(folder / "state.pt", weights_only=True),
+        load_file(folder / "last.safetensors"),
+    )
     assert state["epoch"] == 2
     assert all(tensor.equal(state["model"][name]) for name, tensor in last.items())
     assert all(
-        tensor.isfinite().all() for weights in (last, load_file(folder / "best.safetensors")) for tensor in weights.values()
+        tensor.isfinite().all()
+        for weights in (last, load_file(folder / "best.safetensors"))
+        for tensor in weights.values()
     )
     assert [row["epoch"] for row in rows_of(folder / "epochs.parquet")] == [1, 2]
     attack = shlex.split("--attack fgsm --limit 20 --out")
@@ -630,23 +729,42 @@ def test_nan_keeps_the_last_good_checkpoint(cli, private, tmp_path, snapshot, ro
     before = {name: content for name, (_, content) in snapshot(out).items()}
     assert cli(*words, cwd=cwd).err == done.err  # it goes on after epoch 2, to the same end
     assert {name: content for name, (_, content) in snapshot(out).items()} == before
-    assert cli(*(word.replace("ill:Ill", "ill:Ill:epoch=9") for word in map(str, words)), "--force", cwd=cwd).code == 0
+    assert (
+        cli(
+            *(word.replace("ill:Ill", "ill:Ill:epoch=9") for word in map(str, words)),
+            "--force",
+            cwd=cwd,
+        ).code
+        == 0
+    )
 
 
 def test_inner_settings_reach_the_inner_attack(tmp_path):
     """Mode, warm-up and early stopping of a config are those of the plan."""
-    settings = {"inner": "pgd:steps=2", "inner_mode": "train", "eps_warmup": 0.25, "inner_beyond": 1}
+    settings = {
+        "inner": "pgd:steps=2",
+        "inner_mode": "train",
+        "eps_warmup": 0.25,
+        "inner_beyond": 1,
+    }
     config = TrainConfig(data="digits", limit=40, **settings)
-    plan = plan_training(config, name="m", out=tmp_path, device="cpu", data_dir=None, download=False)
-    assert plan.inner == Inner(PGD(steps=2), parse_threat("linf:0.15")[0], mode="train", warmup=0.25, beyond=1)
+    plan = plan_training(
+        config, name="m", out=tmp_path, device="cpu", data_dir=None, download=False
+    )
+    assert plan.inner == Inner(
+        PGD(steps=2), parse_threat("linf:0.15")[0], mode="train", warmup=0.25, beyond=1
+    )
 
 
-# -- recipes -------------------------------------------------------------------------------------------------------------
+# -- recipes
+# -------------------------------------------------------------------------------------------------------------
 
 
 def test_a_recipe_is_where_settings_come_from(cli, tmp_path):
     """`--recipe` sets what the file says, flags and --set win over it, and the config kept beside the model says all of it."""
-    words = shlex.split("train --recipe digits-smoke --limit 100 --epochs 1 --set inner=pgd:steps=1 --model mlp:width=4 --out")
+    words = shlex.split(
+        "train --recipe digits-smoke --limit 100 --epochs 1 --set inner=pgd:steps=1 --model mlp:width=4 --out"
+    )
     done = cli(*words, tmp_path)
     assert done.code == 0, done.err
     kept = json.loads((tmp_path / "models" / "cross-entropy" / "config.json").read_text())["config"]
@@ -660,7 +778,9 @@ def test_a_recipe_is_where_settings_come_from(cli, tmp_path):
 
 def test_a_recipe_is_the_same_as_its_settings(cli, tmp_path):
     """A recipe and the same settings by flags are the same training: nothing to do."""
-    assert cli("train --recipe digits-smoke --limit 100 --epochs 1 --name m --out", tmp_path).code == 0
+    assert (
+        cli("train --recipe digits-smoke --limit 100 --epochs 1 --name m --out", tmp_path).code == 0
+    )
     same = "train --data digits --inner pgd:steps=5 --threat linf:0.15 --limit 100 --epochs 1 --name m --out"
     done = cli(same, tmp_path)
     assert (done.code, "nothing to do" in done.err) == (0, True), done.err
@@ -670,13 +790,30 @@ def test_a_recipe_below_a_config_file(cli, tmp_path):
     """A config file wins over a recipe, and a flag over both; --dry-run shows what would be trained and writes nothing."""
     file = tmp_path / "own.toml"
     file.write_text("[train]\nepochs = 7\nthreat = 'linf:0.05'\n")
-    words = ["train", "--recipe", "digits-smoke", "--config", file, "--threat", "linf:0.2", "--dry-run", "--out", tmp_path / "S"]
+    words = [
+        "train",
+        "--recipe",
+        "digits-smoke",
+        "--config",
+        file,
+        "--threat",
+        "linf:0.2",
+        "--dry-run",
+        "--out",
+        tmp_path / "S",
+    ]
     config = cli(*words).json["config"]
-    assert (config["epochs"], config["threat"], config["inner"].split(",")[0]) == (7, "linf:0.2", "pgd:steps=5")
+    assert (config["epochs"], config["threat"], config["inner"].split(",")[0]) == (
+        7,
+        "linf:0.2",
+        "pgd:steps=5",
+    )
     assert not (tmp_path / "S").exists()
 
 
-@pytest.mark.parametrize(("name", "meant"), [("cifar10-rn81", "cifar10-rn18"), ("digits-smok", "digits-smoke")])
+@pytest.mark.parametrize(
+    ("name", "meant"), [("cifar10-rn81", "cifar10-rn18"), ("digits-smok", "digits-smoke")]
+)
 def test_an_unknown_recipe(cli, tmp_path, name, meant):
     """A recipe that is not there is exit 2, one line with the nearest names, and nothing is written."""
     done = cli("train", "--recipe", name, "--out", tmp_path / "S")
@@ -698,27 +835,46 @@ def test_an_unknown_recipe(cli, tmp_path, name, meant):
 )
 def test_any_row_attack_can_be_inner(cli, tmp_path, inner, code):
     """Every attack of ours works as the inner attack, but targeted ones, which are refused in one line; it never crashes."""
-    done = cli("train --model mlp --limit 60 --epochs 1 --quiet --name m", "--inner", inner, "--out", tmp_path)
+    done = cli(
+        "train --model mlp --limit 60 --epochs 1 --quiet --name m",
+        "--inner",
+        inner,
+        "--out",
+        tmp_path,
+    )
     assert done.code == code, done.err
     assert (tmp_path / "models" / "m" / "model.safetensors").exists() == (code == 0)
     assert ("targeted" in done.err, done.err.count("\n")) == (code == 2, code // 2)
 
 
-@pytest.mark.parametrize("change", ["rows missing", "a row too few", "a row without its numbers", "a number for rows", "a pipe"])
+@pytest.mark.parametrize(
+    "change",
+    ["rows missing", "a row too few", "a row without its numbers", "a number for rows", "a pipe"],
+)
 def test_a_state_that_is_none(cli, tmp_path, change):
     """A state.pt of other types, or of rows that do not fit its epoch, is exit 2 before anything is trained on it."""
-    words = shlex.split("train --model mlp:width=4,depth=1 --limit 60 --epochs 2 --name m --quiet --out")
+    words = shlex.split(
+        "train --model mlp:width=4,depth=1 --limit 60 --epochs 2 --name m --quiet --out"
+    )
     assert cli(*words, tmp_path).code == 0
     folder = tmp_path / "models" / "m"
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps({**config, "status": "training", "selected": None}))
+    (folder / "config.json").write_text(
+        json.dumps({**config, "status": "training", "selected": None})
+    )
     row = {"epoch": 1, "robust_accuracy": 0.5, "clean_accuracy": 0.5}
-    rows = {"a row too few": [], "a row without its numbers": [{"epoch": 1}], "a number for rows": 3}.get(change, [row])
+    rows = {
+        "a row too few": [],
+        "a row without its numbers": [{"epoch": 1}],
+        "a number for rows": 3,
+    }.get(change, [row])
     state = {"epoch": 1, "rows": rows} if change != "rows missing" else {"epoch": 1}
     if change == "a pipe":
         os.mkfifo(folder / "state.pt")
     else:
         torch.save(state, folder / "state.pt")
     done = cli(*words, tmp_path)
-    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), done.err
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), (
+        done.err
+    )
     assert "state.pt" in done.err

@@ -109,13 +109,21 @@ def test_a_half_trained_model_is_listed_as_such_and_goes_on_from_the_same_weight
     assert _apart(_weights(store, "tuned"), _weights(store, "straight")) == 0
 
 
-def test_other_weights_to_start_from_are_another_training(cli: Callable[..., Any], store: Path) -> None:
+def test_other_weights_to_start_from_are_another_training(
+    cli: Callable[..., Any], store: Path
+) -> None:
     assert cli(TUNE, store).code == 0
     again = cli(TUNE, store)
     assert "there already" in again.err
     path = store / "models" / "at" / "model.safetensors"
     weights = load_file(path)
-    save_file({key: value * 1.5 if value.is_floating_point() else value for key, value in weights.items()}, path)
+    save_file(
+        {
+            key: value * 1.5 if value.is_floating_point() else value
+            for key, value in weights.items()
+        },
+        path,
+    )
     done = cli(TUNE, store)
     assert done.code == 2
     assert "different: the weights it starts from" in done.err

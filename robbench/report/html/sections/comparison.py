@@ -10,9 +10,26 @@ from robbench.analysis.compare import compare
 from robbench.report import texts
 from robbench.report.html import figures
 from robbench.report.html.captions import ONE_BUDGET
-from robbench.report.html.data import Material, Series, model_names, name_of, numbers, series_by_facts
+from robbench.report.html.data import (
+    Material,
+    Series,
+    model_names,
+    name_of,
+    numbers,
+    series_by_facts,
+)
 from robbench.report.html.numbers import Curve, by_class, curves
-from robbench.report.html.page import Cell, Head, Notes, Plot, Section, Table, in_words, number, percent
+from robbench.report.html.page import (
+    Cell,
+    Head,
+    Notes,
+    Plot,
+    Section,
+    Table,
+    in_words,
+    number,
+    percent,
+)
 from robbench.store.store import Run
 
 ROW_PIXELS = 30
@@ -47,7 +64,10 @@ def comparison(material: Material) -> Section:
     differ = [key for key in _FACTS if len({row[key] for row in rows}) > 1]
     apart = any(row["settings"] for row in rows)
     endless = any(row["distance_p50"] is not None for row in rows)
-    early, late = [key for key in differ if key not in _LATE], [key for key in differ if key in _LATE]
+    early, late = (
+        [key for key in differ if key not in _LATE],
+        [key for key in differ if key in _LATE],
+    )
     heads = [
         Head("model", number=False),
         *([Head("settings", "what tells it from runs beside it", number=False)] if apart else []),
@@ -67,25 +87,44 @@ def comparison(material: Material) -> Section:
         ]
         for run, row in pairs
     ]
-    common = [f"{title} {runs[0].info[key]}" for key, title in _FACTS.items() if key not in differ and runs[0].info[key]]
+    common = [
+        f"{title} {runs[0].info[key]}"
+        for key, title in _FACTS.items()
+        if key not in differ and runs[0].info[key]
+    ]
     sizes = sorted({row["n_samples"] for row in rows})
     size = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
-    blocks: list[Any] = [Table("; ".join([*common, f"{size} samples each"]), heads, cells, sortable=True)]
-    titles = [f"{' '.join(filter(None, [name_of(run, names), row['settings']]))} {row['threat']}" for run, row in pairs]
-    if warnings := _gathered([(title, text) for title, row in zip(titles, rows, strict=True) for text in _warnings(row)]):
+    blocks: list[Any] = [
+        Table("; ".join([*common, f"{size} samples each"]), heads, cells, sortable=True)
+    ]
+    titles = [
+        f"{' '.join(filter(None, [name_of(run, names), row['settings']]))} {row['threat']}"
+        for run, row in pairs
+    ]
+    if warnings := _gathered(
+        [(title, text) for title, row in zip(titles, rows, strict=True) for text in _warnings(row)]
+    ):
         blocks.append(Notes(warnings, warning=True))
     remarks = [
         (title, row["note"])
         for title, row in zip(titles, rows, strict=True)
-        if row["note"] not in (None, "baseline") and len(rows) > 1  # a run shown alone has nothing to be paired with
+        if row["note"] not in (None, "baseline")
+        and len(rows) > 1  # a run shown alone has nothing to be paired with
     ]
-    return Section("comparison", "Comparison", [*blocks, Notes([*_gathered(remarks), texts.FOOTNOTE])])
+    return Section(
+        "comparison", "Comparison", [*blocks, Notes([*_gathered(remarks), texts.FOOTNOTE])]
+    )
 
 
 def security_curves(material: Material) -> Section:
     """Robust accuracy over the budget, a figure for each data set, split and norm."""
     blocks: list[Any] = []
-    heads = [Head("model", number=False), Head("eps"), Head("robust accuracy"), Head("95 % interval")]
+    heads = [
+        Head("model", number=False),
+        Head("eps"),
+        Head("robust accuracy"),
+        Head("95 % interval"),
+    ]
     for (data, split, norm), series in series_by_facts(material.runs).items():
         lines = [(one, curve) for one in series for curve in curves(one)]
         rows = [row for one, curve in lines if not curve.steps for row in _curve_rows(one, curve)]
@@ -94,7 +133,9 @@ def security_curves(material: Material) -> Section:
         alt = f"Line chart of robust accuracy over {norm} eps. {words}."
         figure = figures.security_curves(lines, norm)
         blocks.append(Plot(f"{data} {split}, {norm}", alt, figure, data=table if rows else None))
-    if len({run.info["eps"] for run in material.runs}) == 1 and math.isfinite(material.runs[0].info["eps"]):
+    if len({run.info["eps"] for run in material.runs}) == 1 and math.isfinite(
+        material.runs[0].info["eps"]
+    ):
         blocks.append(Notes([ONE_BUDGET]))
     return Section("curves", "Security curves", blocks)
 
@@ -110,9 +151,19 @@ def per_class(material: Material) -> Section:
         names = [f"{one.name}, {run.info['threat'].partition(':')[2]}" for one, run in runs]
         found = [by_class(run, len(classes)) for _, run in runs]
         rates = [rates for rates, _ in found]
-        lowest = [min((rate, label) for rate, label in zip(row, classes, strict=True) if not math.isnan(rate)) for row in rates]
+        lowest = [
+            min(
+                (rate, label)
+                for rate, label in zip(row, classes, strict=True)
+                if not math.isnan(rate)
+            )
+            for row in rates
+        ]
         words = in_words(
-            [f"{name}: lowest {100 * rate:.0f} % for class {label}" for name, (rate, label) in zip(names, lowest, strict=True)]
+            [
+                f"{name}: lowest {100 * rate:.0f} % for class {label}"
+                for name, (rate, label) in zip(names, lowest, strict=True)
+            ]
         )
         few = min(count for _, counts in found for count in counts if count)
         table = Table(
@@ -137,14 +188,33 @@ def cost(material: Material) -> Section:
     runs, names = material.runs, model_names(material.runs)
     titles = [f"{name_of(run, names)}, {run.info['threat']}" for run in runs]
     if len(set(titles)) < len(titles):
-        titles = [f"{title}, {run.info['run_id'][:4]}" for title, run in zip(titles, runs, strict=True)]
-    forwards, backwards = ([run.info[f"n_{way}"] / run.info["n_samples"] for run in runs] for way in ("forward", "backward"))
+        titles = [
+            f"{title}, {run.info['run_id'][:4]}" for title, run in zip(titles, runs, strict=True)
+        ]
+    forwards, backwards = (
+        [run.info[f"n_{way}"] / run.info["n_samples"] for run in runs]
+        for way in ("forward", "backward")
+    )
     rows = [
-        [Cell(title), number(f, ",.1f"), number(b, ",.1f"), number(run.info["wall_s"], ",.1f"), Cell(run.info["device_name"])]
+        [
+            Cell(title),
+            number(f, ",.1f"),
+            number(b, ",.1f"),
+            number(run.info["wall_s"], ",.1f"),
+            Cell(run.info["device_name"]),
+        ]
         for title, run, f, b in zip(titles, runs, forwards, backwards, strict=True)
     ]
-    heads = [Head("run", number=False), Head("forwards"), Head("backwards"), Head("seconds"), Head("device", number=False)]
-    words = in_words([f"{row[0].text}: {row[1].text} forwards and {row[2].text} backwards" for row in rows])
+    heads = [
+        Head("run", number=False),
+        Head("forwards"),
+        Head("backwards"),
+        Head("seconds"),
+        Head("device", number=False),
+    ]
+    words = in_words(
+        [f"{row[0].text}: {row[1].text} forwards and {row[2].text} backwards" for row in rows]
+    )
     plot = Plot(
         "Forwards and backwards per sample",
         f"Bar chart of queries per sample. {words}.",
@@ -161,7 +231,10 @@ def _measured(row: dict[str, Any]) -> list[Cell]:
         difference = [Cell(texts.NOTHING), Cell(texts.NOTHING)]
     else:
         points, p = 100 * row["robust_difference"], row["p_holm"]
-        difference = [Cell(f"{points:+.1f}", points), Cell("<0.001" if p < 0.001 else f"{p:.3f}", p)]
+        difference = [
+            Cell(f"{points:+.1f}", points),
+            Cell("<0.001" if p < 0.001 else f"{p:.3f}", p),
+        ]
     return [
         percent(row["clean_accuracy"]),
         percent(row["robust_accuracy"]),
@@ -198,7 +271,12 @@ def _warnings(row: dict[str, Any]) -> Iterator[str]:
 
 def _curve_rows(series: Series, curve: Curve) -> Iterator[list[Cell]]:
     for eps, rate, low, high in zip(curve.eps, curve.rate, curve.low, curve.high, strict=True):
-        yield [Cell(series.name), number(eps), percent(rate), Cell(f"{100 * low:.1f}-{100 * high:.1f}", low)]
+        yield [
+            Cell(series.name),
+            number(eps),
+            percent(rate),
+            Cell(f"{100 * low:.1f}-{100 * high:.1f}", low),
+        ]
 
 
 def _curve_in_words(curve: Curve) -> str:
@@ -210,6 +288,13 @@ def _curve_in_words(curve: Curve) -> str:
 
 def _classes(material: Material, runs: Sequence[Run]) -> list[str]:
     """The names of the classes as far as a model knows them, then numbers."""
-    named = next((material.classes[run.info["model"]] for run in runs if material.classes.get(run.info["model"])), ())
+    named = next(
+        (
+            material.classes[run.info["model"]]
+            for run in runs
+            if material.classes.get(run.info["model"])
+        ),
+        (),
+    )
     n = max(len(named), *(int(numbers(run, "label").max()) + 1 for run in runs))
     return [*named, *map(str, range(len(named), n))]

@@ -20,7 +20,9 @@ def gallery(material: Material) -> Section:
     names = model_names(material.runs)
     blocks: list[Any] = []
     for run in material.runs:
-        if mine := [example for example in material.examples if example.run_id == run.info["run_id"]]:
+        if mine := [
+            example for example in material.examples if example.run_id == run.info["run_id"]
+        ]:
             title = f"{name_of(run, names)}, {run.info['threat']}, {run.info['attack']}"
             blocks.append(Gallery(title, [_card(example) for example in mine]))
     if material.no_examples:
@@ -48,10 +50,12 @@ def _card(example: Example) -> Card:
     where = f"sample {example.sample_id:016x}"
     pictures = [
         Picture(png(example.clean), f"{where}, clean", f"clean: {example.clean_prediction}"),
-        Picture(png(example.worst), f"{where}, perturbed", f"perturbed: {example.worst_prediction}"),
-        Picture(png(0.5 + strength * difference), f"{where}, what was added, {shown}", f"added, {shown}"),
+        Picture(
+            png(example.worst), f"{where}, perturbed", f"perturbed: {example.worst_prediction}"
+        ),
+        Picture(
+            png(0.5 + strength * difference), f"{where}, what was added, {shown}", f"added, {shown}"
+        ),
     ]
-    text = (
-        f"label {example.label}, taken for {example.worst_prediction} at {example.norm} {example.size:.3g}, by {example.found_by}"
-    )
+    text = f"label {example.label}, taken for {example.worst_prediction} at {example.norm} {example.size:.3g}, by {example.found_by}"
     return Card(pictures, text)

@@ -29,29 +29,45 @@ def logit_margins(material: Material) -> Section:
             lines = [(one, run) for one in series for run in one.runs if run.info["eps"] == eps]
             plot = _logit_figure(f"{data} {split}, {lines[0][1].info['threat']}", lines)
             found.append(((math.isfinite(eps), len(lines)), plot))
-    # Without a budget all worst margins are about zero. Of budgets that as many models share the middle one tells most.
+    # Without a budget all worst margins are about zero. Of budgets that as many models share the
+    # middle one tells most.
     best = [i for i, (rank, _) in enumerate(found) if rank == max(rank for rank, _ in found)]
     chosen = best[len(best) // 2]
-    folded = [dataclasses.replace(plot, folded=True) for i, (_, plot) in enumerate(found) if i != chosen]
+    folded = [
+        dataclasses.replace(plot, folded=True) for i, (_, plot) in enumerate(found) if i != chosen
+    ]
     return Section("logit-margins", "Logit margins", [found[chosen][1], *folded])
 
 
 def input_margins(material: Material) -> Section:
     """The smallest perturbations found, a figure for each data set, split and norm."""
     blocks = []
-    heads = [Head("model", number=False), Head("lower quartile"), Head("median"), Head("none found")]
+    heads = [
+        Head("model", number=False),
+        Head("lower quartile"),
+        Head("median"),
+        Head("none found"),
+    ]
     heads += [Head("not finished", "time or queries ran out"), Head("attacked up to")]
     for (data, split, norm), series in series_by_facts(material.runs).items():
-        found = [one for one in margins_by_model(series, material.runs) if np.isfinite(one.smallest).any()]
+        found = [
+            one
+            for one in margins_by_model(series, material.runs)
+            if np.isfinite(one.smallest).any()
+        ]
         if not found:
             continue
         rows = [_margin_row(one) for one in found]
-        words = in_words([f"{row[0].text}: median {row[2].text}, none found for {row[3].text}" for row in rows])
+        words = in_words(
+            [f"{row[0].text}: median {row[2].text}, none found for {row[3].text}" for row in rows]
+        )
         plot = Plot(
             f"{data} {split}, {norm}",
             f"Histograms of the sizes of the smallest perturbations found. {words}.",
             figures.input_margins(found, norm),
-            caption=" ".join([*_more(found), *([] if all(one.sought for one in found) else [ANY_SIZE])]),
+            caption=" ".join(
+                [*_more(found), *([] if all(one.sought for one in found) else [ANY_SIZE])]
+            ),
             data=Table(f"Input margins, {data} {split}, {norm}", heads, rows),
         )
         blocks.append(plot)
@@ -62,10 +78,22 @@ def _logit_figure(title: str, lines: Sequence[tuple[Series, Run]]) -> Plot:
     values = [(one, numbers(run, "clean_margin"), numbers(run, "adv_margin")) for one, run in lines]
     rows = []
     for (one, clean, worst), (_, run) in zip(values, lines, strict=True):
-        rows += [_quantile_row(one.name, "clean", clean), _quantile_row(one.name, "worst", worst, n_unknown(run.samples))]
-    words = in_words([f"{row[0].text} {row[1].text}: median {row[4].text}, {row[-1].text} below zero" for row in rows])
+        rows += [
+            _quantile_row(one.name, "clean", clean),
+            _quantile_row(one.name, "worst", worst, n_unknown(run.samples)),
+        ]
+    words = in_words(
+        [
+            f"{row[0].text} {row[1].text}: median {row[4].text}, {row[-1].text} below zero"
+            for row in rows
+        ]
+    )
     quantiles = ["median" if q == 0.5 else f"{100 * q:.0f} %" for q in _QUANTILES]
-    heads = [Head("model", number=False), Head("input", number=False), *map(Head, [*quantiles, "below 0"])]
+    heads = [
+        Head("model", number=False),
+        Head("input", number=False),
+        *map(Head, [*quantiles, "below 0"]),
+    ]
     table = Table(f"Quantiles of logit margins, {title}", heads, rows)
     return Plot(
         title,
@@ -90,4 +118,11 @@ def _quantile_row(name: str, where: str, margins: Floats, unknown: int = 0) -> l
 def _margin_row(one: Margins) -> list[Cell]:
     quartile, middle = (float(q) for q in np.quantile(one.smallest, (0.25, 0.5), method="lower"))
     end = Cell("no limit" if math.isinf(one.end) else f"{one.end:.4g}", one.end)
-    return [Cell(one.name), number(quartile), number(middle), percent(one.censored), percent(one.unfinished), end]
+    return [
+        Cell(one.name),
+        number(quartile),
+        number(middle),
+        percent(one.censored),
+        percent(one.unfinished),
+        end,
+    ]

@@ -49,13 +49,18 @@ def provenance(material: Material) -> Section:
     facts = json.loads(material.runs[0].info["provenance"] or "{}")
     known = {key: found for key, found in values.items() if any(found)}
     same = [(_RECORDED[key], found[0]) for key, found in known.items() if len(set(found)) == 1]
-    packages = ", ".join(f"{name} {version}" for name, version in facts.get("packages", {}).items() if version)
+    packages = ", ".join(
+        f"{name} {version}" for name, version in facts.get("packages", {}).items() if version
+    )
     same += [("packages (first run)", packages)] if packages else []
     same += [("platform (first run)", facts["platform"])] if facts.get("platform") else []
     differ = [key for key, found in known.items() if len(set(found)) > 1]
     names = model_names(material.runs)
     heads = [Head("model", number=False), *(Head(_RECORDED[key], number=False) for key in differ)]
-    rows = [[Cell(name_of(run, names)), *(_short(values[key][i]) for key in differ)] for i, run in enumerate(material.runs)]
+    rows = [
+        [Cell(name_of(run, names)), *(_short(values[key][i]) for key in differ)]
+        for i, run in enumerate(material.runs)
+    ]
     blocks = [Facts(same), *([Table("Where runs differ", heads, rows)] if differ else [])]
     return Section("provenance", "Provenance", blocks)
 
@@ -66,9 +71,18 @@ def reproduce(material: Material) -> Section:
     attacks = [attack_command(run.info) for run in material.runs]
     known = shared_settings([*trained, *attacks])
     versions = dict.fromkeys(run.info["robbench_version"] for run in material.runs)
-    blocks: list[Any] = [Commands(f"Install robbench {', '.join(versions)}, in a checkout of that version", ["pip install ."])]
+    blocks: list[Any] = [
+        Commands(
+            f"Install robbench {', '.join(versions)}, in a checkout of that version",
+            ["pip install ."],
+        )
+    ]
     if known:
-        blocks.append(Commands("Settings", [f"export {name}={shlex.quote(value)}" for name, value in known.items()]))
+        blocks.append(
+            Commands(
+                "Settings", [f"export {name}={shlex.quote(value)}" for name, value in known.items()]
+            )
+        )
     if trained:
         blocks.append(Commands("Train", _lines(trained, known)))
     if lost := [name for name, done in material.trainings.items() if not done.command]:

@@ -30,11 +30,17 @@ def spectrum(material: Material) -> Section:
     names = model_names(material.runs)
     found: dict[str, dict[str, Mapping[str, Any]]] = {}
     for run in material.runs:
-        rows = {row["name"]: row for row in material.measures.get(run.info["run_id"], ()) if _is_clean(row, run)}
+        rows = {
+            row["name"]: row
+            for row in material.measures.get(run.info["run_id"], ())
+            if _is_clean(row, run)
+        }
         if rows:
             found.setdefault(name_of(run, names), rows)
     lines = [
-        (name, list(names.values()).index(name), values) for name, rows in found.items() if (values := _singular_values(rows))
+        (name, list(names.values()).index(name), values)
+        for name, rows in found.items()
+        if (values := _singular_values(rows))
     ]
     blocks: list[Any] = []
     if lines:
@@ -48,30 +54,59 @@ def spectrum(material: Material) -> Section:
         blocks.append(Plot("Singular values of the features", alt, figures.spectra(lines)))
     shown = [name for name in _MEASURED if any(name in rows for rows in found.values())]
     cells = [
-        [Cell(_MEASURED[name]), *(number(rows[name]["value"] if name in rows else None) for rows in found.values())]
+        [
+            Cell(_MEASURED[name]),
+            *(number(rows[name]["value"] if name in rows else None) for rows in found.values()),
+        ]
         for name in shown
     ]
     if shown:
-        blocks.append(Table("Measures on clean samples", [Head("measure", number=False), *map(Head, found)], cells))
+        blocks.append(
+            Table(
+                "Measures on clean samples",
+                [Head("measure", number=False), *map(Head, found)],
+                cells,
+            )
+        )
     return Section("spectrum", "Feature spectrum", blocks, runs=_ids(material.runs))
 
 
 def training(material: Material) -> Section:
     """Loss and validation accuracy over the epochs."""
     names = model_names(material.runs)
-    found = [(model_place(name, names), name, done.epochs) for name, done in material.trainings.items() if done.epochs]
-    losses = [(name, i, "solid", *_over_epochs(epochs, "train_loss", 1)) for i, name, epochs in found]
+    found = [
+        (model_place(name, names), name, done.epochs)
+        for name, done in material.trainings.items()
+        if done.epochs
+    ]
+    losses = [
+        (name, i, "solid", *_over_epochs(epochs, "train_loss", 1)) for i, name, epochs in found
+    ]
     rates = [
         (f"{name}, {what}", i, dash, *values)
         for i, name, epochs in found
-        for what, key, dash in (("clean", "clean_accuracy", "solid"), ("robust", "robust_accuracy", "dash"))
+        for what, key, dash in (
+            ("clean", "clean_accuracy", "solid"),
+            ("robust", "robust_accuracy", "dash"),
+        )
         if (values := _over_epochs(epochs, key, 100))[1]
     ]
     blocks = []
-    for title, lines, unit in (("Training loss", losses, "loss"), ("Validation accuracy", rates, "accuracy (%)")):
+    for title, lines, unit in (
+        ("Training loss", losses, "loss"),
+        ("Validation accuracy", rates, "accuracy (%)"),
+    ):
         if lines:
-            words = in_words([f"{name}: {values[0]:.3g} to {values[-1]:.3g}" for name, _, _, _, values in lines if values])
-            blocks.append(Plot(title, f"Line chart over epochs. {words}.", figures.training(lines, unit)))
+            words = in_words(
+                [
+                    f"{name}: {values[0]:.3g} to {values[-1]:.3g}"
+                    for name, _, _, _, values in lines
+                    if values
+                ]
+            )
+            blocks.append(
+                Plot(title, f"Line chart over epochs. {words}.", figures.training(lines, unit))
+            )
     return Section("training", "Training", blocks)
 
 
@@ -99,10 +134,26 @@ def checks(material: Material) -> Section:
         if told:
             blocks.append(Table(title, heads, [_check_cells(row) for row in told]))
         if rest:
-            counts = [f"{sum(row['verdict'] == v for row in rest)} {_VERDICTS[v]}" for v in ("pass", "skipped")]
-            blocks.append(Table(f"{title}: {', '.join(counts)}", heads, [_check_cells(row) for row in rest], folded=True))
+            counts = [
+                f"{sum(row['verdict'] == v for row in rest)} {_VERDICTS[v]}"
+                for v in ("pass", "skipped")
+            ]
+            blocks.append(
+                Table(
+                    f"{title}: {', '.join(counts)}",
+                    heads,
+                    [_check_cells(row) for row in rest],
+                    folded=True,
+                )
+            )
     if blocks and unchecked:
-        blocks.append(Notes([f"{len(unchecked)} runs are not checked yet: robbench check {unchecked[0].info['run_id']}"]))
+        blocks.append(
+            Notes(
+                [
+                    f"{len(unchecked)} runs are not checked yet: robbench check {unchecked[0].info['run_id']}"
+                ]
+            )
+        )
     return Section("checks", "Evidence checks", blocks, runs=material.runs[0].info["run_id"])
 
 
@@ -117,8 +168,14 @@ def _singular_values(rows: Mapping[str, Mapping[str, Any]]) -> list[float] | Non
     return detail.get("singular_values") or None
 
 
-def _over_epochs(epochs: Sequence[Mapping[str, Any]], key: str, scale: float) -> tuple[list[int], list[float]]:
-    pairs = [(row["epoch"], scale * row[key]) for row in epochs if row[key] is not None and math.isfinite(row[key])]
+def _over_epochs(
+    epochs: Sequence[Mapping[str, Any]], key: str, scale: float
+) -> tuple[list[int], list[float]]:
+    pairs = [
+        (row["epoch"], scale * row[key])
+        for row in epochs
+        if row[key] is not None and math.isfinite(row[key])
+    ]
     return [epoch for epoch, _ in pairs], [value for _, value in pairs]
 
 
@@ -129,13 +186,18 @@ def _gravity(row: Mapping[str, Any]) -> tuple[int, int]:
 
 
 def _check_cells(row: Mapping[str, Any]) -> list[Cell]:
-    samples = f" ({len(row['evidence'])} samples)" if row["verdict"] == "fail" and row["evidence"] else ""
+    samples = (
+        f" ({len(row['evidence'])} samples)" if row["verdict"] == "fail" and row["evidence"] else ""
+    )
     mark = f"{row['verdict']} {row['severity']}" if row["verdict"] == "fail" else row["verdict"]
     return [
         Cell(row["check"]),
         Cell(row["severity"]),
         Cell(_VERDICTS.get(row["verdict"], row["verdict"]), mark=mark),
-        *(number(row[name] if row["verdict"] != "unclear" else None) for name in ("figure", "threshold")),
+        *(
+            number(row[name] if row["verdict"] != "unclear" else None)
+            for name in ("figure", "threshold")
+        ),
         Cell(row["text"] + samples),
     ]
 
