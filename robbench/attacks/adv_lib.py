@@ -25,13 +25,13 @@ class Known(NamedTuple):
     norms: str
     norm: str = ""  # the parameter that names the norm
     eps: str = ""  # the parameter that takes the budget
-    seeks: Literal["any", "smallest"] = "smallest"
+    goal: Literal["fixed-eps", "minimum-norm"] = "minimum-norm"
 
 
 KNOWN = {
     "alma": Known("l1 l2", norm="distance"),
-    "apgd": Known("l1 l2 linf", norm="norm", eps="eps", seeks="any"),
-    "apgd_targeted": Known("l1 l2 linf", norm="norm", eps="eps", seeks="any"),
+    "apgd": Known("l1 l2 linf", norm="norm", eps="eps", goal="fixed-eps"),
+    "apgd_targeted": Known("l1 l2 linf", norm="norm", eps="eps", goal="fixed-eps"),
     "carlini_wagner_l2": Known("l2"),
     "carlini_wagner_linf": Known("linf"),
     "ddn": Known("l2"),
@@ -41,7 +41,7 @@ KNOWN = {
     "fmn": Known("l0 l1 l2 linf", norm="norm"),
     "pdgd": Known("l2"),
     "pdpgd": Known("l0 l1 l2 linf", norm="norm"),
-    "pgd_linf": Known("linf", eps="epsilon", seeks="any"),
+    "pgd_linf": Known("linf", eps="epsilon", goal="fixed-eps"),
     "sdf": Known("l2"),
     "sigma_zero": Known("l0"),
     "tr": Known("l2 linf", norm="p"),
@@ -65,8 +65,8 @@ class AdvLib(PackageAttack):
         return frozenset(self._known.norms.split())
 
     @property
-    def seeks(self) -> Literal["any", "smallest"]:  # type: ignore[override]
-        return self._known.seeks
+    def goal(self) -> Literal["fixed-eps", "minimum-norm"]:  # type: ignore[override]
+        return self._known.goal
 
     @property
     def _known(self) -> Known:

@@ -62,10 +62,10 @@ class AnyAttack:
     """The common base of what the registry of attacks holds."""
 
     norms: ClassVar[frozenset[str]] = frozenset({"linf", "l2"})
-    seeks: ClassVar[Literal["any", "smallest"]] = "any"
+    goal: ClassVar[Literal["fixed-eps", "minimum-norm"]] = "fixed-eps"
     """`any`: works towards an adversarial point inside a budget eps. `smallest`: towards the nearest one, so that it can also
     run without a budget (eps = inf); under a finite eps it too is done at the first point inside."""
-    sees: ClassVar[Literal["gradients", "scores", "labels", "nothing"]] = "gradients"
+    access: ClassVar[Literal["white-box", "score-based", "decision-based", "none"]] = "white-box"
     """What it learns from the model under attack. One that breaks samples with less than those before it had raises a flag."""
 
     def equip(self, find: Callable[[str], nn.Module]) -> Self:

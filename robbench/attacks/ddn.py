@@ -56,7 +56,7 @@ class DDN(Attack[State]):
     """Decoupled direction and norm, smallest L2 perturbation (Rony et al. 2019, arXiv:1811.09600)."""
 
     norms: ClassVar[frozenset[str]] = frozenset({"l2"})
-    seeks = "smallest"
+    goal = "minimum-norm"
     steps: Annotated[int, Field(ge=1, description="moves")] = 100
     gamma: Annotated[
         Number,

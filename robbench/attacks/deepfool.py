@@ -47,7 +47,7 @@ class DeepFool(Attack[State]):
     class at each step.
     """
 
-    seeks = "smallest"
+    goal = "minimum-norm"
     steps: Annotated[int, Field(ge=1, description="moves at most")] = 50
     overshoot: Annotated[
         Number,

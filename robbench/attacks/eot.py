@@ -48,7 +48,7 @@ class Wrapper(Attack[Any]):
             )
         self._refuse(inner, canonical)
         self._set(attack=canonical, inner=inner)
-        self._set(norms=inner.norms, seeks=inner.seeks, sees=inner.sees, steps=inner.steps)
+        self._set(norms=inner.norms, goal=inner.goal, access=inner.access, steps=inner.steps)
 
     def _refuse(self, inner: AnyRowAttack, spec: str) -> None:
         """Raises UserError when this attack makes no sense inside."""

@@ -105,7 +105,7 @@ class FAB(Attack[State]):
         Field(gt=0, lt=1, description="share of the perturbation kept after an adversarial point"),
     ] = 0.9
     norms = frozenset({"linf", "l2", "l1"})
-    seeks = "smallest"
+    goal = "minimum-norm"
 
     @property
     def steps(self) -> int:  # type: ignore[override]

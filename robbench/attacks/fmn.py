@@ -52,7 +52,7 @@ class FMN(Attack[State]):
     """Fast minimum-norm attack in linf, l2, l1 and l0 (Pintor et al. 2021, arXiv:2102.12827)."""
 
     norms: ClassVar[frozenset[str]] = frozenset({"linf", "l2", "l1", "l0"})
-    seeks = "smallest"
+    goal = "minimum-norm"
     steps: Annotated[int, Field(ge=1, description="moves")] = 100
     alpha_init: Annotated[
         Number, Field(gt=0, description="length of the first gradient step, in l2")

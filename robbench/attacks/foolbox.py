@@ -39,13 +39,13 @@ class Foolbox(PackageAttack):
         return frozenset(NORM_NAMES.values() if flexible else [NORM_NAMES[made.distance.p]])
 
     @property
-    def seeks(self) -> Literal["any", "smallest"]:  # type: ignore[override]
-        return "smallest" if isinstance(self._make("l2"), self._base.MinimizationAttack) else "any"
+    def goal(self) -> Literal["fixed-eps", "minimum-norm"]:  # type: ignore[override]
+        return "minimum-norm" if isinstance(self._make("l2"), self._base.MinimizationAttack) else "fixed-eps"
 
     def points(self, model: nn.Module, p: Problem, eps: float, seed: int) -> Tensor:
         seen = load("foolbox", "foolbox").PyTorchModel(model, bounds=(0, 1), device=p.x0.device)
         found, _, _ = self._make(p.norm.name)(
-            seen, p.x0, p.y, epsilons=eps if self.seeks == "any" else None
+            seen, p.x0, p.y, epsilons=eps if self.goal == "fixed-eps" else None
         )
         return found  # type: ignore[no-any-return]
 

@@ -60,8 +60,10 @@ class HopSkipJump(Attack[State]):
     """HopSkipJump (Chen et al. 2020, arXiv:1904.02144): the smallest perturbation, from predicted labels alone."""
 
     norms: ClassVar[frozenset[str]] = frozenset({"linf", "l2"})
-    seeks: ClassVar[Literal["any", "smallest"]] = "smallest"
-    sees: ClassVar[Literal["gradients", "scores", "labels", "nothing"]] = "labels"
+    goal: ClassVar[Literal["fixed-eps", "minimum-norm"]] = "minimum-norm"
+    access: ClassVar[Literal["white-box", "score-based", "decision-based", "none"]] = (
+        "decision-based"
+    )
 
     steps: Annotated[int, Field(ge=1, description="queries per sample, less one")] = 5000
     trials: Annotated[int, Field(ge=1, description="random images tried as a start")] = 100

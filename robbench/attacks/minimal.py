@@ -90,10 +90,10 @@ class Minimal(Wrapper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._set(seeks="smallest", steps=self.rounds * (self.inner.steps + 1) - 1)
+        self._set(goal="minimum-norm", steps=self.rounds * (self.inner.steps + 1) - 1)
 
     def _refuse(self, inner: AnyRowAttack, spec: str) -> None:
-        if inner.seeks == "smallest":
+        if inner.goal == "minimum-norm":
             raise UserError(
                 f"attack {spec} seeks the smallest perturbation by itself: run it as it is"
             )

@@ -35,7 +35,7 @@ class Noise(Attack[State]):
     ] = "uniform"
 
     norms: ClassVar[frozenset[str]] = frozenset({"linf", "l2", "l1"})
-    sees: ClassVar[Literal["gradients", "scores", "labels", "nothing"]] = "nothing"
+    access: ClassVar[Literal["white-box", "score-based", "decision-based", "none"]] = "none"
 
     def start(self, p: Problem) -> State:
         return State(x=p.ball.inside() if self.kind == "uniform" else p.ball.surface())

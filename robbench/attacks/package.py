@@ -92,7 +92,7 @@ class PackageAttack(Backend):
 
     @property
     @abstractmethod
-    def seeks(self) -> Literal["any", "smallest"]:  # type: ignore[override]
+    def goal(self) -> Literal["fixed-eps", "minimum-norm"]:  # type: ignore[override]
         """What this one attack works towards."""
 
     @abstractmethod
@@ -105,7 +105,7 @@ class PackageAttack(Backend):
             raise UserError(
                 f"{self.what} does not work in {p.norm.name}; it knows {', '.join(sorted(self.norms))}"
             )
-        if self.seeks == "any" and math.isinf(eps):
+        if self.goal == "fixed-eps" and math.isinf(eps):
             raise UserError(f"{self.what} needs a budget, eps cannot be inf")
         with alone(model, seed, self.what):
             x = self.points(model, p.replace(x0=p.x0.clone(), y=p.y.clone()), eps, seed).detach()

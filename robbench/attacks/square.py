@@ -62,7 +62,7 @@ class Square(Attack[State]):
     ] = False
 
     norms: ClassVar[frozenset[str]] = frozenset(POWER)
-    sees: ClassVar[Literal["gradients", "scores", "labels", "nothing"]] = "scores"
+    access: ClassVar[Literal["white-box", "score-based", "decision-based", "none"]] = "score-based"
 
     def variants(self, classes: int) -> int:
         return self.restarts

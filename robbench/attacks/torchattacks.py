@@ -44,8 +44,8 @@ class TorchAttacks(PackageAttack):
         return NORMS[self._made(None, 0.0, "linf", 2, 0)[0]]
 
     @property
-    def seeks(self) -> Literal["any", "smallest"]:  # type: ignore[override]
-        return "smallest" if self._made(None, 0.0, "linf", 2, 0)[0] in SMALLEST else "any"
+    def goal(self) -> Literal["fixed-eps", "minimum-norm"]:  # type: ignore[override]
+        return "minimum-norm" if self._made(None, 0.0, "linf", 2, 0)[0] in SMALLEST else "fixed-eps"
 
     def points(self, model: nn.Module, p: Problem, eps: float, seed: int) -> Tensor:
         name, arguments = self._made(model, eps, p.norm.name, p.logits0.shape[1], seed)

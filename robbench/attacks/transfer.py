@@ -105,7 +105,7 @@ class Transfer(Wrapper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._set(model=None, sees="nothing")
+        self._set(model=None, access="none")
 
     def _refuse(self, inner: AnyRowAttack, spec: str) -> None:
         if inner.draws > 1:

@@ -38,7 +38,7 @@ def black_box_only(e: Evidence) -> Reading:
     The threshold is AutoAttack's 0.2 points; at least two samples, and after attacks of full
     length.
     """
-    blind = [ATTACKS.build(spec).sees != "gradients" for spec in e.specs]
+    blind = [ATTACKS.build(spec).access != "white-box" for spec in e.specs]
     specs = [ATTACKS.canonical(spec) for spec in e.specs]
     first = blind.index(False) if False in blind else len(specs)
     late = {spec for spec, dark in list(zip(specs, blind, strict=True))[first:] if dark}
@@ -56,7 +56,7 @@ def black_box_only(e: Evidence) -> Reading:
 
 def diverse(e: Evidence) -> Reading:
     """An attack without gradients was among those tried."""
-    tried = [ATTACKS.build(spec).sees != "gradients" for spec in e.specs if e.rows]
+    tried = [ATTACKS.build(spec).access != "white-box" for spec in e.specs if e.rows]
     text = (
         "a black-box attack was tried"
         if any(tried)
@@ -91,7 +91,9 @@ def unmoved(e: Evidence) -> Reading:
 
 def _climbs(spec: str) -> bool:
     attack = ATTACKS.build(spec)
-    return isinstance(attack, Attack) and attack.sees == "gradients" and attack.seeks == "any"
+    return (
+        isinstance(attack, Attack) and attack.access == "white-box" and attack.goal == "fixed-eps"
+    )
 
 
 def late_successes(e: Evidence) -> Reading:
@@ -102,7 +104,9 @@ def late_successes(e: Evidence) -> Reading:
     """
     steps = _per_row(
         e,
-        lambda attack: attack.steps if attack.sees == "gradients" and attack.seeks == "any" else 0,
+        lambda attack: (
+            attack.steps if attack.access == "white-box" and attack.goal == "fixed-eps" else 0
+        ),
     )
     fell = (steps >= 10) & e.right
     if int(fell.sum()) < FALLS:

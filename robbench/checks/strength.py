@@ -157,7 +157,7 @@ def _doubled(e: Evidence) -> str:
     for text in (*e.specs, MINI):
         attack = ATTACKS.build(text)
         options = options_of(attack)
-        if attack.sees == "gradients" and "steps" in options and attack.seeks == "any":
+        if attack.access == "white-box" and "steps" in options and attack.goal == "fixed-eps":
             return ATTACKS.canonical(
                 str(Spec(text.partition(":")[0], None, {**options, "steps": 2 * options["steps"]}))
             )

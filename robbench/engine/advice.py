@@ -93,17 +93,17 @@ def _kinds(attack: Any) -> list[str]:
     # Attacks for the smallest perturbation climb differences of logits, but for this one.
     blind |= (
         objective is None
-        and inner.seeks == "smallest"
-        and inner.sees == "gradients"
+        and inner.goal == "minimum-norm"
+        and inner.access == "white-box"
         and not isinstance(inner, DDN)
     )
     found = {
-        "square": attack.sees == "scores",
-        "hopskipjump": attack.sees == "labels",
-        "transfer": attack.sees == "nothing" and inner is not attack,
+        "square": attack.access == "score-based",
+        "hopskipjump": attack.access == "decision-based",
+        "transfer": attack.access == "none" and inner is not attack,
         "eot": getattr(attack, "draws", 1) > 1,
         "apgd": type(inner).__name__ == "APGD",
-        MARGIN: blind and attack.sees == "gradients",
+        MARGIN: blind and attack.access == "white-box",
     }
     return [kind for kind, so in found.items() if so]
 

@@ -297,7 +297,7 @@ class Cascade:
 
         # A claim refused throws an attack that closes in on the boundary off its way: such a one
         # sees the model itself.
-        seen = self.search if attack.seeks == "any" else self.model
+        seen = self.search if attack.goal == "fixed-eps" else self.model
         return Lane(attack, seen, problems, width=self.width, tiles=self.tiles, device=self.device)
 
     def _book(self, done: Done, k: int) -> None:

@@ -184,7 +184,7 @@ class TrainStep:
                 )
             rows = len(self.x) * attack.steps * attack.draws
             self.forwards += rows + len(self.x) * anchored
-            self.backwards += rows * (attack.sees == "gradients")
+            self.backwards += rows * (attack.access == "white-box")
             if eps is not None:
                 return found
             known[objective] = found

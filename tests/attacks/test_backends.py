@@ -103,7 +103,7 @@ def test_deepfool_of_each_package_overshoots_the_exact_distance_by_little(
     attack = build(spec)
     model, p, distances = linear(norm, math.inf)
     x = attack.run(model, p, seed=0)
-    assert attack.seeks == "smallest"
+    assert attack.goal == "minimum-norm"
     assert (model(x).argmax(1) != p.y).all()
     extra = (
         p.norm.size(x - p.x0) - distances
@@ -429,7 +429,7 @@ def test_a_spec_is_canonical_and_survives_pickling() -> None:
     assert first == second == texts[1]
     attack = ATTACKS.build(first)
     assert pickle.loads(pickle.dumps(attack)) == attack == ATTACKS.build(texts[0])
-    assert (attack.norms, attack.seeks) == ({"linf"}, "any")  # type: ignore[comparison-overlap]
+    assert (attack.norms, attack.goal) == ({"linf"}, "fixed-eps")  # type: ignore[comparison-overlap]
 
 
 @pytest.mark.parametrize(("norm", "large", "targets"), [("l1", True, 4), ("l2", False, 4)])

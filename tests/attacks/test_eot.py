@@ -173,7 +173,7 @@ def test_what_it_is_comes_from_inside() -> None:
     )
     assert isinstance(attack, Attack)
     assert isinstance(inner, Attack)
-    assert (attack.steps, attack.variants(5), attack.norms, attack.seeks) == (
+    assert (attack.steps, attack.variants(5), attack.norms, attack.goal) == (
         inner.steps,
         4,
         inner.norms,

@@ -210,7 +210,7 @@ def test_options_are_canonical_and_round_trip() -> None:
 def test_it_takes_variants_norms_and_cost_from_inside() -> None:
     """Restarts and targets are variants here too; at most `rounds` runs of steps + 1 queries."""
     attack = ATTACKS.build("minimal:attack=(apgd-t:steps=5,restarts=2),rounds=4")
-    assert (attack.variants(4), attack.steps + 1, attack.seeks) == (6, 4 * 6, "smallest")
+    assert (attack.variants(4), attack.steps + 1, attack.goal) == (6, 4 * 6, "minimum-norm")
     assert attack.norms == ATTACKS.build("apgd").norms
 
 

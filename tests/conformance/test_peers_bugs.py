@@ -191,7 +191,7 @@ def test_no_attack_asks_outside_box_or_budget(spec: str, norm: str) -> None:
     assert points
     for x in points:
         assert bool(((x >= 0) & (x <= 1)).all())
-        assert attack.seeks == "smallest" or bool(size_and_fits(x, p)[1].all())
+        assert attack.goal == "minimum-norm" or bool(size_and_fits(x, p)[1].all())
     assert any(bool((x != p.x0).any()) for x in points)
 
 

@@ -379,7 +379,7 @@ class Walk(Rows):
 class Ladder(Attack[Walk]):
     """Adds given amounts to every pixel, one after the other; each variant has its own."""
 
-    seeks = "smallest"
+    goal = "minimum-norm"
     rungs: tuple[tuple[float, ...], ...]
 
     @property

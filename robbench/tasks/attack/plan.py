@@ -192,7 +192,7 @@ def build_entries(specs: Sequence[str], threats: Sequence[ThreatModel]) -> tuple
                 raise UserError(
                     f"attack {spec} does not work in {norm}; it knows {', '.join(sorted(attack.norms))}"
                 )
-            if endless and attack.seeks == "any":
+            if endless and attack.goal == "fixed-eps":
                 raise UserError(
                     f"attack {spec} needs a budget such as {norm}:0.1; without one use fmn, or minimal:attack=({part})"
                 )

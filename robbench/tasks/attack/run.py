@@ -308,7 +308,7 @@ def flags_after(plan: Plan, rows: list[dict[str, Any]]) -> list[Flag]:
     # Without a budget the nearest point wins, whoever found it.
     endless = math.isinf(plan.threats[-1].eps)
     blind = {
-        entry.spec for entry in plan.entries if entry.attack.sees != "gradients" and not endless
+        entry.spec for entry in plan.entries if entry.attack.access != "white-box" and not endless
     }
     nonfinite, flat = zip(*counts, strict=True)
     chance = at_chance([row["clean_correct"] for row in rows], [row["label"] for row in rows])

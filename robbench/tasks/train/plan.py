@@ -223,11 +223,11 @@ def _inner_attack(text: str, norm: str, climbs: str | None) -> AnyRowAttack:
         raise UserError(
             f"--inner {text}: a backend cannot run inside training; use fgsm, pgd or another attack of ours"
         )
-    if attack.seeks != "any":
+    if attack.goal != "fixed-eps":
         raise UserError(
             f"--inner {text}: it looks for the smallest perturbation, not inside a budget; use pgd or apgd"
         )
-    if attack.sees == "nothing":
+    if attack.access == "none":
         raise UserError(
             f"--inner {text}: it learns nothing from the model in training; use pgd, apgd or fgsm"
         )
