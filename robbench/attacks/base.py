@@ -63,10 +63,12 @@ class AnyAttack:
 
     norms: ClassVar[frozenset[str]] = frozenset({"linf", "l2"})
     goal: ClassVar[Literal["fixed-eps", "minimum-norm"]] = "fixed-eps"
-    """`any`: works towards an adversarial point inside a budget eps. `smallest`: towards the nearest one, so that it can also
-    run without a budget (eps = inf); under a finite eps it too is done at the first point inside."""
+    """`fixed-eps`: seeks an adversarial point inside the budget eps. `minimum-norm`: seeks the nearest
+    one, so it also runs without a budget (eps = inf); under a finite eps it ends at the first point
+    inside."""
     access: ClassVar[Literal["white-box", "score-based", "decision-based", "none"]] = "white-box"
-    """What it learns from the model under attack. One that breaks samples with less than those before it had raises a flag."""
+    """What it learns from the model under attack: gradients, logits, predicted classes or nothing. One
+    that learns less and breaks what those before it did not raises a flag."""
 
     def equip(self, find: Callable[[str], nn.Module]) -> Self:
         """The attack as it is run: with the other models it names, if any.

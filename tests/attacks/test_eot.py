@@ -177,7 +177,7 @@ def test_what_it_is_comes_from_inside() -> None:
         inner.steps,
         4,
         inner.norms,
-        "smallest",
+        "minimum-norm",
     )
     assert (attack.draws, inner.draws) == (3, 1)
 
