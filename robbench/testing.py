@@ -115,7 +115,7 @@ def check_attack(spec: str) -> None:
 def _check_attack_in(spec: str, threat: ThreatModel) -> None:
     attack, model, split = ATTACKS.build(spec), toy_model(), toy_split()
     rows = isinstance(attack, Attack)
-    what = f"{spec} in {threat.norm}"
+    what = f"{spec} in {threat.norm_name}"
     before, random_state = copy.deepcopy(model.state_dict()), torch.get_rng_state()
     verdicts = judge(spec, model, split, threat)
     _require(len(verdicts) == len(split), what, "every sample must get a verdict")
@@ -151,7 +151,7 @@ def _check_attack_in(spec: str, threat: ThreatModel) -> None:
     if rows:
         _check_rows(spec, what, model, split, threat, verdicts)
 
-    none = judge(spec, model, split, parse_threat(f"{threat.norm}:0")[0])
+    none = judge(spec, model, split, parse_threat(f"{threat.norm_name}:0")[0])
     broken = [v for v in none if v.adversarial and v.clean_pred == int(split.labels[v.sample])]
     _require(not broken, what, "eps = 0 must not break a correctly classified sample")
     for n in (0, 1):
@@ -197,7 +197,7 @@ def _check_rows(
         what,
         "another order of the samples must give the same verdicts",
     )
-    tight = parse_threat(f"{threat.norm}:{threat.eps / 4}")[0]
+    tight = parse_threat(f"{threat.norm_name}:{threat.eps / 4}")[0]
     counter = Counter(model)
     one = split.take(torch.arange(1))
     for limit in (tight, threat):

@@ -40,7 +40,11 @@ class Foolbox(PackageAttack):
 
     @property
     def goal(self) -> Literal["fixed-eps", "minimum-norm"]:  # type: ignore[override]
-        return "minimum-norm" if isinstance(self._make("l2"), self._base.MinimizationAttack) else "fixed-eps"
+        return (
+            "minimum-norm"
+            if isinstance(self._make("l2"), self._base.MinimizationAttack)
+            else "fixed-eps"
+        )
 
     def points(self, model: nn.Module, p: Problem, eps: float, seed: int) -> Tensor:
         seen = load("foolbox", "foolbox").PyTorchModel(model, bounds=(0, 1), device=p.x0.device)

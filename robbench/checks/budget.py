@@ -40,11 +40,11 @@ def huge_eps(e: Evidence) -> Reading:
         raise Skip(
             f"{most:.0%} of the samples are of one class, on which even a constant answer is right"
         )
-    size = float(e.budget.geometry.size(torch.full((1, *e.split.images.shape[1:]), 0.5)))
+    size = float(e.budget.norm.size(torch.full((1, *e.split.images.shape[1:]), 0.5)))
     tried = e.attack(MINI, eps=size)
     stands = e.right & ~tried.found
     figure = float(stands.sum()) / max(len(stands), 1)
-    text = f"{int(stands.sum())} of {len(stands)} samples stand {MINI} at {e.budget.norm}:{size:g}, enough to make all alike"
+    text = f"{int(stands.sum())} of {len(stands)} samples stand {MINI} at {e.budget.norm_name}:{size:g}, enough to make all alike"
     return Reading(figure > most, figure, most, text, e.ids(stands))
 
 

@@ -275,14 +275,14 @@ class Evidence:
         budget = (
             self.budget
             if eps is None
-            else ThreatModel(self.budget.norm, eps, f"{self.budget.norm}:{eps:g}")
+            else ThreatModel(self.budget.norm_name, eps, f"{self.budget.norm_name}:{eps:g}")
         )
         among = self.right if among is None else among
         key = (ATTACKS.canonical(spec), budget.eps, tuple(among.tolist()), model)
         if key not in self._tried:
             attack = ATTACKS.build(spec).equip(lambda name: self.source)
-            if budget.norm not in attack.norms or not isinstance(attack, Attack):
-                raise Skip(f"{key[0]} does not work in {budget.norm}")
+            if budget.norm_name not in attack.norms or not isinstance(attack, Attack):
+                raise Skip(f"{key[0]} does not work in {budget.norm_name}")
             per_sample = (
                 2 * (attack.steps + 1) * attack.variants(len(self.split.classes)) + 3
             )  # and clean, and the re-checks

@@ -72,7 +72,7 @@ def slope(e: Evidence) -> Reading:
     Figures: good models up to 0.016; straight-through rounding 0.5, other masks 0.86 to 1.
     """
     e.steady()
-    p, norm = e.problem, e.budget.geometry
+    p, norm = e.problem, e.budget.norm
     room = lift((AT * p.eps).clamp(max=MOST), p.x0)
     # Not at the input itself, which may be a special point such as a grid's, nor where both points
     # would not be in the box.

@@ -61,7 +61,7 @@ class Pool:
             key=keyed.fold(self.keys[index], salt),
             index=index,
             logits0=self.logits0[index],
-            norm=self.threats[0].geometry,
+            norm=self.threats[0].norm,
             temperature=self.temperatures[index],
         )
 

@@ -278,7 +278,7 @@ def _one_threat(texts: Sequence[str], data: str, subject: Subject) -> ThreatMode
         )
     if not 0 < threats[0].eps < math.inf:
         raise UserError(
-            f"threat {threats[0].text} has no budget to check an attack with; give one such as {threats[0].norm}:0.1"
+            f"threat {threats[0].text} has no budget to check an attack with; give one such as {threats[0].norm_name}:0.1"
         )
     require_inside(threats, subject.split.images.shape[1:])
     return threats[0]

@@ -23,7 +23,7 @@ SMALLEST = (
 class ThreatModel:
     """One norm and one budget eps >= 0, or inf; `text` is how it was written, in canonical form."""
 
-    norm: str
+    norm_name: str
     eps: float
     text: str
 
@@ -31,9 +31,9 @@ class ThreatModel:
         return self.text
 
     @property
-    def geometry(self) -> Norm:
-        """The norm's geometry."""
-        return find_norm(self.norm)
+    def norm(self) -> Norm:
+        """The norm's sizes and projections."""
+        return find_norm(self.norm_name)
 
 
 def parse_threat(text: str) -> list[ThreatModel]:
@@ -89,12 +89,12 @@ def require_inside(threats: Iterable[ThreatModel], shape: Sequence[int]) -> None
             "l2": math.sqrt(entries),
             "l1": float(entries),
             "l0": float(entries),
-        }.get(threat.norm, math.inf)
+        }.get(threat.norm_name, math.inf)
         if most < threat.eps < math.inf:
             raise UserError(
                 f"threat {threat.text}: two images of shape {'x'.join(map(str, shape))} with pixels in [0,1] are at most "
-                f"{threat.norm}:{most:g} apart"
-                + ("" if threat.norm == "l0" else f"; did you mean {threat.eps:g}/255?")
+                f"{threat.norm_name}:{most:g} apart"
+                + ("" if threat.norm_name == "l0" else f"; did you mean {threat.eps:g}/255?")
             )
 
 

@@ -248,7 +248,7 @@ class TrainStep:
                 else self.x.new_zeros(len(self.x), self.model.classes)
             )
         return Problem(x0=self.x, y=self.y, target=torch.full_like(self.y, -1), eps=eps, key=self.key, index=self.index,
-                       logits0=logits0, norm=inner.threat.geometry)  # fmt: skip
+                       logits0=logits0, norm=inner.threat.norm)  # fmt: skip
 
     def _forward(self, x: Tensor) -> Output:
         self.forwards += len(x)

@@ -53,7 +53,7 @@ def test_every_recipe_can_be_planned(name):
     threat = single_threat(config.threat)
     inner = config.inner or loss.inner
     if inner is not None:
-        assert threat.norm in ATTACKS.build(inner).norms
+        assert threat.norm_name in ATTACKS.build(inner).norms
         assert config.select in ("auto", "best")
 
 
@@ -66,7 +66,7 @@ def test_the_published_recipe():
         pytest.approx(2 / 255),
         "uniform",
     )
-    assert (threat.norm, threat.eps) == ("linf", pytest.approx(8 / 255))
+    assert (threat.norm_name, threat.eps) == ("linf", pytest.approx(8 / 255))
     assert (config.model, config.loss, config.inner_mode) == (
         "preact-resnet18",
         "cross-entropy",

@@ -37,8 +37,8 @@ from robbench.threat.norms import NORMS
 def test_good_threats(text: str, expected: list[tuple[str, float, str]]) -> None:
     """Norms are case-blind, fractions are kept as written, several budgets give several threat models."""
     found = parse_threat(text)
-    assert [(threat.norm, threat.eps, threat.text) for threat in found] == expected
-    assert all(threat.geometry is NORMS[threat.norm] for threat in found)
+    assert [(threat.norm_name, threat.eps, threat.text) for threat in found] == expected
+    assert all(threat.norm is NORMS[threat.norm_name] for threat in found)
     assert [str(threat) for threat in found] == [line for _, _, line in expected]
 
 

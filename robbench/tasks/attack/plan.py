@@ -61,7 +61,7 @@ class Plan:
     @property
     def threat(self) -> str:
         """The budgets in one text, `linf:2/255,8/255`."""
-        return f"{self.threats[0].norm}:{','.join(threat.text.partition(':')[2] for threat in self.threats)}"
+        return f"{self.threats[0].norm_name}:{','.join(threat.text.partition(':')[2] for threat in self.threats)}"
 
     @property
     def width(self) -> int:
@@ -102,7 +102,7 @@ def plan_attacks(models: Sequence[str], config: AttackConfig, *, out: Path, devi
             codes = [ATTACKS.code(spec) for entry in entries for spec in _with_inner(entry)]
             identity = {
                 "model": [subject.label, subject.hash, subject.arch, subject.trained.get("head", "linear")],
-                "samples": subject.split.fingerprint(ordered=True), "norm": threats[0].norm,
+                "samples": subject.split.fingerprint(ordered=True), "norm": threats[0].norm_name,
                 "attack": full_specs(entries), "seed": config.seed, "schema": SCHEMA_VERSION,
                 "code": [model_code(subject.arch), data_code(data), *codes],
                 # Another package's attack may judge a sample by its batch.
@@ -152,7 +152,7 @@ def parse_threats(texts: Sequence[str]) -> list[list[ThreatModel]]:
     """The threat models of some texts, by norm in the order of mention, each norm's budgets ascending. UserError for a repeat."""
     found: dict[str, list[ThreatModel]] = {}
     for threat in (threat for text in texts for threat in parse_threat(text)):
-        same = found.setdefault(threat.norm, [])
+        same = found.setdefault(threat.norm_name, [])
         if threat.eps in [other.eps for other in same]:
             raise UserError(f"threat {threat.text} is given twice: leave one out")
         same.append(threat)
@@ -171,7 +171,7 @@ def build_entries(specs: Sequence[str], threats: Sequence[ThreatModel]) -> tuple
     UserError for an attack that is unknown, malformed, given twice, or cannot work in this norm or
     without a budget.
     """
-    norm, endless = threats[-1].norm, math.isinf(threats[-1].eps)
+    norm, endless = threats[-1].norm_name, math.isinf(threats[-1].eps)
     if not specs:
         raise UserError(
             "no attack given; leave --attack out for apgd, or name one such as autoattack"

@@ -51,7 +51,7 @@ def encode(
     ]
     back = torch.stack([decode(row, x0) for row, x0 in zip(small, clean, strict=True)])
     p = Problem(
-        x0=clean, y=split.labels[index], target=torch.full_like(index, -1), key=index, index=index, norm=threat.geometry,
+        x0=clean, y=split.labels[index], target=torch.full_like(index, -1), key=index, index=index, norm=threat.norm,
         eps=torch.full((len(index),), threat.eps, device=clean.device), logits0=torch.zeros(len(index), 1, device=clean.device),
     )  # fmt: skip
     judged = verify(model, back, p, tiles).rows()
@@ -87,7 +87,7 @@ def points_to_replay(paths: Sequence[Any], split: Split, threat: ThreatModel) ->
         i = place[row["sample_id"]]
         clean = split.pixels(slice(i, i + 1))
         x = decode(row, clean[0])
-        size = float(threat.geometry.size(x[None] - clean))
+        size = float(threat.norm.size(x[None] - clean))
         rank = (size > threat.eps * (1 + 1e-5) + 1e-7, not row["adversarial"], size)
         if i not in best or rank < best[i][0]:
             best[i] = (rank, x)

@@ -71,7 +71,7 @@ def run_row(
         "loss": trained.get("loss"), "train_seed": trained.get("seed"),
         "data": plan.data, "split": config.split, "data_hash": subject.split.fingerprint(),
         "subset": None if config.limit is None else limit_subset(config.limit),
-        "norm": threat.norm, "eps": threat.eps, "threat": threat.text,
+        "norm": threat.norm_name, "eps": threat.eps, "threat": threat.text,
         "attack": plan.attack, "attack_params": json.dumps(full_specs(plan.entries)), "seed": config.seed,
         **summarise(rows, budget=math.isfinite(threat.eps)), "wall_s": wall, "batch_size": plan.width,
         "git_sha": facts["git_sha"], "git_dirty": facts["git_dirty"], "robbench_version": facts["packages"]["robbench"],
@@ -88,6 +88,8 @@ def run_row(
 
 def _median_distance(rows: Sequence[dict[str, Any]], threat: ThreatModel) -> float:
     """Half of the samples have an adversarial point no farther than this; inf when none was found for so many."""
-    sizes = sorted(row[f"dist_{threat.norm}"] if row["adversarial"] else math.inf for row in rows)
+    sizes = sorted(
+        row[f"dist_{threat.norm_name}"] if row["adversarial"] else math.inf for row in rows
+    )
     middle = len(sizes) // 2
     return sizes[middle] if len(sizes) % 2 else (sizes[middle - 1] + sizes[middle]) / 2

@@ -101,7 +101,7 @@ def plan_training(
                 f"--threat {threat.text} leaves the inner attack no budget; --inner none trains on clean inputs"
             )
         inner = Inner(
-            _inner_attack(inner_text, threat.norm, loss.climbs),
+            _inner_attack(inner_text, threat.norm_name, loss.climbs),
             threat,
             config.inner_mode,
             config.eps_warmup,

@@ -62,7 +62,7 @@ def judged(model, x, split, threat):
     index = torch.arange(len(split))
     p = Problem(
         x0=split.pixels(index), y=split.labels, target=index * 0 - 1, eps=torch.full((len(split),), threat.eps),
-        key=index, index=index, logits0=torch.zeros(len(split), 2), norm=threat.geometry,
+        key=index, index=index, logits0=torch.zeros(len(split), 2), norm=threat.norm,
     )  # fmt: skip
     return verify(model, x, p, Tiles(32, 8)).rows()
 
@@ -72,13 +72,11 @@ def moved(split, threat, seed=0):
     x0 = split.pixels(slice(None))
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(seed))
     d = (
-        threat.geometry.steepest(noise)
-        if threat.norm != "l1"
+        threat.norm.steepest(noise)
+        if threat.norm_name != "l1"
         else noise / noise.abs().flatten(1).sum(1).reshape(-1, 1, 1, 1)
     )
-    return threat.geometry.project_boxed(
-        x0 + threat.eps * d, x0, torch.full((len(split),), threat.eps)
-    )
+    return threat.norm.project_boxed(x0 + threat.eps * d, x0, torch.full((len(split),), threat.eps))
 
 
 @pytest.mark.parametrize(
