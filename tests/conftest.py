@@ -59,6 +59,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def import_path() -> Iterator[None]:
+    """The import path stays as it was: private code leaves its folder there."""
+    path, before = sys.path, list(sys.path)
+    yield
+    sys.path = path
+    path[:] = before
+
+
 def _clean_environment(**more: str) -> dict[str, str]:
     kept = {
         name: value

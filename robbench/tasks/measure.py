@@ -32,7 +32,7 @@ from robbench.store.locations import beside
 from robbench.store.measured import Measure, read_measures, read_sample_measures, write_measures
 from robbench.store.store import Run, Store, locked_runs, read_points, read_run
 from robbench.tasks.attack.points import decode
-from robbench.tasks.subject import Subject, find_subject
+from robbench.tasks.subject import Subject, find_subject, of_run
 
 TRAIN_SAMPLES = 2000
 _SEEN = (
@@ -88,14 +88,14 @@ class Measurer:
         if not force and (found := self._known(path, run, write=False)):
             return found
         if force or not self._is_measured(read_measures(path)):  # before anything is written
-            subject = subject or self._rebuild(path, run.info, model)
+            subject = subject or self._rebuild(path, run, model)
             _require_same(run.info, run.samples["sample_id"].to_pylist(), subject)
         results = path.absolute().parent.parent
         check_writable(results)
         with locked_runs(results, [path.stem], say=self.say):
             if not force and (found := self._known(path, run, write=True)):
                 return found
-            return self._measure(path, run, subject or self._rebuild(path, run.info, model), watch)
+            return self._measure(path, run, subject or self._rebuild(path, run, model), watch)
 
     def _is_measured(self, known: list[Measure] | None) -> bool:
         return known is not None and any(
@@ -157,24 +157,26 @@ class Measurer:
             ["other runs of its model are new: only input margins were redone"],
         )
 
-    def _rebuild(self, path: Path, info: dict[str, Any], model: str | None) -> Subject:
+    def _rebuild(self, path: Path, run: Run, model: str | None) -> Subject:
+        info = run.info
         limit = json.loads(info["config"]).get("limit")
         config = AttackConfig(
             data=info["data"], split=info["split"], limit=limit, seed=info["seed"]
         )
         try:
             with names_from(path, model):
-                return find_subject(
+                found, _ = find_subject(
                     model or info["model"],
                     config,
                     self.store,
                     self.device,
                     self.data_dir,
                     self.download,
-                )[0]
+                )
         except UserError as error:
             elsewhere = "" if model else "; if the model lies elsewhere, say where with --model"
             raise UserError(f"run {info['run_id']}: {error}{elsewhere}") from error
+        return of_run(found, info, run.samples["sample_id"].to_pylist())
 
     def _look_at_clean(
         self, info: dict[str, Any], subject: Subject, watch: Watch

@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from robbench.analysis.settings import settings
 from robbench.report import texts
 from robbench.report.terminal.checks import summary
 
@@ -196,7 +197,8 @@ def _warnings(
 def run_list(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> RenderableType:
     """What `runs.show.list_runs` found: the runs by data, threat and attack, then what is not finished, damaged or not begun."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
-    for row in found["runs"]:
+    for run, apart in zip(found["runs"], settings(found["runs"]), strict=True):
+        row = {**run, "model": f"{run['model']} ({apart})"} if apart else run
         groups.setdefault(
             f"{row['data']} {row['split']}, {row['threat']}, {row['attack']}", []
         ).append(row)
