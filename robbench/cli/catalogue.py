@@ -89,17 +89,19 @@ def explain(
     Example: robbench explain apgd
     """
     from robbench.catalogue.builtins import REGISTRIES
-    from robbench.core.config import COMMANDS, AttackConfig, TrainConfig
+    from robbench.core.config import COMMANDS, AttackConfig
     from robbench.core.registry import explain_options
     from robbench.data.places import data_folder, private_sets
+    from robbench.tasks.train.config import TrainConfig
 
     if name in cascades():
         _explain_cascade(name, as_json)
         return
     if name in COMMANDS:
-        settings = explain_options(TrainConfig if name == "train" else AttackConfig)
+        cls = TrainConfig if name == "train" else AttackConfig
+        settings = explain_options(cls)
         text = f"Settings of robbench {name}, by --set KEY=VALUE, ROBBENCH_KEY or a file; the common ones are flags too."
-        item = {"kind": "settings", "name": name, "doc": text, "same_as": None, "source": "robbench.core.config",
+        item = {"kind": "settings", "name": name, "doc": text, "same_as": None, "source": cls.__module__,
                 "package": "robbench", "options": [vars(option) for option in settings]}  # fmt: skip
         print_json("robbench.explain/1", entries=[item]) if as_json else _print(item, quiet)
         return

@@ -118,7 +118,8 @@ def train(
     linf:0.15 --name at
     """
     from robbench.catalogue.recipes import read_recipe
-    from robbench.core.config import TrainConfig, load_config, process_number
+    from robbench.core.config import load_config, process_number
+    from robbench.tasks.train.config import TrainConfig
     from robbench.tasks.train.plan import plan_training
     from robbench.tasks.train.run import found_before
     from robbench.tasks.train.start import settings_of

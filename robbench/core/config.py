@@ -20,7 +20,7 @@ from pydantic import BeforeValidator, Field
 
 from robbench.core.documents import read_toml
 from robbench.core.errors import UserError, nearest
-from robbench.core.spec import Number, OrNone, option_names, validate
+from robbench.core.spec import option_names, validate
 from robbench.core.trust import refuse_private
 
 T = TypeVar("T")
@@ -33,7 +33,6 @@ _KINDS = {
     "attack": "attacks",
 }
 """The settings that are specs, and of which kind."""
-Share = Annotated[Number, Field(ge=0, le=1)]
 
 
 def parse_limit(value: Any) -> int | str | None:
@@ -45,94 +44,6 @@ def parse_limit(value: Any) -> int | str | None:
     if not fits or kind not in (("first", "stratified") if equals else ("",)):
         raise ValueError("input should be greater than 0, such as 100, or stratified=100")
     return f"stratified={int(count)}" if kind == "stratified" else int(count)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Everything that decides what a training run gives."""
-
-    data: Annotated[str, Field(description="data set")] = "digits"
-    model: Annotated[str, Field(description="architecture")] = "small-cnn"
-    from_model: Annotated[
-        str | None,
-        OrNone,
-        Field(
-            description="trained model whose weights to start from: NAME, NAME@best, NAME@last or a folder"
-        ),
-    ] = None
-    loss: Annotated[str, Field(description="loss")] = "cross-entropy"
-    inner: Annotated[
-        str | None,
-        Field(description="inner attack; by default what the loss needs, none = clean training"),
-    ] = None
-    inner_mode: Annotated[
-        Literal["eval", "train"], Field(description="mode of the model during the inner attack")
-    ] = "eval"
-    threat: Annotated[
-        str | None, Field(description="of inner attack and validation; by default the data set's")
-    ] = None
-    eps_warmup: Annotated[
-        Share, Field(description="share of training over which the inner eps grows from 0")
-    ] = 0.0
-    epochs: Annotated[int, Field(ge=1, description="passes over the training data")] = 20
-    batch_size: Annotated[int, Field(ge=1, description="samples per step")] = 64
-    optimizer: Annotated[Literal["sgd", "adam", "adamw"], Field(description="torch's own")] = "adam"
-    lr: Annotated[Number, Field(gt=0, description="peak learning rate")] = 0.003
-    momentum: Annotated[Number, Field(ge=0, lt=1, description="of sgd")] = 0.9
-    weight_decay: Annotated[
-        Number, Field(ge=0, description="of matrices and kernels; biases and norms have none")
-    ] = 0.0
-    schedule: Annotated[
-        Literal["constant", "cosine", "linear", "one-cycle", "piecewise"],
-        Field(description="of the learning rate"),
-    ] = "one-cycle"
-    warmup: Annotated[
-        Share, Field(description="share of training over which the rate grows from 0")
-    ] = 0.0
-    clip: Annotated[Number, Field(ge=0, description="largest norm of the gradient, 0 = any")] = 0.0
-    augment: Annotated[
-        Literal["none", "crop", "flip", "crop-flip", "crop-flip-cutout"],
-        Field(description="of the training images"),
-    ] = "none"
-    mixup: Annotated[
-        Number, Field(ge=0, description="alpha of mixup's beta distribution, 0 = off")
-    ] = 0.0
-    average: Annotated[
-        Literal["none", "ema", "swa"],
-        Field(description="of the weights: what is judged and kept; swa: of the last quarter"),
-    ] = "none"
-    ema_decay: Annotated[Number, Field(gt=0, lt=1, description="of ema, reached gradually")] = 0.999
-    awp: Annotated[
-        Number, Field(ge=0, description="gamma of adversarial weight perturbation, 0 = off")
-    ] = 0.0
-    awp_warmup: Annotated[Share, Field(description="share of training before it begins")] = 0.0
-    inner_beyond: Annotated[
-        Annotated[int, Field(ge=0)] | None,
-        OrNone,
-        Field(description="inner steps after a sample's first mistake, none = all"),
-    ] = None
-    precision: Annotated[
-        Literal["fp32", "bf16"], Field(description="of the passes; weights stay float32")
-    ] = "fp32"
-    channels_last: Annotated[bool, Field(description="memory format of images, faster on GPUs")] = (
-        False
-    )
-    compile: Annotated[bool, Field(description="compile the model")] = False
-    validation: Annotated[
-        Number, Field(ge=0, lt=1, description="share of the training data kept for validation")
-    ] = 0.1
-    select: Annotated[
-        Literal["auto", "best", "last"],
-        Field(description="epoch to use; auto: best with an inner attack, else last"),
-    ] = "auto"
-    limit: Annotated[
-        int | str | None,
-        BeforeValidator(parse_limit),
-        Field(description="only the first N samples, or stratified=N"),
-    ] = None
-    seed: Annotated[
-        int, Field(ge=0, lt=2**32, description="of weights, order, augmentation and attacks")
-    ] = 0
 
 
 def parse_width(value: Any) -> int | None:
@@ -253,9 +164,9 @@ def load_config(
                 f"ROBBENCH_{name.upper()}" if name in environment else file, _KINDS[name], value
             )
     merged: dict[str, Any] = {**base, **read, **environment, **typed}
-    for name in (n for n in names if "tuple" in str(cls.__annotations__[n])):
-        if isinstance(merged.get(name), str):
-            merged[name] = [merged[name]]
+    for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        if "tuple" in str(field.type) and isinstance(merged.get(field.name), str):
+            merged[field.name] = [merged[field.name]]
     return validate(cls, merged, command)
 
 

@@ -119,6 +119,8 @@ Number = Annotated[
     float, Field(allow_inf_nan=False, ge=-1e30, le=1e30), BeforeValidator(parse_number)
 ]
 """A finite float option that may be written as a fraction."""
+Share = Annotated[Number, Field(ge=0, le=1)]
+"""A number from 0 to 1."""
 OrNone = BeforeValidator(
     lambda value: None if isinstance(value, str) and value.strip().lower() == "none" else value
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 
 import torch
@@ -10,15 +9,15 @@ from torch import nn
 
 from robbench.attacks.base import Attack
 from robbench.catalogue.builtins import ATTACKS, LOSSES
-from robbench.core.config import TrainConfig
 from robbench.core.device import deterministic
 from robbench.core.errors import RobbenchError
 from robbench.data.base import Split
 from robbench.data.load import load
 from robbench.models.create import create
+from robbench.tasks.train.config import TrainConfig
 from robbench.threat.model import ThreatModel
 from robbench.training.step import Inner
-from robbench.training.trainer import Recipe, Trainer
+from robbench.training.trainer import Trainer
 
 ROWS, PIXELS = 5000, 3 * 32 * 32  # more would take minutes on a CPU
 
@@ -30,11 +29,8 @@ def train_quickly(train: Split, threat: ThreatModel, config: TrainConfig) -> nn.
     model = loss.prepare(create(config.model, info), info).to(train.labels.device)
     attack = ATTACKS.build(config.inner) if config.inner else None
     inner = Inner(attack, threat) if isinstance(attack, Attack) else None
-    recipe = Recipe(
-        **{field.name: getattr(config, field.name) for field in dataclasses.fields(Recipe)}
-    )
     trainer = Trainer(
-        model, loss, train, train.take(torch.arange(0)), recipe, inner=inner, threat=threat
+        model, loss, train, train.take(torch.arange(0)), config, inner=inner, threat=threat
     )
     with deterministic():
         for _ in range(config.epochs):

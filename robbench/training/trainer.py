@@ -7,7 +7,6 @@ on a CPU.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import math
 import time
@@ -34,38 +33,12 @@ from robbench.training.awp import perturbed
 from robbench.training.distributed import World
 from robbench.training.forward import Forward
 from robbench.training.optimizers import make_optimizer
+from robbench.training.recipe import Recipe
 from robbench.training.schedules import SCHEDULES
 from robbench.training.step import Inner, Notes, TrainStep
 
 VALIDATION_ATTACK = PGD(steps=10)
 COSTS = ("forwards", "backwards")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How to train: optimisation settings only."""
-
-    epochs: int
-    batch_size: int
-    optimizer: str
-    lr: float
-    momentum: float
-    weight_decay: float
-    schedule: str
-    augment: str
-    seed: int
-    warmup: float = 0.0  # share of training over which the rate grows from 0
-    clip: float = 0.0  # largest norm of the gradient, 0 = any
-    mixup: float = (
-        0.0  # alpha of its beta distribution (Zhang et al. 2018, arXiv:1710.09412), 0 = off
-    )
-    average: str = "none"  # ema or swa: what is judged and kept
-    ema_decay: float = 0.999
-    awp: float = 0.0  # gamma of adversarial weight perturbation, 0 = off
-    awp_warmup: float = 0.0  # share of training without it
-    precision: str = "fp32"
-    channels_last: bool = False
-    compile: bool = False
 
 
 class Validation(NamedTuple):

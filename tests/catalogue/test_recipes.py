@@ -11,9 +11,10 @@ import pytest
 import robbench.catalogue.recipes
 from robbench.catalogue.builtins import ATTACKS, DATA, LOSSES, MODELS
 from robbench.catalogue.recipes import read_recipe, recipes
-from robbench.core.config import TrainConfig, load_config
+from robbench.core.config import load_config
 from robbench.core.errors import UserError
 from robbench.core.spec import parse_spec
+from robbench.tasks.train.config import TrainConfig
 from robbench.threat.model import single_threat
 
 NAMES = sorted(

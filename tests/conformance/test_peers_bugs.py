@@ -31,8 +31,9 @@ from robbench.testing import SHAPE, judge, toy_model, toy_split
 from robbench.threat.model import parse_threat
 from robbench.threat.norms import NORMS
 from robbench.threat.problem import Problem, size_and_fits
+from robbench.training.recipe import Recipe
 from robbench.training.step import Inner, Notes, TrainStep
-from robbench.training.trainer import VALIDATION_ATTACK, Recipe, Trainer
+from robbench.training.trainer import VALIDATION_ATTACK, Trainer
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

@@ -21,7 +21,8 @@ from robbench.models.create import create
 from robbench.models.heads import build_head
 from robbench.testing import check_loss, toy_split
 from robbench.threat.model import parse_threat
-from robbench.training.trainer import Recipe, Trainer
+from robbench.training.recipe import Recipe
+from robbench.training.trainer import Trainer
 
 SPEC = "robbench.losses.center_loss:CenterLoss"
 INFO = DataInfo((1, 6, 6), ("a", "b", "c", "d"), (0.5,), (0.25,))

@@ -13,7 +13,7 @@ from robbench.data.base import Split
 from robbench.models.base import Classifier
 from robbench.testing import toy_split
 from robbench.threat.model import ThreatModel, parse_threat
-from robbench.training.trainer import Recipe
+from robbench.training.recipe import Recipe
 
 SHAPE, CLASSES = (1, 6, 6), 4
 

@@ -33,8 +33,9 @@ from robbench.models.base import Classifier
 from robbench.testing import toy_split
 from robbench.threat.model import parse_threat
 from robbench.training.distributed import World, joined, local_device
+from robbench.training.recipe import Recipe
 from robbench.training.step import Inner, Notes
-from robbench.training.trainer import Recipe, Trainer
+from robbench.training.trainer import Trainer
 
 THREAT = parse_threat("linf:0.1")[0]
 TOLERANCE = 1e-6  # of weights, after two epochs: only the order of additions differs

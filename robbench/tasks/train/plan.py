@@ -12,7 +12,6 @@ import torch
 from robbench.attacks.base import AnyRowAttack, Attack
 from robbench.catalogue.builtins import ATTACKS, LOSSES
 from robbench.catalogue.cascades import cascades
-from robbench.core.config import TrainConfig
 from robbench.core.device import find_device
 from robbench.core.errors import UserError
 from robbench.core.spec import options_of, short_hash, validate
@@ -24,6 +23,7 @@ from robbench.losses.base import Loss
 from robbench.objectives import TARGETED
 from robbench.store.store import Store
 from robbench.tasks.codes import built, canonical_model, data_code, model_code
+from robbench.tasks.train.config import TrainConfig
 from robbench.tasks.train.start import Start, find_start, renamed_classes, require_architecture
 from robbench.threat.model import require_inside, single_threat
 from robbench.training.distributed import local_device

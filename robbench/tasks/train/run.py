@@ -8,7 +8,6 @@ state.pt while training is unfinished.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import math
 import shutil
@@ -36,7 +35,7 @@ from robbench.tasks.signals import StopFlag
 from robbench.tasks.train.plan import Plan
 from robbench.threat.model import single_threat
 from robbench.training.distributed import joined
-from robbench.training.trainer import Progress, Recipe, Trainer
+from robbench.training.trainer import Progress, Trainer
 
 
 class Trained(NamedTuple):
@@ -169,15 +168,12 @@ class _Session:
             raise UserError(
                 f"--batch-size 1 leaves the batch-norm of {config.model} nothing to average; give 2 or more"
             )
-        recipe = Recipe(
-            **{field.name: getattr(config, field.name) for field in dataclasses.fields(Recipe)}
-        )
         self.trainer = Trainer(
             model,
             plan.loss,
             plan.train,
             plan.validation,
-            recipe,
+            config,
             inner=plan.inner,
             threat=single_threat(plan.threat),
         )

@@ -17,12 +17,12 @@ import torch
 from safetensors.torch import load_file
 
 from robbench.attacks.pgd import PGD
-from robbench.core.config import TrainConfig
 from robbench.data.base import sample_ids
 from robbench.data.load import load
 from robbench.losses.base import Loss
 from robbench.store.store import read_run
 from robbench.tasks.signals import StopFlag
+from robbench.tasks.train.config import TrainConfig
 from robbench.tasks.train.plan import plan_training
 from robbench.tasks.train.run import train
 from robbench.threat.model import parse_threat
