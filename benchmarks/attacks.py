@@ -47,16 +47,16 @@ from robbench.attacks.pyautoattack import NORM_NAMES, PyAutoAttack
 from robbench.catalogue.builtins import ATTACKS
 from robbench.core.device import default_batch_size, deterministic, find_device
 from robbench.core.errors import RobbenchError
+from robbench.core.freeze import frozen
 from robbench.core.spec import finite, short_hash
 from robbench.core.tiles import Tiles, largest_tile
 from robbench.data.base import Split
 from robbench.data.load import load
 from robbench.engine.cascade import Cascade, Entry
 from robbench.engine.counter import Counter
-from robbench.engine.guard import frozen
+from robbench.engine.fast_model import fast_model
 from robbench.engine.oracle import forward_tiles
 from robbench.engine.pool import Pool
-from robbench.engine.search import search_model
 from robbench.engine.shapes import tiles_of
 from robbench.losses.cross_entropy import CrossEntropy
 from robbench.models.create import create
@@ -192,7 +192,7 @@ def ours(specs: str, case: Case, threat: ThreatModel, precision: str) -> Side:
     clean, device = case.split.pixels(slice(None)), case.split.labels.device
     entries = [Entry(ATTACKS.canonical(spec), ATTACKS.build(spec)) for spec in specs.split(" + ")]
     began = now(device)
-    search = search_model(
+    search = fast_model(
         case.model, clean[:8], precision=precision, compiled=False, tile=largest_tile(device).rows
     )
     counters = Counter(case.model), Counter(search.model)

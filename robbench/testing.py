@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from robbench.attacks.base import Attack
 from robbench.catalogue.builtins import ATTACKS, LOSSES
 from robbench.core.errors import RobbenchError
+from robbench.core.freeze import frozen
 from robbench.data.base import DataInfo, Split, sample_ids
 from robbench.engine.cascade import Cascade, Entry
 from robbench.engine.counter import Counter
-from robbench.engine.guard import frozen
 from robbench.engine.records import Verdict
 from robbench.engine.shapes import equality_of
 from robbench.losses.base import Loss

@@ -22,7 +22,7 @@ from robbench.engine.cascade import Entry
 from robbench.engine.counter import Counter
 from robbench.engine.flags import gradients
 from robbench.engine.oracle import ModelOracle, blank_book, forward_tiles
-from robbench.engine.pool import Pool, salt_of
+from robbench.engine.pool import Pool, stream_of
 from robbench.engine.shapes import tiles_of
 from robbench.objectives import Objective, answered, margins
 from robbench.threat.model import ThreatModel
@@ -35,7 +35,7 @@ MINI_MARGIN = f"{MINI},objective=margin"  # the other half of what challengers a
 class Evidence:
     """The context of all checks.
 
-    model: maps [0,1] inputs to logits; freeze it first (`engine/guard.py`). split: the slice of
+    model: maps [0,1] inputs to logits; freeze it first (`core/freeze.py`). split: the slice of
     samples to look at. rows: the run's rows of just these samples, in their order, with `info` its
     row of the runs table; points: its stored points by sample id. source: a model to transfer from.
     attack: the spec of the attack in question where there is no run. most: forwards and backwards
@@ -223,7 +223,7 @@ class Evidence:
         """All samples at the threat model's budget."""
         self.afford(self.tiles.padded(len(self.split)))
         pool = Pool(self.split, [self.budget], self.model, seed=self.seed, tiles=self.tiles)
-        return pool.problem(torch.arange(len(self.split), device=self.device), salt_of(MINI))
+        return pool.problem(torch.arange(len(self.split), device=self.device), stream_of(MINI))
 
     @property
     def budget(self) -> ThreatModel:

@@ -25,18 +25,18 @@ from robbench.core.tiles import Model
 from robbench.data.base import Split
 from robbench.engine.counter import Counter
 from robbench.engine.lane import NO_LIMIT, Done, Job, Lane
-from robbench.engine.pool import Pool, clean_tiles, salt_of
-from robbench.engine.records import CLEAN, REPLAY, Judgement, Record, Verdict
+from robbench.engine.pool import Pool, clean_tiles, stream_of
+from robbench.engine.records import CLEAN, REPLAY, JudgedRow, Record, Verdict
 from robbench.engine.replay import replay_points
 from robbench.engine.shapes import shapes_of
-from robbench.engine.telling import tell
+from robbench.engine.verdicts import tell
 from robbench.engine.verify import judge_logits, verify
 from robbench.objectives import answered
 from robbench.threat.model import ThreatModel
 from robbench.threat.problem import Problem
 
 STRETCHES = (1.0, 1.001, 1.01, 1.1)  # how much farther out a refused point is tried again
-TELL_SECONDS = 1.0  # a decided sample is told of no later than this
+FLUSH_SECONDS = 1.0  # a decided sample is told of no later than this
 
 
 class Entry(NamedTuple):
@@ -76,7 +76,7 @@ class Tick(NamedTuple):
 
 
 class Cascade:
-    """Runs entries over a split. `model` maps [0,1] inputs to logits; freeze it first (`engine/guard.py`).
+    """Runs entries over a split. `model` maps [0,1] inputs to logits; freeze it first (`core/freeze.py`).
 
     threats: one or several budgets of one norm, ascending. search: what the attacks see instead of
     the model, faster and a little less exact; the model itself confirms every success, and with
@@ -203,7 +203,7 @@ class Cascade:
 
     def oddities(self, i: int) -> tuple[int, int]:
         """How many answers of sample i were not finite, and how many of its gradients exactly zero."""
-        return self.records[i].nonfinite, self.records[i].flat
+        return self.records[i].nonfinite, self.records[i].zero_gradients
 
     # -- the way of a sample
     # -----------------------------------------------------------------------------------------------
@@ -278,14 +278,14 @@ class Cascade:
             done = lane.step()
             self.work += (
                 sum(job is not None for job in lane.jobs) + (len(done.jobs) if done else 0)
-            ) * lane.pulse
+            ) * lane.steps_per_sync
             if done:
                 self._book(done, k)
             yield
         self.lanes = {}
 
     def _lane(self, k: int) -> Lane:
-        attack, salt = self.entries[k].attack, salt_of(self.entries[k].spec)
+        attack, salt = self.entries[k].attack, stream_of(self.entries[k].spec)
         assert isinstance(attack, Attack)
 
         def problems(jobs: Sequence[Job]) -> Problem:
@@ -359,20 +359,20 @@ class Cascade:
     def _count(
         self, record: Record, columns: Mapping[str, Sequence[int] | Tensor], steps: int
     ) -> None:
-        for name in ("forwards", "backwards", "nonfinite", "flat"):
+        for name in ("forwards", "backwards", "nonfinite", "zero_gradients"):
             setattr(record, name, getattr(record, name) + int(columns[name][0]))
         record.tried(steps, shown=True)
 
     def _confirm(
         self, rows: list[int], done: Done, k: int, points: dict[int, Tensor]
-    ) -> dict[int, Judgement]:
+    ) -> dict[int, JudgedRow]:
         """The re-check of some finished rows' `points`, by row.
 
         Without a budget the nearest point lies so close to the boundary that rounding in a batch of
         another size may decide it: then the points a little farther out on the same ray are tried,
         and replace it.
         """
-        judged: dict[int, Judgement] = {}
+        judged: dict[int, JudgedRow] = {}
         for stretch in STRETCHES if self.smallest else (1.0,):
             left = [
                 row
@@ -421,7 +421,7 @@ class Cascade:
         assert isinstance(attack, Backend)
         index = torch.tensor(samples, device=self.device)
         p = self.pool.problem(
-            index, salt_of(self.entries[k].spec), torch.full_like(index, leg.level)
+            index, stream_of(self.entries[k].spec), torch.full_like(index, leg.level)
         )
         counter = Counter(self.model)
         x = attack.run(counter, p, seed=self.seed).detach()
@@ -454,7 +454,7 @@ class Cascade:
         if (
             flush
             or len(self.finished) >= self.tiles.rows
-            or (self.finished and time.monotonic() - self.told > TELL_SECONDS)
+            or (self.finished and time.monotonic() - self.told > FLUSH_SECONDS)
         ):
             self.told = time.monotonic()
             for start in range(0, len(self.finished), self.width):

@@ -63,7 +63,7 @@ class Inspection(NamedTuple):
 def inspect(
     model: Model, x: Tensor, y: Tensor, tiles: Tiles, attacks: Sequence[Any] = ()
 ) -> Inspection:
-    """Look at a frozen model (`engine/guard.py`) at the first SAMPLES of inputs x [n,*] in [0,1] with labels y [n].
+    """Look at a frozen model (`core/freeze.py`) at the first SAMPLES of inputs x [n,*] in [0,1] with labels y [n].
 
     `attacks` are those of the run: what they are is not advised.
     """
@@ -224,7 +224,7 @@ def afterwards(
     broken_by: Sequence[str | None],
     *,
     nonfinite: Sequence[int],
-    flat: Sequence[int],
+    zero_gradients: Sequence[int],
     rejects: bool = False,
     attacks: Sequence[Any] = (),
 ) -> list[Flag]:
@@ -243,7 +243,7 @@ def afterwards(
     )
     late = {spec for spec in entries[first:] if spec in black_box}
     alone = sum(spec in late for spec in broken_by)
-    zero, ill = (sum(count > 0 for count in column) for column in (flat, nonfinite))
+    zero, ill = (sum(count > 0 for count in column) for column in (zero_gradients, nonfinite))
     flags = []
     if alone >= BLACK_BOX_COUNT and alone > BLACK_BOX_SHARE * n:
         specs = " or ".join(spec for spec in entries if spec in late & set(broken_by))

@@ -20,7 +20,9 @@ from robbench.engine.oracle import Book, ModelOracle, blank_book
 from robbench.threat.problem import Problem
 
 NO_LIMIT = 1 << 40
-CUDA_PULSE = 8  # steps between two looks at who is done: each look makes the host wait for the GPU
+CUDA_STEPS_PER_SYNC = (
+    8  # steps between two looks at who is done: each look makes the host wait for the GPU
+)
 
 
 class Job(NamedTuple):
@@ -50,7 +52,7 @@ class Lane:
         self.attack, self.problems, self.device = attack, problems, device
         self.tiles, self.width = tiles, tiles.padded(width)
         self.oracle = ModelOracle(model, tiles, attack.draws)
-        self.pulse = CUDA_PULSE if device.type == "cuda" else 1
+        self.steps_per_sync = CUDA_STEPS_PER_SYNC if device.type == "cuda" else 1
         self.queue: deque[Job] = deque()
         self.jobs: list[Job | None] = []  # of each row; None = idle
         self.p: Problem
@@ -68,10 +70,10 @@ class Lane:
     def step(self) -> Done | None:
         """Refill, take a few steps, and return the rows that finished, if any."""
         self._refill()
-        for _ in range(self.pulse):
+        for _ in range(self.steps_per_sync):
             self.oracle.on(self.p, self.book, self.t, self.active, self.steps)
             before, self.s = self.s, self.attack.step(self.s, self.t, self.p, self.oracle)
-            if self.pulse > 1:  # rows that ended within the pulse stay where they were
+            if self.steps_per_sync > 1:  # rows that ended before the next sync stay where they were
                 self.s = self.s.choose(self.active, before)
             self.book = self.oracle.book
             over = self.t >= self.steps

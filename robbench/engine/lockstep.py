@@ -29,7 +29,7 @@ def lockstep(
     """Make `attack.steps` moves from the start: that many forwards and backwards per row, none to check the last point.
 
     With `beyond`, a row stays where so many moves after its first misclassified point have taken
-    it. The model's weights should be frozen and its mode chosen (`engine/guard.py`).
+    it. The model's weights should be frozen and its mode chosen (`core/freeze.py`).
     """
     oracle = ModelOracle(model, Tiles(max(len(p), 1), step=1), draws=attack.draws)
     state, book, t = attack.start(p), blank_book(p), torch.zeros_like(p.y)

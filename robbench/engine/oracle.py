@@ -31,14 +31,14 @@ class Book(Rows):
     forwards: Tensor  # [B] int64
     backwards: Tensor  # [B] int64
     nonfinite: Tensor  # [B] int64: answers with NaN or inf in logits or gradient
-    flat: Tensor  # [B] int64: gradients that were exactly zero
+    zero_gradients: Tensor  # [B] int64: gradients that were exactly zero
 
 
 def blank_book(p: Problem) -> Book:
     """The book of fresh rows: nothing seen."""
     zero, inf = torch.zeros_like(p.y), torch.full_like(p.eps, torch.inf)
     return Book(found=zero.bool(), first=zero - 1, x=p.x0, margin=inf, size=inf, forwards=zero, backwards=zero,
-                nonfinite=zero, flat=zero)  # fmt: skip
+                nonfinite=zero, zero_gradients=zero)  # fmt: skip
 
 
 class ModelOracle(Oracle):
@@ -187,7 +187,7 @@ class ModelOracle(Oracle):
         hit = self._see(x, logits, wrong, bad)
         self.book = self.book.replace(
             backwards=self.book.backwards + self.draws * k * moves,
-            flat=self.book.flat + (moves & (grad.flatten(1) == 0).all(1)),
+            zero_gradients=self.book.zero_gradients + (moves & (grad.flatten(1) == 0).all(1)),
         )
         return torch.nan_to_num(grad, 0.0, 0.0, 0.0), hit
 

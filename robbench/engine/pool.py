@@ -66,6 +66,6 @@ class Pool:
         )
 
 
-def salt_of(spec: str) -> int:
+def stream_of(spec: str) -> int:
     """A 63-bit number from an attack's canonical spec: the same attack draws the same numbers alone and in any cascade."""
     return int.from_bytes(hashlib.blake2b(spec.encode(), digest_size=8).digest(), "big") >> 1

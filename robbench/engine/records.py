@@ -13,7 +13,7 @@ CLEAN, NOTHING, REPLAY = -1, -2, -3
 """Entries that are no attack: wrong from the start, nothing broke it, a stored point of another run did."""
 
 
-class Judgement(NamedTuple):
+class JudgedRow(NamedTuple):
     """The re-check of one point, as plain values in the order of `verify.Judged`."""
 
     pred: int
@@ -58,7 +58,7 @@ class Outcome(NamedTuple):
 
     found: bool
     x: Tensor | None  # worst point; None = the clean input
-    judged: Judgement | None  # its re-check, when that has been made
+    judged: JudgedRow | None  # its re-check, when that has been made
     entry: int
     variant: int
     step: int
@@ -76,7 +76,7 @@ class Record:
     margin: float
     x: Tensor | None = None  # worst point so far; None = the clean input
     source: tuple[int, int] = (NOTHING, -1)  # entry and variant that came to it
-    judged: Judgement | None = None  # its re-check, of a point that broke the sample
+    judged: JudgedRow | None = None  # its re-check, of a point that broke the sample
     found: bool = False
     entry: int = NOTHING
     variant: int = -1
@@ -84,10 +84,10 @@ class Record:
     forwards: int = 1
     backwards: int = 0
     nonfinite: int = 0
-    flat: int = 0  # gradients that were exactly zero
+    zero_gradients: int = 0  # gradients that were exactly zero
     unconfirmed: int = 0  # claimed successes that the re-check refused
     unfinished: bool = False
-    replayed: tuple[int, Tensor, Judgement] | None = (
+    replayed: tuple[int, Tensor, JudgedRow] | None = (
         None  # lowest level that a stored point breaks, and that point
     )
     outcomes: list[Outcome] = dataclasses.field(
@@ -102,7 +102,7 @@ class Record:
         self.seen = bool(self.seen) or shown
 
     def hit(
-        self, entry: int, variant: int, step: int, x: Tensor | None, judged: Judgement | None
+        self, entry: int, variant: int, step: int, x: Tensor | None, judged: JudgedRow | None
     ) -> None:
         """A confirmed success: what, where and how."""
         self.found, self.entry, self.variant, self.step, self.x, self.judged = (

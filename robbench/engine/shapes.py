@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 from torch import Tensor, nn
 
+from robbench.core.freeze import frozen
 from robbench.core.tiles import Model, RowEquality, Tiles, largest_tile, row_equality
 from robbench.data.base import Split
 from robbench.engine.counter import Counter
-from robbench.engine.guard import frozen
 
 
 def equality_of(models: Iterable[Model], x: Tensor) -> RowEquality:

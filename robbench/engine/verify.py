@@ -9,7 +9,7 @@ from torch import Tensor
 
 from robbench.core.tiles import Model, Tiles
 from robbench.engine.oracle import forward_tiles
-from robbench.engine.records import Judgement
+from robbench.engine.records import JudgedRow
 from robbench.objectives import answered, best_other, log_softmax, margins
 from robbench.threat.problem import Problem, size_and_fits
 
@@ -28,9 +28,9 @@ class Judged(NamedTuple):
     size: Tensor  # in the threat's norm
     fits: Tensor  # bool: inside box and budget
 
-    def rows(self) -> list[Judgement]:
+    def rows(self) -> list[JudgedRow]:
         """Row by row, as plain values."""
-        return [Judgement(*row) for row in zip(*(column.tolist() for column in self), strict=True)]
+        return [JudgedRow(*row) for row in zip(*(column.tolist() for column in self), strict=True)]
 
 
 def judge_logits(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:

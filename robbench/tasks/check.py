@@ -21,11 +21,11 @@ from robbench.checks.registry import CHECKS
 from robbench.core.config import AttackConfig
 from robbench.core.device import deterministic, find_device
 from robbench.core.errors import UserError
+from robbench.core.freeze import frozen
 from robbench.core.spec import short_hash, validate
 from robbench.core.trust import names_from, refuse_private
 from robbench.data.base import Split
 from robbench.data.load import default_threat
-from robbench.engine.guard import frozen
 from robbench.store.answers import same_answers
 from robbench.store.locations import beside
 from robbench.store.store import Run, Store, read_points, read_run

@@ -19,11 +19,11 @@ from robbench.core.config import AttackConfig
 from robbench.core.device import deterministic
 from robbench.core.errors import UserError
 from robbench.core.files import check_writable
+from robbench.core.freeze import frozen
 from robbench.core.tiles import largest_tile
 from robbench.core.trust import names_from
 from robbench.data.base import Split, class_difference
 from robbench.data.load import load
-from robbench.engine.guard import frozen
 from robbench.metrics.gradients import dual, flips
 from robbench.metrics.look import Look, find_head, look
 from robbench.metrics.summary import summarise, svm_measures

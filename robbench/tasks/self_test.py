@@ -13,9 +13,9 @@ from robbench.checks.evidence import Evidence
 from robbench.checks.registry import CHECKS
 from robbench.checks.specimens import masked
 from robbench.core.device import deterministic
+from robbench.core.freeze import frozen
 from robbench.data.base import Split
 from robbench.data.load import load
-from robbench.engine.guard import frozen
 from robbench.tasks.small_models import train_quickly
 from robbench.tasks.train.config import TrainConfig
 from robbench.threat.model import single_threat

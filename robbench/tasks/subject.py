@@ -14,12 +14,12 @@ from robbench.catalogue.builtins import MODELS
 from robbench.core.code import private_code
 from robbench.core.config import AttackConfig
 from robbench.core.errors import UserError, nearest
+from robbench.core.freeze import frozen
 from robbench.core.spec import short_hash
 from robbench.core.trust import names_from
 from robbench.data.base import Split, class_difference, require_classes
 from robbench.data.load import load
 from robbench.engine.flags import Flag, notes
-from robbench.engine.guard import frozen
 from robbench.models.create import check_logits, create
 from robbench.models.external import External
 from robbench.models.probe import ask

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from robbench.engine.guard import buffers_kept
+from robbench.core.freeze import buffers_kept
 from robbench.training.distributed import World
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from robbench.attacks.base import AnyRowAttack
-from robbench.engine.guard import frozen
+from robbench.core.freeze import frozen
 from robbench.engine.lockstep import Adversarial, lockstep
 from robbench.models.base import Classifier, Output
 from robbench.objectives import ANCHORED

@@ -20,11 +20,11 @@ from robbench.attacks.pgd import PGD
 from robbench.core import keyed
 from robbench.core.device import default_batch_size
 from robbench.core.errors import RunError
+from robbench.core.freeze import frozen
 from robbench.core.spec import finite
 from robbench.data.base import Split
 from robbench.data.loader import DeviceLoader, seeded_generator
 from robbench.engine.cascade import Cascade, Entry
-from robbench.engine.guard import frozen
 from robbench.losses.base import Loss
 from robbench.models.base import Classifier
 from robbench.threat.model import ThreatModel

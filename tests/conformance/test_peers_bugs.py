@@ -17,12 +17,12 @@ from robbench.attacks.pgd import PGD
 from robbench.catalogue.builtins import ATTACKS, LOSSES
 from robbench.core import keyed
 from robbench.core.errors import UserError
+from robbench.core.freeze import frozen
 from robbench.core.rows import Rows
 from robbench.core.tiles import Tiles
 from robbench.data import load as data
 from robbench.data.base import Data, DataInfo, Split, Table, sample_ids
 from robbench.engine.cascade import Cascade, Entry
-from robbench.engine.guard import frozen
 from robbench.engine.oracle import ModelOracle, blank_book
 from robbench.engine.records import Verdict
 from robbench.losses.cross_entropy import CrossEntropy

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robbench.catalogue.builtins import ATTACKS
+from robbench.core.freeze import frozen
 from robbench.core.tiles import RowEquality
 from robbench.data.base import Split, sample_ids
 from robbench.engine.cascade import Cascade, Entry
 from robbench.engine.counter import Counter
-from robbench.engine.guard import frozen
 from robbench.engine.records import Verdict
 from robbench.engine.shapes import equality_of
 from robbench.threat.model import parse_threat

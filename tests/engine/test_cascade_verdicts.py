@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from robbench.attacks.base import Attack, Backend, Oracle
+from robbench.core.freeze import frozen
 from robbench.core.rows import Rows
 from robbench.core.status import NON_FINITE, OK, UNCONFIRMED
 from robbench.core.tiles import Tiles
 from robbench.engine.cascade import Cascade, Entry
-from robbench.engine.guard import frozen
-from robbench.engine.pool import Pool, salt_of
+from robbench.engine.pool import Pool, stream_of
 from robbench.engine.records import CLEAN
 from robbench.threat.model import parse_threat
 from robbench.threat.problem import Problem
@@ -156,7 +156,7 @@ def test_entry_variant_and_step_are_those_of_a_plain_loop(
     (entry,) = entries([spec])
     pool = Pool(split, parse_threat(threat), digits.model, seed=0, tiles=Tiles(32, 8))
     for verdict in verdicts:
-        p = pool.problem(torch.tensor([verdict.sample]), salt_of(entry.spec))
+        p = pool.problem(torch.tensor([verdict.sample]), stream_of(entry.spec))
         if verdict.clean_pred != int(p.y):
             assert (
                 verdict.entry,

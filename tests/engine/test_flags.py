@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 from robbench.catalogue.builtins import ATTACKS
 from robbench.core.errors import UserError
+from robbench.core.freeze import frozen
 from robbench.core.tiles import Tiles
 from robbench.engine.flags import SAMPLES, Flag, adaptations, afterwards, at_chance, inspect, notes
-from robbench.engine.guard import frozen
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 N = 40  # more than one tile of 32
@@ -482,7 +482,7 @@ def _told(
     broken: list[str | None], entries: list[str] = CASCADE, **columns: list[int]
 ) -> list[tuple[str, int]]:
     quiet = [0] * len(broken)
-    columns = {"nonfinite": quiet, "flat": quiet} | columns
+    columns = {"nonfinite": quiet, "zero_gradients": quiet} | columns
     return [flag[:2] for flag in afterwards(entries, {"square", "noise"}, broken, **columns)]
 
 
@@ -515,7 +515,7 @@ def test_a_black_box_attack_that_came_first_is_no_reproach() -> None:
         ("black-box-only", 5)
     ]
     (flag,) = afterwards(
-        CASCADE, {"square"}, ["square"] * 3 + [None], nonfinite=[0] * 4, flat=[0] * 4
+        CASCADE, {"square"}, ["square"] * 3 + [None], nonfinite=[0] * 4, zero_gradients=[0] * 4
     )
     assert flag.text.startswith(
         "3 of 4 samples fell only to square, after attacks with gradients had failed"
@@ -524,11 +524,13 @@ def test_a_black_box_attack_that_came_first_is_no_reproach() -> None:
 
 def test_flat_and_ill_samples_are_counted_once_each() -> None:
     """Samples, not gradients; the share is in the text."""
-    assert _told([None] * 4, flat=[0, 7, 0, 1], nonfinite=[0, 0, 3, 0]) == [
+    assert _told([None] * 4, zero_gradients=[0, 7, 0, 1], nonfinite=[0, 0, 3, 0]) == [
         ("zero-gradient", 2),
         ("non-finite", 1),
     ]
-    (flag,) = afterwards(CASCADE, (), [None] * 8, nonfinite=[0] * 8, flat=[1] * 3 + [0] * 5)
+    (flag,) = afterwards(
+        CASCADE, (), [None] * 8, nonfinite=[0] * 8, zero_gradients=[1] * 3 + [0] * 5
+    )
     assert "3 of 8 samples (37.5%)" in flag.text
     assert not _told([])
 

@@ -12,8 +12,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robbench.core.freeze import frozen
 from robbench.core.tiles import Tiles
-from robbench.engine.guard import frozen
 from robbench.engine.oracle import forward_tiles
 from robbench.engine.verify import judge_logits, verify
 from robbench.threat.norms import NORMS

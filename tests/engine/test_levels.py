@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from robbench.attacks.base import Attack, Backend, Oracle
+from robbench.core.freeze import frozen
 from robbench.core.rows import Rows
 from robbench.core.status import OK
 from robbench.data.base import Split
 from robbench.engine.cascade import Cascade, Entry
-from robbench.engine.guard import frozen
 from robbench.engine.records import CLEAN, NOTHING, Verdict
 from robbench.threat.model import parse_threat
 from robbench.threat.problem import Problem

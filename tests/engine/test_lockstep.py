@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from robbench.attacks.apgd import APGD
 from robbench.attacks.fgsm import FGSM
 from robbench.attacks.pgd import PGD
-from robbench.engine.guard import frozen
+from robbench.core.freeze import frozen
 from robbench.engine.lockstep import lockstep
 from robbench.objectives import OBJECTIVES
 from robbench.threat.norms import NORMS

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from robbench.attacks.apgd import APGD
+from robbench.core.freeze import frozen
 from robbench.data.load import load
 from robbench.engine.cascade import Cascade, Entry
-from robbench.engine.guard import frozen
 from robbench.models.create import create
 from robbench.threat.model import parse_threat
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from robbench.attacks.base import Backend
+from robbench.core.freeze import frozen
 from robbench.core.status import OK, UNFINISHED
 from robbench.data.base import Split
 from robbench.engine.cascade import Cascade, Entry
-from robbench.engine.guard import frozen
 from robbench.engine.records import CLEAN, NOTHING, REPLAY, Verdict
 from robbench.threat.model import parse_threat
 from robbench.threat.problem import Problem

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robbench.core.freeze import frozen
 from robbench.core.tiles import RowEquality, Tiles
 from robbench.data.base import Split
 from robbench.engine.cascade import Cascade, Entry
 from robbench.engine.counter import Counter
 from robbench.engine.flags import Flag, of_rows
-from robbench.engine.guard import frozen
 from robbench.engine.oracle import ModelOracle, blank_book, forward_tiles
 from robbench.engine.pool import Pool
 from robbench.engine.records import Verdict

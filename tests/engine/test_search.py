@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from robbench.attacks.base import Attack, Oracle
 from robbench.catalogue.builtins import MODELS
 from robbench.core.errors import UserError
+from robbench.core.freeze import frozen
 from robbench.core.rows import Rows
 from robbench.core.status import OK, UNCONFIRMED
 from robbench.data.base import DataInfo, Split
 from robbench.engine.cascade import Cascade, Entry
-from robbench.engine.guard import frozen
+from robbench.engine.fast_model import BFloat16, fast_model
 from robbench.engine.lane import NO_LIMIT, Lane
 from robbench.engine.oracle import ModelOracle
 from robbench.engine.records import CLEAN, NOTHING, Verdict
-from robbench.engine.search import BFloat16, search_model
 from robbench.objectives import margins
 from robbench.threat.model import parse_threat
 from robbench.threat.problem import Problem
@@ -368,10 +368,10 @@ def test_widths_change_nothing_with_a_stand_in(
 
 
 @pytest.mark.usefixtures("equal_rows")
-@pytest.mark.parametrize("pulse", [3, 8])
+@pytest.mark.parametrize("steps_per_sync", [3, 8])
 @pytest.mark.parametrize("queries", [NO_LIMIT, 25])
 def test_several_steps_between_two_looks_change_nothing(
-    pulse: int,
+    steps_per_sync: int,
     queries: int,
     digits: Any,
     run: Callable[..., Story],
@@ -392,7 +392,7 @@ def test_several_steps_between_two_looks_change_nothing(
 
     def slower(self: Lane, *args: Any, **more: Any) -> None:
         made(self, *args, **more)
-        self.pulse = pulse
+        self.steps_per_sync = steps_per_sync
 
     monkeypatch.setattr(Lane, "__init__", slower)
     monkeypatch.setattr(ModelOracle, "_all_alike", lambda *_: True)
@@ -451,7 +451,7 @@ def x(digits: Any) -> Tensor:
 
 
 def _fast(model: nn.Module, x: Tensor) -> nn.Module:
-    return search_model(model, x, precision="fp32", compiled=False, tile=32).model
+    return fast_model(model, x, precision="fp32", compiled=False, tile=32).model
 
 
 def _norms(model: nn.Module, x: Tensor) -> int:
@@ -536,7 +536,7 @@ def test_nothing_of_the_model_changes(precision: str, folds: bool, digits: Any, 
     torch.manual_seed(0)
     model = _used(Block()) if folds else copy.deepcopy(digits.model)
     before, logits = _state(model), model(x).detach()
-    fast = search_model(model, x, precision=precision, compiled=False, tile=32).model
+    fast = fast_model(model, x, precision=precision, compiled=False, tile=32).model
     _gradient(fast, x)
     after = _state(model)
     for name, value in before.items():
@@ -718,7 +718,7 @@ def test_folding_does_not_hide_broken_samples(digits: Any, run: Callable[..., St
 
 def test_bf16_is_near_the_model(digits: Any) -> None:
     """Logits in float32, off by no more than a few of bfloat16's steps, predictions nearly all the same; for one row too."""
-    search = search_model(
+    search = fast_model(
         digits.model, digits.split.pixels(slice(0, 8)), precision="bf16", compiled=False, tile=32
     )
     assert search.recheck
@@ -736,7 +736,7 @@ def test_bf16_is_near_the_model(digits: Any) -> None:
 def test_bf16_verdicts_are_the_models(threat: str, digits: Any, run: Callable[..., Story]) -> None:
     """Every adversarial verdict holds in float32, and about as many samples fall as to a float32 search."""
     split = digits.split.take(torch.arange(80))
-    search = search_model(
+    search = fast_model(
         digits.model, split.pixels(slice(0, 8)), precision="bf16", compiled=False, tile=32
     )
     exact = run(CASCADE, digits.model, split, threat)
@@ -766,7 +766,7 @@ def test_bf16_without_a_budget_finds_as_many(
 ) -> None:
     """The nearest point that bfloat16 takes for a mistake is often none: without a budget the model itself is searched."""
     split = digits.split.take(torch.arange(60))
-    search = search_model(
+    search = fast_model(
         digits.model, split.pixels(slice(0, 8)), precision="bf16", compiled=False, tile=32
     )
     exact = run([spec], digits.model, split, "l2:inf")
@@ -781,7 +781,7 @@ def test_a_linear_model_in_bf16_keeps_its_margins(digits: Any) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     x = digits.split.pixels(slice(0, 64))
-    search = search_model(model, x[:8], precision="bf16", compiled=False, tile=32)
+    search = fast_model(model, x[:8], precision="bf16", compiled=False, tile=32)
     with torch.no_grad():
         assert torch.allclose(search.model(x), model(x), atol=1e-4)
 
@@ -804,7 +804,7 @@ def test_a_model_that_knows_no_bfloat16(digits: Any, x: Tensor) -> None:
             return logits
 
     with pytest.raises(UserError, match="--precision fp32"):
-        search_model(Picky(), x, precision="bf16", compiled=False, tile=32)
+        fast_model(Picky(), x, precision="bf16", compiled=False, tile=32)
 
 
 def test_bf16_of_other_shapes() -> None:
@@ -838,7 +838,7 @@ def test_a_compiled_stand_in(
     with torch.no_grad():
         split = dataclasses.replace(split, labels=model(split.pixels(slice(None))).argmax(1))
     with frozen(model):
-        search = search_model(
+        search = fast_model(
             model, split.pixels(slice(0, 8)), precision="fp32", compiled=True, tile=8
         )
         for rows in (8, 3, 1):

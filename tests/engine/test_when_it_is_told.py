@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robbench.core.freeze import frozen
 from robbench.core.status import NON_FINITE, OK, UNCONFIRMED
 from robbench.engine import cascade as module
 from robbench.engine.cascade import Cascade
-from robbench.engine.guard import frozen
 from robbench.threat.model import parse_threat
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -22,7 +22,7 @@ def test_survivors_are_told_before_the_end(
     digits: Any, entries: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A sample that has stood its last attack is told of at once: a run that is stopped later keeps it."""
-    monkeypatch.setattr(module, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(module, "FLUSH_SECONDS", 0.0)
     split = digits.split.take(torch.arange(60))
     with frozen(digits.model):
         run = Cascade(

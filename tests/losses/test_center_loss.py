@@ -13,8 +13,8 @@ from torch.nn import functional as F
 
 from robbench.catalogue.builtins import LOSSES
 from robbench.core.errors import UserError
+from robbench.core.freeze import buffers_kept, frozen
 from robbench.data.base import DataInfo
-from robbench.engine.guard import buffers_kept, frozen
 from robbench.losses.center_loss import CenterLoss
 from robbench.models.base import Output
 from robbench.models.create import create

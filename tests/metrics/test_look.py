@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import nn
 
+from robbench.core.freeze import frozen
 from robbench.data.load import load
-from robbench.engine.guard import frozen
 from robbench.metrics.look import find_head, look
 from robbench.metrics.summary import logit_margin, summarise, svm_measures
 from robbench.metrics.tiles import in_tiles

@@ -17,8 +17,10 @@ from torch import Tensor
 from robbench.core.config import Budget
 from robbench.core.device import deterministic
 from robbench.core.errors import Stopped, UserError
+from robbench.core.freeze import frozen
 from robbench.core.tiles import RowEquality, Tiles, largest_tile
 from robbench.engine.cascade import Cascade, Tick
+from robbench.engine.fast_model import fast_model
 from robbench.engine.flags import (
     SAMPLES,
     Flag,
@@ -29,10 +31,8 @@ from robbench.engine.flags import (
     inspect,
     of_rows,
 )
-from robbench.engine.guard import frozen
 from robbench.engine.lane import NO_LIMIT
 from robbench.engine.records import Verdict
-from robbench.engine.search import search_model
 from robbench.engine.shapes import equality_of
 from robbench.models.external import External
 from robbench.store.store import Run, Store, read_run
@@ -248,7 +248,7 @@ def verdict_rows(
     model, queries = plan.subject.model, work.budget.queries
     with frozen(model), deterministic():
         torch.manual_seed(plan.config.seed)  # for models that draw from it
-        search = search_model(
+        search = fast_model(
             model, split.pixels(slice(0, 8)), precision=plan.config.precision, compiled=plan.config.compile,
             tile=largest_tile(plan.device).rows,
         )  # fmt: skip
@@ -315,7 +315,7 @@ def flags_after(plan: Plan, rows: list[dict[str, Any]]) -> list[Flag]:
     blind = {
         entry.spec for entry in plan.entries if entry.attack.access != "white-box" and not endless
     }
-    nonfinite, flat = zip(*counts, strict=True)
+    nonfinite, zero_gradients = zip(*counts, strict=True)
     chance = at_chance([row["clean_correct"] for row in rows], [row["label"] for row in rows])
     broken_by, model = [row["broken_by"] for row in rows], plan.subject.model
     rejects, attacks = (
@@ -323,7 +323,13 @@ def flags_after(plan: Plan, rows: list[dict[str, Any]]) -> list[Flag]:
         [entry.attack for entry in plan.entries],
     )
     return chance + afterwards(
-        specs, blind, broken_by, nonfinite=nonfinite, flat=flat, rejects=rejects, attacks=attacks
+        specs,
+        blind,
+        broken_by,
+        nonfinite=nonfinite,
+        zero_gradients=zero_gradients,
+        rejects=rejects,
+        attacks=attacks,
     )
 
 

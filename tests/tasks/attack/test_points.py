@@ -17,9 +17,9 @@ from torch import nn
 import robbench.tasks.attack.run as runs
 from robbench.core.config import AttackConfig
 from robbench.core.errors import UserError
+from robbench.core.freeze import frozen
 from robbench.core.tiles import Tiles
 from robbench.data.load import load
-from robbench.engine.guard import frozen
 from robbench.engine.verify import verify
 from robbench.store.store import Store, read_points
 from robbench.tasks.attack.plan import plan_attacks

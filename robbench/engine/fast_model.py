@@ -15,16 +15,16 @@ from robbench.models.base import Normalize, last_linear
 _CLOSE = 1e-3  # largest difference, as a share of the largest value, that rounding may explain
 
 
-class Search(NamedTuple):
+class FastModel(NamedTuple):
     """What the attacks see. `recheck`: rounds so coarsely that points it calls right have to be looked at again."""
 
     model: nn.Module
     recheck: bool
 
 
-def search_model(
+def fast_model(
     model: nn.Module, x: Tensor, *, precision: str, compiled: bool, tile: int
-) -> Search:
+) -> FastModel:
     """The model as given, or a copy of it with batch-norms folded into convolutions, in bfloat16 or compiled.
 
     x [n,*]: a few inputs to try it on. Raises UserError when the model cannot run in bfloat16.
@@ -45,7 +45,7 @@ def search_model(
     if fast is not model:
         for weight in fast.parameters():
             weight.requires_grad_(False)
-    return Search(fast, recheck=precision != "fp32")
+    return FastModel(fast, recheck=precision != "fp32")
 
 
 def _folded(model: nn.Module, x: Tensor) -> nn.Module:

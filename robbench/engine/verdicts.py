@@ -9,7 +9,7 @@ from torch import Tensor
 
 from robbench.core.tiles import Model, Tiles
 from robbench.engine.pool import Pool
-from robbench.engine.records import Judgement, Outcome, Record, Verdict
+from robbench.engine.records import JudgedRow, Outcome, Record, Verdict
 from robbench.engine.verify import verify
 
 
@@ -33,14 +33,14 @@ def tell(
         (i, level, o) for i, record in records.items() for level, o in enumerate(record.outcomes)
     ]
     moved = [(i, level, o.x) for i, level, o in ended if o.x is not None and o.judged is None]
-    fresh: dict[tuple[int, int], Judgement] = {}
+    fresh: dict[tuple[int, int], JudgedRow] = {}
     if moved:
         device = pool.split.labels.device
         index, levels = (torch.tensor([item[n] for item in moved], device=device) for n in (0, 1))
         points = torch.stack([x for _, _, x in moved])
         judged = verify(model, points, pool.problem(index, level=levels), tiles, draws)
         fresh = {item[:2]: row for item, row in zip(moved, judged.rows(), strict=True)}
-    fallen: dict[int, tuple[Outcome, Judgement]] = {}  # by such a look
+    fallen: dict[int, tuple[Outcome, JudgedRow]] = {}  # by such a look
     for i, level, outcome in ended:
         seen = fresh.get((i, level))
         if late and not outcome.found and i not in fallen and seen is not None and seen.adversarial:
@@ -59,13 +59,13 @@ def tell(
 
 
 def _verdict(
-    i: int, level: int, o: Outcome, clean: Sequence[float], fresh: Judgement | None, draws: int
+    i: int, level: int, o: Outcome, clean: Sequence[float], fresh: JudgedRow | None, draws: int
 ) -> Verdict:
     pred, margin, pmargin = clean
     j = (
         fresh
         or o.judged
-        or Judgement(int(pred), margin, pmargin, o.found, 0.0, 0.0, 0.0, 0.0, 0.0, fits=True)
+        or JudgedRow(int(pred), margin, pmargin, o.found, 0.0, 0.0, 0.0, 0.0, 0.0, fits=True)
     )
     return Verdict(
         sample=i, level=level, clean_pred=int(pred), clean_margin=margin, clean_pmargin=pmargin,
