@@ -119,7 +119,7 @@ class APGD(Attack[State | SparseState]):
     def start(self, p: Problem) -> State | SparseState:
         if p.norm.name == "l1":
             return apgd_l1.start(p, self.steps, self.large_eps)
-        x, none = p.ball.surface(), torch.full_like(p.eps, -torch.inf)
+        x, none = p.ball.on_sphere(), torch.full_like(p.eps, -torch.inf)
         zero = torch.zeros_like(x)
         return State(x=x, x_prev=x, x_top=x, g_top=zero, f_top=none, f_prev=-none, f_then=none, eta=2 * p.eps,
                      rises=torch.zeros_like(p.y), halved=torch.zeros_like(p.y, dtype=torch.bool))  # fmt: skip

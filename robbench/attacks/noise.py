@@ -38,7 +38,7 @@ class Noise(Attack[State]):
     access: ClassVar[Literal["white-box", "score-based", "decision-based", "none"]] = "none"
 
     def start(self, p: Problem) -> State:
-        return State(x=p.ball.inside() if self.kind == "uniform" else p.ball.surface())
+        return State(x=p.ball.uniform() if self.kind == "uniform" else p.ball.on_sphere())
 
     def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> State:
         q.logits(s.x)

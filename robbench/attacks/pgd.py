@@ -56,7 +56,7 @@ class PGD(Attack[State]):
 
     def start(self, p: Problem) -> State:
         if self.init == "uniform":
-            return State(x=p.ball.inside())
+            return State(x=p.ball.uniform())
         if self.init == "gaussian":
             return State(
                 x=p.ball.project(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from robbench.checks.base import Reading, Skip, counted
-from robbench.checks.evidence import MINI, Evidence
+from robbench.checks.evidence import PROBE, Evidence
 
 NOTHING = 1e-9  # below the rounding of almost every pixel
 
@@ -41,10 +41,10 @@ def huge_eps(e: Evidence) -> Reading:
             f"{most:.0%} of the samples are of one class, on which even a constant answer is right"
         )
     size = float(e.budget.norm.size(torch.full((1, *e.split.images.shape[1:]), 0.5)))
-    tried = e.attack(MINI, eps=size)
+    tried = e.attack(PROBE, eps=size)
     stands = e.right & ~tried.found
     figure = float(stands.sum()) / max(len(stands), 1)
-    text = f"{int(stands.sum())} of {len(stands)} samples stand {MINI} at {e.budget.norm_name}:{size:g}, enough to make all alike"
+    text = f"{int(stands.sum())} of {len(stands)} samples stand {PROBE} at {e.budget.norm_name}:{size:g}, enough to make all alike"
     return Reading(figure > most, figure, most, text, e.ids(stands))
 
 
@@ -55,7 +55,7 @@ def monotone_eps(e: Evidence) -> Reading:
     masks hardly a sample falls at all.
     """
     eps = e.budget.eps
-    found = [e.attack(MINI, eps=eps * factor).found for factor in (0.5, 1.0, 2.0)]
+    found = [e.attack(PROBE, eps=eps * factor).found for factor in (0.5, 1.0, 2.0)]
     lost = (found[0] & ~found[1]) | (found[1] & ~found[2])
-    text = f"samples that fell to {MINI} at half the budget or at it stood at it or at twice as much: its steps do not find the way"
+    text = f"samples that fell to {PROBE} at half the budget or at it stood at it or at twice as much: its steps do not find the way"
     return counted(e, lost, found[0] | found[1], 0.02, text)

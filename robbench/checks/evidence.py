@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from robbench.attacks.base import Attack
 from robbench.catalogue.builtins import ATTACKS
 from robbench.checks.base import Skip
-from robbench.checks.mini import Trace, Tried, follow, run_attack
+from robbench.checks.probes import ProbeResult, Trace, follow, run_attack
 from robbench.core.tiles import Tiles, largest_tile
 from robbench.data.base import Split
 from robbench.engine.advice import HINTS, kinds
@@ -28,8 +28,8 @@ from robbench.objectives import Objective, answered, margins
 from robbench.threat.model import ThreatModel
 from robbench.threat.problem import Problem
 
-MINI = "pgd:steps=20"
-MINI_MARGIN = f"{MINI},objective=margin"  # the other half of what challengers are held against where no run is given
+PROBE = "pgd:steps=20"
+PROBE_MARGIN = f"{PROBE},objective=margin"  # the other half of what challengers are held against where no run is given
 
 
 class Evidence:
@@ -71,7 +71,7 @@ class Evidence:
             most,
         )
         self.device = split.labels.device
-        self._tried: dict[tuple[Any, ...], Tried] = {}
+        self._tried: dict[tuple[Any, ...], ProbeResult] = {}
 
     # -- what it cost, and what was given
     # --------------------------------------------------------------------------------------
@@ -129,7 +129,7 @@ class Evidence:
         """The attacks in question, as specs."""
         if self.has_run:
             return list(json.loads(self.info["attack_params"]))
-        return [self._attack] if self._attack else [MINI, MINI_MARGIN]
+        return [self._attack] if self._attack else [PROBE, PROBE_MARGIN]
 
     def hint(self, name: str) -> str:
         """What to do about a sign, see `engine/advice.py`; never what the run has done already."""
@@ -223,7 +223,7 @@ class Evidence:
         """All samples at the threat model's budget."""
         self.afford(self.tiles.padded(len(self.split)))
         pool = Pool(self.split, [self.budget], self.model, seed=self.seed, tiles=self.tiles)
-        return pool.problem(torch.arange(len(self.split), device=self.device), stream_of(MINI))
+        return pool.problem(torch.arange(len(self.split), device=self.device), stream_of(PROBE))
 
     @property
     def budget(self) -> ThreatModel:
@@ -239,16 +239,16 @@ class Evidence:
     def reference(self) -> Tensor:
         """[N] bool: what fell to the attack in question; not counting what is wrong by itself.
 
-        That is the run's attack; without a run the `attack` given, or else MINI and then
-        MINI_MARGIN.
+        That is the run's attack; without a run the `attack` given, or else PROBE and then
+        PROBE_MARGIN.
         """
         if self.has_run:
             return self.column("adversarial").bool() & self.right
-        first = self.attack(self._attack or MINI).found
+        first = self.attack(self._attack or PROBE).found
         return (
             first
             if self._attack
-            else first | self.attack(MINI_MARGIN, among=self.right & ~first).found
+            else first | self.attack(PROBE_MARGIN, among=self.right & ~first).found
         )
 
     @property
@@ -267,7 +267,7 @@ class Evidence:
         eps: float | None = None,
         among: Tensor | None = None,
         model: nn.Module | None = None,
-    ) -> Tried:
+    ) -> ProbeResult:
         """Run a registered attack on the samples `among` (all that are right), at another budget or on another model if given.
 
         Skip where it does not work in this norm or on such inputs.
@@ -287,7 +287,7 @@ class Evidence:
                 2 * (attack.steps + 1) * attack.variants(len(self.split.classes)) + 3
             )  # and clean, and the re-checks
             self.afford(per_sample * self.tiles.padded(int(among.sum())))
-            points = key[0] == MINI and budget is self.threat and model is None
+            points = key[0] == PROBE and budget is self.threat and model is None
             self._tried[key] = run_attack(
                 Entry(key[0], attack),
                 model or self.model,
@@ -301,9 +301,9 @@ class Evidence:
 
     @functools.cached_property
     def trace(self) -> Trace:
-        """The way of MINI."""
-        attack, p = ATTACKS.build(MINI), self.problem
+        """The way of PROBE."""
+        attack, p = ATTACKS.build(PROBE), self.problem
         if p.norm.name not in attack.norms or not isinstance(attack, Attack):
-            raise Skip(f"{MINI} does not work in {p.norm.name}")
+            raise Skip(f"{PROBE} does not work in {p.norm.name}")
         self.afford(2 * (attack.steps + 1) * self.tiles.padded(len(p)))
         return follow(attack, self.model, p, self.tiles)

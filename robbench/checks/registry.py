@@ -8,7 +8,15 @@ saturation of Carlini and Wagner 2016 (arXiv:1607.04311).
 
 from __future__ import annotations
 
-from robbench.checks import budget, gradients, outputs, points, rows, steps, strength
+from robbench.checks import (
+    adversarial_points,
+    budget,
+    gradients,
+    outputs,
+    run_rows,
+    stronger_attacks,
+    trajectory,
+)
 from robbench.checks.base import Check
 
 CHECKS: tuple[Check, ...] = (
@@ -16,43 +24,50 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "reproduced",
         "error",
-        rows.reproduced,
+        run_rows.reproduced,
         "Carlini et al. 2019: report what can be repeated",
         1,
     ),
     Check(
-        "unfinished", "warning", rows.unfinished, "Carlini et al. 2019: report the attack as it ran"
+        "unfinished",
+        "warning",
+        run_rows.unfinished,
+        "Carlini et al. 2019: report the attack as it ran",
     ),
     Check(
         "unconfirmed",
         "warning",
-        rows.unconfirmed,
+        run_rows.unconfirmed,
         "Carlini et al. 2019: verify adversarial examples",
     ),
-    Check("odd-answers", "warning", rows.odd_answers, "Croce and Hein 2020: zero gradient"),
-    Check("black-box-only", "error", rows.black_box_only, "Croce and Hein 2020: Square improves"),
-    Check("few-classes", "info", rows.few_classes, "Croce and Hein 2020: number of classes"),
+    Check("odd-answers", "warning", run_rows.odd_answers, "Croce and Hein 2020: zero gradient"),
+    Check(
+        "black-box-only", "error", run_rows.black_box_only, "Croce and Hein 2020: Square improves"
+    ),
+    Check("few-classes", "info", run_rows.few_classes, "Croce and Hein 2020: number of classes"),
     Check(
         "black-box-tried",
         "info",
-        rows.diverse,
+        run_rows.diverse,
         "Carlini et al. 2019: gradient-free and hard-label attacks",
     ),
     Check(
         "late-successes",
         "warning",
-        rows.late_successes,
+        run_rows.late_successes,
         "Pintor et al. 2022: incomplete optimization",
     ),
-    Check("last-restart", "warning", rows.last_restart, "Carlini et al. 2019: restarts"),
+    Check("last-restart", "warning", run_rows.last_restart, "Carlini et al. 2019: restarts"),
     Check(
         "constraints",
         "error",
-        points.constraints,
+        adversarial_points.constraints,
         "Carlini et al. 2019: perturbations stay inside the threat model",
         2,
     ),
-    Check("quantised", "info", points.quantised, "Carlini, Wagner 2017: 8-bit images", 2),
+    Check(
+        "quantised", "info", adversarial_points.quantised, "Carlini, Wagner 2017: 8-bit images", 2
+    ),
     # the model's answers
     Check("random", "error", outputs.random, "Croce and Hein 2020: randomized defense", 2),
     Check(
@@ -93,49 +108,71 @@ CHECKS: tuple[Check, ...] = (
         135,
     ),
     # the steps of an attack
-    Check("unmoved", "error", rows.unmoved, "Pintor et al. 2022: unavailable gradients"),
-    Check("progress", "warning", steps.progress, "Pintor et al. 2022: loss fluctuates", 42),
+    Check("unmoved", "error", run_rows.unmoved, "Pintor et al. 2022: unavailable gradients"),
+    Check("progress", "warning", trajectory.progress, "Pintor et al. 2022: loss fluctuates", 42),
     Check(
-        "incomplete", "warning", steps.incomplete, "Pintor et al. 2022: incomplete optimization", 42
+        "incomplete",
+        "warning",
+        trajectory.incomplete,
+        "Pintor et al. 2022: incomplete optimization",
+        42,
     ),
     Check(
-        "silent-success", "error", steps.silent_success, "Pintor et al. 2022: silent success", 90
+        "silent-success",
+        "error",
+        trajectory.silent_success,
+        "Pintor et al. 2022: silent success",
+        90,
     ),
     # challengers
     Check(
         "single-step",
         "warning",
-        strength.single_step,
+        stronger_attacks.single_step,
         "Athalye et al. 2018: one step beats many",
         6,
     ),
     Check(
         "random-noise",
         "error",
-        strength.noise,
+        stronger_attacks.noise,
         "Athalye et al. 2018: random search finds more",
         105,
     ),
-    Check("step-size", "warning", strength.step_size, "Carlini et al. 2019: hyper-parameters", 90),
     Check(
-        "steps-doubled", "warning", strength.steps_doubled, "Carlini et al. 2019: convergence", 1000
+        "step-size",
+        "warning",
+        stronger_attacks.step_size,
+        "Carlini et al. 2019: hyper-parameters",
+        90,
     ),
-    Check("restarts", "warning", strength.restarts, "Carlini et al. 2019: restarts", 180),
-    Check("loss-gap", "warning", strength.loss_gap, "Carlini et al. 2019: several losses", 90),
-    Check("logit-scale", "error", strength.logit_scale, "Carlini, Wagner 2016: saturation", 90),
+    Check(
+        "steps-doubled",
+        "warning",
+        stronger_attacks.steps_doubled,
+        "Carlini et al. 2019: convergence",
+        1000,
+    ),
+    Check("restarts", "warning", stronger_attacks.restarts, "Carlini et al. 2019: restarts", 180),
+    Check(
+        "loss-gap", "warning", stronger_attacks.loss_gap, "Carlini et al. 2019: several losses", 90
+    ),
+    Check(
+        "logit-scale", "error", stronger_attacks.logit_scale, "Carlini, Wagner 2016: saturation", 90
+    ),
     Check(
         "black-box",
         "error",
-        strength.black_box,
+        stronger_attacks.black_box,
         "Athalye et al. 2018: black-box beats white-box",
         205,
     ),
     Check(
         "labels-only",
         "error",
-        strength.labels_only,
+        stronger_attacks.labels_only,
         "Carlini et al. 2019: gradient-free and hard-label attacks",
         205,
     ),
-    Check("transfer", "error", strength.transfer, "Carlini et al. 2019: transfer", 25),
+    Check("transfer", "error", stronger_attacks.transfer, "Carlini et al. 2019: transfer", 25),
 )

@@ -33,7 +33,7 @@ def list_(
     """
     from robbench.catalogue.builtins import REGISTRIES
     from robbench.core.registry import Entry
-    from robbench.data.places import data_folder, private_sets
+    from robbench.data.data_folder import data_folder, private_sets
 
     if kind is not None and kind not in (known := [*REGISTRIES, "recipes"]):
         raise unknown("kind", kind, known)
@@ -91,7 +91,7 @@ def explain(
     from robbench.catalogue.builtins import REGISTRIES
     from robbench.core.config import COMMANDS, AttackConfig
     from robbench.core.registry import explain_options
-    from robbench.data.places import data_folder, private_sets
+    from robbench.data.data_folder import data_folder, private_sets
     from robbench.tasks.train.config import TrainConfig
 
     if name in cascades():

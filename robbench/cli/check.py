@@ -27,7 +27,7 @@ SelfTest = Annotated[
     option(
         "--self-test",
         panel=WHAT,
-        help="Try the checks on good and on masked models made for it (a minute).",
+        help="Try the checks on good models and on broken defences made for it (a minute).",
     ),
 ]
 Source = Annotated[
@@ -145,13 +145,13 @@ def _self_test(reporter: Reporter, as_json: bool) -> None:
     from robbench.tasks.self_test import self_test
 
     with reporter.progress("self-test") as bar:
-        examined = self_test(bar.update)
+        results = self_test(bar.update)
     rows: list[dict[str, Any]] = [
         {
-            "specimen": e.name, "bad": e.bad, "as_it_should_be": e.as_it_should_be, "flagged_by": e.flagged_by,
+            "case": e.name, "bad": e.bad, "as_expected": e.as_expected, "flagged_by": e.flagged_by,
             "findings": [_plain(dataclasses.asdict(finding)) for finding in e.findings],
         }
-        for e in examined
+        for e in results
     ]  # fmt: skip
     from robbench.report.terminal.checks import self_test_table
 
@@ -160,7 +160,7 @@ def _self_test(reporter: Reporter, as_json: bool) -> None:
             print_json("robbench.check.self-test/1", rows=rows)
         else:
             print_rich(self_test_table(rows))
-    if not all(row["as_it_should_be"] for row in rows):
+    if not all(row["as_expected"] for row in rows):
         raise typer.Exit(1)
 
 

@@ -126,7 +126,7 @@ def _plugins(problems: list[str]) -> dict[str, list[str]]:
 def _paths(data_dir: Any) -> dict[str, str]:
     import platformdirs
 
-    from robbench.data.places import data_folder
+    from robbench.data.data_folder import data_folder
 
     return {
         "data": str(data_folder(data_dir)),

@@ -15,7 +15,7 @@ from pydantic import Field
 
 from robbench.core.errors import UserError
 from robbench.data.base import Data
-from robbench.data.places import data_folder
+from robbench.data.data_folder import data_folder
 
 # The splits that are looked at for classes, besides the one asked for: a class keeps its label
 # where one split lacks it.

@@ -14,8 +14,7 @@ from robbench.catalogue.builtins import DATA
 from robbench.core.errors import RobbenchError, RunError, UserError, unknown
 from robbench.core.spec import parse_spec
 from robbench.data.base import Data, Split, Table, reason, sample_ids
-from robbench.data.places import data_folder as data_folder
-from robbench.data.places import holds_parquet, private_sets
+from robbench.data.data_folder import data_folder, holds_parquet, private_sets
 from robbench.data.subset import few_classes, limit_subset, select, split_subsets
 
 T = TypeVar("T")

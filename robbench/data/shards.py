@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from robbench.core.errors import UserError
+from robbench.data.data_folder import parquet_files, visible
 from robbench.data.image_files import USUAL_SPLITS, listed
-from robbench.data.places import parquet_files, visible
 
 _NUMBER = r"[-_.]\d+(?:[-_]of[-_](?P<of>\d+))?(?:-[0-9a-f]{8,})?"  # -00000-of-00003, -0, _1, -00000-of-00001-0a1b2c3d4e5f6a7b
 

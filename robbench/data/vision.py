@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from robbench.core.errors import RunError, UserError
 from robbench.data.base import Data, Table, reason, require_split
-from robbench.data.places import data_folder, private_sets
+from robbench.data.data_folder import data_folder, private_sets
 
 _DIGITS = tuple("0123456789")
 

@@ -172,7 +172,7 @@ def gradients(model: Model, x: Tensor, y: Tensor, tiles: Tiles) -> tuple[list[Te
                 logits0=x.new_zeros(len(rows), 1), norm=find_norm("linf"))  # fmt: skip
     found = []
     try:
-        for point in (p.x0, p.ball.inside()):
+        for point in (p.x0, p.ball.uniform()):
             parts = []
             for place, real in tiles.split(rows):
                 leaf = point[place].detach().requires_grad_()

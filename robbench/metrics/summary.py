@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from robbench.metrics import calibration, spectrum
 from robbench.metrics.feature_margin import pair_margins
 from robbench.metrics.gradients import LENGTHS, VALUES
-from robbench.metrics.look import Look
+from robbench.metrics.observe import Observations
 from robbench.metrics.peaks import FEWEST, peaks
 from robbench.metrics.svm import largest_margin
 from robbench.store.measured import Measure
@@ -26,7 +26,7 @@ Floats = NDArray[np.floating]
 Value = tuple[float | None, dict[str, Any]]
 
 
-def summarise(seen: Look, points: str, split: str) -> list[Measure]:
+def summarise(seen: Observations, points: str, split: str) -> list[Measure]:
     """The measures of samples seen at their clean or worst points; SVM ratios are a matter of `svm_measures`."""
     found: list[Measure] = []
 
@@ -87,7 +87,7 @@ def logit_margin(margins: Floats) -> dict[str, Value]:
 
 
 def svm_measures(
-    seen: Look,
+    seen: Observations,
     points: str,
     split: str,
     limit: int,
@@ -151,7 +151,9 @@ def svm_measures(
     return [measure("svm_ratio", value, **facts), measure("svm_separable", separable)]
 
 
-def _feature_measures(seen: Look, features: Floats, points: str, split: str) -> Iterator[Measure]:
+def _feature_measures(
+    seen: Observations, features: Floats, points: str, split: str
+) -> Iterator[Measure]:
     """Rank and contributions."""
     finite = features[np.isfinite(features).all(1)]
     s = spectrum.singular_values(finite) if len(finite) else np.zeros(0)

@@ -31,7 +31,7 @@ from robbench.store.locations import beside
 from robbench.store.store import Run, Store, read_points, read_run
 from robbench.tasks.attack.plan import Plan, parse_threats
 from robbench.tasks.attack.points import decode_raw
-from robbench.tasks.small_models import stand_in
+from robbench.tasks.small_models import transfer_source
 from robbench.tasks.subject import Subject, find_subject, of_run
 from robbench.tasks.train.plan import known_threat
 from robbench.threat.model import ThreatModel, require_inside
@@ -126,7 +126,7 @@ def check(plan: CheckPlan, store: Store, limit: int, data_dir: Path | None, watc
     if plan.source is None and 0 < plan.threat.eps < math.inf:
         watch(0.0, "training a model to transfer from")
         plan = dataclasses.replace(
-            plan, source=stand_in(plan.subject.split, plan.data, plan.threat, data_dir)
+            plan, source=transfer_source(plan.subject.split, plan.data, plan.threat, data_dir)
         )
 
     def tell(n: int, name: str) -> None:

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from robbench.core.errors import RobbenchError, UserError
 from robbench.core.trust import names_from
 from robbench.data.base import reason, sample_ids
+from robbench.data.data_folder import data_folder
 from robbench.data.load import find_source
-from robbench.data.places import data_folder
 from robbench.data.subset import limit_subset, select, split_subsets
 from robbench.report.html.data import Example, numbers
 from robbench.report.html.numbers import sizes

@@ -25,7 +25,7 @@ from robbench.core.trust import names_from
 from robbench.data.base import Split, class_difference
 from robbench.data.load import load
 from robbench.metrics.gradients import dual, flips
-from robbench.metrics.look import Look, find_head, look
+from robbench.metrics.observe import Observations, find_head, inspect_model
 from robbench.metrics.summary import summarise, svm_measures
 from robbench.store.answers import same_answers
 from robbench.store.locations import beside
@@ -72,8 +72,8 @@ class Measurer:
     download: bool = False
     train_samples: int = TRAIN_SAMPLES
     say: Callable[[str], None] = lambda text: None  # hears for which other process is waited
-    _clean: dict[tuple[Any, ...], tuple[Look, list[Measure], list[str]]] = dataclasses.field(
-        default_factory=dict
+    _clean: dict[tuple[Any, ...], tuple[Observations, list[Measure], list[str]]] = (
+        dataclasses.field(default_factory=dict)
     )
 
     def measure(self, path: Path, *, force: bool, watch: Watch, model: str | None = None,
@@ -106,7 +106,7 @@ class Measurer:
         info, ids = run.info, run.samples["sample_id"].to_pylist()
         watch(0.0, "clean points")
         clean, measures, notes = self._look_at_clean(info, subject, watch)
-        worst = self._look_at_worst(path, subject, watch)
+        worst = self._inspect_worst(path, subject, watch)
         measures = [*measures, _flip_share(info, clean)]
         if worst is None:
             missing = {"reason": "the run kept no points: attack with --store-points"}
@@ -180,7 +180,7 @@ class Measurer:
 
     def _look_at_clean(
         self, info: dict[str, Any], subject: Subject, watch: Watch
-    ) -> tuple[Look, list[Measure], list[str]]:
+    ) -> tuple[Observations, list[Measure], list[str]]:
         key = (
             subject.hash,
             subject.arch,
@@ -244,7 +244,7 @@ class Measurer:
             )
         return train
 
-    def _look_at_worst(self, path: Path, subject: Subject, watch: Watch) -> Look | None:
+    def _inspect_worst(self, path: Path, subject: Subject, watch: Watch) -> Observations | None:
         """The samples at their worst points, which are their clean ones where none is stored; None for a run without points."""
         if not beside(path, "points").exists():
             return None
@@ -263,11 +263,11 @@ class Measurer:
         )
 
     def _look(self, subject: Subject, split: Split, moved: Callable[[Tensor, Tensor], Tensor] | None,
-              watch: Callable[[int], None]) -> Look:  # fmt: skip
+              watch: Callable[[int], None]) -> Observations:  # fmt: skip
         model = subject.model
         with frozen(model), deterministic():
             torch.manual_seed(0)  # for models that draw from it
-            return look(
+            return inspect_model(
                 model,
                 find_head(model, split.pixels(slice(0, 8))),
                 split,
@@ -297,7 +297,7 @@ def _require_same(info: dict[str, Any], ids: list[int], subject: Subject) -> Non
         )
 
 
-def _flip_share(info: dict[str, Any], clean: Look) -> Measure:
+def _flip_share(info: dict[str, Any], clean: Observations) -> Measure:
     """Share of samples that a perturbation inside the budget flips to first order."""
     norm = dual(info["norm"])
     found = _flips(info, clean)
@@ -311,7 +311,7 @@ def _flip_share(info: dict[str, Any], clean: Look) -> Measure:
     )
 
 
-def _flips(info: dict[str, Any], clean: Look) -> NDArray[np.bool_] | None:
+def _flips(info: dict[str, Any], clean: Observations) -> NDArray[np.bool_] | None:
     if not math.isfinite(info["eps"]) or info["norm"] == "l0":
         return None
     margin, length = (
@@ -324,8 +324,8 @@ def _flips(info: dict[str, Any], clean: Look) -> NDArray[np.bool_] | None:
 def _sample_rows(
     info: dict[str, Any],
     ids: list[int],
-    clean: Look,
-    worst: Look | None,
+    clean: Observations,
+    worst: Observations | None,
     distances: dict[str, list[Any]],
 ) -> list[dict[str, Any]]:
     """The rows of the table of samples."""

@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from robbench.checks.base import Check, Finding, run_checks
+from robbench.checks.broken_defences import defended
 from robbench.checks.evidence import Evidence
 from robbench.checks.registry import CHECKS
-from robbench.checks.specimens import masked
 from robbench.core.device import deterministic
 from robbench.core.freeze import frozen
 from robbench.data.base import Split
 from robbench.data.load import load
-from robbench.tasks.small_models import train_quickly
+from robbench.tasks.small_models import train_small
 from robbench.tasks.train.config import TrainConfig
 from robbench.threat.model import single_threat
 
@@ -25,7 +25,7 @@ WEAK = {"weak attack": "pgd:steps=4,rate=0.02", "random search": "noise:steps=5"
 """Attacks that must be found wanting, on a model that is not to blame."""
 
 
-class Specimen(NamedTuple):
+class Case(NamedTuple):
     """A model with the attack in question, and whether a check must object."""
 
     name: str
@@ -34,8 +34,8 @@ class Specimen(NamedTuple):
     attack: str | None = None
 
 
-class Examined(NamedTuple):
-    """What the checks said of a specimen."""
+class CaseResult(NamedTuple):
+    """What the checks said of a case."""
 
     name: str
     bad: bool
@@ -47,30 +47,30 @@ class Examined(NamedTuple):
         return [f.check for f in self.findings if f.verdict == "fail" and f.severity != "info"]
 
     @property
-    def as_it_should_be(self) -> bool:
+    def as_expected(self) -> bool:
         """Flagged if and only if there is something to flag."""
         return self.bad == bool(self.flagged_by)
 
 
-def specimens(train: Split, only: Callable[[str], bool] = lambda name: True) -> Iterator[Specimen]:
+def cases(train: Split, only: Callable[[str], bool] = lambda name: True) -> Iterator[Case]:
     """Good models, masked ones made from the first, and weak attacks on a robust one; in that order."""
     threat = single_threat(THREAT)
-    plain = train_quickly(train, threat, TrainConfig(model="small-cnn:width=16", epochs=5))
-    robust = train_quickly(
+    plain = train_small(train, threat, TrainConfig(model="small-cnn:width=16", epochs=5))
+    robust = train_small(
         train, threat, TrainConfig(model="small-cnn:width=16", epochs=8, inner="pgd:steps=5")
     )
-    linear = train_quickly(train, threat, TrainConfig(model="mlp:depth=0", epochs=5))
-    fully = train_quickly(train, threat, TrainConfig(model="mlp:width=64", epochs=5, seed=2))
+    linear = train_small(train, threat, TrainConfig(model="mlp:depth=0", epochs=5))
+    fully = train_small(train, threat, TrainConfig(model="mlp:width=64", epochs=5, seed=2))
     good = {
         "undefended": plain,
         "adversarially trained": robust,
         "linear": linear,
         "fully connected": fully,
     }
-    found = [Specimen(name, model, False) for name, model in good.items()]
-    found += [Specimen(name, model, True) for name, model in masked(plain).items()]
-    found += [Specimen(name, robust, True, spec) for name, spec in WEAK.items()]
-    yield from (specimen for specimen in found if only(specimen.name))
+    found = [Case(name, model, False) for name, model in good.items()]
+    found += [Case(name, model, True) for name, model in defended(plain).items()]
+    found += [Case(name, robust, True, spec) for name, spec in WEAK.items()]
+    yield from (case for case in found if only(case.name))
 
 
 def self_test(
@@ -79,23 +79,23 @@ def self_test(
     samples: int = SAMPLES,
     checks: tuple[Check, ...] = CHECKS,
     only: Callable[[str], bool] = lambda name: True,
-) -> list[Examined]:
-    """Run checks on all specimens (`only` of some names). `watch` hears how far it is."""
+) -> list[CaseResult]:
+    """Run checks on all cases (`only` of some names). `watch` hears how far it is."""
     train, split = load("digits", "train"), load("digits", "test", limit=samples)
     watch(0.0, "training")
     with torch.random.fork_rng():
-        source = train_quickly(
+        source = train_small(
             train,
             single_threat(THREAT),
             TrainConfig(model="mlp:width=64,depth=1", epochs=5, seed=1),
         )
-        tried = list(specimens(train, only))
-    examined = []
-    for n, specimen in enumerate(tried):
-        watch((n + 1) / (len(tried) + 1), specimen.name)
-        with frozen(specimen.model), deterministic():
+        tried = list(cases(train, only))
+    results = []
+    for n, case in enumerate(tried):
+        watch((n + 1) / (len(tried) + 1), case.name)
+        with frozen(case.model), deterministic():
             evidence = Evidence(
-                specimen.model, split, single_threat(THREAT), source=source, attack=specimen.attack
+                case.model, split, single_threat(THREAT), source=source, attack=case.attack
             )
-            examined.append(Examined(specimen.name, specimen.bad, run_checks(checks, evidence)))
-    return examined
+            results.append(CaseResult(case.name, case.bad, run_checks(checks, evidence)))
+    return results

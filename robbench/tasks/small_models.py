@@ -22,7 +22,7 @@ from robbench.training.trainer import Trainer
 ROWS, PIXELS = 5000, 3 * 32 * 32  # more would take minutes on a CPU
 
 
-def train_quickly(train: Split, threat: ThreatModel, config: TrainConfig) -> nn.Module:
+def train_small(train: Split, threat: ThreatModel, config: TrainConfig) -> nn.Module:
     """A frozen model, trained with the settings of a config (its data and threat aside) on these samples, without validation."""
     torch.manual_seed(config.seed)
     info, loss = train.info(), LOSSES.build(config.loss)
@@ -38,7 +38,7 @@ def train_quickly(train: Split, threat: ThreatModel, config: TrainConfig) -> nn.
     return model.eval().requires_grad_(False)
 
 
-def stand_in(
+def transfer_source(
     split: Split, data: str, threat: ThreatModel, data_dir: Path | None
 ) -> nn.Module | None:
     """An undefended model of a split's training data, for transfer; None where that is not cheap, or there are no such data."""
@@ -54,4 +54,4 @@ def stand_in(
         model="small-cnn:width=16" if images else "mlp:width=64,depth=1", epochs=5, seed=1
     )
     with torch.random.fork_rng():
-        return train_quickly(train.to(split.labels.device), threat, config)
+        return train_small(train.to(split.labels.device), threat, config)

@@ -22,7 +22,7 @@ from robbench.data.load import load
 from robbench.engine.flags import Flag, notes
 from robbench.models.create import check_logits, create
 from robbench.models.external import External
-from robbench.models.probe import ask
+from robbench.models.fingerprint import output_fingerprint
 from robbench.models.state import State, state_of
 from robbench.store.find import STOPPED_EARLY
 from robbench.store.store import Store
@@ -105,7 +105,7 @@ def find_subject(text: str, config: AttackConfig, store: Store, device: torch.de
     before = state_of(model)
     with frozen(model):
         check_logits(model, split.pixels(slice(0, 8)), len(split.classes))
-        answers = ask(model, split)
+        answers = output_fingerprint(model, split)
     arch = canonical_model(trained.get("model", text))
     state = state_of(model)
     remarks = [

@@ -46,11 +46,11 @@ class Norm(ABC):
         return (x0 + self.project(x - x0, eps)).clamp(*BOX)
 
     @abstractmethod
-    def inside(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    def uniform(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
         """Uniform in the unit ball, drawn from each row's key [B]."""
 
     @abstractmethod
-    def surface(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    def on_sphere(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
         """A random point of size 1: APGD's start (a cube's uniform point or a Gaussian one, scaled to the surface)."""
 
 
@@ -72,11 +72,11 @@ class Linf(Norm):
         wide = lift(eps, d)
         return d.clamp(-wide, wide)
 
-    def inside(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    def uniform(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
         return 2 * keyed.uniform(key, shape, dtype=dtype) - 1
 
-    def surface(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        cube = self.inside(key, shape, dtype)
+    def on_sphere(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        cube = self.uniform(key, shape, dtype)
         return cube / lift(self.size(cube), cube).clamp(min=torch.finfo(dtype).tiny)
 
 
@@ -107,14 +107,14 @@ class L2(Norm):
         length = self.size(d)
         return d * lift(torch.where(length > eps, eps / length, torch.ones_like(eps)), d)
 
-    def inside(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        direction = self.surface(key, shape, dtype)
+    def uniform(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        direction = self.on_sphere(key, shape, dtype)
         radius = keyed.uniform(key, (1,), counter=2, dtype=dtype)[:, 0] ** (
             1 / max(shape.numel(), 1)
         )
         return direction * lift(radius, direction)
 
-    def surface(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    def on_sphere(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
         return self.steepest(keyed.normal(key, shape, dtype=dtype))
 
 
@@ -156,12 +156,12 @@ class L1(_Sparse):
         moved = torch.where((moved - x0).abs() > near.abs(), torch.nextafter(moved, x0), moved)
         return pick(self._fits(boxed - x0, eps), boxed, moved)
 
-    def inside(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    def uniform(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
         d = _laplace(key, shape, dtype)
         slack = -torch.log1p(-keyed.uniform(key, (1,), counter=2, dtype=dtype)[:, 0])
         return d / lift(self.size(d) + slack, d).clamp(min=torch.finfo(dtype).tiny)
 
-    def surface(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    def on_sphere(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
         d = _laplace(key, shape, dtype)
         return d / lift(self.size(d), d).clamp(min=torch.finfo(dtype).tiny)
 
@@ -219,11 +219,11 @@ class L0(_Sparse):
             *BOX
         )  # d^2 - (d - boxed)^2
 
-    def inside(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+    def uniform(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
         return 2 * keyed.uniform(key, shape, dtype=dtype) - 1
 
-    def surface(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        return self.inside(key, shape, dtype)
+    def on_sphere(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        return self.uniform(key, shape, dtype)
 
     @staticmethod
     def _keep(d: Tensor, worth: Tensor, eps: Tensor) -> Tensor:

@@ -70,13 +70,13 @@ class Ball:
             )
         return self.project(x + length * norm.steepest(g))
 
-    def inside(self) -> Tensor:
+    def uniform(self) -> Tensor:
         """A uniform random point of the ball, clipped to the box; a function of each row's key."""
-        return self._scaled(self.p.norm.inside(self.p.key, self.p.x0.shape[1:], self.p.x0.dtype))
+        return self._scaled(self.p.norm.uniform(self.p.key, self.p.x0.shape[1:], self.p.x0.dtype))
 
-    def surface(self) -> Tensor:
+    def on_sphere(self) -> Tensor:
         """A random point of the ball's surface, clipped to the box; a function of each row's key."""
-        return self._scaled(self.p.norm.surface(self.p.key, self.p.x0.shape[1:], self.p.x0.dtype))
+        return self._scaled(self.p.norm.on_sphere(self.p.key, self.p.x0.shape[1:], self.p.x0.dtype))
 
     def _scaled(self, d: Tensor) -> Tensor:
         whole = self.p.norm.size(

@@ -118,7 +118,7 @@ class Guess(Attack[Standing]):
         return self.tries
 
     def start(self, p: Problem) -> Standing:
-        return Standing(x=p.ball.surface())
+        return Standing(x=p.ball.on_sphere())
 
     def step(self, s: Standing, t: Tensor, p: Problem, q: Oracle) -> Standing:
         q.logits(s.x)

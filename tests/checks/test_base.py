@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from robbench.checks import budget, gradients, outputs, rows, steps, strength
+from robbench.checks import budget, gradients, outputs, run_rows, stronger_attacks, trajectory
 from robbench.checks.base import Check, Reading, Skip, counted, run_checks
-from robbench.checks.evidence import MINI
+from robbench.checks.evidence import PROBE
 from robbench.core.errors import UserError
 
 
@@ -110,7 +110,7 @@ def test_every_query_is_counted_and_none_is_made_twice(linear, evidence: Callabl
     seen.clear()
     checks = [
         Check(ask.__name__, "error", ask, "s")
-        for ask in (budget.huge_eps, strength.loss_gap, strength.black_box)
+        for ask in (budget.huge_eps, stronger_attacks.loss_gap, stronger_attacks.black_box)
     ]
     found = run_checks(checks, e)
     assert sum(f.n_forward for f in found) == sum(seen) == e.forwards > 0
@@ -136,11 +136,11 @@ def test_an_attack_finds_what_is_within_reach_and_only_that(linear, evidence: Ca
     e = evidence(linear())
     reach = 0.05 * linear().w.abs().sum()
     score = linear().score(e.x).abs()
-    found = e.attack(MINI).found
+    found = e.attack(PROBE).found
     assert not bool(found[score > 1.001 * reach].any())
     assert bool(found[score < 0.999 * reach].all())
     assert torch.equal(e.reference | e.standing, e.right)
-    assert set(e.attack(MINI).points) >= set(found.nonzero()[:, 0].tolist())
+    assert set(e.attack(PROBE).points) >= set(found.nonzero()[:, 0].tolist())
 
 
 def test_a_random_model_that_was_attacked_as_one_is_not_reproached_for_it(
@@ -152,10 +152,10 @@ def test_a_random_model_that_was_attacked_as_one_is_not_reproached_for_it(
     for check in (
         outputs.random,
         outputs.batch_width,
-        rows.reproduced,
+        run_rows.reproduced,
         budget.zero_eps,
         gradients.slope,
-        steps.silent_success,
+        trajectory.silent_success,
     ):
         with pytest.raises(Skip, match="eot"):
             check(averaged)

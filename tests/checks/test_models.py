@@ -9,11 +9,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robbench.checks import budget, gradients, outputs, points, rows, steps, strength
+from robbench.checks import (
+    adversarial_points,
+    budget,
+    gradients,
+    outputs,
+    run_rows,
+    stronger_attacks,
+    trajectory,
+)
 from robbench.checks.base import Check, run_checks
-from robbench.checks.evidence import MINI
+from robbench.checks.broken_defences import DEFENCES, Defence, defended
+from robbench.checks.evidence import PROBE
 from robbench.checks.registry import CHECKS
-from robbench.checks.specimens import MASKS, Masked, masked
 
 WEAK = "pgd:steps=2,rate=0.05"
 
@@ -46,11 +54,11 @@ def grid(x: Tensor) -> Tensor:
 
 
 def misled(x: Tensor) -> Tensor:
-    return MASKS["misleading gradient"][0](x)
+    return DEFENCES["misleading gradient"][0](x)
 
 
 def purified(x: Tensor) -> Tensor:
-    return MASKS["purified input"][0](x)
+    return DEFENCES["purified input"][0](x)
 
 
 def infinite_slope(x: Tensor) -> Tensor:
@@ -61,7 +69,7 @@ def infinite_slope(x: Tensor) -> Tensor:
 BAD = {  # check -> (function, what comes before the classifier, its scale)
     "zero-eps": (budget.zero_eps, noisy, 1),
     "huge-eps": (budget.huge_eps, Tensor.detach, 1),
-    "unmoved": (rows.unmoved, Tensor.detach, 1),
+    "unmoved": (run_rows.unmoved, Tensor.detach, 1),
     "random": (outputs.random, noisy, 1),
     "batch-width": (outputs.batch_width, lambda x: x - x.mean(0), 1),
     "dynamic": (outputs.dynamic, purified, 1),
@@ -71,14 +79,14 @@ BAD = {  # check -> (function, what comes before the classifier, its scale)
     "vanishing": (gradients.vanishing, None, 180),
     "finite-difference": (gradients.slope, misled, 1),
     "finite-difference of a constant": (gradients.slope, grid, 1),
-    "progress": (steps.progress, misled, 1),
-    "incomplete": (steps.incomplete, slow, 1),
-    "silent-success": (steps.silent_success, noisy, 1),
-    "random-noise": (strength.noise, Tensor.detach, 1),
-    "black-box": (strength.black_box, Tensor.detach, 1),
-    "labels-only": (strength.labels_only, Tensor.detach, 1),
-    "transfer": (strength.transfer, Tensor.detach, 1),
-    "quantised": (points.quantised, noisy, 1),
+    "progress": (trajectory.progress, misled, 1),
+    "incomplete": (trajectory.incomplete, slow, 1),
+    "silent-success": (trajectory.silent_success, noisy, 1),
+    "random-noise": (stronger_attacks.noise, Tensor.detach, 1),
+    "black-box": (stronger_attacks.black_box, Tensor.detach, 1),
+    "labels-only": (stronger_attacks.labels_only, Tensor.detach, 1),
+    "transfer": (stronger_attacks.transfer, Tensor.detach, 1),
+    "quantised": (adversarial_points.quantised, noisy, 1),
 }
 
 
@@ -95,7 +103,7 @@ def test_a_check_tells_a_spoilt_model_from_a_good_one(
     assert len(bad.evidence) > len(good.evidence) or name == "dynamic"
 
 
-@pytest.mark.parametrize("check", [strength.loss_gap, strength.logit_scale])
+@pytest.mark.parametrize("check", [stronger_attacks.loss_gap, stronger_attacks.logit_scale])
 def test_cross_entropy_that_climbs_towards_a_crowd_is_noticed(
     check: Callable, crowded: tuple, evidence: Callable
 ) -> None:
@@ -115,7 +123,7 @@ def test_an_attack_does_not_depend_on_an_extreme_scale(
     """Exactly those within reach fall to cross-entropy, in closed form; without rescaling it finds none of tiny logits."""
     model, split = crowded
     within = linear().score(split.images).abs() < 0.05 * linear().w.abs().sum()
-    assert torch.equal(evidence(model(scale), split).attack(MINI).found, within)
+    assert torch.equal(evidence(model(scale), split).attack(PROBE).found, within)
     assert int(within.sum()) == 30
 
 
@@ -124,20 +132,20 @@ def test_probabilities_are_no_logits(linear: type[nn.Module], evidence: Callable
     good = linear()
     assert outputs.logits(evidence(good)).failed is False
     for name in ("probabilities", "log-probabilities"):
-        reading = outputs.logits(evidence(masked(good)[name]))
+        reading = outputs.logits(evidence(defended(good)[name]))
         assert reading.failed is True
         assert f"are {name}:" in reading.text
 
 
 CHALLENGERS = {
-    "single-step": strength.single_step,
-    "random-noise": strength.noise,
-    "step-size": strength.step_size,
-    "steps-doubled": strength.steps_doubled,
-    "restarts": strength.restarts,
-    "black-box": strength.black_box,
-    "labels-only": strength.labels_only,
-    "transfer": strength.transfer,
+    "single-step": stronger_attacks.single_step,
+    "random-noise": stronger_attacks.noise,
+    "step-size": stronger_attacks.step_size,
+    "steps-doubled": stronger_attacks.steps_doubled,
+    "restarts": stronger_attacks.restarts,
+    "black-box": stronger_attacks.black_box,
+    "labels-only": stronger_attacks.labels_only,
+    "transfer": stronger_attacks.transfer,
 }
 
 
@@ -166,10 +174,10 @@ def test_twice_the_steps_are_of_the_attack_in_question(
     """A weak attack's own settings are kept, its steps doubled; an attack without gradients is passed over."""
     assert (
         f"{WEAK.replace('steps=2', 'steps=4')}"
-        in strength.steps_doubled(evidence(linear(), attack=WEAK)).text
+        in stronger_attacks.steps_doubled(evidence(linear(), attack=WEAK)).text
     )
     assert (
-        "pgd)" in strength.steps_doubled(evidence(linear(), attack="noise:steps=1")).text
+        "pgd)" in stronger_attacks.steps_doubled(evidence(linear(), attack="noise:steps=1")).text
     )  # 40 steps are pgd's default
 
 
@@ -243,8 +251,8 @@ def test_every_mask_changes_the_gradient_and_not_the_prediction(
 ) -> None:
     """The masks of the self-test keep nearly all predictions (that of batch statistics aside): they only look robust."""
     model = linear()
-    for name, mask in masked(model).items():
-        assert isinstance(mask, Masked)
+    for name, mask in defended(model).items():
+        assert isinstance(mask, Defence)
         same = (mask(split.images).argmax(1) == model(split.images).argmax(1)).float().mean()
         assert same > 0.85 or name == "batch statistics", name
 
@@ -257,9 +265,9 @@ def test_every_check_is_named_once_and_in_a_family() -> None:
         "budget",
         "gradients",
         "outputs",
-        "points",
-        "rows",
-        "steps",
-        "strength",
+        "adversarial_points",
+        "run_rows",
+        "trajectory",
+        "stronger_attacks",
     }
     assert all(isinstance(check, Check) and check.ask.__doc__ for check in CHECKS)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from robbench.checks import points, rows
+from robbench.checks import adversarial_points, run_rows
 from robbench.checks.base import Skip
 from robbench.core.status import UNCONFIRMED, UNFINISHED
 
@@ -27,62 +27,62 @@ def fell(n: int, spec: str = PGD, **columns: list) -> dict:
 
 
 CASES = {  # check, a good run, a bad run, how many samples speak against the bad one
-    "reproduced": (rows.reproduced, {}, {"clean_pred": [1, 0] * 30}, N),
-    "unfinished": (rows.unfinished, {}, {"status": some(3, UNFINISHED, 0)}, 3),
-    "unconfirmed": (rows.unconfirmed, {}, {"status": some(3, UNCONFIRMED, 0)}, 3),
-    "zero gradients met": (rows.odd_answers, {}, {"n_zero_gradient": some(2, 4, 0)}, 2),
-    "no numbers met": (rows.odd_answers, {}, {"n_nonfinite": some(5, 1, 0)}, 5),
+    "reproduced": (run_rows.reproduced, {}, {"clean_pred": [1, 0] * 30}, N),
+    "unfinished": (run_rows.unfinished, {}, {"status": some(3, UNFINISHED, 0)}, 3),
+    "unconfirmed": (run_rows.unconfirmed, {}, {"status": some(3, UNCONFIRMED, 0)}, 3),
+    "zero gradients met": (run_rows.odd_answers, {}, {"n_zero_gradient": some(2, 4, 0)}, 2),
+    "no numbers met": (run_rows.odd_answers, {}, {"n_nonfinite": some(5, 1, 0)}, 5),
     "black-box-only": (
-        rows.black_box_only,
+        run_rows.black_box_only,
         {"attack": [PGD, SQUARE], **fell(20)},
         {"attack": [PGD, SQUARE], **fell(20, SQUARE)},
         20,
     ),
     "one to a black-box is luck": (
-        rows.black_box_only,
+        run_rows.black_box_only,
         {"attack": [PGD, SQUARE], **fell(1, SQUARE)},
         {"attack": [PGD, "noise"], **fell(2, "noise")},
         2,
     ),
-    "black-box-tried": (rows.diverse, {"attack": [PGD, SQUARE]}, {}, 0),
+    "black-box-tried": (run_rows.diverse, {"attack": [PGD, SQUARE]}, {}, 0),
     "of pyautoattack": (
-        rows.diverse,
+        run_rows.diverse,
         {"attack": ["pyautoattack"]},
         {"attack": ["pyautoattack:version=rand"]},
         0,
     ),
     "unmoved": (
-        rows.unmoved,
+        run_rows.unmoved,
         fell(20, adv_margin=some(20, -1.0, 0.99)),
         fell(20, adv_margin=some(50, 0.5, 1.0)),
         10,
     ),
     "unmoved, of what was attacked to the end": (
-        rows.unmoved,
+        run_rows.unmoved,
         fell(20, adv_margin=[-1.0] * 20 + [0.9] * 20 + [1.0] * 20, status=some(40, 0, UNFINISHED)),
         fell(20, adv_margin=[-1.0] * 20 + [0.9] * 20 + [1.0] * 20, status=some(55, 0, UNFINISHED)),
         15,
     ),
     "late-successes": (
-        rows.late_successes,
+        run_rows.late_successes,
         fell(45, first_success_step=some(3, 18, 3)),
         fell(40, first_success_step=some(8, 18, 3)),
         8,
     ),
     "last-restart": (
-        rows.last_restart,
+        run_rows.last_restart,
         fell(40, "pgd:restarts=3", broken_variant=some(40, 1)),
         fell(40, "pgd:restarts=3", broken_variant=some(20, 2, 0)),
         20,
     ),
     "last restart of a targeted attack": (  # two classes have one target each
-        rows.last_restart,
+        run_rows.last_restart,
         fell(40, "apgd:objective=dlr-targeted,restarts=2", broken_variant=some(40, 0)),
         fell(40, "apgd:objective=dlr-targeted,restarts=2", broken_variant=some(30, 1, 0)),
         30,
     ),
     "few-classes": (
-        rows.few_classes,
+        run_rows.few_classes,
         {"flags": json.dumps([{"name": "random", "text": "x"}])},
         {"flags": json.dumps([{"name": "few-classes", "text": "9 targets are cut to 1"}])},
         0,
@@ -105,14 +105,14 @@ def test_rows_that_speak_against_an_attack(
 @pytest.mark.parametrize(
     ("check", "run", "why"),
     [
-        (rows.black_box_only, {}, "no black-box attack after"),
-        (rows.black_box_only, {"attack": [SQUARE, PGD]}, "no black-box attack after"),
-        (rows.last_restart, fell(40), "restarts"),
-        (rows.late_successes, fell(29), "fewer than 30"),
-        (rows.late_successes, fell(40, SQUARE), "fewer than 30"),
-        (rows.late_successes, fell(40, "fgsm"), "fewer than 30"),
-        (rows.diverse, {"attack": [PGD, "foolbox:attack=LinfPGD"]}, "another package"),
-        (points.constraints, {}, "--store-points"),
+        (run_rows.black_box_only, {}, "no black-box attack after"),
+        (run_rows.black_box_only, {"attack": [SQUARE, PGD]}, "no black-box attack after"),
+        (run_rows.last_restart, fell(40), "restarts"),
+        (run_rows.late_successes, fell(29), "fewer than 30"),
+        (run_rows.late_successes, fell(40, SQUARE), "fewer than 30"),
+        (run_rows.late_successes, fell(40, "fgsm"), "fewer than 30"),
+        (run_rows.diverse, {"attack": [PGD, "foolbox:attack=LinfPGD"]}, "another package"),
+        (adversarial_points.constraints, {}, "--store-points"),
     ],
 )
 def test_rows_that_cannot_tell(
@@ -127,15 +127,15 @@ def test_without_a_run_rows_say_nothing(linear, evidence: Callable) -> None:
     """Checks of rows need rows; those that a mini attack can answer do not."""
     e = evidence(linear())
     for check in (
-        rows.reproduced,
-        rows.unfinished,
-        rows.late_successes,
-        rows.few_classes,
-        rows.diverse,
+        run_rows.reproduced,
+        run_rows.unfinished,
+        run_rows.late_successes,
+        run_rows.few_classes,
+        run_rows.diverse,
     ):
         with pytest.raises(Skip, match="no run"):
             check(e)
-    assert rows.unmoved(e).failed is False
+    assert run_rows.unmoved(e).failed is False
 
 
 def test_what_a_run_left_standing_is_what_challengers_see(
@@ -156,7 +156,7 @@ def test_what_a_run_left_standing_is_what_challengers_see(
 def audit(linear, evidence: Callable, run_of: Callable, split) -> Callable:
     """The audit of a run whose stored points were tampered with: `audit(lambda x, i: ...)`."""
 
-    def run(change: Callable) -> points.Reading:
+    def run(change: Callable) -> adversarial_points.Reading:
         model = linear()
         reach = 0.05 * model.w.abs().sum()
         within = model.score(split.images).abs() < 0.99 * reach
@@ -168,7 +168,7 @@ def audit(linear, evidence: Callable, run_of: Callable, split) -> Callable:
             "adversarial": within.tolist(),
             "broken_by": [PGD if hit else None for hit in within.tolist()],
         }
-        return points.constraints(evidence(model, points=kept, **run_of(**columns)))
+        return adversarial_points.constraints(evidence(model, points=kept, **run_of(**columns)))
 
     return run
 
@@ -204,7 +204,7 @@ def test_a_point_with_another_label_than_the_rows_say_fails_the_audit(
 ) -> None:
     """A sample said to have fallen whose point is classified correctly."""
     stored = {int(sample): x for sample, x in zip(split.ids, split.images, strict=True)}
-    reading = points.constraints(evidence(linear(), points=stored, **run_of(**fell(3))))
+    reading = adversarial_points.constraints(evidence(linear(), points=stored, **run_of(**fell(3))))
     assert reading.evidence == tuple(split.ids[:3].tolist())
 
 
@@ -216,6 +216,6 @@ def test_attacks_that_visit_no_point_in_vain_are_not_judged_by_it(
 ) -> None:
     """Minimum-norm attacks, black boxes and other packages leave the clean margin where they fail: no sign of anything."""
     with pytest.raises(Skip, match="climbs"):
-        rows.unmoved(
+        run_rows.unmoved(
             evidence(linear(), **run_of(attack=[spec], **fell(5, adv_margin=some(5, -1.0, 1.0))))
         )

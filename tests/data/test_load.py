@@ -17,7 +17,8 @@ from sklearn.datasets import load_digits
 from robbench.core.errors import RobbenchError, RunError, UserError
 from robbench.data import load as load_module
 from robbench.data.base import Data, Table, class_difference
-from robbench.data.load import data_folder, default_threat, load
+from robbench.data.data_folder import data_folder
+from robbench.data.load import default_threat, load
 from robbench.data.subset import few_classes, select, split_subsets
 
 

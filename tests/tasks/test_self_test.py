@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from robbench.checks.broken_defences import DEFENCES
 from robbench.checks.registry import CHECKS
-from robbench.checks.specimens import MASKS
 from robbench.tasks.self_test import WEAK, self_test
 
 FEW = (
@@ -23,7 +23,7 @@ CHEAP = tuple(check for check in CHECKS if check.cost <= 50)
 
 @pytest.fixture(scope="module")
 def examined(one_thread: None):
-    """Some specimens, fewer samples, the cheap checks only."""
+    """Some cases, fewer samples, the cheap checks only."""
     heard = []
     found = self_test(
         lambda share, name: heard.append((share, name)),
@@ -38,7 +38,7 @@ def examined(one_thread: None):
 
 def test_masked_models_are_flagged_and_good_ones_are_not(examined) -> None:
     """By the checks that were made for what is wrong with them, among others."""
-    assert {name: e.as_it_should_be for name, e in examined.items()} == dict.fromkeys(FEW, True)
+    assert {name: e.as_expected for name, e in examined.items()} == dict.fromkeys(FEW, True)
     assert examined["undefended"].flagged_by == examined["linear"].flagged_by == []
     assert examined["logits x 1000"].flagged_by == ["zero-gradient"]  # attacks rescale such logits
     assert {"no-gradient", "finite-difference", "huge-eps"} <= set(
@@ -51,19 +51,19 @@ def test_masked_models_are_flagged_and_good_ones_are_not(examined) -> None:
 def test_blind_checks_would_be_noticed(examined) -> None:
     """A masked model that nothing flags, and a good one that something does, are not as they should be."""
     masked, good = examined["logits x 1000"], examined["undefended"]
-    assert not masked._replace(findings=good.findings).as_it_should_be
-    assert not good._replace(findings=masked.findings).as_it_should_be
+    assert not masked._replace(findings=good.findings).as_expected
+    assert not good._replace(findings=masked.findings).as_expected
 
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch, examined):
-    """The command with these specimens in place of all of them."""
+    """The command with these cases in place of all of them."""
     monkeypatch.setattr("robbench.tasks.self_test.self_test", lambda watch: list(examined.values()))
     return examined
 
 
 def test_the_command_shows_who_was_flagged_and_the_figures(short, cli) -> None:
-    """Exit 0; 80 columns; every specimen, and for each check the good figures beside the threshold."""
+    """Exit 0; 80 columns; every case, and for each check the good figures beside the threshold."""
     done = cli("check --self-test")
     assert done.code == 0, done.err
     assert all(name in done.out for name in FEW)
@@ -71,15 +71,15 @@ def test_the_command_shows_who_was_flagged_and_the_figures(short, cli) -> None:
     assert "threshold" in done.out
     assert max(map(len, done.out.splitlines())) <= 80
     rows = cli("check --self-test --json").json["rows"]
-    assert [row["specimen"] for row in rows] == list(FEW)
-    assert all(row["as_it_should_be"] for row in rows)
+    assert [row["case"] for row in rows] == list(FEW)
+    assert all(row["as_expected"] for row in rows)
     assert ": NaN" not in json.dumps(rows)
 
 
 def test_the_command_fails_when_a_masked_model_passes(
     monkeypatch: pytest.MonkeyPatch, examined, cli
 ) -> None:
-    """Exit 1, and the specimen is marked."""
+    """Exit 1, and the case is marked."""
     blind = examined["logits x 1000"]._replace(findings=examined["undefended"].findings)
     monkeypatch.setattr(
         "robbench.tasks.self_test.self_test", lambda watch: [examined["undefended"], blind]
@@ -93,8 +93,8 @@ def test_the_command_fails_when_a_masked_model_passes(
 def test_the_whole_self_test(one_thread: None) -> None:
     """All good models, all masks, all weak attacks, all checks; each check without rows or points holds on the good ones."""
     found = self_test()
-    assert [e.name for e in found if not e.as_it_should_be] == []
-    assert {e.name for e in found if e.bad} == {*MASKS, *WEAK}
+    assert [e.name for e in found if not e.as_expected] == []
+    assert {e.name for e in found if e.bad} == {*DEFENCES, *WEAK}
     assert sum(not e.bad for e in found) >= 4
     flagged = {name for e in found for name in e.flagged_by}
     assert len(flagged) >= 18

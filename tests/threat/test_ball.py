@@ -48,8 +48,8 @@ def test_everything_the_ball_gives_is_in_box_and_ball(
     for x in (
         p.ball.project(far),
         p.ball.ascend(far, g, p.eps * 2),
-        p.ball.inside(),
-        p.ball.surface(),
+        p.ball.uniform(),
+        p.ball.on_sphere(),
     ):
         assert x.dtype == torch.float32
         assert float(x.min()) >= 0
@@ -120,14 +120,14 @@ def test_without_a_budget_only_the_box_holds(name: str) -> None:
     far = x0 + torch.randn(4, 50, generator=generator)
     assert torch.allclose(p.ball.project(far), far.clamp(0, 1), rtol=0, atol=1e-6)
     for x in (
-        p.ball.inside(),
-        p.ball.surface(),
+        p.ball.uniform(),
+        p.ball.on_sphere(),
         p.ball.ascend(x0, torch.zeros(4, 50), p.eps),
         p.ball.ascend(x0, far, p.eps),
     ):
         assert bool(((x >= 0) & (x <= 1)).all())
         assert bool(size_and_fits(x, p)[1].all())
-    assert float((p.ball.inside() - x0).abs().mean()) > 0.1
+    assert float((p.ball.uniform() - x0).abs().mean()) > 0.1
 
 
 def _cut_l1(x: NDArray[np.float64], x0: NDArray[np.float64], eps: float) -> NDArray[np.float64]:
@@ -168,7 +168,7 @@ def test_l1_projection_is_the_nearest_point_of_the_cut_ball(entries: int) -> Non
     for row in range(60):
         expected = _cut_l1(far[row].numpy(), x0[row].numpy(), float(eps[row]))
         assert ours[row].numpy() == pytest.approx(expected, abs=1e-12)
-    other = p.ball.project(p.ball.surface() + 0.1 * torch.randn(60, entries, dtype=torch.float64))
+    other = p.ball.project(p.ball.on_sphere() + 0.1 * torch.randn(60, entries, dtype=torch.float64))
     assert bool((((far - ours) * (other - ours)).sum(1) <= 1e-12).all())
     out = (far.clamp(0, 1) - x0).abs().sum(1) > eps
     assert 10 < int(out.sum()) < 60
@@ -219,7 +219,11 @@ def test_l1_budget_survives_the_rounding_of_many_small_entries(entries: int, eps
     even = x0 + torch.tensor([[1e-3], [0.3], [-5.0]]) * (
         1 + 1e-3 * torch.rand(3, entries, generator=generator)
     )
-    for x in (p.ball.project(even), p.ball.project(p.ball.project(even) + 1e-7), p.ball.surface()):
+    for x in (
+        p.ball.project(even),
+        p.ball.project(p.ball.project(even) + 1e-7),
+        p.ball.on_sphere(),
+    ):
         assert bool(((x.double() - x0.double()).abs().sum(1) <= eps * (1 + 1e-5) + 1e-7).all())
         assert bool(size_and_fits(x, p)[1].all())
 
@@ -240,7 +244,7 @@ def test_l0_projection_is_the_nearest_point_of_the_cut_ball(budget: int) -> None
     assert torch.allclose((ours - far).norm(dim=1), best, rtol=1e-12)
 
 
-@pytest.mark.parametrize("draw", [lambda ball: ball.inside(), lambda ball: ball.surface()])
+@pytest.mark.parametrize("draw", [lambda ball: ball.uniform(), lambda ball: ball.on_sphere()])
 @pytest.mark.parametrize("name", sorted(NORMS))
 def test_random_points_are_functions_of_the_rows_key(
     name: str, draw: Callable[..., Tensor]

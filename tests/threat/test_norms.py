@@ -180,14 +180,14 @@ def test_projection_of_zero_and_to_zero(norm: Norm) -> None:
 def test_random_points_lie_inside_and_on_the_surface(
     norm: Norm, shape: tuple[int, ...], dtype: torch.dtype
 ) -> None:
-    """inside() never leaves the unit ball, surface() lies on its surface; both are functions of the key alone.
+    """uniform() never leaves the unit ball, on_sphere() lies on its surface; both are functions of the key alone.
 
     In l0, whose ball has no bounds, both fill the cube instead.
     """
     keys = torch.arange(500)
     inside, surface = (
-        norm.inside(keys, torch.Size(shape), dtype),
-        norm.surface(keys, torch.Size(shape), dtype),
+        norm.uniform(keys, torch.Size(shape), dtype),
+        norm.on_sphere(keys, torch.Size(shape), dtype),
     )
     for points in (inside, surface):
         assert points.shape == (500, *shape)
@@ -197,13 +197,13 @@ def test_random_points_lie_inside_and_on_the_surface(
     else:
         assert float(norm.size(inside).max()) <= 1 + 1e-6
         assert torch.allclose(norm.size(surface), torch.ones(500, dtype=dtype), atol=1e-6)
-    assert torch.equal(norm.inside(keys[100:101], torch.Size(shape), dtype)[0], inside[100])
-    assert torch.equal(norm.surface(keys[100:101], torch.Size(shape), dtype)[0], surface[100])
+    assert torch.equal(norm.uniform(keys[100:101], torch.Size(shape), dtype)[0], inside[100])
+    assert torch.equal(norm.on_sphere(keys[100:101], torch.Size(shape), dtype)[0], surface[100])
 
 
 def test_points_inside_are_uniform(norm: Norm) -> None:
     """The radius to the power of the dimension is uniform, and every coordinate is symmetric: exact laws of a uniform ball."""
-    points = norm.inside(torch.arange(20_000), torch.Size((3,)), torch.float64)
+    points = norm.uniform(torch.arange(20_000), torch.Size((3,)), torch.float64)
     radius = NORMS["linf" if norm.name == "l0" else norm.name].size(points)
     assert stats.kstest((radius**3).numpy(), "uniform").pvalue > 0.001
     for axis in range(3):
@@ -224,14 +224,14 @@ def test_points_inside_are_uniform(norm: Norm) -> None:
 
 def test_surface_directions_are_isotropic_in_l2() -> None:
     """One coordinate of a uniform point of the 2-sphere is uniform on [-1, 1] (Archimedes)."""
-    points = NORMS["l2"].surface(torch.arange(5_000), torch.Size((3,)), torch.float64)
+    points = NORMS["l2"].on_sphere(torch.arange(5_000), torch.Size((3,)), torch.float64)
     for axis in range(3):
         assert stats.kstest(points[:, axis].numpy(), "uniform", args=(-1, 2)).pvalue > 0.001
 
 
 def test_surface_of_l1_is_uniform() -> None:
     """Where the signs are dropped, a uniform point of the simplex remains: an entry of three has density 2 (1 - x)."""
-    points = NORMS["l1"].surface(torch.arange(5_000), torch.Size((3,)), torch.float64)
+    points = NORMS["l1"].on_sphere(torch.arange(5_000), torch.Size((3,)), torch.float64)
     for axis in range(3):
         assert (
             stats.kstest(points[:, axis].abs().numpy(), lambda x: 1 - (1 - x) ** 2).pvalue > 0.001

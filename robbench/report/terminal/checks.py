@@ -58,21 +58,21 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def self_test_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """Per specimen what flagged it; per check its figures on good and on flagged specimens beside the threshold."""
+    """Per case what flagged it; per check its figures on good and on flagged cases beside the threshold."""
     who = _table("self-test on the embedded digits")
-    for head in ("specimen", "is", "", "flagged by"):
+    for head in ("case", "is", "", "flagged by"):
         who.add_column(head, overflow="fold")
     for row in rows:
-        mark = Text("ok", "green") if row["as_it_should_be"] else Text("WRONG", "bold red")
+        mark = Text("ok", "green") if row["as_expected"] else Text("WRONG", "bold red")
         who.add_row(
-            row["specimen"],
+            row["case"],
             "bad" if row["bad"] else "good",
             mark,
             ", ".join(row["flagged_by"]) or "nothing",
         )
     figures = _table("figures")
     figures.add_column("check", no_wrap=True)
-    for head in ("good, at most", "threshold", "flagged, at least", "at most", "specimens"):
+    for head in ("good, at most", "threshold", "flagged, at least", "at most", "cases"):
         figures.add_column(head, justify="right")
     for column in zip(*(row["findings"] for row in rows), strict=True):
         good = [

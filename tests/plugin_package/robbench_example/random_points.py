@@ -27,11 +27,11 @@ class RandomPoints(Attack[State]):
     steps: Annotated[int, Field(ge=1, description="points tried after the first")] = 10
 
     def start(self, p: Problem) -> State:
-        return State(x=p.ball.inside())
+        return State(x=p.ball.uniform())
 
     def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> State:
         q.logits(s.x)
-        return State(x=p.replace(key=keyed.fold(p.key, t + 1)).ball.inside())
+        return State(x=p.replace(key=keyed.fold(p.key, t + 1)).ball.uniform())
 
     def point(self, s: State) -> Tensor:
         return s.x

@@ -11,7 +11,7 @@ from torch import nn
 
 from robbench.core.freeze import frozen
 from robbench.data.load import load
-from robbench.metrics.look import find_head, look
+from robbench.metrics.observe import find_head, inspect_model
 from robbench.metrics.summary import logit_margin, summarise, svm_measures
 from robbench.metrics.tiles import in_tiles
 from robbench.models.base import Classifier
@@ -55,9 +55,9 @@ def test_no_number_depends_on_other_samples(digits, moved):
     model = convolutional()
     with frozen(model):
         head = find_head(model, digits.pixels(slice(0, 8)))
-        whole = look(model, head, digits, 32, moved)
+        whole = inspect_model(model, head, digits, 32, moved)
         for index in (torch.arange(69, -1, -1), torch.tensor([5]), torch.arange(3, 40)):
-            part = look(model, head, digits.take(index), 32, moved)
+            part = inspect_model(model, head, digits.take(index), 32, moved)
             for name, values in part.columns.items():
                 assert np.array_equal(values, whole.columns[name][index.numpy()], equal_nan=True), (
                     name
@@ -70,8 +70,8 @@ def test_the_columns_of_a_point(digits):
     model = convolutional()
     with frozen(model):
         head = find_head(model, digits.pixels(slice(0, 8)))
-        clean = look(model, head, digits, 32)
-        still = look(model, head, digits, 32, lambda index, clean: clean)
+        clean = inspect_model(model, head, digits, 32)
+        still = inspect_model(model, head, digits, 32, lambda index, clean: clean)
     assert still.columns.keys() - clean.columns.keys() == {"local_linearity"}
     assert not still.columns["local_linearity"].any()
     for name, values in clean.columns.items():
@@ -126,7 +126,7 @@ def test_measures_without_a_head_are_null_with_a_reason(digits):
     """Everything else is there."""
     model = External(Odd(last=False), 10).eval()
     with frozen(model):
-        seen = look(model, find_head(model, digits.pixels(slice(0, 8))), digits, 32)
+        seen = inspect_model(model, find_head(model, digits.pixels(slice(0, 8))), digits, 32)
     rows = {
         m.name: m
         for m in [*summarise(seen, "clean", "test"), *svm_measures(seen, "clean", "test", 70)]
@@ -153,7 +153,7 @@ def test_the_svm_of_a_network_is_never_beaten(digits):
     images[two.labels == 1] = same
     with frozen(model):
         split = dataclasses.replace(two, images=images)
-        seen = look(model, find_head(model, split.pixels(slice(0, 8))), split, 32)
+        seen = inspect_model(model, find_head(model, split.pixels(slice(0, 8))), split, 32)
     ratio, separable = svm_measures(seen, "clean", "test", 1000)
     pairs = {tuple(row["classes"]): row for row in ratio.detail["pairs"]}
     assert pairs[0, 1]["ratio"] is None
@@ -171,7 +171,7 @@ def test_features_that_are_no_numbers_are_left_out(digits):
     """One broken row: its own numbers are not finite, and means, ranks and SVMs are those of the rest."""
     model = convolutional()
     with frozen(model):
-        seen = look(model, find_head(model, digits.pixels(slice(0, 8))), digits, 32)
+        seen = inspect_model(model, find_head(model, digits.pixels(slice(0, 8))), digits, 32)
     features, columns = (
         seen.features.copy(),
         {name: values.copy() for name, values in seen.columns.items()},

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from robbench.catalogue.builtins import ATTACKS
 from robbench.checks.base import FEW, Reading, Skip, counted, share
-from robbench.checks.evidence import MINI, MINI_MARGIN, Evidence
+from robbench.checks.evidence import PROBE, PROBE_MARGIN, Evidence
 from robbench.core.spec import Spec, options_of
 from robbench.engine.oracle import forward_tiles
 from robbench.engine.shapes import tiles_of
@@ -80,7 +80,7 @@ def transfer(e: Evidence) -> Reading:
         )
     return _held(
         e,
-        f"transfer:source=given,attack=({MINI})",
+        f"transfer:source=given,attack=({PROBE})",
         0.03,
         "fell to points made for another model: the attack is weak or the gradients mislead",
     )
@@ -102,7 +102,7 @@ def restarts(e: Evidence) -> Reading:
     Figures: good models up to 0.033, masks up to 0.098; weak attacks 0.27 to 0.28.
     """
     return _held(
-        e, f"{MINI},restarts=4", 0.1, "fell to more random starts: give the attack more restarts"
+        e, f"{PROBE},restarts=4", 0.1, "fell to more random starts: give the attack more restarts"
     )
 
 
@@ -111,7 +111,7 @@ def step_size(e: Evidence) -> Reading:
 
     Figures: good models up to 0.049, masks up to 0.066; weak attacks 0.25 to 0.27.
     """
-    bad = e.challenge(f"{MINI},rate=0.0625") | e.challenge(f"{MINI},rate=0.25")
+    bad = e.challenge(f"{PROBE},rate=0.0625") | e.challenge(f"{PROBE},rate=0.25")
     return counted(e, bad, e.right, 0.1, f"fell to another step length: {e.hint('step-size')}")
 
 
@@ -121,7 +121,7 @@ def loss_gap(e: Evidence) -> Reading:
     Figures: good models up to 0.05, linear ones 0.15 (cross-entropy climbs towards several classes
     at once); a crowd of far classes (the test's model) 0.47.
     """
-    ce, margin = e.attack(MINI).found, e.attack(MINI_MARGIN).found
+    ce, margin = e.attack(PROBE).found, e.attack(PROBE_MARGIN).found
     figure = abs(share(ce, e.right) - share(margin, e.right))
     text = f"cross-entropy breaks {int(ce.sum())}, the margin {int(margin.sum())} of {int(e.right.sum())}{e.hint('loss-gap')}"
     return _unless_few(e, Reading(figure > 0.3, figure, 0.3, text, e.ids(ce ^ margin)))
@@ -136,11 +136,11 @@ def logit_scale(e: Evidence) -> Reading:
     Figures: good models up to 0.065, linear ones 0.12 (as for `loss_gap`); a crowd of far classes
     (the test's model) 0.5.
     """
-    stands = e.right & ~e.attack(MINI).found
+    stands = e.right & ~e.attack(PROBE).found
     bad = torch.zeros_like(stands)
     for scale in SCALES:
-        bad |= e.attack(MINI, among=stands & ~bad, model=_Rescaled(e.model, scale)).found
-    text = f"fell to {MINI} on rescaled logits: cross-entropy follows their scale{e.hint('logit-scale')}"
+        bad |= e.attack(PROBE, among=stands & ~bad, model=_Rescaled(e.model, scale)).found
+    text = f"fell to {PROBE} on rescaled logits: cross-entropy follows their scale{e.hint('logit-scale')}"
     return counted(e, bad, e.right, 0.3, text)
 
 
@@ -153,15 +153,15 @@ def _unless_few(e: Evidence, reading: Reading) -> Reading:
 
 
 def _doubled(e: Evidence) -> str:
-    """The first attack in question that has steps and sees gradients, else MINI, with twice the steps."""
-    for text in (*e.specs, MINI):
+    """The first attack in question that has steps and sees gradients, else PROBE, with twice the steps."""
+    for text in (*e.specs, PROBE):
         attack = ATTACKS.build(text)
         options = options_of(attack)
         if attack.access == "white-box" and "steps" in options and attack.goal == "fixed-eps":
             return ATTACKS.canonical(
                 str(Spec(text.partition(":")[0], None, {**options, "steps": 2 * options["steps"]}))
             )
-    raise AssertionError(MINI)
+    raise AssertionError(PROBE)
 
 
 class _Rescaled(nn.Module):

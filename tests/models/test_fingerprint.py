@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from robbench.data.base import Split
-from robbench.models.probe import ask
+from robbench.models.fingerprint import output_fingerprint
 
 N, SHAPE = 6, (1, 4, 4)
 SPLIT = Split(
@@ -39,7 +39,7 @@ def _sums(x: Tensor) -> Tensor:
 
 def test_the_inputs_are_the_first_samples_and_noise_of_rising_strength() -> None:
     model = Asked(_sums)
-    found = json.loads(ask(model, SPLIT))
+    found = json.loads(output_fingerprint(model, SPLIT))
     x = model.seen[0]
     assert torch.equal(x, model.seen[1])
     assert torch.equal(x[:4], SPLIT.pixels(slice(0, 4)))
@@ -57,12 +57,14 @@ def test_the_inputs_are_the_first_samples_and_noise_of_rising_strength() -> None
 
 
 def test_fewer_samples_than_that_are_all_asked() -> None:
-    found = json.loads(ask(Asked(_sums), SPLIT.take(torch.tensor([2]))))
+    found = json.loads(output_fingerprint(Asked(_sums), SPLIT.take(torch.tensor([2]))))
     assert (len(found["samples"]), len(found["made"])) == (1, 4)
 
 
 def test_the_spread_of_a_random_model_is_measured() -> None:
-    found = json.loads(ask(Asked(lambda x: _sums(x) + torch.randn(len(x), 2)), SPLIT))
+    found = json.loads(
+        output_fingerprint(Asked(lambda x: _sums(x) + torch.randn(len(x), 2)), SPLIT)
+    )
     assert 0.5 < found["spread"] < 10
 
 
@@ -72,7 +74,7 @@ def test_answers_that_are_no_numbers_are_null() -> None:
             [x.new_full((len(x),), float("nan")), x.new_full((len(x),), float("inf"))], 1
         )
 
-    found: Any = json.loads(ask(Asked(answer), SPLIT))
+    found: Any = json.loads(output_fingerprint(Asked(answer), SPLIT))
     assert found == {"samples": [[None, None]] * 4, "made": [[None, None]] * 4, "spread": 0.0}
 
 
@@ -84,7 +86,9 @@ def test_many_classes_are_grouped_and_a_change_of_one_shows() -> None:
         moved = z.clone()
         moved[:, 777] += change
         found.append(
-            torch.tensor(json.loads(ask(Asked(lambda x, moved=moved: moved), SPLIT))["made"])
+            torch.tensor(
+                json.loads(output_fingerprint(Asked(lambda x, moved=moved: moved), SPLIT))["made"]
+            )
         )
     assert found[0].shape == (4, 16)
     assert (found[0] - found[1]).norm(dim=1) == pytest.approx([0.5] * 4, rel=1e-5)

@@ -12,7 +12,7 @@ from robbench.attacks.base import AnyRowAttack, Attack, Backend
 from robbench.attacks.pyautoattack import PyAutoAttack
 from robbench.catalogue.builtins import ATTACKS
 from robbench.checks.base import Reading, Skip, counted
-from robbench.checks.evidence import MINI, Evidence
+from robbench.checks.evidence import PROBE, Evidence
 from robbench.core.status import UNCONFIRMED, UNFINISHED
 from robbench.engine.advice import kinds
 from robbench.engine.flags import BLACK_BOX_SHARE
@@ -81,7 +81,7 @@ def unmoved(e: Evidence) -> Reading:
         worst, clean = e.column("adv_margin"), e.column("clean_margin")
         fell = e.column("adversarial").bool() | (e.column("status") == UNFINISHED)
     else:
-        tried = e.attack(MINI)
+        tried = e.attack(PROBE)
         worst, clean, fell = tried.margin, e.clean_margins, tried.found
     return counted(
         e,

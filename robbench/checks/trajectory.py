@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from robbench.checks.base import Reading, counted
-from robbench.checks.evidence import MINI, Evidence
+from robbench.checks.evidence import PROBE, Evidence
 
 
 def progress(e: Evidence) -> Reading:
@@ -23,7 +23,7 @@ def progress(e: Evidence) -> Reading:
         stuck,
         (steps >= 4) & e.right,
         0.2,
-        f"samples saw most steps of {MINI} lower what they should raise",
+        f"samples saw most steps of {PROBE} lower what they should raise",
     )
 
 
@@ -42,7 +42,7 @@ def incomplete(e: Evidence) -> Reading:
         late > 0.25 * whole,
         standing & (whole > 0),
         0.3,
-        f"standing samples gained a quarter of their way at the end of {MINI}: more steps",
+        f"standing samples gained a quarter of their way at the end of {PROBE}: more steps",
     )
 
 
@@ -53,7 +53,7 @@ def silent_success(e: Evidence) -> Reading:
     """
     e.steady()
     hits = e.trace.hits.any(0)
-    lost = hits & ~e.attack(MINI).found
+    lost = hits & ~e.attack(PROBE).found
     return counted(
         e,
         lost,

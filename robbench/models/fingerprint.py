@@ -12,7 +12,7 @@ from robbench.data.base import Split
 SAMPLES, MADE, WIDTH = 4, 4, 16
 
 
-def ask(model: nn.Module, split: Split) -> str:
+def output_fingerprint(model: nn.Module, split: Split) -> str:
     """JSON: logits of the first `samples` and of some `made` inputs, and `spread`, how far apart two such answers lie.
 
     The model is asked as it stands, twice, from two states of torch's generator; the caller

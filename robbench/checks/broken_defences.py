@@ -17,7 +17,7 @@ from robbench.objectives import log_softmax
 LEVELS = 8  # of the quantised inputs
 
 
-class Masked(nn.Module):
+class Defence(nn.Module):
     """A model with something in front of it and something behind it."""
 
     def __init__(
@@ -72,7 +72,7 @@ class _Misled(torch.autograd.Function):
         return grad.flip(-1).roll(1, 0)
 
 
-MASKS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+DEFENCES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
     "logits x 1000": (_same, lambda z: 1000 * z),
     "logits x 12": (_same, lambda z: 12 * z),
     "quantised input": (_quantised, _same),
@@ -89,6 +89,8 @@ MASKS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] 
 }
 
 
-def masked(model: nn.Module) -> dict[str, nn.Module]:
+def defended(model: nn.Module) -> dict[str, nn.Module]:
     """All of them around one model, by name."""
-    return {name: Masked(model, before, after).eval() for name, (before, after) in MASKS.items()}
+    return {
+        name: Defence(model, before, after).eval() for name, (before, after) in DEFENCES.items()
+    }

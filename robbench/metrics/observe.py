@@ -60,7 +60,7 @@ def find_head(model: nn.Module, x: Tensor) -> Head:
 
 
 @dataclasses.dataclass(frozen=True)
-class Look:
+class Observations:
     """N samples seen at one point each.
 
     columns: by name, [N] each: correct, margin, confidence, logit_norm,
@@ -77,10 +77,10 @@ class Look:
     curve: NDArray[np.floating] | None = None
 
 
-def look(
+def inspect_model(
     model: nn.Module, head: Head, split: Split, tile: int, moved: Callable[[Tensor, Tensor], Tensor] | None = None,
     watch: Callable[[int], None] = lambda done: None,
-) -> Look:  # fmt: skip
+) -> Observations:  # fmt: skip
     """See the samples of a split at their clean inputs, or where `moved(index [B], clean [B,*])` puts them.
 
     The model must be frozen. No sample's numbers depend on the others: the model sees tiles of one
@@ -133,7 +133,7 @@ def look(
     curve = None
     if curves is not None and (spoken := ~np.isnan(curves.astype(np.float64)).any(1)).any():
         curve = curves[spoken].mean(0, dtype=np.float64)
-    return Look(split.labels.cpu().numpy(), columns, head, features, distances, curve)  # type: ignore[arg-type]
+    return Observations(split.labels.cpu().numpy(), columns, head, features, distances, curve)  # type: ignore[arg-type]
 
 
 def _confidence(logits: Tensor) -> Tensor:

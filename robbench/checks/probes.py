@@ -18,12 +18,12 @@ from robbench.threat.model import ThreatModel
 from robbench.threat.problem import Problem
 
 
-class Tried(NamedTuple):
+class ProbeResult(NamedTuple):
     """What an attack came to. All [N], on the CPU; samples that it was not run on are not found."""
 
     found: Tensor  # bool, not counting samples that are wrong without any attack
     margin: Tensor  # lowest logit margin met (to the first success), NaN where it was not run
-    points: dict[int, Tensor]  # worst points by position; of MINI at the budget only
+    points: dict[int, Tensor]  # worst points by position; of PROBE at the budget only
 
 
 class Trace(NamedTuple):
@@ -42,10 +42,10 @@ def run_attack(
     *,
     seed: int,
     points: bool,
-) -> Tried:
+) -> ProbeResult:
     """One attack on the samples `among` [N] bool of a split; worst points are kept if asked for."""
     place, n = among.nonzero()[:, 0], len(split)
-    tried = Tried(torch.zeros(n, dtype=torch.bool), torch.full((n,), float("nan")), {})
+    tried = ProbeResult(torch.zeros(n, dtype=torch.bool), torch.full((n,), float("nan")), {})
     if not len(place):
         return tried
     torch.manual_seed(seed)  # for models that draw from it

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from robbench.checks.base import Reading, Skip, counted
-from robbench.checks.evidence import MINI, Evidence
+from robbench.checks.evidence import PROBE, Evidence
 from robbench.engine.flags import SAME
 from robbench.objectives import margins
 from robbench.threat.problem import BOX, size_and_fits
@@ -72,7 +72,7 @@ def quantised(e: Evidence) -> Reading:
 
 
 def _adversarial(e: Evidence) -> dict[int, Tensor]:
-    """Points that break a sample, by its position: the run's, else those of MINI."""
+    """Points that break a sample, by its position: the run's, else those of PROBE."""
     if e.has_run:
         ids = e.split.ids.tolist()
         return {
@@ -80,5 +80,5 @@ def _adversarial(e: Evidence) -> dict[int, Tensor]:
             for i, row in enumerate(e.rows)
             if ids[i] in e.points and row["adversarial"]
         }
-    tried = e.attack(MINI)
+    tried = e.attack(PROBE)
     return {i: x for i, x in tried.points.items() if tried.found[i]}
