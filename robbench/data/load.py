@@ -53,7 +53,7 @@ def load(
     table = _guarded(where, lambda: _checked_table(source.open(split, folder, download)))
     chosen = _guarded(where, lambda: select(subsets, table.labels, table.classes))
     images = _guarded(
-        where, lambda: _checked_images(table.decode(chosen.rows), len(chosen.rows), table.scale)
+        where, lambda: checked_images(table.decode(chosen.rows), len(chosen.rows), table.scale)
     )
     return Split(
         images=torch.from_numpy(images),
@@ -113,7 +113,11 @@ def _checked_table(table: Table) -> Table:
     return table
 
 
-def _checked_images(images: NDArray[Any], rows: int, scale: int) -> NDArray[Any]:
+def checked_images(images: NDArray[Any], rows: int, scale: int) -> NDArray[Any]:
+    """Images [rows,C,H,W] or [rows,D] as contiguous uint8, up to `scale`, or float32 in [0,1].
+
+    Raises UserError for another shape or type, and for pixels outside of that range.
+    """
     if len(images) != rows or images.ndim not in (2, 4) or 0 in images.shape:
         raise UserError(f"images have shape {images.shape}; should be ({rows},C,H,W) or ({rows},D)")
     if images.dtype == np.uint8:

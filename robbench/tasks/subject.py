@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,18 +16,21 @@ from robbench.core.code import private_code
 from robbench.core.config import AttackConfig
 from robbench.core.errors import UserError, nearest
 from robbench.core.freeze import frozen
+from robbench.core.registry import code_of
 from robbench.core.spec import short_hash
 from robbench.core.trust import names_from
 from robbench.data.base import Split, class_difference, require_classes
 from robbench.data.load import load
 from robbench.engine.flags import Flag, notes
+from robbench.models.base import Classifier
 from robbench.models.create import check_logits, create
 from robbench.models.external import External
 from robbench.models.fingerprint import output_fingerprint
+from robbench.models.function import Function
 from robbench.models.state import State, state_of
 from robbench.store.find import STOPPED_EARLY
 from robbench.store.store import Store
-from robbench.tasks.codes import canonical_model, code_roots, model_code
+from robbench.tasks.codes import canonical_model, code_roots, data_code, model_code
 from robbench.tasks.model_folder import find_folder, read_model
 
 
@@ -40,6 +44,7 @@ class Subject(NamedTuple):
     hash: str  # of its state and its private code
     trained: dict[str, Any]  # config.json of a trained model, else empty
     answers: str  # to a few inputs: see `store/answers.py`
+    codes: tuple[str, ...]  # versions of the code of the model's architecture and of its data
     remarks: tuple[Flag, ...] = ()  # what is unusual about both, before the model is asked anything
 
     @property
@@ -103,9 +108,7 @@ def find_subject(text: str, config: AttackConfig, store: Store, device: torch.de
             f"model {text} takes images of shape {trained['shape']}, data '{data}' has {list(split.images.shape[1:])}"
         )
     before = state_of(model)
-    with frozen(model):
-        check_logits(model, split.pixels(slice(0, 8)), len(split.classes))
-        answers = output_fingerprint(model, split)
+    answers = _answers(model, split)
     arch = canonical_model(trained.get("model", text))
     state = state_of(model)
     remarks = [
@@ -114,8 +117,61 @@ def find_subject(text: str, config: AttackConfig, store: Store, device: torch.de
         *_one_class(split),
     ]
     return Subject(
-        text, model, split, arch, _hash(state, before, arch), trained, answers, tuple(remarks)
+        name=text,
+        model=model,
+        split=split,
+        arch=arch,
+        hash=_hash(state, before, code_roots(arch)),
+        trained=trained,
+        answers=answers,
+        codes=(model_code(arch), data_code(data)),
+        remarks=tuple(remarks),
     ), data
+
+
+def subject_in_memory(model: nn.Module, split: Split, name: str, data: str | None) -> Subject:
+    """A module at hand as the subject `name`; `data`: the spec that its samples come from, if any.
+
+    It is asked as a private factory's model is: what maps images in [0,1] to logits, in whatever
+    form `models/interface.py` knows. Raises UserError where it does not fit the samples.
+    """
+    require_classes(split)
+    kind = model.function if isinstance(model, Function) else type(model)
+    module, kind_name = (getattr(kind, key, "") for key in ("__module__", "__qualname__"))
+    wrapped = model if isinstance(model, Classifier) else External(model, len(split.classes))
+    x = split.pixels(slice(0, 2))
+    if isinstance(wrapped, External):
+        names = split.whole or split.classes
+        chosen = [names.index(name) for name in split.classes]
+        with frozen(wrapped):
+            wrapped.fit_interface(torch.cat([x, x])[:2], {len(names): chosen})
+    before = state_of(wrapped)
+    answers = _answers(wrapped, split)
+    state = state_of(wrapped)
+    return Subject(
+        name=name,
+        model=wrapped,
+        split=split,
+        arch=f"{module}:{kind_name}",
+        hash=_hash(state, before, [module]),
+        trained={},
+        answers=answers,
+        codes=(
+            code_of(state.modules, module, None),
+            data_code(data) if data else "memory",
+        ),
+        remarks=(
+            *(notes("interface", wrapped.notes) if isinstance(wrapped, External) else ()),
+            *_one_class(split),
+        ),
+    )
+
+
+def _answers(model: nn.Module, split: Split) -> str:
+    """What the model answers to a few inputs. Raises UserError where these are no logits."""
+    with frozen(model):
+        check_logits(model, split.pixels(slice(0, 8)), len(split.classes))
+        return output_fingerprint(model, split)
 
 
 def of_run(subject: Subject, info: dict[str, Any], ids: list[int]) -> Subject:
@@ -126,9 +182,12 @@ def of_run(subject: Subject, info: dict[str, Any], ids: list[int]) -> Subject:
     return subject._replace(split=subject.split.take(held.nonzero().flatten()))
 
 
-def _hash(state: State, before: State, arch: str) -> str:
-    """16 hexadecimal digits that name the model: its state, but for what a forward pass writes, and its private code."""
-    weights, code = state.hash(before), private_code([*code_roots(arch), *state.modules])
+def _hash(state: State, before: State, roots: Iterable[str]) -> str:
+    """16 hexadecimal digits that name the model: its state, but for what a forward pass writes.
+
+    And its private code, which begins at the modules `roots`.
+    """
+    weights, code = state.hash(before), private_code([*roots, *state.modules])
     return short_hash([weights, code], 16) if code else weights
 
 

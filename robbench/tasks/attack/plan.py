@@ -28,7 +28,6 @@ from robbench.store.answers import settled
 from robbench.store.locations import Place, beside
 from robbench.store.schema import SCHEMA_VERSION
 from robbench.store.store import Store
-from robbench.tasks.codes import data_code, model_code
 from robbench.tasks.subject import Subject, find_subject
 from robbench.tasks.train.plan import known_threat
 from robbench.threat.model import ThreatModel, parse_threat, require_inside
@@ -104,7 +103,7 @@ def plan_attacks(models: Sequence[str], config: AttackConfig, *, out: Path, devi
                 "model": [subject.label, subject.hash, subject.arch, subject.trained.get("head", "linear")],
                 "samples": subject.split.fingerprint(ordered=True), "norm": threats[0].norm_name,
                 "attack": full_specs(entries), "seed": config.seed, "schema": SCHEMA_VERSION,
-                "code": [model_code(subject.arch), data_code(data), *codes],
+                "code": [*subject.codes, *codes],
                 # Another package's attack may judge a sample by its batch.
                 "width": config.batch_size or default_batch_size(where) if has_backend(entries) else None,
                 "search": [config.precision, config.compile, str(config.budget)],

@@ -1,0 +1,151 @@
+"""Samples that are in memory already: tensors, NumPy arrays, a Dataset or a DataLoader of torch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, IterableDataset
+
+from robbench.core.errors import UserError
+from robbench.data.base import Split, Table, reason, sample_ids
+from robbench.data.load import checked_images
+from robbench.data.subset import few_classes, limit_subset, select
+
+Images: TypeAlias = Tensor | ArrayLike | Dataset[Any] | DataLoader[Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """Images [N,C,H,W] or [N,D], uint8 or float32 in [0,1], labels [N], and class names if known."""
+
+    images: NDArray[Any]
+    labels: NDArray[Any]
+    classes: tuple[str, ...] = ()
+
+    def split(
+        self,
+        classes: Sequence[str],
+        *,
+        name: str = "memory",
+        split: str = "test",
+        limit: int | str | None = None,
+    ) -> Split:
+        """These samples as labelled by `classes`; `limit` as of `robbench attack --limit`.
+
+        Raises UserError for labels that name no class.
+        """
+        table = Table(self.labels, tuple(classes), lambda rows: self.images[rows])
+        subsets = [] if limit is None else [limit_subset(limit)]
+        chosen = select(subsets, table.labels, table.classes)
+        images = np.ascontiguousarray(self.images[chosen.rows])
+        return Split(
+            images=torch.from_numpy(images),
+            labels=torch.from_numpy(np.ascontiguousarray(chosen.labels)),
+            ids=torch.from_numpy(sample_ids(images, chosen.labels)),
+            classes=table.classes,
+            name=name,
+            split=split,
+            notes=tuple(few_classes(subsets, table.labels, table.classes)),
+            whole=table.classes,
+        )
+
+
+def read_samples(images: Images, labels: Any = None) -> Samples:
+    """Images and labels of whatever kind as arrays.
+
+    uint8 images are pixels from 0 to 255. A Dataset or DataLoader has the labels itself: it yields
+    pairs (image, label). Raises UserError for images outside of [0,1], for shapes other than
+    [N,C,H,W] and [N,D], and where labels are missing, no whole numbers, or of another number.
+    """
+    classes: tuple[str, ...] = ()
+    if isinstance(images, Dataset | DataLoader):
+        if labels is not None:
+            raise UserError(
+                f"a {type(images).__name__} has its labels itself; leave out labels, or give tensors"
+            )
+        classes = _class_names(images)
+        images, labels = _collected(images)
+    elif labels is None:
+        raise UserError("labels are missing: give one class number per image")
+    pixels, numbers = _array(images), _array(labels)
+    _require_shape(pixels)
+    if numbers.shape[:1] != pixels.shape[:1]:
+        raise UserError(f"there are {len(pixels)} images and {numbers.size} labels")
+    if not len(pixels):
+        raise UserError("there are no samples")
+    return Samples(checked_images(pixels, len(pixels), 255), numbers, classes)
+
+
+def _require_shape(images: NDArray[Any]) -> None:
+    """Raise UserError, with what to write instead, for the shapes of images that other tools use."""
+    shape = images.shape
+    if images.ndim == 3:
+        raise UserError(f"images have shape {shape}; of grey images give images[:, None]")
+    if images.ndim == 4 and shape[1] > 4 >= shape[3]:
+        raise UserError(f"images have shape {shape}: give [N,C,H,W], the channels before the rows")
+    if images.dtype.kind in "iu" and images.dtype != np.uint8 and images.size:
+        raise UserError(f"images are {images.dtype}; give uint8 from 0 to 255, or floats in [0,1]")
+
+
+def _array(values: Any) -> NDArray[Any]:
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        values = (values.float() if values.dtype == torch.bfloat16 else values).numpy()
+    try:
+        found: NDArray[Any] = np.asarray(values)
+        return found
+    except ValueError as error:
+        raise UserError(f"images and labels should each be one array ({reason(error)})") from None
+
+
+def _collected(source: Dataset[Any] | DataLoader[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
+    """The images and labels of all pairs."""
+    batched = isinstance(source, DataLoader) and source.batch_size is not None
+    batched = batched or (isinstance(source, DataLoader) and source.batch_sampler is not None)
+    images, labels = list[NDArray[Any]](), list[NDArray[Any]]()
+    for n, pair in enumerate(_pairs(source)):
+        if not isinstance(pair, tuple | list) or len(pair) < 2:
+            raise UserError(
+                f"item {n} of the {type(source).__name__} is no pair (image, label) "
+                f"but {type(pair).__name__}"
+            )
+        image, label = _image(pair[0]), _array(pair[1])
+        images.append(image if batched else image[None])
+        labels.append(label if batched else label[None])
+    if not images:
+        raise UserError("there are no samples")
+    try:
+        return np.concatenate(images), np.concatenate(labels)
+    except ValueError as error:
+        raise UserError(
+            f"the images are not all of one shape ({reason(error)}); resize them in the Dataset"
+        ) from None
+
+
+def _pairs(source: Any) -> Iterator[Any]:
+    if isinstance(source, DataLoader | IterableDataset):
+        yield from source
+    else:
+        yield from (source[i] for i in range(len(source)))
+
+
+def _image(value: Any) -> NDArray[Any]:
+    """An image as an array; pictures of PIL with their channels first."""
+    if hasattr(value, "getbands"):
+        picture = np.asarray(value)
+        return picture[None] if picture.ndim == 2 else picture.transpose(2, 0, 1)
+    return _array(value)
+
+
+def _class_names(source: Any) -> tuple[str, ...]:
+    """The class names of torchvision's data sets, also below a DataLoader or Subset; () without."""
+    while not hasattr(source, "classes") and hasattr(source, "dataset"):
+        source = source.dataset
+    found = getattr(source, "classes", ())
+    return tuple(map(str, found)) if isinstance(found, list | tuple) else ()

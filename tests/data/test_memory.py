@@ -1,0 +1,95 @@
+"""Samples in memory: every form gives the same split, and what cannot be images or labels is refused."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset, Subset, TensorDataset
+
+from robbench.core.errors import UserError
+from robbench.data.memory import read_samples
+
+X = torch.linspace(0, 1, 5 * 3 * 4 * 4).reshape(5, 3, 4, 4)
+Y = torch.tensor([0, 1, 2, 1, 0])
+NAMES = ("a", "b", "c")
+
+
+class Pictures(Dataset):
+    """Images of PIL with class names, as torchvision's data sets give them."""
+
+    classes = ["a", "b", "c"]
+
+    def __init__(self, images):
+        self.images = images
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, i):
+        return Image.fromarray(self.images[i].transpose(1, 2, 0)), int(Y[i])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        (X, Y),
+        (X.double(), Y.int()),
+        (X.numpy(), Y.numpy()),
+        (X.tolist(), Y.tolist()),
+        (TensorDataset(X, Y),),
+        (DataLoader(TensorDataset(X, Y), batch_size=2),),
+        (DataLoader(TensorDataset(X, Y), batch_size=None),),
+    ],
+    ids=["tensors", "double", "arrays", "lists", "dataset", "loader", "loader-of-single-images"],
+)
+def test_every_form_gives_the_same_samples(given):
+    """Ids, images and labels do not depend on what held them."""
+    plain, found = read_samples(X, Y).split(NAMES), read_samples(*given).split(NAMES)
+    assert torch.equal(found.ids, plain.ids)
+    assert torch.equal(found.pixels(slice(None)), X)
+    assert torch.equal(found.labels, Y)
+
+
+def test_bytes_stay_bytes_and_pictures_bring_their_class_names():
+    """uint8 is 0 to 255; a Dataset of pictures has channels last and names its classes, also behind a Subset."""
+    images = np.random.default_rng(0).integers(0, 256, (5, 3, 6, 7), dtype=np.uint8)
+    plain = read_samples(images, Y).split(NAMES)
+    assert plain.images.dtype == torch.uint8
+    assert float(plain.pixels(slice(None)).max()) <= 1
+    found = read_samples(Subset(Pictures(images), range(5)))
+    assert found.classes == NAMES
+    assert torch.equal(found.split(NAMES).ids, plain.ids)
+
+
+def test_a_limit_takes_the_first_or_some_of_every_class():
+    """As --limit does."""
+    assert len(read_samples(X, Y).split(NAMES, limit=2)) == 2
+    assert read_samples(X, Y).split(NAMES, limit="stratified=3").labels.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "text"),
+    [
+        (X * 255, Y, "range from 0 to 255"),
+        (X - 0.5, Y, "range from -0.5"),
+        (X / 0, Y, "NaN or infinity"),
+        ((X * 255).int(), Y, "give uint8 from 0 to 255"),
+        (X.permute(0, 2, 3, 1).repeat(1, 2, 1, 1), Y, "channels before the rows"),
+        (X[:, 0], Y, "images[:, None]"),
+        (X, Y[:4], "5 images and 4 labels"),
+        (X, None, "labels are missing"),
+        (X, Y.float(), "one whole number a sample"),
+        (X, torch.eye(5), "one-hot labels need argmax"),
+        (X, Y + 1, "label 3 of row 2 is out of range"),
+        (X[:0], Y[:0], "no samples"),
+        ([[1, 2], [3]], [0, 1], "one array"),
+        (TensorDataset(X, Y), Y, "leave out labels"),
+        (TensorDataset(X), None, "no pair"),
+    ],
+)
+def test_what_cannot_be_right_is_refused_in_one_line(images, labels, text):
+    """The message says what was found and what to give."""
+    with pytest.raises(UserError) as caught:
+        read_samples(images, labels).split(NAMES)
+    assert text in str(caught.value)
+    assert "\n" not in str(caught.value)
