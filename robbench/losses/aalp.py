@@ -1,23 +1,24 @@
-"""AALP, adaptive adversarial logits pairing: Wu, Sang, Xu, Zheng and Xu 2020, arXiv:2005.11904 (ACM TOMM 2024).
+"""AALP, adaptive adversarial logits pairing: Wu, Sang, Xu, Zheng and Xu 2020, arXiv:2005.11904.
 
 ALP (alp.py) with two modules, each of which can be switched off:
 
-    guided dropout      z = head(m * h): features h that contribute little to the class are dropped in training
-    adaptive weights    CE + lam w |z - z'|^2: samples that are classified badly are paired less
+    guided dropout      z = head(m * h): drops the features h that contribute little to the class
+    adaptive weights    CE + lam w |z - z'|^2: pairs samples that are classified badly less
 
 Certain is only their purpose: robust models use fewer, high-contribution features, and for some
 samples the pairing obstructs the classification. The formulas are our reading:
 
-    c_i = h_i dz_class/dh_i,   m = the fewest features, by falling c_i, whose max(c_i, 0) reach rho of the sum over all
+    c_i = h_i dz_class/dh_i
+    m   = the fewest features, by falling c_i, whose max(c_i, 0) reach rho of the sum over all
     w   = p_y^exponent of the same logits as in the loss
 
 Masks and weights are constants to the gradient, which flows through both branches as in ALP. A
 sample without any positive contribution keeps all features. The inner attack and the trained model
 see all of them too. (Guided dropout of arXiv:1812.03965 is another method.)
 
-The class is the predicted one, because a mask chosen by the label gives the label away: without the
-features that speak against a class, almost any network says that class, so training has nothing to
-learn and ends at chance (tests/losses/test_aalp.py).
+The class is the predicted one, because a mask chosen by the label leaks the label: without the
+features that speak against a class, almost any network predicts that class, so training has nothing
+to learn and ends at chance (tests/losses/test_aalp.py).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from robbench.core import keyed
@@ -37,13 +38,16 @@ from robbench.data.base import DataInfo
 from robbench.losses.alp import ALP
 from robbench.losses.base import Step
 from robbench.models.base import Classifier
+from robbench.models.contributions import contributions, kept
 
-_SALT = 0xAA1F  # keeps the draws of dropout apart from the inner attack's random start, which has the same key
+_STREAM = 0xAA1F  # dropout draws apart from the inner attack's start, which has the same key
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AALP(ALP):
-    """ALP on few high-contribution features, with a weight per sample (Wu et al. 2020, arXiv:2005.11904).
+    """ALP on few high-contribution features, weighted by sample (Wu et al. 2020, arXiv:2005.11904).
+
+    arXiv:2005.11904.
 
     guided_dropout=false and adaptive_weights=false give the ablations. All formulas and defaults
     are our reading.
@@ -59,7 +63,8 @@ class AALP(ALP):
     dropout_class: Annotated[
         Literal["predicted", "label"],
         Field(
-            description="class whose logit is contributed to; a mask chosen by the label gives the label away in training"
+            description="class whose logit is contributed to; "
+            "a mask chosen by the label gives the label away in training"
         ),
     ] = "predicted"
     mask_from: Annotated[
@@ -90,20 +95,22 @@ class AALP(ALP):
     ] = False
 
     @property
-    def batch_coupled(self) -> bool:  # type: ignore[override]
-        """Only normalised weights look at the rest of the batch."""
+    def batch_coupled(self) -> bool:
+        """Only normalised weights depend on the rest of the batch."""
         return self.adaptive_weights and self.normalise
 
     def check(self, info: DataInfo) -> None:
         if self.guided_dropout and self.start + self.ramp > 1:
             raise UserError(
-                f"loss aalp: start={self.start:g} and ramp={self.ramp:g} are shares of training and exceed 1 together"
+                f"loss aalp: start={self.start:g} and ramp={self.ramp:g} are shares of training "
+                "and exceed 1 together"
             )
 
     def prepare(self, model: Classifier, info: DataInfo) -> Classifier:
         if self.guided_dropout and model.features_dim == 0:
             raise UserError(
-                "loss aalp drops features and the model has no nn.Linear that reads any; give guided_dropout=false"
+                "loss aalp drops features and the model has no nn.Linear that reads any; "
+                "give guided_dropout=false"
             )
         return model
 
@@ -130,15 +137,15 @@ class AALP(ALP):
         return step.head(mask * clean), step.head(other * adversarial)
 
     def mask(self, step: Step, features: Tensor) -> Tensor:
-        """[B,D] detached: 0 where a feature is dropped, else 1 (or the scale of what is kept)."""
+        """[B,D] without gradient: 0 where a feature is dropped, else 1 (with `rescale`, more)."""
         share = min(1.0, (step.progress - self.start) / self.ramp) if self.ramp else 1.0
         c = contributions(step.head, features, step.y if self.dropout_class == "label" else None)
-        draws = keyed.uniform(keyed.fold(step.key, _SALT), c.shape[1:])
+        draws = keyed.uniform(keyed.fold(step.key, _STREAM), c.shape[1:])
         mask = (kept(c, 1 - share * (1 - self.rho)) | (draws >= self.drop)).to(features.dtype)
         return mask / mask.mean(1, keepdim=True) if self.rescale else mask
 
     def log_weight(self, clean: Tensor, adversarial: Tensor, y: Tensor) -> Tensor:
-        """[B] detached: logarithm of the label's probability to the exponent."""
+        """[B] without gradient: logarithm of the label's probability, times the exponent."""
         at_clean, at_adversarial = (
             -F.cross_entropy(z.detach(), y, reduction="none") for z in (clean, adversarial)
         )
@@ -148,23 +155,3 @@ class AALP(ALP):
             "min": torch.minimum(at_clean, at_adversarial),
         }
         return self.exponent * chosen[self.confidence]
-
-
-def contributions(head: nn.Module, features: Tensor, y: Tensor | None) -> Tensor:
-    """[B,D] feature times gradient of the logit of class y [B] (None: of the predicted one), for any head; detached."""
-    with torch.enable_grad():
-        h = features.detach().requires_grad_()
-        logits = head(h)
-        classes = logits.argmax(1) if y is None else y
-        (slope,) = torch.autograd.grad(logits.gather(1, classes[:, None]).sum(), h)
-    return h.detach() * slope
-
-
-def kept(contributions: Tensor, rho: float) -> Tensor:
-    """[B,D] bool: the fewest features, largest contribution first, whose positive parts add up to rho of all of them."""
-    falling, order = contributions.sort(dim=1, descending=True, stable=True)
-    reached = falling.clamp(min=0).cumsum(1)
-    total = reached[:, -1:]
-    before = F.pad(reached[:, :-1], (1, 0))  # by the features ahead of this one
-    needed = (before < rho * total) | (total == 0)
-    return torch.zeros_like(needed).scatter(1, order, needed)

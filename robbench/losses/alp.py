@@ -1,6 +1,7 @@
 """ALP, adversarial logit pairing: Kannan, Kurakin and Goodfellow 2018, arXiv:1803.06373.
 
-    clean CE(z, y) + (1 - clean) CE(z', y) + lam mean_k (z_k - z'_k)^2,   z = z(x), z' = z(x'), x' by the inner attack
+    clean CE(z, y) + (1 - clean) CE(z', y) + lam mean_k (z_k - z'_k)^2
+    z = z(x), z' = z(x'), x' by the inner attack
 
 From the authors' code: clean = 1/2 (the mean over a batch of clean and adversarial halves), lam =
 0.5, the square as a mean over classes too, gradients through both branches. Later papers mean other
@@ -21,22 +22,21 @@ from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
-from robbench.core.spec import Number
+from robbench.core.spec import Number, Share
 from robbench.losses.base import Loss, Step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ALP(Loss):
-    """Cross-entropy plus the squared difference of clean and adversarial logits (Kannan et al. 2018, arXiv:1803.06373)."""
+    """Cross-entropy plus squared gap of clean and adversarial logits (Kannan et al. 2018).
+
+    arXiv:1803.06373.
+    """
 
     lam: Annotated[Number, Field(ge=0, description="weight of the pairing")] = 0.5
     clean: Annotated[
-        Number,
-        Field(
-            ge=0,
-            le=1,
-            description="share of the clean inputs in the cross-entropy; 0 = adversarial inputs only",
-        ),
+        Share,
+        Field(description="share of the clean inputs in the cross-entropy; 0 = adversarial only"),
     ] = 0.5
     space: Annotated[
         Literal["logits", "probs"],

@@ -1,4 +1,7 @@
-"""What a loss is: per-sample values [B], pulled from a training step that makes each output and adversary at most once."""
+"""The base class of losses: a training step in, one value per sample [B] out.
+
+The step makes each output and each adversary only when the loss asks for it, and at most once.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ T = TypeVar("T")
 
 
 class Perturbed(Protocol):
-    """What the inner maximisation gives back."""
+    """The result of the inner maximisation."""
 
     @property
     def x(self) -> Tensor:
@@ -46,7 +49,7 @@ class Step(Protocol):
 
     @property
     def out(self) -> Output:
-        """What a plain loss looks at: clean, or at the recipe's inner attack when it has one."""
+        """Outputs at the inner attack's points if the recipe has one, else the clean ones."""
 
     @property
     def head(self) -> nn.Module:
@@ -57,9 +60,10 @@ class Step(Protocol):
         """The inner attack's budget at this point of training, 0 without one."""
 
     def adversary(self, objective: str | None = None, eps: Tensor | None = None) -> Perturbed:
-        """The recipe's inner attack from x, climbing `objective` (by default its own) within eps [B] (by default the recipe's).
+        """Run the recipe's inner attack from x.
 
-        Made once per objective; another time when eps is given.
+        It climbs `objective` (by default its own) within eps [B] (by default the recipe's). Made
+        once per objective; with eps given, once per call.
         """
 
     def at(self, x: Tensor) -> Output:
@@ -69,40 +73,46 @@ class Step(Protocol):
         """Logits [B,K] at any points without gradient, in the mode of the inner attack."""
 
     def once(self, name: str, make: Callable[[], T]) -> T:
-        """`make()` at the first call in this batch, the same again afterwards: also when weight perturbation asks again."""
+        """`make()` at the first call in this batch, the same result at later calls.
+
+        Also when adversarial weight perturbation calls the loss a second time.
+        """
 
     def memory(self, name: str, initial: float) -> Tensor:
-        """[B] float32: what was last remembered under a name for these samples, `initial` before that."""
+        """[B] float32: the values last remembered for these samples, `initial` before that."""
 
     def remember(self, name: str, values: Tensor) -> None:
-        """Keep values [B] for these samples; they outlive the epoch, and a resumed run has them again."""
+        """Keep values [B] for these samples, over epochs and resumed runs."""
 
     def log(self, **values: Tensor) -> None:
         """Note values [B] whose mean over the epoch goes to the epochs table."""
 
 
 class Loss(ABC):
-    """A registered loss: a frozen dataclass of hyper-parameters. It holds no tensors and no attack of its own."""
+    """A registered loss: a frozen dataclass of hyper-parameters, without tensors or attacks."""
 
-    batch_coupled: ClassVar[bool] = False
-    """True when a sample's value depends on the others in its batch."""
     inner: ClassVar[str | None] = None
-    """The inner attack it cannot do without, used when the recipe names none."""
+    """The inner attack that it needs, used when the recipe names none; None: it needs none."""
     stateful: ClassVar[bool] = False
-    """True when a call leaves something behind, so that mixup, which calls it for each of two labels, cannot go with it."""
+    """True when a call changes later ones; not allowed with mixup, which makes two calls."""
     plain: ClassVar[bool] = False
     """True when it trains without an inner attack, whatever the recipe says."""
     climbs: ClassVar[str | None] = None
-    """The objective its inner attack is made to climb, when that is not the attack's own choice."""
+    """The objective that its inner attack climbs; None: the attack's own."""
     fits_head: ClassVar[bool] = False
-    """True when `fit_head` must see the training features before the model can classify."""
+    """True when the trainer calls `fit_head` after every epoch."""
+
+    @property
+    def batch_coupled(self) -> bool:
+        """Whether a sample's value depends on the other samples of its batch."""
+        return False
 
     def check(self, info: DataInfo) -> None:
-        """Raise UserError when the loss cannot work on such data. Called before anything is built."""
+        """Raise UserError when the loss cannot work on such data; called before a model exists."""
         return
 
     def prepare(self, model: Classifier, info: DataInfo) -> Classifier:
-        """Swap the head, if the loss needs another; once, before the optimizer exists."""
+        """Return the model with the head that the loss needs; called once, before training."""
         return model
 
     @abstractmethod
@@ -110,5 +120,5 @@ class Loss(ABC):
         """[B] values; the trainer takes the mean."""
 
     def fit_head(self, head: nn.Module, features: Tensor, labels: Tensor) -> None:
-        """Set what the loss leaves free (a bias) from training features [N,D] and labels [N]; after every epoch."""
+        """Set what the loss leaves free, such as a bias, from features [N,D] and labels [N]."""
         return

@@ -1,16 +1,17 @@
-"""Center loss: Wen, Zhang, Li and Qiao 2016, ECCV, "A Discriminative Feature Learning Approach for Deep Face Recognition".
+"""Center loss: Wen, Zhang, Li and Qiao 2016, ECCV.
+
+"A Discriminative Feature Learning Approach for Deep Face Recognition".
 
     CE(z, y) + (lam / 2) ||h - c_y||^2
-    c_j <- c_j - rate * sum_{y_n = j} (c_j - h_n) / (1 + #{y_n = j})     after each batch, from its features
+    c_j <- c_j - rate * sum_{y_n = j} (c_j - h_n) / (1 + #{y_n = j})     after each batch
 
-The centres are a buffer of the head, moved by this rule and by nothing else: no gradient, optimizer
-or weight decay touches them, and they go where the checkpoint goes. They move at each call in
-training mode, after its values are made. Gradient reaches the features, not the centres.
+The centres are a buffer of the head and part of the checkpoint. Only this rule moves them: no
+gradient, optimizer or weight decay changes them. They move at each call in training mode, after its
+values are made. Gradient reaches the features, not the centres.
 
-Our reading: lam = 0.003 and rate = 0.5, remembered of the paper's faces; features where the head
-reads them, at the inner attack's points if there are any; centres that start at zero. The
-widespread PyTorch port is another loss: no 1/2, lam = 1, and random centres that SGD moves with a
-rate of 0.5.
+Our reading: lam = 0.003 and rate = 0.5, from the paper's faces; features where the head reads them,
+at the inner attack's points if there are any; centres that start at zero. The widespread PyTorch
+port is another loss: no 1/2, lam = 1, and random centres that SGD moves with a rate of 0.5.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from robbench.models.heads import CenterHead
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CenterLoss(Loss):
-    """Cross-entropy plus the squared distance of the features to a moving centre of their class (Wen et al. 2016)."""
+    """Cross-entropy plus squared distance of features to their class centre (Wen et al. 2016)."""
 
     lam: Annotated[
         Number, Field(ge=0, description="weight of half the squared distance (our reading)")

@@ -1,4 +1,7 @@
-"""Softmax cross-entropy. With an inner PGD this is the adversarial training of Madry et al. 2018, arXiv:1706.06083, eq. 2."""
+"""Softmax cross-entropy.
+
+With PGD as inner attack: adversarial training of Madry et al. 2018, arXiv:1706.06083, eq. 2.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from robbench.losses.base import Loss, Step
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CrossEntropy(Loss):
-    """logsumexp(z) - z_y at the clean input, or at the inner attack's point when the recipe has one (Madry et al. 2018)."""
+    """logsumexp(z) - z_y at the clean input, or at the inner attack's point (Madry et al. 2018)."""
 
     def __call__(self, step: Step) -> Tensor:
         return F.cross_entropy(step.out.logits, step.y, reduction="none")

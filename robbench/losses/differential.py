@@ -3,8 +3,8 @@
 The loss sees only differences of the scores s = w . phi(x) of opposite classes, D_ij = s(x_i) -
 s(x_j) for i in class 1 and j in class 0, so no bias enters it:
 
-    logistic        mean_ij log(1 + exp(-D_ij))      the linear form; gradient descent reaches the SVM's direction
-    square          mean_ij (D_ij - target)^2        the deep form (our reading: the paper changes the loss for networks)
+    logistic        mean_ij log(1 + exp(-D_ij))      the linear form: reaches the SVM's direction
+    square          mean_ij (D_ij - target)^2        the form for networks (our reading)
     squared-hinge   mean_ij max(0, target - D_ij)^2
 
 Our reading also: means where the paper writes sums, and all cross pairs of a batch. The threshold
@@ -34,12 +34,14 @@ from robbench.losses.base import Loss, Step
 from robbench.losses.thresholds import Rule, biases, threshold
 from robbench.models.base import Classifier
 
-_SALT = 0xD1FF  # keeps the draws of pairs apart from whatever else draws from a sample's key
+_STREAM = 0xD1FF  # pairs are drawn apart from whatever else is drawn by a sample's key
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Differential(Loss):
-    """Differential training of two classes (Nar et al. 2019, arXiv:1901.08360): pairs of opposite classes, no bias.
+    """Differential training of two classes: pairs of opposite classes, no bias (Nar et al. 2019).
+
+    arXiv:1901.08360.
 
     Use form=logistic for a linear model (the paper's theorem) and form=square for networks (our
     reading).
@@ -54,14 +56,17 @@ class Differential(Loss):
     pairing: Annotated[
         Literal["all", "random"],
         Field(
-            description="pairs of a batch: all of different classes, or one at random for each sample"
+            description="pairs of a batch: all of different classes, or one at random per sample"
         ),
     ] = "all"
     bias: Annotated[
         Rule,
-        Field(description="threshold after training: best training accuracy (middle of the widest such gap; on separable data "
-              "the same as extreme), midpoint of the extreme scores, of their quantiles, or of the class means"),
-    ] = "accuracy"  # fmt: skip
+        Field(
+            description="threshold after training: best training accuracy (middle of the widest "
+            "such gap; on separable data the same as extreme), midpoint of the extreme scores, "
+            "of their quantiles, or of the class means"
+        ),
+    ] = "accuracy"
     quantile: Annotated[
         Number,
         Field(ge=0, lt=0.5, description="share of each class beyond the quantile of that rule"),
@@ -75,8 +80,9 @@ class Differential(Loss):
     def check(self, info: DataInfo) -> None:
         if len(info.classes) != 2 and not (self.multiclass and len(info.classes) > 2):
             raise UserError(
-                f"loss differential works on 2 classes, the data has {len(info.classes)}; choose a pair such as "
-                f"--data 'NAME[{info.classes[0]},{info.classes[-1]}]', or our extension with --loss differential:multiclass=true"
+                f"loss differential works on 2 classes, the data has {len(info.classes)}; "
+                f"choose a pair such as --data 'NAME[{info.classes[0]},{info.classes[-1]}]', "
+                "or our extension with --loss differential:multiclass=true"
             )
 
     def prepare(self, model: Classifier, info: DataInfo) -> Classifier:
@@ -86,11 +92,11 @@ class Differential(Loss):
         logits, y = step.out.logits, step.y[:, None]
         lead = (
             logits.gather(1, y) - logits[:, step.y]
-        )  # [B,B] z_a - z_c of i, with a, c the classes of i and j; a bias ...
-        gap = lead + lead.T  # ... is in both with opposite signs
+        )  # [B,B] z_a - z_c of i; a, c: classes of i, j
+        gap = lead + lead.T  # without the bias: it has opposite signs in the two
         pair = y != y.T
         if self.pairing == "random":
-            draws = keyed.uniform(keyed.fold(step.key, _SALT), (len(y),)).masked_fill(~pair, -1)
+            draws = keyed.uniform(keyed.fold(step.key, _STREAM), (len(y),)).masked_fill(~pair, -1)
             pair &= draws == draws.amax(1, keepdim=True)
         values = torch.where(pair, self.of_gap(gap), torch.zeros_like(gap))
         # Each sample's mean over its partners; of two classes and all pairs, the batch mean is the

@@ -1,6 +1,9 @@
-"""EWAT: Kim, Tack, Shin and Hwang 2021 (ICML workshop AML, OpenReview VLdqHdp4j1H), "Entropy weighted adversarial training".
+"""EWAT, entropy-weighted adversarial training: Kim, Tack, Shin and Hwang 2021.
 
-    (base + w) CE(z', y),   w = H / mean H,   H = -sum_k q_k log q_k,   q = softmax(z'), z' at the adversarial x'
+ICML workshop AML, OpenReview VLdqHdp4j1H.
+
+    (base + w) CE(z', y),   w = H / mean H,   H = -sum_k q_k log q_k
+    q = softmax(z'), z' at the adversarial x'
 
 Certain (the abstract): each adversarial example's loss is weighted in proportion to the entropy of
 its prediction. All else is our reading: that the weights come on top of `base`, how they are
@@ -32,15 +35,18 @@ class _EntropyWeighted(Loss):
     normalise: Annotated[
         Literal["mean", "max", "sum"],
         Field(
-            description="the entropy's unit: the batch's mean, the largest possible, log K, or the batch's sum (our reading)"
+            description="the entropy's unit: the batch's mean, the largest possible, log K, "
+            "or the batch's sum (our reading)"
         ),
     ] = "mean"
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "batch_coupled", self.normalise != "max")
+    @property
+    def batch_coupled(self) -> bool:
+        """Mean and sum are those of the batch, the largest possible entropy is not."""
+        return self.normalise != "max"
 
     def weights(self, step: Step, adversarial: Tensor) -> Tensor:
-        """[B] from adversarial logits [B,K], without gradient; `base` where all entropies are zero."""
+        """[B] from adversarial logits [B,K], without gradient; `base` if all entropies are zero."""
         entropy = torch.special.entr(adversarial.detach().softmax(1)).sum(1)
         step.log(entropy=entropy)
         if self.normalise == "max":
@@ -53,7 +59,10 @@ class _EntropyWeighted(Loss):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EWAT(_EntropyWeighted):
-    """Adversarial cross-entropy, weighted by the entropy of the prediction (Kim et al. 2021, OpenReview VLdqHdp4j1H)."""
+    """Adversarial cross-entropy, weighted by the entropy of the prediction (Kim et al. 2021).
+
+    OpenReview VLdqHdp4j1H.
+    """
 
     inner: ClassVar[str | None] = "pgd:steps=10"
 
@@ -66,7 +75,7 @@ class EWAT(_EntropyWeighted):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EWATTRADES(_EntropyWeighted):
-    """TRADES whose divergence is weighted by the entropy of the prediction (Kim et al. 2021; this form is our reading)."""
+    """TRADES, its divergence weighted by the entropy (Kim et al. 2021; our reading)."""
 
     beta: Annotated[Number, Field(ge=0, description="weight of the divergence, as for TRADES")] = (
         6.0

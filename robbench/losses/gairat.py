@@ -1,6 +1,9 @@
-"""GAIRAT, geometry-aware instance-reweighted adversarial training: Zhang et al. 2021, arXiv:2010.01736 (ICLR).
+"""GAIRAT, geometry-aware instance-reweighted adversarial training: Zhang et al. 2021 (ICLR).
 
-    w CE(z', y),   w = (1 + tanh(lam + 5 (1 - 2 kappa / K))) / 2, normalised to mean 1 over the batch;   z' at x' after K steps
+arXiv:2010.01736.
+
+    w CE(z', y),   z' at x' after K inner steps
+    w = (1 + tanh(lam + 5 (1 - 2 kappa / K))) / 2, normalised to mean 1 over the batch
 
 kappa is the number of inner steps a sample survives. Here: those before its first misclassified
 point. The released code counts all points, before each of the K steps, that are classified
@@ -28,7 +31,10 @@ from robbench.losses.base import Loss, Step
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GAIRAT(Loss):
-    """Adversarial cross-entropy, weighted by how soon a sample falls, after a burn-in (Zhang et al. 2021, arXiv:2010.01736)."""
+    """Adversarial cross-entropy, weighted by how soon a sample falls (Zhang et al. 2021).
+
+    arXiv:2010.01736.
+    """
 
     lam: Annotated[
         Number, Field(description="shift of the weight: the larger, the more equal the weights")
@@ -36,7 +42,8 @@ class GAIRAT(Loss):
     weight: Annotated[
         Literal["tanh", "sigmoid", "discrete"],
         Field(
-            description="(1 + tanh(a)) / 2 or sigmoid(a) of a = lam + 5 (1 - 2 kappa / K), or (K + 1 - kappa) / (K + 1)"
+            description="(1 + tanh(a)) / 2 or sigmoid(a) of a = lam + 5 (1 - 2 kappa / K), "
+            "or (K + 1 - kappa) / (K + 1)"
         ),
     ] = "tanh"
     burn_in: Annotated[
@@ -54,10 +61,10 @@ class GAIRAT(Loss):
         return len(value) * self.log_weights(found.survived, found.steps).softmax(0) * value
 
     def log_weights(self, kappa: Tensor, steps: int) -> Tensor:
-        """[B] logarithms of the weights before they are normalised: those themselves may all underflow."""
+        """[B] logarithms of the weights before they are normalised; the weights may underflow."""
         if self.weight == "discrete":
             return torch.log1p(-kappa / (steps + 1))
-        argument = self.lam + 5 * (1 - 2 * kappa / steps)
+        a = self.lam + 5 * (1 - 2 * kappa / steps)
         return F.logsigmoid(
-            2 * argument if self.weight == "tanh" else argument
-        )  # (1 + tanh(a)) / 2 = sigmoid(2 a)
+            2 * a if self.weight == "tanh" else a
+        )  # sigmoid(2 a) = (1 + tanh a) / 2

@@ -1,4 +1,6 @@
-"""I-SCE, softmax cross-entropy with inference information: Song et al. 2022, Mathematics 10(19), 3716 (ICLR 2021: hKps4HGGGx).
+"""I-SCE, softmax cross-entropy with inference information: Song et al. 2022.
+
+Mathematics 10(19), 3716; OpenReview hKps4HGGGx (ICLR 2021).
 
 Certain is only that "margin-like" information is added to softmax cross-entropy. Everything below
 is our reading, and results belong to the mode they were made with. With g = log(sum_{k != y}
@@ -6,7 +8,7 @@ e^{z_k}), every form is log(1 + exp(a - b)):
 
     additive          log(1 + e^s e^g / e^{z_y})       -log softmax with s taken from the true logit
     virtual-class     log(1 + (s + e^g) / e^{z_y})     one more wrong class, of logit log s
-    multiplicative    log(1 + e^g / e^{z'})            z' = z_y / (1+s), but (1+s) z_y where that is negative
+    multiplicative    log(1 + e^g / e^{z'})            z' = z_y / (1+s), or (1+s) z_y if z_y < 0
 
 s = 0 is cross-entropy in every mode. Dividing negative logits too would help them, and equal logits
 far below zero would solve everything: nothing is learned then. Only training knows s: the model's
@@ -29,17 +31,21 @@ from robbench.core import keyed
 from robbench.core.spec import Number
 from robbench.losses.base import Loss, Step
 
-_SALT = 0x15CE  # keeps the draws of s apart from the inner attack's random start, which has the same key
+_STREAM = 0x15CE  # s is drawn apart from the inner attack's start, which has the same key
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ISCE(Loss):
-    """Cross-entropy with a margin-like handicap s in training (Song et al. 2022, Mathematics 10, 3716); all our reading."""
+    """Cross-entropy with a margin-like handicap s in training (Song et al. 2022; our reading).
+
+    Mathematics 10(19), 3716.
+    """
 
     mode: Annotated[
         Literal["additive", "virtual-class", "multiplicative"],
         Field(
-            description="subtract s from the true logit, add a class of logit log s, or shrink the true logit by 1 + s"
+            description="subtract s from the true logit, add a class of logit log s, "
+            "or shrink the true logit by 1 + s"
         ),
     ] = "additive"
     s: Annotated[
@@ -48,7 +54,8 @@ class ISCE(Loss):
     sampling: Annotated[
         Literal["fixed", "uniform", "half-normal", "annealed"],
         Field(
-            description="per sample and epoch: s, U(0, s) or |N(0, s^2)|; annealed grows from 0 to s over training"
+            description="per sample and epoch: s, U(0, s) or |N(0, s^2)|; "
+            "annealed grows from 0 to s over training"
         ),
     ] = "fixed"
 
@@ -65,11 +72,11 @@ class ISCE(Loss):
         return F.softplus(others - torch.where(true > 0, true / (1 + s), true * (1 + s)))
 
     def draw(self, step: Step) -> Tensor:
-        """[B]: the handicap of each sample, a function of its key or of the progress of training."""
+        """[B] the handicap of each sample: a function of its key or of the progress of training."""
         if self.sampling in ("fixed", "annealed"):
             share = step.progress if self.sampling == "annealed" else 1.0
             return torch.full_like(step.y, self.s * share, dtype=torch.float32)
-        key = keyed.fold(step.key, _SALT)
+        key = keyed.fold(step.key, _STREAM)
         return self.s * (
             keyed.uniform(key, ()) if self.sampling == "uniform" else keyed.normal(key, ()).abs()
         )

@@ -27,7 +27,10 @@ from robbench.models.base import Classifier
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LGM(Loss):
-    """Cross-entropy of a Gaussian mixture with a margin, plus its likelihood (Wan et al. 2018, arXiv:1803.02988)."""
+    """Cross-entropy of a Gaussian mixture with a margin, plus its likelihood (Wan et al. 2018).
+
+    arXiv:1803.02988.
+    """
 
     alpha: Annotated[
         Number, Field(ge=0, description="margin: the true class' distance counts 1 + alpha times")

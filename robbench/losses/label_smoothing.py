@@ -21,7 +21,10 @@ from robbench.losses.base import Loss, Step
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LabelSmoothing(Loss):
-    """Cross-entropy with a share of the label spread evenly over all classes (Szegedy et al. 2016, arXiv:1512.00567)."""
+    """Cross-entropy with a share of the label spread over all classes (Szegedy et al. 2016).
+
+    arXiv:1512.00567.
+    """
 
     smoothing: Annotated[
         Number, Field(ge=0, lt=1, description="share of the label that is spread; 0.1 is usual")

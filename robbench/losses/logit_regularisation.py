@@ -1,4 +1,6 @@
-"""CLP and LSQ, clean logit pairing and logit squeezing: Kannan, Kurakin and Goodfellow 2018, arXiv:1803.06373.
+"""CLP, clean logit pairing, and LSQ, logit squeezing: Kannan, Kurakin and Goodfellow 2018.
+
+arXiv:1803.06373.
 
     CLP    CE(z(x~), y) + lam mean over pairs (i, j) of mean_k (z_k(x~_i) - z_k(x~_j))^2
     LSQ    CE(z(x~), y) + lam ||z(x~)||_2,   the norm and not its square
@@ -24,12 +26,15 @@ from robbench.core import keyed
 from robbench.core.spec import Number
 from robbench.losses.base import Loss, Step
 
-_SALT = 0xC1EA  # keeps the noise apart from whatever else draws from a sample's key
+_STREAM = 0xC1EA  # noise is drawn apart from whatever else is drawn by a sample's key
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CLP(Loss):
-    """Cross-entropy plus the squared logit difference of random pairs, on noisy inputs (Kannan et al. 2018, arXiv:1803.06373)."""
+    """Cross-entropy plus squared logit gap of pairs, on noisy inputs (Kannan et al. 2018).
+
+    arXiv:1803.06373.
+    """
 
     lam: Annotated[Number, Field(ge=0, description="weight of the pairing")] = 0.5
     sigma: Annotated[
@@ -45,7 +50,10 @@ class CLP(Loss):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LSQ(Loss):
-    """Cross-entropy plus the L2 norm of the logits, on noisy inputs (Kannan et al. 2018, arXiv:1803.06373)."""
+    """Cross-entropy plus the L2 norm of the logits, on noisy inputs (Kannan et al. 2018).
+
+    arXiv:1803.06373.
+    """
 
     lam: Annotated[Number, Field(ge=0, description="weight of the norm")] = 0.5
     sigma: Annotated[
@@ -60,15 +68,18 @@ class LSQ(Loss):
 
 
 def noisy(step: Step, sigma: float) -> Tensor:
-    """[B,*] inputs under noise, clipped to [0,1]: a function of sample and epoch. x itself for sigma = 0."""
+    """[B,*] the inputs plus noise by sample and epoch, clipped to [0,1]; x itself for sigma = 0."""
     if sigma == 0:
         return step.x
-    noise = keyed.normal(keyed.fold(step.key, _SALT), step.x.shape[1:], dtype=step.x.dtype)
+    noise = keyed.normal(keyed.fold(step.key, _STREAM), step.x.shape[1:], dtype=step.x.dtype)
     return (step.x + sigma * noise).clamp(0, 1)
 
 
 def pair_distances(logits: Tensor) -> Tensor:
-    """[B] mean squared difference to the partner in the other half, scaled so that the batch mean is the mean over pairs."""
+    """[B] mean squared difference of logits [B,K] to those of the partner in the other half.
+
+    Scaled so that the mean over the batch is the mean over the pairs.
+    """
     half = len(logits) // 2
     gaps = (logits[:half] - logits[half : 2 * half]).square().mean(1)
     alone = logits.new_zeros(len(logits) - 2 * half)

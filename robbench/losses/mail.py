@@ -1,7 +1,8 @@
 """MAIL, weights by probabilistic margins: Wang, Liu, Han et al. 2021, arXiv:2106.07904 (NeurIPS).
 
-    PM = max_{k != y} q_k - q_y,   q = softmax(z'), z' at the adversarial x'          in [-1,1], positive = misclassified
-    w  = 3 sigma(slope (PM + bias))                                                  no gradient
+    PM = max_{k != y} q_k - q_y      in [-1,1], positive = misclassified
+    q  = softmax(z')                 z' at the adversarial x'
+    w  = 3 sigma(slope (PM + bias))  no gradient
 
     MAIL-AT       w CE(z', y)
     MAIL-TRADES   CE(z, y) + beta w KL(p || q),   p = softmax(z)
@@ -39,15 +40,18 @@ class _Weighted(Loss):
     normalise: Annotated[
         Literal["factor", "batch"],
         Field(
-            description="factor = 3 sigma(.), the released code; batch = mean 1 over the batch, our reading of the paper"
+            description="factor = 3 sigma(.), the released code; "
+            "batch = mean 1 over the batch, our reading of the paper"
         ),
     ] = "factor"
     burn_in: Annotated[
         Number, Field(ge=0, le=1, description="share of training before the weights set in")
     ] = 75 / 120
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "batch_coupled", self.normalise == "batch")
+    @property
+    def batch_coupled(self) -> bool:
+        """Only normalised weights depend on the rest of the batch."""
+        return self.normalise == "batch"
 
     def weights(self, step: Step, adversarial: Tensor) -> Tensor:
         """[B] from adversarial logits [B,K], without gradient."""
@@ -66,7 +70,10 @@ class _Weighted(Loss):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MAILAT(_Weighted):
-    """Adversarial cross-entropy, weighted by probabilistic margins after a burn-in (Wang et al. 2021, arXiv:2106.07904)."""
+    """Adversarial cross-entropy, weighted by probabilistic margins (Wang et al. 2021).
+
+    arXiv:2106.07904.
+    """
 
     slope: Slope = 10.0
     bias: Bias = -0.5
@@ -81,7 +88,10 @@ class MAILAT(_Weighted):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MAILTRADES(_Weighted):
-    """TRADES whose divergence is weighted by probabilistic margins after a burn-in (Wang et al. 2021, arXiv:2106.07904)."""
+    """TRADES, its divergence weighted by probabilistic margins (Wang et al. 2021).
+
+    arXiv:2106.07904.
+    """
 
     beta: Annotated[Number, Field(ge=0, description="weight of the divergence")] = 5.0
     slope: Slope = 2.0

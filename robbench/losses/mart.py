@@ -1,6 +1,9 @@
-"""MART: Wang et al. 2020, "Improving adversarial robustness requires revisiting misclassified examples" (ICLR).
+"""MART, misclassification-aware adversarial training: Wang et al. 2020 (ICLR).
 
-    BCE(z', y) + beta * KL(p || q) * (1 - p_y),   p = softmax(z), q = softmax(z'), z' at x', which climbs cross-entropy
+"Improving adversarial robustness requires revisiting misclassified examples".
+
+    BCE(z', y) + beta * KL(p || q) * (1 - p_y)
+    p = softmax(z), q = softmax(z'), z' at x', which climbs cross-entropy
     BCE(z', y) = CE(z', y) - log(1 - max_{k != y} q_k)
 
 Certain (the released code): the constants 1.0001 and 1.0000001 where the formula has 1, kept here;
@@ -27,13 +30,14 @@ from robbench.objectives import best_other
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MART(Loss):
-    """Boosted cross-entropy plus beta times a divergence that counts more for misclassified inputs (Wang et al. 2020)."""
+    """Boosted cross-entropy plus a divergence weighted by the error (Wang et al. 2020)."""
 
     beta: Annotated[
         Number,
         Field(
             ge=0,
-            description="weight of the divergence; released: 5 for ResNet-18, 6 for WideResNet-34-10",
+            description="weight of the divergence; "
+            "released: 5 for ResNet-18, 6 for WideResNet-34-10",
         ),
     ] = 5.0
     inner: ClassVar[str | None] = "pgd:steps=10,init=gaussian"

@@ -1,16 +1,16 @@
 """MMA, max-margin adversarial training: Ding, Sharma, Lui and Huang 2020, arXiv:1812.02637 (ICLR).
 
     (1 - c) M + c CE(z(x), y),   SLM(x) = logsumexp_{k != y} z_k(x) - z_y(x)
-    M = CE(z(x + d u), y)    SLM(x) < 0 and d < d_max     u, d: a direction of the inner attack, SLM(x + d u) = 0
+    M = CE(z(x + d u), y)    SLM(x) < 0 and d < d_max     SLM(x + d u) = 0, u by the inner attack
         0                    SLM(x) < 0 and d >= d_max    far enough
         CE(z(x), y)          SLM(x) >= 0
 
-AN-PGD finds u and d: the inner attack climbs SLM within the d remembered of the sample's last turn
-(at least `eps_min`), then d is bisected in [0, 1.05 d_max] along the way it went.
+AN-PGD finds u and d: the inner attack climbs SLM within the d of the sample's last turn (at least
+`eps_min`), then bisection finds d in [0, 1.05 d_max] in the direction of the attack's point.
 
 Certain (the released code): all of the above, ten rounds of bisection, c = 1/3 (c = 0 is called
 OMMA), CE as the margin's surrogate, and one forward for the points of M, where misclassified
-samples stand at x. Gradient flows through the outputs only, u and d are constants. For CIFAR-10 in
+samples are at x. Gradient flows through the outputs only, u and d are constants. For CIFAR-10 in
 Linf it has d_max of 12, 20 or 32 (of 255) and eps_min 0.005, in L2 1, 2 or 3 and 0.5.
 
 Our choice: both as multiples of the recipe's eps, where they are not given; the bisection runs in
@@ -40,7 +40,10 @@ Positive = Annotated[Number, Field(gt=0)]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MMA(Loss):
-    """Max-margin training: every sample is attacked just as far as the decision boundary (Ding et al. 2020, arXiv:1812.02637)."""
+    """Max-margin training: attacks every sample up to the decision boundary (Ding et al. 2020).
+
+    arXiv:1812.02637.
+    """
 
     d_max: Annotated[
         Positive | None,
@@ -86,7 +89,10 @@ class MMA(Loss):
         )
 
     def boundary(self, step: Step, high_end: float) -> tuple[Tensor, Tensor]:
-        """Distance [B] and point [B,*] of the soft margin's zero; near `high_end` where it is farther or not on the way."""
+        """Distance [B] and point [B,*] of the soft margin's zero on the inner attack's way.
+
+        The distance is near `high_end` where the zero is farther or not on the way.
+        """
         x = step.x
         eps = step.memory("mma", 0.0).clamp(min=self.eps_min or step.eps / 6).clamp(max=high_end)
         way = (step.adversary(self.climbs, eps=eps).x - x) / lift(

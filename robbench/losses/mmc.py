@@ -1,6 +1,7 @@
-"""MMC and MMLDA: Pang, Xu, Dong, Du, Chen and Zhu 2020, arXiv:1905.10626 (MMLDA: Pang, Du and Zhu 2018, ICML).
+"""MMC: Pang, Xu, Dong, Du, Chen and Zhu 2020, arXiv:1905.10626; MMLDA: Pang, Du and Zhu 2018.
 
-    z_k = -||h - mu_k||^2,  mu_k fixed, of length C, as far from each other as they can be: mu_j . mu_k = -C^2 / (K-1)
+    z_k = -||h - mu_k||^2
+    mu_k: fixed, of length C, as far apart as possible: mu_j . mu_k = -C^2 / (K-1)
     MMC     ||h - mu_y||^2 = -z_y              no softmax: classes do not compete
     MMLDA   cross-entropy of the softmax of z
 
@@ -31,7 +32,10 @@ from robbench.models.heads import MaxMahalanobis, Width
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MMC(MaxMahalanobis, Loss):
-    """Squared distance to the fixed Max-Mahalanobis centre of the class (Pang et al. 2020, arXiv:1905.10626)."""
+    """Squared distance to the fixed Max-Mahalanobis centre of the class (Pang et al. 2020).
+
+    arXiv:1905.10626.
+    """
 
     width: Width = 256
 
@@ -40,7 +44,8 @@ class MMC(MaxMahalanobis, Loss):
             raise UserError("Max-Mahalanobis centres need two classes or more, the data has one")
         if self.width is not None and self.width < len(info.classes) - 1:
             raise UserError(
-                f"centres of {len(info.classes)} classes need width={len(info.classes) - 1} or more, not {self.width}"
+                f"centres of {len(info.classes)} classes need width={len(info.classes) - 1} "
+                f"or more, not {self.width}"
             )
 
     def prepare(self, model: Classifier, info: DataInfo) -> Classifier:
@@ -48,7 +53,8 @@ class MMC(MaxMahalanobis, Loss):
         model = model.with_head(str(Spec("max-mahalanobis", options=options)))
         if not any(weight.requires_grad for weight in model.parameters()):
             raise UserError(
-                "the centres are fixed and the model has no other layer, so nothing can be trained; give width=256"
+                "the centres are fixed and the model has no other layer, "
+                "so nothing can be trained; give width=256"
             )
         return model
 
@@ -58,7 +64,10 @@ class MMC(MaxMahalanobis, Loss):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MMLDA(MMC):
-    """Softmax cross-entropy on distances to fixed Max-Mahalanobis centres (Pang et al. 2018, 2020, arXiv:1905.10626)."""
+    """Cross-entropy on distances to fixed Max-Mahalanobis centres (Pang et al. 2018, 2020).
+
+    arXiv:1905.10626.
+    """
 
     def __call__(self, step: Step) -> Tensor:
         return F.cross_entropy(step.out.logits, step.y, reduction="none")

@@ -4,7 +4,7 @@
     TSOVR    1/N [ sum_S CE(z(x), y)  + lam * sum_L OVR(z(x), y) + beta * sum_n KL(p(x) || p(x')) ]
 
 L holds the `percent` of the batch with the smallest logit margins z_y - max_{k != y} z_k, S the
-rest. Who is in L is decided without gradient; in TSOVR gradient flows through both distributions of
+rest. The choice of L has no gradient; in TSOVR gradient flows through both distributions of
 the divergence, as in TRADES.
 
 Certain: samples of small margin get one-versus-rest instead of cross-entropy, which raises their
@@ -36,7 +36,9 @@ Points = Literal["adversarial", "clean"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SOVR(Loss):
-    """One-versus-rest for the samples of smallest margin, cross-entropy for the rest (Kanai et al. 2023, arXiv:2207.10283).
+    """One-versus-rest for the samples of smallest margin, else cross-entropy (Kanai et al. 2023).
+
+    arXiv:2207.10283.
 
     The defaults are our reading; percent=0 is plain adversarial training, percent=100
     one-versus-rest times lam.
@@ -54,7 +56,7 @@ class SOVR(Loss):
         Field(description="of the number of hard samples; nearest rounds halves up"),
     ] = "nearest"
     margin: Annotated[
-        Points, Field(description="inputs whose logit margins decide who is hard")
+        Points, Field(description="inputs whose logit margins decide which are hard")
     ] = "adversarial"
     normalise: Annotated[
         Literal["batch", "set"],
@@ -72,7 +74,7 @@ class SOVR(Loss):
         )
 
     def switch(self, logits: Tensor, y: Tensor, deciding: Tensor) -> Tensor:
-        """[B]: CE or lam * OVR of logits [B,K], chosen by the margins of the deciding logits [B,K]."""
+        """[B] CE or lam * OVR of logits [B,K], by the margins of the deciding logits [B,K]."""
         n, count = len(y), self.count(len(y))
         hard = torch.zeros_like(y, dtype=torch.bool)
         hard[margins(deciding.detach(), y).argsort(stable=True)[:count]] = True
@@ -94,7 +96,10 @@ class SOVR(Loss):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TSOVR(SOVR):
-    """TRADES whose cross-entropy switches to one-versus-rest as in SOVR (Kanai et al. 2023, arXiv:2207.10283); our reading."""
+    """TRADES, its cross-entropy switched to one-versus-rest as in SOVR (Kanai et al. 2023).
+
+    arXiv:2207.10283; the defaults and the form are our reading.
+    """
 
     beta: Annotated[Number, Field(ge=0, description="weight of the divergence")] = 6.0
     terms: Annotated[

@@ -1,9 +1,9 @@
-"""Where to put the thresholds that differential training (losses/differential.py) leaves free, from training scores.
+"""Thresholds for differential training (losses/differential.py), from training scores.
 
     extreme     b = -(min_i s_i + max_j s_j) / 2: the maximum-margin threshold of the linear theory
     quantile    the same with quantiles in place of the extremes, for scores that overlap
     mean        the same with the means of the classes
-    accuracy    most training samples right; of equals the middle of the widest gap
+    accuracy    most training samples right; among equals the middle of the widest gap
 
 For K > 2 classes (our extension) the first three become: biases b that maximise the smallest b_a -
 b_c + g_ac, where g_ac is the extreme, quantile or mean of s_a - s_c over class a: a linear
@@ -19,11 +19,14 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Rule = Literal["accuracy", "extreme", "quantile", "mean"]
-_SWEEPS = 20  # over the classes; accuracy cannot fall in a sweep and soon stands still
+_SWEEPS = 20  # over the classes; accuracy cannot fall in a sweep and soon stops rising
 
 
 def threshold(high: Tensor, low: Tensor, rule: Rule, quantile: float = 0.05) -> float:
-    """The bias b that makes s + b > 0 mean class 1, from training scores of class 1 [n] and class 0 [m]."""
+    """The bias b that makes s + b > 0 mean class 1.
+
+    From training scores of class 1, `high` [n], and class 0, `low` [m]; 0 where one is empty.
+    """
     if not len(high) or not len(low):
         return 0.0
     if rule == "mean":
@@ -40,30 +43,26 @@ def threshold(high: Tensor, low: Tensor, rule: Rule, quantile: float = 0.05) -> 
     )
     edges = torch.cat([scores[:1] - 2, scores, scores[-1:] + 2])
     gap, middle = edges.diff(), (edges[1:] + edges[:-1]) / 2
-    gap[0], gap[-1] = (
-        torch.finfo(gap.dtype).tiny,
-        torch.finfo(gap.dtype).tiny,
-    )  # only where nothing inside is as good
+    gap[0] = gap[-1] = torch.finfo(gap.dtype).tiny  # only where nothing inside is as good
     possible = torch.where(gap > 0, right, -1)  # equal scores cannot be cut apart
     return float(-middle[torch.where(possible == possible.max(), gap, -1).argmax()])
 
 
 def biases(scores: Tensor, labels: Tensor, rule: Rule, quantile: float = 0.05) -> Tensor:
-    """[K] the biases that make argmax_k (s_k + b_k) the class, from training scores [N,K] and labels [N]; their sum is 0."""
+    """[K] the biases b, of sum 0, that make argmax_k (s_k + b_k) the class.
+
+    From training scores [N,K] and labels [N].
+    """
     if rule == "accuracy":
         return _most_right(scores.double(), labels)
     classes = scores.shape[1]
-    gaps = torch.full(
-        (classes, classes), torch.inf, dtype=torch.float64
-    )  # an empty class sets no limit
+    beyond = quantile if rule == "quantile" else 0.0
+    # infinite: a class without samples sets no limit
+    gaps = torch.full((classes, classes), torch.inf, dtype=torch.float64)
     for a in sorted(set(labels.tolist())):
         own = scores[labels == a].double()
         lead = own[:, a : a + 1] - own
-        gaps[a] = (
-            lead.mean(0)
-            if rule == "mean"
-            else lead.quantile(quantile if rule == "quantile" else 0.0, 0)
-        )
+        gaps[a] = lead.mean(0) if rule == "mean" else lead.quantile(beyond, 0)
     return _balanced(gaps)
 
 
@@ -94,7 +93,7 @@ def _balanced(gaps: Tensor) -> Tensor:
 
 
 def _most_right(scores: Tensor, labels: Tensor) -> Tensor:
-    """[K] from `mean`, one bias after another put where most samples are right, until none moves any more."""
+    """[K] from `mean`, each bias in turn moved to where most are right, until none moves."""
     found = biases(scores, labels, "mean").to(scores.device)
     for _ in range(_SWEEPS):
         before = found.clone()
@@ -103,13 +102,10 @@ def _most_right(scores: Tensor, labels: Tensor) -> Tensor:
                 1, torch.tensor([k], device=scores.device), -torch.inf
             )
             lead = scores[:, k] - rest.amax(1)
-            own, contested = (
-                labels == k,
-                (labels != k) & (rest.argmax(1) == labels),
-            )  # others are wrong whatever b_k is
-            found[k] = (
-                threshold(lead[own], lead[contested], "accuracy") if contested.any() else found[k]
-            )
+            own = labels == k
+            contested = ~own & (rest.argmax(1) == labels)  # others are wrong whatever b_k is
+            if contested.any():
+                found[k] = threshold(lead[own], lead[contested], "accuracy")
         found -= found.mean()
         if _right(scores + found, labels) <= _right(scores + before, labels):
             return before

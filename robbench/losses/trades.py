@@ -21,7 +21,10 @@ from robbench.losses.base import Loss, Step
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TRADES(Loss):
-    """Cross-entropy plus beta times the divergence the inner attack can reach (Zhang et al. 2019, arXiv:1901.08573)."""
+    """Cross-entropy plus beta times the divergence the inner attack reaches (Zhang et al. 2019).
+
+    arXiv:1901.08573.
+    """
 
     beta: Annotated[
         Number, Field(ge=0, description="weight of the divergence; the paper's range is 1 to 10")

@@ -1,6 +1,6 @@
 """How few features carry a logit: the analysis of Wu et al. 2020 (arXiv:2005.11904), who find that robust models use fewer.
 
-The contribution of feature i to class c is h_i dz_c/dh_i (`losses/aalp.py`), our reading of the
+The contribution of feature i to class c is h_i dz_c/dh_i (models/contributions.py), our reading of the
 paper.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from robbench.losses.aalp import contributions, kept
+from robbench.models.contributions import contributions, kept
 
 SHARE = 0.9
 

@@ -15,9 +15,10 @@ from torch import nn
 from robbench.catalogue.builtins import ATTACKS, LOSSES
 from robbench.core.errors import UserError
 from robbench.data.base import DataInfo
-from robbench.losses.aalp import AALP, contributions, kept
+from robbench.losses.aalp import AALP
 from robbench.losses.alp import ALP
 from robbench.models.base import Classifier, Output
+from robbench.models.contributions import contributions, kept
 from robbench.models.heads import ScoreHead
 from robbench.testing import check_loss, toy_split
 from robbench.threat.model import parse_threat

@@ -137,8 +137,8 @@ def test_the_loss_is_taken_at_the_noisy_inputs(cls):
 
 def test_only_pairing_looks_at_the_batch():
     """CLP says so; LSQ's values are the samples' own."""
-    assert CLP.batch_coupled
-    assert not LSQ.batch_coupled
+    assert CLP().batch_coupled
+    assert not LSQ().batch_coupled
 
 
 @pytest.mark.parametrize("name", ["CLP", "LSQ"])
