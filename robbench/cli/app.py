@@ -12,12 +12,13 @@ import typer
 import robbench
 from robbench.cli.attack import attack
 from robbench.cli.baseline import baseline
-from robbench.cli.catalogue import explain, list_
+from robbench.cli.catalogue import list_
 from robbench.cli.check import check
 from robbench.cli.command import Command
 from robbench.cli.compare import compare
 from robbench.cli.demo import demo
 from robbench.cli.doctor import doctor
+from robbench.cli.explain import explain
 from robbench.cli.gate import gate
 from robbench.cli.measure import measure
 from robbench.cli.query import query

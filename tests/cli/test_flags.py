@@ -214,7 +214,7 @@ def test_version(cli):
 @pytest.mark.parametrize(
     "words",
     [["trian"], ["train", "--lss", "x"], ["train", "surplus"], ["attack"], ["attack", "ce", "--seed", "many"],
-     ["explain"], ["train", "--epochs"], ["compare", "--json=yes"]],
+     ["query"], ["train", "--epochs"], ["compare", "--json=yes"]],
     ids=" ".join,
 )  # fmt: skip
 def test_the_parsers_own_errors(cli, words):

@@ -1,0 +1,55 @@
+"""The manual: one Markdown page per topic, for `robbench explain TOPIC`, the README's links and a reader of the tree."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+from robbench.core.errors import unknown
+
+FOLDER = Path(__file__).parent
+ORDER = (
+    "running",
+    "python-api",
+    "reading-the-numbers",
+    "comparing",
+    "checks",
+    "gate-and-ci",
+    "attacks",
+    "losses",
+    "data",
+    "papers",
+    "results",
+    "vocabulary",
+    "extending",
+    "speed",
+    "architecture",
+    "contributing",
+)
+
+
+class Page(NamedTuple):
+    """A page of the manual."""
+
+    topic: str
+    title: str
+    summary: str  # its first sentence
+    text: str  # Markdown, without the marks around generated parts
+
+
+def topics() -> list[str]:
+    """The topics in the order they are read."""
+    found = {file.stem for file in FOLDER.glob("*.md")}
+    return [name for name in ORDER if name in found]
+
+
+def read_page(topic: str) -> Page:
+    """A page by its topic. Raises UserError with the nearest topics."""
+    if topic not in topics():
+        raise unknown("topic", topic, topics())
+    text = (FOLDER / f"{topic}.md").read_text(encoding="utf-8")
+    text = re.sub(r"<!-- .*? -->\n", "", text)
+    title, _, rest = text.partition("\n")
+    summary = re.split(r"(?<=\.)\s", rest.strip(), maxsplit=1)[0]
+    return Page(topic, title.removeprefix("# "), " ".join(summary.split()), text)

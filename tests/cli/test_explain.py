@@ -1,0 +1,73 @@
+"""`robbench explain`: topics of the manual and checks; registered names are in test_commands.py."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from robbench.checks.registry import CHECKS
+from robbench.guide import read_page, topics
+
+
+def test_the_topics_are_listed(cli):
+    """Without a name: all topics with what they are about; --quiet names only; --json all of it."""
+    done = cli("explain")
+    assert done.code == 0, done.err
+    assert max(map(len, done.out.splitlines())) <= 80
+    assert all(topic in done.out for topic in topics())
+    assert cli("explain --quiet").out.split() == topics()
+    listed = cli("explain --json").json["topics"]
+    assert [item["name"] for item in listed] == topics()
+    assert all(item["summary"] for item in listed)
+
+
+@pytest.mark.parametrize("topic", topics())
+def test_a_topic(cli, topic):
+    """Off a terminal a page is its Markdown, without escape codes; --json has the same text."""
+    done = cli("explain", topic)
+    assert done.code == 0, done.err
+    assert done.out == read_page(topic).text
+    assert "\x1b" not in done.out
+    (entry,) = cli("explain", topic, "--json").json["entries"]
+    assert (entry["kind"], entry["name"], entry["text"]) == ("topic", topic, done.out)
+
+
+def test_a_topic_on_a_terminal(cli, monkeypatch):
+    """Rendered: no Markdown marks, and nothing wider than the terminal."""
+    monkeypatch.setattr("robbench.cli.explain.on_terminal", lambda: True)
+    done = cli("explain vocabulary")
+    assert done.code == 0, done.err
+    assert "Vocabulary" in done.out
+    assert "# Vocabulary" not in done.out
+    assert "**" not in done.out
+    assert max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", done.out).splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    "check", [check for check in CHECKS if check.name != "transfer"], ids=lambda c: c.name
+)
+def test_a_check(cli, check):
+    """Its severity, what it asks, the literature, and where it is defined."""
+    done = cli("explain", check.name)
+    assert done.code == 0, done.err
+    assert all(text in done.out for text in (check.name, check.severity, check.source))
+    assert max(map(len, done.out.splitlines())) <= 80
+    (entry,) = cli("explain", check.name, "--json").json["entries"]
+    assert (entry["kind"], entry["severity"], entry["cost"]) == (
+        "check",
+        check.severity,
+        check.cost,
+    )
+    assert entry["doc"]
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [("vocabulry", "vocabulary"), ("random-noize", "random-noise"), ("sovv", "sovr")],
+)
+def test_near_misses(cli, name, meant):
+    """A typing error is answered with the nearest names of all kinds."""
+    done = cli("explain", name)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert meant in done.err
