@@ -174,7 +174,7 @@ def attack(
     done = [(plan, run) for plan in plans for run in run_attack(plan, store, reporter, force=force)]
     rows = compare([run for _, run in done])
     if not as_json:  # before measuring: whatever comes of that, this is known
-        from robbench.report.terminal.compare import comparison_table
+        from robbench.reports.terminal.compare import comparison_table
 
         print_rich(comparison_table(rows))
     measured = measure_runs(done, store, reporter, data_dir, download) if settings.measure else []
@@ -296,7 +296,7 @@ def say_what_to_mind(
     """Warnings about a run and its failed checks, one line each."""
     import json
 
-    from robbench.report.texts import percent
+    from robbench.reports.texts import percent
 
     title = f"{info['model']} {info['threat']}"
     if bad := info["n_unconfirmed"]:

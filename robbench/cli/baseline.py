@@ -37,7 +37,7 @@ def baseline(
 
     Example: robbench baseline set at
     """
-    from robbench.report.texts import percent
+    from robbench.reports.texts import percent
     from robbench.store.baseline import baseline_path, find_baseline, read_baseline, set_baseline
     from robbench.store.store import Store, read_run
 

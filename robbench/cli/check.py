@@ -124,7 +124,7 @@ def check(
     with reporter.progress(f"check {target}") as bar:
         rows = check(plan, store, settings.limit or SLICE, data_dir, bar.update, reporter.say)
     about = f"run {plan.name} of {plan.subject.label}" if plan.run else plan.subject.label
-    from robbench.report.terminal.checks import checks_table
+    from robbench.reports.terminal.checks import checks_table
 
     with result_of_a_verdict():
         if as_json:
@@ -153,7 +153,7 @@ def _self_test(reporter: Reporter, as_json: bool) -> None:
         }
         for e in results
     ]  # fmt: skip
-    from robbench.report.terminal.checks import self_test_table
+    from robbench.reports.terminal.checks import self_test_table
 
     with result_of_a_verdict():
         if as_json:

@@ -94,8 +94,8 @@ def compare(
     """
     from robbench.analysis.comparison import compare_runs
     from robbench.analysis.tolerances import parse_tolerances
-    from robbench.report import formats
-    from robbench.report.columns import DEFAULT, WITH_FACTS, parse_columns, pick, sort_rows
+    from robbench.reports import formats
+    from robbench.reports.columns import DEFAULT, WITH_FACTS, parse_columns, pick, sort_rows
 
     if as_json + as_csv + as_markdown + as_latex > 1:
         raise UserError("choose one of --json, --csv, --markdown and --latex")
@@ -127,7 +127,7 @@ def compare(
         elif as_latex:
             print_result(formats.to_latex(rows, names or WITH_FACTS), end="")
         else:
-            from robbench.report.terminal.compare import comparison_table, width_needed
+            from robbench.reports.terminal.compare import comparison_table, width_needed
 
             print_rich(
                 comparison_table(rows, names or DEFAULT), width_needed(rows, names or DEFAULT)

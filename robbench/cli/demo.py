@@ -30,7 +30,7 @@ def demo(
     from robbench.cli.attack import run_attack
     from robbench.cli.train import run_training
     from robbench.core.config import AttackConfig
-    from robbench.report.terminal.compare import comparison_table
+    from robbench.reports.terminal.compare import comparison_table
     from robbench.store.store import Store
     from robbench.tasks.attack.plan import plan_attacks
     from robbench.tasks.train.config import TrainConfig

@@ -229,7 +229,7 @@ def _tell(
 ) -> None:
     """Write what was asked for, say it, and end with the verdict's exit code."""
     from robbench.cli.streams import result_of_a_verdict
-    from robbench.report.terminal import gate as report
+    from robbench.reports.terminal import gate as report
 
     try:
         _write(finding, seconds, junit_xml, markdown)
@@ -244,7 +244,7 @@ def _tell(
 
 def _write(finding: Finding, seconds: float, junit_xml: Path | None, markdown: Path | None) -> None:
     from robbench.core.files import write_output
-    from robbench.report.terminal import gate as report
+    from robbench.reports.terminal import gate as report
 
     if os.environ.get("GITHUB_ACTIONS"):
         for line in report.github_lines(finding):

@@ -108,7 +108,7 @@ def measure_run(
 def show(found: Sequence[Measured]) -> None:
     """The measures of runs as tables on stdout."""
     from robbench.metrics.gradients import dual
-    from robbench.report.terminal.metrics import measures_table
+    from robbench.reports.terminal.metrics import measures_table
 
     for measured in found:
         print_rich(measures_table(measured.info, measured.measures, dual(measured.info["norm"])))

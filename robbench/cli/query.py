@@ -54,8 +54,8 @@ def query(
     import time
 
     from robbench.analysis.query import query as ask
-    from robbench.report.formats import to_csv, write_parquet
-    from robbench.report.terminal.query import SHOWN_ROWS, answer_table
+    from robbench.reports.formats import to_csv, write_parquet
+    from robbench.reports.terminal.query import SHOWN_ROWS, answer_table
 
     if as_json and as_csv:
         raise UserError("choose one of --json and --csv")

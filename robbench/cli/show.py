@@ -44,8 +44,8 @@ def show(
     if as_json:
         print_json("robbench.show/1", **found)
         return
-    from robbench.report.terminal.run import run_card
-    from robbench.report.texts import percent
+    from robbench.reports.terminal.run import run_card
+    from robbench.reports.texts import percent
 
     print_rich(run_card(found))
     for each in found["classes"]:
@@ -71,7 +71,7 @@ def runs(
     if as_json:
         print_json("robbench.runs/1", **found)
         return
-    from robbench.report.terminal.run import run_list
+    from robbench.reports.terminal.run import run_list
 
     print_rich(run_list(found))
     for row in found["runs"]:

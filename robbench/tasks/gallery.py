@@ -15,8 +15,8 @@ from robbench.data.base import reason, sample_ids
 from robbench.data.data_folder import data_folder
 from robbench.data.load import find_source
 from robbench.data.subset import limit_subset, select, split_subsets
-from robbench.report.html.data import Example, numbers
-from robbench.report.html.numbers import sizes
+from robbench.reports.html.data import Example, numbers
+from robbench.reports.html.numbers import sizes
 from robbench.store.store import Run, read_points
 from robbench.tasks.attack.points import decode
 

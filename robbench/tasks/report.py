@@ -11,8 +11,8 @@ from robbench.analysis.commands import recorded_command
 from robbench.core.errors import UserError
 from robbench.core.files import require_output, write_output
 from robbench.core.model_config import Described, read_config
-from robbench.report.html.data import CHECKS, COLUMNS, MEASURES, Material, Training, in_order
-from robbench.report.html.render import page_sections, render
+from robbench.reports.html.data import CHECKS, COLUMNS, MEASURES, Material, Training, in_order
+from robbench.reports.html.render import page_sections, render
 from robbench.store.locations import beside, model_folder
 from robbench.store.store import Run, Store, read_epochs, read_run
 from robbench.store.tables import read_beside

@@ -17,7 +17,7 @@ from scipy.stats import binomtest
 
 from robbench.analysis.compare import COLUMNS, compare
 from robbench.core.errors import UserError
-from robbench.report.formats import to_csv, to_json, to_markdown
+from robbench.reports.formats import to_csv, to_json, to_markdown
 from robbench.store.store import Run, Store, read_run
 
 Stored = Callable[..., Run]
@@ -150,9 +150,9 @@ def test_a_comparison_never_loads_torch_or_pandas(tmp_path: Path, stored: Stored
     stored("bbbb")
     code = """
 import sys
-from robbench.report.terminal.compare import comparison_table
+from robbench.reports.terminal.compare import comparison_table
 from robbench.analysis.compare import COLUMNS, compare
-from robbench.report.formats import to_csv, to_json, to_markdown
+from robbench.reports.formats import to_csv, to_json, to_markdown
 from robbench.store.store import Store, read_run
 import robbench.store.provenance
 rows = compare([read_run(path, COLUMNS) for path in Store(sys.argv[1]).find()])

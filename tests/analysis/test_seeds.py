@@ -14,8 +14,8 @@ from scipy import stats
 from robbench.analysis.compare import compare
 from robbench.analysis.seeds import over_training_seeds, paired_t
 from robbench.core.errors import UserError
-from robbench.report.columns import DEFAULT, column
-from robbench.report.formats import to_json, to_latex, to_markdown
+from robbench.reports.columns import DEFAULT, column
+from robbench.reports.formats import to_json, to_latex, to_markdown
 from robbench.store.store import Run
 
 Rows = list[dict[str, Any]]

@@ -10,7 +10,7 @@ import pytest
 
 from robbench.analysis.compare import compare
 from robbench.analysis.settings import settings
-from robbench.report.formats import to_latex, to_markdown
+from robbench.reports.formats import to_latex, to_markdown
 from robbench.store.store import Run
 
 Stored = Callable[..., Run]

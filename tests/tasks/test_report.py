@@ -14,7 +14,7 @@ import pytest
 
 from robbench.core.errors import UserError
 from robbench.data.load import load
-from robbench.report.html.data import CHECKS, COLUMNS, MEASURES
+from robbench.reports.html.data import CHECKS, COLUMNS, MEASURES
 from robbench.store import schema
 from robbench.store.store import Run, Store, read_run
 from robbench.store.tables import write_table

@@ -11,7 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from robbench.report import texts
+from robbench.reports import texts
 from robbench.store.measured import Measure
 
 SHOWN = {

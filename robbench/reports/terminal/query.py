@@ -9,7 +9,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from robbench.report.texts import NOTHING
+from robbench.reports.texts import NOTHING
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -9,9 +9,9 @@ import pytest
 
 from robbench.analysis.input_margins import measure_distances
 from robbench.core.status import UNFINISHED
-from robbench.report.html.data import Material, in_order, series_by_facts
-from robbench.report.html.numbers import by_class, curves, edges, input_margins, shares, sizes
-from robbench.report.html.sections.margins import input_margins as margins_section
+from robbench.reports.html.data import Material, in_order, series_by_facts
+from robbench.reports.html.numbers import by_class, curves, edges, input_margins, shares, sizes
+from robbench.reports.html.sections.margins import input_margins as margins_section
 
 
 def test_a_security_curve_begins_at_clean_accuracy_and_has_each_runs_interval(add_run):

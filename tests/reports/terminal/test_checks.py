@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.console import Console
 
-from robbench.report.terminal.checks import checks_table, summary
+from robbench.reports.terminal.checks import checks_table, summary
 
 
 def row(name: str, verdict: str, **more: Any) -> dict[str, Any]:

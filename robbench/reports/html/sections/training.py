@@ -7,10 +7,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robbench.report import texts
-from robbench.report.html import figures
-from robbench.report.html.data import Material, model_names, model_place, name_of
-from robbench.report.html.page import Cell, Head, Notes, Plot, Section, Table, in_words, number
+from robbench.reports import texts
+from robbench.reports.html import figures
+from robbench.reports.html.data import Material, model_names, model_place, name_of
+from robbench.reports.html.page import Cell, Head, Notes, Plot, Section, Table, in_words, number
 from robbench.store.store import Run
 
 _MEASURED = {

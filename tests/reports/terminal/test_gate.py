@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from robbench.analysis.gate import MARGIN, ROBUST, Check, Finding, Tolerances
-from robbench.report.terminal.gate import (
+from robbench.reports.terminal.gate import (
     annotation,
     gate_table,
     github_lines,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from robbench.analysis.gate import DISTANCE, MARGIN, Check
 from robbench.core.escaping import markdown, printable
-from robbench.report import texts
+from robbench.reports import texts
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from robbench.core.errors import UserError, unknown
-from robbench.report import texts
+from robbench.reports import texts
 
 Row = Mapping[str, Any]
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from robbench.core.escaping import csv_cell, markdown, one_line
 from robbench.core.files import write_output
 from robbench.core.spec import finite
-from robbench.report import columns, texts
+from robbench.reports import columns, texts
 
 
 def to_json(rows: Sequence[Mapping[str, Any]], **more: Any) -> str:

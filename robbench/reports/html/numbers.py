@@ -10,7 +10,7 @@ import numpy as np
 
 from robbench.analysis import input_margins as distances
 from robbench.analysis.summary import column
-from robbench.report.html.data import Floats, Series, numbers
+from robbench.reports.html.data import Floats, Series, numbers
 from robbench.statistics.proportions import wilson
 from robbench.store.store import Run
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robbench.report.html.data import Example, Material, model_names, name_of
-from robbench.report.html.page import Card, Gallery, Notes, Picture, Section
+from robbench.reports.html.data import Example, Material, model_names, name_of
+from robbench.reports.html.page import Card, Gallery, Notes, Picture, Section
 
 _LARGEST = 128  # pixels of a stored picture; larger ones are made smaller
 

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 
 from robbench.analysis.summary import n_unknown, quantile
-from robbench.report.html import figures
-from robbench.report.html.captions import ANY_SIZE, MORE_LINES
-from robbench.report.html.data import Floats, Material, Series, numbers, series_by_facts
-from robbench.report.html.numbers import Margins
-from robbench.report.html.numbers import input_margins as margins_by_model
-from robbench.report.html.page import Cell, Head, Plot, Section, Table, in_words, number, percent
+from robbench.reports.html import figures
+from robbench.reports.html.captions import ANY_SIZE, MORE_LINES
+from robbench.reports.html.data import Floats, Material, Series, numbers, series_by_facts
+from robbench.reports.html.numbers import Margins
+from robbench.reports.html.numbers import input_margins as margins_by_model
+from robbench.reports.html.page import Cell, Head, Plot, Section, Table, in_words, number, percent
 from robbench.store.store import Run
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

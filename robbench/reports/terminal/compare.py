@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from robbench.analysis.compare import WITHOUT_BUDGET
-from robbench.report import columns, texts
+from robbench.reports import columns, texts
 
 
 def comparison_table(

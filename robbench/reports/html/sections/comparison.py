@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from robbench.analysis.compare import compare
-from robbench.report import texts
-from robbench.report.html import figures
-from robbench.report.html.captions import ONE_BUDGET
-from robbench.report.html.data import (
+from robbench.reports import texts
+from robbench.reports.html import figures
+from robbench.reports.html.captions import ONE_BUDGET
+from robbench.reports.html.data import (
     Material,
     Series,
     model_names,
@@ -18,8 +18,8 @@ from robbench.report.html.data import (
     numbers,
     series_by_facts,
 )
-from robbench.report.html.numbers import Curve, by_class, curves
-from robbench.report.html.page import (
+from robbench.reports.html.numbers import Curve, by_class, curves
+from robbench.reports.html.page import (
     Cell,
     Head,
     Notes,

@@ -7,8 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
-from robbench.report import texts
-from robbench.report.html.captions import MISSING, WHAT
+from robbench.reports import texts
+from robbench.reports.html.captions import MISSING, WHAT
 
 _SPOKEN = 6
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from robbench.report.html.data import Material
-from robbench.report.html.render import page_sections, render
+from robbench.reports.html.data import Material
+from robbench.reports.html.render import page_sections, render
 
 BROWSER, DRIVER = (
     next(filter(None, map(shutil.which, names)), None)

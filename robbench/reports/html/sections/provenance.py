@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robbench.analysis.commands import Command, attack_command, shared_settings
-from robbench.report import texts
-from robbench.report.html.captions import NO_COMMAND
-from robbench.report.html.data import Material, model_names, name_of
-from robbench.report.html.page import Cell, Commands, Facts, Head, Notes, Section, Table
+from robbench.reports import texts
+from robbench.reports.html.captions import NO_COMMAND
+from robbench.reports.html.data import Material, model_names, name_of
+from robbench.reports.html.page import Cell, Commands, Facts, Head, Notes, Section, Table
 
 _RECORDED = {
     "run_id": "run",

@@ -12,8 +12,8 @@ from rich.table import Table
 from rich.text import Text
 
 from robbench.analysis.settings import settings
-from robbench.report import texts
-from robbench.report.terminal.checks import summary
+from robbench.reports import texts
+from robbench.reports.terminal.checks import summary
 
 _SHOWN_CLASSES = 3
 _SHOWN_MEASURES = 8

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from robbench.report import texts
-from robbench.report.terminal.compare import comparison_table
+from robbench.reports import texts
+from robbench.reports.terminal.compare import comparison_table
 
 
 def _row(**changes: Any) -> dict[str, Any]:

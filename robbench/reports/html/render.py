@@ -10,14 +10,14 @@ import plotly.offline
 from markupsafe import Markup
 
 import robbench
-from robbench.report.html.data import Material
-from robbench.report.html.figures import CONFIG
-from robbench.report.html.page import Plot, Section
-from robbench.report.html.sections import comparison as sections
-from robbench.report.html.sections import margins
-from robbench.report.html.sections import provenance as origin
-from robbench.report.html.sections import training as background
-from robbench.report.html.sections.gallery import gallery
+from robbench.reports.html.data import Material
+from robbench.reports.html.figures import CONFIG
+from robbench.reports.html.page import Plot, Section
+from robbench.reports.html.sections import comparison as sections
+from robbench.reports.html.sections import margins
+from robbench.reports.html.sections import provenance as origin
+from robbench.reports.html.sections import training as background
+from robbench.reports.html.sections.gallery import gallery
 
 ORDER = (
     sections.comparison,
@@ -47,9 +47,9 @@ def render(material: Material, found: list[Section], title: str) -> str:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        loader=jinja2.PackageLoader("robbench.report.html", "template"),
+        loader=jinja2.PackageLoader("robbench.reports.html", "template"),
     )
-    folder = resources.files("robbench.report.html") / "template"
+    folder = resources.files("robbench.reports.html") / "template"
     texts = {
         name: Markup((folder / f"page.{name}").read_text(encoding="utf-8"))
         for name in ("css", "js")

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from robbench.analysis.commands import Command
-from robbench.report.html.captions import MISSING, WHAT
-from robbench.report.html.data import Example, Material, Training
-from robbench.report.html.figures import COLOURS
-from robbench.report.html.render import page_sections, render
+from robbench.reports.html.captions import MISSING, WHAT
+from robbench.reports.html.data import Example, Material, Training
+from robbench.reports.html.figures import COLOURS
+from robbench.reports.html.render import page_sections, render
 
 EVIL = "</script><script>alert('x')</script>\"&<b>"
 

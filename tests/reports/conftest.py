@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from robbench.analysis.summary import summarise
-from robbench.report.html.data import COLUMNS
+from robbench.reports.html.data import COLUMNS
 from robbench.store.schema import RUNS
 from robbench.store.store import Run, Store, read_run
 
