@@ -215,7 +215,7 @@ def _contrast(one: str, other: str) -> float:
 def test_colours_stand_out_in_light_and_dark():
     """WCAG 2.2: 4.5 to 1 for text, 3 to 1 for lines of figures, on both papers."""
     css = (
-        Path(__file__).parents[3] / "robbench" / "report" / "html" / "template" / "page.css"
+        Path(__file__).parents[3] / "robbench" / "reports" / "html" / "template" / "page.css"
     ).read_text(encoding="utf-8")
     light, dark = (
         dict(re.findall(r"--(\w+): (#\w{6});", part)) for part in css.split("@media screen")[:2]
