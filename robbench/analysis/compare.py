@@ -12,13 +12,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from robbench.analysis.comparable import differences
-from robbench.analysis.settings import settings
 from robbench.analysis.summary import COLUMNS as SUMMARY_COLUMNS
 from robbench.analysis.summary import column, summarise
 from robbench.core.errors import UserError
 from robbench.statistics.proportions import holm, mcnemar_exact
 from robbench.statistics.ranking import best_of
 from robbench.store.answers import same_answers
+from robbench.store.settings import settings
 from robbench.store.store import Run
 
 COLUMNS = ("sample_id", *SUMMARY_COLUMNS)

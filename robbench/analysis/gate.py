@@ -75,7 +75,7 @@ class Tolerances:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Check:
+class GateCheck:
     """One number of both runs and whether it dropped by more than `tolerance`, in its own unit (rates in [0,1]).
 
     drop is baseline minus candidate, low and high its bounds: each is beyond the truth with
@@ -104,14 +104,14 @@ class Check:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class GateFinding:
     """What a gate found. baseline and candidate: their rows of the runs table (of a run not written, what is known of it).
 
     seen of total: samples that were compared, of those the baseline has. notes: what to mind, a
     sentence each.
     """
 
-    checks: Sequence[Check]
+    checks: Sequence[GateCheck]
     baseline: Mapping[str, Any]
     candidate: Mapping[str, Any]
     tolerances: Tolerances
@@ -136,7 +136,7 @@ def require_comparable(baseline: dict[str, Any], candidate: dict[str, Any]) -> N
         )
 
 
-def judge(baseline: Run, candidate: Run, tolerances: Tolerances) -> list[Check]:
+def judge(baseline: Run, candidate: Run, tolerances: Tolerances) -> list[GateCheck]:
     """The checks of two finished runs, joined by sample; robust and clean accuracy always, judged where tolerated drops are.
 
     Of runs without a budget robust accuracy means nothing, and the margin is the distance to the
@@ -184,7 +184,7 @@ def rate_check(
     theirs: NDArray[np.bool_],
     tolerance: float | None,
     tolerances: Tolerances,
-) -> Check:
+) -> GateCheck:
     """The check of a rate from verdicts [n] of the baseline and the candidate, true where right; n >= 1."""
     n, lost, won = len(mine), int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
     drop, alpha = (lost - won) / n, tolerances.alpha
@@ -196,14 +196,14 @@ def rate_check(
         decision: Decision = (
             "not shown" if tolerance is None else "regression" if drop > tolerance else "pass"
         )
-        return Check(**common, low=drop, high=drop, decision=decision, method="these samples")
+        return GateCheck(**common, low=drop, high=drop, decision=decision, method="these samples")
     low, high = drop_interval(lost, won, n, alpha)
     if tolerance is None:
-        return Check(**common, low=low, high=high, decision="not shown", method="exact")
+        return GateCheck(**common, low=low, high=high, decision="not shown", method="exact")
     worse, fine = drop_p_values(lost, won, n, tolerance)
     decision = "regression" if worse <= alpha else "pass" if fine <= alpha else "undecided"
     needed = needed_for_rate(lost, won, n, tolerance, alpha) if decision == "undecided" else None
-    return Check(
+    return GateCheck(
         **common,
         low=low,
         high=high,
@@ -243,7 +243,7 @@ def _distances(
 
 def _margin_check(
     metric: str, mine: NDArray[Any], theirs: NDArray[Any], tolerance: float, tolerances: Tolerances
-) -> Check:
+) -> GateCheck:
     known = ~(np.isnan(mine) | np.isnan(theirs) | np.isneginf(mine) | np.isneginf(theirs))
     if not known.any():
         raise UserError("no sample has a margin in both runs: leave out --max-margin-drop")
@@ -257,7 +257,7 @@ def _margin_check(
         same = common["baseline"] == common["candidate"]  # also where both are infinite
         drop = 0.0 if same else common["baseline"] - common["candidate"]
         decision: Decision = "regression" if drop > tolerance else "pass"
-        return Check(
+        return GateCheck(
             **common, drop=drop, low=drop, high=drop, decision=decision, method="these samples"
         )
     found = paired_bootstrap(
@@ -287,7 +287,7 @@ def _margin_check(
                 n * (reserve * (found.high - found.low) / 2 / abs(found.value - tolerance)) ** 2
             ),
         )
-    return Check(
+    return GateCheck(
         **common,
         drop=found.value,
         low=found.low,
@@ -300,7 +300,7 @@ def _margin_check(
 
 def _class_checks(
     labels: NDArray[Any], mine: NDArray[np.bool_], theirs: NDArray[np.bool_], tolerances: Tolerances
-) -> list[Check]:
+) -> list[GateCheck]:
     classes = np.unique(labels).tolist()
     found = [
         rate_check(

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from robbench.analysis.gate import COLUMNS, Finding, Tolerances, judge
+from robbench.analysis.gate import COLUMNS, GateFinding, Tolerances, judge
 from robbench.store.answers import same_answers
 from robbench.store.baseline import find_baseline, one_run
 from robbench.store.store import Run, Store, read_run
@@ -25,13 +25,13 @@ def find_reference(store: Store, name: str | None) -> tuple[Run, Path]:
 
 def gate_runs(
     store: Store, baseline: str | None, candidate: str, tolerances: Tolerances
-) -> Finding:
+) -> GateFinding:
     """Judge a finished run. Raises UserError for names that mean no run or several, and runs that must not be compared."""
     reference, _ = find_reference(store, baseline)
     run = read_run(one_run(store, candidate), (*COLUMNS, *_DISTANCES))
     checks = judge(reference, run, tolerances)
     total = reference.info["n_samples"]
-    return Finding(
+    return GateFinding(
         checks=checks, baseline=reference.info, candidate=run.info, tolerances=tolerances, seen=max(c.n for c in checks),
         total=total, notes=remarks(reference.info, run.info) + _trained_since(store, run.info),
     )  # fmt: skip

@@ -11,7 +11,7 @@ from pyarrow.fs import FSSpecHandler, PyFileSystem
 
 from robbench.core.errors import UserError
 from robbench.store.find import parquet_files
-from robbench.store.locations import Place, Remote, place
+from robbench.store.locations import Location, Remote, locate
 from robbench.store.schema import EPOCHS, POINTS, RUNS, SAMPLES
 from robbench.store.store import Store
 from robbench.store.tables import check_readable
@@ -32,7 +32,7 @@ def query(sql: str, where: str | None, out: Path, *, allow_files: bool = False) 
         import duckdb
     except ModuleNotFoundError:
         raise UserError("robbench query needs DuckDB: pip install 'robbench[sql]'") from None
-    root = place(where) if where else Store(out).root
+    root = locate(where) if where else Store(out).root
     files = _files(root)
     if not files:
         raise UserError(
@@ -65,19 +65,19 @@ def query(sql: str, where: str | None, out: Path, *, allow_files: bool = False) 
             ) from None
 
 
-def _files(root: Place) -> dict[str, list[Place]]:
-    folders: list[Place] = [*(root / "results").glob("*")]
+def _files(root: Location) -> dict[str, list[Location]]:
+    folders: list[Location] = [*(root / "results").glob("*")]
     files = {
         folder.name: parquet_files(folder)
         for folder in folders
         if folder.name not in _NO_TABLES and folder.is_dir()
     }
-    models: list[Place] = [*(root / "models").glob("*")]
+    models: list[Location] = [*(root / "models").glob("*")]
     files["epochs"] = [found for folder in models if (found := folder / "epochs.parquet").is_file()]
     return {name: paths for name, paths in sorted(files.items()) if paths}
 
 
-def _view(root: Place, paths: list[Place]) -> ds.Dataset:
+def _view(root: Location, paths: list[Location]) -> ds.Dataset:
     schemas = [
         check_readable(path) for path in paths
     ]  # one clear line, and not somewhere in the middle of a query

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robbench.analysis.gate import CLEAN, ROBUST, Check, Tolerances, needed_for_rate
+from robbench.analysis.gate import CLEAN, ROBUST, GateCheck, Tolerances, needed_for_rate
 from robbench.statistics.paired import drop_interval, drop_p_values
 from robbench.statistics.proportions import mcnemar_exact
 from robbench.statistics.sequential import PairedSequentialTest
@@ -11,7 +11,7 @@ _LIKE_THEM = 1000
 """Images like n samples are a population of so many times n: far above them, so that the samples do not exhaust it."""
 
 
-class EarlyGate:
+class SequentialGate:
     """Decides robust accuracy, and clean accuracy where a drop of it is tolerated, on up to n samples of a baseline.
 
     Each answer is given wrongly with probability at most alpha. For images like the samples, half
@@ -62,11 +62,11 @@ class EarlyGate:
                     counts[2] + (theirs and not mine),
                 ]
 
-    def checks(self) -> list[Check]:
+    def checks(self) -> list[GateCheck]:
         """What is known now; of at least one sample. Undecided ones say how many would probably decide."""
         return [self._check(metric, test) for metric, test in self.tests.items()]
 
-    def _check(self, metric: str, test: PairedSequentialTest) -> Check:
+    def _check(self, metric: str, test: PairedSequentialTest) -> GateCheck:
         right, lost, won = self.counts[metric]
         n, limit = test.seen, self.limits[metric]
         decision, (low, high) = test.decision, test.interval
@@ -83,7 +83,7 @@ class EarlyGate:
                 if self.tolerances.these_samples
                 else needed_for_rate(lost, won, n, limit, self.alpha)
             )
-        return Check(
+        return GateCheck(
             metric=metric, baseline=right / n, candidate=(right - lost + won) / n, drop=(lost - won) / n, low=low, high=high,
             tolerance=limit, decision=decision or "undecided", n=n, method="exact" if worse is not None else "sequential",
             lost=lost, won=won, p_regression=worse, p_pass=fine, needed=needed,

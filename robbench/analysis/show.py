@@ -17,9 +17,9 @@ from robbench.core.errors import UserError
 from robbench.core.model_config import Described, Listed, read_config
 from robbench.core.norms import NORMS
 from robbench.store.find import in_threads, parquet_files, run_row, runs_at, several_runs
-from robbench.store.locations import Place, beside, model_folder, place
+from robbench.store.locations import Location, locate, model_folder, sibling_table
 from robbench.store.store import Store, read_run
-from robbench.store.tables import number_of_rows, read_beside
+from robbench.store.tables import number_of_rows, read_sibling
 
 _JSON = ("attack_params", "config", "provenance", "flags", "train_config")
 _ALSO = ("broken_by", "label", "first_success_step", "dist_linf", "dist_l2", "dist_l1", "dist_l0")
@@ -93,7 +93,7 @@ def _classes(samples: Any, endless: bool) -> list[dict[str, Any]]:
     ]
 
 
-def _class_names(path: Place, model: str) -> list[str]:
+def _class_names(path: Location, model: str) -> list[str]:
     folder = model_folder(path, model) if isinstance(path, Path) else None
     if folder is None:
         return []
@@ -118,22 +118,22 @@ def _distances(samples: Any) -> dict[str, float]:
     return found
 
 
-def _tables(path: Place) -> dict[str, Any]:
+def _tables(path: Location) -> dict[str, Any]:
     """The other tables of a run: how many rows each has, of checks and measures what they say."""
     tables: dict[str, Any] = {}
-    folders: list[Place] = [*path.absolute().parent.parent.glob("*")]
+    folders: list[Location] = [*path.absolute().parent.parent.glob("*")]
     for folder in sorted(folders, key=str):
         file = folder / path.name
         if folder.name not in ("runs", "samples", "partial") and file.is_file():
             tables[folder.name] = number_of_rows(file)
     for kind, names in _SHOWN.items():
         if kind in tables:
-            tables[kind] = read_beside(beside(path, kind), kind, names)
+            tables[kind] = read_sibling(sibling_table(path, kind), kind, names)
     return tables
 
 
-def _files(path: Place) -> list[str]:
-    return [str(beside(path, kind)) for kind in ("runs", "samples")]
+def _files(path: Location) -> list[str]:
+    return [str(sibling_table(path, kind)) for kind in ("runs", "samples")]
 
 
 def list_runs(where: str | None, out: Path) -> dict[str, list[dict[str, Any]]]:
@@ -142,7 +142,7 @@ def list_runs(where: str | None, out: Path) -> dict[str, list[dict[str, Any]]]:
     The models are those whose training is not finished, and those without any run. `where` is the
     folder or an address; None means `out`. Raises UserError when nothing at all is there.
     """
-    root = place(where) if where else Store(out).root
+    root = locate(where) if where else Store(out).root
     folder = next(
         (found for found in (root / "results", root) if (found / "runs").is_dir()), root / "results"
     )
@@ -180,14 +180,14 @@ def list_runs(where: str | None, out: Path) -> dict[str, list[dict[str, Any]]]:
     return found
 
 
-def _row_or_problem(path: Place) -> dict[str, Any]:
+def _row_or_problem(path: Location) -> dict[str, Any]:
     try:
         return run_row(path)
     except UserError as error:
         return {"run_id": path.stem, "problem": str(error)}
 
 
-def _model(folder: Place) -> dict[str, Any]:
+def _model(folder: Location) -> dict[str, Any]:
     """A model folder: whether its training has ended, and the command that goes on where it has not."""
     if not isinstance(folder, Path):
         return {
@@ -207,14 +207,14 @@ def _model(folder: Place) -> dict[str, Any]:
     }
 
 
-def _partial(folder: Place) -> Sequence[Place]:
+def _partial(folder: Location) -> Sequence[Location]:
     return sorted(
         (found for found in (folder / "partial").glob("*") if parquet_files(found)),
         key=lambda found: found.name,
     )
 
 
-def _decided(folder: Place) -> int:
+def _decided(folder: Location) -> int:
     """How many samples the shards hold that can be read; the others are to be redone."""
     count = 0
     for shard in parquet_files(folder):

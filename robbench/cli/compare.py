@@ -95,7 +95,7 @@ def compare(
     from robbench.analysis.comparison import compare_runs
     from robbench.analysis.tolerances import parse_tolerances
     from robbench.reports import formats
-    from robbench.reports.columns import DEFAULT, WITH_FACTS, parse_columns, pick, sort_rows
+    from robbench.reports.columns import DEFAULT, WITH_FACTS, parse_columns, select, sort_rows
 
     if as_json + as_csv + as_markdown + as_latex > 1:
         raise UserError("choose one of --json, --csv, --markdown and --latex")
@@ -112,16 +112,18 @@ def compare(
             f"{row['run_id']}: {row['model']}, {row['data']} {row['split']}, {row['threat']}, {row['attack']}"
         )
     if parquet is not None:
-        formats.to_parquet(pick(rows, names), parquet)
+        formats.to_parquet(select(rows, names), parquet)
         reporter.say(f"{len(rows)} rows written to {parquet}")
     with result_of_a_verdict() if limits else contextlib.nullcontext():
         if as_json:
             print(
-                formats.to_json(pick(rows, names), **({"failed": found.failed} if limits else {})),
+                formats.to_json(
+                    select(rows, names), **({"failed": found.failed} if limits else {})
+                ),
                 file=results(),
             )
         elif as_csv:
-            print_result(formats.to_csv(pick(rows, names)), end="")
+            print_result(formats.to_csv(select(rows, names)), end="")
         elif as_markdown:
             print_result(formats.to_markdown(rows, names or WITH_FACTS))
         elif as_latex:

@@ -17,7 +17,7 @@ from robbench.cli.reporter import Reporter, print_json, print_rich, reported
 from robbench.core.errors import RunError, UserError
 
 if TYPE_CHECKING:
-    from robbench.analysis.gate import Finding, Tolerances
+    from robbench.analysis.gate import GateFinding, Tolerances
     from robbench.store.store import Store
 
 WHO, LIMITS, ATTACK = "What to hold against what", "What is tolerated", "With --model"
@@ -178,7 +178,7 @@ def gate(
 
 
 def _gate_model(store: Store, baseline: str | None, model: str, tolerances: Tolerances, reporter: Reporter,
-                settings: dict[str, Any], seconds: float, force: bool) -> Finding:  # fmt: skip
+                settings: dict[str, Any], seconds: float, force: bool) -> GateFinding:  # fmt: skip
     from robbench.analysis.gate_runs import find_reference
     from robbench.tasks.gate import Watched, gate_model, plan_gate
     from robbench.tasks.signals import stop_flag
@@ -225,7 +225,11 @@ def _seconds(budget: str | None) -> float:
 
 
 def _tell(
-    finding: Finding, seconds: float, as_json: bool, junit_xml: Path | None, markdown: Path | None
+    finding: GateFinding,
+    seconds: float,
+    as_json: bool,
+    junit_xml: Path | None,
+    markdown: Path | None,
 ) -> None:
     """Write what was asked for, say it, and end with the verdict's exit code."""
     from robbench.cli.streams import result_of_a_verdict
@@ -242,7 +246,9 @@ def _tell(
     raise typer.Exit(report.EXIT_CODES[finding.verdict])
 
 
-def _write(finding: Finding, seconds: float, junit_xml: Path | None, markdown: Path | None) -> None:
+def _write(
+    finding: GateFinding, seconds: float, junit_xml: Path | None, markdown: Path | None
+) -> None:
     from robbench.core.files import write_output
     from robbench.reports.terminal import gate as report
 

@@ -121,7 +121,7 @@ def column(name: str) -> Column:
     )
 
 
-def pick(rows: Sequence[Row], names: Sequence[str] | None) -> list[dict[str, Any]]:
+def select(rows: Sequence[Row], names: Sequence[str] | None) -> list[dict[str, Any]]:
     """The rows with the values behind these columns only; all of them for None."""
     keys = (
         None

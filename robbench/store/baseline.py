@@ -19,7 +19,7 @@ from robbench.core.errors import UserError
 from robbench.core.files import atomic_write
 from robbench.core.spec import checked
 from robbench.store.find import several_runs
-from robbench.store.locations import beside
+from robbench.store.locations import sibling_table
 from robbench.store.store import Store, read_run
 
 SCHEMA = "robbench.baseline/1"
@@ -109,7 +109,7 @@ def _path(store: Store, entry: dict[str, Any]) -> Path:
 
 
 def _files(path: Path) -> dict[str, Path]:
-    return {kind: beside(path, kind) for kind in KINDS}
+    return {kind: sibling_table(path, kind) for kind in KINDS}
 
 
 def _hashes(path: Path) -> dict[str, str]:

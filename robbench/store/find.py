@@ -13,10 +13,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
-from robbench.analysis.settings import settings
 from robbench.core.documents import require_regular
 from robbench.core.errors import UserError, unknown
-from robbench.store.locations import Place, beside, is_address, is_there, matches, place
+from robbench.store.locations import Location, is_address, is_there, locate, matches, sibling_table
+from robbench.store.settings import settings
 from robbench.store.tables import read_table, table_kind
 
 SHORTEST_PREFIX = 4
@@ -27,10 +27,10 @@ STOPPED_EARLY = "stopped early"
 
 
 @dataclass(frozen=True)
-class Entry:
+class RunRef:
     """What finding a run needs to know about it."""
 
-    path: Place
+    path: Location
     run_id: str
     model: str
     started_at: datetime
@@ -44,35 +44,31 @@ class Finder:
     def __init__(self, runs: Path, models: Path, empty: Callable[[], str]) -> None:
         self._models, self._empty = models, empty
         self._runs = runs
-        self._entries: list[Entry] = []
+        self._refs: list[RunRef] = []
 
-    def find(self, names: Sequence[str]) -> list[Place]:
+    def find(self, names: Sequence[str]) -> list[Location]:
         """See `Store.find`."""
         # Paths need no look into this store, which may be empty or of another version.
         if not names or not all(map(_is_path, names)):
-            self._entries = entries(parquet_files(self._runs))
-            if not self._entries and not any(
-                _is_path(name) or is_there(Path(name)) for name in names
-            ):
+            self._refs = run_refs(parquet_files(self._runs))
+            if not self._refs and not any(_is_path(name) or is_there(Path(name)) for name in names):
                 raise UserError(self._empty())
         found = (
-            [path for name in names for path in self._named(name)]
-            if names
-            else _paths(self._entries)
+            [path for name in names for path in self._named(name)] if names else _paths(self._refs)
         )
         return list(
             {path.resolve() if isinstance(path, Path) else path: path for path in found}.values()
         )
 
-    def _named(self, name: str) -> list[Place]:
-        if any(entry.model == name for entry in self._entries):
-            return _paths([entry for entry in self._entries if entry.model == name])
+    def _named(self, name: str) -> list[Location]:
+        if any(ref.model == name for ref in self._refs):
+            return _paths([ref for ref in self._refs if ref.model == name])
         if glob.has_magic(name) and (is_address(name) or not is_there(Path(name))):
             return self._matching(name)
         if _is_path(name):
-            return runs_at(place(name))
+            return runs_at(locate(name))
         if len(name) >= SHORTEST_PREFIX:
-            starts = [entry for entry in self._entries if entry.run_id.startswith(name)]
+            starts = [ref for ref in self._refs if ref.run_id.startswith(name)]
             if len(starts) > 1:
                 raise UserError(
                     f"'{name}' may be any of the runs {', '.join(e.run_id for e in starts)}; give more of the id"
@@ -83,16 +79,14 @@ class Finder:
             return runs_at(Path(name))
         if (self._models / name).is_dir():
             raise UserError(f"model '{name}' has no results yet: run robbench attack {name}")
-        like = [entry.run_id for entry in self._entries if entry.run_id[:3] == name[:3]]
-        raise unknown(
-            "model, run or path", name, {entry.model for entry in self._entries}.union(like)
-        )
+        like = [ref.run_id for ref in self._refs if ref.run_id[:3] == name[:3]]
+        raise unknown("model, run or path", name, {ref.model for ref in self._refs}.union(like))
 
-    def _matching(self, pattern: str) -> list[Place]:
+    def _matching(self, pattern: str) -> list[Location]:
         """The runs of the models, or the ids, files and folders, that a pattern with * ? or [] fits."""
         mine = [
             e
-            for e in self._entries
+            for e in self._refs
             if any(fnmatch.fnmatchcase(text, pattern) for text in (e.model, e.run_id))
         ]
         if mine:
@@ -106,17 +100,17 @@ class Finder:
         return [path for each in found for path in runs_at(each)]
 
 
-def _paths(found: Sequence[Entry]) -> list[Place]:
+def _paths(found: Sequence[RunRef]) -> list[Location]:
     """Where they lie, without the parts that a gate attacked until it had seen enough, unless there is nothing else."""
-    return [entry.path for entry in found if entry.whole] or [entry.path for entry in found]
+    return [ref.path for ref in found if ref.whole] or [ref.path for ref in found]
 
 
-def entries(paths: Sequence[Place]) -> list[Entry]:
+def run_refs(paths: Sequence[Location]) -> list[RunRef]:
     """What the runs files say about themselves, oldest run first, of one security curve the smallest budget."""
 
-    def entry(path: Place) -> Entry:
+    def ref(path: Location) -> RunRef:
         row = run_row(path, ("run_id", "model", "started_at", "eps", "status"))
-        return Entry(
+        return RunRef(
             path,
             row["run_id"],
             row["model"],
@@ -126,22 +120,22 @@ def entries(paths: Sequence[Place]) -> list[Entry]:
         )
 
     return sorted(
-        in_threads(entry, paths), key=lambda found: (found.started_at, found.eps, found.run_id)
+        in_threads(ref, paths), key=lambda found: (found.started_at, found.eps, found.run_id)
     )
 
 
-def in_threads(work: Callable[[Place], T], paths: Sequence[Place]) -> Iterator[T]:
+def in_threads(work: Callable[[Location], T], paths: Sequence[Location]) -> Iterator[T]:
     """The results for each path in their order, worked on side by side: reading small files is mostly waiting."""
     with ThreadPoolExecutor() as pool:
         yield from pool.map(work, paths)
 
 
-def run_row(path: Place, columns: Sequence[str] | None = None) -> dict[str, Any]:
+def run_row(path: Location, columns: Sequence[str] | None = None) -> dict[str, Any]:
     """The one row of a runs file. Raises UserError, naming the file, as `read_table` does, or for another number of rows."""
     return only_row(path, read_table(path, "runs", columns).to_pylist())
 
 
-def several_runs(name: str, paths: Sequence[Place]) -> str:
+def several_runs(name: str, paths: Sequence[Location]) -> str:
     """Which runs a name means, for the message that asks for one. Raises UserError as `run_row` does."""
     rows = [run_row(path) for path in paths]
     form = "{run_id} ({threat}, {attack}, {n_samples} samples{apart})"
@@ -152,7 +146,7 @@ def several_runs(name: str, paths: Sequence[Place]) -> str:
     return f"'{name}' means {len(paths)} runs: {'; '.join(said)}"
 
 
-def only_row(path: Place, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def only_row(path: Location, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The only row of a runs file. Raises UserError for another number of rows, and for a run id that is no file's name."""
     if len(rows) != 1:
         raise UserError(
@@ -166,7 +160,7 @@ def only_row(path: Place, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return row
 
 
-def parquet_files(folder: Place) -> list[Place]:
+def parquet_files(folder: Location) -> list[Location]:
     """The Parquet files of a folder, sorted by name, those being written aside."""
     return sorted(
         (path for path in folder.glob("*.parquet") if not path.name.startswith(".")),
@@ -174,7 +168,7 @@ def parquet_files(folder: Place) -> list[Place]:
     )
 
 
-def runs_at(path: Place) -> list[Place]:
+def runs_at(path: Location) -> list[Location]:
     """The runs files that a path means: itself, its sibling, or those in a folder, a results folder or an output folder.
 
     Raises UserError for a path where there are none, and for a file that is not of a run.
@@ -185,7 +179,7 @@ def runs_at(path: Place) -> list[Place]:
         return [pair(path)[0]]
     if files := _tables_in(path):
         pairs = {str(found): found for found in (pair(file)[0] for file in files)}
-        return [entry.path for entry in entries([pairs[name] for name in sorted(pairs)])]
+        return [ref.path for ref in run_refs([pairs[name] for name in sorted(pairs)])]
     there = path.exists()
     raise UserError(
         f"no results in {path}: run robbench attack first"
@@ -194,21 +188,25 @@ def runs_at(path: Place) -> list[Place]:
     )
 
 
-def _tables_in(path: Place) -> list[Place]:
+def _tables_in(path: Location) -> list[Location]:
     for folder in (path / "results" / "runs", path / "runs", path):
         if files := parquet_files(folder):
             return files
     return []
 
 
-def pair(path: Place) -> tuple[Place, Place]:
+def pair(path: Location) -> tuple[Location, Location]:
     """The runs file and the samples file of a run, given either. Raises UserError for a file of another table."""
     kind, _ = table_kind(path)
     if kind not in ("runs", "samples"):
         raise UserError(
             f"{path} holds {kind}, not the results of a run; name its file in results/runs"
         )
-    return (path, beside(path, "samples")) if kind == "runs" else (beside(path, "runs"), path)
+    return (
+        (path, sibling_table(path, "samples"))
+        if kind == "runs"
+        else (sibling_table(path, "runs"), path)
+    )
 
 
 def _is_path(name: str) -> bool:

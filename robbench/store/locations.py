@@ -102,11 +102,11 @@ class Remote:
             ) from None
 
 
-Place: TypeAlias = Path | Remote
-P = TypeVar("P", Path, Remote, Place)
+Location: TypeAlias = Path | Remote
+P = TypeVar("P", Path, Remote, Location)
 
 
-def beside(run: P, kind: str) -> P:
+def sibling_table(run: P, kind: str) -> P:
     """Where another table of the same run lies, given one of its files: results/<kind>/<run id>.parquet."""
     return run.absolute().parent.parent / kind / run.name
 
@@ -116,7 +116,7 @@ def is_address(text: str) -> bool:
     return "://" in text
 
 
-def place(text: str) -> Place:
+def locate(text: str) -> Location:
     """The path or address a text names. Raises UserError for a protocol that fsspec does not know or has no package for."""
     if not is_address(text):
         return Path(text)
@@ -152,10 +152,10 @@ def model_folder(run: Path, model: str) -> Path | None:
     return folder if is_there(folder / "config.json") else None
 
 
-def matches(pattern: str) -> list[Place]:
+def matches(pattern: str) -> list[Location]:
     """What a pattern with * ? or [] names, sorted; `**` reaches into folders, through no links.
 
-    Raises as `place` and `Remote.exists` do, and UserError for a pattern that reaches into more
+    Raises as `locate` and `Remote.exists` do, and UserError for a pattern that reaches into more
     than MOST_FOLDERS folders.
     """
     if not is_address(pattern):
@@ -165,7 +165,7 @@ def matches(pattern: str) -> list[Place]:
     head = pattern[: min(pattern.find(sign) for sign in "*?[" if sign in pattern)].rpartition("/")[
         0
     ]
-    folder = place(head if "://" in head else f"{head}//")
+    folder = locate(head if "://" in head else f"{head}//")
     return [found for found in folder.glob(pattern[len(head) + 1 :]) if isinstance(found, Remote)]
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from robbench.core.errors import RunError
 from robbench.core.spec import finite
-from robbench.store.locations import beside
+from robbench.store.locations import sibling_table
 from robbench.store.schema import MEASURES, SAMPLE_MEASURES, to_table
 from robbench.store.sound import require_margins
 from robbench.store.tables import read_table, write_table
@@ -33,7 +33,7 @@ def write_measures(
 
     Raises ValueError or TypeError for rows that do not fit, RunError when they cannot be written.
     """
-    path = beside(run, "measures")
+    path = sibling_table(run, "measures")
     rows = [
         {"name": m.name, "points": m.points, "split": m.split, "class": m.label, "value": finite(m.value),
          "detail": json.dumps(finite(m.detail), allow_nan=False) if m.detail else None}
@@ -42,13 +42,13 @@ def write_measures(
     table = to_table(MEASURES, rows, run_id=run.stem)
     if samples is not None:
         by_sample = to_table(SAMPLE_MEASURES, samples, run_id=run.stem)
-        write_table(beside(run, "sample_measures"), by_sample, run.stem)
+        write_table(sibling_table(run, "sample_measures"), by_sample, run.stem)
     write_table(path, table, run.stem)
 
 
 def read_measures(run: Path) -> list[Measure] | None:
     """A run's measures, None when there are none, given its runs file. Raises UserError when their file is damaged."""
-    path = beside(run, "measures")
+    path = sibling_table(run, "measures")
     if not path.exists():
         return None
     rows = read_table(path, "measures").to_pylist()
@@ -69,12 +69,12 @@ def read_measures(run: Path) -> list[Measure] | None:
 
 def read_sample_measures(run: Path) -> list[dict[str, Any]]:
     """The measures of a run's samples, given its runs file. Raises UserError when their file is missing or damaged."""
-    return list(read_table(beside(run, "sample_measures"), "sample_measures").to_pylist())
+    return list(read_table(sibling_table(run, "sample_measures"), "sample_measures").to_pylist())
 
 
 def remove_measures(run: Path) -> None:
     """Drop what was measured on a run that is written anew, given its runs file. Raises RunError when it cannot."""
-    for path in (beside(run, "measures"), beside(run, "sample_measures")):
+    for path in (sibling_table(run, "measures"), sibling_table(run, "sample_measures")):
         try:
             path.unlink(missing_ok=True)
         except OSError as error:

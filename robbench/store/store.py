@@ -28,7 +28,7 @@ from robbench.core.files import atomic_write, cannot_write, check_writable
 from robbench.core.leftovers import remove, sweep, temporary_in
 from robbench.core.lock import locked
 from robbench.store.find import Finder, only_row, pair, parquet_files
-from robbench.store.locations import Place, beside
+from robbench.store.locations import Location, sibling_table
 from robbench.store.measured import remove_measures
 from robbench.store.schema import (
     CHECKS,
@@ -146,7 +146,7 @@ class Partial:
     def _points(self) -> Path:
         return self._folder / "points"
 
-    def _point_shards(self) -> Iterator[tuple[Place, pa.Table]]:
+    def _point_shards(self) -> Iterator[tuple[Location, pa.Table]]:
         for shard in parquet_files(self._points):
             with contextlib.suppress(UserError):
                 if table_kind(shard) == ("points", self._run_id):
@@ -271,7 +271,7 @@ class Store:
         """The finished samples of a run that is not complete; there may be none."""
         return Partial(self.root / "results" / "partial" / run_id, run_id)
 
-    def find(self, names: Sequence[str] = ()) -> list[Place]:
+    def find(self, names: Sequence[str] = ()) -> list[Location]:
         """The files of the runs that `names` mean, in that order, each once; every run of the store for no name.
 
         A name is a model's name (all its runs, oldest first), a run id or at least 4 characters
@@ -320,7 +320,7 @@ def locked_runs(results: Path, subjects: Sequence[str], *, say: Callable[[str], 
         yield
 
 
-def read_run(path: Place | str, columns: Sequence[str] | None = None) -> Run:
+def read_run(path: Location | str, columns: Sequence[str] | None = None) -> Run:
     """Read a run from its runs file or from the samples file beside it; of the samples only `columns`, if given.
 
     Raises UserError, naming the file, when one of the two is missing, damaged, foreign, newer, or
@@ -354,10 +354,10 @@ def _older(facts: Mapping[bytes, bytes]) -> str:
     return f"no {', '.join(absent)}" if absent else ""
 
 
-def read_points(path: Place | str) -> Iterator[dict[str, Any]]:
+def read_points(path: Location | str) -> Iterator[dict[str, Any]]:
     """The worst points of a run, given its runs file, read part by part. UserError for none, or where they are damaged."""
     row, _ = pair(Path(path) if isinstance(path, str) else path)
-    points = beside(row, "points")
+    points = sibling_table(row, "points")
     if not points.exists():
         raise UserError(f"run {row.stem} kept no points to replay: attack with --store-points")
     groups = range(number_of_groups(points))

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from robbench.core.documents import require_regular
 from robbench.core.errors import UserError
 from robbench.core.files import atomic_write
-from robbench.store.locations import Place, Remote
+from robbench.store.locations import Location, Remote
 from robbench.store.schema import (
     CHECKS,
     EPOCHS,
@@ -61,7 +61,7 @@ def write_batches(path: Path, schema: pa.Schema, tables: Iterable[pa.Table], run
     atomic_write(path, write)
 
 
-def table_kind(path: Place) -> tuple[str, str]:
+def table_kind(path: Location) -> tuple[str, str]:
     """Which table a Parquet file holds (`runs`, `samples`, ...) and of which run or model.
 
     Raises UserError, naming the file, when it is missing, damaged, not ours, or of a newer schema.
@@ -70,7 +70,7 @@ def table_kind(path: Place) -> tuple[str, str]:
         return _identify(path, file.schema_arrow)
 
 
-def check_readable(path: Place) -> pa.Schema:
+def check_readable(path: Location) -> pa.Schema:
     """The schema of a Parquet file of whatever table. UserError when it is missing, damaged at its end, or of a newer schema."""
     with _open(path) as file:
         schema = file.schema_arrow
@@ -78,20 +78,20 @@ def check_readable(path: Place) -> pa.Schema:
         return schema
 
 
-def number_of_rows(path: Place) -> int:
+def number_of_rows(path: Location) -> int:
     """How many rows a Parquet file holds, of whatever table. Raises UserError when it is missing or damaged."""
     with _open(path) as file:
         return int(file.metadata.num_rows)
 
 
-def number_of_groups(path: Place) -> int:
+def number_of_groups(path: Location) -> int:
     """In how many parts a Parquet file was written. Raises UserError when it is missing or damaged."""
     with _open(path) as file:
         return int(file.num_row_groups)
 
 
 def read_table(
-    path: Place, kind: str, columns: Sequence[str] | None = None, group: int | None = None
+    path: Location, kind: str, columns: Sequence[str] | None = None, group: int | None = None
 ) -> pa.Table:
     """Read (some columns of) a table of that kind, or only the part number `group`; columns that an older file lacks are null.
 
@@ -117,7 +117,7 @@ def read_table(
         return pa.Table.from_arrays(arrays, schema=pa.schema(wanted, {**schema.metadata, **facts}))
 
 
-def read_beside(path: Place, kind: str, columns: Sequence[str]) -> list[dict[str, Any]]:
+def read_sibling(path: Location, kind: str, columns: Sequence[str]) -> list[dict[str, Any]]:
     """Some columns of a table that may lie beside a run, as rows; none when there is no such file.
 
     Raises UserError, naming the file, when it is damaged, holds another table or lacks a column.
@@ -142,7 +142,7 @@ def read_beside(path: Place, kind: str, columns: Sequence[str]) -> list[dict[str
         )
 
 
-def _read(path: Place, file: pq.ParquetFile, own: pa.Schema, kind: str, wanted: Sequence[pa.Field], group: int | None = None
+def _read(path: Location, file: pq.ParquetFile, own: pa.Schema, kind: str, wanted: Sequence[pa.Field], group: int | None = None
           ) -> list[pa.ChunkedArray]:  # fmt: skip
     """The columns in the types of their schema, null where the file, of the schema `own`, lacks them.
 
@@ -178,7 +178,7 @@ def _read(path: Place, file: pq.ParquetFile, own: pa.Schema, kind: str, wanted: 
 
 
 @contextlib.contextmanager
-def _open(path: Place) -> Iterator[pq.ParquetFile]:
+def _open(path: Location) -> Iterator[pq.ParquetFile]:
     try:
         if isinstance(path, Path):
             require_regular(path)
@@ -212,7 +212,7 @@ def _require_magic(path: Path) -> None:
         )
 
 
-def _identify(path: Place, schema: pa.Schema) -> tuple[str, str]:
+def _identify(path: Location, schema: pa.Schema) -> tuple[str, str]:
     facts = schema.metadata or {}
     kind = facts.get(b"robbench.table", b"").decode(errors="replace")
     version = facts.get(b"robbench.schema_version", b"")
@@ -224,7 +224,7 @@ def _identify(path: Place, schema: pa.Schema) -> tuple[str, str]:
     return kind, facts.get(b"robbench.run", b"").decode(errors="replace")
 
 
-def _refuse_newer(path: Place, version: bytes) -> None:
+def _refuse_newer(path: Location, version: bytes) -> None:
     if version.isdigit() and (len(version) > 9 or int(version) > SCHEMA_VERSION):
         told = version[:9].decode()
         raise UserError(
@@ -235,6 +235,6 @@ def _refuse_newer(path: Place, version: bytes) -> None:
 _INSTEAD = "put a whole copy in its place, or move it away and attack again"
 
 
-def _broken(path: Place, error: Exception) -> UserError:
+def _broken(path: Location, error: Exception) -> UserError:
     reason = " ".join(str(error).split())
     return UserError(f"{path} is damaged or not a Parquet file ({reason}); {_INSTEAD}")

@@ -27,7 +27,7 @@ from robbench.core.trust import names_from, refuse_private
 from robbench.data.base import Split
 from robbench.data.load import default_threat
 from robbench.store.answers import same_answers
-from robbench.store.locations import beside
+from robbench.store.locations import sibling_table
 from robbench.store.store import Run, Store, read_points, read_run
 from robbench.tasks.attack.plan import Plan, parse_threats
 from robbench.tasks.attack.points import decode_raw
@@ -258,7 +258,7 @@ def _of_run(path: Path, find: Callable[[str, AttackConfig], tuple[Subject, str]]
 
 def _points(run: Path, split: Split) -> dict[int, Tensor] | None:
     """The stored points of some of a run's samples, as they are on disk; None when it kept none."""
-    if not beside(run, "points").exists():
+    if not sibling_table(run, "points").exists():
         return None
     clean = dict(zip(split.ids.tolist(), split.pixels(slice(None)), strict=True))
     return {

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import torch
 
-from robbench.analysis.gate import ROBUST, Finding, Tolerances
+from robbench.analysis.gate import ROBUST, GateFinding, Tolerances
 from robbench.analysis.gate_runs import remarks
-from robbench.analysis.sequential_gate import EarlyGate
+from robbench.analysis.sequential_gate import SequentialGate
 from robbench.core import keyed
 from robbench.core.config import AttackConfig, Budget, parse_budget
 from robbench.core.errors import Stopped, UserError
@@ -24,7 +24,7 @@ from robbench.core.trust import names_from
 from robbench.data.base import Split
 from robbench.store.answers import settled
 from robbench.store.find import STOPPED_EARLY
-from robbench.store.locations import beside
+from robbench.store.locations import sibling_table
 from robbench.store.store import Run, Store, read_run
 from robbench.tasks.attack.earlier import of_split
 from robbench.tasks.attack.plan import Plan, full_specs, other_answers, plan_attacks
@@ -119,7 +119,7 @@ def _config(info: dict[str, Any], path: Path, batch_size: int | None) -> AttackC
         **{name: value for name, value in settings.items() if value is not None},
         "attack": specs, "threat": [info["threat"]], "data": info["data"], "split": info["split"], "seed": info["seed"],
         "budget": info["budget"], "batch_size": batch_size or stored.get("batch_size"),
-        "replay": [str(path.absolute())] if beside(path, "points").is_file() else [],
+        "replay": [str(path.absolute())] if sibling_table(path, "points").is_file() else [],
     }  # fmt: skip
     return validate(
         AttackConfig, {name: value for name, value in given.items() if value is not None}, what
@@ -138,7 +138,7 @@ class _Halt:
 
 def gate_model(gated: GatePlan, tolerances: Tolerances, *, store: Store, force: bool, seconds: float,
                resumed: Callable[[int], None], watch: Callable[[Watched], None], stop: StopFlag,
-               say: Callable[[str], None] = lambda text: None) -> Finding:  # fmt: skip
+               say: Callable[[str], None] = lambda text: None) -> GateFinding:  # fmt: skip
     """Attack the candidate until the gate has decided, or `seconds` are over; a killed one goes on where it was.
 
     Samples are booked in their random order, each once it is decided. What was decided is kept; a
@@ -157,7 +157,7 @@ def gate_model(gated: GatePlan, tolerances: Tolerances, *, store: Store, force: 
 
 
 def _gate_model(gated: GatePlan, tolerances: Tolerances, store: Store, force: bool, seconds: float,
-                resumed: Callable[[int], None], watch: Callable[[Watched], None], stop: StopFlag) -> Finding:  # fmt: skip
+                resumed: Callable[[int], None], watch: Callable[[Watched], None], stop: StopFlag) -> GateFinding:  # fmt: skip
     plan, order, began = gated.plan, gated.order, time.perf_counter()
     started = datetime.now(UTC).replace(tzinfo=None)
     (run_id,), partial = plan.run_ids, store.partial(plan.run_ids[0])
@@ -216,7 +216,7 @@ class _Book:
 
     def __init__(self, gated: GatePlan, tolerances: Tolerances) -> None:
         baseline, split = gated.baseline, gated.plan.subject.split
-        self.order, self.gate = gated.order, EarlyGate(tolerances, len(gated.order))
+        self.order, self.gate = gated.order, SequentialGate(tolerances, len(gated.order))
         names = ("sample_id", "robust", "clean_correct")
         by_id = {
             i: verdicts
@@ -254,8 +254,8 @@ def _honest(gated: GatePlan, seen: int, row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _finding(
-    gated: GatePlan, gate: EarlyGate, tolerances: Tolerances, info: dict[str, Any]
-) -> Finding:
+    gated: GatePlan, gate: SequentialGate, tolerances: Tolerances, info: dict[str, Any]
+) -> GateFinding:
     baseline, plan = gated.baseline.info, gated.plan
     notes = remarks(baseline, info) if info else []
     if not gate.decided:
@@ -265,7 +265,7 @@ def _finding(
             f"stopped after {gate.seen} of {gate.n} samples in random order: that was enough"
         )
     known = info or {"run_id": plan.run_ids[0], "model": plan.subject.label}
-    return Finding(
+    return GateFinding(
         checks=gate.checks() if gate.seen else [], baseline=baseline, candidate=known, tolerances=tolerances, seen=gate.seen,
         total=gate.n, notes=notes,
     )  # fmt: skip

@@ -28,7 +28,7 @@ from robbench.metrics.gradients import dual, flips
 from robbench.metrics.observe import Observations, find_head, inspect_model
 from robbench.metrics.summary import summarise, svm_measures
 from robbench.store.answers import same_answers
-from robbench.store.locations import beside
+from robbench.store.locations import sibling_table
 from robbench.store.measured import Measure, read_measures, read_sample_measures, write_measures
 from robbench.store.store import Run, Store, locked_runs, read_points, read_run
 from robbench.tasks.attack.points import decode
@@ -246,7 +246,7 @@ class Measurer:
 
     def _inspect_worst(self, path: Path, subject: Subject, watch: Watch) -> Observations | None:
         """The samples at their worst points, which are their clean ones where none is stored; None for a run without points."""
-        if not beside(path, "points").exists():
+        if not sibling_table(path, "points").exists():
             return None
         rows = {row["sample_id"]: row for row in read_points(path)}
         stored = [rows.get(sample) for sample in subject.split.ids.tolist()]

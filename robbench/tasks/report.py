@@ -13,9 +13,9 @@ from robbench.core.files import require_output, write_output
 from robbench.core.model_config import Described, read_config
 from robbench.reports.html.data import CHECKS, COLUMNS, MEASURES, Material, Training, in_order
 from robbench.reports.html.render import page_sections, render
-from robbench.store.locations import beside, model_folder
+from robbench.store.locations import model_folder, sibling_table
 from robbench.store.store import Run, Store, read_epochs, read_run
-from robbench.store.tables import read_beside
+from robbench.store.tables import read_sibling
 
 
 class Report(NamedTuple):
@@ -78,18 +78,18 @@ def gather(runs: Sequence[tuple[Path, Run]], data_dir: Path | None, *, command: 
                 else []
             )
             trainings[model] = Training(epochs, recorded_command(config.get("provenance") or {}))
-    with_points = [(path, run) for path, run in runs if beside(path, "points").is_file()]
+    with_points = [(path, run) for path, run in runs if sibling_table(path, "points").is_file()]
     shown, reasons = _examples(with_points, data_dir) if with_points else ([], [])
     return Material(
         runs=in_order([run for _, run in runs]),
         trainings=trainings,
         classes=classes,
         measures={
-            run.info["run_id"]: read_beside(beside(path, "measures"), "measures", MEASURES)
+            run.info["run_id"]: read_sibling(sibling_table(path, "measures"), "measures", MEASURES)
             for path, run in runs
         },
         checks={
-            run.info["run_id"]: read_beside(beside(path, "checks"), "checks", CHECKS)
+            run.info["run_id"]: read_sibling(sibling_table(path, "checks"), "checks", CHECKS)
             for path, run in runs
         },
         examples=shown,

@@ -16,7 +16,7 @@ from robbench.analysis.gate import (
     DISTANCE,
     MARGIN,
     ROBUST,
-    Finding,
+    GateFinding,
     Tolerances,
     judge,
     needed_for_rate,
@@ -58,7 +58,7 @@ def pair(
 
 def verdict(runs: tuple[Run, Run], **tolerances: Any) -> str:
     chosen = Tolerances(**tolerances)
-    return Finding(
+    return GateFinding(
         checks=judge(*runs, chosen),
         baseline=runs[0].info,
         candidate=runs[1].info,

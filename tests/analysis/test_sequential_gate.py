@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from robbench.analysis.gate import CLEAN, ROBUST, Tolerances
-from robbench.analysis.sequential_gate import EarlyGate
+from robbench.analysis.sequential_gate import SequentialGate
 from robbench.statistics.paired import drop_interval, drop_p_values
 from robbench.statistics.sequential import PairedSequentialTest
 
@@ -23,7 +23,9 @@ def stream(lost: float, won: float, n: int, seed: int) -> list[tuple[bool, bool]
 
 
 def feed(
-    gate: EarlyGate, pairs: list[tuple[bool, bool]], clean: list[tuple[bool, bool]] | None = None
+    gate: SequentialGate,
+    pairs: list[tuple[bool, bool]],
+    clean: list[tuple[bool, bool]] | None = None,
 ) -> int:
     for i, pair in enumerate(pairs):
         if gate.decided:
@@ -40,7 +42,7 @@ def test_it_is_the_sequential_test(lost: float, won: float) -> None:
         (True, PairedSequentialTest(0.05, 400, 0.05)),
         (False, PairedSequentialTest(0.05, 400_000, 0.025)),
     ):
-        gate = EarlyGate(Tolerances(robust=0.05, these_samples=these), 400)
+        gate = SequentialGate(Tolerances(robust=0.05, these_samples=these), 400)
         seen = feed(gate, pairs)
         while test.decision is None and test.seen < len(pairs):
             test.add(*pairs[test.seen])
@@ -63,7 +65,7 @@ def test_the_last_sample_leaves_the_exact_test() -> None:
     pairs = [(True, False)] * 12 + [(False, True)] * 10 + [(True, True)] * 178
     pairs = [pairs[i] for i in np.random.default_rng(0).permutation(200)]
     for tolerance, decision in ((0.09, "pass"), (0.02, "undecided")):
-        gate = EarlyGate(Tolerances(robust=tolerance), 200)
+        gate = SequentialGate(Tolerances(robust=tolerance), 200)
         assert feed(gate, pairs) == 200
         (check,) = gate.checks()
         assert check.method == "exact"
@@ -76,11 +78,11 @@ def test_the_last_sample_leaves_the_exact_test() -> None:
 def test_two_metrics_stop_at_the_first_regression_or_when_both_pass() -> None:
     """Clean accuracy is decided with robust accuracy, on the same samples."""
     robust, clean = stream(0.0, 0.3, 500, 2), stream(0.4, 0.0, 500, 3)
-    gate = EarlyGate(Tolerances(robust=0.05, clean=0.05), 500)
+    gate = SequentialGate(Tolerances(robust=0.05, clean=0.05), 500)
     seen = feed(gate, robust, clean)
     assert seen < 100
     assert {check.metric: check.decision for check in gate.checks()}[CLEAN] == "regression"
-    gate = EarlyGate(Tolerances(robust=0.05, clean=0.2), 500)
+    gate = SequentialGate(Tolerances(robust=0.05, clean=0.2), 500)
     feed(gate, robust, robust)
     assert {check.metric: check.decision for check in gate.checks()} == {
         ROBUST: "pass",
@@ -99,7 +101,7 @@ def test_errors_are_as_rare_as_promised(these: bool) -> None:
         # For these samples 0.1 is tolerated and so right: only a regression is wrong; just below it
         # only a pass is.
         for limit, error in ((0.1, "regression"), (0.1 - 1e-6, "pass")):
-            gate = EarlyGate(Tolerances(robust=limit, alpha=alpha, these_samples=these), n)
+            gate = SequentialGate(Tolerances(robust=limit, alpha=alpha, these_samples=these), n)
             feed(gate, pairs)
             wrong[error] += gate.checks()[0].decision == error
     assert max(wrong.values()) / 100 <= alpha + 0.12  # three standard deviations
@@ -110,7 +112,7 @@ def test_undecided_says_how_many() -> None:
     """Before the end: about how many images would do, and of these samples at most all."""
     pairs = stream(0.02, 0.02, 20, 0)
     for these in (True, False):
-        gate = EarlyGate(Tolerances(robust=0.01, these_samples=these), 5000)
+        gate = SequentialGate(Tolerances(robust=0.01, these_samples=these), 5000)
         feed(gate, pairs)
         (check,) = gate.checks()
         assert check.decision == "undecided"
@@ -122,7 +124,7 @@ def test_a_wider_tolerance_passes_no_later() -> None:
     """What passes at a small tolerance has passed at a larger one."""
     pairs = stream(0.01, 0.02, 3000, 4)
     seen = [
-        feed(EarlyGate(Tolerances(robust=limit, these_samples=True), 3000), pairs)
+        feed(SequentialGate(Tolerances(robust=limit, these_samples=True), 3000), pairs)
         for limit in (0.01, 0.02, 0.05, 0.2)
     ]
     assert all(later >= earlier for later, earlier in pairwise(seen))
@@ -131,4 +133,4 @@ def test_a_wider_tolerance_passes_no_later() -> None:
 def test_nothing_to_decide() -> None:
     """No tolerated drop, no gate."""
     with pytest.raises(ValueError, match="tolerated"):
-        EarlyGate(Tolerances(robust=None), 10)
+        SequentialGate(Tolerances(robust=None), 10)

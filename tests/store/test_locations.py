@@ -10,7 +10,7 @@ import fsspec
 import pytest
 
 from robbench.core.errors import RunError, UserError
-from robbench.store.locations import Remote, matches, place
+from robbench.store.locations import Remote, locate, matches
 from robbench.store.store import Run, Store, read_points, read_run
 
 Stored = Callable[..., Run]
@@ -87,12 +87,12 @@ def test_a_damaged_remote_file_is_named(remote: str, tmp_path: Path) -> None:
 def test_a_run_without_points_at_an_address(remote: str, tmp_path: Path) -> None:
     """The other tables are looked for at the address, too."""
     with pytest.raises(UserError, match="kept no points"):
-        read_points(place(f"{remote}/results/runs/aaaa11111111.parquet"))
+        read_points(locate(f"{remote}/results/runs/aaaa11111111.parquet"))
 
 
 def test_a_file_system_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
     """No network is a failure of the run, not of the input, and says which address."""
-    far = place("memory://bench/S")
+    far = locate("memory://bench/S")
     assert isinstance(far, Remote)
 
     def refuse(*_: object, **__: object) -> None:

@@ -15,7 +15,7 @@ import pytest
 from robbench.core.errors import UserError
 from robbench.store.measured import Measure, read_measures, write_measures
 from robbench.store.sound import same_kind
-from robbench.store.tables import read_beside, read_table
+from robbench.store.tables import read_sibling, read_table
 
 Stored = Callable[..., Any]
 
@@ -104,7 +104,7 @@ def test_details_of_measures(tmp_path: Path, stored: Stored, detail: str, messag
     _changed(path, "detail", pa.array([detail]))
     for read in (
         lambda: read_measures(run),
-        lambda: read_beside(path, "measures", ("name", "detail")),
+        lambda: read_sibling(path, "measures", ("name", "detail")),
     ):
         with pytest.raises(
             UserError, match=r"measures/aaaa11111111\.parquet: column detail"

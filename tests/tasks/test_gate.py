@@ -228,7 +228,7 @@ def test_a_signal_and_a_limit_of_time_keep_what_was_decided(
 ) -> None:
     """SIGTERM ends with 143 and how to go on; a limit of time with 4; both leave no run, and their samples are used."""
     words = f"{GATE} --these-samples --baseline {run_of(out, 'at')} --model at --out"
-    add, count = early.EarlyGate.add, []
+    add, count = early.SequentialGate.add, []
 
     def signalled(self: Any, *pair: Any) -> None:
         add(self, *pair)
@@ -237,7 +237,7 @@ def test_a_signal_and_a_limit_of_time_keep_what_was_decided(
             os.kill(os.getpid(), signal.SIGTERM)
 
     runs = sorted(path.name for path in (out / "results" / "runs").iterdir())
-    monkeypatch.setattr(early.EarlyGate, "add", signalled)
+    monkeypatch.setattr(early.SequentialGate, "add", signalled)
     stopped = cli(words, out)
     monkeypatch.undo()
     assert (stopped.code, stopped.out) == (143, "")

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from robbench.analysis.commands import Command
 from robbench.analysis.compare import COLUMNS as COMPARED
-from robbench.analysis.settings import settings
 from robbench.analysis.summary import column
+from robbench.store.settings import settings
 from robbench.store.store import Run
 
 COLUMNS = (
@@ -114,7 +114,7 @@ def series_by_facts(runs: Sequence[Run]) -> dict[tuple[str, str, str], list[Seri
     """The runs as lines of figures, by data, split and norm, in their order. Two runs that differ in nothing keep the later.
 
     A line is named after its model; the attack, the start of the weights' hash and what else runs
-    differ in (see `analysis/settings.py`) are added where the name would not tell.
+    differ in (see `store/settings.py`) are added where the name would not tell.
     """
     weights = list(dict.fromkeys(_weights(run) for run in runs))
     names = model_names(runs)

@@ -8,14 +8,14 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from robbench.analysis.gate import DISTANCE, MARGIN, Check
+from robbench.analysis.gate import DISTANCE, MARGIN, GateCheck
 from robbench.core.escaping import markdown, printable
 from robbench.reports import texts
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from robbench.analysis.gate import Finding
+    from robbench.analysis.gate import GateFinding
 
 EXIT_CODES = {"pass": 0, "regression": 1, "undecided": 4}
 HEADLINES = {"pass": "pass", "regression": "regression", "undecided": "not enough evidence"}
@@ -23,7 +23,7 @@ _STYLES = {"pass": "green", "regression": "bold red", "undecided": "yellow"}
 _LEVELS = {"pass": "notice", "regression": "error", "undecided": "error"}
 
 
-def sentences(finding: Finding) -> list[str]:
+def sentences(finding: GateFinding) -> list[str]:
     """What the verdict rests on: a sentence for each check that must be passed, or that shows a regression."""
     judged = [check for check in finding.checks if check.decision != "not shown"]
     if finding.verdict != "pass":
@@ -31,7 +31,7 @@ def sentences(finding: Finding) -> list[str]:
     return [sentence(check) for check in judged] or ["no sample was decided in time"]
 
 
-def sentence(check: Check) -> str:
+def sentence(check: GateCheck) -> str:
     """One check in words, rates in percentage points."""
     name = (
         f"robust accuracy of {check.metric}" if check.metric.startswith("class ") else check.metric
@@ -55,7 +55,7 @@ def sentence(check: Check) -> str:
     return f"{between}; about {_rounded(check.needed)} samples are needed"
 
 
-def gate_table(finding: Finding) -> RenderableType:
+def gate_table(finding: GateFinding) -> RenderableType:
     """All checks in 80 columns, below them what the verdict rests on, what to mind, and the verdict as the last line."""
     from rich import box
     from rich.console import Group
@@ -82,7 +82,7 @@ def gate_table(finding: Finding) -> RenderableType:
     return Group(*([table] if finding.checks else []), *notes, *lines, verdict)
 
 
-def to_markdown(finding: Finding) -> str:
+def to_markdown(finding: GateFinding) -> str:
     """A section for a pull request or GitHub's job summary."""
     lines = [f"### robbench gate: {HEADLINES[finding.verdict]}", "", markdown(_title(finding)), ""]
     if finding.checks:
@@ -106,7 +106,7 @@ def to_markdown(finding: Finding) -> str:
     return "\n".join([*lines, ""])
 
 
-def to_json(finding: Finding) -> dict[str, Any]:
+def to_json(finding: GateFinding) -> dict[str, Any]:
     """The content of the command's JSON object; rates are in [0,1]."""
     facts = (
         "run_id",
@@ -130,7 +130,7 @@ def to_json(finding: Finding) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def to_junit(finding: Finding, seconds: float) -> str:
+def to_junit(finding: GateFinding, seconds: float) -> str:
     """One test suite with a test case for each check: failed by a regression, in error without enough evidence."""
     info = finding.baseline
     checks = [check for check in finding.checks if check.tolerance is not None]
@@ -183,7 +183,7 @@ def to_junit(finding: Finding, seconds: float) -> str:
     return ET.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def github_lines(finding: Finding) -> Iterator[str]:
+def github_lines(finding: GateFinding) -> Iterator[str]:
     """GitHub's workflow commands, a line each."""
     level, title = _LEVELS[finding.verdict], f"robbench gate: {HEADLINES[finding.verdict]}"
     for text in sentences(finding):
@@ -199,14 +199,14 @@ def annotation(level: str, title: str, message: str) -> str:
     return f"::{level} title={escaped[0].replace(':', '%3A').replace(',', '%2C')}::{escaped[1]}"
 
 
-def _title(finding: Finding) -> str:
+def _title(finding: GateFinding) -> str:
     info, other = finding.baseline, finding.candidate
     of = "" if finding.seen == finding.total else f" of {finding.total}"
     where = f"{info['data']} {info['split']}, {info['threat']}, {info['attack']}, {finding.seen}{of} samples"
     return f"{other['model']} ({other['run_id'][:6]}) against {info['model']} ({info['run_id'][:6]}): {where}"
 
 
-def _cells(check: Check) -> list[str]:
+def _cells(check: GateCheck) -> list[str]:
     exact = check.low == check.high
     bounds = "" if exact else f" ({_signed(check, check.low)} to {_signed(check, check.high)})"
     tolerated = (
@@ -216,13 +216,13 @@ def _cells(check: Check) -> list[str]:
     return [check.metric, *values, f"{_signed(check, check.drop)}{bounds}", tolerated]
 
 
-def _word(check: Check) -> str:
+def _word(check: GateCheck) -> str:
     if check.decision == "not shown":
         return texts.NOTHING if check.tolerance is None else "no regression"
     return check.decision
 
 
-def _tests(finding: Finding) -> Iterator[str]:
+def _tests(finding: GateFinding) -> Iterator[str]:
     for check in finding.checks:
         if (
             check.tolerance is not None
@@ -232,23 +232,23 @@ def _tests(finding: Finding) -> Iterator[str]:
             yield f"{check.metric}: {check.lost} lost, {check.won} won, exact McNemar {texts.p_value(check.mcnemar_p)}"
 
 
-def _level(finding: Finding) -> str:
+def _level(finding: GateFinding) -> str:
     return f"{100 * (1 - finding.tolerances.alpha):g} %"
 
 
-def _is_rate(check: Check) -> bool:
+def _is_rate(check: GateCheck) -> bool:
     return check.metric not in (MARGIN, DISTANCE)
 
 
-def _value(check: Check, value: float) -> str:
+def _value(check: GateCheck, value: float) -> str:
     return texts.percent(value) if _is_rate(check) else _number(value)
 
 
-def _amount(check: Check, value: float, unit: bool = True) -> str:
+def _amount(check: GateCheck, value: float, unit: bool = True) -> str:
     return f"{_points(value)}{' points' if unit else ''}" if _is_rate(check) else _number(value)
 
 
-def _signed(check: Check, value: float) -> str:
+def _signed(check: GateCheck, value: float) -> str:
     text = _amount(check, abs(value), unit=False)
     return (
         text

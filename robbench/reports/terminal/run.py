@@ -11,9 +11,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from robbench.analysis.settings import settings
 from robbench.reports import texts
 from robbench.reports.terminal.checks import summary
+from robbench.store.settings import settings
 
 _SHOWN_CLASSES = 3
 _SHOWN_MEASURES = 8

@@ -25,7 +25,7 @@ from robbench.core.spec import short_hash
 from robbench.data.load import default_threat
 from robbench.engine.cascade import Entry
 from robbench.store.answers import settled
-from robbench.store.locations import Place, beside
+from robbench.store.locations import Location, sibling_table
 from robbench.store.schema import SCHEMA_VERSION
 from robbench.store.store import Store
 from robbench.tasks.subject import Subject, find_subject
@@ -47,7 +47,7 @@ class Plan:
     config: AttackConfig
     data: str
     device: torch.device
-    replay: tuple[Place, ...]
+    replay: tuple[Location, ...]
     identities: tuple[str, ...]
     run_ids: tuple[str, ...]
     notes: tuple[str, ...] = ()
@@ -68,9 +68,9 @@ class Plan:
         return self.config.batch_size or default_batch_size(self.device)
 
 
-def _with_points(paths: Sequence[Place]) -> Sequence[Place]:
+def _with_points(paths: Sequence[Location]) -> Sequence[Location]:
     """Of several runs that a name means those that kept points; all, for the error, where none did."""
-    return [path for path in paths if beside(path, "points").exists()] or paths
+    return [path for path in paths if sibling_table(path, "points").exists()] or paths
 
 
 def plan_attacks(models: Sequence[str], config: AttackConfig, *, out: Path, device: str, data_dir: Path | None,

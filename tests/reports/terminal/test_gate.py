@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from robbench.analysis.gate import MARGIN, ROBUST, Check, Finding, Tolerances
+from robbench.analysis.gate import MARGIN, ROBUST, GateCheck, GateFinding, Tolerances
 from robbench.reports.terminal.gate import (
     annotation,
     gate_table,
@@ -25,20 +25,20 @@ INFO = {"run_id": "0123456789ab", "model": "at", "data": "digits", "split": "tes
         "attack": "pgd + apgd", "n_samples": 500, "status": "done", "model_hash": "x"}  # fmt: skip
 
 
-def check(decision: Any = "pass", **changes: Any) -> Check:
+def check(decision: Any = "pass", **changes: Any) -> GateCheck:
     values: dict[str, Any] = {
         "metric": ROBUST, "baseline": 0.6, "candidate": 0.55, "drop": 0.05, "low": 0.02, "high": 0.08, "tolerance": 0.1,
         "decision": decision, "n": 500, "method": "exact", "lost": 40, "won": 15, "mcnemar_p": 0.001,
     }  # fmt: skip
-    return Check(**values | changes)
+    return GateCheck(**values | changes)
 
 
-def finding(*checks: Check, **changes: Any) -> Finding:
+def finding(*checks: GateCheck, **changes: Any) -> GateFinding:
     values: dict[str, Any] = {
         "checks": checks, "baseline": INFO, "candidate": INFO | {"model": "new", "run_id": "cdef00000000"},
         "tolerances": Tolerances(), "seen": 500, "total": 500, "notes": ["mind the gap"],
     }  # fmt: skip
-    return Finding(**values | changes)
+    return GateFinding(**values | changes)
 
 
 ALL = [
@@ -70,7 +70,7 @@ ALL = [
          "tolerated; too near to what is tolerated for any number of samples to tell"),
     ],
 )  # fmt: skip
-def test_a_check_in_words(made: Check, said: str) -> None:
+def test_a_check_in_words(made: GateCheck, said: str) -> None:
     """Which number, by how much, what is shown, what is tolerated, what would decide."""
     assert sentence(made) == said
 
@@ -99,7 +99,7 @@ def test_the_table_fits_80_columns() -> None:
 
 
 @pytest.mark.parametrize("checks", [ALL, ALL[1:], ALL[2:], ()])
-def test_junit_xml_is_what_ci_systems_read(checks: list[Check]) -> None:
+def test_junit_xml_is_what_ci_systems_read(checks: list[GateCheck]) -> None:
     """One suite whose counts are those of its cases, a case per judged check, failure for a regression, error for too little."""
     root = ET.fromstring(to_junit(finding(*checks), 3.0))
     (suite,) = root

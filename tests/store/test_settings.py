@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from robbench.analysis.compare import compare
-from robbench.analysis.settings import settings
 from robbench.reports.formats import to_latex, to_markdown
+from robbench.store.settings import settings
 from robbench.store.store import Run
 
 Stored = Callable[..., Run]
