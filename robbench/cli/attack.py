@@ -18,7 +18,7 @@ from robbench.cli.reporter import Reporter, print_json, print_rich, reported
 
 if TYPE_CHECKING:
     from robbench.store.store import Run, Store
-    from robbench.tasks.attack.plan import Plan
+    from robbench.tasks.attack.plan import AttackPlan
     from robbench.tasks.measure import Measured
 
 WHAT = "What to attack, and how"
@@ -137,8 +137,9 @@ def attack(
     Example: robbench attack ce at --attack pgd:steps=10 --attack apgd --threat linf:0.15
     """
     from robbench.analysis.compare import compare
-    from robbench.core.config import AttackConfig, load_config
+    from robbench.core.config import load_config
     from robbench.store.store import Store
+    from robbench.tasks.attack.config import AttackConfig
     from robbench.tasks.attack.plan import plan_attacks
 
     flags = {
@@ -190,7 +191,7 @@ def attack(
         reporter.say(f"per-sample results: {store.root / 'results' / 'samples'}")
 
 
-def describe(plan: Plan, store: Store) -> list[dict[str, object]]:
+def describe(plan: AttackPlan, store: Store) -> list[dict[str, object]]:
     """The runs of a plan as plain values, for --dry-run."""
     config = plan.config
     return [
@@ -206,7 +207,7 @@ def describe(plan: Plan, store: Store) -> list[dict[str, object]]:
     ]  # fmt: skip
 
 
-def run_attack(plan: Plan, store: Store, reporter: Reporter, *, force: bool) -> list[Run]:
+def run_attack(plan: AttackPlan, store: Store, reporter: Reporter, *, force: bool) -> list[Run]:
     """Run one plan under progress bars. Raises Stopped when a signal came first."""
     from robbench.tasks.attack.run import Progress, attack
     from robbench.tasks.check import check_after
@@ -268,7 +269,7 @@ def run_attack(plan: Plan, store: Store, reporter: Reporter, *, force: bool) -> 
 
 
 def measure_runs(
-    done: Sequence[tuple[Plan, Run]],
+    done: Sequence[tuple[AttackPlan, Run]],
     store: Store,
     reporter: Reporter,
     data_dir: Path | None,

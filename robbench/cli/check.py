@@ -92,9 +92,9 @@ def check(
         return
     if target is None:
         raise UserError("check what? Give a run id or a model, or --self-test")
-    from robbench.core.config import AttackConfig
     from robbench.core.spec import validate
     from robbench.store.store import Store
+    from robbench.tasks.attack.config import AttackConfig
     from robbench.tasks.check import SLICE, check, plan_check
 
     flags = {"threat": threat, "data": data, "split": split, "seed": seed, "limit": limit}

@@ -29,9 +29,9 @@ def demo(
     from robbench.analysis.comparison import compare_runs
     from robbench.cli.attack import run_attack
     from robbench.cli.train import run_training
-    from robbench.core.config import AttackConfig
     from robbench.reports.terminal.compare import comparison_table
     from robbench.store.store import Store
+    from robbench.tasks.attack.config import AttackConfig
     from robbench.tasks.attack.plan import plan_attacks
     from robbench.tasks.train.config import TrainConfig
     from robbench.tasks.train.plan import plan_training

@@ -152,8 +152,8 @@ def _registered_entry(kind: str, name: str) -> Entry:
 
 
 def _settings_entry(command: str) -> Entry:
-    from robbench.core.config import AttackConfig
     from robbench.core.registry import explain_options
+    from robbench.tasks.attack.config import AttackConfig
     from robbench.tasks.train.config import TrainConfig
 
     config = TrainConfig if command == "train" else AttackConfig

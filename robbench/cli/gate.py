@@ -180,7 +180,7 @@ def gate(
 def _gate_model(store: Store, baseline: str | None, model: str, tolerances: Tolerances, reporter: Reporter,
                 settings: dict[str, Any], seconds: float, force: bool) -> GateFinding:  # fmt: skip
     from robbench.analysis.gate_runs import find_reference
-    from robbench.tasks.gate import Watched, gate_model, plan_gate
+    from robbench.tasks.gate import GateProgress, gate_model, plan_gate
     from robbench.tasks.signals import stop_flag
 
     reference, path = find_reference(store, baseline)
@@ -197,7 +197,7 @@ def _gate_model(store: Store, baseline: str | None, model: str, tolerances: Tole
         )
     with stop_flag(reporter.say) as stop, reporter.progress(title) as bar:
 
-        def watch(now: Watched) -> None:
+        def watch(now: GateProgress) -> None:
             drop = "" if math.isnan(now.drop) else f", drop so far {100 * now.drop:+.1f} points"
             bar.update(now.seen / now.total, f"{now.seen}/{now.total} booked{drop}")
 

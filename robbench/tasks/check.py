@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from robbench.checks.base import Finding, run_checks
 from robbench.checks.evidence import Evidence
 from robbench.checks.registry import CHECKS
-from robbench.core.config import AttackConfig
 from robbench.core.device import deterministic, find_device
 from robbench.core.errors import UserError
 from robbench.core.freeze import frozen
@@ -29,7 +28,8 @@ from robbench.data.load import default_threat
 from robbench.store.answers import same_answers
 from robbench.store.locations import sibling_table
 from robbench.store.store import Run, Store, read_points, read_run
-from robbench.tasks.attack.plan import Plan, parse_threats
+from robbench.tasks.attack.config import AttackConfig
+from robbench.tasks.attack.plan import AttackPlan, parse_threats
 from robbench.tasks.attack.points import decode_raw
 from robbench.tasks.small_models import transfer_source
 from robbench.tasks.subject import Subject, find_subject, of_run
@@ -141,7 +141,7 @@ def check(plan: CheckPlan, store: Store, limit: int, data_dir: Path | None, watc
     return _write(plan, findings, store, automatic=False)
 
 
-def check_after(plan: Plan, runs: Sequence[Run], store: Store, *, fresh: bool = True, say: Say = _silent,
+def check_after(plan: AttackPlan, runs: Sequence[Run], store: Store, *, fresh: bool = True, say: Say = _silent,
                 asked_to_stop: Callable[[], None] = lambda: None) -> list[list[dict[str, Any]]]:  # fmt: skip
     """The automatic checks of the runs of one plan, written or read: made where runs are fresh, or a killed process left none.
 
@@ -162,7 +162,7 @@ def check_after(plan: Plan, runs: Sequence[Run], store: Store, *, fresh: bool = 
 
 
 def _check_after(
-    plan: Plan, run: Run, threat: ThreatModel, store: Store, *, last: bool
+    plan: AttackPlan, run: Run, threat: ThreatModel, store: Store, *, last: bool
 ) -> list[dict[str, Any]]:
     path = store.run_path(run.info["run_id"])
     subject = CheckPlan(plan.subject, threat, plan.data, plan.config.seed, run, path)

@@ -17,7 +17,7 @@ from robbench.analysis.gate import ROBUST, GateFinding, Tolerances
 from robbench.analysis.gate_runs import remarks
 from robbench.analysis.sequential_gate import SequentialGate
 from robbench.core import keyed
-from robbench.core.config import AttackConfig, Budget, parse_budget
+from robbench.core.config import Budget, parse_budget
 from robbench.core.errors import Stopped, UserError
 from robbench.core.spec import short_hash, validate
 from robbench.core.trust import names_from
@@ -26,10 +26,13 @@ from robbench.store.answers import settled
 from robbench.store.find import STOPPED_EARLY
 from robbench.store.locations import sibling_table
 from robbench.store.store import Run, Store, read_run
+from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.earlier import of_split
-from robbench.tasks.attack.plan import Plan, full_specs, other_answers, plan_attacks
+from robbench.tasks.attack.identity import changed_answers, full_specs
+from robbench.tasks.attack.plan import AttackPlan, plan_attacks
 from robbench.tasks.attack.rows import run_row
-from robbench.tasks.attack.run import Keeper, Work, all_flags, look_at, verdict_rows
+from robbench.tasks.attack.run import Work, all_flags, look_at, verdict_rows
+from robbench.tasks.attack.shard_writer import ShardWriter
 from robbench.tasks.signals import StopFlag
 
 _ORDER = 0x6F72646572  # keeps the order apart from the attacks' random numbers of the same seed
@@ -38,13 +41,13 @@ _ORDER = 0x6F72646572  # keeps the order apart from the attacks' random numbers 
 class GatePlan(NamedTuple):
     """A candidate to be attacked as its baseline was. `order`: the samples' positions in their random order."""
 
-    plan: Plan
+    plan: AttackPlan
     baseline: Run
     order: list[int]
     seed: int
 
 
-class Watched(NamedTuple):
+class GateProgress(NamedTuple):
     """Where a gate stands: samples in order that are booked, of how many, and the drop of robust accuracy among them."""
 
     seen: int
@@ -83,7 +86,7 @@ def plan_gate(model: str, baseline: Run, path: Path, tolerances: Tolerances, *, 
     identity = {"gate": plan.identities[0], "baseline": info["run_id"], "order": seed}
     run_id, other = settled(Store(out), short_hash(identity), plan.subject.answers)
     plan = dataclasses.replace(
-        plan, run_ids=(run_id,), notes=() if other is None else (other_answers(other),)
+        plan, run_ids=(run_id,), notes=() if other is None else (changed_answers(other),)
     )
     return GatePlan(plan, baseline, random_order(split, seed), seed)
 
@@ -126,8 +129,8 @@ def _config(info: dict[str, Any], path: Path, batch_size: int | None) -> AttackC
     )
 
 
-class _Halt:
-    """True once the attack is to end: a signal, no time left, or a decision."""
+class AnyOf:
+    """True as soon as one of its reasons is."""
 
     def __init__(self, *reasons: Callable[[], bool]) -> None:
         self.reasons = reasons
@@ -137,7 +140,7 @@ class _Halt:
 
 
 def gate_model(gated: GatePlan, tolerances: Tolerances, *, store: Store, force: bool, seconds: float,
-               resumed: Callable[[int], None], watch: Callable[[Watched], None], stop: StopFlag,
+               resumed: Callable[[int], None], watch: Callable[[GateProgress], None], stop: StopFlag,
                say: Callable[[str], None] = lambda text: None) -> GateFinding:  # fmt: skip
     """Attack the candidate until the gate has decided, or `seconds` are over; a killed one goes on where it was.
 
@@ -157,7 +160,7 @@ def gate_model(gated: GatePlan, tolerances: Tolerances, *, store: Store, force: 
 
 
 def _gate_model(gated: GatePlan, tolerances: Tolerances, store: Store, force: bool, seconds: float,
-                resumed: Callable[[int], None], watch: Callable[[Watched], None], stop: StopFlag) -> GateFinding:  # fmt: skip
+                resumed: Callable[[int], None], watch: Callable[[GateProgress], None], stop: StopFlag) -> GateFinding:  # fmt: skip
     plan, order, began = gated.plan, gated.order, time.perf_counter()
     started = datetime.now(UTC).replace(tzinfo=None)
     (run_id,), partial = plan.run_ids, store.partial(plan.run_ids[0])
@@ -171,24 +174,24 @@ def _gate_model(gated: GatePlan, tolerances: Tolerances, store: Store, force: bo
     book.enter(rows)
     if known and not book.gate.decided:
         resumed(known)
-    work, keep = Work(plan, began), Keeper([partial])
+    work, shards = Work(plan, began), ShardWriter([partial])
     disagreements = 0
-    halt = _Halt(
+    halt = AnyOf(
         lambda: bool(stop), lambda: time.perf_counter() - began > seconds, lambda: book.gate.decided
     )
     if not halt:
         partial.keep_answers(plan.subject.answers)
         look_at(plan, work)
-    with keep.whatever_comes(stop):
+    with shards.flushing_on_stop(stop):
         while not halt:
             todo = [i for i in order[book.gate.seen : book.gate.seen + plan.width] if i not in rows]
             for fresh in verdict_rows(plan, todo, halt, work):
                 rows |= {row["sample_index"]: row for _, row in fresh}
-                keep.add(fresh, work.points, now=bool(stop))
+                shards.add(fresh, work.points, now=bool(stop))
                 book.enter(rows)
-                watch(Watched(book.gate.seen, len(order), book.gate.tests[ROBUST].drop))
+                watch(GateProgress(book.gate.seen, len(order), book.gate.tests[ROBUST].drop))
             disagreements += work.disagreements
-        keep.flush()
+        shards.flush()
     if not book.gate.decided and stop:
         raise Stopped(stop.exit_code)
     info: dict[str, Any] = before.info if before else {}

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robbench.analysis.input_margins import is_distance, measure_distances
-from robbench.core.config import AttackConfig
 from robbench.core.device import deterministic
 from robbench.core.errors import UserError
 from robbench.core.files import check_writable
@@ -31,6 +30,7 @@ from robbench.store.answers import same_answers
 from robbench.store.locations import sibling_table
 from robbench.store.measured import Measure, read_measures, read_sample_measures, write_measures
 from robbench.store.store import Run, Store, locked_runs, read_points, read_run
+from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.points import decode
 from robbench.tasks.subject import Subject, find_subject, of_run
 

@@ -13,7 +13,6 @@ from torch import nn
 
 from robbench.catalogue.builtins import MODELS
 from robbench.core.code import private_code
-from robbench.core.config import AttackConfig
 from robbench.core.errors import UserError, nearest
 from robbench.core.freeze import frozen
 from robbench.core.registry import code_of
@@ -30,6 +29,7 @@ from robbench.models.function import Function
 from robbench.models.state import State, state_of
 from robbench.store.find import STOPPED_EARLY
 from robbench.store.store import Store
+from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.codes import canonical_model, code_roots, data_code, model_code
 from robbench.tasks.model_folder import find_folder, read_model
 

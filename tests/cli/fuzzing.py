@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from robbench.catalogue.builtins import REGISTRIES
 from robbench.cli.app import app
-from robbench.core.config import AttackConfig
 from robbench.core.spec import option_names
+from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.train.config import TrainConfig
 
 COMMANDS: dict[str, Any] = {

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from robbench.core.config import AttackConfig, load_config, process_number
+from robbench.core.config import load_config, process_number
 from robbench.core.errors import UserError
 from robbench.core.spec import parse_spec, validate
+from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.train.config import TrainConfig
 
 

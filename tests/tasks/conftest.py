@@ -14,8 +14,8 @@ TINY = "train --data digits --model mlp:width=16,depth=1 --limit 150 --epochs 3 
 
 KILLER = """
 import os, signal, sys
-import robbench.tasks.attack.run as runs
-runs.FLUSH_SECONDS = 0
+from robbench.tasks.attack import shard_writer
+shard_writer.FLUSH_SECONDS = 0
 from robbench.store.store import Partial
 name, number = sys.argv.pop(1), int(sys.argv.pop(1))
 original, calls = getattr(Partial, name), []

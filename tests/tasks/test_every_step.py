@@ -65,7 +65,7 @@ def sorted_rows(rows_of, path):
 
 def test_every_step_of_an_attack(cli, trained, tmp_path, rows_of, monkeypatch):
     """Rows, points and checks are those of an undisturbed attack, nothing unfinished is left."""
-    monkeypatch.setattr("robbench.tasks.attack.run.FLUSH_SECONDS", 0)
+    monkeypatch.setattr("robbench.tasks.attack.shard_writer.FLUSH_SECONDS", 0)
     whole = shutil.copytree(trained, tmp_path / "whole")
     assert cli(*ATTACK.split(), "--out", whole).code == 0
     kinds = ("samples", "points", "checks")

@@ -10,6 +10,7 @@ from robbench.engine import cascade
 from robbench.engine.pool import clean_tiles
 from robbench.tasks import signals
 from robbench.tasks.attack import run as runs
+from robbench.tasks.attack import shard_writer
 
 ENDLESS = """
 import os, signal, time
@@ -46,7 +47,7 @@ BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def endless(cli, private, tmp_path, monkeypatch):
     """Attacks a model that signals itself at a call, and then never comes back: how that ended."""
     monkeypatch.setattr(signals, "PATIENCE", 0.05)
-    monkeypatch.setattr(runs, "FLUSH_SECONDS", 600)
+    monkeypatch.setattr(shard_writer, "FLUSH_SECONDS", 600)
 
     def run(number, call, how):
         folder = private("endless", ENDLESS.format(number=int(number), call=call, how=how))

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from robbench.core.config import AttackConfig
 from robbench.core.errors import UserError
 from robbench.store.store import Store
+from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.subject import find_subject
 
 

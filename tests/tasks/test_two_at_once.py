@@ -19,16 +19,16 @@ WORDS = LINE.split()
 HOLDS = """
 import sys, time
 from pathlib import Path
-from robbench.tasks.attack import run as attack
-attack.FLUSH_SECONDS = 0
-folder, add = Path(sys.argv.pop(1)), attack.Keeper.add
+from robbench.tasks.attack import shard_writer
+shard_writer.FLUSH_SECONDS = 0
+folder, add = Path(sys.argv.pop(1)), shard_writer.ShardWriter.add
 def slow(self, rows, points, now):
     add(self, rows, points, now)
     if rows and not (folder / "held").exists():
         (folder / "held").touch()
         while not (folder / "go").exists():
             time.sleep(0.01)
-attack.Keeper.add = slow
+shard_writer.ShardWriter.add = slow
 from robbench.cli.app import main
 main()
 """

@@ -9,13 +9,13 @@ from typing import Any
 from robbench.core.errors import UserError
 from robbench.data.base import Split
 from robbench.store.store import Partial, Run, Store, read_points, read_run
-from robbench.tasks.attack.plan import Plan
+from robbench.tasks.attack.plan import AttackPlan
 
 Rows = dict[int, dict[str, Any]]  # by sample_index
 SALVAGED = 256  # points in a shard
 
 
-def finished(plan: Plan, store: Store) -> list[Run] | None:
+def finished(plan: AttackPlan, store: Store) -> list[Run] | None:
     """The plan's runs, when nothing is left to do. None where one is missing, lacks points, or is being made again."""
     if not all(store.has(run_id) for run_id in plan.run_ids) or any(
         store.partial(run_id).rows() for run_id in plan.run_ids
@@ -29,7 +29,7 @@ def finished(plan: Plan, store: Store) -> list[Run] | None:
     return runs
 
 
-def drop_leftovers(plan: Plan, store: Store) -> None:
+def drop_leftovers(plan: AttackPlan, store: Store) -> None:
     """Drop the shards of runs that a process has written, but died before it had dropped them all. Only for their owner.
 
     Every budget's samples are kept after those of the smaller ones, and dropped in the same order:
@@ -44,7 +44,7 @@ def drop_leftovers(plan: Plan, store: Store) -> None:
             partial.discard()
 
 
-def decided(plan: Plan, store: Store) -> list[Rows]:
+def decided(plan: AttackPlan, store: Store) -> list[Rows]:
     """The rows that need not be made again, of each budget. Only for the owner of the runs: finished ones become shards."""
     partials = [store.partial(run_id) for run_id in plan.run_ids]
     kept = [of_split(partial.rows(), plan.subject.split) for partial in partials]

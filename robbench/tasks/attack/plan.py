@@ -1,4 +1,4 @@
-"""What `robbench attack` is asked to do, resolved: which models, budgets and attacks, and which runs that gives.
+"""Names become objects: the models, threat models and attacks of an attack, and its runs.
 
 A plan is one model under one norm: a run for each of its budgets, decided together
 (`engine/cascade.py`).
@@ -8,37 +8,34 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from robbench.attacks.base import Backend
-from robbench.attacks.eot import Wrapper
 from robbench.catalogue.builtins import ATTACKS
 from robbench.catalogue.cascades import cascades, expand
-from robbench.core.config import AttackConfig
 from robbench.core.device import default_batch_size, find_device
 from robbench.core.errors import UserError, unknown
-from robbench.core.spec import short_hash
 from robbench.data.load import default_threat
 from robbench.engine.cascade import Entry
 from robbench.store.answers import settled
 from robbench.store.locations import Location, sibling_table
-from robbench.store.schema import SCHEMA_VERSION
 from robbench.store.store import Store
+from robbench.tasks.attack.config import AttackConfig
+from robbench.tasks.attack.identity import changed_answers, run_hashes
 from robbench.tasks.subject import Subject, find_subject
 from robbench.tasks.train.plan import known_threat
 from robbench.threat.model import ThreatModel, parse_threat, require_inside
 
 
 @dataclasses.dataclass(frozen=True)
-class Plan:
-    """Runs decided together: a model, a norm with one or several budgets (ascending), and a cascade.
+class AttackPlan:
+    """Runs decided together: a model, a norm with its budgets (ascending), and a cascade.
 
-    `identities`: of each budget, the hash of what is known to decide its verdicts; `run_ids`: the
-    same, unless a run under that hash was of a model with other answers. `notes` say so.
+    `identities`: for each budget, the hash of what is known to decide its verdicts. `run_ids`: the
+    same, unless the run of that hash was of a model with other answers; `notes` say so.
     """
 
     subject: Subject
@@ -60,7 +57,8 @@ class Plan:
     @property
     def threat(self) -> str:
         """The budgets in one text, `linf:2/255,8/255`."""
-        return f"{self.threats[0].norm_name}:{','.join(threat.text.partition(':')[2] for threat in self.threats)}"
+        sizes = [threat.text.partition(":")[2] for threat in self.threats]
+        return f"{self.threats[0].norm_name}:{','.join(sizes)}"
 
     @property
     def width(self) -> int:
@@ -69,86 +67,111 @@ class Plan:
 
 
 def _with_points(paths: Sequence[Location]) -> Sequence[Location]:
-    """Of several runs that a name means those that kept points; all, for the error, where none did."""
+    """Of the runs of a name those with points; all where none has any, for the error."""
     return [path for path in paths if sibling_table(path, "points").exists()] or paths
 
 
-def plan_attacks(models: Sequence[str], config: AttackConfig, *, out: Path, device: str, data_dir: Path | None,
-                 download: bool) -> Iterator[Plan]:  # fmt: skip
-    """One plan per model and norm. Raises UserError for anything that cannot work, before anything is written."""
+def plan_attacks(
+    models: Sequence[str],
+    config: AttackConfig,
+    *,
+    out: Path,
+    device: str = "auto",
+    data_dir: Path | None = None,
+    download: bool = False,
+) -> Iterator[AttackPlan]:
+    """One plan per model and norm; raises UserError for anything that cannot work.
+
+    Nothing is written. `config.threat` may be empty: then a data set's own threat model counts.
+    """
     where, store = find_device(device), Store(out)
     given = parse_threats(config.threat)
     if config.precision != "fp32" and any(math.isinf(threats[-1].eps) for threats in given):
         raise UserError(
-            f"--precision {config.precision} needs a budget: the nearest points lie where rounding decides"
+            f"--precision {config.precision} needs a budget: the nearest points lie where rounding "
+            "decides"
         )
-    replay = tuple(path for name in config.replay for path in _with_points(store.find([name])))
-    config = dataclasses.replace(config, store_points=config.store_points or config.measure)
+    replay = [path for name in config.replay for path in _with_points(store.find([name]))]
     for text in models:
         subject, data = find_subject(text, config, store, where, data_dir, download)
-        sources: dict[str, str] = {}
+        other = dataclasses.replace(config, data=data)
 
-        def find(name: str, sources: dict[str, str] = sources, data: str = data) -> nn.Module:
-            other = dataclasses.replace(config, data=data)
-            source = find_subject(name, other, store, where, data_dir, download)[0]
-            sources[name] = source.hash
-            return source.model
+        def find(name: str, other: AttackConfig = other) -> Subject:
+            return find_subject(name, other, store, where, data_dir, download)[0]
 
         for threats in given or parse_threats([_usual_threat(data, subject)]):
-            require_inside(threats, subject.split.images.shape[1:])
-            entries = build_entries(config.attack, threats)
-            entries = tuple(Entry(spec, attack.equip(find)) for spec, attack in entries)
-            codes = [ATTACKS.code(spec) for entry in entries for spec in _with_inner(entry)]
-            identity = {
-                "model": [subject.label, subject.hash, subject.arch, subject.trained.get("head", "linear")],
-                "samples": subject.split.fingerprint(ordered=True), "norm": threats[0].norm_name,
-                "attack": full_specs(entries), "seed": config.seed, "schema": SCHEMA_VERSION,
-                "code": [*subject.codes, *codes],
-                # Another package's attack may judge a sample by its batch.
-                "width": config.batch_size or default_batch_size(where) if has_backend(entries) else None,
-                "search": [config.precision, config.compile, str(config.budget)],
-                "replay": sorted(path.stem for path in replay), "sources": sources, "points": config.store_points,
-            }  # fmt: skip
-            # What breaks a sample at a smaller budget counts at a larger one.
-            # Stored points are chosen for the largest one, and a budget of time is shared by all.
-            coupled = bool(replay) or (
-                config.budget is not None and math.isfinite(config.budget.seconds)
-            )
-            every = [str(threat.eps) for threat in threats]
-            ids = [
-                short_hash(
-                    {**identity, "eps": every[: n + 1], **({"among": every} if coupled else {})}
-                )
-                for n in range(len(every))
-            ]
-            found, others = zip(
-                *(settled(store, run_id, subject.answers) for run_id in ids), strict=True
-            )
-            notes = [other_answers(other) for other in dict.fromkeys(others) if other]
-            yield Plan(
+            yield plan_subject(
                 subject,
-                tuple(threats),
-                entries,
+                threats,
                 config,
-                data,
-                where,
-                replay,
-                tuple(ids),
-                found,
-                tuple(notes),
+                data=data,
+                store=store,
+                device=where,
+                find=find,
+                replay=replay,
             )
 
 
-def other_answers(run_id: str) -> str:
-    """What to say of a run that differs from another one in the model's answers only."""
-    return (
-        f"the model's answers have changed since run {run_id}, though its code, weights and settings have not (does it read "
-        "other files?): this is another run"
+def plan_subject(
+    subject: Subject,
+    threats: Sequence[ThreatModel],
+    config: AttackConfig,
+    *,
+    data: str,
+    store: Store,
+    device: torch.device,
+    find: Callable[[str], Subject],
+    replay: Sequence[Location] = (),
+) -> AttackPlan:
+    """The plan for one model and the budgets of one norm (ascending).
+
+    data: the name its data set goes by in results. find: gives the models that attacks transfer
+    from, by name. replay: runs whose points are tried first. Raises UserError as `plan_attacks` does.
+    """
+    require_inside(threats, subject.split.images.shape[1:])
+    config = dataclasses.replace(config, store_points=config.store_points or config.measure)
+    sources: dict[str, str] = {}
+
+    def find_model(name: str) -> nn.Module:
+        source = find(name)
+        sources[name] = source.hash
+        return source.model
+
+    entries = tuple(
+        Entry(spec, attack.equip(find_model))
+        for spec, attack in build_entries(config.attack, threats)
+    )
+    hashes = run_hashes(
+        subject,
+        threats,
+        entries,
+        config,
+        width=config.batch_size or default_batch_size(device),
+        replay=[path.stem for path in replay],
+        sources=sources,
+    )
+    run_ids, others = zip(
+        *(settled(store, run_hash, subject.answers) for run_hash in hashes), strict=True
+    )
+    return AttackPlan(
+        subject=subject,
+        threats=tuple(threats),
+        entries=entries,
+        config=config,
+        data=data,
+        device=device,
+        replay=tuple(replay),
+        identities=tuple(hashes),
+        run_ids=run_ids,
+        notes=tuple(changed_answers(other) for other in dict.fromkeys(others) if other),
     )
 
 
 def parse_threats(texts: Sequence[str]) -> list[list[ThreatModel]]:
-    """The threat models of some texts, by norm in the order of mention, each norm's budgets ascending. UserError for a repeat."""
+    """Threat models by norm, in the order of mention; each norm's budgets ascend.
+
+    Raises UserError for one that is given twice.
+    """
     found: dict[str, list[ThreatModel]] = {}
     for threat in (threat for text in texts for threat in parse_threat(text)):
         same = found.setdefault(threat.norm_name, [])
@@ -159,7 +182,8 @@ def parse_threats(texts: Sequence[str]) -> list[list[ThreatModel]]:
         threats.sort(key=lambda threat: threat.eps)
         if len(threats) > 1 and math.isinf(threats[-1].eps):
             raise UserError(
-                f"threat {threats[-1].text} has no budget, it gives every other one too: run it alone"
+                f"threat {threats[-1].text} has no budget, it gives every other one too: run it "
+                "alone"
             )
     return list(found.values())
 
@@ -191,19 +215,16 @@ def build_entries(specs: Sequence[str], threats: Sequence[ThreatModel]) -> tuple
                 named.add(spec)
             if norm not in attack.norms:
                 raise UserError(
-                    f"attack {spec} does not work in {norm}; it knows {', '.join(sorted(attack.norms))}"
+                    f"attack {spec} does not work in {norm}; it knows "
+                    f"{', '.join(sorted(attack.norms))}"
                 )
             if endless and attack.goal == "fixed-eps":
                 raise UserError(
-                    f"attack {spec} needs a budget such as {norm}:0.1; without one use fmn, or minimal:attack=({part})"
+                    f"attack {spec} needs a budget such as {norm}:0.1; without one use fmn, "
+                    f"or minimal:attack=({part})"
                 )
             entries.setdefault(spec, Entry(spec, attack))
     return tuple(entries.values())
-
-
-def full_specs(entries: Sequence[Entry]) -> list[str]:
-    """The cascade with every option spelled out: what a run's identity rests on."""
-    return [ATTACKS.canonical(entry.spec, full=True) for entry in entries]
 
 
 def _asked(text: str) -> str:
@@ -213,16 +234,6 @@ def _asked(text: str) -> str:
         if name in ATTACKS.entries or expand(text, "linf") == (text,)
         else text
     )
-
-
-def _with_inner(entry: Entry) -> list[str]:
-    """The entry's spec, and that of the attack it runs inside itself."""
-    return [entry.spec, *([entry.attack.attack] if isinstance(entry.attack, Wrapper) else [])]
-
-
-def has_backend(entries: Sequence[Entry]) -> bool:
-    """Whether another package's attack is among them."""
-    return any(isinstance(entry.attack, Backend) for entry in entries)
 
 
 def _usual_threat(data: str, subject: Subject) -> str:

@@ -18,12 +18,13 @@ from robbench.data.subset import limit_subset
 from robbench.engine.records import CLEAN, REPLAY, Verdict
 from robbench.store.provenance import provenance
 from robbench.store.schema import SCHEMA_VERSION
-from robbench.tasks.attack.plan import Plan, full_specs, has_backend
+from robbench.tasks.attack.identity import full_specs, has_backend
+from robbench.tasks.attack.plan import AttackPlan
 from robbench.threat.model import ThreatModel
 
 
 def sample_row(
-    plan: Plan, v: Verdict, index: int, sample_id: int, label: int, odd: tuple[int, int]
+    plan: AttackPlan, v: Verdict, index: int, sample_id: int, label: int, odd: tuple[int, int]
 ) -> dict[str, Any]:
     """A verdict as a row of the samples table; `index` is the sample's position in the whole split, `odd` counts odd answers."""
     broken_by = {CLEAN: "clean", REPLAY: "replay"}.get(
@@ -42,7 +43,7 @@ def sample_row(
 
 
 def run_row(
-    plan: Plan, level: int, rows: list[dict[str, Any]], *, disagreements: int | None, flags: Sequence[Any], started: datetime,
+    plan: AttackPlan, level: int, rows: list[dict[str, Any]], *, disagreements: int | None, flags: Sequence[Any], started: datetime,
     wall: float, resumed: int, inspection: Sequence[int], equality: RowEquality,
 ) -> dict[str, Any]:  # fmt: skip
     """The row of the runs table for one budget of a plan, from its sample rows."""

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import itertools
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from robbench.core.config import Budget
 from robbench.core.device import deterministic
-from robbench.core.errors import Stopped, UserError
+from robbench.core.errors import UserError
 from robbench.core.freeze import frozen
 from robbench.core.tiles import RowEquality, Tiles, largest_tile
 from robbench.engine.cascade import Cascade, Tick
@@ -37,14 +36,13 @@ from robbench.engine.shapes import equality_of
 from robbench.models.external import External
 from robbench.store.store import Run, Store, read_run
 from robbench.tasks.attack.earlier import decided, drop_leftovers, finished
-from robbench.tasks.attack.plan import Plan
+from robbench.tasks.attack.plan import AttackPlan
 from robbench.tasks.attack.points import encode, points_to_replay
 from robbench.tasks.attack.rows import run_row, sample_row
+from robbench.tasks.attack.shard_writer import ShardWriter
 from robbench.tasks.signals import StopFlag
 
 CLEAN_GRACE = 30.0  # seconds by which the pass over the clean inputs may outlast a budget: without it nothing is known
-FLUSH_SECONDS = 2.0  # a killed process loses at most what was finished since
-FLUSH_BYTES = 8 << 20  # of points in memory
 
 
 class EntryProgress(NamedTuple):
@@ -73,7 +71,7 @@ class Outcome(NamedTuple):
     fresh: bool
 
 
-def attack(plan: Plan, *, store: Store, force: bool, resumed: Callable[[int], None], watch: Callable[[Progress], None],
+def attack(plan: AttackPlan, *, store: Store, force: bool, resumed: Callable[[int], None], watch: Callable[[Progress], None],
            stop: StopFlag, say: Callable[[str], None] = lambda text: None) -> Outcome:  # fmt: skip
     """Run a plan, or go on with it, or find it done. A stopped run keeps its finished samples for the next time.
 
@@ -93,7 +91,7 @@ def attack(plan: Plan, *, store: Store, force: bool, resumed: Callable[[int], No
         return _attack(plan, store, stored, force, resumed, watch, stop)
 
 
-def _attack(plan: Plan, store: Store, stored: dict[int, Tensor], force: bool, resumed: Callable[[int], None],
+def _attack(plan: AttackPlan, store: Store, stored: dict[int, Tensor], force: bool, resumed: Callable[[int], None],
             watch: Callable[[Progress], None], stop: StopFlag) -> Outcome:  # fmt: skip
     partials = [store.partial(run_id) for run_id in plan.run_ids]
     if force:
@@ -109,16 +107,16 @@ def _attack(plan: Plan, store: Store, stored: dict[int, Tensor], force: bool, re
     size = len(plan.subject.split)
     todo = [i for i in range(size) if i not in known]
     began, started = time.perf_counter(), datetime.now(UTC).replace(tzinfo=None)
-    keep = Keeper(partials)
+    shards = ShardWriter(partials)
     broken = sum(row["adversarial"] for row in rows[-1])
     work = Work(plan, began, stored=stored)
-    with keep.whatever_comes(stop):
+    with shards.flushing_on_stop(stop):
         look_at(plan, work)
         for fresh in verdict_rows(plan, todo, stop, work):
             for level, row in fresh:
                 rows[level].append(row)
                 broken += row["adversarial"] and level == len(rows) - 1
-            keep.add(fresh, work.points, now=bool(stop))
+            shards.add(fresh, work.points, now=bool(stop))
             share = (len(known) + work.share * len(todo)) / size
             watch(Progress(len(rows[-1]), size, broken, share, work.progress))
     if len(rows[-1]) < size:
@@ -127,7 +125,7 @@ def _attack(plan: Plan, store: Store, stored: dict[int, Tensor], force: bool, re
         float("nan") if known else time.perf_counter() - began
     )  # an earlier process' time is not known
     if plan.config.store_points:
-        keep.flush()  # what is on disk need not be in memory
+        shards.flush()  # what is on disk need not be in memory
     paths = []
     for level, (found, partial) in enumerate(zip(rows, partials, strict=True)):
         found.sort(key=lambda row: row["sample_index"])
@@ -143,54 +141,11 @@ def _attack(plan: Plan, store: Store, stored: dict[int, Tensor], force: bool, re
     return Outcome([read_run(path) for path in paths], fresh=True)
 
 
-class Keeper:
-    """Puts finished samples on disk every few seconds: the points first, so that a row's point is there with it."""
-
-    def __init__(self, partials: Sequence[Any]) -> None:
-        self.partials, self.flushed, self.held = partials, time.perf_counter(), 0
-        self.rows: list[list[dict[str, Any]]] = [[] for _ in partials]
-        self.points: list[list[dict[str, Any]]] = [[] for _ in partials]
-
-    def add(
-        self,
-        rows: Sequence[tuple[int, dict[str, Any]]],
-        points: Sequence[tuple[int, dict[str, Any]]],
-        now: bool,
-    ) -> None:
-        for kept, fresh in ((self.rows, rows), (self.points, points)):
-            for level, row in fresh:
-                kept[level].append(row)
-        self.held += sum(len(row["delta"]) for _, row in points)
-        if any(self.rows) and (
-            now or time.perf_counter() - self.flushed > FLUSH_SECONDS or self.held > FLUSH_BYTES
-        ):
-            self.flush()
-
-    def flush(self) -> None:
-        """Put on disk what is not there yet."""
-        for partial, found, places in zip(self.partials, self.rows, self.points, strict=True):
-            partial.append_points(places)
-            partial.append(found)
-            found.clear()
-            places.clear()
-        self.flushed, self.held = time.perf_counter(), 0
-
-    @contextlib.contextmanager
-    def whatever_comes(self, stop: StopFlag) -> Iterator[None]:
-        """Where a signal ends the work within a step, what was finished before is kept all the same."""
-        try:
-            yield
-        except Stopped:
-            with stop.unhurried():
-                self.flush()
-            raise
-
-
 @dataclasses.dataclass
 class Work:
     """What a cascade says of itself while it runs and when it is done."""
 
-    plan: Plan
+    plan: AttackPlan
     began: float
     share: float = 0.0
     progress: list[EntryProgress] = dataclasses.field(default_factory=list)
@@ -219,7 +174,7 @@ class Work:
             )
 
 
-def look_at(plan: Plan, work: Work) -> None:
+def look_at(plan: AttackPlan, work: Work) -> None:
     """Look at the model before the attack, on the first samples of the whole split."""
     split, model = plan.subject.split, plan.subject.model
     x, tiles = split.pixels(slice(0, SAMPLES)), largest_tile(plan.device)
@@ -237,7 +192,7 @@ def look_at(plan: Plan, work: Work) -> None:
 
 
 def verdict_rows(
-    plan: Plan, todo: list[int], stop: object, work: Work
+    plan: AttackPlan, todo: list[int], stop: object, work: Work
 ) -> Iterator[list[tuple[int, dict[str, Any]]]]:
     """The cascade over the samples to do, as rows of the samples table with the level of their budget, until `stop` is true."""
     if not todo:
@@ -306,7 +261,7 @@ def all_flags(work: Work, rows: list[dict[str, Any]]) -> list[Flag]:
     return work.flags + of_rows(work.equality, work.flags) + after
 
 
-def flags_after(plan: Plan, rows: list[dict[str, Any]]) -> list[Flag]:
+def flags_after(plan: AttackPlan, rows: list[dict[str, Any]]) -> list[Flag]:
     """What the finished rows say."""
     counts = [(row["n_nonfinite"], row["n_zero_gradient"]) for row in rows]
     specs = [entry.spec for entry in plan.entries]
@@ -334,7 +289,7 @@ def flags_after(plan: Plan, rows: list[dict[str, Any]]) -> list[Flag]:
 
 
 def _point_rows(
-    plan: Plan, tick: Tick, split: Any, tiles: Tiles
+    plan: AttackPlan, tick: Tick, split: Any, tiles: Tiles
 ) -> list[tuple[int, dict[str, Any]]]:
     rows: list[tuple[int, dict[str, Any]]] = []
     for level, threat in enumerate(plan.threats):

@@ -16,9 +16,10 @@ import torch
 import robbench.tasks.attack.run as runs
 from robbench.catalogue.builtins import ATTACKS
 from robbench.catalogue.cascades import cascades
-from robbench.core.config import AttackConfig, Budget, parse_budget
+from robbench.core.config import Budget, parse_budget
 from robbench.core.freeze import frozen
 from robbench.core.status import OK, UNFINISHED
+from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.plan import plan_attacks
 from robbench.tasks.attack.points import points_to_replay
 

@@ -14,14 +14,14 @@ import pytest
 import torch
 from torch import nn
 
-import robbench.tasks.attack.run as runs
-from robbench.core.config import AttackConfig
 from robbench.core.errors import UserError
 from robbench.core.freeze import frozen
 from robbench.core.tiles import Tiles
 from robbench.data.load import load
 from robbench.engine.verify import verify
 from robbench.store.store import Store, read_points
+from robbench.tasks.attack import shard_writer
+from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.plan import plan_attacks
 from robbench.tasks.attack.points import decode, encode, points_to_replay
 from robbench.threat.model import parse_threat
@@ -260,7 +260,7 @@ def test_killed_and_continued_keeps_the_same_points(
     killed = spawn(name, str(number), *WORDS, "--out", store, code=killer)
     assert killed.code == -signal.SIGKILL, killed.err
     assert list((store / "results" / "partial").glob("*/points/*.parquet"))
-    monkeypatch.setattr(runs, "FLUSH_SECONDS", flush)
+    monkeypatch.setattr(shard_writer, "FLUSH_SECONDS", flush)
     done = cli(*WORDS, "--out", store)
     assert done.code == 0, done.err
     same(store)
@@ -273,7 +273,7 @@ class Crash(BaseException):
 @pytest.mark.parametrize("number", [0, 1, 2, 3, 5, 8])
 def test_a_crash_at_any_write_loses_no_point(cli, store, same, monkeypatch, number):
     """Whichever file is the one that is not put in its place any more."""
-    monkeypatch.setattr(runs, "FLUSH_SECONDS", 0)
+    monkeypatch.setattr(shard_writer, "FLUSH_SECONDS", 0)
     replace, calls = Path.replace, []
 
     def guarded(self, target):

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import robbench.tasks.attack.run as runs
-from robbench.core.config import AttackConfig
 from robbench.store.tables import write_table
+from robbench.tasks.attack import shard_writer
+from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.plan import plan_attacks
 
 WORDS = shlex.split(
@@ -159,7 +160,7 @@ class Crash(BaseException):
 
 def test_a_crash_at_any_write_loses_nothing(cli, store, tmp_path, same, monkeypatch):
     """Whichever file is the one that is not put in its place any more, the same command again ends with the same rows."""
-    monkeypatch.setattr(runs, "FLUSH_SECONDS", 0)
+    monkeypatch.setattr(shard_writer, "FLUSH_SECONDS", 0)
     replace = Path.replace
     for number in itertools.count():
         out, calls = shutil.copytree(store, tmp_path / str(number)), []
@@ -195,7 +196,7 @@ def test_a_damaged_shard_is_done_again(cli, store, reference, same, rows_of, mon
             yield tick
 
     monkeypatch.setattr(runs.Cascade, "run", signalled)
-    monkeypatch.setattr(runs, "FLUSH_SECONDS", 0)
+    monkeypatch.setattr(shard_writer, "FLUSH_SECONDS", 0)
     assert cli(*WORDS, "--out", store).code == 130
     monkeypatch.undo()
     shards = sorted((store / "results" / "partial" / run).glob("*.parquet"))

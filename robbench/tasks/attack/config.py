@@ -1,0 +1,52 @@
+"""The settings of `robbench attack`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator, Field
+
+from robbench.core.config import Budget, parse_budget, parse_limit, parse_width
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AttackConfig:
+    """Everything that decides an attack's verdicts, and the width it runs at."""
+
+    attack: Annotated[
+        tuple[str, ...], Field(description="attacks or cascades; several make one worst case")
+    ] = ("apgd",)
+    threat: Annotated[tuple[str, ...], Field(description="by default the data set's")] = ()
+    data: Annotated[str | None, Field(description="by default what the model was trained on")] = (
+        None
+    )
+    split: Annotated[
+        str, Field(min_length=1, description="part of the data: test, train, validation, ...")
+    ] = "test"
+    limit: Annotated[
+        int | str | None,
+        BeforeValidator(parse_limit),
+        Field(description="only the first N samples, or stratified=N"),
+    ] = None
+    seed: Annotated[int, Field(ge=0, lt=2**32, description="of whatever is random")] = 0
+    batch_size: Annotated[
+        int | None,
+        BeforeValidator(parse_width),
+        Field(description="rows in flight; auto: by device"),
+    ] = None
+    precision: Annotated[
+        Literal["fp32", "bf16"],
+        Field(description="of the search; successes are always confirmed in float32"),
+    ] = "fp32"
+    compile: Annotated[bool, Field(description="compile the model that the attacks see")] = False
+    budget: Annotated[
+        Budget | None,
+        BeforeValidator(parse_budget),
+        Field(description="time such as 2m, or queries per sample such as 5000q"),
+    ] = None
+    store_points: Annotated[bool, Field(description="keep the worst inputs")] = False
+    replay: Annotated[tuple[str, ...], Field(description="runs whose points are tried first")] = ()
+    measure: Annotated[
+        bool, Field(description="measure the runs afterwards; keeps the worst inputs")
+    ] = False

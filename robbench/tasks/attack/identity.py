@@ -1,0 +1,86 @@
+"""Run ids: a hash of everything that decides a run's verdicts, so that the same question is asked once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from robbench.attacks.base import Backend
+from robbench.attacks.eot import Wrapper
+from robbench.catalogue.builtins import ATTACKS
+from robbench.core.spec import short_hash
+from robbench.engine.cascade import Entry
+from robbench.store.schema import SCHEMA_VERSION
+from robbench.tasks.attack.config import AttackConfig
+from robbench.threat.model import ThreatModel
+
+if TYPE_CHECKING:
+    from robbench.tasks.subject import Subject
+
+
+def run_hashes(
+    subject: Subject,
+    threats: Sequence[ThreatModel],
+    entries: Sequence[Entry],
+    config: AttackConfig,
+    *,
+    width: int,
+    replay: Sequence[str],
+    sources: Mapping[str, str],
+) -> list[str]:
+    """One hash for each eps of `threats` (ascending, one norm).
+
+    `replay`: ids of the runs whose points are tried first. `sources`: the hashes of models to
+    transfer from, by name.
+    """
+    codes = [ATTACKS.code(spec) for entry in entries for spec in _with_inner(entry)]
+    identity = {
+        "model": [
+            subject.label,
+            subject.hash,
+            subject.arch,
+            subject.trained.get("head", "linear"),
+        ],
+        "samples": subject.split.fingerprint(ordered=True),
+        "norm": threats[0].norm_name,
+        "attack": full_specs(entries),
+        "seed": config.seed,
+        "schema": SCHEMA_VERSION,
+        "code": [*subject.codes, *codes],
+        # Another package's attack may judge a sample by its batch.
+        "width": width if has_backend(entries) else None,
+        "search": [config.precision, config.compile, str(config.budget)],
+        "replay": sorted(replay),
+        "sources": dict(sources),
+        "points": config.store_points,
+    }
+    every = [str(threat.eps) for threat in threats]
+    # What breaks a sample at a smaller eps counts at a larger one. Stored points are chosen for the
+    # largest eps, and a time limit is shared by all.
+    timed = config.budget is not None and math.isfinite(config.budget.seconds)
+    shared = {"among": every} if replay or timed else {}
+    return [short_hash({**identity, "eps": every[: n + 1], **shared}) for n in range(len(every))]
+
+
+def full_specs(entries: Sequence[Entry]) -> list[str]:
+    """The cascade with every option written out."""
+    return [ATTACKS.canonical(entry.spec, full=True) for entry in entries]
+
+
+def has_backend(entries: Sequence[Entry]) -> bool:
+    """Whether another package's attack is among the entries."""
+    return any(isinstance(entry.attack, Backend) for entry in entries)
+
+
+def changed_answers(run_id: str) -> str:
+    """A note on a run that differs from another one by the model's answers only."""
+    return (
+        f"the model's answers have changed since run {run_id}, though its code, weights and "
+        "settings have not (does it read other files?): this is another run"
+    )
+
+
+def _with_inner(entry: Entry) -> list[str]:
+    """The entry's spec, and that of the attack it runs inside itself."""
+    return [entry.spec, *([entry.attack.attack] if isinstance(entry.attack, Wrapper) else [])]
