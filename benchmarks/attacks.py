@@ -52,8 +52,9 @@ from robbench.core.spec import finite, short_hash
 from robbench.core.tiles import Tiles, largest_tile
 from robbench.data.base import Split
 from robbench.data.load import load
-from robbench.engine.cascade import Cascade, Entry
+from robbench.engine.cascade import Entry
 from robbench.engine.counter import Counter
+from robbench.engine.evaluate import evaluate
 from robbench.engine.fast_model import fast_model
 from robbench.engine.oracle import forward_tiles
 from robbench.engine.pool import Pool
@@ -192,19 +193,24 @@ def ours(specs: str, case: Case, threat: ThreatModel, precision: str) -> Side:
     clean, device = case.split.pixels(slice(None)), case.split.labels.device
     entries = [Entry(ATTACKS.canonical(spec), ATTACKS.build(spec)) for spec in specs.split(" + ")]
     began = now(device)
-    search = fast_model(
+    fast = fast_model(
         case.model, clean[:8], precision=precision, compiled=False, tile=largest_tile(device).rows
     )
-    counters = Counter(case.model), Counter(search.model)
-    cascade = Cascade(counters[0], case.split, threat, entries, seed=0, width=default_batch_size(device), keep_points=True,
-                      search=counters[1], recheck=search.recheck)  # fmt: skip
-    found = {
-        v.sample: x
-        for tick in cascade.run()
-        for v, x in zip(tick.verdicts, tick.points, strict=True)
-    }
+    counters = Counter(case.model), Counter(fast.model)
+    points_at = evaluate(
+        counters[0],
+        case.split,
+        threat,
+        entries,
+        seed=0,
+        width=default_batch_size(device),
+        thorough=False,
+        keep_points=True,
+        fast=counters[1],
+        recheck=fast.recheck,
+    ).points
     seconds = now(device) - began
-    points = torch.stack([clean[i] if (x := found[i]) is None else x for i in range(len(clean))])
+    points = torch.stack([points_at.get((i, 0), clean[i]) for i in range(len(clean))])
     return Side(
         seconds, sum(c.forwards for c in counters), sum(c.backwards for c in counters), points
     )

@@ -22,8 +22,9 @@ from robbench.catalogue.builtins import ATTACKS, LOSSES
 from robbench.core.errors import RobbenchError
 from robbench.core.freeze import frozen
 from robbench.data.base import DataInfo, Split, sample_ids
-from robbench.engine.cascade import Cascade, Entry
+from robbench.engine.cascade import Entry
 from robbench.engine.counter import Counter
+from robbench.engine.evaluate import evaluate
 from robbench.engine.records import Verdict
 from robbench.engine.shapes import equality_of
 from robbench.losses.base import Loss
@@ -80,11 +81,8 @@ def judge(
 ) -> list[Verdict]:
     """The verdicts of one attack, in the order of the samples."""
     entry = Entry(spec, attack or ATTACKS.build(spec))
-    with frozen(
-        model, thorough=False
-    ):  # an attack of ours has to leave random states and buffers alone by itself
-        cascade = Cascade(model, split, threat, [entry], seed=seed, width=width)
-        return sorted(verdict for tick in cascade.run() for verdict in tick.verdicts)
+    # An attack of ours has to leave random states and buffers alone by itself: not thorough.
+    return evaluate(model, split, threat, [entry], seed=seed, width=width, thorough=False).verdicts
 
 
 def check_attack(spec: str) -> None:

@@ -11,7 +11,8 @@ from robbench.attacks.base import Answer, AnyRowAttack
 from robbench.core.device import default_batch_size
 from robbench.core.tiles import Tiles
 from robbench.data.base import Split
-from robbench.engine.cascade import Cascade, Entry
+from robbench.engine.cascade import Entry
+from robbench.engine.evaluate import evaluate
 from robbench.engine.oracle import ModelOracle, blank_book
 from robbench.objectives import Objective
 from robbench.threat.model import ThreatModel
@@ -50,22 +51,20 @@ def run_attack(
         return tried
     torch.manual_seed(seed)  # for models that draw from it
     device = split.labels.device
-    width = default_batch_size(device)
-    cascade = Cascade(
+    found = evaluate(
         model,
         split.take(place.to(device)),
         threat,
         [entry],
         seed=seed,
-        width=width,
+        width=default_batch_size(device),
+        thorough=False,
         keep_points=points,
     )
-    for tick in cascade.run():
-        for v, x in zip(tick.verdicts, tick.points or [None] * len(tick.verdicts), strict=True):
-            i = int(place[v.sample])
-            tried.found[i], tried.margin[i] = v.adversarial, v.adv_margin
-            if x is not None:
-                tried.points[i] = x
+    for v in found.verdicts:
+        i = int(place[v.sample])
+        tried.found[i], tried.margin[i] = v.adversarial, v.adv_margin
+    tried.points.update({int(place[i]): x for (i, _), x in found.points.items()})
     return tried
 
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from robbench.attacks.base import AnyRowAttack, Attack, Backend
-from robbench.core.tiles import Model
+from robbench.core.tiles import Model, RowEquality, Tiles
 from robbench.data.base import Split
 from robbench.engine.counter import Counter
 from robbench.engine.lane import NO_LIMIT, Done, Job, Lane
@@ -29,7 +29,7 @@ from robbench.engine.pool import Pool, clean_tiles, stream_of
 from robbench.engine.records import CLEAN, REPLAY, JudgedRow, Record, Verdict
 from robbench.engine.replay import replay_points
 from robbench.engine.shapes import shapes_of
-from robbench.engine.verdicts import tell
+from robbench.engine.verdicts import final_verdicts
 from robbench.engine.verify import judge_logits, verify
 from robbench.objectives import answered
 from robbench.threat.model import ThreatModel
@@ -49,40 +49,44 @@ class Entry(NamedTuple):
 class Leg(NamedTuple):
     """One run of one attack on a sample: at which budget, which entry, which of its restarts or targets."""
 
-    level: int
+    eps_index: int
     entry: int
     variant: int
 
 
-@dataclasses.dataclass
-class Tally:
+@dataclasses.dataclass(frozen=True)
+class EntryProgress:
     """How many samples (times budgets) have reached an entry, left it, and fallen to it."""
 
+    spec: str
     reached: int = 0
     left: int = 0
     found: int = 0
 
 
-class Tick(NamedTuple):
-    """A sign of life: samples that are done since the last one, and the share of all work that is done (at most).
+class Update(NamedTuple):
+    """What happened since the last one."""
 
-    `points`: the worst point of each verdict, None for the clean input; empty unless the cascade
-    was told to keep them.
-    """
-
-    verdicts: list[Verdict]
-    progress: float
-    points: list[Tensor | None]
+    verdicts: list[Verdict]  # of samples decided since, one per budget
+    points: list[
+        Tensor | None
+    ]  # worst point of each verdict, None = the clean input; empty unless kept
+    progress: float  # share of all work that is done, at most
+    entries: list[EntryProgress]  # empty until every clean input has been evaluated
+    disagreements: int  # so far: see `Cascade.run`
 
 
 class Cascade:
     """Runs entries over a split. `model` maps [0,1] inputs to logits; freeze it first (`core/freeze.py`).
 
-    threats: one or several budgets of one norm, ascending. search: what the attacks see instead of
+    threats: one or several budgets of one norm, ascending. fast: what the attacks see instead of
     the model, faster and a little less exact; the model itself confirms every success, and with
     `recheck` also looks at the worst points of rows that found none. replay: points [*] of samples,
     tried first. queries: at most so many forwards per sample, but for re-checks.
     """
+
+    equality: RowEquality  # what was measured of the models; known from the first update on
+    tiles: Tiles  # the shapes in which they are evaluated; likewise
 
     def __init__(
         self,
@@ -93,42 +97,88 @@ class Cascade:
         *,
         seed: int,
         width: int,
-        search: Model | None = None,
+        fast: Model | None = None,
         recheck: bool = False,
         replay: Mapping[int, Tensor] | None = None,
         queries: int = NO_LIMIT,
         keep_points: bool = False,
     ) -> None:
+        self.model = model
+        self.split = split
         self.threats = [threats] if isinstance(threats, ThreatModel) else list(threats)
+        self.entries = entries
+        self.seed = seed
+        self.width = width
         self.smallest = math.isinf(self.threats[-1].eps)
-        # The nearest points lie where a stand-in and the model disagree: without a budget the model
-        # itself is searched.
-        self.model, self.search, self.recheck = model, search or model, recheck
-        if self.smallest:
-            self.search, self.recheck = model, False
-        self.split, self.entries, self.seed, self.width = split, entries, seed, width
-        self.queries, self.keep_points = queries, keep_points
+        # The nearest points lie where the fast model and the model disagree: without a budget the
+        # model itself is searched.
+        self.fast = model if fast is None or self.smallest else fast
+        self.recheck = recheck and not self.smallest
+        self.replay = replay or {}
+        self.queries = queries
+        self.keep_points = keep_points
         self.device = split.labels.device
-        asked = [model, self.search, *(other for entry in entries for other in entry.attack.others)]
-        self.tiles, self.equality = shapes_of(asked, split, width)
-        self.draws = [
-            entry.attack.draws if isinstance(entry.attack, Attack) else 1 for entry in entries
-        ]
-        self.most_draws = max(self.draws, default=1)  # for points that no single entry is judged by
-        self.tallies = [Tally() for _ in entries]
-        self.disagreements = (
-            0  # claims of the search that the model refused, and successes it saw only afterwards
-        )
 
+        self.disagreements = 0
         self.next: dict[int, int] = {}  # undecided samples, and the leg each comes to next
         self.lanes: dict[int, Lane] = {}
-        self.finished: list[int] = []  # decided, waiting to be told
-        self.told = time.monotonic()
-        self.done, self.work = 0, 0  # samples told of; steps taken for the others
-        self.points, self.opened = replay or {}, False
+        self.finished: list[int] = []  # decided, not yet in an update
+        self.flushed = time.monotonic()
+        self.done, self.work = 0, 0  # samples in updates; steps taken for the others
 
-    def open(self) -> Iterator[None]:
-        """Ask the model about clean inputs and points to replay, tile by tile, for who wants to end between; else `run` does."""
+    def run(
+        self,
+        stop: Callable[[], bool] = lambda: False,
+        out_of_time: Callable[[], bool] = lambda: False,
+    ) -> Iterator[Update]:
+        """Decide every sample; each is in an update as soon as it is certain.
+
+        The clean inputs come first, then the points to replay, then the attacks; an update follows
+        every tile and every few steps. After each, `stop()` ends the run: samples that are not
+        decided get no verdict. Once the attacks have begun, `out_of_time()` ends it too: those
+        samples are given up as unfinished.
+
+        Disagreements are claims of the fast model that the model refused, and successes that only
+        the model saw.
+        """
+        for _ in self._look_at_clean_inputs():
+            if stop():
+                return
+            yield Update([], [], 0.0, [], 0)
+        for i, wrong in enumerate(self.wrong):
+            if wrong:
+                record = self.records[i]
+                record.hit(CLEAN, -1, 0, None, None)
+                record.nonfinite = int(not self.finite[i])
+                self._decide(i)
+            else:
+                self._go(i, 0)
+        yield self._update(flush=True)
+        for is_backend, group in itertools.groupby(
+            range(len(self.legs)), lambda n: self._is_backend(self.legs[n].entry)
+        ):
+            for stage in [range(n, n + 1) for n in group] if is_backend else [_span(list(group))]:
+                for _ in self._run_backend(stage[0]) if is_backend else self._run_lanes(stage):
+                    if stop():
+                        yield self._update(flush=True)
+                        return
+                    if out_of_time():
+                        self._give_up_all()
+                        yield self._update(flush=True)
+                        return
+                    yield self._update()
+        yield self._update(flush=True)
+
+    def _look_at_clean_inputs(self) -> Iterator[None]:
+        """Measure the shapes of the models, evaluate clean inputs and points to replay, tile by tile."""
+        others = [other for entry in self.entries for other in entry.attack.others]
+        self.tiles, self.equality = shapes_of(
+            [self.model, self.fast, *others], self.split, self.width
+        )
+        self.draws = [
+            entry.attack.draws if isinstance(entry.attack, Attack) else 1 for entry in self.entries
+        ]
+        self.most_draws = max(self.draws, default=1)  # for points that no single entry is judged by
         parts = []
         for part in clean_tiles(self.split, self.model, self.tiles, self.most_draws):
             parts.append(part)
@@ -146,49 +196,21 @@ class Cascade:
             attack.variants(classes) if isinstance(attack, Attack) else 1 for attack in attacks
         ]
         self.legs = [
-            Leg(level, k, v)
-            for level in range(len(self.threats))
+            Leg(eps_index, k, v)
+            for eps_index in range(len(self.threats))
             for k in range(len(attacks))
             for v in range(variants[k])
         ]
         self.place = {leg: position for position, leg in enumerate(self.legs)}
         self.work_per_sample = sum(self._steps(leg.entry) + 1 for leg in self.legs)
-        points = {i: x for i, x in self.points.items() if not self.wrong[i]}
+        self.reached, self.left, self.found = ([0] * len(attacks) for _ in range(3))
+        points = {i: x for i, x in self.replay.items() if not self.wrong[i]}
         yield from replay_points(
             self.model, self.pool, points, self.records, self.tiles, self.width, self.most_draws
         )
-        self.opened = True
 
-    def run(self, stop: Callable[[], bool] = lambda: False) -> Iterator[Tick]:
-        """Decide every sample, telling of each as soon as it is certain; after `stop()` nothing new is begun."""
-        if not self.opened:
-            list(self.open())
-        for i, wrong in enumerate(self.wrong):
-            if wrong:
-                record = self.records[i]
-                record.found, record.entry, record.step, record.nonfinite = (
-                    True,
-                    CLEAN,
-                    0,
-                    int(not self.finite[i]),
-                )
-                self._decide(i)
-            else:
-                self._go(i, 0)
-        yield self._tick(flush=True)
-        for is_backend, group in itertools.groupby(
-            range(len(self.legs)), lambda n: self._is_backend(self.legs[n].entry)
-        ):
-            for stage in [range(n, n + 1) for n in group] if is_backend else [_span(list(group))]:
-                for _ in self._run_backend(stage[0]) if is_backend else self._run_lanes(stage):
-                    if stop():
-                        yield self._tick(flush=True)
-                        return
-                    yield self._tick()
-        yield self._tick(flush=True)
-
-    def abandon(self) -> Tick:
-        """Out of time: tell of all undecided samples as they stand, marked as unfinished."""
+    def _give_up_all(self) -> None:
+        """Out of time: all undecided samples end as they are, marked as unfinished."""
         for k, lane in self.lanes.items():
             if (done := lane.interrupt()) is not None:
                 self.next |= dict.fromkeys(
@@ -199,11 +221,6 @@ class Cascade:
         for i in [*self.next]:
             self._give_up(i)
         self.next.clear()
-        return self._tick(flush=True)
-
-    def oddities(self, i: int) -> tuple[int, int]:
-        """How many answers of sample i were not finite, and how many of its gradients exactly zero."""
-        return self.records[i].nonfinite, self.records[i].zero_gradients
 
     # -- the way of a sample
     # -----------------------------------------------------------------------------------------------
@@ -212,20 +229,21 @@ class Cascade:
         """Send sample i to its next leg from `position` on, or decide it."""
         record = self.records[i]
         while position < len(self.legs):
-            level, k, variant = self.legs[position]
-            while len(record.outcomes) < level:
+            eps_index, k, variant = self.legs[position]
+            while len(record.outcomes) < eps_index:
                 record.close()
-            self._take_replayed(record, level)
+            self._take_replayed(record, eps_index)
             if record.found and not self.smallest:
                 return self._decide(i)
-            if self.threats[level].eps == 0:
+            if self.threats[eps_index].eps == 0:
                 position = next(
-                    (n for n, leg in enumerate(self.legs) if leg.level > level), len(self.legs)
+                    (n for n, leg in enumerate(self.legs) if leg.eps_index > eps_index),
+                    len(self.legs),
                 )
                 continue
             if self.queries - record.forwards < self.draws[k]:
                 return self._give_up(i)
-            self.tallies[k].reached += variant == 0
+            self.reached[k] += variant == 0
             self.next[i] = position
             if k in self.lanes and position in self.stage:
                 self._queue(i)
@@ -234,15 +252,15 @@ class Cascade:
 
     def _queue(self, i: int) -> None:
         """Give the sample's next leg to its lane."""
-        level, k, variant = self.legs[self.next.pop(i)]
+        eps_index, k, variant = self.legs[self.next.pop(i)]
         left = (self.queries - self.records[i].forwards) // self.draws[k] - 1
-        self.lanes[k].queue.append(Job(i, variant, level, min(left, NO_LIMIT)))
+        self.lanes[k].queue.append(Job(i, variant, eps_index, min(left, NO_LIMIT)))
 
     def _decide(self, i: int) -> None:
         """The sample ends as its record stands, at this budget and all larger ones."""
         record = self.records[i]
-        for level in range(len(record.outcomes), len(self.threats)):
-            self._take_replayed(record, level)
+        for eps_index in range(len(record.outcomes), len(self.threats)):
+            self._take_replayed(record, eps_index)
             record.close()
         if not self.keep_points:  # what has been judged need not be looked at again
             record.outcomes = [o._replace(x=None) if o.judged else o for o in record.outcomes]
@@ -253,9 +271,9 @@ class Cascade:
         self.records[i].unfinished = not self.records[i].found or self.smallest
         self._decide(i)
 
-    def _take_replayed(self, record: Record, level: int) -> None:
+    def _take_replayed(self, record: Record, eps_index: int) -> None:
         """From the first budget on that holds it, a stored point that breaks the sample is its end."""
-        if record.replayed and record.replayed[0] <= level and not record.found:
+        if record.replayed and record.replayed[0] <= eps_index and not record.found:
             record.hit(REPLAY, -1, -1, *record.replayed[1:])
             record.unfinished = record.unfinished and self.smallest
 
@@ -289,15 +307,15 @@ class Cascade:
         assert isinstance(attack, Attack)
 
         def problems(jobs: Sequence[Job]) -> Problem:
-            index, level = (
+            index, eps_index = (
                 torch.tensor(c, device=self.device)
-                for c in ([j.sample for j in jobs], [j.level for j in jobs])
+                for c in ([j.sample for j in jobs], [j.eps_index for j in jobs])
             )
-            return self.pool.problem(index, salt, level)
+            return self.pool.problem(index, salt, eps_index)
 
         # A claim refused throws an attack that closes in on the boundary off its way: such a one
         # sees the model itself.
-        seen = self.search if attack.goal == "fixed-eps" else self.model
+        seen = self.fast if attack.goal == "fixed-eps" else self.model
         return Lane(attack, seen, problems, width=self.width, tiles=self.tiles, device=self.device)
 
     def _book(self, done: Done, k: int) -> None:
@@ -320,8 +338,8 @@ class Cascade:
                 self.disagreements += seen.adversarial != found[row]
                 if found[row] and not seen.adversarial:
                     record.unconfirmed += (
-                        self.search is self.model
-                    )  # a stand-in may round otherwise, a model may not
+                        self.fast is self.model
+                    )  # a fast model may round otherwise, a model may not
                     if revive and lane.revive(done, row):
                         continue
             self._count(
@@ -341,14 +359,14 @@ class Cascade:
 
     def _after(self, job: Job, k: int, truncated: bool) -> None:
         """Where a sample goes from a leg it has been through."""
-        position = self.place[job.level, k, job.variant]  # type: ignore[index]
+        position = self.place[job.eps_index, k, job.variant]  # type: ignore[index]
         fallen = self.records[job.sample].found and not self.smallest
         last = (
             position + 1 == len(self.legs) or self.legs[position + 1][:2] != self.legs[position][:2]
         )
         if fallen or truncated or last:
-            self.tallies[k].left += 1
-            self.tallies[k].found += self.records[job.sample].entry == k
+            self.left[k] += 1
+            self.found[k] += self.records[job.sample].entry == k
         if fallen:
             self._decide(job.sample)
         elif truncated:
@@ -381,12 +399,12 @@ class Cascade:
             ]
             if not left:
                 break
-            index, level = (
+            index, eps_index = (
                 torch.tensor([done.jobs[row][n] for row in left], device=self.device)
                 for n in (0, 2)
             )
             p, x = (
-                self.pool.problem(index, level=level),
+                self.pool.problem(index, eps_index=eps_index),
                 torch.stack([done.book.x[row] for row in left]),
             )
             x = x if stretch == 1 else p.ball.into_box(p.x0 + stretch * (x - p.x0))
@@ -421,7 +439,7 @@ class Cascade:
         assert isinstance(attack, Backend)
         index = torch.tensor(samples, device=self.device)
         p = self.pool.problem(
-            index, stream_of(self.entries[k].spec), torch.full_like(index, leg.level)
+            index, stream_of(self.entries[k].spec), torch.full_like(index, leg.eps_index)
         )
         counter = Counter(self.model)
         x = attack.run(counter, p, seed=self.seed).detach()
@@ -443,30 +461,30 @@ class Cascade:
             elif not record.found and seen.margin < record.margin and seen.fits:
                 record.margin, record.x, record.source = seen.margin, x[row], (k, 0)
             del self.next[i]
-            self._after(Job(i, 0, leg.level), k, truncated=record.forwards > self.queries)
+            self._after(Job(i, 0, leg.eps_index), k, truncated=record.forwards > self.queries)
 
     # -- verdicts
     # --------------------------------------------------------------------------------------------------------
 
-    def _tick(self, flush: bool = False) -> Tick:
+    def _update(self, flush: bool = False) -> Update:
         verdicts: list[Verdict] = []
         points: list[Tensor | None] = []
         if (
             flush
             or len(self.finished) >= self.tiles.rows
-            or (self.finished and time.monotonic() - self.told > FLUSH_SECONDS)
+            or (self.finished and time.monotonic() - self.flushed > FLUSH_SECONDS)
         ):
-            self.told = time.monotonic()
+            self.flushed = time.monotonic()
             for start in range(0, len(self.finished), self.width):
                 chunk = {i: self.records[i] for i in self.finished[start : start + self.width]}
-                for verdict, point in tell(
+                for verdict, point in final_verdicts(
                     self.model,
                     self.pool,
                     chunk,
                     self.clean,
                     self.tiles,
                     self.most_draws,
-                    late=self.search is not self.model,
+                    late=self.fast is not self.model,
                 ):
                     verdicts.append(verdict)
                     points.append(point)
@@ -476,7 +494,14 @@ class Cascade:
         undecided = (len(self.split) - self.done) * self.work_per_sample
         total = max(len(self.split) * self.work_per_sample, 1)
         progress = (self.done * self.work_per_sample + min(max(self.work, 0), undecided)) / total
-        return Tick(verdicts, progress, points if self.keep_points else [])
+        entries = [
+            EntryProgress(entry.spec, *counts)
+            for entry, *counts in zip(
+                self.entries, self.reached, self.left, self.found, strict=True
+            )
+        ]
+        kept = points if self.keep_points else []
+        return Update(verdicts, kept, progress, entries, self.disagreements)
 
 
 def _span(positions: list[int]) -> range:

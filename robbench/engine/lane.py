@@ -30,7 +30,7 @@ class Job(NamedTuple):
 
     sample: int
     variant: int = 0
-    level: int = 0
+    eps_index: int = 0
     steps: int = NO_LIMIT
 
 

@@ -49,15 +49,17 @@ class Pool:
         self.temperatures = temperatures(self.logits0)
         self.wrong = wrong | ~answered(self.logits0)
 
-    def problem(self, index: Tensor, salt: int = 0, level: Tensor | None = None) -> Problem:
-        """The rows of samples `index` [B] at budgets `level` [B] (the largest); `salt` tells the attacks of a cascade apart."""
+    def problem(self, index: Tensor, salt: int = 0, eps_index: Tensor | None = None) -> Problem:
+        """The rows of samples `index` [B] at budgets `eps_index` [B] (the largest); `salt` tells the attacks of a cascade apart."""
         x0 = self.split.pixels(index)
-        level = torch.full_like(index, len(self.threats) - 1) if level is None else level
+        eps_index = (
+            torch.full_like(index, len(self.threats) - 1) if eps_index is None else eps_index
+        )
         return Problem(
             x0=x0,
             y=self.split.labels[index],
             target=torch.full_like(index, -1),
-            eps=self.eps[level].to(x0.dtype),
+            eps=self.eps[eps_index].to(x0.dtype),
             key=keyed.fold(self.keys[index], salt),
             index=index,
             logits0=self.logits0[index],

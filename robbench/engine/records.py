@@ -49,8 +49,10 @@ class Verdict(NamedTuple):
     status: int
     l1: float = 0.0
     l0: float = 0.0
-    level: int = 0  # position of the budget among the run's
+    eps_index: int = 0  # position of the budget among the run's
     known: bool = True  # whether adv_margin is the lowest met, not that of the clean input for want of any other
+    nonfinite: int = 0  # answers with NaN or inf in logits or gradient, at all budgets together
+    zero_gradients: int = 0  # gradients that were exactly zero, likewise
 
 
 class Outcome(NamedTuple):
@@ -88,7 +90,7 @@ class Record:
     unconfirmed: int = 0  # claimed successes that the re-check refused
     unfinished: bool = False
     replayed: tuple[int, Tensor, JudgedRow] | None = (
-        None  # lowest level that a stored point breaks, and that point
+        None  # lowest eps_index that a stored point breaks, and that point
     )
     outcomes: list[Outcome] = dataclasses.field(
         default_factory=list

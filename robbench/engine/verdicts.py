@@ -13,7 +13,7 @@ from robbench.engine.records import JudgedRow, Outcome, Record, Verdict
 from robbench.engine.verify import verify
 
 
-def tell(
+def final_verdicts(
     model: Model,
     pool: Pool,
     records: Mapping[int, Record],
@@ -30,27 +30,33 @@ def tell(
     it to the other side.
     """
     ended = [
-        (i, level, o) for i, record in records.items() for level, o in enumerate(record.outcomes)
+        (i, eps_index, o)
+        for i, record in records.items()
+        for eps_index, o in enumerate(record.outcomes)
     ]
-    moved = [(i, level, o.x) for i, level, o in ended if o.x is not None and o.judged is None]
+    moved = [
+        (i, eps_index, o.x) for i, eps_index, o in ended if o.x is not None and o.judged is None
+    ]
     fresh: dict[tuple[int, int], JudgedRow] = {}
     if moved:
         device = pool.split.labels.device
         index, levels = (torch.tensor([item[n] for item in moved], device=device) for n in (0, 1))
         points = torch.stack([x for _, _, x in moved])
-        judged = verify(model, points, pool.problem(index, level=levels), tiles, draws)
+        judged = verify(model, points, pool.problem(index, eps_index=levels), tiles, draws)
         fresh = {item[:2]: row for item, row in zip(moved, judged.rows(), strict=True)}
     fallen: dict[int, tuple[Outcome, JudgedRow]] = {}  # by such a look
-    for i, level, outcome in ended:
-        seen = fresh.get((i, level))
+    for i, eps_index, outcome in ended:
+        seen = fresh.get((i, eps_index))
         if late and not outcome.found and i not in fallen and seen is not None and seen.adversarial:
             entry, variant = outcome.source
             fallen[i] = (outcome._replace(found=True, entry=entry, variant=variant), seen)
         if i in fallen and not outcome.found:
-            outcome, fresh[i, level] = fallen[i]
+            outcome, fresh[i, eps_index] = fallen[i]
+        clean_row = [column[i] for column in clean]
+        verdict = _verdict(i, eps_index, outcome, clean_row, fresh.get((i, eps_index)), draws)
         yield (
-            _verdict(
-                i, level, outcome, [column[i] for column in clean], fresh.get((i, level)), draws
+            verdict._replace(
+                nonfinite=records[i].nonfinite, zero_gradients=records[i].zero_gradients
             ),
             outcome.x,
         )
@@ -59,7 +65,7 @@ def tell(
 
 
 def _verdict(
-    i: int, level: int, o: Outcome, clean: Sequence[float], fresh: JudgedRow | None, draws: int
+    i: int, eps_index: int, o: Outcome, clean: Sequence[float], fresh: JudgedRow | None, draws: int
 ) -> Verdict:
     pred, margin, pmargin = clean
     j = (
@@ -68,7 +74,7 @@ def _verdict(
         or JudgedRow(int(pred), margin, pmargin, o.found, 0.0, 0.0, 0.0, 0.0, 0.0, fits=True)
     )
     return Verdict(
-        sample=i, level=level, clean_pred=int(pred), clean_margin=margin, clean_pmargin=pmargin,
+        sample=i, eps_index=eps_index, clean_pred=int(pred), clean_margin=margin, clean_pmargin=pmargin,
         adv_pred=j.pred, adv_margin=j.margin, adv_pmargin=j.pmargin, adversarial=o.found,
         linf=j.linf, l2=j.l2, l1=j.l1, l0=j.l0, entry=o.entry, variant=o.variant, step=o.step,
         forwards=o.forwards + draws * (fresh is not None), backwards=o.backwards, status=o.status, known=o.known,

@@ -24,7 +24,8 @@ from robbench.core.freeze import frozen
 from robbench.core.spec import finite
 from robbench.data.base import Split
 from robbench.data.loader import DeviceLoader, seeded_generator
-from robbench.engine.cascade import Cascade, Entry
+from robbench.engine.cascade import Entry
+from robbench.engine.evaluate import evaluate
 from robbench.losses.base import Loss
 from robbench.models.base import Classifier
 from robbench.threat.model import ThreatModel
@@ -218,12 +219,14 @@ class Trainer:
         if not len(self.validation):
             return Validation(*[float("nan")] * 4)
         model = self.judged
-        with frozen(model):
-            cascade = Cascade(
-                model, self.validation, self.threat, [Entry("validation", VALIDATION_ATTACK)],
-                seed=self.recipe.seed, width=default_batch_size(self.validation.labels.device),
-            )  # fmt: skip
-            verdicts = [verdict for tick in cascade.run() for verdict in tick.verdicts]
+        verdicts = evaluate(
+            model,
+            self.validation,
+            self.threat,
+            [Entry("validation", VALIDATION_ATTACK)],
+            seed=self.recipe.seed,
+            width=default_batch_size(self.validation.labels.device),
+        ).verdicts
         columns = (
             [v.clean_pred == y for v, y in zip(verdicts, self._labels(verdicts), strict=True)],
             [not v.adversarial for v in verdicts],

@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from robbench.catalogue.builtins import ATTACKS
-from robbench.core.freeze import frozen
 from robbench.core.tiles import RowEquality
 from robbench.data.base import Split, sample_ids
-from robbench.engine.cascade import Cascade, Entry
+from robbench.engine.cascade import Entry
 from robbench.engine.counter import Counter
+from robbench.engine.evaluate import evaluate
 from robbench.engine.records import Verdict
 from robbench.engine.shapes import equality_of
 from robbench.threat.model import parse_threat
@@ -86,9 +86,9 @@ def decide(entries: Callable[..., list[Entry]]) -> Callable[..., list[Verdict]]:
         seed: int = 0,
     ) -> list[Verdict]:
         cascade = [spec if isinstance(spec, Entry) else entries([spec])[0] for spec in specs]
-        with frozen(model):
-            runner = Cascade(model, split, parse_threat(threat)[0], cascade, seed=seed, width=width)
-            return sorted(verdict for tick in runner.run() for verdict in tick.verdicts)
+        return evaluate(
+            model, split, parse_threat(threat), cascade, seed=seed, width=width
+        ).verdicts
 
     return run
 

@@ -17,6 +17,7 @@ from robbench.core.rows import Rows
 from robbench.core.status import OK
 from robbench.data.base import Split
 from robbench.engine.cascade import Cascade, Entry
+from robbench.engine.evaluate import evaluate
 from robbench.engine.records import CLEAN, NOTHING, Verdict
 from robbench.threat.model import parse_threat
 from robbench.threat.problem import Problem
@@ -42,13 +43,10 @@ def table(entries: Callable[..., list[Entry]]) -> Callable[..., Table]:
         **settings: Any,
     ) -> Table:
         built = [spec if isinstance(spec, Entry) else entries([spec])[0] for spec in specs]
-        with frozen(model):
-            cascade = Cascade(
-                model, split, parse_threat(threat), built, seed=0, width=width, **settings
-            )
-            told = [v for tick in cascade.run() for v in tick.verdicts]
-        found = {(v.sample, v.level): v for v in told}
-        assert len(told) == len(found) == len(split) * len(cascade.threats)
+        threats = parse_threat(threat)
+        told = evaluate(model, split, threats, built, seed=0, width=width, **settings).verdicts
+        found = {(v.sample, v.eps_index): v for v in told}
+        assert len(told) == len(found) == len(split) * len(threats)
         return found
 
     return run
@@ -93,7 +91,7 @@ def test_what_breaks_at_one_budget_breaks_at_every_larger_one(curve: Runs) -> No
         range(len(split)), itertools.pairwise(range(len(BUDGETS[norm])))
     ):
         if together[i, low].adversarial:
-            assert together[i, high] == together[i, low]._replace(level=high)
+            assert together[i, high] == together[i, low]._replace(eps_index=high)
 
 
 def test_the_smallest_budget_is_a_run_of_its_own(curve: Runs) -> None:
@@ -183,7 +181,9 @@ def test_a_zero_budget_among_others(place: str, digits: Any, table: Callable[...
         assert (v.entry, v.adv_margin) == (NOTHING if right else CLEAN, v.clean_margin)
     if place == "first":
         without = table(SPECS, digits.model, split, "linf:0.06,0.15")
-        assert {(i, n - 1): v._replace(level=n - 1) for (i, n), v in found.items() if n} == without
+        assert {
+            (i, n - 1): v._replace(eps_index=n - 1) for (i, n), v in found.items() if n
+        } == without
 
 
 def test_misclassified_samples_at_every_budget(digits: Any, table: Callable[..., Table]) -> None:
@@ -312,7 +312,7 @@ def test_progress_is_monotone_over_all_budgets(
     assert shares[-1] == pytest.approx(1)
     assert len({round(share, 6) for share in shares}) > 10
     for tick in ticks:
-        assert sorted(v.level for v in tick.verdicts) == sorted(
+        assert sorted(v.eps_index for v in tick.verdicts) == sorted(
             [0, 1, 2] * (len(tick.verdicts) // 3)
         )
 
@@ -329,7 +329,7 @@ def test_a_stop_tells_of_whole_samples(
             digits.model, split, parse_threat("linf:0.05,0.1,0.2"), entries(SPECS), seed=0, width=8
         )
         ticks = list(cascade.run(stop=lambda: calls.append(None) or len(calls) > 400))  # type: ignore[func-returns-value]
-    told = {(v.sample, v.level): v for tick in ticks for v in tick.verdicts}
+    told = {(v.sample, v.eps_index): v for tick in ticks for v in tick.verdicts}
     assert 20 < len(told) < 180
     assert len(told) % 3 == 0
     assert all(whole[key] == v for key, v in told.items())
@@ -359,7 +359,7 @@ def test_worst_points_are_kept_for_each_budget(
             assert (v.linf, v.adv_margin) == (0, v.clean_margin)
             continue
         x0, y = split.pixels(slice(v.sample, v.sample + 1))[0], int(split.labels[v.sample])
-        assert float((x - x0).abs().max()) == v.linf <= budgets[v.level] * (1 + 1e-5) + 1e-7
+        assert float((x - x0).abs().max()) == v.linf <= budgets[v.eps_index] * (1 + 1e-5) + 1e-7
         with torch.no_grad():
             assert (int(digits.model(x[None]).argmax()) != y) == v.adversarial
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from robbench.attacks.base import Backend
-from robbench.core.freeze import frozen
 from robbench.core.status import OK, UNFINISHED
 from robbench.data.base import Split
-from robbench.engine.cascade import Cascade, Entry
+from robbench.engine.cascade import Entry
+from robbench.engine.evaluate import evaluate
 from robbench.engine.records import CLEAN, NOTHING, REPLAY, Verdict
 from robbench.threat.model import parse_threat
 from robbench.threat.problem import Problem
@@ -42,29 +42,21 @@ def told(entries: Callable[..., list[Entry]]) -> Callable[..., Told]:
     ) -> Told:  # fmt: skip
         built = [spec if isinstance(spec, Entry) else entries([spec])[0] for spec in specs]
         steps = itertools.count()
-        with frozen(model):
-            cascade = Cascade(
-                model,
-                split,
-                parse_threat(threat),
-                built,
-                seed=0,
-                width=width,
-                keep_points=True,
-                **settings,
-            )
-            ticks = list(cascade.run(stop=lambda: abandon is not None and next(steps) >= abandon))
-            if abandon is not None:
-                ticks.append(cascade.abandon())
-        pairs = [
-            ((v.sample, v.level), v, x)
-            for tick in ticks
-            for v, x in zip(tick.verdicts, tick.points, strict=True)
-        ]
-        assert len({key for key, _, _ in pairs}) == len(pairs) == len(split) * len(cascade.threats)
-        return Told(
-            {key: v for key, v, _ in pairs}, {key: x for key, _, x in pairs if x is not None}
+        threats = parse_threat(threat)
+        found = evaluate(
+            model,
+            split,
+            threats,
+            built,
+            seed=0,
+            width=width,
+            out_of_time=lambda: abandon is not None and next(steps) >= abandon,
+            keep_points=True,
+            **settings,
         )
+        verdicts = {(v.sample, v.eps_index): v for v in found.verdicts}
+        assert len(verdicts) == len(found.verdicts) == len(split) * len(threats)
+        return Told(verdicts, found.points)
 
     return run
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robbench.core.freeze import frozen
 from robbench.core.tiles import RowEquality, Tiles
 from robbench.data.base import Split
-from robbench.engine.cascade import Cascade, Entry
+from robbench.engine.cascade import Entry
 from robbench.engine.counter import Counter
+from robbench.engine.evaluate import evaluate
 from robbench.engine.flags import Flag, of_rows
 from robbench.engine.oracle import ModelOracle, blank_book, forward_tiles
 from robbench.engine.pool import Pool
@@ -112,9 +112,8 @@ def _split(n: int = 40) -> Split:
 def _verdicts(
     model: nn.Module, width: int, split: Split, entries: list[Entry]
 ) -> tuple[list[Verdict], RowEquality]:
-    with frozen(model):
-        cascade = Cascade(model, split, parse_threat("linf:0.02")[0], entries, seed=0, width=width)
-        return sorted(v for tick in cascade.run() for v in tick.verdicts), cascade.equality
+    found = evaluate(model, split, parse_threat("linf:0.02"), entries, seed=0, width=width)
+    return found.verdicts, found.equality
 
 
 @pytest.mark.parametrize(

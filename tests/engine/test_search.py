@@ -20,7 +20,8 @@ from robbench.core.freeze import frozen
 from robbench.core.rows import Rows
 from robbench.core.status import OK, UNCONFIRMED
 from robbench.data.base import DataInfo, Split
-from robbench.engine.cascade import Cascade, Entry
+from robbench.engine.cascade import Entry
+from robbench.engine.evaluate import evaluate
 from robbench.engine.fast_model import BFloat16, fast_model
 from robbench.engine.lane import NO_LIMIT, Lane
 from robbench.engine.oracle import ModelOracle
@@ -55,24 +56,18 @@ def run(entries: Callable[..., list[Entry]]) -> Callable[..., Story]:
         **settings: Any,
     ) -> Story:
         built = [spec if isinstance(spec, Entry) else entries([spec])[0] for spec in specs]
-        with frozen(model):
-            cascade = Cascade(
-                model,
-                split,
-                parse_threat(threat),
-                built,
-                seed=0,
-                width=width,
-                keep_points=True,
-                **settings,
-            )
-            told = [
-                pair
-                for tick in cascade.run()
-                for pair in zip(tick.verdicts, tick.points, strict=True)
-            ]
-        points = {v.sample: x for v, x in told if x is not None}
-        return Story(sorted(v for v, _ in told), points, cascade.disagreements)
+        found = evaluate(
+            model,
+            split,
+            parse_threat(threat),
+            built,
+            seed=0,
+            width=width,
+            keep_points=True,
+            **settings,
+        )
+        points = {i: x for (i, _), x in found.points.items()}
+        return Story(found.verdicts, points, found.disagreements)
 
     return attack
 
@@ -155,7 +150,7 @@ def test_a_row_goes_on_after_a_refused_claim(
         dark,
         "linf:0.5",
         width=width,
-        search=Line(0.45),
+        fast=Line(0.45),
     )
     for v in story.verdicts:
         assert (v.adversarial, v.entry, v.variant, v.step, v.status) == (True, 0, 0, 4, OK)
@@ -171,7 +166,7 @@ def test_rows_that_go_on_do_not_hold_up_others(dark: Split, run: Callable[..., S
     split = dataclasses.replace(dark, images=images, ids=torch.arange(10))
     rungs = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.32)
     one, many = (
-        run([_ladder(rungs)], Line(0.5), split, "linf:0.4", width=width, search=Line(0.43))
+        run([_ladder(rungs)], Line(0.5), split, "linf:0.4", width=width, fast=Line(0.43))
         for width in (1, 64)
     )
     assert one.verdicts == many.verdicts
@@ -191,13 +186,13 @@ def test_the_next_variant_and_the_next_attack_get_their_turn(
 ) -> None:
     """When a claim at the last step is refused there is nothing left of the row: the sample goes on to what comes next."""
     first = _ladder((0.1, 0.26), (0.28, 0.27), (0.1, 0.31))
-    story = run([first], Line(0.5), dark, "linf:0.5", search=Line(0.45))
+    story = run([first], Line(0.5), dark, "linf:0.5", fast=Line(0.45))
     assert {(v.adversarial, v.entry, v.variant, v.step) for v in story.verdicts} == {
         (True, 0, 2, 2)
     }
     assert {v.forwards for v in story.verdicts} == {1 + 3 * 3 + 1 + 2 + 1}
     story = run(
-        [_ladder((0.1, 0.26)), _ladder((0.31, 0.4))], Line(0.5), dark, "linf:0.5", search=Line(0.45)
+        [_ladder((0.1, 0.26)), _ladder((0.31, 0.4))], Line(0.5), dark, "linf:0.5", fast=Line(0.45)
     )
     assert {(v.adversarial, v.entry, v.variant, v.step) for v in story.verdicts} == {
         (True, 1, 0, 1)
@@ -206,7 +201,7 @@ def test_the_next_variant_and_the_next_attack_get_their_turn(
 
 def test_refused_claims_alone_break_nothing(dark: Split, run: Callable[..., Story]) -> None:
     """What only the stand-in takes for a mistake is none, and the stand-in's rounding is no reproach to the model."""
-    story = run([_ladder((0.26, 0.27, 0.29))], Line(0.5), dark, "linf:0.5", search=Line(0.45))
+    story = run([_ladder((0.26, 0.27, 0.29))], Line(0.5), dark, "linf:0.5", fast=Line(0.45))
     for v in story.verdicts:
         assert (v.adversarial, v.entry, v.variant, v.step, v.status, v.adv_pred) == (
             False,
@@ -244,7 +239,7 @@ def test_recheck_sees_what_the_stand_in_missed(dark: Split, run: Callable[..., S
     """The worst point of a row without success is looked at by the model, with recheck at once, and counts if it is wrong."""
     ladders = [_ladder((0.1, 0.2)), _ladder((0.25, 0.35)), _ladder((0.6, 0.1))]
     for recheck in (False, True):
-        story = run(ladders, Line(0.5), dark, "linf:0.4", search=Line(0.65), recheck=recheck)
+        story = run(ladders, Line(0.5), dark, "linf:0.4", fast=Line(0.65), recheck=recheck)
         for v in story.verdicts:
             assert (v.adversarial, v.entry, v.step, v.status) == (True, 1, -1, OK)
             assert v.linf == pytest.approx(0.35, abs=1e-6)
@@ -260,11 +255,12 @@ def test_recheck_at_several_budgets(dark: Split, run: Callable[..., Story]) -> N
             Line(0.5),
             dark,
             "linf:0.25,0.35,0.4",
-            search=Line(0.65),
+            fast=Line(0.65),
             recheck=recheck,
         )
         levels = {
-            level: {v.adversarial for v in story.verdicts if v.level == level} for level in range(3)
+            level: {v.adversarial for v in story.verdicts if v.eps_index == level}
+            for level in range(3)
         }
         assert levels == {0: {False}, 1: {True}, 2: {True}}
 
@@ -273,7 +269,7 @@ def test_without_a_budget_a_claim_too_many_does_not_cost_the_others(
     dark: Split, run: Callable[..., Story]
 ) -> None:
     """The model confirms 0.4 and 0.35; the nearer 0.26 is the stand-in's mistake, and must not take the sample with it."""
-    story = run([_ladder((0.4, 0.35, 0.26, 0.1))], Line(0.5), dark, "linf:inf", search=Line(0.45))
+    story = run([_ladder((0.4, 0.35, 0.26, 0.1))], Line(0.5), dark, "linf:inf", fast=Line(0.45))
     assert {v.adversarial for v in story.verdicts} == {True}
 
 
@@ -305,7 +301,7 @@ def test_only_what_breaks_the_model_counts(
         digits.model,
         split,
         "linf:0.12",
-        search=_perturbed(digits.model, share),
+        fast=_perturbed(digits.model, share),
         recheck=recheck,
     )
     with torch.no_grad():
@@ -338,7 +334,7 @@ def test_recheck_never_loses_a_sample(digits: Any, run: Callable[..., Story]) ->
                 digits.model,
                 split,
                 "linf:0.1",
-                search=_perturbed(digits.model, share),
+                fast=_perturbed(digits.model, share),
                 recheck=recheck,
             )
             for recheck in (False, True)
@@ -360,7 +356,7 @@ def test_widths_change_nothing_with_a_stand_in(
 ) -> None:
     """Refused claims and rows that go on are a matter of each sample alone."""
     split, stand_in = digits.split.take(torch.arange(24)), _perturbed(digits.model, 0.2)
-    settings = {"search": stand_in, "recheck": recheck}
+    settings = {"fast": stand_in, "recheck": recheck}
     whole = run(CASCADE, digits.model, split, "linf:0.06,0.12", **settings)
     part = run(CASCADE, digits.model, split, "linf:0.06,0.12", width=width, **settings)
     assert part.verdicts == whole.verdicts
@@ -380,7 +376,7 @@ def test_several_steps_between_two_looks_change_nothing(
     """As on a GPU, where rows that are done wait for the others: refused claims, budgets and limits come out the same."""
     split = digits.split.take(torch.arange(40))
     settings: dict[str, Any] = {
-        "search": _perturbed(digits.model, 0.2),
+        "fast": _perturbed(digits.model, 0.2),
         "recheck": True,
         "width": 16,
         "queries": queries,
@@ -704,7 +700,7 @@ def test_folding_does_not_hide_broken_samples(digits: Any, run: Callable[..., St
     with frozen(model):
         fast = _fast(model, split.pixels(slice(0, 8)))
     stories = [
-        run(["pgd:steps=8,init=clean"], model, split, "linf:0.15", search=search)
+        run(["pgd:steps=8,init=clean"], model, split, "linf:0.15", fast=search)
         for search in (None, fast)
     ]
     counts = [sum(v.adversarial for v in story.verdicts) for story in stories]
@@ -740,7 +736,7 @@ def test_bf16_verdicts_are_the_models(threat: str, digits: Any, run: Callable[..
         digits.model, split.pixels(slice(0, 8)), precision="bf16", compiled=False, tile=32
     )
     exact = run(CASCADE, digits.model, split, threat)
-    coarse = run(CASCADE, digits.model, split, threat, search=search.model, recheck=search.recheck)
+    coarse = run(CASCADE, digits.model, split, threat, fast=search.model, recheck=search.recheck)
     _hold(coarse, digits.model, split)
     counts = [sum(v.adversarial for v in story.verdicts) for story in (exact, coarse)]
     assert abs(counts[0] - counts[1]) <= 3
@@ -748,8 +744,10 @@ def test_bf16_verdicts_are_the_models(threat: str, digits: Any, run: Callable[..
 
 def _hold(story: Story, model: nn.Module, split: Split) -> None:
     """Every sample that fell to an attack is misclassified by the model itself at its point (of the largest budget)."""
-    last = max(v.level for v in story.verdicts)
-    fallen = [v for v in story.verdicts if v.adversarial and v.entry != CLEAN and v.level == last]
+    last = max(v.eps_index for v in story.verdicts)
+    fallen = [
+        v for v in story.verdicts if v.adversarial and v.entry != CLEAN and v.eps_index == last
+    ]
     assert len(fallen) > 5
     for v in fallen:
         with torch.no_grad():
@@ -770,7 +768,7 @@ def test_bf16_without_a_budget_finds_as_many(
         digits.model, split.pixels(slice(0, 8)), precision="bf16", compiled=False, tile=32
     )
     exact = run([spec], digits.model, split, "l2:inf")
-    coarse = run([spec], digits.model, split, "l2:inf", search=search.model, recheck=search.recheck)
+    coarse = run([spec], digits.model, split, "l2:inf", fast=search.model, recheck=search.recheck)
     _hold(coarse, digits.model, split)
     assert coarse.verdicts == exact.verdicts
     assert sum(v.adversarial for v in exact.verdicts) == 60
@@ -853,7 +851,7 @@ def test_a_compiled_stand_in(
         split,
         "linf:0.05",
         width=8,
-        search=search.model,
+        fast=search.model,
         recheck=search.recheck,
     )
     assert not search.recheck

@@ -24,21 +24,22 @@ from robbench.threat.model import ThreatModel
 
 
 def sample_row(
-    plan: AttackPlan, v: Verdict, index: int, sample_id: int, label: int, odd: tuple[int, int]
+    plan: AttackPlan, v: Verdict, index: int, sample_id: int, label: int
 ) -> dict[str, Any]:
-    """A verdict as a row of the samples table; `index` is the sample's position in the whole split, `odd` counts odd answers."""
+    """A verdict as a row of the samples table; `index` is the sample's position in the whole split."""
     broken_by = {CLEAN: "clean", REPLAY: "replay"}.get(
         v.entry, plan.entries[v.entry].spec if v.entry >= 0 else None
     )
     return {
-        "run_id": plan.run_ids[v.level], "sample_id": sample_id, "sample_index": index, "label": label,
+        "run_id": plan.run_ids[v.eps_index], "sample_id": sample_id, "sample_index": index, "label": label,
         "clean_pred": v.clean_pred, "clean_margin": v.clean_margin, "clean_pmargin": v.clean_pmargin,
         "adv_pred": v.adv_pred,
         "adv_margin": v.adv_margin if v.known else None, "adv_pmargin": v.adv_pmargin if v.known else None,
         "clean_correct": v.entry != CLEAN, "adversarial": v.adversarial, "robust": not v.adversarial,
         "dist_linf": v.linf, "dist_l2": v.l2, "dist_l1": v.l1, "dist_l0": v.l0, "broken_by": broken_by,
         "broken_variant": v.variant if v.variant >= 0 else None, "first_success_step": v.step if v.step >= 0 else None,
-        "n_forward": v.forwards, "n_backward": v.backwards, "status": v.status, "n_nonfinite": odd[0], "n_zero_gradient": odd[1],
+        "n_forward": v.forwards, "n_backward": v.backwards, "status": v.status, "n_nonfinite": v.nonfinite,
+        "n_zero_gradient": v.zero_gradients,
     }  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -18,7 +17,7 @@ from robbench.core.device import deterministic
 from robbench.core.errors import UserError
 from robbench.core.freeze import frozen
 from robbench.core.tiles import RowEquality, Tiles, largest_tile
-from robbench.engine.cascade import Cascade, Tick
+from robbench.engine.cascade import Cascade, EntryProgress, Update
 from robbench.engine.fast_model import fast_model
 from robbench.engine.flags import (
     SAMPLES,
@@ -43,15 +42,6 @@ from robbench.tasks.attack.shard_writer import ShardWriter
 from robbench.tasks.signals import StopFlag
 
 CLEAN_GRACE = 30.0  # seconds by which the pass over the clean inputs may outlast a budget: without it nothing is known
-
-
-class EntryProgress(NamedTuple):
-    """How many samples (times budgets) have reached an entry of the cascade, left it, and fallen to it."""
-
-    spec: str
-    reached: int
-    left: int
-    found: int
 
 
 class Progress(NamedTuple):
@@ -203,51 +193,28 @@ def verdict_rows(
     model, queries = plan.subject.model, work.budget.queries
     with frozen(model), deterministic():
         torch.manual_seed(plan.config.seed)  # for models that draw from it
-        search = fast_model(
+        fast = fast_model(
             model, split.pixels(slice(0, 8)), precision=plan.config.precision, compiled=plan.config.compile,
             tile=largest_tile(plan.device).rows,
         )  # fmt: skip
         cascade = Cascade(
             model, split, plan.threats, plan.entries, seed=plan.config.seed, width=plan.width,
-            search=search.model, recheck=search.recheck,
+            fast=fast.model, recheck=fast.recheck,
             replay={i: work.stored[n] for i, n in enumerate(todo) if n in work.stored},
             queries=int(queries) if math.isfinite(queries) else NO_LIMIT, keep_points=plan.config.store_points,
         )  # fmt: skip
-        work.equality = work.equality.both(cascade.equality)
+        began = work.equality
         ids, labels = split.ids.tolist(), split.labels.tolist()
-        for _ in cascade.open():
-            if stop:
-                return
-            work.require_clean_pass(len(split))
-            yield []
-
-        def over() -> bool:
-            return bool(stop) or work.out_of_time()
-
-        def last() -> Iterator[Tick]:
-            if work.out_of_time() and not stop:
-                yield cascade.abandon()
-
-        for tick in itertools.chain(cascade.run(stop=over), last()):
-            work.share, work.disagreements = tick.progress, cascade.disagreements
-            work.progress = [
-                EntryProgress(entry.spec, tally.reached, tally.left, tally.found)
-                for entry, tally in zip(plan.entries, cascade.tallies, strict=True)
-            ]
-            work.points = _point_rows(plan, tick, split, cascade.tiles)
+        for update in cascade.run(stop=lambda: bool(stop), out_of_time=work.out_of_time):
+            if not update.entries:
+                work.require_clean_pass(len(split))
+            work.equality = began.both(cascade.equality)
+            work.share, work.disagreements = update.progress, update.disagreements
+            work.progress = update.entries
+            work.points = _point_rows(plan, update, split, cascade.tiles)
             yield [
-                (
-                    v.level,
-                    sample_row(
-                        plan,
-                        v,
-                        todo[v.sample],
-                        ids[v.sample],
-                        labels[v.sample],
-                        cascade.oddities(v.sample),
-                    ),
-                )
-                for v in tick.verdicts
+                (v.eps_index, sample_row(plan, v, todo[v.sample], ids[v.sample], labels[v.sample]))
+                for v in update.verdicts
             ]
 
 
@@ -289,14 +256,14 @@ def flags_after(plan: AttackPlan, rows: list[dict[str, Any]]) -> list[Flag]:
 
 
 def _point_rows(
-    plan: AttackPlan, tick: Tick, split: Any, tiles: Tiles
+    plan: AttackPlan, update: Update, split: Any, tiles: Tiles
 ) -> list[tuple[int, dict[str, Any]]]:
     rows: list[tuple[int, dict[str, Any]]] = []
     for level, threat in enumerate(plan.threats):
         kept: list[tuple[Verdict, Tensor]] = [
             (v, x)
-            for v, x in zip(tick.verdicts, tick.points, strict=False)
-            if v.level == level and x is not None
+            for v, x in zip(update.verdicts, update.points, strict=False)
+            if v.eps_index == level and x is not None
         ]
         found = encode([x for _, x in kept], [v.sample for v, _ in kept], [v.adversarial for v, _ in kept], split, threat,
                        plan.subject.model, tiles)  # fmt: skip

@@ -512,8 +512,8 @@ def test_a_signal_within_a_time_budget(cli, store, monkeypatch, number, late):
     """It is still a stop, also when time runs out in the same moment: 130 or 143, no run is written, finished work is kept."""
     ticks, cascade_run = itertools.count(), runs.Cascade.run
 
-    def signalled(self, stop):
-        for tick in cascade_run(self, stop):
+    def signalled(self, **ends):
+        for tick in cascade_run(self, **ends):
             if next(ticks) == 20:
                 os.kill(os.getpid(), number)
                 if late:
@@ -775,8 +775,8 @@ def test_flags_survive_an_interruption(cli, private, tmp_path, monkeypatch):
     whole = cli(line, tmp_path / "A", cwd=folder)
     ticks, cascade_run = itertools.count(), runs.Cascade.run
 
-    def signalled(self, stop):
-        for tick in cascade_run(self, stop):
+    def signalled(self, **ends):
+        for tick in cascade_run(self, **ends):
             if next(ticks) == 8:
                 os.kill(os.getpid(), signal.SIGINT)
             yield tick

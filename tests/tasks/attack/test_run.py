@@ -133,8 +133,8 @@ def test_a_signal_keeps_finished_samples(
     _, run = reference
     ticks, cascade_run = itertools.count(), runs.Cascade.run
 
-    def signalled(self, stop):
-        for tick in cascade_run(self, stop):
+    def signalled(self, **ends):
+        for tick in cascade_run(self, **ends):
             if next(ticks) == progress:
                 os.kill(os.getpid(), number)
             yield tick
@@ -189,8 +189,8 @@ def test_a_damaged_shard_is_done_again(cli, store, reference, same, rows_of, mon
     _, run = reference
     ticks, cascade_run = itertools.count(), runs.Cascade.run
 
-    def signalled(self, stop):
-        for tick in cascade_run(self, stop):
+    def signalled(self, **ends):
+        for tick in cascade_run(self, **ends):
             if next(ticks) == 25:
                 os.kill(os.getpid(), signal.SIGINT)
             yield tick
@@ -214,8 +214,8 @@ def test_stopped_force_goes_on(cli, store, reference, same, monkeypatch):
     _, run = reference
     ticks, cascade_run = itertools.count(), runs.Cascade.run
 
-    def signalled(self, stop):
-        for tick in cascade_run(self, stop):
+    def signalled(self, **ends):
+        for tick in cascade_run(self, **ends):
             if next(ticks) == 20:
                 os.kill(os.getpid(), signal.SIGINT)
             yield tick
@@ -373,8 +373,8 @@ def test_the_same_samples_in_another_order_resume_safely(cli, store, monkeypatch
     shutil.rmtree(store / "results")
     ticks, cascade_run = itertools.count(), runs.Cascade.run
 
-    def signalled(self, stop):
-        for tick in cascade_run(self, stop):
+    def signalled(self, **ends):
+        for tick in cascade_run(self, **ends):
             if next(ticks) == 40:
                 os.kill(os.getpid(), signal.SIGINT)
             yield tick
