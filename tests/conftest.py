@@ -22,8 +22,9 @@ import pytest
 
 from robbench.analysis.summary import summarise
 from robbench.core.reproducible import prepare
+from robbench.store.run import Run, read_run
 from robbench.store.schema import RUNS
-from robbench.store.store import Run, Store, read_run
+from robbench.store.store import Store
 
 prepare()  # as the command does, before any test loads torch
 

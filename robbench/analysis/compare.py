@@ -18,8 +18,8 @@ from robbench.core.errors import UserError
 from robbench.statistics.proportions import holm, mcnemar_exact
 from robbench.statistics.ranking import best_of
 from robbench.store.answers import same_answers
+from robbench.store.run import Run
 from robbench.store.settings import settings
-from robbench.store.store import Run
 
 COLUMNS = ("sample_id", *SUMMARY_COLUMNS)
 """The sample columns that `compare` needs: give them to `read_run`."""

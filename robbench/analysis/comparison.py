@@ -15,8 +15,9 @@ from robbench.analysis.seeds import over_training_seeds
 from robbench.analysis.tolerances import Tolerance
 from robbench.core.errors import UserError, nearest
 from robbench.store.find import in_threads
+from robbench.store.run import Run, read_run
 from robbench.store.schema import RUNS
-from robbench.store.store import Run, Store, read_run
+from robbench.store.store import Store
 
 KINDS = ("data", "split", "subset", "samples", "threat", "attack", "budget")
 """What runs of one comparison have in common, unless they are allowed not to."""

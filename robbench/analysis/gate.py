@@ -25,7 +25,7 @@ from robbench.statistics.bootstrap import paired_bootstrap
 from robbench.statistics.paired import drop_interval, drop_p_values
 from robbench.statistics.power import samples_needed
 from robbench.statistics.proportions import holm, mcnemar_exact
-from robbench.store.store import Run
+from robbench.store.run import Run
 
 COLUMNS = ("sample_id", "label", "clean_correct", "robust", "adversarial", "adv_margin")
 """The sample columns that `judge` needs, besides the distance in the norm of a run without a budget."""

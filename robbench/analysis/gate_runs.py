@@ -12,7 +12,8 @@ from typing import Any
 from robbench.analysis.gate import COLUMNS, GateFinding, Tolerances, judge
 from robbench.store.answers import same_answers
 from robbench.store.baseline import find_baseline, one_run
-from robbench.store.store import Run, Store, read_run
+from robbench.store.run import Run, read_run
+from robbench.store.store import Store
 
 _DISTANCES = ("dist_linf", "dist_l2", "dist_l1", "dist_l0")
 

@@ -22,7 +22,7 @@ from robbench.core.norms import NORMS
 from robbench.core.status import UNFINISHED
 from robbench.store.answers import same_answers
 from robbench.store.measured import Measure
-from robbench.store.store import Run, read_run
+from robbench.store.run import Run, read_run
 from robbench.store.tables import read_table
 
 COLUMNS = (

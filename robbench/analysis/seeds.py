@@ -14,7 +14,7 @@ from robbench.core.spec import canonical_json
 from robbench.statistics.bootstrap import over_seeds, over_seeds_difference
 from robbench.statistics.proportions import holm
 from robbench.statistics.ranking import best_of
-from robbench.store.store import Run
+from robbench.store.run import Run
 
 _MEANS = (
     "robust_accuracy_floor", "adversarial_ratio", "clean_margin_mean", "clean_margin_p50", "adv_margin_mean", "adv_margin_p50",

@@ -18,7 +18,8 @@ from robbench.core.model_config import Described, Listed, read_config
 from robbench.core.norms import NORMS
 from robbench.store.find import in_threads, parquet_files, run_row, runs_at, several_runs
 from robbench.store.locations import Location, locate, model_folder, sibling_table
-from robbench.store.store import Store, read_run
+from robbench.store.run import read_run
+from robbench.store.store import Store
 from robbench.store.tables import number_of_rows, read_sibling
 
 _JSON = ("attack_params", "config", "provenance", "flags", "train_config")

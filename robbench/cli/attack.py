@@ -17,7 +17,8 @@ from robbench.cli.options import option
 from robbench.cli.reporter import Reporter, print_json, print_rich, reported
 
 if TYPE_CHECKING:
-    from robbench.store.store import Run, Store
+    from robbench.store.run import Run
+    from robbench.store.store import Store
     from robbench.tasks.attack.plan import AttackPlan
     from robbench.tasks.measure import Measured
 

@@ -39,7 +39,8 @@ def baseline(
     """
     from robbench.reports.texts import percent
     from robbench.store.baseline import baseline_path, find_baseline, read_baseline, set_baseline
-    from robbench.store.store import Store, read_run
+    from robbench.store.run import read_run
+    from robbench.store.store import Store
 
     store = Store(out)
     if action == "set":

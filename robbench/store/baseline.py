@@ -20,7 +20,8 @@ from robbench.core.files import atomic_write
 from robbench.core.spec import checked
 from robbench.store.find import several_runs
 from robbench.store.locations import sibling_table
-from robbench.store.store import Store, read_run
+from robbench.store.run import read_run
+from robbench.store.store import Store
 
 SCHEMA = "robbench.baseline/1"
 KINDS = ("runs", "samples", "points")

@@ -16,23 +16,21 @@ import contextlib
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from robbench.core.documents import read_text
 from robbench.core.errors import UserError
-from robbench.core.files import atomic_write, cannot_write, check_writable
-from robbench.core.leftovers import remove, sweep, temporary_in
+from robbench.core.files import check_writable
+from robbench.core.leftovers import sweep
 from robbench.core.lock import locked
-from robbench.store.find import Finder, only_row, pair, parquet_files
-from robbench.store.locations import Location, sibling_table
+from robbench.store.find import Finder
+from robbench.store.locations import Location
 from robbench.store.measured import remove_measures
+from robbench.store.partial import Partial
 from robbench.store.schema import (
     CHECKS,
-    EPOCHS,
     POINTS,
     RUNS,
     SCHEMA_VERSION,
@@ -40,143 +38,10 @@ from robbench.store.schema import (
     to_table,
 )
 from robbench.store.tables import (
-    number_of_groups,
     read_table,
-    table_kind,
     write_batches,
     write_table,
 )
-
-_TOLD_WHEN_ABSENT = ("budget", "flags", "precision")
-"""Columns that change how a run's numbers are to be read: a run without them may have been stopped early, or been warned of."""
-_ANSWERS = "answers.json"
-
-
-@dataclass(frozen=True)
-class Run:
-    """A finished run: `info` is its row of the runs table, `samples` its sample rows (or the columns asked for).
-
-    `older` says in what way its files are those of an older robbench, such as `schema version 0`;
-    empty when they are not.
-    """
-
-    info: dict[str, Any]
-    samples: pa.Table
-    older: str = ""
-
-
-class Partial:
-    """The finished samples of a run that was stopped, as numbered shards in one folder, their points in a folder inside."""
-
-    def __init__(self, folder: Path, run_id: str) -> None:
-        self._folder, self._run_id = folder, run_id
-
-    def rows(self) -> list[dict[str, Any]]:
-        """All finished samples, each once. A shard that cannot be read counts as absent: its samples are to be redone."""
-        found: dict[int, dict[str, Any]] = {}
-        for shard in parquet_files(self._folder):
-            try:
-                if table_kind(shard) != ("samples", self._run_id):
-                    raise UserError(f"{shard} is not a shard of run {self._run_id}")
-                rows = read_table(shard, "samples").to_pylist()
-            except UserError:
-                continue
-            for row in rows:
-                found.setdefault(row["sample_id"], row)
-        return list(found.values())
-
-    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Keep finished samples; nothing is written for none.
-
-        Raises ValueError or TypeError for rows that do not fit the samples table, RunError when
-        they cannot be written.
-        """
-        if rows:
-            last = max(
-                (
-                    int(shard.stem)
-                    for shard in parquet_files(self._folder)
-                    if shard.stem.isdecimal()
-                ),
-                default=-1,
-            )
-            write_table(
-                self._folder / f"{last + 1:06d}.parquet",
-                samples_table(self._run_id, rows),
-                self._run_id,
-            )
-
-    def append_points(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Keep worst points; to be called before their samples are appended. Raises as `append` does."""
-        if rows:
-            last = max(
-                (
-                    int(shard.stem)
-                    for shard in parquet_files(self._points)
-                    if shard.stem.isdecimal()
-                ),
-                default=-1,
-            )
-            write_table(
-                self._points / f"{last + 1:06d}.parquet",
-                to_table(POINTS, rows, run_id=self._run_id),
-                self._run_id,
-            )
-
-    def points(self) -> Iterator[pa.Table]:
-        """All worst points kept, of each sample the last, as parts of a points table. What cannot be read counts as absent."""
-        last = {
-            sample: shard
-            for shard, found in self._point_shards()
-            for sample in found["sample_id"].to_pylist()
-        }
-        for shard, found in self._point_shards():
-            ids = found["sample_id"].to_pylist()
-            rows = {sample: n for n, sample in enumerate(ids) if last.get(sample) == shard}
-            if rows:
-                yield found.take(list(rows.values()))
-
-    def samples_with_points(self) -> set[int]:
-        """The ids of the samples that `points` has."""
-        return {
-            sample for _, found in self._point_shards() for sample in found["sample_id"].to_pylist()
-        }
-
-    @property
-    def _points(self) -> Path:
-        return self._folder / "points"
-
-    def _point_shards(self) -> Iterator[tuple[Location, pa.Table]]:
-        for shard in parquet_files(self._points):
-            with contextlib.suppress(UserError):
-                if table_kind(shard) == ("points", self._run_id):
-                    yield shard, read_table(shard, "points")
-
-    def keep_answers(self, text: str) -> None:
-        """Note what the model answered before its first sample. Raises as `append` does."""
-        if self.answers() is None:
-            atomic_write(
-                self._folder / _ANSWERS, lambda path: path.write_text(text, encoding="utf-8")
-            )
-
-    def answers(self) -> str | None:
-        """What the model answered before the first sample; None when that is not known."""
-        try:
-            return read_text(self._folder / _ANSWERS, "the answers", "JSON")
-        except UserError:
-            return None
-
-    def discard(self) -> None:
-        """Remove all shards, in one step for whoever looks. Raises UserError or RunError when the file system refuses."""
-        gone = temporary_in(self._folder.parent)
-        try:
-            self._folder.rename(gone)
-            remove(gone)
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            raise cannot_write(self._folder, error, "remove") from error
-        sweep(self._folder.parent)
 
 
 class Store:
@@ -318,60 +183,3 @@ def locked_runs(results: Path, subjects: Sequence[str], *, say: Callable[[str], 
             )
         sweep(results / "partial")  # of who died while it dropped the shards of a run that was done
         yield
-
-
-def read_run(path: Location | str, columns: Sequence[str] | None = None) -> Run:
-    """Read a run from its runs file or from the samples file beside it; of the samples only `columns`, if given.
-
-    Raises UserError, naming the file, when one of the two is missing, damaged, foreign, newer, or
-    of another run.
-    """
-    row, samples = pair(Path(path) if isinstance(path, str) else path)
-    table = read_table(row, "runs")
-    info = only_row(row, table.to_pylist())
-    if not samples.exists():
-        raise UserError(
-            f"{samples} does not exist: copy it beside its run, or attack {info['model']} again with --force"
-        )
-    rows = read_table(samples, "samples", columns)
-    if (
-        rows.schema.metadata[b"robbench.run"].decode() != info["run_id"]
-        or len(rows) != info["n_samples"]
-    ):
-        wrong = f"{samples} does not hold the {info['n_samples']} samples of run {info['run_id']}"
-        raise UserError(
-            f"{wrong}: copy the right one, or attack {info['model']} again with --force"
-        )
-    return Run(info, rows, _older(table.schema.metadata))
-
-
-def _older(facts: Mapping[bytes, bytes]) -> str:
-    if (version := int(facts[b"robbench.schema_version"])) < SCHEMA_VERSION:
-        return f"schema version {version}"
-    absent = [
-        name for name in facts[b"robbench.absent"].decode().split(",") if name in _TOLD_WHEN_ABSENT
-    ]
-    return f"no {', '.join(absent)}" if absent else ""
-
-
-def read_points(path: Location | str) -> Iterator[dict[str, Any]]:
-    """The worst points of a run, given its runs file, read part by part. UserError for none, or where they are damaged."""
-    row, _ = pair(Path(path) if isinstance(path, str) else path)
-    points = sibling_table(row, "points")
-    if not points.exists():
-        raise UserError(f"run {row.stem} kept no points to replay: attack with --store-points")
-    groups = range(number_of_groups(points))
-    return (
-        point for group in groups for point in read_table(points, "points", group=group).to_pylist()
-    )
-
-
-def write_epochs(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write the epochs of a training, one row each (schema_version may be left out); raises as `Store.write` does."""
-    model = str(rows[0]["model"]) if rows else ""
-    write_table(Path(path), to_table(EPOCHS, rows, schema_version=SCHEMA_VERSION), model)
-
-
-def read_epochs(path: Path) -> list[dict[str, Any]]:
-    """The epochs of a training. Raises UserError, naming the file, when it is missing, damaged, foreign or newer."""
-    return list(read_table(Path(path), "epochs").to_pylist())

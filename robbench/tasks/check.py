@@ -27,7 +27,8 @@ from robbench.data.base import Split
 from robbench.data.load import default_threat
 from robbench.store.answers import same_answers
 from robbench.store.locations import sibling_table
-from robbench.store.store import Run, Store, read_points, read_run
+from robbench.store.run import Run, read_points, read_run
+from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.plan import AttackPlan, parse_threats
 from robbench.tasks.attack.points import decode_raw

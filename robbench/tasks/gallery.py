@@ -17,7 +17,7 @@ from robbench.data.load import find_source
 from robbench.data.subset import limit_subset, select, split_subsets
 from robbench.reports.html.data import Example, numbers
 from robbench.reports.html.numbers import sizes
-from robbench.store.store import Run, read_points
+from robbench.store.run import Run, read_points
 from robbench.tasks.attack.points import decode
 
 SHOWN = 6

@@ -25,7 +25,8 @@ from robbench.data.base import Split
 from robbench.store.answers import settled
 from robbench.store.find import STOPPED_EARLY
 from robbench.store.locations import sibling_table
-from robbench.store.store import Run, Store, read_run
+from robbench.store.run import Run, read_run
+from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.earlier import of_split
 from robbench.tasks.attack.identity import changed_answers, full_specs

@@ -29,7 +29,8 @@ from robbench.metrics.summary import summarise, svm_measures
 from robbench.store.answers import same_answers
 from robbench.store.locations import sibling_table
 from robbench.store.measured import Measure, read_measures, read_sample_measures, write_measures
-from robbench.store.store import Run, Store, locked_runs, read_points, read_run
+from robbench.store.run import Run, read_points, read_run
+from robbench.store.store import Store, locked_runs
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.points import decode
 from robbench.tasks.subject import Subject, find_subject, of_run

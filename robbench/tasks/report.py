@@ -13,8 +13,10 @@ from robbench.core.files import require_output, write_output
 from robbench.core.model_config import Described, read_config
 from robbench.reports.html.data import CHECKS, COLUMNS, MEASURES, Material, Training, in_order
 from robbench.reports.html.render import page_sections, render
+from robbench.store.epochs import read_epochs
 from robbench.store.locations import model_folder, sibling_table
-from robbench.store.store import Run, Store, read_epochs, read_run
+from robbench.store.run import Run, read_run
+from robbench.store.store import Store
 from robbench.store.tables import read_sibling
 
 

@@ -18,7 +18,8 @@ from scipy.stats import binomtest
 from robbench.analysis.compare import COLUMNS, compare
 from robbench.core.errors import UserError
 from robbench.reports.formats import to_csv, to_json, to_markdown
-from robbench.store.store import Run, Store, read_run
+from robbench.store.run import Run, read_run
+from robbench.store.store import Store
 
 Stored = Callable[..., Run]
 UNPAIRED = ("baseline", "n_common", "robust_difference", "won", "lost", "mcnemar_p", "p_holm")
@@ -153,7 +154,8 @@ import sys
 from robbench.reports.terminal.compare import comparison_table
 from robbench.analysis.compare import COLUMNS, compare
 from robbench.reports.formats import to_csv, to_json, to_markdown
-from robbench.store.store import Store, read_run
+from robbench.store.run import read_run
+from robbench.store.store import Store
 import robbench.store.provenance
 rows = compare([read_run(path, COLUMNS) for path in Store(sys.argv[1]).find()])
 comparison_table(rows), to_json(rows), to_csv(rows), to_markdown(rows)

@@ -13,8 +13,8 @@ import fsspec
 import pyarrow.parquet as pq
 import pytest
 
+from robbench.store.run import Run
 from robbench.store.schema import SCHEMA_VERSION
-from robbench.store.store import Run
 
 Stored = Callable[..., Run]
 Cli = Callable[..., Any]

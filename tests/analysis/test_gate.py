@@ -23,7 +23,8 @@ from robbench.analysis.gate import (
 )
 from robbench.core.errors import UserError
 from robbench.statistics.paired import drop_p_values
-from robbench.store.store import Run, Store, read_run
+from robbench.store.run import Run, read_run
+from robbench.store.store import Store
 
 Rows = list[dict[str, Any]]
 Pair = Callable[..., tuple[Run, Run]]

@@ -11,7 +11,7 @@ import pytest
 
 from robbench.analysis.input_margins import input_margins, measure_distances, runs_alike
 from robbench.store.measured import read_measures, read_sample_measures, write_measures
-from robbench.store.store import Run
+from robbench.store.run import Run
 
 INF = math.inf
 

@@ -16,7 +16,7 @@ from robbench.analysis.seeds import over_training_seeds, paired_t
 from robbench.core.errors import UserError
 from robbench.reports.columns import DEFAULT, column
 from robbench.reports.formats import to_json, to_latex, to_markdown
-from robbench.store.store import Run
+from robbench.store.run import Run
 
 Rows = list[dict[str, Any]]
 

@@ -17,8 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from robbench.store.epochs import write_epochs
+from robbench.store.run import Run
 from robbench.store.schema import EPOCHS
-from robbench.store.store import Run, Store, write_epochs
+from robbench.store.store import Store
 
 Stored = Callable[..., Run]
 Cli = Callable[..., Any]

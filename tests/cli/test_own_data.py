@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 
 from robbench.data.load import load
-from robbench.store.store import Store, read_run
+from robbench.store.run import read_run
+from robbench.store.store import Store
 
 NAMES = ("caf\udce9", "four", "nine")
 ATTACK = "attack mlp --attack fgsm --threat linf:0.1"

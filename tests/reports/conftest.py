@@ -14,8 +14,9 @@ import pytest
 
 from robbench.analysis.summary import summarise
 from robbench.reports.html.data import COLUMNS
+from robbench.store.run import Run, read_run
 from robbench.store.schema import RUNS
-from robbench.store.store import Run, Store, read_run
+from robbench.store.store import Store
 
 ARGV = ["/opt/bin/robbench", "attack", "ce", "--threat", "linf:0.1"]
 

@@ -12,7 +12,7 @@ from scipy.stats import binomtest
 
 from robbench.analysis.compare import compare
 from robbench.statistics.ranking import best_of
-from robbench.store.store import Run
+from robbench.store.run import Run
 
 
 def _verdicts(rng: np.random.Generator, rates: list[float], n: int) -> np.ndarray:

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from robbench.core.errors import UserError
-from robbench.store.store import Run, Store, read_run
+from robbench.store.run import Run, read_run
+from robbench.store.store import Store
 
 Stored = Callable[..., Run]
 

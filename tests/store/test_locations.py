@@ -11,7 +11,8 @@ import pytest
 
 from robbench.core.errors import RunError, UserError
 from robbench.store.locations import Remote, locate, matches
-from robbench.store.store import Run, Store, read_points, read_run
+from robbench.store.run import Run, read_points, read_run
+from robbench.store.store import Store
 
 Stored = Callable[..., Run]
 

@@ -10,8 +10,8 @@ import pytest
 
 from robbench.analysis.compare import compare
 from robbench.reports.formats import to_latex, to_markdown
+from robbench.store.run import Run
 from robbench.store.settings import settings
-from robbench.store.store import Run
 
 Stored = Callable[..., Run]
 

@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 
 from robbench.core.errors import RunError, UserError
 from robbench.store import store as module
+from robbench.store.epochs import read_epochs, write_epochs
+from robbench.store.run import Run, read_run
 from robbench.store.schema import RUNS, SAMPLES, SCHEMA_VERSION
-from robbench.store.store import Run, Store, read_epochs, read_run, write_epochs
+from robbench.store.store import Store
 
 Stored = Callable[..., Run]
 

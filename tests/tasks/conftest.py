@@ -16,7 +16,7 @@ KILLER = """
 import os, signal, sys
 from robbench.tasks.attack import shard_writer
 shard_writer.FLUSH_SECONDS = 0
-from robbench.store.store import Partial
+from robbench.store.partial import Partial
 name, number = sys.argv.pop(1), int(sys.argv.pop(1))
 original, calls = getattr(Partial, name), []
 def deadly(self, rows):

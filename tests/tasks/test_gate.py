@@ -19,7 +19,8 @@ from robbench.analysis.gate import Tolerances
 from robbench.core.errors import UserError
 from robbench.data.load import load
 from robbench.statistics.sequential import PairedSequentialTest
-from robbench.store.store import Run, Store, read_run
+from robbench.store.run import Run, read_run
+from robbench.store.store import Store
 
 ATTACK = "attack ce at --attack pgd:steps=4 --attack apgd:steps=6 --threat linf:0.1 --limit 240 --store-points --out"
 GATE = "gate --max-drop 3 -b 16 --json"

@@ -16,7 +16,8 @@ from robbench.core.errors import UserError
 from robbench.data.load import load
 from robbench.reports.html.data import CHECKS, COLUMNS, MEASURES
 from robbench.store import schema
-from robbench.store.store import Run, Store, read_run
+from robbench.store.run import Run, read_run
+from robbench.store.store import Store
 from robbench.store.tables import write_table
 from robbench.tasks.gallery import examples
 from robbench.tasks.report import gather, report

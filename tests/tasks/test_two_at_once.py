@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from robbench.core import lock
-from robbench.store.store import Partial
+from robbench.store.partial import Partial
 from robbench.tasks.attack import run as runs
 
 LINE = (

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from robbench.analysis.commands import Command
 from robbench.analysis.compare import COLUMNS as COMPARED
 from robbench.analysis.summary import column
+from robbench.store.run import Run
 from robbench.store.settings import settings
-from robbench.store.store import Run
 
 COLUMNS = (
     *COMPARED,

@@ -12,7 +12,7 @@ from robbench.analysis import input_margins as distances
 from robbench.analysis.summary import column
 from robbench.reports.html.data import Floats, Series, numbers
 from robbench.statistics.proportions import wilson
-from robbench.store.store import Run
+from robbench.store.run import Run
 
 MOST_STEPS, BINS = 120, 60
 

@@ -8,7 +8,9 @@ from typing import Any
 
 from robbench.core.errors import UserError
 from robbench.data.base import Split
-from robbench.store.store import Partial, Run, Store, read_points, read_run
+from robbench.store.partial import Partial
+from robbench.store.run import Run, read_points, read_run
+from robbench.store.store import Store
 from robbench.tasks.attack.plan import AttackPlan
 
 Rows = dict[int, dict[str, Any]]  # by sample_index

@@ -13,7 +13,7 @@ from robbench.core.errors import UserError
 from robbench.core.tiles import Model, Tiles
 from robbench.data.base import Split
 from robbench.engine.verify import verify
-from robbench.store.store import read_points
+from robbench.store.run import read_points
 from robbench.threat.model import ThreatModel
 from robbench.threat.problem import BOX, Problem
 

@@ -33,7 +33,8 @@ from robbench.engine.lane import NO_LIMIT
 from robbench.engine.records import Verdict
 from robbench.engine.shapes import equality_of
 from robbench.models.external import External
-from robbench.store.store import Run, Store, read_run
+from robbench.store.run import Run, read_run
+from robbench.store.store import Store
 from robbench.tasks.attack.earlier import decided, drop_leftovers, finished
 from robbench.tasks.attack.plan import AttackPlan
 from robbench.tasks.attack.points import encode, points_to_replay

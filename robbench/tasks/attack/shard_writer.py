@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from robbench.core.errors import Stopped
-from robbench.store.store import Partial
+from robbench.store.partial import Partial
 from robbench.tasks.signals import StopFlag
 
 FLUSH_SECONDS = 2.0  # a killed process loses at most what was finished since

@@ -27,9 +27,9 @@ from robbench.data.base import reason
 from robbench.models.create import create
 from robbench.models.external import External
 from robbench.models.weights import save
+from robbench.store.epochs import write_epochs
 from robbench.store.provenance import provenance
 from robbench.store.schema import SCHEMA_VERSION
-from robbench.store.store import write_epochs
 from robbench.tasks.model_folder import stored_config
 from robbench.tasks.signals import StopFlag
 from robbench.tasks.train.plan import Plan

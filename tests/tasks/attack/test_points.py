@@ -19,7 +19,8 @@ from robbench.core.freeze import frozen
 from robbench.core.tiles import Tiles
 from robbench.data.load import load
 from robbench.engine.verify import verify
-from robbench.store.store import Store, read_points
+from robbench.store.run import read_points
+from robbench.store.store import Store
 from robbench.tasks.attack import shard_writer
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.plan import plan_attacks

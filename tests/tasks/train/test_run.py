@@ -20,7 +20,7 @@ from robbench.attacks.pgd import PGD
 from robbench.data.base import sample_ids
 from robbench.data.load import load
 from robbench.losses.base import Loss
-from robbench.store.store import read_run
+from robbench.store.run import read_run
 from robbench.tasks.signals import StopFlag
 from robbench.tasks.train.config import TrainConfig
 from robbench.tasks.train.plan import plan_training

@@ -30,7 +30,7 @@ from robbench.reports.html.page import (
     number,
     percent,
 )
-from robbench.store.store import Run
+from robbench.store.run import Run
 
 ROW_PIXELS = 30
 _MOST_CLASSES = 40

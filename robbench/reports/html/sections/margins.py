@@ -16,7 +16,7 @@ from robbench.reports.html.data import Floats, Material, Series, numbers, series
 from robbench.reports.html.numbers import Margins
 from robbench.reports.html.numbers import input_margins as margins_by_model
 from robbench.reports.html.page import Cell, Head, Plot, Section, Table, in_words, number, percent
-from robbench.store.store import Run
+from robbench.store.run import Run
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 

@@ -11,7 +11,7 @@ from robbench.reports import texts
 from robbench.reports.html import figures
 from robbench.reports.html.data import Material, model_names, model_place, name_of
 from robbench.reports.html.page import Cell, Head, Notes, Plot, Section, Table, in_words, number
-from robbench.store.store import Run
+from robbench.store.run import Run
 
 _MEASURED = {
     "effective_rank": "effective rank of the features",

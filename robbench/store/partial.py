@@ -1,0 +1,135 @@
+"""The finished samples of a run that is not complete, kept so that the same command goes on with them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from robbench.core.documents import read_text
+from robbench.core.errors import UserError
+from robbench.core.files import atomic_write, cannot_write
+from robbench.core.leftovers import remove, sweep, temporary_in
+from robbench.store.find import parquet_files
+from robbench.store.locations import Location
+from robbench.store.schema import POINTS, samples_table, to_table
+from robbench.store.tables import read_table, table_kind, write_table
+
+_ANSWERS = "answers.json"
+
+
+class Partial:
+    """The finished samples of a run that was stopped, as numbered shards in one folder, their points in a folder inside."""
+
+    def __init__(self, folder: Path, run_id: str) -> None:
+        self._folder, self._run_id = folder, run_id
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All finished samples, each once. A shard that cannot be read counts as absent: its samples are to be redone."""
+        found: dict[int, dict[str, Any]] = {}
+        for shard in parquet_files(self._folder):
+            try:
+                if table_kind(shard) != ("samples", self._run_id):
+                    raise UserError(f"{shard} is not a shard of run {self._run_id}")
+                rows = read_table(shard, "samples").to_pylist()
+            except UserError:
+                continue
+            for row in rows:
+                found.setdefault(row["sample_id"], row)
+        return list(found.values())
+
+    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keep finished samples; nothing is written for none.
+
+        Raises ValueError or TypeError for rows that do not fit the samples table, RunError when
+        they cannot be written.
+        """
+        if rows:
+            last = max(
+                (
+                    int(shard.stem)
+                    for shard in parquet_files(self._folder)
+                    if shard.stem.isdecimal()
+                ),
+                default=-1,
+            )
+            write_table(
+                self._folder / f"{last + 1:06d}.parquet",
+                samples_table(self._run_id, rows),
+                self._run_id,
+            )
+
+    def append_points(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keep worst points; to be called before their samples are appended. Raises as `append` does."""
+        if rows:
+            last = max(
+                (
+                    int(shard.stem)
+                    for shard in parquet_files(self._points)
+                    if shard.stem.isdecimal()
+                ),
+                default=-1,
+            )
+            write_table(
+                self._points / f"{last + 1:06d}.parquet",
+                to_table(POINTS, rows, run_id=self._run_id),
+                self._run_id,
+            )
+
+    def points(self) -> Iterator[pa.Table]:
+        """All worst points kept, of each sample the last, as parts of a points table. What cannot be read counts as absent."""
+        last = {
+            sample: shard
+            for shard, found in self._point_shards()
+            for sample in found["sample_id"].to_pylist()
+        }
+        for shard, found in self._point_shards():
+            ids = found["sample_id"].to_pylist()
+            rows = {sample: n for n, sample in enumerate(ids) if last.get(sample) == shard}
+            if rows:
+                yield found.take(list(rows.values()))
+
+    def samples_with_points(self) -> set[int]:
+        """The ids of the samples that `points` has."""
+        return {
+            sample for _, found in self._point_shards() for sample in found["sample_id"].to_pylist()
+        }
+
+    @property
+    def _points(self) -> Path:
+        return self._folder / "points"
+
+    def _point_shards(self) -> Iterator[tuple[Location, pa.Table]]:
+        for shard in parquet_files(self._points):
+            with contextlib.suppress(UserError):
+                if table_kind(shard) == ("points", self._run_id):
+                    yield shard, read_table(shard, "points")
+
+    def keep_answers(self, text: str) -> None:
+        """Note what the model answered before its first sample. Raises as `append` does."""
+        if self.answers() is None:
+            atomic_write(
+                self._folder / _ANSWERS, lambda path: path.write_text(text, encoding="utf-8")
+            )
+
+    def answers(self) -> str | None:
+        """What the model answered before the first sample; None when that is not known."""
+        try:
+            return read_text(self._folder / _ANSWERS, "the answers", "JSON")
+        except UserError:
+            return None
+
+    def discard(self) -> None:
+        """Remove all shards, in one step for whoever looks. Raises UserError or RunError when the file system refuses."""
+        gone = temporary_in(self._folder.parent)
+        try:
+            self._folder.rename(gone)
+            remove(gone)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            raise cannot_write(self._folder, error, "remove") from error
+        sweep(self._folder.parent)
