@@ -65,8 +65,8 @@ from robbench.statistics.proportions import mcnemar_exact
 from robbench.store.provenance import provenance
 from robbench.threat.model import ThreatModel, parse_threat
 from robbench.threat.problem import Problem, size_and_fits
+from robbench.training.inner import Inner
 from robbench.training.recipe import Recipe
-from robbench.training.step import Inner
 from robbench.training.trainer import Trainer
 
 WITHIN = {

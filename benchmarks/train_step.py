@@ -53,8 +53,9 @@ from robbench.models.create import create
 from robbench.store.provenance import provenance
 from robbench.threat.model import parse_threat
 from robbench.training.forward import Forward
+from robbench.training.inner import Inner
 from robbench.training.optimizers import make_optimizer
-from robbench.training.step import Inner, TrainStep
+from robbench.training.step import TrainStep
 
 LOOK = 16  # samples whose inner points and passes are looked at
 STEPS, EPS, RATE, BETA, THREAT = 10, 8 / 255, 0.25, 6.0, parse_threat("linf:8/255")[0]

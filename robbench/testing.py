@@ -31,7 +31,8 @@ from robbench.losses.base import Loss
 from robbench.models.base import Classifier
 from robbench.threat.model import ThreatModel, parse_threat
 from robbench.threat.norms import NORMS
-from robbench.training.step import Inner, TrainStep
+from robbench.training.inner import Inner
+from robbench.training.step import TrainStep
 
 SHAPE = (1, 6, 6)
 EPS = {"linf": 0.05, "l2": 0.4, "l1": 1.0, "l0": 4}

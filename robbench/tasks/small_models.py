@@ -16,7 +16,7 @@ from robbench.data.load import load
 from robbench.models.create import create
 from robbench.tasks.train.config import TrainConfig
 from robbench.threat.model import ThreatModel
-from robbench.training.step import Inner
+from robbench.training.inner import Inner
 from robbench.training.trainer import Trainer
 
 ROWS, PIXELS = 5000, 3 * 32 * 32  # more would take minutes on a CPU

@@ -1,10 +1,10 @@
-"""Averages of the weights along training, which are then what is judged and kept.
+"""Averages of the weights along training, which are validated and kept in their place.
 
 `ema`: exponential moving average of every step (Polyak and Juditsky 1992; in adversarial training
 Gowal et al. 2020, arXiv:2010.03593), whose decay grows as (1+n)/(10+n) with the number n of steps
-so far, up to the one given (as in SEAT's code): with a constant one the first weights would rule a
-short training. `swa`: plain mean of the weights after each epoch of the last quarter (Izmailov et
-al. 2018, arXiv:1803.05407). Batch-norm statistics are averaged like weights.
+so far, up to the one given (as in SEAT's code): with a constant one the first weights would
+dominate a short training. `swa`: plain mean of the weights after each epoch of the last quarter
+(Izmailov et al. 2018, arXiv:1803.05407). Batch-norm statistics are averaged like weights.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ class Average:
     """The running average of a model's weights; `kind` is none, ema or swa."""
 
     def __init__(self, kind: str, model: Classifier, decay: float) -> None:
-        self.kind, self.model = kind, model
+        self.kind = kind
+        self.model = model
 
         def ema(average: Tensor, now: Tensor, n: Tensor) -> Tensor:
             share = ((1 + n) / (10 + n)).clamp(max=decay)
@@ -32,11 +33,15 @@ class Average:
         avg_fn = ema if kind == "ema" else None
         self.average = None
         if kind != "none":
-            self.average = AveragedModel(model, avg_fn=avg_fn, use_buffers=True)  # type: ignore[arg-type]
+            self.average = AveragedModel(
+                model,
+                avg_fn=avg_fn,  # type: ignore[arg-type]
+                use_buffers=True,
+            )
 
     @property
-    def judged(self) -> Classifier:
-        """The model to judge and to keep: the average once there is one, else the model as it is."""
+    def averaged_model(self) -> Classifier:
+        """The average once there is one, else the model as it is."""
         if self.average is None or int(self.average.n_averaged) == 0:
             return self.model
         averaged: Any = self.average.module

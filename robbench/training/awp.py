@@ -1,9 +1,11 @@
-"""AWP: adversarial weight perturbation, Wu, Xia and Wang 2020, arXiv:2004.05884, algorithm 1, around any loss.
+"""AWP, adversarial weight perturbation around any loss: Wu, Xia and Wang 2020, algorithm 1.
+
+arXiv:2004.05884.
 
 The gradient is taken at w + gamma d, where d is one ascent step of the training loss at the same
 adversarial inputs, scaled weight by weight: d = ||w|| / ||g|| * g for weights of two or more
 dimensions. As in the authors' code the optimizer steps from the perturbed weights, and the
-perturbation is taken away afterwards.
+perturbation is removed afterwards.
 """
 
 from __future__ import annotations
@@ -22,7 +24,10 @@ from robbench.training.distributed import World
 def perturbed(
     model: nn.Module, gamma: float, objective: Callable[[], Tensor], world: World
 ) -> Iterator[None]:
-    """Move the weights by gamma along the ascent direction of `objective()`, and back when done. Buffers are left alone."""
+    """Move the weights by gamma along the ascent direction of `objective()`, and back at the end.
+
+    Buffers stay as they are.
+    """
     weights = [weight for weight in model.parameters() if weight.ndim >= 2 and weight.requires_grad]
     with buffers_kept(model):
         gradients = torch.autograd.grad(objective(), weights, allow_unused=True)

@@ -1,4 +1,6 @@
-"""Several processes on one training run, as `torchrun` starts them: each takes its share of every batch.
+"""Several processes on one training run, as `torchrun` starts them.
+
+Each takes its share of every batch.
 
 Gradients are summed over the processes, so that a step is the step of one process on the whole
 batch up to rounding (weights within 1e-6 in the tests' short float32 runs), but for dropout, for
@@ -26,11 +28,9 @@ class World:
     """This process' place among those of the run."""
 
     def __init__(self) -> None:
-        self.rank, self.size = (
-            (distributed.get_rank(), distributed.get_world_size())
-            if distributed.is_initialized()
-            else (0, 1)
-        )
+        joined = distributed.is_initialized()
+        self.rank = distributed.get_rank() if joined else 0
+        self.size = distributed.get_world_size() if joined else 1
 
     @property
     def first(self) -> bool:
@@ -61,7 +61,7 @@ class World:
             weight.grad = total
 
     def add(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        """The sum of each tensor over the processes, in one exchange; all tensors have one dtype and device."""
+        """The sum of each tensor over the processes, in one exchange; of one dtype and device."""
         if self.size == 1 or not tensors:
             return list(tensors)
         # Flattened, so that every process sends the same order whatever the memory format of its
@@ -94,13 +94,13 @@ class World:
                 distributed.broadcast(buffer, 0)
 
     def wait(self) -> None:
-        """Until every process is here."""
+        """Wait until every process gets here."""
         self.most(0)
 
 
 @contextlib.contextmanager
 def joined(device: torch.device) -> Iterator[None]:
-    """Join the processes that `torchrun` started, for the time of a run; alone without it."""
+    """Join the processes that `torchrun` started, for the time of a run; without it, do nothing."""
     if process_number("WORLD_SIZE", 1) <= 1 or distributed.is_initialized():
         yield
         return
@@ -113,7 +113,8 @@ def joined(device: torch.device) -> Iterator[None]:
         distributed.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     except ValueError as error:  # torchrun sets its variables together
         raise UserError(
-            f"this is not one of the processes that torchrun starts ({error}): unset WORLD_SIZE, or use torchrun"
+            f"this is not one of the processes that torchrun starts ({error}): "
+            "unset WORLD_SIZE, or use torchrun"
         ) from None
     try:
         yield

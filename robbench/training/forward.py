@@ -12,7 +12,10 @@ from robbench.models.base import Classifier, Output
 
 
 class Forward:
-    """A model's outputs under a recipe's precision (`fp32`, or `bf16` by autocast with float32 weights and logits)."""
+    """A model's outputs under a recipe's precision: `fp32`, or `bf16` by autocast.
+
+    Weights and outputs are float32 in both.
+    """
 
     def __init__(
         self,
@@ -22,7 +25,9 @@ class Forward:
         channels_last: bool = False,
         compiled: bool = False,
     ) -> None:
-        self.model, self.precision, self.channels_last = model, precision, channels_last
+        self.model = model
+        self.precision = precision
+        self.channels_last = channels_last
         if channels_last:
             model.to(memory_format=torch.channels_last)
         self._output: Callable[[Tensor], Output] = (

@@ -39,7 +39,7 @@ class Recipe:
     ] = 0.0
     average: Annotated[
         Literal["none", "ema", "swa"],
-        Field(description="of the weights: what is judged and kept; swa: of the last quarter"),
+        Field(description="of the weights: what is validated and kept; swa: of the last quarter"),
     ] = "none"
     ema_decay: Annotated[Number, Field(gt=0, lt=1, description="of ema, reached gradually")] = 0.999
     awp: Annotated[

@@ -1,4 +1,4 @@
-"""Learning-rate schedules as a factor of the share of training done, so that they know nothing of epochs or resuming."""
+"""Learning-rate schedules: factors in [0,1] as functions of the share of training done."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def one_cycle(progress: float) -> float:
 
 
 def piecewise(progress: float) -> float:
-    """1, then 0.1 from half, then 0.01 from three quarters: the robust-overfitting recipe (Rice et al. 2020)."""
+    """1, then 0.1 from half, then 0.01 from three quarters of training (Rice et al. 2020)."""
     return 1.0 if progress < 0.5 else 0.1 if progress < 0.75 else 0.01
 
 
 def linear(progress: float) -> float:
-    """From 1 straight down to 0."""
+    """Linearly from 1 down to 0."""
     return 1 - progress
 
 

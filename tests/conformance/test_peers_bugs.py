@@ -31,9 +31,12 @@ from robbench.testing import SHAPE, judge, toy_model, toy_split
 from robbench.threat.model import parse_threat
 from robbench.threat.norms import NORMS
 from robbench.threat.problem import Problem, size_and_fits
+from robbench.training.inner import Inner
+from robbench.training.notes import Notes
 from robbench.training.recipe import Recipe
-from robbench.training.step import Inner, Notes, TrainStep
-from robbench.training.trainer import VALIDATION_ATTACK, Trainer
+from robbench.training.step import TrainStep
+from robbench.training.trainer import Trainer
+from robbench.training.validation import VALIDATION_ATTACK
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

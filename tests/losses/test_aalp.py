@@ -22,7 +22,8 @@ from robbench.models.contributions import contributions, kept
 from robbench.models.heads import ScoreHead
 from robbench.testing import check_loss, toy_split
 from robbench.threat.model import parse_threat
-from robbench.training.step import Inner, TrainStep
+from robbench.training.inner import Inner
+from robbench.training.step import TrainStep
 
 SPEC = "robbench.losses.aalp:AALP"
 ABLATIONS = [

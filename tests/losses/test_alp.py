@@ -16,7 +16,8 @@ from robbench.losses.alp import ALP
 from robbench.models.base import Classifier
 from robbench.testing import check_loss, toy_split
 from robbench.threat.model import parse_threat
-from robbench.training.step import Inner, TrainStep
+from robbench.training.inner import Inner
+from robbench.training.step import TrainStep
 
 SPEC = "robbench.losses.alp:ALP"
 OPTIONS = [

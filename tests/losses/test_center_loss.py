@@ -22,6 +22,7 @@ from robbench.models.heads import build_head
 from robbench.testing import check_loss, toy_split
 from robbench.threat.model import parse_threat
 from robbench.training.recipe import Recipe
+from robbench.training.state import restore_trainer, trainer_state
 from robbench.training.trainer import Trainer
 
 SPEC = "robbench.losses.center_loss:CenterLoss"
@@ -171,9 +172,9 @@ def test_it_learns_and_a_resumed_run_is_the_same():
     file = io.BytesIO()
     for _ in range(10):
         first.run_epoch(lambda _: None)
-    torch.save(first.state(), file)
+    torch.save(trainer_state(first), file)
     file.seek(0)
-    second.load_state(torch.load(file, weights_only=True))
+    restore_trainer(second, torch.load(file, weights_only=True))
     for _ in range(10):
         second.run_epoch(lambda _: None)
     end = straight.model.state_dict()

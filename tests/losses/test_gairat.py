@@ -19,7 +19,8 @@ from robbench.losses.gairat import GAIRAT
 from robbench.models.base import Classifier
 from robbench.testing import check_loss, toy_model, toy_split
 from robbench.threat.model import parse_threat
-from robbench.training.step import Inner, TrainStep
+from robbench.training.inner import Inner
+from robbench.training.step import TrainStep
 
 SPEC = "robbench.losses.gairat:GAIRAT"
 

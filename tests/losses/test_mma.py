@@ -20,7 +20,9 @@ from robbench.losses.mma import MMA
 from robbench.models.base import Classifier
 from robbench.testing import check_loss, toy_model, toy_split
 from robbench.threat.model import parse_threat
-from robbench.training.step import Inner, Notes, TrainStep
+from robbench.training.inner import Inner
+from robbench.training.notes import Notes
+from robbench.training.step import TrainStep
 
 SPEC = "robbench.losses.mma:MMA"
 WIDTH = 6

@@ -19,7 +19,8 @@ from robbench.models.create import create
 from robbench.models.heads import build_head
 from robbench.testing import check_loss, toy_split
 from robbench.threat.model import parse_threat
-from robbench.training.step import Inner, TrainStep
+from robbench.training.inner import Inner
+from robbench.training.step import TrainStep
 
 MODULE = "robbench.losses.mmc"
 

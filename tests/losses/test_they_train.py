@@ -10,8 +10,8 @@ from robbench.catalogue.builtins import ATTACKS, LOSSES
 from robbench.models.base import Classifier
 from robbench.testing import SHAPE, toy_split
 from robbench.threat.model import parse_threat
+from robbench.training.inner import Inner
 from robbench.training.recipe import Recipe
-from robbench.training.step import Inner
 from robbench.training.trainer import Trainer
 
 NOISE = {

@@ -34,8 +34,9 @@ from robbench.testing import judge, toy_model, toy_split
 from robbench.threat.model import parse_threat
 from robbench.threat.norms import NORMS
 from robbench.threat.problem import Problem
+from robbench.training.inner import Inner
 from robbench.training.optimizers import make_optimizer
-from robbench.training.step import Inner, TrainStep
+from robbench.training.step import TrainStep
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

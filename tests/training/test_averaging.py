@@ -12,6 +12,7 @@ from robbench.losses.cross_entropy import CrossEntropy
 from robbench.losses.differential import Differential
 from robbench.models.heads import build_head
 from robbench.testing import toy_split
+from robbench.training.state import restore_trainer, trainer_state
 from robbench.training.trainer import Trainer
 
 
@@ -53,9 +54,9 @@ def test_ema_is_the_sum_by_hand(make, decay):
         d = min(decay, (1 + n) / (10 + n))
         average = {name: d * average[name] + (1 - d) * step[name].double() for name in average}
     del average["body.2.num_batches_tracked"]  # a whole number, which nobody reads
-    assert_close(trainer.judged.state_dict(), average)
+    assert_close(trainer.averaged_model.state_dict(), average)
     assert not torch.allclose(
-        trainer.judged.state_dict()["head.weight"], steps[-1]["head.weight"], atol=1e-3
+        trainer.averaged_model.state_dict()["head.weight"], steps[-1]["head.weight"], atol=1e-3
     )
 
 
@@ -68,16 +69,16 @@ def test_swa_is_the_mean_of_the_last_quarter(make, epochs, averaged):
     for epoch in range(1, epochs + 1):
         trainer.run_epoch(lambda _: None)
         ends.append(state_of(trainer.model))
-        assert (trainer.judged is trainer.model) == (epoch < averaged[0])
+        assert (trainer.averaged_model is trainer.model) == (epoch < averaged[0])
     mean = {
         name: sum(ends[epoch - 1][name].double() for epoch in averaged) / len(averaged)
         for name in ends[0]
     }
     del mean["body.2.num_batches_tracked"]
-    assert_close(trainer.judged.state_dict(), mean)
+    assert_close(trainer.averaged_model.state_dict(), mean)
     if len(averaged) > 1:
         assert not torch.allclose(
-            trainer.judged.state_dict()["head.weight"], ends[-1]["head.weight"], atol=1e-3
+            trainer.averaged_model.state_dict()["head.weight"], ends[-1]["head.weight"], atol=1e-3
         )
 
 
@@ -87,7 +88,7 @@ def test_the_trained_weights_are_not_touched(make):
     for trainer in (plain, ema, swa):
         for _ in range(3):
             trainer.run_epoch(lambda _: None)
-    assert plain.judged is plain.model
+    assert plain.averaged_model is plain.model
     for trainer in (ema, swa):
         assert all(
             torch.equal(value, trainer.model.state_dict()[name])
@@ -111,7 +112,7 @@ def test_the_average_is_what_is_validated(make, validation, kind):
             z = copy.deepcopy(model).eval()(x)
         return z.gather(1, y[:, None])[:, 0] - z.scatter(1, y[:, None], -torch.inf).amax(1)
 
-    expected, other = margins(trainer.judged), margins(trainer.model)
+    expected, other = margins(trainer.averaged_model), margins(trainer.model)
     assert row["clean_margin"] == pytest.approx(float(expected.mean()), abs=1e-5)
     assert row["clean_accuracy"] == pytest.approx(float((expected > 0).float().mean()))
     assert abs(float(other.mean()) - row["clean_margin"]) > 1e-3
@@ -128,13 +129,16 @@ def test_a_state_carries_the_average(make, kind):
     for _ in range(7):
         straight.run_epoch(lambda _: None)
     file = io.BytesIO()
-    torch.save(straight.state(), file)
+    torch.save(trainer_state(straight), file)
     file.seek(0)
-    second.load_state(torch.load(file, weights_only=True))
+    restore_trainer(second, torch.load(file, weights_only=True))
     rows = [{**trainer.run_epoch(lambda _: None), "seconds": 0} for trainer in (straight, second)]
     assert rows[0] == rows[1]
-    assert straight.judged is not straight.model
-    for one, other in ((straight.model, second.model), (straight.judged, second.judged)):
+    assert straight.averaged_model is not straight.model
+    for one, other in (
+        (straight.model, second.model),
+        (straight.averaged_model, second.averaged_model),
+    ):
         assert all(
             torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items()
         )
@@ -152,7 +156,10 @@ def test_the_heads_bias_is_fitted_to_the_average(threat, recipe, plain_model):
     for _ in range(2):
         trainer.run_epoch(lambda _: None)
     with torch.no_grad():
-        scores = trainer.judged.features(split.images.float() / 255) @ trainer.judged.head.weight[0]
+        scores = (
+            trainer.averaged_model.features(split.images.float() / 255)
+            @ trainer.averaged_model.head.weight[0]
+        )
     expected = -(scores[split.labels == 1].min() + scores[split.labels == 0].max()) / 2
-    assert float(trainer.judged.head.bias) == pytest.approx(float(expected), abs=1e-5)
+    assert float(trainer.averaged_model.head.bias) == pytest.approx(float(expected), abs=1e-5)
     assert float(expected) != 0

@@ -18,7 +18,7 @@ from robbench.losses.mma import MMA
 from robbench.losses.trades import TRADES
 from robbench.training.awp import perturbed
 from robbench.training.distributed import World
-from robbench.training.step import Inner
+from robbench.training.inner import Inner
 from robbench.training.trainer import Trainer
 
 EPS, STEPS, RATE, GAMMA, BETA, LR = 0.1, 3, 0.4, 0.05, 6.0, 0.2
@@ -228,7 +228,7 @@ def test_its_cost_is_one_more_pass(split, validation, threat, recipe, norm_model
         inner=Inner(PGD(steps=4), threat),
         threat=threat,
     )
-    trainer._fit_head = handle.remove  # what comes after the step is not of interest
+    trainer._end_epoch = handle.remove  # what comes after the step is not of interest
     row = trainer.run_epoch(lambda _: None)
     assert seen == [("attack", "clean")] * 4 + [("loss", "clean"), ("loss", "moved")]
     assert (row["n_forward"], row["n_backward"]) == (6 * 24, 6 * 24)
@@ -252,7 +252,7 @@ def test_with_mixup_both_attacks_come_first(split, validation, threat, recipe, p
         inner=Inner(PGD(steps=2), threat),
         threat=threat,
     )
-    trainer._fit_head = handle.remove
+    trainer._end_epoch = handle.remove
     row = trainer.run_epoch(lambda _: None)
     assert [untouched for attack, untouched in seen if attack] == [True] * 4
     assert [untouched for attack, untouched in seen if not attack] == [True] * 2 + [False] * 2

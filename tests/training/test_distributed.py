@@ -33,8 +33,9 @@ from robbench.models.base import Classifier
 from robbench.testing import toy_split
 from robbench.threat.model import parse_threat
 from robbench.training.distributed import World, joined, local_device
+from robbench.training.inner import Inner
+from robbench.training.notes import Notes
 from robbench.training.recipe import Recipe
-from robbench.training.step import Inner, Notes
 from robbench.training.trainer import Trainer
 
 THREAT = parse_threat("linf:0.1")[0]
@@ -119,7 +120,7 @@ def train(case: str) -> dict[str, Any]:
     return {
         "rows": rows,
         "model": trainer.model.state_dict(),
-        "best": trainer.judged.state_dict(),
+        "best": trainer.averaged_model.state_dict(),
         "memories": memories,
     }
 

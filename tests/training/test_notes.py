@@ -13,7 +13,9 @@ import torch
 from robbench.losses.base import Loss
 from robbench.losses.cross_entropy import CrossEntropy
 from robbench.training.distributed import World
-from robbench.training.step import Notes, TrainStep
+from robbench.training.notes import Notes
+from robbench.training.state import restore_trainer, trainer_state
+from robbench.training.step import TrainStep
 from robbench.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -162,10 +164,10 @@ def test_a_state_carries_the_memories(make):
     straight, second, forgetful = make(), make(), make()
     straight.run_epoch(lambda _: None)
     file = io.BytesIO()
-    torch.save(straight.state(), file)
+    torch.save(trainer_state(straight), file)
     for trainer in (second, forgetful):
         file.seek(0)
-        trainer.load_state(torch.load(file, weights_only=True))
+        restore_trainer(trainer, torch.load(file, weights_only=True))
     forgetful.notes.memories.clear()
     rows = [
         {**trainer.run_epoch(lambda _: None), "seconds": 0}

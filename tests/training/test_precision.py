@@ -16,7 +16,8 @@ from robbench.models.base import Classifier
 from robbench.testing import toy_split
 from robbench.threat.model import parse_threat
 from robbench.training.forward import Forward
-from robbench.training.step import Inner, TrainStep
+from robbench.training.inner import Inner
+from robbench.training.step import TrainStep
 from robbench.training.trainer import Trainer
 
 SHAPE, THREAT = (3, 8, 8), parse_threat("linf:0.1")[0]

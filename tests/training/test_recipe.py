@@ -14,10 +14,11 @@ from robbench.data.loader import seeded_generator
 from robbench.losses.base import Loss
 from robbench.losses.cross_entropy import CrossEntropy
 from robbench.losses.trades import TRADES
+from robbench.training.inner import Inner
+from robbench.training.mixup import beta
 from robbench.training.optimizers import make_optimizer
 from robbench.training.schedules import SCHEDULES
-from robbench.training.step import Inner
-from robbench.training.trainer import Trainer, _beta
+from robbench.training.trainer import Trainer
 
 
 @pytest.mark.parametrize(
@@ -247,11 +248,11 @@ def test_mixup_with_an_inner_attack(split, validation, threat, recipe, plain_mod
 def test_the_share_of_mixup_is_beta(alpha):
     """Mean 1/2 and variance 1 / (4 (2 alpha + 1)), as Beta(alpha, alpha) has; always inside [0,1], also where gammas vanish."""
     generator = torch.Generator().manual_seed(0)
-    draws = torch.tensor([_beta(alpha, generator) for _ in range(4000)])
+    draws = torch.tensor([beta(alpha, generator) for _ in range(4000)])
     assert 0 <= float(draws.min()) < float(draws.max()) <= 1
     assert float(draws.mean()) == pytest.approx(0.5, abs=0.02)
     assert float(draws.var()) == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.08)
-    assert all(0 <= _beta(1e-4, generator) <= 1 for _ in range(50))
+    assert all(0 <= beta(1e-4, generator) <= 1 for _ in range(50))
 
 
 def test_mixup_is_a_function_of_seed_and_epoch(split, validation, threat, recipe, plain_model):

@@ -16,7 +16,8 @@ from robbench.core import keyed
 from robbench.losses.cross_entropy import CrossEntropy
 from robbench.losses.trades import TRADES
 from robbench.testing import toy_split
-from robbench.training.step import Inner, TrainStep
+from robbench.training.inner import Inner
+from robbench.training.step import TrainStep
 from robbench.training.trainer import Trainer
 
 EPS, STEPS, RATE = 0.1, 3, 0.4

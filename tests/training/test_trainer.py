@@ -15,7 +15,8 @@ from robbench.losses.base import Loss
 from robbench.losses.cross_entropy import CrossEntropy
 from robbench.losses.differential import Differential
 from robbench.testing import judge, toy_split
-from robbench.training.step import Inner
+from robbench.training.inner import Inner
+from robbench.training.state import restore_trainer, trainer_state
 from robbench.training.trainer import Trainer
 
 
@@ -179,10 +180,10 @@ def test_a_state_carries_everything(split, validation, threat, recipe, norm_mode
     rows = [straight.run_epoch(lambda _: None) for _ in range(2)]
     first.run_epoch(lambda _: None)
     file = io.BytesIO()
-    torch.save(first.state(), file)
+    torch.save(trainer_state(first), file)
     file.seek(0)
     torch.manual_seed(99)  # whatever the resumed process did before
-    second.load_state(torch.load(file, weights_only=True))
+    restore_trainer(second, torch.load(file, weights_only=True))
     again = second.run_epoch(lambda _: None)
     assert all(
         torch.equal(tensor, second.model.state_dict()[key])

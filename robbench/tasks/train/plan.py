@@ -27,7 +27,7 @@ from robbench.tasks.train.config import TrainConfig
 from robbench.tasks.train.start import Start, find_start, renamed_classes, require_architecture
 from robbench.threat.model import require_inside, single_threat
 from robbench.training.distributed import local_device
-from robbench.training.step import Inner
+from robbench.training.inner import Inner
 
 LONGEST_NAME = 200  # file systems take 255 bytes
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

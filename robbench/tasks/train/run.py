@@ -35,6 +35,7 @@ from robbench.tasks.signals import StopFlag
 from robbench.tasks.train.plan import Plan
 from robbench.threat.model import single_threat
 from robbench.training.distributed import joined
+from robbench.training.state import restore_trainer, trainer_state
 from robbench.training.trainer import Progress, Trainer
 
 
@@ -216,7 +217,7 @@ class _Session:
 
     def _save(self, which: str) -> None:
         if self.trainer.world.first:
-            save(self.plan.folder, f"{which}.safetensors", self.trainer.judged)
+            save(self.plan.folder, f"{which}.safetensors", self.trainer.averaged_model)
 
     def _watch(self, progress: Progress) -> None:
         self.watcher.batch(progress)
@@ -280,7 +281,7 @@ class _Session:
         write_epochs(self.plan.folder / "epochs.parquet", rows)  # NaN: not validated
 
     def _save_state(self, path: Path) -> None:
-        state = {**self.trainer.state(), "rows": self.rows}
+        state = {**trainer_state(self.trainer), "rows": self.rows}
         try:
             atomic_write(path, lambda temporary: torch.save(state, temporary))
         except RuntimeError as error:  # torch has its own words for what the system says
@@ -291,7 +292,7 @@ class _Session:
         require_regular(path)
         try:
             state = torch.load(path, map_location=self.plan.device, weights_only=True)
-            self.trainer.load_state(state)
+            restore_trainer(self.trainer, state)
             self.rows = list(state["rows"])
             if [row["epoch"] for row in self.rows] != list(
                 range(1, self.trainer.epoch + 1)

@@ -26,8 +26,9 @@ from robbench.tasks.train.config import TrainConfig
 from robbench.tasks.train.plan import plan_training
 from robbench.tasks.train.run import train
 from robbench.threat.model import parse_threat
-from robbench.training.step import Inner
-from robbench.training.trainer import Trainer, Validation
+from robbench.training.inner import Inner
+from robbench.training.trainer import Trainer
+from robbench.training.validation import Validation
 
 
 class Silent:
@@ -545,7 +546,7 @@ def test_the_saved_model_is_the_average(tmp_path, monkeypatch, kind):
     def watched(trainer):
         weights, average = (
             {key: tensor.clone() for key, tensor in model.state_dict().items()}
-            for model in (trainer.model, trainer.judged)
+            for model in (trainer.model, trainer.averaged_model)
         )
         seen.append((weights, average))
         return validate(trainer)

@@ -1,0 +1,76 @@
+"""What losses keep beside the model."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from robbench.training.distributed import World
+
+
+class Notes:
+    """Per-sample memories that outlive the epoch, and the sums behind the means of its log."""
+
+    def __init__(self, samples: int, device: torch.device) -> None:
+        self.samples = samples
+        self.device = device
+        # [N], NaN where nothing has been remembered yet.
+        self.memories: dict[str, Tensor] = {}
+        # [N] 1 where this process remembered something in this epoch.
+        self.fresh: dict[str, Tensor] = {}
+        self.logged: dict[str, tuple[Tensor, int]] = {}  # sum and count
+
+    def memory(self, name: str, initial: float) -> Tensor:
+        """[N] of all training samples; `initial` where nothing has been remembered."""
+        values = self._values(name)
+        return torch.where(values.isnan(), initial, values)
+
+    def remember(self, name: str, index: Tensor, values: Tensor) -> None:
+        """Keep values [B] for the samples at index [B]."""
+        self._values(name)[index] = values.detach().float()
+        self._fresh(name)[index] = 1.0
+
+    def log(self, name: str, values: Tensor) -> None:
+        """Add values to the mean over the epoch; on the device, so that nothing waits for it."""
+        total, count = self.logged.get(name, (torch.zeros((), device=self.device), 0))
+        self.logged[name] = (total + values.detach().float().sum(), count + values.numel())
+
+    def take_means(self) -> dict[str, float]:
+        """The means since the last call."""
+        means = {name: float(total) / max(count, 1) for name, (total, count) in self.logged.items()}
+        self.logged.clear()
+        return means
+
+    def share(self, world: World) -> None:
+        """Give every process what the others remembered and logged in an epoch.
+
+        A process without rows may not even know the names.
+        """
+        if world.size == 1:
+            return
+        for name in world.names(self.memories):
+            values, fresh = self._values(name), self._fresh(name)
+            found, anyone = world.add([torch.where(fresh > 0, values, 0.0), fresh])
+            values.copy_(torch.where(anyone > 0, found, values))
+        nothing = (torch.zeros((), device=self.device), 0)
+        for name in world.names(self.logged):
+            total, count = self.logged.get(name, nothing)
+            total, counts = world.add([total, total.new_tensor(float(count))])
+            self.logged[name] = (total, int(counts))
+        self.fresh.clear()
+
+    def copy(self) -> Notes:
+        """A copy of the memories alone, for a call of a loss that must leave no trace."""
+        other = Notes(self.samples, self.device)
+        other.memories = {name: values.clone() for name, values in self.memories.items()}
+        return other
+
+    def _values(self, name: str) -> Tensor:
+        if name not in self.memories:
+            self.memories[name] = torch.full((self.samples,), torch.nan, device=self.device)
+        return self.memories[name]
+
+    def _fresh(self, name: str) -> Tensor:
+        if name not in self.fresh:
+            self.fresh[name] = torch.zeros(self.samples, device=self.device)
+        return self.fresh[name]

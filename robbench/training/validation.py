@@ -1,0 +1,42 @@
+"""Validation after an epoch, by the engine that `robbench attack` uses."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from robbench.attacks.pgd import PGD
+from robbench.core.device import default_batch_size
+from robbench.data.base import Split
+from robbench.engine.cascade import Entry
+from robbench.engine.evaluate import evaluate
+from robbench.models.base import Classifier
+from robbench.threat.model import ThreatModel
+
+VALIDATION_ATTACK = PGD(steps=10)
+
+
+class Validation(NamedTuple):
+    """Accuracies in [0,1] and mean logit margins, clean and under a short PGD."""
+
+    clean_accuracy: float
+    robust_accuracy: float
+    clean_margin: float
+    adv_margin: float
+
+
+def validate(model: Classifier, split: Split, threat: ThreatModel, seed: int) -> Validation:
+    """Clean and under PGD of ten steps within `threat`; NaN where the split has no samples."""
+    if not len(split):
+        return Validation(math.nan, math.nan, math.nan, math.nan)
+    width = default_batch_size(split.labels.device)
+    entries = [Entry("validation", VALIDATION_ATTACK)]
+    verdicts = evaluate(model, split, threat, entries, seed=seed, width=width).verdicts
+    labels = split.labels[[verdict.sample for verdict in verdicts]].tolist()
+    columns = (
+        [v.clean_pred == y for v, y in zip(verdicts, labels, strict=True)],
+        [not v.adversarial for v in verdicts],
+        [v.clean_margin for v in verdicts],
+        [v.adv_margin for v in verdicts],
+    )
+    return Validation(*(sum(column) / len(verdicts) for column in columns))
