@@ -1,4 +1,4 @@
-"""Defences that only look robust, made from an undefended model: what the self-test must see through.
+"""Defences that only look robust, made from an undefended model, for the self-test.
 
 Each is the construction that a paper on masked gradients warns of (Athalye et al. 2018,
 arXiv:1802.00420; Carlini and Wagner 2016, arXiv:1607.04311; Tramer et al. 2020, arXiv:2002.08347).
@@ -18,7 +18,7 @@ LEVELS = 8  # of the quantised inputs
 
 
 class Defence(nn.Module):
-    """A model with something in front of it and something behind it."""
+    """A model between a function of its inputs and a function of its outputs."""
 
     def __init__(
         self,
@@ -27,7 +27,9 @@ class Defence(nn.Module):
         after: Callable[[Tensor], Tensor],
     ) -> None:
         super().__init__()
-        self.model, self.before, self.after = model, before, after
+        self.model = model
+        self.before = before
+        self.after = after
 
     def forward(self, x: Tensor) -> Tensor:
         return self.after(self.model(self.before(x)))
@@ -51,12 +53,11 @@ def _shattered(x: Tensor) -> Tensor:
 
 
 def _purified(x: Tensor) -> Tensor:
-    """One step of an optimisation of the input's own, inside the forward pass."""
+    """One step that optimises the input inside the forward pass."""
     with torch.enable_grad():
         leaf = x.detach().requires_grad_()
-        away = torch.autograd.grad((leaf - leaf.mean((-1, -2), keepdim=True)).square().sum(), leaf)[
-            0
-        ]
+        variance = (leaf - leaf.mean((-1, -2), keepdim=True)).square().sum()
+        (away,) = torch.autograd.grad(variance, leaf)
     return x + 0.05 * away
 
 
@@ -90,7 +91,7 @@ DEFENCES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]
 
 
 def defended(model: nn.Module) -> dict[str, nn.Module]:
-    """All of them around one model, by name."""
+    """The broken defences built around one model, by name."""
     return {
         name: Defence(model, before, after).eval() for name, (before, after) in DEFENCES.items()
     }

@@ -1,4 +1,4 @@
-"""What checks may look at: a model, some samples, a threat model, and what a run left of them; each thing is made once."""
+"""What checks look at: a model, some samples, a threat model, and a run's record of them."""
 
 from __future__ import annotations
 
@@ -11,35 +11,30 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from robbench.attacks.base import Attack
 from robbench.catalogue.builtins import ATTACKS
-from robbench.checks.base import Skip
-from robbench.checks.probes import ProbeResult, Trace, follow, run_attack
-from robbench.core.tiles import Tiles, largest_tile
+from robbench.checks.answers import Answers
+from robbench.checks.probes import PROBE, PROBE_MARGIN, ProbeResult, Probes, Trace
 from robbench.data.base import Split
 from robbench.engine.advice import HINTS, kinds
-from robbench.engine.cascade import Entry
 from robbench.engine.counter import Counter
-from robbench.engine.flags import gradients
-from robbench.engine.oracle import ModelOracle, blank_book, forward_tiles
 from robbench.engine.pool import Pool, stream_of
-from robbench.engine.shapes import tiles_of
-from robbench.objectives import Objective, answered, margins
+from robbench.objectives import answered
 from robbench.threat.model import ThreatModel
 from robbench.threat.problem import Problem
 
-PROBE = "pgd:steps=20"
-PROBE_MARGIN = f"{PROBE},objective=margin"  # the other half of what challengers are held against where no run is given
+
+class Skip(Exception):  # noqa: N818  # not an error: the reason why a check has no answer
+    """What a check needs is not there; the message is the reason."""
 
 
 class Evidence:
     """The context of all checks.
 
-    model: maps [0,1] inputs to logits; freeze it first (`core/freeze.py`). split: the slice of
-    samples to look at. rows: the run's rows of just these samples, in their order, with `info` its
-    row of the runs table; points: its stored points by sample id. source: a model to transfer from.
-    attack: the spec of the attack in question where there is no run. most: forwards and backwards
-    in all; what would cost more is skipped.
+    model: maps [0,1] inputs to logits; freeze it first (`core/freeze.py`). split: the samples to
+    look at. rows: the run's rows of just these samples, in their order, with `info` its row of the
+    runs table; points: its stored points by sample id. source: a model to transfer from. attack:
+    the spec of the attack in question where there is no run. most: forwards and backwards in all;
+    what would cost more is skipped.
     """
 
     def __init__(
@@ -56,25 +51,27 @@ class Evidence:
         attack: str | None = None,
         most: float = math.inf,
     ) -> None:
-        self.model, self.split, self.threat, self.seed, self._source = (
-            Counter(model),
-            split,
-            threat,
-            seed,
-            source,
-        )
-        self._rows, self._info, self._points, self._attack, self._most = (
-            rows,
-            info,
-            points,
-            attack,
-            most,
-        )
+        self.model = Counter(model)
+        self.split = split
+        self.threat = threat
+        self.seed = seed
         self.device = split.labels.device
-        self._tried: dict[tuple[Any, ...], ProbeResult] = {}
+        self.answers = Answers(self.model, split, self.charge)
+        self._probes = Probes(
+            self.model,
+            split,
+            seed=seed,
+            charge=self.charge,
+            transfer_source=lambda: self.source,
+        )
+        self._rows = rows
+        self._info = info
+        self._points = points
+        self._source = source
+        self._attack = attack
+        self._most = most
 
-    # -- what it cost, and what was given
-    # --------------------------------------------------------------------------------------
+    # -- what it cost
 
     @property
     def forwards(self) -> int:
@@ -86,10 +83,17 @@ class Evidence:
         """Rows that were differentiated so far."""
         return self.model.backwards
 
-    def afford(self, queries: int) -> None:
-        """Skip when so many more forwards and backwards are too many."""
+    def charge(self, queries: int) -> None:
+        """Skip if so many more forwards and backwards exceed what may be spent."""
         if self.forwards + self.backwards + queries > self._most:
             raise Skip("it would cost too many queries beside so small a run")
+
+    # -- what was given
+
+    @property
+    def has_run(self) -> bool:
+        """Whether there are rows."""
+        return self._rows is not None
 
     @property
     def rows(self) -> Sequence[Mapping[str, Any]]:
@@ -100,7 +104,7 @@ class Evidence:
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """The run's own row; Skip without a run."""
+        """The run's row of the runs table; Skip without a run."""
         if self._info is None:
             raise Skip("no run was given, only a model")
         return self._info
@@ -120,9 +124,11 @@ class Evidence:
         return self._source
 
     @property
-    def has_run(self) -> bool:
-        """Whether there are rows."""
-        return self._rows is not None
+    def budget(self) -> ThreatModel:
+        """The threat model; Skip where its eps is 0 or infinite."""
+        if not 0 < self.threat.eps < math.inf:
+            raise Skip(f"{self.threat.text} has no budget to spend")
+        return self.threat
 
     @property
     def specs(self) -> list[str]:
@@ -132,135 +138,69 @@ class Evidence:
         return [self._attack] if self._attack else [PROBE, PROBE_MARGIN]
 
     def hint(self, name: str) -> str:
-        """What to do about a sign, see `engine/advice.py`; never what the run has done already."""
-        done = (
-            kinds([ATTACKS.build(spec) for spec in self.specs])
-            if self.has_run or self._attack
-            else ()
-        )
+        """Advice on a sign (`engine/advice.py`), less what the attacks in question do already."""
+        given = self.has_run or self._attack
+        done = kinds([ATTACKS.build(spec) for spec in self.specs]) if given else ()
         return HINTS[name].text(done)
 
     @property
-    def averaged(self) -> bool:
-        """Whether the run has taken the model for a random one (eot): then answers may differ."""
+    def attacked_as_random(self) -> bool:
+        """Whether the run attacked a randomised model, by eot: then answers may differ."""
         return self.has_run and any(
             getattr(ATTACKS.build(spec), "draws", 1) > 1 for spec in self.specs
         )
 
-    def steady(self) -> None:
+    def require_deterministic(self) -> None:
         """Skip where answers may differ."""
-        if self.averaged:
+        if self.attacked_as_random:
             raise Skip("the run attacked a random model, by eot")
 
+    # -- columns over the samples, all [N] on the CPU
+
     def column(self, name: str) -> Tensor:
-        """A column of the run's rows as numbers [N]; null is NaN."""
-        return torch.tensor(
-            [float("nan") if row[name] is None else float(row[name]) for row in self.rows],
-            dtype=torch.float64,
-        )
+        """A column of the run's rows as float64; null is NaN."""
+        values = [math.nan if row[name] is None else float(row[name]) for row in self.rows]
+        return torch.tensor(values, dtype=torch.float64)
 
-    def ids(self, rows: Tensor) -> tuple[int, ...]:
-        """The ids of the samples where rows [N] is true."""
-        return tuple(self.split.ids[rows.to(self.device)].tolist())
-
-    # -- the model's own answers
-    # -------------------------------------------------------------------------------------------
-
-    @functools.cached_property
-    def x(self) -> Tensor:
-        """[N,*] the clean inputs."""
-        return self.split.pixels(slice(None))
-
-    @functools.cached_property
-    def tiles(self) -> Tiles:
-        """The shapes in which the model answers alike."""
-        return tiles_of([self.model], self.x[: largest_tile(self.device).rows])
+    def ids(self, chosen: Tensor) -> tuple[int, ...]:
+        """The ids of the samples where `chosen` [N] bool is true."""
+        return tuple(self.split.ids[chosen.to(self.device)].tolist())
 
     @functools.cached_property
     def labels(self) -> Tensor:
-        """[N] on the CPU."""
+        """The true classes, int64."""
         return self.split.labels.cpu()
 
     @functools.cached_property
-    def logits(self) -> Tensor:
-        """[N,K] at the clean inputs, on the CPU."""
-        return self.ask(self.x)
-
-    @functools.cached_property
     def right(self) -> Tensor:
-        """[N] bool: classified correctly without any attack; as the rows say, where there are any."""
+        """Bool: classified correctly without any attack; as the rows say, where there are any."""
         if self.has_run:
             return self.column("clean_correct").bool()
-        return (self.logits.argmax(1) == self.labels) & answered(self.logits)
-
-    @functools.cached_property
-    def clean_margins(self) -> Tensor:
-        """[N] logit margins at the clean inputs."""
-        return margins(self.logits, self.labels)
-
-    @functools.cached_property
-    def gradients(self) -> tuple[list[Tensor], str]:
-        """Gradients [N,*] of cross-entropy at the inputs and at random points near them, or none and why."""
-        self.afford(4 * self.tiles.padded(len(self.x)))
-        found, reason = gradients(self.model, self.x, self.split.labels, self.tiles)
-        return [gradient.cpu() for gradient in found], reason
-
-    def ask(self, x: Tensor, tiles: Tiles | None = None) -> Tensor:
-        """Logits [N,K] at points, on the CPU; in other shapes if given."""
-        self.afford(self.tiles.padded(len(x)))
-        return forward_tiles(self.model, x, tiles or self.tiles).cpu()
-
-    def slope(self, x: Tensor, objective: Objective) -> Tensor:
-        """[N,*]: the gradient of an objective at points; zero where it is not finite or the model has none."""
-        self.afford(2 * self.tiles.padded(len(x)))
-        p, oracle = self.problem, ModelOracle(self.model, self.tiles)
-        everyone, t = torch.ones_like(p.y, dtype=torch.bool), torch.zeros_like(p.y)
-        oracle.on(p, blank_book(p), t, everyone, steps=1)
-        return oracle.grad(x, objective).grad
-
-    @functools.cached_property
-    def problem(self) -> Problem:
-        """All samples at the threat model's budget."""
-        self.afford(self.tiles.padded(len(self.split)))
-        pool = Pool(self.split, [self.budget], self.model, seed=self.seed, tiles=self.tiles)
-        return pool.problem(torch.arange(len(self.split), device=self.device), stream_of(PROBE))
-
-    @property
-    def budget(self) -> ThreatModel:
-        """The threat model; Skip where it has no budget."""
-        if not 0 < self.threat.eps < math.inf:
-            raise Skip(f"{self.threat.text} has no budget to spend")
-        return self.threat
-
-    # -- mini attacks
-    # --------------------------------------------------------------------------------------------------------
+        logits = self.answers.logits
+        return (logits.argmax(1) == self.labels) & answered(logits)
 
     @functools.cached_property
     def reference(self) -> Tensor:
-        """[N] bool: what fell to the attack in question; not counting what is wrong by itself.
+        """Bool: right, and broken by the attack in question.
 
         That is the run's attack; without a run the `attack` given, or else PROBE and then
         PROBE_MARGIN.
         """
         if self.has_run:
             return self.column("adversarial").bool() & self.right
-        first = self.attack(self._attack or PROBE).found
-        return (
-            first
-            if self._attack
-            else first | self.attack(PROBE_MARGIN, among=self.right & ~first).found
-        )
+        first = self.probe(self._attack or PROBE).found
+        if self._attack:
+            return first
+        return first | self.probe(PROBE_MARGIN, among=self.right & ~first).found
 
     @property
     def standing(self) -> Tensor:
-        """[N] bool: right, and not fallen to the attack in question."""
+        """Bool: right, and not broken by the attack in question."""
         return self.right & ~self.reference
 
-    def challenge(self, spec: str) -> Tensor:
-        """[N] bool: standing samples that another attack breaks."""
-        return self.attack(spec, among=self.standing).found
+    # -- probes
 
-    def attack(
+    def probe(
         self,
         spec: str,
         *,
@@ -268,42 +208,32 @@ class Evidence:
         among: Tensor | None = None,
         model: nn.Module | None = None,
     ) -> ProbeResult:
-        """Run a registered attack on the samples `among` (all that are right), at another budget or on another model if given.
+        """Run a registered attack on the samples `among` [N] bool (all that are right).
 
-        Skip where it does not work in this norm or on such inputs.
+        At another eps or on another model if given. UserError where it does not fit the norm or the
+        inputs.
         """
-        budget = (
-            self.budget
-            if eps is None
-            else ThreatModel(self.budget.norm_name, eps, f"{self.budget.norm_name}:{eps:g}")
+        threat, name = self.budget, self.budget.norm_name
+        if eps is not None:
+            threat = ThreatModel(name, eps, f"{name}:{eps:g}")
+        return self._probes.run(
+            spec,
+            threat,
+            self.right if among is None else among,
+            self.answers.tiles,
+            model=model,
+            points=ATTACKS.canonical(spec) == PROBE and eps is None and model is None,
         )
-        among = self.right if among is None else among
-        key = (ATTACKS.canonical(spec), budget.eps, tuple(among.tolist()), model)
-        if key not in self._tried:
-            attack = ATTACKS.build(spec).equip(lambda name: self.source)
-            if budget.norm_name not in attack.norms or not isinstance(attack, Attack):
-                raise Skip(f"{key[0]} does not work in {budget.norm_name}")
-            per_sample = (
-                2 * (attack.steps + 1) * attack.variants(len(self.split.classes)) + 3
-            )  # and clean, and the re-checks
-            self.afford(per_sample * self.tiles.padded(int(among.sum())))
-            points = key[0] == PROBE and budget is self.threat and model is None
-            self._tried[key] = run_attack(
-                Entry(key[0], attack),
-                model or self.model,
-                self.split,
-                budget,
-                among,
-                seed=self.seed,
-                points=points,
-            )
-        return self._tried[key]
+
+    @functools.cached_property
+    def problem(self) -> Problem:
+        """All samples at the threat model's budget."""
+        tiles = self.answers.tiles
+        self.charge(tiles.padded(len(self.split)))
+        pool = Pool(self.split, [self.budget], self.model, seed=self.seed, tiles=tiles)
+        return pool.problem(torch.arange(len(self.split), device=self.device), stream_of(PROBE))
 
     @functools.cached_property
     def trace(self) -> Trace:
-        """The way of PROBE."""
-        attack, p = ATTACKS.build(PROBE), self.problem
-        if p.norm.name not in attack.norms or not isinstance(attack, Attack):
-            raise Skip(f"{PROBE} does not work in {p.norm.name}")
-        self.afford(2 * (attack.steps + 1) * self.tiles.padded(len(p)))
-        return follow(attack, self.model, p, self.tiles)
+        """The trajectory of PROBE."""
+        return self._probes.trace(self.problem, self.answers.tiles)

@@ -1,11 +1,10 @@
-"""The model's answers: the same each time and in any company, logits, and made by a plain forward pass."""
+"""The outputs: equal each time and in any batch, logits, and made by a plain forward pass."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
-from robbench.checks.base import Reading
+from robbench.checks.base import Reading, none_may_be
 from robbench.checks.evidence import Evidence
 from robbench.core.tiles import Tiles
 from robbench.engine.flags import SAME, differ, watched
@@ -16,45 +15,39 @@ SMALL = Tiles(8, 8)  # a small batch
 
 
 def random(e: Evidence) -> Reading:
-    """Asked again, the model gives the same answer.
+    """Asked twice, the model gives the same answer.
 
     Figures: good models 0; random inputs 1.
     """
-    e.steady()
-    return _any(
-        e,
-        differ(e.logits, e.ask(e.x)),
-        "samples get another answer when asked again: attack with eot",
-    )
+    e.require_deterministic()
+    bad = differ(e.answers.logits, e.answers.ask(e.answers.x))
+    return none_may_be(e, bad, "samples get another answer when asked again: attack with eot")
 
 
 def batch_width(e: Evidence) -> Reading:
-    """A sample gets the same answer in a small batch, in another order, as in a large one (Carlini et al. 2019).
+    """A sample gets the same answer in a small batch in reverse order (Carlini et al. 2019).
 
     Figures: good models 0; random inputs and statistics of the batch 1.
     """
-    e.steady()
+    e.require_deterministic()
+    logits = e.answers.logits
     order = torch.arange(len(e.split) - 1, -1, -1, device=e.device)
-    alone = e.ask(e.x[order], SMALL).flip(0)
-    rounding = (e.logits - alone).norm(dim=1) <= SAME * e.logits.norm(dim=1)  # which may turn a tie
-    return _any(
-        e,
-        differ(e.logits, alone) & ~rounding,
-        "samples get another answer in another batch: layers in training mode?",
-    )
+    alone = e.answers.ask(e.answers.x[order], SMALL).flip(0)
+    rounding = (logits - alone).norm(dim=1) <= SAME * logits.norm(dim=1)  # it may decide a tie
+    bad = differ(logits, alone) & ~rounding
+    text = "samples get another answer in another batch: layers in training mode?"
+    return none_may_be(e, bad, text)
 
 
 def logits(e: Evidence) -> Reading:
-    """The outputs are logits, no probabilities and no log-probabilities (AutoAttack's check), nor all in [0,1].
+    """The outputs are logits: no (log-)probabilities, nor all in [0,1] (AutoAttack's check).
 
     Figures: good models 0; softmax, log-softmax and sigmoid 1.
     """
-    found = probabilities(e.logits) or bounded(e.logits)
-    text = (
-        f"the outputs are {found[0]}: return the logits before the {found[1]}"
-        if found
-        else "the outputs are logits"
-    )
+    found = probabilities(e.answers.logits) or bounded(e.answers.logits)
+    text = "the outputs are logits"
+    if found:
+        text = f"the outputs are {found[0]}: return the logits before the {found[1]}"
     return Reading(found is not None, float(found is not None), 0.0, text)
 
 
@@ -63,18 +56,9 @@ def dynamic(e: Evidence) -> Reading:
 
     Figures: good models 0; inputs purified by a gradient step 1.
     """
-    e.afford(2 * SMALL.rows)
-    _, found, _ = watched(lambda: forward_tiles(e.model, e.x[: SMALL.rows], SMALL))
-    text = (
-        "the model differentiates inside its forward pass: write an adaptive attack"
-        if found
-        else "a plain forward pass"
-    )
+    e.charge(2 * SMALL.rows)
+    _, found, _ = watched(lambda: forward_tiles(e.model, e.answers.x[: SMALL.rows], SMALL))
+    text = "a plain forward pass"
+    if found:
+        text = "the model differentiates inside its forward pass: write an adaptive attack"
     return Reading(found, float(found), 0.0, text)
-
-
-def _any(e: Evidence, bad: Tensor, text: str) -> Reading:
-    figure = float(bad.sum()) / max(len(bad), 1)
-    return Reading(
-        bool(bad.any()), figure, 0.0, f"{int(bad.sum())} of {len(bad)} {text}", e.ids(bad)
-    )

@@ -1,4 +1,4 @@
-"""Every check on one page: name, severity, function, source, and what it costs at most per sample of a run.
+"""Every check on one page: name, severity, function, source, and queries per sample at most.
 
 Sources: the checklist of Carlini et al. 2019 (arXiv:1902.06705), the checks of AutoAttack (Croce
 and Hein 2020, arXiv:2003.01690), the signs of obfuscated gradients of Athalye et al. 2018

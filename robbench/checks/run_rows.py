@@ -1,4 +1,4 @@
-"""What a run's rows say of themselves: free, but for one look at whether the model is still the one they are about."""
+"""A run's rows: what they say of the attack; free, but for one look at the model itself."""
 
 from __future__ import annotations
 
@@ -11,53 +11,47 @@ from torch import Tensor
 from robbench.attacks.base import AnyRowAttack, Attack, Backend
 from robbench.attacks.pyautoattack import PyAutoAttack
 from robbench.catalogue.builtins import ATTACKS
-from robbench.checks.base import Reading, Skip, counted
-from robbench.checks.evidence import PROBE, Evidence
+from robbench.checks.base import Reading, counted
+from robbench.checks.evidence import Evidence, Skip
+from robbench.checks.probes import PROBE
 from robbench.core.status import UNCONFIRMED, UNFINISHED
 from robbench.engine.advice import kinds
 from robbench.engine.flags import BLACK_BOX_SHARE
 
-END = 0.9  # of an attack's steps: what falls later falls late
-FALLS = 30  # of fewer a tenth is luck
+END = 0.9  # of an attack's steps: a later success is a late one
+FALLS = 30  # broken samples: a tenth of fewer is luck
 
 
 def reproduced(e: Evidence) -> Reading:
     """The model predicts at the clean inputs what the rows say."""
-    e.steady()
-    bad = torch.tensor([int(row["clean_pred"]) for row in e.rows]) != e.logits.argmax(1)
-    return counted(
-        e,
-        bad,
-        _everyone(e),
-        0.0,
-        "clean predictions are not those of the rows: another model, or other data?",
-    )
+    e.require_deterministic()
+    bad = torch.tensor([int(row["clean_pred"]) for row in e.rows]) != e.answers.logits.argmax(1)
+    text = "clean predictions are not those of the rows: another model, or other data?"
+    return counted(e, bad, _everyone(e), 0.0, text)
 
 
 def black_box_only(e: Evidence) -> Reading:
-    """Within a cascade, black-box attacks break nothing that gradient attacks before them have left (AutoAttack's check).
+    """In a cascade, black-box attacks break nothing that gradient attacks before them left.
 
-    The threshold is AutoAttack's 0.2 points; at least two samples, and after attacks of full
-    length.
+    The threshold is AutoAttack's 0.2 points, with at least two samples; it holds for attacks of
+    full length.
     """
-    blind = [ATTACKS.build(spec).access != "white-box" for spec in e.specs]
     specs = [ATTACKS.canonical(spec) for spec in e.specs]
-    first = blind.index(False) if False in blind else len(specs)
-    late = {spec for spec, dark in list(zip(specs, blind, strict=True))[first:] if dark}
+    black_box = [ATTACKS.build(spec).access != "white-box" for spec in e.specs]
+    first = black_box.index(False) if False in black_box else len(specs)
+    late = {spec for spec, blind in list(zip(specs, black_box, strict=True))[first:] if blind}
     if not late:
         raise Skip("the run has no black-box attack after one with gradients")
     bad = torch.tensor([row["broken_by"] in late for row in e.rows])
-    return counted(
-        e,
-        bad,
-        _everyone(e),
-        BLACK_BOX_SHARE,
-        f"samples fell only to {' or '.join(sorted(late))}: the gradients mislead",
-    )
+    text = f"samples fell only to {' or '.join(sorted(late))}: the gradients mislead"
+    return counted(e, bad, _everyone(e), BLACK_BOX_SHARE, text)
 
 
 def diverse(e: Evidence) -> Reading:
-    """An attack without gradients was tried; of other packages only AutoAttack is known to have one."""
+    """An attack without gradients was tried.
+
+    Of other packages only AutoAttack is known to have one.
+    """
     attacks = [ATTACKS.build(spec) for spec in e.specs if e.rows]
     tried = "square" in kinds(attacks) or any(attack.access != "white-box" for attack in attacks)
     if not tried and any(
@@ -69,140 +63,99 @@ def diverse(e: Evidence) -> Reading:
 
 
 def unmoved(e: Evidence) -> Reading:
-    """An attack lowers the margin of what it does not break, at however small a budget; where it does not, it saw no way.
+    """An attack lowers the margin of the samples it does not break, at however small an eps.
 
-    Figures: good models 0, also at linf:0.001; masks 0.05 to 0.46.
+    Where it does not, the gradient gave it no direction.
+
+    Figures: good models 0, also at linf:0.001; broken defences 0.05 to 0.46.
     """
     if e.has_run:
-        if not any(_climbs(spec) for spec in e.specs):
+        if not any(isinstance(a, Attack) and _climbs(a) for a in map(ATTACKS.build, e.specs)):
             raise Skip(
-                "the run has no attack of ours that climbs inside the budget: others visit no point there that fails"
+                "the run has no attack of robbench that climbs inside the budget; other attacks "
+                "record no point where they fail"
             )
         worst, clean = e.column("adv_margin"), e.column("clean_margin")
-        fell = e.column("adversarial").bool() | (e.column("status") == UNFINISHED)
+        out = e.column("adversarial").bool() | (e.column("status") == UNFINISHED)
     else:
-        tried = e.attack(PROBE)
-        worst, clean, fell = tried.margin, e.clean_margins, tried.found
-    return counted(
-        e,
-        worst >= clean,
-        e.right & ~fell,
-        0.05,
-        "standing samples kept all of their margin: the attack saw no way",
-    )
+        result = e.probe(PROBE)
+        worst, clean, out = result.margin, e.answers.margins, result.found
+    text = "unbroken samples kept all of their margin: the attack found no direction"
+    return counted(e, worst >= clean, e.right & ~out, 0.05, text)
 
 
-def _climbs(spec: str) -> bool:
-    attack = ATTACKS.build(spec)
-    return (
-        isinstance(attack, Attack) and attack.access == "white-box" and attack.goal == "fixed-eps"
-    )
+def _climbs(attack: AnyRowAttack) -> bool:
+    return attack.access == "white-box" and attack.goal == "fixed-eps"
 
 
 def late_successes(e: Evidence) -> Reading:
-    """Few samples fall in the last tenth of an attack's steps; many would go on falling after it.
+    """Few samples fall in the last tenth of an attack's steps; if many do, more steps break more.
 
     Figures: pgd and apgd of 10 to 100 steps up to 0.067 (3 of 45); steps of 0.01 to 0.05 eps, which
     do not arrive, 0.11 to 0.20.
     """
-    steps = _per_row(
-        e,
-        lambda attack: (
-            attack.steps if attack.access == "white-box" and attack.goal == "fixed-eps" else 0
-        ),
-    )
-    fell = (steps >= 10) & e.right
-    if int(fell.sum()) < FALLS:
+    steps = _of_breaker(e, lambda attack: attack.steps if _climbs(attack) else 0)
+    broken = (steps >= 10) & e.right
+    if int(broken.sum()) < FALLS:
         raise Skip(f"fewer than {FALLS} samples fell to an attack with 10 steps or more")
     late = e.column("first_success_step") >= END * steps
-    return counted(
-        e,
-        late,
-        fell,
-        0.06,
-        "falls came in the last tenth of the steps: more steps would break more",
-        sure=True,
-    )
+    text = "falls came in the last tenth of the steps: more steps would break more"
+    return counted(e, late, broken, 0.06, text, sure=True)
 
 
 def last_restart(e: Evidence) -> Reading:
     """Few samples fall to the last of several restarts only.
 
-    Figures: pgd and apgd with 2 to 5 restarts up to 0.038; on masks 0.09 to 0.83.
+    Figures: pgd and apgd with 2 to 5 restarts up to 0.038; on broken defences 0.09 to 0.83.
     """
-    restarts = _per_row(e, lambda attack: getattr(attack, "restarts", 1))
-    each = _per_row(
-        e, lambda attack: attack.variants(len(e.split.classes)) // getattr(attack, "restarts", 1)
-    )  # targets
+    classes = len(e.split.classes)
+    restarts = _of_breaker(e, lambda attack: _restarts(attack))
+    targets = _of_breaker(e, lambda attack: attack.variants(classes) // _restarts(attack))
     if not bool((restarts > 1).any()):
         raise Skip("no sample was broken by an attack with restarts")
-    last = e.column("broken_variant") >= (restarts - 1) * each
-    return counted(
-        e,
-        last,
-        (restarts > 1) & e.right,
-        0.06,
-        "falls came with the last restart: more would break more",
-        sure=True,
-    )
+    last = e.column("broken_variant") >= (restarts - 1) * targets
+    text = "falls came with the last restart: more would break more"
+    return counted(e, last, (restarts > 1) & e.right, 0.06, text, sure=True)
 
 
 def unconfirmed(e: Evidence) -> Reading:
-    """No claimed success was refused by the re-check in float32."""
-    return counted(
-        e,
-        e.column("status") == UNCONFIRMED,
-        _everyone(e),
-        0.0,
-        "samples had a success that was gone when looked at again",
-    )
+    """No success was refused by the re-check in float32."""
+    text = "samples had a success that the re-check did not confirm"
+    return counted(e, e.column("status") == UNCONFIRMED, _everyone(e), 0.0, text)
 
 
 def unfinished(e: Evidence) -> Reading:
-    """The budget of time or queries was enough."""
-    return counted(
-        e,
-        e.column("status") == UNFINISHED,
-        _everyone(e),
-        0.0,
-        "samples were not attacked to the end: robust accuracy is a range",
-    )
+    """The limits of time and queries were enough."""
+    text = "samples were not attacked to the end: robust accuracy is a range"
+    return counted(e, e.column("status") == UNFINISHED, _everyone(e), 0.0, text)
 
 
 def odd_answers(e: Evidence) -> Reading:
-    """On no sample's way were logits or gradients no numbers, or gradients exactly zero."""
+    """At no step were logits or gradients NaN or infinite, or gradients exactly zero."""
     odd = (e.column("n_nonfinite") > 0) | (e.column("n_zero_gradient") > 0)
-    return counted(
-        e,
-        odd,
-        _everyone(e),
-        0.0,
-        "samples met answers that are no numbers, or gradients of exactly zero",
-    )
+    text = "samples met answers that are no numbers, or gradients of exactly zero"
+    return counted(e, odd, _everyone(e), 0.0, text)
 
 
 def few_classes(e: Evidence) -> Reading:
     """No attack had to be adapted to the number of classes."""
-    texts = [
-        flag["text"]
-        for flag in json.loads(e.info["flags"] or "[]")
-        if flag["name"] == "few-classes"
-    ]
-    return Reading(
-        bool(texts),
-        float(len(texts)),
-        0.0,
-        "; ".join(texts) or "every attack ran as it is published",
-    )
+    flags = json.loads(e.info["flags"] or "[]")
+    texts = [flag["text"] for flag in flags if flag["name"] == "few-classes"]
+    text = "; ".join(texts) or "every attack ran as it is published"
+    return Reading(bool(texts), float(len(texts)), 0.0, text)
 
 
 def _everyone(e: Evidence) -> Tensor:
     return torch.ones(len(e.rows), dtype=torch.bool)
 
 
-def _per_row(e: Evidence, what: Callable[[AnyRowAttack], int]) -> Tensor:
-    """[N] something about the attack that broke each sample; 0 where that was none of ours."""
+def _restarts(attack: AnyRowAttack) -> int:
+    return int(getattr(attack, "restarts", 1))
+
+
+def _of_breaker(e: Evidence, value: Callable[[AnyRowAttack], int]) -> Tensor:
+    """[N] a value of the attack that broke each sample; 0 where that was none of robbench's."""
     specs = {row["broken_by"] for row in e.rows} - {None, "clean", "replay"}
     attacks = {spec: ATTACKS.build(spec) for spec in specs}
-    values = {spec: what(attack) for spec, attack in attacks.items() if isinstance(attack, Attack)}
+    values = {spec: value(attack) for spec, attack in attacks.items() if isinstance(attack, Attack)}
     return torch.tensor([values.get(row["broken_by"], 0) for row in e.rows])

@@ -1,15 +1,16 @@
-"""The way of an attack, step by step: it climbs, it arrives, and no success on it is lost (Pintor et al. 2022)."""
+"""An attack's trajectory: it climbs, it converges, no success is lost (Pintor et al. 2022)."""
 
 from __future__ import annotations
 
 from robbench.checks.base import Reading, counted
-from robbench.checks.evidence import PROBE, Evidence
+from robbench.checks.evidence import Evidence
+from robbench.checks.probes import PROBE
 
 
 def progress(e: Evidence) -> Reading:
-    """Most steps raise what the attack climbs; on a way that misleads every other one does.
+    """Most steps raise the objective; where gradients mislead, half of them lower it.
 
-    Only steps before the first success count, where there is something to climb.
+    Only steps before the first success count.
 
     Figures: good models 0; statistics of the batch 0.11, a misleading gradient 0.33, none at all 1.
     """
@@ -23,12 +24,12 @@ def progress(e: Evidence) -> Reading:
         stuck,
         (steps >= 4) & e.right,
         0.2,
-        f"samples saw most steps of {PROBE} lower what they should raise",
+        f"samples saw most steps of {PROBE} lower its objective",
     )
 
 
 def incomplete(e: Evidence) -> Reading:
-    """What stands no longer rises at the end: the last quarter of the steps gains little of what all have gained.
+    """Where the attack fails, the last quarter of its steps gains little of what all steps gain.
 
     Figures: good models up to 0.08; statistics of the batch 0.64.
     """
@@ -42,22 +43,22 @@ def incomplete(e: Evidence) -> Reading:
         late > 0.25 * whole,
         standing & (whole > 0),
         0.3,
-        f"standing samples gained a quarter of their way at the end of {PROBE}: more steps",
+        f"unbroken samples gained a quarter in the last steps of {PROBE}: give it more",
     )
 
 
 def silent_success(e: Evidence) -> Reading:
-    """A sample that was misclassified anywhere on the way is counted as fallen, wherever the way ended.
+    """A sample that was misclassified at any step counts as broken, wherever the attack ended.
 
     Figures: good models 0, as it must be; random inputs 0.03 to 0.07, statistics of the batch 0.04.
     """
-    e.steady()
+    e.require_deterministic()
     hits = e.trace.hits.any(0)
-    lost = hits & ~e.attack(PROBE).found
+    lost = hits & ~e.probe(PROBE).found
     return counted(
         e,
         lost,
         hits & e.right,
         0.02,
-        "samples were misclassified on the way and counted as standing",
+        "samples were misclassified at some step and not counted as broken",
     )

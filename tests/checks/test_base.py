@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from robbench.checks import budget, gradients, outputs, run_rows, stronger_attacks, trajectory
-from robbench.checks.base import Check, Reading, Skip, counted, run_checks
-from robbench.checks.evidence import PROBE
+from robbench.checks.base import Check, Reading, counted, run_checks
+from robbench.checks.evidence import Skip
+from robbench.checks.probes import PROBE
 from robbench.core.errors import UserError
 
 
@@ -106,7 +107,7 @@ def test_every_query_is_counted_and_none_is_made_twice(linear, evidence: Callabl
     model = linear()
     model.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))
     e = evidence(model)
-    assert e.tiles.step  # measured once, which is no query
+    assert e.answers.tiles.step  # measured once, which is no query
     seen.clear()
     checks = [
         Check(ask.__name__, "error", ask, "s")
@@ -135,12 +136,12 @@ def test_an_attack_finds_what_is_within_reach_and_only_that(linear, evidence: Ca
     """The mini attack on a linear model against the closed form |score| < eps |w|_1."""
     e = evidence(linear())
     reach = 0.05 * linear().w.abs().sum()
-    score = linear().score(e.x).abs()
-    found = e.attack(PROBE).found
+    score = linear().score(e.answers.x).abs()
+    found = e.probe(PROBE).found
     assert not bool(found[score > 1.001 * reach].any())
     assert bool(found[score < 0.999 * reach].all())
     assert torch.equal(e.reference | e.standing, e.right)
-    assert set(e.attack(PROBE).points) >= set(found.nonzero()[:, 0].tolist())
+    assert set(e.probe(PROBE).points) >= set(found.nonzero()[:, 0].tolist())
 
 
 def test_a_random_model_that_was_attacked_as_one_is_not_reproached_for_it(

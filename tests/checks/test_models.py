@@ -20,7 +20,7 @@ from robbench.checks import (
 )
 from robbench.checks.base import Check, run_checks
 from robbench.checks.broken_defences import DEFENCES, Defence, defended
-from robbench.checks.evidence import PROBE
+from robbench.checks.probes import PROBE
 from robbench.checks.registry import CHECKS
 
 WEAK = "pgd:steps=2,rate=0.05"
@@ -123,7 +123,7 @@ def test_an_attack_does_not_depend_on_an_extreme_scale(
     """Exactly those within reach fall to cross-entropy, in closed form; without rescaling it finds none of tiny logits."""
     model, split = crowded
     within = linear().score(split.images).abs() < 0.05 * linear().w.abs().sum()
-    assert torch.equal(evidence(model(scale), split).attack(PROBE).found, within)
+    assert torch.equal(evidence(model(scale), split).probe(PROBE).found, within)
     assert int(within.sum()) == 30
 
 
@@ -163,7 +163,7 @@ def test_a_challenger_finds_what_a_weak_attack_leaves(
     reading = CHALLENGERS[name](e)
     assert reading.failed is True, reading
     reach = 0.05 * linear().w.abs().sum()
-    within = linear().score(e.x).abs() <= reach * 1.0001
+    within = linear().score(e.answers.x).abs() <= reach * 1.0001
     assert set(reading.evidence) <= set(e.ids(within & e.standing))
     assert len(reading.evidence) == round(reading.figure * 60)
 
@@ -251,9 +251,9 @@ def test_every_mask_changes_the_gradient_and_not_the_prediction(
 ) -> None:
     """The masks of the self-test keep nearly all predictions (that of batch statistics aside): they only look robust."""
     model = linear()
-    for name, mask in defended(model).items():
-        assert isinstance(mask, Defence)
-        same = (mask(split.images).argmax(1) == model(split.images).argmax(1)).float().mean()
+    for name, defence in defended(model).items():
+        assert isinstance(defence, Defence)
+        same = (defence(split.images).argmax(1) == model(split.images).argmax(1)).float().mean()
         assert same > 0.85 or name == "batch statistics", name
 
 

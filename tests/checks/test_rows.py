@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from robbench.checks import adversarial_points, run_rows
-from robbench.checks.base import Skip
+from robbench.checks.evidence import Skip
 from robbench.core.status import UNCONFIRMED, UNFINISHED
 
 N = 60
