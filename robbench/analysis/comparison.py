@@ -47,9 +47,7 @@ def compare_runs(
     `read_run` do; for runs that differ in something that is not in `allow` (of KINDS), or have no
     sample in common; and with `fail_on` for no pair.
     """
-    allow = [kind for given in allow for kind in given.split(",")]
-    if wrong := [kind for kind in allow if kind not in KINDS]:
-        raise UserError(f"--allow {wrong[0]}: no such difference{nearest(wrong[0], KINDS)}")
+    _require_kinds(allow)
     store = Store(out)
     runs = _where(list(in_threads(lambda path: read_run(path, COLUMNS), store.find(names))), where)
     kept = {run.info["run_id"] for run in runs}
@@ -58,6 +56,18 @@ def compare_runs(
             raise UserError(
                 f"no run of '{name}' has {' and '.join(where)}; attack it so, or leave it out"
             )
+    return compare_read(runs, allow=allow, over_seeds=over_seeds, fail_on=fail_on)
+
+
+def compare_read(
+    runs: Sequence[Run],
+    *,
+    allow: Sequence[str] = (),
+    over_seeds: bool = False,
+    fail_on: Sequence[Tolerance] = (),
+) -> Comparison:
+    """As `compare_runs`, of runs that have been read (or were never written)."""
+    allow = _require_kinds(allow)
     marks = _refuse_mixtures(runs, allow)
     rows = compare(runs)
     for row, differing in zip(rows, marks, strict=True):
@@ -80,6 +90,14 @@ def compare_runs(
         )
     failed = _failures_of_means(rows, fail_on) if over_seeds else _failures(runs, rows, fail_on)
     return Comparison(rows, _older(runs), failed)
+
+
+def _require_kinds(allow: Sequence[str]) -> list[str]:
+    """The kinds of difference that `allow` names, which may list several in one text."""
+    allow = [kind for given in allow for kind in given.split(",")]
+    if wrong := [kind for kind in allow if kind not in KINDS]:
+        raise UserError(f"--allow {wrong[0]}: no such difference{nearest(wrong[0], KINDS)}")
+    return allow
 
 
 def _where(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:

@@ -108,6 +108,28 @@ class Registry(Generic[T]):
         }
         return str(Spec(spec.name, None, options))
 
+    def spec_of(self, built: T) -> str:
+        """The shortest spec that `build` makes this object of: its registered name, or `module:attribute`.
+
+        Raises UserError for an object that no text gives again.
+        """
+        cls = type(built)
+        target = f"{cls.__module__}:{cls.__qualname__}"
+        name = next((n for n, entry in self.entries.items() if entry.target == target), target)
+        options = {
+            field.name: getattr(built, field.name)
+            for field in dataclasses.fields(cls)  # type: ignore[arg-type]
+            if field.init and getattr(built, field.name) != field.default
+        }
+        text = str(Spec(name, None, options))
+        if "<locals>" in target:
+            raise UserError(
+                f"{self.kind} {cls.__qualname__} lies inside a function; move it to the top of a module"
+            )
+        if self.build(text) != built:
+            raise UserError(f"{self.kind} {built!r} is not what its options, {text}, give")
+        return text
+
     def code(self, text: str) -> str:
         """What tells versions of the code behind a spec apart: ours and packages' by version, private modules by content.
 

@@ -6,7 +6,7 @@ import dataclasses
 import glob
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
@@ -63,6 +63,9 @@ class CheckPlan:
     run: Run | None = None
     path: Path | None = None  # of the run's row
     source: nn.Module | None = None  # to transfer from
+    points: Sequence[Mapping[str, Any]] | None = (
+        None  # rows of the points table, of an unwritten run
+    )
 
     @property
     def name(self) -> str:
@@ -118,12 +121,21 @@ def plan_check(text: str, config: AttackConfig, source: str | None, *, alone: bo
 
 def check(plan: CheckPlan, store: Store, limit: int, data_dir: Path | None, watch: Callable[[float, str], None],
           say: Say = _silent) -> list[dict[str, Any]]:  # fmt: skip
-    """All checks on the first `limit` samples, those of rows on every row; gives back, and writes, rows of the checks table.
+    """Make all checks, as `check_rows` does, and write their rows, which are given back."""
+    store.check_writable()
+    rows = check_rows(plan, limit, data_dir, watch)
+    store.write_checks(plan.name, rows)
+    return rows
+
+
+def check_rows(
+    plan: CheckPlan, limit: int, data_dir: Path | None, watch: Callable[[float, str], None]
+) -> list[dict[str, Any]]:
+    """All checks on the first `limit` samples, those of rows on every row, as the checks table has them.
 
     Without a source, a small one is trained where that is cheap.
     """
     costly = [c for c in CHECKS if c.cost or plan.run is None]
-    store.check_writable()
     if plan.source is None and 0 < plan.threat.eps < math.inf:
         watch(0.0, "training a model to transfer from")
         plan = dataclasses.replace(
@@ -139,7 +151,7 @@ def check(plan: CheckPlan, store: Store, limit: int, data_dir: Path | None, watc
     with named, frozen(plan.subject.model), deterministic():
         free = run_checks([c for c in CHECKS if c not in costly], _evidence(plan))
         findings = free + run_checks(costly, _evidence(plan, limit), watch=tell)
-    return _write(plan, findings, store, automatic=False)
+    return _rows(plan, findings, automatic=False)
 
 
 def check_after(plan: AttackPlan, runs: Sequence[Run], store: Store, *, fresh: bool = True, say: Say = _silent,
@@ -172,7 +184,9 @@ def _check_after(
     with frozen(plan.subject.model), deterministic():
         free = run_checks([c for c in CHECKS if not c.cost], _evidence(subject))
         findings = free + run_checks(cheap, _evidence(subject, AFTER_SLICE, most=allowed))
-    return _write(subject, findings, store, automatic=True)
+    rows = _rows(subject, findings, automatic=True)
+    store.write_checks(subject.name, rows)
+    return rows
 
 
 def _evidence(plan: CheckPlan, limit: int | None = None, most: float = math.inf) -> Evidence:
@@ -181,7 +195,7 @@ def _evidence(plan: CheckPlan, limit: int | None = None, most: float = math.inf)
     split = split.take(
         torch.arange(size if limit is None else min(limit, size), device=split.labels.device)
     )
-    points = _points(plan.path, split) if plan.path is not None and limit is not None else None
+    points = _points(plan, split) if limit is not None else None
     rows = None
     if plan.run is not None:
         known = {row["sample_id"]: row for row in plan.run.samples.to_pylist()}
@@ -192,9 +206,7 @@ def _evidence(plan: CheckPlan, limit: int | None = None, most: float = math.inf)
     )  # fmt: skip
 
 
-def _write(
-    plan: CheckPlan, findings: Sequence[Finding], store: Store, *, automatic: bool
-) -> list[dict[str, Any]]:
+def _rows(plan: CheckPlan, findings: Sequence[Finding], *, automatic: bool) -> list[dict[str, Any]]:
     common = {
         "subject": plan.name, "run_id": plan.run.info["run_id"] if plan.run else None, "model": plan.subject.label,
         "checked_at": datetime.now(UTC).replace(tzinfo=None), "model_hash": plan.subject.hash, "data": plan.data,
@@ -206,7 +218,6 @@ def _write(
             name: None if math.isnan(row[name]) else float(row[name])
             for name in ("figure", "threshold")
         }
-    store.write_checks(plan.name, rows)
     return rows
 
 
@@ -257,14 +268,17 @@ def _of_run(path: Path, find: Callable[[str, AttackConfig], tuple[Subject, str]]
     return CheckPlan(subject, threat, data, info["seed"], run, path)
 
 
-def _points(run: Path, split: Split) -> dict[int, Tensor] | None:
-    """The stored points of some of a run's samples, as they are on disk; None when it kept none."""
-    if not sibling_table(run, "points").exists():
+def _points(plan: CheckPlan, split: Split) -> dict[int, Tensor] | None:
+    """The worst points of some of a run's samples, as they are stored; None when it kept none."""
+    stored: Iterable[Mapping[str, Any]] | None = plan.points
+    if plan.path is not None and sibling_table(plan.path, "points").exists():
+        stored = read_points(plan.path)
+    if stored is None:
         return None
     clean = dict(zip(split.ids.tolist(), split.pixels(slice(None)), strict=True))
     return {
         row["sample_id"]: decode_raw(row, clean[row["sample_id"]])
-        for row in read_points(run)
+        for row in stored
         if row["sample_id"] in clean
     }
 
