@@ -74,7 +74,8 @@ def make_run(root: Path, run_id: str, seed: int, n: int) -> None:
     }
     facts |= {
         "flags": "[]",
-        "budget": None,
+        "max_time_s": None,
+        "max_queries": None,
         "train_config": None,
         "norm": "linf",
         "attack_params": "[]",

@@ -7,6 +7,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from robbench.core.limits import Limits
+
 COLUMNS = (
     "schema_version",
     "data",
@@ -18,7 +20,8 @@ COLUMNS = (
     "threat",
     "attack",
     "attack_params",
-    "budget",
+    "max_time_s",
+    "max_queries",
 )
 """The columns of the runs table that decide it."""
 
@@ -29,7 +32,7 @@ def differences(run: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     """What differs between two rows of the runs table so that the runs must not be compared; empty when nothing does.
 
     Each is a phrase that begins with what it is about, in this order: `schema: `, `data: `, `split:
-    `, `subset: `, `samples: ` (the same names, other content), `threat: `, `attack: `, `budget: `,
+    `, `subset: `, `samples: ` (the same names, other content), `threat: `, `attack: `, `limits: `,
     then `this and that`, first that of `run`. Runs with one fingerprint of the samples are on the
     same data, whatever its name; the order of a cascade does not count. Seeds, precision, batch
     size and points replayed are no hindrance. Needs the COLUMNS of both.
@@ -44,8 +47,9 @@ def differences(run: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
         found.append(_both("threat", run, other, "threat"))
     if sorted(_attacks(run)) != sorted(_attacks(other)):
         found.append(_attack(run, other))
-    if _text(run["budget"], "none") != _text(other["budget"], "none"):
-        found.append(f"budget: {_text(run['budget'], 'none')} and {_text(other['budget'], 'none')}")
+    mine, theirs = (Limits(each["max_time_s"], each["max_queries"]) for each in (run, other))
+    if mine != theirs:
+        found.append(f"limits: {mine} and {theirs}")
     return found
 
 

@@ -24,7 +24,18 @@ from robbench.store.settings import settings
 COLUMNS = ("sample_id", *SUMMARY_COLUMNS)
 """The sample columns that `compare` needs: give them to `read_run`."""
 
-_FACTS = ("model", "loss", "train_seed", "data", "split", "threat", "attack", "budget", "run_id")
+_FACTS = (
+    "model",
+    "loss",
+    "train_seed",
+    "data",
+    "split",
+    "threat",
+    "attack",
+    "max_time_s",
+    "max_queries",
+    "run_id",
+)
 _SETTINGS = ("precision", "seed", "subset")
 _MEASURED = (
     "n_samples",
@@ -62,9 +73,9 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
     there is nothing to pair; `note` says why, or what to mind about the pair.
 
     settings: in what a row differs from the others on its data under its threat model and attack,
-    such as `bf16`, or None. best: of the runs alike in all of that, in attack and budget, the one
+    such as `bf16`, or None. best: of the runs alike in all of that, in attack and limits, the one
     with the highest robust accuracy, if the test tells it from each other one (Holm, over all their
-    pairs) and no budget ran out on it. n_seeds is None: a row is a run, see `seeds.py`; differs is
+    pairs) and it finished every sample. n_seeds is None: a row is a run, see `seeds.py`; differs is
     empty, for the caller to mark what stands in a table on request. Raises UserError for no run.
     """
     if not runs:
@@ -221,8 +232,8 @@ def _pair(
         remarks.append(
             f"it and the baseline were attacked otherwise: {differ['attack'].partition(': ')[2]}"
         )
-    if "budget" in differ:
-        remarks.append(f"the baseline had the budget {baseline.info['budget'] or 'none'}")
+    if "limits" in differ:
+        remarks.append(f"the limits of the baseline were {differ['limits'].rpartition(' and ')[2]}")
     return {
         "baseline": baseline.info["run_id"],
         "n_common": n,

@@ -19,8 +19,10 @@ from robbench.store.run import Run, read_run
 from robbench.store.schema import RUNS
 from robbench.store.store import Store
 
-KINDS = ("data", "split", "subset", "samples", "threat", "attack", "budget")
+KINDS = ("data", "split", "subset", "samples", "threat", "attack", "limits")
 """What runs of one comparison have in common, unless they are allowed not to."""
+_COLUMNS = {"samples": ("data_hash",), "limits": ("max_time_s", "max_queries")}
+"""The columns that differ, of a kind that is not called as its column."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +147,7 @@ def _mixture(found: dict[str, list[Run]], runs: Sequence[Run]) -> str:
         )
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     kinds = list(dict.fromkeys(text.partition(": ")[0] for text in found))
-    columns = ["data_hash" if kind == "samples" else kind for kind in kinds]
+    columns = [name for kind in kinds for name in _COLUMNS.get(kind, (kind,))]
     choose = shlex.join(
         word for condition in _shared(runs, columns) for word in ("--where", condition)
     )

@@ -50,7 +50,7 @@ def remarks(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[s
     for what, info in (("baseline", baseline), ("candidate", candidate)):
         if left := info["n_unfinished"]:
             found.append(
-                f"the budget ran out on {left} samples of the {what}, which count as robust"
+                f"time or queries ran out on {left} samples of the {what}, which count as robust"
             )
         found += [
             f"{what}: {flag['name']}: {flag['text']}" for flag in json.loads(info["flags"] or "[]")

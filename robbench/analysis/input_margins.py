@@ -45,8 +45,7 @@ class InputMargins:
     wrong without one, inf for none. stood: the largest eps at which attacks found nothing (0 = no
     such one; inf = an attack without a budget found nothing). attacked: the largest eps that was
     attacked in this norm, inf where there was no budget; beyond it only the perturbations of other
-    norms' attacks are known. unfinished: among attacks, some ran out of their budget of time or
-    queries.
+    norms' attacks are known. unfinished: among attacks, some ran out of time or queries.
     """
 
     norm: str

@@ -32,7 +32,7 @@ def over_training_seeds(
     n_seeds is the number of seeds, train_seed None. Rates, margins and queries are means over seeds
     (of medians, where the name says so), counts of doubtful samples are sums, intervals are
     Student's t over seeds, cut off at 0 and 1, and nan for one seed. A recipe is held against the
-    first one with the same data, threat model, attack and budget: robust_difference is the mean
+    first one with the same data, threat model, attack and limits: robust_difference is the mean
     difference over the seeds in common, p_holm that of the paired t test. These are None without
     two common seeds; `note` says why. Needs `train_config` in the runs. Raises UserError where a
     run does not say how its model was trained, and for two runs of one recipe and seed.
@@ -77,7 +77,14 @@ def _key(run: Run) -> tuple[str, str]:
         )
     recipe = canonical_json([{**trained, "seed": None}, info["model_arch"]])
     return canonical_json(
-        [info["data_hash"], info["split"], info["threat"], info["attack_params"], info["budget"]]
+        [
+            info["data_hash"],
+            info["split"],
+            info["threat"],
+            info["attack_params"],
+            info["max_time_s"],
+            info["max_queries"],
+        ]
     ) + recipe, recipe
 
 

@@ -39,7 +39,7 @@ def summarise(
     Rates are in [0,1] and have all samples as denominator, except attack_success_rate: newly broken
     samples among the clean-correct ones (None when there are none). Margins are statistics over the
     samples where they are finite, NaN when there is none; n_error says how many samples had a logit
-    that is not. robust_accuracy_floor counts samples on which the budget ran out as fallen; without
+    that is not. robust_accuracy_floor counts unfinished samples as fallen; without
     a `budget` there is no robust accuracy (None). A sample that stands has no worst margin where
     the attack has not shown what it tried: then the mean is None, and a quantile too unless it lies
     among the fallen. Raises UserError without any sample.

@@ -76,11 +76,24 @@ Precision = Annotated[
 Compile = Annotated[
     bool, option("--compile", panel=o.RUN, help="Compile the model that the attacks see.")
 ]
-BudgetOption = Annotated[
+MaxTime = Annotated[
     str | None,
-    option("--budget", panel=o.RUN, metavar="TIME|Nq",
-           help="Stop after 90s, 2m or 1h a run, or 5000q queries a sample; what was not finished is marked."),
-]  # fmt: skip
+    option(
+        "--max-time",
+        panel=o.RUN,
+        metavar="TIME",
+        help="Stop each run after 90s, 2m or 1h; unfinished samples are marked.",
+    ),
+]
+MaxQueries = Annotated[
+    str | None,
+    option(
+        "--max-queries",
+        panel=o.RUN,
+        metavar="N",
+        help="Stop on each sample after N queries; unfinished samples are marked.",
+    ),
+]
 StorePoints = Annotated[
     bool, option("--store-points", panel=o.RUN, help="Keep the worst inputs, for --replay.")
 ]
@@ -114,7 +127,8 @@ def attack(
     batch_size: BatchSize = None,
     precision: Precision = None,
     compile_: Compile = False,
-    budget: BudgetOption = None,
+    max_time: MaxTime = None,
+    max_queries: MaxQueries = None,
     store_points: StorePoints = False,
     replay: Replay = None,
     measure: Measure = False,
@@ -151,7 +165,8 @@ def attack(
         "batch_size": batch_size,
         "precision": precision,
         "compile": compile_,
-        "budget": budget,
+        "max_time": max_time,
+        "max_queries": max_queries,
         "store_points": store_points,
         "replay": replay,
         "measure": measure,
@@ -200,7 +215,8 @@ def describe(plan: AttackPlan, store: Store) -> list[dict[str, object]]:
             "run_id": run_id, "model": plan.subject.name, "data": plan.data, "samples": len(plan.subject.split),
             "threat": threat.text, "attack": plan.attack, "attacks": [entry.spec for entry in plan.entries],
             "split": config.split, "seed": config.seed, "batch_size": config.batch_size or "auto", "device": str(plan.device),
-            "precision": config.precision, "compile": config.compile, "budget": str(config.budget or "none"),
+            "precision": config.precision, "compile": config.compile,
+            "max_time": config.max_time, "max_queries": config.max_queries,
             "store_points": config.store_points, "measure": config.measure,
             "replay": [path.stem for path in plan.replay], "done": store.has(run_id),
         }
@@ -315,7 +331,7 @@ def say_what_to_mind(
         bounds = (
             "" if top is None else f": robust accuracy between {percent(floor)} and {percent(top)}"
         )
-        reporter.say(f"{title}: the budget ran out on {left} samples{bounds}")
+        reporter.say(f"{title}: time or queries ran out on {left} samples{bounds}")
     flags = json.loads(info["flags"] or "[]")
     for flag in flags:
         reporter.say(f"{title}: {flag['name']}: {flag['text']}")

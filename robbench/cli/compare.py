@@ -28,7 +28,7 @@ Where = Annotated[
 Allow = Annotated[
     list[str] | None,
     option("--allow", panel=WHICH, metavar="KIND",
-           help="Show runs together, marked, that differ in data, split, subset, samples, threat, attack or budget."),
+           help="Show runs together, marked, that differ in data, split, subset, samples, threat, attack or limits."),
 ]  # fmt: skip
 OverSeeds = Annotated[
     bool,

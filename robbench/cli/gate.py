@@ -86,9 +86,11 @@ Order = Annotated[
         help="Of the samples' random order; the attacks keep the baseline's.",
     ),
 ]
-Limit = Annotated[
+MaxTime = Annotated[
     str | None,
-    option("--budget", panel=ATTACK, metavar="TIME", help="Give up after 90s, 2m or 1h (exit 4)."),
+    option(
+        "--max-time", panel=ATTACK, metavar="TIME", help="Give up after 90s, 2m or 1h (exit 4)."
+    ),
 ]
 Width = Annotated[
     int | None,
@@ -123,7 +125,7 @@ def gate(
     alpha: Alpha = 0.05,
     these_samples: These = False,
     seed: Order = 0,
-    budget: Limit = None,
+    max_time: MaxTime = None,
     batch_size: Width = None,
     junit_xml: Junit = None,
     markdown: Markdown = None,
@@ -172,7 +174,7 @@ def gate(
         places = {"out": out, "device": device, "data_dir": data_dir, "download": download}
         settings = {"seed": seed, "batch_size": batch_size, **places}
         finding = _gate_model(
-            store, baseline, str(model), tolerances, reporter, settings, _seconds(budget), force
+            store, baseline, str(model), tolerances, reporter, settings, _seconds(max_time), force
         )
     _tell(finding, time.monotonic() - began, as_json, junit_xml, markdown)
 
@@ -208,20 +210,14 @@ def _gate_model(store: Store, baseline: str | None, model: str, tolerances: Tole
                           say=reporter.say)  # fmt: skip
 
 
-def _seconds(budget: str | None) -> float:
-    from robbench.core.config import parse_budget
+def _seconds(max_time: str | None) -> float:
+    from robbench.core.limits import parse_time
 
-    if budget is None:
-        return math.inf
     try:
-        found = parse_budget(budget)
+        seconds = parse_time(max_time)
     except ValueError as error:
-        raise UserError(f"--budget '{budget}': {error}") from None
-    if found is None or math.isinf(found.seconds):
-        raise UserError(
-            f"--budget '{budget}' should be a time such as 90s, 2m or 1h: queries are the baseline's"
-        )
-    return found.seconds
+        raise UserError(f"--max-time '{max_time}': {error}") from None
+    return math.inf if seconds is None else seconds
 
 
 def _tell(

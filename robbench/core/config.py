@@ -7,11 +7,8 @@ the plain keys.
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
-import re
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, TypeVar
@@ -52,40 +49,6 @@ def parse_width(value: Any) -> int | None:
     if not text.isdecimal() or len(text) > 9 or int(text) < 1:
         raise ValueError("should be auto or a whole number from 1 to 999999999")
     return int(text)
-
-
-@dataclasses.dataclass(frozen=True)
-class Budget:
-    """How much may be spent: seconds of a run, or queries (forwards) of a sample; inf for no limit."""
-
-    seconds: float = math.inf
-    queries: float = math.inf
-
-    def __str__(self) -> str:
-        if math.isfinite(self.queries):
-            return f"{self.queries:.0f}q"
-        # Without an exponent, and what it says is read as the very same number.
-        return (
-            f"{Decimal(repr(self.seconds)).normalize():f}s"
-            if math.isfinite(self.seconds)
-            else "none"
-        )
-
-
-_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0}
-
-
-def parse_budget(value: Any) -> Budget | None:
-    """`90s`, `2m`, `1.5h` of time for a run, `5000q` of queries for a sample; `none` for no limit."""
-    if value is None or isinstance(value, Budget) or value == "none":
-        return None if value == "none" else value
-    match = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([smhq])", str(value).strip().lower())
-    amount = float(match[1]) if match else 0.0
-    if match is None or not 0 < amount < 1e12 or (match[2] == "q" and not amount.is_integer()):
-        raise ValueError(
-            "should be a time such as 90s, 2m or 1h, or queries per sample such as 5000q"
-        )
-    return Budget(queries=amount) if match[2] == "q" else Budget(seconds=amount * _UNITS[match[2]])
 
 
 def load_config(

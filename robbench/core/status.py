@@ -2,4 +2,4 @@
 
 OK, NON_FINITE, UNCONFIRMED, UNFINISHED = 0, 1, 2, 3
 """Fine; a logit or gradient was not finite; a claimed success did not survive the float32 re-check; nothing was found, but the
-budget of time or queries ran out before every attack had tried."""
+time or queries ran out before every attack had tried."""

@@ -70,8 +70,8 @@ def robust(row: Mapping[str, Any]) -> str:
 
 
 def unfinished(row: Mapping[str, Any]) -> str:
-    """That the budget ran out on some samples, and what robust accuracy can be then, `41.0% to 48.2%`."""
-    said = f"{row['n_unfinished']} samples unfinished within the budget"
+    """That time or queries ran out on some samples, and what robust accuracy can be then, `41.0% to 48.2%`."""
+    said = f"{row['n_unfinished']} samples unfinished within the limits"
     if row["robust_accuracy"] is None:
         return said
     return f"{said}: robust accuracy is {percent(row['robust_accuracy_floor'])} to {percent(row['robust_accuracy'])}"

@@ -15,7 +15,7 @@ from robbench.store.locations import Location, sibling_table
 from robbench.store.schema import SCHEMA_VERSION
 from robbench.store.tables import number_of_groups, read_table
 
-_NAMED_WHEN_ABSENT = ("budget", "flags", "precision")
+_NAMED_WHEN_ABSENT = ("flags", "max_queries", "max_time_s", "precision")
 """Without these columns a run may have been stopped early, or may have had warnings."""
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 _SHORT = {
     "bool": pa.bool_(),
@@ -78,8 +78,10 @@ RUNS = _schema(
     text: config provenance
     int64: n_unfinished? n_disagreements?
     f64: robust_accuracy_floor? distance_p50?
-    text: precision? budget? flags? train_config? answers?
+    text: precision? flags? train_config? answers?
     int32: row_step?
+    f64: max_time_s?
+    int64: max_queries?
     """,
 )
 """One row per finished run. threat is text such as linf:8/255, attack the specs or cascade asked for joined by ` + `;
@@ -90,7 +92,8 @@ accuracy; worst margins are null where an attack has not shown what it tried. di
 perturbation found, of a run without a budget; answers: JSON, what the model said to a few inputs before the attack
 (`store/answers.py`); n_disagreements: claims of a fast search that the model refused, and successes it saw only
 afterwards; row_step: models were asked multiples of so many rows, the smallest whose answers were measured to be equal, and
-deterministic whether any were, so that verdicts do not depend on the batch size."""
+deterministic whether any were, so that verdicts do not depend on the batch size; max_time_s and max_queries: where the attack was
+to end early, after so many seconds of the run, after so many queries of a sample."""
 
 SAMPLES = _schema(
     "samples",

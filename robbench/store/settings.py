@@ -1,6 +1,6 @@
 """What tells runs apart that stand in one table under one title: precision, device, seeds, weights of one name.
 
-Subsets and budgets of time are not among them: a mixture of those is shown on request only, and
+Subsets and limits are not among them: a mixture of those is shown on request only, and
 marked.
 """
 

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel, BeforeValidator
 
-from robbench.core.config import parse_budget, parse_limit
+from robbench.core.config import parse_limit
 from robbench.core.documents import parse_json
 from robbench.core.errors import UserError
 from robbench.core.norms import NORMS
@@ -77,6 +77,7 @@ _JSON: dict[str, dict[str, Any]] = {
 _RANGES: dict[str, dict[str, tuple[float, float]]] = {
     "runs": {
         "eps": (0, float("inf")), "n_samples": (1, 2**62), "batch_size": (1, 2**62), "ci_level": (0, 1),
+        "max_time_s": (0, float("inf")), "max_queries": (1, 2**62),
         **dict.fromkeys(("n_clean_correct", "n_adversarial", "n_robust", "n_unconfirmed", "n_error", "n_unfinished",
                          "n_disagreements", "n_forward", "n_backward", "seed"), (0, 2**62)),
         **dict.fromkeys(("clean_accuracy", "robust_accuracy", "adversarial_ratio", "attack_success_rate", "robust_accuracy_low",
@@ -129,9 +130,6 @@ def require_sound(table: pa.Table, kind: str, where: str) -> None:
         and pc.count_distinct(table["sample_id"]).as_py() < len(table)
     ):
         raise UserError(f"{where}: column sample_id names a sample twice")
-    if kind == "runs" and "budget" in names:
-        for text in table["budget"].to_pylist():
-            _require_budget(text, where)
 
 
 def same_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
@@ -166,10 +164,3 @@ def _require_range(
     for value in ends.values():
         if value is not None and not low <= value <= high and (known or value == value):
             raise UserError(f"{where} holds {value}, which is not from {low:g} to {high:g}")
-
-
-def _require_budget(text: str | None, where: str) -> None:
-    try:
-        parse_budget(text)
-    except ValueError as error:
-        raise UserError(f"{where}: column budget holds {repr(text)[:100]}; it {error}") from None

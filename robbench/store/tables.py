@@ -31,6 +31,7 @@ from robbench.store.schema import (
     missing_columns,
 )
 from robbench.store.sound import require_sound, same_kind
+from robbench.store.upgrade import former_columns, made_columns, upgrade
 
 _SCHEMAS = {"runs": RUNS, "samples": SAMPLES, "points": POINTS, "checks": CHECKS, "epochs": EPOCHS, "measures": MEASURES,
             "sample_measures": SAMPLE_MEASURES}  # fmt: skip
@@ -105,7 +106,7 @@ def read_table(
         found, run = _identify(path, own)
         if found != kind:
             raise UserError(f"{path} holds {found}, not {kind}; name the file in results/{kind}")
-        present = set(own.names)
+        present = {*own.names, *made_columns(kind, own.names)}
         if missing := missing_columns(schema, present):
             lacking = f"{path} lacks the columns {', '.join(missing)}"
             raise UserError(f"{lacking}: it is not a complete robbench {kind} table; {_INSTEAD}")
@@ -158,14 +159,14 @@ def _read(path: Location, file: pq.ParquetFile, own: pa.Schema, kind: str, wante
             )
     try:
         names = [field.name for field in wanted if field.name in types]
+        names += former_columns(kind, [field.name for field in wanted], types)
         # Our files are small: handing their columns to threads costs more than reading them.
         part = {"columns": names, "use_threads": False}
         table = file.read(**part) if group is None else file.read_row_group(group, **part)
-        arrays = [
-            pa.chunked_array([pa.nulls(len(table), field.type)]) if (found := types.get(field.name)) is None
-            else table[field.name] if found == field.type else table[field.name].cast(field.type)
-            for field in wanted
-        ]  # fmt: skip
+        version = int((own.metadata or {}).get(b"robbench.schema_version", b"0"))
+        table = upgrade(table, version, str(path)) if version < SCHEMA_VERSION else table
+        columns = dict(zip(table.column_names, table.columns, strict=True))
+        arrays = [_column(columns.get(field.name), field.type, len(table)) for field in wanted]
     except (
         pa.ArrowException,
         OSError,
@@ -175,6 +176,12 @@ def _read(path: Location, file: pq.ParquetFile, own: pa.Schema, kind: str, wante
         raise _broken(path, error) from None
     require_sound(pa.Table.from_arrays(arrays, schema=pa.schema(wanted)), kind, str(path))
     return arrays
+
+
+def _column(found: pa.ChunkedArray | None, wanted: pa.DataType, rows: int) -> pa.ChunkedArray:
+    if found is None:
+        return pa.chunked_array([pa.nulls(rows, wanted)])
+    return found if found.type == wanted else found.cast(wanted)
 
 
 @contextlib.contextmanager

@@ -17,8 +17,8 @@ from robbench.analysis.gate import ROBUST, GateFinding, Tolerances
 from robbench.analysis.gate_runs import remarks
 from robbench.analysis.sequential_gate import SequentialGate
 from robbench.core import keyed
-from robbench.core.config import Budget, parse_budget
 from robbench.core.errors import Stopped, UserError
+from robbench.core.limits import time_text
 from robbench.core.spec import short_hash, validate
 from robbench.core.trust import names_from
 from robbench.data.base import Split
@@ -105,10 +105,10 @@ def _config(info: dict[str, Any], path: Path, batch_size: int | None) -> AttackC
         raise UserError(
             f"{what} has no budget, so every sample is to be searched to the end: attack, then give --candidate"
         )
-    budget = parse_budget(info["budget"]) or Budget()
-    if math.isfinite(budget.seconds):
+    if (seconds := info["max_time_s"]) is not None:
         raise UserError(
-            f"{what} was cut off after {budget}, which no second run repeats: attack it without, or in queries"
+            f"{what} had the time limit {time_text(seconds)}, which no second run repeats: attack it without one, or with "
+            "--max-queries"
         )
     try:
         stored, specs = json.loads(info["config"]), json.loads(info["attack_params"])
@@ -122,7 +122,7 @@ def _config(info: dict[str, Any], path: Path, batch_size: int | None) -> AttackC
     given = {
         **{name: value for name, value in settings.items() if value is not None},
         "attack": specs, "threat": [info["threat"]], "data": info["data"], "split": info["split"], "seed": info["seed"],
-        "budget": info["budget"], "batch_size": batch_size or stored.get("batch_size"),
+        "max_queries": info["max_queries"], "batch_size": batch_size or stored.get("batch_size"),
         "replay": [str(path.absolute())] if sibling_table(path, "points").is_file() else [],
     }  # fmt: skip
     return validate(

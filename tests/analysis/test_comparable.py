@@ -16,7 +16,8 @@ from robbench.store.schema import RUNS
 PGD, FAB = "pgd:steps=10,rate=none", "fab:steps=100"
 ROW: dict[str, Any] = {
     "schema_version": 1, "data": "digits", "split": "test", "subset": None, "data_hash": "aa", "norm": "linf", "eps": 8 / 255,
-    "threat": "linf:8/255", "attack": "pgd:steps=10 + fab", "attack_params": json.dumps([PGD, FAB]), "budget": None,
+    "threat": "linf:8/255", "attack": "pgd:steps=10 + fab", "attack_params": json.dumps([PGD, FAB]), "max_time_s": None,
+    "max_queries": None,
 }  # fmt: skip
 
 
@@ -44,8 +45,11 @@ ROW: dict[str, Any] = {
             ["attack: fab:steps=100 and fab:steps=70"],
         ),
         ({"attack_params": json.dumps([PGD])}, ["attack: fab:steps=100 and nothing more"]),
-        ({"budget": "5000q"}, ["budget: none and 5000q"]),
-        ({"budget": "none"}, []),
+        ({"max_queries": 5000}, ["limits: none and 5000 queries"]),
+        (
+            {"max_queries": 5000, "max_time_s": 90.0},
+            ["limits: none and 90s, 5000 queries"],
+        ),
     ],
 )
 def test_each_difference_is_one_phrase(changes: dict[str, Any], said: list[str]) -> None:
@@ -57,11 +61,11 @@ def test_everything_that_differs_is_said_in_one_order() -> None:
     """All of it at once, so that a person need not find out one by one; in whichever direction they are compared."""
     other = {
         "schema_version": 2, "data": "mnist", "split": "train", "subset": "first=9", "data_hash": "bb", "norm": "l2", "eps": 1.0,
-        "threat": "l2:1", "attack": "cw", "attack_params": '["cw"]', "budget": "2m",
+        "threat": "l2:1", "attack": "cw", "attack_params": '["cw"]', "max_time_s": 120.0, "max_queries": None,
     }  # fmt: skip
     there, back = differences(ROW, other), differences(other, ROW)
     abouts = [text.partition(": ")[0] for text in there]
-    assert abouts == ["schema", "data", "split", "subset", "threat", "attack", "budget"]
+    assert abouts == ["schema", "data", "split", "subset", "threat", "attack", "limits"]
     swapped = [f"{about}: {second} and {first}" for about, first, second in map(_parts, there)]
     assert back == swapped
 

@@ -48,7 +48,7 @@ class TestMixtures:
                 "attack",
                 "attack: fgsm and pgd:steps=10",
             ),
-            ({"budget": "90s"}, "budget", "budget: 90s and none"),
+            ({"max_time_s": 90.0}, "limits", "limits: 90s and none"),
         ],
         ids=lambda value: value if isinstance(value, str) and ":" not in value else "",
     )
@@ -364,15 +364,16 @@ class TestOlderAndBroken:
     def test_columns_added_later_are_read_as_unknown_with_a_message(
         self, cli: Cli, three: Path
     ) -> None:
-        """A run without flags and budget says so once; columns that change no reading are not worth a line."""
+        """A run without flags and limits says so once; columns that change no reading are not worth a line."""
         self._rewrite(
-            three / "results/runs/bbbbbbbbbbbb.parquet", drop=("flags", "budget", "train_config")
+            three / "results/runs/bbbbbbbbbbbb.parquet",
+            drop=("flags", "max_time_s", "max_queries", "train_config"),
         )
         self._rewrite(three / "results/runs/cccccccccccc.parquet", drop=("train_config",))
         done = cli("compare --out", three)
         assert done.code == 0
         assert done.err.startswith(
-            "1 of 3 runs were written by an older robbench (no budget, flags)"
+            "1 of 3 runs were written by an older robbench (no flags, max_time_s, max_queries)"
         )
         assert done.err.count("\n") == 1
 

@@ -44,8 +44,8 @@ ODD = [
     "trades:beta=x", "os:system", "json:JSONDecoder", "nowhere:Thing", "robust_accuracy:-1pp",
     "n_forward:+10%", "threat=linf:0.15", "threat", "robust_accuracy", "robust_accuracy:up",
     "SELECT 1", "SELECT * FROM runs", "SELECT", "DROP TABLE runs",
-    "SELECT * FROM read_text('/etc/hostname')", "set", "show", "losses", "mnist-linf", "5q", "2m",
-    "0q", "fp32", "bf16", "test",
+    "SELECT * FROM read_text('/etc/hostname')", "set", "show", "losses", "mnist-linf", "5", "2m",
+    "0s", "fp32", "bf16", "test",
 ]  # fmt: skip
 SETTINGS = sorted({*option_names(TrainConfig), *option_names(AttackConfig)})
 NAMES = sorted({name for registry in REGISTRIES.values() for name in registry.entries})
@@ -74,7 +74,7 @@ GOOD = {
     "where": ["threat=linf:0.15", "model=ce"], "allow": ["attack,threat,samples"],
     "fail_on": ["robust_accuracy:-1pp"], "candidate": ["{R}"], "baseline": ["{R}"],
     "alpha": ["0.1"], "max_drop": ["2"], "max_clean_drop": ["1"], "max_margin_drop": ["0.5"],
-    "max_class_drop": ["9"], "budget": ["5q", "2m"], "replay": ["{R}"],
+    "max_class_drop": ["9"], "max_time": ["2m"], "max_queries": ["5"], "replay": ["{R}"],
     "sql": ["SELECT * FROM runs", "SELECT count(*) FROM samples"], "html": ["page.html"],
     "kind": ["attacks"], "name": ["apgd", "new"], "action": ["set", "show"],
     "recipe": ["digits-smoke"], "train_samples": ["9"], "precision": ["fp32", "bf16"],
@@ -137,7 +137,7 @@ TOML_ODD = [
     b"seed = 99999999999999999999", b"seed = " + b"9" * 5000, b"a = " + b"[" * 10_000,
     b"loss = 1979-05-27", b"lr = nan", b"lr = inf", b"data = 'a\\u0000b'", b"model = ''",
     b"train = 3", b"[train.x]\na = 1", b"\xff", b"attacks = ['x.toml']", b"inner = ['pgd']",
-    b"limit = true", b"limit = -1", b"budget = 3", b"batch_size = 'auto'", b"batch_size = 0.5",
+    b"limit = true", b"limit = -1", b"max_time = 3", b"batch_size = 'auto'", b"batch_size = 0.5",
     b"precision = 16", b"replay = ['ce']",
 ]  # fmt: skip
 

@@ -38,7 +38,8 @@ FLAGS = {
         "--split",
         "--precision",
         "--compile",
-        "--budget",
+        "--max-time",
+        "--max-queries",
         "--store-points",
         "--replay",
     }
@@ -82,7 +83,7 @@ FLAGS = {
         "--max-margin-drop",
         "--max-class-drop",
     }
-    | {"--alpha", "--these-samples", "--budget", "--junit-xml", "--markdown"},
+    | {"--alpha", "--these-samples", "--max-time", "--junit-xml", "--markdown"},
     "baseline": RESULTS,
     "report": RESULTS | {"--html", "--title", "--data-dir", "--trust-code"},
     "compare": RESULTS

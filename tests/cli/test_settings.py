@@ -58,7 +58,8 @@ def test_one_attack_needs_no_list(cli, tmp_path):
 
 
 ATTACKING = {  # key: (what the sources say, what a dry run shows)
-    "budget": (["20q", "30s", "1.5m", "40q"], ["20q", "30s", "90s", "40q"], "none"),
+    "max_time": (["20s", "30s", "1.5m", "40s"], [20.0, 30.0, 90.0, 40.0], None),
+    "max_queries": (["20", "30", "35", "40"], [20, 30, 35, 40], None),
     "precision": (["bf16", "fp32", "bf16", "fp32"], ["bf16", "fp32", "bf16", "fp32"], "fp32"),
     "seed": (["1", "2", "3", "4"], [1, 2, 3, 4], 0),
 }
@@ -67,24 +68,28 @@ ATTACKING = {  # key: (what the sources say, what a dry run shows)
 @pytest.mark.parametrize("strongest", range(5))
 @pytest.mark.parametrize("key", ATTACKING)
 def test_precedence_of_an_attacks_settings(cli, tmp_path, key, strongest):
-    """Budget and precision are settings like any other: file, environment, --set, flag, in rising order."""
+    """Limits and precision are settings like any other: file, environment, --set, flag, in rising order."""
     given, shown, default = ATTACKING[key]
     file, words, env = tmp_path / "c.toml", [], {}
     file.write_text(f'[attack]\n{key} = "{given[0]}"\n')
     words += ["-c", file] if strongest > 0 else []
     env |= {f"ROBBENCH_{key.upper()}": given[1]} if strongest > 1 else {}
     words += ["-S", f"{key}={given[2]}"] if strongest > 2 else []
-    words += [f"--{key}", given[3]] if strongest > 3 else []
+    words += [f"--{key.replace('_', '-')}", given[3]] if strongest > 3 else []
     (run,) = cli("attack mlp --attack fgsm --limit 5 --dry-run", *words, env=env).json["runs"]
     assert run[key] == (shown[strongest - 1] if strongest else default)
 
 
-def test_no_budget_over_a_budget(cli, tmp_path):
+def test_no_limit_over_a_limit(cli, tmp_path):
     """`none` takes away what a weaker source has set."""
     words = "attack mlp --attack fgsm --limit 5 --dry-run"
-    for more in (["--budget", "none"], ["-S", "budget=none"]):
-        (run,) = cli(words, *more, env={"ROBBENCH_BUDGET": "20q"}).json["runs"]
-        assert run["budget"] == "none"
+    env = {"ROBBENCH_MAX_QUERIES": "20", "ROBBENCH_MAX_TIME": "20s"}
+    for more in (
+        ["--max-queries", "none", "--max-time", "none"],
+        ["-S", "max_queries=none", "-S", "max_time=none"],
+    ):
+        (run,) = cli(words, *more, env=env).json["runs"]
+        assert run["max_queries"] is run["max_time"] is None
 
 
 def test_switches_from_everywhere(cli, tmp_path):
@@ -105,8 +110,9 @@ def test_switches_from_everywhere(cli, tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [("--budget soon", "budget"), ("--precision fp16", "bf16"), ("-S budget=3x", "budget"), ("-S compile=maybe", "compile"),
-     ("-S budgt=3s", "budget"), ("--precision ''", "precision")],
+    [("--max-time soon", "max_time"), ("--max-queries 5q", "max_queries"), ("--precision fp16", "bf16"),
+     ("-S max_time=3x", "max_time"), ("-S compile=maybe", "compile"),
+     ("-S max_tme=3s", "max_time"), ("--precision ''", "precision")],
 )  # fmt: skip
 def test_bad_settings_of_an_attack(cli, tmp_path, words, message):
     """A word that cannot be meant is exit 2 with the setting's name, wherever it comes from."""

@@ -66,10 +66,10 @@ def test_values_beyond_reason(name: str, value: object) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("batch_size", "9" * 5000), ("budget", "9" * 5000 + "s"), ("budget", "1e12q")],
+    [("batch_size", "9" * 5000), ("max_time", "9" * 5000 + "s"), ("max_queries", "1e12")],
 )
 def test_attack_settings_beyond_reason(name: str, value: str) -> None:
-    """Widths and budgets of thousands of digits."""
+    """Widths and limits of thousands of digits."""
     with pytest.raises(UserError, match=f"attack: {name}"):
         validate(AttackConfig, {name: value}, "attack")
 

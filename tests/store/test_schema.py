@@ -25,7 +25,7 @@ def test_unique_columns_and_metadata() -> None:
     for name, schema in (("runs", RUNS), ("samples", SAMPLES), ("epochs", EPOCHS), *more):
         assert schema.metadata == {
             b"robbench.table": name.encode(),
-            b"robbench.schema_version": b"2",
+            b"robbench.schema_version": b"3",
         }
         assert len(set(schema.names)) == len(schema.names)
 

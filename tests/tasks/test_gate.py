@@ -243,7 +243,7 @@ def test_a_signal_and_a_limit_of_time_keep_what_was_decided(
     monkeypatch.undo()
     assert (stopped.code, stopped.out) == (143, "")
     assert "robbench gate" in stopped.err
-    late = cli(words, out, "--budget", "0.000001s")
+    late = cli(words, out, "--max-time", "0.000001s")
     assert late.code == 4
     assert late.json["samples"] >= 20
     assert "the same command goes on" in " ".join(late.json["notes"])
@@ -255,7 +255,7 @@ def test_a_signal_and_a_limit_of_time_keep_what_was_decided(
     ("changes", "said"),
     [
         ({"eps": float("inf")}, "no budget"),
-        ({"budget": "90s"}, "cut off after 90s"),
+        ({"max_time_s": 90.0}, "time limit 90s"),
         ({"attack_params": "{}"}, "does not say how"),
         ({"config": "nothing"}, "does not say how"),
         ({"attack_params": '["pgd:steps=4"]'}, "otherwise"),

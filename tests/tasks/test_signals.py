@@ -85,11 +85,11 @@ def test_a_signal_ends_the_clean_pass(cli, store, monkeypatch, number):
     assert not list((store / "results").rglob("*.parquet"))
 
 
-def test_a_budget_that_ends_within_the_clean_pass(cli, store, monkeypatch):
+def test_a_time_limit_that_ends_within_the_clean_pass(cli, store, monkeypatch):
     """Without every clean answer there is nothing to write."""
     monkeypatch.setattr(runs, "CLEAN_GRACE", 0.0)
     done = cli(
-        "attack at --attack pgd:steps=2 --threat linf:0.1 --limit 200 --budget 0.000001s --out",
+        "attack at --attack pgd:steps=2 --threat linf:0.1 --limit 200 --max-time 0.000001s --out",
         store,
     )
     assert done.code == 2

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from robbench.analysis.compare import WITHOUT_BUDGET
+from robbench.core.limits import Limits
 from robbench.reports import columns, texts
 
 
@@ -30,7 +31,12 @@ def comparison_table(
 
 
 def _facts(row: Mapping[str, Any]) -> tuple[str, ...]:
-    return (row["data"], row["split"], row["threat"], row["attack"], row["budget"] or "")
+    return (row["data"], row["split"], row["threat"], row["attack"], _within(row))
+
+
+def _within(row: Mapping[str, Any]) -> str:
+    limits = Limits(row["max_time_s"], row["max_queries"])
+    return f" within {limits}" if limits else ""
 
 
 def _order(rows: Sequence[Mapping[str, Any]]) -> Any:
@@ -42,8 +48,8 @@ def _order(rows: Sequence[Mapping[str, Any]]) -> Any:
 def _titled_table(
     facts: tuple[str, ...], rows: Sequence[Mapping[str, Any]], names: Sequence[str]
 ) -> list[RenderableType]:
-    data, split, threat, attack, budget = facts
-    attack += f" for {budget}" if budget else ""
+    data, split, threat, attack, within = facts
+    attack += within
     table = Table(
         box=box.SIMPLE_HEAD,
         padding=(0, 0),

@@ -11,6 +11,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from robbench.core.limits import Limits
 from robbench.reports import texts
 from robbench.reports.terminal.checks import summary
 from robbench.store.settings import settings
@@ -44,6 +45,7 @@ def _lines(
     trained = (
         f"loss {run['loss']}, seed {run['train_seed']}" if run["loss"] else "trained elsewhere"
     )
+    limits = Limits(run["max_time_s"], run["max_queries"])
     subset = f", {run['subset']}" if run["subset"] else ""
     return [
         ("model", f"{run['model_arch'] or 'own code'}, {trained}; hash {run['model_hash']}"),
@@ -53,8 +55,7 @@ def _lines(
         ),
         (
             "attack",
-            f"{run['attack']}, seed {run['seed']}"
-            + (f", budget {run['budget']}" if run["budget"] else ""),
+            f"{run['attack']}, seed {run['seed']}" + (f", limits {limits}" if limits else ""),
         ),
         ("", "\n".join(run["attack_params"]) if isinstance(run["attack_params"], list) else ""),
         (

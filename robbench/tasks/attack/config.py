@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from robbench.core.config import Budget, parse_budget, parse_limit, parse_width
+from robbench.core.config import parse_limit, parse_width
+from robbench.core.limits import Limits, parse_queries, parse_time
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -40,13 +41,19 @@ class AttackConfig:
         Field(description="of the search; successes are always confirmed in float32"),
     ] = "fp32"
     compile: Annotated[bool, Field(description="compile the model that the attacks see")] = False
-    budget: Annotated[
-        Budget | None,
-        BeforeValidator(parse_budget),
-        Field(description="time such as 2m, or queries per sample such as 5000q"),
+    max_time: Annotated[
+        float | None, BeforeValidator(parse_time), Field(description="of a run, such as 2m")
+    ] = None
+    max_queries: Annotated[
+        int | None, BeforeValidator(parse_queries), Field(description="of a sample, such as 5000")
     ] = None
     store_points: Annotated[bool, Field(description="keep the worst inputs")] = False
     replay: Annotated[tuple[str, ...], Field(description="runs whose points are tried first")] = ()
     measure: Annotated[
         bool, Field(description="measure the runs afterwards; keeps the worst inputs")
     ] = False
+
+    @property
+    def limits(self) -> Limits:
+        """Where the attack ends early."""
+        return Limits(self.max_time, self.max_queries)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -50,7 +49,7 @@ def run_hashes(
         "code": [*subject.codes, *codes],
         # Another package's attack may judge a sample by its batch.
         "width": width if has_backend(entries) else None,
-        "search": [config.precision, config.compile, str(config.budget)],
+        "search": [config.precision, config.compile, str(config.limits)],
         "replay": sorted(replay),
         "sources": dict(sources),
         "points": config.store_points,
@@ -58,7 +57,7 @@ def run_hashes(
     every = [str(threat.eps) for threat in threats]
     # What breaks a sample at a smaller eps counts at a larger one. Stored points are chosen for the
     # largest eps, and a time limit is shared by all.
-    timed = config.budget is not None and math.isfinite(config.budget.seconds)
+    timed = config.max_time is not None
     shared = {"among": every} if replay or timed else {}
     return [short_hash({**identity, "eps": every[: n + 1], **shared}) for n in range(len(every))]
 

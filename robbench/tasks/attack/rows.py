@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from robbench.analysis.summary import summarise
-from robbench.core.config import Budget
+from robbench.core.limits import time_text
 from robbench.core.tiles import RowEquality
 from robbench.data.subset import limit_subset
 from robbench.engine.records import CLEAN, REPLAY, Verdict
@@ -52,18 +52,14 @@ def run_row(
     trained = subject.trained.get("config", {})
     # The steps of an attack are bit-equal at any width on the CPU; of the models it is measured;
     # other packages promise nothing.
-    plain = (
-        config.precision == "fp32"
-        and not config.compile
-        and math.isinf((config.budget or Budget()).seconds)
-    )
+    plain = config.precision == "fp32" and not config.compile and config.max_time is None
     exact = equality.equal and plan.device.type == "cpu" and plain and not has_backend(plan.entries)
     device_name = (
         torch.cuda.get_device_name(plan.device) if plan.device.type == "cuda" else facts["cpu"]
     )
     settings = {
         **dataclasses.asdict(config),
-        "budget": str(config.budget) if config.budget else None,
+        "max_time": None if config.max_time is None else time_text(config.max_time),
     }
     return {
         "schema_version": SCHEMA_VERSION, "run_id": plan.run_ids[level], "status": "done", "started_at": started,
@@ -81,7 +77,8 @@ def run_row(
         "device": str(plan.device), "device_name": device_name, "deterministic": exact, "row_step": equality.step,
         "config": json.dumps(settings),
         "provenance": json.dumps({**facts, "resumed_samples": resumed, "inspection_queries": inspection}),
-        "precision": config.precision, "budget": settings["budget"], "n_disagreements": disagreements,
+        "precision": config.precision, "max_time_s": config.max_time, "max_queries": config.max_queries,
+        "n_disagreements": disagreements,
         "distance_p50": _median_distance(rows, threat) if math.isinf(threat.eps) else None,
         "flags": json.dumps([flag._asdict() for flag in flags]), "train_config": json.dumps(trained) if trained else None,
         "answers": subject.answers,

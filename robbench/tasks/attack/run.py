@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from robbench.core.config import Budget
 from robbench.core.device import deterministic
 from robbench.core.errors import UserError
 from robbench.core.freeze import frozen
+from robbench.core.limits import time_text
 from robbench.core.tiles import RowEquality, Tiles, largest_tile
 from robbench.engine.cascade import Cascade, EntryProgress, Update
 from robbench.engine.fast_model import fast_model
@@ -42,7 +42,7 @@ from robbench.tasks.attack.rows import run_row, sample_row
 from robbench.tasks.attack.shard_writer import ShardWriter
 from robbench.tasks.signals import StopFlag
 
-CLEAN_GRACE = 30.0  # seconds by which the pass over the clean inputs may outlast a budget: without it nothing is known
+CLEAN_GRACE = 30.0  # seconds by which the pass over the clean inputs may outlast the time limit: without it nothing is known
 
 
 class Progress(NamedTuple):
@@ -149,19 +149,17 @@ class Work:
     )  # what was measured of all models asked so far
     stored: dict[int, Tensor] | None = None  # points to replay, by position in the whole split
 
-    @property
-    def budget(self) -> Budget:
-        return self.plan.config.budget or Budget()
-
     def out_of_time(self) -> bool:
-        return time.perf_counter() - self.began > self.budget.seconds
+        seconds = self.plan.config.max_time
+        return seconds is not None and time.perf_counter() - self.began > seconds
 
     def require_clean_pass(self, samples: int) -> None:
         """Raise UserError when time is up for good before every clean input was looked at: no row could be written."""
-        if time.perf_counter() - self.began > self.budget.seconds + CLEAN_GRACE:
+        seconds = self.plan.config.max_time
+        if seconds is not None and time.perf_counter() - self.began > seconds + CLEAN_GRACE:
             raise UserError(
-                f"--budget {self.budget} is over, and {CLEAN_GRACE:.0f} s more, before the model has seen the {samples} clean "
-                "inputs once: give more time, or fewer samples with --limit"
+                f"--max-time {time_text(seconds)} is over, and {CLEAN_GRACE:.0f} s more, before the model has seen the {samples} "
+                "clean inputs once: give more time, or fewer samples with --limit"
             )
 
 
@@ -191,7 +189,7 @@ def verdict_rows(
     split = plan.subject.split.take(torch.tensor(todo, dtype=torch.int64, device=plan.device))
     if work.stored is None:
         work.stored = points_to_replay(plan.replay, plan.subject.split, plan.threats[-1])
-    model, queries = plan.subject.model, work.budget.queries
+    model, queries = plan.subject.model, plan.config.max_queries
     with frozen(model), deterministic():
         torch.manual_seed(plan.config.seed)  # for models that draw from it
         fast = fast_model(
@@ -202,7 +200,7 @@ def verdict_rows(
             model, split, plan.threats, plan.entries, seed=plan.config.seed, width=plan.width,
             fast=fast.model, recheck=fast.recheck,
             replay={i: work.stored[n] for i, n in enumerate(todo) if n in work.stored},
-            queries=int(queries) if math.isfinite(queries) else NO_LIMIT, keep_points=plan.config.store_points,
+            queries=NO_LIMIT if queries is None else queries, keep_points=plan.config.store_points,
         )  # fmt: skip
         began = work.equality
         ids, labels = split.ids.tolist(), split.labels.tolist()

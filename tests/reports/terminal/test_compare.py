@@ -29,7 +29,7 @@ def _row(**changes: Any) -> dict[str, Any]:
         "n_error": 0,
         "wall_s": 2.5,
     }
-    row |= {"budget": None, "best": False, "differs": [], "n_seeds": None}
+    row |= {"max_time_s": None, "max_queries": None, "best": False, "differs": [], "n_seeds": None}
     row |= {"n_unfinished": 0, "robust_accuracy_floor": 0.4137, "distance_p50": None, "flags": []}
     row |= {
         "clean_accuracy": 0.9548,

@@ -39,7 +39,8 @@ _FACTS = {
     "split": "split",
     "subset": "subset",
     "threat": "threat model",
-    "budget": "budget",
+    "max_time_s": "time limit (s)",
+    "max_queries": "query limit",
     "attack": "attack",
     "loss": "loss",
 }
