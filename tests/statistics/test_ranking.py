@@ -98,7 +98,7 @@ def _run(
 def test_compare_marks_the_best_of_each_attack(
     stored: Callable[..., Run], make_samples: Callable[..., Any]
 ) -> None:
-    """Runs are ranked among those with the same attack; one the budget ran out on is never marked."""
+    """Runs are ranked among those with the same attack; one with unfinished samples is never marked."""
     good, bad = (
         _run(stored, make_samples, name, share) for name, share in (("a", 0.1), ("b", 0.6))
     )
