@@ -12,8 +12,8 @@ import pytest
 
 from robbench.analysis.comparable import differences
 from robbench.core.errors import UserError
+from robbench.store.run import read_run
 from robbench.store.schema import SCHEMA_VERSION
-from robbench.store.store import read_run
 from robbench.store.tables import read_table
 
 Stored = Callable[..., Any]
