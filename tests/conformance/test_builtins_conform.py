@@ -89,7 +89,7 @@ def test_honest_plugins_pass() -> None:
         ("BatchClock", "must give the same verdicts"),
         ("ChangesWeights", "it must not touch the model"),
         ("ChangesMode", "survive the re-check|it must not"),
-        ("ExtraQuery", "rows were queried, the books say"),
+        ("ExtraQuery", "rows were queried, the verdict says"),
         ("NaNPoints", "points must be finite"),
         ("UnknownNorm", "its norms must be some of"),
         ("ForgetsAnOption", "its canonical spec must build the same attack"),
