@@ -12,7 +12,7 @@ from robbench.cli.options import option
 from robbench.cli.reporter import Bar, Reporter, print_json, print_result, reported
 
 if TYPE_CHECKING:
-    from robbench.tasks.train.plan import Plan
+    from robbench.tasks.train.plan import TrainPlan
     from robbench.tasks.train.run import Trained
 
 WHAT = "What to train"
@@ -120,8 +120,8 @@ def train(
     from robbench.catalogue.recipes import read_recipe
     from robbench.core.config import load_config, process_number
     from robbench.tasks.train.config import TrainConfig
+    from robbench.tasks.train.folder import TrainingFolder
     from robbench.tasks.train.plan import plan_training
-    from robbench.tasks.train.run import found_before
     from robbench.tasks.train.start import settings_of
 
     flags = {"loss": loss, "data": data, "model": model, "from_model": from_model, "inner": inner, "threat": threat,
@@ -145,7 +145,7 @@ def train(
         f"{len(plan.train)} training and {len(plan.validation)} validation samples on {plan.device}; {plan.spec}"
     )
     if dry_run:
-        found_before(plan, force=force)
+        TrainingFolder(plan, force=force).earlier()  # that of another run is an error
         for note in plan.notes:
             reporter.say(note)
         start = plan.start.facts if plan.start else None
@@ -170,18 +170,12 @@ def train(
         )
 
 
-def run_training(plan: Plan, reporter: Reporter, *, force: bool) -> Trained:
+def run_training(plan: TrainPlan, reporter: Reporter, *, force: bool) -> Trained:
     """Train under a progress bar."""
-    from robbench.core.config import process_number
     from robbench.core.errors import Stopped
     from robbench.tasks.signals import stop_flag
     from robbench.tasks.train.run import train
 
-    processes = process_number("WORLD_SIZE", 1)
-    if processes > 1 and plan.loss.batch_coupled:
-        reporter.say(
-            f"loss {plan.config.loss} depends on the batch, and each of {processes} processes has its share for a batch"
-        )
     with stop_flag(reporter.say) as stop, reporter.progress(f"train {plan.name}") as bar:
         done = train(
             plan, force=force, watcher=_Watcher(bar, reporter, plan.config.epochs), stop=stop

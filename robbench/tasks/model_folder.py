@@ -1,4 +1,4 @@
-"""Model folders as training leaves them: their config.json, and the model of a finished one or of its checkpoints."""
+"""Model folders: their config.json, and their model or one of its checkpoints."""
 
 from __future__ import annotations
 
@@ -16,18 +16,23 @@ from robbench.store.store import Store
 
 
 def find_folder(text: str, store: Store) -> tuple[Path | None, str | None]:
-    """The folder of a trained model and which of its checkpoints: NAME or PATH, possibly with @best or @last."""
+    """The folder and checkpoint that NAME or PATH, possibly with @best or @last, means.
+
+    (None, None) where there is no such folder.
+    """
     for name, at, which in ((text, "", ""), text.rpartition("@")):
         for path in (store.models / name, Path(name)):
-            if name and is_there(
-                path / "config.json"
-            ):  # a long model spec is no possible name of a folder
+            # Some long model specs are no possible path: not an error here.
+            if name and is_there(path / "config.json"):
                 return path, which if at else None
     return None, None
 
 
 def stored_config(folder: Path) -> dict[str, Any] | None:
-    """The config.json of a model folder, None when there is none. UserError when it is damaged or the folder is not ours."""
+    """The config.json of a model folder, None where there is none.
+
+    Raises UserError where it is damaged, or the folder holds something else.
+    """
     for place in (folder.parent, folder):
         if place.exists() and not place.is_dir():
             raise UserError(f"{place} is a file, not a folder; choose another --name or --out")
@@ -45,7 +50,10 @@ def stored_config(folder: Path) -> dict[str, Any] | None:
 
 
 def read_model(folder: Path, which: str | None, device: torch.device) -> tuple[Any, dict[str, Any]]:
-    """A trained model and its config; `which` is `best` or `last` when it is not the selected one."""
+    """A trained model on `device`, and its config; `which`: None for the selected checkpoint.
+
+    Raises UserError where there is no such model, or it is not finished.
+    """
     config = stored_config(folder)
     if config is None:
         raise UserError(f"{folder} holds no model")
@@ -61,7 +69,8 @@ def read_model(folder: Path, which: str | None, device: torch.device) -> tuple[A
         ]
         instead = f", or use {' or '.join(there)}" if there else ""
         raise UserError(
-            f"model {config['name']} is not finished; give its train command again to go on{instead}"
+            f"model {config['name']} is not finished; "
+            f"give its train command again to go on{instead}"
         )
     model, _ = load_model(folder, which)  # type: ignore[arg-type]
     return model.to(device), config

@@ -435,7 +435,7 @@ def test_a_loss_of_the_whole_batch_is_told(cli, tmp_path, monkeypatch, loss, tol
     def refuse(*arguments, **more):
         raise UserError("enough")
 
-    monkeypatch.setattr(runs, "train", refuse)
+    monkeypatch.setattr(runs, "joined", refuse)
     for rank, size, lines in ((0, 2, 2 if told else 1), (1, 2, 1), (0, 1, 1)):
         environment = {"WORLD_SIZE": str(size), "RANK": str(rank)}
         done = cli("train --limit 50 --loss", loss, "--out", tmp_path, env=environment)

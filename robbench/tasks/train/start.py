@@ -1,4 +1,4 @@
-"""Fine-tuning: the trained model whose weights a training starts from."""
+"""The trained model whose weights a fine-tuning starts from."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from robbench.tasks.model_folder import find_folder, read_model, stored_config
 
 
 class Start(NamedTuple):
-    """A model to start from: how it was named, its folder, its config.json, itself (on the CPU) and the hash of its weights."""
+    """A trained model to start from."""
 
-    text: str
+    text: str  # as the user named it
     folder: Path
-    config: dict[str, Any]
-    model: Classifier
-    hash: str
+    config: dict[str, Any]  # its config.json
+    model: Classifier  # on the CPU
+    hash: str  # of its weights
 
     @property
     def facts(self) -> dict[str, str]:
-        """What config.json says of it."""
+        """What the config.json of the new model says of it."""
         return {
             "name": self.config["name"],
             "folder": str(self.folder),
@@ -39,30 +39,33 @@ class Start(NamedTuple):
         }
 
     def prepared(self, loss: Loss, info: DataInfo) -> Classifier:
-        """A copy with the head that the loss wants and the weights as they are. UserError when that is another head."""
+        """A copy of the model, with its weights, for a loss.
+
+        Raises UserError where the loss trains another head.
+        """
         model = loss.prepare(copy.deepcopy(self.model), info)
         if model.head_spec != self.model.head_spec:
             raise UserError(
-                f"--from {self.text}: it has the head {self.model.head_spec}, this loss trains {model.head_spec}; "
-                "choose a loss that keeps the head, or train without --from"
+                f"--from {self.text}: it has the head {self.model.head_spec}, this loss trains "
+                f"{model.head_spec}; choose a loss that keeps the head, or train without --from"
             )
         model.load_state_dict(self.model.state_dict())
         return model
 
 
 def settings_of(text: str, out: Path) -> dict[str, Any]:
-    """The architecture and data set of a model to start from: what its fine-tuning takes where nothing else is said."""
+    """The architecture and data set of a model to start from, the defaults of its fine-tuning."""
     folder, _ = _find(text, Store(out))
     config = stored_config(folder)
     return {"model": config["model"], "data": config["config"]["data"]} if config else {}
 
 
 def find_start(text: str, model: str, info: DataInfo, store: Store, target: Path) -> Start:
-    """The model that `text` means, a name in the store or a saved folder, each also with @best or @last.
+    """The model named `text` in the store or the folder `text`, each also with @best or @last.
 
-    Raises UserError when there is none, when it is not finished, when its architecture is not
-    `model` or its inputs and number of classes are not those of `info`, and when it lies in
-    `target`, where what is trained from it goes.
+    Raises UserError where there is none, where it is not finished, where its architecture is not
+    `model` or its inputs or number of classes are not those of `info`, and where it lies in
+    `target`, the folder of the new model.
     """
     folder, which = _find(text, store)
     if folder.resolve() == target.resolve():
@@ -72,25 +75,29 @@ def find_start(text: str, model: str, info: DataInfo, store: Store, target: Path
     found, config = read_model(folder, which, torch.device("cpu"))
     if canonical_model(config["model"]) != canonical_model(model):
         raise UserError(
-            f"--from {text}: it is a {config['model']}, not a {model}; leave out --model, or name another model"
+            f"--from {text}: it is a {config['model']}, not a {model}; "
+            "leave out --model, or name another model"
         )
     if tuple(config["shape"]) != info.shape:
         raise UserError(
-            f"--from {text}: it takes images of shape {config['shape']}, the data have {list(info.shape)}"
+            f"--from {text}: it takes images of shape {config['shape']}, "
+            f"the data have {list(info.shape)}"
         )
     if len(config["classes"]) != len(info.classes):
         raise UserError(
-            f"--from {text}: it tells {len(config['classes'])} classes apart, the data have {len(info.classes)}"
+            f"--from {text}: it has {len(config['classes'])} classes, "
+            f"the data have {len(info.classes)}"
         )
     return Start(text, folder, config, found, model_hash(found))
 
 
 def require_architecture(model: str, store: Store) -> None:
-    """Raise UserError where a trained model is named in the place of an architecture."""
+    """Raise UserError where a trained model is named as an architecture."""
     name = model.partition(":")[0]
     if name not in MODELS.entries and find_folder(model, store)[0]:
         raise UserError(
-            f"--model {model} is a trained model, no architecture; to start from its weights: --from {model}"
+            f"--model {model} is a trained model, no architecture; "
+            f"to start from its weights: --from {model}"
         )
 
 
@@ -99,7 +106,8 @@ def renamed_classes(start: Start, info: DataInfo) -> list[str]:
     if tuple(start.config["classes"]) == info.classes:
         return []
     return [
-        f"--from {start.text}: the data name the classes otherwise; its outputs stand for the data's classes in their order"
+        f"--from {start.text}: its classes have other names than the data's; "
+        "its outputs are taken for the data's classes in their order"
     ]
 
 
@@ -108,6 +116,7 @@ def _find(text: str, store: Store) -> tuple[Path, str | None]:
     if folder is None:
         known = [path.parent.name for path in store.models.glob("*/config.json")]
         raise UserError(
-            f"--from {text}: not in {store.models}, and no folder of a saved model{nearest(text, known)}"
+            f"--from {text}: not in {store.models}, "
+            f"and no folder of a saved model{nearest(text, known)}"
         )
     return folder, which

@@ -68,7 +68,7 @@ def test_the_architecture_is_that_of_the_model_unless_another_is_named(
         ("--from aat --name tuned", "did you mean at?"),
         ("--from at --name at", "would replace what it starts from"),
         ("--from at --loss mmc --name tuned", "it has the head linear"),
-        ("--from at --data digits[0,1] --name tuned", "it tells 10 classes apart, the data have 2"),
+        ("--from at --data digits[0,1] --name tuned", "it has 10 classes, the data have 2"),
         ("--from at@middle --name tuned", "@middle"),
     ],
 )
@@ -86,18 +86,18 @@ def test_a_half_trained_model_is_listed_as_such_and_goes_on_from_the_same_weight
     cli: Callable[..., Any], store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from robbench.core.errors import Stopped
-    from robbench.tasks.train import run as train
+    from robbench.tasks.train.folder import TrainingFolder
 
     words = TUNE.replace("--epochs 1", "--epochs 2").replace("1e-12", "1e-3")
     assert cli(words.replace("tuned", "straight"), store).code == 0
-    save = train._Session._save_state
+    save = TrainingFolder.write_state
 
-    def stop(self: Any, path: Path) -> None:
-        save(self, path)
+    def stop(self: Any, *state: Any) -> None:
+        save(self, *state)
         raise Stopped(130)
 
     with monkeypatch.context() as patch:
-        patch.setattr(train._Session, "_save_state", stop)
+        patch.setattr(TrainingFolder, "write_state", stop)
         assert cli(words, store).code == 130
     listed = {row["model"]: row for row in cli("runs --json --out", store).json["models"]}
     assert (listed["tuned"]["finished"], listed["straight"]["finished"]) == (False, True)
