@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from robbench.tasks.train.run import Trained
 
 WHAT = "What to train"
+REDRAW_SECONDS = 0.2
 Recipe = Annotated[
     str | None,
     option(
@@ -58,14 +59,23 @@ Inner = Annotated[
 ]
 Threat = Annotated[
     str | None,
-    option("--threat", panel=WHAT, metavar="NORM:EPS",
-           help="Threat model of inner attack and validation (default: the data set's)."),
-]  # fmt: skip
+    option(
+        "--threat",
+        panel=WHAT,
+        metavar="NORM:EPS",
+        help="Threat model of inner attack and validation (default: the data set's).",
+    ),
+]
 From = Annotated[
     str | None,
-    option("--from", panel=WHAT, metavar="NAME|PATH",
-           help="Start from the weights of a trained model (fine-tuning): its architecture and data are the default then."),
-]  # fmt: skip
+    option(
+        "--from",
+        panel=WHAT,
+        metavar="NAME|PATH",
+        help="Start from the weights of a trained model (fine-tuning): "
+        "its architecture and data are the default then.",
+    ),
+]
 Name = Annotated[
     str | None, option("--name", panel=o.PLACE, help="Name of the model (default: the loss).")
 ]
@@ -117,32 +127,34 @@ def train(
     Example: robbench train --data digits --loss cross-entropy --inner pgd:steps=7 --threat
     linf:0.15 --name at
     """
-    from robbench.catalogue.recipes import read_recipe
-    from robbench.core.config import load_config, process_number
-    from robbench.tasks.train.config import TrainConfig
+    from robbench.core.config import process_number
     from robbench.tasks.train.folder import TrainingFolder
     from robbench.tasks.train.plan import plan_training
-    from robbench.tasks.train.start import settings_of
+    from robbench.tasks.train.settings import read_settings
 
-    flags = {"loss": loss, "data": data, "model": model, "from_model": from_model, "inner": inner, "threat": threat,
-             "epochs": epochs, "batch_size": batch_size, "lr": lr, "optimizer": optimizer, "seed": seed,
-             "limit": limit}  # fmt: skip
-    base = read_recipe(recipe) if recipe else {}
-    settings = load_config(
-        TrainConfig, "train", file=config, sets=sets or [], flags=flags, base=base
-    )
-    if settings.from_model is not None:
-        base = {**settings_of(settings.from_model, out), **base}
-        settings = load_config(
-            TrainConfig, "train", file=config, sets=sets or [], flags=flags, base=base
-        )
-    first = process_number("RANK", 0) == 0  # of the processes that torchrun started, one speaks
+    flags = {
+        "loss": loss,
+        "data": data,
+        "model": model,
+        "from_model": from_model,
+        "inner": inner,
+        "threat": threat,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "optimizer": optimizer,
+        "seed": seed,
+        "limit": limit,
+    }
+    settings = read_settings(recipe=recipe, file=config, sets=sets or [], flags=flags, out=out)
+    first = process_number("RANK", 0) == 0  # of the processes of torchrun, the first one reports
     reporter = Reporter(quiet=quiet or not first, verbose=verbose and first)
     plan = plan_training(
         settings, name=name, out=out, device=device, data_dir=data_dir, download=download
     )
     reporter.detail(
-        f"{len(plan.train)} training and {len(plan.validation)} validation samples on {plan.device}; {plan.spec}"
+        f"{len(plan.train)} training and {len(plan.validation)} validation samples "
+        f"on {plan.device}; {plan.spec}"
     )
     if dry_run:
         TrainingFolder(plan, force=force).earlier()  # that of another run is an error
@@ -166,7 +178,8 @@ def train(
     else:
         selected = done.config["selected"]
         print_result(
-            f"model {plan.name}: {done.folder} (epoch {selected['epoch']}, the {selected['model']} one)"
+            f"model {plan.name}: {done.folder} "
+            f"(epoch {selected['epoch']}, the {selected['model']} one)"
         )
 
 
@@ -184,30 +197,36 @@ def run_training(plan: TrainPlan, reporter: Reporter, *, force: bool) -> Trained
             raise Stopped(stop.exit_code)
     if not done.fresh:
         reporter.say(
-            f"model {plan.name} is there already, from the same settings; nothing to do (--force trains again)"
+            f"model {plan.name} is there already, from the same settings; "
+            "nothing to do (--force trains again)"
         )
     return done
 
 
-class _Watcher:  # a robbench.tasks.train.run.Watcher, without importing torch for --help
+class _Watcher:  # a tasks.train.run.Watcher; to import that would load torch for --help
     """Shows batches on the bar and epochs as lines."""
 
     def __init__(self, bar: Bar, reporter: Reporter, epochs: int) -> None:
-        self.bar, self.reporter, self.epochs = bar, reporter, epochs
-        self.last, self.note, self.drawn, self.seen, self.began = "", "", 0.0, 0, time.monotonic()
+        self.bar = bar
+        self.reporter = reporter
+        self.epochs = epochs
+        self.last = ""  # accuracies of the last epoch
+        self.drawn = 0.0
+        self.began = time.monotonic()
 
     def begins(self, notes: Sequence[str]) -> None:
         for note in notes:
             self.reporter.say(note)
 
     def batch(self, progress: Any) -> None:
-        self.seen += 1
-        if time.monotonic() - self.drawn > 0.2:
-            self.drawn = time.monotonic()
-            rate = progress.samples / max(self.drawn - self.began, 1e-9)
-            self.note = f"epoch {progress.epoch + 1}/{self.epochs}, loss {float(progress.loss):.3f}, {rate:.0f}/s{self.last}"
+        now = time.monotonic()
+        if now - self.drawn > REDRAW_SECONDS:
+            self.drawn = now
+            rate = progress.samples / max(now - self.began, 1e-9)
             self.bar.update(
-                (progress.epoch + progress.samples / progress.total) / self.epochs, self.note
+                (progress.epoch + progress.samples / progress.total) / self.epochs,
+                f"epoch {progress.epoch + 1}/{self.epochs}, loss {float(progress.loss):.3f}, "
+                f"{rate:.0f}/s{self.last}",
             )
 
     def epoch(self, row: dict[str, Any]) -> None:
