@@ -1,3 +1,59 @@
-"""Tells whether a training loss really makes an image classifier more robust."""
+"""Adversarial robustness of image classifiers: train, attack, compare, from Python as from the shell.
+
+`import robbench` loads neither torch nor pandas: each name is imported when it is first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from robbench.api.commands import check, gate, measure, train
+    from robbench.api.evaluate import evaluate
+    from robbench.api.evaluation import Evaluation
+    from robbench.api.results import compare, load_runs, report
+    from robbench.api.runs import attack
+    from robbench.core.errors import RunError, UserError
+
+_HOMES = {
+    "attack": "api.runs",
+    "check": "api.commands",
+    "compare": "api.results",
+    "evaluate": "api.evaluate",
+    "Evaluation": "api.evaluation",
+    "gate": "api.commands",
+    "load_runs": "api.results",
+    "measure": "api.commands",
+    "report": "api.results",
+    "RunError": "core.errors",
+    "train": "api.commands",
+    "UserError": "core.errors",
+}
+
+__all__ = [
+    "Evaluation",
+    "RunError",
+    "UserError",
+    "attack",
+    "check",
+    "compare",
+    "evaluate",
+    "gate",
+    "load_runs",
+    "measure",
+    "report",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'robbench' has no attribute '{name}'")
+    return getattr(importlib.import_module(f"robbench.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

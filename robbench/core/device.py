@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 import torch
+from torch import nn
 
 from robbench.core.errors import UserError
 from robbench.core.subnormals import flushed
@@ -34,6 +35,27 @@ def find_device(name: str) -> torch.device:
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("device 'mps' is not there; use --device auto or cpu")
     return device
+
+
+@contextlib.contextmanager
+def placed(model: nn.Module, name: str | torch.device | None) -> Iterator[torch.device]:
+    """The model on a device (None: where it is), and back afterwards.
+
+    Raises UserError as `find_device` does, and for a model on several devices that is to be moved.
+    """
+    tensors = [*model.parameters(), *model.buffers()]
+    here = list({tensor.device: None for tensor in tensors}) or [torch.device("cpu")]
+    where = here[0] if name is None else find_device(name) if isinstance(name, str) else name
+    if here == [where] or name is None:
+        yield where
+        return
+    if len(here) > 1:
+        raise UserError(f"the model lies on {len(here)} devices: leave device out")
+    try:
+        model.to(where)
+        yield where
+    finally:
+        model.to(here[0])
 
 
 def default_batch_size(device: torch.device) -> int:

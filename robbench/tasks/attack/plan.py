@@ -118,15 +118,16 @@ def plan_subject(
     config: AttackConfig,
     *,
     data: str,
-    store: Store,
+    store: Store | None,
     device: torch.device,
     find: Callable[[str], Subject],
     replay: Sequence[Location] = (),
 ) -> AttackPlan:
     """The plan for one model and the budgets of one norm (ascending).
 
-    data: the name its data set goes by in results. find: gives the models that attacks transfer
-    from, by name. replay: runs whose points are tried first. Raises UserError as `plan_attacks` does.
+    data: the name its data set goes by in results. store: where its runs may lie already. find:
+    gives the models that attacks transfer from, by name. replay: runs whose points are tried first.
+    Raises UserError as `plan_attacks` does.
     """
     require_inside(threats, subject.split.images.shape[1:])
     config = dataclasses.replace(config, store_points=config.store_points or config.measure)
@@ -151,7 +152,8 @@ def plan_subject(
         sources=sources,
     )
     run_ids, others = zip(
-        *(settled(store, run_hash, subject.answers) for run_hash in hashes), strict=True
+        *(settled(store, found, subject.answers) if store else (found, None) for found in hashes),
+        strict=True,
     )
     return AttackPlan(
         subject=subject,

@@ -1,0 +1,289 @@
+"""The commands as functions: same names, same results on disk, nothing printed.
+
+Messages go to the logger `robbench`, progress to a callback. Ctrl-C keeps finished work and raises
+KeyboardInterrupt; the same call goes on where it was.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robbench.analysis.gate import GateFinding, Tolerances
+from robbench.analysis.gate_runs import find_reference, gate_runs
+from robbench.api.progress import Progress, interruptible, log, silent
+from robbench.api.results import Names, several
+from robbench.api.runs import given
+from robbench.catalogue.recipes import read_recipe
+from robbench.core.device import find_device
+from robbench.core.errors import UserError
+from robbench.core.spec import validate
+from robbench.store.store import Store
+from robbench.tasks.attack.config import AttackConfig
+from robbench.tasks.check import SLICE, plan_check
+from robbench.tasks.check import check as check_plan
+from robbench.tasks.gate import GateProgress, gate_model, plan_gate
+from robbench.tasks.measure import TRAIN_SAMPLES, ChangedError, Measured, Measurer
+from robbench.tasks.train.config import TrainConfig
+from robbench.tasks.train.plan import plan_training
+from robbench.tasks.train.run import Trained
+from robbench.tasks.train.run import train as train_plan
+from robbench.tasks.train.start import settings_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def folder(path: Path | str | None) -> Path | None:
+    """A path that may be a text, or left out."""
+    return None if path is None else Path(path)
+
+
+def train(
+    loss: str | None = None,
+    *,
+    data: str | None = None,
+    model: str | None = None,
+    from_model: str | None = None,
+    inner: str | None = None,
+    threat: str | None = None,
+    name: str | None = None,
+    recipe: str | None = None,
+    epochs: int | None = None,
+    batch_size: int | None = None,
+    seed: int | None = None,
+    limit: int | str | None = None,
+    device: str = "auto",
+    out: Path | str = "runs",
+    data_dir: Path | str | None = None,
+    download: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+    **settings: Any,
+) -> Trained:
+    """Train a model, as `robbench train` does; `settings` are any others of a recipe, such as `lr`.
+
+    Returns the folder of the model, its config and a row per epoch; `fresh` is False where it was
+    trained before. Raises UserError for what cannot work, before anything is written.
+    """
+    settings |= given(
+        loss=loss,
+        data=data,
+        model=model,
+        from_model=from_model,
+        inner=inner,
+        threat=threat,
+        epochs=epochs,
+        batch_size=batch_size,
+        seed=seed,
+        limit=limit,
+    )
+    base = dict(read_recipe(recipe)) if recipe else {}
+    config = validate(TrainConfig, {**base, **settings}, "train")
+    if config.from_model is not None:
+        start = settings_of(config.from_model, Path(out))
+        config = validate(TrainConfig, {**start, **base, **settings}, "train")
+    plan = plan_training(
+        config,
+        name=name,
+        out=Path(out),
+        device=device,
+        data_dir=folder(data_dir),
+        download=download,
+    )
+    with interruptible() as stop:
+        watcher = _Epochs(progress or silent, config.epochs)
+        return train_plan(plan, force=force, watcher=watcher, stop=stop)
+
+
+class _Epochs:
+    """Tells a progress callback of a training."""
+
+    def __init__(self, progress: Progress, epochs: int) -> None:
+        self.progress = progress
+        self.epochs = epochs
+
+    def begins(self, notes: Iterable[str]) -> None:
+        for note in notes:
+            log.info(note)
+
+    def batch(self, progress: Any) -> None:
+        done = progress.epoch + progress.samples / progress.total
+        self.progress(done / self.epochs, f"epoch {progress.epoch + 1}/{self.epochs}")
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        text = f"{row['clean_accuracy']:.1%} clean {row['robust_accuracy']:.1%} robust"
+        self.progress(row["epoch"] / self.epochs, f"epoch {row['epoch']}: {text}")
+
+    def resumed(self, epoch: int) -> None:
+        log.info("going on after epoch %d", epoch)
+
+    def waits(self, text: str) -> None:
+        log.info(text)
+
+
+def measure(
+    runs: Names = (),
+    *,
+    model: str | None = None,
+    train_samples: int = TRAIN_SAMPLES,
+    device: str = "auto",
+    out: Path | str = "runs",
+    data_dir: Path | str | None = None,
+    download: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Measure finished runs, as `robbench measure` does: margins, gradients, features, calibration.
+
+    Returns one row per measure and run. model: where a run's model lies now. Raises UserError where
+    no run's model and data are what they were.
+    """
+    import pandas as pd
+
+    measurer = Measurer(
+        Store(out), find_device(device), folder(data_dir), download, train_samples, log.info
+    )
+    found, changed = list[Measured](), list[ChangedError]()
+    for path in measurer.store.find_local(several(runs)):
+        try:
+            found.append(measurer.measure(path, force=force, watch=progress or silent, model=model))
+        except ChangedError as error:  # of an older run; a newer one may be measured all the same
+            changed.append(error)
+    if not found:
+        raise changed[0]
+    for reason in changed:
+        log.info("left out: %s", reason)
+    return pd.DataFrame(
+        [
+            {
+                "run_id": one.info["run_id"],
+                "model": one.info["model"],
+                "name": m.name,
+                "points": m.points,
+                "split": m.split,
+                "class": m.label,
+                "value": m.value,
+                "detail": m.detail,
+            }
+            for one in found
+            for m in one.measures
+        ]
+    )
+
+
+def check(
+    target: str,
+    *,
+    source: str | None = None,
+    threat: str | None = None,
+    data: str | None = None,
+    split: str | None = None,
+    limit: int | None = None,
+    seed: int | None = None,
+    device: str = "auto",
+    out: Path | str = "runs",
+    data_dir: Path | str | None = None,
+    download: bool = False,
+    progress: Progress | None = None,
+) -> pd.DataFrame:
+    """Check a run or a model for masked gradients and weak attacks, as `robbench check` does.
+
+    Returns one row per check: `verdict` is pass, fail, unclear or skipped. source: a model to
+    transfer from. limit: how many samples are asked about. Raises UserError for a target that is
+    neither a run nor a model, and where model or data have changed since the run.
+    """
+    import pandas as pd
+
+    chosen = given(threat=None if threat is None else [threat], data=data, split=split, seed=seed)
+    config = validate(AttackConfig, chosen | given(limit=limit), "check")
+    plan = plan_check(
+        target,
+        config,
+        source,
+        alone=bool(chosen),
+        store=Store(out),
+        device=device,
+        data_dir=folder(data_dir),
+        download=download,
+    )
+    rows = check_plan(
+        plan, Store(out), limit or SLICE, folder(data_dir), progress or silent, log.info
+    )
+    return pd.DataFrame(rows)
+
+
+def gate(
+    model: str | None = None,
+    *,
+    candidate: str | None = None,
+    baseline: str | None = None,
+    max_drop: float | None = 1.0,
+    max_clean_drop: float | None = None,
+    max_margin_drop: float | None = None,
+    max_class_drop: float | None = None,
+    alpha: float = 0.05,
+    these_samples: bool = False,
+    max_seconds: float = math.inf,
+    seed: int = 0,
+    batch_size: int | None = None,
+    device: str = "auto",
+    out: Path | str = "runs",
+    data_dir: Path | str | None = None,
+    download: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> GateFinding:
+    """Did robustness drop against the baseline? As `robbench gate`; `.verdict` is the answer.
+
+    It is pass, regression or undecided. model: attacked until that is decided; candidate: a
+    finished run instead. Drops are in points of accuracy (per cent), the margin's in its own units.
+    Raises UserError for runs that must not be compared.
+    """
+    store = Store(out)
+    tolerances = Tolerances(
+        robust=None if max_drop is None else max_drop / 100,
+        clean=None if max_clean_drop is None else max_clean_drop / 100,
+        per_class=None if max_class_drop is None else max_class_drop / 100,
+        margin=max_margin_drop,
+        alpha=alpha,
+        these_samples=these_samples,
+    )
+    if (candidate is None) == (model is None):
+        raise UserError("give either a candidate, which is a finished run, or a model to attack")
+    if candidate is not None:
+        return gate_runs(store, baseline, candidate, tolerances)
+    reference, path = find_reference(store, baseline)
+    gated = plan_gate(
+        str(model),
+        reference,
+        path,
+        tolerances,
+        seed=seed,
+        batch_size=batch_size,
+        out=Path(out),
+        device=device,
+        data_dir=folder(data_dir),
+        download=download,
+    )
+    for note in gated.plan.notes:
+        log.info(note)
+    tell = progress or silent
+
+    def watch(now: GateProgress) -> None:
+        tell(now.seen / now.total, f"{now.seen}/{now.total} booked")
+
+    with interruptible() as stop:
+        return gate_model(
+            gated,
+            tolerances,
+            store=store,
+            force=force,
+            seconds=max_seconds,
+            resumed=lambda known: log.info("%d samples are decided already", known),
+            watch=watch,
+            stop=stop,
+            say=log.info,
+        )

@@ -1,0 +1,212 @@
+"""Evaluate a model in memory on samples in memory."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from robbench.api.evaluation import Evaluation
+from robbench.api.progress import Progress, silent
+from robbench.api.runs import attack_texts, given, run_plan, seconds
+from robbench.core.device import placed
+from robbench.core.errors import UserError
+from robbench.core.freeze import frozen
+from robbench.core.spec import validate
+from robbench.data.base import Split
+from robbench.data.load import load
+from robbench.data.memory import Images, Samples, read_samples
+from robbench.models.create import create
+from robbench.models.external import External
+from robbench.models.function import Function
+from robbench.store.run import Run
+from robbench.store.schema import RUNS, SCHEMA_VERSION, samples_table, to_table
+from robbench.store.store import Store
+from robbench.tasks.attack.config import AttackConfig
+from robbench.tasks.attack.plan import AttackPlan, parse_threats, plan_subject
+from robbench.tasks.attack.rows import run_row
+from robbench.tasks.attack.run import Work, all_flags, look_at, verdict_rows
+from robbench.tasks.model_folder import find_folder, read_model
+from robbench.tasks.subject import Subject, subject_in_memory
+from robbench.tasks.train.plan import NAME
+from robbench.threat.model import ThreatModel
+
+Model: TypeAlias = nn.Module | Callable[[Tensor], Any]
+
+
+def evaluate(
+    model: Model,
+    images: Images | str,
+    labels: Any = None,
+    threat: str = "linf:8/255",
+    attack: Any = "autoattack-fast",
+    *,
+    classes: int | Sequence[str] | None = None,
+    name: str | None = None,
+    limit: int | str | None = None,
+    split: str = "test",
+    seed: int = 0,
+    batch_size: int | None = None,
+    max_time: str | float | None = None,
+    max_queries: int | None = None,
+    device: str | None = None,
+    data_dir: Path | str | None = None,
+    out: Path | str | None = None,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Attack a model and give back what was found; nothing is written unless `out` is given.
+
+    model: a module, or a function, from images [B,C,H,W] in [0,1] to logits [B,K]. It is judged in
+    evaluation mode; its weights, modes, gradients and device are left as they were.
+    images, labels: tensors or arrays, uint8 (0 to 255) or floats in [0,1], with one class number
+    each; or a Dataset or DataLoader of such pairs; or the name of a data set such as `cifar10`,
+    with its `split`.
+    threat: such as `linf:8/255`, `l2:0.5`, or `l2:inf` for the smallest perturbation.
+    attack: a spec such as `apgd:steps=50`, a cascade, a TOML file, an Attack object, or a list of
+    these, which form one worst case per sample.
+    classes: how many there are, or their names; by default what the Dataset or the model has.
+    limit: only the first N samples; `stratified=N` takes of every class.
+    max_time: seconds, or a text such as `2m`; max_queries: forwards per sample.
+    batch_size: rows in flight; no verdict of our own attacks depends on it.
+    out: write the run there as `robbench attack` does; then a stopped evaluation goes on when it is
+    called again.
+
+    Raises UserError for images outside of [0,1], shapes or labels that do not fit, outputs that are
+    no logits, and unknown attacks; RunError where the model or a plug-in raises.
+    """
+    module = model if isinstance(model, nn.Module) else _function(model)
+    threats = [one for group in parse_threats([threat]) for one in group]
+    if len(threats) > 1:
+        raise UserError(f"threat {threat} is {len(threats)} threat models: evaluate takes one")
+    config = validate(
+        AttackConfig,
+        given(
+            attack=attack_texts(attack),
+            threat=[threat],
+            data=images if isinstance(images, str) else "memory",
+            split=split,
+            limit=limit,
+            seed=seed,
+            batch_size=batch_size,
+            store_points=True,
+            max_time=seconds(max_time),
+            max_queries=max_queries,
+        ),
+        "evaluate",
+    )
+    with placed(module, device) as where:
+        if isinstance(images, str):
+            if labels is not None:
+                raise UserError(f"the data set {images} has its labels itself: leave out labels")
+            folder = None if data_dir is None else Path(data_dir)
+            samples = load(images, split, data_dir=folder, limit=config.limit)
+        else:
+            found = read_samples(images, labels)
+            names = _class_names(classes, found, module, where)
+            samples = found.split(names, split=split, limit=config.limit)
+        plan = _plan(module, samples.to(where), threats, config, name, out)
+        if out is None:
+            return _decide(plan, progress or silent)
+        return run_plan(plan, Store(out), force=force, progress=progress or silent)[0]
+
+
+def _function(model: Any) -> nn.Module:
+    if not callable(model):
+        raise UserError(f"the model is no module and no function but {type(model).__name__}")
+    return Function(model)
+
+
+def _class_names(
+    classes: int | Sequence[str] | None, samples: Samples, model: nn.Module, device: torch.device
+) -> Sequence[str]:
+    """The names that were given, or the data's; else numbers, as many as the model has outputs."""
+    if classes is None:
+        classes = samples.classes or _outputs(model, samples, device)
+    return [str(n) for n in range(classes)] if isinstance(classes, int) else classes
+
+
+def _outputs(model: nn.Module, samples: Samples, device: torch.device) -> int:
+    """How many classes a model tells apart; two where it has one output."""
+    x = samples.split(["0"] * (1 + int(samples.labels.max()))).pixels(slice(0, 1)).to(device)
+    asked = External(model, 0)
+    with frozen(asked), torch.no_grad():
+        asked.fit_interface(torch.cat([x, x]))
+        z = asked(torch.cat([x, x]))
+    if not isinstance(z, Tensor) or z.ndim != 2 or z.shape[1] == 1:
+        return 2  # what is no matrix of logits is refused with the model itself
+    return z.shape[1]
+
+
+def _plan(
+    model: nn.Module,
+    split: Split,
+    threats: Sequence[ThreatModel],
+    config: AttackConfig,
+    name: str | None,
+    out: Path | str | None,
+) -> AttackPlan:
+    name = name or _name(model)
+    if not NAME.fullmatch(name):
+        raise UserError(
+            f"name '{name}': use letters, digits, '.', '_' and '-', starting with a letter or digit"
+        )
+    data = str(config.data)
+    spec = None if data == "memory" else data
+
+    def find(source: str) -> Subject:
+        folder, which = find_folder(source, Store(out or "runs"))
+        if folder is None:
+            other: nn.Module = create(source, split.info(), of=split.whole)
+        else:
+            other, _ = read_model(folder, which, split.labels.device)
+        return subject_in_memory(other.to(split.labels.device), split, source, spec)
+
+    return plan_subject(
+        subject_in_memory(model, split, name, spec),
+        threats,
+        config,
+        data=data,
+        store=None if out is None else Store(out),
+        device=split.labels.device,
+        find=find,
+    )
+
+
+def _name(model: nn.Module) -> str:
+    """The name of its class or function, where it has one."""
+    kind = model.function if isinstance(model, Function) else type(model)
+    found = str(getattr(kind, "__name__", type(kind).__name__))
+    return found if NAME.fullmatch(found) else "model"
+
+
+def _decide(plan: AttackPlan, progress: Progress) -> Evaluation:
+    """The verdicts of a plan with one threat model, in memory."""
+    began, started = time.perf_counter(), datetime.now(UTC).replace(tzinfo=None)
+    work, rows, points = Work(plan, began), list[dict[str, Any]](), list[dict[str, Any]]()
+    look_at(plan, work)
+    size = len(plan.subject.split)
+    for fresh in verdict_rows(plan, list(range(size)), False, work):
+        rows += [row for _, row in fresh]
+        points += [row for _, row in work.points]
+        progress(work.share, f"{len(rows)}/{size} decided")
+    rows.sort(key=lambda row: row["sample_index"])
+    row = run_row(
+        plan,
+        0,
+        rows,
+        disagreements=work.disagreements,
+        flags=all_flags(work, rows),
+        started=started,
+        wall=time.perf_counter() - began,
+        resumed=0,
+        inspection=work.inspection[1:],
+        equality=work.equality,
+    )
+    (info,) = to_table(RUNS, [row], schema_version=SCHEMA_VERSION, status="done").to_pylist()
+    return Evaluation(Run(info, samples_table(info["run_id"], rows)), plan, points=points)

@@ -1,0 +1,205 @@
+"""The result of an evaluation: its numbers, its samples, its worst inputs, and what they are worth."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from robbench.reports import texts
+from robbench.store.run import Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from torch import Tensor
+
+    from robbench.api.progress import Progress
+    from robbench.tasks.attack.plan import AttackPlan
+
+
+class Evaluation:
+    """A model on some samples under one threat model: what `evaluate` and `attack` return.
+
+    `run` has the rows that a runs file and a samples file hold, `path` is that runs file, None
+    where nothing was written; `plan` says what was asked. Rates are in [0,1].
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        plan: AttackPlan,
+        *,
+        points: Sequence[dict[str, Any]] | None = None,
+        path: Path | None = None,
+    ) -> None:
+        self.run = run
+        self.path = path
+        self.plan = plan
+        self._points = points
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """The run's row of the runs table: every number, the settings and the provenance."""
+        return self.run.info
+
+    @property
+    def clean_accuracy(self) -> float:
+        """Share of samples that are classified correctly without perturbation."""
+        return float(self.info["clean_accuracy"])
+
+    @property
+    def robust_accuracy(self) -> float | None:
+        """Share of samples for which no attack found a misclassified point; None without a budget.
+
+        An upper bound: an attack that fails proves nothing.
+        """
+        found: float | None = self.info["robust_accuracy"]
+        return found
+
+    @property
+    def robust_accuracy_interval(self) -> tuple[float, float] | None:
+        """Lower and upper end of its 95 % interval (Wilson); None without a budget."""
+        low, high = self.info["robust_accuracy_low"], self.info["robust_accuracy_high"]
+        return None if low is None else (low, high)
+
+    @property
+    def adversarial_ratio(self) -> float:
+        """Share of samples with a misclassified point inside the threat model, clean ones included."""
+        return float(self.info["adversarial_ratio"])
+
+    @property
+    def samples(self) -> pd.DataFrame:
+        """One row per sample, in their order, with the columns of the samples table."""
+        frame: pd.DataFrame = self.run.samples.to_pandas()
+        return frame
+
+    @property
+    def margins(self) -> pd.DataFrame:
+        """Logit margins of each sample, positive = correct: clean, and worst found in the budget.
+
+        The index is the sample's position. An attack stops at its first success, so a negative
+        worst margin says that the sample fell, not how deep.
+        """
+        columns = ["label", "clean_margin", "adv_margin"]
+        return self.samples.set_index("sample_index")[columns]
+
+    @property
+    def flags(self) -> dict[str, str]:
+        """What to know before believing the numbers, by the name of the flag; {} when nothing is."""
+        return {flag["name"]: flag["text"] for flag in json.loads(self.info["flags"] or "[]")}
+
+    @property
+    def points(self) -> Tensor:
+        """The worst inputs [N,C,H,W] found, float32 in [0,1], in the order of `samples`.
+
+        A sample's own clean input where the attacks came to no worse one. Raises UserError for a
+        run that kept none.
+        """
+        from robbench.tasks.attack.points import decode
+
+        split = self.plan.subject.split
+        clean = split.pixels(slice(None)).clone()
+        place = {sample: i for i, sample in enumerate(split.ids.tolist())}
+        for row in self._point_rows():
+            i = place[row["sample_id"]]
+            clean[i] = decode({"run_id": self.info["run_id"], **row}, clean[i])
+        return clean
+
+    def check(self, *, limit: int | None = None, progress: Progress | None = None) -> pd.DataFrame:
+        """Look for masked gradients and weak attacks: one row per check, as `robbench check` has.
+
+        limit: how many samples are asked about. `verdict` is pass, fail, unclear or skipped.
+        Nothing is written.
+        """
+        import pandas as pd
+
+        from robbench.api.progress import silent
+        from robbench.core.device import placed
+        from robbench.tasks.check import SLICE, CheckPlan, check_rows
+
+        plan = self.plan
+        asked = CheckPlan(
+            plan.subject,
+            plan.threats[0],
+            plan.data,
+            plan.config.seed,
+            self.run,
+            self.path,
+            points=self._points,
+        )
+        with placed(plan.subject.model, plan.device):
+            return pd.DataFrame(check_rows(asked, limit or SLICE, None, progress or silent))
+
+    def save(self, out: Path | str = "runs") -> Path:
+        """Write the files that `robbench attack` would have written; returns the runs file.
+
+        `robbench show`, `compare` and `load_runs` find them there. A run that lies there already,
+        of the same model, samples, threat model and attacks, is left as it is.
+        """
+        from robbench.api.progress import log
+        from robbench.core.device import placed
+        from robbench.store.answers import settled
+        from robbench.store.run import read_run
+        from robbench.store.schema import POINTS, to_table
+        from robbench.store.store import Store
+        from robbench.tasks.check import check_after
+
+        store, plan = Store(out), self.plan
+        run_id, _ = settled(store, plan.identities[0], plan.subject.answers)
+        if store.has(run_id):
+            return store.run_path(run_id)
+        store.check_writable()
+        samples = [{**row, "run_id": run_id} for row in self.run.samples.to_pylist()]
+        points = [{**row, "run_id": run_id} for row in self._point_rows()]
+        tables = [to_table(POINTS, points)] if plan.config.store_points else None
+        with store.locked([run_id], say=log.info):
+            path = store.write({**self.info, "run_id": run_id}, samples, tables)
+        with placed(plan.subject.model, plan.device):
+            check_after(dataclasses.replace(plan, run_ids=(run_id,)), [read_run(path)], store)
+        return path
+
+    def _point_rows(self) -> Iterable[dict[str, Any]]:
+        """The rows of the points table. Raises UserError for a run that kept none."""
+        from robbench.store.run import read_points
+
+        return read_points(self.path) if self._points is None and self.path else self._points or ()
+
+    def __len__(self) -> int:
+        return len(self.run.samples)
+
+    def __repr__(self) -> str:
+        lines = [f"  {label + ':':<19}{text}" for label, text in self._lines()]
+        return "\n".join([self._title(), *lines])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(label)}</th>"
+            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
+            for label, text in self._lines()
+        )
+        return f"<table><caption>{html.escape(self._title())}</caption>{rows}</table>"
+
+    def _title(self) -> str:
+        info = self.info
+        return (
+            f"{info['model']} on {info['data']}, {info['n_samples']} samples, "
+            f"under {info['threat']} by {info['attack']}"
+        )
+
+    def _lines(self) -> list[tuple[str, str]]:
+        """What a person wants to know first, a label and a text each."""
+        info = self.info
+        clean = f"{texts.percent(self.clean_accuracy)} {texts.interval(info, 'clean_accuracy')}"
+        lines = [
+            ("clean accuracy", clean),
+            ("robust accuracy", texts.robust(info)),
+            ("adversarial ratio", texts.percent(self.adversarial_ratio)),
+            ("logit margin", f"median {texts.margins(info)}"),
+            ("queries", f"{texts.queries(info)} per sample (forwards + backwards)"),
+        ]
+        if info["n_unfinished"]:
+            lines.append(("unfinished", texts.unfinished(info)))
+        return [*lines, *((f"flag {name}", text) for name, text in self.flags.items())]

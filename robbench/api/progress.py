@@ -1,0 +1,36 @@
+"""What the functions say while they work: a callback for progress, the log for messages, KeyboardInterrupt for Ctrl-C."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from typing import TypeAlias
+
+from robbench.core.errors import Stopped
+from robbench.tasks.signals import StopFlag, stop_flag
+
+Progress: TypeAlias = Callable[[float, str], None]
+"""Called with the share of the work that is done, in [0,1], and a short text; cheap to ignore."""
+
+log = logging.getLogger("robbench")
+
+
+def silent(share: float, text: str) -> None:
+    """Progress that nobody follows."""
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[StopFlag]:
+    """Ctrl-C inside lets the current step end and finished work be kept, then raises KeyboardInterrupt.
+
+    SIGTERM raises SystemExit likewise. Outside of the main thread no signal is handled.
+    """
+    try:
+        with stop_flag(log.info) as stop:
+            yield stop
+            stop.check()
+    except Stopped as stopped:
+        if stopped.exit_code == 130:
+            raise KeyboardInterrupt from None
+        raise SystemExit(stopped.exit_code) from None

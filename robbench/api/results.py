@@ -1,0 +1,130 @@
+"""Finished runs as pandas DataFrames, and the report of them. Needs no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from robbench.analysis.comparison import compare_read, compare_runs
+from robbench.core.errors import UserError, unknown
+from robbench.reports.columns import sort_rows
+from robbench.store.find import in_threads
+from robbench.store.locations import sibling_table
+from robbench.store.run import read_run
+from robbench.store.schema import CHECKS, MEASURES, RUNS, SAMPLE_MEASURES, SAMPLES
+from robbench.store.store import Store
+from robbench.store.tables import read_sibling
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from robbench.api.evaluation import Evaluation
+    from robbench.tasks.report import Report
+
+_TABLES = {
+    "runs": RUNS,
+    "samples": SAMPLES,
+    "checks": CHECKS,
+    "measures": MEASURES,
+    "sample_measures": SAMPLE_MEASURES,
+}
+
+Names: TypeAlias = str | Iterable[str]
+"""A model's name, a run id, a path, an address, or a pattern of these; or several; none means all of the store."""
+
+
+def compare(
+    runs: Names | Sequence[Evaluation] = (),
+    *,
+    out: Path | str = "runs",
+    where: Names = (),
+    allow: Names = (),
+    over_seeds: bool = False,
+    sort: str | None = None,
+) -> pd.DataFrame:
+    """One row per run, with the paired difference to the first: the table of `robbench compare`.
+
+    runs: names of runs in the folder `out`, or Evaluations. where: conditions such as
+    `threat=linf:0.3` that runs meet. allow: in what runs may differ, such as `threat`. over_seeds:
+    one row for the training seeds of a recipe. sort: a column, best first.
+
+    Columns are those of `robbench compare --json`; rates are in [0,1], None where there is none.
+    Raises UserError for names that mean no run, and for runs that must not be compared.
+    """
+    import pandas as pd
+
+    names = several(runs)
+    given = [one for one in names if not isinstance(one, str)]
+    if given and len(given) < len(names):
+        raise UserError("compare either names of runs or Evaluations: save the Evaluations first")
+    if given and several(where):
+        raise UserError(
+            "where chooses among runs of a folder: leave it out, or save the Evaluations"
+        )
+    if given:
+        found = compare_read(
+            [one.run for one in given], allow=several(allow), over_seeds=over_seeds
+        )
+    else:
+        found = compare_runs(
+            names, Path(out), where=several(where), allow=several(allow), over_seeds=over_seeds
+        )
+    return pd.DataFrame(sort_rows(found.rows, sort) if sort else found.rows)
+
+
+def load_runs(
+    runs: Names = (),
+    *,
+    out: Path | str = "runs",
+    table: Literal["runs", "samples", "checks", "measures", "sample_measures"] = "runs",
+) -> pd.DataFrame:
+    """A results table of some runs as a DataFrame: every column of the schema, in its order.
+
+    table: `runs` has one row per run, `samples` one row per sample and run; the others have what
+    `check` and `measure` found, nothing for runs without. Raises UserError for names that mean no
+    run, and for damaged files.
+    """
+    import pandas as pd
+
+    if table not in _TABLES:
+        raise unknown("table", table, _TABLES)
+    paths, columns = Store(out).find(several(runs)), _TABLES[table].names
+    if table == "samples":
+        frames = [read_run(path).samples.to_pandas() for path in paths]
+    elif table == "runs":
+        rows = [run.info for run in in_threads(lambda path: read_run(path, ("sample_id",)), paths)]
+        frames = [pd.DataFrame(rows, columns=columns)]
+    else:
+        rows = [
+            row
+            for path in paths
+            for row in read_sibling(sibling_table(path, table), table, columns)
+        ]
+        frames = [pd.DataFrame(rows, columns=columns)]
+    found: pd.DataFrame = pd.concat(frames, ignore_index=True)
+    return found
+
+
+def report(
+    runs: Names = (),
+    *,
+    html: Path | str,
+    out: Path | str = "runs",
+    title: str = "Robustness report",
+    data_dir: Path | str | None = None,
+) -> Report:
+    """Write the report of some runs as one HTML file, as `robbench report` does.
+
+    Returns its path, size in bytes, run ids and which sections have something to show. Raises
+    UserError for names that mean no run or a path that cannot be right.
+    """
+    from robbench.tasks.report import report as write_report
+
+    folder = None if data_dir is None else Path(data_dir)
+    return write_report(several(runs), Path(out), Path(html), title=title, data_dir=folder)
+
+
+def several(given: str | Iterable[Any]) -> list[Any]:
+    """One text or several things as a list."""
+    return [given] if isinstance(given, str) else list(given)

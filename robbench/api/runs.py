@@ -1,0 +1,159 @@
+"""Attack models by name, and what `evaluate` and `attack` have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from robbench.api.evaluation import Evaluation
+from robbench.api.progress import Progress, interruptible, log, silent
+from robbench.api.results import Names, several
+from robbench.attacks.base import AnyAttack
+from robbench.catalogue.builtins import ATTACKS
+from robbench.core.errors import UserError
+from robbench.core.limits import time_text
+from robbench.core.spec import validate
+from robbench.store.store import Store
+from robbench.tasks.attack.config import AttackConfig
+from robbench.tasks.attack.plan import AttackPlan, plan_attacks
+from robbench.tasks.attack.run import Progress as Decided
+from robbench.tasks.attack.run import attack as attack_plan
+from robbench.tasks.check import check_after
+from robbench.tasks.measure import Measurer
+
+
+def attack(
+    models: Names,
+    attack: Any = "apgd",
+    threat: Names = (),
+    *,
+    data: str | None = None,
+    split: str | None = None,
+    limit: int | str | None = None,
+    seed: int | None = None,
+    batch_size: int | None = None,
+    precision: str | None = None,
+    compile: bool | None = None,
+    max_time: str | float | None = None,
+    max_queries: int | None = None,
+    store_points: bool | None = None,
+    replay: Names = (),
+    measure: bool = False,
+    device: str = "auto",
+    out: Path | str = "runs",
+    data_dir: Path | str | None = None,
+    download: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> list[Evaluation]:
+    """Attack models by their names, as `robbench attack` does: one Evaluation per model and threat.
+
+    models: names in `out`, folders of saved models, or specs. The other settings are those of the
+    command; see `evaluate` for attack, threat and the limits. Raises UserError for anything that
+    cannot work, before anything is written.
+    """
+    config = validate(
+        AttackConfig,
+        given(
+            attack=attack_texts(attack),
+            threat=several(threat),
+            data=data,
+            split=split,
+            limit=limit,
+            seed=seed,
+            batch_size=batch_size,
+            precision=precision,
+            compile=compile,
+            store_points=store_points,
+            replay=several(replay),
+            measure=measure,
+            max_time=seconds(max_time),
+            max_queries=max_queries,
+        ),
+        "attack",
+    )
+    folder = None if data_dir is None else Path(data_dir)
+    plans = list(
+        plan_attacks(
+            several(models),
+            config,
+            out=Path(out),
+            device=device,
+            data_dir=folder,
+            download=download,
+        )
+    )
+    store, tell = Store(out), progress or silent
+    found = [one for plan in plans for one in run_plan(plan, store, force=force, progress=tell)]
+    if measure:
+        measurer = Measurer(store, plans[0].device, folder, download, say=log.info)
+        for one in found:
+            assert one.path is not None
+            measurer.measure(one.path, force=False, watch=tell, subject=one.plan.subject)
+    return found
+
+
+def run_plan(
+    plan: AttackPlan, store: Store, *, force: bool, progress: Progress
+) -> list[Evaluation]:
+    """Run a plan with its automatic checks, or find it done; one Evaluation per budget."""
+    for note in (*plan.subject.split.notes, *plan.notes):
+        log.info(note)
+
+    def watch(now: Decided) -> None:
+        progress(now.share, f"{now.samples}/{now.total} decided")
+
+    with interruptible() as stop:
+        outcome = attack_plan(
+            plan,
+            store=store,
+            force=force,
+            resumed=lambda known: log.info("%d samples are decided already", known),
+            watch=watch,
+            stop=stop,
+            say=log.info,
+        )
+        stop.check()
+        check_after(
+            plan,
+            outcome.runs,
+            store,
+            fresh=outcome.fresh,
+            say=log.info,
+            asked_to_stop=stop.check,
+        )
+    return [
+        Evaluation(run, one_budget(plan, n), path=store.run_path(run.info["run_id"]))
+        for n, run in enumerate(outcome.runs)
+    ]
+
+
+def one_budget(plan: AttackPlan, n: int) -> AttackPlan:
+    """The plan of one of its runs."""
+    return dataclasses.replace(
+        plan,
+        threats=(plan.threats[n],),
+        identities=(plan.identities[n],),
+        run_ids=(plan.run_ids[n],),
+    )
+
+
+def given(**settings: Any) -> dict[str, Any]:
+    """The settings that were given: those that are not None."""
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def seconds(limit: str | float | None) -> str | None:
+    """A limit of time as a text; a number is of seconds."""
+    return time_text(limit) if isinstance(limit, int | float) else limit
+
+
+def attack_texts(attack: str | AnyAttack | Sequence[str | AnyAttack]) -> list[str]:
+    """The specs of attacks that are given as texts or objects."""
+    attacks = list(attack) if isinstance(attack, list | tuple) else [attack]
+    for one in attacks:
+        if not isinstance(one, str | AnyAttack):
+            raise UserError(f"an attack is a spec or an Attack object, not {type(one).__name__}")
+    return [one if isinstance(one, str) else ATTACKS.spec_of(one) for one in attacks]  # type: ignore[arg-type]
