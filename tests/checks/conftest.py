@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robbench.checks.base import Reading
 from robbench.checks.evidence import Evidence
 from robbench.data.base import Split, sample_ids
 from robbench.threat.model import parse_threat
@@ -137,3 +138,21 @@ def run_of(split: Split) -> Callable[..., dict[str, Any]]:
         return {"rows": rows, "info": {"attack_params": json.dumps(specs), "flags": flags}}
 
     return make
+
+
+@pytest.fixture
+def told_apart(evidence: Callable[..., Evidence]) -> Callable[..., tuple[Reading, Reading]]:
+    """`told_apart(check, before, scale)`: readings of a good and of a spoilt classifier."""
+
+    def readings(
+        check: Callable[[Evidence], Reading],
+        before: Callable[[Tensor], Tensor] | None,
+        scale: float,
+    ) -> tuple[Reading, Reading]:
+        good = check(evidence(Linear(), source=Linear()))
+        bad = check(evidence(Linear(before, scale), source=Linear()))
+        assert (good.failed, bad.failed) == (False, True), (good, bad)
+        assert good.figure <= good.threshold < bad.figure
+        return good, bad
+
+    return readings

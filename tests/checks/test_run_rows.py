@@ -1,4 +1,4 @@
-"""Checks of rows and points: handmade runs that are as they should be, and ones that are not."""
+"""Checks of rows: handmade runs that are as they should be, and ones that are not."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import json
 from collections.abc import Callable
 
 import pytest
-import torch
+from torch import Tensor
 
-from robbench.checks import adversarial_points, run_rows
+from robbench.checks import (
+    run_rows,
+)
 from robbench.checks.evidence import Skip
 from robbench.core.status import UNCONFIRMED, UNFINISHED
 
 N = 60
+
+
 PGD, SQUARE = "pgd:steps=20", "square:steps=100"
 
 
@@ -112,7 +116,6 @@ def test_rows_that_speak_against_an_attack(
         (run_rows.late_successes, fell(40, SQUARE), "fewer than 30"),
         (run_rows.late_successes, fell(40, "fgsm"), "fewer than 30"),
         (run_rows.diverse, {"attack": [PGD, "foolbox:attack=LinfPGD"]}, "another package"),
-        (adversarial_points.constraints, {}, "--store-points"),
     ],
 )
 def test_rows_that_cannot_tell(
@@ -138,76 +141,6 @@ def test_without_a_run_rows_say_nothing(linear, evidence: Callable) -> None:
     assert run_rows.unmoved(e).failed is False
 
 
-def test_what_a_run_left_standing_is_what_challengers_see(
-    linear, evidence: Callable, run_of: Callable
-) -> None:
-    """Rows are taken at their word: no attack in question is run again, and wrong samples are nobody's."""
-    e = evidence(linear(), **run_of(**fell(20), clean_correct=some(5, False, True)))
-    assert e.reference.tolist() == some(5, False, False)[:5] + [True] * 15 + [False] * 40
-    assert e.standing.tolist() == [False] * 20 + [True] * 40
-    assert e.forwards == e.backwards == 0
-
-
-# -- points
-# ------------------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def audit(linear, evidence: Callable, run_of: Callable, split) -> Callable:
-    """The audit of a run whose stored points were tampered with: `audit(lambda x, i: ...)`."""
-
-    def run(change: Callable) -> adversarial_points.Reading:
-        model = linear()
-        reach = 0.05 * model.w.abs().sum()
-        within = model.score(split.images).abs() < 0.99 * reach
-        away = torch.where(split.labels == 0, -1.0, 1.0)[:, None, None, None] * model.w.sign()
-        x = split.images + 0.05 * away  # the worst point of a linear model
-        stored = {int(split.ids[i]): change(x[i], i) for i in range(N)}
-        kept = {key: value for key, value in stored.items() if value is not None}
-        columns = {
-            "adversarial": within.tolist(),
-            "broken_by": [PGD if hit else None for hit in within.tolist()],
-        }
-        return adversarial_points.constraints(evidence(model, points=kept, **run_of(**columns)))
-
-    return run
-
-
-def test_points_in_order_pass_the_audit(audit: Callable) -> None:
-    """Also with rounding in the last digit of the budget."""
-    reading = audit(lambda x, i: x)
-    assert (reading.failed, reading.figure, reading.evidence) == (False, 0.0, ())
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        lambda x, i: x + 1e-4 if i == 0 else x,  # beyond the budget
-        lambda x, i: x * float("nan") if i == 0 else x,
-        lambda x, i: x - 0.8 if i == 0 else x,  # out of the box
-        lambda x, i: 1 - x if i == 0 else x,
-        lambda x, i: (
-            None if i == 0 else x
-        ),  # sample 0 is within reach, so it fell and must have a point
-    ],
-    ids=["budget", "nan", "box", "far", "missing"],
-)
-def test_a_point_out_of_order_fails_the_audit(audit: Callable, change: Callable, split) -> None:
-    """One of 60, and it is named."""
-    reading = audit(change)
-    assert reading.failed is True
-    assert reading.evidence == (int(split.ids[0]),)
-
-
-def test_a_point_with_another_label_than_the_rows_say_fails_the_audit(
-    linear, evidence: Callable, run_of: Callable, split
-) -> None:
-    """A sample said to have fallen whose point is classified correctly."""
-    stored = {int(sample): x for sample, x in zip(split.ids, split.images, strict=True)}
-    reading = adversarial_points.constraints(evidence(linear(), points=stored, **run_of(**fell(3))))
-    assert reading.evidence == tuple(split.ids[:3].tolist())
-
-
 @pytest.mark.parametrize(
     "spec", ["fmn", "deepfool", "hopskipjump:steps=50", "square:steps=10", "pyautoattack"]
 )
@@ -219,3 +152,9 @@ def test_attacks_that_visit_no_point_in_vain_are_not_judged_by_it(
         run_rows.unmoved(
             evidence(linear(), **run_of(attack=[spec], **fell(5, adv_margin=some(5, -1.0, 1.0))))
         )
+
+
+def test_an_attack_without_a_direction_is_noticed(told_apart: Callable) -> None:
+    """The same samples, labels and threat: only what is looked for differs."""
+    good, bad = told_apart(run_rows.unmoved, Tensor.detach, 1)
+    assert len(bad.evidence) > len(good.evidence)
