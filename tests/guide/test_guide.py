@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from hatchling.builders.wheel import WheelBuilder
 
 from robbench.catalogue.builtins import REGISTRIES
 from robbench.catalogue.cascades import cascades
@@ -52,3 +53,9 @@ def test_links(path):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
         if not target.startswith("https://"):
             assert (path.parent / target).exists(), target
+
+
+def test_pages_are_packaged():
+    """An installed robbench has every page."""
+    packaged = {item.distribution_path for item in WheelBuilder(str(ROOT)).recurse_included_files()}
+    assert {f"robbench/guide/{page.name}" for page in PAGES} <= packaged

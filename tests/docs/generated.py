@@ -1,0 +1,151 @@
+"""The parts of the manual that repeat what the code says: made from it, and held to it by test_generated.py.
+
+    python -m tests.docs.generated
+
+writes them anew, each between `<!-- generated: NAME -->` and `<!-- end -->`. Meanings of columns are
+written by hand in the table itself and kept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import itertools
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+
+import pyarrow as pa
+
+from robbench.catalogue.builtins import ATTACKS, DATA, LOSSES, MODELS
+from robbench.catalogue.cascades import cascades
+from robbench.catalogue.recipes import recipes
+from robbench.checks.registry import CHECKS
+from robbench.core.registry import Registry, explain_options
+from robbench.guide import FOLDER
+from robbench.store import schema
+
+PART = re.compile(r"(<!-- generated: ([\w-]+) -->\n)(.*?)(<!-- end -->\n)", re.DOTALL)
+
+
+def table(heads: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """A Markdown table."""
+    heads = list(heads)
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def ours(registry: Registry) -> Iterator[tuple[str, str, type]]:
+    """Name, summary and class of what robbench itself registers."""
+    for name, entry in registry.entries.items():
+        if entry.package == "robbench":
+            yield name, entry.summary, registry.find(name) if entry.target[0] != "=" else object
+
+
+def losses() -> str:
+    """Every loss with its inner attack and options."""
+    rows = []
+    for name, summary, cls in ours(LOSSES):
+        inner = f"`{cls.inner}`" if cls.inner else "none" if cls.plain else "`--inner`"
+        options = ", ".join(f"`{option.name}`" for option in explain_options(cls))
+        rows.append((f"`{name}`", summary, inner, options))
+    return table(("loss", "what it is", "inner attack", "options"), rows)
+
+
+def attacks() -> str:
+    """Every attack with norms, goal and access; those that wrap another have its properties."""
+    rows = []
+    for name, summary, cls in ours(ATTACKS):
+        target = ATTACKS.entries[name].target
+        if target.startswith("="):
+            rows.append((f"`{name}`", f"{summary}: `{target[1:]}`", "", "", ""))
+        elif any(field.default is dataclasses.MISSING for field in dataclasses.fields(cls)):
+            rows.append((f"`{name}`", summary, *["its attack's"] * 3))
+        else:
+            norms = " ".join(norm for norm in ("linf", "l2", "l1", "l0") if norm in cls.norms)
+            rows.append((f"`{name}`", summary, norms, cls.goal, cls.access))
+    return table(("attack", "what it is", "norms", "goal", "access"), rows)
+
+
+def names(registry: Registry, head: str) -> str:
+    """Names and summaries."""
+    rows = ((f"`{name}`", summary) for name, summary, _ in ours(registry))
+    return table((head, "what it is"), rows)
+
+
+def cascade_table() -> str:
+    """The cascades that ship, as lists of specs."""
+    rows = [
+        (f"`{name}`", item["summary"], " ".join(f"`{spec}`" for spec in item["attacks"]))
+        for name, item in cascades().items()
+    ]
+    return table(("cascade", "what it is", "attacks"), rows)
+
+
+def recipe_table() -> str:
+    """The recipes that ship."""
+    return table(
+        ("recipe", "what it is for"), ((f"`{name}`", text) for name, text in recipes().items())
+    )
+
+
+def checks() -> str:
+    """Every check with severity, cost, what it asks, its figures and where it comes from, by family."""
+    parts = []
+    for family, members in itertools.groupby(
+        sorted(CHECKS, key=lambda check: check.family), lambda check: check.family
+    ):
+        module = inspect.getmodule((checks := list(members))[0].ask)
+        parts.append(
+            f"### {family}\n\n{(module.__doc__ or '').partition(chr(10) * 2)[0].strip()}\n"
+        )
+        for check in checks:
+            cost = f"at most {check.cost} queries" if check.cost else "no queries"
+            text = " ".join(inspect.getdoc(check.ask).split())
+            parts.append(
+                f"- `{check.name}` ({check.severity}, {cost}): {text} After {check.source}."
+            )
+        parts.append("")
+    return "\n".join(parts)
+
+
+def columns(of: pa.Schema, before: str) -> str:
+    """Every column of a result table with its type; its meaning is kept from `before`, or asked for."""
+    meanings = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| (.*) \|$", before, re.MULTILINE))
+    rows = []
+    for field in of:
+        kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
+        null = " or null" if field.nullable else ""
+        rows.append((f"`{field.name}`", f"{kind}{null}", meanings.get(field.name, "(write it)")))
+    return table(("column", "type", "meaning"), rows)
+
+
+MAKE: dict[str, Callable[[str], str]] = {
+    "losses": lambda _: losses(),
+    "attacks": lambda _: attacks(),
+    "models": lambda _: names(MODELS, "model"),
+    "data": lambda _: names(DATA, "data set"),
+    "cascades": lambda _: cascade_table(),
+    "recipes": lambda _: recipe_table(),
+    "checks": lambda _: checks(),
+}
+for _name, _value in vars(schema).items():
+    if isinstance(_value, pa.Schema):
+        MAKE[f"schema-{_name.lower()}"] = lambda before, of=_value: columns(of, before)
+
+
+def renewed(text: str) -> str:
+    """A page with its generated parts made anew."""
+
+    def make(found: re.Match[str]) -> str:
+        return f"{found[1]}\n{MAKE[found[2]](found[3]).strip()}\n\n{found[4]}"
+
+    return PART.sub(make, text)
+
+
+if __name__ == "__main__":
+    for page in sorted(FOLDER.glob("*.md")):
+        old = page.read_text(encoding="utf-8")
+        if (new := renewed(old)) != old:
+            page.write_text(new, encoding="utf-8")
+            print(f"wrote {page}", file=sys.stderr)
