@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-import robbench
 from robbench.catalogue.builtins import REGISTRIES
 
 from .documents import DOCUMENTS, ROOT, blocks
@@ -79,9 +78,7 @@ def test_the_python_blocks(name, folder, request):
     for block in blocks(name):
         if block.file:
             (folder / block.file).write_text(block.text, encoding="utf-8")
-        elif block.language == "python" and (
-            "robbench.evaluate" not in block.text or hasattr(robbench, "evaluate")
-        ):
+        elif block.language == "python":
             with contextlib.chdir(folder):
                 exec(compile(block.text, f"{name}.md", "exec"), space)
 
@@ -102,7 +99,8 @@ def test_named_files_exist(name):
     """Files of the tree that a document names."""
     text = DOCUMENTS[name]
     for path in re.findall(
-        r"(?<![\w/.])((?:robbench|tests|benchmarks)/[\w./-]+\.(?:py|md|toml))", text
+        r"(?<![\w/.])((?:robbench|tests|benchmarks)/[\w./-]+\.(?:py|md|toml)\b|(?:robbench|tests)/\w+/(?![\w.]))",
+        text,
     ):
         assert path in MADE_UP or (ROOT / path).exists(), path
 
@@ -121,7 +119,7 @@ def test_every_registered_name_is_in_the_manual():
 
 def test_the_readme_is_short():
     """What a newcomer needs in the first ten minutes; everything else is a page of the manual."""
-    assert DOCUMENTS["README"].count("\n") <= 140
+    assert DOCUMENTS["README"].count("\n") <= 145
 
 
 def test_a_test_command_for_ci():
