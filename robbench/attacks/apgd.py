@@ -108,12 +108,8 @@ class APGD(Attack[State | SparseState]):
         p = super().vary(p, k)
         if self.objective not in TARGETED:
             return p
-        wrong = p.logits0.scatter(1, p.y[:, None], -torch.inf).argsort(
-            dim=1, descending=True, stable=True
-        )
-        rank = k % min(
-            self.targets, p.logits0.shape[1] - 1
-        )  # all targets once, then again from another start
+        wrong = p.likeliest_wrong(self.targets)
+        rank = k % wrong.shape[1]  # all targets once, then again from another start
         return p.replace(target=wrong.gather(1, rank[:, None])[:, 0])
 
     def start(self, p: Problem) -> State | SparseState:

@@ -63,10 +63,7 @@ class DeepFool(Attack[State]):
         return State(x=p.x0, r=torch.zeros_like(p.x0), hit=torch.zeros_like(p.y, dtype=torch.bool))
 
     def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> State:
-        order = p.logits0.scatter(1, p.y[:, None], torch.inf).argsort(
-            dim=1, descending=True, stable=True
-        )
-        classes = order[:, : self.candidates + 1]  # the label comes first
+        classes = torch.cat([p.y[:, None], p.likeliest_wrong(self.candidates)], 1)
         z, gradients, hit = q.jacobian(s.x, classes)
         f = (z.gather(1, classes) - z.gather(1, p.y[:, None]))[:, 1:]
         w = (gradients - gradients[:, :1])[:, 1:]

@@ -55,14 +55,6 @@ def difference(logits: Tensor, p: Problem) -> Tensor:
     return logits.gather(1, p.target[:, None])[:, 0] - logits.gather(1, p.y[:, None])[:, 0]
 
 
-def likeliest_wrong(p: Problem, count: int) -> Tensor:
-    """[B,count]: the likeliest wrong classes at the clean input, at most K-1."""
-    wrong = p.logits0.scatter(1, p.y[:, None], -torch.inf).argsort(
-        dim=1, descending=True, stable=True
-    )
-    return wrong[:, : min(count, wrong.shape[1] - 1)]
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FAB(Attack[State]):
     """Fast adaptive boundary attack (Croce and Hein 2020, arXiv:1907.02044): seeks the smallest perturbation.
@@ -120,15 +112,12 @@ class FAB(Attack[State]):
 
     def vary(self, p: Problem, k: Tensor) -> Problem:
         count = self._targets(p.logits0.shape[1])
-        again = (
-            k // count
-        )  # all targets once, then again from another start; key 0 says: from the input
+        again = k // count  # all targets once, then again from another start
+        # Key 0 says: from the input.
         p = p.replace(key=pick(again > 0, super().vary(p, k).key, torch.zeros_like(p.key)))
-        return (
-            p.replace(target=likeliest_wrong(p, count).gather(1, (k % count)[:, None])[:, 0])
-            if self.targeted
-            else p
-        )
+        if not self.targeted:
+            return p
+        return p.replace(target=p.likeliest_wrong(count).gather(1, (k % count)[:, None])[:, 0])
 
     def start(self, p: Problem) -> State:
         x, no = p.x0, torch.zeros_like(p.y, dtype=torch.bool)
@@ -167,7 +156,7 @@ class FAB(Attack[State]):
         if self._one_class(p):
             a = q.grad(x, difference if self.targeted else margin, need)
             return -a.value, a.grad, a.hit
-        classes = torch.cat([p.y[:, None], likeliest_wrong(p, self.candidates)], 1)
+        classes = torch.cat([p.y[:, None], p.likeliest_wrong(self.candidates)], 1)
         logits, gradients, hit = q.jacobian(x, classes, need)
         z = logits.gather(1, classes)
         gaps, w = z[:, :1] - z[:, 1:], gradients[:, 1:] - gradients[:, :1]

@@ -168,8 +168,7 @@ def watched(forward: Callable[[], Tensor]) -> tuple[Tensor, bool, int]:
 def gradients(model: Model, x: Tensor, y: Tensor, tiles: Tiles) -> tuple[list[Tensor], str]:
     """Gradients [n,*] of cross-entropy at x and at a random point near it; or none, and the reason."""
     rows = torch.arange(len(x), device=x.device)
-    p = Problem(x0=x, y=y, target=rows, eps=x.new_full((len(rows),), NEAR), key=keyed.mix(rows), index=rows,
-                logits0=x.new_zeros(len(rows), 1), norm=find_norm("linf"))  # fmt: skip
+    p = Problem.of(x, y, NEAR, find_norm("linf"), key=keyed.mix(rows), index=rows)
     found = []
     try:
         for point in (p.x0, p.ball.uniform()):

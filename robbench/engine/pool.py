@@ -55,15 +55,14 @@ class Pool:
         eps_index = (
             torch.full_like(index, len(self.threats) - 1) if eps_index is None else eps_index
         )
-        return Problem(
-            x0=x0,
-            y=self.split.labels[index],
-            target=torch.full_like(index, -1),
-            eps=self.eps[eps_index].to(x0.dtype),
+        return Problem.of(
+            x0,
+            self.split.labels[index],
+            self.eps[eps_index].to(x0.dtype),
+            self.threats[0].norm,
             key=keyed.fold(self.keys[index], salt),
             index=index,
             logits0=self.logits0[index],
-            norm=self.threats[0].norm,
             temperature=self.temperatures[index],
         )
 

@@ -11,6 +11,7 @@ from robbench.core.tiles import Model, Tiles
 from robbench.engine.pool import Pool
 from robbench.engine.records import Record
 from robbench.engine.verify import verify
+from robbench.threat.problem import fits
 
 
 def replay_points(model: Model, pool: Pool, points: Mapping[int, Tensor], records: Sequence[Record], tiles: Tiles, width: int,
@@ -27,10 +28,6 @@ def replay_points(model: Model, pool: Pool, points: Mapping[int, Tensor], record
         for i, point, seen in zip(chunk, x, verify(model, x, p, tiles, draws).rows(), strict=True):
             records[i].forwards += draws
             if seen.adversarial:
-                holds = (
-                    n
-                    for n, threat in enumerate(pool.threats)
-                    if seen.size <= threat.eps * (1 + 1e-5) + 1e-7
-                )
+                holds = (n for n, threat in enumerate(pool.threats) if fits(seen.size, threat.eps))
                 records[i].replayed = (next(holds, len(pool.threats) - 1), point, seen)
         yield

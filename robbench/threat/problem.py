@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import overload
+
 import torch
 from torch import Tensor
 
@@ -22,6 +24,39 @@ class Problem(Rows):
     logits0: Tensor  # [B,K] logits at x0
     norm: Norm
     temperature: Tensor | None = None  # [B] what `tempered` divides by; None = 1 for all rows
+
+    @classmethod
+    def of(
+        cls,
+        x0: Tensor,
+        y: Tensor,
+        eps: Tensor | float,
+        norm: Norm,
+        *,
+        key: Tensor | None = None,
+        index: Tensor | None = None,
+        logits0: Tensor | None = None,
+        temperature: Tensor | None = None,
+    ) -> Problem:
+        """Rows without a target. By default index and key count the rows, and logits0 is [B,1]."""
+        index = torch.arange(len(y), device=y.device) if index is None else index
+        return cls(
+            x0=x0,
+            y=y,
+            target=torch.full_like(y, -1),
+            eps=eps if isinstance(eps, Tensor) else x0.new_full((len(y),), eps),
+            key=index if key is None else key,
+            index=index,
+            logits0=x0.new_zeros(len(y), 1) if logits0 is None else logits0,
+            norm=norm,
+            temperature=temperature,
+        )
+
+    def likeliest_wrong(self, count: int) -> Tensor:
+        """[B,min(count,K-1)] int64: the likeliest wrong classes at x0, the likeliest first."""
+        wrong = self.logits0.scatter(1, self.y[:, None], -torch.inf)
+        order = wrong.argsort(dim=1, descending=True, stable=True)
+        return order[:, : min(count, order.shape[1] - 1)]
 
     def tempered(self, logits: Tensor) -> Tensor:
         """Logits [B,K] divided by each row's temperature, for objectives that depend on a scale."""
@@ -87,12 +122,21 @@ class Ball:
         )
 
 
-def size_and_fits(x: Tensor, p: Problem) -> tuple[Tensor, Tensor]:
-    """[B] size of the perturbation and whether x is inside box and budget.
+@overload
+def fits(size: Tensor, eps: Tensor) -> Tensor: ...
+@overload
+def fits(size: float, eps: float) -> bool: ...
+def fits(size: Tensor | float, eps: Tensor | float) -> Tensor | bool:
+    """Whether a perturbation of this size is inside the budget, up to the rounding of x0 + eps.
 
-    The one tolerance of the project: 1e-5 of eps plus 1e-7, the rounding of x0 + eps in float32.
+    That is 1e-5 of eps plus 1e-7 in float32, the one tolerance of the project.
     """
+    return size <= eps * (1 + 1e-5) + 1e-7
+
+
+def size_and_fits(x: Tensor, p: Problem) -> tuple[Tensor, Tensor]:
+    """[B] size of the perturbation, and whether x is inside box and budget."""
     size = p.norm.size(x - p.x0)
     flat = x.flatten(1)
     boxed = ((flat >= BOX[0]) & (flat <= BOX[1])).all(1)  # NaN fails both
-    return size, boxed & (size <= p.eps * (1 + 1e-5) + 1e-7)
+    return size, boxed & fits(size, p.eps)

@@ -185,15 +185,9 @@ class TrainStep:
                 if anchored
                 else self.x.new_zeros(len(self.x), self.model.classes)
             )
-        return Problem(
-            x0=self.x,
-            y=self.y,
-            target=torch.full_like(self.y, -1),
-            eps=eps,
-            key=self.key,
-            index=self.index,
-            logits0=logits0,
-            norm=inner.threat.norm,
+        norm = inner.threat.norm
+        return Problem.of(
+            self.x, self.y, eps, norm, key=self.key, index=self.index, logits0=logits0
         )
 
     def _forward(self, x: Tensor) -> Output:

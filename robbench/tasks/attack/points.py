@@ -15,7 +15,7 @@ from robbench.data.base import Split
 from robbench.engine.verify import verify
 from robbench.store.run import read_points
 from robbench.threat.model import ThreatModel
-from robbench.threat.problem import BOX, Problem
+from robbench.threat.problem import BOX, Problem, fits
 
 DTYPES: dict[str, np.dtype[Any]] = {"f2": np.dtype("<f2"), "f4": np.dtype("<f4")}
 
@@ -50,10 +50,7 @@ def encode(
         for i, x, x0, hit in zip(samples, points, clean, found, strict=True)
     ]
     back = torch.stack([decode(row, x0) for row, x0 in zip(small, clean, strict=True)])
-    p = Problem(
-        x0=clean, y=split.labels[index], target=torch.full_like(index, -1), key=index, index=index, norm=threat.norm,
-        eps=torch.full((len(index),), threat.eps, device=clean.device), logits0=torch.zeros(len(index), 1, device=clean.device),
-    )  # fmt: skip
+    p = Problem.of(clean, split.labels[index], threat.eps, threat.norm)
     judged = verify(model, back, p, tiles).rows()
     for row, x, x0, j, hit in zip(small, points, clean, judged, found, strict=True):
         same = j.fits and j.adversarial == hit
@@ -88,7 +85,7 @@ def points_to_replay(paths: Sequence[Any], split: Split, threat: ThreatModel) ->
         clean = split.pixels(slice(i, i + 1))
         x = decode(row, clean[0])
         size = float(threat.norm.size(x[None] - clean))
-        rank = (size > threat.eps * (1 + 1e-5) + 1e-7, not row["adversarial"], size)
+        rank = (not fits(size, threat.eps), not row["adversarial"], size)
         if i not in best or rank < best[i][0]:
             best[i] = (rank, x)
     return {i: x for i, (_, x) in best.items()}
