@@ -41,6 +41,7 @@ from rich.markup import escape
 from rich.table import Table
 from torch import Tensor, nn
 
+from robbench.attacks.base import AttackEntry
 from robbench.attacks.package import alone
 from robbench.attacks.pgd import PGD
 from robbench.attacks.pyautoattack import NORM_NAMES, PyAutoAttack
@@ -52,7 +53,6 @@ from robbench.core.spec import finite, short_hash
 from robbench.core.tiles import Tiles, largest_tile
 from robbench.data.base import Split
 from robbench.data.load import load
-from robbench.engine.cascade import Entry
 from robbench.engine.counter import Counter
 from robbench.engine.evaluate import evaluate
 from robbench.engine.fast_model import fast_model
@@ -166,7 +166,7 @@ class Case(NamedTuple):
     split: Split
 
     def pool(self, threat: ThreatModel) -> Pool:
-        return Pool(self.split, [threat], self.model, seed=0, tiles=self.tiles)
+        return Pool.of(self.split, [threat], self.model, seed=0, tiles=self.tiles)
 
     @property
     def tiles(self) -> Tiles:
@@ -191,7 +191,9 @@ def now(device: torch.device) -> float:
 def ours(specs: str, case: Case, threat: ThreatModel, precision: str) -> Side:
     """What `robbench attack` does: a search model with batch-norms folded, confirmed by the model itself."""
     clean, device = case.split.pixels(slice(None)), case.split.labels.device
-    entries = [Entry(ATTACKS.canonical(spec), ATTACKS.build(spec)) for spec in specs.split(" + ")]
+    entries = [
+        AttackEntry(ATTACKS.canonical(spec), ATTACKS.build(spec)) for spec in specs.split(" + ")
+    ]
     began = now(device)
     fast = fast_model(
         case.model, clean[:8], precision=precision, compiled=False, tile=largest_tile(device).rows

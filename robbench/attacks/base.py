@@ -134,3 +134,10 @@ class Backend(AnyAttack, ABC):
 
 
 AnyRowAttack = Attack[Any]
+
+
+class AttackEntry(NamedTuple):
+    """One attack of a cascade, under its canonical spec."""
+
+    spec: str
+    attack: AnyRowAttack | Backend

@@ -230,7 +230,7 @@ class Evidence:
         """All samples at the threat model's budget."""
         tiles = self.answers.tiles
         self.charge(tiles.padded(len(self.split)))
-        pool = Pool(self.split, [self.budget], self.model, seed=self.seed, tiles=tiles)
+        pool = Pool.of(self.split, [self.budget], self.model, seed=self.seed, tiles=tiles)
         return pool.problem(torch.arange(len(self.split), device=self.device), stream_of(PROBE))
 
     @functools.cached_property

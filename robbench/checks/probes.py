@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from robbench.attacks.base import Answer, Attack
+from robbench.attacks.base import Answer, Attack, AttackEntry
 from robbench.catalogue.builtins import ATTACKS
 from robbench.core.device import default_batch_size
 from robbench.core.errors import UserError
 from robbench.core.tiles import Tiles
 from robbench.data.base import Split
-from robbench.engine.cascade import Entry
 from robbench.engine.counter import Counter
 from robbench.engine.evaluate import evaluate
 from robbench.engine.oracle import ModelOracle, blank_book
@@ -88,7 +87,7 @@ class Probes:
             queries = 2 * (attack.steps + 1) * attack.variants(len(self._split.classes))
             self._charge((queries + 3) * tiles.padded(int(among.sum())))  # clean, two re-checks
             self._results[key] = run_probe(
-                Entry(name, attack),
+                AttackEntry(name, attack),
                 model or self._model,
                 self._split,
                 threat,
@@ -112,7 +111,7 @@ def _misfit(attack: str, norm: str) -> UserError:
 
 
 def run_probe(
-    entry: Entry,
+    entry: AttackEntry,
     model: nn.Module,
     split: Split,
     threat: ThreatModel,

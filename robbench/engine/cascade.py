@@ -2,16 +2,14 @@
 
 Every row attack has a lane; samples move from lane to lane on their own, so survivors of the first
 attack are at the second while others are still at the first. With several budgets of one norm a
-sample goes through all attacks at the smallest, then, if it stands, at the next: what broke it at
-one budget counts at every larger one. Without a budget (eps = inf) every sample goes through every
-entry, and the smallest perturbation is kept. A backend (another package's attack) waits for all
-that reach it.
+sample goes through all attacks at the smallest, then, if it is not broken, at the next: what broke
+it at one budget counts at every larger one. Without a budget (eps = inf) every sample goes through
+every entry, and the smallest perturbation is kept. A backend (another package's attack) waits for
+all samples that reach it.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,57 +18,29 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from robbench.attacks.base import AnyRowAttack, Attack, Backend
+from robbench.attacks.base import Attack, AttackEntry, Backend
 from robbench.core.tiles import Model, RowEquality, Tiles
 from robbench.data.base import Split
-from robbench.engine.counter import Counter
-from robbench.engine.lane import NO_LIMIT, Done, Job, Lane
+from robbench.engine.backend import attempts_of
+from robbench.engine.lane import NO_LIMIT
+from robbench.engine.lanes import Lanes
+from robbench.engine.ledger import Ledger
 from robbench.engine.pool import Pool, clean_tiles, stream_of
-from robbench.engine.records import CLEAN, REPLAY, JudgedRow, Record, Verdict
+from robbench.engine.progress import EntryProgress, Meter
+from robbench.engine.records import Attempt, Verdict
 from robbench.engine.replay import replay_points
+from robbench.engine.schedule import Schedule, Stage
 from robbench.engine.shapes import shapes_of
-from robbench.engine.verdicts import final_verdicts
-from robbench.engine.verify import judge_logits, verify
-from robbench.objectives import answered
 from robbench.threat.model import ThreatModel
-from robbench.threat.problem import Problem
 
-STRETCHES = (1.0, 1.001, 1.01, 1.1)  # how much farther out a refused point is tried again
-FLUSH_SECONDS = 1.0  # a decided sample is told of no later than this
-
-
-class Entry(NamedTuple):
-    """One attack of the cascade, under its canonical spec."""
-
-    spec: str
-    attack: AnyRowAttack | Backend
-
-
-class Leg(NamedTuple):
-    """One run of one attack on a sample: at which budget, which entry, which of its restarts or targets."""
-
-    eps_index: int
-    entry: int
-    variant: int
-
-
-@dataclasses.dataclass(frozen=True)
-class EntryProgress:
-    """How many samples (times budgets) have reached an entry, left it, and fallen to it."""
-
-    spec: str
-    reached: int = 0
-    left: int = 0
-    found: int = 0
+FLUSH_SECONDS = 1.0  # a decided sample is in an update no later than this
 
 
 class Update(NamedTuple):
     """What happened since the last one."""
 
     verdicts: list[Verdict]  # of samples decided since, one per budget
-    points: list[
-        Tensor | None
-    ]  # worst point of each verdict, None = the clean input; empty unless kept
+    points: list[Tensor | None]  # worst point of each, None = the clean input; empty unless kept
     progress: float  # share of all work that is done, at most
     entries: list[EntryProgress]  # empty until every clean input has been evaluated
     disagreements: int  # so far: see `Cascade.run`
@@ -85,15 +55,19 @@ class Cascade:
     tried first. queries: at most so many forwards per sample, but for re-checks.
     """
 
-    equality: RowEquality  # what was measured of the models; known from the first update on
-    tiles: Tiles  # the shapes in which they are evaluated; likewise
+    equality: RowEquality  # what was measured of the models; this and the rest: from `run` on
+    tiles: Tiles  # the shapes in which they are evaluated
+    pool: Pool
+    ledger: Ledger
+    schedule: Schedule
+    meter: Meter
 
     def __init__(
         self,
         model: nn.Module,
         split: Split,
         threats: ThreatModel | Sequence[ThreatModel],
-        entries: Sequence[Entry],
+        entries: Sequence[AttackEntry],
         *,
         seed: int,
         width: int,
@@ -109,22 +83,21 @@ class Cascade:
         self.entries = entries
         self.seed = seed
         self.width = width
-        self.smallest = math.isinf(self.threats[-1].eps)
+        self.minimum_norm = math.isinf(self.threats[-1].eps)
         # The nearest points lie where the fast model and the model disagree: without a budget the
         # model itself is searched.
-        self.fast = model if fast is None or self.smallest else fast
-        self.recheck = recheck and not self.smallest
+        self.fast = model if fast is None or self.minimum_norm else fast
+        self.recheck = recheck and not self.minimum_norm
         self.replay = replay or {}
         self.queries = queries
         self.keep_points = keep_points
-        self.device = split.labels.device
-
-        self.disagreements = 0
-        self.next: dict[int, int] = {}  # undecided samples, and the leg each comes to next
-        self.lanes: dict[int, Lane] = {}
-        self.finished: list[int] = []  # decided, not yet in an update
+        self.draws = [
+            entry.attack.draws if isinstance(entry.attack, Attack) else 1 for entry in entries
+        ]
+        self.next: dict[int, int] = {}  # position of the trial that a waiting sample comes to next
+        self.lanes: Lanes | None = None  # of a stage of our own attacks
+        self.stage = Stage(range(0), backend=False)
         self.flushed = time.monotonic()
-        self.done, self.work = 0, 0  # samples in updates; steps taken for the others
 
     def run(
         self,
@@ -141,368 +114,175 @@ class Cascade:
         Disagreements are claims of the fast model that the model refused, and successes that only
         the model saw.
         """
-        for _ in self._look_at_clean_inputs():
+        for _ in self._begin():
             if stop():
                 return
             yield Update([], [], 0.0, [], 0)
-        for i, wrong in enumerate(self.wrong):
-            if wrong:
-                record = self.records[i]
-                record.hit(CLEAN, -1, 0, None, None)
-                record.nonfinite = int(not self.finite[i])
-                self._decide(i)
-            else:
-                self._go(i, 0)
+        for i, wrong in enumerate(self.pool.wrong.tolist()):
+            self.ledger.wrong_from_the_start(i) if wrong else self._send(i, 0)
         yield self._update(flush=True)
-        for is_backend, group in itertools.groupby(
-            range(len(self.legs)), lambda n: self._is_backend(self.legs[n].entry)
-        ):
-            for stage in [range(n, n + 1) for n in group] if is_backend else [_span(list(group))]:
-                for _ in self._run_backend(stage[0]) if is_backend else self._run_lanes(stage):
-                    if stop():
-                        yield self._update(flush=True)
-                        return
-                    if out_of_time():
-                        self._give_up_all()
-                        yield self._update(flush=True)
-                        return
-                    yield self._update()
+        for _ in self._attack():
+            if stop():
+                break
+            if out_of_time():
+                self._give_up()
+                break
+            yield self._update()
         yield self._update(flush=True)
 
-    def _look_at_clean_inputs(self) -> Iterator[None]:
-        """Measure the shapes of the models, evaluate clean inputs and points to replay, tile by tile."""
+    def _begin(self) -> Iterator[None]:
+        """Measure the shapes of the models, evaluate clean inputs and points to replay."""
         others = [other for entry in self.entries for other in entry.attack.others]
         self.tiles, self.equality = shapes_of(
             [self.model, self.fast, *others], self.split, self.width
         )
-        self.draws = [
-            entry.attack.draws if isinstance(entry.attack, Attack) else 1 for entry in self.entries
-        ]
-        self.most_draws = max(self.draws, default=1)  # for points that no single entry is judged by
-        parts = []
-        for part in clean_tiles(self.split, self.model, self.tiles, self.most_draws):
-            parts.append(part)
+        draws = max(self.draws, default=1)  # for points that no single entry is judged by
+        clean = []
+        for tile in clean_tiles(self.split, self.model, self.tiles, draws):
+            clean.append(tile)
             yield
-        self.pool = Pool(
-            self.split, self.threats, self.model, seed=self.seed, tiles=self.tiles, clean=parts
+        self.pool = Pool(self.split, self.threats, clean, seed=self.seed)
+        self.ledger = Ledger(
+            self.pool,
+            self.model,
+            self.tiles,
+            draws=draws,
+            late=self.fast is not self.model,
+            keep_points=self.keep_points,
         )
-        self.clean = [
-            column.tolist() for column in judge_logits(self.pool.logits0, self.split.labels)
-        ]
-        self.finite, self.wrong = answered(self.pool.logits0).tolist(), self.pool.wrong.tolist()
-        self.records = [Record(margin, forwards=self.most_draws) for margin in self.clean[1]]
         attacks, classes = [entry.attack for entry in self.entries], self.pool.logits0.shape[1]
-        variants = [
-            attack.variants(classes) if isinstance(attack, Attack) else 1 for attack in attacks
-        ]
-        self.legs = [
-            Leg(eps_index, k, v)
-            for eps_index in range(len(self.threats))
-            for k in range(len(attacks))
-            for v in range(variants[k])
-        ]
-        self.place = {leg: position for position, leg in enumerate(self.legs)}
-        self.work_per_sample = sum(self._steps(leg.entry) + 1 for leg in self.legs)
-        self.reached, self.left, self.found = ([0] * len(attacks) for _ in range(3))
-        points = {i: x for i, x in self.replay.items() if not self.wrong[i]}
+        self.schedule = Schedule(
+            len(self.threats),
+            [attack.variants(classes) if isinstance(attack, Attack) else 1 for attack in attacks],
+            [isinstance(attack, Backend) for attack in attacks],
+        )
+        steps = [attack.steps if isinstance(attack, Attack) else 0 for attack in attacks]
+        work = sum(steps[trial.entry] + 1 for trial in self.schedule.trials)
+        self.meter = Meter([entry.spec for entry in self.entries], len(self.split), work)
+        points = {i: x for i, x in self.replay.items() if not self.pool.wrong[i]}
         yield from replay_points(
-            self.model, self.pool, points, self.records, self.tiles, self.width, self.most_draws
+            self.model, self.pool, points, self.ledger.records, self.tiles, self.width, draws
         )
 
-    def _give_up_all(self) -> None:
-        """Out of time: all undecided samples end as they are, marked as unfinished."""
-        for k, lane in self.lanes.items():
-            if (done := lane.interrupt()) is not None:
-                self.next |= dict.fromkeys(
-                    (job.sample for job, _ in self._enter(done, k, revive=False)), 0
-                )
-            self.next |= dict.fromkeys((job.sample for job in lane.queue), 0)
-            lane.queue.clear()
-        for i in [*self.next]:
-            self._give_up(i)
-        self.next.clear()
-
-    # -- the way of a sample
-    # -----------------------------------------------------------------------------------------------
-
-    def _go(self, i: int, position: int) -> None:
-        """Send sample i to its next leg from `position` on, or decide it."""
-        record = self.records[i]
-        while position < len(self.legs):
-            eps_index, k, variant = self.legs[position]
-            while len(record.outcomes) < eps_index:
-                record.close()
-            self._take_replayed(record, eps_index)
-            if record.found and not self.smallest:
-                return self._decide(i)
-            if self.threats[eps_index].eps == 0:
-                position = next(
-                    (n for n, leg in enumerate(self.legs) if leg.eps_index > eps_index),
-                    len(self.legs),
-                )
-                continue
-            if self.queries - record.forwards < self.draws[k]:
-                return self._give_up(i)
-            self.reached[k] += variant == 0
-            self.next[i] = position
-            if k in self.lanes and position in self.stage:
-                self._queue(i)
-            return None
-        return self._decide(i)
-
-    def _queue(self, i: int) -> None:
-        """Give the sample's next leg to its lane."""
-        eps_index, k, variant = self.legs[self.next.pop(i)]
-        left = (self.queries - self.records[i].forwards) // self.draws[k] - 1
-        self.lanes[k].queue.append(Job(i, variant, eps_index, min(left, NO_LIMIT)))
-
-    def _decide(self, i: int) -> None:
-        """The sample ends as its record stands, at this budget and all larger ones."""
-        record = self.records[i]
-        for eps_index in range(len(record.outcomes), len(self.threats)):
-            self._take_replayed(record, eps_index)
-            record.close()
-        if not self.keep_points:  # what has been judged need not be looked at again
-            record.outcomes = [o._replace(x=None) if o.judged else o for o in record.outcomes]
-            record.x = record.replayed = None
-        self.finished.append(i)
-
-    def _give_up(self, i: int) -> None:
-        self.records[i].unfinished = not self.records[i].found or self.smallest
-        self._decide(i)
-
-    def _take_replayed(self, record: Record, eps_index: int) -> None:
-        """From the first budget on that holds it, a stored point that breaks the sample is its end."""
-        if record.replayed and record.replayed[0] <= eps_index and not record.found:
-            record.hit(REPLAY, -1, -1, *record.replayed[1:])
-            record.unfinished = record.unfinished and self.smallest
-
-    # -- our own attacks
-    # -------------------------------------------------------------------------------------------------
-
-    def _run_lanes(self, stage: range) -> Iterator[None]:
-        self.stage = stage
-        self.lanes = {k: self._lane(k) for k in sorted({self.legs[n].entry for n in stage})}
-        for i in [i for i, n in self.next.items() if n in stage]:
-            self._queue(i)
-        order = list(self.lanes)
-        while True:
-            waiting = {k: self.lanes[k].waiting for k in order}
-            if not any(waiting.values()):
-                break
-            full = [k for k in order if waiting[k] >= self.lanes[k].width]
-            k = full[-1] if full else next(k for k in order if waiting[k])
-            lane = self.lanes[k]
-            done = lane.step()
-            self.work += (
-                sum(job is not None for job in lane.jobs) + (len(done.jobs) if done else 0)
-            ) * lane.steps_per_sync
-            if done:
-                self._book(done, k)
-            yield
-        self.lanes = {}
-
-    def _lane(self, k: int) -> Lane:
-        attack, salt = self.entries[k].attack, stream_of(self.entries[k].spec)
-        assert isinstance(attack, Attack)
-
-        def problems(jobs: Sequence[Job]) -> Problem:
-            index, eps_index = (
-                torch.tensor(c, device=self.device)
-                for c in ([j.sample for j in jobs], [j.eps_index for j in jobs])
-            )
-            return self.pool.problem(index, salt, eps_index)
-
-        # A claim refused throws an attack that closes in on the boundary off its way: such a one
-        # sees the model itself.
-        seen = self.fast if attack.goal == "fixed-eps" else self.model
-        return Lane(attack, seen, problems, width=self.width, tiles=self.tiles, device=self.device)
-
-    def _book(self, done: Done, k: int) -> None:
-        """Enter finished rows in their samples' records and send the samples on."""
-        for job, truncated in self._enter(done, k, revive=True):
-            self._after(job, k, truncated)
-
-    def _enter(self, done: Done, k: int, *, revive: bool) -> Iterator[tuple[Job, bool]]:
-        """Enter rows in their samples' records; gives back those that have ended, and whether before their time."""
-        lane, book = self.lanes[k], done.book
-        found = book.found.tolist()
-        points = dict(enumerate(book.x))
-        judged = self._confirm(
-            [row for row, claims in enumerate(found) if claims or self.recheck], done, k, points
-        )
-        columns = {name: column.tolist() for name, column in book.tensors().items() if name != "x"}
-        for row, job in enumerate(done.jobs):
-            record, seen = self.records[job.sample], judged.get(row)
-            if seen is not None:
-                self.disagreements += seen.adversarial != found[row]
-                if found[row] and not seen.adversarial:
-                    record.unconfirmed += (
-                        self.fast is self.model
-                    )  # a fast model may round otherwise, a model may not
-                    if revive and lane.revive(done, row):
-                        continue
-            self._count(
-                record,
-                {name: column[row : row + 1] for name, column in columns.items()},
-                done.steps[row] + 1,
-            )
-            if seen is not None and seen.adversarial:
-                if not self.smallest or record.judged is None or seen.size < record.judged.size:
-                    record.hit(k, job.variant, columns["first"][row], points[row], seen)
-            elif (
-                not record.found
-                and (margin := seen.margin if seen else columns["margin"][row]) < record.margin
-            ):
-                record.margin, record.x, record.source = margin, points[row], (k, job.variant)
-            yield job, job.steps <= done.steps[row] < self._steps(k) and not done.ended[row]
-
-    def _after(self, job: Job, k: int, truncated: bool) -> None:
-        """Where a sample goes from a leg it has been through."""
-        position = self.place[job.eps_index, k, job.variant]  # type: ignore[index]
-        fallen = self.records[job.sample].found and not self.smallest
-        last = (
-            position + 1 == len(self.legs) or self.legs[position + 1][:2] != self.legs[position][:2]
-        )
-        if fallen or truncated or last:
-            self.left[k] += 1
-            self.found[k] += self.records[job.sample].entry == k
-        if fallen:
-            self._decide(job.sample)
-        elif truncated:
-            self._give_up(job.sample)
-        else:
-            self._go(job.sample, position + 1)
-
-    def _count(
-        self, record: Record, columns: Mapping[str, Sequence[int] | Tensor], steps: int
-    ) -> None:
-        for name in ("forwards", "backwards", "nonfinite", "zero_gradients"):
-            setattr(record, name, getattr(record, name) + int(columns[name][0]))
-        record.tried(steps, shown=True)
-
-    def _confirm(
-        self, rows: list[int], done: Done, k: int, points: dict[int, Tensor]
-    ) -> dict[int, JudgedRow]:
-        """The re-check of some finished rows' `points`, by row.
-
-        Without a budget the nearest point lies so close to the boundary that rounding in a batch of
-        another size may decide it: then the points a little farther out on the same ray are tried,
-        and replace it.
-        """
-        judged: dict[int, JudgedRow] = {}
-        for stretch in STRETCHES if self.smallest else (1.0,):
-            left = [
-                row
-                for row in rows
-                if row not in judged or (done.book.found[row] and not judged[row].adversarial)
-            ]
-            if not left:
-                break
-            index, eps_index = (
-                torch.tensor([done.jobs[row][n] for row in left], device=self.device)
-                for n in (0, 2)
-            )
-            p, x = (
-                self.pool.problem(index, eps_index=eps_index),
-                torch.stack([done.book.x[row] for row in left]),
-            )
-            x = x if stretch == 1 else p.ball.into_box(p.x0 + stretch * (x - p.x0))
-            for row, point, seen in zip(
-                left, x, verify(self.model, x, p, self.tiles, self.draws[k]).rows(), strict=True
-            ):
-                judged[row], points[row] = seen, point
-                self.records[done.jobs[row].sample].forwards += self.draws[k]
-        return judged
-
-    def _steps(self, k: int) -> int:
-        attack = self.entries[k].attack
-        return attack.steps if isinstance(attack, Attack) else 0
-
-    # -- other packages' attacks
-    # ---------------------------------------------------------------------------------------------
-
-    def _is_backend(self, k: int) -> bool:
-        return isinstance(self.entries[k].attack, Backend)
-
-    def _run_backend(self, position: int) -> Iterator[None]:
-        leg = self.legs[position]
-        waiting = [i for i, n in self.next.items() if n == position]
-        for start in range(0, len(waiting), self.width):
-            chunk = waiting[start : start + self.width]
-            self._backend(leg, chunk)
-            yield
-
-    def _backend(self, leg: Leg, samples: list[int]) -> None:
-        k = leg.entry
-        attack = self.entries[k].attack
-        assert isinstance(attack, Backend)
-        index = torch.tensor(samples, device=self.device)
-        p = self.pool.problem(
-            index, stream_of(self.entries[k].spec), torch.full_like(index, leg.eps_index)
-        )
-        counter = Counter(self.model)
-        x = attack.run(counter, p, seed=self.seed).detach()
-        self.work += len(samples)
-        for row, (i, seen) in enumerate(
-            zip(samples, verify(self.model, x, p, self.tiles).rows(), strict=True)
-        ):
-            record = self.records[i]
-            record.tried(1, shown=not torch.equal(x[row], p.x0[row]))
-            record.forwards += (
-                counter.forwards // len(samples) + (row < counter.forwards % len(samples)) + 1
-            )
-            record.backwards += counter.backwards // len(samples) + (
-                row < counter.backwards % len(samples)
-            )
-            if seen.adversarial:
-                if not self.smallest or record.judged is None or seen.size < record.judged.size:
-                    record.hit(k, 0, -1, x[row], seen)
-            elif not record.found and seen.margin < record.margin and seen.fits:
-                record.margin, record.x, record.source = seen.margin, x[row], (k, 0)
-            del self.next[i]
-            self._after(Job(i, 0, leg.eps_index), k, truncated=record.forwards > self.queries)
-
-    # -- verdicts
-    # --------------------------------------------------------------------------------------------------------
+    def _attack(self) -> Iterator[None]:
+        for stage in self.schedule.stages():
+            self.stage = stage
+            yield from self._run_backend() if stage.backend else self._run_lanes()
 
     def _update(self, flush: bool = False) -> Update:
-        verdicts: list[Verdict] = []
-        points: list[Tensor | None] = []
-        if (
-            flush
-            or len(self.finished) >= self.tiles.rows
-            or (self.finished and time.monotonic() - self.flushed > FLUSH_SECONDS)
-        ):
+        """What is certain by now, unless so little and so soon after the last that it can wait."""
+        decided = self.ledger.decided
+        late = time.monotonic() - self.flushed > FLUSH_SECONDS
+        found: list[tuple[Verdict, Tensor | None]] = []
+        if flush or len(decided) >= self.tiles.rows or (decided and late):
             self.flushed = time.monotonic()
-            for start in range(0, len(self.finished), self.width):
-                chunk = {i: self.records[i] for i in self.finished[start : start + self.width]}
-                for verdict, point in final_verdicts(
-                    self.model,
-                    self.pool,
-                    chunk,
-                    self.clean,
-                    self.tiles,
-                    self.most_draws,
-                    late=self.fast is not self.model,
-                ):
-                    verdicts.append(verdict)
-                    points.append(point)
-            self.work -= sum(self.records[i].work for i in self.finished)
-            self.done += len(self.finished)
-            self.finished = []
-        undecided = (len(self.split) - self.done) * self.work_per_sample
-        total = max(len(self.split) * self.work_per_sample, 1)
-        progress = (self.done * self.work_per_sample + min(max(self.work, 0), undecided)) / total
-        entries = [
-            EntryProgress(entry.spec, *counts)
-            for entry, *counts in zip(
-                self.entries, self.reached, self.left, self.found, strict=True
+            work = sum(self.ledger.records[i].work for i in decided)
+            self.meter.finish(len(decided), work)
+            found = self.ledger.take_verdicts(self.width)
+        return Update(
+            [verdict for verdict, _ in found],
+            [point for _, point in found] if self.keep_points else [],
+            self.meter.share,
+            list(self.meter.entries),
+            self.ledger.disagreements,
+        )
+
+    # -- the way of a sample
+
+    def _send(self, i: int, position: int) -> None:
+        """Send sample i to the first trial from `position` on that is to be made, or decide it."""
+        for n in range(position, len(self.schedule.trials)):
+            trial = self.schedule.trials[n]
+            self.ledger.come_to(i, trial.eps_index)
+            if self.ledger.is_broken(i):
+                break
+            if self.threats[trial.eps_index].eps == 0:
+                continue
+            if self._queries_left(i) < self.draws[trial.entry]:
+                self.ledger.give_up(i)
+                return
+            if trial.variant == 0:
+                self.meter.reach(trial.entry)
+            self.next[i] = n
+            if self.lanes is not None and n in self.stage.positions:
+                self._queue(self.lanes, i)
+            return
+        self.ledger.decide(i)
+
+    def _settle(self, attempt: Attempt) -> None:
+        """Book what a trial came to and send its sample on."""
+        i, entry = attempt.sample, attempt.trial.entry
+        position = self.schedule.position[attempt.trial]
+        self.ledger.enter(attempt)
+        broken = self.ledger.is_broken(i)
+        if broken or attempt.truncated or self.schedule.ends_entry(position):
+            self.meter.leave(entry, found=self.ledger.records[i].entry == entry)
+        if broken:
+            self.ledger.decide(i)
+        elif attempt.truncated:
+            self.ledger.give_up(i)
+        else:
+            self._send(i, position + 1)
+
+    def _give_up(self) -> None:
+        """Out of time: all undecided samples end as they are, marked as unfinished."""
+        attempts, queued = self.lanes.interrupt() if self.lanes else ([], [])
+        for attempt in attempts:
+            self.ledger.enter(attempt)
+        for i in [*self.next, *(attempt.sample for attempt in attempts), *queued]:
+            self.ledger.give_up(i)
+        self.next.clear()
+
+    def _queries_left(self, i: int) -> int:
+        return self.queries - self.ledger.records[i].forwards
+
+    def _waiting(self) -> list[int]:
+        """Samples whose next trial is of this stage."""
+        return [i for i, n in self.next.items() if n in self.stage.positions]
+
+    # -- our own attacks
+
+    def _run_lanes(self) -> Iterator[None]:
+        entries = {self.schedule.trials[n].entry for n in self.stage.positions}
+        self.lanes = lanes = Lanes(
+            {k: self.entries[k] for k in sorted(entries)},
+            self.ledger,
+            fast=self.fast,
+            recheck=self.recheck,
+            width=self.width,
+        )
+        for i in self._waiting():
+            self._queue(lanes, i)
+        while lanes.waiting:
+            attempts, work = lanes.step()
+            self.meter.work += work
+            for attempt in attempts:
+                self._settle(attempt)
+            yield
+        self.lanes = None
+
+    def _queue(self, lanes: Lanes, i: int) -> None:
+        """Let sample i wait in a lane for the trial it comes to next."""
+        trial = self.schedule.trials[self.next.pop(i)]
+        lanes.queue(i, trial, self._queries_left(i))
+
+    # -- other packages' attacks
+
+    def _run_backend(self) -> Iterator[None]:
+        trial = self.schedule.trials[self.stage.positions[0]]
+        entry, waiting = self.entries[trial.entry], self._waiting()
+        assert isinstance(entry.attack, Backend)
+        for start in range(0, len(waiting), self.width):
+            samples = waiting[start : start + self.width]
+            index = torch.tensor(samples, device=self.pool.device)
+            eps_index = torch.full_like(index, trial.eps_index)
+            p = self.pool.problem(index, stream_of(entry.spec), eps_index)
+            attempts = attempts_of(
+                entry.attack, self.model, p, samples, trial, seed=self.seed, tiles=self.tiles
             )
-        ]
-        kept = points if self.keep_points else []
-        return Update(verdicts, kept, progress, entries, self.disagreements)
-
-
-def _span(positions: list[int]) -> range:
-    return range(positions[0], positions[-1] + 1)
+            self.meter.work += len(samples)
+            for attempt in attempts:
+                del self.next[attempt.sample]
+                over = attempt.forwards > self._queries_left(attempt.sample)
+                self._settle(attempt._replace(truncated=over))
+            yield

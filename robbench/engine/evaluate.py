@@ -7,10 +7,11 @@ from typing import NamedTuple, TypedDict, Unpack
 
 from torch import Tensor, nn
 
+from robbench.attacks.base import AttackEntry
 from robbench.core.freeze import frozen
 from robbench.core.tiles import Model, RowEquality
 from robbench.data.base import Split
-from robbench.engine.cascade import Cascade, Entry
+from robbench.engine.cascade import Cascade
 from robbench.engine.records import Verdict
 from robbench.threat.model import ThreatModel
 
@@ -38,7 +39,7 @@ def evaluate(
     model: nn.Module,
     split: Split,
     threats: ThreatModel | Sequence[ThreatModel],
-    entries: Sequence[Entry],
+    entries: Sequence[AttackEntry],
     *,
     seed: int,
     width: int,

@@ -31,23 +31,35 @@ def clean_tiles(
 class Pool:
     """N samples with their clean logits; makes the problems of any of them, at any of some budgets of one norm.
 
-    `wrong` [N]: misclassified, by most of `draws` answers, without any attack; NaN logits count as
-    wrong. `clean`: the answers of `clean_tiles`, for those who ask the model themselves.
+    clean: the answers of `clean_tiles`. `wrong` [N]: misclassified without any attack, by most
+    answers; logits that are no answer count as wrong.
     """
 
     def __init__(
-        self, split: Split, threats: Sequence[ThreatModel], model: Model, *, seed: int, tiles: Tiles, draws: int = 1,
-        clean: Iterable[tuple[Tensor, Tensor]] | None = None,
-    ) -> None:  # fmt: skip
-        self.split, self.threats = split, threats
+        self,
+        split: Split,
+        threats: Sequence[ThreatModel],
+        clean: Iterable[tuple[Tensor, Tensor]],
+        *,
+        seed: int,
+    ) -> None:
+        self.split = split
+        self.threats = threats
+        self.device = split.labels.device
         self.eps = torch.tensor(
-            [threat.eps for threat in threats], dtype=torch.float32, device=split.labels.device
+            [threat.eps for threat in threats], dtype=torch.float32, device=self.device
         )
         self.keys = keyed.fold(split.ids, seed)
-        parts = clean_tiles(split, model, tiles, draws) if clean is None else clean
-        self.logits0, wrong = (torch.cat(column) for column in zip(*parts, strict=True))
+        self.logits0, wrong = (torch.cat(column) for column in zip(*clean, strict=True))
         self.temperatures = temperatures(self.logits0)
         self.wrong = wrong | ~answered(self.logits0)
+
+    @classmethod
+    def of(
+        cls, split: Split, threats: Sequence[ThreatModel], model: Model, *, seed: int, tiles: Tiles
+    ) -> Pool:
+        """Ask the model about all samples at once."""
+        return cls(split, threats, clean_tiles(split, model, tiles), seed=seed)
 
     def problem(self, index: Tensor, salt: int = 0, eps_index: Tensor | None = None) -> Problem:
         """The rows of samples `index` [B] at budgets `eps_index` [B] (the largest); `salt` tells the attacks of a cascade apart."""

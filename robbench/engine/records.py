@@ -8,6 +8,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from robbench.core.status import NON_FINITE, OK, UNCONFIRMED, UNFINISHED
+from robbench.engine.schedule import Trial
 
 CLEAN, NOTHING, REPLAY = -1, -2, -3
 """Entries that are no attack: wrong from the start, nothing broke it, a stored point of another run did."""
@@ -55,6 +56,24 @@ class Verdict(NamedTuple):
     zero_gradients: int = 0  # gradients that were exactly zero, likewise
 
 
+class Attempt(NamedTuple):
+    """What one trial came to for one sample."""
+
+    sample: int
+    trial: Trial
+    x: Tensor  # [*] worst point
+    judged: JudgedRow | None  # what the model says of it; None where it was not asked again
+    margin: float  # at x, the lowest the attack has met
+    step: int = -1  # of the first success; -1 = none, or not known
+    forwards: int = 0
+    backwards: int = 0
+    nonfinite: int = 0
+    zero_gradients: int = 0
+    steps: int = 1  # of work
+    shown: bool = True  # whether the attack has shown a point that it tried
+    truncated: bool = False  # ended for want of queries
+
+
 class Outcome(NamedTuple):
     """How a sample ended at one budget, before its worst point is looked at again."""
 
@@ -89,56 +108,55 @@ class Record:
     zero_gradients: int = 0  # gradients that were exactly zero
     unconfirmed: int = 0  # claimed successes that the re-check refused
     unfinished: bool = False
-    replayed: tuple[int, Tensor, JudgedRow] | None = (
-        None  # lowest eps_index that a stored point breaks, and that point
-    )
-    outcomes: list[Outcome] = dataclasses.field(
-        default_factory=list
-    )  # of the budgets that are decided
+    # The lowest eps_index at which a stored point breaks the sample, and that point.
+    replayed: tuple[int, Tensor, JudgedRow] | None = None
+    outcomes: list[Outcome] = dataclasses.field(default_factory=list)  # of the decided budgets
     work: int = 0  # steps of attacks it has been through: what the progress bar counts
     seen: bool | None = None  # whether any attack has shown a point it tried; None before the first
 
-    def tried(self, work: int, *, shown: bool) -> None:
-        """Another attack has been through, which has shown points it tried, or has given back the clean input only."""
-        self.work += work
-        self.seen = bool(self.seen) or shown
+    def add(self, attempt: Attempt) -> None:
+        """Count what another trial has cost."""
+        self.forwards += attempt.forwards
+        self.backwards += attempt.backwards
+        self.nonfinite += attempt.nonfinite
+        self.zero_gradients += attempt.zero_gradients
+        self.work += attempt.steps
+        self.seen = bool(self.seen) or attempt.shown
 
     def hit(
         self, entry: int, variant: int, step: int, x: Tensor | None, judged: JudgedRow | None
     ) -> None:
         """A confirmed success: what, where and how."""
-        self.found, self.entry, self.variant, self.step, self.x, self.judged = (
-            True,
-            entry,
-            variant,
-            step,
-            x,
-            judged,
-        )
+        self.found = True
+        self.entry = entry
+        self.variant = variant
+        self.step = step
+        self.x = x
+        self.judged = judged
 
     def close(self) -> None:
         """The sample is decided at the next budget: it has fallen, or has stood everything so far."""
-        status = (
-            UNFINISHED
-            if self.unfinished
-            else UNCONFIRMED
-            if self.unconfirmed
-            else NON_FINITE
-            if self.nonfinite
-            else OK
-        )
         self.outcomes.append(
             Outcome(
-                self.found,
-                self.x,
-                self.judged,
-                self.entry,
-                self.variant,
-                self.step,
-                self.forwards,
-                self.backwards,
-                status,
-                self.source,
-                self.found or self.seen is not False,
+                found=self.found,
+                x=self.x,
+                judged=self.judged,
+                entry=self.entry,
+                variant=self.variant,
+                step=self.step,
+                forwards=self.forwards,
+                backwards=self.backwards,
+                status=self.status,
+                source=self.source,
+                known=self.found or self.seen is not False,
             )
         )
+
+    @property
+    def status(self) -> int:
+        """Why the verdict is to be doubted, if at all; see `core/status.py`."""
+        if self.unfinished:
+            return UNFINISHED
+        if self.unconfirmed:
+            return UNCONFIRMED
+        return NON_FINITE if self.nonfinite else OK

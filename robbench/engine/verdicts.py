@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -21,47 +21,55 @@ def final_verdicts(
     tiles: Tiles,
     draws: int = 1,
     late: bool = False,
-) -> Iterator[tuple[Verdict, Tensor | None]]:
+) -> list[tuple[Verdict, Tensor | None]]:
     """Verdicts of decided samples, with their worst points (None = the clean input), one per budget.
 
-    The worst points of samples that stand are looked at again; what broke the others is judged
+    The worst points of samples that are robust are looked at again; what broke the others is judged
     already, and `clean` (predictions, margins, probability margins) is known. With `late`, a point
-    that only this look finds wrong counts, from its budget on: a stand-in for the model has rounded
-    it to the other side.
+    that only this look finds wrong counts, from its budget on: the fast model has rounded it to the
+    other side.
     """
     ended = [
-        (i, eps_index, o)
+        (i, eps_index, outcome)
         for i, record in records.items()
-        for eps_index, o in enumerate(record.outcomes)
+        for eps_index, outcome in enumerate(record.outcomes)
     ]
-    moved = [
-        (i, eps_index, o.x) for i, eps_index, o in ended if o.x is not None and o.judged is None
-    ]
-    fresh: dict[tuple[int, int], JudgedRow] = {}
-    if moved:
-        device = pool.split.labels.device
-        index, levels = (torch.tensor([item[n] for item in moved], device=device) for n in (0, 1))
-        points = torch.stack([x for _, _, x in moved])
-        judged = verify(model, points, pool.problem(index, eps_index=levels), tiles, draws)
-        fresh = {item[:2]: row for item, row in zip(moved, judged.rows(), strict=True)}
+    fresh = _look_again(model, pool, ended, tiles, draws)
     fallen: dict[int, tuple[Outcome, JudgedRow]] = {}  # by such a look
+    found: list[tuple[Verdict, Tensor | None]] = []
     for i, eps_index, outcome in ended:
         seen = fresh.get((i, eps_index))
         if late and not outcome.found and i not in fallen and seen is not None and seen.adversarial:
             entry, variant = outcome.source
             fallen[i] = (outcome._replace(found=True, entry=entry, variant=variant), seen)
         if i in fallen and not outcome.found:
-            outcome, fresh[i, eps_index] = fallen[i]
-        clean_row = [column[i] for column in clean]
-        verdict = _verdict(i, eps_index, outcome, clean_row, fresh.get((i, eps_index)), draws)
-        yield (
-            verdict._replace(
-                nonfinite=records[i].nonfinite, zero_gradients=records[i].zero_gradients
-            ),
-            outcome.x,
+            outcome, seen = fallen[i]
+        verdict = _verdict(i, eps_index, outcome, [column[i] for column in clean], seen, draws)
+        verdict = verdict._replace(
+            nonfinite=records[i].nonfinite, zero_gradients=records[i].zero_gradients
         )
-    for record in records.values():
-        record.outcomes, record.x = [], None
+        found.append((verdict, outcome.x))
+    return found
+
+
+def _look_again(
+    model: Model,
+    pool: Pool,
+    ended: Sequence[tuple[int, int, Outcome]],
+    tiles: Tiles,
+    draws: int,
+) -> dict[tuple[int, int], JudgedRow]:
+    """What the model says of the worst points that it has not judged yet, by sample and budget."""
+    moved = [(i, n, o.x) for i, n, o in ended if o.x is not None and o.judged is None]
+    if not moved:
+        return {}
+    samples, eps_indices, points = zip(*moved, strict=True)
+    device = pool.split.labels.device
+    p = pool.problem(
+        torch.tensor(samples, device=device), eps_index=torch.tensor(eps_indices, device=device)
+    )
+    rows = verify(model, torch.stack(points), p, tiles, draws).rows()
+    return dict(zip(zip(samples, eps_indices, strict=True), rows, strict=True))
 
 
 def _verdict(

@@ -8,13 +8,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from robbench.attacks.base import Attack
+from robbench.attacks.base import Attack, AttackEntry
 from robbench.catalogue.builtins import ATTACKS
 from robbench.core.errors import RobbenchError
 from robbench.core.freeze import frozen
 from robbench.core.tiles import RowEquality
 from robbench.data.base import Split
-from robbench.engine.cascade import Entry
 from robbench.engine.counter import Counter
 from robbench.engine.evaluate import evaluate
 from robbench.engine.records import Verdict
@@ -38,7 +37,7 @@ def judge(
     attack: Any = None,
 ) -> list[Verdict]:
     """The verdicts of one attack, in the order of the samples."""
-    entry = Entry(spec, attack or ATTACKS.build(spec))
+    entry = AttackEntry(spec, attack or ATTACKS.build(spec))
     # An attack of ours has to leave random states and buffers alone by itself: not thorough.
     return evaluate(model, split, threat, [entry], seed=seed, width=width, thorough=False).verdicts
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
+from robbench.attacks.base import AttackEntry
 from robbench.attacks.pgd import PGD
 from robbench.core.device import default_batch_size
 from robbench.data.base import Split
-from robbench.engine.cascade import Entry
 from robbench.engine.evaluate import evaluate
 from robbench.models.base import Classifier
 from robbench.threat.model import ThreatModel
@@ -30,7 +30,7 @@ def validate(model: Classifier, split: Split, threat: ThreatModel, seed: int) ->
     if not len(split):
         return Validation(math.nan, math.nan, math.nan, math.nan)
     width = default_batch_size(split.labels.device)
-    entries = [Entry("validation", VALIDATION_ATTACK)]
+    entries = [AttackEntry("validation", VALIDATION_ATTACK)]
     verdicts = evaluate(model, split, threat, entries, seed=seed, width=width).verdicts
     labels = split.labels[[verdict.sample for verdict in verdicts]].tolist()
     columns = (

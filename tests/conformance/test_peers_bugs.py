@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robbench.attacks.base import Answer, Attack, Oracle
+from robbench.attacks.base import Answer, Attack, AttackEntry, Oracle
 from robbench.attacks.pgd import PGD
 from robbench.catalogue.builtins import ATTACKS, LOSSES
 from robbench.core import keyed
@@ -22,7 +22,7 @@ from robbench.core.rows import Rows
 from robbench.core.tiles import Tiles
 from robbench.data import load as data
 from robbench.data.base import Data, DataInfo, Split, Table, sample_ids
-from robbench.engine.cascade import Cascade, Entry
+from robbench.engine.cascade import Cascade
 from robbench.engine.oracle import ModelOracle, blank_book
 from robbench.engine.records import Verdict
 from robbench.losses.cross_entropy import CrossEntropy
@@ -321,7 +321,9 @@ class Fails(PGD):
 def test_an_attack_that_raises_makes_no_sample_robust() -> None:
     """Bug 25: its exception ends the run; samples it has not decided get no verdict."""
     model, split, threat = toy_model(), toy_split(40), parse_threat("linf:0.001")[0]
-    run = Cascade(model, split, threat, [Entry("fails", Fails(steps=4))], seed=0, width=16).run()
+    run = Cascade(
+        model, split, threat, [AttackEntry("fails", Fails(steps=4))], seed=0, width=16
+    ).run()
     told: list[Verdict] = []
     with frozen(model), pytest.raises(ZeroDivisionError, match="of mine"):
         told.extend(verdict for tick in run for verdict in tick.verdicts)
@@ -365,13 +367,13 @@ def test_a_model_may_answer_in_half_precision(spec: str, threat: str, dtype: tor
 def test_decided_samples_leave_nothing_in_memory(keep_points: bool) -> None:
     """Bug 35: a long run does not grow by an image per sample; a sample's points are dropped when it is told of."""
     model, split = toy_model(), toy_split(40)
-    entries = [Entry(spec, ATTACKS.build(spec)) for spec in ("fgsm", "apgd:steps=4")]
+    entries = [AttackEntry(spec, ATTACKS.build(spec)) for spec in ("fgsm", "apgd:steps=4")]
     threats = parse_threat("linf:0.05,0.1")
     with frozen(model):
         cascade = Cascade(model, split, threats, entries, seed=0, width=16, keep_points=keep_points)
         told = sum(len(tick.verdicts) for tick in cascade.run())
     assert told == 80
-    for record in cascade.records:
+    for record in cascade.ledger.records:
         assert not any(isinstance(value, Tensor) for value in vars(record).values())
         assert not record.outcomes
 

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from robbench.attacks.base import AttackEntry
 from robbench.catalogue.builtins import ATTACKS
 from robbench.core.tiles import RowEquality
 from robbench.data.base import Split, sample_ids
-from robbench.engine.cascade import Entry
 from robbench.engine.counter import Counter
 from robbench.engine.evaluate import evaluate
 from robbench.engine.records import Verdict
@@ -67,17 +67,19 @@ def digits(one_thread: None) -> Digits:
 
 
 @pytest.fixture(scope="session")
-def entries() -> Callable[..., list[Entry]]:
+def entries() -> Callable[..., list[AttackEntry]]:
     """A cascade from spec strings."""
-    return lambda specs: [Entry(ATTACKS.canonical(spec), ATTACKS.build(spec)) for spec in specs]
+    return lambda specs: [
+        AttackEntry(ATTACKS.canonical(spec), ATTACKS.build(spec)) for spec in specs
+    ]
 
 
 @pytest.fixture(scope="session")
-def decide(entries: Callable[..., list[Entry]]) -> Callable[..., list[Verdict]]:
+def decide(entries: Callable[..., list[AttackEntry]]) -> Callable[..., list[Verdict]]:
     """All verdicts of a cascade, in the order of the samples."""
 
     def run(
-        specs: Sequence[str | Entry],
+        specs: Sequence[str | AttackEntry],
         model: nn.Module,
         split: Split,
         threat: str,
@@ -85,7 +87,7 @@ def decide(entries: Callable[..., list[Entry]]) -> Callable[..., list[Verdict]]:
         width: int = 64,
         seed: int = 0,
     ) -> list[Verdict]:
-        cascade = [spec if isinstance(spec, Entry) else entries([spec])[0] for spec in specs]
+        cascade = [spec if isinstance(spec, AttackEntry) else entries([spec])[0] for spec in specs]
         return evaluate(
             model, split, parse_threat(threat), cascade, seed=seed, width=width
         ).verdicts

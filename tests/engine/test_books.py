@@ -148,7 +148,7 @@ def test_samples_that_stay_where_they_are(
     case: str, digits: Any, decide: Callable[..., Any], seen: Any
 ) -> None:
     """Where the clean input is the worst point, the model sees no more rows than the books say, the last look included."""
-    pool = Pool(digits.split, parse_threat("linf:0.1"), digits.model, seed=0, tiles=Tiles(32, 8))
+    pool = Pool.of(digits.split, parse_threat("linf:0.1"), digits.model, seed=0, tiles=Tiles(32, 8))
     split = digits.split.take(
         torch.tensor((_wrong(pool) if case == "misclassified" else _right(pool))[:8])
     )
@@ -169,7 +169,9 @@ def test_the_last_query_costs_no_backward(
     digits: Any, seen: Any, entries: Callable[..., Any]
 ) -> None:
     """A lane whose rows are all at their last step makes a forward without gradient."""
-    pool = Pool(digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tiles=Tiles(32, 8))
+    pool = Pool.of(
+        digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tiles=Tiles(32, 8)
+    )
     watched = seen(digits.model)
     (entry,) = entries(["pgd:steps=3"])
     lane = Lane(
@@ -192,7 +194,9 @@ def test_fooled_samples_leave_at_once_and_others_take_their_place(
     digits: Any, seen: Any, entries: Callable[..., Any]
 ) -> None:
     """When eight rows have finished, eight waiting samples start beside the running ones, and the batch stays full."""
-    pool = Pool(digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tiles=Tiles(32, 8))
+    pool = Pool.of(
+        digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tiles=Tiles(32, 8)
+    )
     easy, hard = _wrong(pool)[:8], _right(pool)[:24]
     watched = seen(digits.model)
     (entry,) = entries(["pgd:steps=4,init=clean"])
@@ -226,7 +230,9 @@ def test_the_lane_gets_narrower_at_the_end(
     digits: Any, seen: Any, entries: Callable[..., Any]
 ) -> None:
     """When nothing waits any more, finished rows are not queried on."""
-    pool = Pool(digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tiles=Tiles(32, 8))
+    pool = Pool.of(
+        digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tiles=Tiles(32, 8)
+    )
     wrong, right = _wrong(pool)[:16], _right(pool)[:8]
     watched = seen(digits.model)
     (entry,) = entries(["pgd:steps=4,init=clean"])

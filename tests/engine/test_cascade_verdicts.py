@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robbench.attacks.base import Attack, Backend, Oracle
+from robbench.attacks.base import Attack, AttackEntry, Backend, Oracle
 from robbench.core.freeze import frozen
 from robbench.core.rows import Rows
 from robbench.core.status import NON_FINITE, OK, UNCONFIRMED
 from robbench.core.tiles import Tiles
-from robbench.engine.cascade import Cascade, Entry
+from robbench.engine.cascade import Cascade
 from robbench.engine.pool import Pool, stream_of
 from robbench.engine.records import CLEAN
 from robbench.threat.model import parse_threat
@@ -154,7 +154,7 @@ def test_entry_variant_and_step_are_those_of_a_plain_loop(
     split, spec = digits.split.take(torch.arange(40)), "pgd:steps=6,restarts=3"
     verdicts = decide([spec], digits.model, split, threat)
     (entry,) = entries([spec])
-    pool = Pool(split, parse_threat(threat), digits.model, seed=0, tiles=Tiles(32, 8))
+    pool = Pool.of(split, parse_threat(threat), digits.model, seed=0, tiles=Tiles(32, 8))
     for verdict in verdicts:
         p = pool.problem(torch.tensor([verdict.sample]), stream_of(entry.spec))
         if verdict.clean_pred != int(p.y):
@@ -268,7 +268,7 @@ def test_a_backend_in_the_middle_of_a_cascade(
     """It sees what the entries before left, hands on what it leaves, and its queries are in the books."""
     split = digits.split.take(torch.arange(80))
     first, last = entries(["pgd:steps=1,rate=0.2,init=clean", "apgd:steps=10"])
-    cascade = [first, Entry("foreign", Foreign()), last]
+    cascade = [first, AttackEntry("foreign", Foreign()), last]
     verdicts = decide(cascade, digits.model, split, "linf:0.15", width=width)
     assert len(verdicts) == 80
     alone = [
@@ -295,7 +295,7 @@ def test_a_margin_is_known_where_an_attack_has_shown_what_it_tried(
     digits: Any, decide: Callable[..., Any], entries: Callable[..., Any]
 ) -> None:
     """A backend that gives back the clean input of what it leaves tells nothing of it; an attack of ours before it does."""
-    split, foreign = digits.split.take(torch.arange(40)), Entry("foreign", Foreign())
+    split, foreign = digits.split.take(torch.arange(40)), AttackEntry("foreign", Foreign())
     alone = decide([foreign], digits.model, split, "linf:0.02")
     assert {v.adversarial for v in alone} == {True, False}
     assert all(v.known == v.adversarial for v in alone)
@@ -307,7 +307,9 @@ def test_a_margin_is_known_where_an_attack_has_shown_what_it_tried(
 def test_a_backends_points_are_checked(digits: Any, decide: Callable[..., Any]) -> None:
     """Points outside the budget break nothing, whatever the backend says of them."""
     split = digits.split.take(torch.arange(40))
-    for verdict in decide([Entry("foreign", Foreign(reach=3))], digits.model, split, "linf:0.1"):
+    for verdict in decide(
+        [AttackEntry("foreign", Foreign(reach=3))], digits.model, split, "linf:0.1"
+    ):
         assert verdict.adversarial == (verdict.clean_pred != int(split.labels[verdict.sample]))
         assert verdict.status == OK
 
@@ -331,7 +333,8 @@ def test_progress_is_monotone_and_ends_at_one(
     """The share of work done never falls, stays within [0,1] and ends at 1; every sample is told of once."""
     split = digits.split.take(torch.arange(100))
     built = [
-        Entry("foreign", Foreign()) if spec == "foreign" else entries([spec])[0] for spec in cascade
+        AttackEntry("foreign", Foreign()) if spec == "foreign" else entries([spec])[0]
+        for spec in cascade
     ]
     with frozen(digits.model):
         ticks = list(
@@ -428,7 +431,7 @@ def test_points_outside_ball_or_box_or_not_finite_never_count(
         classes=("a", "b"),
     )
     threat = {"ball": "linf:0.005", "box": "linf:0.1", "nan": "linf:0.1"}[where]
-    for verdict in decide([Entry("place", Place(where=where))], LastPixel(), split, threat):
+    for verdict in decide([AttackEntry("place", Place(where=where))], LastPixel(), split, threat):
         assert verdict.clean_pred == 0
         assert not verdict.adversarial
         assert verdict.status == status

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robbench.attacks.base import Attack, Backend, Oracle
+from robbench.attacks.base import Attack, AttackEntry, Backend, Oracle
 from robbench.core.freeze import frozen
 from robbench.core.rows import Rows
 from robbench.core.status import OK
 from robbench.data.base import Split
-from robbench.engine.cascade import Cascade, Entry
+from robbench.engine.cascade import Cascade
 from robbench.engine.evaluate import evaluate
 from robbench.engine.records import CLEAN, NOTHING, Verdict
 from robbench.threat.model import parse_threat
@@ -30,11 +30,11 @@ Table = dict[tuple[int, int], Verdict]  # by sample and level
 
 
 @pytest.fixture(scope="module")
-def table(entries: Callable[..., list[Entry]]) -> Callable[..., Table]:
+def table(entries: Callable[..., list[AttackEntry]]) -> Callable[..., Table]:
     """The verdicts of a run by sample and budget; every pair is told of exactly once."""
 
     def run(
-        specs: Sequence[str | Entry],
+        specs: Sequence[str | AttackEntry],
         model: nn.Module,
         split: Split,
         threat: str,
@@ -42,7 +42,7 @@ def table(entries: Callable[..., list[Entry]]) -> Callable[..., Table]:
         width: int = 64,
         **settings: Any,
     ) -> Table:
-        built = [spec if isinstance(spec, Entry) else entries([spec])[0] for spec in specs]
+        built = [spec if isinstance(spec, AttackEntry) else entries([spec])[0] for spec in specs]
         threats = parse_threat(threat)
         told = evaluate(model, split, threats, built, seed=0, width=width, **settings).verdicts
         found = {(v.sample, v.eps_index): v for v in told}
@@ -255,13 +255,13 @@ def test_a_backend_and_several_budgets(
     place: int,
     digits: Any,
     table: Callable[..., Table],
-    entries: Callable[..., list[Entry]],
+    entries: Callable[..., list[AttackEntry]],
 ) -> None:
     """First, amid or last in the cascade, at each budget it sees what stood so far and hands on what it leaves."""
     split = digits.split.take(torch.arange(60))
     budgets = (0.05, 0.1, 0.18)
     cascade = entries(["pgd:steps=1,rate=0.2,init=clean", "apgd:steps=8"])
-    cascade.insert(place, Entry("foreign", Foreign()))
+    cascade.insert(place, AttackEntry("foreign", Foreign()))
     together = table(cascade, digits.model, split, _text("linf", *budgets), width=width)
     alone = [
         [table([entry], digits.model, split, f"linf:{eps}", width=width) for entry in cascade]
@@ -292,11 +292,11 @@ def test_a_backend_and_several_budgets(
 
 @pytest.mark.parametrize("backend", [False, True])
 def test_progress_is_monotone_over_all_budgets(
-    backend: bool, digits: Any, entries: Callable[..., list[Entry]]
+    backend: bool, digits: Any, entries: Callable[..., list[AttackEntry]]
 ) -> None:
     """The share of work done never falls, stays within [0,1] and ends at 1; a sample's budgets are told of together."""
     built = entries(["pgd:steps=3,restarts=2", "apgd:steps=6"])
-    built.insert(1, Entry("foreign", Foreign())) if backend else None
+    built.insert(1, AttackEntry("foreign", Foreign())) if backend else None
     with frozen(digits.model):
         cascade = Cascade(
             digits.model,
@@ -318,7 +318,7 @@ def test_progress_is_monotone_over_all_budgets(
 
 
 def test_a_stop_tells_of_whole_samples(
-    digits: Any, table: Callable[..., Table], entries: Callable[..., list[Entry]]
+    digits: Any, table: Callable[..., Table], entries: Callable[..., list[AttackEntry]]
 ) -> None:
     """What is told before a stop has all budgets, and is what an undisturbed run says."""
     split = digits.split.take(torch.arange(60))
@@ -336,7 +336,7 @@ def test_a_stop_tells_of_whole_samples(
 
 
 def test_worst_points_are_kept_for_each_budget(
-    digits: Any, entries: Callable[..., list[Entry]]
+    digits: Any, entries: Callable[..., list[AttackEntry]]
 ) -> None:
     """With keep_points each verdict comes with its own point, of the size and with the verdict it names."""
     split, budgets = digits.split.take(torch.arange(40)), (0.04, 0.09, 0.16)
@@ -425,8 +425,8 @@ def dark(digits: Any) -> Split:
     )
 
 
-def _ladder(*rungs: tuple[float, ...]) -> Entry:
-    return Entry(f"ladder{rungs}", Ladder(rungs=rungs))
+def _ladder(*rungs: tuple[float, ...]) -> AttackEntry:
+    return AttackEntry(f"ladder{rungs}", Ladder(rungs=rungs))
 
 
 @pytest.mark.parametrize(
@@ -441,7 +441,7 @@ def _ladder(*rungs: tuple[float, ...]) -> Entry:
     ],
 )
 def test_without_a_budget_the_smallest_perturbation_is_kept(
-    ladders: list[Entry],
+    ladders: list[AttackEntry],
     size: float | None,
     entry: int,
     variant: int,

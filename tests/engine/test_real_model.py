@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from robbench.attacks.apgd import APGD
+from robbench.attacks.base import AttackEntry
 from robbench.core.freeze import frozen
 from robbench.data.load import load
-from robbench.engine.cascade import Entry
 from robbench.engine.evaluate import evaluate
 from robbench.models.create import create
 from robbench.threat.model import parse_threat
@@ -36,7 +36,7 @@ def test_apgd_agrees_with_the_reference_on_the_shipped_resnet(threat: str, stand
     split, limit = load("cifar10", "test", limit=16), parse_threat(threat)[0]
     model = create("pyautoattack-resnet18", split.info()).eval()
     with frozen(model):
-        entries = [Entry("apgd", APGD(steps=20))]
+        entries = [AttackEntry("apgd", APGD(steps=20))]
         found = evaluate(model, split, limit, entries, seed=0, width=16)
         ours = [not v.adversarial for v in found.verdicts]
         with warnings.catch_warnings():

@@ -11,10 +11,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robbench.attacks.base import Backend
+from robbench.attacks.base import AttackEntry, Backend
 from robbench.core.status import OK, UNFINISHED
 from robbench.data.base import Split
-from robbench.engine.cascade import Entry
 from robbench.engine.evaluate import evaluate
 from robbench.engine.records import CLEAN, NOTHING, REPLAY, Verdict
 from robbench.threat.model import parse_threat
@@ -33,14 +32,14 @@ class Told(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def told(entries: Callable[..., list[Entry]]) -> Callable[..., Told]:
+def told(entries: Callable[..., list[AttackEntry]]) -> Callable[..., Told]:
     """A run with its worst points; `abandon` N stops it after N steps, out of time."""
 
     def run(
-        specs: Sequence[str | Entry], model: nn.Module, split: Split, threat: str, *, width: int = 64,
+        specs: Sequence[str | AttackEntry], model: nn.Module, split: Split, threat: str, *, width: int = 64,
         abandon: int | None = None, **settings: Any,
     ) -> Told:  # fmt: skip
-        built = [spec if isinstance(spec, Entry) else entries([spec])[0] for spec in specs]
+        built = [spec if isinstance(spec, AttackEntry) else entries([spec])[0] for spec in specs]
         steps = itertools.count()
         threats = parse_threat(threat)
         found = evaluate(
@@ -337,7 +336,7 @@ class Thrifty(Backend):
 def test_a_backend_is_not_begun_without_queries_left(digits: Any, told: Run) -> None:
     """Its own queries cannot be cut short, so it is either run or not."""
     split = digits.split.take(torch.arange(30))
-    cascade = ["pgd:steps=3", Entry("thrifty", Thrifty()), "apgd:steps=3"]
+    cascade = ["pgd:steps=3", AttackEntry("thrifty", Thrifty()), "apgd:steps=3"]
     for limit, most in ((5, 5), (6, 7), (11, 11)):
         for v in told(cascade, digits.model, split, "linf:0.02", queries=limit).verdicts.values():
             assert v.forwards <= most + 1
@@ -410,7 +409,7 @@ def test_what_rows_in_flight_have_cost_is_counted(digits: Any, told: Run, seen: 
 def test_out_of_time_before_a_backend(digits: Any, told: Run) -> None:
     """Samples that wait for another package's attack are among those that are given up."""
     split = digits.split.take(torch.arange(40))
-    cascade = ["fgsm", Entry("thrifty", Thrifty()), "apgd:steps=4"]
+    cascade = ["fgsm", AttackEntry("thrifty", Thrifty()), "apgd:steps=4"]
     for abandon in range(1, 12):
         verdicts = told(
             cascade, digits.model, split, "linf:0.03", width=16, abandon=abandon

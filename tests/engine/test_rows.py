@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robbench.attacks.base import AttackEntry
 from robbench.core.tiles import RowEquality, Tiles
 from robbench.data.base import Split
-from robbench.engine.cascade import Entry
 from robbench.engine.counter import Counter
 from robbench.engine.evaluate import evaluate
 from robbench.engine.flags import Flag, of_rows
@@ -110,7 +110,7 @@ def _split(n: int = 40) -> Split:
 
 
 def _verdicts(
-    model: nn.Module, width: int, split: Split, entries: list[Entry]
+    model: nn.Module, width: int, split: Split, entries: list[AttackEntry]
 ) -> tuple[list[Verdict], RowEquality]:
     found = evaluate(model, split, parse_threat("linf:0.02"), entries, seed=0, width=width)
     return found.verdicts, found.equality
@@ -132,7 +132,7 @@ def test_the_smallest_step_whose_multiples_all_agree(
 
 
 def test_verdicts_are_equal_where_small_batches_round_otherwise(
-    entries: Callable[..., list[Entry]],
+    entries: Callable[..., list[AttackEntry]],
 ) -> None:
     """Width 1 and width 64 decide the same, to the last bit, of a model that rounds by the number of rows."""
     model, split, attacks = (
@@ -159,7 +159,7 @@ def test_verdicts_are_equal_where_small_batches_round_otherwise(
     ],
 )
 def test_where_nothing_agrees_it_is_said(
-    model: nn.Module, why: str, entries: Callable[..., list[Entry]]
+    model: nn.Module, why: str, entries: Callable[..., list[AttackEntry]]
 ) -> None:
     """Rows by their place, by the rest of the batch, or drawn anew: recorded and flagged once, and the attack ends."""
     split = _split()
@@ -217,7 +217,7 @@ def test_no_samples_and_no_gradient() -> None:
 def test_an_answer_does_not_depend_on_who_wants_a_gradient(last: int) -> None:
     """Of a model that answers otherwise without a graph: rows at their last step hear the same whatever the others do."""
     split, model = _split(16), Rounds()
-    pool = Pool(split, [parse_threat("linf:0.02")[0]], model, seed=0, tiles=Tiles(32, 8))
+    pool = Pool.of(split, [parse_threat("linf:0.02")[0]], model, seed=0, tiles=Tiles(32, 8))
     p, oracle = pool.problem(torch.arange(16)), ModelOracle(model, Tiles(32, 8))
     everyone, moves = torch.ones(16, dtype=torch.bool), torch.arange(16) >= last
     oracle.on(p, blank_book(p), (~moves).long(), everyone, steps=1)

@@ -13,14 +13,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robbench.attacks.base import Attack, Oracle
+from robbench.attacks.base import Attack, AttackEntry, Oracle
 from robbench.catalogue.builtins import MODELS
 from robbench.core.errors import UserError
 from robbench.core.freeze import frozen
 from robbench.core.rows import Rows
 from robbench.core.status import OK, UNCONFIRMED
 from robbench.data.base import DataInfo, Split
-from robbench.engine.cascade import Entry
 from robbench.engine.evaluate import evaluate
 from robbench.engine.fast_model import BFloat16, fast_model
 from robbench.engine.lane import NO_LIMIT, Lane
@@ -43,11 +42,11 @@ class Story:
 
 
 @pytest.fixture(scope="module")
-def run(entries: Callable[..., list[Entry]]) -> Callable[..., Story]:
+def run(entries: Callable[..., list[AttackEntry]]) -> Callable[..., Story]:
     """A run with a stand-in for the model."""
 
     def attack(
-        specs: Sequence[str | Entry],
+        specs: Sequence[str | AttackEntry],
         model: nn.Module,
         split: Split,
         threat: str,
@@ -55,7 +54,7 @@ def run(entries: Callable[..., list[Entry]]) -> Callable[..., Story]:
         width: int = 64,
         **settings: Any,
     ) -> Story:
-        built = [spec if isinstance(spec, Entry) else entries([spec])[0] for spec in specs]
+        built = [spec if isinstance(spec, AttackEntry) else entries([spec])[0] for spec in specs]
         found = evaluate(
             model,
             split,
@@ -135,8 +134,8 @@ def dark(digits: Any) -> Split:
     )
 
 
-def _ladder(*rungs: tuple[float, ...]) -> Entry:
-    return Entry(f"ladder{rungs}", Ladder(rungs=rungs))
+def _ladder(*rungs: tuple[float, ...]) -> AttackEntry:
+    return AttackEntry(f"ladder{rungs}", Ladder(rungs=rungs))
 
 
 @pytest.mark.parametrize("width", [1, 4, 64])

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from robbench.attacks.base import Backend
+from robbench.attacks.base import AttackEntry, Backend
 from robbench.attacks.eot import Wrapper
 from robbench.catalogue.builtins import ATTACKS
 from robbench.core.spec import short_hash
-from robbench.engine.cascade import Entry
 from robbench.store.schema import SCHEMA_VERSION
 from robbench.tasks.attack.config import AttackConfig
 from robbench.threat.model import ThreatModel
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 def run_hashes(
     subject: Subject,
     threats: Sequence[ThreatModel],
-    entries: Sequence[Entry],
+    entries: Sequence[AttackEntry],
     config: AttackConfig,
     *,
     width: int,
@@ -62,12 +61,12 @@ def run_hashes(
     return [short_hash({**identity, "eps": every[: n + 1], **shared}) for n in range(len(every))]
 
 
-def full_specs(entries: Sequence[Entry]) -> list[str]:
+def full_specs(entries: Sequence[AttackEntry]) -> list[str]:
     """The cascade with every option written out."""
     return [ATTACKS.canonical(entry.spec, full=True) for entry in entries]
 
 
-def has_backend(entries: Sequence[Entry]) -> bool:
+def has_backend(entries: Sequence[AttackEntry]) -> bool:
     """Whether another package's attack is among the entries."""
     return any(isinstance(entry.attack, Backend) for entry in entries)
 
@@ -80,6 +79,6 @@ def changed_answers(run_id: str) -> str:
     )
 
 
-def _with_inner(entry: Entry) -> list[str]:
+def _with_inner(entry: AttackEntry) -> list[str]:
     """The entry's spec, and that of the attack it runs inside itself."""
     return [entry.spec, *([entry.attack.attack] if isinstance(entry.attack, Wrapper) else [])]

@@ -14,12 +14,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from robbench.attacks.base import AttackEntry
 from robbench.catalogue.builtins import ATTACKS
 from robbench.catalogue.cascades import cascades, expand
 from robbench.core.device import default_batch_size, find_device
 from robbench.core.errors import UserError, unknown
 from robbench.data.load import default_threat
-from robbench.engine.cascade import Entry
 from robbench.store.answers import settled
 from robbench.store.locations import Location, sibling_table
 from robbench.store.store import Store
@@ -40,7 +40,7 @@ class AttackPlan:
 
     subject: Subject
     threats: tuple[ThreatModel, ...]
-    entries: tuple[Entry, ...]
+    entries: tuple[AttackEntry, ...]
     config: AttackConfig
     data: str
     device: torch.device
@@ -139,7 +139,7 @@ def plan_subject(
         return source.model
 
     entries = tuple(
-        Entry(spec, attack.equip(find_model))
+        AttackEntry(spec, attack.equip(find_model))
         for spec, attack in build_entries(config.attack, threats)
     )
     hashes = run_hashes(
@@ -190,7 +190,7 @@ def parse_threats(texts: Sequence[str]) -> list[list[ThreatModel]]:
     return list(found.values())
 
 
-def build_entries(specs: Sequence[str], threats: Sequence[ThreatModel]) -> tuple[Entry, ...]:
+def build_entries(specs: Sequence[str], threats: Sequence[ThreatModel]) -> tuple[AttackEntry, ...]:
     """The cascade of some attack specs and cascade names, in their order, for budgets of one norm.
 
     UserError for an attack that is unknown, malformed, given twice, or cannot work in this norm or
@@ -201,7 +201,7 @@ def build_entries(specs: Sequence[str], threats: Sequence[ThreatModel]) -> tuple
         raise UserError(
             "no attack given; leave --attack out for apgd, or name one such as autoattack"
         )
-    entries: dict[str, Entry] = {}
+    entries: dict[str, AttackEntry] = {}
     named: set[str] = set()  # by themselves, not by a cascade
     for text in specs:
         parts = expand(text, norm)
@@ -225,7 +225,7 @@ def build_entries(specs: Sequence[str], threats: Sequence[ThreatModel]) -> tuple
                     f"attack {spec} needs a budget such as {norm}:0.1; without one use fmn, "
                     f"or minimal:attack=({part})"
                 )
-            entries.setdefault(spec, Entry(spec, attack))
+            entries.setdefault(spec, AttackEntry(spec, attack))
     return tuple(entries.values())
 
 

@@ -17,7 +17,7 @@ from robbench.core.errors import UserError
 from robbench.core.freeze import frozen
 from robbench.core.limits import time_text
 from robbench.core.tiles import RowEquality, Tiles, largest_tile
-from robbench.engine.cascade import Cascade, EntryProgress, Update
+from robbench.engine.cascade import Cascade, Update
 from robbench.engine.fast_model import fast_model
 from robbench.engine.flags import (
     SAMPLES,
@@ -30,6 +30,7 @@ from robbench.engine.flags import (
     of_rows,
 )
 from robbench.engine.lane import NO_LIMIT
+from robbench.engine.progress import EntryProgress
 from robbench.engine.records import Verdict
 from robbench.engine.shapes import equality_of
 from robbench.models.external import External

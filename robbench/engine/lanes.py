@@ -1,0 +1,142 @@
+"""The lanes of our own attacks side by side: whichever is full takes the next steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from robbench.attacks.base import Attack, AttackEntry
+from robbench.core.tiles import Model
+from robbench.engine.confirm import Confirmed, confirm
+from robbench.engine.lane import NO_LIMIT, Done, Job, Lane
+from robbench.engine.ledger import Ledger
+from robbench.engine.pool import stream_of
+from robbench.engine.records import Attempt
+from robbench.engine.schedule import Trial
+from robbench.threat.problem import Problem
+
+
+class Lanes:
+    """A lane for each of some entries of a cascade, by their positions in it.
+
+    fast: what the attacks see. recheck: also points that the attacks do not claim are confirmed.
+    """
+
+    def __init__(
+        self,
+        entries: Mapping[int, AttackEntry],
+        ledger: Ledger,
+        *,
+        fast: Model,
+        recheck: bool,
+        width: int,
+    ) -> None:
+        self.ledger = ledger
+        self.fast = fast
+        self.recheck = recheck
+        self.width = width
+        self.lanes = {k: self._lane(entry) for k, entry in entries.items()}
+
+    @property
+    def waiting(self) -> list[int]:
+        """Entries that have rows queued or in flight."""
+        return [k for k, lane in self.lanes.items() if lane.waiting]
+
+    def queue(self, sample: int, trial: Trial, queries: int) -> None:
+        """Let a sample wait for a trial, which may make so many forwards."""
+        lane = self.lanes[trial.entry]
+        steps = min(queries // lane.attack.draws - 1, NO_LIMIT)
+        lane.queue.append(Job(sample, trial.variant, trial.eps_index, steps))
+
+    def step(self) -> tuple[list[Attempt], int]:
+        """Steps of the last entry with a full lane, else of the first that waits: finished trials, and steps taken."""
+        waiting = self.waiting
+        full = [k for k in waiting if self.lanes[k].waiting >= self.lanes[k].width]
+        k = full[-1] if full else waiting[0]
+        lane = self.lanes[k]
+        done = lane.step()
+        rows = sum(job is not None for job in lane.jobs) + (len(done.jobs) if done else 0)
+        attempts = self._attempts(k, done, revive=lane.revive) if done else []
+        return attempts, rows * lane.steps_per_sync
+
+    def interrupt(self) -> tuple[list[Attempt], list[int]]:
+        """Empty all lanes: trials in flight as they are, and samples that were queued."""
+        attempts: list[Attempt] = []
+        queued: list[int] = []
+        for k, lane in self.lanes.items():
+            if (done := lane.interrupt()) is not None:
+                attempts += self._attempts(k, done, revive=lambda done, row: False)
+            queued += [job.sample for job in lane.queue]
+            lane.queue.clear()
+        return attempts, queued
+
+    def _lane(self, entry: AttackEntry) -> Lane:
+        attack, stream = entry.attack, stream_of(entry.spec)
+        assert isinstance(attack, Attack)
+        # A refused claim throws an attack that closes in on the boundary off its way: such a one
+        # sees the model itself.
+        seen = self.fast if attack.goal == "fixed-eps" else self.ledger.model
+        return Lane(
+            attack,
+            seen,
+            lambda jobs: self._problems(jobs, stream),
+            width=self.width,
+            tiles=self.ledger.tiles,
+            device=self.ledger.pool.device,
+        )
+
+    def _problems(self, jobs: Sequence[Job], stream: int = 0) -> Problem:
+        pool = self.ledger.pool
+        samples = torch.tensor([job.sample for job in jobs], device=pool.device)
+        eps_indices = torch.tensor([job.eps_index for job in jobs], device=pool.device)
+        return pool.problem(samples, stream, eps_indices)
+
+    def _attempts(
+        self, k: int, done: Done, *, revive: Callable[[Done, int], bool]
+    ) -> list[Attempt]:
+        """Finished rows of entry k, confirmed; not those whose claim is refused and that `revive` lets go on."""
+        columns = {name: c.tolist() for name, c in done.book.tensors().items() if name != "x"}
+        found = columns["found"]
+        confirmed = self._confirm(k, done, found)
+        attempts = []
+        for row, job in enumerate(done.jobs):
+            seen = confirmed.get(row)
+            if seen is not None:
+                refused = self.ledger.book_check(job.sample, found[row], seen)
+                if refused and revive(done, row):
+                    continue
+            steps, most = done.steps[row], self.lanes[k].attack.steps
+            attempts.append(
+                Attempt(
+                    sample=job.sample,
+                    trial=Trial(job.eps_index, k, job.variant),
+                    x=seen.x if seen else done.book.x[row],
+                    judged=seen.judged if seen else None,
+                    margin=seen.judged.margin if seen else columns["margin"][row],
+                    step=columns["first"][row],
+                    forwards=columns["forwards"][row],
+                    backwards=columns["backwards"][row],
+                    nonfinite=columns["nonfinite"][row],
+                    zero_gradients=columns["zero_gradients"][row],
+                    steps=steps + 1,
+                    truncated=job.steps <= steps < most and not done.ended[row],
+                )
+            )
+        return attempts
+
+    def _confirm(self, k: int, done: Done, found: Sequence[bool]) -> dict[int, Confirmed]:
+        """What the model says of rows that claim a success, or of all, by row."""
+        rows = [row for row, claims in enumerate(found) if claims or self.recheck]
+        if not rows:
+            return {}
+        checks = confirm(
+            self.ledger.model,
+            self._problems([done.jobs[row] for row in rows]),
+            done.book.x[rows],
+            [found[row] for row in rows],
+            self.ledger.tiles,
+            self.lanes[k].attack.draws,
+            stretch=self.ledger.minimum_norm,
+        )
+        return dict(zip(rows, checks, strict=True))

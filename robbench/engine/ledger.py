@@ -1,0 +1,122 @@
+"""The account of every sample: what it has cost, what broke it, and when it is decided."""
+
+from __future__ import annotations
+
+import math
+
+from torch import Tensor, nn
+
+from robbench.core.tiles import Tiles
+from robbench.engine.confirm import Confirmed
+from robbench.engine.pool import Pool
+from robbench.engine.records import CLEAN, REPLAY, Attempt, Record, Verdict
+from robbench.engine.verdicts import final_verdicts
+from robbench.engine.verify import judge_logits
+from robbench.objectives import answered
+
+
+class Ledger:
+    """One record per sample of a pool, fed by attempts, read as verdicts.
+
+    draws: how often the model is asked about a point that no single attack is judged by. late: the
+    attacks see another model than the verdict's, so the last look may find a sample broken.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        model: nn.Module,
+        tiles: Tiles,
+        *,
+        draws: int,
+        late: bool,
+        keep_points: bool,
+    ) -> None:
+        self.pool = pool
+        self.model = model
+        self.tiles = tiles
+        self.draws = draws
+        self.late = late
+        self.keep_points = keep_points
+        self.minimum_norm = math.isinf(pool.threats[-1].eps)
+        self.clean = [column.tolist() for column in judge_logits(pool.logits0, pool.split.labels)]
+        self.answered = answered(pool.logits0).tolist()
+        self.records = [Record(margin, forwards=draws) for margin in self.clean[1]]
+        self.disagreements = 0  # see `Cascade.run`
+        self.decided: list[int] = []  # samples, not yet given out as verdicts
+
+    def enter(self, attempt: Attempt) -> None:
+        """Book what a trial came to: its cost, and its point if that is the worst so far."""
+        record, seen = self.records[attempt.sample], attempt.judged
+        _, entry, variant = attempt.trial
+        record.add(attempt)
+        if seen is not None and seen.adversarial:
+            if not self.minimum_norm or record.judged is None or seen.size < record.judged.size:
+                record.hit(entry, variant, attempt.step, attempt.x, seen)
+        elif not record.found and attempt.margin < record.margin and (seen is None or seen.fits):
+            record.margin = attempt.margin
+            record.x = attempt.x
+            record.source = (entry, variant)
+
+    def book_check(self, i: int, claimed: bool, seen: Confirmed) -> bool:
+        """Book that the model was asked about a point of sample i; returns whether it refused a claim."""
+        record = self.records[i]
+        refused = claimed and not seen.judged.adversarial
+        record.forwards += seen.forwards
+        # The fast model may round otherwise, a model may not contradict itself.
+        record.unconfirmed += refused and not self.late
+        self.disagreements += claimed != seen.judged.adversarial
+        return refused
+
+    def wrong_from_the_start(self, i: int) -> None:
+        """The clean input of sample i is misclassified: that decides it at every budget."""
+        record = self.records[i]
+        record.hit(CLEAN, -1, 0, None, None)
+        record.nonfinite = int(not self.answered[i])
+        self.decide(i)
+
+    def come_to(self, i: int, eps_index: int) -> None:
+        """Sample i has been through all trials below a budget."""
+        record = self.records[i]
+        while len(record.outcomes) < eps_index:
+            record.close()
+        self._take_replayed(record, eps_index)
+
+    def is_broken(self, i: int) -> bool:
+        """Whether no attack need be made on sample i any more; a smaller norm is always worth a try."""
+        return self.records[i].found and not self.minimum_norm
+
+    def decide(self, i: int) -> None:
+        """Sample i ends as its record is, at this budget and all larger ones."""
+        record = self.records[i]
+        for eps_index in range(len(record.outcomes), len(self.pool.threats)):
+            self._take_replayed(record, eps_index)
+            record.close()
+        if not self.keep_points:  # what has been judged need not be looked at again
+            record.outcomes = [o._replace(x=None) if o.judged else o for o in record.outcomes]
+            record.x = record.replayed = None
+        self.decided.append(i)
+
+    def give_up(self, i: int) -> None:
+        """Sample i ends for want of time or queries."""
+        self.records[i].unfinished = not self.is_broken(i)
+        self.decide(i)
+
+    def take_verdicts(self, width: int) -> list[tuple[Verdict, Tensor | None]]:
+        """Of the samples decided since the last time, with their worst points; `width` at once."""
+        found: list[tuple[Verdict, Tensor | None]] = []
+        for start in range(0, len(self.decided), width):
+            chunk = {i: self.records[i] for i in self.decided[start : start + width]}
+            found += final_verdicts(
+                self.model, self.pool, chunk, self.clean, self.tiles, self.draws, self.late
+            )
+            for record in chunk.values():
+                record.outcomes, record.x = [], None
+        self.decided = []
+        return found
+
+    def _take_replayed(self, record: Record, eps_index: int) -> None:
+        """From the first budget on that holds it, a stored point that breaks the sample is its end."""
+        if record.replayed and record.replayed[0] <= eps_index and not record.found:
+            record.hit(REPLAY, -1, -1, *record.replayed[1:])
+            record.unfinished = record.unfinished and self.minimum_norm
