@@ -1,4 +1,4 @@
-"""What a data set is: a table one can open without decoding, and the split that an experiment works on.
+"""What a data set is: a table opened without decoding, and the split an experiment works on.
 
 Images stay bytes (uint8, `scale` is the value of white) until a batch is taken; models always see
 float32 in [0,1].
@@ -25,7 +25,10 @@ from robbench.core.errors import UserError
 
 @dataclasses.dataclass(frozen=True)
 class DataInfo:
-    """What a model or loss must know about its data: shape (C,H,W) or (D,), class names, statistics of [0,1] pixels [C]."""
+    """What models and losses know of the data.
+
+    Shape (C,H,W) or (D,), class names, mean and deviation [C] of pixels in [0,1].
+    """
 
     shape: tuple[int, ...]
     classes: tuple[str, ...]
@@ -35,9 +38,10 @@ class DataInfo:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """One split, opened but not decoded. `decode` maps row positions [n] to images [n,C,H,W], uint8 or float32.
+    """One split, opened but not decoded.
 
-    `notes` are sentences for the user about how the files were read.
+    `decode` maps row positions [n] to images [n,C,H,W], uint8 or float32. `notes` are sentences for
+    the user about how the files were read.
     """
 
     labels: NDArray[np.int64]
@@ -49,7 +53,8 @@ class Table:
     def __post_init__(self) -> None:
         if self.labels.ndim != 1 or self.labels.dtype.kind not in "iu":
             raise UserError(
-                f"labels should be one whole number a sample, not {self.labels.dtype} of shape {self.labels.shape}; "
+                f"labels should be one whole number a sample, not {self.labels.dtype} of shape "
+                f"{self.labels.shape}; "
                 "one-hot labels need argmax(1)"
             )
         object.__setattr__(self, "labels", self.labels.astype(np.int64, copy=False))
@@ -57,18 +62,19 @@ class Table:
         if len(bad):
             row, label = int(bad[0]), int(self.labels[bad[0]])
             raise UserError(
-                f"label {label} of row {row} is out of range: the data has {len(self.classes)} classes"
+                f"label {label} of row {row} is out of range: the data has {len(self.classes)} "
+                "classes"
             )
 
 
 class Data(ABC):
-    """A registered data set: a frozen dataclass of options. `threat` is the usual threat model of its field, if any."""
+    """A registered data set: a frozen dataclass of options; `threat`: its usual threat model."""
 
     threat: ClassVar[str | None] = None
 
     @abstractmethod
     def open(self, split: str, data_dir: Path | None, download: bool) -> Table:
-        """Open a split such as `train` or `test`. Raises UserError when there is none, or files are missing or broken."""
+        """Open a split such as `train`. UserError when it is missing, or its files are broken."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +127,7 @@ class Split:
         return hashlib.blake2b(ids.tobytes(), digest_size=8).hexdigest()
 
     def info(self) -> DataInfo:
-        """Shape, classes and per-channel mean and deviation, from about 10,000 samples spread over the split."""
+        """Shape, classes, mean and deviation per channel, from about 10,000 samples."""
         # Spread, because folders of images are ordered by class.
         pixels = self.pixels(slice(None, None, max(1, len(self) // 10_000)))
         axes = (0, *range(2, pixels.ndim))
@@ -137,12 +143,13 @@ def require_classes(split: Split) -> None:
     """Raise UserError unless there are at least two classes to tell apart."""
     if len(split.classes) < 2:
         raise UserError(
-            f"data '{split.name}' has only the class '{split.classes[0]}'; a classifier needs at least two"
+            f"data '{split.name}' has only the class '{split.classes[0]}'; a classifier needs at "
+            "least two"
         )
 
 
 def class_difference(one: Sequence[str], other: Sequence[str], where: tuple[str, str]) -> str:
-    """Where two class lists part: `class 9 is 'nine' in WHERE and 'Nine' in the OTHER`, with both numbers of classes."""
+    """Where two class lists differ, as `class 9 is 'nine' in WHERE and 'Nine' in the OTHER`."""
     counts = (
         f"{where[0]} has {len(one)} classes, {where[1]} {len(other)}; "
         if len(one) != len(other)
@@ -160,7 +167,7 @@ def class_difference(one: Sequence[str], other: Sequence[str], where: tuple[str,
 
 
 def sample_ids(images: NDArray[np.generic], labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    """63-bit content ids [N]: blake2b of image bytes, label, and how many equal samples came before."""
+    """63-bit content ids [N]: blake2b of image, label and number of equal samples before."""
     seen: Counter[bytes] = Counter()
     ids = np.empty(len(labels), np.int64)
     for i, (image, label) in enumerate(zip(images, labels, strict=True)):
@@ -182,6 +189,6 @@ def require_split(split: str, known: tuple[str, ...] = ("train", "test")) -> Non
 
 
 def reason(error: BaseException) -> str:
-    """`ValueError: the first line of its message`: other libraries' errors span many lines, ours one."""
+    """`ValueError: the first line of its message`: errors of other libraries in one line."""
     lines = str(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -10,9 +10,9 @@ from robbench.core.errors import UserError
 
 
 def data_folder(explicit: Path | None = None) -> Path:
-    """Where data sets lie: the given folder, else ROBBENCH_DATA_DIR, else `data` in the user's cache. It need not exist.
+    """The folder of the data sets: the given one, else ROBBENCH_DATA_DIR, else the user's cache.
 
-    UserError for the home of a user who does not exist.
+    It need not exist. UserError for the home of a user who does not exist.
     """
     if explicit is not None or os.environ.get("ROBBENCH_DATA_DIR"):
         named = explicit or Path(os.environ["ROBBENCH_DATA_DIR"])
@@ -26,7 +26,7 @@ def data_folder(explicit: Path | None = None) -> Path:
 
 
 def private_sets(folder: Path) -> list[str]:
-    """The names of the folders of Parquet files in a data folder: each is a data set of that name."""
+    """The names of the folders of Parquet files in a data folder: each is a data set."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         names = sorted(entry.name for entry in entries if entry.is_dir() and visible(entry.name))
         return [name for name in names if holds_parquet(folder / name)]

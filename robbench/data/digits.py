@@ -18,7 +18,7 @@ _ROWS, _SIDE, _WHITE = 1797, 8, 16
 
 @dataclass(frozen=True, kw_only=True)
 class Digits(Data):
-    """1,797 handwritten digits of 8x8 pixels with 17 levels of gray (the test part of Alpaydin and Kaynak 1998, UCI).
+    """1,797 handwritten digits, 8x8, 17 grays (test part of Alpaydin and Kaynak 1998, UCI).
 
     They are split by position, first 1,200 for training and last 597 for the test, because
     neighbouring rows share writers.
@@ -27,13 +27,14 @@ class Digits(Data):
     threat: ClassVar[str | None] = "linf:0.15"
 
     def open(self, split: str, data_dir: Path | None, download: bool) -> Table:
-        """Open `train` (1,200 rows) or `test` (597). UserError when scikit-learn's file is missing or is not the expected one."""
+        """Open `train` (1,200 rows) or `test` (597). UserError without scikit-learn's own file."""
         require_split(split)
         # Importing sklearn costs about a second; its data file is all we need.
         found = importlib.util.find_spec("sklearn")
         if found is None or found.origin is None:
             raise UserError(
-                "digits lie in the scikit-learn package, which is not installed; run `robbench doctor`"
+                "digits lie in the scikit-learn package, which is not installed; run `robbench "
+                "doctor`"
             )
         path = Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"
         try:

@@ -49,7 +49,7 @@ _LOOKED_AT = 2000  # headers read to tell grey from colour
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFolder(ImageFiles):
-    """A folder of image files, DIR/{split}/<class>/*.png|jpg|..., in the layout of torchvision's ImageFolder.
+    """A folder of image files, DIR/{split}/<class>/*.png|jpg|..., as torchvision's ImageFolder.
 
     A class is a sub-folder with images in it, at any depth; hidden folders and files do not count.
     Classes are sorted by name (by number where all names are numbers), over the usual splits
@@ -60,7 +60,7 @@ class ImageFolder(ImageFiles):
     """
 
     def open(self, split: str, data_dir: Path | None, download: bool) -> Table:
-        """List the files of a split; images are decoded later. UserError when the folder, split or files are missing."""
+        """List the files of a split, to be decoded later. UserError when there are none."""
         root = find_folder(self.dir, data_dir)
         splits = sorted(entry.name for entry in _entries(root) if entry.is_dir())
         if split not in splits:
@@ -102,7 +102,8 @@ class ImageFolder(ImageFiles):
             f"classes that the split train lacks: {listed(unknown)}" if trained and unknown else "",
             f"{loose} images lie outside of the class folders: left out" if loose else "",
             f"folders without images are no classes: {listed(empty)}" if empty else "",
-            f"files that are no images by their name are left out: {ignored.total()} ({listed(sorted(ignored))})"
+            f"files that are no images by their name are left out: {ignored.total()} "
+            f"({listed(sorted(ignored))})"
             if ignored
             else "",
         ]
@@ -120,7 +121,8 @@ class ImageFolder(ImageFiles):
             )
             notes += (
                 [
-                    "some images are grey, some coloured: all are read as RGB (channels=1 makes all grey)"
+                    "some images are grey, some coloured: all are read as RGB (channels=1 makes "
+                    "all grey)"
                 ]
                 if len(kind) > 1
                 else []
@@ -143,7 +145,7 @@ class ImageFolder(ImageFiles):
 
 
 def _class_folders(folder: Path) -> tuple[dict[Path, Path], list[str]]:
-    """The sub-folders with images in them, each with its first image, and the names of those without."""
+    """The sub-folders with images, each with its first one, and the names of the others."""
     inner = [Path(entry.path) for entry in _entries(folder) if entry.is_dir()]
     first = {path: next((file for file in _files(path) if _is_image(file)), None) for path in inner}
     return {path: file for path, file in first.items() if file}, [
@@ -152,7 +154,7 @@ def _class_folders(folder: Path) -> tuple[dict[Path, Path], list[str]]:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """The regular files in a folder, then those in its sub-folders, sorted; every folder once, also where links make a loop."""
+    """The regular files in a folder, then in its sub-folders, sorted; loops are entered once."""
     waiting, seen = [folder], set()
     while waiting:
         here = waiting.pop()
@@ -183,4 +185,5 @@ def _nothing(folder: Path, loose: int, labelled: list[str]) -> str:
     others = f"; splits with labels: {', '.join(labelled)}" if labelled else ""
     if loose:
         return f"{folder} has {loose} images but no class folders, so no labels{others}"
-    return f"no images in {folder}; it should hold one sub-folder per class with {', '.join(sorted(_SUFFIXES))}{others}"
+    suffixes = ", ".join(sorted(_SUFFIXES))
+    return f"no images in {folder}; it should hold one sub-folder per class with {suffixes}{others}"

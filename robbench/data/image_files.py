@@ -1,4 +1,4 @@
-"""What folders of images and Parquet files of images have in common: options, the names of splits and classes."""
+"""Folders and Parquet files of images: shared options, the names of splits and classes."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ class ImageFiles(Data):
         int,
         _SIDE,
         Field(
-            description="scale the shorter side to this and crop the centre; 0 leaves images as they are"
+            description=(
+                "scale the shorter side to this and crop the centre; 0 leaves images as they are"
+            )
         ),
     ] = 0
     resize: Annotated[
@@ -72,7 +74,7 @@ class ImageFiles(Data):
         return None if self.channels == "auto" else int(self.channels)
 
     def prepare(self, image: Image.Image) -> Image.Image:
-        """One decoded image (mode L or RGB), coloured and sized as asked for. UserError when smaller than the crop."""
+        """One decoded image (mode L or RGB) in the colours and size asked for."""
         if self.channels != "auto":
             image = image.convert("L" if self.channels == "1" else "RGB")
         sampling = Image.Resampling[self.filter.upper()]
@@ -90,7 +92,7 @@ class ImageFiles(Data):
 
 
 def find_folder(name: str, data_dir: Path | None) -> Path:
-    """A folder relative to the working folder, else to the data folder. UserError that says where it looked."""
+    """A folder in the working folder, else in the data folder. UserError if in neither."""
     try:
         given = Path(name).expanduser()
         places = [given] if given.is_absolute() else [given, data_folder(data_dir) / given]
@@ -107,7 +109,7 @@ def find_folder(name: str, data_dir: Path | None) -> Path:
 
 
 def class_name(name: str) -> str:
-    r"""A folder's or label's name as text that can be written anywhere: composed, and bytes that are no UTF-8 as `\xe9`."""
+    r"""A name as text that can be written anywhere: composed, non-UTF-8 bytes as `\xe9`."""
     return unicodedata.normalize(
         "NFC", name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     )
@@ -137,7 +139,8 @@ def _square(image: Image.Image, size: int, sampling: Image.Resampling) -> Image.
 def _scaled(image: Image.Image, size: tuple[int, int], sampling: Image.Resampling) -> Image.Image:
     if size[0] * size[1] > (most := Image.MAX_IMAGE_PIXELS or math.inf):
         raise UserError(
-            f"the image is {image.width}x{image.height}; scaled it would have more than {most:,} pixels: cut it"
+            f"the image is {image.width}x{image.height}; scaled it would have more than {most:,} "
+            "pixels: cut it"
         )
     return image.resize(size, sampling)
 
@@ -145,7 +148,8 @@ def _scaled(image: Image.Image, size: tuple[int, int], sampling: Image.Resamplin
 def _centre(image: Image.Image, side: int) -> Image.Image:
     if side > min(image.size):
         raise UserError(
-            f"the image is {image.width}x{image.height}, smaller than the crop of {side}; add resize={side} or more"
+            f"the image is {image.width}x{image.height}, smaller than the crop of {side}; add "
+            f"resize={side} or more"
         )
     left, top = (round((length - side) / 2) for length in image.size)
     return image.crop((left, top, left + side, top + side))

@@ -26,7 +26,7 @@ logging.getLogger("PIL").addHandler(
 
 
 def open_image(source: bytes | Path) -> Image.Image:
-    """Open one image without decoding it. Raises what Pillow raises, also for a size that no image has."""
+    """Open one image without decoding it. Raises what Pillow raises, also for impossible sizes."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of damaged tags: what matters ends in an error
         warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -53,7 +53,8 @@ def decode_image(
             )
             if opened.mode in ("I", "F") and not wide:
                 raise UserError(
-                    f"{where}: the image has 32 bits per channel (mode {opened.mode}), whose white is unknown; "
+                    f"{where}: the image has 32 bits per channel (mode {opened.mode}), whose "
+                    "white is unknown; "
                     "convert it to 8 or 16 bits"
                 )
             image = _upright(opened)
@@ -62,7 +63,8 @@ def decode_image(
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise UserError(
-            f"{where}: the image declares more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it smaller"
+            f"{where}: the image declares more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it "
+            "smaller"
         ) from error
     except (
         Exception
@@ -81,7 +83,7 @@ def decode_image(
 
 
 def is_grey(image: Image.Image) -> bool:
-    """Whether an opened image has one channel, transparency aside; a palette of greys counts as one."""
+    """Whether an image has one channel, transparency aside; palettes of greys have one."""
     if image.mode in ("P", "PA"):
         palette = np.array(image.getpalette() or [0, 0, 0]).reshape(-1, 3)
         return bool((palette == palette[:, :1]).all())
@@ -89,7 +91,7 @@ def is_grey(image: Image.Image) -> bool:
 
 
 def kinds(sources: Iterable[bytes | Path]) -> set[str]:
-    """Which of `grey` and `colour` occur, from headers alone, until both are found. Files that are no images do not count."""
+    """Which of `grey` and `colour` occur, by the headers up to the first of both."""
     found: set[str] = set()
     for source in sources:
         try:
@@ -123,7 +125,8 @@ def stack_images(
                 name,
             )
         elif image.shape[1:] != stack.shape[2:]:
-            sizes = f"{stack.shape[3]}x{stack.shape[2]} ({first}) and {image.shape[2]}x{image.shape[1]} ({name})"
+            one = f"{stack.shape[3]}x{stack.shape[2]} ({first})"
+            sizes = f"{one} and {image.shape[2]}x{image.shape[1]} ({name})"
             raise UserError(f"the images differ in size: {sizes}; {hint}")
         elif len(image) > stack.shape[1]:
             stack = np.repeat(stack, 3, axis=1)

@@ -1,4 +1,4 @@
-"""The label column of Parquet files: which one it is, and class numbers and names from whatever it holds."""
+"""The label column of Parquet files: which one it is, its class numbers and names."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ def label_column(
         fitting = [column for column in usual if _kind(schema.field(column).type)]
         if len(fitting) > 1:
             raise UserError(
-                f"{path} has several label columns: {', '.join(fitting)}; choose one with label=NAME"
+                f"{path} has several label columns: {', '.join(fitting)}; choose one with "
+                "label=NAME"
             )
         return (fitting or [_fitting(schema, usual[0], path)])[0], None
     possible = declared or [
@@ -76,7 +77,8 @@ def label_column(
             f"{path} has several label columns: {', '.join(likely)}; choose one with label=NAME"
         )
     raise NoLabelsError(
-        f"{path} has no label column; its columns are {', '.join(schema.names)}; one is chosen with label=NAME"
+        f"{path} has no label column; its columns are {', '.join(schema.names)}; one is chosen "
+        "with label=NAME"
     )
 
 
@@ -97,12 +99,13 @@ def class_features(schema: pa.Schema) -> dict[str, tuple[str, ...]]:
 
 
 def joined(columns: Sequence[pa.ChunkedArray], name: str, paths: Sequence[Path]) -> pa.ChunkedArray:
-    """The label columns of a split's files as one. UserError when one is of another kind than the first."""
+    """The label columns of a split's files as one. UserError when their types differ."""
     first = columns[0].type
     for path, column in zip(paths, columns, strict=True):
         if _kind(column.type) != _kind(first):
             raise UserError(
-                f"{path}: column '{name}' holds {column.type}, in the first file of its split {first}"
+                f"{path}: column '{name}' holds {column.type}, in the first file of its split "
+                f"{first}"
             )
     if any(column.type != first for column in columns):
         columns = [_decoded(column) for column in columns]
@@ -118,11 +121,12 @@ def number_labels(
     names: tuple[str, ...],
     renumber: str,
 ) -> Labels:
-    """Class numbers of a split's label column; `others` reads the columns of the other splits, for the classes they share.
+    """Class numbers of a split's label column.
 
-    Texts and categories become classes by name, booleans false and true, whole numbers count from
-    0; see `renumber` of `ParquetImages`. NoLabelsError when all are missing or -1; UserError when
-    some are missing, or far too large.
+    `others` reads the columns of the other splits, for the classes they share. Texts and categories
+    become classes by name, booleans false and true, whole numbers count from 0; see `renumber` of
+    `ParquetImages`. NoLabelsError when all are missing or -1; UserError when some are missing, or
+    far too large.
     """
     if nulls := column.null_count:
         if nulls == len(column):
@@ -189,21 +193,24 @@ def _numbered(numbers: NDArray[np.int64], seen: NDArray[np.int64], renumber: str
     largest = int(seen[-1]) if len(seen) else -1
     if largest >= MOST_CLASSES:
         raise UserError(
-            f"label {largest} is no class number; choose another column with label=NAME, or add renumber=true to number "
+            f"label {largest} is no class number; choose another column with label=NAME, or add "
+            "renumber=true to number "
             f"the {len(seen):,} values that occur"
         )
     first = int(renumber == "auto" and largest > 1 and seen[0] == 1)
     classes = tuple(str(number) for number in range(first, largest + 1))
     notes = (
         [
-            f"labels start at 1: label 1 is class 0 of {len(classes)} (renumber=false keeps the numbers)"
+            f"labels start at 1: label 1 is class 0 of {len(classes)} (renumber=false keeps the "
+            "numbers)"
         ]
         if first
         else []
     )
     if len(classes) > 100 and 2 * len(seen) < len(classes):
         notes.append(
-            f"only {len(seen):,} of {len(classes):,} class numbers occur; renumber=true makes classes of these alone"
+            f"only {len(seen):,} of {len(classes):,} class numbers occur; renumber=true makes "
+            "classes of these alone"
         )
     return Labels(np.where(numbers < 0, numbers, numbers - first), classes, tuple(notes))
 
@@ -250,7 +257,8 @@ def _fitting(schema: pa.Schema, column: str, path: Path) -> str:
     if not _kind(kind):
         what = "whole numbers, texts, booleans or categories"
         raise UserError(
-            f"{path}: column '{column}' holds {kind}, which cannot be the label; it should hold {what}"
+            f"{path}: column '{column}' holds {kind}, which cannot be the label; it should hold "
+            f"{what}"
         )
     return column
 

@@ -28,7 +28,7 @@ def load(
     limit: int | str | None = None,
     download: bool = False,
 ) -> Split:
-    """The samples of a split such as `train` or `test` that a spec such as `cifar10[airplane,horse][first=100]` describes.
+    """The samples of a split that a spec such as `cifar10[airplane,horse][first=100]` describes.
 
     `limit` N is one more `[first=N]` (or `first=N`, `stratified=N`). Only selected rows are
     decoded, and nothing is fetched from the network unless `download`. Raises UserError when the
@@ -69,7 +69,7 @@ def load(
 
 
 def default_threat(spec: str) -> str | None:
-    """The usual threat model of a data set, such as `linf:8/255`; None when its source names none (folders, Parquet files).
+    """The usual threat model of a data set, such as `linf:8/255`; None if it has none.
 
     Raises UserError when the spec is malformed.
     """
@@ -80,7 +80,7 @@ def default_threat(spec: str) -> str | None:
 
 
 def find_source(base: str, folder: Path) -> Data:
-    """The data set behind a spec without subsets; a plain name may also be a folder of Parquet files in the data folder."""
+    """The data set of a spec without subsets, which may also name a folder of Parquet files."""
     if ":" in base or base in DATA.entries:
         return DATA.build(base)
     name = parse_spec(base).name
@@ -134,6 +134,7 @@ def checked_images(images: NDArray[Any], rows: int, scale: int) -> NDArray[Any]:
     low, high = float(images.min()), float(images.max())
     if low < 0 or high > 1:
         raise UserError(
-            f"pixels range from {low:.4g} to {high:.4g}; float images should be in [0,1], divide by the value of white"
+            f"pixels range from {low:.4g} to {high:.4g}; float images should be in [0,1], divide "
+            "by the value of white"
         )
     return np.ascontiguousarray(images, dtype=np.float32)

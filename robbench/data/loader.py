@@ -41,13 +41,15 @@ class DeviceLoader:
             raise UserError(f"unknown augmentation '{augment}'; use {', '.join(AUGMENTATIONS)}")
         if augment != "none" and split.images.ndim != 4:
             raise UserError(
-                f"augmentation '{augment}' needs images; {split.name} has shape {tuple(split.images.shape[1:])}"
+                f"augmentation '{augment}' needs images; {split.name} has shape "
+                f"{tuple(split.images.shape[1:])}"
             )
         if batch_size < 1:
             raise UserError(f"batch size {batch_size} should be at least 1")
         if len(split) < (batch_size if drop_last else 1):
             raise UserError(
-                f"{split.name} has {len(split)} samples, not enough for one batch of {batch_size}; give a smaller --batch-size"
+                f"{split.name} has {len(split)} samples, not enough for one batch of "
+                f"{batch_size}; give a smaller --batch-size"
             )
         self.split, self.batch_size, self.seed, self.augment, self.drop_last = (
             split,
@@ -62,7 +64,10 @@ class DeviceLoader:
         return len(self._sizes())
 
     def epoch(self, epoch: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Batches (x float32 [B,C,H,W] in [0,1], y int64 [B], index int64 [B] = position in the split) of one epoch."""
+        """The batches of one epoch: x float32 [B,C,H,W] in [0,1], y int64 [B], index int64 [B].
+
+        `index` is the position in the split.
+        """
         split, generator = self.split, seeded_generator(self.seed, "epoch", epoch)
         count, device = len(split), split.images.device
         order = torch.randperm(count, generator=generator).to(device)
@@ -98,7 +103,10 @@ class DeviceLoader:
 
 
 def crop_and_flip(images: Tensor, shift: Tensor, flip: Tensor, padding: int) -> Tensor:
-    """Zero-pad images [B,C,H,W], take the HxW window at corner `shift` [B,2] (row, column), mirror it where `flip` [B]."""
+    """Zero-pad images [B,C,H,W], cut the window at `shift` [B,2], mirror it where `flip` [B].
+
+    shift: row and column of the corner.
+    """
     batch, channels, height, width = images.shape
     padded = F.pad(images, (padding, padding, padding, padding))
     columns = torch.arange(width, device=images.device).expand(batch, width)
@@ -110,7 +118,10 @@ def crop_and_flip(images: Tensor, shift: Tensor, flip: Tensor, padding: int) -> 
 
 
 def cut_out(x: Tensor, centre: Tensor) -> Tensor:
-    """Zero a square of half the shorter side around centre [B,2] (row, column, as shares of the sides) in images [B,C,H,W]."""
+    """Zero a square of half the shorter side around `centre` in images [B,C,H,W].
+
+    centre [B,2]: row and column, as shares of the sides.
+    """
     height, width = x.shape[-2:]
     half = min(height, width) / 4
     rows = (torch.arange(height, device=x.device) + 0.5 - centre[:, :1] * height).abs() < half
@@ -119,7 +130,7 @@ def cut_out(x: Tensor, centre: Tensor) -> Tensor:
 
 
 def split_validation(split: Split, fraction: float, seed: int) -> tuple[Split, Split]:
-    """(train, validation): a seeded share of every class of a training split, both in the split's order.
+    """(train, validation): a seeded share of every class goes to validation; order is kept.
 
     `fraction` in [0,1); 0 gives an empty validation split, anything else at least one sample. No
     class loses its last training sample. Raises UserError for another fraction, a split that is too
@@ -136,7 +147,8 @@ def split_validation(split: Split, fraction: float, seed: int) -> tuple[Split, S
     quota = _shares(counts, fraction)
     if fraction > 0 and not quota.any():
         raise UserError(
-            f"{split.name} has {len(split)} samples in {int((counts > 0).sum())} classes, too few for validation"
+            f"{split.name} has {len(split)} samples in {int((counts > 0).sum())} classes, too "
+            "few for validation"
         )
     shuffled = torch.randperm(len(labels), generator=seeded_generator(seed, "validation", 0))
     held_out = torch.zeros(len(labels), dtype=torch.bool)
@@ -149,7 +161,7 @@ def split_validation(split: Split, fraction: float, seed: int) -> tuple[Split, S
 
 
 def seeded_generator(seed: int, purpose: str, number: int) -> torch.Generator:
-    """A CPU generator for one purpose: equal arguments give equal numbers, different ones unrelated numbers."""
+    """A CPU generator for one purpose: equal arguments give equal numbers, others do not."""
     digest = hashlib.blake2b(f"{seed}/{purpose}/{number}".encode(), digest_size=8).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest, "big") >> 1)
 

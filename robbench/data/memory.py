@@ -22,7 +22,7 @@ Images: TypeAlias = Tensor | ArrayLike | Dataset[Any] | DataLoader[Any]
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """Images [N,C,H,W] or [N,D], uint8 or float32 in [0,1], labels [N], and class names if known."""
+    """Images [N,C,H,W] or [N,D], uint8 or float32 in [0,1]; labels [N]; class names if known."""
 
     images: NDArray[Any]
     labels: NDArray[Any]
@@ -67,7 +67,8 @@ def read_samples(images: Images, labels: Any = None) -> Samples:
     if isinstance(images, Dataset | DataLoader):
         if labels is not None:
             raise UserError(
-                f"a {type(images).__name__} has its labels itself; leave out labels, or give tensors"
+                f"a {type(images).__name__} has its labels itself; leave out labels, or give "
+                "tensors"
             )
         classes = _class_names(images)
         images, labels = _collected(images)
@@ -83,7 +84,7 @@ def read_samples(images: Images, labels: Any = None) -> Samples:
 
 
 def _require_shape(images: NDArray[Any]) -> None:
-    """Raise UserError, with what to write instead, for the shapes of images that other tools use."""
+    """Raise UserError, saying what to write instead, for the shapes that other tools use."""
     shape = images.shape
     if images.ndim == 3:
         raise UserError(f"images have shape {shape}; of grey images give images[:, None]")

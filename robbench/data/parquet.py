@@ -39,13 +39,14 @@ _IMAGE_NAMES = ("image", "img", "images", "picture", "png", "jpg")
 
 @dataclass(frozen=True, kw_only=True)
 class ParquetImages(ImageFiles):
-    """A folder of Parquet files with a column of encoded images (`struct<bytes, path>` or binary) and one of labels.
+    """A folder of Parquet files with a column of encoded images and one of labels.
 
-    Files are DIR/SPLIT.parquet, DIR/SPLIT-00000-of-00003.parquet, DIR/SPLIT/*.parquet, or numbered
-    files in an inner folder (Hugging Face's `data`). Labels are whole numbers, texts, booleans or
-    categories. Class names come from the `huggingface` schema metadata, else from the labels
-    themselves: sorted texts, or the numbers up to the largest one. Images that are all grey have
-    one channel, others three. The EXIF orientation is applied; transparency is laid on white.
+    The image column is `struct<bytes, path>` or binary. Files are DIR/SPLIT.parquet,
+    DIR/SPLIT-00000-of-00003.parquet, DIR/SPLIT/*.parquet, or numbered files in an inner folder
+    (Hugging Face's `data`). Labels are whole numbers, texts, booleans or categories. Class names
+    come from the `huggingface` schema metadata, else from the labels themselves: sorted texts, or
+    the numbers up to the largest one. Images that are all grey have one channel, others three. The
+    EXIF orientation is applied; transparency is laid on white.
     """
 
     image: Annotated[
@@ -58,7 +59,10 @@ class ParquetImages(ImageFiles):
     renumber: Annotated[
         Literal["auto", "true", "false"],
         Field(
-            description="labels without names: true numbers those that occur, auto counts labels that start at 1 from 0"
+            description=(
+                "labels without names: true numbers those that occur, auto counts labels "
+                "that start at 1 from 0"
+            )
         ),
     ] = "auto"
 
@@ -73,7 +77,8 @@ class ParquetImages(ImageFiles):
         if not paths:
             there = f"; there are the splits {listed(splits)}" if (splits := found.splits()) else ""
             raise UserError(
-                f"no Parquet files of the split '{split}' in {found.root}{there}; name them {split}.parquet, "
+                f"no Parquet files of the split '{split}' in {found.root}{there}; name them "
+                f"{split}.parquet, "
                 f"{split}-00000-of-00001.parquet or {split}/*.parquet"
             )
         files = [_read(path, pq.ParquetFile) for path in paths]
@@ -160,7 +165,7 @@ def _read(path: Path, action: Callable[[Path], T]) -> T:
 
 
 def _class_names(paths: Sequence[Path], label: str) -> tuple[str, ...]:
-    """The class names that the files of a split declare, () where none does. UserError when two of them differ."""
+    """The class names that a split's files declare, or (). UserError when two differ."""
     declared = {
         path: names
         for path in paths
@@ -192,7 +197,7 @@ def _row_groups(paths: Sequence[Path], files: Sequence[Any]) -> list[tuple[Path,
 
 
 def _first_cells(paths: list[Path], image: str) -> Iterator[bytes]:
-    """The encoded images at the beginning of the first and last file, of each row group at most 100."""
+    """The first encoded images of the first and last file, 100 a row group at most."""
     for path in dict.fromkeys((*paths[:1], *paths[-1:])):
         # What is broken is reported when, and if, it is decoded.
         with contextlib.suppress(pa.ArrowException, OSError, ValueError, MemoryError):
@@ -211,7 +216,7 @@ def _first_cells(paths: list[Path], image: str) -> Iterator[bytes]:
 
 
 def _files_of(found: Shards, split: str) -> list[Path]:
-    """The files of another split, as far as they are clear: that they are not is told to who wants them."""
+    """The files of another split, where they are clear; only its own users hear otherwise."""
     with contextlib.suppress(UserError):
         return found.of(split)
     return []
@@ -257,13 +262,14 @@ def _is_image(kind: Any) -> bool:
 
 
 def _image_column(schema: pa.Schema, name: str, path: Path) -> str:
-    """The image column: a name that was given must exist and fit, else type and usual name decide."""
+    """The image column: the name given, which must fit, else by type and usual name."""
     if name != "auto":
         if name not in schema.names:
             raise UserError(f"{path} has no column '{name}'{nearest(name, schema.names)}")
         if not _is_image(schema.field(name).type):
             raise UserError(
-                f"{path}: column '{name}' holds {schema.field(name).type}, which cannot be the image"
+                f"{path}: column '{name}' holds {schema.field(name).type}, which cannot be the "
+                "image"
             )
         return name
     fitting: list[str] = [field.name for field in schema if _is_image(field.type)]
@@ -274,5 +280,6 @@ def _image_column(schema: pa.Schema, name: str, path: Path) -> str:
     if not fitting:
         raise UserError(f"{path} has no image column; its columns are {', '.join(schema.names)}")
     raise UserError(
-        f"{path} has several image columns: {', '.join(known or fitting)}; choose one with image=NAME"
+        f"{path} has several image columns: {', '.join(known or fitting)}; choose one with "
+        "image=NAME"
     )

@@ -11,12 +11,13 @@ from robbench.core.errors import UserError
 from robbench.data.data_folder import parquet_files, visible
 from robbench.data.image_files import USUAL_SPLITS, listed
 
-_NUMBER = r"[-_.]\d+(?:[-_]of[-_](?P<of>\d+))?(?:-[0-9a-f]{8,})?"  # -00000-of-00003, -0, _1, -00000-of-00001-0a1b2c3d4e5f6a7b
+# -00000-of-00003, -0, _1, -00000-of-00001-0a1b2c3d4e5f6a7b
+_NUMBER = r"[-_.]\d+(?:[-_]of[-_](?P<of>\d+))?(?:-[0-9a-f]{8,})?"
 
 
 @dataclass(frozen=True)
 class Shards:
-    """The Parquet files beside (`files`) and in the sub-folders (`inner`) of a folder, sorted; hidden ones do not count."""
+    """The Parquet files in a folder (`files`) and its sub-folders (`inner`), sorted."""
 
     root: Path
     files: list[Path]
@@ -38,7 +39,8 @@ class Shards:
         inner = {name: found for name, files in numbered.items() if (found := _named(files, split))}
         if len(inner) > 1:
             raise UserError(
-                f"several folders in {self.root} hold the split '{split}': {', '.join(inner)}; name one of them"
+                f"several folders in {self.root} hold the split '{split}': {', '.join(inner)}; "
+                "name one of them"
             )
         return next(iter(inner.values()), [])
 
@@ -52,7 +54,7 @@ class Shards:
 
 
 def shards(root: Path) -> Shards:
-    """Look for Parquet files in a folder and the folders in it; there are none where there is no folder."""
+    """Find Parquet files in a folder and the folders in it; none if it does not exist."""
     if not root.is_dir():
         return Shards(root, [], {})
     with os.scandir(root) as entries:
@@ -62,7 +64,7 @@ def shards(root: Path) -> Shards:
 
 
 def missing(paths: list[Path]) -> str | None:
-    """A sentence when files that their names count, as in test-00000-of-00003, are not all there."""
+    """A sentence where numbered files, as in test-00000-of-00003, are not complete."""
     totals = {
         int(match["of"])
         for path in paths
@@ -88,7 +90,8 @@ def _named(files: list[Path], split: str) -> list[Path]:
     if len({match["of"] if match["number"] else "whole" for _, match in found}) > 1:
         names = listed(path.name for path, _ in found)
         raise UserError(
-            f"the split '{split}' is there twice in {found[0][0].parent}: {names}; remove what is old"
+            f"the split '{split}' is there twice in {found[0][0].parent}: {names}; remove what "
+            "is old"
         )
     return [path for path, _ in found]
 

@@ -1,4 +1,4 @@
-"""Bracketed subsets: `[airplane,horse]`, `[first=100]`, `[stratified=100]`, applied left to right."""
+"""Subsets in brackets: `[airplane,horse]`, `[first=100]`, `[stratified=100]`, left to right."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Selection:
 
 
 def split_subsets(spec: str) -> tuple[str, list[str]]:
-    """`mnist[3,8][first=50]` -> (`mnist`, [`3,8`, `first=50`]). UserError when brackets do not match."""
+    """Split `mnist[3,8][first=50]` into (`mnist`, [`3,8`, `first=50`]). UserError if malformed."""
     text = spec.strip()
     require_plain(text)
     if text.count("[") != text.count("]"):
@@ -39,7 +39,7 @@ def split_subsets(spec: str) -> tuple[str, list[str]]:
 
 
 def limit_subset(limit: int | str) -> str:
-    """The subset a limit stands for: N is `first=N`; `first=N` and `stratified=N` stay. UserError for anything else."""
+    """The subset of a limit: `first=N` for N; `first=N` and `stratified=N` stay as they are."""
     text = str(limit).strip()
     subset = text if "=" in text else f"first={text}"
     if subset.partition("=")[0].strip() not in _COUNTS:
@@ -51,7 +51,7 @@ def limit_subset(limit: int | str) -> str:
 def select(
     subsets: Sequence[str], labels: NDArray[np.int64], classes: tuple[str, ...]
 ) -> Selection:
-    """Apply subsets to the labels [n] of a whole table. UserError when one is malformed or selects nothing."""
+    """Apply subsets to a table's labels [n]. UserError for a malformed or empty one."""
     selection = Selection(
         rows=np.arange(len(labels), dtype=np.int64), labels=labels, classes=classes
     )
@@ -65,7 +65,8 @@ def select(
             selection = _choose_classes(selection, subset)
         if len(selection.rows) == 0:
             raise UserError(
-                f"the subset [{subset}] selects nothing: name a class that there is, or more samples"
+                f"the subset [{subset}] selects nothing: name a class that there is, or more "
+                "samples"
             )
     return selection
 
@@ -73,7 +74,7 @@ def select(
 def few_classes(
     subsets: Sequence[str], labels: NDArray[np.int64], classes: tuple[str, ...]
 ) -> list[str]:
-    """A sentence when the first samples, of data in the order of their classes, are of fewer classes than they could be."""
+    """A sentence where the first samples, of data sorted by class, lack classes."""
     counted = {subset: subset.partition("=")[0].strip() in _COUNTS for subset in subsets}
     if not any(counted.values()):
         return []
@@ -85,12 +86,13 @@ def few_classes(
         return []
     what = f"one class ({chosen.classes[taken[0]]})" if len(taken) == 1 else f"{len(taken)} classes"
     return [
-        f"all {count} samples are of {what}, the data have {len(every)}; the limit stratified={count} takes of every class"
+        f"all {count} samples are of {what}, the data have {len(every)}; the limit "
+        f"stratified={count} takes of every class"
     ]
 
 
 def _in_class_order(labels: NDArray[np.int64]) -> bool:
-    """Whether each class comes in one piece, or neighbours differ at most half as often as in random order."""
+    """Whether classes are contiguous, or neighbours differ at most half as often as at random."""
     sizes = np.unique(labels, return_counts=True)[1]
     changes = np.count_nonzero(np.diff(labels))
     return bool(
@@ -122,7 +124,8 @@ def _choose_classes(selection: Selection, subset: str) -> Selection:
         raise UserError(f"the subset [{subset}] names a class twice: leave one out")
     if len(chosen) < 2:
         raise UserError(
-            f"the subset [{subset}] has one class; name at least two, or write [first=N] or [stratified=N]"
+            f"the subset [{subset}] has one class; name at least two, or write [first=N] or "
+            "[stratified=N]"
         )
     renumber = np.full(len(selection.classes), -1)
     renumber[chosen] = np.arange(len(chosen))

@@ -43,7 +43,7 @@ class _TorchvisionData(Data):
         return {"train": split == "train"}
 
     def open(self, split: str, data_dir: Path | None, download: bool) -> Table:
-        """Open `train` or `test`: torchvision's own files, else Parquet files in DATA/<name>, else a download if asked.
+        """Open `train` or `test`: torchvision's files, else Parquet's, else a download if asked.
 
         UserError when there is nothing to open, when files are broken or torchvision cannot be
         imported; RunError when the download fails.
@@ -66,7 +66,8 @@ class _TorchvisionData(Data):
             )
             there = f"; {root} has {similar}" if similar else ""
             raise UserError(
-                f"no files: looked for {places}{there}; add --download, or point --data-dir at a folder that has one of them"
+                f"no files: looked for {places}{there}; add --download, or point --data-dir at a "
+                "folder that has one of them"
             )
         images, labels, classes = self._read(root, split, download)
         return Table(labels, classes, lambda rows: images[rows])
@@ -90,7 +91,8 @@ class _TorchvisionData(Data):
                 ) from error
             where = root / self.marker(split)
             raise UserError(
-                f"torchvision cannot read {where} ({reason(error)}); move it away and add --download"
+                f"torchvision cannot read {where} ({reason(error)}); move it away and add "
+                "--download"
             ) from error
         classes = self.classes or tuple(str(name) for name in dataset.classes)
         return np.ascontiguousarray(images), np.asarray(labels, np.int64), classes
@@ -159,7 +161,7 @@ class CIFAR10(_TorchvisionData):
 
 @dataclass(frozen=True, kw_only=True)
 class CIFAR100(CIFAR10):
-    """CIFAR-100 (Krizhevsky 2009): 50,000 and 10,000 photographs with the 100 fine labels, 3x32x32."""
+    """CIFAR-100 (Krizhevsky 2009): 50,000 + 10,000 photographs, 100 fine labels, 3x32x32."""
 
     name: ClassVar[str] = "CIFAR100"
     folder: ClassVar[str] = "cifar100"
@@ -172,7 +174,7 @@ class CIFAR100(CIFAR10):
 
 @dataclass(frozen=True, kw_only=True)
 class SVHN(_TorchvisionData):
-    """Street View House Numbers (Netzer et al. 2011), cropped digits: 73,257 and 26,032, 3x32x32."""
+    """Street View House Numbers (Netzer et al. 2011): 73,257 + 26,032 cropped digits, 3x32x32."""
 
     threat: ClassVar[str | None] = "linf:8/255"
     name: ClassVar[str] = "SVHN"
@@ -203,7 +205,7 @@ def _refuse_pipes(marker: Path, root: Path) -> None:
 def _torchvision_dataset(name: str) -> Any:
     try:
         import torchvision.datasets
-    except Exception as error:  # a torchvision built for another torch fails with RuntimeError or OSError, not ImportError
+    except Exception as error:  # built for another torch: RuntimeError or OSError, not ImportError
         raise UserError(
             f"torchvision cannot be imported ({reason(error)}); run `robbench doctor` to mend it"
         ) from error

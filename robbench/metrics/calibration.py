@@ -12,7 +12,10 @@ BINS = 15
 def calibration_bins(
     confidence: Floats, correct: NDArray[np.bool_], bins: int = BINS
 ) -> list[dict[str, float]]:
-    """For each of `bins` equally wide bins (low, high] of [0,1] that is not empty: low, high, n, mean confidence, accuracy."""
+    """Each bin of confidences with samples: low, high, n, mean confidence, accuracy.
+
+    There are `bins` equally wide bins (low, high] of [0,1].
+    """
     edges = np.linspace(0, 1, bins + 1)
     place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     found = []
@@ -31,9 +34,10 @@ def calibration_bins(
 def expected_calibration_error(
     confidence: Floats, correct: NDArray[np.bool_], bins: int = BINS
 ) -> float:
-    """Mean over samples of |accuracy - confidence| of their bin, in [0,1]; confidence [N] is the largest probability.
+    """Mean over samples of |accuracy - confidence| of their bin, in [0,1].
 
-    Equally wide bins, 15 by default: Guo et al. 2017, arXiv:1706.04599, eq. 3. NaN for no samples.
+    confidence [N]: the largest probability. Equally wide bins, 15 by default: Guo et al. 2017,
+    arXiv:1706.04599, eq. 3. NaN for no samples.
     """
     if not len(confidence):
         return float("nan")
@@ -44,7 +48,7 @@ def expected_calibration_error(
 
 
 def logit_norms(logits: Floats) -> NDArray[np.float64]:
-    """[N] Euclidean length of logits [N,K] less their mean over the classes, which no probability depends on."""
+    """[N] Euclidean norm of logits [N,K] less their mean over classes (softmax ignores it)."""
     centred = logits.astype(np.float64)
     centred -= centred.mean(1, keepdims=True)
     return np.asarray(np.linalg.norm(centred, axis=1))

@@ -1,7 +1,7 @@
-"""How few features carry a logit: the analysis of Wu et al. 2020 (arXiv:2005.11904), who find that robust models use fewer.
+"""How few features carry a logit: the analysis of Wu et al. 2020 (arXiv:2005.11904).
 
-The contribution of feature i to class c is h_i dz_c/dh_i (models/contributions.py), our reading of the
-paper.
+They find that robust models use fewer. The contribution of feature i to class c is h_i dz_c/dh_i
+(models/contributions.py): our reading of the paper.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ SHARE = 0.9
 def features_needed(
     head: nn.Module, features: Tensor, y: Tensor | None, share: float = SHARE
 ) -> Tensor:
-    """[B] int64: how few features reach `share` of all positive contributions, the largest taken first.
+    """[B] int64: how many features, largest first, reach `share` of all positive contributions.
 
     To the logit of class y, or None: of the predicted one. 0 where no feature speaks for the class.
     """
@@ -26,7 +26,10 @@ def features_needed(
 
 
 def contribution_curve(head: nn.Module, features: Tensor, y: Tensor | None) -> Tensor:
-    """[B,D] share of the positive contributions in the first 1, 2, ... features, rising to 1; NaN rows where there are none."""
+    """[B,D] share of the positive contributions in the first 1, 2, ... features, rising to 1.
+
+    Rows without positive contributions are NaN.
+    """
     falling = (
         contributions(head, features, y)
         .clamp(min=0)

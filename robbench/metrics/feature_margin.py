@@ -26,10 +26,10 @@ def is_affine(head: nn.Module) -> bool:
 
 
 def boundary_distances(head: nn.Module, features: Tensor, y: Tensor) -> Tensor:
-    """[B,K] signed distance of features [B,D] to the boundary of class y [B] against class k: positive = on the side of y.
+    """[B,K] signed distance of features [B,D] to the boundary of class y [B] against each class.
 
-    +inf for k = y. Where z_y - z_k does not depend on the features there is no boundary: +inf or
-    -inf by its sign, 0 if it is 0.
+    Positive on the side of y. +inf for k = y. Where z_y - z_k does not depend on the features there
+    is no boundary: +inf or -inf by its sign, 0 if it is 0.
     """
     with torch.no_grad():
         logits = head(features)
@@ -49,7 +49,7 @@ def boundary_distances(head: nn.Module, features: Tensor, y: Tensor) -> Tensor:
 
 
 def feature_margins(distances: Tensor) -> Tensor:
-    """[B] distance to the nearest of the boundaries [B,K]: what a correct sample's features may move before it is wrong.
+    """[B] distance to the nearest of the boundaries [B,K]: a correct sample's distance to an error.
 
     Of a wrong sample minus the distance to the boundary it is farthest beyond.
     """
@@ -59,7 +59,7 @@ def feature_margins(distances: Tensor) -> Tensor:
 def pair_margins(
     distances: NDArray[np.floating], y: NDArray[np.integer], pairs: Sequence[tuple[int, int]]
 ) -> NDArray[np.float64]:
-    """[P] smallest distance of the samples of classes a and b to the boundary between them, from distances [N,K].
+    """[P] smallest distance of the samples of classes a and b to their boundary, from [N,K].
 
     +inf where neither class has a sample.
     """

@@ -34,7 +34,7 @@ def dual(norm: str) -> str:
 def slopes(
     forward: Callable[[Tensor], Output], x: Tensor, y: Tensor
 ) -> tuple[Output, dict[str, tuple[Tensor, Tensor]]]:
-    """The model's output at x, and for each of VALUES its value [B] and its gradient in x [B,*]; all detached.
+    """The output at x, and for each of VALUES its value [B] and gradient in x [B,*]; detached.
 
     One forward, two backwards. A model that cuts the graph has gradients of zero.
     """
@@ -68,7 +68,7 @@ def lengths(grad: Tensor) -> dict[str, Tensor]:
 
 
 def flips(margin: Tensor, length: Tensor, eps: float) -> Tensor:
-    """[B] bool: to first order, a perturbation of size eps is enough for a mistake: margin <= eps ||grad margin||_dual.
+    """[B] bool: to first order, eps is enough for an error: margin <= eps ||grad margin||_dual.
 
     The test that goes with the gradient norms of Kanai et al. (arXiv:2207.10283); a wrong sample
     always flips.
@@ -77,7 +77,7 @@ def flips(margin: Tensor, length: Tensor, eps: float) -> Tensor:
 
 
 def local_linearity(before: Tensor, grad: Tensor, after: Tensor, d: Tensor) -> Tensor:
-    """[B] |l(x+d) - l(x) - <d, grad l(x)>| from the losses at x and x+d, the gradient at x [B,*] and d [B,*].
+    """[B] |l(x+d) - l(x) - <d, grad l(x)>|, from both losses, the gradient [B,*] and d [B,*].
 
     Qin et al. 2019 (arXiv:1907.02610, eq. 5) take its largest value over the ball as the measure of
     local linearity; at one perturbation it is a lower bound of that. 0 = linear.

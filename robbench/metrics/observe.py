@@ -1,4 +1,4 @@
-"""Everything that is measured at one point per sample: one forward and two backwards each, three for a moved point."""
+"""What is measured at one point per sample, in one forward and two backwards (three if moved)."""
 
 from __future__ import annotations
 
@@ -78,10 +78,14 @@ class Observations:
 
 
 def inspect_model(
-    model: nn.Module, head: Head, split: Split, tile: int, moved: Callable[[Tensor, Tensor], Tensor] | None = None,
+    model: nn.Module,
+    head: Head,
+    split: Split,
+    tile: int,
+    moved: Callable[[Tensor, Tensor], Tensor] | None = None,
     watch: Callable[[int], None] = lambda done: None,
-) -> Observations:  # fmt: skip
-    """See the samples of a split at their clean inputs, or where `moved(index [B], clean [B,*])` puts them.
+) -> Observations:
+    """Measure samples at their clean inputs, or where `moved(index [B], clean [B,*])` puts them.
 
     The model must be frozen. No sample's numbers depend on the others: the model sees tiles of one
     shape.
@@ -118,11 +122,13 @@ def inspect_model(
         if head.module is not None:
             distances = boundary_distances(head.module, out.features, y)
             columns |= {
-                "feature_margin": feature_margins(distances), "distances": distances, "features": out.features,
+                "feature_margin": feature_margins(distances),
+                "distances": distances,
+                "features": out.features,
                 "n_features_90": features_needed(head.module, out.features, y),
                 "n_features_90_predicted": features_needed(head.module, out.features, None),
                 "curve": contribution_curve(head.module, out.features, y),
-            }  # fmt: skip
+            }
         return columns
 
     columns = in_tiles(len(split), tile, compute, watch)
@@ -133,7 +139,8 @@ def inspect_model(
     curve = None
     if curves is not None and (spoken := ~np.isnan(curves.astype(np.float64)).any(1)).any():
         curve = curves[spoken].mean(0, dtype=np.float64)
-    return Observations(split.labels.cpu().numpy(), columns, head, features, distances, curve)  # type: ignore[arg-type]
+    labels = split.labels.cpu().numpy()
+    return Observations(labels, columns, head, features, distances, curve)  # type: ignore[arg-type]
 
 
 def _confidence(logits: Tensor) -> Tensor:

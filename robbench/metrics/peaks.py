@@ -22,7 +22,7 @@ _TAIL = (
 
 
 def peaks(values: Floats, *, seed: int = 0, level: float = LEVEL, draws: int = DRAWS) -> int | None:
-    """The smallest number of peaks that the values [N] do not contradict; None for fewer than 50, at most 4.
+    """The smallest number of peaks, up to 4, that the values [N] do not contradict; None if N < 50.
 
     Silverman 1981, "Using kernel density estimates to investigate multimodality": for k = 1, 2, ...
     the smallest bandwidth at which a Gaussian kernel density has no more than k modes is large if
@@ -68,7 +68,7 @@ def critical_bandwidth(values: Floats, k: int) -> float:
 
 
 def count_modes(values: Floats, width: float) -> int:
-    """Modes of the Gaussian kernel density of the values [N] with that bandwidth, on a grid of 512 cells."""
+    """Modes of the Gaussian kernel density of values [N] at a bandwidth, on 512 cells."""
     from scipy.ndimage import gaussian_filter1d
 
     low, high = np.quantile(values, [_TAIL, 1 - _TAIL])

@@ -21,7 +21,7 @@ def singular_values(features: Floats) -> NDArray[np.float64]:
 
 
 def effective_rank(s: Floats) -> float:
-    """Exponential of the entropy of s / sum(s): between 1 and the number of non-zero singular values; 0 where all are zero.
+    """Exponential of the entropy of s / sum(s): 1 to the number of non-zero s; 0 if all are zero.
 
     Roy and Vetterli 2007, "The effective rank: a measure of effective dimensionality".
     """
@@ -38,6 +38,6 @@ def numerical_rank(s: Floats, share: float = NUMERICAL) -> int:
 
 
 def energy(s: Floats) -> NDArray[np.float64]:
-    """Share of the variance in the first 1, 2, ... directions, rising to 1; zeros where there is none."""
+    """Share of the variance in the first 1, 2, ... directions, up to 1; zeros if there is none."""
     squares = np.cumsum(s.astype(np.float64) ** 2)
     return np.asarray(squares / squares[-1]) if len(s) and squares[-1] > 0 else np.zeros(len(s))

@@ -18,7 +18,7 @@ from robbench.metrics.svm import largest_margin
 from robbench.store.measured import Measure
 
 NEAR_ZERO = 1.0
-"""A logit margin is near zero below this size: the odds of the label against the best other class are within e to 1."""
+"""A logit margin this small is near zero: the odds against the best class are within e to 1."""
 
 HISTOGRAM_BINS, CURVE_POINTS, MOST_PAIRS = 50, 64, 1000
 
@@ -27,7 +27,7 @@ Value = tuple[float | None, dict[str, Any]]
 
 
 def summarise(seen: Observations, points: str, split: str) -> list[Measure]:
-    """The measures of samples seen at their clean or worst points; SVM ratios are a matter of `svm_measures`."""
+    """The measures of samples at their clean or worst points, all but the SVM's."""
     found: list[Measure] = []
 
     def add(name: str, value: float | None, label: int | None = None, **detail: Any) -> None:
@@ -93,7 +93,7 @@ def svm_measures(
     limit: int,
     watch: Callable[[float], None] = lambda share: None,
 ) -> list[Measure]:
-    """For pairs of classes the feature margin of the last layer over that of the hard-margin SVM on the same features.
+    """Per pair of classes: feature margin of the last layer over that of the hard-margin SVM.
 
     `svm_ratio` is the median over the pairs where the features are separable, at most 1, and
     negative where the last layer errs on some sample; `svm_separable` the share of such pairs; the
@@ -179,7 +179,7 @@ def _classes(labels: NDArray[np.int64]) -> Iterator[tuple[int | None, NDArray[np
 
 
 def _evenly(labels: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
-    """Positions of at most `limit` samples: the first of every class, the second of every class, and so on."""
+    """Positions of at most `limit` samples: the first of every class, the second, and so on."""
     turn = np.empty(len(labels), np.int64)
     for label in np.unique(labels):
         mine = np.flatnonzero(labels == label)

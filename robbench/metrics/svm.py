@@ -1,4 +1,4 @@
-"""The largest margin there is: the hard-margin support vector machine on two sets of features. scikit-learn.
+"""The largest margin there is: the hard-margin support vector machine on two sets of features.
 
 Nar et al. 2019 (arXiv:1901.08360) hold the margin of a last layer against it.
 """
@@ -26,7 +26,7 @@ _STEPS = 200_000
 
 
 class Optimum(NamedTuple):
-    """The best margin of any hyperplane lies between `low`, which one was found to have, and `high`, which none exceeds."""
+    """Bounds of the best margin: a hyperplane with `low` was found, none exceeds `high`."""
 
     low: float
     high: float
@@ -43,7 +43,7 @@ class Optimum(NamedTuple):
 
 
 def largest_margin(one: Floats, other: Floats) -> Optimum:
-    """Distance of the nearest of points [N,D] and [M,D] to the hyperplane that separates the two sets best.
+    """Distance of the nearest of points [N,D] and [M,D] to the hyperplane that separates them best.
 
     From the support vector machine's dual variables follow both bounds: its direction with the
     threshold in the middle has the margin `low`, and half the distance of the two weighted means of

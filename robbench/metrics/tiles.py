@@ -1,4 +1,4 @@
-"""Numbers of many samples, computed in tiles of one shape, so that none depends on how many others there are."""
+"""Numbers per sample, computed in tiles of one shape: none depends on the other samples."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def in_tiles(
     compute: Callable[[Tensor], dict[str, Tensor]],
     watch: Callable[[int], None] = lambda done: None,
 ) -> Columns:
-    """`compute(index [tile] int64)` for the samples 0..n-1 in order, its columns [tile,...] joined to arrays [n,...].
+    """The columns of `compute(index [tile])` for samples 0..n-1, joined to arrays [n,...].
 
     The last tile is filled up with repetitions of its first sample, which are then dropped. `watch`
     hears how many samples are done. Raises ValueError for n < 1.

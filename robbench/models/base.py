@@ -1,4 +1,4 @@
-"""What a model is: features, then a head. Inputs are always [0,1]; normalisation is the model's first layer.
+"""What a model is: features, then a head. Inputs are in [0,1]; its first layer normalises them.
 
 Shapes: B rows, K classes, D features; x is [B,C,H,W] or [B,D_in].
 """
@@ -36,7 +36,10 @@ class Normalize(nn.Module):
 
 
 class Classifier(nn.Module):
-    """`head(body(normalize(x)))`. `head_spec` names the head, so that a checkpoint can be rebuilt without its loss."""
+    """`head(body(normalize(x)))`.
+
+    `head_spec` names the head: a checkpoint can be rebuilt without its loss.
+    """
 
     def __init__(
         self, normalize: nn.Module, body: nn.Module, head: nn.Module, *, features: int, classes: int
@@ -70,7 +73,7 @@ class Classifier(nn.Module):
         return logits
 
     def with_head(self, spec: str) -> Classifier:
-        """The same body under another head (`models/heads.py`); the change becomes part of the checkpoint."""
+        """The same body under another head (`models/heads.py`), which the checkpoint records."""
         from robbench.models.heads import build_head
 
         device = next(self.parameters()).device
@@ -88,16 +91,19 @@ class Architecture(ABC):
     pretrained: ClassVar[bool] = False
 
     def classes_of(self) -> tuple[str, ...]:
-        """The class names a pretrained model's outputs stand for, in their order; () when it is trained from scratch."""
+        """The class of each output of a pretrained model, in order; () if trained from scratch."""
         return ()
 
     @abstractmethod
     def build(self, info: DataInfo) -> Classifier:
-        """A freshly initialised model (torch's global generator) for this shape and number of classes. UserError if it cannot."""
+        """A new model for this shape and number of classes. UserError if it cannot be built.
+
+        Weights are drawn from torch's global generator.
+        """
 
 
 def last_linear(model: nn.Module) -> tuple[str, nn.Linear] | None:
-    """Name and module of a foreign model's last linear layer, the one whose input is the features."""
+    """Name and module of a foreign model's last linear layer; its input is the features."""
     found: Any = [
         (name, module) for name, module in model.named_modules() if isinstance(module, nn.Linear)
     ]

@@ -1,4 +1,4 @@
-"""Activation checkpoints of the reentrant kind, which `torch.autograd.grad` refuses, in foreign models."""
+"""Reentrant activation checkpoints in foreign models, which `torch.autograd.grad` refuses."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class _NotReentrant:
 
 @contextlib.contextmanager
 def without_reentrant() -> Iterator[None]:
-    """Let `checkpoint(..., use_reentrant=True)` do what it does with False: the same values and gradients."""
+    """Inside, `checkpoint(..., use_reentrant=True)` acts as False: same values and gradients."""
     before = torch.utils.checkpoint.CheckpointFunction
     torch.utils.checkpoint.CheckpointFunction = _NotReentrant  # type: ignore[assignment,misc]
     try:

@@ -18,7 +18,7 @@ _LARGEST_MAP = 8
 
 @dataclass(frozen=True, kw_only=True)
 class SmallCNN(Architecture):
-    """Three 3x3 convolutions (the first two with stride 2) and two linear layers, ReLU, no batch norm.
+    """Three 3x3 convolutions (the first two of stride 2), two linear layers, ReLU, no batch norm.
 
     In the spirit of the small MNIST and CIFAR networks of the certified-training literature (Wong
     and Kolter 2018): quick on a CPU, the same in training and evaluation mode, for images of any

@@ -19,18 +19,17 @@ from robbench.models.external import External, call_factory
 from robbench.models.factories import require_factory
 from robbench.models.outputs import probabilities, squashed
 
-_TOLERANCE = 1e-4
 _MOST_WEIGHTS = 1_000_000_000
 
 
 def create(spec: str, info: DataInfo, *, of: Sequence[str] | None = None) -> Classifier:
-    """A classifier for some data, from a registered name or `module:factory[:key=value]`, checked with one small forward pass.
+    """A classifier for some data, checked with one small forward pass.
 
-    of: all classes of the data, of which `info` has some or all; given where a private model is to
-    be judged, not trained: of a model for all classes only those at hand are looked at, and one
-    output more is a rejection. Initial weights come from torch's global generator. Raises UserError
-    when the spec is wrong, the model does not fit the data, or `check_logits` objects to it;
-    RunError when a private factory raises.
+    spec: a registered name or `module:factory[:key=value]`. of: all classes of the data, of which
+    `info` has some or all; given where a private model is to be judged, not trained: of a model for
+    all classes only those at hand are looked at, and one output more is a rejection. Initial
+    weights come from torch's global generator. Raises UserError when the spec is wrong, the model
+    does not fit the data, or `check_logits` objects to it; RunError when a private factory raises.
     """
     model = _build(spec, info)
     parameter = next(model.parameters(), None)
@@ -52,7 +51,7 @@ def create(spec: str, info: DataInfo, *, of: Sequence[str] | None = None) -> Cla
 
 
 def check_logits(model: nn.Module, x: Tensor, classes: int) -> None:
-    """Raise UserError unless `model` maps x [B,...] to logits [B,classes]; it is run in evaluation mode, with x as it is.
+    """Raise UserError unless `model` maps x [B,...] to logits [B,classes], in evaluation mode.
 
     Rows that all look like probabilities (not negative, sum 1) or log-probabilities (sum of
     exponentials 1) are refused, and so are outputs in [-1,1] that a sigmoid or softmax made:
@@ -77,7 +76,8 @@ def check_logits(model: nn.Module, x: Tensor, classes: int) -> None:
         )
     if logits.ndim != 2 or len(logits) != len(x):
         raise UserError(
-            f"it returns shape {tuple(logits.shape)} for {len(x)} images; should be ({len(x)}, {classes})"
+            f"it returns shape {tuple(logits.shape)} for {len(x)} images; should be ({len(x)}, "
+            f"{classes})"
         )
     if logits.shape[1] != classes:
         more = (
@@ -92,7 +92,7 @@ def check_logits(model: nn.Module, x: Tensor, classes: int) -> None:
     ):
         raise UserError("its outputs are not finite numbers; check its weights")
     rows = logits[known].cpu()
-    found = probabilities(rows, _TOLERANCE)
+    found = probabilities(rows)
     if found is None and len(rows) and bool((rows.abs() <= 1).all()):
         found = _squashed(model, x)
     if found is not None:
@@ -131,12 +131,13 @@ def _build(spec: str, info: DataInfo) -> Classifier:
 
 
 def _require_size(architecture: Architecture, info: DataInfo, spec: str) -> None:
-    """Raise UserError for a model beyond reason, before any of it is allocated: on the meta device only its shapes are made."""
+    """Raise UserError for a model of too many weights, before any of them is allocated."""
     with torch.device("meta"):
         size = sum(weight.numel() for weight in architecture.build(info).parameters())
     if size > _MOST_WEIGHTS:
         raise UserError(
-            f"model '{spec}' would have {size:.1e} weights; {_MOST_WEIGHTS:.0e} are the most: take fewer or narrower layers"
+            f"model '{spec}' would have {size:.1e} weights; {_MOST_WEIGHTS:.0e} are the most: "
+            "take fewer or narrower layers"
         )
 
 

@@ -1,4 +1,4 @@
-"""Private models: `module:factory` or `module:factory:key=value`, where the factory returns any nn.Module."""
+"""Private models: `module:factory[:key=value]`, where the factory returns any nn.Module."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from robbench.models.interface import Interface, find_interface, parse_outputs
 
 
 class External(Classifier):
-    """A foreign module that maps [0,1] images to logits, with features taken at the input of its last nn.Linear.
+    """A foreign module from [0,1] images to logits; features are the inputs of its last nn.Linear.
 
     Its state dict is the module's own under `body.`. `interface` says how it is asked. Features and
     heads raise UserError when there is no nn.Linear, and `output` has features [B,0] then.
@@ -51,7 +51,7 @@ class External(Classifier):
         return self.interface.notes(self.classes)
 
     def fit_interface(self, x: Tensor, of: Mapping[int, Sequence[int]] | None = None) -> None:
-        """Find out how the module is to be asked, with inputs x [2,*] and in evaluation mode (`find_interface`).
+        """Find out how to call the module, from inputs x [2,*] in evaluation mode.
 
         Raises UserError when the module takes no such inputs.
         """
@@ -75,7 +75,10 @@ class External(Classifier):
         self.interface = dataclasses.replace(self.interface, reentrant=self._checkpointed(x))
         if self._head_name and not seen:
             self.features_dim = 0
-            self._why = f"the model's last nn.Linear, '{self._head_name}', takes no part in its forward pass"
+            self._why = (
+                f"the model's last nn.Linear, '{self._head_name}', takes no part in its forward "
+                "pass"
+            )
 
     def _checkpointed(self, x: Tensor) -> bool:
         try:
@@ -87,7 +90,10 @@ class External(Classifier):
             return False
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode of every module that has one: exported modules do not, and a foreign `train` may do something else."""
+        """Set the mode of every module that has one.
+
+        Exported modules have none, and a foreign `train` may do something else.
+        """
         self.training = mode
         try:
             if "mode" not in inspect.signature(self.body.train).parameters:

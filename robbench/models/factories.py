@@ -1,4 +1,4 @@
-"""What may stand behind `module:factory`: code that builds models, refused by kind before it is called."""
+"""Which objects `module:factory` may name; others are refused before they are called."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LOADERS = frozenset({"torch", "numpy", "pandas", "joblib", "dill", "cloudpickle
 
 
 def require_factory(found: Any, target: str, owner: str) -> None:
-    """Raise UserError unless `target` (module:attribute) is a model, a class of models, or a Python function.
+    """Raise UserError unless `target` (module:attribute) is a model, a model class or a function.
 
     A function or class must be defined in the package it is named with, or both are private code:
     what `nets` merely imports, as in `from os import system`, is not called.
@@ -38,7 +38,8 @@ def require_factory(found: Any, target: str, owner: str) -> None:
         )
         kind += f" {code.__name__}" if isinstance(code, type) else f" {type(code).__name__}"
         raise UserError(
-            f"{owner}: {target} is {kind}; name a function that returns an nn.Module, a class of them, or a model"
+            f"{owner}: {target} is {kind}; name a function that returns an nn.Module, a class of "
+            "them, or a model"
         )
     named, defined = target.partition(":")[0], str(code.__module__)
     package = defined.partition(".")[0]
@@ -46,9 +47,11 @@ def require_factory(found: Any, target: str, owner: str) -> None:
     own = package == named.partition(".")[0] or (is_private(named) and is_private(defined))
     if not own and (not isinstance(found, functools.partial) or package in sys.stdlib_module_names):
         raise UserError(
-            f"{owner}: {target} is defined in {defined}; if it builds a model, write {defined}:{code.__qualname__}"
+            f"{owner}: {target} is defined in {defined}; if it builds a model, write "
+            f"{defined}:{code.__qualname__}"
         )
     if inspect.isfunction(code) and package in _LOADERS:
         raise UserError(
-            f"{owner}: functions of {package} may run what they load; call it in a function of your own, name that"
+            f"{owner}: functions of {package} may run what they load; call it in a function of "
+            "your own, name that"
         )

@@ -1,4 +1,4 @@
-"""What a model answers to a few inputs, as text that runs keep (`store/answers.py`)."""
+"""A fingerprint of a model's outputs, as text that runs record (`store/answers.py`)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SAMPLES, MADE, WIDTH = 4, 4, 16
 
 
 def output_fingerprint(model: nn.Module, split: Split) -> str:
-    """JSON: logits of the first `samples` and of some `made` inputs, and `spread`, how far apart two such answers lie.
+    """JSON: logits of the first `samples` and of `made` inputs, and the `spread` of two answers.
 
     The model is asked as it stands, twice, from two states of torch's generator; the caller
     restores that. Logits of more than 16 classes are added up in 16 groups with changing signs,

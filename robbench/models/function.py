@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 
 class Function(nn.Module):
-    """Calls `function`. The modules that it uses are its children: frozen with it, and part of its state.
+    """Calls `function`, whose modules are its children: frozen with it, and part of its state.
 
     They are those around a function and among its globals, the owner of a method, and what a
     partial holds.

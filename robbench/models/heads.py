@@ -3,7 +3,7 @@
     linear             weight [K,D] and bias [K]
     score              one direction for two classes (differential training)
     scores             a direction for each of more classes (our extension of it)
-    max-mahalanobis    -factor ||h - mu_k||^2 with fixed centres, as far from each other as can be (MMC and MMLDA)
+    max-mahalanobis    -factor ||h - mu_k||^2, fixed centres as far apart as can be (MMC, MMLDA)
     gaussian           -||h - mu_k||^2 / 2 with learned means (L-GM)
     center             linear, and a centre of each class beside it (center loss)
 
@@ -29,13 +29,15 @@ Width = Annotated[
     Annotated[int, Field(ge=1)] | None,
     OrNone,
     Field(
-        description="units of a linear layer before the centres, none = no such layer; classes - 1 or more"
+        description=(
+            "units of a linear layer before the centres, none = no such layer; classes - 1 or more"
+        )
     ),
 ]
 
 
 class ScoreHead(nn.Module):
-    """The one-score head of differential training (Nar et al. 2019, arXiv:1901.08360) for two classes.
+    """The one-score head of differential training (Nar et al. 2019, arXiv:1901.08360), two classes.
 
     The score s = features . weight has no bias: a bias cancels in the differences the loss is made
     of. The threshold is the buffer `bias` [1], set once after training. Logits are (-(s+b)/2,
@@ -47,7 +49,8 @@ class ScoreHead(nn.Module):
     def __init__(self, features: int, classes: int = 2) -> None:
         if classes != 2:
             raise UserError(
-                f"the one-score head is for two classes, the data have {classes}; choose two, as in cifar10[airplane,horse]"
+                f"the one-score head is for two classes, the data have {classes}; choose two, as "
+                "in cifar10[airplane,horse]"
             )
         super().__init__()
         bound = 1 / math.sqrt(features)
@@ -67,7 +70,7 @@ class ScoreHead(nn.Module):
 
 
 class ScoresHead(nn.Module):
-    """Logits s + b with scores s = W h; the buffer `bias` [K] is set once after training, as that of ScoreHead."""
+    """Logits s + b, scores s = W h; the buffer `bias` [K] is set after training (ScoreHead)."""
 
     bias: Tensor
 
@@ -106,13 +109,18 @@ class MaxMahalanobis:
         Number,
         Field(
             gt=0,
-            description="of the squared distance: 1 in the authors' code, 0.5 in the paper (our reading)",
+            description=(
+                "of the squared distance: 1 in the authors' code, 0.5 in the paper (our reading)"
+            ),
         ),
     ] = 1.0
 
 
 class MaxMahalanobisHead(nn.Module):
-    """Logits -factor ||h - mu_k||^2; the mu_k are the buffer `centers` [K,d], h the features or a linear layer of them."""
+    """Logits -factor ||h - mu_k||^2 with the buffer `centers` [K,d] of mu_k.
+
+    h are the features or a linear layer of them.
+    """
 
     centers: Tensor
 
@@ -120,7 +128,8 @@ class MaxMahalanobisHead(nn.Module):
         dimension = options.width or features
         if dimension < classes - 1:
             raise UserError(
-                f"head max-mahalanobis: centres of {classes} classes need {classes - 1} dimensions, there are {dimension}; "
+                f"head max-mahalanobis: centres of {classes} classes need {classes - 1} "
+                f"dimensions, there are {dimension}; "
                 f"give width={classes - 1} or more"
             )
         super().__init__()
@@ -134,7 +143,7 @@ class MaxMahalanobisHead(nn.Module):
 
 
 def simplex(classes: int, dimension: int) -> Tensor:
-    """[K,d] float64: K unit vectors with inner products -1/(K-1), the furthest apart there are; d >= K-1 >= 1.
+    """[K,d] float64: K unit vectors with inner products -1/(K-1), the least there is; d >= K-1.
 
     What the authors build row by row, in closed form: lower triangular, with a^2 = K (K-1-j) /
     ((K-1)(K-j)) on the diagonal of column j and -a / (K-1-j) below it.
@@ -148,7 +157,10 @@ def simplex(classes: int, dimension: int) -> Tensor:
 
 
 class GaussianHead(nn.Module):
-    """Logits -||h - mu_k||^2 / 2 (Wan et al. 2018, arXiv:1803.02988, with identity covariance); the means are learned."""
+    """Logits -||h - mu_k||^2 / 2 with learned means.
+
+    (Wan et al. 2018, arXiv:1803.02988, with identity covariance.)
+    """
 
     def __init__(self, features: int, classes: int) -> None:
         super().__init__()
@@ -161,7 +173,7 @@ class GaussianHead(nn.Module):
 
 
 class CenterHead(nn.Linear):
-    """A linear head with a centre of each class beside it, the buffer `centers` [K,D], that has no part in the logits."""
+    """A linear head; the buffer `centers` [K,D] of class centres has no part in the logits."""
 
     centers: Tensor
 
@@ -171,7 +183,10 @@ class CenterHead(nn.Linear):
 
     @torch.no_grad()
     def move_centers(self, features: Tensor, labels: Tensor, rate: float) -> None:
-        """c_j <- c_j - rate * sum_{y=j} (c_j - h) / (1 + #{y=j}) (Wen et al. 2016, eq. 4), in place."""
+        """In place: c_j <- c_j - rate * sum_{y=j} (c_j - h) / (1 + #{y=j}).
+
+        (Wen et al. 2016, eq. 4.)
+        """
         # A matrix product: index_add_ adds up in any order on a GPU.
         member = (torch.arange(len(self.centers), device=labels.device)[:, None] == labels).to(
             self.centers.dtype
@@ -190,7 +205,7 @@ _PLAIN: dict[str, Callable[[int, int], nn.Module]] = {
 
 
 def build_head(spec: str, features: int, classes: int) -> nn.Module:
-    """A fresh head. UserError for another name, for wrong options, or where it does not fit these features and classes."""
+    """A new head. UserError for an unknown name, wrong options, or unfit features or classes."""
     parsed = parse_spec(spec)
     if parsed.name == "max-mahalanobis":
         return MaxMahalanobisHead(

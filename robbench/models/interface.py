@@ -1,4 +1,4 @@
-"""How a foreign module is asked and what its answers mean: found out with two inputs, once, when it is wrapped."""
+"""How to call a foreign module and read its outputs: found with two inputs when it is wrapped."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from robbench.models.rejection import Rejection
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Interface:
-    """The differences from a module that maps any number of float32 images to one tensor of logits [B,K].
+    """How a module differs from a map of any number of float32 images to logits [B,K].
 
     alone: it takes one image at a time. dtype: what inputs are cast to; logits are cast back.
     outputs: which outputs stand for the classes, in their order. reject: the last output, beyond
@@ -33,7 +33,7 @@ class Interface:
     reentrant: bool = False
 
     def ask(self, body: Callable[[Tensor], Any], x: Tensor, training: bool) -> Tensor:
-        """Logits [B,K] of x [B,*]. The module never has x itself: it may change in place what it is given."""
+        """Logits [B,K] of x [B,*]. The module gets a copy of x, which it may change in place."""
         if self.alone and len(x) != 1:
             return torch.cat([self._ask(body, row, training) for row in torch.split(x, 1)])
         return self._ask(body, x, training)
@@ -65,11 +65,13 @@ class Interface:
         found = []
         if self.alone:
             found.append(
-                "the model takes a batch of one only, so it is asked one image at a time, which is slow"
+                "the model takes a batch of one only, so it is asked one image at a time, which "
+                "is slow"
             )
         if self.dtype is not None:
             found.append(
-                f"the model computes in {str(self.dtype).removeprefix('torch.')}: its inputs are cast to it"
+                f"the model computes in {str(self.dtype).removeprefix('torch.')}: its inputs are "
+                "cast to it"
             )
         if self.binary:
             found.append(
@@ -78,19 +80,25 @@ class Interface:
         if self.outputs is not None:
             names = ", ".join(map(str, self.outputs[:10])) + ", ..." * (len(self.outputs) > 10)
             found.append(
-                f"the model has more outputs than there are classes: outputs {names} are the classes, the rest is left out"
+                f"the model has more outputs than there are classes: outputs {names} are the "
+                "classes, the rest is left out"
             )
         if self.reject:
             found.append(
-                f"output {classes} of the model, beyond the {classes} classes, is taken for a rejection: a rejected clean "
-                "input is wrong, a rejected adversarial one is no success, which calls for an attack of its own; give "
+                f"output {classes} of the model, beyond the {classes} classes, is taken for a "
+                "rejection: a rejected clean "
+                "input is wrong, a rejected adversarial one is no success, which calls for an "
+                "attack of its own; give "
                 f"outputs=0-{classes - 1} if it is none"
             )
         return found
 
 
 def main_output(answer: Any, training: bool) -> Any:
-    """The logits in what a module returns: itself, its `.logits` or `["logits"]`, in training mode the first of several."""
+    """The logits in what a module returns.
+
+    That is the value itself, its `.logits` or `["logits"]`, in training mode the first of several.
+    """
     tensor = (Tensor, fx.Proxy)  # tracing runs this on stand-ins
     if isinstance(answer, tensor):
         return answer
@@ -103,9 +111,14 @@ def main_output(answer: Any, training: bool) -> Any:
 
 
 def find_interface(
-    body: Callable[[Tensor], Any], x: Tensor, classes: int, *, dtype: torch.dtype, outputs: Sequence[int] | None = None,
+    body: Callable[[Tensor], Any],
+    x: Tensor,
+    classes: int,
+    *,
+    dtype: torch.dtype,
+    outputs: Sequence[int] | None = None,
     of: Mapping[int, Sequence[int]] | None = None,
-) -> Interface:  # fmt: skip
+) -> Interface:
     """What a module in evaluation mode needs, tried on x [2,*].
 
     dtype: that of its weights. outputs: which of its outputs are the classes. of: the same, by the
@@ -133,7 +146,7 @@ def find_interface(
 
 
 def parse_outputs(text: str, classes: int) -> tuple[int, ...]:
-    """`0-9` or `3,8`: which outputs stand for the classes, in their order. UserError when it is malformed."""
+    """Parse `0-9` or `3,8`: the classes' outputs, in order. UserError when it is malformed."""
     found: list[int] = []
     for part in text.split(","):
         match = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", part.strip())
@@ -142,7 +155,8 @@ def parse_outputs(text: str, classes: int) -> tuple[int, ...]:
         found += range(int(match[1]), int(match[2] or match[1]) + 1)
     if len(found) != classes or len(set(found)) < classes:
         raise UserError(
-            f"outputs '{text}' should be {classes} different ones, one for each class in their order"
+            f"outputs '{text}' should be {classes} different ones, one for each class in their "
+            "order"
         )
     return tuple(found)
 

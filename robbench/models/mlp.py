@@ -16,7 +16,7 @@ from robbench.models.heads import build_head
 
 @dataclass(frozen=True, kw_only=True)
 class MLP(Architecture):
-    """Fully connected layers with ReLU (Rumelhart, Hinton and Williams 1986), for data of any shape.
+    """Fully connected layers with ReLU (Rumelhart, Hinton and Williams 1986), for any shape.
 
     depth=0 is a linear classifier: its features are the normalised pixels themselves, so margins in
     feature space are margins in (scaled) input space.
@@ -30,7 +30,7 @@ class MLP(Architecture):
     ] = 2
 
     def build(self, info: DataInfo) -> Classifier:
-        """A fresh classifier with `width` features, or as many as there are pixels when depth is 0."""
+        """A new classifier with `width` features; with depth 0, one feature for each pixel."""
         features = math.prod(info.shape)
         layers: list[nn.Module] = [nn.Flatten()]
         for _ in range(self.depth):

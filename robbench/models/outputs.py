@@ -7,27 +7,29 @@ from typing import Any
 import torch
 from torch import Tensor
 
-SUMS_TO_ONE = 1e-5
+SUMS_TO_ONE = 1e-4  # rounding may bring a sum this far from 1
 _SQUASHED = {"SoftmaxBackward0": "softmax", "SigmoidBackward0": "sigmoid"}
-_STEPS = "Add Sub Rsub Mul Div Neg Pow Sqrt ToCopy Clone Squeeze Unsqueeze View UnsafeView Reshape Slice Index Alias Permute"
-_PASSED = {
-    f"{name}Backward{n}" for name in _STEPS.split() for n in (0, 1)
-}  # from one entry to one entry, in autograd's names
+_STEPS = (
+    "Add Sub Rsub Mul Div Neg Pow Sqrt ToCopy Clone Squeeze Unsqueeze View UnsafeView Reshape "
+    "Slice Index Alias Permute"
+)
+# What maps one entry to one entry, in autograd's names.
+_PASSED = {f"{name}Backward{n}" for name in _STEPS.split() for n in (0, 1)}
 
 
-def probabilities(outputs: Tensor, tolerance: float = SUMS_TO_ONE) -> tuple[str, str] | None:
-    """What outputs [n,K] are that should be logits, and the layer that makes them so; None when they are no probabilities."""
+def probabilities(outputs: Tensor) -> tuple[str, str] | None:
+    """What outputs [n,K] are instead of logits, and the layer that makes them so; None = logits."""
     z = outputs.double()
     if z.shape[1] > 1 and len(z) and bool(torch.isfinite(z).all()):
-        if bool((z >= -tolerance).all() & ((z.sum(1) - 1).abs() <= tolerance).all()):
+        if bool((z >= -SUMS_TO_ONE).all() & ((z.sum(1) - 1).abs() <= SUMS_TO_ONE).all()):
             return "probabilities", "softmax"
-        if bool((z.logsumexp(1).abs() <= tolerance).all()):
+        if bool((z.logsumexp(1).abs() <= SUMS_TO_ONE).all()):
             return "log-probabilities", "log-softmax"
     return None
 
 
 def squashed(outputs: Tensor) -> tuple[str, str] | None:
-    """The same of outputs [n,K] with a graph that a softmax or sigmoid made, perhaps scaled; None where none is seen."""
+    """As `probabilities`, from the graph of outputs [n,K]: a softmax or sigmoid made them."""
     layer = _layer(outputs.grad_fn)
     return None if layer is None else (f"made by a {layer}", layer)
 
@@ -47,7 +49,7 @@ def _layer(node: Any) -> str | None:
 
 
 def bounded(outputs: Tensor) -> tuple[str, str] | None:
-    """The same of outputs [n,K] that are all in [0,1], as those of a sigmoid per class; similarities can be so too."""
+    """As `probabilities`, for outputs [n,K] all in [0,1]: of a sigmoid, or similarities."""
     if (
         outputs.numel()
         and bool(((outputs >= 0) & (outputs <= 1)).all())

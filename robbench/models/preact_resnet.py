@@ -17,10 +17,11 @@ _FEATURES = 512
 
 @dataclass(frozen=True, kw_only=True)
 class PreActResNet18(Architecture):
-    """PreAct-ResNet-18 (He et al. 2016, Identity Mappings in Deep Residual Networks) for small images: 11.17 million parameters.
+    """PreAct-ResNet-18 (He et al. 2016, Identity Mappings in Deep Residual Networks).
 
-    The CIFAR form of the adversarial training literature (Rice et al. 2020): a 3x3 stem without
-    pooling, stages of 64, 128, 256 and 512 channels, batch norm and ReLU before the global average.
+    11.17 million parameters, for small images. The CIFAR form of the adversarial training
+    literature (Rice et al. 2020): a 3x3 stem without pooling, stages of 64, 128, 256 and 512
+    channels, batch norm and ReLU before the global average.
     """
 
     def build(self, info: DataInfo) -> Classifier:

@@ -32,7 +32,7 @@ _SHAPE, _FEATURES = (3, 32, 32), 512
 
 @dataclass(frozen=True, kw_only=True)
 class PyAutoAttackResNet18(Architecture):
-    """The CIFAR-10 ResNet-18 (He et al. 2016) that AutoAttack's package (Croce and Hein 2020) ships as its example.
+    """The CIFAR-10 ResNet-18 (He et al. 2016) of AutoAttack's package (Croce and Hein 2020).
 
     A pretrained model that needs no download: good for checking attacks against the reference
     package. Measured on the first 64 test images: 89 % clean; at linf:8/255 our APGD and theirs
@@ -47,7 +47,7 @@ class PyAutoAttackResNet18(Architecture):
         return _CLASSES
 
     def build(self, info: DataInfo) -> Classifier:
-        """The trained classifier, in evaluation mode. UserError for other shapes or numbers of classes, or without the file."""
+        """The trained classifier. UserError for other shapes or classes, or without the file."""
         if tuple(info.shape) != _SHAPE or len(info.classes) != len(_CLASSES):
             raise UserError(
                 f"model pyautoattack-resnet18 is for CIFAR-10, shape {_SHAPE} with 10 classes; "
@@ -65,7 +65,8 @@ class PyAutoAttackResNet18(Architecture):
             body.load_state_dict(state)
         except (KeyError, RuntimeError) as error:
             raise UserError(
-                f"pyautoattack's model_test.pt is not the expected ResNet-18 ({reason(error)}); reinstall it"
+                f"pyautoattack's model_test.pt is not the expected ResNet-18 ({reason(error)}); "
+                "reinstall it"
             ) from error
         return Classifier(
             nn.Identity(), body, head, features=_FEATURES, classes=len(_CLASSES)
@@ -77,7 +78,8 @@ def _read_weights() -> dict[str, Tensor]:
     found = importlib.util.find_spec("pyautoattack")
     if found is None or found.origin is None:
         raise UserError(
-            "model pyautoattack-resnet18 lies in the pyautoattack package, which is not installed; run `robbench doctor`"
+            "model pyautoattack-resnet18 lies in the pyautoattack package, which is not "
+            "installed; run `robbench doctor`"
         )
     path = Path(found.origin).parent / "examples" / "model_test.pt"
     try:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Rejection(torch.autograd.Function):
-    """Outputs [B,K+1] to logits [B,K]: NaN, which is no answer, in the rows where the last output is the largest.
+    """Outputs [B,K+1] to logits [B,K]: NaN (no answer) in rows whose last output is the largest.
 
     What is NaN has no gradient. In its place a rejected row gets that of z_(1) + z_(2) - 2 z_K, the
     two largest logits against the rejection, so that an attack that climbs finds out again.

@@ -44,13 +44,13 @@ _OPAQUE = {
 
 
 class Leaf(NamedTuple):
-    """A value of the state: a tensor with its version counter, or text that stands for the value."""
+    """A value of the state: a tensor with its version counter, or text in its place."""
 
     value: Tensor | str
     version: int = 0
 
     def same(self, other: Leaf | None) -> bool:
-        """Whether the other leaf is the same tensor, not written to in between, or the same text."""
+        """Whether the other leaf is the same unmodified tensor, or the same text."""
         if other is None or isinstance(self.value, str) or isinstance(other.value, str):
             return self == other
         if self.value is other.value:
@@ -60,7 +60,7 @@ class Leaf(NamedTuple):
 
 
 class State(NamedTuple):
-    """The values by their path in the model, and the modules that its classes and functions come from."""
+    """A model's values by path, and the modules that its classes and functions come from."""
 
     leaves: dict[str, Leaf]
     modules: frozenset[str]
@@ -111,7 +111,7 @@ class _Walk:
             except Exception:
                 if isinstance(value, Tensor | nn.Module):
                     raise
-                parts = []  # an object that does not let itself be looked into: its class is all that is known
+                parts = []  # an opaque object: its class is all that is known
             for name, part in parts:
                 self.visit(part, f"{path}.{name}" if path else name, depth + 1)
 

@@ -1,4 +1,4 @@
-"""Model folders: config.json and safetensors weights, written atomically, read without ever unpickling."""
+"""Model folders: config.json and safetensors weights, written atomically, read without pickle."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CONFIG = "config.json"
 
 
 def save(folder: Path, filename: str, model: nn.Module) -> Path:
-    """Write the state dict to folder/filename (safetensors); a reader sees the old file or the new one, never a part.
+    """Write the state dict to folder/filename (safetensors), atomically.
 
     Returns the path. RunError when it cannot be written.
     """
@@ -41,7 +41,7 @@ def save(folder: Path, filename: str, model: nn.Module) -> Path:
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
-    """Fill a model's state dict from a safetensors file, on the model's own device and in its own dtypes.
+    """Fill a model's state dict from a safetensors file, on its own device and in its own dtypes.
 
     UserError when the file is missing, corrupt, truncated or holds other names or shapes; the model
     is then unchanged.
@@ -69,7 +69,8 @@ def load_weights(model: nn.Module, path: Path) -> None:
     for name, tensor in expected.items():
         if stored[name].shape != tensor.shape:
             raise UserError(
-                f"{path} does not fit the model: {name} has shape {tuple(stored[name].shape)}, should be {tuple(tensor.shape)}"
+                f"{path} does not fit the model: {name} has shape {tuple(stored[name].shape)}, "
+                f"should be {tuple(tensor.shape)}"
             )
     model.load_state_dict(stored)
 
@@ -77,11 +78,11 @@ def load_weights(model: nn.Module, path: Path) -> None:
 def load_model(
     folder: Path, which: Literal["model", "last", "best"] | None = None
 ) -> tuple[Classifier, dict[str, Any]]:
-    """The classifier of a model folder (on the CPU, in evaluation mode) and its config.json; torch's generator is left as it was.
+    """The classifier of a model folder (CPU, evaluation mode), and its config.json.
 
     `which` names the weights file, model.safetensors by default. UserError when the folder, its
     config or its weights are missing, broken or do not belong together, or the config names private
-    code (`core/trust.py`).
+    code (`core/trust.py`). Torch's global generator is left as it was.
     """
     config = _read_config(folder)
     info = DataInfo(**{name: tuple(config[name]) for name in ("shape", "classes", "mean", "std")})
@@ -94,7 +95,7 @@ def load_model(
 
 
 def model_hash(model: nn.Module) -> str:
-    """16 hexadecimal digits that name what a model has learned and was set to: blake2b over all of its state (`state.py`)."""
+    """16 hexadecimal digits: blake2b over all of a model's state (`state.py`)."""
     return state_of(model).hash()
 
 
@@ -102,7 +103,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
     path = folder / CONFIG
     if not path.is_file():
         raise UserError(
-            f"{folder} is not a model folder: it has no {CONFIG}; give one that robbench train wrote"
+            f"{folder} is not a model folder: it has no {CONFIG}; give one that robbench train "
+            "wrote"
         )
     return read_config(path, Rebuilt)
 

@@ -19,11 +19,11 @@ from robbench.models.shapes import image_shape
 
 @dataclass(frozen=True, kw_only=True)
 class WideResNet(Architecture):
-    """Wide residual network (Zagoruyko and Komodakis 2016, arXiv:1605.07146): WRN-28-10 has 36.5 million parameters.
+    """Wide residual network (Zagoruyko and Komodakis 2016, arXiv:1605.07146).
 
-    Pre-activation blocks of two 3x3 convolutions in three stages of 16, 32 and 64 times `width`
-    channels; convolutions start from He's normal distribution (fan out). The larger model of most
-    robustness papers, often WRN-34-10.
+    WRN-28-10 has 36.5 million parameters. Pre-activation blocks of two 3x3 convolutions in three
+    stages of 16, 32 and 64 times `width` channels; convolutions start from He's normal distribution
+    (fan out). The larger model of most robustness papers, often WRN-34-10.
     """
 
     depth: Annotated[
@@ -35,7 +35,7 @@ class WideResNet(Architecture):
     ] = 0.0
 
     def build(self, info: DataInfo) -> Classifier:
-        """A fresh classifier with 64 * width features. UserError when depth is not 6n+4 or the data are not images."""
+        """A new classifier, 64 * width features. UserError if depth != 6n+4 or without images."""
         if (self.depth - 4) % 6:
             below = self.depth - (self.depth - 4) % 6
             raise UserError(

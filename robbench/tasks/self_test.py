@@ -1,4 +1,4 @@
-"""Do the checks tell models that only look robust from others? Tried on models made for it, on the embedded digits."""
+"""The self-test: checks must flag broken defences and weak attacks, and nothing else."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class CaseResult(NamedTuple):
 
 
 def cases(train: Split, only: Callable[[str], bool] = lambda name: True) -> Iterator[Case]:
-    """Good models, masked ones made from the first, and weak attacks on a robust one; in that order."""
+    """Good models, broken defences made from the first, and weak attacks on a robust one."""
     threat = single_threat(THREAT)
     plain = train_small(train, threat, TrainConfig(model="small-cnn:width=16", epochs=5))
     robust = train_small(

@@ -23,7 +23,10 @@ ROWS, PIXELS = 5000, 3 * 32 * 32  # more would take minutes on a CPU
 
 
 def train_small(train: Split, threat: ThreatModel, config: TrainConfig) -> nn.Module:
-    """A frozen model, trained with the settings of a config (its data and threat aside) on these samples, without validation."""
+    """A frozen model trained on these samples with a config's settings, without validation.
+
+    The config's data and threat are not used.
+    """
     torch.manual_seed(config.seed)
     info, loss = train.info(), LOSSES.build(config.loss)
     model = loss.prepare(create(config.model, info), info).to(train.labels.device)
@@ -41,7 +44,10 @@ def train_small(train: Split, threat: ThreatModel, config: TrainConfig) -> nn.Mo
 def transfer_source(
     split: Split, data: str, threat: ThreatModel, data_dir: Path | None
 ) -> nn.Module | None:
-    """An undefended model of a split's training data, for transfer; None where that is not cheap, or there are no such data."""
+    """An undefended model of a split's training data, to transfer from.
+
+    None where training is not cheap, or there is no training data.
+    """
     shape = split.images.shape[1:]
     if shape.numel() > PIXELS:
         return None
