@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import textwrap
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -16,6 +17,8 @@ from robbench.core.errors import UserError, unknown
 from robbench.guide import Page, read_page, topics
 
 if TYPE_CHECKING:
+    from rich.markdown import Markdown
+
     from robbench.checks.base import Check
     from robbench.core.registry import Registry
 
@@ -190,9 +193,28 @@ def _show_page(entry: Entry, quiet: bool) -> None:
     if not on_terminal():
         print_result(entry["text"], end="")
         return
-    from rich.markdown import Markdown
+    print_rich(_manual(entry["text"]))
 
-    print_rich(Markdown(entry["text"], hyperlinks=False))
+
+def _manual(text: str) -> Markdown:
+    """Markdown whose tables keep the first column whole and cut nothing off."""
+    from rich.console import Console, ConsoleOptions
+    from rich.markdown import Markdown, TableElement
+    from rich.table import Table
+
+    class WholeTable(TableElement):
+        def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Table]:
+            for table in super().__rich_console__(console, options):
+                assert isinstance(table, Table)
+                for column in table.columns:
+                    column.overflow = "fold"
+                table.columns[0].no_wrap = True
+                yield table
+
+    class Manual(Markdown):
+        elements = Markdown.elements | {"table_open": WholeTable}
+
+    return Manual(text, hyperlinks=False)
 
 
 def _show_check(entry: Entry, quiet: bool) -> None:

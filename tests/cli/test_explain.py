@@ -33,15 +33,16 @@ def test_a_topic(cli, topic):
     assert (entry["kind"], entry["name"], entry["text"]) == ("topic", topic, done.out)
 
 
-def test_a_topic_on_a_terminal(cli, monkeypatch):
-    """Rendered: no Markdown marks, and nothing wider than the terminal."""
+@pytest.mark.parametrize("topic", topics())
+def test_a_topic_on_a_terminal(cli, monkeypatch, topic):
+    """Rendered: no Markdown marks, nothing wider than the terminal, nothing cut off."""
     monkeypatch.setattr("robbench.cli.explain.on_terminal", lambda: True)
-    done = cli("explain vocabulary")
+    done = cli("explain", topic)
     assert done.code == 0, done.err
-    assert "Vocabulary" in done.out
-    assert "# Vocabulary" not in done.out
-    assert "**" not in done.out
+    assert read_page(topic).title in done.out
+    assert not re.search(r"^# |\*\*", done.out, re.MULTILINE)
     assert max(map(len, re.sub(r"\x1b\[[0-9;]*m", "", done.out).splitlines())) <= 80
+    assert "…" not in done.out
 
 
 @pytest.mark.parametrize(

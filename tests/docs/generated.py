@@ -56,15 +56,21 @@ def attacks() -> str:
     """Every attack with norms, goal and access; those that wrap another have its properties."""
     rows = []
     for name, summary, cls in ours(ATTACKS):
-        target = ATTACKS.entries[name].target
-        if target.startswith("="):
-            rows.append((f"`{name}`", f"{summary}: `{target[1:]}`", "", "", ""))
-        elif any(field.default is dataclasses.MISSING for field in dataclasses.fields(cls)):
+        if ATTACKS.entries[name].target.startswith("="):
+            continue
+        if any(field.default is dataclasses.MISSING for field in dataclasses.fields(cls)):
             rows.append((f"`{name}`", summary, *["its attack's"] * 3))
         else:
             norms = " ".join(norm for norm in ("linf", "l2", "l1", "l0") if norm in cls.norms)
             rows.append((f"`{name}`", summary, norms, cls.goal, cls.access))
     return table(("attack", "what it is", "norms", "goal", "access"), rows)
+
+
+def aliases() -> str:
+    """Names of attacks that stand for another with options."""
+    found = ((name, entry) for name, entry in ATTACKS.entries.items() if entry.target[0] == "=")
+    rows = ((f"`{name}`", f"`{entry.target[1:]}`", entry.summary) for name, entry in found)
+    return table(("alias", "stands for", "what it is"), rows)
 
 
 def names(registry: Registry, head: str) -> str:
@@ -123,6 +129,7 @@ def columns(of: pa.Schema, before: str) -> str:
 MAKE: dict[str, Callable[[str], str]] = {
     "losses": lambda _: losses(),
     "attacks": lambda _: attacks(),
+    "aliases": lambda _: aliases(),
     "models": lambda _: names(MODELS, "model"),
     "data": lambda _: names(DATA, "data set"),
     "cascades": lambda _: cascade_table(),

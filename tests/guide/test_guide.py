@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -53,6 +54,18 @@ def test_links(path):
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", path.read_text(encoding="utf-8")):
         if not target.startswith("https://"):
             assert (path.parent / target).exists(), target
+
+
+def test_the_picture_of_the_tree():
+    """The architecture shows the layers that import-linter checks, and every package and module."""
+    picture = read_page("architecture").text.split("```")[1]
+    shown = [set(re.findall(r"^(\w+)", layer, re.MULTILINE)) for layer in picture.split("-----\n")]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    layers = settings["tool"]["importlinter"]["contracts"][0]["layers"]
+    assert shown == [set(re.findall(r"robbench\.(\w+)", layer)) for layer in layers]
+    packages = {path.parent.name for path in (ROOT / "robbench").glob("*/__init__.py")}
+    modules = {path.stem for path in (ROOT / "robbench").glob("[!_]*.py")}
+    assert set().union(*shown) == packages | modules
 
 
 def test_pages_are_packaged():
