@@ -1,0 +1,31 @@
+"""Content ids, and lists of classes."""
+
+from __future__ import annotations
+
+import torch
+
+from robbench.data.base import class_difference
+from robbench.data.load import load
+
+
+def test_sample_ids_do_not_depend_on_the_limit() -> None:
+    """A sample keeps its id under a limit, and a fingerprint tells sets apart but not orders."""
+    few, many = load("digits", "test", limit=50), load("digits", "test", limit=100)
+    assert torch.equal(few.ids, many.ids[:50])
+    assert few.fingerprint() != many.fingerprint()
+    assert many.take(torch.randperm(100)).fingerprint() == many.fingerprint()
+
+
+def test_class_lists_are_compared_by_their_first_difference() -> None:
+    """The index, both names and, where they differ, both lengths; a changed order is said."""
+    where = ("model m", "data 'd'")
+    assert (
+        class_difference(["a", "nine"], ["a", "Nine"], where)
+        == "class 1 is 'nine' in model m and 'Nine' in data 'd'"
+    )
+    assert class_difference(["a"], ["a", "b"], where) == (
+        "model m has 1 classes, data 'd' 2; class 1 is none in model m and 'b' in data 'd'"
+    )
+    assert class_difference(["1", "10", "2"], ["1", "2", "10"], where) == (
+        "class 1 is '10' in model m and '2' in data 'd', and 1 more differ; the names are the same, their order is not"
+    )
