@@ -23,12 +23,12 @@ SMALL, LARGE, USUAL = 1.0, 50.0, 10.0  # of differences of logits, see `temperat
 
 
 def margins(logits: Tensor, y: Tensor) -> Tensor:
-    """[B] logit margin z_y - max_{k != y} z_k: positive = correct. With a single class it is +inf."""
+    """[B] logit margin z_y - max_{k != y} z_k: positive = correct; +inf with a single class."""
     return logits.gather(1, y[:, None])[:, 0] - best_other(logits, y)
 
 
 def answered(logits: Tensor) -> Tensor:
-    """[B] bool: logits that say something. NaN and +inf do not; -inf is a class that is ruled out."""
+    """[B] bool: no logit is NaN or +inf. -inf is allowed: it rules a class out."""
     return ~(logits.isnan() | (logits == torch.inf)).any(1)
 
 
@@ -38,19 +38,22 @@ def best_other(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def soft_margins(logits: Tensor, y: Tensor) -> Tensor:
-    """[B] soft logit margin z_y - logsumexp_{k != y} z_k, at most the logit margin (Ding et al. 2020, arXiv:1812.02637)."""
+    """[B] soft logit margin z_y - logsumexp_{k != y} z_k (Ding et al. 2020, arXiv:1812.02637).
+
+    It is at most the logit margin.
+    """
     logits = logits - _offset(logits)
     return logits.gather(1, y[:, None])[:, 0] - _others(logits, y).logsumexp(1)
 
 
 def _offset(logits: Tensor) -> Tensor:
-    """[B,1] the largest logit where it is so large that sums would lose digits, else 0, which changes no bit."""
+    """[B,1]: the largest logit where sums would lose digits, else 0, which changes no bit."""
     top = logits.detach().amax(1, keepdim=True)
     return torch.where((top.abs() > FAR) & torch.isfinite(top), top, torch.zeros_like(top))
 
 
 def _others(logits: Tensor, y: Tensor) -> Tensor:
-    """The logits with the true one at -inf (a product with a mask would be wrong for negative logits)."""
+    """The logits with the true one at -inf; a product with a mask fails for negative logits."""
     return logits.masked_fill(F.one_hot(y, logits.shape[1]).bool(), -torch.inf)
 
 
@@ -73,7 +76,9 @@ def cross_entropy(logits: Tensor, p: Problem) -> Tensor:
 
 
 def temperatures(logits0: Tensor) -> Tensor:
-    """[B] by which an attack divides a row's logits, from its clean logits [B,K]: 1 unless their scale is extreme.
+    """[B]: what an attack divides a row's logits by, from its clean logits [B,K].
+
+    1 unless their scale is extreme.
 
     A scale changes no label, but the softmax of tiny logits climbs towards all classes at once, and
     that of huge ones has no gradient in float32. Tiny: z_(1) - median below SMALL. Huge: z_(1) -
@@ -100,12 +105,12 @@ def log_softmax(logits: Tensor) -> Tensor:
 
 
 def margin(logits: Tensor, p: Problem) -> Tensor:
-    """max_{k != y} z_k - z_y: the negative logit margin, blind to saturation (Carlini and Wagner 2017, f_6)."""
+    """max_{k != y} z_k - z_y (Carlini and Wagner 2017, f_6): does not saturate."""
     return -margins(logits, p.y)
 
 
 def true_logit(logits: Tensor, p: Problem) -> Tensor:
-    """-z_y: the distance to the class' centre, where logits are distances (MMC's adaptive attack, Pang et al. 2020).
+    """-z_y, for logits that are distances to centres (MMC's adaptive attack, Pang et al. 2020).
 
     Unlike the others it sees a common shift of the logits.
     """
@@ -113,12 +118,18 @@ def true_logit(logits: Tensor, p: Problem) -> Tensor:
 
 
 def soft_margin(logits: Tensor, p: Problem) -> Tensor:
-    """logsumexp_{k != y} z_k - z_y, what MMA climbs: a smooth upper bound of `margin`; z divided by the temperature."""
+    """logsumexp_{k != y} z_k - z_y, what MMA climbs: a smooth upper bound of `margin`.
+
+    z is divided by the temperature.
+    """
     return -soft_margins(p.tempered(logits), p.y)
 
 
 def dlr(logits: Tensor, p: Problem) -> Tensor:
-    """-(z_y - max_{k != y} z_k) / (z_(1) - z_(3)), Croce and Hein 2020, eq. 5. With 2 classes: the plain margin."""
+    """-(z_y - max_{k != y} z_k) / (z_(1) - z_(3)), Croce and Hein 2020, eq. 5.
+
+    With 2 classes it is the plain margin.
+    """
     if logits.shape[1] < 3:
         return margin(logits, p)
     top = logits.topk(3, dim=1).values

@@ -1,4 +1,6 @@
-"""Attacks of the adv-lib package (Rony and Ben Ayed, github.com/jeromerony/adversarial-library), as it runs them.
+"""Attacks of the adv-lib package, as it runs them.
+
+Rony and Ben Ayed, github.com/jeromerony/adversarial-library.
 
 Its functions name their parameters in Greek; the letters may be written out: `options=(gamma=0.1)`.
 """
@@ -51,7 +53,7 @@ KNOWN = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AdvLib(PackageAttack):
-    """Any attack of the adv-lib package (Rony and Ben Ayed): `adv-lib:fmn,options=(steps=100,gamma_init=0.1)`.
+    """Any attack of adv-lib (Rony and Ben Ayed): `adv-lib:fmn,options=(steps=100)`.
 
     Most seek the smallest perturbation; their default options quantise or not as the package does
     (ddn: levels=256).

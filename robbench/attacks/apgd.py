@@ -47,7 +47,10 @@ class State(Rows):
 
 @functools.cache
 def checkpoints(steps: int) -> tuple[int, ...]:
-    """w_j = ceil(p_j steps), p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06), p_1 = 0.22; hundredths, to be exact."""
+    """w_j = ceil(p_j steps), p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06), p_1 = 0.22.
+
+    Computed in hundredths, to be exact.
+    """
     before, here, found = 0, 22, []
     while here <= 100:
         found.append(-(-here * steps // 100))
@@ -67,7 +70,9 @@ def windows(steps: int, device: torch.device) -> Tensor:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class APGD(Attack[State | SparseState]):
-    """Auto-PGD (Croce and Hein 2020, arXiv:2003.01690, algorithm 1; in L1 2021, arXiv:2103.01208): no step size to tune.
+    """Auto-PGD (Croce and Hein 2020, arXiv:2003.01690, algorithm 1): no step size to tune.
+
+    In L1 it is that of Croce and Hein 2021, arXiv:2103.01208.
 
     With objective=dlr-targeted each of the most likely wrong classes (at the clean input) is tried
     in turn, at most K-1.
@@ -96,9 +101,7 @@ class APGD(Attack[State | SparseState]):
     ] = 0.75
     large_eps: Annotated[
         bool,
-        Field(
-            description="in l1 only: climb inside 3 eps and 2 eps first, 30% of the steps each, as AutoAttack does"
-        ),
+        Field(description="in l1 only: first 30% of the steps inside 3 eps, 30% inside 2 eps"),
     ] = True
 
     def variants(self, classes: int) -> int:
@@ -117,8 +120,18 @@ class APGD(Attack[State | SparseState]):
             return apgd_l1.start(p, self.steps, self.large_eps)
         x, none = p.ball.on_sphere(), torch.full_like(p.eps, -torch.inf)
         zero = torch.zeros_like(x)
-        return State(x=x, x_prev=x, x_top=x, g_top=zero, f_top=none, f_prev=-none, f_then=none, eta=2 * p.eps,
-                     rises=torch.zeros_like(p.y), halved=torch.zeros_like(p.y, dtype=torch.bool))  # fmt: skip
+        return State(
+            x=x,
+            x_prev=x,
+            x_top=x,
+            g_top=zero,
+            f_top=none,
+            f_prev=-none,
+            f_then=none,
+            eta=2 * p.eps,
+            rises=torch.zeros_like(p.y),
+            halved=torch.zeros_like(p.y, dtype=torch.bool),
+        )
 
     def step(self, s: State | SparseState, t: Tensor, p: Problem, q: Oracle) -> State | SparseState:
         objective = find_objective(self.objective)
@@ -140,8 +153,15 @@ class APGD(Attack[State | SparseState]):
         z = p.ball.ascend(x, g, eta)
         alpha = lift(pick(t == 0, torch.ones_like(eta), torch.full_like(eta, self.alpha)), x)
         x_next = p.ball.project(x + alpha * (z - x) + (1 - alpha) * (x - s.x_prev))
-        return s.replace(x=x_next, x_prev=x, f_prev=a.value, eta=eta, f_then=pick(due, s.f_top, f_then),
-                         rises=pick(due, torch.zeros_like(rises), rises), halved=pick(due, stuck, s.halved))  # fmt: skip
+        return s.replace(
+            x=x_next,
+            x_prev=x,
+            f_prev=a.value,
+            eta=eta,
+            f_then=pick(due, s.f_top, f_then),
+            rises=pick(due, torch.zeros_like(rises), rises),
+            halved=pick(due, stuck, s.halved),
+        )
 
     def point(self, s: State | SparseState) -> Tensor:
         return s.x

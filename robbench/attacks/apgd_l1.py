@@ -1,4 +1,4 @@
-"""APGD in L1: Croce and Hein 2021, arXiv:2103.01208, algorithm 1 and its section on several budgets.
+"""APGD in L1: Croce and Hein 2021, arXiv:2103.01208, algorithm 1 and "multi-eps".
 
     x <- project(x + eta sign(top_k(g)) / k)      top_k: the k largest entries of the gradient
 
@@ -56,7 +56,7 @@ def phases(steps: int, large_eps: bool) -> tuple[tuple[int, int, int], ...]:
 
 @functools.cache
 def schedule(steps: int, large_eps: bool, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """[steps + 1] each: the budget in eps, whether a checkpoint is due, whether a phase ends with this query."""
+    """[steps + 1] each: budget in eps, whether a checkpoint is due, whether a phase ends."""
     times, due, ends = torch.ones(steps + 1), *torch.zeros(2, steps + 1, dtype=torch.bool)
     for start, stop, factor in phases(steps, large_eps):
         window = max(4 * (min(stop, steps) - start) // 100, 1)
@@ -89,7 +89,7 @@ def step(
     steps: int,
     large_eps: bool,
 ) -> SparseState:
-    """Query, look whether a checkpoint is due, and move: by one sparse step, or to the start of the next phase."""
+    """Query, and move by one sparse step or to the start of the next phase."""
     a = q.grad(s.x, objective)
     s = s.where(a.value > s.f_top, x_top=s.x, g_top=a.grad, f_top=a.value)
     times, due, ends = schedule(steps, large_eps, t.device)
@@ -110,8 +110,15 @@ def _begin(p: Problem, x: Tensor) -> SparseState:
     """A run inside p's budget, from x projected."""
     x = p.ball.project(x)
     changed = _changed(x, p)
-    return SparseState(x=x, x_top=x, g_top=torch.zeros_like(x), f_top=torch.full_like(p.eps, -torch.inf), eta=p.eps,
-                       k=_two_thirds(changed), changed=changed)  # fmt: skip
+    return SparseState(
+        x=x,
+        x_top=x,
+        g_top=torch.zeros_like(x),
+        f_top=torch.full_like(p.eps, -torch.inf),
+        eta=p.eps,
+        k=_two_thirds(changed),
+        changed=changed,
+    )
 
 
 def _changed(x: Tensor, p: Problem) -> Tensor:
@@ -123,7 +130,7 @@ def _two_thirds(changed: Tensor) -> Tensor:
 
 
 def _sparse_sign(g: Tensor, k: Tensor) -> Tensor:
-    """The signs of the k largest entries and of those that tie with the last of them, of L1 size 1."""
+    """The signs of the k largest entries, and of ties with the last of them; L1 size 1."""
     least = g.abs().flatten(1).sort(dim=1, descending=True).values.gather(1, k[:, None] - 1)[:, 0]
     sign = torch.where(g.abs() >= lift(least, g), g.sign(), 0.0)
     return sign / lift(sign.abs().flatten(1).sum(1).clamp(min=1), g)

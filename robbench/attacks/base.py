@@ -35,7 +35,7 @@ class Answer(NamedTuple):
 
 
 class Oracle(ABC):
-    """The only way an attack sees the model; it counts queries and remembers each row's worst point."""
+    """The model as an attack sees it: counts queries, remembers each row's worst point."""
 
     @abstractmethod
     def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -43,7 +43,9 @@ class Oracle(ABC):
 
     @abstractmethod
     def grad(self, x: Tensor, objective: Objective, need: Tensor | None = None) -> Answer:
-        """One forward and one backward per row; no backward, and a zero gradient, for rows at their last step.
+        """One forward and one backward per row.
+
+        Rows at their last step have no backward and a zero gradient.
 
         `need` [B] bool: the rows that want a gradient at all (others may get one, or zeros).
         """
@@ -52,7 +54,9 @@ class Oracle(ABC):
     def jacobian(
         self, x: Tensor, classes: Tensor, need: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """One forward and k backwards per row: logits [B,K], gradients of the logits of `classes` [B,k] as [B,k,*], and hit.
+        """One forward and k backwards per row.
+
+        Gives logits [B,K], gradients [B,k,*] of the logits of `classes` [B,k], and hit [B].
 
         `need` as for `grad`.
         """
@@ -63,11 +67,11 @@ class AnyAttack:
 
     norms: ClassVar[frozenset[str]] = frozenset({"linf", "l2"})
     goal: ClassVar[Literal["fixed-eps", "minimum-norm"]] = "fixed-eps"
-    """`fixed-eps`: seeks an adversarial point inside the budget eps. `minimum-norm`: seeks the nearest
+    """`fixed-eps`: seeks an adversarial point inside the budget eps. `minimum-norm`: the nearest
     one, so it also runs without a budget (eps = inf); under a finite eps it ends at the first point
     inside."""
     access: ClassVar[Literal["white-box", "score-based", "decision-based", "none"]] = "white-box"
-    """What it learns from the model under attack: gradients, logits, predicted classes or nothing. One
+    """What it sees of the model under attack: gradients, logits, predicted classes or nothing. One
     that learns less and breaks what those before it did not raises a flag."""
 
     def equip(self, find: Callable[[str], nn.Module]) -> Self:
@@ -93,11 +97,11 @@ class Attack(AnyAttack, ABC, Generic[S]):
 
     @property
     def draws(self) -> int:
-        """How often a point is put to a random model at each query; it counts as misclassified by majority."""
+        """How often each query asks a random model; the majority decides."""
         return 1
 
     def variants(self, classes: int) -> int:
-        """How many rows a sample may use, one after the other: restarts, or targets among `classes`."""
+        """Runs per sample, one after the other: restarts, or targets among `classes`."""
         return 1
 
     def vary(self, p: Problem, k: Tensor) -> Problem:
@@ -110,14 +114,17 @@ class Attack(AnyAttack, ABC, Generic[S]):
 
     @abstractmethod
     def step(self, s: S, t: Tensor, p: Problem, q: Oracle) -> S:
-        """Query where the rows stand, then move. t [B] counts the moves each row has made; t == steps queries only."""
+        """Query at the rows' points, then move.
+
+        t [B] counts the moves of each row; at t == steps a row queries only.
+        """
 
     @abstractmethod
     def point(self, s: S) -> Tensor:
         """[B,*]: where the rows stand."""
 
     def done(self, s: S) -> Tensor | None:
-        """[B] bool: rows that need no further query although t < steps; None when rows always take all their steps."""
+        """[B] bool: rows that end before their last step; None where none ever does."""
         return None
 
 
@@ -130,7 +137,10 @@ class Backend(AnyAttack, ABC):
 
     @abstractmethod
     def run(self, model: nn.Module, p: Problem, *, seed: int) -> Tensor:
-        """Points [B,*] for a batch of correctly classified samples. UserError when the package is missing or cannot do it."""
+        """Points [B,*] for a batch of correctly classified samples.
+
+        Raises UserError when the package is missing or cannot attack this.
+        """
 
 
 AnyRowAttack = Attack[Any]

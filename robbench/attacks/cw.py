@@ -59,7 +59,9 @@ def corrections(iterations: int, device: torch.device) -> Tensor:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class CarliniWagner(Attack[State]):
-    """Smallest L2 perturbation by Adam and a search over the penalty's weight (Carlini and Wagner 2017, arXiv:1608.04644).
+    """Smallest L2 perturbation by penalty (Carlini and Wagner 2017, arXiv:1608.04644).
+
+    Adam, and a search over the weight of the penalty.
 
     The paper's cost is search_steps=9, iterations=10000.
     """
@@ -93,9 +95,20 @@ class CarliniWagner(Attack[State]):
         w0 = (
             torch.log1p(u) - torch.log1p(-u)
         ) / 2  # torch's atanh rounds the last elements of a tensor otherwise
-        return State(x=p.x0, w=w0, w0=w0, m=zero, v=zero, k=torch.zeros_like(p.y), search=torch.zeros_like(p.y),
-                     c=none + self.c, low=none, high=none + NO_UPPER_BOUND, found=torch.zeros_like(p.y, dtype=torch.bool),
-                     before=none + torch.inf)  # fmt: skip
+        return State(
+            x=p.x0,
+            w=w0,
+            w0=w0,
+            m=zero,
+            v=zero,
+            k=torch.zeros_like(p.y),
+            search=torch.zeros_like(p.y),
+            c=none + self.c,
+            low=none,
+            high=none + NO_UPPER_BOUND,
+            found=torch.zeros_like(p.y, dtype=torch.bool),
+            before=none + torch.inf,
+        )
 
     def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> State:
         a = q.grad(s.x, margin, need=s.k < self.iterations)
@@ -121,8 +134,19 @@ class CarliniWagner(Attack[State]):
         zero, none = torch.zeros_like(s.x), torch.zeros_like(s.k)
         low, high = pick(s.found, s.low, s.c), pick(s.found, s.c, s.high)
         c = pick(high < NO_UPPER_BOUND, (low + high) / 2, 10 * s.c)
-        return s.replace(x=p.x0, w=s.w0, m=zero, v=zero, k=none, search=s.search + 1, c=c, low=low, high=high,
-                         found=none.bool(), before=torch.full_like(c, torch.inf))  # fmt: skip
+        return s.replace(
+            x=p.x0,
+            w=s.w0,
+            m=zero,
+            v=zero,
+            k=none,
+            search=s.search + 1,
+            c=c,
+            low=low,
+            high=high,
+            found=none.bool(),
+            before=torch.full_like(c, torch.inf),
+        )
 
     def _tanh_w0(self, p: Problem) -> Tensor:
         return (2 * p.x0 - 1) * (1 - self.shrink)

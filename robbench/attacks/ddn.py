@@ -3,7 +3,8 @@
 The perturbation takes a gradient step of length alpha and is then rescaled to a radius, which
 shrinks by 1 - gamma after a misclassified point and grows by 1 + gamma after any other:
 
-    delta <- delta + alpha_t g / ||g||,   x <- clip(x0 + radius delta / ||delta||),   alpha_t from 1 to 0.01 along a cosine.
+    delta <- delta + alpha_t g / ||g||,   x <- clip(x0 + radius delta / ||delta||),
+    alpha_t from 1 to 0.01 along a cosine.
 
 Option, not in the paper: the last `polish` moves, which need no gradient, bisect the way from x0 to
 the nearest adversarial point found. In short runs that is worth more than as many steps.
@@ -53,7 +54,7 @@ def cosine(first: float, last: float, steps: int, like: torch.device) -> Tensor:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DDN(Attack[State]):
-    """Decoupled direction and norm, smallest L2 perturbation (Rony et al. 2019, arXiv:1811.09600)."""
+    """Decoupled direction and norm: smallest in L2 (Rony et al. 2019, arXiv:1811.09600)."""
 
     norms: ClassVar[frozenset[str]] = frozenset({"l2"})
     goal = "minimum-norm"

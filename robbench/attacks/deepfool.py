@@ -1,4 +1,6 @@
-"""DeepFool: Moosavi-Dezfooli, Fawzi and Frossard 2016, arXiv:1511.04599, algorithm 2 and section 3.3 (other norms).
+"""DeepFool: Moosavi-Dezfooli, Fawzi and Frossard 2016, arXiv:1511.04599.
+
+Algorithm 2, and section 3.3 for other norms.
 
 With f_k = z_k - z_y and w_k = grad f_k at the current point, the nearest linearised boundary is
 that of the class l with the least |f_k| / ||w_k||_dual. The perturbation r grows by the shortest
@@ -41,7 +43,7 @@ class State(Rows):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DeepFool(Attack[State]):
-    """Steps onto the nearest linearised class boundary (Moosavi-Dezfooli et al. 2016, arXiv:1511.04599).
+    """Steps to the nearest linearised boundary (Moosavi-Dezfooli et al. 2016, arXiv:1511.04599).
 
     It stops at its first misclassified point, and asks the model for one gradient per candidate
     class at each step.

@@ -1,4 +1,6 @@
-"""EOT: Athalye, Carlini and Wagner 2018, arXiv:1802.00420, section 4.2 (and Athalye et al. 2018, arXiv:1707.07397).
+"""EOT: Athalye, Carlini and Wagner 2018, arXiv:1802.00420, section 4.2.
+
+See also Athalye et al. 2018, arXiv:1707.07397.
 
 Against a model f_r that draws random numbers r, an attack should climb the expectation: grad
 E_r[J(f_r(x))], estimated as the mean of the gradients of some draws at the same point. Every query
@@ -33,7 +35,7 @@ from robbench.threat.problem import Problem
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Wrapper(Attack[Any]):
-    """The base of attacks that run another one; as it stands it changes nothing. `inner` is that attack, `attack` its spec."""
+    """The base of attacks that run another one: `inner`, of the spec `attack`."""
 
     attack: Annotated[
         str, Field(description="the attack to run, with its options in parentheses")
@@ -44,7 +46,8 @@ class Wrapper(Attack[Any]):
         inner, canonical = ATTACKS.build(self.attack), ATTACKS.canonical(self.attack)
         if not isinstance(inner, Attack):
             raise UserError(
-                f"attack {canonical} is a whole attack of another package; only our own can run inside another"
+                f"attack {canonical} is a whole attack of another package; only our own can run "
+                "inside another"
             )
         self._refuse(inner, canonical)
         self._set(attack=canonical, inner=inner)
@@ -94,7 +97,9 @@ class Wrapper(Attack[Any]):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class EOT(Wrapper):
-    """An attack on the mean of a random model's draws (Athalye et al. 2018, arXiv:1802.00420); success is by majority of them.
+    """An attack on the mean of a random model's draws (Athalye et al. 2018, arXiv:1802.00420).
+
+    It succeeds where the majority of the draws is wrong.
 
     Every query costs `draws` forwards and backwards.
     """

@@ -1,9 +1,10 @@
-"""FAB: Croce and Hein 2020, arXiv:1907.02044, algorithm 1: the nearest adversarial point, norm by norm.
+"""FAB: Croce and Hein 2020, arXiv:1907.02044, algorithm 1: the nearest adversarial point.
 
 Each iteration linearises the decision boundary at x, projects x and the clean x0 onto it inside the
 box (by d1 and d2), and goes beyond it, with a pull towards x0:
 
-    alpha = min(|d1| / (|d1| + |d2|), alpha_max),    x <- clip((1 - alpha) (x + eta d1) + alpha (x0 + eta d2))
+    alpha = min(|d1| / (|d1| + |d2|), alpha_max),
+    x <- clip((1 - alpha) (x + eta d1) + alpha (x0 + eta d2))
 
 A point that is misclassified is booked, and x <- x0 + beta (x - x0). Untargeted, the boundary is
 that of the class with the smallest |z_k - z_y| / |grad(z_k - z_y)|_dual; targeted, that of one
@@ -57,7 +58,7 @@ def difference(logits: Tensor, p: Problem) -> Tensor:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FAB(Attack[State]):
-    """Fast adaptive boundary attack (Croce and Hein 2020, arXiv:1907.02044): seeks the smallest perturbation.
+    """Smallest perturbation by fast adaptive boundary steps (Croce and Hein, arXiv:1907.02044).
 
     targeted=true tries each of the most likely wrong classes (at the clean input) in turn, at most
     K-1: one gradient an iteration instead of one a class.

@@ -1,4 +1,7 @@
-"""FGSM: Goodfellow, Shlens and Szegedy 2015, arXiv:1412.6572, section 4. One steepest step of length eps from the clean input."""
+"""FGSM: Goodfellow, Shlens and Szegedy 2015, arXiv:1412.6572, section 4.
+
+One steepest step of length eps from the clean input.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ class State(Rows):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FGSM(Attack[State]):
-    """Fast gradient sign method (Goodfellow et al. 2015, arXiv:1412.6572); in L2 the gradient's direction."""
+    """Fast gradient sign method (Goodfellow et al. 2015, arXiv:1412.6572); L2: normalised."""
 
     objective: Annotated[
         Literal["cross-entropy", "margin", "dlr"], Field(description="what the step climbs")

@@ -3,7 +3,8 @@
 With the logit margin L = max_{k != y} z_k - z_y (an adversarial point has L > 0) and its gradient
 g, the budget eps becomes
 
-    ||delta|| + |L| / ||g||_dual          before the first adversarial point: the first-order distance to the boundary
+    ||delta|| + |L| / ||g||_dual     before the first adversarial point: first-order distance
+                                     to the boundary
     eps (1 + gamma_t)                     at other points that are not adversarial
     min(eps (1 - gamma_t), ||delta*||)    at adversarial ones; delta* is the smallest found
 

@@ -25,7 +25,7 @@ UNFIT = {"GenAttack", "DatasetAttack", "PointwiseAttack", "BinarizationRefinemen
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Foolbox(PackageAttack):
-    """Any attack of the foolbox package (Rauber et al. 2017, arXiv:1707.04131): `foolbox:LinfPGD,options=(steps=20)`.
+    """Any attack of foolbox (Rauber et al. 2017, arXiv:1707.04131): `foolbox:LinfPGD`.
 
     Without a budget (eps = inf) its minimum-norm attacks run, such as L2DeepFoolAttack.
     """

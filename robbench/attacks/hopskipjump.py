@@ -2,9 +2,12 @@
 
 With phi = +1 for a misclassified point and -1 else, from a misclassified x~ and for t = 1, 2, ...
 
-    search    x   <- the point nearest to x0 on the way from x~ that is still misclassified, by bisection to a share theta
-    estimate  v   <- sum_b (phi_b - mean phi) u_b over B_t = B_0 sqrt(t) points x + delta u_b, |u_b|_2 = 1      (eq. 12, 15)
-    stride    x~  <- x + xi v/|v|_2 (in linf: x + xi sign v), xi = size(x - x0) / sqrt(t), halved until misclassified
+    search    x   <- the point nearest to x0 on the way from x~ that is misclassified,
+                    by bisection to a share theta
+    estimate  v   <- sum_b (phi_b - mean phi) u_b over B_t = B_0 sqrt(t) points x + delta u_b,
+                    |u_b|_2 = 1      (eq. 12, 15)
+    stride    x~  <- x + xi v/|v|_2 (in linf: x + xi sign v), xi = size(x - x0) / sqrt(t),
+                    halved until misclassified
 
 theta = d^(-3/2) in l2, d^-2 in linf; delta = size(x~ - x0) / d, 0.1 at t = 1. One query per step:
 each row is a machine that knows its phase. Two running sums are enough for v, and u_b is what the
@@ -57,7 +60,7 @@ class State(Rows):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HopSkipJump(Attack[State]):
-    """HopSkipJump (Chen et al. 2020, arXiv:1904.02144): the smallest perturbation, from predicted labels alone."""
+    """Smallest perturbation from predicted labels alone (Chen et al. 2020, arXiv:1904.02144)."""
 
     norms: ClassVar[frozenset[str]] = frozenset({"linf", "l2"})
     goal: ClassVar[Literal["fixed-eps", "minimum-norm"]] = "minimum-norm"
@@ -81,8 +84,22 @@ class HopSkipJump(Attack[State]):
     def start(self, p: Problem) -> State:
         zero, count, still = torch.zeros_like(p.eps), torch.zeros_like(p.y), torch.zeros_like(p.x0)
         x = keyed.uniform(keyed.fold(p.key, -1), p.x0.shape[1:], dtype=p.x0.dtype)
-        return State(phase=count + TRIAL, count=count, turn=count, x=x, far=x, reach=zero, low=zero, high=zero, edge=x,
-                     votes=zero, sum_u=still, sum_phi_u=still, way=still, xi=zero)  # fmt: skip
+        return State(
+            phase=count + TRIAL,
+            count=count,
+            turn=count,
+            x=x,
+            far=x,
+            reach=zero,
+            low=zero,
+            high=zero,
+            edge=x,
+            votes=zero,
+            sum_u=still,
+            sum_phi_u=still,
+            way=still,
+            xi=zero,
+        )
 
     def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> State:
         _, hit = q.logits(s.x)
@@ -119,8 +136,13 @@ class HopSkipJump(Attack[State]):
         theta = self.gamma * s.x.shape[1:].numel() ** (-1.5 if p.norm.name == "l2" else -2.0)
         end = mask & ((s.high - s.low <= theta) | (share <= s.low) | (share >= s.high))
         s = s.where(end, edge=self._between(s, s.high, p))
-        return s.replace(phase=pick(end, ESTIMATE, s.phase), count=pick(end, 0, s.count), votes=pick(end, 0.0, s.votes),
-                         sum_u=pick(end, 0.0, s.sum_u), sum_phi_u=pick(end, 0.0, s.sum_phi_u))  # fmt: skip
+        return s.replace(
+            phase=pick(end, ESTIMATE, s.phase),
+            count=pick(end, 0, s.count),
+            votes=pick(end, 0.0, s.votes),
+            sum_u=pick(end, 0.0, s.sum_u),
+            sum_phi_u=pick(end, 0.0, s.sum_phi_u),
+        )
 
     def _vote(self, s: State, hit: Tensor, mask: Tensor, p: Problem) -> State:
         """One more phi_b u_b; after the last the stride begins."""
@@ -153,7 +175,10 @@ class HopSkipJump(Attack[State]):
 
     @staticmethod
     def _between(s: State, share: Tensor, p: Problem) -> Tensor:
-        """The point at a share [B] of the way to x~: on the segment, in linf as near to x~ as a cube of that size allows."""
+        """The point at a share [B] of the way to x~.
+
+        On the segment; in linf as near to x~ as a cube of that size allows.
+        """
         d = s.far - p.x0
         return p.x0 + (
             lift(share, d) * d if p.norm.name == "l2" else p.norm.project(d, share * s.reach)

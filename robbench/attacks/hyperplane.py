@@ -1,4 +1,6 @@
-"""The shortest way to a hyperplane inside the box (Croce and Hein 2020, arXiv:1907.02044, section 2.2 and appendix A).
+"""The shortest way to a hyperplane inside the box.
+
+Croce and Hein 2020, arXiv:1907.02044, section 2.2 and appendix A.
 
     min size(d)  such that  <w, d> = gap,  x + d in [0,1]
 
@@ -25,7 +27,9 @@ from robbench.threat.norms import BOX
 
 
 def to_hyperplane(x: Tensor, w: Tensor, gap: Tensor, norm: str) -> Tensor:
-    """The d [...,D] for points x [...,D] of the box, normals w (broadcast to x) and gap [...] = b - <w, x>.
+    """The d [...,D] for points x [...,D] of the box.
+
+    w: normals, broadcast to x. gap [...] = b - <w, x>.
 
     Zero where w is zero or the gap is no number. `norm` is linf, l2 or l1.
     """

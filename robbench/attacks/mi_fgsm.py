@@ -1,6 +1,7 @@
 """MI-FGSM: Dong et al. 2018, arXiv:1710.06081, algorithm 1 and its L2 form.
 
-g <- decay g + grad / |grad|_1,  x <- x + rate eps steepest(g): sign(g) in Linf, g / |g|_2 in L2. From the clean input, g = 0.
+From the clean input and g = 0:  g <- decay g + grad / |grad|_1,  x <- x + rate eps steepest(g),
+where steepest is sign(g) in Linf and g / |g|_2 in L2.
 
 Deviations, on purpose. The paper's rate is 1 / steps, with which no point can leave the ball;
 points are projected, so that other rates are sound too.
@@ -31,7 +32,7 @@ class State(Rows):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MIFGSM(Attack[State]):
-    """Momentum iterative FGSM (Dong et al. 2018, arXiv:1710.06081): made for points that fool other models too."""
+    """Momentum iterative FGSM (Dong et al. 2018, arXiv:1710.06081), for transferable points."""
 
     steps: Annotated[int, Field(ge=1, description="moves")] = 10
     decay: Annotated[

@@ -1,10 +1,14 @@
-"""The smallest budget at which an attack succeeds: bisection, as in Carlini and Wagner 2017 (arXiv:1608.04644, section V).
+"""The smallest budget at which an attack succeeds, by bisection.
+
+As in Carlini and Wagner 2017, arXiv:1608.04644, section V.
 
 Each row runs the inner attack at budgets of its own. lo is the largest budget at which a run
 failed, hi the size of the smallest adversarial point:
 
-    a run ends at its first success:  hi <- size of that point (not the budget, which may be larger);   eps <- (lo + hi) / 2
-    or after all its queries:         lo <- eps;     eps <- (lo + hi) / 2, or 2 eps as long as no point is known
+    a run ends at its first success:  hi <- size of that point (not the budget, which may be
+                                      larger);   eps <- (lo + hi) / 2
+    or after all its queries:         lo <- eps;     eps <- (lo + hi) / 2, or 2 eps as long as
+                                      no point is known
 
 No budget is larger than the farthest corner of the box, nor than the threat's eps if that is
 finite; the first run is then at eps itself, so that the verdict there is the inner attack's own. In
@@ -45,7 +49,7 @@ class State(Rows):
 
 
 class Watch(Oracle):
-    """Passes the inner attack's queries on, and sees for itself whether they are successes within the run's budget."""
+    """Passes queries on and checks itself whether they are successes inside the run's budget."""
 
     hit: Tensor  # [B] bool
     size: Tensor  # [B]
@@ -77,15 +81,16 @@ class Watch(Oracle):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Minimal(Wrapper):
-    """The smallest budget at which another attack succeeds, by bisection; each of its restarts or targets has a search."""
+    """The smallest budget at which another attack succeeds, by bisection.
+
+    Each of its restarts or targets has a search of its own.
+    """
 
     rounds: Annotated[int, Field(ge=1, description="runs of the attack per sample at most")] = 12
     high: Annotated[
         Annotated[Number, Field(gt=0)] | None,
         OrNone,
-        Field(
-            description="budget of the first run; none = linf 0.1, l2 1, l1 8, l0 8; doubled until a run succeeds"
-        ),
+        Field(description="budget of the first run; none = linf 0.1, l2 1, l1 8, l0 8"),
     ] = None
 
     def __post_init__(self) -> None:
@@ -102,8 +107,14 @@ class Minimal(Wrapper):
         largest = self._largest(p)
         eps = pick(torch.isinf(p.eps), largest.clamp(max=self.high or FIRST[p.norm.name]), p.eps)
         zero = torch.zeros_like(p.y)
-        return State(inner=self.inner.start(p.replace(eps=eps)), clock=zero, eps=eps, lo=torch.zeros_like(eps),
-                     hi=torch.full_like(eps, torch.inf), left=zero + self.rounds)  # fmt: skip
+        return State(
+            inner=self.inner.start(p.replace(eps=eps)),
+            clock=zero,
+            eps=eps,
+            lo=torch.zeros_like(eps),
+            hi=torch.full_like(eps, torch.inf),
+            left=zero + self.rounds,
+        )
 
     def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> State:
         here = p.replace(eps=s.eps)
@@ -134,5 +145,5 @@ class Minimal(Wrapper):
 
     @staticmethod
     def _largest(p: Problem) -> Tensor:
-        """[B]: the largest budget that is worth a try: the threat's, or what takes x0 to the farthest corner of the box."""
+        """[B]: the largest budget to try: the threat's, or up to the farthest corner of the box."""
         return torch.minimum(p.eps, p.norm.size(torch.maximum(p.x0, 1 - p.x0)))

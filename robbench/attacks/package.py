@@ -1,4 +1,7 @@
-"""What the backends of other packages share: names and options checked early, the model and global state left as they were."""
+"""What the backends of other packages share.
+
+Names and options are checked early; the model and global state are left as they were.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +35,7 @@ WORDS = {"true": True, "false": False, "none": None}
 
 
 def parse_options(text: str) -> dict[str, str]:
-    """`steps=20,rate=8/255` -> {"rate": "8/255", "steps": "20"}, sorted. UserError when it is malformed."""
+    """`steps=20,rate=8/255` -> {"rate": "8/255", "steps": "20"}, sorted, or UserError."""
     spec = parse_spec(f"options:{text}") if text else Spec("options")
     if spec.argument is not None:
         raise UserError(f"malformed options {text!r}: {spec.argument!r} is not key=value")
@@ -63,7 +66,7 @@ def _value(text: str) -> Any:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PackageAttack(Backend):
-    """Any attack of one other package, by name. What is wrong with name or options is said when it is made."""
+    """Any attack of one other package, by name. Name and options are checked when it is made."""
 
     argument: ClassVar[str] = "attack"
     package: ClassVar[str]
@@ -103,7 +106,8 @@ class PackageAttack(Backend):
         eps = float(p.eps[0])
         if p.norm.name not in self.norms:
             raise UserError(
-                f"{self.what} does not work in {p.norm.name}; it knows {', '.join(sorted(self.norms))}"
+                f"{self.what} does not work in {p.norm.name}; it knows "
+                f"{', '.join(sorted(self.norms))}"
             )
         if self.goal == "fixed-eps" and math.isinf(eps):
             raise UserError(f"{self.what} needs a budget, eps cannot be inf")
@@ -121,7 +125,10 @@ class PackageAttack(Backend):
         return folded[self.attack.lower()]
 
     def bind(self, function: Callable[..., Any], ours: Mapping[str, Any]) -> dict[str, Any]:
-        """Keyword arguments for the package's function: the user's, checked against its signature, and ours where it has them."""
+        """Keyword arguments for the package's function.
+
+        The user's, checked against its signature, and ours where it takes them.
+        """
         kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
         known = {
             _spelled(p.name): p
@@ -162,8 +169,10 @@ def load(module: str, install: str) -> Any:
             return importlib.import_module(module)
     except ModuleNotFoundError as error:
         missing = "it" if error.name == package else f"the module '{error.name}' that it needs"
-        raise UserError(f"attacks of {package} need that package; to install {missing}: pip install "
-                        f"{install if error.name == package else error.name}") from None  # fmt: skip
+        wanted = install if error.name == package else error.name
+        raise UserError(
+            f"attacks of {package} need that package; to install {missing}: pip install {wanted}"
+        ) from None
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
         raise UserError(
@@ -173,7 +182,7 @@ def load(module: str, install: str) -> Any:
 
 @contextlib.contextmanager
 def alone(model: nn.Module, seed: int, what: str) -> Iterator[None]:
-    """Let another package run: seed the global random generators for it, freeze the model's weights, keep it quiet.
+    """Let another package run: seeded, silent, with the model's weights frozen.
 
     Afterwards generators, modes, buffers and gradient flags are as before. What it raises becomes a
     RunError of one line.

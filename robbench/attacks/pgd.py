@@ -29,7 +29,7 @@ class State(Rows):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PGD(Attack[State]):
-    """Projected gradient descent (Madry et al. 2018, arXiv:1706.06083); each restart is tried until one succeeds."""
+    """Projected gradient descent (Madry et al. 2018, arXiv:1706.06083)."""
 
     norms: ClassVar[frozenset[str]] = frozenset({"linf", "l2", "l1"})
 
@@ -43,7 +43,7 @@ class PGD(Attack[State]):
     init: Annotated[
         Literal["uniform", "gaussian", "clean"],
         Field(
-            description="where it starts: uniform in the ball, 0.001 N(0,1) around the input (TRADES, MART), or the input"
+            description="uniform in the ball, the input + 0.001 N(0,1) (TRADES, MART), or the input"
         ),
     ] = "uniform"
     objective: Annotated[

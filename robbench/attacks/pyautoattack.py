@@ -53,7 +53,8 @@ class PyAutoAttack(Backend):
         able = [name for name in chosen if classes >= {"apgd-dlr": 3, "apgd-t": 4}.get(name, 2)]
         if not able:
             raise UserError(
-                f"pyautoattack:version={self.version} needs more than {classes} classes; use apgd or another version"
+                f"pyautoattack:version={self.version} needs more than {classes} classes; use apgd "
+                "or another version"
             )
         return able
 
@@ -92,7 +93,7 @@ class PyAutoAttack(Backend):
 
 @contextlib.contextmanager
 def _left_alone() -> Iterator[None]:
-    """Put back the global random state the package reseeds; silence its log and its warnings about index shapes."""
+    """Put back the global random state, which the package reseeds; silence its log and warnings."""
     log = logging.getLogger("auto-attack")
     level, state = log.level, torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []

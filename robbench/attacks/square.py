@@ -1,4 +1,6 @@
-"""Square: Andriushchenko, Croce, Flammarion and Hein 2020, arXiv:1912.00049, algorithms 1 to 3; L1 as in AutoAttack.
+"""Square: Andriushchenko, Croce, Flammarion and Hein 2020, arXiv:1912.00049.
+
+Algorithms 1 to 3; L1 as in AutoAttack.
 
 Random search that asks for logits only. A candidate differs from the best point so far in a window:
 in Linf the window is set to +-eps, per channel; in L2 and L1 two opposite pyramids are added to it,
@@ -47,7 +49,7 @@ class State(Rows):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Square(Attack[State]):
-    """Square Attack (Andriushchenko et al. 2020, arXiv:1912.00049): random squares, needs no gradient."""
+    """Random squares, without gradients (Andriushchenko et al. 2020, arXiv:1912.00049)."""
 
     steps: Annotated[int, Field(ge=1, description="squares tried per run")] = 5000
     p_init: Annotated[
@@ -56,9 +58,7 @@ class Square(Attack[State]):
     restarts: Annotated[int, Field(ge=1, le=10_000, description="random starts per sample")] = 1
     rescale: Annotated[
         bool,
-        Field(
-            description="stretch the schedule of sizes, made for 10,000 steps, to `steps`; AutoAttack does not"
-        ),
+        Field(description="stretch the schedule of sizes, made for 10,000 steps, to `steps`"),
     ] = False
 
     norms: ClassVar[frozenset[str]] = frozenset(POWER)

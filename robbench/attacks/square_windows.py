@@ -1,4 +1,4 @@
-"""Where Square (arXiv:1912.00049) puts its windows, how large they are, and what it writes into them.
+"""Windows of Square (arXiv:1912.00049): their places, sizes and contents.
 
 An image is [C,H,W]; flat inputs [D] are images of one row, and further axes before the last two
 count as channels. Where a square does not fit, it becomes a rectangle of the same area (the
@@ -34,7 +34,8 @@ class Plan(NamedTuple):
     marks: Tensor  # [9]
     height: Tensor  # [10] int64
     width: Tensor  # [10]
-    eta: Tensor  # [10,2,h,w] what to write, not transposed and transposed, in the upper left corner; zeros elsewhere
+    # [10,2,h,w]: what to write, not transposed and transposed, in the upper left corner; else zero
+    eta: Tensor
 
 
 class Window(NamedTuple):
@@ -52,7 +53,10 @@ def image_shape(shape: torch.Size) -> tuple[int, int, int]:
 
 
 def window_size(area: float, height: int, width: int, power: int) -> tuple[int, int]:
-    """The square nearest to an area; in l2 and l1 (power 2, 1; linf: 0) of an odd side, 3 or more, for two halves."""
+    """Side of the square nearest to an area.
+
+    In l2 and l1 (power 2, 1; linf: 0) it is odd and at least 3, for two halves.
+    """
     least = 3 if power else 1
     side = max(round(math.sqrt(area)), least) | (power > 0)
     short = min(side, height, width)
@@ -63,7 +67,9 @@ def window_size(area: float, height: int, width: int, power: int) -> tuple[int, 
 
 
 def pyramid(height: int, width: int, power: int) -> Tensor:
-    """[height,width]: at k pixels from the middle (the larger of both distances) the sum over j >= k of 1 / (j + 1)^(4/power).
+    """[height,width]: sum over j >= k of 1 / (j + 1)^(4/power), k pixels from the middle.
+
+    k is the larger of both distances.
 
     The sum ends at the end of the longer side. In float64.
     """
@@ -73,7 +79,7 @@ def pyramid(height: int, width: int, power: int) -> Tensor:
 
 
 def two_halves(height: int, width: int, power: int) -> Tensor:
-    """[height,width] of size 1: a pyramid above one of the other sign. A single row is one half only."""
+    """[height,width] of size 1: a pyramid above one of the other sign; of one row, one half."""
     upper, lower = (
         _unit(pyramid(n, width, power), power) for n in (height // 2, height - height // 2)
     )
@@ -93,7 +99,7 @@ def _unit(values: Tensor, power: int) -> Tensor:
 def plan(
     height: int, width: int, p_init: float, power: int, dtype: torch.dtype, device: torch.device
 ) -> Plan:
-    """Sizes and patterns for images of a size: the area is p_init of the image, halved at each mark."""
+    """Sizes and patterns: the area is p_init of the image, halved at each mark."""
     sizes = [
         window_size(p_init / 2**level * height * width, height, width, power)
         for level in range(len(MARKS) + 1)
@@ -109,7 +115,7 @@ def plan(
 
 
 def place(u: Tensor, size: tuple[Tensor, Tensor], height: int, width: int) -> Window:
-    """Windows of a size ([B], [B]) at places chosen by u [B,2] in [0,1): each that is inside the image is as likely."""
+    """Windows of a size ([B], [B]), uniform among those inside the image, from u [B,2] in [0,1)."""
     i, j = (
         torch.arange(whole, device=u.device)[None]
         - (u[:, axis] * (whole - size[axis] + 1)).long()[:, None]
@@ -129,13 +135,16 @@ def pattern(eta: Tensor, level: Tensor, way: Tensor, window: Window) -> Tensor:
 
 
 def grid(height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Tile size and number of tiles for l2's and l1's start: a fifth of each side, or one pixel of a shorter one."""
+    """Tile size and number of tiles at the start in l2 and l1: a fifth of a side, or a pixel."""
     tile = max(height // 5, 1), max(width // 5, 1)
     return tile, (height // tile[0], width // tile[1])
 
 
 def tiled(ways: Tensor, signs: Tensor, height: int, width: int, power: int) -> Tensor:
-    """[B,C,H,W]: a pattern on each tile, way [B,1,n,m] (bool: side by side) and sign [B,C,n,m] chosen; the rest is zero."""
+    """[B,C,H,W]: a pattern on each tile, zero elsewhere.
+
+    way [B,1,n,m] (bool: side by side) and sign [B,C,n,m] are given.
+    """
     (h, w), (n, m) = grid(height, width)
     up, left = (height - n * h) // 2, (width - m * w) // 2
 

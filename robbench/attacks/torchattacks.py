@@ -15,7 +15,8 @@ from robbench.attacks.package import PackageAttack, load
 from robbench.threat.problem import Problem
 
 WORKS_IN = {
-    "linf": "BIM DIFGSM EOTPGD FFGSM FGSM Jitter MIFGSM NIFGSM PGD PGDRS PIFGSM PIFGSMPP RFGSM SINIFGSM SPSA TIFGSM TPGD UPGD"
+    "linf": "BIM DIFGSM EOTPGD FFGSM FGSM Jitter MIFGSM NIFGSM PGD PGDRS PIFGSM PIFGSMPP RFGSM "
+    "SINIFGSM SPSA TIFGSM TPGD UPGD"
     " VMIFGSM VNIFGSM",
     "l2": "CW DeepFool PGDL2 PGDRSL2",
     "l1": "EADEN EADL1",
@@ -31,7 +32,7 @@ SMALLEST = {"CW", "DeepFool", "EADEN", "EADL1", "FAB", "JSMA", "OnePixel", "Pixl
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TorchAttacks(PackageAttack):
-    """Any attack of the torchattacks package (Kim 2020, arXiv:2010.01950): `torchattacks:PGD,options=(steps=20,alpha=2/255)`.
+    """Any attack of torchattacks (Kim 2020, arXiv:2010.01950): `torchattacks:PGD`.
 
     eps, norm and number of classes are set from threat model and data; step sizes keep the
     package's absolute units.

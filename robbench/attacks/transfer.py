@@ -1,4 +1,6 @@
-"""Transfer: Papernot, McDaniel and Goodfellow 2016, arXiv:1605.07277; Liu et al. 2017, arXiv:1611.02770.
+"""Transfer: Papernot, McDaniel and Goodfellow 2016, arXiv:1605.07277.
+
+See also Liu et al. 2017, arXiv:1611.02770.
 
 An attack that sees another model only: it moves by the gradients of a source model, and each point
 it comes to is put to the target, which answers once, with a forward. Not only the last point, as
@@ -31,7 +33,7 @@ Values = Callable[[Tensor, Tensor], Tensor]  # of logits [b,K] of the rows [b]: 
 
 
 class Source(Oracle):
-    """Answers for the source model, in tiles of shapes that agree, and keeps the point it was asked about; counts nothing."""
+    """Asks the source model, in tiles whose answers agree; keeps the point, counts nothing."""
 
     x: Tensor
 
@@ -60,7 +62,7 @@ class Source(Oracle):
         return (logits.argmax(1) != self.p.y) & answered(logits)
 
     def _ask(self, x: Tensor, values: Values | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Logits [B,K], the k `values` of the logits [B,k], and their gradients [B,k,*]; without `values` k is 0."""
+        """Logits [B,K], k `values` [B,k] of them and the gradients [B,k,*]; else k is 0."""
         self.x = x
         tiles = self.tiles.split(torch.arange(len(x), device=x.device))
         columns = zip(*(self._tile(x, rows, real, values) for rows, real in tiles), strict=True)
@@ -90,7 +92,9 @@ class Source(Oracle):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Transfer(Wrapper):
-    """An attack on another model, each of whose points is tried on this one (Papernot et al. 2016, arXiv:1605.07277).
+    """An attack on another model, whose points are tried on this one.
+
+    Papernot et al. 2016, arXiv:1605.07277.
 
     Only this model's queries are counted.
     """
@@ -111,7 +115,8 @@ class Transfer(Wrapper):
     def _refuse(self, inner: AnyRowAttack, spec: str) -> None:
         if inner.draws > 1:
             raise UserError(
-                f"attack {spec} draws from a random source: write eot:attack=(transfer:...) for a random target"
+                f"attack {spec} draws from a random source: write eot:attack=(transfer:...) for a "
+                "random target"
             )
         if isinstance(inner, Transfer):
             raise UserError(f"attack {spec} has a source of its own: name one source")
@@ -130,7 +135,8 @@ class Transfer(Wrapper):
         logits0, _ = self._ask_source(p).logits(p.x0)
         if logits0.shape != p.logits0.shape:
             raise UserError(
-                f"source {self.source} knows {logits0.shape[1]} classes, the model {p.logits0.shape[1]}"
+                f"source {self.source} knows {logits0.shape[1]} classes, the model "
+                f"{p.logits0.shape[1]}"
             )
         temperature = None if p.temperature is None else temperatures(logits0)
         return super().vary(p.replace(logits0=logits0, temperature=temperature), k)
@@ -144,6 +150,7 @@ class Transfer(Wrapper):
     def _ask_source(self, p: Problem) -> Source:
         if self.model is None:
             raise UserError(
-                f"the source of a transfer, {self.source}, can only be had in an attack run, not in training"
+                f"the source of a transfer, {self.source}, is only known in an attack run, not in "
+                "training"
             )
         return Source(self.model, p)

@@ -1,4 +1,6 @@
-"""The whole catalogue on one page: name -> (module:attribute, one line). Nothing is imported until a name is used.
+"""The whole catalogue on one page: name -> (module:attribute, one line).
+
+Nothing is imported until a name is used.
 
 A target that starts with `=` is an alias of another spec. Other packages add names through the
 entry-point groups below.

@@ -1,4 +1,7 @@
-"""Cascades as data: names for lists of attack specs, ours in `cascades.toml`, a user's own in a TOML file of the same form."""
+"""Cascades: names for lists of attack specs.
+
+Ours are in `cascades.toml`, a user's own in a TOML file of the same form.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ def cascades() -> Mapping[str, Any]:
 
 
 def expand(text: str, norm: str) -> tuple[str, ...]:
-    """The attack specs that a name stands for in a norm: a cascade's, a `.toml` file's, else the text itself.
+    """The attack specs behind a name: of a cascade, of a `.toml` file, else the text itself.
 
     Raises UserError for a cascade that is given options, and for a file that is missing, malformed
     or names private code.
@@ -28,9 +31,7 @@ def expand(text: str, norm: str) -> tuple[str, ...]:
     name, colon, _ = text.partition(":")
     if name in cascades():
         if colon:
-            raise UserError(
-                f"{name} takes no options; `robbench explain {name}` shows the attacks it stands for"
-            )
+            raise UserError(f"{name} takes no options; `robbench explain {name}` shows its attacks")
         return _attacks(cascades()[name], norm)
     if not text.endswith(".toml"):
         return (text,)
@@ -38,7 +39,8 @@ def expand(text: str, norm: str) -> tuple[str, ...]:
     found = _attacks(content, norm)
     if not found or not all(isinstance(spec, str) for spec in found):
         raise UserError(
-            f'the cascade {text} needs a list of specs such as attacks = ["apgd", "apgd-t"], also in its tables'
+            f'the cascade {text} needs a list of specs such as attacks = ["apgd", "apgd-t"], '
+            "also in its tables"
         )
     refuse_private(text, "attacks", found)
     if inside := [spec for spec in found if spec.endswith(".toml")]:

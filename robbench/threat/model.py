@@ -1,4 +1,6 @@
-"""Threat models: which norm, how much of it. Written `linf:8/255`, `l2:0.5`; several budgets as `linf:2/255,8/255`.
+"""Threat models: a norm and a budget, written `linf:8/255` or `l2:0.5`.
+
+Several budgets of one norm are written `linf:2/255,8/255`.
 
 Inputs live in the box [0,1]; every budget is in those units. `l2:inf` has no budget: what is sought
 is the smallest perturbation.
@@ -37,7 +39,7 @@ class ThreatModel:
 
 
 def parse_threat(text: str) -> list[ThreatModel]:
-    """`linf:8/255,16/255` -> one threat model per budget. Raises UserError when malformed or eps is negative."""
+    """`linf:8/255,16/255` -> one threat model per budget. Raises UserError for anything else."""
     name, colon, budgets = text.strip().partition(":")
     norm = find_norm(name)
     if not colon or not budgets.strip():
@@ -52,20 +54,24 @@ def parse_threat(text: str) -> list[ThreatModel]:
             ) from None
         if math.isnan(eps) or eps < 0 or (math.isinf(eps) and budget.lower() != "inf"):
             raise UserError(
-                f"threat '{text}': eps must be at least 0, or inf for the smallest perturbation, not {budget}"
+                f"threat '{text}': eps must be at least 0, or inf for the smallest perturbation, "
+                f"not {budget}"
             )
         if norm.name == "linf" and 1 < eps < math.inf:
             raise UserError(
-                f"threat '{text}': pixels are in [0,1], so linf eps {budget} is more than everything; {budget}/255?"
+                f"threat '{text}': pixels are in [0,1], so linf eps {budget} is more than "
+                f"everything; {budget}/255?"
             )
         if norm.name == "l0" and eps != math.inf and not eps.is_integer():
             raise UserError(
-                f"threat '{text}': l0 counts changed entries, {budget} is no such number; write l0:6 for 6 of them "
+                f"threat '{text}': l0 counts changed entries, {budget} is no such number; "
+                "write l0:6 for 6 of them "
                 "(10 % of 64 entries)"
             )
         if 0 < eps < SMALLEST:
             raise UserError(
-                f"threat '{text}': eps {budget} changes no pixel in 32-bit numbers; 0 is no perturbation at all"
+                f"threat '{text}': eps {budget} changes no pixel in 32-bit numbers; "
+                "0 is no perturbation at all"
             )
         eps = abs(eps)  # -0 is 0
         short = f"{eps:g}"
@@ -81,7 +87,10 @@ def parse_threat(text: str) -> list[ThreatModel]:
 
 
 def require_inside(threats: Iterable[ThreatModel], shape: Sequence[int]) -> None:
-    """UserError for a budget that is larger than the whole box [0,1] of this shape: it forbids nothing, and is a typing error."""
+    """Raise UserError for a budget larger than the whole box [0,1] of this shape.
+
+    It forbids nothing, so it is a typing error.
+    """
     entries = math.prod(shape)
     for threat in threats:
         most = {
@@ -92,14 +101,16 @@ def require_inside(threats: Iterable[ThreatModel], shape: Sequence[int]) -> None
         }.get(threat.norm_name, math.inf)
         if most < threat.eps < math.inf:
             raise UserError(
-                f"threat {threat.text}: two images of shape {'x'.join(map(str, shape))} with pixels in [0,1] are at most "
+                f"threat {threat.text}: two images of shape {'x'.join(map(str, shape))} "
+                "with pixels in [0,1] are "
+                "at most "
                 f"{threat.norm_name}:{most:g} apart"
                 + ("" if threat.norm_name == "l0" else f"; did you mean {threat.eps:g}/255?")
             )
 
 
 def single_threat(text: str) -> ThreatModel:
-    """The one threat model that training works under. Raises UserError when the text names several budgets."""
+    """The threat model to train under. Raises UserError for several budgets, or none."""
     models = parse_threat(text)
     if len(models) > 1:
         raise UserError(f"threat '{text}' names {len(models)} budgets; training takes one")

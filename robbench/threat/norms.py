@@ -42,7 +42,7 @@ class Norm(ABC):
         """The nearest point (Euclidean) of size at most eps."""
 
     def project_boxed(self, x: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
-        """A point of box and ball around x0 near x. Here: onto the ball, then into the box, which is in the ball still."""
+        """A point of box and ball around x0, near x: onto the ball, then into the box."""
         return (x0 + self.project(x - x0, eps)).clamp(*BOX)
 
     @abstractmethod
@@ -51,7 +51,7 @@ class Norm(ABC):
 
     @abstractmethod
     def on_sphere(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
-        """A random point of size 1: APGD's start (a cube's uniform point or a Gaussian one, scaled to the surface)."""
+        """A random point of size 1, scaled from the cube or a Gaussian: APGD's start."""
 
 
 class Linf(Norm):
@@ -119,7 +119,7 @@ class L2(Norm):
 
 
 class _Sparse(Norm):
-    """What L1 and L0 share: the best direction is the largest entry alone (the first, where they tie)."""
+    """What L1 and L0 share: the best direction is the largest entry alone (of ties the first)."""
 
     one_entry = True
 
@@ -144,7 +144,7 @@ class L1(_Sparse):
         return pick(self._fits(d, eps), d, self._shrink(d, torch.full_like(d, torch.inf), eps))
 
     def project_boxed(self, x: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
-        """The nearest point (Euclidean) of box and ball: Croce and Hein 2021, arXiv:2103.01208, section 2.
+        """The nearest point of box and ball: Croce and Hein 2021, arXiv:2103.01208, section 2.
 
         To clip a point of the ball to the box would leave part of the budget unused.
         """
@@ -166,11 +166,11 @@ class L1(_Sparse):
         return d / lift(self.size(d), d).clamp(min=torch.finfo(dtype).tiny)
 
     def _fits(self, d: Tensor, eps: Tensor) -> Tensor:
-        """[B] bool: inside the ball, up to the rounding of the sum; so that what was projected stays where it is."""
+        """[B] bool: inside the ball up to rounding, so that a second projection moves nothing."""
         return self.size(d) <= eps * (1 + 8 * torch.finfo(d.dtype).eps)
 
     def _shrink(self, d: Tensor, room: Tensor, eps: Tensor) -> Tensor:
-        """sign(d) clip(|d| - s, 0, room), with the s at which its size is eps; any s where it never is.
+        """sign(d) clip(|d| - s, 0, room), with the s at which its size is eps, if there is one.
 
         That size falls with s, piecewise linearly: an entry shrinks while s is between |d| - room
         and |d|. So it is found by going down the sorted ends of those intervals, and adding up what
@@ -196,7 +196,7 @@ class L1(_Sparse):
 
 
 class L0(_Sparse):
-    """The number of entries that are not zero (of each colour on its own, not pixels); a budget is such a number.
+    """The number of entries that are not zero; each colour of a pixel is an entry.
 
     No norm: it does not grow with the length of d, and its ball is not bounded. So `steepest` and
     `dual` are those of L1, which is what is left of L0 in the cube [-1,1] when made convex;
@@ -213,7 +213,7 @@ class L0(_Sparse):
         return self._keep(d, d.abs(), eps)
 
     def project_boxed(self, x: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
-        """The nearest point (Euclidean) of box and ball: keeps the entries that come closest to x when they move."""
+        """The nearest point of box and ball: moves the entries that gain most."""
         d, boxed = x - x0, x.clamp(*BOX) - x0
         return (x0 + self._keep(boxed, boxed * (2 * d - boxed), eps)).clamp(
             *BOX

@@ -79,7 +79,7 @@ class Ball:
         self.p = p
 
     def project(self, x: Tensor) -> Tensor:
-        """Into ball and box; in l1 and l0 to the nearest point, else onto the ball and then into the box."""
+        """Into ball and box: in l1 and l0 to the nearest point, else the ball first."""
         return self.p.norm.project_boxed(x, self.p.x0, self.p.eps)
 
     def into_box(self, x: Tensor) -> Tensor:
@@ -110,7 +110,7 @@ class Ball:
         return self._scaled(self.p.norm.uniform(self.p.key, self.p.x0.shape[1:], self.p.x0.dtype))
 
     def on_sphere(self) -> Tensor:
-        """A random point of the ball's surface, clipped to the box; a function of each row's key."""
+        """A random point of the surface, clipped to the box; a function of each row's key."""
         return self._scaled(self.p.norm.on_sphere(self.p.key, self.p.x0.shape[1:], self.p.x0.dtype))
 
     def _scaled(self, d: Tensor) -> Tensor:
