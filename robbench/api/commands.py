@@ -15,10 +15,11 @@ from robbench.analysis.gate import GateFinding, Tolerances
 from robbench.analysis.gate_runs import find_reference, gate_runs
 from robbench.api.progress import Progress, interruptible, log, silent
 from robbench.api.results import Names, several
-from robbench.api.runs import given
+from robbench.api.runs import given, seconds
 from robbench.catalogue.recipes import read_recipe
 from robbench.core.device import find_device
 from robbench.core.errors import UserError
+from robbench.core.limits import parse_time
 from robbench.core.spec import validate
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
@@ -226,7 +227,7 @@ def gate(
     max_class_drop: float | None = None,
     alpha: float = 0.05,
     these_samples: bool = False,
-    max_seconds: float = math.inf,
+    max_time: str | float | None = None,
     seed: int = 0,
     batch_size: int | None = None,
     device: str = "auto",
@@ -240,8 +241,13 @@ def gate(
 
     It is pass, regression or undecided. model: attacked until that is decided; candidate: a
     finished run instead. Drops are in points of accuracy (per cent), the margin's in its own units.
+    max_time: seconds, or a text such as `2m`.
     Raises UserError for runs that must not be compared.
     """
+    try:
+        limit = parse_time(seconds(max_time)) or math.inf
+    except ValueError as error:
+        raise UserError(f"max_time {max_time!r}: {error}") from None
     store = Store(out)
     tolerances = Tolerances(
         robust=None if max_drop is None else max_drop / 100,
@@ -281,7 +287,7 @@ def gate(
             tolerances,
             store=store,
             force=force,
-            seconds=max_seconds,
+            seconds=limit,
             resumed=lambda known: log.info("%d samples are decided already", known),
             watch=watch,
             stop=stop,
