@@ -19,7 +19,10 @@ class Found(NamedTuple):
 
 
 class FakeStep:
-    """`clean` and `out` are the given logits; the adversary is a point whose logits are `adversarial`."""
+    """`clean` and `out` are the given logits.
+
+    The adversary is a point whose logits are `adversarial`.
+    """
 
     epoch, progress = 0, 0.5
 
@@ -57,7 +60,9 @@ def _on_one_thread(one_thread: None) -> None:
 
 @pytest.fixture(scope="session")
 def fake_step() -> Callable[..., FakeStep]:
-    """Makes a step from clean logits, labels and perhaps adversarial logits (`plain=False`: the recipe has an inner attack)."""
+    """Makes a step from clean logits, labels and perhaps adversarial logits (`plain=False`: the
+    recipe has an inner attack).
+    """
     return FakeStep
 
 

@@ -1,4 +1,6 @@
-"""AALP: what guided dropout keeps, the weights of the pairing, and that ALP is left when both are off."""
+"""AALP: what guided dropout keeps, the weights of the pairing, and that ALP is left when both are
+off.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,10 @@ OFF = ABLATIONS[0]
 
 
 class HeadStep:
-    """Features at x and at the adversary are given, logits are the head's; what is logged is remembered."""
+    """Features at x and at the adversary are given, logits are the head's.
+
+    What is logged is remembered.
+    """
 
     epoch = 0
 
@@ -64,7 +69,9 @@ class HeadStep:
 
 
 def linear_step(seed=0, *, size=6, features=5, classes=4, **more):
-    """A step with a linear head and random features that are not all positive, in double precision."""
+    """A step with a linear head and random features that are not all positive, in double
+    precision.
+    """
     generator = torch.Generator().manual_seed(seed)
     clean, noise = torch.randn(2, size, features, generator=generator, dtype=torch.float64)
     torch.manual_seed(seed)
@@ -86,11 +93,13 @@ def curved_head():
 
 
 # -- guided dropout
-# ------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def slow_kept(row, rho):
-    """Indices, by a loop: features in falling contribution until the positive parts reach rho of their total."""
+    """Indices, by a loop: features in falling contribution until the positive parts reach rho of
+    their total.
+    """
     order = sorted(range(len(row)), key=lambda i: (-row[i], i))
     total = sum(max(c, 0) for c in row)
     if total == 0:
@@ -123,7 +132,9 @@ def test_guided_dropout_keeps_what_it_says(row, rho):
 
 @given(st.lists(st.integers(-4, 6), min_size=1, max_size=6), SHARES)
 def test_no_smaller_set_would_do(row, rho):
-    """Of all sets of features whose positive parts reach rho of the total, none is smaller than the kept one, which does."""
+    """Of all sets of features whose positive parts reach rho of the total, none is smaller than the
+    kept one, which does.
+    """
     total = sum(max(c, 0) for c in row)
     chosen = chosen_by(row, rho)
     assert sum(max(row[i], 0) for i in chosen) >= rho * total
@@ -154,7 +165,9 @@ def test_without_a_positive_contribution_everything_is_kept(row, rho):
 )
 @pytest.mark.parametrize("by", ["label", "predicted"])
 def test_contributions_are_activation_times_slope(make, by):
-    """h_i times the finite difference of the class's logit in h_i, for a linear and for a curved head; h W for the linear."""
+    """h_i times the finite difference of the class's logit in h_i, for a linear and for a curved
+    head; h W for the linear.
+    """
     head = make()
     h = torch.randn(6, 5, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     labels = torch.tensor([0, 1, 2, 3, 0, 1])
@@ -216,7 +229,9 @@ def test_the_logits_are_those_of_the_kept_features(head, mask_from, by, rescale)
 
 @pytest.mark.parametrize("mask_from", ["clean", "adversarial", "each"])
 def test_the_mask_is_a_constant_to_the_gradient(mask_from):
-    """Gradients into features and head are those of the formula with the masks written in as numbers."""
+    """Gradients into features and head are those of the formula with the masks written in as
+    numbers.
+    """
     step = linear_step()
     features = step.clean.features, step.at(step.point).features
     wanted = [*features, *step.head.parameters()]
@@ -273,7 +288,7 @@ def test_soft_dropout_drops_a_share_of_the_others(drop):
 
 
 # -- adaptive weights
-# ----------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("confidence", ["clean", "adversarial", "min"])
@@ -283,8 +298,14 @@ def test_soft_dropout_drops_a_share_of_the_others(drop):
 def test_adaptive_weights_are_the_slow_loop(confidence, exponent, normalise, weigh_classification):
     """CE and pairing of each sample with w = p_y^exponent, by loops."""
     step = linear_step()
-    loss = AALP(lam=0.7, guided_dropout=False, confidence=confidence, exponent=exponent, normalise=normalise,
-                weigh_classification=weigh_classification)  # fmt: skip
+    loss = AALP(
+        lam=0.7,
+        guided_dropout=False,
+        confidence=confidence,
+        exponent=exponent,
+        normalise=normalise,
+        weigh_classification=weigh_classification,
+    )
     clean, adversarial = step.clean.logits.tolist(), step.at(step.point).logits.tolist()
     entropies, weights, distances = [], [], []
     for z, a, y in zip(clean, adversarial, step.y.tolist(), strict=True):
@@ -350,7 +371,9 @@ def test_only_normalised_weights_couple_the_batch():
 )
 @pytest.mark.parametrize("labels", [[0, 1], [2, 2], [1, 0]])  # right, and hopelessly wrong
 def test_confident_models_give_finite_numbers(options, labels):
-    """Logits of 1e4 in float32, where a probability is exactly 0 or 1, have finite values and gradients."""
+    """Logits of 1e4 in float32, where a probability is exactly 0 or 1, have finite values and
+    gradients.
+    """
     h = torch.tensor([[1e4, 0, -1e4], [0, 1e4, -1e4]], requires_grad=True)
     step = HeadStep(nn.Identity(), h, h * 0.5, labels)
     values = AALP(**options)(step)
@@ -360,7 +383,7 @@ def test_confident_models_give_finite_numbers(options, labels):
 
 
 # -- the whole
-# -----------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -373,7 +396,10 @@ def test_confident_models_give_finite_numbers(options, labels):
     ],
 )
 def test_without_both_modules_it_is_exactly_alp(options):
-    """Bit for bit, whatever the options of the modules are; and the four ablations are four losses."""
+    """Bit for bit, whatever the options of the modules are.
+
+    And the four ablations are four losses.
+    """
     step = linear_step()
     off = AALP(
         **OFF,
@@ -412,10 +438,19 @@ def test_weights_are_of_the_logits_in_the_loss():
 
 @pytest.mark.parametrize(
     "options",
-    ["", "guided_dropout=false", "adaptive_weights=false", "guided_dropout=false,adaptive_weights=false", "drop=0.5,rescale=true",
-     "mask_from=each,dropout_class=label", "normalise=true", "confidence=min,exponent=2,weigh_classification=true",
-     "start=0.8", "start=0.2,ramp=0.6"],
-)  # fmt: skip
+    [
+        "",
+        "guided_dropout=false",
+        "adaptive_weights=false",
+        "guided_dropout=false,adaptive_weights=false",
+        "drop=0.5,rescale=true",
+        "mask_from=each,dropout_class=label",
+        "normalise=true",
+        "confidence=min,exponent=2,weigh_classification=true",
+        "start=0.8",
+        "start=0.2,ramp=0.6",
+    ],
+)
 def test_it_keeps_the_contract(options):
     """Per sample where it says so, repeatable, with a gradient, for four and two classes."""
     spec = f"{SPEC}:{options}" if options else SPEC
@@ -515,7 +550,9 @@ def test_it_works_with_the_one_score_head():
 
 
 def test_a_schedule_that_ends_after_training_is_refused():
-    """A start and ramp beyond 1 together would never reach rho: one line says so, unless guided dropout is off."""
+    """A start and ramp beyond 1 together would never reach rho: one line says so, unless guided
+    dropout is off.
+    """
     info = DataInfo((1, 6, 6), ("a", "b"), (0.5,), (0.2,))
     with pytest.raises(UserError, match=r"start=0\.7 and ramp=0\.5") as error:
         AALP(start=0.7, ramp=0.5).check(info)
@@ -526,9 +563,21 @@ def test_a_schedule_that_ends_after_training_is_refused():
 
 @pytest.mark.parametrize(
     "bad",
-    ["rho=0", "rho=1.1", "drop=2", "start=1", "ramp=-1", "exponent=-1", "dropout_class=best", "mask_from=both", "confidence=max",
-     "guided_dropout=perhaps", "rhoo=1", "lam=-1"],
-)  # fmt: skip
+    [
+        "rho=0",
+        "rho=1.1",
+        "drop=2",
+        "start=1",
+        "ramp=-1",
+        "exponent=-1",
+        "dropout_class=best",
+        "mask_from=both",
+        "confidence=max",
+        "guided_dropout=perhaps",
+        "rhoo=1",
+        "lam=-1",
+    ],
+)
 def test_bad_options_are_one_clear_line(bad):
     """An option out of range, of the wrong type or unknown is a UserError that names it."""
     with pytest.raises(UserError) as error:

@@ -1,4 +1,6 @@
-"""Adversarial logit pairing: its vectors, a slow transcription, where gradients flow, and what its options mean."""
+"""Adversarial logit pairing: its vectors, a slow transcription, where gradients flow, and what its
+options mean.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,10 @@ def slow(clean, adversarial, labels, *, lam, clean_share, space, reduction):
     ],
 )
 def test_the_vectors(fake_step, z, a, spec, y, value):
-    """Cross-entropies and squared difference of the vectors, mixed as the options say; the attack is asked once."""
+    """Cross-entropies and squared difference of the vectors, mixed as the options say.
+
+    The attack is asked once.
+    """
     step = fake_step(z, [y], a)
     assert LOSSES.build(SPEC + spec)(step).tolist() == pytest.approx([value], abs=2e-6)
     assert step.asked == [None]
@@ -76,7 +81,10 @@ def test_it_is_the_slow_loop(fake_step, options):
 
 @pytest.mark.parametrize("options", OPTIONS)
 def test_gradients_flow_through_both_branches(fake_step, z, a, options):
-    """They are those of finite differences; a branch has none exactly when nothing in the formula looks at it."""
+    """They are those of finite differences.
+
+    A branch has none exactly when nothing in the formula looks at it.
+    """
     z, a = z.requires_grad_(), a.requires_grad_()
     assert torch.autograd.gradcheck(lambda z, a: ALP(**options)(fake_step(z, [0], a)), (z, a))
     into_clean, into_adversarial = torch.autograd.grad(
@@ -87,7 +95,9 @@ def test_gradients_flow_through_both_branches(fake_step, z, a, options):
 
 
 def test_the_pairing_pulls_both_branches_equally(fake_step, z, a):
-    """What the pairing adds to the gradient is opposite in the two branches, as the authors detach neither."""
+    """What the pairing adds to the gradient is opposite in the two branches, as the authors detach
+    neither.
+    """
     grads = []
     for lam in (0.0, 1.0):
         clean, adversarial = z.clone().requires_grad_(), a.clone().requires_grad_()
@@ -124,7 +134,9 @@ def test_it_trains(options):
 
 
 def test_pairing_brings_the_logits_together():
-    """After training with a large weight the logits at x and x' are closer than after training without it."""
+    """After training with a large weight the logits at x and x' are closer than after training
+    without it.
+    """
     assert trained(ALP(lam=20))[1] < 0.5 * trained(ALP(lam=0))[1]
 
 

@@ -1,4 +1,6 @@
-"""Center loss: values and moves by plain loops, who may touch the centres, and that a resumed run has them again."""
+"""Center loss: values and moves by plain loops, who may touch the centres, and that a resumed run
+has them again.
+"""
 
 from __future__ import annotations
 
@@ -52,7 +54,9 @@ def step_of(features, labels, head):
 
 @pytest.mark.parametrize("lam", [0.0, 0.003, 1.0, 2.0])
 def test_values_are_those_of_plain_loops(head, lam):
-    """Cross-entropy plus lam / 2 times the squared distance to the centre as it was before the batch moved it."""
+    """Cross-entropy plus lam / 2 times the squared distance to the centre as it was before the
+    batch moved it.
+    """
     features, centers = random_features(), head.centers.numpy().copy()
     values = CenterLoss(lam=lam)(step_of(features, LABELS, head)).tolist()
     weight, bias, h = (
@@ -69,7 +73,10 @@ def test_values_are_those_of_plain_loops(head, lam):
 
 @pytest.mark.parametrize("rate", [0.0, 0.1, 0.5, 1.0])
 def test_moves_are_those_of_plain_loops(head, rate):
-    """Each centre moves by its class' mean gap with one more in the count; the class nobody has stays."""
+    """Each centre moves by its class' mean gap with one more in the count.
+
+    The class nobody has stays.
+    """
     features, before = random_features(), head.centers.numpy().copy()
     CenterLoss(rate=rate)(step_of(features, LABELS, head))
     for j in range(4):
@@ -81,7 +88,10 @@ def test_moves_are_those_of_plain_loops(head, rate):
 
 
 def test_by_hand():
-    """From zero, one sample at 4 moves its centre by half of 4 / 2; two samples at 3 by half of 6 / 3."""
+    """From zero, one sample at 4 moves its centre by half of 4 / 2.
+
+    Two samples at 3 by half of 6 / 3.
+    """
     head = build_head("center", 1, 4)
     CenterLoss()(step_of(torch.tensor([[4.0], [3.0], [3.0]]), [0, 1, 1], head))
     assert head.centers[:, 0].tolist() == [1.0, 1.0, 0.0, 0.0]
@@ -98,7 +108,10 @@ def test_centers_settle_at_the_class_means(head):
 
 
 def test_gradients(head):
-    """Features feel the cross-entropy and lam (h - c_y); the centres feel nothing and are no parameter."""
+    """Features feel the cross-entropy and lam (h - c_y).
+
+    The centres feel nothing and are no parameter.
+    """
     features, centers = random_features(), head.centers.clone()
     step = step_of(features, LABELS, head)
     (grad,) = torch.autograd.grad(CenterLoss(lam=0.7)(step).sum(), features)
@@ -111,7 +124,9 @@ def test_gradients(head):
 
 
 def test_centers_stay_in_evaluation_mode_and_where_buffers_are_kept(head):
-    """Looking at the loss moves nothing, nor do an attack's guard and the first pass of a weight perturbation."""
+    """Looking at the loss moves nothing, nor do an attack's guard and the first pass of a weight
+    perturbation.
+    """
     features, before = random_features(), head.centers.clone()
     loss = CenterLoss()
     head.eval()
@@ -151,8 +166,17 @@ def trainer(epochs=2):
     torch.manual_seed(0)
     loss = CenterLoss(lam=0.1)
     model = loss.prepare(create("mlp:width=32,depth=1", INFO), INFO)
-    recipe = Recipe(epochs=epochs, batch_size=50, optimizer="sgd", lr=0.1, momentum=0.9, weight_decay=5e-4, schedule="constant",
-                    augment="none", seed=0)  # fmt: skip
+    recipe = Recipe(
+        epochs=epochs,
+        batch_size=50,
+        optimizer="sgd",
+        lr=0.1,
+        momentum=0.9,
+        weight_decay=5e-4,
+        schedule="constant",
+        augment="none",
+        seed=0,
+    )
     return Trainer(
         model,
         loss,
@@ -165,7 +189,10 @@ def trainer(epochs=2):
 
 
 def test_it_learns_and_a_resumed_run_is_the_same():
-    """It gets most of the toy data right; half of it, saved, loaded elsewhere and gone on with, ends bit-equal, centres too."""
+    """It gets most of the toy data right.
+
+    Half of it, saved, loaded elsewhere and gone on with, ends bit-equal, centres too.
+    """
     straight, first, second = trainer(20), trainer(20), trainer(20)
     for _ in range(20):
         straight.run_epoch(lambda _: None)

@@ -1,4 +1,6 @@
-"""Clean logit pairing and logit squeezing: the vectors, pairs by a double loop, and the noise on the inputs."""
+"""Clean logit pairing and logit squeezing: the vectors, pairs by a double loop, and the noise on
+the inputs.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,9 @@ def test_the_vectors(fake_step, z, a, lam):
 
 @pytest.mark.parametrize("size", [1, 2, 3, 6, 7])
 def test_they_are_the_slow_loops(fake_step, size):
-    """The batch mean of CLP is the mean cross-entropy plus lam times the mean over the pairs of halves, odd batches too."""
+    """The batch mean of CLP is the mean cross-entropy plus lam times the mean over the pairs of
+    halves, odd batches too.
+    """
     logits, labels = (
         np.random.default_rng(size).normal(size=(size, 4)),
         [i % 4 for i in range(size)],
@@ -83,7 +87,9 @@ def test_gradients_are_those_of_finite_differences(fake_step, cls):
 
 @pytest.mark.parametrize("cls", BOTH)
 def test_extreme_logits_give_finite_numbers(fake_step, cls):
-    """Logits that are all zero, where the norm has a corner, and logits of 1e4 have finite values and gradients."""
+    """Logits that are all zero, where the norm has a corner, and logits of 1e4 have finite values
+    and gradients.
+    """
     z = torch.tensor([[0.0, 0, 0], [1e4, -1e4, 0], [-1e4, 1e4, 0], [0, 0, 0]], requires_grad=True)
     values = cls(sigma=0)(fake_step(z, [0, 0, 0, 1]))
     values.mean().backward()
@@ -108,7 +114,9 @@ def test_noise_has_the_given_deviation_and_stays_in_the_box():
 
 
 def test_noise_is_the_samples_own():
-    """It depends on the sample's key alone: the same in another place of the batch, another under another key."""
+    """It depends on the sample's key alone: the same in another place of the batch, another under
+    another key.
+    """
     x, y, key = torch.rand(6, 1, 6, 6), torch.zeros(6, dtype=torch.int64), torch.arange(6) + 100
     here = noisy(real_step(toy_model(), x, y, key=key), 0.1)
     order = torch.tensor([3, 0, 5])
@@ -121,7 +129,10 @@ def test_noise_is_the_samples_own():
 
 @pytest.mark.parametrize("cls", BOTH)
 def test_the_loss_is_taken_at_the_noisy_inputs(cls):
-    """The value is that of a step whose inputs are the noisy ones; without noise the clean pass is not repeated."""
+    """The value is that of a step whose inputs are the noisy ones.
+
+    Without noise the clean pass is not repeated.
+    """
     model, split = toy_model(), toy_split(8)
     step = real_step(model, split.pixels(slice(None)), split.labels)
     values = cls(sigma=0.3)(step)

@@ -1,4 +1,6 @@
-"""Differential training: pairs by a double loop, the closed form of the square loss, the threshold by brute force."""
+"""Differential training: pairs by a double loop, the closed form of the square loss, the threshold
+by brute force.
+"""
 
 from __future__ import annotations
 
@@ -49,13 +51,17 @@ def test_the_vectors(fake_step, form, mean, order):
 
 
 def test_the_vectors_pairs():
-    """D of the vectors is [[.9, 1.5], [1.2, 1.8]]: the scores are those the other numbers stand on."""
+    """D of the vectors is [[.9, 1.5], [1.2, 1.8]]: the scores are those the other numbers stand
+    on.
+    """
     gaps = (HIGH @ W)[:, None] - (LOW @ W)[None]
     assert gaps.flatten().tolist() == pytest.approx([0.9, 1.5, 1.2, 1.8], abs=1e-9)
 
 
 def test_the_vectors_threshold():
-    """The extreme rule puts the bias at -0.35, and the head classifies the four points right with it."""
+    """The extreme rule puts the bias at -0.35, and the head classifies the four points right with
+    it.
+    """
     head = ScoreHead(2).double()
     with torch.no_grad():
         head.weight.copy_(W)
@@ -77,7 +83,9 @@ SIDES = st.lists(LEVELS, min_size=1, max_size=6)
     target=st.sampled_from([0.5, 1.0, 2.0]),
 )
 def test_batch_mean_is_the_mean_over_all_pairs(fake_step, batch, form, target):
-    """Whatever the sizes of the classes, the batch mean is the plain double loop's mean over pairs of opposite classes."""
+    """Whatever the sizes of the classes, the batch mean is the plain double loop's mean over pairs
+    of opposite classes.
+    """
     values = Differential(form=form, target=target)(
         step_of(fake_step, [s for s, _ in batch], [y for _, y in batch])
     )
@@ -94,7 +102,9 @@ def test_batch_mean_is_the_mean_over_all_pairs(fake_step, batch, form, target):
     target=st.floats(0.25, 3),
 )
 def test_square_form_equals_its_closed_form(fake_step, high, low, target):
-    """mean_ij (a_i - c_j - t)^2 = Var(a) + Var(c) + (mean a - mean c - t)^2 with population variances."""
+    """mean_ij (a_i - c_j - t)^2 = Var(a) + Var(c) + (mean a - mean c - t)^2 with population
+    variances.
+    """
     values = Differential(form="square", target=target)(
         step_of(fake_step, high + low, [1] * len(high) + [0] * len(low))
     )
@@ -120,7 +130,9 @@ def test_a_common_shift_of_the_scores_changes_nothing(fake_step, batch, shift, f
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("label", [0, 1])
 def test_a_batch_of_one_class_is_zero_with_a_graph(fake_step, form, label):
-    """Without a pair the values are zeros that can be differentiated, with zero gradient, and never NaN."""
+    """Without a pair the values are zeros that can be differentiated, with zero gradient, and never
+    NaN.
+    """
     logits = logits_of(torch.tensor([0.3, -2.0, 50.0])).requires_grad_()
     values = Differential(form=form)(fake_step(logits, [label] * 3))
     assert values.tolist() == [0, 0, 0]
@@ -153,7 +165,9 @@ def right(high, low, bias):
 
 @given(SIDES, SIDES)
 def test_accuracy_threshold_is_as_good_as_the_best_cut(high, low):
-    """No cut between two different scores classifies more training scores right than the accuracy rule's."""
+    """No cut between two different scores classifies more training scores right than the accuracy
+    rule's.
+    """
     levels = sorted({*high, *low})
     assume(len(levels) > 1)
     best = max(
@@ -167,7 +181,9 @@ def test_accuracy_threshold_is_as_good_as_the_best_cut(high, low):
 
 @given(SIDES, SIDES)
 def test_accuracy_threshold_is_the_best_of_all(high, low):
-    """No threshold at all, one that gives every sample to one class included, beats the accuracy rule on training scores."""
+    """No threshold at all, one that gives every sample to one class included, beats the accuracy
+    rule on training scores.
+    """
     levels = sorted({*high, *low})
     cuts = [levels[0] - 1, *((a + b) / 2 for a, b in itertools.pairwise(levels)), levels[-1] + 1]
     found = threshold(
@@ -182,7 +198,9 @@ def test_accuracy_threshold_is_the_best_of_all(high, low):
     st.floats(0.125, 4, width=32),
 )
 def test_accuracy_threshold_is_extreme_on_separable_scores(high, low, gap):
-    """When all high scores lie above all low ones, best accuracy has one widest gap: the one of the extreme rule."""
+    """When all high scores lie above all low ones, best accuracy has one widest gap: the one of the
+    extreme rule.
+    """
     h, w = torch.tensor(high, dtype=torch.float64), torch.tensor(low, dtype=torch.float64)
     h = h - h.min() + w.max() + gap
     assert threshold(h, w, "accuracy") == pytest.approx(threshold(h, w, "extreme"), abs=1e-9)
@@ -206,7 +224,9 @@ def test_threshold_of_one_class_is_zero(rule):
 
 @pytest.mark.parametrize("classes", [1, 3, 10])
 def test_check_refuses_other_numbers_of_classes(classes):
-    """Data of other than 2 classes are refused in one line that names the loss, the number and a remedy."""
+    """Data of other than 2 classes are refused in one line that names the loss, the number and a
+    remedy.
+    """
     info = DataInfo((1, 8, 8), tuple(str(k) for k in range(classes)), (0.5,), (0.2,))
     with pytest.raises(UserError) as error:
         Differential().check(info)
@@ -227,21 +247,28 @@ def test_check_accepts_two_classes():
 
 
 def slanted_data():
-    """30 points of two separable classes in the plane, far from the origin: [30,2], labels, and the SVM's weights."""
+    """30 points of two separable classes in the plane, far from the origin: [30,2], labels, and the
+    SVM's weights.
+    """
     from sklearn.svm import SVC
 
     rng = np.random.default_rng(0)
     across = np.array([1.0, 0.3]) / math.hypot(1.0, 0.3)
     along = np.array([-across[1], across[0]])
     points = [
-        (5 + side * (0.5 + rng.exponential())) * across + rng.normal() * along for side in (1, -1) for _ in range(15)
-    ]  # fmt: skip
+        (5 + side * (0.5 + rng.exponential())) * across + rng.normal() * along
+        for side in (1, -1)
+        for _ in range(15)
+    ]
     x, y = np.array(points), np.array([1] * 15 + [0] * 15)
     return x, y, SVC(kernel="linear", C=1e8).fit(x, y).coef_[0]
 
 
 def descend(loss, x, y, fake_step, *, bias, steps=2000, rate=0.1):
-    """Gradient descent from zero on a linear score; steps grow as the loss falls, which leaves the path's direction alone."""
+    """Gradient descent from zero on a linear score.
+
+    Steps grow as the loss falls, which leaves the path's direction alone.
+    """
     w, b = torch.zeros(x.shape[1], dtype=torch.float64), torch.zeros(1, dtype=torch.float64)
     parts = [w.requires_grad_(), b.requires_grad_()][: 1 + bias]
     for _ in range(steps):
@@ -261,7 +288,8 @@ def angle(u, v):
 
 
 def test_linear_theory(fake_step):
-    """Logistic differential training reaches the hard-margin SVM's direction and margin, cross-entropy does not.
+    """Logistic differential training reaches the hard-margin SVM's direction and margin,
+    cross-entropy does not.
 
     The points get a constant third coordinate D = 1. Theory: the cross-entropy solution, scaled to
     functional margin 1 and with bias B, has a margin of at most 1 / sqrt(1 / gamma^2 + B^2 D^2).

@@ -1,4 +1,6 @@
-"""Our extension of differential training to more classes, random pairs, and the thresholds: by double loops and brute force."""
+"""Our extension of differential training to more classes, random pairs, and the thresholds: by
+double loops and brute force.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def points(seed=0):
 
 
 def test_every_pair_of_different_classes_counts(fake_step):
-    """D_ij = (w_a - w_c) . (h_i - h_j), squared against the target, averaged over a sample's partners: by a double loop."""
+    """D_ij = (w_a - w_c) . (h_i - h_j), squared against the target, averaged over a sample's
+    partners: by a double loop.
+    """
     h, w, y = points()
     found = Differential(multiclass=True, target=1.5)(fake_step(h @ w.T, LABELS))
     for i in range(7):
@@ -52,7 +56,10 @@ def test_a_bias_of_any_class_cancels(fake_step):
 
 
 def test_random_pairs_are_one_partner_each(fake_step):
-    """pairing=random gives every sample the loss of one of its pairs; which one, its key decides; on average it is their mean."""
+    """pairing=random gives every sample the loss of one of its pairs; which one, its key decides.
+
+    On average it is their mean.
+    """
     h, w, y = points()
     step, every = fake_step(h @ w.T, LABELS), Differential(multiclass=True)
     lone, partners = Differential(multiclass=True, pairing="random"), []
@@ -80,7 +87,9 @@ SCORES = st.lists(st.integers(-8, 8), min_size=2, max_size=5)
 @settings(deadline=None, max_examples=50)  # the first one imports scipy
 @given(SCORES, SCORES)
 def test_two_classes_are_the_formula(high, low):
-    """For logits (0, s) the programme's b_1 - b_0 is the threshold of two classes, under each rule."""
+    """For logits (0, s) the programme's b_1 - b_0 is the threshold of two classes, under each
+    rule.
+    """
     s = torch.tensor([*low, *high], dtype=torch.float64)
     scores, y = (
         torch.stack([torch.zeros_like(s), s], 1),
@@ -112,7 +121,10 @@ def test_extreme_biases_leave_the_largest_smallest_margin(seed):
 
 @pytest.mark.parametrize("seed", range(6))
 def test_accuracy_biases_get_no_fewer_right_than_the_means(seed):
-    """The accuracy rule starts at the mean rule and only gets better; two classes of it are the best cut there is."""
+    """The accuracy rule starts at the mean rule and only gets better.
+
+    Two classes of it are the best cut there is.
+    """
     h, w, y = points(seed)
     scores = h @ w.T
     right = {
@@ -142,14 +154,18 @@ def test_samples_of_one_class_leave_the_biases_at_zero(rule):
 
 
 def test_quantiles_are_numpys():
-    """The quantile rule puts the threshold between the 5 % quantile of one class and the 95 % quantile of the other."""
+    """The quantile rule puts the threshold between the 5 % quantile of one class and the 95 %
+    quantile of the other.
+    """
     high, low = torch.arange(20.0) + 7, torch.arange(30.0) / 3
     expected = -(np.quantile(high.numpy(), 0.05) + np.quantile(low.numpy(), 0.95)) / 2
     assert threshold(high, low, "quantile", 0.05) == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_head_learns_no_bias():
-    """Its bias is a buffer that fit_head sets, so that the head classifies separable features right."""
+    """Its bias is a buffer that fit_head sets, so that the head classifies separable features
+    right.
+    """
     torch.manual_seed(0)
     head = build_head("scores", 5, 3)
     assert isinstance(head, ScoresHead)
@@ -179,6 +195,8 @@ def test_more_classes_only_when_asked():
     "options", ["", ",form=logistic", ",form=squared-hinge", ",pairing=random", ",bias=extreme"]
 )
 def test_it_keeps_the_contract(options):
-    """Repeatable, with a gradient that reaches the weights and a head that is fitted, for four classes and for two."""
+    """Repeatable, with a gradient that reaches the weights and a head that is fitted, for four
+    classes and for two.
+    """
     check_loss(f"differential:multiclass=true{options}", 4)
     check_loss(f"differential:multiclass=true{options}", 2)

@@ -1,4 +1,6 @@
-"""EWAT: the vectors of the entropy, transcriptions with plain numbers, every option, what carries gradient, and training."""
+"""EWAT: the vectors of the entropy, transcriptions with plain numbers, every option, what carries
+gradient, and training.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +53,10 @@ def random_logits(n, classes, seed):
 
 
 def test_the_vectors(logging, z, a):
-    """H is 0.878281 for z and 1.245050 for a, whatever the label; the default weight is 1 + H / mean H."""
+    """H is 0.878281 for z and 1.245050 for a, whatever the label.
+
+    The default weight is 1 + H / mean H.
+    """
     both = torch.cat([z, a])
     step = logging(both, [0, 2], both)
     weights = EWAT().weights(step, both)
@@ -125,7 +130,10 @@ def test_the_weights_carry_no_gradient(logging):
 @pytest.mark.parametrize("normalise", ["mean", "max", "sum"])
 @pytest.mark.parametrize("loss", [EWAT, EWATTRADES])
 def test_confident_models(logging, loss, normalise):
-    """Where every entropy is zero, which has no mean to divide by, the weights are `base`; nothing becomes NaN."""
+    """Where every entropy is zero, which has no mean to divide by, the weights are `base`.
+
+    Nothing becomes NaN.
+    """
     z = torch.tensor([[1e4, -1e4, 0.0]] * 2, requires_grad=True)
     step = logging(z, [0, 1], -1 * z)
     assert loss(normalise=normalise).weights(step, z).tolist() == [1, 1]
@@ -148,7 +156,8 @@ def test_they_conform(spec):
 def test_they_train(cli, tmp_path, spec):
     """A small network learns the digits, and the epochs table has the mean entropy, which falls."""
     done = cli(
-        f"train --data digits --model mlp:width=32,depth=1 --loss {spec} --epochs 5 -n 400 --lr 0.02 --name m --out",
+        f"train --data digits --model mlp:width=32,depth=1 --loss {spec}"
+        " --epochs 5 -n 400 --lr 0.02 --name m --out",
         tmp_path,
     )
     assert done.code == 0, done.err

@@ -1,4 +1,6 @@
-"""GAIRAT: the vectors of its weights, the released formula by plain numbers, what kappa counts, the burn-in, and training."""
+"""GAIRAT: the vectors of its weights, the released formula by plain numbers, what kappa counts, the
+burn-in, and training.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ SPEC = "robbench.losses.gairat:GAIRAT"
 
 @pytest.fixture
 def late(fake_step):
-    """Makes a step at some point of training whose attack the samples survived for kappa of `steps` steps."""
+    """Makes a step at some point of training whose attack the samples survived for kappa of `steps`
+    steps.
+    """
 
     def make(adversarial, y, kappa, steps=10, progress=0.9):
         step = fake_step(adversarial, y, adversarial, plain=False)
@@ -98,7 +102,9 @@ def test_the_vectors(lam, weights):
 @pytest.mark.parametrize("func", ["tanh", "sigmoid", "discrete"])
 @pytest.mark.parametrize(("steps", "lam"), [(10, -1.0), (10, 0.5), (4, -2.0), (20, 0.0)])
 def test_it_is_the_transcription(late, func, steps, lam):
-    """Values are the released code's for an even number of steps: normalised weights times cross-entropy."""
+    """Values are the released code's for an even number of steps: normalised weights times
+    cross-entropy.
+    """
     generator = torch.Generator().manual_seed(steps)
     logits = 2 * torch.randn(7, 3, generator=generator, dtype=torch.float64)
     kappa = torch.randint(0, steps + 1, (7,), generator=generator).tolist()
@@ -112,13 +118,18 @@ def test_it_is_the_transcription(late, func, steps, lam):
 
 
 def test_an_odd_number_of_steps(late):
-    """With one step the weights of kappa = 0 and 1 are those at the ends, with lam = -1: tanh(4) and tanh(-6)."""
+    """With one step the weights of kappa = 0 and 1 are those at the ends, with lam = -1: tanh(4)
+    and tanh(-6).
+    """
     found = GAIRAT().log_weights(torch.tensor([0, 1]), 1).exp().tolist()
     assert found == pytest.approx([(1 + math.tanh(4)) / 2, (1 + math.tanh(-6)) / 2], rel=1e-5)
 
 
 def test_burn_in(late):
-    """Before half of training the loss is adversarial cross-entropy, afterwards not; kappa is logged all the time."""
+    """Before half of training the loss is adversarial cross-entropy, afterwards not.
+
+    Kappa is logged all the time.
+    """
     logits, y, kappa = (
         torch.randn(4, 3, generator=torch.Generator().manual_seed(0)),
         [0, 1, 2, 0],
@@ -137,7 +148,10 @@ def test_burn_in(late):
 
 @pytest.mark.parametrize("lam", [-1.0, -1000.0])
 def test_weights_have_mean_one_and_no_gradient(late, lam):
-    """Also where every weight underflows before it is normalised; the gradient is that of constant weights."""
+    """Also where every weight underflows before it is normalised.
+
+    The gradient is that of constant weights.
+    """
     logits = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)).requires_grad_()
     y, kappa = torch.tensor([0, 1, 2, 0, 1]), [10, 10, 9, 10, 10]
     w = 5 * GAIRAT(lam=lam).log_weights(torch.tensor(kappa), 10).softmax(0)
@@ -160,7 +174,8 @@ def test_confident_models(late):
 
 
 def test_what_kappa_counts():
-    """Kappa is the number of points before the first mistake: at most the released code's count of all correct points.
+    """Kappa is the number of points before the first mistake: at most the released code's count of
+    all correct points.
 
     Both agree on every sample that stays misclassified once it was.
     """
@@ -169,8 +184,16 @@ def test_what_kappa_counts():
     model.register_forward_hook(
         lambda module, inputs, logits: seen.append(logits.detach().argmax(1) == split.labels)
     )
-    step = TrainStep(model, split.pixels(slice(None)), split.labels, torch.arange(40), key=split.ids,
-                     inner=Inner(PGD(steps=10), parse_threat("linf:0.05")[0]), epoch=0, progress=0.9)  # fmt: skip
+    step = TrainStep(
+        model,
+        split.pixels(slice(None)),
+        split.labels,
+        torch.arange(40),
+        key=split.ids,
+        inner=Inner(PGD(steps=10), parse_threat("linf:0.05")[0]),
+        epoch=0,
+        progress=0.9,
+    )
     kappa = step.adversary().survived
     assert len(seen) == 10
     correct = torch.stack(seen)  # [10,B]: start, 1, ..., 9
@@ -188,7 +211,9 @@ def test_what_kappa_counts():
 
 
 def test_a_sample_that_recovers():
-    """One that is right, wrong, right, wrong ... under attack has kappa = 1, where the released code would count 5 of 10."""
+    """One that is right, wrong, right, wrong ... under attack has kappa = 1, where the released
+    code would count 5 of 10.
+    """
 
     class Notch(nn.Module):
         def forward(self, x):
@@ -201,8 +226,16 @@ def test_a_sample_that_recovers():
     body.register_forward_hook(lambda module, inputs, logits: seen.append(bool(logits[0, 0] > 0)))
     model = Classifier(nn.Identity(), body, nn.Identity(), features=2, classes=2)
     attack = PGD(steps=10, rate=0.5, init="clean")
-    step = TrainStep(model, torch.tensor([[0.41]]), torch.tensor([0]), torch.tensor([0]), key=torch.tensor([0]),
-                     inner=Inner(attack, parse_threat("linf:0.2")[0]), epoch=0, progress=0.9)  # fmt: skip
+    step = TrainStep(
+        model,
+        torch.tensor([[0.41]]),
+        torch.tensor([0]),
+        torch.tensor([0]),
+        key=torch.tensor([0]),
+        inner=Inner(attack, parse_threat("linf:0.2")[0]),
+        epoch=0,
+        progress=0.9,
+    )
     assert step.adversary().survived.tolist() == [1]
     assert seen == [True, False] * 5
 
@@ -218,7 +251,10 @@ def test_it_conforms(options):
 
 def test_it_trains(cli, tmp_path):
     """A small network learns the digits, and the epochs table has the mean kappa."""
-    line = f"train --data digits --model mlp:width=32,depth=1 --loss {SPEC}:burn_in=0.3 --epochs 5 -n 400 --lr 0.02 --name m --out"
+    line = (
+        f"train --data digits --model mlp:width=32,depth=1 --loss {SPEC}:burn_in=0.3"
+        " --epochs 5 -n 400 --lr 0.02 --name m --out"
+    )
     done = cli(line, tmp_path)
     assert done.code == 0, done.err
     table = pd.read_parquet(tmp_path / "models/m/epochs.parquet")

@@ -71,7 +71,9 @@ def test_a_plain_transcription(keyed_step, mode, s):
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 @pytest.mark.parametrize("mode", MODES)
 def test_without_a_handicap_it_is_cross_entropy(keyed_step, z, a, mode, sampling):
-    """No handicap is cross-entropy in every mode, with its gradient (the virtual class then has a logit of -inf)."""
+    """No handicap is cross-entropy in every mode, with its gradient (the virtual class then has a
+    logit of -inf).
+    """
     logits = torch.cat([z, a]).requires_grad_()
     step = keyed_step(logits, [0, 2])
     values, plain = ISCE(mode=mode, s=0.0, sampling=sampling)(step), CrossEntropy()(step)
@@ -92,7 +94,9 @@ def test_gradients_are_those_of_finite_differences(keyed_step, mode):
 
 @pytest.mark.parametrize("s", [0.5, 5.0])
 def test_the_additive_form_has_the_direction_of_cross_entropy(keyed_step, s):
-    """Its gradient is cross-entropy's times a positive number, so what climbs the one climbs the other."""
+    """Its gradient is cross-entropy's times a positive number, so what climbs the one climbs the
+    other.
+    """
     logits = torch.randn(
         6, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64
     ).requires_grad_()
@@ -114,7 +118,9 @@ def test_a_larger_handicap_costs_more(keyed_step, z, mode):
 
 
 def test_the_multiplicative_handicap_is_one_for_either_sign(keyed_step, z):
-    """True logits above and below zero both lose by it, so equal logits far below zero are no way out."""
+    """True logits above and below zero both lose by it, so equal logits far below zero are no way
+    out.
+    """
     for y in (0, 1):
         values = [
             ISCE(mode="multiplicative", s=s)(keyed_step(z, [y])).item() for s in (0.0, 0.5, 1.0)
@@ -155,7 +161,9 @@ def test_half_normal_draws(keyed_step):
 
 @pytest.mark.parametrize("sampling", ["uniform", "half-normal"])
 def test_draws_belong_to_the_sample_and_the_epoch(keyed_step, sampling):
-    """The same keys give the same draws in any order, other keys others, and none is the number an attack starts from."""
+    """The same keys give the same draws in any order, other keys others, and none is the number an
+    attack starts from.
+    """
     here = draws(keyed_step, n=50, s=1.0, sampling=sampling)
     assert torch.equal(here, draws(keyed_step, n=50, s=1.0, sampling=sampling))
     assert torch.allclose(
@@ -186,7 +194,10 @@ def test_it_looks_at_the_inner_attack_when_there_is_one(keyed_step, z, a):
 @pytest.mark.parametrize("sampling", SAMPLINGS)
 @pytest.mark.parametrize("mode", MODES)
 def test_huge_logits_are_finite(keyed_step, mode, sampling):
-    """Logits of +-1e4 in float32, right and wrong, give finite values and gradients; confident ones keep small digits."""
+    """Logits of +-1e4 in float32, right and wrong, give finite values and gradients.
+
+    Confident ones keep small digits.
+    """
     logits = torch.tensor(
         [[1e4, -1e4, 0.0], [-1e4, 1e4, 0.0], [-1e4, -1e4, -1e4]], requires_grad=True
     )
@@ -223,7 +234,8 @@ def test_the_contract(mode, sampling):
 def test_it_trains(cli, tmp_path, options):
     """A small network learns the digits, without an inner attack."""
     done = cli(
-        f"train --data digits --model mlp:width=32,depth=1 --loss {SPEC}:{options} --epochs 4 -n 400 --lr 0.02 --name m --out",
+        f"train --data digits --model mlp:width=32,depth=1 --loss {SPEC}:{options}"
+        " --epochs 4 -n 400 --lr 0.02 --name m --out",
         tmp_path,
     )
     assert done.code == 0, done.err

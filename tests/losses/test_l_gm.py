@@ -65,7 +65,9 @@ def test_values_are_those_of_plain_loops(alpha, lam):
 
 
 def test_by_hand():
-    """With h at (1, 0), means at (0, 0), (2, 0), (1, 2), (1, -2): half squared distances 1/2, 1/2, 2, 2."""
+    """With h at (1, 0), means at (0, 0), (2, 0), (1, 2), (1, -2): half squared distances 1/2, 1/2,
+    2, 2.
+    """
     head = build_head("gaussian", 2, 4)
     with torch.no_grad():
         head.means.copy_(torch.tensor([[0.0, 0], [2, 0], [1, 2], [1, -2]]))
@@ -75,7 +77,10 @@ def test_by_hand():
 
 
 def test_the_margin_is_for_training_only():
-    """What the model answers, and attacks climb, are the plain distances; the loss without margin and likelihood is their CE."""
+    """What the model answers, and attacks climb, are the plain distances.
+
+    The loss without margin and likelihood is their CE.
+    """
     features, labels = random_features(), [0, 1, 2, 3, 3, 2, 1, 0]
     step = step_of(features, labels)
     plain = F.cross_entropy(step.head(features), step.y, reduction="none")
@@ -86,7 +91,9 @@ def test_the_margin_is_for_training_only():
 
 
 def test_gradients_reach_features_and_means_through_both_terms():
-    """Equal to the closed form: with p the softmax with margin, sum_k (p_k - [k=y]) (1 + alpha [k=y]) dz_k - lam dz_y."""
+    """Equal to the closed form: with p the softmax with margin, sum_k (p_k - [k=y]) (1 + alpha
+    [k=y]) dz_k - lam dz_y.
+    """
     features, labels = random_features(4), [0, 1, 2, 3]
     step = step_of(features, labels)
     loss = LGM(alpha=0.3, lam=0.7)
@@ -105,7 +112,9 @@ def test_gradients_reach_features_and_means_through_both_terms():
 
 @pytest.mark.parametrize("size", [1e-4, 1e3, 1e4])
 def test_extreme_features(size):
-    """Features close to zero or of 1e4, with logits down to -1e8, give finite values and gradients in float32."""
+    """Features close to zero or of 1e4, with logits down to -1e8, give finite values and gradients
+    in float32.
+    """
     features = (size * random_features().detach().float()).requires_grad_()
     values = LGM()(step_of(features, [0, 1, 2, 3] * 2))
     (grad,) = torch.autograd.grad(values.sum(), features)
@@ -121,7 +130,9 @@ def test_conformance(options, classes):
 
 
 def test_it_learns():
-    """A small network trained by it gets most of the toy data right, and features come near their means."""
+    """A small network trained by it gets most of the toy data right, and features come near their
+    means.
+    """
     split, index = toy_split(200), torch.arange(200)
     torch.manual_seed(0)
     loss = LGM(lam=0.1)

@@ -1,4 +1,6 @@
-"""Label smoothing: a plain double loop, its decomposition, and what it asks of a confident model."""
+"""Label smoothing: a plain double loop, its decomposition, and what it asks of a confident
+model.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,10 @@ def slow(z, y, e):
     [("z", 0, 0.342350), ("z", 2, 1.842350), ("a", 0, 1.287339), ("a", 2, 0.787339)],
 )
 def test_the_vectors(fake_step, request, which, y, ce):
-    """With no smoothing the cross-entropies of the vectors; with 0.1 as much more as 0.1 (z_y - mean z)."""
+    """With no smoothing the cross-entropies of the vectors.
+
+    With 0.1 as much more as 0.1 (z_y - mean z).
+    """
     logits = request.getfixturevalue(which)
     step = fake_step(logits, [y])
     assert LabelSmoothing(smoothing=0.0)(step).tolist() == pytest.approx([ce], abs=1e-5)
@@ -51,7 +56,9 @@ def test_a_plain_transcription(fake_step, e, classes):
 
 
 def test_the_gradient_is_p_minus_q(fake_step, z):
-    """The gradient is softmax(z) - q, so a finite margin, not an infinite one, is the best answer."""
+    """The gradient is softmax(z) - q, so a finite margin, not an infinite one, is the best
+    answer.
+    """
     z.requires_grad_()
     LabelSmoothing(smoothing=0.2)(fake_step(z, [0])).sum().backward()
     q = torch.tensor([0.85, 0.05, 0.05, 0.05], dtype=torch.float64)
@@ -69,7 +76,9 @@ def test_it_looks_at_the_inner_attack_when_there_is_one(fake_step, z, a):
 
 @pytest.mark.parametrize("y", [0, 1])
 def test_huge_logits_are_finite(fake_step, y):
-    """Logits of +-1e4 in float32 give finite values and gradients, and the value is the exact one."""
+    """Logits of +-1e4 in float32 give finite values and gradients, and the value is the exact
+    one.
+    """
     logits = torch.tensor([[1e4, -1e4, 0.0]], requires_grad=True)
     value = LabelSmoothing(smoothing=0.3)(fake_step(logits, [y]))
     value.sum().backward()
@@ -102,7 +111,8 @@ def test_the_contract():
 def test_it_trains(cli, tmp_path):
     """A small network learns the digits, without an inner attack."""
     done = cli(
-        f"train --data digits --model mlp:width=32,depth=1 --loss {SPEC} --epochs 4 -n 400 --lr 0.02 --name m --out",
+        f"train --data digits --model mlp:width=32,depth=1 --loss {SPEC}"
+        " --epochs 4 -n 400 --lr 0.02 --name m --out",
         tmp_path,
     )
     assert done.code == 0, done.err

@@ -1,4 +1,6 @@
-"""MAIL: the vectors of its weights, transcriptions with plain numbers, the burn-in, what carries gradient, and training."""
+"""MAIL: the vectors of its weights, transcriptions with plain numbers, the burn-in, what carries
+gradient, and training.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ AT, TR = "robbench.losses.mail:MAILAT", "robbench.losses.mail:MAILTRADES"
 
 @pytest.fixture
 def late(fake_step):
-    """Makes a step at some point of training, after any burn-in by default, that keeps what is logged."""
+    """Makes a step at some point of training, after any burn-in by default, that keeps what is
+    logged.
+    """
 
     def make(clean, y, adversarial, progress=0.9):
         step = fake_step(clean, y, adversarial, plain=False)
@@ -72,7 +76,9 @@ def test_the_vectors(late, request, which, y, pm, at, trades):
 @pytest.mark.parametrize("classes", [2, 3, 10])
 @pytest.mark.parametrize("normalise", ["factor", "batch"])
 def test_they_are_the_transcriptions(late, classes, normalise):
-    """Values are those of plain loops over samples, for both normalisations and other slopes and biases."""
+    """Values are those of plain loops over samples, for both normalisations and other slopes and
+    biases.
+    """
     clean, adversarial = random_logits(9, classes, 1), random_logits(9, classes, 2)
     y = [n % classes for n in range(9)]
     raw = [
@@ -98,7 +104,9 @@ def test_they_are_the_transcriptions(late, classes, normalise):
 
 
 def test_before_the_end_of_the_burn_in_they_are_the_plain_losses(late):
-    """MAIL-AT is adversarial cross-entropy and MAIL-TRADES is TRADES up to 75/120 of training, and neither afterwards."""
+    """MAIL-AT is adversarial cross-entropy and MAIL-TRADES is TRADES up to 75/120 of training, and
+    neither afterwards.
+    """
     clean, adversarial, y = random_logits(6, 4, 1), random_logits(6, 4, 2), [0, 1, 2, 3, 0, 1]
     for loss, plain in ((MAILAT(), CrossEntropy()), (MAILTRADES(beta=3), TRADES(beta=3))):
         for progress, same in ((0.0, True), (0.624, True), (0.626, False), (1.0, False)):
@@ -109,7 +117,9 @@ def test_before_the_end_of_the_burn_in_they_are_the_plain_losses(late):
 
 
 def test_a_steeper_slope_favours_misclassified_samples(late, z):
-    """The sign: the sample that is more wrong gets the larger weight, and bias=-0.5 puts the middle at PM = 0.5."""
+    """The sign: the sample that is more wrong gets the larger weight, and bias=-0.5 puts the middle
+    at PM = 0.5.
+    """
     weights = MAILAT().weights(late(z.expand(2, -1), [0, 1], z.expand(2, -1)), z.expand(2, -1))
     assert weights[1] > 100 * weights[0]
     half = torch.tensor([[math.log(0.75), math.log(0.25)]])  # PM = 0.5 for y = 1
@@ -149,7 +159,10 @@ def test_the_weights_carry_no_gradient(late, normalise):
     [MAILAT(), MAILAT(normalise="batch"), MAILTRADES(), MAILTRADES(normalise="batch", slope=1000)],
 )
 def test_confident_models(late, loss):
-    """Logits of +-1e4 and weights that all underflow give finite values and gradients in float32; a batch mean stays 1."""
+    """Logits of +-1e4 and weights that all underflow give finite values and gradients in float32.
+
+    A batch mean stays 1.
+    """
     z = torch.tensor([[1e4, -1e4, 0.0]] * 3, requires_grad=True)
     step = late(z, [0, 0, 0], -1 * z)
     value = loss(step)
@@ -173,7 +186,10 @@ def test_they_conform(spec):
 @pytest.mark.parametrize("spec", [AT, TR])
 def test_they_train(cli, tmp_path, spec):
     """A small network learns the digits, and the epochs table has the mean margin, which falls."""
-    line = f"train --data digits --model mlp:width=32,depth=1 --loss {spec}:burn_in=0.3 --epochs 5 -n 400 --lr 0.02 --name m --out"
+    line = (
+        f"train --data digits --model mlp:width=32,depth=1 --loss {spec}:burn_in=0.3"
+        " --epochs 5 -n 400 --lr 0.02 --name m --out"
+    )
     done = cli(line, tmp_path)
     assert done.code == 0, done.err
     table = pd.read_parquet(tmp_path / "models/m/epochs.parquet")

@@ -1,4 +1,6 @@
-"""MART: the vectors, a transcription with plain numbers, what carries gradient, confident models, and training."""
+"""MART: the vectors, a transcription with plain numbers, what carries gradient, confident models,
+and training.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,10 @@ def transcription(z, z_adv, y, beta):
 
 @pytest.mark.parametrize(("beta", "total"), [(0, 1.894224), (5, 2.537243), (6, 2.665846)])
 def test_the_vectors(fake_step, z, a, beta, total):
-    """BCE is 1.894224 and the weighted divergence 0.128604 at y = 0; the attack climbs its own objective, once."""
+    """BCE is 1.894224 and the weighted divergence 0.128604 at y = 0.
+
+    The attack climbs its own objective, once.
+    """
     step = fake_step(z, [0], a)
     assert MART(beta=beta)(step).tolist() == pytest.approx([total], abs=1e-5)
     assert step.asked == [None]
@@ -58,7 +63,9 @@ def test_it_is_the_transcription(fake_step, classes):
 
 
 def test_the_factor_carries_gradient(fake_step, z, a):
-    """The gradient is that of finite differences, and differs from the one with 1 - p_y as a constant."""
+    """The gradient is that of finite differences, and differs from the one with 1 - p_y as a
+    constant.
+    """
     z, a = z.requires_grad_(), a.requires_grad_()
     assert torch.autograd.gradcheck(lambda z, a: MART()(fake_step(z, [0], a)), (z, a))
     whole = torch.autograd.grad(MART()(fake_step(z, [0], a)).sum(), z)[0]
@@ -71,7 +78,9 @@ def test_the_factor_carries_gradient(fake_step, z, a):
 
 @pytest.mark.parametrize("y", [0, 1])
 def test_confident_models(fake_step, y):
-    """Logits of +-1e4, the same on both sides or opposite, give finite values and gradients in float32."""
+    """Logits of +-1e4, the same on both sides or opposite, give finite values and gradients in
+    float32.
+    """
     z = torch.tensor([[1e4, -1e4, 0.0]] * 2, requires_grad=True)
     value = MART()(fake_step(z, [y, y], z.detach() * torch.tensor([[1.0], [-1.0]]) + 0 * z))
     value.sum().backward()
@@ -80,7 +89,9 @@ def test_confident_models(fake_step, y):
 
 
 def test_a_surely_wrong_sample_has_the_released_ceiling(fake_step):
-    """Where max q rounds to 1, the second part of the boosted cross-entropy is -log(0.0001), not infinity."""
+    """Where max q rounds to 1, the second part of the boosted cross-entropy is -log(0.0001), not
+    infinity.
+    """
     wrong = torch.tensor([[0.0, 60.0]])
     value = MART(beta=0)(fake_step(wrong, [0], wrong))
     assert value.item() == pytest.approx(60 - math.log(1.0001 - 1), abs=0.01)
@@ -97,7 +108,8 @@ def test_it_conforms(options):
 def test_it_trains(cli, tmp_path):
     """A small network learns the digits, with the inner attack the loss brings along."""
     done = cli(
-        f"train --data digits --model mlp:width=32,depth=1 --loss {SPEC} --epochs 5 -n 400 --lr 0.02 --name m --out",
+        f"train --data digits --model mlp:width=32,depth=1 --loss {SPEC}"
+        " --epochs 5 -n 400 --lr 0.02 --name m --out",
         tmp_path,
     )
     assert done.code == 0, done.err
@@ -105,7 +117,9 @@ def test_it_trains(cli, tmp_path):
 
 
 def test_bad_input(cli, tmp_path):
-    """A negative beta and a recipe without an inner attack are refused before anything is written."""
+    """A negative beta and a recipe without an inner attack are refused before anything is
+    written.
+    """
     with pytest.raises(UserError, match="beta"):
         LOSSES.build(f"{SPEC}:beta=-1")
     done = cli(f"train --data digits --loss {SPEC} --inner none --out", tmp_path / "S")

@@ -1,4 +1,6 @@
-"""MMA: exact distances on linear models, a transcription of the released code sample by sample, its memory, and training."""
+"""MMA: exact distances on linear models, a transcription of the released code sample by sample, its
+memory, and training.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +31,9 @@ WIDTH = 6
 
 
 def linear(scale=1.0):
-    """Two classes; the margin of class 1 minus class 0 is scale * (sum of the first half - sum of the second half)."""
+    """Two classes; the margin of class 1 minus class 0 is scale * (sum of the first half - sum of
+    the second half).
+    """
     model = Classifier(
         nn.Identity(), nn.Identity(), nn.Linear(WIDTH, 2, bias=False), features=WIDTH, classes=2
     )
@@ -40,7 +44,9 @@ def linear(scale=1.0):
 
 
 def points(distances):
-    """Inputs of class 1 in the middle of the box, at these Linf distances from the boundary of `linear` (negative: wrong)."""
+    """Inputs of class 1 in the middle of the box, at these Linf distances from the boundary of
+    `linear` (negative: wrong).
+    """
     towards = torch.tensor([1.0, 1, 1, -1, -1, -1])
     return 0.5 + torch.tensor(distances)[:, None] * towards
 
@@ -71,7 +77,9 @@ def remembered(step):
 
 @pytest.mark.parametrize("scale", [0.3, 50.0])
 def test_distances_of_a_linear_model_are_exact(scale):
-    """The distance found is margin / ||w||_1 to the precision of ten halvings, whatever the scale of the logits; 0 if wrong."""
+    """The distance found is margin / ||w||_1 to the precision of ten halvings, whatever the scale
+    of the logits; 0 if wrong.
+    """
     exact = [0.02, 0.05, 0.1, 0.145, -0.05]
     step = step_of(linear(scale), points(exact), torch.ones(5, dtype=torch.long))
     MMA()(step)
@@ -80,7 +88,9 @@ def test_distances_of_a_linear_model_are_exact(scale):
 
 
 def test_distances_in_l2():
-    """In L2 the direction is that of PGD after ten steps: never shorter than margin / ||w||_2, and hardly longer."""
+    """In L2 the direction is that of PGD after ten steps: never shorter than margin / ||w||_2, and
+    hardly longer.
+    """
     exact = torch.tensor([0.02, 0.05, 0.1]) * math.sqrt(WIDTH)
     step = step_of(
         linear(), points([0.02, 0.05, 0.1]), torch.ones(3, dtype=torch.long), eps=0.25, norm="l2"
@@ -92,7 +102,9 @@ def test_distances_in_l2():
 
 
 def test_the_three_kinds_of_samples():
-    """Near: log 2 at the boundary. Far, by 1.5 eps unless told otherwise: nothing. Wrong: the clean loss, whatever c."""
+    """Near: log 2 at the boundary. Far, by 1.5 eps unless told otherwise: nothing. Wrong: the clean
+    loss, whatever c.
+    """
     x, y = points([0.1, 0.14, 0.16, -0.05]), torch.ones(4, dtype=torch.long)
     clean = F.cross_entropy(linear()(x), y, reduction="none").tolist()
     for c in (0.0, 1 / 3, 1.0):
@@ -120,7 +132,9 @@ def slm(model, x, y):
 
 
 def transcription(model, x, y, key, before, eps_min, d_max, steps, c):
-    """The released code for one sample [1,*] in Linf, with our random start: its value and the distance to remember."""
+    """The released code for one sample [1,*] in Linf, with our random start: its value and the
+    distance to remember.
+    """
     clean = F.cross_entropy(model(x), torch.tensor([y]))
     if slm(model, x, y) >= 0:
         return clean, 0.0
@@ -147,7 +161,9 @@ def transcription(model, x, y, key, before, eps_min, d_max, steps, c):
 
 
 def test_it_is_the_transcription():
-    """Three epochs of values, distances and weight gradients are those of the released code run sample by sample."""
+    """Three epochs of values, distances and weight gradients are those of the released code run
+    sample by sample.
+    """
     split, notes, before = toy_split(24), None, [0.0] * 24
     loss = MMA(d_max=0.08, eps_min=0.01)
     kinds = set()
@@ -188,7 +204,10 @@ def test_it_is_the_transcription():
 
 
 def test_the_attack_starts_from_what_is_remembered():
-    """The budget is last turn's distance, within eps_min and 1.05 d_max; a sample that was wrong starts from eps_min."""
+    """The budget is last turn's distance, within eps_min and 1.05 d_max.
+
+    A sample that was wrong starts from eps_min.
+    """
     x, y = points([0.06, 0.03, 0.4, -0.05]), torch.ones(4, dtype=torch.long)
     model, loss = linear(), MMA(d_max=0.1, eps_min=0.04)
     notes, asked = Notes(4, x.device), []
@@ -204,7 +223,9 @@ def test_the_attack_starts_from_what_is_remembered():
 
 
 def test_defaults_follow_the_recipe():
-    """Without options the budget is at least eps / 6 and d_max is 1.5 eps of that point of training; none at all is survived."""
+    """Without options the budget is at least eps / 6 and d_max is 1.5 eps of that point of
+    training; none at all is survived.
+    """
     x, y = points([0.01, 0.4]), torch.ones(2, dtype=torch.long)
     step = step_of(linear(), x, y, eps=0.12, warmup=1.0, progress=0.5)  # half way up: 0.06
     asked, attack = [], step.adversary
@@ -224,7 +245,9 @@ def test_defaults_follow_the_recipe():
 
 
 def test_points_stay_in_the_box():
-    """At the edge of the box the boundary is looked for inside, and no point outside is ever shown to the model."""
+    """At the edge of the box the boundary is looked for inside, and no point outside is ever shown
+    to the model.
+    """
     model, seen = linear(), []
     model.body.register_forward_hook(lambda module, inputs, output: seen.append(output.detach()))
     x = torch.tensor([[0.1, 0.1, 0.9, 0.0, 0.1, 0.0]])
@@ -256,7 +279,10 @@ def test_it_conforms(options):
 
 def test_it_trains(cli, tmp_path):
     """A small network learns the digits, and the epochs table has the mean margin, which grows."""
-    line = f"train --data digits --model mlp:width=32,depth=1 --loss {SPEC} --epochs 5 -n 400 --lr 0.02 --name m --out"
+    line = (
+        f"train --data digits --model mlp:width=32,depth=1 --loss {SPEC}"
+        " --epochs 5 -n 400 --lr 0.02 --name m --out"
+    )
     done = cli(line, tmp_path)
     assert done.code == 0, done.err
     table = pd.read_parquet(tmp_path / "models/m/epochs.parquet")

@@ -30,13 +30,17 @@ def info_of(classes):
 
 
 def step_of(features, labels, spec="max-mahalanobis"):
-    """As much of a step as the losses look at, with given features under a head for the classes in labels."""
+    """As much of a step as the losses look at, with given features under a head for the classes in
+    labels.
+    """
     head = build_head(spec, features.shape[1], max(labels) + 1).to(features.dtype)
     return SimpleNamespace(y=torch.tensor(labels), head=head, out=Output(head(features), features))
 
 
 def authors_values(features, labels, scale=10.0):
-    """Squared distance to the class' centre and cross-entropy of minus all of them, in plain float64 loops."""
+    """Squared distance to the class' centre and cross-entropy of minus all of them, in plain
+    float64 loops.
+    """
     classes, dimension = max(labels) + 1, features.shape[1]
     mu = np.zeros((classes, dimension))
     for k in range(classes):
@@ -59,7 +63,9 @@ def authors_values(features, labels, scale=10.0):
 
 @pytest.mark.parametrize("scale", [1.0, 10.0])
 def test_values_are_those_of_plain_loops(scale):
-    """Both losses on random features of five classes, over the centres of the authors' recursion."""
+    """Both losses on random features of five classes, over the centres of the authors'
+    recursion.
+    """
     features = 3 * torch.randn(
         20, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64
     )
@@ -71,7 +77,10 @@ def test_values_are_those_of_plain_loops(scale):
 
 
 def test_one_class_at_anothers_center():
-    """Zero at its own centre and 14.907120^2 at any other one of ten; half of that with the paper's factor."""
+    """Zero at its own centre and 14.907120^2 at any other one of ten.
+
+    Half of that with the paper's factor.
+    """
     centers = build_head("max-mahalanobis:scale=10", 12, 10).centers.double()
     own = list(range(10))
     assert MMC()(step_of(centers, own)).tolist() == pytest.approx([0] * 10, abs=1e-9)
@@ -84,7 +93,10 @@ def test_one_class_at_anothers_center():
 
 
 def test_gradients():
-    """MMC pulls straight to the class' centre, 2 (h - mu_y), whatever the others do; MMLDA by p_k - [k = y] of each."""
+    """MMC pulls straight to the class' centre, 2 (h - mu_y), whatever the others do.
+
+    MMLDA by p_k - [k = y] of each.
+    """
     features = torch.randn(
         4, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64, requires_grad=True
     )
@@ -113,7 +125,9 @@ def test_extreme_features(size):
 
 
 def test_it_looks_at_the_inner_attacks_points():
-    """With an inner attack the value is the distance there, which true-logit has made larger than at the clean points."""
+    """With an inner attack the value is the distance there, which true-logit has made larger than
+    at the clean points.
+    """
     split, index = toy_split(16), torch.arange(16)
     torch.manual_seed(0)
     model = MMC(scale=2).prepare(create("mlp:width=8", info_of(4)), info_of(4))
@@ -139,7 +153,9 @@ def test_it_looks_at_the_inner_attacks_points():
 @pytest.mark.parametrize("options", ["", ":scale=5,width=40,factor=0.5", ":width=none"])
 @pytest.mark.parametrize("name", ["MMC", "MMLDA"])
 def test_options_reach_the_head(name, options):
-    """The head is the one the options describe, and its spec, which the checkpoint keeps, builds it again."""
+    """The head is the one the options describe, and its spec, which the checkpoint keeps, builds it
+    again.
+    """
     loss = LOSSES.build(f"{MODULE}:{name}{options}")
     model = loss.prepare(create("mlp:width=8", info_of(4)), info_of(4))
     assert model.head.centers.norm(dim=1).tolist() == pytest.approx([loss.scale] * 4, rel=1e-6)
@@ -160,7 +176,10 @@ def test_conformance(spec, classes):
 
 @pytest.mark.parametrize("name", ["MMC", "MMLDA"])
 def test_it_learns_and_the_centers_stay(name):
-    """A small network trained by it gets most of the toy data right; its centres are where they were, bit for bit."""
+    """A small network trained by it gets most of the toy data right.
+
+    Its centres are where they were, bit for bit.
+    """
     split, index = toy_split(200), torch.arange(200)
     loss = LOSSES.build(f"{MODULE}:{name}:scale=4,width=16")
     torch.manual_seed(0)
@@ -195,7 +214,9 @@ def test_too_small_a_width_is_refused_before_anything_is_built(options):
 
 
 def test_data_and_models_it_cannot_work_on():
-    """One class, features of too small a dimension, and nothing left to train are one clear line each."""
+    """One class, features of too small a dimension, and nothing left to train are one clear line
+    each.
+    """
     with pytest.raises(UserError, match="two classes or more"):
         MMC().check(info_of(1))
     with pytest.raises(UserError, match="need 9 dimensions, there are 5; give width=9 or more"):

@@ -24,7 +24,10 @@ def slow(z, y):
     [("z", 0, 2.107414), ("z", 2, 3.607414), ("a", 0, 2.954563), ("a", 2, 2.454563)],
 )
 def test_the_vectors(fake_step, request, which, y, value):
-    """The vectors, which sum over the four classes; their other form is -z_y + sum_k softplus(z_k)."""
+    """The vectors, which sum over the four classes.
+
+    Their other form is -z_y + sum_k softplus(z_k).
+    """
     logits = request.getfixturevalue(which)
     assert OneVsRest()(fake_step(logits, [y])).tolist() == pytest.approx([value], abs=1e-5)
     other = float(-logits[0, y] + logits.exp().log1p().sum())
@@ -45,7 +48,10 @@ def test_a_plain_transcription(fake_step, classes):
 
 
 def test_no_logit_sees_another(fake_step, z):
-    """The gradient of each logit is sigmoid(z_k) - [k = y], whatever the others are; softmax would couple them."""
+    """The gradient of each logit is sigmoid(z_k) - [k = y], whatever the others are.
+
+    Softmax would couple them.
+    """
     z.requires_grad_()
     one_vs_rest(z, torch.tensor([2])).sum().backward()
     assert torch.allclose(
@@ -62,7 +68,9 @@ def test_it_looks_at_the_inner_attack_when_there_is_one(fake_step, z, a):
 
 
 def test_confident_models_keep_their_digits(fake_step):
-    """In float32 a small loss is not lost in a difference of large logits, and +-1e4 stays finite."""
+    """In float32 a small loss is not lost in a difference of large logits, and +-1e4 stays
+    finite.
+    """
     values = OneVsRest()(fake_step(torch.tensor([[15.0, -15.0, -15.0]]), [0]))
     assert values.item() == pytest.approx(3 * math.log1p(math.exp(-15)), rel=1e-5)
     logits = torch.tensor([[1e4, -1e4, 0.0], [1e4, -1e4, 0.0]], requires_grad=True)
@@ -81,7 +89,8 @@ def test_the_contract():
 def test_it_trains(cli, tmp_path):
     """A small network learns the digits, without an inner attack."""
     done = cli(
-        f"train --data digits --model mlp:width=32,depth=1 --loss {SPEC} --epochs 4 -n 400 --lr 0.02 --name m --out",
+        f"train --data digits --model mlp:width=32,depth=1 --loss {SPEC}"
+        " --epochs 4 -n 400 --lr 0.02 --name m --out",
         tmp_path,
     )
     assert done.code == 0, done.err

@@ -1,4 +1,6 @@
-"""SOVR and TSOVR: who is hard by a plain sort, both sums by plain loops, what is detached, and every option."""
+"""SOVR and TSOVR: who is hard by a plain sort, both sums by plain loops, what is detached, and
+every option.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,9 @@ def test_the_vectors(fake_step, z, a):
 
 
 def test_the_vectors_of_tsovr(fake_step, z, a):
-    """One sample of the vectors: cross-entropy or one-versus-rest at z, plus 6 KL = 0.443614 times 6."""
+    """One sample of the vectors: cross-entropy or one-versus-rest at z, plus 6 KL = 0.443614 times
+    6.
+    """
     for percent, term in ((0, 0.342350), (100, 0.4 * 2.107414)):
         step = fake_step(z, [0], a)
         assert TSOVR(percent=percent)(step).item() == pytest.approx(term + 6 * 0.443614, abs=1e-5)
@@ -84,7 +88,9 @@ def test_the_vectors_of_tsovr(fake_step, z, a):
 @pytest.mark.parametrize("percent", [0, 30, 40, 70, 100])
 @pytest.mark.parametrize("normalise", ["batch", "set"])
 def test_a_plain_transcription(fake_step, percent, normalise):
-    """The batch mean is both sums divided by N, or each by the size of its set, over a plain sort."""
+    """The batch mean is both sums divided by N, or each by the size of its set, over a plain
+    sort.
+    """
     logits, y = random_logits(10, 5, percent), [n % 5 for n in range(10)]
     count = percent // 10
     hard = hardest(logits.tolist(), y, count)
@@ -139,7 +145,9 @@ def test_the_defaults_of_tsovr_read_x_and_choose_by_the_adversary(fake_step):
 
 
 def test_the_margin_may_be_read_at_the_clean_input(fake_step):
-    """margin=clean chooses by x, still takes both terms at x', and looks at x without gradient, once."""
+    """margin=clean chooses by x, still takes both terms at x', and looks at x without gradient,
+    once.
+    """
     clean, adversarial, y = (
         random_logits(10, 5, 0),
         random_logits(10, 5, 1),
@@ -157,7 +165,9 @@ def test_the_margin_may_be_read_at_the_clean_input(fake_step):
 
 
 def test_the_ends_are_their_parts(fake_step, z, a):
-    """percent=0 is adversarial training, percent=100 is lam times one-versus-rest, TSOVR with percent=0 is TRADES."""
+    """percent=0 is adversarial training, percent=100 is lam times one-versus-rest, TSOVR with
+    percent=0 is TRADES.
+    """
     step = fake_step(torch.cat([z, a]), [0, 2], torch.cat([a, z]), plain=False)
     assert torch.equal(SOVR(percent=0)(step), CrossEntropy()(step))
     assert torch.allclose(SOVR(percent=100, lam=0.3)(step), 0.3 * OneVsRest()(step), atol=1e-12)
@@ -166,18 +176,30 @@ def test_the_ends_are_their_parts(fake_step, z, a):
 
 @pytest.mark.parametrize(
     ("percent", "n", "nearest", "down", "up"),
-    [(40, 128, 51, 51, 52), (50, 3, 2, 1, 2), (50, 1, 1, 0, 1), (30, 5, 2, 1, 2), (16.1, 1000, 161, 161, 161), (0, 7, 0, 0, 0),
-     (100, 7, 7, 7, 7), (40, 1, 0, 0, 1)],
-)  # fmt: skip
+    [
+        (40, 128, 51, 51, 52),
+        (50, 3, 2, 1, 2),
+        (50, 1, 1, 0, 1),
+        (30, 5, 2, 1, 2),
+        (16.1, 1000, 161, 161, 161),
+        (0, 7, 0, 0, 0),
+        (100, 7, 7, 7, 7),
+        (40, 1, 0, 0, 1),
+    ],
+)
 def test_rounding(percent, n, nearest, down, up):
-    """The number of hard samples is percent of N, rounded as asked, and untouched by the digits of binary fractions."""
+    """The number of hard samples is percent of N, rounded as asked, and untouched by the digits of
+    binary fractions.
+    """
     counts = {"nearest": nearest, "down": down, "up": up}
     assert {way: SOVR(percent=percent, rounding=way).count(n) for way in counts} == counts
 
 
 @given(st.lists(st.integers(-2, 2), min_size=1, max_size=9), st.sampled_from([0, 20, 50, 80, 100]))
 def test_equal_margins_keep_the_number_of_hard_samples(fake_step, scores, percent):
-    """Ties do not change how many samples switch, no hard margin exceeds an easy one, and of equal ones the first switch."""
+    """Ties do not change how many samples switch, no hard margin exceeds an easy one, and of equal
+    ones the first switch.
+    """
     logits = torch.stack(
         [torch.tensor(scores, dtype=torch.float64), torch.zeros(len(scores), dtype=torch.float64)],
         1,
@@ -190,7 +212,9 @@ def test_equal_margins_keep_the_number_of_hard_samples(fake_step, scores, percen
 
 
 def test_of_many_equal_margins_the_first_switch(fake_step):
-    """Fresh or saturated models tie whole batches: sorting must not choose among them as it pleases."""
+    """Fresh or saturated models tie whole batches: sorting must not choose among them as it
+    pleases.
+    """
     hard = (
         SOVR(percent=30)(fake_step(torch.zeros(500, 3), [0] * 500)) < 1
     )  # 0.4 * 3 log 2, against log 3
@@ -198,7 +222,9 @@ def test_of_many_equal_margins_the_first_switch(fake_step):
 
 
 def test_gradients_flow_through_the_terms_and_not_through_the_choice(fake_step):
-    """Each sample's gradient is that of its own term: softmax for the easy, weighted sigmoids for the hard."""
+    """Each sample's gradient is that of its own term: softmax for the easy, weighted sigmoids for
+    the hard.
+    """
     logits, y = random_logits(10, 5, 3).requires_grad_(), [n % 5 for n in range(10)]
     SOVR(lam=0.6)(fake_step(logits, y)).sum().backward()
     hard = hardest(logits.tolist(), y, 4)
@@ -235,8 +261,9 @@ def test_huge_logits_are_finite(fake_step, loss):
 
 @pytest.mark.parametrize("spec", [SPEC, T_SPEC])
 @pytest.mark.parametrize(
-    "option", ["percent=101", "percent=-1", "lam=-0.1", "rounding=even", "margin=x", "normalise=sum", "m=40"]
-)  # fmt: skip
+    "option",
+    ["percent=101", "percent=-1", "lam=-0.1", "rounding=even", "margin=x", "normalise=sum", "m=40"],
+)
 def test_bad_options(spec, option):
     """An option out of range, misspelt or unknown is one line that names it."""
     with pytest.raises(UserError, match=option.partition("=")[0]) as error:
@@ -267,9 +294,12 @@ def test_the_contract(spec, options):
 
 @pytest.mark.parametrize("spec", [SPEC, T_SPEC])
 def test_it_trains(cli, tmp_path, spec):
-    """A small network learns the digits, by its own inner attack, and becomes robust to some degree."""
+    """A small network learns the digits, by its own inner attack, and becomes robust to some
+    degree.
+    """
     done = cli(
-        f"train --data digits --model mlp:width=32,depth=1 --loss {spec} --epochs 5 -n 400 --lr 0.02 --name m --out",
+        f"train --data digits --model mlp:width=32,depth=1 --loss {spec}"
+        " --epochs 5 -n 400 --lr 0.02 --name m --out",
         tmp_path,
     )
     assert done.code == 0, done.err
@@ -282,7 +312,9 @@ def test_it_trains(cli, tmp_path, spec):
     ("spec", "inner"), [(SPEC, "none"), (T_SPEC, "none"), (T_SPEC, "pgd:steps=2,init=clean")]
 )
 def test_an_inner_attack_that_cannot_work_is_refused(cli, tmp_path, spec, inner):
-    """Both need an inner attack, and TSOVR's divergence has no gradient at the clean input: said before anything is written."""
+    """Both need an inner attack, and TSOVR's divergence has no gradient at the clean input: said
+    before anything is written.
+    """
     done = cli(f"train --data digits --loss {spec} --inner {inner} --out", tmp_path / "S")
     assert done.code == 2
     assert "inner" in done.err

@@ -1,4 +1,5 @@
-"""What the papers prove about these losses, tried on our code: rates of growing margins, and where gradient descent ends.
+"""What the papers prove about these losses, tried on our code: rates of growing margins, and where
+gradient descent ends.
 
 Two claims of section 1.3 of Nar et al. 2019 (arXiv:1901.08360) are told apart here. The bound on
 cross-entropy's margin holds. But that margin does not vanish as the features' common coordinates D
@@ -37,7 +38,9 @@ TABLE = [  # classes, t, margin of CE, of CE with weight 5, of OVR
 
 
 def flow(fake_step, loss, classes, times, weight=1.0):
-    """The margins at some times of dz/dt = - weight * d loss / dz, from z = 0 by Euler steps that grow with t."""
+    """The margins at some times of dz/dt = - weight * d loss / dz, from z = 0 by Euler steps that
+    grow with t.
+    """
     z, t, found = torch.zeros(1, classes, dtype=torch.float64), 0.0, []
     for end in times:
         while t < end:
@@ -86,7 +89,10 @@ def test_margins_of_the_gradient_flow(fake_step, classes, t, ce, ce5, ovr):
 
 
 def test_a_hard_sample_of_sovr_follows_one_versus_rest(fake_step):
-    """A sample that SOVR calls hard moves as under one-versus-rest, lam times as fast; an easy one as under cross-entropy."""
+    """A sample that SOVR calls hard moves as under one-versus-rest, lam times as fast.
+
+    An easy one as under cross-entropy.
+    """
     assert flow(fake_step, SOVR(percent=100, lam=0.4), 10, [250.0]) == pytest.approx(
         [9.138], abs=0.03
     )
@@ -95,7 +101,8 @@ def test_a_hard_sample_of_sovr_follows_one_versus_rest(fake_step):
 
 @pytest.mark.parametrize("classes", [2, 10])
 def test_one_versus_rest_doubles_the_rate_and_a_weight_does_not(fake_step, classes):
-    """Margins grow like log t under cross-entropy of any weight, and like 2 log t under one-versus-rest.
+    """Margins grow like log t under cross-entropy of any weight, and like 2 log t under
+    one-versus-rest.
 
     That is the theorem; the ratio of the margins themselves reaches 2 only in the limit.
     """
@@ -122,14 +129,17 @@ def test_one_versus_rest_doubles_the_rate_and_a_weight_does_not(fake_step, class
 
 
 def least_norm(rows):
-    """The least ||u||^2 with rows @ u >= 1, exactly: Lawson and Hanson's least-distance problem by non-negative squares."""
+    """The least ||u||^2 with rows @ u >= 1, exactly: Lawson and Hanson's least-distance problem by
+    non-negative squares.
+    """
     e, f = np.r_[rows.T, np.ones((1, len(rows)))], np.r_[np.zeros(rows.shape[1]), 1.0]
     r = e @ nnls(e, f)[0] - f
     return -r[:-1] / r[-1]
 
 
 def descend(fake_step, loss, x, signs, *, bias, until):
-    """Weights and bias of gradient descent from zero on a linear score, until the functional margin is reached.
+    """Weights and bias of gradient descent from zero on a linear score, until the functional margin
+    is reached.
 
     Steps grow as the loss falls, which leaves the direction's limit alone. Cross-entropy rounds to
     zero at a margin of 37.
@@ -163,7 +173,9 @@ def cosine(u, v):
 
 
 def plane(seed, centre):
-    """12 points in the plane, of two classes 2 gamma = 1 and more apart across a random direction, around a point on it."""
+    """12 points in the plane, of two classes 2 gamma = 1 and more apart across a random direction,
+    around a point on it.
+    """
     rng = np.random.default_rng(seed)
     across = rng.normal(size=2)
     across /= np.linalg.norm(across)
@@ -185,7 +197,9 @@ def padded(points, constants):
 def test_cross_entropy_keeps_the_bound_and_differential_training_the_optimum(
     fake_step, seed, constants
 ):
-    """Cross-entropy ends at the least ||w||^2 + b^2 and within the paper's bound, differential training at the SVM."""
+    """Cross-entropy ends at the least ||w||^2 + b^2 and within the paper's bound, differential
+    training at the SVM.
+    """
     from sklearn.svm import SVC
 
     points, signs = plane(seed, 1.5)
@@ -217,7 +231,9 @@ def test_cross_entropy_keeps_the_bound_and_differential_training_the_optimum(
 
 
 def line(fake_step, offset, d, gamma=1.0):
-    """Margin and scaled bias of cross-entropy for two points on a line at offset -+ gamma, each with a coordinate d."""
+    """Margin and scaled bias of cross-entropy for two points on a line at offset -+ gamma, each
+    with a coordinate d.
+    """
     x, signs = np.array([[offset + gamma, d], [offset - gamma, d]]), np.array([1.0, -1.0])
     w, b = descend(fake_step, CrossEntropy(), x, signs, bias=True, until=30)
     margin = margin_of(x, signs, w, b)
@@ -226,7 +242,9 @@ def line(fake_step, offset, d, gamma=1.0):
 
 @pytest.mark.parametrize("d", [0.0, 0.3, 1.0, 6.0])
 def test_on_a_line_the_bound_is_the_margin(fake_step, d):
-    """Two points on a line: beta = -offset / gamma, and the bound holds with equality, at gamma for small and for large d."""
+    """Two points on a line: beta = -offset / gamma, and the bound holds with equality, at gamma for
+    small and for large d.
+    """
     offset, gamma = 1.5, 1.0
     margin, bias = line(fake_step, offset, d)
     assert bias == pytest.approx(-offset / gamma / (1 + d * d), rel=0.04)
@@ -235,7 +253,10 @@ def test_on_a_line_the_bound_is_the_margin(fake_step, d):
 
 
 def test_the_margin_returns_for_large_common_coordinates_and_vanishes_with_the_offset(fake_step):
-    """Common coordinates hurt most around 1 and not at 8; what makes cross-entropy's margin vanish is the offset."""
+    """Common coordinates hurt most around 1 and not at 8.
+
+    What makes cross-entropy's margin vanish is the offset.
+    """
     small, middle, large = (line(fake_step, 1.5, d)[0] for d in (0.1, 1.0, 8.0))
     assert min(small, large) > 0.95
     assert middle < 0.85

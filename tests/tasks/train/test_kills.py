@@ -153,7 +153,10 @@ def test_the_second_of_several_processes_does_not_wait(hold, cli, tiny, tmp_path
 
 @pytest.mark.parametrize("limit", [500, 3000, 8000], ids=["config.json", "weights", "state"])
 def test_a_full_disk(cli, tiny, tmp_path, undisturbed, same_model, limit):
-    """One line in the system's words, exit code 3, no half file; with room again the same command ends as ever."""
+    """One line in the system's words, exit code 3, no half file.
+
+    With room again the same command ends as ever.
+    """
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
@@ -164,7 +167,8 @@ def test_a_full_disk(cli, tiny, tmp_path, undisturbed, same_model, limit):
     (line,) = full.err.splitlines()
     assert line.startswith(f"error: cannot write {tmp_path / 'models' / 'm'}/")
     assert line.endswith(
-        f"{os.strerror(errno.EFBIG)}; make room and give the same command again, what was finished is kept"
+        f"{os.strerror(errno.EFBIG)}; "
+        "make room and give the same command again, what was finished is kept"
     )
     assert not list(tmp_path.rglob("*.tmp"))
     assert cli(*tiny, "--out", tmp_path).code == 0
@@ -172,7 +176,10 @@ def test_a_full_disk(cli, tiny, tmp_path, undisturbed, same_model, limit):
 
 
 def test_what_a_finished_model_has_no_use_for(cli, tiny, tmp_path):
-    """A training that died at its very end leaves its state and a checkpoint; the same command drops them."""
+    """A training that died at its very end leaves its state and a checkpoint.
+
+    The same command drops them.
+    """
     assert cli(*tiny, "--out", tmp_path).code == 0
     folder = tmp_path / "models" / "m"
     before = sorted(path.name for path in folder.iterdir())

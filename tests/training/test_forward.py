@@ -35,8 +35,14 @@ def conv_model():
 
     def make():
         torch.manual_seed(0)
-        body = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, stride=2), nn.ReLU(),
-                             nn.Flatten())  # fmt: skip
+        body = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.ReLU(),
+            nn.Conv2d(8, 8, 3, stride=2),
+            nn.ReLU(),
+            nn.Flatten(),
+        )
         return Classifier(nn.Identity(), body, nn.Linear(72, 4), features=72, classes=4)
 
     return make
@@ -52,7 +58,9 @@ def dtypes_inside(model):
 
 
 def test_bf16_is_inside_and_float32_outside(pictures, conv_model):
-    """Under bf16 the layers work in bfloat16, but logits, features, weights and gradients are float32."""
+    """Under bf16 the layers work in bfloat16, but logits, features, weights and gradients are
+    float32.
+    """
     model = conv_model()
     seen, forward = dtypes_inside(model), Forward(model, precision="bf16")
     out = forward.output(pictures.pixels(slice(None)))
@@ -71,11 +79,22 @@ def test_bf16_is_inside_and_float32_outside(pictures, conv_model):
 
 
 def test_weights_get_a_gradient_after_a_pass_without(pictures, conv_model):
-    """Autocast keeps casts of weights; one made without gradient (the inner attack, a peek) is not used for the loss."""
+    """Autocast keeps casts of weights.
+
+    One made without gradient (the inner attack, a peek) is not used for the loss.
+    """
     model = conv_model()
-    step = TrainStep(model, pictures.pixels(slice(None)), pictures.labels, torch.arange(40), key=pictures.ids, epoch=0,
-                     progress=0.0, inner=Inner(PGD(steps=2, init="gaussian"), THREAT),
-                     forward=Forward(model, precision="bf16"))  # fmt: skip
+    step = TrainStep(
+        model,
+        pictures.pixels(slice(None)),
+        pictures.labels,
+        torch.arange(40),
+        key=pictures.ids,
+        epoch=0,
+        progress=0.0,
+        inner=Inner(PGD(steps=2, init="gaussian"), THREAT),
+        forward=Forward(model, precision="bf16"),
+    )
     step.peek(step.x)
     found = step.adversary("kl-from-clean")
     assert found.x.dtype == torch.float32
@@ -107,7 +126,9 @@ def test_bf16_trains(pictures, threat, recipe, conv_model, inner):
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
 def test_channels_last_gives_the_same_numbers(pictures, threat, recipe, conv_model, mode):
-    """Two epochs in either memory format end with the same losses, weights and statistics to 1e-5, and it is really used."""
+    """Two epochs in either memory format end with the same losses, weights and statistics to 1e-5,
+    and it is really used.
+    """
     rows, models = [], []
     for channels_last in (False, True):
         model = conv_model()
@@ -142,13 +163,23 @@ def test_channels_last_gives_the_same_numbers(pictures, threat, recipe, conv_mod
 
 
 def test_the_same_adversaries_in_either_format(pictures, conv_model, threat):
-    """The inner attack's points are in the loader's own layout and are those of the usual one but for a sign on an edge."""
+    """The inner attack's points are in the loader's own layout and are those of the usual one but
+    for a sign on an edge.
+    """
     points = []
     for channels_last in (False, True):
         model = conv_model().eval()
-        step = TrainStep(model, pictures.pixels(slice(None)), pictures.labels, torch.arange(40), key=keyed.fold(pictures.ids, 1),
-                         inner=Inner(PGD(steps=3), threat), epoch=0, progress=0.0,
-                         forward=Forward(model, channels_last=channels_last))  # fmt: skip
+        step = TrainStep(
+            model,
+            pictures.pixels(slice(None)),
+            pictures.labels,
+            torch.arange(40),
+            key=keyed.fold(pictures.ids, 1),
+            inner=Inner(PGD(steps=3), threat),
+            epoch=0,
+            progress=0.0,
+            forward=Forward(model, channels_last=channels_last),
+        )
         points.append(step.adversary().x)
     assert float(((points[0] - points[1]).abs() > 1e-5).float().mean()) < 1e-3
 
@@ -173,7 +204,9 @@ def test_channels_last_leaves_vectors_alone(split, validation, threat, recipe, p
 
 
 def test_compile_compiles_what_is_called(pictures, threat, recipe, conv_model, monkeypatch):
-    """With `compile` both the logits of the inner attack and the outputs of the loss come from compiled functions."""
+    """With `compile` both the logits of the inner attack and the outputs of the loss come from
+    compiled functions.
+    """
     compiled = []
 
     def compiler(function):

@@ -1,0 +1,31 @@
+"""Which attacks can be inner attacks."""
+
+from __future__ import annotations
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    ("inner", "code"),
+    [
+        ("apgd-t", 2),
+        ("apgd:objective=dlr-targeted", 2),
+        ("fgsm", 0),
+        ("apgd:steps=2", 0),
+        ("pgd:steps=2,objective=kl-from-clean", 0),
+    ],
+)
+def test_any_row_attack_can_be_inner(cli, tmp_path, inner, code):
+    """Every attack of ours works as the inner attack, but targeted ones, which are refused in one
+    line; it never crashes.
+    """
+    done = cli(
+        "train --model mlp --limit 60 --epochs 1 --quiet --name m",
+        "--inner",
+        inner,
+        "--out",
+        tmp_path,
+    )
+    assert done.code == code, done.err
+    assert (tmp_path / "models" / "m" / "model.safetensors").exists() == (code == 0)
+    assert ("targeted" in done.err, done.err.count("\n")) == (code == 2, code // 2)

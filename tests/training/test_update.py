@@ -1,0 +1,46 @@
+"""One step of the optimizer: clipping, and what it refuses."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from robbench.core.errors import RunError
+from robbench.losses.cross_entropy import CrossEntropy
+from robbench.training.trainer import Trainer
+
+
+@pytest.mark.parametrize("clip", [0.01, 0.3, 1e6])
+def test_clipping_bounds_the_whole_gradient(split, validation, threat, recipe, plain_model, clip):
+    """A step is lr * g * min(1, clip / ||g||) with the norm of all weights together.
+
+    A large bound changes nothing.
+    """
+    settings = recipe(lr=0.1, clip=clip)
+    trainer = Trainer(
+        plain_model(), CrossEntropy(), split, validation, settings, inner=None, threat=threat
+    )
+    trainer.run_epoch(lambda _: None)
+    model = plain_model()
+    grads = torch.autograd.grad(
+        F.cross_entropy(model(split.images.float() / 255), split.labels), list(model.parameters())
+    )
+    norm = sum(float(grad.square().sum()) for grad in grads) ** 0.5
+    assert 0.3 < norm < 1e6
+    for ours, weight, grad in zip(
+        trainer.model.parameters(), model.parameters(), grads, strict=True
+    ):
+        assert torch.allclose(ours, weight - 0.1 * grad * min(1, clip / norm), rtol=0, atol=1e-6)
+
+
+def test_a_loss_that_is_one_number_is_refused(split, validation, threat, recipe, plain_model):
+    """A loss that forgot reduction="none" is told so before a step is taken with it."""
+
+    class Mean(CrossEntropy):
+        def __call__(self, step):
+            return super().__call__(step).mean()
+
+    trainer = Trainer(plain_model(), Mean(), split, validation, recipe(), inner=None, threat=threat)
+    with pytest.raises(RunError, match="one value per sample"):
+        trainer.run_epoch(lambda _: None)
