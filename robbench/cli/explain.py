@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Name = Annotated[
     str | None,
     typer.Argument(
-        metavar="[NAME]",
+        metavar="NAME",
         help="A registered name, module:attribute, a check, or a topic; nothing lists the topics.",
     ),
 ]
@@ -39,8 +39,7 @@ def explain(
     """Explain a loss, attack, model, data set, check or topic; without a name, list the topics.
 
     Of a registered name it shows the options with types and defaults; --quiet: options only.
-    `explain train` and `explain attack` list the settings that --set, files and ROBBENCH_* know,
-    `explain RECIPE` a recipe.
+    `explain train` and `explain attack` list the settings that --set, files and ROBBENCH_* know.
 
     Example: robbench explain apgd
     """

@@ -13,6 +13,7 @@ import inspect
 import itertools
 import re
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator
 
 import pyarrow as pa
@@ -106,11 +107,10 @@ def checks() -> str:
             f"### {family}\n\n{(module.__doc__ or '').partition(chr(10) * 2)[0].strip()}\n"
         )
         for check in checks:
-            cost = f"at most {check.cost} queries" if check.cost else "no queries"
-            text = " ".join(inspect.getdoc(check.ask).split())
-            parts.append(
-                f"- `{check.name}` ({check.severity}, {cost}): {text} After {check.source}."
-            )
+            cost = {0: "no queries", 1: "1 query"}.get(check.cost, f"at most {check.cost} queries")
+            asked = " ".join(inspect.getdoc(check.ask).split())
+            item = f"- `{check.name}` ({check.severity}, {cost}): {asked} After {check.source}."
+            parts.append(textwrap.fill(item, 118, subsequent_indent="  ", break_on_hyphens=False))
         parts.append("")
     return "\n".join(parts)
 
