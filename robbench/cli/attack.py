@@ -281,7 +281,7 @@ def run_attack(plan: AttackPlan, store: Store, reporter: Reporter, *, force: boo
             f"run {ids} ({title}) is in the store already; nothing to do (--force runs it again)"
         )
     for run, findings in zip(outcome.runs, checks, strict=True):
-        say_what_to_mind(run.info, findings, reporter)
+        report_warnings(run.info, findings, reporter)
     return outcome.runs
 
 
@@ -308,39 +308,10 @@ def measure_runs(
     ]
 
 
-def say_what_to_mind(
-    info: dict[str, Any], checks: list[dict[str, Any]], reporter: Reporter
-) -> None:
+def report_warnings(info: dict[str, Any], checks: list[dict[str, Any]], reporter: Reporter) -> None:
     """Warnings about a run and its failed checks, one line each."""
-    import json
-
-    from robbench.reports.texts import percent
+    from robbench.reports import texts
 
     title = f"{info['model']} {info['threat']}"
-    if bad := info["n_unconfirmed"]:
-        reporter.say(
-            f"warning: {bad} successes of {title} did not survive the re-check; is the model random?"
-        )
-    if refused := info["n_disagreements"]:
-        share = refused / info["n_samples"]
-        reporter.say(
-            f"{title}: the model refused or added {refused} successes of the faster search ({share:.2f} a sample)"
-        )
-    if left := info["n_unfinished"]:
-        floor, top = info["robust_accuracy_floor"], info["robust_accuracy"]
-        bounds = (
-            "" if top is None else f": robust accuracy between {percent(floor)} and {percent(top)}"
-        )
-        reporter.say(f"{title}: time or queries ran out on {left} samples{bounds}")
-    flags = json.loads(info["flags"] or "[]")
-    for flag in flags:
-        reporter.say(f"{title}: {flag['name']}: {flag['text']}")
-    told = {
-        *(flag["name"] for flag in flags),
-        "unconfirmed",
-        "unfinished",
-        "odd-answers",
-    }  # above, or as flags
-    for row in checks:
-        if row["verdict"] == "fail" and row["severity"] != "info" and row["check"] not in told:
-            reporter.say(f"{title}: check {row['check']}: {row['text']}")
+    for text in filter(None, [texts.disagreements(info), *texts.warnings(info, checks)]):
+        reporter.say(f"{title}: {text}")

@@ -290,18 +290,12 @@ def print_json(schema: str, **content: Any) -> None:
 
 
 def print_rich(renderable: Any, at_least: int = 0) -> None:
-    """A table or text on stdout; 80 columns wide when not on a terminal, without colours there.
-
-    Wider where `at_least` says that numbers need it: a line that wraps can be read, a number that
-    is cut is wrong.
-    """
+    """A table or text on stdout, as wide as the terminal; elsewhere 80 columns, or `at_least` so many."""
     from rich.console import Console
 
+    width = None if results().isatty() else max(80, at_least)
     # Names are others': no markup in them, and no escape sequence.
-    console = Console(
-        file=results(), width=None if results().isatty() else 80, markup=False, emoji=False
-    )
-    console.width = max(console.width, at_least)
+    console = Console(file=results(), width=width, markup=False, emoji=False)
     with console.capture() as text:  # rich ends the process itself where nobody reads
         console.print(_Harmless(renderable))
     print(text.get(), end="", file=results())

@@ -5,6 +5,7 @@ One place for the terminal, Markdown and LaTeX; for machines a column is the row
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -182,6 +183,8 @@ def _written(name: str, value: Any) -> str:
             if rate
             else texts.p_value(value)
             if name.endswith(("_p", "p_holm"))
-            else f"{value:.4g}"
+            else texts.digits(value, 4)
+            if math.isfinite(value)
+            else str(value)
         )
     return str(value)

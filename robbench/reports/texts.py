@@ -6,8 +6,9 @@ show it.
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 NOTHING = "-"
@@ -69,12 +70,55 @@ def robust(row: Mapping[str, Any]) -> str:
     )
 
 
+_SAID_AS_WARNINGS = {"unconfirmed", "unfinished", "odd-answers"}
+"""Checks of what the run's own row says already."""
+
+
+def warnings(row: Mapping[str, Any], checks: Sequence[Mapping[str, Any]] = ()) -> list[str]:
+    """What to know before believing a run, one text each, without the run's name.
+
+    `row` is of the runs table or of `compare`; `checks` are the run's rows of the checks table, of
+    which those that failed and that no other warning covers are repeated.
+    """
+    flags = row["flags"] or []
+    flags = json.loads(flags) if isinstance(flags, str) else flags
+    said = [f"{flag['name']}: {flag['text']}" for flag in flags]
+    covered = {flag["name"] for flag in flags} | _SAID_AS_WARNINGS
+    failed = [
+        f"check {check['check']}: {check['text']}"
+        for check in checks
+        if check["verdict"] == "fail"
+        and check["severity"] != "info"
+        and check["check"] not in covered
+    ]
+    return [*_counted(row), *said, *failed]
+
+
+def _counted(row: Mapping[str, Any]) -> Iterator[str]:
+    if n := row["n_unconfirmed"]:
+        yield f"{n} claimed successes did not survive the re-check: is the model random?"
+    if n := row["n_error"]:
+        yield f"{n} samples gave logits or gradients that are not finite numbers"
+    if row["n_unfinished"]:
+        yield unfinished(row)
+    if row["distance_p50"] == math.inf:
+        yield "half of the samples have no perturbation found"
+
+
 def unfinished(row: Mapping[str, Any]) -> str:
-    """That time or queries ran out on some samples, and what robust accuracy can be then, `41.0% to 48.2%`."""
-    said = f"{row['n_unfinished']} samples unfinished within the limits"
+    """That time or queries ran out on some samples; with a budget also the range of robust accuracy, `41.0% to 48.2%`."""
+    said = f"time or queries ran out on {row['n_unfinished']} samples"
     if row["robust_accuracy"] is None:
         return said
     return f"{said}: robust accuracy is {percent(row['robust_accuracy_floor'])} to {percent(row['robust_accuracy'])}"
+
+
+def disagreements(row: Mapping[str, Any]) -> str:
+    """How often the model itself did not confirm the faster search, of a row of the runs table; empty for never."""
+    if not (n := row["n_disagreements"]):
+        return ""
+    share = n / row["n_samples"]
+    return f"the model refused or added {n} successes of the faster search ({share:.2f} a sample)"
 
 
 def margins(row: Mapping[str, Any]) -> str:
@@ -111,6 +155,16 @@ def number(value: float | None) -> str:
         if size >= 99_999
         else f"{value:.{2 if size < 10 else 1 if size < 100 else 0}f}"
     )
+
+
+def digits(value: float | None, n: int = 3) -> str:
+    """`n` digits that matter; what is not a finite number is `-`."""
+    return NOTHING if value is None or not math.isfinite(value) else f"{value:.{n}g}"
+
+
+def decimals(value: float | None) -> str:
+    """Three decimals, for figures that stand below each other."""
+    return NOTHING if value is None else f"{value:.3f}"
 
 
 def _count(value: float) -> str:

@@ -10,6 +10,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from robbench.reports import texts
+
 STYLES = {"pass": "green", "fail": "bold red", "unclear": "yellow", "skipped": "dim"}
 SHOWN = 5  # sample ids of a failed check
 
@@ -31,7 +33,7 @@ def checks_table(title: str, rows: Sequence[Mapping[str, Any]]) -> RenderableTyp
                 row["severity"],
                 verdict,
                 *(
-                    _number(row[name] if row["verdict"] != "unclear" else None)
+                    texts.decimals(row[name] if row["verdict"] != "unclear" else None)
                     for name in ("figure", "threshold")
                 ),
                 Text(row["source"].partition(":")[0]),
@@ -92,7 +94,7 @@ def self_test_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
                 min(bad, default=None),
                 max(bad, default=None),
             ]
-            figures.add_row(column[0]["check"], *map(_number, cells), str(len(bad)))
+            figures.add_row(column[0]["check"], *map(texts.decimals, cells), str(len(bad)))
     return Group(who, figures)
 
 
@@ -106,7 +108,3 @@ def _note(row: Mapping[str, Any]) -> Text:
 def _table(title: str) -> Table:
     return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, title=Text(title, style="bold"),
                  title_justify="left")  # fmt: skip
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"

@@ -262,7 +262,7 @@ def _points(rate: float) -> str:
 
 
 def _number(value: float) -> str:
-    return f"{value:.3g}" if math.isfinite(value) else str(value)
+    return texts.digits(value) if math.isfinite(value) else str(value)
 
 
 def _rounded(count: int) -> str:

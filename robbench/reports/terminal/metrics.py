@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -82,8 +81,8 @@ def _distances(measures: Sequence[Measure]) -> list[RenderableType]:
         curve, detail = found[f"security_curve_{m.detail['norm']}"], m.detail
         reach = detail["reach"]
         middle = _range(detail["median_low"], m.value) if m.value is not None else texts.NOTHING
-        middle = f"> {_short(reach)}" if m.value is None and reach is not None else middle
-        area, end = _range(curve.detail["area_low"], curve.value), _short(curve.detail["end"])
+        middle = f"> {texts.digits(reach)}" if m.value is None and reach is not None else middle
+        area, end = _range(curve.detail["area_low"], curve.value), texts.digits(curve.detail["end"])
         table.add_row(
             detail["norm"],
             middle,
@@ -97,13 +96,12 @@ def _distances(measures: Sequence[Measure]) -> list[RenderableType]:
 
 def _range(low: float | None, high: float | None) -> str:
     """Both ends where they differ: what was seen to stand, and what was seen to be enough."""
-    return _short(high) if _short(low) == _short(high) else f"{_short(low)}-{_short(high)}"
+    return (
+        texts.digits(high)
+        if texts.digits(low) == texts.digits(high)
+        else f"{texts.digits(low)}-{texts.digits(high)}"
+    )
 
 
 def _cell(name: str, value: float | None) -> str:
-    return texts.percent(value) if name in _SHARES and value is not None else _short(value)
-
-
-def _short(value: float | None) -> str:
-    """Three digits that matter."""
-    return texts.NOTHING if value is None or not math.isfinite(value) else f"{value:.3g}"
+    return texts.percent(value) if name in _SHARES and value is not None else texts.digits(value)

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -14,6 +13,7 @@ from rich.text import Text
 from robbench.core.limits import Limits
 from robbench.reports import texts
 from robbench.reports.terminal.checks import summary
+from robbench.reports.terminal.fitted import FittedTable, Head, cell
 from robbench.store.settings import settings
 
 _SHOWN_CLASSES = 3
@@ -34,7 +34,7 @@ def run_card(found: Mapping[str, Any]) -> RenderableType:
         title,
         Text(),
         table,
-        *(Text(warning, style="yellow") for warning in _warnings(found, run, summary)),
+        *(Text(warning, style="yellow") for warning in _warnings(found)),
     )
 
 
@@ -129,7 +129,7 @@ def _fell(fell: Sequence[Mapping[str, Any]], n: int) -> str:
 
 
 def _sizes(distances: Mapping[str, float]) -> str:
-    sizes = ", ".join(f"{norm} {size:.4g}" for norm, size in distances.items())
+    sizes = ", ".join(f"{norm} {texts.digits(size, 4)}" for norm, size in distances.items())
     return f"{sizes} (medians over the samples that an attack broke)" if sizes else ""
 
 
@@ -172,27 +172,10 @@ def _measures(rows: Sequence[Mapping[str, Any]]) -> str:
     return ", ".join(said) + (f"; {len(rows)} in all" if len(rows) > len(said) else "")
 
 
-def _warnings(
-    found: Mapping[str, Any], run: Mapping[str, Any], summary: Mapping[str, Any]
-) -> list[str]:
-    lines = [f"{flag['name']}: {flag['text']}" for flag in run["flags"] or []]
-    if summary["n_unconfirmed"]:
-        lines.append(
-            f"{summary['n_unconfirmed']} claimed successes did not survive the re-check: is the model random?"
-        )
-    if summary["n_error"]:
-        lines.append(
-            f"{summary['n_error']} samples gave logits or gradients that are not finite numbers"
-        )
-    if summary["n_unfinished"]:
-        lines.append(texts.unfinished(summary))
-    if run["distance_p50"] is not None and not math.isfinite(run["distance_p50"]):
-        lines.append("half of the samples have no perturbation found")
-    if found["older"]:
-        lines.append(
-            f"written by an older robbench ({found['older']}): what it lacks counts as unknown"
-        )
-    return lines
+def _warnings(found: Mapping[str, Any]) -> list[str]:
+    row = {**found["run"], **found["summary"]}
+    older = f"written by an older robbench ({found['older']}): what it lacks counts as unknown"
+    return texts.warnings(row) + ([older] if found["older"] else [])
 
 
 def run_list(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> RenderableType:
@@ -205,34 +188,9 @@ def run_list(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> RenderableType
         ).append(row)
     shown: list[RenderableType] = []
     for title, rows in groups.items():
-        table = Table(
-            box=box.SIMPLE_HEAD,
-            padding=(0, 2, 0, 0),
-            pad_edge=False,
-            show_edge=False,
-            title_justify="left",
-        )
-        table.title = Text(title, style="bold")
-        for head in ("run", "model"):
-            table.add_column(head, overflow="fold", no_wrap=head == "run")
-        for head in ("samples", "clean", "robust", "begun (UTC)"):
-            table.add_column(head, justify="right", no_wrap=True)
-        for row in rows:
-            robust = row["robust_accuracy"] if math.isfinite(row["eps"]) else None
-            rates = [texts.percent(row["clean_accuracy"]), texts.percent(robust)]
-            table.add_row(
-                *map(
-                    Text,
-                    [
-                        row["run_id"],
-                        row["model"],
-                        str(row["n_samples"]),
-                        *rates,
-                        f"{row['started_at']:%Y-%m-%d %H:%M}",
-                    ],
-                )
-            )
-        shown += [table, Text()]
+        cells = [[cell(text) for text in _listed(row)] for row in rows]
+        heads = [Head(text, text, right) for text, right in _LISTED.items()]
+        shown += [FittedTable(title, heads, cells, [""] * len(rows), name=1, gap=3), Text()]
     notes = [
         f"{row['run_id']}: not finished, {row['n_decided']} samples decided; the same robbench attack goes on with it"
         for row in found["unfinished"]
@@ -249,3 +207,26 @@ def run_list(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> RenderableType
     names = " ".join(row["model"] for row in found["models"] if row["finished"])
     notes += [f"trained, not attacked yet: {names} (robbench attack {names})"] if names else []
     return Group(*shown, *(Text(note, style="yellow") for note in notes))
+
+
+_LISTED = {
+    "run": False,
+    "model": False,
+    "samples": True,
+    "clean": True,
+    "robust": True,
+    "begun (UTC)": True,
+}
+"""The columns of `run_list`, and whether they hold numbers."""
+
+
+def _listed(row: Mapping[str, Any]) -> list[str]:
+    robust = row["robust_accuracy"] if math.isfinite(row["eps"]) else None
+    return [
+        row["run_id"],
+        row["model"],
+        str(row["n_samples"]),
+        texts.percent(row["clean_accuracy"]),
+        texts.percent(robust),
+        f"{row['started_at']:%Y-%m-%d %H:%M}",
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import pytest
@@ -231,3 +232,28 @@ def test_p_values(p: float, text: str) -> None:
 def test_a_margin_that_is_not_a_number() -> None:
     """NaN is shown as nothing."""
     assert texts.margins(_row(adv_margin_p50=float("nan"))) == "5.12 -> -"
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+@pytest.mark.parametrize("colours", [True, False])
+def test_long_names_at_any_width(
+    width: int, colours: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a terminal, with colours or NO_COLOR: lines fit, names and numbers are whole."""
+    if not colours:
+        monkeypatch.setenv("NO_COLOR", "1")
+    name = "resnet-18-adversarially-trained-with-awp-seed-3"
+    rows = [_row(model=name), _paired(best=True, n_error=1)]
+    console = Console(
+        file=io.StringIO(), width=width, force_terminal=True, color_system="truecolor"
+    )
+    console.print(comparison_table(rows))
+    assert isinstance(console.file, io.StringIO)
+    shown = console.file.getvalue()
+    assert ("\x1b[33m" in shown) == colours
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", shown).splitlines()
+    assert max(map(len, lines)) <= width
+    assert any(line.strip().startswith(name) for line in lines)
+    text = " ".join(" ".join(lines).split())
+    assert text.count("41.4% 37.5-45.4") == 2
+    assert "+12.3 p=0.012" in text

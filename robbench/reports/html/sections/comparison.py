@@ -103,7 +103,11 @@ def comparison(material: Material) -> Section:
         for run, row in pairs
     ]
     if warnings := _gathered(
-        [(title, text) for title, row in zip(titles, rows, strict=True) for text in _warnings(row)]
+        [
+            (title, text)
+            for title, row in zip(titles, rows, strict=True)
+            for text in texts.warnings(row)
+        ]
     ):
         blocks.append(Notes(warnings, warning=True))
     remarks = [
@@ -258,16 +262,6 @@ def _gathered(said: Sequence[tuple[str, str]]) -> list[str]:
 
 def _fact(run: Run, key: str) -> Cell:
     return Cell(str(run.info[key] or texts.NOTHING), run.info["eps"] if key == "threat" else None)
-
-
-def _warnings(row: dict[str, Any]) -> Iterator[str]:
-    if row["n_unconfirmed"]:
-        yield f"{row['n_unconfirmed']} claimed successes did not survive the re-check: is the model random?"
-    if row["n_error"]:
-        yield f"{row['n_error']} samples gave logits or gradients that are not finite numbers"
-    if row["n_unfinished"]:
-        yield texts.unfinished(row)
-    yield from (f"{flag['name']}: {flag['text']}" for flag in row["flags"])
 
 
 def _curve_rows(series: Series, curve: Curve) -> Iterator[list[Cell]]:

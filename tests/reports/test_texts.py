@@ -1,0 +1,74 @@
+"""Warnings have one wording, numbers one format."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+
+from robbench.reports import texts
+
+QUIET = {
+    "n_unconfirmed": 0,
+    "n_error": 0,
+    "n_unfinished": 0,
+    "robust_accuracy": 0.5,
+    "robust_accuracy_floor": 0.4,
+    "distance_p50": None,
+    "flags": None,
+    "n_disagreements": 0,
+    "n_samples": 10,
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, []),
+        ({"n_unconfirmed": 2}, ["2 claimed successes did not survive the re-check: is the model random?"]),
+        ({"n_error": 3}, ["3 samples gave logits or gradients that are not finite numbers"]),
+        ({"n_unfinished": 1}, ["time or queries ran out on 1 samples: robust accuracy is 40.0% to 50.0%"]),
+        ({"n_unfinished": 1, "robust_accuracy": None}, ["time or queries ran out on 1 samples"]),
+        ({"distance_p50": math.inf}, ["half of the samples have no perturbation found"]),
+        ({"distance_p50": 0.5}, []),
+        ({"flags": [{"name": "a", "text": "b"}]}, ["a: b"]),
+        ({"flags": json.dumps([{"name": "a", "text": "b"}])}, ["a: b"]),
+    ],
+)  # fmt: skip
+def test_warnings_of_a_row(changes: dict[str, Any], said: list[str]) -> None:
+    """Of a row of the runs table or of `compare`; nothing about a run without faults."""
+    assert texts.warnings(QUIET | changes) == said
+
+
+def test_failed_checks_are_warnings_once() -> None:
+    """What a flag or the row says already is not repeated, nor what is for information only."""
+    checks = [
+        {"check": name, "verdict": verdict, "severity": severity, "text": "t"}
+        for name, verdict, severity in (
+            ("new", "fail", "error"),
+            ("flagged", "fail", "error"),
+            ("unfinished", "fail", "error"),
+            ("mild", "fail", "info"),
+            ("good", "pass", "error"),
+        )
+    ]
+    row = QUIET | {"flags": [{"name": "flagged", "text": "f"}]}
+    assert texts.warnings(row, checks) == ["flagged: f", "check new: t"]
+
+
+def test_disagreements() -> None:
+    """Said of runs where there were some."""
+    assert texts.disagreements(QUIET) == ""
+    assert "5 successes of the faster search (0.50 a sample)" in texts.disagreements(
+        QUIET | {"n_disagreements": 5}
+    )
+
+
+def test_formats() -> None:
+    """A fixed width, digits that matter, decimals; a dash for nothing."""
+    assert [texts.number(x) for x in (None, 0.5, 12.34, 1e6)] == ["-", "0.50", "12.3", "1e+06"]
+    assert [texts.digits(x) for x in (None, math.inf, 0.12345)] == ["-", "-", "0.123"]
+    assert texts.digits(0.12345, 4) == "0.1235"
+    assert [texts.decimals(x) for x in (None, 0.25)] == ["-", "0.250"]
