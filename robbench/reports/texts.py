@@ -107,7 +107,7 @@ def _counted(row: Mapping[str, Any]) -> Iterator[str]:
 
 def unfinished(row: Mapping[str, Any]) -> str:
     """That time or queries ran out on some samples; with a budget also the range of robust accuracy, `41.0% to 48.2%`."""
-    said = f"time or queries ran out on {row['n_unfinished']} samples"
+    said = f"{row['n_unfinished']} samples unfinished within the limits"
     if row["robust_accuracy"] is None:
         return said
     return f"{said}: robust accuracy is {percent(row['robust_accuracy_floor'])} to {percent(row['robust_accuracy'])}"
