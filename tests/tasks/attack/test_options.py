@@ -413,7 +413,7 @@ def test_so_many_queries(cli, store, attack, samples, info, limit):
     assert row["robust_accuracy"] - row["robust_accuracy_floor"] == pytest.approx(unfinished / 60)
     assert all(not r["adversarial"] for r in rows if r["status"] == UNFINISHED)
     floor, top = (f"{row[name]:.1%}" for name in ("robust_accuracy_floor", "robust_accuracy"))
-    assert f"between {floor} and {top}" in done.err
+    assert f"{floor} to {top}" in done.err
     assert info(row["run_id"])["max_queries"] == limit
     table = " ".join(cli("compare", row["run_id"], "--out", store).out.split())
     assert f"{unfinished} samples unfinished" in table
@@ -462,7 +462,7 @@ def test_so_much_time(cli, store, attack, samples, info, monkeypatch, steps):
     assert row["n_unfinished"] == sum(r["status"] == UNFINISHED for r in rows) > 0
     assert row["robust_accuracy_floor"] <= free["robust_accuracy"] <= row["robust_accuracy"]
     floor, top = (f"{row[name]:.1%}" for name in ("robust_accuracy_floor", "robust_accuracy"))
-    assert f"between {floor} and {top}" in done.err
+    assert f"{floor} to {top}" in done.err
     assert not info(row["run_id"])["deterministic"]
     assert info(row["run_id"])["max_time_s"] == 3600
     for r, w in zip(rows, whole, strict=True):
