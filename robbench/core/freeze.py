@@ -41,18 +41,25 @@ def frozen(model: nn.Module, *, training: bool = False, thorough: bool = True) -
 @contextlib.contextmanager
 def _settings_kept(model: nn.Module) -> Iterator[None]:
     """Put back modes, gradient flags and gradients: the same tensors, so nothing has to be copied."""
-    modes = [
-        (module, getattr(module, "training", False)) for module in model.modules()
-    ]  # a frozen script has none
     weights = [(weight, weight.requires_grad, weight.grad) for weight in model.parameters()]
+    try:
+        with modes_kept(model):
+            yield
+    finally:
+        for weight, flag, grad in weights:
+            weight.requires_grad_(flag)
+            weight.grad = grad
+
+
+@contextlib.contextmanager
+def modes_kept(model: nn.Module) -> Iterator[None]:
+    """Put back the mode of every module; `model.train()` would wake layers frozen on purpose."""
+    modes = [(module, getattr(module, "training", False)) for module in model.modules()]
     try:
         yield
     finally:
         for module, mode in modes:
             module.training = mode
-        for weight, flag, grad in weights:
-            weight.requires_grad_(flag)
-            weight.grad = grad
 
 
 @contextlib.contextmanager

@@ -43,7 +43,7 @@ def holds_parquet(folder: Path) -> bool:
                 folder / entry.name for entry in entries if entry.is_dir() and visible(entry.name)
             ]
         return any(parquet_files(path) for path in (folder, *inner))
-    except OSError:  # a name longer than names may be, a folder nobody may read
+    except OSError:  # a name that is too long, a folder that cannot be read
         return False
 
 

@@ -99,7 +99,10 @@ def find_folder(name: str, data_dir: Path | None) -> Path:
         for place in places:
             if place.is_dir():
                 return place
-    except (OSError, RuntimeError) as error:  # a name longer than names may be, the home of nobody
+    except (
+        OSError,
+        RuntimeError,
+    ) as error:  # a name that is too long, or the home of an unknown user
         raise UserError(
             f"'{name[:80]}' cannot be a folder's name here ({type(error).__name__})"
         ) from error

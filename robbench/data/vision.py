@@ -20,7 +20,7 @@ _DIGITS = tuple("0123456789")
 
 
 class _TorchvisionData(Data):
-    """Finds, opens and if asked downloads one of torchvision's data sets.
+    """Finds, opens and on request downloads one of torchvision's data sets.
 
     `name` is the torchvision class, `folder` the Parquet folder and `classes` the class names (()
     where the files say).
@@ -39,7 +39,7 @@ class _TorchvisionData(Data):
         """Images [n,C,H,W] and labels [n] of an opened torchvision data set."""
 
     def arguments(self, split: str) -> dict[str, Any]:
-        """How torchvision's class is told the split."""
+        """The split as an argument of torchvision's class."""
         return {"train": split == "train"}
 
     def open(self, split: str, data_dir: Path | None, download: bool) -> Table:

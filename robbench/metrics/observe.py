@@ -25,7 +25,7 @@ _TOLERANCE = 1e-4
 
 @dataclasses.dataclass(frozen=True)
 class Head:
-    """A model's last layer, or why there is none that features could be held against."""
+    """A model's last layer, or the reason why features cannot be compared with it."""
 
     module: nn.Module | None
     reason: str | None = None
@@ -61,7 +61,7 @@ def find_head(model: nn.Module, x: Tensor) -> Head:
 
 @dataclasses.dataclass(frozen=True)
 class Observations:
-    """N samples seen at one point each.
+    """Measurements of N samples at one point each.
 
     columns: by name, [N] each: correct, margin, confidence, logit_norm,
     {margin,cross_entropy}_gradient_{l1,l2,linf}, local_linearity (of moved points); of a known head
@@ -87,9 +87,21 @@ def inspect_model(
 ) -> Observations:
     """Measure samples at their clean inputs, or where `moved(index [B], clean [B,*])` puts them.
 
-    The model must be frozen. No sample's numbers depend on the others: the model sees tiles of one
-    shape.
+    The model must be frozen. It sees tiles of one shape, so no sample's numbers depend on the
+    others. `watch` is called with the number of samples done.
     """
+
+    def compute(index: Tensor) -> dict[str, Tensor]:
+        index = index.to(split.labels.device)
+        clean, y = split.pixels(index), split.labels[index]
+        x = clean if moved is None else moved(index, clean)
+        out, found = slopes(forward, x, y)
+        columns = _gradient_columns(found) | _output_columns(out, y)
+        if moved is not None:
+            before, grad = slopes(forward, clean, y)[1]["cross_entropy"]
+            after = found["cross_entropy"][0]
+            columns["local_linearity"] = local_linearity(before, grad, after, x - clean)
+        return columns if head.module is None else columns | _head_columns(head.module, out, y)
 
     def forward(x: Tensor) -> Output:
         if head.module is not None and isinstance(model, Classifier):
@@ -97,50 +109,51 @@ def inspect_model(
         logits = model(x)
         return Output(logits, logits)
 
-    def compute(index: Tensor) -> dict[str, Tensor]:
-        index = index.to(split.labels.device)
-        clean, y = split.pixels(index), split.labels[index]
-        x = clean if moved is None else moved(index, clean)
-        out, found = slopes(forward, x, y)
-        columns = {
-            f"{name}_gradient_{norm}": v
-            for name, (_, grad) in found.items()
-            for norm, v in lengths(grad).items()
-        }
-        if moved is not None:
-            before, grad = slopes(forward, clean, y)[1]["cross_entropy"]
-            columns["local_linearity"] = local_linearity(
-                before, grad, found["cross_entropy"][0], x - clean
-            )
-        predicted, margin, _ = judge_logits(out.logits, y)
-        columns |= {
-            "correct": predicted == y,
-            "margin": margin,
-            "confidence": _confidence(out.logits),
-            "logits": out.logits,
-        }
-        if head.module is not None:
-            distances = boundary_distances(head.module, out.features, y)
-            columns |= {
-                "feature_margin": feature_margins(distances),
-                "distances": distances,
-                "features": out.features,
-                "n_features_90": features_needed(head.module, out.features, y),
-                "n_features_90_predicted": features_needed(head.module, out.features, None),
-                "curve": contribution_curve(head.module, out.features, y),
-            }
-        return columns
-
     columns = in_tiles(len(split), tile, compute, watch)
     columns["logit_norm"] = logit_norms(columns.pop("logits").astype(np.float64))
     features, distances, curves = (
         columns.pop(name, None) for name in ("features", "distances", "curve")
     )
-    curve = None
-    if curves is not None and (spoken := ~np.isnan(curves.astype(np.float64)).any(1)).any():
-        curve = curves[spoken].mean(0, dtype=np.float64)
-    labels = split.labels.cpu().numpy()
+    labels, curve = split.labels.cpu().numpy(), _mean_curve(curves)
     return Observations(labels, columns, head, features, distances, curve)  # type: ignore[arg-type]
+
+
+def _gradient_columns(slopes: dict[str, tuple[Tensor, Tensor]]) -> dict[str, Tensor]:
+    return {
+        f"{name}_gradient_{norm}": length
+        for name, (_, grad) in slopes.items()
+        for norm, length in lengths(grad).items()
+    }
+
+
+def _output_columns(out: Output, y: Tensor) -> dict[str, Tensor]:
+    predicted, margin, _ = judge_logits(out.logits, y)
+    return {
+        "correct": predicted == y,
+        "margin": margin,
+        "confidence": _confidence(out.logits),
+        "logits": out.logits,
+    }
+
+
+def _head_columns(head: nn.Module, out: Output, y: Tensor) -> dict[str, Tensor]:
+    distances = boundary_distances(head, out.features, y)
+    return {
+        "feature_margin": feature_margins(distances),
+        "distances": distances,
+        "features": out.features,
+        "n_features_90": features_needed(head, out.features, y),
+        "n_features_90_predicted": features_needed(head, out.features, None),
+        "curve": contribution_curve(head, out.features, y),
+    }
+
+
+def _mean_curve(curves: NDArray[np.generic] | None) -> NDArray[np.floating] | None:
+    """Mean [D] of the contribution curves [N,D] that are known; None where none is."""
+    if curves is None:
+        return None
+    known = ~np.isnan(curves.astype(np.float64)).any(1)
+    return curves[known].mean(0, dtype=np.float64) if known.any() else None
 
 
 def _confidence(logits: Tensor) -> Tensor:

@@ -166,9 +166,9 @@ def _feature_measures(
     curve = {} if seen.curve is None else {"curve": _thinned(seen.curve)}
     for name, extra in (("n_features_90", curve), ("n_features_90_predicted", {})):
         counts = seen.columns[name].astype(np.float64)
-        spoken = counts[counts > 0]
-        detail = {"dimension": features.shape[1], "none": len(counts) - len(spoken), **extra}
-        yield Measure(name, points, split, _middle(spoken), detail)
+        present = counts[counts > 0]
+        detail = {"dimension": features.shape[1], "none": len(counts) - len(present), **extra}
+        yield Measure(name, points, split, _middle(present), detail)
 
 
 def _classes(labels: NDArray[np.int64]) -> Iterator[tuple[int | None, NDArray[np.bool_]]]:

@@ -23,7 +23,7 @@ def in_tiles(
     """The columns of `compute(index [tile])` for samples 0..n-1, joined to arrays [n,...].
 
     The last tile is filled up with repetitions of its first sample, which are then dropped. `watch`
-    hears how many samples are done. Raises ValueError for n < 1.
+    is called with the number of samples done. Raises ValueError for n < 1.
     """
     if n < 1:
         raise ValueError("no samples")

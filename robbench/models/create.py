@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from robbench.catalogue.builtins import MODELS
 from robbench.core.errors import RobbenchError, UserError
+from robbench.core.freeze import modes_kept
 from robbench.core.registry import import_target
 from robbench.core.spec import build, option_names, parse_spec
 from robbench.data.base import DataInfo, reason
@@ -40,7 +40,8 @@ def create(spec: str, info: DataInfo, *, of: Sequence[str] | None = None) -> Cla
     x = x.reshape(2, *info.shape)
     try:
         if isinstance(model, External):
-            with _evaluating(model):
+            with modes_kept(model):
+                model.eval()
                 model.fit_interface(
                     x, None if of is None else {len(of): [of.index(name) for name in info.classes]}
                 )
@@ -59,7 +60,8 @@ def check_logits(model: nn.Module, x: Tensor, classes: int) -> None:
     (`objectives.answered`: NaN and +inf are none, -inf rules a class out).
     """
     before = x.clone()
-    with _evaluating(model), torch.no_grad():
+    with modes_kept(model), torch.no_grad():
+        model.eval()
         try:
             logits = model(x)
         except RobbenchError:
@@ -101,7 +103,8 @@ def check_logits(model: nn.Module, x: Tensor, classes: int) -> None:
 
 def _squashed(model: nn.Module, x: Tensor) -> tuple[str, str] | None:
     try:
-        with _evaluating(model), torch.enable_grad():
+        with modes_kept(model), torch.enable_grad():
+            model.eval()
             found = squashed(model(x.clone().requires_grad_()))
     except Exception:  # it has no gradient; what it returns is known to be well-formed
         return None
@@ -139,17 +142,3 @@ def _require_size(architecture: Architecture, info: DataInfo, spec: str) -> None
             f"model '{spec}' would have {size:.1e} weights; {_MOST_WEIGHTS:.0e} are the most: "
             "take fewer or narrower layers"
         )
-
-
-@contextlib.contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    # Module by module: model.train() would also wake layers that were frozen on purpose.
-    modes = [
-        (module, getattr(module, "training", False)) for module in model.modules()
-    ]  # a frozen script has none
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -24,8 +24,8 @@ from robbench.models.interface import Interface, find_interface, parse_outputs
 class External(Classifier):
     """A foreign module from [0,1] images to logits; features are the inputs of its last nn.Linear.
 
-    Its state dict is the module's own under `body.`. `interface` says how it is asked. Features and
-    heads raise UserError when there is no nn.Linear, and `output` has features [B,0] then.
+    Its state dict is the module's own under `body.`. `interface` says how it is called. Features
+    and heads raise UserError when there is no nn.Linear, and `output` has features [B,0] then.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class External(Classifier):
 
     @property
     def notes(self) -> list[str]:
-        """What is unusual about the way the module is asked, one line each."""
+        """What is unusual about the way the module is called, one line each."""
         return self.interface.notes(self.classes)
 
     def fit_interface(self, x: Tensor, of: Mapping[int, Sequence[int]] | None = None) -> None:
@@ -84,9 +84,7 @@ class External(Classifier):
         try:
             with torch.enable_grad():
                 return has_reentrant_checkpoint(self(x.clone().requires_grad_()))
-        except (
-            Exception
-        ):  # without gradients it has just answered; what it lacks is told where they are needed
+        except Exception:  # it has no gradient, which is reported where one is needed
             return False
 
     def train(self, mode: bool = True) -> Self:

@@ -15,7 +15,7 @@ SAMPLES, MADE, WIDTH = 4, 4, 16
 def output_fingerprint(model: nn.Module, split: Split) -> str:
     """JSON: logits of the first `samples` and of `made` inputs, and the `spread` of two answers.
 
-    The model is asked as it stands, twice, from two states of torch's generator; the caller
+    The model is called as it is, twice, from two states of torch's generator; the caller
     restores that. Logits of more than 16 classes are added up in 16 groups with changing signs,
     which keeps distances about as they are.
     """

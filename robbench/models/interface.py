@@ -20,8 +20,8 @@ class Interface:
     """How a module differs from a map of any number of float32 images to logits [B,K].
 
     alone: it takes one image at a time. dtype: what inputs are cast to; logits are cast back.
-    outputs: which outputs stand for the classes, in their order. reject: the last output, beyond
-    the classes, stands for "no answer". binary: one output z for two classes. reentrant: it has
+    outputs: which outputs are the classes, in their order. reject: the last output, beyond
+    the classes, means "no answer". binary: one output z for two classes. reentrant: it has
     activation checkpoints of that kind.
     """
 
@@ -65,8 +65,7 @@ class Interface:
         found = []
         if self.alone:
             found.append(
-                "the model takes a batch of one only, so it is asked one image at a time, which "
-                "is slow"
+                "the model takes a batch of one only, so it gets one image at a time, which is slow"
             )
         if self.dtype is not None:
             found.append(
@@ -99,7 +98,7 @@ def main_output(answer: Any, training: bool) -> Any:
 
     That is the value itself, its `.logits` or `["logits"]`, in training mode the first of several.
     """
-    tensor = (Tensor, fx.Proxy)  # tracing runs this on stand-ins
+    tensor = (Tensor, fx.Proxy)  # what tracing passes in place of tensors
     if isinstance(answer, tensor):
         return answer
     found = answer.get("logits") if isinstance(answer, Mapping) else getattr(answer, "logits", None)

@@ -1,4 +1,4 @@
-"""Models whose last output, beyond the classes, stands for "no answer"."""
+"""Models whose last output, beyond the classes, means "no answer"."""
 
 from __future__ import annotations
 

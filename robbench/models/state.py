@@ -4,7 +4,7 @@ That is: weights and buffers, persistent or not; tensors, arrays, plain values a
 in attributes, lists, dicts, closures, hooks and objects; the constants of frozen TorchScript. Left
 out is what belongs to a machine (devices, absolute paths) and what other versions of a library may
 name otherwise (private attributes of their classes; of our own, all but tensors: an architecture's
-name stands for them).
+name is used in their place).
 """
 
 from __future__ import annotations
@@ -234,7 +234,7 @@ def _of_graph(module: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _plain(value: Any) -> str | None:
-    """Text that stands for a plain value; None for others, for devices and for absolute paths."""
+    """Text for a plain value; None for others, for devices and for absolute paths."""
     if isinstance(value, Enum):
         return str(value)
     if isinstance(value, str):

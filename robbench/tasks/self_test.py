@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -20,13 +20,14 @@ from robbench.tasks.small_models import train_small
 from robbench.tasks.train.config import TrainConfig
 from robbench.threat.model import single_threat
 
-THREAT, SAMPLES = "linf:0.15", 64
+THREAT = "linf:0.15"
+SAMPLES = 64
 WEAK = {"weak attack": "pgd:steps=4,rate=0.02", "random search": "noise:steps=5"}
-"""Attacks that must be found wanting, on a model that is not to blame."""
+"""Attacks that must be flagged, on a model that is robust."""
 
 
 class Case(NamedTuple):
-    """A model with the attack in question, and whether a check must object."""
+    """A model, whether the checks must flag it, and the attack in question if not the usual one."""
 
     name: str
     model: nn.Module
@@ -35,7 +36,7 @@ class Case(NamedTuple):
 
 
 class CaseResult(NamedTuple):
-    """What the checks said of a case."""
+    """The findings of all checks about a case."""
 
     name: str
     bad: bool
@@ -43,7 +44,7 @@ class CaseResult(NamedTuple):
 
     @property
     def flagged_by(self) -> list[str]:
-        """The checks that failed, but for those that only inform."""
+        """The checks that failed, without those of severity info."""
         return [f.check for f in self.findings if f.verdict == "fail" and f.severity != "info"]
 
     @property
@@ -52,7 +53,7 @@ class CaseResult(NamedTuple):
         return self.bad == bool(self.flagged_by)
 
 
-def cases(train: Split, only: Callable[[str], bool] = lambda name: True) -> Iterator[Case]:
+def cases(train: Split, only: Callable[[str], bool] = lambda name: True) -> list[Case]:
     """Good models, broken defences made from the first, and weak attacks on a robust one."""
     threat = single_threat(THREAT)
     plain = train_small(train, threat, TrainConfig(model="small-cnn:width=16", epochs=5))
@@ -70,7 +71,7 @@ def cases(train: Split, only: Callable[[str], bool] = lambda name: True) -> Iter
     found = [Case(name, model, False) for name, model in good.items()]
     found += [Case(name, model, True) for name, model in defended(plain).items()]
     found += [Case(name, robust, True, spec) for name, spec in WEAK.items()]
-    yield from (case for case in found if only(case.name))
+    return [case for case in found if only(case.name)]
 
 
 def self_test(
@@ -80,7 +81,10 @@ def self_test(
     checks: tuple[Check, ...] = CHECKS,
     only: Callable[[str], bool] = lambda name: True,
 ) -> list[CaseResult]:
-    """Run checks on all cases (`only` of some names). `watch` hears how far it is."""
+    """Run checks on all cases, or on those whose name passes `only`.
+
+    `watch(share, name)` is called with the share done, and the case that comes next.
+    """
     train, split = load("digits", "train"), load("digits", "test", limit=samples)
     watch(0.0, "training")
     with torch.random.fork_rng():
@@ -89,10 +93,10 @@ def self_test(
             single_threat(THREAT),
             TrainConfig(model="mlp:width=64,depth=1", epochs=5, seed=1),
         )
-        tried = list(cases(train, only))
+        chosen = cases(train, only)
     results = []
-    for n, case in enumerate(tried):
-        watch((n + 1) / (len(tried) + 1), case.name)
+    for n, case in enumerate(chosen):
+        watch((n + 1) / (len(chosen) + 1), case.name)
         with frozen(case.model), deterministic():
             evidence = Evidence(
                 case.model, split, single_threat(THREAT), source=source, attack=case.attack

@@ -19,7 +19,8 @@ from robbench.threat.model import ThreatModel
 from robbench.training.inner import Inner
 from robbench.training.trainer import Trainer
 
-ROWS, PIXELS = 5000, 3 * 32 * 32  # more would take minutes on a CPU
+ROWS = 5000  # more rows, or larger images, would take minutes on a CPU
+PIXELS = 3 * 32 * 32
 
 
 def train_small(train: Split, threat: ThreatModel, config: TrainConfig) -> nn.Module:
