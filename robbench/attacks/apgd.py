@@ -23,7 +23,7 @@ from torch import Tensor
 
 from robbench.attacks import apgd_l1
 from robbench.attacks.apgd_l1 import SparseState
-from robbench.attacks.base import Attack, Oracle
+from robbench.attacks.base import Attack, Oracle, cut_targets
 from robbench.core.rows import Rows, lift, pick
 from robbench.core.spec import Number
 from robbench.objectives import TARGETED, find_objective
@@ -103,6 +103,14 @@ class APGD(Attack[State | SparseState]):
         bool,
         Field(description="in l1 only: first 30% of the steps inside 3 eps, 30% inside 2 eps"),
     ] = True
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        return super().kinds | {"apgd"}
+
+    def adapted(self, classes: int) -> list[str]:
+        cut = cut_targets(self.targets, classes) if self.objective in TARGETED else []
+        return super().adapted(classes) + cut
 
     def variants(self, classes: int) -> int:
         return self.restarts * (min(self.targets, classes - 1) if self.objective in TARGETED else 1)

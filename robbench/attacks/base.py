@@ -24,6 +24,9 @@ from robbench.threat.problem import Problem
 
 S = TypeVar("S", bound=Rows)
 
+MARGIN = "objective=margin"
+UNSATURATED = ("margin", "dlr", "dlr-targeted")  # objectives that softmax has no part in
+
 
 class Answer(NamedTuple):
     """What the model says about a batch of points."""
@@ -74,6 +77,42 @@ class AnyAttack:
     """What it sees of the model under attack: gradients, logits, predicted classes or nothing. One
     that learns less and breaks what those before it did not raises a flag."""
 
+    objective: str | None = None
+    """The name of what it climbs (`objectives.py`); None where it climbs something of its own."""
+    restarts: int = 1
+    """Random starts per sample."""
+
+    @property
+    def draws(self) -> int:
+        """How often each query asks a random model; the majority decides."""
+        return 1
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        """What advice calls it (`engine/advice.py`).
+
+        square, hopskipjump, transfer, eot, apgd; objective=margin for all that a saturated softmax
+        cannot stop.
+        """
+        climbs = self.objective in UNSATURATED or (
+            self.objective is None and self.goal == "minimum-norm"
+        )
+        found = {
+            "square": self.access == "score-based",
+            "hopskipjump": self.access == "decision-based",
+            "eot": self.draws > 1,
+            MARGIN: climbs and self.access == "white-box",
+        }
+        return frozenset(kind for kind, so in found.items() if so)
+
+    def adapted(self, classes: int) -> list[str]:
+        """What so few classes change about it, one sentence each."""
+        if self.objective in ("dlr", "dlr-targeted") and classes == 2:
+            return ["DLR is the plain margin, as there is no third logit to scale it by"]
+        if self.objective == "dlr-targeted" and classes == 3:
+            return ["targeted DLR is scaled by z_(1) - z_(3), as there is no fourth logit"]
+        return []
+
     def equip(self, find: Callable[[str], nn.Module]) -> Self:
         """The attack as it is run: with the other models it names, if any.
 
@@ -94,11 +133,6 @@ class Attack(AnyAttack, ABC, Generic[S]):
 
     steps: int
     """Moves per row at most; a row is queried at most steps + 1 times."""
-
-    @property
-    def draws(self) -> int:
-        """How often each query asks a random model; the majority decides."""
-        return 1
 
     def variants(self, classes: int) -> int:
         """Runs per sample, one after the other: restarts, or targets among `classes`."""
@@ -144,6 +178,11 @@ class Backend(AnyAttack, ABC):
 
 
 AnyRowAttack = Attack[Any]
+
+
+def cut_targets(targets: int, classes: int) -> list[str]:
+    """In words, that an attack has fewer targets than it asks for."""
+    return [f"{targets} targets are cut to {classes - 1}"] if targets > classes - 1 else []
 
 
 class AttackEntry(NamedTuple):

@@ -75,6 +75,13 @@ class Wrapper(Attack[Any]):
         equipped._set(inner=self.inner.equip(find))
         return equipped
 
+    @property
+    def kinds(self) -> frozenset[str]:
+        return self.inner.kinds
+
+    def adapted(self, classes: int) -> list[str]:
+        return self.inner.adapted(classes)
+
     def variants(self, classes: int) -> int:
         return self.inner.variants(classes)
 
@@ -107,6 +114,10 @@ class EOT(Wrapper):
     draws: Annotated[
         int, Field(ge=1, le=10_000, description="how often each point is put to the model")
     ] = 20
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        return self.inner.kinds | ({"eot"} if self.draws > 1 else set())
 
     def _refuse(self, inner: AnyRowAttack, spec: str) -> None:
         if inner.draws > 1:

@@ -34,7 +34,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from robbench.attacks.base import Attack, Oracle
+from robbench.attacks.base import Attack, Oracle, cut_targets
 from robbench.attacks.hyperplane import to_hyperplane
 from robbench.core.rows import Rows, lift, pick
 from robbench.core.spec import Number
@@ -104,6 +104,9 @@ class FAB(Attack[State]):
     def steps(self) -> int:  # type: ignore[override]
         """Two queries an iteration at most, the last of them a look."""
         return 2 * self.iterations - 1
+
+    def adapted(self, classes: int) -> list[str]:
+        return cut_targets(self.targets, classes) if self.targeted else []
 
     def _targets(self, classes: int) -> int:
         return min(self.targets, classes - 1) if self.targeted else 1

@@ -17,7 +17,7 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from robbench.attacks.base import Backend
+from robbench.attacks.base import MARGIN, Backend, cut_targets
 from robbench.core.errors import UserError
 from robbench.threat.problem import Problem
 
@@ -44,6 +44,23 @@ class PyAutoAttack(Backend):
         ],
         Field(description="which set of attacks, or a single one"),
     ] = "standard"
+
+    @property
+    def kinds(self) -> frozenset[str]:
+        names = {*self.attacks(classes=1000)}
+        found = {
+            "square": "square" in names,
+            MARGIN: bool(names - {"apgd-ce", "square"}),
+            "apgd": any(name.startswith("apgd") for name in names),
+        }
+        return frozenset(kind for kind, so in found.items() if so)
+
+    def adapted(self, classes: int) -> list[str]:
+        names = self.attacks(classes)
+        changes = [
+            f"{name} is left out" for name in self.attacks(classes=1000) if name not in names
+        ]
+        return changes + cut_targets(9, classes) * any(n in ("apgd-t", "fab-t") for n in names)
 
     def attacks(self, classes: int) -> list[str]:
         """The package's attacks that can run on this many classes. UserError when none is left."""

@@ -112,6 +112,10 @@ class Transfer(Wrapper):
         super().__post_init__()
         self._set(model=None, access="none")
 
+    @property
+    def kinds(self) -> frozenset[str]:
+        return self.inner.kinds & {"apgd"} | {"transfer"}
+
     def _refuse(self, inner: AnyRowAttack, spec: str) -> None:
         if inner.draws > 1:
             raise UserError(

@@ -8,7 +8,7 @@ from torch import Tensor
 from robbench.checks.base import Reading, counted
 from robbench.checks.evidence import Evidence, Skip
 from robbench.checks.probes import PROBE
-from robbench.engine.flags import SAME
+from robbench.engine.inspection import SAME
 from robbench.objectives import margins
 from robbench.threat.problem import BOX, size_and_fits
 

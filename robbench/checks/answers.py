@@ -11,7 +11,7 @@ from torch import Tensor
 from robbench.core.tiles import Tiles, largest_tile
 from robbench.data.base import Split
 from robbench.engine.counter import Counter
-from robbench.engine.flags import gradients
+from robbench.engine.inspection import gradients
 from robbench.engine.oracle import ModelOracle, blank_book, forward_tiles
 from robbench.engine.shapes import tiles_of
 from robbench.objectives import Objective, margins

@@ -146,9 +146,7 @@ class Evidence:
     @property
     def attacked_as_random(self) -> bool:
         """Whether the run attacked a randomised model, by eot: then answers may differ."""
-        return self.has_run and any(
-            getattr(ATTACKS.build(spec), "draws", 1) > 1 for spec in self.specs
-        )
+        return self.has_run and any(ATTACKS.build(spec).draws > 1 for spec in self.specs)
 
     def require_deterministic(self) -> None:
         """Skip where answers may differ."""

@@ -9,7 +9,7 @@ from robbench.checks.base import Reading, counted, none_may_be
 from robbench.checks.evidence import Evidence, Skip
 from robbench.core import keyed
 from robbench.core.rows import lift
-from robbench.engine.flags import VANISHING
+from robbench.engine.inspection import VANISHING
 from robbench.objectives import margin, margins
 
 AT = 0.02  # half the distance of the two points, as a share of eps ...

@@ -7,7 +7,7 @@ import torch
 from robbench.checks.base import Reading, none_may_be
 from robbench.checks.evidence import Evidence
 from robbench.core.tiles import Tiles
-from robbench.engine.flags import SAME, differ, watched
+from robbench.engine.inspection import SAME, differ, watched
 from robbench.engine.oracle import forward_tiles
 from robbench.models.outputs import bounded, probabilities
 

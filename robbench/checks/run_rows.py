@@ -109,8 +109,8 @@ def last_restart(e: Evidence) -> Reading:
     Figures: pgd and apgd with 2 to 5 restarts up to 0.038; on broken defences 0.09 to 0.83.
     """
     classes = len(e.split.classes)
-    restarts = _of_breaker(e, lambda attack: _restarts(attack))
-    targets = _of_breaker(e, lambda attack: attack.variants(classes) // _restarts(attack))
+    restarts = _of_breaker(e, lambda attack: attack.restarts)
+    targets = _of_breaker(e, lambda attack: attack.variants(classes) // attack.restarts)
     if not bool((restarts > 1).any()):
         raise Skip("no sample was broken by an attack with restarts")
     last = e.column("broken_variant") >= (restarts - 1) * targets
@@ -147,10 +147,6 @@ def few_classes(e: Evidence) -> Reading:
 
 def _everyone(e: Evidence) -> Tensor:
     return torch.ones(len(e.rows), dtype=torch.bool)
-
-
-def _restarts(attack: AnyRowAttack) -> int:
-    return int(getattr(attack, "restarts", 1))
 
 
 def _of_breaker(e: Evidence, value: Callable[[AnyRowAttack], int]) -> Tensor:

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from robbench.attacks.ddn import DDN
-from robbench.attacks.pyautoattack import PyAutoAttack
-
-MARGIN = "objective=margin"
+from robbench.attacks.base import MARGIN, AnyAttack
 
 TEXTS = {
     "random": "{count} of {n} samples get another answer when asked again, so one gradient or one verdict means little: "
@@ -73,39 +70,9 @@ class Hint(NamedTuple):
         )
 
 
-def kinds(attacks: Sequence[Any]) -> frozenset[str]:
-    """What some attacks are: square, hopskipjump, transfer, eot, apgd; objective=margin for all that saturation cannot stop."""
-    return frozenset(kind for attack in attacks for kind in _kinds(attack))
-
-
-def _kinds(attack: Any) -> list[str]:
-    if isinstance(attack, PyAutoAttack):
-        names = attack.attacks(classes=1000)
-        apgd = ["apgd"] * any(name.startswith("apgd") for name in names)
-        return (
-            ["square"] * ("square" in names)
-            + [MARGIN] * bool({*names} - {"apgd-ce", "square"})
-            + apgd
-        )
-    inner = getattr(attack, "inner", attack)
-    objective = getattr(inner, "objective", None)
-    blind = objective in ("margin", "dlr", "dlr-targeted")
-    # Attacks for the smallest perturbation climb differences of logits, but for this one.
-    blind |= (
-        objective is None
-        and inner.goal == "minimum-norm"
-        and inner.access == "white-box"
-        and not isinstance(inner, DDN)
-    )
-    found = {
-        "square": attack.access == "score-based",
-        "hopskipjump": attack.access == "decision-based",
-        "transfer": attack.access == "none" and inner is not attack,
-        "eot": getattr(attack, "draws", 1) > 1,
-        "apgd": type(inner).__name__ == "APGD",
-        MARGIN: blind and attack.access == "white-box",
-    }
-    return [kind for kind, so in found.items() if so]
+def kinds(attacks: Sequence[AnyAttack]) -> frozenset[str]:
+    """What some attacks are, see `AnyAttack.kinds`."""
+    return frozenset(kind for attack in attacks for kind in attack.kinds)
 
 
 HINTS = {

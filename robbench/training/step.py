@@ -95,7 +95,7 @@ class TrainStep:
         attack = self.inner.attack
         if objective is not None:
             attack = dataclasses.replace(attack, objective=objective)  # type: ignore[type-var]
-        anchored = getattr(attack, "objective", None) in ANCHORED
+        anchored = attack.objective in ANCHORED
         known = self._anchored if anchored else self._adversaries
         if eps is not None or objective not in known:
             budget = (

@@ -8,7 +8,8 @@ import torch
 from robbench.catalogue.builtins import ATTACKS
 from robbench.core.tiles import Tiles
 from robbench.engine.advice import HINTS, MARGIN, TEXTS, kinds
-from robbench.engine.flags import afterwards, inspect
+from robbench.engine.flags import afterwards
+from robbench.engine.inspection import inspect
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,7 +16,8 @@ from robbench.catalogue.builtins import ATTACKS
 from robbench.core.errors import UserError
 from robbench.core.freeze import frozen
 from robbench.core.tiles import Tiles
-from robbench.engine.flags import SAMPLES, Flag, adaptations, afterwards, at_chance, inspect, notes
+from robbench.engine.flags import Flag, adaptations, afterwards, at_chance, notes
+from robbench.engine.inspection import SAMPLES, inspect
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 N = 40  # more than one tile of 32
@@ -563,12 +563,12 @@ def test_what_few_classes_force_on_attacks_is_told() -> None:
 
 def test_targets_of_other_attacks_and_of_wrapped_ones_are_told() -> None:
     """FAB names its targets by two options; an attack that runs another is as that one."""
-    fab = SimpleNamespace(targeted=True, targets=9)
+    fab = ATTACKS.build("fab:targeted=true,targets=9")
     assert [flag.text for flag in adaptations(4, [("fab-t", fab)])] == [
         "fab-t was adapted to 4 classes: 9 targets are cut to 3"
     ]
-    assert not adaptations(4, [("fab", SimpleNamespace(targeted=False, targets=9))])
-    assert len(adaptations(4, [("eot:attack=fab-t", SimpleNamespace(inner=fab))])) == 1
+    assert not adaptations(4, [("fab", ATTACKS.build("fab:targets=9"))])
+    assert len(adaptations(4, [("eot:attack=fab-t", ATTACKS.build("eot:attack=fab-t"))])) == 1
 
 
 def test_what_the_reference_package_leaves_out_is_told() -> None:

@@ -19,16 +19,8 @@ from robbench.core.limits import time_text
 from robbench.core.tiles import RowEquality, Tiles, largest_tile
 from robbench.engine.cascade import Cascade, Update
 from robbench.engine.fast_model import fast_model
-from robbench.engine.flags import (
-    SAMPLES,
-    Flag,
-    Inspection,
-    adaptations,
-    afterwards,
-    at_chance,
-    inspect,
-    of_rows,
-)
+from robbench.engine.flags import Flag, adaptations, afterwards, at_chance, of_rows
+from robbench.engine.inspection import SAMPLES, Inspection, inspect
 from robbench.engine.lane import NO_LIMIT
 from robbench.engine.progress import EntryProgress
 from robbench.engine.records import Verdict

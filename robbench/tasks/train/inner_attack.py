@@ -63,7 +63,7 @@ def _attack(text: str, norm: str, climbs: str | None) -> AnyRowAttack:
         )
     if attack.access == "none":
         raise refused("it learns nothing from the model in training; use pgd, apgd or fgsm")
-    if getattr(attack, "objective", None) in TARGETED:
+    if attack.objective in TARGETED:
         raise refused("a targeted attack cannot run inside training; choose another objective")
     if attack.variants(2) > 1:
         raise refused("training makes one run per step; leave out restarts")
