@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -29,8 +27,7 @@ from robbench.store.schema import RUNS, SCHEMA_VERSION, samples_table, to_table
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.plan import AttackPlan, parse_threats, plan_subject
-from robbench.tasks.attack.rows import run_row
-from robbench.tasks.attack.run import Work, all_flags, look_at, verdict_rows
+from robbench.tasks.attack.session import AttackSession
 from robbench.tasks.model_folder import find_folder, read_model
 from robbench.tasks.subject import Subject, subject_in_memory
 from robbench.tasks.train.plan import NAME
@@ -187,26 +184,14 @@ def _name(model: nn.Module) -> str:
 
 def _decide(plan: AttackPlan, progress: Progress) -> Evaluation:
     """The verdicts of a plan with one threat model, in memory."""
-    began, started = time.perf_counter(), datetime.now(UTC).replace(tzinfo=None)
-    work, rows, points = Work(plan, began), list[dict[str, Any]](), list[dict[str, Any]]()
-    look_at(plan, work)
+    session, rows, points = AttackSession(plan, {}), list[dict[str, Any]](), list[dict[str, Any]]()
+    session.inspect()
     size = len(plan.subject.split)
-    for fresh in verdict_rows(plan, list(range(size)), False, work):
-        rows += [row for _, row in fresh]
-        points += [row for _, row in work.points]
-        progress(work.share, f"{len(rows)}/{size} decided")
+    for fresh in session.decide(range(size), lambda: False):
+        rows += [row for _, row in fresh.rows]
+        points += [row for _, row in fresh.points]
+        progress(session.progress, f"{len(rows)}/{size} decided")
     rows.sort(key=lambda row: row["sample_index"])
-    row = run_row(
-        plan,
-        0,
-        rows,
-        disagreements=work.disagreements,
-        flags=all_flags(work, rows),
-        started=started,
-        wall=time.perf_counter() - began,
-        resumed=0,
-        inspection=work.inspection[1:],
-        equality=work.equality,
-    )
+    row = session.run_row(0, rows, wall=session.seconds)
     (info,) = to_table(RUNS, [row], schema_version=SCHEMA_VERSION, status="done").to_pylist()
     return Evaluation(Run(info, samples_table(info["run_id"], rows)), plan, points=points)

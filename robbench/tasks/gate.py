@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,8 +29,8 @@ from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.earlier import of_split
 from robbench.tasks.attack.identity import changed_answers, full_specs
 from robbench.tasks.attack.plan import AttackPlan, plan_attacks
-from robbench.tasks.attack.rows import run_row
-from robbench.tasks.attack.run import Work, all_flags, look_at, verdict_rows
+from robbench.tasks.attack.points import points_to_replay
+from robbench.tasks.attack.session import AttackSession
 from robbench.tasks.attack.shard_writer import ShardWriter
 from robbench.tasks.signals import StopFlag
 
@@ -130,16 +128,6 @@ def _config(info: dict[str, Any], path: Path, batch_size: int | None) -> AttackC
     )
 
 
-class AnyOf:
-    """True as soon as one of its reasons is."""
-
-    def __init__(self, *reasons: Callable[[], bool]) -> None:
-        self.reasons = reasons
-
-    def __bool__(self) -> bool:
-        return any(reason() for reason in self.reasons)
-
-
 def gate_model(gated: GatePlan, tolerances: Tolerances, *, store: Store, force: bool, seconds: float,
                resumed: Callable[[int], None], watch: Callable[[GateProgress], None], stop: StopFlag,
                say: Callable[[str], None] = lambda text: None) -> GateFinding:  # fmt: skip
@@ -162,8 +150,7 @@ def gate_model(gated: GatePlan, tolerances: Tolerances, *, store: Store, force: 
 
 def _gate_model(gated: GatePlan, tolerances: Tolerances, store: Store, force: bool, seconds: float,
                 resumed: Callable[[int], None], watch: Callable[[GateProgress], None], stop: StopFlag) -> GateFinding:  # fmt: skip
-    plan, order, began = gated.plan, gated.order, time.perf_counter()
-    started = datetime.now(UTC).replace(tzinfo=None)
+    plan, order = gated.plan, gated.order
     (run_id,), partial = plan.run_ids, store.partial(plan.run_ids[0])
     if force:
         partial.discard()
@@ -171,27 +158,27 @@ def _gate_model(gated: GatePlan, tolerances: Tolerances, store: Store, force: bo
     rows = of_split(
         [*(before.samples.to_pylist() if before else []), *partial.rows()], plan.subject.split
     )
+    replay = points_to_replay(plan.replay, plan.subject.split, plan.threats[-1])
     known, book = len(rows), _Book(gated, tolerances)
     book.enter(rows)
     if known and not book.gate.decided:
         resumed(known)
-    work, shards = Work(plan, began), ShardWriter([partial])
-    disagreements = 0
-    halt = AnyOf(
-        lambda: bool(stop), lambda: time.perf_counter() - began > seconds, lambda: book.gate.decided
-    )
-    if not halt:
+    session, shards = AttackSession(plan, replay), ShardWriter([partial])
+
+    def over() -> bool:
+        return bool(stop) or session.seconds > seconds or book.gate.decided
+
+    if not over():
         partial.keep_answers(plan.subject.answers)
-        look_at(plan, work)
+        session.inspect()
     with shards.flushing_on_stop(stop):
-        while not halt:
+        while not over():
             todo = [i for i in order[book.gate.seen : book.gate.seen + plan.width] if i not in rows]
-            for fresh in verdict_rows(plan, todo, halt, work):
-                rows |= {row["sample_index"]: row for _, row in fresh}
-                shards.add(fresh, work.points, now=bool(stop))
+            for fresh in session.decide(todo, over):
+                rows |= {row["sample_index"]: row for _, row in fresh.rows}
+                shards.add(fresh.rows, fresh.points, now=bool(stop))
                 book.enter(rows)
                 watch(GateProgress(book.gate.seen, len(order), book.gate.tests[ROBUST].drop))
-            disagreements += work.disagreements
         shards.flush()
     if not book.gate.decided and stop:
         raise Stopped(stop.exit_code)
@@ -200,9 +187,7 @@ def _gate_model(gated: GatePlan, tolerances: Tolerances, store: Store, force: bo
         kept = sorted(
             (rows[i] for i in order[: book.gate.seen]), key=lambda row: row["sample_index"]
         )
-        row = run_row(plan, 0, kept, disagreements=None if known else disagreements, flags=all_flags(work, kept),
-                      started=started, wall=float("nan") if known else time.perf_counter() - began, resumed=known,
-                      inspection=work.inspection[1:], equality=work.equality)  # fmt: skip
+        row = session.run_row(0, kept, wall=session.seconds, resumed=known)
         info = read_run(store.write(row | _honest(gated, book.gate.seen, row), kept)).info
     return _finding(gated, book.gate, tolerances, info)
 

@@ -21,6 +21,7 @@ from robbench.data.load import load
 from robbench.statistics.sequential import PairedSequentialTest
 from robbench.store.run import Run, read_run
 from robbench.store.store import Store
+from robbench.tasks.attack.session import AttackSession
 
 ATTACK = "attack ce at --attack pgd:steps=4 --attack apgd:steps=6 --threat linf:0.1 --limit 240 --store-points --out"
 GATE = "gate --max-drop 3 -b 16 --json"
@@ -147,13 +148,13 @@ def test_what_is_known_is_not_attacked_again(
 ) -> None:
     """The same question is answered from the store; a stricter one goes on from there; --force begins anew."""
     asked: list[int] = []
-    original = early.verdict_rows
+    original = AttackSession.decide
 
-    def spy(plan: Any, todo: list[int], stop: object, work: Any) -> Any:
-        asked.extend(todo)
-        return original(plan, todo, stop, work)
+    def spy(session: AttackSession, indices: list[int], stop: Any) -> Any:
+        asked.extend(indices)
+        return original(session, indices, stop)
 
-    monkeypatch.setattr(early, "verdict_rows", spy)
+    monkeypatch.setattr(AttackSession, "decide", spy)
     words = f"gate -b 16 --json --these-samples --baseline {run_of(out, 'at')} --model at --out"
     first = cli(words, out, "--max-drop", "20")
     before = asked.copy()

@@ -9,8 +9,7 @@ from robbench.core.errors import Stopped
 from robbench.engine import cascade
 from robbench.engine.pool import clean_tiles
 from robbench.tasks import signals
-from robbench.tasks.attack import run as runs
-from robbench.tasks.attack import shard_writer
+from robbench.tasks.attack import session, shard_writer
 
 ENDLESS = """
 import os, signal, time
@@ -87,7 +86,7 @@ def test_a_signal_ends_the_clean_pass(cli, store, monkeypatch, number):
 
 def test_a_time_limit_that_ends_within_the_clean_pass(cli, store, monkeypatch):
     """Without every clean answer there is nothing to write."""
-    monkeypatch.setattr(runs, "CLEAN_GRACE", 0.0)
+    monkeypatch.setattr(session, "CLEAN_GRACE", 0.0)
     done = cli(
         "attack at --attack pgd:steps=2 --threat linf:0.1 --limit 200 --max-time 0.000001s --out",
         store,

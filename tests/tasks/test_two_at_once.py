@@ -10,7 +10,7 @@ import pytest
 
 from robbench.core import lock
 from robbench.store.partial import Partial
-from robbench.tasks.attack import run as runs
+from robbench.tasks.attack.session import AttackSession
 
 LINE = (
     "attack at --attack pgd:steps=3 --threat linf:0.1,0.2 --limit 64 --batch-size 16 --store-points"
@@ -156,13 +156,13 @@ def test_a_finished_run_without_all_its_points_is_completed(
         pq.write_table(table.slice(0, len(table) - 5), path)
     else:
         path.write_bytes(path.read_bytes()[:-100] if damage == "truncated" else b"")
-    attacked, verdict_rows = [], runs.verdict_rows
+    attacked, decide = [], AttackSession.decide
 
-    def spied(plan, todo, *rest):
-        attacked.extend(todo)
-        return verdict_rows(plan, todo, *rest)
+    def spied(self, indices, stop):
+        attacked.extend(indices)
+        return decide(self, indices, stop)
 
-    monkeypatch.setattr(runs, "verdict_rows", spied)
+    monkeypatch.setattr(AttackSession, "decide", spied)
     second = cli(*WORDS, "--out", out)
     assert second.code == 0, second.err
     assert len(attacked) == 5 if damage == "some" else 40 < len(attacked) < 64
@@ -186,7 +186,7 @@ def test_checks_that_a_killed_attack_left_out_are_made_up(spawn, cli, store, sam
     """Without attacking again."""
     assert spawn(*WORDS, "--out", store, code=DIES).code == -9
     assert not (store / "results" / "checks").exists()
-    monkeypatch.setattr(runs, "verdict_rows", None)
+    monkeypatch.setattr(AttackSession, "decide", None)
     done = cli(*WORDS, "--out", store)
     assert done.code == 0, done.err
     same(store)
@@ -221,7 +221,7 @@ def test_shards_that_were_not_dropped_any_more(cli, reference, store, tmp_path, 
         cli(*WORDS, "--out", store)
     monkeypatch.undo()
     assert len(list((store / "results" / "partial").glob("*"))) == 1
-    monkeypatch.setattr(runs, "verdict_rows", None)
+    monkeypatch.setattr(AttackSession, "decide", None)
     done = cli(*WORDS, "--out", store)
     assert done.code == 0, done.err
     same(store)

@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-import math
-import time
-from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from robbench.core.device import deterministic
-from robbench.core.errors import UserError
-from robbench.core.freeze import frozen
-from robbench.core.limits import time_text
-from robbench.core.tiles import RowEquality, Tiles, largest_tile
-from robbench.engine.cascade import Cascade, Update
-from robbench.engine.fast_model import fast_model
-from robbench.engine.flags import Flag, adaptations, afterwards, at_chance, of_rows
-from robbench.engine.inspection import SAMPLES, Inspection, inspect
-from robbench.engine.lane import NO_LIMIT
 from robbench.engine.progress import EntryProgress
-from robbench.engine.records import Verdict
-from robbench.engine.shapes import equality_of
-from robbench.models.external import External
 from robbench.store.run import Run, read_run
 from robbench.store.store import Store
 from robbench.tasks.attack.earlier import decided, drop_leftovers, finished
 from robbench.tasks.attack.plan import AttackPlan
-from robbench.tasks.attack.points import encode, points_to_replay
-from robbench.tasks.attack.rows import run_row, sample_row
+from robbench.tasks.attack.points import points_to_replay
+from robbench.tasks.attack.session import AttackSession
 from robbench.tasks.attack.shard_writer import ShardWriter
 from robbench.tasks.signals import StopFlag
-
-CLEAN_GRACE = 30.0  # seconds by which the pass over the clean inputs may outlast the time limit: without it nothing is known
 
 
 class Progress(NamedTuple):
@@ -90,174 +70,29 @@ def _attack(plan: AttackPlan, store: Store, stored: dict[int, Tensor], force: bo
     rows = [[row for i, row in found.items() if i in known] for found in levels]
     size = len(plan.subject.split)
     todo = [i for i in range(size) if i not in known]
-    began, started = time.perf_counter(), datetime.now(UTC).replace(tzinfo=None)
-    shards = ShardWriter(partials)
     broken = sum(row["adversarial"] for row in rows[-1])
-    work = Work(plan, began, stored=stored)
+    session, shards = AttackSession(plan, stored), ShardWriter(partials)
     with shards.flushing_on_stop(stop):
-        look_at(plan, work)
-        for fresh in verdict_rows(plan, todo, stop, work):
-            for level, row in fresh:
-                rows[level].append(row)
-                broken += row["adversarial"] and level == len(rows) - 1
-            shards.add(fresh, work.points, now=bool(stop))
-            share = (len(known) + work.share * len(todo)) / size
-            watch(Progress(len(rows[-1]), size, broken, share, work.progress))
+        session.inspect()
+        for fresh in session.decide(todo, lambda: bool(stop)):
+            for eps_index, row in fresh.rows:
+                rows[eps_index].append(row)
+                broken += row["adversarial"] and eps_index == len(rows) - 1
+            shards.add(fresh.rows, fresh.points, now=bool(stop))
+            share = (len(known) + session.progress * len(todo)) / size
+            watch(Progress(len(rows[-1]), size, broken, share, session.entries))
     if len(rows[-1]) < size:
         return Outcome([], fresh=True)
-    seconds = (
-        float("nan") if known else time.perf_counter() - began
-    )  # an earlier process' time is not known
+    seconds = session.seconds
     if plan.config.store_points:
         shards.flush()  # what is on disk need not be in memory
     paths = []
-    for level, (found, partial) in enumerate(zip(rows, partials, strict=True)):
+    for eps_index, (found, partial) in enumerate(zip(rows, partials, strict=True)):
         found.sort(key=lambda row: row["sample_index"])
         points = partial.points() if plan.config.store_points else None
-        flags = all_flags(work, found)
-        row = run_row(plan, level, found, disagreements=None if known else work.disagreements, flags=flags, started=started,
-                      wall=seconds, resumed=len(known), inspection=work.inspection[1:], equality=work.equality)  # fmt: skip
+        row = session.run_row(eps_index, found, wall=seconds, resumed=len(known))
         paths.append(store.write(row, found, points, keep_shards=True))
-    for (
-        partial
-    ) in partials:  # once all is written: a budget whose shards are gone would be attacked again
+    # Once all is written: a budget whose shards are gone would be attacked again.
+    for partial in partials:
         partial.discard()
     return Outcome([read_run(path) for path in paths], fresh=True)
-
-
-@dataclasses.dataclass
-class Work:
-    """What a cascade says of itself while it runs and when it is done."""
-
-    plan: AttackPlan
-    began: float
-    share: float = 0.0
-    progress: list[EntryProgress] = dataclasses.field(default_factory=list)
-    points: list[tuple[int, dict[str, Any]]] = dataclasses.field(default_factory=list)
-    disagreements: int = 0
-    inspection: Inspection = dataclasses.field(default_factory=lambda: Inspection([], 0, 0))
-    flags: list[Flag] = dataclasses.field(default_factory=list)  # noticed before the attack
-    equality: RowEquality = dataclasses.field(
-        default_factory=lambda: RowEquality(step=1, equal=True)
-    )  # what was measured of all models asked so far
-    stored: dict[int, Tensor] | None = None  # points to replay, by position in the whole split
-
-    def out_of_time(self) -> bool:
-        seconds = self.plan.config.max_time
-        return seconds is not None and time.perf_counter() - self.began > seconds
-
-    def require_clean_pass(self, samples: int) -> None:
-        """Raise UserError when time is up for good before every clean input was looked at: no row could be written."""
-        seconds = self.plan.config.max_time
-        if seconds is not None and time.perf_counter() - self.began > seconds + CLEAN_GRACE:
-            raise UserError(
-                f"--max-time {time_text(seconds)} is over, and {CLEAN_GRACE:.0f} s more, before the model has seen the {samples} "
-                "clean inputs once: give more time, or fewer samples with --limit"
-            )
-
-
-def look_at(plan: AttackPlan, work: Work) -> None:
-    """Look at the model before the attack, on the first samples of the whole split."""
-    split, model = plan.subject.split, plan.subject.model
-    x, tiles = split.pixels(slice(0, SAMPLES)), largest_tile(plan.device)
-    attacks = [entry.attack for entry in plan.entries]
-    with frozen(model), deterministic():
-        work.equality = equality_of([model], split.pixels(slice(0, tiles.rows)))
-        work.inspection = inspect(
-            model, x, split.labels[:SAMPLES], tiles._replace(step=work.equality.step), attacks
-        )
-    work.flags = [
-        *plan.subject.remarks,
-        *adaptations(len(split.classes), plan.entries),
-        *work.inspection.flags,
-    ]
-
-
-def verdict_rows(
-    plan: AttackPlan, todo: list[int], stop: object, work: Work
-) -> Iterator[list[tuple[int, dict[str, Any]]]]:
-    """The cascade over the samples to do, as rows of the samples table with the level of their budget, until `stop` is true."""
-    if not todo:
-        return
-    split = plan.subject.split.take(torch.tensor(todo, dtype=torch.int64, device=plan.device))
-    if work.stored is None:
-        work.stored = points_to_replay(plan.replay, plan.subject.split, plan.threats[-1])
-    model, queries = plan.subject.model, plan.config.max_queries
-    with frozen(model), deterministic():
-        torch.manual_seed(plan.config.seed)  # for models that draw from it
-        fast = fast_model(
-            model, split.pixels(slice(0, 8)), precision=plan.config.precision, compiled=plan.config.compile,
-            tile=largest_tile(plan.device).rows,
-        )  # fmt: skip
-        cascade = Cascade(
-            model, split, plan.threats, plan.entries, seed=plan.config.seed, width=plan.width,
-            fast=fast.model, recheck=fast.recheck,
-            replay={i: work.stored[n] for i, n in enumerate(todo) if n in work.stored},
-            queries=NO_LIMIT if queries is None else queries, keep_points=plan.config.store_points,
-        )  # fmt: skip
-        began = work.equality
-        ids, labels = split.ids.tolist(), split.labels.tolist()
-        for update in cascade.run(stop=lambda: bool(stop), out_of_time=work.out_of_time):
-            if not update.entries:
-                work.require_clean_pass(len(split))
-            work.equality = began.both(cascade.equality)
-            work.share, work.disagreements = update.progress, update.disagreements
-            work.progress = update.entries
-            work.points = _point_rows(plan, update, split, cascade.tiles)
-            yield [
-                (v.eps_index, sample_row(plan, v, todo[v.sample], ids[v.sample], labels[v.sample]))
-                for v in update.verdicts
-            ]
-
-
-def all_flags(work: Work, rows: list[dict[str, Any]]) -> list[Flag]:
-    """What was noticed before, and what the finished rows say."""
-    after = flags_after(work.plan, rows)
-    if any(
-        flag.name == "no-gradient" for flag in work.flags
-    ):  # it says why they are zero, and what to do
-        after = [flag for flag in after if flag.name != "zero-gradient"]
-    return work.flags + of_rows(work.equality, work.flags) + after
-
-
-def flags_after(plan: AttackPlan, rows: list[dict[str, Any]]) -> list[Flag]:
-    """What the finished rows say."""
-    counts = [(row["n_nonfinite"], row["n_zero_gradient"]) for row in rows]
-    specs = [entry.spec for entry in plan.entries]
-    # Without a budget the nearest point wins, whoever found it.
-    endless = math.isinf(plan.threats[-1].eps)
-    blind = {
-        entry.spec for entry in plan.entries if entry.attack.access != "white-box" and not endless
-    }
-    nonfinite, zero_gradients = zip(*counts, strict=True)
-    chance = at_chance([row["clean_correct"] for row in rows], [row["label"] for row in rows])
-    broken_by, model = [row["broken_by"] for row in rows], plan.subject.model
-    rejects, attacks = (
-        isinstance(model, External) and model.interface.reject,
-        [entry.attack for entry in plan.entries],
-    )
-    return chance + afterwards(
-        specs,
-        blind,
-        broken_by,
-        nonfinite=nonfinite,
-        zero_gradients=zero_gradients,
-        rejects=rejects,
-        attacks=attacks,
-    )
-
-
-def _point_rows(
-    plan: AttackPlan, update: Update, split: Any, tiles: Tiles
-) -> list[tuple[int, dict[str, Any]]]:
-    rows: list[tuple[int, dict[str, Any]]] = []
-    for level, threat in enumerate(plan.threats):
-        kept: list[tuple[Verdict, Tensor]] = [
-            (v, x)
-            for v, x in zip(update.verdicts, update.points, strict=False)
-            if v.eps_index == level and x is not None
-        ]
-        found = encode([x for _, x in kept], [v.sample for v, _ in kept], [v.adversarial for v, _ in kept], split, threat,
-                       plan.subject.model, tiles)  # fmt: skip
-        rows += [(level, row) for row in found]
-    return rows

@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
-import robbench.tasks.attack.run as runs
 from robbench.catalogue.builtins import ATTACKS
 from robbench.catalogue.cascades import cascades
 from robbench.core.freeze import frozen
 from robbench.core.status import OK, UNFINISHED
+from robbench.tasks.attack import session
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.plan import plan_attacks
 from robbench.tasks.attack.points import points_to_replay
@@ -451,7 +451,7 @@ def test_so_much_time(cli, store, attack, samples, info, monkeypatch, steps):
     """When time is up all that is undecided is marked, the run is written, the exit code is 0, and stderr says both bounds."""
     (free,) = attack(LINE)
     calls = itertools.count()
-    monkeypatch.setattr(runs.Work, "out_of_time", lambda self: next(calls) >= steps)
+    monkeypatch.setattr(session.AttackSession, "_out_of_time", lambda self: next(calls) >= steps)
     done = cli(
         "attack", *LINE.split(), "--batch-size", 16, "--max-time", "1h", "--json", "--out", store
     )
@@ -491,17 +491,17 @@ def test_plenty_of_time(attack, samples):
 @pytest.mark.parametrize("late", [False, True])
 def test_a_signal_within_a_time_limit(cli, store, monkeypatch, number, late):
     """It is still a stop, also when time runs out in the same moment: 130 or 143, no run is written, finished work is kept."""
-    ticks, cascade_run = itertools.count(), runs.Cascade.run
+    ticks, cascade_run = itertools.count(), session.Cascade.run
 
     def signalled(self, **ends):
         for tick in cascade_run(self, **ends):
             if next(ticks) == 20:
                 os.kill(os.getpid(), number)
                 if late:
-                    monkeypatch.setattr(runs.Work, "out_of_time", lambda self: True)
+                    monkeypatch.setattr(session.AttackSession, "_out_of_time", lambda self: True)
             yield tick
 
-    monkeypatch.setattr(runs.Cascade, "run", signalled)
+    monkeypatch.setattr(session.Cascade, "run", signalled)
     stopped = cli("attack", *LINE.split(), "--batch-size", 16, "--max-time", "1h", "--out", store)
     monkeypatch.undo()
     assert (stopped.code, stopped.out) == (128 + number, ""), stopped.err
@@ -754,7 +754,7 @@ def test_flags_survive_an_interruption(cli, private, tmp_path, monkeypatch):
     folder = private("flagged_models", ILL)
     line = "attack flagged_models:Rounded --attack pgd:steps=3,init=clean --threat linf:0.05 --limit 80 --batch-size 16 --json --out"
     whole = cli(line, tmp_path / "A", cwd=folder)
-    ticks, cascade_run = itertools.count(), runs.Cascade.run
+    ticks, cascade_run = itertools.count(), session.Cascade.run
 
     def signalled(self, **ends):
         for tick in cascade_run(self, **ends):
@@ -763,7 +763,7 @@ def test_flags_survive_an_interruption(cli, private, tmp_path, monkeypatch):
             yield tick
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs.Cascade, "run", signalled)
+        patch.setattr(session.Cascade, "run", signalled)
         assert cli(line, tmp_path / "B", cwd=folder).code == 130
     again = cli(line, tmp_path / "B", cwd=folder)
     assert "going on" in again.err

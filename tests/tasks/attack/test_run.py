@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-import robbench.tasks.attack.run as runs
 from robbench.store.tables import write_table
-from robbench.tasks.attack import shard_writer
+from robbench.tasks.attack import session, shard_writer
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.plan import plan_attacks
+from robbench.tasks.attack.session import AttackSession
 
 WORDS = shlex.split(
     "attack at --attack pgd:steps=4 --attack apgd:steps=30 --threat linf:0.15 --limit 120 --batch-size 16"
@@ -114,13 +114,13 @@ def test_killed_and_continued_is_bit_equal(
 
 def spy_on_samples(monkeypatch):
     """Notes the samples that a run is asked to decide."""
-    attacked, original = [], runs.verdict_rows
+    attacked, decide = [], AttackSession.decide
 
-    def verdict_rows(plan, todo, stop, work):
-        attacked.extend(todo)
-        return original(plan, todo, stop, work)
+    def spied(self, indices, stop):
+        attacked.extend(indices)
+        return decide(self, indices, stop)
 
-    monkeypatch.setattr(runs, "verdict_rows", verdict_rows)
+    monkeypatch.setattr(AttackSession, "decide", spied)
     return attacked
 
 
@@ -131,7 +131,7 @@ def test_a_signal_keeps_finished_samples(
 ):
     """SIGINT gives 130, SIGTERM 143, both with the resume command; what was decided is kept and not decided again."""
     _, run = reference
-    ticks, cascade_run = itertools.count(), runs.Cascade.run
+    ticks, cascade_run = itertools.count(), session.Cascade.run
 
     def signalled(self, **ends):
         for tick in cascade_run(self, **ends):
@@ -139,7 +139,7 @@ def test_a_signal_keeps_finished_samples(
                 os.kill(os.getpid(), number)
             yield tick
 
-    monkeypatch.setattr(runs.Cascade, "run", signalled)
+    monkeypatch.setattr(session.Cascade, "run", signalled)
     stopped = cli(*WORDS, "--out", store)
     monkeypatch.undo()
     assert stopped.code == 128 + number, stopped.err
@@ -187,7 +187,7 @@ def test_a_crash_at_any_write_loses_nothing(cli, store, tmp_path, same, monkeypa
 def test_a_damaged_shard_is_done_again(cli, store, reference, same, rows_of, monkeypatch):
     """A shard of a killed run that is truncated, foreign or of another run costs its samples, never a wrong number."""
     _, run = reference
-    ticks, cascade_run = itertools.count(), runs.Cascade.run
+    ticks, cascade_run = itertools.count(), session.Cascade.run
 
     def signalled(self, **ends):
         for tick in cascade_run(self, **ends):
@@ -195,7 +195,7 @@ def test_a_damaged_shard_is_done_again(cli, store, reference, same, rows_of, mon
                 os.kill(os.getpid(), signal.SIGINT)
             yield tick
 
-    monkeypatch.setattr(runs.Cascade, "run", signalled)
+    monkeypatch.setattr(session.Cascade, "run", signalled)
     monkeypatch.setattr(shard_writer, "FLUSH_SECONDS", 0)
     assert cli(*WORDS, "--out", store).code == 130
     monkeypatch.undo()
@@ -212,7 +212,7 @@ def test_stopped_force_goes_on(cli, store, reference, same, monkeypatch):
     done = cli(*WORDS, "--out", store)
     assert done.code == 0
     _, run = reference
-    ticks, cascade_run = itertools.count(), runs.Cascade.run
+    ticks, cascade_run = itertools.count(), session.Cascade.run
 
     def signalled(self, **ends):
         for tick in cascade_run(self, **ends):
@@ -220,7 +220,7 @@ def test_stopped_force_goes_on(cli, store, reference, same, monkeypatch):
                 os.kill(os.getpid(), signal.SIGINT)
             yield tick
 
-    monkeypatch.setattr(runs.Cascade, "run", signalled)
+    monkeypatch.setattr(session.Cascade, "run", signalled)
     stopped = cli(*WORDS, "--force", "--out", store)
     monkeypatch.undo()
     assert stopped.code == 130
@@ -371,7 +371,7 @@ def test_the_same_samples_in_another_order_resume_safely(cli, store, monkeypatch
         for row in rows_of(store / "results" / "samples" / f"{run}.parquet", "sample_index")
     }
     shutil.rmtree(store / "results")
-    ticks, cascade_run = itertools.count(), runs.Cascade.run
+    ticks, cascade_run = itertools.count(), session.Cascade.run
 
     def signalled(self, **ends):
         for tick in cascade_run(self, **ends):
@@ -379,7 +379,7 @@ def test_the_same_samples_in_another_order_resume_safely(cli, store, monkeypatch
                 os.kill(os.getpid(), signal.SIGINT)
             yield tick
 
-    monkeypatch.setattr(runs.Cascade, "run", signalled)
+    monkeypatch.setattr(session.Cascade, "run", signalled)
     assert cli(*words, store, "--data", "digits").code == 130
     monkeypatch.undo()
     done = cli(*words, store, "--json", "--data", "digits[stratified=597]")

@@ -1,0 +1,211 @@
+"""A plan's model under attack: inspected once, then asked about samples, in one go or in several."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from robbench.core.device import deterministic
+from robbench.core.errors import UserError
+from robbench.core.freeze import frozen
+from robbench.core.limits import time_text
+from robbench.core.tiles import RowEquality, Tiles, largest_tile
+from robbench.data.base import Split
+from robbench.engine.cascade import Cascade, Update
+from robbench.engine.fast_model import fast_model
+from robbench.engine.flags import Flag, adaptations, afterwards, at_chance, of_rows
+from robbench.engine.inspection import SAMPLES, Inspection, inspect
+from robbench.engine.lane import NO_LIMIT
+from robbench.engine.progress import EntryProgress
+from robbench.engine.shapes import equality_of
+from robbench.models.external import External
+from robbench.tasks.attack.plan import AttackPlan
+from robbench.tasks.attack.points import encode
+from robbench.tasks.attack.rows import run_row, sample_row
+
+CLEAN_GRACE = 30.0
+"""Seconds by which the pass over the clean inputs may outlast the time limit."""
+
+Row = dict[str, Any]
+
+
+class Decided(NamedTuple):
+    """Samples that were decided since the last one, each with the position of its eps."""
+
+    rows: list[tuple[int, Row]]  # of the samples table
+    points: list[tuple[int, Row]]  # of the points table; empty unless they are kept
+
+
+class AttackSession:
+    """Decides samples of a plan; the clock of a time limit starts here.
+
+    replay: points to try first, by position in the whole split.
+    """
+
+    def __init__(self, plan: AttackPlan, replay: Mapping[int, Tensor]) -> None:
+        self.plan = plan
+        self.replay = replay
+        self.started = datetime.now(UTC).replace(tzinfo=None)
+        self.began = time.perf_counter()
+        self.progress = 0.0  # share of the work of the current `decide`
+        self.entries: list[EntryProgress] = []  # likewise
+        self.disagreements = 0
+        self.inspection = Inspection([], 0, 0)
+        self.equality = RowEquality(step=1, equal=True)  # of all models evaluated so far
+
+    def inspect(self) -> None:
+        """Look at the model on the first samples of the whole split, for flags."""
+        split, model = self.plan.subject.split, self.plan.subject.model
+        x, tiles = split.pixels(slice(0, SAMPLES)), largest_tile(self.plan.device)
+        attacks = [entry.attack for entry in self.plan.entries]
+        with frozen(model), deterministic():
+            self.equality = equality_of([model], split.pixels(slice(0, tiles.rows)))
+            self.inspection = inspect(
+                model, x, split.labels[:SAMPLES], tiles._replace(step=self.equality.step), attacks
+            )
+
+    def decide(self, indices: Sequence[int], stop: Callable[[], bool]) -> Iterator[Decided]:
+        """Run the cascade over samples, by position in the whole split, until `stop()`.
+
+        Raises UserError when time is up long before every clean input has been evaluated.
+        """
+        if not indices:
+            return
+        plan, index = self.plan, torch.tensor(indices, dtype=torch.int64, device=self.plan.device)
+        split, model = plan.subject.split.take(index), plan.subject.model
+        ids, labels = split.ids.tolist(), split.labels.tolist()
+        equality, disagreements = self.equality, self.disagreements
+        with frozen(model), deterministic():
+            torch.manual_seed(plan.config.seed)  # for models that draw from it
+            cascade = self._cascade(split, indices)
+            for update in cascade.run(stop=stop, out_of_time=self._out_of_time):
+                if not update.entries:
+                    self._require_clean_pass(len(split))
+                self.equality = equality.both(cascade.equality)
+                self.disagreements = disagreements + update.disagreements
+                self.progress, self.entries = update.progress, update.entries
+                rows = [
+                    (
+                        v.eps_index,
+                        sample_row(plan, v, indices[v.sample], ids[v.sample], labels[v.sample]),
+                    )
+                    for v in update.verdicts
+                ]
+                yield Decided(rows, _point_rows(plan, update, split, cascade.tiles))
+
+    def _cascade(self, split: Split, indices: Sequence[int]) -> Cascade:
+        plan, config = self.plan, self.plan.config
+        fast = fast_model(
+            plan.subject.model,
+            split.pixels(slice(0, 8)),
+            precision=config.precision,
+            compiled=config.compile,
+            tile=largest_tile(plan.device).rows,
+        )
+        return Cascade(
+            plan.subject.model,
+            split,
+            plan.threats,
+            plan.entries,
+            seed=config.seed,
+            width=plan.width,
+            fast=fast.model,
+            recheck=fast.recheck,
+            replay={i: self.replay[n] for i, n in enumerate(indices) if n in self.replay},
+            queries=NO_LIMIT if config.max_queries is None else config.max_queries,
+            keep_points=config.store_points,
+        )
+
+    @property
+    def seconds(self) -> float:
+        """Since the session began."""
+        return time.perf_counter() - self.began
+
+    def _out_of_time(self) -> bool:
+        limit = self.plan.config.max_time
+        return limit is not None and self.seconds > limit
+
+    def _require_clean_pass(self, samples: int) -> None:
+        limit = self.plan.config.max_time
+        if limit is not None and self.seconds > limit + CLEAN_GRACE:
+            raise UserError(
+                f"--max-time {time_text(limit)} is over, and {CLEAN_GRACE:.0f} s more, before the "
+                f"model has seen the {samples} clean inputs once: give more time, or fewer samples "
+                "with --limit"
+            )
+
+    def run_row(self, eps_index: int, rows: list[Row], *, wall: float, resumed: int = 0) -> Row:
+        """The row of the runs table for one eps, from its rows of the samples table.
+
+        wall: seconds it took; resumed: how many samples an earlier process has decided, in which
+        case neither the time nor the disagreements are known.
+        """
+        return run_row(
+            self.plan,
+            eps_index,
+            rows,
+            disagreements=None if resumed else self.disagreements,
+            flags=self.flags(rows),
+            started=self.started,
+            wall=math.nan if resumed else wall,
+            resumed=resumed,
+            inspection=self.inspection[1:],
+            equality=self.equality,
+        )
+
+    def flags(self, rows: list[Row]) -> list[Flag]:
+        """What was noticed before the attack, and what the finished rows say."""
+        subject = self.plan.subject
+        before = [
+            *subject.remarks,
+            *adaptations(len(subject.split.classes), self.plan.entries),
+            *self.inspection.flags,
+        ]
+        after = _flags_of_rows(self.plan, rows)
+        if any(flag.name == "no-gradient" for flag in before):  # says why they are zero
+            after = [flag for flag in after if flag.name != "zero-gradient"]
+        return before + of_rows(self.equality, before) + after
+
+
+def _flags_of_rows(plan: AttackPlan, rows: list[Row]) -> list[Flag]:
+    # Without a budget the nearest point wins, of whichever attack.
+    fixed = math.isfinite(plan.threats[-1].eps)
+    black_box = {e.spec for e in plan.entries if fixed and e.attack.access != "white-box"}
+    model = plan.subject.model
+    return at_chance(
+        [row["clean_correct"] for row in rows], [row["label"] for row in rows]
+    ) + afterwards(
+        [entry.spec for entry in plan.entries],
+        black_box,
+        [row["broken_by"] for row in rows],
+        nonfinite=tuple(row["n_nonfinite"] for row in rows),
+        zero_gradients=tuple(row["n_zero_gradient"] for row in rows),
+        rejects=isinstance(model, External) and model.interface.reject,
+        attacks=[entry.attack for entry in plan.entries],
+    )
+
+
+def _point_rows(
+    plan: AttackPlan, update: Update, split: Split, tiles: Tiles
+) -> list[tuple[int, Row]]:
+    rows: list[tuple[int, Row]] = []
+    pairs = list(zip(update.verdicts, update.points, strict=False))
+    for n, threat in enumerate(plan.threats):
+        kept = [(v, x) for v, x in pairs if v.eps_index == n and x is not None]
+        found = encode(
+            [x for _, x in kept],
+            [v.sample for v, _ in kept],
+            [v.adversarial for v, _ in kept],
+            split,
+            threat,
+            plan.subject.model,
+            tiles,
+        )
+        rows += [(n, row) for row in found]
+    return rows
