@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from robbench.attacks.base import Answer, AnyRowAttack, Oracle
 from robbench.attacks.eot import Wrapper
 from robbench.core.errors import UserError
+from robbench.core.gradients import column_gradients
 from robbench.core.tiles import largest_tile, row_equality
 from robbench.objectives import Objective, answered, temperatures
 from robbench.threat.problem import Problem
@@ -76,17 +77,7 @@ class Source(Oracle):
         with torch.set_grad_enabled(values is not None):
             logits: Tensor = self.model(leaf)
             value = values(logits, rows) if values else logits[:, :0]
-        k = value.shape[1]
-        grad = leaf.new_zeros(len(rows), k, *x.shape[1:])
-        if (
-            value.requires_grad
-        ):  # a model that cuts the graph, or whose graph does not lead back, has no gradient
-            columns = [(value[:, j].sum(), j < k - 1) for j in range(k)]
-            parts = [
-                torch.autograd.grad(column, leaf, retain_graph=more, materialize_grads=True)[0]
-                for column, more in columns
-            ]
-            grad = torch.stack(parts, 1)
+        grad = column_gradients(value, leaf)
         return logits.detach()[:n], value.detach()[:n], grad[:n]
 
 

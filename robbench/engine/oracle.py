@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from robbench.attacks.base import Answer, Oracle
+from robbench.core.gradients import column_gradients
 from robbench.core.rows import Rows
 from robbench.core.tiles import Model, Tiles
 from robbench.objectives import Objective, answered, margins
@@ -69,7 +70,7 @@ class ModelOracle(Oracle):
         def tile(rows: Place, needed: bool) -> tuple[Tensor, ...]:
             p = self.p.take(rows)
             logits, wrong, value, grad = self._gradients(
-                x[rows], p.y, lambda z: objective(z, p)[:, None], 1, needed
+                x[rows], p.y, lambda z: objective(z, p)[:, None], needed
             )
             return logits, wrong, value[:, 0], grad[:, 0]
 
@@ -85,7 +86,7 @@ class ModelOracle(Oracle):
 
         def tile(rows: Place, needed: bool) -> tuple[Tensor, ...]:
             logits, wrong, _, grad = self._gradients(
-                x[rows], self.p.y[rows], lambda z: z.gather(1, classes[rows]), k, needed
+                x[rows], self.p.y[rows], lambda z: z.gather(1, classes[rows]), needed
             )
             return logits, wrong, grad
 
@@ -104,9 +105,9 @@ class ModelOracle(Oracle):
         return _mean(drawn), torch.as_tensor(2 * votes > self.draws)
 
     def _gradients(
-        self, x: Tensor, y: Tensor, values: Callable[[Tensor], Tensor], k: int, needed: bool
+        self, x: Tensor, y: Tensor, values: Callable[[Tensor], Tensor], needed: bool
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Mean logits, wrong, the k `values` of the logits [B,k] and their gradients [B,k,*] (zeros unless needed)."""
+        """Mean logits, wrong, `values` of the logits [B,k], their gradients [B,k,*] (0 unless needed)."""
         drawn = []
         votes = torch.zeros_like(y)
         for _ in range(self.draws):
@@ -117,18 +118,8 @@ class ModelOracle(Oracle):
                 logits = self.model(leaf)
                 value = values(logits)
             votes = votes + (logits.argmax(1) != y)
-            # A model that cuts the graph, or whose graph does not lead back, has no gradient; the
-            # books show a zero one.
-            graph = needed and value.requires_grad
-            grads = [
-                torch.autograd.grad(
-                    value[:, j].sum(), leaf, retain_graph=j < k - 1, materialize_grads=True
-                )[0]
-                if graph
-                else torch.zeros_like(x)
-                for j in range(k)
-            ]
-            drawn.append((logits.detach(), value.detach(), torch.stack(grads, 1)))
+            grads = column_gradients(value if needed else value.detach(), leaf)
+            drawn.append((logits.detach(), value.detach(), grads))
         logits, value, grad = (_mean(column) for column in zip(*drawn, strict=True))
         return logits, 2 * votes > self.draws, value, grad
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from robbench.core.gradients import column_gradients
 from robbench.models.heads import GaussianHead, MaxMahalanobisHead, ScoreHead
 
 
@@ -76,10 +77,4 @@ def _jacobian(head: nn.Module, features: Tensor) -> Tensor:
     """[B,K,D] gradients of the logits in the features."""
     with torch.enable_grad():
         h = features.detach().requires_grad_()
-        logits = head(h)
-        columns = range(logits.shape[1])
-        parts = [
-            torch.autograd.grad(logits[:, k].sum(), h, retain_graph=k + 1 < len(columns))[0]
-            for k in columns
-        ]
-    return torch.stack(parts, 1)
+        return column_gradients(head(h), h)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from robbench.core.gradients import column_gradients
 from robbench.models.base import Output
 from robbench.objectives import cross_entropies, margins
 from robbench.threat.norms import find_norm
@@ -47,18 +48,10 @@ def slopes(
                 raise
             with torch.no_grad():
                 out = forward(x)
-        values = {name: value(out.logits, y) for name, value in VALUES.items()}
-    found = {}
-    for i, (name, value) in enumerate(values.items()):
-        connected = value.requires_grad
-        more = i + 1 < len(values)
-        grad = (
-            torch.autograd.grad(value.sum(), leaf, retain_graph=more, allow_unused=True)[0]
-            if connected
-            else None
-        )
-        grad = torch.zeros_like(x) if grad is None else grad
-        found[name] = (value.detach(), grad)
+        values = torch.stack([value(out.logits, y) for value in VALUES.values()], 1)
+    grads = column_gradients(values, leaf)
+    values = values.detach()
+    found = {name: (values[:, i], grads[:, i]) for i, name in enumerate(VALUES)}
     return Output(out.logits.detach(), out.features.detach()), found
 
 
