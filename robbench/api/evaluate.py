@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from robbench.api.evaluation import Evaluation
 from robbench.api.progress import Progress, silent
-from robbench.api.runs import attack_texts, given, run_plan, seconds
+from robbench.api.runs import Attacks, attack_texts, given, run_plan, seconds
 from robbench.core.device import placed
 from robbench.core.errors import UserError
 from robbench.core.freeze import frozen
@@ -41,7 +41,7 @@ def evaluate(
     images: Images | str,
     labels: Any = None,
     threat: str = "linf:8/255",
-    attack: Any = "autoattack-fast",
+    attack: Attacks = "autoattack-fast",
     *,
     classes: int | Sequence[str] | None = None,
     name: str | None = None,
@@ -122,10 +122,20 @@ def _function(model: Any) -> nn.Module:
 def _class_names(
     classes: int | Sequence[str] | None, samples: Samples, model: nn.Module, device: torch.device
 ) -> Sequence[str]:
-    """The names that were given, or the data's; else numbers, as many as the model has outputs."""
+    """The names that were given, or the data's; else numbers, as many as the model has outputs.
+
+    Raises UserError where the model has another number of outputs: one more may be a rejection.
+    """
+    outputs = _outputs(model, samples, device)
     if classes is None:
-        classes = samples.classes or _outputs(model, samples, device)
-    return [str(n) for n in range(classes)] if isinstance(classes, int) else classes
+        classes = samples.classes or outputs
+    names = [str(n) for n in range(classes)] if isinstance(classes, int) else classes
+    if outputs not in (len(names), len(names) + 1):
+        raise UserError(
+            f"the model has {outputs} outputs, there are {len(names)} classes: give classes, or "
+            "a function that returns the logits of these classes, lambda x: model(x)[:, :K]"
+        )
+    return names
 
 
 def _outputs(model: nn.Module, samples: Samples, device: torch.device) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from robbench.api.evaluation import Evaluation
 from robbench.api.progress import Progress, interruptible, log, silent
@@ -23,10 +23,13 @@ from robbench.tasks.attack.run import attack as attack_plan
 from robbench.tasks.check import check_after
 from robbench.tasks.measure import Measurer
 
+Attacks: TypeAlias = str | AnyAttack | Sequence[str | AnyAttack]
+"""A spec such as `apgd:steps=50`, a cascade, a TOML file, an attack itself, or a list of these."""
+
 
 def attack(
     models: Names,
-    attack: Any = "apgd",
+    attack: Attacks = "apgd",
     threat: Names = (),
     *,
     data: str | None = None,
@@ -150,7 +153,7 @@ def seconds(limit: str | float | None) -> str | None:
     return time_text(limit) if isinstance(limit, int | float) else limit
 
 
-def attack_texts(attack: str | AnyAttack | Sequence[str | AnyAttack]) -> list[str]:
+def attack_texts(attack: Attacks) -> list[str]:
     """The specs of attacks that are given as texts or objects."""
     attacks = list(attack) if isinstance(attack, list | tuple) else [attack]
     for one in attacks:

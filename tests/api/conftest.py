@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+import robbench
 from robbench.data.load import load
 
 NET = """
@@ -78,3 +81,27 @@ def nets(private, trained_net: nn.Module) -> Path:
     folder = private("nets", NET)
     torch.save(trained_net.state_dict(), folder / "weights.pt")
     return folder
+
+
+TINY = {"model": "mlp:width=16,depth=1", "limit": 150, "epochs": 3, "inner": "pgd:steps=2"}
+
+
+@pytest.fixture(scope="session")
+def settings() -> dict[str, Any]:
+    """Of a training that takes a tenth of a second."""
+    return dict(TINY)
+
+
+@pytest.fixture(scope="module")
+def trained_here(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An output folder with a model `m` that was trained from Python."""
+    folder = tmp_path_factory.mktemp("api") / "S"
+    robbench.train("cross-entropy", data="digits", name="m", out=folder, **TINY)
+    return folder
+
+
+@pytest.fixture
+def silent(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
+    """Nothing goes to either stream."""
+    yield
+    assert capfd.readouterr() == ("", "")

@@ -7,7 +7,7 @@ import contextlib
 import pytest
 import torch
 
-from robbench.core.device import deterministic, find_device
+from robbench.core.device import deterministic, find_device, placed
 from robbench.core.errors import UserError
 
 FLAGS = [
@@ -41,3 +41,15 @@ def test_deterministic_puts_back_what_it_changed() -> None:
         assert [getattr(owner, name) for owner, name in FLAGS] == [False, False, True, False]
         raise ZeroDivisionError
     assert [getattr(owner, name) for owner, name in FLAGS] == before
+
+
+def test_a_model_is_placed_where_it_is_unless_a_device_is_named() -> None:
+    """None leaves it; a model on several devices is not moved."""
+    net = torch.nn.Linear(2, 2)
+    with placed(net, None) as here, placed(net, "cpu") as there:
+        assert here == there == torch.device("cpu")
+    parts = torch.nn.Sequential(net, torch.nn.Linear(2, 2, device="meta"))
+    with pytest.raises(UserError, match="lies on 2 devices"), placed(parts, "cpu"):
+        pass
+    with placed(torch.nn.Flatten(), None) as here:
+        assert here == torch.device("cpu")

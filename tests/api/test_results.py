@@ -1,0 +1,38 @@
+"""load_runs, compare and report: DataFrames and pages of finished runs."""
+
+import pandas as pd
+import pytest
+
+import robbench
+
+pytestmark = pytest.mark.usefixtures("silent")
+
+
+def test_tables_are_data_frames(trained_here):
+    """load_runs and compare agree with the command's JSON; unknown names say what there is."""
+    robbench.attack("m", "fgsm", "linf:0.1", limit=40, out=trained_here)
+    runs = robbench.load_runs("m", out=trained_here)
+    assert isinstance(runs, pd.DataFrame)
+    assert (runs["model"] == "m").all()
+    samples = robbench.load_runs(out=trained_here, table="samples")
+    assert len(samples) == runs["n_samples"].sum()
+    rows = robbench.compare(out=trained_here, where=["threat=linf:0.1"], allow="attack")
+    assert set(rows["threat"]) == {"linf:0.1"}
+    assert rows.sort_values("robust_accuracy").iloc[-1]["robust_accuracy"] <= 1
+    best = robbench.compare(
+        out=trained_here, where="threat=linf:0.1", allow="attack", sort="robust_accuracy"
+    )
+    assert best["robust_accuracy"].is_monotonic_decreasing
+    with pytest.raises(robbench.UserError, match="unknown table"):
+        robbench.load_runs(out=trained_here, table="sample")
+    with pytest.raises(robbench.UserError, match="no-such-run"):
+        robbench.compare("no-such-run", out=trained_here)
+
+
+def test_the_report_is_written(trained_here, tmp_path):
+    """One page; what it shows is given back."""
+    robbench.attack("m", "fgsm", "linf:0.1", limit=40, out=trained_here)
+    made = robbench.report("m", html=tmp_path / "r.html", out=trained_here)
+    assert made.size == (tmp_path / "r.html").stat().st_size
+    with pytest.raises(robbench.UserError, match=r"\.html"):
+        robbench.report("m", html=tmp_path / "r.txt", out=trained_here)
