@@ -12,6 +12,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from robbench.analysis.comparable import differences
+from robbench.analysis.join import common
 from robbench.analysis.summary import COLUMNS as SUMMARY_COLUMNS
 from robbench.analysis.summary import column, summarise
 from robbench.core.errors import UserError
@@ -144,7 +145,7 @@ def on_common_samples(run: Run, other: Run) -> tuple[Run, Run]:
     mine, theirs = (column(r.samples, "sample_id") for r in (run, other))
     if np.array_equal(mine, theirs):
         return run, other
-    _, here, there = np.intersect1d(mine, theirs, return_indices=True)
+    here, there = common(mine, theirs)
     return Run(run.info, run.samples.take(pa.array(here))), Run(
         other.info, other.samples.take(pa.array(there))
     )
@@ -203,9 +204,7 @@ def _verdicts(run: Run) -> _Verdicts:
 
 def _joined(run: _Verdicts, other: _Verdicts) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     """The verdicts of two runs on the samples they share, in one order."""
-    if np.array_equal(run[0], other[0]):
-        return run[1], other[1]
-    _, here, there = np.intersect1d(run[0], other[0], assume_unique=True, return_indices=True)
+    here, there = common(run[0], other[0])
     return run[1][here], other[1][there]
 
 

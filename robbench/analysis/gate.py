@@ -1,106 +1,34 @@
-"""Did robustness drop by more than is tolerated? What two finished runs say, one check for each tolerance.
-
-A regression has to be shown, and so has a pass: where the samples show neither, the check is
-undecided and says how many samples would decide. Each answer of a check is wrong with probability
-at most alpha; with several checks a regression in any one is one of the whole. Unless the claim is
-about these samples only: then they are all there is, and nothing is uncertain.
-"""
+"""Did robustness drop by more than is tolerated? What two finished runs say, one check for each tolerance."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from robbench.analysis.comparable import differences
+from robbench.analysis.gate_checks import (
+    CLEAN,
+    DISTANCE,
+    MARGIN,
+    ROBUST,
+    GateCheck,
+    Tolerances,
+    class_checks,
+    margin_check,
+    rate_check,
+)
+from robbench.analysis.join import common
 from robbench.analysis.summary import column, n_unknown
 from robbench.core.errors import UserError
-from robbench.statistics.bootstrap import paired_bootstrap
-from robbench.statistics.paired import drop_interval, drop_p_values
-from robbench.statistics.power import samples_needed
-from robbench.statistics.proportions import holm, mcnemar_exact
 from robbench.store.run import Run
 
 COLUMNS = ("sample_id", "label", "clean_correct", "robust", "adversarial", "adv_margin")
 """The sample columns that `judge` needs, besides the distance in the norm of a run without a budget."""
-
-ROBUST, CLEAN, MARGIN, DISTANCE = (
-    "robust accuracy",
-    "clean accuracy",
-    "median margin",
-    "median distance",
-)
-_POWER, _RESAMPLES = 0.8, 1999
-
-Decision = Literal["pass", "regression", "undecided", "not shown"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tolerances:
-    """How much may be lost: rates in [0,1), the margin in its own units; None is not judged.
-
-    per_class is of robust accuracy, for each class alone; it fails where a regression is shown and
-    asks for no more (Holm's correction among the classes). these_samples: decide for the samples of
-    the runs, not for images like them. alpha, from 0.005 to 0.4, is the probability of error.
-    Raises UserError for values outside these ranges.
-    """
-
-    robust: float | None = 0.01
-    clean: float | None = None
-    margin: float | None = None
-    per_class: float | None = None
-    alpha: float = 0.05
-    these_samples: bool = False
-
-    def __post_init__(self) -> None:
-        for value in (self.robust, self.clean, self.per_class):
-            if value is not None and not 0 <= value < 1:
-                raise UserError(
-                    f"a tolerated drop is at least 0 and below 100 points, not {100 * value:g}"
-                )
-        if self.margin is not None and not 0 <= self.margin < math.inf:
-            raise UserError(
-                f"a tolerated drop of the median margin is 0 or more, not {self.margin:g}"
-            )
-        if not 0.005 <= self.alpha <= 0.4:
-            raise UserError(
-                f"alpha, the probability of error, is from 0.005 to 0.4, not {self.alpha:g}"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class GateCheck:
-    """One number of both runs and whether it dropped by more than `tolerance`, in its own unit (rates in [0,1]).
-
-    drop is baseline minus candidate, low and high its bounds: each is beyond the truth with
-    probability at most alpha. lost and won: samples that only the baseline, only the candidate has
-    right (None for a median). p_regression and p_pass test the opposite of what they show,
-    mcnemar_p is of no difference at all (None where the data said when to stop). needed: samples
-    that would probably decide.
-    """
-
-    metric: str
-    baseline: float
-    candidate: float
-    drop: float
-    low: float
-    high: float
-    tolerance: float | None
-    decision: Decision
-    n: int
-    method: Literal["exact", "bootstrap", "sequential", "these samples"]
-    lost: int | None = None
-    won: int | None = None
-    p_regression: float | None = None
-    p_pass: float | None = None
-    mcnemar_p: float | None = None
-    needed: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,10 +72,7 @@ def judge(baseline: Run, candidate: Run, tolerances: Tolerances) -> list[GateChe
     sample in common.
     """
     require_comparable(baseline.info, candidate.info)
-    mine, theirs = (column(run.samples, "sample_id") for run in (baseline, candidate))
-    here = there = np.arange(len(mine))
-    if not np.array_equal(mine, theirs):  # the same samples in the same order need no join
-        _, here, there = np.intersect1d(mine, theirs, return_indices=True)
+    here, there = common(*(column(run.samples, "sample_id") for run in (baseline, candidate)))
     if len(here) == 0:
         raise UserError(
             f"run {candidate.info['run_id']} has no sample in common with the baseline {baseline.info['run_id']}"
@@ -172,58 +97,10 @@ def judge(baseline: Run, candidate: Run, tolerances: Tolerances) -> list[GateChe
                 f"the worst margin of {n} samples is not known, as their attack shows no points: leave out --max-margin-drop"
             )
         values = _distances(baseline, candidate, here, there) if endless else pair("adv_margin")
-        checks.append(_margin_check(margin, *values, tolerances.margin, tolerances))
+        checks.append(margin_check(margin, *values, tolerances.margin, tolerances))
     if tolerances.per_class is not None:
-        checks += _class_checks(pair("label")[0], *robust, tolerances)
+        checks += class_checks(pair("label")[0], *robust, tolerances)
     return checks
-
-
-def rate_check(
-    metric: str,
-    mine: NDArray[np.bool_],
-    theirs: NDArray[np.bool_],
-    tolerance: float | None,
-    tolerances: Tolerances,
-) -> GateCheck:
-    """The check of a rate from verdicts [n] of the baseline and the candidate, true where right; n >= 1."""
-    n, lost, won = len(mine), int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
-    drop, alpha = (lost - won) / n, tolerances.alpha
-    common: dict[str, Any] = {
-        "metric": metric, "baseline": float(mine.mean()), "candidate": float(theirs.mean()), "drop": drop, "n": n, "lost": lost,
-        "won": won, "tolerance": tolerance, "mcnemar_p": mcnemar_exact(lost, won),
-    }  # fmt: skip
-    if tolerances.these_samples:
-        decision: Decision = (
-            "not shown" if tolerance is None else "regression" if drop > tolerance else "pass"
-        )
-        return GateCheck(**common, low=drop, high=drop, decision=decision, method="these samples")
-    low, high = drop_interval(lost, won, n, alpha)
-    if tolerance is None:
-        return GateCheck(**common, low=low, high=high, decision="not shown", method="exact")
-    worse, fine = drop_p_values(lost, won, n, tolerance)
-    decision = "regression" if worse <= alpha else "pass" if fine <= alpha else "undecided"
-    needed = needed_for_rate(lost, won, n, tolerance, alpha) if decision == "undecided" else None
-    return GateCheck(
-        **common,
-        low=low,
-        high=high,
-        decision=decision,
-        method="exact",
-        p_regression=worse,
-        p_pass=fine,
-        needed=needed,
-    )
-
-
-def needed_for_rate(lost: int, won: int, n: int, tolerance: float, alpha: float) -> int | None:
-    """About how many samples decide with probability 0.8, if what n showed is the truth; None where it is on the limit."""
-    away = abs((lost - won) / n - tolerance)
-    if away < 1e-9:
-        return None
-    # With no change seen as yet, a drop of just the tolerated size would be the least change that
-    # matters.
-    discordant = min(1.0, max((lost + won) / n, away))
-    return max(n + 1, samples_needed(away, discordant, alpha=min(2 * alpha, 0.99), power=_POWER))
 
 
 def _distances(
@@ -239,89 +116,3 @@ def _distances(
         return chosen
 
     return sizes(baseline, here), sizes(candidate, there)
-
-
-def _margin_check(
-    metric: str, mine: NDArray[Any], theirs: NDArray[Any], tolerance: float, tolerances: Tolerances
-) -> GateCheck:
-    known = ~(np.isnan(mine) | np.isnan(theirs) | np.isneginf(mine) | np.isneginf(theirs))
-    if not known.any():
-        raise UserError("no sample has a margin in both runs: leave out --max-margin-drop")
-    mine, theirs = mine[known].astype(np.float64), theirs[known].astype(np.float64)
-    n, alpha = len(mine), tolerances.alpha
-    common: dict[str, Any] = {
-        "metric": metric, "baseline": float(np.median(mine)), "candidate": float(np.median(theirs)), "n": n,
-        "tolerance": tolerance,
-    }  # fmt: skip
-    if tolerances.these_samples:
-        same = common["baseline"] == common["candidate"]  # also where both are infinite
-        drop = 0.0 if same else common["baseline"] - common["candidate"]
-        decision: Decision = "regression" if drop > tolerance else "pass"
-        return GateCheck(
-            **common, drop=drop, low=drop, high=drop, decision=decision, method="these samples"
-        )
-    found = paired_bootstrap(
-        mine, theirs, seed=0, statistic="median", level=1 - 2 * alpha, resamples=_RESAMPLES
-    )
-    decision = (
-        "regression"
-        if found.low > tolerance
-        else "pass"
-        if found.high <= tolerance
-        else "undecided"
-    )
-    needed = None
-    if (
-        decision == "undecided"
-        and math.isfinite(found.low)
-        and math.isfinite(found.high)
-        and found.value != tolerance
-    ):
-        # An interval shrinks with the root of the samples; half of it and the reserve for power
-        # must fit into what is left.
-        normal = NormalDist()
-        reserve = 1 + normal.inv_cdf(_POWER) / normal.inv_cdf(1 - alpha)
-        needed = max(
-            n + 1,
-            math.ceil(
-                n * (reserve * (found.high - found.low) / 2 / abs(found.value - tolerance)) ** 2
-            ),
-        )
-    return GateCheck(
-        **common,
-        drop=found.value,
-        low=found.low,
-        high=found.high,
-        decision=decision,
-        method="bootstrap",
-        needed=needed,
-    )
-
-
-def _class_checks(
-    labels: NDArray[Any], mine: NDArray[np.bool_], theirs: NDArray[np.bool_], tolerances: Tolerances
-) -> list[GateCheck]:
-    classes = np.unique(labels).tolist()
-    found = [
-        rate_check(
-            f"class {label}",
-            mine[labels == label],
-            theirs[labels == label],
-            tolerances.per_class,
-            tolerances,
-        )
-        for label in classes
-    ]
-    if tolerances.these_samples:
-        return found
-    adjusted = holm([1.0 if check.p_regression is None else check.p_regression for check in found])
-    return [
-        dataclasses.replace(
-            check,
-            decision="regression" if p <= tolerances.alpha else "not shown",
-            p_regression=p,
-            p_pass=None,
-            needed=None,
-        )
-        for check, p in zip(found, adjusted, strict=True)
-    ]

@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from robbench.analysis.gate import COLUMNS, GateFinding, Tolerances, judge
+from robbench.analysis.gate import COLUMNS, GateFinding, judge
+from robbench.analysis.gate_checks import Tolerances
 from robbench.store.answers import same_answers
 from robbench.store.baseline import find_baseline, one_run
+from robbench.store.locations import trained_name
 from robbench.store.run import Run, read_run
 from robbench.store.store import Store
 
@@ -65,7 +67,7 @@ def remarks(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[s
 
 
 def _trained_since(store: Store, info: Mapping[str, Any]) -> list[str]:
-    name = str(info["model"]).partition("@")[0]
+    name = trained_name(info["model"])
     weights = store.models / name / "model.safetensors"
     if (
         not weights.is_file()

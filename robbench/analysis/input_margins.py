@@ -18,6 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from robbench.analysis.join import common
+from robbench.analysis.summary import column
 from robbench.core.norms import NORMS
 from robbench.core.status import UNFINISHED
 from robbench.store.answers import same_answers
@@ -67,10 +69,6 @@ class InputMargins:
         """Up to which eps robust accuracy is known for every sample: the smallest lower end, inf when none is censored."""
         return float(self.attacked[self.censored].min(initial=math.inf))
 
-    def robust_accuracy(self, eps: float) -> float:
-        """Share of samples with no perturbation of size at most eps found, in [0,1]; NaN beyond `reach`."""
-        return float((self.smallest > eps).mean()) if eps <= self.reach else math.nan
-
     def curve(self) -> tuple[list[float], list[float]]:
         """The security curve as steps: robust accuracy from each of the eps on, first 0, last `reach` if that is finite."""
         ends = self.smallest[(self.smallest <= self.reach) & np.isfinite(self.smallest)]
@@ -110,8 +108,7 @@ def input_margins(
     row counts in every norm, whatever its attack was after; a missing dist_* counts as not known.
     """
     ids = np.asarray(sample_ids, np.int64)
-    place = {int(sample): i for i, sample in enumerate(ids)}
-    joined = [(run, *_join(run.samples, place)) for run in runs]
+    joined = [(run, *common(ids, column(run.samples, "sample_id"))) for run in runs]
     found: dict[str, InputMargins] = {}
     for norm in NORMS:
         smallest, stood, attacked = (
@@ -226,13 +223,6 @@ def _facts(margins: InputMargins) -> dict[str, Any]:
         "attacked_eps": [eps for eps in margins.eps if math.isfinite(eps)], "without_budget": math.inf in margins.eps,
         "runs": list(margins.runs),
     }  # fmt: skip
-
-
-def _join(samples: pa.Table, place: dict[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions here and in the table of the samples both have."""
-    pairs = [(place[i], j) for j, i in enumerate(samples["sample_id"].to_pylist()) if i in place]
-    array = np.array(pairs, np.int64).reshape(-1, 2)
-    return array[:, 0], array[:, 1]
 
 
 def _column(samples: pa.Table, name: str) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robbench.analysis.gate import CLEAN, ROBUST, GateCheck, Tolerances, needed_for_rate
+from robbench.analysis.gate_checks import CLEAN, ROBUST, GateCheck, Tolerances, needed_for_rate
 from robbench.statistics.paired import drop_interval, drop_p_values
 from robbench.statistics.proportions import mcnemar_exact
 from robbench.statistics.sequential import PairedSequentialTest

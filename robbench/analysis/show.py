@@ -17,7 +17,7 @@ from robbench.core.errors import UserError
 from robbench.core.model_config import Described, Listed, read_config
 from robbench.core.norms import NORMS
 from robbench.store.find import in_threads, parquet_files, run_row, runs_at, several_runs
-from robbench.store.locations import Location, locate, model_folder, sibling_table
+from robbench.store.locations import Location, locate, model_folder, sibling_table, trained_name
 from robbench.store.run import read_run
 from robbench.store.store import Store
 from robbench.store.tables import number_of_rows, read_sibling
@@ -159,7 +159,7 @@ def list_runs(where: str | None, out: Path) -> dict[str, list[dict[str, Any]]]:
         (found for found in (root / "models").glob("*") if found.is_dir()),
         key=lambda found: found.name,
     )
-    attacked = {row["model"].partition("@")[0] for row in runs}
+    attacked = {trained_name(row["model"]) for row in runs}
     found = {
         "runs": runs,
         "unfinished": [

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from robbench.analysis.gate import GateFinding, Tolerances
+from robbench.analysis.gate import GateFinding
+from robbench.analysis.gate_checks import Tolerances
 from robbench.analysis.gate_runs import find_reference, gate_runs
 from robbench.api.progress import Progress, interruptible, log, silent
 from robbench.api.results import Names, several

@@ -17,7 +17,8 @@ from robbench.cli.reporter import Reporter, print_json, print_rich, reported
 from robbench.core.errors import RunError, UserError
 
 if TYPE_CHECKING:
-    from robbench.analysis.gate import GateFinding, Tolerances
+    from robbench.analysis.gate import GateFinding
+    from robbench.analysis.gate_checks import Tolerances
     from robbench.store.store import Store
 
 WHO, LIMITS, ATTACK = "What to hold against what", "What is tolerated", "With --model"
@@ -143,7 +144,7 @@ def gate(
 
     Example: robbench gate --baseline ce --candidate at --max-drop 2
     """
-    from robbench.analysis.gate import Tolerances
+    from robbench.analysis.gate_checks import Tolerances
     from robbench.core.files import require_output
     from robbench.store.store import Store
 

@@ -1,4 +1,4 @@
-"""How many samples a paired comparison needs, and what it can see: the power of McNemar's test before anything is run.
+"""How many samples a paired comparison needs: the power of McNemar's test before anything is run.
 
 A normal approximation: R. J. Connor, "Sample size for testing differences in proportions for the
 paired-sample design", Biometrics 43, 1987 (page 209, two-sided), with a correction of one sample
@@ -31,25 +31,6 @@ def samples_needed(drop: float, discordant: float, alpha: float = 0.05, power: f
     # test asks for.
     spread = z_alpha * math.sqrt(discordant) + z_power * math.sqrt(discordant - drop**2)
     return math.ceil(((spread + math.sqrt(spread**2 + 4 * drop)) / (2 * drop)) ** 2)
-
-
-def detectable_drop(n: int, discordant: float, alpha: float = 0.05, power: float = 0.8) -> float:
-    """The smallest difference in (0,discordant] that n samples show with probability `power`: `samples_needed` inverted.
-
-    inf where not even all changes going one way would be seen. n >= 1; the rest as in
-    `samples_needed`, as approximate.
-    """
-    if n < 1 or not 0 < discordant <= 1:
-        raise ValueError(
-            f"no difference is seen with {n} samples of which a share of {discordant} change"
-        )
-    z_alpha, z_power = _quantiles(alpha, power)
-    # The same equation solved for the drop: squared it is a quadratic, whose larger root is meant.
-    least, most = 1 / math.sqrt(n) + z_alpha * math.sqrt(discordant), n + z_power**2
-    if least**2 > n * discordant:
-        return math.inf
-    drop = (math.sqrt(n) * least + z_power * math.sqrt(discordant * most - least**2)) / most
-    return drop if drop <= discordant else math.inf
 
 
 def _quantiles(alpha: float, power: float) -> tuple[float, float]:

@@ -143,12 +143,14 @@ def is_there(path: Path) -> bool:
         return False
 
 
-def model_folder(run: Path, model: str) -> Path | None:
-    """The folder of a trained model in the output folder that a runs file lies in, None when it is not there.
+def trained_name(model: str) -> str:
+    """The name of the trained model that a run's model is of: `at` of its checkpoint `at@last`."""
+    return model.partition("@")[0] or model
 
-    `at@last` is a checkpoint of the model `at`.
-    """
-    folder = run.absolute().parent.parent.parent / "models" / (model.partition("@")[0] or model)
+
+def model_folder(run: Path, model: str) -> Path | None:
+    """The folder of a trained model in the output folder that a runs file lies in, None when it is not there."""
+    folder = run.absolute().parent.parent.parent / "models" / trained_name(model)
     return folder if is_there(folder / "config.json") else None
 
 

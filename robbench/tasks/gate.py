@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from robbench.analysis.gate import ROBUST, GateFinding, Tolerances
+from robbench.analysis.gate import GateFinding
+from robbench.analysis.gate_checks import ROBUST, Tolerances
 from robbench.analysis.gate_runs import remarks
 from robbench.analysis.sequential_gate import SequentialGate
 from robbench.core import keyed

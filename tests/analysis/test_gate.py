@@ -11,14 +11,13 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from robbench.analysis.gate import (
+from robbench.analysis.gate import GateFinding, judge
+from robbench.analysis.gate_checks import (
     CLEAN,
     DISTANCE,
     MARGIN,
     ROBUST,
-    GateFinding,
     Tolerances,
-    judge,
     needed_for_rate,
 )
 from robbench.core.errors import UserError

@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from robbench.analysis.gate import CLEAN, ROBUST, Tolerances
+from robbench.analysis.gate_checks import CLEAN, ROBUST, Tolerances
 from robbench.analysis.sequential_gate import SequentialGate
 from robbench.statistics.paired import drop_interval, drop_p_values
 from robbench.statistics.sequential import PairedSequentialTest

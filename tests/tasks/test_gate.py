@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import robbench.tasks.gate as early
-from robbench.analysis.gate import Tolerances
+from robbench.analysis.gate_checks import Tolerances
 from robbench.core.errors import UserError
 from robbench.data.load import load
 from robbench.statistics.sequential import PairedSequentialTest

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from robbench.analysis.gate import DISTANCE, MARGIN, GateCheck
+from robbench.analysis.gate_checks import DISTANCE, MARGIN, GateCheck
 from robbench.core.escaping import markdown, printable
 from robbench.reports import texts
 

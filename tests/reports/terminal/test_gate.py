@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from robbench.analysis.gate import MARGIN, ROBUST, GateCheck, GateFinding, Tolerances
+from robbench.analysis.gate import GateFinding
+from robbench.analysis.gate_checks import MARGIN, ROBUST, GateCheck, Tolerances
 from robbench.reports.terminal.gate import (
     annotation,
     gate_table,
