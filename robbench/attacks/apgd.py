@@ -33,7 +33,7 @@ from robbench.threat.problem import Problem
 class State(Rows):
     """What a row remembers."""
 
-    x: Tensor  # [B,*] where the row stands
+    x: Tensor  # [B,*] the row's point
     x_prev: Tensor  # [B,*] where it stood before
     x_top: Tensor  # [B,*] its best point so far, with gradient and value
     g_top: Tensor  # [B,*]

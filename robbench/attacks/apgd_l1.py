@@ -36,7 +36,7 @@ from robbench.threat.problem import Problem
 class SparseState(Rows):
     """What a row remembers."""
 
-    x: Tensor  # [B,*] where the row stands
+    x: Tensor  # [B,*] the row's point
     x_top: Tensor  # [B,*] the best point of its phase, with gradient and value
     g_top: Tensor  # [B,*]
     f_top: Tensor  # [B]

@@ -36,7 +36,7 @@ NO_UPPER_BOUND = 1e10
 class State(Rows):
     """What a row remembers."""
 
-    x: Tensor  # [B,*] where the row stands
+    x: Tensor  # [B,*] the row's point
     w: Tensor  # [B,*] the same before the tanh
     w0: Tensor  # [B,*] w at the clean input
     m: Tensor  # [B,*] Adam's averages of the gradient and its square

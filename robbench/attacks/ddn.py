@@ -36,7 +36,7 @@ from robbench.threat.problem import Problem
 class State(Rows):
     """What a row remembers."""
 
-    x: Tensor  # [B,*] where the row stands
+    x: Tensor  # [B,*] the row's point
     radius: Tensor  # [B] length that its perturbation was given, before the box
     top: Tensor  # [B,*] nearest adversarial point found, x0 before there is one
     size: Tensor  # [B] its distance, inf before there is one

@@ -36,7 +36,7 @@ from robbench.threat.problem import Problem
 class State(Rows):
     """What a row remembers."""
 
-    x: Tensor  # [B,*] where the row stands
+    x: Tensor  # [B,*] the row's point
     r: Tensor  # [B,*] sum of the steps, without overshoot and box
     hit: Tensor  # [B] bool: the last query was misclassified
 

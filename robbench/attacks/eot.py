@@ -58,9 +58,8 @@ class Wrapper(Attack[Any]):
 
     def _set(self, **values: Any) -> None:
         for name, value in values.items():
-            object.__setattr__(
-                self, name, value
-            )  # what follows from the options is settled once, in spite of `frozen`
+            # What follows from the options is settled once, in spite of `frozen`.
+            object.__setattr__(self, name, value)
 
     @property
     def draws(self) -> int:

@@ -45,7 +45,7 @@ from robbench.threat.problem import Problem
 class State(Rows):
     """What a row remembers."""
 
-    x: Tensor  # [B,*] where the row stands
+    x: Tensor  # [B,*] the row's point
     moves: Tensor  # [B] int64: iterations made
     fresh: Tensor  # [B] bool: x is a new point that was not asked about yet
     crossed: Tensor  # [B] bool: the move before crossed the boundary

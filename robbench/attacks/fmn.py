@@ -43,7 +43,7 @@ from robbench.threat.problem import Problem
 class State(Rows):
     """What a row remembers."""
 
-    x: Tensor  # [B,*] where the row stands
+    x: Tensor  # [B,*] the row's point
     eps: Tensor  # [B] its own budget
     best: Tensor  # [B] size of the smallest adversarial perturbation, inf before there is one
 

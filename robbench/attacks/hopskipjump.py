@@ -43,7 +43,7 @@ class State(Rows):
     """What a row remembers."""
 
     phase: Tensor  # [B] int64
-    x: Tensor  # [B,*] where the row stands
+    x: Tensor  # [B,*] the row's point
     far: Tensor  # [B,*] x~, misclassified
     reach: Tensor  # [B] its size
     low: Tensor  # [B] the bisection's ends, as shares of the way from x0 to x~
@@ -152,9 +152,8 @@ class HopSkipJump(Attack[State]):
         )
         root = s.turn.to(s.x.dtype).sqrt()
         end = mask & (s.count >= (self.evals * root).floor().clamp(max=self.max_evals))
-        mean = pick(
-            s.votes.abs() == s.count, 0.0, s.votes / s.count.clamp(min=1)
-        )  # no baseline where all agree
+        # No baseline where all agree.
+        mean = pick(s.votes.abs() == s.count, 0.0, s.votes / s.count.clamp(min=1))
         way = p.norm.steepest(s.sum_phi_u - lift(mean, u) * s.sum_u)
         s = s.where(end, way=way, xi=p.norm.size(s.edge - p.x0) / root.clamp(min=1))
         return s.replace(phase=pick(end, STRIDE, s.phase))

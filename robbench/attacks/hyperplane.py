@@ -34,14 +34,12 @@ def to_hyperplane(x: Tensor, w: Tensor, gap: Tensor, norm: str) -> Tensor:
     Zero where w is zero or the gap is no number. `norm` is linf, l2 or l1.
     """
     tiny = torch.finfo(x.dtype).tiny
-    scale = (
-        w.abs().amax(-1, keepdim=True).clamp(min=tiny)
-    )  # squares of a saturated model's gradient would underflow
+    # Squares of a saturated model's gradient would underflow.
+    scale = w.abs().amax(-1, keepdim=True).clamp(min=tiny)
     gap = (gap.nan_to_num(0.0)[..., None] / scale).nan_to_num(0.0)
     w = w / scale
-    u = torch.where(
-        w * w >= tiny, w.abs(), torch.zeros_like(w)
-    )  # what is smaller cannot be told from zero
+    # What is smaller cannot be told from zero.
+    u = torch.where(w * w >= tiny, w.abs(), torch.zeros_like(w))
     sign = w.sign() * gap.sign()
     room = torch.where(sign > 0, BOX[1] - x, x - BOX[0]).clamp(min=0) * (u > 0)
     if norm == "linf":
@@ -59,12 +57,10 @@ def _together(speed: Tensor, u: Tensor, room: Tensor, gap: Tensor) -> Tensor:
     meets, order = (room / speed.clamp(min=tiny)).sort(dim=-1, stable=True)
     slope = (speed * u).expand_as(room).gather(-1, order)
     given = (slope * meets).cumsum(-1)
-    held = F.pad(
-        given[..., :-1], (1, 0)
-    )  # by the coordinates that have met their face when lam = meets_k
-    free = (
-        slope.flip(-1).cumsum(-1).flip(-1)
-    )  # slope of the others; not a difference, which would lose its digits
+    # By the coordinates that have met their face when lam = meets_k.
+    held = F.pad(given[..., :-1], (1, 0))
+    # Slope of the others; not a difference, which would lose its digits.
+    free = slope.flip(-1).cumsum(-1).flip(-1)
     piece = (held + meets * free < gap).sum(-1, keepdim=True).clamp(max=u.shape[-1] - 1)
     lam = (gap - held.gather(-1, piece)) / free.gather(-1, piece).clamp(min=tiny)
     return torch.where(given[..., -1:] >= gap, torch.minimum(lam.clamp(min=0) * speed, room), room)

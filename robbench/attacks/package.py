@@ -200,9 +200,8 @@ def alone(model: nn.Module, seed: int, what: str) -> Iterator[None]:
         random.seed(seed)
         np.random.seed(seed % 2**32)  # noqa: NPY002
         torch.manual_seed(seed)
-        model.training = any(
-            training for _, training in modes[1:]
-        )  # packages ask a wrapper, which is born in training mode
+        # Packages ask a wrapper, which is born in training mode.
+        model.training = any(training for _, training in modes[1:])
         for weight, _ in flags:
             weight.requires_grad_(False)
         with (

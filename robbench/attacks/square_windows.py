@@ -15,17 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-MARKS = (
-    10,
-    50,
-    200,
-    500,
-    1000,
-    2000,
-    4000,
-    6000,
-    8000,
-)  # after so many moves the windows' area is halved
+# After so many moves the windows' area is halved.
+MARKS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
 class Plan(NamedTuple):

@@ -38,7 +38,7 @@ class _Place(NamedTuple):
 
 
 def private_code(modules: Iterable[str]) -> str:
-    """16 hexadecimal digits of all private code that the modules of these names consist of; empty when none of it is private.
+    """16 hexadecimal digits of all private code of the modules of these names; empty for none.
 
     A file's path stands for a module that is not loaded under its name.
     """
@@ -84,7 +84,10 @@ def _with_parents(name: str) -> Iterator[str]:
 
 
 def _locate(name: str, places: dict[str, _Place | None]) -> _Place | None:
-    """Where a module lies, without importing it; its parents have been looked for already. None when there is no such module."""
+    """Where a module lies, without importing it; None when there is none.
+
+    Its parents have been looked for already.
+    """
     if Path(name).is_absolute():
         return _Place(Path(name), None)
     top, _, _ = name.partition(".")
@@ -148,7 +151,10 @@ def _private(module: str, file: Path) -> bool:
 
 @functools.cache
 def _installed_in(folder: Path) -> set[str] | None:
-    """What packages were installed as, directly in this folder (`pip install --target`); None where one does not say."""
+    """What packages were installed as in this folder (`pip install --target`).
+
+    None where one does not say.
+    """
     found = set()
     for info in folder.glob("*.dist-info"):
         if (files := importlib.metadata.PathDistribution(info).files) is None:
@@ -159,7 +165,10 @@ def _installed_in(folder: Path) -> set[str] | None:
 
 @functools.lru_cache(maxsize=4096)
 def _read(file: Path, changed: int) -> tuple[bytes, list[tuple[int, str]]]:
-    """The hash of a file and what it imports, as the number of leading dots and a name. `changed` tells its versions apart."""
+    """The hash of a file, and its imports as the number of leading dots and a name.
+
+    `changed` tells versions of the file apart.
+    """
     content = file.read_bytes().replace(b"\r\n", b"\n")
     found: list[tuple[int, str]] = []
     if file.suffix == ".py":
@@ -197,7 +206,7 @@ def _called(function: ast.expr, argument: ast.expr) -> list[tuple[int, str]]:
 
 
 def _absolute(level: int, name: str, module: str, place: _Place) -> str:
-    """The full name of what a module imports by a name that may be relative; empty where that leads nowhere."""
+    """The full name of an import, which may be relative; empty where it leads nowhere."""
     if level == 0:
         return name
     if Path(module).is_absolute():
@@ -224,7 +233,7 @@ def _held(name: str) -> list[str]:
 
 
 def module_of(value: Any) -> str:
-    """The name of the module that a module, class or function is or comes from; empty for other values.
+    """The module of a module, class or function, by name; empty for other values.
 
     Where none of that name is loaded, as when its code was read by path, it is the absolute path of
     the file.
@@ -239,7 +248,7 @@ def module_of(value: Any) -> str:
 
 
 def _file_of(value: Any) -> str:
-    """The file of a module, or of a function or a class's first method; empty where there is none."""
+    """The file of a module, a function or a class's first method; empty for none."""
     functions = list(vars(value).values()) if isinstance(value, type) else [value]
     codes = [
         getattr(getattr(function, "__wrapped__", function), "__code__", None)

@@ -1,4 +1,6 @@
-"""One frozen dataclass per run, filled from: flag > --set > ROBBENCH_* > TOML file > recipe > default.
+"""Settings: a frozen dataclass per command, filled from several sources.
+
+The order is flag > --set > ROBBENCH_* > TOML file > recipe > default.
 
 A TOML file may hold plain keys and one table per command (`[train]`, `[attack]`), which wins over
 the plain keys.
@@ -31,7 +33,7 @@ _KINDS = {
 
 
 def parse_limit(value: Any) -> int | str | None:
-    """`15`, `first=15` -> 15; `stratified=15`, which takes of every class alike, stays; `none` -> None."""
+    """`15`, `first=15` -> 15; `stratified=15` (of every class alike) stays; `none` -> None."""
     if value is None or value == "none":
         return None
     kind, equals, count = str(value).replace(" ", "").rpartition("=")
@@ -60,7 +62,10 @@ def load_config(
     flags: Mapping[str, Any],
     base: Mapping[str, Any] = MappingProxyType({}),
 ) -> T:
-    """Merge the sources, `base` (a recipe) below all. UserError that names the source, the key and the nearest known key."""
+    """Merge the sources, `base` (a recipe) below all.
+
+    Raises UserError that names the source, the key and the nearest known key.
+    """
     names = option_names(cls)
     read = _checked(_read_toml(file, command), names, str(file)) if file is not None else {}
     environment = {
@@ -68,10 +73,9 @@ def load_config(
     }
     given = [_key_value(item) for item in sets]
     typed = _checked(dict(given), names, "--set")
-    if len(dict(given)) < len(given):
-        raise UserError(
-            f"--set gives {', '.join(sorted({key for key, _ in given if [k for k, _ in given].count(key) > 1}))} twice"
-        )
+    keys = [key for key, _ in given]
+    if repeated := sorted({key for key in keys if keys.count(key) > 1}):
+        raise UserError(f"--set gives {', '.join(repeated)} twice")
     typed |= {
         name: value
         for name, value in flags.items()
@@ -90,11 +94,15 @@ def load_config(
 
 
 def process_number(name: str, default: int) -> int:
-    """A number that torchrun gives a process: RANK, WORLD_SIZE or LOCAL_RANK. Raises UserError where the variable is none."""
+    """A number that torchrun gives a process: RANK, WORLD_SIZE or LOCAL_RANK.
+
+    Raises UserError where the variable is no number.
+    """
     text = os.environ.get(name, str(default))
     if not (text.isascii() and text.isdecimal() and len(text) < 7):
         raise UserError(
-            f"the variable {name} is '{text}', which is not the number of a process: unset it, or start with torchrun"
+            f"the variable {name} is '{text}', which is not the number of a process: "
+            "unset it, or start with torchrun"
         )
     return int(text)
 

@@ -14,7 +14,7 @@ from robbench.core.subnormals import flushed
 
 
 def find_device(name: str) -> torch.device:
-    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps` -> device. A named device that is missing is an error, never a fall-back."""
+    """`auto`, `cpu`, `cuda`, `cuda:1`, `mps` -> device. Raises UserError for a missing one."""
     if name == "auto":
         name = (
             "cuda"
@@ -23,14 +23,14 @@ def find_device(name: str) -> torch.device:
             if torch.backends.mps.is_available()
             else "cpu"
         )
-    if not re.fullmatch(
-        r"cpu|mps|cuda(:\d{1,2})?", name
-    ):  # torch itself would wrap cuda:999 around to another index
+    # Torch itself would wrap cuda:999 around to another index.
+    if not re.fullmatch(r"cpu|mps|cuda(:\d{1,2})?", name):
         raise UserError(f"unknown device '{name}': use auto, cpu, cuda, cuda:N or mps")
     device = torch.device(name)
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UserError(
-            f"device '{name}' is not there ({torch.cuda.device_count()} CUDA devices); use --device auto or cpu"
+            f"device '{name}' is not there ({torch.cuda.device_count()} CUDA devices); "
+            "use --device auto or cpu"
         )
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise UserError("device 'mps' is not there; use --device auto or cpu")
@@ -65,7 +65,7 @@ def default_batch_size(device: torch.device) -> int:
 
 @contextlib.contextmanager
 def deterministic() -> Iterator[None]:
-    """Full float32 in matrix products and convolutions, deterministic cuDNN, no subnormal numbers, for the time of a run."""
+    """For the time of a run: full float32, deterministic cuDNN, no subnormal numbers."""
     before = (
         torch.backends.cuda.matmul.allow_tf32,
         torch.backends.cudnn.allow_tf32,

@@ -1,4 +1,4 @@
-"""Documents that people and robbench write, TOML and JSON: whatever is wrong with one is one clear error that names it."""
+"""TOML and JSON, written by people and by robbench: one clear error names a bad file."""
 
 from __future__ import annotations
 
@@ -15,17 +15,23 @@ DEEPEST = 40  # levels of tables and lists; ours have six
 
 
 def require_regular(path: Path) -> None:
-    """Raise UserError for a device, a pipe or a socket: reading one may never end. What is missing passes through."""
+    """Raise UserError for a device, a pipe or a socket: reading one may never end.
+
+    A missing file passes.
+    """
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
-        return  # whoever opens it says why
+        return  # opening it says why
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
         raise UserError(f"{path} is a device, a pipe or a socket; give a file")
 
 
 def read_text(path: Path, what: str, kind: str) -> str:
-    """The text of a `kind` of file, of a few megabytes at most. Raises UserError, naming it as `what` and its path."""
+    """The text of a `kind` of file, a few megabytes at most.
+
+    Raises UserError, naming it as `what` and its path.
+    """
     require_regular(path)
     try:
         with path.open("rb") as file:
@@ -37,7 +43,8 @@ def read_text(path: Path, what: str, kind: str) -> str:
         return content.decode("utf-8")
     except UnicodeDecodeError as error:
         raise UserError(
-            f"{what} {path} is not valid {kind}: no UTF-8 text ({error.reason} at byte {error.start})"
+            f"{what} {path} is not valid {kind}: no UTF-8 text ({error.reason} at byte "
+            f"{error.start})"
         ) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise UserError(
@@ -57,7 +64,10 @@ def read_toml(path: Path, what: str) -> dict[str, Any]:
 
 
 def parse_json(text: str, where: str) -> Any:
-    """JSON as plain values. Raises UserError, beginning with `where`, for what is not valid or nested without measure."""
+    """JSON as plain values.
+
+    Raises UserError, beginning with `where`, for invalid JSON and for endless nesting.
+    """
     try:
         content = json.loads(text)
     except (ValueError, RecursionError) as error:

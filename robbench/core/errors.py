@@ -4,7 +4,7 @@ RobbenchError          anything we report in one line
 |-- UserError          bad input of any kind: arguments, config, data, files, models    (exit 2)
 `-- RunError           a plug-in raised, the disk is full, the network is missing       (exit 3)
 
-Stopped                a signal asked us to stop; finished work is kept                 (exit 130 or 143)
+Stopped                a signal asked us to stop; finished work is kept       (exit 130 or 143)
 """
 
 from __future__ import annotations

@@ -9,15 +9,17 @@ from __future__ import annotations
 import re
 from typing import Any
 
-_CONTROL = re.compile(
-    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
-)  # also those that turn the direction of text
+# Also those that turn the direction of text.
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 _COMMAND = re.compile(r"^(\s*)::", re.MULTILINE)
 _FORMULA = re.compile(r"\s*[=+\-@\uff1d\uff0b\uff0d\uff20]|[\t\n]")
 
 
 def printable(text: str) -> str:
-    """For a terminal or a log: control characters but tab and newline become `?`, commands to a CI system are broken."""
+    """For a terminal or a log: without control characters and commands to a CI system.
+
+    Control characters but tab and newline become `?`.
+    """
     return _COMMAND.sub(r"\1?::", _CONTROL.sub("?", text)).replace("##[", "#?[")
 
 
@@ -27,7 +29,10 @@ def one_line(text: str) -> str:
 
 
 def csv_cell(value: Any) -> Any:
-    """For a spreadsheet: a text that it would take for a formula gets an apostrophe in front. Numbers pass, also as text."""
+    """For a spreadsheet: what would be a formula gets an apostrophe in front.
+
+    Numbers pass, also as text.
+    """
     if not isinstance(value, str):
         return value
     text = printable(value)

@@ -22,11 +22,13 @@ _MAY_NOT = {errno.EACCES, errno.EPERM, errno.EROFS}
 
 
 standard_output = 1
-"""The descriptor that /dev/stdout means; a command keeps its own under another number, away from what models print."""
+"""The descriptor of /dev/stdout; a command has its own, away from what models print."""
 
 
 def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a file, then put it at `path` in one step: a reader sees the old content or the new, never a part.
+    """Let `write` fill a file, then put it at `path` in one step.
+
+    A reader sees the old content or the new, never a part.
 
     `write` gets a temporary path in the same folder (made if needed), which is removed when
     anything fails; what processes that were killed have left there is removed too. Raises UserError
@@ -40,9 +42,8 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
         _filled(temporary, write)
         _sync(temporary, os.O_RDWR)
         temporary.replace(path)
-        with contextlib.suppress(
-            OSError
-        ):  # not every system can sync a folder; the rename is atomic all the same
+        # Not every system can sync a folder; the rename is atomic all the same.
+        with contextlib.suppress(OSError):
             _sync(path.parent, os.O_RDONLY)
     except OSError as error:
         raise cannot_write(path, error) from error
@@ -52,7 +53,7 @@ def atomic_write(path: Path, write: Callable[[Path], object]) -> None:
 
 
 def cannot_write(path: Path, error: OSError, verb: str = "write") -> RobbenchError:
-    """What to say when the system refuses to write to a path: whose turn it is, and how to go on."""
+    """What to say when the system refuses to write to a path, and what to do about it."""
     reason = f"cannot {verb} {path}: {error.strerror or error}"
     if error.errno in _MAY_NOT:
         return UserError(f"{reason}; choose a place that may be written to")
@@ -62,7 +63,7 @@ def cannot_write(path: Path, error: OSError, verb: str = "write") -> RobbenchErr
 
 
 def check_writable(folder: Path, option: str = "--out") -> None:
-    """Make a folder and try to write there: better known before the work than after it. Raises UserError."""
+    """Make a folder and try to write there, before the work. Raises UserError."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -74,7 +75,7 @@ def check_writable(folder: Path, option: str = "--out") -> None:
 
 
 def _filled(temporary: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill the file; raises OSError too for libraries with words of their own for what the system said.
+    """Let `write` fill the file; OSError also for what libraries raise instead.
 
     Rust ones (safetensors) name the number; for others (torch) the system is asked again.
     """
@@ -93,13 +94,15 @@ def _filled(temporary: Path, write: Callable[[Path], object]) -> None:
 
 
 def require_output(path: Path) -> None:
-    """Raise UserError for a path that `write_output` refuses: better known before the work than after it."""
+    """Raise UserError, before the work, for a path that `write_output` refuses."""
     if _descriptor(path) is None:
         _resolve(path)
 
 
 def write_output(path: Path, write: Callable[[Path], object]) -> None:
-    """`atomic_write` for a path that a user gave: devices and pipes are written into, of a link its target is replaced.
+    """`atomic_write` for a path that a user gave.
+
+    Devices and pipes are written into; of a link the target is replaced.
 
     Raises UserError for what is no place for a file (a folder, a socket, a disk), RunError as
     `atomic_write` does.
@@ -134,9 +137,10 @@ def _open_special(target: Path, descriptor: int | None) -> IO[bytes]:
 
 
 def _descriptor(path: Path) -> int | None:
-    """N for /dev/fd/N, /dev/stdout and the like, which are written through this process' own descriptor."""
+    """N for /dev/fd/N, /dev/stdout and the like: written through our own descriptor."""
     for _ in range(8):  # links: /dev/stdout is one
-        if found := re.fullmatch(r"/(?:dev|proc/self)/fd/([0-9]{1,6})", os.path.abspath(path)):  # noqa: PTH100 - no links
+        whole = os.path.abspath(path)  # noqa: PTH100 - follows no links
+        if found := re.fullmatch(r"/(?:dev|proc/self)/fd/([0-9]{1,6})", whole):
             return int(found[1])
         if not path.is_symlink():
             return None

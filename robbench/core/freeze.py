@@ -1,4 +1,4 @@
-"""The model as an attack sees it: weights without gradients, a chosen mode, and everything put back afterwards."""
+"""A model as an attack sees it: weights without gradients, one mode; all put back after."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def modes_kept(model: nn.Module) -> Iterator[None]:
 
 @contextlib.contextmanager
 def buffers_kept(model: nn.Module) -> Iterator[None]:
-    """Put back every buffer, whether it was written to or replaced. Buffers that a module adds are its own business."""
+    """Put back every buffer, written to or replaced; buffers that a module adds stay."""
     buffers = [
         (module, name, buffer)
         for module in model.modules()

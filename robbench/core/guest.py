@@ -1,4 +1,4 @@
-"""Code that is not ours, while it runs: it sees no command line and does not print among results."""
+"""Code that is not ours: while it runs it sees no command line and prints no results."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from robbench.core.errors import UserError
 
 @contextlib.contextmanager
 def guest_code(doing: str, name: str) -> Iterator[None]:
-    """Import or call a user's code. `doing` says what for the error, `name` is what the code sees as its program.
+    """Import or call a user's code.
+
+    `doing` says what, for the error; `name` is what the code sees as its program.
 
     `sys.argv` is the name alone, prints go to stderr. Raises UserError when the code ends the
     program (`sys.exit`, argparse).

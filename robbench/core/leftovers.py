@@ -1,4 +1,4 @@
-"""What is being made or removed: named by the process that does, so that what dead ones leave can be told and swept."""
+"""Names for what a process is making or removing, so that leftovers of dead ones can go."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def is_temporary(name: str) -> bool:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what dead processes of this machine have left in a folder, and of other machines what is older than a day."""
+    """Remove leftovers of this machine's dead processes, and older than a day of other machines."""
     with contextlib.suppress(OSError):
         for entry in list(os.scandir(folder)):
             if (name := _TEMPORARY.fullmatch(entry.name)) is None:
@@ -51,7 +51,7 @@ def remove(path: Path) -> None:
 
 @functools.cache
 def _here() -> str:
-    """This machine, since it was started, as far as its processes see each other: 8 hexadecimal digits."""
+    """8 hexadecimal digits for this machine since its start, as its processes see it."""
     facts = [socket.gethostname()]
     with contextlib.suppress(OSError):
         facts.append(Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii"))

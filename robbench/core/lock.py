@@ -33,12 +33,17 @@ _PAUSE = 0.1  # seconds between two tries: a signal is heard between them
 
 
 @contextlib.contextmanager
-def locked(path: Path, what: str, *, say: Callable[[str], None], asked_to_stop: Callable[[], None] = lambda: None,
-           ) -> Iterator[None]:  # fmt: skip
+def locked(
+    path: Path,
+    what: str,
+    *,
+    say: Callable[[str], None],
+    asked_to_stop: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
     """Own `what` for the time of a block; `path` is the lock's file, which goes with its owner.
 
-    Another owner is waited for, and `say` told who it is; `asked_to_stop` raises what ends the
-    wait. Where the file system has no locks, `say` is told so and the block runs all the same.
+    Waits for another owner and `say`s who it is; `asked_to_stop` raises what ends the wait. Where
+    the file system has no locks, it `say`s so and runs the block all the same.
     Raises UserError or RunError when the file cannot be made.
     """
     handle = _take(path, what, say, asked_to_stop)
@@ -47,14 +52,15 @@ def locked(path: Path, what: str, *, say: Callable[[str], None], asked_to_stop: 
     finally:
         if handle is not None:
             with contextlib.suppress(OSError):
-                path.unlink()  # first: who waits looks whether the file it has locked is still the one of that name
+                # First: those who wait check that the file they locked still has that name.
+                path.unlink()
             os.close(handle)
 
 
 def _take(
     path: Path, what: str, say: Callable[[str], None], asked_to_stop: Callable[[], None]
 ) -> int | None:
-    told = False
+    said = False
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,9 +77,9 @@ def _take(
                 raise OSError
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            if not told:
+            if not said:
                 say(f"{what}: {_owner(handle)} is working on it; waiting for it to end")
-            told = True
+            said = True
             os.close(handle)
             asked_to_stop()
             time.sleep(_PAUSE)
@@ -105,7 +111,8 @@ def _is_current(handle: int, path: Path) -> bool:
 
 
 def _sign(handle: int) -> None:
-    text = f"process {os.getpid()} on {socket.gethostname()} since {datetime.now().astimezone():%Y-%m-%d %H:%M:%S %z}"
+    now = datetime.now().astimezone()
+    text = f"process {os.getpid()} on {socket.gethostname()} since {now:%Y-%m-%d %H:%M:%S %z}"
     with contextlib.suppress(OSError):  # a full disk: nobody will know the name
         os.ftruncate(handle, 0)
         os.pwrite(handle, text.encode(), 0)

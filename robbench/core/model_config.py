@@ -1,4 +1,4 @@
-"""config.json of a model folder: training writes it, and every command that takes a model reads it here."""
+"""config.json of a model folder: written by training, read by every command with a model."""
 
 from __future__ import annotations
 
@@ -107,9 +107,10 @@ def read_config(path: Path, needs: type[BaseModel] = Trained) -> dict[str, Any]:
     found = parse_json(read_text(path, "the model file", "JSON"), str(path))
     schema = found.get("schema") if isinstance(found, dict) else None
     if schema != SCHEMA:
-        told = repr(schema)[:40]
+        version = repr(schema)[:40]
         raise UserError(
-            f"{path} has schema {told}, this robbench reads '{SCHEMA}': upgrade robbench, or train it again"
+            f"{path} has schema {version}, this robbench reads '{SCHEMA}': "
+            "upgrade robbench, or train it again"
         )
     checked(needs, found, str(path))
     return dict(found)

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class Entry(NamedTuple):
-    """Where a name leads. `target` is `module:attribute`, or `=spec` for an alias of another spec."""
+    """Where a name leads. `target` is `module:attribute`, or `=spec` for an alias."""
 
     target: str
     summary: str
@@ -35,7 +35,7 @@ class Entry(NamedTuple):
 
 
 class Registry(Generic[T]):
-    """The names of one kind. `base` is the `module:attribute` of the class every registered class derives from."""
+    """The names of one kind. `base`: `module:attribute` of the class that all derive from."""
 
     def __init__(
         self, kind: str, *, base: str, group: str, table: Mapping[str, tuple[str, str]]
@@ -54,7 +54,8 @@ class Registry(Generic[T]):
             if point.name in found and found[point.name].target != point.value:
                 owners = f"{found[point.name].package} and {package}"
                 raise UserError(
-                    f"two packages register the {self.kind} '{point.name}': {owners}; uninstall one of them"
+                    f"two packages register the {self.kind} '{point.name}': {owners}; "
+                    "uninstall one of them"
                 )
             found[point.name] = Entry(point.value, f"from {package}", package)
         return found
@@ -70,12 +71,13 @@ class Registry(Generic[T]):
         base = _import(self._base, self.kind)
         if not (isinstance(found, type) and issubclass(found, base)):
             raise UserError(
-                f"{owner}: {target} is not a class derived from {base.__module__}.{base.__qualname__}"
+                f"{owner}: {target} is not a class derived from "
+                f"{base.__module__}.{base.__qualname__}"
             )
         return found
 
     def parse(self, text: str) -> tuple[type[T], Spec]:
-        """Resolve a spec string to its class and spec; aliases are followed, their options can be overridden."""
+        """The class and spec of a text; aliases are followed, their options can be overridden."""
         spec = parse_spec(text)
         entry = self.entries.get(spec.name)
         if entry is not None and entry.target.startswith("="):
@@ -92,15 +94,16 @@ class Registry(Generic[T]):
         return self.find(spec.name), spec
 
     def build(self, text: str) -> T:
-        """Make the object a spec string describes. Raises UserError for anything wrong with the text."""
+        """Make the object that a text describes. Raises UserError for anything wrong with it."""
         cls, spec = self.parse(text)
         return build(cls, spec, f"{self.kind} {spec.name}")
 
     def canonical(self, text: str, *, full: bool = False) -> str:
-        """The spec in its one shortest form, or in full with every option: two spellings of one thing give one text."""
+        """The one shortest form of a spec, or in full with every option."""
         cls, spec = self.parse(text)
         built = build(cls, spec, f"{self.kind} {spec.name}")
-        defaults = {} if full else {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        fields = () if full else dataclasses.fields(cls)  # type: ignore[arg-type]
+        defaults = {field.name: field.default for field in fields}
         options = {
             key: value
             for key, value in options_of(built).items()
@@ -109,7 +112,7 @@ class Registry(Generic[T]):
         return str(Spec(spec.name, None, options))
 
     def spec_of(self, built: T) -> str:
-        """The shortest spec that `build` makes this object of: its registered name, or `module:attribute`.
+        """The shortest spec of this object: by registered name, or `module:attribute`.
 
         Raises UserError for an object that no text gives again.
         """
@@ -124,14 +127,17 @@ class Registry(Generic[T]):
         text = str(Spec(name, None, options))
         if "<locals>" in target:
             raise UserError(
-                f"{self.kind} {cls.__qualname__} lies inside a function; move it to the top of a module"
+                f"{self.kind} {cls.__qualname__} lies inside a function; "
+                "move it to the top of a module"
             )
         if self.build(text) != built:
             raise UserError(f"{self.kind} {built!r} is not what its options, {text}, give")
         return text
 
     def code(self, text: str) -> str:
-        """What tells versions of the code behind a spec apart: ours and packages' by version, private modules by content.
+        """What tells versions of the code behind a spec apart.
+
+        The version of a package, ours too, and the content of private modules.
 
         Private are the modules of a `module:attribute`, or of a package that is not installed but
         lies in a working folder, and every private module that they import (`core/code.py`).
@@ -140,7 +146,7 @@ class Registry(Generic[T]):
         return code_of([cls.__module__], spec.name, self.entries.get(spec.name))
 
     def broken(self) -> list[tuple[str, str]]:
-        """Names of other packages that cannot be loaded, with the reason (for `robbench doctor`)."""
+        """Names of other packages that cannot be loaded, with the reason, for `robbench doctor`."""
         failures = []
         for name, entry in self.entries.items():
             if entry.package != "robbench":
@@ -152,7 +158,10 @@ class Registry(Generic[T]):
 
 
 def code_of(modules: Iterable[str], name: str, entry: Entry | None) -> str:
-    """`package version` of a registered name, else its module; and a hash of the private code that `modules` consist of."""
+    """`package version` of a registered name, else its module; and a hash of private code.
+
+    modules: the names of the modules whose private code counts.
+    """
     if entry is not None:
         label = f"{entry.package} {importlib.metadata.version(entry.package)}"
     else:
@@ -177,7 +186,8 @@ def import_target(target: str, owner: str) -> Any:
     require_trusted(target)
     if module_name.partition(".")[0] in sys.stdlib_module_names:
         raise UserError(
-            f"{owner}: {module_name} is a module of Python itself, nothing there is derived from our classes or builds a model"
+            f"{owner}: {module_name} is a module of Python itself, nothing there is derived "
+            "from our classes or builds a model"
         )
     with _current_folder_importable(module_name.partition(".")[0]):
         return _import(target, owner)

@@ -12,7 +12,7 @@ _CPUINFO = Path("/proc/cpuinfo")
 
 
 def prepare(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Set what torch's libraries should know, unless torch is there already. A setting of the user's stays."""
+    """Set what torch's libraries read, unless torch is loaded. A user's own settings stay."""
     if "torch" in sys.modules:
         return  # too late: they would not hear of it, but the record of the run would name it
     # Torch's threads spin while they wait, which on a busy machine makes small models ten times
@@ -23,7 +23,7 @@ def prepare(environ: MutableMapping[str, str] = os.environ) -> None:
 
 
 def strict_branch(cpuinfo: str | None = None) -> str | None:
-    """The value of MKL_CBWR with which a row's product does not depend on how many rows there are; None where there is none.
+    """The MKL_CBWR with which a row's product does not depend on the number of rows, or None.
 
     MKL knows these branches on Intel processors only. On others it takes AUTO instead, which makes
     nothing equal. cpuinfo: the text of Linux's /proc/cpuinfo, read if not given.

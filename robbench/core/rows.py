@@ -37,7 +37,7 @@ class Rows:
         dataclasses.dataclass(frozen=True, kw_only=True, eq=False)(cls)
 
     def map(self, change: Callable[..., Tensor], *others: Self) -> Self:
-        """A copy with `change` applied to every tensor, together with those in the same place of `others`."""
+        """A copy with `change` applied to every tensor and to those of `others` in its place."""
         fields: dict[str, Any] = {}
         for name, value in vars(self).items():
             rest = [getattr(other, name) for other in others]

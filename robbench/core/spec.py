@@ -62,7 +62,7 @@ def parse_spec(text: str) -> Spec:
 
 
 def require_plain(text: str) -> None:
-    """Raise UserError for a spec of a length or with characters that nobody means: control characters, halves of surrogates."""
+    """Raise UserError for an endless spec, control characters and halves of surrogates."""
     if len(text) > _LONGEST:
         raise UserError(
             f"the spec {text[:40]!r}... has {len(text)} characters; {_LONGEST} are the most"
@@ -72,7 +72,7 @@ def require_plain(text: str) -> None:
 
 
 def split_items(text: str, separator: str = ",") -> list[str]:
-    """Split at separators that are outside every bracket. Raises UserError when brackets do not match."""
+    """Split at separators outside of brackets. Raises UserError when brackets do not match."""
     items, start = [], 0
     waiting: list[str] = []  # the brackets that have to close
     for i, char in enumerate(text):
@@ -93,9 +93,8 @@ def split_items(text: str, separator: str = ",") -> list[str]:
 _CLOSES = {"(": ")", "[": "]"}
 _LONGEST = 10_000
 _DEEPEST = 20  # attacks inside attacks: two levels have a meaning
-_LARGEST = (
-    2**32
-)  # of whole numbers: above a billion steps or units nothing ends, and torch's own integers do at some place
+# Of whole numbers: above a billion steps or units nothing ends, and torch's integers are finite.
+_LARGEST = 2**32
 
 
 def _is_wrapped(value: str) -> bool:
@@ -105,7 +104,7 @@ def _is_wrapped(value: str) -> bool:
 
 
 def parse_number(value: Any) -> Any:
-    """`8/255` -> 0.0313...; other text is left to the type's own parser, what is not text passes through."""
+    """`8/255` -> 0.0313...; anything else is left to the type's own parser."""
     if not isinstance(value, str) or "/" not in value:
         return value
     numerator, _, denominator = value.partition("/")
@@ -140,7 +139,8 @@ def build(cls: type[T], spec: Spec, what: str | None = None) -> T:
         field = getattr(cls, "argument", None)
         if field is None:
             raise UserError(
-                f"{what}: '{spec.argument}' is not key=value{nearest(spec.argument, option_names(cls))}"
+                f"{what}: '{spec.argument}' is not key=value"
+                f"{nearest(spec.argument, option_names(cls))}"
             )
         if field in options:
             raise UserError(
@@ -151,12 +151,16 @@ def build(cls: type[T], spec: Spec, what: str | None = None) -> T:
 
 
 def validate(cls: type[T], options: Mapping[str, Any], what: str) -> T:
-    """Make a dataclass from plain values with type conversion; UserError with the option's name when one is wrong."""
+    """Make a dataclass from plain values, which are converted.
+
+    Raises UserError with the name of a wrong option.
+    """
     names = option_names(cls)
     for key in options:
         if key not in names and key.rpartition(":")[2] in names:
             raise UserError(
-                f"{what}: options follow a comma: write {key[:100].replace(':', ',')}=... instead of {key[:100]}=..."
+                f"{what}: options follow a comma: write {key[:100].replace(':', ',')}=... "
+                f"instead of {key[:100]}=..."
             )
         if key not in names:
             raise UserError(
@@ -185,7 +189,10 @@ _adapter = functools.cache(TypeAdapter)  # slow to make; the hints are few
 
 
 def checked(hint: Any, value: Any, where: str) -> Any:
-    """The value with the types of `hint` (a model of pydantic or a type). Raises UserError that says where it is wrong."""
+    """The value with the types of `hint` (a pydantic model or a type).
+
+    Raises UserError that says where it is wrong.
+    """
     try:
         return _adapter(hint).validate_python(value)
     except ValidationError as error:
@@ -194,7 +201,8 @@ def checked(hint: Any, value: Any, where: str) -> Any:
         if first["type"] == "missing":
             raise UserError(f"{where} lacks {place}") from None
         raise UserError(
-            f"{where}: {place + ': ' if place else ''}{_message(first)}, not {_quoted(first['input'])}"
+            f"{where}: {place + ': ' if place else ''}{_message(first)}, "
+            f"not {_quoted(first['input'])}"
         ) from None
 
 
@@ -204,7 +212,7 @@ def _message(error: Any) -> str:
 
 
 def _quoted(value: Any) -> str:
-    """A value as it is, the beginning of a long one; never digits without end, which Python refuses to write."""
+    """A value, of a long one the beginning; Python refuses to write endless digits."""
     if isinstance(value, int) and abs(value) >= 10**40:
         return "a number of more than 40 digits"
     text = repr(value) if isinstance(value, str | int | float | None) else type(value).__name__
@@ -233,7 +241,7 @@ def canonical_json(value: Any) -> str:
 
 
 def finite(value: Any) -> Any:
-    """The value with every NaN and infinity, also inside, replaced by None: JSON and CSV have no word for them."""
+    """The value with every NaN and infinity, also inside, as None: for JSON and CSV."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Numbers below 1.2e-38 taken as zero for a while: many processors need a hundred times as long for them.
+"""Numbers below 1.2e-38 taken as zero: many processors need a hundred times as long.
 
 The setting belongs to a thread, and a row's answer must not depend on the thread that computes it:
 so it is set in all threads of torch's OpenMP pool, and what is in force is measured.
@@ -19,7 +19,7 @@ PART = 1 << 16  # elements per thread, of which torch gives every thread some
 
 @contextlib.contextmanager
 def flushed() -> Iterator[bool]:
-    """Take subnormal numbers as zero in all threads, if that can be had (the value), and restore what was before."""
+    """Take subnormal numbers as zero in all threads, then restore. Gives whether it worked."""
     before = flushing()
     _everywhere(True)
     if not (done := flushing()):
@@ -47,7 +47,7 @@ def _everywhere(on: bool) -> None:
 
 
 def _parallel() -> Callable[..., None] | None:
-    """The function of torch's own OpenMP library that calls another in all of its threads; None where it is not found."""
+    """The function of torch's OpenMP library that calls another in all threads, or None."""
     with contextlib.suppress(OSError):
         maps = Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
         found = sorted(

@@ -1,4 +1,4 @@
-"""In what shapes a model is evaluated, so that a row's answer does not depend on how many others are asked with it.
+"""Shapes of evaluation in which a row's answer does not depend on the other rows.
 
 Libraries choose their kernels by the number of rows, and kernels round differently. Which numbers
 of rows agree depends on the model, the processor and the number of threads, so it is measured.
@@ -16,14 +16,13 @@ from torch import Tensor
 Model = Callable[[Tensor], Tensor]
 Why = Literal["", "random", "batch", "rounding"]
 
-NOISE = 0.03  # rows are looked at so near to the inputs: real inputs are often exactly zero, and zeros round nowhere
+# Rows are measured so near to the inputs: real inputs are often exactly zero, which never rounds.
+NOISE = 0.03
 ROUNDING = 1e-4  # relative difference that rounding may explain
 _STRIDE, _SHIFT = 5, 3  # which other rows stand where; 5 has no factor in common with any tile
 _CPU_STEP, _GPU_STEP = 8, 32
-_CPU_TILE, _GPU_TILE = (
-    32,
-    256,
-)  # on a CPU 32 rows are as fast as any larger batch, or faster: they stay in the cache
+# On a CPU 32 rows are as fast as any larger batch, or faster: they stay in the cache.
+_CPU_TILE, _GPU_TILE = 32, 256
 _measured: weakref.WeakKeyDictionary[Any, dict[Any, RowEquality]] = weakref.WeakKeyDictionary()
 
 
@@ -42,7 +41,7 @@ class Tiles(NamedTuple):
         return self._replace(rows=min(self.rows, self.padded(max(width, 1))))
 
     def split(self, rows: Tensor) -> Iterator[tuple[Tensor, int]]:
-        """`rows` [n,*] tile by tile, each filled up with its own first row, and how many of it are no filling."""
+        """`rows` [n,*] tile by tile, each padded with its first row, and its real rows' number."""
         for start in range(0, len(rows), self.rows):
             tile = rows[start : start + self.rows]
             yield (
@@ -54,7 +53,7 @@ class Tiles(NamedTuple):
 
 
 class RowEquality(NamedTuple):
-    """What was measured: whether rows get bit-equal answers in all numbers of rows that are multiples of `step`.
+    """Whether answers are bit-equal in all batches of multiples of `step` rows, as measured.
 
     Also at other places among other neighbours. Where they do not, `why` says how they differ: when
     asked again (`random`), by more than rounding among other neighbours (`batch`), or by rounding
@@ -78,7 +77,7 @@ def largest_tile(device: torch.device) -> Tiles:
 
 
 def row_equality(model: Model, x: Tensor) -> RowEquality:
-    """Measure a model on its device, with the threads it has now, near inputs x [n,*]. Freeze it first.
+    """Measure a model, frozen, on its device, with its threads, near inputs x [n,*].
 
     Answers are logits without and with a graph, and gradients. It costs about as much as four steps
     of an attack on one tile, once per model and process. Random states of torch are left as they
@@ -141,7 +140,7 @@ def _near(x: Tensor, n: int) -> Tensor:
 
 
 def _answers(model: Model, x: Tensor) -> Tensor:
-    """[n,*] all that a model says of rows: logits without and with a graph, and the gradient of a mixture of them."""
+    """[n,*] all answers: logits without and with a graph, the gradient of a mixture of them."""
     with torch.no_grad():
         logits = model(x)
     leaf = x.detach().requires_grad_()

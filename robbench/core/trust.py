@@ -17,9 +17,8 @@ from robbench.core.errors import UserError
 from robbench.core.norms import NORMS
 
 _NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
-_PRIVATE = re.compile(
-    rf"(?:-[A-Za-z])?({_NAME}:{_NAME})(?=:|$)"
-)  # also behind a short option, -amodule:Attack
+# Also behind a short option, -amodule:Attack.
+_PRIVATE = re.compile(rf"(?:-[A-Za-z])?({_NAME}:{_NAME})(?=:|$)")
 
 
 class _Command(NamedTuple):
@@ -37,16 +36,17 @@ _trusted: ContextVar[bool] = ContextVar("trusted", default=False)
 
 
 def private_names(text: str) -> frozenset[str]:
-    """The `module:attribute` names in a text, also nested ones such as `transfer:source=(nets:make)`."""
+    """The `module:attribute` names in a text, also in `transfer:source=(nets:make)`."""
     parts = re.split(r"[()\[\]=,\s]+", text)
     return frozenset(found[1] for part in parts if (found := _PRIVATE.match(part)))
 
 
 @contextlib.contextmanager
 def command_line(words: Sequence[str]) -> Iterator[None]:
-    """While a command runs: only private names among its words are imported, all of them with `--trust-code`.
+    """While a command runs, only private names among its words are imported.
 
-    A dry run imports what was typed, and nothing else even with `--trust-code`.
+    With `--trust-code` those that files name are imported too. A dry run imports what was typed,
+    and nothing else even with `--trust-code`.
     """
     global _command
     before = _command
@@ -60,7 +60,10 @@ def command_line(words: Sequence[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def names_from(source: object, *given: str | None) -> Iterator[None]:
-    """Inside, names come from the file `source`: private ones are refused, except those in texts that the caller gave itself."""
+    """Inside, names come from the file `source`: private ones are refused.
+
+    Those in texts that the caller gave itself are not.
+    """
     own = frozenset(name for text in given if text for name in private_names(text))
     outer = _source.get()
     token = _source.set((str(source), own if outer is None else own & outer[1]))
@@ -72,7 +75,7 @@ def names_from(source: object, *given: str | None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def trust_code() -> Iterator[None]:
-    """Inside, private code that files name is imported too: what `--trust-code` is on the command line."""
+    """Inside, private code that files name is imported too, as with `--trust-code`."""
     token = _trusted.set(True)
     try:
         yield
@@ -95,7 +98,10 @@ def require_trusted(name: str) -> None:
 
 
 def refuse_private(source: object, kind: str, values: Any) -> None:
-    """Raise UserError when a spec of a file (or one of a list), of a kind of registry, names code that may not be imported."""
+    """Raise UserError when specs of a file name code that may not be imported.
+
+    values: a spec or a list of them. kind: of which registry.
+    """
     from robbench.catalogue.builtins import REGISTRIES
     from robbench.core.spec import require_plain  # not needed for --help, and it loads pydantic
 
@@ -125,7 +131,8 @@ def _is_registered(name: str) -> bool:
 def _untrusted(source: str, name: str) -> UserError:
     if _command is not None and _command.dry:
         return UserError(
-            f"{source} names private code, {name}: a dry run imports only what is typed in its command"
+            f"{source} names private code, {name}: a dry run imports only what is "
+            "typed in its command"
         )
     how = (
         "load it inside robbench.core.trust.trust_code()"

@@ -16,9 +16,8 @@ from robbench.core.errors import UserError
 from robbench.core.spec import parse_number
 from robbench.threat.norms import Norm, find_norm
 
-SMALLEST = (
-    2.0**-24
-)  # half the distance of 1 to its neighbour: pixels near white stay where they are below it
+# Half the distance of 1 to its neighbour: pixels near white stay where they are below it.
+SMALLEST = 2.0**-24
 
 
 @dataclasses.dataclass(frozen=True)

@@ -179,9 +179,8 @@ class L1(_Sparse):
         high = d.abs().flatten(1)
         low = (high - room.flatten(1)).clamp(min=0)
         ends, order = torch.cat([high, low], 1).sort(dim=1, descending=True, stable=True)
-        moving = (
-            torch.where(order < high.shape[1], 1, -1).cumsum(1).to(d.dtype)
-        )  # entries that shrink below each end
+        # Entries that shrink below each end.
+        moving = torch.where(order < high.shape[1], 1, -1).cumsum(1).to(d.dtype)
         grown = (moving[:, :-1] * (ends[:, :-1] - ends[:, 1:])).cumsum(1)
         sizes = torch.cat([torch.zeros_like(ends[:, :1]), grown], 1)  # at s = each end
         last = ((sizes <= eps[:, None]).sum(1, keepdim=True) - 1).clamp(min=0)
@@ -190,9 +189,8 @@ class L1(_Sparse):
         )
         shrunk = torch.minimum((d.abs() - lift(end - (eps - size) / slope, d)).clamp(min=0), room)
         size = self.size(shrunk)
-        return (
-            d.sign() * shrunk * lift(torch.where(size > eps, eps / size, torch.ones_like(eps)), d)
-        )  # rounding
+        rounding = torch.where(size > eps, eps / size, torch.ones_like(eps))
+        return d.sign() * shrunk * lift(rounding, d)
 
 
 class L0(_Sparse):
@@ -215,9 +213,8 @@ class L0(_Sparse):
     def project_boxed(self, x: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
         """The nearest point of box and ball: moves the entries that gain most."""
         d, boxed = x - x0, x.clamp(*BOX) - x0
-        return (x0 + self._keep(boxed, boxed * (2 * d - boxed), eps)).clamp(
-            *BOX
-        )  # d^2 - (d - boxed)^2
+        # The gain is d^2 - (d - boxed)^2.
+        return (x0 + self._keep(boxed, boxed * (2 * d - boxed), eps)).clamp(*BOX)
 
     def uniform(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
         return 2 * keyed.uniform(key, shape, dtype=dtype) - 1

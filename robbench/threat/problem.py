@@ -92,10 +92,8 @@ class Ball:
         Where it moves a single entry, that is the one which gains the most on its way to the length
         or the box's face.
         """
-        norm, length = (
-            self.p.norm,
-            lift(length.clamp(max=torch.finfo(x.dtype).max), x),
-        )  # inf times 0 is no number
+        norm = self.p.norm
+        length = lift(length.clamp(max=torch.finfo(x.dtype).max), x)  # inf times 0 is no number
         if norm.one_entry:
             room = torch.where(g > 0, BOX[1] - x, x - BOX[0]).clamp(min=0)
             g = (
@@ -114,9 +112,8 @@ class Ball:
         return self._scaled(self.p.norm.on_sphere(self.p.key, self.p.x0.shape[1:], self.p.x0.dtype))
 
     def _scaled(self, d: Tensor) -> Tensor:
-        whole = self.p.norm.size(
-            torch.ones_like(d)
-        )  # without a budget: the ball that holds every point of the box
+        # Without a budget: the ball that holds every point of the box.
+        whole = self.p.norm.size(torch.ones_like(d))
         return self.project(
             self.p.x0 + lift(pick(torch.isinf(self.p.eps), whole, self.p.eps), d) * d
         )
