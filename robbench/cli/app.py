@@ -23,7 +23,7 @@ from robbench.cli.gate import gate
 from robbench.cli.measure import measure
 from robbench.cli.query import query
 from robbench.cli.report import report
-from robbench.cli.reporter import fail, stdout_for_results, told
+from robbench.cli.reporter import error_line, fail, stdout_for_results
 from robbench.cli.show import runs, show
 from robbench.cli.streams import streams_that_hold
 from robbench.cli.train import train
@@ -113,7 +113,7 @@ def run(words: list[str]) -> int:
                 return 141
             if os.environ.get("ROBBENCH_DEBUG"):
                 raise
-            return fail(*told(error)).exit_code
+            return fail(*error_line(error)).exit_code
         code = getattr(error, "exit_code", 2)
         if error.format_message():
             context = getattr(error, "ctx", None)

@@ -9,21 +9,18 @@ import json
 import os
 import shlex
 import sys
-import time
 from collections.abc import Callable, Iterator
 from typing import Any, ParamSpec, TextIO, TypeVar
 
 import typer
 
+from robbench.cli.progress import Bar, LiveBar, PlainBar
 from robbench.core import files
 from robbench.core.errors import RobbenchError, Stopped
 from robbench.core.escaping import one_line, printable
 
 P = ParamSpec("P")
 R = TypeVar("R")
-PLAIN_SECONDS, PLAIN_SHARE = 30.0, 0.1  # off a terminal: a line at least this often
-
-
 LONGEST_LINE = 2000
 
 
@@ -36,7 +33,7 @@ def fail(message: str, code: int) -> typer.Exit:
     return typer.Exit(code)
 
 
-def told(error: BaseException) -> tuple[str, int]:
+def error_line(error: BaseException) -> tuple[str, int]:
     """One line about an exception, and the exit code: 2 for bad input, 3 for a fault of the machine or of ours."""
     if isinstance(error, RobbenchError):
         return str(error), error.exit_code
@@ -90,7 +87,7 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
         except (Exception, SystemExit) as error:
             if os.environ.get("ROBBENCH_DEBUG"):
                 raise
-            raise fail(*told(error)) from None
+            raise fail(*error_line(error)) from None
 
     return wrapped
 
@@ -137,19 +134,6 @@ def stdout_for_results() -> None:
 def resume_command() -> str:
     """The command line that continues a stopped run: the same one, without --force."""
     return shlex.join(["robbench", *(word for word in sys.argv[1:] if word != "--force")])
-
-
-class Bar:
-    """One job's progress: `update` with the share done and a text such as `robust so far 48.2 %`."""
-
-    def update(self, share: float, text: str) -> None:
-        """Show where the job stands; cheap to call often."""
-
-    def resume(self, share: float) -> None:
-        """So much was done before: what is left takes as long as the rest of it."""
-
-    def part(self, name: str, done: int, total: int, text: str) -> None:
-        """Show where one part of the job stands, in a bar of its own where there is room for one."""
 
 
 class Reporter:
@@ -204,74 +188,6 @@ class Reporter:
             )
             with Progress(*columns, console=Console(stderr=True), transient=True) as live:
                 yield LiveBar(live, live.add_task(one_line(title), total=1.0, note=""))
-
-
-class LiveBar(Bar):
-    """A rich progress bar, with one below it for each part of the job that has begun."""
-
-    def __init__(self, live: Any, task: Any) -> None:
-        self.live, self.task, self.parts = live, task, dict[str, Any]()
-
-    def update(self, share: float, text: str) -> None:
-        """Redrawn by rich at its own pace."""
-        self.live.update(self.task, completed=share, note=text)
-
-    def part(self, name: str, done: int, total: int, text: str) -> None:
-        """A bar of the part's own, from its first sample on."""
-        if total and name not in self.parts:
-            self.parts[name] = (
-                self.live.add_task(one_line(f"  {name}"), total=total, note=""),
-                time.monotonic(),
-            )
-        if total:
-            task, began = self.parts[name]
-            rate = done / max(time.monotonic() - began, 1e-9)
-            self.live.update(
-                task, total=total, completed=done, note=f"{done}/{total}, {text}, {rate:.1f}/s"
-            )
-
-
-class PlainBar(Bar):
-    """A line per tenth of the work or half a minute."""
-
-    def __init__(self, title: str) -> None:
-        self.title, self.began, self.last_time, self.last_share = (
-            title,
-            time.monotonic(),
-            time.monotonic(),
-            0.0,
-        )
-        self.before, self.parts = 0.0, dict[str, str]()
-
-    def resume(self, share: float) -> None:
-        """The estimate counts from there."""
-        self.before = self.last_share = share
-
-    def update(self, share: float, text: str) -> None:
-        """Print when enough has happened since the last line; short jobs stay silent until they end."""
-        now = time.monotonic()
-        if (
-            share - self.last_share < PLAIN_SHARE and now - self.last_time < PLAIN_SECONDS
-        ) or now - self.began < 1:
-            return
-        done = share - self.before
-        left = (
-            f"about {(now - self.began) / done * (1 - share):.0f} s left"
-            if done > 0
-            else "no estimate yet"
-        )
-        print(
-            one_line(f"{self.title}: {share:.0%}, {text}, {now - self.began:.0f} s, {left}"),
-            file=sys.stderr,
-        )
-        if len(self.parts) > 1:
-            print(one_line("  " + "; ".join(self.parts.values())), file=sys.stderr)
-        self.last_time, self.last_share = now, share
-
-    def part(self, name: str, done: int, total: int, text: str) -> None:
-        """Told with the next line."""
-        if total:
-            self.parts[name] = f"{name} {done}/{total}, {text}"
 
 
 def print_result(text: str = "", end: str = "\n") -> None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from robbench.cli import options as o
 from robbench.cli.options import option
-from robbench.cli.reporter import Bar, Reporter, print_json, print_result, reported
+from robbench.cli.progress import Bar
+from robbench.cli.reporter import Reporter, print_json, print_result, reported
 
 if TYPE_CHECKING:
     from robbench.tasks.train.plan import TrainPlan

@@ -56,26 +56,21 @@ def sentence(check: GateCheck) -> str:
 
 
 def gate_table(finding: GateFinding) -> RenderableType:
-    """All checks in 80 columns, below them what the verdict rests on, what to mind, and the verdict as the last line."""
-    from rich import box
+    """All checks, below them what the verdict rests on, what to mind, and the verdict as the last line."""
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 0), pad_edge=False, show_edge=False)
-    table.title, table.title_justify = Text(_title(finding), style="bold"), "left"
-    table.add_column("", overflow="fold", min_width=8)
-    for head in (
-        "baseline",
-        "candidate",
-        f"drop\n({_level(finding)} bounds)",
-        "tolerated",
-        "verdict",
-    ):
-        table.add_column(head, justify="right", no_wrap=True)
-    for check in finding.checks:
-        style = _STYLES.get(check.decision, "dim")
-        table.add_row(*map(Text, _cells(check)), Text(_word(check), style=style))
+    from robbench.reports.terminal.fitted import FittedTable, Head, cell
+
+    drop = f"drop\n({_level(finding)} bounds)"
+    titles = ("baseline", "candidate", drop, "tolerated", "verdict")
+    numbers = [Head(text.replace("\n", " "), text) for text in titles]
+    heads = [Head("", "", right=False), *numbers]
+    cells = [
+        [*map(cell, _cells(check)), Text(_word(check), _STYLES.get(check.decision, "dim"))]
+        for check in finding.checks
+    ]
+    table = FittedTable(_title(finding), heads, cells, [""] * len(cells))
     notes = [Text(note, style="dim") for note in (*finding.notes, *_tests(finding))]
     lines = [Text(text) for text in sentences(finding)]
     verdict = Text(f"{HEADLINES[finding.verdict].upper()}", style=_STYLES[finding.verdict])

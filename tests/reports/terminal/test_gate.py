@@ -150,3 +150,15 @@ def test_every_form_says_the_same() -> None:
     assert "- mind the gap" in markdown
     assert [line.partition(" ")[0] for line in github_lines(made)] == ["::error"]
     assert [line.partition(" ")[0] for line in github_lines(finding(*ALL[2:]))] == ["::notice"]
+
+
+@pytest.mark.parametrize("width", [60, 80, 100, 200])
+def test_no_number_of_the_table_is_cut(width: int) -> None:
+    """Where a line is too short for all of them, each has a line of its own."""
+    text = io.StringIO()
+    Console(file=text, width=width).print(gate_table(finding(*ALL)))
+    lines = text.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    shown = " ".join(" ".join(lines).split())
+    assert shown.count("+5.0 (+2.0 to +8.0)") == 3
+    assert "…" not in shown
