@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from robbench.attacks.base import Backend
 from robbench.core.errors import RobbenchError, RunError, UserError, nearest, unknown
+from robbench.core.freeze import kept
 from robbench.core.rows import pick
 from robbench.core.spec import Spec, parse_number, parse_spec
 from robbench.threat.problem import Problem, size_and_fits
@@ -187,28 +188,21 @@ def alone(model: nn.Module, seed: int, what: str) -> Iterator[None]:
     Afterwards generators, modes, buffers and gradient flags are as before. What it raises becomes a
     RunError of one line.
     """
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state()  # noqa: NPY002
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []
-    modes = [(module, module.training) for module in model.modules()]
-    flags = [(weight, weight.requires_grad) for weight in model.parameters()]
-    buffers = (
-        [(buffer, buffer.clone()) for buffer in model.buffers()]
-        if any(training for _, training in modes)
-        else []
-    )
+    in_training = any(module.training for module in model.modules() if module is not model)
     try:
-        random.seed(seed)
-        np.random.seed(seed % 2**32)  # noqa: NPY002
-        torch.manual_seed(seed)
-        # Packages ask a wrapper, which is born in training mode.
-        model.training = any(training for _, training in modes[1:])
-        for weight, _ in flags:
-            weight.requires_grad_(False)
         with (
+            kept(model, buffers=in_training or model.training),
             warnings.catch_warnings(),
             contextlib.redirect_stdout(io.StringIO()),
             torch.enable_grad(),
         ):
+            random.seed(seed)
+            np.random.seed(seed % 2**32)  # noqa: NPY002
+            torch.manual_seed(seed)
+            # Packages ask a wrapper, which is born in training mode.
+            model.training = in_training
+            for weight in model.parameters():
+                weight.requires_grad_(False)
             warnings.simplefilter("ignore")
             yield
     except RobbenchError:
@@ -216,16 +210,3 @@ def alone(model: nn.Module, seed: int, what: str) -> Iterator[None]:
     except Exception as error:
         reason = str(error).strip().partition("\n")[0]
         raise RunError(f"{what} raised {type(error).__name__}: {reason}") from error
-    finally:
-        random.setstate(states[0])
-        np.random.set_state(states[1])  # noqa: NPY002
-        torch.set_rng_state(states[2])
-        if cuda:
-            torch.cuda.set_rng_state_all(cuda)
-        for module, mode in modes:
-            module.training = mode
-        for weight, flag in flags:
-            weight.requires_grad_(flag)
-        with torch.no_grad():
-            for buffer, saved in buffers:
-                buffer.copy_(saved)

@@ -25,12 +25,7 @@ def frozen(model: nn.Module, *, training: bool = False, thorough: bool = True) -
     buffers in training mode only, and leaves the random states to run on, or dropout in the step
     would repeat what it drew in the attack.
     """
-    with contextlib.ExitStack() as stack:
-        if thorough:
-            stack.enter_context(_random_states_kept())
-        if thorough or training:
-            stack.enter_context(buffers_kept(model))
-        stack.enter_context(_settings_kept(model))
+    with kept(model, random_states=thorough, buffers=thorough or training):
         model.train(training)
         for weight in model.parameters():
             weight.requires_grad_(False)
@@ -39,8 +34,20 @@ def frozen(model: nn.Module, *, training: bool = False, thorough: bool = True) -
 
 
 @contextlib.contextmanager
+def kept(model: nn.Module, *, random_states: bool = True, buffers: bool = True) -> Iterator[None]:
+    """Put back modes, gradient flags and gradients; if asked, buffers and global random states."""
+    with contextlib.ExitStack() as stack:
+        if random_states:
+            stack.enter_context(_random_states_kept())
+        if buffers:
+            stack.enter_context(buffers_kept(model))
+        stack.enter_context(_settings_kept(model))
+        yield
+
+
+@contextlib.contextmanager
 def _settings_kept(model: nn.Module) -> Iterator[None]:
-    """Put back modes, gradient flags and gradients: the same tensors, so nothing has to be copied."""
+    """Put back the same modes, flags and gradient tensors: nothing has to be copied."""
     weights = [(weight, weight.requires_grad, weight.grad) for weight in model.parameters()]
     try:
         with modes_kept(model):

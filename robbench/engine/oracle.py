@@ -18,7 +18,7 @@ from robbench.core.tiles import Model, Tiles
 from robbench.objectives import Objective, answered, margins
 from robbench.threat.problem import Problem, size_and_fits
 
-Place = slice | Tensor  # which rows
+RowIndex = slice | Tensor  # which rows
 
 
 class Book(Rows):
@@ -67,7 +67,7 @@ class ModelOracle(Oracle):
     def grad(self, x: Tensor, objective: Objective, need: Tensor | None = None) -> Answer:
         moves = self.moves if need is None else self.moves & need
 
-        def tile(rows: Place, needed: bool) -> tuple[Tensor, ...]:
+        def tile(rows: RowIndex, needed: bool) -> tuple[Tensor, ...]:
             p = self.p.take(rows)
             logits, wrong, value, grad = self._gradients(
                 x[rows], p.y, lambda z: objective(z, p)[:, None], needed
@@ -84,7 +84,7 @@ class ModelOracle(Oracle):
         k = classes.shape[1]
         moves = self.moves if need is None else self.moves & need
 
-        def tile(rows: Place, needed: bool) -> tuple[Tensor, ...]:
+        def tile(rows: RowIndex, needed: bool) -> tuple[Tensor, ...]:
             logits, wrong, _, grad = self._gradients(
                 x[rows], self.p.y[rows], lambda z: z.gather(1, classes[rows]), needed
             )
@@ -130,7 +130,7 @@ class ModelOracle(Oracle):
         self,
         n: int,
         moves: Tensor | None,
-        tile: Callable[[Place, bool], tuple[Tensor, ...]],
+        tile: Callable[[RowIndex, bool], tuple[Tensor, ...]],
         k: int = 1,
     ) -> list[Tensor]:
         """The answers of all n rows, tile by tile; zeros for idle rows, and for gradients that cost more than they are worth.
