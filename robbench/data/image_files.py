@@ -99,10 +99,7 @@ def find_folder(name: str, data_dir: Path | None) -> Path:
         for place in places:
             if place.is_dir():
                 return place
-    except (
-        OSError,
-        RuntimeError,
-    ) as error:  # a name that is too long, or the home of an unknown user
+    except (OSError, RuntimeError) as error:  # a name too long, the home of an unknown user
         raise UserError(
             f"'{name[:80]}' cannot be a folder's name here ({type(error).__name__})"
         ) from error

@@ -20,9 +20,8 @@ from robbench.data.base import reason
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "TIFF", "WEBP", "PPM")
 _GREY = ("1", "L", "LA", "La", "I", "F")
 _ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
-logging.getLogger("PIL").addHandler(
-    logging.NullHandler()
-)  # what it logs of broken files is in our error
+# What Pillow logs of broken files is in our error.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 def open_image(source: bytes | Path) -> Image.Image:
@@ -66,12 +65,9 @@ def decode_image(
             f"{where}: the image declares more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it "
             "smaller"
         ) from error
-    except (
-        Exception
-    ) as error:  # Pillow's format plug-ins raise whatever a broken file makes them stumble over
-        text = (
-            reason(error) if isinstance(source, Path) else type(error).__name__
-        )  # the other text is a memory address
+    except Exception as error:  # Pillow's plug-ins raise anything on a broken file
+        # Without a path the message is a memory address.
+        text = reason(error) if isinstance(source, Path) else type(error).__name__
         raise UserError(f"{where}: not a readable image ({text}); replace or remove it") from error
     if prepare is not None:
         try:

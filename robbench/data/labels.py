@@ -194,19 +194,16 @@ def _numbered(numbers: NDArray[np.int64], seen: NDArray[np.int64], renumber: str
     if largest >= MOST_CLASSES:
         raise UserError(
             f"label {largest} is no class number; choose another column with label=NAME, or add "
-            "renumber=true to number "
-            f"the {len(seen):,} values that occur"
+            f"renumber=true to number the {len(seen):,} values that occur"
         )
     first = int(renumber == "auto" and largest > 1 and seen[0] == 1)
     classes = tuple(str(number) for number in range(first, largest + 1))
-    notes = (
-        [
+    notes = []
+    if first:
+        notes.append(
             f"labels start at 1: label 1 is class 0 of {len(classes)} (renumber=false keeps the "
             "numbers)"
-        ]
-        if first
-        else []
-    )
+        )
     if len(classes) > 100 and 2 * len(seen) < len(classes):
         notes.append(
             f"only {len(seen):,} of {len(classes):,} class numbers occur; renumber=true makes "
@@ -225,9 +222,8 @@ def _whole(column: pa.ChunkedArray) -> NDArray[np.int64]:
         raise UserError(
             f"label {largest} is no class number; choose another column with label=NAME"
         )
-    numbers: NDArray[np.int64] = (
-        plain.cast(pa.int64()).to_numpy().copy()
-    )  # Arrow's own memory is read-only
+    # A copy, because Arrow's own memory is read-only.
+    numbers: NDArray[np.int64] = plain.cast(pa.int64()).to_numpy().copy()
     return numbers
 
 
@@ -255,10 +251,9 @@ def _fitting(schema: pa.Schema, column: str, path: Path) -> str:
     if pa.types.is_null(kind := schema.field(column).type):
         raise NoLabelsError(f"column '{column}' of {path} is empty")
     if not _kind(kind):
-        what = "whole numbers, texts, booleans or categories"
         raise UserError(
             f"{path}: column '{column}' holds {kind}, which cannot be the label; it should hold "
-            f"{what}"
+            "whole numbers, texts, booleans or categories"
         )
     return column
 

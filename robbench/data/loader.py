@@ -35,7 +35,6 @@ class DeviceLoader:
         *,
         seed: int,
         augment: str = "none",
-        drop_last: bool = False,
     ) -> None:
         if augment not in AUGMENTATIONS:
             raise UserError(f"unknown augmentation '{augment}'; use {', '.join(AUGMENTATIONS)}")
@@ -46,18 +45,12 @@ class DeviceLoader:
             )
         if batch_size < 1:
             raise UserError(f"batch size {batch_size} should be at least 1")
-        if len(split) < (batch_size if drop_last else 1):
-            raise UserError(
-                f"{split.name} has {len(split)} samples, not enough for one batch of "
-                f"{batch_size}; give a smaller --batch-size"
-            )
-        self.split, self.batch_size, self.seed, self.augment, self.drop_last = (
-            split,
-            batch_size,
-            seed,
-            augment,
-            drop_last,
-        )
+        if not len(split):
+            raise UserError(f"{split.name} has no samples")
+        self.split = split
+        self.batch_size = batch_size
+        self.seed = seed
+        self.augment = augment
 
     def __len__(self) -> int:
         """Batches per epoch."""
@@ -89,10 +82,9 @@ class DeviceLoader:
 
     def _sizes(self) -> list[int]:
         full, rest = divmod(len(self.split), self.batch_size)
-        sizes = [self.batch_size] * full + [rest] * (rest > 0 and not self.drop_last)
-        if (
-            len(sizes) > 1 and sizes[-1] == 1 < self.batch_size
-        ):  # batch-norm cannot train on a lone sample
+        sizes = [self.batch_size] * full + [rest] * (rest > 0)
+        # Batch-norm cannot train on a lone sample.
+        if len(sizes) > 1 and sizes[-1] == 1 < self.batch_size:
             sizes[-2:] = [sizes[-2] + 1]
         return sizes
 

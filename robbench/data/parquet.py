@@ -78,8 +78,7 @@ class ParquetImages(ImageFiles):
             there = f"; there are the splits {listed(splits)}" if (splits := found.splits()) else ""
             raise UserError(
                 f"no Parquet files of the split '{split}' in {found.root}{there}; name them "
-                f"{split}.parquet, "
-                f"{split}-00000-of-00001.parquet or {split}/*.parquet"
+                f"{split}.parquet, {split}-00000-of-00001.parquet or {split}/*.parquet"
             )
         files = [_read(path, pq.ParquetFile) for path in paths]
         schema = files[0].schema_arrow
@@ -153,12 +152,8 @@ class ParquetImages(ImageFiles):
 def _read(path: Path, action: Callable[[Path], T]) -> T:
     try:
         return action(path)
-    except (
-        pa.ArrowException,
-        OSError,
-        ValueError,
-        MemoryError,
-    ) as error:  # the last two from corrupt names and sizes
+    # ValueError and MemoryError come from corrupt names and sizes.
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         raise UserError(
             f"{path} is not a readable Parquet file ({reason(error)}); fetch it again"
         ) from error

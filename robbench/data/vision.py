@@ -82,9 +82,7 @@ class _TorchvisionData(Data):
             with contextlib.redirect_stdout(sys.stderr):
                 dataset = dataset_class(root, download=download, **self.arguments(split))
             images, labels = self.arrays(dataset)
-        except (
-            Exception
-        ) as error:  # broken files end in pickle, struct, assertion, unpacking, ... errors
+        except Exception as error:  # broken files end in pickle, struct, assertion, ... errors
             if download:
                 raise RunError(
                     f"torchvision could not download it to {root} ({reason(error)})"

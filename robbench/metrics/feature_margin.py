@@ -20,9 +20,8 @@ from robbench.models.heads import GaussianHead, MaxMahalanobisHead, ScoreHead
 
 def is_affine(head: nn.Module) -> bool:
     """Whether the head's logit differences are known to be affine in the features."""
-    plain = (
-        isinstance(head, nn.Linear) and type(head).forward is nn.Linear.forward
-    )  # a subclass may normalise its input
+    # A subclass may normalise its input.
+    plain = isinstance(head, nn.Linear) and type(head).forward is nn.Linear.forward
     return plain or isinstance(head, ScoreHead | MaxMahalanobisHead | GaussianHead)
 
 
@@ -36,9 +35,8 @@ def boundary_distances(head: nn.Module, features: Tensor, y: Tensor) -> Tensor:
         logits = head(features)
     gaps = logits.gather(1, y[:, None]) - logits
     if is_affine(head):
-        slopes = _jacobian(head, torch.zeros_like(features[:1]))[
-            0
-        ]  # [K,D], up to what is common to all classes
+        # [K,D], up to what is common to all classes.
+        slopes = _jacobian(head, torch.zeros_like(features[:1]))[0]
         # From differences, and without an array [B,K,D] of them.
         lengths = torch.cdist(slopes[y], slopes, compute_mode="donot_use_mm_for_euclid_dist")
     else:

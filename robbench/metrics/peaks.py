@@ -16,9 +16,7 @@ DRAWS = 200
 FEWEST = 50  # below this number of samples the test finds nothing
 MOST_PEAKS = 4
 _CELLS = 512
-_TAIL = (
-    0.02  # bumps made of a few outliers are no peaks: they are looked for between these quantiles
-)
+_TAIL = 0.02  # peaks lie between these quantiles: bumps of a few outliers are none
 
 
 def peaks(values: Floats, *, seed: int = 0, level: float = LEVEL, draws: int = DRAWS) -> int | None:
@@ -59,9 +57,8 @@ def critical_bandwidth(values: Floats, k: int) -> float:
     low, high = low * float(values.std()), high * float(values.std())
     if count_modes(values, low) <= k:
         return low
-    while (
-        high / low > 1.01
-    ):  # the number of modes of a Gaussian kernel density falls as the bandwidth grows
+    # The number of modes of a Gaussian kernel density falls as the bandwidth grows.
+    while high / low > 1.01:
         middle = float(np.sqrt(low * high))
         low, high = (low, middle) if count_modes(values, middle) <= k else (middle, high)
     return high

@@ -13,15 +13,10 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating]
 
-SMALLEST = (
-    1e-5  # of the radius of the points: float32 features cannot tell a smaller margin from none
-)
+SMALLEST = 1e-5  # of the radius of the points: smaller margins are rounding in float32
 GAP = 1e-3  # the optimum is known to this share
-_COSTS = (
-    1e4,
-    1e7,
-    1e10,
-)  # a margin g needs a cost of 1/g^2 (in units of the radius) to be a hard one
+# A margin g needs a cost of 1/g^2, in units of the radius, to be a hard one.
+_COSTS = (1e4, 1e7, 1e10)
 _STEPS = 200_000
 
 

@@ -48,7 +48,8 @@ class Classifier(nn.Module):
         self.normalize = normalize
         self.body = body
         self.head = head
-        self.features_dim, self.classes = features, classes
+        self.features_dim = features
+        self.classes = classes
         self.head_spec = "linear"
 
     def features(self, x: Tensor) -> Tensor:

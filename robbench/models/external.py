@@ -131,9 +131,8 @@ class External(Classifier):
             self.body = new
         self._point_head_at(new)
         self.head_spec = spec
-        self.interface = dataclasses.replace(
-            self.interface, binary=False, outputs=None
-        )  # the new head has the classes
+        # The outputs of the new head are the classes.
+        self.interface = dataclasses.replace(self.interface, binary=False, outputs=None)
         return self
 
     @contextlib.contextmanager

@@ -54,9 +54,8 @@ class ScoreHead(nn.Module):
             )
         super().__init__()
         bound = 1 / math.sqrt(features)
-        self.weight = nn.Parameter(
-            torch.empty(1, features).uniform_(-bound, bound)
-        )  # a matrix, so that it decays like one
+        # A matrix, so that it decays like one.
+        self.weight = nn.Parameter(torch.empty(1, features).uniform_(-bound, bound))
         self.register_buffer("bias", torch.zeros(1))
 
     def score(self, features: Tensor) -> Tensor:

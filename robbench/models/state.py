@@ -1,4 +1,4 @@
-"""All that a model's answers rest on besides its code, also what no state dict holds.
+"""All that a model's answers depend on besides its code, also what no state dict holds.
 
 That is: weights and buffers, persistent or not; tensors, arrays, plain values and further modules
 in attributes, lists, dicts, closures, hooks and objects; the constants of frozen TorchScript. Left
@@ -34,13 +34,8 @@ _DEEPEST = 16
 _DEVICE = re.compile(r"(cpu|cuda|mps|xpu)(:\d+)?")
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks")
 _BARE = vars(nn.Module())  # the attributes that torch itself gives every module
-_OPAQUE = {
-    "logging",
-    "threading",
-    "_thread",
-    "weakref",
-    "_weakref",
-}  # their objects change by themselves
+# Modules whose objects change by themselves.
+_OPAQUE = {"logging", "threading", "_thread", "weakref", "_weakref"}
 
 
 class Leaf(NamedTuple):
@@ -91,9 +86,8 @@ class _Walk:
     def __init__(self) -> None:
         self.leaves: dict[str, Leaf] = {}
         self.modules: set[str] = set()
-        self.seen: dict[
-            int, tuple[str, Any]
-        ] = {}  # the values too: a freed one could give its id away
+        # With the values, because the id of a freed one could be given to another.
+        self.seen: dict[int, tuple[str, Any]] = {}
 
     def visit(self, value: Any, path: str, depth: int) -> None:
         plain = _plain(value)
@@ -102,9 +96,8 @@ class _Walk:
         elif id(value) in self.seen:
             self.leaves[path] = Leaf(f"is {self.seen[id(value)][0]}")
         elif not isinstance(value, torch.device | os.PathLike | str) and depth < _DEEPEST:
-            if not isinstance(
-                value, tuple | frozenset
-            ):  # equal constants of a source file may be one object, or not
+            # Equal constants of a source file may be one object, or not.
+            if not isinstance(value, tuple | frozenset):
                 self.seen[id(value)] = path, value
             try:
                 parts = list(self._inside(value, path))
@@ -159,9 +152,8 @@ class _Walk:
         if isinstance(module, torch.jit.ScriptModule | torch.fx.GraphModule):
             yield from _of_graph(module)
             return
-        if (
-            type(module)._save_to_state_dict is not nn.Module._save_to_state_dict
-        ):  # quantised weights are packed
+        if type(module)._save_to_state_dict is not nn.Module._save_to_state_dict:
+            # Quantised weights are packed.
             saved: dict[str, Any] = {}
             module._save_to_state_dict(saved, "", True)
             yield "saved", saved
@@ -172,7 +164,7 @@ class _Walk:
     def _of_object(
         self, value: Any, path: str, without: Iterable[str]
     ) -> Iterator[tuple[str, Any]]:
-        """Its class, and the attributes that tell something of it."""
+        """An object's class, and those attributes that matter."""
         source = module_of(type(value))
         self.modules.add(source)
         if source.startswith("torch._") or source.partition(".")[0] in _OPAQUE:
