@@ -78,6 +78,8 @@ def evaluate(
     no logits, and unknown attacks; RunError where the model or a plug-in raises.
     """
     module = model if isinstance(model, nn.Module) else _function(model)
+    if not isinstance(threat, str):
+        raise UserError(f"threat {threat!r}: write NORM:EPS such as linf:8/255 or l2:0.5")
     threats = [one for group in parse_threats([threat]) for one in group]
     if len(threats) > 1:
         raise UserError(f"threat {threat} is {len(threats)} threat models: evaluate takes one")

@@ -134,7 +134,7 @@ def checked_images(images: NDArray[Any], rows: int, scale: int) -> NDArray[Any]:
     low, high = float(images.min()), float(images.max())
     if low < 0 or high > 1:
         raise UserError(
-            f"pixels range from {low:.4g} to {high:.4g}; float images should be in [0,1], divide "
-            "by the value of white"
+            f"pixels range from {low:.4g} to {high:.4g}; float images should be in [0,1]: "
+            "divide by the value of white, and normalise inside the model"
         )
     return np.ascontiguousarray(images, dtype=np.float32)

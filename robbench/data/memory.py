@@ -87,7 +87,10 @@ def _require_shape(images: NDArray[Any]) -> None:
     """Raise UserError, saying what to write instead, for the shapes that other tools use."""
     shape = images.shape
     if images.ndim == 3:
-        raise UserError(f"images have shape {shape}; of grey images give images[:, None]")
+        raise UserError(
+            f"images have shape {shape}, not [N,C,H,W]: of grey images give images[:, None], "
+            "of one image images[None]"
+        )
     if images.ndim == 4 and shape[1] > 4 >= shape[3]:
         raise UserError(f"images have shape {shape}: give [N,C,H,W], the channels before the rows")
     if images.dtype.kind in "iu" and images.dtype != np.uint8 and images.size:
