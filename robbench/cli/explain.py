@@ -26,7 +26,8 @@ Name = Annotated[
     str | None,
     typer.Argument(
         metavar="NAME",
-        help="A registered name, module:attribute, a check, or a topic; nothing lists the topics.",
+        help="A registered name, module:attribute, cascade, recipe, check or topic; nothing lists "
+        "the topics.",
     ),
 ]
 Entry = dict[str, Any]
