@@ -14,7 +14,7 @@ from robbench.catalogue.recipes import read_recipe, recipes
 from robbench.cli import options as o
 from robbench.cli.reporter import print_json, print_result, print_rich, reported, results
 from robbench.core.errors import UserError, unknown
-from robbench.guide import Page, read_page, topics
+from robbench.guide import TOPICS, Page, read_page
 
 if TYPE_CHECKING:
     from rich.markdown import Markdown
@@ -58,13 +58,13 @@ def explain(
 
 
 def _list_topics(as_json: bool, quiet: bool) -> None:
-    pages = [read_page(topic) for topic in topics()]
+    pages = [read_page(topic) for topic in TOPICS]
     if as_json:
         listed = [{"name": p.topic, "title": p.title, "summary": p.summary} for p in pages]
         print_json("robbench.topics/1", topics=listed)
         return
     if quiet:
-        print_result("\n".join(topics()))
+        print_result("\n".join(TOPICS))
         return
     from rich.table import Table
 
@@ -85,7 +85,7 @@ def _entries(name: str) -> list[Entry]:
     """
     from robbench.core.config import COMMANDS
 
-    if name in topics():
+    if name in TOPICS:
         return [_page_entry(read_page(name))]
     if name in cascades():
         return [{"kind": "cascade", "name": name, **cascades()[name]}]
@@ -112,7 +112,7 @@ def _known() -> list[str]:
 
     registered = [name for registry in REGISTRIES.values() for name in registry.entries]
     own = private_sets(data_folder())
-    return [*topics(), *COMMANDS, *recipes(), *cascades(), *registered, *own]
+    return [*TOPICS, *COMMANDS, *recipes(), *cascades(), *registered, *own]
 
 
 def _registered(name: str) -> list[Entry]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from robbench.core.errors import unknown
 
 FOLDER = Path(__file__).parent
-ORDER = (
+TOPICS = (
     "running",
     "python-api",
     "reading-the-numbers",
@@ -27,6 +27,7 @@ ORDER = (
     "architecture",
     "contributing",
 )
+"""In the order they are read."""
 
 
 class Page(NamedTuple):
@@ -38,16 +39,10 @@ class Page(NamedTuple):
     text: str  # Markdown, without the marks around generated parts
 
 
-def topics() -> list[str]:
-    """The topics in the order they are read."""
-    found = {file.stem for file in FOLDER.glob("*.md")}
-    return [name for name in ORDER if name in found]
-
-
 def read_page(topic: str) -> Page:
     """A page by its topic. Raises UserError with the nearest topics."""
-    if topic not in topics():
-        raise unknown("topic", topic, topics())
+    if topic not in TOPICS:
+        raise unknown("topic", topic, TOPICS)
     text = (FOLDER / f"{topic}.md").read_text(encoding="utf-8")
     text = re.sub(r"<!-- .*? -->\n", "", text)
     title, _, rest = text.partition("\n")

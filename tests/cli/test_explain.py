@@ -7,7 +7,7 @@ import re
 import pytest
 
 from robbench.checks.registry import CHECKS
-from robbench.guide import read_page, topics
+from robbench.guide import TOPICS, read_page
 
 
 def test_the_topics_are_listed(cli):
@@ -15,14 +15,14 @@ def test_the_topics_are_listed(cli):
     done = cli("explain")
     assert done.code == 0, done.err
     assert max(map(len, done.out.splitlines())) <= 80
-    assert all(topic in done.out for topic in topics())
-    assert cli("explain --quiet").out.split() == topics()
+    assert all(topic in done.out for topic in TOPICS)
+    assert cli("explain --quiet").out.split() == list(TOPICS)
     listed = cli("explain --json").json["topics"]
-    assert [item["name"] for item in listed] == topics()
+    assert [item["name"] for item in listed] == list(TOPICS)
     assert all(item["summary"] for item in listed)
 
 
-@pytest.mark.parametrize("topic", topics())
+@pytest.mark.parametrize("topic", TOPICS)
 def test_a_topic(cli, topic):
     """Off a terminal a page is its Markdown, without escape codes; --json has the same text."""
     done = cli("explain", topic)
@@ -33,7 +33,7 @@ def test_a_topic(cli, topic):
     assert (entry["kind"], entry["name"], entry["text"]) == ("topic", topic, done.out)
 
 
-@pytest.mark.parametrize("topic", topics())
+@pytest.mark.parametrize("topic", TOPICS)
 def test_a_topic_on_a_terminal(cli, monkeypatch, topic):
     """Rendered: no Markdown marks, nothing wider than the terminal, nothing cut off."""
     monkeypatch.setattr("robbench.cli.explain.on_terminal", lambda: True)
