@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from robbench.api.evaluation import Evaluation
 from robbench.api.progress import Progress, silent
-from robbench.api.runs import Attacks, attack_texts, given, run_plan, seconds
+from robbench.api.runs import Attacks, attack_texts, given, run_plans, seconds
 from robbench.core.device import placed
 from robbench.core.errors import UserError
 from robbench.core.freeze import frozen
@@ -112,7 +112,7 @@ def evaluate(
         plan = _plan(module, samples.to(where), threats, config, name, out)
         if out is None:
             return _decide(plan, progress or silent)
-        return run_plan(plan, Store(out), force=force, progress=progress or silent)[0]
+        return run_plans([plan], Store(out), force=force, progress=progress or silent)[0]
 
 
 def _function(model: Any) -> nn.Module:

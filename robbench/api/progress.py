@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
 from robbench.core.errors import Stopped
+from robbench.tasks.listener import Bar, Listener
 from robbench.tasks.signals import StopFlag, stop_flag
 
 Progress: TypeAlias = Callable[[float, str], None]
@@ -18,6 +19,31 @@ log = logging.getLogger("robbench")
 
 def silent(share: float, text: str) -> None:
     """Progress that nobody follows."""
+
+
+class Log(Listener):
+    """Messages go to the log, the progress of each job to a callback."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.callback = progress
+
+    def say(self, text: str) -> None:
+        log.info(text)
+
+    def detail(self, text: str) -> None:
+        log.debug(text)
+
+    @contextlib.contextmanager
+    def progress(self, title: str) -> Iterator[Bar]:
+        yield _Callback(self.callback)
+
+
+class _Callback(Bar):
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+
+    def update(self, share: float, text: str) -> None:
+        self.progress(share, text)
 
 
 @contextlib.contextmanager

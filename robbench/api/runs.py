@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from robbench.api.evaluation import Evaluation
-from robbench.api.progress import Progress, interruptible, log, silent
+from robbench.api.progress import Log, Progress, interruptible, log, silent
 from robbench.api.results import Names, several
 from robbench.attacks.base import AnyAttack
 from robbench.catalogue.builtins import ATTACKS
@@ -18,10 +18,7 @@ from robbench.core.spec import validate
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.plan import AttackPlan, plan_attacks
-from robbench.tasks.attack.run import Progress as Decided
-from robbench.tasks.attack.run import attack as attack_plan
-from robbench.tasks.check import check_after
-from robbench.tasks.measure import Measurer
+from robbench.tasks.attack.run import attack as attack_plans
 
 Attacks: TypeAlias = str | AnyAttack | Sequence[str | AnyAttack]
 """A spec such as `apgd:steps=50`, a cascade, a TOML file, an attack itself, or a list of these."""
@@ -88,48 +85,44 @@ def attack(
             download=download,
         )
     )
-    store, tell = Store(out), progress or silent
-    found = [one for plan in plans for one in run_plan(plan, store, force=force, progress=tell)]
-    if measure:
-        measurer = Measurer(store, plans[0].device, folder, download, say=log.info)
-        for one in found:
-            assert one.path is not None
-            measurer.measure(one.path, force=False, watch=tell, subject=one.plan.subject)
-    return found
+    return run_plans(
+        plans,
+        Store(out),
+        force=force,
+        progress=progress or silent,
+        data_dir=folder,
+        download=download,
+    )
 
 
-def run_plan(
-    plan: AttackPlan, store: Store, *, force: bool, progress: Progress
+def run_plans(
+    plans: Sequence[AttackPlan],
+    store: Store,
+    *,
+    force: bool,
+    progress: Progress,
+    data_dir: Path | None = None,
+    download: bool = False,
 ) -> list[Evaluation]:
-    """Run a plan with its automatic checks, or find it done; one Evaluation per budget."""
-    for note in (*plan.subject.split.notes, *plan.notes):
+    """Run plans with their automatic checks and measures, or find them done."""
+    for note in dict.fromkeys(note for plan in plans for note in plan.subject.split.notes):
         log.info(note)
-
-    def watch(now: Decided) -> None:
-        progress(now.share, f"{now.samples}/{now.total} decided")
-
-    with interruptible() as stop:
-        outcome = attack_plan(
-            plan,
-            store=store,
-            force=force,
-            resumed=lambda known: log.info("%d samples are decided already", known),
-            watch=watch,
-            stop=stop,
-            say=log.info,
-        )
-        stop.check()
-        check_after(
-            plan,
-            outcome.runs,
+    with interruptible():
+        found = attack_plans(
+            plans,
             store,
-            fresh=outcome.fresh,
-            say=log.info,
-            asked_to_stop=stop.check,
+            force=force,
+            data_dir=data_dir,
+            download=download,
+            listener=Log(progress),
         )
     return [
-        Evaluation(run, one_budget(plan, n), path=store.run_path(run.info["run_id"]))
-        for n, run in enumerate(outcome.runs)
+        Evaluation(
+            one.run,
+            one_budget(one.plan, one.eps_index),
+            path=store.run_path(one.run.info["run_id"]),
+        )
+        for one in found
     ]
 
 

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from robbench.cli import options as o
 from robbench.cli.measure import describe as describe_measures
-from robbench.cli.measure import measure_run
 from robbench.cli.measure import show as show_measures
 from robbench.cli.options import option
 from robbench.cli.reporter import Reporter, print_json, print_rich, reported
 
 if TYPE_CHECKING:
-    from robbench.store.run import Run
     from robbench.store.store import Store
     from robbench.tasks.attack.plan import AttackPlan
-    from robbench.tasks.measure import Measured
+    from robbench.tasks.attack.run import Attacked
 
 WHAT = "What to attack, and how"
 Models = Annotated[
@@ -156,6 +152,7 @@ def attack(
     from robbench.store.store import Store
     from robbench.tasks.attack.config import AttackConfig
     from robbench.tasks.attack.plan import plan_attacks
+    from robbench.tasks.attack.run import attack as run
 
     flags = {
         "attack": attacks,
@@ -188,20 +185,30 @@ def attack(
             "robbench.attack.plan/1", runs=[row for plan in plans for row in describe(plan, store)]
         )
         return
-    done = [(plan, run) for plan in plans for run in run_attack(plan, store, reporter, force=force)]
-    rows = compare([run for _, run in done])
-    if not as_json:  # before measuring: whatever comes of that, this is known
-        from robbench.reports.terminal.compare import comparison_table
 
-        print_rich(comparison_table(rows))
-    measured = measure_runs(done, store, reporter, data_dir, download) if settings.measure else []
+    def show_rows(found: list[Attacked]) -> None:
+        if not as_json:  # before measuring: whatever comes of that, this is known
+            from robbench.reports.terminal.compare import comparison_table
+
+            print_rich(comparison_table(compare([one.run for one in found])))
+
+    found = run(
+        plans,
+        store,
+        force=force,
+        data_dir=data_dir,
+        download=download,
+        listener=reporter,
+        attacked=show_rows,
+    )
+    measured = [one.measured for one in found if one.measured]
     if as_json:
         more = (
             {"measures": [row for one in measured for row in describe_measures(one)]}
             if settings.measure
             else {}
         )
-        print_json("robbench.attack/1", rows=rows, **more)
+        print_json("robbench.attack/1", rows=compare([one.run for one in found]), **more)
     else:
         show_measures(measured)
         reporter.say(f"per-sample results: {store.root / 'results' / 'samples'}")
@@ -222,96 +229,3 @@ def describe(plan: AttackPlan, store: Store) -> list[dict[str, object]]:
         }
         for run_id, threat in zip(plan.run_ids, plan.threats, strict=True)
     ]  # fmt: skip
-
-
-def run_attack(plan: AttackPlan, store: Store, reporter: Reporter, *, force: bool) -> list[Run]:
-    """Run one plan under progress bars. Raises Stopped when a signal came first."""
-    from robbench.tasks.attack.run import Progress, attack
-    from robbench.tasks.check import check_after
-    from robbench.tasks.signals import stop_flag
-
-    title = f"{plan.subject.name} {plan.threat}"
-    for run_id, threat in zip(plan.run_ids, plan.threats, strict=True):
-        reporter.detail(
-            f"run {run_id}: {plan.subject.name} on {len(plan.subject.split)} of {plan.data}, {threat.text}, {plan.attack}"
-        )
-    for note in plan.notes:
-        reporter.say(note)
-    began = time.monotonic()
-    with stop_flag(reporter.say) as stop, reporter.progress(title) as bar:
-
-        def watch(p: Progress) -> None:
-            rate = p.samples / max(time.monotonic() - began, 1e-9)
-            # Broken samples are decided first, so the share of robust ones so far is only known
-            # from above.
-            bar.update(
-                p.share,
-                f"{p.samples}/{p.total} decided, robust at most {1 - p.broken / p.total:.1%}, {rate:.1f}/s",
-            )
-            for entry in p.entries:
-                bar.part(entry.spec, entry.left, entry.reached, f"{entry.found} found")
-
-        def resumed(decided: int) -> None:
-            reporter.say(
-                f"going on with {title}: {decided} of {len(plan.subject.split)} samples are decided already"
-            )
-
-        outcome = attack(
-            plan,
-            store=store,
-            force=force,
-            resumed=resumed,
-            watch=watch,
-            stop=stop,
-            say=reporter.say,
-        )
-        stop.check()
-        checks = check_after(
-            plan,
-            outcome.runs,
-            store,
-            fresh=outcome.fresh,
-            say=reporter.say,
-            asked_to_stop=stop.check,
-        )
-        stop.check()
-    if not outcome.fresh:
-        ids = " ".join(plan.run_ids)
-        reporter.say(
-            f"run {ids} ({title}) is in the store already; nothing to do (--force runs it again)"
-        )
-    for run, findings in zip(outcome.runs, checks, strict=True):
-        report_warnings(run.info, findings, reporter)
-    return outcome.runs
-
-
-def measure_runs(
-    done: Sequence[tuple[AttackPlan, Run]],
-    store: Store,
-    reporter: Reporter,
-    data_dir: Path | None,
-    download: bool,
-) -> list[Measured]:
-    """Measure runs that were just attacked, with the models at hand."""
-    from robbench.tasks.measure import Measurer
-
-    measurer = Measurer(store, done[0][0].device, data_dir, download, say=reporter.say)
-    return [
-        measure_run(
-            measurer,
-            store.run_path(run.info["run_id"]),
-            reporter,
-            force=False,
-            subject=plan.subject,
-        )
-        for plan, run in done
-    ]
-
-
-def report_warnings(info: dict[str, Any], checks: list[dict[str, Any]], reporter: Reporter) -> None:
-    """Warnings about a run and its failed checks, one line each."""
-    from robbench.reports import texts
-
-    title = f"{info['model']} {info['threat']}"
-    for text in filter(None, [texts.disagreements(info), *texts.warnings(info, checks)]):
-        reporter.say(f"{title}: {text}")

@@ -27,13 +27,13 @@ def demo(
     import torch
 
     from robbench.analysis.comparison import compare_runs
-    from robbench.cli.attack import run_attack
-    from robbench.cli.train import run_training
     from robbench.reports.terminal.compare import comparison_table
     from robbench.store.store import Store
     from robbench.tasks.attack.config import AttackConfig
     from robbench.tasks.attack.plan import plan_attacks
+    from robbench.tasks.attack.run import attack
     from robbench.tasks.train.config import TrainConfig
+    from robbench.tasks.train.listen import run_training
     from robbench.tasks.train.plan import plan_training
 
     torch.set_num_threads(
@@ -52,11 +52,8 @@ def demo(
     config = AttackConfig(attack=("apgd", "apgd-t"), threat=(THREAT,))
     reporter.say(f"attacking both: {' + '.join(config.attack)}, {THREAT}, the 597 test digits")
     plans = list(plan_attacks(list(MODELS), config, **places))
-    ids = [
-        run.info["run_id"]
-        for plan in plans
-        for run in run_attack(plan, store, reporter, force=force)
-    ]
+    found = attack(plans, store, force=force, listener=reporter)
+    ids = [one.run.info["run_id"] for one in found]
     print_rich(comparison_table(compare_runs(ids, out).rows))
     print_result(f"models:             {store.root / 'models'}")
     print_result(f"one row per run:    {store.root / 'results' / 'runs'}/*.parquet")

@@ -13,8 +13,7 @@ from robbench.cli.options import option
 from robbench.cli.reporter import Reporter, print_json, print_rich, reported
 
 if TYPE_CHECKING:
-    from robbench.tasks.measure import Measured, Measurer
-    from robbench.tasks.subject import Subject
+    from robbench.tasks.measure import Measured
 
 WHAT = "What to measure"
 Runs = Annotated[
@@ -58,7 +57,7 @@ def measure(
     """
     from robbench.core.device import find_device
     from robbench.store.store import Store
-    from robbench.tasks.measure import ChangedError, Measured, Measurer
+    from robbench.tasks.measure import ChangedError, Measured, Measurer, measure_run
 
     reporter, store = Reporter(quiet=quiet, verbose=verbose), Store(out)
     measurer = Measurer(store, find_device(device), data_dir, download, train_samples, reporter.say)
@@ -81,28 +80,6 @@ def measure(
         reporter.say(
             f"measures: {store.root / 'results' / 'measures'}; per sample: {store.root / 'results' / 'sample_measures'}"
         )
-
-
-def measure_run(
-    measurer: Measurer,
-    path: Path,
-    reporter: Reporter,
-    *,
-    force: bool,
-    model: str | None = None,
-    subject: Subject | None = None,
-) -> Measured:
-    """Measure one run under a progress bar."""
-    with reporter.progress(f"measuring {path.stem}") as bar:
-        measured = measurer.measure(
-            path, force=force, watch=bar.update, model=model, subject=subject
-        )
-    title = f"run {path.stem} ({measured.info['model']} {measured.info['threat']})"
-    if not measured.fresh:
-        reporter.say(f"{title} has been measured already; nothing to do (--force does it again)")
-    for note in measured.notes:
-        reporter.say(f"{title}: {note}")
-    return measured
 
 
 def show(found: Sequence[Measured]) -> None:

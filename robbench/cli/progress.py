@@ -7,21 +7,9 @@ import time
 from typing import Any
 
 from robbench.core.escaping import one_line
+from robbench.tasks.listener import Bar
 
 PLAIN_SECONDS, PLAIN_SHARE = 30.0, 0.1  # off a terminal: a line at least this often
-
-
-class Bar:
-    """One job's progress: `update` with the share done and a text such as `robust so far 48.2 %`."""
-
-    def update(self, share: float, text: str) -> None:
-        """Show where the job stands; cheap to call often."""
-
-    def resume(self, share: float) -> None:
-        """So much was done before: what is left takes as long as the rest of it."""
-
-    def part(self, name: str, done: int, total: int, text: str) -> None:
-        """Show where one part of the job stands, in a bar of its own where there is room for one."""
 
 
 class LiveBar(Bar):

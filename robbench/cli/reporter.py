@@ -14,10 +14,11 @@ from typing import Any, ParamSpec, TextIO, TypeVar
 
 import typer
 
-from robbench.cli.progress import Bar, LiveBar, PlainBar
+from robbench.cli.progress import LiveBar, PlainBar
 from robbench.core import files
 from robbench.core.errors import RobbenchError, Stopped
 from robbench.core.escaping import one_line, printable
+from robbench.tasks.listener import Bar, Listener
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -136,7 +137,7 @@ def resume_command() -> str:
     return shlex.join(["robbench", *(word for word in sys.argv[1:] if word != "--force")])
 
 
-class Reporter:
+class Reporter(Listener):
     """Messages at the chosen loudness. Progress is a live bar on a terminal, plain lines elsewhere."""
 
     def __init__(self, *, quiet: bool, verbose: bool) -> None:

@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 from robbench.cli import options as o
 from robbench.cli.options import option
-from robbench.cli.progress import Bar
 from robbench.cli.reporter import Reporter, print_json, print_result, reported
 
-if TYPE_CHECKING:
-    from robbench.tasks.train.plan import TrainPlan
-    from robbench.tasks.train.run import Trained
-
 WHAT = "What to train"
-REDRAW_SECONDS = 0.2
 Recipe = Annotated[
     str | None,
     option(
@@ -170,6 +162,8 @@ def train(
         }
         print_json("robbench.train.plan/1", **about, start=start)
         return
+    from robbench.tasks.train.listen import run_training
+
     done = run_training(plan, reporter, force=force)
     if not first:
         return
@@ -182,64 +176,3 @@ def train(
             f"model {plan.name}: {done.folder} "
             f"(epoch {selected['epoch']}, the {selected['model']} one)"
         )
-
-
-def run_training(plan: TrainPlan, reporter: Reporter, *, force: bool) -> Trained:
-    """Train under a progress bar."""
-    from robbench.core.errors import Stopped
-    from robbench.tasks.signals import stop_flag
-    from robbench.tasks.train.run import train
-
-    with stop_flag(reporter.say) as stop, reporter.progress(f"train {plan.name}") as bar:
-        done = train(
-            plan, force=force, watcher=_Watcher(bar, reporter, plan.config.epochs), stop=stop
-        )
-        if stop:
-            raise Stopped(stop.exit_code)
-    if not done.fresh:
-        reporter.say(
-            f"model {plan.name} is there already, from the same settings; "
-            "nothing to do (--force trains again)"
-        )
-    return done
-
-
-class _Watcher:  # a tasks.train.run.Watcher; to import that would load torch for --help
-    """Shows batches on the bar and epochs as lines."""
-
-    def __init__(self, bar: Bar, reporter: Reporter, epochs: int) -> None:
-        self.bar = bar
-        self.reporter = reporter
-        self.epochs = epochs
-        self.last = ""  # accuracies of the last epoch
-        self.drawn = 0.0
-        self.began = time.monotonic()
-
-    def begins(self, notes: Sequence[str]) -> None:
-        for note in notes:
-            self.reporter.say(note)
-
-    def batch(self, progress: Any) -> None:
-        now = time.monotonic()
-        if now - self.drawn > REDRAW_SECONDS:
-            self.drawn = now
-            rate = progress.samples / max(now - self.began, 1e-9)
-            self.bar.update(
-                (progress.epoch + progress.samples / progress.total) / self.epochs,
-                f"epoch {progress.epoch + 1}/{self.epochs}, loss {float(progress.loss):.3f}, "
-                f"{rate:.0f}/s{self.last}",
-            )
-
-    def epoch(self, row: dict[str, Any]) -> None:
-        self.last = f", val {row['clean_accuracy']:.1%} clean {row['robust_accuracy']:.1%} robust"
-        self.began = time.monotonic()
-        self.reporter.detail(
-            f"epoch {row['epoch']}: loss {row['train_loss']:.4f}{self.last}, {row['seconds']:.1f} s"
-        )
-
-    def resumed(self, epoch: int) -> None:
-        self.bar.resume(epoch / self.epochs)
-        self.reporter.say(f"going on after epoch {epoch}")
-
-    def waits(self, text: str) -> None:
-        self.reporter.say(text)

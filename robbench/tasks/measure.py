@@ -33,6 +33,7 @@ from robbench.store.run import Run, read_points, read_run
 from robbench.store.store import Store, locked_runs
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.points import decode
+from robbench.tasks.listener import Listener
 from robbench.tasks.subject import Subject, find_subject, of_run
 
 TRAIN_SAMPLES = 2000
@@ -276,6 +277,28 @@ class Measurer:
                 moved,
                 watch,
             )
+
+
+def measure_run(
+    measurer: Measurer,
+    path: Path,
+    listener: Listener,
+    *,
+    force: bool,
+    model: str | None = None,
+    subject: Subject | None = None,
+) -> Measured:
+    """Measure one run, with its progress and what to know about it."""
+    with listener.progress(f"measuring {path.stem}") as bar:
+        measured = measurer.measure(
+            path, force=force, watch=bar.update, model=model, subject=subject
+        )
+    title = f"run {path.stem} ({measured.info['model']} {measured.info['threat']})"
+    if not measured.fresh:
+        listener.say(f"{title} has been measured already; nothing to do (--force does it again)")
+    for note in measured.notes:
+        listener.say(f"{title}: {note}")
+    return measured
 
 
 def _require_same(info: dict[str, Any], ids: list[int], subject: Subject) -> None:

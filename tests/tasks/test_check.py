@@ -82,7 +82,7 @@ def test_verdicts_and_their_cost_are_what_they_are_without_checks(
     other = shutil.copytree(store, tmp_path / "T")
     assert cli(f"attack ce {PGD} --limit 80 --quiet --out", store).code == 0
     monkeypatch.setattr(
-        "robbench.tasks.check.check_after", lambda plan, runs, store, **how: [[] for _ in runs]
+        "robbench.tasks.attack.run.check_after", lambda plan, runs, store, **how: [[] for _ in runs]
     )
     assert cli(f"attack ce {PGD} --limit 80 --quiet --out", other).code == 0
     assert not (other / "results" / "checks").exists()

@@ -1,13 +1,16 @@
-"""Attack a model: skip what is already known, run the cascade, write one row per sample and one per run."""
+"""Attack models: skip what is known, decide the rest, write the runs, check and measure them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
 from robbench.engine.progress import EntryProgress
+from robbench.reports.texts import disagreements, warnings
 from robbench.store.run import Run, read_run
 from robbench.store.store import Store
 from robbench.tasks.attack.earlier import decided, drop_leftovers, finished
@@ -15,7 +18,120 @@ from robbench.tasks.attack.plan import AttackPlan
 from robbench.tasks.attack.points import points_to_replay
 from robbench.tasks.attack.session import AttackSession
 from robbench.tasks.attack.shard_writer import ShardWriter
-from robbench.tasks.signals import StopFlag
+from robbench.tasks.check import check_after
+from robbench.tasks.listener import Bar, Listener
+from robbench.tasks.measure import Measured, Measurer, measure_run
+from robbench.tasks.signals import StopFlag, stop_flag
+
+
+class Attacked(NamedTuple):
+    """A run, the automatic checks of it, and its measures where they were asked for."""
+
+    plan: AttackPlan
+    eps_index: int  # which of the plan's budgets
+    run: Run
+    checks: list[dict[str, Any]]  # rows of the checks table
+    measured: Measured | None = None
+
+
+def attack(
+    plans: Sequence[AttackPlan],
+    store: Store,
+    *,
+    force: bool = False,
+    data_dir: Path | None = None,
+    download: bool = False,
+    listener: Listener | None = None,
+    attacked: Callable[[list[Attacked]], None] = lambda found: None,
+) -> list[Attacked]:
+    """Run plans with their automatic checks, then measure the runs where the plan says so.
+
+    Runs that are in the store already are read, unless `force`. `attacked` hears of all runs before
+    the first is measured. Raises Stopped after a signal; what was decided is kept, and the same
+    call goes on from there.
+    """
+    hears = listener or Listener()
+    found = [one for plan in plans for one in _attack_plan(plan, store, force, hears)]
+    attacked(found)
+    measurer = Measurer(store, plans[0].device, data_dir, download, say=hears.say)
+    return [
+        one._replace(
+            measured=measure_run(
+                measurer,
+                store.run_path(one.run.info["run_id"]),
+                hears,
+                force=False,
+                subject=one.plan.subject,
+            )
+        )
+        if one.plan.config.measure
+        else one
+        for one in found
+    ]
+
+
+def _attack_plan(plan: AttackPlan, store: Store, force: bool, listener: Listener) -> list[Attacked]:
+    title, size = f"{plan.subject.name} {plan.threat}", len(plan.subject.split)
+    for run_id, threat in zip(plan.run_ids, plan.threats, strict=True):
+        listener.detail(
+            f"run {run_id}: {plan.subject.name} on {size} of {plan.data}, {threat.text}, "
+            f"{plan.attack}"
+        )
+    for note in plan.notes:
+        listener.say(note)
+
+    def resumed(known: int) -> None:
+        listener.say(f"going on with {title}: {known} of {size} samples are decided already")
+
+    with stop_flag(listener.say) as stop, listener.progress(title) as bar:
+        outcome = run_plan(
+            plan,
+            store=store,
+            force=force,
+            resumed=resumed,
+            watch=_on(bar),
+            stop=stop,
+            say=listener.say,
+        )
+        stop.check()
+        checks = check_after(
+            plan,
+            outcome.runs,
+            store,
+            fresh=outcome.fresh,
+            say=listener.say,
+            asked_to_stop=stop.check,
+        )
+        stop.check()
+    if not outcome.fresh:
+        listener.say(
+            f"run {' '.join(plan.run_ids)} ({title}) is in the store already; nothing to do "
+            "(--force runs it again)"
+        )
+    found = []
+    for n, (run, rows) in enumerate(zip(outcome.runs, checks, strict=True)):
+        for text in filter(None, [disagreements(run.info), *warnings(run.info, rows)]):
+            listener.say(f"{run.info['model']} {run.info['threat']}: {text}")
+        found.append(Attacked(plan, n, run, rows))
+    return found
+
+
+def _on(bar: Bar) -> Callable[[Progress], None]:
+    """Shows progress on a bar."""
+    began = time.monotonic()
+
+    def watch(now: Progress) -> None:
+        rate = now.samples / max(time.monotonic() - began, 1e-9)
+        # Broken samples are decided first: the share of robust ones is known from above only.
+        robust = 1 - now.broken / now.total
+        bar.update(
+            now.share,
+            f"{now.samples}/{now.total} decided, robust at most {robust:.1%}, {rate:.1f}/s",
+        )
+        for entry in now.entries:
+            bar.part(entry.spec, entry.left, entry.reached, f"{entry.found} found")
+
+    return watch
 
 
 class Progress(NamedTuple):
@@ -35,7 +151,7 @@ class Outcome(NamedTuple):
     fresh: bool
 
 
-def attack(plan: AttackPlan, *, store: Store, force: bool, resumed: Callable[[int], None], watch: Callable[[Progress], None],
+def run_plan(plan: AttackPlan, *, store: Store, force: bool, resumed: Callable[[int], None], watch: Callable[[Progress], None],
            stop: StopFlag, say: Callable[[str], None] = lambda text: None) -> Outcome:  # fmt: skip
     """Run a plan, or go on with it, or find it done. A stopped run keeps its finished samples for the next time.
 

@@ -1,0 +1,34 @@
+"""What a long job tells while it works: messages, and the progress of one job after the other."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+
+class Bar:
+    """Progress of one job; this one shows nothing."""
+
+    def update(self, share: float, text: str) -> None:
+        """The share of the work that is done, in [0,1], and a short text; called often."""
+
+    def resume(self, share: float) -> None:
+        """This share was done by an earlier process."""
+
+    def part(self, name: str, done: int, total: int, text: str) -> None:
+        """Progress of one part of the job."""
+
+
+class Listener:
+    """Hears of a job; this one ignores everything."""
+
+    def say(self, text: str) -> None:
+        """A message."""
+
+    def detail(self, text: str) -> None:
+        """A message for those who want to know more."""
+
+    @contextlib.contextmanager
+    def progress(self, title: str) -> Iterator[Bar]:
+        """The progress of one job, until it ends."""
+        yield Bar()
