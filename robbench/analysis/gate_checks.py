@@ -166,9 +166,7 @@ def margin_check(
         return GateCheck(
             **common, drop=drop, low=drop, high=drop, decision=decision, method="these samples"
         )
-    found = paired_bootstrap(
-        mine, theirs, seed=0, statistic="median", level=1 - 2 * alpha, resamples=_RESAMPLES
-    )
+    found = paired_bootstrap(mine, theirs, seed=0, level=1 - 2 * alpha, resamples=_RESAMPLES)
     decision = (
         "regression"
         if found.low > tolerance

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,9 +13,6 @@ from scipy import stats
 from robbench.statistics import bootstrap
 from robbench.statistics.bootstrap import over_seeds, over_seeds_difference, paired_bootstrap
 
-Statistic = Literal["mean", "median"]
-STATISTICS: tuple[Statistic, ...] = ("mean", "median")
-
 
 def skewed(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Margins of two models: alike per sample, with a long tail."""
@@ -25,22 +21,20 @@ def skewed(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return 0.8 * baseline + 0.3 * random.exponential(size=n), baseline
 
 
-@pytest.mark.parametrize("statistic", STATISTICS)
 @pytest.mark.parametrize("n", [31, 200])
-def test_the_interval_is_scipys_bca(statistic: Statistic, n: int) -> None:
+def test_the_interval_is_scipys_bca(n: int) -> None:
     """Both ends within 2 % of the width of scipy's paired BCa interval, which draws alike but interpolates quantiles."""
     values, baseline = skewed(n, n)
-    function = np.mean if statistic == "mean" else np.median
-    ours = paired_bootstrap(values, baseline, seed=1, statistic=statistic)
+    ours = paired_bootstrap(values, baseline, seed=1)
     theirs = stats.bootstrap(
         (values, baseline),
-        lambda a, b, axis: function(a, axis=axis) - function(b, axis=axis),
+        lambda a, b, axis: np.median(a, axis=axis) - np.median(b, axis=axis),
         paired=True,
         vectorized=True,
         rng=np.random.default_rng(1),
     ).confidence_interval
     assert ours.method == "bca"
-    assert ours.value == pytest.approx(function(values) - function(baseline), rel=1e-12)
+    assert ours.value == pytest.approx(np.median(values) - np.median(baseline), rel=1e-12)
     assert (ours.low, ours.high) == pytest.approx(
         tuple(theirs), abs=0.02 * (theirs.high - theirs.low)
     )
@@ -64,56 +58,43 @@ def test_the_jackknife_is_that_of_leaving_out(pairs: list[tuple[float, float]]) 
     np.testing.assert_array_equal(bootstrap._leave_one_out(rows), expected)
 
 
-@pytest.mark.parametrize("statistic", STATISTICS)
-def test_the_interval_holds_as_often_as_it_says(statistic: Statistic) -> None:
+def test_the_interval_holds_as_often_as_it_says() -> None:
     """90 % intervals of 400 skewed data sets of 60 pairs hold the true difference 86 to 94 % of the time."""
     big = skewed(2_000_000, 0)
-    function = np.mean if statistic == "mean" else np.median
-    truth, held = function(big[0]) - function(big[1]), 0
+    truth, held = np.median(big[0]) - np.median(big[1]), 0
     for seed in range(1, 401):
-        found = paired_bootstrap(
-            *skewed(60, seed), seed=seed, statistic=statistic, level=0.9, resamples=499
-        )
+        found = paired_bootstrap(*skewed(60, seed), seed=seed, level=0.9, resamples=499)
         held += found.low <= truth <= found.high
     assert 0.86 <= held / 400 <= 0.94
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.integers(20, 80), st.integers(0, 1000), st.sampled_from(STATISTICS))
-def test_intervals_hold_the_value_and_follow_shift_scale_and_exchange(
-    n: int, seed: int, statistic: Statistic
-) -> None:
+@given(st.integers(20, 80), st.integers(0, 1000))
+def test_intervals_hold_the_value_and_follow_shift_scale_and_exchange(n: int, seed: int) -> None:
     """The same resamples of moved, stretched or exchanged data move, stretch or turn around the interval."""
     values, baseline = skewed(n, seed)
-    found = paired_bootstrap(values, baseline, seed=seed, statistic=statistic, resamples=499)
+    found = paired_bootstrap(values, baseline, seed=seed, resamples=499)
     assert found.low <= found.value <= found.high
     width = found.high - found.low
-    moved = paired_bootstrap(
-        2 * values + 3, 2 * baseline, seed=seed, statistic=statistic, resamples=499
-    )
+    moved = paired_bootstrap(2 * values + 3, 2 * baseline, seed=seed, resamples=499)
     assert (moved.low, moved.high) == pytest.approx(
         (2 * found.low + 3, 2 * found.high + 3), abs=0.1 * width
     )
-    turned = paired_bootstrap(baseline, values, seed=seed, statistic=statistic, resamples=499)
+    turned = paired_bootstrap(baseline, values, seed=seed, resamples=499)
     assert turned.value == pytest.approx(-found.value)
     assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low), abs=0.1 * width)
-    wider = paired_bootstrap(
-        values, baseline, seed=seed, statistic=statistic, resamples=499, level=0.99
-    )
+    wider = paired_bootstrap(values, baseline, seed=seed, resamples=499, level=0.99)
     assert wider.low <= found.low <= found.high <= wider.high
 
 
-@pytest.mark.parametrize("statistic", STATISTICS)
-def test_intervals_narrow_with_the_samples_and_depend_on_the_seed_alone(
-    statistic: Statistic,
-) -> None:
+def test_intervals_narrow_with_the_samples_and_depend_on_the_seed_alone() -> None:
     """Sixteen times the samples, about a quarter of the width; the same seed, the same numbers; another one, others."""
     few, many = skewed(200, 1), skewed(3200, 1)
-    short = paired_bootstrap(*few, seed=1, statistic=statistic, resamples=999)
-    long = paired_bootstrap(*many, seed=1, statistic=statistic, resamples=999)
+    short = paired_bootstrap(*few, seed=1, resamples=999)
+    long = paired_bootstrap(*many, seed=1, resamples=999)
     assert 0.15 < (long.high - long.low) / (short.high - short.low) < 0.4
-    assert paired_bootstrap(*few, seed=1, statistic=statistic, resamples=999) == short
-    other = paired_bootstrap(*few, seed=2, statistic=statistic, resamples=999)
+    assert paired_bootstrap(*few, seed=1, resamples=999) == short
+    other = paired_bootstrap(*few, seed=2, resamples=999)
     assert (other.value, other.low) == (short.value, pytest.approx(short.low, abs=0.2))
     assert other != short
 
@@ -126,83 +107,10 @@ def test_pairs_are_kept_together() -> None:
     assert paired_bootstrap([0.3], [0.1], seed=1).method == "percentile"
 
 
-def clustered(sizes: list[int], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Differences that share much within a cluster, and their labels, shuffled."""
-    random = np.random.default_rng(seed)
-    labels = np.repeat(np.arange(len(sizes)), sizes)
-    values = random.normal(size=len(sizes))[labels] + random.normal(size=len(labels))
-    order = random.permutation(len(labels))
-    return values[order], labels[order]
-
-
-def test_the_spread_over_clusters_is_that_of_two_stages() -> None:
-    """Of equal clusters the variance of a resampled mean is known: between clusters plus within, each over its number."""
-    values, labels = clustered([12] * 30, 1)
-    means = np.array([values[labels == g].mean() for g in range(30)])
-    within = np.mean([values[labels == g].var() for g in range(30)])
-    spread = math.sqrt(means.var() / 30 + within / 12 / 30)
-    found = paired_bootstrap(values, np.zeros(360), seed=1, clusters=labels)
-    assert found.high - found.low == pytest.approx(2 * 1.96 * spread, rel=0.06)
-    plain = paired_bootstrap(values, np.zeros(360), seed=1)
-    assert found.high - found.low > 2 * (plain.high - plain.low)
-
-
-def test_seeds_with_one_test_set_share_the_draw_of_samples() -> None:
-    """Of a table [seeds,samples] the variance of a resampled mean is known: rows, columns and the rest, over their numbers."""
-    random = np.random.default_rng(3)
-    rows, columns = 0.2 * random.normal(size=(25, 1)), random.normal(size=40)
-    table = rows + columns + 0.5 * random.normal(size=(25, 40))
-    rest = table - table.mean(0) - table.mean(1, keepdims=True) + table.mean()
-    spread = math.sqrt(table.mean(1).var() / 25 + table.mean(0).var() / 40 + rest.var() / 1000)
-    order = random.permutation(1000)
-    seeds, samples = (
-        np.repeat(np.arange(25), 40)[order],
-        np.tile([f"{i:02}" for i in range(40)], 25)[order],
-    )
-    found = paired_bootstrap(
-        table.ravel()[order], np.zeros(1000), seed=1, clusters=seeds, samples=samples
-    )
-    assert found.high - found.low == pytest.approx(2 * 1.96 * spread, rel=0.06)
-    nested = paired_bootstrap(table.ravel()[order], np.zeros(1000), seed=1, clusters=seeds)
-    assert found.high - found.low > 2 * (nested.high - nested.low)
-
-
-@pytest.mark.parametrize("statistic", STATISTICS)
-def test_clusters_of_several_sizes_are_drawn_one_by_one(statistic: Statistic) -> None:
-    """Against a plain loop: draw clusters, then pairs within each; text labels do as well as numbers."""
-    values, labels = clustered([3, 5, 8, 13, 21, 2, 9, 17, 30, 11, 4, 6], 2)
-    zeros, random = np.zeros(len(values)), np.random.default_rng(5)
-    function = np.mean if statistic == "mean" else np.median
-    drawn = [
-        function(
-            np.concatenate(
-                [
-                    random.choice(values[labels == g], (labels == g).sum())
-                    for g in random.integers(12, size=12)
-                ]
-            )
-        )
-        for _ in range(2000)
-    ]
-    indices = bootstrap._draws(
-        bootstrap._groups(labels, len(labels)), 2000, np.random.default_rng(1)
-    )
-    ours = [function(values[index[0]]) for index in indices]
-    assert stats.ks_2samp(drawn, ours).pvalue > 0.001
-    names = [f"writer {label:02}" for label in labels]
-    found = paired_bootstrap(
-        values, zeros, seed=1, statistic=statistic, clusters=names, resamples=999
-    )
-    assert found == paired_bootstrap(
-        values, zeros, seed=1, statistic=statistic, clusters=labels, resamples=999
-    )
-    assert found.low < found.value < found.high
-
-
 def test_blocks_have_all_resamples_whatever_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
     """No more indices at once than allowed, and as many rows as asked for; every position comes equally often."""
     monkeypatch.setattr(bootstrap, "_DRAWN_AT_ONCE", 100)
-    blocks = list(bootstrap._draws(bootstrap._groups(None, 30), 2000, np.random.default_rng(1)))
+    blocks = list(bootstrap._draws(30, 2000, np.random.default_rng(1)))
     assert {block.shape for block in blocks[:-1]} == {(3, 30)}
     counts = np.bincount(np.concatenate(blocks).ravel(), minlength=30)
     assert counts.sum() == 60_000
@@ -210,26 +118,24 @@ def test_blocks_have_all_resamples_whatever_their_size(monkeypatch: pytest.Monke
 
 
 def test_a_median_takes_infinite_margins() -> None:
-    """A third of the margins censored: the same interval as with any large number; and none for a mean."""
+    """A third of the margins censored: the same interval as with any large number."""
     values, baseline = skewed(120, 4)
     big, limit = baseline > np.quantile(baseline, 0.67), np.where
     infinite = [limit(big, np.inf, each) for each in (values, baseline)]
     large = [limit(big, 1e6, each) for each in (values, baseline)]
-    found = paired_bootstrap(*infinite, seed=1, statistic="median")
-    assert found == paired_bootstrap(*large, seed=1, statistic="median")
+    found = paired_bootstrap(*infinite, seed=1)
+    assert found == paired_bootstrap(*large, seed=1)
     assert math.isfinite(found.low + found.high)
-    with pytest.raises(ValueError, match="median"):
-        paired_bootstrap(*infinite, seed=1)
 
 
 def test_infinite_medians_are_told_honestly() -> None:
     """One median infinite: so is the difference. Near half: one end may be. Both: the difference could be anything."""
     inf = math.inf
-    one = paired_bootstrap([inf] * 9 + [1.0], [1.0] * 10, seed=1, statistic="median")
+    one = paired_bootstrap([inf] * 9 + [1.0], [1.0] * 10, seed=1)
     assert (one.value, one.low, one.high, one.method) == (inf, inf, inf, "percentile")
-    half = paired_bootstrap([inf] * 9 + [2.0] * 11, [1.0] * 20, seed=1, statistic="median")
+    half = paired_bootstrap([inf] * 9 + [2.0] * 11, [1.0] * 20, seed=1)
     assert (half.value, half.low, half.high) == (1.0, 1.0, inf)
-    both = paired_bootstrap([inf] * 9 + [1.0], [inf] * 9 + [1.0], seed=1, statistic="median")
+    both = paired_bootstrap([inf] * 9 + [1.0], [inf] * 9 + [1.0], seed=1)
     assert math.isnan(both.value)
     assert (both.low, both.high, both.method) == (-inf, inf, "percentile")
 
@@ -240,15 +146,10 @@ def test_infinite_medians_are_told_honestly() -> None:
         ([], [], {}),
         ([1.0, 2.0], [1.0], {}),
         ([[1.0]], [[1.0]], {}),
-        ([1.0, math.nan], [1.0, 2.0], {"statistic": "median"}),
-        ([1.0, -math.inf], [1.0, 2.0], {"statistic": "median"}),
-        ([1.0], [1.0], {"statistic": "mode"}),
+        ([1.0, math.nan], [1.0, 2.0], {}),
+        ([1.0, -math.inf], [1.0, 2.0], {}),
         ([1.0], [1.0], {"level": 1.0}),
         ([1.0], [1.0], {"resamples": 0}),
-        ([1.0, 2.0], [1.0, 2.0], {"clusters": [1]}),
-        ([1.0, 2.0], [1.0, 2.0], {"clusters": [1, 2], "samples": [1]}),
-        ([1.0, 2.0], [1.0, 2.0], {"clusters": [1, 2], "samples": [1, 2]}),
-        ([1.0, 2.0], [1.0, 2.0], {"clusters": [1, 1], "samples": [1, 1]}),
     ],
 )
 def test_what_the_bootstrap_refuses(
