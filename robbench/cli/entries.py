@@ -1,0 +1,127 @@
+"""What a name means: entries for `robbench explain`, of a page, a cascade, settings, a recipe, a registry or a check."""
+
+from __future__ import annotations
+
+import inspect
+from typing import TYPE_CHECKING, Any
+
+from robbench.catalogue.cascades import cascades
+from robbench.catalogue.recipes import read_recipe, recipes
+from robbench.core.errors import UserError, unknown
+from robbench.guide import TOPICS, Page, read_page
+
+if TYPE_CHECKING:
+    from robbench.checks.base import Check
+    from robbench.core.registry import Registry
+
+Entry = dict[str, Any]
+
+
+def entries_of(name: str) -> list[Entry]:
+    """What a name means, as `--json` shows it; several entries where several registries have it.
+
+    Raises UserError with the nearest names of all kinds.
+    """
+    from robbench.core.config import COMMANDS
+
+    if name in TOPICS:
+        return [_page_entry(read_page(name))]
+    if name in cascades():
+        return [{"kind": "cascade", "name": name, **cascades()[name]}]
+    if name in COMMANDS:
+        return [_settings_entry(name)]
+    if name in recipes():
+        return [{"kind": "recipe", "name": name, "doc": recipes()[name], **read_recipe(name)}]
+    if found := _registered(name):
+        return found
+
+    from robbench.checks.registry import CHECKS  # loads torch
+
+    for check in CHECKS:
+        if name == check.name:
+            return [_check_entry(check)]
+    raise unknown("name", name, {*_known(), *(check.name for check in CHECKS)})
+
+
+def _known() -> list[str]:
+    """Every name that `explain` knows, but for the checks'."""
+    from robbench.catalogue.builtins import REGISTRIES
+    from robbench.core.config import COMMANDS
+    from robbench.data.data_folder import data_folder, private_sets
+
+    registered = [name for registry in REGISTRIES.values() for name in registry.entries]
+    own = private_sets(data_folder())
+    return [*TOPICS, *COMMANDS, *recipes(), *cascades(), *registered, *own]
+
+
+def _registered(name: str) -> list[Entry]:
+    """What the registries hold under a name: registered, a `module:attribute`, or a set of the data folder."""
+    from robbench.catalogue.builtins import REGISTRIES
+    from robbench.data.data_folder import data_folder, private_sets
+
+    kinds = [kind for kind, registry in REGISTRIES.items() if name in registry.entries]
+    if not kinds and ":" in name:
+        kinds = [kind for kind, registry in REGISTRIES.items() if _fits(registry, name)]
+    if not kinds and name in private_sets(data_folder()):
+        kinds, name = ["data"], f"parquet:{name}"
+    return [_registered_entry(kind, name) for kind in kinds]
+
+
+def _fits(registry: Registry[Any], name: str) -> bool:
+    try:
+        registry.parse(name)
+    except UserError:
+        return False
+    return True
+
+
+def _registered_entry(kind: str, name: str) -> Entry:
+    from robbench.catalogue.builtins import REGISTRIES
+    from robbench.core.registry import explain_options
+
+    cls, spec = REGISTRIES[kind].parse(name)
+    entry = REGISTRIES[kind].entries.get(name)
+    return {
+        "kind": kind,
+        "name": name,
+        "doc": inspect.getdoc(cls) or "",
+        "same_as": str(spec) if str(spec) != name else None,
+        "source": f"{cls.__module__}.{cls.__qualname__}",
+        "package": entry.package if entry else None,
+        "options": [vars(option) for option in explain_options(cls)],
+        "file": inspect.getsourcefile(cls),
+    }
+
+
+def _settings_entry(command: str) -> Entry:
+    from robbench.core.registry import explain_options
+    from robbench.tasks.attack.config import AttackConfig
+    from robbench.tasks.train.config import TrainConfig
+
+    config = TrainConfig if command == "train" else AttackConfig
+    return {
+        "kind": "settings",
+        "name": command,
+        "doc": f"Settings of robbench {command}, by --set KEY=VALUE, ROBBENCH_KEY or a file; "
+        "the common ones are flags too.",
+        "same_as": None,
+        "source": config.__module__,
+        "package": "robbench",
+        "options": [vars(option) for option in explain_options(config)],
+    }
+
+
+def _check_entry(check: Check) -> Entry:
+    return {
+        "kind": "check",
+        "name": check.name,
+        "doc": inspect.getdoc(check.ask) or "",
+        "severity": check.severity,
+        "cost": check.cost,
+        "literature": check.source,
+        "source": f"{check.ask.__module__}.{check.ask.__qualname__}",
+    }
+
+
+def _page_entry(page: Page) -> Entry:
+    return {"kind": "topic", "name": page.topic, "title": page.title, "text": page.text}
