@@ -55,7 +55,7 @@ def query(
 
     from robbench.analysis.query import query as ask
     from robbench.reports.formats import to_csv, write_parquet
-    from robbench.reports.terminal.query import SHOWN_ROWS, answer_table
+    from robbench.reports.terminal.query import SHOWN_ROWS, query_table
 
     if as_json and as_csv:
         raise UserError("choose one of --json and --csv")
@@ -70,7 +70,7 @@ def query(
     elif as_csv:
         print_result(to_csv(answer.to_pylist(), answer.column_names), end="")
     else:
-        print_rich(answer_table(answer, SHOWN_ROWS))
+        print_rich(query_table(answer, SHOWN_ROWS))
         if len(answer) > SHOWN_ROWS:
             reporter.say(
                 f"the first {SHOWN_ROWS} of {len(answer)} rows; all of them with --csv, --json or --parquet FILE"

@@ -11,7 +11,7 @@ from robbench.analysis.commands import recorded_command
 from robbench.core.errors import UserError
 from robbench.core.files import require_output, write_output
 from robbench.core.model_config import Described, read_config
-from robbench.reports.html.data import CHECKS, COLUMNS, MEASURES, Material, Training, in_order
+from robbench.reports.html.data import CHECKS, COLUMNS, MEASURES, ReportData, Training, in_order
 from robbench.reports.html.render import page_sections, render
 from robbench.store.epochs import read_epochs
 from robbench.store.locations import model_folder, sibling_table
@@ -61,7 +61,7 @@ def report(
     )
 
 
-def gather(runs: Sequence[tuple[Path, Run]], data_dir: Path | None, *, command: str) -> Material:
+def gather(runs: Sequence[tuple[Path, Run]], data_dir: Path | None, *, command: str) -> ReportData:
     """What a report of runs (each with its runs file) shows. Raises UserError for a damaged file beside them."""
     trainings: dict[str, Training] = {}
     classes: dict[str, list[str]] = {}
@@ -82,7 +82,7 @@ def gather(runs: Sequence[tuple[Path, Run]], data_dir: Path | None, *, command: 
             trainings[model] = Training(epochs, recorded_command(config.get("provenance") or {}))
     with_points = [(path, run) for path, run in runs if sibling_table(path, "points").is_file()]
     shown, reasons = _examples(with_points, data_dir) if with_points else ([], [])
-    return Material(
+    return ReportData(
         runs=in_order([run for _, run in runs]),
         trainings=trainings,
         classes=classes,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import math
-import os
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -15,9 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from robbench.core.errors import RunError, UserError
+from robbench.core.errors import UserError
 from robbench.store import store as module
-from robbench.store.epochs import read_epochs, write_epochs
 from robbench.store.run import Run, read_run
 from robbench.store.schema import RUNS, SAMPLES, SCHEMA_VERSION
 from robbench.store.store import Store
@@ -180,133 +177,6 @@ def test_a_root_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "out").touch()
     with pytest.raises(UserError, match="is a file"):
         Store(tmp_path / "out")
-
-
-class TestPartial:
-    """Shards of unfinished runs."""
-
-    def test_a_killed_run_goes_on(self, tmp_path: Path, make_samples: Callable[..., Any]) -> None:
-        """Each append is one more shard; another process sees all of them, and continues the numbering."""
-        rows = make_samples(30)
-        for part in (rows[:10], [], rows[10:20]):
-            Store(tmp_path).partial("abc").append(part)
-        assert [row["sample_id"] for row in Store(tmp_path).partial("abc").rows()] == [
-            row["sample_id"] for row in rows[:20]
-        ]
-        Store(tmp_path).partial("abc").append(rows[20:])
-        names = sorted(path.name for path in (tmp_path / "results" / "partial" / "abc").iterdir())
-        assert names == ["000000.parquet", "000001.parquet", "000002.parquet"]
-
-    def test_killed_while_writing_a_shard(
-        self, tmp_path: Path, make_samples: Callable[..., Any]
-    ) -> None:
-        """A temporary file left by a kill is not a shard, and a truncated shard costs only its own samples."""
-        rows, partial = make_samples(30), Store(tmp_path).partial("abc")
-        for start in (0, 10, 20):
-            partial.append(rows[start : start + 10])
-        folder = tmp_path / "results" / "partial" / "abc"
-        (folder / ".000003.parquet.1234.tmp").write_bytes(b"half")
-        shard = folder / "000001.parquet"
-        shard.write_bytes(shard.read_bytes()[:-100])
-        assert [row["sample_id"] for row in partial.rows()] == [
-            row["sample_id"] for row in rows[:10] + rows[20:]
-        ]
-        partial.append(rows[10:20])
-        assert {row["sample_id"] for row in partial.rows()} == {row["sample_id"] for row in rows}
-
-    def test_a_sample_written_twice_counts_once(
-        self, tmp_path: Path, make_samples: Callable[..., Any]
-    ) -> None:
-        """Two processes that did the same samples do not double them."""
-        rows, partial = make_samples(10), Store(tmp_path).partial("abc")
-        partial.append(rows)
-        partial.append(rows[5:])
-        assert len(partial.rows()) == 10
-
-    def test_shards_of_other_runs_are_not_ours(
-        self, tmp_path: Path, make_samples: Callable[..., Any]
-    ) -> None:
-        """A shard copied from another run is ignored."""
-        partial = Store(tmp_path).partial("abc")
-        Store(tmp_path).partial("other").append(make_samples(3))
-        (tmp_path / "results" / "partial" / "other").rename(
-            tmp_path / "results" / "partial" / "abc"
-        )
-        assert partial.rows() == []
-
-    def test_nothing_there(self, tmp_path: Path) -> None:
-        """No shards: no rows, and discarding them is no error."""
-        partial = Store(tmp_path).partial("abc")
-        assert partial.rows() == []
-        partial.discard()
-
-    def test_discard_that_fails_is_a_run_error(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        """Something that cannot be removed is reported in one line, and is whole."""
-        (tmp_path / "results" / "partial" / "abc" / "points").mkdir(parents=True)
-
-        def refuse(path: Path, other: Path) -> None:
-            raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-        monkeypatch.setattr(Path, "rename", refuse)
-        with pytest.raises(RunError, match=r"cannot remove .*abc: Input/output error"):
-            Store(tmp_path).partial("abc").discard()
-        assert (tmp_path / "results" / "partial" / "abc" / "points").is_dir()
-
-
-class TestReadRun:
-    """A run is its row and its samples, and both must belong together."""
-
-    def test_samples_missing_or_of_another_run(self, tmp_path: Path, stored: Stored) -> None:
-        """No samples beside the row, or those of another run: an error, and the run does not count as done."""
-        stored("aaaa")
-        stored("bbbb")
-        runs, samples = tmp_path / "results" / "runs", tmp_path / "results" / "samples"
-        (samples / "bbbb.parquet").replace(samples / "aaaa.parquet")
-        with pytest.raises(UserError, match="does not hold the 20 samples of run aaaa"):
-            read_run(runs / "aaaa.parquet")
-        with pytest.raises(UserError, match=r"samples/bbbb\.parquet does not exist"):
-            read_run(runs / "bbbb.parquet")
-        assert not Store(tmp_path).has("bbbb")
-
-    def test_a_table_of_several_runs(self, tmp_path: Path, stored: Stored) -> None:
-        """A runs file holds one run."""
-        stored("aaaa")
-        path = tmp_path / "results" / "runs" / "aaaa.parquet"
-        pq.write_table(pq.read_table(path).slice(0, 0), path)
-        with pytest.raises(UserError, match="holds 0 runs, not one"):
-            read_run(path)
-        with pytest.raises(UserError, match="holds 0 runs, not one"):
-            Store(tmp_path).find()
-
-
-def test_epochs_survive(tmp_path: Path) -> None:
-    """Epochs come back as written; what was not measured is None; a run is not a table of epochs."""
-    row = {
-        "model": "ce",
-        "epoch": 0,
-        "learning_rate": 0.1,
-        "train_loss": 2.5,
-        "clean_accuracy": 0.5,
-        "robust_accuracy": None,
-    }
-    row |= {
-        "clean_margin": 0.25,
-        "adv_margin": None,
-        "seconds": 1.5,
-        "n_forward": 10,
-        "n_backward": 20,
-        "selected": False,
-    }
-    row |= {"logs": None}
-    rows = [row, {**row, "epoch": 1, "selected": True, "train_loss": float("inf")}]
-    write_epochs(tmp_path / "epochs.parquet", rows)
-    assert read_epochs(tmp_path / "epochs.parquet") == [
-        {**row, "schema_version": SCHEMA_VERSION} for row in rows
-    ]
-    with pytest.raises(UserError, match="holds epochs"):
-        read_run(tmp_path / "epochs.parquet")
 
 
 def test_times_sort_runs_not_names(tmp_path: Path, stored: Stored) -> None:

@@ -56,7 +56,7 @@ class Training:
 
 
 @dataclasses.dataclass(frozen=True)
-class Material:
+class ReportData:
     """All that a report shows.
 
     trainings: by model name; classes: the names of the classes by model name; measures and checks:

@@ -108,7 +108,7 @@ class Gallery:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A part of the page; `runs` completes the command that gives what is missing (`words.py`)."""
+    """A part of the page; `runs` completes the command that gives what is missing (`captions.py`)."""
 
     id: str
     title: str

@@ -10,37 +10,34 @@ import plotly.offline
 from markupsafe import Markup
 
 import robbench
-from robbench.reports.html.data import Material
+from robbench.reports.html.data import ReportData
 from robbench.reports.html.figures import CONFIG
 from robbench.reports.html.page import Plot, Section
-from robbench.reports.html.sections import comparison as sections
-from robbench.reports.html.sections import margins
-from robbench.reports.html.sections import provenance as origin
-from robbench.reports.html.sections import training as background
+from robbench.reports.html.sections import comparison, margins, provenance, training
 from robbench.reports.html.sections.gallery import gallery
 
 ORDER = (
-    sections.comparison,
-    sections.security_curves,
+    comparison.comparison,
+    comparison.security_curves,
     margins.logit_margins,
     margins.input_margins,
-    sections.per_class,
-    background.spectrum,
-    background.training,
+    comparison.per_class,
+    training.spectrum,
+    training.training,
     gallery,
-    sections.cost,
-    background.checks,
-    origin.provenance,
-    origin.reproduce,
+    comparison.cost,
+    training.checks,
+    provenance.provenance,
+    provenance.reproduce,
 )
 
 
-def page_sections(material: Material) -> list[Section]:
+def page_sections(material: ReportData) -> list[Section]:
     """The sections of the page, top to bottom. Raises UserError for no run."""
     return [make(material) for make in ORDER]
 
 
-def render(material: Material, found: list[Section], title: str) -> str:
+def render(material: ReportData, found: list[Section], title: str) -> str:
     """The page of some sections. Every text in it is escaped; it asks nothing of the network, and its policy forbids it to."""
     environment = jinja2.Environment(
         autoescape=True,

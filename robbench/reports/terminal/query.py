@@ -19,7 +19,7 @@ _SIDE_BY_SIDE = 10
 """More columns than this do not fit beside each other."""
 
 
-def answer_table(answer: pa.Table, rows: int = SHOWN_ROWS) -> RenderableType:
+def query_table(answer: pa.Table, rows: int = SHOWN_ROWS) -> RenderableType:
     """The first rows of an Arrow table: as a table, or one below the other with a line per column where it has many."""
     shown = answer.slice(0, rows)
     values = [[_text(value) for value in column.to_pylist()] for column in shown.columns]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from robbench.reports.html.data import Material
+from robbench.reports.html.data import ReportData
 from robbench.reports.html.render import page_sections, render
 
 BROWSER, DRIVER = (
@@ -54,7 +54,7 @@ def file(add_run, tmp_path) -> Path:
     """A page of two models at three budgets, one of them none."""
     runs = [add_run(f"{place:012x}", eps=eps, model=model, model_hash=model, threat=f"linf:{eps:g}")[1]
             for place, (eps, model) in enumerate((e, m) for e in (0.05, 0.1, math.inf) for m in ("ce", "at"))]  # fmt: skip
-    material = Material(runs)
+    material = ReportData(runs)
     path = tmp_path / "report.html"
     path.write_text(render(material, page_sections(material), "Report"), encoding="utf-8")
     return path

@@ -9,7 +9,7 @@ import pytest
 
 from robbench.analysis.input_margins import measure_distances
 from robbench.core.status import UNFINISHED
-from robbench.reports.html.data import Material, in_order, series_by_facts
+from robbench.reports.html.data import ReportData, in_order, series_by_facts
 from robbench.reports.html.numbers import by_class, curves, edges, input_margins, shares, sizes
 from robbench.reports.html.sections.margins import input_margins as margins_section
 
@@ -69,7 +69,7 @@ def test_the_page_has_the_median_distance_of_the_other_tables(add_run, handmade_
     """Of an even number of samples the mean of the two in the middle, as `measure` and the run's own row have it."""
     rows = handmade_rows(eps=math.inf)
     path, run = add_run("a" * 12, rows, eps=math.inf)
-    (plot,) = margins_section(Material([run])).blocks
+    (plot,) = margins_section(ReportData([run])).blocks
     sizes = sorted(np.float32(row["dist_linf"]) if row["clean_correct"] else 0.0 for row in rows)
     shown = plot.data.rows[0][2].key
     assert shown == pytest.approx((sizes[19] + sizes[20]) / 2, rel=1e-6)

@@ -12,7 +12,7 @@ import pytest
 
 from robbench.analysis.commands import Command
 from robbench.reports.html.captions import MISSING, WHAT
-from robbench.reports.html.data import Example, Material, Training
+from robbench.reports.html.data import Example, ReportData, Training
 from robbench.reports.html.figures import COLOURS
 from robbench.reports.html.render import page_sections, render
 
@@ -73,7 +73,7 @@ def page(add_run):
     }
     measure = {"name": "numerical_rank", "points": "clean", "split": "test", "class": None, "value": 2.0,
                "detail": json.dumps({"singular_values": [1.0, 0.5, 0.0]})}  # fmt: skip
-    material = Material(
+    material = ReportData(
         runs, {EVIL: Training(epochs, Command(f"robbench train --name {EVIL}")), "ce": Training(epochs, None)},
         {"ce": [EVIL, "b", "c", "d"]}, {"a" * 12: [measure]}, {"a" * 12: [check, {**check, "verdict": "pass", "evidence": []}]},
         [Example("a" * 12, 7, EVIL, EVIL, EVIL, "linf", 0.05, EVIL, image, image + 0.1)], [EVIL], f"robbench report {EVIL}",
@@ -159,7 +159,7 @@ def test_every_link_of_the_contents_leads_somewhere(page):
 
 def test_a_section_without_data_says_how_to_get_it(add_run):
     """One run, nothing beside it: six sections have a line with a command, and no figure."""
-    material = Material([add_run("abcdef012345")[1]])
+    material = ReportData([add_run("abcdef012345")[1]])
     sections = page_sections(material)
     empty = {section.id for section in sections if not section.blocks}
     assert empty == {"spectrum", "training", "gallery", "checks"}
@@ -195,7 +195,7 @@ def test_the_commands_are_the_recorded_ones(page, add_run):
         ([set_], "export ROBBENCH_SEED='a b'"),
         ([bare, set_], "ROBBENCH_SEED='a b' robbench attack m"),
     ):
-        material = Material(runs)
+        material = ReportData(runs)
         shown = " ".join(_Elements(render(material, page_sections(material), "t")).text)
         assert wanted in shown
 

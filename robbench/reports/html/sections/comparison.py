@@ -11,7 +11,7 @@ from robbench.reports import texts
 from robbench.reports.html import figures
 from robbench.reports.html.captions import ONE_BUDGET
 from robbench.reports.html.data import (
-    Material,
+    ReportData,
     Series,
     model_names,
     name_of,
@@ -58,7 +58,7 @@ _NUMBERS = (
 )
 
 
-def comparison(material: Material) -> Section:
+def comparison(material: ReportData) -> Section:
     """Every run in one sortable table; what all runs have in common is in its caption."""
     runs, rows, names = material.runs, compare(material.runs), model_names(material.runs)
     pairs = list(zip(runs, rows, strict=True))
@@ -121,7 +121,7 @@ def comparison(material: Material) -> Section:
     )
 
 
-def security_curves(material: Material) -> Section:
+def security_curves(material: ReportData) -> Section:
     """Robust accuracy over the budget, a figure for each data set, split and norm."""
     blocks: list[Any] = []
     heads = [
@@ -145,7 +145,7 @@ def security_curves(material: Material) -> Section:
     return Section("curves", "Security curves", blocks)
 
 
-def per_class(material: Material) -> Section:
+def per_class(material: ReportData) -> Section:
     """Robust accuracy by class, a heat map for each data set, split and norm."""
     blocks: list[Any] = []
     for (data, split, norm), series in series_by_facts(material.runs).items():
@@ -188,7 +188,7 @@ def per_class(material: Material) -> Section:
     return Section("classes", "Classes", blocks)
 
 
-def cost(material: Material) -> Section:
+def cost(material: ReportData) -> Section:
     """What each run cost."""
     runs, names = material.runs, model_names(material.runs)
     titles = [f"{name_of(run, names)}, {run.info['threat']}" for run in runs]
@@ -281,7 +281,7 @@ def _curve_in_words(curve: Curve) -> str:
     return ", ".join(f"{100 * curve.rate[i]:.1f} % at {curve.eps[i]:.3g}" for i in at)
 
 
-def _classes(material: Material, runs: Sequence[Run]) -> list[str]:
+def _classes(material: ReportData, runs: Sequence[Run]) -> list[str]:
     """The names of the classes as far as a model knows them, then numbers."""
     named = next(
         (

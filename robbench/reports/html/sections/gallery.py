@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robbench.reports.html.data import Example, Material, model_names, name_of
+from robbench.reports.html.data import Example, ReportData, model_names, name_of
 from robbench.reports.html.page import Card, Gallery, Notes, Picture, Section
 
 _LARGEST = 128  # pixels of a stored picture; larger ones are made smaller
 
 
-def gallery(material: Material) -> Section:
+def gallery(material: ReportData) -> Section:
     """A card per example, by run."""
     names = model_names(material.runs)
     blocks: list[Any] = []

@@ -12,7 +12,7 @@ import numpy as np
 from robbench.analysis.summary import n_unknown, quantile
 from robbench.reports.html import figures
 from robbench.reports.html.captions import ANY_SIZE, MORE_LINES
-from robbench.reports.html.data import Floats, Material, Series, numbers, series_by_facts
+from robbench.reports.html.data import Floats, ReportData, Series, numbers, series_by_facts
 from robbench.reports.html.numbers import Margins
 from robbench.reports.html.numbers import input_margins as margins_by_model
 from robbench.reports.html.page import Cell, Head, Plot, Section, Table, in_words, number, percent
@@ -21,7 +21,7 @@ from robbench.store.run import Run
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 
-def logit_margins(material: Material) -> Section:
+def logit_margins(material: ReportData) -> Section:
     """Clean and worst logit margins, a figure for each threat model; one of them is open."""
     found: list[tuple[tuple[bool, int], Plot]] = []
     for (data, split, _), series in series_by_facts(material.runs).items():
@@ -39,7 +39,7 @@ def logit_margins(material: Material) -> Section:
     return Section("logit-margins", "Logit margins", [found[chosen][1], *folded])
 
 
-def input_margins(material: Material) -> Section:
+def input_margins(material: ReportData) -> Section:
     """The smallest perturbations found, a figure for each data set, split and norm."""
     blocks = []
     heads = [

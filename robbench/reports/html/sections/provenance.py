@@ -10,7 +10,7 @@ from typing import Any
 from robbench.analysis.commands import Command, attack_command, shared_settings
 from robbench.reports import texts
 from robbench.reports.html.captions import NO_COMMAND
-from robbench.reports.html.data import Material, model_names, name_of
+from robbench.reports.html.data import ReportData, model_names, name_of
 from robbench.reports.html.page import Cell, Commands, Facts, Head, Notes, Section, Table
 
 _RECORDED = {
@@ -44,7 +44,7 @@ _RECORDED = {
 }
 
 
-def provenance(material: Material) -> Section:
+def provenance(material: ReportData) -> Section:
     """What all runs share, and a table of where they differ."""
     values = {key: [_value(run.info[key]) for run in material.runs] for key in _RECORDED}
     facts = json.loads(material.runs[0].info["provenance"] or "{}")
@@ -66,7 +66,7 @@ def provenance(material: Material) -> Section:
     return Section("provenance", "Provenance", blocks)
 
 
-def reproduce(material: Material) -> Section:
+def reproduce(material: ReportData) -> Section:
     """The commands that gave the models, the runs and this page."""
     trained = [done.command for done in material.trainings.values() if done.command]
     attacks = [attack_command(run.info) for run in material.runs]

@@ -9,7 +9,7 @@ from typing import Any
 
 from robbench.reports import texts
 from robbench.reports.html import figures
-from robbench.reports.html.data import Material, model_names, model_place, name_of
+from robbench.reports.html.data import ReportData, model_names, model_place, name_of
 from robbench.reports.html.page import Cell, Head, Notes, Plot, Section, Table, in_words, number
 from robbench.store.run import Run
 
@@ -25,7 +25,7 @@ _VERDICTS = {"fail": "failed", "unclear": "cannot tell", "pass": "passed", "skip
 _GRAVE = ("error", "warning", "info")
 
 
-def spectrum(material: Material) -> Section:
+def spectrum(material: ReportData) -> Section:
     """Singular values of the penultimate features, and ranks, of each model that was measured."""
     names = model_names(material.runs)
     found: dict[str, dict[str, Mapping[str, Any]]] = {}
@@ -71,7 +71,7 @@ def spectrum(material: Material) -> Section:
     return Section("spectrum", "Feature spectrum", blocks, runs=_ids(material.runs))
 
 
-def training(material: Material) -> Section:
+def training(material: ReportData) -> Section:
     """Loss and validation accuracy over the epochs."""
     names = model_names(material.runs)
     found = [
@@ -110,7 +110,7 @@ def training(material: Material) -> Section:
     return Section("training", "Training", blocks)
 
 
-def checks(material: Material) -> Section:
+def checks(material: ReportData) -> Section:
     """What speaks for and against believing the numbers."""
     names = model_names(material.runs)
     blocks: list[Any] = []

@@ -1,0 +1,41 @@
+"""A finished run is read whole or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from robbench.core.errors import UserError
+from robbench.store.run import Run, read_run
+from robbench.store.store import Store
+
+Stored = Callable[..., Run]
+
+
+class TestReadRun:
+    """A run is its row and its samples, and both must belong together."""
+
+    def test_samples_missing_or_of_another_run(self, tmp_path: Path, stored: Stored) -> None:
+        """No samples beside the row, or those of another run: an error, and the run does not count as done."""
+        stored("aaaa")
+        stored("bbbb")
+        runs, samples = tmp_path / "results" / "runs", tmp_path / "results" / "samples"
+        (samples / "bbbb.parquet").replace(samples / "aaaa.parquet")
+        with pytest.raises(UserError, match="does not hold the 20 samples of run aaaa"):
+            read_run(runs / "aaaa.parquet")
+        with pytest.raises(UserError, match=r"samples/bbbb\.parquet does not exist"):
+            read_run(runs / "bbbb.parquet")
+        assert not Store(tmp_path).has("bbbb")
+
+    def test_a_table_of_several_runs(self, tmp_path: Path, stored: Stored) -> None:
+        """A runs file holds one run."""
+        stored("aaaa")
+        path = tmp_path / "results" / "runs" / "aaaa.parquet"
+        pq.write_table(pq.read_table(path).slice(0, 0), path)
+        with pytest.raises(UserError, match="holds 0 runs, not one"):
+            read_run(path)
+        with pytest.raises(UserError, match="holds 0 runs, not one"):
+            Store(tmp_path).find()
