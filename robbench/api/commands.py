@@ -7,14 +7,13 @@ KeyboardInterrupt; the same call goes on where it was.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robbench.analysis.gate import GateFinding
 from robbench.analysis.gate_checks import Tolerances
 from robbench.analysis.gate_runs import find_reference, gate_runs
-from robbench.api.progress import Progress, interruptible, log, silent
+from robbench.api.progress import Log, Progress, interruptible, log, silent
 from robbench.api.results import Names, several
 from robbench.api.runs import given, seconds
 from robbench.catalogue.recipes import read_recipe
@@ -27,11 +26,12 @@ from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.check import SLICE, plan_check
 from robbench.tasks.check import check as check_plan
 from robbench.tasks.gate import GateProgress, gate_model, plan_gate
-from robbench.tasks.measure import TRAIN_SAMPLES, ChangedError, Measured, Measurer
+from robbench.tasks.measure import TRAIN_SAMPLES, Measurer
+from robbench.tasks.measure import measure as measure_runs
 from robbench.tasks.train.config import TrainConfig
+from robbench.tasks.train.listen import run_training
 from robbench.tasks.train.plan import plan_training
 from robbench.tasks.train.run import Trained
-from robbench.tasks.train.run import train as train_plan
 from robbench.tasks.train.start import settings_of
 
 if TYPE_CHECKING:
@@ -95,35 +95,8 @@ def train(
         data_dir=folder(data_dir),
         download=download,
     )
-    with interruptible() as stop:
-        watcher = _Epochs(progress or silent, config.epochs)
-        return train_plan(plan, force=force, watcher=watcher, stop=stop)
-
-
-class _Epochs:
-    """Tells a progress callback of a training."""
-
-    def __init__(self, progress: Progress, epochs: int) -> None:
-        self.progress = progress
-        self.epochs = epochs
-
-    def begins(self, notes: Iterable[str]) -> None:
-        for note in notes:
-            log.info(note)
-
-    def batch(self, progress: Any) -> None:
-        done = progress.epoch + progress.samples / progress.total
-        self.progress(done / self.epochs, f"epoch {progress.epoch + 1}/{self.epochs}")
-
-    def epoch(self, row: Mapping[str, Any]) -> None:
-        text = f"{row['clean_accuracy']:.1%} clean {row['robust_accuracy']:.1%} robust"
-        self.progress(row["epoch"] / self.epochs, f"epoch {row['epoch']}: {text}")
-
-    def resumed(self, epoch: int) -> None:
-        log.info("going on after epoch %d", epoch)
-
-    def waits(self, text: str) -> None:
-        log.info(text)
+    with interruptible():
+        return run_training(plan, Log(progress or silent), force=force)
 
 
 def measure(
@@ -148,16 +121,8 @@ def measure(
     measurer = Measurer(
         Store(out), find_device(device), folder(data_dir), download, train_samples, log.info
     )
-    found, changed = list[Measured](), list[ChangedError]()
-    for path in measurer.store.find_local(several(runs)):
-        try:
-            found.append(measurer.measure(path, force=force, watch=progress or silent, model=model))
-        except ChangedError as error:  # of an older run; a newer one may be measured all the same
-            changed.append(error)
-    if not found:
-        raise changed[0]
-    for reason in changed:
-        log.info("left out: %s", reason)
+    paths, listener = measurer.store.find_local(several(runs)), Log(progress or silent)
+    found = measure_runs(paths, measurer, model=model, force=force, listener=listener)
     return pd.DataFrame(
         [
             {

@@ -57,20 +57,12 @@ def measure(
     """
     from robbench.core.device import find_device
     from robbench.store.store import Store
-    from robbench.tasks.measure import ChangedError, Measured, Measurer, measure_run
+    from robbench.tasks.measure import Measurer
+    from robbench.tasks.measure import measure as run
 
     reporter, store = Reporter(quiet=quiet, verbose=verbose), Store(out)
     measurer = Measurer(store, find_device(device), data_dir, download, train_samples, reporter.say)
-    found, changed = list[Measured](), list[ChangedError]()
-    for path in store.find_local(runs):
-        try:
-            found.append(measure_run(measurer, path, reporter, force=force, model=model))
-        except ChangedError as error:  # an older run of a name must not bar the way to a newer one
-            changed.append(error)
-    if not found:
-        raise changed[0]
-    for reason in changed:
-        reporter.say(f"left out: {reason}")
+    found = run(store.find_local(runs), measurer, model=model, force=force, listener=reporter)
     if as_json:
         print_json(
             "robbench.measure/1", rows=[row for measured in found for row in describe(measured)]
@@ -78,7 +70,8 @@ def measure(
     else:
         show(found)
         reporter.say(
-            f"measures: {store.root / 'results' / 'measures'}; per sample: {store.root / 'results' / 'sample_measures'}"
+            f"measures: {store.root / 'results' / 'measures'}; "
+            f"per sample: {store.root / 'results' / 'sample_measures'}"
         )
 
 

@@ -1,17 +1,17 @@
-"""Measure a run: build its model and data again, look at every sample at its clean and its worst point, write what was seen."""
+"""Measure a run: build its model and data again, look at each sample's clean and worst point.
+
+What is seen goes into the tables of measures (`store/measured.py`).
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from robbench.analysis.input_margins import is_distance, measure_distances
@@ -21,12 +21,10 @@ from robbench.core.files import check_writable
 from robbench.core.freeze import frozen
 from robbench.core.tiles import largest_tile
 from robbench.core.trust import names_from
-from robbench.data.base import Split, class_difference
+from robbench.data.base import Split
 from robbench.data.load import load
-from robbench.metrics.gradients import dual, flips
 from robbench.metrics.observe import Observations, find_head, inspect_model
 from robbench.metrics.summary import summarise, svm_measures
-from robbench.store.answers import same_answers
 from robbench.store.locations import sibling_table
 from robbench.store.measured import Measure, read_measures, read_sample_measures, write_measures
 from robbench.store.run import Run, read_points, read_run
@@ -34,25 +32,26 @@ from robbench.store.store import Store, locked_runs
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.points import decode
 from robbench.tasks.listener import Listener
+from robbench.tasks.measured_rows import (
+    ChangedError,
+    flip_share,
+    missing_worst,
+    require_alike,
+    require_same,
+    sample_rows,
+)
 from robbench.tasks.subject import Subject, find_subject, of_run
 
 TRAIN_SAMPLES = 2000
-_SEEN = (
-    "feature_margin", "margin_gradient_l1", "margin_gradient_l2", "margin_gradient_linf", "cross_entropy_gradient_l1",
-    "cross_entropy_gradient_l2", "cross_entropy_gradient_linf", "local_linearity", "n_features_90", "n_features_90_predicted",
-    "confidence", "logit_norm",
-)  # fmt: skip
-"""What of a look goes into the table of samples, there with `clean_` or `worst_` in front."""
 
 Watch = Callable[[float, str], None]  # share of the work, what is being done
 
 
-class ChangedError(UserError):
-    """Model or data are no longer those of the run."""
-
-
 class Measured(NamedTuple):
-    """A run (its row of the runs table) and its measures. `fresh`: whether anything was computed; `notes`: what to mind."""
+    """A run (its row of the runs table) and its measures.
+
+    fresh: whether anything was computed; notes: what a reader should know.
+    """
 
     info: dict[str, Any]
     measures: list[Measure]
@@ -91,7 +90,7 @@ class Measurer:
             return found
         if force or not self._is_measured(read_measures(path)):  # before anything is written
             subject = subject or self._rebuild(path, run, model)
-            _require_same(run.info, run.samples["sample_id"].to_pylist(), subject)
+            require_same(run.info, run.samples["sample_id"].to_pylist(), subject)
         results = path.absolute().parent.parent
         check_writable(results)
         with locked_runs(results, [path.stem], say=self.say):
@@ -109,20 +108,9 @@ class Measurer:
         watch(0.0, "clean points")
         clean, measures, notes = self._look_at_clean(info, subject, watch)
         worst = self._inspect_worst(path, subject, watch)
-        measures = [*measures, _flip_share(info, clean)]
+        measures = [*measures, flip_share(info, clean)]
         if worst is None:
-            missing = {"reason": "the run kept no points: attack with --store-points"}
-            mine = [
-                m
-                for m in measures
-                if m.split == info["split"] and m.label is None and not m.name.startswith("svm_")
-            ]
-            measures += [
-                Measure(m.name, "worst", m.split, None, missing)
-                for m in mine
-                if m.name != "flip_share"
-            ]
-            measures.append(Measure("local_linearity", "worst", info["split"], None, missing))
+            measures += missing_worst(measures, info["split"])
             notes = [
                 *notes,
                 "it kept no points, so measures of worst points are null: attack with --store-points or --measure",
@@ -132,7 +120,7 @@ class Measurer:
         distances, columns = measure_distances(path, info["split"], ids)
         measures += distances
         measures.append(Measure("train_samples", "clean", "train", float(self.train_samples)))
-        write_measures(path, measures, _sample_rows(info, ids, clean, worst, columns))
+        write_measures(path, measures, sample_rows(info, ids, clean, worst, columns))
         return Measured(info, read_measures(path) or [], True, notes)
 
     def _known(self, path: Path, run: Run, *, write: bool) -> Measured | None:
@@ -230,21 +218,9 @@ class Measurer:
 
     def _training_data(self, data: str, subject: Subject) -> Split:
         limit = f"stratified={self.train_samples}"
-        train = load(data, "train", data_dir=self.data_dir, limit=limit, download=self.download).to(
-            self.device
-        )
-        split = subject.split
-        if train.classes != split.classes:
-            apart = class_difference(
-                train.classes, split.classes, ("the train split", f"the {split.split} split")
-            )
-            raise UserError(f"the splits of {data} have other classes: {apart}")
-        if train.images.shape[1:] != split.images.shape[1:]:
-            shapes = f"{list(train.images.shape[1:])} and {list(split.images.shape[1:])}"
-            raise UserError(
-                f"the train and {split.split} splits of {data} have images of other shapes: {shapes}"
-            )
-        return train
+        train = load(data, "train", data_dir=self.data_dir, limit=limit, download=self.download)
+        require_alike(train, subject.split, data)
+        return train.to(self.device)
 
     def _inspect_worst(self, path: Path, subject: Subject, watch: Watch) -> Observations | None:
         """The samples at their worst points, which are their clean ones where none is stored; None for a run without points."""
@@ -269,14 +245,8 @@ class Measurer:
         model = subject.model
         with frozen(model), deterministic():
             torch.manual_seed(0)  # for models that draw from it
-            return inspect_model(
-                model,
-                find_head(model, split.pixels(slice(0, 8))),
-                split,
-                largest_tile(self.device).rows,
-                moved,
-                watch,
-            )
+            head, rows = find_head(model, split.pixels(slice(0, 8))), largest_tile(self.device).rows
+            return inspect_model(model, head, split, rows, moved, watch)
 
 
 def measure_run(
@@ -301,72 +271,26 @@ def measure_run(
     return measured
 
 
-def _require_same(info: dict[str, Any], ids: list[int], subject: Subject) -> None:
-    """Raise UserError unless model and samples are those of the run."""
-    title = f"run {info['run_id']}"
-    if subject.hash != info["model_hash"] or subject.arch != info["model_arch"]:
-        what = "weights, settings or code"
-        if subject.arch != info["model_arch"]:
-            what = f"architecture, then {info['model_arch']}, now {subject.arch}"
-        raise ChangedError(
-            f"{title}: model {subject.name} is not what was attacked (other {what}); attack it again, or name another --model"
-        )
-    if not same_answers(info["answers"], subject.answers, ("made",)):
-        raise ChangedError(
-            f"{title}: model {subject.name} answers otherwise than it did; attack it again"
-        )
-    if subject.split.fingerprint() != info["data_hash"] or subject.split.ids.tolist() != ids:
-        raise ChangedError(
-            f"{title}: data '{info['data']}' ({info['split']}) are not what was attacked; attack the model again"
-        )
+def measure(
+    paths: Iterable[Path],
+    measurer: Measurer,
+    *,
+    model: str | None = None,
+    force: bool = False,
+    listener: Listener | None = None,
+) -> list[Measured]:
+    """Measure runs; those whose model or data have changed are left out, with a message.
 
-
-def _flip_share(info: dict[str, Any], clean: Observations) -> Measure:
-    """Share of samples that a perturbation inside the budget flips to first order."""
-    norm = dual(info["norm"])
-    found = _flips(info, clean)
-    detail: dict[str, Any] = (
-        {"eps": info["eps"], "gradient": norm}
-        if found is not None
-        else {"reason": "no budget, or one in l0, where it is no matter of a norm"}
-    )
-    return Measure(
-        "flip_share", "clean", info["split"], None if found is None else float(found.mean()), detail
-    )
-
-
-def _flips(info: dict[str, Any], clean: Observations) -> NDArray[np.bool_] | None:
-    if not math.isfinite(info["eps"]) or info["norm"] == "l0":
-        return None
-    margin, length = (
-        clean.columns[name].astype(np.float64)
-        for name in ("margin", f"margin_gradient_{dual(info['norm'])}")
-    )
-    return flips(torch.from_numpy(margin), torch.from_numpy(length), info["eps"]).numpy()
-
-
-def _sample_rows(
-    info: dict[str, Any],
-    ids: list[int],
-    clean: Observations,
-    worst: Observations | None,
-    distances: dict[str, list[Any]],
-) -> list[dict[str, Any]]:
-    """The rows of the table of samples."""
-    columns = {
-        "sample_id": ids,
-        "label": clean.labels.tolist(),
-        "sample_index": list(range(len(ids))),
-        **distances,
-    }
-    for points, seen in (("clean", clean), ("worst", worst)):
-        if seen is not None:
-            columns |= {
-                f"{points}_{name}": seen.columns[name].tolist()
-                for name in _SEEN
-                if name in seen.columns
-            }
-    flipped = _flips(info, clean)
-    if flipped is not None:
-        columns["clean_flip"] = flipped.tolist()
-    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    Raises ChangedError where all are.
+    """
+    hears, found, changed = listener or Listener(), list[Measured](), list[ChangedError]()
+    for path in paths:
+        try:
+            found.append(measure_run(measurer, path, hears, force=force, model=model))
+        except ChangedError as error:  # an older run of a name; a newer one may be measured
+            changed.append(error)
+    if not found:
+        raise changed[0]
+    for reason in changed:
+        hears.say(f"left out: {reason}")
+    return found

@@ -58,6 +58,7 @@ class BarWatcher:
     def epoch(self, row: dict[str, Any]) -> None:
         self.last = f", val {row['clean_accuracy']:.1%} clean {row['robust_accuracy']:.1%} robust"
         self.began = time.monotonic()
+        self.bar.update(row["epoch"] / self.epochs, f"epoch {row['epoch']}{self.last}")
         self.listener.detail(
             f"epoch {row['epoch']}: loss {row['train_loss']:.4f}{self.last}, {row['seconds']:.1f} s"
         )
