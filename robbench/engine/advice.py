@@ -1,4 +1,4 @@
-"""What is said of each sign that is noticed, and which attacks to add, of those that a run has not made already."""
+"""The text of each flag, and the attacks it advises: those that a run has not made already."""
 
 from __future__ import annotations
 
@@ -8,52 +8,97 @@ from typing import NamedTuple
 from robbench.attacks.base import MARGIN, AnyAttack
 
 TEXTS = {
-    "random": "{count} of {n} samples get another answer when asked again, so one gradient or one verdict means little: "
-    "{hint} layers left in training mode",
-    "probabilities": "the outputs are {what}: attacks on cross-entropy and DLR can lose their gradient where the model is "
-    "confident; return the logits before the {layer}",
-    "dynamic": "the model differentiates or optimises inside its forward pass, which gradient attacks may not see through: "
-    "{hint}",
+    "random": (
+        "{count} of {n} samples get another answer when asked again, so one gradient or one "
+        "verdict means little: {hint} layers left in training mode"
+    ),
+    "probabilities": (
+        "the outputs are {what}: attacks on cross-entropy and DLR can lose their gradient where "
+        "the model is confident; return the logits before the {layer}"
+    ),
+    "dynamic": (
+        "the model differentiates or optimises inside its forward pass, which gradient attacks "
+        "may not see through: {hint}"
+    ),
     "no-gradient": "the model has no gradient ({reason}): {hint}",
-    "non-finite-gradient": "{count} of {n} samples have NaN or infinite gradients, which attacks take as zero: look for "
-    "divisions, logarithms and roots of zero in the model{hint}",
-    "zero-gradient": "{count} of {n} samples have a gradient of exactly zero, so cross-entropy shows no way: {hint} "
-    "rounding or saturation in the model",
-    "vanishing": "{count} of {n} samples have a gradient that all but underflows, so its direction may be lost: {hint}",
-    "black-box-only": "{count} of {n} samples fell only to {specs}, after attacks with gradients had failed: the gradients "
-    "mislead, and true robustness is probably lower",
-    "zero-gradient-met": "{count} of {n} samples ({share:.1%}) met gradients of exactly zero, where an attack stands "
-    "still: {hint}",
-    "non-finite": "{count} of {n} samples ({share:.1%}) got NaN or infinite logits or gradients, which never count as broken, "
-    "so robustness may be overstated: mend the model",
-    "rejected": "the model rejected {count} of {n} samples ({share:.1%}) as they are or at points that were tried: wrong in the "
-    "first case, no success in the second",
-    "moving-state": "{names} of the model change with every forward pass, also in evaluation mode, so it is another "
-    "model at every step: disable the observers of quantisation and freeze running statistics (eot does not help)",
-    "untrained": "the weights of {spec} are random, they were never trained: name a trained model or a factory "
-    "that loads weights",
-    "tiny-logits": "the logits of {count} of {n} samples are less than 1 apart, as similarities are: robbench's own attacks "
-    "rescale them for cross-entropy, those of other packages do not and may find too little",
+    "non-finite-gradient": (
+        "{count} of {n} samples have NaN or infinite gradients, which attacks take as zero: look "
+        "for divisions, logarithms and roots of zero in the model{hint}"
+    ),
+    "zero-gradient": (
+        "{count} of {n} samples have a gradient of exactly zero, so cross-entropy shows no way: "
+        "{hint} rounding or saturation in the model"
+    ),
+    "vanishing": (
+        "{count} of {n} samples have a gradient that all but underflows, so its direction may be "
+        "lost: {hint}"
+    ),
+    "black-box-only": (
+        "{count} of {n} samples fell only to {specs}, after attacks with gradients had failed: "
+        "the gradients mislead, and true robustness is probably lower"
+    ),
+    "zero-gradient-met": (
+        "{count} of {n} samples ({share:.1%}) met gradients of exactly zero, where an attack "
+        "stands still: {hint}"
+    ),
+    "non-finite": (
+        "{count} of {n} samples ({share:.1%}) got NaN or infinite logits or gradients, which "
+        "never count as broken, so robustness may be overstated: mend the model"
+    ),
+    "rejected": (
+        "the model rejected {count} of {n} samples ({share:.1%}) as they are or at points that "
+        "were tried: wrong in the first case, no success in the second"
+    ),
+    "moving-state": (
+        "{names} of the model change with every forward pass, also in evaluation mode, so it is "
+        "another model at every step: disable the observers of quantisation and freeze running "
+        "statistics (eot does not help)"
+    ),
+    "untrained": (
+        "the weights of {spec} are random, they were never trained: name a trained model or a "
+        "factory that loads weights"
+    ),
+    "tiny-logits": (
+        "the logits of {count} of {n} samples are less than 1 apart, as similarities are: "
+        "robbench's own attacks rescale them for cross-entropy, those of other packages do not "
+        "and may find too little"
+    ),
     "interface": "{note}",
-    "one-class": "all samples are of class {note}: the numbers say nothing of any other; take them with --limit stratified=N",
-    "code-changed": "the code of {spec} has changed since the model was trained, so its weights may mean something else now: "
-    "train it again, or go back to the code it was trained with",
-    "at-chance": "clean accuracy, {count} of {n}, is not shown to be above that of always naming the most frequent class "
-    "({most} of {n}): look at the weights, the order of the classes and the preprocessing before believing any number",
-    "rounding": "answers round differently at another place in a batch or when asked again, with this model, processor and "
-    "number of threads, so borderline samples may fall at one --batch-size and stand at another: on a CPU, try one thread "
-    "(OMP_NUM_THREADS=1)",
-    "random-rows": "a model of this run gives other answers or gradients when it is asked again, so no verdict is certain: "
-    "look for layers left in training mode, also in the source of a transfer attack",
-    "batch": "a sample's answer depends on the others in its batch, so no verdict is certain: look for layers that use "
-    "statistics of the batch, as batch-norm with track_running_stats=False, and give them fixed ones",
+    "one-class": (
+        "all samples are of class {note}: the numbers say nothing of any other; take them with "
+        "--limit stratified=N"
+    ),
+    "code-changed": (
+        "the code of {spec} has changed since the model was trained, so its weights may mean "
+        "something else now: train it again, or go back to the code it was trained with"
+    ),
+    "at-chance": (
+        "clean accuracy, {count} of {n}, is not shown to be above that of always naming the most "
+        "frequent class ({most} of {n}): look at the weights, the order of the classes and the "
+        "preprocessing before believing any number"
+    ),
+    "rounding": (
+        "answers round differently at another place in a batch or when asked again, with this "
+        "model, processor and number of threads, so borderline samples may fall at one "
+        "--batch-size and stand at another: on a CPU, try one thread (OMP_NUM_THREADS=1)"
+    ),
+    "random-rows": (
+        "a model of this run gives other answers or gradients when it is asked again, so no "
+        "verdict is certain: look for layers left in training mode, also in the source of a "
+        "transfer attack"
+    ),
+    "batch": (
+        "a sample's answer depends on the others in its batch, so no verdict is certain: look for"
+        " layers that use statistics of the batch, as batch-norm with track_running_stats=False, "
+        "and give them fixed ones"
+    ),
     "few-classes": "{spec} was adapted to {classes} classes: {changes}",
 }
 """Of the flags in `engine/flags.py`."""
 
 
 class Hint(NamedTuple):
-    """What to add: attacks by the words below, the sentence with `{}` for those left, and the one for when none is."""
+    """Attacks to add: `wanted` kinds, the sentence with `{}` for those left, the one for none."""
 
     wanted: tuple[str, ...]
     some: str

@@ -47,7 +47,7 @@ class Update(NamedTuple):
 
 
 class Cascade:
-    """Runs entries over a split. `model` maps [0,1] inputs to logits; freeze it first (`core/freeze.py`).
+    """Runs entries over a split; `model` maps [0,1] inputs to logits: freeze it first.
 
     threats: one or several budgets of one norm, ascending. fast: what the attacks see instead of
     the model, faster and a little less exact; the model itself confirms every success, and with

@@ -1,4 +1,4 @@
-"""A faster stand-in for the model, for the attacks to search with. The model itself confirms whatever they find."""
+"""A faster model for the attacks to search with; the model itself confirms what they find."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _CLOSE = 1e-3  # largest difference, as a share of the largest value, that round
 
 
 class FastModel(NamedTuple):
-    """What the attacks see. `recheck`: rounds so coarsely that points it calls right have to be looked at again."""
+    """What the attacks see; `recheck`: it is so coarse that all its points need one."""
 
     model: nn.Module
     recheck: bool
@@ -25,7 +25,7 @@ class FastModel(NamedTuple):
 def fast_model(
     model: nn.Module, x: Tensor, *, precision: str, compiled: bool, tile: int
 ) -> FastModel:
-    """The model as given, or a copy of it with batch-norms folded into convolutions, in bfloat16 or compiled.
+    """The model as given, or a copy: batch-norms folded into convolutions, bfloat16, compiled.
 
     x [n,*]: a few inputs to try it on. Raises UserError when the model cannot run in bfloat16.
     """
@@ -49,20 +49,20 @@ def fast_model(
 
 
 def _folded(model: nn.Module, x: Tensor) -> nn.Module:
-    """The model with each batch-norm that follows a convolution folded into it; as given when that does not apply."""
+    """Each batch-norm after a convolution folded into it; the model as given where none is."""
     if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
         return model
     try:
         own = copy.deepcopy(model).eval()
         traced = fx.GraphModule(own, _Tracer().trace(own))
         close = _fold_all(traced) and all(map(_near, _answers(traced, x), _answers(model, x)))
-    except Exception:  # tracing runs foreign code on stand-ins for tensors: anything may be raised, and nothing is lost
+    except Exception:  # tracing runs foreign code without real tensors: anything may be raised
         return model
     return traced if close else model
 
 
 def _answers(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
-    """Logits and the gradient of a mixture of them: a trace runs through custom gradients and `no_grad` without a trace."""
+    """Logits and the gradient of a mixture of them, as a trace may miss what changes gradients."""
     x = x.detach().requires_grad_()
     with torch.enable_grad():
         logits = model(x)
@@ -75,7 +75,7 @@ def _near(a: Tensor, b: Tensor) -> bool:
 
 
 class _Tracer(fx.Tracer):
-    """Takes our normalisation as one step: how it broadcasts depends on the input's rank, which a trace does not know."""
+    """Takes our normalisation as one step: it depends on the input's rank, unknown to a trace."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, Normalize) or super().is_leaf_module(m, module_qualified_name)

@@ -1,8 +1,9 @@
-"""Flags: signs that a number may say more about the attack than about the model, seen in finished rows.
+"""Flags: signs that a number may say more about the attack than about the model.
 
-What shows before an attack is in `inspection.py`. As AutoAttack does (Croce and Hein 2020,
-arXiv:2003.01690), black-box attacks are held against the others; on purpose, by the samples that the
-gradient attacks of the run had failed on, not by a difference of accuracies.
+These are seen in finished rows; what shows before an attack is in `inspection.py`. As AutoAttack
+does (Croce and Hein 2020, arXiv:2003.01690), black-box attacks are held against the others; on
+purpose, by the samples that the gradient attacks of the run had failed on, not by a difference of
+accuracies.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ class Flag(NamedTuple):
     """Something to look into before believing the numbers."""
 
     name: str
-    count: int  # type: ignore[assignment]  # samples concerned; 0 when it is not a matter of samples
+    # Samples concerned; 0 when it is not a matter of samples.
+    count: int  # type: ignore[assignment]
     text: str  # one line: what it means and what to do
 
 
@@ -76,8 +78,9 @@ def afterwards(
 
 
 def at_chance(correct: Sequence[bool], labels: Sequence[int]) -> list[Flag]:
-    """Whether clean accuracy is no better than always naming one class, by the lower end of its interval at 95 %.
+    """Whether clean accuracy is no better than always naming one class.
 
+    Better is where the lower end of its 95 % interval lies above the share of that class.
     Nothing is said of so few samples that not even a perfect model would be better.
     """
     n, right, most = len(labels), sum(correct), max(Counter(labels).values(), default=0)
@@ -87,12 +90,12 @@ def at_chance(correct: Sequence[bool], labels: Sequence[int]) -> list[Flag]:
 
 
 def notes(name: str, texts: Sequence[str]) -> list[Flag]:
-    """Remarks that are no matter of samples: on how a model is asked, its training, its code, or on the classes of the data."""
+    """Remarks that are no matter of samples: on the model, its training, its code, the classes."""
     return [make_flag(name, 0, 0, note=text, spec=text) for text in texts]
 
 
 def adaptations(classes: int, entries: Sequence[tuple[str, Any]]) -> list[Flag]:
-    """What the number of classes forced on the attacks of a cascade, given as pairs of spec and attack."""
+    """What few classes change about attacks, given as pairs of spec and attack."""
     found = [(spec, attack.adapted(classes)) for spec, attack in entries]
     return [
         make_flag("few-classes", 0, 0, spec=spec, classes=classes, changes="; ".join(changes))
@@ -104,6 +107,9 @@ def adaptations(classes: int, entries: Sequence[tuple[str, Any]]) -> list[Flag]:
 def make_flag(
     name: str, count: int, n: int, done: Collection[str] = (), *, text: str = "", **words: Any
 ) -> Flag:
-    """The flag of a sign that `count` of n samples show; `done`: kinds of attacks not to advise; `words` fill its text."""
+    """The flag of a sign that `count` of n samples show; its text is filled with `words`.
+
+    `done`: kinds of attacks that the run has made and that are not advised.
+    """
     hint = HINTS[text or name].text(done) if (text or name) in HINTS else ""
     return Flag(name, count, TEXTS[text or name].format(count=count, n=n, hint=hint, **words))

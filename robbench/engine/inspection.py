@@ -1,4 +1,4 @@
-"""What shows before an attack: signs that a number may say more about the attack than about the model.
+"""What shows before an attack: signs that it may find too little.
 
 The signs are those of Croce and Hein 2020 (AutoAttack's checks, arXiv:2003.01690) and of the
 checklist of Carlini et al. 2019 (arXiv:1902.06705), looked for in every sample given, and without a
@@ -46,7 +46,7 @@ class Inspection(NamedTuple):
 def inspect(
     model: Model, x: Tensor, y: Tensor, tiles: Tiles, attacks: Sequence[Any] = ()
 ) -> Inspection:
-    """Look at a frozen model (`core/freeze.py`) at the first SAMPLES of inputs x [n,*] in [0,1] with labels y [n].
+    """Look at a frozen model at the first SAMPLES of inputs x [n,*] in [0,1] with labels y [n].
 
     `attacks` are those of the run: what they are is not advised.
     """
@@ -97,7 +97,10 @@ def _output_flags(
     layer: tuple[str, str] | None,
     done: Collection[str],
 ) -> list[Flag]:
-    """What two answers [n,K] to the same question say; `moved`: buffers that changed; `layer`: what seems to have made them."""
+    """What two answers [n,K] to the same question say.
+
+    `moved`: buffers that changed; `layer`: what seems to have made the answers.
+    """
     n, flags = len(first), []
     if moved:
         flags.append(
@@ -111,14 +114,17 @@ def _output_flags(
 
 
 def _scale_flags(logits: Tensor, y: Tensor) -> list[Flag]:
-    """Whether a model that is right on most samples has logits [n,K] of tiny scale; of two classes none misleads an attack."""
+    """Whether a model that is right on most samples has logits [n,K] of tiny scale.
+
+    Of two classes none misleads an attack.
+    """
     n = len(y)
     count = int(((temperatures(logits) < 1) & (logits.argmax(1) == y)).sum())
     return [make_flag("tiny-logits", count, n)] if logits.shape[1] > 2 and 2 * count > n else []
 
 
 def differ(a: Tensor, b: Tensor) -> Tensor:
-    """[n] bool: another prediction, or logits that differ by more than rounding; NaN is equal to NaN."""
+    """[n] bool: another prediction, or logits apart by more than rounding; NaN equals NaN."""
     known_a, known_b = torch.isfinite(a), torch.isfinite(b)
     za, zb = a.where(known_a, 0.0).double(), b.where(known_b, 0.0).double()
     apart, size = (
@@ -129,7 +135,7 @@ def differ(a: Tensor, b: Tensor) -> Tensor:
 
 
 def watched(forward: Callable[[], Tensor]) -> tuple[Tensor, bool, int]:
-    """The answer of a forward pass without gradients, whether it made a graph of its own, and how many passes that took."""
+    """A forward pass without gradients: answer, whether it made a graph of its own, passes made."""
     saved = 0
 
     def pack(tensor: Tensor) -> Tensor:
@@ -149,7 +155,7 @@ def watched(forward: Callable[[], Tensor]) -> tuple[Tensor, bool, int]:
 
 
 def gradients(model: Model, x: Tensor, y: Tensor, tiles: Tiles) -> tuple[list[Tensor], str]:
-    """Gradients [n,*] of cross-entropy at x and at a random point near it; or none, and the reason."""
+    """Gradients [n,*] of cross-entropy at x and at a random point near it, or why none."""
     rows = torch.arange(len(x), device=x.device)
     p = Problem.of(x, y, NEAR, find_norm("linf"), key=keyed.mix(rows), index=rows)
     found = []

@@ -26,7 +26,7 @@ CUDA_STEPS_PER_SYNC = (
 
 
 class Job(NamedTuple):
-    """A sample, which of the attack's variants to run on it, at which of the run's budgets, for how many steps at most."""
+    """A sample, the attack's variant to run on it, the budget's position, and steps at most."""
 
     sample: int
     variant: int = 0
@@ -35,7 +35,7 @@ class Job(NamedTuple):
 
 
 class Done(NamedTuple):
-    """Rows that have finished: jobs, books, moves made, whether the attack had no more to do, where they sit (to revive them)."""
+    """Rows that have finished: jobs, books, moves made, whether over, their places."""
 
     jobs: list[Job]
     book: Book
@@ -45,12 +45,23 @@ class Done(NamedTuple):
 
 
 class Lane:
-    """Rows in flight of one attack. `problems(jobs)` makes the problems of samples, before variants."""
+    """Rows in flight of one attack. `problems(jobs)` makes their problems, before variants."""
 
-    def __init__(self, attack: AnyRowAttack, model: Model, problems: Callable[[Sequence[Job]], Problem], *, width: int,
-                 tiles: Tiles, device: torch.device) -> None:  # fmt: skip
-        self.attack, self.problems, self.device = attack, problems, device
-        self.tiles, self.width = tiles, tiles.padded(width)
+    def __init__(
+        self,
+        attack: AnyRowAttack,
+        model: Model,
+        problems: Callable[[Sequence[Job]], Problem],
+        *,
+        width: int,
+        tiles: Tiles,
+        device: torch.device,
+    ) -> None:
+        self.attack = attack
+        self.problems = problems
+        self.device = device
+        self.tiles = tiles
+        self.width = tiles.padded(width)
         self.oracle = ModelOracle(model, tiles, attack.draws)
         self.steps_per_sync = CUDA_STEPS_PER_SYNC if device.type == "cuda" else 1
         self.queue: deque[Job] = deque()
@@ -93,7 +104,7 @@ class Lane:
         return self._harvest()
 
     def revive(self, done: Done, row: int) -> bool:
-        """Let a row whose claimed success was not confirmed go on, if it has steps left; call before the next step."""
+        """Let a row whose claim was refused go on, if it has steps left; before the next step."""
         place = done.places[row]
         finished = self.attack.done(self.s)
         if self.t[place] >= self.steps[place] or (finished is not None and finished[place]):
@@ -114,7 +125,7 @@ class Lane:
             self._rebuild(live, [])
 
     def _rebuild(self, live: list[int], jobs: list[Job]) -> None:
-        """Keep the live rows, add fresh ones for `jobs`, and pad with idle copies to the shapes of the model."""
+        """Keep the live rows, add fresh ones for `jobs`, and pad with idle copies."""
         rows: list[tuple[Problem, Rows, Book]] = []
         clocks: list[tuple[Tensor, Tensor]] = []
         if live:

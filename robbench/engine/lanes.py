@@ -50,7 +50,7 @@ class Lanes:
         lane.queue.append(Job(sample, trial.variant, trial.eps_index, steps))
 
     def step(self) -> tuple[list[Attempt], int]:
-        """Steps of the last entry with a full lane, else of the first that waits: finished trials, and steps taken."""
+        """A few steps of the last full lane, else of the first: finished trials, steps taken."""
         waiting = self.waiting
         full = [k for k in waiting if self.lanes[k].waiting >= self.lanes[k].width]
         k = full[-1] if full else waiting[0]
@@ -95,7 +95,7 @@ class Lanes:
     def _attempts(
         self, k: int, done: Done, *, revive: Callable[[Done, int], bool]
     ) -> list[Attempt]:
-        """Finished rows of entry k, confirmed; not those whose claim is refused and that `revive` lets go on."""
+        """Finished rows of entry k, confirmed, but for refused ones that `revive` lets go on."""
         columns = {name: c.tolist() for name, c in done.book.tensors().items() if name != "x"}
         found = columns["found"]
         confirmed = self._confirm(k, done, found)

@@ -59,7 +59,7 @@ class Ledger:
             record.source = (entry, variant)
 
     def book_check(self, i: int, claimed: bool, seen: Confirmed) -> bool:
-        """Book that the model was asked about a point of sample i; returns whether it refused a claim."""
+        """Book a re-check of a point of sample i; returns whether the model refused a claim."""
         record = self.records[i]
         refused = claimed and not seen.judged.adversarial
         record.forwards += seen.forwards
@@ -83,7 +83,7 @@ class Ledger:
         self._take_replayed(record, eps_index)
 
     def is_broken(self, i: int) -> bool:
-        """Whether no attack need be made on sample i any more; a smaller norm is always worth a try."""
+        """Whether sample i needs no more attacks; a smaller norm is always worth a try."""
         return self.records[i].found and not self.minimum_norm
 
     def decide(self, i: int) -> None:
@@ -116,7 +116,7 @@ class Ledger:
         return found
 
     def _take_replayed(self, record: Record, eps_index: int) -> None:
-        """From the first budget on that holds it, a stored point that breaks the sample is its end."""
+        """A stored point breaks the sample from the first budget on that holds it."""
         if record.replayed and record.replayed[0] <= eps_index and not record.found:
             record.hit(REPLAY, -1, -1, *record.replayed[1:])
             record.unfinished = record.unfinished and self.minimum_norm

@@ -1,4 +1,4 @@
-"""An attack on one fixed batch, all rows at the same step: the inner maximisation of adversarial training."""
+"""An attack on one fixed batch, all rows at the same step: adversarial training's inner one."""
 
 from __future__ import annotations
 
@@ -26,10 +26,11 @@ class Adversarial(NamedTuple):
 def lockstep(
     attack: AnyRowAttack, model: Model, p: Problem, beyond: int | None = None
 ) -> Adversarial:
-    """Make `attack.steps` moves from the start: that many forwards and backwards per row, none to check the last point.
+    """Make `attack.steps` moves from the start.
 
-    With `beyond`, a row stays where so many moves after its first misclassified point have taken
-    it. The model's weights should be frozen and its mode chosen (`core/freeze.py`).
+    That many forwards and backwards per row; none checks the last point. With `beyond`, a row stays
+    where so many moves after its first misclassified point have taken it. The model's weights
+    should be frozen and its mode chosen (`core/freeze.py`).
     """
     oracle = ModelOracle(model, Tiles(max(len(p), 1), step=1), draws=attack.draws)
     state, book, t = attack.start(p), blank_book(p), torch.zeros_like(p.y)

@@ -26,7 +26,7 @@ class Book(Rows):
 
     found: Tensor  # [B] bool: a misclassified point inside box and budget was seen
     first: Tensor  # [B] int64: the step it was seen at, -1 before
-    x: Tensor  # [B,*] worst point seen: lowest margin inside the budget; without a budget the smallest hit
+    x: Tensor  # [B,*] worst point: lowest margin inside the budget; the smallest hit without one
     margin: Tensor  # [B] its logit margin
     size: Tensor  # [B] its size in the threat's norm
     forwards: Tensor  # [B] int64
@@ -38,12 +38,21 @@ class Book(Rows):
 def blank_book(p: Problem) -> Book:
     """The book of fresh rows: nothing seen."""
     zero, inf = torch.zeros_like(p.y), torch.full_like(p.eps, torch.inf)
-    return Book(found=zero.bool(), first=zero - 1, x=p.x0, margin=inf, size=inf, forwards=zero, backwards=zero,
-                nonfinite=zero, zero_gradients=zero)  # fmt: skip
+    return Book(
+        found=zero.bool(),
+        first=zero - 1,
+        x=p.x0,
+        margin=inf,
+        size=inf,
+        forwards=zero,
+        backwards=zero,
+        nonfinite=zero,
+        zero_gradients=zero,
+    )
 
 
 class ModelOracle(Oracle):
-    """Answers for one lane. `on` says whose rows are asking: those of `active` [B] are counted and booked.
+    """Answers for one lane; `on` says which rows ask: those `active` [B] are counted and booked.
 
     `draws`: how often each point is put to the model; logits, values and gradients are averaged,
     and a point is misclassified if most draws say so.
@@ -95,7 +104,6 @@ class ModelOracle(Oracle):
         return logits, grad, hit
 
     # -- one tile
-    # --------------------------------------------------------------------------------------------------------
 
     def _values(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Mean logits of the draws, and whether most of them are wrong."""
@@ -107,7 +115,7 @@ class ModelOracle(Oracle):
     def _gradients(
         self, x: Tensor, y: Tensor, values: Callable[[Tensor], Tensor], needed: bool
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Mean logits, wrong, `values` of the logits [B,k], their gradients [B,k,*] (0 unless needed)."""
+        """Mean logits, wrong, `values` [B,k] of the logits, gradients [B,k,*] (0 unless needed)."""
         drawn = []
         votes = torch.zeros_like(y)
         for _ in range(self.draws):
@@ -124,7 +132,6 @@ class ModelOracle(Oracle):
         return logits, 2 * votes > self.draws, value, grad
 
     # -- all rows
-    # --------------------------------------------------------------------------------------------------------
 
     def _ask(
         self,
@@ -133,9 +140,10 @@ class ModelOracle(Oracle):
         tile: Callable[[RowIndex, bool], tuple[Tensor, ...]],
         k: int = 1,
     ) -> list[Tensor]:
-        """The answers of all n rows, tile by tile; zeros for idle rows, and for gradients that cost more than they are worth.
+        """The answers of all n rows, tile by tile.
 
-        `k`: backwards of a row that wants a gradient.
+        Zeros for idle rows, and for gradients that cost more than they are worth. `k`: backwards of
+        a row that wants a gradient.
         """
         if moves is not None and moves.device.type == "cpu" and not bool(moves.any()):
             moves = None  # nobody wants a gradient

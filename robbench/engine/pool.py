@@ -20,7 +20,7 @@ from robbench.threat.problem import Problem
 def clean_tiles(
     split: Split, model: Model, tiles: Tiles, draws: int = 1
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Clean logits and whether most draws are wrong, tile by tile: a pass over a large split can end between two of them."""
+    """Clean logits and whether most draws are wrong, tile by tile."""
     for start in range(
         0, max(len(split), 1), tiles.rows
     ):  # an empty split still tells the number of classes
@@ -29,7 +29,7 @@ def clean_tiles(
 
 
 class Pool:
-    """N samples with their clean logits; makes the problems of any of them, at any of some budgets of one norm.
+    """N samples with their clean logits; makes their problems, at any of some budgets of one norm.
 
     clean: the answers of `clean_tiles`. `wrong` [N]: misclassified without any attack, by most
     answers; logits that are no answer count as wrong.
@@ -61,8 +61,11 @@ class Pool:
         """Ask the model about all samples at once."""
         return cls(split, threats, clean_tiles(split, model, tiles), seed=seed)
 
-    def problem(self, index: Tensor, salt: int = 0, eps_index: Tensor | None = None) -> Problem:
-        """The rows of samples `index` [B] at budgets `eps_index` [B] (the largest); `salt` tells the attacks of a cascade apart."""
+    def problem(self, index: Tensor, stream: int = 0, eps_index: Tensor | None = None) -> Problem:
+        """The problems of samples `index` [B] at budgets `eps_index` [B], by default the largest.
+
+        `stream`: of random numbers, see `stream_of`.
+        """
         x0 = self.split.pixels(index)
         eps_index = (
             torch.full_like(index, len(self.threats) - 1) if eps_index is None else eps_index
@@ -72,7 +75,7 @@ class Pool:
             self.split.labels[index],
             self.eps[eps_index].to(x0.dtype),
             self.threats[0].norm,
-            key=keyed.fold(self.keys[index], salt),
+            key=keyed.fold(self.keys[index], stream),
             index=index,
             logits0=self.logits0[index],
             temperature=self.temperatures[index],
@@ -80,5 +83,5 @@ class Pool:
 
 
 def stream_of(spec: str) -> int:
-    """A 63-bit number from an attack's canonical spec: the same attack draws the same numbers alone and in any cascade."""
+    """63 bits from an attack's canonical spec: the same numbers alone and in any cascade."""
     return int.from_bytes(hashlib.blake2b(spec.encode(), digest_size=8).digest(), "big") >> 1

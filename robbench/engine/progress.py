@@ -17,7 +17,7 @@ class EntryProgress:
 
 
 class Meter:
-    """Counts samples at the attacks `specs`, and work: steps, of which a sample needs `work_per_sample` at most."""
+    """Counts samples at the attacks `specs`, and steps: `work_per_sample` at most for each."""
 
     def __init__(self, specs: Sequence[str], samples: int, work_per_sample: int) -> None:
         self.entries = [EntryProgress(spec) for spec in specs]

@@ -1,4 +1,4 @@
-"""What is known of each sample: the running account while it is attacked, and the verdict when it is done."""
+"""What is known of each sample: its record while it is attacked, its verdict when it is done."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from robbench.core.status import NON_FINITE, OK, UNCONFIRMED, UNFINISHED
 from robbench.engine.schedule import Trial
 
 CLEAN, NOTHING, REPLAY = -1, -2, -3
-"""Entries that are no attack: wrong from the start, nothing broke it, a stored point of another run did."""
+"""Entries that are no attack: wrong from the start, not broken, broken by a stored point."""
 
 
 class JudgedRow(NamedTuple):
@@ -51,7 +51,7 @@ class Verdict(NamedTuple):
     l1: float = 0.0
     l0: float = 0.0
     eps_index: int = 0  # position of the budget among the run's
-    known: bool = True  # whether adv_margin is the lowest met, not that of the clean input for want of any other
+    known: bool = True  # whether adv_margin is the lowest met; else it is the clean input's
     nonfinite: int = 0  # answers with NaN or inf in logits or gradient, at all budgets together
     zero_gradients: int = 0  # gradients that were exactly zero, likewise
 
@@ -135,7 +135,7 @@ class Record:
         self.judged = judged
 
     def close(self) -> None:
-        """The sample is decided at the next budget: it has fallen, or has stood everything so far."""
+        """Decide the sample at the next budget: it is broken, or nothing so far has broken it."""
         self.outcomes.append(
             Outcome(
                 found=self.found,

@@ -14,9 +14,16 @@ from robbench.engine.verify import verify
 from robbench.threat.problem import fits
 
 
-def replay_points(model: Model, pool: Pool, points: Mapping[int, Tensor], records: Sequence[Record], tiles: Tiles, width: int,
-                  draws: int) -> Iterator[None]:  # fmt: skip
-    """Look at points of samples, a batch at a time: each is asked about once, and the record told of one that breaks it.
+def replay_points(
+    model: Model,
+    pool: Pool,
+    points: Mapping[int, Tensor],
+    records: Sequence[Record],
+    tiles: Tiles,
+    width: int,
+    draws: int,
+) -> Iterator[None]:
+    """Ask the model once about points of samples, a batch at a time, and record what breaks one.
 
     The sample is broken from the first budget on that holds its point.
     """

@@ -13,7 +13,7 @@ from robbench.engine.counter import Counter
 
 
 def equality_of(models: Iterable[Model], x: Tensor) -> RowEquality:
-    """What was measured of all of some models, near inputs x [n,*]; modes, buffers and random states are left as they were.
+    """What was measured of all of some models, near inputs x [n,*]; they are left as they were.
 
     A model behind a Counter is asked directly: what is measured is no query of an attack.
     """
@@ -35,7 +35,7 @@ def tiles_of(models: Iterable[Model], x: Tensor) -> Tiles:
 
 
 def shapes_of(models: Iterable[Model], split: Split, width: int) -> tuple[Tiles, RowEquality]:
-    """The tiles for `width` rows in flight, and what was measured of some models near the first samples of a split."""
+    """The tiles for `width` rows in flight, and what was measured near a split's first samples."""
     largest = largest_tile(split.labels.device)
     equality = equality_of(models, split.pixels(slice(0, largest.rows)))
     return largest._replace(step=equality.step).narrowed(width), equality

@@ -22,7 +22,7 @@ def final_verdicts(
     draws: int = 1,
     late: bool = False,
 ) -> list[tuple[Verdict, Tensor | None]]:
-    """Verdicts of decided samples, with their worst points (None = the clean input), one per budget.
+    """One verdict per budget of decided samples, with the worst point (None = the clean input).
 
     The worst points of samples that are robust are looked at again; what broke the others is judged
     already, and `clean` (predictions, margins, probability margins) is known. With `late`, a point
@@ -82,8 +82,24 @@ def _verdict(
         or JudgedRow(int(pred), margin, pmargin, o.found, 0.0, 0.0, 0.0, 0.0, 0.0, fits=True)
     )
     return Verdict(
-        sample=i, eps_index=eps_index, clean_pred=int(pred), clean_margin=margin, clean_pmargin=pmargin,
-        adv_pred=j.pred, adv_margin=j.margin, adv_pmargin=j.pmargin, adversarial=o.found,
-        linf=j.linf, l2=j.l2, l1=j.l1, l0=j.l0, entry=o.entry, variant=o.variant, step=o.step,
-        forwards=o.forwards + draws * (fresh is not None), backwards=o.backwards, status=o.status, known=o.known,
-    )  # fmt: skip
+        sample=i,
+        eps_index=eps_index,
+        clean_pred=int(pred),
+        clean_margin=margin,
+        clean_pmargin=pmargin,
+        adv_pred=j.pred,
+        adv_margin=j.margin,
+        adv_pmargin=j.pmargin,
+        adversarial=o.found,
+        linf=j.linf,
+        l2=j.l2,
+        l1=j.l1,
+        l0=j.l0,
+        entry=o.entry,
+        variant=o.variant,
+        step=o.step,
+        forwards=o.forwards + draws * (fresh is not None),
+        backwards=o.backwards,
+        status=o.status,
+        known=o.known,
+    )

@@ -1,4 +1,4 @@
-"""The verdict: every returned point is looked at again, in float32, by the model as it was given."""
+"""The verdict: the model as it was given looks at every returned point again, in float32."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def judge_logits(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def ask(model: Model, x: Tensor, y: Tensor, tiles: Tiles, draws: int = 1) -> tuple[Tensor, Tensor]:
-    """Mean logits [B,K] of some draws of the model, and whether most of them are wrong [B]; `draws` forwards each."""
+    """Mean logits [B,K] of `draws` forwards each, and whether most of them are wrong [B]."""
     drawn = [forward_tiles(model, x, tiles) for _ in range(draws)]
     votes = torch.stack([logits.argmax(1) != y for logits in drawn]).sum(0)
     logits = drawn[0] if draws == 1 else torch.stack(drawn).mean(0)
