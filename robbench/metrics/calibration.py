@@ -20,13 +20,13 @@ def calibration_bins(
     place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
     found = []
     for i in np.unique(place):
-        mine = place == i
+        inside = place == i
         means = {
-            "confidence": float(confidence[mine].mean(dtype=np.float64)),
-            "accuracy": float(correct[mine].mean()),
+            "confidence": float(confidence[inside].mean(dtype=np.float64)),
+            "accuracy": float(correct[inside].mean()),
         }
         found.append(
-            {"low": float(edges[i]), "high": float(edges[i + 1]), "n": int(mine.sum())} | means
+            {"low": float(edges[i]), "high": float(edges[i + 1]), "n": int(inside.sum())} | means
         )
     return found
 

@@ -1,4 +1,4 @@
-"""What was seen of each sample, as measures of all samples and of each class."""
+"""The measures of all samples and of each class, from the observations of each sample."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ Floats = NDArray[np.floating]
 Value = tuple[float | None, dict[str, Any]]
 
 
-def summarise(seen: Observations, points: str, split: str) -> list[Measure]:
+def summarise(observed: Observations, points: str, split: str) -> list[Measure]:
     """The measures of samples at their clean or worst points, all but the SVM's."""
     found: list[Measure] = []
 
     def add(name: str, value: float | None, label: int | None = None, **detail: Any) -> None:
         found.append(Measure(name, points, split, value, detail, label))
 
-    columns = seen.columns
-    for label, mine in _classes(seen.labels):
+    columns = observed.columns
+    for label, members in _classes(observed.labels):
         for name, (value, detail) in logit_margin(
-            columns["margin"][mine].astype(np.float64)
+            columns["margin"][members].astype(np.float64)
         ).items():
             add(name, value, label, **detail)
         if "feature_margin" in columns:
-            values = columns["feature_margin"][mine].astype(np.float64)
-            add("feature_margin_median", _middle(values), label, kind=seen.head.kind)
+            values = columns["feature_margin"][members].astype(np.float64)
+            add("feature_margin_median", _middle(values), label, kind=observed.head.kind)
     if "feature_margin" not in columns:
         for name in ("feature_margin_median", "effective_rank", "numerical_rank", "n_features_90"):
-            add(name, None, reason=seen.head.reason)
+            add(name, None, reason=observed.head.reason)
     for name in VALUES:
         for norm in LENGTHS:
             add(f"{name}_gradient_{norm}", _mean(columns[f"{name}_gradient_{norm}"]))
@@ -58,8 +58,8 @@ def summarise(seen: Observations, points: str, split: str) -> list[Measure]:
     add("calibration_error", error, bins=bins, n_bins=calibration.BINS)
     add("logit_norm", _mean(columns["logit_norm"]))
     add("logit_margin_size", _mean(np.abs(columns["margin"].astype(np.float64))))
-    if seen.features is not None:
-        found += _feature_measures(seen, seen.features, points, split)
+    if observed.features is not None:
+        found += _feature_measures(observed, observed.features, points, split)
     return found
 
 
@@ -87,7 +87,7 @@ def logit_margin(margins: Floats) -> dict[str, Value]:
 
 
 def svm_measures(
-    seen: Observations,
+    observed: Observations,
     points: str,
     split: str,
     limit: int,
@@ -105,28 +105,33 @@ def svm_measures(
     def measure(name: str, value: float | None, **detail: Any) -> Measure:
         return Measure(name, points, split, value, detail)
 
-    if seen.features is None or seen.distances is None:
+    if observed.features is None or observed.distances is None:
         return [
-            measure(name, None, reason=seen.head.reason) for name in ("svm_ratio", "svm_separable")
+            measure(name, None, reason=observed.head.reason)
+            for name in ("svm_ratio", "svm_separable")
         ]
-    finite = np.flatnonzero(np.isfinite(seen.features).all(1))
-    chosen = finite[_evenly(seen.labels[finite], limit)]
-    labels, features, distances = seen.labels[chosen], seen.features[chosen], seen.distances[chosen]
+    finite = np.flatnonzero(np.isfinite(observed.features).all(1))
+    chosen = finite[_evenly(observed.labels[finite], limit)]
+    labels, features, distances = (
+        observed.labels[chosen],
+        observed.features[chosen],
+        observed.distances[chosen],
+    )
     pairs = list(combinations(np.unique(labels).tolist(), 2))
     own = pair_margins(distances, labels, pairs)
     order = sorted(np.argsort(own, kind="stable")[:MOST_PAIRS].tolist())
     rows: list[dict[str, Any]] = []
     for done, i in enumerate(order):
-        (a, b), mine = pairs[i], float(own[i])
+        (a, b), margin = pairs[i], float(own[i])
         best = largest_margin(features[labels == a], features[labels == b])
-        ratio = mine / best.high if best.solved and np.isfinite(mine) else None
+        ratio = margin / best.high if best.solved and np.isfinite(margin) else None
         state = "separable" if best.separable else "not separable"
         if best.separable and not best.solved:
             state = "separable, optimum not found"
         rows.append(
             {
                 "classes": [a, b],
-                "margin": mine,
+                "margin": margin,
                 "svm": best.high if best.solved else None,
                 "ratio": ratio,
                 "state": state,
@@ -144,7 +149,7 @@ def svm_measures(
         "pairs": rows,
         "of": len(pairs),
         "samples": len(chosen),
-        "kind": seen.head.kind,
+        "kind": observed.head.kind,
     }
     facts |= {} if ratios else {"reason": "the features of no pair of classes are separable"}
     separable = sum(row["state"] != "not separable" for row in rows) / len(rows)
@@ -152,7 +157,7 @@ def svm_measures(
 
 
 def _feature_measures(
-    seen: Observations, features: Floats, points: str, split: str
+    observed: Observations, features: Floats, points: str, split: str
 ) -> Iterator[Measure]:
     """Rank and contributions."""
     finite = features[np.isfinite(features).all(1)]
@@ -163,9 +168,9 @@ def _feature_measures(
     relative = (s / s[0]).tolist()[:CURVE_POINTS] if len(s) and s[0] > 0 else []
     more = {"threshold": spectrum.NUMERICAL, "singular_values": relative, "energy": shares}
     yield Measure("numerical_rank", points, split, float(spectrum.numerical_rank(s)), detail | more)
-    curve = {} if seen.curve is None else {"curve": _thinned(seen.curve)}
+    curve = {} if observed.curve is None else {"curve": _thinned(observed.curve)}
     for name, extra in (("n_features_90", curve), ("n_features_90_predicted", {})):
-        counts = seen.columns[name].astype(np.float64)
+        counts = observed.columns[name].astype(np.float64)
         present = counts[counts > 0]
         detail = {"dimension": features.shape[1], "none": len(counts) - len(present), **extra}
         yield Measure(name, points, split, _middle(present), detail)
@@ -182,8 +187,8 @@ def _evenly(labels: NDArray[np.int64], limit: int) -> NDArray[np.int64]:
     """Positions of at most `limit` samples: the first of every class, the second, and so on."""
     turn = np.empty(len(labels), np.int64)
     for label in np.unique(labels):
-        mine = np.flatnonzero(labels == label)
-        turn[mine] = np.arange(len(mine))
+        members = np.flatnonzero(labels == label)
+        turn[members] = np.arange(len(members))
     return np.sort(np.lexsort((np.arange(len(labels)), turn))[:limit])
 
 

@@ -1,4 +1,4 @@
-"""A linear classifier of two classes, whose robustness is known in closed form, and ways to spoil it."""
+"""A linear classifier of two classes with robustness in closed form, and ways to spoil it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ EPS = 0.05
 
 
 class Linear(nn.Module):
-    """Logits scale * (w.x, 0), w.x measured from the middle of the box; `before` changes the input first."""
+    """Logits scale * (w.x, 0), w.x from the middle of the box; `before` changes the input first."""
 
     def __init__(
         self, before: Callable[[Tensor], Tensor] | None = None, scale: float = 1.0
@@ -39,9 +39,10 @@ class Linear(nn.Module):
 
 
 class Crowded(nn.Module):
-    """Logits scale * (0, a, -2 - a/2 twenty times), a = w.x from the middle of the box: the true class 0, one that can be
-    reached, and a crowd towards which cross-entropy climbs instead while their logits are close
-    together.
+    """Logits scale * (0, a, -2 - a/2 twenty times), a = w.x from the middle of the box.
+
+    The true class 0, one that can be reached, and a crowd towards which cross-entropy climbs
+    instead while their logits are close together.
     """
 
     def __init__(self, scale: float = 1.0) -> None:
@@ -78,7 +79,7 @@ def linear() -> type[Linear]:
 
 @pytest.fixture
 def crowded(split: Split) -> tuple[type[Crowded], Split]:
-    """The classifier, and the images of `split` where its label 1 is at 0.1 to 1.9 of what EPS reaches, half of them within."""
+    """The classifier, and the images of `split` with label 1 at 0.1 to 1.9 of the reach of EPS."""
     model, reach = Linear(), EPS * float(Linear().w.abs().sum())
     wanted = -torch.linspace(0.1, 1.9, 60) * reach
     images = (
@@ -91,7 +92,7 @@ def crowded(split: Split) -> tuple[type[Crowded], Split]:
 
 @pytest.fixture
 def split() -> Split:
-    """60 images in the middle of the box, labelled as the classifier has it, half of them within reach of EPS."""
+    """60 images in the middle of the box, labelled by the classifier, half within reach of EPS."""
     generator = np.random.default_rng(0)
     reach = EPS * float(Linear().w.abs().sum())
     images = torch.from_numpy(generator.uniform(0.3, 0.7, (60, 1, 4, 4)).astype(np.float32))
@@ -122,17 +123,25 @@ def evidence(split: Split) -> Callable[..., Evidence]:
 
 @pytest.fixture
 def run_of(split: Split) -> Callable[..., dict[str, Any]]:
-    """`run_of(adversarial=[...], attack="pgd:steps=20")`: rows and facts of a run on the split, as `Evidence` takes them."""
+    """`run_of(adversarial=[...], attack=[...])`: rows and info of a run on the split."""
 
     def make(
         attack: list[str] | None = None, flags: str = "[]", **columns: list[Any]
     ) -> dict[str, Any]:
         specs, n = attack or ["pgd:steps=20"], len(split)
         usual = {
-            "clean_pred": split.labels.tolist(), "clean_correct": [True] * n, "adversarial": [False] * n, "broken_by": [None] * n,
-            "broken_variant": [None] * n, "first_success_step": [None] * n, "clean_margin": [1.0] * n, "adv_margin": [0.5] * n,
-            "status": [0] * n, "n_nonfinite": [0] * n, "n_zero_gradient": [0] * n,
-        }  # fmt: skip
+            "clean_pred": split.labels.tolist(),
+            "clean_correct": [True] * n,
+            "adversarial": [False] * n,
+            "broken_by": [None] * n,
+            "broken_variant": [None] * n,
+            "first_success_step": [None] * n,
+            "clean_margin": [1.0] * n,
+            "adv_margin": [0.5] * n,
+            "status": [0] * n,
+            "n_nonfinite": [0] * n,
+            "n_zero_gradient": [0] * n,
+        }
         table = usual | columns
         rows = [{name: values[i] for name, values in table.items()} for i in range(n)]
         return {"rows": rows, "info": {"attack_params": json.dumps(specs), "flags": flags}}
