@@ -13,7 +13,14 @@ import robbench
 from robbench.reports.html.data import ReportData
 from robbench.reports.html.figures import CONFIG
 from robbench.reports.html.page import Plot, Section
-from robbench.reports.html.sections import comparison, margins, provenance, training
+from robbench.reports.html.sections import (
+    checks,
+    comparison,
+    margins,
+    provenance,
+    spectrum,
+    training,
+)
 from robbench.reports.html.sections.gallery import gallery
 
 ORDER = (
@@ -22,11 +29,11 @@ ORDER = (
     margins.logit_margins,
     margins.input_margins,
     comparison.per_class,
-    training.spectrum,
+    spectrum.spectrum,
     training.training,
     gallery,
     comparison.cost,
-    training.checks,
+    checks.checks,
     provenance.provenance,
     provenance.reproduce,
 )

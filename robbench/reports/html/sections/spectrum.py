@@ -1,0 +1,85 @@
+"""The section about the features: their singular values and ranks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from robbench.reports import texts
+from robbench.reports.html import figures
+from robbench.reports.html.data import ReportData, model_names, name_of
+from robbench.reports.html.page import Cell, Head, Plot, Section, Table, in_words, number
+from robbench.store.run import Run
+
+_MEASURED = {
+    "effective_rank": "effective rank of the features",
+    "numerical_rank": "numerical rank of the features",
+    "n_features_90": "features for 90 % of a logit",
+    "feature_margin_median": "feature margin, median",
+    "svm_ratio": "feature margin over the SVM's, median pair",
+    "calibration_error": "calibration error (ECE)",
+}
+
+
+def spectrum(material: ReportData) -> Section:
+    """Singular values of the penultimate features, and ranks, of each model that was measured."""
+    names = model_names(material.runs)
+    found: dict[str, dict[str, Mapping[str, Any]]] = {}
+    for run in material.runs:
+        rows = {
+            row["name"]: row
+            for row in material.measures.get(run.info["run_id"], ())
+            if _is_clean(row, run)
+        }
+        if rows:
+            found.setdefault(name_of(run, names), rows)
+    lines = [
+        (name, list(names.values()).index(name), values)
+        for name, rows in found.items()
+        if (values := _singular_values(rows))
+    ]
+    blocks: list[Any] = []
+    if lines:
+        words = in_words(
+            [
+                f"{name}: {sum(value > 1e-3 for value in values)} of {len(values)} above a thousandth of the largest"
+                for name, _, values in lines
+            ]
+        )
+        alt = f"Line chart of singular values, falling. {words}."
+        blocks.append(Plot("Singular values of the features", alt, figures.spectra(lines)))
+    shown = [name for name in _MEASURED if any(name in rows for rows in found.values())]
+    cells = [
+        [
+            Cell(_MEASURED[name]),
+            *(number(rows[name]["value"] if name in rows else None) for rows in found.values()),
+        ]
+        for name in shown
+    ]
+    if shown:
+        blocks.append(
+            Table(
+                "Measures on clean samples",
+                [Head("measure", number=False), *map(Head, found)],
+                cells,
+            )
+        )
+    return Section("spectrum", "Feature spectrum", blocks, runs=_ids(material.runs))
+
+
+def _is_clean(row: Mapping[str, Any], run: Run) -> bool:
+    """Whether a row of the measures table is about the run's clean samples, all classes."""
+    return row["points"] == "clean" and row["split"] == run.info["split"] and row["class"] is None
+
+
+def _singular_values(rows: Mapping[str, Mapping[str, Any]]) -> list[float] | None:
+    """Relative singular values, falling: in the detail of the rank that was counted from them."""
+    detail = json.loads((rows.get("numerical_rank") or {}).get("detail") or "{}")
+    return detail.get("singular_values") or None
+
+
+def _ids(runs: Sequence[Run]) -> str:
+    """Run ids for a command line, the first few."""
+    ids = [run.info["run_id"] for run in runs]
+    return " ".join(ids[:4]) + (" ..." if len(ids) > 4 else "") if ids else texts.NOTHING
