@@ -23,7 +23,7 @@ SEEDS = (
     "Holm-corrected."
 )
 BEST = "* best: the paired test, Holm-corrected over all pairs of its table, tells it from every other (p <= 0.05)."
-DIFFERS = "! shown on request: it differs from what it stands beside in"
+DIFFERS = "! shown on request: it differs from the other runs of its table in"
 
 
 def footnotes(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -69,7 +69,7 @@ class TestMixtures:
         assert [row["differs"] for row in allowed.json["rows"]] == [[], [], [], [kind]]
         shown = cli("compare", "--allow", kind, "--out", three)
         assert "new !" in shown.out
-        assert f"stands beside in {kind}." in " ".join(shown.out.split())
+        assert f"other runs of its table in {kind}." in " ".join(shown.out.split())
 
     def test_the_choice_is_one_that_all_models_have(
         self, cli: Cli, three: Path, stored: Stored

@@ -21,7 +21,7 @@ _SHOWN_MEASURES = 8
 
 
 def run_card(found: Mapping[str, Any]) -> RenderableType:
-    """What `runs.show.show_run` found, in 80 columns: labels on the left, warnings in yellow."""
+    """What `analysis.show.show_run` found, in 80 columns: labels on the left, warnings in yellow."""
     run, summary = found["run"], found["summary"]
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
@@ -125,7 +125,7 @@ def _fell(fell: Sequence[Mapping[str, Any]], n: int) -> str:
         f"{name}: {each['n']} ({each['n'] / n:.1%}{step})"
         for each, name, step in zip(fell, names, steps, strict=True)
     )
-    return "\n".join(parts) or "nothing: every sample stands"
+    return "\n".join(parts) or "nothing: no sample was broken"
 
 
 def _sizes(distances: Mapping[str, float]) -> str:
@@ -179,7 +179,7 @@ def _warnings(found: Mapping[str, Any]) -> list[str]:
 
 
 def run_list(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> RenderableType:
-    """What `runs.show.list_runs` found: the runs by data, threat and attack, then what is not finished, damaged or not begun."""
+    """What `analysis.show.list_runs` found: the runs by data, threat and attack, then what is not finished, damaged or not begun."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for run, apart in zip(found["runs"], settings(found["runs"]), strict=True):
         row = {**run, "model": f"{run['model']} ({apart})"} if apart else run

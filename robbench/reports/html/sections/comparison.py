@@ -47,7 +47,7 @@ _FACTS = {
 _LATE = ("attack", "loss")  # long texts: behind the numbers
 _NUMBERS = (
     Head("clean accuracy"),
-    Head("robust accuracy", "share of samples that stood"),
+    Head("robust accuracy", "share of samples that no attack broke"),
     Head("95 % interval", "Wilson"),
     Head("adversarial ratio", "1 - robust accuracy"),
     Head("clean margin", "median logit margin"),
@@ -71,7 +71,11 @@ def comparison(material: ReportData) -> Section:
     )
     heads = [
         Head("model", number=False),
-        *([Head("settings", "what tells it from runs beside it", number=False)] if apart else []),
+        *(
+            [Head("settings", "in what it differs from the other runs", number=False)]
+            if apart
+            else []
+        ),
         *(Head(_FACTS[key], number=False) for key in early),
         *_NUMBERS,
         *([Head("median distance", "of the smallest perturbation found")] if endless else []),
