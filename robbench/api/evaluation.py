@@ -1,4 +1,4 @@
-"""The result of an evaluation: its numbers, its samples, its worst inputs, and what they are worth."""
+"""The result of an evaluation: numbers, samples, worst inputs, and checks of what they are worth."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Evaluation:
 
     @property
     def adversarial_ratio(self) -> float:
-        """Share of samples with a misclassified point inside the threat model, clean ones included."""
+        """Share of samples with a misclassified point in the threat model, clean ones included."""
         return float(self.info["adversarial_ratio"])
 
     @property
@@ -88,7 +88,7 @@ class Evaluation:
 
     @property
     def flags(self) -> dict[str, str]:
-        """What to know before believing the numbers, by the name of the flag; {} when nothing is."""
+        """What to know before believing the numbers, by the name of the flag."""
         return {flag["name"]: flag["text"] for flag in json.loads(self.info["flags"] or "[]")}
 
     @property

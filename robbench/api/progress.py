@@ -1,4 +1,4 @@
-"""What the functions say while they work: a callback for progress, the log for messages, KeyboardInterrupt for Ctrl-C."""
+"""Progress to a callback, messages to the log, and KeyboardInterrupt for Ctrl-C."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class _Callback(Bar):
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[StopFlag]:
-    """Ctrl-C inside lets the current step end and finished work be kept, then raises KeyboardInterrupt.
+    """Ctrl-C lets the current step end and finished work be kept, then raises KeyboardInterrupt.
 
     SIGTERM raises SystemExit likewise. Outside of the main thread no signal is handled.
     """

@@ -31,7 +31,7 @@ _TABLES = {
 }
 
 Names: TypeAlias = str | Iterable[str]
-"""A model's name, a run id, a path, an address, or a pattern of these; or several; none means all of the store."""
+"""A model's name, run id, path, address, or pattern of these, or several; none means all there are."""
 
 
 def compare(

@@ -152,4 +152,7 @@ def attack_texts(attack: Attacks) -> list[str]:
     for one in attacks:
         if not isinstance(one, str | AnyAttack):
             raise UserError(f"an attack is a spec or an Attack object, not {type(one).__name__}")
-    return [one if isinstance(one, str) else ATTACKS.spec_of(one) for one in attacks]  # type: ignore[arg-type]
+    return [
+        one if isinstance(one, str) else ATTACKS.spec_of(one)  # type: ignore[arg-type]
+        for one in attacks
+    ]
