@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from robbench.analysis.gate import GateFinding
 from robbench.analysis.gate_checks import Tolerances
-from robbench.analysis.gate_runs import find_reference, gate_runs
+from robbench.analysis.gate_runs import gate_runs
 from robbench.api.progress import Log, Progress, interruptible, log, silent
 from robbench.api.results import Names, several
 from robbench.api.runs import given, seconds
@@ -25,7 +25,7 @@ from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.check import SLICE, plan_check
 from robbench.tasks.check import check as check_plan
-from robbench.tasks.gate import GateProgress, gate_model, plan_gate
+from robbench.tasks.gate import gate as attack_and_decide
 from robbench.tasks.measure import TRAIN_SAMPLES, Measurer
 from robbench.tasks.measure import measure as measure_runs
 from robbench.tasks.train.config import TrainConfig
@@ -227,35 +227,18 @@ def gate(
         raise UserError("give either a candidate, which is a finished run, or a model to attack")
     if candidate is not None:
         return gate_runs(store, baseline, candidate, tolerances)
-    reference, path = find_reference(store, baseline)
-    gated = plan_gate(
-        str(model),
-        reference,
-        path,
-        tolerances,
-        seed=seed,
-        batch_size=batch_size,
-        out=Path(out),
-        device=device,
-        data_dir=folder(data_dir),
-        download=download,
-    )
-    for note in gated.plan.notes:
-        log.info(note)
-    tell = progress or silent
-
-    def watch(now: GateProgress) -> None:
-        tell(now.seen / now.total, f"{now.seen}/{now.total} booked")
-
-    with interruptible() as stop:
-        return gate_model(
-            gated,
+    with interruptible():
+        return attack_and_decide(
+            str(model),
+            baseline,
             tolerances,
-            store=store,
-            force=force,
+            out=Path(out),
+            seed=seed,
+            batch_size=batch_size,
             seconds=limit,
-            resumed=lambda known: log.info("%d samples are decided already", known),
-            watch=watch,
-            stop=stop,
-            say=log.info,
+            device=device,
+            data_dir=folder(data_dir),
+            download=download,
+            force=force,
+            listener=Log(progress or silent),
         )

@@ -7,7 +7,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,8 +18,6 @@ from robbench.core.errors import RunError, UserError
 
 if TYPE_CHECKING:
     from robbench.analysis.gate import GateFinding
-    from robbench.analysis.gate_checks import Tolerances
-    from robbench.store.store import Store
 
 WHO, LIMITS, ATTACK = "What to hold against what", "What is tolerated", "With --model"
 Baseline = Annotated[
@@ -172,43 +170,23 @@ def gate(
 
         finding = gate_runs(store, baseline, candidate, tolerances)
     else:
-        places = {"out": out, "device": device, "data_dir": data_dir, "download": download}
-        settings = {"seed": seed, "batch_size": batch_size, **places}
-        finding = _gate_model(
-            store, baseline, str(model), tolerances, reporter, settings, _seconds(max_time), force
+        from robbench.tasks.gate import gate as attack_and_decide
+
+        finding = attack_and_decide(
+            str(model),
+            baseline,
+            tolerances,
+            out=out,
+            seed=seed,
+            batch_size=batch_size,
+            seconds=_seconds(max_time),
+            device=device,
+            data_dir=data_dir,
+            download=download,
+            force=force,
+            listener=reporter,
         )
     _tell(finding, time.monotonic() - began, as_json, junit_xml, markdown)
-
-
-def _gate_model(store: Store, baseline: str | None, model: str, tolerances: Tolerances, reporter: Reporter,
-                settings: dict[str, Any], seconds: float, force: bool) -> GateFinding:  # fmt: skip
-    from robbench.analysis.gate_runs import find_reference
-    from robbench.tasks.gate import GateProgress, gate_model, plan_gate
-    from robbench.tasks.signals import stop_flag
-
-    reference, path = find_reference(store, baseline)
-    gated = plan_gate(model, reference, path, tolerances, **settings)
-    title = f"{gated.plan.subject.name} against {reference.info['model']}"
-    reporter.detail(
-        f"run {gated.plan.run_ids[0]}: {title}, {gated.plan.threat}, {gated.plan.attack}"
-    )
-    for note in gated.plan.notes:
-        reporter.say(note)
-    if not gated.plan.replay:
-        reporter.say(
-            "the baseline kept no points to replay, which would save time: attack it with --store-points"
-        )
-    with stop_flag(reporter.say) as stop, reporter.progress(title) as bar:
-
-        def watch(now: GateProgress) -> None:
-            drop = "" if math.isnan(now.drop) else f", drop so far {100 * now.drop:+.1f} points"
-            bar.update(now.seen / now.total, f"{now.seen}/{now.total} booked{drop}")
-
-        def resumed(known: int) -> None:
-            reporter.say(f"going on with {title}: {known} samples are decided already")
-
-        return gate_model(gated, tolerances, store=store, force=force, seconds=seconds, resumed=resumed, watch=watch, stop=stop,
-                          say=reporter.say)  # fmt: skip
 
 
 def _seconds(max_time: str | None) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +13,7 @@ import torch
 
 from robbench.analysis.gate import GateFinding
 from robbench.analysis.gate_checks import ROBUST, Tolerances
-from robbench.analysis.gate_runs import remarks
+from robbench.analysis.gate_runs import find_reference, remarks
 from robbench.analysis.sequential_gate import SequentialGate
 from robbench.core import keyed
 from robbench.core.errors import Stopped, UserError
@@ -29,22 +29,80 @@ from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.earlier import of_split
 from robbench.tasks.attack.identity import changed_answers, full_specs
-from robbench.tasks.attack.plan import AttackPlan, plan_attacks
+from robbench.tasks.attack.plan import plan_attacks
 from robbench.tasks.attack.points import points_to_replay
 from robbench.tasks.attack.session import AttackSession
 from robbench.tasks.attack.shard_writer import ShardWriter
-from robbench.tasks.signals import StopFlag
+from robbench.tasks.gate_booking import Booking, GatePlan
+from robbench.tasks.listener import Listener
+from robbench.tasks.signals import StopFlag, stop_flag
 
 _ORDER = 0x6F72646572  # keeps the order apart from the attacks' random numbers of the same seed
 
 
-class GatePlan(NamedTuple):
-    """A candidate to be attacked as its baseline was. `order`: the samples' positions in their random order."""
+def gate(
+    model: str,
+    baseline: str | None,
+    tolerances: Tolerances,
+    *,
+    out: Path,
+    seed: int = 0,
+    batch_size: int | None = None,
+    seconds: float = math.inf,
+    device: str = "auto",
+    data_dir: Path | None = None,
+    download: bool = False,
+    force: bool = False,
+    listener: Listener | None = None,
+) -> GateFinding:
+    """Attack a model as the baseline was attacked (None: the one that is set), and decide.
 
-    plan: AttackPlan
-    baseline: Run
-    order: list[int]
-    seed: int
+    Raises UserError as `plan_gate` does, Stopped after a signal; what was decided is kept, and the
+    same call goes on from there.
+    """
+    hears, store = listener or Listener(), Store(out)
+    reference, path = find_reference(store, baseline)
+    gated = plan_gate(
+        model,
+        reference,
+        path,
+        tolerances,
+        seed=seed,
+        batch_size=batch_size,
+        out=out,
+        device=device,
+        data_dir=data_dir,
+        download=download,
+    )
+    title = f"{gated.plan.subject.name} against {reference.info['model']}"
+    hears.detail(f"run {gated.plan.run_ids[0]}: {title}, {gated.plan.threat}, {gated.plan.attack}")
+    for note in gated.plan.notes:
+        hears.say(note)
+    if not gated.plan.replay:
+        hears.say(
+            "the baseline kept no points to replay, which would save time: attack it with "
+            "--store-points"
+        )
+    with stop_flag(hears.say) as stop, hears.progress(title) as bar:
+
+        def watch(now: GateProgress) -> None:
+            drop = "" if math.isnan(now.drop) else f", drop so far {100 * now.drop:+.1f} points"
+            bar.update(now.seen / now.total, f"{now.seen}/{now.total} booked{drop}")
+
+        def resumed(known: int) -> None:
+            hears.say(f"going on with {title}: {known} samples are decided already")
+
+        return gate_model(
+            gated,
+            tolerances,
+            store=store,
+            force=force,
+            seconds=seconds,
+            resumed=resumed,
+            watch=watch,
+            stop=stop,
+            say=hears.say,
+        )
 
 
 class GateProgress(NamedTuple):
@@ -140,7 +198,7 @@ def gate_model(gated: GatePlan, tolerances: Tolerances, *, store: Store, force: 
     """
     (run_id,) = gated.plan.run_ids
     if not force and (before := _before(store, run_id)):
-        book = _Book(gated, tolerances)
+        book = Booking(gated, tolerances)
         book.enter({row["sample_index"]: row for row in before.samples.to_pylist()})
         if book.gate.decided:
             return _finding(gated, book.gate, tolerances, before.info)
@@ -160,7 +218,7 @@ def _gate_model(gated: GatePlan, tolerances: Tolerances, store: Store, force: bo
         [*(before.samples.to_pylist() if before else []), *partial.rows()], plan.subject.split
     )
     replay = points_to_replay(plan.replay, plan.subject.split, plan.threats[-1])
-    known, book = len(rows), _Book(gated, tolerances)
+    known, book = len(rows), Booking(gated, tolerances)
     book.enter(rows)
     if known and not book.gate.decided:
         resumed(known)
@@ -189,7 +247,9 @@ def _gate_model(gated: GatePlan, tolerances: Tolerances, store: Store, force: bo
             (rows[i] for i in order[: book.gate.seen]), key=lambda row: row["sample_index"]
         )
         row = session.run_row(0, kept, wall=session.seconds, resumed=known)
-        info = read_run(store.write(row | _honest(gated, book.gate.seen, row), kept)).info
+        info = read_run(
+            store.write(row | truncated_run_columns(gated, book.gate.seen, row), kept)
+        ).info
     return _finding(gated, book.gate, tolerances, info)
 
 
@@ -201,33 +261,7 @@ def _before(store: Store, run_id: str) -> Run | None:
         return None
 
 
-class _Book:
-    """Books samples in their order, up to the first that is not decided yet, and no further than the decision."""
-
-    def __init__(self, gated: GatePlan, tolerances: Tolerances) -> None:
-        baseline, split = gated.baseline, gated.plan.subject.split
-        self.order, self.gate = gated.order, SequentialGate(tolerances, len(gated.order))
-        names = ("sample_id", "robust", "clean_correct")
-        by_id = {
-            i: verdicts
-            for i, *verdicts in zip(
-                *(baseline.samples[name].to_pylist() for name in names), strict=True
-            )
-        }
-        self.theirs = [by_id[i] for i in split.ids.tolist()]  # by position
-
-    def enter(self, rows: dict[int, dict[str, Any]]) -> None:
-        """Book what can be booked of the rows, by position."""
-        for i in self._next(rows):
-            robust, clean = self.theirs[i]
-            self.gate.add((robust, rows[i]["robust"]), (clean, rows[i]["clean_correct"]))
-
-    def _next(self, rows: dict[int, dict[str, Any]]) -> Iterator[int]:
-        while not self.gate.decided and self.order[self.gate.seen] in rows:
-            yield self.order[self.gate.seen]
-
-
-def _honest(gated: GatePlan, seen: int, row: dict[str, Any]) -> dict[str, Any]:
+def truncated_run_columns(gated: GatePlan, seen: int, row: dict[str, Any]) -> dict[str, Any]:
     """The columns of a run that holds the samples it took, and says so."""
     info, total, split = gated.baseline.info, len(gated.order), gated.plan.subject.split
     about = {"baseline": info["run_id"], "order_seed": gated.seed, "samples": seen, "of": total}
