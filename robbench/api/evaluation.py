@@ -1,4 +1,4 @@
-"""The result of an evaluation: numbers, samples, worst inputs, and checks of what they are worth."""
+"""The result of an evaluation: numbers, samples, worst inputs, and checks of them."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _TABLES = {
 }
 
 Names: TypeAlias = str | Iterable[str]
-"""A model's name, run id, path, address, or pattern of these, or several; none means all there are."""
+"""A model's name, run id, path, address, or pattern of these, or several; none means all."""
 
 
 def compare(
