@@ -29,7 +29,9 @@ _SAME_EPS = 1e-6  # relative: 8/255 and 0.0313725 mean the same
 
 
 def differences(run: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
-    """What differs between two rows of the runs table so that the runs must not be compared; empty when nothing does.
+    """What differs between two rows of the runs table so that the runs must not be compared.
+
+    Empty when nothing does.
 
     Each is a phrase that begins with what it is about, in this order: `schema: `, `data: `, `split:
     `, `subset: `, `samples: ` (the same names, other content), `threat: `, `attack: `, `limits: `,
@@ -62,7 +64,8 @@ def _data(run: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     if run["subset"] != other["subset"]:
         named.append(f"subset: {_text(run['subset'], 'all')} and {_text(other['subset'], 'all')}")
     return named or [
-        f"samples: {run['data']} has changed in between, fingerprint {run['data_hash']} and {other['data_hash']}"
+        f"samples: {run['data']} has changed in between, fingerprint {run['data_hash']} and "
+        f"{other['data_hash']}"
     ]
 
 
@@ -73,7 +76,10 @@ def _same_threat(run: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _attacks(run: Mapping[str, Any]) -> list[str]:
-    """Every attack in full, as `attack_params` has it; what is no list of texts is compared as it stands."""
+    """Every attack in full, as `attack_params` has it.
+
+    What is no list of texts is compared as it stands.
+    """
     try:
         specs = json.loads(run["attack_params"])
     except ValueError:
@@ -86,7 +92,10 @@ def _attacks(run: Mapping[str, Any]) -> list[str]:
 
 
 def _attack(run: Mapping[str, Any], other: Mapping[str, Any]) -> str:
-    """The attacks as they were asked for; in full, and only those that differ, where they were asked for alike."""
+    """The attacks as they were asked for.
+
+    In full, and only those that differ, where they were asked for alike.
+    """
     if run["attack"] != other["attack"]:
         return _both("attack", run, other, "attack")
     mine, theirs = _attacks(run), _attacks(other)

@@ -65,7 +65,9 @@ _UNPAIRED = dict.fromkeys(
 
 
 def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """One row per run, in the given order. Rates are in [0,1], margins in logits, queries are sample evaluations.
+    """One row per run, in the given order.
+
+    Rates are in [0,1], margins in logits, queries are sample evaluations.
 
     A run is paired, sample by sample, with the first run before it on the same data and split under
     the same threat model: `baseline` (its run id), n_common samples, robust_difference (robust
@@ -120,7 +122,10 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def _note_old_weights(runs: Sequence[Run], rows: Sequence[dict[str, Any]]) -> None:
-    """A name that was trained again stands for the model of its latest run; the others get a note."""
+    """A name that was trained again stands for the model of its latest run.
+
+    The others get a note.
+    """
     latest = {
         run.info["model"]: run.info for run in sorted(runs, key=lambda run: run.info["started_at"])
     }
@@ -141,7 +146,10 @@ def _note_old_weights(runs: Sequence[Run], rows: Sequence[dict[str, Any]]) -> No
 
 
 def on_common_samples(run: Run, other: Run) -> tuple[Run, Run]:
-    """Both runs with the samples they share, in one order. The runs as they are where they have the same ones."""
+    """Both runs with the samples they share, in one order.
+
+    The runs as they are where they have the same ones.
+    """
     mine, theirs = (column(r.samples, "sample_id") for r in (run, other))
     if np.array_equal(mine, theirs):
         return run, other
@@ -152,7 +160,10 @@ def on_common_samples(run: Run, other: Run) -> tuple[Run, Run]:
 
 
 def _differ(info: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, str]:
-    """What differs by its name, as `comparable.differences` says it; what was read is of this schema, whatever it was."""
+    """What differs by its name, as `comparable.differences` says it.
+
+    What was read is of this schema, whatever it was.
+    """
     return {
         name: phrase
         for phrase in differences(info, other)

@@ -1,4 +1,7 @@
-"""Compare runs: find them, read them, refuse to mix what does not belong together, pair them. Needs no torch."""
+"""Compare runs: find them, read them, refuse to mix what does not belong together, pair them.
+
+Needs no torch.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ _COLUMNS = {"samples": ("data_hash",), "limits": ("max_time_s", "max_queries")}
 
 @dataclass(frozen=True)
 class Comparison:
-    """`rows` as of `analysis/compare.py`; `notes` are for the reader; `failed` is what went beyond the tolerances."""
+    """`rows` as of `analysis/compare.py`; `notes` are for the reader.
+
+    `failed` is what went beyond the tolerances.
+    """
 
     rows: list[dict[str, Any]]
     notes: list[str] = field(default_factory=list)
@@ -82,13 +88,15 @@ def compare_read(
     if apart and "samples" not in allow:
         which = f"{apart[0]['model']} ({apart[0]['run_id']}): {apart[0]['note']}"
         raise UserError(
-            f"{which}; attack both on the same samples (the same --limit), or show them with --allow samples"
+            f"{which}; attack both on the same samples (the same --limit), or show them with "
+            "--allow samples"
         )
     if over_seeds:
         rows = over_training_seeds(runs, rows)
     if fail_on and not any(row["baseline"] for row in rows):
         raise UserError(
-            "--fail-on needs two runs that can be paired: name the baseline first, then what to hold against it"
+            "--fail-on needs two runs that can be paired: name the baseline first, then what to "
+            "hold against it"
         )
     failed = _failures_of_means(rows, fail_on) if over_seeds else _failures(runs, rows, fail_on)
     return Comparison(rows, _older(runs), failed)
@@ -143,7 +151,8 @@ def _mixture(found: dict[str, list[Run]], runs: Sequence[Run]) -> str:
     for text, those in list(found.items())[:3]:
         some = ", ".join(f"{run.info['model']} {run.info['run_id'][:4]}" for run in those[:3])
         said.append(
-            f"{text} ({some}{', ...' if len(those) > 3 else ''} against {first.info['model']} {first.info['run_id'][:4]})"
+            f"{text} ({some}{', ...' if len(those) > 3 else ''} against {first.info['model']} "
+            f"{first.info['run_id'][:4]})"
         )
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     kinds = list(dict.fromkeys(text.partition(": ")[0] for text in found))
@@ -152,7 +161,10 @@ def _mixture(found: dict[str, list[Run]], runs: Sequence[Run]) -> str:
         word for condition in _shared(runs, columns) for word in ("--where", condition)
     )
     allowed = " ".join(f"--allow {kind}" for kind in kinds)
-    return f"the {len(runs)} runs differ in {'; '.join(said)}{more}. Choose with {choose}, or show them together with {allowed}"
+    return (
+        f"the {len(runs)} runs differ in {'; '.join(said)}{more}. Choose with {choose}, or "
+        f"show them together with {allowed}"
+    )
 
 
 def _shared(runs: Sequence[Run], columns: Sequence[str]) -> tuple[str, ...]:
@@ -168,7 +180,8 @@ def _shared(runs: Sequence[Run], columns: Sequence[str]) -> tuple[str, ...]:
 def _older(runs: Sequence[Run]) -> list[str]:
     kinds = Counter(run.older for run in runs if run.older)
     return [
-        f"{count} of {len(runs)} runs were written by an older robbench ({kind}): read, and what they lack counts as unknown"
+        f"{count} of {len(runs)} runs were written by an older robbench ({kind}): read, and what "
+        "they lack counts as unknown"
         for kind, count in kinds.items()
     ]
 

@@ -49,7 +49,10 @@ class GateFinding:
 
     @property
     def verdict(self) -> Literal["pass", "regression", "undecided"]:
-        """What all checks say together: a regression in any is one; a pass takes all that must be shown, and any check."""
+        """What all checks say together: a regression in any is one.
+
+        a pass takes all that must be shown, and any check.
+        """
         decisions = {check.decision for check in self.checks}
         undecided = "undecided" in decisions or not self.checks
         return "regression" if "regression" in decisions else "undecided" if undecided else "pass"
@@ -59,13 +62,17 @@ def require_comparable(baseline: dict[str, Any], candidate: dict[str, Any]) -> N
     """Raise UserError, saying what differs, unless two rows of the runs table may be held against each other."""
     if found := differences(baseline, candidate):
         raise UserError(
-            f"run {candidate['run_id']} ({candidate['model']}) cannot be held against the baseline {baseline['run_id']} "
-            f"({baseline['model']}): {'; '.join(found)}. Attack both alike, or name another baseline"
+            f"run {candidate['run_id']} ({candidate['model']}) cannot be held against the "
+            f"baseline {baseline['run_id']} "
+            f"({baseline['model']}): {'; '.join(found)}. Attack both alike, or name another "
+            "baseline"
         )
 
 
 def judge(baseline: Run, candidate: Run, tolerances: Tolerances) -> list[GateCheck]:
-    """The checks of two finished runs, joined by sample; robust and clean accuracy always, judged where tolerated drops are.
+    """The checks of two finished runs, joined by sample.
+
+    Robust and clean accuracy always, judged where tolerated drops are.
 
     Of runs without a budget robust accuracy means nothing, and the margin is the distance to the
     nearest adversarial point. Raises UserError where the runs must not be compared or have no
@@ -75,7 +82,8 @@ def judge(baseline: Run, candidate: Run, tolerances: Tolerances) -> list[GateChe
     here, there = common(*(column(run.samples, "sample_id") for run in (baseline, candidate)))
     if len(here) == 0:
         raise UserError(
-            f"run {candidate.info['run_id']} has no sample in common with the baseline {baseline.info['run_id']}"
+            f"run {candidate.info['run_id']} has no sample in common with the baseline "
+            f"{baseline.info['run_id']}"
         )
 
     def pair(name: str) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -85,7 +93,8 @@ def judge(baseline: Run, candidate: Run, tolerances: Tolerances) -> list[GateChe
     margin = DISTANCE if endless else MARGIN
     if endless and (tolerances.margin is None or tolerances.per_class is not None):
         raise UserError(
-            "runs without a budget have no robust accuracy, also not of a class: give the tolerated drop of the median distance "
+            "runs without a budget have no robust accuracy, also not of a class: give the "
+            "tolerated drop of the median distance "
             "(--max-margin-drop) alone"
         )
     robust, clean = pair("robust"), pair("clean_correct")
@@ -94,7 +103,8 @@ def judge(baseline: Run, candidate: Run, tolerances: Tolerances) -> list[GateChe
     if tolerances.margin is not None:
         if not endless and (n := max(n_unknown(run.samples) for run in (baseline, candidate))):
             raise UserError(
-                f"the worst margin of {n} samples is not known, as their attack shows no points: leave out --max-margin-drop"
+                f"the worst margin of {n} samples is not known, as their attack shows no points: "
+                "leave out --max-margin-drop"
             )
         values = _distances(baseline, candidate, here, there) if endless else pair("adv_margin")
         checks.append(margin_check(margin, *values, tolerances.margin, tolerances))

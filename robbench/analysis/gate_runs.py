@@ -21,7 +21,10 @@ _DISTANCES = ("dist_linf", "dist_l2", "dist_l1", "dist_l0")
 
 
 def find_reference(store: Store, name: str | None) -> tuple[Run, Path]:
-    """The baseline, and its runs file: the named run, else that which was set. UserError as of `find_baseline`, `read_run`."""
+    """The baseline, and its runs file: the named run, else that which was set.
+
+    UserError as of `find_baseline`, `read_run`.
+    """
     path = find_baseline(store, name)
     return read_run(path, (*COLUMNS, *_DISTANCES)), path
 
@@ -29,15 +32,23 @@ def find_reference(store: Store, name: str | None) -> tuple[Run, Path]:
 def gate_runs(
     store: Store, baseline: str | None, candidate: str, tolerances: Tolerances
 ) -> GateFinding:
-    """Judge a finished run. Raises UserError for names that mean no run or several, and runs that must not be compared."""
+    """Judge a finished run.
+
+    Raises UserError for names that mean no run or several, and runs that must not be compared.
+    """
     reference, _ = find_reference(store, baseline)
     run = read_run(one_run(store, candidate), (*COLUMNS, *_DISTANCES))
     checks = judge(reference, run, tolerances)
     total = reference.info["n_samples"]
     return GateFinding(
-        checks=checks, baseline=reference.info, candidate=run.info, tolerances=tolerances, seen=max(c.n for c in checks),
-        total=total, notes=remarks(reference.info, run.info) + _trained_since(store, run.info),
-    )  # fmt: skip
+        checks=checks,
+        baseline=reference.info,
+        candidate=run.info,
+        tolerances=tolerances,
+        seen=max(c.n for c in checks),
+        total=total,
+        notes=remarks(reference.info, run.info) + _trained_since(store, run.info),
+    )
 
 
 def remarks(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[str]:
@@ -76,7 +87,8 @@ def _trained_since(store: Store, info: Mapping[str, Any]) -> list[str]:
     ):
         return []
     return [
-        f"model {name} was trained again after this run, which is of other weights: give it as --model, or attack it again"
+        f"model {name} was trained again after this run, which is of other weights: give it as "
+        "--model, or attack it again"
     ]
 
 

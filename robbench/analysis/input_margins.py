@@ -1,4 +1,6 @@
-"""Input margins: how small the smallest perturbation found is, by all runs of the same weights. Needs no torch.
+"""Input margins: how small the smallest perturbation found is, by all runs of the same weights.
+
+Needs no torch.
 
 An attack can only show that a margin is no larger. So a sample's margin is known as an upper end,
 the smallest size found; and as a lower end, where attacks found nothing. Neither is a certificate:
@@ -126,13 +128,11 @@ def input_margins(
             size = np.where(columns["clean_correct"].astype(bool), columns[f"dist_{norm}"], 0.0)
             mine = run.info["norm"] == norm
             if mine:
-                size = np.minimum(
-                    size, eps
-                )  # rounding may have put it just outside of the budget it was found in
+                # Rounding may have put it just outside of the budget it was found in.
+                size = np.minimum(size, eps)
                 attacked[here] = np.maximum(attacked[here], eps)
-                cut = (
-                    columns["status"] == UNFINISHED
-                )  # not attacked to the end: nothing was seen to stand
+                # Not attacked to the end: nothing was seen to stand.
+                cut = columns["status"] == UNFINISHED
                 stood[here] = np.maximum(stood[here], np.where(broken | cut, 0.0, eps))
                 unfinished[here] |= cut
                 sought[here] |= math.isinf(eps) & ~cut
@@ -218,15 +218,23 @@ def is_distance(measure: Measure) -> bool:
 def _facts(margins: InputMargins) -> dict[str, Any]:
     """What numbers of these margins rest on, as plain values."""
     return {
-        "norm": margins.norm, "samples": len(margins.smallest), "censored": int(margins.censored.sum()),
-        "unfinished": int(margins.unfinished.sum()), "reach": margins.reach,
-        "attacked_eps": [eps for eps in margins.eps if math.isfinite(eps)], "without_budget": math.inf in margins.eps,
+        "norm": margins.norm,
+        "samples": len(margins.smallest),
+        "censored": int(margins.censored.sum()),
+        "unfinished": int(margins.unfinished.sum()),
+        "reach": margins.reach,
+        "attacked_eps": [eps for eps in margins.eps if math.isfinite(eps)],
+        "without_budget": math.inf in margins.eps,
         "runs": list(margins.runs),
-    }  # fmt: skip
+    }
 
 
 def _column(samples: pa.Table, name: str) -> NDArray[Any]:
     """A column as floats, null as NaN."""
-    values = pc.cast(samples[name].cast(pa.float64()) if samples[name].type != pa.bool_() else samples[name].cast(pa.int8()),
-                     pa.float64())  # fmt: skip
+    values = pc.cast(
+        samples[name].cast(pa.float64())
+        if samples[name].type != pa.bool_()
+        else samples[name].cast(pa.int8()),
+        pa.float64(),
+    )
     return np.asarray(pc.fill_null(values, math.nan).combine_chunks())

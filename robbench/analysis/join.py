@@ -9,7 +9,9 @@ Ids = NDArray[np.int64]
 
 
 def common(ids: Ids, others: Ids) -> tuple[Ids, Ids]:
-    """Where the samples that both have lie in `ids` [N] and in `others` [M], in one order; each id is once in each.
+    """Where the samples that both have lie in `ids` [N] and in `others` [M], in one order.
+
+    Each id is once in each.
 
     Samples that are the same in the same order keep it; otherwise the order is that of the ids.
     """

@@ -36,7 +36,8 @@ def query(sql: str, where: str | None, out: Path, *, allow_files: bool = False) 
     files = _files(root)
     if not files:
         raise UserError(
-            f"no tables in {root}: give the folder that --out named, or run robbench train or attack first"
+            f"no tables in {root}: give the folder that --out named, or run robbench train or "
+            "attack first"
         )
     with tempfile.TemporaryDirectory() as spill, duckdb.connect(":memory:") as connection:
         for name, paths in files.items():
@@ -78,9 +79,8 @@ def _files(root: Location) -> dict[str, list[Location]]:
 
 
 def _view(root: Location, paths: list[Location]) -> ds.Dataset:
-    schemas = [
-        check_readable(path) for path in paths
-    ]  # one clear line, and not somewhere in the middle of a query
+    # One clear line, and not somewhere in the middle of a query.
+    schemas = [check_readable(path) for path in paths]
     try:
         schema = pa.unify_schemas(schemas, promote_options="permissive")
     except pa.ArrowException as error:

@@ -17,9 +17,17 @@ from robbench.statistics.ranking import best_of
 from robbench.store.run import Run
 
 _MEANS = (
-    "robust_accuracy_floor", "adversarial_ratio", "clean_margin_mean", "clean_margin_p50", "adv_margin_mean", "adv_margin_p50",
-    "n_forward", "n_backward", "n_forward_per_sample", "wall_s",
-)  # fmt: skip
+    "robust_accuracy_floor",
+    "adversarial_ratio",
+    "clean_margin_mean",
+    "clean_margin_p50",
+    "adv_margin_mean",
+    "adv_margin_p50",
+    "n_forward",
+    "n_backward",
+    "n_forward_per_sample",
+    "wall_s",
+)
 _SUMS = ("n_unconfirmed", "n_error", "n_unfinished")
 _RATES = ("clean_accuracy", "robust_accuracy")
 
@@ -45,7 +53,8 @@ def over_training_seeds(
         if row["train_seed"] in seeds:
             both = f"{seeds[row['train_seed']]['run_id']} and {row['run_id']}"
             raise UserError(
-                f"runs {both} are of one recipe and seed {row['train_seed']}: name the one that you mean"
+                f"runs {both} are of one recipe and seed {row['train_seed']}: name the one that "
+                "you mean"
             )
         seeds[row["train_seed"]], recipes[key] = row, recipe
     found = [_row(list(seeds.values())) for seeds in groups.values()]
@@ -73,7 +82,8 @@ def _key(run: Run) -> tuple[str, str]:
     if trained is None or info["train_seed"] is None:
         why = "its model was not trained by robbench, or the run is older than this"
         raise UserError(
-            f"run {info['run_id']} of {info['model']} does not say how it was trained ({why}): attack it again with --force"
+            f"run {info['run_id']} of {info['model']} does not say how it was trained ({why}): "
+            "attack it again with --force"
         )
     recipe = canonical_json([{**trained, "seed": None}, info["model_arch"]])
     return canonical_json(
@@ -110,11 +120,18 @@ def _row(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     far = [each["distance_p50"] for each in rows]
     flags = {flag["name"]: flag for each in rows for flag in each["flags"]}
     return row | {
-        "model": _label(rows), "run_id": "+".join(each["run_id"] for each in rows), "train_seed": None, "n_seeds": len(rows),
-        "distance_p50": _mean(far), "flags": list(flags.values()),
-        "settings": "; ".join(sorted({each["settings"] for each in rows if each["settings"]})) or None,
-        "differs": sorted({name for each in rows for name in each["differs"]}), "best": False, "note": None,
-    }  # fmt: skip
+        "model": _label(rows),
+        "run_id": "+".join(each["run_id"] for each in rows),
+        "train_seed": None,
+        "n_seeds": len(rows),
+        "distance_p50": _mean(far),
+        "flags": list(flags.values()),
+        "settings": "; ".join(sorted({each["settings"] for each in rows if each["settings"]}))
+        or None,
+        "differs": sorted({name for each in rows for name in each["differs"]}),
+        "best": False,
+        "note": None,
+    }
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -124,7 +141,10 @@ def _mean(values: Sequence[float | None]) -> float | None:
 
 
 def _label(rows: Sequence[Mapping[str, Any]]) -> str:
-    """What the models' names have in common at their beginning, without a hanging `-s` or `-seed`; else the loss."""
+    """What the models' names have in common at their beginning, without a hanging `-s` or `-seed`.
+
+    Else the loss.
+    """
     names = [str(row["model"]) for row in rows]
     common = os.path.commonprefix(names)  # noqa: RUF071 - of texts, not of paths
     if len(names) > 1:
@@ -164,7 +184,9 @@ def _pair(rows: Sequence[dict[str, Any]], values: Sequence[Mapping[int, float]])
 
 
 def paired_t(values: Mapping[int, float], baseline: Mapping[int, float]) -> float | None:
-    """Two-sided p value in [0,1] of the paired t test over the seeds in common; None for fewer than two.
+    """Two-sided p value in [0,1] of the paired t test over the seeds in common.
+
+    None for fewer than two.
 
     Student (W. S. Gosset), "The probable error of a mean", Biometrika 6, 1908. Differences that are
     all alike give 1 where they are zero; else they would give 0, which two or three seeds cannot

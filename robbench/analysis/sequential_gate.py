@@ -35,9 +35,8 @@ class SequentialGate:
             metric: PairedSequentialTest(limit, population, self.alpha)
             for metric, limit in self.limits.items()
         }
-        self.counts = {
-            metric: [0, 0, 0] for metric in self.limits
-        }  # right in the baseline, lost, won
+        # Right in the baseline, lost, won.
+        self.counts = {metric: [0, 0, 0] for metric in self.limits}
 
     @property
     def seen(self) -> int:
@@ -63,7 +62,10 @@ class SequentialGate:
                 ]
 
     def checks(self) -> list[GateCheck]:
-        """What is known now; of at least one sample. Undecided ones say how many would probably decide."""
+        """What is known now; of at least one sample.
+
+        Undecided ones say how many would probably decide.
+        """
         return [self._check(metric, test) for metric, test in self.tests.items()]
 
     def _check(self, metric: str, test: PairedSequentialTest) -> GateCheck:
@@ -84,8 +86,22 @@ class SequentialGate:
                 else needed_for_rate(lost, won, n, limit, self.alpha)
             )
         return GateCheck(
-            metric=metric, baseline=right / n, candidate=(right - lost + won) / n, drop=(lost - won) / n, low=low, high=high,
-            tolerance=limit, decision=decision or "undecided", n=n, method="exact" if worse is not None else "sequential",
-            lost=lost, won=won, p_regression=worse, p_pass=fine, needed=needed,
-            mcnemar_p=mcnemar_exact(lost, won) if n == self.n else None,  # means nothing where the data said when to stop
-        )  # fmt: skip
+            metric=metric,
+            baseline=right / n,
+            candidate=(right - lost + won) / n,
+            drop=(lost - won) / n,
+            low=low,
+            high=high,
+            tolerance=limit,
+            decision=decision or "undecided",
+            n=n,
+            method="exact" if worse is not None else "sequential",
+            lost=lost,
+            won=won,
+            p_regression=worse,
+            p_pass=fine,
+            needed=needed,
+            mcnemar_p=mcnemar_exact(lost, won)
+            if n == self.n
+            else None,  # means nothing where the data said when to stop
+        )

@@ -176,7 +176,8 @@ def list_runs(where: str | None, out: Path) -> dict[str, list[dict[str, Any]]]:
         if isinstance(root, Path) and root == Store(out).root:
             Store(out).find()
         raise UserError(
-            f"nothing of robbench in {root}; give the folder that --out named, or run robbench attack first"
+            f"nothing of robbench in {root}; give the folder that --out named, or run robbench "
+            "attack first"
         )
     return found
 

@@ -95,7 +95,10 @@ def summarise(
 
 
 def column(samples: pa.Table | Sequence[Mapping[str, Any]], name: str) -> NDArray[Any]:
-    """One column of sample rows, in either form, as an array [n]; null is NaN, and only numbers may be."""
+    """One column of sample rows, in either form, as an array [n].
+
+    Null is NaN, and only numbers may be.
+    """
     if not isinstance(samples, pa.Table):
         return np.array([math.nan if row[name] is None else row[name] for row in samples])
     values = samples[name]

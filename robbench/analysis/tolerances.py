@@ -47,7 +47,8 @@ class Tolerance:
         )
         if not math.isfinite(old + new):
             raise UserError(
-                f"--fail-on {self.metric}: {row['model']} or {baseline['model']} has no number there; choose another"
+                f"--fail-on {self.metric}: {row['model']} or {baseline['model']} has no number "
+                "there; choose another"
             )
         change = (new - old) * 100 if self.unit == "pp" else new - old
         if self.unit == "%":
@@ -65,15 +66,29 @@ class Tolerance:
         way = "fell" if self.down else "rose"
         values = f"{old:.1%} to {new:.1%}" if self.metric in RATES else f"{old:.4g} to {new:.4g}"
         by = f"{abs(change):.2f}" if self.unit else f"{abs(change):.4g}"
-        said = f"{row['model']} against {baseline['model']}: {self.metric} {way} by {by}{self.unit} ({values}), allowed"
+        said = (
+            f"{row['model']} against {baseline['model']}: {self.metric} {way} by "
+            f"{by}{self.unit} ({values}), allowed"
+        )
         return {
-            "model": row["model"], "run_id": row["run_id"], "baseline": baseline["run_id"], "metric": self.metric, "from": old,
-            "to": new, "change": change, "limit": signed, "unit": self.unit, "text": f"{said} {self.limit:g}{self.unit}",
-        }  # fmt: skip
+            "model": row["model"],
+            "run_id": row["run_id"],
+            "baseline": baseline["run_id"],
+            "metric": self.metric,
+            "from": old,
+            "to": new,
+            "change": change,
+            "limit": signed,
+            "unit": self.unit,
+            "text": f"{said} {self.limit:g}{self.unit}",
+        }
 
 
 def parse_tolerances(given: Sequence[str]) -> list[Tolerance]:
-    """Read `metric:-1pp` (points), `metric:+10%` (of the first) or `metric:-0.5` (own units). Raises UserError for others."""
+    """Read `metric:-1pp` (points), `metric:+10%` (of the first) or `metric:-0.5` (own units).
+
+    Raises UserError for others.
+    """
     return [_parse(text) for text in given]
 
 
@@ -84,14 +99,19 @@ def _parse(text: str) -> Tolerance:
         raise unknown("metric in --fail-on", name, METRICS)
     match = re.fullmatch(r"([+-])([0-9]*\.?[0-9]+)(pp|%)?", amount.strip())
     if match is None:
-        how = f"write {metric}:-1pp (may fall by one point), {metric}:+5% (may rise by 5 % of the first) or {metric}:-0.5"
+        how = (
+            f"write {metric}:-1pp (may fall by one point), {metric}:+5% (may rise by 5 % of the "
+            f"first) or {metric}:-0.5"
+        )
         raise UserError(f"--fail-on '{text}': {how}")
     if match[3] == "pp" and metric not in RATES:
         raise UserError(
-            f"--fail-on '{text}': points are for rates ({', '.join(RATES)}); write {metric}:{match[1]}{match[2]}"
+            f"--fail-on '{text}': points are for rates ({', '.join(RATES)}); write "
+            f"{metric}:{match[1]}{match[2]}"
         )
     if metric in RATES and not match[3] and float(match[2]) >= 1:
         raise UserError(
-            f"--fail-on '{text}' allows any change of a share; for points write {metric}:{match[1]}{match[2]}pp"
+            f"--fail-on '{text}' allows any change of a share; for points write "
+            f"{metric}:{match[1]}{match[2]}pp"
         )
     return Tolerance(metric, match[1] == "-", float(match[2]), match[3] or "")

@@ -90,9 +90,8 @@ class Differential(Loss):
 
     def __call__(self, step: Step) -> Tensor:
         logits, y = step.out.logits, step.y[:, None]
-        lead = (
-            logits.gather(1, y) - logits[:, step.y]
-        )  # [B,B] z_a - z_c of i; a, c: classes of i, j
+        # [B,B] z_a - z_c of i; a, c: classes of i, j.
+        lead = logits.gather(1, y) - logits[:, step.y]
         gap = lead + lead.T  # without the bias: it has opposite signs in the two
         pair = y != y.T
         if self.pairing == "random":

@@ -65,6 +65,5 @@ class GAIRAT(Loss):
         if self.weight == "discrete":
             return torch.log1p(-kappa / (steps + 1))
         a = self.lam + 5 * (1 - 2 * kappa / steps)
-        return F.logsigmoid(
-            2 * a if self.weight == "tanh" else a
-        )  # sigmoid(2 a) = (1 + tanh a) / 2
+        # sigmoid(2 a) = (1 + tanh a) / 2.
+        return F.logsigmoid(2 * a if self.weight == "tanh" else a)

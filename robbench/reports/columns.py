@@ -18,7 +18,10 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Column:
-    """`head` names it, `narrow` in two lines of a terminal; `text` writes a row's value; `keys` are its values in the row."""
+    """`head` names it, `narrow` in two lines of a terminal; `text` writes a row's value.
+
+    `keys` are its values in the row.
+    """
 
     head: str
     narrow: str
@@ -87,13 +90,17 @@ _WORDS = {"adv": "worst", "p50": "median", "n": "number of"}
 
 
 def parse_columns(text: str, row: Row) -> tuple[str, ...]:
-    """The names in `model,clean_accuracy,...`. Raises UserError for one that is neither in `row` nor composed, and for none."""
+    """The names in `model,clean_accuracy,...`.
+
+    Raises UserError for one that is neither in `row` nor composed, and for none.
+    """
     names = tuple(
         dict.fromkeys(name.strip().replace("-", "_") for name in text.split(",") if name.strip())
     )
     if not names:
         raise UserError(
-            "--columns names no column; write such as --columns model,clean_accuracy,robust_accuracy"
+            "--columns names no column; write such as --columns "
+            "model,clean_accuracy,robust_accuracy"
         )
     for name in names:
         if name not in row and name not in _COMPOSED:

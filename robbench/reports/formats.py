@@ -19,7 +19,10 @@ from robbench.reports import columns, texts
 
 
 def to_json(rows: Sequence[Mapping[str, Any]], **more: Any) -> str:
-    """One JSON object {"schema": "robbench.compare/1", "rows": [...]} and `more`; what is not a finite number is null."""
+    """One JSON object {"schema": "robbench.compare/1", "rows": [...]} and `more`.
+
+    What is not a finite number is null.
+    """
     return json.dumps(
         finite({"schema": "robbench.compare/1", "rows": list(rows), **more}),
         indent=2,
@@ -28,7 +31,9 @@ def to_json(rows: Sequence[Mapping[str, Any]], **more: Any) -> str:
 
 
 def to_csv(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = ()) -> str:
-    """All values as CSV with a header line; null and what is not a finite number are empty, lists are JSON.
+    """All values as CSV with a header line.
+
+    Null and what is not a finite number are empty, lists are JSON.
 
     A text that a spreadsheet would take for a formula has an apostrophe in front.
     `names` are the columns, if there may be no row.
@@ -44,7 +49,10 @@ def to_csv(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = ()) -> str:
 
 
 def to_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """All values as a Parquet file, one row each, lists as JSON. Raises RunError when it cannot be written."""
+    """All values as a Parquet file, one row each, lists as JSON.
+
+    Raises RunError when it cannot be written.
+    """
     table = pa.Table.from_pylist([_flat(row) for row in rows])
     # A column without any value has no type of its own: what nobody filled may be a number or a
     # text.
@@ -68,7 +76,10 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
 def to_markdown(
     rows: Sequence[Mapping[str, Any]], names: Sequence[str] = columns.WITH_FACTS
 ) -> str:
-    """A Markdown table for a pull request or an issue, with these columns; the best in bold, and what to know below."""
+    """A Markdown table for a pull request or an issue, with these columns.
+
+    The best in bold, and what to know below.
+    """
     shown = [columns.column(name) for name in names]
     lines = [[each.head for each in shown], ["---:" if each.right else "---" for each in shown]]
     lines += [
@@ -92,7 +103,10 @@ _TEX |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
 
 
 def to_latex(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = columns.WITH_FACTS) -> str:
-    """A LaTeX tabular with the rules of booktabs, the best in bold; what to know stands in comments above it."""
+    """A LaTeX tabular with the rules of booktabs, the best in bold.
+
+    What to know stands in comments above it.
+    """
     shown = [columns.column(name) for name in names]
 
     def line(cells: Sequence[str]) -> str:

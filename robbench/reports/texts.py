@@ -1,4 +1,6 @@
-"""Numbers as a person in a hurry reads them; one place, so that the terminal and Markdown never disagree.
+"""Numbers as a person in a hurry reads them.
+
+One place, so that the terminal and Markdown never disagree.
 
 Each function takes a row of `compare` (or of the runs table). Plain ASCII, so that any terminal can
 show it.
@@ -14,12 +16,15 @@ from typing import Any
 NOTHING = "-"
 
 FOOTNOTE = (
-    "adversarial ratio: share of samples for which the attack found a misclassified point inside the threat model; "
-    "samples misclassified without any attack count. Interval: Wilson, 95 %. p: exact McNemar test on the samples in common, "
+    "adversarial ratio: share of samples for which the attack found a misclassified point inside "
+    "the threat model; "
+    "samples misclassified without any attack count. Interval: Wilson, 95 %. p: exact McNemar "
+    "test on the samples in common, "
     "Holm-corrected."
 )
 SEEDS = (
-    "Means over training seeds. Interval: Student's t over seeds, 95 %. p: paired t test over the seeds in common, "
+    "Means over training seeds. Interval: Student's t over seeds, 95 %. p: paired t test over the "
+    "seeds in common, "
     "Holm-corrected."
 )
 BEST = "* best: the paired test, Holm-corrected over all pairs of its table, tells it from every other (p <= 0.05)."
@@ -41,7 +46,10 @@ def footnotes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def name(row: Mapping[str, Any]) -> str:
-    """The model's name and the settings that tell it apart; `*`: the best of its table, `!`: it differs from its neighbours."""
+    """The model's name and the settings that tell it apart.
+
+    `*`: the best of its table, `!`: it differs from its neighbours.
+    """
     return (
         str(row["model"])
         + (f" ({row['settings']})" if row["settings"] else "")
@@ -106,15 +114,24 @@ def _counted(row: Mapping[str, Any]) -> Iterator[str]:
 
 
 def unfinished(row: Mapping[str, Any]) -> str:
-    """That time or queries ran out on some samples; with a budget also the range of robust accuracy, `41.0% to 48.2%`."""
+    """That time or queries ran out on some samples.
+
+    With a budget also the range of robust accuracy, `41.0% to 48.2%`.
+    """
     said = f"{row['n_unfinished']} samples unfinished within the limits"
     if row["robust_accuracy"] is None:
         return said
-    return f"{said}: robust accuracy is {percent(row['robust_accuracy_floor'])} to {percent(row['robust_accuracy'])}"
+    return (
+        f"{said}: robust accuracy is {percent(row['robust_accuracy_floor'])} to "
+        f"{percent(row['robust_accuracy'])}"
+    )
 
 
 def disagreements(row: Mapping[str, Any]) -> str:
-    """How often the model itself did not confirm the faster search, of a row of the runs table; empty for never."""
+    """How often the model itself did not confirm the faster search, of a row of the runs table.
+
+    Empty for never.
+    """
     if not (n := row["n_disagreements"]):
         return ""
     share = n / row["n_samples"]

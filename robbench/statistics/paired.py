@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
 
 _RULED_OUT = 1e-3
-"""Chance that the true share of changed pairs is outside those looked at; every p value is at least this."""
+"""Chance that the true share of changed pairs is outside those looked at.
+
+Every p value is at least this.
+"""
 _SHARES = 17
 """Shares looked at, evenly over their interval: the score hardly depends on them."""
 _MANY = 5_000
@@ -112,9 +115,10 @@ def _tails(seen: float, n: int, drop: float, shares: Floats) -> Floats:
     from scipy.special import bdtrc, gammaln, xlog1py, xlogy
 
     reach = 8 * math.sqrt(n * shares[-1] * (1 - shares[0])) + 30
+    # Numbers of changed pairs [M].
     changed = np.arange(
         max(0, math.floor(n * shares[0] - reach)), min(n, math.ceil(n * shares[-1] + reach)) + 1
-    )  # [M]
+    )
     # The fewest losses [M] among so many changed pairs that give such a score: it rises with them.
     low, high = np.full_like(changed, -1), changed + 1
     while (high - low > 1).any():
@@ -128,9 +132,8 @@ def _tails(seen: float, n: int, drop: float, shares: Floats) -> Floats:
         + 0.5
     )
     ways = gammaln(n + 1) - gammaln(changed + 1) - gammaln(n - changed + 1)
-    chance = np.exp(
-        ways + xlogy(changed, shares[:, None]) + xlog1py(n - changed, -shares[:, None])
-    )  # [S,M]
+    # Probability [S,M] of so many changed pairs.
+    chance = np.exp(ways + xlogy(changed, shares[:, None]) + xlog1py(n - changed, -shares[:, None]))
     most = np.where(high > 0, bdtrc((high - 1).clip(0), changed, loss[:, None].clip(0, 1)), 1.0)
     tails: Floats = (chance * np.where(high > changed, 0.0, most)).sum(1)
     return tails

@@ -24,7 +24,8 @@ def samples_needed(drop: float, discordant: float, alpha: float = 0.05, power: f
     drop = abs(drop)
     if not 0 < drop <= discordant <= 1:
         raise ValueError(
-            f"a difference of {drop} needs a share of changed samples between it and 1, not {discordant}"
+            f"a difference of {drop} needs a share of changed samples between it and 1, not "
+            f"{discordant}"
         )
     z_alpha, z_power = _quantiles(alpha, power)
     # Solve n * drop - 1 = sqrt(n) * spread: the excess of one way over the other reaches what the

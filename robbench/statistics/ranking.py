@@ -11,7 +11,9 @@ ALPHA = 0.05
 def best_of(
     scores: Sequence[float], p_value: Callable[[int, int], float], alpha: float = ALPHA
 ) -> int | None:
-    """The index of the highest score if it is told from every other one, else None; of one score there is no best.
+    """The index of the highest score if it is told from every other one, else None.
+
+    Of one score there is no best.
 
     p_value(i, j) is that of the paired test of two of them. Which one is highest is seen in the
     same data, so the correction of Holm is over all pairs, not only over those with the highest:
@@ -25,9 +27,8 @@ def best_of(
     best = max(range(k), key=scores.__getitem__)
     mine = [p_value(best, other) for other in range(k) if other != best]
     pairs = k * (k - 1) // 2
-    if (
-        max(mine) * pairs <= alpha
-    ):  # what Bonferroni's correction grants, Holm's does; spares the other pairs
+    # What Bonferroni's correction grants, Holm's does; spares the other pairs.
+    if max(mine) * pairs <= alpha:
         return best
     if max(mine) > alpha:
         return None

@@ -98,7 +98,9 @@ class PairedSequentialTest:
 
 
 class _Bet:
-    """A bet that N values in {-1,0,1}, each times `sign`, add up to more than `bound`; if not, it cannot expect to gain.
+    """A bet that N values in {-1,0,1}, each times `sign`, add up to more than `bound`.
+
+    If not, it cannot expect to gain.
 
     Before each draw the part f of the wealth buys shares that pay (1 + value) / (1 + mean), `mean`
     being what the draw would be on average if the rest made the total just `bound`: were the total
@@ -135,10 +137,11 @@ class _Bet:
     def least(self, values: array[int], total: int) -> int:
         """The least total (times `sign`) not ruled out by `values`, which add up to `total`: by bisection over all bounds."""
         left = self.population - len(values)
+        # Ruled out for certain; possible for certain.
         low, high = (
             self.sign * total - left - 1,
             self.sign * total + left,
-        )  # ruled out for certain; possible for certain
+        )
         if self.won:
             low = max(low, min(self.bound, high - 1))
         else:

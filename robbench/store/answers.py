@@ -26,7 +26,9 @@ SPREADS = 3.0  # so many times as far apart as two of its own answers may those 
 def same_answers(
     one: str | None, other: str | None, parts: Sequence[str] = ("samples", "made")
 ) -> bool:
-    """Whether two texts of answers can be of one model; `made` alone compares runs on other samples.
+    """Whether two texts of answers can be of one model.
+
+    `made` alone compares runs on other samples.
 
     Runs of an older robbench kept none: then nothing speaks against it.
     """

@@ -49,13 +49,16 @@ def set_baseline(store: Store, name: str) -> dict[str, Any]:
     """
     path = one_run(store, name)
     info = read_run(path).info
-    folder = os.path.relpath(
-        path.parent.parent, store.root
-    )  # stays right when the output folder moves
+    # Stays right when the output folder moves.
+    folder = os.path.relpath(path.parent.parent, store.root)
     entry = {
-        "schema": SCHEMA, "run_id": info["run_id"], "model": info["model"], "results": Path(folder).as_posix(),
-        "set_at": datetime.now(UTC).isoformat(timespec="seconds"), "sha256": _hashes(path),
-    }  # fmt: skip
+        "schema": SCHEMA,
+        "run_id": info["run_id"],
+        "model": info["model"],
+        "results": Path(folder).as_posix(),
+        "set_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "sha256": _hashes(path),
+    }
     text = json.dumps(entry, indent=2) + "\n"
     atomic_write(
         baseline_path(store), lambda temporary: temporary.write_text(text, encoding="utf-8")
@@ -64,7 +67,10 @@ def set_baseline(store: Store, name: str) -> dict[str, Any]:
 
 
 def read_baseline(store: Store) -> dict[str, Any] | None:
-    """What `set_baseline` wrote, None if nothing was set. Raises UserError for a file that is not ours."""
+    """What `set_baseline` wrote, None if nothing was set.
+
+    Raises UserError for a file that is not ours.
+    """
     path = baseline_path(store)
     if not path.exists():
         return None
@@ -134,6 +140,7 @@ def _require_unchanged(path: Path, entry: dict[str, Any]) -> None:
                 else "was changed"
             )
             raise UserError(
-                f"{file} {what} since run {entry['run_id']} was set as the baseline ({entry['set_at']}): put it back, or if "
+                f"{file} {what} since run {entry['run_id']} was set as the baseline "
+                f"({entry['set_at']}): put it back, or if "
                 f"that was meant, robbench baseline set {entry['run_id']}"
             )

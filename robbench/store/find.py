@@ -39,7 +39,10 @@ class RunRef:
 
 
 class Finder:
-    """Finds runs by name in the folder of runs files `runs`; `models` is where trained models lie."""
+    """Finds runs by name in the folder of runs files `runs`.
+
+    `models` is where trained models lie.
+    """
 
     def __init__(self, runs: Path, models: Path, empty: Callable[[], str]) -> None:
         self._models, self._empty = models, empty
@@ -71,7 +74,8 @@ class Finder:
             starts = [ref for ref in self._refs if ref.run_id.startswith(name)]
             if len(starts) > 1:
                 raise UserError(
-                    f"'{name}' may be any of the runs {', '.join(e.run_id for e in starts)}; give more of the id"
+                    f"'{name}' may be any of the runs {', '.join(e.run_id for e in starts)}; give "
+                    "more of the id"
                 )
             if starts:
                 return [starts[0].path]
@@ -95,7 +99,8 @@ class Finder:
         found = [path for path in matches(pattern) if path.is_file() or _tables_in(path)]
         if not found:
             raise UserError(
-                f"no model, run or path with results fits '{pattern}'; robbench runs shows what is there"
+                f"no model, run or path with results fits '{pattern}'; robbench runs shows what "
+                "is there"
             )
         return [path for each in found for path in runs_at(each)]
 
@@ -131,12 +136,18 @@ def in_threads(work: Callable[[Location], T], paths: Sequence[Location]) -> Iter
 
 
 def run_row(path: Location, columns: Sequence[str] | None = None) -> dict[str, Any]:
-    """The one row of a runs file. Raises UserError, naming the file, as `read_table` does, or for another number of rows."""
+    """The one row of a runs file.
+
+    Raises UserError, naming the file, as `read_table` does, or for another number of rows.
+    """
     return only_row(path, read_table(path, "runs", columns).to_pylist())
 
 
 def several_runs(name: str, paths: Sequence[Location]) -> str:
-    """Which runs a name means, for the message that asks for one. Raises UserError as `run_row` does."""
+    """Which runs a name means, for the message that asks for one.
+
+    Raises UserError as `run_row` does.
+    """
     rows = [run_row(path) for path in paths]
     form = "{run_id} ({threat}, {attack}, {n_samples} samples{apart})"
     said = [
@@ -147,7 +158,10 @@ def several_runs(name: str, paths: Sequence[Location]) -> str:
 
 
 def only_row(path: Location, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The only row of a runs file. Raises UserError for another number of rows, and for a run id that is no file's name."""
+    """The only row of a runs file.
+
+    Raises UserError for another number of rows, and for a run id that is no file's name.
+    """
     if len(rows) != 1:
         raise UserError(
             f"{path} holds {len(rows)} runs, not one: a runs file of robbench is of one run"
@@ -155,7 +169,8 @@ def only_row(path: Location, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any
     row = dict(rows[0])
     if not RUN_ID.fullmatch(str(row.get("run_id", "none"))):  # files are named after it
         raise UserError(
-            f"{path} has the run id {row['run_id']!r}; robbench writes letters and digits: the file was changed, do not use it"
+            f"{path} has the run id {row['run_id']!r}; robbench writes letters and digits: the "
+            "file was changed, do not use it"
         )
     return row
 
@@ -196,7 +211,10 @@ def _tables_in(path: Location) -> list[Location]:
 
 
 def pair(path: Location) -> tuple[Location, Location]:
-    """The runs file and the samples file of a run, given either. Raises UserError for a file of another table."""
+    """The runs file and the samples file of a run, given either.
+
+    Raises UserError for a file of another table.
+    """
     kind, _ = table_kind(path)
     if kind not in ("runs", "samples"):
         raise UserError(
@@ -210,7 +228,10 @@ def pair(path: Location) -> tuple[Location, Location]:
 
 
 def _is_path(name: str) -> bool:
-    """Whether a name is meant as a path; `timm:hf-hub:someone/model` is a model, unless there is such a folder."""
+    """Whether a name is meant as a path.
+
+    `timm:hf-hub:someone/model` is a model, unless there is such a folder.
+    """
     if is_address(name) or name.endswith(".parquet") or name in (".", ".."):
         return True
     separated = "/" in name or os.sep in name

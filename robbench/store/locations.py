@@ -1,4 +1,7 @@
-"""Where tables lie: local paths, and addresses such as s3://bucket/runs that fsspec opens; both are read alike."""
+"""Where tables lie: local paths, and addresses such as s3://bucket/runs that fsspec opens.
+
+Both are read alike.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,10 @@ MOST_FOLDERS = 10_000
 
 
 class Remote:
-    """A file or folder on a file system of fsspec; what `pathlib.Path` can do of what reading tables needs."""
+    """A file or folder on a file system of fsspec.
+
+    What `pathlib.Path` can do of what reading tables needs.
+    """
 
     def __init__(self, system: Any, path: str) -> None:
         self._system, self._path = system, PurePosixPath(path)
@@ -64,7 +70,10 @@ class Remote:
         return self
 
     def exists(self) -> bool:
-        """Whether there is such a file or folder. Raises RunError when the file system does not answer."""
+        """Whether there is such a file or folder.
+
+        Raises RunError when the file system does not answer.
+        """
         with self._answering():
             return bool(self._system.exists(str(self._path)))
 
@@ -117,7 +126,10 @@ def is_address(text: str) -> bool:
 
 
 def locate(text: str) -> Location:
-    """The path or address a text names. Raises UserError for a protocol that fsspec does not know or has no package for."""
+    """The path or address a text names.
+
+    Raises UserError for a protocol that fsspec does not know or has no package for.
+    """
     if not is_address(text):
         return Path(text)
     import fsspec
@@ -136,7 +148,10 @@ def locate(text: str) -> Location:
 
 
 def is_there(path: Path) -> bool:
-    """Whether there is such a file or folder; what may not be looked at, or cannot have that name, is not."""
+    """Whether there is such a file or folder.
+
+    What may not be looked at, or cannot have that name, is not.
+    """
     try:
         return path.exists()
     except (OSError, ValueError):
@@ -179,7 +194,8 @@ def _walk(start: Path, parts: Sequence[str]) -> Iterator[Path]:
         seen[0] += 1
         if seen[0] > MOST_FOLDERS:
             raise UserError(
-                f"the pattern {'/'.join(parts)} reaches into more than {MOST_FOLDERS} folders; begin it with a folder"
+                f"the pattern {'/'.join(parts)} reaches into more than {MOST_FOLDERS} folders; "
+                "begin it with a folder"
             )
         try:
             with os.scandir(folder) as found:

@@ -16,7 +16,10 @@ from robbench.store.tables import read_table, write_table
 
 
 class Measure(NamedTuple):
-    """A row of the measures table, with its detail as plain values. A value that is no finite number is null there."""
+    """A row of the measures table, with its detail as plain values.
+
+    A value that is no finite number is null there.
+    """
 
     name: str
     points: str
@@ -29,16 +32,24 @@ class Measure(NamedTuple):
 def write_measures(
     run: Path, measures: Sequence[Measure], samples: Sequence[Mapping[str, Any]] | None = None
 ) -> None:
-    """Write a run's measures, after its `samples` (rows of sample_measures, if given); `run` is its runs file.
+    """Write a run's measures, after its `samples` (rows of sample_measures, if given).
+
+    `run` is its runs file.
 
     Raises ValueError or TypeError for rows that do not fit, RunError when they cannot be written.
     """
     path = sibling_table(run, "measures")
     rows = [
-        {"name": m.name, "points": m.points, "split": m.split, "class": m.label, "value": finite(m.value),
-         "detail": json.dumps(finite(m.detail), allow_nan=False) if m.detail else None}
+        {
+            "name": m.name,
+            "points": m.points,
+            "split": m.split,
+            "class": m.label,
+            "value": finite(m.value),
+            "detail": json.dumps(finite(m.detail), allow_nan=False) if m.detail else None,
+        }
         for m in measures
-    ]  # fmt: skip
+    ]
     table = to_table(MEASURES, rows, run_id=run.stem)
     if samples is not None:
         by_sample = to_table(SAMPLE_MEASURES, samples, run_id=run.stem)
@@ -47,7 +58,10 @@ def write_measures(
 
 
 def read_measures(run: Path) -> list[Measure] | None:
-    """A run's measures, None when there are none, given its runs file. Raises UserError when their file is damaged."""
+    """A run's measures, None when there are none, given its runs file.
+
+    Raises UserError when their file is damaged.
+    """
     path = sibling_table(run, "measures")
     if not path.exists():
         return None
@@ -68,12 +82,18 @@ def read_measures(run: Path) -> list[Measure] | None:
 
 
 def read_sample_measures(run: Path) -> list[dict[str, Any]]:
-    """The measures of a run's samples, given its runs file. Raises UserError when their file is missing or damaged."""
+    """The measures of a run's samples, given its runs file.
+
+    Raises UserError when their file is missing or damaged.
+    """
     return list(read_table(sibling_table(run, "sample_measures"), "sample_measures").to_pylist())
 
 
 def remove_measures(run: Path) -> None:
-    """Drop what was measured on a run that is written anew, given its runs file. Raises RunError when it cannot."""
+    """Drop what was measured on a run that is written anew, given its runs file.
+
+    Raises RunError when it cannot.
+    """
     for path in (sibling_table(run, "measures"), sibling_table(run, "sample_measures")):
         try:
             path.unlink(missing_ok=True)

@@ -28,7 +28,10 @@ class Partial:
         self._folder, self._run_id = folder, run_id
 
     def rows(self) -> list[dict[str, Any]]:
-        """All finished samples, each once. A shard that cannot be read counts as absent: its samples are to be redone."""
+        """All finished samples, each once.
+
+        A shard that cannot be read counts as absent: its samples are to be redone.
+        """
         found: dict[int, dict[str, Any]] = {}
         for shard in parquet_files(self._folder):
             try:
@@ -63,7 +66,10 @@ class Partial:
             )
 
     def append_points(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Keep worst points; to be called before their samples are appended. Raises as `append` does."""
+        """Keep worst points; to be called before their samples are appended.
+
+        Raises as `append` does.
+        """
         if rows:
             last = max(
                 (
@@ -80,7 +86,10 @@ class Partial:
             )
 
     def points(self) -> Iterator[pa.Table]:
-        """All worst points kept, of each sample the last, as parts of a points table. What cannot be read counts as absent."""
+        """All worst points kept, of each sample the last, as parts of a points table.
+
+        What cannot be read counts as absent.
+        """
         last = {
             sample: shard
             for shard, found in self._point_shards()
@@ -123,7 +132,10 @@ class Partial:
             return None
 
     def discard(self) -> None:
-        """Remove all shards, in one step for whoever looks. Raises UserError or RunError when the file system refuses."""
+        """Remove all shards, in one step for whoever looks.
+
+        Raises UserError or RunError when the file system refuses.
+        """
         gone = temporary_in(self._folder.parent)
         try:
             self._folder.rename(gone)

@@ -131,7 +131,10 @@ def _run_git(*arguments: str) -> str | None:
 
 
 def _no_filters() -> list[str] | None:
-    """Settings that empty every filter of file contents that git knows here; None where one cannot be named by `-c`."""
+    """Settings that empty every filter of file contents that git knows here.
+
+    None where one cannot be named by `-c`.
+    """
     names = (
         _run_git("config", "--name-only", "--get-regexp", r"^filter\..*\.(clean|process|required)$")
         or ""

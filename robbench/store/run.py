@@ -33,7 +33,9 @@ class Run:
 
 
 def read_run(path: Location | str, columns: Sequence[str] | None = None) -> Run:
-    """Read a run from its runs file or from the samples file beside it; of the samples only `columns`, if given.
+    """Read a run from its runs file or from the samples file beside it.
+
+    Of the samples only `columns`, if given.
 
     Raises UserError, naming the file, when one of the two is missing, damaged, foreign, newer, or
     of another run.
@@ -43,7 +45,8 @@ def read_run(path: Location | str, columns: Sequence[str] | None = None) -> Run:
     info = only_row(row, table.to_pylist())
     if not samples.exists():
         raise UserError(
-            f"{samples} does not exist: copy it beside its run, or attack {info['model']} again with --force"
+            f"{samples} does not exist: copy it beside its run, or attack {info['model']} again "
+            "with --force"
         )
     rows = read_table(samples, "samples", columns)
     if (
@@ -67,7 +70,10 @@ def _older(facts: Mapping[bytes, bytes]) -> str:
 
 
 def read_points(path: Location | str) -> Iterator[dict[str, Any]]:
-    """The worst points of a run, given its runs file, read part by part. UserError for none, or where they are damaged."""
+    """The worst points of a run, given its runs file, read part by part.
+
+    UserError for none, or where they are damaged.
+    """
     row, _ = pair(Path(path) if isinstance(path, str) else path)
     points = sibling_table(row, "points")
     if not points.exists():

@@ -66,27 +66,67 @@ class _Curve(_Open):
 
 _JSON: dict[str, dict[str, Any]] = {
     "runs": {
-        "attack_params": list[str], "config": _Settings, "provenance": Provenance, "flags": list[_Flag],
+        "attack_params": list[str],
+        "config": _Settings,
+        "provenance": Provenance,
+        "flags": list[_Flag],
         "train_config": dict[str, Any],
     },
     "measures": {"detail": _Detail},
     "epochs": {"logs": dict[str, float | None]},
-}  # fmt: skip
+}
 """Per table the columns of JSON text, and what the text holds."""
 
 _RANGES: dict[str, dict[str, tuple[float, float]]] = {
     "runs": {
-        "eps": (0, float("inf")), "n_samples": (1, 2**62), "batch_size": (1, 2**62), "ci_level": (0, 1),
-        "max_time_s": (0, float("inf")), "max_queries": (1, 2**62),
-        **dict.fromkeys(("n_clean_correct", "n_adversarial", "n_robust", "n_unconfirmed", "n_error", "n_unfinished",
-                         "n_disagreements", "n_forward", "n_backward", "seed"), (0, 2**62)),
-        **dict.fromkeys(("clean_accuracy", "robust_accuracy", "adversarial_ratio", "attack_success_rate", "robust_accuracy_low",
-                         "robust_accuracy_high", "clean_accuracy_low", "clean_accuracy_high", "robust_accuracy_floor"), (0, 1)),
+        "eps": (0, float("inf")),
+        "n_samples": (1, 2**62),
+        "batch_size": (1, 2**62),
+        "ci_level": (0, 1),
+        "max_time_s": (0, float("inf")),
+        "max_queries": (1, 2**62),
+        **dict.fromkeys(
+            (
+                "n_clean_correct",
+                "n_adversarial",
+                "n_robust",
+                "n_unconfirmed",
+                "n_error",
+                "n_unfinished",
+                "n_disagreements",
+                "n_forward",
+                "n_backward",
+                "seed",
+            ),
+            (0, 2**62),
+        ),
+        **dict.fromkeys(
+            (
+                "clean_accuracy",
+                "robust_accuracy",
+                "adversarial_ratio",
+                "attack_success_rate",
+                "robust_accuracy_low",
+                "robust_accuracy_high",
+                "clean_accuracy_low",
+                "clean_accuracy_high",
+                "robust_accuracy_floor",
+            ),
+            (0, 1),
+        ),
     },
-    "samples": {"sample_index": (0, 2**31), "label": (0, 2**31), "n_forward": (0, 2**62), "n_backward": (0, 2**62)},
+    "samples": {
+        "sample_index": (0, 2**31),
+        "label": (0, 2**31),
+        "n_forward": (0, 2**62),
+        "n_backward": (0, 2**62),
+    },
     "epochs": {"epoch": (0, 2**31)},
-}  # fmt: skip
-"""Smallest and largest value of a column; NaN, which says that there is no number, passes where numbers are floats."""
+}
+"""Smallest and largest value of a column.
+
+NaN, which says that there is no number, passes where numbers are floats.
+"""
 
 _KNOWN = ("eps", "ci_level")  # floats that are always known
 _WORDS: dict[str, dict[str, tuple[str, ...]]] = {
@@ -133,16 +173,23 @@ def require_sound(table: pa.Table, kind: str, where: str) -> None:
 
 
 def same_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
-    """Whether values of one type are values of another, be they wider or narrower; what has no value at all fits everything."""
+    """Whether values of one type are values of another, be they wider or narrower.
+
+    What has no value at all fits everything.
+    """
     if pa.types.is_dictionary(found):
         found = found.value_type
     if pa.types.is_dictionary(wanted):
         wanted = wanted.value_type
     kinds = (
-        pa.types.is_integer, pa.types.is_floating, pa.types.is_boolean, pa.types.is_timestamp, pa.types.is_list,
+        pa.types.is_integer,
+        pa.types.is_floating,
+        pa.types.is_boolean,
+        pa.types.is_timestamp,
+        pa.types.is_list,
         lambda kind: pa.types.is_string(kind) or pa.types.is_large_string(kind),
         lambda kind: pa.types.is_binary(kind) or pa.types.is_large_binary(kind),
-    )  # fmt: skip
+    )
     return bool(pa.types.is_null(found) or any(kind(found) and kind(wanted) for kind in kinds))
 
 

@@ -50,9 +50,12 @@ class Store:
     def __init__(self, root: Path | str) -> None:
         if re.match(r"[a-z][a-z0-9+]+:/", str(root)):  # a path has made one slash of the two
             raise UserError(
-                f"--out {root}: an output folder is a local one; to read an address give it as a RUN or DIR instead"
+                f"--out {root}: an output folder is a local one; to read an address give it as a "
+                "RUN or DIR instead"
             )
-        try:  # absolute: a model's code may change the working folder, and `a:b/c` is an address to Arrow
+        # Absolute: a model's code may change the working folder, and `a:b/c` is an address to
+        # Arrow.
+        try:
             self.root = Path(root).expanduser().absolute()
             str(self.root).encode()
         except RuntimeError as error:
@@ -61,7 +64,8 @@ class Store:
             ) from None
         except UnicodeEncodeError:
             raise UserError(
-                f"--out {os.fsencode(root)!r} is not UTF-8, as names of Parquet files are; choose another"
+                f"--out {os.fsencode(root)!r} is not UTF-8, as names of Parquet files are; choose "
+                "another"
             ) from None
         for place in (self.root, *self.root.parents):
             if place.exists() and not place.is_dir():
@@ -71,9 +75,17 @@ class Store:
         """Raises UserError when nothing can be written here: better known before the work than after it."""
         check_writable(self.root / "results")
 
-    def locked(self, subjects: Sequence[str], *, say: Callable[[str], None], asked_to_stop: Callable[[], None] = lambda: None
-               ) -> contextlib.AbstractContextManager[None]:  # fmt: skip
-        """Own some runs, or other subjects of checks, while something is written about them. See `core.lock.locked`."""
+    def locked(
+        self,
+        subjects: Sequence[str],
+        *,
+        say: Callable[[str], None],
+        asked_to_stop: Callable[[], None] = lambda: None,
+    ) -> contextlib.AbstractContextManager[None]:
+        """Own some runs, or other subjects of checks, while something is written about them.
+
+        See `core.lock.locked`.
+        """
         return locked_runs(self.root / "results", subjects, say=say, asked_to_stop=asked_to_stop)
 
     @property
@@ -89,9 +101,17 @@ class Store:
         """Whether the run is complete: its row and its samples are there."""
         return self.run_path(run_id).is_file() and self._file("samples", run_id).is_file()
 
-    def write(self, run: Mapping[str, Any], samples: Sequence[Mapping[str, Any]], points: Iterable[pa.Table] | None = None, *,
-              keep_shards: bool = False) -> Path:  # fmt: skip
-        """Write a complete run, its row last, and drop its shards (unless told); returns the path of its row.
+    def write(
+        self,
+        run: Mapping[str, Any],
+        samples: Sequence[Mapping[str, Any]],
+        points: Iterable[pa.Table] | None = None,
+        *,
+        keep_shards: bool = False,
+    ) -> Path:
+        """Write a complete run, its row last, and drop its shards (unless told).
+
+        Returns the path of its row.
 
         `run` fills the runs table (schema_version and status may be left out), `samples` the
         samples table (run_id may be left out); `points` are parts of the points table. Raises
@@ -105,9 +125,8 @@ class Store:
             raise ValueError(
                 f"run {run_id} counts {row['n_samples'][0].as_py()} samples, but has {len(rows)}"
             )
-        remove_measures(
-            self.run_path(run_id)
-        )  # they rest on what is replaced now, and so do its checks
+        # They rest on what is replaced now, and so do its checks.
+        remove_measures(self.run_path(run_id))
         self._file("checks", run_id).unlink(missing_ok=True)
         if points is not None:
             write_batches(self._file("points", run_id), POINTS, points, run_id)
@@ -118,7 +137,10 @@ class Store:
         return self.run_path(run_id)
 
     def write_checks(self, subject: str, rows: Sequence[Mapping[str, Any]]) -> Path:
-        """Write the checks of a run or model (schema_version may be left out); returns the path. Raises as `write` does."""
+        """Write the checks of a run or model (schema_version may be left out); returns the path.
+
+        Raises as `write` does.
+        """
         path = self._file("checks", subject)
         write_table(path, to_table(CHECKS, rows, schema_version=SCHEMA_VERSION), subject)
         return path
@@ -128,7 +150,10 @@ class Store:
         return self._file("checks", subject).is_file()
 
     def checks(self, subject: str) -> list[dict[str, Any]]:
-        """The checks of a run or model, none when there are none. Raises UserError when their file is damaged."""
+        """The checks of a run or model, none when there are none.
+
+        Raises UserError when their file is damaged.
+        """
         path = self._file("checks", subject)
         return list(read_table(path, "checks").to_pylist()) if path.exists() else []
 
@@ -137,7 +162,9 @@ class Store:
         return Partial(self.root / "results" / "partial" / run_id, run_id)
 
     def find(self, names: Sequence[str] = ()) -> list[Location]:
-        """The files of the runs that `names` mean, in that order, each once; every run of the store for no name.
+        """The files of the runs that `names` mean, in that order, each once.
+
+        Every run of the store for no name.
 
         A name is a model's name (all its runs, oldest first), a run id or at least 4 characters
         that only one run id starts with, the path or address (s3://...) of a runs or samples file
@@ -150,7 +177,10 @@ class Store:
         )
 
     def find_local(self, names: Sequence[str] = ()) -> list[Path]:
-        """As `find`, for what writes beside a run or reads what only this machine has. UserError for an address too."""
+        """As `find`, for what writes beside a run or reads what only this machine has.
+
+        UserError for an address too.
+        """
         found = self.find(names)
         for place in found:
             if not isinstance(place, Path):
@@ -163,7 +193,10 @@ class Store:
         models = sorted(path.name for path in self.models.glob("*") if path.is_dir())
         if models:
             return f"no results in {self.root}: run first robbench attack {' '.join(models)}"
-        return f"no results in {self.root}: run first robbench train --data digits --name ce, then robbench attack ce"
+        return (
+            f"no results in {self.root}: run first robbench train --data digits --name ce, "
+            "then robbench attack ce"
+        )
 
     def _file(self, kind: str, run_id: str) -> Path:
         return self.root / "results" / kind / f"{run_id}.parquet"
@@ -174,9 +207,8 @@ def locked_runs(results: Path, subjects: Sequence[str], *, say: Callable[[str], 
                 asked_to_stop: Callable[[], None] = lambda: None) -> Iterator[None]:  # fmt: skip
     """As `Store.locked`, for the runs of a folder of results."""
     with contextlib.ExitStack() as stack:
-        for subject in sorted(
-            set(subjects)
-        ):  # in one order for all, so that no two wait for each other
+        # In one order for all, so that no two wait for each other.
+        for subject in sorted(set(subjects)):
             path = results / "locks" / f"{subject}.lock"
             stack.enter_context(
                 locked(path, f"run {subject}", say=say, asked_to_stop=asked_to_stop)

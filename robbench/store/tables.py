@@ -33,8 +33,15 @@ from robbench.store.schema import (
 from robbench.store.sound import require_sound, same_kind
 from robbench.store.upgrade import former_columns, made_columns, upgrade
 
-_SCHEMAS = {"runs": RUNS, "samples": SAMPLES, "points": POINTS, "checks": CHECKS, "epochs": EPOCHS, "measures": MEASURES,
-            "sample_measures": SAMPLE_MEASURES}  # fmt: skip
+_SCHEMAS = {
+    "runs": RUNS,
+    "samples": SAMPLES,
+    "points": POINTS,
+    "checks": CHECKS,
+    "epochs": EPOCHS,
+    "measures": MEASURES,
+    "sample_measures": SAMPLE_MEASURES,
+}
 
 
 def write_table(path: Path, table: pa.Table, run: str) -> None:
@@ -72,7 +79,10 @@ def table_kind(path: Location) -> tuple[str, str]:
 
 
 def check_readable(path: Location) -> pa.Schema:
-    """The schema of a Parquet file of whatever table. UserError when it is missing, damaged at its end, or of a newer schema."""
+    """The schema of a Parquet file of whatever table.
+
+    UserError when it is missing, damaged at its end, or of a newer schema.
+    """
     with _open(path) as file:
         schema = file.schema_arrow
         _refuse_newer(path, (schema.metadata or {}).get(b"robbench.schema_version", b"0"))
@@ -80,13 +90,19 @@ def check_readable(path: Location) -> pa.Schema:
 
 
 def number_of_rows(path: Location) -> int:
-    """How many rows a Parquet file holds, of whatever table. Raises UserError when it is missing or damaged."""
+    """How many rows a Parquet file holds, of whatever table.
+
+    Raises UserError when it is missing or damaged.
+    """
     with _open(path) as file:
         return int(file.metadata.num_rows)
 
 
 def number_of_groups(path: Location) -> int:
-    """In how many parts a Parquet file was written. Raises UserError when it is missing or damaged."""
+    """In how many parts a Parquet file was written.
+
+    Raises UserError when it is missing or damaged.
+    """
     with _open(path) as file:
         return int(file.num_row_groups)
 
@@ -94,7 +110,9 @@ def number_of_groups(path: Location) -> int:
 def read_table(
     path: Location, kind: str, columns: Sequence[str] | None = None, group: int | None = None
 ) -> pa.Table:
-    """Read (some columns of) a table of that kind, or only the part number `group`; columns that an older file lacks are null.
+    """Read (some columns of) a table of that kind, or only the part number `group`.
+
+    Columns that an older file lacks are null.
 
     The schema's metadata say what the file said: robbench.run, robbench.schema_version, and in
     robbench.absent the columns asked for that it lacks, separated by commas. Raises UserError,
@@ -143,8 +161,14 @@ def read_sibling(path: Location, kind: str, columns: Sequence[str]) -> list[dict
         )
 
 
-def _read(path: Location, file: pq.ParquetFile, own: pa.Schema, kind: str, wanted: Sequence[pa.Field], group: int | None = None
-          ) -> list[pa.ChunkedArray]:  # fmt: skip
+def _read(
+    path: Location,
+    file: pq.ParquetFile,
+    own: pa.Schema,
+    kind: str,
+    wanted: Sequence[pa.Field],
+    group: int | None = None,
+) -> list[pa.ChunkedArray]:
     """The columns in the types of their schema, null where the file, of the schema `own`, lacks them.
 
     Raises UserError for values that cannot be right.
@@ -215,7 +239,8 @@ def _require_magic(path: Path) -> None:
         start = file.read(4)
     if start and start != b"PAR1":
         raise UserError(
-            f"{path} is not a Parquet file; name a model, a run id, or the file of a run in results/runs"
+            f"{path} is not a Parquet file; name a model, a run id, or the file of a run in "
+            "results/runs"
         )
 
 
@@ -225,7 +250,8 @@ def _identify(path: Location, schema: pa.Schema) -> tuple[str, str]:
     version = facts.get(b"robbench.schema_version", b"")
     if kind not in _SCHEMAS or not version.isdigit():
         raise UserError(
-            f"{path} was not written by robbench; name the files of a run, or the folder they lie in"
+            f"{path} was not written by robbench; name the files of a run, or the folder they lie "
+            "in"
         )
     _refuse_newer(path, version)
     return kind, facts.get(b"robbench.run", b"").decode(errors="replace")
@@ -235,7 +261,8 @@ def _refuse_newer(path: Location, version: bytes) -> None:
     if version.isdigit() and (len(version) > 9 or int(version) > SCHEMA_VERSION):
         told = version[:9].decode()
         raise UserError(
-            f"{path} has schema version {told}, this robbench reads up to {SCHEMA_VERSION}: upgrade robbench"
+            f"{path} has schema version {told}, this robbench reads up to {SCHEMA_VERSION}: "
+            "upgrade robbench"
         )
 
 

@@ -1,4 +1,7 @@
-"""What a report is made from: runs, and what lies beside them. Plain values and NumPy arrays; nothing here reads a file."""
+"""What a report is made from: runs, and what lies beside them.
+
+Plain values and NumPy arrays; nothing here reads a file.
+"""
 
 from __future__ import annotations
 
@@ -111,7 +114,9 @@ def facts(run: Run) -> tuple[str, str, str]:
 
 
 def series_by_facts(runs: Sequence[Run]) -> dict[tuple[str, str, str], list[Series]]:
-    """The runs as lines of figures, by data, split and norm, in their order. Two runs that differ in nothing keep the later.
+    """The runs as lines of figures, by data, split and norm, in their order.
+
+    Two runs that differ in nothing keep the later.
 
     A line is named after its model; the attack, the start of the weights' hash and what else runs
     differ in (see `store/settings.py`) are added where the name would not tell.
@@ -149,7 +154,10 @@ def model_names(runs: Sequence[Run]) -> dict[tuple[str, str], str]:
 
 
 def model_place(model: str, names: Mapping[tuple[str, str], str]) -> int:
-    """The number in the report of a model's (first) weights, which decides its colour; `names` are those of `model_names`."""
+    """The number in the report of a model's (first) weights, which decides its colour.
+
+    `names` are those of `model_names`.
+    """
     return [name for name, _ in names].index(model)
 
 

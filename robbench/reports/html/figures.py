@@ -1,4 +1,6 @@
-"""Plotly figures. Their colours for text and lines are the page's, which knows whether it is dark (`page.js`).
+"""Plotly figures.
+
+Their colours for text and lines are the page's, which knows whether it is dark (`page.js`).
 
 The colours of data are Okabe and Ito's ("Color universal design", 2008), some darker, so that each
 stands out against white and black; dashes and symbols repeat what colours say.
@@ -96,7 +98,10 @@ def logit_margins(values: Sequence[tuple[Series, Floats, Floats]]) -> go.Figure:
 
 
 def input_margins(found: Sequence[Margins], norm: str) -> go.Figure:
-    """Histograms of the smallest perturbations; an open triangle on the right is the share for which none was found."""
+    """Histograms of the smallest perturbations.
+
+    An open triangle on the right is the share for which none was found.
+    """
     figure = _figure(f"smallest perturbation found ({norm})", "samples (%)")
     ends = edges([one.smallest for one in found], low=0.0)
     for i, one in enumerate(found):
@@ -130,7 +135,10 @@ def input_margins(found: Sequence[Margins], norm: str) -> go.Figure:
 def heat_map(
     names: Sequence[str], classes: Sequence[str], rates: Sequence[Sequence[float]]
 ) -> go.Figure:
-    """Rates [runs, classes] in [0,1] as percents. Cividis reads the same to colour-blind eyes and in grey."""
+    """Rates [runs, classes] in [0,1] as percents.
+
+    Cividis reads the same to colour-blind eyes and in grey.
+    """
     cells = [[None if math.isnan(rate) else 100 * rate for rate in row] for row in rates]
     figure = _figure("class", "")
     figure.add_heatmap(
@@ -176,7 +184,10 @@ def costs(names: Sequence[str], forwards: Sequence[float], backwards: Sequence[f
 def training(
     lines: Sequence[tuple[str, int, str, Sequence[int], Sequence[float | None]]], what: str
 ) -> go.Figure:
-    """Curves over the epochs: (model, place, dash, epochs, values); where dashes differ, the line's name says what it is."""
+    """Curves over the epochs: (model, place, dash, epochs, values).
+
+    Where dashes differ, the line's name says what it is.
+    """
     figure = _figure("epoch", what)
     for name, place, dash, epochs, values in lines:
         figure.add_scatter(

@@ -1,4 +1,7 @@
-"""The arrays behind the figures: security curves, histograms, input margins, accuracy by class. NumPy only."""
+"""The arrays behind the figures: security curves, histograms, input margins, accuracy by class.
+
+NumPy only.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ MOST_STEPS, BINS = 120, 60
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """Robust accuracy over eps with its interval, all [n], rates in [0,1]; `steps`: constant between two eps, not sampled."""
+    """Robust accuracy over eps with its interval, all [n], rates in [0,1].
+
+    `steps`: constant between two eps, not sampled.
+    """
 
     eps: list[float]
     rate: list[float]
@@ -64,7 +70,10 @@ def curves(series: Series) -> list[Curve]:
 
 
 def input_margins(series: Sequence[Series], runs: Sequence[Run] = ()) -> list[Margins]:
-    """The input margins of each model among lines of one norm, by all of its runs together; `runs` may be in other norms too."""
+    """The input margins of each model among lines of one norm, by all of its runs together.
+
+    `runs` may be in other norms too.
+    """
     found = []
     for place in dict.fromkeys(one.place for one in series):
         mine = [run for one in series if one.place == place for run in one.runs]
@@ -117,7 +126,10 @@ def edges(values: Sequence[Floats], bins: int = BINS, low: float | None = None) 
 
 
 def shares(values: Floats, ends: Floats) -> list[float]:
-    """The share of all values in each bin [bins], in [0,1]; values beyond the ends count in the outermost, others nowhere."""
+    """The share of all values in each bin [bins], in [0,1].
+
+    Values beyond the ends count in the outermost, others nowhere.
+    """
     finite = np.clip(values[np.isfinite(values)], ends[0], ends[-1])
     counts, _ = np.histogram(finite, ends)
     return [float(count) / max(len(values), 1) for count in counts]

@@ -1,4 +1,7 @@
-"""What a page consists of: sections of blocks, which the template turns into HTML. Texts are plain; the template escapes them."""
+"""What a page consists of: sections of blocks, which the template turns into HTML.
+
+Texts are plain; the template escapes them.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,10 @@ _SPOKEN = 6
 
 
 class Cell(NamedTuple):
-    """A cell: what it says, and what it is sorted by where that is another thing; `mark` names a style."""
+    """A cell: what it says, and what it is sorted by where that is another thing.
+
+    `mark` names a style.
+    """
 
     text: str
     key: float | None = None

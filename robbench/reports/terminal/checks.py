@@ -60,7 +60,10 @@ def summary(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def self_test_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """Per case what flagged it; per check its figures on good and on flagged cases beside the threshold."""
+    """Per case what flagged it.
+
+    Per check its figures on good and on flagged cases beside the threshold.
+    """
     who = _table("self-test on the embedded digits")
     for head in ("case", "is", "", "flagged by"):
         who.add_column(head, overflow="fold")
@@ -106,5 +109,11 @@ def _note(row: Mapping[str, Any]) -> Text:
 
 
 def _table(title: str) -> Table:
-    return Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False, show_edge=False, title=Text(title, style="bold"),
-                 title_justify="left")  # fmt: skip
+    return Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+        title=Text(title, style="bold"),
+        title_justify="left",
+    )

@@ -56,9 +56,8 @@ def _titled_table(
         # Two runs of one model are told apart by their run id.
         name = row["model"] if models[row["model"]] == 1 else f"{row['model']} {row['run_id'][:4]}"
         named_rows.append({**row, "model": name})
-        if (
-            row["note"] not in (None, "baseline", WITHOUT_BUDGET) and len(rows) > 1
-        ):  # a run shown alone has nothing to be paired with
+        # A run shown alone has nothing to be paired with.
+        if row["note"] not in (None, "baseline", WITHOUT_BUDGET) and len(rows) > 1:
             notes.append(Text(f"{name}: {row['note']}", style="dim"))
         notes += [Text(f"{name}: {text}", style="yellow") for text in texts.warnings(row)]
         if row["distance_p50"] is not None and math.isfinite(row["distance_p50"]):

@@ -25,7 +25,10 @@ SHORTEST_NAME = 6
 
 @dataclass(frozen=True)
 class Head:
-    """What stands above a column: `full` on one line, `short` on one or two. Numbers are on the right."""
+    """What stands above a column: `full` on one line, `short` on one or two.
+
+    Numbers are on the right.
+    """
 
     full: str
     short: str
@@ -34,7 +37,10 @@ class Head:
 
 @dataclass(frozen=True)
 class FittedTable:
-    """Rows of cells under heads; the column `name` has the names, if any. `styles` are those of the rows."""
+    """Rows of cells under heads; the column `name` has the names, if any.
+
+    `styles` are those of the rows.
+    """
 
     title: str
     heads: Sequence[Head]

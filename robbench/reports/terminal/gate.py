@@ -38,7 +38,10 @@ def sentence(check: GateCheck) -> str:
     )
     moved = "fell" if check.drop > 0 else "rose" if check.drop < 0 else "did not change"
     size = f" by {_amount(check, abs(check.drop))}" if check.drop else ""
-    change = f"{name} {moved}{size} ({_value(check, check.baseline)} to {_value(check, check.candidate)}, {check.n} samples)"
+    change = (
+        f"{name} {moved}{size} ({_value(check, check.baseline)} to "
+        f"{_value(check, check.candidate)}, {check.n} samples)"
+    )
     allowed = "" if check.tolerance is None else f"{_amount(check, check.tolerance)} tolerated"
     if check.method == "these samples" or check.tolerance is None:
         return f"{change}{'; ' if allowed else ''}{allowed}"
@@ -47,7 +50,10 @@ def sentence(check: GateCheck) -> str:
     if check.decision == "pass":
         most = f"a drop above {_amount(check, max(check.high, 0.0))} is ruled out"
         return f"{change}: {most}, {allowed}"
-    between = f"{change}: the drop is between {_signed(check, check.low)} and {_signed(check, check.high)}, {allowed}"
+    between = (
+        f"{change}: the drop is between {_signed(check, check.low)} and "
+        f"{_signed(check, check.high)}, {allowed}"
+    )
     if check.decision == "not shown":
         return between
     if check.needed is None:
@@ -115,14 +121,18 @@ def to_json(finding: GateFinding) -> dict[str, Any]:
         "model_hash",
     )
     return {
-        "verdict": finding.verdict, "exit_code": EXIT_CODES[finding.verdict],
+        "verdict": finding.verdict,
+        "exit_code": EXIT_CODES[finding.verdict],
         "baseline": {name: finding.baseline.get(name) for name in facts},
         "candidate": {name: finding.candidate.get(name) for name in facts},
-        "samples": finding.seen, "samples_of": finding.total, "alpha": finding.tolerances.alpha,
+        "samples": finding.seen,
+        "samples_of": finding.total,
+        "alpha": finding.tolerances.alpha,
         "these_samples": finding.tolerances.these_samples,
-        "checks": [dataclasses.asdict(check) for check in finding.checks], "messages": sentences(finding),
+        "checks": [dataclasses.asdict(check) for check in finding.checks],
+        "messages": sentences(finding),
         "notes": list(finding.notes),
-    }  # fmt: skip
+    }
 
 
 def to_junit(finding: GateFinding, seconds: float) -> str:
@@ -197,8 +207,14 @@ def annotation(level: str, title: str, message: str) -> str:
 def _title(finding: GateFinding) -> str:
     info, other = finding.baseline, finding.candidate
     of = "" if finding.seen == finding.total else f" of {finding.total}"
-    where = f"{info['data']} {info['split']}, {info['threat']}, {info['attack']}, {finding.seen}{of} samples"
-    return f"{other['model']} ({other['run_id'][:6]}) against {info['model']} ({info['run_id'][:6]}): {where}"
+    where = (
+        f"{info['data']} {info['split']}, {info['threat']}, {info['attack']}, "
+        f"{finding.seen}{of} samples"
+    )
+    return (
+        f"{other['model']} ({other['run_id'][:6]}) against {info['model']} "
+        f"({info['run_id'][:6]}): {where}"
+    )
 
 
 def _cells(check: GateCheck) -> list[str]:

@@ -50,9 +50,18 @@ def measures_table(
 
     `dual` says which gradient norms are shown: that of the run's threat model.
     """
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False, title_justify="left",
-                  title=Text(f"{info['model']}, {info['data']}, {info['threat']}, {info['attack']}, run {info['run_id']}",
-                             style="bold"))  # fmt: skip
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1),
+        pad_edge=False,
+        show_edge=False,
+        title_justify="left",
+        title=Text(
+            f"{info['model']}, {info['data']}, {info['threat']}, {info['attack']}, run "
+            f"{info['run_id']}",
+            style="bold",
+        ),
+    )
     places = [("clean", info["split"]), ("worst", info["split"])] + (
         [("clean", "train")] if info["split"] != "train" else []
     )

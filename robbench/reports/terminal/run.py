@@ -60,16 +60,19 @@ def _lines(
         ("", "\n".join(run["attack_params"]) if isinstance(run["attack_params"], list) else ""),
         (
             "clean accuracy",
-            f"{texts.percent(summary['clean_accuracy'])} ({texts.interval(summary, 'clean_accuracy')})",
+            f"{texts.percent(summary['clean_accuracy'])} "
+            f"({texts.interval(summary, 'clean_accuracy')})",
         ),
         ("robust accuracy", _robust(run, summary)),
         (
             "adversarial ratio",
-            f"{texts.percent(summary['adversarial_ratio'])}, {summary['n_adversarial']} of {n} samples",
+            f"{texts.percent(summary['adversarial_ratio'])}, {summary['n_adversarial']} of {n} "
+            "samples",
         ),
         (
             "logit margin",
-            f"median {texts.margins(summary)}; worst 5 %: {texts.number(summary['adv_margin_p05'])}",
+            f"median {texts.margins(summary)}; worst 5 %: "
+            f"{texts.number(summary['adv_margin_p05'])}",
         ),
         ("fell to", _fell(found["fell_to"], n)),
         ("smallest found", _sizes(found["distances"])),
@@ -80,7 +83,8 @@ def _lines(
         ),
         (
             "device",
-            f"{run['device']} ({run['device_name']}), batch {run['batch_size']}, {run['precision'] or 'fp32'}",
+            f"{run['device']} ({run['device_name']}), batch {run['batch_size']}, "
+            f"{run['precision'] or 'fp32'}",
         ),
         ("rows", _rows(run)),
         ("made", f"{run['started_at']:%Y-%m-%d %H:%M} UTC by {_versions(run)}"),
@@ -104,7 +108,10 @@ def _robust(run: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
         return (
             f"{texts.percent(summary['robust_accuracy'])} ({texts.interval(summary)}), Wilson 95 %"
         )
-    return f"{texts.NOTHING} (no budget); median distance {run['norm']} {texts.number(run['distance_p50'])}"
+    return (
+        f"{texts.NOTHING} (no budget); median distance {run['norm']} "
+        f"{texts.number(run['distance_p50'])}"
+    )
 
 
 def _rows(run: Mapping[str, Any]) -> str:
@@ -153,7 +160,10 @@ def _versions(run: Mapping[str, Any]) -> str:
         if run["git_sha"]
         else ""
     )
-    return f"robbench {run['robbench_version']}, torch {run['torch_version']}, Python {run['python_version']}{git}"
+    return (
+        f"robbench {run['robbench_version']}, torch {run['torch_version']}, Python "
+        f"{run['python_version']}{git}"
+    )
 
 
 def _checks(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -192,7 +202,8 @@ def run_list(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> RenderableType
         heads = [Head(text, text, right) for text, right in _LISTED.items()]
         shown += [FittedTable(title, heads, cells, [""] * len(rows), name=1, gap=3), Text()]
     notes = [
-        f"{row['run_id']}: not finished, {row['n_decided']} samples decided; the same robbench attack goes on with it"
+        f"{row['run_id']}: not finished, {row['n_decided']} samples decided; the same robbench "
+        "attack goes on with it"
         for row in found["unfinished"]
     ]
     notes += [f"{row['run_id']}: {row['problem']}" for row in found["damaged"]]

@@ -57,5 +57,8 @@ def _card(example: Example) -> Card:
             png(0.5 + strength * difference), f"{where}, what was added, {shown}", f"added, {shown}"
         ),
     ]
-    text = f"label {example.label}, taken for {example.worst_prediction} at {example.norm} {example.size:.3g}, by {example.found_by}"
+    text = (
+        f"label {example.label}, taken for {example.worst_prediction} at {example.norm} "
+        f"{example.size:.3g}, by {example.found_by}"
+    )
     return Card(pictures, text)
