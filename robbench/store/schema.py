@@ -84,22 +84,19 @@ RUNS = _schema(
     int64: max_queries?
     """,
 )
-"""One row per finished run.
-
-threat is text such as linf:8/255, attack the specs or cascade asked for joined by ` + `;
-attack_params (every attack in full), config, train_config (of the training, None where another
-trained the model), provenance and flags are JSON; rates are in [0,1]; n_forward and n_backward are
-totals; wall_s is in seconds, of the whole run also where it had several budgets.
-robust_accuracy_floor: robust accuracy if all unfinished samples fell; without a budget there is no
-robust accuracy; worst margins are null where an attack has not shown what it tried. distance_p50:
-median size of the smallest perturbation found, of a run without a budget; answers: JSON, what the
-model said to a few inputs before the attack (`store/answers.py`); n_disagreements: claims of a fast
-search that the model refused, and successes it saw only afterwards; row_step: models were asked
-multiples of so many rows, the smallest whose answers were measured to be equal, and deterministic
-whether any were, so that verdicts do not depend on the batch size; max_time_s and max_queries:
-where the attack was to end early, after so many seconds of the run, after so many queries of a
-sample.
-"""
+"""One row per finished run. threat is text such as linf:8/255, attack the specs or cascade asked
+for joined by ` + `; attack_params (every attack in full), config, train_config (of the training,
+None where another trained the model), provenance and flags are JSON; rates are in [0,1];
+n_forward and n_backward are totals; wall_s is in seconds, of the whole run also where it had
+several budgets. robust_accuracy_floor: robust accuracy if all unfinished samples fell; without a
+budget there is no robust accuracy; worst margins are null where an attack has not shown what it
+tried. distance_p50: median size of the smallest perturbation found, of a run without a budget;
+answers: JSON, what the model said to a few inputs before the attack (`store/answers.py`);
+n_disagreements: claims of a fast search that the model refused, and successes it saw only
+afterwards; row_step: models were asked multiples of so many rows, the smallest whose answers
+were measured to be equal, and deterministic whether any were, so that verdicts do not depend on
+the batch size; max_time_s and max_queries: where the attack was to end early, after so many
+seconds of the run, after so many queries of a sample."""
 
 SAMPLES = _schema(
     "samples",
@@ -122,14 +119,11 @@ SAMPLES = _schema(
     int32: n_nonfinite? n_zero_gradient?
     """,
 )
-"""One row per sample.
-
-margin is z_y - max_{k != y} z_k on logits and pmargin the same on softmax probabilities; adv_* is
-the lowest found inside the budget, of a run without a budget at the smallest perturbation, null
-where an attack has not shown what it tried; dist_* is the size of that perturbation; status is OK,
-NON_FINITE, UNCONFIRMED or UNFINISHED; n_nonfinite and n_zero_gradient count answers that were no
-numbers and gradients that were exactly zero.
-"""
+"""One row per sample. margin is z_y - max_{k != y} z_k on logits and pmargin the same on softmax
+probabilities; adv_* is the lowest found inside the budget, of a run without a budget at the
+smallest perturbation, null where an attack has not shown what it tried; dist_* is the size of
+that perturbation; status is OK, NON_FINITE, UNCONFIRMED or UNFINISHED; n_nonfinite and
+n_zero_gradient count answers that were no numbers and gradients that were exactly zero."""
 
 POINTS = _schema(
     "points",
@@ -141,11 +135,9 @@ POINTS = _schema(
     bytes: delta
     """,
 )
-"""One row per sample whose worst point is not its clean input.
-
-delta is worst - clean pixels in C order, little-endian, as float16 (`f2`) where the point reads back as
-adversarial as it was, else float32 (`f4`).
-"""
+"""One row per sample whose worst point is not its clean input. delta is worst - clean pixels in
+C order, little-endian, as float16 (`f2`) where the point reads back as adversarial as it was,
+else float32 (`f4`)."""
 
 EPOCHS = _schema(
     "epochs",
@@ -161,11 +153,8 @@ EPOCHS = _schema(
     text: logs?
     """,
 )
-"""One row per epoch.
-
-Accuracies and margins are those of the validation samples, null in an epoch that was not validated;
-logs is JSON, the means of what the loss noted.
-"""
+"""One row per epoch. Accuracies and margins are those of the validation samples, null in an
+epoch that was not validated; logs is JSON, the means of what the loss noted."""
 
 MEASURES = _schema(
     "measures",
@@ -176,12 +165,9 @@ MEASURES = _schema(
     text: detail?
     """,
 )
-"""One row per measure of a run.
-
-points is clean or worst, split train or test, class null for all classes, value null where there is
-none (detail then says why); detail is JSON: curves, histograms, pairs of classes and what else the
-value rests on.
-"""
+"""One row per measure of a run. points is clean or worst, split train or test, class null for
+all classes, value null where there is none (detail then says why); detail is JSON: curves,
+histograms, pairs of classes and what else the value rests on."""
 
 SAMPLE_MEASURES = _schema(
     "sample_measures",
@@ -206,15 +192,13 @@ SAMPLE_MEASURES = _schema(
     bool: censored_linf? censored_l2? censored_l1? censored_l0?
     """,
 )
-"""One row per sample of a run, at its clean input and at the worst point found.
-
-Distance of the features to the nearest boundary of the last layer; norms of the input gradients of
-logit margin and cross-entropy; whether the budget is enough for a mistake to first order; |l(x') -
-l(x) - <x'-x, grad l(x)>| of the cross-entropy; how few features carry 90 % of the true and of the
+"""One row per sample of a run, at its clean input and at the worst point found. Distance of the
+features to the nearest boundary of the last layer; norms of the input gradients of logit margin
+and cross-entropy; whether the budget is enough for a mistake to first order; |l(x') - l(x) -
+<x'-x, grad l(x)>| of the cross-entropy; how few features carry 90 % of the true and of the
 predicted logit; the largest probability; the length of the centred logits. input_margin_*: the
 smallest adversarial perturbation found by any run of the same weights, or where censored the
-largest eps that was attacked in vain; null in a norm that the sample was not attacked in.
-"""
+largest eps that was attacked in vain; null in a norm that the sample was not attacked in."""
 CHECKS = _schema(
     "checks",
     """
@@ -230,14 +214,12 @@ CHECKS = _schema(
     bool: automatic
     """,
 )
-"""One row per check of a run or a model.
-
-subject is the run id, or a hash that stands for the model; verdict is pass, fail, unclear or skipped; a
-figure is held against its threshold, both null where there is none; evidence holds the ids of the
-samples that speak against the attack; n_samples is the slice looked at, n_forward and n_backward
-what the check cost, padding included (what an earlier check has asked already costs nothing);
-automatic: after an attack, without the costly checks.
-"""
+"""One row per check of a run or a model. subject is the run id, or a hash that stands for the
+model; verdict is pass, fail, unclear or skipped; a figure is held against its threshold, both
+null where there is none; evidence holds the ids of the samples that speak against the attack;
+n_samples is the slice looked at, n_forward and n_backward what the check cost, padding included
+(what an earlier check has asked already costs nothing); automatic: after an attack, without the
+costly checks."""
 
 
 def to_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]], **constant: Any) -> pa.Table:
