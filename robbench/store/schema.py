@@ -223,9 +223,7 @@ costly checks."""
 
 
 def to_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]], **constant: Any) -> pa.Table:
-    """Turn rows into a table with the full schema.
-
-    `constant` fills columns that a row lacks, the rest becomes null.
+    """A table with the full schema; `constant` fills columns that rows lack, null the others.
 
     Raises ValueError or TypeError, naming the column, for an unknown column, a null where none may
     be, or a value that would change its meaning (a fraction in an integer column, a number out of
@@ -257,9 +255,8 @@ def _array(name: str, kind: pa.DataType, values: list[Any]) -> pa.Array:
 
 
 def _naive_utc(time: datetime | None) -> datetime | None:
-    return (
-        time if time is None or time.tzinfo is None else time.astimezone(UTC).replace(tzinfo=None)
-    )
+    utc = time.astimezone(UTC) if time and time.tzinfo else time
+    return utc and utc.replace(tzinfo=None)
 
 
 def samples_table(run_id: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
