@@ -78,7 +78,7 @@ def _no_work(monkeypatch: pytest.MonkeyPatch) -> None:
         "check.check",
         "gate.gate_model",
         "measure.Measurer._look_at_clean",
-        "train.run.train",
+        "train.listen.train",
         "attack.run.attack",
     ):
         monkeypatch.setattr(f"robbench.tasks.{name}", reached)
