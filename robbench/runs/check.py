@@ -32,7 +32,7 @@ from robbench.results.store import Run, Store, read_points, read_run
 from robbench.runs.plan import Plan, parse_threats
 from robbench.runs.points import decode_raw
 from robbench.runs.quick import stand_in
-from robbench.runs.subject import Subject, find_subject
+from robbench.runs.subject import Subject, find_subject, of_run
 from robbench.runs.train_plan import known_threat
 from robbench.threat.model import ThreatModel, require_inside
 
@@ -200,6 +200,7 @@ def _of_run(path: Path, find: Callable[[str, AttackConfig], tuple[Subject, str]]
         subject, data = find(info["model"], config)
     except UserError as error:
         raise UserError(f"the model of run {info['run_id']} cannot be had: {error}") from error
+    subject = of_run(subject, info, run.samples["sample_id"].to_pylist())
     for what, now, then in (
         ("model", subject.hash, info["model_hash"]),
         ("data", subject.split.fingerprint(), info["data_hash"]),

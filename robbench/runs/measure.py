@@ -32,7 +32,7 @@ from robbench.results.measured import Measure, read_measures, read_sample_measur
 from robbench.results.places import beside
 from robbench.results.store import Run, Store, locked_runs, read_points, read_run
 from robbench.runs.points import decode
-from robbench.runs.subject import Subject, find_subject
+from robbench.runs.subject import Subject, find_subject, of_run
 
 TRAIN_SAMPLES = 2000
 _SEEN = (
@@ -84,14 +84,14 @@ class Measurer:
         if not force and (found := self._known(path, run, write=False)):
             return found
         if force or not self._is_measured(read_measures(path)):  # before anything is written
-            subject = subject or self._rebuild(path, run.info, model)
+            subject = subject or self._rebuild(path, run, model)
             _require_same(run.info, run.samples["sample_id"].to_pylist(), subject)
         results = path.absolute().parent.parent
         check_writable(results)
         with locked_runs(results, [path.stem], say=self.say):
             if not force and (found := self._known(path, run, write=True)):
                 return found
-            return self._measure(path, run, subject or self._rebuild(path, run.info, model), watch)
+            return self._measure(path, run, subject or self._rebuild(path, run, model), watch)
 
     def _is_measured(self, known: list[Measure] | None) -> bool:
         return known is not None and any(m.name == "train_samples" and m.value == self.train_samples for m in known)
@@ -137,15 +137,17 @@ class Measurer:
             info, read_measures(path) or [], True, ["other runs of its model are new: only input margins were redone"]
         )
 
-    def _rebuild(self, path: Path, info: dict[str, Any], model: str | None) -> Subject:
+    def _rebuild(self, path: Path, run: Run, model: str | None) -> Subject:
+        info = run.info
         limit = json.loads(info["config"]).get("limit")
         config = AttackConfig(data=info["data"], split=info["split"], limit=limit, seed=info["seed"])
         try:
             with names_from(path, model):
-                return find_subject(model or info["model"], config, self.store, self.device, self.data_dir, self.download)[0]
+                found, _ = find_subject(model or info["model"], config, self.store, self.device, self.data_dir, self.download)
         except UserError as error:
             elsewhere = "" if model else "; if the model lies elsewhere, say where with --model"
             raise UserError(f"run {info['run_id']}: {error}{elsewhere}") from error
+        return of_run(found, info, run.samples["sample_id"].to_pylist())
 
     def _look_at_clean(self, info: dict[str, Any], subject: Subject, watch: Watch) -> tuple[Look, list[Measure], list[str]]:
         key = (subject.hash, subject.arch, subject.split.fingerprint(ordered=True), info["split"], info["data"])

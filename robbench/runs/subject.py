@@ -24,6 +24,7 @@ from robbench.models.create import check_logits, create
 from robbench.models.external import External
 from robbench.models.probe import ask
 from robbench.models.state import State, state_of
+from robbench.results.find import STOPPED_EARLY
 from robbench.results.store import Store
 from robbench.runs.codes import canonical_model, code_roots, model_code
 from robbench.runs.model_folder import find_folder, read_model
@@ -97,6 +98,14 @@ def find_subject(text: str, config: AttackConfig, store: Store, device: torch.de
     state = state_of(model)
     remarks = [*_remarks(text, model, trained), *_changed_code(arch, state, trained), *_one_class(split)]
     return Subject(text, model, split, arch, _hash(state, before, arch), trained, answers, tuple(remarks)), data
+
+
+def of_run(subject: Subject, info: dict[str, Any], ids: list[int]) -> Subject:
+    """The subject on the samples a run has rows of: a run that a gate ended early took only some of the data's."""
+    if info["status"] != STOPPED_EARLY:
+        return subject
+    held = torch.isin(subject.split.ids, torch.tensor(ids, device=subject.split.ids.device))
+    return subject._replace(split=subject.split.take(held.nonzero().flatten()))
 
 
 def _hash(state: State, before: State, arch: str) -> str:

@@ -69,6 +69,18 @@ def test_better_equal_worse(cli: Callable, out: Path, baseline: str, model: str,
     assert "subset: first=240 and random=" in refused.err
 
 
+def test_a_run_that_ended_early_is_checked_and_measured_on_its_own_samples(cli: Callable, out: Path) -> None:
+    done = cli(GATE, "--these-samples", "--baseline", run_of(out, "at"), "--model", "ce", "--out", out)
+    run_id, n = done.json["candidate"]["run_id"], done.json["samples"]
+    assert (done.code, n) == (1, read_run(Store(out).run_path(run_id)).samples.num_rows)
+    checked = cli(f"check {run_id} --limit 20 --json --out", out)
+    assert "has changed" not in checked.err
+    assert {row["n_samples"] for row in checked.json["rows"] if row["family"] == "rows"} == {n}
+    measured = cli(f"measure {run_id} --train-samples 0 --out", out)
+    assert measured.code == 0, measured.err
+    assert pq.read_metadata(out / "results" / "sample_measures" / f"{run_id}.parquet").num_rows == n
+
+
 def test_verdicts_and_decision_are_those_of_a_whole_attack(cli: Callable, out: Path) -> None:
     """Fed by hand with the rows of a whole run that replays the same points, the sequential test stops at the same sample."""
     base = run_of(out, "at")
