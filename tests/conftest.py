@@ -53,6 +53,15 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture(autouse=True)
+def import_path() -> Iterator[None]:
+    """The import path stays as it was: private code leaves its folder there."""
+    path, before = sys.path, list(sys.path)
+    yield
+    sys.path = path
+    path[:] = before
+
+
 def _clean_environment(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("ROBBENCH_", "GITHUB_"))}
     return kept | {"COLUMNS": "80", "TERM": "dumb", "OMP_NUM_THREADS": "1"} | more

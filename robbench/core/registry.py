@@ -129,6 +129,8 @@ def code_of(modules: Iterable[str], name: str, entry: Entry | None) -> str:
 def import_target(target: str, owner: str) -> Any:
     """Import private code, `module:attribute`, also from the current folder.
 
+    Where it lies there, the folder stays at the end of the import path: functions import when they are called.
+
     Raises UserError for a name that came from a file (`core/trust.py`), is of Python's standard library, or does not exist.
     """
     module_name, _, attribute = target.partition(":")
@@ -140,7 +142,7 @@ def import_target(target: str, owner: str) -> Any:
         raise UserError(
             f"{owner}: {module_name} is a module of Python itself, nothing there is derived from our classes or builds a model"
         )
-    with _current_folder_importable():
+    with _current_folder_importable(module_name.partition(".")[0]):
         return _import(target, owner)
 
 
@@ -167,7 +169,7 @@ def _import(target: str, owner: str) -> Any:
 
 
 @contextlib.contextmanager
-def _current_folder_importable() -> Iterator[None]:
+def _current_folder_importable(module: str) -> Iterator[None]:
     # The console script, unlike `python -m`, does not put the current folder on the path. For private code alone: torch and
     # others import optional packages and plug-ins of whatever folder is on the path.
     here = str(Path.cwd())
@@ -177,8 +179,15 @@ def _current_folder_importable() -> Iterator[None]:
     try:
         yield
     finally:
-        if added:
+        if added and not _lies_in(here, module):
             sys.path.remove(here)
+
+
+def _lies_in(folder: str, module: str) -> bool:
+    """Whether a loaded top-level module, or part of it, lies directly in a folder."""
+    spec = getattr(sys.modules.get(module), "__spec__", None)
+    places = [] if spec is None else [*(spec.submodule_search_locations or [spec.origin or ""])]
+    return any(Path(place).parent == Path(folder) for place in places)
 
 
 @dataclasses.dataclass(frozen=True)

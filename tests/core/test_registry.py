@@ -16,7 +16,7 @@ from robbench.attacks.apgd import APGD
 from robbench.attacks.pgd import PGD
 from robbench.core.builtins import ATTACKS, LOSSES, REGISTRIES
 from robbench.core.errors import RunError, UserError
-from robbench.core.registry import Registry, explain_options
+from robbench.core.registry import Registry, explain_options, import_target
 
 SPELLINGS = [
     "fgsm", "fgsm:objective=margin", "pgd", "pgd:steps=7", "pgd:rate=8/255,restarts=3", "pgd:init=clean,objective=dlr", "apgd",
@@ -202,15 +202,25 @@ def test_broken_packages_are_listed_with_the_reason(installed: Callable[..., Non
 
 
 def test_module_attribute_of_the_current_folder(module: Callable[[str, str], None]) -> None:
-    """`module:attribute` finds a private class in the current folder, with options, and leaves the import path alone."""
+    """`module:attribute` finds a private class in the current folder, with options."""
     source = "import dataclasses\nfrom robbench.attacks.pgd import PGD\n\n@dataclasses.dataclass(frozen=True, kw_only=True)\n"
     module("private_attack_one", source + "class Mine(PGD):\n    extra: int = 1\n")
-    before = list(sys.path)
     made = ATTACKS.build("private_attack_one:Mine:steps=3,extra=2")
     assert (made.steps, made.extra) == (3, 2)
     assert ATTACKS.build("private_attack_one:Mine").steps == 40
     assert ATTACKS.canonical("private_attack_one:Mine:steps=3,extra=1") == "private_attack_one:Mine:steps=3"
+
+
+def test_code_of_the_current_folder_imports_more_of_it_later(module: Callable[[str, str], None], tmp_path: Path) -> None:
+    """Its functions import when they are called. For a module of another folder the import path stays as it was."""
+    before = list(sys.path)
+    import_target("tests.core.test_registry:SPELLINGS", "model")
     assert sys.path == before
+    module("private_helper_one", "value = 3\n")
+    module("private_model_one", "def make():\n    import private_helper_one\n    return private_helper_one.value\n")
+    make = import_target("private_model_one:make", "model")
+    assert make() == 3
+    assert sys.path == [*before, str(tmp_path)]
 
 
 @pytest.mark.parametrize(
