@@ -75,7 +75,7 @@ def test_a_run_that_ended_early_is_checked_and_measured_on_its_own_samples(cli: 
     assert (done.code, n) == (1, read_run(Store(out).run_path(run_id)).samples.num_rows)
     checked = cli(f"check {run_id} --limit 20 --json --out", out)
     assert "has changed" not in checked.err
-    assert {row["n_samples"] for row in checked.json["rows"] if row["family"] == "rows"} == {n}
+    assert max(row["n_samples"] for row in checked.json["rows"]) == n
     measured = cli(f"measure {run_id} --train-samples 0 --out", out)
     assert measured.code == 0, measured.err
     assert pq.read_metadata(out / "results" / "sample_measures" / f"{run_id}.parquet").num_rows == n
