@@ -2,18 +2,19 @@
 
 Private is what lies neither in Python's own library, nor where packages are installed, nor in robbench itself. Imports are
 read from the source, also those inside functions, so the hash does not depend on what a process happens to have imported;
-modules that a loaded module holds by another way (`importlib`) are followed too.
+modules that a loaded module holds by another way (`importlib`) are followed too. A package that imports by computed names
+consists of all its modules.
 """
 
 from __future__ import annotations
 
 import ast
-import contextlib
 import functools
 import hashlib
 import importlib.machinery
+import importlib.metadata
 import inspect
-import os
+import pkgutil
 import sys
 import sysconfig
 from collections.abc import Iterable, Iterator, Sequence
@@ -24,6 +25,8 @@ from typing import Any, NamedTuple
 _OURS = Path(__file__).resolve().parent.parent
 _PYTHON = tuple(Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib"))
 _INSTALLED = {"site-packages", "dist-packages"}
+_COMPUTED = "*"
+"""In place of a module's name: one that is known when the code runs."""
 
 
 class _Place(NamedTuple):
@@ -34,12 +37,15 @@ class _Place(NamedTuple):
 
 
 def private_code(modules: Iterable[str]) -> str:
-    """16 hexadecimal digits of all private code that the modules of these names consist of; empty when none of it is private."""
+    """16 hexadecimal digits of all private code that the modules of these names consist of; empty when none of it is private.
+
+    A file's path stands for a module that is not loaded under its name.
+    """
     files, waiting = dict[str, bytes](), [name for name in modules if name]
     places: dict[str, _Place | None] = {}
     while waiting:
         name = waiting.pop()
-        for each in _with_parents(name):
+        for each in [name] if Path(name).is_absolute() else _with_parents(name):
             if each in places:
                 continue
             place = places[each] = _locate(each, places)
@@ -49,17 +55,18 @@ def private_code(modules: Iterable[str]) -> str:
             if place.file is not None:
                 content, imports = _read(place.file, place.file.stat().st_mtime_ns)
                 files[each] = content
-                waiting += [_absolute(level, found, each, place) for level, found in imports]
+                for level, found in imports:
+                    waiting += _modules_in(each, place) if found == _COMPUTED else [_absolute(level, found, each, place)]
                 waiting += _held(each)
     digest = hashlib.blake2b(digest_size=8)
-    for name, content in sorted(files.items()):
-        digest.update(f"{name} {content.hex()}\n".encode())
+    for name, content in sorted((Path(name).name, content) for name, content in files.items()):
+        digest.update(f"{name} {content.hex()}\n".encode(errors="surrogateescape"))
     return digest.hexdigest() if files else ""
 
 
 def is_private(module: str) -> bool:
-    """Whether a loaded module is private code."""
-    file: str | None = getattr(sys.modules.get(module), "__file__", None)
+    """Whether a loaded module, or the file of one, is private code."""
+    file: str | None = module if Path(module).is_absolute() else getattr(sys.modules.get(module), "__file__", None)
     return file is not None and _private(module, Path(file))
 
 
@@ -71,6 +78,8 @@ def _with_parents(name: str) -> Iterator[str]:
 
 def _locate(name: str, places: dict[str, _Place | None]) -> _Place | None:
     """Where a module lies, without importing it; its parents have been looked for already. None when there is no such module."""
+    if Path(name).is_absolute():
+        return _Place(Path(name), None)
     top, _, _ = name.partition(".")
     if top in sys.stdlib_module_names or top == _OURS.name:
         return None
@@ -105,16 +114,24 @@ def _private(module: str, file: Path) -> bool:
     path = file.resolve()
     if _INSTALLED & {*file.parts, *path.parts} or not path.is_file():
         return False
-    root = file.parents[module.count(".") + (file.stem == "__init__")]
-    return not any(path.is_relative_to(folder) for folder in (_OURS, *_PYTHON)) and not _packages_in(root)
+    root = file.parent if Path(module).is_absolute() else file.parents[module.count(".") + (file.stem == "__init__")]
+    installed = _installed_in(root)
+    return not (
+        any(path.is_relative_to(folder) for folder in (_OURS, *_PYTHON))
+        or installed is None
+        or file.relative_to(root).parts[0] in installed
+    )
 
 
 @functools.cache
-def _packages_in(folder: Path) -> bool:
-    """Whether packages were installed into this folder (`pip install --target`)."""
-    with contextlib.suppress(OSError), os.scandir(folder) as entries:
-        return any(entry.name.endswith(".dist-info") for entry in entries)
-    return False
+def _installed_in(folder: Path) -> set[str] | None:
+    """What packages were installed as, directly in this folder (`pip install --target`); None where one does not say."""
+    found = set()
+    for info in folder.glob("*.dist-info"):
+        if (files := importlib.metadata.PathDistribution(info).files) is None:
+            return None
+        found |= {file.parts[0] for file in files}
+    return found
 
 
 @functools.lru_cache(maxsize=4096)
@@ -134,15 +151,34 @@ def _read(file: Path, changed: int) -> tuple[bytes, list[tuple[int, str]]]:
                 base = node.module or ""
                 found += [(node.level, f"{base}.{alias.name}".strip(".")) for alias in node.names if alias.name != "*"]
                 found.append((node.level, base))
+            elif isinstance(node, ast.Call) and node.args:
+                found += _called(node.func, node.args[0])
     return hashlib.blake2b(content, digest_size=16).digest(), list(dict.fromkeys(found))
 
 
+def _called(function: ast.expr, argument: ast.expr) -> list[tuple[int, str]]:
+    """What a call of `importlib.import_module` or `__import__` imports."""
+    if getattr(function, "attr", getattr(function, "id", "")) not in ("import_module", "__import__"):
+        return []
+    if not (isinstance(argument, ast.Constant) and isinstance(argument.value, str)):
+        return [(0, _COMPUTED)]
+    name = argument.value.lstrip(".")
+    return [(len(argument.value) - len(name), name)]
+
+
 def _absolute(level: int, name: str, module: str, place: _Place) -> str:
-    """The full name of what a module imports by a name that may be relative."""
+    """The full name of what a module imports by a name that may be relative; empty where that leads nowhere."""
     if level == 0:
         return name
+    if Path(module).is_absolute():
+        return ""
     package = module.split(".") if place.folders is not None else module.split(".")[:-1]
     return ".".join([*package[: len(package) - level + 1], *([name] if name else [])])
+
+
+def _modules_in(package: str, place: _Place) -> list[str]:
+    """The names of all modules of a package."""
+    return [f"{package}.{module.name}" for module in pkgutil.iter_modules(place.folders or ())]
 
 
 def _held(name: str) -> list[str]:
@@ -157,9 +193,22 @@ def _held(name: str) -> list[str]:
 
 
 def module_of(value: Any) -> str:
-    """The name of the module that a module, class or function is or comes from; empty for other values."""
+    """The name of the module that a module, class or function is or comes from; empty for other values.
+
+    Where none of that name is loaded, as when its code was read by path, it is the absolute path of the file.
+    """
     if isinstance(value, ModuleType):
-        return value.__name__
+        known = sys.modules.get(value.__name__) is value
+        return value.__name__ if known else _file_of(value) or value.__name__
     if isinstance(value, type) or inspect.isroutine(value):
-        return getattr(value, "__module__", None) or ""
+        name = getattr(value, "__module__", None) or ""
+        return name if name in sys.modules else _file_of(value) or name
     return ""
+
+
+def _file_of(value: Any) -> str:
+    """The file of a module, or of a function or a class's first method; empty where there is none."""
+    functions = list(vars(value).values()) if isinstance(value, type) else [value]
+    codes = [getattr(getattr(function, "__wrapped__", function), "__code__", None) for function in functions]
+    files = [getattr(value, "__file__", None), *(getattr(code, "co_filename", None) for code in codes)]
+    return next((str(Path(file).absolute()) for file in files if isinstance(file, str) and Path(file).is_file()), "")

@@ -119,7 +119,7 @@ class _Walk:
             yield from (("function", value.func), ("args", value.args), ("keywords", value.keywords))
         elif source := module_of(value):
             self.modules.add(source)
-            self.leaves[path] = Leaf(getattr(value, "__qualname__", source))
+            self.leaves[path] = Leaf(getattr(value, "__qualname__", Path(source).name))
             yield from _of_function(getattr(value, "__wrapped__", value))
         else:
             yield from self._of_object(value, path, {})
@@ -143,7 +143,7 @@ class _Walk:
 
     def _of_object(self, value: Any, path: str, without: Iterable[str]) -> Iterator[tuple[str, Any]]:
         """Its class, and the attributes that tell something of it."""
-        source = type(value).__module__
+        source = module_of(type(value))
         self.modules.add(source)
         if source.startswith("torch._") or source.partition(".")[0] in _OPAQUE:
             return

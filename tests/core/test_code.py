@@ -2,25 +2,31 @@
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from robbench.core.code import is_private, private_code
+from robbench.core.code import is_private, module_of, private_code
 
 Write = Callable[..., None]
 
 SOURCES = {
-    "root": "import side\nfrom pack.inner import deep\nimport numpy\ndef late():\n    import lazy\n",
+    "root": "import side\nfrom pack.inner import deep\nimport numpy\nimport scan\ndef late():\n    import lazy\n",
     "side": "from settings import SCALE\n",
     "settings": "SCALE = 0.5\n",
-    "lazy": "",
+    "lazy": "import importlib\nimportlib.import_module('named')\n",
+    "named": "",
+    "scan/__init__": "def __getattr__(name):\n    return __import__(f'scan.{name}')\n",
+    "scan/found": "",
     "loose": "",
     "pack/__init__": "",
     "pack/inner/__init__": "",
-    "pack/inner/deep": "from .. import cousin\nfrom ..other.leaf import *\n",
+    "pack/inner/deeper": "",
+    "pack/inner/deep": "from .. import cousin\nfrom ..other.leaf import *\nimport importlib\n"
+    "importlib.import_module('.deeper', __package__)\n",
     "pack/cousin": "import importlib\nfound = importlib.import_module('hid' + 'den').act\n",
     "pack/other/__init__": "",
     "pack/other/leaf": "",
@@ -63,6 +69,33 @@ def test_a_module_that_a_loaded_one_holds_is_covered(write: Write) -> None:
     assert private_code(["root"]) != before
 
 
+@pytest.mark.parametrize("what", ["module", "function", "class", "method"])
+def test_code_that_was_read_by_path_is_covered(write: Write, tmp_path: Path, what: str) -> None:
+    """Its module is not loaded under its name, or another one is."""
+    source = "import settings\ndef act(): ...\nclass Act:\n    def act(self): ...\n"
+    write(**{"nets/side": source})
+    spec = importlib.util.spec_from_file_location("no_such_name", tmp_path / "nets/side.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    name = module_of({"module": module, "function": module.act, "class": module.Act, "method": module.Act().act}[what])
+    assert is_private(name)
+    before = private_code([name])
+    write(**{"nets/side": source + "# edited\n"})
+    edited = private_code([name])
+    write(settings="SCALE = 1\n")
+    assert len({"", before, edited, private_code([name])}) == 4
+
+
+def test_the_folder_of_a_file_is_no_part_of_a_hash(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "net.py").write_text("")
+    one, two = (private_code([str(tmp_path / name / "net.py")]) for name in ("one", "two"))
+    assert one == two != ""
+
+
 def test_the_hash_is_the_same_before_and_after_anything_is_imported(write: Write) -> None:
     write(**{"pack/cousin": ""})
     before = private_code(["root"])
@@ -103,6 +136,17 @@ def test_installed_packages_and_our_own_are_not_private(write: Write, tmp_path: 
             assert private_code([name]) == ""
         finally:
             del sys.path[0]
+
+
+def test_private_code_beside_installed_packages_is_private(write: Write, tmp_path: Path) -> None:
+    """As in a folder that `pip install --target .` filled: what no package lists as its own is the user's."""
+    write(**{"bought/__init__": ""})
+    (tmp_path / "bought-1.0.dist-info").mkdir()
+    (tmp_path / "bought-1.0.dist-info/RECORD").write_text("bought/__init__.py,,\n")
+    assert private_code(["bought"]) == ""
+    before = private_code(["root"])
+    write(settings="SCALE = 1\n")
+    assert private_code(["root"]) != before != ""
 
 
 def test_private_modules_are_told_from_others(write: Write) -> None:
