@@ -54,7 +54,10 @@ class ImageFolder(ImageFiles):
         if not rows:
             raise UserError(_nothing(root / split, loose, [name for name in found if found[name][0]]))
         paths = [path for path, _ in rows]
+        trained, _ = found.get("train", ({}, []))
+        unknown = sorted({class_name(folder.name) for folder in folders} - {class_name(folder.name) for folder in trained})
         notes = [
+            f"classes that the split train lacks: {listed(unknown)}" if trained and unknown else "",
             f"{loose} images lie outside of the class folders: left out" if loose else "",
             f"folders without images are no classes: {listed(empty)}" if empty else "",
             f"files that are no images by their name are left out: {ignored.total()} ({listed(sorted(ignored))})"

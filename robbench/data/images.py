@@ -51,7 +51,7 @@ def decode_image(
                     "convert it to 8 or 16 bits"
                 )
             image = _upright(opened)
-            image = _narrow(image) if wide else _opaque(image)
+            image = _narrow(image, opened.info.get("transparency")) if wide else _opaque(image)
     except UserError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
@@ -120,8 +120,10 @@ def _upright(image: Image.Image) -> Image.Image:
         return image
 
 
-def _narrow(image: Image.Image) -> Image.Image:
+def _narrow(image: Image.Image, transparent: int | None) -> Image.Image:
+    """16-bit grey as 8-bit grey; the one value that is transparent, if any, is white."""
     wide = np.asarray(image).astype(np.uint32)
+    wide[wide == transparent] = 65535
     return Image.fromarray(((wide * 255 + 32767) // 65535).astype(np.uint8))
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 from pydantic import Field
 
 from robbench.core.errors import UserError, nearest
-from robbench.data.base import Table, reason
+from robbench.data.base import Table, class_difference, reason
 from robbench.data.image_files import SIZE_HINT, USUAL_SPLITS, ImageFiles, find_folder, listed
 from robbench.data.images import decode_image, kinds, stack_images
 from robbench.data.labels import Labels, NoLabelsError, class_features, joined, label_column, no_labels, number_labels
@@ -98,7 +98,7 @@ class ParquetImages(ImageFiles):
         def elsewhere() -> list[pa.ChunkedArray]:
             return [column for path in others() if (column := _column(path, label)) is not None]
 
-        names = class_features(_read(paths[0], pq.read_schema)).get(label, ())
+        names = _class_names(paths, label)
         try:
             return number_labels(joined(columns, label, paths), elsewhere, names, self.renumber)
         except UserError as error:
@@ -118,6 +118,17 @@ def _read(path: Path, action: Callable[[Path], T]) -> T:
         return action(path)
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:  # the last two from corrupt names and sizes
         raise UserError(f"{path} is not a readable Parquet file ({reason(error)}); fetch it again") from error
+
+
+def _class_names(paths: Sequence[Path], label: str) -> tuple[str, ...]:
+    """The class names that the files of a split declare, () where none does. UserError when two of them differ."""
+    declared = {path: names for path in paths if (names := class_features(_read(path, pq.read_schema)).get(label))}
+    first, *others = declared or [paths[0]]
+    for path in others:
+        if declared[path] != declared[first]:
+            apart = class_difference(declared[first], declared[path], (str(first), str(path)))
+            raise UserError(f"the files of a split name its classes differently: {apart}")
+    return declared.get(first, ())
 
 
 def _column(path: Path, name: str) -> pa.ChunkedArray | None:

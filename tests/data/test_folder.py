@@ -78,6 +78,15 @@ def test_gray_folders_have_one_channel(tmp_path: Path, png: Png) -> None:
     assert np.array_equal(load("folder:set,channels=1", "test", data_dir=tmp_path).images[-1, 0], luma)
 
 
+def test_classes_that_train_lacks_are_told(tmp_path: Path, png: Png) -> None:
+    """`Cat` and `cat` are two classes: the one without training images can never be right."""
+    _write(tmp_path, {f"set/{name}/0.png": png(PIXELS[0]) for name in ("train/Cat", "train/dog", "test/cat", "test/dog")})
+    split = load("folder:set", "test", data_dir=tmp_path)
+    assert split.classes == ("Cat", "cat", "dog")
+    assert "classes that the split train lacks: cat" in split.notes
+    assert not any("lacks" in note for note in load("folder:set", "train", data_dir=tmp_path).notes)
+
+
 def test_classes_that_are_numbers_are_in_the_order_of_numbers(tmp_path: Path, png: Png) -> None:
     """Folders 1 to 12 come as 1, 2, ..., 12; with one that is no number all are texts."""
     _write(tmp_path, {f"set/test/{n}/{n}.png": png(np.full((4, 4), n, np.uint8)) for n in range(1, 13)})

@@ -60,6 +60,12 @@ def test_a_transparent_value(mode: str) -> None:
     assert shown == (expected if mode == "P" else [colour[:1] for colour in expected])
 
 
+def test_a_transparent_value_of_16_bits() -> None:
+    """It is white, and no other value that comes to the same 8 bits is."""
+    wide = Image.fromarray(np.array([[0, 257, 258]], np.uint16))
+    assert decode_image(_bytes(wide, transparency=257), "x").tolist() == [[[0, 255, 1]]]
+
+
 @pytest.mark.parametrize(
     ("orientation", "turns", "mirrored"), [(1, 0, False), (3, 2, False), (6, 1, False), (8, 3, False), (2, 0, True)]
 )

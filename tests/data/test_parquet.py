@@ -201,6 +201,17 @@ def test_a_split_that_is_there_twice(second: str, tmp_path: Path, png: Png, writ
     assert second in _error("set", tmp_path)
 
 
+def test_files_of_a_split_name_the_same_classes(tmp_path: Path, png: Png, write_parquet: Write) -> None:
+    """Class 0 cannot be `cat` in one and `dog` in the other; a file without names takes those of the others."""
+    one, two = (tmp_path / f"set/test-0000{n}-of-00002.parquet" for n in (0, 1))
+    write_parquet(one, [png(COLOUR[0])], [0])
+    write_parquet(two, [png(COLOUR[1])], [1], names=["cat", "dog"])
+    split = load("set", "test", data_dir=tmp_path)
+    assert (split.classes, split.labels.tolist()) == (("cat", "dog"), [0, 1])
+    write_parquet(one, [png(COLOUR[0])], [0], names=["dog", "cat"])
+    assert "class 0 is 'dog' in" in _error("set", tmp_path)
+
+
 def test_shards_that_are_missing_are_told(tmp_path: Path, png: Png, write_parquet: Write) -> None:
     """Two of three files are read, and it is said."""
     for shard in (0, 2):
