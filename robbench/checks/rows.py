@@ -8,11 +8,13 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from robbench.attacks.base import AnyRowAttack, Attack
+from robbench.attacks.base import AnyRowAttack, Attack, Backend
+from robbench.attacks.pyautoattack import PyAutoAttack
 from robbench.checks.base import Reading, Skip, counted
 from robbench.checks.evidence import MINI, Evidence
 from robbench.core.builtins import ATTACKS
 from robbench.core.status import UNCONFIRMED, UNFINISHED
+from robbench.engine.advice import kinds
 from robbench.engine.flags import BLACK_BOX_SHARE
 
 END = 0.9  # of an attack's steps: what falls later falls late
@@ -44,10 +46,13 @@ def black_box_only(e: Evidence) -> Reading:
 
 
 def diverse(e: Evidence) -> Reading:
-    """An attack without gradients was among those tried."""
-    tried = [ATTACKS.build(spec).sees != "gradients" for spec in e.specs if e.rows]
-    text = "a black-box attack was tried" if any(tried) else "no black-box attack was tried: add square"
-    return Reading(not any(tried), float(not any(tried)), 0.0, text)
+    """An attack without gradients was among those tried; of other packages' attacks only AutoAttack is known to have one."""
+    attacks = [ATTACKS.build(spec) for spec in e.specs if e.rows]
+    tried = "square" in kinds(attacks) or any(attack.sees != "gradients" for attack in attacks)
+    if not tried and any(isinstance(attack, Backend) and not isinstance(attack, PyAutoAttack) for attack in attacks):
+        raise Skip("whether another package's attack uses gradients is not known")
+    text = "a black-box attack was tried" if tried else "no black-box attack was tried: add square"
+    return Reading(not tried, float(not tried), 0.0, text)
 
 
 def unmoved(e: Evidence) -> Reading:

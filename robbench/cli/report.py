@@ -44,4 +44,5 @@ def report(
     missing = [name for name, there in made.sections.items() if not there]
     if missing:
         Reporter(quiet=quiet, verbose=verbose).say(f"nothing to show for {', '.join(missing)}: the page says how to get it")
-    print_result(f"report of {len(made.runs)} runs: {made.path} ({made.size / 1e6:.1f} MB)")
+    n = len(made.runs)
+    print_result(f"report of {n} {'run' if n == 1 else 'runs'}: {made.path} ({made.size / 1e6:.1f} MB)")

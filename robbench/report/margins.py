@@ -88,6 +88,7 @@ def _quantile_row(name: str, where: str, margins: Floats, unknown: int = 0) -> l
 
 
 def _margin_row(one: Margins) -> list[Cell]:
-    quartile, middle = (float(q) for q in np.quantile(one.smallest, (0.25, 0.5), method="lower"))
+    quartile = float(np.quantile(one.smallest, 0.25, method="lower"))  # others make inf - inf of what was not found
+    middle = float(np.median(one.smallest))  # as the other tables have it
     end = Cell("no limit" if math.isinf(one.end) else f"{one.end:.4g}", one.end)
     return [Cell(one.name), number(quartile), number(middle), percent(one.censored), percent(one.unfinished), end]

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from robbench.report.checks import summary
 from robbench.results import texts
+from robbench.results.settings import settings
 
 _SHOWN_CLASSES = 3
 _SHOWN_MEASURES = 8
@@ -128,7 +129,8 @@ def _warnings(found: Mapping[str, Any], run: Mapping[str, Any], summary: Mapping
 def run_list(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> RenderableType:
     """What `runs.show.list_runs` found: the runs by data, threat and attack, then what is not finished, damaged or not begun."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
-    for row in found["runs"]:
+    for run, apart in zip(found["runs"], settings(found["runs"]), strict=True):
+        row = {**run, "model": f"{run['model']} ({apart})"} if apart else run
         groups.setdefault(f"{row['data']} {row['split']}, {row['threat']}, {row['attack']}", []).append(row)
     shown: list[RenderableType] = []
     for title, rows in groups.items():

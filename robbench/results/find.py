@@ -17,6 +17,7 @@ from robbench.core.documents import require_regular
 from robbench.core.errors import UserError, unknown
 from robbench.results.files import read_table, table_kind
 from robbench.results.places import Place, beside, is_address, is_there, matches, place
+from robbench.results.settings import settings
 
 SHORTEST_PREFIX = 4
 T = TypeVar("T")
@@ -115,9 +116,10 @@ def run_row(path: Place, columns: Sequence[str] | None = None) -> dict[str, Any]
 
 def several_runs(name: str, paths: Sequence[Place]) -> str:
     """Which runs a name means, for the message that asks for one. Raises UserError as `run_row` does."""
-    rows = [run_row(path, ("run_id", "threat", "attack", "n_samples")) for path in paths]
-    form = "{run_id} ({threat}, {attack}, {n_samples} samples)"
-    return f"'{name}' means {len(paths)} runs: {'; '.join(form.format(**row) for row in rows)}"
+    rows = [run_row(path) for path in paths]
+    form = "{run_id} ({threat}, {attack}, {n_samples} samples{apart})"
+    said = [form.format(**row, apart=f", {apart}" if apart else "") for row, apart in zip(rows, settings(rows), strict=True)]
+    return f"'{name}' means {len(paths)} runs: {'; '.join(said)}"
 
 
 def only_row(path: Place, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -45,6 +45,7 @@ CASES = {  # check, a good run, a bad run, how many samples speak against the ba
         2,
     ),
     "black-box-tried": (rows.diverse, {"attack": [PGD, SQUARE]}, {}, 0),
+    "of pyautoattack": (rows.diverse, {"attack": ["pyautoattack"]}, {"attack": ["pyautoattack:version=rand"]}, 0),
     "unmoved": (rows.unmoved, fell(20, adv_margin=some(20, -1.0, 0.99)), fell(20, adv_margin=some(50, 0.5, 1.0)), 10),
     "unmoved, of what was attacked to the end": (
         rows.unmoved,
@@ -98,6 +99,7 @@ def test_rows_that_speak_against_an_attack(name: str, linear, evidence: Callable
         (rows.late_successes, fell(29), "fewer than 30"),
         (rows.late_successes, fell(40, SQUARE), "fewer than 30"),
         (rows.late_successes, fell(40, "fgsm"), "fewer than 30"),
+        (rows.diverse, {"attack": [PGD, "foolbox:attack=LinfPGD"]}, "another package"),
         (points.constraints, {}, "--store-points"),
     ],
 )

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from robbench.core.status import UNFINISHED
-from robbench.report.material import in_order, series_by_facts
+from robbench.report.margins import input_margins as margins_section
+from robbench.report.material import Material, in_order, series_by_facts
 from robbench.report.numbers import by_class, curves, edges, input_margins, shares, sizes
 from robbench.results.distances import measure_distances
 
@@ -52,6 +53,19 @@ def test_an_input_margin_is_the_smallest_of_all_runs_and_censored_where_none_fou
     assert margins.smallest.tolist() == pytest.approx(wanted, rel=1e-6)
     assert margins.censored == sum(map(math.isinf, wanted)) / 40 > 0
     assert (margins.name, margins.end, margins.sought) == ("ce", 0.2, False)
+
+
+def test_the_page_has_the_median_distance_of_the_other_tables(add_run, handmade_rows):
+    """Of an even number of samples the mean of the two in the middle, as `measure` and the run's own row have it."""
+    rows = handmade_rows(eps=math.inf)
+    path, run = add_run("a" * 12, rows, eps=math.inf)
+    (plot,) = margins_section(Material([run])).blocks
+    sizes = sorted(np.float32(row["dist_linf"]) if row["clean_correct"] else 0.0 for row in rows)
+    shown = plot.data.rows[0][2].key
+    assert shown == pytest.approx((sizes[19] + sizes[20]) / 2, rel=1e-6)
+    assert sizes[19] < shown < sizes[20]
+    measures, _ = measure_distances(path, "test", [row["sample_id"] for row in rows])
+    assert shown == next(m.value for m in measures if m.name == "input_margin_linf")
 
 
 def test_samples_that_were_not_finished_have_not_stood(add_run, handmade_rows):

@@ -132,6 +132,16 @@ class TestShow:
         )
         assert "robbench show dddd44444444" in done.err
 
+    def test_runs_alike_are_told_apart_by_their_settings(self, cli: Cli, two: Path, stored: Stored) -> None:
+        """The choice and the list say which of two runs under one attack is in bfloat16."""
+        stored("dddd44444444", age=100, precision="bf16", attack_params='["pgd:a"]')
+        said = cli("show ce --out", two).err
+        assert "aaaa11111111 (linf:0.15, pgd:steps=10, 100 samples, fp32)" in said
+        assert "dddd44444444 (linf:0.15, pgd:steps=10, 20 samples, bf16)" in said
+        listed = [line.split()[:3] for line in cli("runs", two).out.splitlines()]
+        assert ["aaaa11111111", "ce", "(fp32)"] in listed
+        assert ["dddd44444444", "ce", "(bf16)"] in listed
+
     def test_a_run_at_an_address(self, cli: Cli, two: Path) -> None:
         """Show reads other file systems, too."""
         fsspec.filesystem("memory").put(str(two / "results"), "/shown/results", recursive=True)
