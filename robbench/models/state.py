@@ -9,12 +9,16 @@ tensors: an architecture's name stands for them).
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import hashlib
 import os
 import re
+from array import array
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from enum import Enum
+from numbers import Number
 from pathlib import Path
 from types import FunctionType, MethodType
 from typing import Any, NamedTuple
@@ -107,11 +111,15 @@ class _Walk:
             self.leaves[path] = Leaf(f"{value.dtype} {value.shape} {_digest(value.tobytes())}")
         elif isinstance(value, nn.Module):
             yield from self._of_module(value, path)
+        elif isinstance(value, torch.jit.ScriptFunction):
+            yield from _of_graph(value)
+        elif isinstance(value, bytearray | memoryview | array | ctypes.Array):
+            self.leaves[path] = Leaf(_digest(memoryview(value).tobytes()))
         elif isinstance(value, Mapping):
             yield from ((str(_plain(key) or n), part) for n, (key, part) in enumerate(list(value.items())))
         elif isinstance(value, set | frozenset):
             yield from ((text, text) for text in sorted(filter(None, map(_plain, value))))
-        elif isinstance(value, list | tuple | np.ndarray):
+        elif isinstance(value, list | tuple | deque | np.ndarray):
             yield from ((str(n), part) for n, part in enumerate(value))
         elif isinstance(value, MethodType):
             yield from (("of", value.__self__), ("function", value.__func__))
@@ -168,10 +176,13 @@ def _of_function(value: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _of_graph(module: Any) -> Iterator[tuple[str, Any]]:
+    """The code of a script or graph, and the constants and attributes in it."""
     with contextlib.suppress(Exception):  # not every part of a script has code of its own
         yield "code", str(module.code)
     with contextlib.suppress(Exception):
         constants = module.graph.findAllNodes("prim::Constant", True)
+        read = {node.s("name") for node in module.graph.findAllNodes("prim::GetAttr", True)}
+        yield from ((name, getattr(module, name)) for name in sorted(read) if hasattr(module, name))
         yield "constants", [node.t("value") for node in constants if node.hasAttribute("value") and node.kindOf("value") == "t"]
 
 
@@ -183,7 +194,7 @@ def _plain(value: Any) -> str | None:
         return None if _DEVICE.fullmatch(value) or Path(value).is_absolute() else repr(value)
     if isinstance(value, float | np.floating):
         return f"{float(value):.12g}"  # libraries differ in the last bits of powers and logarithms
-    if value is None or isinstance(value, bool | int | complex | bytes | torch.dtype | torch.Size | np.generic):
+    if value is None or isinstance(value, Number | bytes | range | slice | torch.dtype | torch.Size | np.generic):
         return repr(value)
     return None
 
@@ -192,7 +203,7 @@ def _content(value: Tensor | str) -> Iterator[bytes]:
     if isinstance(value, str):
         yield f"{value}\n".encode(errors="surrogatepass")
         return
-    tensor = value.detach()
+    tensor = value.detach().resolve_conj().resolve_neg()
     if tensor.is_meta:
         return
     if tensor.is_quantized:

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import array
+import collections
 import copy
+import ctypes
+import fractions
 import functools
 import os
 from collections.abc import Callable
@@ -103,8 +107,17 @@ MAKERS: dict[str, Callable[[float], nn.Module]] = {
     "setting of a layer": lambda value: Net([nn.LeakyReLU(value)]),
     "class of a layer": lambda value: Net([nn.ReLU() if value > 0.2 else nn.GELU()]),
     "sparse": lambda value: Net(torch.tensor([[0.0, value]]).to_sparse()),
+    "conjugate": lambda value: Net(torch.tensor([value * 1j]).conj()),
+    "memory of C": lambda value: Net((ctypes.c_float * 2)(value, 1.0)),
+    "plain array": lambda value: Net(array.array("f", [value])),
+    "bytes": lambda value: Net(bytearray(str(value), "ascii")),
+    "queue": lambda value: Net(collections.deque([torch.tensor(value)])),
+    "fraction": lambda value: Net(fractions.Fraction(value)),
+    "range": lambda value: Net(range(int(value * 10))),
     "half precision": lambda value: Net(torch.tensor(value, dtype=torch.bfloat16)),
     "frozen script": lambda value: torch.jit.freeze(torch.jit.script(_member(value).eval())),  # type: ignore[no-untyped-call]
+    "attribute of a script": lambda value: Net([torch.jit.script(_Scaled(value))]),  # type: ignore[no-untyped-call]
+    "traced function": lambda value: Net(torch.jit.trace(lambda x: x * value, torch.ones(1))),
     "traced graph": lambda value: torch.fx.symbolic_trace(_Scaled(value)),
     "quantised": lambda value: torch.ao.quantization.quantize_dynamic(_member(value), {nn.Linear}),
 }  # fmt: skip
