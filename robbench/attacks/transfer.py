@@ -68,8 +68,10 @@ class Source(Oracle):
             value = values(logits, rows) if values else logits[:, :0]
         k = value.shape[1]
         grad = leaf.new_zeros(len(rows), k, *x.shape[1:])
-        if value.requires_grad:  # a model that cuts the graph has no gradient
-            grad = torch.stack([torch.autograd.grad(value[:, j].sum(), leaf, retain_graph=j < k - 1)[0] for j in range(k)], 1)
+        if value.requires_grad:  # a model that cuts the graph, or whose graph does not lead back, has no gradient
+            columns = [(value[:, j].sum(), j < k - 1) for j in range(k)]
+            parts = [torch.autograd.grad(column, leaf, retain_graph=more, materialize_grads=True)[0] for column, more in columns]
+            grad = torch.stack(parts, 1)
         return logits.detach()[:n], value.detach()[:n], grad[:n]
 
 

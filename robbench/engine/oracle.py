@@ -107,10 +107,12 @@ class ModelOracle(Oracle):
                 logits = self.model(leaf)
                 value = values(logits)
             votes = votes + (logits.argmax(1) != y)
-            # A model that cuts the graph has no gradient at all; the books show a zero one.
+            # A model that cuts the graph, or whose graph does not lead back, has no gradient; the books show a zero one.
             graph = needed and value.requires_grad
             grads = [
-                torch.autograd.grad(value[:, j].sum(), leaf, retain_graph=j < k - 1)[0] if graph else torch.zeros_like(x)
+                torch.autograd.grad(value[:, j].sum(), leaf, retain_graph=j < k - 1, materialize_grads=True)[0]
+                if graph
+                else torch.zeros_like(x)
                 for j in range(k)
             ]
             drawn.append((logits.detach(), value.detach(), torch.stack(grads, 1)))

@@ -47,6 +47,33 @@ def test_from_the_very_model_it_is_the_white_box_attack(inner: str, problem: Cal
         assert torch.equal(a.x, b.x) or a.variant is None
 
 
+class Severed(nn.Module):
+    """The toy model without a gradient; with `graph`, its logits have one in which the input has no part."""
+
+    def __init__(self, graph: bool) -> None:
+        super().__init__()
+        self.body, self.weights = toy_model(), [torch.zeros(1, requires_grad=graph)]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x).detach() + self.weights[0]
+
+
+@pytest.mark.parametrize("inner", ["pgd:steps=3", "apgd-t:steps=3"])
+@pytest.mark.parametrize("transferred", [False, True])
+def test_a_graph_that_does_not_lead_back_is_no_gradient(
+    inner: str, transferred: bool, problem: Callable[..., Problem], conquer: Any
+) -> None:
+    """Some quantised layers have one: the attack ends as on a model without any."""
+    p = _split_problem(problem, toy_model(), 0.02)
+
+    def ends(model: nn.Module) -> Any:
+        return conquer(_build(inner, model), toy_model(), p) if transferred else conquer(ATTACKS.build(inner), model, p)
+
+    for a, b in zip(ends(Severed(graph=True)), ends(Severed(graph=False)), strict=True):
+        assert (a.variant, a.step) == (b.variant, b.step)
+        assert torch.equal(a.x, b.x)
+
+
 def test_points_are_the_sources_and_the_verdict_is_the_targets(problem: Callable[..., Problem], conquer: Any) -> None:
     """The target is asked at every point the attack visits on the source alone, without gradients, and decides by itself."""
     source, split = toy_model(seed=1), toy_split(8)
