@@ -98,12 +98,12 @@ def _refuse_mixtures(runs: Sequence[Run], allow: Sequence[str]) -> list[list[str
             refused.setdefault(text, []).append(run)
     found = {text: those for text, those in refused.items() if text.partition(": ")[0] not in allow}
     if found:
-        raise UserError(_mixture(found, runs[0], len(runs)))
+        raise UserError(_mixture(found, runs))
     return marks
 
 
-def _mixture(found: dict[str, list[Run]], first: Run, total: int) -> str:
-    said = []
+def _mixture(found: dict[str, list[Run]], runs: Sequence[Run]) -> str:
+    said, first = [], runs[0]
     for text, those in list(found.items())[:3]:
         some = ", ".join(f"{run.info['model']} {run.info['run_id'][:4]}" for run in those[:3])
         said.append(
@@ -112,9 +112,17 @@ def _mixture(found: dict[str, list[Run]], first: Run, total: int) -> str:
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     kinds = list(dict.fromkeys(text.partition(": ")[0] for text in found))
     columns = ["data_hash" if kind == "samples" else kind for kind in kinds]
-    choose = shlex.join(word for name in columns for word in ("--where", f"{name}={_said(first.info[name])}"))
+    choose = shlex.join(word for condition in _shared(runs, columns) for word in ("--where", condition))
     allowed = " ".join(f"--allow {kind}" for kind in kinds)
-    return f"the {total} runs differ in {'; '.join(said)}{more}. Choose with {choose}, or show them together with {allowed}"
+    return f"the {len(runs)} runs differ in {'; '.join(said)}{more}. Choose with {choose}, or show them together with {allowed}"
+
+
+def _shared(runs: Sequence[Run], columns: Sequence[str]) -> tuple[str, ...]:
+    """Conditions that hold for runs of the most models, of equally many those of the first run."""
+    models: dict[tuple[str, ...], set[str]] = {}
+    for run in runs:
+        models.setdefault(tuple(f"{name}={_said(run.info[name])}" for name in columns), set()).add(run.info["model"])
+    return max(models, key=lambda conditions: len(models[conditions]))
 
 
 def _older(runs: Sequence[Run]) -> list[str]:

@@ -16,10 +16,10 @@ from torch import nn
 from robbench.attacks.base import Backend
 from robbench.attacks.eot import Wrapper
 from robbench.core.builtins import ATTACKS
-from robbench.core.cascades import expand
+from robbench.core.cascades import cascades, expand
 from robbench.core.config import AttackConfig
 from robbench.core.device import default_batch_size, find_device
-from robbench.core.errors import UserError
+from robbench.core.errors import UserError, unknown
 from robbench.core.spec import short_hash
 from robbench.data.load import default_threat
 from robbench.engine.cascade import Entry
@@ -155,6 +155,8 @@ def build_entries(specs: Sequence[str], threats: Sequence[ThreatModel]) -> tuple
     named: set[str] = set()  # by themselves, not by a cascade
     for text in specs:
         parts = expand(text, norm)
+        if parts == (text,) and ":" not in text and text not in ATTACKS.entries:
+            raise unknown("attack", text, [*ATTACKS.entries, *cascades()])
         for part in parts:
             spec, attack = ATTACKS.canonical(part), ATTACKS.build(part)
             if parts == (text,):

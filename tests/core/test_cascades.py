@@ -205,3 +205,9 @@ def test_attacks_that_do_not_know_the_norm() -> None:
     """AutoAttack has no l0 form: a user's error, not a run of what is left."""
     with pytest.raises(UserError, match="does not work in l0"):
         build_entries(["autoattack"], parse_threat("l0:5"))
+
+
+def test_a_name_nobody_knows_is_held_against_cascades_too() -> None:
+    """A typing error in `autoattack` leads to it, not only to the attacks that are no cascades."""
+    with pytest.raises(UserError, match="unknown attack 'autoatack'; did you mean autoattack, "):
+        build_entries(["autoatack"], parse_threat("linf:0.1"))

@@ -63,6 +63,13 @@ class TestMixtures:
         assert "new !" in shown.out
         assert f"stands beside in {kind}." in " ".join(shown.out.split())
 
+    def test_the_choice_is_one_that_all_models_have(self, cli: Cli, three: Path, stored: Stored) -> None:
+        """Not that of the first run where another model has none like it: what is advised works when copied."""
+        stored("0000aaaa1111", model="ce", age=-900, attack="fgsm", attack_params='["fgsm"]')
+        choice = cli("compare ce at --out", three).err.partition("Choose with ")[2].partition(", or")[0]
+        assert choice == "--where attack=pgd:steps=10"
+        assert [row["model"] for row in cli(f"compare ce at --json {choice} --out", three).json["rows"]] == ["ce", "at"]
+
     def test_several_differences_are_all_said(self, cli: Cli, three: Path, stored: Stored) -> None:
         """One --allow is not enough for two differences, and the choice names both."""
         stored("dddd11111111", age=200, threat="l2:1", norm="l2", attack="fgsm", attack_params='["fgsm"]')
