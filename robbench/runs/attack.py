@@ -257,7 +257,10 @@ def verdict_rows(plan: Plan, todo: list[int], stop: object, work: Work) -> Itera
 
 def all_flags(work: Work, rows: list[dict[str, Any]]) -> list[Flag]:
     """What was noticed before, and what the finished rows say."""
-    return work.flags + of_rows(work.equality, work.flags) + flags_after(work.plan, rows)
+    after = flags_after(work.plan, rows)
+    if any(flag.name == "no-gradient" for flag in work.flags):  # it says why they are zero, and what to do
+        after = [flag for flag in after if flag.name != "zero-gradient"]
+    return work.flags + of_rows(work.equality, work.flags) + after
 
 
 def flags_after(plan: Plan, rows: list[dict[str, Any]]) -> list[Flag]:

@@ -133,6 +133,11 @@ def test_a_quantised_model_has_no_gradient_and_is_attacked_by_scores(cli, privat
     assert done.code == 0, done.err
     assert "no-gradient" in [flag["name"] for flag in done.json["rows"][0]["flags"]]
     assert "add hopskipjump or transfer" in done.err  # square is what was run
+    done = cli("attack", "habits:quantised", *ATTACK[:5], "pgd:steps=2", *ATTACK[6:], tmp_path / "S", cwd=folder)
+    assert done.code == 0, done.err
+    names = [flag["name"] for flag in done.json["rows"][0]["flags"]]
+    assert "no-gradient" in names
+    assert "zero-gradient" not in names  # of the same cause, and with other advice
 
 
 def test_rejections_are_neither_right_nor_successes(cli, private, tmp_path):
