@@ -102,7 +102,10 @@ def rate_check(
     tolerance: float | None,
     tolerances: Tolerances,
 ) -> GateCheck:
-    """The check of a rate from verdicts [n] of the baseline and the candidate, true where right; n >= 1."""
+    """The check of a rate from verdicts [n] of the baseline and the candidate, true where right.
+
+    n >= 1.
+    """
     n, lost, won = len(mine), int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
     drop, alpha = (lost - won) / n, tolerances.alpha
     common: dict[str, Any] = {
@@ -133,7 +136,10 @@ def rate_check(
 
 
 def needed_for_rate(lost: int, won: int, n: int, tolerance: float, alpha: float) -> int | None:
-    """About how many samples decide with probability 0.8, if what n showed is the truth; None where it is on the limit."""
+    """About how many samples decide with probability 0.8, if what n showed is the truth.
+
+    None where it is on the limit.
+    """
     away = abs((lost - won) / n - tolerance)
     if away < 1e-9:
         return None
@@ -205,7 +211,10 @@ def margin_check(
 def class_checks(
     labels: NDArray[Any], mine: NDArray[np.bool_], theirs: NDArray[np.bool_], tolerances: Tolerances
 ) -> list[GateCheck]:
-    """A check of robust accuracy for each class in `labels` [n], from verdicts [n] of both runs; Holm's correction."""
+    """A check of robust accuracy for each class in `labels` [n], from verdicts [n] of both runs.
+
+    Holm's correction.
+    """
     classes = np.unique(labels).tolist()
     found = [
         rate_check(

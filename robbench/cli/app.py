@@ -1,4 +1,7 @@
-"""The `robbench` command. Commands live one per file and import what they need only when they run."""
+"""The `robbench` command.
+
+Commands live one per file and import what they need only when they run.
+"""
 
 from __future__ import annotations
 
@@ -72,7 +75,10 @@ def options(
 
 
 def hyphens(words: list[str]) -> list[str]:
-    """`--batch_size=4` -> `--batch-size=4`, for fingers trained on other tools; values and what follows `--` stay."""
+    """`--batch_size=4` -> `--batch-size=4`, for fingers trained on other tools.
+
+    Values and what follows `--` stay.
+    """
     changed, verbatim = [], False
     for word in words:
         verbatim = verbatim or word == "--"
@@ -94,7 +100,10 @@ def main() -> None:
 
 
 def run(words: list[str]) -> int:
-    """Run a command line; gives back its exit code. Raises what went wrong inside only under ROBBENCH_DEBUG."""
+    """Run a command line; gives back its exit code.
+
+    Raises what went wrong inside only under ROBBENCH_DEBUG.
+    """
     try:
         _settle(words)
         words = hyphens(words)
@@ -118,7 +127,8 @@ def run(words: list[str]) -> int:
         if error.format_message():
             context = getattr(error, "ctx", None)
             fail(
-                f"{error.format_message().rstrip('.')}. See: {context.command_path if context else 'robbench'} --help",
+                f"{error.format_message().rstrip('.')}. See: "
+                f"{context.command_path if context else 'robbench'} --help",
                 code,
             )
     return code if isinstance(code, int) else 0
@@ -138,5 +148,6 @@ def _settle(words: list[str]) -> None:
             word.encode()
         except UnicodeEncodeError:
             raise UserError(
-                f"the argument {word!r} is not valid UTF-8: rename what it names, or go there and use '.'"
+                f"the argument {word!r} is not valid UTF-8: rename what it names, or go there and "
+                "use '.'"
             ) from None

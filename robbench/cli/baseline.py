@@ -33,7 +33,9 @@ def baseline(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Set or show the reference run of an output folder. A gate refuses it once its files have changed.
+    """Set or show the reference run of an output folder.
+
+    A gate refuses it once its files have changed.
 
     Example: robbench baseline set at
     """
@@ -72,12 +74,16 @@ def baseline(
             **{k: info[k] for k in names},
         )
         return
-    rates = f"robust accuracy {percent(info['robust_accuracy'])}, clean {percent(info['clean_accuracy'])}"
+    rates = (
+        f"robust accuracy {percent(info['robust_accuracy'])}, clean "
+        f"{percent(info['clean_accuracy'])}"
+    )
     what = f"{info['model']} on {info['data']} {info['split']}, {info['threat']}, {info['attack']}"
     print_result(one_line(f"baseline {info['run_id']}: {what}"))
     print_result(
         one_line(f"{rates}, {info['n_samples']} samples; set at {entry['set_at']}, unchanged since")
     )
     print_result(
-        f"points to replay: {'yes' if 'points' in entry['sha256'] else 'none'}; kept in {baseline_path(store)}"
+        f"points to replay: {'yes' if 'points' in entry['sha256'] else 'none'}; kept in "
+        f"{baseline_path(store)}"
     )

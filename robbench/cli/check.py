@@ -165,6 +165,9 @@ def _self_test(reporter: Reporter, as_json: bool) -> None:
 
 
 def _plain(finding: dict[str, Any]) -> dict[str, Any]:
-    """As JSON takes it: ids as text, because not every reader has 63-bit numbers; NaN, where there is no figure, as null."""
+    """As JSON takes it: ids as text, because not every reader has 63-bit numbers.
+
+    NaN, where there is no figure, as null.
+    """
     plain = {name: None if value != value else value for name, value in finding.items()}
     return {**plain, "evidence": [f"{sample:016x}" for sample in finding["evidence"]]}

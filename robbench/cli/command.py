@@ -12,7 +12,10 @@ class Command(TyperCommand):
     """A command whose options with one value are given once, and whose numbers are numbers."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """As Typer's. Raises BadParameter for a repeated option and for NaN, which every range lets through."""
+        """As Typer's.
+
+        Raises BadParameter for a repeated option and for NaN, which every range lets through.
+        """
         words = list(args)
         rest: list[str] = super().parse_args(ctx, args)
         _, _, given = self.make_parser(ctx).parse_args(args=words)

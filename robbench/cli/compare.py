@@ -109,7 +109,8 @@ def compare(
         reporter.say(note)
     for row in rows:
         reporter.detail(
-            f"{row['run_id']}: {row['model']}, {row['data']} {row['split']}, {row['threat']}, {row['attack']}"
+            f"{row['run_id']}: {row['model']}, {row['data']} {row['split']}, {row['threat']}, "
+            f"{row['attack']}"
         )
     if parquet is not None:
         formats.to_parquet(select(rows, names), parquet)

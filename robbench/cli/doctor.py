@@ -74,7 +74,8 @@ def _devices(problems: list[str]) -> list[str]:
         import torch
     except Exception as error:
         problems.append(
-            f"torch cannot be imported ({type(error).__name__}: {error}): pip install --force-reinstall torch torchvision"
+            f"torch cannot be imported ({type(error).__name__}: {error}): pip install "
+            "--force-reinstall torch torchvision"
         )
         return []
     found = [f"cpu ({torch.get_num_threads()} threads)"]
@@ -87,7 +88,10 @@ def _devices(problems: list[str]) -> list[str]:
 def _kernels(mkl_cbwr: str | None, advised: str | None) -> str:
     if mkl_cbwr or not advised:
         return f"{CBWR}={mkl_cbwr}" if mkl_cbwr else f"{CBWR} has no setting for this processor"
-    return f"{CBWR} is not set, so verdicts may depend on the batch size: set {CBWR}={advised} before torch is imported"
+    return (
+        f"{CBWR} is not set, so verdicts may depend on the batch size: set {CBWR}={advised} "
+        "before torch is imported"
+    )
 
 
 def _check_torchvision(problems: list[str]) -> None:
@@ -100,7 +104,8 @@ def _check_torchvision(problems: list[str]) -> None:
         # A torchvision built for another torch fails on its first operator; data sets of its own
         # need it, digits do not.
         problems.append(
-            f"torchvision does not fit this torch ({type(error).__name__}: {str(error).splitlines()[0]}): "
+            f"torchvision does not fit this torch ({type(error).__name__}: "
+            f"{str(error).splitlines()[0]}): "
             f"install a matching pair: {REINSTALL}"
         )
 

@@ -1,4 +1,7 @@
-"""`robbench gate`: fail a build when robustness dropped. Two finished runs are compared without torch."""
+"""`robbench gate`: fail a build when robustness dropped.
+
+Two finished runs are compared without torch.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +141,9 @@ def gate(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Did robustness drop? Exit 0: no more than is tolerated; 1: yes; 4: the samples do not tell; 2: bad input.
+    """Did robustness drop? Exit 0: no more than is tolerated; 1: yes; 4: the samples do not tell.
+
+    2: bad input.
 
     Example: robbench gate --baseline ce --candidate at --max-drop 2
     """
@@ -163,7 +168,8 @@ def gate(
         require_output(path)
     if (candidate is None) == (model is None):
         raise UserError(
-            "give either --candidate RUN, a finished run, or --model MODEL, to be attacked as it goes"
+            "give either --candidate RUN, a finished run, or --model MODEL, to be attacked as it "
+            "goes"
         )
     if candidate is not None:
         from robbench.analysis.gate_runs import gate_runs

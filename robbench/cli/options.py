@@ -74,7 +74,10 @@ DryRun = Annotated[
 
 
 def known_runs(incomplete: str) -> list[str]:
-    """Models and run ids of the output folder that begin so, for the shell's completion; from names of files alone."""
+    """Models and run ids of the output folder that begin so, for the shell's completion.
+
+    From names of files alone.
+    """
     root = Path(os.environ.get("ROBBENCH_OUT", "runs"))
     models = [path.name for path in (root / "models").glob("*") if path.is_dir()]
     ids = [path.stem for path in (root / "results" / "runs").glob("*.parquet")]

@@ -54,7 +54,10 @@ class PlainBar(Bar):
         self.before = self.last_share = share
 
     def update(self, share: float, text: str) -> None:
-        """Print when enough has happened since the last line; short jobs stay silent until they end."""
+        """Print when enough has happened since the last line.
+
+        Short jobs stay silent until they end.
+        """
         now = time.monotonic()
         if (
             share - self.last_share < PLAIN_SHARE and now - self.last_time < PLAIN_SECONDS

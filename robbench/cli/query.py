@@ -73,5 +73,6 @@ def query(
         print_rich(query_table(answer, SHOWN_ROWS))
         if len(answer) > SHOWN_ROWS:
             reporter.say(
-                f"the first {SHOWN_ROWS} of {len(answer)} rows; all of them with --csv, --json or --parquet FILE"
+                f"the first {SHOWN_ROWS} of {len(answer)} rows; all of them with --csv, --json or "
+                "--parquet FILE"
             )

@@ -50,12 +50,14 @@ def error_line(error: BaseException) -> tuple[str, int]:
         return "out of memory; a smaller model, --batch-size or --limit needs less", 3
     if isinstance(error, SystemExit):
         return (
-            f"code that was imported ended the process (SystemExit {error.code}); nothing was decided",
+            f"code that was imported ended the process (SystemExit {error.code}); nothing was "
+            "decided",
             3,
         )
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     return (
-        f"internal error, {what} (a bug in robbench: please report it with what ROBBENCH_DEBUG=1 shows)",
+        f"internal error, {what} (a bug in robbench: please report it with what ROBBENCH_DEBUG=1 "
+        "shows)",
         3,
     )
 
@@ -77,7 +79,8 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
                 return done
         except (Stopped, KeyboardInterrupt) as stopped:
             print(
-                f"stopped; finished epochs and decided samples are kept. To go on: {resume_command()}",
+                "stopped; finished epochs and decided samples are kept. To go on: "
+                f"{resume_command()}",
                 file=sys.stderr,
             )
             raise typer.Exit(getattr(stopped, "exit_code", 130)) from None
@@ -103,7 +106,10 @@ def results() -> TextIO:
 
 @contextlib.contextmanager
 def _results_apart() -> Iterator[None]:
-    """Let `print` in models, losses and other packages write to stderr; `results` is stdout meanwhile."""
+    """Let `print` in models, losses and other packages write to stderr.
+
+    `results` is stdout meanwhile.
+    """
     global _results
     outer, before = _results, sys.stdout
     _results, sys.stdout = outer or before, sys.stderr
@@ -138,7 +144,10 @@ def resume_command() -> str:
 
 
 class Reporter(Listener):
-    """Messages at the chosen loudness. Progress is a live bar on a terminal, plain lines elsewhere."""
+    """Messages at the chosen loudness.
+
+    Progress is a live bar on a terminal, plain lines elsewhere.
+    """
 
     def __init__(self, *, quiet: bool, verbose: bool) -> None:
         self.quiet, self.verbose = quiet, verbose
@@ -192,7 +201,10 @@ class Reporter(Listener):
 
 
 def print_result(text: str = "", end: str = "\n") -> None:
-    """A line or more of a command's result on stdout; names in it are others', so control characters are shown as `?`."""
+    """A line or more of a command's result on stdout.
+
+    Names in it are others', so control characters are shown as `?`.
+    """
     print(printable(text), end=end, file=results())
 
 
@@ -207,7 +219,10 @@ def print_json(schema: str, **content: Any) -> None:
 
 
 def print_rich(renderable: Any, at_least: int = 0) -> None:
-    """A table or text on stdout, as wide as the terminal; elsewhere 80 columns, or `at_least` so many."""
+    """A table or text on stdout, as wide as the terminal.
+
+    Elsewhere 80 columns, or `at_least` so many.
+    """
     from rich.console import Console
 
     width = None if results().isatty() else max(80, at_least)

@@ -76,5 +76,6 @@ def runs(
     print_rich(run_list(found))
     for row in found["runs"]:
         reporter.detail(
-            f"{row['run_id']}: {row['device']}, {row['wall_s']:.1f} s, robbench {row['robbench_version']}"
+            f"{row['run_id']}: {row['device']}, {row['wall_s']:.1f} s, robbench "
+            f"{row['robbench_version']}"
         )

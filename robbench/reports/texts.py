@@ -27,7 +27,10 @@ SEEDS = (
     "seeds in common, "
     "Holm-corrected."
 )
-BEST = "* best: the paired test, Holm-corrected over all pairs of its table, tells it from every other (p <= 0.05)."
+BEST = (
+    "* best: the paired test, Holm-corrected over all pairs of its table, tells it from every "
+    "other (p <= 0.05)."
+)
 DIFFERS = "! shown on request: it differs from the other runs of its table in"
 
 

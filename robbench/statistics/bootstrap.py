@@ -62,7 +62,8 @@ def paired_bootstrap(
     shapes = np.shape(values), np.shape(baseline)
     if shapes[0] != shapes[1] or len(shapes[0]) != 1 or shapes[0] == (0,):
         raise ValueError(
-            f"paired arrays have one value each per sample, not the shapes {shapes[0]} and {shapes[1]}"
+            f"paired arrays have one value each per sample, not the shapes {shapes[0]} and "
+            f"{shapes[1]}"
         )
     pair = np.array([values, baseline], dtype=np.float64)
     if not 0 < level < 1 or resamples < 1:
@@ -147,7 +148,10 @@ def _difference(medians: Floats) -> Floats:
 
 
 def _leave_one_out(rows: Floats) -> Floats:
-    """[N]: what `_medians` of [2,N] is without each sample, in N log N; nan where that is undefined."""
+    """[N]: what `_medians` of [2,N] is without each sample, in N log N.
+
+    Nan where that is undefined.
+    """
     import numpy as np
 
     n = rows.shape[1]

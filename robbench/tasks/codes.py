@@ -31,7 +31,10 @@ def code_roots(model: str) -> list[str]:
 
 
 def model_code(text: str, modules: Iterable[str] = ()) -> str:
-    """As `Registry.code`, also for private factories, which are no registered classes; `modules` are those of what it built."""
+    """As `Registry.code`, also for private factories, which are no registered classes.
+
+    `modules` are those of what it built.
+    """
     return code_of([*code_roots(text), *modules], text, MODELS.entries.get(text.partition(":")[0]))
 
 

@@ -1,4 +1,7 @@
-"""The smallest perturbations that runs found, put back on their images. The only part of a report that needs torch."""
+"""The smallest perturbations that runs found, put back on their images.
+
+The only part of a report that needs torch.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +67,10 @@ def _nearest(run: Run) -> NDArray[np.int64]:
 
 
 def _examples(path: Path, run: Run, data_dir: Path | None) -> list[Example]:
-    """Raises RobbenchError when the data are not there, not images, or not those attacked; and what a plug-in raises."""
+    """Raises RobbenchError when the data are not there, not images, or not those attacked.
+
+    And what a plug-in raises.
+    """
     info, position = run.info, _nearest(run)[: SHOWN * _TRIED]
     base, subsets = split_subsets(info["data"])
     folder = data_folder(data_dir)

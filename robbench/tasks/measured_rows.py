@@ -38,7 +38,8 @@ def require_same(info: dict[str, Any], ids: list[int], subject: Subject) -> None
         if subject.arch != info["model_arch"]:
             what = f"architecture, then {info['model_arch']}, now {subject.arch}"
         raise ChangedError(
-            f"{title}: model {subject.name} is not what was attacked (other {what}); attack it again, or name another --model"
+            f"{title}: model {subject.name} is not what was attacked (other {what}); attack it "
+            "again, or name another --model"
         )
     if not same_answers(info["answers"], subject.answers, ("made",)):
         raise ChangedError(
@@ -46,7 +47,8 @@ def require_same(info: dict[str, Any], ids: list[int], subject: Subject) -> None
         )
     if subject.split.fingerprint() != info["data_hash"] or subject.split.ids.tolist() != ids:
         raise ChangedError(
-            f"{title}: data '{info['data']}' ({info['split']}) are not what was attacked; attack the model again"
+            f"{title}: data '{info['data']}' ({info['split']}) are not what was attacked; attack "
+            "the model again"
         )
 
 

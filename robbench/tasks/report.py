@@ -1,4 +1,7 @@
-"""The report of some runs: everything that lies beside them gathered, and one HTML file written. Torch only for pictures."""
+"""The report of some runs: everything that lies beside them gathered, and one HTML file written.
+
+Torch only for pictures.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +65,10 @@ def report(
 
 
 def gather(runs: Sequence[tuple[Path, Run]], data_dir: Path | None, *, command: str) -> ReportData:
-    """What a report of runs (each with its runs file) shows. Raises UserError for a damaged file beside them."""
+    """What a report of runs (each with its runs file) shows.
+
+    Raises UserError for a damaged file beside them.
+    """
     trainings: dict[str, Training] = {}
     classes: dict[str, list[str]] = {}
     folders: set[Path] = set()

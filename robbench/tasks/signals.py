@@ -46,7 +46,9 @@ class StopFlag:
 
 @contextlib.contextmanager
 def stop_flag(say: Callable[[str], None]) -> Iterator[StopFlag]:
-    """Handle SIGINT and SIGTERM for the time of a long job; only in the main thread, elsewhere nothing is caught.
+    """Handle SIGINT and SIGTERM for the time of a long job.
+
+    Only in the main thread, elsewhere nothing is caught.
 
     Raises Stopped out of a step that has not ended PATIENCE seconds after the first signal.
     """

@@ -78,7 +78,8 @@ def find_subject(text: str, config: AttackConfig, store: Store, device: torch.de
             ]
             hint = _own(text) or nearest(text, [*known, *MODELS.entries])
             raise UserError(
-                f"unknown model '{text}': not in {store.models}, no folder of a saved model, no model spec{hint}"
+                f"unknown model '{text}': not in {store.models}, no folder of a saved model, no "
+                f"model spec{hint}"
             )
         model, trained, data = None, {}, config.data or "digits"
     with names_from(folder / "config.json") if folder and not config.data else nullcontext():
@@ -105,7 +106,8 @@ def find_subject(text: str, config: AttackConfig, store: Store, device: torch.de
         raise UserError(f"model {text} was trained on other classes: {apart}")
     elif list(split.images.shape[1:]) != trained["shape"]:
         raise UserError(
-            f"model {text} takes images of shape {trained['shape']}, data '{data}' has {list(split.images.shape[1:])}"
+            f"model {text} takes images of shape {trained['shape']}, data '{data}' has "
+            f"{list(split.images.shape[1:])}"
         )
     before = state_of(model)
     answers = _answers(model, split)
@@ -221,7 +223,10 @@ def _changed_code(arch: str, state: State, trained: dict[str, Any]) -> list[Flag
 
 
 def _check_known_classes(text: str, split: Split) -> None:
-    """Pretrained weights know their classes; a data set with other names would give a meaningless number."""
+    """Pretrained weights know their classes.
+
+    a data set with other names would give a meaningless number.
+    """
     name = text.partition(":")[0]
     known = MODELS.build(text).classes_of() if name in MODELS.entries else ()
     named = not all(label.isdecimal() for label in split.classes)

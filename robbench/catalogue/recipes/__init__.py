@@ -19,7 +19,10 @@ def recipes() -> dict[str, str]:
 
 
 def read_recipe(name: str) -> dict[str, Any]:
-    """The settings of a recipe, by their names in the training config. Raises UserError with the nearest names."""
+    """The settings of a recipe, by their names in the training config.
+
+    Raises UserError with the nearest names.
+    """
     if name not in recipes():
         raise unknown("recipe", name, recipes())
     return tomllib.loads((Path(__file__).parent / f"{name}.toml").read_text(encoding="utf-8"))

@@ -114,7 +114,10 @@ class Gallery:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """A part of the page; `runs` completes the command that gives what is missing (`captions.py`)."""
+    """A part of the page.
+
+    `runs` completes the command that gives what is missing (`captions.py`).
+    """
 
     id: str
     title: str

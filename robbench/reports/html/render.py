@@ -45,7 +45,10 @@ def page_sections(material: ReportData) -> list[Section]:
 
 
 def render(material: ReportData, found: list[Section], title: str) -> str:
-    """The page of some sections. Every text in it is escaped; it asks nothing of the network, and its policy forbids it to."""
+    """The page of some sections.
+
+    Every text in it is escaped; it asks nothing of the network, and its policy forbids it to.
+    """
     environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,

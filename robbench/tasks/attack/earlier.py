@@ -18,7 +18,10 @@ SALVAGED = 256  # points in a shard
 
 
 def finished(plan: AttackPlan, store: Store) -> list[Run] | None:
-    """The plan's runs, when nothing is left to do. None where one is missing, lacks points, or is being made again."""
+    """The plan's runs, when nothing is left to do.
+
+    None where one is missing, lacks points, or is being made again.
+    """
     if not all(store.has(run_id) for run_id in plan.run_ids) or any(
         store.partial(run_id).rows() for run_id in plan.run_ids
     ):
@@ -32,7 +35,9 @@ def finished(plan: AttackPlan, store: Store) -> list[Run] | None:
 
 
 def drop_leftovers(plan: AttackPlan, store: Store) -> None:
-    """Drop the shards of runs that a process has written, but died before it had dropped them all. Only for their owner.
+    """Drop the shards of runs that a process has written, but died before it had dropped them all.
+
+    Only for their owner.
 
     Every budget's samples are kept after those of the smaller ones, and dropped in the same order:
     none is ahead otherwise.
@@ -47,7 +52,10 @@ def drop_leftovers(plan: AttackPlan, store: Store) -> None:
 
 
 def decided(plan: AttackPlan, store: Store) -> list[Rows]:
-    """The rows that need not be made again, of each budget. Only for the owner of the runs: finished ones become shards."""
+    """The rows that need not be made again, of each budget.
+
+    Only for the owner of the runs: finished ones become shards.
+    """
     partials = [store.partial(run_id) for run_id in plan.run_ids]
     kept = [of_split(partial.rows(), plan.subject.split) for partial in partials]
     if not plan.config.store_points:
@@ -63,7 +71,10 @@ def decided(plan: AttackPlan, store: Store) -> list[Rows]:
 
 
 def of_split(rows: Sequence[dict[str, Any]], split: Split) -> Rows:
-    """Those rows that are of the split's samples, each at its place and under its label; others are to be redone."""
+    """Those rows that are of the split's samples, each at its place and under its label.
+
+    Others are to be redone.
+    """
     facts = list(zip(split.ids.tolist(), split.labels.tolist(), strict=True))
     return {
         i: row

@@ -21,7 +21,10 @@ DTYPES: dict[str, np.dtype[Any]] = {"f2": np.dtype("<f2"), "f4": np.dtype("<f4")
 
 
 def decode(row: Mapping[str, Any], clean: Tensor) -> Tensor:
-    """The stored point of a clean input [*], in the box. Raises UserError when it is of another shape."""
+    """The stored point of a clean input [*], in the box.
+
+    Raises UserError when it is of another shape.
+    """
     return decode_raw(row, clean).clamp(*BOX)
 
 
@@ -30,7 +33,8 @@ def decode_raw(row: Mapping[str, Any], clean: Tensor) -> Tensor:
     delta = np.frombuffer(row["delta"], DTYPES[row["encoding"]]).astype(np.float32)
     if delta.size != clean.numel():
         raise UserError(
-            f"run {row['run_id']} holds points of {delta.size} pixels, the data have {clean.numel()}: replay a run on this data"
+            f"run {row['run_id']} holds points of {delta.size} pixels, the data have "
+            f"{clean.numel()}: replay a run on this data"
         )
     return clean + torch.from_numpy(delta).reshape(clean.shape).to(clean.device)
 
@@ -39,7 +43,10 @@ def encode(
     points: Sequence[Tensor], samples: Sequence[int], found: Sequence[bool], split: Split, threat: ThreatModel, model: Model,
     tiles: Tiles,
 ) -> list[dict[str, Any]]:  # fmt: skip
-    """Rows of the points table. A point goes in float16 if the model judges it there as it did before, else in float32."""
+    """Rows of the points table.
+
+    A point goes in float16 if the model judges it there as it did before, else in float32.
+    """
     if not points:
         return []
     index = torch.tensor(samples, device=split.labels.device)

@@ -26,7 +26,10 @@ from robbench.threat.model import ThreatModel
 def sample_row(
     plan: AttackPlan, v: Verdict, index: int, sample_id: int, label: int
 ) -> dict[str, Any]:
-    """A verdict as a row of the samples table; `index` is the sample's position in the whole split."""
+    """A verdict as a row of the samples table.
+
+    `index` is the sample's position in the whole split.
+    """
     broken_by = {CLEAN: "clean", REPLAY: "replay"}.get(
         v.entry, plan.entries[v.entry].spec if v.entry >= 0 else None
     )
@@ -86,7 +89,10 @@ def run_row(
 
 
 def _median_distance(rows: Sequence[dict[str, Any]], threat: ThreatModel) -> float:
-    """Half of the samples have an adversarial point no farther than this; inf when none was found for so many."""
+    """Half of the samples have an adversarial point no farther than this.
+
+    Inf when none was found for so many.
+    """
     sizes = sorted(
         row[f"dist_{threat.norm_name}"] if row["adversarial"] else math.inf for row in rows
     )

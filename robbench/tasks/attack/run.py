@@ -145,7 +145,10 @@ class Progress(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """The runs of a plan, none when a signal came first. `fresh` is False when they were already in the store."""
+    """The runs of a plan, none when a signal came first.
+
+    `fresh` is False when they were already in the store.
+    """
 
     runs: list[Run]
     fresh: bool
@@ -153,7 +156,9 @@ class Outcome(NamedTuple):
 
 def run_plan(plan: AttackPlan, *, store: Store, force: bool, resumed: Callable[[int], None], watch: Callable[[Progress], None],
            stop: StopFlag, say: Callable[[str], None] = lambda text: None) -> Outcome:  # fmt: skip
-    """Run a plan, or go on with it, or find it done. A stopped run keeps its finished samples for the next time.
+    """Run a plan, or go on with it, or find it done.
+
+    A stopped run keeps its finished samples for the next time.
 
     `resumed` hears how many samples an earlier process has decided, if any; `say` for which other
     process is waited.

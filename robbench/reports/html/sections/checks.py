@@ -19,7 +19,10 @@ def checks(material: ReportData) -> Section:
     unchecked = []
     for run in material.runs:
         rows = sorted(material.checks.get(run.info["run_id"], ()), key=_gravity)
-        title = f"{name_of(run, names)}, {run.info['threat']}, {run.info['attack']}, run {run.info['run_id']}"
+        title = (
+            f"{name_of(run, names)}, {run.info['threat']}, {run.info['attack']}, run "
+            f"{run.info['run_id']}"
+        )
         if not rows:
             unchecked.append(run)
             continue
@@ -52,7 +55,8 @@ def checks(material: ReportData) -> Section:
         blocks.append(
             Notes(
                 [
-                    f"{len(unchecked)} runs are not checked yet: robbench check {unchecked[0].info['run_id']}"
+                    f"{len(unchecked)} runs are not checked yet: robbench check "
+                    f"{unchecked[0].info['run_id']}"
                 ]
             )
         )

@@ -43,7 +43,8 @@ def spectrum(material: ReportData) -> Section:
     if lines:
         words = in_words(
             [
-                f"{name}: {sum(value > 1e-3 for value in values)} of {len(values)} above a thousandth of the largest"
+                f"{name}: {sum(value > 1e-3 for value in values)} of {len(values)} above a "
+                "thousandth of the largest"
                 for name, _, values in lines
             ]
         )
