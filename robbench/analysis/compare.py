@@ -73,7 +73,7 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
     the same threat model: `baseline` (its run id), n_common samples, robust_difference (robust
     accuracy on them minus the baseline's, in [-1,1]), won and lost (samples robust only here, only
     there), mcnemar_p, and p_holm, corrected for all runs with this baseline. These are None when
-    there is nothing to pair; `note` says why, or what to mind about the pair.
+    there is nothing to pair; `note` says why, or a warning about the pair.
 
     settings: in what a row differs from the others on its data under its threat model and attack,
     such as `bf16`, or None. best: of the runs alike in all of that, in attack and limits, the one

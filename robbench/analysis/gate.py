@@ -35,7 +35,7 @@ COLUMNS = ("sample_id", "label", "clean_correct", "robust", "adversarial", "adv_
 class GateFinding:
     """What a gate found. baseline and candidate: their rows of the runs table (of a run not written, what is known of it).
 
-    seen of total: samples that were compared, of those the baseline has. notes: what to mind, a
+    seen of total: samples that were compared, of those the baseline has. notes: warnings, a
     sentence each.
     """
 

@@ -34,7 +34,7 @@ def show(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Show one run: its numbers, what broke it, what it cost, what made it, and what to mind.
+    """Show one run: its numbers, what broke it, what it cost, how it was made, and its warnings.
 
     Example: robbench show at
     """

@@ -62,7 +62,7 @@ def sentence(check: GateCheck) -> str:
 
 
 def gate_table(finding: GateFinding) -> RenderableType:
-    """All checks, below them what the verdict rests on, what to mind, and the verdict as the last line."""
+    """All checks, below them what the verdict rests on, warnings, and the verdict as the last line."""
     from rich.console import Group
     from rich.text import Text
 
