@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from robbench.core.errors import UserError
 from robbench.core.freeze import frozen
 from robbench.engine.lockstep import Adversarial, lockstep
 from robbench.models.base import Classifier, Output
@@ -91,7 +92,11 @@ class TrainStep:
 
     def adversary(self, objective: str | None = None, eps: Tensor | None = None) -> Adversarial:
         """The inner attack from x; weights frozen, mode as the recipe says, all put back."""
-        assert self.inner is not None, "the trainer gives every loss that attacks an inner attack"
+        if self.inner is None:
+            raise UserError(
+                "this loss calls step.adversary() and there is no inner attack: give --inner, or "
+                'the class `inner: ClassVar[str | None] = "pgd:steps=10"`'
+            )
         attack = self.inner.attack
         if objective is not None:
             attack = dataclasses.replace(attack, objective=objective)  # type: ignore[type-var]

@@ -15,6 +15,7 @@ from robbench.attacks.apgd import APGD
 from robbench.attacks.pgd import PGD
 from robbench.catalogue.builtins import ATTACKS
 from robbench.core import keyed
+from robbench.core.errors import UserError
 from robbench.losses.cross_entropy import CrossEntropy
 from robbench.losses.trades import TRADES
 from robbench.testing import toy_split
@@ -200,6 +201,12 @@ def test_adversaries_and_outputs_are_made_once(split, threat, norm_model):
     assert step.at(first.x) is out
     assert len(seen) == 3
     assert not torch.equal(step.adversary("kl-from-clean").x, first.x)
+
+
+def test_a_loss_that_attacks_without_an_inner_attack(split, norm_model):
+    """Whoever wrote the loss reads what it lacks."""
+    with pytest.raises(UserError, match="no inner attack: give --inner, or the class"):
+        make_step(norm_model, split, None).adversary()
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
