@@ -117,8 +117,7 @@ def train(
 ) -> None:
     """Train a model under any registered loss.
 
-    Example: robbench train --data digits --loss cross-entropy --inner pgd:steps=7 --threat
-    linf:0.15 --name at
+    Example: robbench train --loss cross-entropy --inner pgd:steps=7 --threat linf:0.15 --name at
     """
     from robbench.core.config import process_number
     from robbench.tasks.train.folder import TrainingFolder

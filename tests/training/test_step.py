@@ -206,7 +206,7 @@ def test_adversaries_and_outputs_are_made_once(split, threat, norm_model):
 def test_a_loss_that_attacks_without_an_inner_attack(split, norm_model):
     """Whoever wrote the loss reads what it lacks."""
     with pytest.raises(UserError, match="no inner attack: give --inner, or the class"):
-        make_step(norm_model, split, None).adversary()
+        make_step(norm_model(), split, None).adversary()
 
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
