@@ -32,13 +32,13 @@ QUICK = (
 )
 WHOLE = (
     "tests/engine/test_cascade_verdicts.py",
-    "tests/engine/test_levels.py",
-    "tests/engine/test_search.py::test_widths_change_nothing_with_a_stand_in",
-    "tests/engine/test_rows.py",
-    "tests/engine/test_replay_and_budget.py::test_every_broken_sample_falls_again_to_its_own_point",
+    "tests/engine/test_cascade_budgets.py",
+    "tests/engine/test_fast_model.py::test_widths_change_nothing_with_a_stand_in",
+    "tests/engine/test_shapes.py",
+    "tests/engine/test_cascade_limits.py::test_every_broken_sample_falls_again_to_its_own_point",
     "tests/models/test_heads.py::test_verdicts_do_not_depend_on_the_width",
-    "tests/runs/test_attack.py::test_killed_and_continued_is_bit_equal",
-    "tests/runs/test_points.py::test_killed_and_continued_keeps_the_same_points",
+    "tests/tasks/attack/test_run.py::test_killed_and_continued_is_bit_equal",
+    "tests/tasks/attack/test_points.py::test_killed_and_continued_keeps_the_same_points",
 )
 
 
@@ -77,6 +77,13 @@ def _passes(tests: tuple[str, ...], kernels: str, threads: int, *, strict: bool)
 def test_widths_and_orders_change_nothing(kernels: str, threads: int) -> None:
     """Two of the environments, and the quickest tests that every kernel which rounds by the number of rows would fail."""
     _passes(QUICK, kernels, threads, strict=True)
+
+
+@pytest.mark.parametrize("name", [*QUICK, *WHOLE])
+def test_the_tests_are_where_they_are_said_to_be(name: str) -> None:
+    """A test that moves takes its line here along, or the slow tests below run nothing."""
+    file, _, test = name.partition("::")
+    assert f"def {test.partition('[')[0]}" in (ROOT / file).read_text(encoding="utf-8")
 
 
 @pytest.mark.slow
