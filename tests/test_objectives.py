@@ -238,7 +238,6 @@ def test_the_gradient_of_cross_entropy_survives_confidence() -> None:
 
 
 # -- scale
-# -------------------------------------------------------------------------------------------------------------------
 
 ORDINARY = [7.0, 2.0, 0.0, -1.0, -3.0]  # spread 7 (the median is 0), gap 5
 

@@ -64,7 +64,6 @@ def _smallest(conquer: Callable[..., Any], attack: Any, model: Any, p: Problem) 
 
 
 # -- linear models
-# -----------------------------------------------------------------------------------------------------
 
 
 def _distance(x: Vector, w: Vector, gap: float, norm: str) -> float:
@@ -134,7 +133,6 @@ def test_linear_models(
 
 
 # -- the loop of the paper
-# ---------------------------------------------------------------------------------------------
 
 DIMENSION, HIDDEN, CLASSES, ROWS = 10, 8, 5, 8
 
@@ -280,7 +278,6 @@ def test_the_loop_of_the_paper(rank: int | None, norm: str, problem: Callable[..
 
 
 # -- what it costs
-# -----------------------------------------------------------------------------------------------------
 
 
 class Watched:
@@ -374,7 +371,6 @@ def test_two_classes_need_one_gradient(
 
 
 # -- the authors' code
-# -------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -456,7 +452,6 @@ def test_as_many_within_a_budget_as_the_authors(
 
 
 # -- corners
-# -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("classes", "count"), [(2, 1), (3, 2), (10, 9), (12, 9)])

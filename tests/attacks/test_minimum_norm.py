@@ -180,7 +180,6 @@ def test_the_budget_does_not_change_the_way(spec: str, problem: Callable[..., An
 
 
 # -- other packages, on a trained network
-# -------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

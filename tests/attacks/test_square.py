@@ -64,7 +64,6 @@ def smooth(shape: tuple[int, ...], classes: int = 3, seed: int = 0) -> Callable[
 
 
 # -- the paper, one sample at a time
-# ---------------------------------------------------------------------------------------
 
 
 class Plain:
@@ -238,7 +237,6 @@ def test_trajectories_are_the_plain_ones(norm: str, shape: tuple[int, ...]) -> N
 
 
 # -- windows
-# -------------------------------------------------------------------------------------------------------------
 
 
 def windows_at(
@@ -332,7 +330,6 @@ def test_rows_have_windows_of_their_own() -> None:
 
 
 # -- what it promises
-# ------------------------------------------------------------------------------------------------------
 
 
 @settings(max_examples=60, deadline=None)
@@ -427,7 +424,6 @@ def test_it_finds_what_a_few_queries_can() -> None:
 
 
 # -- the authors' numbers
-# --------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")

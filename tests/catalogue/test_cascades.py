@@ -115,7 +115,6 @@ def test_what_is_no_cascade_stands_for_itself(text: str) -> None:
 
 
 # -- a user's own
-# ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -194,7 +193,6 @@ def test_bad_specs_in_a_file(content: str, message: str, file: Callable[[str], s
 
 
 # -- cascades and attacks together
-# -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("texts", [["autoattack-fast", "fgsm"], ["fgsm", "autoattack-fast"]])

@@ -211,7 +211,6 @@ def test_dry_run_tells_what_is_done(cli, attacked):
 
 
 # -- starting fast
-# -----------------------------------------------------------------------------------------------------------
 
 WATCH = """
 import sys
@@ -300,7 +299,6 @@ def test_head_takes_what_it_wants(environment, attacked):
 
 
 # -- list and explain
-# --------------------------------------------------------------------------------------------------------
 
 
 def registered():

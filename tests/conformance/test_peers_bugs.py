@@ -140,7 +140,6 @@ def _same(a: Tensor, b: Tensor) -> bool:
 
 
 # -- labels
-# ----------------------------------------------------------------------------------------------------------------
 
 
 class Labelled(Data):
@@ -181,7 +180,6 @@ def test_labels_may_be_any_integers(dtype: Any, monkeypatch: pytest.MonkeyPatch)
 
 
 # -- every attack
-# ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("spec", "norm"), EVERYWHERE)
@@ -332,7 +330,6 @@ def test_an_attack_that_raises_makes_no_sample_robust() -> None:
 
 
 # -- numbers
-# ---------------------------------------------------------------------------------------------------------------
 
 
 class Half(nn.Module):
@@ -379,7 +376,6 @@ def test_decided_samples_leave_nothing_in_memory(keep_points: bool) -> None:
 
 
 # -- training
-# --------------------------------------------------------------------------------------------------------------
 
 
 def _step(model: Any, split: Split, threat: str, attack: Any, device: str = "cpu") -> TrainStep:

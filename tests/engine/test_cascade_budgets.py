@@ -232,7 +232,6 @@ def test_the_books_say_what_the_model_saw(
 
 
 # -- a backend among them
-# --------------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -287,7 +286,6 @@ def test_a_backend_and_several_budgets(
 
 
 # -- progress and stopping
-# -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("backend", [False, True])
@@ -365,7 +363,6 @@ def test_worst_points_are_kept_for_each_budget(
 
 
 # -- no budget
-# -------------------------------------------------------------------------------------------------------------
 
 
 class Walk(Rows):

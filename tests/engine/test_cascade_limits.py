@@ -68,7 +68,6 @@ def _of_level(points: Mapping[tuple[int, int], Tensor], level: int = 0) -> dict[
 
 
 # -- replay
-# ----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("equal_rows")
@@ -232,7 +231,6 @@ def test_a_lucky_draw_is_no_replay(digits: Any, told: Run) -> None:
 
 
 # -- so many queries per sample
-# --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.usefixtures("equal_rows")
@@ -359,7 +357,6 @@ def test_replay_before_the_queries_run_out(digits: Any, told: Run) -> None:
 
 
 # -- so much time
-# ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("abandon", [0, 1, 4, 9, 20, 10_000])

@@ -242,7 +242,6 @@ def test_all_wrong_and_empty_splits(digits: Any, decide: Callable[..., Any]) -> 
 
 
 # -- backends
-# ------------------------------------------------------------------------------------------------------------
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -315,7 +314,6 @@ def test_a_backends_points_are_checked(digits: Any, decide: Callable[..., Any]) 
 
 
 # -- progress and stopping
-# -----------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("width", [8, 64])
@@ -378,7 +376,6 @@ def test_stop_yields_what_was_finished_and_nothing_else(
 
 
 # -- points that do not count
-# --------------------------------------------------------------------------------------------
 
 
 class Standing(Rows):

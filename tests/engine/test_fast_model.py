@@ -72,7 +72,6 @@ def run(entries: Callable[..., list[AttackEntry]]) -> Callable[..., Story]:
 
 
 # -- claims: a walk along a ray, where model and stand-in draw their line at different places
-# ------------------------------
 
 
 class Walk(Rows):
@@ -273,7 +272,6 @@ def test_without_a_budget_a_claim_too_many_does_not_cost_the_others(
 
 
 # -- claims: trained networks
-# ----------------------------------------------------------------------------------------------
 
 CASCADE = ["pgd:steps=4,restarts=2", "apgd:steps=8", "apgd-t:steps=6,targets=3"]
 
@@ -401,7 +399,6 @@ def test_several_steps_between_two_looks_change_nothing(
 
 
 # -- folding
-# ---------------------------------------------------------------------------------------------------------------
 
 
 class Block(nn.Module):
@@ -708,7 +705,6 @@ def test_folding_does_not_hide_broken_samples(digits: Any, run: Callable[..., St
 
 
 # -- bfloat16
-# --------------------------------------------------------------------------------------------------------------
 
 
 def test_bf16_is_near_the_model(digits: Any) -> None:
@@ -819,7 +815,6 @@ def test_bf16_of_other_shapes() -> None:
 
 
 # -- compiled
-# --------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.slow

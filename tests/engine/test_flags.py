@@ -11,7 +11,6 @@ from robbench.engine.flags import Flag, adaptations, afterwards, at_chance, note
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 # -- after an attack
-# ---------------------------------------------------------------------------------------------------------
 
 CASCADE = ["apgd-ce", "apgd-t", "fab-t", "square"]
 
@@ -74,7 +73,6 @@ def test_flat_and_ill_samples_are_counted_once_each() -> None:
 
 
 # -- few classes
-# -------------------------------------------------------------------------------------------------------------
 
 
 def _adapted(classes: int, *specs: str) -> dict[str, str]:
@@ -123,7 +121,6 @@ def test_what_the_reference_package_leaves_out_is_told() -> None:
 
 
 # -- chance
-# ------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

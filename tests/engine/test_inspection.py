@@ -58,7 +58,6 @@ def _after(body: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
 
 
 # -- ordinary models
-# ---------------------------------------------------------------------------------------------------------
 
 
 def _scripted(model: nn.Module) -> Any:
@@ -135,7 +134,6 @@ def test_a_real_network_raises_no_flag() -> None:
 
 
 # -- random
-# ------------------------------------------------------------------------------------------------------------------
 
 
 def test_a_model_that_is_random_for_its_last_samples_only_is_random() -> None:
@@ -200,7 +198,6 @@ def test_nan_answers_are_not_random() -> None:
 
 
 # -- probabilities
-# -----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -249,7 +246,6 @@ def test_logits_that_look_a_little_like_probabilities_are_logits(
 
 
 # -- state that moves
-# --------------------------------------------------------------------------------------------------------
 
 
 class _Observed(nn.Module):
@@ -276,7 +272,6 @@ def test_buffers_that_move_in_evaluation_mode_are_named() -> None:
 
 
 # -- dynamic
-# -----------------------------------------------------------------------------------------------------------------
 
 
 def _purified(x: Tensor) -> Tensor:
@@ -334,7 +329,6 @@ def test_other_errors_of_a_model_are_not_swallowed() -> None:
 
 
 # -- gradients
-# ---------------------------------------------------------------------------------------------------------------
 
 
 class _Staircase(torch.autograd.Function):
@@ -445,7 +439,6 @@ def test_running_out_of_memory_is_no_property_of_a_model() -> None:
 
 
 # -- cost
-# --------------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("n", [0, 1, 8, 33, 100])

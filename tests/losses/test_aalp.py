@@ -90,7 +90,6 @@ def curved_head():
 
 
 # -- guided dropout
-# --------------------------------------------------------------------------------------------------
 
 
 def slow_kept(row, rho):
@@ -212,7 +211,6 @@ def test_soft_dropout_drops_a_share_of_the_others(drop):
 
 
 # -- adaptive weights
-# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("confidence", ["clean", "adversarial", "min"])
@@ -307,7 +305,6 @@ def test_confident_models_give_finite_numbers(options, labels):
 
 
 # -- the whole
-# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -243,7 +243,6 @@ def test_check_accepts_two_classes():
 
 
 # -- the linear theory of section 1.3
-# ------------------------------------------------------------------------------------
 
 
 def slanted_data():

@@ -27,7 +27,6 @@ from robbench.losses.sovr import SOVR
 from robbench.objectives import margins
 
 # -- SOVR: gradient flow of free logits from zero
-# ------------------------------------------------------------------------
 
 TABLE = [  # classes, t, margin of CE, of CE with weight 5, of OVR
     (2, 1e2, 5.277, 6.902, 9.138),
@@ -125,7 +124,6 @@ def test_one_versus_rest_doubles_the_rate_and_a_weight_does_not(fake_step, class
 
 
 # -- differential training and cross-entropy on an affine subspace
-# ------------------------------------------------------
 
 
 def least_norm(rows):

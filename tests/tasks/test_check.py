@@ -132,7 +132,6 @@ def test_a_failed_check_is_told_with_the_run_and_again_when_it_is_found_done(
 
 
 # -- robbench check
-# --------------------------------------------------------------------------------------------------------
 
 
 def test_check_of_a_model_with_runs_takes_its_latest_run(mine: Path, cli) -> None:

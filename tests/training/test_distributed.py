@@ -261,7 +261,6 @@ def world_of(rank, size):
 
 
 # -- alone
-# --------------------------------------------------------------------------------------------------
 
 
 @given(rows=st.integers(1, 300), size=st.integers(1, 9))
@@ -317,7 +316,6 @@ def test_each_process_has_its_own_gpu(monkeypatch, device, number, found):
 
 
 # -- two processes
-# --------------------------------------------------------------------------------------------------
 
 
 def test_what_two_processes_exchange(two):
@@ -384,7 +382,6 @@ def test_batch_norm_sees_its_share(two):
 
 
 # -- the command
-# --------------------------------------------------------------------------------------------------
 
 WORDS = (
     "train --data digits --model mlp:width=16,depth=1 --limit 150"

@@ -62,7 +62,6 @@ def refused(done, *messages):
 
 
 # -- several budgets
-# -------------------------------------------------------------------------------------------------------
 
 
 def test_budgets_of_one_run_and_runs_of_their_own(attack, samples, store, snapshot):
@@ -106,7 +105,6 @@ def test_a_zero_budget_is_clean_accuracy(attack):
 
 
 # -- no budget
-# -------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -268,7 +266,6 @@ def test_a_median_that_is_not_known(cli, store, attack, info):
 
 
 # -- replay
-# ----------------------------------------------------------------------------------------------------------------
 
 
 def test_round_trip(attack, samples):
@@ -384,7 +381,6 @@ def test_points_of_a_model_with_runs_in_other_norms(attack, samples):
 
 
 # -- limits of time and queries
-# -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("text", ["5000q", "soon", "-5s"])
@@ -516,7 +512,6 @@ def test_a_signal_within_a_time_limit(cli, store, monkeypatch, number, late):
 
 
 # -- precision
-# -------------------------------------------------------------------------------------------------------------
 
 
 def test_bf16_successes_hold_in_float32(attack, samples, info, store):
@@ -551,7 +546,6 @@ def test_bf16_successes_hold_in_float32(attack, samples, info, store):
 
 
 # -- cascades
-# --------------------------------------------------------------------------------------------------------------
 
 
 def test_the_catalogue_knows_cascades(cli):
@@ -672,7 +666,6 @@ def test_an_empty_list_of_attacks(cli, store, snapshot, tmp_path):
 
 
 # -- flags
-# -----------------------------------------------------------------------------------------------------------------
 
 ILL = """
 import torch

@@ -34,7 +34,6 @@ WORDS = shlex.split(
 
 
 # -- encoding
-# --------------------------------------------------------------------------------------------------------------
 
 
 class Sum(nn.Module):
@@ -152,7 +151,6 @@ def test_a_point_of_another_shape(split):
 
 
 # -- files
-# -----------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -309,7 +307,6 @@ def test_a_smaller_run_goes_on_where_a_larger_was_stopped(
 
 
 # -- which point is tried
-# --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("turn", [1, -1])

@@ -91,7 +91,6 @@ def partial_rows(rows_of, results, run):
 
 
 # -- interrupted
-# ---------------------------------------------------------------------------------------------------------
 
 
 def test_killed_and_continued_is_bit_equal(
@@ -233,7 +232,6 @@ def test_stopped_force_goes_on(cli, store, reference, same, monkeypatch):
 
 
 # -- not twice
-# -----------------------------------------------------------------------------------------------------------
 
 
 def test_the_same_command_again_does_nothing(cli, store, snapshot, rows_of):
@@ -395,7 +393,6 @@ def test_the_same_samples_in_another_order_resume_safely(cli, store, monkeypatch
 
 
 # -- several
-# ---------------------------------------------------------------------------------------------------------------
 
 
 def test_two_threats_are_two_runs(cli, store):
@@ -445,7 +442,6 @@ def test_a_cascade_is_the_worst_case_of_its_attacks(cli, store, rows_of):
 
 
 # -- models that cannot be attacked
-# ----------------------------------------------------------------------------------------
 
 ILL = """
 import torch
