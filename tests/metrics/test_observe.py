@@ -8,36 +8,10 @@ import torch
 from torch import nn
 
 from robbench.core.freeze import frozen
-from robbench.data.load import load
 from robbench.metrics.observe import find_head, inspect_model
-from robbench.models.base import Classifier
 from robbench.models.external import External
-from robbench.models.heads import build_head
 
-
-@pytest.fixture(autouse=True)
-def _on_one_thread(one_thread: None) -> None:
-    """Small models only."""
-
-
-@pytest.fixture(scope="module")
-def digits():
-    """Seventy test digits."""
-    return load("digits", "test", limit=70)
-
-
-def convolutional(head: str = "linear") -> Classifier:
-    """A small classifier with batch-norm, so that batches would show."""
-    torch.manual_seed(0)
-    body = nn.Sequential(
-        nn.Conv2d(1, 6, 3),
-        nn.BatchNorm2d(6),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(216, 20),
-        nn.ReLU(),
-    )
-    return Classifier(nn.Identity(), body, build_head(head, 20, 10), features=20, classes=10).eval()
+from .small import convolutional
 
 
 def nudge(index, clean):

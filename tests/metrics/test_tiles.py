@@ -7,11 +7,6 @@ import pytest
 from robbench.metrics.tiles import in_tiles
 
 
-@pytest.fixture(autouse=True)
-def _on_one_thread(one_thread: None) -> None:
-    """Small models only."""
-
-
 def test_a_tile_is_always_full():
     """What computes sees one shape only; the repetitions that fill it are dropped."""
     shapes = []

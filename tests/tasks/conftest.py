@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,3 +60,30 @@ def rows_of() -> Callable[..., list[dict[str, Any]]]:
         return [{key: value for key, value in row.items() if key not in without} for row in rows]
 
     return read
+
+
+@pytest.fixture
+def hold_code(
+    environment: Callable[..., dict[str, str]], tmp_path: Path
+) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Starts a command in code that touches `held` in tmp_path and goes on when there is a file `go`.
+
+    `hold_code(CODE, *words)` returns the process once it holds.
+    """
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(code: str, *words: str | Path) -> subprocess.Popen[bytes]:
+        line = [str(word) for word in (sys.executable, "-c", code, tmp_path, *words)]
+        process = subprocess.Popen(
+            line, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        started.append(process)
+        while not (tmp_path / "held").exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.wait()

@@ -1,9 +1,6 @@
 """Attacks that meet another of the same run, lose a part of their points, or die before their checks."""
 
 import shutil
-import subprocess
-import sys
-import time
 
 import pyarrow.parquet as pq
 import pytest
@@ -76,25 +73,9 @@ def same(reference, rows_of):
 
 
 @pytest.fixture
-def hold(environment, store, tmp_path):
+def hold(hold_code, store):
     """Starts an attack that has kept its first samples, and goes on when there is a file `go`."""
-    started = []
-
-    def start(*words):
-        words = map(str, [sys.executable, "-c", HOLDS, tmp_path, *words, "--out", store])
-        process = subprocess.Popen(
-            [*words], env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        started.append(process)
-        while not (tmp_path / "held").exists():
-            assert process.poll() is None
-            time.sleep(0.01)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
+    return lambda *words: hold_code(HOLDS, *words, "--out", store)
 
 
 def test_the_same_attack_twice_at_once(hold, cli, store, tmp_path, same, monkeypatch):

@@ -5,9 +5,6 @@ import errno
 import json
 import os
 import resource
-import subprocess
-import sys
-import time
 
 import pytest
 from safetensors.torch import load_file
@@ -93,25 +90,9 @@ def test_an_empty_folder_is_ours(cli, tiny, tmp_path, undisturbed, same_model):
 
 
 @pytest.fixture
-def hold(environment, tmp_path):
+def hold(hold_code, tmp_path):
     """Starts a training that has begun, and goes on when there is a file `go`."""
-    started = []
-
-    def start(*words):
-        words = map(str, [sys.executable, "-c", HOLDS, tmp_path, *words, "--out", tmp_path])
-        process = subprocess.Popen(
-            [*words], env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        started.append(process)
-        while not (tmp_path / "held").exists():
-            assert process.poll() is None
-            time.sleep(0.01)
-        return process
-
-    yield start
-    for process in started:
-        process.kill()
-        process.wait()
+    return lambda *words: hold_code(HOLDS, *words, "--out", tmp_path)
 
 
 def test_two_at_once_are_one_after_the_other(
