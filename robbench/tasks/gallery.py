@@ -12,14 +12,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from robbench.analysis.figure_data import sizes
+from robbench.analysis.series import numbers
 from robbench.core.errors import RobbenchError, UserError
 from robbench.core.trust import names_from
 from robbench.data.base import reason, sample_ids
 from robbench.data.data_folder import data_folder
 from robbench.data.load import find_source
 from robbench.data.subset import limit_subset, select, split_subsets
-from robbench.reports.html.data import Example, numbers
-from robbench.reports.html.numbers import sizes
+from robbench.reports.html.data import Example
 from robbench.store.run import Run, read_points
 from robbench.tasks.attack.points import decode
 

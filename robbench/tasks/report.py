@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from robbench.analysis.commands import recorded_command
+from robbench.analysis.series import in_order
 from robbench.core.errors import UserError
 from robbench.core.files import require_output, write_output
 from robbench.core.model_config import Described, read_config
-from robbench.reports.html.data import CHECKS, COLUMNS, MEASURES, ReportData, Training, in_order
+from robbench.reports.html.data import CHECKS, COLUMNS, MEASURES, ReportData, Training
 from robbench.reports.html.render import page_sections, render
 from robbench.store.epochs import read_epochs
 from robbench.store.locations import model_folder, sibling_table

@@ -14,6 +14,8 @@ from robbench.store.run import Run
 from robbench.store.schema import EPOCHS
 from robbench.store.store import Store
 
+from ..reports.conftest import add_run, handmade_rows  # noqa: F401, TID252
+
 Stored = Callable[..., Run]
 Cli = Callable[..., Any]
 

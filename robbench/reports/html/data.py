@@ -6,19 +6,15 @@ Plain values and NumPy arrays; nothing here reads a file.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from robbench.analysis.commands import Command
 from robbench.analysis.compare import COLUMNS as COMPARED
-from robbench.analysis.summary import column
 from robbench.store.run import Run
-from robbench.store.settings import settings
 
 COLUMNS = (
     *COMPARED,
@@ -30,8 +26,6 @@ COLUMNS = (
 MEASURES = ("name", "points", "split", "class", "value", "detail")
 CHECKS = ("check", "severity", "verdict", "figure", "threshold", "text", "evidence")
 """The columns of these tables that a report needs."""
-
-Floats = NDArray[np.float64]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,105 +68,3 @@ class ReportData:
     examples: Sequence[Example] = ()
     no_examples: Sequence[str] = ()
     command: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Series:
-    """Runs of the same weights by the same attack on the same samples in one norm, budgets rising: a line of a figure.
-
-    `name` is that of the line, `model` that of the model, as `model_names` calls it.
-
-    `place` is the model's number in the report, `attack_place` that of the attack in the figure:
-    they decide colour and dashes.
-    """
-
-    name: str
-    model: str
-    place: int
-    attack_place: int
-    runs: tuple[Run, ...]
-
-    @property
-    def budgets(self) -> list[Run]:
-        """The runs that had a budget."""
-        return [run for run in self.runs if math.isfinite(run.info["eps"])]
-
-
-def in_order(runs: Sequence[Run]) -> list[Run]:
-    """Runs that can be held against each other side by side: by data, split and norm as they first appear, budgets rising.
-
-    Within a budget they keep their order, so the first of them is still the one that the others are
-    paired with.
-    """
-    seen = list(dict.fromkeys(facts(run) for run in runs))
-    return sorted(runs, key=lambda run: (seen.index(facts(run)), run.info["eps"]))
-
-
-def facts(run: Run) -> tuple[str, str, str]:
-    """What a figure's runs have in common: data, split, norm."""
-    return run.info["data"], run.info["split"], run.info["norm"]
-
-
-def series_by_facts(runs: Sequence[Run]) -> dict[tuple[str, str, str], list[Series]]:
-    """The runs as lines of figures, by data, split and norm, in their order.
-
-    Two runs that differ in nothing keep the later.
-
-    A line is named after its model; the attack, the start of the weights' hash and what else runs
-    differ in (see `store/settings.py`) are added where the name would not tell.
-    """
-    weights = list(dict.fromkeys(_weights(run) for run in runs))
-    names = model_names(runs)
-    found: dict[tuple[str, str, str], list[Series]] = {}
-    for key in dict.fromkeys(facts(run) for run in runs):
-        mine = [run for run in runs if facts(run) == key]
-        used = list(dict.fromkeys(run.info["attack"] for run in mine))
-        apart = settings([run.info for run in mine], ("attack",), weights=False)
-        lines: dict[tuple[Any, ...], dict[float, Run]] = {}
-        for run, how in zip(mine, apart, strict=True):
-            lines.setdefault((_weights(run), run.info["attack"], how), {})[run.info["eps"]] = run
-        found[key] = [
-            Series(
-                ", ".join(filter(None, [names[who], attack if len(used) > 1 else "", how])),
-                names[who],
-                weights.index(who),
-                used.index(attack),
-                tuple(by_eps[eps] for eps in sorted(by_eps)),
-            )
-            for (who, attack, how), by_eps in lines.items()
-        ]
-    return found
-
-
-def model_names(runs: Sequence[Run]) -> dict[tuple[str, str], str]:
-    """A name for each model and its weights: the model's own, with the start of their hash where two share it."""
-    weights = list(dict.fromkeys(_weights(run) for run in runs))
-    shared = {name for name, _ in weights if sum(other == name for other, _ in weights) > 1}
-    return {
-        (name, code): f"{name} {code[:4]}" if name in shared else name for name, code in weights
-    }
-
-
-def model_place(model: str, names: Mapping[tuple[str, str], str]) -> int:
-    """The number in the report of a model's (first) weights, which decides its colour.
-
-    `names` are those of `model_names`.
-    """
-    return [name for name, _ in names].index(model)
-
-
-def name_of(run: Run, names: Mapping[tuple[str, str], str]) -> str:
-    """A run's model as `model_names` calls it."""
-    return names[_weights(run)]
-
-
-def _weights(run: Run) -> tuple[str, str]:
-    return run.info["model"], run.info["model_hash"]
-
-
-def numbers(run: Run, name: str) -> Floats:
-    """A column of a run's samples as floats [n], null as NaN."""
-    values = run.samples[name]
-    if values.null_count:
-        values = values.fill_null(math.nan)
-    return np.asarray(column(pa.table({name: values}), name), np.float64)

@@ -15,8 +15,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from robbench.reports.html.data import Floats, Series
-from robbench.reports.html.numbers import Curve, Margins, edges, shares
+from robbench.analysis.figure_data import Curve, Margins, edges, shares
+from robbench.analysis.series import Floats, Series
 
 COLOURS = ("#1a80bb", "#d55e00", "#009e73", "#cc79a7", "#a6790a", "#8766c1", "#808080", "#3a8fa8")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")

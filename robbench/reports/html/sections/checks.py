@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from robbench.reports.html.data import ReportData, model_names, name_of
+from robbench.analysis.series import model_names, name_of
+from robbench.reports.html.data import ReportData
 from robbench.reports.html.page import Cell, Head, Notes, Section, Table, number
 
 _VERDICTS = {"fail": "failed", "unclear": "cannot tell", "pass": "passed", "skipped": "skipped"}

@@ -7,18 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from robbench.analysis.compare import compare
+from robbench.analysis.figure_data import Curve, by_class, curves
+from robbench.analysis.series import Series, model_names, name_of, numbers, series_by_facts
 from robbench.reports import texts
 from robbench.reports.html import figures
 from robbench.reports.html.captions import ONE_BUDGET
-from robbench.reports.html.data import (
-    ReportData,
-    Series,
-    model_names,
-    name_of,
-    numbers,
-    series_by_facts,
-)
-from robbench.reports.html.numbers import Curve, by_class, curves
+from robbench.reports.html.data import ReportData
 from robbench.reports.html.page import (
     Cell,
     Head,

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robbench.reports.html.data import Example, ReportData, model_names, name_of
+from robbench.analysis.series import model_names, name_of
+from robbench.reports.html.data import Example, ReportData
 from robbench.reports.html.page import Card, Gallery, Notes, Picture, Section
 
 _LARGEST = 128  # pixels of a stored picture; larger ones are made smaller

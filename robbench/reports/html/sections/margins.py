@@ -9,12 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from robbench.analysis.figure_data import Margins
+from robbench.analysis.figure_data import input_margins as margins_by_model
+from robbench.analysis.series import Floats, Series, numbers, series_by_facts
 from robbench.analysis.summary import n_unknown, quantile
 from robbench.reports.html import figures
 from robbench.reports.html.captions import ANY_SIZE, MORE_LINES
-from robbench.reports.html.data import Floats, ReportData, Series, numbers, series_by_facts
-from robbench.reports.html.numbers import Margins
-from robbench.reports.html.numbers import input_margins as margins_by_model
+from robbench.reports.html.data import ReportData
 from robbench.reports.html.page import Cell, Head, Plot, Section, Table, in_words, number, percent
 from robbench.store.run import Run
 

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robbench.analysis.commands import Command, attack_command, shared_settings
+from robbench.analysis.series import model_names, name_of
 from robbench.reports import texts
 from robbench.reports.html.captions import NO_COMMAND
-from robbench.reports.html.data import ReportData, model_names, name_of
+from robbench.reports.html.data import ReportData
 from robbench.reports.html.page import Cell, Commands, Facts, Head, Notes, Section, Table
 
 _RECORDED = {

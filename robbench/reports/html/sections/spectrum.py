@@ -6,9 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from robbench.analysis.series import model_names, name_of
 from robbench.reports import texts
 from robbench.reports.html import figures
-from robbench.reports.html.data import ReportData, model_names, name_of
+from robbench.reports.html.data import ReportData
 from robbench.reports.html.page import Cell, Head, Plot, Section, Table, in_words, number
 from robbench.store.run import Run
 

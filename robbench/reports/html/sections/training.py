@@ -6,8 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from robbench.analysis.series import model_names, model_place
 from robbench.reports.html import figures
-from robbench.reports.html.data import ReportData, model_names, model_place
+from robbench.reports.html.data import ReportData
 from robbench.reports.html.page import Plot, Section, in_words
 
 

@@ -7,11 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from robbench.analysis.figure_data import by_class, curves, edges, input_margins, shares, sizes
 from robbench.analysis.input_margins import measure_distances
+from robbench.analysis.series import series_by_facts
 from robbench.core.status import UNFINISHED
-from robbench.reports.html.data import ReportData, in_order, series_by_facts
-from robbench.reports.html.numbers import by_class, curves, edges, input_margins, shares, sizes
-from robbench.reports.html.sections.margins import input_margins as margins_section
 
 
 def test_a_security_curve_begins_at_clean_accuracy_and_has_each_runs_interval(add_run):
@@ -63,19 +62,6 @@ def test_an_input_margin_is_the_smallest_of_all_runs_and_censored_where_none_fou
     assert margins.smallest.tolist() == pytest.approx(wanted, rel=1e-6)
     assert margins.censored == sum(map(math.isinf, wanted)) / 40 > 0
     assert (margins.name, margins.end, margins.sought) == ("ce", 0.2, False)
-
-
-def test_the_page_has_the_median_distance_of_the_other_tables(add_run, handmade_rows):
-    """Of an even number of samples the mean of the two in the middle, as `measure` and the run's own row have it."""
-    rows = handmade_rows(eps=math.inf)
-    path, run = add_run("a" * 12, rows, eps=math.inf)
-    (plot,) = margins_section(ReportData([run])).blocks
-    sizes = sorted(np.float32(row["dist_linf"]) if row["clean_correct"] else 0.0 for row in rows)
-    shown = plot.data.rows[0][2].key
-    assert shown == pytest.approx((sizes[19] + sizes[20]) / 2, rel=1e-6)
-    assert sizes[19] < shown < sizes[20]
-    measures, _ = measure_distances(path, "test", [row["sample_id"] for row in rows])
-    assert shown == next(m.value for m in measures if m.name == "input_margin_linf")
 
 
 def test_samples_that_were_not_finished_have_not_stood(add_run, handmade_rows):
@@ -146,21 +132,3 @@ def test_robust_accuracy_by_class_counts_each_class_by_itself(add_run, handmade_
         sum(row["robust"] for row in rows if row["label"] == c) / 10 for c in range(4)
     ]
     assert math.isnan(rates[4])
-
-
-def test_lines_are_told_apart_by_weights_and_attack(add_run):
-    """Two trainings under one name show the start of their hash, two attacks are named; other models keep theirs."""
-    runs = [
-        add_run("a" * 12, model_hash="1111aaaa")[1], add_run("b" * 12, model_hash="2222bbbb")[1],
-        add_run("c" * 12, model="at", model_hash="3333", attack="fmn", eps=math.inf)[1],
-    ]  # fmt: skip
-    series = series_by_facts(runs)["digits", "test", "linf"]
-    assert [one.name for one in series] == ["ce 1111, pgd", "ce 2222, pgd", "at, fmn"]
-    assert [(one.place, one.attack_place) for one in series] == [(0, 0), (1, 0), (2, 1)]
-
-
-def test_runs_are_ordered_by_budget_and_the_first_of_each_stays_the_baseline(add_run):
-    """Budgets rise; within one the given order stays."""
-    runs = [add_run(name * 12, eps=eps, model=model)[1]
-            for name, eps, model in (("a", 0.2, "x"), ("b", 0.05, "x"), ("c", 0.2, "y"), ("d", 0.05, "y"))]  # fmt: skip
-    assert [run.info["run_id"][0] for run in in_order(runs)] == ["b", "d", "a", "c"]

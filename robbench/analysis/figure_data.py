@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from robbench.analysis import input_margins as distances
+from robbench.analysis.series import Floats, Series, numbers
 from robbench.analysis.summary import column
-from robbench.reports.html.data import Floats, Series, numbers
 from robbench.statistics.proportions import wilson
 from robbench.store.run import Run
 
