@@ -1,4 +1,4 @@
-"""Adversarial robustness of image classifiers: train, attack, compare, from Python as from the shell.
+"""Adversarial robustness of image classifiers: train, attack and compare from Python.
 
 `import robbench` loads neither torch nor pandas: each name is imported when it is first used.
 """

@@ -1,6 +1,6 @@
 """Versions of private code: one hash for the files of some modules and of all that they import.
 
-Private is what lies neither in Python's own library, nor where packages are installed, nor in
+Private is what is neither in Python's own library, nor where packages are installed, nor in
 robbench itself. Imports are read from the source, also those inside functions, so the hash does not
 depend on what a process happens to have imported; modules that a loaded module holds by another way
 (`importlib`) are followed too. A package that imports by computed names consists of all its
@@ -31,7 +31,7 @@ _COMPUTED = "*"
 
 
 class _Place(NamedTuple):
-    """Where a module lies: its file, if it has one, and of a package the folders of its modules."""
+    """The places of a module: its file, if any, and of a package the folders of its modules."""
 
     file: Path | None
     folders: Sequence[str] | None
@@ -40,7 +40,7 @@ class _Place(NamedTuple):
 def private_code(modules: Iterable[str]) -> str:
     """16 hexadecimal digits of all private code of the modules of these names; empty for none.
 
-    A file's path stands for a module that is not loaded under its name.
+    A file's path means a module that is not loaded under its name.
     """
     files, waiting = dict[str, bytes](), [name for name in modules if name]
     places: dict[str, _Place | None] = {}
@@ -84,7 +84,7 @@ def _with_parents(name: str) -> Iterator[str]:
 
 
 def _locate(name: str, places: dict[str, _Place | None]) -> _Place | None:
-    """Where a module lies, without importing it; None when there is none.
+    """The place of a module, without importing it; None when there is none.
 
     Its parents have been looked for already.
     """
@@ -102,9 +102,8 @@ def _locate(name: str, places: dict[str, _Place | None]) -> _Place | None:
         return None
     try:
         spec = _find_spec(name, above.folders if above else None)
-    except (
-        KeyError
-    ):  # a folder without __init__.py in another such: Python finds it only once that is imported
+    except KeyError:
+        # A folder without __init__.py in another such: Python finds it only once that is imported.
         below = [
             Path(folder) / name.rpartition(".")[2]
             for folder in (above.folders if above else None) or ()

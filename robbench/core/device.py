@@ -50,7 +50,7 @@ def placed(model: nn.Module, name: str | torch.device | None) -> Iterator[torch.
         yield where
         return
     if len(here) > 1:
-        raise UserError(f"the model lies on {len(here)} devices: leave device out")
+        raise UserError(f"the model is on {len(here)} devices: leave device out")
     try:
         model.to(where)
         yield where

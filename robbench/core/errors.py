@@ -47,5 +47,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
-    """The error for a name nobody knows, with the nearest ones."""
+    """The error for an unknown name, with the nearest ones."""
     return UserError(f"unknown {kind} '{name}'{nearest(name, known)}")

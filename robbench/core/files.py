@@ -130,7 +130,7 @@ def _open_special(target: Path, descriptor: int | None) -> IO[bytes]:
     if descriptor is not None:
         sys.stdout.flush()  # what was printed before comes before
         return os.fdopen(os.dup(standard_output if descriptor == 1 else descriptor), "wb")
-    # Without waiting: the open of a pipe that nobody reads would never return.
+    # Without waiting: opening a pipe without a reader would never return.
     opened = os.open(target, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY)
     os.set_blocking(opened, True)
     return os.fdopen(opened, "wb")
@@ -156,7 +156,7 @@ def _resolve(path: Path) -> Path:
     except FileNotFoundError:
         mode = stat.S_IFREG
     except NotADirectoryError:
-        raise UserError(f"{path} is no place for a file: what it lies in is not a folder") from None
+        raise UserError(f"{path} is no place for a file: its parent is not a folder") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in it
         why = getattr(error, "strerror", None) or error
         raise UserError(f"{path} is no place for a file: {why}") from None

@@ -1,4 +1,4 @@
-"""Where an attack ends early: after so much time, or after so many queries of each sample."""
+"""Limits that end an attack early: of time, or of queries of each sample."""
 
 from __future__ import annotations
 

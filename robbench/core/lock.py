@@ -113,7 +113,7 @@ def _is_current(handle: int, path: Path) -> bool:
 def _sign(handle: int) -> None:
     now = datetime.now().astimezone()
     text = f"process {os.getpid()} on {socket.gethostname()} since {now:%Y-%m-%d %H:%M:%S %z}"
-    with contextlib.suppress(OSError):  # a full disk: nobody will know the name
+    with contextlib.suppress(OSError):  # a full disk: the holder stays unnamed
         os.ftruncate(handle, 0)
         os.pwrite(handle, text.encode(), 0)
 

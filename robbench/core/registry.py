@@ -127,7 +127,7 @@ class Registry(Generic[T]):
         text = str(Spec(name, None, options))
         if "<locals>" in target:
             raise UserError(
-                f"{self.kind} {cls.__qualname__} lies inside a function; "
+                f"{self.kind} {cls.__qualname__} is defined inside a function; "
                 "move it to the top of a module"
             )
         if self.build(text) != built:
@@ -140,7 +140,7 @@ class Registry(Generic[T]):
         The version of a package, ours too, and the content of private modules.
 
         Private are the modules of a `module:attribute`, or of a package that is not installed but
-        lies in a working folder, and every private module that they import (`core/code.py`).
+        is in a working folder, and every private module that they import (`core/code.py`).
         """
         cls, spec = self.parse(text)
         return code_of([cls.__module__], spec.name, self.entries.get(spec.name))
@@ -173,7 +173,7 @@ def code_of(modules: Iterable[str], name: str, entry: Entry | None) -> str:
 def import_target(target: str, owner: str) -> Any:
     """Import private code, `module:attribute`, also from the current folder.
 
-    Where it lies there, the folder stays at the end of the import path: functions import when they
+    Where it is there, the folder stays at the end of the import path: functions import when they
     are called.
 
     Raises UserError for a name that came from a file (`core/trust.py`), is of Python's standard
@@ -236,7 +236,7 @@ def _current_folder_importable(module: str) -> Iterator[None]:
 
 
 def _lies_in(folder: str, module: str) -> bool:
-    """Whether a loaded top-level module, or part of it, lies directly in a folder."""
+    """Whether a loaded top-level module, or part of it, is directly in a folder."""
     spec = getattr(sys.modules.get(module), "__spec__", None)
     places = [] if spec is None else [*(spec.submodule_search_locations or [spec.origin or ""])]
     return any(Path(place).parent == Path(folder) for place in places)

@@ -19,7 +19,7 @@ Why = Literal["", "random", "batch", "rounding"]
 # Rows are measured so near to the inputs: real inputs are often exactly zero, which never rounds.
 NOISE = 0.03
 ROUNDING = 1e-4  # relative difference that rounding may explain
-_STRIDE, _SHIFT = 5, 3  # which other rows stand where; 5 has no factor in common with any tile
+_STRIDE, _SHIFT = 5, 3  # where the other rows are placed; 5 has no factor in common with any tile
 _CPU_STEP, _GPU_STEP = 8, 32
 # On a CPU 32 rows are as fast as any larger batch, or faster: they stay in the cache.
 _CPU_TILE, _GPU_TILE = 32, 256

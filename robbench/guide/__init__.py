@@ -1,4 +1,4 @@
-"""The manual: one Markdown page per topic, for `robbench explain TOPIC`, the README's links and a reader of the tree."""
+"""The manual: one Markdown page per topic, shown by `robbench explain TOPIC`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Intervals of differences that are not proportions: the paired bootstrap of medians over samples, the t interval over seeds."""
+"""Intervals of differences that are not proportions: over samples and over seeds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     Indices = npt.NDArray[np.int64]
 
 _DRAWN_AT_ONCE = 1_000_000
-"""Indices in memory at a time: some tens of megabytes, whatever the number of samples and resamples."""
+"""Indices in memory at a time: some tens of megabytes."""
 
 
 @dataclass(frozen=True)
@@ -41,21 +41,21 @@ def paired_bootstrap(
     level: float = 0.95,
     resamples: int = 9999,
 ) -> Estimate:
-    """median(values) - median(baseline) of two arrays [N] paired by sample, with its bootstrap interval at `level`.
+    """median(values) - median(baseline) of paired arrays [N], with its bootstrap interval.
 
     Whole pairs are drawn with replacement.
 
-    The interval is BCa, its acceleration from the jackknife over pairs; where that is undefined
-    (constant data, one pair, infinite medians in reach, all resamples on one side) it is the
-    percentile interval. A value may be inf (an input margin beyond the largest budget), and so may a
-    median. Where both medians of a resample are infinite, their difference could be anything: it
-    counts as -inf for low and as inf for high; if those of the data are, the value is nan. NaN is
-    refused: leave the pair out.
+    The interval is BCa at `level`, its acceleration from the jackknife over pairs; where that is
+    undefined (constant data, one pair, infinite medians in reach, all resamples on one side) it is
+    the percentile interval. A value may be inf (an input margin beyond the largest budget), and so
+    may a median. Where both medians of a resample are infinite, their difference could be anything:
+    it counts as -inf for low and as inf for high; if those of the data are, the value is nan. NaN
+    is refused: leave the pair out.
 
     The same seed gives the same interval. Raises ValueError for arrays that are empty, of other
     shapes or with values as above, and unless 0 < level < 1 and resamples >= 1. B. Efron, "Better
-    bootstrap confidence intervals", JASA 82, 1987; B. Efron and R. J. Tibshirani, "An introduction to
-    the bootstrap", 1993, section 14.3 (the formulas).
+    bootstrap confidence intervals", JASA 82, 1987; B. Efron and R. J. Tibshirani, "An introduction
+    to the bootstrap", 1993, section 14.3 (the formulas).
     """
     import numpy as np
 
@@ -88,7 +88,7 @@ def paired_bootstrap(
 
 
 def over_seeds(values: Sequence[float], level: float = 0.95) -> Estimate:
-    """Mean over runs that differ in their seed only, one value each, with Student's t interval at `level`.
+    """Mean over runs that differ only in their seed, with Student's t interval at `level`.
 
     It says where the mean of many more seeds would be, if values are about normal. One seed says
     nothing about that: there is no interval. Raises ValueError for no value, one that is not
@@ -111,7 +111,7 @@ def over_seeds(values: Sequence[float], level: float = 0.95) -> Estimate:
 def over_seeds_difference(
     values: Mapping[int, float], baseline: Mapping[int, float], level: float = 0.95
 ) -> Estimate:
-    """Mean of values[seed] - baseline[seed] over the seeds, of two models trained with the same ones, as `over_seeds` does.
+    """Mean of values[seed] - baseline[seed] over the seeds, with the interval of `over_seeds`.
 
     Paired, so that what a seed does to both (order of the data, start of the weights) drops out.
     Raises ValueError where the seeds differ, and as `over_seeds`.
@@ -168,7 +168,7 @@ def _leave_one_out(rows: Floats) -> Floats:
 def _bca_tails(
     value: float, drawn: Floats, left_out: Floats, level: float
 ) -> tuple[float, float] | None:
-    """The two probabilities whose quantiles of `drawn` are the BCa interval, or None where it is undefined."""
+    """The two probabilities whose quantiles of `drawn` are the BCa interval, None if undefined."""
     import numpy as np
 
     below = (np.count_nonzero(drawn < value) + np.count_nonzero(drawn <= value)) / (2 * len(drawn))

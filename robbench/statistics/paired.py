@@ -1,4 +1,4 @@
-"""Whether pairs of verdicts show a drop above what is tolerated: an exact test for any tolerance, not only for none.
+"""An exact test whether pairs of verdicts show a drop above any tolerance.
 
 n pairs of verdicts are n values in {-1,0,1}: 1 where only the baseline is right, -1 where only the
 candidate is; their mean is the drop. What counts as more extreme is Tango's score. Its distribution
@@ -33,13 +33,13 @@ Every p value is at least this.
 _SHARES = 17
 """Shares looked at, evenly over their interval: the score hardly depends on them."""
 _MANY = 5_000
-"""Above so many changed pairs the score is as good as normal, and the sum over all outcomes gets long."""
+"""Above this many changed pairs the score is close to normal, and the exact sum is slow."""
 _STEPS = 16
 """Halvings in search of the end of an interval: to 0.002 points."""
 
 
 def drop_p_values(lost: int, won: int, n: int, max_drop: float) -> tuple[float, float]:
-    """(p of "the drop is at most max_drop", p of "the drop is at least max_drop"), each in [0.001,1].
+    """P values of "the drop is at most max_drop" and "at least max_drop", each in [0.001,1].
 
     A first one of at most alpha shows a regression, a second one that the drop is tolerable; each
     errs with at most alpha. lost and won: pairs in which only the baseline, only the candidate is
@@ -52,7 +52,7 @@ def drop_p_values(lost: int, won: int, n: int, max_drop: float) -> tuple[float, 
 
 
 def drop_interval(lost: int, won: int, n: int, alpha: float = 0.05) -> tuple[float, float]:
-    """(low, high) in [-1,1] of the drop: what `drop_p_values` does not rule out at alpha from below, and from above.
+    """(low, high) in [-1,1] of the drop: what `drop_p_values` does not rule out at alpha.
 
     Each end is beyond the true drop with probability at most alpha, so both hold with 1 - 2 *
     alpha. Raises ValueError as `drop_p_values`, and unless 0.001 < alpha < 0.5.
@@ -80,7 +80,7 @@ def _least(lost: int, won: int, n: int, alpha: float) -> float:
 
 
 def _p_at_most(lost: int, won: int, n: int, drop: float) -> float:
-    """The p value of "the true drop is at most `drop`": how often chance gives a score as high, where that is likeliest."""
+    """The p value of "the true drop is at most `drop`": the largest over the nuisance share."""
     import numpy as np
 
     low, high = clopper_pearson(lost + won, n, 1 - _RULED_OUT)
@@ -94,7 +94,7 @@ def _p_at_most(lost: int, won: int, n: int, drop: float) -> float:
 
 
 def _score(lost: npt.NDArray[np.int64], won: npt.NDArray[np.int64], n: int, drop: float) -> Floats:
-    """Tango's score [K] of counts [K]: (lost - won - n drop) over its deviation, were the true drop `drop`."""
+    """Tango's score [K] of counts [K]: (lost - won - n drop) / its deviation at `drop`."""
     import numpy as np
 
     if drop < 0:
@@ -110,7 +110,7 @@ def _score(lost: npt.NDArray[np.int64], won: npt.NDArray[np.int64], n: int, drop
 
 
 def _tails(seen: float, n: int, drop: float, shares: Floats) -> Floats:
-    """P(score >= seen) [S] where pairs differ with these shares [S], and the true drop is the largest up to `drop`."""
+    """P(score >= seen) [S] for shares [S] of pairs that differ, the true drop being `drop`."""
     import numpy as np
     from scipy.special import bdtrc, gammaln, xlog1py, xlogy
 
@@ -119,7 +119,7 @@ def _tails(seen: float, n: int, drop: float, shares: Floats) -> Floats:
     changed = np.arange(
         max(0, math.floor(n * shares[0] - reach)), min(n, math.ceil(n * shares[-1] + reach)) + 1
     )
-    # The fewest losses [M] among so many changed pairs that give such a score: it rises with them.
+    # The fewest losses [M] among m changed pairs that give this score: it rises with m.
     low, high = np.full_like(changed, -1), changed + 1
     while (high - low > 1).any():
         middle = np.maximum((low + high) // 2, 0)
@@ -132,7 +132,7 @@ def _tails(seen: float, n: int, drop: float, shares: Floats) -> Floats:
         + 0.5
     )
     ways = gammaln(n + 1) - gammaln(changed + 1) - gammaln(n - changed + 1)
-    # Probability [S,M] of so many changed pairs.
+    # Probability [S,M] of m changed pairs.
     chance = np.exp(ways + xlogy(changed, shares[:, None]) + xlog1py(n - changed, -shares[:, None]))
     most = np.where(high > 0, bdtrc((high - 1).clip(0), changed, loss[:, None].clip(0, 1)), 1.0)
     tails: Floats = (chance * np.where(high > changed, 0.0, most)).sum(1)

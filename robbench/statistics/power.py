@@ -13,13 +13,14 @@ from statistics import NormalDist
 
 
 def samples_needed(drop: float, discordant: float, alpha: float = 0.05, power: float = 0.8) -> int:
-    """Samples for the exact two-sided McNemar test at `alpha` to see a difference of `drop` with probability `power`.
+    """Samples with which the exact two-sided McNemar test sees a difference of `drop`.
 
-    drop in (0,1] is the difference of the two robust accuracies (0.01 is one point), its sign does
-    not matter; discordant in [drop,1] is the share of samples on which the two verdicts differ.
-    alpha in (0,1), power in [0.5,1). Approximate, and on the safe side: at the number returned the
-    test has `power` or more, up to 0.03 more where at least 50 samples are expected to differ, and
-    up to 0.25 more where a handful are. Raises ValueError outside these ranges.
+    It does so at level alpha in (0,1) with probability power in [0.5,1). drop in (0,1] is the
+    difference of the two robust accuracies (0.01 is one point), its sign does not matter;
+    discordant in [drop,1] is the share of samples on which the two verdicts differ. Approximate,
+    and on the safe side: at the number returned the test has `power` or more, up to 0.03 more where
+    at least 50 samples are expected to differ, and up to 0.25 more where a handful are. Raises
+    ValueError outside these ranges.
     """
     drop = abs(drop)
     if not 0 < drop <= discordant <= 1:

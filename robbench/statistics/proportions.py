@@ -1,4 +1,4 @@
-"""Proportions and p values: Wilson and Clopper-Pearson intervals, the exact McNemar test of a pair of runs, Holm's correction.
+"""Proportions and p values: intervals, the exact McNemar test, Holm's correction.
 
 What a comparison always needs is standard library only, so that it starts at once; the tests hold
 all of it against scipy.
@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from statistics import NormalDist
 
 _MANY = 10_000
-"""Above this, exact integers take milliseconds and soon seconds, and logarithms still give nine digits."""
+"""Above this, exact integers are slow, and logarithms still give nine digits."""
 
 
 def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Interval (low, high) in [0,1] of a proportion of which k in n were seen, at confidence `level` in (0,1).
+    """Wilson interval (low, high) in [0,1] of a proportion, k of n, at `level` in (0,1).
 
     n = 0 gives (0, 1): nothing was seen, so nothing is excluded. Raises ValueError unless 0 <= k <=
     n and 0 < level < 1. E. B. Wilson, "Probable inference, the law of succession, and statistical
@@ -32,7 +32,7 @@ def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
 
 
 def clopper_pearson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
-    """Exact interval (low, high) in [0,1] of a proportion of which k in n were seen: it holds at least as often as it says.
+    """Exact interval (low, high) in [0,1] of a proportion, k of n: coverage at least `level`.
 
     The ends are quantiles of Beta(k, n - k + 1) and Beta(k + 1, n - k); n = 0 gives (0, 1).
     Wilson's is shorter and holds as often on average. Raises ValueError unless 0 <= k <= n and 0 <
@@ -49,7 +49,7 @@ def clopper_pearson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
 
 
 def mcnemar_exact(b: int, c: int) -> float:
-    """Two-sided p value in (0,1] of b samples changing one way and c the other, if both ways were equally likely.
+    """Two-sided p value in (0,1] of b samples that change one way and c the other.
 
     It is 2 * P(X <= min(b, c)) for X ~ Binomial(b + c, 1/2), at most 1, and 1 when nothing changed
     (b + c = 0); below 1e-308 it is 0. Raises ValueError for a negative count. Q. McNemar, "Note on
@@ -76,7 +76,7 @@ def mcnemar_exact(b: int, c: int) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p values in [0,1], in their order, adjusted so that calling those up to alpha significant errs with at most alpha.
+    """The p values in [0,1], in their order, adjusted for the number of tests.
 
     The k-th smallest of m is multiplied by m - k + 1, at most 1 and never below a smaller one's;
     whatever holds between the tests, the probability of any false finding among them is at most

@@ -11,13 +11,12 @@ ALPHA = 0.05
 def best_of(
     scores: Sequence[float], p_value: Callable[[int, int], float], alpha: float = ALPHA
 ) -> int | None:
-    """The index of the highest score if it is told from every other one, else None.
+    """The index of the score significantly above every other one, else None.
 
-    Of one score there is no best.
-
-    p_value(i, j) is that of the paired test of two of them. Which one is highest is seen in the
-    same data, so the correction of Holm is over all pairs, not only over those with the highest:
-    the chance of naming any that is not better than some other is at most alpha, in (0,1).
+    A single score is not the best of anything. p_value(i, j) is that of the paired test of two of
+    them. Which one is highest is seen in the same data, so the correction of Holm is over all
+    pairs, not only over those with the highest: the chance of naming any that is not better than
+    some other is at most alpha, in (0,1).
     """
     from robbench.statistics.proportions import holm
 

@@ -1,4 +1,4 @@
-"""A regression gate that may be asked after every sample whether robustness dropped by more than is tolerated.
+"""A sequential test: did robustness drop by more than is tolerated? Valid after every sample.
 
 A bet against each answer starts with wealth 1. Where that answer is true the wealth is a
 supermartingale, so it ever reaches 1/alpha with probability at most alpha (Ville's inequality): one
@@ -18,15 +18,15 @@ Decision = Literal["regression", "pass"]
 
 
 class PairedSequentialTest:
-    """Decides whether the drop, a baseline's robust accuracy minus a candidate's on N samples, is above `max_drop`.
+    """Decides whether the drop of robust accuracy on N paired samples is above `max_drop`.
 
-    `add` books one sample after another; `decision` is "regression" once the drop is shown to be
-    above max_drop, "pass" once it is shown to be at most max_drop, else None; after all N samples
-    it is never None. Each answer is given wrongly, at whatever time, with probability at most
-    alpha, provided that the samples come in random order (shuffle them: a data set sorted by class
-    is not) and each only once. It is a statement about these N samples; for one about all the
-    images they were drawn from, give a population far above the number of samples. The first
-    decision stays.
+    The drop is the baseline's robust accuracy minus the candidate's. `add` books one sample after
+    another; `decision` is "regression" once the drop is shown to be above max_drop, "pass" once it
+    is shown to be at most max_drop, else None; after all N samples it is never None. Each answer is
+    given wrongly, at whatever time, with probability at most alpha, provided that the samples come
+    in random order (shuffle them: a data set sorted by class is not) and each only once. It is a
+    statement about these N samples; for one about all the images they were drawn from, give a
+    population far above the number of samples. The first decision stays.
 
     max_drop in [0,1), population N >= 1, alpha in (0,1); anything else raises ValueError. Nothing
     here is random.
@@ -47,7 +47,7 @@ class PairedSequentialTest:
         self._pass = _Bet(-most - 1, -1, population, alpha)
 
     total: int
-    """Samples that only the baseline got right minus those that only the candidate got right, so far."""
+    """Samples so far that only the baseline got right, minus those only the candidate did."""
     decision: Decision | None
 
     @property
@@ -62,7 +62,7 @@ class PairedSequentialTest:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """(low, high) in [-1,1]: the drops of all N samples that neither bet has ruled out, now or before.
+        """(low, high) in [-1,1]: the drops of all N samples that neither bet has ruled out.
 
         Each end is beyond the true drop, at any time ever, with probability at most alpha, so both
         hold with 1 - 2 * alpha. low > max_drop where "regression" was shown, high <= max_drop where
@@ -135,7 +135,7 @@ class _Bet:
         self.won = certain or sum(map(math.exp, self.logs)) >= self.goal
 
     def least(self, values: array[int], total: int) -> int:
-        """The least total (times `sign`) not ruled out by `values`, which add up to `total`: by bisection over all bounds."""
+        """The least total (times `sign`) that `values`, which sum to `total`, do not rule out."""
         left = self.population - len(values)
         # Ruled out for certain; possible for certain.
         low, high = (
@@ -167,7 +167,7 @@ class _Bet:
 
 
 def _most(max_drop: float, population: int) -> int:
-    """The largest total whose mean is at most max_drop, as floating-point numbers compare: 0.29 of 100 is 29, not 28."""
+    """The largest total with mean <= max_drop in floating point: 0.29 of 100 is 29, not 28."""
     total = math.floor(max_drop * population)
     while (total + 1) / population <= max_drop:
         total += 1

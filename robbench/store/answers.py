@@ -1,4 +1,6 @@
-"""A model's answers to a few questions, kept with each run: what no hash of code and weights sees, such as other files it reads.
+"""A model's answers to a few questions, stored with each run.
+
+They change with what no hash of code and weights covers, such as other files that the model reads.
 
 They are compared with a tolerance and are no part of a hash: the last bits of an answer depend on
 processor and threads, and any rounding has a border that they can cross.
@@ -19,8 +21,9 @@ from robbench.store.find import run_row
 from robbench.store.store import Store
 
 RELATIVE, ABSOLUTE = 1e-3, 1e-5
-"""What rounding may change in an answer: a share of its logits' spread around their mean, and of their size."""
-SPREADS = 3.0  # so many times as far apart as two of its own answers may those of a random model be
+"""What rounding may change in an answer, relative to its logits' spread and size."""
+SPREADS = 3.0
+"""How far apart answers of a random model may be, in distances between two of its own."""
 
 
 def same_answers(
@@ -46,7 +49,7 @@ def same_answers(
 
 
 def settled(store: Store, run_id: str, answers: str) -> tuple[str, str | None]:
-    """The id of the run with these answers, and, where it is another than `run_id`, the id of a run with other ones.
+    """(id of the run with these answers, id of a run with other answers or None).
 
     `run_id` is a hash of all that is known to decide a run. A run under it whose model answered
     otherwise is another run, and stays: this one has a further id, found again by every later call.
@@ -66,7 +69,7 @@ def _kept(store: Store, run_id: str) -> str | None:
     try:
         return run_row(path).get("answers") if path.is_file() else store.partial(run_id).answers()
     except UserError:
-        return None  # whoever reads the run says what is wrong with it
+        return None  # reading the run reports what is wrong with it
 
 
 def _read(text: str, parts: Sequence[str]) -> tuple[NDArray[np.float64], float]:

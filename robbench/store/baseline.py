@@ -1,4 +1,4 @@
-"""The reference run of an output folder, held by the content of its files, so that nobody moves it unnoticed.
+"""The reference run of an output folder, identified by the content of its files.
 
 ROOT/results/baseline.json names the run and has the SHA-256 of each of its files.
 """

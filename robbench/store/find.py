@@ -41,7 +41,7 @@ class RunRef:
 class Finder:
     """Finds runs by name in the folder of runs files `runs`.
 
-    `models` is where trained models lie.
+    `models` is the folder of trained models.
     """
 
     def __init__(self, runs: Path, models: Path, empty: Callable[[], str]) -> None:
@@ -87,7 +87,7 @@ class Finder:
         raise unknown("model, run or path", name, {ref.model for ref in self._refs}.union(like))
 
     def _matching(self, pattern: str) -> list[Location]:
-        """The runs of the models, or the ids, files and folders, that a pattern with * ? or [] fits."""
+        """The runs whose model, id, file or folder matches a pattern with * ? or []."""
         mine = [
             e
             for e in self._refs
@@ -106,12 +106,12 @@ class Finder:
 
 
 def _paths(found: Sequence[RunRef]) -> list[Location]:
-    """Where they lie, without the parts that a gate attacked until it had seen enough, unless there is nothing else."""
+    """Their paths, without runs that a gate ended early, unless there are no others."""
     return [ref.path for ref in found if ref.whole] or [ref.path for ref in found]
 
 
 def run_refs(paths: Sequence[Location]) -> list[RunRef]:
-    """What the runs files say about themselves, oldest run first, of one security curve the smallest budget."""
+    """The identities of runs files, oldest run first, of one security curve the smallest eps."""
 
     def ref(path: Location) -> RunRef:
         row = run_row(path, ("run_id", "model", "started_at", "eps", "status"))
@@ -130,7 +130,7 @@ def run_refs(paths: Sequence[Location]) -> list[RunRef]:
 
 
 def in_threads(work: Callable[[Location], T], paths: Sequence[Location]) -> Iterator[T]:
-    """The results for each path in their order, worked on side by side: reading small files is mostly waiting."""
+    """The results for each path in order, read in threads: small files are mostly waiting."""
     with ThreadPoolExecutor() as pool:
         yield from pool.map(work, paths)
 
@@ -184,7 +184,7 @@ def parquet_files(folder: Location) -> list[Location]:
 
 
 def runs_at(path: Location) -> list[Location]:
-    """The runs files that a path means: itself, its sibling, or those in a folder, a results folder or an output folder.
+    """The runs files of a path: a table of a run, a results folder or an output folder.
 
     Raises UserError for a path where there are none, and for a file that is not of a run.
     """

@@ -1,4 +1,4 @@
-"""Where tables lie: local paths, and addresses such as s3://bucket/runs that fsspec opens.
+"""The places of tables: local paths, and addresses such as s3://bucket/runs that fsspec opens.
 
 Both are read alike.
 """
@@ -62,7 +62,7 @@ class Remote:
 
     @property
     def parent(self) -> Remote:
-        """The folder it lies in."""
+        """The parent folder."""
         return Remote(self._system, str(self._path.parent))
 
     def absolute(self) -> Remote:
@@ -88,7 +88,7 @@ class Remote:
             return bool(self._system.isdir(str(self._path)))
 
     def glob(self, pattern: str) -> list[Remote]:
-        """What lies inside and fits the pattern, sorted. Raises as `exists`."""
+        """The entries that match the pattern, sorted. Raises as `exists`."""
         with self._answering():
             return [
                 Remote(self._system, path)
@@ -116,7 +116,7 @@ P = TypeVar("P", Path, Remote, Location)
 
 
 def sibling_table(run: P, kind: str) -> P:
-    """Where another table of the same run lies, given one of its files: results/<kind>/<run id>.parquet."""
+    """The path of another table of the same run: results/<kind>/<run id>.parquet."""
     return run.absolute().parent.parent / kind / run.name
 
 
@@ -164,7 +164,7 @@ def trained_name(model: str) -> str:
 
 
 def model_folder(run: Path, model: str) -> Path | None:
-    """The folder of a trained model in the output folder that a runs file lies in, None when it is not there."""
+    """The folder of a trained model in the output folder of a runs file, None if missing."""
     folder = run.absolute().parent.parent.parent / "models" / trained_name(model)
     return folder if is_there(folder / "config.json") else None
 
@@ -187,7 +187,7 @@ def matches(pattern: str) -> list[Location]:
 
 
 def _walk(start: Path, parts: Sequence[str]) -> Iterator[Path]:
-    """What lies in `start` under the parts of a pattern."""
+    """The entries of `start` that match the parts of a pattern."""
     seen = [0]
 
     def inside(folder: Path, hidden: bool = False) -> list[os.DirEntry[str]]:

@@ -1,4 +1,4 @@
-"""What was measured on a run, beside the run: ROOT/results/measures and ROOT/results/sample_measures. Needs no torch."""
+"""The measures of a run: ROOT/results/measures and ROOT/results/sample_measures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The finished samples of a run that is not complete, kept so that the same command goes on with them."""
+"""The finished samples of an incomplete run, stored so that the same command resumes it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ANSWERS = "answers.json"
 
 
 class Partial:
-    """The finished samples of a run that was stopped, as numbered shards in one folder, their points in a folder inside."""
+    """The finished samples of a stopped run: numbered shards in a folder, points in a subfolder."""
 
     def __init__(self, folder: Path, run_id: str) -> None:
         self._folder, self._run_id = folder, run_id
@@ -132,7 +132,7 @@ class Partial:
             return None
 
     def discard(self) -> None:
-        """Remove all shards, in one step for whoever looks.
+        """Remove all shards, in one step for any reader.
 
         Raises UserError or RunError when the file system refuses.
         """

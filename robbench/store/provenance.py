@@ -1,4 +1,4 @@
-"""What produced a number: versions, machine, command line and the state of the working folder's git checkout.
+"""What produced a number: versions, machine, command line and git state.
 
 Nothing is imported to learn its version, and of the environment only threading, kernels and
 ROBBENCH_* variables are kept.
@@ -122,9 +122,14 @@ def _run_git(*arguments: str) -> str | None:
     ]
     try:
         done = subprocess.run(
-            words, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=5, check=True,
+            words,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=5,
+            check=True,
             env=os.environ | _ENVIRONMENT,
-        )  # fmt: skip
+        )
     except (OSError, subprocess.SubprocessError, UnicodeDecodeError):
         return None
     return done.stdout.strip()

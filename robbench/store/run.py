@@ -21,7 +21,9 @@ _NAMED_WHEN_ABSENT = ("flags", "max_queries", "max_time_s", "precision")
 
 @dataclass(frozen=True)
 class Run:
-    """A finished run: `info` is its row of the runs table, `samples` its sample rows (or the columns asked for).
+    """A finished run: `info` is its row of the runs table, `samples` its sample rows.
+
+    `samples` may hold only the columns asked for.
 
     `older` says in what way its files are those of an older robbench, such as `schema version 0`;
     empty when they are not.

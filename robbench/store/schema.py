@@ -214,8 +214,8 @@ CHECKS = _schema(
     bool: automatic
     """,
 )
-"""One row per check of a run or a model. subject is the run id, or a hash that stands for the
-model; verdict is pass, fail, unclear or skipped; a figure is held against its threshold, both
+"""One row per check of a run or a model. subject is the run id, or a hash of the
+model; verdict is pass, fail, unclear or skipped; a figure is compared with its threshold, both
 null where there is none; evidence holds the ids of the samples that speak against the attack;
 n_samples is the slice looked at, n_forward and n_backward what the check cost, padding included
 (what an earlier check has asked already costs nothing); automatic: after an attack, without the

@@ -1,4 +1,4 @@
-"""What tells runs apart that stand in one table under one title: precision, device, seeds, weights of one name.
+"""Settings that distinguish runs with equal titles: precision, device, seeds, weights.
 
 Subsets and limits are not among them: a mixture of those is shown on request only, and
 marked.
@@ -19,10 +19,10 @@ _TITLE = ("data", "split", "threat", "attack")
 def settings(
     infos: Sequence[Info], title: Sequence[str] = _TITLE, *, weights: bool = True
 ) -> list[str | None]:
-    """For each row of the runs table, in what it differs from others that have the same `title`, such as `bf16, seed 1`.
+    """How each row of the runs table differs from others of equal title: `bf16, seed 1`.
 
-    None where there is nothing. Of two models of one name the start of the weights' hash is told
-    too, if wanted.
+    None where there is nothing. Two models of one name differ in the start of their weights'
+    hash, if `weights`.
     """
     tables: dict[tuple[Any, ...], list[int]] = {}
     for i, info in enumerate(infos):

@@ -1,6 +1,6 @@
-"""What the tables' values must be, asked once when a table is read: types, nulls, ranges, and the JSON inside of columns.
+"""Checks of a table's values on reading: types, nulls, ranges and the JSON in columns.
 
-Whoever works with a table that came through here need not ask again.
+No other code has to check them again.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ _WORDS: dict[str, dict[str, tuple[str, ...]]] = {
 
 
 def require_sound(table: pa.Table, kind: str, where: str) -> None:
-    """Raise UserError, beginning with `where`, unless the columns of a table that are there hold what its schema promises."""
+    """Raise UserError, beginning with `where`, unless the columns present fit their schema."""
     names, columns = set(table.column_names), table.columns
     try:
         table.validate(full=True)  # text that is no UTF-8, offsets that lead nowhere
@@ -194,7 +194,7 @@ def same_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
 
 
 def require_margins(details: Mapping[tuple[str, str], Any], where: str) -> None:
-    """Raise UserError unless each input margin of measures (details by name and split) has its curve, both with their facts."""
+    """Raise UserError unless each input margin (by name and split) has its security curve."""
     for (name, split), detail in details.items():
         if name.startswith("input_margin_"):
             margin = checked(_Margin, detail, f"{where}: detail of {name}")

@@ -1,12 +1,12 @@
-"""Where things lie in an output folder, and how runs are written there and read.
+"""The layout of an output folder, and how runs are written there and read.
 
 ROOT/models/<name>/                      what training leaves
 ROOT/results/runs/<run_id>.parquet       one row; written last, so it exists only for a complete run
 ROOT/results/samples/<run_id>.parquet    one row per sample
 ROOT/results/points/<run_id>.parquet     worst inputs, if they were asked for
-ROOT/results/{measures,sample_measures}/<run_id>.parquet   what `robbench measure` found (store/measured.py)
+ROOT/results/{measures,sample_measures}/<run_id>.parquet   what `measure` found
 ROOT/results/checks/<subject>.parquet    what `check` found, of a run or of a model
-ROOT/results/partial/<run_id>/NNNNNN.parquet   finished samples of a run that is not complete; beside them answers.json
+ROOT/results/partial/<run_id>/NNNNNN.parquet   finished samples of an incomplete run; answers.json
 ROOT/results/locks/<run_id>.lock         while a process works on the run
 """
 
@@ -72,7 +72,7 @@ class Store:
                 raise UserError(f"{place} is a file, not an output folder; choose another --out")
 
     def check_writable(self) -> None:
-        """Raises UserError when nothing can be written here: better known before the work than after it."""
+        """Raises UserError when nothing can be written here: better before the work than after."""
         check_writable(self.root / "results")
 
     def locked(
@@ -90,11 +90,11 @@ class Store:
 
     @property
     def models(self) -> Path:
-        """Where trained models lie, each in a folder of its name."""
+        """The folder of trained models, each in a folder of its name."""
         return self.root / "models"
 
     def run_path(self, run_id: str) -> Path:
-        """Where the row of a complete run lies."""
+        """The file with the row of a complete run."""
         return self._file("runs", run_id)
 
     def has(self, run_id: str) -> bool:
@@ -109,7 +109,7 @@ class Store:
         *,
         keep_shards: bool = False,
     ) -> Path:
-        """Write a complete run, its row last, and drop its shards (unless told).
+        """Write a complete run, its row last, and drop its shards unless `keep_shards`.
 
         Returns the path of its row.
 
@@ -203,8 +203,13 @@ class Store:
 
 
 @contextlib.contextmanager
-def locked_runs(results: Path, subjects: Sequence[str], *, say: Callable[[str], None],
-                asked_to_stop: Callable[[], None] = lambda: None) -> Iterator[None]:  # fmt: skip
+def locked_runs(
+    results: Path,
+    subjects: Sequence[str],
+    *,
+    say: Callable[[str], None],
+    asked_to_stop: Callable[[], None] = lambda: None,
+) -> Iterator[None]:
     """As `Store.locked`, for the runs of a folder of results."""
     with contextlib.ExitStack() as stack:
         # In one order for all, so that no two wait for each other.

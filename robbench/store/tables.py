@@ -56,7 +56,7 @@ def write_table(path: Path, table: pa.Table, run: str) -> None:
 
 
 def write_batches(path: Path, schema: pa.Schema, tables: Iterable[pa.Table], run: str) -> None:
-    """As `write_table`, of a table that comes in parts, each of which is written before the next is asked for."""
+    """As `write_table`, of a table in parts: each is written before the next is asked for."""
     schema = schema.with_metadata({**(schema.metadata or {}), b"robbench.run": run.encode()})
 
     def write(temporary: Path) -> None:
@@ -137,7 +137,7 @@ def read_table(
 
 
 def read_sibling(path: Location, kind: str, columns: Sequence[str]) -> list[dict[str, Any]]:
-    """Some columns of a table that may lie beside a run, as rows; none when there is no such file.
+    """Some columns of a table beside a run, as rows; none when it does not exist.
 
     Raises UserError, naming the file, when it is damaged, holds another table or lacks a column.
     """
@@ -169,7 +169,7 @@ def _read(
     wanted: Sequence[pa.Field],
     group: int | None = None,
 ) -> list[pa.ChunkedArray]:
-    """The columns in the types of their schema, null where the file, of the schema `own`, lacks them.
+    """The columns in their schema's types, null where the file, of the schema `own`, lacks them.
 
     Raises UserError for values that cannot be right.
     """
@@ -234,7 +234,7 @@ def _open(path: Location) -> Iterator[pq.ParquetFile]:
 
 
 def _require_magic(path: Path) -> None:
-    """Raise UserError for a file of another kind: it is somebody's, and not a damaged one of ours."""
+    """Raise UserError for a file that is not Parquet, rather than a damaged file of ours."""
     with path.open("rb") as file:
         start = file.read(4)
     if start and start != b"PAR1":
@@ -250,7 +250,7 @@ def _identify(path: Location, schema: pa.Schema) -> tuple[str, str]:
     version = facts.get(b"robbench.schema_version", b"")
     if kind not in _SCHEMAS or not version.isdigit():
         raise UserError(
-            f"{path} was not written by robbench; name the files of a run, or the folder they lie "
+            f"{path} was not written by robbench; name the files of a run, or the folder they are "
             "in"
         )
     _refuse_newer(path, version)
@@ -259,9 +259,9 @@ def _identify(path: Location, schema: pa.Schema) -> tuple[str, str]:
 
 def _refuse_newer(path: Location, version: bytes) -> None:
     if version.isdigit() and (len(version) > 9 or int(version) > SCHEMA_VERSION):
-        told = version[:9].decode()
+        named = version[:9].decode()
         raise UserError(
-            f"{path} has schema version {told}, this robbench reads up to {SCHEMA_VERSION}: "
+            f"{path} has schema version {named}, this robbench reads up to {SCHEMA_VERSION}: "
             "upgrade robbench"
         )
 

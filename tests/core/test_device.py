@@ -49,7 +49,7 @@ def test_a_model_is_placed_where_it_is_unless_a_device_is_named() -> None:
     with placed(net, None) as here, placed(net, "cpu") as there:
         assert here == there == torch.device("cpu")
     parts = torch.nn.Sequential(net, torch.nn.Linear(2, 2, device="meta"))
-    with pytest.raises(UserError, match="lies on 2 devices"), placed(parts, "cpu"):
+    with pytest.raises(UserError, match="is on 2 devices"), placed(parts, "cpu"):
         pass
     with placed(torch.nn.Flatten(), None) as here:
         assert here == torch.device("cpu")

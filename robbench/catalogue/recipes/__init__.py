@@ -1,4 +1,4 @@
-"""Recipes: training settings that ship with the package, one TOML file each, for `robbench train --recipe NAME`."""
+"""Recipes: training settings that ship with the package, one TOML file each."""
 
 from __future__ import annotations
 
