@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from robbench.analysis.comparable import differences
 from robbench.analysis.join import common
 from robbench.analysis.summary import COLUMNS as SUMMARY_COLUMNS
-from robbench.analysis.summary import column, summarise
+from robbench.analysis.summary import MARGINS, column, summarise
 from robbench.core.errors import UserError
 from robbench.statistics.proportions import holm, mcnemar_exact
 from robbench.statistics.ranking import best_of
@@ -47,10 +47,7 @@ _MEASURED = (
     "robust_accuracy_low",
     "robust_accuracy_high",
     "adversarial_ratio",
-    "clean_margin_mean",
-    "clean_margin_p50",
-    "adv_margin_mean",
-    "adv_margin_p50",
+    *MARGINS,
     "n_forward",
     "n_backward",
     "n_unconfirmed",

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robbench.analysis.compare import WITHOUT_BUDGET
+from robbench.analysis.summary import MARGINS
 from robbench.core.errors import UserError
 from robbench.core.spec import canonical_json
 from robbench.statistics.bootstrap import over_seeds, over_seeds_difference
@@ -19,10 +20,7 @@ from robbench.store.run import Run
 _MEANS = (
     "robust_accuracy_floor",
     "adversarial_ratio",
-    "clean_margin_mean",
-    "clean_margin_p50",
-    "adv_margin_mean",
-    "adv_margin_p50",
+    *MARGINS,
     "n_forward",
     "n_backward",
     "n_forward_per_sample",

@@ -30,6 +30,9 @@ COLUMNS = (
 )
 """The sample columns that `summarise` needs."""
 
+MARGINS = ("clean_margin_mean", "clean_margin_p50", "adv_margin_mean", "adv_margin_p50")
+"""The logit margins of a run that a comparison shows."""
+
 
 def summarise(
     samples: pa.Table | Sequence[Mapping[str, Any]], *, budget: bool = True

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from robbench.analysis.summary import MARGINS
 from robbench.core.errors import UserError, unknown
 
 Row = Mapping[str, Any]
@@ -15,10 +16,7 @@ Row = Mapping[str, Any]
 RATES = ("clean_accuracy", "robust_accuracy", "robust_accuracy_floor", "adversarial_ratio")
 METRICS = (
     *RATES,
-    "clean_margin_mean",
-    "clean_margin_p50",
-    "adv_margin_mean",
-    "adv_margin_p50",
+    *MARGINS,
     "n_forward",
     "n_backward",
     "wall_s",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +15,6 @@ from robbench.cli.options import option
 from robbench.cli.reporter import Reporter, print_json, print_rich, reported
 
 if TYPE_CHECKING:
-    from robbench.store.store import Store
-    from robbench.tasks.attack.plan import AttackPlan
     from robbench.tasks.attack.run import Attacked
 
 WHAT = "What to attack, and how"
@@ -152,6 +151,7 @@ def attack(
     from robbench.store.store import Store
     from robbench.tasks.attack.config import AttackConfig
     from robbench.tasks.attack.plan import plan_attacks
+    from robbench.tasks.attack.planned import planned_runs
     from robbench.tasks.attack.run import attack as run
 
     flags = {
@@ -181,9 +181,8 @@ def attack(
     ):
         reporter.say(note)
     if dry_run:
-        print_json(
-            "robbench.attack.plan/1", runs=[row for plan in plans for row in describe(plan, store)]
-        )
+        runs = [run for plan in plans for run in planned_runs(plan, store)]
+        print_json("robbench.attack.plan/1", runs=[dataclasses.asdict(run) for run in runs])
         return
 
     def show_rows(found: list[Attacked]) -> None:
@@ -212,20 +211,3 @@ def attack(
     else:
         show_measures(measured)
         reporter.say(f"per-sample results: {store.root / 'results' / 'samples'}")
-
-
-def describe(plan: AttackPlan, store: Store) -> list[dict[str, object]]:
-    """The runs of a plan as plain values, for --dry-run."""
-    config = plan.config
-    return [
-        {
-            "run_id": run_id, "model": plan.subject.name, "data": plan.data, "samples": len(plan.subject.split),
-            "threat": threat.text, "attack": plan.attack, "attacks": [entry.spec for entry in plan.entries],
-            "split": config.split, "seed": config.seed, "batch_size": config.batch_size or "auto", "device": str(plan.device),
-            "precision": config.precision, "compile": config.compile,
-            "max_time": config.max_time, "max_queries": config.max_queries,
-            "store_points": config.store_points, "measure": config.measure,
-            "replay": [path.stem for path in plan.replay], "done": store.has(run_id),
-        }
-        for run_id, threat in zip(plan.run_ids, plan.threats, strict=True)
-    ]  # fmt: skip
