@@ -41,7 +41,7 @@ def recorded_command(facts: Mapping[str, Any]) -> Command | None:
 
 
 def attack_command(info: Mapping[str, Any]) -> Command:
-    """The command that gives a run: the recorded one, else one made from its row of the runs table."""
+    """The command that gives a run: the recorded one, else one made from its runs row."""
     if command := recorded_command(json.loads(info["provenance"] or "{}")):
         return command
     words = ["robbench", "attack", info["model"]]

@@ -1,4 +1,4 @@
-"""What two runs must have in common before their numbers may stand side by side: samples, threat model, attacks, schema."""
+"""What two runs must share for a comparison: samples, threat model, attacks, schema."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _same_threat(run: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 def _attacks(run: Mapping[str, Any]) -> list[str]:
     """Every attack in full, as `attack_params` has it.
 
-    What is no list of texts is compared as it stands.
+    What is no list of texts is compared as it is.
     """
     try:
         specs = json.loads(run["attack_params"])

@@ -49,11 +49,12 @@ def compare_runs(
     over_seeds: bool = False,
     fail_on: Sequence[Tolerance] = (),
 ) -> Comparison:
-    """Compare the runs that `names` mean (see `Store.find`; none means all of the store), the first is the baseline.
+    """Compare the runs that `names` select with the first of them, the baseline.
 
-    `where` keeps the runs of which each COLUMN=VALUE holds. Raises UserError as `Store.find` and
-    `read_run` do; for runs that differ in something that is not in `allow` (of KINDS), or have no
-    sample in common; and with `fail_on` for no pair.
+    `names` are read as in `Store.find`; none selects the whole store. `where` keeps the runs of
+    which each COLUMN=VALUE holds. Raises UserError as `Store.find` and `read_run` do; for runs that
+    differ in something that is not in `allow` (of KINDS), or have no sample in common; and with
+    `fail_on` for no pair.
     """
     _require_kinds(allow)
     store = Store(out)
@@ -116,7 +117,8 @@ def _where(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
         name, equals, value = condition.partition("=")
         if not equals or name not in RUNS.names:
             raise UserError(
-                f"--where '{condition}': write COLUMN=VALUE{'' if name in RUNS.names else nearest(name, RUNS.names)}"
+                f"--where '{condition}': write COLUMN=VALUE"
+                f"{'' if name in RUNS.names else nearest(name, RUNS.names)}"
             )
         here = Counter(_said(run.info[name]) for run in kept)
         kept = [run for run in kept if _said(run.info[name]) == value]

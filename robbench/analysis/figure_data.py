@@ -55,7 +55,7 @@ class Margins:
 
 
 def curves(series: Series) -> list[Curve]:
-    """The security curve of the runs with budgets, from clean accuracy at eps 0 on, and that of the run without one."""
+    """The security curves of the runs with a budget, from eps 0 on, and of the run without."""
     found = []
     if budgets := series.budgets:
         rows = [budgets[0].info | _clean_as_robust(budgets[0]), *(run.info for run in budgets)]
@@ -116,7 +116,7 @@ def sizes(run: Run) -> Floats:
 
 
 def edges(values: Sequence[Floats], bins: int = BINS, low: float | None = None) -> Floats:
-    """Common bin edges [bins+1] for histograms of several arrays, without the outermost half percent on either side."""
+    """Common bin edges [bins+1] of several arrays, without the outermost half percent."""
     finite = np.concatenate([value[np.isfinite(value)] for value in values] or [np.zeros(0)])
     if not len(finite):
         return np.linspace(0.0, 1.0, bins + 1)
@@ -136,7 +136,7 @@ def shares(values: Floats, ends: Floats) -> list[float]:
 
 
 def by_class(run: Run, n_classes: int) -> tuple[list[float], list[int]]:
-    """Robust accuracy in [0,1] (NaN for a class without samples) and number of samples of each class."""
+    """Robust accuracy in [0,1] (NaN without samples) and number of samples of each class."""
     labels = numbers(run, "label").astype(int)
     counts = np.bincount(labels, minlength=n_classes)
     robust = np.bincount(labels, weights=numbers(run, "robust"), minlength=n_classes)

@@ -1,4 +1,4 @@
-"""Did robustness drop by more than is tolerated? What two finished runs say, one check for each tolerance."""
+"""Did robustness drop by more than is tolerated? A check per tolerance, from two runs."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ from robbench.core.errors import UserError
 from robbench.store.run import Run
 
 COLUMNS = ("sample_id", "label", "clean_correct", "robust", "adversarial", "adv_margin")
-"""The sample columns that `judge` needs, besides the distance in the norm of a run without a budget."""
+"""The sample columns that `judge` needs; without a budget also the distance in the norm."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GateFinding:
-    """What a gate found. baseline and candidate: their rows of the runs table (of a run not written, what is known of it).
+    """What a gate found.
 
+    baseline and candidate: their rows of the runs table (of a run not written, what is known).
     seen of total: samples that were compared, of those the baseline has. notes: warnings, a
     sentence each.
     """
@@ -59,10 +60,10 @@ class GateFinding:
 
 
 def require_comparable(baseline: dict[str, Any], candidate: dict[str, Any]) -> None:
-    """Raise UserError, saying what differs, unless two rows of the runs table may be held against each other."""
+    """Raise UserError, with the differences, unless two rows of the runs table are comparable."""
     if found := differences(baseline, candidate):
         raise UserError(
-            f"run {candidate['run_id']} ({candidate['model']}) cannot be held against the "
+            f"run {candidate['run_id']} ({candidate['model']}) cannot be compared with the "
             f"baseline {baseline['run_id']} "
             f"({baseline['model']}): {'; '.join(found)}. Attack both alike, or name another "
             "baseline"

@@ -68,7 +68,7 @@ class Tolerances:
 
 @dataclass(frozen=True, kw_only=True)
 class GateCheck:
-    """One number of both runs and whether it dropped by more than `tolerance`, in its own unit (rates in [0,1]).
+    """One number of both runs: did it drop by more than `tolerance`, in its unit or as a rate?
 
     drop is baseline minus candidate, low and high its bounds: each is beyond the truth with
     probability at most alpha. lost and won: samples that only the baseline, only the candidate has
@@ -109,9 +109,16 @@ def rate_check(
     n, lost, won = len(mine), int((mine & ~theirs).sum()), int((theirs & ~mine).sum())
     drop, alpha = (lost - won) / n, tolerances.alpha
     common: dict[str, Any] = {
-        "metric": metric, "baseline": float(mine.mean()), "candidate": float(theirs.mean()), "drop": drop, "n": n, "lost": lost,
-        "won": won, "tolerance": tolerance, "mcnemar_p": mcnemar_exact(lost, won),
-    }  # fmt: skip
+        "metric": metric,
+        "baseline": float(mine.mean()),
+        "candidate": float(theirs.mean()),
+        "drop": drop,
+        "n": n,
+        "lost": lost,
+        "won": won,
+        "tolerance": tolerance,
+        "mcnemar_p": mcnemar_exact(lost, won),
+    }
     if tolerances.these_samples:
         decision: Decision = (
             "not shown" if tolerance is None else "regression" if drop > tolerance else "pass"
@@ -152,7 +159,7 @@ def needed_for_rate(lost: int, won: int, n: int, tolerance: float, alpha: float)
 def margin_check(
     metric: str, mine: NDArray[Any], theirs: NDArray[Any], tolerance: float, tolerances: Tolerances
 ) -> GateCheck:
-    """The check of a median from values [n] of the baseline and the candidate, inf where no perturbation was found.
+    """The check of a median of values [n] of each run, inf where no perturbation was found.
 
     Pairs with NaN or -inf are left out. Raises UserError when none is left.
     """
@@ -162,9 +169,12 @@ def margin_check(
     mine, theirs = mine[known].astype(np.float64), theirs[known].astype(np.float64)
     n, alpha = len(mine), tolerances.alpha
     common: dict[str, Any] = {
-        "metric": metric, "baseline": float(np.median(mine)), "candidate": float(np.median(theirs)), "n": n,
+        "metric": metric,
+        "baseline": float(np.median(mine)),
+        "candidate": float(np.median(theirs)),
+        "n": n,
         "tolerance": tolerance,
-    }  # fmt: skip
+    }
     if tolerances.these_samples:
         same = common["baseline"] == common["candidate"]  # also where both are infinite
         drop = 0.0 if same else common["baseline"] - common["candidate"]

@@ -52,7 +52,7 @@ def gate_runs(
 
 
 def remarks(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[str]:
-    """What to mind about a pair of runs: equal models, unfinished samples, points tried on one only, and their flags."""
+    """Warnings about a pair: equal models, unfinished samples, points tried on one, flags."""
     found = []
     alike = (
         baseline["model_hash"] == candidate["model_hash"]

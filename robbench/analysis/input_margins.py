@@ -63,27 +63,27 @@ class InputMargins:
 
     @property
     def censored(self) -> NDArray[np.bool_]:
-        """[n] nothing was found as far as attacks looked: the margin is above `attacked`, its lower end."""
+        """[n] no perturbation was found up to `attacked`, the lower end of the margin."""
         return self.smallest > self.attacked
 
     @property
     def reach(self) -> float:
-        """Up to which eps robust accuracy is known for every sample: the smallest lower end, inf when none is censored."""
+        """The largest eps at which robust accuracy is known: inf when no margin is censored."""
         return float(self.attacked[self.censored].min(initial=math.inf))
 
     def curve(self) -> tuple[list[float], list[float]]:
-        """The security curve as steps: robust accuracy from each of the eps on, first 0, last `reach` if that is finite."""
+        """The security curve as steps: eps, from 0 to `reach` if finite, and robust accuracy."""
         ends = self.smallest[(self.smallest <= self.reach) & np.isfinite(self.smallest)]
         steps = np.unique([0.0, *ends, *([self.reach] if math.isfinite(self.reach) else [])])
         fallen = np.searchsorted(np.sort(self.smallest), steps, side="right")
         return steps.tolist(), (1 - fallen / len(self.smallest)).tolist()
 
     def area(self, end: float | None = None) -> tuple[float, float]:
-        """(low, high) area under the curve from 0 to `end` (default: `reach`, or the largest margin): the mean truncated margin.
+        """(low, high) of the mean truncated margin, the area under the curve from 0 to `end`.
 
         The curve itself gives `high`. Attacks inside a budget stop at their first success, anywhere
-        in it, so between two budgets the truth may lie lower; `low` counts a sample as broken from
-        the largest eps on at which it was seen to stand. They are equal where attacks looked for
+        in it, so between two budgets the truth may be lower; `low` counts a sample as broken from
+        the largest eps at which its attacks failed. They are equal where attacks looked for
         the smallest perturbation. NaN beyond `reach`.
         """
         end = self.end if end is None else end
@@ -95,7 +95,7 @@ class InputMargins:
 
     @property
     def end(self) -> float:
-        """Where the curve ends: at `reach`, or at the largest margin when that is infinite and margins are not; 0 if neither."""
+        """End of the curve: `reach`, or the largest margin where that is infinite; 0 if neither."""
         if math.isfinite(self.reach):
             return self.reach
         return float(self.smallest[np.isfinite(self.smallest)].max(initial=0.0))
@@ -104,7 +104,7 @@ class InputMargins:
 def input_margins(
     sample_ids: Sequence[int] | NDArray[np.int64], runs: Sequence[Run]
 ) -> dict[str, InputMargins]:
-    """The input margins of some samples in each norm that was attacked, from the runs of one model (see `runs_alike`).
+    """The input margins of samples in each attacked norm, from the runs of one model.
 
     A norm's margins are those of the samples that some run attacked in that norm. Every adversarial
     row counts in every norm, whatever its attack was after; a missing dist_* counts as not known.
@@ -131,7 +131,7 @@ def input_margins(
                 # Rounding may have put it just outside of the budget it was found in.
                 size = np.minimum(size, eps)
                 attacked[here] = np.maximum(attacked[here], eps)
-                # Not attacked to the end: nothing was seen to stand.
+                # Not attacked to the end: no attack failed.
                 cut = columns["status"] == UNFINISHED
                 stood[here] = np.maximum(stood[here], np.where(broken | cut, 0.0, eps))
                 unfinished[here] |= cut
@@ -149,14 +149,20 @@ def input_margins(
                 if run.info["norm"] == norm and len(here)
             }
             found[norm] = InputMargins(
-                norm, ids[known], smallest[known], stood[known], attacked[known], unfinished[known],
-                tuple(sorted(budgets)), tuple(sorted(used)),
-            )  # fmt: skip
+                norm,
+                ids[known],
+                smallest[known],
+                stood[known],
+                attacked[known],
+                unfinished[known],
+                tuple(sorted(budgets)),
+                tuple(sorted(used)),
+            )
     return found
 
 
 def runs_alike(path: Path) -> list[Run]:
-    """The runs beside a run, itself included, that attacked the same model in the same architecture; `path` is its runs file.
+    """The runs of the model and architecture of a run, itself included; `path` is its runs file.
 
     Raises UserError when one of the files is damaged.
     """
@@ -178,11 +184,11 @@ def _same_model(row: dict[str, Any], other: dict[str, Any]) -> bool:
 def measure_distances(
     path: Path, split: str, sample_ids: Sequence[int]
 ) -> tuple[list[Measure], dict[str, list[Any]]]:
-    """Input margins of the samples of a run (its runs file is `path`) by all runs of its model, for the tables of measures.
+    """Input margins of the samples of a run, by all runs of its model, as measures.
 
-    `input_margin_*` is the median, null where it lies beyond what was attacked; `security_curve_*`
-    the area under the curve; the columns hold each sample's margin, of a censored one its lower
-    end.
+    `path` is the run's runs file. `input_margin_*` is the median, null where it is beyond what was
+    attacked; `security_curve_*` the area under the curve; the columns hold each sample's margin, of
+    a censored one its lower end.
     """
     measures: list[Measure] = []
     columns: dict[str, list[Any]] = {}

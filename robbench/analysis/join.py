@@ -9,7 +9,7 @@ Ids = NDArray[np.int64]
 
 
 def common(ids: Ids, others: Ids) -> tuple[Ids, Ids]:
-    """Where the samples that both have lie in `ids` [N] and in `others` [M], in one order.
+    """Positions of the common samples in `ids` [N] and in `others` [M], in one order.
 
     Each id is once in each.
 

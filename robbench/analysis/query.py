@@ -21,7 +21,7 @@ _NO_TABLES = ("partial",)
 
 
 def query(sql: str, where: str | None, out: Path, *, allow_files: bool = False) -> pa.Table:
-    """The answer to `sql` over the views runs, samples, points, epochs and every other table in results/.
+    """The answer to `sql` over a view per table: runs, samples, points, epochs and others.
 
     `where` is an output folder or its address; None means `out`. A view has all rows of all files,
     in the file's own columns; a column that an older file lacks is null, a view without any file is

@@ -1,4 +1,4 @@
-"""Runs that differ in their training seed only, as one row: means over seeds, and what they say about the recipe."""
+"""Runs that differ only in their training seed as one row: the mean over seeds."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ _RATES = ("clean_accuracy", "robust_accuracy")
 def over_training_seeds(
     runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]
 ) -> list[dict[str, Any]]:
-    """One row per recipe under one attack, from the runs and their rows of `compare`, with the keys of such a row.
+    """One row per recipe and attack, from runs and their rows of `compare`, with their keys.
 
     n_seeds is the number of seeds, train_seed None. Rates, margins and queries are means over seeds
     (of medians, where the name says so), counts of doubtful samples are sums, intervals are
-    Student's t over seeds, cut off at 0 and 1, and nan for one seed. A recipe is held against the
+    Student's t over seeds, cut off at 0 and 1, and nan for one seed. A recipe is compared with the
     first one with the same data, threat model, attack and limits: robust_difference is the mean
     difference over the seeds in common, p_holm that of the paired t test. These are None without
     two common seeds; `note` says why. Needs `train_config` in the runs. Raises UserError where a

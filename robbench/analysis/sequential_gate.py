@@ -1,4 +1,4 @@
-"""A gate that watches a candidate being attacked, sample by sample in random order, and says when it has seen enough."""
+"""A gate that judges a candidate after each attacked sample and says when to stop."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from robbench.statistics.proportions import mcnemar_exact
 from robbench.statistics.sequential import PairedSequentialTest
 
 _LIKE_THEM = 1000
-"""Images like n samples are a population of so many times n: far above them, so that the samples do not exhaust it."""
+"""For images like n samples the population is n times this, so that it is not exhausted."""
 
 
 class SequentialGate:
-    """Decides robust accuracy, and clean accuracy where a drop of it is tolerated, on up to n samples of a baseline.
+    """Decides robust accuracy, and clean accuracy if limited, on up to n samples of a baseline.
 
     Each answer is given wrongly with probability at most alpha. For images like the samples, half
     of alpha is for stopping early (`PairedSequentialTest`) and half for the exact paired test that
@@ -45,12 +45,12 @@ class SequentialGate:
 
     @property
     def decided(self) -> bool:
-        """Whether more samples would change nothing: a regression is shown, or every answer is, or all samples are seen."""
+        """Whether to stop: a regression is shown, all answers are, or all samples are seen."""
         decisions = [test.decision for test in self.tests.values()]
         return "regression" in decisions or None not in decisions or self.seen == self.n
 
     def add(self, robust: tuple[bool, bool], clean: tuple[bool, bool]) -> None:
-        """Book a sample: whether the baseline, whether the candidate was right under attack, and without one."""
+        """Add a sample: whether baseline and candidate are correct under attack and without."""
         for metric, (mine, theirs) in ((ROBUST, robust), (CLEAN, clean)):
             if metric in self.tests:
                 self.tests[metric].add(mine, theirs)

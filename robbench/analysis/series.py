@@ -1,4 +1,4 @@
-"""Runs as the lines of a figure: which belong together, what they are called, in which order they come.
+"""Runs as the lines of a figure: their groups, names and order.
 
 NumPy only.
 """
@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """Runs of the same weights by the same attack on the same samples in one norm, budgets rising: a line of a figure.
+    """Runs of the same weights, attack, samples and norm, eps rising: a line of a figure.
 
     `name` is that of the line, `model` that of the model, as `model_names` calls it.
 
@@ -44,7 +44,7 @@ class Series:
 
 
 def in_order(runs: Sequence[Run]) -> list[Run]:
-    """Runs that can be held against each other side by side: by data, split and norm as they first appear, budgets rising.
+    """Comparable runs side by side: by data, split and norm as they first appear, eps rising.
 
     Within a budget they keep their order, so the first of them is still the one that the others are
     paired with.
@@ -90,7 +90,7 @@ def series_by_facts(runs: Sequence[Run]) -> dict[tuple[str, str, str], list[Seri
 
 
 def model_names(runs: Sequence[Run]) -> dict[tuple[str, str], str]:
-    """A name for each model and its weights: the model's own, with the start of their hash where two share it."""
+    """A name for each model and its weights, with the start of their hash where two share it."""
     weights = list(dict.fromkeys(_weights(run) for run in runs))
     shared = {name for name, _ in weights if sum(other == name for other, _ in weights) > 1}
     return {

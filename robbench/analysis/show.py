@@ -53,12 +53,17 @@ def show_run(name: str, out: Path) -> dict[str, Any]:
     samples, endless = run.samples, math.isinf(row["eps"])
     argv = row["provenance"].get("argv") or []
     return {
-        "run": row, "summary": summarise(samples, budget=not endless), "fell_to": _fell_to(samples),
+        "run": row,
+        "summary": summarise(samples, budget=not endless),
+        "fell_to": _fell_to(samples),
         "classes": _classes(samples, endless),
         "class_names": _class_names(path, row["model"]),
-        "distances": _distances(samples), "tables": _tables(path), "files": _files(path),
-        "command": shlex.join(["robbench", *argv[1:]]) if argv else None, "older": run.older,
-    }  # fmt: skip
+        "distances": _distances(samples),
+        "tables": _tables(path),
+        "files": _files(path),
+        "command": shlex.join(["robbench", *argv[1:]]) if argv else None,
+        "older": run.older,
+    }
 
 
 def _fell_to(samples: Any) -> list[dict[str, Any]]:
@@ -100,9 +105,8 @@ def _class_names(path: Location, model: str) -> list[str]:
         return []
     try:
         return list(read_config(folder / "config.json", Described).get("classes") or [])
-    except (
-        UserError
-    ):  # the run can be shown without; the command that takes the model says what is wrong with it
+    except UserError:
+        # The run can be shown without; the command that takes the model says what is wrong with it.
         return []
 
 
@@ -138,10 +142,11 @@ def _files(path: Location) -> list[str]:
 
 
 def list_runs(where: str | None, out: Path) -> dict[str, list[dict[str, Any]]]:
-    """{"runs": rows of the runs table, oldest first, "unfinished", "damaged", "models" to go on with} of an output folder.
+    """The runs of an output folder, and what in it can be continued.
 
-    The models are those whose training is not finished, and those without any run. `where` is the
-    folder or an address; None means `out`. Raises UserError when nothing at all is there.
+    {"runs": rows of the runs table, oldest first, "unfinished", "damaged", "models"}: the models
+    are those whose training is not finished, and those without any run. `where` is the folder or an
+    address; None means `out`. Raises UserError when nothing at all is there.
     """
     root = locate(where) if where else Store(out).root
     folder = next(
@@ -190,7 +195,7 @@ def _row_or_problem(path: Location) -> dict[str, Any]:
 
 
 def _model(folder: Location) -> dict[str, Any]:
-    """A model folder: whether its training has ended, and the command that goes on where it has not."""
+    """A model folder: whether its training is finished, and the command that resumes it."""
     if not isinstance(folder, Path):
         return {
             "model": folder.name,

@@ -37,15 +37,15 @@ MARGINS = ("clean_margin_mean", "clean_margin_p50", "adv_margin_mean", "adv_marg
 def summarise(
     samples: pa.Table | Sequence[Mapping[str, Any]], *, budget: bool = True
 ) -> dict[str, Any]:
-    """Counts, rates with Wilson bounds, margins and total queries of a run, under their names in the runs table.
+    """Counts, rates with Wilson bounds, margins and queries of a run, as in the runs table.
 
     Rates are in [0,1] and have all samples as denominator, except attack_success_rate: newly broken
     samples among the clean-correct ones (None when there are none). Margins are statistics over the
     samples where they are finite, NaN when there is none; n_error says how many samples had a logit
-    that is not. robust_accuracy_floor counts unfinished samples as fallen; without
-    a `budget` there is no robust accuracy (None). A sample that stands has no worst margin where
-    the attack has not shown what it tried: then the mean is None, and a quantile too unless it lies
-    among the fallen. Raises UserError without any sample.
+    that is not. robust_accuracy_floor counts unfinished samples as adversarial;
+    without a `budget` there is no robust accuracy (None). A robust sample has no worst margin where
+    the attack does not report what it tried: then the mean is None, and a quantile too unless it is
+    one of an adversarial sample. Raises UserError without any sample.
     """
     columns = {name: column(samples, name) for name in COLUMNS}
     n = len(columns["robust"])
@@ -132,9 +132,9 @@ def n_unknown(samples: pa.Table | Sequence[Mapping[str, Any]]) -> int:
 
 
 def quantile(values: NDArray[np.float64], q: float, unknown: int = 0) -> float | None:
-    """A quantile of `values` and of so many unknown ones above zero: None where it is not one of those below, NaN of nothing."""
+    """A quantile of `values` and of `unknown` more above 0; None where one of those decides."""
     if not unknown:
         return float(np.quantile(values, q)) if len(values) else float("nan")
     if math.ceil(q * (len(values) + unknown - 1)) >= int((values <= 0).sum()):
         return None
-    return float(np.quantile([*values, *[0.0] * unknown], q))  # where those stand does not matter
+    return float(np.quantile([*values, *[0.0] * unknown], q))  # their place does not matter

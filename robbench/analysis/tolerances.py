@@ -26,7 +26,7 @@ _ROUNDING = 1e-9  # relative: 0.29 - 0.28 must count as one point, not as more
 
 @dataclass(frozen=True)
 class Tolerance:
-    """How far `metric` may move: at most `limit` (>= 0) down or up, in points (pp), percent of the first (%) or its own units."""
+    """How far `metric` may fall or rise: `limit` >= 0 in points (pp), percent (%) or its units."""
 
     metric: str
     down: bool
@@ -34,7 +34,7 @@ class Tolerance:
     unit: str
 
     def failure(self, row: Row, baseline: Row) -> dict[str, Any] | None:
-        """How the row fails beside its baseline, both measured on the same samples: None when it does not.
+        """How the row fails against its baseline on the same samples: None when it does not.
 
         {"model", "run_id", "baseline", "metric", "from", "to", "change" (in the unit), "limit"
         (signed), "unit", "text"}. Raises UserError where one of the two has no such number.

@@ -1,4 +1,4 @@
-"""The columns a comparison can show: what stands above them, and how a row's number is written.
+"""The columns a comparison can show: their heads, and how a row's number is written.
 
 One place for the terminal, Markdown and LaTeX; for machines a column is the row's own values.
 """
@@ -140,10 +140,10 @@ def select(rows: Sequence[Row], names: Sequence[str] | None) -> list[dict[str, A
 
 
 def sort_rows(rows: Sequence[Row], by: str) -> list[Row]:
-    """The rows by a value, the best first: the larger, of a cost or a p value the smaller, of text in alphabetical order.
+    """The rows by a value, best first: the largest, of costs and p values the smallest.
 
-    `name:asc` and `name:desc` say it outright. What is missing or not a number comes last. Raises
-    UserError for another name.
+    Text comes in alphabetical order; `name:asc` and `name:desc` choose the order. What is missing
+    or not a number comes last. Raises UserError for another name.
     """
     given, _, order = by.partition(":")
     name = given.strip().replace("-", "_")

@@ -54,8 +54,8 @@ def to_parquet(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     Raises RunError when it cannot be written.
     """
     table = pa.Table.from_pylist([_flat(row) for row in rows])
-    # A column without any value has no type of its own: what nobody filled may be a number or a
-    # text.
+    # A column without any value has no type of its own: it may be of numbers or of
+    # texts.
     empty = [i for i, field in enumerate(table.schema) if pa.types.is_null(field.type)]
     for i in empty:
         table = table.set_column(i, table.schema.field(i).name, table.column(i).cast(pa.string()))
@@ -105,7 +105,7 @@ _TEX |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
 def to_latex(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = columns.WITH_FACTS) -> str:
     """A LaTeX tabular with the rules of booktabs, the best in bold.
 
-    What to know stands in comments above it.
+    Notes are comments above it.
     """
     shown = [columns.column(name) for name in names]
 

@@ -147,7 +147,7 @@ def margins(row: Mapping[str, Any]) -> str:
 
 
 def difference(row: Mapping[str, Any]) -> str:
-    """Difference in robust accuracy to the baseline, in percentage points, with the corrected p value of the paired test."""
+    """Difference in robust accuracy to the baseline in points, with the corrected p value."""
     if row["robust_difference"] is None:
         return NOTHING
     points = f"{100 * row['robust_difference']:+.1f}"
@@ -183,7 +183,7 @@ def digits(value: float | None, n: int = 3) -> str:
 
 
 def decimals(value: float | None) -> str:
-    """Three decimals, for figures that stand below each other."""
+    """Three decimals, for figures below each other."""
     return NOTHING if value is None else f"{value:.3f}"
 
 

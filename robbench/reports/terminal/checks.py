@@ -1,4 +1,4 @@
-"""Checks in the terminal: what held, what did not and on which samples, and the self-test's evidence for the thresholds."""
+"""Checks in the terminal: verdicts, samples, and the self-test behind the thresholds."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SHOWN = 5  # sample ids of a failed check
 
 
 def checks_table(title: str, rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """Rows of the checks table in 80 columns: one line each, then what the failed ones mean and why others were skipped."""
+    """Rows of the checks table in 80 columns, then what failed ones mean and skips' reasons."""
     table = _table(title)
     table.add_column("check", no_wrap=True)
     for head in ("severity", "verdict"):

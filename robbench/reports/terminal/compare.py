@@ -22,7 +22,7 @@ def comparison_table(
 ) -> RenderableType:
     """The rows of `compare`, one table for each data set, split, threat and attack.
 
-    `names` are the columns. Rates are percents, the difference is in percentage points of robust accuracy.
+    `names` are the columns. Rates are percents, differences are in points of robust accuracy.
     """
     parts: list[RenderableType] = []
     for facts, group in groupby(sorted(rows, key=_order(rows)), key=_facts):
@@ -53,7 +53,7 @@ def _titled_table(
     models = Counter(row["model"] for row in rows)
     named_rows, notes = [], []
     for row in rows:
-        # Two runs of one model are told apart by their run id.
+        # Two runs of one model differ in their run id.
         name = row["model"] if models[row["model"]] == 1 else f"{row['model']} {row['run_id'][:4]}"
         named_rows.append({**row, "model": name})
         # A run shown alone has nothing to be paired with.
@@ -91,7 +91,7 @@ def _sizes(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _first_is_not_first(rows: Sequence[Mapping[str, Any]]) -> str:
-    """Whom the rows were held against, when that is not the row shown first."""
+    """The baseline of the rows, when it is not the row shown first."""
     against = {row["baseline"] for row in rows if row["baseline"]}
     found = next((row for row in rows if row["run_id"] in against), None)
     return "" if found is None or found is rows[0] else f"{found['model']} {found['run_id'][:4]}"

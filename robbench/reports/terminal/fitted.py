@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from rich import box
 from rich.cells import cell_len
-from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, JustifyMethod, RenderableType
 from rich.segment import Segment
 from rich.table import Table
 from rich.text import Text
@@ -25,7 +25,7 @@ SHORTEST_NAME = 6
 
 @dataclass(frozen=True)
 class Head:
-    """What stands above a column: `full` on one line, `short` on one or two.
+    """The head of a column: `full` on one line, `short` on one or two.
 
     Numbers are on the right.
     """
@@ -67,7 +67,7 @@ class FittedTable:
             yield from (self._record(row, style, room) for row, style in self._styled())
 
     def width_on_lines(self) -> int:
-        """The least width at which every row has its numbers on one line, with or without its name."""
+        """The least width with every row's numbers on one line, with or without its name."""
         widths = self._widths([head.short for head in self.heads])
         if self.name is None:
             return self._total(widths)
@@ -102,8 +102,8 @@ class FittedTable:
             show_edge=False,
         )
         for head, text, width in zip(self.heads, texts, widths, strict=True):
-            justify = "right" if head.right else "left"
-            table.add_column(text, justify=justify, no_wrap=True, width=width)  # type: ignore[arg-type]
+            justify: JustifyMethod = "right" if head.right else "left"
+            table.add_column(text, justify=justify, no_wrap=True, width=width)
         for row, style in zip(rows, self.styles, strict=True):
             table.add_row(*row, style=style)
         return table

@@ -46,7 +46,7 @@ _SHARES = {
 def measures_table(
     info: Mapping[str, Any], measures: Sequence[Measure], dual: str
 ) -> RenderableType:
-    """One run's measures over all classes: its samples clean and at their worst, and clean training samples.
+    """One run's measures over all classes: clean and worst samples, clean training samples.
 
     `dual` says which gradient norms are shown: that of the run's threat model.
     """
@@ -104,7 +104,7 @@ def _distances(measures: Sequence[Measure]) -> list[RenderableType]:
 
 
 def _range(low: float | None, high: float | None) -> str:
-    """Both ends where they differ: what was seen to stand, and what was seen to be enough."""
+    """Both ends where they differ: the largest eps that failed, the smallest that was enough."""
     return (
         texts.digits(high)
         if texts.digits(low) == texts.digits(high)

@@ -20,7 +20,7 @@ _SIDE_BY_SIDE = 10
 
 
 def query_table(answer: pa.Table, rows: int = SHOWN_ROWS) -> RenderableType:
-    """The first rows of an Arrow table: as a table, or one below the other with a line per column where it has many."""
+    """The first rows of an Arrow table: a table, or a line per column where it has many."""
     shown = answer.slice(0, rows)
     values = [[_text(value) for value in column.to_pylist()] for column in shown.columns]
     if len(values) <= _SIDE_BY_SIDE:

@@ -21,7 +21,7 @@ _SHOWN_MEASURES = 8
 
 
 def run_card(found: Mapping[str, Any]) -> RenderableType:
-    """What `analysis.show.show_run` found, in 80 columns: labels on the left, warnings in yellow."""
+    """`analysis.show.show_run` in 80 columns: labels on the left, warnings in yellow."""
     run, summary = found["run"], found["summary"]
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
     table.add_column(style="bold", no_wrap=True)
@@ -189,7 +189,7 @@ def _warnings(found: Mapping[str, Any]) -> list[str]:
 
 
 def run_list(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> RenderableType:
-    """What `analysis.show.list_runs` found: the runs by data, threat and attack, then what is not finished, damaged or not begun."""
+    """`analysis.show.list_runs`: runs by data, threat and attack, then what is unfinished."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for run, apart in zip(found["runs"], settings(found["runs"]), strict=True):
         row = {**run, "model": f"{run['model']} ({apart})"} if apart else run
