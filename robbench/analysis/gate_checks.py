@@ -68,7 +68,7 @@ class Tolerances:
 
 @dataclass(frozen=True, kw_only=True)
 class GateCheck:
-    """One number of both runs: did it drop by more than `tolerance`, in its unit or as a rate?
+    """One number of both runs: whether it dropped by more than `tolerance`, in the same unit.
 
     drop is baseline minus candidate, low and high its bounds: each is beyond the truth with
     probability at most alpha. lost and won: samples that only the baseline, only the candidate has
