@@ -116,9 +116,8 @@ def run(words: list[str]) -> int:
     except (Exception, SystemExit) as error:
         # The parser's own errors: their class is not public, what they say and their exit code are.
         if not hasattr(error, "format_message"):
-            if isinstance(
-                error.__context__, BrokenPipeError
-            ):  # rich ends the process where nobody reads its help
+            # Rich ends the process where nobody reads its help.
+            if isinstance(error.__context__, BrokenPipeError):
                 return 141
             if os.environ.get("ROBBENCH_DEBUG"):
                 raise

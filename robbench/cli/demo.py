@@ -36,18 +36,16 @@ def demo(
     from robbench.tasks.train.listen import run_training
     from robbench.tasks.train.plan import plan_training
 
-    torch.set_num_threads(
-        1
-    )  # so small a model is as fast on one thread, and needs no second free core
+    # So small a model is as fast on one thread, and needs no second free core.
+    torch.set_num_threads(1)
     reporter, store = Reporter(quiet=quiet, verbose=verbose), Store(out)
     places: dict[str, Any] = {"out": out, "device": device, "data_dir": None, "download": False}
     for name, inner in MODELS.items():
         reporter.say(
             f"training {name}: cross-entropy on digits" + (f" against {inner}" if inner else "")
         )
-        plan = plan_training(
-            TrainConfig(threat=inner and THREAT, inner=inner), name=name, **places
-        )  # else the data set's, the same
+        # Else the data set's, the same.
+        plan = plan_training(TrainConfig(threat=inner and THREAT, inner=inner), name=name, **places)
         run_training(plan, reporter, force=force)
     config = AttackConfig(attack=("apgd", "apgd-t"), threat=(THREAT,))
     reporter.say(f"attacking both: {' + '.join(config.attack)}, {THREAT}, the 597 test digits")

@@ -39,7 +39,7 @@ TEXTS = {
     ),
     "zero-gradient-met": (
         "{count} of {n} samples ({share:.1%}) met gradients of exactly zero, where an attack "
-        "stands still: {hint}"
+        "does not move: {hint}"
     ),
     "non-finite": (
         "{count} of {n} samples ({share:.1%}) got NaN or infinite logits or gradients, which "
@@ -80,7 +80,7 @@ TEXTS = {
     "rounding": (
         "answers round differently at another place in a batch or when asked again, with this "
         "model, processor and number of threads, so borderline samples may fall at one "
-        "--batch-size and stand at another: on a CPU, try one thread (OMP_NUM_THREADS=1)"
+        "--batch-size and not at another: on a CPU, try one thread (OMP_NUM_THREADS=1)"
     ),
     "random-rows": (
         "a model of this run gives other answers or gradients when it is asked again, so no "
@@ -143,4 +143,4 @@ HINTS = {
         (MARGIN, "square"), "add {}", "look for rounding or saturation in the model"
     ),
 }
-"""By the name of the text, where it stands as `{hint}`, or of the check."""
+"""By the name of the text, which has it as `{hint}`, or of the check."""

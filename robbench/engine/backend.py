@@ -28,7 +28,7 @@ def attempts_of(
 ) -> list[Attempt]:
     """Run a backend on the problems of some samples and judge what it returns.
 
-    Its queries cannot be told apart by sample, so each has an equal share of them.
+    Its queries cannot be attributed to samples, so each has an equal share of them.
     """
     counter = Counter(model)
     x = attack.run(counter, p, seed=seed).detach()

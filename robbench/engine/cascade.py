@@ -84,7 +84,7 @@ class Cascade:
         self.seed = seed
         self.width = width
         self.minimum_norm = math.isinf(self.threats[-1].eps)
-        # The nearest points lie where the fast model and the model disagree: without a budget the
+        # The nearest points are where the fast model and the model disagree: without a budget the
         # model itself is searched.
         self.fast = model if fast is None or self.minimum_norm else fast
         self.recheck = recheck and not self.minimum_norm

@@ -36,7 +36,7 @@ def confirm(
 ) -> list[Confirmed]:
     """Judge points x [B,*]; `claimed`: which are said to be adversarial.
 
-    Without a budget the nearest point lies so close to the boundary that rounding in a batch of
+    Without a budget the nearest point is so close to the boundary that rounding in a batch of
     another size may decide it. With `stretch`, a claim that is refused is therefore tried again a
     little farther out on the same ray.
     """

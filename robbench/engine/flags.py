@@ -1,7 +1,7 @@
 """Flags: signs that a number may say more about the attack than about the model.
 
 These are seen in finished rows; what shows before an attack is in `inspection.py`. As AutoAttack
-does (Croce and Hein 2020, arXiv:2003.01690), black-box attacks are held against the others; on
+does (Croce and Hein 2020, arXiv:2003.01690), black-box attacks are compared with the others; on
 purpose, by the samples that the gradient attacks of the run had failed on, not by a difference of
 accuracies.
 """
@@ -61,7 +61,7 @@ def afterwards(
     )
     late = {spec for spec in entries[first:] if spec in black_box}
     alone = sum(spec in late for spec in broken_by)
-    zero, ill = (sum(count > 0 for count in column) for column in (zero_gradients, nonfinite))
+    zero, bad = (sum(count > 0 for count in column) for column in (zero_gradients, nonfinite))
     flags = []
     if alone >= BLACK_BOX_COUNT and alone > BLACK_BOX_SHARE * n:
         specs = " or ".join(spec for spec in entries if spec in late & set(broken_by))
@@ -72,15 +72,15 @@ def afterwards(
                 "zero-gradient", zero, n, kinds(attacks), text="zero-gradient-met", share=zero / n
             )
         )
-    if ill:
-        flags.append(make_flag("rejected" if rejects else "non-finite", ill, n, share=ill / n))
+    if bad:
+        flags.append(make_flag("rejected" if rejects else "non-finite", bad, n, share=bad / n))
     return flags
 
 
 def at_chance(correct: Sequence[bool], labels: Sequence[int]) -> list[Flag]:
     """Whether clean accuracy is no better than always naming one class.
 
-    Better is where the lower end of its 95 % interval lies above the share of that class.
+    Better is where the lower end of its 95 % interval is above the share of that class.
     Nothing is said of so few samples that not even a perfect model would be better.
     """
     n, right, most = len(labels), sum(correct), max(Counter(labels).values(), default=0)

@@ -185,9 +185,9 @@ def gradients(model: Model, x: Tensor, y: Tensor, tiles: Tiles) -> tuple[list[Te
 def _gradient_flags(gradients: Sequence[Tensor], n: int, done: Collection[str]) -> list[Flag]:
     """What is wrong with the gradients [n,*] of samples, at any of the points looked at."""
     flat = torch.stack([gradient.flatten(1) for gradient in gradients])  # [points,n,D]
-    ill, largest = ~torch.isfinite(flat).all(2), flat.abs().amax(2)
+    bad, largest = ~torch.isfinite(flat).all(2), flat.abs().amax(2)
     wrong = {
-        "non-finite-gradient": ill,
+        "non-finite-gradient": bad,
         "zero-gradient": largest == 0,
         "vanishing": (largest > 0) & (largest < VANISHING),
     }

@@ -91,13 +91,12 @@ class Lane:
             if (done := self.attack.done(self.s)) is not None:
                 over = over | done
             self.active = self.active & ~(over | (self.book.found & torch.isfinite(self.p.eps)))
-            self.t = (
-                self.t + self.active
-            )  # idle rows keep their last step, so schedules never run off their tables
+            # Idle rows keep their last step, so schedules never run off their tables.
+            self.t = self.t + self.active
         return self._harvest()
 
     def interrupt(self) -> Done | None:
-        """All rows in flight as they stand; the lane is empty then."""
+        """All rows in flight as they are; the lane is empty then."""
         if all(job is None for job in self.jobs):
             return None
         self.active = torch.zeros_like(self.active)

@@ -119,8 +119,8 @@ class ModelOracle(Oracle):
         drawn = []
         votes = torch.zeros_like(y)
         for _ in range(self.draws):
-            # Always with a graph: some layers round otherwise without one, and nobody's neighbours
-            # may decide that.
+            # Always with a graph: some layers round otherwise without one, and a row's neighbours
+            # must not decide that.
             leaf = x.detach().requires_grad_()
             with torch.enable_grad():
                 logits = self.model(leaf)
@@ -146,7 +146,7 @@ class ModelOracle(Oracle):
         a row that wants a gradient.
         """
         if moves is not None and moves.device.type == "cpu" and not bool(moves.any()):
-            moves = None  # nobody wants a gradient
+            moves = None  # no row wants a gradient
         if self._all_alike(n, moves, k):
             size = self.tiles.rows
             parts = [tile(slice(i, min(i + size, n)), moves is not None) for i in range(0, n, size)]
@@ -196,9 +196,8 @@ class ModelOracle(Oracle):
         hit = wrong & finite  # a NaN is no proof of a mistake
         margin, (size, fits) = margins(logits, p.y), size_and_fits(x, p)
         counts = self.active & fits & finite
-        first = (
-            hit & ~book.found
-        )  # also where margins tie: argmax decides, and this is the point to keep
+        # Also where margins tie: argmax decides, and this is the point to keep.
+        first = hit & ~book.found
         nearer = hit & (size < book.size)
         better = counts & torch.where(torch.isinf(p.eps), nearer, first | (margin < book.margin))
         new = counts & hit

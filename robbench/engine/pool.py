@@ -21,9 +21,8 @@ def clean_tiles(
     split: Split, model: Model, tiles: Tiles, draws: int = 1
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Clean logits and whether most draws are wrong, tile by tile."""
-    for start in range(
-        0, max(len(split), 1), tiles.rows
-    ):  # an empty split still tells the number of classes
+    # An empty split still gives the number of classes.
+    for start in range(0, max(len(split), 1), tiles.rows):
         rows = slice(start, start + tiles.rows)
         yield ask(model, split.pixels(rows), split.labels[rows], tiles, draws)
 

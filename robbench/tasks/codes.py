@@ -1,4 +1,4 @@
-"""What tells versions apart of the code that a run rests on, and of what a private factory builds."""
+"""Hashes of the code that a run rests on, and of what a private factory builds."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def canonical_model(text: str) -> str:
 
 
 def code_roots(model: str) -> list[str]:
-    """The modules that a model spec names: that of a registered class, or those of a private factory."""
+    """The modules of a model spec: of its registered class, or of its private factory."""
     if _registered(model):
         return [MODELS.parse(model)[0].__module__]
     name, _, rest = model.partition(":")
@@ -45,17 +45,17 @@ def data_code(text: str) -> str:
 
 
 class Built(NamedTuple):
-    """What a private factory builds: the modules of its classes, and a hash of what is the same whatever the seed."""
+    """What a private factory builds: its classes' modules, a hash of what no seed changes."""
 
     modules: frozenset[str]
     given: str | None
 
 
 def built(model: str, info: DataInfo, seed: int) -> Built:
-    """Build a private model twice, from two seeds: what differs is random, the rest was loaded or set, and names the model.
+    """Build a private model from two seeds: what they have in common identifies the model.
 
-    A registered model is not built; its package's version stands for it. torch's generator is left
-    as it was.
+    What differs is random, the rest was loaded or set. A registered model is not built: its
+    package's version identifies it. torch's generator is left as it was.
     """
     if _registered(model):
         return Built(frozenset(), None)

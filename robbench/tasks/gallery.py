@@ -31,7 +31,7 @@ _TRIED = 4  # times as many, as some may not be found again
 def examples(
     runs: Sequence[tuple[Path, Run]], data_dir: Path | None
 ) -> tuple[list[Example], list[str]]:
-    """The samples of each model that fell to the smallest perturbations, and why others have none, one line each.
+    """The smallest perturbations of each model, and why others have none, a line each.
 
     `runs` are pairs of a runs file and its run, with points. Of each model, weights and norm six
     samples: its run that found the smallest median one shows them. An image counts as found only if
@@ -61,7 +61,7 @@ def examples(
 
 
 def _nearest(run: Run) -> NDArray[np.int64]:
-    """Positions of the correctly classified samples that fell, those with the smallest perturbation first."""
+    """Positions of the samples newly broken, smallest perturbation first."""
     size = np.where(numbers(run, "clean_correct") > 0, sizes(run), np.inf)
     order = np.argsort(size, kind="stable")
     return order[np.isfinite(size[order])]
@@ -106,12 +106,18 @@ def _examples(path: Path, run: Run, data_dir: Path | None) -> list[Example]:
         row = run.samples.slice(int(position[i]), 1).to_pylist()[0]
         found.append(
             Example(
-                run_id=info["run_id"], sample_id=sample, label=chosen.classes[row["label"]],
-                clean_prediction=chosen.classes[row["clean_pred"]], worst_prediction=chosen.classes[row["adv_pred"]],
-                norm=info["norm"], size=float(row[f"dist_{info['norm']}"]), found_by=row["broken_by"] or info["attack"],
-                clean=clean.numpy(), worst=decode(points[sample], clean).numpy(),
+                run_id=info["run_id"],
+                sample_id=sample,
+                label=chosen.classes[row["label"]],
+                clean_prediction=chosen.classes[row["clean_pred"]],
+                worst_prediction=chosen.classes[row["adv_pred"]],
+                norm=info["norm"],
+                size=float(row[f"dist_{info['norm']}"]),
+                found_by=row["broken_by"] or info["attack"],
+                clean=clean.numpy(),
+                worst=decode(points[sample], clean).numpy(),
             )
-        )  # fmt: skip
+        )
     if not found:
         raise UserError(f"the data '{info['data']}' found here are not the ones that were attacked")
     return found

@@ -61,7 +61,7 @@ class Measured(NamedTuple):
 
 @dataclasses.dataclass
 class Measurer:
-    """Measures runs one after the other. What rests on clean inputs alone is computed once for all runs of a model.
+    """Measures runs; what depends on clean inputs alone is computed once for a model.
 
     `train_samples`: of the training data at most so many are looked at, as many of each class as
     can be; 0 = none.
@@ -72,17 +72,24 @@ class Measurer:
     data_dir: Path | None = None
     download: bool = False
     train_samples: int = TRAIN_SAMPLES
-    say: Callable[[str], None] = lambda text: None  # hears for which other process is waited
+    say: Callable[[str], None] = lambda text: None  # gets the name of a process that holds the lock
     _clean: dict[tuple[Any, ...], tuple[Observations, list[Measure], list[str]]] = (
         dataclasses.field(default_factory=dict)
     )
 
-    def measure(self, path: Path, *, force: bool, watch: Watch, model: str | None = None,
-                subject: Subject | None = None) -> Measured:  # fmt: skip
-        """Measure the run of a runs file and write it down; what is there already is left alone, unless `force`.
+    def measure(
+        self,
+        path: Path,
+        *,
+        force: bool,
+        watch: Watch,
+        model: str | None = None,
+        subject: Subject | None = None,
+    ) -> Measured:
+        """Measure the run of a runs file and store the measures; unless `force`, only new ones.
 
-        The model is `subject`, or built from what the run says of it, or from `model` where it lies
-        elsewhere now. Raises UserError, before anything is written, when model or data are not what
+        The model is `subject`, or built from what the run says of it, or from `model` where that
+        was moved. Raises UserError, before anything is written, when model or data are not what
         they were, or a file cannot be read.
         """
         run = read_run(path, ("sample_id",))
@@ -113,7 +120,8 @@ class Measurer:
             measures += missing_worst(measures, info["split"])
             notes = [
                 *notes,
-                "it kept no points, so measures of worst points are null: attack with --store-points or --measure",
+                "it kept no points, so measures of worst points are null: attack with "
+                "--store-points or --measure",
             ]
         else:
             measures += summarise(worst, "worst", info["split"])
@@ -124,7 +132,7 @@ class Measurer:
         return Measured(info, read_measures(path) or [], True, notes)
 
     def _known(self, path: Path, run: Run, *, write: bool) -> Measured | None:
-        """What is known, with input margins by all runs there are now: they need no model. None where more is to be done."""
+        """Known measures, with input margins by all present runs; None where a model is needed."""
         known = read_measures(path)
         if known is None or not self._is_measured(known):
             return None
@@ -155,66 +163,46 @@ class Measurer:
         )
         try:
             with names_from(path, model):
-                found, _ = find_subject(
-                    model or info["model"],
-                    config,
-                    self.store,
-                    self.device,
-                    self.data_dir,
-                    self.download,
-                )
+                name, places = model or info["model"], (self.device, self.data_dir, self.download)
+                found, _ = find_subject(name, config, self.store, *places)
         except UserError as error:
-            elsewhere = "" if model else "; if the model lies elsewhere, say where with --model"
+            elsewhere = "" if model else "; if the model was moved, give its place with --model"
             raise UserError(f"run {info['run_id']}: {error}{elsewhere}") from error
         return of_run(found, info, run.samples["sample_id"].to_pylist())
 
     def _look_at_clean(
         self, info: dict[str, Any], subject: Subject, watch: Watch
     ) -> tuple[Observations, list[Measure], list[str]]:
-        key = (
-            subject.hash,
-            subject.arch,
-            subject.split.fingerprint(ordered=True),
-            info["split"],
-            info["data"],
-        )
+        split, name = subject.split, info["split"]
+        key = (subject.hash, subject.arch, split.fingerprint(ordered=True), name, info["data"])
         if key not in self._clean:
-            n = len(subject.split)
+            n = len(split)
             seen = self._look(
-                subject, subject.split, None, lambda done: watch(0.3 * done / n, "clean points")
+                subject, split, None, lambda done: watch(0.3 * done / n, "clean points")
             )
-            measures, notes = summarise(seen, "clean", info["split"]), list[str]()
+            measures, notes = summarise(seen, "clean", name), list[str]()
+            points = self.train_samples or n
             measures += svm_measures(
-                seen,
-                "clean",
-                info["split"],
-                self.train_samples or n,
-                lambda share: watch(0.3 + 0.2 * share, "svm"),
+                seen, "clean", name, points, lambda share: watch(0.3 + 0.2 * share, "svm")
             )
-            if info["split"] != "train" and self.train_samples:
+            if name != "train" and self.train_samples:
                 try:
                     train = self._training_data(info["data"], subject)
                 except UserError as error:
                     notes.append(f"nothing measured on training data: {error}")
                 else:
-                    seen_too = self._look(
-                        subject,
-                        train,
-                        None,
-                        lambda done: watch(0.5 + 0.1 * done / len(train), "training data"),
-                    )
-                    measures += summarise(seen_too, "clean", "train")
-                    measures += svm_measures(
-                        seen_too,
-                        "clean",
-                        "train",
-                        len(train),
-                        lambda share: watch(0.6 + 0.2 * share, "svm on training data"),
-                    )
-            self._clean = {
-                key: (seen, measures, notes)
-            }  # of the latest model only: features are large
+                    measures += self._measure_training(subject, train, watch)
+            # Only of the latest model: features are large.
+            self._clean = {key: (seen, measures, notes)}
         return self._clean[key]
+
+    def _measure_training(self, subject: Subject, train: Split, watch: Watch) -> list[Measure]:
+        n, what = len(train), "training data"
+        seen = self._look(subject, train, None, lambda done: watch(0.5 + 0.1 * done / n, what))
+        svm = svm_measures(
+            seen, "clean", "train", n, lambda share: watch(0.6 + 0.2 * share, f"svm on {what}")
+        )
+        return [*summarise(seen, "clean", "train"), *svm]
 
     def _training_data(self, data: str, subject: Subject) -> Split:
         limit = f"stratified={self.train_samples}"
@@ -223,7 +211,7 @@ class Measurer:
         return train.to(self.device)
 
     def _inspect_worst(self, path: Path, subject: Subject, watch: Watch) -> Observations | None:
-        """The samples at their worst points, which are their clean ones where none is stored; None for a run without points."""
+        """The samples at their worst points, else clean; None for a run without points."""
         if not sibling_table(path, "points").exists():
             return None
         rows = {row["sample_id"]: row for row in read_points(path)}
@@ -240,8 +228,13 @@ class Measurer:
             subject, subject.split, moved, lambda done: watch(0.8 + 0.2 * done / n, "worst points")
         )
 
-    def _look(self, subject: Subject, split: Split, moved: Callable[[Tensor, Tensor], Tensor] | None,
-              watch: Callable[[int], None]) -> Observations:  # fmt: skip
+    def _look(
+        self,
+        subject: Subject,
+        split: Split,
+        moved: Callable[[Tensor, Tensor], Tensor] | None,
+        watch: Callable[[int], None],
+    ) -> Observations:
         model = subject.model
         with frozen(model), deterministic():
             torch.manual_seed(0)  # for models that draw from it

@@ -19,10 +19,19 @@ from robbench.store.measured import Measure
 from robbench.tasks.subject import Subject
 
 _SEEN = (
-    "feature_margin", "margin_gradient_l1", "margin_gradient_l2", "margin_gradient_linf", "cross_entropy_gradient_l1",
-    "cross_entropy_gradient_l2", "cross_entropy_gradient_linf", "local_linearity", "n_features_90", "n_features_90_predicted",
-    "confidence", "logit_norm",
-)  # fmt: skip
+    "feature_margin",
+    "margin_gradient_l1",
+    "margin_gradient_l2",
+    "margin_gradient_linf",
+    "cross_entropy_gradient_l1",
+    "cross_entropy_gradient_l2",
+    "cross_entropy_gradient_linf",
+    "local_linearity",
+    "n_features_90",
+    "n_features_90_predicted",
+    "confidence",
+    "logit_norm",
+)
 """Observations in the table of samples, there with `clean_` or `worst_` in front."""
 
 

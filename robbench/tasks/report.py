@@ -1,4 +1,4 @@
-"""The report of some runs: everything that lies beside them gathered, and one HTML file written.
+"""The report of some runs: everything stored beside them gathered, and one HTML file written.
 
 Torch only for pictures.
 """
@@ -25,7 +25,7 @@ from robbench.store.tables import read_sibling
 
 
 class Report(NamedTuple):
-    """A written report: where, how large, of which runs, and which sections have something to show."""
+    """A written report: path, bytes, run ids, and whether each section has content."""
 
     path: Path
     size: int

@@ -1,7 +1,7 @@
-"""Ctrl-C and SIGTERM: the first asks to stop after the current step, or within a step that takes long; the second stops at once.
+"""Ctrl-C and SIGTERM: the first stops after the current step, the second at once.
 
-A step that calls slow Python code, or many operations of torch, ends between two of them. Nobody
-can end one operation.
+The first also interrupts a step that takes long. A step that calls slow Python code, or many
+operations of torch, ends between two of them; a single operation cannot be interrupted.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from types import FrameType
 from robbench.core.errors import Stopped
 
 EXIT_CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
-PATIENCE, AGAIN = (
-    3.0,
-    0.5,
-)  # seconds a step may take to end by itself; and until a stop that was swallowed is raised again
+PATIENCE = 3.0
+"""Seconds a step may take to end by itself."""
+AGAIN = 0.5
+"""Seconds until a stop that was swallowed is raised again."""
 
 
 class StopFlag:
@@ -78,7 +78,7 @@ def stop_flag(say: Callable[[str], None]) -> Iterator[StopFlag]:
 
 @contextlib.contextmanager
 def raised() -> Iterator[None]:
-    """Both signals raise Stopped for the time of a command, so that it says how to go on wherever it was."""
+    """Both signals raise Stopped during a command, so that it says how to resume."""
 
     def handle(number: int, frame: FrameType | None) -> None:
         raise Stopped(EXIT_CODES[signal.Signals(number)])

@@ -64,9 +64,15 @@ def _own(text: str) -> str:
     return "; a file of weights needs a function of yours that loads it, module:function"
 
 
-def find_subject(text: str, config: AttackConfig, store: Store, device: torch.device, data_dir: Path | None,
-                 download: bool) -> tuple[Subject, str]:  # fmt: skip
-    """The model a user means: a name in the store (`name@last` for another checkpoint), a saved folder, or a model spec."""
+def find_subject(
+    text: str,
+    config: AttackConfig,
+    store: Store,
+    device: torch.device,
+    data_dir: Path | None,
+    download: bool,
+) -> tuple[Subject, str]:
+    """The model of a text: a name in the store (`name@last`), a saved folder or a spec."""
     folder, which = find_folder(text, store)
     if folder is not None:
         model, trained = read_model(folder, which, device)
@@ -177,7 +183,7 @@ def _answers(model: nn.Module, split: Split) -> str:
 
 
 def of_run(subject: Subject, info: dict[str, Any], ids: list[int]) -> Subject:
-    """The subject on the samples a run has rows of: a run that a gate ended early took only some of the data's."""
+    """The subject on the samples of a run: a gate that ended early attacked only some."""
     if info["status"] != STOPPED_EARLY:
         return subject
     held = torch.isin(subject.split.ids, torch.tensor(ids, device=subject.split.ids.device))
@@ -211,7 +217,7 @@ def _remarks(text: str, model: nn.Module, trained: dict[str, Any]) -> list[Flag]
 
 
 def _changed_code(arch: str, state: State, trained: dict[str, Any]) -> list[Flag]:
-    """A flag where private or another package's code of a trained model is not what it was trained with."""
+    """A flag where a trained model's code, private or of a package, has changed."""
     before = (trained.get("code") or {}).get("model")
     registered = arch.partition(":")[0] in MODELS.entries
     now = model_code(arch, () if registered else state.modules)

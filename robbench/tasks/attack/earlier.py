@@ -1,4 +1,4 @@
-"""What earlier processes have decided of a plan's samples: in the shards of runs that were stopped, or in finished runs."""
+"""Verdicts of earlier processes on a plan's samples, from stopped or finished runs."""
 
 from __future__ import annotations
 

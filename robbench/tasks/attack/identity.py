@@ -1,4 +1,4 @@
-"""Run ids: a hash of everything that decides a run's verdicts, so that the same question is asked once."""
+"""Run ids: a hash of everything that decides a run's verdicts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Worst points of a run: written small, read back as they were judged, and tried first by later runs."""
+"""Worst points of a run: stored compactly, read back exactly, replayed by later runs."""
 
 from __future__ import annotations
 
@@ -40,9 +40,14 @@ def decode_raw(row: Mapping[str, Any], clean: Tensor) -> Tensor:
 
 
 def encode(
-    points: Sequence[Tensor], samples: Sequence[int], found: Sequence[bool], split: Split, threat: ThreatModel, model: Model,
+    points: Sequence[Tensor],
+    samples: Sequence[int],
+    found: Sequence[bool],
+    split: Split,
+    threat: ThreatModel,
+    model: Model,
     tiles: Tiles,
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     """Rows of the points table.
 
     A point goes in float16 if the model judges it there as it did before, else in float32.
@@ -68,9 +73,10 @@ def encode(
 def _row(sample_id: int, x: Tensor, x0: Tensor, encoding: str, adversarial: bool) -> dict[str, Any]:
     exact = (x - x0).detach().cpu().numpy()
     delta = exact.astype(DTYPES[encoding])
+    # Rounded towards the clean input: no larger than it was.
     delta = np.where(
         np.abs(delta) > np.abs(exact), np.nextafter(delta, 0, dtype=delta.dtype), delta
-    )  # no larger than it was
+    )
     return {
         "sample_id": sample_id,
         "adversarial": adversarial,

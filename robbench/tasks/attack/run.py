@@ -135,7 +135,7 @@ def _on(bar: Bar) -> Callable[[Progress], None]:
 
 
 class Progress(NamedTuple):
-    """Where a plan stands."""
+    """The progress of a plan."""
 
     samples: int  # decided
     total: int
@@ -154,30 +154,44 @@ class Outcome(NamedTuple):
     fresh: bool
 
 
-def run_plan(plan: AttackPlan, *, store: Store, force: bool, resumed: Callable[[int], None], watch: Callable[[Progress], None],
-           stop: StopFlag, say: Callable[[str], None] = lambda text: None) -> Outcome:  # fmt: skip
-    """Run a plan, or go on with it, or find it done.
+def run_plan(
+    plan: AttackPlan,
+    *,
+    store: Store,
+    force: bool,
+    resumed: Callable[[int], None],
+    watch: Callable[[Progress], None],
+    stop: StopFlag,
+    say: Callable[[str], None] = lambda text: None,
+) -> Outcome:
+    """Run a plan, resume it, or find it done.
 
     A stopped run keeps its finished samples for the next time.
 
-    `resumed` hears how many samples an earlier process has decided, if any; `say` for which other
-    process is waited.
+    `resumed` gets the number of samples that an earlier process decided, if any; `say` the name of
+    a process that holds the lock.
     """
     if not force and (runs := finished(plan, store)):
         return Outcome(runs, fresh=False)
-    stored = points_to_replay(
-        plan.replay, plan.subject.split, plan.threats[-1]
-    )  # bad ones are told before anything is written
+    # Bad points are an error before anything is written.
+    stored = points_to_replay(plan.replay, plan.subject.split, plan.threats[-1])
     store.check_writable()
     with store.locked(plan.run_ids, say=say, asked_to_stop=stop.check):
         drop_leftovers(plan, store)
-        if not force and (runs := finished(plan, store)):  # by whom was waited for
+        if not force and (runs := finished(plan, store)):  # by the process that held the lock
             return Outcome(runs, fresh=False)
         return _attack(plan, store, stored, force, resumed, watch, stop)
 
 
-def _attack(plan: AttackPlan, store: Store, stored: dict[int, Tensor], force: bool, resumed: Callable[[int], None],
-            watch: Callable[[Progress], None], stop: StopFlag) -> Outcome:  # fmt: skip
+def _attack(
+    plan: AttackPlan,
+    store: Store,
+    stored: dict[int, Tensor],
+    force: bool,
+    resumed: Callable[[int], None],
+    watch: Callable[[Progress], None],
+    stop: StopFlag,
+) -> Outcome:
     partials = [store.partial(run_id) for run_id in plan.run_ids]
     if force:
         for partial in partials:

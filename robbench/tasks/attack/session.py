@@ -1,4 +1,4 @@
-"""A plan's model under attack: inspected once, then asked about samples, in one go or in several."""
+"""A plan's model under attack: inspected once, then attacked on samples, at once or in parts."""
 
 from __future__ import annotations
 

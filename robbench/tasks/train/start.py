@@ -64,7 +64,7 @@ def find_start(text: str, model: str, info: DataInfo, store: Store, target: Path
     """The model named `text` in the store or the folder `text`, each also with @best or @last.
 
     Raises UserError where there is none, where it is not finished, where its architecture is not
-    `model` or its inputs or number of classes are not those of `info`, and where it lies in
+    `model` or its inputs or number of classes are not those of `info`, and where it is in
     `target`, the folder of the new model.
     """
     folder, which = _find(text, store)
