@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 NOTHING = "-"
@@ -102,18 +102,23 @@ def warnings(row: Mapping[str, Any], checks: Sequence[Mapping[str, Any]] = ()) -
         and check["severity"] != "info"
         and check["check"] not in covered
     ]
-    return [*_counted(row), *said, *failed]
+    return [*counted(row).values(), *said, *failed]
 
 
-def _counted(row: Mapping[str, Any]) -> Iterator[str]:
+def counted(row: Mapping[str, Any]) -> dict[str, str]:
+    """What the counts of a row say against its number, by the count's name."""
+    said = {}
     if n := row["n_unconfirmed"]:
-        yield f"{n} claimed successes did not survive the re-check: is the model random?"
+        said["unconfirmed"] = (
+            f"{n} claimed successes did not survive the re-check: is the model random?"
+        )
     if n := row["n_error"]:
-        yield f"{n} samples gave logits or gradients that are not finite numbers"
+        said["error"] = f"{n} samples gave logits or gradients that are not finite numbers"
     if row["n_unfinished"]:
-        yield unfinished(row)
+        said["unfinished"] = unfinished(row)
     if row["distance_p50"] == math.inf:
-        yield "half of the samples have no perturbation found"
+        said["distance"] = "half of the samples have no perturbation found"
+    return said
 
 
 def unfinished(row: Mapping[str, Any]) -> str:
