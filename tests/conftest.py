@@ -19,6 +19,7 @@ from unittest import mock
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import settings
 
 from robbench.analysis.summary import summarise
 from robbench.core.reproducible import prepare
@@ -27,6 +28,8 @@ from robbench.store.schema import RUNS
 from robbench.store.store import Store
 
 prepare()  # as the command does, before any test loads torch
+settings.register_profile("robbench", deadline=None, derandomize=True)
+settings.load_profile("robbench")
 
 # The two trainings of the main example; {S} is the output folder.
 TRAIN_CE = "train --data digits --loss cross-entropy --epochs 2 --name ce --out {S}"

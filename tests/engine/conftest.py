@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -137,3 +139,84 @@ def eights(digits: Digits, measured: Callable[[Any, Split], RowEquality]) -> Non
 def seen() -> type[Seen]:
     """Wraps a model and counts what passes it."""
     return Seen
+
+
+class Told(NamedTuple):
+    """What a run said, by sample and budget."""
+
+    verdicts: dict[tuple[int, int], Verdict]
+    points: dict[tuple[int, int], Tensor]
+
+
+@pytest.fixture(scope="session")
+def told(entries: Callable[..., list[AttackEntry]]) -> Callable[..., Told]:
+    """A run with its worst points; `abandon` N stops it after N steps, out of time."""
+
+    def run(
+        specs: Sequence[str | AttackEntry],
+        model: nn.Module,
+        split: Split,
+        threat: str,
+        *,
+        width: int = 64,
+        abandon: int | None = None,
+        **settings: Any,
+    ) -> Told:
+        built = [spec if isinstance(spec, AttackEntry) else entries([spec])[0] for spec in specs]
+        steps = itertools.count()
+        threats = parse_threat(threat)
+        found = evaluate(
+            model,
+            split,
+            threats,
+            built,
+            seed=0,
+            width=width,
+            out_of_time=lambda: abandon is not None and next(steps) >= abandon,
+            keep_points=True,
+            **settings,
+        )
+        verdicts = {(v.sample, v.eps_index): v for v in found.verdicts}
+        assert len(verdicts) == len(found.verdicts) == len(split) * len(threats)
+        return Told(verdicts, found.points)
+
+    return run
+
+
+@dataclasses.dataclass
+class Story:
+    """A run with its worst points and how often search and model disagreed."""
+
+    verdicts: list[Verdict]
+    points: dict[int, Tensor]
+    disagreements: int
+
+
+@pytest.fixture(scope="session")
+def run(entries: Callable[..., list[AttackEntry]]) -> Callable[..., Story]:
+    """A run with a stand-in for the model."""
+
+    def attack(
+        specs: Sequence[str | AttackEntry],
+        model: nn.Module,
+        split: Split,
+        threat: str,
+        *,
+        width: int = 64,
+        **settings: Any,
+    ) -> Story:
+        built = [spec if isinstance(spec, AttackEntry) else entries([spec])[0] for spec in specs]
+        found = evaluate(
+            model,
+            split,
+            parse_threat(threat),
+            built,
+            seed=0,
+            width=width,
+            keep_points=True,
+            **settings,
+        )
+        points = {i: x for (i, _), x in found.points.items()}
+        return Story(found.verdicts, points, found.disagreements)
+
+    return attack

@@ -27,15 +27,15 @@ KERNELS = {
     },
 }
 QUICK = (
-    "tests/engine/test_cascade_verdicts.py::test_widths_change_nothing[linf-1]",
-    "tests/engine/test_cascade_verdicts.py::test_orders_and_shards_change_nothing[linf]",
+    "tests/engine/test_cascade.py::test_widths_change_nothing[linf-1]",
+    "tests/engine/test_cascade.py::test_orders_and_shards_change_nothing[linf]",
 )
 WHOLE = (
-    "tests/engine/test_cascade_verdicts.py",
+    "tests/engine/test_cascade.py",
     "tests/engine/test_cascade_budgets.py",
-    "tests/engine/test_fast_model.py::test_widths_change_nothing_with_a_stand_in",
+    "tests/engine/test_lanes.py::test_widths_change_nothing_with_a_stand_in",
     "tests/engine/test_shapes.py",
-    "tests/engine/test_cascade_limits.py::test_every_broken_sample_falls_again_to_its_own_point",
+    "tests/engine/test_replay.py::test_every_broken_sample_falls_again_to_its_own_point",
     "tests/models/test_heads.py::test_verdicts_do_not_depend_on_the_width",
     "tests/tasks/attack/test_run.py::test_killed_and_continued_is_bit_equal",
     "tests/tasks/attack/test_points.py::test_killed_and_continued_keeps_the_same_points",

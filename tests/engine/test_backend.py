@@ -1,0 +1,97 @@
+"""A backend's chunk: its queries are shared out to the last one, and its points are judged, not believed."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from robbench.attacks.base import Backend
+from robbench.core.tiles import Tiles
+from robbench.engine.backend import attempts_of
+from robbench.engine.schedule import Trial
+from robbench.threat.norms import NORMS
+from robbench.threat.problem import Problem
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+TRIAL = Trial(eps_index=1, entry=3, variant=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shift(Backend):
+    """Adds given amounts [B] to the first pixel, after so many forwards of all rows, and some of single rows."""
+
+    amounts: tuple[float, ...]
+    passes: int = 1
+    single: int = 0
+    backwards: int = 0
+
+    def run(self, model: nn.Module, p: Problem, *, seed: int) -> Tensor:
+        with torch.no_grad():
+            for _ in range(self.passes):
+                model(p.x0)
+            for _ in range(self.single):
+                model(p.x0[:1])
+        for _ in range(self.backwards):
+            x = p.x0[:1].clone().requires_grad_()
+            torch.autograd.grad(model(x).sum(), x)
+        moved = p.x0.clone()
+        moved[:, 0] += torch.tensor(self.amounts)
+        return moved
+
+
+class Line(nn.Module):
+    """Class 1 where the first pixel is above 0.5, with a slope of ten."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = 10 * (x[:, 0] - 0.5)
+        return torch.stack([-z, z], 1)
+
+
+def _problem(rows: int, eps: float) -> Problem:
+    return Problem.of(
+        torch.full((rows, 2), 0.4), torch.zeros(rows, dtype=torch.int64), eps, NORMS["linf"]
+    )
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 7])
+@pytest.mark.parametrize(("passes", "single", "backwards"), [(0, 0, 0), (2, 0, 1), (1, 3, 9)])
+def test_queries_are_shared_out(rows: int, passes: int, single: int, backwards: int) -> None:
+    """The sum is what passed the model, no two samples differ by more than one, and each pays its own check."""
+    attack = Shift((0.0,) * rows, passes, single, backwards)
+    samples = list(range(10, 10 + rows))
+    found = attempts_of(
+        attack, Line(), _problem(rows, 0.1), samples, TRIAL, seed=0, tiles=Tiles(32, 8)
+    )
+    asked = passes * rows + single + backwards
+    for counts, total in (
+        ([a.forwards - 1 for a in found], asked),
+        ([a.backwards for a in found], backwards),
+    ):
+        assert sum(counts) == total
+        assert max(counts) - min(counts) <= 1
+    assert [a.sample for a in found] == samples
+    assert {a.trial for a in found} == {TRIAL}
+
+
+def test_its_points_are_judged() -> None:
+    """Inside the budget and wrong, right, outside, and left alone: margins are the model's at each point."""
+    amounts = (0.15, 0.05, 0.3, 0.0)
+    found = attempts_of(
+        Shift(amounts), Line(), _problem(4, 0.2), range(4), TRIAL, seed=0, tiles=Tiles(32, 8)
+    )
+    assert [a.judged is not None and a.judged.adversarial for a in found] == [
+        True,
+        False,
+        False,
+        False,
+    ]
+    assert [a.judged is not None and a.judged.fits for a in found] == [True, True, False, True]
+    expected = [-2 * 10 * (0.4 + amount - 0.5) for amount in amounts]
+    assert [a.margin for a in found] == pytest.approx(expected, abs=1e-5)
+    assert [a.judged and a.judged.linf for a in found] == pytest.approx(amounts, abs=1e-6)
+    # Who returns the clean input has not said what it tried.
+    assert [a.shown for a in found] == [True, True, True, False]
