@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
@@ -11,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from robbench.analysis.claims import with_contradictions
 from robbench.analysis.comparable import differences
 from robbench.analysis.join import common
 from robbench.analysis.summary import COLUMNS as SUMMARY_COLUMNS
@@ -100,7 +100,7 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
                 "n_forward_per_sample": summary["n_forward"] / summary["n_samples"],
                 "wall_s": info["wall_s"],
             }
-            | {"distance_p50": info["distance_p50"], "flags": json.loads(info["flags"] or "[]")}
+            | {"distance_p50": info["distance_p50"], "flags": with_contradictions(run)}
             | (
                 {**_UNPAIRED, "note": _why_unpaired(run, runs)}
                 if baseline is None

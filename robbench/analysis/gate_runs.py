@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from robbench.analysis.claims import contradictions
 from robbench.analysis.gate import COLUMNS, GateFinding, judge
 from robbench.analysis.gate_checks import Tolerances
 from robbench.store.answers import same_answers
@@ -47,7 +48,12 @@ def gate_runs(
         tolerances=tolerances,
         seen=max(c.n for c in checks),
         total=total,
-        notes=remarks(reference.info, run.info) + _trained_since(store, run.info),
+        notes=[
+            *remarks(reference.info, run.info),
+            *(f"baseline: {text}" for text in contradictions(reference)),
+            *(f"candidate: {text}" for text in contradictions(run)),
+            *_trained_since(store, run.info),
+        ],
     )
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from robbench.analysis.claims import with_contradictions
 from robbench.analysis.commands import recorded_command
 from robbench.analysis.summary import COLUMNS, column, summarise
 from robbench.core.errors import UserError
@@ -50,6 +51,7 @@ def show_run(name: str, out: Path) -> dict[str, Any]:
         key: json.loads(value) if key in _JSON and value else value
         for key, value in run.info.items()
     }
+    row["flags"] = with_contradictions(run)
     samples, endless = run.samples, math.isinf(row["eps"])
     argv = row["provenance"].get("argv") or []
     return {
