@@ -48,10 +48,10 @@ def contradictions(run: Run) -> list[str]:
 
 
 def _same(claimed: float | None, counted: float | None) -> bool:
-    if claimed is None or counted is None:
-        return claimed is None or claimed == counted
+    if claimed is None or counted is None:  # a rate that one of the two does not have
+        return True
     return math.isclose(claimed, counted, abs_tol=1e-9)
 
 
-def _percent(rate: float | None) -> str:
-    return "none" if rate is None else f"{100 * rate:.1f}%"
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.1f}%"

@@ -12,6 +12,7 @@ from typing import Any
 from robbench.analysis.claims import contradictions
 from robbench.analysis.gate import COLUMNS, GateFinding, judge
 from robbench.analysis.gate_checks import Tolerances
+from robbench.analysis.summary import COLUMNS as SUMMARY_COLUMNS
 from robbench.store.answers import same_answers
 from robbench.store.baseline import find_baseline, one_run
 from robbench.store.locations import trained_name
@@ -19,6 +20,7 @@ from robbench.store.run import Run, read_run
 from robbench.store.store import Store
 
 _DISTANCES = ("dist_linf", "dist_l2", "dist_l1", "dist_l0")
+_COLUMNS = tuple(dict.fromkeys((*COLUMNS, *SUMMARY_COLUMNS, *_DISTANCES)))
 
 
 def find_reference(store: Store, name: str | None) -> tuple[Run, Path]:
@@ -27,7 +29,7 @@ def find_reference(store: Store, name: str | None) -> tuple[Run, Path]:
     UserError as of `find_baseline`, `read_run`.
     """
     path = find_baseline(store, name)
-    return read_run(path, (*COLUMNS, *_DISTANCES)), path
+    return read_run(path, _COLUMNS), path
 
 
 def gate_runs(
@@ -38,7 +40,7 @@ def gate_runs(
     Raises UserError for names that mean no run or several, and runs that must not be compared.
     """
     reference, _ = find_reference(store, baseline)
-    run = read_run(one_run(store, candidate), (*COLUMNS, *_DISTANCES))
+    run = read_run(one_run(store, candidate), _COLUMNS)
     checks = judge(reference, run, tolerances)
     total = reference.info["n_samples"]
     return GateFinding(

@@ -53,14 +53,18 @@ def test_paired_numbers_against_a_plain_loop(
 
 
 def test_everything_is_recomputed_from_the_samples(stored: Stored) -> None:
-    """A summary that was tampered with changes nothing."""
+    """A summary that was tampered with changes no number, and is named."""
     run = stored("aaaa")
     lies = {
         name: -1
         for name, value in run.info.items()
         if isinstance(value, (int, float)) and name not in ("eps", "wall_s", "seed")
     }
-    assert compare([Run({**run.info, **lies}, run.samples)]) == compare([run])
+    (row,) = compare([Run({**run.info, **lies}, run.samples)])
+    assert [flag["name"] for flag in row.pop("flags")] == ["edited"]
+    (honest,) = compare([run])
+    assert honest.pop("flags") == []
+    assert row == honest
 
 
 def test_cost_per_sample(stored: Stored, make_samples: Callable[..., Any]) -> None:
