@@ -52,11 +52,16 @@ class GateFinding:
     def verdict(self) -> Literal["pass", "regression", "undecided"]:
         """What all checks say together: a regression in any is one.
 
-        a pass takes all that must be shown, and any check.
+        A pass takes all that must be shown, and any check.
         """
         decisions = {check.decision for check in self.checks}
         undecided = "undecided" in decisions or not self.checks
         return "regression" if "regression" in decisions else "undecided" if undecided else "pass"
+
+    @property
+    def exit_code(self) -> int:
+        """What a build's command should end with: 0 for a pass, 1 for a regression, 4 for neither."""
+        return {"pass": 0, "regression": 1, "undecided": 4}[self.verdict]
 
 
 def require_comparable(baseline: dict[str, Any], candidate: dict[str, Any]) -> None:

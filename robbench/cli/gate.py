@@ -214,30 +214,33 @@ def _tell(
 ) -> None:
     """Write what was asked for, say it, and end with the verdict's exit code."""
     from robbench.cli.streams import result_of_a_verdict
-    from robbench.reports.terminal import gate as report
+    from robbench.reports.gate.json import to_json
+    from robbench.reports.gate.table import gate_table
 
     try:
         _write(finding, seconds, junit_xml, markdown)
     finally:  # a full disk does not take the verdict with it
         with result_of_a_verdict():
             if as_json:
-                print_json("robbench.gate/1", **report.to_json(finding), seconds=seconds)
+                print_json("robbench.gate/1", **to_json(finding), seconds=seconds)
             else:
-                print_rich(report.gate_table(finding))
-    raise typer.Exit(report.EXIT_CODES[finding.verdict])
+                print_rich(gate_table(finding))
+    raise typer.Exit(finding.exit_code)
 
 
 def _write(
     finding: GateFinding, seconds: float, junit_xml: Path | None, markdown: Path | None
 ) -> None:
     from robbench.core.files import write_output
-    from robbench.reports.terminal import gate as report
+    from robbench.reports.gate.github import github_lines
+    from robbench.reports.gate.junit import to_junit
+    from robbench.reports.gate.markdown import to_markdown
 
     if os.environ.get("GITHUB_ACTIONS"):
-        for line in report.github_lines(finding):
+        for line in github_lines(finding):
             print(line, file=sys.stderr)
-    text = report.to_markdown(finding)
-    for path, content in ((junit_xml, report.to_junit(finding, seconds)), (markdown, text)):
+    text = to_markdown(finding)
+    for path, content in ((junit_xml, to_junit(finding, seconds)), (markdown, text)):
         if path is not None:
             write_output(
                 path,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from robbench.tasks.gate_booking import Booking, GatePlan
 
 from robbench.analysis.gate import GateFinding
 from robbench.analysis.gate_checks import ROBUST, Tolerances
@@ -33,7 +34,6 @@ from robbench.tasks.attack.plan import plan_attacks
 from robbench.tasks.attack.points import points_to_replay
 from robbench.tasks.attack.session import AttackSession
 from robbench.tasks.attack.shard_writer import ShardWriter
-from robbench.tasks.gate_booking import Booking, GatePlan
 from robbench.tasks.listener import Listener
 from robbench.tasks.signals import StopFlag, stop_flag
 

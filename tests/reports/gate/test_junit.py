@@ -1,0 +1,51 @@
+"""The XML that CI systems read."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from robbench.analysis.gate import GateFinding
+from robbench.analysis.gate_checks import GateCheck
+from robbench.reports.gate.junit import to_junit
+from robbench.reports.gate.words import sentence
+
+
+@pytest.mark.parametrize("first", [0, 1, 2, 4])
+def test_junit_xml_is_what_ci_systems_read(
+    finding: Callable[..., GateFinding], every: list[GateCheck], first: int
+) -> None:
+    """One suite that counts its cases, one per judged check: failures are regressions."""
+    checks = every[first:]
+    root = ET.fromstring(to_junit(finding(*checks), 3.0))
+    (suite,) = root
+    assert (root.tag, suite.tag) == ("testsuites", "testsuite")
+    cases = suite.findall("testcase")
+    assert len(cases) == max(len(checks), 1)
+    for element in (root, suite):
+        assert int(element.get("tests", "")) == len(cases)
+        assert int(element.get("failures", "")) == len(suite.findall("testcase/failure"))
+        assert int(element.get("errors", "")) == len(suite.findall("testcase/error"))
+        assert element.get("skipped") == "0"
+    assert sum(float(case.get("time", "")) for case in cases) == pytest.approx(3.0, abs=0.01)
+    assert all(case.get("classname") and case.get("name") for case in cases)
+    for made, case in zip(checks, cases, strict=False):
+        expected = {"regression": ["failure"], "undecided": ["error"]}.get(
+            made.decision, ["system-out"]
+        )
+        assert [child.tag for child in case] == expected
+        assert sentence(made) in (case[0].get("message") or case[0].text or "")
+
+
+def test_names_cannot_break_it(
+    finding: Callable[..., GateFinding], every: list[GateCheck], info: dict[str, Any]
+) -> None:
+    """Control characters, markup and line ends in a name stay text."""
+    evil = finding(
+        *every, candidate=info | {"model": "a<b>&\x00\x1b[1m|`*\n::error::", "run_id": "r"}
+    )
+    suite = ET.fromstring(to_junit(evil, 1.0))[0]
+    assert "a<b>&" in str(suite.get("name"))
