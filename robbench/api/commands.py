@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from robbench.analysis.gate import GateFinding
 from robbench.analysis.gate_checks import Tolerances
-from robbench.analysis.gate_runs import gate_runs
 from robbench.api.progress import Log, Progress, interruptible, log, silent
 from robbench.api.results import Names, several
 from robbench.api.runs import given, seconds
@@ -25,7 +24,7 @@ from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.check import SLICE, plan_check
 from robbench.tasks.check import check as check_plan
-from robbench.tasks.gate import gate as attack_and_decide
+from robbench.tasks.gate import gate as decide
 from robbench.tasks.measure import TRAIN_SAMPLES, Measurer
 from robbench.tasks.measure import measure as measure_runs
 from robbench.tasks.train.config import TrainConfig
@@ -214,7 +213,6 @@ def gate(
         limit = parse_time(seconds(max_time)) or math.inf
     except ValueError as error:
         raise UserError(f"max_time {max_time!r}: {error}") from None
-    store = Store(out)
     tolerances = Tolerances(
         robust=None if max_drop is None else max_drop / 100,
         clean=None if max_clean_drop is None else max_clean_drop / 100,
@@ -223,15 +221,12 @@ def gate(
         alpha=alpha,
         these_samples=these_samples,
     )
-    if (candidate is None) == (model is None):
-        raise UserError("give either a candidate, which is a finished run, or a model to attack")
-    if candidate is not None:
-        return gate_runs(store, baseline, candidate, tolerances)
     with interruptible():
-        return attack_and_decide(
-            str(model),
-            baseline,
+        return decide(
             tolerances,
+            candidate=candidate,
+            model=model,
+            baseline=baseline,
             out=Path(out),
             seed=seed,
             batch_size=batch_size,

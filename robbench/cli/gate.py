@@ -149,9 +149,9 @@ def gate(
     """
     from robbench.analysis.gate_checks import Tolerances
     from robbench.core.files import require_output
-    from robbench.store.store import Store
+    from robbench.tasks.gate import gate as decide
 
-    began, reporter, store = time.monotonic(), Reporter(quiet=quiet, verbose=verbose), Store(out)
+    began = time.monotonic()
     rates = [
         None if points is None else points / 100
         for points in (max_drop, max_clean_drop, max_class_drop)
@@ -166,32 +166,21 @@ def gate(
     )
     for path in filter(None, (junit_xml, markdown)):
         require_output(path)
-    if (candidate is None) == (model is None):
-        raise UserError(
-            "give either --candidate RUN, a finished run, or --model MODEL, to be attacked as it "
-            "goes"
-        )
-    if candidate is not None:
-        from robbench.analysis.gate_runs import gate_runs
-
-        finding = gate_runs(store, baseline, candidate, tolerances)
-    else:
-        from robbench.tasks.gate import gate as attack_and_decide
-
-        finding = attack_and_decide(
-            str(model),
-            baseline,
-            tolerances,
-            out=out,
-            seed=seed,
-            batch_size=batch_size,
-            seconds=_seconds(max_time),
-            device=device,
-            data_dir=data_dir,
-            download=download,
-            force=force,
-            listener=reporter,
-        )
+    finding = decide(
+        tolerances,
+        candidate=candidate,
+        model=model,
+        baseline=baseline,
+        out=out,
+        seed=seed,
+        batch_size=batch_size,
+        seconds=_seconds(max_time),
+        device=device,
+        data_dir=data_dir,
+        download=download,
+        force=force,
+        listener=Reporter(quiet=quiet, verbose=verbose),
+    )
     _tell(finding, time.monotonic() - began, as_json, junit_xml, markdown)
 
 

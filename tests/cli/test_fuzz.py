@@ -76,7 +76,7 @@ def _no_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
     for name in (
         "check.check",
-        "gate.gate_model",
+        "gate.run.GateJob",
         "measure.Measurer._look_at_clean",
         "train.listen.train",
         "attack.run.attack",

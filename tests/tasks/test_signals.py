@@ -104,7 +104,7 @@ def test_a_time_limit_that_ends_within_the_clean_pass(cli, store, monkeypatch):
         ("train --epochs 1", "robbench.tasks.train.plan.plan_training"),
         ("measure ce", "robbench.store.store.Store.find_local"),
         ("check ce", "robbench.tasks.check.plan_check"),
-        ("gate --baseline ce --model ce", "robbench.tasks.gate.find_reference"),
+        ("gate --baseline ce --model ce", "robbench.tasks.gate.run.find_reference"),
         ("compare", "robbench.analysis.comparison.compare_runs"),
     ],
 )

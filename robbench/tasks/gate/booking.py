@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from robbench.analysis.gate_checks import Tolerances
 from robbench.analysis.sequential_gate import SequentialGate
-from robbench.store.run import Run
-from robbench.tasks.attack.plan import AttackPlan
-
-
-class GatePlan(NamedTuple):
-    """A candidate to attack as its baseline was; `order`: positions of samples, at random."""
-
-    plan: AttackPlan
-    baseline: Run
-    order: list[int]
-    seed: int
+from robbench.tasks.gate.plan import GatePlan
 
 
 class Booking:

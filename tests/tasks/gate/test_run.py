@@ -12,16 +12,15 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-import torch
 
-import robbench.tasks.gate as early
-from robbench.analysis.gate_checks import Tolerances
-from robbench.core.errors import UserError
+from robbench.analysis.sequential_gate import SequentialGate
 from robbench.data.load import load
 from robbench.statistics.sequential import PairedSequentialTest
-from robbench.store.run import Run, read_run
+from robbench.store.find import STOPPED_EARLY
+from robbench.store.run import read_run
 from robbench.store.store import Store
 from robbench.tasks.attack.session import AttackSession
+from robbench.tasks.gate.plan import random_order
 
 ATTACK = "attack ce at --attack pgd:steps=4 --attack apgd:steps=6 --threat linf:0.1 --limit 240 --store-points --out"
 GATE = "gate --max-drop 3 -b 16 --json"
@@ -72,7 +71,7 @@ def test_better_equal_worse(
     assert (info["n_samples"], len(rows), info["status"]) == (
         found["samples"],
         found["samples"],
-        early.STOPPED_EARLY,
+        STOPPED_EARLY,
     )
     assert info["subset"] == f"random={found['samples']},seed=0 of first=240"
     assert json.loads(info["config"])["gate"]["of"] == 240
@@ -119,7 +118,7 @@ def test_verdicts_and_decision_are_those_of_a_whole_attack(cli: Callable, out: P
     split = load("digits", "test", limit=240)
     reference = {row["sample_id"]: row["robust"] for row in gate_rows(out, base)[1]}
     test = PairedSequentialTest(0.03, 240, 0.05)
-    ids = [int(split.ids[i]) for i in early.random_order(split, 0)]
+    ids = [int(split.ids[i]) for i in random_order(split, 0)]
     while test.decision is None:
         test.add(reference[ids[test.seen]], theirs[ids[test.seen]]["robust"])
     (check,) = found["checks"]
@@ -189,16 +188,10 @@ def test_killed_between_two_files(cli: Callable, out: Path) -> None:
 
 
 def test_another_order_is_another_run(cli: Callable, out: Path) -> None:
-    """--seed draws another order, kept apart; the order depends on content, not on place."""
+    """--seed draws another order, kept apart."""
     words = f"{GATE} --these-samples --baseline {run_of(out, 'at')} --model ce --out"
     one, two = cli(words, out).json, cli(words, out, "--seed", "1").json
     assert one["candidate"]["run_id"] != two["candidate"]["run_id"]
-    split = load("digits", "test", limit=50)
-    order = early.random_order(split, 3)
-    assert sorted(order) == list(range(50))
-    turned = split.take(torch.arange(49, -1, -1))
-    assert [49 - i for i in early.random_order(turned, 3)] == order
-    assert early.random_order(split, 4) != order
 
 
 def test_killed_and_continued_decides_the_same(
@@ -230,7 +223,7 @@ def test_a_signal_and_a_limit_of_time_keep_what_was_decided(
 ) -> None:
     """SIGTERM ends with 143 and how to go on; a limit of time with 4; both leave no run, and their samples are used."""
     words = f"{GATE} --these-samples --baseline {run_of(out, 'at')} --model at --out"
-    add, count = early.SequentialGate.add, []
+    add, count = SequentialGate.add, []
 
     def signalled(self: Any, *pair: Any) -> None:
         add(self, *pair)
@@ -239,7 +232,7 @@ def test_a_signal_and_a_limit_of_time_keep_what_was_decided(
             os.kill(os.getpid(), signal.SIGTERM)
 
     runs = sorted(path.name for path in (out / "results" / "runs").iterdir())
-    monkeypatch.setattr(early.SequentialGate, "add", signalled)
+    monkeypatch.setattr(SequentialGate, "add", signalled)
     stopped = cli(words, out)
     monkeypatch.undo()
     assert (stopped.code, stopped.out) == (143, "")
@@ -250,23 +243,3 @@ def test_a_signal_and_a_limit_of_time_keep_what_was_decided(
     assert "the same command goes on" in " ".join(late.json["notes"])
     assert sorted(path.name for path in (out / "results" / "runs").iterdir()) == runs
     assert cli(words, out).code == 0
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"eps": float("inf")}, "no budget"),
-        ({"max_time_s": 90.0}, "time limit 90s"),
-        ({"attack_params": "{}"}, "does not say how"),
-        ({"config": "nothing"}, "does not say how"),
-        ({"attack_params": '["pgd:steps=4"]'}, "otherwise"),
-        ({"attack_params": '["nobody"]'}, "nobody"),
-    ],
-)
-def test_baselines_that_cannot_be_repeated(out: Path, changes: dict[str, Any], said: str) -> None:
-    """Each with its reason, before anything is attacked."""
-    path = Store(out).run_path(run_of(out, "at"))
-    run = read_run(path)
-    with pytest.raises(UserError, match=said):
-        early.plan_gate("at", Run(run.info | changes, run.samples), path, Tolerances(), seed=0, batch_size=None, out=out,
-                        device="cpu", data_dir=None, download=False)  # fmt: skip

@@ -1,0 +1,60 @@
+"""Did robustness drop against a baseline? Of a finished run, or of a model that is attacked for it."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+from robbench.analysis.gate import GateFinding
+from robbench.analysis.gate_checks import Tolerances
+from robbench.analysis.gate_runs import gate_runs
+from robbench.core.errors import UserError
+from robbench.store.store import Store
+from robbench.tasks.listener import Listener
+
+
+def gate(
+    tolerances: Tolerances,
+    *,
+    candidate: str | None = None,
+    model: str | None = None,
+    baseline: str | None = None,
+    out: Path,
+    seed: int = 0,
+    batch_size: int | None = None,
+    seconds: float = math.inf,
+    device: str = "auto",
+    data_dir: Path | None = None,
+    download: bool = False,
+    force: bool = False,
+    listener: Listener | None = None,
+) -> GateFinding:
+    """Compare a finished run, or a model attacked for at most `seconds`, with the baseline.
+
+    baseline: None is the one that is set. Raises UserError for runs that must not be compared or
+    repeated, Stopped after a signal; what was decided of a model is kept, and the same call goes on
+    from there.
+    """
+    if candidate is not None and model is None:
+        return gate_runs(Store(out), baseline, candidate, tolerances)
+    if model is None or candidate is not None:
+        raise UserError(
+            "give either a candidate (--candidate RUN), which is a finished run, or a model "
+            "(--model MODEL), to be attacked as it goes"
+        )
+    from robbench.tasks.gate.run import attack_and_decide  # with torch
+
+    return attack_and_decide(
+        model,
+        baseline,
+        tolerances,
+        out=out,
+        seed=seed,
+        batch_size=batch_size,
+        seconds=seconds,
+        device=device,
+        data_dir=data_dir,
+        download=download,
+        force=force,
+        listener=listener or Listener(),
+    )
