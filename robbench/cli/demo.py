@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from robbench.cli import options as o
 from robbench.cli.reporter import Reporter, print_result, print_rich, reported
+from robbench.reports.texts import percent
 
 THREAT = "linf:0.15"
 MODELS = {"demo-ce": None, "demo-at": "pgd:steps=7"}  # name -> inner attack
@@ -47,12 +50,25 @@ def demo(
         # Else the data set's, the same.
         plan = plan_training(TrainConfig(threat=inner and THREAT, inner=inner), name=name, **places)
         run_training(plan, reporter, force=force)
-    config = AttackConfig(attack=("apgd", "apgd-t"), threat=(THREAT,))
+    config = AttackConfig(attack=("apgd", "apgd-t"), threat=(THREAT,), store_points=True)
     reporter.say(f"attacking both: {' + '.join(config.attack)}, {THREAT}, the 597 test digits")
     plans = list(plan_attacks(list(MODELS), config, **places))
     found = attack(plans, store, force=force, listener=reporter)
     ids = [one.run.info["run_id"] for one in found]
     print_rich(comparison_table(compare_runs(ids, out).rows))
-    print_result(f"models:             {store.root / 'models'}")
-    print_result(f"one row per run:    {store.root / 'results' / 'runs'}/*.parquet")
-    print_result(f"one row per sample: {store.root / 'results' / 'samples'}/*.parquet")
+    for line in what_it_means(*(one.run.info for one in found)):
+        print_result(line)
+    where = [] if out == Path("runs") else ["--out", str(out)]
+    print_result(f"results:  {store.root / 'results'} (one row per sample), {store.models}")
+    print_result(f"the page: {shlex.join(['robbench', 'report', *MODELS, *where, '--open'])}")
+
+
+def what_it_means(plain: Mapping[str, Any], hardened: Mapping[str, Any]) -> list[str]:
+    """Two lines about two rows of the runs table, of the models without and with an inner attack."""
+    before, after = (percent(info["adversarial_ratio"]) for info in (plain, hardened))
+    return [
+        f"Within {plain['threat']} the attack makes {plain['model']} wrong on {before} of the digits, "
+        f"{hardened['model']} on {after}: that is the adversarial ratio.",
+        "Robust accuracy is the rest, and at most that: a stronger attack may find more "
+        f"(robbench check {hardened['model']} looks for signs).",
+    ]

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from robbench.cli import options as o
 from robbench.cli.options import option
 from robbench.cli.reporter import Reporter, print_json, print_result, reported
+
+if TYPE_CHECKING:
+    from robbench.tasks.report import Report
 
 Runs = Annotated[
     list[str] | None,
@@ -28,6 +31,7 @@ Html = Annotated[
     ),
 ]
 Title = Annotated[str, option("--title", panel=o.SHOW, help="Its title.")]
+Open = Annotated[bool, option("--open", panel=o.SHOW, help="Show it in a browser.")]
 
 
 @reported
@@ -35,6 +39,7 @@ def report(
     runs: Runs = None,
     html: Html = Path("report.html"),
     title: Title = "Robustness report",
+    open_: Open = False,
     out: o.Out = Path("runs"),
     data_dir: o.DataDir = None,
     trust_code: o.TrustCode = False,
@@ -51,13 +56,24 @@ def report(
     made = write_report(runs or [], out, html, title=title, data_dir=data_dir)
     if as_json:
         print_json("robbench.report/1", **{**made._asdict(), "path": str(made.path)})
-        return
+    else:
+        _tell(made, Reporter(quiet=quiet, verbose=verbose))
+    if open_:
+        _show(made.path, Reporter(quiet=quiet, verbose=verbose))
+
+
+def _tell(made: Report, reporter: Reporter) -> None:
     missing = [name for name, there in made.sections.items() if not there]
     if missing:
-        Reporter(quiet=quiet, verbose=verbose).say(
-            f"nothing to show for {', '.join(missing)}: the page says how to get it"
-        )
+        reporter.say(f"nothing to show for {', '.join(missing)}: the page says how to get it")
     n = len(made.runs)
     print_result(
         f"report of {n} {'run' if n == 1 else 'runs'}: {made.path} ({made.size / 1e6:.1f} MB)"
     )
+
+
+def _show(path: Path, reporter: Reporter) -> None:
+    import webbrowser
+
+    if not webbrowser.open(path.absolute().as_uri()):
+        reporter.say(f"no browser here: open {path} where there is one")

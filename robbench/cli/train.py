@@ -166,12 +166,17 @@ def train(
     done = run_training(plan, reporter, force=force)
     if not first:
         return
+    from robbench.reports.terminal.training import validation, validation_lines
+
+    selected = done.config["selected"]
     if as_json:
         facts = {key: value for key, value in done.config.items() if key != "schema"}
+        facts["validation"] = validation(done.rows, selected)
         print_json("robbench.train/1", folder=done.folder, fresh=done.fresh, **facts)
     else:
-        selected = done.config["selected"]
         print_result(
             f"model {plan.name}: {done.folder} "
             f"(epoch {selected['epoch']}, the {selected['model']} one)"
         )
+        for line in validation_lines(done.rows, selected):
+            print_result(line)

@@ -32,3 +32,14 @@ def test_the_demo_is_the_readmes(cli, tmp_path):
     ]
     assert sorted(row["model"] for row in rows) == ["demo-at", "demo-ce"]
     assert all(row["n_samples"] == 597 and row["status"] == "done" for row in rows)
+    assert {path.name for path in (tmp_path / "results" / "points").glob("*.parquet")} == {
+        f"{row['run_id']}.parquet" for row in rows
+    }  # the report shows pictures
+    ratios = {row["model"]: f"{100 * row['adversarial_ratio']:.1f}%" for row in rows}
+    for name, ratio in ratios.items():
+        assert re.search(rf"{name} (wrong )?on {re.escape(ratio)}", done.out)
+    last = done.out.splitlines()[-1].partition("robbench ")[2]
+    assert last == f"report demo-ce demo-at --out {tmp_path} --open"
+    page = tmp_path / "page.html"
+    assert cli(*last.split()[:-1], "--html", page).code == 0
+    assert page.read_text(encoding="utf-8").count("data:image/png") > 10

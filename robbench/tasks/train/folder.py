@@ -23,7 +23,7 @@ from robbench.core.lock import locked
 from robbench.data.base import reason
 from robbench.models.base import Classifier
 from robbench.models.weights import save
-from robbench.store.epochs import write_epochs
+from robbench.store.epochs import read_epochs, write_epochs
 from robbench.store.schema import SCHEMA_VERSION
 from robbench.tasks.model_folder import stored_config
 from robbench.tasks.signals import StopFlag
@@ -122,6 +122,11 @@ class TrainingFolder:
             {key: None if value != value else value for key, value in row.items()} for row in rows
         ]
         write_epochs(self.path / "epochs.parquet", [{**common, **row} for row in cleaned])
+
+    def read_epochs(self) -> Rows:
+        """The epochs table; no rows where there is none. Raises UserError for a damaged one."""
+        path = self.path / "epochs.parquet"
+        return read_epochs(path) if path.exists() else []
 
     def write_state(self, trainer: Trainer, rows: Rows) -> None:
         """Write what a resumed run needs, and the epochs so far."""

@@ -32,7 +32,7 @@ class Trained(NamedTuple):
 
     folder: Path
     config: dict[str, Any]  # of its config.json
-    rows: Rows  # of the epochs table; none if the model was there already
+    rows: Rows  # of the epochs table
     fresh: bool  # False if the model was there already
 
 
@@ -63,7 +63,7 @@ def train(plan: TrainPlan, *, force: bool, watcher: Watcher, stop: StopFlag) -> 
     """
     folder = TrainingFolder(plan, force=force)
     if done := _finished(folder, watcher, stop):
-        return Trained(plan.folder, done, [], fresh=False)
+        return Trained(plan.folder, done, folder.read_epochs(), fresh=False)
     watcher.begins(plan.notes)
     alone = process_number("WORLD_SIZE", 1) <= 1
     with contextlib.ExitStack() as stack:
@@ -76,7 +76,7 @@ def train(plan: TrainPlan, *, force: bool, watcher: Watcher, stop: StopFlag) -> 
         if not alone:  # an interrupted process would leave the others waiting within a step
             stack.enter_context(stop.unhurried())
         elif done := folder.finished():  # by the process that held the lock
-            return Trained(plan.folder, done, [], fresh=False)
+            return Trained(plan.folder, done, folder.read_epochs(), fresh=False)
         return session.run(resume=folder.earlier() is not None)
 
 
