@@ -68,6 +68,10 @@ def _take(
         except OSError as error:
             if error.errno in _NO_FILE:
                 raise UserError(_is_no_lock(path)) from None
+            if path.parent.exists() and not path.parent.is_dir():
+                raise UserError(
+                    f"{path.parent} should be a folder for locks, and is a file: remove it"
+                ) from None
             raise cannot_write(path, error) from error
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             os.close(handle)

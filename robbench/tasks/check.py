@@ -121,10 +121,14 @@ def plan_check(text: str, config: AttackConfig, source: str | None, *, alone: bo
 
 def check(plan: CheckPlan, store: Store, limit: int, data_dir: Path | None, watch: Callable[[float, str], None],
           say: Say = _silent) -> list[dict[str, Any]]:  # fmt: skip
-    """Make all checks, as `check_rows` does, and write their rows, which are given back."""
+    """Make all checks, as `check_rows` does, and write their rows, which are given back.
+
+    Waits while another process works on the run, and `say`s so.
+    """
     store.check_writable()
-    rows = check_rows(plan, limit, data_dir, watch)
-    store.write_checks(plan.name, rows)
+    with store.locked([plan.name], say=say):
+        rows = check_rows(plan, limit, data_dir, watch)
+        store.write_checks(plan.name, rows)
     return rows
 
 

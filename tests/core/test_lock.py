@@ -11,7 +11,7 @@ import time
 import pytest
 
 from robbench.core import lock
-from robbench.core.errors import Stopped
+from robbench.core.errors import Stopped, UserError
 from robbench.core.lock import locked
 
 HOLD = """
@@ -120,6 +120,18 @@ def test_a_file_system_without_locks(tmp_path, monkeypatch):
         pass
     assert said == [f"{tmp_path} has no file locks: make sure that no other process works on run a"]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_in_place_of_the_folder_of_locks(tmp_path):
+    """It is bad input, named with what to do, and stays."""
+    folder = tmp_path / "locks"
+    folder.write_text("mine")
+    with (
+        pytest.raises(UserError, match=f"{folder} should be a folder for locks.*remove it"),
+        locked(folder / "a.lock", "run a", say=pytest.fail),
+    ):
+        raise AssertionError("locked")
+    assert folder.read_text() == "mine"
 
 
 def test_two_threads_are_two_owners(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shlex
 import shutil
 from pathlib import Path
@@ -15,6 +17,7 @@ import torch
 
 from robbench.catalogue.cascades import expand
 from robbench.checks.registry import CHECKS
+from robbench.core import lock
 from robbench.store.store import Store
 from robbench.tasks.check import AFTER_SHARE, SLICE
 
@@ -162,6 +165,28 @@ def test_a_run_id_a_prefix_and_a_file_are_the_same_run(mine: Path, cli) -> None:
         for rows in answers
     ]
     assert figures[0] == figures[1] == figures[2]
+
+
+def test_a_check_waits_for_who_works_on_the_run(mine: Path, cli, monkeypatch) -> None:
+    """Two of them do not write one table at once; the second says for whom it waits."""
+    monkeypatch.setattr(lock, "_PAUSE", 0.001)
+    run_id = table(mine, "runs")[0]["run_id"]
+    path = mine / "results" / "checks" / f"{run_id}.parquet"
+    before, held = path.read_bytes(), contextlib.ExitStack()
+    held.enter_context(Store(mine).locked([run_id], say=pytest.fail))
+    seen = []
+
+    def free(seconds: float) -> None:
+        seen.append(path.read_bytes() == before)
+        held.close()
+
+    monkeypatch.setattr(lock.time, "sleep", free)
+    done = cli(f"check {run_id} --limit 4 --out", mine)
+    assert done.code in (0, 1), done.err
+    assert seen == [True]
+    assert f"run {run_id}: process {os.getpid()} on " in done.err
+    assert path.read_bytes() != before
+    assert list((mine / "results" / "locks").iterdir()) == []
 
 
 def test_check_of_a_model_alone(mine: Path, cli) -> None:

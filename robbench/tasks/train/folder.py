@@ -50,7 +50,9 @@ class TrainingFolder:
         """The lock of the model's name: wait while another process holds it, or raise UserError."""
 
         def held(text: str) -> None:
-            if not wait:
+            other = stored_config(self.path)
+            differs = other is not None and other["identity"] != self.plan.identity
+            if not wait or (differs and not self.force):
                 raise UserError(
                     f"{text.partition(';')[0]}; wait for it to end, or choose another --name"
                 )
@@ -60,9 +62,14 @@ class TrainingFolder:
         return locked(path, f"model {self.plan.name}", say=held, asked_to_stop=stop.check)
 
     def earlier(self) -> dict[str, Any] | None:
-        """The config.json of an earlier run of the plan. Raises UserError for another run's."""
+        """The config.json of an earlier run of the plan; one that kept no epoch does not count.
+
+        Raises UserError for another run's.
+        """
         found = stored_config(self.path)
         if found is None or self.force:
+            return None
+        if found["status"] != "done" and not self.state.exists():
             return None
         if found["identity"] != self.plan.identity:
             changed = ", ".join(_differences(found, self.plan)) or "the data or the code"

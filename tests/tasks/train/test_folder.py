@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from robbench.core.lock import locked
+
 
 def test_other_spellings_are_the_same_training(cli, store, snapshot):
     """A default written out, a fraction for a number or capitals in a norm are the same settings:
@@ -228,3 +230,50 @@ def test_a_state_that_is_none(cli, tmp_path, change):
         done.err
     )
     assert "state.pt" in done.err
+
+
+FIRST_TRY = """
+import dataclasses
+from robbench.losses.base import Loss
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mine(Loss):
+    def __call__(self, step):
+        return step.out.logits.square().sum(1) / WEIGHT
+"""
+
+
+def test_a_training_that_kept_no_epoch_holds_no_name(cli, private, tmp_path):
+    """The same command with a mended loss trains, and gives what it gives under a fresh name."""
+    line = "train --loss my_loss:Mine --model mlp:width=8 --limit 60 --epochs 1 --out"
+    failed = cli(line, tmp_path / "S", "--name", "m", cwd=private("my_loss", FIRST_TRY))
+    assert failed.code != 0
+    mended = private("my_loss", FIRST_TRY.replace("WEIGHT", "10"))
+    dry = cli(line, tmp_path / "S", "--name", "m", "--dry-run", cwd=mended)
+    assert dry.code == 0, dry.err
+    for name in ("m", "fresh"):
+        done = cli(line, tmp_path / "S", "--name", name, cwd=mended)
+        assert done.code == 0, done.err
+    models = tmp_path / "S" / "models"
+    weights = [(models / name / "model.safetensors").read_bytes() for name in ("m", "fresh")]
+    assert weights[0] == weights[1]
+
+
+def test_an_epoch_that_was_kept_holds_the_name(cli, unfinished, tiny, snapshot):
+    """Other settings under the name of a training that stopped after an epoch are refused."""
+    before = snapshot(unfinished)
+    done = cli(*tiny, "--lr", "0.01", "--out", unfinished)
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "another run (different: lr)" in done.err
+    assert snapshot(unfinished) == before
+
+
+def test_another_training_of_the_name_is_refused_while_one_runs(cli, unfinished, tiny):
+    """It is not waited for: its settings are others."""
+    folder = unfinished / "models" / "m"
+    (folder / "state.pt").unlink()  # as in its first epoch
+    with locked(folder.with_name(".m.lock"), "model m", say=pytest.fail):
+        done = cli(*tiny, "--lr", "0.01", "--out", unfinished)
+    assert (done.code, done.err.count("\n")) == (2, 1), done.err
+    assert f"process {os.getpid()} on " in done.err
+    assert "--name" in done.err
