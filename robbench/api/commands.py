@@ -112,8 +112,8 @@ def measure(
 ) -> pd.DataFrame:
     """Measure finished runs, as `robbench measure` does: margins, gradients, features, calibration.
 
-    Returns one row per measure and run. model: where a run's model lies now. Raises UserError where
-    no run's model and data are what they were.
+    Returns one row per measure and run. model: the place of a run's model if it was moved. Raises
+    UserError where no run's model and data are what they were.
     """
     import pandas as pd
 

@@ -136,7 +136,7 @@ class Evaluation:
     def save(self, out: Path | str = "runs") -> Path:
         """Write the files that `robbench attack` would have written; returns the runs file.
 
-        `robbench show`, `compare` and `load_runs` find them there. A run that lies there already,
+        `robbench show`, `compare` and `load_runs` find them there. A run that is there already,
         of the same model, samples, threat model and attacks, is left as it is.
         """
         from robbench.api.progress import log

@@ -18,7 +18,7 @@ log = logging.getLogger("robbench")
 
 
 def silent(share: float, text: str) -> None:
-    """Progress that nobody follows."""
+    """Progress without an observer."""
 
 
 class Log(Listener):

@@ -3,7 +3,7 @@
 It holds settings only; the engine owns the loop, the model, the clock, the books and the verdict
 (`engine/`).
 
-Rules. A step first queries where its rows stand, then moves them: N moves need N+1 queries, and the
+Rules. A step first queries the rows' points, then moves them: N moves need N+1 queries, and the
 check of a new point is the next step's query. Every schedule is a function of the row's own step
 count t [B]. Restarts and targets are rows, not loops. Randomness comes from the row's key. Nothing
 may depend on a row's neighbours.
@@ -117,8 +117,8 @@ class AnyAttack:
         """The attack as it is run: with the other models it names, if any.
 
         Called once before a run, in the process that runs it. `find(name)` gives a model on the
-        run's device that maps inputs in [0,1] to logits; it raises UserError for a name nobody
-        knows.
+        run's device that maps inputs in [0,1] to logits; it raises UserError for an unknown
+        name.
         """
         return self
 
@@ -155,7 +155,7 @@ class Attack(AnyAttack, ABC, Generic[S]):
 
     @abstractmethod
     def point(self, s: S) -> Tensor:
-        """[B,*]: where the rows stand."""
+        """[B,*]: the rows' points."""
 
     def done(self, s: S) -> Tensor | None:
         """[B] bool: rows that end before their last step; None where none ever does."""

@@ -9,7 +9,7 @@ shrinks by 1 - gamma after a misclassified point and grows by 1 + gamma after an
 Option, not in the paper: the last `polish` moves, which need no gradient, bisect the way from x0 to
 the nearest adversarial point found. In short runs that is worth more than as many steps.
 
-Deviations, on purpose: nothing is rounded to 256 levels, as the authors' code does unless told
+Deviations, on purpose: nothing is rounded to 256 levels, as the authors' code does unless asked
 otherwise, so its distances are others. A row whose gradient is exactly zero keeps its direction;
 the authors draw a random one. From the authors' code: the radius never exceeds the distance of the
 box's farthest corner.

@@ -38,7 +38,7 @@ def to_hyperplane(x: Tensor, w: Tensor, gap: Tensor, norm: str) -> Tensor:
     scale = w.abs().amax(-1, keepdim=True).clamp(min=tiny)
     gap = (gap.nan_to_num(0.0)[..., None] / scale).nan_to_num(0.0)
     w = w / scale
-    # What is smaller cannot be told from zero.
+    # What is smaller cannot be distinguished from zero.
     u = torch.where(w * w >= tiny, w.abs(), torch.zeros_like(w))
     sign = w.sign() * gap.sign()
     room = torch.where(sign > 0, BOX[1] - x, x - BOX[0]).clamp(min=0) * (u > 0)

@@ -24,7 +24,7 @@ from robbench.threat.problem import Problem
 
 
 class State(Rows):
-    """Where the rows stand, and what they remember of the way."""
+    """The rows' points, and their accumulated gradients."""
 
     x: Tensor  # [B,*]
     g: Tensor  # [B,*] momentum

@@ -22,7 +22,7 @@ from robbench.threat.problem import Problem
 
 
 class State(Rows):
-    """Where the rows stand."""
+    """The rows' points."""
 
     x: Tensor  # [B,*]
 

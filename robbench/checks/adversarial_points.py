@@ -1,4 +1,4 @@
-"""The adversarial points, as they lie on disk."""
+"""Checks of the stored adversarial points."""
 
 from __future__ import annotations
 

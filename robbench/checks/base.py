@@ -3,7 +3,7 @@
 Each check's docstring gives the figures its threshold rests on: those of good models (undefended
 and adversarially trained CNNs, a fully connected and a linear network on digits, in linf, l2 and
 l1) and those of models and attacks that must be flagged, as `robbench check --self-test` prints
-them. Thresholds lie between the two, and are 0 where one case is too many.
+them. Thresholds are between the two, and are 0 where one case is too many.
 """
 
 from __future__ import annotations

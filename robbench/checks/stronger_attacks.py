@@ -27,7 +27,7 @@ def single_step(e: Evidence) -> Reading:
     Figures: good models up to 0.005; attacks in question that are weak 0.17 to 0.18, a shattered
     gradient 0.18.
     """
-    return _found_by(e, "fgsm", 0.02, "fell to a single step: mend the step size, or add restarts")
+    return _found_by(e, "fgsm", 0.02, "fell to a single step: fix the step size, or add restarts")
 
 
 def black_box(e: Evidence) -> Reading:

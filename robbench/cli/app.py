@@ -36,7 +36,7 @@ from robbench.core.trust import command_line
 
 app = typer.Typer(
     name="robbench",
-    help="Does a training loss really make an image classifier more robust? Train, attack, compare.",
+    help="Does a training loss make an image classifier more robust? Train, attack, compare.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -116,7 +116,7 @@ def run(words: list[str]) -> int:
     except (Exception, SystemExit) as error:
         # The parser's own errors: their class is not public, what they say and their exit code are.
         if not hasattr(error, "format_message"):
-            # Rich ends the process where nobody reads its help.
+            # Rich exits when the reader of its help has gone.
             if isinstance(error.__context__, BrokenPipeError):
                 return 141
             if os.environ.get("ROBBENCH_DEBUG"):
@@ -134,7 +134,7 @@ def run(words: list[str]) -> int:
 
 
 def _settle(words: list[str]) -> None:
-    """Refuse arguments that are no text, let streams write any, and drop screen widths that are none: libraries trust them."""
+    """Refuse arguments that are no text, let streams write any, drop invalid screen widths."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -22,21 +22,31 @@ Models = Annotated[
     list[str],
     typer.Argument(
         metavar="MODEL...",
-        help="A name in the output folder (NAME@last or NAME@best for a checkpoint), the folder of a saved model, or a spec.",
+        help="A name in the output folder (NAME@last or NAME@best for a checkpoint), "
+        "the folder of a saved model, or a spec.",
     ),
 ]
 Attacks = Annotated[
     list[str] | None,
-    option("-a", "--attack", panel=WHAT, metavar="SPEC",
-           help="Attack or cascade, such as apgd:steps=50 or autoattack, or a .toml file with a list of them; several form "
-                "one worst case per sample (default: apgd)."),
-]  # fmt: skip
+    option(
+        "-a",
+        "--attack",
+        panel=WHAT,
+        metavar="SPEC",
+        help="Attack or cascade, such as apgd:steps=50 or autoattack, or a .toml file with a "
+        "list of them; several form one worst case per sample (default: apgd).",
+    ),
+]
 Threat = Annotated[
     list[str] | None,
-    option("--threat", panel=WHAT, metavar="NORM:EPS",
-           help="Threat model; several, or linf:2/255,8/255, give one run each; l2:inf seeks the smallest perturbation "
-                "(default: the data set's)."),
-]  # fmt: skip
+    option(
+        "--threat",
+        panel=WHAT,
+        metavar="NORM:EPS",
+        help="Threat model; several, or linf:2/255,8/255, give one run each; "
+        "l2:inf seeks the smallest perturbation (default: the data set's).",
+    ),
+]
 Data = Annotated[
     str | None,
     option(

@@ -19,7 +19,8 @@ Target = Annotated[
     str | None,
     typer.Argument(
         metavar="[RUN|MODEL]",
-        help="A run id, the file of a run, or a model: its latest run; the model alone with --threat, --data, --split, --seed.",
+        help="A run id, the file of a run, or a model: its latest run; "
+        "the model alone with --threat, --data, --split, --seed.",
     ),
 ]
 SelfTest = Annotated[
@@ -78,7 +79,7 @@ def check(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Check whether a robust accuracy can be believed: signs of masked gradients and of weak attacks. 1 = an error was found.
+    """Check a robust accuracy for masked gradients and weak attacks. Exit 1 = error found.
 
     Example: robbench check at --limit 100
     """
@@ -148,11 +149,14 @@ def _self_test(reporter: Reporter, as_json: bool) -> None:
         results = self_test(bar.update)
     rows: list[dict[str, Any]] = [
         {
-            "case": e.name, "bad": e.bad, "as_expected": e.as_expected, "flagged_by": e.flagged_by,
+            "case": e.name,
+            "bad": e.bad,
+            "as_expected": e.as_expected,
+            "flagged_by": e.flagged_by,
             "findings": [_plain(dataclasses.asdict(finding)) for finding in e.findings],
         }
         for e in results
-    ]  # fmt: skip
+    ]
     from robbench.reports.terminal.checks import self_test_table
 
     with result_of_a_verdict():

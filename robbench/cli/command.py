@@ -1,4 +1,4 @@
-"""What every command's parser refuses beside Typer's own checks: an option given twice of which only one value can count."""
+"""A parser for every command that also refuses options given twice, and NaN."""
 
 from __future__ import annotations
 

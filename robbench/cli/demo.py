@@ -23,7 +23,9 @@ def demo(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Train a plain and an adversarially trained model on digits, attack both, compare them: about a minute on two cores.
+    """Train a plain and an adversarially trained model on digits, attack and compare them.
+
+    It takes about a minute on two cores.
 
     Example: robbench demo
     """
@@ -39,7 +41,7 @@ def demo(
     from robbench.tasks.train.listen import run_training
     from robbench.tasks.train.plan import plan_training
 
-    # So small a model is as fast on one thread, and needs no second free core.
+    # A model this small is as fast on one thread, and needs no second free core.
     torch.set_num_threads(1)
     reporter, store = Reporter(quiet=quiet, verbose=verbose), Store(out)
     places: dict[str, Any] = {"out": out, "device": device, "data_dir": None, "download": False}
@@ -47,7 +49,7 @@ def demo(
         reporter.say(
             f"training {name}: cross-entropy on digits" + (f" against {inner}" if inner else "")
         )
-        # Else the data set's, the same.
+        # A loss without an inner attack has no threat model: the data set's is the same.
         plan = plan_training(TrainConfig(threat=inner and THREAT, inner=inner), name=name, **places)
         run_training(plan, reporter, force=force)
     config = AttackConfig(attack=("apgd", "apgd-t"), threat=(THREAT,), store_points=True)

@@ -1,4 +1,4 @@
-"""`robbench doctor`: what is installed, what does not fit, and how to mend it."""
+"""`robbench doctor`: what is installed, what does not fit, and how to fix it."""
 
 from __future__ import annotations
 
@@ -29,9 +29,10 @@ def doctor(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Check the installation: versions, devices, plug-ins, whether torch and torchvision fit, where data lies. Exit 1 if ill.
+    """Check the installation: versions, devices, plug-ins, folders. Exit 1 = problem found.
 
-    With --quiet only what is wrong is said, with --verbose also where each package lies.
+    Also whether torch and torchvision fit. --quiet prints only problems, --verbose also each
+    package's folder.
 
     Example: robbench doctor
     """

@@ -1,4 +1,4 @@
-"""What a name means: entries for `robbench explain`, of a page, a cascade, settings, a recipe, a registry or a check."""
+"""What a name means: the entries of `robbench explain`."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _known() -> list[str]:
 
 
 def _registered(name: str) -> list[Entry]:
-    """What the registries hold under a name: registered, a `module:attribute`, or a set of the data folder."""
+    """A registered name's entries, or those of a `module:attribute` or a data folder's set."""
     from robbench.catalogue.builtins import REGISTRIES
     from robbench.data.data_folder import data_folder, private_sets
 

@@ -1,4 +1,4 @@
-"""`robbench explain`: a name of the catalogue, a check, a command's settings, or a page of the manual."""
+"""`robbench explain`: a registered name, a check, a command's settings, or a manual page."""
 
 from __future__ import annotations
 

@@ -21,17 +21,23 @@ Runs = Annotated[
 ]
 TrainSamples = Annotated[
     int,
-    option("--train-samples", panel=WHAT, metavar="N", min=0, max=999_999_999,
-           help="Training samples to look at, spread over the classes, and test samples in a support vector machine; 0 = none "
-                "and all."),
-]  # fmt: skip
+    option(
+        "--train-samples",
+        panel=WHAT,
+        metavar="N",
+        min=0,
+        max=999_999_999,
+        help="Training samples to look at, spread over the classes, and test samples in a "
+        "support vector machine; 0 = none and all.",
+    ),
+]
 Model = Annotated[
     str | None,
     option(
         "--model",
         panel=WHAT,
         metavar="MODEL",
-        help="Where the runs' model lies now, if not under its name in the output folder.",
+        help="The runs' model, if it is no longer under its name in the output folder.",
     ),
 ]
 
@@ -51,7 +57,7 @@ def measure(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Measure attacked models: margins of logits, features and inputs, ranks, gradients, calibration, clean and worst.
+    """Measure attacked models at clean and worst points: margins, ranks, gradients, calibration.
 
     Example: robbench measure ce at
     """
@@ -87,7 +93,15 @@ def show(found: Sequence[Measured]) -> None:
 def describe(measured: Measured) -> list[dict[str, object]]:
     """The measures of a run as plain values, under the names of their table."""
     return [
-        {"run_id": measured.info["run_id"], "model": measured.info["model"], "name": m.name, "points": m.points, "split": m.split,
-         "class": m.label, "value": m.value, "detail": m.detail}
+        {
+            "run_id": measured.info["run_id"],
+            "model": measured.info["model"],
+            "name": m.name,
+            "points": m.points,
+            "split": m.split,
+            "class": m.label,
+            "value": m.value,
+            "detail": m.detail,
+        }
         for m in measured.measures
-    ]  # fmt: skip
+    ]

@@ -21,7 +21,7 @@ Out = Annotated[
 ]
 DataDir = Annotated[
     Path | None,
-    option("--data-dir", panel=PLACE, envvar="ROBBENCH_DATA_DIR", help="Where data sets lie."),
+    option("--data-dir", panel=PLACE, envvar="ROBBENCH_DATA_DIR", help="Folder of the data sets."),
 ]
 Download = Annotated[
     bool, option("--download", panel=PLACE, help="Allow a missing data set to be downloaded.")
@@ -91,8 +91,8 @@ Runs = Annotated[
     typer.Argument(
         autocompletion=known_runs,
         metavar="[RUN]...",
-        help="Model names, run ids, Parquet files, folders, addresses such as s3://bucket/runs, or patterns of these; nothing "
-        "means all of the store.",
+        help="Model names, run ids, Parquet files, folders, addresses such as s3://bucket/runs, "
+        "or patterns of these; nothing means all of the store.",
     ),
 ]
 

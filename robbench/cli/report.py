@@ -47,7 +47,7 @@ def report(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Write one HTML page about runs: tables, curves, margins, pictures, checks and how to reproduce it all.
+    """Write an HTML page about runs: tables, curves, margins, pictures, checks, commands.
 
     Example: robbench report ce at --html report.html
     """

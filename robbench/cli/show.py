@@ -61,7 +61,7 @@ def runs(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """List the runs of an output folder, and what in it is not finished, damaged, or not attacked yet.
+    """List an output folder's runs, and what is unfinished, damaged or not attacked yet.
 
     Example: robbench runs
     """

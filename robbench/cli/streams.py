@@ -1,4 +1,4 @@
-"""Streams that are closed, full, or read by nobody any more: they change no verdict, and what was not written is said."""
+"""Streams that are closed, full or no longer read: they change no verdict."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from robbench.core.errors import RunError
 
 @contextlib.contextmanager
 def result_of_a_verdict() -> Iterator[None]:
-    """Print a result inside, whose verdict is the exit code: it holds too where the reader, such as `head`, has gone.
+    """Print a result whose verdict is the exit code, also when the reader has gone (`head`).
 
     Raises RunError where the result cannot be written for another reason.
     """

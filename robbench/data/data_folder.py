@@ -1,4 +1,4 @@
-"""Where data sets lie. Needs no torch."""
+"""The folder of data sets. Needs no torch."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ class Digits(Data):
         found = importlib.util.find_spec("sklearn")
         if found is None or found.origin is None:
             raise UserError(
-                "digits lie in the scikit-learn package, which is not installed; run `robbench "
+                "digits are in the scikit-learn package, which is not installed; run `robbench "
                 "doctor`"
             )
         path = Path(found.origin).parent / "datasets" / "data" / "digits.csv.gz"

@@ -100,7 +100,7 @@ class ImageFolder(ImageFiles):
         )
         notes = [
             f"classes that the split train lacks: {listed(unknown)}" if trained and unknown else "",
-            f"{loose} images lie outside of the class folders: left out" if loose else "",
+            f"{loose} images are outside the class folders: left out" if loose else "",
             f"folders without images are no classes: {listed(empty)}" if empty else "",
             f"files that are no images by their name are left out: {ignored.total()} "
             f"({listed(sorted(ignored))})"

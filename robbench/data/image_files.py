@@ -27,7 +27,7 @@ _SIDE = Field(ge=0, le=100_000)
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFiles(Data):
-    """Encoded images in files: where they lie and how each is made ready."""
+    """Encoded images in files: their paths and how each is decoded."""
 
     argument: ClassVar[str] = "dir"
 

@@ -130,7 +130,7 @@ def checked_images(images: NDArray[Any], rows: int, scale: int) -> NDArray[Any]:
         raise UserError(f"images are {images.dtype}; should be uint8, or float32 in [0,1]")
     if not np.isfinite(images).all():
         bad = int(np.flatnonzero(~np.isfinite(images).reshape(rows, -1).all(1))[0])
-        raise UserError(f"image {bad} contains NaN or infinity; remove or mend it")
+        raise UserError(f"image {bad} contains NaN or infinity; remove or fix it")
     low, high = float(images.min()), float(images.max())
     if low < 0 or high > 1:
         raise UserError(

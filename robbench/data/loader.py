@@ -1,4 +1,4 @@
-"""Training batches from a split that lies on the device: no workers, no per-image Python."""
+"""Training batches from a split on the device: no workers, no per-image Python."""
 
 from __future__ import annotations
 

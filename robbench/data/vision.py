@@ -205,7 +205,7 @@ def _torchvision_dataset(name: str) -> Any:
         import torchvision.datasets
     except Exception as error:  # built for another torch: RuntimeError or OSError, not ImportError
         raise UserError(
-            f"torchvision cannot be imported ({reason(error)}); run `robbench doctor` to mend it"
+            f"torchvision cannot be imported ({reason(error)}); run `robbench doctor` for the fix"
         ) from error
     return getattr(torchvision.datasets, name)
 

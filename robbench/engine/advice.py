@@ -43,7 +43,7 @@ TEXTS = {
     ),
     "non-finite": (
         "{count} of {n} samples ({share:.1%}) got NaN or infinite logits or gradients, which "
-        "never count as broken, so robustness may be overstated: mend the model"
+        "never count as broken, so robustness may be overstated: fix the model"
     ),
     "rejected": (
         "the model rejected {count} of {n} samples ({share:.1%}) as they are or at points that "

@@ -36,7 +36,7 @@ def threshold(high: Tensor, low: Tensor, rule: Rule, quantile: float = 0.05) -> 
         return float(-(high.quantile(beyond) + low.quantile(1 - beyond)) / 2)
     scores, order = torch.cat([high, low]).sort()
     is_high = torch.cat([torch.ones_like(high), torch.zeros_like(low)])[order]
-    # Cut c lies below score c; the first and last have all scores on one side, at a distance of 1
+    # Cut c is below score c; the first and last have all scores on one side, at a distance of 1
     # (any would do).
     right = F.pad((1 - is_high).cumsum(0), (1, 0)) + F.pad(
         is_high.flip(0).cumsum(0).flip(0), (0, 1)

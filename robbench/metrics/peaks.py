@@ -16,7 +16,7 @@ DRAWS = 200
 FEWEST = 50  # below this number of samples the test finds nothing
 MOST_PEAKS = 4
 _CELLS = 512
-_TAIL = 0.02  # peaks lie between these quantiles: bumps of a few outliers are none
+_TAIL = 0.02  # peaks are between these quantiles: bumps of a few outliers are none
 
 
 def peaks(values: Floats, *, seed: int = 0, level: float = LEVEL, draws: int = DRAWS) -> int | None:
@@ -70,7 +70,7 @@ def count_modes(values: Floats, width: float) -> int:
 
     low, high = np.quantile(values, [_TAIL, 1 - _TAIL])
     room = (high - low) / 4 + 1e-12
-    # The tails are piled up nowhere: what lies outside of the grid counts for the density through
+    # The tails are piled up nowhere: what is outside the grid counts for the density through
     # its nearest cells only.
     counts, edges = np.histogram(values, _CELLS, (low - room, high + room))
     cell = edges[1] - edges[0]

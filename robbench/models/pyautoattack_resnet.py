@@ -1,4 +1,4 @@
-"""The CIFAR-10 ResNet-18 whose weights lie inside the installed pyautoattack package."""
+"""The CIFAR-10 ResNet-18 with weights from the installed pyautoattack package."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def _read_weights() -> dict[str, Tensor]:
     found = importlib.util.find_spec("pyautoattack")
     if found is None or found.origin is None:
         raise UserError(
-            "model pyautoattack-resnet18 lies in the pyautoattack package, which is not "
+            "model pyautoattack-resnet18 is in the pyautoattack package, which is not "
             "installed; run `robbench doctor`"
         )
     path = Path(found.origin).parent / "examples" / "model_test.pt"

@@ -156,7 +156,7 @@ def test_a_class_is_a_folder_with_images(tmp_path: Path, png: Png) -> None:
     said = " ".join(split.notes)
     assert "no classes: cow" in said
     assert "1 (.txt)" in said
-    assert "1 images lie outside" in said
+    assert "1 images are outside" in said
 
 
 def test_images_at_any_depth_and_links_in_a_circle(tmp_path: Path, png: Png) -> None:
