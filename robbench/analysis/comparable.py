@@ -45,7 +45,7 @@ def differences(run: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
         else [_both("schema", run, other, "schema_version")]
     )
     found += _data(run, other)
-    if not _same_threat(run, other):
+    if not same_threat(run, other):
         found.append(_both("threat", run, other, "threat"))
     if sorted(_attacks(run)) != sorted(_attacks(other)):
         found.append(_attack(run, other))
@@ -69,7 +69,8 @@ def _data(run: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _same_threat(run: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+def same_threat(run: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether two rows of the runs table have one norm and one budget, however it is written."""
     return run["norm"] == other["norm"] and math.isclose(
         run["eps"], other["eps"], rel_tol=_SAME_EPS
     )

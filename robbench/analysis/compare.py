@@ -27,11 +27,14 @@ COLUMNS = ("sample_id", *SUMMARY_COLUMNS)
 
 _FACTS = (
     "model",
+    "model_hash",
     "loss",
     "train_seed",
     "data",
     "split",
     "threat",
+    "norm",
+    "eps",
     "attack",
     "max_time_s",
     "max_queries",
@@ -56,8 +59,10 @@ _MEASURED = (
     "robust_accuracy_floor",
 )
 WITHOUT_BUDGET = "without a budget there is no robust accuracy to pair"
+_OVER_SEEDS = dict.fromkeys(("n_seeds", "clean_accuracy_sd", "robust_accuracy_sd"))
+"""What only a row over training seeds has, see `seeds.py`."""
 _UNPAIRED = dict.fromkeys(
-    ("baseline", "n_common", "robust_difference", "won", "lost", "mcnemar_p", "p_holm")
+    ("baseline", "n_common", "robust_difference", "won", "lost", "mcnemar_p", "t_test_p", "p_holm")
 )
 
 
@@ -75,8 +80,9 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
     settings: in what a row differs from the others on its data under its threat model and attack,
     such as `bf16`, or None. best: of the runs alike in all of that, in attack and limits, the one
     with the highest robust accuracy, if the test tells it from each other one (Holm, over all their
-    pairs) and it finished every sample. n_seeds is None: a row is a run, see `seeds.py`; differs is
-    empty, for the caller to mark what stands in a table on request. Raises UserError for no run.
+    pairs) and it finished every sample. n_seeds, *_sd and t_test_p are None: a row is a run, see
+    `seeds.py`; differs is empty, for the caller to mark what stands in a table on request. Raises
+    UserError for no run.
     """
     if not runs:
         raise UserError("no runs to compare")
@@ -106,7 +112,7 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
                 if baseline is None
                 else _pair(run, runs[baseline], verdicts[i], verdicts[baseline])
             )
-            | {"best": False, "differs": [], "n_seeds": None}
+            | {"best": False, "differs": [], **_OVER_SEEDS}
         )
         first += [i] if baseline is None and not endless else []
     for base in first:
@@ -248,6 +254,7 @@ def _pair(
         "won": won,
         "lost": lost,
         "mcnemar_p": mcnemar_exact(won, lost),
+        "t_test_p": None,  # of a row over training seeds
         "p_holm": None,  # known when all are paired
         "note": "; ".join(remarks) or None,
     }

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from robbench.analysis.comparable import differences
+from robbench.analysis.comparable import differences, same_threat
 from robbench.analysis.compare import COLUMNS, compare, on_common_samples
 from robbench.analysis.seeds import over_training_seeds
 from robbench.analysis.tolerances import Tolerance
@@ -22,8 +22,12 @@ from robbench.store.run import Run, read_run
 from robbench.store.schema import RUNS
 from robbench.store.store import Store
 
-KINDS = ("data", "split", "subset", "samples", "threat", "attack", "limits")
-"""What runs of one comparison have in common, unless they are allowed not to."""
+KINDS = ("data", "split", "subset", "samples", "attack", "limits")
+"""What runs of one comparison have in common, unless they are allowed not to.
+
+Attack and limits only within a threat model: each has a table of its own.
+"""
+_OF_ALL, _OF_A_TABLE = KINDS[:4], KINDS[4:]
 _COLUMNS = {"samples": ("data_hash",), "limits": ("max_time_s", "max_queries")}
 """The columns that differ, of a kind that is not called as its column."""
 
@@ -132,29 +136,36 @@ def _said(value: Any) -> str:
 
 
 def _refuse_mixtures(runs: Sequence[Run], allow: Sequence[str]) -> list[list[str]]:
-    """Of each run in what it differs from the first. UserError unless all of that is allowed."""
+    """In what kinds each run differs from the first, or from the first of its threat model, if all of that is allowed."""
     marks = []
-    refused: dict[str, list[Run]] = {}
+    refused: dict[str, list[tuple[Run, Run]]] = {}
+    heads: list[Run] = []
     for run in runs:
-        phrases = [
-            text for text in differences(run.info, runs[0].info) if not text.startswith("schema: ")
+        head = next((one for one in heads if same_threat(one.info, run.info)), run)
+        heads += [run] if head is run else []
+        found = [
+            (kind, text, other)
+            for other, kinds in ((runs[0], _OF_ALL), (head, _OF_A_TABLE))
+            for text in differences(run.info, other.info)
+            if (kind := text.partition(": ")[0]) in kinds
         ]
-        marks.append([text.partition(": ")[0] for text in phrases])
-        for text in phrases:
-            refused.setdefault(text, []).append(run)
-    found = {text: those for text, those in refused.items() if text.partition(": ")[0] not in allow}
-    if found:
-        raise UserError(_mixture(found, runs))
+        marks.append([kind for kind, _, _ in found])
+        for kind, text, other in found:
+            if kind not in allow:
+                refused.setdefault(text, []).append((run, other))
+    if refused:
+        raise UserError(_mixture(refused, runs))
     return marks
 
 
-def _mixture(found: dict[str, list[Run]], runs: Sequence[Run]) -> str:
-    said, first = [], runs[0]
+def _mixture(found: dict[str, list[tuple[Run, Run]]], runs: Sequence[Run]) -> str:
+    said = []
     for text, those in list(found.items())[:3]:
-        some = ", ".join(f"{run.info['model']} {run.info['run_id'][:4]}" for run in those[:3])
+        some = ", ".join(f"{run.info['model']} {run.info['run_id'][:4]}" for run, _ in those[:3])
+        first = those[0][1].info
         said.append(
-            f"{text} ({some}{', ...' if len(those) > 3 else ''} against {first.info['model']} "
-            f"{first.info['run_id'][:4]})"
+            f"{text} ({some}{', ...' if len(those) > 3 else ''} against {first['model']} "
+            f"{first['run_id'][:4]})"
         )
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     kinds = list(dict.fromkeys(text.partition(": ")[0] for text in found))

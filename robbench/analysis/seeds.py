@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from statistics import stdev
 from typing import Any
 
 from robbench.analysis.compare import WITHOUT_BUDGET
@@ -36,12 +37,14 @@ def over_training_seeds(
     """One row per recipe and attack, from runs and their rows of `compare`, with their keys.
 
     n_seeds is the number of seeds, train_seed None. Rates, margins and queries are means over seeds
-    (of medians, where the name says so), counts of doubtful samples are sums, intervals are
-    Student's t over seeds, cut off at 0 and 1, and nan for one seed. A recipe is compared with the
-    first one with the same data, threat model, attack and limits: robust_difference is the mean
-    difference over the seeds in common, p_holm that of the paired t test. These are None without
-    two common seeds; `note` says why. Needs `train_config` in the runs. Raises UserError where a
-    run does not say how its model was trained, and for two runs of one recipe and seed.
+    (of medians, where the name says so), counts of doubtful samples are sums, *_sd are standard
+    deviations over seeds (n - 1 in the denominator; None for one seed), intervals are Student's t
+    over seeds, cut off at 0 and 1, and nan for one seed. A recipe is compared with the first one
+    with the same data, threat model, attack and limits: robust_difference is the mean difference
+    over the seeds in common, t_test_p the p value of the paired t test, p_holm the same corrected.
+    These are None without two common seeds; `note` says why. Needs `train_config` in the runs.
+    Raises UserError where a run does not say how its model was trained, and for two runs of one
+    recipe and seed.
     """
     groups: dict[str, dict[int, Mapping[str, Any]]] = {}
     recipes: dict[str, str] = {}
@@ -98,7 +101,16 @@ def _key(run: Run) -> tuple[str, str]:
 
 def _row(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     row = dict(rows[0]) | dict.fromkeys(
-        ("n_common", "robust_difference", "won", "lost", "mcnemar_p", "p_holm", "baseline")
+        (
+            "n_common",
+            "robust_difference",
+            "won",
+            "lost",
+            "mcnemar_p",
+            "t_test_p",
+            "p_holm",
+            "baseline",
+        )
     )
     for name in _MEANS:
         row[name] = _mean([each[name] for each in rows])
@@ -110,6 +122,7 @@ def _row(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         mean = over_seeds([each[name] for each in rows])
         row |= {
             name: mean.value,
+            f"{name}_sd": stdev(each[name] for each in rows) if len(rows) > 1 else None,
             f"{name}_low": max(0.0, mean.low),
             f"{name}_high": min(1.0, mean.high),
         }
@@ -150,7 +163,12 @@ def _label(rows: Sequence[Mapping[str, Any]]) -> str:
         for word in ("seed", "s"):
             if common.endswith((f"-{word}", f"_{word}", f".{word}")):
                 common = common[: -len(word) - 1]
-    return f"{common or rows[0]['loss']} ({len(names)} seed{'s' if len(names) > 1 else ''})"
+    return f"{common or rows[0]['loss']}{seeds(len(names))}"
+
+
+def seeds(n: int) -> str:
+    """What stands behind the name of a recipe: ` (3 seeds)`."""
+    return f" ({n} seed{'s' if n > 1 else ''})"
 
 
 def _pair(rows: Sequence[dict[str, Any]], values: Sequence[Mapping[int, float]]) -> None:
@@ -169,8 +187,8 @@ def _pair(rows: Sequence[dict[str, Any]], values: Sequence[Mapping[int, float]])
         rows[0]["note"] = "baseline"
     tests = [paired_t(mine, values[0]) for mine in values[1:]]
     tested = [(row, p) for row, p in zip(rows[1:], tests, strict=True) if p is not None]
-    for (row, _), p in zip(tested, holm([p for _, p in tested]), strict=True):
-        row["p_holm"] = p
+    for (row, p), corrected in zip(tested, holm([p for _, p in tested]), strict=True):
+        row |= {"t_test_p": p, "p_holm": corrected}
 
     def p_value(i: int, j: int) -> float:
         p = paired_t(values[i], values[j])

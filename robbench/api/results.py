@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from robbench.analysis.comparison import compare_read, compare_runs
+from robbench.analysis.pivot import pivot as pivoted
 from robbench.core.errors import UserError, unknown
 from robbench.reports.columns import sort_rows
 from robbench.store.find import in_threads
@@ -41,13 +42,15 @@ def compare(
     where: Names = (),
     allow: Names = (),
     over_seeds: bool = False,
+    pivot: str | None = None,
     sort: str | None = None,
 ) -> pd.DataFrame:
     """One row per run, with the paired difference to the first: the table of `robbench compare`.
 
     runs: names of runs in the folder `out`, or Evaluations. where: conditions such as
-    `threat=linf:0.3` that runs meet. allow: in what runs may differ, such as `threat`. over_seeds:
-    one row for the training seeds of a recipe. sort: a column, best first.
+    `threat=linf:0.3` that runs meet. allow: in what runs may differ, such as `attack`. over_seeds:
+    one row for the training seeds of a recipe. pivot: `threat` for one row per model, with a column
+    for each threat model. sort: a column, best first.
 
     Columns are those of `robbench compare --json`; rates are in [0,1], None where there is none.
     Raises UserError for names that mean no run, and for runs that must not be compared.
@@ -70,7 +73,8 @@ def compare(
         found = compare_runs(
             names, Path(out), where=several(where), allow=several(allow), over_seeds=over_seeds
         )
-    return pd.DataFrame(sort_rows(found.rows, sort) if sort else found.rows)
+    rows = sort_rows(found.rows, sort) if sort else found.rows
+    return pd.DataFrame(rows if pivot is None else pivoted(rows, pivot).flat())
 
 
 def load_runs(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
@@ -15,6 +16,10 @@ from robbench.cli.streams import result_of_a_verdict
 from robbench.core.errors import UserError
 from robbench.core.escaping import one_line
 
+if TYPE_CHECKING:
+    from robbench.analysis.pivot import Pivot as PivotOf
+
+Row: TypeAlias = Mapping[str, Any]
 WHICH, TABLE = "Which runs", "Table"
 Where = Annotated[
     list[str] | None,
@@ -28,7 +33,7 @@ Where = Annotated[
 Allow = Annotated[
     list[str] | None,
     option("--allow", panel=WHICH, metavar="KIND",
-           help="Show runs together, marked, that differ in data, split, subset, samples, threat, attack or limits."),
+           help="Show runs together, marked, that differ in data, split, subset, samples, attack or limits."),
 ]  # fmt: skip
 OverSeeds = Annotated[
     bool,
@@ -36,6 +41,15 @@ OverSeeds = Annotated[
         "--over-seeds",
         panel=TABLE,
         help="One row for the training seeds of a recipe: mean and t interval.",
+    ),
+]
+Pivot = Annotated[
+    str | None,
+    option(
+        "--pivot",
+        panel=TABLE,
+        metavar="threat",
+        help="Budgets in columns, one row per model: robust accuracy under each.",
     ),
 ]
 Columns = Annotated[
@@ -76,6 +90,7 @@ def compare(
     where: Where = None,
     allow: Allow = None,
     over_seeds: OverSeeds = False,
+    pivot: Pivot = None,
     columns: Columns = None,
     sort: Sort = None,
     fail_on: FailOn = None,
@@ -93,18 +108,23 @@ def compare(
     Example: robbench compare ce at --fail-on robust_accuracy:-1pp
     """
     from robbench.analysis.comparison import compare_runs
+    from robbench.analysis.pivot import pivot as pivoted
     from robbench.analysis.tolerances import parse_tolerances
     from robbench.reports import formats
-    from robbench.reports.columns import DEFAULT, WITH_FACTS, parse_columns, select, sort_rows
+    from robbench.reports.columns import parse_columns, select, sort_rows
 
     if as_json + as_csv + as_markdown + as_latex > 1:
         raise UserError("choose one of --json, --csv, --markdown and --latex")
+    if pivot is not None and columns is not None:
+        raise UserError("--columns chooses columns of the table without --pivot: leave one out")
     reporter, limits = Reporter(quiet=quiet, verbose=verbose), parse_tolerances(fail_on or [])
     found = compare_runs(
         runs or [], out, where=where or [], allow=allow or [], over_seeds=over_seeds, fail_on=limits
     )
     rows = sort_rows(found.rows, sort) if sort else found.rows
     names = parse_columns(columns, rows[0]) if columns is not None else None
+    wide = None if pivot is None else pivoted(rows, pivot)
+    values = select(rows, names) if wide is None else wide.flat()
     for note in found.notes:
         reporter.say(note)
     for row in rows:
@@ -113,30 +133,47 @@ def compare(
             f"{row['attack']}"
         )
     if parquet is not None:
-        formats.to_parquet(select(rows, names), parquet)
-        reporter.say(f"{len(rows)} rows written to {parquet}")
+        formats.to_parquet(values, parquet)
+        reporter.say(f"{len(values)} rows written to {parquet}")
     with result_of_a_verdict() if limits else contextlib.nullcontext():
         if as_json:
-            print(
-                formats.to_json(
-                    select(rows, names), **({"failed": found.failed} if limits else {})
-                ),
-                file=results(),
-            )
+            more = {"failed": found.failed} if limits else {}
+            print(formats.to_json(values, **more), file=results())
         elif as_csv:
-            print_result(formats.to_csv(select(rows, names)), end="")
-        elif as_markdown:
-            print_result(formats.to_markdown(rows, names or WITH_FACTS))
-        elif as_latex:
-            print_result(formats.to_latex(rows, names or WITH_FACTS), end="")
+            print_result(formats.to_csv(values), end="")
+        elif as_markdown or as_latex:
+            print_result(document(as_latex, rows, names, wide), end="" if as_latex else "\n")
         else:
-            from robbench.reports.terminal.compare import comparison_table, width_needed
-
-            print_rich(
-                comparison_table(rows, names or DEFAULT), width_needed(rows, names or DEFAULT)
-            )
+            print_rich(*on_screen(rows, names, wide))
     if found.failed:
         raise failed(found.failed)
+
+
+def document(
+    latex: bool, rows: Sequence[Row], names: Sequence[str] | None, wide: PivotOf | None
+) -> str:
+    """The table as Markdown or LaTeX."""
+    from robbench.reports import formats
+    from robbench.reports.columns import WITH_FACTS
+    from robbench.reports.pivot import columns_of, notes_of
+
+    if wide is not None:
+        write = formats.latex_table if latex else formats.markdown_table
+        return write(wide.rows, columns_of(wide), notes_of(wide))
+    return (formats.to_latex if latex else formats.to_markdown)(rows, names or WITH_FACTS)
+
+
+def on_screen(
+    rows: Sequence[Row], names: Sequence[str] | None, wide: PivotOf | None
+) -> tuple[Any, int]:
+    """The table for the terminal, and how wide it is where there is room."""
+    from robbench.reports.columns import DEFAULT
+    from robbench.reports.terminal.compare import comparison_table, width_needed
+    from robbench.reports.terminal.pivot import PivotTable
+
+    if wide is not None:
+        return PivotTable(wide), PivotTable(wide).width()
+    return comparison_table(rows, names or DEFAULT), width_needed(rows, names or DEFAULT)
 
 
 def failed(failures: list[dict[str, object]]) -> typer.Exit:

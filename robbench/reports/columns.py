@@ -16,11 +16,15 @@ from robbench.reports import texts
 Row = Mapping[str, Any]
 
 
+def _is_best(row: Row) -> bool:
+    return bool(row["best"])
+
+
 @dataclass(frozen=True)
 class Column:
     """`head` names it, `narrow` in two lines of a terminal; `text` writes a row's value.
 
-    `keys` are its values in the row.
+    `keys` are its values in the row; `bold` says whether the cell is of the best.
     """
 
     head: str
@@ -28,6 +32,7 @@ class Column:
     text: Callable[[Row], str]
     keys: tuple[str, ...]
     right: bool = True
+    bold: Callable[[Row], bool] = _is_best
 
 
 _COMPOSED = {
@@ -43,6 +48,12 @@ _COMPOSED = {
         "robust accuracy\n(95 %)",
         texts.robust,
         ("robust_accuracy", "robust_accuracy_low", "robust_accuracy_high"),
+    ),
+    "robust_accuracy_sd": Column(
+        "sd over seeds (points)",
+        "sd\n(points)",
+        lambda row: texts.points(row["robust_accuracy_sd"]),
+        ("robust_accuracy_sd",),
     ),
     "adversarial_ratio": Column(
         "adversarial ratio",

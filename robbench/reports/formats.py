@@ -16,6 +16,7 @@ from robbench.core.escaping import csv_cell, markdown, one_line
 from robbench.core.files import write_output
 from robbench.core.spec import finite
 from robbench.reports import columns, texts
+from robbench.reports.columns import Column
 
 
 def to_json(rows: Sequence[Mapping[str, Any]], **more: Any) -> str:
@@ -80,15 +81,23 @@ def to_markdown(
 
     The best in bold, and what to know below.
     """
-    shown = [columns.column(name) for name in names]
-    lines = [[each.head for each in shown], ["---:" if each.right else "---" for each in shown]]
+    return markdown_table(rows, [columns.column(name) for name in names], texts.footnotes(rows))
+
+
+def markdown_table(
+    rows: Sequence[Mapping[str, Any]], shown: Sequence[Column], notes: Sequence[str]
+) -> str:
+    """As `to_markdown`, of any columns."""
+    lines = [
+        [markdown(each.head) for each in shown],
+        ["---:" if each.right else "---" for each in shown],
+    ]
     lines += [
-        [_bold(markdown(str(each.text(row))), row, "**{}**") for each in shown] for row in rows
+        [_bold(markdown(str(each.text(row))), each.bold(row), "**{}**") for each in shown]
+        for row in rows
     ]
     table = ["| " + " | ".join(line) + " |" for line in lines]
-    return "\n".join(
-        [*table, "", "\n\n".join(markdown(note) for note in texts.footnotes(rows)), ""]
-    )
+    return "\n".join([*table, "", "\n\n".join(map(markdown, notes)), ""])
 
 
 _TEX = {
@@ -107,15 +116,22 @@ def to_latex(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = columns.W
 
     Notes are comments above it.
     """
-    shown = [columns.column(name) for name in names]
+    return latex_table(rows, [columns.column(name) for name in names], texts.footnotes(rows))
+
+
+def latex_table(
+    rows: Sequence[Mapping[str, Any]], shown: Sequence[Column], notes: Sequence[str]
+) -> str:
+    """As `to_latex`, of any columns."""
 
     def line(cells: Sequence[str]) -> str:
         return " & ".join(cells) + r" \\"
 
     body = [
-        line([_bold(_tex(each.text(row)), row, r"\textbf{{{}}}") for each in shown]) for row in rows
+        line([_bold(_tex(each.text(row)), each.bold(row), r"\textbf{{{}}}") for each in shown])
+        for row in rows
     ]
-    notes = [f"% {note}" for note in ["needs \\usepackage{booktabs}", *texts.footnotes(rows)]]
+    comments = [f"% {note}" for note in ["needs \\usepackage{booktabs}", *notes]]
     kinds = "".join("r" if each.right else "l" for each in shown)
     head = [
         rf"\begin{{tabular}}{{{kinds}}}",
@@ -123,7 +139,7 @@ def to_latex(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = columns.W
         line([_tex(each.head) for each in shown]),
         r"\midrule",
     ]
-    return "\n".join([*notes, *head, *body, r"\bottomrule", r"\end{tabular}", ""])
+    return "\n".join([*comments, *head, *body, r"\bottomrule", r"\end{tabular}", ""])
 
 
 def _tex(text: str) -> str:
@@ -132,5 +148,5 @@ def _tex(text: str) -> str:
     )
 
 
-def _bold(cell: str, row: Mapping[str, Any], form: str) -> str:
-    return form.format(cell) if row["best"] else cell
+def _bold(cell: str, best: bool, form: str) -> str:
+    return form.format(cell) if best else cell

@@ -66,6 +66,11 @@ def percent(rate: float | None) -> str:
     return NOTHING if rate is None else f"{100 * rate:.1f}%"
 
 
+def points(rate: float | None) -> str:
+    """A difference or spread of rates in percentage points with one decimal."""
+    return NOTHING if rate is None else f"{100 * rate:.1f}"
+
+
 def interval(row: Mapping[str, Any], name: str = "robust_accuracy") -> str:
     """The interval of a rate in percent, `41.2-49.3`."""
     low, high = row[f"{name}_low"], row[f"{name}_high"]

@@ -42,7 +42,6 @@ class TestMixtures:
             ({"split": "train", "data_hash": "y"}, "split", "split: train and test"),
             ({"subset": "first=10", "data_hash": "y"}, "subset", "subset: first=10 and all"),
             ({"data_hash": "y"}, "samples", "samples: digits has changed in between"),
-            ({"eps": 0.3, "threat": "linf:0.3"}, "threat", "threat: linf:0.3 and linf:0.15"),
             (
                 {"attack": "fgsm", "attack_params": '["fgsm"]'},
                 "attack",
@@ -89,18 +88,17 @@ class TestMixtures:
         stored(
             "dddd11111111",
             age=200,
-            threat="l2:1",
-            norm="l2",
+            max_queries=7,
             attack="fgsm",
             attack_params='["fgsm"]',
         )
-        done = cli("compare", "--out", three, "--allow", "threat")
+        done = cli("compare", "--out", three, "--allow", "limits")
         assert done.code == 2
-        assert "threat:" not in done.err
+        assert "limits:" not in done.err
         assert "--where attack=pgd:steps=10" in done.err
-        assert cli("compare", "--out", three, "--allow", "threat", "--allow", "attack").code == 0
+        assert cli("compare", "--out", three, "--allow", "limits", "--allow", "attack").code == 0
         done = cli("compare", "--out", three)
-        assert "--where threat=linf:0.15 --where attack=pgd:steps=10" in done.err
+        assert "--where attack=pgd:steps=10 --where max_time_s=none" in done.err
 
     def test_no_common_samples(
         self, cli: Cli, three: Path, stored: Stored, make_samples: Callable[..., Any]
@@ -125,13 +123,66 @@ class TestMixtures:
         assert [(row["n_common"], row["differs"]) for row in done.json["rows"]][-1] == (20, [])
 
 
+class TestThreatModels:
+    """Runs under several threat models."""
+
+    L2 = {"norm": "l2", "eps": 1.0, "threat": "l2:1", "attack": "fgsm", "attack_params": '["fgsm"]'}
+
+    @pytest.fixture
+    def several(self, three: Path, stored: Stored, make_samples: Callable[..., Any]) -> Path:
+        """Three models at linf:0.15; two of them, at and ce, at l2:1 too, attacked otherwise."""
+        stored("dddd11111111", make_samples(300, 5, 0.2), model="at", age=200, **self.L2)
+        stored("eeee11111111", make_samples(300, 5, 0.6), model="ce", age=201, **self.L2)
+        return three
+
+    def test_are_a_table_each_with_tests_of_their_own(self, cli: Cli, several: Path) -> None:
+        """Pairs, Holm's correction and the best are those of each threat model compared alone."""
+        rows = cli("compare --json --out", several).json["rows"]
+        apart = [
+            cli(f"compare --where threat={threat} --json --out", several).json["rows"]
+            for threat in ("linf:0.15", "l2:1")
+        ]
+        assert [len(found) for found in apart] == [3, 2]
+        assert rows == [*apart[0], *apart[1]]
+        assert apart[1][1]["baseline"] == "dddd11111111"
+        shown = cli("compare --out", several)
+        assert shown.code == 0
+        titles = [line for line in shown.out.splitlines() if line.startswith("digits test, ")]
+        assert [title.split(", ")[1] for title in titles] == ["linf:0.15", "l2:1"]
+
+    def test_a_model_attacked_under_several_is_compared_by_its_name(
+        self, cli: Cli, several: Path
+    ) -> None:
+        """One table for each, of one run."""
+        rows = cli("compare ce --json --out", several).json["rows"]
+        assert [(row["threat"], row["baseline"]) for row in rows] == [
+            ("linf:0.15", None),
+            ("l2:1", None),
+        ]
+
+    def test_other_samples_are_refused_across_threat_models_too(
+        self, cli: Cli, several: Path, stored: Stored
+    ) -> None:
+        """The data is one for all tables, the attack for each."""
+        stored("ffff11111111", model="new", age=300, threat="l1:9", norm="l1", eps=9.0,
+               data="mnist", data_hash="y")  # fmt: skip
+        done = cli("compare --out", several)
+        assert (done.code, done.out) == (2, "")
+        assert "data: mnist and digits (new ffff against ce aaaa)" in done.err
+        assert "threat:" not in done.err
+        stored("9999aaaa1111", model="new", age=400, **(self.L2 | {"attack_params": '["pgd"]'}))
+        done = cli("compare at ce new --where data=digits --out", several)
+        assert done.code == 2
+        assert "(new 9999 against at dddd)" in done.err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ("--where treat=linf:0.15", "did you mean threat"),
         ("--where threat", "write COLUMN=VALUE"),
         ("--where model=nobody", "no run has model=nobody; there is model=at, ce, trades"),
-        ("--allow treat", "did you mean threat"),
+        ("--allow limit", "did you mean limits"),
         ("--columns robust_acuracy", "did you mean robust_accuracy"),
         ("--columns ,", "names no column"),
         ("--sort robust_acuracy", "did you mean robust_accuracy"),

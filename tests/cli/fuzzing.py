@@ -71,7 +71,7 @@ GOOD = {
     "limit": ["3", "20"], "seed": ["1"], "device": ["cpu"], "sets": ["epochs=3", "seed=2"],
     "split": ["test"], "epochs": ["2"], "batch_size": ["8"], "lr": ["0.1"], "optimizer": ["sgd"],
     "columns": ["model,robust_accuracy", "difference"], "sort": ["robust_accuracy", "model:desc"],
-    "where": ["threat=linf:0.15", "model=ce"], "allow": ["attack,threat,samples"],
+    "where": ["threat=linf:0.15", "model=ce"], "allow": ["attack,limits,samples"],
     "fail_on": ["robust_accuracy:-1pp"], "candidate": ["{R}"], "baseline": ["{R}"],
     "alpha": ["0.1"], "max_drop": ["2"], "max_clean_drop": ["1"], "max_margin_drop": ["0.5"],
     "max_class_drop": ["9"], "max_time": ["2m"], "max_queries": ["5"], "replay": ["{R}"],
