@@ -136,7 +136,10 @@ def _said(value: Any) -> str:
 
 
 def _refuse_mixtures(runs: Sequence[Run], allow: Sequence[str]) -> list[list[str]]:
-    """In what kinds each run differs from the first, or from the first of its threat model, if all of that is allowed."""
+    """In what each run differs from the first, or the first of its threat model.
+
+    Raises UserError unless all of that is allowed.
+    """
     marks = []
     refused: dict[str, list[tuple[Run, Run]]] = {}
     heads: list[Run] = []

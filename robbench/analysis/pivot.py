@@ -1,4 +1,4 @@
-"""Robust accuracy with a column for each budget: the rows of `compare`, one row per model. Needs no torch."""
+"""Robust accuracy with a column for each budget: one row per model. Needs no torch."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _CLEAN = ("n_samples", "clean_accuracy", "clean_accuracy_low", "clean_accuracy_h
 
 @dataclass(frozen=True)
 class Pivot:
-    """One row per model, with a cell for each of `threats`; budgets ascend, norms are as first met.
+    """One row per model, with a cell for each of `threats`.
 
-    A row has model (its name and what tells it from others of that name), data, split, n_seeds,
-    n_samples, clean accuracy with its interval, and cells: by threat model the row of `compare`, None where
-    there is no run. left_out: threat models without a budget, which have no robust accuracy.
+    Budgets ascend, norms are in the order of the runs. A row has model (its name and what tells it
+    from others of that name), data, split, n_seeds, n_samples, clean accuracy with its interval, and
+    cells: by threat model the row of `compare`, None where there is no run. left_out: threat models without a budget, which have no robust accuracy.
     """
 
     threats: tuple[str, ...]
@@ -31,10 +31,11 @@ class Pivot:
     left_out: tuple[str, ...] = ()
 
     def flat(self) -> list[dict[str, Any]]:
-        """Rows of plain values, for CSV, JSON and data frames: for each threat model its robust accuracy, in [0,1].
+        """Rows of plain values, for JSON, CSV and data frames.
 
-        Beside `linf:8/255` there are `linf:8/255_low`, `_high`, `_sd` (over training seeds), `_best`
-        (whether the test tells it from every other run of its column) and `_run`.
+        Under the name of each threat model is the robust accuracy, in [0,1]; beside `linf:8/255`
+        there are `linf:8/255_low`, `_high`, `_sd` (over training seeds), `_best` (whether the test
+        tells it from every other run of its column) and `_run`.
         """
         return [self._flat(row) for row in self.rows]
 
@@ -54,9 +55,9 @@ class Pivot:
 
 
 def pivot(rows: Sequence[Row], by: str = "threat") -> Pivot:
-    """The rows of `compare` (or of `over_training_seeds`) with budgets in columns, models in the given order.
+    """The rows of `compare` (or of `over_training_seeds`) with budgets in columns.
 
-    Runs of one model share a row unless two of them are under one threat model: then weights,
+    Models keep their order. Runs of one model share a row unless two of them are under one threat model: then weights,
     precision and seed, else attack and limits, make further rows. Raises UserError for another `by`,
     where no run has a budget, and for two runs of one row under one threat model.
     """
@@ -120,7 +121,7 @@ def _order(
 
 
 def _keys(rows: Sequence[Row], columns: Sequence[str]) -> list[Key]:
-    """(data, split, name, what tells it apart...) of each row: no more than what keeps the runs of a column apart."""
+    """Of each row data, split, name, and what keeps it apart from others of its column."""
     plain = [(row["data"], row["split"], _plain_name(row)) for row in rows]
     keys: list[Key] = [*plain]
     for one in dict.fromkeys(plain):

@@ -1,4 +1,4 @@
-"""How a pivot is written: its columns, and what a reader has to know. One place for every renderer."""
+"""How a pivot is written: its columns, and what a reader has to know, for every renderer."""
 
 from __future__ import annotations
 
@@ -14,19 +14,18 @@ Cell = dict[str, Any] | None
 
 
 def columns_of(found: Pivot, *, intervals: bool = True) -> list[Column]:
-    """Model, clean accuracy, and robust accuracy under each threat model, with its interval where wanted.
+    """Model, clean accuracy, and robust accuracy under each threat model.
 
     Over training seeds with the standard deviation in points. `*` marks the best of a column.
     """
     shown = [
         Column("model", "model", lambda row: str(row["model"]), ("model",), False, _never),
-        Column("clean", "clean", lambda row: texts.percent(row["clean_accuracy"]), ("clean_accuracy",), bold=_never),
-    ]  # fmt: skip
+        Column("clean", "clean", _clean, ("clean_accuracy",), bold=_never),
+    ]
     for threat in found.threats:
         norm, _, eps = threat.partition(":")
-        shown.append(
-            Column(threat, f"{norm}\n{eps}", _writer(threat, intervals), (threat,), bold=_best(threat))
-        )  # fmt: skip
+        text, bold = _writer(threat, intervals), _best(threat)
+        shown.append(Column(threat, f"{norm}\n{eps}", text, (threat,), bold=bold))
     return shown
 
 
@@ -71,6 +70,10 @@ def _writer(threat: str, intervals: bool) -> Callable[[Row], str]:
 
 def _best(threat: str) -> Callable[[Row], bool]:
     return lambda row: bool(row["cells"][threat] and row["cells"][threat]["best"])
+
+
+def _clean(row: Row) -> str:
+    return texts.percent(row["clean_accuracy"])
 
 
 def _never(row: Row) -> bool:

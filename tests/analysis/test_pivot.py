@@ -1,4 +1,4 @@
-"""Budgets in columns: every number is that of its run compared alone, and no run is lost without a word."""
+"""Budgets in columns: every number is that of its run, and no run is lost without a word."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def runs(stored: Stored, make_samples: Callable[..., Any]) -> list[Run]:
 
 
 def test_a_row_per_model_and_a_column_per_budget(runs: list[Run]) -> None:
-    """Budgets ascend within a norm, models keep their order; rates and intervals are those of the runs, None where there is none."""
+    """Budgets ascend within a norm, models keep their order; rates and intervals are the runs'."""
     rows = {row["run_id"]: row for row in compare(runs)}
     found = pivot(compare(runs))
     assert found.threats == ("linf:0.1", "linf:0.15", "l2:1")
@@ -65,9 +65,7 @@ def test_one_budget_written_in_two_ways_is_one_column(stored: Stored) -> None:
     assert pivot(compare([first, second])).threats == ("linf:8/255",)
 
 
-def test_two_runs_of_a_model_under_one_budget_are_two_rows(
-    runs: list[Run], stored: Stored
-) -> None:
+def test_two_runs_of_a_model_under_one_budget_are_two_rows(runs: list[Run], stored: Stored) -> None:
     """Told apart by what differs; the runs under other budgets stay with their like."""
     other = stored("ffff11111111", model="ce", age=9, precision="bf16")
     found = pivot(compare([*runs, other]))

@@ -91,6 +91,7 @@ FLAGS = {
         "--where",
         "--allow",
         "--over-seeds",
+        "--pivot",
         "--columns",
         "--sort",
         "--fail-on",
