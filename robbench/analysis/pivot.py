@@ -23,7 +23,8 @@ class Pivot:
 
     Budgets ascend, norms are in the order of the runs. A row has model (its name and what tells it
     from others of that name), data, split, n_seeds, n_samples, clean accuracy with its interval, and
-    cells: by threat model the row of `compare`, None where there is no run. left_out: threat models without a budget, which have no robust accuracy.
+    cells: by threat model the row of `compare`, None where there is no run. left_out: threat models
+    without a budget, which have no robust accuracy.
     """
 
     threats: tuple[str, ...]
