@@ -75,7 +75,7 @@ def evaluate(
     called again.
 
     Raises UserError for images outside of [0,1], shapes or labels that do not fit, outputs that are
-    no logits, and unknown attacks; RunError where the model or a plug-in raises.
+    no logits, and unknown attacks. What the model or an own attack raises passes.
     """
     module = model if isinstance(model, nn.Module) else _function(model)
     if not isinstance(threat, str):

@@ -18,6 +18,7 @@ from robbench.cli.progress import LiveBar, PlainBar
 from robbench.core import files
 from robbench.core.errors import RobbenchError, Stopped
 from robbench.core.escaping import one_line, printable
+from robbench.core.guest import culprit
 from robbench.tasks.listener import Bar, Listener
 
 P = ParamSpec("P")
@@ -35,13 +36,19 @@ def fail(message: str, code: int) -> typer.Exit:
 
 
 def error_line(error: BaseException) -> tuple[str, int]:
-    """One line about an exception, and the exit code: 2 for bad input, 3 for a fault of the machine or of ours."""
+    """One line about an exception, and its exit code.
+
+    2: bad input, the user's own code included. 3: a fault of the machine or of ours.
+    """
     if isinstance(error, RobbenchError):
+        cause = error.__cause__
+        while isinstance(cause, RobbenchError):
+            cause = cause.__cause__
+        if cause is not None and (whose := culprit(cause)):
+            return f"{error} ({whose.place})", 2
         return str(error), error.exit_code
     if isinstance(error, OSError) and error.errno in _BAD_NAMES:
         return f"{str(error.filename)[:100]}: {error.strerror}; choose a shorter or another name", 2
-    if isinstance(error, OSError) and error.errno is not None:
-        return f"{error.strerror}{f': {error.filename}' if error.filename else ''}", 3
     if (
         isinstance(error, MemoryError)
         or "OutOfMemory" in type(error).__name__
@@ -55,6 +62,10 @@ def error_line(error: BaseException) -> tuple[str, int]:
             3,
         )
     what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if whose := culprit(error):
+        return f"{whose.name} raised {what} ({whose.place}). {_TRACEBACK}", 2
+    if isinstance(error, OSError) and error.errno is not None:
+        return f"{error.strerror}{f': {error.filename}' if error.filename else ''}", 3
     return (
         f"internal error, {what} (a bug in robbench: please report it with what ROBBENCH_DEBUG=1 "
         "shows)",
@@ -62,6 +73,7 @@ def error_line(error: BaseException) -> tuple[str, int]:
     )
 
 
+_TRACEBACK = "Set ROBBENCH_DEBUG=1 for the traceback"
 _BAD_NAMES = (errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ)
 
 

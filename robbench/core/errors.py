@@ -1,8 +1,11 @@
 """What can go wrong, and the exit code that says whose turn it is.
 
 RobbenchError          anything we report in one line
-|-- UserError          bad input of any kind: arguments, config, data, files, models    (exit 2)
-`-- RunError           a plug-in raised, the disk is full, the network is missing       (exit 3)
+|-- UserError          bad input: arguments, config, data, files, models, plug-ins      (exit 2)
+`-- RunError           the disk is full, the network is missing, training diverged      (exit 3)
+
+What a user's own loss, attack or model raises in the middle of a run reaches a caller from Python
+as it is; the command line says whose code it was, with exit 2 (`core/guest.py`).
 
 Stopped                a signal asked us to stop; finished work is kept       (exit 130 or 143)
 """

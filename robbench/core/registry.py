@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from robbench.core.code import private_code
-from robbench.core.errors import RunError, UserError, unknown
+from robbench.core.errors import UserError, unknown
 from robbench.core.guest import guest_code
 from robbench.core.spec import Spec, build, options_of, parse_spec, value_text
 from robbench.core.trust import require_trusted
@@ -152,7 +152,7 @@ class Registry(Generic[T]):
             if entry.package != "robbench":
                 try:
                     self.find(name)
-                except (UserError, RunError) as error:
+                except UserError as error:
                     failures.append((name, str(error)))
         return failures
 
@@ -209,7 +209,7 @@ def _import(target: str, owner: str) -> Any:
             f"{owner}: no module '{error.name}'; install it or run where it can be imported"
         ) from error
     except Exception as error:
-        raise RunError(
+        raise UserError(
             f"{owner}: importing {module_name} raised {type(error).__name__}: {error}"
         ) from error
     for part in attribute.split("."):

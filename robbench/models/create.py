@@ -29,7 +29,7 @@ def create(spec: str, info: DataInfo, *, of: Sequence[str] | None = None) -> Cla
     `info` has some or all; given where a private model is to be judged, not trained: of a model for
     all classes only those at hand are looked at, and one output more is a rejection. Initial
     weights come from torch's global generator. Raises UserError when the spec is wrong, the model
-    does not fit the data, or `check_logits` objects to it; RunError when a private factory raises.
+    does not fit the data, a private factory raises, or `check_logits` objects to it.
     """
     model = _build(spec, info)
     parameter = next(model.parameters(), None)

@@ -12,7 +12,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from robbench.core.errors import RobbenchError, RunError, UserError, nearest
+from robbench.core.errors import RobbenchError, UserError, nearest
 from robbench.core.guest import guest_code
 from robbench.data.base import reason
 from robbench.models.base import Classifier, Output, last_linear
@@ -165,7 +165,7 @@ def call_factory(factory: Any, spec: str, options: Mapping[str, str], classes: i
 
     Option values are JSON where they can be (`width=8`, `deep=true`), else text. `outputs` is ours,
     unless the factory has one: which of the module's outputs are the classes. Raises UserError when
-    the options do not fit the factory or it returns something else, RunError when it raises.
+    the options do not fit the factory, it raises, or it returns something else.
     """
     options = dict(options)
     outputs = None
@@ -185,7 +185,7 @@ def call_factory(factory: Any, spec: str, options: Mapping[str, str], classes: i
     except RobbenchError:
         raise
     except Exception as error:
-        raise RunError(f"model '{spec}': its factory raised {reason(error)}") from error
+        raise UserError(f"model '{spec}': its factory raised {reason(error)}") from error
     if not isinstance(model, nn.Module):
         raise UserError(
             f"model '{spec}': its factory should return an nn.Module, not {type(model).__name__}"

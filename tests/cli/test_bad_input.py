@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import shutil
+from unittest import mock
 
 import pytest
 
@@ -326,13 +327,14 @@ def test_a_private_data_set_works(cli, private, tmp_path):
 
 
 def test_a_data_set_that_raises(cli, private, tmp_path):
-    """A plug-in's own exception is exit 3, one line that names the data set."""
+    """A plug-in's own exception is one line that names the data set and the line of code."""
     folder = private("bad_data", DATA)
     done = cli("train", "--data", "bad_data:Raising", "--out", tmp_path / "S", cwd=folder)
-    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (3, "", 1, "error:"), (
+    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), (
         done.err
     )
     assert "bad_data:Raising" in done.err
+    assert "(bad_data.py, line " in done.err
 
 
 @pytest.mark.parametrize("kind", ["runs", "samples"])
@@ -529,11 +531,7 @@ BUGS = [(KeyError("x"), 3, "internal error, KeyError: 'x' .*ROBBENCH_DEBUG=1"), 
 )
 def test_whatever_is_raised_inside_is_one_line(cli, monkeypatch, error, code, message):
     """Our own mistakes and the machine's: exit 3 and what to do; never 0 or 1, which are answers."""
-
-    def broken(*_):
-        raise error
-
-    monkeypatch.setattr("robbench.analysis.show.list_runs", broken)
+    monkeypatch.setattr("robbench.analysis.show.list_runs", mock.Mock(side_effect=error))
     done = cli("runs")
     assert (done.code, done.out, done.err.count("\n")) == (code, "", 1), done.err
     assert re.search(message, done.err), done.err

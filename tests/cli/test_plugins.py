@@ -249,17 +249,19 @@ def test_private_things_keep_the_contract(private, monkeypatch):
 
 
 def test_a_loss_that_raises(cli, private, tmp_path):
-    """A plug-in that raises in the middle of training is exit 3 and one line."""
+    """One line says whose code raised what and where, with exit 2: it is no bug of robbench."""
     folder = private("my_private", PRIVATE)
     done = cli(
         "train --loss my_private:Raising --model mlp --limit 60 --epochs 1 --name p --out",
         tmp_path / "S",
         cwd=folder,
     )
-    assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (3, "", 1, "error:"), (
-        done.err
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done.err
+    line = PRIVATE.splitlines().index('        raise ZeroDivisionError("of mine")') + 1
+    assert done.err == (
+        "error: my_private:Raising raised ZeroDivisionError: of mine "
+        f"(my_private.py, line {line}). Set ROBBENCH_DEBUG=1 for the traceback\n"
     )
-    assert "of mine" in done.err
 
 
 def test_default_name_of_a_private_loss(cli, private, tmp_path):
@@ -268,3 +270,77 @@ def test_default_name_of_a_private_loss(cli, private, tmp_path):
     done = cli("train --loss my_private:Squared --dry-run --out", tmp_path / "S", cwd=folder)
     assert done.code == 0, done.err
     assert done.json["name"].replace("-", "").replace("_", "").isalnum()
+
+
+GUESTS = """
+import dataclasses
+from torch import nn
+from robbench.attacks.pgd import PGD
+from robbench.data.base import Data
+from robbench.losses.base import Loss
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Climber(PGD):
+    def step(self, s, t, p, q):
+        return q.nothing  # attack
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Caller(Loss):
+    def __call__(self, step):
+        return step.adversary().x.flatten(1).sum(1)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Pictures(Data):
+    def open(self, split, data_dir, download):
+        return {}["test"]  # data
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(64, 10)
+        self.calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls > 40:
+            self.body(x)  # model
+        return self.body(x.flatten(1))
+
+
+def missing():
+    return open("nowhere.pt")  # factory
+
+
+class Unfit(nn.Linear):
+    def __init__(self):
+        super().__init__(7, 10)
+
+    def forward(self, x):
+        return super().forward(x)  # forward
+"""
+RAISED = [
+    ("train --loss my_guests:Caller --inner my_guests:Climber", "attack", "Climber raised Attri"),
+    ("attack mlp --attack my_guests:Climber", "attack", "my_guests:Climber raised AttributeError"),
+    ("attack mlp --data my_guests:Pictures --attack fgsm", "data", "KeyError: 'test'"),
+    ("attack my_guests:Net --attack pgd", "model", "my_guests:Net raised RuntimeError: "),
+    ("attack my_guests:missing --attack fgsm", "factory", "No such file or directory"),
+    ("attack my_guests:Unfit --attack fgsm", "forward", "cannot process images of shape"),
+]
+
+
+@pytest.mark.parametrize(("line", "mark", "message"), RAISED, ids=[line for line, _, _ in RAISED])
+def test_an_error_of_a_user_is_named_with_its_line(cli, private, tmp_path, line, mark, message):
+    """Of a loss, an inner attack, an attack, data, a model in use, and one being built or tried."""
+    folder = private("my_guests", GUESTS)
+    usual = " --model mlp" if line.startswith("train") else ""
+    done = cli(f"{line}{usual} --limit 60 --out", tmp_path / "S", cwd=folder)
+    number = next(n for n, text in enumerate(GUESTS.splitlines(), 1) if text.endswith(f"# {mark}"))
+    errors = [text for text in done.err.splitlines() if text.startswith("error:")]
+    assert (done.code, len(errors)) == (2, 1), done.err
+    assert f"(my_guests.py, line {number})" in errors[0]
+    assert message in errors[0]
+    assert "bug" not in errors[0]

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from types import ModuleType
 
 import pytest
 
+from robbench.core import guest
 from robbench.core.errors import UserError
-from robbench.core.guest import guest_code
+from robbench.core.guest import Culprit, culprit, guest_code
 
 
 def test_guests_see_no_command_line_and_print_to_stderr(
@@ -37,3 +40,62 @@ def test_guests_do_not_end_the_program(code: object) -> None:
     with pytest.raises(KeyError), guest_code("importing research", "research"):
         raise KeyError
     assert sys.argv is before
+
+
+def module_of(name: str, source: str, file: str) -> ModuleType:
+    """A module of this source that says it lies in a file."""
+    module = ModuleType(name)
+    module.__file__ = file
+    exec(compile(source, file, "exec"), vars(module))
+    return module
+
+
+OUTER = """
+class Base:
+    def call(self, helper):
+        return helper()
+
+class Derived(Base):
+    pass
+"""
+HELPER = """
+import json
+def fails():
+    return json.loads("{")
+"""
+
+
+def test_whose_code_raised(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The name of what was called, also a derived class; the innermost line outside of libraries."""
+    modules = {}
+    for name, source in (("outer", OUTER), ("helper", HELPER), ("robbench.fake", HELPER)):
+        file = tmp_path / f"{name}.py"
+        file.write_text(source)
+        modules[name] = module_of(name, source, str(file))
+        monkeypatch.setitem(sys.modules, name, modules[name])
+
+    def raised(call) -> json.JSONDecodeError:
+        try:
+            call()
+        except json.JSONDecodeError as error:
+            error.__traceback__ = error.__traceback__.tb_next.tb_next  # without those of this test
+            return error
+        raise AssertionError
+
+    own = modules["outer"].Derived()
+    found = culprit(raised(lambda: own.call(modules["helper"].fails)))
+    assert found == Culprit("outer:Derived", "helper.py, line 4")
+    assert culprit(raised(modules["robbench.fake"].fails)) is None
+    within = culprit(raised(lambda: own.call(modules["robbench.fake"].fails)))
+    assert within == Culprit("outer:Derived", "outer.py, line 4")
+
+
+def test_a_plug_in_that_is_installed_answers_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it lies where libraries do."""
+    monkeypatch.setattr(guest, "is_private", lambda module: False)
+    with pytest.raises(ValueError, match="Expecting") as raised:
+        module_of("plugged.losses", HELPER, "/usr/lib/plugged/losses.py").fails()
+    monkeypatch.setattr(guest, "_plugin_packages", lambda: frozenset({"other"}))
+    assert culprit(raised.value) is None
+    monkeypatch.setattr(guest, "_plugin_packages", lambda: frozenset({"plugged"}))
+    assert culprit(raised.value) == Culprit("plugged.losses:fails", "losses.py, line 4")

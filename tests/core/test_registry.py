@@ -15,7 +15,7 @@ import pytest
 from robbench.attacks.apgd import APGD
 from robbench.attacks.pgd import PGD
 from robbench.catalogue.builtins import ATTACKS, LOSSES, REGISTRIES
-from robbench.core.errors import RunError, UserError
+from robbench.core.errors import UserError
 from robbench.core.registry import Registry, explain_options, import_target
 
 SPELLINGS = [
@@ -258,7 +258,7 @@ def test_code_of_the_current_folder_imports_more_of_it_later(
         ),
         (
             "private_attack_two:Attack",
-            RunError,
+            UserError,
             "importing private_attack_two raised ZeroDivisionError",
         ),
         ("private_attack_three:Attack", UserError, "no module 'not_installed_either'"),

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robbench.core.errors import RunError, UserError
+from robbench.core.errors import UserError
 from robbench.data.base import DataInfo
 from robbench.models.create import check_logits, create
 
@@ -178,8 +178,8 @@ def test_a_module_is_named_without_its_suffix(name: str, small: DataInfo) -> Non
 
 
 def test_a_factory_that_raises(name: str, small: DataInfo) -> None:
-    """A factory's own exception is a RunError that quotes it; a module that is not there is a UserError."""
-    with pytest.raises(RunError, match="OSError: no weights here"):
+    """A factory's own exception is a UserError that quotes it; a module that is not there is a UserError."""
+    with pytest.raises(UserError, match="OSError: no weights here"):
         create(f"{name}:fails", small)
     with pytest.raises(UserError, match="no module 'nowhere_to_be_found'"):
         create("nowhere_to_be_found:Net", small)

@@ -5,6 +5,7 @@ import os
 import resource
 import shutil
 import tempfile
+from unittest import mock
 
 import pytest
 
@@ -54,12 +55,9 @@ def test_nobody_of_that_name(cli):
 )  # fmt: skip
 def test_a_folder_that_may_not_be_written_to(cli, readable, monkeypatch, snapshot, line):
     """One exit code and one line, before any work, and no file is touched."""
-
-    def refuse(**where):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
-
     before = {name: held for name, held in snapshot(readable).items() if held[1]}
-    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    refused = OSError(errno.EROFS, os.strerror(errno.EROFS))
+    monkeypatch.setattr(tempfile, "TemporaryFile", mock.Mock(side_effect=refused))
     done = cli(line, "-q", "--out", readable)
     assert (done.code, done.err.count("\n")) == (2, 1), done.err
     assert done.err.startswith(f"error: cannot write to {readable}")

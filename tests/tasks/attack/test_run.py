@@ -519,7 +519,7 @@ def test_models_that_cannot_be_used(cli, private, tmp_path, factory, hint, comma
 
 
 def test_a_factory_that_raises(cli, private, tmp_path):
-    """A private factory that raises is a plug-in's failure: exit 3, one line with its own message."""
+    """A private factory that raises is exit 2, one line with its own message and where it is from."""
     folder = private("raising_models", "def make():\n    raise KeyError('weights.pth')\n")
     done = cli(
         "attack",
@@ -532,8 +532,8 @@ def test_a_factory_that_raises(cli, private, tmp_path):
         tmp_path / "S",
         cwd=folder,
     )
-    assert (done.code, done.err.count("\n"), done.err[:6]) == (3, 1, "error:"), done.err
-    assert "weights.pth" in done.err
+    assert (done.code, done.err.count("\n"), done.err[:6]) == (2, 1, "error:"), done.err
+    assert "KeyError: 'weights.pth' (raising_models.py, line 2)" in done.err
 
 
 def test_a_private_model_is_attacked(cli, private, tmp_path):
