@@ -21,10 +21,8 @@ from robbench.core.errors import UserError
 from robbench.core.limits import parse_time
 from robbench.core.spec import validate
 from robbench.store.store import Store
-from robbench.tasks.attack.config import AttackConfig
-from robbench.tasks.check import SLICE, plan_check
-from robbench.tasks.check import check as check_plan
-from robbench.tasks.gate import gate as decide
+from robbench.tasks.check.run import check as check_target
+from robbench.tasks.gate.run import gate as decide
 from robbench.tasks.measure import TRAIN_SAMPLES, Measurer
 from robbench.tasks.measure import measure as measure_runs
 from robbench.tasks.train.config import TrainConfig
@@ -157,28 +155,27 @@ def check(
 ) -> pd.DataFrame:
     """Check a run or a model for masked gradients and weak attacks, as `robbench check` does.
 
-    Returns one row per check: `verdict` is pass, fail, unclear or skipped. source: a model to
+    Returns one row per check: `verdict` is pass, fail, unclear or skipped; `.attrs["failed"]` says
+    whether one of severity error failed, where the command ends with 1. source: a model to
     transfer from. limit: how many samples are asked about. Raises UserError for a target that is
     neither a run nor a model, and where model or data have changed since the run.
     """
     import pandas as pd
 
-    chosen = given(threat=None if threat is None else [threat], data=data, split=split, seed=seed)
-    config = validate(AttackConfig, chosen | given(limit=limit), "check")
-    plan = plan_check(
+    threats = None if threat is None else [threat]
+    done = check_target(
         target,
-        config,
-        source,
-        alone=bool(chosen),
-        store=Store(out),
+        given(threat=threats, data=data, split=split, seed=seed, limit=limit),
+        source=source,
+        out=Path(out),
         device=device,
         data_dir=folder(data_dir),
         download=download,
+        listener=Log(progress or silent),
     )
-    rows = check_plan(
-        plan, Store(out), limit or SLICE, folder(data_dir), progress or silent, log.info
-    )
-    return pd.DataFrame(rows)
+    found = pd.DataFrame(done.rows)
+    found.attrs |= {"subject": done.plan.name, "failed": done.failed}
+    return found
 
 
 def gate(

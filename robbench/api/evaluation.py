@@ -118,7 +118,8 @@ class Evaluation:
 
         from robbench.api.progress import silent
         from robbench.core.device import placed
-        from robbench.tasks.check import SLICE, CheckPlan, check_rows
+        from robbench.tasks.check.plan import SLICE, CheckPlan
+        from robbench.tasks.check.run import check_rows
 
         plan = self.plan
         asked = CheckPlan(
@@ -145,7 +146,7 @@ class Evaluation:
         from robbench.store.run import read_run
         from robbench.store.schema import POINTS, to_table
         from robbench.store.store import Store
-        from robbench.tasks.check import check_after
+        from robbench.tasks.check.after import check_after
 
         store, plan = Store(out), self.plan
         run_id, _ = settled(store, plan.identities[0], plan.subject.answers)

@@ -93,52 +93,32 @@ def check(
         return
     if target is None:
         raise UserError("check what? Give a run id or a model, or --self-test")
-    from robbench.core.spec import validate
-    from robbench.store.store import Store
-    from robbench.tasks.attack.config import AttackConfig
-    from robbench.tasks.check import SLICE, check, plan_check
+    from robbench.reports.terminal.checks import checks_table
+    from robbench.tasks.check.run import check as check_target
 
-    flags = {"threat": threat, "data": data, "split": split, "seed": seed, "limit": limit}
-    settings = validate(
-        AttackConfig,
-        {name: value for name, value in flags.items() if value not in (None, [])},
-        "check",
-    )
-    if isinstance(settings.limit, str):
-        raise UserError(
-            f"check looks at the first samples: give --limit N instead of {settings.limit}"
-        )
-    store = Store(out)
-    alone = any(value not in (None, []) for value in (threat, data, split, seed))
-    plan = plan_check(
+    given = {"threat": threat, "data": data, "split": split, "seed": seed, "limit": limit}
+    done = check_target(
         target,
-        settings,
-        source,
-        alone=alone,
-        store=store,
+        {name: value for name, value in given.items() if value not in (None, [])},
+        source=source,
+        out=out,
         device=device,
         data_dir=data_dir,
         download=download,
+        listener=reporter,
     )
-    for note in plan.subject.split.notes:
-        reporter.say(note)
-    with reporter.progress(f"check {target}") as bar:
-        rows = check(plan, store, settings.limit or SLICE, data_dir, bar.update, reporter.say)
+    plan = done.plan
     about = f"run {plan.name} of {plan.subject.label}" if plan.run else plan.subject.label
-    from robbench.reports.terminal.checks import checks_table
-
+    title = f"{about}: {plan.data} {plan.subject.split.split}, {plan.threat.text}"
     with result_of_a_verdict():
         if as_json:
-            print_json("robbench.check/1", subject=plan.name, rows=[_plain(row) for row in rows])
+            rows = [_plain(row) for row in done.rows]
+            print_json("robbench.check/1", subject=plan.name, rows=rows)
         else:
-            print_rich(
-                checks_table(
-                    f"{about}: {plan.data} {plan.subject.split.split}, {plan.threat.text}", rows
-                )
-            )
+            print_rich(checks_table(title, done.rows))
     if not as_json:
-        reporter.say(f"checks: {store.root / 'results' / 'checks' / plan.name}.parquet")
-    if any(row["verdict"] == "fail" and row["severity"] == "error" for row in rows):
+        reporter.say(f"checks: {done.path}")
+    if done.failed:
         raise typer.Exit(1)
 
 

@@ -149,7 +149,7 @@ def gate(
     """
     from robbench.analysis.gate_checks import Tolerances
     from robbench.core.files import require_output
-    from robbench.tasks.gate import gate as decide
+    from robbench.tasks.gate.run import gate as decide
 
     began = time.monotonic()
     rates = [

@@ -48,6 +48,8 @@ def test_attacks_give_the_files_of_the_command(trained_here, cli, tmp_path):
     assert {"run_id", "name", "value"} <= {*frame}
     assert frame["run_id"].nunique() == 2
     checks = robbench.check(found[1].info["run_id"], out=trained_here, limit=20)
+    wrong = (checks["verdict"] == "fail") & (checks["severity"] == "error")
+    assert checks.attrs == {"subject": found[1].info["run_id"], "failed": bool(wrong.any())}
     assert len(checks) == len(
         pq.read_table(trained_here / "results" / "checks" / found[1].path.name)
     )

@@ -75,8 +75,8 @@ def _no_work(monkeypatch: pytest.MonkeyPatch) -> None:
         raise UserError(REACHED)
 
     for name in (
-        "check.check",
-        "gate.run.GateJob",
+        "check.run.check_rows",
+        "gate.candidate.GateJob",
         "measure.Measurer._look_at_clean",
         "train.listen.train",
         "attack.run.attack",

@@ -103,8 +103,8 @@ def test_a_time_limit_that_ends_within_the_clean_pass(cli, store, monkeypatch):
         ("attack ce", "robbench.tasks.attack.plan.plan_attacks"),
         ("train --epochs 1", "robbench.tasks.train.plan.plan_training"),
         ("measure ce", "robbench.store.store.Store.find_local"),
-        ("check ce", "robbench.tasks.check.plan_check"),
-        ("gate --baseline ce --model ce", "robbench.tasks.gate.run.find_reference"),
+        ("check ce", "robbench.tasks.check.run.plan_check"),
+        ("gate --baseline ce --model ce", "robbench.tasks.gate.candidate.find_reference"),
         ("compare", "robbench.analysis.comparison.compare_runs"),
     ],
 )

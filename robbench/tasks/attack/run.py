@@ -18,7 +18,7 @@ from robbench.tasks.attack.plan import AttackPlan
 from robbench.tasks.attack.points import points_to_replay
 from robbench.tasks.attack.session import AttackSession
 from robbench.tasks.attack.shard_writer import ShardWriter
-from robbench.tasks.check import check_after
+from robbench.tasks.check.after import check_after
 from robbench.tasks.listener import Bar, Listener
 from robbench.tasks.measure import Measured, Measurer, measure_run
 from robbench.tasks.signals import StopFlag, stop_flag

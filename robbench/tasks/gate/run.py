@@ -1,199 +1,60 @@
-"""Attack a candidate in random order until the gate has decided."""
+"""Judge a finished run, or attack a model for it."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import math
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from robbench.analysis.gate import GateFinding
-from robbench.analysis.gate_checks import ROBUST, Tolerances
-from robbench.analysis.gate_runs import find_reference, remarks
-from robbench.analysis.sequential_gate import SequentialGate
-from robbench.core.errors import Stopped, UserError
-from robbench.store.find import STOPPED_EARLY
-from robbench.store.run import Run, read_run
+from robbench.analysis.gate_checks import Tolerances
+from robbench.analysis.gate_runs import gate_runs
+from robbench.core.errors import UserError
 from robbench.store.store import Store
-from robbench.tasks.attack.earlier import of_split
-from robbench.tasks.attack.points import points_to_replay
-from robbench.tasks.attack.session import AttackSession
-from robbench.tasks.attack.shard_writer import ShardWriter
-from robbench.tasks.gate.booking import Booking
-from robbench.tasks.gate.plan import GatePlan, plan_gate
-from robbench.tasks.listener import Bar, Listener
-from robbench.tasks.signals import StopFlag, stop_flag
+from robbench.tasks.listener import Listener
 
 
-def attack_and_decide(
-    model: str,
-    baseline: str | None,
+def gate(
     tolerances: Tolerances,
     *,
+    candidate: str | None = None,
+    model: str | None = None,
+    baseline: str | None = None,
     out: Path,
-    seed: int,
-    batch_size: int | None,
-    seconds: float,
-    device: str,
-    data_dir: Path | None,
-    download: bool,
-    force: bool,
-    listener: Listener,
+    seed: int = 0,
+    batch_size: int | None = None,
+    seconds: float = math.inf,
+    device: str = "auto",
+    data_dir: Path | None = None,
+    download: bool = False,
+    force: bool = False,
+    listener: Listener | None = None,
 ) -> GateFinding:
-    """Attack a model as the baseline was attacked (None: the one that is set), and decide.
+    """Compare a finished run, or a model attacked for at most `seconds`, with the baseline.
 
-    Raises UserError as `plan_gate` does, Stopped after a signal; what was decided is kept, and the
-    same call goes on from there.
+    baseline: None is the one that is set. Raises UserError for runs that must not be compared or
+    repeated, Stopped after a signal; what was decided of a model is kept, and the same call goes on
+    from there.
     """
-    store = Store(out)
-    reference, path = find_reference(store, baseline)
-    gated = plan_gate(
+    if candidate is not None and model is None:
+        return gate_runs(Store(out), baseline, candidate, tolerances)
+    if model is None or candidate is not None:
+        raise UserError(
+            "give either a candidate (--candidate RUN), which is a finished run, or a model "
+            "(--model MODEL), to be attacked as it goes"
+        )
+    from robbench.tasks.gate.candidate import attack_and_decide  # with torch
+
+    return attack_and_decide(
         model,
-        reference,
-        path,
+        baseline,
         tolerances,
+        out=out,
         seed=seed,
         batch_size=batch_size,
-        out=out,
+        seconds=seconds,
         device=device,
         data_dir=data_dir,
         download=download,
+        force=force,
+        listener=listener or Listener(),
     )
-    (run_id,) = gated.plan.run_ids
-    listener.detail(f"run {run_id}: {gated.title}, {gated.plan.threat}, {gated.plan.attack}")
-    for note in gated.plan.notes:
-        listener.say(note)
-    if not gated.plan.replay:
-        listener.say(
-            "the baseline kept no points to replay, which would save time: attack it with "
-            "--store-points"
-        )
-    with stop_flag(listener.say) as stop, listener.progress(gated.title) as bar:
-        job = GateJob(gated, tolerances, store, listener, bar, stop)
-        if not force and (finding := job.known()):
-            return finding
-        store.check_writable()
-        with store.locked([run_id], say=listener.say, asked_to_stop=stop.check):
-            return job.run(seconds, force=force)
-
-
-@dataclasses.dataclass(frozen=True)
-class GateJob:
-    """The attack of one candidate, until it is decided; a killed one goes on where it was.
-
-    Samples are booked in their random order, each once it is decided. What was decided is kept; a
-    decision is written as a run of the samples that it rests on.
-    """
-
-    gated: GatePlan
-    tolerances: Tolerances
-    store: Store
-    listener: Listener
-    bar: Bar
-    stop: StopFlag
-
-    def known(self) -> GateFinding | None:
-        """What an earlier call has decided."""
-        if not (before := self._before()):
-            return None
-        book = Booking(self.gated, self.tolerances)
-        book.enter({row["sample_index"]: row for row in before.samples.to_pylist()})
-        return self._finding(book.gate, before.info) if book.gate.decided else None
-
-    def run(self, seconds: float, *, force: bool) -> GateFinding:
-        """Attack until decided, or `seconds` are over; raises Stopped after a signal."""
-        gated, stop = self.gated, self.stop
-        plan, order, split = gated.plan, gated.order, gated.plan.subject.split
-        partial = self.store.partial(plan.run_ids[0])
-        if force:
-            partial.discard()
-        before = None if force else self._before()
-        rows = of_split([*(before.samples.to_pylist() if before else []), *partial.rows()], split)
-        replay = points_to_replay(plan.replay, split, plan.threats[-1])
-        known, book = len(rows), Booking(gated, self.tolerances)
-        book.enter(rows)
-        if known and not book.gate.decided:
-            self.listener.say(f"going on with {gated.title}: {known} samples are decided already")
-        session, shards = AttackSession(plan, replay), ShardWriter([partial])
-
-        def over() -> bool:
-            return bool(stop) or session.seconds > seconds or book.gate.decided
-
-        if not over():
-            partial.keep_answers(plan.subject.answers)
-            session.inspect()
-        with shards.flushing_on_stop(stop):
-            while not over():
-                chosen = order[book.gate.seen : book.gate.seen + plan.width]
-                for fresh in session.decide([i for i in chosen if i not in rows], over):
-                    rows |= {row["sample_index"]: row for _, row in fresh.rows}
-                    shards.add(fresh.rows, fresh.points, now=bool(stop))
-                    book.enter(rows)
-                    self._show(book.gate)
-            shards.flush()
-        if not book.gate.decided and stop:
-            raise Stopped(stop.exit_code)
-        info: dict[str, Any] = before.info if before else {}
-        if book.gate.decided and book.gate.seen > (before.info["n_samples"] if before else 0):
-            kept = sorted(
-                (rows[i] for i in order[: book.gate.seen]), key=lambda row: row["sample_index"]
-            )
-            row = session.run_row(0, kept, wall=session.seconds, resumed=known)
-            row |= truncated_run_columns(gated, book.gate.seen, row)
-            info = read_run(self.store.write(row, kept)).info
-        return self._finding(book.gate, info)
-
-    def _show(self, gate: SequentialGate) -> None:
-        """The samples in order that are booked, and the drop of robust accuracy among them."""
-        so_far = gate.tests[ROBUST].drop
-        drop = "" if math.isnan(so_far) else f", drop so far {100 * so_far:+.1f} points"
-        self.bar.update(gate.seen / gate.n, f"{gate.seen}/{gate.n} booked{drop}")
-
-    def _before(self) -> Run | None:
-        """What an earlier call has written.
-
-        None where there is nothing whole, as when it was killed between its two files.
-        """
-        (run_id,) = self.gated.plan.run_ids
-        try:
-            return read_run(self.store.run_path(run_id)) if self.store.has(run_id) else None
-        except UserError:
-            return None
-
-    def _finding(self, gate: SequentialGate, info: dict[str, Any]) -> GateFinding:
-        baseline, plan = self.gated.baseline.info, self.gated.plan
-        notes = remarks(baseline, info) if info else []
-        if not gate.decided:
-            notes.append("time was up; what was decided is kept, and the same command goes on")
-        if gate.decided and gate.seen < gate.n:
-            notes.append(
-                f"stopped after {gate.seen} of {gate.n} samples in random order: that was enough"
-            )
-        return GateFinding(
-            checks=gate.checks() if gate.seen else [],
-            baseline=baseline,
-            candidate=info or {"run_id": plan.run_ids[0], "model": plan.subject.label},
-            tolerances=self.tolerances,
-            seen=gate.seen,
-            total=gate.n,
-            notes=notes,
-        )
-
-
-def truncated_run_columns(gated: GatePlan, seen: int, row: dict[str, Any]) -> dict[str, Any]:
-    """The columns of a run that holds the samples it took, and says so."""
-    info, total, split = gated.baseline.info, len(gated.order), gated.plan.subject.split
-    about = {"baseline": info["run_id"], "order_seed": gated.seed, "samples": seen, "of": total}
-    changes: dict[str, Any] = {
-        "attack": info["attack"],
-        "config": json.dumps({**json.loads(row["config"]), "gate": about}),
-    }
-    if seen < total:
-        chosen = split.take(torch.tensor(gated.order[:seen], device=split.labels.device))
-        within = "" if row["subset"] is None else f" of {row['subset']}"
-        changes |= {"status": STOPPED_EARLY, "subset": f"random={seen},seed={gated.seed}{within}"}
-        changes |= {"data_hash": chosen.fingerprint()}
-    return changes

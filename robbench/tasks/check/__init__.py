@@ -1,0 +1,1 @@
+"""What an attack's number is worth: of a run, of a model, and in short after every attack."""
