@@ -274,8 +274,15 @@ def fight(
     specs, opponent = (
         text.format(queries=case.setting.queries, alpha=threat.eps / 10) for text in texts
     )
-    row: dict[str, Any] = {"case": case.setting.name, "duel": duel.name, "ours_spec": specs, "peer_spec": opponent,
-                           "threat": threat.text, "within": within, "samples": len(case.split)}  # fmt: skip
+    row: dict[str, Any] = {
+        "case": case.setting.name,
+        "duel": duel.name,
+        "ours_spec": specs,
+        "peer_spec": opponent,
+        "threat": threat.text,
+        "within": within,
+        "samples": len(case.split),
+    }
     runs: dict[str, list[Side]] = {"ours": [], "peer": []}
     try:
         peer = (
@@ -297,11 +304,13 @@ def fight(
         if done:
             broken[name], sizes = judge(case, threat, within, done[0].points)
             row[name] = {
-                "seconds": (seconds := [run.seconds for run in done]), "median_seconds": statistics.median(seconds),
+                "seconds": (seconds := [run.seconds for run in done]),
+                "median_seconds": statistics.median(seconds),
                 "robust": int((~broken[name]).sum()),
-                "forwards": done[0].forwards / len(case.split), "backwards": done[0].backwards / len(case.split),
+                "forwards": done[0].forwards / len(case.split),
+                "backwards": done[0].backwards / len(case.split),
                 "median_size": float(sizes.median()) if duel.norm and len(sizes) else None,
-            }  # fmt: skip
+            }
     if len(broken) == 2:
         only = [
             int((broken[one] & ~broken[other]).sum())
@@ -327,14 +336,27 @@ def judge(case: Case, threat: ThreatModel, within: float, points: Tensor) -> tup
 
 
 def show(case: Case, rows: list[dict[str, Any]]) -> None:
-    title = f"({case.setting.name}) {case.setting.title} on {case.setting.data}, {len(case.split)} samples: ours / peer"
-    names = "attack|peer|threat|seconds|ratio (range)|forwards|backwards|robust|broken by one only (p)|median size"
+    title = (
+        f"({case.setting.name}) {case.setting.title} on {case.setting.data}, "
+        f"{len(case.split)} samples: ours / peer"
+    )
+    names = (
+        "attack|peer|threat|seconds|ratio (range)|forwards|backwards|robust|broken by one only "
+        "(p)|median size"
+    )
     table = Table(*names.split("|"), title=escape(title), title_justify="left")
     for row in rows:
         sides = [row[name] for name in ("ours", "peer") if name in row]
-        cells = [" / ".join(f"{side[name]:{form}}" for side in sides if side[name] is not None)
-                 for name, form in (("median_seconds", ".2f"), ("forwards", ".1f"), ("backwards", ".1f"), ("robust", "d"),
-                                    ("median_size", ".4g"))]  # fmt: skip
+        cells = [
+            " / ".join(f"{side[name]:{form}}" for side in sides if side[name] is not None)
+            for name, form in (
+                ("median_seconds", ".2f"),
+                ("forwards", ".1f"),
+                ("backwards", ".1f"),
+                ("robust", "d"),
+                ("median_size", ".4g"),
+            )
+        ]
         note, differ = row.get("note", ""), ""
         if ratios := row.get("ratios"):
             note = f"{statistics.median(ratios):.3f} ({min(ratios):.3f}-{max(ratios):.3f}) {note}"
@@ -352,8 +374,17 @@ def trained(s: Setting, args: argparse.Namespace, device: torch.device) -> nn.Mo
     train = load(s.data, "train", data_dir=args.data_dir, limit=15_000).to(device)
     torch.manual_seed(0)
     model = create("small-cnn", train.info()).to(device)
-    recipe = Recipe(epochs=s.epochs, batch_size=128, optimizer="adam", lr=0.003, momentum=0.9, weight_decay=0.0,
-                    schedule="one-cycle", augment="none", seed=0)  # fmt: skip
+    recipe = Recipe(
+        epochs=s.epochs,
+        batch_size=128,
+        optimizer="adam",
+        lr=0.003,
+        momentum=0.9,
+        weight_decay=0.0,
+        schedule="one-cycle",
+        augment="none",
+        seed=0,
+    )
     threat = parse_threat("linf:8/255")[0]
     inner = Inner(PGD(steps=7), threat) if s.robust else None
     file = args.cache / f"small-cnn-{short_hash([train.fingerprint(), str(recipe), s.robust])}.pt"
@@ -421,7 +452,8 @@ def main() -> None:
     ):  # adv-lib imports this plotting client, and uses it in callbacks only
         sys.modules["visdom"] = mock.MagicMock()
     print(
-        f"torch {torch.__version__}, {device}, {torch.get_num_threads()} threads, {args.rounds} alternating rounds"
+        f"torch {torch.__version__}, {device}, {torch.get_num_threads()} threads, "
+        f"{args.rounds} alternating rounds"
     )
     facts = provenance() | {
         "device": str(device),

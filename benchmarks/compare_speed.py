@@ -100,7 +100,8 @@ def main() -> int:
     parser.add_argument("--repeat", type=int, default=5)
     options = parser.parse_args()
     print(
-        f"{platform.platform()}, {platform.processor() or platform.machine()}, Python {platform.python_version()}"
+        f"{platform.platform()}, {platform.processor() or platform.machine()}, "
+        f"Python {platform.python_version()}"
     )
     worst = 0.0
     for runs in SHAPES:
@@ -111,7 +112,8 @@ def main() -> int:
         wall, cpu = min(each[0] for each in times), min(each[1] for each in times)
         heavy = " ".join(times[0][3]) or "none"
         print(
-            f"{runs} runs x {options.rows // runs} samples: {cpu:.2f} s of one core, {wall:.2f} s on the clock "
+            f"{runs} runs x {options.rows // runs} samples: {cpu:.2f} s of one core, "
+            f"{wall:.2f} s on the clock "
             f"(best of {options.repeat}), {times[0][2]} MiB; heavy libraries loaded: {heavy}"
         )
         worst = max(worst, cpu if heavy == "none" else float("inf"))

@@ -17,8 +17,14 @@ import tempfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parents[1]
-ATTACKS = "attack demo-ce demo-at --attack apgd --threat linf:0.03,0.06,0.1,0.15,0.2 --store-points --measure"
-BROWSER = "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking --hide-scrollbars"
+ATTACKS = (
+    "attack demo-ce demo-at --attack apgd --threat linf:0.03,0.06,0.1,0.15,0.2 "
+    "--store-points --measure"
+)
+BROWSER = (
+    "--headless --no-sandbox --disable-gpu --no-first-run --disable-background-networking "
+    "--hide-scrollbars"
+)
 
 
 def robbench(line: str, out: Path) -> str:
@@ -41,8 +47,15 @@ def picture(out: Path, target: Path) -> None:
     page = out / "report.html"
     robbench(f"report --html {page}", curve)
     with tempfile.TemporaryDirectory() as profile:
-        words = ["chromium", *BROWSER.split(), f"--user-data-dir={profile}", "--window-size=1250,1900",
-                 "--virtual-time-budget=10000", f"--screenshot={target}", page.as_uri()]  # fmt: skip
+        words = [
+            "chromium",
+            *BROWSER.split(),
+            f"--user-data-dir={profile}",
+            "--window-size=1250,1900",
+            "--virtual-time-budget=10000",
+            f"--screenshot={target}",
+            page.as_uri(),
+        ]
         subprocess.run(words, check=True, capture_output=True)
 
 

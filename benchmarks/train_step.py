@@ -232,7 +232,8 @@ def main() -> None:
     }
     facts["on"] = torch.cuda.get_device_name(device) if device.type == "cuda" else facts["cpu"]
     print(
-        f"torch {torch.__version__}, {facts['on']}, {args.precision}, batch {args.batch}, {args.rounds} rounds"
+        f"torch {torch.__version__}, {facts['on']}, {args.precision}, batch {args.batch}, "
+        f"{args.rounds} rounds"
     )
     torch.manual_seed(0)
     with deterministic():

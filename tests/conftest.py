@@ -33,7 +33,10 @@ settings.load_profile("robbench")
 
 # The two trainings of the main example; {S} is the output folder.
 TRAIN_CE = "train --data digits --loss cross-entropy --epochs 2 --name ce --out {S}"
-TRAIN_AT = "train --data digits --loss cross-entropy --inner pgd:steps=7 --threat linf:0.15 --epochs 2 --name at --out {S}"
+TRAIN_AT = (
+    "train --data digits --loss cross-entropy --inner pgd:steps=7 --threat linf:0.15 "
+    "--epochs 2 --name at --out {S}"
+)
 
 
 class Result(NamedTuple):
@@ -122,8 +125,13 @@ def spawn() -> Callable[..., Result]:
         start = ["-c", code] if code else ["-m", "robbench"]
         done = subprocess.run(
             [sys.executable, *start, *map(str, words)],
-            env=_clean_environment(**(env or {})), cwd=cwd, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+            env=_clean_environment(**(env or {})),
+            cwd=cwd,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
         return Result(done.returncode, done.stdout, done.stderr)
 
     return run

@@ -45,9 +45,15 @@ def _problem(
 ) -> Problem:
     rows = torch.arange(len(z))
     return Problem(
-        x0=torch.zeros(len(z), 1), y=torch.tensor(y), target=torch.tensor(target or [-1] * len(z)), eps=torch.ones(len(z)),
-        key=rows, index=rows, logits0=z if logits0 is None else logits0, norm=NORMS["linf"],
-    )  # fmt: skip
+        x0=torch.zeros(len(z), 1),
+        y=torch.tensor(y),
+        target=torch.tensor(target or [-1] * len(z)),
+        eps=torch.ones(len(z)),
+        key=rows,
+        index=rows,
+        logits0=z if logits0 is None else logits0,
+        norm=NORMS["linf"],
+    )
 
 
 @pytest.mark.parametrize(

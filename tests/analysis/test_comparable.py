@@ -15,10 +15,19 @@ from robbench.store.schema import RUNS
 
 PGD, FAB = "pgd:steps=10,rate=none", "fab:steps=100"
 ROW: dict[str, Any] = {
-    "schema_version": 1, "data": "digits", "split": "test", "subset": None, "data_hash": "aa", "norm": "linf", "eps": 8 / 255,
-    "threat": "linf:8/255", "attack": "pgd:steps=10 + fab", "attack_params": json.dumps([PGD, FAB]), "max_time_s": None,
+    "schema_version": 1,
+    "data": "digits",
+    "split": "test",
+    "subset": None,
+    "data_hash": "aa",
+    "norm": "linf",
+    "eps": 8 / 255,
+    "threat": "linf:8/255",
+    "attack": "pgd:steps=10 + fab",
+    "attack_params": json.dumps([PGD, FAB]),
+    "max_time_s": None,
     "max_queries": None,
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(
@@ -60,9 +69,19 @@ def test_each_difference_is_one_phrase(changes: dict[str, Any], said: list[str])
 def test_everything_that_differs_is_said_in_one_order() -> None:
     """All of it at once, so that a person need not find out one by one; in whichever direction they are compared."""
     other = {
-        "schema_version": 2, "data": "mnist", "split": "train", "subset": "first=9", "data_hash": "bb", "norm": "l2", "eps": 1.0,
-        "threat": "l2:1", "attack": "cw", "attack_params": '["cw"]', "max_time_s": 120.0, "max_queries": None,
-    }  # fmt: skip
+        "schema_version": 2,
+        "data": "mnist",
+        "split": "train",
+        "subset": "first=9",
+        "data_hash": "bb",
+        "norm": "l2",
+        "eps": 1.0,
+        "threat": "l2:1",
+        "attack": "cw",
+        "attack_params": '["cw"]',
+        "max_time_s": 120.0,
+        "max_queries": None,
+    }
     there, back = differences(ROW, other), differences(other, ROW)
     abouts = [text.partition(": ")[0] for text in there]
     assert abouts == ["schema", "data", "split", "subset", "threat", "attack", "limits"]
@@ -94,7 +113,10 @@ def test_the_columns_are_enough_and_exist(stored: Any) -> None:
 
 def test_it_needs_nothing_heavy() -> None:
     """Reading results starts at once."""
-    code = "import sys, robbench.analysis.comparable as c; print(*{'torch', 'pandas', 'scipy', 'numpy', 'pyarrow'} & {*sys.modules})"
+    code = (
+        "import sys, robbench.analysis.comparable as c; print(*{'torch', 'pandas', 'scipy', "
+        "'numpy', 'pyarrow'} & {*sys.modules})"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

@@ -164,8 +164,16 @@ class TestThreatModels:
         self, cli: Cli, several: Path, stored: Stored
     ) -> None:
         """The data is one for all tables, the attack for each."""
-        stored("ffff11111111", model="new", age=300, threat="l1:9", norm="l1", eps=9.0,
-               data="mnist", data_hash="y")  # fmt: skip
+        stored(
+            "ffff11111111",
+            model="new",
+            age=300,
+            threat="l1:9",
+            norm="l1",
+            eps=9.0,
+            data="mnist",
+            data_hash="y",
+        )
         done = cli("compare --out", several)
         assert (done.code, done.out) == (2, "")
         assert "data: mnist and digits (new ffff against ce aaaa)" in done.err
@@ -211,7 +219,10 @@ class TestFailOn:
         self, cli: Cli, three: Path
     ) -> None:
         """The table still comes, and each failure is a line of its own, quiet or not."""
-        words = "--fail-on robust_accuracy:-1pp --fail-on clean_accuracy:-1pp --fail-on adversarial_ratio:+2pp"
+        words = (
+            "--fail-on robust_accuracy:-1pp --fail-on clean_accuracy:-1pp "
+            "--fail-on adversarial_ratio:+2pp"
+        )
         done = cli(f"compare at trades ce {words} --quiet --out", three)
         rows = {
             row["model"]: row
@@ -331,8 +342,12 @@ class TestForms:
         lines = cli("compare --latex --out", three).out.splitlines()
         table = [line for line in lines if not line.startswith("%")]
         assert [table[0][:16], *table[1:2], table[3], *table[-2:]] == [
-            r"\begin{tabular}{", r"\toprule", r"\midrule", r"\bottomrule", r"\end{tabular}"
-        ]  # fmt: skip
+            r"\begin{tabular}{",
+            r"\toprule",
+            r"\midrule",
+            r"\bottomrule",
+            r"\end{tabular}",
+        ]
         cells = table[0].partition("}{")[2].rstrip("}")
         rows = [line for line in table if line.endswith(r"\\")]
         assert len(rows) == 5
@@ -408,7 +423,8 @@ class TestOlderAndBroken:
         done = cli("compare --json --out", three)
         assert done.json == before.json
         assert done.err.strip() == (
-            "1 of 3 runs were written by an older robbench (schema version 0): read, and what they lack counts as unknown"
+            "1 of 3 runs were written by an older robbench (schema version 0): read, "
+            "and what they lack counts as unknown"
         )
         assert cli("compare --json --quiet --out", three).err == ""
 

@@ -57,8 +57,10 @@ def test_an_input_margin_is_the_smallest_of_all_runs_and_censored_where_none_fou
     """Two budgets of one model: the nearer success counts; who stood at the larger one is censored."""
     runs = [add_run(name, eps=eps)[1] for name, eps in (("a" * 12, 0.05), ("b" * 12, 0.2))]
     (margins,) = input_margins(series_by_facts(runs)["digits", "test", "linf"])
-    wanted = [min((row["dist_linf"] for row in rows if row["adversarial"]), default=math.inf)
-              for rows in zip(handmade_rows(eps=0.05), handmade_rows(eps=0.2), strict=True)]  # fmt: skip
+    wanted = [
+        min((row["dist_linf"] for row in rows if row["adversarial"]), default=math.inf)
+        for rows in zip(handmade_rows(eps=0.05), handmade_rows(eps=0.2), strict=True)
+    ]
     assert margins.smallest.tolist() == pytest.approx(wanted, rel=1e-6)
     assert margins.censored == sum(map(math.isinf, wanted)) / 40 > 0
     assert (margins.name, margins.end, margins.sought) == ("ce", 0.2, False)

@@ -32,10 +32,16 @@ Pair = Callable[..., tuple[Run, Run]]
 def verdicts(rows: Rows, robust: list[bool]) -> Rows:
     """The rows with other verdicts, all of them right without an attack."""
     return [
-        {**row, "clean_correct": True, "clean_pred": row["label"], "robust": r, "adversarial": not r,
-         "adv_margin": 1.0 if r else -1.0}
+        {
+            **row,
+            "clean_correct": True,
+            "clean_pred": row["label"],
+            "robust": r,
+            "adversarial": not r,
+            "adv_margin": 1.0 if r else -1.0,
+        }
         for row, r in zip(rows, robust, strict=True)
-    ]  # fmt: skip
+    ]
 
 
 @pytest.fixture

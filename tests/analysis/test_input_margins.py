@@ -205,8 +205,16 @@ def test_measures_are_written_read_and_dropped_with_their_run(
     path = tmp_path / "results" / "runs" / "run0.parquet"
     assert read_measures(path) is None
     measures, columns = measure_distances(path, "test", IDS[:2])
-    rows = [{"sample_id": i, "sample_index": n, "label": 3, "clean_confidence": 0.5, "clean_logit_norm": 1.0} for n, i in
-            enumerate(IDS[:2])]  # fmt: skip
+    rows = [
+        {
+            "sample_id": i,
+            "sample_index": n,
+            "label": 3,
+            "clean_confidence": 0.5,
+            "clean_logit_norm": 1.0,
+        }
+        for n, i in enumerate(IDS[:2])
+    ]
     write_measures(
         path,
         measures,

@@ -90,8 +90,15 @@ def test_the_same_twice_is_refused(stored: Stored) -> None:
 
 def test_runs_without_a_budget_are_left_out(runs: list[Run], stored: Stored) -> None:
     """They have no robust accuracy; where nothing else is there, that is said."""
-    endless = stored("ffff11111111", model="ce", age=9, norm="l2", eps=float("inf"),
-                     threat="l2:inf", robust_accuracy=None)  # fmt: skip
+    endless = stored(
+        "ffff11111111",
+        model="ce",
+        age=9,
+        norm="l2",
+        eps=float("inf"),
+        threat="l2:inf",
+        robust_accuracy=None,
+    )
     found = pivot(compare([*runs, endless]))
     assert (found.left_out, len(found.threats)) == (("l2:inf",), 3)
     with pytest.raises(UserError, match="no run has a budget"):

@@ -29,7 +29,8 @@ class TestQuery:
 
     def test_views_join(self, cli: Cli, two: Path) -> None:
         """The paired counts of `compare`, asked in SQL."""
-        sql = """SELECT count(*) FILTER (b.robust AND NOT a.robust) AS won, count(*) FILTER (a.robust AND NOT b.robust) AS lost
+        sql = """SELECT count(*) FILTER (b.robust AND NOT a.robust) AS won,
+                count(*) FILTER (a.robust AND NOT b.robust) AS lost
             FROM samples a JOIN samples b USING (sample_id) JOIN runs r ON r.run_id = a.run_id
             WHERE r.model = 'ce' AND b.run_id = 'bbbb22222222'"""
         done = cli("query --json --out", two, sql)
@@ -53,8 +54,10 @@ class TestQuery:
                 "rows"
             ] == [{"n": count}]
         assert cli("query --json --out", two, "SELECT run_id FROM points").json == {
-            "schema": "robbench.query/1", "columns": ["run_id"], "rows": []
-        }  # fmt: skip
+            "schema": "robbench.query/1",
+            "columns": ["run_id"],
+            "rows": [],
+        }
 
     def test_a_column_that_an_older_file_lacks_is_null(self, cli: Cli, two: Path) -> None:
         """Files of several ages are one view."""

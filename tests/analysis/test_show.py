@@ -105,8 +105,8 @@ class TestShow:
         done = cli("show ce --out", two)
         assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
         assert (
-            "'ce' means 2 runs: aaaa11111111 (linf:0.15, pgd:steps=10, 100 samples); dddd44444444 (linf:0.15, fgsm, 20 samples)"
-            in done.err
+            "'ce' means 2 runs: aaaa11111111 (linf:0.15, pgd:steps=10, 100 samples); "
+            "dddd44444444 (linf:0.15, fgsm, 20 samples)" in done.err
         )
         assert "robbench show dddd44444444" in done.err
 
@@ -192,8 +192,10 @@ class TestRuns:
 def test_reading_results_loads_nothing_heavy(two: Path, words: list[str]) -> None:
     """A fresh process answers without torch, pandas, scipy or scikit-learn."""
     code = (
-        "import sys\nfrom robbench.cli.app import main\ntry:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
-        "print(*(name for name in ('torch', 'pandas', 'scipy', 'sklearn', 'duckdb') if name in sys.modules), file=sys.stderr)"
+        "import sys\nfrom robbench.cli.app import main\ntry:\n    main()\n"
+        "except SystemExit as end:\n    assert not end.code\n"
+        "print(*(name for name in ('torch', 'pandas', 'scipy', 'sklearn', "
+        "'duckdb') if name in sys.modules), file=sys.stderr)"
     )
     child = subprocess.run(
         [sys.executable, "-c", code, *words, "--out", str(two)],

@@ -132,8 +132,11 @@ def test_without_a_budget_there_is_no_robust_accuracy(
         for given in (False, True)
     )
     assert {name for name in got if got[name] is None} == {
-        "robust_accuracy", "robust_accuracy_low", "robust_accuracy_high", "robust_accuracy_floor"
-    }  # fmt: skip
+        "robust_accuracy",
+        "robust_accuracy_low",
+        "robust_accuracy_high",
+        "robust_accuracy_floor",
+    }
     assert {name: value for name, value in usual.items() if got[name] is not None} == {
         name: value for name, value in got.items() if value is not None
     }

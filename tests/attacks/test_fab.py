@@ -74,10 +74,14 @@ def _distance(x: Vector, w: Vector, gap: float, norm: str) -> float:
     if norm == "l2":
         start = np.where(w > 0, 1 - x, -x)
         found = minimize(
-            lambda d: float(d @ d), start, jac=lambda d: 2 * d, method="SLSQP", bounds=list(zip(-x, 1 - x, strict=True)),
+            lambda d: float(d @ d),
+            start,
+            jac=lambda d: 2 * d,
+            method="SLSQP",
+            bounds=list(zip(-x, 1 - x, strict=True)),
             constraints={"type": "ineq", "fun": lambda d: w @ d - gap, "jac": lambda d: w},
             options={"ftol": 1e-14, "maxiter": 500},
-        )  # fmt: skip
+        )
         return float(np.sqrt(found.fun))
     if norm == "l1":
         cost, left, room = (

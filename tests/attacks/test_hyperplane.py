@@ -27,10 +27,14 @@ def _smallest(x: Vector, w: Vector, gap: float, norm: str) -> float:
     if norm == "l2":
         start = _middle(x, w, gap)
         found = minimize(
-            lambda d: float(d @ d), start, jac=lambda d: 2 * d, method="SLSQP", bounds=list(zip(-x, 1 - x, strict=True)),
+            lambda d: float(d @ d),
+            start,
+            jac=lambda d: 2 * d,
+            method="SLSQP",
+            bounds=list(zip(-x, 1 - x, strict=True)),
             constraints={"type": "eq", "fun": lambda d: w @ d - gap, "jac": lambda d: w},
             options={"ftol": 1e-14, "maxiter": 500},
-        )  # fmt: skip
+        )
         assert found.success, found.message
         return float(np.sqrt(found.fun))
     if norm == "l1":  # d = a - b
@@ -43,9 +47,13 @@ def _smallest(x: Vector, w: Vector, gap: float, norm: str) -> float:
     else:  # -s <= d_i <= s
         eye, ones = np.eye(n), np.ones((n, 1))
         found = linprog(
-            np.append(np.zeros(n), 1.0), A_ub=np.block([[eye, -ones], [-eye, -ones]]), b_ub=np.zeros(2 * n),
-            A_eq=np.append(w, 0.0)[None], b_eq=[gap], bounds=[(-v, 1 - v) for v in x] + [(0, None)],
-        )  # fmt: skip
+            np.append(np.zeros(n), 1.0),
+            A_ub=np.block([[eye, -ones], [-eye, -ones]]),
+            b_ub=np.zeros(2 * n),
+            A_eq=np.append(w, 0.0)[None],
+            b_eq=[gap],
+            bounds=[(-v, 1 - v) for v in x] + [(0, None)],
+        )
     assert found.success, found.message
     return float(found.fun)
 

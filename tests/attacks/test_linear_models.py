@@ -22,13 +22,27 @@ DUAL_ORDER = {"linf": 1, "l2": 2}
 # rate=0.1 of a hundred steps, because a random start needs more than the usual 2.5 eps of path to
 # turn within 1% in l2.
 TWO_CLASSES = [
-    "fgsm", "fgsm:objective=margin", "fgsm:objective=dlr", "pgd:steps=100,rate=0.1", "pgd:steps=100,rate=0.1,objective=margin",
-    "pgd:steps=40,init=clean", "pgd:steps=100,rate=0.1,objective=dlr", "apgd", "apgd-dlr", "apgd-t", "apgd:objective=margin",
-]  # fmt: skip
+    "fgsm",
+    "fgsm:objective=margin",
+    "fgsm:objective=dlr",
+    "pgd:steps=100,rate=0.1",
+    "pgd:steps=100,rate=0.1,objective=margin",
+    "pgd:steps=40,init=clean",
+    "pgd:steps=100,rate=0.1,objective=dlr",
+    "apgd",
+    "apgd-dlr",
+    "apgd-t",
+    "apgd:objective=margin",
+]
 MANY_CLASSES = [
-    "pgd:steps=100,rate=0.1", "pgd:steps=100,rate=0.1,objective=margin", "pgd:steps=100,rate=0.1,objective=dlr",
-    "apgd", "apgd-dlr", "apgd-t", "apgd:objective=margin",
-]  # fmt: skip
+    "pgd:steps=100,rate=0.1",
+    "pgd:steps=100,rate=0.1,objective=margin",
+    "pgd:steps=100,rate=0.1,objective=dlr",
+    "apgd",
+    "apgd-dlr",
+    "apgd-t",
+    "apgd:objective=margin",
+]
 
 
 def _two_classes(seed: int, rows: int) -> tuple[Tensor, Tensor]:

@@ -19,10 +19,16 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 DUAL_ORDER = {"linf": 1, "l2": 2, "l1": torch.inf}
 # Norm and attack, and how far above the exact distance it may end.
 LINEAR = [
-    ("l2", "deepfool", 1.0201), ("linf", "deepfool", 1.0201), ("l2", "deepfool:overshoot=0.001,steps=3", 1.00101),
-    ("l2", "ddn:steps=200", 1.005), ("l2", "ddn:steps=150,polish=8", 1.0005), ("l2", "fmn", 1.0001), ("linf", "fmn", 1.0001),
-    ("l1", "fmn", 1.002), ("l2", "cw:iterations=150,search_steps=6,c=0.1", 1.02),
-]  # fmt: skip
+    ("l2", "deepfool", 1.0201),
+    ("linf", "deepfool", 1.0201),
+    ("l2", "deepfool:overshoot=0.001,steps=3", 1.00101),
+    ("l2", "ddn:steps=200", 1.005),
+    ("l2", "ddn:steps=150,polish=8", 1.0005),
+    ("l2", "fmn", 1.0001),
+    ("linf", "fmn", 1.0001),
+    ("l1", "fmn", 1.002),
+    ("l2", "cw:iterations=150,search_steps=6,c=0.1", 1.02),
+]
 SHAPES = [(12,), (3, 4), (1, 3, 4)]
 
 
@@ -230,11 +236,19 @@ def ours(
 
 
 FOOLBOX = [
-    ("deepfool", "l2", "L2DeepFoolAttack", {}), ("deepfool", "linf", "LinfDeepFoolAttack", {}),
-    ("ddn:steps=60", "l2", "DDNAttack", {"steps": 60}), ("fmn:steps=60", "linf", "LInfFMNAttack", {"steps": 60}),
-    ("fmn:steps=60", "l1", "L1FMNAttack", {"steps": 60}), ("fmn:steps=60", "l0", "L0FMNAttack", {"steps": 60}),
-    ("cw:iterations=60,search_steps=5", "l2", "L2CarliniWagnerAttack", {"steps": 60, "binary_search_steps": 5}),
-]  # fmt: skip
+    ("deepfool", "l2", "L2DeepFoolAttack", {}),
+    ("deepfool", "linf", "LinfDeepFoolAttack", {}),
+    ("ddn:steps=60", "l2", "DDNAttack", {"steps": 60}),
+    ("fmn:steps=60", "linf", "LInfFMNAttack", {"steps": 60}),
+    ("fmn:steps=60", "l1", "L1FMNAttack", {"steps": 60}),
+    ("fmn:steps=60", "l0", "L0FMNAttack", {"steps": 60}),
+    (
+        "cw:iterations=60,search_steps=5",
+        "l2",
+        "L2CarliniWagnerAttack",
+        {"steps": 60, "binary_search_steps": 5},
+    ),
+]
 
 
 @pytest.mark.parametrize(("spec", "norm", "name", "options"), FOOLBOX, ids=lambda value: str(value))

@@ -51,8 +51,16 @@ def rows(x0: Tensor, eps: float | Tensor, norm: str, seed: int = 0) -> Problem:
     """A problem without a model; each row has its own key."""
     index = torch.arange(len(x0))
     budget = torch.as_tensor(eps, dtype=x0.dtype).expand(len(x0))
-    return Problem(x0=x0, y=index % 3, target=torch.full_like(index, -1), eps=budget, key=index * 1_000_003 + seed, index=index,
-                   logits0=torch.zeros(len(x0), 3, dtype=x0.dtype), norm=NORMS[norm])  # fmt: skip
+    return Problem(
+        x0=x0,
+        y=index % 3,
+        target=torch.full_like(index, -1),
+        eps=budget,
+        key=index * 1_000_003 + seed,
+        index=index,
+        logits0=torch.zeros(len(x0), 3, dtype=x0.dtype),
+        norm=NORMS[norm],
+    )
 
 
 def smooth(shape: tuple[int, ...], classes: int = 3, seed: int = 0) -> Callable[[Tensor], Tensor]:
@@ -335,12 +343,15 @@ def test_rows_have_windows_of_their_own() -> None:
 @settings(max_examples=60, deadline=None)
 @given(
     shape=st.one_of(
-        st.tuples(st.integers(1, 20)), st.tuples(st.integers(1, 9), st.integers(1, 9)),
+        st.tuples(st.integers(1, 20)),
+        st.tuples(st.integers(1, 9), st.integers(1, 9)),
         st.tuples(st.integers(1, 4), st.integers(1, 13), st.integers(1, 13)),
     ),
-    norm=st.sampled_from(["linf", "l2", "l1"]), eps=st.sampled_from([0.0, 1e-4, 0.03, 0.5, 2.0, 50.0, 1e6]),
-    dtype=st.sampled_from([torch.float32, torch.float64]), seed=st.integers(0, 10_000),
-)  # fmt: skip
+    norm=st.sampled_from(["linf", "l2", "l1"]),
+    eps=st.sampled_from([0.0, 1e-4, 0.03, 0.5, 2.0, 50.0, 1e6]),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    seed=st.integers(0, 10_000),
+)
 def test_every_candidate_is_inside_ball_and_box(
     shape: tuple[int, ...], norm: str, eps: float, dtype: torch.dtype, seed: int
 ) -> None:
@@ -477,8 +488,14 @@ def test_as_many_survive_as_with_the_authors_code(norm: str, eps: float, digits_
     ours = torch.zeros(len(x))
     for seed in seeds:
         p = rows(x, eps, norm, seed=seed * 7_919).replace(y=y, logits0=net(x))
-        lane = Lane(Square(steps=300), net, lambda jobs, p=p: p.take(torch.tensor([job.sample for job in jobs])), width=len(x),
-                    tiles=Tiles(64, 8), device=torch.device("cpu"))  # fmt: skip
+        lane = Lane(
+            Square(steps=300),
+            net,
+            lambda jobs, p=p: p.take(torch.tensor([job.sample for job in jobs])),
+            width=len(x),
+            tiles=Tiles(64, 8),
+            device=torch.device("cpu"),
+        )
         lane.queue.extend(Job(i) for i in range(len(x)))
         while lane.waiting:
             if done := lane.step():

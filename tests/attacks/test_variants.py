@@ -216,7 +216,7 @@ def test_an_attack_asks_for_the_objective_it_was_given(problem: Callable[..., Pr
         APGD(objective="dlr-targeted"),
         APGD(),
     ):
-        attack.step(attack.start(p), torch.zeros_like(p.y), p, Recorder())  # type: ignore[attr-defined]
+        attack.step(attack.start(p), torch.zeros_like(p.y), p, Recorder())
     assert asked == [
         OBJECTIVES[name] for name in ("margin", "kl-from-clean", "dlr-targeted", "cross-entropy")
     ]

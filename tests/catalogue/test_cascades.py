@@ -92,7 +92,7 @@ def test_the_fast_one_costs_what_it_says() -> None:
 
     def cost(name: str) -> float:
         built = [ATTACKS.build(spec) for spec in expand(name, "linf")]
-        return sum((attack.steps + 1) * attack.variants(10) for attack in built)  # type: ignore[union-attr]
+        return sum((attack.steps + 1) * attack.variants(10) for attack in built)
 
     assert cost("autoattack-fast") <= cost("autoattack") / 40
 
@@ -132,7 +132,8 @@ def file(tmp_path: Path) -> Callable[[str | bytes], str]:
 def test_a_file_of_ones_own(file: Callable[[str], str]) -> None:
     """A list of specs; a table named after a norm replaces it there; anything else in the file is left alone."""
     text = file(
-        'summary = "mine"\nattacks = ["fgsm", "pgd:steps=3,rate=1/4"]\n[l1]\nattacks = ["apgd:restarts=2"]\n[l2]\nnote = 1\n'
+        'summary = "mine"\nattacks = ["fgsm", "pgd:steps=3,rate=1/4"]\n[l1]\n'
+        'attacks = ["apgd:restarts=2"]\n[l2]\nnote = 1\n'
     )
     assert (
         expand(text, "linf")

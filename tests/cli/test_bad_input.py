@@ -271,10 +271,20 @@ class Fine(Base):
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [("LabelTooLarge", "label 4.*out of range"), ("LabelNegative", "label -1.*out of range"), ("NanImage", "image 7.*NaN"),
-     ("InfImage", "image 7.*infinity"), ("TooBright", r"\[0,1\]"), ("TooDark", r"\[0,1\]"), ("Bytes", r"\[0,1\]"),
-     ("Empty", "no samples"), ("Integers", "int32"), ("Cube", "shape"), ("Short", "shape")],
-)  # fmt: skip
+    [
+        ("LabelTooLarge", "label 4.*out of range"),
+        ("LabelNegative", "label -1.*out of range"),
+        ("NanImage", "image 7.*NaN"),
+        ("InfImage", "image 7.*infinity"),
+        ("TooBright", r"\[0,1\]"),
+        ("TooDark", r"\[0,1\]"),
+        ("Bytes", r"\[0,1\]"),
+        ("Empty", "no samples"),
+        ("Integers", "int32"),
+        ("Cube", "shape"),
+        ("Short", "shape"),
+    ],
+)
 @pytest.mark.parametrize("command", ["train", "attack"])
 def test_bad_data(cli, private, tmp_path, name, message, command):
     """Labels out of range, NaN, pixels outside [0,1], an empty split and odd shapes of a plug-in are exit 2 with the reason."""
@@ -440,12 +450,16 @@ def test_settings_that_do_less_than_they_say(cli, tmp_path, words, note):
 @pytest.mark.parametrize(
     ("line", "option"),
     [
-        ("train --loss trades --loss mart", "--loss"), ("train --epochs 1 --epochs=2", "--epochs"),
-        ("attack mlp -b 4 --batch-size 8", "--batch-size"), ("compare --out a -o b", "--out"),
-        ("gate --alpha 0.1 --candidate ce --alpha 0.1", "--alpha"), ("train --set lr=1 --set lr=2", "lr"),
-        ("report --title a --title b", "--title"), ("train --loss trades --loss mart --dry-run", "--loss"),
+        ("train --loss trades --loss mart", "--loss"),
+        ("train --epochs 1 --epochs=2", "--epochs"),
+        ("attack mlp -b 4 --batch-size 8", "--batch-size"),
+        ("compare --out a -o b", "--out"),
+        ("gate --alpha 0.1 --candidate ce --alpha 0.1", "--alpha"),
+        ("train --set lr=1 --set lr=2", "lr"),
+        ("report --title a --title b", "--title"),
+        ("train --loss trades --loss mart --dry-run", "--loss"),
     ],
-)  # fmt: skip
+)
 def test_an_option_of_one_value_given_twice(cli, tmp_path, line, option):
     """Which of the two is meant nobody can know: exit 2, and the option is named."""
     done = cli(line, cwd=tmp_path)
@@ -468,17 +482,32 @@ def test_flags_and_lists_may_be_repeated(cli, tmp_path):
 @pytest.mark.parametrize(
     "line",
     [
-        "gate --candidate ce --alpha nan", "gate --candidate ce --max-drop nan", "gate --candidate ce --max-clean-drop nan",
-        "gate --candidate ce --alpha 0", "gate --model ce --batch-size 0", "gate --model ce --seed -1",
-        "gate --model ce --seed 99999999999", "gate --candidate ce --max-drop -1", "measure ce --train-samples -1",
-        "measure ce --train-samples 99999999999999999999", "check ce --limit 0", "check ce --seed -1",
-        "train --seed 4294967296", "train --epochs 4294967296", "attack ce --limit 99999999999999999999",
-        "attack ce --batch-size 9999999999", "attack ce --attack pgd:steps=4294967296", "train --model mlp:depth=100000",
-        "train --model wide-resnet:depth=100000", "train --model mlp:width=1000000,depth=100",
-        "train --model small-cnn:width=10000", "train --inner minimal:attack=((((((((((((((((((((((pgd))))))))))))))))))))))",
-        "attack ce --data digits[first=99999999999999999999999]", "train --loss trades:beta=" + "9" * 5000,
+        "gate --candidate ce --alpha nan",
+        "gate --candidate ce --max-drop nan",
+        "gate --candidate ce --max-clean-drop nan",
+        "gate --candidate ce --alpha 0",
+        "gate --model ce --batch-size 0",
+        "gate --model ce --seed -1",
+        "gate --model ce --seed 99999999999",
+        "gate --candidate ce --max-drop -1",
+        "measure ce --train-samples -1",
+        "measure ce --train-samples 99999999999999999999",
+        "check ce --limit 0",
+        "check ce --seed -1",
+        "train --seed 4294967296",
+        "train --epochs 4294967296",
+        "attack ce --limit 99999999999999999999",
+        "attack ce --batch-size 9999999999",
+        "attack ce --attack pgd:steps=4294967296",
+        "train --model mlp:depth=100000",
+        "train --model wide-resnet:depth=100000",
+        "train --model mlp:width=1000000,depth=100",
+        "train --model small-cnn:width=10000",
+        "train --inner minimal:attack=((((((((((((((((((((((pgd))))))))))))))))))))))",
+        "attack ce --data digits[first=99999999999999999999999]",
+        "train --loss trades:beta=" + "9" * 5000,
     ],
-)  # fmt: skip
+)
 def test_numbers_beyond_reason(cli, attacked, snapshot, line):
     """Not a number, below or far above what has a meaning: refused before anything is computed or allocated."""
     before = snapshot(attacked)
@@ -520,10 +549,16 @@ def test_an_argument_that_is_no_text(cli, tmp_path):
     assert "'caf\\udce9' is not valid UTF-8" in done.err
 
 
-BUGS = [(KeyError("x"), 3, "internal error, KeyError: 'x' .*ROBBENCH_DEBUG=1"), (RecursionError(), 3, "internal error"),
-        (MemoryError(), 3, "out of memory"), (SystemExit(0), 3, "ended the process"), (SystemExit(None), 3, "ended the process"),
-        (OSError(28, "No space left on device", "f"), 3, "No space left on device: f"), (KeyboardInterrupt(), 130, "stopped"),
-        (OSError(36, "File name too long", "f" * 999), 2, "shorter")]  # fmt: skip
+BUGS = [
+    (KeyError("x"), 3, "internal error, KeyError: 'x' .*ROBBENCH_DEBUG=1"),
+    (RecursionError(), 3, "internal error"),
+    (MemoryError(), 3, "out of memory"),
+    (SystemExit(0), 3, "ended the process"),
+    (SystemExit(None), 3, "ended the process"),
+    (OSError(28, "No space left on device", "f"), 3, "No space left on device: f"),
+    (KeyboardInterrupt(), 130, "stopped"),
+    (OSError(36, "File name too long", "f" * 999), 2, "shorter"),
+]
 
 
 @pytest.mark.parametrize(
@@ -554,7 +589,8 @@ def test_a_model_spec_longer_than_file_systems_take(cli, tmp_path):
     """A model spec is looked for among the saved models too, where nothing of that length can lie."""
     width = "8".zfill(300)
     done = cli(
-        f"attack mlp:width={width} --data digits --limit 8 --attack fgsm --threat linf:0.1 --json --out",
+        f"attack mlp:width={width} --data digits --limit 8 --attack fgsm --threat linf:0.1 --json "
+        "--out",
         tmp_path / "S",
     )
     assert done.code == 0, done.err
@@ -575,10 +611,15 @@ def test_a_run_is_shown_without_its_models_folder(cli, attacked, tmp_path):
 @pytest.mark.parametrize(
     "line",
     [
-        "train -c pipe", "attack ce --attack pipe.toml", "compare pipe.parquet", "train --data parquet:folder",
-        "attack folder/model", "train -c /dev/zero", "show pipe.parquet",
+        "train -c pipe",
+        "attack ce --attack pipe.toml",
+        "compare pipe.parquet",
+        "train --data parquet:folder",
+        "attack folder/model",
+        "train -c /dev/zero",
+        "show pipe.parquet",
     ],
-)  # fmt: skip
+)
 def test_pipes_and_devices_as_files(cli, attacked, tmp_path, line):
     """What never ends is refused, not waited for."""
     for name in (
@@ -604,13 +645,25 @@ def test_pipes_and_devices_as_files(cli, attacked, tmp_path, line):
 
 CONFIGS = {
     "classes": [[1, 2], None, "ab", []],
-    "shape": [None, [0, 8, 8], [1, 8, "8"], [2**20, 2**20, 8], []], "mean": [["x"], [None], []],
-    "std": [[0], [0.1, 0.2]], "model": [None, 3, ""], "head": [None, {}], "name": [3],
-    "status": [None], "selected": [None, {}, {"model": 3}],
-    "config": [None, [], {}, {"data": 3}, {"data": "digits", "threat": 3}, {"data": "digits", "loss": []},
-               {"data": "digits", "seed": "x"}],
+    "shape": [None, [0, 8, 8], [1, 8, "8"], [2**20, 2**20, 8], []],
+    "mean": [["x"], [None], []],
+    "std": [[0], [0.1, 0.2]],
+    "model": [None, 3, ""],
+    "head": [None, {}],
+    "name": [3],
+    "status": [None],
+    "selected": [None, {}, {"model": 3}],
+    "config": [
+        None,
+        [],
+        {},
+        {"data": 3},
+        {"data": "digits", "threat": 3},
+        {"data": "digits", "loss": []},
+        {"data": "digits", "seed": "x"},
+    ],
     "provenance": [3, {"argv": 3}, {"env": {"A": 1}}],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize(

@@ -14,10 +14,22 @@ import sys
 import pytest
 
 PROMISED = {
-    "model", "data", "threat", "attack", "n_samples", "clean_accuracy",
-    "robust_accuracy", "robust_accuracy_low", "robust_accuracy_high",
-    "adversarial_ratio", "clean_margin_mean", "adv_margin_mean", "adv_margin_p50", "n_forward", "n_backward",
-}  # fmt: skip
+    "model",
+    "data",
+    "threat",
+    "attack",
+    "n_samples",
+    "clean_accuracy",
+    "robust_accuracy",
+    "robust_accuracy_low",
+    "robust_accuracy_high",
+    "adversarial_ratio",
+    "clean_margin_mean",
+    "adv_margin_mean",
+    "adv_margin_p50",
+    "n_forward",
+    "n_backward",
+}
 ESCAPE = "\x1b"
 
 
@@ -220,7 +232,8 @@ try:
     main()
 except SystemExit as end:
     code = end.code
-heavy = sorted({name.partition(".")[0] for name in sys.modules} & {"torch", "torchvision", "pandas", "scipy", "sklearn"})
+large = {"torch", "torchvision", "pandas", "scipy", "sklearn"}
+heavy = sorted({name.partition(".")[0] for name in sys.modules} & large)
 print("HEAVY", heavy, file=sys.stderr)
 sys.exit(code)
 """
@@ -248,7 +261,10 @@ def test_starts_without_torch(spawn, attacked, words):
 def test_help_loads_no_library_of_tables_or_types(spawn):
     """Help pages and completion, which build all commands, need none of the libraries that take longer than they do."""
     done = spawn(
-        code="import sys, robbench.cli.app; print({'pydantic', 'numpy', 'pyarrow', 'rich', 'torch'} & {*sys.modules})"
+        code=(
+            "import sys, robbench.cli.app; print({'pydantic', 'numpy', 'pyarrow', 'rich', "
+            "'torch'} & {*sys.modules})"
+        )
     )
     assert done.out.strip() == "set()", done.err
 
@@ -316,9 +332,21 @@ def test_list_has_everything(cli):
         assert name in cli("list", kind).out
         assert name in [item["name"] for item in answer[kind]]
     assert "apgd" not in cli("list", "losses").out
-    expected = {"losses": {"cross-entropy", "trades", "differential"}, "attacks": {"fgsm", "pgd", "apgd", "pyautoattack"},
-             "models": {"mlp", "small-cnn", "preact-resnet18", "wide-resnet", "pyautoattack-resnet18"},
-             "data": {"digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "svhn", "parquet", "folder"}}  # fmt: skip
+    expected = {
+        "losses": {"cross-entropy", "trades", "differential"},
+        "attacks": {"fgsm", "pgd", "apgd", "pyautoattack"},
+        "models": {"mlp", "small-cnn", "preact-resnet18", "wide-resnet", "pyautoattack-resnet18"},
+        "data": {
+            "digits",
+            "mnist",
+            "fashion-mnist",
+            "cifar10",
+            "cifar100",
+            "svhn",
+            "parquet",
+            "folder",
+        },
+    }
     for kind, names in expected.items():
         assert {item["name"] for item in answer[kind]} >= names
 
@@ -435,8 +463,14 @@ def mnist_lookalike(folder):
     return folder / "data"
 
 
-@pytest.mark.parametrize(("name", "words"), [("train", ["inner_beyond", "ema"]), ("attack", ["store_points", "bf16"]),
-                                             ("mnist-linf", ["eps_warmup = 0.5"])])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("train", ["inner_beyond", "ema"]),
+        ("attack", ["store_points", "bf16"]),
+        ("mnist-linf", ["eps_warmup = 0.5"]),
+    ],
+)
 def test_settings_and_recipes_are_explained(cli, name, words):
     """`explain` knows the settings of both commands and what a recipe sets, for people and as JSON."""
     done = cli("explain", name)

@@ -83,9 +83,13 @@ def _complete(spawn, line, cwd, shell="bash"):
 
 @pytest.mark.parametrize(
     ("line", "offered"),
-    [("robbench co", {"compare"}), ("robbench compare --over", {"--over-seeds"}), ("robbench compare a", {"at"}),
-     ("robbench show c", {"ce"})],
-)  # fmt: skip
+    [
+        ("robbench co", {"compare"}),
+        ("robbench compare --over", {"--over-seeds"}),
+        ("robbench compare a", {"at"}),
+        ("robbench show c", {"ce"}),
+    ],
+)
 def test_completion(spawn, place, line, offered):
     """Commands, options, and the models of the output folder; never an error."""
     assert offered <= set(_complete(spawn, line, place))

@@ -11,8 +11,30 @@ from typer.testing import CliRunner
 from robbench.cli.app import app, hyphens
 
 HELP = {"--help", "-h"}
-SHARED = {"--out", "-o", "--seed", "--device", "--limit", "-n", "--config", "-c", "--set", "-S", "--data-dir", "--download",
-          "--force", "--dry-run", "--json", "--quiet", "-q", "--verbose", "-v", "--batch-size", "-b", "--trust-code"}  # fmt: skip
+SHARED = {
+    "--out",
+    "-o",
+    "--seed",
+    "--device",
+    "--limit",
+    "-n",
+    "--config",
+    "-c",
+    "--set",
+    "-S",
+    "--data-dir",
+    "--download",
+    "--force",
+    "--dry-run",
+    "--json",
+    "--quiet",
+    "-q",
+    "--verbose",
+    "-v",
+    "--batch-size",
+    "-b",
+    "--trust-code",
+}
 RESULTS = {"--out", "-o", "--json", "--quiet", "-q", "--verbose", "-v"}
 FLAGS = {
     "train": SHARED
@@ -215,10 +237,18 @@ def test_version(cli):
 
 @pytest.mark.parametrize(
     "words",
-    [["trian"], ["train", "--lss", "x"], ["train", "surplus"], ["attack"], ["attack", "ce", "--seed", "many"],
-     ["query"], ["train", "--epochs"], ["compare", "--json=yes"]],
+    [
+        ["trian"],
+        ["train", "--lss", "x"],
+        ["train", "surplus"],
+        ["attack"],
+        ["attack", "ce", "--seed", "many"],
+        ["query"],
+        ["train", "--epochs"],
+        ["compare", "--json=yes"],
+    ],
     ids=" ".join,
-)  # fmt: skip
+)
 def test_the_parsers_own_errors(cli, words):
     """What the parser refuses is one line that says where help is, and exit 2."""
     done = cli(*words)

@@ -241,9 +241,17 @@ def documents(place: Place, snapshot: Any, example: tuple[bytes, str]) -> None:
         check(code)
 
 
-PLAIN = ["compare --out {S}", "runs --out {S}", "train --dry-run --out {S}", "attack ce --dry-run --limit 9 --out {S}",
-         "list losses",
-         "gate --candidate ce --out {S}", "explain trades", "report --html page.html --out {S}", "runs"]  # fmt: skip
+PLAIN = [
+    "compare --out {S}",
+    "runs --out {S}",
+    "train --dry-run --out {S}",
+    "attack ce --dry-run --limit 9 --out {S}",
+    "list losses",
+    "gate --candidate ce --out {S}",
+    "explain trades",
+    "report --html page.html --out {S}",
+    "runs",
+]
 DOCUMENTS = [
     "train -c x.toml",
     "attack ce --limit 9 -c x.toml",

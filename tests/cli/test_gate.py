@@ -28,10 +28,17 @@ def compared(attacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     def add(run_id: str, robust: Any, n: int = 500, **changes: Any) -> None:
         samples = [
-            {**kept, "run_id": run_id, "sample_id": i, "sample_index": i, "clean_correct": True, "robust": bool(r),
-             "adversarial": not r}
+            {
+                **kept,
+                "run_id": run_id,
+                "sample_id": i,
+                "sample_index": i,
+                "clean_correct": True,
+                "robust": bool(r),
+                "adversarial": not r,
+            }
             for i, r in enumerate(robust[:n])
-        ]  # fmt: skip
+        ]
         Store(out).write(
             {
                 **row,

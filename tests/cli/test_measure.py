@@ -266,15 +266,19 @@ def test_attack_measures_what_it_wrote(own, cli):
     for row in done.json["rows"]:
         found = values(cli("measure --json --out", own, row["run_id"]))
         assert found["accuracy", "worst", "test"] == pytest.approx(row["robust_accuracy"])
-        assert found == {(r["name"], r["points"], r["split"]): r["value"] for r in done.json["measures"]
-                         if r["class"] is None and r["run_id"] == row["run_id"]}  # fmt: skip
+        assert found == {
+            (r["name"], r["points"], r["split"]): r["value"]
+            for r in done.json["measures"]
+            if r["class"] is None and r["run_id"] == row["run_id"]
+        }
 
 
 def test_a_foreign_model_without_a_head(private, cli, tmp_path):
     """Feature measures are null, everything else is measured."""
     folder = private(
         "foreign",
-        "from torch import nn\ndef make():\n    return nn.Sequential(nn.Conv2d(1, 10, 8), nn.Flatten())\n",
+        "from torch import nn\ndef make():\n"
+        "    return nn.Sequential(nn.Conv2d(1, 10, 8), nn.Flatten())\n",
     )
     words = ["--attack", "fgsm", "--limit", "20", "--measure", "--json", "--out", tmp_path / "S"]
     done = cli("attack foreign:make", *words, cwd=folder)

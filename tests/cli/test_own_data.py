@@ -38,8 +38,8 @@ def test_any_split_a_limit_of_one_class_and_a_stratified_one(cli, digits, tmp_pa
     done = cli(f"{ATTACK} --split val -n 6 --data folder:{digits} --json --out", tmp_path)
     assert done.code == 0, done.err
     assert (
-        "all 6 samples are of one class (caf\\xe9), the data have 3; the limit stratified=6 takes of every class"
-        in done.err
+        "all 6 samples are of one class (caf\\xe9), the data have 3; "
+        "the limit stratified=6 takes of every class" in done.err
     )
     assert "one-class" in [flag["name"] for flag in done.json["rows"][0]["flags"]]
     assert [info["subset"] for info in _runs(tmp_path)] == ["first=6"]

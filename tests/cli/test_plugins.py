@@ -81,7 +81,8 @@ def test_an_installed_package(installed, spawn, tmp_path):
         "explain random-points",
         "check_loss example-smoothing:share=0.2",
         "check_attack random-points:steps=4",
-        f"train --loss example-smoothing --model mlp:width=8 --limit 100 --epochs 1 --name p --quiet --out {out}",
+        "train --loss example-smoothing --model mlp:width=8 --limit 100 --epochs 1 --name p "
+        f"--quiet --out {out}",
         f"attack p --attack random-points:steps=3 --limit 20 --json --quiet --out {out}",
         f"train --loss example-smoothing:shar=0.1 --out {out}",
         "doctor --json",

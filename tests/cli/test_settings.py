@@ -39,7 +39,8 @@ def test_a_commands_table_wins_over_plain_keys(cli, tmp_path):
     """In a TOML file plain keys hold for every command, and a command's own table wins over them."""
     file = tmp_path / "c.toml"
     file.write_text(
-        'seed = 1\nlimit = 200\n[train]\nlimit = 100\nloss = "trades"\n[attack]\nlimit = 50\nattack = ["fgsm", "pgd:steps=2"]\n'
+        'seed = 1\nlimit = 200\n[train]\nlimit = 100\nloss = "trades"\n[attack]\nlimit = 50\n'
+        'attack = ["fgsm", "pgd:steps=2"]\n'
     )
     config = cli("train", "--dry-run", "-c", file).json["config"]
     assert (config["seed"], config["limit"], config["loss"]) == (1, 100, "trades:beta=6.0")
@@ -51,8 +52,11 @@ def test_one_attack_needs_no_list(cli, tmp_path):
     """In --set, environment and file one attack or threat may be written without a list."""
     file = tmp_path / "c.toml"
     file.write_text('[attack]\nattack = "fgsm"\nthreat = "linf:0.1"\n')
-    for words, env in ((["-c", file], {}), (["-S", "attack=fgsm", "-S", "threat=linf:0.1"], {}),
-                       ([], {"ROBBENCH_ATTACK": "fgsm", "ROBBENCH_THREAT": "linf:0.1"})):  # fmt: skip
+    for words, env in (
+        (["-c", file], {}),
+        (["-S", "attack=fgsm", "-S", "threat=linf:0.1"], {}),
+        ([], {"ROBBENCH_ATTACK": "fgsm", "ROBBENCH_THREAT": "linf:0.1"}),
+    ):
         (run,) = cli("attack", "mlp", "--dry-run", "--limit", 5, *words, env=env).json["runs"]
         assert (run["attack"], run["threat"]) == ("fgsm", "linf:0.1")
 
@@ -110,10 +114,16 @@ def test_switches_from_everywhere(cli, tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [("--max-time soon", "max_time"), ("--max-queries 5q", "max_queries"), ("--precision fp16", "bf16"),
-     ("-S max_time=3x", "max_time"), ("-S compile=maybe", "compile"),
-     ("-S max_tme=3s", "max_time"), ("--precision ''", "precision")],
-)  # fmt: skip
+    [
+        ("--max-time soon", "max_time"),
+        ("--max-queries 5q", "max_queries"),
+        ("--precision fp16", "bf16"),
+        ("-S max_time=3x", "max_time"),
+        ("-S compile=maybe", "compile"),
+        ("-S max_tme=3s", "max_time"),
+        ("--precision ''", "precision"),
+    ],
+)
 def test_bad_settings_of_an_attack(cli, tmp_path, words, message):
     """A word that cannot be meant is exit 2 with the setting's name, wherever it comes from."""
     import shlex
@@ -148,7 +158,10 @@ def test_runs_to_replay_as_settings(cli, store):
 
 def test_set_reaches_settings_without_a_flag(cli):
     """Every key of the configuration can be set, hyphens or underscores, with the type's own conversion."""
-    words = "-S weight-decay=1/2000 -S schedule=cosine -S augment=crop -S select=best -S inner_mode=train"
+    words = (
+        "-S weight-decay=1/2000 -S schedule=cosine -S augment=crop -S select=best -S "
+        "inner_mode=train"
+    )
     config = cli(f"train --dry-run {words}").json["config"]
     assert config["weight_decay"] == pytest.approx(0.0005)
     assert [config[key] for key in ("schedule", "augment", "select", "inner_mode")] == [

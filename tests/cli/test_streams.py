@@ -35,10 +35,17 @@ def held(attacked, tmp_path_factory):
     for model, stand in (("base", 300), ("same", 300), ("worse", 240)):
         run_id = f"{model}00000000"
         samples = [
-            {**kept, "run_id": run_id, "sample_id": i, "sample_index": i, "clean_correct": True, "robust": i < stand,
-             "adversarial": i >= stand}
+            {
+                **kept,
+                "run_id": run_id,
+                "sample_id": i,
+                "sample_index": i,
+                "clean_correct": True,
+                "robust": i < stand,
+                "adversarial": i >= stand,
+            }
             for i in range(500)
-        ]  # fmt: skip
+        ]
         Store(out).write(
             {**row, "run_id": run_id, "model": model, "n_samples": 500, "flags": "[]"}, samples
         )
@@ -52,8 +59,13 @@ def start(held, environment):
     def run(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE):
         done = subprocess.run(
             [sys.executable, "-m", "robbench", *line.split(), "--out", str(held)],
-            env=environment(), stdout=stdout, stderr=stderr, text=True, timeout=120, check=False,
-        )  # fmt: skip
+            env=environment(),
+            stdout=stdout,
+            stderr=stderr,
+            text=True,
+            timeout=120,
+            check=False,
+        )
         return done.returncode, done.stderr
 
     return run
@@ -110,7 +122,10 @@ def test_a_stderr_that_nobody_reads(start, unread):
 def test_closed_streams(held, environment):
     """What goes there is lost, the verdict is not."""
     words = f"-m robbench {GATE} {WORSE} --out".split()
-    code = "import os, sys; os.close(1); os.close(2); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+    code = (
+        "import os, sys; os.close(1); os.close(2); os.execv(sys.executable, [sys.executable, "
+        "*sys.argv[1:]])"
+    )
     closed = subprocess.run(
         [sys.executable, "-c", code, *words, str(held)], env=environment(), timeout=120, check=False
     )

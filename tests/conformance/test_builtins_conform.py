@@ -16,15 +16,29 @@ from robbench.threat.model import parse_threat
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-SHORT = {"fgsm": "", "pyautoattack": "version=apgd-ce", "apgd-t": "steps=4,targets=2", "pgd": "steps=4,restarts=2",
-         "noise": "", "square": "steps=20", "eot": "attack=(pgd:steps=3),draws=3", "minimal": "attack=(pgd:steps=2),rounds=3",
-         "hopskipjump": "steps=18", "fab": "iterations=4", "fab-t": "iterations=3,targets=2",
-         "cw": "iterations=4,search_steps=2"}  # fmt: skip
+SHORT = {
+    "fgsm": "",
+    "pyautoattack": "version=apgd-ce",
+    "apgd-t": "steps=4,targets=2",
+    "pgd": "steps=4,restarts=2",
+    "noise": "",
+    "square": "steps=20",
+    "eot": "attack=(pgd:steps=3),draws=3",
+    "minimal": "attack=(pgd:steps=2),rounds=3",
+    "hopskipjump": "steps=18",
+    "fab": "iterations=4",
+    "fab-t": "iterations=3,targets=2",
+    "cw": "iterations=4,search_steps=2",
+}
 CLASSES = {"differential": 2}
 OTHER_ATTACKS = [
-    "fgsm:objective=dlr", "pgd:steps=3,init=gaussian,objective=kl-from-clean", "pgd:steps=2,init=clean,objective=margin",
-    "apgd:steps=5,objective=margin,restarts=2", "apgd-t:steps=3,restarts=2", "apgd:steps=1",
-]  # fmt: skip
+    "fgsm:objective=dlr",
+    "pgd:steps=3,init=gaussian,objective=kl-from-clean",
+    "pgd:steps=2,init=clean,objective=margin",
+    "apgd:steps=5,objective=margin,restarts=2",
+    "apgd-t:steps=3,restarts=2",
+    "apgd:steps=1",
+]
 OTHER_LOSSES = [
     ("trades:beta=0", 3),
     ("trades:beta=1", 2),

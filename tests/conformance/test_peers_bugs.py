@@ -41,10 +41,17 @@ from robbench.training.validation import VALIDATION_ATTACK
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 OPTIONS = {
-    "fgsm": "", "fab": "iterations=3", "fab-t": "iterations=3,restarts=2", "cw": "iterations=3,search_steps=2",
-    "hopskipjump": "steps=40,evals=5", "minimal": "attack=(pgd:steps=2),rounds=3", "eot": "attack=(apgd:steps=3),draws=2",
-    "transfer": "source=toy,attack=(pgd:steps=3)", "apgd": "steps=6,large_eps=false", "square": "steps=6,restarts=2",
-}  # fmt: skip
+    "fgsm": "",
+    "fab": "iterations=3",
+    "fab-t": "iterations=3,restarts=2",
+    "cw": "iterations=3,search_steps=2",
+    "hopskipjump": "steps=40,evals=5",
+    "minimal": "attack=(pgd:steps=2),rounds=3",
+    "eot": "attack=(apgd:steps=3),draws=2",
+    "transfer": "source=toy,attack=(pgd:steps=3)",
+    "apgd": "steps=6,large_eps=false",
+    "square": "steps=6,restarts=2",
+}
 ELSEWHERE = {"foolbox", "torchattacks", "adv-lib", "pyautoattack"}  # other packages' code
 MORE = [
     "pgd:steps=3,init=gaussian",
@@ -81,9 +88,15 @@ def _problem(norm: str, eps: float, device: str = "cpu") -> tuple[nn.Module, Pro
         logits = model(x)
     rows = torch.arange(8)
     p = Problem(
-        x0=x[:8], y=logits[:8].argmax(1), target=torch.full_like(rows, -1), key=keyed.mix(rows), index=rows,
-        eps=eps * torch.linspace(1, 2, 8), logits0=logits[:8], norm=NORMS[norm],
-    )  # fmt: skip
+        x0=x[:8],
+        y=logits[:8].argmax(1),
+        target=torch.full_like(rows, -1),
+        key=keyed.mix(rows),
+        index=rows,
+        eps=eps * torch.linspace(1, 2, 8),
+        logits0=logits[:8],
+        norm=NORMS[norm],
+    )
     model.requires_grad_(False).to(device)
     return model, p.map(lambda column: column.to(device))
 
@@ -408,8 +421,17 @@ def test_validation_is_a_mean_over_samples() -> None:
         toy_split(150, seed=1),
         parse_threat("linf:0.05")[0],
     )  # more than are in flight
-    recipe = Recipe(epochs=1, batch_size=24, optimizer="sgd", lr=0.1, momentum=0.0, weight_decay=0.0, schedule="constant",
-                    augment="none", seed=3)  # fmt: skip
+    recipe = Recipe(
+        epochs=1,
+        batch_size=24,
+        optimizer="sgd",
+        lr=0.1,
+        momentum=0.0,
+        weight_decay=0.0,
+        schedule="constant",
+        augment="none",
+        seed=3,
+    )
     found = Trainer(
         model, CrossEntropy(), toy_split(24), split, recipe, inner=None, threat=threat
     ).validate()

@@ -14,7 +14,10 @@ from robbench.core.code import is_private, module_of, private_code
 Write = Callable[..., None]
 
 SOURCES = {
-    "root": "import side\nfrom pack.inner import deep\nimport numpy\nimport scan\ndef late():\n    import lazy\n",
+    "root": (
+        "import side\nfrom pack.inner import deep\nimport numpy\nimport scan\ndef late():\n"
+        "    import lazy\n"
+    ),
     "side": "from settings import SCALE\n",
     "settings": "SCALE = 0.5\n",
     "lazy": "import importlib\nimportlib.import_module('named')\n",
@@ -166,6 +169,14 @@ def test_private_code_beside_installed_packages_is_private(write: Write, tmp_pat
 
 def test_private_modules_are_told_from_others(write: Write) -> None:
     __import__("root")
-    assert [is_private(name) for name in ("root", "numpy", "json", "robbench.core.code", "builtins", "lazy")] == [
-        True, False, False, False, False, False,
-    ]  # fmt: skip
+    assert [
+        is_private(name)
+        for name in ("root", "numpy", "json", "robbench.core.code", "builtins", "lazy")
+    ] == [
+        True,
+        False,
+        False,
+        False,
+        False,
+        False,
+    ]

@@ -11,9 +11,11 @@ from robbench.core.device import deterministic, find_device, placed
 from robbench.core.errors import UserError
 
 FLAGS = [
-    (torch.backends.cuda.matmul, "allow_tf32"), (torch.backends.cudnn, "allow_tf32"),
-    (torch.backends.cudnn, "deterministic"), (torch.backends.cudnn, "benchmark"),
-]  # fmt: skip
+    (torch.backends.cuda.matmul, "allow_tf32"),
+    (torch.backends.cudnn, "allow_tf32"),
+    (torch.backends.cudnn, "deterministic"),
+    (torch.backends.cudnn, "benchmark"),
+]
 
 
 @pytest.mark.parametrize("name", ["gpu", "", "cuda:999", "cuda:x", "meta", "cpu cpu", "xpu"])

@@ -87,7 +87,10 @@ def test_standard_output(spawn, tmp_path, name):
     )
     assert spawn(code=code, cwd=tmp_path).out == "before\nnew\nafter\n"
     spawn(
-        code=f"import os,subprocess,sys; subprocess.run([sys.executable, '-c', {code!r}], stdout=open('out','w'))",
+        code=(
+            f"import os,subprocess,sys; subprocess.run([sys.executable, '-c', {code!r}], "
+            "stdout=open('out','w'))"
+        ),
         cwd=tmp_path,
     )
     assert (tmp_path / "out").read_text() == "before\nnew\nafter\n"

@@ -111,10 +111,14 @@ def test_streams_are_uncorrelated() -> None:
     n = 20_000
     key = torch.tensor([12345])
     streams = [
-        keyed.uniform(key, (n,)), keyed.uniform(key + 1, (n,)), keyed.uniform(key, (n,), 1),
-        keyed.uniform(keyed.fold(key, 1), (n,)), keyed.uniform(keyed.fold(key, 2), (n,)),
-        keyed.uniform(key, (n + 1,))[:, 1:], keyed.normal(key, (n,), 1),
-    ]  # fmt: skip
+        keyed.uniform(key, (n,)),
+        keyed.uniform(key + 1, (n,)),
+        keyed.uniform(key, (n,), 1),
+        keyed.uniform(keyed.fold(key, 1), (n,)),
+        keyed.uniform(keyed.fold(key, 2), (n,)),
+        keyed.uniform(key, (n + 1,))[:, 1:],
+        keyed.normal(key, (n,), 1),
+    ]
     for a, b in itertools.combinations(streams, 2):
         assert abs(float(torch.corrcoef(torch.cat([a, b]).double())[0, 1])) < 6 / math.sqrt(n)
 
@@ -126,7 +130,7 @@ def test_a_rows_numbers_depend_on_its_key_only(law: object) -> None:
     keys = torch.tensor([3, -7, 1 << 60, 0, 42])
     whole = law(keys, (3, 4))  # type: ignore[operator]
     for row in range(5):
-        assert torch.equal(law(keys[row : row + 1], (3, 4))[0], whole[row])  # type: ignore[operator]
+        assert torch.equal(law(keys[row : row + 1], (3, 4))[0], whole[row])
     order = torch.tensor([4, 0, 2, 1, 3, 3])
     assert torch.equal(law(keys[order], (3, 4)), whole[order])  # type: ignore[operator]
     assert len({tuple(row.flatten().tolist()) for row in whole}) == 5

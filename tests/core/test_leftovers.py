@@ -64,7 +64,10 @@ def test_a_writer_that_hides_what_the_system_said(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(
         RunError,
-        match=r"cannot write .*/a: No space left on device; make room and give the same command again",
+        match=(
+            r"cannot write .*/a: No space left on device; make room and give the same command "
+            r"again"
+        ),
     ):
         atomic_write(tmp_path / "a", write)
     monkeypatch.undo()

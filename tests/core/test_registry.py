@@ -19,10 +19,20 @@ from robbench.core.errors import UserError
 from robbench.core.registry import Registry, explain_options, import_target
 
 SPELLINGS = [
-    "fgsm", "fgsm:objective=margin", "pgd", "pgd:steps=7", "pgd:rate=8/255,restarts=3", "pgd:init=clean,objective=dlr", "apgd",
-    "apgd:rho=3/4,alpha=0.5", "apgd-ce", "apgd-dlr:steps=20", "apgd-t:targets=3,restarts=2", "pyautoattack",
+    "fgsm",
+    "fgsm:objective=margin",
+    "pgd",
+    "pgd:steps=7",
+    "pgd:rate=8/255,restarts=3",
+    "pgd:init=clean,objective=dlr",
+    "apgd",
+    "apgd:rho=3/4,alpha=0.5",
+    "apgd-ce",
+    "apgd-dlr:steps=20",
+    "apgd-t:targets=3,restarts=2",
+    "pyautoattack",
     "pyautoattack:version=apgd-ce",
-]  # fmt: skip
+]
 
 
 def _registry(
@@ -66,8 +76,10 @@ def test_listing_imports_nothing() -> None:
         "from robbench.catalogue.builtins import ATTACKS, REGISTRIES\n"
         "names = [list(registry.entries) for registry in REGISTRIES.values()]\n"
         "assert 'apgd' in ATTACKS.entries\n"
-        "heavy = {'torch', 'torchvision', 'numpy', 'pandas', 'sklearn', 'scipy'} & set(sys.modules)\n"
-        "ours = [name for name in sys.modules if name.startswith(('robbench.attacks', 'robbench.losses', 'robbench.models'))]\n"
+        "heavy = {'torch', 'torchvision', 'numpy', 'pandas', 'sklearn', "
+        "'scipy'} & set(sys.modules)\n"
+        "ours = [name for name in sys.modules if name.startswith(('robbench.attacks', "
+        "'robbench.losses', 'robbench.models'))]\n"
         "print(sorted(heavy), ours)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -134,15 +146,32 @@ def test_a_bad_option_of_an_alias_is_named() -> None:
 @pytest.mark.parametrize(
     "spellings",
     [
-        ("pgd", "pgd:steps=40", " pgd:restarts=1 ", "pgd:steps=40,restarts=1", "pgd:restarts=1,steps=40", "pgd:init=uniform"),
-        ("pgd:rate=1/4", "pgd:rate=0.25", "pgd:rate=0.250", "pgd:rate=25e-2", "pgd:steps=40,rate=(1/4)"),
+        (
+            "pgd",
+            "pgd:steps=40",
+            " pgd:restarts=1 ",
+            "pgd:steps=40,restarts=1",
+            "pgd:restarts=1,steps=40",
+            "pgd:init=uniform",
+        ),
+        (
+            "pgd:rate=1/4",
+            "pgd:rate=0.25",
+            "pgd:rate=0.250",
+            "pgd:rate=25e-2",
+            "pgd:steps=40,rate=(1/4)",
+        ),
         ("apgd", "apgd-ce", "apgd:objective=cross-entropy", "apgd:rho=3/4"),
-        ("apgd-t:steps=5", "apgd:objective=dlr-targeted,steps=5", "apgd:steps=05,objective=dlr-targeted"),
+        (
+            "apgd-t:steps=5",
+            "apgd:objective=dlr-targeted,steps=5",
+            "apgd:steps=05,objective=dlr-targeted",
+        ),
         ("apgd-t:steps=5", "apgd-dlr:steps=5,objective=dlr-targeted"),
         ("robbench.attacks.pgd:PGD", "robbench.attacks.pgd:PGD:steps=40"),
         ("robbench.attacks.pgd:PGD:steps=4", "robbench.attacks.pgd:PGD:steps=4,init=uniform"),
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("full", [False, True])
 def test_two_spellings_of_one_thing_give_one_text(spellings: tuple[str, ...], full: bool) -> None:
     """Order, defaults, aliases, number formats and blanks do not show in the canonical form."""
@@ -162,7 +191,8 @@ def test_the_canonical_form_builds_the_same_and_is_its_own(text: str, full: bool
 def test_full_form_names_every_option() -> None:
     """With full=True every option is spelled out, so a later change of a default changes the text."""
     assert ATTACKS.canonical("apgd:steps=5", full=True) == (
-        "apgd:steps=5,objective=cross-entropy,restarts=1,targets=9,rho=0.75,alpha=0.75,large_eps=true"
+        "apgd:steps=5,objective=cross-entropy,restarts=1,targets=9,"
+        "rho=0.75,alpha=0.75,large_eps=true"
     )
     assert ATTACKS.canonical("apgd:steps=5") == "apgd:steps=5"
 
@@ -213,7 +243,10 @@ def test_broken_packages_are_listed_with_the_reason(installed: Callable[..., Non
 
 def test_module_attribute_of_the_current_folder(module: Callable[[str, str], None]) -> None:
     """`module:attribute` finds a private class in the current folder, with options."""
-    source = "import dataclasses\nfrom robbench.attacks.pgd import PGD\n\n@dataclasses.dataclass(frozen=True, kw_only=True)\n"
+    source = (
+        "import dataclasses\nfrom robbench.attacks.pgd import PGD\n\n"
+        "@dataclasses.dataclass(frozen=True, kw_only=True)\n"
+    )
     module("private_attack_one", source + "class Mine(PGD):\n    extra: int = 1\n")
     made = ATTACKS.build("private_attack_one:Mine:steps=3,extra=2")
     assert (made.steps, made.extra) == (3, 2)

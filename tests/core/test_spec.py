@@ -76,7 +76,8 @@ def test_only_a_pair_that_belongs_together_is_dropped() -> None:
 def test_a_spec_can_be_the_value_of_another() -> None:
     """Commas and colons inside parentheses belong to the inner spec, at any depth."""
     outer = parse_spec(
-        "seat:inner=(awp:loss=(trades:beta=6,inner=(pgd:steps=10,rate=0.1)),gamma=0.005),decay=0.999"
+        "seat:inner=(awp:loss=(trades:beta=6,inner=(pgd:steps=10,rate=0.1)),gamma=0.005),"
+        "decay=0.999"
     )
     assert outer.name == "seat"
     assert outer.options["decay"] == "0.999"
@@ -106,9 +107,29 @@ def test_forms_of_a_spec(text: str, expected: Spec) -> None:
 
 
 MALFORMED = [
-    "", " ", ":", ":a=1", "pgd:", "pgd: ", "pgd:steps=", "pgd:=5", "pgd:=", "pgd:a=1,b", "pgd:a=1,,b=2", "pgd:a=1,", "pgd:,a=1",
-    "pgd:a=1,a=2", "pgd:a-b=1,a_b=2", "pgd:a=(1", "pgd:a=1)", "pgd:a=)1(", "pgd:a=[1,2", "pgd:(", "pgd:a,b", "pgd:a=(]",
-]  # fmt: skip
+    "",
+    " ",
+    ":",
+    ":a=1",
+    "pgd:",
+    "pgd: ",
+    "pgd:steps=",
+    "pgd:=5",
+    "pgd:=",
+    "pgd:a=1,b",
+    "pgd:a=1,,b=2",
+    "pgd:a=1,",
+    "pgd:,a=1",
+    "pgd:a=1,a=2",
+    "pgd:a-b=1,a_b=2",
+    "pgd:a=(1",
+    "pgd:a=1)",
+    "pgd:a=)1(",
+    "pgd:a=[1,2",
+    "pgd:(",
+    "pgd:a,b",
+    "pgd:a=(]",
+]
 
 
 @pytest.mark.parametrize("text", MALFORMED)

@@ -27,5 +27,6 @@ def test_class_lists_are_compared_by_their_first_difference() -> None:
         "model m has 1 classes, data 'd' 2; class 1 is none in model m and 'b' in data 'd'"
     )
     assert class_difference(["1", "10", "2"], ["1", "2", "10"], where) == (
-        "class 1 is '10' in model m and '2' in data 'd', and 1 more differ; the names are the same, their order is not"
+        "class 1 is '10' in model m and '2' in data 'd', and 1 more differ; "
+        "the names are the same, their order is not"
     )

@@ -153,8 +153,8 @@ def test_what_cannot_be_a_label(tmp_path: Path, png: Png) -> None:
     images = [png(x) for x in COLOUR]
     _labelled(tmp_path / "set/test.parquet", pa.array([0.0, 1.0]), images)
     assert (
-        "column 'label' holds double, which cannot be the label; it should hold whole numbers, texts"
-        in _error("set", tmp_path)
+        "column 'label' holds double, which cannot be the label; it should hold whole numbers, "
+        "texts" in _error("set", tmp_path)
     )
     _labelled(tmp_path / "two/test-0.parquet", pa.array([0, 1]), images)
     _labelled(tmp_path / "two/test-1.parquet", pa.array(["a", "b"]), images)
@@ -182,8 +182,8 @@ def test_the_label_column_is_no_numbering_of_something_else(tmp_path: Path, png:
 
     write()
     assert (
-        "has no label column; its columns are image, patient_id, width, file; one is chosen with label=NAME"
-        in _error("set", tmp_path)
+        "has no label column; its columns are image, patient_id, width, file; "
+        "one is chosen with label=NAME" in _error("set", tmp_path)
     )
     write(diagnosis=["good", "bad"] * 4)
     split = load("set", "test", data_dir=tmp_path)

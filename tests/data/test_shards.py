@@ -78,7 +78,10 @@ def test_a_split_is_named_whole(tmp_path: Path, png: Png, write_parquet: Write) 
     )
     with pytest.raises(
         UserError,
-        match=r"no Parquet files of the split 'validation'.*test, test_small, testmini, tests, train;",
+        match=(
+            r"no Parquet files of the split 'validation'.*test, test_small, testmini, tests, "
+            r"train;"
+        ),
     ):
         load("set", "validation", data_dir=tmp_path)
 

@@ -84,18 +84,21 @@ def test_brackets_inside_a_folder_name_stay_in_it() -> None:
     [
         (
             ["first=3"],
-            "all 3 samples are of one class (a), the data have 3; the limit stratified=3 takes of every class",
+            "all 3 samples are of one class (a), the data have 3; "
+            "the limit stratified=3 takes of every class",
         ),
         (
             ["first=4"],
-            "all 4 samples are of 2 classes, the data have 3; the limit stratified=4 takes of every class",
+            "all 4 samples are of 2 classes, the data have 3; the limit stratified=4 takes of "
+            "every class",
         ),
         (["first=7"], None),
         (["first=1"], None),
         (["stratified=2"], None),
         (
             ["b,c", "first=2"],
-            "all 2 samples are of one class (b), the data have 2; the limit stratified=2 takes of every class",
+            "all 2 samples are of one class (b), the data have 2; "
+            "the limit stratified=2 takes of every class",
         ),
         (["a,b"], None),
         ([], None),
@@ -107,10 +110,13 @@ def test_a_limit_that_misses_classes_is_told(subsets: list[str], said: str | Non
     assert few_classes(subsets, labels, ("a", "b", "c", "never there")) == ([said] if said else [])
 
 
-@pytest.mark.parametrize(("labels", "told"), [
-    (np.repeat([0, 1, 2, 0, 1, 2], 50), True),  # two files, each in the order of its classes
-    (np.random.default_rng(0).permutation(np.repeat([0, 1, 2], 100)), False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("labels", "told"),
+    [
+        (np.repeat([0, 1, 2, 0, 1, 2], 50), True),  # two files, each in the order of its classes
+        (np.random.default_rng(0).permutation(np.repeat([0, 1, 2], 100)), False),
+    ],
+)
 def test_what_chance_leaves_out_is_not_told(labels: NDArray[np.int64], told: bool) -> None:
     """The first two samples of shuffled data may well be of one class: nobody would learn anything from that."""
     first = int(np.flatnonzero(labels[1:] == labels[:-1])[0])

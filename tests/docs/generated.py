@@ -1,9 +1,9 @@
-"""The parts of the manual that repeat what the code says: made from it, and held to it by test_generated.py.
+"""The parts of the manual that are made from the code, and checked by test_generated.py.
 
     python -m tests.docs.generated
 
-writes them anew, each between `<!-- generated: NAME -->` and `<!-- end -->`. Meanings of columns are
-written by hand in the table itself and kept.
+writes them anew, each between `<!-- generated: NAME -->` and `<!-- end -->`. Meanings of columns
+are written by hand in the table itself and kept.
 """
 
 from __future__ import annotations

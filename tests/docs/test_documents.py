@@ -99,7 +99,8 @@ def test_named_files_exist(name):
     """Files of the tree that a document names."""
     text = DOCUMENTS[name]
     for path in re.findall(
-        r"(?<![\w/.])((?:robbench|tests|benchmarks)/[\w./-]+\.(?:py|md|toml)\b|(?:robbench|tests)/\w+/(?![\w.]))",
+        r"(?<![\w/.])((?:robbench|tests|benchmarks)/[\w./-]+\.(?:py|md|toml)\b"
+        r"|(?:robbench|tests)/\w+/(?![\w.]))",
         text,
     ):
         assert path in MADE_UP or (ROOT / path).exists(), path

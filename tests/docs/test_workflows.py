@@ -33,9 +33,12 @@ def runner(environment: Callable, tmp_path: Path) -> Callable[..., int]:
 
     def run(script: str, **variables: str) -> int:
         env = environment(
-            GITHUB_ACTIONS="true", GITHUB_OUTPUT=str(tmp_path / "output"), GITHUB_STEP_SUMMARY=str(tmp_path / "summary"),
-            PYTHONPATH=str(ROOT), **variables,
-        )  # fmt: skip
+            GITHUB_ACTIONS="true",
+            GITHUB_OUTPUT=str(tmp_path / "output"),
+            GITHUB_STEP_SUMMARY=str(tmp_path / "summary"),
+            PYTHONPATH=str(ROOT),
+            **variables,
+        )
         env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
         command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
         return subprocess.run(

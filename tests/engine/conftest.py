@@ -53,9 +53,15 @@ def digits(one_thread: None) -> Digits:
     images, labels = images.astype(np.uint8).reshape(-1, 1, 8, 8), labels.astype(np.int64)
     torch.manual_seed(0)
     model = nn.Sequential(
-        nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, stride=2, padding=1), nn.ReLU(),
-        nn.Flatten(), nn.Linear(512, 64), nn.ReLU(), nn.Linear(64, 10),
-    )  # fmt: skip
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 32, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(512, 64),
+        nn.ReLU(),
+        nn.Linear(64, 10),
+    )
     x, y = torch.from_numpy(images[:1200]).float() / 16, torch.from_numpy(labels[:1200])
     optimizer = torch.optim.Adam(model.parameters(), lr=0.003)
     for _ in range(8):

@@ -326,7 +326,7 @@ def test_a_stop_tells_of_whole_samples(
         cascade = Cascade(
             digits.model, split, parse_threat("linf:0.05,0.1,0.2"), entries(SPECS), seed=0, width=8
         )
-        ticks = list(cascade.run(stop=lambda: calls.append(None) or len(calls) > 400))  # type: ignore[func-returns-value]
+        ticks = list(cascade.run(stop=lambda: calls.append(None) or len(calls) > 400))
     told = {(v.sample, v.eps_index): v for tick in ticks for v in tick.verdicts}
     assert 20 < len(told) < 180
     assert len(told) % 3 == 0
@@ -446,7 +446,7 @@ def test_without_a_budget_the_smallest_perturbation_is_kept(
     table: Callable[..., Table],
 ) -> None:
     """Of all places that all variants of all entries have been to, the nearest misclassified one; and all have been tried."""
-    queries = sum((attack.steps + 1) * len(attack.rungs) for _, attack in ladders)  # type: ignore[union-attr]
+    queries = sum((attack.steps + 1) * len(attack.rungs) for _, attack in ladders)
     for v in table(ladders, Bright(), dark, "linf:inf").values():
         assert (v.adversarial, v.entry, v.variant, v.status) == (
             size is not None,

@@ -309,7 +309,7 @@ class Quantised(nn.Module):
         self.first.weight.data.fill_(1.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.model(self.norm(self.first(Rounding.apply(x))))  # type: ignore[no-untyped-call]
+        logits: Tensor = self.model(self.norm(self.first(Rounding.apply(x))))
         return logits
 
 

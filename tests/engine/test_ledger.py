@@ -32,11 +32,17 @@ class Line(nn.Module):
         return torch.stack([-z, z], 1)
 
 
-def _ledger(threat: str = "l2:1", *, samples: int = 3, late: bool = False, keep: bool = True) -> Ledger:  # fmt: skip
+def _ledger(
+    threat: str = "l2:1", *, samples: int = 3, late: bool = False, keep: bool = True
+) -> Ledger:
     split = Split(
-        torch.full((samples, 2), START), torch.zeros(samples, dtype=torch.int64),
-        torch.arange(samples), ("a", "b"), "toy", "test",
-    )  # fmt: skip
+        torch.full((samples, 2), START),
+        torch.zeros(samples, dtype=torch.int64),
+        torch.arange(samples),
+        ("a", "b"),
+        "toy",
+        "test",
+    )
     tiles = Tiles(8, 8)
     pool = Pool.of(split, parse_threat(threat), Line(), seed=0, tiles=tiles)
     return Ledger(pool, Line(), tiles, draws=1, late=late, keep_points=keep)

@@ -19,9 +19,14 @@ COUNTS = ("forwards", "backwards", "nonfinite", "zero_gradients", "steps")
 
 def _attempt(counts: tuple[int, ...], *, shown: bool = True) -> Attempt:
     return Attempt(
-        0, Trial(0, 0, 0), torch.zeros(1), None, 1.0, **dict(zip(COUNTS, counts, strict=True)),
+        0,
+        Trial(0, 0, 0),
+        torch.zeros(1),
+        None,
+        1.0,
+        **dict(zip(COUNTS, counts, strict=True)),
         shown=shown,
-    )  # fmt: skip
+    )
 
 
 def test_a_judged_row_is_read_in_the_order_it_is_written() -> None:
@@ -37,8 +42,12 @@ def test_costs_add_up(trials: list[tuple[int, ...]]) -> None:
         record.add(_attempt(counts))
     sums = [sum(column) for column in zip(*trials, strict=True)] or [0] * 5
     assert [
-        record.forwards - 1, record.backwards, record.nonfinite, record.zero_gradients, record.work
-    ] == sums  # fmt: skip
+        record.forwards - 1,
+        record.backwards,
+        record.nonfinite,
+        record.zero_gradients,
+        record.work,
+    ] == sums
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,16 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 def _problem(x0: Tensor, y: list[int], eps: list[float], norm: str = "linf") -> Problem:
     rows = torch.arange(len(x0))
-    return Problem(x0=x0, y=torch.tensor(y), target=-torch.ones_like(rows), eps=torch.tensor(eps), key=rows, index=rows,
-                   logits0=torch.zeros(len(x0), 2), norm=NORMS[norm])  # fmt: skip
+    return Problem(
+        x0=x0,
+        y=torch.tensor(y),
+        target=-torch.ones_like(rows),
+        eps=torch.tensor(eps),
+        key=rows,
+        index=rows,
+        logits0=torch.zeros(len(x0), 2),
+        norm=NORMS[norm],
+    )
 
 
 def test_verify_rejects_whatever_breaks_a_rule() -> None:

@@ -11,8 +11,10 @@ from pathlib import Path
 HERE = Path(__file__).parent
 COMMANDS = [
     "train --data digits --loss cross-entropy --epochs 2 --name ce",
-    "train --data digits --loss cross-entropy --inner pgd:steps=7 --threat linf:0.15 --epochs 2 --name at",
-    "attack ce at --attack pgd:steps=10 --attack apgd:steps=20 --threat linf:0.15 --limit 60 --json",
+    "train --data digits --loss cross-entropy --inner pgd:steps=7 --threat linf:0.15 --epochs 2 "
+    "--name at",
+    "attack ce at --attack pgd:steps=10 --attack apgd:steps=20 --threat linf:0.15 --limit 60 "
+    "--json",
     "measure ce at --train-samples 50",
 ]
 COUNTS = ("n_samples", "n_clean_correct", "n_robust", "n_adversarial")

@@ -91,9 +91,12 @@ def test_features_that_are_no_numbers_are_left_out(digits):
     broken = dataclasses.replace(seen, features=features, columns=columns)
     kept = np.arange(70) != 3
     rest = dataclasses.replace(
-        seen, labels=seen.labels[kept], features=features[kept], distances=seen.distances[kept],
+        seen,
+        labels=seen.labels[kept],
+        features=features[kept],
+        distances=seen.distances[kept],
         columns={name: values[kept] for name, values in columns.items()},
-    )  # fmt: skip
+    )
     of_all, of_rest = (
         {
             (m.name, m.label): m.value

@@ -57,8 +57,11 @@ def test_the_model_of_the_largest_margin_has_ratio_one_and_a_rotated_one_less() 
 def test_clouds_that_overlap_are_not_separable() -> None:
     """Also when there are few points, when one lies on the other, and when all are the same."""
     rng = np.random.default_rng(0)
-    for one, other in ((rng.normal(size=(60, 3)), rng.normal(size=(60, 3))), (np.zeros((1, 2)), np.zeros((1, 2))),
-                       (np.array([[0.0], [2.0]]), np.array([[1.0]]))):  # fmt: skip
+    for one, other in (
+        (rng.normal(size=(60, 3)), rng.normal(size=(60, 3))),
+        (np.zeros((1, 2)), np.zeros((1, 2))),
+        (np.array([[0.0], [2.0]]), np.array([[1.0]])),
+    ):
         best = largest_margin(one, other)
         assert not best.separable
         assert not best.solved
@@ -78,9 +81,12 @@ def test_against_an_independent_solver() -> None:
     one, other = rng.normal(size=(12, 2)) + 3, rng.normal(size=(12, 2)) - 3
     points, side = np.concatenate([one, other]), np.repeat([1.0, -1.0], 12)
     solved = minimize(
-        lambda v: v[:2] @ v[:2] / 2, np.array([1.0, 1.0, 0.0]), jac=lambda v: np.array([v[0], v[1], 0.0]), method="SLSQP",
+        lambda v: v[:2] @ v[:2] / 2,
+        np.array([1.0, 1.0, 0.0]),
+        jac=lambda v: np.array([v[0], v[1], 0.0]),
+        method="SLSQP",
         constraints={"type": "ineq", "fun": lambda v: side * (points @ v[:2] + v[2]) - 1},
-    )  # fmt: skip
+    )
     assert largest_margin(one, other).high == pytest.approx(
         1 / np.linalg.norm(solved.x[:2]), rel=2e-3
     )

@@ -63,7 +63,8 @@ class Own(Architecture):
     width: int = 4
     def build(self, info):
         body = nn.Sequential(nn.Flatten(), nn.Linear(12, self.width))
-        return Classifier(nn.Identity(), body, nn.Linear(self.width, 3), features=self.width, classes=3)
+        head = nn.Linear(self.width, 3)
+        return Classifier(nn.Identity(), body, head, features=self.width, classes=3)
 """
 
 

@@ -16,9 +16,13 @@ from robbench.models.fingerprint import output_fingerprint
 
 N, SHAPE = 6, (1, 4, 4)
 SPLIT = Split(
-    images=torch.arange(N * 16, dtype=torch.uint8).reshape(N, *SHAPE), labels=torch.zeros(N, dtype=torch.int64),
-    ids=torch.arange(N), classes=("a", "b"), name="made", split="test",
-)  # fmt: skip
+    images=torch.arange(N * 16, dtype=torch.uint8).reshape(N, *SHAPE),
+    labels=torch.zeros(N, dtype=torch.int64),
+    ids=torch.arange(N),
+    classes=("a", "b"),
+    name="made",
+    split="test",
+)
 
 
 class Asked(nn.Module):

@@ -156,8 +156,16 @@ def climb() -> Callable[[str, Tensor], Tensor]:
     def gradient(name: str, h: Tensor) -> Tensor:
         rows, h = torch.arange(4), h.clone().requires_grad_()
         logits = build_head("max-mahalanobis:scale=10", 8, 4)(h)
-        p = Problem(x0=torch.zeros(4, 1), y=rows, target=(rows + 1) % 4, eps=torch.ones(4), key=rows, index=rows,
-                    logits0=logits.detach(), norm=NORMS["linf"])  # fmt: skip
+        p = Problem(
+            x0=torch.zeros(4, 1),
+            y=rows,
+            target=(rows + 1) % 4,
+            eps=torch.ones(4),
+            key=rows,
+            index=rows,
+            logits0=logits.detach(),
+            norm=NORMS["linf"],
+        )
         return torch.autograd.grad(OBJECTIVES[name](logits, p).sum(), h)[0]
 
     return gradient
@@ -237,7 +245,10 @@ def test_round_trip(
     """A model folder gives back the head with its options, centres and logits, for our models and for foreign ones."""
     model_spec = "mlp:width=5"
     if foreign:
-        source = "from torch import nn\ndef net():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.Linear(5, 4))\n"
+        source = (
+            "from torch import nn\ndef net():\n"
+            "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.Linear(5, 4))\n"
+        )
         model_spec = f"{private_module(source)}:net"
     data = info((1, 8, 8), 4)
     model = create(model_spec, data).with_head(spec)
@@ -245,9 +256,14 @@ def test_round_trip(
         for tensor in model.head.state_dict().values():  # as training would have left them
             tensor += torch.rand_like(tensor)
     config = {
-        "schema": "robbench.model/1", "model": model_spec, "head": model.head_spec, "classes": list(data.classes),
-        "shape": [1, 8, 8], "mean": list(data.mean), "std": list(data.std),
-    }  # fmt: skip
+        "schema": "robbench.model/1",
+        "model": model_spec,
+        "head": model.head_spec,
+        "classes": list(data.classes),
+        "shape": [1, 8, 8],
+        "mean": list(data.mean),
+        "std": list(data.std),
+    }
     save(tmp_path / "m", "model.safetensors", model)
     (tmp_path / "m" / "config.json").write_text(json.dumps(config))
     with trust_code():

@@ -115,12 +115,12 @@ MAKERS: dict[str, Callable[[float], nn.Module]] = {
     "fraction": lambda value: Net(fractions.Fraction(value)),
     "range": lambda value: Net(range(int(value * 10))),
     "half precision": lambda value: Net(torch.tensor(value, dtype=torch.bfloat16)),
-    "frozen script": lambda value: torch.jit.freeze(torch.jit.script(_member(value).eval())),  # type: ignore[no-untyped-call]
-    "attribute of a script": lambda value: Net([torch.jit.script(_Scaled(value))]),  # type: ignore[no-untyped-call]
+    "frozen script": lambda value: torch.jit.freeze(torch.jit.script(_member(value).eval())),
+    "attribute of a script": lambda value: Net([torch.jit.script(_Scaled(value))]),
     "traced function": lambda value: Net(torch.jit.trace(lambda x: x * value, torch.ones(1))),
     "traced graph": lambda value: torch.fx.symbolic_trace(_Scaled(value)),
     "quantised": lambda value: torch.ao.quantization.quantize_dynamic(_member(value), {nn.Linear}),
-}  # fmt: skip
+}
 
 
 class _Scaled(nn.Module):

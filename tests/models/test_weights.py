@@ -94,7 +94,8 @@ def test_a_private_model_comes_back(
 ) -> None:
     """A module:factory model is rebuilt from its spec and its weights, by those who trust the code that its config names."""
     name = private_module(
-        "from torch import nn\ndef net(width=3):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, width))\n"
+        "from torch import nn\ndef net(width=3):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, width))\n"
     )
     model = _write(tmp_path / "m", f"{name}:net:width=2", info((1, 8, 8), 2), head="score")
     with pytest.raises(UserError, match=f"config.json names private code, {name}:net"):

@@ -30,16 +30,28 @@ def _rows(n: int = 40, seed: int = 0, eps: float = 0.1, labels: int = 4) -> list
         adversarial = not correct or size <= eps
         rows.append(
             {
-                "sample_id": 1000 + i, "sample_index": i, "label": i % labels,
+                "sample_id": 1000 + i,
+                "sample_index": i,
+                "label": i % labels,
                 "clean_pred": i % labels if correct else (i + 1) % labels,
-                "clean_margin": 10 * size if correct else -1.0, "clean_pmargin": 0.5, "adv_pred": i % labels,
-                "adv_margin": -0.5 if adversarial else 3 * size, "adv_pmargin": -0.25,
-                "clean_correct": correct, "adversarial": adversarial, "robust": not adversarial,
-                "dist_linf": size if adversarial and correct else 0.0 if adversarial else None, "dist_l2": None,
-                "broken_by": "pgd" if adversarial and correct else None, "broken_variant": None, "first_success_step": None,
-                "n_forward": 11, "n_backward": 10, "status": 0,
+                "clean_margin": 10 * size if correct else -1.0,
+                "clean_pmargin": 0.5,
+                "adv_pred": i % labels,
+                "adv_margin": -0.5 if adversarial else 3 * size,
+                "adv_pmargin": -0.25,
+                "clean_correct": correct,
+                "adversarial": adversarial,
+                "robust": not adversarial,
+                "dist_linf": size if adversarial and correct else 0.0 if adversarial else None,
+                "dist_l2": None,
+                "broken_by": "pgd" if adversarial and correct else None,
+                "broken_variant": None,
+                "first_success_step": None,
+                "n_forward": 11,
+                "n_backward": 10,
+                "status": 0,
             }
-        )  # fmt: skip
+        )
     return rows
 
 

@@ -27,16 +27,22 @@ QUIET = {
     ("changes", "said"),
     [
         ({}, []),
-        ({"n_unconfirmed": 2}, ["2 claimed successes did not survive the re-check: is the model random?"]),
+        (
+            {"n_unconfirmed": 2},
+            ["2 claimed successes did not survive the re-check: is the model random?"],
+        ),
         ({"n_error": 3}, ["3 samples gave logits or gradients that are not finite numbers"]),
-        ({"n_unfinished": 1}, ["1 samples unfinished within the limits: robust accuracy is 40.0% to 50.0%"]),
+        (
+            {"n_unfinished": 1},
+            ["1 samples unfinished within the limits: robust accuracy is 40.0% to 50.0%"],
+        ),
         ({"n_unfinished": 1, "robust_accuracy": None}, ["1 samples unfinished within the limits"]),
         ({"distance_p50": math.inf}, ["half of the samples have no perturbation found"]),
         ({"distance_p50": 0.5}, []),
         ({"flags": [{"name": "a", "text": "b"}]}, ["a: b"]),
         ({"flags": json.dumps([{"name": "a", "text": "b"}])}, ["a: b"]),
     ],
-)  # fmt: skip
+)
 def test_warnings_of_a_row(changes: dict[str, Any], said: list[str]) -> None:
     """Of a row of the runs table or of `compare`; nothing about a run without faults."""
     assert texts.warnings(QUIET | changes) == said

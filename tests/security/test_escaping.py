@@ -12,7 +12,10 @@ import pytest
 
 from robbench.core.escaping import csv_cell, markdown, one_line, printable
 
-NAME = "evil\x1b]0;owned\x07\x1b[2J\n::error::forged\n##[error]forged|<script>alert(1)</script>`x`[a](http://b.c)\u202e[bold]b[/bold]"
+NAME = (
+    "evil\x1b]0;owned\x07\x1b[2J\n::error::forged\n"
+    "##[error]forged|<script>alert(1)</script>`x`[a](http://b.c)\u202e[bold]b[/bold]"
+)
 
 
 @pytest.fixture

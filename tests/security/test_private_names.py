@@ -98,10 +98,18 @@ def forget():
         ("train --config c.toml --epochs 1 --limit 20", 'inner = "hostile:Attack"', "c.toml"),
         ("train --config c.toml --epochs 1 --limit 20", 'model = "hostile:make"', "c.toml"),
         ("train --config c.toml --epochs 1 --limit 20", 'data = "hostile:Data[first=3]"', "c.toml"),
-        ("attack mlp --config c.toml --limit 4", '[attack]\nattack = ["fgsm", "eot:attack=(hostile:Attack)"]', "c.toml"),
-        ("attack mlp --limit 4 --attack c.toml", 'attacks = ["transfer:source=(hostile:make)"]', "c.toml"),
+        (
+            "attack mlp --config c.toml --limit 4",
+            '[attack]\nattack = ["fgsm", "eot:attack=(hostile:Attack)"]',
+            "c.toml",
+        ),
+        (
+            "attack mlp --limit 4 --attack c.toml",
+            'attacks = ["transfer:source=(hostile:make)"]',
+            "c.toml",
+        ),
     ],
-)  # fmt: skip
+)
 def test_settings_and_cascades(cli, hostile, command, content, named, dry):
     """TOML files: settings of either command, a cascade; nested names too; a dry run is no exception."""
     folder = hostile()
@@ -137,7 +145,8 @@ def test_the_data_of_a_report(cli, hostile, attacked, row_of, rewrite, tmp_path)
     """A report is written without the pictures whose data are private code."""
     folder = hostile()
     done = cli(
-        "attack mlp:width=8 --attack pgd:steps=9 --threat linf:1 --limit 40 --store-points --quiet --out S",
+        "attack mlp:width=8 --attack pgd:steps=9 --threat linf:1 --limit 40 --store-points --quiet "
+        "--out S",
         cwd=folder,
     )
     assert done.code == 0, done.err
@@ -170,8 +179,10 @@ def test_what_is_no_factory(cli, private, spec, words):
     """What was typed is refused by its kind, before it is called."""
     folder = private(
         "reexports",
-        "import functools, os\nfrom os import system\nfrom subprocess import Popen, run\nfrom torch import load\n"
-        "partial = functools.partial(os.system, 'touch ran')\npartial_run = functools.partial(run, ['touch', 'ran'])\n"
+        "import functools, os\nfrom os import system\nfrom subprocess import Popen, run\n"
+        "from torch import load\n"
+        "partial = functools.partial(os.system, 'touch ran')\n"
+        "partial_run = functools.partial(run, ['touch', 'ran'])\n"
         "partial_load = functools.partial(load, 'ran', weights_only=False)\n",
     )
     refused(
@@ -183,7 +194,8 @@ def test_factories_of_other_modules(cli, private):
     """A folder's modules may pass on what others of the folder define; an installed package's function is its own."""
     folder = private(
         "inner_nets",
-        "from torch import nn\ndef make(n=1):\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n",
+        "from torch import nn\ndef make(n=1):\n"
+        "    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n",
     )
     source = (
         "import functools\nfrom inner_nets import make\nfrom torchvision.models import resnet18\n"

@@ -27,20 +27,32 @@ def _changed(path: Path, name: str, values: pa.Array) -> None:
 
 
 RUNS = [  # column, its value now, what is said
-    ("eps", pa.array(["0.15"]), "holds string, not double"), ("n_samples", pa.array([20.0]), "holds double, not int64"),
-    ("model", pa.array([b"ce"]), "holds binary, not string"), ("model", pa.array([None], pa.string()), "must not be null"),
-    ("model", pa.array([None]), "must not be null"), ("started_at", pa.array([3]), "holds int64, not timestamp"),
-    ("started_at", pa.array([2**62], pa.timestamp("us")), "damaged"), ("eps", pa.array([-1.0]), "holds -1.0"),
-    ("eps", pa.array([float("nan")]), "holds nan"), ("n_samples", pa.array([0]), "holds 0"),
-    ("robust_accuracy", pa.array([1.5]), "holds 1.5"), ("norm", pa.array(["l7"]), "'l7', not linf or l2 or l1 or l0"),
-    ("max_time_s", pa.array(["much"]), "holds string, not double"), ("max_queries", pa.array([0]), "holds 0"),
+    ("eps", pa.array(["0.15"]), "holds string, not double"),
+    ("n_samples", pa.array([20.0]), "holds double, not int64"),
+    ("model", pa.array([b"ce"]), "holds binary, not string"),
+    ("model", pa.array([None], pa.string()), "must not be null"),
+    ("model", pa.array([None]), "must not be null"),
+    ("started_at", pa.array([3]), "holds int64, not timestamp"),
+    ("started_at", pa.array([2**62], pa.timestamp("us")), "damaged"),
+    ("eps", pa.array([-1.0]), "holds -1.0"),
+    ("eps", pa.array([float("nan")]), "holds nan"),
+    ("n_samples", pa.array([0]), "holds 0"),
+    ("robust_accuracy", pa.array([1.5]), "holds 1.5"),
+    ("norm", pa.array(["l7"]), "'l7', not linf or l2 or l1 or l0"),
+    ("max_time_s", pa.array(["much"]), "holds string, not double"),
+    ("max_queries", pa.array([0]), "holds 0"),
     ("config", pa.array(["{"]), "config is not valid JSON"),
-    ("config", pa.array(["[]"]), "config: "), ("config", pa.array(['{"limit": "x"}']), "config: limit: "),
-    ("config", pa.array(["[" * 100_000]), "nested"), ("attack_params", pa.array(['{"a": 1}']), "attack_params: "),
-    ("attack_params", pa.array(["[3]"]), "attack_params: 0: "), ("flags", pa.array(['[{"name": "x"}]']), "flags lacks 0.text"),
-    ("flags", pa.array(["null"]), "flags: "), ("provenance", pa.array(['{"argv": 3}']), "provenance: argv"),
-    ("provenance", pa.array(['{"env": {"A": 1}}']), "provenance: env.A"), ("train_config", pa.array(["9" * 5000]), "valid JSON"),
-]  # fmt: skip
+    ("config", pa.array(["[]"]), "config: "),
+    ("config", pa.array(['{"limit": "x"}']), "config: limit: "),
+    ("config", pa.array(["[" * 100_000]), "nested"),
+    ("attack_params", pa.array(['{"a": 1}']), "attack_params: "),
+    ("attack_params", pa.array(["[3]"]), "attack_params: 0: "),
+    ("flags", pa.array(['[{"name": "x"}]']), "flags lacks 0.text"),
+    ("flags", pa.array(["null"]), "flags: "),
+    ("provenance", pa.array(['{"argv": 3}']), "provenance: argv"),
+    ("provenance", pa.array(['{"env": {"A": 1}}']), "provenance: env.A"),
+    ("train_config", pa.array(["9" * 5000]), "valid JSON"),
+]
 
 
 @pytest.mark.parametrize(

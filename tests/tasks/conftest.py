@@ -12,7 +12,10 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-TINY = "train --data digits --model mlp:width=16,depth=1 --limit 150 --epochs 3 --inner pgd:steps=2 --name m"
+TINY = (
+    "train --data digits --model mlp:width=16,depth=1 --limit 150 --epochs 3 "
+    "--inner pgd:steps=2 --name m"
+)
 
 
 KILLER = """

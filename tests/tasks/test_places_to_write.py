@@ -50,9 +50,14 @@ def test_nobody_of_that_name(cli):
 
 @pytest.mark.parametrize(
     "line",
-    [ATTACK, "train --epochs 1 --limit 150", "check at --threat linf:0.1 --limit 8", "measure ce --train-samples 0",
-     "gate --baseline ce --model at"],
-)  # fmt: skip
+    [
+        ATTACK,
+        "train --epochs 1 --limit 150",
+        "check at --threat linf:0.1 --limit 8",
+        "measure ce --train-samples 0",
+        "gate --baseline ce --model at",
+    ],
+)
 def test_a_folder_that_may_not_be_written_to(cli, readable, monkeypatch, snapshot, line):
     """One exit code and one line, before any work, and no file is touched."""
     before = {name: held for name, held in snapshot(readable).items() if held[1]}

@@ -28,7 +28,8 @@ class Net(nn.Module):
         self.conv, self.fc = nn.Conv2d(1, 8, 3, padding=1), nn.Linear(128, 10)
         self.before, self.after = before, after
         digits = load_digits()
-        x, y = torch.tensor(digits.images[:400], dtype=torch.float32)[:, None] / 16, torch.tensor(digits.target[:400])
+        x = torch.tensor(digits.images[:400], dtype=torch.float32)[:, None] / 16
+        y = torch.tensor(digits.target[:400])
         with torch.no_grad():  # least squares: a classifier that is mostly right
             h, target = self.pool(x * 2 - 1).double(), torch.nn.functional.one_hot(y).double()
             weight = torch.linalg.solve(h.T @ h + torch.eye(128), h.T @ target).T
@@ -56,7 +57,8 @@ def plain(): return Net(lambda x: x * 2 - 1)
 def in_place(): return Net(lambda x: x.mul_(2).sub_(1))
 def alone(): return Net(lambda x: single(x) * 2 - 1)
 def answer(): return Net(lambda x: x * 2 - 1, lambda z: {"logits": z})
-def twelve(): return Net(lambda x: x * 2 - 1, lambda z: torch.cat([z[:, :4], 9 + z[:, :2], z[:, 4:]], 1))
+def twelve():
+    return Net(lambda x: x * 2 - 1, lambda z: torch.cat([z[:, :4], 9 + z[:, :2], z[:, 4:]], 1))
 def rejects():  # where two classes are close
     return Net(lambda x: x * 2 - 1, lambda z: torch.cat([z, z.topk(2, 1).values[:, 1:] + 1], 1))
 def prints(): return Net(lambda x: x * 2 - 1, spoken)
@@ -79,7 +81,8 @@ def frozen():
 def quantised():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return torch.ao.quantization.quantize_dynamic(plain().eval(), {nn.Linear}, dtype=torch.qint8)
+        quantize = torch.ao.quantization.quantize_dynamic
+        return quantize(plain().eval(), {nn.Linear}, dtype=torch.qint8)
 
 
 class Auxiliary(Net):
@@ -92,7 +95,8 @@ def auxiliary(): return Auxiliary()
 
 
 def convolutions():
-    return nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 10, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    layers = nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 10, 1), nn.AdaptiveAvgPool2d(1)
+    return nn.Sequential(*layers, nn.Flatten())
 
 
 def descriptor():

@@ -45,8 +45,10 @@ def _table(kind: str) -> pa.Table:
 def attacked(tiny, cli, for_all, tmp_path_factory) -> Iterator[Path]:
     """A store with a tiny model, attacked at two budgets with its points kept, and once without. Not to be written to."""
     out = tmp_path_factory.mktemp("report") / "S"
-    for line in ("attack m --attack pgd:steps=5 --threat linf:0.05,0.2 --limit 40 --store-points --out",
-                 "attack m --attack fgsm --threat l2:0.5 --limit 20 --out"):  # fmt: skip
+    for line in (
+        "attack m --attack pgd:steps=5 --threat linf:0.05,0.2 --limit 40 --store-points --out",
+        "attack m --attack fgsm --threat l2:0.5 --limit 20 --out",
+    ):
         if not out.exists():
             assert cli("", *tiny, "--out", out).code == 0
         assert cli(line, out).code == 0
@@ -177,9 +179,14 @@ def test_the_command_writes_one_page_and_says_where(attacked, cli, tmp_path, sna
 
 @pytest.mark.parametrize(
     ("words", "message"),
-    [("nobody --html r.html", "nobody"), ("m --html .", "folder"), ("m --html m/model.safetensors", r"\.html"),
-     ("m --html taken/r.html", "not a folder"), ("m --html", "argument")],
-)  # fmt: skip
+    [
+        ("nobody --html r.html", "nobody"),
+        ("m --html .", "folder"),
+        ("m --html m/model.safetensors", r"\.html"),
+        ("m --html taken/r.html", "not a folder"),
+        ("m --html", "argument"),
+    ],
+)
 def test_bad_input(attacked, cli, tmp_path, words, message):
     """Exit 2, one line, nothing written: a slip of the pen costs no model."""
     (tmp_path / "taken").write_text("a file")
@@ -194,8 +201,10 @@ def test_bad_input(attacked, cli, tmp_path, words, message):
 def test_a_report_without_pictures_never_imports_torch(attacked, spawn, tmp_path):
     """Reading results starts at once; plotly and jinja2 are not imported for --help either."""
     code = (
-        "import sys; from robbench.cli.app import app; assert not {{'plotly', 'jinja2', 'torch'}} & set(sys.modules)\n"
-        "sys.argv[1:] = {words}\ntry:\n    app(sys.argv[1:], standalone_mode=False)\nexcept SystemExit: pass\n"
+        "import sys; from robbench.cli.app import app; assert not {{'plotly', 'jinja2', "
+        "'torch'}} & set(sys.modules)\n"
+        "sys.argv[1:] = {words}\ntry:\n    app(sys.argv[1:], standalone_mode=False)\n"
+        "except SystemExit: pass\n"
         "assert 'plotly' in sys.modules and 'torch' not in sys.modules"
     )
     run = next(path.stem for path, run in _runs(attacked) if run.info["norm"] == "l2")

@@ -38,7 +38,10 @@ def make():
     torch.manual_seed(0)
     return Slow()
 """
-ATTACK = "attack endless:make --data digits --threat linf:0.1 --attack pgd:steps=5 --batch-size 8 --limit 200"
+ATTACK = (
+    "attack endless:make --data digits --threat linf:0.1 --attack pgd:steps=5 --batch-size 8 "
+    "--limit 200"
+)
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 
 
@@ -120,8 +123,8 @@ def test_a_signal_outside_of_the_main_loop(cli, store, monkeypatch, number, line
     done = cli(line, "--out", store)
     assert done.code == 128 + number, done.err
     assert (
-        f"stopped; finished epochs and decided samples are kept. To go on: robbench {line} --out {store}"
-        in done.err
+        f"stopped; finished epochs and decided samples are kept. To go on: robbench {line} "
+        f"--out {store}" in done.err
     )
     assert signal.getsignal(number) == before
 

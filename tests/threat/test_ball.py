@@ -23,9 +23,15 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def _problem(name: str, x0: Tensor, eps: Tensor) -> Problem:
     rows = torch.arange(len(x0))
     return Problem(
-        x0=x0, y=torch.zeros_like(rows), target=torch.full_like(rows, -1), eps=eps, key=rows * 7 + 1, index=rows,
-        logits0=torch.zeros(len(x0), 3, dtype=x0.dtype), norm=NORMS[name],
-    )  # fmt: skip
+        x0=x0,
+        y=torch.zeros_like(rows),
+        target=torch.full_like(rows, -1),
+        eps=eps,
+        key=rows * 7 + 1,
+        index=rows,
+        logits0=torch.zeros(len(x0), 3, dtype=x0.dtype),
+        norm=NORMS[name],
+    )
 
 
 @given(

@@ -247,10 +247,19 @@ def test_no_budget_is_no_bound(norm: Norm) -> None:
     assert float(norm.size(p)[1]) <= 1 + 1e-6
 
 
-@pytest.mark.parametrize(("eps", "expected"), [
-    (0.0, [0, 0, 0, 0, 0]), (0.99, [0, 0, 0, 0, 0]), (1.0, [0, -3, 0, 0, 0]), (2.9, [0, -3, 2, 0, 0]), (3.0, [0, -3, 2, -2, 0]),
-    (4.0, [0, -3, 2, -2, 2]), (9.0, [1, -3, 2, -2, 2]), (math.inf, [1, -3, 2, -2, 2]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("eps", "expected"),
+    [
+        (0.0, [0, 0, 0, 0, 0]),
+        (0.99, [0, 0, 0, 0, 0]),
+        (1.0, [0, -3, 0, 0, 0]),
+        (2.9, [0, -3, 2, 0, 0]),
+        (3.0, [0, -3, 2, -2, 0]),
+        (4.0, [0, -3, 2, -2, 2]),
+        (9.0, [1, -3, 2, -2, 2]),
+        (math.inf, [1, -3, 2, -2, 2]),
+    ],
+)
 def test_l0_keeps_the_largest_entries(eps: float, expected: list[float]) -> None:
     """floor(eps) entries survive, the largest; of those that tie the first ones, so that never one too many does."""
     d = torch.tensor([[1.0, -3.0, 2.0, -2.0, 2.0]])

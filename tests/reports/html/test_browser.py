@@ -52,8 +52,12 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 @pytest.fixture
 def file(add_run, tmp_path) -> Path:
     """A page of two models at three budgets, one of them none."""
-    runs = [add_run(f"{place:012x}", eps=eps, model=model, model_hash=model, threat=f"linf:{eps:g}")[1]
-            for place, (eps, model) in enumerate((e, m) for e in (0.05, 0.1, math.inf) for m in ("ce", "at"))]  # fmt: skip
+    runs = [
+        add_run(f"{place:012x}", eps=eps, model=model, model_hash=model, threat=f"linf:{eps:g}")[1]
+        for place, (eps, model) in enumerate(
+            (e, m) for e in (0.05, 0.1, math.inf) for m in ("ce", "at")
+        )
+    ]
     material = ReportData(runs)
     path = tmp_path / "report.html"
     path.write_text(render(material, page_sections(material), "Report"), encoding="utf-8")
@@ -67,8 +71,12 @@ def page(chromium, file):
     chromium.get_log("browser")
     chromium.get_log("performance")
     chromium.get(file.as_uri())
-    _wait(chromium, "return [...document.querySelectorAll('.plot')].filter((p) => !p.closest('details:not([open])'))"
-                    ".every((p) => p.querySelector('.main-svg[aria-hidden]'))")  # fmt: skip
+    _wait(
+        chromium,
+        "return [...document.querySelectorAll('.plot')].filter((p) => "
+        "!p.closest('details:not([open])'))"
+        ".every((p) => p.querySelector('.main-svg[aria-hidden]'))",
+    )
     return chromium
 
 
@@ -91,9 +99,11 @@ def _column(driver: Any, title: str) -> list[str]:
     """The texts of a column of the comparison, top to bottom."""
     return driver.execute_script(
         "const t = document.querySelector('table.sortable');"
-        "const at = [...t.tHead.rows[0].cells].findIndex((c) => c.querySelector('button').textContent === arguments[0]);"
-        "return [...t.tBodies[0].rows].map((r) => r.cells[at].textContent)", title,
-    )  # fmt: skip
+        "const at = [...t.tHead.rows[0].cells].findIndex((c) => "
+        "c.querySelector('button').textContent === arguments[0]);"
+        "return [...t.tBodies[0].rows].map((r) => r.cells[at].textContent)",
+        title,
+    )
 
 
 def _button(driver: Any, title: str) -> Any:
@@ -115,7 +125,8 @@ def test_it_loads_without_an_error_or_a_request(page, file):
     assert file.as_uri() in asked
     # Without a mouse there is no toolbar, so one is asked for, with the page's own configuration.
     toolbar = page.execute_async_script(
-        "const config = JSON.parse(document.getElementById('plotly-config').textContent), div = document.createElement('div');"
+        "const config = JSON.parse(document.getElementById('plotly-config').textContent), "
+        "div = document.createElement('div');"
         "document.body.append(div);"
         "Plotly.newPlot(div, [{y: [1, 2]}], {}, {...config, displayModeBar: true})"
         ".then(() => arguments[0](div.querySelector('.modebar').outerHTML.toLowerCase()))"
@@ -184,8 +195,10 @@ def test_a_figure_tells_its_values_and_hides_a_line(page):
 
 def test_dark_and_light_change_paper_and_figures(page):
     """Without loading anew; in print the page is light again."""
-    read = ("return [getComputedStyle(document.body).backgroundColor,"
-            "document.querySelector('#curves-1 .xtick text').style.fill]")  # fmt: skip
+    read = (
+        "return [getComputedStyle(document.body).backgroundColor,"
+        "document.querySelector('#curves-1 .xtick text').style.fill]"
+    )
     light = page.execute_script(read)
     _show(page, 1200, "dark")
     _wait(

@@ -54,8 +54,10 @@ def page(add_run):
     """The page of three runs with everything there is to show, and names that try to break out of it."""
     import numpy as np
 
-    runs = [add_run(c * 12, eps=eps, model=model, model_hash=model, loss=EVIL, device_name=EVIL)[1]
-            for c, eps, model in (("a", 0.05, "ce"), ("b", 0.1, "ce"), ("c", 0.1, EVIL))]  # fmt: skip
+    runs = [
+        add_run(c * 12, eps=eps, model=model, model_hash=model, loss=EVIL, device_name=EVIL)[1]
+        for c, eps, model in (("a", 0.05, "ce"), ("b", 0.1, "ce"), ("c", 0.1, EVIL))
+    ]
     runs.append(add_run("d" * 12, eps=math.inf, attack=EVIL)[1])
     epochs = [
         {"epoch": i, "train_loss": 1 / (i + 1), "clean_accuracy": 0.5, "robust_accuracy": None}
@@ -71,13 +73,27 @@ def page(add_run):
         "text": EVIL,
         "evidence": [1],
     }
-    measure = {"name": "numerical_rank", "points": "clean", "split": "test", "class": None, "value": 2.0,
-               "detail": json.dumps({"singular_values": [1.0, 0.5, 0.0]})}  # fmt: skip
+    measure = {
+        "name": "numerical_rank",
+        "points": "clean",
+        "split": "test",
+        "class": None,
+        "value": 2.0,
+        "detail": json.dumps({"singular_values": [1.0, 0.5, 0.0]}),
+    }
     material = ReportData(
-        runs, {EVIL: Training(epochs, Command(f"robbench train --name {EVIL}")), "ce": Training(epochs, None)},
-        {"ce": [EVIL, "b", "c", "d"]}, {"a" * 12: [measure]}, {"a" * 12: [check, {**check, "verdict": "pass", "evidence": []}]},
-        [Example("a" * 12, 7, EVIL, EVIL, EVIL, "linf", 0.05, EVIL, image, image + 0.1)], [EVIL], f"robbench report {EVIL}",
-    )  # fmt: skip
+        runs,
+        {
+            EVIL: Training(epochs, Command(f"robbench train --name {EVIL}")),
+            "ce": Training(epochs, None),
+        },
+        {"ce": [EVIL, "b", "c", "d"]},
+        {"a" * 12: [measure]},
+        {"a" * 12: [check, {**check, "verdict": "pass", "evidence": []}]},
+        [Example("a" * 12, 7, EVIL, EVIL, EVIL, "linf", 0.05, EVIL, image, image + 0.1)],
+        [EVIL],
+        f"robbench report {EVIL}",
+    )
     return render(material, page_sections(material), EVIL)
 
 
@@ -190,7 +206,8 @@ def test_the_commands_are_the_recorded_ones(page, add_run):
     for runs, wanted in (
         (
             [bare],
-            "robbench attack ce --attack fgsm --attack pgd --threat linf:0.1 --data digits --split test --seed 0 --limit 9",
+            "robbench attack ce --attack fgsm --attack pgd --threat linf:0.1 --data digits "
+            "--split test --seed 0 --limit 9",
         ),
         ([set_], "export ROBBENCH_SEED='a b'"),
         ([bare, set_], "ROBBENCH_SEED='a b' robbench attack m"),

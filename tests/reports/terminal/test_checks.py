@@ -13,9 +13,16 @@ def row(name: str, verdict: str, **more: Any) -> dict[str, Any]:
     """A row of the checks table."""
     figure = None if verdict == "skipped" else 0.25
     return {
-        "check": name, "severity": "error", "verdict": verdict, "figure": figure, "threshold": figure, "text": f"about {name}",
-        "source": "Carlini et al. 2019: something", "evidence": [], **more,
-    }  # fmt: skip
+        "check": name,
+        "severity": "error",
+        "verdict": verdict,
+        "figure": figure,
+        "threshold": figure,
+        "text": f"about {name}",
+        "source": "Carlini et al. 2019: something",
+        "evidence": [],
+        **more,
+    }
 
 
 def shown(rows: list[dict[str, Any]]) -> str:

@@ -73,7 +73,7 @@ EDITS = {
     "a non-persistent buffer": {"nets": NETS.replace("tensor([0.0])", "tensor([0.125])")},
     "a member in a list": {"nets": NETS.replace("fill_(0.0)", "fill_(0.125)")},
     "an attribute": {"nets": NETS.replace("temperature = 1.0", "temperature = 2.0")},
-}  # fmt: skip
+}
 
 
 def test_an_unchanged_model_is_found_and_a_changed_one_is_not(
@@ -141,8 +141,14 @@ def test_a_new_process_with_other_threads_finds_its_run(
 def test_a_gate_never_answers_for_other_code(
     cli: Callable[..., Any], private: Callable[..., Path], store: Path
 ) -> None:
-    net = "from ends import end\nfrom robbench.models.weights import load_model\nfrom pathlib import Path\n"
-    net += "from torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+    net = (
+        "from ends import end\nfrom robbench.models.weights import load_model\n"
+        "from pathlib import Path\n"
+    )
+    net += (
+        "from torch import nn\nclass Net(nn.Module):\n    def __init__(self):\n"
+        "        super().__init__()\n"
+    )
     net += f"        self.net = load_model(Path({str(store / 'models' / 'at')!r}))[0]\n"
     net += "    def forward(self, x): return self.net(end(x))\n"
     gate = "gate --model defended:Net --max-drop 5 --out o"
@@ -165,7 +171,8 @@ class Net(nn.Module):
         super().__init__()
         self.layer = nn.Linear(64, 10)
     def forward(self, x):
-        return self.layer(x.flatten(1)) * 1.0 + x.flatten(1)[:, :10] * float(pathlib.Path("value").read_text())
+        value = float(pathlib.Path("value").read_text())
+        return self.layer(x.flatten(1)) * 1.0 + x.flatten(1)[:, :10] * value
 """
 
 
@@ -263,7 +270,10 @@ def test_the_baseline_stays_when_the_model_answers_otherwise(
     assert "answers have changed" in done.err
 
 
-TRAIN = "train --data data_of:Mine --model factory:make --loss loss_of:Mine --limit 100 --epochs 1 --name m --out o"
+TRAIN = (
+    "train --data data_of:Mine --model factory:make --loss loss_of:Mine --limit 100 --epochs 1 "
+    "--name m --out o"
+)
 LOSS = """
 import dataclasses
 from factor import FACTOR
@@ -271,8 +281,8 @@ from robbench.losses.base import Loss
 @dataclasses.dataclass(frozen=True)
 class Mine(Loss):
     def __call__(self, step):
-        import torch
-        return FACTOR * torch.nn.functional.cross_entropy(step.clean.logits, step.y, reduction="none")
+        from torch.nn.functional import cross_entropy
+        return FACTOR * cross_entropy(step.clean.logits, step.y, reduction="none")
 """
 FACTOR = "FACTOR = 1.0\n"
 
@@ -323,7 +333,10 @@ def test_a_trained_model_whose_code_has_changed_is_told(
     training: Callable[..., Any], rows_of: Callable[..., Any], tmp_path: Path
 ) -> None:
     assert training().code == 0
-    attack = "attack m --data data_of:Mine --limit 12 --threat linf:0.1 --attack fgsm --trust-code --out o --json"
+    attack = (
+        "attack m --data data_of:Mine --limit 12 --threat linf:0.1 --attack fgsm --trust-code "
+        "--out o --json"
+    )
     first = training(attack)
     assert first.code == 0, first.err
     assert "code-changed" not in first.err

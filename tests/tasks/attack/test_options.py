@@ -73,8 +73,11 @@ def test_budgets_of_one_run_and_runs_of_their_own(attack, samples, store, snapsh
     rates = [row["robust_accuracy"] for row in curve]
     assert rates[0] > rates[1] > rates[2]
     together = [samples(row["run_id"]) for row in curve]
-    assert all(not low["adversarial"] or high["adversarial"] for a, b in itertools.pairwise(together)
-               for low, high in zip(a, b, strict=True))  # fmt: skip
+    assert all(
+        not low["adversarial"] or high["adversarial"]
+        for a, b in itertools.pairwise(together)
+        for low, high in zip(a, b, strict=True)
+    )
     before = snapshot(store)
     (small,) = attack("at --attack pgd:steps=4 --attack apgd:steps=6 --threat linf:0.05 --limit 60")
     assert small["run_id"] == curve[0]["run_id"]
@@ -255,7 +258,8 @@ def test_no_median_under_a_budget(attack, info):
 def test_a_median_that_is_not_known(cli, store, attack, info):
     """Where half of the samples have no adversarial point found, the median is infinite, and nobody prints a number for it."""
     (row,) = attack(
-        "at --attack minimal:attack=(noise:steps=1),rounds=1,high=0.001 --threat linf:inf --limit 21"
+        "at --attack minimal:attack=(noise:steps=1),rounds=1,high=0.001 --threat linf:inf "
+        "--limit 21"
     )
     assert row["adversarial_ratio"] < 0.5
     assert info(row["run_id"])["distance_p50"] == float("inf")
@@ -341,9 +345,15 @@ def test_what_is_replayed_is_part_of_the_run(attack):
     )
     ids = [first["run_id"], second["run_id"]]
     line = "ce --attack pgd:steps=2 --threat linf:0.1 --limit 9"
-    found = [attack(line, *words)[0]["run_id"] for words in (
-        [], ["--replay", ids[0]], ["--replay", ids[0], "--replay", ids[1]], ["--replay", ids[1], "--replay", ids[0][:6]],
-    )]  # fmt: skip
+    found = [
+        attack(line, *words)[0]["run_id"]
+        for words in (
+            [],
+            ["--replay", ids[0]],
+            ["--replay", ids[0], "--replay", ids[1]],
+            ["--replay", ids[1], "--replay", ids[0][:6]],
+        )
+    ]
     assert len(set(found)) == 3
     assert found[2] == found[3]
 
@@ -602,7 +612,8 @@ def test_what_a_run_says_of_its_cascade(attack, info, samples, cli, store):
     assert broken
     assert broken <= {ATTACKS.canonical(spec) for spec in specs}
     (mixed,) = attack(
-        "ce --attack fgsm --attack autoattack-fast --attack pgd:steps=3 --threat linf:0.15 --limit 40"
+        "ce --attack fgsm --attack autoattack-fast --attack pgd:steps=3 --threat linf:0.15 "
+        "--limit 40"
     )
     assert mixed["attack"] == "fgsm + autoattack-fast + pgd:steps=3"
     plan = cli("attack ce --attack autoattack-fast --limit 40 --dry-run --out", store).json["runs"][
@@ -621,9 +632,11 @@ def test_a_name_is_what_it_stands_for(attack, store, tmp_path, cli, snapshot):
     (first,) = attack(f"{line} --attack autoattack-fast")
     before = snapshot(store)
     for words in (
-        [word for spec in specs for word in ("--attack", spec)], ["--attack", mine], ["--config", config],
+        [word for spec in specs for word in ("--attack", spec)],
+        ["--attack", mine],
+        ["--config", config],
         ["--attack", "apgd:steps=20,objective=cross-entropy", "--attack", specs[1]],
-    ):  # fmt: skip
+    ):
         (again,) = attack(line, *words)
         assert again["run_id"] == first["run_id"]
         assert again == first
@@ -644,9 +657,15 @@ def test_a_file_of_ones_own(attack, tmp_path, info, private, cli, store):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "cannot read"), ("", "list of specs"), ("attacks = [", "TOML"), ('attacks = ["apdg"]', "apgd"),
-     ('attacks = ["pgd"]\n[linf]\nattacks = 3', "list of specs"), ('attacks = ["autoattack", "apdg"]', "apgd|autoattack")],
-)  # fmt: skip
+    [
+        (None, "cannot read"),
+        ("", "list of specs"),
+        ("attacks = [", "TOML"),
+        ('attacks = ["apdg"]', "apgd"),
+        ('attacks = ["pgd"]\n[linf]\nattacks = 3', "list of specs"),
+        ('attacks = ["autoattack", "apdg"]', "apgd|autoattack"),
+    ],
+)
 def test_files_that_are_no_cascade(cli, store, snapshot, tmp_path, content, message):
     """Missing, empty, malformed, with a typing error: exit 2, one line, nothing written."""
     path = tmp_path / "mine.toml"
@@ -678,7 +697,8 @@ class Base(nn.Module):
         self.linear = nn.Linear(64, 10)
         x, y = (torch.tensor(column[:1200]) for column in load_digits(return_X_y=True))
         x = torch.cat([x.float() / 16, torch.ones(1200, 1)], 1)
-        fit = torch.linalg.solve(x.T @ x + torch.eye(65), x.T @ nn.functional.one_hot(y, 10).float())
+        target = nn.functional.one_hot(y, 10).float()
+        fit = torch.linalg.solve(x.T @ x + torch.eye(65), x.T @ target)
         self.linear.weight.data, self.linear.bias.data = 10 * fit[:64].T.contiguous(), 10 * fit[64]
     def forward(self, x):
         return self.linear(x.flatten(1))
@@ -710,7 +730,10 @@ class Saturated(Base):
 def test_flags_of_models(cli, private, tmp_path, factory, flag):
     """A model that deserves one has it in its run's row, on stderr, in the table and in JSON; a plain one has none."""
     folder, out = private("flagged_models", ILL), tmp_path / "S"
-    line = f"attack flagged_models:{factory} --attack pgd:steps=3 --threat linf:0.05 --limit 30 --json --out"
+    line = (
+        f"attack flagged_models:{factory} --attack pgd:steps=3 --threat linf:0.05 --limit 30 "
+        "--json --out"
+    )
     done = cli(line, out, cwd=folder)
     assert done.code == 0, done.err
     (row,) = done.json["rows"]
@@ -735,7 +758,8 @@ def test_flags_of_models(cli, private, tmp_path, factory, flag):
 def test_no_flags_for_the_trained_models(attack, info):
     """Ordinary networks under ordinary attacks raise none."""
     rows = attack(
-        "ce at --attack pgd:steps=3 --attack apgd-t:steps=5 --attack square:steps=50 --threat linf:0.05,0.15 --limit 80"
+        "ce at --attack pgd:steps=3 --attack apgd-t:steps=5 --attack square:steps=50 "
+        "--threat linf:0.05,0.15 --limit 80"
     )
     assert len(rows) == 4
     for row in rows:
@@ -745,7 +769,10 @@ def test_no_flags_for_the_trained_models(attack, info):
 def test_flags_survive_an_interruption(cli, private, tmp_path, monkeypatch):
     """A run that was stopped and continued says the same of the model as one that was not."""
     folder = private("flagged_models", ILL)
-    line = "attack flagged_models:Rounded --attack pgd:steps=3,init=clean --threat linf:0.05 --limit 80 --batch-size 16 --json --out"
+    line = (
+        "attack flagged_models:Rounded --attack pgd:steps=3,init=clean --threat linf:0.05 "
+        "--limit 80 --batch-size 16 --json --out"
+    )
     whole = cli(line, tmp_path / "A", cwd=folder)
     ticks, cascade_run = itertools.count(), session.Cascade.run
 

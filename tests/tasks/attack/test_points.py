@@ -29,7 +29,8 @@ from robbench.threat.model import parse_threat
 from robbench.threat.problem import Problem
 
 WORDS = shlex.split(
-    "attack at --attack pgd:steps=4 --attack apgd:steps=15 --threat linf:0.1,0.15 --limit 80 --batch-size 16 --store-points"
+    "attack at --attack pgd:steps=4 --attack apgd:steps=15 --threat linf:0.1,0.15 --limit 80 "
+    "--batch-size 16 --store-points"
 )
 
 
@@ -61,9 +62,15 @@ def judged(model, x, split, threat):
     """What the model says at points of the whole split."""
     index = torch.arange(len(split))
     p = Problem(
-        x0=split.pixels(index), y=split.labels, target=index * 0 - 1, eps=torch.full((len(split),), threat.eps),
-        key=index, index=index, logits0=torch.zeros(len(split), 2), norm=threat.norm,
-    )  # fmt: skip
+        x0=split.pixels(index),
+        y=split.labels,
+        target=index * 0 - 1,
+        eps=torch.full((len(split),), threat.eps),
+        key=index,
+        index=index,
+        logits0=torch.zeros(len(split), 2),
+        norm=threat.norm,
+    )
     return verify(model, x, p, Tiles(32, 8)).rows()
 
 

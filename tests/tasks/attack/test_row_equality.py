@@ -46,7 +46,10 @@ def attack(
     monkeypatch.chdir(tmp_path)
 
     def run(name: str, *more: Any) -> tuple[dict[str, Any], Any, str]:
-        line = f"attack rowmodels:{name} --data digits --limit 40 --attack pgd:steps=3 --threat linf:0.1 --json --out {name}"
+        line = (
+            f"attack rowmodels:{name} --data digits --limit 40 --attack pgd:steps=3 "
+            f"--threat linf:0.1 --json --out {name}"
+        )
         done = cli(*line.split(), *more)
         assert done.code == 0, done.err
         (row,) = done.json["rows"]

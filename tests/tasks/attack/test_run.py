@@ -21,7 +21,8 @@ from robbench.tasks.attack.plan import plan_attacks
 from robbench.tasks.attack.session import AttackSession
 
 WORDS = shlex.split(
-    "attack at --attack pgd:steps=4 --attack apgd:steps=30 --threat linf:0.15 --limit 120 --batch-size 16"
+    "attack at --attack pgd:steps=4 --attack apgd:steps=30 --threat linf:0.15 --limit 120 "
+    "--batch-size 16"
 )
 
 
@@ -498,10 +499,19 @@ def nothing():
 
 @pytest.mark.parametrize(
     ("factory", "hint"),
-    [("Probabilities", "probabilities"), ("LogProbabilities", "log-probabilities"), ("Nan", "finite"), ("Few", "7 outputs"),
-     ("Flat", "shape"), ("Pair", "tuple"), ("Colour", "shape"), ("nothing", "nn.Module"), ("Absent", "Absent"),
-     ("Probabilities:depth=3", "depth")],
-)  # fmt: skip
+    [
+        ("Probabilities", "probabilities"),
+        ("LogProbabilities", "log-probabilities"),
+        ("Nan", "finite"),
+        ("Few", "7 outputs"),
+        ("Flat", "shape"),
+        ("Pair", "tuple"),
+        ("Colour", "shape"),
+        ("nothing", "nn.Module"),
+        ("Absent", "Absent"),
+        ("Probabilities:depth=3", "depth"),
+    ],
+)
 @pytest.mark.parametrize("command", ["attack", "train"])
 def test_models_that_cannot_be_used(cli, private, tmp_path, factory, hint, command):
     """Probabilities, wrong shapes, NaN and things that are no model are exit 2 with one clear line; nothing is written."""
