@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from robbench.api.commands import check, gate, measure, train
     from robbench.api.evaluate import evaluate
     from robbench.api.evaluation import Evaluation
-    from robbench.api.results import compare, load_runs, report
+    from robbench.api.results import compare, load_runs, plot, report
     from robbench.api.runs import attack
     from robbench.core.errors import RunError, UserError
 
@@ -27,6 +27,7 @@ _HOMES = {
     "gate": "api.commands",
     "load_runs": "api.results",
     "measure": "api.commands",
+    "plot": "api.results",
     "report": "api.results",
     "RunError": "core.errors",
     "train": "api.commands",
@@ -44,6 +45,7 @@ __all__ = [
     "gate",
     "load_runs",
     "measure",
+    "plot",
     "report",
     "train",
 ]

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from robbench.api.evaluation import Evaluation
+    from robbench.reports.figures.plot import Plot
     from robbench.tasks.report import Report
 
 _TABLES = {
@@ -127,6 +128,38 @@ def report(
 
     folder = None if data_dir is None else Path(data_dir)
     return write_report(several(runs), Path(out), Path(html), title=title, data_dir=folder)
+
+
+def plot(
+    kind: Literal["curves", "margins", "spectrum", "training", "cost"],
+    runs: Names = (),
+    *,
+    figure: Path | str | None = None,
+    csv: Path | str | None = None,
+    out: Path | str = "runs",
+    where: Names = (),
+    over_seeds: bool = False,
+    width: float | None = None,
+) -> Plot:
+    """A figure for a paper, as `robbench plot` draws it: `.figure` is Matplotlib's, `.data` its numbers.
+
+    figure: a .pdf, .svg, .png or .pgf to write; csv: a file for the numbers. where: conditions that
+    runs meet. over_seeds: one line for the training seeds of a recipe. width: inches, one column of
+    a paper by default. Raises UserError without Matplotlib (the extra `figures`), for names that
+    mean no run, and for runs that do not fit in one figure.
+    """
+    from robbench.tasks.plot import plot as draw
+
+    return draw(
+        kind,
+        several(runs),
+        Path(out),
+        figure=None if figure is None else Path(figure),
+        csv=None if csv is None else Path(csv),
+        where=several(where),
+        over_seeds=over_seeds,
+        width=width,
+    )
 
 
 def several(given: str | Iterable[Any]) -> list[Any]:

@@ -24,6 +24,7 @@ from robbench.cli.doctor import doctor
 from robbench.cli.explain import explain
 from robbench.cli.gate import gate
 from robbench.cli.measure import measure
+from robbench.cli.plot import plot
 from robbench.cli.query import query
 from robbench.cli.report import report
 from robbench.cli.reporter import error_line, fail, stdout_for_results
@@ -50,6 +51,7 @@ app.command(rich_help_panel=RESULTS, cls=Command)(show)
 app.command(rich_help_panel=RESULTS, cls=Command)(runs)
 app.command(rich_help_panel=RESULTS, cls=Command)(query)
 app.command(rich_help_panel=RESULTS, cls=Command)(report)
+app.command(rich_help_panel=RESULTS, cls=Command)(plot)
 app.command(rich_help_panel=EVIDENCE, cls=Command)(check)
 app.command(rich_help_panel=EVIDENCE, cls=Command)(measure)
 app.command(rich_help_panel=EVIDENCE, cls=Command)(gate)

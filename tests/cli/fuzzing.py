@@ -76,7 +76,7 @@ GOOD = {
     "alpha": ["0.1"], "max_drop": ["2"], "max_clean_drop": ["1"], "max_margin_drop": ["0.5"],
     "max_class_drop": ["9"], "max_time": ["2m"], "max_queries": ["5"], "replay": ["{R}"],
     "sql": ["SELECT * FROM runs", "SELECT count(*) FROM samples"], "html": ["page.html"],
-    "kind": ["attacks"], "name": ["apgd", "new"], "action": ["set", "show"],
+    "kind": ["attacks", "curves", "cost"], "figure": ["f.svg"], "width": ["3"], "name": ["apgd", "new"], "action": ["set", "show"],
     "recipe": ["digits-smoke"], "train_samples": ["9"], "precision": ["fp32", "bf16"],
     "title": ["A & B"], "junit_xml": ["j.xml"], "markdown": ["m.md"], "parquet": ["p.parquet"],
     "folder": ["{S}"], "config": ["x.toml"],
@@ -277,7 +277,7 @@ READERS = [
     "measure {R}", "attack ce --replay {R} --dry-run --limit 9", "attack ce --dry-run --limit 9",
     "compare ce at --csv", "compare --over-seeds --json",
     "compare --columns model,flags --sort robust_accuracy", "compare --markdown",
-    "compare --latex", "attack ce@last --dry-run --limit 9",
+    "compare --latex", "plot curves -o f.svg", "plot training -o f.svg", "attack ce@last --dry-run --limit 9",
     "check ce --threat linf:0.1 --limit 9", "train --name ce --dry-run --epochs 2",
     "query SELECT*FROM(runs)",
 ]  # fmt: skip

@@ -19,7 +19,7 @@ from robbench.cli.app import app
 COMMANDS = get_command(app).commands
 CHEAP = {"train": ["--epochs", "1"], "attack": ["--limit", "20"], "demo": None}
 """What keeps an example small; None: test_demo.py has it."""
-NEEDS = {"query": "duckdb"}
+NEEDS = {"plot": "matplotlib", "query": "duckdb"}
 
 
 def examples(name: str) -> list[str]:

@@ -107,7 +107,8 @@ FLAGS = {
     }
     | {"--alpha", "--these-samples", "--max-time", "--junit-xml", "--markdown"},
     "baseline": RESULTS,
-    "report": RESULTS | {"--html", "--title", "--data-dir", "--trust-code"},
+    "plot": RESULTS | {"--figure", "--csv", "--width", "--where", "--over-seeds"},
+    "report": RESULTS | {"--html", "--open", "--title", "--data-dir", "--trust-code"},
     "compare": RESULTS
     | {
         "--where",
@@ -138,6 +139,7 @@ ARGUMENTS = {
     "check": ["target"],
     "gate": [],
     "baseline": ["action", "run"],
+    "plot": ["kind", "runs"],
     "report": ["runs"],
     "show": ["run"],
     "runs": ["folder"],

@@ -16,13 +16,13 @@ from typing import Any
 import plotly.graph_objects as go
 
 from robbench.analysis.figure_data import Curve, Margins, edges, shares
+from robbench.analysis.plots.spectrum import FLOOR
 from robbench.analysis.series import Floats, Series
 
 COLOURS = ("#1a80bb", "#d55e00", "#009e73", "#cc79a7", "#a6790a", "#8766c1", "#808080", "#3a8fa8")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "cross", "x", "star", "triangle-down")
 MOST_LINES = 8  # histograms over each other; more are shown on demand
-FLOOR = 1e-6  # singular values below this share of the largest are rounding
 
 CONFIG: Mapping[str, Any] = {
     "displaylogo": False,

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from robbench.analysis.plots.spectrum import clean_measures, singular_values
 from robbench.analysis.series import model_names, name_of
 from robbench.reports import texts
 from robbench.reports.html import figures
@@ -28,17 +28,12 @@ def spectrum(material: ReportData) -> Section:
     names = model_names(material.runs)
     found: dict[str, dict[str, Mapping[str, Any]]] = {}
     for run in material.runs:
-        rows = {
-            row["name"]: row
-            for row in material.measures.get(run.info["run_id"], ())
-            if _is_clean(row, run)
-        }
-        if rows:
+        if rows := clean_measures(material.measures.get(run.info["run_id"], ()), run):
             found.setdefault(name_of(run, names), rows)
     lines = [
         (name, list(names.values()).index(name), values)
         for name, rows in found.items()
-        if (values := _singular_values(rows))
+        if (values := singular_values(rows))
     ]
     blocks: list[Any] = []
     if lines:
@@ -68,17 +63,6 @@ def spectrum(material: ReportData) -> Section:
             )
         )
     return Section("spectrum", "Feature spectrum", blocks, runs=_ids(material.runs))
-
-
-def _is_clean(row: Mapping[str, Any], run: Run) -> bool:
-    """Whether a row of the measures table is about the run's clean samples, all classes."""
-    return row["points"] == "clean" and row["split"] == run.info["split"] and row["class"] is None
-
-
-def _singular_values(rows: Mapping[str, Mapping[str, Any]]) -> list[float] | None:
-    """Relative singular values, falling: in the detail of the rank that was counted from them."""
-    detail = json.loads((rows.get("numerical_rank") or {}).get("detail") or "{}")
-    return detail.get("singular_values") or None
 
 
 def _ids(runs: Sequence[Run]) -> str:

@@ -1,0 +1,49 @@
+"""Robust accuracy against the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from robbench.analysis.figure_data import curves
+from robbench.analysis.plots.lines import Line, Plotted, training_of
+from robbench.analysis.plots.scope import about, one_scope
+from robbench.store.run import Run
+
+COLUMNS = ("clean_correct", "adversarial", "dist_linf", "dist_l2", "dist_l1", "dist_l0")
+"""The sample columns that it needs."""
+
+
+def security_curves(runs: Sequence[Run], *, over_seeds: bool = False) -> Plotted:
+    """Robust accuracy in [0,1] over eps with Wilson intervals, from clean accuracy at 0 on.
+
+    A point at each budget that was attacked; of a run without a budget a step at the size of each
+    sample's smallest perturbation. Raises UserError for runs in several norms or on other data.
+    """
+    series = one_scope(runs)
+    lines = [
+        Line(
+            one.name,
+            np.array(curve.eps),
+            np.array(curve.rate),
+            np.array(curve.low),
+            np.array(curve.high),
+            count=one.runs[0].info["n_samples"],
+            place=one.place,
+            dash=one.attack_place,
+            steps=curve.steps,
+            training=training_of(one.runs[0].info) if over_seeds else None,
+        )
+        for one in series
+        for curve in curves(one)
+    ]
+    return Plotted(
+        "curves",
+        lines,
+        "eps",
+        "robust_accuracy",
+        about(f"Robust accuracy against the {runs[0].info['norm']} budget", runs),
+        band="95 % Wilson intervals",
+        norm=runs[0].info["norm"],
+    )
