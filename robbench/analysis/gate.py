@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from types import MappingProxyType
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,13 +32,32 @@ COLUMNS = ("sample_id", "label", "clean_correct", "robust", "adversarial", "adv_
 """The sample columns that `judge` needs; without a budget also the distance in the norm."""
 
 
+NoteName = Literal[
+    "same-weights",
+    "unfinished",
+    "flag",
+    "edited",
+    "replayed",
+    "seeds",
+    "trained-since",
+    "out-of-time",
+    "stopped-early",
+]
+
+
+class Note(NamedTuple):
+    """A warning about the runs behind a verdict: its name, and the facts it is worded with."""
+
+    name: NoteName
+    facts: Mapping[str, Any] = MappingProxyType({})
+
+
 @dataclass(frozen=True, kw_only=True)
 class GateFinding:
     """What a gate found.
 
     baseline and candidate: their rows of the runs table (of a run not written, what is known).
-    seen of total: samples that were compared, of those the baseline has. notes: warnings, a
-    sentence each.
+    seen of total: samples that were compared, of those the baseline has. notes: warnings.
     """
 
     checks: Sequence[GateCheck]
@@ -46,7 +66,7 @@ class GateFinding:
     tolerances: Tolerances
     seen: int
     total: int
-    notes: Sequence[str] = ()
+    notes: Sequence[Note] = ()
 
     @property
     def verdict(self) -> Literal["pass", "regression", "undecided"]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from robbench.analysis.claims import contradictions
-from robbench.analysis.gate import COLUMNS, GateFinding, judge
+from robbench.analysis.gate import COLUMNS, GateFinding, Note, judge
 from robbench.analysis.gate_checks import Tolerances
 from robbench.analysis.summary import COLUMNS as SUMMARY_COLUMNS
 from robbench.store.answers import same_answers
@@ -52,14 +52,14 @@ def gate_runs(
         total=total,
         notes=[
             *remarks(reference.info, run.info),
-            *(f"baseline: {text}" for text in contradictions(reference)),
-            *(f"candidate: {text}" for text in contradictions(run)),
+            *_edited("baseline", reference),
+            *_edited("candidate", run),
             *_trained_since(store, run.info),
         ],
     )
 
 
-def remarks(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[str]:
+def remarks(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[Note]:
     """Warnings about a pair: equal models, unfinished samples, points tried on one, flags."""
     found = []
     alike = (
@@ -67,25 +67,27 @@ def remarks(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[s
         and baseline["model_arch"] == candidate["model_arch"]
     )
     if alike and same_answers(baseline["answers"], candidate["answers"], ("made",)):
-        found.append("both runs are of the same weights")
-    for what, info in (("baseline", baseline), ("candidate", candidate)):
+        found.append(Note("same-weights"))
+    for which, info in (("baseline", baseline), ("candidate", candidate)):
         if left := info["n_unfinished"]:
-            found.append(
-                f"time or queries ran out on {left} samples of the {what}, which count as robust"
-            )
-        found += [
-            f"{what}: {flag['name']}: {flag['text']}" for flag in json.loads(info["flags"] or "[]")
-        ]
+            found.append(Note("unfinished", {"which": which, "n": left}))
+        flags = json.loads(info["flags"] or "[]")
+        found += [Note("flag", {"which": which, **flag}) for flag in flags]
     mine, theirs = (_replayed(info) for info in (baseline, candidate))
     if mine != theirs:
         tried, other = ("candidate", "baseline") if theirs else ("baseline", "candidate")
-        found.append(f"the {tried} was tried with stored points first, the {other} was not")
+        found.append(Note("replayed", {"which": tried, "other": other}))
     if math.isfinite(baseline["eps"]) and baseline["seed"] != candidate["seed"]:
-        found.append(f"the attacks' seeds differ: {baseline['seed']} and {candidate['seed']}")
+        seeds = {"baseline": baseline["seed"], "candidate": candidate["seed"]}
+        found.append(Note("seeds", seeds))
     return found
 
 
-def _trained_since(store: Store, info: Mapping[str, Any]) -> list[str]:
+def _edited(which: str, run: Run) -> list[Note]:
+    return [Note("edited", {"which": which, "text": text}) for text in contradictions(run)]
+
+
+def _trained_since(store: Store, info: Mapping[str, Any]) -> list[Note]:
     name = trained_name(info["model"])
     weights = store.models / name / "model.safetensors"
     if (
@@ -94,10 +96,7 @@ def _trained_since(store: Store, info: Mapping[str, Any]) -> list[str]:
         <= info["finished_at"]
     ):
         return []
-    return [
-        f"model {name} was trained again after this run, which is of other weights: give it as "
-        "--model, or attack it again"
-    ]
+    return [Note("trained-since", {"model": name})]
 
 
 def _replayed(info: Mapping[str, Any]) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from robbench.reports.gate.notes import notes
 from robbench.reports.gate.words import sentences
 
 if TYPE_CHECKING:
@@ -35,5 +36,5 @@ def to_json(finding: GateFinding) -> dict[str, Any]:
         "these_samples": finding.tolerances.these_samples,
         "checks": [dataclasses.asdict(check) for check in finding.checks],
         "messages": sentences(finding),
-        "notes": list(finding.notes),
+        "notes": notes(finding),
     }

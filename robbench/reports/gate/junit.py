@@ -5,6 +5,7 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 from typing import TYPE_CHECKING
 
+from robbench.reports.gate.notes import notes
 from robbench.reports.gate.words import HEADLINES, sentence, sentences
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def to_junit(finding: GateFinding, seconds: float) -> str:
             kind = "failure" if check.decision == "regression" else "error"
             said = {"type": HEADLINES[check.decision], "message": _clean(sentence(check))}
             ET.SubElement(case, kind, said).text = _clean(
-                "\n".join([sentence(check), *finding.notes])
+                "\n".join([sentence(check), *notes(finding)])
             )
         else:
             ET.SubElement(case, "system-out").text = _clean(sentence(check))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from robbench.core.escaping import markdown
+from robbench.reports.gate.notes import notes
 from robbench.reports.gate.words import (
     HEADLINES,
     check_cells,
@@ -39,7 +40,7 @@ def to_markdown(finding: GateFinding) -> str:
             p = NOTHING if check.mcnemar_p is None else p_value(check.mcnemar_p)
             lines.append(_row([*check_cells(check), changed, p, decision_text(check)]))
         lines.append("")
-    lines += [f"- {markdown(text)}" for text in (*sentences(finding), *finding.notes)]
+    lines += [f"- {markdown(text)}" for text in (*sentences(finding), *notes(finding))]
     return "\n".join([*lines, ""])
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from robbench.reports import texts
+from robbench.reports.gate.notes import notes
 from robbench.reports.gate.words import (
     HEADLINES,
     check_cells,
@@ -42,10 +43,10 @@ def gate_table(finding: GateFinding) -> RenderableType:
         for check in finding.checks
     ]
     table = FittedTable(heading(finding), heads, cells, [""] * len(cells))
-    notes = [Text(note, style="dim") for note in (*finding.notes, *_tests(finding))]
+    warnings = [Text(text, style="dim") for text in (*notes(finding), *_tests(finding))]
     lines = [Text(text) for text in sentences(finding)]
     verdict = Text(f"{HEADLINES[finding.verdict].upper()}", style=_STYLES[finding.verdict])
-    return Group(*([table] if finding.checks else []), *notes, *lines, verdict)
+    return Group(*([table] if finding.checks else []), *warnings, *lines, verdict)
 
 
 def _tests(finding: GateFinding) -> Iterator[str]:

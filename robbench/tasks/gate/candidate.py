@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from robbench.analysis.gate import GateFinding
+from robbench.analysis.gate import GateFinding, Note
 from robbench.analysis.gate_checks import ROBUST, Tolerances
 from robbench.analysis.gate_runs import find_reference, remarks
 from robbench.analysis.sequential_gate import SequentialGate
@@ -167,11 +167,9 @@ class GateJob:
         baseline, plan = self.gated.baseline.info, self.gated.plan
         notes = remarks(baseline, info) if info else []
         if not gate.decided:
-            notes.append("time was up; what was decided is kept, and the same command goes on")
+            notes.append(Note("out-of-time"))
         if gate.decided and gate.seen < gate.n:
-            notes.append(
-                f"stopped after {gate.seen} of {gate.n} samples in random order: that was enough"
-            )
+            notes.append(Note("stopped-early", {"seen": gate.seen, "total": gate.n}))
         return GateFinding(
             checks=gate.checks() if gate.seen else [],
             baseline=baseline,

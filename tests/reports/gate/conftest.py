@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from robbench.analysis.gate import GateFinding
+from robbench.analysis.gate import GateFinding, Note
 from robbench.analysis.gate_checks import MARGIN, ROBUST, GateCheck, Tolerances
 
 INFO = {"run_id": "0123456789ab", "model": "at", "data": "digits", "split": "test", "threat": "linf:0.15",
@@ -25,7 +25,7 @@ def make_check(decision: Any = "pass", **changes: Any) -> GateCheck:
 def make_finding(*checks: GateCheck, **changes: Any) -> GateFinding:
     values: dict[str, Any] = {
         "checks": checks, "baseline": INFO, "candidate": INFO | {"model": "new", "run_id": "cdef00000000"},
-        "tolerances": Tolerances(), "seen": 500, "total": 500, "notes": ["mind the gap"],
+        "tolerances": Tolerances(), "seen": 500, "total": 500, "notes": [Note("same-weights")],
     }  # fmt: skip
     return GateFinding(**values | changes)
 

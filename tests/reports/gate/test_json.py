@@ -18,5 +18,5 @@ def test_it_says_verdict_sentences_and_notes(
     content = to_json(made)
     assert (content["verdict"], content["exit_code"]) == ("undecided", 4)
     assert content["messages"] == sentences(made)
-    assert content["notes"] == ["mind the gap"]
+    assert content["notes"] == ["both runs are of the same weights"]
     assert [row["metric"] for row in content["checks"]] == [row.metric for row in every[1:]]

@@ -30,5 +30,5 @@ def test_it_says_verdict_sentences_and_notes(
     made = finding(*every[1:])
     text = to_markdown(made)
     assert text.startswith("### robbench gate: not enough evidence\n")
-    assert "- mind the gap" in text
+    assert "- both runs are of the same weights" in text
     assert sum(line.startswith("- ") for line in text.splitlines()) == len(sentences(made)) + 1

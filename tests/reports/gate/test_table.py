@@ -24,7 +24,7 @@ def test_the_table_fits_80_columns(
     lines = text.getvalue().splitlines()
     assert max(map(len, lines)) <= 80
     assert lines[-1].strip() == "REGRESSION"
-    assert "mind the gap" in lines
+    assert "both runs are of the same weights" in lines
     assert "..." not in text.getvalue()
     assert "…" not in text.getvalue()
 

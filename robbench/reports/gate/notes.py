@@ -1,0 +1,23 @@
+"""The warnings of a gate in words."""
+
+from __future__ import annotations
+
+from robbench.analysis.gate import GateFinding, NoteName
+
+_TEXTS: dict[NoteName, str] = {
+    "same-weights": "both runs are of the same weights",
+    "unfinished": "time or queries ran out on {n} samples of the {which}, which count as robust",
+    "flag": "{which}: {name}: {text}",
+    "edited": "{which}: {text}",
+    "replayed": "the {which} was tried with stored points first, the {other} was not",
+    "seeds": "the attacks' seeds differ: {baseline} and {candidate}",
+    "trained-since": "model {model} was trained again after this run, which is of other weights: "
+    "give it as --model, or attack it again",
+    "out-of-time": "time was up; what was decided is kept, and the same command goes on",
+    "stopped-early": "stopped after {seen} of {total} samples in random order: that was enough",
+}
+
+
+def notes(finding: GateFinding) -> list[str]:
+    """A sentence for each warning."""
+    return [_TEXTS[note.name].format(**note.facts) for note in finding.notes]
