@@ -1,4 +1,4 @@
-"""Our attacks against those of four other packages: time, queries, verdicts, side by side in one process, alternating.
+"""Our attacks against four other packages': time, queries and verdicts, in alternation.
 
     python benchmarks/attacks.py [--data-dir DIR] [--cache DIR] [--cases a,b,c,d] [--duels
     pgd,foolbox] [--json FILE] ...
@@ -84,7 +84,7 @@ PACKAGES = {
 
 
 class Duel(NamedTuple):
-    """Our specs, joined by +, against a peer's. `norm`: seek the smallest perturbation in it. {alpha} is a tenth of eps."""
+    """Our specs, joined by +, and a peer's. `norm`: minimum-norm. {alpha} is eps / 10."""
 
     name: str
     ours: str
@@ -128,7 +128,7 @@ DUELS = [
 
 
 class Setting(NamedTuple):
-    """A case; `queries` is what Square may spend on a sample. A small CNN is trained for so many epochs, if any."""
+    """A case; `queries` is the limit of Square. A small CNN is trained for `epochs`, if any."""
 
     name: str
     title: str
@@ -189,7 +189,7 @@ def now(device: torch.device) -> float:
 
 
 def ours(specs: str, case: Case, threat: ThreatModel, precision: str) -> Side:
-    """What `robbench attack` does: a search model with batch-norms folded, confirmed by the model itself."""
+    """As `robbench attack`: a model with folded batch norms searches, the model confirms."""
     clean, device = case.split.pixels(slice(None)), case.split.labels.device
     entries = [
         AttackEntry(ATTACKS.canonical(spec), ATTACKS.build(spec)) for spec in specs.split(" + ")
@@ -325,7 +325,7 @@ def fight(
 
 @torch.no_grad()
 def judge(case: Case, threat: ThreatModel, within: float, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Broken [N], and of the samples that the model gets right the size of the perturbation, inf where the point is none."""
+    """Broken [N], and of the samples classified correctly the perturbation's size, else inf."""
     pool, y = case.pool(threat), case.split.labels
     logits = forward_tiles(case.model, points, case.tiles)
     size, fits = size_and_fits(points, pool.problem(torch.arange(len(y), device=y.device)))

@@ -1,4 +1,4 @@
-"""Claim: `robbench compare` reads and compares 1,000,000 sample rows in under two seconds, and never loads torch.
+"""Claim: `robbench compare` takes under two seconds for 1,000,000 sample rows, without torch.
 
 python benchmarks/compare_speed.py [--rows 1000000] [--repeat 5]
 
@@ -122,7 +122,7 @@ def main() -> int:
 
 
 def timed(folder: str) -> tuple[float, float, int, list[str]]:
-    """Wall seconds, processor seconds and peak MiB of one comparison, and which heavy libraries it loaded."""
+    """Wall and processor seconds, peak MiB and heavy imports of one comparison."""
     began = time.perf_counter()
     command = [sys.executable, "-c", TIMED, "compare", "--out", folder, "--json", "--quiet"]
     child = subprocess.run(command, capture_output=True, text=True, check=True)

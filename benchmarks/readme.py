@@ -1,4 +1,4 @@
-"""Make the README's first table and the picture of a report anew, from real runs of `robbench demo` on the embedded digits.
+"""Make the README's first table and the picture of a report from runs of `robbench demo`.
 
     python benchmarks/readme.py [--out FOLDER]
 

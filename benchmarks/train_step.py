@@ -1,4 +1,4 @@
-"""One step of adversarial training: ours against plain transcriptions of the usual loops, and against what it must cost.
+"""One step of adversarial training against plain loops, and against its least cost.
 
     python benchmarks/train_step.py [--device cuda] [--precision bf16] [--batch 128] [--rounds 9]
     [--json FILE]

@@ -22,7 +22,7 @@ Cli = Callable[..., Any]
 
 @pytest.fixture
 def two(tmp_path: Path, stored: Stored, make_samples: Callable[..., Any]) -> Path:
-    """Runs of ce and at, 100 samples each; epochs of ce; a model without a run; a run that was stopped."""
+    """Runs of ce and at, 100 samples each; epochs of ce; a model without a run; a stopped run."""
     argv = json.dumps({"argv": ["/bin/robbench", "attack", "at", "--attack", "my attack"]})
     flags = json.dumps(
         [{"name": "vanishing-gradients", "text": "gradients are zero on 9 of 100 samples"}]

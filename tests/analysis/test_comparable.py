@@ -67,7 +67,7 @@ def test_each_difference_is_one_phrase(changes: dict[str, Any], said: list[str])
 
 
 def test_everything_that_differs_is_said_in_one_order() -> None:
-    """All of it at once, so that a person need not find out one by one; in whichever direction they are compared."""
+    """All differences are reported at once, in either order of the runs."""
     other = {
         "schema_version": 2,
         "data": "mnist",
@@ -96,7 +96,7 @@ def _parts(text: str) -> tuple[str, str, str]:
 
 
 def test_attacks_that_nobody_can_read_are_compared_as_they_stand() -> None:
-    """Settings that are no list of specs, as another tool may have written them, still tell runs apart."""
+    """Settings of another tool that are no list of specs still tell runs apart."""
     texts = ["{}", "not JSON", '[{"name": "pgd"}]', '"pgd"', "[]"]
     for one, two in itertools.product(texts, texts):
         assert bool(differences(ROW | {"attack_params": one}, ROW | {"attack_params": two})) == (
@@ -105,7 +105,7 @@ def test_attacks_that_nobody_can_read_are_compared_as_they_stand() -> None:
 
 
 def test_the_columns_are_enough_and_exist(stored: Any) -> None:
-    """The columns named are columns of the runs table, and a run of the store is comparable with itself."""
+    """The columns are those of the runs table, and a stored run is comparable with itself."""
     assert set(COLUMNS) <= set(RUNS.names)
     info = stored("aaaa").info
     assert differences({name: info[name] for name in COLUMNS}, info) == []

@@ -150,7 +150,7 @@ def test_markdown_is_one_table(stored: Stored) -> None:
 
 
 def test_a_comparison_never_loads_torch_or_pandas(tmp_path: Path, stored: Stored) -> None:
-    """Compare must start at once: a fresh process finds, reads, compares and renders without the heavy libraries."""
+    """Compare starts at once: a fresh process loads no heavy library."""
     stored("aaaa")
     stored("bbbb")
     code = """

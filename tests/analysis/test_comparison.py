@@ -1,4 +1,4 @@
-"""`robbench compare` on handmade runs: what is refused, what is marked, how it ends, and every form of its answer."""
+"""`robbench compare` on handmade runs: refusals, marks, exit codes and every output format."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class TestMixtures:
     def test_the_choice_is_one_that_all_models_have(
         self, cli: Cli, three: Path, stored: Stored
     ) -> None:
-        """Not that of the first run where another model has none like it: what is advised works when copied."""
+        """The advice works when copied, also where another model has no run like the first one."""
         stored("0000aaaa1111", model="ce", age=-900, attack="fgsm", attack_params='["fgsm"]')
         choice = (
             cli("compare ce at --out", three).err.partition("Choose with ")[2].partition(", or")[0]
@@ -252,7 +252,7 @@ class TestFailOn:
     def test_only_common_samples_decide(
         self, cli: Cli, three: Path, stored: Stored, make_samples: Callable[..., Any]
     ) -> None:
-        """A run on fewer, harder samples is not worse for that: both are measured on the shared ones."""
+        """A run on fewer, harder samples is not worse for that: shared samples decide."""
         rows = make_samples(300, 5, 0.1)
         hard = [row for row in rows if not row["robust"]] + [row for row in rows if row["robust"]][
             :5
@@ -268,7 +268,7 @@ class TestForms:
     """Columns, order and the forms of output."""
 
     def test_columns_in_every_form(self, cli: Cli, three: Path, tmp_path: Path) -> None:
-        """The chosen columns and no other, in their order; composed ones are their values for machines."""
+        """Exactly the chosen columns, in order; composed ones are their values for machines."""
         words = "--columns model,margins,won --out"
         read = cli("compare --json", *words.split(), three).json["rows"]
         assert list(read[0]) == ["model", "clean_margin_p50", "adv_margin_p50", "won"]
@@ -287,7 +287,7 @@ class TestForms:
             assert max(map(len, done.out.splitlines())) <= 80
 
     def test_no_number_is_ever_cut(self, cli: Cli, three: Path) -> None:
-        """All columns at once do not fit in 80: the table grows, and every number is there in full."""
+        """All columns do not fit in 80: the table grows, and every number is complete."""
         rows = cli("compare --json --out", three).json["rows"]
         names = [
             name
@@ -318,7 +318,7 @@ class TestForms:
     def test_sorting_changes_the_order_and_nothing_else(
         self, cli: Cli, three: Path, sort: str, order: list[str]
     ) -> None:
-        """Best first, missing last; the baseline stays the first run named, and a line says which that is."""
+        """Best first, missing last; the baseline stays the first run named, and a line names it."""
         done = cli("compare ce at trades --json --sort", sort, "--out", three)
         assert [row["model"] for row in done.json["rows"]] == order
         plain = cli("compare ce at trades --json --out", three).json["rows"]
@@ -337,7 +337,7 @@ class TestForms:
         assert "*" not in cli("compare ce at trades --out", three).out
 
     def test_latex_is_booktabs_and_escaped(self, cli: Cli, three: Path, stored: Stored) -> None:
-        """Rules of booktabs, as many cells as columns in every line, and no sign that LaTeX would take for its own."""
+        """Rules of booktabs, equal numbers of cells in every line, and no sign special to LaTeX."""
         stored("dddd11111111", age=200, model="a_b%&#~^{x}$")
         lines = cli("compare --latex --out", three).out.splitlines()
         table = [line for line in lines if not line.startswith("%")]
@@ -355,7 +355,7 @@ class TestForms:
         assert r"a\_b\%\&\#\textasciitilde{}\textasciicircum{}\{x\}\$" in rows[-1]
 
     def test_parquet_has_what_json_has(self, cli: Cli, three: Path, tmp_path: Path) -> None:
-        """The same rows with types, lists as JSON, beside whatever else is printed; an old file is replaced whole."""
+        """The same rows with types, lists as JSON, beside other output; an old file is replaced."""
         target = tmp_path / "new" / "table.parquet"
         for _ in range(2):
             done = cli("compare --json --out", three, "--parquet", target)
@@ -431,7 +431,7 @@ class TestOlderAndBroken:
     def test_columns_added_later_are_read_as_unknown_with_a_message(
         self, cli: Cli, three: Path
     ) -> None:
-        """A run without flags and limits says so once; columns that change no reading are not worth a line."""
+        """A run without flags and limits says so once; uninformative columns take no line."""
         self._rewrite(
             three / "results/runs/bbbbbbbbbbbb.parquet",
             drop=("flags", "max_time_s", "max_queries", "train_config"),

@@ -14,7 +14,7 @@ from robbench.core.status import UNFINISHED
 
 
 def test_a_security_curve_begins_at_clean_accuracy_and_has_each_runs_interval(add_run):
-    """Budgets in any order: eps 0 is clean accuracy, then each run's own robust accuracy and bounds."""
+    """Budgets in any order: eps 0 is clean accuracy, then each run's robust accuracy and bounds."""
     runs = [add_run(name, eps=eps)[1] for name, eps in (("b" * 12, 0.2), ("a" * 12, 0.05))]
     (series,) = series_by_facts(runs)["digits", "test", "linf"]
     (curve,) = curves(series)
@@ -27,7 +27,7 @@ def test_a_security_curve_begins_at_clean_accuracy_and_has_each_runs_interval(ad
 
 
 def test_the_curve_of_a_run_without_a_budget_is_the_share_beyond_each_size(add_run, handmade_rows):
-    """At every step of the curve: how many samples have no smaller perturbation, counted one by one."""
+    """At every step of the curve: the samples without a smaller perturbation, counted singly."""
     rows = handmade_rows(eps=math.inf)
     _, run = add_run("a" * 12, rows, eps=math.inf)
     (curve,) = curves(series_by_facts([run])["digits", "test", "linf"][0])
@@ -54,7 +54,7 @@ def test_a_curve_of_ten_thousand_steps_is_thinned_but_keeps_its_ends(add_run, ha
 def test_an_input_margin_is_the_smallest_of_all_runs_and_censored_where_none_found(
     add_run, handmade_rows
 ):
-    """Two budgets of one model: the nearer success counts; who stood at the larger one is censored."""
+    """Two budgets of one model: the nearer success counts; robust at the larger is censored."""
     runs = [add_run(name, eps=eps)[1] for name, eps in (("a" * 12, 0.05), ("b" * 12, 0.2))]
     (margins,) = input_margins(series_by_facts(runs)["digits", "test", "linf"])
     wanted = [
@@ -67,7 +67,7 @@ def test_an_input_margin_is_the_smallest_of_all_runs_and_censored_where_none_fou
 
 
 def test_samples_that_were_not_finished_have_not_stood(add_run, handmade_rows):
-    """Of those that stand half ran out of time: they are no part of "none found", here or in the measures of the run."""
+    """Half of the robust samples ran out of time: they never count as "none found"."""
     rows = handmade_rows(eps=0.1)
     standing = [row for row in rows if row["robust"]]
     for row in standing[::2]:
@@ -83,7 +83,7 @@ def test_samples_that_were_not_finished_have_not_stood(add_run, handmade_rows):
 
 
 def test_a_point_of_an_attack_in_another_norm_counts(add_run, handmade_rows):
-    """What an l2 attack came to is as good a perturbation in linf, up to what was attacked there."""
+    """A perturbation found in l2 counts in linf, up to what was attacked there."""
     mine, other = handmade_rows(eps=0.05), handmade_rows(eps=0.2)
     for row in other:
         row["dist_l2"], row["dist_linf"] = (

@@ -1,4 +1,4 @@
-"""The gate's answer for hand-made pairs of runs: every decision, and its numbers against plain loops and other libraries."""
+"""The gate's answer for handmade pairs of runs, against plain loops and other libraries."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def verdicts(rows: Rows, robust: list[bool]) -> Rows:
 def pair(
     tmp_path: Path, make_samples: Callable[..., Rows], make_run: Callable[..., dict[str, Any]]
 ) -> Pair:
-    """Two runs: of n samples both stand on `both`, then `lost` only the baseline, `won` only the candidate; none on the rest."""
+    """Two runs of n samples: both robust on `both`, then `lost` and `won`, then none."""
 
     def make(both: int, lost: int, won: int, n: int, **changes: Any) -> tuple[Run, Run]:
         base = [i < both + lost for i in range(n)]
@@ -105,7 +105,7 @@ def test_every_answer(
 
 
 def test_the_numbers_are_those_of_a_plain_loop(pair: Pair) -> None:
-    """Rates, lost and won, and p values of the exact tests; clean accuracy is there though nothing is asked of it."""
+    """Rates, lost and won, and exact p values; clean accuracy is there though not limited."""
     runs = pair(200, 30, 5, 400)
     robust, clean = judge(*runs, Tolerances(robust=0.02))
     assert (robust.metric, robust.n, robust.lost, robust.won) == (ROBUST, 400, 30, 5)
@@ -135,7 +135,7 @@ def test_samples_are_joined_by_their_id(tmp_path: Path, pair: Pair, make_run: An
 
 
 def test_clean_accuracy_has_its_own_tolerance(pair: Pair, tmp_path: Path, make_run: Any) -> None:
-    """A candidate that is as robust, but wrong on more clean samples, fails where that is asked for only."""
+    """A candidate as robust, but wrong on more clean samples, fails only if clean is limited."""
     first, second = pair(100, 0, 0, 400)
     rows = second.samples.to_pylist()
     wrong = [{**row, "clean_correct": row["robust"], "run_id": "cccc"} for row in rows[:200]] + [
@@ -148,7 +148,7 @@ def test_clean_accuracy_has_its_own_tolerance(pair: Pair, tmp_path: Path, make_r
 
 
 def test_median_margin(pair: Pair) -> None:
-    """Half robust at margin 1 and half not at -1 has the median at the edge; a third of them lost moves it by two."""
+    """Margins half at 1, half at -1 have their median at the edge; losing a third moves it by 2."""
     runs = pair(200, 100, 0, 400)
     (margin,) = [check for check in judge(*runs, Tolerances(margin=0.5)) if check.metric == MARGIN]
     assert (margin.baseline, margin.candidate, margin.drop) == (1.0, 0.0, 1.0)
@@ -165,7 +165,7 @@ def test_median_margin(pair: Pair) -> None:
 def test_runs_without_a_budget_are_judged_by_distance(
     tmp_path: Path, make_samples: Any, make_run: Any
 ) -> None:
-    """The median size of the smallest perturbation found, infinite where none was; robust accuracy does not count."""
+    """The median of the smallest perturbations, inf where none; robust accuracy does not count."""
     runs = []
     for run_id, scale in (("aaaa", 1.0), ("bbbb", 0.5), ("cccc", 1.0)):
         rows = verdicts(make_samples(300), [i % 10 == 0 for i in range(300)])
@@ -205,7 +205,7 @@ def test_a_class_fails_alone(tmp_path: Path, make_samples: Any, make_run: Any) -
 
 
 def test_enough_samples_are_enough() -> None:
-    """So many samples as are said to be needed decide in four of five cases, simulated; and it is never fewer than there are."""
+    """The `needed` samples decide in four of five simulated cases, and are never too few."""
     lost, won, n, tolerance = 10, 8, 200, 0.05
     needed = needed_for_rate(lost, won, n, tolerance, 0.05)
     assert needed > n

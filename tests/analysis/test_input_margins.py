@@ -23,7 +23,7 @@ INF = math.inf
 
 @pytest.fixture
 def run(stored: Callable[..., Run], make_samples: Callable[..., Any]) -> Callable[..., Run]:
-    """A run in one norm and budget from the sizes of what it found: None = stood, 0 = wrong without an attack."""
+    """A run in one norm and budget from the sizes it found: None = robust, 0 = wrong when clean."""
     count = iter(range(100))
 
     def make(
@@ -87,7 +87,7 @@ def test_censoring_by_hand(run):
 
 
 def test_curve_and_area_by_hand(run):
-    """Steps down at every margin, up to the smallest censoring; the area is the mean margin cut off there."""
+    """Steps down at every margin, up to the smallest censoring; the area is the truncated mean."""
     runs = [
         run("linf:0.1", [0.05, None, None, 0.0, 0.1]),
         run("linf:0.2", [0.15, 0.2, None, 0.0, 0.1]),
@@ -109,7 +109,7 @@ def test_curve_and_area_by_hand(run):
 
 
 def test_a_smaller_censoring_ends_the_curve(run):
-    """A sample that was attacked at a smaller eps only is known up to there: so is the share of all."""
+    """A sample attacked only at a smaller eps is known up to there: so is the share of all."""
     runs = [run("linf:0.1", [0.05, None]), run("linf:0.3", [None], first=0)]
     margins = input_margins(IDS[:2], runs)["linf"]
     assert margins.attacked.tolist() == [0.3, 0.1]
@@ -119,7 +119,7 @@ def test_a_smaller_censoring_ends_the_curve(run):
 
 
 def test_minimum_norm_runs_leave_nothing_open(run):
-    """Without a budget nothing is censored, and low and high are one; what it did not break, nothing broke at any size."""
+    """Without a budget nothing is censored and low = high; what it did not break stays infinite."""
     runs = [run("l2:inf", [0.5, 1.5, 0.0]), run("l2:1", [0.7, None, 0.0])]
     margins = input_margins(IDS[:3], runs)["l2"]
     assert not margins.censored.any()

@@ -74,7 +74,7 @@ class TestQuery:
         ]
 
     def test_forms(self, cli: Cli, two: Path, tmp_path: Path) -> None:
-        """Table, CSV and Parquet have the rows of --json, and wide answers stand below each other within 80 columns."""
+        """Table, CSV and Parquet have the rows of --json; wide answers fit in 80 columns."""
         sql = "SELECT model, n_samples, robust_accuracy FROM runs ORDER BY model"
         rows = cli("query --json --out", two, sql).json["rows"]
         assert [

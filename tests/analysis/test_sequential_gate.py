@@ -1,4 +1,4 @@
-"""The gate that stops early: its decision is that of the sequential test, fed by hand, and errs as rarely as it says."""
+"""The gate that stops early decides as the sequential test, and errs as rarely as it says."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_it_is_the_sequential_test(lost: float, won: float) -> None:
 
 
 def test_the_last_sample_leaves_the_exact_test() -> None:
-    """Where stopping early never came about, all samples are judged at once with the other half of alpha."""
+    """Where it never stops early, all samples are judged at once with the other half of alpha."""
     pairs = [(True, False)] * 12 + [(False, True)] * 10 + [(True, True)] * 178
     pairs = [pairs[i] for i in np.random.default_rng(0).permutation(200)]
     for tolerance, decision in ((0.09, "pass"), (0.02, "undecided")):
@@ -92,7 +92,7 @@ def test_two_metrics_stop_at_the_first_regression_or_when_both_pass() -> None:
 
 @pytest.mark.parametrize("these", [True, False])
 def test_errors_are_as_rare_as_promised(these: bool) -> None:
-    """Candidates with just the tolerated drop: a regression in at most alpha of streams, and a pass as rarely."""
+    """Candidates with just the tolerated drop: a wrong answer in at most alpha of the streams."""
     alpha, n, wrong = 0.2, 100, {"regression": 0, "pass": 0, "undecided": 0}
     base = [(True, False)] * 10 + [(True, True)] * 90
     rng = np.random.default_rng(5)

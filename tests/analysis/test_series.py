@@ -8,7 +8,7 @@ from robbench.analysis.series import in_order, series_by_facts
 
 
 def test_lines_are_told_apart_by_weights_and_attack(add_run):
-    """Two trainings under one name show the start of their hash, two attacks are named; other models keep theirs."""
+    """Two trainings of one name show the start of their hash, two attacks are named."""
     runs = [
         add_run("a" * 12, model_hash="1111aaaa")[1],
         add_run("b" * 12, model_hash="2222bbbb")[1],

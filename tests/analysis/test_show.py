@@ -24,7 +24,7 @@ class TestShow:
     """One run on one screen."""
 
     def test_the_numbers_are_those_of_the_rows(self, cli: Cli, two: Path) -> None:
-        """Counts by attack and class, medians of steps and sizes, recomputed here in plain Python."""
+        """Counts by attack and class, medians of steps and sizes, recomputed in plain Python."""
         found = cli("show bbbb --json --out", two).json
         rows = pq.read_table(two / "results/samples/bbbb22222222.parquet").to_pylist()
         by = [row for row in rows if row["broken_by"] == "pgd:steps=10"]
@@ -42,7 +42,7 @@ class TestShow:
         assert found["command"] == "robbench attack at --attack 'my attack'"
 
     def test_the_screen(self, cli: Cli, two: Path) -> None:
-        """At most 80 columns and 40 lines, with what matters: attack in full, rates, flags, the command, the files."""
+        """At most 80 columns and 40 lines: attack in full, rates, flags, command, files."""
         done = cli("show at --out", two)
         assert done.code == 0
         assert max(map(len, done.out.splitlines())) <= 80
@@ -59,7 +59,7 @@ class TestShow:
         assert "robbench attack at --attack 'my attack'" in text
 
     def test_other_tables_of_the_run_are_named(self, cli: Cli, two: Path) -> None:
-        """Whatever else lies in the store for this run is counted, also a table this version does not know."""
+        """Every other table of the run is counted, also one this version does not know."""
         folder = two / "results" / "later"
         folder.mkdir()
         pq.write_table(pa.table({"run_id": ["bbbb22222222"] * 3}), folder / "bbbb22222222.parquet")
@@ -67,7 +67,7 @@ class TestShow:
         assert "later (3 rows)" in cli("show at --out", two).out
 
     def test_what_checks_and_measures_say_is_shown(self, cli: Cli, two: Path) -> None:
-        """A check that failed in full, the others counted; measures over all classes with their values."""
+        """A failed check in full, the others counted; measures over all classes with values."""
         for kind, columns in (
             (
                 "checks",
@@ -140,7 +140,7 @@ class TestRuns:
     """What is there."""
 
     def test_everything_is_listed(self, cli: Cli, two: Path) -> None:
-        """Finished runs oldest first, the stopped one with its samples, models that were never attacked."""
+        """Finished runs oldest first, the stopped one with its samples, models not yet attacked."""
         found = cli("runs --json --out", two).json
         assert [(row["run_id"], row["model"]) for row in found["runs"]] == [
             ("aaaa11111111", "ce"),
@@ -159,7 +159,7 @@ class TestRuns:
             assert piece in text
 
     def test_a_damaged_run_hides_no_other(self, cli: Cli, two: Path) -> None:
-        """The listing is where one looks when something is broken: it names the file and goes on."""
+        """The listing is where one looks for a fault: it names the damaged file and continues."""
         file = two / "results/runs/aaaa11111111.parquet"
         file.write_bytes(file.read_bytes()[:-9])
         found = cli("runs --json", two).json

@@ -17,7 +17,7 @@ from robbench.store.schema import RUNS, samples_table
 
 @pytest.mark.parametrize("as_table", [False, True])
 def test_against_a_plain_loop(as_table: bool, make_samples: Callable[..., Any]) -> None:
-    """Counts, rates, margins and queries are what counting by hand gives, from rows and from a table."""
+    """Counts, rates, margins and queries equal counting by hand, from rows and from a table."""
     rows = make_samples(301, seed=3)
     rows[5]["status"], rows[6]["status"], rows[7]["status"] = 1, 2, 2
     got = summarise(samples_table("abc", rows) if as_table else rows)
@@ -111,7 +111,7 @@ def test_unknown_worst_margins_are_above_those_of_the_fallen(
     as_table: bool,
     make_samples: Callable[..., Any],
 ) -> None:
-    """Ten samples of which so many fell, with -1, -2, ...: a quantile among them is known, another and the mean are not."""
+    """Ten samples, some broken at -1, -2, ...: quantiles among those are known, others are not."""
     rows = make_samples(10)
     for i, row in enumerate(rows):
         row["adv_margin"], row["adv_pmargin"] = (-1.0 - i, -0.1) if i < fallen else (None, None)

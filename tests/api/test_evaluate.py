@@ -1,4 +1,4 @@
-"""robbench.evaluate: the command's own verdicts for a model in memory, nothing written, the model left as it was."""
+"""robbench.evaluate: the command's verdicts for a model in memory; it changes nothing."""
 
 import threading
 
@@ -25,7 +25,7 @@ def state(model):
 
 
 def test_the_verdicts_are_those_of_the_command(cli, nets, monkeypatch):
-    """Run row and sample rows of `robbench attack` on the same model and samples, field by field."""
+    """Run row and sample rows of `robbench attack` on the same model and samples, all fields."""
     monkeypatch.chdir(nets)
     monkeypatch.syspath_prepend(str(nets))
     line = (
@@ -78,7 +78,7 @@ def test_the_model_is_left_as_it_was_and_nothing_is_written(
 
 
 def test_a_function_around_a_module_is_judged_in_evaluation_mode(trained_net, digits):
-    """A lambda that normalises: dropout inside is off, and the module is part of the model's state."""
+    """A lambda that normalises: dropout inside is off, and the module is in the model's state."""
     mean = 0.0
     found = robbench.evaluate(lambda x: trained_net(x - mean), *digits, **PLAIN)
     plain = robbench.evaluate(trained_net, *digits, **PLAIN)

@@ -57,7 +57,7 @@ def test_it_reads_well(result):
 
 
 def test_saving_gives_the_files_of_the_command(result, trained_net, digits, tmp_path, cli):
-    """The same rows as with out=, found by show, compare and load_runs; saving again changes nothing."""
+    """The rows are those of out=, found by show, compare and load_runs; saving again is a no-op."""
     path = result.save(tmp_path / "saved")
     written = robbench.evaluate(trained_net, *digits, name="net", out=tmp_path / "written", **PLAIN)
     assert written.path.name == path.name

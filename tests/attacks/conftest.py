@@ -16,7 +16,7 @@ from robbench.threat.problem import Problem
 
 
 class Ending(NamedTuple):
-    """What became of one sample: the variant that beat it (None: it holds), at which step, and where."""
+    """The outcome of one sample: the variant that broke it (None: robust), at which step, where."""
 
     variant: int | None
     step: int
@@ -55,7 +55,7 @@ def problem() -> Callable[..., Problem]:
 
 @pytest.fixture
 def conquer() -> Callable[..., list[Ending]]:
-    """Runs an attack with all its variants over a problem's rows, one variant after the other, in one refilled lane."""
+    """Runs an attack's variants over a problem's rows, one after the other, in a refilled lane."""
 
     def run(
         attack: Any, model: Callable[[Tensor], Tensor], p: Problem, width: int = 16

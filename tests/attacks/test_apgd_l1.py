@@ -95,7 +95,7 @@ def _rows(
 
 
 def plain_projection(x: Vector, x0: Vector, eps: float) -> Vector:
-    """The nearest point of box and ball: |x - x0| shrinks by s and is clipped; bisection for s, then solved for exactly."""
+    """The nearest point of box and ball: |x - x0| shrinks by s and is clipped; s by bisection."""
     d = x - x0
     room = np.where(d > 0, 1 - x0, x0)
 
@@ -115,7 +115,7 @@ def plain_projection(x: Vector, x0: Vector, eps: float) -> Vector:
 
 
 class Phase(NamedTuple):
-    """All points and step lengths, the best point, what each checkpoint decided, and from where a choice hung on rounding."""
+    """All points and step lengths, the best point, checkpoint decisions, and ties by rounding."""
 
     xs: list[Vector]
     best: Vector
@@ -198,7 +198,7 @@ def _well_posed(runs: list[Phase]) -> int:
 @pytest.mark.parametrize("large_eps", [True, False])
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 10, 37, 100])
 def test_trajectories(steps: int, large_eps: bool, problem: Callable[..., Problem]) -> None:
-    """Every iterate equals algorithm 1's to 1e-10, and so does every step length, row by row in one batch.
+    """Every iterate and step length equals algorithm 1's to 1e-10, row by row in one batch.
 
     A comparison ends where two different points are equally good up to rounding, and where the
     transcription does not agree with itself when its start is moved by 1e-15; both must be rare.
@@ -292,13 +292,13 @@ def test_phases() -> None:
 
 
 def test_it_keeps_the_contract_in_l1_too() -> None:
-    """The conformance suite runs every norm of an attack, and l1 is one; here without larger budgets."""
+    """The conformance suite runs every norm of an attack, also l1; here without larger budgets."""
     assert "l1" in APGD.norms & PGD.norms
     check_attack("apgd:steps=3,large_eps=false")
 
 
 def test_linear_models(problem: Callable[..., Problem], conquer: Callable[..., Any]) -> None:
-    """Two classes away from the box's faces: the nearest mistake is margin / max|w| away; found at 1.01 of it, not at 0.99."""
+    """Two classes away from the box: distance margin / max|w|, found at 1.01 of it, not at 0.99."""
     draw = torch.Generator().manual_seed(0)
     weight = torch.randn(2, 12, generator=draw, dtype=torch.float64)
     w = weight[0] - weight[1]
@@ -329,7 +329,7 @@ def test_linear_models(problem: Callable[..., Problem], conquer: Callable[..., A
 def test_linear_models_at_the_faces_of_the_box(
     problem: Callable[..., Problem], conquer: Callable[..., Any]
 ) -> None:
-    """With budgets of several pixels the best point fills the steepest entries up to their faces, one after the other."""
+    """With budgets of several pixels the best point fills the steepest entries, one by one."""
     draw = torch.Generator().manual_seed(1)
     weight = torch.randn(2, 30, generator=draw, dtype=torch.float64)
     x0 = torch.rand(12, 30, generator=draw, dtype=torch.float64)
@@ -362,7 +362,7 @@ def test_linear_models_at_the_faces_of_the_box(
 def test_as_strong_as_the_authors(
     eps: float, large_eps: bool, problem: Callable[..., Problem], conquer: Callable[..., Any]
 ) -> None:
-    """On a random network ours and theirs leave about as many of 200 points standing: no more than chance apart."""
+    """On a random network both break about as many of 200 points: within chance."""
     peer = pytest.importorskip("pyautoattack.autopgd_base")
     with torch.random.fork_rng():
         torch.manual_seed(1)

@@ -1,4 +1,4 @@
-"""Attacks of other packages: they find what they should on linear models, leave everything as it was, and fail in one line."""
+"""Other packages' attacks: right on linear models, without side effects, errors in one line."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def build(spec: str) -> Any:
 
 
 class Linear(nn.Module):
-    """z = W (x - 1/2), with inputs in the middle of the box, so that distances to boundaries have a closed form."""
+    """z = W (x - 1/2), inputs in the middle of the box: boundary distances have a closed form."""
 
     def __init__(self, classes: int) -> None:
         super().__init__()
@@ -69,7 +69,7 @@ class Linear(nn.Module):
 
 @pytest.fixture
 def linear(problem: Callable[..., Problem]) -> Callable[..., tuple[Linear, Problem, Tensor]]:
-    """A linear model, rows to attack in a norm at one budget (the middle one of their distances), and those distances."""
+    """A linear model, rows to attack at one budget (the middle distance), and the distances."""
 
     def make(
         norm: str, eps: float | None = None, n: int = 12, classes: int = CLASSES
@@ -99,7 +99,7 @@ def linear(problem: Callable[..., Problem]) -> Callable[..., tuple[Linear, Probl
 def test_deepfool_of_each_package_overshoots_the_exact_distance_by_little(
     spec: str, norm: str, linear: Any
 ) -> None:
-    """Without a budget the minimum-norm attacks are asked for the smallest perturbation, in the threat's norm."""
+    """Without a budget the minimum-norm attacks seek the smallest perturbation in the norm."""
     attack = build(spec)
     model, p, distances = linear(norm, math.inf)
     x = attack.run(model, p, seed=0)
@@ -132,7 +132,7 @@ def test_deepfool_of_each_package_overshoots_the_exact_distance_by_little(
 def test_under_a_budget_exactly_the_rows_whose_boundary_is_inside_fall(
     spec: str, norm: str, linear: Any
 ) -> None:
-    """The budget is between the distances of two rows. Two classes where the loss, not the attack, picks the class."""
+    """The budget is between two rows' distances. Two classes where the loss picks the class."""
     attack = build(spec)
     model, p, distances = linear(norm, classes=CLASSES if "-t" in spec else 2)
     x = attack.run(model, p, seed=0)
@@ -178,7 +178,7 @@ def test_torchattacks_gives_what_a_direct_call_gives(linear: Any) -> None:
 
 
 class Moody(nn.Module):
-    """A classifier with everything that an attack could leave changed; it notes the modes that it was called in."""
+    """A classifier with all that an attack could change; it notes the modes of its calls."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -375,7 +375,7 @@ def test_a_package_without_its_own_requirement_says_which(
 
 @pytest.fixture
 def fake_adv_lib(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:
-    """A package of that name with one attack, which returns the points in `returns` and notes how it was called."""
+    """A package with one attack, which returns the points in `returns` and notes its calls."""
     fake = types.ModuleType("adv_lib.attacks")
     fake.calls, fake.returns = [], None  # type: ignore[attr-defined]
 

@@ -1,4 +1,4 @@
-"""C&W against a plain transcription of arXiv:1608.04644, section VI.A, with its nested loops: one sample, numpy, float64."""
+"""C&W against a transcription of arXiv:1608.04644, section VI.A: one sample, numpy, float64."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def plain_cw(x0: Vector, y: int, o: CarliniWagner) -> Run:
     ids=["default", "kappa", "no abort"],
 )
 def test_trajectory(attack: CarliniWagner, problem: Callable[..., Any]) -> None:
-    """The row-wise state machine looks at the points of the nested loops, one after the other, and ends when they end."""
+    """The row-wise state machine visits the points of the nested loops, and ends with them."""
     x0 = torch.from_numpy(X0)
     p = problem(
         _model, x0, _model(x0).argmax(1), torch.full((5,), torch.inf, dtype=torch.float64), "l2"
@@ -124,7 +124,7 @@ def test_trajectory(attack: CarliniWagner, problem: Callable[..., Any]) -> None:
 
 
 def test_black_and_white_pixels_move(problem: Callable[..., Any]) -> None:
-    """An input of zeros and ones is exactly where it starts, and every entry has left its face after a few moves."""
+    """An input of zeros and ones is where it starts; every entry leaves its face in a few moves."""
     x0 = torch.from_numpy((X0 > 0.5).astype(np.float32))
     weight = torch.where(x0[0] > 0, -1.0, 1.0)
 

@@ -1,4 +1,4 @@
-"""DDN against a plain transcription of algorithm 1 of arXiv:1811.09600: one sample, numpy, float64."""
+"""DDN against a transcription of algorithm 1 of arXiv:1811.09600: one sample, numpy, float64."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_trajectory(steps: int, gamma: float, init: float, rows: Any) -> None:
 
 
 def test_polish_bisects_the_way_to_the_nearest_point(rows: Any) -> None:
-    """The first moves are those without polish; then each point halves what is left of the way, without a gradient."""
+    """The first moves are those without polish; then each halves the way, without a gradient."""
     plain, _ = _trace(DDN(steps=24), rows)
     points, oracle = _trace(DDN(steps=30, polish=6), rows)
     assert torch.equal(points[:25], plain)

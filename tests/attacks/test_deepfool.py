@@ -1,4 +1,4 @@
-"""DeepFool: its first step in closed form, a plain transcription of algorithm 2 of arXiv:1511.04599, and its end."""
+"""DeepFool: first step in closed form, transcription of algorithm 2 of arXiv:1511.04599, end."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_trajectory(
 
 
 def test_candidates_are_the_likeliest_wrong_classes(problem: Callable[..., Any]) -> None:
-    """With one candidate it goes to the runner-up though another boundary is nearer, with two to the nearer one."""
+    """With one candidate it goes to the runner-up, with two to the nearer boundary."""
     weight = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 9.0]])
 
     def model(x: Tensor) -> Tensor:
@@ -115,7 +115,7 @@ def test_candidates_are_the_likeliest_wrong_classes(problem: Callable[..., Any])
 
 
 def test_equal_gradients_are_no_boundary(problem: Callable[..., Any]) -> None:
-    """A class that always lies as far below the label is never reached; with no other class the row stays where it is."""
+    """A class always as far below the label is never reached; without another the row stays."""
 
     def model(x: Tensor) -> Tensor:
         return torch.stack([x.sum(1), x.sum(1) - 1], 1)

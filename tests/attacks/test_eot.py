@@ -1,4 +1,4 @@
-"""Attacks on random models: what is averaged, what is counted, and that a lucky draw is no success."""
+"""Attacks on random models: what is averaged and counted; a lucky draw is no success."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Masked:
-    """Two linear classes of 8 inputs of which each call drops some entries, never wrong; remembers masks and points."""
+    """Two linear classes whose calls drop some of 8 inputs, never wrong; notes masks and points."""
 
     def __init__(self, y: Tensor) -> None:
         self.bonus = 50.0 * nn.functional.one_hot(y, 2)
@@ -66,7 +66,7 @@ def test_it_climbs_the_mean_gradient_of_its_draws(
 
 
 class Wavering(nn.Module):
-    """Right about the toy split, but for some of each `period` calls, where it is wrong about everything."""
+    """Right about the toy split, but for some of each `period` calls, all wrong."""
 
     def __init__(self, period: int, wrong: int) -> None:
         super().__init__()
@@ -85,7 +85,7 @@ class Wavering(nn.Module):
 def test_success_is_by_majority(
     draws: int, wrong: int, broken: bool, problem: Callable[..., Problem], conquer: Any
 ) -> None:
-    """Wrong in a minority of its draws, or in half of them, a point is not booked, whichever draw came last."""
+    """Wrong in at most half of its draws a point is not booked, whichever draw came last."""
     split = toy_split(24)
     x0 = split.pixels(slice(None))
     right = toy_model()(x0).argmax(1) == split.labels
@@ -104,7 +104,7 @@ def test_success_is_by_majority(
 
 
 def test_every_draw_is_counted(problem: Callable[..., Problem]) -> None:
-    """Against a model that is never wrong: draws forwards a query and draws backwards a move, as many as it saw."""
+    """A model that is never wrong: as many forwards a query and backwards a move as draws."""
     y = torch.arange(8) % 2
     model = Masked(y)
     p = problem(
@@ -129,7 +129,7 @@ def test_every_draw_is_counted(problem: Callable[..., Problem]) -> None:
 
 
 def test_clean_inputs_are_drawn_as_often() -> None:
-    """A sample that is correct in the minority of draws is misclassified without any attack, after that many forwards."""
+    """A sample correct in a minority of draws is misclassified unattacked, after these forwards."""
     split = toy_split(24)
     for draws, wrong, adversarial in ((5, 3, True), (5, 2, False)):
         (entry,) = {

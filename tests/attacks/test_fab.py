@@ -1,4 +1,4 @@
-"""FAB against exact distances, against a plain transcription of its loop, and against the authors' code."""
+"""FAB against exact distances, a transcription of its loop, and the authors' code."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _size(d: Tensor, norm: str) -> Tensor:
 
 
 def _smallest(conquer: Callable[..., Any], attack: Any, model: Any, p: Problem) -> Tensor:
-    """[B]: the size of the nearest adversarial point of all variants; inf where there is none. Every point is looked at again."""
+    """[B]: the size of the nearest adversarial point of all variants, verified; inf without one."""
     best = torch.full_like(p.eps, torch.inf)
     for k in range(attack.variants(p.logits0.shape[1])):
         endings = conquer(Variant(attack, k), model, p, width=64)
@@ -110,7 +110,7 @@ def test_linear_models(
     problem: Callable[..., Any],
     conquer: Callable[..., Any],
 ) -> None:
-    """Found within 1 to 1.05 of the exact distance of the nearest of K-1 boundaries; half of the inputs are 0 or 1."""
+    """Within 1 to 1.05 of the distance to the nearest of K-1 boundaries; half the inputs 0 or 1."""
     draw = torch.Generator().manual_seed(classes)
     weight = torch.randn(classes, 8, generator=draw, dtype=torch.float64)
     x0 = (2 * torch.rand(8, 8, generator=draw, dtype=torch.float64) - 0.5).clamp(0, 1)
@@ -252,7 +252,7 @@ class PlainOracle(Oracle):
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("rank", [None, 0, 2])
 def test_the_loop_of_the_paper(rank: int | None, norm: str, problem: Callable[..., Any]) -> None:
-    """Every point FAB moves to equals the plain loop's to 1e-10, row by row in one batch; rank: of the target, None: none."""
+    """Every point equals the plain loop's to 1e-10, row by row; rank: of the target, or None."""
     network, iterations = _network(1), 30
     x0 = torch.rand(40, DIMENSION, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     y = network.torch(x0).argmax(1)
@@ -327,7 +327,7 @@ def test_the_cost_of_a_row_that_never_succeeds(
 def test_the_cost_of_a_row_that_succeeds(
     problem: Callable[..., Any], conquer: Callable[..., Any]
 ) -> None:
-    """Its gradients are one a move, and one more each time that it crosses the boundary after it did not."""
+    """One gradient per move, and one more each time that it crosses the boundary."""
     network, attack, relapses = _network(1), FAB(iterations=30, targeted=True, targets=1), 0
     for x0 in torch.rand(
         ROWS, 1, DIMENSION, generator=torch.Generator().manual_seed(1), dtype=torch.float64
@@ -350,7 +350,7 @@ def test_the_cost_of_a_row_that_succeeds(
 def test_two_classes_need_one_gradient(
     problem: Callable[..., Any], conquer: Callable[..., Any]
 ) -> None:
-    """With two classes there is one boundary: targeted or not is the same, to the last bit and at the same cost."""
+    """With two classes there is one boundary: targeted or not is the same, to the last bit."""
     network = _network(1)
 
     def model(x: Tensor) -> Tensor:
@@ -420,7 +420,7 @@ def _theirs(model: Any, x: Tensor, y: Tensor, norm: str, targeted: bool, eps: fl
 def test_as_near_as_the_authors(
     targeted: bool, norm: str, small: Any, problem: Callable[..., Any], conquer: Callable[..., Any]
 ) -> None:
-    """The same sizes, but where theirs steps back from its best point to an adversarial one without noticing: 0.9 of it."""
+    """The same sizes, but where theirs steps back from its best point unnoticed: 0.9 of it."""
     model, x, y = small
     theirs = _theirs(model, x, y, norm, targeted, eps=100.0)
     best = torch.full((len(x),), torch.inf)
@@ -441,7 +441,7 @@ def test_as_near_as_the_authors(
 def test_as_many_within_a_budget_as_the_authors(
     targeted: bool, norm: str, small: Any, problem: Callable[..., Any], conquer: Callable[..., Any]
 ) -> None:
-    """At a budget that breaks about half of the samples, those that the authors' code breaks and hardly another."""
+    """At a budget that breaks half of the samples, the authors' code breaks nearly the same."""
     model, x, y = small
     eps = {"linf": 0.16, "l2": 0.68, "l1": 1.8}[norm]
     with torch.random.fork_rng():
@@ -480,7 +480,7 @@ def test_targets_never_exceed_the_wrong_classes(
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("eps", [0.3, NO_BUDGET])
 def test_restarts(norm: str, eps: float, problem: Callable[..., Any]) -> None:
-    """The first start is the input; later ones lie at most eps/2 away, in the box, and differ; infinite budgets are fine."""
+    """The first start is the input; later ones differ, within eps/2 in the box; eps may be inf."""
     x0 = torch.rand(20, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     p = problem(
         lambda x: x.flatten(1)[:, :4],
@@ -530,7 +530,7 @@ def test_images_are_flat_inside(
 def test_without_a_gradient_rows_stay(
     bad: str, targeted: bool, norm: str, problem: Callable[..., Any]
 ) -> None:
-    """A dead row does not drift, a row whose logits are no numbers does not become one, and its neighbour is not disturbed."""
+    """A dead row does not drift, a row without finite logits stays, its neighbour is untouched."""
     network = _network(1)
 
     def model(x: Tensor) -> Tensor:
@@ -575,7 +575,7 @@ def test_without_a_gradient_rows_stay(
 def test_a_class_that_equals_the_label(
     norm: str, problem: Callable[..., Any], conquer: Callable[..., Any]
 ) -> None:
-    """Two equal logits, of which the first counts, have no boundary; the way to the third class is found."""
+    """Two equal logits have no boundary; the way to the third class is found."""
     weight = torch.tensor([[1.0, 1, 0], [1, 1, 0], [0, 0, 1]], dtype=torch.float64)
     x0 = torch.tensor([[0.6, 0.6, 0.4]], dtype=torch.float64)
     p = problem(
@@ -593,7 +593,7 @@ def test_a_class_that_equals_the_label(
 def test_a_point_on_the_budget_counts(
     norm: str, small: Any, problem: Callable[..., Any], conquer: Callable[..., Any]
 ) -> None:
-    """In float32 (x + d) - x may be one rounding larger than d: the size that was found is a budget in which it is found."""
+    """In float32 (x + d) - x may exceed d by a rounding: the size found is a sufficient budget."""
     model, x, y = small
     attack = FAB(iterations=10)
     size = _smallest(
@@ -609,7 +609,7 @@ def test_a_point_on_the_budget_counts(
 
 
 def test_nothing_is_left_behind(problem: Callable[..., Any], conquer: Callable[..., Any]) -> None:
-    """No gradient on the weights or the inputs, no input changed; and samples that are wrong already are no trouble."""
+    """No gradient on weights or inputs, no input changed; misclassified samples are fine."""
     model = nn.Linear(6, 4).double()
     x0 = torch.rand(9, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     before, right = x0.clone(), model(x0).argmax(1)

@@ -1,4 +1,4 @@
-"""FMN against a plain transcription of algorithm 1 of arXiv:2102.12827: one sample, numpy, float64."""
+"""FMN against a transcription of algorithm 1 of arXiv:2102.12827: one sample, numpy, float64."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def plain_fmn(
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1", "l0"])
 def test_trajectory(norm: str, problem: Callable[..., Any]) -> None:
-    """All points and budgets are those of the plain transcription; no point is outside the budget it was projected to."""
+    """Points and budgets equal the transcription's; no point is outside its budget."""
     x0 = torch.from_numpy(X0)
     p = problem(
         _model, x0, _model(x0).argmax(1), torch.full((5,), torch.inf, dtype=torch.float64), norm
@@ -139,7 +139,7 @@ def test_trajectory(norm: str, problem: Callable[..., Any]) -> None:
 
 
 def test_inside_the_l2_ball_nothing_is_scaled(problem: Callable[..., Any]) -> None:
-    """A small step in a large budget stays small; one tool stretches it to the sphere, another ignores the budget."""
+    """A small step in a large budget stays small; one tool stretches it, another ignores eps."""
     x0 = torch.full((1, 12), 0.5, dtype=torch.float64)
     p = problem(
         _model, x0, _model(x0).argmax(1), torch.full((1,), torch.inf, dtype=torch.float64), "l2"

@@ -1,4 +1,4 @@
-"""HopSkipJump against a plain transcription, against closed forms, and side by side with foolbox's."""
+"""HopSkipJump against a plain transcription, closed forms, and foolbox's."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def linear(
 
 @pytest.fixture
 def quiet() -> Iterator[None]:
-    """Foolbox's log says what could be better in its set-up; and it draws from the global generator."""
+    """Foolbox's log advises on its set-up; and it draws from the global generator."""
     logging.disable(logging.CRITICAL)
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -100,7 +100,7 @@ class _Counted(nn.Module):
 def test_it_comes_close_to_a_plane_and_no_less_than_foolbox(
     linear: Case, norm: str, quiet: None
 ) -> None:
-    """Within 1.15 of the distance, mostly, never below it; the median at most 1.1 times foolbox's at about as many queries."""
+    """Mostly within 1.15 of the distance, never below; median <= 1.1 foolbox's at equal queries."""
     assert bool((linear.ratios >= 1 - 1e-9).all())
     assert float(linear.ratios.quantile(0.75)) < 1.15
 
@@ -116,7 +116,7 @@ def test_it_comes_close_to_a_plane_and_no_less_than_foolbox(
 
 
 def _plain(x0: Tensor, y: int, key: Tensor, norm: str, attack: HopSkipJump) -> list[Tensor]:
-    """Chen et al. 2020, algorithms 1 and 2, for one sample as nested loops: every point queried. key: [1]."""
+    """Chen et al. 2020, algorithms 1 and 2, one sample, nested loops: all queries. key: [1]."""
     asked: list[Tensor] = []
     d = len(x0)
 
@@ -177,7 +177,7 @@ def _plain(x0: Tensor, y: int, key: Tensor, norm: str, attack: HopSkipJump) -> l
 def test_every_query_is_that_of_a_plain_transcription(
     norm: str, problem: Callable[..., Problem], conquer: Callable[..., Any]
 ) -> None:
-    """Trials, searches, estimates and strides, point by point over 300 queries, from rows that start at once and later."""
+    """Trials, searches, estimates and strides over 300 queries, for rows that start at any time."""
     x0 = _points(6, 10)
     y = _curved(x0).argmax(1)
     p = problem(_curved, x0, y, _no_budget(6), norm, 11)
@@ -200,7 +200,7 @@ def test_every_query_is_that_of_a_plain_transcription(
 
 
 def test_it_uses_labels_only(problem: Callable[..., Problem], conquer: Callable[..., Any]) -> None:
-    """With logits that say no more than the label it goes the same way, and it never asks for a gradient."""
+    """With logits that say only the label it goes the same way, and asks for no gradient."""
 
     def labels(x: Tensor) -> Tensor:
         assert not torch.is_grad_enabled()
@@ -238,7 +238,7 @@ def test_a_sample_without_a_start_ends_after_its_trials() -> None:
 def test_a_class_that_noise_belongs_to_has_a_start(
     problem: Callable[..., Problem], conquer: Callable[..., Any]
 ) -> None:
-    """Where all uniform noise has one class, that class' samples start from noise of little contrast."""
+    """Where all uniform noise has one class, that class starts from low-contrast noise."""
 
     def model(x: Tensor) -> Tensor:
         return torch.stack([x.std(1), torch.full_like(x[:, 0], 0.1)], 1)

@@ -1,4 +1,4 @@
-"""The way to a hyperplane inside the box, against linear programs, a general solver and the authors' own projections."""
+"""The way to a hyperplane in the box, against linear programs, a solver, the authors' code."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Vector = NDArray[np.float64]
 
 
 def _smallest(x: Vector, w: Vector, gap: float, norm: str) -> float:
-    """The smallest size of a d with <w, d> = gap and x + d in the box, by a solver that knows nothing of the structure."""
+    """The smallest d with <w, d> = gap and x + d in the box, by a general solver."""
     n = len(x)
     if norm == "l2":
         start = _middle(x, w, gap)
@@ -65,7 +65,7 @@ def _middle(x: Vector, w: Vector, gap: float) -> Vector:
 
 
 def _cases(seed: int, rows: int, dimension: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Points of which some entries lie on a face, normals with zeros and of unequal scale, gaps up to 95% of what is possible."""
+    """Entries on faces, normals with zeros and unequal scale, gaps up to 95% of the possible."""
     draw = np.random.default_rng(seed)
     x = draw.uniform(size=(rows, dimension))
     x[draw.uniform(size=x.shape) < 0.15] = 0.0
@@ -111,7 +111,7 @@ def test_the_authors_find_the_same(norm: str) -> None:
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("times", [1.0001, 2.0, 1e30])
 def test_out_of_reach_it_goes_all_the_way(norm: str, times: float) -> None:
-    """A hyperplane beyond the box: to the corner on its side, and coordinates without weight stay."""
+    """A hyperplane beyond the box: to the corner on its side; weightless coordinates stay."""
     x, w, gap = _cases(5, 20, 9)
     up, down = torch.maximum(w * (1 - x), -w * x).sum(1), torch.minimum(w * (1 - x), -w * x).sum(1)
     d = to_hyperplane(x, w, times * torch.where(gap > 0, up, down), norm)
@@ -148,7 +148,7 @@ def test_only_the_direction_of_the_normal_counts(norm: str, scale: float) -> Non
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_small_gaps_keep_their_digits(norm: str) -> None:
-    """A point close to the hyperplane has a way as exact as its gap, in float32, although the box is large."""
+    """A point close to the hyperplane has a way as exact as its gap, in float32."""
     x, w, gap = _cases(8, 20, 3000)
     gap = gap * 1e-6
     exact = to_hyperplane(x, w, gap, norm)
@@ -158,7 +158,7 @@ def test_small_gaps_keep_their_digits(norm: str) -> None:
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_small_weights_that_must_do_the_rest_keep_their_digits(norm: str) -> None:
-    """When all large weights have met their faces, what is left for the small ones is no difference of large sums."""
+    """With all large weights at their faces, the rest is no difference of large sums."""
     w = torch.ones(1, 100)
     w[0, :2] = 1e-5
     x = torch.full_like(w, 1 - 2.0**-10)
@@ -170,7 +170,7 @@ def test_small_weights_that_must_do_the_rest_keep_their_digits(norm: str) -> Non
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_just_within_reach(norm: str) -> None:
-    """In float32 a gap within a few roundings of all that is possible is met by going all the way, not by staying."""
+    """In float32 a gap within roundings of the possible is met by going all the way."""
     x, w, _ = (part.float() for part in _cases(11, 400, 30))
     w = torch.where(w == 0, w, w.sign() * (0.5 + w.abs()))
     w[:, ::7] *= 1e-25  # too small to count

@@ -1,4 +1,4 @@
-"""Linear models, where the distance to the nearest mistake is known: |margin| over the dual norm of the weight difference.
+"""Linear models with known distances: |margin| over the dual norm of the weight difference.
 
 Every attack that climbs straight to it must succeed with 1.01 times that budget, and none may
 succeed with 0.99 times it.
@@ -46,7 +46,7 @@ MANY_CLASSES = [
 
 
 def _two_classes(seed: int, rows: int) -> tuple[Tensor, Tensor]:
-    """Weights [2,D], and points around the middle of the box that lie near the boundary w.x = 0, on both sides."""
+    """Weights [2,D], and points near the middle of the box on both sides of w.x = 0."""
     generator = torch.Generator().manual_seed(seed)
     weight = torch.randn(2, DIMENSION, generator=generator, dtype=torch.float64)
     x0 = 0.45 + 0.1 * torch.rand(rows, DIMENSION, generator=generator, dtype=torch.float64)
@@ -85,7 +85,7 @@ def test_two_classes(
     problem: Callable[..., Any],
     conquer: Callable[..., Any],
 ) -> None:
-    """With two classes the steepest direction is the same everywhere: found at 1.01 of the distance, never at 0.99."""
+    """Two classes: one steepest direction, found at 1.01 of the distance, never at 0.99."""
     weight, x0 = (part.to(dtype) for part in _two_classes(1, 16))
 
     def model(x: Tensor) -> Tensor:
@@ -132,7 +132,7 @@ def test_fgsm_needs_one_step(problem: Callable[..., Any], conquer: Callable[...,
 def test_many_classes(
     spec: str, norm: str, classes: int, problem: Callable[..., Any], conquer: Callable[..., Any]
 ) -> None:
-    """With K classes of which one is the clear runner-up everywhere in the ball, every objective climbs to its boundary.
+    """With a clear runner-up in the whole ball, every objective climbs to its boundary.
 
     (Cross-entropy climbs towards the mean of the wrong classes, so without a clear runner-up its
     optimum is another one.)
@@ -167,7 +167,7 @@ def test_many_classes(
 def test_targets_find_the_nearest_boundary_of_all(
     norm: str, classes: int, problem: Callable[..., Any], conquer: Callable[..., Any]
 ) -> None:
-    """apgd-t tries each class in turn, so it finds the nearest of K-1 random boundaries even when it is not the likeliest.
+    """apgd-t tries each class, so it finds the nearest of K-1 random boundaries.
 
     Never below the distance; the variant that succeeds is a class whose boundary is inside the
     budget.

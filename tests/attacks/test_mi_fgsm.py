@@ -49,7 +49,7 @@ def rows(problem: Callable[..., Problem]) -> Callable[..., Problem]:
 def plain(
     x0: Any, y: int, eps: float, norm: str, steps: int, decay: float, rate: float
 ) -> list[Any]:
-    """Dong et al. 2018, algorithm 1, for one flat image with the gradient of cross-entropy by hand; all iterates."""
+    """Dong et al. 2018, algorithm 1, one flat image, gradient by hand; all iterates."""
     u, v = U.numpy(), V.numpy()
     x, g, xs = x0, np.zeros_like(x0), [x0]
     for _ in range(steps):
@@ -103,7 +103,7 @@ def test_trajectories_are_the_plain_ones(
 def test_points_are_those_of_torchattacks(
     steps: int, decay: float, share: float, rows: Callable[..., Problem]
 ) -> None:
-    """As many moves of the same length end at the same point; theirs divides by the mean, which no sign can tell."""
+    """Equal moves end at the same point; theirs divides by the mean, which no sign can tell."""
     torchattacks = pytest.importorskip("torchattacks")
     p = rows("linf", 0.12, torch.float32)
     net = torch.nn.Module()
@@ -116,7 +116,7 @@ def test_points_are_those_of_torchattacks(
 
 
 def test_momentum_goes_on_where_the_gradient_flips(problem: Callable[..., Problem]) -> None:
-    """In a narrow valley across the way plain steps swing forth and back; momentum averages the swing out."""
+    """In a narrow valley plain steps swing across; momentum averages the swing out."""
 
     def valley(x: Tensor) -> Tensor:
         rise = 0.02 * x[:, 0] - (x[:, 1] - 0.51).abs()
@@ -131,7 +131,7 @@ def test_momentum_goes_on_where_the_gradient_flips(problem: Callable[..., Proble
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_weak_or_lost_gradients(norm: str, rows: Callable[..., Problem]) -> None:
-    """A gradient however small counts as much as another; one that is zero moves nothing and leaves no NaN behind."""
+    """A tiny gradient counts as any other; a zero one moves nothing and leaves no NaN."""
     p = rows(norm, 0.2)
 
     def weak(x: Tensor) -> Tensor:

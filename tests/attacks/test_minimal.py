@@ -1,4 +1,4 @@
-"""The bisection over the budget: closed forms, a plain loop over whole attacks, and what it must not do."""
+"""The bisection over the budget: closed forms, a loop over whole attacks, and its limits."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _no_budget(rows: int) -> Tensor:
 def test_the_distance_to_a_plane_is_found_from_any_first_budget(
     norm: str, high: str, problem: Callable[..., Problem], conquer: Callable[..., Any]
 ) -> None:
-    """FGSM on two linear classes succeeds at every budget above the distance: bisection must come to it, never below."""
+    """FGSM on two linear classes succeeds above the distance: bisection reaches it from above."""
     w, x0 = torch.linspace(-1, 1.5, 12, dtype=torch.float64), _points(8, 12)
     x0 = 0.5 + 0.2 * (x0 - 0.5)
 
@@ -69,7 +69,7 @@ def test_the_distance_to_a_plane_is_found_from_any_first_budget(
 def _plain(
     spec: str, row: Problem, conquer: Callable[..., Any], rounds: int, first: float
 ) -> float:
-    """Bisection written as a loop over whole runs of the attack on one sample: the size found, inf if none."""
+    """Bisection as a loop over whole attacks on one sample: the size found, inf if none."""
     lo, hi, eps = 0.0, math.inf, first
     farthest = float(row.norm.size(torch.maximum(row.x0, 1 - row.x0)))
     for _ in range(rounds):
@@ -109,7 +109,7 @@ def test_sizes_are_those_of_a_loop_over_whole_attacks(
 def test_under_a_budget_it_is_the_inner_attack(
     inner: str, problem: Callable[..., Problem], conquer: Callable[..., Any]
 ) -> None:
-    """With a finite eps the first run is at eps, and no later one has more: the same variant, step and point."""
+    """With a finite eps the first run is at eps, and no later one has more."""
     x0 = _points(12, 10)
     y = _curved(x0).argmax(1)
     p = problem(_curved, x0, y, torch.full((12,), 0.03, dtype=torch.float64), "linf")
@@ -136,7 +136,7 @@ class _Constant(nn.Module):
 
 
 def test_a_sample_that_cannot_be_broken_ends_at_the_farthest_corner() -> None:
-    """0.1, 0.2, 0.4, 0.8 and the corner fail; then nothing is left to try, and no last query pays for a gradient."""
+    """0.1, 0.2, 0.4, 0.8 and the corner fail; then it ends, without another gradient."""
     split = toy_split(12)
     k = int(split.labels[0])
     verdicts = judge(

@@ -1,4 +1,4 @@
-"""The attacks that seek the smallest perturbation: linear models, where it is known, and other packages on a small network."""
+"""Minimum-norm attacks: linear models with known distances, and other packages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ SHAPES = [(12,), (3, 4), (1, 3, 4)]
 def _linear(
     classes: int, rows: int, shape: tuple[int, ...], runner_up: bool = False
 ) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
-    """A linear model, its weights, and points around the middle of the box, near a boundary; all logits are negative.
+    """A linear model, its weights, and points near a boundary; all logits are negative.
 
     With `runner_up` the first two classes are far above all others, so that only one boundary can
     be near.
@@ -73,7 +73,7 @@ def test_linear_models(
     problem: Callable[..., Any],
     conquer: Callable[..., Any],
 ) -> None:
-    """Never nearer than the exact distance, and hardly farther, for inputs of one, two and three axes and any batch.
+    """Never nearer than the exact distance, hardly farther, for 1-3 axes and any batch.
 
     Only DeepFool compares the boundaries of all classes; the others go to that of the likeliest,
     which must be the nearest.
@@ -96,7 +96,7 @@ def test_linear_models(
 def test_l0_on_linear_models(
     classes: int, problem: Callable[..., Any], conquer: Callable[..., Any]
 ) -> None:
-    """The fewest entries that cross a boundary when each goes to its face: never fewer, mostly as few, never 2 more."""
+    """The fewest entries to cross a boundary: never fewer, mostly as few, never 2 more."""
     model, weight, x0 = _linear(classes, 12, (12,), runner_up=True)
     y = model(x0).argmax(1)
     z = model(x0)
@@ -127,7 +127,7 @@ def test_l0_on_linear_models(
 def test_points_on_the_faces_of_the_box(
     spec: str, problem: Callable[..., Any], conquer: Callable[..., Any]
 ) -> None:
-    """Every entry is 0 or 1 and half of them cannot move: the box's own distance is found, where others get stuck.
+    """Every entry is 0 or 1 and half cannot move: the distance in the box is found.
 
     An entry that starts at 0 or 1 must be able to leave it, and first-order steps that the box cuts
     must not shrink to nothing.
@@ -190,7 +190,7 @@ def test_the_budget_does_not_change_the_way(spec: str, problem: Callable[..., An
 
 @pytest.fixture(scope="module")
 def digits(one_thread: None) -> tuple[nn.Module, Tensor, Tensor]:
-    """A small network for the digits, and some it gets right; many pixels are black, so the box matters."""
+    """A small network for the digits, and some it gets right; many pixels are black."""
     datasets = pytest.importorskip("sklearn.datasets")
     bunch = datasets.load_digits()
     x, y = torch.tensor(bunch.images / 16, dtype=torch.float32)[:, None], torch.tensor(bunch.target)

@@ -1,4 +1,4 @@
-"""Random points: inside, each row's own, as spread out as they say, and as often a mistake as the ball's share of mistakes."""
+"""Random points: inside, independent by row, spread as promised, as often wrong as the ball."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_all_points_differ_and_are_inside(
 def test_sizes_have_the_distribution_of_a_uniform_point(
     norm: str, mean: float | None, problem: Callable[..., Problem]
 ) -> None:
-    """In D dimensions (size / eps)^D is uniform on [0,1] inside any ball; on the surface the size is eps."""
+    """In D dimensions (size / eps)^D is uniform on [0,1] in any ball; on the surface it is 1."""
     p = rows(problem, norm, 0.3, n=40)
     sizes = torch.stack([p.norm.size(x - p.x0) for x in drawn(p, "uniform", 49)]).flatten() / 0.3
     shares, _ = (sizes**DIMENSION).sort()
@@ -96,7 +96,7 @@ def test_sizes_have_the_distribution_of_a_uniform_point(
 def test_a_half_space_is_found_as_soon_as_its_share_says(
     problem: Callable[..., Problem], conquer: Callable[..., Any]
 ) -> None:
-    """If a share a of the cube is misclassified, a run of n + 1 points survives with probability (1 - a)^(n+1)."""
+    """If a share a of the cube is wrong, n + 1 points survive with probability (1 - a)^(n+1)."""
     share, n = 0.1, 400
     x0 = torch.full((n, DIMENSION), 0.5)
 
@@ -114,7 +114,7 @@ def test_a_half_space_is_found_as_soon_as_its_share_says(
 
 
 def test_it_needs_no_gradient_and_pgd_finds_no_less() -> None:
-    """On the toy model: no backward, steps + 1 forwards at most, and every sample it breaks is one that PGD breaks."""
+    """Toy model: no backward, at most steps + 1 forwards, and PGD breaks all that it breaks."""
     model, split, threat = toy_model(), toy_split(), parse_threat("linf:0.15")[0]
     noise = judge("noise:steps=30", model, split, threat)
     pgd = judge("pgd:steps=20", model, split, threat)

@@ -1,4 +1,4 @@
-"""Square against a plain transcription, the authors' code, and its promises about windows, balls and odd image sizes."""
+"""Square against a transcription, the authors' code, and its promises on windows and sizes."""
 
 from __future__ import annotations
 
@@ -216,7 +216,7 @@ def plain_run(plain: Plain, logits: Callable[[Image], Image], steps: int) -> Tra
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 @pytest.mark.parametrize("shape", [(3, 8, 8), (1, 11, 6), (2, 3, 14), (1, 24, 24)], ids=str)
 def test_trajectories_are_the_plain_ones(norm: str, shape: tuple[int, ...]) -> None:
-    """Every candidate, and each decision, agrees with the transcription; some rows have pixels at the ends of the box."""
+    """Every candidate and decision agrees with the transcription, pixels at 0 and 1 included."""
     steps, eps = 70, {"linf": 0.1, "l2": 0.6, "l1": 4.0}[norm]
     draw = torch.Generator().manual_seed(3)
     x0 = (1.2 * torch.rand(3, *shape, generator=draw, dtype=torch.float64) - 0.1).clamp(0, 1)
@@ -250,7 +250,7 @@ def test_trajectories_are_the_plain_ones(norm: str, shape: tuple[int, ...]) -> N
 def windows_at(
     t: Tensor, shape: tuple[int, ...], attack: Square, norm: str, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """Rows [B,H] and columns [B,W] that the candidates of rows at the steps t differ in, from a grey image."""
+    """Rows [B,H] and columns [B,W] that candidates change at steps t, from a grey image."""
     p = rows(torch.full((len(t), *shape), 0.5, dtype=torch.float64), 0.01, norm, seed)
     still = State(x=p.x0, x_best=p.x0, margin=torch.full_like(p.eps, math.inf))
     moved = attack.step(still, t, p, Asked(lambda x: torch.zeros(len(x), 3), p.y)).x != 0.5
@@ -266,7 +266,7 @@ def windows_at(
 def test_sizes_follow_the_schedule_of_the_authors(
     norm: str, side: int, steps: int, rescale: bool
 ) -> None:
-    """At each step of a run (rows with clocks of their own) the window is as large as pyautoattack's."""
+    """At each step of a run, per-row clocks included, the window is as large as pyautoattack's."""
     peer = pytest.importorskip("pyautoattack.square").SquareAttack(
         None, n_queries=steps, p_init=0.7, resc_schedule=rescale
     )
@@ -306,7 +306,7 @@ def test_where_a_square_does_not_fit_it_becomes_a_rectangle_of_its_area() -> Non
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("shape", [(1, 7, 7), (2, 6, 9), (1, 2, 20)])
 def test_every_place_of_a_window_is_as_likely(norm: str, shape: tuple[int, ...]) -> None:
-    """All corners occur, the last row and column among them (the authors' code never draws those), about equally often."""
+    """All corners occur about equally often, also the last row and column (not in theirs)."""
     t = torch.full((4000,), 300)
     down, across = windows_at(t, shape, Square(), norm)
     for changed in (down, across):
@@ -322,7 +322,7 @@ def test_every_place_of_a_window_is_as_likely(norm: str, shape: tuple[int, ...])
 
 
 def test_rows_have_windows_of_their_own() -> None:
-    """Neither place nor signs are shared by the rows of a batch, nor by the steps of a row, nor by restarts."""
+    """Neither place nor signs are shared between rows, steps or restarts."""
     p = rows(torch.full((64, 4, 9, 9), 0.5), 0.1, "linf")
     attack, q = Square(restarts=2), Asked(lambda x: torch.zeros(len(x), 3), p.y)
     first = attack.start(p)
@@ -378,7 +378,7 @@ def test_every_candidate_is_inside_ball_and_box(
     ids=str,
 )
 def test_odd_sizes_start_with_the_whole_image(norm: str, shape: tuple[int, ...]) -> None:
-    """Sides of 24, or below 5, kill the authors' L2 start; ours moves each pixel, but for a margin of less than a tile."""
+    """Sides of 24 or below 5 kill the authors' l2 start; ours moves all but a thin margin."""
     x0 = torch.full((2, *shape), 0.5)
     s = Square().start(rows(x0, {"linf": 0.1, "l2": 0.3, "l1": math.prod(shape) * 0.2}[norm], norm))
     moved = (s.x != x0).reshape(2, -1, *(1, *shape)[-2:]).any(1)
@@ -390,7 +390,7 @@ def test_odd_sizes_start_with_the_whole_image(norm: str, shape: tuple[int, ...])
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 @pytest.mark.parametrize("n", [0, 1, 9])
 def test_a_batch_that_the_first_points_fool(norm: str, n: int) -> None:
-    """A model that is right at the clean images only: every sample is over at the first query (the authors' code crashes)."""
+    """Right at clean images only: every sample ends at the first query (theirs crashes)."""
     split = toy_split(n)
     model = _RightOnlyAt(split.pixels(slice(None)), split.labels)
     verdicts = judge("square:steps=20", model, split, parse_threat(f"{norm}:0.05")[0])
@@ -411,7 +411,7 @@ class _RightOnlyAt(torch.nn.Module):
 
 
 def test_the_models_answer_is_left_alone() -> None:
-    """The logits that a model hands out may be its own memory (the authors' code writes -inf into them)."""
+    """Logits may be the model's own memory (the authors' code writes -inf into them)."""
     memory = torch.tensor([[3.0, 2.0, 1.0]]).repeat(6, 1)
     p = rows(torch.rand(6, 1, 5, 5, generator=torch.Generator().manual_seed(0)), 0.1, "linf")
     attack, before = Square(), memory.clone()
@@ -465,7 +465,7 @@ def digits_net() -> tuple[torch.nn.Module, Tensor, Tensor]:
 
 @pytest.mark.parametrize(("norm", "eps"), [("linf", 0.09), ("l2", 0.9), ("l1", 4.0)])
 def test_as_many_survive_as_with_the_authors_code(norm: str, eps: float, digits_net: Any) -> None:
-    """After 300 queries: a two-sided bound of four standard deviations, from how often each image survived either.
+    """After 300 queries: a two-sided bound of four standard deviations, from each image's rate.
 
     The authors' window may stand in the last row and column here, as ours: in L2 that alone would
     exceed the bound.

@@ -1,4 +1,4 @@
-"""Whole trajectories against plain transcriptions of the papers: one sample, float64, numpy, whole histories, no cleverness.
+"""Whole trajectories against plain transcriptions: one sample, float64, numpy, all history.
 
 The network is a small tanh one whose gradients are written out by hand, so that nothing is shared
 but the start.
@@ -110,7 +110,7 @@ def plain_pgd(
 
 
 def plain_checkpoints(steps: int) -> list[int]:
-    """w_j = ceil(p_j N): p_0 = 0, p_1 = 0.22, p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06); in exact fractions."""
+    """w_j = ceil(p_j N): p_0 = 0, p_1 = 0.22, p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06)."""
     p = [Fraction(0), Fraction(22, 100)]
     while p[-1] <= 1:
         p.append(p[-1] + max(p[-1] - p[-2] - Fraction(3, 100), Fraction(6, 100)))
@@ -118,7 +118,7 @@ def plain_checkpoints(steps: int) -> list[int]:
 
 
 class Run(NamedTuple):
-    """Iterates, step lengths, why each checkpoint halved or not, and the first step that hung on the last bits of a value."""
+    """Iterates, step lengths, why each checkpoint halved, and the first tie by rounding."""
 
     xs: list[Vector]
     etas: list[float]
@@ -245,7 +245,7 @@ def _objective(
 @pytest.mark.parametrize("init", ["uniform", "gaussian"])
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_pgd(norm: str, init: str, objective: str, problem: Callable[..., Problem]) -> None:
-    """Every iterate of PGD equals the plain loop's to 1e-10, in a batch of rows with budgets of their own."""
+    """Every iterate of PGD equals the plain loop's to 1e-10, with a budget per row."""
     network = _network(1)
     p = _rows(network, problem, norm, {"linf": 0.1, "l2": 0.4}[norm], 1)
     attack = PGD(steps=37, rate=0.07, init=init, objective=objective)
@@ -293,7 +293,7 @@ def _well_posed(runs: list[list[Vector]]) -> int:
 def test_apgd(
     norm: str, steps: int, objective: str, seed: int, problem: Callable[..., Problem]
 ) -> None:
-    """Every iterate and every step length of APGD equal algorithm 1's to 1e-10, row by row in one batch.
+    """Every iterate and step length of APGD equals algorithm 1's to 1e-10, row by row.
 
     In l2 a run that has converged decides between values that are equal to the last bit, so its
     best point is known to the root of the rounding error only: there the comparison ends. It ends
@@ -328,7 +328,7 @@ def test_apgd(
 
 
 def test_the_oracle_sees_every_kind_of_checkpoint(problem: Callable[..., Problem]) -> None:
-    """The runs above are no idle comparison: they halve for condition 1, for condition 2, for both, and not at all."""
+    """The runs above cover all cases: they halve for condition 1, 2, both, and not at all."""
     for norm, eps in (("linf", 0.15), ("l2", 0.5)):
         seen = set()
         for seed in (2, 3):
@@ -355,7 +355,7 @@ def test_apgd_starts_on_the_surface(problem: Callable[..., Problem]) -> None:
 
 
 def test_checkpoints() -> None:
-    """The paper's checkpoints for 100 steps, and exact fractions for every other number of steps."""
+    """The paper's checkpoints for 100 steps, and exact fractions for other numbers."""
     assert checkpoints(100) == (22, 41, 57, 70, 80, 87, 93, 99)
     for steps in range(1, 301):
         assert list(checkpoints(steps)) == plain_checkpoints(steps)

@@ -1,4 +1,4 @@
-"""Attacks by way of another model: whose gradients, whose verdict, whose queries; and the source left as it was."""
+"""Attacks by another model: its gradients, the target's verdicts and queries; no side effects."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_from_the_very_model_it_is_the_white_box_attack(
 
 
 class Severed(nn.Module):
-    """The toy model without a gradient; with `graph`, its logits have one in which the input has no part."""
+    """The toy model without a gradient; with `graph`, its logits have one without the input."""
 
     def __init__(self, graph: bool) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ def test_a_graph_that_does_not_lead_back_is_no_gradient(
 def test_points_are_the_sources_and_the_verdict_is_the_targets(
     problem: Callable[..., Problem], conquer: Any
 ) -> None:
-    """The target is asked at every point the attack visits on the source alone, without gradients, and decides by itself."""
+    """The target is asked at every point the attack visits on the source, and decides alone."""
     source, split = toy_model(seed=1), toy_split(8)
     p = problem(source, split.pixels(slice(None)), split.labels, torch.full((8,), 1e-3), "linf")
     visited, asked = [], []
@@ -122,7 +122,7 @@ def test_points_are_the_sources_and_the_verdict_is_the_targets(
 
 
 def test_only_the_targets_queries_are_counted() -> None:
-    """One forward per point, no backward; and one each for the clean input and the last look at the worst point."""
+    """One forward per point, no backward; one each for the clean input and the last check."""
     target, split = toy_model(), toy_split(24)
     attack = _build("pgd:steps=4", toy_model(seed=1))
     verdicts = judge(
@@ -134,7 +134,7 @@ def test_only_the_targets_queries_are_counted() -> None:
 
 
 def test_targets_are_those_the_source_finds_likely(problem: Callable[..., Problem]) -> None:
-    """The k-th variant of a targeted attack goes to the source's k-th wrong class; the target's clean logits tell it nothing."""
+    """The k-th variant goes to the source's k-th wrong class; the target's logits do not count."""
     source, target = toy_model(seed=1), toy_model(seed=0)
     p = _split_problem(problem, target, 0.05)
     with torch.no_grad():
@@ -153,7 +153,7 @@ def test_targets_are_those_the_source_finds_likely(problem: Callable[..., Proble
 
 
 def test_the_source_is_left_as_it_was(problem: Callable[..., Problem], conquer: Any) -> None:
-    """A model found in training mode keeps mode, weights and gradient flags; what attacks is a frozen copy."""
+    """A model in training mode keeps mode, weights and flags; a frozen copy attacks."""
     source = toy_model(seed=1).train()
     before = copy.deepcopy(source.state_dict())
     attack = _build("pgd:steps=3", source)
@@ -189,7 +189,7 @@ def test_a_source_of_other_classes_is_refused(
 def test_the_source_reaches_it_through_other_wrappers_and_a_pickle(
     problem: Callable[..., Problem], conquer: Any
 ) -> None:
-    """Equipping works from outside, whatever is wrapped around; the equipped attack is the same in another process."""
+    """Equipping works through any wrapper; the equipped attack is the same in another process."""
     target, asked = toy_model(), []
     p = _split_problem(problem, target, 0.02)
 
@@ -257,5 +257,5 @@ class FromToy(Transfer):
 
 
 def test_it_conforms() -> None:
-    """The conformance suite: verdicts that depend on no neighbour, and all queries of the target in the books."""
+    """The conformance suite: verdicts independent of neighbours, all target queries counted."""
     check_attack(f"{__name__}:FromToy:attack=(pgd:steps=3)")

@@ -47,7 +47,7 @@ def _rows(
 def test_targets_are_the_likeliest_wrong_classes_in_order(
     classes: int, asked: int, count: int, problem: Callable[..., Problem]
 ) -> None:
-    """Variant k aims at the k-th most likely wrong class at the clean input: each once, never the label, at most K-1."""
+    """Variant k aims at the k-th likeliest wrong class at the clean input, at most K-1."""
     attack = APGD(objective="dlr-targeted", targets=asked)
     assert attack.variants(classes) == count
     p = _rows(problem, classes)
@@ -70,7 +70,7 @@ def test_targets_of_samples_that_are_wrong_already(problem: Callable[..., Proble
 
 
 def test_restarts_of_targets_come_after_all_targets(problem: Callable[..., Problem]) -> None:
-    """With restarts every target is tried once before any is tried again, then from another start."""
+    """With restarts every target is tried once before any again, from another start."""
     attack, p = APGD(objective="dlr-targeted", restarts=2), _rows(problem, 4)
     assert attack.variants(4) == 6
     varied = [attack.vary(p, torch.full_like(p.y, k)) for k in range(6)]
@@ -85,7 +85,7 @@ def test_restarts_of_targets_come_after_all_targets(problem: Callable[..., Probl
 )
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_restarts_differ(attack: Any, norm: str, problem: Callable[..., Problem]) -> None:
-    """Every restart of every sample starts somewhere else, inside the budget, whichever rows are varied together."""
+    """Every restart of every sample starts elsewhere in the budget, in any batch."""
     p = _rows(problem, 4, norm=norm)
     assert attack.variants(4) == 4
     starts = [attack.start(attack.vary(p, torch.full_like(p.y, k))).x for k in range(4)]
@@ -131,7 +131,7 @@ class Guess(Attack[Standing]):
 def test_restarts_are_used_only_after_the_earlier_ones_failed(
     problem: Callable[..., Problem], conquer: Callable[..., Any]
 ) -> None:
-    """The variant that wins is the first whose point is adversarial; the earlier ones fail, later ones are not run."""
+    """The first variant with an adversarial point wins; later ones are not run."""
     model, attack = _model(4), Guess()
     p = _rows(problem, 4, rows=60, eps=0.12)
     asked: list[Tensor] = []
@@ -177,7 +177,7 @@ def test_the_book_keeps_the_worst_point(
 
 
 def test_the_reference_package_is_adapted_to_few_classes() -> None:
-    """Attacks whose loss needs more classes are left out, and a single one that cannot run is refused."""
+    """Attacks whose loss needs more classes are left out; a single one is refused."""
     assert PyAutoAttack().attacks(10) == ["apgd-ce", "apgd-t", "fab-t", "square"]
     assert PyAutoAttack().attacks(3) == ["apgd-ce", "fab-t", "square"]
     assert PyAutoAttack(version="rand").attacks(2) == ["apgd-ce"]

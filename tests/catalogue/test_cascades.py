@@ -47,7 +47,7 @@ def _built(name: str, norm: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_autoattack_is_the_standard_one(norm: str) -> None:
-    """APGD-CE, APGD-T, FAB-T, Square in this order: one restart, 100 steps, nine targets, 5,000 queries."""
+    """APGD-CE, APGD-T, FAB-T, Square: one restart, 100 steps, nine targets, 5,000 queries."""
     assert [spec.partition(":")[0] for spec in expand("autoattack", norm)] == [
         "apgd-ce",
         "apgd-t",
@@ -130,7 +130,7 @@ def file(tmp_path: Path) -> Callable[[str | bytes], str]:
 
 
 def test_a_file_of_ones_own(file: Callable[[str], str]) -> None:
-    """A list of specs; a table named after a norm replaces it there; anything else in the file is left alone."""
+    """A list of specs; a table named after a norm replaces it there; the rest is ignored."""
     text = file(
         'summary = "mine"\nattacks = ["fgsm", "pgd:steps=3,rate=1/4"]\n[l1]\n'
         'attacks = ["apgd:restarts=2"]\n[l2]\nnote = 1\n'

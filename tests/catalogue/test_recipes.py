@@ -32,7 +32,7 @@ def settings(name, **sources):
 
 
 def test_every_file_is_listed_with_a_line_of_its_own():
-    """Each TOML file is a recipe whose first line, a comment, says what it is for; no two say the same."""
+    """Each TOML file's first line, a comment, says what it is for; no two are the same."""
     assert list(recipes()) == sorted(recipes())
     assert sorted(recipes()) == NAMES
     assert len(NAMES) >= 5
@@ -45,7 +45,7 @@ def test_every_file_is_listed_with_a_line_of_its_own():
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_recipe_can_be_planned(name):
-    """Every key is a setting, every spec can be built, and the inner attack works in the recipe's norm."""
+    """Every key is a setting, every spec builds, the inner attack works in the recipe's norm."""
     config = settings(name)
     assert config.data != TrainConfig().data or name.startswith("digits")
     assert parse_spec(config.data.partition("[")[0]).name in DATA.entries
@@ -59,7 +59,7 @@ def test_every_recipe_can_be_planned(name):
 
 
 def test_the_published_recipe():
-    """cifar10-rn18 is that of Rice et al. 2020: 200 epochs, SGD 0.1 down at 100 and 150, PGD-10 of 2/255 in training mode."""
+    """cifar10-rn18 is Rice et al. 2020: 200 epochs, SGD 0.1 down at 100 and 150, PGD-10."""
     config = settings("cifar10-rn18")
     attack, threat = ATTACKS.build(config.inner), single_threat(config.threat)
     assert (attack.steps, attack.rate * threat.eps, attack.init) == (
@@ -90,7 +90,7 @@ def test_the_published_recipe():
 
 
 def test_the_fast_one_is_the_published_one_but_for_speed():
-    """The fast one differs from cifar10-rn18 in what its first line says and in nothing else; either keeps its best epoch."""
+    """The fast one differs from cifar10-rn18 only as its first line says; both keep the best."""
     slow, fast = (
         dataclasses.asdict(settings(name)) for name in ("cifar10-rn18", "cifar10-rn18-fast")
     )
@@ -117,7 +117,7 @@ def test_a_recipe_is_a_name_not_a_path(name):
 
 
 def test_every_other_source_wins(tmp_path, monkeypatch):
-    """A recipe lies below the config file, the environment, --set and flags, and above the defaults."""
+    """A recipe is below config file, environment, --set and flags, and above the defaults."""
     name = "digits-smoke"
     base = read_recipe(name)
     assert settings(name).epochs == base["epochs"] != TrainConfig().epochs
@@ -133,7 +133,7 @@ def test_every_other_source_wins(tmp_path, monkeypatch):
 
 
 def test_none_takes_back_what_a_recipe_sets():
-    """A recipe's inner attack can be switched off, and a default option that it changed set back."""
+    """A recipe's inner attack can be switched off, and a changed option set back."""
     assert settings("digits-smoke", flags={"inner": "none"}).inner == "none"
     assert (
         settings("cifar10-rn18-fast", sets=["channels_last=false", "precision=fp32"]).channels_last

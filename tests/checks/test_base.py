@@ -60,7 +60,7 @@ def ask(raises: Exception | None = None, failed: bool | None = False) -> Check:
 
 
 def test_verdicts(linear, evidence: Callable) -> None:
-    """True fails, False passes, None is unclear; what cannot be had skips, with the reason; programming errors pass through."""
+    """True fails, False passes, None is unclear; the missing skips; programming errors pass."""
     e = evidence(linear())
     checks = [
         ask(failed=True),
@@ -101,7 +101,7 @@ def test_few_samples_are_called_so_and_one_class_is_no_test(
 
 
 def test_every_query_is_counted_and_none_is_made_twice(linear, evidence: Callable) -> None:
-    """The findings add up to what passed the model; a second asking of the same checks is free but for fresh answers."""
+    """Queries add up to what the model got; asking again costs only fresh answers."""
     seen = []
     model = linear()
     model.register_forward_hook(lambda module, inputs, output: seen.append(len(inputs[0])))

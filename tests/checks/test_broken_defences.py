@@ -10,7 +10,7 @@ from robbench.checks.broken_defences import Defence, defended
 def test_every_mask_changes_the_gradient_and_not_the_prediction(
     linear: type[nn.Module], split
 ) -> None:
-    """The masks of the self-test keep nearly all predictions (that of batch statistics aside): they only look robust."""
+    """The self-test's masks keep nearly all predictions (but batch statistics'): only masked."""
     model = linear()
     for name, defence in defended(model).items():
         assert isinstance(defence, Defence)

@@ -23,7 +23,7 @@ def fell(n: int, spec: str = PGD, **columns: list) -> dict:
 def test_what_a_run_left_standing_is_what_challengers_see(
     linear, evidence: Callable, run_of: Callable
 ) -> None:
-    """Rows are taken at their word: no attack in question is run again, and wrong samples are nobody's."""
+    """Rows are trusted: no attack is run again, and misclassified samples do not count."""
     e = evidence(linear(), **run_of(**fell(20), clean_correct=some(5, False, True)))
     assert e.reference.tolist() == some(5, False, False)[:5] + [True] * 15 + [False] * 40
     assert e.standing.tolist() == [False] * 20 + [True] * 40

@@ -26,7 +26,7 @@ def test_an_attack_finds_what_is_within_reach_and_only_that(linear, evidence: Ca
 def test_an_attack_does_not_depend_on_an_extreme_scale(
     scale: float, crowded: tuple, linear, evidence: Callable
 ) -> None:
-    """Exactly those within reach fall to cross-entropy, in closed form; without rescaling it finds none of tiny logits."""
+    """Exactly those in reach fall to cross-entropy (closed form); unscaled it finds none."""
     model, split = crowded
     within = linear().score(split.images).abs() < 0.05 * linear().w.abs().sum()
     assert torch.equal(evidence(model(scale), split).probe(PROBE).found, within)

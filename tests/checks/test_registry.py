@@ -39,7 +39,7 @@ def test_tables_of_numbers_are_checked_too(evidence: Callable, made: Callable) -
 def test_a_model_that_cannot_be_differentiated_is_reported_not_raised(
     linear: type[nn.Module], evidence: Callable
 ) -> None:
-    """The model raises as soon as a gradient is wanted; the checks that want one are skipped with what it said."""
+    """The model raises on any gradient; checks that need one are skipped with its message."""
 
     def refuse(x: Tensor) -> Tensor:
         if x.requires_grad:

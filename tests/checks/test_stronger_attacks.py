@@ -33,7 +33,7 @@ def test_a_check_tells_a_spoilt_model_from_a_good_one(name: str, told_apart: Cal
 def test_cross_entropy_that_climbs_towards_a_crowd_is_noticed(
     check: Callable, crowded: tuple, evidence: Callable
 ) -> None:
-    """Of 30 within reach most stand cross-entropy, and fall on other scales and to the margin; at ten times the scale
+    """Of 30 in reach most withstand cross-entropy, and fall to other scales and the margin; at 10x
     nothing is wrong.
     """
     model, split = crowded
@@ -58,7 +58,7 @@ CHALLENGERS = {
 def test_a_challenger_finds_what_a_weak_attack_leaves(
     name: str, linear: type[nn.Module], evidence: Callable
 ) -> None:
-    """On a model that is not to blame: what the challenger breaks is named, and is within reach in closed form."""
+    """On a good model: what the challenger breaks is named, and in reach in closed form."""
     weak = {
         "random-noise": "noise:steps=1",
         "labels-only": "noise:steps=1",
@@ -76,7 +76,7 @@ def test_a_challenger_finds_what_a_weak_attack_leaves(
 def test_twice_the_steps_are_of_the_attack_in_question(
     linear: type[nn.Module], evidence: Callable
 ) -> None:
-    """A weak attack's own settings are kept, its steps doubled; an attack without gradients is passed over."""
+    """A weak attack keeps its settings with doubled steps; one without gradients is skipped."""
     assert (
         f"{WEAK.replace('steps=2', 'steps=4')}"
         in stronger_attacks.steps_doubled(evidence(linear(), attack=WEAK)).text

@@ -1,4 +1,4 @@
-"""What the fuzz test tries: words for every command as its parser declares them, and files that were tampered with."""
+"""Material of the fuzz test: words for every command from its parser, and tampered files."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ GOOD = {
 
 @st.composite
 def lines(draw: st.DrawFn) -> list[str]:
-    """A command with some of the options it has and some that it has not, and values for them; `{S}` stands for a store."""
+    """A command with options it has and options it has not, and values; `{S}` is a store."""
     name = draw(st.sampled_from(sorted(COMMANDS)))
     words, places = [name], list[str]()
     for parameter in COMMANDS[name].params:

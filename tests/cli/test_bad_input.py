@@ -1,4 +1,4 @@
-"""Bad input of every kind: exit 2, one line on stderr that starts with `error:`, no traceback, nothing written."""
+"""Bad input of every kind: exit 2, one `error:` line, no traceback, nothing written."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ BAD = [  # (command line, what the message must hold)
 
 @pytest.mark.parametrize(("line", "message"), BAD, ids=[line for line, _ in BAD])
 def test_bad_words(cli, attacked, snapshot, line, message):
-    """A word on the command line that cannot be meant is exit 2, one line that helps, and nothing on disk changes."""
+    """An invalid word is exit 2 and one helpful line; nothing on disk changes."""
     words = shlex.split(line)
     before = snapshot(attacked)
     done = cli(*words, *([] if words[0] in ("explain", "list") else ["--out", attacked]))
@@ -127,7 +127,7 @@ def test_bad_words(cli, attacked, snapshot, line, message):
 
 
 def test_an_empty_name(cli, tmp_path):
-    """`--name ''`, as an unset shell variable gives it, is refused: it is not the same as no --name."""
+    """`--name ''`, as from an unset shell variable, is refused: it is not a missing --name."""
     done = cli(*T.split(), "--name", "", "--out", tmp_path / "S")
     assert (done.code, done.err.count("\n"), done.err[:6]) == (2, 1, "error:"), done.err
     assert not (tmp_path / "S").exists()
