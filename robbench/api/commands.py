@@ -15,6 +15,14 @@ from robbench.analysis.gate_checks import Tolerances
 from robbench.api.progress import Log, Progress, interruptible, log, silent
 from robbench.api.results import Names, several
 from robbench.api.runs import given, seconds
+from robbench.api.specs import (
+    AttackLike,
+    LossLike,
+    ModelLike,
+    inner_text,
+    loss_text,
+    model_text,
+)
 from robbench.catalogue.recipes import read_recipe
 from robbench.core.device import find_device
 from robbench.core.errors import UserError
@@ -41,12 +49,12 @@ def folder(path: Path | str | None) -> Path | None:
 
 
 def train(
-    loss: str | None = None,
+    loss: LossLike | None = None,
     *,
     data: str | None = None,
-    model: str | None = None,
+    model: ModelLike | None = None,
     from_model: str | None = None,
-    inner: str | None = None,
+    inner: AttackLike | None = None,
     threat: str | None = None,
     name: str | None = None,
     recipe: str | None = None,
@@ -64,15 +72,17 @@ def train(
 ) -> Trained:
     """Train a model, as `robbench train` does; `settings` are any others of a recipe, such as `lr`.
 
+    loss, inner: specs, or objects or classes of your own, which lie in a module. model: a spec, or
+    the class or function that makes it.
     Returns the folder of the model, its config and a row per epoch; `fresh` is False where it was
     trained before. Raises UserError for what cannot work, before anything is written.
     """
     settings |= given(
-        loss=loss,
+        loss=loss_text(loss),
         data=data,
-        model=model,
+        model=model_text(model),
         from_model=from_model,
-        inner=inner,
+        inner=inner_text(inner),
         threat=threat,
         epochs=epochs,
         batch_size=batch_size,

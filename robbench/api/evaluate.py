@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from robbench.api.evaluation import Evaluation
 from robbench.api.progress import Progress, silent
-from robbench.api.runs import Attacks, attack_texts, given, run_plans, seconds
+from robbench.api.runs import given, run_plans, seconds
+from robbench.api.specs import Attacks, attack_texts
 from robbench.core.device import placed
 from robbench.core.errors import UserError
 from robbench.core.freeze import frozen
@@ -65,8 +66,8 @@ def evaluate(
     each; or a Dataset or DataLoader of such pairs; or the name of a data set such as `cifar10`,
     with its `split`.
     threat: such as `linf:8/255`, `l2:0.5`, or `l2:inf` for the smallest perturbation.
-    attack: a spec such as `apgd:steps=50`, a cascade, a TOML file, an Attack object, or a list of
-    these, which form one worst case per sample.
+    attack: a spec such as `apgd:steps=50`, a cascade, a TOML file, an attack of your own
+    (an object or its class), or a list of these, which form one worst case per sample.
     classes: how many there are, or their names; by default what the Dataset or the model has.
     limit: only the first N samples; `stratified=N` takes of every class.
     max_time: seconds, or a text such as `2m`; max_queries: forwards per sample.

@@ -5,23 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from robbench.api.evaluation import Evaluation
 from robbench.api.progress import Log, Progress, interruptible, log, silent
 from robbench.api.results import Names, several
-from robbench.attacks.base import AnyAttack
-from robbench.catalogue.builtins import ATTACKS
-from robbench.core.errors import UserError
+from robbench.api.specs import Attacks, attack_texts
 from robbench.core.limits import time_text
 from robbench.core.spec import validate
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.plan import AttackPlan, plan_attacks
 from robbench.tasks.attack.run import attack as attack_plans
-
-Attacks: TypeAlias = str | AnyAttack | Sequence[str | AnyAttack]
-"""A spec such as `apgd:steps=50`, a cascade, a TOML file, an attack itself, or a list of these."""
 
 
 def attack(
@@ -144,15 +139,3 @@ def given(**settings: Any) -> dict[str, Any]:
 def seconds(limit: str | float | None) -> str | None:
     """A limit of time as a text; a number is of seconds."""
     return time_text(limit) if isinstance(limit, int | float) else limit
-
-
-def attack_texts(attack: Attacks) -> list[str]:
-    """The specs of attacks that are given as texts or objects."""
-    attacks = list(attack) if isinstance(attack, list | tuple) else [attack]
-    for one in attacks:
-        if not isinstance(one, str | AnyAttack):
-            raise UserError(f"an attack is a spec or an Attack object, not {type(one).__name__}")
-    return [
-        one if isinstance(one, str) else ATTACKS.spec_of(one)  # type: ignore[arg-type]
-        for one in attacks
-    ]

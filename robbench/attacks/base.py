@@ -18,6 +18,8 @@ from typing import Any, ClassVar, Generic, Literal, NamedTuple, Self, TypeVar
 from torch import Tensor, nn
 
 from robbench.core import keyed
+from robbench.core.errors import UserError
+from robbench.core.norms import NORMS
 from robbench.core.rows import Rows
 from robbench.objectives import Objective
 from robbench.threat.problem import Problem
@@ -178,6 +180,28 @@ class Backend(AnyAttack, ABC):
 
 
 AnyRowAttack = Attack[Any]
+
+
+def what_is_missing(attack: AnyAttack) -> str | None:
+    """What the class of an attack has to say and does not, with what to write; None for a whole one."""
+    norms: Any = attack.norms
+    if not isinstance(norms, frozenset | set) or not norms or not norms <= {*NORMS}:
+        return (
+            f"norms must be a set of some of {', '.join(NORMS)}: write in its class "
+            'norms = frozenset({"linf"})'
+        )
+    if isinstance(attack, Attack) and not isinstance(getattr(attack, "steps", None), int):
+        return (
+            "steps, its moves per row at most, must be a whole number: write in its class the "
+            "option steps: int = 10"
+        )
+    return None
+
+
+def require_whole(attack: AnyAttack, spec: str) -> None:
+    """Raise UserError for an attack whose class lacks what the engine needs to know."""
+    if missing := what_is_missing(attack):
+        raise UserError(f"attack {spec}: {missing}")
 
 
 def cut_targets(targets: int, classes: int) -> list[str]:

@@ -45,6 +45,12 @@ class Registry(Generic[T]):
         self._base = base
         self._table = {name: Entry(*row) for name, row in table.items()}
 
+    @property
+    def base(self) -> type[T]:
+        """The class that all of this kind derive from."""
+        found: type[T] = _import(self._base, self.kind)
+        return found
+
     @functools.cached_property
     def entries(self) -> dict[str, Entry]:
         """Every known name, ours and those of installed packages; nothing is imported."""
@@ -68,11 +74,17 @@ class Registry(Generic[T]):
         target = entry.target if entry else name
         owner = f"{self.kind} '{name}'" + (f" of package {entry.package}" if entry else "")
         found = _import(target, owner) if entry else import_target(target, owner)
-        base = _import(self._base, self.kind)
+        base = self.base
         if not (isinstance(found, type) and issubclass(found, base)):
             raise UserError(
                 f"{owner}: {target} is not a class derived from "
                 f"{base.__module__}.{base.__qualname__}"
+            )
+        whole: bool = dataclasses.is_dataclass(found)
+        if not whole:
+            raise UserError(
+                f"{owner}: {target} is no dataclass: write "
+                "@dataclasses.dataclass(frozen=True, kw_only=True) above its class"
             )
         return found
 
@@ -110,29 +122,6 @@ class Registry(Generic[T]):
             if key not in defaults or value != defaults[key]
         }
         return str(Spec(spec.name, None, options))
-
-    def spec_of(self, built: T) -> str:
-        """The shortest spec of this object: by registered name, or `module:attribute`.
-
-        Raises UserError for an object that no text gives again.
-        """
-        cls = type(built)
-        target = f"{cls.__module__}:{cls.__qualname__}"
-        name = next((n for n, entry in self.entries.items() if entry.target == target), target)
-        options = {
-            field.name: getattr(built, field.name)
-            for field in dataclasses.fields(cls)  # type: ignore[arg-type]
-            if field.init and getattr(built, field.name) != field.default
-        }
-        text = str(Spec(name, None, options))
-        if "<locals>" in target:
-            raise UserError(
-                f"{self.kind} {cls.__qualname__} is defined inside a function; "
-                "move it to the top of a module"
-            )
-        if self.build(text) != built:
-            raise UserError(f"{self.kind} {built!r} is not what its options, {text}, give")
-        return text
 
     def code(self, text: str) -> str:
         """What tells versions of the code behind a spec apart.

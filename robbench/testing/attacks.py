@@ -8,10 +8,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from robbench.attacks.base import Attack, AttackEntry
+from robbench.attacks.base import AnyAttack, Attack, AttackEntry, what_is_missing
 from robbench.catalogue.builtins import ATTACKS
 from robbench.core.errors import RobbenchError
 from robbench.core.freeze import frozen
+from robbench.core.objects import spec_of
 from robbench.core.tiles import RowEquality
 from robbench.data.base import Split
 from robbench.engine.counter import Counter
@@ -21,7 +22,6 @@ from robbench.engine.shapes import equality_of
 from robbench.testing.rules import Require, check_spec, rules_of
 from robbench.testing.toys import SHAPE, BadGradients, toy_model, toy_split
 from robbench.threat.model import ThreatModel, parse_threat
-from robbench.threat.norms import NORMS
 
 EPS = {"linf": 0.05, "l2": 0.4, "l1": 1.0, "l0": 4}
 
@@ -42,15 +42,17 @@ def judge(
     return evaluate(model, split, threat, [entry], seed=seed, width=width, thorough=False).verdicts
 
 
-def check_attack(spec: str) -> None:
+def check_attack(given: str | AnyAttack | type[AnyAttack]) -> None:
     """Check that an attack keeps the contract, in each of its norms.
 
-    Raises AssertionError naming the broken rule; UserError for a bad spec.
+    given: a spec, an attack, or a class of them. Raises AssertionError naming the broken rule;
+    UserError for a bad spec, and for an object that none describes.
     """
+    spec = spec_of(ATTACKS, given)
     attack = ATTACKS.build(spec)
     check_spec(spec, ATTACKS, "attack")
-    known = bool(attack.norms) and attack.norms <= NORMS.keys()
-    rules_of(spec)(known, f"its norms must be some of {sorted(NORMS)}")
+    missing = what_is_missing(attack)
+    rules_of(spec)(missing is None, str(missing))
     for norm in sorted(attack.norms):
         try:
             _check_in(spec, parse_threat(f"{norm}:{EPS[norm]}")[0])

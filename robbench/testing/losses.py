@@ -6,21 +6,24 @@ import torch
 
 from robbench.attacks.base import Attack
 from robbench.catalogue.builtins import ATTACKS, LOSSES
+from robbench.core.objects import spec_of
 from robbench.data.base import DataInfo, Split
 from robbench.losses.base import Loss
 from robbench.models.base import Classifier
-from robbench.testing.rules import check_spec, rules_of
+from robbench.testing.rules import Require, check_spec, rules_of
 from robbench.testing.toys import SHAPE, toy_model, toy_split
 from robbench.threat.model import parse_threat
 from robbench.training.inner import Inner
-from robbench.training.step import TrainStep
+from robbench.training.step import NoInnerAttackError, TrainStep
 
 
-def check_loss(spec: str, classes: int = 4) -> None:
+def check_loss(given: str | Loss | type[Loss], classes: int = 4) -> None:
     """Check that a loss keeps the contract, on data of so many classes.
 
-    Raises AssertionError naming the broken rule; UserError for a bad spec.
+    given: a spec, a loss, or a class of them. Raises AssertionError naming the broken rule;
+    UserError for a bad spec, and for an object that none describes.
     """
+    spec = spec_of(LOSSES, given)
     require = rules_of(spec)
     loss = LOSSES.build(spec)
     check_spec(spec, LOSSES, "loss")
@@ -32,6 +35,8 @@ def check_loss(spec: str, classes: int = 4) -> None:
     attack = ATTACKS.build(loss.inner or "pgd:steps=3")
     assert isinstance(attack, Attack)
     inner = Inner(attack, parse_threat("linf:0.05")[0])
+    if loss.inner is None:
+        _require_no_adversary(loss, _step(model, split, None), require)
     step = _step(model, split, inner)
     values = loss(step)
     shape = tuple(values.shape)
@@ -55,6 +60,14 @@ def check_loss(spec: str, classes: int = 4) -> None:
     _check_fit(loss, model, split)
 
 
+def _require_no_adversary(loss: Loss, step: TrainStep, require: Require) -> None:
+    """A loss that names no inner attack has to do without one."""
+    try:
+        loss(step)
+    except NoInnerAttackError as error:
+        require(False, str(error))
+
+
 def _check_fit(loss: Loss, model: Classifier, split: Split) -> None:
     if not loss.fits_head:
         return
@@ -65,7 +78,7 @@ def _check_fit(loss: Loss, model: Classifier, split: Split) -> None:
     rules_of(type(loss).__name__)(finite, "fit_head must leave finite values")
 
 
-def _step(model: Classifier, split: Split, inner: Inner) -> TrainStep:
+def _step(model: Classifier, split: Split, inner: Inner | None) -> TrainStep:
     index = torch.arange(len(split))
     return TrainStep(
         model,

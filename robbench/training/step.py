@@ -22,6 +22,10 @@ from robbench.training.notes import Notes
 T = TypeVar("T")
 
 
+class NoInnerAttackError(UserError):
+    """A loss asked for an adversary, and neither it nor the recipe names an inner attack."""
+
+
 class TrainStep:
     """One batch in training: outputs and adversaries made once, on demand. Counts passes by row."""
 
@@ -93,7 +97,7 @@ class TrainStep:
     def adversary(self, objective: str | None = None, eps: Tensor | None = None) -> Adversarial:
         """The inner attack from x; weights frozen, mode as the recipe says, all put back."""
         if self.inner is None:
-            raise UserError(
+            raise NoInnerAttackError(
                 "this loss calls step.adversary() and there is no inner attack: give --inner, or "
                 'the class `inner: ClassVar[str | None] = "pgd:steps=10"`'
             )

@@ -6,8 +6,6 @@ import pyarrow.parquet as pq
 import pytest
 
 import robbench
-from robbench.api.runs import attack_texts
-from robbench.attacks.pgd import PGD
 
 VARYING = {"started_at", "finished_at", "wall_s", "provenance"}
 pytestmark = pytest.mark.usefixtures("silent")
@@ -54,15 +52,3 @@ def test_attacks_give_the_files_of_the_command(trained_here, cli, tmp_path):
         pq.read_table(trained_here / "results" / "checks" / found[1].path.name)
     )
     assert robbench.load_runs(out=trained_here, table="checks")["check"].nunique() == len(checks)
-
-
-def test_attacks_as_texts():
-    """One or several, as texts or objects; an object inside a function has no spec."""
-    assert attack_texts("apgd") == ["apgd"]
-    assert attack_texts([PGD(steps=3), "fgsm"]) == ["pgd:steps=3", "fgsm"]
-
-    class Local(PGD):
-        pass
-
-    with pytest.raises(robbench.UserError, match="top of a module"):
-        attack_texts(Local())

@@ -345,3 +345,50 @@ def test_an_error_of_a_user_is_named_with_its_line(cli, private, tmp_path, line,
     assert f"(my_guests.py, line {number})" in errors[0]
     assert message in errors[0]
     assert "bug" not in errors[0]
+
+
+UNSAID = """
+import dataclasses
+from robbench.attacks.base import Attack
+from robbench.attacks.pgd import PGD, State
+from robbench.losses.base import Loss
+
+
+class NoDataclass(Loss):
+    def __call__(self, step):
+        return step.y
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoSteps(Attack):
+    def start(self, p):
+        return State(x=p.x0)
+
+    def step(self, s, t, p, q):
+        return s
+
+    def point(self, s):
+        return s.x
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoNorms(PGD):
+    norms = None
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("train --loss unsaid:NoDataclass", "write @dataclasses.dataclass"),
+        ("train --inner unsaid:NoSteps", "steps: int = 10"),
+        ("attack mlp --attack unsaid:NoSteps", "steps: int = 10"),
+        ("attack mlp --attack unsaid:NoNorms", 'norms = frozenset({"linf"})'),
+    ],
+)
+def test_a_class_that_does_not_say_what_it_is(cli, private, tmp_path, line, words):
+    """One line says what to write; nothing is written to disk."""
+    done = cli(line, "--limit", "60", "--out", tmp_path / "S", cwd=private("unsaid", UNSAID))
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done.err
+    assert words in done.err
+    assert not (tmp_path / "S").exists()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from robbench.attacks.base import Backend, Oracle
+from robbench.attacks.base import Attack, Backend, Oracle
 from robbench.attacks.pgd import PGD, State
 from robbench.losses.base import Loss, Step
 from robbench.objectives import cross_entropy
@@ -104,6 +104,35 @@ class UnknownNorm(Honest):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class NormsAsText(Honest):
+    """Names its norm where a set of them is due."""
+
+    norms: ClassVar[Any] = "linf"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoNorms(Honest):
+    """Says nothing about its norms."""
+
+    norms: ClassVar[Any] = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoSteps(Attack[State]):
+    """Does not say how long it is."""
+
+    def start(self, p: Problem) -> State:
+        return State(x=p.x0)
+
+    def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> State:
+        a = q.grad(s.x, cross_entropy)
+        return State(x=p.ball.ascend(s.x, a.grad, p.eps))
+
+    def point(self, s: State) -> Tensor:
+        return s.x
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class NeedsFourClasses(Honest):
     """Cannot do with fewer than four classes, and does not say so."""
 
@@ -164,6 +193,14 @@ class Plain(Loss):
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class HonestLoss(Plain):
     """Breaks nothing."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class HiddenAdversary(Loss):
+    """Attacks, and names no inner attack for trainings that have none."""
+
+    def __call__(self, step: Step) -> Tensor:
+        return F.cross_entropy(step.at(step.adversary().x).logits, step.y, reduction="none")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

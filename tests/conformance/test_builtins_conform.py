@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from robbench.attacks.pgd import PGD
 from robbench.catalogue.builtins import ATTACKS, LOSSES
 from robbench.core.errors import UserError
+from robbench.losses.trades import TRADES
 from robbench.testing import check_attack, check_loss, judge, toy_model, toy_split
 from robbench.threat.model import parse_threat
 
@@ -105,7 +107,10 @@ def test_honest_plugins_pass() -> None:
         ("ChangesMode", "survive the re-check|it must not"),
         ("ExtraQuery", "rows were queried, the verdict says"),
         ("NaNPoints", "points must be finite"),
-        ("UnknownNorm", "its norms must be some of"),
+        ("UnknownNorm", r'norms must be .* linf, l2, l1, l0: write .* norms = frozenset\(\{"linf"'),
+        ("NormsAsText", r'norms must be .* write .* norms = frozenset\(\{"linf"'),
+        ("NoNorms", r'norms must be .* write .* norms = frozenset\(\{"linf"'),
+        ("NoSteps", "steps, .* write .* steps: int = 10"),
         ("ForgetsAnOption", "its canonical spec must build the same attack"),
         ("TrainsTheModel", "it must not touch the model"),
         ("Reseeds", "must not touch the global random state"),
@@ -145,6 +150,7 @@ def test_an_attack_that_leaves_the_ball_gains_nothing_by_it() -> None:
 @pytest.mark.parametrize(
     ("name", "rule"),
     [
+        ("HiddenAdversary", r"calls step.adversary\(\) .*inner: ClassVar"),
         ("Scalar", r"must have shape \(24,\), not \(\)"),
         ("Column", r"must have shape \(24,\), not \(24, 1\)"),
         ("Coupled", "set batch_coupled = True"),
@@ -166,6 +172,21 @@ def test_a_loss_that_cannot_work_on_the_data_says_so() -> None:
     """A loss for two classes refuses four with a UserError, not with a traceback."""
     with pytest.raises(UserError, match="works on 2 classes"):
         check_loss("differential", 4)
+
+
+def test_objects_and_classes_are_checked_like_their_specs() -> None:
+    """Also where they break a rule, which is named with the spec."""
+    from broken_plugins import BatchMean, HonestLoss, NotANumber
+
+    check_loss(HonestLoss)
+    check_loss(TRADES(beta=2))
+    check_attack(PGD(steps=2))
+    with pytest.raises(AssertionError, match=r"^broken_plugins:NotANumber: its values"):
+        check_loss(NotANumber())
+    with pytest.raises(AssertionError, match=r"^broken_plugins:BatchMean:steps=2 in"):
+        check_attack(BatchMean(steps=2))
+    with pytest.raises(UserError, match="derived from"):
+        check_attack(TRADES())
 
 
 def test_the_suite_restores_what_it_uses() -> None:

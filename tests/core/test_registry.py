@@ -327,11 +327,3 @@ def test_every_option_of_the_catalogue_has_a_help_text() -> None:
     for registry in (ATTACKS, LOSSES):
         for name in registry.entries:
             assert all(row.help for row in explain_options(registry.parse(name)[0])), name
-
-
-@pytest.mark.parametrize(
-    "text", ["pgd", "pgd:steps=7", "eot:attack=(pgd:steps=3,restarts=2)", "apgd:objective=dlr"]
-)
-def test_an_object_has_the_spec_that_makes_it(text: str) -> None:
-    """The shortest one; `spec_of` undoes `build`."""
-    assert ATTACKS.spec_of(ATTACKS.build(text)) == ATTACKS.canonical(text)

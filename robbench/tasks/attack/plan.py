@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from robbench.attacks.base import AttackEntry
+from robbench.attacks.base import AttackEntry, require_whole
 from robbench.catalogue.builtins import ATTACKS
 from robbench.catalogue.cascades import cascades, expand
 from robbench.core.device import default_batch_size, find_device
@@ -215,6 +215,7 @@ def build_entries(specs: Sequence[str], threats: Sequence[ThreatModel]) -> tuple
                         f"attack {text} is given twice; use restarts=N for more random starts"
                     )
                 named.add(spec)
+            require_whole(attack, spec)
             if norm not in attack.norms:
                 raise UserError(
                     f"attack {spec} does not work in {norm}; it knows "

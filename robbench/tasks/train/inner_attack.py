@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from robbench.attacks.base import AnyRowAttack, Attack
+from robbench.attacks.base import AnyRowAttack, Attack, require_whole
 from robbench.catalogue.builtins import ATTACKS
 from robbench.catalogue.cascades import cascades
 from robbench.core.errors import UserError
@@ -57,6 +57,7 @@ def _attack(text: str, norm: str, climbs: str | None) -> AnyRowAttack:
         raise refused(
             "a backend cannot run inside training; use fgsm, pgd or another attack of ours"
         )
+    require_whole(attack, text)
     if attack.goal != "fixed-eps":
         raise refused(
             "it looks for the smallest perturbation, not inside a budget; use pgd or apgd"

@@ -1,0 +1,71 @@
+"""Specs of what a caller gives as an object: losses, attacks, models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+from torch import nn
+
+from robbench.attacks.base import AnyAttack
+from robbench.catalogue.builtins import ATTACKS, LOSSES, MODELS
+from robbench.core.errors import UserError
+from robbench.core.objects import name_of, require_file, spec_of
+from robbench.losses.base import Loss
+from robbench.models.base import Architecture
+
+AttackLike: TypeAlias = str | AnyAttack | type[AnyAttack]
+Attacks: TypeAlias = AttackLike | Sequence[AttackLike]
+"""A spec such as `apgd:steps=50`, a cascade, a TOML file, an attack, its class, or a list."""
+LossLike: TypeAlias = str | Loss | type[Loss]
+ModelLike: TypeAlias = str | Architecture | type[Architecture] | Callable[..., nn.Module]
+
+
+def attack_texts(attack: Attacks) -> list[str]:
+    """The specs of attacks."""
+    attacks = list(attack) if isinstance(attack, list | tuple) else [attack]
+    return [spec_of(ATTACKS, one) for one in attacks]
+
+
+def loss_text(loss: LossLike | None) -> str | None:
+    """The spec of a loss to train with. Raises UserError for one whose code lies in no file."""
+    return None if loss is None else _in_a_file(LOSSES, loss)
+
+
+def inner_text(attack: AttackLike | None) -> str | None:
+    """The spec of an inner attack, as `loss_text`."""
+    return None if attack is None else _in_a_file(ATTACKS, attack)
+
+
+def model_text(model: ModelLike | None) -> str | None:
+    """The spec of a model to train: a registered one, or a class or function that makes it.
+
+    Raises UserError for a module in memory: nothing could make it again for its weights.
+    """
+    if model is None or isinstance(model, str):
+        return model
+    if isinstance(model, nn.Module):
+        raise UserError(
+            f"model {type(model).__qualname__}: training makes its model itself, to load it again "
+            "later: give the class or function that makes it, not what it made"
+        )
+    if isinstance(model, Architecture) or (
+        isinstance(model, type) and issubclass(model, Architecture)
+    ):
+        return _in_a_file(MODELS, model)
+    if not hasattr(model, "__qualname__"):
+        raise UserError(f"the model is no class and no function but {type(model).__name__}")
+    require_file(model, "model")
+    if model.__module__ == "__main__":
+        raise UserError(
+            f"model {model.__qualname__} lies in the script that runs, where nobody finds it "
+            "later: move it to a module of its own, and import it from there"
+        )
+    return name_of(model, "model")
+
+
+def _in_a_file(registry: Any, given: Any) -> str:
+    text = spec_of(registry, given)
+    if not isinstance(given, str):
+        require_file(given if isinstance(given, type) else type(given), registry.kind)
+    return text
