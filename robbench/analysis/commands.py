@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from robbench.store.run import attacked_model, tags_of
+
 
 class Command(NamedTuple):
     """A command line, and the ROBBENCH_* variables it was started with."""
@@ -44,7 +46,7 @@ def attack_command(info: Mapping[str, Any]) -> Command:
     """The command that gives a run: the recorded one, else one made from its runs row."""
     if command := recorded_command(json.loads(info["provenance"] or "{}")):
         return command
-    words = ["robbench", "attack", info["model"]]
+    words = ["robbench", "attack", attacked_model(info)]
     words += [word for spec in info["attack"].split(" + ") for word in ("--attack", spec)]
     words += [
         "--threat",
@@ -56,6 +58,9 @@ def attack_command(info: Mapping[str, Any]) -> Command:
         "--seed",
         str(info["seed"]),
     ]
+    if info["model"] != attacked_model(info):
+        words += ["--name", info["model"]]
+    words += [word for tag in tags_of(info) for word in ("--tag", tag)]
     if info["subset"]:
         words += ["--limit", info["subset"].partition("=")[2]]
     return Command(shlex.join(words))

@@ -19,7 +19,7 @@ from robbench.core.errors import UserError
 from robbench.statistics.proportions import holm, mcnemar_exact
 from robbench.statistics.ranking import best_of
 from robbench.store.answers import same_answers
-from robbench.store.run import Run
+from robbench.store.run import Run, tags_of
 from robbench.store.settings import settings
 
 COLUMNS = ("sample_id", *SUMMARY_COLUMNS)
@@ -112,7 +112,12 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
                 if baseline is None
                 else _pair(run, runs[baseline], verdicts[i], verdicts[baseline])
             )
-            | {"best": False, "differs": [], **_OVER_SEEDS}
+            | {
+                "best": False,
+                "differs": [],
+                "tags": tags_of(info),
+                **_OVER_SEEDS,
+            }
         )
         first += [i] if baseline is None and not endless else []
     for base in first:

@@ -18,7 +18,7 @@ from robbench.analysis.seeds import over_training_seeds
 from robbench.analysis.tolerances import Tolerance
 from robbench.core.errors import UserError, nearest
 from robbench.store.find import in_threads
-from robbench.store.run import Run, read_run
+from robbench.store.run import Run, read_run, tags_of
 from robbench.store.schema import RUNS
 from robbench.store.store import Store
 
@@ -119,16 +119,23 @@ def _where(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
     kept = list(runs)
     for condition in conditions:
         name, equals, value = condition.partition("=")
-        if not equals or name not in RUNS.names:
-            raise UserError(
-                f"--where '{condition}': write COLUMN=VALUE"
-                f"{'' if name in RUNS.names else nearest(name, RUNS.names)}"
-            )
-        here = Counter(_said(run.info[name]) for run in kept)
-        kept = [run for run in kept if _said(run.info[name]) == value]
+        known = [*RUNS.names, "tag"]
+        if not equals or name not in known:
+            like = "" if name in known else nearest(name, known)
+            raise UserError(f"--where '{condition}': write COLUMN=VALUE{like}")
+        said = [_values(run, name) for run in kept]
+        here = {text for values in said for text in values}
+        kept = [run for run, values in zip(kept, said, strict=True) if value in values]
         if not kept:
             raise UserError(f"no run has {condition}; there is {name}={', '.join(sorted(here))}")
     return kept
+
+
+def _values(run: Run, name: str) -> list[str]:
+    """What a condition on a column may say of a run: of `tag` several."""
+    if name == "tag":
+        return tags_of(run.info) or [_said(None)]
+    return [_said(run.info[name])]
 
 
 def _said(value: Any) -> str:

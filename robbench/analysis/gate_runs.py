@@ -16,7 +16,7 @@ from robbench.analysis.summary import COLUMNS as SUMMARY_COLUMNS
 from robbench.store.answers import same_answers
 from robbench.store.baseline import find_baseline, one_run
 from robbench.store.locations import trained_name
-from robbench.store.run import Run, read_run
+from robbench.store.run import Run, attacked_model, read_run
 from robbench.store.store import Store
 
 _DISTANCES = ("dist_linf", "dist_l2", "dist_l1", "dist_l0")
@@ -88,7 +88,7 @@ def _edited(which: str, run: Run) -> list[Note]:
 
 
 def _trained_since(store: Store, info: Mapping[str, Any]) -> list[Note]:
-    name = trained_name(info["model"])
+    name = trained_name(attacked_model(info))
     weights = store.models / name / "model.safetensors"
     if (
         not weights.is_file()

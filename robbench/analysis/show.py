@@ -19,11 +19,11 @@ from robbench.core.model_config import Described, Listed, read_config
 from robbench.core.norms import NORMS
 from robbench.store.find import in_threads, parquet_files, run_row, runs_at, several_runs
 from robbench.store.locations import Location, locate, model_folder, sibling_table, trained_name
-from robbench.store.run import read_run
+from robbench.store.run import attacked_model, read_run
 from robbench.store.store import Store
 from robbench.store.tables import number_of_rows, read_sibling
 
-_JSON = ("attack_params", "config", "provenance", "flags", "train_config")
+_JSON = ("attack_params", "config", "provenance", "flags", "train_config", "tags", "classes")
 _ALSO = ("broken_by", "label", "first_success_step", "dist_linf", "dist_l2", "dist_l1", "dist_l0")
 _SHOWN = {
     "checks": ("check", "severity", "verdict", "text"),
@@ -44,7 +44,7 @@ def show_run(name: str, out: Path) -> dict[str, Any]:
     paths = Store(out).find([name])
     if len(paths) > 1:
         last = run_row(paths[-1], ("run_id",))["run_id"]
-        raise UserError(f"{several_runs(name, paths)}. Name one, such as robbench show {last}")
+        raise UserError(f"{several_runs(name, paths)}; name one, such as robbench show {last}")
     path = paths[0]
     run = read_run(path, (*COLUMNS, *_ALSO))
     row = {
@@ -59,7 +59,7 @@ def show_run(name: str, out: Path) -> dict[str, Any]:
         "summary": summarise(samples, budget=not endless),
         "fell_to": _fell_to(samples),
         "classes": _classes(samples, endless),
-        "class_names": _class_names(path, row["model"]),
+        "class_names": row["classes"] or _class_names(path, attacked_model(row)),
         "distances": _distances(samples),
         "tables": _tables(path),
         "files": _files(path),
@@ -166,7 +166,7 @@ def list_runs(where: str | None, out: Path) -> dict[str, list[dict[str, Any]]]:
         (found for found in (root / "models").glob("*") if found.is_dir()),
         key=lambda found: found.name,
     )
-    attacked = {trained_name(row["model"]) for row in runs}
+    attacked = {trained_name(attacked_model(row)) for row in runs}
     found = {
         "runs": runs,
         "unfinished": [

@@ -36,6 +36,8 @@ def attack(
     store_points: bool | None = None,
     replay: Names = (),
     measure: bool = False,
+    name: str | None = None,
+    tags: Names = (),
     device: str = "auto",
     out: Path | str = "runs",
     data_dir: Path | str | None = None,
@@ -45,7 +47,8 @@ def attack(
 ) -> list[Evaluation]:
     """Attack models by their names, as `robbench attack` does: one Evaluation per model and threat.
 
-    models: names in `out`, folders of saved models, or specs. The other settings are those of the
+    models: names in `out`, patterns of them, folders of saved models, or specs. name: what results
+    call the model; tags: texts or `key=value`, kept with each run. The other settings are those of the
     command; see `evaluate` for attack, threat and the limits. Raises UserError for anything that
     cannot work, before anything is written.
     """
@@ -64,6 +67,8 @@ def attack(
             store_points=store_points,
             replay=several(replay),
             measure=measure,
+            name=name,
+            tag=several(tags),
             max_time=seconds(max_time),
             max_queries=max_queries,
         ),

@@ -23,7 +23,7 @@ Models = Annotated[
     typer.Argument(
         metavar="MODEL...",
         help="A name in the output folder (NAME@last or NAME@best for a checkpoint), "
-        "the folder of a saved model, or a spec.",
+        "a pattern of such names, the folder of a saved model, or a spec.",
     ),
 ]
 Attacks = Annotated[
@@ -122,6 +122,21 @@ Measure = Annotated[
 ]
 
 
+Name = Annotated[
+    str | None,
+    option("--name", panel=o.RUN, metavar="NAME", help="What tables call the model."),
+]
+Tag = Annotated[
+    list[str] | None,
+    option(
+        "--tag",
+        panel=o.RUN,
+        metavar="KEY=VALUE|TEXT",
+        help="Kept with each run, for compare --where tag=...; may be repeated.",
+    ),
+]
+
+
 @reported
 def attack(
     models: Models,
@@ -137,6 +152,8 @@ def attack(
     store_points: StorePoints = False,
     replay: Replay = None,
     measure: Measure = False,
+    name: Name = None,
+    tag: Tag = None,
     out: o.Out = Path("runs"),
     seed: o.Seed = None,
     device: o.Device = "auto",
@@ -177,6 +194,8 @@ def attack(
         "store_points": store_points,
         "replay": replay,
         "measure": measure,
+        "name": name,
+        "tag": tag,
         "seed": seed,
         "limit": limit,
     }

@@ -19,7 +19,8 @@ Action = Annotated[
 RunName = Annotated[
     str | None,
     typer.Argument(
-        metavar="RUN", help="For set: a model with one run, a run id or a Parquet path."
+        metavar="RUN",
+        help="For set: a model with one run, NAME@latest, a run id or a Parquet path.",
     ),
 ]
 

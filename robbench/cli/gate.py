@@ -29,7 +29,7 @@ Baseline = Annotated[
         "--baseline",
         panel=WHO,
         metavar="RUN",
-        help="Reference run (default: that of robbench baseline set).",
+        help="Reference run, such as NAME@latest (default: that of robbench baseline set).",
     ),
 ]
 Candidate = Annotated[

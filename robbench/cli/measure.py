@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 WHAT = "What to measure"
 Runs = Annotated[
-    list[str], typer.Argument(metavar="RUN...", help="Model names, run ids or Parquet paths.")
+    list[str],
+    typer.Argument(metavar="RUN...", help="Model names, NAME@latest, run ids or Parquet paths."),
 ]
 TrainSamples = Annotated[
     int,

@@ -14,7 +14,7 @@ Run = Annotated[
     str,
     typer.Argument(
         metavar="RUN",
-        help="A run id or its beginning, a model with one run, or a file.",
+        help="A run id or its beginning, a model with one run, NAME@latest, or a file.",
         autocompletion=o.known_runs,
     ),
 ]

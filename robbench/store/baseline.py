@@ -107,7 +107,7 @@ def one_run(store: Store, name: str) -> Path:
     """The runs file of the one run that a name means. Raises UserError for none or several."""
     found = store.find_local([name])
     if len(found) > 1:
-        raise UserError(f"{several_runs(name, found)}. Name one of them")
+        raise UserError(f"{several_runs(name, found)}; name that or another")
     return found[0]
 
 

@@ -22,6 +22,8 @@ from robbench.store.tables import read_table, table_kind
 SHORTEST_PREFIX = 4
 T = TypeVar("T")
 RUN_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+LATEST = "@latest"
+"""At the end of a name: of the runs it means the one that was started last."""
 STOPPED_EARLY = "stopped early"
 """Status of a run of those samples only that it took a gate to decide."""
 
@@ -54,7 +56,7 @@ class Finder:
         # Paths need no look into this store, which may be empty or of another version.
         if not names or not all(map(_is_path, names)):
             self._refs = run_refs(parquet_files(self._runs))
-            if not self._refs and not any(_is_path(name) or is_there(Path(name)) for name in names):
+            if not self._refs and not any(map(_may_be_elsewhere, names)):
                 raise UserError(self._empty())
         found = (
             [path for name in names for path in self._named(name)] if names else _paths(self._refs)
@@ -66,6 +68,8 @@ class Finder:
     def _named(self, name: str) -> list[Location]:
         if any(ref.model == name for ref in self._refs):
             return _paths([ref for ref in self._refs if ref.model == name])
+        if len(name) > len(LATEST) and name.endswith(LATEST):
+            return [run_refs(self._named(name.removesuffix(LATEST)))[-1].path]
         if glob.has_magic(name) and (is_address(name) or not is_there(Path(name))):
             return self._matching(name)
         if _is_path(name):
@@ -154,7 +158,9 @@ def several_runs(name: str, paths: Sequence[Location]) -> str:
         form.format(**row, apart=f", {apart}" if apart else "")
         for row, apart in zip(rows, settings(rows), strict=True)
     ]
-    return f"'{name}' means {len(paths)} runs: {'; '.join(said)}"
+    return (
+        f"'{name}' means {len(paths)} runs: {'; '.join(said)}. {name}{LATEST} is the last of them"
+    )
 
 
 def only_row(path: Location, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -227,11 +233,17 @@ def pair(path: Location) -> tuple[Location, Location]:
     )
 
 
+def _may_be_elsewhere(name: str) -> bool:
+    name = name.removesuffix(LATEST)
+    return _is_path(name) or is_there(Path(name))
+
+
 def _is_path(name: str) -> bool:
     """Whether a name is meant as a path.
 
     `timm:hf-hub:someone/model` is a model, unless there is such a folder.
     """
+    name = name.removesuffix(LATEST)
     if is_address(name) or name.endswith(".parquet") or name in (".", ".."):
         return True
     separated = "/" in name or os.sep in name

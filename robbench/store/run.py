@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,16 @@ class Run:
     info: dict[str, Any]
     samples: pa.Table
     older: str = ""
+
+
+def attacked_model(info: Mapping[str, Any]) -> str:
+    """The model that was attacked, as it was given: it may have another name in results."""
+    return str(info.get("model_source") or info["model"])
+
+
+def tags_of(info: Mapping[str, Any]) -> list[str]:
+    """The tags of a row of the runs table."""
+    return list(json.loads(info["tags"] or "[]"))
 
 
 def read_run(path: Location | str, columns: Sequence[str] | None = None) -> Run:

@@ -1,10 +1,9 @@
 """The tables robbench writes: columns, types, and plain rows turned into Arrow tables.
 
-runs (one row per finished run), samples (one row per attacked sample, the raw truth), points (the
-worst inputs found), epochs (one row per epoch of a training), measures and sample_measures (what
-was measured on a run), checks (one row per check of a run). Every file has the full schema; a
-column may be added later if it is nullable, none is ever renamed or retyped without a new
-SCHEMA_VERSION. Open-ended maps are JSON text, because every reader agrees on what text is.
+runs (one row per finished run), samples (one per attacked sample, the raw truth), points (the worst
+inputs), epochs (one row each), measures and sample_measures (what was measured on a run), checks
+(one row each). Every file has the full schema; a column may be added later if it is nullable, none
+is ever renamed or retyped without a new SCHEMA_VERSION. Open-ended maps are JSON text.
 """
 
 from __future__ import annotations
@@ -82,21 +81,22 @@ RUNS = _schema(
     int32: row_step?
     f64: max_time_s?
     int64: max_queries?
+    text: model_source? tags? classes?
     """,
 )
-"""One row per finished run. threat is text such as linf:8/255, attack the specs or cascade asked
-for joined by ` + `; attack_params (every attack in full), config, train_config (of the training,
-None where another trained the model), provenance and flags are JSON; rates are in [0,1];
-n_forward and n_backward are totals; wall_s is in seconds, of the whole run also where it had
-several budgets. robust_accuracy_floor: robust accuracy if all unfinished samples fell; without a
-budget there is no robust accuracy; worst margins are null where an attack has not shown what it
-tried. distance_p50: median size of the smallest perturbation found, of a run without a budget;
-answers: JSON, what the model said to a few inputs before the attack (`store/answers.py`);
-n_disagreements: claims of a fast search that the model refused, and successes it saw only
-afterwards; row_step: models were asked multiples of so many rows, the smallest whose answers
-were measured to be equal, and deterministic whether any were, so that verdicts do not depend on
-the batch size; max_time_s and max_queries: where the attack was to end early, after so many
-seconds of the run, after so many queries of a sample."""
+"""One row per finished run. model_source: what was attacked, where --name gave it another name;
+threat is text such as linf:8/255, attack the specs or cascade asked for joined by ` + `;
+attack_params (every attack in full), config, train_config (of the training, None where another
+trained the model), provenance, flags, tags (a list of texts) and classes (their names, null where
+these are numbers) are JSON; rates are in [0,1]; n_forward and n_backward are totals; wall_s is in
+seconds, of the whole run also where it had several budgets. robust_accuracy_floor: robust accuracy
+if all unfinished samples fell; without a budget there is no robust accuracy; worst margins are
+null where an attack has not shown what it tried. distance_p50: median size of the smallest
+perturbation found, of a run without a budget; answers: JSON, what the model said to a few inputs
+before the attack (`store/answers.py`); n_disagreements: claims of a fast search that the model
+refused, and successes it saw only afterwards; row_step: models were asked multiples of so many
+rows, the smallest measured to give equal answers; deterministic: whether verdicts depend on no
+batch size; max_time_s and max_queries: limits of the run in seconds, of a sample in queries."""
 
 SAMPLES = _schema(
     "samples",

@@ -71,6 +71,8 @@ _JSON: dict[str, dict[str, Any]] = {
         "provenance": Provenance,
         "flags": list[_Flag],
         "train_config": dict[str, Any],
+        "tags": list[str],
+        "classes": list[str],
     },
     "measures": {"detail": _Detail},
     "epochs": {"logs": dict[str, float | None]},

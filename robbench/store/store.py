@@ -25,7 +25,7 @@ from robbench.core.errors import UserError
 from robbench.core.files import check_writable
 from robbench.core.leftovers import sweep
 from robbench.core.lock import locked
-from robbench.store.find import Finder
+from robbench.store.find import Finder, parquet_files, run_row
 from robbench.store.locations import Location
 from robbench.store.measured import remove_measures
 from robbench.store.partial import Partial
@@ -161,6 +161,12 @@ class Store:
         """The finished samples of a run that is not complete; there may be none."""
         return Partial(self.root / "results" / "partial" / run_id, run_id)
 
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The rows of all runs that can be read, as the runs table has them."""
+        for path in parquet_files(self.root / "results" / "runs"):
+            with contextlib.suppress(UserError):  # whoever reads the run says what is wrong with it
+                yield run_row(path)
+
     def find(self, names: Sequence[str] = ()) -> list[Location]:
         """The files of the runs that `names` mean, in that order, each once.
 
@@ -168,9 +174,10 @@ class Store:
 
         A name is a model's name (all its runs, oldest first), a run id or at least 4 characters
         that only one run id starts with, the path or address (s3://...) of a runs or samples file
-        or of a folder of them, or a pattern of any of these with * ? or []. Raises UserError for a
-        name that means nothing, for several runs that an id may mean, for an empty store, and for a
-        file that cannot be read; RunError when another machine does not answer.
+        or of a folder of them, or a pattern of any of these with * ? or []; NAME@latest is of all
+        runs that NAME means the one started last. Raises UserError for a name that means nothing,
+        for several runs that an id may mean, for an empty store, and for a file that cannot be
+        read; RunError when another machine does not answer.
         """
         return Finder(self.root / "results" / "runs", self.models, self._what_to_do_first).find(
             names

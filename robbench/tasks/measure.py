@@ -27,7 +27,7 @@ from robbench.metrics.observe import Observations, find_head, inspect_model
 from robbench.metrics.summary import summarise, svm_measures
 from robbench.store.locations import sibling_table
 from robbench.store.measured import Measure, read_measures, read_sample_measures, write_measures
-from robbench.store.run import Run, read_points, read_run
+from robbench.store.run import Run, attacked_model, read_points, read_run
 from robbench.store.store import Store, locked_runs
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.points import decode
@@ -163,7 +163,10 @@ class Measurer:
         )
         try:
             with names_from(path, model):
-                name, places = model or info["model"], (self.device, self.data_dir, self.download)
+                name, places = (
+                    model or attacked_model(info),
+                    (self.device, self.data_dir, self.download),
+                )
                 found, _ = find_subject(name, config, self.store, *places)
         except UserError as error:
             elsewhere = "" if model else "; if the model was moved, give its place with --model"

@@ -19,7 +19,7 @@ from robbench.reports.html.data import CHECKS, COLUMNS, MEASURES, ReportData, Tr
 from robbench.reports.html.render import page_sections, render
 from robbench.store.epochs import read_epochs
 from robbench.store.locations import model_folder, sibling_table
-from robbench.store.run import Run, read_run
+from robbench.store.run import Run, attacked_model, read_run
 from robbench.store.store import Store
 from robbench.store.tables import read_sibling
 
@@ -75,7 +75,10 @@ def gather(runs: Sequence[tuple[Path, Run]], data_dir: Path | None, *, command: 
     folders: set[Path] = set()
     for path, run in runs:
         model = run.info["model"]
-        if model not in classes and (folder := model_folder(path, model)) is not None:
+        if (
+            model not in classes
+            and (folder := model_folder(path, attacked_model(run.info))) is not None
+        ):
             config = read_config(folder / "config.json", Described)
             classes[model] = list(config.get("classes") or [])
             if folder in folders:  # another checkpoint of the same training

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -98,6 +100,16 @@ class TestShow:
         tables = cli("show at --json --out", two).json["tables"]
         assert tables["checks"][0]["verdict"] == "fail"
         assert len(tables["measures"]) == 2
+
+    def test_classes_have_names(self, cli: Cli, tmp_path: Path, stored: Stored) -> None:
+        """Those that the run kept, though no model's folder is there."""
+        names = json.dumps([f"class {n}" for n in "abcdefghij"])
+        stored("eeee11111111", classes=names)
+        weakest = next(
+            line for line in cli("show ce --out", tmp_path).out.splitlines() if "weakest" in line
+        )
+        assert re.search(r"class [a-j]: \d", weakest)
+        assert cli("show ce --json --out", tmp_path).json["class_names"] == json.loads(names)
 
     def test_a_model_with_two_runs_is_a_choice(self, cli: Cli, two: Path, stored: Stored) -> None:
         """Exit 2 lists the runs with threat and attack, and the command for one."""

@@ -64,6 +64,8 @@ FLAGS = {
         "--max-queries",
         "--store-points",
         "--replay",
+        "--name",
+        "--tag",
     }
     | {"--measure"},
     "measure": {

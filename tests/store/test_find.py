@@ -34,6 +34,10 @@ def store(tmp_path: Path, stored: Stored) -> Store:
         (["aaaa2", "ce"], ["aaaa2", "aaaa1"]),
         (["bbbb"], ["bbbb3"]),
         (["timm:hf-hub:some/one"], ["cccc4"]),
+        (["ce@latest"], ["aaaa2"]),
+        (["sovr@latest", "ce@latest"], ["bbbb3", "aaaa2"]),
+        (["[cs]*e@latest"], ["aaaa2"]),
+        (["aaaa1@latest"], ["aaaa1"]),
     ],
 )
 def test_names(store: Store, names: list[str], found: list[str]) -> None:
@@ -51,6 +55,7 @@ def test_paths(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             "aaaa2",
             "cccc4",
         ]
+        assert [path.stem[:5] for path in store.find([f"{folder}@latest"])] == ["cccc4"]
     runs, samples = (str(results / kind / "bbbb33333333.parquet") for kind in ("runs", "samples"))
     assert store.find([runs, samples, "sovr"]) == [Path(runs)]
     monkeypatch.chdir(tmp_path)
@@ -102,6 +107,25 @@ def test_an_empty_store_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match="no results in"):
         Store(tmp_path).find([str(tmp_path / "folder")])
+
+
+def test_the_latest_run(store: Store, stored: Stored, tmp_path: Path) -> None:
+    """Of one security curve the largest budget; a run's own name counts before its end; no run is no run."""
+    stored("dddd11111111", age=40, eps=0.3, threat="linf:0.3")
+    stored("eeee11111111", age=40, eps=0.2, threat="linf:0.2")
+    assert [path.stem for path in store.find(["ce@latest"])] == ["dddd11111111"]
+    stored("ffff11111111", age=5, model="ce@latest")
+    assert [path.stem for path in store.find(["ce@latest"])] == ["ffff11111111"]
+    for name, why in (
+        ("cee@latest", "did you mean ce"),
+        ("@latest", "unknown"),
+        ("x*@latest", "x"),
+    ):
+        with pytest.raises(UserError, match=why):
+            store.find([name])
+    assert [path.stem for path in Store(tmp_path / "new").find([f"{tmp_path}@latest"])] == [
+        "dddd11111111"
+    ]
 
 
 def test_a_damaged_run_is_named(store: Store) -> None:

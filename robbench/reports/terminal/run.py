@@ -14,6 +14,7 @@ from robbench.core.limits import Limits
 from robbench.reports import texts
 from robbench.reports.terminal.checks import summary
 from robbench.reports.terminal.fitted import FittedTable, Head, cell
+from robbench.store.run import tags_of
 from robbench.store.settings import settings
 
 _SHOWN_CLASSES = 3
@@ -49,6 +50,7 @@ def _lines(
     subset = f", {run['subset']}" if run["subset"] else ""
     return [
         ("model", f"{run['model_arch'] or 'own code'}, {trained}; hash {run['model_hash']}"),
+        ("tags", ", ".join(run["tags"] or [])),
         (
             "data",
             f"{run['data']} {run['split']}, {n} samples{subset}; fingerprint {run['data_hash']}",
@@ -198,8 +200,13 @@ def run_list(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> RenderableType
         ).append(row)
     shown: list[RenderableType] = []
     for title, rows in groups.items():
-        cells = [[cell(text) for text in _listed(row)] for row in rows]
-        heads = [Head(text, text, right) for text, right in _LISTED.items()]
+        tagged = any(row["tags"] for row in rows)
+        cells = [
+            [cell(text) for text in (*_listed(row), *([_tags(row)] if tagged else []))]
+            for row in rows
+        ]
+        listed = _LISTED | ({"tags": False} if tagged else {})
+        heads = [Head(text, text, right) for text, right in listed.items()]
         shown += [FittedTable(title, heads, cells, [""] * len(rows), name=1, gap=3), Text()]
     notes = [
         f"{row['run_id']}: not finished, {row['n_decided']} samples decided; the same robbench "
@@ -229,6 +236,10 @@ _LISTED = {
     "begun (UTC)": True,
 }
 """The columns of `run_list`, and whether they hold numbers."""
+
+
+def _tags(row: Mapping[str, Any]) -> str:
+    return ", ".join(tags_of(row)) or texts.NOTHING
 
 
 def _listed(row: Mapping[str, Any]) -> list[str]:

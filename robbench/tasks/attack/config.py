@@ -5,15 +5,42 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from robbench.core.config import parse_limit, parse_width
 from robbench.core.limits import Limits, parse_queries, parse_time
 
+_LONGEST = 200  # characters of a name or tag
+
+
+def parse_name(name: str | None) -> str | None:
+    """A display name. Raises ValueError for what could be taken for a pattern, path or address."""
+    if name is None:
+        return None
+    if not name.strip() or not name.isprintable() or len(name) > _LONGEST:
+        raise ValueError(f"a name is 1 to {_LONGEST} characters that can be printed")
+    if odd := sorted(set("*?[]@/\\").intersection(name)):
+        raise ValueError(
+            f"a name has no {' '.join(odd)}, which patterns, checkpoints and paths have"
+        )
+    return name
+
+
+def parse_tags(tags: tuple[str, ...]) -> tuple[str, ...]:
+    """Tags, each once. Raises ValueError for one without text and for a key with two values."""
+    keys: dict[str, str] = {}
+    for tag in tags:
+        key, equals, _ = tag.partition("=")
+        if not key.strip() or not tag.isprintable() or len(tag) > _LONGEST:
+            raise ValueError(f"a tag is KEY=VALUE or a text, 1 to {_LONGEST} characters")
+        if equals and keys.setdefault(key, tag) != tag:
+            raise ValueError(f"{key} has two values, {keys[key]} and {tag}")
+    return tuple(dict.fromkeys(tags))
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AttackConfig:
-    """Everything that decides an attack's verdicts, and the width it runs at."""
+    """Everything that decides an attack's verdicts, the width it runs at, and what it is called."""
 
     attack: Annotated[
         tuple[str, ...], Field(description="attacks or cascades; several make one worst case")
@@ -49,6 +76,14 @@ class AttackConfig:
     ] = None
     store_points: Annotated[bool, Field(description="keep the worst inputs")] = False
     replay: Annotated[tuple[str, ...], Field(description="runs whose points are tried first")] = ()
+    name: Annotated[
+        str | None, AfterValidator(parse_name), Field(description="of the model in tables")
+    ] = None
+    tag: Annotated[
+        tuple[str, ...],
+        AfterValidator(parse_tags),
+        Field(description="KEY=VALUE or a text, kept with the run"),
+    ] = ()
     measure: Annotated[
         bool, Field(description="measure the runs afterwards; keeps the worst inputs")
     ] = False

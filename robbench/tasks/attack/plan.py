@@ -21,10 +21,12 @@ from robbench.core.device import default_batch_size, find_device
 from robbench.core.errors import UserError, unknown
 from robbench.data.load import default_threat
 from robbench.store.answers import settled
-from robbench.store.locations import Location, sibling_table
+from robbench.store.locations import Location, sibling_table, trained_name
+from robbench.store.run import attacked_model
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.identity import changed_answers, run_hashes
+from robbench.tasks.model_folder import find_folder, matching_models
 from robbench.tasks.subject import Subject, find_subject
 from robbench.tasks.train.plan import known_threat
 from robbench.threat.model import ThreatModel, parse_threat, require_inside
@@ -48,6 +50,11 @@ class AttackPlan:
     identities: tuple[str, ...]
     run_ids: tuple[str, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """The model's name in results."""
+        return self.config.name or self.subject.label
 
     @property
     def attack(self) -> str:
@@ -92,7 +99,9 @@ def plan_attacks(
             "decides"
         )
     replay = [path for name in config.replay for path in _with_points(store.find([name]))]
-    for text in models:
+    chosen = dict.fromkeys(name for text in models for name in matching_models(text, store))
+    _require_own_name(config.name, list(chosen), store)
+    for text in chosen:
         subject, data = find_subject(text, config, store, where, data_dir, download)
         other = dataclasses.replace(config, data=data)
 
@@ -110,6 +119,23 @@ def plan_attacks(
                 find=find,
                 replay=replay,
             )
+
+
+def _require_own_name(name: str | None, models: Sequence[str], store: Store) -> None:
+    """Raise UserError where a display name is for several models, or belongs to another one."""
+    if name is None:
+        return
+    if len(models) > 1:
+        raise UserError(
+            f"--name {name} is for one model, not for {len(models)}: {', '.join(models)}"
+        )
+    folder, _ = find_folder(models[0], store)
+    own = models[0] if folder is None else Path(models[0]).name
+    others = {attacked_model(info) for info in store.rows() if info["model"] == name} - {own}
+    if trained_name(name) != trained_name(own) and (store.models / trained_name(name)).is_dir():
+        others.add(f"a trained model, {store.models / trained_name(name)}")
+    if others:
+        raise UserError(f"--name {name} belongs to another model ({min(others)}): choose another")
 
 
 def plan_subject(

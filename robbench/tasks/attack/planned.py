@@ -29,6 +29,7 @@ class PlannedRun:
     max_queries: int | None
     store_points: bool
     measure: bool
+    tag: list[str]
     replay: list[str]
     done: bool
 
@@ -39,7 +40,7 @@ def planned_runs(plan: AttackPlan, store: Store) -> list[PlannedRun]:
     return [
         PlannedRun(
             run_id=run_id,
-            model=plan.subject.name,
+            model=plan.config.name or plan.subject.name,
             data=plan.data,
             samples=len(plan.subject.split),
             threat=threat.text,
@@ -55,6 +56,7 @@ def planned_runs(plan: AttackPlan, store: Store) -> list[PlannedRun]:
             max_queries=config.max_queries,
             store_points=config.store_points,
             measure=config.measure,
+            tag=list(config.tag),
             replay=[path.stem for path in plan.replay],
             done=store.has(run_id),
         )

@@ -95,7 +95,7 @@ def run_row(
         "status": "done",
         "started_at": started,
         "finished_at": datetime.now(UTC).replace(tzinfo=None),
-        "model": subject.label,
+        "model": plan.label,
         "model_arch": subject.arch,
         "model_hash": subject.hash,
         "loss": trained.get("loss"),
@@ -134,7 +134,15 @@ def run_row(
         "flags": json.dumps([flag._asdict() for flag in flags]),
         "train_config": json.dumps(trained) if trained else None,
         "answers": subject.answers,
+        "model_source": None if plan.label == subject.label else subject.label,
+        "tags": json.dumps(config.tag) if config.tag else None,
+        "classes": _class_names(subject.split.classes),
     }
+
+
+def _class_names(classes: Sequence[str]) -> str | None:
+    """JSON; None where every class is called by its number."""
+    return None if list(classes) == [*map(str, range(len(classes)))] else json.dumps(list(classes))
 
 
 def _median_distance(rows: Sequence[dict[str, Any]], threat: ThreatModel) -> float:

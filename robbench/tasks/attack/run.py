@@ -11,7 +11,7 @@ from torch import Tensor
 
 from robbench.engine.progress import EntryProgress
 from robbench.reports.texts import disagreements, warnings
-from robbench.store.run import Run, read_run
+from robbench.store.run import Run, read_run, tags_of
 from robbench.store.store import Store
 from robbench.tasks.attack.earlier import decided, drop_leftovers, finished
 from robbench.tasks.attack.plan import AttackPlan
@@ -71,7 +71,7 @@ def attack(
 
 
 def _attack_plan(plan: AttackPlan, store: Store, force: bool, listener: Listener) -> list[Attacked]:
-    title, size = f"{plan.subject.name} {plan.threat}", len(plan.subject.split)
+    title, size = f"{plan.config.name or plan.subject.name} {plan.threat}", len(plan.subject.split)
     for run_id, threat in zip(plan.run_ids, plan.threats, strict=True):
         listener.detail(
             f"run {run_id}: {plan.subject.name} on {size} of {plan.data}, {threat.text}, "
@@ -105,8 +105,8 @@ def _attack_plan(plan: AttackPlan, store: Store, force: bool, listener: Listener
         stop.check()
     if not outcome.fresh:
         listener.say(
-            f"run {' '.join(plan.run_ids)} ({title}) is in the store already; nothing to do "
-            "(--force runs it again)"
+            f"run {' '.join(plan.run_ids)} ({title}) is in the store already{_kept(plan, outcome)}; "
+            "nothing to do (--force runs it again)"
         )
     found = []
     for n, (run, rows) in enumerate(zip(outcome.runs, checks, strict=True)):
@@ -114,6 +114,17 @@ def _attack_plan(plan: AttackPlan, store: Store, force: bool, listener: Listener
             listener.say(f"{run.info['model']} {run.info['threat']}: {text}")
         found.append(Attacked(plan, n, run, rows))
     return found
+
+
+def _kept(plan: AttackPlan, outcome: Outcome) -> str:
+    """What finished runs are called, where that is not what the plan says."""
+    said = []
+    if names := {run.info["model"] for run in outcome.runs} - {plan.label}:
+        said.append(f" as {', '.join(sorted(names))}")
+    tags = {tag for run in outcome.runs for tag in tags_of(run.info)}
+    if missing := [tag for tag in plan.config.tag if tag not in tags]:
+        said.append(f" without tag {', '.join(missing)}")
+    return " and".join(said)
 
 
 def _on(bar: Bar) -> Callable[[Progress], None]:

@@ -18,7 +18,7 @@ from robbench.core.spec import short_hash, validate
 from robbench.core.trust import names_from, refuse_private
 from robbench.data.load import default_threat
 from robbench.store.answers import same_answers
-from robbench.store.run import Run, read_run
+from robbench.store.run import Run, attacked_model, read_run
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.plan import parse_threats
@@ -133,7 +133,7 @@ def _of_run(path: Path, find: Callable[[str, AttackConfig], tuple[Subject, str]]
         "run",
     )
     try:
-        subject, data = find(info["model"], config)
+        subject, data = find(attacked_model(info), config)
     except UserError as error:
         raise UserError(f"the model of run {info['run_id']} cannot be had: {error}") from error
     subject = of_run(subject, info, run.samples["sample_id"].to_pylist())

@@ -19,7 +19,7 @@ def finding_rows(
     common = {
         "subject": plan.name,
         "run_id": plan.run.info["run_id"] if plan.run else None,
-        "model": plan.subject.label,
+        "model": plan.run.info["model"] if plan.run else plan.subject.label,
         "checked_at": datetime.now(UTC).replace(tzinfo=None),
         "model_hash": plan.subject.hash,
         "data": plan.data,
