@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robbench.core.tiles import Tiles
 from robbench.engine.lane import Job, Lane
@@ -84,3 +85,55 @@ def conquer() -> Callable[..., list[Ending]]:
         return endings
 
     return run
+
+
+SHAPE, CLASSES = (3, 4, 4), 5
+
+
+DUAL = {"linf": 1, "l2": 2, "l1": math.inf}
+
+
+class Linear(nn.Module):
+    """z = W (x - 1/2), inputs in the middle of the box: boundary distances have a closed form."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(48, classes)
+        with torch.no_grad():
+            self.layer.weight.copy_(
+                torch.randn(classes, 48, generator=torch.Generator().manual_seed(3))
+            )
+            self.layer.bias.copy_(-self.layer.weight.sum(1) / 2)
+        self.eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.layer(x.flatten(1))
+        return logits
+
+    def distances(self, x: Tensor, y: Tensor, norm: str) -> Tensor:
+        """[B]: to the nearest class boundary."""
+        with torch.no_grad():
+            gaps = self(x).gather(1, y[:, None]) - self(x)
+            slopes = (self.layer.weight[None] - self.layer.weight[y][:, None]).norm(
+                p=DUAL[norm], dim=2
+            )
+        return (gaps / slopes).scatter(1, y[:, None], math.inf).amin(1)
+
+
+@pytest.fixture
+def linear(problem: Callable[..., Problem]) -> Callable[..., tuple[Linear, Problem, Tensor]]:
+    """A linear model, rows to attack at one budget (the middle distance), and the distances."""
+
+    def make(
+        norm: str, eps: float | None = None, n: int = 12, classes: int = CLASSES
+    ) -> tuple[Linear, Problem, Tensor]:
+        model = Linear(classes)
+        x = 0.45 + 0.1 * torch.rand(n, *SHAPE, generator=torch.Generator().manual_seed(1))
+        y = model(x).argmax(1)
+        distances = model.distances(x, y, norm) if norm in DUAL else torch.full((n,), torch.nan)
+        budget = (
+            float(distances.sort().values[n // 2 - 1 : n // 2 + 1].mean()) if eps is None else eps
+        )
+        return model, problem(model, x, y, torch.full((n,), budget), norm), distances
+
+    return make

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from robbench.attacks.base import Oracle
 from robbench.attacks.square import Square, State
-from robbench.attacks.square_windows import window_size
 from robbench.core import keyed
 from robbench.core.tiles import Tiles
 from robbench.engine.lane import Job, Lane
@@ -286,21 +285,6 @@ def test_sizes_follow_the_schedule_of_the_authors(
             wanted = max(wanted, 3)
             wanted += wanted % 2 == 0
         assert height == width == max(wanted, 1)
-
-
-def test_where_a_square_does_not_fit_it_becomes_a_rectangle_of_its_area() -> None:
-    """Long images and flat inputs keep p of their pixels; no window is larger than the image."""
-    assert window_size(0.8 * 2 * 50, 2, 50, 0) == (2, 40)
-    assert window_size(0.8 * 100, 100, 1, 0) == (80, 1)
-    assert window_size(0.01, 1, 100, 0) == (1, 1)
-    assert window_size(0.01, 1, 100, 2) == (1, 3)
-    for height in range(1, 8):
-        for width in range(1, 8):
-            for power in (0, 1, 2):
-                for area in (0.1, 3.0, 0.8 * height * width, height * width):
-                    h, w = window_size(area, height, width, power)
-                    assert 1 <= h <= height
-                    assert 1 <= w <= width
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])

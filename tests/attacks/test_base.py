@@ -14,8 +14,6 @@ from robbench.attacks.apgd import APGD
 from robbench.attacks.base import Answer, Attack, Oracle
 from robbench.attacks.fgsm import FGSM
 from robbench.attacks.pgd import PGD
-from robbench.attacks.pyautoattack import PyAutoAttack
-from robbench.core.errors import UserError
 from robbench.core.rows import Rows
 from robbench.objectives import Objective
 from robbench.threat.problem import Problem
@@ -38,46 +36,6 @@ def _rows(
     x0 = torch.rand(rows, 6, generator=torch.Generator().manual_seed(0))
     model = _model(classes)
     return problem(model, x0, model(x0).argmax(1), torch.full((rows,), eps), norm)
-
-
-@pytest.mark.parametrize(
-    ("classes", "asked", "count"),
-    [(2, 9, 1), (4, 9, 3), (10, 9, 9), (10, 3, 3), (12, 9, 9), (12, 20, 11)],
-)
-def test_targets_are_the_likeliest_wrong_classes_in_order(
-    classes: int, asked: int, count: int, problem: Callable[..., Problem]
-) -> None:
-    """Variant k aims at the k-th likeliest wrong class at the clean input, at most K-1."""
-    attack = APGD(objective="dlr-targeted", targets=asked)
-    assert attack.variants(classes) == count
-    p = _rows(problem, classes)
-    for row in range(len(p)):
-        ranked = sorted(range(classes), key=lambda k: -float(p.logits0[row, k]))
-        ranked.remove(int(p.y[row]))
-        found = [int(attack.vary(p, torch.full_like(p.y, k)).target[row]) for k in range(count)]
-        assert found == ranked[:count]
-
-
-def test_targets_of_samples_that_are_wrong_already(problem: Callable[..., Problem]) -> None:
-    """The label is left out by name, not by rank: also where it is not the likeliest class."""
-    p = _rows(problem, 4)
-    p = p.replace(y=p.logits0.argsort(1)[:, 1])
-    attack = APGD(objective="dlr-targeted")
-    targets = torch.stack([attack.vary(p, torch.full_like(p.y, k)).target for k in range(3)], 1)
-    assert torch.equal(
-        torch.cat([targets, p.y[:, None]], 1).sort(1).values, torch.arange(4).expand(len(p), 4)
-    )
-
-
-def test_restarts_of_targets_come_after_all_targets(problem: Callable[..., Problem]) -> None:
-    """With restarts every target is tried once before any again, from another start."""
-    attack, p = APGD(objective="dlr-targeted", restarts=2), _rows(problem, 4)
-    assert attack.variants(4) == 6
-    varied = [attack.vary(p, torch.full_like(p.y, k)) for k in range(6)]
-    for k in range(3):
-        assert torch.equal(varied[k].target, varied[k + 3].target)
-        starts = [attack.start(varied[n]).x for n in (k, k + 3)]
-        assert bool((starts[0] != starts[1]).flatten(1).any(1).all())
 
 
 @pytest.mark.parametrize(
@@ -174,15 +132,6 @@ def test_the_book_keeps_the_worst_point(
     for row, ending in enumerate(conquer(Watched(steps=5), model, p)):
         assert ending.variant is None
         assert ending.margin == pytest.approx(min(seen[row]), abs=1e-6)
-
-
-def test_the_reference_package_is_adapted_to_few_classes() -> None:
-    """Attacks whose loss needs more classes are left out; a single one is refused."""
-    assert PyAutoAttack().attacks(10) == ["apgd-ce", "apgd-t", "fab-t", "square"]
-    assert PyAutoAttack().attacks(3) == ["apgd-ce", "fab-t", "square"]
-    assert PyAutoAttack(version="rand").attacks(2) == ["apgd-ce"]
-    with pytest.raises(UserError, match="needs more than 3 classes"):
-        PyAutoAttack(version="apgd-t").attacks(3)
 
 
 def test_an_attack_asks_for_the_objective_it_was_given(problem: Callable[..., Problem]) -> None:
