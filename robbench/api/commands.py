@@ -23,6 +23,7 @@ from robbench.api.specs import (
     loss_text,
     model_text,
 )
+from robbench.api.wording import pythonic
 from robbench.catalogue.recipes import read_recipe
 from robbench.core.device import find_device
 from robbench.core.errors import UserError
@@ -48,6 +49,7 @@ def folder(path: Path | str | None) -> Path | None:
     return None if path is None else Path(path)
 
 
+@pythonic
 def train(
     loss: LossLike | None = None,
     *,
@@ -106,6 +108,7 @@ def train(
         return run_training(plan, Log(progress or silent), force=force)
 
 
+@pythonic
 def measure(
     runs: Names = (),
     *,
@@ -148,6 +151,7 @@ def measure(
     )
 
 
+@pythonic
 def check(
     target: str,
     *,
@@ -188,6 +192,7 @@ def check(
     return found
 
 
+@pythonic
 def gate(
     model: str | None = None,
     *,

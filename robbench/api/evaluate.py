@@ -13,6 +13,7 @@ from robbench.api.evaluation import Evaluation
 from robbench.api.progress import Progress, silent
 from robbench.api.runs import given, run_plans, seconds
 from robbench.api.specs import Attacks, attack_texts
+from robbench.api.wording import pythonic
 from robbench.core.device import placed
 from robbench.core.errors import UserError
 from robbench.core.freeze import frozen
@@ -37,6 +38,7 @@ from robbench.threat.model import ThreatModel
 Model: TypeAlias = nn.Module | Callable[[Tensor], Any]
 
 
+@pythonic
 def evaluate(
     model: Model,
     images: Images | str,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from robbench.api.wording import pythonic
 from robbench.reports import texts
 from robbench.store.run import Run
 
@@ -92,6 +93,7 @@ class Evaluation:
         return {flag["name"]: flag["text"] for flag in json.loads(self.info["flags"] or "[]")}
 
     @property
+    @pythonic
     def points(self) -> Tensor:
         """The worst inputs [N,C,H,W] found, float32 in [0,1], in the order of `samples`.
 
@@ -108,6 +110,7 @@ class Evaluation:
             clean[i] = decode({"run_id": self.info["run_id"], **row}, clean[i])
         return clean
 
+    @pythonic
     def check(self, *, limit: int | None = None, progress: Progress | None = None) -> pd.DataFrame:
         """Look for masked gradients and weak attacks: one row per check, as `robbench check` has.
 
@@ -134,6 +137,7 @@ class Evaluation:
         with placed(plan.subject.model, plan.device):
             return pd.DataFrame(check_rows(asked, limit or SLICE, None, progress or silent))
 
+    @pythonic
     def save(self, out: Path | str = "runs") -> Path:
         """Write the files that `robbench attack` would have written; returns the runs file.
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
+from robbench.api.wording import in_python
 from robbench.core.errors import Stopped
 from robbench.tasks.listener import Bar, Listener
 from robbench.tasks.signals import StopFlag, stop_flag
@@ -28,10 +29,10 @@ class Log(Listener):
         self.callback = progress
 
     def say(self, text: str) -> None:
-        log.info(text)
+        log.info(in_python(text))
 
     def detail(self, text: str) -> None:
-        log.debug(text)
+        log.debug(in_python(text))
 
     @contextlib.contextmanager
     def progress(self, title: str) -> Iterator[Bar]:

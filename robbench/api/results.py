@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from robbench.analysis.comparison import compare_read, compare_runs
 from robbench.analysis.pivot import pivot as pivoted
+from robbench.api.wording import pythonic
 from robbench.core.errors import UserError, unknown
 from robbench.reports.columns import sort_rows
 from robbench.store.find import in_threads
@@ -36,6 +37,7 @@ Names: TypeAlias = str | Iterable[str]
 """A model's name, run id, path, address, or pattern of these, or several; none means all."""
 
 
+@pythonic
 def compare(
     runs: Names | Sequence[Evaluation] = (),
     *,
@@ -78,6 +80,7 @@ def compare(
     return pd.DataFrame(rows if pivot is None else pivoted(rows, pivot).flat())
 
 
+@pythonic
 def load_runs(
     runs: Names = (),
     *,
@@ -111,6 +114,7 @@ def load_runs(
     return found
 
 
+@pythonic
 def report(
     runs: Names = (),
     *,
@@ -130,6 +134,7 @@ def report(
     return write_report(several(runs), Path(out), Path(html), title=title, data_dir=folder)
 
 
+@pythonic
 def plot(
     kind: Literal["curves", "margins", "spectrum", "training", "cost"],
     runs: Names = (),

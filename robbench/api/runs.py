@@ -11,6 +11,7 @@ from robbench.api.evaluation import Evaluation
 from robbench.api.progress import Log, Progress, interruptible, log, silent
 from robbench.api.results import Names, several
 from robbench.api.specs import Attacks, attack_texts
+from robbench.api.wording import pythonic
 from robbench.core.limits import time_text
 from robbench.core.spec import validate
 from robbench.store.store import Store
@@ -19,6 +20,7 @@ from robbench.tasks.attack.plan import AttackPlan, plan_attacks
 from robbench.tasks.attack.run import attack as attack_plans
 
 
+@pythonic
 def attack(
     models: Names,
     attack: Attacks = "apgd",

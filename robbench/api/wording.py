@@ -1,0 +1,45 @@
+"""Messages in the words of Python: they name a parameter where the command line has a flag."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+from robbench.core.errors import RobbenchError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# A command to copy stays as it is, up to the end of its clause.
+_COMMAND = (
+    r"robbench (?:attack|baseline|check|compare|gate|measure|query|report|show|train)\b[^,;:()]*"
+)
+_FLAG = r"(?<![\w-])--([a-z][a-z-]*)"
+_RENAMED = {"from": "from_model"}
+_SWITCHES = {"compile", "download", "force", "measure", "over_seeds", "store_points"}
+
+
+def in_python(text: str) -> str:
+    """`--max-time` as `max_time`, `--force` as `force=True`; commands of the shell stay."""
+    return re.sub(f"({_COMMAND})|{_FLAG}", lambda found: found[1] or _parameter(found[2]), text)
+
+
+def _parameter(flag: str) -> str:
+    name = flag.replace("-", "_")
+    return f"{name}=True" if name in _SWITCHES else _RENAMED.get(name, name)
+
+
+def pythonic(function: Callable[P, R]) -> Callable[P, R]:
+    """Let the errors of a function speak of parameters."""
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return function(*args, **kwargs)
+        except RobbenchError as error:
+            error.args = (in_python(str(error)),)
+            raise
+
+    return wrapped
