@@ -63,9 +63,8 @@ def report(
 
 
 def _tell(made: Report, reporter: Reporter) -> None:
-    missing = [name for name, there in made.sections.items() if not there]
-    if missing:
-        reporter.say(f"nothing to show for {', '.join(missing)}: the page says how to get it")
+    for title, why in made.missing.items():
+        reporter.say(f"{title}: nothing to show. {why}")
     n = len(made.runs)
     print_result(
         f"report of {n} {'run' if n == 1 else 'runs'}: {made.path} ({made.size / 1e6:.1f} MB)"

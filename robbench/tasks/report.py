@@ -25,12 +25,16 @@ from robbench.store.tables import read_sibling
 
 
 class Report(NamedTuple):
-    """A written report: path, bytes, run ids, and whether each section has content."""
+    """A written report: path, bytes, run ids, and whether each section has content.
+
+    `missing` says of each empty section, by its title, why it is empty and what fills it.
+    """
 
     path: Path
     size: int
     runs: list[str]
     sections: dict[str, bool]
+    missing: dict[str, str]
 
 
 def report(
@@ -62,6 +66,7 @@ def report(
         len(page),
         [run.info["run_id"] for _, run in runs],
         {one.id: bool(one.blocks) for one in sections},
+        {one.title: one.text for one in sections if not one.blocks},
     )
 
 

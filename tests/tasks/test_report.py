@@ -177,6 +177,20 @@ def test_the_command_writes_one_page_and_says_where(attacked, cli, tmp_path, sna
     assert snapshot(attacked) == before
 
 
+def test_the_command_says_why_a_section_is_empty(attacked, cli, tmp_path):
+    """And what fills it: for the spectrum the command that measures these runs, which it does."""
+    out = shutil.copytree(attacked, tmp_path / "S")
+    run = Store(out).find_local(["m"])[0].stem
+    done = cli("report", run, "--out", out, "--html", tmp_path / "r.html")
+    line = f"Feature spectrum: nothing to show. Nothing was measured: robbench measure {run}"
+    assert line in done.err.splitlines()
+    assert "Smallest perturbations" not in done.err
+    command = line.partition(": robbench ")[2]
+    assert cli(command, "--train-samples", "0", "--out", out).code == 0
+    again = cli("report", run, "--out", out, "--html", tmp_path / "r.html")
+    assert "spectrum" not in again.err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
