@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +23,9 @@ import pyarrow as pa
 
 from robbench.core.errors import UserError
 from robbench.core.files import check_writable
-from robbench.core.leftovers import sweep
-from robbench.core.lock import locked
 from robbench.store.find import Finder, parquet_files, run_row
 from robbench.store.locations import Location
+from robbench.store.locks import locked_runs
 from robbench.store.measured import remove_measures
 from robbench.store.partial import Partial
 from robbench.store.schema import (
@@ -207,23 +206,3 @@ class Store:
 
     def _file(self, kind: str, run_id: str) -> Path:
         return self.root / "results" / kind / f"{run_id}.parquet"
-
-
-@contextlib.contextmanager
-def locked_runs(
-    results: Path,
-    subjects: Sequence[str],
-    *,
-    say: Callable[[str], None],
-    asked_to_stop: Callable[[], None] = lambda: None,
-) -> Iterator[None]:
-    """As `Store.locked`, for the runs of a folder of results."""
-    with contextlib.ExitStack() as stack:
-        # In one order for all, so that no two wait for each other.
-        for subject in sorted(set(subjects)):
-            path = results / "locks" / f"{subject}.lock"
-            stack.enter_context(
-                locked(path, f"run {subject}", say=say, asked_to_stop=asked_to_stop)
-            )
-        sweep(results / "partial")  # of who died while it dropped the shards of a run that was done
-        yield

@@ -26,9 +26,10 @@ from robbench.data.load import load
 from robbench.metrics.observe import Observations, find_head, inspect_model
 from robbench.metrics.summary import summarise, svm_measures
 from robbench.store.locations import sibling_table
+from robbench.store.locks import locked_runs
 from robbench.store.measured import Measure, read_measures, read_sample_measures, write_measures
 from robbench.store.run import Run, attacked_model, read_points, read_run
-from robbench.store.store import Store, locked_runs
+from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.points import decode
 from robbench.tasks.listener import Listener

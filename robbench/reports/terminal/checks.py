@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from robbench.reports import texts
+from robbench.reports.terminal.fitted import FittedTable, Head, cell
 
 STYLES = {"pass": "green", "fail": "bold red", "unclear": "yellow", "skipped": "dim"}
 SHOWN = 5  # sample ids of a failed check
@@ -18,26 +17,8 @@ SHOWN = 5  # sample ids of a failed check
 
 def checks_table(title: str, rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     """Rows of the checks table in 80 columns, then what failed ones mean and skips' reasons."""
-    table = _table(title)
-    table.add_column("check", no_wrap=True)
-    for head in ("severity", "verdict"):
-        table.add_column(head, no_wrap=True)
-    for head in ("figure", "threshold"):
-        table.add_column(head, justify="right", no_wrap=True)
-    table.add_column("source", overflow="fold")
-    for row in rows:
-        if row["verdict"] != "skipped":
-            verdict = Text(row["verdict"], STYLES[row["verdict"]])
-            table.add_row(
-                row["check"],
-                row["severity"],
-                verdict,
-                *(
-                    texts.decimals(row[name] if row["verdict"] != "unclear" else None)
-                    for name in ("figure", "threshold")
-                ),
-                Text(row["source"].partition(":")[0]),
-            )
+    answered = [row for row in rows if row["verdict"] != "skipped"]
+    table = FittedTable(title, _HEADS, [*map(_cells, answered)], [""] * len(answered), gap=2)
     notes = [_note(row) for row in rows if row["verdict"] == "fail"]
     if unclear := [row["check"] for row in rows if row["verdict"] == "unclear"]:
         notes.append(
@@ -64,41 +45,71 @@ def self_test_table(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
 
     Per check its figures on good and on flagged cases beside the threshold.
     """
-    who = _table("self-test on the embedded digits")
-    for head in ("case", "is", "", "flagged by"):
-        who.add_column(head, overflow="fold")
-    for row in rows:
-        mark = Text("ok", "green") if row["as_expected"] else Text("WRONG", "bold red")
-        who.add_row(
-            row["case"],
-            "bad" if row["bad"] else "good",
-            mark,
-            ", ".join(row["flagged_by"]) or "nothing",
-        )
-    figures = _table("figures")
-    figures.add_column("check", no_wrap=True)
-    for head in ("good, at most", "threshold", "flagged, at least", "at most", "cases"):
-        figures.add_column(head, justify="right")
-    for column in zip(*(row["findings"] for row in rows), strict=True):
-        good = [
-            f["figure"]
-            for f, row in zip(column, rows, strict=True)
-            if not row["bad"] and f["figure"] is not None
+    cases = [
+        [
+            cell(row["case"]),
+            Text("bad" if row["bad"] else "good"),
+            Text("ok", "green") if row["as_expected"] else Text("WRONG", "bold red"),
+            Text(", ".join(row["flagged_by"]) or "nothing"),
         ]
-        bad = [
-            f["figure"]
-            for f, row in zip(column, rows, strict=True)
-            if row["bad"] and f["verdict"] == "fail"
-        ]
-        if good and column[0]["severity"] != "info":
-            cells = [
-                max(good),
-                column[0]["threshold"],
-                min(bad, default=None),
-                max(bad, default=None),
-            ]
-            figures.add_row(column[0]["check"], *map(texts.decimals, cells), str(len(bad)))
-    return Group(who, figures)
+        for row in rows
+    ]
+    heads = [Head(text, text, right=False) for text in ("case", "is", "", "flagged by")]
+    title = "self-test on the embedded digits"
+    who = FittedTable(title, heads, cases, [""] * len(cases), prose=3, gap=2)
+    figures = [
+        [Text(column[0]["check"]), *map(Text, _figures(column, rows))]
+        for column in zip(*(row["findings"] for row in rows), strict=True)
+        if column[0]["severity"] != "info" and _good(column, rows)
+    ]
+    by_check = FittedTable("figures", _FIGURE_HEADS, figures, [""] * len(figures), gap=2)
+    return Group(who, Text(), by_check)
+
+
+_HEADS = [
+    *(Head(text, text, right=False) for text in ("check", "severity", "verdict")),
+    *(Head(text, text) for text in ("figure", "threshold")),
+    Head("source", "source", right=False),
+]
+_FIGURE_HEADS = [
+    Head("check", "check", right=False),
+    Head("good, at most", "good,\nat most"),
+    Head("threshold", "threshold"),
+    Head("flagged, at least", "flagged,\nat least"),
+    Head("at most", "at most"),
+    Head("cases", "cases"),
+]
+
+
+def _cells(row: Mapping[str, Any]) -> list[Text]:
+    figures = (None if row["verdict"] == "unclear" else row[x] for x in ("figure", "threshold"))
+    return [
+        cell(row["check"]),
+        cell(row["severity"]),
+        Text(row["verdict"], STYLES[row["verdict"]]),
+        *(Text(texts.decimals(figure)) for figure in figures),
+        cell(row["source"].partition(":")[0]),
+    ]
+
+
+def _good(column: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> list[float]:
+    """The figures of one check on the good cases."""
+    return [
+        found["figure"]
+        for found, row in zip(column, rows, strict=True)
+        if not row["bad"] and found["figure"] is not None
+    ]
+
+
+def _figures(column: Sequence[Mapping[str, Any]], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    bad = [
+        found["figure"]
+        for found, row in zip(column, rows, strict=True)
+        if row["bad"] and found["verdict"] == "fail"
+    ]
+    ends = (min(bad, default=None), max(bad, default=None))
+    cells = (max(_good(column, rows)), column[0]["threshold"], *ends)
+    return [*map(texts.decimals, cells), str(len(bad))]
 
 
 def _note(row: Mapping[str, Any]) -> Text:
@@ -106,14 +117,3 @@ def _note(row: Mapping[str, Any]) -> Text:
     more = f" and {len(row['evidence']) - SHOWN} more" if len(row["evidence"]) > SHOWN else ""
     samples = f" (samples {ids}{more})" if ids else ""
     return Text(f"{row['check']}: {row['text']}{samples}", style=STYLES["fail"])
-
-
-def _table(title: str) -> Table:
-    return Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
-        show_edge=False,
-        title=Text(title, style="bold"),
-        title_justify="left",
-    )

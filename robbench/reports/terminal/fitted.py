@@ -1,7 +1,8 @@
 """A table that fits the terminal: no number is cut, and no name is wrapped letter by letter.
 
-The layout is the first of these that fits: full heads; short heads; names that are too long on
-a line of their own; one record per row, with a line for each column.
+The layout is the first of these that fits: full heads; short heads; a column of prose on several
+lines; names that are too long on a line of their own; one record per row, with a line for each
+column.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from rich.text import Text
 from robbench.core.escaping import one_line
 
 ELLIPSIS = "..."
+NARROWEST_PROSE = 24
+"""A column of prose is at least this wide."""
+
 SHORTEST_NAME = 6
 """A column of names that leaves its longest ones to lines of their own is at least this wide."""
 
@@ -39,7 +43,7 @@ class Head:
 class FittedTable:
     """Rows of cells under heads; the column `name` has the names, if any.
 
-    `styles` are those of the rows.
+    `styles` are those of the rows. The column `prose` may be wrapped at spaces.
     """
 
     title: str
@@ -47,6 +51,7 @@ class FittedTable:
     rows: Sequence[Sequence[Text]]
     styles: Sequence[str]
     name: int | None = 0
+    prose: int | None = None
     gap: int = 1
 
     def __rich_console__(
@@ -58,6 +63,12 @@ class FittedTable:
         for texts in ([head.full for head in self.heads], [head.short for head in self.heads]):
             widths = self._widths(texts)
             if self._total(widths) <= room:
+                yield self._table(texts, widths, self.rows)
+                return
+        if self.prose is not None:
+            left = room - self._total(widths) + widths[self.prose]
+            if left >= NARROWEST_PROSE:
+                widths[self.prose] = left
                 yield self._table(texts, widths, self.rows)
                 return
         left = room - self._without_name(widths)
@@ -101,9 +112,9 @@ class FittedTable:
             pad_edge=False,
             show_edge=False,
         )
-        for head, text, width in zip(self.heads, texts, widths, strict=True):
+        for i, (head, text) in enumerate(zip(self.heads, texts, strict=True)):
             justify: JustifyMethod = "right" if head.right else "left"
-            table.add_column(text, justify=justify, no_wrap=True, width=width)
+            table.add_column(text, justify=justify, no_wrap=i != self.prose, width=widths[i])
         for row, style in zip(rows, self.styles, strict=True):
             table.add_row(*row, style=style)
         return table
@@ -135,9 +146,10 @@ class FittedTable:
         table = Table(box=None, show_header=False, padding=(0, 2, 0, 0), pad_edge=False)
         table.add_column(overflow="fold")
         table.add_column(overflow="fold")
+        indent = "" if self.name is None else "  "
         for i, (head, cell) in enumerate(zip(self.heads, row, strict=True)):
             if i != self.name:
-                table.add_row(f"  {head.full}", cell)
+                table.add_row(indent + head.full, cell)
         name = [] if self.name is None else [shortened(row[self.name].plain, room)]
         return Group(*(Text(text, style=style or "bold") for text in name), table, Text())
 

@@ -1,16 +1,15 @@
-"""What was measured on a run, in 80 columns."""
+"""What was measured on a run."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Group, RenderableType
-from rich.table import Table
 from rich.text import Text
 
 from robbench.reports import texts
+from robbench.reports.terminal.fitted import FittedTable, Head
 from robbench.store.measured import Measure
 
 SHOWN = {
@@ -50,40 +49,34 @@ def measures_table(
 
     `dual` says which gradient norms are shown: that of the run's threat model.
     """
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        padding=(0, 1),
-        pad_edge=False,
-        show_edge=False,
-        title_justify="left",
-        title=Text(
-            f"{info['model']}, {info['data']}, {info['threat']}, {info['attack']}, run "
-            f"{info['run_id']}",
-            style="bold",
-        ),
+    title = (
+        f"{info['model']}, {info['data']}, {info['threat']}, {info['attack']}, run {info['run_id']}"
     )
     places = [("clean", info["split"]), ("worst", info["split"])] + (
         [("clean", "train")] if info["split"] != "train" else []
     )
-    table.add_column("measure", no_wrap=True)
-    for points, split in places:
-        table.add_column(f"{split}\n{points}", justify="right", no_wrap=True)
+    columns = [Head(f"{split} {points}", f"{split}\n{points}") for points, split in places]
+    heads = [Head("measure", "measure", right=False), *columns]
     found = {(m.name, m.points, m.split): m.value for m in measures if m.label is None}
-    for name, title in SHOWN.items():
+    rows = []
+    for name, text in SHOWN.items():
         key = name.format(dual=dual)
         cells = [_cell(key, found.get((key, *place))) for place in places]
-        title += f" ({dual})" if key != name else ""
-        table.add_row(Text(title), *map(Text, cells))
+        rows.append([Text(text + (f" ({dual})" if key != name else "")), *map(Text, cells)])
+    table = FittedTable(title, heads, rows, [""] * len(rows), gap=3)
     return Group(table, *_distances(measures), Text())
+
+
+_DISTANCE_HEADS = [
+    Head("smallest found", "smallest\nfound", right=False),
+    *(Head(text, text) for text in ("median", "area", "up to", "censored", "runs")),
+]
 
 
 def _distances(measures: Sequence[Measure]) -> list[RenderableType]:
     """A table of the input margins in each norm, if there are any."""
     found = {m.name: m for m in measures}
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1), pad_edge=False, show_edge=False)
-    table.add_column("smallest found", no_wrap=True)
-    for head in ("median", "area", "up to", "censored", "runs"):
-        table.add_column(head, justify="right", no_wrap=True)
+    rows = []
     for name, m in found.items():
         if not name.startswith("input_margin_"):
             continue
@@ -92,15 +85,11 @@ def _distances(measures: Sequence[Measure]) -> list[RenderableType]:
         middle = _range(detail["median_low"], m.value) if m.value is not None else texts.NOTHING
         middle = f"> {texts.digits(reach)}" if m.value is None and reach is not None else middle
         area, end = _range(curve.detail["area_low"], curve.value), texts.digits(curve.detail["end"])
-        table.add_row(
-            detail["norm"],
-            middle,
-            area,
-            end,
-            f"{detail['censored']}/{detail['samples']}",
-            str(len(detail["runs"])),
-        )
-    return [Text(), table] if table.row_count else []
+        censored = f"{detail['censored']}/{detail['samples']}"
+        cells = (detail["norm"], middle, area, end, censored, str(len(detail["runs"])))
+        rows.append([*map(Text, cells)])
+    table = FittedTable("", _DISTANCE_HEADS, rows, [""] * len(rows), gap=3)
+    return [Text(), table] if rows else []
 
 
 def _range(low: float | None, high: float | None) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+import pytest
 from rich.console import Console
 
-from robbench.reports.terminal.checks import checks_table, summary
+from robbench.reports.terminal.checks import checks_table, self_test_table, summary
 
 
 def row(name: str, verdict: str, **more: Any) -> dict[str, Any]:
@@ -60,3 +62,34 @@ def test_markup_in_texts_is_shown_as_it_is() -> None:
 def test_the_summary_counts_what_there_is() -> None:
     """Only verdicts that occur."""
     assert summary([row("a", "pass"), row("b", "pass")]) == "2 pass"
+
+
+@pytest.mark.parametrize("width", [30, 60, 80, 200])
+def test_figures_fit(printed: Callable[..., list[str]], width: int) -> None:
+    """Where a line is too short for them, each has a line of its own."""
+    lines = printed(checks_table("m" * 90, [row("one", "pass", figure=1 / 3)]), width)
+    assert max(map(len, lines)) <= width
+    words = " ".join(lines).split()
+    assert {"0.333", "0.250", "Carlini", "one"} <= set(words)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_the_self_test(printed: Callable[..., list[str]], width: int) -> None:
+    """Who flagged a case, on several lines if need be; figures on both sides of the threshold."""
+    found = [{"severity": "error", "threshold": 0.5, "verdict": "pass"} | {"check": f"check-{i}"}
+             for i in range(12)]  # fmt: skip
+    good = [each | {"figure": 0.25} for each in found]
+    bad = [each | {"figure": 0.75, "verdict": "fail"} for each in found]
+    names = [each["check"] for each in found]
+    rows = [
+        {"case": "plain", "bad": False, "as_expected": True, "flagged_by": [], "findings": good},
+        {"case": "cut", "bad": True, "as_expected": False, "flagged_by": names, "findings": bad},
+    ]
+    lines = printed(self_test_table(rows), width)
+    assert max(map(len, lines)) <= width
+    text = " ".join(" ".join(lines).split())
+    assert text.count("WRONG") == text.count("nothing") == 1
+    for name in names:
+        assert text.replace(",", "").split().count(name) == 2
+    assert text.count("0.250") == text.count("0.500") == len(names)
+    assert text.count("0.750") == 2 * len(names)

@@ -93,3 +93,16 @@ def test_a_name_of_several_lines_is_one() -> None:
 def test_the_middle_goes_first(text: str, width: int, short: str) -> None:
     """Both ends of a long name stay, and wide signs count twice."""
     assert shortened(text, width) == short
+
+
+def test_prose_takes_the_room_that_is_left() -> None:
+    """It is wrapped between words before names leave their lines."""
+    heads = [Head("model", "model", right=False), Head("n", "n"), Head("why", "why", right=False)]
+    rows = [[cell("ce"), cell("12"), cell("word " * 20)]]
+    made = FittedTable("", heads, rows, [""], prose=2)
+    assert len(shown(made, 120)) == 3
+    wrapped = shown(made, 60)
+    assert wrapped[2].split()[:2] == ["ce", "12"]
+    assert len(wrapped) == 4
+    assert set(" ".join(wrapped[2:]).split()) == {"ce", "12", "word"}
+    assert wrapped[3].index("word") == wrapped[2].index("word")
