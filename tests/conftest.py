@@ -1,4 +1,4 @@
-"""What every room of the tests may use: the command in this process, and two models trained once."""
+"""Shared by all tests: the command in this process, and two models trained once."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Result(NamedTuple):
 
 @pytest.fixture(scope="session")
 def one_thread() -> Iterator[None]:
-    """Torch on one thread, here and in child processes: small tensors gain nothing from more, and a busy machine loses a lot.
+    """One thread for torch, here and in child processes: small tensors gain nothing from more.
 
     TEST_THREADS gives another number, to tests of what must hold for any.
     """
@@ -108,7 +108,7 @@ def _in_process(
 
 @pytest.fixture(scope="session")
 def cli(one_thread: None) -> Callable[..., Result]:
-    """`cli("train --epochs 2 --out", folder)`: the command in this process, with its exit code and both streams."""
+    """`cli("train --epochs 2 --out", folder)`: the command in process, its code and streams."""
     return _in_process
 
 
@@ -145,7 +145,7 @@ def environment() -> Callable[..., dict[str, str]]:
 
 @contextlib.contextmanager
 def _for_all(folder: Path) -> Iterator[Path]:
-    """A folder that tests share: the session ends with an error where one of them changed a file of it."""
+    """A folder that tests share: the session fails where one of them changed a file of it."""
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     yield folder
     assert [path for path, content in before.items() if path.read_bytes() != content] == []
@@ -153,13 +153,13 @@ def _for_all(folder: Path) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def for_all() -> Callable[[Path], contextlib.AbstractContextManager[Path]]:
-    """For a folder that a whole session uses: its files must stay as they are until the `with` block ends."""
+    """For a folder of a whole session: its files must not change until the `with` block ends."""
     return _for_all
 
 
 @pytest.fixture(scope="session")
 def trained(one_thread: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """An output folder with the models `ce` and `at`, trained by the commands above. Not to be written to: see `store`."""
+    """An output folder with the trained models `ce` and `at`. Not to be written to: see `store`."""
     folder = tmp_path_factory.mktemp("trained") / "S"
     for line in (TRAIN_CE, TRAIN_AT):
         done = _in_process(line.format(S=folder))
@@ -176,7 +176,7 @@ def store(trained: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def snapshot() -> Callable[[Path], dict[str, tuple[int, bytes]]]:
-    """What a folder holds: every path with its time of change and content, to show that nothing was touched."""
+    """A folder's paths with modification time and content, to show that nothing was touched."""
 
     def take(folder: Path) -> dict[str, tuple[int, bytes]]:
         if not folder.exists():
@@ -195,7 +195,7 @@ def snapshot() -> Callable[[Path], dict[str, tuple[int, bytes]]]:
 
 @pytest.fixture
 def private(tmp_path: Path) -> Iterator[Callable[..., Path]]:
-    """Writes `name.py` into a working folder and gives back that folder; the module is forgotten afterwards."""
+    """Writes `name.py` into a working folder, which it returns; the module is forgotten later."""
     names = []
 
     def write(name: str, source: str) -> Path:
@@ -216,7 +216,7 @@ Rows = list[dict[str, Any]]
 
 @pytest.fixture
 def make_samples() -> Callable[..., Rows]:
-    """Sample rows by (n, seed, breakable): `breakable` is the chance that a clean-correct sample is broken."""
+    """Sample rows by (n, seed, breakable): the chance that a clean-correct sample is broken."""
 
     def make(n: int = 20, seed: int = 0, breakable: float = 0.5, first: int = 0) -> Rows:
         rng = np.random.default_rng(seed)

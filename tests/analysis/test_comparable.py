@@ -62,7 +62,7 @@ ROW: dict[str, Any] = {
     ],
 )
 def test_each_difference_is_one_phrase(changes: dict[str, Any], said: list[str]) -> None:
-    """What differs is named with both values, that of the first run first; what means the same is no difference."""
+    """Differences are named with both values, the first run's first; equal meaning is none."""
     assert differences(ROW, ROW | changes) == said
 
 

@@ -28,7 +28,7 @@ UNPAIRED = ("baseline", "n_common", "robust_difference", "won", "lost", "mcnemar
 def test_paired_numbers_against_a_plain_loop(
     stored: Stored, make_samples: Callable[..., Any]
 ) -> None:
-    """Won, lost, difference and p are what a dictionary join and scipy give, for runs that overlap in part and in any order."""
+    """Won, lost, difference and p equal a dictionary join and scipy, runs partly overlapping."""
     base, new = make_samples(200, 1, 0.7), make_samples(180, 2, 0.4, first=50)
     order = np.random.default_rng(0).permutation(180)
     for row, index in zip(new, order, strict=True):
@@ -77,7 +77,7 @@ def test_cost_per_sample(stored: Stored, make_samples: Callable[..., Any]) -> No
 
 
 def test_pairs_are_of_one_data_set_split_and_threat(stored: Stored) -> None:
-    """The baseline is the first run of the same data, split and threat, not the first of all; else the note says why not."""
+    """The baseline is the first run of equal data, split and threat; else a note says why not."""
     runs = [
         stored("aaaa"),
         stored("bbbb", data="mnist", data_hash="y"),

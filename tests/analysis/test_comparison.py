@@ -454,7 +454,7 @@ class TestOlderAndBroken:
         assert "upgrade robbench" in done.err
 
     def test_missing_columns_and_half_a_run(self, cli: Cli, three: Path) -> None:
-        """A column that must be there, a file cut short, and a run whose samples are gone: exit 2, the file, the next step."""
+        """A missing column, a truncated file, no samples: exit 2, the file, the next step."""
         samples = three / "results/samples/bbbbbbbbbbbb.parquet"
         whole = samples.read_bytes()
         self._rewrite(samples, drop=("robust",))

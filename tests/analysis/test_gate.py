@@ -187,7 +187,7 @@ def test_runs_without_a_budget_are_judged_by_distance(
 
 
 def test_a_class_fails_alone(tmp_path: Path, make_samples: Any, make_run: Any) -> None:
-    """One class of ten loses half: over all that is tolerated, in the class it is shown, Holm's correction and all."""
+    """One class of ten loses half: tolerated over all, shown in the class, corrected by Holm."""
     runs = []
     for run_id, lost in (("aaaa", 0), ("bbbb", 20)):
         rows = [{**row, "label": i % 10} for i, row in enumerate(make_samples(400))]

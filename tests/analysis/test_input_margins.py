@@ -142,7 +142,7 @@ def test_other_norms_attacks_count_as_upper_ends(run):
 
 
 def test_samples_and_runs_are_joined_by_id(run):
-    """A run on other samples changes nothing, and a norm's margins are those of the samples it was attacked in."""
+    """A run on other samples changes nothing; a norm's margins are of samples attacked in it."""
     runs = [
         run("linf:0.1", [0.05, None, 0.1]),
         run("l2:1", [0.5, 0.25], first=2),

@@ -39,7 +39,7 @@ class TestQuery:
         assert done.json["schema"] == "robbench.query/1"
 
     def test_every_table_is_a_view(self, cli: Cli, two: Path) -> None:
-        """Epochs of all models, tables this version does not know, and points though there are none."""
+        """Epochs of all models, tables this version does not know, and points though none exist."""
         folder = two / "results" / "checks"
         folder.mkdir()
         pq.write_table(pa.table({"verdict": ["fail", "pass"]}), folder / "bbbb22222222.parquet")
@@ -116,7 +116,7 @@ class TestQuery:
         assert snapshot(two) == before
 
     def test_damaged_newer_and_absent(self, cli: Cli, two: Path) -> None:
-        """A file cut short, one of a newer schema, and an empty folder: exit 2, the file, the next step."""
+        """A truncated file, a newer schema, an empty folder: exit 2, the file, the next step."""
         assert "give the folder" in cli("query --out", two / "none", "SELECT 1").err
         file = two / "results/samples/aaaa11111111.parquet"
         table, whole = pq.read_table(file), file.read_bytes()

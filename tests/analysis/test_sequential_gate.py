@@ -36,7 +36,7 @@ def feed(
 
 @pytest.mark.parametrize(("lost", "won"), [(0.3, 0.02), (0.0, 0.0), (0.02, 0.3), (0.1, 0.1)])
 def test_it_is_the_sequential_test(lost: float, won: float) -> None:
-    """The same decision after the same sample, with the same interval: for these samples at alpha, for images at half of it."""
+    """The same decision after the same sample: for these samples at alpha, for images alpha/2."""
     pairs = stream(lost, won, 400, 1)
     for these, test in (
         (True, PairedSequentialTest(0.05, 400, 0.05)),

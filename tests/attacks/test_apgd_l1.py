@@ -242,7 +242,7 @@ def test_trajectories(steps: int, large_eps: bool, problem: Callable[..., Proble
 def test_trajectories_of_the_authors(
     large_eps: bool, problem: Callable[..., Problem], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """From the same Gaussian draw, and with their k, the authors' code ends each run at the same best point, in float32."""
+    """From the same Gaussian draw and k, the authors' code ends at the same points (float32)."""
     peer = pytest.importorskip("pyautoattack.autopgd_base")
     monkeypatch.setattr(
         apgd_l1,
@@ -281,7 +281,7 @@ def _noise(p: Problem) -> Tensor:
 
 
 def test_phases() -> None:
-    """Half-open intervals of queries that cover a run, the last inside the budget itself for every number of steps."""
+    """Half-open intervals of queries cover a run, the last at eps itself, for any steps."""
     assert phases(100, large_eps=True) == ((0, 30, 3), (30, 60, 2), (60, 101, 1))
     for steps in range(1, 200):
         for large_eps in (True, False):

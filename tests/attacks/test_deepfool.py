@@ -60,7 +60,7 @@ def plain_deepfool(
 def test_trajectory(
     norm: str, candidates: int, overshoot: float, problem: Callable[..., Any]
 ) -> None:
-    """Each row looks at the points of the transcription, is done at its first misclassified one, and pays for its classes."""
+    """Each row visits the transcription's points, ends at its first mistake, pays per class."""
     x0 = torch.from_numpy(X0)
     p = problem(
         _model, x0, _model(x0).argmax(1), torch.full((8,), torch.inf, dtype=torch.float64), norm

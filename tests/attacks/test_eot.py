@@ -40,7 +40,7 @@ class Masked:
 def test_it_climbs_the_mean_gradient_of_its_draws(
     draws: int, problem: Callable[..., Problem], conquer: Callable[..., Any]
 ) -> None:
-    """FGSM in l2 goes to x0 + eps g/|g| with g the mean over the masks drawn at x0, each put to the same points."""
+    """FGSM in l2 goes to x0 + eps g/|g|, g the mean over masks, each used for the same points."""
     y = torch.arange(8) % 2
     model = Masked(y)
     x0 = 0.4 + 0.2 * torch.rand(

@@ -309,7 +309,7 @@ class Watched:
 def test_the_cost_of_a_row_that_never_succeeds(
     attack: FAB, backwards: int, problem: Callable[..., Any], conquer: Any
 ) -> None:
-    """Seven moves: eight forwards; a backward a move when targeted, one a class and query for the gradients of all five."""
+    """Seven moves: eight forwards; a backward a move if targeted, else one per class, query."""
     network = _network(1)
 
     def safe(x: Tensor) -> Tensor:  # smooth, but its label never changes
@@ -462,7 +462,7 @@ def test_as_many_within_a_budget_as_the_authors(
 def test_targets_never_exceed_the_wrong_classes(
     classes: int, count: int, problem: Callable[..., Any]
 ) -> None:
-    """fab-t has nine targets by default, fewer with fewer classes: each wrong class once, the likeliest first; then restarts."""
+    """fab-t has nine targets by default, or all wrong classes, likeliest first; then restarts."""
     attack = ATTACKS.build("fab-t:restarts=2")
     weight = torch.randn(classes, 6, generator=torch.Generator().manual_seed(classes))
     x0 = torch.rand(5, 6, generator=torch.Generator().manual_seed(0))

@@ -147,7 +147,7 @@ def test_without_a_run_rows_say_nothing(linear, evidence: Callable) -> None:
 def test_attacks_that_visit_no_point_in_vain_are_not_judged_by_it(
     spec: str, linear, evidence: Callable, run_of: Callable
 ) -> None:
-    """Minimum-norm attacks, black boxes and other packages leave the clean margin where they fail: no sign of anything."""
+    """Minimum-norm, black-box and others' attacks leave clean margins: no sign of anything."""
     with pytest.raises(Skip, match="climbs"):
         run_rows.unmoved(
             evidence(linear(), **run_of(attack=[spec], **fell(5, adv_margin=some(5, -1.0, 1.0))))

@@ -287,7 +287,7 @@ class Fine(Base):
 )
 @pytest.mark.parametrize("command", ["train", "attack"])
 def test_bad_data(cli, private, tmp_path, name, message, command):
-    """Labels out of range, NaN, pixels outside [0,1], an empty split and odd shapes of a plug-in are exit 2 with the reason."""
+    """A plug-in's labels out of range, NaN, pixels outside [0,1], odd shapes: exit 2, reason."""
     folder = private("bad_data", DATA)
     words = (
         ["train", "--model", "mlp", "--epochs", "1"]
@@ -312,7 +312,7 @@ def net():
 
 @pytest.mark.parametrize("loss", ["mmc", "aalp", "l-gm", "differential:multiclass=true"])
 def test_a_head_that_cannot_be_replaced(cli, private, tmp_path, loss):
-    """A loss that needs features or a head of its own, on a model without a linear layer: said before it writes."""
+    """A loss that needs features or a head, on a model without a linear layer: said first."""
     folder = private("headless", HEADLESS)
     done = cli(
         "train --limit 50 --epochs 1 --model headless:net --loss",
@@ -350,7 +350,7 @@ def test_a_data_set_that_raises(cli, private, tmp_path):
 @pytest.mark.parametrize("kind", ["runs", "samples"])
 @pytest.mark.parametrize("damage", ["truncated", "empty", "text", "missing", "other"])
 def test_damaged_results(cli, attacked, tmp_path, kind, damage):
-    """A Parquet file of a store that is truncated, empty, foreign or gone is exit 2 in compare, one line that names it."""
+    """A stored Parquet file truncated, empty, foreign or gone: exit 2, one line that names it."""
     store = shutil.copytree(attacked, tmp_path / "S")
     file, other = sorted((store / "results" / kind).glob("*.parquet"))
     if damage == "truncated":
@@ -372,7 +372,7 @@ def test_damaged_results(cli, attacked, tmp_path, kind, damage):
 
 
 def test_an_empty_store(cli, tmp_path):
-    """Comparing in a folder without results is exit 2 and says what to run first, with words that work."""
+    """Comparing in a folder without results is exit 2 with the command to run first."""
     done = cli("compare", "--out", tmp_path / "S")
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert not (tmp_path / "S").exists()
@@ -509,7 +509,7 @@ def test_flags_and_lists_may_be_repeated(cli, tmp_path):
     ],
 )
 def test_numbers_beyond_reason(cli, attacked, snapshot, line):
-    """Not a number, below or far above what has a meaning: refused before anything is computed or allocated."""
+    """Not a number, or far outside the sensible range: refused before any computation."""
     before = snapshot(attacked)
     done = cli(line, "--out", attacked)
     assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), (
@@ -565,7 +565,7 @@ BUGS = [
     ("error", "code", "message"), BUGS, ids=[repr(error)[:30] for error, _, _ in BUGS]
 )
 def test_whatever_is_raised_inside_is_one_line(cli, monkeypatch, error, code, message):
-    """Our own mistakes and the machine's: exit 3 and what to do; never 0 or 1, which are answers."""
+    """Internal errors and the machine's: exit 3 and what to do; never 0 or 1, the answers."""
     monkeypatch.setattr("robbench.analysis.show.list_runs", mock.Mock(side_effect=error))
     done = cli("runs")
     assert (done.code, done.out, done.err.count("\n")) == (code, "", 1), done.err
@@ -576,7 +576,7 @@ def test_whatever_is_raised_inside_is_one_line(cli, monkeypatch, error, code, me
     "words", [["--name", "n" * 300], ["--loss", "trades:beta=" + "0" * 300 + "1"]]
 )
 def test_names_longer_than_file_systems_take(cli, tmp_path, words):
-    """A model's name, given or made from its loss, is short enough for a folder before anything is trained."""
+    """A model's name, given or made from its loss, is checked for length before training."""
     done = cli(*T.split(), *words, "--out", tmp_path / "S")
     assert (done.code, done.out, done.err.count("\n"), done.err[:6]) == (2, "", 1, "error:"), (
         done.err
@@ -586,7 +586,7 @@ def test_names_longer_than_file_systems_take(cli, tmp_path, words):
 
 
 def test_a_model_spec_longer_than_file_systems_take(cli, tmp_path):
-    """A model spec is looked for among the saved models too, where nothing of that length can lie."""
+    """A model spec is also looked up among saved models, where none has such a length."""
     width = "8".zfill(300)
     done = cli(
         f"attack mlp:width={width} --data digits --limit 8 --attack fgsm --threat linf:0.1 --json "
@@ -598,7 +598,7 @@ def test_a_model_spec_longer_than_file_systems_take(cli, tmp_path):
 
 
 def test_a_run_is_shown_without_its_models_folder(cli, attacked, tmp_path):
-    """Only the names of the classes come from there: a damaged config.json takes the numbers from nobody."""
+    """Only class names come from there: a damaged config.json does not hide the numbers."""
     attacked = shutil.copytree(attacked, tmp_path / "S")
     known = cli("show ce --json --out", attacked).json
     assert known["class_names"] == [str(n) for n in range(10)]
@@ -670,7 +670,7 @@ CONFIGS = {
     ("key", "value"), [(key, value) for key, values in CONFIGS.items() for value in values]
 )
 def test_a_config_json_of_wrong_types(cli, store, snapshot, key, value):
-    """Every key has its type, and the one that has not is named: exit 2, one line, nothing touched."""
+    """Every key has its type, and a wrong one is named: exit 2, one line, nothing touched."""
     file = store / "models" / "ce" / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), key: value}))
     before = snapshot(store)

@@ -34,7 +34,7 @@ ESCAPE = "\x1b"
 
 
 def test_the_four_commands(cli, trained, attacked, rows_of_samples):
-    """After the four commands `compare --json` has the promised keys, and numbers that follow from the sample rows."""
+    """After four commands `compare --json` has its keys, and numbers that follow from the rows."""
     for name in ("ce", "at"):
         files = {path.name for path in (trained / "models" / name).iterdir()}
         assert files >= {"model.safetensors", "config.json", "epochs.parquet"}
@@ -122,7 +122,7 @@ def test_two_formats_are_too_many(cli, attacked):
 
 
 def test_compare_takes_names_ids_and_paths(cli, attacked):
-    """A model's name, a run id, its first letters, the files of a run and nothing at all mean the same runs."""
+    """A model's name, a run id, its first letters, a run's files and nothing mean the same runs."""
     rows = cli("compare", "--out", attacked, "--json").json["rows"]
     assert len(rows) == 2
     run = rows[0]["run_id"]
@@ -134,7 +134,7 @@ def test_compare_takes_names_ids_and_paths(cli, attacked):
 
 
 def test_train_json(cli, tmp_path):
-    """`train --json` prints one JSON object with the model's name, folder and selected epoch, and nothing else on stdout."""
+    """`train --json` prints one JSON object: name, folder, selected epoch; nothing else."""
     words = shlex.split("train --model mlp --limit 100 --epochs 1 --name j --json --out")
     done = cli(*words, tmp_path / "S")
     assert done.code == 0, done.err
@@ -165,7 +165,7 @@ def test_stdout_has_the_result_only(cli, tmp_path):
 
 
 def test_plain_output_fits_80_columns(cli, attacked, tmp_path):
-    """Off a terminal, and with NO_COLOR, tables have no escape codes and at most 80 columns; messages are plain as well."""
+    """Off a terminal, or with NO_COLOR: no escape codes, at most 80 columns, plain messages."""
     commands = [
         ["compare"],
         [
@@ -211,7 +211,7 @@ def test_dry_run_makes_no_folder(cli, tmp_path):
 
 
 def test_dry_run_tells_what_is_done(cli, attacked):
-    """An attack's dry run names the run ids that the real one has, and says which are in the store."""
+    """An attack's dry run names the run ids of the real one, and which exist."""
     words = shlex.split(
         "attack ce --attack pgd:steps=10 --attack apgd --threat linf:0.15 --dry-run --out"
     )
@@ -252,14 +252,14 @@ sys.exit(code)
     ids=" ".join,
 )
 def test_starts_without_torch(spawn, attacked, words):
-    """Help pages, `list` and `compare` never import torch, torchvision, pandas, scipy or scikit-learn."""
+    """Help, `list` and `compare` never import torch, torchvision, pandas, scipy, scikit-learn."""
     done = spawn(*words, *(["--out", attacked] if words == ["compare"] else []), code=WATCH)
     assert done.code == 0, done.err
     assert done.err.splitlines()[-1] == "HEAVY []"
 
 
 def test_help_loads_no_library_of_tables_or_types(spawn):
-    """Help pages and completion, which build all commands, need none of the libraries that take longer than they do."""
+    """Help and completion, which build all commands, need no library slower than they are."""
     done = spawn(
         code=(
             "import sys, robbench.cli.app; print({'pydantic', 'numpy', 'pyarrow', 'rich', "
@@ -324,7 +324,7 @@ def registered():
 
 
 def test_list_has_everything(cli):
-    """`list` names every registered thing with its summary, `list KIND` those of one kind, and --json the same."""
+    """`list` names every registered name with its summary, `list KIND` one kind's; --json too."""
     everything = cli("list")
     answer = cli("list", "--json").json
     for kind, name in registered():
@@ -353,7 +353,7 @@ def test_list_has_everything(cli):
 
 @pytest.mark.parametrize(("kind", "name"), registered())
 def test_explain_everything(cli, kind, name):
-    """Every registered name is explained: what it is, a line per option with type and default, and where it is defined."""
+    """Every registered name is explained: what it is, options, types, defaults, definition."""
     done = cli("explain", name)
     assert done.code == 0, done.err
     assert name in done.out
@@ -368,7 +368,7 @@ def test_explain_everything(cli, kind, name):
 
 
 def test_explanations_fit_80_columns(cli):
-    """No line of an explanation is wider than 80 columns off a terminal, and none has escape codes."""
+    """Off a terminal an explanation has at most 80 columns and no escape codes."""
     for _, name in registered():
         done = cli("explain", name)
         assert ESCAPE not in done.out
@@ -402,7 +402,7 @@ def test_doctor_is_healthy_here(cli):
 
 
 def test_doctor_says_when_torch_came_first(cli, monkeypatch):
-    """On an Intel processor MKL is to be set before its first product: said with the setting, or the setting in force."""
+    """On an Intel processor doctor advises the MKL setting, or names the one in force."""
     monkeypatch.setattr("robbench.cli.doctor.strict_branch", lambda: "AVX512,STRICT")
     monkeypatch.delenv("MKL_CBWR", raising=False)
     assert "set MKL_CBWR=AVX512,STRICT before torch is imported" in cli("doctor").out
@@ -425,12 +425,12 @@ for line in sys.argv[1:]:
             code = end.code
     print(json.dumps([code, out.getvalue(), err.getvalue()]))
 """
-"""Runs several command lines in one process: one JSON list of exit code, stdout and stderr for each."""
+"""Runs several command lines in one process: a JSON list of exit codes, stdout, stderr."""
 MISMATCH = 'raise RuntimeError("operator torchvision::nms does not exist")\n'
 
 
 def test_a_torchvision_that_does_not_fit(spawn, tmp_path):
-    """A torchvision built for another torch: doctor says so with the remedy and exit 1; the digits path still works."""
+    """A torchvision for another torch: doctor gives the remedy and exit 1; digits still work."""
     (tmp_path / "path" / "torchvision").mkdir(parents=True)
     (tmp_path / "path" / "torchvision" / "__init__.py").write_text(MISMATCH)
     env = {"PYTHONPATH": str(tmp_path / "path")}
@@ -472,7 +472,7 @@ def mnist_lookalike(folder):
     ],
 )
 def test_settings_and_recipes_are_explained(cli, name, words):
-    """`explain` knows the settings of both commands and what a recipe sets, for people and as JSON."""
+    """`explain` knows both commands' settings and what a recipe sets, as text and JSON."""
     done = cli("explain", name)
     assert done.code == 0, done.err
     assert all(word in done.out for word in words)

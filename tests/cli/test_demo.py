@@ -14,7 +14,7 @@ ROW = re.compile(r"^(demo-\w+) +(?:\* +)?([\d.]+)% +([\d.]+)%", re.MULTILINE)
 
 @pytest.mark.timeout(600)
 def test_the_demo_is_the_readmes(cli, tmp_path):
-    """It trains, attacks and compares both models; rates are those of the README's table but for a few samples."""
+    """It trains, attacks and compares both models; rates are near those of the README's table."""
     done = cli("demo --device cpu --out", tmp_path)
     assert done.code == 0, done.err
     shown, found = (

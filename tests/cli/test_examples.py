@@ -1,4 +1,4 @@
-"""Every help screen has one example, and it works; the shell's completion knows commands, options and runs."""
+"""Every help screen's example works; completion knows commands, options and runs."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def place(attacked, tmp_path):
 
 @pytest.mark.parametrize("name", [name for name in COMMANDS if CHEAP.get(name, []) is not None])
 def test_the_example_works(name, cli, place):
-    """It ends with 0 in a folder where the models ce and at are trained and attacked, and says something."""
+    """It ends with 0 in a folder with ce and at trained and attacked, and prints something."""
     if name in NEEDS:
         pytest.importorskip(NEEDS[name])
     words = shlex.split(examples(name)[0])[1:]

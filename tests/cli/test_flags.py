@@ -1,4 +1,4 @@
-"""Help pages and the frozen list of flags: a flag that is renamed breaks scripts, so it breaks this test."""
+"""Help pages and the frozen list of flags: renaming one breaks scripts, so also this test."""
 
 from __future__ import annotations
 
@@ -220,7 +220,7 @@ def test_every_option_has_a_help_text():
     ],
 )
 def test_underscores_in_flags(words, changed):
-    """Underscores become hyphens in the names of long flags only: values and what follows `--` stay."""
+    """Underscores become hyphens in long flags' names only: values and all after `--` stay."""
     assert hyphens(words) == changed
 
 

@@ -1,4 +1,4 @@
-"""Whatever is typed, whatever lies in a store, whatever the environment says: an exit code that says whose turn it is, one line.
+"""Any words, store or environment: a documented exit code and one line.
 
 Inputs come from hypothesis, the same at every run; a hundred here, a few thousand with `-m slow`.
 """

@@ -1,4 +1,4 @@
-"""`robbench gate` and `robbench baseline` as a build calls them: exit codes, both streams, and the files they write."""
+"""`robbench gate` and `baseline` as a build calls them: exit codes, streams and files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from robbench.store.store import Store
 
 @pytest.fixture(scope="module")
 def compared(attacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small store made from the run of `at`: 500 samples, with candidates better, worse, equal, a little worse, and others."""
+    """A store made from a run of `at`, 500 samples: candidates better, worse, equal and others."""
     source = next(path for path in Store(attacked).find(["at"]))
     row = pq.read_table(source).to_pylist()[0]
     kept = pq.read_table(source.parents[1] / "samples" / source.name).to_pylist()[0]
@@ -76,7 +76,7 @@ def compared(attacked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_exit_codes(
     cli: Callable, compared: Path, candidate: str, code: int, last: str, said: str
 ) -> None:
-    """Pass, regression, not enough evidence: the table and the verdict on stdout, nothing on stderr, 80 columns, no colours."""
+    """Pass, regression, not enough evidence: table and verdict on stdout, 80 columns, no colour."""
     done = cli("gate --baseline base --candidate", candidate, "--out", compared)
     assert (done.code, done.err) == (code, "")
     assert done.out.splitlines()[-1] == last
@@ -95,7 +95,7 @@ def test_exit_codes(
 
 
 def test_no_sample_says_more_than_it_is_asked(cli: Callable, compared: Path) -> None:
-    """The same runs: more is tolerated, or the claim is about these samples only, and what was in doubt is decided."""
+    """The same runs with more tolerance, or for these samples only: what was unclear is decided."""
     words = ("gate --baseline base --candidate doubt --out", compared)
     assert cli(*words, "--max-drop", "4").code == 0
     assert cli(*words, "--these-samples").code == 1
@@ -148,7 +148,7 @@ def test_bad_input(
 
 
 def test_weights_that_are_newer_than_the_run(cli: Callable, compared: Path, tmp_path: Path) -> None:
-    """A model that was trained again since it was attacked: the verdict is of the old weights, and says so."""
+    """A model trained again after its attack: the verdict is of the old weights, and says so."""
     out = shutil.copytree(compared, tmp_path / "S")
     words = "gate --baseline base --candidate same --json --out"
     assert not [note for note in cli(words, out).json["notes"] if "trained again" in note]
@@ -168,7 +168,7 @@ def test_damaged_files(cli: Callable, compared: Path, tmp_path: Path) -> None:
 
 
 def test_what_ci_reads(cli: Callable, compared: Path, tmp_path: Path) -> None:
-    """JUnit XML, the Markdown file, GitHub's summary (appended to) and annotations on stderr, all of one verdict."""
+    """JUnit XML, Markdown, GitHub's summary (appended) and annotations, all of one verdict."""
     junit, markdown, summary = (
         tmp_path / "deep" / "junit.xml",
         tmp_path / "gate.md",

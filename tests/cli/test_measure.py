@@ -17,7 +17,7 @@ WITHOUT = "attack ce --attack fgsm --threat l2:0.5 --limit 40 --json --out"
 
 @pytest.fixture(scope="module")
 def runs(trained, cli, tmp_path_factory):
-    """An output folder with two runs of `at` that kept their points and one of `ce` that kept none. Not to be written to."""
+    """Two runs of `at` with points and one of `ce` without. Not to be written to."""
     out = shutil.copytree(trained, tmp_path_factory.mktemp("measure") / "S")
     for line in (WITH_POINTS, WITHOUT):
         done = cli(line, out)
@@ -55,7 +55,7 @@ def values(done, run=None, label=None):
 
 
 def test_everything_is_measured_clean_and_worst(measured, cli):
-    """The tables are there for each run, JSON says what they hold, and worst points agree with the run's own rows."""
+    """Each run has its tables, JSON has their content, worst points agree with the run's rows."""
     out, done = measured
     assert done.json["schema"] == "robbench.measure/1"
     for path in (out / "results" / "runs").glob("*.parquet"):
@@ -196,7 +196,7 @@ def test_a_changed_model_is_refused(own, cli, snapshot):
 
 
 def test_a_name_that_was_trained_again(own, cli):
-    """Runs of the old weights are left out with a word, those of the new ones are measured; compare notes the difference."""
+    """Runs of old weights are left out with a message, new ones measured; compare notes it."""
     train = "train --data digits --model mlp:width=8 --epochs 1 --name ce --force --out"
     assert cli(train, own).code == 0
     fresh = cli("attack ce --attack fgsm --threat l2:0.5 --limit 20 --json --out", own).json[
@@ -252,7 +252,7 @@ def test_changed_data_are_refused(tmp_path, cli, snapshot):
 
 
 def test_attack_measures_what_it_wrote(own, cli):
-    """--measure keeps the points and leaves what `measure` would, for every budget; the run is that of --store-points."""
+    """--measure keeps points and leaves what `measure` would, for every budget."""
     line = "attack at --attack fgsm --threat linf:0.05,0.1 --limit 20 --json --out"
     done = cli(line, own, "--measure")
     assert done.code == 0, done.err

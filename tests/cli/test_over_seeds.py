@@ -2,7 +2,7 @@
 
 
 def test_two_trainings_of_a_recipe_are_one_row(cli, attacked, tmp_path):
-    """A run knows how its model was trained: the seeds of one recipe meet, another recipe with the same loss stays apart."""
+    """A run knows its training: a recipe's seeds are joined, another recipe stays apart."""
     import shutil
 
     out = shutil.copytree(attacked, tmp_path / "S")

@@ -1,4 +1,4 @@
-"""Data sets of one's own on the command line: what is said about them, and what their runs record."""
+"""A user's own data sets on the command line: messages about them, and what runs record."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ATTACK = "attack mlp --attack fgsm --threat linf:0.1"
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of grey images of three classes, 40 for training and 8 in the split `val` of each; one name is no UTF-8."""
+    """Grey images of three classes, 40 for training and 8 in `val` of each; one name no UTF-8."""
     root, source = tmp_path_factory.mktemp("own") / "digits", load("digits[1,4,9]", "train")
     for split, count, skip in (("train", 40, 0), ("val", 8, 40)):
         for label, name in enumerate(NAMES):
@@ -34,7 +34,7 @@ def _runs(out: Path) -> list[dict[str, Any]]:
 
 
 def test_any_split_a_limit_of_one_class_and_a_stratified_one(cli, digits, tmp_path):
-    """The first 6 of `val` are of one class and it is said; stratified=6 is of three, and the run records it."""
+    """The first 6 of `val` are of one class, with a warning; stratified=6 is of three, recorded."""
     done = cli(f"{ATTACK} --split val -n 6 --data folder:{digits} --json --out", tmp_path)
     assert done.code == 0, done.err
     assert (
@@ -60,7 +60,7 @@ def test_a_folder_without_the_split_names_those_it_has(cli, digits, tmp_path):
 
 
 def test_names_that_are_no_utf8_reach_the_report(cli, digits, tmp_path):
-    """Training, attack, show and report work, and the report names the class in a form that can be written."""
+    """Training, attack, show and report work; the report's class names are printable."""
     words = f"--data folder:{digits} --threat linf:0.1 --out {tmp_path}"
     assert cli(f"train --loss cross-entropy --epochs 1 --model mlp --name m {words}").code == 0
     assert cli(f"attack m --attack fgsm --split val --out {tmp_path}").code == 0
@@ -73,7 +73,7 @@ def test_names_that_are_no_utf8_reach_the_report(cli, digits, tmp_path):
 
 
 def test_classes_that_differ_are_shown_where_they_do(cli, digits, tmp_path):
-    """A model trained on `nine` and data with `of nine`: the message names the place and both names."""
+    """A model trained on `nine` and data with `of nine`: place and both names in the message."""
     words = (
         f"--epochs 1 --model mlp --name m --threat linf:0.1 --data folder:{digits} --out {tmp_path}"
     )
@@ -96,7 +96,7 @@ def test_a_check_looks_at_the_first_samples(cli, tmp_path):
 
 
 def test_a_data_folders_own_sets_are_listed_and_explained(cli, tmp_path):
-    """A folder with Parquet files is a data set of its name: list shows it and explain says how such sets are read."""
+    """A folder with Parquet files is a data set: list shows it, explain says how it is read."""
     (tmp_path / "scans").mkdir()
     (tmp_path / "scans/test.parquet").write_bytes(b"")
     (tmp_path / "photos/train").mkdir(parents=True)

@@ -30,7 +30,7 @@ for line in sys.argv[1:]:
                 code = end.code
     print(json.dumps([code, out.getvalue(), err.getvalue()]))
 """
-"""Runs several command lines, or checks of robbench.testing, in one process: a JSON list of exit code and streams for each."""
+"""Runs command lines, or checks of robbench.testing, in one process: a JSON list of results."""
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def entry_point(folder, package, group, name, target):
 
 
 def test_an_installed_package(installed, spawn, tmp_path):
-    """Its loss and attack are listed, explained, keep the contract, and train and attack like ours."""
+    """Its loss and attack are listed, explained, conform, and train and attack like ours."""
     out = tmp_path / "S"
     lines = [
         "list --json",
@@ -119,7 +119,7 @@ REASONS = {"raising": "libfoo.so", "lacking": "not_installed_anywhere", "empty":
 
 
 def test_packages_that_cannot_be_loaded(spawn, tmp_path):
-    """Doctor names every broken package with the reason and ends with 1; using one is one line; all else still works."""
+    """Doctor names every broken package and exits 1; using one is one line; the rest works."""
     for name, source in BROKEN.items():
         entry_point(
             tmp_path, f"robbench-{name}", "robbench.losses", f"{name}-loss", f"robbench_{name}:Loss"
@@ -152,7 +152,7 @@ def test_packages_that_cannot_be_loaded(spawn, tmp_path):
 
 
 def test_two_owners_of_one_name(spawn, tmp_path):
-    """A name that two packages claim, or one package and we, is a loud error that names both; doctor says it too."""
+    """A name claimed by two packages, or one and us, is an error with both; doctor reports it."""
     entry_point(tmp_path, "robbench-one", "robbench.losses", "trades", "robbench_one:Loss")
     for owner in ("robbench-two", "robbench-three"):
         entry_point(
@@ -239,7 +239,7 @@ def test_private_losses_and_attacks(cli, private, tmp_path):
 
 
 def test_private_things_keep_the_contract(private, monkeypatch):
-    """check_loss and check_attack take module:name; a loss of the wrong shape is an AssertionError that says so."""
+    """check_loss and check_attack take module:name; a wrong shape is a clear AssertionError."""
     from robbench.testing import check_attack, check_loss
 
     monkeypatch.chdir(private("my_private", PRIVATE))

@@ -36,7 +36,7 @@ def test_precedence(cli, tmp_path, sources):
 
 
 def test_a_commands_table_wins_over_plain_keys(cli, tmp_path):
-    """In a TOML file plain keys hold for every command, and a command's own table wins over them."""
+    """In a TOML file plain keys are for every command; a command's own table wins."""
     file = tmp_path / "c.toml"
     file.write_text(
         'seed = 1\nlimit = 200\n[train]\nlimit = 100\nloss = "trades"\n[attack]\nlimit = 50\n'
@@ -72,7 +72,7 @@ ATTACKING = {  # key: (what the sources say, what a dry run shows)
 @pytest.mark.parametrize("strongest", range(5))
 @pytest.mark.parametrize("key", ATTACKING)
 def test_precedence_of_an_attacks_settings(cli, tmp_path, key, strongest):
-    """Limits and precision are settings like any other: file, environment, --set, flag, in rising order."""
+    """Limits and precision are settings: file, environment, --set, flag, in rising order."""
     given, shown, default = ATTACKING[key]
     file, words, env = tmp_path / "c.toml", [], {}
     file.write_text(f'[attack]\n{key} = "{given[0]}"\n')
@@ -97,7 +97,7 @@ def test_no_limit_over_a_limit(cli, tmp_path):
 
 
 def test_switches_from_everywhere(cli, tmp_path):
-    """--compile and --store-points have their words in file, environment and --set too, and can be false there."""
+    """--compile and --store-points work in file, environment and --set, also as false."""
     words, file = "attack mlp --attack fgsm --limit 5 --dry-run", tmp_path / "c.toml"
     file.write_text("[attack]\ncompile = true\nstore_points = true\n")
 
@@ -157,7 +157,7 @@ def test_runs_to_replay_as_settings(cli, store):
 
 
 def test_set_reaches_settings_without_a_flag(cli):
-    """Every key of the configuration can be set, hyphens or underscores, with the type's own conversion."""
+    """Every key of the configuration can be set, with hyphens or underscores, and its type."""
     words = (
         "-S weight-decay=1/2000 -S schedule=cosine -S augment=crop -S select=best -S "
         "inner_mode=train"

@@ -1,4 +1,4 @@
-"""Exit codes where nobody reads the result, or a stream is full: a verdict stays what it is, and is never made up."""
+"""Exit codes with a closed or full stream: a verdict stays, and none is invented."""
 
 import os
 import subprocess
@@ -54,7 +54,7 @@ def held(attacked, tmp_path_factory):
 
 @pytest.fixture
 def start(held, environment):
-    """Runs a command with the streams given, and gives back its exit code and what it said on a stderr that is a pipe."""
+    """Runs a command with these streams; returns its exit code and its stderr, a pipe."""
 
     def run(line, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE):
         done = subprocess.run(

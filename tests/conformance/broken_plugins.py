@@ -1,4 +1,4 @@
-"""Attacks and losses that each break one rule of the contract; the suite must notice. Not a test module."""
+"""Attacks and losses that each break one rule, for the suite to find. Not a test module."""
 
 from __future__ import annotations
 

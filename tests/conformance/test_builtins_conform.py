@@ -1,4 +1,4 @@
-"""Every registered attack and loss keeps the contract, and the suite that says so notices when one does not."""
+"""Every registered attack and loss conforms, and the suite notices when one does not."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_losses_conform_under_other_options(spec: str, classes: int) -> None:
 
 
 def test_honest_plugins_pass() -> None:
-    """What the broken ones below derive from is accepted, so that it is the one broken rule that is noticed."""
+    """The base of the broken ones is accepted: the suite notices exactly the broken rule."""
     check_attack("broken_plugins:Honest")
     check_loss("broken_plugins:HonestLoss")
     check_loss("broken_plugins:DeclaredCoupled")
@@ -132,7 +132,7 @@ def test_attacks_that_raise_on_other_classes_or_shapes_are_noticed(name: str, wo
 
 
 def test_an_attack_that_leaves_the_ball_gains_nothing_by_it() -> None:
-    """Its points outside are never booked: every verdict is what the points inside gave, so none is false."""
+    """Its points outside are never booked: every verdict comes from points inside."""
     model, split = toy_model(), toy_split(40)
     threat = parse_threat("linf:0.01")[0]
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Bugs that other tools have had, where no test of another room would notice them here; the numbers are those of our list."""
+"""Bugs of other tools that no other test here would notice, numbered as in our list."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _build(spec: str) -> Attack[Any]:
 
 
 def _problem(norm: str, eps: float, device: str = "cpu") -> tuple[nn.Module, Problem]:
-    """Eight rows that the toy model gets right, half of their pixels at the faces of the box, with budgets of their own."""
+    """Eight rows the toy model gets right, half of the pixels at the box, a budget each."""
     model, split = toy_model(), toy_split(40)
     x = split.pixels(slice(None))
     x = torch.where(torch.arange(36).reshape(SHAPE) % 2 == 0, x.round(), x)
@@ -102,7 +102,7 @@ def _problem(norm: str, eps: float, device: str = "cpu") -> tuple[nn.Module, Pro
 
 
 class Spy(Oracle):
-    """Passes questions on; keeps the points that were asked about, and every answer with a copy of it."""
+    """Passes questions on; keeps the points asked about, and each answer with a copy."""
 
     def __init__(self, q: Oracle) -> None:
         self.q, self.points = q, list[Tensor]()
@@ -133,7 +133,7 @@ def _tensors(rows: Rows) -> list[Tensor]:
 
 
 def _drive(attack: Attack[Any], model: nn.Module, p: Problem) -> Spy:
-    """The first variant of an attack to its last query, success or not; all that it was handed is in `kept`, with copies."""
+    """An attack's first variant to its last query; all its inputs are in `kept`, with copies."""
     p = attack.vary(p, torch.zeros_like(p.y))
     oracle = ModelOracle(model, tiles=Tiles(32, 8), draws=attack.draws)
     spy, book, t = Spy(oracle), blank_book(p), torch.zeros_like(p.y)
@@ -175,7 +175,7 @@ INDICES = np.arange(8) % 4
 def test_labels_that_are_no_class_indices_are_refused(
     labels: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Bug 3: one tool takes one-hot labels, another indices; here whatever is no index is one clear line."""
+    """Bug 3: one tool takes one-hot labels, another indices; here non-indices are one error."""
     monkeypatch.setattr(Labelled, "labels", labels, raising=False)
     monkeypatch.setattr(data, "find_source", lambda base, folder: Labelled())
     with pytest.raises(UserError, match="label"):
@@ -197,7 +197,7 @@ def test_labels_may_be_any_integers(dtype: Any, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.parametrize(("spec", "norm"), EVERYWHERE)
 def test_no_attack_asks_outside_box_or_budget(spec: str, norm: str) -> None:
-    """Bug 7: not at a random start either; who seeks the smallest perturbation may leave the budget, never the box.
+    """Bug 7: also at a random start; minimum-norm may leave the budget, never the box.
 
     The engine does not book such points, so all that would show is a weaker attack.
     """
@@ -212,7 +212,7 @@ def test_no_attack_asks_outside_box_or_budget(spec: str, norm: str) -> None:
 
 @pytest.mark.parametrize(("spec", "norm"), EVERYWHERE)
 def test_no_attack_writes_to_what_it_was_handed(spec: str, norm: str) -> None:
-    """Bugs 13 and 33: problem, state and the oracle's answers are after a run what they were when they were handed over."""
+    """Bugs 13 and 33: a run leaves problem, state and the oracle's answers unchanged."""
     attack, (model, p) = _build(spec), _problem(norm, LARGE[norm])
     before = [weight.clone() for weight in model.parameters()]
     for handed, copy in _drive(attack, model, p).kept:
@@ -224,7 +224,7 @@ def test_no_attack_writes_to_what_it_was_handed(spec: str, norm: str) -> None:
 
 
 def _first_step(attack: Attack[Any], model: nn.Module, p: Problem) -> Tensor:
-    """Where the rows stand after a query and a move. Attacks have no branches, so that this is all of their code."""
+    """The points after a query and a move. Attacks do not branch, so this is all their code."""
     p, t = attack.vary(p, torch.zeros_like(p.y)), torch.zeros_like(p.y)
     oracle, s = ModelOracle(model, tiles=Tiles(32, 8), draws=attack.draws), attack.start(p)
     oracle.on(p, blank_book(p), t, torch.ones_like(p.y, dtype=torch.bool), attack.steps)
@@ -235,7 +235,7 @@ def _first_step(attack: Attack[Any], model: nn.Module, p: Problem) -> Tensor:
 
 @pytest.mark.parametrize(("spec", "norm"), EVERYWHERE)
 def test_every_attack_runs_where_the_tensors_are(spec: str, norm: str) -> None:
-    """Bug 32: on torch's device without memory any tensor made elsewhere, or looked at by the host, raises."""
+    """Bug 32: on torch's meta device any tensor made elsewhere, or read by the host, raises."""
     model, p = _problem(norm, LARGE[norm], "meta")
     attack = ATTACKS.build(spec).equip(lambda name: model)
     assert isinstance(attack, Attack)
@@ -251,7 +251,7 @@ class OnTheHost(PGD):
 
 
 def test_a_tensor_made_elsewhere_would_be_noticed() -> None:
-    """The device without memory can tell: an attack that makes a tensor on the CPU raises there, and not on the CPU."""
+    """The meta device can tell: an attack that makes a CPU tensor raises there, not on the CPU."""
     assert _first_step(OnTheHost(steps=1), *_problem("linf", 0.1)).device.type == "cpu"
     model, p = _problem("linf", 0.1, "meta")
     with pytest.raises(RuntimeError, match="device"):
@@ -259,7 +259,7 @@ def test_a_tensor_made_elsewhere_would_be_noticed() -> None:
 
 
 class Anywhere(nn.Module):
-    """Right at one image only: any move from it is a mistake, whose gradient leads away from the image."""
+    """Right at one image only: any move is a mistake, with a gradient away from the image."""
 
     def __init__(self, x0: Tensor) -> None:
         super().__init__()
@@ -290,7 +290,7 @@ BACKENDS = [
 
 @pytest.mark.parametrize(("spec", "norm"), EVERYWHERE + BACKENDS)
 def test_a_batch_may_be_fooled_all_at_once(spec: str, norm: str) -> None:
-    """Bug 20: every row of every batch falls at once, which leaves nobody to go on; all are told of, broken."""
+    """Bug 20: every row of every batch falls at once; all samples are reported, broken."""
     if spec.startswith("pyautoattack"):
         pytest.importorskip("pyautoattack")
     split = _grey(20)
@@ -346,7 +346,7 @@ def test_an_attack_that_raises_makes_no_sample_robust() -> None:
 
 
 class Half(nn.Module):
-    """Answers in half precision: the first three logits are equal at the image, the second 12 above at l2's distance 1."""
+    """Half-precision answers: three equal logits at the image, 12 apart at l2 distance 1."""
 
     def __init__(self, x0: Tensor, dtype: torch.dtype) -> None:
         super().__init__()
@@ -367,7 +367,7 @@ class Half(nn.Module):
     ],
 )
 def test_a_model_may_answer_in_half_precision(spec: str, threat: str, dtype: torch.dtype) -> None:
-    """Bug 17: in float16 1e-12 is zero, and DLR zero by zero; nor does it hold the exponential of a margin of 12."""
+    """Bug 17: in float16 1e-12 is zero, DLR is 0/0, and exp(12) overflows."""
     split = _grey(3)
     verdicts = judge(spec, Half(split.pixels(slice(0, 1)), dtype), split, parse_threat(threat)[0])
     assert all(v.adversarial and v.status == 0 for v in verdicts)
@@ -375,7 +375,7 @@ def test_a_model_may_answer_in_half_precision(spec: str, threat: str, dtype: tor
 
 @pytest.mark.parametrize("keep_points", [False, True])
 def test_decided_samples_leave_nothing_in_memory(keep_points: bool) -> None:
-    """Bug 35: a long run does not grow by an image per sample; a sample's points are dropped when it is told of."""
+    """Bug 35: a long run does not keep an image per sample; points go once reported."""
     model, split = toy_model(), toy_split(40)
     entries = [AttackEntry(spec, ATTACKS.build(spec)) for spec in ("fgsm", "apgd:steps=4")]
     threats = parse_threat("linf:0.05,0.1")
@@ -407,7 +407,7 @@ def _step(model: Any, split: Split, threat: str, attack: Any, device: str = "cpu
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 @pytest.mark.parametrize("attack", ["pgd:steps=2", "pgd:steps=2,init=gaussian", "fgsm"])
 def test_an_inner_attack_without_a_budget_is_none(attack: str, norm: str) -> None:
-    """Bug 31: at eps = 0 the points are the clean ones, to the last bit, so that training is clean training."""
+    """Bug 31: at eps = 0 the points are the clean ones, bit for bit: clean training."""
     if norm in ATTACKS.build(attack).norms:
         step = _step(toy_model(), toy_split(16), f"{norm}:0", ATTACKS.build(attack))
         assert torch.equal(step.adversary().x, step.x)
@@ -415,7 +415,7 @@ def test_an_inner_attack_without_a_budget_is_none(attack: str, norm: str) -> Non
 
 
 def test_validation_is_a_mean_over_samples() -> None:
-    """Bug 28: robust accuracy and margins are those of the samples, whichever batches they came in."""
+    """Bug 28: robust accuracy and margins are per sample, whatever the batches."""
     model, split, threat = (
         toy_model(),
         toy_split(150, seed=1),

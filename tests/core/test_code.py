@@ -1,4 +1,4 @@
-"""What counts as the private code of a module: all that it imports, by any way, and nothing of installed packages."""
+"""The private code of a module: all that it imports, and nothing of installed packages."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def test_installed_packages_and_our_own_are_not_private(write: Write, tmp_path: 
 
 
 def test_private_code_beside_installed_packages_is_private(write: Write, tmp_path: Path) -> None:
-    """As in a folder that `pip install --target .` filled: what no package lists as its own is the user's."""
+    """As after `pip install --target .`: what no package lists as its own is the user's."""
     write(**{"bought/__init__": ""})
     (tmp_path / "bought-1.0.dist-info").mkdir()
     (tmp_path / "bought-1.0.dist-info/RECORD").write_text("bought/__init__.py,,\n")

@@ -34,7 +34,7 @@ def test_cpu_and_auto() -> None:
 
 
 def test_deterministic_puts_back_what_it_changed() -> None:
-    """TF32 is off and cuDNN deterministic inside, also when nested; afterwards all is as before, even after an exception."""
+    """TF32 is off and cuDNN deterministic inside, also nested; restored after an exception too."""
     before = [getattr(owner, name) for owner, name in FLAGS]
     with contextlib.suppress(ZeroDivisionError), deterministic():
         assert [getattr(owner, name) for owner, name in FLAGS] == [False, False, True, False]

@@ -1,4 +1,4 @@
-"""Outputs go where a path leads: devices and pipes stay what they are, links keep pointing, and the rest is refused."""
+"""Outputs go where a path leads: devices, pipes and links stay, the rest is refused."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def read(descriptor):
 
 
 def test_devices_and_pipes_are_written_into(tmp_path):
-    """A named pipe carries the content to its reader and is still one; a pipe without a reader does not hang."""
+    """A named pipe carries the content and stays one; without a reader it does not hang."""
     pipe, got = tmp_path / "pipe", []
     os.mkfifo(pipe)
     with pytest.raises(RunError, match="no process reads this pipe"):
@@ -59,7 +59,7 @@ def test_devices_and_pipes_are_written_into(tmp_path):
 
 
 def test_what_is_no_place_for_a_file(tmp_path, monkeypatch):
-    """Folders, sockets, loops of links and what lies below a file are refused, also before any work."""
+    """Folders, sockets, loops of links and paths below a file are refused, before any work."""
     (tmp_path / "file").write_text("old")
     (tmp_path / "loop").symlink_to("loop")
     with socket.socket(socket.AF_UNIX) as listening:
@@ -79,7 +79,7 @@ def test_what_is_no_place_for_a_file(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
 def test_standard_output(spawn, tmp_path, name):
-    """It is the process' own, whether a pipe or a file that was opened for it: nothing there is replaced or overwritten."""
+    """It is the process' own pipe or file: nothing there is replaced or overwritten."""
     (tmp_path / "link").symlink_to("/dev/stdout")
     code = (
         "import pathlib, robbench.core.files as f; print('before'); "

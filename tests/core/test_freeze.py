@@ -54,7 +54,7 @@ def _same(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("fails", [False, True])
 def test_frozen_puts_everything_back(training: bool, fails: bool, mixed: nn.Sequential) -> None:
-    """Modes, gradient flags, gradients, weights and running statistics are as before, also after an exception."""
+    """Modes, flags, gradients, weights and statistics are restored, after an exception too."""
     before, buffers = _facts(mixed), list(mixed.buffers())
     try:
         with frozen(mixed, training=training):
@@ -84,7 +84,7 @@ def test_frozen_can_be_nested(mixed: nn.Sequential) -> None:
 
 
 class Restless(nn.Module):
-    """Changes its buffers by itself, in eval mode too: one in place, one by another tensor, one that was not there yet."""
+    """Changes its buffers, in eval mode too: in place, by a new tensor, and by a new name."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -102,7 +102,7 @@ class Restless(nn.Module):
 
 
 def test_buffers_that_a_model_changes_in_eval_mode_are_put_back() -> None:
-    """The same tensors with the same values, whether they were written to or replaced, and None where there was none."""
+    """The same tensors with the same values, written to or replaced, and None where none was."""
     model = Restless()
     buffers = [model.written, model.replaced]
     with frozen(model):
@@ -115,7 +115,7 @@ def test_buffers_that_a_model_changes_in_eval_mode_are_put_back() -> None:
 
 
 def test_gradients_that_a_backend_adds_up_are_not_the_models(mixed: nn.Sequential) -> None:
-    """A package that turns weight gradients on again and accumulates leaves no trace, where there was a gradient or none."""
+    """A package that accumulates weight gradients leaves no trace, with or without a gradient."""
     there = mixed[4].bias.grad
     with frozen(mixed):
         for weight in mixed.parameters():
@@ -129,7 +129,7 @@ def test_gradients_that_a_backend_adds_up_are_not_the_models(mixed: nn.Sequentia
 
 @pytest.mark.parametrize("fails", [False, True])
 def test_the_global_random_states_are_put_back(fails: bool) -> None:
-    """Torch's, numpy's and Python's generators go on as if nothing had happened, although the attack drew and reseeded."""
+    """Torch's, numpy's and Python's generators are unaffected by an attack that reseeds."""
 
     def draw() -> list[float]:
         cuda = torch.rand(2, device="cuda").tolist() if torch.cuda.is_available() else []
@@ -167,7 +167,7 @@ def test_the_global_random_states_are_put_back(fails: bool) -> None:
 
 
 def test_inside_a_training_step_randomness_runs_on(mixed: nn.Sequential) -> None:
-    """With thorough=False an attack's dropout and the step's draw different numbers; the model is put back all the same."""
+    """With thorough=False attack and step draw different numbers; the model is restored."""
     before = _facts(mixed)
     with frozen(mixed):  # the test's own numbers
         torch.manual_seed(5)
@@ -187,7 +187,7 @@ def test_inside_a_training_step_randomness_runs_on(mixed: nn.Sequential) -> None
 def test_a_graph_made_before_an_attack_is_still_valid(
     outside: bool, inside: bool, thorough: bool
 ) -> None:
-    """A loss may use the clean output and attack before its backward pass (TRADES, MART), with batch-norm in any mode."""
+    """A loss may use the output and attack before its backward (TRADES, MART), in any mode."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).train(outside)
     model[1].running_var.fill_(2.0)

@@ -66,7 +66,7 @@ def fails():
 
 
 def test_whose_code_raised(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The name of what was called, also a derived class; the innermost line outside of libraries."""
+    """The name of the callee, also of a derived class; the innermost line outside libraries."""
     modules = {}
     for name, source in (("outer", OUTER), ("helper", HELPER), ("robbench.fake", HELPER)):
         file = tmp_path / f"{name}.py"

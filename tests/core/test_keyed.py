@@ -1,4 +1,4 @@
-"""Keyed random numbers: against big-integer SplitMix64, their distributions, and what they must not depend on."""
+"""Keyed random numbers: big-integer SplitMix64, distributions, and independence."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ INT64 = st.integers(-(1 << 63), (1 << 63) - 1)
 
 
 def splitmix(z: int) -> int:
-    """One step of SplitMix64 and its finaliser, on unsigned big integers (Steele, Lea and Flood 2014)."""
+    """One step of SplitMix64 and its finaliser, on big integers (Steele, Lea and Flood 2014)."""
     z = (z + 0x9E3779B97F4A7C15) & MASK
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & MASK
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & MASK
@@ -78,7 +78,7 @@ def test_normal_is_box_and_muller_of_two_uniforms() -> None:
 
 @pytest.mark.parametrize("axis", ["within a key", "across consecutive keys", "across counters"])
 def test_distributions(axis: str) -> None:
-    """Uniform and normal pass Kolmogorov and Smirnov's test along positions, along neighbouring keys and along counters."""
+    """Uniform and normal pass Kolmogorov-Smirnov over positions, neighbouring keys and counters."""
 
     def draw(law: str) -> torch.Tensor:
         make = getattr(keyed, law)
@@ -125,7 +125,7 @@ def test_streams_are_uncorrelated() -> None:
 
 @pytest.mark.parametrize("law", [keyed.uniform, keyed.normal])
 def test_a_rows_numbers_depend_on_its_key_only(law: object) -> None:
-    """The same key draws the same numbers alone, in any batch, at any place; and the global generator is not touched."""
+    """The same key draws the same in any batch and place; the global generator is untouched."""
     state = torch.get_rng_state()
     keys = torch.tensor([3, -7, 1 << 60, 0, 42])
     whole = law(keys, (3, 4))  # type: ignore[operator]

@@ -31,7 +31,7 @@ def test_what_a_dead_process_left_goes_with_the_next_write(tmp_path, code):
 
 
 def test_what_a_live_process_makes_stays(tmp_path, monkeypatch):
-    """Also what a process of another machine makes, until it is a day old; and whatever is not ours."""
+    """Also another machine's, until a day old; and whatever is not ours."""
     mine, other = (
         temporary_in(tmp_path),
         tmp_path / f".robbench-00000000-{os.getpid()}-00000000.tmp",

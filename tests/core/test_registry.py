@@ -182,14 +182,14 @@ def test_two_spellings_of_one_thing_give_one_text(spellings: tuple[str, ...], fu
 @pytest.mark.parametrize("text", SPELLINGS)
 @pytest.mark.parametrize("full", [False, True])
 def test_the_canonical_form_builds_the_same_and_is_its_own(text: str, full: bool) -> None:
-    """build(canonical(s)) == build(s), and the canonical form of a canonical form is itself; in full too."""
+    """build(canonical(s)) == build(s), and canonical forms are fixed points; in full too."""
     canonical = ATTACKS.canonical(text, full=full)
     assert ATTACKS.build(canonical) == ATTACKS.build(text)
     assert ATTACKS.canonical(canonical, full=full) == canonical
 
 
 def test_full_form_names_every_option() -> None:
-    """With full=True every option is spelled out, so a later change of a default changes the text."""
+    """With full=True every option is spelled out, so changing a default changes the text."""
     assert ATTACKS.canonical("apgd:steps=5", full=True) == (
         "apgd:steps=5,objective=cross-entropy,restarts=1,targets=9,"
         "rho=0.75,alpha=0.75,large_eps=true"
@@ -260,7 +260,7 @@ def test_module_attribute_of_the_current_folder(module: Callable[[str, str], Non
 def test_code_of_the_current_folder_imports_more_of_it_later(
     module: Callable[[str, str], None], tmp_path: Path
 ) -> None:
-    """Its functions import when they are called. For a module of another folder the import path stays as it was."""
+    """Functions import when called. For a module elsewhere the import path stays as it was."""
     before = list(sys.path)
     import_target("tests.core.test_registry:SPELLINGS", "model")
     assert sys.path == before
@@ -300,7 +300,7 @@ def test_code_of_the_current_folder_imports_more_of_it_later(
 def test_targets_that_do_not_work(
     module: Callable[[str, str], None], text: str, error: type[Exception], words: str
 ) -> None:
-    """A missing module, a missing attribute, a wrong class, and a module that raises are told apart, in one line."""
+    """A missing module or attribute, a wrong class and a raising module: each its own line."""
     module("private_attack_two", "1 / 0\n")
     module("private_attack_three", "import not_installed_either\n")
     with pytest.raises(error) as caught:

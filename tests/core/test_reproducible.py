@@ -1,4 +1,4 @@
-"""MKL's strict reproducibility is set where MKL knows it, before torch loads, and never over the user."""
+"""MKL's strict reproducibility is set before torch loads, and never over the user."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_branch_of_a_processor(cpuinfo: str, branch: str | None) -> None:
 
 
 def test_what_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both settings where there are none; the user's own stay; nothing once torch is there, or where MKL knows no branch."""
+    """Both settings if unset; the user's own stay; none after torch, or where MKL has no branch."""
     monkeypatch.setattr(reproducible, "strict_branch", lambda: "AVX2,STRICT")
     monkeypatch.delitem(sys.modules, "torch", raising=False)
     environ: dict[str, str] = {}

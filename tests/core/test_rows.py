@@ -122,7 +122,7 @@ def _equal(a: Rows, b: Rows) -> bool:
 
 
 def test_nested_rows_are_counted_and_listed() -> None:
-    """Rows of rows have as many rows as their tensors, also where rows come first; `tensors` names their own only."""
+    """Rows of rows have as many rows as their tensors; `tensors` names only their own."""
     outer = _outer(4)
     assert len(outer) == len(outer.deep) == 4
     assert set(outer.tensors()) == {"t"}
@@ -160,7 +160,7 @@ def _with_start(*parts: Outer) -> Outer:
 
 
 def test_choose_is_a_choice_for_each_row_at_every_level() -> None:
-    """Where the mask holds, all fields are these rows', elsewhere the other's; against taking rows one by one."""
+    """Where the mask is true, all fields are these rows', else the other's; checked singly."""
     mine, other = _outer(4), _outer(4, 50)
     mask = torch.tensor([True, False, False, True])
     chosen = mine.choose(mask, other)
@@ -222,7 +222,7 @@ WIDE, OTHER, FLAT = (
     ],
 )
 def test_pick_broadcasts_rows_and_numbers(a: Tensor | float, b: Tensor | float) -> None:
-    """`pick` equals choosing row by row, where a row is a tensor, one value, or a number for all."""
+    """`pick` equals choosing row by row: a row is a tensor, a value, or a number for all."""
     mask = torch.tensor([True, False, True])
     chosen = pick(mask, a, b)
     for row in range(3):

@@ -249,7 +249,7 @@ def test_a_bad_option_is_named(cls: type, text: str, words: list[str]) -> None:
 
 
 def test_the_message_names_an_option_not_a_type() -> None:
-    """A bad value of an optional number is reported under the option's own name, as the user wrote it."""
+    """A bad value of an optional number is reported under the option's name, as written."""
     with pytest.raises(UserError, match=r"^t: rate='abc': "):
         build(Thing, parse_spec("t:steps=1,rate=abc"))
 
@@ -263,7 +263,7 @@ def test_the_message_names_an_option_not_a_type() -> None:
 )
 @settings(deadline=None, derandomize=True)
 def test_canonical_json_does_not_depend_on_order(values: dict[str, object]) -> None:
-    """Equal values give equal text and hash whatever the order of their keys; the text loads back."""
+    """Equal values give equal text and hash in any key order; the text loads back."""
     turned = dict(reversed(values.items()))
     assert canonical_json(values) == canonical_json(turned)
     assert short_hash(values) == short_hash(turned)

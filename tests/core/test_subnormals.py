@@ -26,7 +26,7 @@ def _restored() -> Iterator[None]:
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_all_threads_or_none_take_subnormals_as_zero(threads: int) -> None:
-    """With one thread always; where threads cannot be reached nothing is changed, so rows never differ by their place."""
+    """With one thread always; where threads cannot be set, nothing changes."""
     torch.set_num_threads(threads)
     small = torch.full((1 << 19,), 1e-30)
     assert int((small * 1e-10 == 0).sum()) == 0
@@ -37,7 +37,7 @@ def test_all_threads_or_none_take_subnormals_as_zero(threads: int) -> None:
 
 
 def test_threads_that_cannot_be_reached_switch_it_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A library without the call: the measurement sees threads that still compute with subnormals, and all stays as it was."""
+    """Without the call: the measurement finds threads with subnormals, and nothing changes."""
     torch.set_num_threads(2)
     monkeypatch.setattr(subnormals, "_parallel", lambda: None)
     assert not flushing()

@@ -46,7 +46,7 @@ def test_pixels_labels_and_shared_classes(tmp_path: Path, png: Png) -> None:
 
 
 def test_size_scales_and_crops_the_centre(tmp_path: Path, png: Png) -> None:
-    """size=4 of an 8x4 image is its middle; without size= the error about different sizes says to set it."""
+    """size=4 of an 8x4 image is its middle; without size= the error says to set it."""
     wide = np.zeros((4, 8, 3), np.uint8)
     wide[:, 2:6] = 200
     _write(tmp_path, {"set/test/a/0.png": png(wide), "set/test/b/0.png": png(PIXELS[0])})
@@ -73,7 +73,7 @@ def test_broken_folders(files: dict[str, bytes], words: str, tmp_path: Path) -> 
 
 
 def test_gray_folders_have_one_channel(tmp_path: Path, png: Png) -> None:
-    """Grey in every split: one channel, the pixels of the files, and it is said; with a coloured image anywhere: RGB, said."""
+    """Grey in every split: one channel, with a note; a coloured image anywhere: RGB, noted."""
     gray = PIXELS[..., 0]
     _write(
         tmp_path,
@@ -126,7 +126,7 @@ def test_classes_that_are_numbers_are_in_the_order_of_numbers(tmp_path: Path, pn
 
 
 def test_a_class_is_a_folder_with_images(tmp_path: Path, png: Png) -> None:
-    """What archives, notebooks and empty folders leave behind is no class; an empty one and other files are told."""
+    """What archives and notebooks leave is no class; an empty one and other files are noted."""
     _write(
         tmp_path,
         {f"set/{s}/{c}/0.png": png(PIXELS[0]) for s in ("train", "test") for c in ("ant", "bee")},
@@ -160,7 +160,7 @@ def test_a_class_is_a_folder_with_images(tmp_path: Path, png: Png) -> None:
 
 
 def test_images_at_any_depth_and_links_in_a_circle(tmp_path: Path, png: Png) -> None:
-    """Images in sub-folders of a class belong to it; a link back to the class is not followed for ever."""
+    """Images in sub-folders of a class belong to it; a link back to the class is no loop."""
     _write(
         tmp_path, {"set/test/a/0.png": png(PIXELS[0]), "set/test/a/more/deep/1.png": png(PIXELS[1])}
     )
@@ -181,7 +181,7 @@ def test_pipes_are_not_opened(tmp_path: Path, png: Png) -> None:
 
 
 def test_names_that_are_no_utf8(tmp_path: Path, png: Png) -> None:
-    """A folder name of other bytes becomes a class name that can be written anywhere; composed and decomposed are one."""
+    """A non-UTF-8 folder gives a printable class; composed and decomposed names are one."""
     _write(
         tmp_path,
         {"set/train/caf\udce9/0.png": png(PIXELS[0]), "set/test/e\u0301/0.png": png(PIXELS[1])},
@@ -196,7 +196,7 @@ def test_names_that_are_no_utf8(tmp_path: Path, png: Png) -> None:
 
 
 def test_other_splits_and_unlabelled_ones(tmp_path: Path, png: Png) -> None:
-    """Any sub-folder can be a split; one without class folders is refused, and those with labels are named."""
+    """Any sub-folder can be a split; one without class folders is refused with those that are."""
     _write(
         tmp_path,
         {f"set/{s}/{c}/0.png": png(PIXELS[0]) for s in ("train", "val", "hard") for c in "ab"},
@@ -218,7 +218,7 @@ def test_other_splits_and_unlabelled_ones(tmp_path: Path, png: Png) -> None:
 
 
 def test_resize_and_crop_are_torchvisions(tmp_path: Path, png: Png) -> None:
-    """resize=, crop= and filter= give the pixels of torchvision's Resize and CenterCrop; size=N,resize=M crops to N."""
+    """resize=, crop= and filter= equal torchvision's Resize and CenterCrop; size=N crops."""
     transforms = pytest.importorskip("torchvision.transforms", exc_type=ImportError)
     images = [
         np.random.default_rng(i).integers(0, 256, (*size, 3), dtype=np.uint8)
@@ -248,7 +248,7 @@ def test_resize_and_crop_are_torchvisions(tmp_path: Path, png: Png) -> None:
 
 @pytest.mark.parametrize("options", ["size=1000", "resize=1000,crop=1000"])
 def test_a_narrow_image_is_not_scaled_without_end(options: str, tmp_path: Path, png: Png) -> None:
-    """1 x 100,000 pixels scaled to a shorter side of 1,000 would be 10^11: an error that names the file."""
+    """1 x 100,000 pixels to a shorter side of 1,000 are 10^11: an error with the file."""
     _write(
         tmp_path,
         {

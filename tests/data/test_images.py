@@ -26,7 +26,7 @@ def _bytes(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 
 def test_transparency_is_laid_on_white() -> None:
-    """Every alpha gives the rounded mixture with 255; opaque pixels stay as they are, and grey stays one channel."""
+    """Every alpha gives the rounded mixture with 255; opaque pixels and grey are unchanged."""
     alpha = np.resize(np.array([0, 255, 128, 1, 254], np.uint8), (5, 7))
     pixels = np.dstack([COLOUR, alpha])
     mixed = np.rint((COLOUR * (alpha[..., None] / 255)) + 255 - alpha[..., None]).astype(int)
@@ -101,7 +101,7 @@ def test_32_bit_numbers_are_refused() -> None:
 
 
 def test_palettes_and_cmyk() -> None:
-    """A palette gives its colours, one of greys a single channel; CMYK becomes RGB, and one bit is black and white."""
+    """A palette gives its colours, greys one channel; CMYK becomes RGB, one bit black, white."""
     palette = Image.fromarray(np.array([[0, 1]], np.uint8), "P")
     palette.putpalette([9, 8, 7, 200, 100, 50])
     assert decode_image(_bytes(palette), "x")[:, 0].T.tolist() == [[9, 8, 7], [200, 100, 50]]
@@ -135,7 +135,7 @@ def test_a_huge_declared_size_is_refused(tmp_path: Path) -> None:
 
 
 def test_only_image_formats_are_opened() -> None:
-    """EPS, which Pillow hands to Ghostscript, is no readable image here; neither are other vector and scientific formats."""
+    """EPS, which Pillow gives to Ghostscript, is refused, as are vector and scientific formats."""
     eps = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 4 4\n%%EndComments\nshowpage\n"
     for data in (eps, b"SIMPLE  =                    T" + b" " * 2850, b"not an image"):
         with pytest.raises(UserError, match="not a readable image"):
@@ -151,7 +151,7 @@ def test_kinds_are_told_from_headers() -> None:
 
 
 def test_a_stack_of_grey_and_colour() -> None:
-    """Grey images before and after the first coloured one are repeated; where all are grey, one channel is enough."""
+    """Grey images around a coloured one are repeated; where all are grey, one channel."""
     grey, colour = GREY[None], COLOUR.transpose(2, 0, 1)
     mixed = stack_images(
         [(2, grey, "a"), (0, colour, "b"), (1, grey, "c")], 3, channels=None, hint=""

@@ -92,7 +92,7 @@ TEXTS = ["dog", "ant", "bee", "ant", "dog", "bee", "bee", "ant"]
 def test_labels_of_every_type(
     labels: pa.Array, classes: tuple[str, ...], numbers: list[int], tmp_path: Path, png: Png
 ) -> None:
-    """Texts, categories and booleans become classes in the order of their names; numbers count from the first class."""
+    """Texts, categories and booleans are classes by name; numbers count from the first."""
     _labelled(tmp_path / "set/test.parquet", labels, [png(x) for x in COLOUR])
     split = load("set", "test", data_dir=tmp_path)
     assert split.classes == classes
@@ -109,7 +109,7 @@ def test_a_text_that_is_null_is_no_label(labels: pa.Array, tmp_path: Path, png: 
 
 
 def test_ordered_categories_keep_their_order(tmp_path: Path, png: Png) -> None:
-    """low, mid, high stay in that order where every file has it, also when a split lacks one of them."""
+    """low, mid, high stay in order if every file has it, also when a split lacks one."""
     for split, codes in (("train", [2, 0, 1]), ("test", [2, 2, 0])):
         levels = pa.DictionaryArray.from_arrays(
             pa.array(codes, pa.int8()), pa.array(["low", "mid", "high"]), ordered=True
@@ -130,7 +130,7 @@ def test_classes_of_texts_are_those_of_all_splits(tmp_path: Path, png: Png) -> N
 
 
 def test_labels_that_are_numbers_without_names(tmp_path: Path, png: Png) -> None:
-    """Labels from 1 count from 0 unless told; sparse ones are renumbered on demand; a number out of reason is refused."""
+    """Labels from 1 count from 0 by default; sparse ones renumber on demand; absurd ones fail."""
     images, path = [png(x) for x in COLOUR], tmp_path / "set/test.parquet"
     _labelled(path, pa.array([1, 2, 2, 1]), images)
     split = load("set", "test", data_dir=tmp_path)
@@ -149,7 +149,7 @@ def test_labels_that_are_numbers_without_names(tmp_path: Path, png: Png) -> None
 
 
 def test_what_cannot_be_a_label(tmp_path: Path, png: Png) -> None:
-    """A label column of fractions is told by its type, not as missing; two files of one split must agree."""
+    """A label column of fractions is reported by type; two files of one split must agree."""
     images = [png(x) for x in COLOUR]
     _labelled(tmp_path / "set/test.parquet", pa.array([0.0, 1.0]), images)
     assert (

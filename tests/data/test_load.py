@@ -70,7 +70,7 @@ def test_unknown_split() -> None:
 
 
 def test_default_threats() -> None:
-    """Every built-in set has the threat model of its field; subsets do not change it; folders have none."""
+    """Every built-in set has its field's threat model, subsets included; folders have none."""
     assert default_threat("digits") == "linf:0.15"
     assert default_threat("mnist[3,8][first=50]") == default_threat("fashion-mnist") == "linf:0.3"
     assert {default_threat(name) for name in ("cifar10", "cifar100", "svhn")} == {"linf:8/255"}
@@ -115,7 +115,7 @@ def test_float_images_of_a_plug_in_pass_unchanged(monkeypatch: pytest.MonkeyPatc
 def test_bad_images_of_a_plug_in(
     monkeypatch: pytest.MonkeyPatch, images: np.ndarray, words: str
 ) -> None:
-    """NaN, infinity, a wrong range, rank or type, or no rows at all: one UserError that begins with the data's name."""
+    """NaN, infinity, wrong range, rank or type, no rows: one UserError with the data's name."""
     with pytest.raises(UserError, match="plug-in, test split") as caught:
         _load_plugin(monkeypatch, images)
     assert words in str(caught.value)

@@ -30,7 +30,7 @@ def _epoch(loader: DeviceLoader, epoch: int) -> tuple[torch.Tensor, torch.Tensor
 @settings(max_examples=25, deadline=None)
 @given(count=st.integers(1, 40), batch=st.integers(1, 15), epoch=st.integers(0, 1000))
 def test_an_epoch_is_a_permutation(count: int, batch: int, epoch: int) -> None:
-    """Every sample comes exactly once, with its own pixels and label, in batches of the size asked for."""
+    """Every sample once, with its own pixels and label, in batches of the given size."""
     split = _split(count)
     loader = DeviceLoader(split, batch, seed=3)
     x, y, index = _epoch(loader, epoch)
@@ -49,7 +49,7 @@ def test_an_epoch_is_a_permutation(count: int, batch: int, epoch: int) -> None:
 
 
 def test_batches_are_a_function_of_seed_and_epoch() -> None:
-    """Another loader, another batch size and a used global generator change nothing; another seed or epoch does."""
+    """Loader, batch size and the global generator change nothing; seed and epoch do."""
     split = _split()
     first = _epoch(DeviceLoader(split, 16, seed=1, augment="crop-flip"), 4)
     torch.rand(100)
@@ -71,7 +71,7 @@ def test_the_global_generator_is_left_alone() -> None:
 
 
 def test_crops_and_flips_equal_a_plain_loop() -> None:
-    """The batched gather gives what padding, slicing and mirroring one image at a time in NumPy gives."""
+    """The batched gather equals padding, slicing and mirroring single images in NumPy."""
     images = _split(20).images
     shift = torch.randint(5, (20, 2), generator=torch.Generator().manual_seed(1))
     flip = torch.arange(20) % 2 == 0
@@ -85,7 +85,7 @@ def test_crops_and_flips_equal_a_plain_loop() -> None:
 
 @pytest.mark.parametrize(("side", "padding"), [(8, 2), (19, 2), (20, 4), (32, 4)])
 def test_every_augmented_image_is_a_window_of_its_padded_original(side: int, padding: int) -> None:
-    """Each image of a crop-flip epoch is one of the (2p+1)^2 x 2 windows of its own original, and shifts of both signs occur."""
+    """Each crop-flip image is one of (2p+1)^2 x 2 windows of its original, of both signs."""
     split = _split(30, side)
     x, _, index = _epoch(DeviceLoader(split, 8, seed=0, augment="crop-flip"), 0)
     seen = set()
@@ -121,7 +121,7 @@ def test_flip_alone_does_not_shift() -> None:
 
 
 def test_cutout_zeroes_a_square() -> None:
-    """A square of half the shorter side around each centre, cut off at the border, is zero; every other pixel is as it was."""
+    """A square of half the shorter side around each centre, cut at the border, is zero."""
     generator = torch.Generator().manual_seed(0)
     for height, width in ((8, 8), (32, 32), (28, 20), (7, 9)):
         x = torch.rand(60, 3, height, width, generator=generator) + 0.1
@@ -141,7 +141,7 @@ def test_cutout_zeroes_a_square() -> None:
 
 @pytest.mark.parametrize("side", [8, 28, 32])
 def test_cutouts_size(side: int) -> None:
-    """Away from the border exactly half the side squared is gone; in a corner a quarter of that or more is."""
+    """Away from the border half the side squared is gone; in a corner at least a quarter."""
     x = torch.ones(200, 1, side, side)
     centre = torch.rand(200, 2, generator=torch.Generator().manual_seed(1))
     gone = (cut_out(x, centre) == 0).flatten(1).sum(1)
@@ -155,7 +155,7 @@ def test_cutouts_size(side: int) -> None:
 
 @pytest.mark.parametrize("side", [8, 32])
 def test_cutout_in_an_epoch(side: int) -> None:
-    """crop-flip-cutout is crop-flip with one square zeroed in every image, elsewhere in every epoch."""
+    """crop-flip-cutout is crop-flip with a zeroed square per image, new in every epoch."""
     split = _split(40, side)
     squares = []
     for epoch in range(2):
@@ -195,7 +195,7 @@ def test_wrong_arguments() -> None:
 @settings(max_examples=25, deadline=None)
 @given(count=st.integers(20, 120), fraction=st.floats(0.05, 0.6), seed=st.integers(0, 99))
 def test_validation_is_a_stratified_partition(count: int, fraction: float, seed: int) -> None:
-    """Train and validation partition the split; every class gives its share to within one sample; the seed decides which."""
+    """Train and validation partition the split, stratified to within one sample, by the seed."""
     split = _split(count)
     train, validation = split_validation(split, fraction, seed)
     assert torch.equal(torch.cat([train.ids, validation.ids]).sort().values, split.ids)
@@ -207,7 +207,7 @@ def test_validation_is_a_stratified_partition(count: int, fraction: float, seed:
 
 
 def test_validation_edges() -> None:
-    """Fraction 0 leaves everything for training; other fractions out of range and the test split are refused."""
+    """Fraction 0 leaves all for training; invalid fractions and the test split are refused."""
     split = _split()
     train, validation = split_validation(split, 0, 0)
     assert len(validation) == 0

@@ -1,4 +1,4 @@
-"""Samples in memory: every form gives the same split, and what cannot be images or labels is refused."""
+"""Samples in memory: every form gives the same split; no images or labels are refused."""
 
 import numpy as np
 import pytest
@@ -51,7 +51,7 @@ def test_every_form_gives_the_same_samples(given):
 
 
 def test_bytes_stay_bytes_and_pictures_bring_their_class_names():
-    """uint8 is 0 to 255; a Dataset of pictures has channels last and names its classes, also behind a Subset."""
+    """uint8 is 0 to 255; a Dataset of pictures has channels last and names its classes."""
     images = np.random.default_rng(0).integers(0, 256, (5, 3, 6, 7), dtype=np.uint8)
     plain = read_samples(images, Y).split(NAMES)
     assert plain.images.dtype == torch.uint8

@@ -33,7 +33,7 @@ LABELS = [0, 2, 1, 2, 0, 1, 1, 0]
 def test_pixels_and_labels_survive_row_groups_and_shards(
     tmp_path: Path, png: Png, write_parquet: Write
 ) -> None:
-    """Two shards with several row groups each give the pixels that PIL wrote, in file order, and the metadata's class names."""
+    """Two shards of several row groups give PIL's pixels in file order, and the class names."""
     names = ["cat", "dog", "emu"]
     for shard, part in enumerate((slice(0, 5), slice(5, 8))):
         path = tmp_path / "set" / f"train-0000{shard}-of-00002.parquet"
@@ -80,7 +80,7 @@ def test_the_working_folder_comes_first(
 
 
 def test_gray_binary_columns_of_any_name(tmp_path: Path, png: Png, write_parquet: Write) -> None:
-    """A plain binary column gives 1-channel images; with no usual name it is found by type, and it can be named."""
+    """A plain binary column gives 1-channel images; it is found by type, or named."""
     gray = COLOUR[..., 0]
     write_parquet(
         tmp_path / "set/test.parquet",
@@ -106,7 +106,7 @@ def test_gray_among_colour_gets_three_channels(
 def test_numbered_classes_are_counted_over_both_splits(
     tmp_path: Path, png: Png, write_parquet: Write
 ) -> None:
-    """Without class names the number of classes is the same in a split that lacks the last class."""
+    """Without class names the number of classes is that of all splits."""
     write_parquet(tmp_path / "set/train.parquet", [png(x) for x in COLOUR[:3]], [0, 1, 4])
     write_parquet(tmp_path / "set/test.parquet", [png(x) for x in COLOUR[:2]], [0, 1])
     assert load("set", "test", data_dir=tmp_path).classes == ("0", "1", "2", "3", "4")
@@ -170,7 +170,7 @@ def test_corrupt_truncated_and_empty_files(tmp_path: Path, png: Png, write_parqu
 
 
 def test_missing_and_ambiguous_columns(tmp_path: Path, png: Png, write_parquet: Write) -> None:
-    """A column that does not exist, has the wrong type or is one of several candidates: the error lists what there is."""
+    """A column missing, of a wrong type or ambiguous: the error lists the columns."""
     cells, path = [png(COLOUR[0]), png(COLOUR[1])], tmp_path / "set/test.parquet"
     write_parquet(path, cells, [0, 1])
     assert "no column 'imagee'; did you mean image" in _error("parquet:set,image=imagee", tmp_path)
@@ -189,7 +189,7 @@ def test_missing_and_ambiguous_columns(tmp_path: Path, png: Png, write_parquet: 
 def test_files_of_a_split_name_the_same_classes(
     tmp_path: Path, png: Png, write_parquet: Write
 ) -> None:
-    """Class 0 cannot be `cat` in one and `dog` in the other; a file without names takes those of the others."""
+    """Class 0 cannot be `cat` here and `dog` there; a file without names takes the others'."""
     one, two = (tmp_path / f"set/test-0000{n}-of-00002.parquet" for n in (0, 1))
     write_parquet(one, [png(COLOUR[0])], [0])
     write_parquet(two, [png(COLOUR[1])], [1], names=["cat", "dog"])
@@ -200,7 +200,7 @@ def test_files_of_a_split_name_the_same_classes(
 
 
 def test_other_splits_may_be_broken(tmp_path: Path, png: Png, write_parquet: Write) -> None:
-    """Where class names are known the test split is read whatever the training files are: not fetched, or there twice."""
+    """With known class names the test split is read whatever the training files are."""
     write_parquet(tmp_path / "set/test.parquet", [png(COLOUR[0])], [1], names=["a", "b"])
     (tmp_path / "set/train.parquet").write_bytes(b"version https://git-lfs.github.com/spec/v1")
     assert load("set", "test", data_dir=tmp_path).labels.tolist() == [1]
@@ -237,7 +237,7 @@ def test_a_limit_does_not_change_the_number_of_channels(
 
 
 def test_real_cifar10(real_data: Path) -> None:
-    """The real CIFAR-10 test set has 1,000 images of every class, and a pair of classes is renumbered."""
+    """The real CIFAR-10 test set has 1,000 images per class; a pair of classes is renumbered."""
     pair = load("cifar10[horse,airplane][stratified=40]", "test", data_dir=real_data)
     assert pair.classes == ("horse", "airplane")
     assert torch.bincount(pair.labels).tolist() == [20, 20]

@@ -37,7 +37,7 @@ LABELS = [0, 2, 1, 2, 0, 1, 1, 0]
     ],
 )
 def test_layouts(file: str, tmp_path: Path, png: Png, write_parquet: Write) -> None:
-    """Files beside, in a folder of the split, or in the inner folder of a Hugging Face repository are all found."""
+    """Files beside, in the split's folder, or in a Hugging Face inner folder are found."""
     write_parquet(tmp_path / "set" / file, [png(COLOUR[0]), png(COLOUR[1])], [0, 1])
     assert len(load("parquet:set", "test", data_dir=tmp_path)) == 2
 
@@ -58,7 +58,7 @@ def _error(spec: str, folder: Path) -> str:
 
 
 def test_a_split_is_named_whole(tmp_path: Path, png: Png, write_parquet: Write) -> None:
-    """The split testmini is no part of test, nor train_small of train; shards are; any split can be asked for."""
+    """testmini is no part of test, nor train_small of train; shards are; any split works."""
     cells = [png(x) for x in COLOUR]
     for name in (
         "test-00000-of-00001",

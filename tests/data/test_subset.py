@@ -46,7 +46,7 @@ def test_a_stratified_limit_is_a_stratified_subset() -> None:
 @settings(max_examples=60, deadline=None)
 @given(labels=st.lists(st.integers(0, 4), min_size=2, max_size=60), n=st.integers(1, 40))
 def test_stratified_prefixes_are_nested_and_even(labels: list[int], n: int) -> None:
-    """[stratified=n] is a prefix of [stratified=n+1], even unless a class is exhausted, in file order within a class."""
+    """[stratified=n] is a prefix of [stratified=n+1], even until a class ends, in file order."""
     table = np.array(labels, np.int64)
     classes = tuple("abcde")
     smaller, larger = (select([f"stratified={count}"], table, classes).rows for count in (n, n + 1))
@@ -105,7 +105,7 @@ def test_brackets_inside_a_folder_name_stay_in_it() -> None:
     ],
 )
 def test_a_limit_that_misses_classes_is_told(subsets: list[str], said: str | None) -> None:
-    """First samples of fewer classes than as many stratified ones would be of are told; what cannot be better is not."""
+    """First samples of fewer classes than stratified ones are noted, if it can be better."""
     labels = np.array([0, 0, 0, 1, 1, 1, 2])
     assert few_classes(subsets, labels, ("a", "b", "c", "never there")) == ([said] if said else [])
 
@@ -118,7 +118,7 @@ def test_a_limit_that_misses_classes_is_told(subsets: list[str], said: str | Non
     ],
 )
 def test_what_chance_leaves_out_is_not_told(labels: NDArray[np.int64], told: bool) -> None:
-    """The first two samples of shuffled data may well be of one class: nobody would learn anything from that."""
+    """The first two samples of shuffled data may be of one class: no note."""
     first = int(np.flatnonzero(labels[1:] == labels[:-1])[0])
     labels = np.roll(labels, -first)
     assert bool(few_classes(["first=2"], labels, ("a", "b", "c"))) == told

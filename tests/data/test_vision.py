@@ -80,7 +80,7 @@ def _write_cifar(folder: Path, files: dict[str, dict[str, object]]) -> dict[str,
 
 
 def test_cifar10_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """CIFAR-10's pickled batches (rows of 3,072 bytes, channel first) give the pixels written, with our class names."""
+    """CIFAR-10's pickled batches (rows of 3,072 bytes) give the pixels, with our class names."""
     from torchvision.datasets import CIFAR10
 
     batches = {
@@ -123,7 +123,7 @@ def test_cifar10_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_svhn_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """SVHN's MATLAB file (height, width, channel, image; 10 stands for 0) gives the pixels written."""
+    """SVHN's MATLAB file (height, width, channel, image; 10 is 0) gives the pixels."""
     import scipy.io
     from torchvision.datasets import SVHN
 
@@ -144,7 +144,7 @@ def test_svhn_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_parquet_folder_of_the_same_name(
     tmp_path: Path, png: Png, write_parquet: Callable[..., None]
 ) -> None:
-    """Without torchvision's files a Parquet folder serves, under the usual class names however they are spelt there."""
+    """Without torchvision's files a Parquet folder is read, under the usual class names."""
     images = RANDOM.integers(0, 256, (2, 28, 28), dtype=np.uint8)
     spelt = [
         "T - shirt / top",
@@ -173,7 +173,7 @@ def test_parquet_folder_of_the_same_name(
 def test_nothing_there_says_where_it_looked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Missing files: the error names both places and --download, and nothing touches the network or torchvision."""
+    """Missing files: both places and --download in the error, no network, no torchvision."""
     monkeypatch.setitem(sys.modules, "torchvision", None)
     for name in ("mnist", "cifar10", "cifar100", "svhn", "fashion-mnist"):
         with pytest.raises(UserError, match="--download") as caught:
@@ -218,7 +218,7 @@ def test_a_broken_torchvision_points_at_the_doctor(
 def test_a_failed_download_is_a_run_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """--download hands over to torchvision; its failure is a RunError, and what it prints stays off stdout."""
+    """--download calls torchvision; its failure is a RunError, its output not on stdout."""
     from torchvision.datasets import MNIST
 
     def download(self: object) -> None:

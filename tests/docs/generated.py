@@ -97,7 +97,7 @@ def recipe_table() -> str:
 
 
 def checks() -> str:
-    """Every check with severity, cost, what it asks, its figures and where it comes from, by family."""
+    """Every check with severity, cost, question, figures and source, by family."""
     parts = []
     for family, members in itertools.groupby(
         sorted(CHECKS, key=lambda check: check.family), lambda check: check.family
@@ -116,7 +116,7 @@ def checks() -> str:
 
 
 def columns(of: pa.Schema, before: str) -> str:
-    """Every column of a result table with its type; its meaning is kept from `before`, or asked for."""
+    """Every column of a result table with its type; its meaning is kept from `before`."""
     meanings = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| (.*) \|$", before, re.MULTILINE))
     rows = []
     for field in of:

@@ -1,4 +1,4 @@
-"""What the README and the manual show is true: commands and Python blocks run, files exist, the README is short."""
+"""README and manual are true: commands and Python blocks run, files exist, README is short."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 
 def run(cli: Callable, command: str, folder: Path, comment: str = "", whole: bool = False) -> None:
-    """Run a command but smaller; its exit code is the one in its comment, or any verdict where it judges."""
+    """Run a command, smaller; its exit code is the one in its comment, or any verdict."""
     # A regression takes the whole test set to show.
     env = {"ROBBENCH_EPOCHS": "2"} | ({} if whole else {"ROBBENCH_LIMIT": "150"})
     words = command.removeprefix("robbench ")
@@ -72,7 +72,7 @@ def test_the_commands(name, cli, folder, request):
 
 @pytest.mark.parametrize("name", sorted(PYTHON))
 def test_the_python_blocks(name, folder, request):
-    """Files are written, other blocks run in order, in a folder with the README's runs and a model in memory."""
+    """Files are written, blocks run in order, in the README's folder with a model in memory."""
     shutil.copytree(request.getfixturevalue("runs_of_the_readme"), folder, dirs_exist_ok=True)
     space = in_memory()
     for block in blocks(name):

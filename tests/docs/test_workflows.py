@@ -1,4 +1,4 @@
-"""The GitHub Action and the example workflow are well-formed, and their shell steps run here as they would there."""
+"""The GitHub Action and the workflow are well-formed; their shell steps run here."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read(path: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def runner(environment: Callable, tmp_path: Path) -> Callable[..., int]:
-    """Runs a step's script as GitHub does: bash, failing at the first error, in the working folder, with its variables."""
+    """Runs a step's script as GitHub does: bash -e, in the working folder, with variables."""
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin" / "python").symlink_to(sys.executable)
 
@@ -76,7 +76,7 @@ def main_step(action: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_action_is_a_composite_one() -> None:
-    """What GitHub asks of it: a name, a shell for each step, every input described, none unused or put into a script."""
+    """GitHub's rules: a name, a shell per step, inputs described, used, not put into scripts."""
     action = read(ACTION)
     assert action["runs"]["using"] == "composite"
     assert all("shell" in step for step in action["runs"]["steps"] if "run" in step)
@@ -90,7 +90,7 @@ def test_the_action_is_a_composite_one() -> None:
 
 @pytest.mark.parametrize("path", [EXAMPLE, ROOT / ".github" / "workflows" / "ci.yml"])
 def test_workflows_name_what_exists(path: Path) -> None:
-    """Each job has a runner and steps; an action of this repository exists and is given inputs that it has."""
+    """Each job has a runner and steps; this repository's action exists with these inputs."""
     workflow = read(path)
     assert "permissions" in workflow
     for job in workflow["jobs"].values():
@@ -103,7 +103,7 @@ def test_workflows_name_what_exists(path: Path) -> None:
 
 
 def test_the_example_runs(runner: Callable[..., int], tmp_path: Path) -> None:
-    """All of its steps but those that install or upload, in their order; what is kept is there afterwards."""
+    """All steps but installs and uploads, in order; what is kept exists afterwards."""
     steps = read(EXAMPLE)["jobs"]["gate"]["steps"]
     for step in steps:
         if "run" in step and "pip install" not in step["run"]:
@@ -123,7 +123,7 @@ def test_the_example_runs(runner: Callable[..., int], tmp_path: Path) -> None:
 def test_the_actions_exit_code_is_the_gates(
     runner: Callable[..., int], attacked: Path, tmp_path: Path
 ) -> None:
-    """Pass, regression and bad input, each with its output; a text that looks like a command is only a name."""
+    """Pass, regression and bad input with output; a command-like text is only a name."""
     script = main_step(read(ACTION))["run"]
     (tmp_path / "canary").touch()
     for values, code, verdict in (

@@ -46,7 +46,7 @@ def _split(images: np.ndarray, labels: np.ndarray) -> Split:
 
 @pytest.fixture(scope="session")
 def digits(one_thread: None) -> Digits:
-    """A CNN trained for a few seconds with plain torch, partly on noisy images so that it is not all fragile."""
+    """A CNN trained for seconds in plain torch, partly on noisy images: partly robust."""
     from sklearn.datasets import load_digits
 
     images, labels = load_digits(return_X_y=True)
@@ -121,13 +121,13 @@ class Seen(Counter):
 
 @pytest.fixture(scope="session")
 def measured() -> Callable[[Any, Split], RowEquality]:
-    """What is measured of the rows of a model before an attack; a model that counts its calls may then begin anew."""
+    """The measured row equality of a model; a model that counts its calls may restart."""
     return lambda model, split: equality_of([model], split.pixels(slice(0, 32)))
 
 
 @pytest.fixture
 def equal_rows(digits: Digits, measured: Callable[[Any, Split], RowEquality]) -> None:
-    """For tests of what is promised where some numbers of rows agree; the run says it where none do."""
+    """For tests of what holds where some numbers of rows agree; else the run says so."""
     found = measured(digits.model, digits.split)
     if not found.equal:
         pytest.skip(f"no numbers of rows give equal answers on this processor: {found.why}")

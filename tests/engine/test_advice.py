@@ -57,7 +57,7 @@ def test_the_sentences() -> None:
 
 
 def test_flags_of_a_run_with_everything_advise_none_of_it() -> None:
-    """A model without gradients under the margin and Square, before the attack and after it; a run of pgd is told of both."""
+    """A model without gradients: margin and Square advised before and after; pgd gets both."""
     x, y = torch.rand(16, 1, 6, 6), torch.zeros(16, dtype=torch.int64)
 
     def model(x: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""A backend's chunk: its queries are shared out to the last one, and its points are judged, not believed."""
+"""A backend's chunk: its queries are shared out completely, and its points are judged."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TRIAL = Trial(eps_index=1, entry=3, variant=0)
 
 @dataclasses.dataclass(frozen=True)
 class Shift(Backend):
-    """Adds given amounts [B] to the first pixel, after so many forwards of all rows, and some of single rows."""
+    """Adds amounts [B] to the first pixel, after some forwards of all rows and of single ones."""
 
     amounts: tuple[float, ...]
     passes: int = 1
@@ -60,7 +60,7 @@ def _problem(rows: int, eps: float) -> Problem:
 @pytest.mark.parametrize("rows", [1, 2, 5, 7])
 @pytest.mark.parametrize(("passes", "single", "backwards"), [(0, 0, 0), (2, 0, 1), (1, 3, 9)])
 def test_queries_are_shared_out(rows: int, passes: int, single: int, backwards: int) -> None:
-    """The sum is what passed the model, no two samples differ by more than one, and each pays its own check."""
+    """The sum is what passed the model; samples differ by at most one; each pays its check."""
     attack = Shift((0.0,) * rows, passes, single, backwards)
     samples = list(range(10, 10 + rows))
     found = attempts_of(
@@ -78,7 +78,7 @@ def test_queries_are_shared_out(rows: int, passes: int, single: int, backwards: 
 
 
 def test_its_points_are_judged() -> None:
-    """Inside the budget and wrong, right, outside, and left alone: margins are the model's at each point."""
+    """In the budget and wrong, right, outside, and left alone: the model's margin at each."""
     amounts = (0.15, 0.05, 0.3, 0.0)
     found = attempts_of(
         Shift(amounts), Line(), _problem(4, 0.2), range(4), TRIAL, seed=0, tiles=Tiles(32, 8)

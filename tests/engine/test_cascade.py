@@ -1,4 +1,4 @@
-"""Verdicts: they depend on sample, seed and attack only, and say truly what broke a sample, where and when."""
+"""Verdicts depend on sample, seed and attack only, and say what broke a sample and where."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def whole(
 
 
 def test_the_run_is_no_idle_one(whole: tuple[str, Any, list[Any]]) -> None:
-    """Some samples hold, some are wrong from the start, some fall to each entry and to a second variant."""
+    """Some samples hold, some are wrong, some fall to each entry and to a second variant."""
     entries = {verdict.entry for verdict in whole[2]}
     assert (
         entries >= {CLEAN, -2, 0, 1} if whole[0].startswith("linf") else entries >= {CLEAN, -2, 0}
@@ -84,7 +84,7 @@ def test_orders_and_shards_change_nothing(
 
 
 def test_seeds_change_random_starts(digits: Any, decide: Callable[..., Any]) -> None:
-    """Another seed is another start: the verdicts' worst points differ, the clean columns do not."""
+    """Another seed is another start: worst points differ, clean columns do not."""
     split = digits.split.take(torch.arange(24))
     a, b = (
         decide(["pgd:steps=2,rate=0.2"], digits.model, split, "linf:0.05", seed=seed)
@@ -102,7 +102,7 @@ def test_seeds_change_random_starts(digits: Any, decide: Callable[..., Any]) -> 
 def test_an_attack_draws_the_same_alone_and_in_a_cascade(
     whole: tuple[str, Any, list[Any]], digits: Any, decide: Callable[..., Any]
 ) -> None:
-    """What the second entry did to a sample is what it does when it is run alone, and the first entry alone fails there."""
+    """The second entry's result is that of it alone, and the first entry alone fails there."""
     threat, split, verdicts = whole
     alone = [decide([spec], digits.model, split, threat) for spec in CASCADE]
     for verdict in verdicts:
@@ -128,7 +128,7 @@ def test_an_attack_draws_the_same_alone_and_in_a_cascade(
 def _plain_pgd(
     model: nn.Module, p: Problem, start: Tensor, steps: int, rate: float
 ) -> tuple[int, Tensor] | None:
-    """One sample's step and point of success by a plain loop (eight equal rows, as the engine pads a lone one)."""
+    """One sample's step and point of success by a plain loop, padded to eight equal rows."""
     x = start
     for step in range(steps + 1):
         x = x.detach().requires_grad_()
@@ -150,7 +150,7 @@ def _plain_pgd(
 def test_entry_variant_and_step_are_those_of_a_plain_loop(
     threat: str, digits: Any, decide: Callable[..., Any], entries: Callable[..., Any]
 ) -> None:
-    """Restart by restart and step by step, a plain loop finds the same first success at the same point."""
+    """A plain loop over restarts and steps finds the same first success at the same point."""
     split, spec = digits.split.take(torch.arange(40)), "pgd:steps=6,restarts=3"
     verdicts = decide([spec], digits.model, split, threat)
     (entry,) = entries([spec])
@@ -190,7 +190,7 @@ def test_entry_variant_and_step_are_those_of_a_plain_loop(
 
 
 def test_columns_mean_what_they_say(whole: tuple[str, Any, list[Any]], digits: Any) -> None:
-    """Clean columns are the plain model's; adversarial means a wrong prediction within the budget; margins have their signs."""
+    """Clean columns are the plain model's; adversarial is wrong in the budget; signs fit."""
     threat, split, verdicts = whole
     eps = parse_threat(threat)[0].eps
     with torch.no_grad():
@@ -225,7 +225,7 @@ def test_a_zero_budget_breaks_nothing(
 
 
 def test_all_wrong_and_empty_splits(digits: Any, decide: Callable[..., Any]) -> None:
-    """A split of misclassified samples costs one forward each and counts as adversarial; an empty one gives nothing."""
+    """Misclassified samples cost one forward and count as adversarial; an empty split is fine."""
     split = digits.split.take(torch.arange(20))
     wrong = dataclasses.replace(split, labels=(split.labels + 5) % 10)
     keep = torch.tensor(
@@ -246,7 +246,7 @@ def test_all_wrong_and_empty_splits(digits: Any, decide: Callable[..., Any]) -> 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Foreign(Backend):
-    """Another package's attack: one signed gradient step, then it looks whether that worked. Two forwards, one backward."""
+    """Another package's attack: a signed step and a look. Two forwards, one backward."""
 
     reach: float = 1.0
 
@@ -264,7 +264,7 @@ class Foreign(Backend):
 def test_a_backend_in_the_middle_of_a_cascade(
     width: int, digits: Any, decide: Callable[..., Any], entries: Callable[..., Any]
 ) -> None:
-    """It sees what the entries before left, hands on what it leaves, and its queries are in the books."""
+    """It gets what earlier entries left, passes on what it leaves, and its queries count."""
     split = digits.split.take(torch.arange(80))
     first, last = entries(["pgd:steps=1,rate=0.2,init=clean", "apgd:steps=10"])
     cascade = [first, AttackEntry("foreign", Foreign()), last]
@@ -293,7 +293,7 @@ def test_a_backend_in_the_middle_of_a_cascade(
 def test_a_margin_is_known_where_an_attack_has_shown_what_it_tried(
     digits: Any, decide: Callable[..., Any], entries: Callable[..., Any]
 ) -> None:
-    """A backend that gives back the clean input of what it leaves tells nothing of it; an attack of ours before it does."""
+    """A backend that returns a clean input says nothing of it; our attack before it does."""
     split, foreign = digits.split.take(torch.arange(40)), AttackEntry("foreign", Foreign())
     alone = decide([foreign], digits.model, split, "linf:0.02")
     assert {v.adversarial for v in alone} == {True, False}
@@ -328,7 +328,7 @@ def test_a_backends_points_are_checked(digits: Any, decide: Callable[..., Any]) 
 def test_progress_is_monotone_and_ends_at_one(
     cascade: list[str], width: int, digits: Any, entries: Callable[..., Any]
 ) -> None:
-    """The share of work done never falls, stays within [0,1] and ends at 1; every sample is told of once."""
+    """The share done never falls, is in [0,1], ends at 1; every sample is reported once."""
     split = digits.split.take(torch.arange(100))
     built = [
         AttackEntry("foreign", Foreign()) if spec == "foreign" else entries([spec])[0]
@@ -352,7 +352,7 @@ def test_progress_is_monotone_and_ends_at_one(
 def test_stop_yields_what_was_finished_and_nothing_else(
     after: int, digits: Any, entries: Callable[..., Any], decide: Callable[..., Any]
 ) -> None:
-    """After stop() no new work is begun; what is yielded equals the verdicts of an undisturbed run."""
+    """After stop() no new work begins; what is yielded equals an undisturbed run's verdicts."""
     split = digits.split.take(torch.arange(90))
     whole = decide(CASCADE, digits.model, split, "linf:0.12", width=16)
     model, calls, begun = digits.model, [], False
@@ -386,7 +386,7 @@ class Standing(Rows):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Place(Attack[Standing]):
-    """Goes to a given place, `far` outside the ball or outside the box, where any image is misclassified; or to NaN."""
+    """Goes to a place outside the ball or box, where any image is misclassified; or to NaN."""
 
     where: str
     steps = 1
@@ -418,7 +418,7 @@ class LastPixel(nn.Module):
 def test_points_outside_ball_or_box_or_not_finite_never_count(
     where: str, status: int, digits: Any, decide: Callable[..., Any]
 ) -> None:
-    """A misclassified point outside the budget, outside [0,1], or with NaN logits is not booked; NaN shows in the status."""
+    """A mistake outside the budget or [0,1], or with NaN logits, is not booked; status NaN."""
     images = torch.full((10, 1, 2, 2), 0.9 if where == "box" else 0.06)
     images[:, 0, 0, 0] = 0.06
     split = dataclasses.replace(
@@ -451,7 +451,7 @@ class Fickle(nn.Module):
 def test_successes_that_cannot_be_confirmed_are_not_counted(
     digits: Any, decide: Callable[..., Any]
 ) -> None:
-    """A model that changes its mind gets status 2, and its samples are not counted as adversarial."""
+    """A model that changes its mind gets status 2, and its samples are not adversarial."""
     split = digits.split.take(torch.arange(30))
     verdicts = decide(["fgsm", "pgd:steps=2"], Fickle(digits.model), split, "linf:0.001")
     for verdict in verdicts:
@@ -486,7 +486,7 @@ class NaNAway(nn.Module):
 
 
 def test_nan_logits_are_no_proof_of_a_mistake(digits: Any, decide: Callable[..., Any]) -> None:
-    """A model that answers NaN everywhere but at the data is not broken by that, and the status says so."""
+    """NaN everywhere but at the data does not break a model, and the status says so."""
     split = digits.split.take(torch.arange(30))
     for verdict in decide(
         ["fgsm", "apgd:steps=3", "pgd:steps=3"], NaNAway(digits.model), split, "linf:0.1"

@@ -1,4 +1,4 @@
-"""Several budgets in one run, and none at all: what each costs, what one says of the other, and what is kept."""
+"""Several budgets in one run, and none: costs, implications and what is kept."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def _text(norm: str, *budgets: float) -> str:
 def curve(
     request: pytest.FixtureRequest, digits: Any, table: Callable[..., Table]
 ) -> tuple[str, Split, Table, list[Table]]:
-    """A norm, 50 samples, the verdicts of one run at all budgets, and those of a run of its own at each."""
+    """A norm, 50 samples, verdicts of one run at all budgets, and of a run at each."""
     norm, split = request.param, digits.split.take(torch.arange(50))
     together = table(SPECS, digits.model, split, _text(norm, *BUDGETS[norm]))
     return (
@@ -75,7 +75,7 @@ Runs = tuple[str, Split, Table, list[Table]]
 
 
 def test_the_curve_is_no_idle_one(curve: Runs) -> None:
-    """Some samples fall first at each of the budgets, to several entries, and some stand to the end or nearly so."""
+    """Some samples fall first at each budget, to several entries, and some never."""
     norm, split, together, _ = curve
     levels = len(BUDGETS[norm])
     counts = [sum(together[i, n].adversarial for i in range(len(split))) for n in range(levels)]
@@ -85,7 +85,7 @@ def test_the_curve_is_no_idle_one(curve: Runs) -> None:
 
 
 def test_what_breaks_at_one_budget_breaks_at_every_larger_one(curve: Runs) -> None:
-    """The larger budget's row is the smaller one's: the same point, entry, variant, step and cost."""
+    """The larger budget's row is the smaller one's: point, entry, variant, step and cost."""
     norm, split, together, _ = curve
     for i, (low, high) in itertools.product(
         range(len(split)), itertools.pairwise(range(len(BUDGETS[norm])))
@@ -103,7 +103,7 @@ def test_the_smallest_budget_is_a_run_of_its_own(curve: Runs) -> None:
 
 
 def test_a_larger_budget_adds_its_own_run(curve: Runs) -> None:
-    """What stood below is judged as by a run of that budget alone: the same success, or the worse of both worst points."""
+    """Robust below, a sample is judged as by that budget alone, or by the worse worst point."""
     norm, split, together, alone = curve
     for i, n in itertools.product(range(len(split)), range(1, len(BUDGETS[norm]))):
         below, here, own = together[i, n - 1], together[i, n], alone[n][i, 0]
@@ -124,7 +124,7 @@ def test_a_larger_budget_adds_its_own_run(curve: Runs) -> None:
 
 
 def test_queries_are_counted_from_the_first_budget_on(curve: Runs) -> None:
-    """A sample's cost at a budget is that of all runs up to it, with one clean pass and one last look."""
+    """A sample's cost at a budget is of all runs up to it, one clean pass and one check."""
     norm, split, together, alone = curve
 
     def looked(v: Verdict) -> int:
@@ -172,7 +172,7 @@ def test_orders_change_nothing(digits: Any, table: Callable[..., Table], curve: 
 
 @pytest.mark.parametrize("place", ["first", "only"])
 def test_a_zero_budget_among_others(place: str, digits: Any, table: Callable[..., Table]) -> None:
-    """At eps 0 a row is the clean one at one forward, and the budgets above it are what they are without it."""
+    """At eps 0 a row is the clean one at one forward; the budgets above are unaffected."""
     split = digits.split.take(torch.arange(40))
     found = table(SPECS, digits.model, split, "linf:0,0.06,0.15" if place == "first" else "linf:0")
     for i in range(40):
@@ -214,7 +214,7 @@ def test_no_sample_at_any_budget(digits: Any, table: Callable[..., Table]) -> No
 def test_the_books_say_what_the_model_saw(
     digits: Any, table: Callable[..., Table], seen: Any, curve: Runs
 ) -> None:
-    """Sixteen copies of a sample need no padding: what passed the model is in the books, last looks at all budgets included."""
+    """Sixteen copies need no padding: the books have all that passed the model, checks too."""
     norm, split, together, _ = curve
     last = len(BUDGETS[norm]) - 1
     late = next(
@@ -236,7 +236,7 @@ def test_the_books_say_what_the_model_saw(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Foreign(Backend):
-    """Another package's attack: one signed gradient step, at each row's own budget. One forward, one backward."""
+    """Another package's attack: one signed step at each row's budget. One forward, backward."""
 
     def run(self, model: nn.Module, p: Problem, *, seed: int) -> Tensor:
         assert bool((p.logits0.argmax(1) == p.y).all())
@@ -256,7 +256,7 @@ def test_a_backend_and_several_budgets(
     table: Callable[..., Table],
     entries: Callable[..., list[AttackEntry]],
 ) -> None:
-    """First, amid or last in the cascade, at each budget it sees what stood so far and hands on what it leaves."""
+    """Anywhere in the cascade, at each budget it gets what is robust and passes on the rest."""
     split = digits.split.take(torch.arange(60))
     budgets = (0.05, 0.1, 0.18)
     cascade = entries(["pgd:steps=1,rate=0.2,init=clean", "apgd:steps=8"])
@@ -292,7 +292,7 @@ def test_a_backend_and_several_budgets(
 def test_progress_is_monotone_over_all_budgets(
     backend: bool, digits: Any, entries: Callable[..., list[AttackEntry]]
 ) -> None:
-    """The share of work done never falls, stays within [0,1] and ends at 1; a sample's budgets are told of together."""
+    """The share done never falls, is in [0,1], ends at 1; budgets are reported together."""
     built = entries(["pgd:steps=3,restarts=2", "apgd:steps=6"])
     built.insert(1, AttackEntry("foreign", Foreign())) if backend else None
     with frozen(digits.model):
@@ -336,7 +336,7 @@ def test_a_stop_tells_of_whole_samples(
 def test_worst_points_are_kept_for_each_budget(
     digits: Any, entries: Callable[..., list[AttackEntry]]
 ) -> None:
-    """With keep_points each verdict comes with its own point, of the size and with the verdict it names."""
+    """With keep_points each verdict has its own point, of the size and verdict it names."""
     split, budgets = digits.split.take(torch.arange(40)), (0.04, 0.09, 0.16)
     with frozen(digits.model):
         cascade = Cascade(
@@ -445,7 +445,7 @@ def test_without_a_budget_the_smallest_perturbation_is_kept(
     dark: Split,
     table: Callable[..., Table],
 ) -> None:
-    """Of all places that all variants of all entries have been to, the nearest misclassified one; and all have been tried."""
+    """The nearest misclassified of all points of all variants; and all have been tried."""
     queries = sum((attack.steps + 1) * len(attack.rungs) for _, attack in ladders)
     for v in table(ladders, Bright(), dark, "linf:inf").values():
         assert (v.adversarial, v.entry, v.variant, v.status) == (
@@ -460,7 +460,7 @@ def test_without_a_budget_the_smallest_perturbation_is_kept(
 
 
 def test_without_a_budget_nobody_leaves_early(digits: Any, table: Callable[..., Table]) -> None:
-    """A row that has been fooled goes on to its last step: exact costs, with the re-check of its smallest point."""
+    """A fooled row runs to its last step: exact costs, and a check of its smallest point."""
     split = digits.split.take(torch.arange(40))
     for v in table(["fmn:steps=15", "ddn:steps=9"], digits.model, split, "l2:inf").values():
         if v.entry == CLEAN:
@@ -483,7 +483,7 @@ MINIMAL = [
 def test_several_smallest_perturbations_are_their_minimum(
     width: int, digits: Any, table: Callable[..., Table]
 ) -> None:
-    """Sample by sample the cascade's perturbation is the smallest of its entries', confirmed, and named by the first of them."""
+    """The cascade's perturbation is the smallest of its entries', named by the first of them."""
     split = digits.split.take(torch.arange(40))
     together = table(MINIMAL, digits.model, split, "l2:inf", width=width)
     alone = [table([spec], digits.model, split, "l2:inf") for spec in MINIMAL]
@@ -502,7 +502,7 @@ def test_several_smallest_perturbations_are_their_minimum(
 def test_what_was_found_without_a_budget_holds_with_one(
     norm: str, digits: Any, table: Callable[..., Table]
 ) -> None:
-    """Under a finite budget a smallest-norm attack breaks the samples whose perturbation it found to fit, unlike the others."""
+    """With a finite budget a minimum-norm attack breaks exactly the samples it fits."""
     split = digits.split.take(torch.arange(40))
     free = table(["fmn:steps=25"], digits.model, split, f"{norm}:inf")
     sizes = sorted(getattr(v, norm) for v in free.values())
@@ -518,7 +518,7 @@ def test_what_was_found_without_a_budget_holds_with_one(
 def test_attacks_of_a_budget_do_not_see_another_ones_points(
     digits: Any, table: Callable[..., Table]
 ) -> None:
-    """A smallest-norm attack with several budgets is done at the first point inside the smallest, else tries each of them."""
+    """A minimum-norm attack with several budgets ends in the smallest, else tries each."""
     split = digits.split.take(torch.arange(40))
     together = table(["fmn:steps=20"], digits.model, split, "l2:0.3,0.8")
     low, high = (table(["fmn:steps=20"], digits.model, split, f"l2:{eps}") for eps in (0.3, 0.8))

@@ -37,7 +37,7 @@ def _of_level(points: Mapping[tuple[int, int], Tensor], level: int = 0) -> dict[
 def test_no_sample_takes_more_queries_than_allowed(
     limit: int, width: int, digits: Any, told: Run
 ) -> None:
-    """But for one re-check. Who was done within the limit has the verdict of a run without; the others are marked."""
+    """But for one check. Finished in the limit, the verdict is that without; others are marked."""
     split = digits.split.take(torch.arange(50))
     free = told(SPECS, digits.model, split, "linf:0.1").verdicts
     held = told(SPECS, digits.model, split, "linf:0.1", width=width, queries=limit).verdicts
@@ -59,12 +59,12 @@ def test_no_sample_takes_more_queries_than_allowed(
 
 
 def _same(v: Verdict, other: Verdict) -> bool:
-    """Equal in every field; but a success at the very last query allowed needs no gradient there."""
+    """Equal in every field; but a success at the last query allowed needs no gradient."""
     return v == other or (v.adversarial and v == other._replace(backwards=other.backwards - 1))
 
 
 def test_enough_queries_are_no_limit(digits: Any, told: Run) -> None:
-    """A limit that nobody reaches changes nothing: clean pass, two restarts of five queries, thirteen of APGD."""
+    """An unreached limit changes nothing: clean pass, two restarts of five, thirteen of APGD."""
     split = digits.split.take(torch.arange(50))
     free = told(SPECS, digits.model, split, "linf:0.1").verdicts
     assert told(SPECS, digits.model, split, "linf:0.1", queries=1 + 10 + 13).verdicts == free
@@ -85,7 +85,7 @@ def test_more_queries_never_save_a_sample(digits: Any, told: Run) -> None:
 
 
 def test_queries_are_for_all_budgets_together(digits: Any, told: Run) -> None:
-    """The limit is the sample's: where it ran out at a larger budget, the smaller one's verdict is finished and stays."""
+    """The limit is per sample: where a larger budget hits it, the smaller one's verdict stays."""
     split = digits.split.take(torch.arange(50))
     free = told(SPECS, digits.model, split, "linf:0.04,0.09,0.15").verdicts
     held = told(SPECS, digits.model, split, "linf:0.04,0.09,0.15", queries=30).verdicts
@@ -101,7 +101,7 @@ def test_queries_are_for_all_budgets_together(digits: Any, told: Run) -> None:
 
 
 def test_several_draws_of_a_query_are_several_queries(digits: Any, told: Run) -> None:
-    """An attack that asks three times at each point stops where the next three would be too many."""
+    """An attack with three queries per point stops where the next three exceed the limit."""
     split = digits.split.take(torch.arange(30))
     spec = "eot:attack=(pgd:steps=6),draws=3"
     for limit in (3, 5, 6, 10, 20):
@@ -112,7 +112,7 @@ def test_several_draws_of_a_query_are_several_queries(digits: Any, told: Run) ->
 
 
 def test_queries_without_a_budget_keep_what_was_found(digits: Any, told: Run) -> None:
-    """A smallest-norm attack that was cut short has found something: its sample is adversarial, and marked all the same."""
+    """A minimum-norm attack cut short has a point: its sample is adversarial, and marked."""
     split = digits.split.take(torch.arange(30))
     verdicts = told(["fmn:steps=30"], digits.model, split, "l2:inf", queries=15).verdicts.values()
     tried = [v for v in verdicts if v.entry != CLEAN]
@@ -140,7 +140,7 @@ def test_a_backend_is_not_begun_without_queries_left(digits: Any, told: Run) -> 
 
 
 def test_replay_before_the_queries_run_out(digits: Any, told: Run) -> None:
-    """A stored point that breaks the sample at the larger budget counts there, though the queries ended at the smaller one."""
+    """A stored point that breaks at the larger budget counts, though queries ended below."""
     split = digits.split.take(torch.arange(40))
     points = _of_level(told(["apgd:steps=10"], digits.model, split, "linf:0.25").points)
     alone = told(["pgd:steps=4"], digits.model, split, "linf:0.25", replay=points).verdicts
@@ -160,7 +160,7 @@ def test_replay_before_the_queries_run_out(digits: Any, told: Run) -> None:
 @pytest.mark.parametrize("abandon", [0, 1, 4, 9, 20, 10_000])
 @pytest.mark.parametrize("threat", ["linf:0.12", "linf:0.05,0.12"])
 def test_out_of_time(abandon: int, threat: str, digits: Any, told: Run) -> None:
-    """Every sample is told of: the decided as without a limit, the others marked, with the queries they have cost so far."""
+    """Every sample is reported: decided ones as without a limit, others marked, with queries."""
     split = digits.split.take(torch.arange(60))
     free = told(SPECS, digits.model, split, threat, width=16).verdicts
     held = told(SPECS, digits.model, split, threat, width=16, abandon=abandon).verdicts
@@ -215,7 +215,7 @@ def test_out_of_time_before_a_backend(digits: Any, told: Run) -> None:
 def test_out_of_time_without_a_budget_keeps_what_earlier_attacks_found(
     digits: Any, told: Run
 ) -> None:
-    """The smallest perturbation of the attacks that were through counts; the sample is marked, for a smaller one was sought."""
+    """The smallest perturbation of finished attacks counts; the sample is marked."""
     split = digits.split.take(torch.arange(16))
     whole = told(["fmn:steps=10"], digits.model, split, "l2:inf").verdicts
     held = told(
@@ -234,7 +234,7 @@ def test_out_of_time_without_a_budget_keeps_what_earlier_attacks_found(
 def test_out_of_time_without_a_budget_keeps_what_rows_in_flight_have_found(
     digits: Any, told: Run
 ) -> None:
-    """All rows are near the end of a long attack and have long found points: those are results, if not the smallest."""
+    """All rows are near the end of a long attack with points: results, if not the smallest."""
     split = digits.split.take(torch.arange(16))
     whole = told(["fmn:steps=60"], digits.model, split, "l2:inf", width=16).verdicts
     held = told(["fmn:steps=60"], digits.model, split, "l2:inf", width=16, abandon=50).verdicts

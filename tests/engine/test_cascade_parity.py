@@ -23,7 +23,7 @@ THREATS = {"linf": ("linf:0.08", "Linf", 0.08), "l2": ("l2:0.45", "L2", 0.45)}
 def test_apgd_agrees_with_pyautoattack(
     norm: str, ours: str, theirs: str, digits: Any, decide: Callable[..., Any]
 ) -> None:
-    """At most 2 % of verdicts differ and neither side finds more beyond chance (exact McNemar, p > 0.01).
+    """At most 2 % of verdicts differ, neither side finds more (exact McNemar, p > 0.01).
 
     They need not be zero. Random starts differ: theirs come from a global generator, ours from each
     sample's own key. And so does the first checkpoint: their count of rises compares f(x_1) with
@@ -56,7 +56,7 @@ def test_apgd_agrees_with_pyautoattack(
 
 
 def test_the_backend_runs_the_reference_itself(digits: Any, decide: Callable[..., Any]) -> None:
-    """The attack `pyautoattack:version=apgd-ce` agrees with ours as the package does, and its queries are counted."""
+    """`pyautoattack:version=apgd-ce` agrees with ours as the package does; queries count."""
     split = digits.split.take(torch.arange(60))
     state = torch.get_rng_state()
     theirs = decide(["pyautoattack:version=apgd-ce"], digits.model, split, "linf:0.08")

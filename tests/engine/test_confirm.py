@@ -1,4 +1,4 @@
-"""Claims against the model: on a line, where the first factor that reaches the other side is known."""
+"""Claims against the model: on a line, where the first sufficient factor is known."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ SHARES = st.lists(
 def test_a_refused_claim_is_tried_again_farther_out(
     rows: list[tuple[float, bool]], stretch: bool, draws: int
 ) -> None:
-    """The first factor that suffices, else the last; one look where nothing is claimed or a budget holds."""
+    """The first factor that suffices, else the last; one look without a claim or with eps."""
     way = LINE - START
     x = _points([share * way for share, _ in rows])
     p = _problem(len(rows), math.inf if stretch else 1.0)

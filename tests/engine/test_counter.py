@@ -17,7 +17,7 @@ CALLS = st.lists(st.tuples(st.sampled_from(["logits", "graph", "gradient"]), st.
 
 @given(CALLS)
 def test_rows_are_counted_forwards_and_backwards(calls: list[tuple[str, int]]) -> None:
-    """A forward counts its rows; a backward too, but only once it is made; the logits are the model's."""
+    """A forward counts its rows, a backward too once it is made; logits are the model's."""
     model = nn.Linear(3, 2)
     counter = Counter(model)
     for kind, rows in calls:

@@ -101,7 +101,7 @@ def _gradient(model: nn.Module, x: Tensor) -> Tensor:
 def test_folding_gives_the_same_logits_and_gradients(
     bias: bool, shape: tuple[int, ...], digits: Any, x: Tensor
 ) -> None:
-    """To 1e-4, on samples it was not tried on, with nothing left of the batch-norms; the batch may have any size."""
+    """To 1e-4, on new samples, without any batch norm left; for any batch size."""
     torch.manual_seed(0)
     model = _used(Block(bias=bias)).requires_grad_(False)
     fast = _fast(model, x)
@@ -150,7 +150,7 @@ def _state(model: nn.Module) -> dict[str, Any]:
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 @pytest.mark.parametrize("folds", [False, True])
 def test_nothing_of_the_model_changes(precision: str, folds: bool, digits: Any, x: Tensor) -> None:
-    """Weights, buffers, modes, gradient flags, hooks and modules are what they were, also after the search has used its copy."""
+    """Weights, buffers, modes, flags, hooks and modules are restored after the search."""
     torch.manual_seed(0)
     model = _used(Block()) if folds else copy.deepcopy(digits.model)
     before, logits = _state(model), model(x).detach()
@@ -282,7 +282,7 @@ ODD = [
 
 @pytest.mark.parametrize("kind", ODD, ids=lambda kind: kind.__name__)
 def test_what_cannot_be_folded_is_left_alone(kind: type[nn.Module], digits: Any) -> None:
-    """Where folding is not the same function with the same gradient, the stand-in is the model, or folds what it safely can."""
+    """Where folding changes function or gradient, the copy is the model, or folds less."""
     torch.manual_seed(0)
     model = _used(kind()).requires_grad_(False)
     inputs = digits.split.pixels(slice(0, 8)) * 0.95 + 0.013  # off the grid of sixteenths
@@ -301,7 +301,7 @@ def test_what_cannot_be_folded_is_left_alone(kind: type[nn.Module], digits: Any)
 
 
 class Quantised(nn.Module):
-    """A trained network behind a quantisation with a straight-through gradient and a batch-norm that changes nothing."""
+    """A trained network behind a straight-through quantisation and an identity batch norm."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -314,7 +314,7 @@ class Quantised(nn.Module):
 
 
 def test_folding_does_not_hide_broken_samples(digits: Any, run: Callable[..., Any]) -> None:
-    """A network that rounds, with a gradient of its own for that, is as easy to break through its stand-in as without."""
+    """A rounding network with its own gradient is as easy to break through its copy."""
     model, split = (
         Quantised(copy.deepcopy(digits.model)).eval(),
         digits.split.take(torch.arange(60)),
@@ -336,7 +336,7 @@ CASCADE = ["pgd:steps=4,restarts=2", "apgd:steps=8", "apgd-t:steps=6,targets=3"]
 
 
 def test_bf16_is_near_the_model(digits: Any) -> None:
-    """Logits in float32, off by no more than a few of bfloat16's steps, predictions nearly all the same; for one row too."""
+    """Float32 logits within a few bfloat16 steps, predictions nearly equal; for one row too."""
     search = fast_model(
         digits.model, digits.split.pixels(slice(0, 8)), precision="bf16", compiled=False, tile=32
     )
@@ -353,7 +353,7 @@ def test_bf16_is_near_the_model(digits: Any) -> None:
 
 @pytest.mark.parametrize("threat", ["linf:0.1", "l2:0.5", "linf:0.05,0.1"])
 def test_bf16_verdicts_are_the_models(threat: str, digits: Any, run: Callable[..., Any]) -> None:
-    """Every adversarial verdict holds in float32, and about as many samples fall as to a float32 search."""
+    """Every adversarial verdict holds in float32; as many samples fall as in float32."""
     split = digits.split.take(torch.arange(80))
     search = fast_model(
         digits.model, split.pixels(slice(0, 8)), precision="bf16", compiled=False, tile=32
@@ -366,7 +366,7 @@ def test_bf16_verdicts_are_the_models(threat: str, digits: Any, run: Callable[..
 
 
 def _hold(story: Any, model: nn.Module, split: Split) -> None:
-    """Every sample that fell to an attack is misclassified by the model itself at its point (of the largest budget)."""
+    """Every broken sample is misclassified by the model itself at its point (largest budget)."""
     last = max(v.eps_index for v in story.verdicts)
     fallen = [
         v for v in story.verdicts if v.adversarial and v.entry != CLEAN and v.eps_index == last
@@ -385,7 +385,7 @@ def _hold(story: Any, model: nn.Module, split: Split) -> None:
 def test_bf16_without_a_budget_finds_as_many(
     spec: str, digits: Any, run: Callable[..., Any]
 ) -> None:
-    """The nearest point that bfloat16 takes for a mistake is often none: without a budget the model itself is searched."""
+    """A nearest point in bfloat16 is often none: without a budget the model is searched."""
     split = digits.split.take(torch.arange(60))
     search = fast_model(
         digits.model, split.pixels(slice(0, 8)), precision="bf16", compiled=False, tile=32
@@ -450,7 +450,7 @@ def test_bf16_of_other_shapes() -> None:
 def test_a_compiled_stand_in(
     run: Callable[..., Any], digits: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
-    """A tiny compiled model gives the model's logits for any number of rows, and a run through it the same verdicts."""
+    """A tiny compiled model has the model's logits for any rows, and the same verdicts."""
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 10)).eval()

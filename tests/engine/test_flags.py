@@ -44,7 +44,7 @@ def test_samples_that_only_a_black_box_attack_broke_are_a_reproach(
 
 
 def test_a_black_box_attack_that_came_first_is_no_reproach() -> None:
-    """What it broke was never tried with gradients; of two of them, the one after a gradient attack counts."""
+    """What it broke no gradient attack tried; of two, the one after a gradient attack counts."""
     assert not _told(["square"] * 9 + [None], ["square"])
     assert not _told(["square"] * 9 + [None], ["square", "apgd-ce"])
     assert not _told(["square"] * 9 + [None], ["noise", "square"])
@@ -82,7 +82,7 @@ def _adapted(classes: int, *specs: str) -> dict[str, str]:
 
 
 def test_what_few_classes_force_on_attacks_is_told() -> None:
-    """DLR loses its scale at two classes, its targeted form a term of it at three; targets are cut to K-1."""
+    """DLR is degenerate at two classes, targeted DLR at three; targets are cut to K-1."""
     told = _adapted(2, "apgd-ce", "apgd-dlr", "apgd-t", "pgd", "fgsm")
     assert told.keys() == {"apgd-dlr", "apgd-t"}
     assert "plain margin" in told["apgd-dlr"]
@@ -138,7 +138,7 @@ def test_what_the_reference_package_leaves_out_is_told() -> None:
     ],
 )
 def test_clean_accuracy_at_the_level_of_chance(right: int, labels: list[int], told: bool) -> None:
-    """Told where its interval at 95 % reaches down to the share of the most frequent class, and a perfect model's would not."""
+    """Flagged where the 95 % interval reaches the majority share, and a perfect model's not."""
     found = at_chance([i < right for i in range(len(labels))], labels)
     assert [flag.name for flag in found] == ["at-chance"] * told
     if told:

@@ -1,4 +1,4 @@
-"""What shows of a model before an attack: models that must be flagged, and ordinary ones that must not."""
+"""What a model shows before an attack: bad models are flagged, ordinary ones are not."""
 
 from __future__ import annotations
 
@@ -93,14 +93,14 @@ def test_a_plain_network_raises_no_flag() -> None:
 def test_a_model_in_training_mode_is_random_and_not_dynamic(
     wrap: Callable[[nn.Module], Any],
 ) -> None:
-    """Dropout gives another answer each time; batch-norm with the batch's statistics is no optimisation."""
+    """Dropout answers differently each time; batch statistics mix the samples of a batch."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert _flags(wrap(_cnn()), training=True).keys() == {"random"}
 
 
 def test_checkpointing_and_grad_modes_in_the_forward_are_not_dynamic() -> None:
-    """A frozen model may switch gradients on, or recompute its activations, without making a graph of its own."""
+    """A frozen model may enable gradients or recompute activations without a graph."""
     network = _mlp()
 
     class Checkpointed(nn.Module):
@@ -154,7 +154,7 @@ def test_a_model_that_is_random_for_its_last_samples_only_is_random() -> None:
 
 @pytest.mark.parametrize(("change", "raised"), [(3e-4, True), (1e-5, False)])
 def test_rounding_is_not_randomness(change: float, raised: bool) -> None:
-    """Differences count relative to the size of the logits, also when only their scale is random."""
+    """Differences count relative to the logits' size, also when only the scale is random."""
     calls = [0]
 
     def model(x: Tensor) -> Tensor:
@@ -186,7 +186,7 @@ def test_a_changed_prediction_is_random_however_small_the_change() -> None:
 
 
 def test_nan_answers_are_not_random() -> None:
-    """The same NaN twice is the same answer; one that comes and goes is not, be it in the least of the logits."""
+    """The same NaN twice is the same answer; one that comes and goes is not."""
     assert "random" not in _flags(_after(lambda z: z * torch.nan))
     for ill in (torch.nan, -torch.inf):
         calls = [0]
@@ -303,7 +303,7 @@ def test_an_optimisation_inside_the_forward_is_noticed(purify: Callable[[Tensor]
 
 
 def test_looking_for_it_leaves_tracers_and_saved_tensor_hooks_alone() -> None:
-    """No process-wide trace function is touched, so that coverage and debuggers go on; no hook stays behind."""
+    """No process-wide trace function is touched, for coverage and debuggers; no hook stays."""
     traced = []
 
     def tracer(frame: Any, event: str, arg: Any) -> Any:
@@ -360,7 +360,7 @@ def test_rounding_away_the_gradient_is_noticed() -> None:
 
 
 def test_a_gradient_that_is_zero_only_beside_the_input_is_noticed() -> None:
-    """One of the two points is enough: here all images are black, and only what is brighter has no gradient."""
+    """One of two points is enough: all images are black, only brighter ones lack a gradient."""
     network = _mlp().requires_grad_(False)
     x = torch.zeros(N, 1, 6, 6)
     flags = _flags(
@@ -388,7 +388,7 @@ def test_saturated_logits_are_noticed_where_they_hurt(scale: float, name: str | 
 
 @pytest.mark.parametrize(("scale", "named"), [(1.0, False), (0.01, True)])
 def test_tiny_logits_of_a_model_that_is_right_are_told(scale: float, named: bool) -> None:
-    """Other packages' attacks may fail on them; an untrained network has small ones too, and is not meant."""
+    """Others' attacks may fail on them; an untrained network's small ones are not flagged."""
     network = _mlp().requires_grad_(False)
     x, _ = _data()
     y = network(x).argmax(1)

@@ -1,4 +1,4 @@
-"""Query counts: what the books say is what the model saw, up to the padding that the lane and the verdict need."""
+"""Query counts: the books equal what the model saw, up to padding of lane and check."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class _Flat(nn.Module):
 
 
 def _right(pool: Pool) -> list[int]:
-    """Correctly classified samples, the most certain first, so that a tiny budget breaks none of them."""
+    """Correctly classified samples, most certain first: a tiny budget breaks none."""
     certainty = margins(pool.logits0, pool.split.labels)
     return [i for i in certainty.argsort(descending=True).tolist() if certainty[i] > 0]
 
@@ -74,7 +74,7 @@ def _wrong(pool: Pool) -> list[int]:
 def test_full_batches_are_counted_exactly(
     spec: str, digits: Any, decide: Callable[..., Any], seen: Any
 ) -> None:
-    """Sixteen equal samples move in step and need no padding: rows through the model are the books' sums, both ways."""
+    """Sixteen equal samples need no padding: rows through the model are the books' sums."""
     for sample in _samples(digits, decide, spec, "linf:0.1"):
         watched = seen(digits.model)
         verdicts = decide([spec], watched, _copies(digits.split, sample, 16), "linf:0.1", width=16)
@@ -100,7 +100,7 @@ def test_a_lone_row_is_padded_to_eight(
 def test_the_books_never_say_more_than_the_model_saw(
     spec: str, digits: Any, decide: Callable[..., Any], seen: Any
 ) -> None:
-    """With many samples that finish at different times, counted rows are at most the seen ones, and at least half of them."""
+    """Samples that finish at different times: counted rows are at least half of those seen."""
     watched = seen(digits.model)
     verdicts = decide([spec], watched, digits.split.take(torch.arange(80)), "linf:0.1", width=32)
     assert (
@@ -129,7 +129,7 @@ def test_the_books_never_say_more_than_the_model_saw(
 def test_what_each_sample_costs(
     spec: str, steps: int, variants: int, digits: Any, decide: Callable[..., Any]
 ) -> None:
-    """N moves cost N+1 forwards and N backwards; a success at step n costs n+1 and n; the clean pass and the check one each."""
+    """N moves cost N+1 forwards, N backwards; a success at step n costs n+1, n; plus two."""
     for v in decide([spec], digits.model, digits.split.take(torch.arange(80)), "linf:0.1"):
         if v.entry == CLEAN:
             expected = (1, 0)
@@ -147,7 +147,7 @@ def test_what_each_sample_costs(
 def test_samples_that_stay_where_they_are(
     case: str, digits: Any, decide: Callable[..., Any], seen: Any
 ) -> None:
-    """Where the clean input is the worst point, the model sees no more rows than the books say, the last look included."""
+    """Where the clean input is the worst point, the model sees no more rows than booked."""
     pool = Pool.of(digits.split, parse_threat("linf:0.1"), digits.model, seed=0, tiles=Tiles(32, 8))
     split = digits.split.take(
         torch.tensor((_wrong(pool) if case == "misclassified" else _right(pool))[:8])
@@ -193,7 +193,7 @@ def test_the_last_query_costs_no_backward(
 def test_fooled_samples_leave_at_once_and_others_take_their_place(
     digits: Any, seen: Any, entries: Callable[..., Any]
 ) -> None:
-    """When eight rows have finished, eight waiting samples start beside the running ones, and the batch stays full."""
+    """When eight rows have finished, eight waiting samples start; the batch stays full."""
     pool = Pool.of(
         digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tiles=Tiles(32, 8)
     )
@@ -266,7 +266,7 @@ def test_two_threads_give_the_same_verdicts_for_all_widths(
 
 
 def test_equal_ids_draw_equal_numbers(digits: Any, decide: Callable[..., Any]) -> None:
-    """Copies of a sample under one id get one verdict; under ids of their own they get other starts."""
+    """Copies of a sample under one id get one verdict; under other ids other starts."""
     same = _copies(digits.split, 3, 8)
     verdicts = decide(["pgd:steps=2,rate=0.1"], digits.model, same, "linf:0.02")
     assert len({v._replace(sample=0) for v in verdicts}) == 1

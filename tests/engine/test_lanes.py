@@ -1,4 +1,4 @@
-"""Attacks side by side: what they see instead of the model, and what the model says of their claims."""
+"""Attacks side by side: what they get as the model, and the model's check of claims."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _ladder(*rungs: tuple[float, ...]) -> AttackEntry:
 def test_a_row_goes_on_after_a_refused_claim(
     width: int, dark: Split, run: Callable[..., Any]
 ) -> None:
-    """Claims at 0.26 and 0.28 are refused, one forward each; the row goes on to 0.31, where the model agrees."""
+    """Claims at 0.26 and 0.28 are refused, a forward each; the row continues to 0.31."""
     story = run(
         [_ladder((0.1, 0.26, 0.28, 0.31, 0.9))],
         Line(0.5),
@@ -110,7 +110,7 @@ def test_a_row_goes_on_after_a_refused_claim(
 
 
 def test_rows_that_go_on_do_not_hold_up_others(dark: Split, run: Callable[..., Any]) -> None:
-    """Some samples are claimed in vain, others in earnest, at different steps and with more samples than rows."""
+    """Some samples are claimed wrongly, some rightly, at different steps, more than rows."""
     images = dark.images.clone()
     images[:, 0, 0, 0] = 0.205 + 0.02 * torch.arange(10)
     split = dataclasses.replace(dark, images=images, ids=torch.arange(10))
@@ -134,7 +134,7 @@ def test_rows_that_go_on_do_not_hold_up_others(dark: Split, run: Callable[..., A
 def test_the_next_variant_and_the_next_attack_get_their_turn(
     dark: Split, run: Callable[..., Any]
 ) -> None:
-    """When a claim at the last step is refused there is nothing left of the row: the sample goes on to what comes next."""
+    """A claim refused at the last step ends the row: the sample goes to the next attack."""
     first = _ladder((0.1, 0.26), (0.28, 0.27), (0.1, 0.31))
     story = run([first], Line(0.5), dark, "linf:0.5", fast=Line(0.45))
     assert {(v.adversarial, v.entry, v.variant, v.step) for v in story.verdicts} == {
@@ -150,7 +150,7 @@ def test_the_next_variant_and_the_next_attack_get_their_turn(
 
 
 def test_refused_claims_alone_break_nothing(dark: Split, run: Callable[..., Any]) -> None:
-    """What only the stand-in takes for a mistake is none, and the stand-in's rounding is no reproach to the model."""
+    """A mistake only of the fast copy is none, and its rounding is no flag of the model."""
     story = run([_ladder((0.26, 0.27, 0.29))], Line(0.5), dark, "linf:0.5", fast=Line(0.45))
     for v in story.verdicts:
         assert (v.adversarial, v.entry, v.variant, v.step, v.status, v.adv_pred) == (
@@ -186,7 +186,7 @@ def test_a_model_that_refuses_its_own_claims_is_marked(
 
 
 def test_recheck_sees_what_the_stand_in_missed(dark: Split, run: Callable[..., Any]) -> None:
-    """The worst point of a row without success is looked at by the model, with recheck at once, and counts if it is wrong."""
+    """The worst point of a row without success is checked at once, and counts if wrong."""
     ladders = [_ladder((0.1, 0.2)), _ladder((0.25, 0.35)), _ladder((0.6, 0.1))]
     for recheck in (False, True):
         story = run(ladders, Line(0.5), dark, "linf:0.4", fast=Line(0.65), recheck=recheck)
@@ -198,7 +198,7 @@ def test_recheck_sees_what_the_stand_in_missed(dark: Split, run: Callable[..., A
 
 
 def test_recheck_at_several_budgets(dark: Split, run: Callable[..., Any]) -> None:
-    """Each budget's worst point is looked at, and what the model finds counts from that budget on."""
+    """Each budget's worst point is checked, and what is found counts from that budget on."""
     for recheck in (False, True):
         story = run(
             [_ladder((0.1, 0.2, 0.33, 0.38))],
@@ -218,7 +218,7 @@ def test_recheck_at_several_budgets(dark: Split, run: Callable[..., Any]) -> Non
 def test_without_a_budget_a_claim_too_many_does_not_cost_the_others(
     dark: Split, run: Callable[..., Any]
 ) -> None:
-    """The model confirms 0.4 and 0.35; the nearer 0.26 is the stand-in's mistake, and must not take the sample with it."""
+    """The model confirms 0.4 and 0.35; the copy's mistake at 0.26 must not lose the sample."""
     story = run([_ladder((0.4, 0.35, 0.26, 0.1))], Line(0.5), dark, "linf:inf", fast=Line(0.45))
     assert {v.adversarial for v in story.verdicts} == {True}
 
@@ -243,7 +243,7 @@ def _perturbed(model: nn.Module, share: float) -> nn.Module:
 def test_only_what_breaks_the_model_counts(
     share: float, recheck: bool, digits: Any, run: Callable[..., Any]
 ) -> None:
-    """However wrong the stand-in is, a sample is adversarial only at a point that the model itself takes for another class."""
+    """However wrong the copy is, a sample is adversarial only where the model itself errs."""
     split = digits.split.take(torch.arange(60))
     story = run(
         CASCADE,
@@ -273,7 +273,7 @@ def test_only_what_breaks_the_model_counts(
 
 
 def test_recheck_never_loses_a_sample(digits: Any, run: Callable[..., Any]) -> None:
-    """What breaks without recheck breaks with it, and disagreements are rarer the better the stand-in."""
+    """What breaks without recheck breaks with it; better copies disagree less."""
     split = digits.split.take(torch.arange(60))
     counts = []
     for share in (0.0, 0.05, 0.3):
@@ -322,7 +322,7 @@ def test_several_steps_between_two_looks_change_nothing(
     run: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As on a GPU, where rows that are done wait for the others: refused claims, budgets and limits come out the same."""
+    """As on a GPU, where finished rows wait: claims, budgets and limits come out the same."""
     split = digits.split.take(torch.arange(40))
     settings: dict[str, Any] = {
         "fast": _perturbed(digits.model, 0.2),

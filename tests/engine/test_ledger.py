@@ -1,4 +1,4 @@
-"""The account of a sample: of many attempts the worst point stays, the cost adds up, and what breaks it counts from then on."""
+"""A sample's account: the worst point of all attempts, summed cost, and its first success."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ DISTANCES = st.lists(st.sampled_from([-0.1, 0.1, 0.2, 0.3, 0.4]), max_size=8)
 
 @given(DISTANCES, st.booleans())
 def test_the_point_with_the_lowest_margin_stays(distances: list[float], looked: bool) -> None:
-    """Of equals the first; the clean input where nothing was worse. What was looked at must lie inside."""
+    """Of equals the first; the clean input where nothing was worse. Points must be inside."""
     ledger = _ledger()
     for n, distance in enumerate(distances):
         judged = _judged(distance, adversarial=False, fits=distance != 0.4) if looked else None
@@ -97,7 +97,7 @@ def test_the_point_with_the_lowest_margin_stays(distances: list[float], looked: 
 
 @given(st.lists(st.tuples(st.sampled_from([0.3, 0.6, 0.7, 0.9]), st.booleans()), max_size=8))
 def test_without_a_budget_the_smallest_success_stays(tries: list[tuple[float, bool]]) -> None:
-    """Of equals the first; what does not break the sample is no candidate, and no success ends it."""
+    """Of equals the first; what does not break the sample is no candidate."""
     ledger = _ledger("l2:inf")
     for n, (distance, breaks) in enumerate(tries):
         ledger.enter(_attempt(distance, Trial(0, n, 0), _judged(distance, adversarial=breaks)))
@@ -127,7 +127,7 @@ def test_a_success_stays_whatever_comes_after() -> None:
 @pytest.mark.parametrize("claimed", [False, True])
 @pytest.mark.parametrize("confirmed", [False, True])
 def test_a_check_that_says_otherwise_is_booked(late: bool, claimed: bool, confirmed: bool) -> None:
-    """Search and model disagree either way; only a model that takes back its own word is in doubt."""
+    """Search and model disagree either way; only a model that contradicts itself is doubtful."""
     ledger = _ledger(late=late)
     seen = Confirmed(_judged(0.6, adversarial=confirmed), _point(0.6), forwards=2)
     assert ledger.book_check(0, claimed, seen) == (claimed and not confirmed)

@@ -70,7 +70,7 @@ def _plain(
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 @pytest.mark.parametrize("rows", [1, 13, 50])
 def test_it_is_the_plain_loop(norm: str, rows: int, digits: Any) -> None:
-    """PGD in lockstep ends where the textbook loop ends, and counts how long each label survived."""
+    """PGD in lockstep ends where the textbook loop ends, counting each label's survival."""
     p, attack = _problem(digits, rows, norm, {"linf": 0.1, "l2": 0.5}[norm]), PGD(steps=7)
     # In double precision: in float32 torch's cross-entropy loses the gradient of confident samples
     # to rounding, ours does not.
@@ -91,7 +91,7 @@ def test_it_is_the_plain_loop(norm: str, rows: int, digits: Any) -> None:
     [PGD(steps=5), FGSM(), APGD(steps=6), PGD(steps=1, init="gaussian", objective="kl-from-clean")],
 )
 def test_it_costs_exactly_its_steps(attack: Any, digits: Any, seen: Any) -> None:
-    """`steps` forwards and as many backwards of the whole batch, none to look at the last point; fooled rows move on too."""
+    """`steps` forwards and backwards of the whole batch, no last look; fooled rows move on."""
     watched = seen(digits.model)
     with frozen(watched):
         found = lockstep(attack, watched, _problem(digits, 21, "linf", 0.15))

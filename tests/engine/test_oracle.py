@@ -22,7 +22,7 @@ CLASSES = 3
 
 
 def _model(x: Tensor) -> Tensor:
-    """Three logits of four pixels, row by row; flat where the third pixel is dark, NaN where the last is bright."""
+    """Three logits of four pixels, per row; flat if the third is dark, NaN if the last bright."""
     first = torch.linspace(-3, 4, 20).sin().reshape(5, 4)
     second = torch.linspace(1, 9, 15).cos().reshape(CLASSES, 5)
 
@@ -175,7 +175,7 @@ class Moody:
 def test_several_looks_are_averaged_and_put_to_the_vote(
     kind: str, offsets: list[float], wrong: bool
 ) -> None:
-    """Logits and gradients are means over the draws; each draw is a forward, and a backward where one is wanted."""
+    """Logits and gradients are means over draws; each draw is a forward, maybe a backward."""
     draws = len(offsets)
     slopes = [float(n + 1) for n in range(draws)]
     p = Problem.of(torch.zeros(4, 1), torch.zeros(4, dtype=torch.int64), 0.5, NORMS["linf"])

@@ -1,4 +1,4 @@
-"""The problems of samples: each is a function of the sample, the seed and the attack, not of its place."""
+"""The problems of samples: a function of sample, seed and attack, not of the place."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_each_row_has_its_own_budget() -> None:
 
 
 def test_wrong_from_the_start() -> None:
-    """The model's argmax against the label; logits that are no numbers are wrong whatever they say."""
+    """The model's argmax against the label; non-finite logits are always wrong."""
     split = _split()
     logits = _model(split.pixels(slice(None)))
     ill = logits.clone()
@@ -93,7 +93,7 @@ def test_wrong_from_the_start() -> None:
 
 @pytest.mark.parametrize("n", [0, 1, 7, 8, 9, N])
 def test_the_clean_pass_comes_tile_by_tile(n: int) -> None:
-    """No tile is larger than asked for; together they are one pass, and an empty split still has classes."""
+    """No tile is larger than asked; together they are one pass; an empty split has classes."""
     split = _split().take(torch.arange(n))
     tiles = list(clean_tiles(split, _model, Tiles(8, 8)))
     assert len(tiles) == max(1, -(-n // 8))

@@ -75,7 +75,7 @@ def _passes(tests: tuple[str, ...], kernels: str, threads: int, *, strict: bool)
 
 @pytest.mark.parametrize(("kernels", "threads"), [("avx2", 1), ("mkl-sse4", 2)])
 def test_widths_and_orders_change_nothing(kernels: str, threads: int) -> None:
-    """Two of the environments, and the quickest tests that every kernel which rounds by the number of rows would fail."""
+    """Two environments, and the quickest tests that fail on kernels that round by rows."""
     _passes(QUICK, kernels, threads, strict=True)
 
 
@@ -92,5 +92,5 @@ def test_the_tests_are_where_they_are_said_to_be(name: str) -> None:
     ("kernels", "threads", "strict"), [*itertools.product(KERNELS, (1, 2), (True, False))]
 )
 def test_everything_invariant_with_all_kernels(kernels: str, threads: int, strict: bool) -> None:
-    """Widths, orders, shards, stand-ins, replays and kills; with MKL's strict branch and without."""
+    """Widths, orders, shards, copies, replays and kills; with MKL's strict branch and without."""
     _passes(WHOLE, kernels, threads, strict=strict)

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.skipif(
     ("threat", "standing"), [("linf:8/255", range(1)), ("linf:0.5/255", range(4, 13))]
 )
 def test_apgd_agrees_with_the_reference_on_the_shipped_resnet(threat: str, standing: range) -> None:
-    """16 test images: the same verdicts but for one at most, and about as many survivors as the network is known to have.
+    """16 test images: equal verdicts but for one, about as many survivors as published.
 
     Random starts differ, and so does the first checkpoint (see attacks/apgd.py), so one sample near
     the boundary may differ.

@@ -67,7 +67,7 @@ def test_the_gravest_doubt_is_told(unfinished: bool, unconfirmed: int, nonfinite
 def test_a_margin_is_known_unless_all_attacks_kept_their_points(
     shown: list[bool], known: bool
 ) -> None:
-    """Before any attack the clean input's margin is all there is; after a success it is the point's."""
+    """Before any attack there is the clean margin only; after a success the point's."""
     record = Record(1.0)
     for each in shown:
         record.add(_attempt((0,) * 5, shown=each))

@@ -31,7 +31,7 @@ def _of_level(points: Mapping[tuple[int, int], Tensor], level: int = 0) -> dict[
 def test_every_broken_sample_falls_again_to_its_own_point(
     threat: str, width: int, digits: Any, told: Run
 ) -> None:
-    """At one forward more than the clean pass, with the numbers it fell with; nothing of the attack is run on it."""
+    """One forward more than the clean pass, the numbers it fell with, and no attack on it."""
     split = digits.split.take(torch.arange(60))
     first = told(SPECS, digits.model, split, threat)
     again = told(SPECS, digits.model, split, threat, width=width, replay=_of_level(first.points))
@@ -52,7 +52,7 @@ def test_every_broken_sample_falls_again_to_its_own_point(
 def test_points_too_large_for_the_smaller_budgets_count_at_the_larger(
     digits: Any, told: Run
 ) -> None:
-    """A stored point breaks its sample from the first budget on that holds it; below, the attack says what it always said."""
+    """A stored point breaks its sample from the first budget that holds it; below, no change."""
     split, budgets = digits.split.take(torch.arange(60)), (0.05, 0.1, 0.2)
     points = _of_level(told(["fgsm"], digits.model, split, "linf:0.2").points)
     points |= _of_level(
@@ -86,7 +86,7 @@ def test_points_too_large_for_the_smaller_budgets_count_at_the_larger(
 
 
 def test_points_of_another_model(digits: Any, told: Run) -> None:
-    """Where the points of another model break this one they count, where not the attack goes on as if there were none."""
+    """Another model's points count where they break this one, else the attack runs as ever."""
     torch.manual_seed(5)
     other = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     split = digits.split.take(torch.arange(40))
@@ -118,7 +118,7 @@ def test_points_of_another_model(digits: Any, told: Run) -> None:
 
 @pytest.mark.parametrize("bad", ["far", "outside the box", "nan", "clean"])
 def test_points_that_prove_nothing(bad: str, digits: Any, told: Run) -> None:
-    """A point outside budget or box, of NaN, or the clean input itself is looked at once and breaks nothing."""
+    """A point outside budget or box, NaN or clean is checked once and breaks nothing."""
     split = digits.split.take(torch.arange(20))
     x0 = split.pixels(slice(None))
     points = {"far": 1 - x0, "outside the box": x0 - 0.05, "nan": x0 * torch.nan, "clean": x0}[bad]
@@ -132,7 +132,7 @@ def test_points_that_prove_nothing(bad: str, digits: Any, told: Run) -> None:
 
 
 def test_replay_without_a_budget(digits: Any, told: Run) -> None:
-    """A stored point is one more candidate for the smallest: it stays where no attack comes nearer, and goes where one does."""
+    """A stored point is one candidate for the smallest: it stays unless an attack is nearer."""
     split = digits.split.take(torch.arange(40))
     good = told(["fmn:steps=40"], digits.model, split, "l2:inf")
     poor = told(["fmn:steps=6"], digits.model, split, "l2:inf")
@@ -152,7 +152,7 @@ def test_replay_without_a_budget(digits: Any, told: Run) -> None:
 
 
 class Coin(nn.Module):
-    """Right at the data (multiples of 1/16); elsewhere wrong three times in ten, anew at each look."""
+    """Right at the data (multiples of 1/16); elsewhere wrong in 30 %, drawn at each query."""
 
     def __init__(self, split: Split) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class Coin(nn.Module):
 
 
 def test_a_lucky_draw_is_no_replay(digits: Any, told: Run) -> None:
-    """Where an attack on a random model needs most of its draws, so does a stored point: one in three is not enough."""
+    """Attacks on a random model need most draws; so does a stored point: a third fails."""
     split = digits.split.take(torch.arange(60))
     points = dict(enumerate((split.pixels(slice(None)) - 0.02).abs()))
     torch.manual_seed(0)

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 class Sum(nn.Module):
-    """Logits made row by row from a few exact sums, so that they are equal in any batch of any processor."""
+    """Logits made row by row from a few exact sums: equal in any batch, on any processor."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ def _verdicts(
 def test_the_smallest_step_whose_multiples_all_agree(
     rows: int, step: int, gradient_only: bool
 ) -> None:
-    """Batches of fewer than `rows` rows round otherwise, in logits or gradients: tiles are padded to what does not."""
+    """Batches under `rows` rows round differently: tiles are padded to what does not."""
     model = SmallRoundOtherwise(rows, gradient_only=gradient_only)
     assert equality_of([model], _split().pixels(slice(0, 32))) == RowEquality(step, equal=True)
     assert shapes_of([model], _split(), 1)[0] == Tiles(step, step)
@@ -134,7 +134,7 @@ def test_the_smallest_step_whose_multiples_all_agree(
 def test_verdicts_are_equal_where_small_batches_round_otherwise(
     entries: Callable[..., list[AttackEntry]],
 ) -> None:
-    """Width 1 and width 64 decide the same, to the last bit, of a model that rounds by the number of rows."""
+    """Width 1 and width 64 agree to the last bit, for a model that rounds by row count."""
     model, split, attacks = (
         SmallRoundOtherwise(16),
         _split(),
@@ -161,7 +161,7 @@ def test_verdicts_are_equal_where_small_batches_round_otherwise(
 def test_where_nothing_agrees_it_is_said(
     model: nn.Module, why: str, entries: Callable[..., list[AttackEntry]]
 ) -> None:
-    """Rows by their place, by the rest of the batch, or drawn anew: recorded and flagged once, and the attack ends."""
+    """Rows by place, by neighbours, or random: recorded, flagged once, and the attack ends."""
     split = _split()
     verdicts, equality = _verdicts(model, 16, split, entries(["pgd:steps=3"]))
     assert len(verdicts) == len(split)
@@ -190,7 +190,7 @@ def test_both_of_two_models() -> None:
 
 
 def test_measured_once_and_counted_nowhere() -> None:
-    """A model behind a counter is asked directly, once per process; random states and buffers are left as they were."""
+    """A model behind a counter is asked directly, once per process; its state is restored."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(36, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
     calls: list[int] = []
     model.register_forward_hook(lambda module, inputs, output: calls.append(len(inputs[0])))
@@ -215,7 +215,7 @@ def test_no_samples_and_no_gradient() -> None:
 
 @pytest.mark.parametrize("last", [1, 8, 15, 16])
 def test_an_answer_does_not_depend_on_who_wants_a_gradient(last: int) -> None:
-    """Of a model that answers otherwise without a graph: rows at their last step hear the same whatever the others do."""
+    """A model that differs without a graph: rows at their last step get equal answers."""
     split, model = _split(16), Rounds()
     pool = Pool.of(split, [parse_threat("linf:0.02")[0]], model, seed=0, tiles=Tiles(32, 8))
     p, oracle = pool.problem(torch.arange(16)), ModelOracle(model, Tiles(32, 8))

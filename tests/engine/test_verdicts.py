@@ -21,7 +21,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def test_survivors_are_told_before_the_end(
     digits: Any, entries: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A sample that has stood its last attack is told of at once: a run that is stopped later keeps it."""
+    """A sample through its last attack is reported at once: a stopped run keeps it."""
     monkeypatch.setattr(module, "FLUSH_SECONDS", 0.0)
     split = digits.split.take(torch.arange(60))
     with frozen(digits.model):
@@ -39,7 +39,7 @@ def test_survivors_are_told_before_the_end(
 
 
 class Liar(nn.Module):
-    """Says the opposite on its second call, which is the first query of an attack on eight rows, and the truth otherwise."""
+    """Opposite on its second call, the first query of an attack on eight rows, else true."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -54,7 +54,7 @@ class Liar(nn.Module):
 def test_an_unconfirmed_success_leaves_the_sample_to_the_next_attacks(
     digits: Any, decide: Callable[..., Any], measured: Any
 ) -> None:
-    """A success that cannot be repeated is not the end of a row: it goes on, and a later success counts."""
+    """An unrepeatable success does not end a row: it continues, and a later one counts."""
     split = digits.split.take(torch.arange(8))
     liar = Liar(digits.model)
     measured(liar, split)
@@ -83,7 +83,7 @@ class Rounded(nn.Module):
 
 
 def test_ties_are_no_lost_successes(digits: Any, decide: Callable[..., Any]) -> None:
-    """Where margins tie at 0 the point that argmax calls wrong is the one kept, so every success is confirmed."""
+    """Where margins tie at 0 the point that argmax calls wrong is kept: all confirmed."""
     verdicts = decide(
         ["pgd:steps=20"], Rounded(digits.model), digits.split.take(torch.arange(120)), "linf:0.1"
     )

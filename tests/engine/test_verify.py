@@ -33,7 +33,7 @@ def _problem(x0: Tensor, y: list[int], eps: list[float], norm: str = "linf") -> 
 
 
 def test_verify_rejects_whatever_breaks_a_rule() -> None:
-    """Only a finite, misclassified point inside box and budget is adversarial; every other row names one broken rule."""
+    """Only a finite mistake in box and budget is adversarial; each other row breaks one rule."""
 
     def model(x: Tensor) -> Tensor:  # class 1 from 0.5 on; NaN and infinity on request
         logits = torch.stack([0.5 - x[:, 0], x[:, 0] - 0.5], 1) * 10
@@ -87,7 +87,7 @@ def test_verify_measures_both_norms() -> None:
 
 
 def test_judged_probabilities() -> None:
-    """The probability margin is p_y - max of the others, also for saturated logits; its sign is the margin's."""
+    """The probability margin is p_y - max of the others, also for saturated logits."""
     z = torch.tensor(
         [
             [2.0, -1.0, 0.5],
@@ -110,7 +110,7 @@ def test_judged_probabilities() -> None:
 
 @pytest.mark.parametrize("rows", [0, 1, 7, 8, 31, 32, 33, 40, 100])
 def test_tiles_have_few_shapes(rows: int, seen: Callable[..., Any]) -> None:
-    """Any number of rows is cut into tiles of 32, the last padded to a multiple of eight; the logits are those of the rows."""
+    """Any number of rows in tiles of 32, the last padded to 8; logits are the rows' own."""
     model = seen(nn.Linear(3, 2))
     x = torch.rand(rows, 3, generator=torch.Generator().manual_seed(rows))
     logits = forward_tiles(model, x, Tiles(32, 8))

@@ -1,4 +1,4 @@
-"""Writes the stored numbers anew, when a change is meant to change them: `python tests/golden/make.py`, then see the diff."""
+"""Writes the stored numbers after an intended change: `python tests/golden/make.py`."""
 
 from __future__ import annotations
 
