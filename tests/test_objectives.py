@@ -1,4 +1,4 @@
-"""What attacks climb: test vectors, fall-backs for few classes by hand, gradients, and shifts that must not matter."""
+"""Objectives: test vectors, few classes by hand, gradients, and irrelevant shifts."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def _problem(
     ],
 )
 def test_vectors(name: str, expected: list[float]) -> None:
-    """The values computed by hand in double precision, for z and a with y = 0 and 2 (and target 1)."""
+    """The values by hand in double precision, for z and a with y = 0 and 2 (target 1)."""
     found = _value(name, [CLEAN, CLEAN, ADVERSARIAL, ADVERSARIAL], [0, 2, 0, 2], [1] * 4)
     assert found.tolist() == pytest.approx(expected, abs=1e-6)
 
@@ -84,7 +84,7 @@ def test_divergence_vector() -> None:
 
 
 def test_margins_by_hand() -> None:
-    """z_y - max of the others, also when every logit is negative, when they tie, and with one class."""
+    """z_y - max of the others, also for negative logits, ties, and one class."""
     z = torch.tensor([[-5.0, -3.0, -9.0], [-5.0, -3.0, -9.0], [1.0, 1.0, 0.0], [-1.0, -2.0, -3.0]])
     y = torch.tensor([0, 1, 0, 0])
     assert margins(z, y).tolist() == [-2, 2, 0, 1]
@@ -126,7 +126,7 @@ LOGITS = st.lists(st.lists(st.floats(-20, 20), min_size=5, max_size=5), min_size
 @given(LOGITS, st.floats(-50, 50))
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_a_common_shift_of_the_logits_changes_nothing(z: list[list[float]], shift: float) -> None:
-    """Every objective depends on differences of logits only, but for true-logit, which moves by as much the other way."""
+    """Every objective depends on differences of logits, but true-logit, which shifts back."""
     y = [row.index(max(row)) for row in z]
     target = [(k + 1) % 5 for k in y]
     moved = torch.tensor(z, dtype=torch.float64) + shift
@@ -144,7 +144,7 @@ def test_a_common_shift_of_the_logits_changes_nothing(z: list[list[float]], shif
 @given(LOGITS, st.floats(0.01, 100))
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_dlr_does_not_see_the_scale(z: list[list[float]], scale: float) -> None:
-    """Multiplying all logits leaves both DLRs as they were (Croce and Hein's reason for them), and |DLR| <= 1."""
+    """Scaling all logits leaves both DLRs unchanged (Croce and Hein), and |DLR| <= 1."""
     z = [row for row in z if sorted(row)[-1] - sorted(row)[-3] > 1e-3]
     if not z:
         return
@@ -162,7 +162,7 @@ def test_dlr_does_not_see_the_scale(z: list[list[float]], scale: float) -> None:
 @given(LOGITS)
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_signs_tell_mistakes(z: list[list[float]]) -> None:
-    """`margin` and dlr are positive where the label lost, negative where it won; margin is minus the logit margin."""
+    """`margin` and dlr are positive where the label lost; margin is -(logit margin)."""
     for y in range(5):
         labels = [y] * len(z)
         value = _value("margin", z, labels)
@@ -177,7 +177,7 @@ def test_signs_tell_mistakes(z: list[list[float]]) -> None:
 @given(LOGITS)
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_soft_margin_is_between_its_bounds(z: list[list[float]]) -> None:
-    """Margin <= soft-margin <= margin + log(K - 1), it is minus `soft_margins`, and cross-entropy is its softplus."""
+    """Margin <= soft-margin (= -`soft_margins`) <= margin + log(K - 1); its softplus is CE."""
     logits = torch.tensor(z, dtype=torch.float64)
     for y in range(5):
         labels = [y] * len(z)
@@ -225,7 +225,7 @@ def test_rows_are_independent(name: str) -> None:
 
 
 def test_names() -> None:
-    """Every name is found, a typo is answered with the nearest, and the sets of special needs are of known names."""
+    """Every name is found, a typo gets the nearest, and special needs are of known names."""
     assert all(find_objective(name) is objective for name, objective in OBJECTIVES.items())
     assert OBJECTIVES.keys() >= ANCHORED > TARGETED
     with pytest.raises(
@@ -235,7 +235,7 @@ def test_names() -> None:
 
 
 def test_the_gradient_of_cross_entropy_survives_confidence() -> None:
-    """At a logit margin of 60 float32's usual cross-entropy has no gradient left; ours has the exact one, e^-60 in size."""
+    """At a logit margin of 60 usual float32 cross-entropy has no gradient; ours has e^-60."""
     logits = torch.tensor([[60.0, 0.0, -5.0]], requires_grad=True)
     value = OBJECTIVES["cross-entropy"](logits, _problem(logits, [0]))
     (grad,) = torch.autograd.grad(value.sum(), logits)
@@ -276,7 +276,7 @@ def test_temperatures_are_of_extreme_scales_only(logits: list[float], temperatur
 @pytest.mark.parametrize("name", sorted(OBJECTIVES))
 @pytest.mark.parametrize("scale", [1e-6, 1e-2, 1e2, 1e4])
 def test_no_objective_depends_on_an_extreme_scale(name: str, scale: float) -> None:
-    """The gradient's direction is the one of logits that were scaled to the usual size to begin with."""
+    """The gradient's direction is that of logits scaled to the usual size beforehand."""
     z0 = torch.tensor([[2.0, -1.0, 0.5, 0.0], [0.4, 1.9, 0.1, -0.2]], dtype=torch.float64)
 
     def direction(size: Tensor, temperature: Tensor | None) -> Tensor:
@@ -298,7 +298,7 @@ def test_no_objective_depends_on_an_extreme_scale(name: str, scale: float) -> No
 def test_an_offset_common_to_all_logits_costs_no_digits(
     name: str, scale: float, offset: float
 ) -> None:
-    """In float32: values and gradients are those without it, where the logits themselves are exact beside it."""
+    """In float32: values and gradients are as without it, where logits are exact."""
     z0 = torch.tensor([[2.0, -1.0, 0.5, 0.0, -3.0], [0.5, 2.0, 0.0, -0.5, 1.0]]) * scale
     z = z0 + torch.tensor([0.0, 1.0, -1.0, 0.5, 0.0]) * scale
     temperature = temperatures(z0)

@@ -167,7 +167,7 @@ def test_what_cannot_be_a_label(tmp_path: Path, png: Png) -> None:
 
 
 def test_the_label_column_is_no_numbering_of_something_else(tmp_path: Path, png: Png) -> None:
-    """Ids, sizes and file names are not taken; of two columns that could be labels none is; a single one is, and it is said."""
+    """Ids, sizes and file names are not taken; of two candidates none; a single one, noted."""
     path = tmp_path / "set/test.parquet"
     path.parent.mkdir()
     base = {

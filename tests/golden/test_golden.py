@@ -48,7 +48,7 @@ def test_the_counts(make, out):
 
 
 def test_the_stored_counts_can_tell_models_apart():
-    """The stored numbers are far enough from 0, from 60 and from each other for the tolerance to mean something."""
+    """The stored numbers are far enough apart for the tolerance to mean something."""
     stored = json.loads((HERE / "numbers.json").read_text())
     for counts in stored.values():
         assert counts["n_clean_correct"] - counts["n_robust"] > 2 * TOLERANCE
@@ -60,7 +60,7 @@ def test_the_stored_counts_can_tell_models_apart():
     "table", ["runs", "samples", "measures", "sample_measures", "checks", "epochs"]
 )
 def test_the_schema(make, out, table):
-    """Names, order, types and nullability of the columns are the stored ones: a change needs a new schema version."""
+    """The columns' names, order, types and nullability are stored: changes need a new version."""
     stored, found = json.loads((HERE / "schema.json").read_text())[table], make.schemas(out)[table]
     assert list(found.items()) == list(stored.items())
 

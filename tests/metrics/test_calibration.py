@@ -14,7 +14,7 @@ def test_calibrated_probabilities_have_no_error() -> None:
 
 
 def test_the_error_by_hand() -> None:
-    """30 samples at 0.95 that are all wrong, 70 at 0.55 of which half are right: 0.3 * 0.95 + 0.7 * 0.05."""
+    """30 samples at 0.95, all wrong, 70 at 0.55, half right: 0.3 * 0.95 + 0.7 * 0.05."""
     confidence = np.repeat([0.95, 0.55], [30, 70])
     correct = np.concatenate([np.zeros(30, bool), np.arange(70) % 2 == 0])
     assert expected_calibration_error(confidence, correct) == pytest.approx(0.3 * 0.95 + 0.7 * 0.05)

@@ -17,7 +17,7 @@ def head(*rows: list[float]) -> nn.Linear:
 
 
 def test_the_fewest_features_for_nine_tenths() -> None:
-    """Contributions 6, 3, 1 and -5: two features are 90 % of the positive 10; equal ones are all needed."""
+    """Contributions 6, 3, 1, -5: two features are 90 % of the positive 10; equal ones all count."""
     layer = head([6.0, 3.0, 1.0, -5.0], [2.0, 2.0, 2.0, 0.0])
     h = torch.ones(1, 4)
     assert features_needed(layer, h, torch.tensor([0])).tolist() == [2]

@@ -17,7 +17,7 @@ from robbench.models.heads import build_head
 
 
 def test_distance_of_a_linear_head() -> None:
-    """|w.h + b| / ||w|| of the difference of two rows, by hand: the nearer of two boundaries counts."""
+    """|w.h + b| / ||w|| of the difference of two rows, by hand: the nearer of two boundaries."""
     head = nn.Linear(2, 3)
     with torch.no_grad():
         head.weight.copy_(torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 2.0]]))
@@ -36,7 +36,7 @@ def test_distance_of_a_linear_head() -> None:
     ["linear", "center", "gaussian", "max-mahalanobis:scale=3", "max-mahalanobis:width=6", "score"],
 )
 def test_a_step_of_that_length_ends_on_the_boundary(spec: str) -> None:
-    """For every head of ours: moved against the gradient by the distance, two logits tie; by less, they do not."""
+    """For every head of ours: moved by the distance, two logits tie; by less, they do not."""
     torch.manual_seed(0)
     classes = 2 if spec == "score" else 4
     head = build_head(spec, 5, classes).double()
@@ -75,7 +75,7 @@ def test_another_head_is_first_order() -> None:
 
 
 def test_a_linear_layer_that_normalises_is_first_order() -> None:
-    """Cosine similarity to two axes at (3, 4): (z_0 - z_1) / ||gradient|| with its gradient by hand, orthogonal to h."""
+    """Cosine similarity to two axes at (3, 4): (z_0 - z_1) / ||gradient||, by hand."""
 
     class Cosine(nn.Linear):
         def forward(self, h: torch.Tensor) -> torch.Tensor:

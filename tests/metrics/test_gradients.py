@@ -60,7 +60,7 @@ def test_the_dual_norm_is_that_of_the_threat_model(norm: str) -> None:
 
 
 def test_first_order_flips_are_exact_for_a_linear_model() -> None:
-    """Margin <= eps ||grad||_1 is the exact criterion in linf: margin 1 against length 5 falls at eps 0.2, not below."""
+    """Margin <= eps ||grad||_1 is exact in linf: margin 1 with length 5 falls at eps 0.2."""
     x, y = torch.tensor([[1.0, 0.0, 0.0]]), torch.tensor([0])
     margin, grad = slopes(linear, x, y)[1]["margin"]
     length = lengths(grad)["l1"]
@@ -90,7 +90,7 @@ def test_a_model_that_cuts_the_graph_has_zero_gradients() -> None:
 
 
 def test_a_saturated_network_keeps_its_slope() -> None:
-    """Finite differences in float64 agree with what is measured in float64, through a nonlinear network."""
+    """Finite differences in float64 agree with the measures, through a nonlinear network."""
     torch.manual_seed(0)
     net = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 3)).double()
     x, y, step = torch.rand(4, 3, dtype=torch.float64), torch.tensor([0, 1, 2, 0]), 1e-6

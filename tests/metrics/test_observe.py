@@ -76,7 +76,7 @@ class Tokens(nn.Module):
 
 
 def test_the_head_of_a_foreign_model_is_found(digits):
-    """Its last nn.Linear, if the logits are what it puts out; else the reason is said and feature measures are null."""
+    """Its last nn.Linear, if its output is the logits; else a reason, and null measures."""
     x = digits.pixels(slice(0, 8))
     known = External(Odd(), 10)
     assert find_head(known, x).module is known.body.last

@@ -19,17 +19,17 @@ def told(draw: Callable[[np.random.Generator], np.ndarray]) -> list[int | None]:
 
 @pytest.mark.parametrize("shape", ["normal", "exponential", "gumbel"])
 def test_one_bump_is_rarely_taken_for_more(shape: str) -> None:
-    """At level 5 % at most 3 of 20 one-bump samples (300 values) are refused: chance 1.6 % for a test that keeps its level."""
+    """At level 5 %, at most 3 of 20 one-bump samples (300 values) are refused: chance 1.6 %."""
     assert sum(found != 1 for found in told(lambda rng: getattr(rng, shape)(size=300))) <= 3
 
 
 def test_heavy_tails_are_no_peaks() -> None:
-    """Outliers of Student's t with 3 degrees of freedom form bumps of their own in any kernel density; they do not count."""
+    """Outliers of Student's t (3 degrees of freedom) form bumps in any density; not counted."""
     assert sum(found != 1 for found in told(lambda rng: rng.standard_t(3, size=300))) <= 3
 
 
 def test_two_bumps_are_seen() -> None:
-    """Four deviations apart, 40 % to 60 %: at most 3 of 20 samples of 300 values are missed or split."""
+    """Four deviations apart, 40 % to 60 %: at most 3 of 20 samples are missed or split."""
 
     def draw(rng: np.random.Generator) -> np.ndarray:
         return rng.normal(size=300) + 4 * (rng.random(300) < 0.4)
@@ -58,7 +58,7 @@ def test_many_far_bumps_end_the_search() -> None:
 
 
 def test_what_cannot_be_told() -> None:
-    """Few values: nothing. One value repeated: one peak. Values that are not finite are left out."""
+    """Few values: nothing. One value repeated: one peak. Non-finite values are left out."""
     assert peaks(np.arange(FEWEST - 1.0)) is None
     assert peaks(np.full(100, 2.5)) == 1
     values = np.random.default_rng(0).normal(size=200)
@@ -75,7 +75,7 @@ def test_the_same_values_give_the_same_number() -> None:
 
 
 def test_modes_against_a_density_on_a_fine_grid() -> None:
-    """The binned density has as many modes as scipy's exact one, and needs its bandwidth for one mode to 2 %."""
+    """The binned density has scipy's number of modes, and its bandwidth for one mode to 2 %."""
     from scipy.stats import gaussian_kde
 
     values = np.random.default_rng(2).normal(size=120)

@@ -76,7 +76,7 @@ def test_the_svm_of_a_network_is_never_beaten(digits):
 
 
 def test_features_that_are_no_numbers_are_left_out(digits):
-    """One broken row: its own numbers are not finite, and means, ranks and SVMs are those of the rest."""
+    """One broken row: its numbers are not finite; means, ranks and SVMs are of the rest."""
     model = convolutional()
     with frozen(model):
         seen = inspect_model(model, find_head(model, digits.pixels(slice(0, 8))), digits, 32)

@@ -15,7 +15,7 @@ from robbench.metrics.svm import largest_margin
 
 
 def clouds(gap: float, n: int = 40, d: int = 6, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Two clouds whose best margin is gap / 2: two pairs of points that face each other along the first axis hold it there."""
+    """Two clouds with best margin gap / 2, held by two pairs that face each other on axis one."""
     rng = np.random.default_rng(seed)
     one, other = rng.normal(size=(n, d)), rng.normal(size=(n, d))
     one[:, 0], other[:, 0] = gap / 2 + np.abs(one[:, 0]), -gap / 2 - np.abs(other[:, 0])
@@ -26,7 +26,7 @@ def clouds(gap: float, n: int = 40, d: int = 6, seed: int = 0) -> tuple[np.ndarr
 @pytest.mark.parametrize("gap", [3.0, 0.1, 0.004])
 @pytest.mark.parametrize("scale", [1.0, 1e4])
 def test_the_largest_margin_is_known_by_construction(gap: float, scale: float) -> None:
-    """Half of the gap between two points that are nearest in the two hulls, at any scale and far from the origin."""
+    """Half the gap between the nearest points of two hulls, at any scale and far off."""
     one, other = (scale * points + 100 * scale for points in clouds(gap))
     best = largest_margin(one, other)
     assert best.solved
@@ -35,7 +35,7 @@ def test_the_largest_margin_is_known_by_construction(gap: float, scale: float) -
 
 
 def test_the_model_of_the_largest_margin_has_ratio_one_and_a_rotated_one_less() -> None:
-    """A head along the best direction reaches the optimum; turned by an angle it has less, and one that errs a negative ratio."""
+    """A head along the best direction is optimal; a turned one has less, a wrong one < 0."""
     one, other = clouds(2.0)
     labels = np.repeat([0, 1], [len(one), len(other)])
     h = torch.tensor(np.concatenate([one, other]))

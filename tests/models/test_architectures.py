@@ -1,4 +1,4 @@
-"""The built-in architectures: sizes from the literature, parity with reference code, any image shape."""
+"""The built-in architectures: published sizes, parity with reference code, any image shape."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _parameters(model: nn.Module) -> int:
 
 
 def test_published_parameter_counts(info: MakeInfo) -> None:
-    """WRN-28-10 has 36.5 million parameters (its paper's table) and PreAct-ResNet-18 11.17 million."""
+    """WRN-28-10 has 36.5 million parameters (paper's table), PreAct-ResNet-18 11.17 million."""
     assert round(_parameters(create("wide-resnet", info())) / 1e6, 1) == 36.5
     assert round(_parameters(create("preact-resnet18", info())) / 1e6, 2) == 11.17
 
@@ -36,7 +36,7 @@ def test_published_parameter_counts(info: MakeInfo) -> None:
 def test_logits_are_the_head_of_the_features(
     spec: str, shape: tuple[int, ...], info: MakeInfo
 ) -> None:
-    """output() gives logits [B,K] equal to forward(), and features [B,D] that the head maps to them."""
+    """output() gives logits [B,K] equal to forward(), and features [B,D] that map to them."""
     model = create(spec, info(shape)).eval()
     x = torch.rand(4, *shape)
     logits, features = model.output(x)
@@ -48,7 +48,7 @@ def test_logits_are_the_head_of_the_features(
 
 @pytest.mark.parametrize("shape", [(1, 8, 8), (2, 9, 13), (1, 28, 28), (3, 33, 40), (3, 64, 64)])
 def test_small_cnn_takes_any_size(shape: tuple[int, ...], info: MakeInfo) -> None:
-    """The small CNN works for odd, oblong and large images, and its gradient reaches every pixel."""
+    """The small CNN takes odd, oblong and large images; its gradient reaches every pixel."""
     model = create("small-cnn:width=8", info(shape, 3))
     x = torch.rand(2, *shape, requires_grad=True)
     model(x).square().sum().backward()
@@ -57,7 +57,7 @@ def test_small_cnn_takes_any_size(shape: tuple[int, ...], info: MakeInfo) -> Non
 
 
 def test_linear_classifier_is_logistic_regression(info: MakeInfo) -> None:
-    """mlp:depth=0 with scikit-learn's weights predicts scikit-learn's decision values on normalised pixels."""
+    """mlp:depth=0 with scikit-learn's weights gives its decision values on normalised pixels."""
     generator = torch.Generator().manual_seed(0)
     x, y = torch.rand(60, 2, 3, 3, generator=generator), torch.arange(60) % 3
     model = create("mlp:depth=0", info((2, 3, 3), 3))

@@ -81,7 +81,7 @@ def small(info: MakeInfo) -> DataInfo:
 
 
 def test_a_factory_is_wrapped_with_features(name: str, small: DataInfo) -> None:
-    """Options reach the factory with their types, and features are what its last nn.Linear reads."""
+    """Options reach the factory with their types; features are its last nn.Linear's input."""
     model = create(f"{name}:Net:width=9,deep=true", small)
     x = torch.rand(5, 3, 2, 2)
     logits, features = model.output(x)
@@ -136,7 +136,7 @@ def test_the_head_of_a_private_model_can_be_replaced(name: str, info: MakeInfo) 
 def test_without_a_linear_layer_there_are_logits_but_no_features(
     name: str, small: DataInfo
 ) -> None:
-    """A model without nn.Linear, or whose last one is not used, gives logits and no features; to ask for them is a UserError."""
+    """Without an nn.Linear in use a model has logits and no features; asking is a UserError."""
     x = torch.rand(2, 3, 2, 2)
     for factory, words in (("without_linear", "no nn.Linear"), ("unused", "takes no part")):
         model = create(f"{name}:{factory}", small)
@@ -179,7 +179,7 @@ def test_a_module_is_named_without_its_suffix(name: str, small: DataInfo) -> Non
 
 
 def test_a_factory_that_raises(name: str, small: DataInfo) -> None:
-    """A factory's own exception is a UserError that quotes it; a module that is not there is a UserError."""
+    """A factory's exception is a UserError that quotes it; so is a missing module."""
     with pytest.raises(UserError, match="OSError: no weights here"):
         create(f"{name}:fails", small)
     with pytest.raises(UserError, match="no module 'nowhere_to_be_found'"):
@@ -217,13 +217,13 @@ class _Fixed(nn.Module):
     ],
 )
 def test_outputs_that_are_not_logits(value: object, words: str) -> None:
-    """Wrong shapes, non-finite values, probabilities and log-probabilities are each refused in one line."""
+    """Wrong shapes, non-finite values and (log-)probabilities are each refused in one line."""
     with pytest.raises(UserError, match=words):
         check_logits(_Fixed(value), torch.zeros(2, 5), 3)
 
 
 def test_logits_pass_and_one_odd_row_does_not_condemn() -> None:
-    """Ordinary logits pass, even when one row happens to be non-negative with sum 1, or all are in [0,1].
+    """Ordinary logits pass, even a non-negative row with sum 1, or all in [0,1].
 
     So do rows without an answer beside others, and classes that are ruled out.
     """
@@ -247,7 +247,7 @@ def test_a_model_that_cannot_take_the_shape() -> None:
 
 
 def test_modes_and_statistics_are_restored() -> None:
-    """Each layer keeps its own mode (a frozen batch norm too), and running statistics do not move."""
+    """Each layer keeps its mode (a frozen batch norm too), and running statistics stay."""
     model = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Dropout(0.5))
     model.train()
     model[1].eval()

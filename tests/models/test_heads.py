@@ -64,7 +64,7 @@ def authors_centers(classes: int, dimension: int) -> np.ndarray:
 
 @pytest.mark.parametrize("classes", range(2, 101))
 def test_gram_matrix_of_the_centers(classes: int) -> None:
-    """1 on the diagonal, -1/(K-1) off it, in the least dimension and in more; the buffer has it in float32."""
+    """1 on the diagonal, -1/(K-1) off it, in the least dimension and more; float32 buffer."""
     gram = torch.full((classes, classes), -1 / (classes - 1), dtype=torch.float64).fill_diagonal_(1)
     for dimension in (classes - 1, classes, classes + 7):
         mu = simplex(classes, dimension)
@@ -94,7 +94,7 @@ def test_distance_of_two_centers() -> None:
 
 
 def test_logits_are_distances() -> None:
-    """-factor ||h - mu_k||^2 by loops in float64, without and with a layer before the centres; half of it for L-GM."""
+    """-factor ||h - mu_k||^2 by loops in float64, with and without a layer; half for L-GM."""
     torch.manual_seed(0)
     x = torch.randn(5, 6, dtype=torch.float64)
 
@@ -123,7 +123,7 @@ def test_logits_are_distances() -> None:
 
 
 def test_small_distances_keep_their_digits() -> None:
-    """1e-3 from a centre of length 100 the squared distance is right to 1e-5 in float32; ||h||^2 - 2 h.mu + ||mu||^2 is all
+    """1e-3 from a centre of length 100 the squared distance is right to 1e-5; the expansion is all
     rounding there.
     """
     torch.manual_seed(0)
@@ -151,7 +151,7 @@ def test_gradients_of_heads(spec: str) -> None:
 
 @pytest.fixture
 def climb() -> Callable[[str, Tensor], Tensor]:
-    """The gradient [4,8] in the features of what an attack climbs, on four classes with centres of length 10, one row each."""
+    """The gradient [4,8] in the features of what an attack climbs: four classes, length 10."""
 
     def gradient(name: str, h: Tensor) -> Tensor:
         rows, h = torch.arange(4), h.clone().requires_grad_()
@@ -175,7 +175,7 @@ def climb() -> Callable[[str, Tensor], Tensor]:
 def test_attacks_on_distances_have_gradients(
     name: str, climb: Callable[[str, Tensor], Tensor]
 ) -> None:
-    """On the wrong side and on the right one up to a margin of 80, what attacks climb has a gradient in float32."""
+    """On the wrong side, and up to a margin of 80, attacks have a gradient in float32."""
     centers = 10 * simplex(4, 8).float()
     for share in (-1.0, 0.0, 0.1, 0.3):
         grad = climb(
@@ -189,7 +189,7 @@ def test_attacks_on_distances_have_gradients(
 def test_true_logit_shows_a_way_where_cross_entropy_has_none(
     climb: Callable[[str, Tensor], Tensor],
 ) -> None:
-    """At the centre's side the margin is 267 and e^-267 is zero in float32; 2 (h - mu_y) is not, and points away from mu_y."""
+    """At the centre's side e^-267 is zero in float32; 2 (h - mu_y) is not, and points away."""
     centers = 10 * simplex(4, 8).float()
     assert bool((climb("cross-entropy", centers + 1e-3) == 0).all())
     assert torch.allclose(climb("true-logit", centers + 1e-3), torch.full((4, 8), 2e-3), rtol=1e-2)
@@ -200,7 +200,7 @@ def test_true_logit_shows_a_way_where_cross_entropy_has_none(
     [PGD(steps=5, objective="true-logit"), APGD(steps=8, objective="true-logit"), PGD(steps=5)],
 )
 def test_verdicts_do_not_depend_on_the_width(attack: PGD | APGD) -> None:
-    """Attacks on a distance head give the same verdicts, bit for bit, however many rows are in flight; some succeed."""
+    """Attacks on a distance head give the same verdicts for any number of rows; some succeed."""
     model, split, threat = (
         toy_model().with_head("max-mahalanobis:scale=2,width=5").eval(),
         toy_split(24),
@@ -213,7 +213,7 @@ def test_verdicts_do_not_depend_on_the_width(attack: PGD | APGD) -> None:
 
 
 def test_true_logit_goes_away_from_the_center() -> None:
-    """Every row that PGD on true-logit attacks ends further from its class' centre than it began."""
+    """Every row of PGD on true-logit ends further from its class' centre than it began."""
     model, split = toy_model().with_head("max-mahalanobis:scale=2").eval(), toy_split(24)
     index, inner = (
         torch.arange(len(split)),
@@ -242,7 +242,7 @@ def test_true_logit_goes_away_from_the_center() -> None:
 def test_round_trip(
     spec: str, foreign: bool, tmp_path: Path, info: MakeInfo, private_module: Callable[[str], str]
 ) -> None:
-    """A model folder gives back the head with its options, centres and logits, for our models and for foreign ones."""
+    """A model folder restores the head's options, centres and logits, for any model."""
     model_spec = "mlp:width=5"
     if foreign:
         source = (
@@ -321,7 +321,7 @@ def test_a_model_of_too_few_features_is_refused(info: MakeInfo) -> None:
 
 
 def test_what_is_trained_and_what_decays(info: MakeInfo) -> None:
-    """Fixed centres and moving ones are buffers; the means of L-GM are a parameter, among those that decay."""
+    """Fixed and moving centres are buffers; the means of L-GM are a decayed parameter."""
 
     def parts(spec: str) -> tuple[Classifier, set[str], set[str]]:
         model = create("mlp:width=5", info((1, 8, 8), 4)).with_head(spec)

@@ -1,4 +1,4 @@
-"""How foreign modules are asked: whatever they take and return, logits and gradients are those of the plain network."""
+"""How foreign modules are called: logits and gradients are those of the plain network."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _asked(model: Callable[[Tensor], Tensor], x: Tensor) -> tuple[Tensor, Tensor
 def test_logits_gradients_and_features_are_those_of_the_plain_network(
     before: Any, after: Any, plain: Any
 ) -> None:
-    """In-place steps, batches of one and output objects change nothing, and the input stays as it was."""
+    """In-place steps, batches of one and output objects change nothing, nor the input."""
     x = torch.rand(5, 1, 4, 4, generator=torch.Generator().manual_seed(1))
     kept = x.clone()
     model = _wrapped(_Body(before, after))
@@ -119,7 +119,7 @@ def test_a_model_that_spoils_its_input_elsewhere_is_refused() -> None:
 
 
 def test_auxiliary_outputs_are_left_out_in_training_only() -> None:
-    """The first of several outputs in training mode; in evaluation mode nobody knows which one is meant."""
+    """The first of several outputs in training mode; in evaluation mode it is ambiguous."""
     body = _Body(_same, _same)
     body.after = lambda z: (z, z + 1) if body.training else z
     model, x = _wrapped(body), torch.rand(4, 1, 4, 4)
@@ -131,7 +131,7 @@ def test_auxiliary_outputs_are_left_out_in_training_only() -> None:
 
 @pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
 def test_one_output_for_two_classes(shape: tuple[int, ...]) -> None:
-    """An output z becomes (-z/2, z/2): the margin of class 1 is z, and class 1 is predicted where z is positive."""
+    """An output z becomes (-z/2, z/2): class 1 has margin z, predicted where z > 0."""
     body = _Body(_same, lambda z: z.reshape(shape), classes=1)
     model, x = _wrapped(body, 2), torch.rand(6, 1, 4, 4)
     logits, z = model(x), body.net(x)[:, 0]
@@ -151,7 +151,7 @@ def test_a_single_sigmoid_is_refused() -> None:
 
 
 def test_more_outputs_than_classes() -> None:
-    """The outputs that were named, or those of a subset's classes, are the logits; others are refused with the way out."""
+    """The named outputs, or a subset's classes, are the logits; others are refused with advice."""
     x, body = torch.rand(4, 1, 4, 4), _Body(_same, _same, classes=10)
     for model in (_wrapped(body, 2, outputs=(3, 8)), _wrapped(body, 2, {10: [3, 8]})):
         assert torch.equal(model(x), body.net(x)[:, [3, 8]])
@@ -179,7 +179,7 @@ def test_outputs_that_name_no_classes(text: str) -> None:
 
 
 def test_a_rejection_is_no_answer() -> None:
-    """The row of a rejected input is NaN, which counts as neither right nor adversarial; others keep their logits."""
+    """A rejected input's row is NaN: neither right nor adversarial; others keep their logits."""
     body = _Body(_same, _same, classes=4)
     x = torch.rand(64, 1, 4, 4, generator=torch.Generator().manual_seed(1))
     z = body.net(x)
@@ -218,7 +218,7 @@ def test_a_rejection_is_no_answer() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
 def test_other_precisions_are_cast_to_and_from(dtype: torch.dtype) -> None:
-    """Inputs are cast to the weights' type, logits to float32; the gradient is in the input's type."""
+    """Inputs are cast to the weights' type, logits to float32, gradients to the input's type."""
     body = _Body(_same, _same).to(dtype)
     model, x = _wrapped(body), torch.rand(3, 1, 4, 4)
     logits, gradient = _asked(model, x)
@@ -236,7 +236,7 @@ def test_a_copy_is_asked_in_the_same_way() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*torch.jit")
 def test_modes_of_modules_that_have_none_or_set_them_otherwise() -> None:
-    """A frozen script, an exported module and a `train` with another meaning can be wrapped, and keep their answers."""
+    """A frozen script, an exported module, an odd `train`: wrapped, with the same answers."""
     x = torch.rand(4, 1, 4, 4)
 
     class Loops(nn.Sequential):
@@ -262,7 +262,7 @@ def test_modes_of_modules_that_have_none_or_set_them_otherwise() -> None:
 
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
 def test_reentrant_checkpoints_have_the_gradient_of_the_plain_network() -> None:
-    """Also a Jacobian's several, and those of the weights in training; such a model's own graph refuses `autograd.grad`."""
+    """Also a Jacobian's, and the weights' in training; its own graph refuses `autograd.grad`."""
 
     class Checkpointed(_Body):
         def forward(self, x: Tensor) -> Any:

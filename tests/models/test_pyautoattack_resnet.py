@@ -38,7 +38,7 @@ def _reference_resnet() -> nn.Module:
 
 
 def test_pyautoattack_resnet_equals_its_original(info: MakeInfo) -> None:
-    """Our ResNet-18 gives bit for bit the logits of pyautoattack's own examples/resnet.py, and is in evaluation mode."""
+    """Our ResNet-18 equals pyautoattack's examples/resnet.py bit for bit, in eval mode."""
     model, reference = create("pyautoattack-resnet18", info()), _reference_resnet()
     x = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

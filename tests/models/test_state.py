@@ -1,4 +1,4 @@
-"""A model's state is all that its answers rest on: what no state dict holds counts, what a pass writes does not."""
+"""A model's state is all its answers depend on, beyond the state dict, without scratch."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def _write(
     ],
 )
 def test_round_trip(spec: str, head: str, tmp_path: Path, info: MakeInfo) -> None:
-    """A saved model comes back with equal logits, hash, head, batch-norm statistics and config, in evaluation mode."""
+    """A saved model returns with equal logits, hash, head, statistics and config, in eval mode."""
     model = _write(tmp_path / "m", spec, info((1, 8, 8), 2), head=head)
     loaded, config = load_model(tmp_path / "m", None)
     x = torch.rand(3, 1, 8, 8)
@@ -70,7 +70,7 @@ def test_round_trip(spec: str, head: str, tmp_path: Path, info: MakeInfo) -> Non
 
 
 def test_which_weights(tmp_path: Path, info: MakeInfo) -> None:
-    """`best` and `last` name other files of the same folder; one that is missing is an error that lists those there are."""
+    """`best` and `last` name other files of the folder; a missing one lists those present."""
     _write(tmp_path, "mlp:width=3", info((1, 8, 8)))
     other = create("mlp:width=3", info((1, 8, 8)))
     save(tmp_path, "best.safetensors", other)
@@ -92,7 +92,7 @@ def test_loading_leaves_the_global_generator_alone(tmp_path: Path, info: MakeInf
 def test_a_private_model_comes_back(
     tmp_path: Path, info: MakeInfo, private_module: Callable[[str], str]
 ) -> None:
-    """A module:factory model is rebuilt from its spec and its weights, by those who trust the code that its config names."""
+    """A module:factory model is rebuilt from spec and weights where its code is trusted."""
     name = private_module(
         "from torch import nn\ndef net(width=3):\n"
         "    return nn.Sequential(nn.Flatten(), nn.Linear(64, width))\n"
@@ -106,7 +106,7 @@ def test_a_private_model_comes_back(
 
 
 def test_the_hash_sees_every_bit_and_name() -> None:
-    """One changed bit, another dtype or another name gives another hash; an equal copy gives the same."""
+    """A changed bit, dtype or name gives another hash; an equal copy gives the same."""
     first, second = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
     second.load_state_dict(first.state_dict())
     assert model_hash(first) == model_hash(second)
@@ -119,7 +119,7 @@ def test_the_hash_sees_every_bit_and_name() -> None:
 
 
 def test_a_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When the final rename fails the old weights stay, no temporary file is left, and the error is a RunError."""
+    """When the final rename fails the old weights stay, no temporary file, a RunError."""
     model = torch.nn.Linear(2, 2)
     save(tmp_path, "model.safetensors", model)
     before = (tmp_path / "model.safetensors").read_bytes()
@@ -145,7 +145,7 @@ def test_tied_weights_can_be_saved(tmp_path: Path) -> None:
 
 
 def test_corrupt_and_truncated_weights(tmp_path: Path) -> None:
-    """Garbage, an empty file, every kind of cut and a pickle are refused in one line, and the model is unchanged."""
+    """Garbage, an empty file, cuts and a pickle are refused; the model is unchanged."""
     model = torch.nn.Linear(4, 3)
     path = save(tmp_path, "model.safetensors", model)
     good, before = path.read_bytes(), model_hash(model)
@@ -202,7 +202,7 @@ def test_weights_of_another_model(tmp_path: Path) -> None:
 def test_configs_that_do_not_fit(
     changes: dict[str, Any], words: str, tmp_path: Path, info: MakeInfo
 ) -> None:
-    """A config of another version, with wrong types, or of another model than the weights is a UserError."""
+    """A config of another version, type or model than the weights is a UserError."""
     _write(tmp_path, "mlp:width=3", info((1, 8, 8)), changes=changes)
     with pytest.raises(UserError, match=words) as caught:
         load_model(tmp_path, None)

@@ -22,7 +22,7 @@ ARGV = ["/opt/bin/robbench", "attack", "ce", "--threat", "linf:0.1"]
 
 
 def _rows(n: int = 40, seed: int = 0, eps: float = 0.1, labels: int = 4) -> list[dict[str, Any]]:
-    """Sample rows: one in ten wrong without an attack, of the others those nearer than eps (sizes drawn up to 0.3) fall."""
+    """Sample rows: one in ten wrong when clean, others fall if nearer than eps (up to 0.3)."""
     rng = np.random.default_rng(seed)
     rows = []
     for i in range(n):

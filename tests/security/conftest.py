@@ -31,7 +31,7 @@ def make(width=4):
 
 @pytest.fixture
 def hostile(private: Callable[..., Path]) -> Callable[..., Path]:
-    """The working folder that holds such a module; `hostile().joinpath("ran")` exists once `hostile.py` was imported."""
+    """The folder of such a module; `hostile().joinpath("ran")` exists once it was imported."""
     return lambda name="hostile": private(name, MARKING)
 
 

@@ -1,4 +1,4 @@
-"""Names in files, shown in every form a command has: no terminal, spreadsheet, CI system or Markdown obeys them."""
+"""Names in files, in every output: no terminal, spreadsheet, CI or Markdown obeys them."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def named(attacked, row_of, rewrite):
 )
 @pytest.mark.parametrize("debug", [{}, {"GITHUB_ACTIONS": "1"}], ids=["", "ci"])
 def test_no_control_sequence_and_no_command(cli, named, row_of, words, debug):
-    """Neither stream has a control character, a forged command of a CI system, or lost what else the name says."""
+    """No stream has a control character or a forged CI command, or loses the rest of a name."""
     done = cli(words.format(run=row_of(named)), "--out", named, env=debug)
     for text in (done.out, done.err):
         assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202e]", text), text
@@ -99,7 +99,7 @@ def test_html(cli, named, tmp_path):
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t=", "\r=", " =", "\uff1d"])
 def test_csv_formulas(cli, attacked, row_of, rewrite, start):
-    """A name that a spreadsheet would compute is text there, in either command; numbers stay numbers."""
+    """A name that a spreadsheet would compute is text in both commands; numbers stay numbers."""
     rewrite(row_of(attacked), model=f"{start}cmd|' /C calc'!A0")
     for words in (
         "compare --csv",

@@ -30,7 +30,7 @@ def ghostscript(tmp_path, monkeypatch):
 
 
 def test_no_image_starts_a_program(ghostscript, tmp_path):
-    """PostScript is no image, whether in a cell or in a file with another name; Pillow by itself would run it."""
+    """PostScript is no image, in a cell or under another name; Pillow alone would run it."""
     (tmp_path / "a.png").write_bytes(EPS)
     for source in (EPS, tmp_path / "a.png"):
         with pytest.raises(UserError, match="row 3: not a readable image"):
@@ -44,7 +44,7 @@ def test_no_image_starts_a_program(ghostscript, tmp_path):
 @pytest.mark.parametrize("command", ["check", "measure", "compare", "show", "report --html r.html"])
 @pytest.mark.parametrize("run_id", ["../../../victim", "/tmp/victim", "a\x1b[31m", ""])
 def test_a_run_id_is_no_path(cli, attacked, row_of, rewrite, snapshot, tmp_path, command, run_id):
-    """Files are named after run ids: one that is none is refused, and nothing is written anywhere."""
+    """Files are named after run ids: an invalid one is refused, and nothing is written."""
     path = row_of(attacked)
     rewrite(path, run_id=run_id)
     before = snapshot(tmp_path)
@@ -121,7 +121,7 @@ def test_answers_nested_without_end(cli, attacked, row_of, rewrite, command):
 
 
 def test_settings_without_a_limit(cli, attacked, row_of, rewrite):
-    """A run row may say little of its settings: all samples are meant, and these are not those of the run."""
+    """A run row may lack settings: then all samples are meant, which are not the run's."""
     path = row_of(attacked)
     rewrite(path, config="{}")
     done = cli("check", path, "--out", attacked)
@@ -159,7 +159,7 @@ def test_more_rows_than_bytes(cli, attacked, row_of):
 
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
 def test_a_lock_that_is_none(cli, attacked, row_of, tmp_path, kind):
-    """A lock's file is emptied to sign it: one that leads elsewhere is refused, and what it leads to is whole."""
+    """A lock's file is emptied to sign it: a link elsewhere is refused, its target is whole."""
     victim = tmp_path / "victim"
     victim.write_text("precious")
     lock = attacked / "results" / "locks" / f"{row_of(attacked).stem}.lock"

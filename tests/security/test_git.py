@@ -18,7 +18,7 @@ def git(folder: Path, *words: str) -> None:
 
 @pytest.fixture
 def checkout(tmp_path, monkeypatch):
-    """A repository with one commit of one file that git has to look into again, and a program that leaves a mark."""
+    """A repository with one commit of a file to be checked, and a program that leaves a mark."""
     folder = tmp_path / "checkout"
     folder.mkdir()
     git(folder, "init")

@@ -1,4 +1,4 @@
-"""Names that come from files import nothing; what the user typed in the command does, and all of it with --trust-code."""
+"""Names from files import nothing; those typed in the command do, --trust-code allows all."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_python_itself_in_a_result_file(cli, hostile, attacked, row_of, rewrite,
 
 @pytest.mark.parametrize("spec", ["hostile:Attack", "transfer:source=(hostile:make),attack=fgsm"])
 def test_the_baseline_of_a_gate(cli, hostile, attacked, row_of, rewrite, spec):
-    """The attacks of a baseline, and the source of a transfer in them, too: a pull request may bring the file."""
+    """A baseline's attacks and a transfer's source too: a pull request may bring the file."""
     folder, path = hostile(), row_of(attacked)
     rewrite(path, attack_params=json.dumps([spec]), attack=spec)
     done = cli("gate --model mlp:width=4 --baseline", path, "--out", folder / "S", cwd=folder)
@@ -61,7 +61,7 @@ def test_the_baseline_of_a_gate(cli, hostile, attacked, row_of, rewrite, spec):
 
 
 def test_a_model_folder(cli, hostile, tmp_path):
-    """config.json of a trained model, also in one's own output folder; --trust-code, typed data and no more are enough."""
+    """config.json of a trained model, also of one's own; --trust-code or typed names suffice."""
     folder = hostile()
     trained = cli(
         "train --model hostile:make --epochs 1 --limit 40 --name mine --quiet --out S", cwd=folder
@@ -111,7 +111,7 @@ def forget():
     ],
 )
 def test_settings_and_cascades(cli, hostile, command, content, named, dry):
-    """TOML files: settings of either command, a cascade; nested names too; a dry run is no exception."""
+    """TOML files: settings of both commands, a cascade; nested names; a dry run too."""
     folder = hostile()
     (folder / "c.toml").write_text(content)
     words = ("hostile:", named, "dry run" if dry == "--dry-run" else "--trust-code")
@@ -134,7 +134,7 @@ def test_the_environment(cli, hostile):
 def test_typed_names_are_imported_where_files_name_them_too(
     cli, hostile, attacked, row_of, rewrite
 ):
-    """`measure FILE --model hostile:make` says itself what is to be run; that it is another model is found out after."""
+    """`measure FILE --model hostile:make` names the code to run; a mismatch shows later."""
     folder, path = hostile(), row_of(attacked)
     done = cli("measure", path, "--model", "hostile:make", cwd=folder)
     assert (done.code, (folder / "ran").exists()) == (2, True)
@@ -191,7 +191,7 @@ def test_what_is_no_factory(cli, private, spec, words):
 
 
 def test_factories_of_other_modules(cli, private):
-    """A folder's modules may pass on what others of the folder define; an installed package's function is its own."""
+    """A folder's modules may pass on each other's names; an installed function is its own."""
     folder = private(
         "inner_nets",
         "from torch import nn\ndef make(n=1):\n"
@@ -232,7 +232,7 @@ def test_names_are_found_in_every_place():
 
 
 def test_in_python_names_are_the_callers_own_unless_read():
-    """A caller's names are free, those of a file are not, unless given by the caller too; a file in a file widens nothing."""
+    """A caller's names are free, a file's only if given by the caller; nesting widens nothing."""
     require_trusted("nets:make")
     with names_from("runs.parquet", "nets:make"):
         require_trusted("nets:make")
@@ -253,7 +253,7 @@ def test_in_python_names_are_the_callers_own_unless_read():
 
 @pytest.mark.parametrize("named", ["file", "settings", "cascade", "nested"])
 def test_typed_data_are_no_typed_code(cli, hostile, attacked, row_of, rewrite, named):
-    """`folder:photos` is a folder of images where it was typed; a file that names it as a model or attack is refused."""
+    """`folder:photos` is data where typed; a file with it as model or attack is refused."""
     folder, path = hostile("folder"), row_of(attacked)
     rewrite(path, model="folder:photos")
     content = {
@@ -279,7 +279,7 @@ def test_typed_data_are_no_typed_code(cli, hostile, attacked, row_of, rewrite, n
 
 
 def test_what_torch_may_import_is_not_looked_for_in_the_current_folder(spawn, tmp_path):
-    """Only private code is: torch itself imports optional packages, and back-ends that a folder's metadata name."""
+    """Only private code is: torch imports optional packages and back-ends of metadata."""
     for name in ("opt_einsum", "triton", "evil_backend"):
         (tmp_path / f"{name}.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
     metadata = tmp_path / "evil-1.0.dist-info"

@@ -1,4 +1,4 @@
-"""The paired bootstrap against scipy, closed forms and simulated coverage; seeds against scipy's t intervals."""
+"""The paired bootstrap: scipy, closed forms, simulated coverage; seeds: t intervals."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def skewed(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("n", [31, 200])
 def test_the_interval_is_scipys_bca(n: int) -> None:
-    """Both ends within 2 % of the width of scipy's paired BCa interval, which draws alike but interpolates quantiles."""
+    """Both ends within 2 % of the width of scipy's paired BCa interval."""
     values, baseline = skewed(n, n)
     ours = paired_bootstrap(values, baseline, seed=1)
     theirs = stats.bootstrap(
@@ -49,7 +49,7 @@ def test_the_interval_is_scipys_bca(n: int) -> None:
     )
 )
 def test_the_jackknife_is_that_of_leaving_out(pairs: list[tuple[float, float]]) -> None:
-    """The medians without each sample, found by rank, are those of the shorter arrays, ties and infinite values included."""
+    """The medians without each sample equal those of the shorter arrays, ties and inf too."""
     rows = np.array(pairs, dtype=float).T
     with np.errstate(invalid="ignore"):
         expected = [
@@ -59,7 +59,7 @@ def test_the_jackknife_is_that_of_leaving_out(pairs: list[tuple[float, float]]) 
 
 
 def test_the_interval_holds_as_often_as_it_says() -> None:
-    """90 % intervals of 400 skewed data sets of 60 pairs hold the true difference 86 to 94 % of the time."""
+    """90 % intervals of 400 skewed sets of 60 pairs cover the difference 86 to 94 % of times."""
     big = skewed(2_000_000, 0)
     truth, held = np.median(big[0]) - np.median(big[1]), 0
     for seed in range(1, 401):
@@ -71,7 +71,7 @@ def test_the_interval_holds_as_often_as_it_says() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.integers(20, 80), st.integers(0, 1000))
 def test_intervals_hold_the_value_and_follow_shift_scale_and_exchange(n: int, seed: int) -> None:
-    """The same resamples of moved, stretched or exchanged data move, stretch or turn around the interval."""
+    """The resamples of moved, stretched or exchanged data transform the interval alike."""
     values, baseline = skewed(n, seed)
     found = paired_bootstrap(values, baseline, seed=seed, resamples=499)
     assert found.low <= found.value <= found.high
@@ -88,7 +88,7 @@ def test_intervals_hold_the_value_and_follow_shift_scale_and_exchange(n: int, se
 
 
 def test_intervals_narrow_with_the_samples_and_depend_on_the_seed_alone() -> None:
-    """Sixteen times the samples, about a quarter of the width; the same seed, the same numbers; another one, others."""
+    """Sixteen times the samples, a quarter of the width; equal seeds, equal numbers."""
     few, many = skewed(200, 1), skewed(3200, 1)
     short = paired_bootstrap(*few, seed=1, resamples=999)
     long = paired_bootstrap(*many, seed=1, resamples=999)
@@ -108,7 +108,7 @@ def test_pairs_are_kept_together() -> None:
 
 
 def test_blocks_have_all_resamples_whatever_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No more indices at once than allowed, and as many rows as asked for; every position comes equally often."""
+    """No more indices at once than allowed, all rows; every position equally often."""
     monkeypatch.setattr(bootstrap, "_DRAWN_AT_ONCE", 100)
     blocks = list(bootstrap._draws(30, 2000, np.random.default_rng(1)))
     assert {block.shape for block in blocks[:-1]} == {(3, 30)}
@@ -129,7 +129,7 @@ def test_a_median_takes_infinite_margins() -> None:
 
 
 def test_infinite_medians_are_told_honestly() -> None:
-    """One median infinite: so is the difference. Near half: one end may be. Both: the difference could be anything."""
+    """One median infinite: so is the difference. Near half: one end may be. Both: NaN."""
     inf = math.inf
     one = paired_bootstrap([inf] * 9 + [1.0], [1.0] * 10, seed=1)
     assert (one.value, one.low, one.high, one.method) == (inf, inf, inf, "percentile")
@@ -166,7 +166,7 @@ def test_what_the_bootstrap_refuses(
     st.sampled_from([0.5, 0.95, 0.999]),
 )
 def test_seeds_have_scipys_t_interval(pairs: list[tuple[float, float]], level: float) -> None:
-    """One sample of seeds, and two models paired by seed whatever the order in which their runs are given."""
+    """One sample of seeds, and two models paired by seed in any order of their runs."""
     values, baseline = (dict(enumerate(each)) for each in zip(*pairs, strict=True))
     sample = np.array(list(values.values()))
     half = (
@@ -188,7 +188,7 @@ def test_seeds_have_scipys_t_interval(pairs: list[tuple[float, float]], level: f
 
 
 def test_intervals_over_seeds_hold_as_often_as_they_say() -> None:
-    """Three seeds each of 4000 simulated models: 95 % of the intervals hold the mean, where 1.96 deviations would 81 %."""
+    """Three seeds each of 4000 models: 95 % coverage, where 1.96 deviations give 81 %."""
     runs = np.random.default_rng(1).normal(0.4, 0.02, (4000, 3))
     found = [over_seeds(list(run)) for run in runs]
     held = sum(each.low <= 0.4 <= each.high for each in found) / 4000

@@ -1,4 +1,4 @@
-"""The paired test with a tolerance: against a sum over all outcomes, McNemar's test, and its own promise of error rates."""
+"""The paired test with a tolerance: against full sums, McNemar, and its error rates."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def score(lost: int, won: int, n: int, drop: float) -> float:
 
 
 def p_at_most(lost: int, won: int, n: int, drop: float) -> float:
-    """The largest chance of a score as high over the shares in their exact 99.9 % interval, by summing all outcomes."""
+    """The largest tail probability over shares in their 99.9 % interval, summed in full."""
     seen = score(lost, won, n, drop)
     outcomes = [
         (a, b, n - a - b)
@@ -54,14 +54,14 @@ def test_p_values_against_a_sum_over_all_outcomes(lost: int, won: int, n: int, d
 
 
 def test_it_is_mcnemars_test_where_nothing_is_tolerated() -> None:
-    """At no tolerated drop it says what the exact McNemar test does, and is a little less cautious, as it is known to be."""
+    """With no tolerated drop it agrees with the exact McNemar test, slightly less cautious."""
     for lost, won in [(15, 5), (30, 12), (9, 1), (40, 40)]:
         ours, exact = drop_p_values(lost, won, 500, 0.0)[0], mcnemar_exact(lost, won) / 2
         assert 0.4 * exact <= ours <= exact + 0.03
 
 
 def test_no_change_at_all_follows_the_rule_of_three() -> None:
-    """Samples without any change rule out a drop of 3 in their number n (exactly 1 - alpha^(1/n)), up or down."""
+    """Without any change n samples rule out a drop of 1 - alpha^(1/n), up or down."""
     for n in (50, 300, 2000):
         low, high = drop_interval(0, 0, n)
         assert low == -high
@@ -73,7 +73,7 @@ def test_no_change_at_all_follows_the_rule_of_three() -> None:
     ("share", "drop"), [(0.03, 0.01), (0.1, 0.02), (0.3, 0.02), (0.02, 0.02), (0.5, 0.1)]
 )
 def test_errors_are_as_rare_as_promised(share: float, drop: float) -> None:
-    """Data with just the tolerated drop are called a regression, and tolerable, in about alpha of cases each and never more."""
+    """At just the tolerated drop either answer comes in about alpha of cases, never more."""
     n, alpha = 150, 0.05
     wins = {}
     counts = np.random.default_rng(0).multinomial(
@@ -87,7 +87,7 @@ def test_errors_are_as_rare_as_promised(share: float, drop: float) -> None:
 
 
 def test_many_samples_are_as_the_normal_test_says() -> None:
-    """Counts in the thousands: both ways of summing agree with Tango's normal test, and the interval is what is not ruled out."""
+    """Counts in the thousands: both sums agree with Tango's normal test and the interval."""
     for lost, won, n in [(2600, 2350, 100_000), (2700, 2400, 100_000)]:
         for p, tail in zip(drop_p_values(lost, won, n, 0.001), (norm.sf, norm.cdf), strict=True):
             assert p == pytest.approx(tail(score(lost, won, n, 0.001)) + 0.001, abs=3e-3)

@@ -13,7 +13,7 @@ from robbench.statistics.proportions import mcnemar_exact
 
 
 def exact_power(n: int, drop: float, discordant: float, alpha: float) -> float:
-    """Power of the exact two-sided McNemar test: over the number of changed samples, the mass of its rejection region."""
+    """Power of the exact two-sided McNemar test: the mass of its rejection region."""
     changed = np.arange(n + 1)
     critical = binom.ppf(alpha / 2, changed, 0.5)
     critical -= (
@@ -29,7 +29,7 @@ def exact_power(n: int, drop: float, discordant: float, alpha: float) -> float:
 def test_samples_needed_reach_the_power_and_hardly_more(
     discordant: float, alpha: float, power: float
 ) -> None:
-    """At the number returned the exact test has the power: never less, 0.03 more with 50 changes, 0.25 with a handful."""
+    """At the number returned the exact test has the power, at most 0.03 more at 50 changes."""
     for share in (0.15, 0.3, 0.5, 0.75, 1.0):
         n = samples_needed(share * discordant, discordant, alpha, power)
         excess = exact_power(n, share * discordant, discordant, alpha) - power
@@ -37,7 +37,7 @@ def test_samples_needed_reach_the_power_and_hardly_more(
 
 
 def test_samples_needed_are_connors_with_the_correction() -> None:
-    """Connor's 1987 formula, transcribed, gives 23 for a difference of 0.4 of 0.5; ours adds about 1 / drop to it."""
+    """Connor's 1987 formula gives 23 for 0.4 of 0.5; ours adds about 1 / drop."""
     spread = norm.ppf(0.975) * math.sqrt(0.5) + norm.ppf(0.8) * math.sqrt(0.5 - 0.4**2)
     plain = (spread / 0.4) ** 2
     assert math.ceil(plain) == 23
@@ -57,7 +57,7 @@ def test_samples_needed_are_connors_with_the_correction() -> None:
 
 
 def test_simulated_comparisons_find_the_drop_as_often_as_planned() -> None:
-    """Three points of ten per cent that change at all: 80 % of 1000 simulated comparisons are significant, 4.x % without."""
+    """Three points of ten per cent changed: 80 % of 1000 simulations significant, 4 % without."""
     n, random = samples_needed(0.03, 0.1), np.random.default_rng(3)
     for shares, low, high in [((0.065, 0.035, 0.9), 0.76, 0.84), ((0.05, 0.05, 0.9), 0.02, 0.065)]:
         counts = random.multinomial(n, shares, size=1000)

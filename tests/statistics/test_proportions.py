@@ -65,7 +65,7 @@ def test_mcnemar_is_scipys_binomial_test(b: int, c: int) -> None:
     ],
 )
 def test_mcnemar_holds_for_many_changes(b: int, c: int) -> None:
-    """Also for 100,000 changed samples, where exact integers give way to logarithms, and for tiny p values."""
+    """Also for 100,000 changed samples, where logarithms are used, and tiny p values."""
     assert mcnemar_exact(b, c) == pytest.approx(binomtest(min(b, c), b + c).pvalue, rel=1e-7)
 
 
@@ -88,7 +88,7 @@ def test_mcnemar_small_cases_by_hand() -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.integers(1, 20_000), st.data(), st.sampled_from([0.5, 0.9, 0.95, 0.999]))
 def test_clopper_pearson_is_scipys(n: int, data: st.DataObject, level: float) -> None:
-    """The interval is that of scipy's binomial test, and the quantiles of two Beta distributions."""
+    """The interval is scipy's binomial test's, and quantiles of two Beta distributions."""
     k = data.draw(st.integers(0, n))
     low, high = clopper_pearson(k, n, level)
     expected = binomtest(k, n).proportion_ci(level, method="exact")
@@ -103,7 +103,7 @@ def test_clopper_pearson_is_scipys(n: int, data: st.DataObject, level: float) ->
 def test_intervals_of_proportions_are_ordered_symmetric_and_narrow(
     n: int, data: st.DataObject
 ) -> None:
-    """They hold k/n, turn around when successes and failures do, grow with the level and shrink with four times the samples."""
+    """They contain k/n, are symmetric, grow with the level and shrink with samples."""
     k = data.draw(st.integers(0, n))
     for interval in (wilson, clopper_pearson):
         low, high = interval(k, n)
@@ -116,7 +116,7 @@ def test_intervals_of_proportions_are_ordered_symmetric_and_narrow(
 
 @pytest.mark.parametrize("n", [5, 40, 300])
 def test_clopper_pearson_never_holds_less_often_than_it_says(n: int) -> None:
-    """Exact coverage, summed over all outcomes: at least 90 % for every proportion; Wilson is there on average only."""
+    """Exact coverage over all outcomes: at least 90 % always; Wilson's on average only."""
     intervals = [clopper_pearson(k, n, 0.9) for k in range(n + 1)]
     for p in (0.001, 0.03, 0.11, 0.3, 0.5, 0.77, 0.999):
         assert (
@@ -126,7 +126,7 @@ def test_clopper_pearson_never_holds_less_often_than_it_says(n: int) -> None:
 
 
 def test_clopper_pearson_ends() -> None:
-    """Nothing seen excludes nothing; none of n leaves up to 1 - (tail)^(1/n), the rule of three; nonsense is an error."""
+    """Nothing seen excludes nothing; none of n leaves up to 1 - tail^(1/n); else an error."""
     assert clopper_pearson(0, 0) == (0.0, 1.0)
     assert clopper_pearson(0, 100) == (0.0, pytest.approx(1 - 0.025**0.01, rel=1e-12))
     assert clopper_pearson(100, 100) == (pytest.approx(0.025**0.01, rel=1e-12), 1.0)
@@ -143,7 +143,7 @@ def test_clopper_pearson_ends() -> None:
     st.floats(0.001, 0.5),
 )
 def test_holm_is_the_step_down_procedure(p_values: list[float], alpha: float) -> None:
-    """Adjusted values up to alpha are what Holm's procedure rejects: from the smallest on, until one is above its share."""
+    """Adjusted values up to alpha are exactly what Holm's procedure rejects, step by step."""
     rejected = set()
     for rank, i in enumerate(sorted(range(len(p_values)), key=lambda i: p_values[i])):
         if (len(p_values) - rank) * p_values[i] > alpha:
@@ -166,7 +166,7 @@ def test_holm_by_hand() -> None:
 
 
 def test_holm_keeps_the_familywise_error() -> None:
-    """Of ten tests, three with an effect: any false finding among the seven others in at most 5 % of 4000 families."""
+    """Of ten tests, three true: a false finding in at most 5 % of 4000 families."""
     draw = random.Random(1)
     wrong = plain = 0
     for _ in range(4000):

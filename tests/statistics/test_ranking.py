@@ -1,4 +1,4 @@
-"""The best is marked only when the paired test, corrected over all pairs, tells it from every other."""
+"""The best is marked only when the corrected paired test separates it from every other."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def _p(verdicts: np.ndarray) -> Callable[[int, int], float]:
 
 
 def _by_definition(scores: list[float], p_value: Callable[[int, int], float]) -> int | None:
-    """Holm's procedure step by step over all pairs, no shortcut: reject while p <= alpha / (pairs left)."""
+    """Holm's procedure step by step over all pairs: reject while p <= alpha / (pairs left)."""
     pairs = sorted(combinations(range(len(scores)), 2), key=lambda pair: p_value(*pair))
     rejected = set()
     for rank, pair in enumerate(pairs):
@@ -50,7 +50,7 @@ def _by_definition(scores: list[float], p_value: Callable[[int, int], float]) ->
 
 
 def test_shortcuts_change_nothing() -> None:
-    """In cases near the border the answer is that of Holm's procedure over all pairs, and both answers occur."""
+    """Near the border the answer is Holm's over all pairs, and both answers occur."""
     rng = np.random.default_rng(0)
     answers = []
     for _ in range(150):
@@ -64,7 +64,7 @@ def test_shortcuts_change_nothing() -> None:
 
 
 def test_equals_are_hardly_ever_told_apart() -> None:
-    """Of six models that are equally good, one is called best in no more than 5 % of experiments (here of 200)."""
+    """Of six equally good models one is called best in at most 5 % of 200 experiments."""
     rng = np.random.default_rng(1)
     named = 0
     for _ in range(200):
@@ -98,7 +98,7 @@ def _run(
 def test_compare_marks_the_best_of_each_attack(
     stored: Callable[..., Run], make_samples: Callable[..., Any]
 ) -> None:
-    """Runs are ranked among those with the same attack; one with unfinished samples is never marked."""
+    """Runs are ranked within an attack; one with unfinished samples is never marked."""
     good, bad = (
         _run(stored, make_samples, name, share) for name, share in (("a", 0.1), ("b", 0.6))
     )

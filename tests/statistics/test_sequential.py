@@ -1,4 +1,4 @@
-"""The gate: errors counted exactly over all orders of small populations, the bets recomputed one by one, and simulation."""
+"""The gate: exact error counts on small populations, recomputed bets, simulation."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def mixed(up: int, down: int, n: int, seed: int) -> list[int]:
 @pytest.mark.parametrize("alpha", [0.15, 0.4])
 @pytest.mark.parametrize("max_drop", [0.0, 0.15, 0.5])
 def test_errors_over_all_orders_are_at_most_alpha(max_drop: float, alpha: float) -> None:
-    """Every population of seven, every order of it, asked after every sample: each wrong answer in at most alpha of orders."""
+    """Every population of seven in every order: each wrong answer in at most alpha of orders."""
     orders, wrong = Counter(), Counter()
     for drops in itertools.product((-1, 0, 1), repeat=7):
         population = tuple(sorted(drops))
@@ -48,7 +48,7 @@ def test_errors_over_all_orders_are_at_most_alpha(max_drop: float, alpha: float)
 
 
 def test_intervals_over_all_orders_miss_at_most_twice_alpha() -> None:
-    """Every population of five, every order: the drop is at some time outside the interval in at most 2 alpha of orders."""
+    """Every population of five in every order: the drop leaves the interval in <= 2 alpha."""
     orders, missed = Counter(), Counter()
     for drops in itertools.product((-1, 0, 1), repeat=5):
         population, test, outside = tuple(sorted(drops)), PairedSequentialTest(0.1, 5, 0.2), False
@@ -62,7 +62,7 @@ def test_intervals_over_all_orders_miss_at_most_twice_alpha() -> None:
 
 
 def ruled_out(drops: list[int], total: int, n: int, alpha: float) -> bool:
-    """Whether the bet that n values add up to more than `total` wins, as the paper writes it: for X = (d + 1) / 2 in [0,1]
+    """Whether the bet on a total above `total` wins, as in the paper: X = (d + 1) / 2 in [0,1]
     of mean m = (total / n + 1) / 2, wealth is the product of 1 + lambda_t (X_t - m_t), with m_t =
     (n m - sum X) / (n - t + 1).
     """
@@ -99,7 +99,7 @@ def test_the_interval_is_what_the_papers_bets_leave(up: int, down: int, n: int) 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_the_decision_is_made_when_the_interval_says_so(seed: int) -> None:
-    """After each sample: regression if and only if low is above the tolerance, pass if and only if high is not."""
+    """After each sample: regression iff low is above the tolerance, pass iff high is not."""
     test = PairedSequentialTest(0.04, 120, 0.1)
     for drop in mixed(*((20, 4) if seed % 2 else (3, 3)), 120, seed):
         low, high = fed(test, [drop]).interval
@@ -108,7 +108,7 @@ def test_the_decision_is_made_when_the_interval_says_so(seed: int) -> None:
 
 @pytest.mark.parametrize(("up", "wrong"), [(16, "regression"), (17, "pass")])
 def test_errors_at_the_tolerance_under_continuous_peeking(up: int, wrong: str) -> None:
-    """The two hardest populations, a drop just tolerated and one sample more: at most 10 % wrong of 400 orders."""
+    """The hardest populations, at the tolerance and one more: at most 10 % of 400 wrong."""
     decisions = [
         fed(PairedSequentialTest(0.02, 400, 0.1), mixed(up, 8, 400, seed)).decision
         for seed in range(400)
@@ -127,7 +127,7 @@ def stop(max_drop: float, drops: list[int]) -> tuple[str | None, int]:
 
 
 def test_it_stops_early_when_the_answer_is_clear() -> None:
-    """Eight points lost with one tolerated: about 140 of 1000 samples; nothing changed: a third; a tie to 2 points: half."""
+    """Eight points lost, one tolerated: about 140 of 1000 samples; no change: a third."""
     lost = [stop(0.01, mixed(100, 20, 1000, seed)) for seed in range(41)]
     tied = [stop(0.02, mixed(30, 30, 1000, seed)) for seed in range(41)]
     assert {decision for decision, _ in lost} == {"regression"}
@@ -142,7 +142,7 @@ def test_it_stops_early_when_the_answer_is_clear() -> None:
     st.lists(values, min_size=1, max_size=40), st.integers(0, 60), st.sampled_from([0.0, 0.01, 0.1])
 )
 def test_intervals_are_ordered_and_mirror(drops: list[int], unseen: int, max_drop: float) -> None:
-    """In [-1,1], never empty, turned around when the two models change places, and exact once all were seen."""
+    """In [-1,1], never empty, antisymmetric, and exact once all were seen."""
     n = len(drops) + unseen
     test, swapped = PairedSequentialTest(max_drop, n), PairedSequentialTest(max_drop, n)
     low, high = fed(test, drops).interval
@@ -155,7 +155,7 @@ def test_intervals_are_ordered_and_mirror(drops: list[int], unseen: int, max_dro
 
 
 def test_intervals_narrow_and_hold_the_mean_so_far() -> None:
-    """In random order each interval lies within the one before; the mean of what was seen is inside, and so is the truth."""
+    """In random order intervals are nested, and contain the seen mean and the truth."""
     drops, test, before = mixed(90, 50, 800, 5), PairedSequentialTest(0.05, 800), (-1.0, 1.0)
     assert test.interval == before
     assert math.isnan(test.drop)
@@ -167,7 +167,7 @@ def test_intervals_narrow_and_hold_the_mean_so_far() -> None:
 
 
 def test_a_huge_population_is_sampling_with_replacement() -> None:
-    """The wealth is then that of a fixed mean; its interval is the root found by bisection on a real mean."""
+    """The wealth is then that of a fixed mean; the interval's end is its root, by bisection."""
     drops, n = mixed(60, 20, 500, 2), 10**9
     low, high = fed(PairedSequentialTest(0.01, n), drops).interval
     fractions = 2.0 ** -(np.arange(math.ceil(-math.log2(8 * math.log(20) / n)) + 1) / 2)
@@ -184,7 +184,7 @@ def test_a_huge_population_is_sampling_with_replacement() -> None:
 
 
 def test_the_first_decision_stays() -> None:
-    """Ten losses first, then ninety wins: an order that is not random misleads it, and it does not change its mind."""
+    """Ten losses, then ninety wins: a non-random order misleads it, for good."""
     test = fed(PairedSequentialTest(0.0, 100), [1] * 10)
     assert test.decision == "regression"
     assert fed(test, [-1] * 90).decision == "regression"
@@ -195,13 +195,13 @@ def test_the_first_decision_stays() -> None:
     ("max_drop", "decision"), [(0.29, "pass"), (0.28, "regression"), (0.2899999, "regression")]
 )
 def test_a_drop_equal_to_the_tolerance_passes(max_drop: float, decision: str) -> None:
-    """29 of 100 is 0.29, although 0.29 * 100 is 28.999999999999996; asked in an order in which nothing is clear before."""
+    """29 of 100 is 0.29, although 0.29 * 100 < 29; in an order that is unclear before."""
     test = fed(PairedSequentialTest(max_drop, 100, 1e-9), mixed(29, 0, 100, 0))
     assert test.decision == decision
 
 
 def test_a_hundred_thousand_samples() -> None:
-    """The wealth that is all but lost stays a number, and one sample before the end only its two answers are left."""
+    """Nearly lost wealth stays finite, and one sample before the end two answers are left."""
     test = fed(PairedSequentialTest(0.01, 100_000), mixed(9_000, 6_000, 99_999, 0))
     low, high = test.interval
     assert test.decision == "regression"

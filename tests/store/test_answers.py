@@ -1,4 +1,4 @@
-"""A model's answers: what rounding does to them is no other model, and every call finds the run that is its own."""
+"""A model's answers: rounding makes no other model, and every call finds its own run."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def store(tmp_path: Path, stored: Any) -> Store:
 
 
 def test_what_was_set_is_found(store: Store) -> None:
-    """Without a name the reference, with one that run; nothing but the small file was written, with a hash for each file."""
+    """Without a name the reference, with one that run; one small file, a hash per file."""
     assert find_baseline(store, None).samefile(store.run_path("aaaa"))
     assert find_baseline(store, "at").samefile(store.run_path("bbbb"))
     entry = read_baseline(store)

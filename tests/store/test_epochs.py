@@ -16,7 +16,7 @@ Stored = Callable[..., Run]
 
 
 def test_epochs_survive(tmp_path: Path) -> None:
-    """Epochs come back as written; what was not measured is None; a run is not a table of epochs."""
+    """Epochs come back as written; unmeasured values are None; a run is no table of epochs."""
     row = {
         "model": "ce",
         "epoch": 0,

@@ -41,7 +41,7 @@ def store(tmp_path: Path, stored: Stored) -> Store:
     ],
 )
 def test_names(store: Store, names: list[str], found: list[str]) -> None:
-    """Models give their runs oldest first, ids and prefixes one run; the order is the caller's and each comes once."""
+    """Models give their runs oldest first, ids and prefixes one; the caller's order, once each."""
     assert [path.stem[:5] for path in store.find(names)] == found
 
 
@@ -90,7 +90,7 @@ def test_a_model_comes_before_a_folder_of_its_name(
     ],
 )
 def test_names_that_mean_nothing(store: Store, name: str, message: str) -> None:
-    """A typo gets the nearest names, an ambiguous prefix its runs, a model without results the command."""
+    """A typo gets the nearest names, an ambiguous prefix its runs, no results the command."""
     (store.root / "models" / "trained").mkdir(parents=True)
     with pytest.raises(UserError, match=message):
         store.find([name])

@@ -33,7 +33,7 @@ def remote(tmp_path: Path, stored: Stored) -> Iterator[str]:
     "inside", ["", "/results", "/results/runs", "/results/samples", "/results/runs/*.parquet", "*"]
 )
 def test_folders_and_patterns_of_addresses(remote: str, inside: str, tmp_path: Path) -> None:
-    """An output folder, its parts and a pattern mean the same runs, oldest first, without a store here."""
+    """An output folder, its parts and a pattern mean the same runs, oldest first."""
     found = Store(tmp_path / "none").find([remote + inside])
     assert [path.stem for path in found] == ["aaaa11111111", "aaaa22222222", "bbbb33333333"]
     assert all(isinstance(path, Remote) and str(path).startswith("memory://") for path in found)
@@ -116,7 +116,7 @@ def test_an_address_is_no_output_folder() -> None:
 
 
 def test_local_patterns(tmp_path: Path, stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Patterns fit models and run ids first, then files and folders; one that fits nothing is an error with a next step."""
+    """Patterns match models and run ids, then files and folders; else an error with advice."""
     for run_id, model in (
         ("aaaa11111111", "at-0"),
         ("aaaa22222222", "at-1"),
@@ -150,7 +150,7 @@ def test_a_path_that_looks_like_a_pattern(
 
 
 def test_patterns_have_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`**` goes through no links and into no more folders than a large store has; hidden files are left alone, as by a shell."""
+    """`**` follows no links and stops at a bound on folders; hidden files are skipped."""
     (tmp_path / "a" / "b").mkdir(parents=True)
     (tmp_path / "a" / "loop").symlink_to(tmp_path)
     for name in ("a/one.parquet", "a/b/two.parquet", "a/.hidden.parquet"):

@@ -21,7 +21,7 @@ class TestPartial:
     """Shards of unfinished runs."""
 
     def test_a_killed_run_goes_on(self, tmp_path: Path, make_samples: Callable[..., Any]) -> None:
-        """Each append is one more shard; another process sees all of them, and continues the numbering."""
+        """Each append is one more shard; another process sees all and continues the numbers."""
         rows = make_samples(30)
         for part in (rows[:10], [], rows[10:20]):
             Store(tmp_path).partial("abc").append(part)
@@ -35,7 +35,7 @@ class TestPartial:
     def test_killed_while_writing_a_shard(
         self, tmp_path: Path, make_samples: Callable[..., Any]
     ) -> None:
-        """A temporary file left by a kill is not a shard, and a truncated shard costs only its own samples."""
+        """A temporary file of a kill is no shard, and a truncated shard costs its own samples."""
         rows, partial = make_samples(30), Store(tmp_path).partial("abc")
         for start in (0, 10, 20):
             partial.append(rows[start : start + 10])

@@ -35,7 +35,7 @@ def test_versions_and_machine_are_plain_json() -> None:
 
 
 def test_git_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The commit of the working folder; changed files make it dirty, new ones (our output) do not."""
+    """The folder's commit; changed files make it dirty, new ones (our output) do not."""
     monkeypatch.chdir(tmp_path)
     _git(tmp_path, "init")
     assert provenance()["git_sha"] is None
@@ -60,7 +60,7 @@ def test_no_checkout_or_no_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the environment only our own and threading variables are kept, none that may be a password."""
+    """Of the environment only our and threading variables are kept, no passwords."""
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
     monkeypatch.setenv("ROBBENCH_HUB_TOKEN", "hunter2")
     monkeypatch.setenv("ROBBENCH_OUT", "s3://me:hunter2@host/runs")

@@ -19,7 +19,7 @@ class TestReadRun:
     """A run is its row and its samples, and both must belong together."""
 
     def test_samples_missing_or_of_another_run(self, tmp_path: Path, stored: Stored) -> None:
-        """No samples beside the row, or those of another run: an error, and the run does not count as done."""
+        """No samples beside the row, or another run's: an error, and the run is not done."""
         stored("aaaa")
         stored("bbbb")
         runs, samples = tmp_path / "results" / "runs", tmp_path / "results" / "samples"

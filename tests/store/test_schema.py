@@ -54,7 +54,7 @@ def test_null_in_a_column_that_has_none(column: str, make_samples: Callable[...,
 def test_wrong_values_name_their_column(
     column: str, value: Any, error: type, make_samples: Callable[..., Any]
 ) -> None:
-    """Fractions, overflows, other types and unknown columns are errors, never rounded or dropped."""
+    """Fractions, overflows, wrong types and unknown columns are errors, never rounded."""
     rows = make_samples(3)
     rows[1][column] = value
     with pytest.raises(error, match=column):
@@ -82,7 +82,7 @@ def test_contradictions_are_refused(
 
 
 def test_samples_are_sorted_and_not_changed(make_samples: Callable[..., Any]) -> None:
-    """Any order of rows gives the same table, sorted by index; the caller's rows stay as they were."""
+    """Any order of rows gives the same table, sorted by index; the caller's rows stay."""
     rows = make_samples(30)
     mixed = rows[::2] + rows[1::2][::-1]
     before = [dict(row) for row in mixed]

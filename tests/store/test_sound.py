@@ -1,4 +1,4 @@
-"""A table whose values cannot be right is refused where it is read, by the name of its file and column."""
+"""A table with impossible values is refused on reading, with its file and column."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_text_that_is_no_utf8(tmp_path: Path, stored: Stored) -> None:
 
 
 def test_wider_and_narrower_columns_are_read(tmp_path: Path, stored: Stored) -> None:
-    """Another program may have written int64 for int16, or plain text for a dictionary: the values are what counts."""
+    """Another program may write int64 for int16, or text for a dictionary: values count."""
     stored("aaaa11111111")
     path = tmp_path / "results" / "samples" / "aaaa11111111.parquet"
     before = read_table(path, "samples")

@@ -69,7 +69,7 @@ def _same(a: Any, b: Any) -> bool:
 def test_any_rows_survive_store_and_shards(
     tmp_path: Path, make_run: Callable[..., Any], rows: list[dict[str, Any]]
 ) -> None:
-    """What is written is what is read, value by value, from a run and from the shards of an unfinished one."""
+    """What is written is read back, value by value, from a run and from shards."""
     samples = []
     for row in rows:
         correct, robust = row["verdict"]
@@ -90,7 +90,7 @@ def test_any_rows_survive_store_and_shards(
 def test_run_row_survives(
     stored: Stored, make_samples: Callable[..., Any], make_run: Callable[..., Any]
 ) -> None:
-    """Every fact of the runs row comes back; version and status are filled in, times are naive UTC."""
+    """Every fact of the runs row comes back; version and status are set, times naive UTC."""
     samples = make_samples()
     given = make_run("abc", samples, subset="0:20", git_dirty=False, config='{"a":1}')
     info = stored("abc", samples, subset="0:20", git_dirty=False, config='{"a":1}').info
@@ -130,7 +130,7 @@ def test_a_run_row_means_complete(
     make_run: Callable[..., Any],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Killed between samples and run row: the run does not count as done, and its shards are still there."""
+    """Killed between samples and run row: the run is not done, its shards remain."""
     store, samples = Store(tmp_path), make_samples()
     store.partial("abc").append(samples)
     write, calls = module.write_table, []

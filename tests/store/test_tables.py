@@ -99,7 +99,7 @@ def test_every_truncation_is_a_user_error(file: Path) -> None:
 def test_a_flipped_bit_in_a_column_is_a_user_error(
     tmp_path: Path, make_samples: Callable[..., Any]
 ) -> None:
-    """One bit that a disk got wrong in a column's values would be a wrong number: the page's checksum tells."""
+    """A flipped bit in a column's values would be a wrong number: the checksum finds it."""
     path = tmp_path / "samples" / "abc.parquet"
     write_table(path, samples_table("abc", make_samples(1000)), "abc")
     whole = path.read_bytes()

@@ -22,7 +22,7 @@ RUN = "aaaa11111111"
 
 @pytest.fixture
 def former(tmp_path: Path, stored: Stored) -> Callable[[str | None, int], Path]:
-    """Turns the files of a run into those of version 1 or 2, with this text in the column `budget`."""
+    """Rewrites a run's files as version 1 or 2, with this text in the column `budget`."""
     stored(RUN)
 
     def rewrite(budget: str | None, version: int) -> Path:
@@ -55,7 +55,7 @@ def test_a_budget_of_time_or_queries_is_a_limit(
     seconds: float | None,
     queries: int | None,
 ) -> None:
-    """The text of versions 1 and 2 is in today's columns; the run may be held against one of today."""
+    """The text of versions 1 and 2 is in today's columns; the run is comparable with new ones."""
     path = former(budget, version)
     run = read_run(path)
     assert (run.info["max_time_s"], run.info["max_queries"]) == (seconds, queries)

@@ -50,7 +50,7 @@ def tiny() -> list[str]:
 
 @pytest.fixture(scope="session")
 def killer() -> str:
-    """Code of an attack that dies at a write: `spawn("append", "4", *words, code=killer)` in the fourth of samples."""
+    """Code that kills an attack at a write: `spawn("append", "4", *words, code=killer)`."""
     return KILLER
 
 
@@ -69,7 +69,7 @@ def rows_of() -> Callable[..., list[dict[str, Any]]]:
 def hold_code(
     environment: Callable[..., dict[str, str]], tmp_path: Path
 ) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Starts a command in code that touches `held` in tmp_path and goes on when there is a file `go`.
+    """Starts a command that touches `held` in tmp_path and waits for a file `go`.
 
     `hold_code(CODE, *words)` returns the process once it holds.
     """

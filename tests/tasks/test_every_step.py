@@ -1,4 +1,4 @@
-"""SIGKILL before every file that an attack or a training makes, opens, renames or removes: slow, and complete."""
+"""SIGKILL before every file operation of an attack or a training: slow, and complete."""
 
 import os
 import shutil
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(3600)]
 
 
 def died(cli, words, out, number):
-    """Run a command in a forked process that kills itself before its step of that number; False when it came to its end."""
+    """Run a command in a fork that kills itself before that step; False when it ended."""
     child = os.fork()
     if child == 0:
         left = [number]

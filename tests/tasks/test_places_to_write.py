@@ -1,4 +1,4 @@
-"""Output folders: tried before the work, found wherever the shell or a model's code is, and full or closed to us."""
+"""Output folders: tried before the work, found from anywhere, and full or read-only."""
 
 import errno
 import os
@@ -14,7 +14,7 @@ ATTACK = "attack at --attack pgd:steps=2 --threat linf:0.1 --limit 40 --store-po
 
 @pytest.mark.parametrize("name", ["~/S", "a:b", "ü/ß", "a b"])
 def test_any_name_of_a_folder(cli, trained, tmp_path, name):
-    """A tilde that the shell left, a colon that looks like an address: the results lie where they should."""
+    """A literal tilde, a colon like an address's: the results are where they should be."""
     meant = tmp_path / name.replace("~", "home")
     shutil.copytree(trained, meant)
     done = cli(
@@ -79,7 +79,7 @@ def readable(cli, store):
 
 @pytest.mark.parametrize("limit", [500, 6000, 12000])
 def test_a_disk_that_is_full_during_an_attack(cli, store, tmp_path, rows_of, limit):
-    """One line, exit code 3, whole tables; with room again the same command leaves what an undisturbed one does."""
+    """One line, exit 3, whole tables; with room again the same command completes them."""
     other = shutil.copytree(store, tmp_path / "T")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))

@@ -1,4 +1,4 @@
-"""Models of all habits, attacked and trained by the command: the numbers of the plain network, and one JSON object on stdout."""
+"""Models of all habits under the command: the plain network's numbers, one JSON object."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ SAME = ("in_place", "alone", "answer", "twelve:outputs=(0-3,6-11)", "checkpointe
 
 @pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad")
 def test_habits_change_no_verdict(cli, private, tmp_path):
-    """Every sample's clean and adversarial margin is that of the plain network, and what is unusual is told in the flags."""
+    """Every sample's clean and worst margin is the plain network's; oddities are flags."""
     folder = private("habits", SOURCE)
     done = cli(
         "attack",
@@ -188,7 +188,7 @@ def test_a_quantised_model_has_no_gradient_and_is_attacked_by_scores(cli, privat
 
 
 def test_rejections_are_neither_right_nor_successes(cli, private, tmp_path):
-    """Rejecting where classes are close makes clean inputs wrong, and adversarial ones no success."""
+    """Rejecting where classes are close makes clean inputs wrong, and no success."""
     folder = private("habits", SOURCE)
     done = cli("attack", "habits:plain", "habits:rejects", *ATTACK, tmp_path / "S", cwd=folder)
     assert done.code == 0, done.err
@@ -211,7 +211,7 @@ def test_rejections_are_neither_right_nor_successes(cli, private, tmp_path):
 
 @pytest.mark.parametrize("factory", ["auxiliary", "convolutions"])
 def test_training_needs_neither_features_nor_a_single_output(cli, private, tmp_path, factory):
-    """Auxiliary outputs in training mode are left out; a network without nn.Linear is trained, measured and told why."""
+    """Auxiliary training outputs are left out; a network without nn.Linear is explained."""
     folder = private("habits", SOURCE)
     out = tmp_path / "S"
     words = (
@@ -250,7 +250,7 @@ def test_training_needs_neither_features_nor_a_single_output(cli, private, tmp_p
 
 
 def test_untrained_models_are_told(cli, tmp_path):
-    """An architecture by its bare name has random weights, and its accuracy is that of chance: both in flags and on stderr."""
+    """An architecture by its bare name has random weights: at chance, in flags and stderr."""
     done = cli("attack", "mlp:width=8", *ATTACK, tmp_path / "S")
     assert done.code == 0, done.err
     assert {"untrained", "at-chance"} <= {flag["name"] for flag in done.json["rows"][0]["flags"]}
@@ -259,7 +259,7 @@ def test_untrained_models_are_told(cli, tmp_path):
 
 
 def test_prints_go_to_stderr(spawn, private, tmp_path):
-    """Whatever a model prints, at import, in its factory, in a forward pass, from C code or a child: stdout has the result."""
+    """Whatever a model prints, at import, from C code or a child: stdout has the result."""
     folder = private("habits", SOURCE)
     done = spawn("attack", "habits:descriptor", *ATTACK, tmp_path / "S", cwd=folder)
     assert done.code == 0, done.err

@@ -1,4 +1,4 @@
-"""A report of a real run: what lies beside it is found, its pictures are the ones that were attacked."""
+"""A report of a real run: its tables are found, its pictures are those attacked."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _table(kind: str) -> pa.Table:
 
 @pytest.fixture(scope="module")
 def attacked(tiny, cli, for_all, tmp_path_factory) -> Iterator[Path]:
-    """A store with a tiny model, attacked at two budgets with its points kept, and once without. Not to be written to."""
+    """A store with a tiny model, attacked with and without points. Not to be written to."""
     out = tmp_path_factory.mktemp("report") / "S"
     for line in (
         "attack m --attack pgd:steps=5 --threat linf:0.05,0.2 --limit 40 --store-points --out",
@@ -61,7 +61,7 @@ def _runs(out: Path):
 
 
 def test_pictures_are_the_attacked_images_with_the_smallest_perturbations(attacked):
-    """Of one model and norm six samples, nearest first; the image is the data's own, the change as large as the row says."""
+    """Six samples of a model and norm, nearest first; images and sizes as in data and rows."""
     runs = [(path, run) for path, run in _runs(attacked) if run.info["norm"] == "linf"]
     shown, reasons = examples(runs, None)
     split = load("digits", "test", limit=40)
@@ -91,7 +91,7 @@ def test_pictures_are_the_attacked_images_with_the_smallest_perturbations(attack
 
 
 def test_other_data_under_the_same_name_are_noticed(attacked, tmp_path):
-    """Pictures are shown only if their content has the recorded id; else one line says so, and the page is written."""
+    """Pictures appear only if their content has the recorded id; else a line says so."""
     out = shutil.copytree(attacked, tmp_path / "S")
     path = next(path for path, run in _runs(out) if run.info["norm"] == "linf")
     for kind in ("samples", "points"):
@@ -115,7 +115,7 @@ def test_data_that_are_gone_cost_only_the_pictures(attacked, tmp_path):
 
 
 def test_what_lies_beside_runs_is_gathered(attacked, tmp_path):
-    """Epochs, class names and the training command of the model; rows of measures and checks by run."""
+    """Epochs, class names and training command of the model; measures and checks by run."""
     out = shutil.copytree(attacked, tmp_path / "S")
     shutil.rmtree(out / "results" / "checks")
     runs = _runs(out)
@@ -151,7 +151,7 @@ def test_a_damaged_or_foreign_table_beside_a_run_is_an_error(attacked, tmp_path)
 
 
 def test_the_command_writes_one_page_and_says_where(attacked, cli, tmp_path, snapshot):
-    """Stdout names the file; --json has what is shown; the store is not touched; an older page is replaced."""
+    """Stdout names the file; --json has the sections; an older page is replaced."""
     before = snapshot(attacked)
     for _ in range(2):
         done = cli(

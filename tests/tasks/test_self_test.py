@@ -1,4 +1,4 @@
-"""The self-test: what looks robust is flagged, what is not to blame is not; and it would notice if the checks were blind."""
+"""The self-test: masked models are flagged, good ones not, and blind checks noticed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_masked_models_are_flagged_and_good_ones_are_not(examined) -> None:
 
 
 def test_blind_checks_would_be_noticed(examined) -> None:
-    """A masked model that nothing flags, and a good one that something does, are not as they should be."""
+    """A masked model without a flag, and a good one with one, are not as expected."""
     masked, good = examined["logits x 1000"], examined["undefended"]
     assert not masked._replace(findings=good.findings).as_expected
     assert not good._replace(findings=masked.findings).as_expected
@@ -91,7 +91,7 @@ def test_the_command_fails_when_a_masked_model_passes(
 
 @pytest.mark.slow
 def test_the_whole_self_test(one_thread: None) -> None:
-    """All good models, all masks, all weak attacks, all checks; each check without rows or points holds on the good ones."""
+    """All good models, masks, weak attacks and checks; checks without points hold too."""
     found = self_test()
     assert [e.name for e in found if not e.as_expected] == []
     assert {e.name for e in found if e.bad} == {*DEFENCES, *WEAK}

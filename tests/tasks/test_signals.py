@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM wherever a command is: within a slow step too it ends, says how to go on, and keeps what was finished."""
+"""Ctrl-C and SIGTERM at any place: it ends, says how to resume, keeps finished work."""
 
 import os
 import signal
@@ -61,7 +61,7 @@ def endless(cli, private, tmp_path, monkeypatch):
 @BOTH
 @pytest.mark.parametrize("how", ["sleep", "chain"])
 def test_a_signal_ends_a_step_that_does_not_end(endless, tmp_path, number, how):
-    """A call that sleeps, or goes from one operation to the next, ends; the samples decided before it are kept."""
+    """A call that sleeps, or runs many operations, ends; decided samples are kept."""
     done = endless(number, 60, how)
     assert done.code == 128 + number, done.err
     assert "To go on: robbench attack endless:make" in done.err

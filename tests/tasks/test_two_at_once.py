@@ -1,4 +1,4 @@
-"""Attacks that meet another of the same run, lose a part of their points, or die before their checks."""
+"""Attacks that meet another of the same run, lose points, or die before their checks."""
 
 import shutil
 
@@ -51,7 +51,7 @@ def reference(cli, trained, tmp_path_factory):
 
 @pytest.fixture
 def same(reference, rows_of):
-    """Checks that a folder holds the same rows, points and checks of both budgets, bit by bit, and nothing unfinished."""
+    """A folder holds the same rows, points and checks of both budgets, nothing unfinished."""
     theirs, ids = reference
 
     def points(out, run):
@@ -92,7 +92,7 @@ def test_the_same_attack_twice_at_once(hold, cli, store, tmp_path, same, monkeyp
 
 @pytest.mark.slow
 def test_attacks_with_a_run_in_common(hold, cli, store, tmp_path, same, monkeypatch):
-    """The smaller budget of one is the other's only one: the first is waited for, and its run is the second's."""
+    """One's smaller budget is the other's only one: it waits, and takes over the run."""
     first = hold(*WORDS)
     monkeypatch.setattr(lock.time, "sleep", lambda seconds: (tmp_path / "go").touch())
     second = cli(*[word.replace("0.1,0.2", "0.1") for word in WORDS], "--out", store)
@@ -184,7 +184,7 @@ def test_checks_of_what_was_replaced_are_gone(spawn, cli, reference, tmp_path, s
 
 
 def test_shards_that_were_not_dropped_any_more(cli, reference, store, tmp_path, same, monkeypatch):
-    """Killed after the last file of the runs, before the second budget's shards were dropped: nothing is attacked again."""
+    """Killed before the second budget's shards were dropped: nothing is attacked again."""
 
     class Crash(BaseException):
         pass

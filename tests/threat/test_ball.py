@@ -44,7 +44,7 @@ def _problem(name: str, x0: Tensor, eps: Tensor) -> Problem:
 def test_everything_the_ball_gives_is_in_box_and_ball(
     seed: int, name: str, shape: tuple[int, ...], scale: float
 ) -> None:
-    """project, ascend, inside and surface end inside [0,1] and inside the budget, for x0 on the box's faces too, in float32."""
+    """project, ascend, inside and surface end in box and budget, from faces too (float32)."""
     generator = torch.Generator().manual_seed(seed)
     x0 = torch.rand(5, *shape, generator=generator)
     x0 = torch.where(torch.rand(5, *shape, generator=generator) < 0.3, x0.round(), x0)
@@ -93,7 +93,7 @@ def test_linf_projection_is_the_nearest_point_of_the_cut_ball() -> None:
 
 @pytest.mark.parametrize("name", sorted(NORMS))
 def test_ascend_is_one_steepest_step(name: str) -> None:
-    """Away from every face, ascend moves by the length in the norm along the gradient; every row by its own length."""
+    """Away from faces, ascend moves by the length in the norm along the gradient, per row."""
     x0 = torch.full((2, 3), 0.5, dtype=torch.float64)
     p = _problem(name, x0, torch.full((2,), 1.0 if name == "l0" else 0.4, dtype=torch.float64))
     g = torch.tensor([[3.0, -4.0, 0.0], [0.0, 0.0, 2.0]], dtype=torch.float64)
@@ -105,7 +105,7 @@ def test_ascend_is_one_steepest_step(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["l1", "l0"])
 def test_ascend_moves_the_entry_that_gains_most(name: str) -> None:
-    """One entry is at its face but for the last bit, one is at it, one is near it: the fourth moves, though its slope is least.
+    """One entry just short of its face, one at it, one near: the fourth moves, though flattest.
 
     So it is for gradients too small to be multiplied, and a zero gradient moves nothing.
     """
@@ -119,7 +119,7 @@ def test_ascend_moves_the_entry_that_gains_most(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(NORMS))
 def test_without_a_budget_only_the_box_holds(name: str) -> None:
-    """With eps = inf, project is the clip to the box, random points spread over it, and no zero times inf becomes NaN."""
+    """With eps = inf, project clips to the box, random points spread, and no NaN arises."""
     generator = torch.Generator().manual_seed(3)
     x0 = torch.rand(4, 50, generator=generator)
     p = _problem(name, x0, torch.full((4,), torch.inf))
@@ -137,7 +137,7 @@ def test_without_a_budget_only_the_box_holds(name: str) -> None:
 
 
 def _cut_l1(x: NDArray[np.float64], x0: NDArray[np.float64], eps: float) -> NDArray[np.float64]:
-    """The nearest point of the cut L1 ball by bisection for the multiplier s of |z - x0|_1 <= eps."""
+    """The nearest point of the cut l1 ball, by bisection for the multiplier s."""
 
     def shrunk(s: float) -> NDArray[np.float64]:
         return np.clip(x0 + np.sign(x - x0) * np.maximum(np.abs(x - x0) - s, 0), 0, 1)
@@ -152,7 +152,7 @@ def _cut_l1(x: NDArray[np.float64], x0: NDArray[np.float64], eps: float) -> NDAr
 
 
 def _on_faces(seed: int, rows: int, entries: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Clean inputs, some entries on the box's faces, points in and out of the box, ties among them, and budgets."""
+    """Clean inputs with entries on faces, points in and out of the box, ties, and budgets."""
     generator = torch.Generator().manual_seed(seed)
     x0 = torch.rand(rows, entries, generator=generator, dtype=torch.float64)
     x0 = torch.where(torch.rand(rows, entries, generator=generator) < 0.3, x0.round(), x0)
@@ -167,7 +167,7 @@ def _on_faces(seed: int, rows: int, entries: int) -> tuple[Tensor, Tensor, Tenso
 
 @pytest.mark.parametrize("entries", [1, 2, 7, 40])
 def test_l1_projection_is_the_nearest_point_of_the_cut_ball(entries: int) -> None:
-    """Equal to a bisection for the multiplier; no point of the set makes an acute angle; the whole budget is used."""
+    """Equal to a bisection; no point makes an acute angle; the whole budget is used."""
     x0, far, eps = _on_faces(entries, 60, entries)
     p = _problem("l1", x0, eps)
     ours = p.ball.project(far)
@@ -187,7 +187,7 @@ def test_l1_projection_is_the_nearest_point_of_the_cut_ball(entries: int) -> Non
 
 @pytest.mark.parametrize("seed", range(3))
 def test_l1_projection_against_a_slow_solver(seed: int) -> None:
-    """SLSQP, which knows nothing of multipliers, finds no nearer point of the cut ball, and the same one."""
+    """SLSQP, which is general, finds no nearer point of the cut ball, and the same one."""
     x0, far, eps = _on_faces(seed, 1, 4)
     signs = np.array(list(itertools.product((-1, 1), repeat=4)))
     solved = optimize.minimize(
@@ -218,7 +218,7 @@ def test_l1_projection_against_the_authors() -> None:
 @pytest.mark.parametrize("entries", [3072, 50_000])
 @pytest.mark.parametrize("eps", [1e-4, 0.01, 1.0, 30.0])
 def test_l1_budget_survives_the_rounding_of_many_small_entries(entries: int, eps: float) -> None:
-    """In float32 a perturbation of thousands of entries, each rounded, still fits, summed in float64."""
+    """In float32 a perturbation of thousands of rounded entries fits, summed in float64."""
     generator = torch.Generator().manual_seed(5)
     x0 = torch.rand(3, entries, generator=generator)
     p = _problem("l1", x0, torch.full((3,), eps))
@@ -236,7 +236,7 @@ def test_l1_budget_survives_the_rounding_of_many_small_entries(entries: int, eps
 
 @pytest.mark.parametrize("budget", [0, 1, 2, 3, 5])
 def test_l0_projection_is_the_nearest_point_of_the_cut_ball(budget: int) -> None:
-    """No other choice of so many entries, each moved as far as the box lets it, comes closer to the point."""
+    """No other choice of that many entries, moved up to the box, is nearer."""
     x0, far, _ = _on_faces(budget, 20, 5)
     ours = _problem("l0", x0, torch.full((20,), float(budget), dtype=torch.float64)).ball.project(
         far

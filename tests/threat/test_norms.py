@@ -31,7 +31,7 @@ def norm(request: pytest.FixtureRequest) -> Norm:
 
 @st.composite
 def _points(draw: st.DrawFn) -> tuple[Tensor, Tensor, Tensor]:
-    """Two batches of points [B,*] of mixed magnitudes, float64, and budgets [B], among them zero."""
+    """Two batches of points [B,*] of mixed magnitudes, float64, and budgets [B], also zero."""
     rows, shape, seed = draw(st.integers(1, 4)), draw(SHAPES), draw(st.integers(0, 10_000))
     generator = torch.Generator().manual_seed(seed)
     scale = 10 ** (
@@ -68,7 +68,7 @@ def test_size_and_dual(points: tuple[Tensor, Tensor, Tensor]) -> None:
 def test_projection_is_inside_idempotent_and_non_expansive(
     points: tuple[Tensor, Tensor, Tensor],
 ) -> None:
-    """P(a) has size <= eps, P(P(a)) = P(a), a point inside stays, and |P(a) - P(b)| <= |a - b| in the Euclidean norm."""
+    """P(a) has size <= eps, P(P(a)) = P(a), inside points stay, and P is nonexpansive."""
     a, b, eps = points
     for name, norm in NORMS.items():
         pa, pb = norm.project(a, eps), norm.project(b, eps)
@@ -84,7 +84,7 @@ def test_projection_is_inside_idempotent_and_non_expansive(
 def test_projection_satisfies_the_obtuse_angle_criterion(
     points: tuple[Tensor, Tensor, Tensor],
 ) -> None:
-    """<d - P(d), z - P(d)> <= 0 for every z of the ball: for a convex set this is optimality itself."""
+    """<d - P(d), z - P(d)> <= 0 for every z of the ball: optimality for a convex set."""
     d, other, eps = points
     for norm in (NORMS[name] for name in CONVEX):
         p = norm.project(d, eps)
@@ -105,7 +105,7 @@ def test_projection_satisfies_the_obtuse_angle_criterion(
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", CONVEX)
 def test_projection_against_a_slow_solver(name: str, seed: int) -> None:
-    """The nearest point of the ball found by SLSQP, which knows nothing of closed forms, is no nearer and the same."""
+    """The nearest point by SLSQP, which is general, is no nearer and the same."""
     norm = NORMS[name]
     generator = torch.Generator().manual_seed(seed)
     d = torch.randn(1, 4, generator=generator, dtype=torch.float64)
@@ -132,7 +132,7 @@ def test_projection_against_a_slow_solver(name: str, seed: int) -> None:
 @given(_points())
 @settings(max_examples=60, deadline=None, derandomize=True)
 def test_steepest_attains_the_dual_norm(points: tuple[Tensor, Tensor, Tensor]) -> None:
-    """steepest(g) has size 1 and <g, steepest(g)> = dual(g), which no random point of the (bounded) unit ball exceeds."""
+    """steepest(g) has size 1 and <g, steepest(g)> = dual(g), exceeded by no random point."""
     g, other, _ = points
     one = torch.ones(len(g), dtype=torch.float64)
     for name, norm in NORMS.items():
@@ -146,7 +146,7 @@ def test_steepest_attains_the_dual_norm(points: tuple[Tensor, Tensor, Tensor]) -
 
 @pytest.mark.parametrize("exponent", [-44, -40, -38, -30, -20, 0, 20, 30, 38])
 def test_steepest_of_tiny_and_huge_gradients(norm: Norm, exponent: int) -> None:
-    """In float32, directions of gradients down to 1e-40 (and up to 1e38) are unit and point the right way."""
+    """Directions of float32 gradients of 1e-40 to 1e38 are unit and point the right way."""
     pattern = torch.tensor([[3.0, -1.0, 2.0, 0.0], [1.0, 1.0, -1.0, 1.0]], dtype=torch.float64)
     g = (pattern / 4 * 10.0**exponent).to(torch.float32)
     d = norm.steepest(g).double()
@@ -161,7 +161,7 @@ def test_steepest_of_tiny_and_huge_gradients(norm: Norm, exponent: int) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_zero_gradient_gives_zero(norm: Norm, dtype: torch.dtype) -> None:
-    """Where the gradient is zero so is the direction, never NaN; the row's neighbours are not affected."""
+    """Where the gradient is zero so is the direction, never NaN; neighbours are unaffected."""
     g = torch.tensor([[0.0, 0.0], [1.0, 0.0], [-0.0, 0.0]], dtype=dtype)
     assert torch.equal(
         norm.steepest(g), torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 0.0]], dtype=dtype)
@@ -169,7 +169,7 @@ def test_zero_gradient_gives_zero(norm: Norm, dtype: torch.dtype) -> None:
 
 
 def test_projection_of_zero_and_to_zero(norm: Norm) -> None:
-    """The zero perturbation stays zero for every budget, and a zero budget gives zero, without NaN."""
+    """The zero perturbation stays zero for every budget; a zero budget gives zero."""
     d = torch.tensor([[0.0, 0.0], [0.0, 0.0], [1.0, -2.0]])
     eps = torch.tensor([0.0, 1.0, 0.0])
     assert torch.equal(norm.project(d, eps).abs(), torch.zeros(3, 2))
@@ -180,7 +180,7 @@ def test_projection_of_zero_and_to_zero(norm: Norm) -> None:
 def test_random_points_lie_inside_and_on_the_surface(
     norm: Norm, shape: tuple[int, ...], dtype: torch.dtype
 ) -> None:
-    """uniform() never leaves the unit ball, on_sphere() lies on its surface; both are functions of the key alone.
+    """uniform() stays in the unit ball, on_sphere() on its surface, by the key alone.
 
     In l0, whose ball has no bounds, both fill the cube instead.
     """
@@ -202,7 +202,7 @@ def test_random_points_lie_inside_and_on_the_surface(
 
 
 def test_points_inside_are_uniform(norm: Norm) -> None:
-    """The radius to the power of the dimension is uniform, and every coordinate is symmetric: exact laws of a uniform ball."""
+    """Radius^D is uniform, every coordinate symmetric: exact laws of a uniform ball."""
     points = norm.uniform(torch.arange(20_000), torch.Size((3,)), torch.float64)
     radius = NORMS["linf" if norm.name == "l0" else norm.name].size(points)
     assert stats.kstest((radius**3).numpy(), "uniform").pvalue > 0.001
@@ -230,7 +230,7 @@ def test_surface_directions_are_isotropic_in_l2() -> None:
 
 
 def test_surface_of_l1_is_uniform() -> None:
-    """Where the signs are dropped, a uniform point of the simplex remains: an entry of three has density 2 (1 - x)."""
+    """Without signs a uniform point of the simplex: density 2 (1 - x) for one of three."""
     points = NORMS["l1"].on_sphere(torch.arange(5_000), torch.Size((3,)), torch.float64)
     for axis in range(3):
         assert (
@@ -240,7 +240,7 @@ def test_surface_of_l1_is_uniform() -> None:
 
 
 def test_no_budget_is_no_bound(norm: Norm) -> None:
-    """An infinite ball holds every point: projecting onto it changes no bit, also beside a row that has a budget."""
+    """An infinite ball holds every point: projection changes no bit, in any batch."""
     d = torch.tensor([[0.0, -3.0, 1e30], [0.5, 2.0, -1.0]])
     p = norm.project(d, torch.tensor([torch.inf, 1.0]))
     assert torch.equal(p[0], d[0])
@@ -261,7 +261,7 @@ def test_no_budget_is_no_bound(norm: Norm) -> None:
     ],
 )
 def test_l0_keeps_the_largest_entries(eps: float, expected: list[float]) -> None:
-    """floor(eps) entries survive, the largest; of those that tie the first ones, so that never one too many does."""
+    """The floor(eps) largest entries survive; of ties the first, never one too many."""
     d = torch.tensor([[1.0, -3.0, 2.0, -2.0, 2.0]])
     assert NORMS["l0"].project(d, torch.tensor([eps])).tolist() == [expected]
 

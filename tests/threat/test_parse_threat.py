@@ -35,7 +35,7 @@ from robbench.threat.norms import NORMS
     ],
 )
 def test_good_threats(text: str, expected: list[tuple[str, float, str]]) -> None:
-    """Norms are case-blind, fractions are kept as written, several budgets give several threat models."""
+    """Norms are case-blind, fractions kept as written, several budgets several models."""
     found = parse_threat(text)
     assert [(threat.norm_name, threat.eps, threat.text) for threat in found] == expected
     assert all(threat.norm is NORMS[threat.norm_name] for threat in found)
@@ -96,7 +96,7 @@ def test_training_takes_one_budget() -> None:
 )
 @settings(max_examples=200, deadline=None, derandomize=True)
 def test_a_threats_text_means_the_same_threat(name: str, eps: float) -> None:
-    """The canonical text of any threat, read again, is that very threat: two budgets never share one text."""
+    """The text of any threat, read again, is that threat: budgets never share a text."""
     (threat,) = parse_threat(f"{name}:{eps!r}")
     assert threat.eps == eps
     assert parse_threat(threat.text) == [threat]
@@ -107,7 +107,7 @@ def test_a_threats_text_means_the_same_threat(name: str, eps: float) -> None:
     [("l2:4", "l2:4.001"), ("l1:16", "l1:17"), ("l0:16", "l0:17"), ("linf:1", None)],
 )
 def test_a_budget_is_not_larger_than_the_box(inside: str, beyond: str | None) -> None:
-    """In 16 entries between 0 and 1 no two points are further apart than 1, 4, 16 and 16; no budget at all is fine."""
+    """In 16 entries in [0,1] no points are further apart than 1, 4, 16, 16; inf is fine."""
     require_inside([*parse_threat(inside), *parse_threat("l2:inf")], (1, 4, 4))
     if beyond:
         hint = (
@@ -130,7 +130,7 @@ def test_fractions_survive_their_text(numerator: int, denominator: int) -> None:
 
 
 def test_a_linf_budget_above_one_is_a_forgotten_fraction() -> None:
-    """Pixels end at 1, so linf:8 is refused with the fraction it most likely meant; other norms may be larger."""
+    """Pixels end at 1, so linf:8 is refused with the likely fraction; other norms may be."""
     with pytest.raises(UserError, match="8/255"):
         parse_threat("linf:8")
     assert parse_threat("l2:8")[0].eps == 8

@@ -1,4 +1,4 @@
-"""Cross-entropy against labels that are not quite certain: Szegedy et al. 2016, arXiv:1512.00567, section 7."""
+"""Cross-entropy with smoothed labels: Szegedy et al. 2016, arXiv:1512.00567, section 7."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from robbench.losses.base import Loss, Step
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class LabelSmoothing(Loss):
-    """Cross-entropy where every class gets a share of the label's probability (Szegedy et al. 2016, arXiv:1512.00567)."""
+    """Cross-entropy where every class gets a share of the label (arXiv:1512.00567)."""
 
     share: Annotated[
         float, Field(ge=0, lt=1, description="probability spread over all classes")

@@ -74,7 +74,7 @@ def test_a_check_in_words(
 def test_the_verdict_is_of_all_checks(
     finding: Callable[..., GateFinding], every: list[GateCheck]
 ) -> None:
-    """A regression goes before a lack of evidence, that before a pass; "not shown" does not count."""
+    """A regression goes before missing evidence, that before a pass; "not shown" is ignored."""
     assert finding(*every).verdict == "regression"
     assert finding(*every[1:]).verdict == "undecided"
     assert finding(*every[2:]).verdict == "pass"

@@ -1,4 +1,4 @@
-"""The page in a real browser: it loads in silence, sorts by mouse and keyboard, its figures react, it fits a phone."""
+"""The page in a browser: silent load, sorting by mouse and keyboard, figures, phones."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def _button(driver: Any, title: str) -> Any:
 
 
 def test_it_loads_without_an_error_or_a_request(page, file):
-    """The console is empty; the file itself is all that was asked for; the toolbar cannot send anything away."""
+    """The console is empty; only the file was requested; the toolbar sends nothing."""
     assert page.get_log("browser") == []
     asked = [
         message["params"]["request"]["url"]
@@ -137,7 +137,7 @@ def test_it_loads_without_an_error_or_a_request(page, file):
 
 
 def test_a_press_on_a_title_sorts_and_another_turns_it_round(page):
-    """Numbers from the largest down, then up; the state is in aria-sort; rows without a value stay last."""
+    """Numbers from the largest down, then up; aria-sort follows; empty cells stay last."""
     _button(page, "robust accuracy").click()
     *known, first, second = _column(page, "robust accuracy")
     falling = [float(text.rstrip("%")) for text in known]
@@ -226,7 +226,7 @@ def test_a_folded_figure_is_drawn_when_it_is_opened(page):
 
 
 def test_it_fits_a_phone(chromium, file):
-    """At 360 pixels the page does not scroll sideways; wide tables scroll in themselves; figures shrink."""
+    """At 360 pixels the page does not scroll sideways; wide tables scroll; figures shrink."""
     _show(chromium, 360, "light")
     chromium.get(file.as_uri())
     _wait(chromium, "return document.querySelectorAll('.plot .main-svg').length > 0")

@@ -51,7 +51,7 @@ class _Elements(html.parser.HTMLParser):
 
 @pytest.fixture
 def page(add_run):
-    """The page of three runs with everything there is to show, and names that try to break out of it."""
+    """The page of three runs with every section, and names that try to break out."""
     import numpy as np
 
     runs = [
@@ -98,7 +98,7 @@ def page(add_run):
 
 
 def test_no_name_from_a_run_becomes_markup(page):
-    """Names, classes, checks and commands with tags in them stay text, in the page and in the figures' data."""
+    """Tags in names, classes, checks and commands stay text, in page and figure data."""
     elements = _Elements(page)
     assert len(elements.all("script")) == page.count(
         "</script>"
@@ -119,7 +119,7 @@ def test_no_name_from_a_run_becomes_markup(page):
 
 
 def test_plotly_is_inside_once_and_nothing_is_loaded_or_sent(page):
-    """One script, no addresses to load from, a policy that forbids it, the upload button and the logo off."""
+    """One script, no external addresses, a policy against them, no upload button or logo."""
     elements = _Elements(page)
     assert page.count("window.Plotly = Plotly") == 1
     assert not [
@@ -148,7 +148,7 @@ def test_plotly_is_inside_once_and_nothing_is_loaded_or_sent(page):
 
 
 def test_every_figure_and_picture_has_a_text_and_every_table_a_caption(page):
-    """What eyes see is said in words; headings, landmarks, the language and a link past the contents are there."""
+    """Figures have descriptions; headings, landmarks, language and a skip link exist."""
     elements = _Elements(page)
     plots = [div for div in elements.all("div") if div.get("class") == "plot"]
     assert len(plots) >= 8
@@ -192,7 +192,7 @@ def test_a_section_without_data_says_how_to_get_it(add_run):
 
 
 def test_the_commands_are_the_recorded_ones(page, add_run):
-    """The attack as it was typed; without a record, one that gives the run; settings of the environment in front."""
+    """The attack as typed; unrecorded, one that gives the run; environment in front."""
     assert "robbench attack ce --threat linf:0.1" in page
     assert "How ce was trained is not recorded" in page
     facts = json.dumps({"argv": ["/x/pytest"], "env": {}})

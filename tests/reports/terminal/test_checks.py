@@ -35,7 +35,7 @@ def shown(rows: list[dict[str, Any]]) -> str:
 
 
 def test_verdicts_notes_and_reasons() -> None:
-    """A line per answered check; what failed with its samples; what was skipped gathered by reason."""
+    """A line per answered check; failures with samples; skipped ones grouped by reason."""
     rows = [
         row("one", "pass"),
         row("two", "fail", evidence=[255, 1, 2, 3, 4, 5, 6]),

@@ -74,7 +74,7 @@ def _shown(renderable: RenderableType, width: int = 80) -> str:
 
 
 def test_a_row_says_everything_in_80_columns() -> None:
-    """One line per run: rates in percent with one decimal, interval, margins, difference with p, queries."""
+    """One line per run: rates with one decimal, interval, margins, difference, p, queries."""
     lines = _shown(comparison_table([_row(), _paired()])).splitlines()
     assert max(map(len, lines)) <= 80
     first, second = (
@@ -142,7 +142,7 @@ def test_the_widest_numbers_still_fit() -> None:
 
 
 def test_different_facts_make_titled_tables() -> None:
-    """Data, split, threat and attack are titles, in the order given; rows of one title stay together."""
+    """Data, split, threat and attack are titles, in order; their rows stay together."""
     rows = [
         _row(model="a"),
         _row(model="b", threat="l2:0.5"),
@@ -164,7 +164,7 @@ def test_different_facts_make_titled_tables() -> None:
 
 
 def test_notes_are_shown_and_runs_of_one_model_told_apart() -> None:
-    """Two runs of one model carry their run ids; what to mind about a pair stands below the table."""
+    """Two runs of one model carry their run ids; notes on a pair are below the table."""
     text = _shown(
         comparison_table(
             [_row(), _paired(model="ce", n_samples=100, note="paired on the 100 samples in common")]
@@ -206,7 +206,7 @@ def test_plain_output_is_ascii() -> None:
 
 
 def test_doubtful_samples_are_told_of() -> None:
-    """Unconfirmed successes and non-finite answers are said under the table, when there are some."""
+    """Unconfirmed successes and non-finite answers are noted under the table, if any."""
     assert "re-check" not in _shown(comparison_table([_row()]))
     text = " ".join(_shown(comparison_table([_row(n_unconfirmed=2, n_error=3)])).split())
     assert "2 claimed successes did not survive the re-check" in text

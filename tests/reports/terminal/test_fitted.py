@@ -48,7 +48,7 @@ def test_everything_is_there_and_fits(
 
 
 def test_layouts() -> None:
-    """Full heads where there is room, then short ones, then long names on lines of their own, then records."""
+    """Full heads where they fit, then short ones, then names on their own lines, then records."""
     wide, narrow, apart, records = (
         shown(table(["ce", LONG]), width) for width in (140, 95, 60, 30)
     )

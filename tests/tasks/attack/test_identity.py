@@ -45,7 +45,7 @@ Attack = Callable[..., tuple[str, str]]
 
 @pytest.fixture
 def attack(cli: Callable[..., Any], private: Callable[..., Path]) -> Attack:
-    """Writes the three modules, some of them edited, and attacks; gives back the run id and what was said."""
+    """Writes the three modules, some edited, and attacks; returns the run id and stderr."""
 
     def run(
         words: str = ATTACK, *, env: dict[str, str] | None = None, **edited: str

@@ -1,4 +1,4 @@
-"""What `robbench attack` can be asked for besides: no budget, replay, limits of time and queries, precision, cascades, flags."""
+"""Options of `robbench attack`: no budget, replay, limits, precision, cascades, flags."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from robbench.tasks.attack.points import points_to_replay
 
 @pytest.fixture
 def attack(cli, store):
-    """`attack("at --attack fgsm")`: the rows of the comparison by threat, from an output folder of one's own."""
+    """`attack("at --attack fgsm")`: rows of the comparison by threat, from a new folder."""
 
     def run(line, *words, code=0, **more):
         done = cli("attack", *shlex.split(line), *words, "--json", "--out", store, **more)
@@ -65,7 +65,7 @@ def refused(done, *messages):
 
 
 def test_budgets_of_one_run_and_runs_of_their_own(attack, samples, store, snapshot):
-    """The smallest budget's run has the id and rows of a run of its own; the others' names tell what they rest on."""
+    """The smallest budget's run has the id and rows of a run alone; others' ids say more."""
     curve = attack(
         "at --attack pgd:steps=4 --attack apgd:steps=6 --threat linf:0.15,0.05,0.1 --limit 60"
     )
@@ -159,7 +159,7 @@ def test_no_budget_among_others(cli, store):
 
 
 def test_the_median_distance(cli, store, attack, samples, info):
-    """Half of the samples have an adversarial point within distance_p50; misclassified ones are at distance 0."""
+    """Half of the samples are adversarial within distance_p50; misclassified ones at 0."""
     (row,) = attack(
         "ce --attack fmn:steps=30 --attack deepfool:steps=10 --threat l2:inf --limit 61"
     )
@@ -176,7 +176,7 @@ def test_the_median_distance(cli, store, attack, samples, info):
 
 
 def test_no_robust_accuracy_without_a_budget(cli, store, attack, info, tmp_path):
-    """Null or `-`, never 0 %, in rows, tables, exports, the card, the list and the page; nothing is held against it."""
+    """Null or `-`, never 0 %, in every output; nothing is compared with it."""
     rows = attack("ce at --attack fmn:steps=5 --threat l2:inf --limit 12")
     ids = [row["run_id"] for row in rows]
     for row in rows:
@@ -215,7 +215,7 @@ def test_no_robust_accuracy_without_a_budget(cli, store, attack, info, tmp_path)
 
 
 def test_a_worst_margin_that_nobody_knows_is_null(cli, store, attack, info, samples):
-    """A package that gives no points for what it did not break: null in the rows, `-` in the table, no median of the others."""
+    """A package without points for robust samples: null in rows, `-` in the table, no median."""
     (row,) = attack("at --attack pyautoattack:version=apgd-ce --threat linf:0.05 --limit 24")
     kept = samples(row["run_id"])
     stands = [r["robust"] for r in kept]
@@ -256,7 +256,7 @@ def test_no_median_under_a_budget(attack, info):
 
 
 def test_a_median_that_is_not_known(cli, store, attack, info):
-    """Where half of the samples have no adversarial point found, the median is infinite, and nobody prints a number for it."""
+    """Where half have no adversarial point, the median is infinite and never a number."""
     (row,) = attack(
         "at --attack minimal:attack=(noise:steps=1),rounds=1,high=0.001 --threat linf:inf "
         "--limit 21"
@@ -273,7 +273,7 @@ def test_a_median_that_is_not_known(cli, store, attack, info):
 
 
 def test_round_trip(attack, samples):
-    """The same model under another attack: every broken sample falls again, to its stored point, at two forwards."""
+    """The same model under another attack: every broken sample falls to its stored point."""
     (first,) = attack("at --attack apgd:steps=10 --threat linf:0.15 --limit 60 --store-points")
     (again,) = attack("at --attack fgsm --threat linf:0.15 --limit 60 --replay", first["run_id"])
     assert first["run_id"] != again["run_id"]
@@ -308,7 +308,7 @@ def test_points_of_another_model(attack, samples):
     "line", ["--replay nobody", "--replay 0123abcd", "--replay /nowhere/x.parquet", "--replay at"]
 )
 def test_bad_names_of_runs(cli, store, snapshot, attack, line):
-    """A run nobody knows, a path that leads nowhere, and a model without results are refused before anything is done."""
+    """An unknown run, a missing path, a model without results are refused at once."""
     attack("ce --attack fgsm --limit 5 --store-points")
     before = snapshot(store)
     refused(cli("attack ce --attack fgsm --limit 9 --out", store, *line.split()))
@@ -316,7 +316,7 @@ def test_bad_names_of_runs(cli, store, snapshot, attack, line):
 
 
 def test_a_run_without_points(cli, store, snapshot, attack):
-    """It cannot be replayed: exit 2, with the flag that would have kept them, and nothing is touched."""
+    """It cannot be replayed: exit 2, with the flag to keep points; nothing is touched."""
     (plain,) = attack("ce --attack fgsm --limit 5")
     before = snapshot(store)
     refused(
@@ -368,7 +368,7 @@ def test_a_name_replays_the_runs_that_kept_points(attack):
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_points_of_several_runs(attack, samples, order):
-    """Of what several runs know of a sample, the point that fits the budget is tried: a larger one does not stand in its way."""
+    """Of a sample's points in several runs, one that fits the budget is tried."""
     (large,) = attack("at --attack apgd:steps=5 --threat linf:0.4 --limit 40 --store-points")
     (small,) = attack("at --attack apgd:steps=10 --threat linf:0.15 --limit 40 --store-points")
     names = [word for run in (large, small)[::order] for word in ("--replay", run["run_id"])]
@@ -406,7 +406,7 @@ LINE = "at --attack pgd:steps=6,restarts=2 --attack apgd:steps=12 --threat linf:
 
 @pytest.mark.parametrize("limit", [1, 5, 12])
 def test_so_many_queries(cli, store, attack, samples, info, limit):
-    """No sample takes more, but for a re-check; what was not finished is marked, and bounds the unlimited value."""
+    """No sample takes more, but for a check; the unfinished are marked and bound the value."""
     (free,) = attack(LINE)
     done = cli("attack", *LINE.split(), "--max-queries", limit, "--json", "--out", store)
     (row,) = done.json["rows"]
@@ -436,7 +436,7 @@ def test_enough_queries(attack, samples):
 
 
 def test_both_limits_at_once(cli, attack, info, store):
-    """Whichever comes first ends a sample; the run keeps both, and is told from one that has one of them."""
+    """The first limit ends a sample; the run has both, and differs from one with either."""
     (row,) = attack(f"{LINE} --max-queries 5 --max-time 1h")
     kept = info(row["run_id"])
     assert (kept["max_queries"], kept["max_time_s"]) == (5, 3600)
@@ -454,7 +454,7 @@ def test_both_limits_at_once(cli, attack, info, store):
 
 @pytest.mark.parametrize("steps", [0, 3, 12, 30])
 def test_so_much_time(cli, store, attack, samples, info, monkeypatch, steps):
-    """When time is up all that is undecided is marked, the run is written, the exit code is 0, and stderr says both bounds."""
+    """When time is up the undecided are marked, the run written, exit 0, bounds on stderr."""
     (free,) = attack(LINE)
     calls = itertools.count()
     monkeypatch.setattr(session.AttackSession, "_out_of_time", lambda self: next(calls) >= steps)
@@ -477,7 +477,7 @@ def test_so_much_time(cli, store, attack, samples, info, monkeypatch, steps):
 
 
 def test_no_time_at_all(cli, store, attack):
-    """A time limit that is over before the first step leaves the clean verdicts, at several budgets too."""
+    """A time limit over before the first step leaves clean verdicts, at several budgets."""
     rows = attack("at --attack apgd --threat linf:0.05,0.1 --limit 40 --max-time 0.000001s")
     for row in rows:
         assert row["robust_accuracy"] == row["clean_accuracy"]
@@ -496,7 +496,7 @@ def test_plenty_of_time(attack, samples):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("late", [False, True])
 def test_a_signal_within_a_time_limit(cli, store, monkeypatch, number, late):
-    """It is still a stop, also when time runs out in the same moment: 130 or 143, no run is written, finished work is kept."""
+    """It is still a stop, even as time runs out: 130 or 143, no run, finished work kept."""
     ticks, cascade_run = itertools.count(), session.Cascade.run
 
     def signalled(self, **ends):
@@ -525,7 +525,7 @@ def test_a_signal_within_a_time_limit(cli, store, monkeypatch, number, late):
 
 
 def test_bf16_successes_hold_in_float32(attack, samples, info, store):
-    """Every stored adversarial point of a bfloat16 search is one for the model in float32; the run says how it was searched."""
+    """Every stored point of a bfloat16 search is adversarial in float32; the run says so."""
     (exact,) = attack("at --attack apgd:steps=10 --threat linf:0.15 --limit 80")
     (row,) = attack(
         "at --attack apgd:steps=10 --threat linf:0.15 --limit 80 --precision bf16 --store-points"
@@ -585,7 +585,7 @@ def test_explain_a_cascade(cli, name):
 
 
 def test_near_names_of_cascades(cli, store):
-    """A typing error in a cascade's name is met with the right one, in `explain` and in `attack`."""
+    """A typing error in a cascade's name gets the right one, in `explain` and `attack`."""
     refused(cli("explain autoatack"), "autoattack")
     refused(cli("attack ce --attack autoatack --limit 5 --out", store), "autoattack")
 
@@ -600,7 +600,7 @@ def test_a_cascade_with_options(cli, store):
 
 
 def test_what_a_run_says_of_its_cascade(attack, info, samples, cli, store):
-    """`attack` is the name that was asked for, `attack_params` every attack in full, `broken_by` the attack itself."""
+    """`attack` is the name given, `attack_params` all in full, `broken_by` the attack."""
     (row,) = attack("ce --attack autoattack-fast --threat linf:0.15 --limit 40")
     known = info(row["run_id"])
     assert row["attack"] == known["attack"] == "autoattack-fast"
@@ -623,7 +623,7 @@ def test_what_a_run_says_of_its_cascade(attack, info, samples, cli, store):
 
 
 def test_a_name_is_what_it_stands_for(attack, store, tmp_path, cli, snapshot):
-    """A cascade, its attacks one by one, a file with them and a config file are one run: whoever asks second finds it there."""
+    """A cascade, its attacks, a file of them and a config file are one run, found again."""
     mine, config = tmp_path / "mine.toml", tmp_path / "config.toml"
     specs = cascades()["autoattack-fast"]["attacks"]
     mine.write_text(f"attacks = {json.dumps(specs)}\n")
@@ -644,7 +644,7 @@ def test_a_name_is_what_it_stands_for(attack, store, tmp_path, cli, snapshot):
 
 
 def test_a_file_of_ones_own(attack, tmp_path, info, private, cli, store):
-    """Its path is what was asked for; a norm's table counts in that norm only; relative paths start in the working folder."""
+    """Its path is the name; a norm's table counts in that norm; paths are relative to cwd."""
     (tmp_path / "mine.toml").write_text('attacks = ["fgsm"]\n[l2]\nattacks = ["pgd:steps=2"]\n')
     rows = attack(
         "ce --attack mine.toml --threat linf:0.1 --threat l2:0.5 --limit 20", cwd=tmp_path
@@ -728,7 +728,7 @@ class Saturated(Base):
     ],
 )
 def test_flags_of_models(cli, private, tmp_path, factory, flag):
-    """A model that deserves one has it in its run's row, on stderr, in the table and in JSON; a plain one has none."""
+    """A flagged model has it in its row, on stderr, in table and JSON; a plain one has none."""
     folder, out = private("flagged_models", ILL), tmp_path / "S"
     line = (
         f"attack flagged_models:{factory} --attack pgd:steps=3 --threat linf:0.05 --limit 30 "

@@ -1,4 +1,4 @@
-"""Points on disk: small, read back as they were judged, and whole however often a run was killed."""
+"""Points on disk: small, read back as judged, and whole after any kill."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def test_what_is_read_back_is_inside_box_and_budget(text, split):
 
 @pytest.mark.parametrize("found", [True, False])
 def test_a_point_that_half_precision_would_change_is_kept_in_full(found, split):
-    """Where rounding takes a point to the other side of the boundary it is written in float32, and read back as it was."""
+    """Where rounding moves a point over the boundary it is stored in float32, exactly."""
     (threat,) = parse_threat("linf:0.15")
     x = moved(split, threat)
     sums = x.double().flatten(1).sum(1)
@@ -184,7 +184,7 @@ def subject(out):
 
 
 def test_every_stored_point_is_what_its_row_says(reference, rows_of):
-    """Read by anyone, given to the model in float32: adversarial as the row says, inside its own budget and the box."""
+    """Read by anyone, in float32: adversarial as the row says, in budget and box."""
     out, ids = reference
     model, split = subject(out).model, subject(out).split
     place = {key: i for i, key in enumerate(split.ids.tolist())}
@@ -223,7 +223,7 @@ def test_most_points_are_written_small(reference):
 
 
 def test_points_are_kept_only_when_asked_for(cli, store):
-    """Without --store-points there is no file, and the run is another one; so is what it says of itself."""
+    """Without --store-points there is no file, and the run is another one."""
     words = ["--attack", "fgsm", "--limit", 20, "--json", "--out", store]
     plain, stored = (
         cli("attack", "ce", *words, *flag).json["rows"][0] for flag in ([], ["--store-points"])
@@ -235,7 +235,7 @@ def test_points_are_kept_only_when_asked_for(cli, store):
 
 @pytest.fixture
 def same(reference, rows_of):
-    """Checks that a folder holds what the uninterrupted run left: rows and points of both budgets, bit by bit."""
+    """A folder holds what the uninterrupted run left: rows and points of both budgets."""
 
     def check(out):
         theirs, ids = reference
@@ -262,7 +262,7 @@ def same(reference, rows_of):
 def test_killed_and_continued_keeps_the_same_points(
     spawn, killer, cli, store, same, monkeypatch, name, number, flush
 ):
-    """SIGKILL between any two writes; then the same command leaves rows and points as if nothing had happened."""
+    """SIGKILL between any two writes; then the same command leaves the same rows and points."""
     killed = spawn(name, str(number), *WORDS, "--out", store, code=killer)
     assert killed.code == -signal.SIGKILL, killed.err
     assert list((store / "results" / "partial").glob("*/points/*.parquet"))
@@ -299,7 +299,7 @@ def test_a_crash_at_any_write_loses_no_point(cli, store, same, monkeypatch, numb
 def test_a_smaller_run_goes_on_where_a_larger_was_stopped(
     spawn, killer, cli, store, same, reference, rows_of
 ):
-    """The smallest budget of a stopped run is a run of its own, and picks up what was decided; then the rest follows."""
+    """The smallest budget of a stopped run is its own run and resumes; the rest follows."""
     killed = spawn("append", "4", *WORDS, "--out", store, code=killer)
     assert killed.code == -signal.SIGKILL
     alone = ["linf:0.1" if word.startswith("linf") else word for word in WORDS]
@@ -318,7 +318,7 @@ def test_a_smaller_run_goes_on_where_a_larger_was_stopped(
 
 @pytest.mark.parametrize("turn", [1, -1])
 def test_adversarial_points_are_preferred(reference, turn):
-    """Of several runs an adversarial point of a sample is taken, whichever run is named first; every known sample has one."""
+    """Of several runs an adversarial point is taken, in any order; every sample has one."""
     out, ids = reference
     model, split = subject(out).model, subject(out).split
     paths = [Store(out).run_path(run) for run in ids]

@@ -1,4 +1,4 @@
-"""What was measured of a model's rows stands in its run, in `show`, and in a warning where nothing is equal."""
+"""A model's row equality is in its run, in `show`, and in a warning where nothing agrees."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Drawn(Exact):
 def attack(
     cli: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., tuple[dict[str, Any], Any, str]]:
-    """Attacks a model of MODELS: the run's row, its samples without what is random about them, and stderr."""
+    """Attacks a model of MODELS: the run's row, its samples without random parts, stderr."""
     (tmp_path / "rowmodels.py").write_text(MODELS)
     monkeypatch.chdir(tmp_path)
 
@@ -69,7 +69,7 @@ def attack(
 def test_the_run_says_what_was_measured(
     name: str, step: int, attack: Callable, cli: Callable
 ) -> None:
-    """The smallest step whose multiples agree, and that verdicts are those of any batch size, which they are."""
+    """The smallest step whose multiples agree, and verdicts independent of batch size."""
     info, one, err = attack(name, "--batch-size", 1, "--force")
     assert (info["row_step"], info["deterministic"]) == (step, True)
     assert "batch" not in err
@@ -83,7 +83,7 @@ def test_the_run_says_what_was_measured(
 def test_where_nothing_is_equal_there_is_one_warning(
     name: str, flag: str, attack: Callable, cli: Callable
 ) -> None:
-    """The attack ends, the run says that its verdicts are not those of any batch size, and one flag says why."""
+    """The attack ends, the run says that verdicts depend on batch size; one flag says why."""
     info, samples, err = attack(name)
     assert len(samples) == 40
     assert info["deterministic"] is False

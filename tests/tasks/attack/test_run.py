@@ -1,4 +1,4 @@
-"""Attack runs on disk: resumed sample by sample, never computed twice, named by what decides their verdicts."""
+"""Attack runs on disk: resumed by sample, never computed twice, named by their causes."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def reference(cli, trained, tmp_path_factory):
 
 @pytest.fixture
 def same(reference, rows_of):
-    """Checks that a results folder holds the reference run: sample rows bit by bit, and the same numbers about them."""
+    """A results folder holds the reference run: equal sample rows and numbers."""
 
     def check(results: Path) -> None:
         theirs, run = reference
@@ -97,7 +97,7 @@ def partial_rows(rows_of, results, run):
 def test_killed_and_continued_is_bit_equal(
     spawn, killer, cli, store, reference, same, rows_of, monkeypatch
 ):
-    """SIGKILL with some samples done, then the same command: no finished sample again, and the rows of an uninterrupted run."""
+    """SIGKILL with some samples done, then the same command: none again, the same rows."""
     _, run = reference
     killed = spawn("append", "2", *WORDS, "--out", store, code=killer)
     assert killed.code == -signal.SIGKILL
@@ -129,7 +129,7 @@ def spy_on_samples(monkeypatch):
 def test_a_signal_keeps_finished_samples(
     cli, store, reference, same, rows_of, monkeypatch, number, progress
 ):
-    """SIGINT gives 130, SIGTERM 143, both with the resume command; what was decided is kept and not decided again."""
+    """SIGINT gives 130, SIGTERM 143, with the resume command; decided samples are kept."""
     _, run = reference
     ticks, cascade_run = itertools.count(), session.Cascade.run
 
@@ -159,7 +159,7 @@ class Crash(BaseException):
 
 
 def test_a_crash_at_any_write_loses_nothing(cli, store, tmp_path, same, monkeypatch):
-    """Whichever file is the one that is not put in its place any more, the same command again ends with the same rows."""
+    """Whichever file is not renamed any more, the same command ends with the same rows."""
     monkeypatch.setattr(shard_writer, "FLUSH_SECONDS", 0)
     replace = Path.replace
     for number in itertools.count():
@@ -185,7 +185,7 @@ def test_a_crash_at_any_write_loses_nothing(cli, store, tmp_path, same, monkeypa
 
 
 def test_a_damaged_shard_is_done_again(cli, store, reference, same, rows_of, monkeypatch):
-    """A shard of a killed run that is truncated, foreign or of another run costs its samples, never a wrong number."""
+    """A truncated, foreign or other run's shard costs its samples, never a wrong number."""
     _, run = reference
     ticks, cascade_run = itertools.count(), session.Cascade.run
 
@@ -208,7 +208,7 @@ def test_a_damaged_shard_is_done_again(cli, store, reference, same, rows_of, mon
 
 
 def test_stopped_force_goes_on(cli, store, reference, same, monkeypatch):
-    """A stopped --force run keeps the old result until the new one is whole, and the command it prints goes on with it."""
+    """A stopped --force run keeps the old result until the new is whole; it can resume."""
     done = cli(*WORDS, "--out", store)
     assert done.code == 0
     _, run = reference
@@ -236,7 +236,7 @@ def test_stopped_force_goes_on(cli, store, reference, same, monkeypatch):
 
 
 def test_the_same_command_again_does_nothing(cli, store, snapshot, rows_of):
-    """A finished run is found, not computed: nothing changes on disk, the same result is printed, and stderr says so."""
+    """A finished run is found: nothing changes on disk, the same output, a note on stderr."""
     words = [*shlex.split("attack ce --attack pgd:steps=3 --limit 40 --json --out"), store]
     first = cli(*words)
     before = snapshot(store)
@@ -295,7 +295,7 @@ def test_what_decides_the_verdict_decides_the_run(plans, changes):
     ids=str,
 )
 def test_spelling_decides_nothing(plans, changes):
-    """Batch size, order and defaults of options, fractions, case and the way of writing a subset are not part of a run."""
+    """Batch size, order, defaults, fractions, case and spelling are not part of a run."""
     (one,), (other,) = plans(), plans(**changes)
     assert one.run_ids[0] == other.run_ids[0]
 
@@ -330,7 +330,7 @@ def test_verdicts_do_not_depend_on_the_batch_size(cli, store, reference, rows_of
 
 
 def test_the_weights_decide_the_run(plans, store):
-    """Name and weights decide, the folder does not: a model found by path is the one found by name, a twin is its own."""
+    """Name and weights decide, not the folder: a path finds the named run, a twin its own."""
     shutil.copytree(store / "models" / "ce", store / "models" / "twin")
     ce, at, twin, path = (
         plans(model, out=store)[0] for model in ("ce", "at", "twin", str(store / "models" / "ce"))
@@ -361,7 +361,7 @@ def test_the_forward_pass_decides_the_run(plans, private, monkeypatch):
 
 
 def test_the_same_samples_in_another_order_resume_safely(cli, store, monkeypatch, rows_of):
-    """A run stopped on `digits` goes on under a spec with the same samples in another order without mixing them up."""
+    """A run stopped on `digits` resumes under a reordered spec without mixing samples."""
     words = shlex.split("attack ce --attack pgd:steps=4 --threat linf:0.15 --batch-size 16 --out")
     straight = cli(*words, store, "--json", "--data", "digits")
     run = straight.json["rows"][0]["run_id"]
@@ -412,7 +412,7 @@ def test_two_threats_are_two_runs(cli, store):
 
 
 def test_a_cascade_is_the_worst_case_of_its_attacks(cli, store, rows_of):
-    """A sample is robust under several attacks iff it is robust under each alone, and `broken_by` is the first that beats it."""
+    """Robust under several attacks iff robust under each; `broken_by` is the first success."""
     specs = ["fgsm", "pgd:steps=5", "apgd:steps=10"]
 
     def samples(*attacks):
@@ -514,7 +514,7 @@ def nothing():
 )
 @pytest.mark.parametrize("command", ["attack", "train"])
 def test_models_that_cannot_be_used(cli, private, tmp_path, factory, hint, command):
-    """Probabilities, wrong shapes, NaN and things that are no model are exit 2 with one clear line; nothing is written."""
+    """Probabilities, wrong shapes, NaN and non-models are exit 2, one line, nothing written."""
     folder = private("ill_models", ILL)
     spec = f"ill_models:{factory}"
     words = (
@@ -529,7 +529,7 @@ def test_models_that_cannot_be_used(cli, private, tmp_path, factory, hint, comma
 
 
 def test_a_factory_that_raises(cli, private, tmp_path):
-    """A private factory that raises is exit 2, one line with its own message and where it is from."""
+    """A private factory that raises is exit 2, one line with its message and place."""
     folder = private("raising_models", "def make():\n    raise KeyError('weights.pth')\n")
     done = cli(
         "attack",
@@ -547,7 +547,7 @@ def test_a_factory_that_raises(cli, private, tmp_path):
 
 
 def test_a_private_model_is_attacked(cli, private, tmp_path):
-    """A module:factory from the working folder is a model like any other, with its options in its spec."""
+    """A module:factory of the working folder is a model like any other, with its options."""
     source = """
 from torch import nn
 
@@ -579,7 +579,7 @@ def test_another_data_set_than_it_was_trained_on(cli, store, snapshot):
     [("c", "ce"), ("smal-cnn", "small-cnn"), ("CE", "ce"), ("preact-resnet", "preact-resnet18")],
 )
 def test_unknown_models_have_nearest_names(cli, store, name, near):
-    """A model nobody knows is exit 2 with the nearest of the stored names and the registered ones."""
+    """An unknown model is exit 2 with the nearest stored and registered names."""
     done = cli("attack", name, "--attack", "fgsm", "--out", store)
     assert (done.code, done.err.count("\n")) == (2, 1)
     assert name in done.err
@@ -595,7 +595,7 @@ def test_a_mistake_in_the_last_model_costs_nothing(cli, store, snapshot):
 
 
 def test_a_foreign_folder_does_not_run_code(cli, store, private, tmp_path):
-    """A saved model from elsewhere that names private code is refused before that code is imported."""
+    """A foreign saved model with private code is refused before that code is imported."""
     victim = tmp_path / "imported"
     folder = private(
         "trojan", f"open({str(victim)!r}, 'w')\nfrom torch import nn\nmake = nn.Identity\n"
@@ -617,7 +617,7 @@ def test_a_folder_with_an_at_sign(cli, store, tmp_path):
 
 
 def test_edited_private_code_is_another_run(cli, private, monkeypatch, tmp_path):
-    """The results of a private model are not taken for those of its edited source, though its weights are the same."""
+    """A private model's results are not those of its edited source, with equal weights."""
     source = (
         "import torch\n"
         "def make():\n"
@@ -638,7 +638,7 @@ def test_edited_private_code_is_another_run(cli, private, monkeypatch, tmp_path)
 
 
 def test_a_foreign_folder_does_not_name_data_code(cli, store, private, tmp_path):
-    """A model folder from elsewhere whose data is a private module is refused before anything is imported."""
+    """A foreign model folder with private data is refused before anything is imported."""
     folder = private("evil_data", "raise SystemExit('imported')\n")
     foreign = shutil.copytree(store / "models" / "ce", tmp_path / "foreign")
     config = json.loads((foreign / "config.json").read_text())
@@ -679,7 +679,7 @@ def test_a_single_class_is_refused(cli, tmp_path):
     ],
 )
 def test_a_shard_of_other_samples_is_redone(cli, tmp_path, name, values):
-    """Rows of a shard that are not of the split's samples, at their place and under their label, count as absent."""
+    """A shard's rows of other samples, places or labels count as absent."""
     line = "attack mlp:width=4 --attack fgsm --limit 9 --quiet --out"
     assert cli(line, tmp_path / "S").code == 0
     (run,) = (tmp_path / "S" / "results" / "samples").glob("*.parquet")

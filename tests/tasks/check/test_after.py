@@ -30,7 +30,7 @@ def test_every_attack_leaves_its_automatic_checks(checked: Path, rows_of, table,
 
 
 def test_what_is_spent_after_an_attack_is_a_tenth_of_autoattack(store: Path, cli) -> None:
-    """On the same samples: a run of the first two attacks of the cascade costs less than all of it."""
+    """On the same samples, the first two attacks of the cascade cost less than all of it."""
     first = " ".join(f"--attack {spec}" for spec in expand("autoattack", "linf")[:1])
     assert cli(f"attack at ce {first} --threat linf:0.15 --limit 40 --quiet --out", store).code == 0
     for run in (

@@ -10,7 +10,7 @@ from robbench.tasks.gate.plan import GatePlan
 
 
 def test_a_gap_ends_the_booking(planned: Callable[..., GatePlan]) -> None:
-    """What lies behind it waits, and counts once the gap is filled; lost and won as counted by hand."""
+    """Later samples wait for the gap, then count; lost and won as counted by hand."""
     gated = planned()
     order = gated.order
     tolerances = Tolerances(robust=0.9, clean=0.9)

@@ -1,4 +1,4 @@
-"""A candidate attacked only until the gate has decided: better, equal and worse models of digits, killed and resumed."""
+"""A candidate attacked until the gate decides: better, equal, worse, killed, resumed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ GATE = "gate --max-drop 3 -b 16 --json"
 
 @pytest.fixture(scope="module")
 def based(cli: Callable, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Both models attacked with their points kept, and copies of them under names of their own. Not to be written to."""
+    """Both models attacked with points, and renamed copies of them. Not to be written to."""
     out = shutil.copytree(trained, tmp_path_factory.mktemp("based") / "S")
     done = cli(ATTACK, out)
     assert done.code == 0, done.err
@@ -60,7 +60,7 @@ def run_of(out: Path, model: str) -> str:
 def test_better_equal_worse(
     cli: Callable, out: Path, baseline: str, model: str, code: int, replayed: bool
 ) -> None:
-    """Each stops with the right answer before all samples are attacked; the run that is kept says what it is."""
+    """Each stops with the right answer before all samples; the stored run says what it is."""
     done = cli(
         GATE, "--these-samples", "--baseline", run_of(out, baseline), "--model", model, "--out", out
     )
@@ -102,7 +102,7 @@ def test_a_run_that_ended_early_is_checked_and_measured_on_its_own_samples(
 
 
 def test_verdicts_and_decision_are_those_of_a_whole_attack(cli: Callable, out: Path) -> None:
-    """Fed by hand with the rows of a whole run that replays the same points, the sequential test stops at the same sample."""
+    """Fed with a whole run's rows and the same points, the test stops at the same sample."""
     base = run_of(out, "at")
     done = cli(f"{GATE} --these-samples --baseline {base} --model ce --out", out)
     found = done.json
@@ -127,7 +127,7 @@ def test_verdicts_and_decision_are_those_of_a_whole_attack(cli: Callable, out: P
 
 
 def test_all_samples_leave_an_ordinary_run(cli: Callable, out: Path) -> None:
-    """For images like them 240 samples decide nothing about an equal model: exit 4, and a whole run that compares."""
+    """For images 240 samples decide nothing of an equal model: exit 4, a comparable run."""
     base = run_of(out, "at")
     done = cli(f"gate --max-drop 0.5 --baseline {base} --model at --json --out", out)
     assert done.code == 4
@@ -145,7 +145,7 @@ def test_all_samples_leave_an_ordinary_run(cli: Callable, out: Path) -> None:
 def test_what_is_known_is_not_attacked_again(
     cli: Callable, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same question is answered from the store; a stricter one goes on from there; --force begins anew."""
+    """The same question is answered from the store; a stricter one resumes; --force restarts."""
     asked: list[int] = []
     original = AttackSession.decide
 
@@ -173,7 +173,7 @@ def test_what_is_known_is_not_attacked_again(
 
 
 def test_killed_between_two_files(cli: Callable, out: Path) -> None:
-    """An earlier, shorter run's row beside the samples of a longer one: the same command mends it."""
+    """A shorter run's row beside a longer one's samples: the same command repairs it."""
     words = f"gate -b 16 --json --these-samples --baseline {run_of(out, 'at')} --model at --out"
     first = cli(words, out, "--max-drop", "20").json
     row = Store(out).run_path(first["candidate"]["run_id"])
@@ -197,7 +197,7 @@ def test_another_order_is_another_run(cli: Callable, out: Path) -> None:
 def test_killed_and_continued_decides_the_same(
     cli: Callable, spawn: Callable, killer: str, out: Path, based: Path, tmp_path: Path
 ) -> None:
-    """SIGKILL in the middle, then the same command: the same answer from the same samples as without, and it says it goes on."""
+    """SIGKILL in the middle, then the same command: the same answer, and it says it resumes."""
     other = shutil.copytree(based, tmp_path / "T")
     words = f"{GATE} --these-samples --baseline {run_of(out, 'at')} --model at --out"
     whole = cli(words, other).json
@@ -221,7 +221,7 @@ def test_killed_and_continued_decides_the_same(
 def test_a_signal_and_a_limit_of_time_keep_what_was_decided(
     cli: Callable, out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """SIGTERM ends with 143 and how to go on; a limit of time with 4; both leave no run, and their samples are used."""
+    """SIGTERM ends with 143 and advice; a time limit with 4; no run, but samples are kept."""
     words = f"{GATE} --these-samples --baseline {run_of(out, 'at')} --model at --out"
     add, count = SequentialGate.add, []
 

@@ -13,7 +13,7 @@ from robbench.reports.html.sections.margins import input_margins as margins_sect
 
 
 def test_the_page_has_the_median_distance_of_the_other_tables(add_run, handmade_rows):
-    """Of an even number of samples the mean of the two in the middle, as `measure` and the run's own row have it."""
+    """Of an even number the mean of the two in the middle, as in `measure` and the run's row."""
     rows = handmade_rows(eps=math.inf)
     path, run = add_run("a" * 12, rows, eps=math.inf)
     (plot,) = margins_section(ReportData([run])).blocks
