@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
@@ -13,7 +14,7 @@ from robbench.core.errors import UserError, unknown
 from robbench.reports.columns import sort_rows
 from robbench.store.find import in_threads
 from robbench.store.locations import sibling_table
-from robbench.store.run import read_run
+from robbench.store.run import Run, read_run
 from robbench.store.schema import CHECKS, MEASURES, RUNS, SAMPLE_MEASURES, SAMPLES
 from robbench.store.store import Store
 from robbench.store.tables import read_sibling
@@ -70,7 +71,7 @@ def compare(
         )
     if given:
         found = compare_read(
-            [one.run for one in given], allow=several(allow), over_seeds=over_seeds
+            told_apart([one.run for one in given]), allow=several(allow), over_seeds=over_seeds
         )
     else:
         found = compare_runs(
@@ -165,6 +166,21 @@ def plot(
         over_seeds=over_seeds,
         width=width,
     )
+
+
+def told_apart(runs: Sequence[Run]) -> list[Run]:
+    """The runs, where models that share a name have the first digits of their hash behind it."""
+    hashes: dict[str, set[str]] = {}
+    for run in runs:
+        hashes.setdefault(run.info["model"], set()).add(run.info["model_hash"])
+    return [
+        dataclasses.replace(
+            run, info={**run.info, "model": f"{run.info['model']}-{run.info['model_hash'][:6]}"}
+        )
+        if len(hashes[run.info["model"]]) > 1
+        else run
+        for run in runs
+    ]
 
 
 def several(given: str | Iterable[Any]) -> list[Any]:

@@ -13,6 +13,7 @@ from robbench.guide import TOPICS, Page, read_page
 if TYPE_CHECKING:
     from robbench.checks.base import Check
     from robbench.core.registry import Registry
+    from robbench.losses.base import Loss
 
 Entry = dict[str, Any]
 
@@ -90,7 +91,20 @@ def _registered_entry(kind: str, name: str) -> Entry:
         "package": entry.package if entry else None,
         "options": [vars(option) for option in explain_options(cls)],
         "file": inspect.getsourcefile(cls),
+        **({"inner": _inner_of(cls)} if kind == "losses" else {}),
     }
+
+
+def _inner_of(loss: type[Loss]) -> Entry | None:
+    """The inner attack that a loss brings: its spec, all its options, and what it climbs."""
+    from robbench.catalogue.builtins import ATTACKS
+    from robbench.core.spec import parse_spec
+
+    if loss.inner is None:
+        return None
+    climbs = {} if loss.climbs is None else {"objective": loss.climbs}
+    options = {**parse_spec(ATTACKS.canonical(loss.inner, full=True)).options, **climbs}
+    return {"spec": loss.inner, "climbs": loss.climbs, "options": options}
 
 
 def _settings_entry(command: str) -> Entry:

@@ -139,11 +139,21 @@ def _show_options(entry: Entry, quiet: bool) -> None:
     if quiet:
         return
     package = entry["package"]
+    if entry["options"]:
+        print_result()
+    if entry.get("inner"):
+        _print_paragraphs(_inner_text(entry["inner"]))
     print_result(
-        ("\n" if entry["options"] else "")
-        + f"defined in {entry['source']}"
+        f"defined in {entry['source']}"
         + (f", package {package}" if package not in (None, "robbench") else "")
     )
+
+
+def _inner_text(inner: Entry) -> str:
+    """What a loss's own inner attack does, with every option."""
+    name, options = inner["spec"].partition(":")[0], inner["options"]
+    written = ", ".join(f"{key}={value}" for key, value in options.items())
+    return f"inner attack: {name} with {written}; robbench train --inner gives another"
 
 
 def _print_paragraphs(text: str) -> None:

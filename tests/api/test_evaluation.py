@@ -123,6 +123,22 @@ def robbench_run(out):
     return read_run(path_of(out))
 
 
+def test_models_of_one_name_are_told_apart(trained_net, digits):
+    """By the first digits of the weights' hash, only where several models share the name."""
+    other = type(trained_net)()
+    found = [
+        robbench.evaluate(model, *digits, attack=attack, limit=20)
+        for model, attack in ((trained_net, "fgsm"), (other, "fgsm"), (trained_net, "pgd:steps=2"))
+    ]
+    names = list(robbench.compare(found, allow="attack")["model"])
+    hashes = [one.info["model_hash"][:6] for one in found]
+    assert names == [f"Net-{start}" for start in hashes]
+    assert names[0] != names[1]
+    assert [one.info["model"] for one in found] == ["Net"] * 3
+    alike = robbench.compare([found[0], found[2]], allow="attack")
+    assert list(alike["model"]) == ["Net", "Net"]
+
+
 def test_evaluations_are_compared_without_a_folder(result, trained_net, digits):
     """Paired, as runs of a store are; a mixture with names is refused."""
     weaker = robbench.evaluate(trained_net, *digits, name="weak", threat="linf:0.1", attack="fgsm")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 
 import pytest
@@ -72,3 +73,31 @@ def test_near_misses(cli, name, meant):
     done = cli("explain", name)
     assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
     assert meant in done.err
+
+
+@pytest.mark.parametrize(
+    ("loss", "spec"), [("trades", "pgd:steps=10,init=gaussian"), ("alp", "pgd:steps=10")]
+)
+def test_a_loss_shows_its_own_inner_attack(cli, loss, spec):
+    """With every option as training runs it: what the loss climbs in place of the attack's own."""
+    from robbench.catalogue.builtins import ATTACKS, LOSSES
+
+    found = LOSSES.build(loss)
+    built = ATTACKS.build(found.inner)
+    built = dataclasses.replace(built, objective=found.climbs or built.objective)
+    (entry,) = cli("explain", loss, "--json").json["entries"]
+    assert (
+        ATTACKS.build("pgd:" + ",".join(f"{k}={v}" for k, v in entry["inner"]["options"].items()))
+        == built
+    )
+    assert entry["inner"]["spec"] == spec
+    text = " ".join(cli("explain", loss).out.split())
+    assert f"inner attack: pgd with steps={built.steps}, " in text
+    assert f"objective={built.objective}" in text
+
+
+def test_a_loss_without_an_inner_attack_shows_none(cli):
+    """Nor does an attack."""
+    for name in ("cross-entropy", "clp", "pgd"):
+        assert "inner attack:" not in cli("explain", name).out
+    assert cli("explain cross-entropy --json").json["entries"][0]["inner"] is None
