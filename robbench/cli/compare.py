@@ -153,14 +153,16 @@ def document(
     latex: bool, rows: Sequence[Row], names: Sequence[str] | None, wide: PivotOf | None
 ) -> str:
     """The table as Markdown or LaTeX."""
-    from robbench.reports import formats
     from robbench.reports.columns import WITH_FACTS
+    from robbench.reports.formats import markdown_table, to_markdown
+    from robbench.reports.latex.table import pivot_to_latex, to_latex
     from robbench.reports.pivot import columns_of, notes_of
 
-    if wide is not None:
-        write = formats.latex_table if latex else formats.markdown_table
-        return write(wide.rows, columns_of(wide), notes_of(wide))
-    return (formats.to_latex if latex else formats.to_markdown)(rows, names or WITH_FACTS)
+    if wide is None:
+        return (to_latex if latex else to_markdown)(rows, names or WITH_FACTS)
+    if latex:
+        return pivot_to_latex(wide)
+    return markdown_table(wide.rows, columns_of(wide), notes_of(wide))
 
 
 def on_screen(

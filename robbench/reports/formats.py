@@ -1,4 +1,4 @@
-"""A comparison as JSON, CSV, Parquet, Markdown and LaTeX."""
+"""A comparison as JSON, CSV, Parquet and Markdown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from robbench.core.escaping import csv_cell, markdown, one_line
+from robbench.core.escaping import csv_cell, markdown
 from robbench.core.files import write_output
 from robbench.core.spec import finite
 from robbench.reports import columns, texts
@@ -98,54 +98,6 @@ def markdown_table(
     ]
     table = ["| " + " | ".join(line) + " |" for line in lines]
     return "\n".join([*table, "", "\n\n".join(map(markdown, notes)), ""])
-
-
-_TEX = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": "$<$",
-    ">": "$>$",
-    "|": "$|$",
-}
-_TEX |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
-
-
-def to_latex(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = columns.WITH_FACTS) -> str:
-    """A LaTeX tabular with the rules of booktabs, the best in bold.
-
-    Notes are comments above it.
-    """
-    return latex_table(rows, [columns.column(name) for name in names], texts.footnotes(rows))
-
-
-def latex_table(
-    rows: Sequence[Mapping[str, Any]], shown: Sequence[Column], notes: Sequence[str]
-) -> str:
-    """As `to_latex`, of any columns."""
-
-    def line(cells: Sequence[str]) -> str:
-        return " & ".join(cells) + r" \\"
-
-    body = [
-        line([_bold(_tex(each.text(row)), each.bold(row), r"\textbf{{{}}}") for each in shown])
-        for row in rows
-    ]
-    comments = [f"% {note}" for note in ["needs \\usepackage{booktabs}", *notes]]
-    kinds = "".join("r" if each.right else "l" for each in shown)
-    head = [
-        rf"\begin{{tabular}}{{{kinds}}}",
-        r"\toprule",
-        line([_tex(each.head) for each in shown]),
-        r"\midrule",
-    ]
-    return "\n".join([*comments, *head, *body, r"\bottomrule", r"\end{tabular}", ""])
-
-
-def _tex(text: str) -> str:
-    return "".join(_TEX.get(sign, sign) for sign in one_line(text)).replace(
-        "-$>$", r"$\rightarrow$"
-    )
 
 
 def _bold(cell: str, best: bool, form: str) -> str:

@@ -123,7 +123,7 @@ def test_every_form_of_the_command_and_the_function_agree(
     share = f"{100 * rows[1]['linf:0.15']:.1f}"
     for form, cell in (
         ("--markdown", rf"**{share}%\* "),
-        ("--latex", rf"\textbf{{{share}\%* "),
+        ("--latex", rf"$\mathbf{{{share}}}$ "),
         ("--quiet", f" {share}%* "),
     ):
         assert cell in cli(*words, form).out, form

@@ -15,7 +15,8 @@ from robbench.analysis.compare import compare
 from robbench.analysis.seeds import over_training_seeds, paired_t
 from robbench.core.errors import UserError
 from robbench.reports.columns import DEFAULT, column
-from robbench.reports.formats import to_json, to_latex, to_markdown
+from robbench.reports.formats import to_json, to_markdown
+from robbench.reports.latex.table import to_latex
 from robbench.store.run import Run
 
 Rows = list[dict[str, Any]]
@@ -79,8 +80,8 @@ def test_the_columns_are_those_of_a_run(seeded: Callable[..., Run]) -> None:
     rows = _grouped(runs)
     assert [set(row) for row in rows] == [set(compare(runs)[0])] * 2
     assert all(column(name).text(row) for row in rows for name in DEFAULT)
-    for text in (to_markdown(rows), to_latex(rows)):
-        assert "Student's t over seeds" in text
+    assert "Student's t over seeds" in to_markdown(rows)
+    assert r"Mean $\pm$ standard deviation over 2 training seeds" in to_latex(rows)
     assert json.loads(to_json(rows))["rows"][0]["n_seeds"] == 2
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from robbench.analysis.compare import compare
-from robbench.reports.formats import to_latex, to_markdown
+from robbench.reports.formats import to_markdown
+from robbench.reports.latex.table import to_latex
 from robbench.store.run import Run
 from robbench.store.settings import settings
 

@@ -1,0 +1,118 @@
+"""How the cells of a comparison are written in LaTeX: numbers as mathematics, text escaped."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from robbench.core.escaping import one_line
+from robbench.reports import columns, texts
+from robbench.reports.columns import Row
+
+_SIGNS = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": "$<$",
+    ">": "$>$",
+    "|": "$|$",
+}
+_SIGNS |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
+_NORMS = {"linf": r"\ell_\infty", "l2": r"\ell_2", "l1": r"\ell_1", "l0": r"\ell_0"}
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?")
+DAGGER = r"$^\dagger$"
+
+
+@dataclass(frozen=True)
+class LatexColumn:
+    """Its head, and how a row's cell is written; text is left-aligned."""
+
+    head: str
+    cell: Callable[[Row], str]
+    text: bool = False
+
+
+def tex(text: str) -> str:
+    """A text that others chose, as LaTeX shows it: in one line, no command, no ligature."""
+    return "".join(_SIGNS.get(sign, sign) for sign in one_line(text)).replace("--", "-{}-")
+
+
+def threat(text: str) -> str:
+    r"""A threat model: `linf:8/255` is $\ell_\infty$, $\varepsilon = 8/255$."""
+    norm, _, eps = text.partition(":")
+    return rf"${norm_sign(norm)}$, $\varepsilon = {budget(eps)}$"
+
+
+def norm_sign(name: str) -> str:
+    """For mathematics."""
+    return _NORMS.get(name) or tex(name)
+
+
+def budget(eps: str) -> str:
+    """For mathematics."""
+    return r"\infty" if eps == "inf" else tex(eps)
+
+
+def column_of(name: str) -> LatexColumn:
+    """The column of that name: with mathematics where it has numbers, else the plain one's text."""
+    if name in _COLUMNS:
+        return _COLUMNS[name]
+    plain = columns.column(name)
+    return LatexColumn(tex(plain.head), lambda row: _value(plain.text(row)), text=not plain.right)
+
+
+def _value(text: str) -> str:
+    return f"${text}$" if _NUMBER.fullmatch(text) else "--" if text == texts.NOTHING else tex(text)
+
+
+def _name(row: Row) -> str:
+    settings = f" ({row['settings']})" if row["settings"] else ""
+    return tex(f"{row['model']}{settings}") + (DAGGER if row["differs"] else "")
+
+
+def rate(row: Row | None, name: str, best: bool) -> str:
+    """Percent with the standard deviation over seeds, or the interval of one run."""
+    if row is None or row[name] is None:
+        return "--"
+    value, spread = f"{100 * row[name]:.1f}", row[f"{name}_sd"]
+    if spread is not None:
+        value += rf" \pm {100 * spread:.1f}"
+    value = rf"$\mathbf{{{value}}}$" if best else f"${value}$"
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    if row["n_seeds"] or low is None or math.isnan(low) or name == "clean_accuracy":
+        return value
+    return rf"{value} {{\scriptsize $[{100 * low:.1f}, {100 * high:.1f}]$}}"
+
+
+def _margins(row: Row) -> str:
+    clean, worst = (texts.number(row[f"{name}_margin_p50"]) for name in ("clean", "adv"))
+    return rf"${clean} \rightarrow {worst}$"
+
+
+def _difference(row: Row) -> str:
+    if row["robust_difference"] is None:
+        return "--"
+    points = f"${100 * row['robust_difference']:+.1f}$"
+    return points if row["p_holm"] is None else f"{points} (${texts.p_value(row['p_holm'])}$)"
+
+
+_COLUMNS: Mapping[str, LatexColumn] = {
+    "model": LatexColumn("Model", _name, text=True),
+    "clean_accuracy": LatexColumn(r"Clean (\%)", lambda row: rate(row, "clean_accuracy", False)),
+    "robust_accuracy": LatexColumn(
+        r"Robust (\%)", lambda row: rate(row, "robust_accuracy", bool(row["best"]))
+    ),
+    "adversarial_ratio": LatexColumn(
+        r"Adv.\ ratio (\%)", lambda row: f"${100 * row['adversarial_ratio']:.1f}$"
+    ),
+    "margins": LatexColumn("Median margin", _margins),
+    "difference": LatexColumn("Difference", _difference),
+    "queries": LatexColumn(
+        "F+B", lambda row: f"${texts.queries(row)}$".replace("k", r"\mathrm{k}")
+    ),
+    "threat": LatexColumn("Threat model", lambda row: threat(row["threat"]), text=True),
+    "attack": LatexColumn("Attack", lambda row: rf"\texttt{{{tex(row['attack'])}}}", text=True),
+    "data": LatexColumn("Data", lambda row: tex(f"{row['data']} {row['split']}"), text=True),
+}

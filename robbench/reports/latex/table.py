@@ -1,0 +1,182 @@
+"""A comparison as a LaTeX table for a paper: booktabs, what all rows share once in the caption.
+
+The best is bold in place of the `*` of other forms, and a dagger stands in place of their `!`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+
+from robbench.analysis.pivot import Pivot
+from robbench.analysis.seeds import seeds
+from robbench.core.escaping import one_line
+from robbench.core.limits import Limits
+from robbench.reports import columns, texts
+from robbench.reports.columns import Row
+from robbench.reports.latex.cells import (
+    DAGGER,
+    LatexColumn,
+    budget,
+    column_of,
+    norm_sign,
+    rate,
+    tex,
+    threat,
+)
+
+_IN_CAPTION = ("data", "split", "threat", "attack", "n_samples", "max_time_s", "max_queries")
+
+
+def to_latex(rows: Sequence[Row], names: Sequence[str] = columns.WITH_FACTS) -> str:
+    """A `table` with a caption, of the rows of `compare` with these columns.
+
+    Data, threat model, attack, limits and number of samples are columns only where rows differ in
+    them; rules part blocks of rows that are compared with each other.
+    """
+    rows = _without_seeds(rows)
+    shared = {name for name in _IN_CAPTION if len({row[name] for row in rows}) == 1}
+    if "split" not in shared:
+        shared.discard("data")
+    shown = [column_of(name) for name in names if name not in shared]
+    parts: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        part = parts.setdefault((row["data"], row["split"], row["threat"]), [])
+        part.append(_line([column.cell(row) for column in shown]))
+    where = " of its block" if len(parts) > 1 else ""
+    caption = [f"Robustness {' '.join(_facts(rows, shared))}.", *_notes(rows, names, where)]
+    head = [_line([column.head for column in shown])]
+    return _table(caption, shown, head, list(parts.values()), _warnings(rows))
+
+
+def pivot_to_latex(found: Pivot) -> str:
+    """A `table` with a column for each budget, below a head for each norm."""
+    cells = _without_seeds([cell for row in found.rows for cell in row["cells"].values() if cell])
+    rows = _without_seeds(found.rows)
+    shown = [LatexColumn("Model", lambda row: tex(str(row["model"])), text=True)]
+    shown.append(LatexColumn(r"Clean (\%)", lambda row: rate(_first(row), "clean_accuracy", False)))
+    shown += [
+        LatexColumn(f"${budget(name.partition(':')[2])}$", _cell_of(name)) for name in found.threats
+    ]
+    if len({(row["data"], row["split"]) for row in rows}) > 1:
+        shown.insert(1, column_of("data"))
+    heads, rules = [""] * (len(shown) - len(found.threats)), list[str]()
+    start = len(heads) + 1
+    for norm, group in groupby(found.threats, key=lambda name: name.partition(":")[0]):
+        n = len(list(group))
+        heads.append(rf"\multicolumn{{{n}}}{{c}}{{Robust (\%), ${norm_sign(norm)}$}}")
+        rules.append(rf"\cmidrule(lr){{{start}-{start + n - 1}}}")
+        start += n
+    shared = {name for name in _IN_CAPTION if len({cell[name] for cell in cells}) == 1}
+    attacks = "; ".join(dict.fromkeys(cell["attack"] for cell in cells))
+    caption = [
+        f"Robust accuracy {' '.join(_facts(cells, shared - {'threat'}))}.",
+        *([] if "attack" in shared else [rf"Attacks: \texttt{{{tex(attacks)}}}."]),
+        *_notes(cells, ("robust_accuracy",), " of its column"),
+    ]
+    head = [_line(heads), " ".join(rules), _line([column.head for column in shown])]
+    body = [_line([column.cell(row) for column in shown]) for row in rows]
+    warnings = _warnings(cells)
+    if found.left_out:
+        warnings.append(f"left out, without a budget: {one_line(', '.join(found.left_out))}")
+    return _table(caption, shown, head, [body], warnings)
+
+
+def _table(
+    caption: Sequence[str],
+    shown: Sequence[LatexColumn],
+    head: Sequence[str],
+    groups: Sequence[Sequence[str]],
+    warnings: Sequence[str],
+) -> str:
+    kinds = "".join("l" if column.text else "r" for column in shown)
+    lines = [
+        "% needs in the preamble:",
+        r"% \usepackage{booktabs}",
+        *(f"% warning: {text}" for text in warnings),
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{' '.join(caption)}}}",
+        r"\label{tab:robustness}",
+        rf"\begin{{tabular}}{{{kinds}}}",
+        r"\toprule",
+        *head,
+        *(line for group in groups for line in (r"\midrule", *group)),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join([*lines, ""])
+
+
+def _line(cells: Sequence[str]) -> str:
+    # What begins so would be an argument of the `\\` before it.
+    first = f"{{}}{cells[0]}" if cells[0].startswith(("[", "*")) else cells[0]
+    return " & ".join([first, *cells[1:]]) + r" \\"
+
+
+def _without_seeds(rows: Sequence[Row]) -> list[Row]:
+    """Names without the number of seeds where that is the caption's: the same for all rows."""
+    counts = {row["n_seeds"] for row in rows}
+    n = next(iter(counts)) if len(counts) == 1 else None
+    return [
+        {**row, "model": str(row["model"]).removesuffix(seeds(n))} if n else row for row in rows
+    ]
+
+
+def _cell_of(name: str) -> Callable[[Row], str]:
+    def cell(row: Row) -> str:
+        found = row["cells"][name]
+        return rate(found, "robust_accuracy", bool(found and found["best"]))
+
+    return cell
+
+
+def _first(row: Row) -> Row | None:
+    return next((cell for cell in row["cells"].values() if cell), None)
+
+
+def _facts(rows: Sequence[Row], shared: set[str]) -> Iterator[str]:
+    """What all rows share, as one phrase."""
+    first = rows[0]
+    if "data" in shared:
+        yield f"on {tex(first['data'])} {tex(first['split'])}"
+    sizes = sorted({row["n_samples"] for row in rows})
+    yield f"({sizes[0]}{f' to {sizes[-1]}' if len(sizes) > 1 else ''} samples)"
+    if "threat" in shared:
+        yield f"under {threat(first['threat'])}"
+    if "attack" in shared:
+        yield rf"by \texttt{{{tex(first['attack'])}}}"
+    if "max_time_s" in shared and "max_queries" in shared:
+        limits = Limits(first["max_time_s"], first["max_queries"])
+        if limits:
+            yield f"within {tex(str(limits))}"
+
+
+def _notes(rows: Sequence[Row], names: Sequence[str], part: str) -> Iterator[str]:
+    """What the numbers are, a sentence each; `part` is where rows are compared with each other."""
+    counts = sorted({row["n_seeds"] for row in rows if row["n_seeds"]})
+    if counts and counts[-1] > 1:
+        n = f"{counts[0]}" if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+        yield rf"Mean $\pm$ standard deviation over {n} training seeds."
+    elif not counts and "robust_accuracy" in names:
+        yield r"Brackets: Wilson interval, 95\,\%."
+    test = "paired $t$ test over the seeds" if counts else "exact McNemar test"
+    if "difference" in names:
+        yield f"Difference: in points, to the first row{part}, with the $p$ of the {test} (Holm)."
+    if any(row["best"] for row in rows):
+        yield (
+            rf"Bold: the best{part}, where the {test} (Holm) tells it from every other, "
+            r"$p \leq 0.05$."
+        )
+    if differs := sorted({kind for row in rows for kind in row["differs"]}):
+        yield f"{DAGGER}Differs from the other rows in {', '.join(differs)}."
+
+
+def _warnings(rows: Sequence[Row]) -> list[str]:
+    """What to know before believing the numbers, for comments."""
+    return [
+        one_line(f"{row['model']}, {row['threat']}: {text}")
+        for row in rows
+        for text in texts.warnings(row)
+    ]
