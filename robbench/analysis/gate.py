@@ -79,8 +79,18 @@ class GateFinding:
         return "regression" if "regression" in decisions else "undecided" if undecided else "pass"
 
     @property
+    def passes_undecided(self) -> bool:
+        """Whether nothing is decided, and a build passes nevertheless."""
+        return self.verdict == "undecided" and self.tolerances.undecided_passes
+
+    @property
     def exit_code(self) -> int:
-        """What a build's command should end with: 0 for a pass, 1 for a regression, 4 for neither."""
+        """What a build's command should end with: 0 for a pass, 1 for a regression, 4 for neither.
+
+        Also 0 for neither where that passes.
+        """
+        if self.passes_undecided:
+            return 0
         return {"pass": 0, "regression": 1, "undecided": 4}[self.verdict]
 
 

@@ -40,6 +40,7 @@ class Tolerances:
     per_class is of robust accuracy, for each class alone; it fails where a regression is shown and
     asks for no more (Holm's correction among the classes). these_samples: decide for the samples of
     the runs, not for images like them. alpha, from 0.005 to 0.4, is the probability of error.
+    undecided_passes: too little evidence of a regression does not fail a build.
     Raises UserError for values outside these ranges.
     """
 
@@ -49,6 +50,7 @@ class Tolerances:
     per_class: float | None = None
     alpha: float = 0.05
     these_samples: bool = False
+    undecided_passes: bool = False
 
     def __post_init__(self) -> None:
         for value in (self.robust, self.clean, self.per_class):

@@ -23,23 +23,28 @@ _DISTANCES = ("dist_linf", "dist_l2", "dist_l1", "dist_l0")
 _COLUMNS = tuple(dict.fromkeys((*COLUMNS, *SUMMARY_COLUMNS, *_DISTANCES)))
 
 
-def find_reference(store: Store, name: str | None) -> tuple[Run, Path]:
+def find_reference(store: Store, name: str | None, branch: str | None) -> tuple[Run, Path]:
     """The baseline, and its runs file: the named run, else that which was set.
 
     UserError as of `find_baseline`, `read_run`.
     """
-    path = find_baseline(store, name)
+    path = find_baseline(store, name, branch)
     return read_run(path, _COLUMNS), path
 
 
 def gate_runs(
-    store: Store, baseline: str | None, candidate: str, tolerances: Tolerances
+    store: Store,
+    baseline: str | None,
+    candidate: str,
+    tolerances: Tolerances,
+    *,
+    branch: str | None = None,
 ) -> GateFinding:
     """Judge a finished run.
 
     Raises UserError for names that mean no run or several, and runs that must not be compared.
     """
-    reference, _ = find_reference(store, baseline)
+    reference, _ = find_reference(store, baseline, branch)
     run = read_run(one_run(store, candidate), _COLUMNS)
     checks = judge(reference, run, tolerances)
     total = reference.info["n_samples"]

@@ -198,6 +198,7 @@ def gate(
     *,
     candidate: str | None = None,
     baseline: str | None = None,
+    branch: str | None = None,
     max_drop: float | None = 1.0,
     max_clean_drop: float | None = None,
     max_margin_drop: float | None = None,
@@ -217,7 +218,8 @@ def gate(
     """Did robustness drop against the baseline? As `robbench gate`; `.verdict` is the answer.
 
     It is pass, regression or undecided. model: attacked until that is decided; candidate: a
-    finished run instead. Drops are in points of accuracy (per cent), the margin's in its own units.
+    finished run instead. baseline: the run to compare with, else the one that was set (for branch,
+    if given). Drops are in points of accuracy (per cent), the margin's in its own units.
     max_time: seconds, or a text such as `2m`.
     Raises UserError for runs that must not be compared.
     """
@@ -239,6 +241,7 @@ def gate(
             candidate=candidate,
             model=model,
             baseline=baseline,
+            branch=branch,
             out=Path(out),
             seed=seed,
             batch_size=batch_size,

@@ -23,12 +23,19 @@ RunName = Annotated[
         help="For set: a model with one run, NAME@latest, a run id or a Parquet path.",
     ),
 ]
+Branch = Annotated[
+    str | None,
+    typer.Option(
+        "--branch", metavar="BRANCH", help="The baseline of this branch, beside the usual one."
+    ),
+]
 
 
 @reported
 def baseline(
     action: Action,
     run: RunName = None,
+    branch: Branch = None,
     out: o.Out = Path("runs"),
     as_json: o.Json = False,
     quiet: o.Quiet = False,
@@ -36,7 +43,8 @@ def baseline(
 ) -> None:
     """Set or show the reference run of an output folder.
 
-    A gate refuses it once its files have changed.
+    Of the runs that a nightly job leaves, set takes the latest. A gate refuses the baseline once its
+    files have changed.
 
     Example: robbench baseline set at
     """
@@ -51,13 +59,14 @@ def baseline(
             raise UserError(
                 "say which run: robbench baseline set RUN (robbench compare lists them)"
             )
-        set_baseline(store, run)
+        set_baseline(store, run, branch)
     elif run is not None:
         raise UserError(
-            "robbench baseline show takes no run: there is one baseline in an output folder"
+            "robbench baseline show takes no run: there is one baseline in an output folder, and one "
+            "for each --branch"
         )
-    info = read_run(find_baseline(store, None), ("sample_id",)).info
-    entry: dict[str, Any] = read_baseline(store) or {}
+    info = read_run(find_baseline(store, None, branch), ("sample_id",)).info
+    entry: dict[str, Any] = read_baseline(store, branch) or {}
     if as_json:
         names = (
             "data",
@@ -71,6 +80,7 @@ def baseline(
         )
         print_json(
             "robbench.baseline/1",
+            branch=branch,
             **{k: v for k, v in entry.items() if k != "schema"},
             **{k: info[k] for k in names},
         )
@@ -86,5 +96,5 @@ def baseline(
     )
     print_result(
         f"points to replay: {'yes' if 'points' in entry['sha256'] else 'none'}; kept in "
-        f"{baseline_path(store)}"
+        f"{baseline_path(store, branch)}"
     )

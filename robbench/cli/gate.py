@@ -10,7 +10,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -42,6 +42,15 @@ Model = Annotated[
         panel=WHO,
         metavar="MODEL",
         help="Instead: a model, attacked as the baseline was until that has decided.",
+    ),
+]
+Branch = Annotated[
+    str | None,
+    option(
+        "--branch",
+        panel=WHO,
+        metavar="BRANCH",
+        help="Take the baseline that was set for this branch.",
     ),
 ]
 MaxDrop = Annotated[
@@ -77,6 +86,10 @@ These = Annotated[
         panel=LIMITS,
         help="Decide for these very samples, not for images like them: less evidence needed.",
     ),
+]
+Undecided = Annotated[
+    Literal["fail", "pass"],
+    option("--undecided", panel=LIMITS, help="Whether too few samples to tell end with 4 or 0."),
 ]
 Order = Annotated[
     int,
@@ -120,12 +133,14 @@ def gate(
     baseline: Baseline = None,
     candidate: Candidate = None,
     model: Model = None,
+    branch: Branch = None,
     max_drop: MaxDrop = 1.0,
     max_clean_drop: MaxClean = None,
     max_margin_drop: MaxMargin = None,
     max_class_drop: MaxClass = None,
     alpha: Alpha = 0.05,
     these_samples: These = False,
+    undecided: Undecided = "fail",
     seed: Order = 0,
     max_time: MaxTime = None,
     batch_size: Width = None,
@@ -163,6 +178,7 @@ def gate(
         margin=max_margin_drop,
         alpha=alpha,
         these_samples=these_samples,
+        undecided_passes=undecided == "pass",
     )
     for path in filter(None, (junit_xml, markdown)):
         require_output(path)
@@ -171,6 +187,7 @@ def gate(
         candidate=candidate,
         model=model,
         baseline=baseline,
+        branch=branch,
         out=out,
         seed=seed,
         batch_size=batch_size,

@@ -94,6 +94,15 @@ def test_exit_codes(
     ]
 
 
+def test_undecided_may_pass(cli: Callable[..., Any], compared: Path) -> None:
+    """Exit 0 with the same verdict; a regression still fails."""
+    for name, code in (("doubt", 0), ("worse", 1)):
+        line = f"gate --baseline base --candidate {name} --undecided pass --json --out"
+        done = cli(line, compared)
+        assert (done.code, done.json["exit_code"]) == (code, code)
+    assert cli("gate --baseline base --candidate doubt --json --out", compared).code == 4
+
+
 def test_no_sample_says_more_than_it_is_asked(cli: Callable, compared: Path) -> None:
     """The same runs with more tolerance, or for these samples only: what was unclear is decided."""
     words = ("gate --baseline base --candidate doubt --out", compared)

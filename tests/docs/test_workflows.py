@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -28,8 +29,6 @@ def read(path: Path) -> dict[str, Any]:
 @pytest.fixture
 def runner(environment: Callable, tmp_path: Path) -> Callable[..., int]:
     """Runs a step's script as GitHub does: bash -e, in the working folder, with variables."""
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "python").symlink_to(sys.executable)
 
     def run(script: str, **variables: str) -> int:
         env = environment(
@@ -39,7 +38,7 @@ def runner(environment: Callable, tmp_path: Path) -> Callable[..., int]:
             PYTHONPATH=str(ROOT),
             **variables,
         )
-        env["PATH"] = f"{Path(sys.executable).parent}:{env['PATH']}"
+        env["PATH"] = f"{Path(sys.executable).parent}:{tmp_path / 'bin'}:{env['PATH']}"
         command = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
         return subprocess.run(
             command, cwd=tmp_path, env=env, capture_output=True, timeout=120, check=False
@@ -103,17 +102,34 @@ def test_workflows_name_what_exists(path: Path) -> None:
 
 
 def test_the_example_runs(runner: Callable[..., int], tmp_path: Path) -> None:
-    """All steps but installs and uploads, in order; what is kept exists afterwards."""
+    """All steps but installs and uploads, in order; what is kept exists afterwards.
+
+    Twice, as on two nights: the second finds the baseline that the first left in the cache.
+    """
+    baselines = []
+    for lr in ("0.003", "0.002"):
+        run_the_example(runner, tmp_path, lr)
+        baselines.append(
+            json.loads((tmp_path / "runs/results/baseline.json").read_text())["run_id"]
+        )
+    assert baselines[0] != baselines[1]
+
+
+def run_the_example(runner: Callable[..., int], tmp_path: Path, lr: str) -> None:
     steps = read(EXAMPLE)["jobs"]["gate"]["steps"]
+    for name in ("output", "summary"):
+        (tmp_path / name).unlink(missing_ok=True)
     for step in steps:
         if "run" in step and "pip install" not in step["run"]:
-            assert runner(step["run"], ROBBENCH_LIMIT="100") == 0, step[
-                "name"
-            ]  # of the samples, to be quick
+            change = {"ROBBENCH_LR": lr} if step["name"] == "Train the candidate" else {}
+            # Of the samples only so many, to be quick.
+            assert runner(step["run"], ROBBENCH_LIMIT="100", **change) == 0, step["name"]
         elif step.get("uses", "").startswith("./"):
             code = runner(main_step(read(ACTION))["run"], **inputs_of(step["with"]))
-            verdict = {0: "pass", 1: "regression", 4: "undecided"}[code]
-            assert (tmp_path / "output").read_text() == f"verdict={verdict}\n"
+            verdict = ET.parse(tmp_path / "robbench-gate.xml").find(".//property[@name='verdict']")
+            assert verdict is not None
+            assert (code, verdict.get("value")) in [(0, "pass"), (0, "undecided")]
+            assert (tmp_path / "output").read_text() == f"verdict={verdict.get('value')}\n"
             assert "### robbench gate" in (tmp_path / "summary").read_text()
     kept = steps[-1]["with"]["path"].split()
     assert all((tmp_path / name).exists() for name in kept)
@@ -140,3 +156,46 @@ def test_the_actions_exit_code_is_the_gates(
         assert runner(script, **inputs_of({**values, "out": str(attacked)})) == code
         assert (tmp_path / "output").read_text() == f"verdict={verdict}\n"
     assert (tmp_path / "canary").exists()
+
+
+@pytest.fixture
+def gh(tmp_path: Path) -> Path:
+    """GitHub's command line as a script that notes its calls, and fails where told to deny."""
+    (tmp_path / "bin").mkdir(exist_ok=True)
+    script = tmp_path / "bin" / "gh"
+    script.write_text(
+        '#!/bin/bash\necho "$*" >> asked\nif [ "$(cat answer)" = deny ]; then exit 1; fi\n'
+        'case "$*" in *--jq*) cat answer ;; esac\n'
+    )
+    script.chmod(0o755)
+    (tmp_path / "answer").write_text("")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("answer", "asked"),
+    [
+        ("", "--method POST repos/me/mine/issues/7/comments"),
+        ("41\n", "--method PATCH repos/me/mine/issues/comments/41"),
+        ("deny", "comments --paginate"),
+    ],
+)
+def test_the_comment(runner: Callable[..., int], gh: Path, answer: str, asked: str) -> None:
+    """The first run makes a comment, later ones replace it; without the right to, the step still passes."""
+    step = read(ACTION)["runs"]["steps"][-1]
+    (gh / "gate.md").write_text("### robbench gate: pass\n")
+    (gh / "answer").write_text(answer)
+    given = {"GATE_MARKDOWN": "gate.md", "GATE_PULL_REQUEST": "7", "GITHUB_REPOSITORY": "me/mine"}
+    assert runner(step["run"], **given) == 0
+    assert asked in (gh / "asked").read_text().splitlines()[-1]
+    assert (
+        gh / "gate.md.comment"
+    ).read_text() == "<!-- robbench gate -->\n### robbench gate: pass\n"
+
+
+def test_no_comment_without_a_verdict(runner: Callable[..., int], gh: Path) -> None:
+    """Bad input leaves no Markdown: nothing is asked of GitHub."""
+    step = read(ACTION)["runs"]["steps"][-1]
+    given = {"GATE_MARKDOWN": "gate.md", "GATE_PULL_REQUEST": "7", "GITHUB_REPOSITORY": "me/mine"}
+    assert runner(step["run"], **given) == 0
+    assert not (gh / "asked").exists()

@@ -13,7 +13,14 @@ import pytest
 
 import robbench.core.files
 from robbench.core.errors import RunError, UserError
-from robbench.store.baseline import baseline_path, find_baseline, read_baseline, set_baseline
+from robbench.store.baseline import (
+    baseline_path,
+    branches,
+    find_baseline,
+    read_baseline,
+    set_baseline,
+)
+from robbench.store.run import read_run
 from robbench.store.store import Store
 
 
@@ -112,8 +119,8 @@ def test_what_cannot_be_set_leaves_the_old_one(
 ) -> None:
     """A name of several runs, of none, a damaged file, a full disk."""
     before = baseline_path(store).read_bytes()
-    stored("aabb")
-    with pytest.raises(UserError, match=r"'ce' means 2 runs: aaaa \(linf.* samples\); aabb \(linf"):
+    stored("aabb", seed=5)
+    with pytest.raises(UserError, match=r"'ce' means 2 runs: aaaa \(linf.* samples, seed 0\); aabb \(linf"):
         set_baseline(store, "ce")
     with pytest.raises(UserError, match="unknown"):
         set_baseline(store, "nobody")
@@ -129,3 +136,37 @@ def test_what_cannot_be_set_leaves_the_old_one(
         set_baseline(store, "aabb")
     assert baseline_path(store).read_bytes() == before
     assert json.loads(before)["run_id"] == "aaaa"
+
+
+def test_of_the_runs_of_a_nightly_job_the_latest(tmp_path: Path, stored: Any) -> None:
+    """The runs of one command; with another attack among them a name must say which."""
+    for age, run_id in ((50, "aaaa"), (10, "bbbb"), (30, "cccc")):
+        stored(run_id, age=age, model_hash=run_id)
+    store = Store(tmp_path)
+    runs = {run_id: read_run(store.run_path(run_id)).info for run_id in ("aaaa", "bbbb", "cccc")}
+    latest = max(runs, key=lambda run_id: runs[run_id]["started_at"])
+    assert set_baseline(store, "ce")["run_id"] == latest
+    stored("dddd", attack_params='["another"]')
+    with pytest.raises(UserError, match="'ce' means 4 runs"):
+        set_baseline(store, "ce")
+    assert find_baseline(store, None).stem == latest
+
+
+def test_branches_have_one_each(store: Store) -> None:
+    """Beside the usual one, whatever a branch is called; a branch without one says which have one."""
+    set_baseline(store, "at", "feature/x")
+    assert find_baseline(store, None, "feature/x").stem == "bbbb"
+    assert find_baseline(store, None).stem == "aaaa"
+    assert branches(store) == ["feature/x"]
+    with pytest.raises(UserError, match=r"the branch other .*\(there is one for feature/x\)"):
+        find_baseline(store, None, "other")
+    path = store.root / "results" / "samples" / "bbbb.parquet"
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(UserError, match="was changed since"):
+        find_baseline(store, None, "feature/x")
+
+
+@pytest.mark.parametrize("name", ["", "..", "x" * 300])
+def test_no_name_of_a_branch(store: Store, name: str) -> None:
+    with pytest.raises(UserError, match="--branch"):
+        set_baseline(store, "at", name)

@@ -16,7 +16,8 @@ _LEVELS = {"pass": "notice", "regression": "error", "undecided": "error"}
 
 def github_lines(finding: GateFinding) -> Iterator[str]:
     """GitHub's workflow commands, a line each."""
-    level, title = _LEVELS[finding.verdict], f"robbench gate: {HEADLINES[finding.verdict]}"
+    level = "warning" if finding.passes_undecided else _LEVELS[finding.verdict]
+    title = f"robbench gate: {HEADLINES[finding.verdict]}"
     for text in sentences(finding):
         yield annotation(level, title, f"{finding.candidate['model']}: {text}")
 

@@ -15,15 +15,17 @@ if TYPE_CHECKING:
 def to_junit(finding: GateFinding, seconds: float) -> str:
     """One test suite, a test case for each check.
 
-    A regression is a failure, too little evidence an error.
+    A regression is a failure, too little evidence an error, or skipped where that passes.
     """
     info = finding.baseline
     checks = [check for check in finding.checks if check.tolerance is not None]
     decisions = [check.decision for check in checks]
-    counts = {
-        "tests": len(checks) or 1, "failures": decisions.count("regression"),
-        "errors": decisions.count("undecided") + (not checks), "skipped": 0,
-    }  # fmt: skip
+    undecided = "skipped" if finding.passes_undecided else "error"
+    counts = {"tests": len(checks) or 1, "failures": decisions.count("regression")}
+    counts |= {"errors": 0, "skipped": 0}
+    counts["skipped" if finding.passes_undecided else "errors"] = decisions.count("undecided") + (
+        not checks
+    )
     total = {name: str(count) for name, count in counts.items()} | {"time": f"{seconds:.3f}"}
     root = ET.Element("testsuites", {"name": "robbench gate", **total})
     suite = ET.SubElement(
@@ -48,7 +50,7 @@ def to_junit(finding: GateFinding, seconds: float) -> str:
             },
         )
         if check.decision in ("regression", "undecided"):
-            kind = "failure" if check.decision == "regression" else "error"
+            kind = "failure" if check.decision == "regression" else undecided
             said = {"type": HEADLINES[check.decision], "message": _clean(sentence(check))}
             ET.SubElement(case, kind, said).text = _clean(
                 "\n".join([sentence(check), *notes(finding)])
@@ -61,7 +63,7 @@ def to_junit(finding: GateFinding, seconds: float) -> str:
         )
         ET.SubElement(
             case,
-            "error",
+            undecided,
             {"type": HEADLINES["undecided"], "message": _clean(sentences(finding)[0])},
         )
     ET.indent(root)

@@ -33,6 +33,7 @@ def attack_and_decide(
     baseline: str | None,
     tolerances: Tolerances,
     *,
+    branch: str | None,
     out: Path,
     seed: int,
     batch_size: int | None,
@@ -49,7 +50,7 @@ def attack_and_decide(
     same call goes on from there.
     """
     store = Store(out)
-    reference, path = find_reference(store, baseline)
+    reference, path = find_reference(store, baseline, branch)
     gated = plan_gate(
         model,
         reference,

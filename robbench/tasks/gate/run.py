@@ -19,6 +19,7 @@ def gate(
     candidate: str | None = None,
     model: str | None = None,
     baseline: str | None = None,
+    branch: str | None = None,
     out: Path,
     seed: int = 0,
     batch_size: int | None = None,
@@ -31,12 +32,12 @@ def gate(
 ) -> GateFinding:
     """Compare a finished run, or a model attacked for at most `seconds`, with the baseline.
 
-    baseline: None is the one that is set. Raises UserError for runs that must not be compared or
+    baseline: None is the one that is set, for `branch` if given. Raises UserError for runs that must not be compared or
     repeated, Stopped after a signal; what was decided of a model is kept, and the same call goes on
     from there.
     """
     if candidate is not None and model is None:
-        return gate_runs(Store(out), baseline, candidate, tolerances)
+        return gate_runs(Store(out), baseline, candidate, tolerances, branch=branch)
     if model is None or candidate is not None:
         raise UserError(
             "give either a candidate (--candidate RUN), which is a finished run, or a model "
@@ -48,6 +49,7 @@ def gate(
         model,
         baseline,
         tolerances,
+        branch=branch,
         out=out,
         seed=seed,
         batch_size=batch_size,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from robbench.analysis.gate import GateFinding
-from robbench.analysis.gate_checks import GateCheck
+from robbench.analysis.gate_checks import GateCheck, Tolerances
 from robbench.reports.gate.github import annotation, github_lines
 
 
@@ -18,6 +18,8 @@ def test_the_level_is_that_of_the_verdict(
     assert [line.partition(" ")[0] for line in lines] == ["::error"]
     lines = list(github_lines(finding(*every[2:])))
     assert [line.partition(" ")[0] for line in lines] == ["::notice"]
+    lines = list(github_lines(finding(*every[1:], tolerances=Tolerances(undecided_passes=True))))
+    assert [line.partition(" ")[0] for line in lines] == ["::warning"]
 
 
 def test_names_cannot_break_it(

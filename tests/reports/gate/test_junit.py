@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from robbench.analysis.gate import GateFinding
-from robbench.analysis.gate_checks import GateCheck
+from robbench.analysis.gate_checks import GateCheck, Tolerances
 from robbench.reports.gate.junit import to_junit
 from robbench.reports.gate.words import sentence
 
@@ -38,6 +38,18 @@ def test_junit_xml_is_what_ci_systems_read(
         )
         assert [child.tag for child in case] == expected
         assert sentence(made) in (case[0].get("message") or case[0].text or "")
+
+
+def test_too_little_evidence_that_passes_is_skipped(
+    finding: Callable[..., GateFinding], every: list[GateCheck]
+) -> None:
+    """With `--undecided pass`, also where no sample was decided; a regression stays a failure."""
+    passes = Tolerances(undecided_passes=True)
+    for checks, tags in ((every[1:2], ["skipped"]), ([], ["skipped"]), (every[:1], ["failure"])):
+        root = ET.fromstring(to_junit(finding(*checks, tolerances=passes), 1.0))
+        assert [case[0].tag for case in root.iter("testcase")] == tags
+        assert root.get("skipped") == str(tags.count("skipped"))
+        assert root.get("errors") == "0"
 
 
 def test_names_cannot_break_it(
