@@ -120,7 +120,9 @@ def test_what_cannot_be_set_leaves_the_old_one(
     """A name of several runs, of none, a damaged file, a full disk."""
     before = baseline_path(store).read_bytes()
     stored("aabb", seed=5)
-    with pytest.raises(UserError, match=r"'ce' means 2 runs: aaaa \(linf.* samples, seed 0\); aabb \(linf"):
+    with pytest.raises(
+        UserError, match=r"'ce' means 2 runs: aaaa \(linf.* samples, seed 0\); aabb \(linf"
+    ):
         set_baseline(store, "ce")
     with pytest.raises(UserError, match="unknown"):
         set_baseline(store, "nobody")
