@@ -58,13 +58,10 @@ def curves(series: Series) -> list[Curve]:
     """The security curves of the runs with a budget, from eps 0 on, and of the run without."""
     found = []
     if budgets := series.budgets:
-        rows = [budgets[0].info | _clean_as_robust(budgets[0]), *(run.info for run in budgets)]
-        rate, low, high = (
-            [float(row[f"robust_accuracy{end}"]) for row in rows] for end in ("", "_low", "_high")
-        )
-        found.append(
-            Curve([0.0, *(run.info["eps"] for run in budgets)], rate, low, high, steps=False)
-        )
+        counted = [_rate(budgets[0], "clean_correct"), *(_rate(run, "robust") for run in budgets)]
+        rate, low, high = ([ends[i] for ends in counted] for i in range(3))
+        eps = [0.0, *(run.info["eps"] for run in budgets)]
+        found.append(Curve(eps, rate, low, high, steps=False))
     found += [_steps(run) for run in series.runs if math.isinf(run.info["eps"])]
     return found
 
@@ -163,7 +160,7 @@ def _steps(run: Run) -> Curve:
     )
 
 
-def _clean_as_robust(run: Run) -> dict[str, float]:
-    return {
-        f"robust_accuracy{end}": run.info[f"clean_accuracy{end}"] for end in ("", "_low", "_high")
-    }
+def _rate(run: Run, name: str) -> tuple[float, float, float]:
+    """The share of a run's samples for which a column is true, with its Wilson interval."""
+    values = column(run.samples, name)
+    return float(values.mean()), *wilson(int(values.sum()), len(values))

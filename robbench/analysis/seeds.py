@@ -131,7 +131,7 @@ def _row(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     far = [each["distance_p50"] for each in rows]
     flags = {flag["name"]: flag for each in rows for flag in each["flags"]}
     return row | {
-        "model": _label(rows),
+        "model": label(rows),
         "run_id": "+".join(each["run_id"] for each in rows),
         "train_seed": None,
         "n_seeds": len(rows),
@@ -151,7 +151,7 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return math.fsum(known) / len(known) if len(known) == len(values) else None
 
 
-def _label(rows: Sequence[Mapping[str, Any]]) -> str:
+def label(rows: Sequence[Mapping[str, Any]]) -> str:
     """What the models' names have in common at their beginning, without a hanging `-s` or `-seed`.
 
     Else the loss.

@@ -84,6 +84,9 @@ def plot(
         over_seeds=over_seeds,
         width=width,
     )
+    reporter = Reporter(quiet=quiet, verbose=verbose)
+    for text in made.warnings:
+        reporter.say(f"warning: {text}")
     if as_json:
         print_json(
             "robbench.plot/1",
@@ -91,9 +94,10 @@ def plot(
             figure=str(target),
             csv=None if csv is None else str(csv),
             caption=made.caption,
+            warnings=list(made.warnings),
             rows=list(made.plotted.rows()),
         )
         return
     if csv is not None:
-        Reporter(quiet=quiet, verbose=verbose).say(f"{len(made.data)} rows written to {csv}")
+        reporter.say(f"{sum(1 for _ in made.plotted.rows())} rows written to {csv}")
     print_result(f"{target}: {made.caption}")

@@ -2,31 +2,40 @@
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from robbench.analysis.claims import with_contradictions
+from robbench.analysis.compare import COLUMNS as COMPARED
 from robbench.analysis.comparison import _where as where_holds
-from robbench.analysis.plots import cost, curves, margins, spectrum, training
+from robbench.analysis.plots.cost import robustness_by_cost
+from robbench.analysis.plots.curves import security_curves
 from robbench.analysis.plots.lines import Plotted, mean_over_seeds, require_few
+from robbench.analysis.plots.margins import logit_margins
+from robbench.analysis.plots.spectrum import COLUMNS, Measures, spectra
+from robbench.analysis.plots.training import trainings
 from robbench.core.errors import UserError, unknown
 from robbench.core.files import require_output
 from robbench.core.model_config import Trained, read_config
+from robbench.reports import texts
 from robbench.store.epochs import read_epochs
 from robbench.store.find import in_threads
-from robbench.store.locations import sibling_table
-from robbench.store.run import read_run
+from robbench.store.locations import Location, sibling_table
+from robbench.store.run import Run, read_run
 from robbench.store.store import Store
 from robbench.store.tables import read_sibling
 
 if TYPE_CHECKING:
     from robbench.reports.figures.plot import Plot
 
-_OF_SAMPLES: dict[str, tuple[Sequence[str], Callable[..., Plotted]]] = {
-    "curves": (curves.COLUMNS, curves.security_curves),
-    "margins": (margins.COLUMNS, margins.logit_margins),
-    "cost": (cost.COLUMNS, cost.robustness_by_cost),
+_COLUMNS = (*COMPARED, "dist_linf", "dist_l2", "dist_l1", "dist_l0")
+_OF_SAMPLES: dict[str, Callable[..., Plotted]] = {
+    "curves": security_curves,
+    "margins": logit_margins,
+    "cost": robustness_by_cost,
 }
 KINDS = ("curves", "margins", "spectrum", "training", "cost")
 
@@ -68,6 +77,8 @@ def plot(
         require_figure(figure)
     if csv is not None:
         require_output(csv)
+    if figure is not None and figure == csv:
+        raise UserError(f"{csv} cannot be both the figure and its numbers: name two files")
     gather = _trainings if kind == "training" else _of_runs
     plotted = gather(kind, names, out, where, over_seeds)
     made = draw(require_few(mean_over_seeds(plotted) if over_seeds else plotted), width)
@@ -81,19 +92,28 @@ def plot(
 def _of_runs(
     kind: str, names: Sequence[str], out: Path, where: Sequence[str], over_seeds: bool
 ) -> Plotted:
-    columns, numbers = _OF_SAMPLES.get(kind, (("sample_id",), None))
     paths = Store(out).find(names)
-    runs = where_holds(list(in_threads(lambda path: read_run(path, columns), paths)), where)
-    if numbers is not None:
-        return numbers(runs, over_seeds=over_seeds)
+    runs = where_holds(list(in_threads(lambda path: read_run(path, _COLUMNS), paths)), where)
+    warnings = [
+        f"{run.info['model']}, {run.info['threat']}: {text}"
+        for run in runs
+        for text in texts.warnings(run.info | {"flags": with_contradictions(run)})
+    ]
+    if kind in _OF_SAMPLES:
+        plotted = _OF_SAMPLES[kind](runs, over_seeds=over_seeds)
+    else:
+        plotted = spectra(runs, _measures(runs, paths), over_seeds=over_seeds)
+    return dataclasses.replace(plotted, warnings=warnings)
+
+
+def _measures(runs: Sequence[Run], paths: Sequence[Location]) -> Measures:
     beside = {path.stem: path for path in paths}
-    measures = {
+    return {
         run.info["run_id"]: read_sibling(
-            sibling_table(beside[run.info["run_id"]], "measures"), "measures", spectrum.COLUMNS
+            sibling_table(beside[run.info["run_id"]], "measures"), "measures", COLUMNS
         )
         for run in runs
     }
-    return spectrum.spectra(runs, measures, over_seeds=over_seeds)
 
 
 def _trainings(
@@ -106,7 +126,7 @@ def _trainings(
     configs = {
         folder.name: read_config(folder / "config.json", Trained)["config"] for folder in folders
     }
-    return training.trainings(epochs, configs, over_seeds=over_seeds)
+    return trainings(epochs, configs, over_seeds=over_seeds)
 
 
 def _models(names: Sequence[str], root: Path) -> list[Path]:

@@ -43,3 +43,44 @@ def test_what_is_wrong_is_one_line(cli, stored, tmp_path):
         done = cli(words, "--out", tmp_path, cwd=tmp_path)
         assert (done.code, done.out, done.err.count("\n")) == (2, "", 1), done
         assert said in done.err
+
+
+def test_what_speaks_against_a_run_is_said(cli, stored, make_samples, tmp_path):
+    """Unfinished samples, and a row that claims other numbers than its samples: the figure has those of the samples."""
+    rows = make_samples(50, 1)
+    for row in rows[:5]:
+        row["status"] = 3
+    stored("aaaa11111111", rows, robust_accuracy=0.99)
+    done = cli("plot curves --json --out", tmp_path, cwd=tmp_path)
+    assert "warning: ce, linf:0.15: 5 samples unfinished" in done.err
+    assert (
+        "warning: ce, linf:0.15: edited: the row of the run claims robust accuracy 99.0%"
+        in done.err
+    )
+    assert len(done.json["warnings"]) == 2
+    share = sum(row["robust"] for row in rows) / 50
+    assert done.json["rows"][-1]["robust_accuracy"] == share
+
+
+def test_it_starts_without_torch_and_pandas(spawn, stored, tmp_path):
+    """Only tables are read."""
+    stored("aaaa11111111")
+    code = """
+import sys
+from robbench.cli.app import run
+code = run(sys.argv[1:])
+print("heavy", sorted({"torch", "pandas", "scipy", "sklearn", "matplotlib.pyplot"} & {*sys.modules}))
+sys.exit(code)
+"""
+    words = ("plot", "curves", "-o", tmp_path / "c.svg", "--out", tmp_path)
+    done = spawn(*words, code=code)
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[-1] == "heavy []"
+
+
+def test_one_file_is_not_both(cli, stored, tmp_path):
+    """The numbers would replace the figure."""
+    stored("aaaa11111111")
+    done = cli("plot curves -o a.pdf --csv a.pdf --out", tmp_path, cwd=tmp_path)
+    assert (done.code, done.err) == (2, "error: a.pdf cannot be both the figure and its numbers: name two files\n")  # fmt: skip
+    assert not (tmp_path / "a.pdf").exists()

@@ -14,9 +14,6 @@ from robbench.core.errors import UserError
 from robbench.statistics.proportions import wilson
 from robbench.store.run import Run
 
-COLUMNS = ("adversarial", "n_forward", "n_backward")
-"""The sample columns that it needs."""
-
 
 def robustness_by_cost(runs: Sequence[Run], *, over_seeds: bool = False) -> Plotted:
     """The share of samples in [0,1] that no attack has broken with so many queries each.

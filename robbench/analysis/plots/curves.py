@@ -11,9 +11,6 @@ from robbench.analysis.plots.lines import Line, Plotted, training_of
 from robbench.analysis.plots.scope import about, one_scope
 from robbench.store.run import Run
 
-COLUMNS = ("clean_correct", "adversarial", "dist_linf", "dist_l2", "dist_l1", "dist_l0")
-"""The sample columns that it needs."""
-
 
 def security_curves(runs: Sequence[Run], *, over_seeds: bool = False) -> Plotted:
     """Robust accuracy in [0,1] over eps with Wilson intervals, from clean accuracy at 0 on.

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from robbench.analysis.seeds import _label as label
+from robbench.analysis.seeds import label
 from robbench.analysis.series import Floats
 from robbench.core.errors import UserError
 from robbench.core.spec import canonical_json
@@ -65,7 +65,7 @@ class Plotted:
 
     panel: name of the column that says where a line stands, empty for one panel. about: what all
     lines share. band: what the bands are. over_seeds: whether a line is a mean over seeds. norm: of
-    x, where that is a budget.
+    x, where that is a budget. warnings: what to know before believing the numbers.
     """
 
     kind: str
@@ -77,6 +77,7 @@ class Plotted:
     panel: str = ""
     over_seeds: bool = False
     norm: str = ""
+    warnings: Sequence[str] = ()
 
     @property
     def caption(self) -> str:

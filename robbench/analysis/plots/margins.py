@@ -12,9 +12,6 @@ from robbench.analysis.plots.scope import about, one_scope
 from robbench.analysis.series import Series, numbers
 from robbench.store.run import Run
 
-COLUMNS = ("clean_margin", "adv_margin")
-"""The sample columns that it needs."""
-
 
 def logit_margins(runs: Sequence[Run], *, over_seeds: bool = False) -> Plotted:
     """The share of samples in [0,1] whose logit margin is at most x, clean and worst.

@@ -6,7 +6,7 @@ import contextlib
 import io
 import shutil
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +58,11 @@ class Plot:
         return self.plotted.caption
 
     @property
+    def warnings(self) -> Sequence[str]:
+        """What to know before believing the numbers."""
+        return self.plotted.warnings
+
+    @property
     def data(self) -> pd.DataFrame:
         """Every number that is drawn, a row for each point of each line; rates are in [0,1]."""
         import pandas as pd
@@ -97,7 +102,8 @@ def require_figure(path: Path) -> str:
     kind = path.suffix.lower().removeprefix(".")
     if path.is_dir() or kind not in UNDATED:
         raise UserError(
-            f"{path} is no name of a figure: give one that ends in .pdf, .svg, .png or .pgf"
+            f"{path} is no name of a figure: give one that ends in .pdf, .svg, .png or .pgf; the "
+            "folder with the runs is --out"
         )
     if kind == "pgf" and not any(map(shutil.which, TEX)):
         raise UserError(
