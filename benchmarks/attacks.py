@@ -177,8 +177,8 @@ class Side(NamedTuple):
     """One side's run: seconds, rows through the model, and a point for each sample."""
 
     seconds: float
-    forwards: int
-    backwards: int
+    n_forward: int
+    n_backward: int
     points: Tensor
 
 
@@ -214,7 +214,7 @@ def ours(specs: str, case: Case, threat: ThreatModel, precision: str) -> Side:
     seconds = now(device) - began
     points = torch.stack([points_at.get((i, 0), clean[i]) for i in range(len(clean))])
     return Side(
-        seconds, sum(c.forwards for c in counters), sum(c.backwards for c in counters), points
+        seconds, sum(c.n_forward for c in counters), sum(c.n_backward for c in counters), points
     )
 
 
@@ -262,7 +262,7 @@ def theirs(peer: Any, case: Case, threat: ThreatModel) -> Side:
     began = now(points.device)
     for rows in (~pool.wrong).nonzero()[:, 0].split(512 if points.is_cuda else 250):
         points[rows] = peer.run(counter, pool.problem(rows), seed=0).to(points)
-    return Side(now(points.device) - began, counter.forwards, counter.backwards, points)
+    return Side(now(points.device) - began, counter.n_forward, counter.n_backward, points)
 
 
 def fight(
@@ -307,8 +307,8 @@ def fight(
                 "seconds": (seconds := [run.seconds for run in done]),
                 "median_seconds": statistics.median(seconds),
                 "robust": int((~broken[name]).sum()),
-                "forwards": done[0].forwards / len(case.split),
-                "backwards": done[0].backwards / len(case.split),
+                "forwards": done[0].n_forward / len(case.split),
+                "backwards": done[0].n_backward / len(case.split),
                 "median_size": float(sizes.median()) if duel.norm and len(sizes) else None,
             }
     if len(broken) == 2:

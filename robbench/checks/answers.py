@@ -69,5 +69,5 @@ class Answers:
         self._charge(2 * self.tiles.padded(len(x)))
         oracle = ModelOracle(self._model, self.tiles)
         everyone, t = torch.ones_like(p.y, dtype=torch.bool), torch.zeros_like(p.y)
-        oracle.on(p, blank_book(p), t, everyone, steps=1)
+        oracle.bind(p, blank_book(p), t, everyone, steps=1)
         return oracle.grad(x, objective).grad

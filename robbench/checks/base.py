@@ -122,7 +122,7 @@ def run_checks(
     found = []
     for n, check in enumerate(checks):
         watch(n, check.name)
-        began = e.forwards, e.backwards
+        began = e.n_forward, e.n_backward
         reading, verdict = _ask(check, e)
         found.append(
             Finding(
@@ -136,8 +136,8 @@ def run_checks(
                 evidence=reading.evidence,
                 source=check.source,
                 n_samples=len(e.split),
-                n_forward=e.forwards - began[0],
-                n_backward=e.backwards - began[1],
+                n_forward=e.n_forward - began[0],
+                n_backward=e.n_backward - began[1],
             )
         )
     return found

@@ -74,18 +74,18 @@ class Evidence:
     # -- what it cost
 
     @property
-    def forwards(self) -> int:
+    def n_forward(self) -> int:
         """Rows that passed the model so far, padding included."""
-        return self.model.forwards
+        return self.model.n_forward
 
     @property
-    def backwards(self) -> int:
+    def n_backward(self) -> int:
         """Rows that were differentiated so far."""
-        return self.model.backwards
+        return self.model.n_backward
 
     def charge(self, queries: int) -> None:
         """Skip if so many more forwards and backwards exceed what may be spent."""
-        if self.forwards + self.backwards + queries > self._most:
+        if self.n_forward + self.n_backward + queries > self._most:
             raise Skip("it would cost too many queries beside so small a run")
 
     # -- what was given

@@ -150,8 +150,8 @@ def follow(attack: Attack[Any], model: nn.Module, p: Problem, tiles: Tiles) -> T
     p = attack.vary(p, t)  # as the engine starts it
     state, book, everyone = attack.start(p), blank_book(p), torch.ones_like(p.y, dtype=torch.bool)
     for _ in range(attack.steps + 1):
-        oracle.on(p, book, t, everyone, attack.steps)
-        state, t = attack.step(state, t, p, oracle), t + 1
+        state, _ = oracle.step(attack, state, p, book, t, everyone, attack.steps)
+        t = t + 1
     return Trace(torch.stack(oracle.values).cpu(), torch.stack(oracle.hits).cpu())
 
 

@@ -32,7 +32,9 @@ def attempts_of(
     """
     counter = Counter(model)
     x = attack.run(counter, p, seed=seed).detach()
-    forwards, backwards = (_shares(n, len(samples)) for n in (counter.forwards, counter.backwards))
+    n_forward, n_backward = (
+        _shares(n, len(samples)) for n in (counter.n_forward, counter.n_backward)
+    )
     judged = verify(model, x, p, tiles).rows()
     return [
         Attempt(
@@ -41,8 +43,8 @@ def attempts_of(
             x=x[row],
             judged=judged[row],
             margin=judged[row].margin,
-            forwards=forwards[row] + 1,
-            backwards=backwards[row],
+            n_forward=n_forward[row] + 1,
+            n_backward=n_backward[row],
             steps=1,
             shown=not torch.equal(x[row], p.x0[row]),
         )

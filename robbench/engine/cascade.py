@@ -234,7 +234,7 @@ class Cascade:
         self.next.clear()
 
     def _queries_left(self, i: int) -> int:
-        return self.queries - self.ledger.records[i].forwards
+        return self.queries - self.ledger.records[i].n_forward
 
     def _waiting(self) -> list[int]:
         """Samples whose next trial is of this stage."""
@@ -283,6 +283,6 @@ class Cascade:
             self.meter.work += len(samples)
             for attempt in attempts:
                 del self.next[attempt.sample]
-                over = attempt.forwards > self._queries_left(attempt.sample)
+                over = attempt.n_forward > self._queries_left(attempt.sample)
                 self._settle(attempt._replace(truncated=over))
             yield

@@ -21,7 +21,7 @@ class Confirmed(NamedTuple):
 
     judged: JudgedRow
     x: Tensor  # [*] the point that was judged, perhaps farther out than the one given
-    forwards: int
+    n_forward: int
 
 
 def confirm(
@@ -52,5 +52,5 @@ def confirm(
         farther = q.ball.into_box(q.x0 + factor * (x[refused] - q.x0))
         rows = verify(model, farther, q, tiles, draws).rows()
         for n, row, point in zip(refused, rows, farther, strict=True):
-            found[n] = Confirmed(row, point, found[n].forwards + draws)
+            found[n] = Confirmed(row, point, found[n].n_forward + draws)
     return found

@@ -12,14 +12,14 @@ class Counter(nn.Module):
         super().__init__()
         self.model = model
         self.train(model.training)  # a package may ask in which mode it is
-        self.forwards = self.backwards = 0
+        self.n_forward = self.n_backward = 0
 
     def forward(self, x: Tensor) -> Tensor:
-        self.forwards += len(x)
+        self.n_forward += len(x)
         logits: Tensor = self.model(x)
         if logits.requires_grad:
             logits.register_hook(self._backward)  # type: ignore[no-untyped-call]
         return logits
 
     def _backward(self, grad: Tensor) -> None:
-        self.backwards += len(grad)
+        self.n_backward += len(grad)

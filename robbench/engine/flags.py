@@ -41,8 +41,8 @@ def afterwards(
     black_box: Collection[str],
     broken_by: Sequence[str | None],
     *,
-    nonfinite: Sequence[int],
-    zero_gradients: Sequence[int],
+    n_nonfinite: Sequence[int],
+    n_zero_gradient: Sequence[int],
     rejects: bool = False,
     attacks: Sequence[Any] = (),
 ) -> list[Flag]:
@@ -61,7 +61,7 @@ def afterwards(
     )
     late = {spec for spec in entries[first:] if spec in black_box}
     alone = sum(spec in late for spec in broken_by)
-    zero, bad = (sum(count > 0 for count in column) for column in (zero_gradients, nonfinite))
+    zero, bad = (sum(count > 0 for count in column) for column in (n_zero_gradient, n_nonfinite))
     flags = []
     if alone >= BLACK_BOX_COUNT and alone > BLACK_BOX_SHARE * n:
         specs = " or ".join(spec for spec in entries if spec in late & set(broken_by))

@@ -39,8 +39,8 @@ class Inspection(NamedTuple):
     """What was noticed before an attack, and what it cost per sample."""
 
     flags: list[Flag]
-    forwards: int
-    backwards: int
+    n_forward: int
+    n_backward: int
 
 
 def inspect(
@@ -76,7 +76,7 @@ def inspect(
         if found
         else [make_flag("no-gradient", n, n, done, reason=reason)]
     )
-    return Inspection(flags, forwards=1 + asked + max(len(found), 1), backwards=len(found))
+    return Inspection(flags, n_forward=1 + asked + max(len(found), 1), n_backward=len(found))
 
 
 def _state(model: Model) -> dict[str, Tensor]:

@@ -82,11 +82,12 @@ class Lane:
         """Refill, take a few steps, and return the rows that finished, if any."""
         self._refill()
         for _ in range(self.steps_per_sync):
-            self.oracle.on(self.p, self.book, self.t, self.active, self.steps)
-            before, self.s = self.s, self.attack.step(self.s, self.t, self.p, self.oracle)
+            before = self.s
+            self.s, self.book = self.oracle.step(
+                self.attack, before, self.p, self.book, self.t, self.active, self.steps
+            )
             if self.steps_per_sync > 1:  # rows that ended before the next sync stay where they were
                 self.s = self.s.choose(self.active, before)
-            self.book = self.oracle.book
             over = self.t >= self.steps
             if (done := self.attack.done(self.s)) is not None:
                 over = over | done

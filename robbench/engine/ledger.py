@@ -41,7 +41,7 @@ class Ledger:
         self.minimum_norm = math.isinf(pool.threats[-1].eps)
         self.clean = [column.tolist() for column in judge_logits(pool.logits0, pool.split.labels)]
         self.answered = answered(pool.logits0).tolist()
-        self.records = [Record(margin, forwards=draws) for margin in self.clean[1]]
+        self.records = [Record(margin, n_forward=draws) for margin in self.clean[1]]
         self.disagreements = 0  # see `Cascade.run`
         self.decided: list[int] = []  # samples, not yet given out as verdicts
 
@@ -62,7 +62,7 @@ class Ledger:
         """Book a re-check of a point of sample i; returns whether the model refused a claim."""
         record = self.records[i]
         refused = claimed and not seen.judged.adversarial
-        record.forwards += seen.forwards
+        record.n_forward += seen.n_forward
         # The fast model may round otherwise, a model may not contradict itself.
         record.unconfirmed += refused and not self.late
         self.disagreements += claimed != seen.judged.adversarial
@@ -72,7 +72,7 @@ class Ledger:
         """The clean input of sample i is misclassified: that decides it at every budget."""
         record = self.records[i]
         record.hit(CLEAN, -1, 0, None, None)
-        record.nonfinite = int(not self.answered[i])
+        record.n_nonfinite = int(not self.answered[i])
         self.decide(i)
 
     def come_to(self, i: int, eps_index: int) -> None:

@@ -36,9 +36,7 @@ def lockstep(
     state, book, t = attack.start(p), blank_book(p), torch.zeros_like(p.y)
     everyone = torch.ones_like(p.y, dtype=torch.bool)
     for _ in range(attack.steps):
-        oracle.on(p, book, t, everyone, attack.steps)
-        moved = attack.step(state, t, p, oracle)
-        book = oracle.book
+        moved, book = oracle.step(attack, state, p, book, t, everyone, attack.steps)
         going = everyone if beyond is None else (book.first < 0) | (t < book.first + beyond)
         state, t = moved if beyond is None else moved.choose(going, state), t + 1
     first = book.first

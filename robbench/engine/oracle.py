@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from robbench.attacks.base import Answer, Oracle
+from robbench.attacks.base import Answer, AnyRowAttack, Oracle
 from robbench.core.gradients import column_gradients
 from robbench.core.rows import Rows
 from robbench.core.tiles import Model, Tiles
@@ -29,10 +29,10 @@ class Book(Rows):
     x: Tensor  # [B,*] worst point: lowest margin inside the budget; the smallest hit without one
     margin: Tensor  # [B] its logit margin
     size: Tensor  # [B] its size in the threat's norm
-    forwards: Tensor  # [B] int64
-    backwards: Tensor  # [B] int64
-    nonfinite: Tensor  # [B] int64: answers with NaN or inf in logits or gradient
-    zero_gradients: Tensor  # [B] int64: gradients that were exactly zero
+    n_forward: Tensor  # [B] int64
+    n_backward: Tensor  # [B] int64
+    n_nonfinite: Tensor  # [B] int64: answers with NaN or inf in logits or gradient
+    n_zero_gradient: Tensor  # [B] int64: gradients that were exactly zero
 
 
 def blank_book(p: Problem) -> Book:
@@ -44,15 +44,15 @@ def blank_book(p: Problem) -> Book:
         x=p.x0,
         margin=inf,
         size=inf,
-        forwards=zero,
-        backwards=zero,
-        nonfinite=zero,
-        zero_gradients=zero,
+        n_forward=zero,
+        n_backward=zero,
+        n_nonfinite=zero,
+        n_zero_gradient=zero,
     )
 
 
 class ModelOracle(Oracle):
-    """Answers for one lane; `on` says which rows ask: those `active` [B] are counted and booked.
+    """Answers for one lane; `bind` says which rows ask: those `active` [B] are counted and booked.
 
     `draws`: how often each point is put to the model; logits, values and gradients are averaged,
     and a point is misclassified if most draws say so.
@@ -61,8 +61,22 @@ class ModelOracle(Oracle):
     def __init__(self, model: Model, tiles: Tiles, draws: int = 1) -> None:
         self.model, self.tiles, self.draws = model, tiles, draws
 
-    def on(self, p: Problem, book: Book, t: Tensor, active: Tensor, steps: Tensor | int) -> None:
-        """Bind the rows that ask next; a row at its last step (t == steps) needs no gradient."""
+    def step(
+        self,
+        attack: AnyRowAttack,
+        state: Rows,
+        p: Problem,
+        book: Book,
+        t: Tensor,
+        active: Tensor,
+        steps: Tensor | int,
+    ) -> tuple[Rows, Book]:
+        """One step of an attack: the rows' next state, and their book with what it asked."""
+        self.bind(p, book, t, active, steps)
+        return attack.step(state, t, p, self), self.book
+
+    def bind(self, p: Problem, book: Book, t: Tensor, active: Tensor, steps: Tensor | int) -> None:
+        """The rows that ask next; a row at its last step (t == steps) needs no gradient."""
         self.p, self.book, self.t, self.active = p, book, t, active
         self.moves = active & (t < steps)
 
@@ -185,8 +199,8 @@ class ModelOracle(Oracle):
         bad = ~torch.isfinite(grad.flatten(1)).all(1) & moves
         hit = self._see(x, logits, wrong, bad)
         self.book = self.book.replace(
-            backwards=self.book.backwards + self.draws * k * moves,
-            zero_gradients=self.book.zero_gradients + (moves & (grad.flatten(1) == 0).all(1)),
+            n_backward=self.book.n_backward + self.draws * k * moves,
+            n_zero_gradient=self.book.n_zero_gradient + (moves & (grad.flatten(1) == 0).all(1)),
         )
         return torch.nan_to_num(grad, 0.0, 0.0, 0.0), hit
 
@@ -206,8 +220,8 @@ class ModelOracle(Oracle):
         )
         self.book = book.replace(
             found=book.found | new,
-            forwards=book.forwards + self.draws * self.active,
-            nonfinite=book.nonfinite + (self.active & (bad | ~finite)),
+            n_forward=book.n_forward + self.draws * self.active,
+            n_nonfinite=book.n_nonfinite + (self.active & (bad | ~finite)),
         )
         return hit
 

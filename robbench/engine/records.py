@@ -45,15 +45,15 @@ class Verdict(NamedTuple):
     entry: int  # position in the cascade of what broke it, or CLEAN, NOTHING, REPLAY
     variant: int
     step: int
-    forwards: int
-    backwards: int
+    n_forward: int
+    n_backward: int
     status: int
     l1: float = 0.0
     l0: float = 0.0
     eps_index: int = 0  # position of the budget among the run's
     known: bool = True  # whether adv_margin is the lowest met; else it is the clean input's
-    nonfinite: int = 0  # answers with NaN or inf in logits or gradient, at all budgets together
-    zero_gradients: int = 0  # gradients that were exactly zero, likewise
+    n_nonfinite: int = 0  # answers with NaN or inf in logits or gradient, at all budgets together
+    n_zero_gradient: int = 0  # gradients that were exactly zero, likewise
 
 
 class Attempt(NamedTuple):
@@ -65,10 +65,10 @@ class Attempt(NamedTuple):
     judged: JudgedRow | None  # what the model says of it; None where it was not asked again
     margin: float  # at x, the lowest the attack has met
     step: int = -1  # of the first success; -1 = none, or not known
-    forwards: int = 0
-    backwards: int = 0
-    nonfinite: int = 0
-    zero_gradients: int = 0
+    n_forward: int = 0
+    n_backward: int = 0
+    n_nonfinite: int = 0
+    n_zero_gradient: int = 0
     steps: int = 1  # of work
     shown: bool = True  # whether the attack has shown a point that it tried
     truncated: bool = False  # ended for want of queries
@@ -83,8 +83,8 @@ class Outcome(NamedTuple):
     entry: int
     variant: int
     step: int
-    forwards: int
-    backwards: int
+    n_forward: int
+    n_backward: int
     status: int
     source: tuple[int, int]  # entry and variant that came to x
     known: bool = True  # see Verdict
@@ -102,10 +102,10 @@ class Record:
     entry: int = NOTHING
     variant: int = -1
     step: int = -1
-    forwards: int = 1
-    backwards: int = 0
-    nonfinite: int = 0
-    zero_gradients: int = 0  # gradients that were exactly zero
+    n_forward: int = 1
+    n_backward: int = 0
+    n_nonfinite: int = 0
+    n_zero_gradient: int = 0  # gradients that were exactly zero
     unconfirmed: int = 0  # claimed successes that the re-check refused
     unfinished: bool = False
     # The lowest eps_index at which a stored point breaks the sample, and that point.
@@ -116,10 +116,10 @@ class Record:
 
     def add(self, attempt: Attempt) -> None:
         """Count what another trial has cost."""
-        self.forwards += attempt.forwards
-        self.backwards += attempt.backwards
-        self.nonfinite += attempt.nonfinite
-        self.zero_gradients += attempt.zero_gradients
+        self.n_forward += attempt.n_forward
+        self.n_backward += attempt.n_backward
+        self.n_nonfinite += attempt.n_nonfinite
+        self.n_zero_gradient += attempt.n_zero_gradient
         self.work += attempt.steps
         self.seen = bool(self.seen) or attempt.shown
 
@@ -144,8 +144,8 @@ class Record:
                 entry=self.entry,
                 variant=self.variant,
                 step=self.step,
-                forwards=self.forwards,
-                backwards=self.backwards,
+                n_forward=self.n_forward,
+                n_backward=self.n_backward,
                 status=self.status,
                 source=self.source,
                 known=self.found or self.seen is not False,
@@ -159,4 +159,4 @@ class Record:
             return UNFINISHED
         if self.unconfirmed:
             return UNCONFIRMED
-        return NON_FINITE if self.nonfinite else OK
+        return NON_FINITE if self.n_nonfinite else OK

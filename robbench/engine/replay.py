@@ -33,7 +33,7 @@ def replay_points(
         x = torch.stack([points[i] for i in chunk]).to(pool.split.labels.device)
         p = pool.problem(torch.tensor(chunk, device=x.device))
         for i, point, seen in zip(chunk, x, verify(model, x, p, tiles, draws).rows(), strict=True):
-            records[i].forwards += draws
+            records[i].n_forward += draws
             if seen.adversarial:
                 holds = (n for n, threat in enumerate(pool.threats) if fits(seen.size, threat.eps))
                 records[i].replayed = (next(holds, len(pool.threats) - 1), point, seen)

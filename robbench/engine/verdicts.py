@@ -46,7 +46,7 @@ def final_verdicts(
             outcome, seen = fallen[i]
         verdict = _verdict(i, eps_index, outcome, [column[i] for column in clean], seen, draws)
         verdict = verdict._replace(
-            nonfinite=records[i].nonfinite, zero_gradients=records[i].zero_gradients
+            n_nonfinite=records[i].n_nonfinite, n_zero_gradient=records[i].n_zero_gradient
         )
         found.append((verdict, outcome.x))
     return found
@@ -98,8 +98,8 @@ def _verdict(
         entry=o.entry,
         variant=o.variant,
         step=o.step,
-        forwards=o.forwards + draws * (fresh is not None),
-        backwards=o.backwards,
+        n_forward=o.n_forward + draws * (fresh is not None),
+        n_backward=o.n_backward,
         status=o.status,
         known=o.known,
     )

@@ -71,7 +71,7 @@ def _check_in(spec: str, threat: ThreatModel) -> None:
 
     wrong = [v for v in verdicts if v.clean_pred != int(split.labels[v.sample])]
     draws = attack.draws if isinstance(attack, Attack) else 1
-    free = all(v.forwards == draws and v.backwards == 0 for v in wrong)
+    free = all(v.n_forward == draws and v.n_backward == 0 for v in wrong)
     require(free, "a misclassified sample must cost no step")
     if isinstance(attack, Attack):
         _check_equal_rows(spec, model, split, threat, verdicts, require)
@@ -136,13 +136,13 @@ def _check_counts(
     counter, step = Counter(model), _equality(model, split).step
     for eps in (threat.eps / 4, threat.eps):
         limit = parse_threat(f"{threat.norm_name}:{eps}")[0]
-        counter.forwards = counter.backwards = 0
+        counter.n_forward = counter.n_backward = 0
         (verdict,) = judge(spec, counter, split.take(torch.arange(1)), limit)
         # Every pass of a single sample is padded to the smallest tile.
-        queries = verdict.forwards * step
-        text = f"{counter.forwards} rows were queried, the verdict says {queries}"
-        require(counter.forwards == queries, text)
-        same = counter.backwards == verdict.backwards * step
+        queries = verdict.n_forward * step
+        text = f"{counter.n_forward} rows were queried, the verdict says {queries}"
+        require(counter.n_forward == queries, text)
+        same = counter.n_backward == verdict.n_backward * step
         require(same, "backwards must be counted as they happen")
 
 

@@ -53,8 +53,8 @@ class TrainStep:
         self.progress = progress
         self.notes = notes or Notes(int(index.max()) + 1 if len(index) else 0, x.device)
         self.forward = forward or Forward(model)
-        self.forwards = 0
-        self.backwards = 0
+        self.n_forward = 0
+        self.n_backward = 0
         self._adversaries: dict[str | None, Adversarial] = {}
         self._anchored: dict[str | None, Adversarial] = {}  # whatever the labels
         self._once: dict[str, Any] = {}
@@ -90,7 +90,7 @@ class TrainStep:
 
     def peek(self, x: Tensor) -> Tensor:
         """Logits at any points without gradient, in the mode of the inner attack."""
-        self.forwards += len(x)
+        self.n_forward += len(x)
         with frozen(self.model, training=self._training, thorough=False), torch.no_grad():
             return self.forward(x)
 
@@ -118,8 +118,8 @@ class TrainStep:
                     self.inner.beyond,
                 )
             rows = len(self.x) * attack.steps * attack.draws
-            self.forwards += rows + len(self.x) * anchored
-            self.backwards += rows * (attack.access == "white-box")
+            self.n_forward += rows + len(self.x) * anchored
+            self.n_backward += rows * (attack.access == "white-box")
             if eps is not None:
                 return found
             known[objective] = found
@@ -200,6 +200,6 @@ class TrainStep:
         )
 
     def _forward(self, x: Tensor) -> Output:
-        self.forwards += len(x)
-        self.backwards += len(x)  # every output is part of the loss
+        self.n_forward += len(x)
+        self.n_backward += len(x)  # every output is part of the loss
         return self.forward.output(x)

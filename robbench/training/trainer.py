@@ -113,7 +113,7 @@ class Trainer:
             self.average.after_step()
             seen += len(y)
             watch(Progress(self.epoch, seen, n, sums[0] * world.size / seen))
-        loss, forwards, backwards = world.add([sums])[0].tolist()
+        loss, n_forward, n_backward = world.add([sums])[0].tolist()
         require_finite_loss(loss, self.epoch)
         self._end_epoch()
         require_finite_outputs(self.averaged_model, self.train, self.epoch)
@@ -126,8 +126,8 @@ class Trainer:
             "train_loss": loss / n,
             **validation._asdict(),
             "seconds": seconds,
-            "n_forward": int(forwards),
-            "n_backward": int(backwards),
+            "n_forward": int(n_forward),
+            "n_backward": int(n_backward),
             "logs": json.dumps(finite(self.notes.take_means())),
         }
 

@@ -57,9 +57,9 @@ def update(
             torch.nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimizer.step()
     total = values.detach().sum().to(_widest(values.device))
-    forwards = total.new_tensor(sum(step.forwards for step in counted))
-    backwards = total.new_tensor(sum(step.backwards for step in counted))
-    return torch.stack([total, forwards, backwards])
+    n_forward = total.new_tensor(sum(step.n_forward for step in counted))
+    n_backward = total.new_tensor(sum(step.n_backward for step in counted))
+    return torch.stack([total, n_forward, n_backward])
 
 
 def _values(loss: Loss, steps: WeightedSteps) -> Tensor:

@@ -115,12 +115,12 @@ def test_trajectory(attack: CarliniWagner, problem: Callable[..., Any]) -> None:
             assert bool(active[row]) == (step < len(run.points))
             if active[row]:
                 assert np.abs(s.x[row].numpy() - run.points[step]).max() < 1e-10, (row, step)
-        oracle.on(p, book, t, active, attack.steps)
+        oracle.bind(p, book, t, active, attack.steps)
         s, book = attack.step(s, t, p, oracle), oracle.book
         active = active & ~attack.done(s) & (t < attack.steps)
         t = t + active
     assert not active.any()
-    assert book.forwards.tolist() == [len(run.points) for run in plain]
+    assert book.n_forward.tolist() == [len(run.points) for run in plain]
 
 
 def test_black_and_white_pixels_move(problem: Callable[..., Any]) -> None:
@@ -142,7 +142,7 @@ def test_black_and_white_pixels_move(problem: Callable[..., Any]) -> None:
     s = attack.start(p)
     assert torch.equal(s.x, p.x0)
     for k in range(20):
-        oracle.on(p, blank_book(p), t + k, torch.ones(1, dtype=torch.bool), attack.steps)
+        oracle.bind(p, blank_book(p), t + k, torch.ones(1, dtype=torch.bool), attack.steps)
         s = attack.step(s, t + k, p, oracle)
     assert float((s.x - p.x0).abs().min()) > 0.01
 

@@ -66,7 +66,7 @@ def _trace(attack: Any, p: Any) -> tuple[Tensor, ModelOracle]:
     points = []
     for _ in range(attack.steps + 1):
         points.append(attack.point(s))
-        oracle.on(p, book, t, torch.ones_like(t, dtype=torch.bool), attack.steps)
+        oracle.bind(p, book, t, torch.ones_like(t, dtype=torch.bool), attack.steps)
         s, t = attack.step(s, t, p, oracle), t + 1
         book = oracle.book
     return torch.stack(points), oracle
@@ -95,8 +95,8 @@ def test_trajectory(steps: int, gamma: float, init: float, rows: Any) -> None:
             np.sqrt(((x - X0[row]) ** 2).sum()) for x, hit in zip(plain, hits, strict=True) if hit
         )
         assert float(oracle.book.size[row]) == pytest.approx(best, abs=1e-10)
-    assert oracle.book.forwards.tolist() == [steps + 1] * 5
-    assert oracle.book.backwards.tolist() == [steps] * 5
+    assert oracle.book.n_forward.tolist() == [steps + 1] * 5
+    assert oracle.book.n_backward.tolist() == [steps] * 5
 
 
 def test_polish_bisects_the_way_to_the_nearest_point(rows: Any) -> None:
@@ -104,8 +104,8 @@ def test_polish_bisects_the_way_to_the_nearest_point(rows: Any) -> None:
     plain, _ = _trace(DDN(steps=24), rows)
     points, oracle = _trace(DDN(steps=30, polish=6), rows)
     assert torch.equal(points[:25], plain)
-    assert oracle.book.backwards.tolist() == [24] * 5
-    assert oracle.book.forwards.tolist() == [31] * 5
+    assert oracle.book.n_backward.tolist() == [24] * 5
+    assert oracle.book.n_forward.tolist() == [31] * 5
     for row in range(5):
         x0 = rows.x0[row]
         hits = [x for x in plain[:, row] if int(_model(x[None]).argmax()) != int(rows.y[row])]
@@ -145,6 +145,6 @@ def test_a_zero_gradient_leaves_the_row_where_it_is(problem: Callable[..., Any])
     s = attack.start(p)
     for k in range(4):
         oracle = ModelOracle(lambda x: x[:, :2] * 0 + torch.tensor([1.0, 0.0]), Tiles(8, 8))
-        oracle.on(p, blank_book(p), t + k, torch.ones(2, dtype=torch.bool), 3)
+        oracle.bind(p, blank_book(p), t + k, torch.ones(2, dtype=torch.bool), 3)
         s = attack.step(s, t + k, p, oracle)
         assert torch.equal(s.x, x0)

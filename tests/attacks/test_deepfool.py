@@ -82,13 +82,13 @@ def test_trajectory(
             assert bool(active[row]) == (step < len(points))
             if active[row]:
                 assert np.abs(s.x[row].numpy() - points[step]).max() < 1e-10
-        oracle.on(p, book, t, active, attack.steps)
+        oracle.bind(p, book, t, active, attack.steps)
         s, book = attack.step(s, t, p, oracle), oracle.book
         active = active & ~attack.done(s)
         t = t + active
     assert book.found.all()
     classes = min(candidates, 5) + 1
-    assert book.backwards.tolist() == [classes * len(points) for points in plain]
+    assert book.n_backward.tolist() == [classes * len(points) for points in plain]
     for row, points in enumerate(plain):
         assert np.abs(book.x[row].numpy() - points[-1]).max() < 1e-10
 
@@ -109,7 +109,7 @@ def test_candidates_are_the_likeliest_wrong_classes(problem: Callable[..., Any])
             torch.zeros(1, dtype=torch.int64),
             ModelOracle(model, Tiles(8, 8)),
         )
-        oracle.on(p, blank_book(p), t, torch.ones(1, dtype=torch.bool), 50)
+        oracle.bind(p, blank_book(p), t, torch.ones(1, dtype=torch.bool), 50)
         s = attack.step(attack.start(p), t, p, oracle)
         assert torch.allclose(s.x - p.x0, 1.02 * torch.tensor([way]), atol=1e-6)
 
@@ -128,7 +128,7 @@ def test_equal_gradients_are_no_boundary(problem: Callable[..., Any]) -> None:
         torch.zeros(1, dtype=torch.int64),
         ModelOracle(model, Tiles(8, 8)),
     )
-    oracle.on(p, blank_book(p), t, torch.ones(1, dtype=torch.bool), 50)
+    oracle.bind(p, blank_book(p), t, torch.ones(1, dtype=torch.bool), 50)
     s = attack.step(attack.start(p), t, p, oracle)
     assert torch.equal(s.x, p.x0)
     assert torch.isfinite(s.r).all()

@@ -124,8 +124,8 @@ def test_every_draw_is_counted(problem: Callable[..., Problem]) -> None:
     while lane.waiting:
         done = lane.step()
     assert done is not None
-    assert done.book.forwards.tolist() == [5 * 5] * 8 == [len(model.calls)] * 8
-    assert done.book.backwards.tolist() == [5 * 4] * 8
+    assert done.book.n_forward.tolist() == [5 * 5] * 8 == [len(model.calls)] * 8
+    assert done.book.n_backward.tolist() == [5 * 4] * 8
 
 
 def test_clean_inputs_are_drawn_as_often() -> None:
@@ -133,7 +133,7 @@ def test_clean_inputs_are_drawn_as_often() -> None:
     split = toy_split(24)
     for draws, wrong, adversarial in ((5, 3, True), (5, 2, False)):
         (entry,) = {
-            (v.adversarial, v.forwards if v.adversarial else 5)
+            (v.adversarial, v.n_forward if v.adversarial else 5)
             for v in judge(
                 f"eot:attack=(pgd:steps=1),draws={draws}",
                 Wavering(draws, wrong),

@@ -289,7 +289,7 @@ class Watched:
 
     def __init__(self, model: Callable[[Tensor], Tensor]) -> None:
         self.model = model
-        self.calls = self.backwards = 0
+        self.calls = self.n_backward = 0
 
     def __call__(self, x: Tensor) -> Tensor:
         z = self.model(x)
@@ -299,15 +299,15 @@ class Watched:
         return z
 
     def _back(self, grad: Tensor) -> None:
-        self.backwards += 1
+        self.n_backward += 1
 
 
 @pytest.mark.parametrize(
-    ("attack", "backwards"),
+    ("attack", "n_backward"),
     [(FAB(iterations=7, targeted=True, targets=1), 7), (FAB(iterations=7), 35)],
 )
 def test_the_cost_of_a_row_that_never_succeeds(
-    attack: FAB, backwards: int, problem: Callable[..., Any], conquer: Any
+    attack: FAB, n_backward: int, problem: Callable[..., Any], conquer: Any
 ) -> None:
     """Seven moves: eight forwards; a backward a move if targeted, else one per class, query."""
     network = _network(1)
@@ -321,7 +321,7 @@ def test_the_cost_of_a_row_that_never_succeeds(
     (ending,) = conquer(attack, watched, p)
     assert ending.variant is None
     assert watched.calls == 8
-    assert watched.backwards == backwards
+    assert watched.n_backward == n_backward
 
 
 def test_the_cost_of_a_row_that_succeeds(
@@ -340,7 +340,7 @@ def test_the_cost_of_a_row_that_succeeds(
         lost = sum(a and not b for a, b in itertools.pairwise(hits[:-1]))
         watched = Watched(network.torch)
         conquer(attack, watched, p)
-        assert watched.backwards == 30 + surprises
+        assert watched.n_backward == 30 + surprises
         assert watched.calls == 30 + sum(hits[:-1]) + lost + 1
         assert watched.calls <= attack.steps + 1 == 60
         relapses += lost
@@ -368,7 +368,7 @@ def test_two_classes_need_one_gradient(
                 [ending.x for ending in conquer(FAB(iterations=10, targeted=targeted), watched, p)]
             )
         )
-        costs.append((watched.calls, watched.backwards))
+        costs.append((watched.calls, watched.n_backward))
     assert torch.equal(ends[0], ends[1])
     assert not torch.equal(ends[0], x0)
     assert costs[0] == costs[1]

@@ -117,15 +117,15 @@ def test_trajectory(norm: str, problem: Callable[..., Any]) -> None:
     points, budgets = [], []
     for _ in range(41):
         points.append(s.x)
-        oracle.on(p, book, t, torch.ones_like(t, dtype=torch.bool), 40)
+        oracle.bind(p, book, t, torch.ones_like(t, dtype=torch.bool), 40)
         s, t = attack.step(s, t, p, oracle), t + 1
         book = oracle.book
         budgets.append(s.eps)
         assert bool((p.norm.size(s.x - p.x0) <= s.eps * (1 + 1e-12)).all())
         assert bool(((s.x >= 0) & (s.x <= 1)).all())
     assert book.found.all()
-    assert book.forwards.tolist() == [41] * 5
-    assert book.backwards.tolist() == [40] * 5
+    assert book.n_forward.tolist() == [41] * 5
+    assert book.n_backward.tolist() == [40] * 5
     for row in range(5):
         plain, hits, eps = plain_fmn(X0[row], int(p.y[row]), norm, 40)
         assert np.abs(torch.stack(points)[:, row].numpy() - np.stack(plain)).max() < 1e-10
@@ -149,7 +149,7 @@ def test_inside_the_l2_ball_nothing_is_scaled(problem: Callable[..., Any]) -> No
         ModelOracle(_model, Tiles(8, 8)),
         torch.zeros_like(p.y),
     )
-    oracle.on(p, blank_book(p), t, torch.ones_like(t, dtype=torch.bool), 100)
+    oracle.bind(p, blank_book(p), t, torch.ones_like(t, dtype=torch.bool), 100)
     s = attack.step(attack.start(p), t, p, oracle)
     assert float(s.eps) > 0.02
     assert float((s.x - x0).norm()) == pytest.approx(0.002)

@@ -227,7 +227,7 @@ def test_a_sample_without_a_start_ends_after_its_trials() -> None:
     tried = [v for v in verdicts if int(split.labels[v.sample]) == 0]
     assert tried
     for verdict in tried:
-        assert (verdict.adversarial, verdict.forwards, verdict.backwards, verdict.status) == (
+        assert (verdict.adversarial, verdict.n_forward, verdict.n_backward, verdict.status) == (
             False,
             1 + 7,
             0,

@@ -150,7 +150,7 @@ def test_a_sample_that_cannot_be_broken_ends_at_the_farthest_corner() -> None:
         if int(split.labels[verdict.sample]) == k:
             runs = 1 + sum(0.1 * 2**n < float(corners[verdict.sample]) for n in range(5))
             assert not verdict.adversarial
-            assert (verdict.forwards, verdict.backwards) == (1 + runs * 4, runs * 3)
+            assert (verdict.n_forward, verdict.n_backward) == (1 + runs * 4, runs * 3)
             seen += 1
     assert seen >= 2
 

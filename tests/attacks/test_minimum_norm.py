@@ -173,7 +173,7 @@ def test_the_budget_does_not_change_the_way(spec: str, problem: Callable[..., An
         )
         points = []
         for _ in range(attack.steps + 1):
-            oracle.on(p, blank_book(p), t, torch.ones_like(t, dtype=torch.bool), attack.steps)
+            oracle.bind(p, blank_book(p), t, torch.ones_like(t, dtype=torch.bool), attack.steps)
             s = attack.step(s, t, p, oracle)
             t = t + 1
             points.append(attack.point(s))

@@ -118,8 +118,8 @@ def test_it_needs_no_gradient_and_pgd_finds_no_less() -> None:
     model, split, threat = toy_model(), toy_split(), parse_threat("linf:0.15")[0]
     noise = judge("noise:steps=30", model, split, threat)
     pgd = judge("pgd:steps=20", model, split, threat)
-    assert all(v.backwards == 0 for v in noise)
-    assert {v.forwards for v in noise if not v.adversarial} == {
+    assert all(v.n_backward == 0 for v in noise)
+    assert {v.n_forward for v in noise if not v.adversarial} == {
         1 + 31 + 1
     }  # the clean pass, the points, the re-check
     assert any(v.adversarial and v.step > 0 for v in noise)

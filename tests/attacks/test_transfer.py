@@ -130,7 +130,7 @@ def test_only_the_targets_queries_are_counted() -> None:
     )
     held = [v for v in verdicts if not v.adversarial]
     assert len(held) > 12
-    assert {(v.forwards, v.backwards) for v in held} == {(1 + 5 + 1, 0)}
+    assert {(v.n_forward, v.n_backward) for v in held} == {(1 + 5 + 1, 0)}
 
 
 def test_targets_are_those_the_source_finds_likely(problem: Callable[..., Problem]) -> None:

@@ -70,14 +70,14 @@ def test_each_answer_is_asked_for_once_and_charged(n: int) -> None:
         lambda: answers.slope(_problem(split), answers.x, OBJECTIVES["margin"]),
     ]
     for step in steps:
-        before, paid = counter.forwards + counter.backwards, sum(charged)
+        before, paid = counter.n_forward + counter.n_backward, sum(charged)
         step()
-        assert sum(charged) - paid == counter.forwards + counter.backwards - before > 0
-    before = counter.forwards
+        assert sum(charged) - paid == counter.n_forward + counter.n_backward - before > 0
+    before = counter.n_forward
     assert answers.logits is answers.logits
     assert answers.gradients is answers.gradients
     assert torch.equal(answers.margins, answers.margins)
-    assert counter.forwards == before
+    assert counter.n_forward == before
 
 
 def test_they_are_the_models() -> None:

@@ -113,8 +113,8 @@ def test_every_query_is_counted_and_none_is_made_twice(linear, evidence: Callabl
         for ask in (budget.huge_eps, stronger_attacks.loss_gap, stronger_attacks.black_box)
     ]
     found = run_checks(checks, e)
-    assert sum(f.n_forward for f in found) == sum(seen) == e.forwards > 0
-    assert sum(f.n_backward for f in found) == e.backwards > 0
+    assert sum(f.n_forward for f in found) == sum(seen) == e.n_forward > 0
+    assert sum(f.n_backward for f in found) == e.n_backward > 0
     assert all(f.n_forward == f.n_backward == 0 for f in run_checks(checks, e))
 
 
@@ -125,7 +125,7 @@ def test_no_more_is_spent_than_is_allowed(most: int, linear, evidence: Callable)
 
     e = evidence(linear(), source=linear(), most=most)
     found = run_checks(CHECKS, e)
-    assert e.forwards + e.backwards <= most
+    assert e.n_forward + e.n_backward <= most
     skipped = [f for f in found if "too many queries" in f.text]
     assert bool(skipped) == (most < 10**6)
     assert (most < 60) == all(f.n_forward == 0 for f in found)

@@ -27,4 +27,4 @@ def test_what_a_run_left_standing_is_what_challengers_see(
     e = evidence(linear(), **run_of(**fell(20), clean_correct=some(5, False, True)))
     assert e.reference.tolist() == some(5, False, False)[:5] + [True] * 15 + [False] * 40
     assert e.standing.tolist() == [False] * 20 + [True] * 40
-    assert e.forwards == e.backwards == 0
+    assert e.n_forward == e.n_backward == 0

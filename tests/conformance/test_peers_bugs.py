@@ -141,7 +141,7 @@ def _drive(attack: Attack[Any], model: nn.Module, p: Problem) -> Spy:
     s = attack.start(p)
     for _ in range(attack.steps + 1):
         spy.kept += [(tensor, tensor.clone()) for tensor in (*_tensors(s), t)]
-        oracle.on(p, book, t, torch.ones_like(p.y, dtype=torch.bool), attack.steps)
+        oracle.bind(p, book, t, torch.ones_like(p.y, dtype=torch.bool), attack.steps)
         s, t, book = attack.step(s, t, p, spy), t + 1, oracle.book
         if (done := attack.done(s)) is not None and bool(done.all()):
             break
@@ -227,7 +227,7 @@ def _first_step(attack: Attack[Any], model: nn.Module, p: Problem) -> Tensor:
     """The points after a query and a move. Attacks do not branch, so this is all their code."""
     p, t = attack.vary(p, torch.zeros_like(p.y)), torch.zeros_like(p.y)
     oracle, s = ModelOracle(model, tiles=Tiles(32, 8), draws=attack.draws), attack.start(p)
-    oracle.on(p, blank_book(p), t, torch.ones_like(p.y, dtype=torch.bool), attack.steps)
+    oracle.bind(p, blank_book(p), t, torch.ones_like(p.y, dtype=torch.bool), attack.steps)
     s = attack.step(s, t, p, oracle)
     attack.done(s)
     return attack.point(s)

@@ -27,7 +27,7 @@ class Shift(Backend):
     amounts: tuple[float, ...]
     passes: int = 1
     single: int = 0
-    backwards: int = 0
+    n_backward: int = 0
 
     def run(self, model: nn.Module, p: Problem, *, seed: int) -> Tensor:
         with torch.no_grad():
@@ -35,7 +35,7 @@ class Shift(Backend):
                 model(p.x0)
             for _ in range(self.single):
                 model(p.x0[:1])
-        for _ in range(self.backwards):
+        for _ in range(self.n_backward):
             x = p.x0[:1].clone().requires_grad_()
             torch.autograd.grad(model(x).sum(), x)
         moved = p.x0.clone()
@@ -58,18 +58,18 @@ def _problem(rows: int, eps: float) -> Problem:
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 7])
-@pytest.mark.parametrize(("passes", "single", "backwards"), [(0, 0, 0), (2, 0, 1), (1, 3, 9)])
-def test_queries_are_shared_out(rows: int, passes: int, single: int, backwards: int) -> None:
+@pytest.mark.parametrize(("passes", "single", "n_backward"), [(0, 0, 0), (2, 0, 1), (1, 3, 9)])
+def test_queries_are_shared_out(rows: int, passes: int, single: int, n_backward: int) -> None:
     """The sum is what passed the model; samples differ by at most one; each pays its check."""
-    attack = Shift((0.0,) * rows, passes, single, backwards)
+    attack = Shift((0.0,) * rows, passes, single, n_backward)
     samples = list(range(10, 10 + rows))
     found = attempts_of(
         attack, Line(), _problem(rows, 0.1), samples, TRIAL, seed=0, tiles=Tiles(32, 8)
     )
-    asked = passes * rows + single + backwards
+    asked = passes * rows + single + n_backward
     for counts, total in (
-        ([a.forwards - 1 for a in found], asked),
-        ([a.backwards for a in found], backwards),
+        ([a.n_forward - 1 for a in found], asked),
+        ([a.n_backward for a in found], n_backward),
     ):
         assert sum(counts) == total
         assert max(counts) - min(counts) <= 1

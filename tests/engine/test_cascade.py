@@ -119,10 +119,10 @@ def test_an_attack_draws_the_same_alone_and_in_a_cascade(
                 one.adv_pred,
             )
             assert verdict.linf == one.linf
-            assert verdict.forwards == one.forwards + sum(
-                run.forwards - 2 for run in runs[: breaks[0]]
+            assert verdict.n_forward == one.n_forward + sum(
+                run.n_forward - 2 for run in runs[: breaks[0]]
             )
-            assert verdict.backwards == sum(run.backwards for run in runs[: breaks[0] + 1])
+            assert verdict.n_backward == sum(run.n_backward for run in runs[: breaks[0] + 1])
 
 
 def _plain_pgd(
@@ -162,8 +162,8 @@ def test_entry_variant_and_step_are_those_of_a_plain_loop(
                 verdict.entry,
                 verdict.variant,
                 verdict.step,
-                verdict.forwards,
-                verdict.backwards,
+                verdict.n_forward,
+                verdict.n_backward,
             ) == (CLEAN, -1, 0, 1, 0)
             assert verdict.adversarial
             continue
@@ -220,7 +220,7 @@ def test_a_zero_budget_breaks_nothing(
     for verdict in decide(specs, digits.model, split, "linf:0"):
         right = verdict.clean_pred == int(split.labels[verdict.sample])
         assert verdict.adversarial != right
-        assert (verdict.forwards, verdict.backwards, verdict.linf, verdict.l2) == (1, 0, 0, 0)
+        assert (verdict.n_forward, verdict.n_backward, verdict.linf, verdict.l2) == (1, 0, 0, 0)
         assert (verdict.adv_pred, verdict.adv_margin) == (verdict.clean_pred, verdict.clean_margin)
 
 
@@ -234,7 +234,7 @@ def test_all_wrong_and_empty_splits(digits: Any, decide: Callable[..., Any]) -> 
     verdicts = decide(CASCADE, digits.model, wrong.take(keep), "linf:0.1")
     assert len(verdicts) >= 15
     assert all(
-        (v.adversarial, v.entry, v.step, v.forwards, v.backwards, v.status)
+        (v.adversarial, v.entry, v.step, v.n_forward, v.n_backward, v.status)
         == (True, CLEAN, 0, 1, 0, OK)
         for v in verdicts
     )
@@ -286,7 +286,7 @@ def test_a_backend_in_the_middle_of_a_cascade(
             assert (v.variant, v.step) == (0, -1)
             # clean, two of PGD's, two of the backend's and the check of its point; backwards: one
             # of PGD's and the backend's
-            assert (v.forwards, v.backwards) == (1 + 2 + 2 + 1, 1 + 1)
+            assert (v.n_forward, v.n_backward) == (1 + 2 + 2 + 1, 1 + 1)
     assert {v.entry for v in verdicts} >= {0, 1, 2}
 
 
@@ -433,7 +433,7 @@ def test_points_outside_ball_or_box_or_not_finite_never_count(
         assert not verdict.adversarial
         assert verdict.status == status
         assert verdict.linf == 0
-        assert verdict.forwards >= 3
+        assert verdict.n_forward >= 3
 
 
 class Fickle(nn.Module):

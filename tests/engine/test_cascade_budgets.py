@@ -134,9 +134,9 @@ def test_queries_are_counted_from_the_first_budget_on(curve: Runs) -> None:
     for i, n in itertools.product(range(len(split)), range(1, len(BUDGETS[norm]))):
         below, here, own = together[i, n - 1], together[i, n], alone[n][i, 0]
         if not below.adversarial:
-            before, added = below.forwards - looked(below), own.forwards - 1 - looked(own)
-            assert here.forwards == before + added + looked(here)
-            assert here.backwards == below.backwards + own.backwards
+            before, added = below.n_forward - looked(below), own.n_forward - 1 - looked(own)
+            assert here.n_forward == before + added + looked(here)
+            assert here.n_backward == below.n_backward + own.n_backward
 
 
 def test_every_row_stays_within_its_own_budget(curve: Runs) -> None:
@@ -177,7 +177,7 @@ def test_a_zero_budget_among_others(place: str, digits: Any, table: Callable[...
     found = table(SPECS, digits.model, split, "linf:0,0.06,0.15" if place == "first" else "linf:0")
     for i in range(40):
         v, right = found[i, 0], found[i, 0].clean_pred == int(split.labels[i])
-        assert (v.forwards, v.backwards, v.linf, v.adversarial) == (1, 0, 0, not right)
+        assert (v.n_forward, v.n_backward, v.linf, v.adversarial) == (1, 0, 0, not right)
         assert (v.entry, v.adv_margin) == (NOTHING if right else CLEAN, v.clean_margin)
     if place == "first":
         without = table(SPECS, digits.model, split, "linf:0.06,0.15")
@@ -194,7 +194,7 @@ def test_misclassified_samples_at_every_budget(digits: Any, table: Callable[...,
     clean = [v for v in found.values() if v.entry == CLEAN]
     assert len(clean) > 60
     for v in clean:
-        assert (v.adversarial, v.step, v.variant, v.forwards, v.backwards, v.linf) == (
+        assert (v.adversarial, v.step, v.variant, v.n_forward, v.n_backward, v.linf) == (
             True,
             0,
             -1,
@@ -227,8 +227,8 @@ def test_the_books_say_what_the_model_saw(
     found = table(SPECS, watched, copies, _text(norm, *BUDGETS[norm]), width=16)
     looks = sum(not v.adversarial and v.linf > 0 for v in found.values())
     assert looks >= 16
-    assert sum(watched.forward_rows) == sum(found[i, last].forwards for i in range(16)) + looks
-    assert sum(watched.backward_rows) == sum(found[i, last].backwards for i in range(16))
+    assert sum(watched.forward_rows) == sum(found[i, last].n_forward for i in range(16)) + looks
+    assert sum(watched.backward_rows) == sum(found[i, last].n_backward for i in range(16))
 
 
 # -- a backend among them
@@ -455,7 +455,7 @@ def test_without_a_budget_the_smallest_perturbation_is_kept(
             OK,
         )
         assert v.linf == pytest.approx(size or 0, abs=1e-6)
-        assert v.forwards >= 1 + queries
+        assert v.n_forward >= 1 + queries
         assert v.adversarial == (v.adv_pred == 1) == (v.adv_margin < 0)
 
 
@@ -464,10 +464,10 @@ def test_without_a_budget_nobody_leaves_early(digits: Any, table: Callable[..., 
     split = digits.split.take(torch.arange(40))
     for v in table(["fmn:steps=15", "ddn:steps=9"], digits.model, split, "l2:inf").values():
         if v.entry == CLEAN:
-            assert (v.forwards, v.l2) == (1, 0)
+            assert (v.n_forward, v.l2) == (1, 0)
         else:
             assert v.adversarial
-            assert (v.forwards, v.backwards) == (1 + 16 + 1 + 10 + 1, 15 + 9)
+            assert (v.n_forward, v.n_backward) == (1 + 16 + 1 + 10 + 1, 15 + 9)
 
 
 MINIMAL = [

@@ -44,23 +44,23 @@ def test_no_sample_takes_more_queries_than_allowed(
     unfinished = [key for key, v in held.items() if v.status == UNFINISHED]
     assert unfinished
     for key, v in held.items():
-        assert v.forwards <= limit + 1
+        assert v.n_forward <= limit + 1
         if key in unfinished:
             assert not v.adversarial
             assert v.entry == NOTHING
-            assert free[key].forwards >= limit
+            assert free[key].n_forward >= limit
         else:
             assert _same(v, free[key])
     broken, most = (sum(v.adversarial for v in run.values()) for run in (held, free))
     assert broken <= most <= broken + len(unfinished)
     fell = [v for v in free.values() if v.adversarial and v.entry != CLEAN]
-    allowed = sum(v.forwards - 1 <= limit for v in fell)  # the check of the point is not counted
+    allowed = sum(v.n_forward - 1 <= limit for v in fell)  # the check of the point is not counted
     assert broken == most - len(fell) + allowed
 
 
 def _same(v: Verdict, other: Verdict) -> bool:
     """Equal in every field; but a success at the last query allowed needs no gradient."""
-    return v == other or (v.adversarial and v == other._replace(backwards=other.backwards - 1))
+    return v == other or (v.adversarial and v == other._replace(n_backward=other.n_backward - 1))
 
 
 def test_enough_queries_are_no_limit(digits: Any, told: Run) -> None:
@@ -90,7 +90,7 @@ def test_queries_are_for_all_budgets_together(digits: Any, told: Run) -> None:
     free = told(SPECS, digits.model, split, "linf:0.04,0.09,0.15").verdicts
     held = told(SPECS, digits.model, split, "linf:0.04,0.09,0.15", queries=30).verdicts
     for (i, n), v in held.items():
-        assert v.forwards <= 31
+        assert v.n_forward <= 31
         if v.status == UNFINISHED:
             assert not v.adversarial
             assert all(held[i, m].status == UNFINISHED for m in range(n, 3))
@@ -106,9 +106,9 @@ def test_several_draws_of_a_query_are_several_queries(digits: Any, told: Run) ->
     spec = "eot:attack=(pgd:steps=6),draws=3"
     for limit in (3, 5, 6, 10, 20):
         for v in told([spec], digits.model, split, "linf:0.1", queries=limit).verdicts.values():
-            assert v.forwards <= limit + 3
+            assert v.n_forward <= limit + 3
             if v.status == UNFINISHED:
-                assert v.forwards >= limit - 2  # no more than a query's worth is left unused
+                assert v.n_forward >= limit - 2  # no more than a query's worth is left unused
 
 
 def test_queries_without_a_budget_keep_what_was_found(digits: Any, told: Run) -> None:
@@ -116,7 +116,7 @@ def test_queries_without_a_budget_keep_what_was_found(digits: Any, told: Run) ->
     split = digits.split.take(torch.arange(30))
     verdicts = told(["fmn:steps=30"], digits.model, split, "l2:inf", queries=15).verdicts.values()
     tried = [v for v in verdicts if v.entry != CLEAN]
-    assert all(v.status == UNFINISHED and v.forwards <= 16 for v in tried)
+    assert all(v.status == UNFINISHED and v.n_forward <= 16 for v in tried)
     assert sum(v.adversarial for v in tried) > 20
 
 
@@ -135,7 +135,7 @@ def test_a_backend_is_not_begun_without_queries_left(digits: Any, told: Run) -> 
     cascade = ["pgd:steps=3", AttackEntry("thrifty", Thrifty()), "apgd:steps=3"]
     for limit, most in ((5, 5), (6, 7), (11, 11)):
         for v in told(cascade, digits.model, split, "linf:0.02", queries=limit).verdicts.values():
-            assert v.forwards <= most + 1
+            assert v.n_forward <= most + 1
             assert (v.status == OK) == (v.adversarial or limit == 11)
 
 
@@ -169,7 +169,7 @@ def test_out_of_time(abandon: int, threat: str, digits: Any, told: Run) -> None:
     for key, v in held.items():
         if key in unfinished:
             assert (v.adversarial, v.entry, v.variant, v.step) == (False, NOTHING, -1, -1)
-            assert 1 <= v.forwards <= free[key].forwards + 1
+            assert 1 <= v.n_forward <= free[key].n_forward + 1
         else:
             assert v == free[key]
     for level in {n for _, n in held}:
@@ -177,8 +177,8 @@ def test_out_of_time(abandon: int, threat: str, digits: Any, told: Run) -> None:
         truth = sum(not v.adversarial for (_, n), v in free.items() if n == level)
         assert sum(v.status == OK for v in stood) <= truth <= len(stood)
     if 0 < abandon < 10_000:  # of the queries in flight none is forgotten
-        assert sum(v.forwards for v in held.values()) > sum(
-            v.forwards for v in held.values() if v.status == OK
+        assert sum(v.n_forward for v in held.values()) > sum(
+            v.n_forward for v in held.values() if v.status == OK
         ) + len(unfinished)
 
 
@@ -196,9 +196,9 @@ def test_what_rows_in_flight_have_cost_is_counted(digits: Any, told: Run, seen: 
     ).verdicts.values()
     assert {v.status for v in verdicts} == {UNFINISHED}
     assert (
-        sum(watched.forward_rows) == sum(v.forwards for v in verdicts) == 16 * 7
+        sum(watched.forward_rows) == sum(v.n_forward for v in verdicts) == 16 * 7
     )  # the clean pass, five steps and the look at the worst point
-    assert sum(watched.backward_rows) == sum(v.backwards for v in verdicts) == 16 * 5
+    assert sum(watched.backward_rows) == sum(v.n_backward for v in verdicts) == 16 * 5
 
 
 def test_out_of_time_before_a_backend(digits: Any, told: Run) -> None:

@@ -65,4 +65,4 @@ def test_the_backend_runs_the_reference_itself(digits: Any, decide: Callable[...
     assert sum(a.adversarial != b.adversarial for a, b in zip(theirs, ours, strict=True)) <= 2
     robust = [verdict for verdict in theirs if not verdict.adversarial]
     assert robust
-    assert all(verdict.forwards > 100 and verdict.backwards > 100 for verdict in robust)
+    assert all(verdict.n_forward > 100 and verdict.n_backward > 100 for verdict in robust)

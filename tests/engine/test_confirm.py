@@ -62,7 +62,7 @@ def test_a_refused_claim_is_tried_again_farther_out(
         enough = [factor for factor in tried if share * factor > 1]
         used = enough[0] if enough else tried[-1]
         assert seen.judged.adversarial == bool(enough)
-        assert seen.forwards == draws * (tried.index(used) + 1)
+        assert seen.n_forward == draws * (tried.index(used) + 1)
         assert float(seen.x[0]) == pytest.approx(START + used * share * way, abs=1e-6)
         assert seen.judged.l2 == pytest.approx(used * share * way, abs=1e-6)
         if used == 1:
@@ -82,7 +82,7 @@ def test_farther_out_stays_in_the_box() -> None:
         stretch=True,
     )
     assert seen.x.tolist() == pytest.approx([1.0, 0.5 + 1.1 * 0.25])
-    assert (seen.judged.adversarial, seen.judged.fits, seen.forwards) == (False, True, 4)
+    assert (seen.judged.adversarial, seen.judged.fits, seen.n_forward) == (False, True, 4)
 
 
 def test_nothing_to_confirm_asks_nothing() -> None:

@@ -31,8 +31,8 @@ def test_rows_are_counted_forwards_and_backwards(calls: list[tuple[str, int]]) -
                 (grad,) = torch.autograd.grad(logits[:, 0].sum(), x)
                 assert torch.equal(grad, model.weight[0].expand(rows, 3))
         assert torch.equal(logits, model(x))
-    assert counter.forwards == sum(rows for _, rows in calls)
-    assert counter.backwards == sum(rows for kind, rows in calls if kind == "gradient")
+    assert counter.n_forward == sum(rows for _, rows in calls)
+    assert counter.n_backward == sum(rows for kind, rows in calls if kind == "gradient")
 
 
 def test_a_jacobian_is_a_backward_per_class() -> None:
@@ -42,7 +42,7 @@ def test_a_jacobian_is_a_backward_per_class() -> None:
     logits = counter(x)
     for column in logits.unbind(1):
         torch.autograd.grad(column.sum(), x, retain_graph=True)
-    assert (counter.forwards, counter.backwards) == (5, 20)
+    assert (counter.n_forward, counter.n_backward) == (5, 20)
 
 
 @pytest.mark.parametrize("training", [True, False])

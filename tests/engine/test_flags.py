@@ -19,7 +19,7 @@ def _told(
     broken: list[str | None], entries: list[str] = CASCADE, **columns: list[int]
 ) -> list[tuple[str, int]]:
     quiet = [0] * len(broken)
-    columns = {"nonfinite": quiet, "zero_gradients": quiet} | columns
+    columns = {"n_nonfinite": quiet, "n_zero_gradient": quiet} | columns
     return [flag[:2] for flag in afterwards(entries, {"square", "noise"}, broken, **columns)]
 
 
@@ -52,7 +52,7 @@ def test_a_black_box_attack_that_came_first_is_no_reproach() -> None:
         ("black-box-only", 5)
     ]
     (flag,) = afterwards(
-        CASCADE, {"square"}, ["square"] * 3 + [None], nonfinite=[0] * 4, zero_gradients=[0] * 4
+        CASCADE, {"square"}, ["square"] * 3 + [None], n_nonfinite=[0] * 4, n_zero_gradient=[0] * 4
     )
     assert flag.text.startswith(
         "3 of 4 samples fell only to square, after attacks with gradients had failed"
@@ -61,12 +61,12 @@ def test_a_black_box_attack_that_came_first_is_no_reproach() -> None:
 
 def test_flat_and_ill_samples_are_counted_once_each() -> None:
     """Samples, not gradients; the share is in the text."""
-    assert _told([None] * 4, zero_gradients=[0, 7, 0, 1], nonfinite=[0, 0, 3, 0]) == [
+    assert _told([None] * 4, n_zero_gradient=[0, 7, 0, 1], n_nonfinite=[0, 0, 3, 0]) == [
         ("zero-gradient", 2),
         ("non-finite", 1),
     ]
     (flag,) = afterwards(
-        CASCADE, (), [None] * 8, nonfinite=[0] * 8, zero_gradients=[1] * 3 + [0] * 5
+        CASCADE, (), [None] * 8, n_nonfinite=[0] * 8, n_zero_gradient=[1] * 3 + [0] * 5
     )
     assert "3 of 8 samples (37.5%)" in flag.text
     assert not _told([])

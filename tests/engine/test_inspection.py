@@ -428,7 +428,7 @@ def test_a_model_without_gradients_is_noticed(
     (flag,) = found.flags
     assert (flag.name, flag.count) == ("no-gradient", N)
     assert reason in flag.text
-    assert (found.forwards, found.backwards) == (3, 0)
+    assert (found.n_forward, found.n_backward) == (3, 0)
 
 
 def test_running_out_of_memory_is_no_property_of_a_model() -> None:
@@ -454,9 +454,9 @@ def test_the_cost_is_what_passes_the_model(n: int, seen: Callable[..., Any]) -> 
     with frozen(model):
         found = inspect(model, x, y, tiles=Tiles(32, 8))
     rows = -(-min(n, SAMPLES) // 8) * 8
-    assert sum(model.forward_rows) == rows * found.forwards
-    assert sum(model.backward_rows) == rows * found.backwards
-    assert (found.forwards, found.backwards) == ((4, 2) if n else (0, 0))
+    assert sum(model.forward_rows) == rows * found.n_forward
+    assert sum(model.backward_rows) == rows * found.n_backward
+    assert (found.n_forward, found.n_backward) == ((4, 2) if n else (0, 0))
 
 
 def test_a_repeated_pass_is_counted() -> None:

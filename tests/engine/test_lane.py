@@ -78,8 +78,8 @@ def test_full_batches_are_counted_exactly(
     for sample in _samples(digits, decide, spec, "linf:0.1"):
         watched = seen(digits.model)
         verdicts = decide([spec], watched, _copies(digits.split, sample, 16), "linf:0.1", width=16)
-        assert sum(watched.forward_rows) == sum(v.forwards for v in verdicts)
-        assert sum(watched.backward_rows) == sum(v.backwards for v in verdicts)
+        assert sum(watched.forward_rows) == sum(v.n_forward for v in verdicts)
+        assert sum(watched.backward_rows) == sum(v.n_backward for v in verdicts)
 
 
 @pytest.mark.usefixtures("eights")
@@ -91,8 +91,8 @@ def test_a_lone_row_is_padded_to_eight(
     for sample in _samples(digits, decide, spec, "linf:0.1"):
         watched = seen(digits.model)
         (verdict,) = decide([spec], watched, _copies(digits.split, sample, 1), "linf:0.1", width=1)
-        assert watched.forward_rows == [8] * verdict.forwards
-        assert watched.backward_rows == [8] * verdict.backwards
+        assert watched.forward_rows == [8] * verdict.n_forward
+        assert watched.backward_rows == [8] * verdict.n_backward
 
 
 @pytest.mark.usefixtures("eights")
@@ -105,12 +105,12 @@ def test_the_books_never_say_more_than_the_model_saw(
     verdicts = decide([spec], watched, digits.split.take(torch.arange(80)), "linf:0.1", width=32)
     assert (
         0.5 * sum(watched.forward_rows)
-        <= sum(v.forwards for v in verdicts)
+        <= sum(v.n_forward for v in verdicts)
         <= sum(watched.forward_rows)
     )
     assert (
         0.5 * sum(watched.backward_rows)
-        <= sum(v.backwards for v in verdicts)
+        <= sum(v.n_backward for v in verdicts)
         <= sum(watched.backward_rows)
     )
     assert max(watched.forward_rows) <= 32
@@ -139,7 +139,7 @@ def test_what_each_sample_costs(
         else:
             spent = v.variant * (steps + 1) + v.step + 1
             expected = (1 + spent + 1, spent - v.variant - (1 if v.step == steps else 0))
-        assert (v.forwards, v.backwards) == expected
+        assert (v.n_forward, v.n_backward) == expected
 
 
 @pytest.mark.usefixtures("eights")
@@ -158,7 +158,7 @@ def test_samples_that_stay_where_they_are(
         ["fgsm"], watched, split, "linf:0" if case == "zero budget" else "linf:0.01", width=8
     )
     assert all(v.linf == 0 for v in verdicts)
-    assert sum(watched.forward_rows) == sum(v.forwards for v in verdicts)
+    assert sum(watched.forward_rows) == sum(v.n_forward for v in verdicts)
 
 
 def _problems(pool: Pool) -> Callable[..., Any]:
@@ -212,7 +212,7 @@ def test_fooled_samples_leave_at_once_and_others_take_their_place(
     done = lane.step()
     assert sorted(job.sample for job in done.jobs) == sorted(easy)
     assert bool((done.book.first == 0).all())
-    assert done.book.forwards.tolist() == [1] * 8
+    assert done.book.n_forward.tolist() == [1] * 8
     sizes = []
     while lane.waiting:
         done = lane.step()

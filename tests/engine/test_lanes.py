@@ -105,7 +105,7 @@ def test_a_row_goes_on_after_a_refused_claim(
     for v in story.verdicts:
         assert (v.adversarial, v.entry, v.variant, v.step, v.status) == (True, 0, 0, 4, OK)
         assert v.linf == pytest.approx(0.31, abs=1e-6)
-        assert v.forwards == 1 + 5 + 3
+        assert v.n_forward == 1 + 5 + 3
     assert story.disagreements == 20
 
 
@@ -124,7 +124,7 @@ def test_rows_that_go_on_do_not_hold_up_others(dark: Split, run: Callable[..., A
         first = float(images[v.sample, 0, 0, 0])
         true = [n for n, rung in enumerate(rungs) if first + rung > 0.5]
         vain = [n for n, rung in enumerate(rungs) if 0.43 < first + rung <= 0.5]
-        assert (v.adversarial, v.step, v.forwards) == (
+        assert (v.adversarial, v.step, v.n_forward) == (
             True,
             true[0] + 1,
             1 + true[0] + 2 + len(vain) + 1,
@@ -140,7 +140,7 @@ def test_the_next_variant_and_the_next_attack_get_their_turn(
     assert {(v.adversarial, v.entry, v.variant, v.step) for v in story.verdicts} == {
         (True, 0, 2, 2)
     }
-    assert {v.forwards for v in story.verdicts} == {1 + 3 * 3 + 1 + 2 + 1}
+    assert {v.n_forward for v in story.verdicts} == {1 + 3 * 3 + 1 + 2 + 1}
     story = run(
         [_ladder((0.1, 0.26)), _ladder((0.31, 0.4))], Line(0.5), dark, "linf:0.5", fast=Line(0.45)
     )
@@ -193,7 +193,7 @@ def test_recheck_sees_what_the_stand_in_missed(dark: Split, run: Callable[..., A
         for v in story.verdicts:
             assert (v.adversarial, v.entry, v.step, v.status) == (True, 1, -1, OK)
             assert v.linf == pytest.approx(0.35, abs=1e-6)
-            assert v.forwards == (1 + 3 + 1 + 3 + 1 if recheck else 1 + 3 + 3 + 3 + 1)
+            assert v.n_forward == (1 + 3 + 1 + 3 + 1 if recheck else 1 + 3 + 3 + 3 + 1)
         assert story.disagreements == (10 if recheck else 0)
 
 

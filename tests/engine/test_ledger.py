@@ -70,7 +70,7 @@ def _judged(distance: float, *, adversarial: bool, fits: bool = True) -> JudgedR
 
 def _attempt(distance: float, trial: Trial = FIRST, judged: JudgedRow | None = None) -> Attempt:
     margin = -2 * SLOPE * (START + distance - LINE)
-    return Attempt(0, trial, _point(distance), judged, margin, step=4, forwards=5, backwards=3)
+    return Attempt(0, trial, _point(distance), judged, margin, step=4, n_forward=5, n_backward=3)
 
 
 DISTANCES = st.lists(st.sampled_from([-0.1, 0.1, 0.2, 0.3, 0.4]), max_size=8)
@@ -92,7 +92,7 @@ def test_the_point_with_the_lowest_margin_stays(distances: list[float], looked: 
     else:
         assert (record.x, record.source) == (None, (NOTHING, -1))
     assert (record.found, record.entry) == (False, NOTHING)
-    assert (record.forwards, record.backwards) == (1 + 5 * len(distances), 3 * len(distances))
+    assert (record.n_forward, record.n_backward) == (1 + 5 * len(distances), 3 * len(distances))
 
 
 @given(st.lists(st.tuples(st.sampled_from([0.3, 0.6, 0.7, 0.9]), st.booleans()), max_size=8))
@@ -129,9 +129,9 @@ def test_a_success_stays_whatever_comes_after() -> None:
 def test_a_check_that_says_otherwise_is_booked(late: bool, claimed: bool, confirmed: bool) -> None:
     """Search and model disagree either way; only a model that contradicts itself is doubtful."""
     ledger = _ledger(late=late)
-    seen = Confirmed(_judged(0.6, adversarial=confirmed), _point(0.6), forwards=2)
+    seen = Confirmed(_judged(0.6, adversarial=confirmed), _point(0.6), n_forward=2)
     assert ledger.book_check(0, claimed, seen) == (claimed and not confirmed)
-    assert ledger.records[0].forwards == 1 + 2
+    assert ledger.records[0].n_forward == 1 + 2
     assert ledger.disagreements == (claimed != confirmed)
     assert ledger.records[0].status == (
         UNCONFIRMED if claimed and not confirmed and not late else OK
@@ -159,7 +159,7 @@ def test_each_verdict_is_told_once() -> None:
     margins = [2 * SLOPE * (LINE - START - d) for d in (0.2, 0.55, 0.55)]
     assert [by[0, n][0].adv_margin for n in range(3)] == pytest.approx(margins, abs=1e-5)
     # Clean pass, first attempt, the last look at its point; then both attempts.
-    assert [by[0, n][0].forwards for n in range(3)] == [1 + 5 + 1, 1 + 10, 1 + 10]
+    assert [by[0, n][0].n_forward for n in range(3)] == [1 + 5 + 1, 1 + 10, 1 + 10]
     assert [by[1, n][1] for n in range(3)] == [None] * 3
     assert all(by[1, n][0].adv_margin == by[1, n][0].clean_margin for n in range(3))
     assert {v.status for v, _ in found} == {OK}
@@ -214,7 +214,7 @@ def test_clean_logits_that_are_no_numbers_are_told() -> None:
     ledger.wrong_from_the_start(1)
     found = [verdict for verdict, _ in ledger.take_verdicts(8)]
     assert [v.status for v in found] == [NON_FINITE, OK]
-    assert [v.nonfinite for v in found] == [1, 0]
+    assert [v.n_nonfinite for v in found] == [1, 0]
 
 
 def test_a_point_that_only_the_last_look_finds_wrong() -> None:

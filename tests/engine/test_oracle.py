@@ -45,10 +45,10 @@ class Plain:
     first: int = -1
     margin: float = math.inf
     size: float = math.inf
-    forwards: int = 0
-    backwards: int = 0
-    nonfinite: int = 0
-    zero_gradients: int = 0
+    n_forward: int = 0
+    n_backward: int = 0
+    n_nonfinite: int = 0
+    n_zero_gradient: int = 0
 
     def __post_init__(self) -> None:
         self.x = self.x0
@@ -62,12 +62,12 @@ class Plain:
         d = (x - self.x0).double()
         size = float(d.abs().max() if self.norm == "linf" else d.norm())
         inside = bool(((x >= 0) & (x <= 1)).all()) and size <= self.eps * (1 + 1e-5) + 1e-7
-        self.forwards += 1
+        self.n_forward += 1
         bad = grads is not None and not bool(torch.isfinite(grads).all())
-        self.nonfinite += bad or not finite
+        self.n_nonfinite += bad or not finite
         if grads is not None:
-            self.backwards += len(grads)
-            self.zero_gradients += bool((grads == 0).all())
+            self.n_backward += len(grads)
+            self.n_zero_gradient += bool((grads == 0).all())
         if inside and finite:
             lower = (hit and not self.found) or margin < self.margin
             if hit and size < self.size if math.isinf(self.eps) else lower:
@@ -113,7 +113,7 @@ def test_answers_and_books_are_those_of_a_plain_loop(norm: str, eps: float, rows
         classes = torch.stack(
             [torch.randperm(CLASSES, generator=generator)[:2] for _ in range(rows)]
         )
-        oracle.on(p, book, t, active, 4)
+        oracle.bind(p, book, t, active, 4)
         if kind == "logits":
             logits, hit = oracle.logits(x)
         elif kind == "grad":
@@ -139,14 +139,14 @@ def test_answers_and_books_are_those_of_a_plain_loop(norm: str, eps: float, rows
                 assert float(value[i]) == pytest.approx(
                     float(OBJECTIVES["cross-entropy"](logits[i : i + 1], row)), abs=1e-5
                 )
-    for name in ("found", "first", "forwards", "backwards", "nonfinite", "zero_gradients"):
+    for name in ("found", "first", "n_forward", "n_backward", "n_nonfinite", "n_zero_gradient"):
         assert getattr(book, name).tolist() == [getattr(row, name) for row in plain], name
     assert book.margin.tolist() == pytest.approx([row.margin for row in plain], abs=1e-5)
     assert book.size.tolist() == pytest.approx([row.size for row in plain], abs=1e-6)
     assert torch.equal(book.x, torch.stack([row.x for row in plain]))
     assert any(row.found for row in plain)
-    assert any(row.nonfinite for row in plain)
-    assert any(row.zero_gradients for row in plain)
+    assert any(row.n_nonfinite for row in plain)
+    assert any(row.n_zero_gradient for row in plain)
 
 
 class Moody:
@@ -180,7 +180,7 @@ def test_several_looks_are_averaged_and_put_to_the_vote(
     slopes = [float(n + 1) for n in range(draws)]
     p = Problem.of(torch.zeros(4, 1), torch.zeros(4, dtype=torch.int64), 0.5, NORMS["linf"])
     oracle = ModelOracle(Moody(slopes, offsets), Tiles(8, 4), draws)
-    oracle.on(p, blank_book(p), torch.zeros(4, dtype=torch.int64), torch.ones(4).bool(), 1)
+    oracle.bind(p, blank_book(p), torch.zeros(4, dtype=torch.int64), torch.ones(4).bool(), 1)
     if kind == "logits":
         logits, hit = oracle.logits(p.x0)
     elif kind == "grad":
@@ -193,6 +193,6 @@ def test_several_looks_are_averaged_and_put_to_the_vote(
         assert grad[:, 1, 0].tolist() == [0.0] * 4
     assert logits[:, 0].tolist() == pytest.approx([sum(offsets) / draws] * 4)
     assert hit.tolist() == [wrong] * 4
-    backwards = {"logits": 0, "grad": draws, "jacobian": 2 * draws}[kind]
-    assert oracle.book.forwards.tolist() == [draws] * 4
-    assert oracle.book.backwards.tolist() == [backwards] * 4
+    n_backward = {"logits": 0, "grad": draws, "jacobian": 2 * draws}[kind]
+    assert oracle.book.n_forward.tolist() == [draws] * 4
+    assert oracle.book.n_backward.tolist() == [n_backward] * 4

@@ -14,7 +14,7 @@ from robbench.engine.records import NOTHING, Attempt, JudgedRow, Record
 from robbench.engine.schedule import Trial
 from robbench.engine.verify import Judged
 
-COUNTS = ("forwards", "backwards", "nonfinite", "zero_gradients", "steps")
+COUNTS = ("n_forward", "n_backward", "n_nonfinite", "n_zero_gradient", "steps")
 
 
 def _attempt(counts: tuple[int, ...], *, shown: bool = True) -> Attempt:
@@ -42,22 +42,22 @@ def test_costs_add_up(trials: list[tuple[int, ...]]) -> None:
         record.add(_attempt(counts))
     sums = [sum(column) for column in zip(*trials, strict=True)] or [0] * 5
     assert [
-        record.forwards - 1,
-        record.backwards,
-        record.nonfinite,
-        record.zero_gradients,
+        record.n_forward - 1,
+        record.n_backward,
+        record.n_nonfinite,
+        record.n_zero_gradient,
         record.work,
     ] == sums
 
 
 @pytest.mark.parametrize(
-    ("unfinished", "unconfirmed", "nonfinite"),
+    ("unfinished", "unconfirmed", "n_nonfinite"),
     list(itertools.product([False, True], [0, 2], [0, 3])),
 )
-def test_the_gravest_doubt_is_told(unfinished: bool, unconfirmed: int, nonfinite: int) -> None:
+def test_the_gravest_doubt_is_told(unfinished: bool, unconfirmed: int, n_nonfinite: int) -> None:
     """Unfinished before unconfirmed before answers that are no numbers."""
-    record = Record(1.0, unfinished=unfinished, unconfirmed=unconfirmed, nonfinite=nonfinite)
-    doubts = [(unfinished, UNFINISHED), (unconfirmed, UNCONFIRMED), (nonfinite, NON_FINITE)]
+    record = Record(1.0, unfinished=unfinished, unconfirmed=unconfirmed, n_nonfinite=n_nonfinite)
+    doubts = [(unfinished, UNFINISHED), (unconfirmed, UNCONFIRMED), (n_nonfinite, NON_FINITE)]
     assert record.status == next((status for holds, status in doubts if holds), OK)
 
 
@@ -93,4 +93,4 @@ def test_an_outcome_does_not_change_afterwards() -> None:
     record.close()
     record.add(_attempt((10, 9, 0, 0, 1)))
     record.close()
-    assert [(o.forwards, o.backwards) for o in record.outcomes] == [(6, 4), (16, 13)]
+    assert [(o.n_forward, o.n_backward) for o in record.outcomes] == [(6, 4), (16, 13)]

@@ -42,10 +42,10 @@ def test_every_broken_sample_falls_again_to_its_own_point(
             assert other == v
         elif v.adversarial:
             replayed += 1
-            assert other == v._replace(entry=REPLAY, variant=-1, step=-1, forwards=2, backwards=0)
+            assert other == v._replace(entry=REPLAY, variant=-1, step=-1, n_forward=2, n_backward=0)
             assert torch.equal(again.points[key], first.points[key])
         else:  # a point that breaks nothing costs one look
-            assert other == v._replace(forwards=v.forwards + (key in first.points))
+            assert other == v._replace(n_forward=v.n_forward + (key in first.points))
     assert replayed > 10
 
 
@@ -78,10 +78,10 @@ def test_points_too_large_for_the_smaller_budgets_count_at_the_larger(
         below = n > 0 and found.verdicts[i, n - 1].adversarial
         if breaks and not below:
             assert (v.entry, v.variant, v.step, v.linf) == (REPLAY, -1, -1, size)
-            assert v.forwards == (2 if n == 0 else v.forwards)
+            assert v.n_forward == (2 if n == 0 else v.n_forward)
             fell.append((i, n))
         elif not below:
-            assert v == before._replace(forwards=before.forwards + (i in points))
+            assert v == before._replace(n_forward=before.n_forward + (i in points))
     assert {n for _, n in fell} == {1, 2}
 
 
@@ -112,7 +112,7 @@ def test_points_of_another_model(digits: Any, told: Run) -> None:
                         != int(split.labels[key[0]])
                     )
             elif v.entry != CLEAN:
-                assert v == plain[key]._replace(forwards=plain[key].forwards + (key[0] in replay))
+                assert v == plain[key]._replace(n_forward=plain[key].n_forward + (key[0] in replay))
     assert REPLAY in entries
 
 
@@ -127,7 +127,7 @@ def test_points_that_prove_nothing(bad: str, digits: Any, told: Run) -> None:
         ["fgsm"], digits.model, split, "linf:0.06", replay=dict(enumerate(points))
     ).verdicts
     for key, v in found.items():
-        assert v == plain[key]._replace(forwards=plain[key].forwards + (v.entry != CLEAN))
+        assert v == plain[key]._replace(n_forward=plain[key].n_forward + (v.entry != CLEAN))
         assert v.status == OK
 
 
@@ -147,7 +147,7 @@ def test_replay_without_a_budget(digits: Any, told: Run) -> None:
             )
             assert v.l2 == min(stored, fresh)
             assert v.entry == (REPLAY if stored <= fresh else 0)
-            assert v.backwards == theirs.verdicts[key].backwards  # the attack is run all the same
+            assert v.n_backward == theirs.verdicts[key].n_backward  # the attack is run all the same
     assert any(good.verdicts[key].l2 < v.l2 for key, v in poor.verdicts.items())
 
 

@@ -200,7 +200,7 @@ def test_measured_once_and_counted_nowhere() -> None:
     asked = len(calls)
     assert 0 < asked < 16
     assert equality_of([counter, model], x) == first
-    assert (len(calls), counter.forwards, counter.backwards) == (asked, 0, 0)
+    assert (len(calls), counter.n_forward, counter.n_backward) == (asked, 0, 0)
     assert torch.equal(before, torch.get_rng_state())
     assert torch.equal(mean, model[2].running_mean)
     assert model.training
@@ -220,12 +220,12 @@ def test_an_answer_does_not_depend_on_who_wants_a_gradient(last: int) -> None:
     pool = Pool.of(split, [parse_threat("linf:0.02")[0]], model, seed=0, tiles=Tiles(32, 8))
     p, oracle = pool.problem(torch.arange(16)), ModelOracle(model, Tiles(32, 8))
     everyone, moves = torch.ones(16, dtype=torch.bool), torch.arange(16) >= last
-    oracle.on(p, blank_book(p), (~moves).long(), everyone, steps=1)
+    oracle.bind(p, blank_book(p), (~moves).long(), everyone, steps=1)
     answer = oracle.grad(p.x0, lambda z, _: z[:, 0])
     with torch.enable_grad():
         assert torch.equal(answer.logits, model(p.x0).detach())
     assert not torch.equal(answer.logits, oracle.logits(p.x0)[0])
-    assert (oracle.book.backwards > 0).tolist() == moves.tolist()
+    assert (oracle.book.n_backward > 0).tolist() == moves.tolist()
 
 
 def test_tiles_are_filled_with_their_own_first_row() -> None:

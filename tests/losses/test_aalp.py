@@ -458,7 +458,7 @@ def test_it_costs_no_pass_more_than_alp():
     steps = [real_step(model, split) for _ in range(2)]
     AALP()(steps[0])
     ALP()(steps[1])
-    assert (steps[0].forwards, steps[0].backwards) == (steps[1].forwards, steps[1].backwards)
+    assert (steps[0].n_forward, steps[0].n_backward) == (steps[1].n_forward, steps[1].n_backward)
 
 
 def test_a_schedule_that_ends_after_training_is_refused():

@@ -136,14 +136,14 @@ def test_the_loss_is_taken_at_the_noisy_inputs(cls):
     model, split = toy_model(), toy_split(8)
     step = real_step(model, split.pixels(slice(None)), split.labels)
     values = cls(sigma=0.3)(step)
-    assert step.forwards == 8
+    assert step.n_forward == 8
     moved = real_step(model, noisy(step, 0.3), split.labels)
     assert torch.equal(values, cls(sigma=0)(moved))
     assert not torch.allclose(values, cls(sigma=0)(step))
     bare = real_step(model, step.x, split.labels)
     bare.clean  # noqa: B018
     cls(sigma=0)(bare)
-    assert bare.forwards == 8
+    assert bare.n_forward == 8
 
 
 def test_only_pairing_looks_at_the_batch():

@@ -209,7 +209,7 @@ def test_verdicts_do_not_depend_on_the_width(attack: PGD | APGD) -> None:
     verdicts = judge("it", model, split, threat[0], attack=attack)
     for width in (1, 7) if equality_of([model], split.pixels(slice(None))).equal else ():
         assert judge("it", model, split, threat[0], attack=attack, width=width) == verdicts
-    assert any(v.adversarial and v.forwards > 1 for v in verdicts)
+    assert any(v.adversarial and v.n_forward > 1 for v in verdicts)
 
 
 def test_true_logit_goes_away_from_the_center() -> None:

@@ -165,7 +165,7 @@ def test_trades_costs_what_the_paper_says(split, threat, norm_model):
     assert seen[0] == (False, False, False, n)
     assert seen[1:6] == [(True, False, True, n)] * 5
     assert seen[6:] == [(True, True, False, n)] * 2
-    assert (step.forwards, step.backwards) == (8 * n, 7 * n)
+    assert (step.n_forward, step.n_backward) == (8 * n, 7 * n)
 
 
 @pytest.mark.parametrize(("steps", "passes"), [(1, 2), (7, 8)])
@@ -176,7 +176,7 @@ def test_adversarial_training_costs_steps_plus_one(split, threat, norm_model, st
     step = make_step(model, split, Inner(PGD(steps=steps), threat))
     CrossEntropy()(step).mean().backward()
     assert len(seen) == passes
-    assert step.forwards == step.backwards == passes * len(split)
+    assert step.n_forward == step.n_backward == passes * len(split)
 
 
 def test_clean_training_costs_one_pass(split, norm_model):
@@ -352,7 +352,7 @@ def test_early_stopped_rows_stay_where_they_are(split, threat, plain_model, beyo
     assert 0 < int(frozen.sum()) < len(split)
     assert torch.equal(found.x[~frozen], other.x[~frozen])
     assert not torch.allclose(found.x[frozen], other.x[frozen], atol=1e-3)
-    assert (step.forwards, step.backwards) == (free.forwards, free.backwards)
+    assert (step.n_forward, step.n_backward) == (free.n_forward, free.n_backward)
     if beyond == 0:  # where it stays is the very point that was misclassified
         with torch.no_grad():
             assert bool((model(found.x[frozen]).argmax(1) != split.labels[frozen]).all())
@@ -388,7 +388,7 @@ def test_all_draws_of_an_average_are_counted(split, threat, norm_model):
         model, split, Inner(ATTACKS.build("eot:attack=(pgd:steps=3),draws=4"), threat, "train")
     )
     step.adversary()
-    assert step.forwards == step.backwards == sum(rows for *_, rows in seen) == 12 * len(split)
+    assert step.n_forward == step.n_backward == sum(rows for *_, rows in seen) == 12 * len(split)
 
 
 def test_a_budget_of_its_own_for_each_sample(split, threat, plain_model):
@@ -404,7 +404,7 @@ def test_a_budget_of_its_own_for_each_sample(split, threat, plain_model):
     assert float(sizes[-1]) > 0.1
     assert float(sizes[0]) == 0
     assert step.adversary() is usual
-    assert step.forwards == 2 * 3 * 24
+    assert step.n_forward == 2 * 3 * 24
 
 
 def test_an_attack_without_gradients_has_no_backwards(split, threat, plain_model):
@@ -415,4 +415,4 @@ def test_an_attack_without_gradients_has_no_backwards(split, threat, plain_model
         plain_model(), x, split.labels, index, key=split.ids, inner=inner, epoch=0, progress=0.5
     )
     CrossEntropy()(step)
-    assert (step.forwards, step.backwards) == (5 * len(split), len(split))
+    assert (step.n_forward, step.n_backward) == (5 * len(split), len(split))

@@ -54,11 +54,11 @@ def sample_row(
         "broken_by": broken_by,
         "broken_variant": v.variant if v.variant >= 0 else None,
         "first_success_step": v.step if v.step >= 0 else None,
-        "n_forward": v.forwards,
-        "n_backward": v.backwards,
+        "n_forward": v.n_forward,
+        "n_backward": v.n_backward,
         "status": v.status,
-        "n_nonfinite": v.nonfinite,
-        "n_zero_gradient": v.zero_gradients,
+        "n_nonfinite": v.n_nonfinite,
+        "n_zero_gradient": v.n_zero_gradient,
     }
 
 

@@ -184,8 +184,8 @@ def _flags_of_rows(plan: AttackPlan, rows: list[Row]) -> list[Flag]:
         [entry.spec for entry in plan.entries],
         black_box,
         [row["broken_by"] for row in rows],
-        nonfinite=tuple(row["n_nonfinite"] for row in rows),
-        zero_gradients=tuple(row["n_zero_gradient"] for row in rows),
+        n_nonfinite=tuple(row["n_nonfinite"] for row in rows),
+        n_zero_gradient=tuple(row["n_zero_gradient"] for row in rows),
         rejects=isinstance(model, External) and model.interface.reject,
         attacks=[entry.attack for entry in plan.entries],
     )
