@@ -58,6 +58,8 @@ _MEASURED = (
     "n_unfinished",
     "robust_accuracy_floor",
 )
+AUDIT = ("fail", "not checked", "pass")
+"""What `robbench check` has found of a run, the worst first."""
 WITHOUT_BUDGET = "without a budget there is no robust accuracy to pair"
 _OVER_SEEDS = dict.fromkeys(("n_seeds", "clean_accuracy_sd", "robust_accuracy_sd"))
 """What only a row over training seeds has, see `seeds.py`."""
@@ -116,6 +118,7 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
                 "best": False,
                 "differs": [],
                 "tags": tags_of(info),
+                "audit": None,
                 **_OVER_SEEDS,
             }
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shlex
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,11 @@ from robbench.analysis.seeds import over_training_seeds
 from robbench.analysis.tolerances import Tolerance
 from robbench.core.errors import UserError, nearest
 from robbench.store.find import in_threads
+from robbench.store.locations import Location, sibling_table
 from robbench.store.run import Run, read_run, tags_of
 from robbench.store.schema import RUNS
 from robbench.store.store import Store
+from robbench.store.tables import read_sibling
 
 KINDS = ("data", "split", "subset", "samples", "attack", "limits")
 """What runs of one comparison have in common, unless they are allowed not to.
@@ -28,6 +30,7 @@ KINDS = ("data", "split", "subset", "samples", "attack", "limits")
 Attack and limits only within a threat model: each has a table of its own.
 """
 _OF_ALL, _OF_A_TABLE = KINDS[:4], KINDS[4:]
+_CHECKED = ("verdict", "severity", "automatic")
 _COLUMNS = {"samples": ("data_hash",), "limits": ("max_time_s", "max_queries")}
 """The columns that differ, of a kind that is not called as its column."""
 
@@ -62,14 +65,27 @@ def compare_runs(
     """
     _require_kinds(allow)
     store = Store(out)
-    runs = _where(list(in_threads(lambda path: read_run(path, COLUMNS), store.find(names))), where)
+    read = list(in_threads(lambda path: (read_run(path, COLUMNS), _audit(path)), store.find(names)))
+    runs = _where([run for run, _ in read], where)
+    audits = {run.info["run_id"]: audit for run, audit in read}
     kept = {run.info["run_id"] for run in runs}
     for name in names if where else ():  # what was named and is not there must not pass unseen
         if kept.isdisjoint(path.stem for path in store.find([name])):
             raise UserError(
                 f"no run of '{name}' has {' and '.join(where)}; attack it so, or leave it out"
             )
-    return compare_read(runs, allow=allow, over_seeds=over_seeds, fail_on=fail_on)
+    return compare_read(runs, allow=allow, over_seeds=over_seeds, fail_on=fail_on, audits=audits)
+
+
+def _audit(path: Location) -> str:
+    """What the checks beside a run say: one of AUDIT.
+
+    Those that every attack makes are no audit, unless one of them failed.
+    """
+    found = read_sibling(sibling_table(path, "checks"), "checks", _CHECKED)
+    if any(row["verdict"] == "fail" and row["severity"] != "info" for row in found):
+        return "fail"
+    return "pass" if any(not row["automatic"] for row in found) else "not checked"
 
 
 def compare_read(
@@ -78,13 +94,17 @@ def compare_read(
     allow: Sequence[str] = (),
     over_seeds: bool = False,
     fail_on: Sequence[Tolerance] = (),
+    audits: Mapping[str, str] | None = None,
 ) -> Comparison:
-    """As `compare_runs`, of runs that have been read (or were never written)."""
+    """As `compare_runs`, of runs that have been read (or were never written).
+
+    audits: what the checks of a run say, by run id.
+    """
     allow = _require_kinds(allow)
     marks = _refuse_mixtures(runs, allow)
     rows = compare(runs)
     for row, differing in zip(rows, marks, strict=True):
-        row["differs"] = differing
+        row |= {"differs": differing, "audit": (audits or {}).get(row["run_id"])}
     apart = [
         row
         for row in rows

@@ -153,29 +153,31 @@ def document(
     latex: bool, rows: Sequence[Row], names: Sequence[str] | None, wide: PivotOf | None
 ) -> str:
     """The table as Markdown or LaTeX."""
-    from robbench.reports.columns import WITH_FACTS
+    from robbench.reports.columns import WITH_FACTS, apart, varying
     from robbench.reports.formats import markdown_table, to_markdown
     from robbench.reports.latex.table import pivot_to_latex, to_latex
     from robbench.reports.pivot import columns_of, notes_of
 
-    if wide is None:
-        return (to_latex if latex else to_markdown)(rows, names or WITH_FACTS)
+    if wide is not None:
+        if latex:
+            return pivot_to_latex(wide)
+        return markdown_table(wide.rows, columns_of(wide), notes_of(wide))
     if latex:
-        return pivot_to_latex(wide)
-    return markdown_table(wide.rows, columns_of(wide), notes_of(wide))
+        names = varying(rows, WITH_FACTS) if names is None else names
+        return to_latex(apart(rows, names), names)
+    return to_markdown(rows, names)
 
 
 def on_screen(
     rows: Sequence[Row], names: Sequence[str] | None, wide: PivotOf | None
 ) -> tuple[Any, int]:
     """The table for the terminal, and how wide it is where there is room."""
-    from robbench.reports.columns import DEFAULT
     from robbench.reports.terminal.compare import comparison_table, width_needed
     from robbench.reports.terminal.pivot import PivotTable
 
     if wide is not None:
         return PivotTable(wide), PivotTable(wide).width()
-    return comparison_table(rows, names or DEFAULT), width_needed(rows, names or DEFAULT)
+    return comparison_table(rows, names), width_needed(rows, names)
 
 
 def failed(failures: list[dict[str, object]]) -> typer.Exit:

@@ -83,6 +83,14 @@ _COMPOSED = {
         "data", "data", lambda row: f"{row['data']} {row['split']}", ("data", "split"), right=False
     ),
 }
+_COMPOSED |= {
+    "precision": Column(
+        "precision", "prec.", lambda row: row["precision"] or "fp32", ("precision",), right=False
+    ),
+    "audit": Column(
+        "audit", "audit", lambda row: row["audit"] or texts.NOTHING, ("audit",), right=False
+    ),
+}
 DEFAULT = (
     "model",
     "clean_accuracy",
@@ -95,6 +103,9 @@ DEFAULT = (
 """What the terminal shows; everything these runs share is above the table."""
 WITH_FACTS = ("model", "data", "threat", "attack", *DEFAULT[1:])
 """What a table shows that has no titles."""
+
+_WHERE_THEY_DIFFER = ("precision", "seed", "audit")
+"""Shown besides where rows differ in them."""
 
 _LOWER_IS_BETTER = ("adversarial_ratio", "wall_s", "mcnemar_p", "p_holm", "lost")
 _WORDS = {"adv": "worst", "p50": "median", "n": "number of"}
@@ -117,6 +128,50 @@ def parse_columns(text: str, row: Row) -> tuple[str, ...]:
         if name not in row and name not in _COMPOSED:
             raise unknown("column", name, {*row, *_COMPOSED})
     return names
+
+
+def varying(rows: Sequence[Row], names: Sequence[str]) -> tuple[str, ...]:
+    """`names`, and before the numbers precision, seed and audit where rows differ in them."""
+    differ = [
+        name
+        for name in _WHERE_THEY_DIFFER
+        if len({column(name).text(row) for row in rows}) > 1 and name not in names
+    ]
+    at = names.index(DEFAULT[1])
+    return (*names[:at], *differ, *names[at:])
+
+
+def apart(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
+    """The rows, whose models' names do not say again what has a column of its own."""
+    return [{**row, "settings": _not_shown(row, names)} for row in rows]
+
+
+def usual(rows: Sequence[Row], names: Sequence[str] = DEFAULT) -> tuple[str, ...]:
+    """The columns of a table for which none were chosen: `names`, and what these rows need besides.
+
+    That is what `varying` adds, and the standard deviation beside a mean over training seeds.
+    """
+    names = varying(rows, names)
+    if not any(row["n_seeds"] for row in rows):
+        return tuple(names)
+    after = names.index("robust_accuracy") + 1
+    return (*names[:after], "robust_accuracy_sd", *names[after:])
+
+
+def shown(
+    rows: Sequence[Row], names: Sequence[str] | None, otherwise: Sequence[str] = DEFAULT
+) -> tuple[list[Row], list[Column]]:
+    """Rows and columns of a table: those of `names`, or the usual ones."""
+    names = usual(rows, otherwise) if names is None else names
+    return apart(rows, names), list(map(column, names))
+
+
+def _not_shown(row: Row, names: Sequence[str]) -> str | None:
+    shown = {"precision": row["precision"] or "fp32", "seed": f"seed {row['seed']}"}
+    hidden = {word for name, word in shown.items() if name in names}
+    parts = [part.split(", ") for part in (row["settings"] or "").split("; ")]
+    left = [", ".join(word for word in part if word not in hidden) for part in parts]
+    return "; ".join(filter(None, left)) or None
 
 
 def column(name: str) -> Column:

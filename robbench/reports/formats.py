@@ -74,14 +74,12 @@ def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def to_markdown(
-    rows: Sequence[Mapping[str, Any]], names: Sequence[str] = columns.WITH_FACTS
-) -> str:
-    """A Markdown table for a pull request or an issue, with these columns.
+def to_markdown(rows: Sequence[Mapping[str, Any]], names: Sequence[str] | None = None) -> str:
+    """A Markdown table for a pull request or an issue, with these columns or the usual ones.
 
     The best in bold, and what to know below.
     """
-    return markdown_table(rows, [columns.column(name) for name in names], texts.footnotes(rows))
+    return markdown_table(*columns.shown(rows, names, columns.WITH_FACTS), texts.footnotes(rows))
 
 
 def markdown_table(

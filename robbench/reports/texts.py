@@ -25,7 +25,7 @@ FOOTNOTE = (
 SEEDS = (
     "Means over training seeds. Interval: Student's t over seeds, 95 %. p: paired t test over the "
     "seeds in common, "
-    "Holm-corrected."
+    "Holm-corrected, which can make several equal (--json has each alone, t_test_p)."
 )
 BEST = (
     "* best: the paired test, Holm-corrected over all pairs of its table, tells it from every "

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from robbench.store.run import Run
 from robbench.store.schema import SCHEMA_VERSION
+from robbench.store.store import Store
 
 Stored = Callable[..., Run]
 Cli = Callable[..., Any]
@@ -264,6 +266,16 @@ class TestFailOn:
         assert (done.code, done.json["failed"]) == (0, [])
 
 
+def _check(run_id: str, verdict: str, severity: str, automatic: bool) -> dict[str, Any]:
+    """A row of the checks table."""
+    words = dict.fromkeys(("model", "model_hash", "data", "split", "threat", "text", "source"), "x")
+    return words | {
+        "subject": run_id, "run_id": run_id, "check": "eps", "family": "rows", "severity": severity,
+        "verdict": verdict, "automatic": automatic, "checked_at": datetime(2026, 1, 1),
+        "evidence": [], "n_samples": 1, "n_forward": 0, "n_backward": 0,
+    }  # fmt: skip
+
+
 class TestForms:
     """Columns, order and the forms of output."""
 
@@ -275,7 +287,7 @@ class TestForms:
         lines = list(csv.reader(io.StringIO(cli("compare --csv", *words.split(), three).out)))
         assert lines[0] == list(read[0])
         table = cli("compare --markdown", *words.split(), three).out.splitlines()[0]
-        assert table == "| model | median logit margin, clean -> worst | won |"
+        assert table == "| model | median logit margin, clean -\\> worst | won |"
         assert cli("compare --latex", *words.split(), three).out.count(" & ") == 2 * 4
         assert "clean -> worst" in cli("compare", *words.split(), three).out
 
@@ -303,6 +315,32 @@ class TestForms:
                 .strip()
             )
             assert value in text, name
+
+    def test_precision_seed_and_audit_are_columns_where_rows_differ(
+        self, cli: Cli, three: Path, stored: Stored, make_samples: Callable[..., Any]
+    ) -> None:
+        """What has a column is not said again behind the name."""
+        plain = cli("compare --out", three).out
+        assert not any(word in plain for word in ("prec", "seed", "audit"))
+        stored("dddd11111111", make_samples(300, 5, 0.1), model="new", age=200, precision="bf16")
+        store = Store(three)
+        checks = {"aaaaaaaaaaaa": ("pass", "error", False), "bbbbbbbbbbbb": ("pass", "error", True),
+                  "cccccccccccc": ("fail", "info", False), "dddd11111111": ("fail", "error", True)}  # fmt: skip
+        for run_id, (verdict, severity, automatic) in checks.items():
+            store.write_checks(run_id, [_check(run_id, verdict, severity, automatic)])
+        rows = cli("compare --json --out", three).json["rows"]
+        assert [row["audit"] for row in rows] == ["pass", "not checked", "pass", "fail"]
+        shown = cli("compare --markdown --out", three).out.splitlines()
+        cells = [[cell.strip(" *") for cell in line.split("|")[1:-1]] for line in shown[2:6]]
+        heads = [cell.strip() for cell in shown[0].split("|")[1:-1]]
+        of = {name: [row[heads.index(name)] for row in cells] for name in heads[:7]}
+        assert of["precision"] == ["fp32", "fp32", "fp32", "bf16"]
+        assert of["audit"] == [row["audit"] for row in rows]
+        assert of["model"] == ["ce", "at", "trades", "new"]
+        assert "seed" not in heads
+        only = cli("compare --columns model,seed --out", three).out
+        assert "new (bf16)" in only
+        assert "new (bf16)" not in cli("compare --columns model,precision --out", three).out
 
     @pytest.mark.parametrize(
         ("sort", "order"),
@@ -345,7 +383,7 @@ class TestForms:
         rows = pq.read_table(target).to_pylist()
         for row, line in zip(done.json["rows"], rows, strict=True):
             assert {
-                name: json.loads(v) if name in ("flags", "differs") else v
+                name: json.loads(v) if name in ("flags", "differs", "tags") else v
                 for name, v in line.items()
             } == row
 

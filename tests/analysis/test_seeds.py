@@ -62,7 +62,11 @@ def test_means_intervals_and_the_paired_test_are_scipys(seeded: Callable[..., Ru
             (max(0, low), min(1, high))
         )
         assert row["n_seeds"] == 4
+        assert row["robust_accuracy_sd"] == pytest.approx(mine.std(ddof=1))
+        clean = [per_run[f"{row['loss']}{seed}"]["clean_accuracy"] for seed in range(4)]
+        assert row["clean_accuracy_sd"] == pytest.approx(np.std(clean, ddof=1))
     assert second["robust_difference"] == pytest.approx((values[1] - values[0]).mean())
+    assert second["t_test_p"] == second["p_holm"]  # of one comparison
     assert second["p_holm"] == pytest.approx(stats.ttest_rel(values[1], values[0]).pvalue)
     assert second["best"] is (second["p_holm"] <= 0.05)
     assert (first["note"], first["baseline"], first["p_holm"]) == ("baseline", None, None)

@@ -18,13 +18,14 @@ from robbench.reports.terminal.fitted import FittedTable, Head, cell
 
 
 def comparison_table(
-    rows: Sequence[Mapping[str, Any]], names: Sequence[str] = columns.DEFAULT
+    rows: Sequence[Mapping[str, Any]], names: Sequence[str] | None = None
 ) -> RenderableType:
     """The rows of `compare`, one table for each data set, split, threat and attack.
 
     `names` are the columns. Rates are percents, differences are in points of robust accuracy.
     """
     parts: list[RenderableType] = []
+    names = columns.usual(rows) if names is None else names
     for facts, group in groupby(sorted(rows, key=_order(rows)), key=_facts):
         parts += _titled_table(facts, list(group), names)
     return Group(*parts, *(Text(note, style="dim") for note in texts.footnotes(rows)))
@@ -69,13 +70,13 @@ def _titled_table(
     return [_table(title, named_rows, names), *notes, Text()]
 
 
-def width_needed(rows: Sequence[Mapping[str, Any]], names: Sequence[str] = columns.DEFAULT) -> int:
+def width_needed(rows: Sequence[Mapping[str, Any]], names: Sequence[str] | None = None) -> int:
     """How wide `comparison_table` must be for the numbers of a row to be on one line."""
-    return _table("", rows, names).width_on_lines()
+    return _table("", rows, columns.usual(rows) if names is None else names).width_on_lines()
 
 
 def _table(title: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> FittedTable:
-    shown = [columns.column(name) for name in names]
+    rows, shown = columns.shown(rows, names)
     return FittedTable(
         title,
         [Head(each.head, each.narrow, each.right) for each in shown],
