@@ -45,18 +45,6 @@ def test_pixels_labels_and_shared_classes(tmp_path: Path, png: Png) -> None:
     assert np.array_equal(split.images, np.stack(expected).transpose(0, 3, 1, 2))
 
 
-def test_size_scales_and_crops_the_centre(tmp_path: Path, png: Png) -> None:
-    """size=4 of an 8x4 image is its middle; without size= the error says to set it."""
-    wide = np.zeros((4, 8, 3), np.uint8)
-    wide[:, 2:6] = 200
-    _write(tmp_path, {"set/test/a/0.png": png(wide), "set/test/b/0.png": png(PIXELS[0])})
-    with pytest.raises(UserError, match=r"8x4 .* and 6x6 .*size=N"):
-        load("folder:set", "test", data_dir=tmp_path)
-    split = load("folder:set,size=4", "test", data_dir=tmp_path)
-    assert split.images.shape == (2, 3, 4, 4)
-    assert bool((split.images[0] == 200).all())
-
-
 @pytest.mark.parametrize(
     ("files", "words"),
     [
@@ -215,48 +203,3 @@ def test_other_splits_and_unlabelled_ones(tmp_path: Path, png: Png) -> None:
     for wrong in ("../set/val", "", ".", "a/b"):
         with pytest.raises(UserError, match="cannot be a split"):
             load("folder:set", wrong, data_dir=tmp_path)
-
-
-def test_resize_and_crop_are_torchvisions(tmp_path: Path, png: Png) -> None:
-    """resize=, crop= and filter= equal torchvision's Resize and CenterCrop; size=N crops."""
-    transforms = pytest.importorskip("torchvision.transforms", exc_type=ImportError)
-    images = [
-        np.random.default_rng(i).integers(0, 256, (*size, 3), dtype=np.uint8)
-        for i, size in enumerate([(41, 60), (75, 52)])
-    ]
-    _write(
-        tmp_path, {f"set/test/{c}/0.png": png(image) for c, image in zip("ab", images, strict=True)}
-    )
-    for options, side, filtered in (
-        ("crop=32,resize=37,filter=bicubic", 37, 3),
-        ("size=32,resize=40", 40, 2),
-    ):
-        there = transforms.Compose([transforms.Resize(side, filtered), transforms.CenterCrop(32)])
-        expected = [
-            np.asarray(there(Image.fromarray(image))).transpose(2, 0, 1) for image in images
-        ]
-        assert np.array_equal(
-            load(f"folder:set,{options}", "test", data_dir=tmp_path).images, np.stack(expected)
-        )
-    with pytest.raises(
-        UserError, match=r"a/0.png: the image is 60x41, smaller than the crop of 64; add resize=64"
-    ):
-        load("folder:set,crop=64", "test", data_dir=tmp_path)
-    with pytest.raises(UserError, match="give size or crop"):
-        load("folder:set,size=32,crop=32", "test", data_dir=tmp_path)
-
-
-@pytest.mark.parametrize("options", ["size=1000", "resize=1000,crop=1000"])
-def test_a_narrow_image_is_not_scaled_without_end(options: str, tmp_path: Path, png: Png) -> None:
-    """1 x 100,000 pixels to a shorter side of 1,000 are 10^11: an error with the file."""
-    _write(
-        tmp_path,
-        {
-            "set/test/a/0.png": png(np.zeros((1, 100_000), np.uint8)),
-            "set/test/b/0.png": png(PIXELS[0]),
-        },
-    )
-    with pytest.raises(
-        UserError, match=r"a/0.png: the image is 100000x1; scaled it would have more than"
-    ):
-        load(f"folder:set,{options}", "test", data_dir=tmp_path)

@@ -15,7 +15,7 @@ from robbench.data.base import Split
 from robbench.engine.counter import Counter
 from robbench.engine.evaluate import evaluate
 from robbench.engine.flags import Flag, of_rows
-from robbench.engine.oracle import ModelOracle, blank_book, forward_tiles
+from robbench.engine.oracle import ModelOracle, blank_book
 from robbench.engine.pool import Pool
 from robbench.engine.records import Verdict
 from robbench.engine.shapes import equality_of, shapes_of
@@ -178,17 +178,6 @@ def test_equal_rows_are_no_flag() -> None:
     assert of_rows(RowEquality(32, equal=True), []) == []
 
 
-def test_both_of_two_models() -> None:
-    """Where two models are asked the larger step holds, and one that does not agree is enough."""
-    fine, coarse, never = (
-        RowEquality(8, equal=True),
-        RowEquality(32, equal=True),
-        RowEquality(8, equal=False, why="batch"),
-    )
-    assert fine.both(coarse) == coarse.both(fine) == coarse
-    assert coarse.both(never) == never.both(coarse) == RowEquality(32, equal=False, why="batch")
-
-
 def test_measured_once_and_counted_nowhere() -> None:
     """A model behind a counter is asked directly, once per process; its state is restored."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(36, 4), nn.BatchNorm1d(4), nn.Dropout(0.5))
@@ -226,17 +215,3 @@ def test_an_answer_does_not_depend_on_who_wants_a_gradient(last: int) -> None:
         assert torch.equal(answer.logits, model(p.x0).detach())
     assert not torch.equal(answer.logits, oracle.logits(p.x0)[0])
     assert (oracle.book.n_backward > 0).tolist() == moves.tolist()
-
-
-def test_tiles_are_filled_with_their_own_first_row() -> None:
-    """Any number of rows in tiles of equal shape but the last, which is a multiple of the step."""
-    tiles = Tiles(32, 16)
-    found = [
-        (len(tile), real, tile[real:].unique().tolist())
-        for tile, real in tiles.split(torch.arange(70))
-    ]
-    assert found == [(32, 32, []), (32, 32, []), (16, 6, [64])]
-    assert list(tiles.split(torch.arange(0))) == []
-    assert [tiles.padded(n) for n in (0, 1, 16, 17)] == [0, 16, 16, 32]
-    assert [tiles.narrowed(n).rows for n in (0, 1, 17, 100)] == [16, 16, 32, 32]
-    assert forward_tiles(lambda x: x[:, :1], torch.empty(0, 3), tiles).shape == (0, 1)

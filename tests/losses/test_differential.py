@@ -4,13 +4,12 @@ by brute force.
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from robbench.core.errors import UserError
@@ -148,78 +147,6 @@ def test_gradients_are_those_of_finite_differences(fake_step, form):
     assert torch.autograd.gradcheck(
         lambda z: Differential(form=form)(fake_step(z, [0, 1, 1, 0, 1])), (logits,)
     )
-
-
-@given(SIDES, SIDES)
-def test_extreme_and_mean_thresholds_are_their_formulas(high, low):
-    """extreme: b = -(min s_i + max s_j) / 2; mean: b = -(mean s_i + mean s_j) / 2."""
-    h, w = torch.tensor(high, dtype=torch.float64), torch.tensor(low, dtype=torch.float64)
-    assert threshold(h, w, "extreme") == pytest.approx(-(min(high) + max(low)) / 2, abs=1e-12)
-    assert threshold(h, w, "mean") == pytest.approx(-(np.mean(high) + np.mean(low)) / 2, abs=1e-9)
-
-
-def right(high, low, bias):
-    """How many scores the rule s + b > 0 puts into their class."""
-    return sum(s + bias > 0 for s in high) + sum(s + bias <= 0 for s in low)
-
-
-@given(SIDES, SIDES)
-def test_accuracy_threshold_is_as_good_as_the_best_cut(high, low):
-    """No cut between two different scores classifies more training scores right than the accuracy
-    rule's.
-    """
-    levels = sorted({*high, *low})
-    assume(len(levels) > 1)
-    best = max(
-        right(high, low, -(before + after) / 2) for before, after in itertools.pairwise(levels)
-    )
-    found = threshold(
-        torch.tensor(high, dtype=torch.float64), torch.tensor(low, dtype=torch.float64), "accuracy"
-    )
-    assert right(high, low, found) >= best
-
-
-@given(SIDES, SIDES)
-def test_accuracy_threshold_is_the_best_of_all(high, low):
-    """No threshold at all, one that gives every sample to one class included, beats the accuracy
-    rule on training scores.
-    """
-    levels = sorted({*high, *low})
-    cuts = [levels[0] - 1, *((a + b) / 2 for a, b in itertools.pairwise(levels)), levels[-1] + 1]
-    found = threshold(
-        torch.tensor(high, dtype=torch.float64), torch.tensor(low, dtype=torch.float64), "accuracy"
-    )
-    assert right(high, low, found) == max(right(high, low, -cut) for cut in cuts)
-
-
-@given(
-    st.lists(SCORES, min_size=1, max_size=6),
-    st.lists(SCORES, min_size=1, max_size=6),
-    st.floats(0.125, 4, width=32),
-)
-def test_accuracy_threshold_is_extreme_on_separable_scores(high, low, gap):
-    """When all high scores lie above all low ones, best accuracy has one widest gap: the one of the
-    extreme rule.
-    """
-    h, w = torch.tensor(high, dtype=torch.float64), torch.tensor(low, dtype=torch.float64)
-    h = h - h.min() + w.max() + gap
-    assert threshold(h, w, "accuracy") == pytest.approx(threshold(h, w, "extreme"), abs=1e-9)
-
-
-def test_accuracy_threshold_takes_the_widest_of_equal_gaps():
-    """Among cuts of equal accuracy the middle of the widest gap is taken."""
-    high, low = (
-        torch.tensor([1.0, 5.0]),
-        torch.tensor([0.0, 2.0]),
-    )  # cuts at 0.5 and 3.5 get 3 of 4 right
-    assert threshold(high, low, "accuracy") == -3.5
-
-
-@pytest.mark.parametrize("rule", ["accuracy", "extreme", "mean"])
-def test_threshold_of_one_class_is_zero(rule):
-    """Without a sample of one class the threshold is left at 0 and finite."""
-    assert threshold(torch.tensor([3.0]), torch.tensor([]), rule) == 0
-    assert threshold(torch.tensor([]), torch.tensor([3.0]), rule) == 0
 
 
 @pytest.mark.parametrize("classes", [1, 3, 10])

@@ -4,18 +4,12 @@ double loops and brute force.
 
 from __future__ import annotations
 
-import itertools
-
-import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from robbench.core.errors import UserError
 from robbench.data.base import DataInfo
 from robbench.losses.differential import Differential
-from robbench.losses.thresholds import biases, threshold
 from robbench.models.heads import ScoresHead, build_head
 from robbench.testing import check_loss
 
@@ -79,87 +73,6 @@ def test_random_pairs_are_one_partner_each(fake_step):
         )
     spread = torch.stack([p.std(correction=0) for p in partners]) / 300**0.5
     assert ((torch.stack(draws).mean(0) - every(step)).abs() <= 4 * spread).all()
-
-
-SCORES = st.lists(st.integers(-8, 8), min_size=2, max_size=5)
-
-
-@settings(deadline=None, max_examples=50)  # the first one imports scipy
-@given(SCORES, SCORES)
-def test_two_classes_are_the_formula(high, low):
-    """For logits (0, s) the programme's b_1 - b_0 is the threshold of two classes, under each
-    rule.
-    """
-    s = torch.tensor([*low, *high], dtype=torch.float64)
-    scores, y = (
-        torch.stack([torch.zeros_like(s), s], 1),
-        torch.tensor([0] * len(low) + [1] * len(high)),
-    )
-    for rule in ("extreme", "quantile", "mean"):
-        b = biases(scores, y, rule, 0.2)
-        assert float(b[1] - b[0]) == pytest.approx(
-            threshold(s[y == 1], s[y == 0], rule, 0.2), abs=1e-6
-        )
-        assert float(b.sum()) == pytest.approx(0, abs=1e-9)
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_extreme_biases_leave_the_largest_smallest_margin(seed):
-    """No biases of a fine grid give a larger smallest margin over the training samples."""
-    h, w, y = points(seed)
-    scores = h @ w.T
-
-    def smallest(b):
-        z = scores + b
-        own = z.gather(1, y[:, None])[:, 0]
-        return float((own - z.scatter(1, y[:, None], -torch.inf).amax(1)).min())
-
-    grid = np.linspace(-6, 6, 61)
-    best = max(smallest(torch.tensor([0.0, p, q])) for p, q in itertools.product(grid, grid))
-    assert smallest(biases(scores, y, "extreme")) >= best - 1e-9
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_accuracy_biases_get_no_fewer_right_than_the_means(seed):
-    """The accuracy rule starts at the mean rule and only gets better.
-
-    Two classes of it are the best cut there is.
-    """
-    h, w, y = points(seed)
-    scores = h @ w.T
-    right = {
-        rule: int(((scores + biases(scores, y, rule)).argmax(1) == y).sum())
-        for rule in ("mean", "accuracy")
-    }
-    assert right["accuracy"] >= right["mean"]
-    s, two = scores[:, 0], (y > 0).long()
-    found = biases(torch.stack([torch.zeros_like(s), s], 1), two, "accuracy")
-    cuts = [*(s - 1e-9).tolist(), *(s + 1e-9).tolist()]
-    best = max(int(((s > cut) == (two == 1)).sum()) for cut in cuts)
-    assert int(((s + found[1] - found[0] > 0) == (two == 1)).sum()) == best
-
-
-@pytest.mark.parametrize("rule", ["extreme", "quantile", "mean", "accuracy"])
-def test_samples_of_one_class_leave_the_biases_at_zero(rule):
-    """Nothing to set apart: zeros, not NaN."""
-    assert biases(
-        torch.randn(4, 3, generator=torch.Generator().manual_seed(0)),
-        torch.tensor([1, 1, 1, 1]),
-        rule,
-    ).tolist() == [
-        0,
-        0,
-        0,
-    ]
-
-
-def test_quantiles_are_numpys():
-    """The quantile rule puts the threshold between the 5 % quantile of one class and the 95 %
-    quantile of the other.
-    """
-    high, low = torch.arange(20.0) + 7, torch.arange(30.0) / 3
-    expected = -(np.quantile(high.numpy(), 0.05) + np.quantile(low.numpy(), 0.95)) / 2
-    assert threshold(high, low, "quantile", 0.05) == pytest.approx(expected, abs=1e-5)
 
 
 def test_the_head_learns_no_bias():

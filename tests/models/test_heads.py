@@ -24,6 +24,7 @@ from robbench.models.heads import (
     CenterHead,
     GaussianHead,
     MaxMahalanobisHead,
+    ScoreHead,
     build_head,
     simplex,
     squared_distances,
@@ -360,3 +361,27 @@ def test_a_center_head_is_linear() -> None:
     head.move_centers(x, torch.tensor([0, 1, 1]), 0.5)
     assert bool((head.centers[:2] != 0).all())
     assert torch.equal(head(x), before)
+
+
+def test_score_head_has_one_direction_and_a_threshold(info: MakeInfo) -> None:
+    """Logits are (-(s+b)/2, (s+b)/2) with s = w.features; the bias is a buffer, not a parameter."""
+    model = create("mlp:width=7", info((1, 8, 8), 2)).with_head("score")
+    head, x = model.head, torch.rand(5, 1, 8, 8)
+    assert isinstance(head, ScoreHead)
+    assert model.head_spec == "score"
+    assert [name for name, _ in head.named_parameters()] == ["weight"]
+    assert head.bias.shape == (1,)
+    head.bias.fill_(0.3)
+    s = head.score(model.features(x))
+    assert torch.allclose(s, torch.stack([f.dot(head.weight[0]) for f in model.features(x)]))
+    assert torch.allclose(model(x), torch.stack([-(s + 0.3) / 2, (s + 0.3) / 2], 1))
+
+
+def test_heads_that_do_not_exist_or_fit() -> None:
+    """The one-score head refuses more than two classes; an unknown head and options are refused."""
+    with pytest.raises(UserError, match="two classes, the data have 10"):
+        build_head("score", 4, 10)
+    with pytest.raises(UserError, match="did you mean linear"):
+        build_head("liner", 4, 10)
+    with pytest.raises(UserError, match="no options"):
+        build_head("linear:bias=false", 4, 10)

@@ -10,8 +10,6 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
-from robbench.core.escaping import csv_cell, markdown, one_line, printable
-
 NAME = (
     "evil\x1b]0;owned\x07\x1b[2J\n::error::forged\n"
     "##[error]forged|<script>alert(1)</script>`x`[a](http://b.c)\u202e[bold]b[/bold]"
@@ -113,20 +111,6 @@ def test_csv_formulas(cli, attacked, row_of, rewrite, start):
             assert (row["number"], row["digits"]) == ("-1.5", "-2")
     sql = 'SELECT 1 AS "=cmd()"'
     assert cli("query --csv --out", attacked, sql).out == "'=cmd()\n1\n"
-
-
-def test_single_texts():
-    """What each leaves as it is, and what not."""
-    assert printable("linf:8/255 [a]\n\tb ü 日本") == "linf:8/255 [a]\n\tb ü 日本"
-    assert printable("a\x1b[31m\x9b\u2066") == "a?[31m??"
-    assert one_line("a\nb\r\n\tc") == "a b c"
-    assert printable("x\n  ::set-env::") == "x\n  ?::set-env::"
-    assert printable("a::b") == "a::b"
-    assert csv_cell("a=b") == "a=b"
-    assert csv_cell("-0.5") == "-0.5"
-    assert csv_cell("-1+cmd") == "'-1+cmd"
-    assert csv_cell(-1.5) == -1.5
-    assert markdown("a_b|c") == r"a\_b\|c"
 
 
 def test_folders_of_data(cli, tmp_path):

@@ -1,0 +1,36 @@
+"""Tiles: any number of rows in few shapes, and what holds of their answers."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from robbench.core.tiles import RowEquality, Tiles
+from robbench.engine.oracle import forward_tiles
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+
+def test_both_of_two_models() -> None:
+    """Where two models are asked the larger step holds, and one that does not agree is enough."""
+    fine, coarse, never = (
+        RowEquality(8, equal=True),
+        RowEquality(32, equal=True),
+        RowEquality(8, equal=False, why="batch"),
+    )
+    assert fine.both(coarse) == coarse.both(fine) == coarse
+    assert coarse.both(never) == never.both(coarse) == RowEquality(32, equal=False, why="batch")
+
+
+def test_tiles_are_filled_with_their_own_first_row() -> None:
+    """Any number of rows in tiles of equal shape but the last, which is a multiple of the step."""
+    tiles = Tiles(32, 16)
+    found = [
+        (len(tile), real, tile[real:].unique().tolist())
+        for tile, real in tiles.split(torch.arange(70))
+    ]
+    assert found == [(32, 32, []), (32, 32, []), (16, 6, [64])]
+    assert list(tiles.split(torch.arange(0))) == []
+    assert [tiles.padded(n) for n in (0, 1, 16, 17)] == [0, 16, 16, 32]
+    assert [tiles.narrowed(n).rows for n in (0, 1, 17, 100)] == [16, 16, 32, 32]
+    assert forward_tiles(lambda x: x[:, :1], torch.empty(0, 3), tiles).shape == (0, 1)

@@ -1,0 +1,57 @@
+"""Which private code may be imported: what the caller named, never what a file names."""
+
+from __future__ import annotations
+
+import pytest
+
+from robbench.core.errors import UserError
+from robbench.core.trust import command_line, names_from, private_names, require_trusted, trust_code
+
+
+def test_names_are_found_in_every_place():
+    """Nested, behind options, with options of their own; never in paths."""
+    assert private_names("transfer:source=(nets.a:make:width=5),attack=(m:Attack)") >= {
+        "nets.a:make",
+        "m:Attack",
+    }
+    for text in (
+        "nets:make",
+        "--model=nets:make",
+        "-anets:make",
+        "model=nets:make",
+        "nets:make:width=3",
+        "nets:make[a,b][first=3]",
+    ):
+        assert "nets:make" in private_names(text), text
+    assert private_names("folder/nets:make.parquet") == frozenset()
+    assert private_names("nets:make.parquet") == {"nets:make.parquet"}
+
+
+def test_in_python_names_are_the_callers_own_unless_read():
+    """A caller's names are free, a file's only if given by the caller; nesting widens nothing."""
+    require_trusted("nets:make")
+    with names_from("runs.parquet", "nets:make"):
+        require_trusted("nets:make")
+        with (
+            names_from("a line of config", "other:make"),
+            pytest.raises(UserError, match="of config names private code, other:make"),
+        ):
+            require_trusted("other:make")
+        with trust_code():
+            require_trusted("other:make")
+    with (
+        command_line(["attack", "nets:make"]),
+        trust_code(),
+        pytest.raises(UserError, match="--trust-code"),
+    ):
+        require_trusted("other:make")
+
+
+def test_a_threat_model_is_no_name_of_code():
+    """`l2:inf` was typed as a budget: no file may import a module `l2` for it."""
+    with (
+        command_line(["attack", "at", "--threat", "l2:inf"]),
+        names_from("row.parquet"),
+        pytest.raises(UserError, match="l2:inf"),
+    ):
+        require_trusted("l2:inf")
