@@ -198,6 +198,16 @@ def what_is_missing(attack: AnyAttack) -> str | None:
     return None
 
 
+def state_of(attack: AnyRowAttack, method: str, state: Any) -> Rows:
+    """What `start` or `step` of an attack returned. Raises UserError for what is no state."""
+    if not isinstance(state, Rows):
+        raise UserError(
+            f"attack {type(attack).__qualname__}: its {method} returned {type(state).__name__}, "
+            "not its state, of a class derived from robbench.core.rows.Rows"
+        )
+    return state
+
+
 def require_whole(attack: AnyAttack, spec: str) -> None:
     """Raise UserError for an attack whose class lacks what the engine needs to know."""
     if missing := what_is_missing(attack):

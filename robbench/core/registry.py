@@ -80,6 +80,11 @@ class Registry(Generic[T]):
                 f"{owner}: {target} is not a class derived from "
                 f"{base.__module__}.{base.__qualname__}"
             )
+        if lacking := sorted(getattr(found, "__abstractmethods__", ())):
+            raise UserError(
+                f"{owner}: {target} lacks {', '.join(lacking)}, which "
+                f"{base.__module__}.{base.__qualname__} describes"
+            )
         whole: bool = dataclasses.is_dataclass(found)
         if not whole:
             raise UserError(

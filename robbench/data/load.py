@@ -108,6 +108,8 @@ def _guarded(where: str, action: Callable[[], T]) -> T:
 
 
 def _checked_table(table: Table) -> Table:
+    if not isinstance(table, Table):
+        raise UserError(f"its open returned {type(table).__name__}, not a robbench.data.base.Table")
     if len(table.labels) == 0:
         raise UserError("there are no samples in it")
     return table

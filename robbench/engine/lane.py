@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robbench.attacks.base import AnyRowAttack
+from robbench.attacks.base import AnyRowAttack, state_of
 from robbench.core.rows import Rows
 from robbench.core.tiles import Model, Tiles
 from robbench.engine.oracle import Book, ModelOracle, blank_book
@@ -136,7 +136,8 @@ class Lane:
             p = self.attack.vary(
                 self.problems(jobs), torch.tensor([job.variant for job in jobs], device=self.device)
             )
-            rows.append((p, self.attack.start(p), blank_book(p)))
+            state = state_of(self.attack, "start", self.attack.start(p))
+            rows.append((p, state, blank_book(p)))
             limits = torch.tensor(
                 [min(job.steps, self.attack.steps) for job in jobs], device=self.device
             )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from robbench.attacks.base import AnyRowAttack
+from robbench.attacks.base import AnyRowAttack, state_of
 from robbench.core.tiles import Model, Tiles
 from robbench.engine.oracle import ModelOracle, blank_book
 from robbench.threat.problem import Problem
@@ -33,7 +33,8 @@ def lockstep(
     should be frozen and its mode chosen (`core/freeze.py`).
     """
     oracle = ModelOracle(model, Tiles(max(len(p), 1), step=1), draws=attack.draws)
-    state, book, t = attack.start(p), blank_book(p), torch.zeros_like(p.y)
+    state = state_of(attack, "start", attack.start(p))
+    book, t = blank_book(p), torch.zeros_like(p.y)
     everyone = torch.ones_like(p.y, dtype=torch.bool)
     for _ in range(attack.steps):
         moved, book = oracle.step(attack, state, p, book, t, everyone, attack.steps)

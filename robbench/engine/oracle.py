@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from robbench.attacks.base import Answer, AnyRowAttack, Oracle
+from robbench.attacks.base import Answer, AnyRowAttack, Oracle, state_of
 from robbench.core.gradients import column_gradients
 from robbench.core.rows import Rows
 from robbench.core.tiles import Model, Tiles
@@ -73,7 +73,8 @@ class ModelOracle(Oracle):
     ) -> tuple[Rows, Book]:
         """One step of an attack: the rows' next state, and their book with what it asked."""
         self.bind(p, book, t, active, steps)
-        return attack.step(state, t, p, self), self.book
+        moved = state_of(attack, "step", attack.step(state, t, p, self))
+        return moved, self.book
 
     def bind(self, p: Problem, book: Book, t: Tensor, active: Tensor, steps: Tensor | int) -> None:
         """The rows that ask next; a row at its last step (t == steps) needs no gradient."""

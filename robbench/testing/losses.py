@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from robbench.attacks.base import Attack
 from robbench.catalogue.builtins import ATTACKS, LOSSES
@@ -39,6 +40,7 @@ def check_loss(given: str | Loss | type[Loss], classes: int = 4) -> None:
         _require_no_adversary(loss, _step(model, split, None), require)
     step = _step(model, split, inner)
     values = loss(step)
+    require(isinstance(values, Tensor), f"its value must be a tensor, not {type(values).__name__}")
     shape = tuple(values.shape)
     require(shape == (len(split),), f"its value must have shape ({len(split)},), not {shape}")
     require(bool(torch.isfinite(values).all()), "its values must be finite")

@@ -7,7 +7,7 @@ import contextlib
 import torch
 from torch import Tensor
 
-from robbench.core.errors import RunError
+from robbench.core.errors import UserError
 from robbench.losses.base import Loss
 from robbench.models.base import Classifier
 from robbench.training.awp import perturbed
@@ -67,16 +67,24 @@ def _values(loss: Loss, steps: WeightedSteps) -> Tensor:
     y = steps[0][1].y
     if not len(y):  # a process without rows still takes part in every exchange
         return torch.zeros(0, device=y.device, requires_grad=True)
-    return torch.stack([weight * _checked(loss(step), step) for weight, step in steps]).sum(0)
-
-
-def _checked(values: Tensor, step: TrainStep) -> Tensor:
-    if values.shape != step.y.shape:
-        raise RunError(
-            f"the loss returned shape {tuple(values.shape)}, "
-            f"not one value per sample, ({len(step.y)},)"
+    values = [weight * _checked(loss, loss(step), step) for weight, step in steps]
+    total = torch.stack(values).sum(0)
+    if not total.requires_grad:
+        raise UserError(
+            f"loss {type(loss).__qualname__}: its values have no gradient: compute them from "
+            "step.out, step.clean or step.at(x), without detach"
         )
-    return values
+    return total
+
+
+def _checked(loss: Loss, values: object, step: TrainStep) -> Tensor:
+    if isinstance(values, Tensor) and values.shape == step.y.shape:
+        return values
+    found = f"shape {tuple(values.shape)}" if isinstance(values, Tensor) else type(values).__name__
+    raise UserError(
+        f"loss {type(loss).__qualname__} returned {found}, not one value per sample, a tensor of "
+        f"shape ({len(step.y)},): leave out means and sums over the batch"
+    )
 
 
 def _widest(device: torch.device) -> torch.dtype:

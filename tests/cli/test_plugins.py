@@ -360,6 +360,12 @@ class NoDataclass(Loss):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class NoCall(Loss):
+    def value(self, step):
+        return step.y
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class NoSteps(Attack):
     def start(self, p):
         return State(x=p.x0)
@@ -381,6 +387,7 @@ class NoNorms(PGD):
     ("line", "words"),
     [
         ("train --loss unsaid:NoDataclass", "write @dataclasses.dataclass"),
+        ("train --loss unsaid:NoCall", "unsaid:NoCall lacks __call__"),
         ("train --inner unsaid:NoSteps", "steps: int = 10"),
         ("attack mlp --attack unsaid:NoSteps", "steps: int = 10"),
         ("attack mlp --attack unsaid:NoNorms", 'norms = frozenset({"linf"})'),

@@ -133,6 +133,22 @@ class NoSteps(Attack[State]):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class NoStart(Honest):
+    """Starts from a tensor, not from a state."""
+
+    def start(self, p: Problem) -> Any:
+        return p.x0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ForgetsToReturn(Honest):
+    """Moves and keeps it to itself."""
+
+    def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> Any:
+        super().step(s, t, p, q)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class NeedsFourClasses(Honest):
     """Cannot do with fewer than four classes, and does not say so."""
 
@@ -201,6 +217,14 @@ class HiddenAdversary(Loss):
 
     def __call__(self, step: Step) -> Tensor:
         return F.cross_entropy(step.at(step.adversary().x).logits, step.y, reduction="none")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Nothing(Plain):
+    """Forgets to return."""
+
+    def __call__(self, step: Step) -> Any:
+        super().__call__(step)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

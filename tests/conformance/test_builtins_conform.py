@@ -12,9 +12,12 @@ import torch
 from robbench.attacks.pgd import PGD
 from robbench.catalogue.builtins import ATTACKS, LOSSES
 from robbench.core.errors import UserError
+from robbench.engine.lockstep import lockstep
 from robbench.losses.trades import TRADES
 from robbench.testing import check_attack, check_loss, judge, toy_model, toy_split
 from robbench.threat.model import parse_threat
+from robbench.threat.norms import NORMS
+from robbench.threat.problem import Problem
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -131,6 +134,24 @@ def test_attacks_that_raise_on_other_classes_or_shapes_are_noticed(name: str, wo
         check_attack(f"broken_plugins:{name}")
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("NoStart", "NoStart: its start returned Tensor, not its state"),
+        ("ForgetsToReturn", "ForgetsToReturn: its step returned NoneType, not its state"),
+    ],
+)
+def test_what_is_no_state_is_refused(name: str, words: str) -> None:
+    """By the engine, in attacks as in training."""
+    with pytest.raises(UserError, match=words):
+        check_attack(f"broken_plugins:{name}")
+    attack = ATTACKS.build(f"broken_plugins:{name}")
+    x = torch.rand(3, 4)
+    p = Problem.of(x, torch.zeros(3).long(), torch.full((3,), 0.1), NORMS["linf"])
+    with pytest.raises(UserError, match=words):
+        lockstep(attack, lambda x: x, p)
+
+
 def test_an_attack_that_leaves_the_ball_gains_nothing_by_it() -> None:
     """Its points outside are never booked: every verdict comes from points inside."""
     model, split = toy_model(), toy_split(40)
@@ -150,6 +171,7 @@ def test_an_attack_that_leaves_the_ball_gains_nothing_by_it() -> None:
 @pytest.mark.parametrize(
     ("name", "rule"),
     [
+        ("Nothing", "its value must be a tensor, not NoneType"),
         ("HiddenAdversary", r"calls step.adversary\(\) .*inner: ClassVar"),
         ("Scalar", r"must have shape \(24,\), not \(\)"),
         ("Column", r"must have shape \(24,\), not \(24, 1\)"),

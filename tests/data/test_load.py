@@ -132,3 +132,11 @@ def test_a_plug_in_that_raises_is_a_run_error(monkeypatch: pytest.MonkeyPatch) -
     with pytest.raises(RunError, match="ZeroDivisionError: inside") as caught:
         load("plug-in", "test")
     assert isinstance(caught.value, RobbenchError)
+
+
+def test_a_plug_in_that_gives_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told what to return."""
+    monkeypatch.setattr(_Plugin, "open", lambda *_: None)
+    monkeypatch.setattr(load_module, "find_source", lambda base, folder: _Plugin())
+    with pytest.raises(UserError, match=r"plug-in, test split: its open returned NoneType, not"):
+        load("plug-in", "test")

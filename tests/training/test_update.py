@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from robbench.core.errors import RunError
+from robbench.core.errors import UserError
 from robbench.losses.cross_entropy import CrossEntropy
 from robbench.training.trainer import Trainer
 
@@ -42,5 +42,30 @@ def test_a_loss_that_is_one_number_is_refused(split, validation, threat, recipe,
             return super().__call__(step).mean()
 
     trainer = Trainer(plain_model(), Mean(), split, validation, recipe(), inner=None, threat=threat)
-    with pytest.raises(RunError, match="one value per sample"):
+    with pytest.raises(UserError, match="one value per sample"):
         trainer.run_epoch(lambda _: None)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (lambda step: 3, "Own returned int, not one value per sample"),
+        (lambda step: None, "Own returned NoneType, not one value per sample"),
+        (lambda step: step.y.float(), "Own: its values have no gradient"),
+        (lambda step: step.out.logits.detach().sum(1), "Own: its values have no gradient"),
+    ],
+)
+def test_what_is_no_loss_value_is_refused(
+    split, validation, threat, recipe, plain_model, values, words
+):
+    """Said of the loss, before a step is taken with it."""
+
+    class Own(CrossEntropy):
+        def __call__(self, step):
+            return values(step)
+
+    trainer = Trainer(plain_model(), Own(), split, validation, recipe(), inner=None, threat=threat)
+    before = [weight.clone() for weight in trainer.model.parameters()]
+    with pytest.raises(UserError, match=words):
+        trainer.run_epoch(lambda _: None)
+    assert all(map(torch.equal, before, trainer.model.parameters()))
