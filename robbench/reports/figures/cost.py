@@ -10,7 +10,7 @@ from robbench.reports.figures.panels import percent_axis, stacked
 
 def cost(plotted: Plotted, width: float) -> Figure:
     """Robust accuracy left over queries per sample, on a logarithmic axis."""
-    figure = stacked(plotted, width, 0.62 * width, symbols=False)
+    figure = stacked(plotted, width, 0.62, symbols=False)
     (ax,) = figure.axes
     percent_axis(ax, "robust accuracy")
     ax.set_xscale("log")

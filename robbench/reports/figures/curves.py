@@ -15,7 +15,7 @@ _STEPS = (1, 2, 4, 8, 16, 32, 64)
 
 def curves(plotted: Plotted, width: float) -> Figure:
     """Robust accuracy over eps; of linf budgets k/255 the ticks are such fractions."""
-    figure = stacked(plotted, width, 0.62 * width, symbols=True)
+    figure = stacked(plotted, width, 0.62, symbols=True)
     (ax,) = figure.axes
     percent_axis(ax, "robust accuracy")
     ax.set_xlabel(rf"budget $\varepsilon$ (${_NORMS[plotted.norm]}$)")

@@ -12,7 +12,7 @@ _WHERE = {"clean": "clean inputs", "worst": "worst points"}
 
 def margins(plotted: Plotted, width: float) -> Figure:
     """The share of samples with a smaller logit margin, clean above worst; 0 is where errors end."""
-    figure = stacked(plotted, width, 0.42 * width, symbols=False)
+    figure = stacked(plotted, width, 0.42, symbols=False)
     for ax, panel in zip(
         figure.axes, dict.fromkeys(line.panel for line in plotted.lines), strict=True
     ):

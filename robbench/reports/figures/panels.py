@@ -18,14 +18,18 @@ from robbench.reports.terminal.fitted import shortened
 LEGEND_ROW = 0.14
 """Height in inches."""
 LONGEST_NAME = 44
+WIDEST = 4.0
+"""In inches: figures over two columns are not taller than this wide ones."""
 _MOST_SYMBOLS = 12
 
 
-def stacked(plotted: Plotted, width: float, height: float, *, symbols: bool) -> Figure:
-    """A figure with one panel of this height for each of the lines' panels, and a legend above.
+def stacked(plotted: Plotted, width: float, ratio: float, *, symbols: bool) -> Figure:
+    """A figure with a panel for each of the lines' panels, and a legend above.
 
-    Sizes are in inches. `symbols` mark the points of short lines. Axes have no labels yet.
+    width: inches. ratio: height of a panel over its width, up to that of WIDEST. symbols: mark the
+    points of short lines. Axes have no labels yet.
     """
+    height = ratio * min(width, WIDEST)
     panels = list(dict.fromkeys(line.panel for line in plotted.lines))
     figure = Figure(figsize=(width, height * len(panels)), layout="constrained")
     FigureCanvasAgg(figure)

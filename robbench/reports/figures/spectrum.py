@@ -11,7 +11,7 @@ from robbench.reports.figures.panels import stacked
 
 def spectrum(plotted: Plotted, width: float) -> Figure:
     """Singular values over the largest, falling, on a logarithmic axis."""
-    figure = stacked(plotted, width, 0.62 * width, symbols=True)
+    figure = stacked(plotted, width, 0.62, symbols=True)
     (ax,) = figure.axes
     ax.set_yscale("log")
     ax.set_ylabel("singular value / largest")

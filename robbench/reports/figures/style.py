@@ -69,7 +69,7 @@ RC: dict[str, Any] = {
     "lines.linewidth": 1.2,
     "lines.markersize": 3.2,
     "legend.frameon": False,
-    "legend.handlelength": 2.2,
+    "legend.handlelength": 2.7,
     "legend.handletextpad": 0.5,
     "legend.columnspacing": 1.2,
     "legend.labelspacing": 0.25,

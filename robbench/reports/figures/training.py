@@ -11,7 +11,7 @@ from robbench.reports.figures.panels import percent_axis, stacked
 
 def training(plotted: Plotted, width: float) -> Figure:
     """A panel for each quantity over whole epochs."""
-    figure = stacked(plotted, width, 0.36 * width, symbols=True)
+    figure = stacked(plotted, width, 0.36, symbols=True)
     panels = dict.fromkeys(line.panel for line in plotted.lines)
     for ax, panel in zip(figure.axes, panels, strict=True):
         if panel.endswith("accuracy"):

@@ -78,5 +78,8 @@ def test_one_line_needs_no_legend():
 
 @pytest.mark.parametrize("kind", DRAW)
 def test_the_width_is_as_asked(kind):
-    """In inches, for any number of lines."""
-    assert draw(plotted(kind, 3), 5.5).figure.get_figwidth() == 5.5
+    """In inches, for any number of lines; over two columns a figure is not as tall as it is wide."""
+    figure = draw(plotted(kind, 3), 6.75).figure
+    assert figure.get_figwidth() == 6.75
+    assert figure.get_figheight() < 6.75
+    assert draw(plotted(kind, 1)).figure.get_figwidth() == 3.25
