@@ -83,7 +83,9 @@ class Plotted:
     def caption(self) -> str:
         """What a reader of the figure has to know, in one sentence."""
         banded = any(bool(np.isfinite(line.low).any()) for line in self.lines)
-        return f"{self.about}{f'; bands: {self.band}' if banded else ''}."
+        names = {line.name for line in self.lines}
+        of = f" of {names.pop()}" if len(names) == 1 and not self.over_seeds else ""
+        return f"{self.about}{of}{f'; bands: {self.band}' if banded else ''}."
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Every number that is drawn: a row for each point of each line."""

@@ -32,6 +32,7 @@ def test_the_caption_says_what_is_drawn(add_run):
         "Robust accuracy against the linf budget on digits test (40 samples, pgd); "
         "bands: 95 % Wilson intervals."
     )
+    assert "(40 samples, pgd) of ce; bands" in security_curves(runs[:1]).caption
 
 
 @pytest.mark.parametrize(
