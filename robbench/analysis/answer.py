@@ -1,4 +1,4 @@
-"""What runs answer in one sentence: which model keeps most, by how much, and what speaks against it.
+"""Runs in one sentence: which model is most robust, by how much, and the strongest doubt.
 
 The words are in `reports/answer.py`.
 """

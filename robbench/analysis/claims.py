@@ -14,7 +14,7 @@ _COUNTS = ("n_clean_correct", "n_adversarial", "n_robust", "n_unfinished", "n_er
 
 
 def with_contradictions(run: Run) -> list[dict[str, Any]]:
-    """The flags of a run as dicts of `name` and `text`, and one more if its two files contradict each other.
+    """The flags of a run (`name`, `text`), and one if its row contradicts its samples.
 
     `run` has the sample columns of `summary.COLUMNS`.
     """
@@ -30,7 +30,8 @@ def contradictions(run: Run) -> list[str]:
     """
     counted = summarise(run.samples, budget=math.isfinite(run.info["eps"]))
     wrong = [
-        f"{name.replace('_', ' ')} {_percent(run.info[name])} (its samples: {_percent(counted[name])})"
+        f"{name.replace('_', ' ')} {_percent(run.info[name])} "
+        f"(its samples: {_percent(counted[name])})"
         for name in _RATES
         if not _same(run.info[name], counted[name])
     ]

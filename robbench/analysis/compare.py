@@ -1,4 +1,4 @@
-"""Runs side by side, recomputed from their sample rows, and each paired with the first run it can be held against."""
+"""Runs side by side, from their sample rows, each paired with the first comparable one."""
 
 from __future__ import annotations
 

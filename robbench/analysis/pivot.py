@@ -22,9 +22,9 @@ class Pivot:
     """One row per model, with a cell for each of `threats`.
 
     Budgets ascend, norms are in the order of the runs. A row has model (its name and what tells it
-    from others of that name), data, split, n_seeds, n_samples, clean accuracy with its interval, and
-    cells: by threat model the row of `compare`, None where there is no run. left_out: threat models
-    without a budget, which have no robust accuracy.
+    from others of that name), data, split, n_seeds, n_samples, clean accuracy with its interval,
+    and cells: by threat model the row of `compare`, None where there is no run. left_out: threat
+    models without a budget, which have no robust accuracy.
     """
 
     threats: tuple[str, ...]
@@ -58,9 +58,10 @@ class Pivot:
 def pivot(rows: Sequence[Row], by: str = "threat") -> Pivot:
     """The rows of `compare` (or of `over_training_seeds`) with budgets in columns.
 
-    Models keep their order. Runs of one model share a row unless two of them are under one threat model: then weights,
-    precision and seed, else attack and limits, make further rows. Raises UserError for another `by`,
-    where no run has a budget, and for two runs of one row under one threat model.
+    Models keep their order. Runs of one model share a row unless two of them are under one threat
+    model: then weights, precision and seed, else attack and limits, make further rows. Raises
+    UserError for another `by`, where no run has a budget, and for two runs of one row under one
+    threat model.
     """
     if by not in PIVOTS:
         raise UserError(f"--pivot {by}: only the threat model can be in columns, --pivot threat")

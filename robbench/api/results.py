@@ -147,7 +147,7 @@ def plot(
     over_seeds: bool = False,
     width: float | None = None,
 ) -> Plot:
-    """A figure for a paper, as `robbench plot` draws it: `.figure` is Matplotlib's, `.data` its numbers.
+    """A figure as `robbench plot` draws it: `.figure` is Matplotlib's, `.data` its numbers.
 
     figure: a .pdf, .svg, .png or .pgf to write; csv: a file for the numbers. where: conditions that
     runs meet. over_seeds: one line for the training seeds of a recipe. width: inches, one column of

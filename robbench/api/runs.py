@@ -50,9 +50,9 @@ def attack(
     """Attack models by their names, as `robbench attack` does: one Evaluation per model and threat.
 
     models: names in `out`, patterns of them, folders of saved models, or specs. name: what results
-    call the model; tags: texts or `key=value`, kept with each run. The other settings are those of the
-    command; see `evaluate` for attack, threat and the limits. Raises UserError for anything that
-    cannot work, before anything is written.
+    call the model; tags: texts or `key=value`, kept with each run. The other settings are those of
+    the command; see `evaluate` for attack, threat and the limits. Raises UserError for anything
+    that cannot work, before anything is written.
     """
     config = validate(
         AttackConfig,

@@ -183,7 +183,7 @@ AnyRowAttack = Attack[Any]
 
 
 def what_is_missing(attack: AnyAttack) -> str | None:
-    """What the class of an attack has to say and does not, with what to write; None for a whole one."""
+    """What an attack's class has to define and does not, with advice; None if complete."""
     norms: Any = attack.norms
     if not isinstance(norms, frozenset | set) or not norms or not norms <= {*NORMS}:
         return (

@@ -32,9 +32,14 @@ Where = Annotated[
 ]
 Allow = Annotated[
     list[str] | None,
-    option("--allow", panel=WHICH, metavar="KIND",
-           help="Show runs together, marked, that differ in data, split, subset, samples, attack or limits."),
-]  # fmt: skip
+    option(
+        "--allow",
+        panel=WHICH,
+        metavar="KIND",
+        help="Show runs together, marked, that differ in data, split, subset, samples, attack "
+        "or limits.",
+    ),
+]
 OverSeeds = Annotated[
     bool,
     option(
@@ -72,9 +77,14 @@ Sort = Annotated[
 ]
 FailOn = Annotated[
     list[str] | None,
-    option("--fail-on", panel=TABLE, metavar="METRIC:CHANGE",
-           help="Exit 1 if a run is worse than the first by more, such as robust_accuracy:-1pp or n_forward:+10%."),
-]  # fmt: skip
+    option(
+        "--fail-on",
+        panel=TABLE,
+        metavar="METRIC:CHANGE",
+        help="Exit 1 if a run is worse than the first by more, such as robust_accuracy:-1pp "
+        "or n_forward:+10%.",
+    ),
+]
 Csv = Annotated[bool, option("--csv", panel=o.SHOW, help="CSV on stdout.")]
 Markdown = Annotated[bool, option("--markdown", panel=o.SHOW, help="A Markdown table on stdout.")]
 Latex = Annotated[bool, option("--latex", panel=o.SHOW, help="A LaTeX table (booktabs) on stdout.")]
@@ -103,7 +113,7 @@ def compare(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Compare results: accuracies with 95 % intervals, margins, cost, and the paired difference to the first run.
+    """Compare results: accuracies with 95 % intervals, margins, cost, paired differences.
 
     Example: robbench compare ce at --fail-on robust_accuracy:-1pp
     """

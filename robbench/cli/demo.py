@@ -66,11 +66,11 @@ def demo(
 
 
 def what_it_means(plain: Mapping[str, Any], hardened: Mapping[str, Any]) -> list[str]:
-    """Two lines about two rows of the runs table, of the models without and with an inner attack."""
+    """Two lines about two runs, of the models trained without and with an inner attack."""
     before, after = (percent(info["adversarial_ratio"]) for info in (plain, hardened))
     return [
-        f"Within {plain['threat']} the attack makes {plain['model']} wrong on {before} of the digits, "
-        f"{hardened['model']} on {after}: that is the adversarial ratio.",
+        f"Within {plain['threat']} the attack makes {plain['model']} wrong on {before} of the "
+        f"digits, {hardened['model']} on {after}: that is the adversarial ratio.",
         "Robust accuracy is the rest, and at most that: a stronger attack may find more "
         f"(robbench check {hardened['model']} looks for signs).",
     ]

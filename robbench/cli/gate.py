@@ -70,14 +70,23 @@ MaxClean = Annotated[
 ]
 MaxMargin = Annotated[
     float | None,
-    option("--max-margin-drop", panel=LIMITS, metavar="SIZE",
-           help="Of the median worst logit margin; of runs without a budget, of the median distance (default: any)."),
-]  # fmt: skip
+    option(
+        "--max-margin-drop",
+        panel=LIMITS,
+        metavar="SIZE",
+        help="Of the median worst logit margin; of runs without a budget, of the median "
+        "distance (default: any).",
+    ),
+]
 MaxClass = Annotated[
     float | None,
-    option("--max-class-drop", panel=LIMITS, metavar="POINTS",
-           help="Of robust accuracy in any class; fails where that is shown (default: any)."),
-]  # fmt: skip
+    option(
+        "--max-class-drop",
+        panel=LIMITS,
+        metavar="POINTS",
+        help="Of robust accuracy in any class; fails where that is shown (default: any).",
+    ),
+]
 Alpha = Annotated[float, option("--alpha", panel=LIMITS, help="Probability of a wrong answer.")]
 These = Annotated[
     bool,

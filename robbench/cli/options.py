@@ -92,7 +92,8 @@ Runs = Annotated[
         autocompletion=known_runs,
         metavar="[RUN]...",
         help="Model names, run ids, Parquet files, folders, addresses such as s3://bucket/runs, "
-        "or patterns of these; NAME@latest is the last run of NAME; nothing means all of the store.",
+        "or patterns of these; NAME@latest is the last run of NAME; "
+        "nothing means all of the store.",
     ),
 ]
 

@@ -67,7 +67,7 @@ def plot(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Draw a figure for a paper: one column wide, fonts embedded, readable in grey, the same bytes each time.
+    """Draw a figure for a paper: one column wide, fonts embedded, readable in grey, reproducible.
 
     Example: robbench plot curves ce at -o curves.pdf --csv curves.csv
     """

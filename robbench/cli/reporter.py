@@ -1,4 +1,4 @@
-"""What a person sees while waiting: messages and progress on stderr, results on stdout, errors in one line."""
+"""Output of a command: messages and progress on stderr, results on stdout, errors in a line."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ _results: TextIO | None = None
 
 
 def results() -> TextIO:
-    """Where a command's result goes: stdout, which is kept from whatever else prints while a command runs."""
+    """The stream of a command's result: stdout, protected from other output during a command."""
     return _results or sys.stdout
 
 
@@ -132,10 +132,10 @@ def _results_apart() -> Iterator[None]:
 
 
 def stdout_for_results() -> None:
-    """Give `sys.stdout` a descriptor of its own and make 1 another name of stderr: for C code and child processes that print.
+    """Give `sys.stdout` a descriptor of its own, and make 1 another name of stderr.
 
-    For the process of the command: nothing is put back. Does nothing where stdout is no descriptor
-    1.
+    So C code and child processes do not print into results. For the process of the command:
+    nothing is put back. Does nothing where stdout is no descriptor 1.
     """
     try:
         if sys.stdout.fileno() != 1:

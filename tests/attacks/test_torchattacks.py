@@ -75,9 +75,14 @@ class PGD(Recorded):
 
 class FAB(Recorded):
     def __init__(
-        self, model: Any, norm: str = "Linf", eps: float = 0.03, seed: int = 0,
-        verbose: bool = True, n_classes: int = 10,
-    ) -> None:  # fmt: skip
+        self,
+        model: Any,
+        norm: str = "Linf",
+        eps: float = 0.03,
+        seed: int = 0,
+        verbose: bool = True,
+        n_classes: int = 10,
+    ) -> None:
         super().__init__(norm=norm, eps=eps, seed=seed, verbose=verbose, n_classes=n_classes)
 
 
@@ -96,14 +101,22 @@ def test_each_attack_gets_what_it_takes(fake: type[Recorded], linear: Any) -> No
     model, p, _ = linear("linf", 0.25)
     ATTACKS.build("torchattacks:pgd,options=(alpha=1/64,steps=3)").run(model, p, seed=5)
     assert fake.calls[-1] == {
-        "model": model, "eps": 0.25, "alpha": 1 / 64, "steps": 3, "device": p.x0.device,
-    }  # fmt: skip
+        "model": model,
+        "eps": 0.25,
+        "alpha": 1 / 64,
+        "steps": 3,
+        "device": p.x0.device,
+    }
     model, p, _ = linear("l2", 0.5)
     ATTACKS.build("torchattacks:FAB").run(model, p, seed=5)
     assert fake.calls[-1] == {
-        "norm": "L2", "eps": 0.5, "seed": 5, "verbose": False, "n_classes": CLASSES,
+        "norm": "L2",
+        "eps": 0.5,
+        "seed": 5,
+        "verbose": False,
+        "n_classes": CLASSES,
         "device": p.x0.device,
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize(

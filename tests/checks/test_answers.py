@@ -34,9 +34,13 @@ class Net(nn.Module):
 def _split(n: int) -> Split:
     draw = torch.Generator().manual_seed(n)
     return Split(
-        torch.rand(n, 1, 2, 2, generator=draw), torch.randint(0, 3, (n,), generator=draw),
-        torch.arange(n), ("a", "b", "c"), "toy", "test",
-    )  # fmt: skip
+        torch.rand(n, 1, 2, 2, generator=draw),
+        torch.randint(0, 3, (n,), generator=draw),
+        torch.arange(n),
+        ("a", "b", "c"),
+        "toy",
+        "test",
+    )
 
 
 class Watched(nn.Module):

@@ -76,10 +76,11 @@ GOOD = {
     "alpha": ["0.1"], "max_drop": ["2"], "max_clean_drop": ["1"], "max_margin_drop": ["0.5"],
     "max_class_drop": ["9"], "max_time": ["2m"], "max_queries": ["5"], "replay": ["{R}"],
     "sql": ["SELECT * FROM runs", "SELECT count(*) FROM samples"], "html": ["page.html"],
-    "kind": ["attacks", "curves", "cost"], "figure": ["f.svg"], "width": ["3"], "name": ["apgd", "new"], "action": ["set", "show"],
-    "recipe": ["digits-smoke"], "train_samples": ["9"], "precision": ["fp32", "bf16"],
-    "title": ["A & B"], "junit_xml": ["j.xml"], "markdown": ["m.md"], "parquet": ["p.parquet"],
-    "folder": ["{S}"], "config": ["x.toml"],
+    "kind": ["attacks", "curves", "cost"], "figure": ["f.svg"], "width": ["3"],
+    "name": ["apgd", "new"], "action": ["set", "show"], "recipe": ["digits-smoke"],
+    "train_samples": ["9"], "precision": ["fp32", "bf16"], "title": ["A & B"],
+    "junit_xml": ["j.xml"], "markdown": ["m.md"], "parquet": ["p.parquet"], "folder": ["{S}"],
+    "config": ["x.toml"],
 }  # fmt: skip
 """What is meant by most people, by the parameter's name."""
 
@@ -153,8 +154,8 @@ class Damage(NamedTuple):
 
 DAMAGES = st.builds(
     Damage,
-    st.sampled_from(["config", "baseline", *["runs"] * 6, "samples", "samples", "points", "checks", "measures", "epochs",
-                     "sample_measures"]),
+    st.sampled_from(["config", "baseline", *["runs"] * 6, "samples", "samples", "points", "checks",
+                     "measures", "epochs", "sample_measures"]),
     st.integers(0, 999), st.integers(0, 999), st.integers(0, 9),
 )  # fmt: skip
 
@@ -248,26 +249,25 @@ def _column(column: Any, kind: pa.DataType, what: Damage) -> tuple[Any, str]:
         lambda: pa.nulls(n, kind if not pa.types.is_dictionary(kind) else pa.string()),
         lambda: pa.array([texts[what.value % len(texts)]] * n),
         lambda: pa.array([[-1, 0, 2**40, -(2**62), 10**6][what.value % 5]] * n, pa.int64()),
-        lambda: pa.array([[float("nan"), float("inf"), -1.0, 1e300, 0.5, 0.0][what.value % 6]] * n, pa.float64()),
+        lambda: pa.array(
+            [[float("nan"), float("inf"), -1.0, 1e300, 0.5, 0.0][what.value % 6]] * n, pa.float64()
+        ),
         lambda: pa.array([[[1, 2], [], [None]][what.value % 3]] * n, pa.list_(pa.int64())),
         lambda: pa.array([b"\xff\0"] * n, pa.binary()),
-        lambda: pa.Array.from_buffers(pa.string(), n, pa.array([b"\xff\xfe"] * n, pa.binary()).buffers()),
+        lambda: pa.Array.from_buffers(
+            pa.string(), n, pa.array([b"\xff\xfe"] * n, pa.binary()).buffers()
+        ),
         lambda: pa.array([[-(2**62), 2**62, 0][what.value % 3]] * n, pa.timestamp("us")),
-    ]  # fmt: skip
-    same = (
-        [1] * 3
-        if pa.types.is_string(kind)
-        else [2]
-        if pa.types.is_integer(kind)
-        else [3]
-        if pa.types.is_floating(kind)
-        else [0]
-    )
+    ]
+    same = [0]
+    if pa.types.is_string(kind):
+        same = [1] * 3
+    elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        same = [2 if pa.types.is_integer(kind) else 3]
     way = ways[(same * 2 + list(range(len(ways))))[what.how * 7 % (2 * len(same) + len(ways))]]
     values = way()
-    return values, f"{values.type} {str(values)[:80]}" if pa.types.is_nested(
-        values.type
-    ) else f"{values.type}, {what.value}"
+    nested = pa.types.is_nested(values.type)
+    return values, f"{values.type}" + (f" {str(values)[:80]}" if nested else f", {what.value}")
 
 
 READERS = [
@@ -277,9 +277,9 @@ READERS = [
     "measure {R}", "attack ce --replay {R} --dry-run --limit 9", "attack ce --dry-run --limit 9",
     "compare ce at --csv", "compare --over-seeds --json",
     "compare --columns model,flags --sort robust_accuracy", "compare --markdown",
-    "compare --latex", "plot curves -o f.svg", "plot training -o f.svg", "attack ce@last --dry-run --limit 9",
-    "check ce --threat linf:0.1 --limit 9", "train --name ce --dry-run --epochs 2",
-    "query SELECT*FROM(runs)",
+    "compare --latex", "plot curves -o f.svg", "plot training -o f.svg",
+    "attack ce@last --dry-run --limit 9", "check ce --threat linf:0.1 --limit 9",
+    "train --name ce --dry-run --epochs 2", "query SELECT*FROM(runs)",
 ]  # fmt: skip
 """Commands that read what was damaged; {R} and {Q} stand for the ids of two runs."""
 

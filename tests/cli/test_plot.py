@@ -1,4 +1,4 @@
-"""`robbench plot`: the caption on stdout, files where they were asked for, one line where something is wrong."""
+"""`robbench plot`: the caption on stdout, files as requested, one line for an error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import robbench
 
 
 def test_the_command_says_where_and_what(cli, stored, tmp_path):
-    """The figure lies in the working folder by default; the result is its caption; nothing else is on stdout."""
+    """The figure is in the working folder by default; stdout has only its caption."""
     stored("aaaa11111111")
     done = cli("plot curves ce --csv c.csv --out", tmp_path, cwd=tmp_path)
     assert done.code == 0, done.err

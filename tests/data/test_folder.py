@@ -24,7 +24,7 @@ def _write(root: Path, files: dict[str, bytes]) -> None:
 
 
 def test_pixels_labels_and_shared_classes(tmp_path: Path, png: Png) -> None:
-    """Pixels equal what PIL wrote, gray becomes RGB, other files are ignored; a class missing from a split keeps its label."""
+    """Pixels equal PIL's, gray becomes RGB, other files are ignored; classes keep labels."""
     _write(tmp_path, {f"set/train/{name}/0.png": png(PIXELS[0]) for name in ("ant", "bee", "cow")})
     _write(
         tmp_path,

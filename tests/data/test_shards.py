@@ -58,7 +58,7 @@ def _error(spec: str, folder: Path) -> str:
 
 
 def test_a_split_is_named_whole(tmp_path: Path, png: Png, write_parquet: Write) -> None:
-    """The split testmini is no part of test, nor train_small of train; shards are; any split works."""
+    """The split testmini is no part of test, nor train_small of train; shards are."""
     cells = [png(x) for x in COLOUR]
     for name in (
         "test-00000-of-00001",

@@ -110,7 +110,7 @@ def test_an_empty_store_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_the_latest_run(store: Store, stored: Stored, tmp_path: Path) -> None:
-    """Of one security curve the largest budget; a run's own name counts before its end; no run is no run."""
+    """Of one security curve the largest budget; a run's own name counts before its end."""
     stored("dddd11111111", age=40, eps=0.3, threat="linf:0.3")
     stored("eeee11111111", age=40, eps=0.2, threat="linf:0.2")
     assert [path.stem for path in store.find(["ce@latest"])] == ["dddd11111111"]

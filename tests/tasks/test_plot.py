@@ -21,14 +21,23 @@ def runs(stored, tmp_path) -> Path:
     for i, (loss, seed) in enumerate([("ce", 0), ("ce", 1), ("trades", 0), ("trades", 1)]):
         run_id = f"{'abcd'[i] * 4}11111111"
         recipe = json.dumps({"loss": loss, "seed": seed})
-        stored(run_id, model=f"{loss}-s{seed}", loss=loss, train_seed=seed, train_config=recipe, model_hash=f"h{i}")  # fmt: skip
+        stored(
+            run_id,
+            model=f"{loss}-s{seed}",
+            loss=loss,
+            train_seed=seed,
+            train_config=recipe,
+            model_hash=f"h{i}",
+        )
         values = {"singular_values": [1.0, 0.5 / (i + 1)]}
         path = tmp_path / "results" / "runs" / f"{run_id}.parquet"
         write_measures(path, [Measure("numerical_rank", "clean", "test", 2.0, values)])
     return tmp_path
 
 
-@pytest.mark.parametrize(("kind", "lines"), [("curves", 4), ("margins", 4), ("spectrum", 4), ("cost", 4)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("kind", "lines"), [("curves", 4), ("margins", 4), ("spectrum", 4), ("cost", 4)]
+)
 def test_a_line_for_each_run_and_one_for_its_seeds(runs, kind, lines):
     """All of the store; over seeds a line per recipe with a band."""
     made = plot(kind, [], runs)
@@ -49,7 +58,10 @@ def test_numbers_are_the_runs_own(runs):
 
 def test_where_chooses(runs):
     """Runs of which it holds."""
-    assert set(plot("cost", [], runs, where=["loss=trades"]).data["line"]) == {"trades-s0", "trades-s1"}  # fmt: skip
+    assert set(plot("cost", [], runs, where=["loss=trades"]).data["line"]) == {
+        "trades-s0",
+        "trades-s1",
+    }
 
 
 def test_trainings_need_no_attack(trained):

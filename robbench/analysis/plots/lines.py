@@ -132,9 +132,9 @@ def require_few(plotted: Plotted) -> Plotted:
 def mean_over_seeds(plotted: Plotted) -> Plotted:
     """The same with one line for the training seeds of a recipe: their mean.
 
-    The band is one sample standard deviation to each side, of rates within [0,1]; NaN for one seed. Steps are averaged
-    between all x of the seeds, other lines at the x that all seeds have. Raises UserError where two
-    lines are of one recipe and seed, and where seeds share no x.
+    The band is one sample standard deviation to each side, of rates within [0,1]; NaN for one seed.
+    Steps are averaged between all x of the seeds, other lines at the x that all seeds have. Raises
+    UserError where two lines are of one recipe and seed, and where seeds share no x.
     """
     groups: dict[tuple[str, int, str], list[Line]] = {}
     for line in plotted.lines:
@@ -158,7 +158,7 @@ def _mean(lines: Sequence[Line]) -> Line:
     first, trainings = lines[0], [line.training for line in lines if line.training]
     if len({one.seed for one in trainings}) < len(trainings):
         raise UserError(
-            f"{first.name}: two runs of one recipe and seed; name the ones that you mean, or choose "
+            f"{first.name}: two runs of one recipe and seed; name the ones you mean, or choose "
             "with --where"
         )
     join = np.union1d if first.steps else np.intersect1d

@@ -70,7 +70,7 @@ class Plot:
         return pd.DataFrame(list(self.plotted.rows()))
 
     def save(self, path: Path | str) -> None:
-        """Write it as .pdf, .svg, .png or .pgf. Raises UserError for another path or without TeX."""
+        """Write a .pdf, .svg, .png or .pgf. Raises UserError for another path or without TeX."""
         target = Path(path)
         kind = require_figure(target)
 

@@ -1,4 +1,4 @@
-"""What the page says about its sections: what they show (WHAT), and how to get what is not there (MISSING). By section id."""
+"""Captions by section id: what a section shows (WHAT), and how to get it (MISSING)."""
 
 from __future__ import annotations
 

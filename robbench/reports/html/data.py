@@ -30,7 +30,7 @@ CHECKS = ("check", "severity", "verdict", "figure", "threshold", "text", "eviden
 
 @dataclasses.dataclass(frozen=True)
 class Example:
-    """A perturbation to look at: images [C,H,W] with pixels in [0,1], names of classes, and the perturbation's size."""
+    """A perturbation to show: images [C,H,W] in [0,1], class names, and its size."""
 
     run_id: str
     sample_id: int
@@ -46,7 +46,7 @@ class Example:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """How a model came to be: its epochs, and the command that trained it, None if that is not known."""
+    """How a model was trained: its epochs, and the command, None if unknown."""
 
     epochs: Sequence[Mapping[str, Any]]
     command: Command | None

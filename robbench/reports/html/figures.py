@@ -31,7 +31,7 @@ CONFIG: Mapping[str, Any] = {
     "responsive": True,
     "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d"],
 }
-"""Plotly's settings for every figure of a report: nothing is sent anywhere, and there is no logo."""
+"""Plotly's settings for every figure of a report: no uploads, no logo."""
 
 
 def security_curves(lines: Sequence[tuple[Series, Curve]], norm: str) -> go.Figure:
@@ -71,7 +71,7 @@ def security_curves(lines: Sequence[tuple[Series, Curve]], norm: str) -> go.Figu
 
 
 def logit_margins(values: Sequence[tuple[Series, Floats, Floats]]) -> go.Figure:
-    """Histograms of clean and worst logit margins [n] of each line, one above the other on one axis.
+    """Histograms of clean and worst logit margins [n] of each line, stacked, on one axis.
 
     Logit scales differ from model to model: each line has bins of its own width, as many as every
     other.
@@ -203,7 +203,7 @@ def training(
 
 
 def spectra(lines: Sequence[tuple[str, int, Sequence[float]]]) -> go.Figure:
-    """Singular values of the features over the largest, falling, on a logarithmic axis, as far as they are not rounding."""
+    """Singular values of the features over the largest, log scale, without those of rounding."""
     figure = _figure("direction", "singular value / largest")
     for name, place, values in lines:
         figure.add_scatter(
@@ -228,7 +228,7 @@ def _histogram(
     legend: bool,
     shown: bool,
 ) -> None:
-    """An outline with steps at the bin edges: several lie over each other and stay readable. style: name, place, attack."""
+    """A stepped outline, readable where several overlap. style: name, place, attack."""
     (name, place, attack), rates = style, shares(values, ends)
     figure.add_scatter(
         x=ends.tolist(),

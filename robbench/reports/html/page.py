@@ -49,7 +49,7 @@ class Table:
 
 @dataclasses.dataclass(frozen=True)
 class Plot:
-    """A Plotly figure with a title, a text that says in words what it shows, a caption and, if it is short, its data."""
+    """A Plotly figure with a title, a description, a caption and, if it is short, its data."""
 
     kind: ClassVar[str] = "plot"
     title: str
@@ -138,7 +138,7 @@ def number(value: float | None, form: str = ".3g") -> Cell:
 
 
 def in_words(parts: Sequence[str]) -> str:
-    """What a figure shows, for those who do not see it: the first six parts, and how many more there are."""
+    """A figure's description for screen readers: its first six parts, and the number of others."""
     more = f"; and {len(parts) - _SPOKEN} more" if len(parts) > _SPOKEN else ""
     return "; ".join(parts[:_SPOKEN]) + more
 

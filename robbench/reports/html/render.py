@@ -78,5 +78,5 @@ def render(material: ReportData, found: list[Section], title: str) -> str:
 
 
 def _json(plot: Plot) -> Markup:
-    """A figure for a script element: Plotly escapes the brackets of tags, so no name in it ends the element."""
+    """A figure for a script element: Plotly escapes tags, so no name in it ends the element."""
     return Markup(plot.figure.to_json())

@@ -26,7 +26,7 @@ def validation(epochs: Sequence[Mapping[str, Any]], selected: Mapping[str, Any])
 
 
 def validation_lines(epochs: Sequence[Mapping[str, Any]], selected: Mapping[str, Any]) -> list[str]:
-    """The best and the last epoch's validation, a line each; which of them is the model is marked."""
+    """Validation of the best and the last epoch, a line each; the selected one is marked."""
     found = validation(epochs, selected)
     if not found or found["last"]["clean_accuracy"] is None:
         return []

@@ -105,8 +105,8 @@ def _attack_plan(plan: AttackPlan, store: Store, force: bool, listener: Listener
         stop.check()
     if not outcome.fresh:
         listener.say(
-            f"run {' '.join(plan.run_ids)} ({title}) is in the store already{_kept(plan, outcome)}; "
-            "nothing to do (--force runs it again)"
+            f"run {' '.join(plan.run_ids)} ({title}) is in the store already"
+            f"{_kept(plan, outcome)}; nothing to do (--force runs it again)"
         )
     found = []
     for n, (run, rows) in enumerate(zip(outcome.runs, checks, strict=True)):

@@ -73,13 +73,15 @@ def plan_gate(
         )
     if sorted(full_specs(plan.entries)) != sorted(json.loads(info["attack_params"])):
         raise UserError(
-            f"this robbench reads the attacks of run {info['run_id']} otherwise ({info['attack']}): run it again"
+            f"this robbench reads the attacks of run {info['run_id']} otherwise "
+            f"({info['attack']}): run it again"
         )
     split = plan.subject.split
     if sorted(split.ids.tolist()) != sorted(baseline.samples["sample_id"].to_pylist()):
         raise UserError(
-            f"the samples of {info['data']} are not those of the baseline {info['run_id']} (fingerprint {split.fingerprint()}, "
-            f"not {info['data_hash']}): mend the data or attack a new baseline"
+            f"the samples of {info['data']} are not those of the baseline {info['run_id']} "
+            f"(fingerprint {split.fingerprint()}, not {info['data_hash']}): "
+            "fix the data or attack a new baseline"
         )
     identity = {"gate": plan.identities[0], "baseline": info["run_id"], "order": seed}
     run_id, other = settled(Store(out), short_hash(identity), plan.subject.answers)
@@ -100,12 +102,13 @@ def _config(info: dict[str, Any], path: Path, batch_size: int | None) -> AttackC
     what = f"the baseline {info['run_id']}"
     if math.isinf(info["eps"]):
         raise UserError(
-            f"{what} has no budget, so every sample is to be searched to the end: attack, then give --candidate"
+            f"{what} has no budget, so every sample is to be searched to the end: "
+            "attack, then give --candidate"
         )
     if (seconds := info["max_time_s"]) is not None:
         raise UserError(
-            f"{what} had the time limit {time_text(seconds)}, which no second run repeats: attack it without one, or with "
-            "--max-queries"
+            f"{what} had the time limit {time_text(seconds)}, which no second run repeats: "
+            "attack it without one, or with --max-queries"
         )
     try:
         stored, specs = json.loads(info["config"]), json.loads(info["attack_params"])
@@ -118,10 +121,15 @@ def _config(info: dict[str, Any], path: Path, batch_size: int | None) -> AttackC
         ) from None
     given = {
         **{name: value for name, value in settings.items() if value is not None},
-        "attack": specs, "threat": [info["threat"]], "data": info["data"], "split": info["split"], "seed": info["seed"],
-        "max_queries": info["max_queries"], "batch_size": batch_size or stored.get("batch_size"),
+        "attack": specs,
+        "threat": [info["threat"]],
+        "data": info["data"],
+        "split": info["split"],
+        "seed": info["seed"],
+        "max_queries": info["max_queries"],
+        "batch_size": batch_size or stored.get("batch_size"),
         "replay": [str(path.absolute())] if sibling_table(path, "points").is_file() else [],
-    }  # fmt: skip
+    }
     return validate(
         AttackConfig, {name: value for name, value in given.items() if value is not None}, what
     )

@@ -12,7 +12,7 @@ from robbench.statistics.proportions import wilson
 
 
 def test_what_is_left_is_counted(add_run, handmade_rows):
-    """Samples that fell with at most x forwards and backwards are gone; the last value is robust accuracy."""
+    """Samples broken with at most x queries are gone; the last value is robust accuracy."""
     rows = handmade_rows()
     for i, row in enumerate(rows):
         row["n_forward"], row["n_backward"] = (i % 7 + 1, i % 5) if row["adversarial"] else (30, 20)

@@ -10,7 +10,7 @@ from robbench.statistics.proportions import wilson
 
 
 def test_a_line_has_every_budget_with_its_interval(add_run, handmade_rows):
-    """Counted from the samples: robust accuracy and Wilson's interval at each eps, clean accuracy at 0."""
+    """Counted from the samples: robust accuracy and Wilson's interval at each eps, clean at 0."""
     runs = [add_run(name * 12, eps=eps)[1] for name, eps in (("a", 0.05), ("b", 0.2))]
     rows = list(security_curves(runs).rows())
     stand = [

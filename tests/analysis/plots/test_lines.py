@@ -33,7 +33,7 @@ def plotted(*lines):
 
 
 def test_points_are_averaged_where_all_seeds_have_one():
-    """Mean and sample standard deviation at the common x; the name is what the seeds' names share."""
+    """Mean and sample standard deviation at the common x; the name is what the names share."""
     values = [[0.9, 0.5, 0.1], [0.8, 0.6, 0.4]]
     both = plotted(line([0, 1, 2], values[0]), line([0, 1, 2, 3], [*values[1], 0.0], seed=1))
     made = mean_over_seeds(both)
@@ -96,7 +96,7 @@ def test_a_long_line_is_thinned_to_some_of_its_own_points():
 
 
 def test_trainings_that_differ_in_their_seed_only_are_one_recipe():
-    """Any other setting and the architecture tell them apart; a run that does not say is refused."""
+    """Any other setting and the architecture distinguish them; a run without is refused."""
     info = {"run_id": "a", "model": "m", "loss": "ce", "train_seed": 1, "model_arch": "cnn"}
     one = training_of(info | {"train_config": '{"lr": 1, "seed": 1}'})
     same = training_of(info | {"train_config": '{"lr": 1, "seed": 2}', "train_seed": 2})

@@ -11,9 +11,14 @@ from robbench.core.errors import UserError
 
 def epochs(*values, robust=True):
     return [
-        {"epoch": i, "clean_accuracy": v, "robust_accuracy": v / 2 if robust else None, "train_loss": 2 - v}
+        {
+            "epoch": i,
+            "clean_accuracy": v,
+            "robust_accuracy": v / 2 if robust else None,
+            "train_loss": 2 - v,
+        }
         for i, v in enumerate(values, 1)
-    ]  # fmt: skip
+    ]
 
 
 def test_each_quantity_has_a_panel_with_every_epoch():

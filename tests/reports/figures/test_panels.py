@@ -1,4 +1,4 @@
-"""Panels as a reader sees them: a legend that covers nothing, names that fit, colours that differ."""
+"""Panels as seen: a legend that covers nothing, names that fit, colours that differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files of figures: formats, fonts, the same bytes each time, and nothing left behind in Matplotlib."""
+"""Files of figures: formats, fonts, the same bytes each time, no trace in Matplotlib."""
 
 from __future__ import annotations
 
@@ -23,9 +23,13 @@ def plotted(add_run):
     return security_curves(
         [
             add_run(name * 12, eps=eps, model=model, model_hash=model)[1]
-            for name, eps, model in (("a", 8 / 255, "ce"), ("b", 16 / 255, "ce"), ("c", 8 / 255, "at"))
+            for name, eps, model in (
+                ("a", 8 / 255, "ce"),
+                ("b", 16 / 255, "ce"),
+                ("c", 8 / 255, "at"),
+            )
         ]
-    )  # fmt: skip
+    )
 
 
 @pytest.mark.parametrize("kind", MAGIC)
@@ -104,7 +108,7 @@ def test_pgf_asks_for_tex(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize("kind", DRAW)
 def test_names_are_text_and_not_mathematics(plotted, kind, tmp_path):
-    """Dollars, backslashes, underscores, control and foreign signs: drawn without an error or a warning."""
+    """Dollars, backslashes, underscores, control and foreign signs: drawn without a warning."""
     name = "_$x^2$ \\alpha\n\x1b[2J \u4e2d\u6587 100%"
     line = replace(
         plotted.lines[0],

@@ -10,23 +10,48 @@ import pytest
 from robbench.analysis.gate import GateFinding, Note
 from robbench.analysis.gate_checks import MARGIN, ROBUST, GateCheck, Tolerances
 
-INFO = {"run_id": "0123456789ab", "model": "at", "data": "digits", "split": "test", "threat": "linf:0.15",
-        "attack": "pgd + apgd", "n_samples": 500, "status": "done", "model_hash": "x"}  # fmt: skip
+INFO = {
+    "run_id": "0123456789ab",
+    "model": "at",
+    "data": "digits",
+    "split": "test",
+    "threat": "linf:0.15",
+    "attack": "pgd + apgd",
+    "n_samples": 500,
+    "status": "done",
+    "model_hash": "x",
+}
 
 
 def make_check(decision: Any = "pass", **changes: Any) -> GateCheck:
     values: dict[str, Any] = {
-        "metric": ROBUST, "baseline": 0.6, "candidate": 0.55, "drop": 0.05, "low": 0.02, "high": 0.08, "tolerance": 0.1,
-        "decision": decision, "n": 500, "method": "exact", "lost": 40, "won": 15, "mcnemar_p": 0.001,
-    }  # fmt: skip
+        "metric": ROBUST,
+        "baseline": 0.6,
+        "candidate": 0.55,
+        "drop": 0.05,
+        "low": 0.02,
+        "high": 0.08,
+        "tolerance": 0.1,
+        "decision": decision,
+        "n": 500,
+        "method": "exact",
+        "lost": 40,
+        "won": 15,
+        "mcnemar_p": 0.001,
+    }
     return GateCheck(**values | changes)
 
 
 def make_finding(*checks: GateCheck, **changes: Any) -> GateFinding:
     values: dict[str, Any] = {
-        "checks": checks, "baseline": INFO, "candidate": INFO | {"model": "new", "run_id": "cdef00000000"},
-        "tolerances": Tolerances(), "seen": 500, "total": 500, "notes": [Note("same-weights")],
-    }  # fmt: skip
+        "checks": checks,
+        "baseline": INFO,
+        "candidate": INFO | {"model": "new", "run_id": "cdef00000000"},
+        "tolerances": Tolerances(),
+        "seen": 500,
+        "total": 500,
+        "notes": [Note("same-weights")],
+    }
     return GateFinding(**values | changes)
 
 

@@ -12,9 +12,18 @@ from robbench.analysis.gate_checks import MARGIN, GateCheck
 from robbench.reports.gate.words import sentence, sentences
 
 MEDIAN = {
-    "metric": MARGIN, "baseline": 3.0, "candidate": 2.5, "drop": 0.5, "low": 0.1, "high": 0.9,
-    "tolerance": 1.0, "lost": None, "won": None, "mcnemar_p": None, "method": "bootstrap",
-}  # fmt: skip
+    "metric": MARGIN,
+    "baseline": 3.0,
+    "candidate": 2.5,
+    "drop": 0.5,
+    "low": 0.1,
+    "high": 0.9,
+    "tolerance": 1.0,
+    "lost": None,
+    "won": None,
+    "mcnemar_p": None,
+    "method": "bootstrap",
+}
 
 
 @pytest.mark.parametrize(

@@ -76,8 +76,10 @@ def test_figures_fit(printed: Callable[..., list[str]], width: int) -> None:
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
 def test_the_self_test(printed: Callable[..., list[str]], width: int) -> None:
     """Who flagged a case, on several lines if need be; figures on both sides of the threshold."""
-    found = [{"severity": "error", "threshold": 0.5, "verdict": "pass"} | {"check": f"check-{i}"}
-             for i in range(12)]  # fmt: skip
+    found = [
+        {"severity": "error", "threshold": 0.5, "verdict": "pass"} | {"check": f"check-{i}"}
+        for i in range(12)
+    ]
     good = [each | {"figure": 0.25} for each in found]
     bad = [each | {"figure": 0.75, "verdict": "fail"} for each in found]
     names = [each["check"] for each in found]

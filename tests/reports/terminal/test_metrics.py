@@ -18,8 +18,13 @@ INFO = {
     "run_id": "aaaa11111111",
 }
 MARGIN = {
-    "norm": "linf", "reach": 0.25, "median_low": 0.1, "censored": 3, "samples": 40, "runs": ["a"],
-}  # fmt: skip
+    "norm": "linf",
+    "reach": 0.25,
+    "median_low": 0.1,
+    "censored": 3,
+    "samples": 40,
+    "runs": ["a"],
+}
 MEASURES = [
     Measure("accuracy", "clean", "test", 0.9),
     Measure("accuracy", "worst", "test", 0.25),

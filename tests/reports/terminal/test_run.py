@@ -18,12 +18,27 @@ AddRun = Callable[..., tuple[Path, Run]]
 Printed = Callable[..., list[str]]
 FLAG = json.dumps([{"name": "loss-gap", "text": "the loss [misleads]"}])
 CHECK = {
-    "subject": "aaaa11111111", "run_id": "aaaa11111111", "model": "ce", "check": "random",
-    "family": "budget", "severity": "error", "verdict": "fail", "figure": 0.5, "threshold": 0.1,
-    "text": "noise finds more", "source": "x", "evidence": [1], "n_samples": 4, "n_forward": 1,
-    "n_backward": 0, "automatic": True, "model_hash": "x", "data": "digits", "split": "test",
+    "subject": "aaaa11111111",
+    "run_id": "aaaa11111111",
+    "model": "ce",
+    "check": "random",
+    "family": "budget",
+    "severity": "error",
+    "verdict": "fail",
+    "figure": 0.5,
+    "threshold": 0.1,
+    "text": "noise finds more",
+    "source": "x",
+    "evidence": [1],
+    "n_samples": 4,
+    "n_forward": 1,
+    "n_backward": 0,
+    "automatic": True,
+    "model_hash": "x",
+    "data": "digits",
+    "split": "test",
     "threat": "linf:0.1",
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -95,7 +110,7 @@ def test_without_a_budget_there_is_a_distance_and_no_robust_accuracy(
 def test_the_list_groups_runs_by_what_they_share(
     tmp_path: Path, add_run: AddRun, printed: Printed
 ) -> None:
-    """A table for each threat, a line for each run; without a budget there is no robust accuracy."""
+    """A table for each threat, a line per run; without a budget no robust accuracy."""
     add_run("aaaa11111111")
     add_run("bbbb22222222", model="at")
     add_run("cccc33333333", eps=float("inf"), threat="linf:inf")

@@ -22,7 +22,10 @@ from robbench.store.store import Store
 from robbench.tasks.attack.session import AttackSession
 from robbench.tasks.gate.plan import random_order
 
-ATTACK = "attack ce at --attack pgd:steps=4 --attack apgd:steps=6 --threat linf:0.1 --limit 240 --store-points --out"
+ATTACK = (
+    "attack ce at --attack pgd:steps=4 --attack apgd:steps=6 --threat linf:0.1 --limit 240 "
+    "--store-points --out"
+)
 GATE = "gate --max-drop 3 -b 16 --json"
 
 
@@ -107,7 +110,8 @@ def test_verdicts_and_decision_are_those_of_a_whole_attack(cli: Callable, out: P
     done = cli(f"{GATE} --these-samples --baseline {base} --model ce --out", out)
     found = done.json
     whole = cli(
-        f"attack ce --attack pgd:steps=4 --attack apgd:steps=6 --threat linf:0.1 --limit 240 --replay {base} --json --out",
+        "attack ce --attack pgd:steps=4 --attack apgd:steps=6 --threat linf:0.1 --limit 240 "
+        f"--replay {base} --json --out",
         out,
     ).json["rows"][0]["run_id"]
     theirs = {row["sample_id"]: row for row in gate_rows(out, whole)[1]}

@@ -1,4 +1,4 @@
-"""The sections that come from the runs themselves: the comparison, security curves, classes and cost."""
+"""Sections from the runs alone: comparison, security curves, classes and cost."""
 
 from __future__ import annotations
 
@@ -178,7 +178,8 @@ def per_class(material: ReportData) -> Section:
             f"{data} {split}, {norm}",
             f"Heat map of robust accuracy by class. {words}.",
             figures.heat_map(names, classes, rates),
-            caption=f"The smallest class has {few} samples: one more or less is {100 / few:.1f} points.",
+            caption=f"The smallest class has {few} samples: "
+            f"one more or less is {100 / few:.1f} points.",
             height=120 + ROW_PIXELS * len(names),
             data=table if len(classes) <= _MOST_CLASSES else None,
         )

@@ -32,7 +32,7 @@ def gallery(material: ReportData) -> Section:
 
 
 def png(image: NDArray[np.floating[Any]]) -> str:
-    """A data address of an image [1 or 3,H,W] with values in [0,1] as PNG, at most 128 pixels a side."""
+    """A data URI of an image [1 or 3,H,W] in [0,1] as PNG, at most 128 pixels a side."""
     from PIL import Image
 
     pixels = np.round(np.clip(image, 0, 1) * 255).astype(np.uint8)
