@@ -43,8 +43,8 @@ def baseline(
 ) -> None:
     """Set or show the reference run of an output folder.
 
-    Of the runs that a nightly job leaves, set takes the latest. A gate refuses the baseline once its
-    files have changed.
+    Of the runs that a nightly job leaves, set takes the latest. A gate refuses the baseline once
+    its files have changed.
 
     Example: robbench baseline set at
     """
@@ -62,8 +62,8 @@ def baseline(
         set_baseline(store, run, branch)
     elif run is not None:
         raise UserError(
-            "robbench baseline show takes no run: there is one baseline in an output folder, and one "
-            "for each --branch"
+            "robbench baseline show takes no run: there is one baseline in an output folder, "
+            "and one for each --branch"
         )
     info = read_run(find_baseline(store, None, branch), ("sample_id",)).info
     entry: dict[str, Any] = read_baseline(store, branch) or {}

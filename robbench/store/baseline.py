@@ -1,7 +1,7 @@
 """The reference run of an output folder, identified by the content of its files.
 
-ROOT/results/baseline.json names the run and has the SHA-256 of each of its files; that of a branch is
-ROOT/results/baselines/<branch>.json.
+ROOT/results/baseline.json names the run and has the SHA-256 of each of its files; that of a branch
+is ROOT/results/baselines/<branch>.json.
 """
 
 from __future__ import annotations

@@ -181,7 +181,10 @@ def gh(tmp_path: Path) -> Path:
     ],
 )
 def test_the_comment(runner: Callable[..., int], gh: Path, answer: str, asked: str) -> None:
-    """The first run makes a comment, later ones replace it; without the right to, the step still passes."""
+    """The first run makes a comment, later ones replace it.
+
+    Without the right to, the step still passes.
+    """
     step = read(ACTION)["runs"]["steps"][-1]
     (gh / "gate.md").write_text("### robbench gate: pass\n")
     (gh / "answer").write_text(answer)

@@ -155,7 +155,7 @@ def test_of_the_runs_of_a_nightly_job_the_latest(tmp_path: Path, stored: Any) ->
 
 
 def test_branches_have_one_each(store: Store) -> None:
-    """Beside the usual one, whatever a branch is called; a branch without one says which have one."""
+    """Beside the usual one, under any branch name; a branch without one says which have one."""
     set_baseline(store, "at", "feature/x")
     assert find_baseline(store, None, "feature/x").stem == "bbbb"
     assert find_baseline(store, None).stem == "aaaa"

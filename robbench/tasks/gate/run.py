@@ -32,9 +32,9 @@ def gate(
 ) -> GateFinding:
     """Compare a finished run, or a model attacked for at most `seconds`, with the baseline.
 
-    baseline: None is the one that is set, for `branch` if given. Raises UserError for runs that must not be compared or
-    repeated, Stopped after a signal; what was decided of a model is kept, and the same call goes on
-    from there.
+    baseline: None is the one that is set, for `branch` if given. Raises UserError for runs that
+    must not be compared or repeated, Stopped after a signal; what was decided of a model is kept,
+    and the same call goes on from there.
     """
     if candidate is not None and model is None:
         return gate_runs(Store(out), baseline, candidate, tolerances, branch=branch)

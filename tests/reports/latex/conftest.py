@@ -30,7 +30,7 @@ def _cells(line: str) -> list[str]:
 
 
 def _parse(text: str) -> Table:
-    """Fails unless braces, mathematics and environments are balanced and every line has all cells."""
+    """Fails unless braces, maths and environments are balanced and every line has all cells."""
     comments = [line for line in text.splitlines() if line.startswith("%")]
     body = "\n".join(line for line in text.splitlines() if not line.startswith("%"))
     bare = re.sub(r"\\[\\&%$#_{}]", "", body)
@@ -40,8 +40,11 @@ def _parse(text: str) -> Table:
         assert depth >= 0
     assert depth == 0
     assert re.findall(r"\\(begin|end)\{(\w+)\}", body) == [
-        ("begin", "table"), ("begin", "tabular"), ("end", "tabular"), ("end", "table")
-    ]  # fmt: skip
+        ("begin", "table"),
+        ("begin", "tabular"),
+        ("end", "tabular"),
+        ("end", "table"),
+    ]
     # Matplotlib knows the mathematics of TeX that we use, and refuses what it does not.
     formulas = re.findall(r"(?<!\\)\$(.*?)(?<!\\)\$", body)
     assert bare.count("$") == 2 * len(formulas)

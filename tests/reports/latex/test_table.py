@@ -1,4 +1,4 @@
-"""LaTeX tables: well formed, with the numbers of the rows, and what all rows share in the caption."""
+"""LaTeX tables: well formed, the rows' numbers, and what all rows share in the caption."""
 
 from __future__ import annotations
 
@@ -15,8 +15,17 @@ from robbench.reports.latex.table import pivot_to_latex, to_latex
 @pytest.fixture
 def runs(stored, make_samples):
     """Ce and at under two budgets of linf, and at under one of l2."""
-    small, l2 = {"eps": 8 / 255, "threat": "linf:8/255"}, {"norm": "l2", "eps": 0.5, "threat": "l2:0.5"}  # fmt: skip
-    facts = [("ce", 0.7, {}), ("at", 0.1, {}), ("ce", 0.5, small), ("at", 0.05, small), ("at", 0.2, l2)]  # fmt: skip
+    small, l2 = (
+        {"eps": 8 / 255, "threat": "linf:8/255"},
+        {"norm": "l2", "eps": 0.5, "threat": "l2:0.5"},
+    )
+    facts = [
+        ("ce", 0.7, {}),
+        ("at", 0.1, {}),
+        ("ce", 0.5, small),
+        ("at", 0.05, small),
+        ("at", 0.2, l2),
+    ]
     return [
         stored(f"{i}" * 12, make_samples(300, 5, share), model=model, age=i, **more)
         for i, (model, share, more) in enumerate(facts)
@@ -28,8 +37,15 @@ def seeds(stored, make_samples):
     """Two recipes with three training seeds each, two budgets."""
     return [
         stored(
-            f"{i:012d}", make_samples(200, i, share + 0.02 * seed), model=f"{loss}-s{seed}", loss=loss, age=i,
-            train_seed=seed, train_config=json.dumps({"loss": loss, "seed": seed}), threat=f"linf:{eps}", eps=eps,
+            f"{i:012d}",
+            make_samples(200, i, share + 0.02 * seed),
+            model=f"{loss}-s{seed}",
+            loss=loss,
+            age=i,
+            train_seed=seed,
+            train_config=json.dumps({"loss": loss, "seed": seed}),
+            threat=f"linf:{eps}",
+            eps=eps,
         )
         for i, (loss, share, seed, eps) in enumerate(
             (loss, share, seed, eps)
@@ -37,19 +53,27 @@ def seeds(stored, make_samples):
             for seed in range(3)
             for eps in (0.1, 0.2)
         )
-    ]  # fmt: skip
+    ]
 
 
 def test_cells_are_the_rows_numbers(runs, parse):
-    """Percents with Wilson's bounds in brackets, margins, the paired difference with its p value, cost."""
+    """Percents with Wilson's bounds in brackets, margins, paired difference with p, cost."""
     rows = compare(runs[:2])
     table = parse(to_latex(rows))
     assert table.lines[0] == [
-        "Model", r"Clean (\%)", r"Robust (\%)", r"Adv.\ ratio (\%)", "Median margin", "Difference", "F+B"
-    ]  # fmt: skip
+        "Model",
+        r"Clean (\%)",
+        r"Robust (\%)",
+        r"Adv.\ ratio (\%)",
+        "Median margin",
+        "Difference",
+        "F+B",
+    ]
     for cells, row in zip(table.lines[1:], rows, strict=True):
         robust = f"{100 * row['robust_accuracy']:.1f}"
-        bounds = f"[{100 * row['robust_accuracy_low']:.1f}, {100 * row['robust_accuracy_high']:.1f}]"  # fmt: skip
+        bounds = (
+            f"[{100 * row['robust_accuracy_low']:.1f}, {100 * row['robust_accuracy_high']:.1f}]"
+        )
         number = rf"$\mathbf{{{robust}}}$" if row["best"] else f"${robust}$"
         assert cells[0] == row["model"]
         assert cells[1] == f"${100 * row['clean_accuracy']:.1f}$"
@@ -66,10 +90,12 @@ def test_what_all_rows_share_is_said_once(runs, parse):
     table = parse(to_latex(compare(runs[2:4])))
     assert table.caption.startswith(
         r"Robustness on digits test (300 samples) under $\ell_\infty$, $\varepsilon = 8/255$ by "
-        r"\texttt{pgd:steps=10}. Brackets: Wilson interval, 95\,\%. Difference: in points, to the first row, "
+        r"\texttt{pgd:steps=10}. Brackets: Wilson interval, 95\,\%. Difference: in points, "
+        r"to the first row, "
     )
     assert table.caption.endswith(
-        r"Bold: the best, where the exact McNemar test (Holm) tells it from every other, $p \leq 0.05$."
+        r"Bold: the best, where the exact McNemar test (Holm) tells it from every other, "
+        r"$p \leq 0.05$."
     )
     assert table.comments == ["% needs in the preamble:", r"% \usepackage{booktabs}"]
 
@@ -119,8 +145,11 @@ def test_budgets_in_columns_stand_below_their_norm(runs, parse):
     text = pivot_to_latex(found)
     table = parse(text)
     assert table.lines[0] == [
-        "", "", *[r"\multicolumn{2}{c}{Robust (\%), $\ell_\infty$}"] * 2, r"\multicolumn{1}{c}{Robust (\%), $\ell_2$}"
-    ]  # fmt: skip
+        "",
+        "",
+        *[r"\multicolumn{2}{c}{Robust (\%), $\ell_\infty$}"] * 2,
+        r"\multicolumn{1}{c}{Robust (\%), $\ell_2$}",
+    ]
     assert r"\cmidrule(lr){3-4} \cmidrule(lr){5-5}" in text
     assert table.lines[1] == ["Model", r"Clean (\%)", "$8/255$", "$0.15$", "$0.5$"]
     assert [cells[0] for cells in table.lines[2:]] == ["ce", "at"]
@@ -148,7 +177,12 @@ def test_other_attacks_and_data_are_said(runs, stored, make_samples, parse):
     other = stored("9" * 12, make_samples(300, 6, 0.3), model="at", data="mnist", attack="fgsm")
     table = parse(pivot_to_latex(pivot(compare([*runs, other]))))
     assert r"Attacks: \texttt{pgd:steps=10; fgsm}." in table.caption
-    assert [cells[1] for cells in table.lines[1:]] == ["Data", "digits test", "digits test", "mnist test"]  # fmt: skip
+    assert [cells[1] for cells in table.lines[1:]] == [
+        "Data",
+        "digits test",
+        "digits test",
+        "mnist test",
+    ]
 
 
 def test_what_speaks_against_a_number_is_a_comment(stored, make_samples, parse):
