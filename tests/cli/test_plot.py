@@ -46,7 +46,7 @@ def test_what_is_wrong_is_one_line(cli, stored, tmp_path):
 
 
 def test_what_speaks_against_a_run_is_said(cli, stored, make_samples, tmp_path):
-    """Unfinished samples, and a row that claims other numbers than its samples: the figure has those of the samples."""
+    """Unfinished samples, and a row that contradicts its samples: the figure has the latter."""
     rows = make_samples(50, 1)
     for row in rows[:5]:
         row["status"] = 3
@@ -69,7 +69,8 @@ def test_it_starts_without_torch_and_pandas(spawn, stored, tmp_path):
 import sys
 from robbench.cli.app import run
 code = run(sys.argv[1:])
-print("heavy", sorted({"torch", "pandas", "scipy", "sklearn", "matplotlib.pyplot"} & {*sys.modules}))
+large = {"torch", "pandas", "scipy", "sklearn", "matplotlib.pyplot"}
+print("heavy", sorted(large & {*sys.modules}))
 sys.exit(code)
 """
     words = ("plot", "curves", "-o", tmp_path / "c.svg", "--out", tmp_path)
@@ -82,5 +83,8 @@ def test_one_file_is_not_both(cli, stored, tmp_path):
     """The numbers would replace the figure."""
     stored("aaaa11111111")
     done = cli("plot curves -o a.pdf --csv a.pdf --out", tmp_path, cwd=tmp_path)
-    assert (done.code, done.err) == (2, "error: a.pdf cannot be both the figure and its numbers: name two files\n")  # fmt: skip
+    assert (done.code, done.err) == (
+        2,
+        "error: a.pdf cannot be both the figure and its numbers: name two files\n",
+    )
     assert not (tmp_path / "a.pdf").exists()
