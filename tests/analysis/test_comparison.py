@@ -270,10 +270,19 @@ def _check(run_id: str, verdict: str, severity: str, automatic: bool) -> dict[st
     """A row of the checks table."""
     words = dict.fromkeys(("model", "model_hash", "data", "split", "threat", "text", "source"), "x")
     return words | {
-        "subject": run_id, "run_id": run_id, "check": "eps", "family": "rows", "severity": severity,
-        "verdict": verdict, "automatic": automatic, "checked_at": datetime(2026, 1, 1),
-        "evidence": [], "n_samples": 1, "n_forward": 0, "n_backward": 0,
-    }  # fmt: skip
+        "subject": run_id,
+        "run_id": run_id,
+        "check": "eps",
+        "family": "rows",
+        "severity": severity,
+        "verdict": verdict,
+        "automatic": automatic,
+        "checked_at": datetime(2026, 1, 1),
+        "evidence": [],
+        "n_samples": 1,
+        "n_forward": 0,
+        "n_backward": 0,
+    }
 
 
 class TestForms:
@@ -324,8 +333,12 @@ class TestForms:
         assert not any(word in plain for word in ("prec", "seed", "audit"))
         stored("dddd11111111", make_samples(300, 5, 0.1), model="new", age=200, precision="bf16")
         store = Store(three)
-        checks = {"aaaaaaaaaaaa": ("pass", "error", False), "bbbbbbbbbbbb": ("pass", "error", True),
-                  "cccccccccccc": ("fail", "info", False), "dddd11111111": ("fail", "error", True)}  # fmt: skip
+        checks = {
+            "aaaaaaaaaaaa": ("pass", "error", False),
+            "bbbbbbbbbbbb": ("pass", "error", True),
+            "cccccccccccc": ("fail", "info", False),
+            "dddd11111111": ("fail", "error", True),
+        }
         for run_id, (verdict, severity, automatic) in checks.items():
             store.write_checks(run_id, [_check(run_id, verdict, severity, automatic)])
         rows = cli("compare --json --out", three).json["rows"]
