@@ -11,7 +11,7 @@ _WHERE = {"clean": "clean inputs", "worst": "worst points"}
 
 
 def margins(plotted: Plotted, width: float) -> Figure:
-    """The share of samples with a smaller logit margin, clean above worst; 0 is where errors end."""
+    """The share of samples with a smaller logit margin, clean above worst; errors end at 0."""
     figure = stacked(plotted, width, 0.42, symbols=False)
     for ax, panel in zip(
         figure.axes, dict.fromkeys(line.panel for line in plotted.lines), strict=True

@@ -78,7 +78,7 @@ def test_one_line_needs_no_legend():
 
 @pytest.mark.parametrize("kind", DRAW)
 def test_the_width_is_as_asked(kind):
-    """In inches, for any number of lines; over two columns a figure is not as tall as it is wide."""
+    """In inches, for any number of lines; over two columns it is wider than tall."""
     figure = draw(plotted(kind, 3), 6.75).figure
     assert figure.get_figwidth() == 6.75
     assert figure.get_figheight() < 6.75
