@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from robbench.analysis.gate import GateFinding
 from robbench.analysis.gate_checks import Tolerances
-from robbench.api.progress import Log, Progress, interruptible, log, silent
+from robbench.api.progress import Log, Progress, interruptible, silent
 from robbench.api.results import Names, several
 from robbench.api.runs import given, seconds
 from robbench.api.specs import (
@@ -25,15 +25,13 @@ from robbench.api.specs import (
 )
 from robbench.api.wording import pythonic
 from robbench.catalogue.recipes import read_recipe
-from robbench.core.device import find_device
 from robbench.core.errors import UserError
 from robbench.core.limits import parse_time
 from robbench.core.spec import validate
-from robbench.store.store import Store
 from robbench.tasks.check.run import check as check_target
 from robbench.tasks.gate.run import gate as decide
-from robbench.tasks.measure import TRAIN_SAMPLES, Measurer
-from robbench.tasks.measure import measure as measure_runs
+from robbench.tasks.measure.observer import TRAIN_SAMPLES
+from robbench.tasks.measure.run import measure as measure_runs
 from robbench.tasks.train.config import TrainConfig
 from robbench.tasks.train.listen import run_training
 from robbench.tasks.train.plan import plan_training
@@ -128,11 +126,17 @@ def measure(
     """
     import pandas as pd
 
-    measurer = Measurer(
-        Store(out), find_device(device), folder(data_dir), download, train_samples, log.info
+    found = measure_runs(
+        several(runs),
+        model=model,
+        train_samples=train_samples,
+        out=Path(out),
+        device=device,
+        data_dir=folder(data_dir),
+        download=download,
+        force=force,
+        listener=Log(progress or silent),
     )
-    paths, listener = measurer.store.find_local(several(runs)), Log(progress or silent)
-    found = measure_runs(paths, measurer, model=model, force=force, listener=listener)
     return pd.DataFrame(
         [
             {

@@ -13,7 +13,7 @@ from robbench.cli.options import option
 from robbench.cli.reporter import Reporter, print_json, print_rich, reported
 
 if TYPE_CHECKING:
-    from robbench.tasks.measure import Measured
+    from robbench.tasks.measure.measurer import Measured
 
 WHAT = "What to measure"
 Runs = Annotated[
@@ -62,14 +62,21 @@ def measure(
 
     Example: robbench measure ce at
     """
-    from robbench.core.device import find_device
     from robbench.store.store import Store
-    from robbench.tasks.measure import Measurer
-    from robbench.tasks.measure import measure as run
+    from robbench.tasks.measure.run import measure as measure_runs
 
     reporter, store = Reporter(quiet=quiet, verbose=verbose), Store(out)
-    measurer = Measurer(store, find_device(device), data_dir, download, train_samples, reporter.say)
-    found = run(store.find_local(runs), measurer, model=model, force=force, listener=reporter)
+    found = measure_runs(
+        runs,
+        model=model,
+        train_samples=train_samples,
+        out=out,
+        device=device,
+        data_dir=data_dir,
+        download=download,
+        force=force,
+        listener=reporter,
+    )
     if as_json:
         print_json(
             "robbench.measure/1", rows=[row for measured in found for row in describe(measured)]

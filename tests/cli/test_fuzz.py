@@ -77,7 +77,7 @@ def _no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
         "check.run.check_rows",
         "gate.candidate.GateJob",
-        "measure.Measurer._look_at_clean",
+        "measure.observer.Observer.clean",
         "train.listen.train",
         "attack.run.attack",
     ):

@@ -20,7 +20,9 @@ from robbench.tasks.attack.session import AttackSession
 from robbench.tasks.attack.shard_writer import ShardWriter
 from robbench.tasks.check.after import check_after
 from robbench.tasks.listener import Bar, Listener
-from robbench.tasks.measure import Measured, Measurer, measure_run
+from robbench.tasks.measure.measurer import Measured, Measurer
+from robbench.tasks.measure.observer import Observer
+from robbench.tasks.measure.run import measure_run
 from robbench.tasks.signals import StopFlag, stop_flag
 
 
@@ -53,7 +55,8 @@ def attack(
     hears = listener or Listener()
     found = [one for plan in plans for one in _attack_plan(plan, store, force, hears)]
     attacked(found)
-    measurer = Measurer(store, plans[0].device, data_dir, download, say=hears.say)
+    observer = Observer(plans[0].device, data_dir, download)
+    measurer = Measurer(store, observer, say=hears.say)
     return [
         one._replace(
             measured=measure_run(
