@@ -42,7 +42,7 @@ UNDATED: dict[str, dict[str, Any]] = {
     "pgf": {},
 }
 """The formats, and what keeps the day out of their files: the same data give the same bytes."""
-TEX = ("pdflatex", "xelatex", "lualatex")
+TEX = ("xelatex", "lualatex", "pdflatex")
 
 
 @dataclass(frozen=True)

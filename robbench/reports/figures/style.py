@@ -80,6 +80,7 @@ RC: dict[str, Any] = {
     "savefig.dpi": 300,
     "pdf.fonttype": 42,  # TrueType: publishers refuse Type 3
     "ps.fonttype": 42,
+    "pgf.rcfonts": False,  # those of the paper
     "svg.fonttype": "path",
     "svg.hashsalt": "robbench",  # the same data, the same file
     "path.simplify": False,

@@ -100,7 +100,7 @@ def test_other_files_are_refused(name, tmp_path):
 def test_pgf_asks_for_tex(monkeypatch, tmp_path):
     """Matplotlib measures texts with it; where there is none one line says so."""
     monkeypatch.setattr("shutil.which", lambda name: None)
-    with pytest.raises(UserError, match="none of pdflatex, xelatex, lualatex is installed"):
+    with pytest.raises(UserError, match="none of xelatex, lualatex, pdflatex is installed"):
         require_figure(tmp_path / "f.pgf")
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
     assert require_figure(tmp_path / "f.pgf") == "pgf"
