@@ -56,6 +56,7 @@ def evaluate(
     max_queries: int | None = None,
     device: str | None = None,
     data_dir: Path | str | None = None,
+    download: bool = False,
     out: Path | str | None = None,
     force: bool = False,
     progress: Progress | None = None,
@@ -66,7 +67,7 @@ def evaluate(
     evaluation mode; its weights, modes, gradients and device are left as they were.
     images, labels: tensors or arrays, uint8 (0 to 255) or floats in [0,1], with one class number
     each; or a Dataset or DataLoader of such pairs; or the name of a data set such as `cifar10`,
-    with its `split`.
+    with its `split`, fetched where it is not there and `download` says so.
     threat: such as `linf:8/255`, `l2:0.5`, or `l2:inf` for the smallest perturbation.
     attack: a spec such as `apgd:steps=50`, a cascade, a TOML file, an attack of your own
     (an object or its class), or a list of these, which form one worst case per sample.
@@ -107,7 +108,7 @@ def evaluate(
             if labels is not None:
                 raise UserError(f"the data set {images} has its labels itself: leave out labels")
             folder = None if data_dir is None else Path(data_dir)
-            samples = load(images, split, data_dir=folder, limit=config.limit)
+            samples = load(images, split, data_dir=folder, limit=config.limit, download=download)
         else:
             found = read_samples(images, labels)
             names = _class_names(classes, found, module, where)

@@ -186,3 +186,21 @@ def test_uint8_images_and_class_names(trained_net):
         trained_net, images, labels, "linf:8/255", "fgsm", classes=list("abcdefghij")
     )
     assert len(found) == 12
+
+
+@pytest.mark.parametrize("download", [False, True])
+def test_a_data_set_is_fetched_only_where_it_is_asked_for(
+    trained_net, monkeypatch, tmp_path, download
+):
+    """As by the command: without `download` the error says so in Python's words."""
+    asked = []
+
+    def fetch(*args, download, **kwargs):
+        asked.append(download)
+        raise OSError("no network")
+
+    monkeypatch.setattr("torchvision.datasets.MNIST", fetch)
+    with pytest.raises(robbench.RunError if download else UserError) as raised:
+        robbench.evaluate(trained_net, "mnist", data_dir=tmp_path, download=download)
+    assert asked == ([True] if download else [])
+    assert ("add download=True" in str(raised.value)) is not download

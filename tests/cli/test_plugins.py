@@ -265,10 +265,11 @@ def test_a_loss_that_raises(cli, private, tmp_path):
     )
 
 
-def test_default_name_of_a_private_loss(cli, private, tmp_path):
+@pytest.mark.parametrize("module", ["my_private", "_private", "__private__"])
+def test_default_name_of_a_private_loss(cli, private, tmp_path, module):
     """Without --name a private loss gives a model name that is a valid folder name."""
-    folder = private("my_private", PRIVATE)
-    done = cli("train --loss my_private:Squared --dry-run --out", tmp_path / "S", cwd=folder)
+    folder = private(module, PRIVATE)
+    done = cli(f"train --loss {module}:Squared --dry-run --out", tmp_path / "S", cwd=folder)
     assert done.code == 0, done.err
     assert done.json["name"].replace("-", "").replace("_", "").isalnum()
 

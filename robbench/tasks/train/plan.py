@@ -152,7 +152,7 @@ def _require_fit(loss: Loss, config: TrainConfig) -> None:
 def _model_name(name: str | None, loss: str) -> str:
     """The name of the model, by default made from the loss. Raises UserError for a bad one."""
     if name is None:
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", loss).strip("-")
+        name = re.sub(r"[^A-Za-z0-9._-]+", "-", loss).lstrip("-._").rstrip("-")
     if len(name) > LONGEST_NAME:
         raise UserError(
             f"model name '{name[:40]}...' has {len(name)} characters; "
