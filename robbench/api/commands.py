@@ -160,6 +160,7 @@ def check(
     target: str,
     *,
     source: str | None = None,
+    model: str | None = None,
     threat: str | None = None,
     data: str | None = None,
     split: str | None = None,
@@ -175,8 +176,9 @@ def check(
 
     Returns one row per check: `verdict` is pass, fail, unclear or skipped; `.attrs["failed"]` says
     whether one of severity error failed, where the command ends with 1. source: a model to
-    transfer from. limit: how many samples are asked about. Raises UserError for a target that is
-    neither a run nor a model, and where model or data have changed since the run.
+    transfer from. model: that of the run, if it is no longer under its name in `out`. limit: how
+    many samples are asked about. Raises UserError for a target that is neither a run nor a model,
+    and where model or data have changed since the run.
     """
     import pandas as pd
 
@@ -185,6 +187,7 @@ def check(
         target,
         given(threat=threats, data=data, split=split, seed=seed, limit=limit),
         source=source,
+        model=model,
         out=Path(out),
         device=device,
         data_dir=folder(data_dir),

@@ -40,6 +40,15 @@ Source = Annotated[
         help="To transfer from (default: a small one trained for it).",
     ),
 ]
+Model = Annotated[
+    str | None,
+    option(
+        "--model",
+        panel=WHAT,
+        metavar="NAME|PATH",
+        help="The run's model, if it is no longer under its name in the output folder.",
+    ),
+]
 Threat = Annotated[
     list[str] | None,
     option(
@@ -65,6 +74,7 @@ def check(
     target: Target = None,
     self_test: SelfTest = False,
     source: Source = None,
+    model: Model = None,
     threat: Threat = None,
     data: Data = None,
     split: Split = None,
@@ -85,7 +95,7 @@ def check(
     """
     reporter = Reporter(quiet=quiet, verbose=verbose)
     if self_test:
-        if target or source or threat or data or split or limit:
+        if target or source or model or threat or data or split or limit:
             raise UserError(
                 "--self-test makes its own models and takes the embedded digits: give it alone"
             )
@@ -101,6 +111,7 @@ def check(
         target,
         {name: value for name, value in given.items() if value not in (None, [])},
         source=source,
+        model=model,
         out=out,
         device=device,
         data_dir=data_dir,

@@ -35,15 +35,23 @@ def fail(message: str, code: int) -> typer.Exit:
     return typer.Exit(code)
 
 
+def _first_cause(error: BaseException) -> BaseException | None:
+    """The exception that one of robbench's tells of; None for none, or a chain that is a circle."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while isinstance(cause, RobbenchError) and id(cause) not in seen:
+        seen.add(id(cause))
+        cause = cause.__cause__
+    return None if isinstance(cause, RobbenchError) else cause
+
+
 def error_line(error: BaseException) -> tuple[str, int]:
     """One line about an exception, and its exit code.
 
     2: bad input, the user's own code included. 3: a fault of the machine or of ours.
     """
     if isinstance(error, RobbenchError):
-        cause = error.__cause__
-        while isinstance(cause, RobbenchError):
-            cause = cause.__cause__
+        cause = _first_cause(error)
         if cause is not None and (whose := culprit(cause)):
             return f"{error} ({whose.place})", 2
         return str(error), error.exit_code

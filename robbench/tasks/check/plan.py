@@ -65,6 +65,7 @@ def plan_check(
     config: AttackConfig,
     source: str | None,
     *,
+    model: str | None,
     alone: bool,
     store: Store,
     device: str,
@@ -73,7 +74,8 @@ def plan_check(
 ) -> CheckPlan:
     """What a user means: a run (its id, its file, the latest of a model), or a model.
 
-    It is always a model when `alone`. Raises UserError for what is neither, and where the model or
+    It is always a model when `alone`; `model` is where a run's model is, if not under its name.
+    Raises UserError for what is neither, and where the model or
     the data are no longer those of the run.
     """
     where = find_device(device)
@@ -83,16 +85,21 @@ def plan_check(
 
     run_path = None if alone else _find_run(text, store)
     if run_path is None:
+        if model is not None:
+            raise UserError(
+                f"model {model} would be that of a run, and '{text}' is none; robbench runs lists "
+                "them"
+            )
         try:
             subject, data = find(text, dataclasses.replace(config, limit=config.limit or SLICE))
         except UserError as error:
-            raise (
-                error if alone else UserError(f"'{text}' is no run; as a model: {error}")
-            ) from error
+            if alone:
+                raise
+            raise UserError(f"'{text}' is no run; as a model: {error}") from error
         plan = CheckPlan(subject, _one_threat(config.threat, data, subject), data, config.seed)
     else:
-        with names_from(run_path):
-            plan = _of_run(run_path, find)
+        with names_from(run_path, model):
+            plan = _of_run(run_path, model, find)
     if source:
         other = validate(
             AttackConfig,
@@ -122,7 +129,9 @@ def _find_run(text: str, store: Store) -> Path | None:
         return None
 
 
-def _of_run(path: Path, find: Callable[[str, AttackConfig], tuple[Subject, str]]) -> CheckPlan:
+def _of_run(
+    path: Path, model: str | None, find: Callable[[str, AttackConfig], tuple[Subject, str]]
+) -> CheckPlan:
     run = read_run(path)
     info, settings = run.info, json.loads(run.info["config"])
     # Or checks would skip what they cannot build.
@@ -133,9 +142,10 @@ def _of_run(path: Path, find: Callable[[str, AttackConfig], tuple[Subject, str]]
         "run",
     )
     try:
-        subject, data = find(attacked_model(info), config)
+        subject, data = find(model or attacked_model(info), config)
     except UserError as error:
-        raise UserError(f"the model of run {info['run_id']} cannot be had: {error}") from error
+        elsewhere = "" if model else "; if the model was moved, give its place with --model"
+        raise UserError(f"run {info['run_id']}: {error}{elsewhere}") from error
     subject = of_run(subject, info, run.samples["sample_id"].to_pylist())
     for what, now, then in (
         ("model", subject.hash, info["model_hash"]),

@@ -44,6 +44,7 @@ def check(
     settings: Mapping[str, Any],
     *,
     source: str | None = None,
+    model: str | None = None,
     out: Path,
     device: str = "auto",
     data_dir: Path | None = None,
@@ -53,7 +54,8 @@ def check(
     """Check a run (its id, its file, or the latest of a model) or a model, and write the table.
 
     settings: what was given of threat, data, split, seed and limit, as `AttackConfig` has them; all
-    but limit mean the model alone. source: a model to transfer from. Waits while another process
+    but limit mean the model alone. source: a model to transfer from. model: that of the run, if it
+    is no longer under its name in the output folder. Waits while another process
     works on the run. Raises UserError for a target that is neither, and where model or data have
     changed since the run.
     """
@@ -67,6 +69,7 @@ def check(
         target,
         config,
         source,
+        model=model,
         alone=bool(settings.keys() - {"limit"}),
         store=store,
         device=device,

@@ -136,7 +136,10 @@ def test_a_model_that_only_looks_robust_is_an_error(store: Path, cli, private, b
         ("check at --source nobody", "nobody"),
         ("check at --split training", "train"),
         ("check /nowhere/x.parquet", "nowhere"),
+        ("check mlp --model at", "'mlp' is none"),
+        ("check at --model nobody", "nobody"),
         ("check --self-test at", "alone"),
+        ("check --self-test --model at", "alone"),
         ("check --self-test --limit 3", "alone"),
         ("check mlp --data parquet:/nowhere", "nowhere"),
     ],
@@ -158,11 +161,26 @@ def test_a_run_of_a_model_that_has_changed_is_refused(mine: Path, cli, table) ->
     shutil.rmtree(mine / "models" / "at")
     gone = cli("check", run_id, "--out", mine)
     assert gone.code == 2
-    assert "cannot be had" in gone.err
+    assert "--model" in gone.err
     assert cli("train --data digits --limit 200 --epochs 1 --name at --quiet --out", mine).code == 0
     changed = cli("check", run_id, "--out", mine)
     assert (changed.code, changed.err.count("\n")) == (2, 1)
     assert "has changed" in changed.err
+
+
+def test_a_model_that_was_moved(mine: Path, cli, table, tmp_path: Path) -> None:
+    """A reviewer has the run and the weights: the same checks; other weights are refused."""
+    run_id = table(mine, "runs")[0]["run_id"]
+    line = ("check", run_id, "--limit", "8", "--json", "--out", mine)
+    before = cli(*line).json["rows"]
+    moved = shutil.move(mine / "models" / "at", tmp_path / "moved")
+    after = cli(*line, "--model", moved).json["rows"]
+    assert [(row["check"], row["verdict"], row["figure"]) for row in after] == [
+        (row["check"], row["verdict"], row["figure"]) for row in before
+    ]
+    other = cli(*line, "--model", "ce")
+    assert (other.code, other.err.count("\n")) == (2, 1)
+    assert "has changed" in other.err
 
 
 def test_a_damaged_run_is_not_taken_for_a_model(mine: Path, cli) -> None:
