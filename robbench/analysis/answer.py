@@ -1,4 +1,4 @@
-"""Runs in one sentence: which model is most robust, by how much, and the strongest doubt.
+"""The answer of runs in one sentence: who keeps most, by how much, what speaks against it.
 
 The words are in `reports/answer.py`.
 """
@@ -42,7 +42,8 @@ class Answer:
     the largest median distance; other: the row it is held against, None for a model alone: the
     first one, or where that is the top the next one. difference: robust accuracy of top minus
     other, in [-1,1]; p: Holm-corrected; both None where nothing could be paired. unchecked: names
-    of models of these two that were not checked, None where nobody looked.
+    of models of these two that were not checked, None where nobody looked; n_passed, n_skipped:
+    checks of both.
     """
 
     data: str
@@ -56,6 +57,7 @@ class Answer:
     doubts: Sequence[Doubt]
     unchecked: Sequence[str] | None
     n_passed: int
+    n_skipped: int
 
     @property
     def endless(self) -> bool:
@@ -139,7 +141,10 @@ def _answer(rows: Sequence[Mapping[str, Any]], checks: Checks | None) -> Answer:
         None
         if checks is None
         else [row["model"] for row, found in zip(spoken, known, strict=True) if not found],
-        sum(check["verdict"] == "pass" for found in known for check in found),
+        *(
+            sum(check["verdict"] == verdict for found in known for check in found)
+            for verdict in ("pass", "skipped")
+        ),
     )
 
 

@@ -66,7 +66,7 @@ def compare_runs(
     _require_kinds(allow)
     store = Store(out)
     read = list(in_threads(lambda path: (read_run(path, COLUMNS), _audit(path)), store.find(names)))
-    runs = _where([run for run, _ in read], where)
+    runs = chosen([run for run, _ in read], where)
     audits = {run.info["run_id"]: audit for run, audit in read}
     kept = {run.info["run_id"] for run in runs}
     for name in names if where else ():  # what was named and is not there must not pass unseen
@@ -135,7 +135,11 @@ def _require_kinds(allow: Sequence[str]) -> list[str]:
     return allow
 
 
-def _where(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
+def chosen(runs: Sequence[Run], conditions: Sequence[str]) -> list[Run]:
+    """The runs of which each COLUMN=VALUE holds.
+
+    Raises UserError for a condition that is malformed or that no run meets.
+    """
     kept = list(runs)
     for condition in conditions:
         name, equals, value = condition.partition("=")

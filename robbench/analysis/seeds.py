@@ -76,27 +76,27 @@ def over_training_seeds(
     return found
 
 
-def _key(run: Run) -> tuple[str, str]:
-    """What the runs of one group share, and the part of it that is the recipe, as its end."""
-    info = run.info
+def recipe(info: Mapping[str, Any]) -> str:
+    """All that a model was trained by but the seed, of a row of the runs table.
+
+    Raises UserError where the row does not say it.
+    """
     trained = json.loads(info["train_config"]) if info["train_config"] else None
     if trained is None or info["train_seed"] is None:
         why = "its model was not trained by robbench, or the run is older than this"
         raise UserError(
             f"run {info['run_id']} of {info['model']} does not say how it was trained ({why}): "
-            "attack it again with --force"
+            "attack it again with --force, or leave out --over-seeds"
         )
-    recipe = canonical_json([{**trained, "seed": None}, info["model_arch"]])
-    return canonical_json(
-        [
-            info["data_hash"],
-            info["split"],
-            info["threat"],
-            info["attack_params"],
-            info["max_time_s"],
-            info["max_queries"],
-        ]
-    ) + recipe, recipe
+    return canonical_json([{**trained, "seed": None}, info["model_arch"]])
+
+
+def _key(run: Run) -> tuple[str, str]:
+    """What the runs of one group share, and the part of it that is the recipe, as its end."""
+    info = run.info
+    shared = ["data_hash", "split", "threat", "attack_params", "max_time_s", "max_queries"]
+    end = recipe(info)
+    return canonical_json([info[name] for name in shared]) + end, end
 
 
 def _row(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -123,16 +123,30 @@ def report(
     out: Path | str = "runs",
     title: str = "Robustness report",
     data_dir: Path | str | None = None,
+    where: Sequence[str] = (),
+    over_seeds: bool = False,
+    cdn: bool = False,
 ) -> Report:
     """Write the report of some runs as one HTML file, as `robbench report` does.
 
-    Returns its path, size in bytes, run ids and which sections have something to show. Raises
-    UserError for names that mean no run or a path that cannot be right.
+    where: conditions such as `threat=linf:8/255`; over_seeds: one row for the training seeds of a
+    recipe; cdn: a small page that loads the figures' library from cdn.plot.ly. Returns its path,
+    size in bytes, run ids, which sections have something to show, and its answers. Raises UserError
+    for names that mean no run or a path that cannot be right.
     """
     from robbench.tasks.report import report as write_report
 
     folder = None if data_dir is None else Path(data_dir)
-    return write_report(several(runs), Path(out), Path(html), title=title, data_dir=folder)
+    return write_report(
+        several(runs),
+        Path(out),
+        Path(html),
+        title=title,
+        data_dir=folder,
+        where=where,
+        over_seeds=over_seeds,
+        cdn=cdn,
+    )
 
 
 @pythonic

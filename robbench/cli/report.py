@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from robbench.cli import options as o
+from robbench.cli.compare import Where
 from robbench.cli.options import option
 from robbench.cli.reporter import Reporter, print_json, print_result, reported
 
@@ -30,6 +31,22 @@ Html = Annotated[
         help="Where the page goes; an older one is replaced.",
     ),
 ]
+OverSeeds = Annotated[
+    bool,
+    option(
+        "--over-seeds",
+        panel=o.SHOW,
+        help="One row and one line for the training seeds of a recipe.",
+    ),
+]
+Cdn = Annotated[
+    bool,
+    option(
+        "--cdn",
+        panel=o.SHOW,
+        help="Load the figures' library from cdn.plot.ly: a small page, figures need the network.",
+    ),
+]
 Title = Annotated[str, option("--title", panel=o.SHOW, help="Its title.")]
 Open = Annotated[bool, option("--open", panel=o.SHOW, help="Show it in a browser.")]
 
@@ -38,7 +55,10 @@ Open = Annotated[bool, option("--open", panel=o.SHOW, help="Show it in a browser
 def report(
     runs: Runs = None,
     html: Html = Path("report.html"),
+    where: Where = None,
     title: Title = "Robustness report",
+    over_seeds: OverSeeds = False,
+    cdn: Cdn = False,
     open_: Open = False,
     out: o.Out = Path("runs"),
     data_dir: o.DataDir = None,
@@ -53,7 +73,16 @@ def report(
     """
     from robbench.tasks.report import report as write_report
 
-    made = write_report(runs or [], out, html, title=title, data_dir=data_dir)
+    made = write_report(
+        runs or [],
+        out,
+        html,
+        title=title,
+        data_dir=data_dir,
+        where=where or [],
+        over_seeds=over_seeds,
+        cdn=cdn,
+    )
     if as_json:
         print_json("robbench.report/1", **{**made._asdict(), "path": str(made.path)})
     else:
@@ -65,6 +94,10 @@ def report(
 def _tell(made: Report, reporter: Reporter) -> None:
     for title, why in made.missing.items():
         reporter.say(f"{title}: nothing to show. {why}")
+    for answer in made.answers:
+        print_result(answer["text"])
+        if answer["doubt"]["text"]:
+            print_result(answer["doubt"]["text"])
     n = len(made.runs)
     print_result(
         f"report of {n} {'run' if n == 1 else 'runs'}: {made.path} ({made.size / 1e6:.1f} MB)"

@@ -58,11 +58,17 @@ class _Provenance(_Open):
     env: dict[str, str] | None = None
 
 
+class _StartedFrom(_Open):
+    folder: str | None = None
+
+
 class Described(_Open):
     """What a report shows of a model."""
 
     classes: list[str] | None = None
     provenance: _Provenance | None = None
+    code: dict[str, str | None] | None = None
+    start: _StartedFrom | None = None
 
 
 class Listed(_Open):

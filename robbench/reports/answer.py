@@ -47,14 +47,15 @@ def doubt(answer: Answer) -> tuple[str, str]:
             f"{' and '.join(answer.unchecked)} not checked yet for a weak attack: "
             f"robbench check {some}"
         )
-    return "none", f"Nothing speaks against the attack: {answer.n_passed} checks passed."
+    skipped = f", {answer.n_skipped} were skipped" if answer.n_skipped else ""
+    return "none", f"Nothing speaks against the attack: {answer.n_passed} checks passed{skipped}."
 
 
-def as_json(answer: Answer) -> dict[str, Any]:
+def as_json(answer: Answer, *, among: Sequence[Answer] = ()) -> dict[str, Any]:
     """The answer as plain values: the sentence, the doubt, and the numbers in them."""
     severity, text = doubt(answer)
     return {
-        "text": sentence(answer),
+        "text": sentence(answer, among=among),
         "doubt": {"severity": severity, "text": text},
         "data": answer.data,
         "split": answer.split,
@@ -70,7 +71,7 @@ def as_json(answer: Answer) -> dict[str, Any]:
 
 def _kept(answer: Answer) -> str:
     top, other = answer.top, answer.other
-    seeds, budget = top["n_seeds"] is not None, answer.threat.replace(":", " ")
+    seeds, budget = top["n_seeds"] is not None, texts.threat(answer.threat)
     rate, n = texts.percent(top["robust_accuracy"]), f"{top['n_samples']:,}"
     mean = " on average" if seeds else ""
     if other is None:

@@ -71,6 +71,12 @@ def points(rate: float | None) -> str:
     return NOTHING if rate is None else f"{100 * rate:.1f}"
 
 
+def threat(text: str) -> str:
+    """A threat model as words have it: `linf 8/255`, `l2, no budget`."""
+    norm, _, budget = text.partition(":")
+    return f"{norm}, no budget" if budget == "inf" else f"{norm} {budget}"
+
+
 def interval(row: Mapping[str, Any], name: str = "robust_accuracy") -> str:
     """The interval of a rate in percent, `41.2-49.3`."""
     low, high = row[f"{name}_low"], row[f"{name}_high"]

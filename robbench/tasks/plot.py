@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from robbench.analysis.claims import with_contradictions
 from robbench.analysis.compare import COLUMNS as COMPARED
-from robbench.analysis.comparison import _where as where_holds
+from robbench.analysis.comparison import chosen
 from robbench.analysis.plots.cost import robustness_by_cost
 from robbench.analysis.plots.curves import security_curves
 from robbench.analysis.plots.lines import Plotted, mean_over_seeds, require_few
@@ -93,7 +93,7 @@ def _of_runs(
     kind: str, names: Sequence[str], out: Path, where: Sequence[str], over_seeds: bool
 ) -> Plotted:
     paths = Store(out).find(names)
-    runs = where_holds(list(in_threads(lambda path: read_run(path, _COLUMNS), paths)), where)
+    runs = chosen(list(in_threads(lambda path: read_run(path, _COLUMNS), paths)), where)
     warnings = [
         f"{run.info['model']}, {run.info['threat']}: {text}"
         for run in runs

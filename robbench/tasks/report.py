@@ -5,16 +5,21 @@ Torch only for pictures.
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from robbench.analysis.commands import recorded_command
+from robbench.analysis.answer import answers
+from robbench.analysis.commands import Command, recorded_command
+from robbench.analysis.comparison import chosen
 from robbench.analysis.series import in_order
 from robbench.core.errors import UserError
 from robbench.core.files import require_output, write_output
 from robbench.core.model_config import Described, read_config
+from robbench.reports.answer import as_json
 from robbench.reports.html.data import CHECKS, COLUMNS, MEASURES, ReportData, Training
 from robbench.reports.html.render import page_sections, render
 from robbench.store.epochs import read_epochs
@@ -23,11 +28,15 @@ from robbench.store.run import Run, attacked_model, read_run
 from robbench.store.store import Store
 from robbench.store.tables import read_sibling
 
+_SIBLINGS = ("samples", "points", "checks", "measures")
+"""The tables beside a run's own that a page is made from."""
+
 
 class Report(NamedTuple):
     """A written report: path, bytes, run ids, and whether each section has content.
 
-    `missing` says of each empty section, by its title, why it is empty and what fills it.
+    `missing` says of each empty section, by its title, why it is empty and what fills it;
+    `answers` are as `reports/answer.py` has them.
     """
 
     path: Path
@@ -35,6 +44,7 @@ class Report(NamedTuple):
     runs: list[str]
     sections: dict[str, bool]
     missing: dict[str, str]
+    answers: list[dict[str, Any]]
 
 
 def report(
@@ -44,22 +54,28 @@ def report(
     *,
     title: str = "Robustness report",
     data_dir: Path | None = None,
+    where: Sequence[str] = (),
+    over_seeds: bool = False,
+    cdn: bool = False,
 ) -> Report:
     """Write the report of the runs that `names` mean (none: all of the store) to `html`.
 
-    Raises UserError, before anything is written, for names, results or a target that cannot be
-    right; RunError when the file cannot be written.
+    where: conditions COLUMN=VALUE that runs meet; over_seeds: one row and one line for the training
+    seeds of a recipe; cdn: load the figures' library from its makers' server instead of keeping it
+    inside. Raises UserError, before anything is written, for names, conditions, results or a target
+    that cannot be right; RunError when the file cannot be written.
     """
     _check_target(html)
-    paths = Store(out).find_local(names)
-    runs = [(path, read_run(path, COLUMNS)) for path in paths]
-    material = gather(
-        runs,
-        data_dir,
-        command=shlex.join(["robbench", "report", *names, "--out", str(out), "--html", str(html)]),
-    )
+    runs = [(path, read_run(path, COLUMNS)) for path in Store(out).find_local(names)]
+    kept = {id(run) for run in chosen([run for _, run in runs], where)}
+    runs = [(path, run) for path, run in runs if id(run) in kept]
+    words = ["robbench", "report", *names, "--out", str(out), "--html", str(html)]
+    words += [word for condition in where for word in ("--where", condition)]
+    words += [*(["--over-seeds"] if over_seeds else []), *(["--cdn"] if cdn else [])]
+    material = gather(runs, data_dir, command=shlex.join(words), over_seeds=over_seeds)
+    said = answers(material.runs, over_seeds=over_seeds, checks=material.checks)
     sections = page_sections(material)
-    page = render(material, sections, title).encode()
+    page = render(material, said, sections, title, cdn=cdn).encode()
     write_output(html, lambda temporary: temporary.write_bytes(page))
     return Report(
         html,
@@ -67,10 +83,17 @@ def report(
         [run.info["run_id"] for _, run in runs],
         {one.id: bool(one.blocks) for one in sections},
         {one.title: one.text for one in sections if not one.blocks},
+        [as_json(one, among=said) for one in said],
     )
 
 
-def gather(runs: Sequence[tuple[Path, Run]], data_dir: Path | None, *, command: str) -> ReportData:
+def gather(
+    runs: Sequence[tuple[Path, Run]],
+    data_dir: Path | None,
+    *,
+    command: str,
+    over_seeds: bool = False,
+) -> ReportData:
     """What a report of runs (each with its runs file) shows.
 
     Raises UserError for a damaged file beside them.
@@ -89,15 +112,9 @@ def gather(runs: Sequence[tuple[Path, Run]], data_dir: Path | None, *, command: 
             if folder in folders:  # another checkpoint of the same training
                 continue
             folders.add(folder)
-            epochs = (
-                read_epochs(folder / "epochs.parquet")
-                if (folder / "epochs.parquet").is_file()
-                else []
-            )
-            trainings[model] = Training(epochs, recorded_command(config.get("provenance") or {}))
+            trainings[model] = _training(folder, config)
     with_points = [(path, run) for path, run in runs if sibling_table(path, "points").is_file()]
-    shown, reasons = _examples(with_points, data_dir) if with_points else ([], [])
-    return ReportData(
+    material = ReportData(
         runs=in_order([run for _, run in runs]),
         trainings=trainings,
         classes=classes,
@@ -109,10 +126,52 @@ def gather(runs: Sequence[tuple[Path, Run]], data_dir: Path | None, *, command: 
             run.info["run_id"]: read_sibling(sibling_table(path, "checks"), "checks", CHECKS)
             for path, run in runs
         },
-        examples=shown,
-        no_examples=reasons,
+        digests=_digests([path for path, _ in runs]),
         command=command,
+        over_seeds=over_seeds,
     )
+    shown = {run.info["run_id"] for run in material.shown}
+    with_points = [(path, run) for path, run in with_points if run.info["run_id"] in shown]
+    found, reasons = _examples(with_points, data_dir) if with_points else ([], [])
+    return dataclasses.replace(material, examples=found, no_examples=reasons)
+
+
+def _training(folder: Path, config: dict[str, Any]) -> Training:
+    epochs = folder / "epochs.parquet"
+    return Training(
+        read_epochs(epochs) if epochs.is_file() else [],
+        recorded_command(config.get("provenance") or {}),
+        _starts(config),
+        {part: code for part, code in (config.get("code") or {}).items() if code},
+    )
+
+
+def _starts(config: dict[str, Any]) -> list[Command]:
+    """The commands of the models whose weights this one began with, the first one first.
+
+    As far back as their folders are still there.
+    """
+    commands: list[Command] = []
+    seen: set[str] = set()
+    while (folder := (config.get("start") or {}).get("folder")) and folder not in seen:
+        seen.add(folder)
+        path = Path(folder) / "config.json"
+        if not path.is_file():
+            break
+        config = read_config(path, Described)
+        if command := recorded_command(config.get("provenance") or {}):
+            commands.insert(0, command)
+    return commands
+
+
+def _digests(paths: Sequence[Path]) -> dict[str, str]:
+    """SHA-256 of every table of these runs, by its path in the output folder."""
+    files = [sibling_table(path, kind) for path in paths for kind in (path.parent.name, *_SIBLINGS)]
+    return {
+        "/".join(file.parts[-3:]): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files
+        if file.is_file()
+    }
 
 
 def _examples(

@@ -104,7 +104,8 @@ def test_doubts_are_errors_first_and_notes_none(run):
     check = {"check": "c", "severity": "error", "verdict": "fail", "text": "t"}
     rows = {
         runs[0].info["run_id"]: [check, {**check, "severity": "info"}],
-        runs[1].info["run_id"]: [{**check, "severity": "warning"}, {**check, "verdict": "pass"}],
+        runs[1].info["run_id"]: [{**check, "severity": "warning"}, {**check, "verdict": "pass"}]
+        + 2 * [{**check, "verdict": "skipped"}],
     }
     (one,) = answers(runs, checks=rows)
     found = [(doubt.severity, doubt.row["model"], doubt.about) for doubt in one.doubts]
@@ -113,6 +114,6 @@ def test_doubts_are_errors_first_and_notes_none(run):
         ("warning", "at", "flat"),
         ("warning", "at", "check c"),
     ]
-    assert (one.unchecked, one.n_passed) == ([], 1)
+    assert (one.unchecked, one.n_passed, one.n_skipped) == ([], 1, 2)
     assert answers(runs)[0].unchecked is None
     assert answers(runs, checks={})[0].unchecked == ["at", "ce"]

@@ -110,7 +110,9 @@ FLAGS = {
     | {"--alpha", "--these-samples", "--max-time", "--junit-xml", "--markdown"},
     "baseline": RESULTS,
     "plot": RESULTS | {"--figure", "--csv", "--width", "--where", "--over-seeds"},
-    "report": RESULTS | {"--html", "--open", "--title", "--data-dir", "--trust-code"},
+    "report": RESULTS
+    | {"--html", "--open", "--title", "--data-dir", "--trust-code"}
+    | {"--where", "--over-seeds", "--cdn"},
     "compare": RESULTS
     | {
         "--where",

@@ -21,71 +21,61 @@ def _row(model: str, kept: float | None, **changes: Any) -> dict[str, Any]:
     }
     row |= {"robust_accuracy_low": 0.4, "robust_accuracy_high": 0.5, "clean_accuracy": 0.9}
     row |= {"distance_p50": None, "best": False, "run_id": model * 6, "n_unfinished": 0}
-    return row | {"n_unconfirmed": 0, "n_error": 0} | changes
+    return row | {"n_unconfirmed": 0, "n_error": 0} | changes  # fmt: skip
 
 
 def _answer(**changes: Any) -> Answer:
     known = {"data": "digits", "split": "test", "threat": "linf:8/255", "top": _row("at", 0.442)}
     known |= {"other": _row("ce", 0.191), "difference": 0.251, "p": 1e-9, "n_models": 2}
-    return Answer(**(known | {"doubts": (), "unchecked": [], "n_passed": 21} | changes))
+    return Answer(
+        **(known | {"doubts": (), "unchecked": [], "n_passed": 21, "n_skipped": 0} | changes)
+    )
 
 
 SEEDS = {"n_seeds": 3, "n_common": None}
 
 
+AT = "at keeps 44.2% of the samples at linf 8/255"
+SURE = "(p<0.001, 597 samples)"
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        (
-            {},
-            "at keeps 44.2% of the samples at linf 8/255, 25.1 points more than ce (p<0.001, "
-            "597 samples).",
-        ),
+        ({}, f"{AT}, 25.1 points more than ce {SURE}."),
         (
             {"p": 0.31, "difference": 0.012},
-            "at keeps 44.2% of the samples at linf 8/255, 1.2 points more than ce, "
-            "which may be chance (p=0.31, 597 samples).",
+            f"{AT}, 1.2 points more than ce, which may be chance (p=0.31, 597 samples).",
         ),
-        (
-            {"p": 1.0, "difference": 0.0},
-            "at keeps 44.2% of the samples at linf 8/255, as many as ce (p=1.00, 597 samples).",
-        ),
+        ({"p": 1.0, "difference": 0.0}, f"{AT}, as many as ce (p=1.00, 597 samples)."),
         (
             {"n_models": 4},
-            "at keeps 44.2% of the samples at linf 8/255, the most of 4: 25.1 points more than ce "
-            "(p<0.001, 597 samples); the test does not tell it from every other model.",
+            f"{AT}, the most of 4: 25.1 points more than ce {SURE}; "
+            "the test does not tell it from every other model.",
         ),
         (
             {"n_models": 4, "top": _row("at", 0.442, best=True)},
-            "at keeps 44.2% of the samples at linf 8/255, the most of 4: "
-            "25.1 points more than ce (p<0.001, 597 samples); "
+            f"{AT}, the most of 4: 25.1 points more than ce {SURE}; "
             "the test tells it from every other model.",
         ),
         (
             {"other": None, "difference": None, "p": None, "n_models": 1},
-            "at keeps 44.2% (95 % interval 40.0-50.0) of 597 samples at linf 8/255; "
-            "without an attack it classifies 90.0% correctly.",
+            "at keeps 44.2% (95 % interval 40.0-50.0) of 597 samples at linf 8/255; without an "
+            "attack it classifies 90.0% correctly.",
         ),
         (
             {"difference": None, "p": None},
-            "at keeps 44.2% of the samples at linf 8/255; ce shares no samples or seeds with it, "
-            "so nothing can be tested.",
+            f"{AT}; ce shares no samples or seeds with it, so nothing can be tested.",
         ),
         (
-            {
-                "top": _row("at (3 seeds)", 0.442, **SEEDS),
-                "other": _row("ce (3 seeds)", 0.2, **SEEDS),
-                "p": 0.012,
-            },
-            "at (3 seeds) keeps 44.2% of the samples at linf 8/255 on average, "
-            "25.1 points more than ce (3 seeds) "
-            "(p=0.012, paired over training seeds).",
+            {"top": _row("at (3 seeds)", 0.442, **SEEDS), "p": 0.012},
+            "at (3 seeds) keeps 44.2% of the samples at linf 8/255 on average, 25.1 points more "
+            "than ce (p=0.012, paired over training seeds).",
         ),
         (
             {"top": _row("at (1 seed)", 0.442, **SEEDS), "p": None},
-            "at (1 seed) keeps 44.2% of the samples at linf 8/255 on average, "
-            "25.1 points more than ce "
-            "(not tested: too few training seeds in common).",
+            "at (1 seed) keeps 44.2% of the samples at linf 8/255 on average, 25.1 points more "
+            "than ce (not tested: too few training seeds in common).",
         ),
         (
             {
@@ -94,13 +84,13 @@ SEEDS = {"n_seeds": 3, "n_common": None}
                 "other": _row("ce", None, distance_p50=math.inf),
             },
             "The median distance to the nearest adversarial point found is l2 0.83 for at and "
-            "unknown for ce "
-            "(none found for half of the samples); without a budget there is no test.",
+            "unknown for ce (none found for half of the samples); without a budget there is no "
+            "test.",
         ),
     ],
 )
 def test_sentences(changes: dict[str, Any], said: str) -> None:
-    """Sure only where the test is, and honest about one run, seeds, chance and missing budgets."""
+    """Sure only where the test is, and honest about one run, seeds, chance and no budget."""
     assert sentence(_answer(**changes)) == said
 
 
@@ -111,10 +101,18 @@ def test_the_data_are_named_where_they_differ() -> None:
     assert sentence(one, among=[one, one]).startswith("at keeps")
 
 
+ERROR = Doubt("error", _row("at", 0.4, n_error=2), "error", None)
+
+
 @pytest.mark.parametrize(
     ("changes", "severity", "said"),
     [
         ({}, "none", "Nothing speaks against the attack: 21 checks passed."),
+        (
+            {"n_skipped": 2},
+            "none",
+            "Nothing speaks against the attack: 21 checks passed, 2 were skipped.",
+        ),
         ({"unchecked": None}, "none", ""),
         (
             {"unchecked": ["at"]},
@@ -127,10 +125,10 @@ def test_the_data_are_named_where_they_differ() -> None:
             "But at, check unmoved: 5 did not move",
         ),
         (
-            {"doubts": 2 * [Doubt("error", _row("at", 0.4, n_error=2), "error", None)]},
+            {"doubts": [ERROR, ERROR]},
             "error",
-            "But at, error: 2 samples gave logits or gradients that are not finite numbers (1 more "
-            "doubt)",
+            "But at, error: 2 samples gave logits or gradients that are not finite numbers "
+            "(1 more doubt)",
         ),
     ],
 )

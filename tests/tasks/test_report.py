@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -163,7 +164,9 @@ def test_the_command_writes_one_page_and_says_where(attacked, cli, tmp_path, sna
             "A <title>",
         )
         assert done.code == 0, done.err
-        assert re.fullmatch(r"report of 3 runs: .*r\.html \(\d\.\d MB\)\n", done.out)
+        *answer, last = done.out.splitlines()
+        assert re.fullmatch(r"report of 3 runs: .*r\.html \(\d\.\d MB\)", last)
+        assert answer[0].startswith("m keeps ")
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["r.html"]
     assert "<h1>A &lt;title&gt;</h1>" in (tmp_path / "deep" / "r.html").read_text(encoding="utf-8")
     facts = cli("report --json --out", attacked, "--html", tmp_path / "r.html").json
@@ -173,6 +176,7 @@ def test_the_command_writes_one_page_and_says_where(attacked, cli, tmp_path, sna
         (tmp_path / "r.html").stat().st_size,
     )
     assert facts["sections"]["gallery"]
+    assert [answer["text"] for answer in facts["answers"]] == answer[::2]
     assert facts["sections"]["checks"]  # attack writes them
     assert snapshot(attacked) == before
 
@@ -226,3 +230,46 @@ def test_a_report_without_pictures_never_imports_torch(attacked, spawn, tmp_path
     done = spawn(code=code.format(words=words))
     assert done.code == 0, done.err
     assert (tmp_path / "r.html").exists()
+
+
+def test_the_digests_are_those_of_the_files(attacked, tmp_path):
+    """Every table of every run, its path and SHA-256 as `sha256sum --check` reads them."""
+    material = gather(_runs(attacked), None, command="")
+    tables = {path.parent.name for path in attacked.glob("results/*/*.parquet")}
+    assert {line.split("/")[1] for line in material.digests} == tables >= {"runs", "samples"}
+    assert len(material.digests) == len(list(attacked.glob("results/*/*.parquet")))
+    lines = "".join(f"{digest}  {path}\n" for path, digest in material.digests.items())
+    done = subprocess.run(
+        ["sha256sum", "--check", "--strict"], input=lines, cwd=attacked, text=True, check=False
+    )
+    assert done.returncode == 0
+
+
+def test_a_model_that_began_with_anothers_weights_has_that_ones_command_too(
+    attacked, cli, tmp_path
+):
+    """First the start's command, then its own; a start that is gone costs only its line."""
+    out = shutil.copytree(attacked, tmp_path / "S")
+    assert cli(f"train --from m --name tuned --epochs 1 --limit 60 --out {out}").code == 0
+    assert cli(f"attack tuned --attack fgsm --threat linf:0.1 --limit 20 --out {out}").code == 0
+    runs = [(path, run) for path, run in _runs(out) if run.info["model"] == "tuned"]
+    training = gather(runs, None, command="").trainings["tuned"]
+    (start,) = training.starts
+    assert start.line.startswith("robbench train --data digits --model mlp")
+    assert "--from m" in training.command.line
+    assert training.code["loss"].startswith("robbench ")
+    shutil.rmtree(out / "models" / "m")
+    assert not gather(runs, None, command="").trainings["tuned"].starts
+
+
+def test_where_and_over_seeds_choose_what_is_shown(attacked, cli, tmp_path):
+    """A condition leaves runs out, one that nothing meets is refused; seeds are one row."""
+    made = report([], attacked, tmp_path / "r.html", where=["threat=l2:0.5"], over_seeds=True)
+    assert len(made.runs) == 1
+    assert made.answers[0]["model"] == "m (1 seed)"
+    assert "--where threat=l2:0.5 --over-seeds" in made.path.read_text(encoding="utf-8")
+    done = cli(f"report --where norm=l7 --out {attacked} --html {tmp_path}/n.html")
+    assert (done.code, done.out) == (2, "")
+    assert "there is norm=l2, linf" in done.err
+    small = report([], attacked, tmp_path / "small.html", cdn=True)
+    assert small.size < 2e6 < report([], attacked, tmp_path / "large.html").size

@@ -9,6 +9,7 @@ import numpy as np
 from robbench.analysis.figure_data import curves
 from robbench.analysis.plots.lines import Line, Plotted, training_of
 from robbench.analysis.plots.scope import about, one_scope
+from robbench.analysis.series import Series
 from robbench.store.run import Run
 
 
@@ -18,8 +19,20 @@ def security_curves(runs: Sequence[Run], *, over_seeds: bool = False) -> Plotted
     A point at each budget that was attacked; of a run without a budget a step at the size of each
     sample's smallest perturbation. Raises UserError for runs in several norms or on other data.
     """
-    series = one_scope(runs)
-    lines = [
+    return Plotted(
+        "curves",
+        curve_lines(one_scope(runs), over_seeds=over_seeds),
+        "eps",
+        "robust_accuracy",
+        about(f"Robust accuracy against the {runs[0].info['norm']} budget", runs),
+        band="95 % Wilson intervals",
+        norm=runs[0].info["norm"],
+    )
+
+
+def curve_lines(series: Sequence[Series], *, over_seeds: bool = False) -> list[Line]:
+    """The security curves of series of one norm; for a mean over seeds with their training."""
+    return [
         Line(
             one.name,
             np.array(curve.eps),
@@ -35,12 +48,3 @@ def security_curves(runs: Sequence[Run], *, over_seeds: bool = False) -> Plotted
         for one in series
         for curve in curves(one)
     ]
-    return Plotted(
-        "curves",
-        lines,
-        "eps",
-        "robust_accuracy",
-        about(f"Robust accuracy against the {runs[0].info['norm']} budget", runs),
-        band="95 % Wilson intervals",
-        norm=runs[0].info["norm"],
-    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
@@ -11,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from robbench.analysis.seeds import label
+from robbench.analysis.seeds import label, recipe
 from robbench.analysis.series import Floats
 from robbench.core.errors import UserError
-from robbench.core.spec import canonical_json
 
 MOST_LINES = 8
 """Of a panel: as many as there are colours that can be told apart."""
@@ -109,13 +107,7 @@ def training_of(info: Mapping[str, Any]) -> Training:
 
     Raises UserError where it does not say.
     """
-    if not info["train_config"] or info["train_seed"] is None:
-        raise UserError(
-            f"run {info['run_id']} of {info['model']} does not say how it was trained: leave out "
-            "--over-seeds, or attack a model that robbench trained"
-        )
-    settings = json.loads(info["train_config"]) | {"seed": None, "arch": info["model_arch"]}
-    return Training(info["model"], info["loss"], info["train_seed"], canonical_json(settings))
+    return Training(info["model"], info["loss"], info["train_seed"], recipe(info))
 
 
 def require_few(plotted: Plotted) -> Plotted:

@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 WHAT = {
-    "comparison": "One row per run. Press a column's title to sort by it.",
+    "comparison": "Press a column's title to sort by it, within each threat model.",
     "curves": (
         "Share of samples that no attack broke, over the size of the budget; at 0 it is clean "
-        "accuracy. Bands are the 95 % "
-        "Wilson interval of each point by itself. A curve is an upper bound: a stronger attack "
-        "can only lower it."
+        "accuracy. A curve is an upper bound: a stronger attack can only lower it."
     ),
     "logit-margins": (
-        "z_y - max other z of each sample, clean above, at the worst point found below; right of "
-        "zero is correct. An attack "
-        "stops at its first success, so a negative worst margin says that the sample fell, not "
-        "how deep. Two peaks in the "
-        "worst margins tell a loss that gives up some samples to keep others far from zero. Logit "
-        "scales differ between "
-        "models, so each has bins of its own width: compare shapes, not distances. The outermost "
-        "bins hold what lies beyond."
+        "Logit of the true class minus the largest other, clean and at the worst point found; "
+        "right of the dotted zero is correct. An attack stops at its first success, so a negative "
+        "worst margin says that the sample fell, not how deep. Two peaks in the worst margins tell "
+        "a loss that gives up some samples to keep others far from zero. Logit scales differ "
+        "between models, so each panel has an axis of its own: compare shapes, not distances. The "
+        "outermost bins hold what lies beyond."
     ),
     "input-margins": (
         "Size of the smallest adversarial perturbation found for each sample by all runs of this "
-        "report, an upper bound of "
-        "its distance to the boundary; samples that are wrong without one count as 0. An open "
-        "triangle marks the share of "
-        "samples for which none was found (censored: their margin lies beyond what was attacked); "
-        "those on which time or "
-        "queries ran out are counted apart."
+        "report, an upper bound of its distance to the boundary; samples that are wrong without "
+        "one count as 0. Samples for which none was found are counted in the panel's title: their "
+        "margin lies beyond what was attacked. Those on which time or queries ran out are counted "
+        "apart."
     ),
     "classes": "Robust accuracy of each class in percent.",
     "spectrum": (
@@ -42,8 +36,9 @@ WHAT = {
     ),
     "gallery": (
         "Of each model the samples that fell to the smallest perturbations, among those it "
-        "classifies correctly. What was "
-        "added is drawn around grey, made stronger by the factor below it."
+        "classifies correctly. What was added is white for nothing, red for brighter and blue for "
+        "darker; full colour is the largest change, whose size is below each picture. Of colour "
+        "images each pixel shows its channel that changed most."
     ),
     "cost": (
         "Queries do not depend on the machine; seconds do, and where a run decided several "
@@ -81,7 +76,6 @@ ONE_BUDGET = (
     "Only one budget was attacked: robbench attack MODEL --threat linf:2/255,4/255,8/255 "
     "gives a curve."
 )
-MORE_LINES = "Not all lines are shown at first: press a name above the figure to show or hide it."
 ANY_SIZE = (
     "Attacks inside a budget take the first success anywhere in it, so these sizes gather at the "
     "budgets; "
@@ -90,4 +84,17 @@ ANY_SIZE = (
 NO_COMMAND = (
     "How {models} was trained is not recorded as a command; config.json beside its "
     "weights has the settings."
+)
+WILSON = "Bands are the 95 % Wilson interval of each point by itself."
+SPREAD = "Lines are means over training seeds, bands one standard deviation to each side."
+ONE_SEED = "Of each recipe the first seed: {models}."
+DIGESTS = "SHA-256 of the tables this page was made from"
+VERIFY_TABLES = (
+    "To verify the tables, put these lines into digests.txt in the output folder and run: "
+    "sha256sum --check digests.txt. Whether the tables tell the truth about the model is what "
+    "robbench check finds out, which attacks it again."
+)
+VERIFY_CODE = (
+    "A module of your own is named with the hash of its source and of all private modules it "
+    "imports; repeat the training command, and robbench says which part's code is another."
 )

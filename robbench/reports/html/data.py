@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from robbench.analysis.commands import Command
 from robbench.analysis.compare import COLUMNS as COMPARED
+from robbench.analysis.seeds import recipe
+from robbench.reports.html.captions import ONE_SEED
 from robbench.store.run import Run
 
 COLUMNS = (
@@ -46,10 +48,17 @@ class Example:
 
 @dataclasses.dataclass(frozen=True)
 class Training:
-    """How a model was trained: its epochs, and the command, None if unknown."""
+    """How a model came to be.
+
+    epochs: rows of that table; command: the one that trained it, None if that is not known; starts:
+    the commands of the models whose weights it began with, the first one first; code: the version
+    of each part's code, as config.json has it.
+    """
 
     epochs: Sequence[Mapping[str, Any]]
     command: Command | None
+    starts: Sequence[Command] = ()
+    code: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +66,9 @@ class ReportData:
     """All that a report shows.
 
     trainings: by model name; classes: the names of the classes by model name; measures and checks:
-    rows of these tables by run id; examples and the reasons why there are none, one line each.
+    rows of these tables by run id; examples and the reasons why there are none, one line each;
+    digests: SHA-256 by the path of each table file, relative to the output folder; over_seeds:
+    whether a row is a recipe's mean over training seeds.
     """
 
     runs: Sequence[Run]
@@ -67,4 +78,22 @@ class ReportData:
     checks: Mapping[str, Sequence[Mapping[str, Any]]] = dataclasses.field(default_factory=dict)
     examples: Sequence[Example] = ()
     no_examples: Sequence[str] = ()
+    digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
     command: str = ""
+    over_seeds: bool = False
+
+    @property
+    def shown(self) -> Sequence[Run]:
+        """The runs for figures of samples: over seeds those of the first model of each recipe."""
+        if not self.over_seeds:
+            return self.runs
+        first: dict[str, str] = {}
+        for run in self.runs:
+            first.setdefault(recipe(run.info), run.info["model_hash"])
+        return [run for run in self.runs if run.info["model_hash"] in first.values()]
+
+    @property
+    def one_seed(self) -> str:
+        """What to say beside figures of `shown`; empty where these are all runs."""
+        models = dict.fromkeys(run.info["model"] for run in self.shown)
+        return ONE_SEED.format(models=", ".join(models)) if self.over_seeds else ""

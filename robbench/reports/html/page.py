@@ -6,6 +6,7 @@ Texts are plain; the template escapes them.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
@@ -19,32 +20,55 @@ _SPOKEN = 6
 class Cell(NamedTuple):
     """A cell: what it says, and what it is sorted by where that is another thing.
 
-    `mark` names a style.
+    mark: names a style; small: a second, smaller line; spoken: what is read out in its place, of a
+    symbol.
     """
 
     text: str
     key: float | None = None
     mark: str = ""
+    small: str = ""
+    spoken: str = ""
 
 
 class Head(NamedTuple):
-    """A column's title, what it means in a few more words, and whether it holds numbers."""
+    """A column's title, what it means in a few more words, and whether it holds numbers.
+
+    small: a second, smaller line.
+    """
 
     text: str
     meaning: str = ""
     number: bool = True
+    small: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table with a caption; the first column names the row."""
+    """A table with a caption; the first column names the row.
+
+    titles: of each row the title of its group, empty for no groups; rows of one group lie together
+    and are sorted among themselves. mark: names a style.
+    """
 
     kind: ClassVar[str] = "table"
     caption: str
     heads: Sequence[Head]
     rows: Sequence[Sequence[Cell]]
+    titles: Sequence[str] = ()
     sortable: bool = False
     folded: bool = False
+    mark: str = ""
+
+    @property
+    def groups(self) -> list[tuple[str, list[Sequence[Cell]]]]:
+        """The groups in their order: title and rows."""
+        titles = self.titles or [""] * len(self.rows)
+        pairs = zip(titles, self.rows, strict=True)
+        return [
+            (title, [row for _, row in group])
+            for title, group in itertools.groupby(pairs, key=lambda pair: pair[0])
+        ]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +109,7 @@ class Commands:
     kind: ClassVar[str] = "commands"
     title: str
     lines: Sequence[str]
+    folded: bool = False
 
 
 class Picture(NamedTuple):
@@ -116,18 +141,22 @@ class Gallery:
 class Section:
     """A part of the page.
 
-    `runs` completes the command that gives what is missing (`captions.py`).
+    `runs` completes the command that gives what is missing (`captions.py`); `also` is said after
+    what the section shows.
     """
 
     id: str
     title: str
     blocks: Sequence[Any]
     runs: str = ""
+    also: str = ""
 
     @property
     def text(self) -> str:
         """What it shows, or without blocks how to get them."""
-        return WHAT[self.id] if self.blocks else MISSING[self.id].format(runs=self.runs)
+        if not self.blocks:
+            return MISSING[self.id].format(runs=self.runs)
+        return " ".join(filter(None, [WHAT[self.id], self.also]))
 
 
 def number(value: float | None, form: str = ".3g") -> Cell:

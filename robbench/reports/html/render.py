@@ -1,7 +1,10 @@
-"""The report as one HTML page: sections, the template, and Plotly's script inside, once."""
+"""The report as one HTML page: the answer, sections, the template, and the figures' library."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import resources
 
@@ -10,12 +13,17 @@ import plotly.offline
 from markupsafe import Markup
 
 import robbench
+from robbench.analysis.answer import Answer
+from robbench.reports.answer import doubt, sentence
 from robbench.reports.html.data import ReportData
-from robbench.reports.html.figures import CONFIG
+from robbench.reports.html.figures.style import CONFIG
 from robbench.reports.html.page import Plot, Section
 from robbench.reports.html.sections import (
     checks,
+    classes,
     comparison,
+    cost,
+    curves,
     margins,
     provenance,
     spectrum,
@@ -25,15 +33,15 @@ from robbench.reports.html.sections.gallery import gallery
 
 ORDER = (
     comparison.comparison,
-    comparison.security_curves,
+    curves.security_curves,
+    checks.checks,
     margins.logit_margins,
     margins.input_margins,
-    comparison.per_class,
+    classes.per_class,
     spectrum.spectrum,
     training.training,
     gallery,
-    comparison.cost,
-    checks.checks,
+    cost.cost,
     provenance.provenance,
     provenance.reproduce,
 )
@@ -44,10 +52,18 @@ def page_sections(material: ReportData) -> list[Section]:
     return [make(material) for make in ORDER]
 
 
-def render(material: ReportData, found: list[Section], title: str) -> str:
-    """The page of some sections.
+def render(
+    material: ReportData,
+    answers: Sequence[Answer],
+    found: Sequence[Section],
+    title: str,
+    *,
+    cdn: bool = False,
+) -> str:
+    """The page of some sections, with the answers on top.
 
-    Every text in it is escaped; it asks nothing of the network, and its policy forbids it to.
+    Every text in it is escaped; it asks nothing of the network, and its policy forbids it to. With
+    `cdn` it asks for one file, the figures' library in this version, and takes no other content.
     """
     environment = jinja2.Environment(
         autoescape=True,
@@ -73,10 +89,23 @@ def render(material: ReportData, found: list[Section], title: str) -> str:
         figure=_json,
         css=texts["css"],
         js=texts["js"],
-        plotly=Markup(plotly.offline.get_plotlyjs()),
+        answers=[(sentence(one, among=answers), *doubt(one)) for one in answers],
+        plotly="" if cdn else Markup(plotly.offline.get_plotlyjs()),
+        cdn=_address() if cdn else "",
+        integrity=_integrity() if cdn else "",
     )
 
 
 def _json(plot: Plot) -> Markup:
     """A figure for a script element: Plotly escapes tags, so no name in it ends the element."""
     return Markup(plot.figure.to_json())
+
+
+def _address() -> str:
+    return f"https://cdn.plot.ly/plotly-{plotly.offline.get_plotlyjs_version()}.min.js"
+
+
+def _integrity() -> str:
+    """The hash that the browser checks the library by, of the installed copy."""
+    digest = hashlib.sha256(plotly.offline.get_plotlyjs().encode()).digest()
+    return f"sha256-{base64.b64encode(digest).decode()}"

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from robbench.analysis.answer import answers
 from robbench.reports.html.data import ReportData
 from robbench.reports.html.render import page_sections, render
 
@@ -50,17 +51,26 @@ def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture
-def file(add_run, tmp_path) -> Path:
+def file(add_run, handmade_rows, tmp_path) -> Path:
     """A page of two models at three budgets, one of them none."""
     runs = [
-        add_run(f"{place:012x}", eps=eps, model=model, model_hash=model, threat=f"linf:{eps:g}")[1]
+        add_run(
+            f"{place:012x}",
+            handmade_rows(eps=eps, seed=place),
+            eps=eps,
+            model=model,
+            model_hash=model,
+            threat=f"linf:{eps:g}",
+        )[1]
         for place, (eps, model) in enumerate(
             (e, m) for e in (0.05, 0.1, math.inf) for m in ("ce", "at")
         )
     ]
     material = ReportData(runs)
     path = tmp_path / "report.html"
-    path.write_text(render(material, page_sections(material), "Report"), encoding="utf-8")
+    said = answers(material.runs)
+    page = render(material, said, page_sections(material), "Report")
+    path.write_text(page, encoding="utf-8")
     return path
 
 
@@ -95,13 +105,14 @@ def _wait(driver: Any, script: str) -> None:
     WebDriverWait(driver, 20, poll_frequency=0.05).until(lambda d: d.execute_script(script))
 
 
-def _column(driver: Any, title: str) -> list[str]:
-    """The texts of a column of the comparison, top to bottom."""
+def _column(driver: Any, title: str) -> list[list[str]]:
+    """The texts of a column of the comparison, top to bottom, of each of its groups."""
     return driver.execute_script(
         "const t = document.querySelector('table.sortable');"
         "const at = [...t.tHead.rows[0].cells].findIndex((c) => "
         "c.querySelector('button').textContent === arguments[0]);"
-        "return [...t.tBodies[0].rows].map((r) => r.cells[at].textContent)",
+        "return [...t.tBodies].map((b) => [...b.querySelectorAll('tr:not(.group)')]"
+        ".map((r) => r.cells[at].textContent))",
         title,
     )
 
@@ -137,26 +148,24 @@ def test_it_loads_without_an_error_or_a_request(page, file):
 
 
 def test_a_press_on_a_title_sorts_and_another_turns_it_round(page):
-    """Numbers from the largest down, then up; aria-sort follows; empty cells stay last."""
-    _button(page, "robust accuracy").click()
-    *known, first, second = _column(page, "robust accuracy")
-    falling = [float(text.rstrip("%")) for text in known]
-    assert falling == sorted(falling, reverse=True)
-    assert len(set(falling)) > 1
-    assert (first, second) == ("-", "-")  # runs without a budget have none
-    _button(page, "robust accuracy").click()
-    assert _column(page, "robust accuracy") == [
-        *(f"{rate:.1f}%" for rate in sorted(falling)),
-        "-",
-        "-",
-    ]
+    """Within each threat model: from the largest down, then up; the state is in aria-sort."""
+    _button(page, "worst margin").click()
+    falling = _column(page, "worst margin")
+    assert [sorted(group, key=float, reverse=True) for group in falling] == falling
+    assert [len(set(group)) for group in falling] == [2, 2]
+    _button(page, "worst margin").click()
+    assert _column(page, "worst margin") == [group[::-1] for group in falling]
     states = page.execute_script(
         "return [...document.querySelectorAll('.sortable [aria-sort]')].map((h) => h.ariaSort)"
     )
     assert states == ["ascending"]
-    for _ in range(2):
-        _button(page, "difference").click()
-        assert _column(page, "difference")[-3:] == ["-"] * 3
+    titles = page.execute_script(
+        "return [...document.querySelectorAll('.sortable .group')].map((r) => r.textContent.trim())"
+    )
+    assert titles == ["linf 0.05", "linf 0.1"]
+    for _ in range(2):  # what has no value stays last
+        _button(page, "to the first").click()
+        assert [group[-1] for group in _column(page, "to the first")] == ["first", "first"]
 
 
 def test_sorting_works_from_the_keyboard(page):
@@ -166,15 +175,62 @@ def test_sorting_works_from_the_keyboard(page):
     button = _button(page, "model")
     page.execute_script("arguments[0].focus()", button)
     page.switch_to.active_element.send_keys(Keys.ENTER)
-    assert _column(page, "model") == ["at"] * 3 + ["ce"] * 3
+    assert _column(page, "model") == [["at", "ce"]] * 2
     page.switch_to.active_element.send_keys(Keys.SPACE)
-    assert _column(page, "model") == ["ce"] * 3 + ["at"] * 3
+    assert _column(page, "model") == [["ce", "at"]] * 2
     page.switch_to.active_element.send_keys(Keys.TAB)
-    page.switch_to.active_element.send_keys(Keys.ENTER)
-    assert (
-        _column(page, "threat model")[0] == "linf:0.05"
-    )  # by size, not by letters: linf:inf is last
-    assert _column(page, "threat model")[-1] == "linf:inf"
+    assert page.switch_to.active_element.text.startswith("robust accuracy")
+
+
+def test_everything_can_be_reached_by_tab(page):
+    """Links, titles, tables, details and the buttons for SVG, in the order of the page."""
+    from selenium.webdriver.common.keys import Keys
+
+    page.execute_script("document.activeElement.blur()")
+    wanted = page.execute_script(
+        "return [...document.querySelectorAll('a[href], button, summary, [tabindex=\"0\"]')]"
+        ".filter((e) => e.checkVisibility()).map((e) => e.outerHTML)"
+    )
+    reached = []
+    for _ in wanted:
+        page.switch_to.active_element.send_keys(Keys.TAB)
+        reached.append(page.execute_script("return document.activeElement.outerHTML"))
+    assert reached == wanted
+
+
+def test_a_figure_is_saved_as_svg_in_the_colours_of_paper(page):
+    """Also from the dark page; the figure on the page stays as it is."""
+    _show(page, 1200, "dark")
+    page.execute_script(
+        "Plotly.downloadImage = (figure, options) => { window.saved = [figure, options]; }"
+    )
+    page.find_element("css selector", "button.save").click()
+    figure, options = page.execute_script("return window.saved")
+    assert (options["format"], options["filename"]) == ("svg", "curves-1")
+    assert figure["layout"]["font"]["color"] == "#1b1f24"
+    drawn = page.execute_script("return document.getElementById('curves-1').layout.font.color")
+    assert drawn == "#e6e9ed"
+    svg = page.execute_async_script(
+        "const done = arguments[1]; Plotly.toImage(arguments[0], {format: 'svg', width: 600, "
+        "height: 300}).then((found) => done(found.slice(0, 40)))",
+        figure,
+    )
+    assert svg.startswith("data:image/svg+xml")
+
+
+def test_without_its_library_the_numbers_are_there(chromium, add_run, tmp_path):
+    """A page that could not load it says so once for each figure, and opens the tables."""
+    material = ReportData([add_run("a" * 12)[1]])
+    html = render(material, answers(material.runs), page_sections(material), "Report", cdn=True)
+    path = tmp_path / "small.html"
+    path.write_text(html.replace("https://cdn.plot.ly/", "file:///nowhere/"), encoding="utf-8")
+    _show(chromium, 1200, "light")
+    chromium.get(path.as_uri())
+    count = "return document.querySelectorAll(arguments[0]).length"
+    assert chromium.execute_script(count, ".plot") == 0
+    n_tables = chromium.execute_script(count, "details.data[open] table")
+    assert chromium.execute_script(count, "figure .missing") == n_tables > 3
+    assert chromium.execute_script(count, "button.save:not([hidden])") == 0
 
 
 def test_a_figure_tells_its_values_and_hides_a_line(page):

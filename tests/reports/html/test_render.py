@@ -8,12 +8,14 @@ import math
 import re
 from pathlib import Path
 
+import plotly.io
 import pytest
 
+from robbench.analysis.answer import answers
 from robbench.analysis.commands import Command
 from robbench.reports.html.captions import MISSING, WHAT
 from robbench.reports.html.data import Example, ReportData, Training
-from robbench.reports.html.figures import COLOURS
+from robbench.reports.html.figures.style import COLOURS
 from robbench.reports.html.render import page_sections, render
 
 EVIL = "</script><script>alert('x')</script>\"&<b>"
@@ -47,6 +49,11 @@ class _Elements(html.parser.HTMLParser):
 
     def all(self, tag):
         return [attributes for name, attributes in self.found if name == tag]
+
+
+def _render(material, title="t", **how):
+    said = answers(material.runs, checks=material.checks)
+    return render(material, said, page_sections(material), title, **how)
 
 
 @pytest.fixture
@@ -84,7 +91,9 @@ def page(add_run):
     material = ReportData(
         runs,
         {
-            EVIL: Training(epochs, Command(f"robbench train --name {EVIL}")),
+            EVIL: Training(
+                epochs, Command(f"robbench train --name {EVIL}"), [Command(EVIL)], {EVIL: EVIL}
+            ),
             "ce": Training(epochs, None),
         },
         {"ce": [EVIL, "b", "c", "d"]},
@@ -92,9 +101,10 @@ def page(add_run):
         {"a" * 12: [check, {**check, "verdict": "pass", "evidence": []}]},
         [Example("a" * 12, 7, EVIL, EVIL, EVIL, "linf", 0.05, EVIL, image, image + 0.1)],
         [EVIL],
+        {EVIL: EVIL},
         f"robbench report {EVIL}",
     )
-    return render(material, page_sections(material), EVIL)
+    return _render(material, EVIL)
 
 
 def test_no_name_from_a_run_becomes_markup(page):
@@ -156,7 +166,7 @@ def test_every_figure_and_picture_has_a_text_and_every_table_a_caption(page):
     assert len({plot["id"] for plot in plots}) == len(plots)
     assert all(image["alt"] for image in elements.all("img"))
     assert len(elements.all("table")) == len(elements.all("caption"))
-    assert all(head.get("scope") in ("col", "row") for head in elements.all("th"))
+    assert all(head.get("scope") in ("col", "row", "rowgroup") for head in elements.all("th"))
     assert elements.all("html") == [{"lang": "en"}]
     assert next(link["href"] for link in elements.all("a")) == "#main"
     assert [len(elements.all(tag)) for tag in ("main", "nav", "header", "footer", "h1")] == [1] * 5
@@ -169,7 +179,7 @@ def test_every_link_of_the_contents_leads_somewhere(page):
     elements = _Elements(page)
     ids = {attributes.get("id") for _, attributes in elements.found}
     links = [link["href"] for link in elements.all("a")]
-    assert len(links) == 14
+    assert len(links) == 15
     assert {link[1:] for link in links} <= ids
 
 
@@ -179,7 +189,7 @@ def test_a_section_without_data_says_how_to_get_it(add_run):
     sections = page_sections(material)
     empty = {section.id for section in sections if not section.blocks}
     assert empty == {"spectrum", "training", "gallery", "checks"}
-    text = " ".join(_Elements(render(material, sections, "t")).text)
+    text = " ".join(_Elements(_render(material)).text)
     for command in (
         "robbench measure abcdef012345",
         "robbench check abcdef012345",
@@ -213,8 +223,30 @@ def test_the_commands_are_the_recorded_ones(page, add_run):
         ([bare, set_], "ROBBENCH_SEED='a b' robbench attack m"),
     ):
         material = ReportData(runs)
-        shown = " ".join(_Elements(render(material, page_sections(material), "t")).text)
+        shown = " ".join(_Elements(_render(material)).text)
         assert wanted in shown
+
+
+def test_with_cdn_the_library_is_named_with_its_hash_and_nothing_else_may_load(add_run):
+    """Address and hash are those of Plotly's own pages; the policy names that one file."""
+    page = _render(ReportData([add_run("a" * 12)[1]]), cdn=True)
+    (script,) = [found for found in _Elements(page).all("script") if "src" in found]
+    theirs = _Elements(plotly.io.to_html({"data": []}, include_plotlyjs="cdn")).all("script")
+    (wanted,) = [found for found in theirs if "src" in found]
+    for name in ("src", "integrity", "crossorigin"):
+        assert script[name] == wanted[name]
+    assert re.search(r"/plotly-\d+\.\d+\.\d+\.min\.js$", script["src"])
+    (policy,) = [m["content"] for m in _Elements(page).all("meta") if "http-equiv" in m]
+    assert re.findall(r"https?://[^; ]+", policy) == [script["src"]]
+    assert len(page.encode()) < 2e6
+
+
+def test_the_answer_comes_first_and_its_doubt_beside_it(add_run):
+    """Before any section: the sentence, and that nobody checked it."""
+    page = _render(ReportData([add_run("a" * 12)[1]]))
+    text = " ".join(_Elements(page).text)
+    assert 0 < text.index("ce keeps") < text.index("robbench check " + "a" * 12)
+    assert text.index("robbench check " + "a" * 12) < text.index("Press a column")
 
 
 def _luminance(colour: str) -> float:

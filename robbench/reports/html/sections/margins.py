@@ -13,9 +13,10 @@ from robbench.analysis.figure_data import Margins
 from robbench.analysis.figure_data import input_margins as margins_by_model
 from robbench.analysis.series import Floats, Series, numbers, series_by_facts
 from robbench.analysis.summary import n_unknown, quantile
-from robbench.reports.html import figures
-from robbench.reports.html.captions import ANY_SIZE, MORE_LINES
+from robbench.reports import texts
+from robbench.reports.html.captions import ANY_SIZE
 from robbench.reports.html.data import ReportData
+from robbench.reports.html.figures import histograms as figures
 from robbench.reports.html.page import Cell, Head, Plot, Section, Table, in_words, number, percent
 from robbench.store.run import Run
 
@@ -25,10 +26,11 @@ _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 def logit_margins(material: ReportData) -> Section:
     """Clean and worst logit margins, a figure for each threat model; one of them is open."""
     found: list[tuple[tuple[bool, int], Plot]] = []
-    for (data, split, _), series in series_by_facts(material.runs).items():
+    for (data, split, _), series in series_by_facts(material.shown).items():
         for eps in sorted({run.info["eps"] for one in series for run in one.runs}):
             lines = [(one, run) for one in series for run in one.runs if run.info["eps"] == eps]
-            plot = _logit_figure(f"{data} {split}, {lines[0][1].info['threat']}", lines)
+            threat = texts.threat(lines[0][1].info["threat"])
+            plot = _logit_figure(f"{data} {split}, {threat}", lines)
             found.append(((math.isfinite(eps), len(lines)), plot))
     # Without a budget all worst margins are about zero. Of budgets that as many models share the
     # middle one tells most.
@@ -37,7 +39,8 @@ def logit_margins(material: ReportData) -> Section:
     folded = [
         dataclasses.replace(plot, folded=True) for i, (_, plot) in enumerate(found) if i != chosen
     ]
-    return Section("logit-margins", "Logit margins", [found[chosen][1], *folded])
+    blocks = [found[chosen][1], *folded]
+    return Section("logit-margins", "Logit margins", blocks, also=material.one_seed)
 
 
 def input_margins(material: ReportData) -> Section:
@@ -50,10 +53,10 @@ def input_margins(material: ReportData) -> Section:
         Head("none found"),
     ]
     heads += [Head("not finished", "time or queries ran out"), Head("attacked up to")]
-    for (data, split, norm), series in series_by_facts(material.runs).items():
+    for (data, split, norm), series in series_by_facts(material.shown).items():
         found = [
             one
-            for one in margins_by_model(series, material.runs)
+            for one in margins_by_model(series, material.shown)
             if np.isfinite(one.smallest).any()
         ]
         if not found:
@@ -66,13 +69,12 @@ def input_margins(material: ReportData) -> Section:
             f"{data} {split}, {norm}",
             f"Histograms of the sizes of the smallest perturbations found. {words}.",
             figures.input_margins(found, norm),
-            caption=" ".join(
-                [*_more(found), *([] if all(one.sought for one in found) else [ANY_SIZE])]
-            ),
+            caption="" if all(one.sought for one in found) else ANY_SIZE,
+            height=figures.height(len(found)),
             data=Table(f"Input margins, {data} {split}, {norm}", heads, rows),
         )
         blocks.append(plot)
-    return Section("input-margins", "Input margins", blocks)
+    return Section("input-margins", "Input margins", blocks, also=material.one_seed)
 
 
 def _logit_figure(title: str, lines: Sequence[tuple[Series, Run]]) -> Plot:
@@ -100,14 +102,9 @@ def _logit_figure(title: str, lines: Sequence[tuple[Series, Run]]) -> Plot:
         title,
         f"Histograms of logit margins. {words}.",
         figures.logit_margins(values),
-        caption=" ".join(_more(values)),
-        height=520,
+        height=figures.height(len(values)),
         data=table,
     )
-
-
-def _more(lines: Sequence[Any]) -> list[str]:
-    return [MORE_LINES] if len(lines) > figures.MOST_LINES else []
 
 
 def _quantile_row(name: str, where: str, margins: Floats, unknown: int = 0) -> list[Cell]:

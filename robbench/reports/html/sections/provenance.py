@@ -10,7 +10,7 @@ from typing import Any
 from robbench.analysis.commands import Command, attack_command, shared_settings
 from robbench.analysis.series import model_names, name_of
 from robbench.reports import texts
-from robbench.reports.html.captions import NO_COMMAND
+from robbench.reports.html.captions import DIGESTS, NO_COMMAND, VERIFY_CODE, VERIFY_TABLES
 from robbench.reports.html.data import ReportData
 from robbench.reports.html.page import Cell, Commands, Facts, Head, Notes, Section, Table
 
@@ -63,13 +63,41 @@ def provenance(material: ReportData) -> Section:
         [Cell(name_of(run, names)), *(_short(values[key][i]) for key in differ)]
         for i, run in enumerate(material.runs)
     ]
-    blocks = [Facts(same), *([Table("Where runs differ", heads, rows)] if differ else [])]
+    blocks: list[Any] = [Facts(same)]
+    blocks += [Table("Where runs differ", heads, rows)] if differ else []
+    blocks += [*_code(material), *_digests(material)]
     return Section("provenance", "Provenance", blocks)
+
+
+def _code(material: ReportData) -> list[Any]:
+    """Versions of the code that the models were trained with."""
+    found = {name: done.code for name, done in material.trainings.items() if done.code}
+    parts = list(dict.fromkeys(part for code in found.values() for part in code))
+    if not parts:
+        return []
+    heads = [Head("model", number=False), *(Head(part, number=False) for part in parts)]
+    rows = [
+        [Cell(name), *(Cell(code.get(part) or texts.NOTHING) for part in parts)]
+        for name, code in found.items()
+    ]
+    return [Table("Code that the models were trained with", heads, rows), Notes([VERIFY_CODE])]
+
+
+def _digests(material: ReportData) -> list[Any]:
+    if not material.digests:
+        return []
+    lines = [f"{digest}  {path}" for path, digest in material.digests.items()]
+    return [Commands(DIGESTS, lines, folded=True), Notes([VERIFY_TABLES])]
 
 
 def reproduce(material: ReportData) -> Section:
     """The commands that gave the models, the runs and this page."""
-    trained = [done.command for done in material.trainings.values() if done.command]
+    trained = [
+        command
+        for done in material.trainings.values()
+        for command in (*done.starts, done.command)
+        if command
+    ]
     attacks = [attack_command(run.info) for run in material.runs]
     known = shared_settings([*trained, *attacks])
     versions = dict.fromkeys(run.info["robbench_version"] for run in material.runs)

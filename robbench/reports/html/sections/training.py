@@ -7,21 +7,26 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robbench.analysis.series import model_names, model_place
-from robbench.reports.html import figures
 from robbench.reports.html.data import ReportData
-from robbench.reports.html.page import Plot, Section, in_words
+from robbench.reports.html.figures import lines as figures
+from robbench.reports.html.page import Cell, Head, Plot, Section, Table, in_words, number
+
+Line = tuple[str, int, str, Sequence[int], Sequence[float]]
+"""Of a figure: model, its number, dash, epochs, values."""
 
 
 def training(material: ReportData) -> Section:
     """Loss and validation accuracy over the epochs."""
-    names = model_names(material.runs)
+    names = model_names(material.shown)
     found = [
         (model_place(name, names), name, done.epochs)
         for name, done in material.trainings.items()
-        if done.epochs
+        if done.epochs and name in {model for model, _ in names}
     ]
     losses = [
-        (name, i, "solid", *_over_epochs(epochs, "train_loss", 1)) for i, name, epochs in found
+        (name, i, "solid", *values)
+        for i, name, epochs in found
+        if (values := _over_epochs(epochs, "train_loss", 1))[1]
     ]
     rates = [
         (f"{name}, {what}", i, dash, *values)
@@ -39,16 +44,26 @@ def training(material: ReportData) -> Section:
     ):
         if lines:
             words = in_words(
-                [
-                    f"{name}: {values[0]:.3g} to {values[-1]:.3g}"
-                    for name, _, _, _, values in lines
-                    if values
-                ]
+                [f"{name}: {values[0]:.3g} to {values[-1]:.3g}" for name, _, _, _, values in lines]
             )
-            blocks.append(
-                Plot(title, f"Line chart over epochs. {words}.", figures.training(lines, unit))
-            )
-    return Section("training", "Training", blocks)
+            drawn = figures.training(lines, unit)
+            table = _ends(title, lines)
+            blocks.append(Plot(title, f"Line chart over epochs. {words}.", drawn, data=table))
+    return Section("training", "Training", blocks, also=material.one_seed)
+
+
+def _ends(title: str, lines: Sequence[Line]) -> Table:
+    """Where each line begins and ends, and its extremes."""
+    heads = [Head("model", number=False), *map(Head, ("epochs", "first", "last", "least", "most"))]
+    rows = [
+        [Cell(name), number(len(epochs), "d"), *map(number, _four(values))]
+        for name, _, _, epochs, values in lines
+    ]
+    return Table(f"{title} over the epochs", heads, rows)
+
+
+def _four(values: Sequence[float]) -> tuple[float, float, float, float]:
+    return values[0], values[-1], min(values), max(values)
 
 
 def _over_epochs(

@@ -32,19 +32,58 @@
   };
   const visible = (div) => !div.closest("details:not([open])");
   const plots = [...document.querySelectorAll(".plot")];
+  if (!window.Plotly) { // the library could not be loaded: the numbers have to do
+    plots.forEach((div) => {
+      const figure = div.closest("figure"), note = document.createElement("p");
+      note.className = "missing";
+      note.textContent = "This figure needs the network: its library could not be loaded. Its numbers are in the table below.";
+      div.replaceWith(note);
+      figure.querySelectorAll("details.data").forEach((details) => { details.open = true; });
+    });
+    plots.length = 0;
+  }
   plots.filter(visible).forEach(draw);
   document.querySelectorAll("details").forEach((details) => details.addEventListener("toggle", () => {
     plots.filter(visible).forEach(draw);
   }));
   const repaint = () => drawn.forEach((div) => Plotly.relayout(div, theme(div.layout)));
   dark.addEventListener("change", repaint);
-  // Paper is white, and narrower than most windows.
+  // Paper is white, and narrower and shorter than most windows.
   const paper = (printed) => {
     document.documentElement.classList.toggle("printed", printed);
-    drawn.forEach((div) => Plotly.relayout(div, { ...theme(div.layout), width: printed ? 680 : null, autosize: !printed }));
+    drawn.forEach((div) => Plotly.relayout(div, {
+      ...theme(div.layout), width: printed ? 680 : null, autosize: !printed,
+      height: printed ? Math.min(Math.max(0.6 * div.dataset.height, 250), 900) : Number(div.dataset.height),
+      "font.size": printed ? 10 : 13,
+    }));
   };
   addEventListener("beforeprint", () => paper(true));
   addEventListener("afterprint", () => paper(false));
+
+  // A figure as a file, in the colours of paper; also for those without a mouse.
+  const save = (button) => {
+    const div = document.getElementById(button.dataset.of), layout = structuredClone(div.layout);
+    document.documentElement.classList.add("printed");
+    for (const [path, value] of Object.entries(theme(layout))) {
+      const keys = path.split("."), last = keys.pop();
+      keys.reduce((part, key) => (part[key] ??= {}), layout)[last] = value;
+    }
+    document.documentElement.classList.remove("printed");
+    const size = { width: div.clientWidth, height: Number(div.dataset.height) };
+    return Plotly.downloadImage({ data: div.data, layout }, { ...size, format: "svg", filename: div.id });
+  };
+  document.querySelectorAll("button.save").forEach((button) => {
+    button.hidden = !window.Plotly;
+    button.addEventListener("click", () => save(button));
+  });
+
+  // Tables that are wider than the page say so.
+  const measure = () => document.querySelectorAll(".scroll").forEach((box) => {
+    box.classList.toggle("wide", box.scrollWidth > box.clientWidth + 1);
+  });
+  addEventListener("resize", measure);
+  document.querySelectorAll("details").forEach((details) => details.addEventListener("toggle", measure));
+  measure();
 
   // Tables: a press on a title sorts by it, another one turns it round; cells without a value stay last.
   const sort = (table, heads, column) => {
@@ -62,8 +101,9 @@
       if (typeof a !== typeof b) return typeof a === "number" ? -1 : 1;
       return sign * (typeof a === "number" ? a - b : a.localeCompare(b, "en", { numeric: true }));
     };
-    const body = table.tBodies[0];
-    body.append(...[...body.rows].sort(compare));
+    for (const body of table.tBodies) {
+      body.append(...[...body.rows].filter((row) => !row.classList.contains("group")).sort(compare));
+    }
   };
   document.querySelectorAll("table.sortable").forEach((table) => {
     const heads = [...table.tHead.rows[0].cells];

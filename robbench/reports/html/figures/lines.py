@@ -1,0 +1,96 @@
+"""Lines: security curves, training, singular values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+
+from robbench.analysis.plots.lines import Line
+from robbench.analysis.plots.spectrum import FLOOR
+from robbench.reports.html.figures import style
+from robbench.reports.levels import in_levels, level
+
+_EPOCH_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+def security_curves(lines: Sequence[Line], norm: str) -> go.Figure:
+    """Robust accuracy over eps with bands."""
+    drawn = style.figure(f"eps ({norm})", "robust accuracy (%)")
+    budgets = [float(eps) for line in lines if not line.steps for eps in line.x]
+    levels = in_levels(norm, budgets)
+    for line in lines:
+        colour, shape = style.colour(line.place), "hv" if line.steps else "linear"
+        x = line.x.tolist()
+        if banded := bool(np.isfinite(line.low).all()):
+            band = {
+                "x": x,
+                "mode": "lines",
+                "hoverinfo": "skip",
+                "legendgroup": line.name,
+                "showlegend": False,
+                "line": {"width": 0, "shape": shape, "color": colour},
+            }
+            pale = style.pale(colour, 0.16)
+            drawn.add_scatter(y=style.percents(line.high), **band)
+            drawn.add_scatter(y=style.percents(line.low), fill="tonexty", fillcolor=pale, **band)
+        drawn.add_scatter(
+            x=x,
+            y=style.percents(line.y),
+            name=style.plain(line.name),
+            legendgroup=line.name,
+            mode="lines" if line.steps else "lines+markers",
+            line={"color": colour, "shape": shape, "dash": style.dash(line.place, line.dash)},
+            marker={"symbol": style.symbol(line.place), "size": 8},
+            customdata=[
+                [level(eps) if levels else f"{eps:.4g}", f"{100 * low:.1f}-{100 * high:.1f}"]
+                for eps, low, high in zip(x, line.low, line.high, strict=True)
+            ],
+            hovertemplate="eps %{customdata[0]}: %{y:.1f} %"
+            + (" (%{customdata[1]})" if banded else ""),
+        )
+    end = max(float(line.x[-1]) for line in lines)
+    drawn.update_xaxes(rangemode="tozero", **style.budget_ticks(norm, budgets, end))
+    return drawn.update_yaxes(range=[-2, 102]).update_layout(hovermode="x unified")
+
+
+def training(
+    lines: Sequence[tuple[str, int, str, Sequence[int], Sequence[float]]], what: str
+) -> go.Figure:
+    """Curves over the epochs: (model, place, dash, epochs, values).
+
+    Where dashes differ, the line's name says what it is.
+    """
+    drawn = style.figure("epoch", what)
+    for name, place, dash, epochs, values in lines:
+        drawn.add_scatter(
+            x=list(epochs),
+            y=list(values),
+            name=style.plain(name),
+            mode="lines+markers" if len(epochs) < 3 else "lines",
+            connectgaps=True,
+            line={"color": style.colour(place), "dash": dash},
+            hovertemplate="%{y:.4g}",
+        )
+    found = [epoch for *_, epochs, _ in lines for epoch in epochs]
+    last = max(found) - min(found)
+    step = next((step for step in _EPOCH_STEPS if last <= 10 * step), last)
+    drawn.update_xaxes(dtick=step, tick0=0)
+    return drawn.update_layout(hovermode="x unified")
+
+
+def spectra(lines: Sequence[tuple[str, int, Sequence[float]]]) -> go.Figure:
+    """Singular values over the largest, falling, on a logarithmic axis, down to rounding."""
+    drawn = style.figure("direction", "singular value / largest")
+    for name, place, values in lines:
+        drawn.add_scatter(
+            x=list(range(1, len(values) + 1)),
+            y=[value if value > FLOOR else None for value in values],
+            name=style.plain(name),
+            mode="lines+markers",
+            line={"color": style.colour(place)},
+            marker={"symbol": style.symbol(place), "size": 5},
+            hovertemplate="direction %{x}: %{y:.3g}",
+        )
+    return drawn.update_yaxes(type="log", exponentformat="power", dtick=1)

@@ -1,0 +1,101 @@
+"""The section about security curves."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from robbench.analysis.plots.curves import curve_lines
+from robbench.analysis.plots.curves import security_curves as plotted
+from robbench.analysis.plots.lines import Line, mean_over_seeds
+from robbench.analysis.seeds import recipe
+from robbench.analysis.series import facts, series_by_facts
+from robbench.reports.html.captions import ONE_BUDGET, SPREAD, WILSON
+from robbench.reports.html.data import ReportData
+from robbench.reports.html.figures import lines as figures
+from robbench.reports.html.page import (
+    Cell,
+    Head,
+    Notes,
+    Plot,
+    Section,
+    Table,
+    in_words,
+    percent,
+)
+from robbench.reports.levels import in_levels, level
+from robbench.store.run import Run
+
+_POINTS = 11
+"""So many points of a curve of steps are in its table."""
+
+
+def security_curves(material: ReportData) -> Section:
+    """Robust accuracy over the budget, a figure for each data set, split and norm."""
+    blocks: list[Any] = []
+    band = "one standard deviation" if material.over_seeds else "95 % interval"
+    heads = [Head("model", number=False), Head("eps"), Head("robust accuracy"), Head(band)]
+    for (data, split, norm), lines in _lines(material).items():
+        levels = in_levels(norm, [float(x) for line in lines if not line.steps for x in line.x])
+        rows = [row for line in lines for row in _rows(line, levels)]
+        table = Table(f"Robust accuracy on {data} {split} against the {norm} budget", heads, rows)
+        words = in_words([f"{line.name}: {_in_words(line, levels)}" for line in lines])
+        alt = f"Line chart of robust accuracy over {norm} eps. {words}."
+        figure = figures.security_curves(lines, norm)
+        blocks.append(Plot(f"{data} {split}, {norm}", alt, figure, data=table))
+    budgets = {run.info["eps"] for run in material.runs}
+    if len(budgets) == 1 and math.isfinite(min(budgets)):
+        blocks.append(Notes([ONE_BUDGET]))
+    also = SPREAD if material.over_seeds else WILSON
+    return Section("curves", "Security curves", blocks, also=also)
+
+
+def _lines(material: ReportData) -> dict[tuple[str, str, str], list[Line]]:
+    """The lines of each figure; a model, or over seeds a recipe, has one place in all of them."""
+    by_facts = series_by_facts(material.runs)
+    if not material.over_seeds:
+        return {key: curve_lines(series) for key, series in by_facts.items()}
+    recipes = list(dict.fromkeys(recipe(run.info) for run in material.runs))
+    return {
+        key: [
+            dataclasses.replace(line, place=recipes.index(line.training.recipe))
+            for line in _means([run for run in material.runs if facts(run) == key])
+            if line.training is not None
+        ]
+        for key in by_facts
+    }
+
+
+def _means(runs: Sequence[Run]) -> Sequence[Line]:
+    return mean_over_seeds(plotted(runs, over_seeds=True)).lines
+
+
+def _rows(line: Line, levels: bool) -> Iterator[list[Cell]]:
+    for i in _some(line, _POINTS):
+        low, high = float(line.low[i]), float(line.high[i])
+        interval = "-" if math.isnan(low) else f"{100 * low:.1f}-{100 * high:.1f}"
+        eps = float(line.x[i])
+        yield [
+            Cell(line.name),
+            Cell(level(eps) if levels else f"{eps:.3g}", eps),
+            percent(float(line.y[i])),
+            Cell(interval, None if math.isnan(low) else low),
+        ]
+
+
+def _in_words(line: Line, levels: bool) -> str:
+    """Every budget, of a curve of steps five of them."""
+    return ", ".join(
+        f"{100 * line.y[i]:.1f} % at {level(line.x[i]) if levels else f'{line.x[i]:.3g}'}"
+        for i in _some(line, 5)
+    )
+
+
+def _some(line: Line, n: int) -> Sequence[int]:
+    """Every point of a line, of one of steps `n` of them."""
+    last = len(line.x) - 1
+    if not line.steps:
+        return range(last + 1)
+    return sorted({round(i * last / (n - 1)) for i in range(n)})

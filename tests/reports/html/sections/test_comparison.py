@@ -1,0 +1,61 @@
+"""The comparison: grouped, bold where the test is sure, no robust accuracy without a budget."""
+
+from __future__ import annotations
+
+import math
+
+from robbench.analysis.compare import compare
+from robbench.reports.html.data import ReportData
+from robbench.reports.html.page import Notes, Table
+from robbench.reports.html.sections.comparison import comparison
+
+
+def _tables(material: ReportData) -> list[Table]:
+    return [block for block in comparison(material).blocks if isinstance(block, Table)]
+
+
+def test_each_threat_model_is_a_group_and_robust_accuracy_is_beside_the_name(add_run):
+    """Groups in the order of the runs; what all have in common is in the caption only."""
+    runs = [
+        add_run(f"{i:012x}", eps=eps, model=model, model_hash=model, threat=f"linf:{eps}")[1]
+        for i, (eps, model) in enumerate((e, m) for e in (0.05, 0.1) for m in ("ce", "at"))
+    ]
+    (table,) = _tables(ReportData(runs))
+    assert [title for title, _ in table.groups] == ["linf 0.05", "linf 0.1"]
+    assert [head.text for head in table.heads[:6]] == [
+        *("model", "robust accuracy", "clean acc.", "adv. ratio", "clean margin", "worst margin")
+    ]
+    assert "digits test" in table.caption
+    for row, run in zip(table.rows, runs, strict=True):
+        assert row[1].key == run.info["robust_accuracy"]
+        assert row[1].small == (
+            f"{100 * run.info['robust_accuracy_low']:.1f}-"
+            f"{100 * run.info['robust_accuracy_high']:.1f}"
+        )
+        assert row[3].key == run.info["adversarial_ratio"]
+
+
+def test_without_a_budget_the_median_distance_is_shown_in_a_table_of_its_own(add_run):
+    """No robust accuracy, no ratio."""
+    budget = add_run("a" * 12)[1]
+    endless = add_run("b" * 12, eps=math.inf, threat="l2:inf", norm="l2", distance_p50=0.42)[1]
+    first, second = _tables(ReportData([budget, endless]))
+    assert len(first.rows) == 1
+    assert "robust accuracy" not in [head.text for head in second.heads]
+    assert (second.heads[1].text, second.rows[0][1].text) == ("median distance", "0.42")
+    assert second.caption.startswith("l2, no budget")
+
+
+def test_bold_is_what_the_test_calls_best(add_run, handmade_rows):
+    """The mark is that of `compare`, and the page says what it means."""
+    rows = handmade_rows()
+    kept = [
+        {**row, "robust": row["clean_correct"], "adversarial": not row["clean_correct"]}
+        for row in rows
+    ]
+    runs = [add_run("a" * 12)[1], add_run("b" * 12, kept, model="at", model_hash="at")[1]]
+    (table,) = _tables(ReportData(runs))
+    marks = [row[1].mark == "best" for row in table.rows]
+    assert marks == [row["best"] for row in compare(runs)] == [False, True]
+    notes = [block for block in comparison(ReportData(runs)).blocks if isinstance(block, Notes)]
+    assert any(line.startswith("Bold: best") for line in notes[-1].lines)

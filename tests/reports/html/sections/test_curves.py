@@ -1,0 +1,71 @@
+"""Security curves of the page, over seeds too."""
+
+from __future__ import annotations
+
+import json
+import math
+from statistics import fmean, stdev
+
+import pytest
+
+from robbench.reports.html.data import ReportData
+from robbench.reports.html.sections.curves import security_curves
+
+
+@pytest.fixture
+def seeded(add_run, handmade_rows):
+    """Two recipes of two seeds; so many of 40 samples are robust."""
+
+    def rows(robust):
+        return [
+            {**row, "robust": i < robust, "adversarial": i >= robust}
+            for i, row in enumerate({**row, "clean_correct": True} for row in handmade_rows())
+        ]
+
+    return [
+        add_run(
+            f"{name}{seed}".ljust(12, "0"),
+            rows(robust),
+            model=f"{name}-s{seed}",
+            model_hash=f"{name}{seed}",
+            train_seed=seed,
+            train_config=json.dumps({"loss": name, "seed": seed}),
+        )[1]
+        for name, seed, robust in (("ce", 0, 8), ("at", 0, 20), ("ce", 1, 12), ("at", 1, 32))
+    ]
+
+
+def test_over_seeds_a_line_is_the_mean_and_its_band_one_standard_deviation(seeded):
+    """One line for each recipe, in the colour of its place among all recipes."""
+    (plot, _) = security_curves(ReportData(seeded, over_seeds=True)).blocks
+    rows = {row[0].text: row for row in plot.data.rows if row[1].key}
+    for name, rates in (
+        ("ce (2 seeds)", (0.2, 0.3)),
+        ("at (2 seeds)", (0.5, 0.8)),
+    ):
+        mean, spread = fmean(rates), stdev(rates)
+        assert rows[name][2].key == pytest.approx(mean)
+        assert rows[name][3].text == (
+            f"{100 * (mean - spread):.1f}-{100 * min(1, mean + spread):.1f}"
+        )
+    lines = [trace for trace in plot.figure.data if trace.showlegend is None]
+    assert [trace.name for trace in lines] == ["ce (2 seeds)", "at (2 seeds)"]
+
+
+def test_over_seeds_figures_of_samples_are_of_the_first_seed(seeded):
+    """And the page says whose."""
+    material = ReportData(seeded, over_seeds=True)
+    assert [run.info["model"] for run in material.shown] == ["ce-s0", "at-s0"]
+    assert "ce-s0, at-s0" in material.one_seed
+    assert ReportData(seeded).shown == seeded
+    assert ReportData(seeded).one_seed == ""
+
+
+def test_a_curve_of_steps_has_a_short_table(add_run):
+    """Its two ends and points between, falling."""
+    run = add_run("a" * 12, eps=math.inf, threat="linf:inf")[1]
+    (plot,) = security_curves(ReportData([run])).blocks
+    rates = [row[2].key for row in plot.data.rows]
+    assert 3 <= len(rates) <= 11
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] == run.info["clean_accuracy"]
