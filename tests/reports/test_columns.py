@@ -1,0 +1,135 @@
+"""Columns of a comparison: named, written, chosen and sorted; against plain sorting of the rows."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robbench.core.errors import UserError
+from robbench.reports.columns import (
+    DEFAULT,
+    column,
+    parse_columns,
+    select,
+    sort_rows,
+    usual,
+    varying,
+)
+
+VALUES = st.lists(st.none() | st.floats() | st.integers(-3, 3).map(float), min_size=1, max_size=10)
+
+
+def _bits(rows: list[Any], key: str = "place") -> list[int]:
+    return [row[key] for row in rows]
+
+
+@given(
+    VALUES, st.sampled_from(["robust_accuracy", "n_forward", "wall_s"]),
+    st.sampled_from(["", ":asc", ":desc"]),
+)  # fmt: skip
+def test_sorting_is_stable_and_what_is_missing_is_last(
+    values: list[float | None], name: str, order: str
+) -> None:
+    """Accuracies fall, costs rise, unless an order is asked for; equal rows stay as they were."""
+    rows = [{name: value, "place": n} for n, value in enumerate(values)]
+    found = sort_rows(rows, name.replace("_", "-") + order)
+    there = [n for n, v in enumerate(values) if v is not None and not math.isnan(v)]
+    falls = order == ":desc" or (not order and name == "robust_accuracy")
+    sign = -1 if falls else 1
+    expected = sorted(there, key=lambda n: sign * values[n])  # type: ignore[operator]
+    assert _bits(found) == expected + [n for n in range(len(values)) if n not in there]
+
+
+def test_text_is_sorted_by_the_alphabet() -> None:
+    rows = [{"model": name, "place": n} for n, name in enumerate(["b", "a", "c"])]
+    assert _bits(sort_rows(rows, "model")) == [1, 0, 2]
+    assert _bits(sort_rows(rows, "model:desc")) == [2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("by", "words"),
+    [("robus_accuracy", "did you mean robust_accuracy"), ("robust_accuracy:up", "asc or"),
+     ("warnings", "unknown column")],
+)  # fmt: skip
+def test_what_cannot_be_sorted_by(by: str, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        sort_rows([{"robust_accuracy": 0.5, "warnings": []}], by)
+
+
+def test_a_composed_column_sorts_by_its_first_value() -> None:
+    """`margins` is two numbers: the clean one decides."""
+    rows = [
+        {"clean_margin_p50": value, "adv_margin_p50": -value, "place": n}
+        for n, value in enumerate([1.0, 3.0, 2.0])
+    ]
+    assert _bits(sort_rows(rows, "margins")) == [1, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "text"),
+    [
+        ("wall_s", None, "-"),
+        ("deterministic", True, "yes"),
+        ("deterministic", False, "no"),
+        ("attacked_accuracy", 0.5, "50.0%"),
+        ("mcnemar_p", 0.0001, "p<0.001"),
+        ("eps", math.inf, "inf"),
+        ("n_samples", 7, "7"),
+        ("tags", ["a", "b"], "a, b"),
+        ("tags", [], "-"),
+        ("flags", [{"name": "random", "text": "so it is"}], "random"),
+    ],
+)
+def test_any_value_of_a_row_is_a_column(name: str, value: object, text: str) -> None:
+    """Written by its kind and its name: rates as percent, p values as such."""
+    assert column(name).text({name: value}) == text
+    assert column(name).keys == (name,)
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "narrow"),
+    [
+        ("seed", "seed", "seed"),
+        ("adv_margin_p50", "worst margin median", "adv margin\np50"),
+        ("n_forward", "number of forward", "n forward"),
+    ],
+)
+def test_heads_are_words(name: str, head: str, narrow: str) -> None:
+    assert (column(name).head, column(name).narrow) == (head, narrow)
+
+
+def test_names_are_read_once_each_in_order() -> None:
+    """Hyphens are underscores; a slip is answered with what was meant; none is refused."""
+    row = {"model": "m", "seed": 1, "n_forward": 3}
+    assert parse_columns(" seed, n-forward,seed,margins ", row) == ("seed", "n_forward", "margins")
+    with pytest.raises(UserError, match="did you mean seed"):
+        parse_columns("sede", row)
+    with pytest.raises(UserError, match="names no column"):
+        parse_columns(" , ", row)
+
+
+def test_only_the_values_behind_the_columns_are_kept() -> None:
+    """Each once, in the order of the columns."""
+    row = {"model": "m", "n_samples": 2, "n_forward": 3, "n_backward": 4, "x": 5}
+    assert select([row], None) == [row]
+    (found,) = select([row], ["queries", "n_forward", "model"])
+    assert list(found.items()) == [
+        ("n_samples", 2), ("n_forward", 3), ("n_backward", 4), ("model", "m"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("seeds", [None, 3])
+def test_what_rows_differ_in_is_shown_besides(seeds: int | None) -> None:
+    """Before the numbers; fp32 and no entry are the same; a deviation only beside a mean."""
+    same = {"precision": None, "seed": 1, "audit": None, "n_seeds": seeds}
+    other = {**same, "precision": "fp32"}
+    assert varying([same, other], DEFAULT) == DEFAULT
+    other = {**same, "precision": "bf16", "seed": 2}
+    found = usual([same, other])
+    assert found[:4] == ("model", "precision", "seed", "clean_accuracy")
+    assert [name for name in found if name in DEFAULT] == list(DEFAULT)
+    assert ("robust_accuracy_sd" in found) == (seeds is not None)

@@ -1,0 +1,72 @@
+"""A verdict as a row, and the median distance of a run without a budget."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robbench.engine.records import CLEAN, NOTHING, REPLAY, Verdict
+from robbench.store.schema import SAMPLES
+from robbench.tasks.attack.rows import _median_distance as median_distance
+from robbench.tasks.attack.rows import sample_row
+from robbench.threat.model import parse_threat
+
+PLAN: Any = SimpleNamespace(
+    run_ids=["aaaa", "bbbb"], entries=[SimpleNamespace(spec="pgd"), SimpleNamespace(spec="apgd")]
+)
+
+
+def _verdict(**changes: Any) -> Verdict:
+    numbers = {name: n for n, name in enumerate(Verdict._fields)}
+    return Verdict(**{**numbers, "eps_index": 1, "known": True, "entry": 1, **changes})
+
+
+@pytest.mark.parametrize(
+    ("entry", "broken_by"),
+    [(CLEAN, "clean"), (REPLAY, "replay"), (NOTHING, None), (0, "pgd"), (1, "apgd")],
+)
+@pytest.mark.parametrize("known", [False, True])
+def test_every_fact_of_a_verdict_is_in_its_column(
+    entry: int, broken_by: str | None, known: bool
+) -> None:
+    """Under its own name or that of the table; a margin nobody knows is null, and so is -1."""
+    v = _verdict(entry=entry, known=known, variant=-1, step=0, adversarial=True)
+    row = sample_row(PLAN, v, 40, 123, 7)
+    assert (row["run_id"], row["sample_index"], row["sample_id"], row["label"]) == (
+        "bbbb", 40, 123, 7,
+    )  # fmt: skip
+    assert row["broken_by"] == broken_by
+    assert row["clean_correct"] == (entry != CLEAN)
+    assert row["robust"] is False
+    assert row["broken_variant"] is None
+    assert row["first_success_step"] == 0
+    names = {"dist_linf": "linf", "dist_l2": "l2", "dist_l1": "l1", "dist_l0": "l0"}
+    same = set(row) & set(Verdict._fields) - {"adv_margin", "adv_pmargin"}
+    assert len(same) >= 9
+    for name in same | set(names):
+        assert row[name] == getattr(v, names.get(name, name)), name
+    for name in ("adv_margin", "adv_pmargin"):
+        assert row[name] == (getattr(v, name) if known else None)
+
+
+def test_a_row_has_the_columns_of_the_table() -> None:
+    """Each that may not be null."""
+    row = sample_row(PLAN, _verdict(), 0, 1, 2)
+    assert {field.name for field in SAMPLES if not field.nullable} <= set(row) | {"schema_version"}
+    assert set(row) <= set(SAMPLES.names)
+
+
+@given(st.lists(st.tuples(st.booleans(), st.floats(0, 9)), min_size=1, max_size=12))
+def test_the_median_distance_counts_who_was_not_found_as_endless(
+    found: list[tuple[bool, float]],
+) -> None:
+    """As the standard library's median."""
+    rows = [{"adversarial": a, "dist_l2": d, "dist_linf": 99.0} for a, d in found]
+    expected = statistics.median([d if a else math.inf for a, d in found])
+    assert median_distance(rows, parse_threat("l2:inf")[0]) == expected
