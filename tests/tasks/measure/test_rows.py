@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from robbench.core.errors import UserError
 from robbench.data.base import Split
 from robbench.store.measured import Measure
-from robbench.tasks.measured_rows import (
+from robbench.tasks.measure.rows import (
     ChangedError,
     flip_share,
     missing_worst,
@@ -24,6 +24,7 @@ from robbench.tasks.measured_rows import (
     sample_rows,
 )
 
+MARGINS, LENGTHS = st.floats(-3, 3, width=32), st.floats(0, 9, width=32)
 DUALS = {"linf": "l1", "l2": "l2", "l1": "linf"}
 
 
@@ -34,9 +35,10 @@ def _seen(**columns: list[float]) -> Any:
 
 
 @given(
-    st.lists(st.tuples(st.floats(-3, 3, width=32), st.floats(0, 9, width=32)), min_size=1, max_size=20),
-    st.sampled_from(sorted(DUALS)), st.sampled_from([0.0, 0.1, 1.0]),
-)  # fmt: skip
+    st.lists(st.tuples(MARGINS, LENGTHS), min_size=1, max_size=20),
+    st.sampled_from(sorted(DUALS)),
+    st.sampled_from([0.0, 0.1, 1.0]),
+)
 def test_the_share_that_the_gradient_alone_flips(
     rows: list[tuple[float, float]], norm: str, eps: float
 ) -> None:
@@ -128,8 +130,9 @@ def test_what_has_changed_since_the_run_is_said(changes: dict[str, Any], words: 
         "split": "test", "data_hash": split.fingerprint(),
     }  # fmt: skip
     subject: Any = same
+    other: Any = SimpleNamespace(**{**vars(same), **changes})
     require_same(info, [0, 1, 2], subject)
     with pytest.raises(ChangedError, match="not what was attacked"):
         require_same(info, [1, 0, 2], subject)
     with pytest.raises(ChangedError, match=words):
-        require_same(info, [0, 1, 2], SimpleNamespace(**{**vars(same), **changes}))  # type: ignore[arg-type]
+        require_same(info, [0, 1, 2], other)

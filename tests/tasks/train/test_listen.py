@@ -1,0 +1,89 @@
+"""What a listener hears of a training: shares that rise to one, and the numbers of each epoch."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from robbench.tasks.listener import Bar, Listener
+from robbench.tasks.train import listen
+from robbench.tasks.train.listen import BarWatcher
+
+
+class Heard(Bar, Listener):
+    """Remembers all that is told."""
+
+    def __init__(self) -> None:
+        self.updates: list[tuple[float, str]] = []
+        self.said: list[str] = []
+        self.resumed: list[float] = []
+
+    def update(self, share: float, text: str) -> None:
+        self.updates.append((share, text))
+
+    def resume(self, share: float) -> None:
+        self.resumed.append(share)
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+    detail = say
+
+
+def _batch(epoch: int, samples: int, total: int = 100) -> Any:
+    return SimpleNamespace(epoch=epoch, samples=samples, total=total, loss=0.25)
+
+
+def _epoch(n: int) -> dict[str, Any]:
+    return {
+        "epoch": n,
+        "clean_accuracy": 0.5,
+        "robust_accuracy": 0.25,
+        "train_loss": 0.125,
+        "seconds": 3.0,
+    }
+
+
+def test_the_share_is_of_all_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Batches count within their epoch; the last epoch ends at one."""
+    monkeypatch.setattr(listen, "REDRAW_SECONDS", -1.0)
+    heard = Heard()
+    watcher = BarWatcher(heard, heard, epochs=4)
+    for epoch in range(4):
+        for samples in (20, 60, 100):
+            watcher.batch(_batch(epoch, samples))
+        watcher.epoch(_epoch(epoch + 1))
+    shares = [share for share, _ in heard.updates]
+    expected = [
+        (epoch + done) / 4 for epoch in range(4) for done in (0.2, 0.6, 1.0, 1.0)
+    ]  # the epoch's own line repeats its end
+    assert shares == pytest.approx(expected)
+    assert "epoch 2/4, loss 0.250" in heard.updates[5][1]
+    assert "val 50.0% clean 25.0% robust" in heard.updates[5][1]
+    assert "val" not in heard.updates[0][1]
+    assert heard.said[0] == "epoch 1: loss 0.1250, val 50.0% clean 25.0% robust, 3.0 s"
+
+
+def test_a_bar_is_not_drawn_for_every_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only when some time has passed since it was; an epoch's end always."""
+    monkeypatch.setattr(listen, "REDRAW_SECONDS", 1e9)
+    heard = Heard()
+    watcher = BarWatcher(heard, heard, epochs=2)
+    watcher.drawn = 0.0
+    for samples in range(10):
+        watcher.batch(_batch(0, samples))
+    watcher.epoch(_epoch(1))
+    assert [share for share, _ in heard.updates] == [0.5]
+
+
+def test_a_resumed_training_says_from_where() -> None:
+    """The bar is told the share that was done before."""
+    heard = Heard()
+    watcher = BarWatcher(heard, heard, epochs=8)
+    watcher.begins(["one", "two"])
+    watcher.resumed(6)
+    watcher.waits("another process trains it")
+    assert heard.resumed == [0.75]
+    assert heard.said == ["one", "two", "going on after epoch 6", "another process trains it"]
