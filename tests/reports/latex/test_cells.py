@@ -1,0 +1,52 @@
+"""Single cells."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from robbench.reports.latex.cells import column_of, rate, threat
+
+ROW = {"robust_accuracy": 0.382, "robust_accuracy_low": 0.35, "robust_accuracy_high": 0.42}
+RUN = ROW | {"robust_accuracy_sd": None, "n_seeds": None}
+
+
+@pytest.mark.parametrize(
+    ("row", "best", "cell"),
+    [
+        (RUN, False, r"$38.2$ {\scriptsize $[35.0, 42.0]$}"),
+        (RUN, True, r"$\mathbf{38.2}$ {\scriptsize $[35.0, 42.0]$}"),
+        (RUN | {"robust_accuracy_sd": 0.013, "n_seeds": 3}, False, r"$38.2 \pm 1.3$"),
+        (RUN | {"robust_accuracy_sd": 0.013, "n_seeds": 3}, True, r"$\mathbf{38.2 \pm 1.3}$"),
+        (RUN | {"n_seeds": 1, "robust_accuracy_low": math.nan}, False, "$38.2$"),
+        (RUN | {"robust_accuracy": None}, False, "--"),
+        (None, False, "--"),
+    ],
+)
+def test_a_rate(row, best, cell):
+    """Of a run, of seeds, of one seed, without a budget, of no run."""
+    assert rate(row, "robust_accuracy", best) == cell
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("linf:8/255", r"$\ell_\infty$, $\varepsilon = 8/255$"),
+        ("l2:0.5", r"$\ell_2$, $\varepsilon = 0.5$"),
+        ("l1:inf", r"$\ell_1$, $\varepsilon = \infty$"),
+        ("l0:20", r"$\ell_0$, $\varepsilon = 20$"),
+    ],
+)
+def test_a_threat_model(text, written):
+    """Norm and budget as papers write them."""
+    assert threat(text) == written
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "cell"),
+    [("wall_s", 1.5, "$1.5$"), ("won", 3, "$3$"), ("note", None, "--"), ("loss", "a_b", r"a\_b")],
+)
+def test_any_other_column(name, value, cell):
+    """Numbers as mathematics, text escaped, nothing a dash."""
+    assert column_of(name).cell({name: value}) == cell
