@@ -63,15 +63,15 @@ def error_line(error: BaseException) -> tuple[str, int]:
         or "can't allocate memory" in str(error)
     ):
         return "out of memory; a smaller model, --batch-size or --limit needs less", 3
+    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if whose := culprit(error):
+        return f"{whose.name} raised {what} ({whose.place}). {_TRACEBACK}", 2
     if isinstance(error, SystemExit):
         return (
             f"code that was imported ended the process (SystemExit {error.code}); nothing was "
             "decided",
             3,
         )
-    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    if whose := culprit(error):
-        return f"{whose.name} raised {what} ({whose.place}). {_TRACEBACK}", 2
     if isinstance(error, OSError) and error.errno is not None:
         return f"{error.strerror}{f': {error.filename}' if error.filename else ''}", 3
     return (

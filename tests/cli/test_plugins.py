@@ -295,6 +295,12 @@ class Caller(Loss):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Leaver(Loss):
+    def __call__(self, step):
+        raise SystemExit(0)  # leaves
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Pictures(Data):
     def open(self, split, data_dir, download):
         return {}["test"]  # data
@@ -326,6 +332,7 @@ class Unfit(nn.Linear):
 """
 RAISED = [
     ("train --loss my_guests:Caller --inner my_guests:Climber", "attack", "Climber raised Attri"),
+    ("train --loss my_guests:Leaver", "leaves", "my_guests:Leaver raised SystemExit: 0"),
     ("attack mlp --attack my_guests:Climber", "attack", "my_guests:Climber raised AttributeError"),
     ("attack mlp --data my_guests:Pictures --attack fgsm", "data", "KeyError: 'test'"),
     ("attack my_guests:Net --attack pgd", "model", "my_guests:Net raised RuntimeError: "),
