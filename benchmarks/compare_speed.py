@@ -22,7 +22,8 @@ import numpy as np
 import pyarrow as pa
 
 from robbench.analysis.summary import summarise
-from robbench.store.schema import RUNS, SAMPLES, SCHEMA_VERSION, to_table
+from robbench.store.from_rows import to_table
+from robbench.store.schema import RUNS, SAMPLES, SCHEMA_VERSION
 from robbench.store.tables import write_table
 
 LIMIT = 2.0

@@ -24,8 +24,9 @@ from robbench.data.memory import Images, Samples, read_samples
 from robbench.models.create import create
 from robbench.models.external import External
 from robbench.models.function import Function
+from robbench.store.from_rows import samples_table, to_table
 from robbench.store.run import Run
-from robbench.store.schema import RUNS, SCHEMA_VERSION, samples_table, to_table
+from robbench.store.schema import RUNS, SCHEMA_VERSION
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.plan import AttackPlan, parse_threats, plan_subject

@@ -78,7 +78,7 @@ def _fits(registry: Registry[Any], name: str) -> bool:
 
 def _registered_entry(kind: str, name: str) -> Entry:
     from robbench.catalogue.builtins import REGISTRIES
-    from robbench.core.registry import explain_options
+    from robbench.core.options import explain_options
 
     cls, spec = REGISTRIES[kind].parse(name)
     entry = REGISTRIES[kind].entries.get(name)
@@ -108,7 +108,7 @@ def _inner_of(loss: type[Loss]) -> Entry | None:
 
 
 def _settings_entry(command: str) -> Entry:
-    from robbench.core.registry import explain_options
+    from robbench.core.options import explain_options
     from robbench.tasks.attack.config import AttackConfig
     from robbench.tasks.train.config import TrainConfig
 

@@ -7,21 +7,16 @@ an error that names both.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
-import importlib
 import importlib.metadata
-import sys
-from collections.abc import Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, Generic, NamedTuple, TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Generic, NamedTuple, TypeVar
 
 from robbench.core.code import private_code
 from robbench.core.errors import UserError, unknown
-from robbench.core.guest import guest_code
-from robbench.core.spec import Spec, build, options_of, parse_spec, value_text
-from robbench.core.trust import require_trusted
+from robbench.core.imports import import_attribute, import_target
+from robbench.core.spec import Spec, build, options_of, parse_spec
 
 T = TypeVar("T")
 
@@ -48,7 +43,7 @@ class Registry(Generic[T]):
     @property
     def base(self) -> type[T]:
         """The class that all of this kind derive from."""
-        found: type[T] = _import(self._base, self.kind)
+        found: type[T] = import_attribute(self._base, self.kind)
         return found
 
     @functools.cached_property
@@ -73,7 +68,7 @@ class Registry(Generic[T]):
             raise unknown(self.kind, name, self.entries)
         target = entry.target if entry else name
         owner = f"{self.kind} '{name}'" + (f" of package {entry.package}" if entry else "")
-        found = _import(target, owner) if entry else import_target(target, owner)
+        found = import_attribute(target, owner) if entry else import_target(target, owner)
         base = self.base
         if not (isinstance(found, type) and issubclass(found, base)):
             raise UserError(
@@ -162,124 +157,3 @@ def code_of(modules: Iterable[str], name: str, entry: Entry | None) -> str:
         label = name.partition(":")[0]
         modules = [*modules, label]
     return f"{label} {private_code(modules)}".strip()
-
-
-def import_target(target: str, owner: str) -> Any:
-    """Import private code, `module:attribute`, also from the current folder.
-
-    Where it is there, the folder stays at the end of the import path: functions import when they
-    are called.
-
-    Raises UserError for a name that came from a file (`core/trust.py`), is of Python's standard
-    library, or does not exist.
-    """
-    module_name, _, attribute = target.partition(":")
-    for path, what in ((module_name, "a module's name"), (attribute, "a name in a module")):
-        if not all(part.isidentifier() for part in path.split(".")):
-            raise UserError(f"{owner}: {path!r} is not {what}")
-    require_trusted(target)
-    if module_name.partition(".")[0] in sys.stdlib_module_names:
-        raise UserError(
-            f"{owner}: {module_name} is a module of Python itself, nothing there is derived "
-            "from our classes or builds a model"
-        )
-    with _current_folder_importable(module_name.partition(".")[0]):
-        return _import(target, owner)
-
-
-def _import(target: str, owner: str) -> Any:
-    module_name, _, attribute = target.partition(":")
-    try:
-        with guest_code(f"{owner}: importing {module_name}", module_name):
-            found: Any = importlib.import_module(module_name)
-    except UserError:
-        raise
-    except ModuleNotFoundError as error:
-        if error.name == module_name and module_name.endswith(".py"):
-            plain = module_name.removesuffix(".py")
-            text = f"no module '{module_name}'; write {plain}:{attribute}, without .py"
-            raise UserError(f"{owner}: {text}") from error
-        raise UserError(
-            f"{owner}: no module '{error.name}'; install it or run where it can be imported"
-        ) from error
-    except Exception as error:
-        raise UserError(
-            f"{owner}: importing {module_name} raised {type(error).__name__}: {error}"
-        ) from error
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            raise UserError(f"{owner}: module '{module_name}' has no '{attribute}'")
-        found = getattr(found, part)
-    return found
-
-
-@contextlib.contextmanager
-def _current_folder_importable(module: str) -> Iterator[None]:
-    # The console script, unlike `python -m`, does not put the current folder on the path. For
-    # private code alone: torch and others import optional packages and plug-ins of whatever folder
-    # is on the path.
-    here = str(Path.cwd())
-    added = here not in sys.path and "" not in sys.path
-    if added:
-        sys.path.append(here)
-    try:
-        yield
-    finally:
-        if added and not _lies_in(here, module):
-            sys.path.remove(here)
-
-
-def _lies_in(folder: str, module: str) -> bool:
-    """Whether a loaded top-level module, or part of it, is directly in a folder."""
-    spec = getattr(sys.modules.get(module), "__spec__", None)
-    places = [] if spec is None else [*(spec.submodule_search_locations or [spec.origin or ""])]
-    return any(Path(place).parent == Path(folder) for place in places)
-
-
-@dataclasses.dataclass(frozen=True)
-class OptionInfo:
-    """One option of a registered class, as `robbench explain` shows it."""
-
-    name: str
-    type: str
-    default: str
-    help: str
-
-
-def explain_options(cls: type) -> list[OptionInfo]:
-    """The options of a class, read from its dataclass fields and their `Field(description=...)`."""
-    import typing
-
-    if not dataclasses.is_dataclass(cls):
-        return []
-    hints = typing.get_type_hints(cls, include_extras=True)
-    rows = []
-    for field in dataclasses.fields(cls):
-        if not field.init:
-            continue
-        hint = hints[field.name]
-        texts = [getattr(mark, "description", None) for mark in getattr(hint, "__metadata__", ())]
-        default = (
-            "(must be given)" if field.default is dataclasses.MISSING else value_text(field.default)
-        )
-        rows.append(
-            OptionInfo(field.name, _type_text(hint), default, next((t for t in texts if t), ""))
-        )
-    return rows
-
-
-def _type_text(hint: Any) -> str:
-    """A type as a person would write it: without marks, choices as `a | b`, None as `none`."""
-    import types
-    import typing
-
-    origin = typing.get_origin(hint)
-    if origin is typing.Annotated:
-        return _type_text(hint.__origin__)
-    if origin is typing.Literal:
-        return " | ".join(str(value) for value in typing.get_args(hint))
-    if origin in (typing.Union, types.UnionType):
-        return " | ".join(_type_text(part) for part in typing.get_args(hint))
-    return (
-        "none" if hint is types.NoneType else hint.__name__ if isinstance(hint, type) else str(hint)
-    )

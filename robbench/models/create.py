@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from robbench.catalogue.builtins import MODELS
 from robbench.core.errors import RobbenchError, UserError
 from robbench.core.freeze import modes_kept
-from robbench.core.registry import import_target
+from robbench.core.imports import import_target
 from robbench.core.spec import build, option_names, parse_spec
 from robbench.data.base import DataInfo, reason
 from robbench.models.base import Architecture, Classifier

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from robbench.store.schema import EPOCHS, SCHEMA_VERSION, to_table
+from robbench.store.from_rows import to_table
+from robbench.store.schema import EPOCHS, SCHEMA_VERSION
 from robbench.store.tables import read_table, write_table
 
 

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 
 from robbench.core.errors import RunError
 from robbench.core.spec import finite
+from robbench.store.from_rows import to_table
 from robbench.store.locations import sibling_table
-from robbench.store.schema import MEASURES, SAMPLE_MEASURES, to_table
+from robbench.store.schema import MEASURES, SAMPLE_MEASURES
 from robbench.store.sound import require_margins
 from robbench.store.tables import read_table, write_table
 

@@ -14,8 +14,9 @@ from robbench.core.errors import UserError
 from robbench.core.files import atomic_write, cannot_write
 from robbench.core.leftovers import remove, sweep, temporary_in
 from robbench.store.find import parquet_files
+from robbench.store.from_rows import samples_table, to_table
 from robbench.store.locations import Location
-from robbench.store.schema import POINTS, samples_table, to_table
+from robbench.store.schema import POINTS
 from robbench.store.tables import read_table, table_kind, write_table
 
 _ANSWERS = "answers.json"

@@ -1,4 +1,4 @@
-"""The tables robbench writes: columns, types, and plain rows turned into Arrow tables.
+"""The tables robbench writes: their columns and types.
 
 runs (one row per finished run), samples (one per attacked sample, the raw truth), points (the worst
 inputs), epochs (one row each), measures and sample_measures (what was measured on a run), checks
@@ -8,13 +8,9 @@ is ever renamed or retyped without a new SCHEMA_VERSION. Open-ended maps are JSO
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any
+from collections.abc import Iterable
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 SCHEMA_VERSION = 3
 
@@ -199,6 +195,7 @@ and cross-entropy; whether the budget is enough for a mistake to first order; |l
 predicted logit; the largest probability; the length of the centred logits. input_margin_*: the
 smallest adversarial perturbation found by any run of the same weights, or where censored the
 largest eps that was attacked in vain; null in a norm that the sample was not attacked in."""
+
 CHECKS = _schema(
     "checks",
     """
@@ -220,78 +217,6 @@ null where there is none; evidence holds the ids of the samples that speak again
 n_samples is the slice looked at, n_forward and n_backward what the check cost, padding included
 (what an earlier check has asked already costs nothing); automatic: after an attack, without the
 costly checks."""
-
-
-def to_table(schema: pa.Schema, rows: Sequence[Mapping[str, Any]], **constant: Any) -> pa.Table:
-    """A table with the full schema; `constant` fills columns that rows lack, null the others.
-
-    Raises ValueError or TypeError, naming the column, for an unknown column, a null where none may
-    be, or a value that would change its meaning (a fraction in an integer column, a number out of
-    range).
-    """
-    table = schema.metadata[b"robbench.table"].decode()
-    unknown = set().union(*rows) - set(schema.names)
-    if unknown:
-        raise ValueError(f"{table} has no column {', '.join(sorted(unknown))}")
-    arrays = []
-    for field in schema:
-        values = [row.get(field.name, constant.get(field.name)) for row in rows]
-        if not field.nullable and any(value is None for value in values):
-            raise ValueError(f"{table}.{field.name} must not be null")
-        arrays.append(_array(f"{table}.{field.name}", field.type, values))
-    return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def _array(name: str, kind: pa.DataType, values: list[Any]) -> pa.Array:
-    if pa.types.is_integer(kind) and any(isinstance(value, float) for value in values):
-        # Arrow would cut the fraction off without a word.
-        raise TypeError(f"{name} must be an integer")
-    if pa.types.is_timestamp(kind):
-        values = [_naive_utc(value) for value in values]
-    try:
-        return pa.array(values, kind)
-    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-        raise type(error)(f"{name}: {error}") from None
-
-
-def _naive_utc(time: datetime | None) -> datetime | None:
-    utc = time.astimezone(UTC) if time and time.tzinfo else time
-    return utc and utc.replace(tzinfo=None)
-
-
-def samples_table(run_id: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """The samples table of a run, sorted by sample_index; rows need not repeat the run id.
-
-    Raises ValueError or TypeError as `to_table` does, and ValueError when rows contradict the
-    definitions: every sample is either adversarial or robust, one that is wrong without any attack
-    is adversarial, and no sample appears twice.
-    """
-    table = to_table(SAMPLES, rows, run_id=run_id)
-    ids, order = (
-        table["sample_id"].to_numpy(),
-        np.argsort(table["sample_index"].to_numpy(), kind="stable"),
-    )
-    adversarial, robust = table["adversarial"].to_numpy(), table["robust"].to_numpy()
-    _reject(
-        ids,
-        np.array([other != run_id for other in table["run_id"].to_pylist()], bool),
-        f"does not belong to run {run_id}",
-    )
-    _reject(
-        ids, ~np.isin(np.arange(len(ids)), np.unique(ids, return_index=True)[1]), "appears twice"
-    )
-    _reject(ids, adversarial == robust, "must be either adversarial or robust")
-    _reject(
-        ids,
-        robust & ~table["clean_correct"].to_numpy(),
-        "is robust and yet misclassified without any attack",
-    )
-    return table.take(order)
-
-
-def _reject(ids: NDArray[np.int64], bad: NDArray[np.bool_], why: str) -> None:
-    if bad.any():
-        raise ValueError(f"sample {ids[bad][0]} {why}")
 
 
 def missing_columns(schema: pa.Schema, names: Iterable[str]) -> list[str]:

@@ -24,18 +24,12 @@ import pyarrow as pa
 from robbench.core.errors import UserError
 from robbench.core.files import check_writable
 from robbench.store.find import Finder, parquet_files, run_row
+from robbench.store.from_rows import samples_table, to_table
 from robbench.store.locations import Location
 from robbench.store.locks import locked_runs
 from robbench.store.measured import remove_measures
 from robbench.store.partial import Partial
-from robbench.store.schema import (
-    CHECKS,
-    POINTS,
-    RUNS,
-    SCHEMA_VERSION,
-    samples_table,
-    to_table,
-)
+from robbench.store.schema import CHECKS, POINTS, RUNS, SCHEMA_VERSION
 from robbench.store.tables import (
     read_table,
     write_batches,

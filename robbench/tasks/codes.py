@@ -9,7 +9,8 @@ import torch
 
 from robbench.catalogue.builtins import DATA, MODELS
 from robbench.core.code import module_of
-from robbench.core.registry import code_of, import_target
+from robbench.core.imports import import_target
+from robbench.core.registry import code_of
 from robbench.data.base import DataInfo
 from robbench.data.subset import split_subsets
 from robbench.models.create import create

@@ -12,7 +12,8 @@ import pytest
 
 from robbench.analysis.summary import summarise
 from robbench.core.errors import UserError
-from robbench.store.schema import RUNS, samples_table
+from robbench.store.from_rows import samples_table
+from robbench.store.schema import RUNS
 
 
 @pytest.mark.parametrize("as_table", [False, True])

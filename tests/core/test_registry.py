@@ -6,7 +6,6 @@ import importlib.metadata
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,9 +13,9 @@ import pytest
 
 from robbench.attacks.apgd import APGD
 from robbench.attacks.pgd import PGD
-from robbench.catalogue.builtins import ATTACKS, LOSSES, REGISTRIES
+from robbench.catalogue.builtins import ATTACKS, REGISTRIES
 from robbench.core.errors import UserError
-from robbench.core.registry import Registry, explain_options, import_target
+from robbench.core.registry import Registry
 
 SPELLINGS = [
     "fgsm",
@@ -53,20 +52,6 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
         monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: found)
 
     return install
-
-
-@pytest.fixture
-def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str], None]:
-    """Writes a module into the current folder, which is not on the import path."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry])
-
-    def write(name: str, source: str) -> None:
-        (tmp_path / f"{name}.py").write_text(source)
-        monkeypatch.setitem(sys.modules, name, None)
-        monkeypatch.delitem(sys.modules, name)
-
-    return write
 
 
 def test_listing_imports_nothing() -> None:
@@ -257,23 +242,6 @@ def test_module_attribute_of_the_current_folder(module: Callable[[str, str], Non
     )
 
 
-def test_code_of_the_current_folder_imports_more_of_it_later(
-    module: Callable[[str, str], None], tmp_path: Path
-) -> None:
-    """Functions import when called. For a module elsewhere the import path stays as it was."""
-    before = list(sys.path)
-    import_target("tests.core.test_registry:SPELLINGS", "model")
-    assert sys.path == before
-    module("private_helper_one", "value = 3\n")
-    module(
-        "private_model_one",
-        "def make():\n    import private_helper_one\n    return private_helper_one.value\n",
-    )
-    make = import_target("private_model_one:make", "model")
-    assert make() == 3
-    assert sys.path == [*before, str(tmp_path)]
-
-
 @pytest.mark.parametrize(
     ("text", "error", "words"),
     [
@@ -307,23 +275,3 @@ def test_targets_that_do_not_work(
         ATTACKS.build(text)
     assert words in str(caught.value)
     assert len(str(caught.value).splitlines()) == 1
-
-
-def test_an_option_explains_itself() -> None:
-    """What `robbench explain` shows comes from the dataclass: name, type, default, help."""
-    rows = {row.name: row for row in explain_options(PGD)}
-    assert list(rows) == ["steps", "rate", "restarts", "init", "objective"]
-    assert (rows["steps"].type, rows["steps"].default, rows["steps"].help) == (
-        "int",
-        "40",
-        "moves per restart",
-    )
-    assert rows["init"].type == "uniform | gaussian | clean"
-    assert explain_options(int) == []
-
-
-def test_every_option_of_the_catalogue_has_a_help_text() -> None:
-    """No option of ours is left unexplained."""
-    for registry in (ATTACKS, LOSSES):
-        for name in registry.entries:
-            assert all(row.help for row in explain_options(registry.parse(name)[0])), name

@@ -22,7 +22,8 @@ from robbench.catalogue.builtins import ATTACKS, DATA, LOSSES, MODELS
 from robbench.catalogue.cascades import cascades
 from robbench.catalogue.recipes import recipes
 from robbench.checks.registry import CHECKS
-from robbench.core.registry import Registry, explain_options
+from robbench.core.options import explain_options
+from robbench.core.registry import Registry
 from robbench.guide import FOLDER
 from robbench.store import schema
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from robbench.catalogue.builtins import MODELS
 from robbench.core.errors import UserError
-from robbench.core.registry import explain_options
+from robbench.core.options import explain_options
 from robbench.data.base import DataInfo
 from robbench.models.create import create
 

@@ -12,7 +12,8 @@ import pytest
 
 from robbench.core.errors import RunError, UserError
 from robbench.core.files import atomic_write
-from robbench.store.schema import SAMPLES, SCHEMA_VERSION, samples_table
+from robbench.store.from_rows import samples_table
+from robbench.store.schema import SAMPLES, SCHEMA_VERSION
 from robbench.store.tables import read_table, table_kind, write_table
 
 
