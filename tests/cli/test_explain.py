@@ -1,4 +1,4 @@
-"""`robbench explain`: topics of the manual and checks; registered names are in test_commands.py."""
+"""`robbench explain`: topics of the manual and checks; for names see test_catalogue.py."""
 
 from __future__ import annotations
 

@@ -1,0 +1,118 @@
+"""Progress off a terminal: a line per tenth of the work or half a minute, with an estimate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from robbench.cli import progress
+from robbench.cli.progress import PLAIN_SECONDS, PLAIN_SHARE, LiveBar, PlainBar
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
+    """Sets the time."""
+    now = [0.0]
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+
+    def at(time: float) -> None:
+        now[0] = time
+
+    at(0.0)
+    return at
+
+
+STEPS = st.lists(st.tuples(st.floats(0, 20), st.floats(0, 0.2)), max_size=20)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(STEPS)
+def test_a_line_when_enough_has_happened(
+    clock: Callable[[float], None], capsys: Any, steps: list[tuple[float, float]]
+) -> None:
+    """Not in the first second; else when a tenth or half a minute has passed since the last."""
+    clock(0.0)
+    bar, time, share, last = PlainBar("attack"), 0.0, 0.0, (0.0, 0.0)
+    capsys.readouterr()
+    for seconds, more in steps:
+        time, share = time + seconds, min(1.0, share + more)
+        clock(time)
+        bar.update(share, "so far")
+        due = share - last[1] >= PLAIN_SHARE or time - last[0] >= PLAIN_SECONDS
+        lines = capsys.readouterr().err.splitlines()
+        assert len(lines) == (due and time >= 1)
+        if lines:
+            assert lines[0].startswith(f"attack: {share:.0%}, so far, {time:.0f} s, ")
+            last = (time, share)
+
+
+def test_the_estimate_is_of_what_is_left(clock: Callable[[float], None], capsys: Any) -> None:
+    """A quarter in ten seconds leaves thirty; what an earlier process did took no time of ours."""
+    bar = PlainBar("attack")
+    clock(10.0)
+    bar.update(0.25, "x")
+    assert capsys.readouterr().err.endswith("10 s, about 30 s left\n")
+    clock(0.0)
+    bar = PlainBar("attack")
+    bar.resume(0.5)
+    clock(10.0)
+    bar.update(0.75, "x")
+    assert capsys.readouterr().err.endswith("10 s, about 10 s left\n")
+    clock(60.0)
+    bar = PlainBar("attack")
+    clock(100.0)
+    bar.update(0.0, "x")
+    assert capsys.readouterr().err.endswith("40 s, no estimate yet\n")
+
+
+def test_several_parts_are_a_line_below(clock: Callable[[float], None], capsys: Any) -> None:
+    """A single part says no more than the line itself; one without samples is left out."""
+    bar = PlainBar("attack")
+    bar.part("pgd", 5, 10, "2 found")
+    bar.part("fab", 0, 0, "")
+    clock(40.0)
+    bar.update(0.5, "x")
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    bar.part("apgd", 1, 5, "0 found")
+    clock(80.0)
+    bar.update(0.9, "x")
+    assert capsys.readouterr().err.splitlines()[1] == "  pgd 5/10, 2 found; apgd 1/5, 0 found"
+
+
+class Shown:
+    """A rich display that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.tasks: list[str] = []
+        self.updates: list[dict[str, Any]] = []
+
+    def add_task(self, name: str, **given: Any) -> int:
+        self.tasks.append(name)
+        return len(self.tasks)
+
+    def update(self, task: int, **given: Any) -> None:
+        self.updates.append({"task": task, **given})
+
+
+def test_a_live_bar_has_one_below_it_for_each_part(clock: Callable[[float], None]) -> None:
+    """From its first sample on, with its rate."""
+    live = Shown()
+    bar = LiveBar(live, 0)
+    bar.update(0.25, "x")
+    bar.part("pgd", 0, 0, "")
+    assert live.tasks == []
+    bar.part("pgd\x1b[2J", 0, 8, "0 found")
+    clock(2.0)
+    bar.part("pgd\x1b[2J", 6, 8, "1 found")
+    assert live.tasks == ["  pgd?[2J"]
+    assert live.updates[0] == {"task": 0, "completed": 0.25, "note": "x"}
+    assert live.updates[-1] == {
+        "task": 1,
+        "total": 8,
+        "completed": 6,
+        "note": "6/8, 1 found, 3.0/s",
+    }
