@@ -116,8 +116,8 @@ def _with_points(rows: Rows, ids: set[int]) -> Rows:
 
 
 def _moved(row: Mapping[str, Any]) -> bool:
-    """Whether the worst point is another than the clean input, which is not stored."""
-    return bool(row["dist_linf"] > 0)
+    """Whether the worst point is another than the clean input, which is not stored, or unknown."""
+    return bool(row["dist_linf"] != 0)
 
 
 def _by_index(rows: Sequence[dict[str, Any]]) -> Rows:
