@@ -39,7 +39,7 @@ class Answer:
     """What the runs on one data set in one norm say, at the budget that most models share.
 
     top: the row of `compare` (or over seeds) with the highest robust accuracy, without a budget
-    the largest median distance; other: the row it is held against, None for a model alone: the
+    the largest median distance; other: the row it is compared with, None for a model alone: the
     first one, or where that is the top the next one. difference: robust accuracy of top minus
     other, in [-1,1]; p: Holm-corrected; both None where nothing could be paired. unchecked: names
     of models of these two that were not checked, None where nobody looked; n_passed, n_skipped:

@@ -83,7 +83,7 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
     such as `bf16`, or None. best: of the runs alike in all of that, in attack and limits, the one
     with the highest robust accuracy, if the test tells it from each other one (Holm, over all their
     pairs) and it finished every sample. n_seeds, *_sd and t_test_p are None: a row is a run, see
-    `seeds.py`; differs is empty, for the caller to mark what stands in a table on request. Raises
+    `seeds.py`; differs is empty, for the caller to mark what a table shows on request. Raises
     UserError for no run.
     """
     if not runs:
@@ -133,7 +133,7 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def _note_old_weights(runs: Sequence[Run], rows: Sequence[dict[str, Any]]) -> None:
-    """A name that was trained again stands for the model of its latest run.
+    """A name that was trained again means the model of its latest run.
 
     The others get a note.
     """

@@ -149,11 +149,11 @@ def _steps(run: Run) -> Curve:
     if len(eps) > MOST_STEPS:
         eps = eps[np.unique(np.linspace(0, len(eps) - 1, MOST_STEPS).round().astype(int))]
     eps = np.unique(np.append(0.0, eps))
-    stand = n - np.searchsorted(size, eps, side="right")
-    ends = [wilson(int(k), n) for k in stand]
+    robust = n - np.searchsorted(size, eps, side="right")
+    ends = [wilson(int(k), n) for k in robust]
     return Curve(
         eps.tolist(),
-        (stand / n).tolist(),
+        (robust / n).tolist(),
         [low for low, _ in ends],
         [high for _, high in ends],
         steps=True,

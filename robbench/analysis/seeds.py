@@ -173,7 +173,7 @@ def label(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def seeds(n: int) -> str:
-    """What stands behind the name of a recipe: ` (3 seeds)`."""
+    """The suffix of a recipe's name: ` (3 seeds)`."""
     return f" ({n} seed{'s' if n > 1 else ''})"
 
 

@@ -72,7 +72,7 @@ def train(
 ) -> Trained:
     """Train a model, as `robbench train` does; `settings` are any others of a recipe, such as `lr`.
 
-    loss, inner: specs, or objects or classes of your own, which lie in a module. model: a spec, or
+    loss, inner: specs, or objects or classes of your own, which are in a module. model: a spec, or
     the class or function that makes it.
     Returns the folder of the model, its config and a row per epoch; `fresh` is False where it was
     trained before. Raises UserError for what cannot work, before anything is written.

@@ -28,7 +28,7 @@ def attack_texts(attack: Attacks) -> list[str]:
 
 
 def loss_text(loss: LossLike | None) -> str | None:
-    """The spec of a loss to train with. Raises UserError for one whose code lies in no file."""
+    """The spec of a loss to train with. Raises UserError for one whose code is in no file."""
     return None if loss is None else _in_a_file(LOSSES, loss)
 
 
@@ -58,7 +58,7 @@ def model_text(model: ModelLike | None) -> str | None:
     require_file(model, "model")
     if model.__module__ == "__main__":
         raise UserError(
-            f"model {model.__qualname__} lies in the script that runs, where nobody finds it "
+            f"model {model.__qualname__} is in the script that runs, where no later run finds it "
             "later: move it to a module of its own, and import it from there"
         )
     return name_of(model, "model")

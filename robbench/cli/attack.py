@@ -231,11 +231,7 @@ def attack(
     )
     measured = [one.measured for one in found if one.measured]
     if as_json:
-        more = (
-            {"measures": [row for one in measured for row in describe_measures(one)]}
-            if settings.measure
-            else {}
-        )
+        more = {"measures": describe_measures(measured)} if settings.measure else {}
         print_json("robbench.attack/1", rows=compare([one.run for one in found]), **more)
     else:
         show_measures(measured)

@@ -265,11 +265,11 @@ def _write(
             )
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         try:
-            # Other steps have written there too. Without waiting: the open of a pipe that nobody
-            # reads would never return.
-            flags = (
-                os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0)
-            )  # Windows has no such flag
+            # Other steps have written there too. Without waiting: opening a pipe
+            # without a reader would never return.
+            # Windows has no such flag.
+            waitless = getattr(os, "O_NONBLOCK", 0)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | waitless
             handle = os.open(summary, flags, 0o666)
             with os.fdopen(handle, "a", encoding="utf-8") as file:
                 file.write(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -78,9 +78,7 @@ def measure(
         listener=reporter,
     )
     if as_json:
-        print_json(
-            "robbench.measure/1", rows=[row for measured in found for row in describe(measured)]
-        )
+        print_json("robbench.measure/1", rows=describe(found))
     else:
         show(found)
         reporter.say(
@@ -98,18 +96,8 @@ def show(found: Sequence[Measured]) -> None:
         print_rich(measures_table(measured.info, measured.measures, dual(measured.info["norm"])))
 
 
-def describe(measured: Measured) -> list[dict[str, object]]:
-    """The measures of a run as plain values, under the names of their table."""
-    return [
-        {
-            "run_id": measured.info["run_id"],
-            "model": measured.info["model"],
-            "name": m.name,
-            "points": m.points,
-            "split": m.split,
-            "class": m.label,
-            "value": m.value,
-            "detail": m.detail,
-        }
-        for m in measured.measures
-    ]
+def describe(found: Iterable[Measured]) -> list[dict[str, object]]:
+    """The measures of runs as plain values, under the names of their table."""
+    from robbench.tasks.measured_rows import plain_rows
+
+    return [row for one in found for row in plain_rows(one.info, one.measures)]

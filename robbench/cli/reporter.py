@@ -248,7 +248,7 @@ def print_rich(renderable: Any, at_least: int = 0) -> None:
     width = None if results().isatty() else max(80, at_least)
     # Names are others': no markup in them, and no escape sequence.
     console = Console(file=results(), width=width, markup=False, emoji=False)
-    with console.capture() as text:  # rich ends the process itself where nobody reads
+    with console.capture() as text:  # rich exits when the reader has gone
         console.print(_Harmless(renderable))
     print(text.get(), end="", file=results())
 

@@ -53,9 +53,9 @@ def name_of(named: Any, kind: str) -> str:
 
 
 def require_file(named: Any, kind: str) -> None:
-    """Raise UserError for a class or function whose code lies in no file, as in a notebook.
+    """Raise UserError for a class or function whose code is in no file, as in a notebook.
 
-    Nobody could say later which code it was, and a changed one would be taken for the same.
+    Its code could not be identified later, and changed code would be taken for the same.
     """
     try:
         file = inspect.getsourcefile(named)

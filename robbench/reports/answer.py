@@ -25,7 +25,7 @@ def sentence(answer: Answer, *, among: Sequence[Answer] = ()) -> str:
 def doubt(answer: Answer) -> tuple[str, str]:
     """How bad the strongest doubt is, `error`, `warning`, `unchecked` or `none`, and what it says.
 
-    Empty where there is none and nobody looked for checks.
+    Empty where there is none and the checks are unknown.
     """
     if answer.doubts:
         first = answer.doubts[0]

@@ -157,7 +157,7 @@ class Store:
     def rows(self) -> Iterator[dict[str, Any]]:
         """The rows of all runs that can be read, as the runs table has them."""
         for path in parquet_files(self.root / "results" / "runs"):
-            with contextlib.suppress(UserError):  # whoever reads the run says what is wrong with it
+            with contextlib.suppress(UserError):  # reading the run reports what is wrong with it
                 yield run_row(path)
 
     def find(self, names: Sequence[str] = ()) -> list[Location]:

@@ -23,6 +23,7 @@ from robbench.testing import check_loss, toy_split
 from robbench.threat.model import parse_threat
 from robbench.training.inner import Inner
 from robbench.training.step import TrainStep
+from tests.dropped_features import curved_head, slow_kept
 
 SPEC = "robbench.losses.aalp:AALP"
 ABLATIONS = [
@@ -83,30 +84,7 @@ def linear_step(seed=0, *, size=6, features=5, classes=4, **more):
     )
 
 
-def curved_head():
-    """Linear, tanh, linear."""
-    torch.manual_seed(1)
-    return nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 4)).double()
-
-
 # -- guided dropout
-
-
-def slow_kept(row, rho):
-    """Indices, by a loop: features in falling contribution until the positive parts reach rho of
-    their total.
-    """
-    order = sorted(range(len(row)), key=lambda i: (-row[i], i))
-    total = sum(max(c, 0) for c in row)
-    if total == 0:
-        return set(order)
-    chosen, reached = set(), 0
-    for i in order:
-        if reached >= rho * total:
-            break
-        chosen.add(i)
-        reached += max(row[i], 0)
-    return chosen
 
 
 def slow_contributions(head, h, c):

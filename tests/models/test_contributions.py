@@ -12,29 +12,7 @@ from torch import nn
 
 from robbench.models.contributions import contributions, kept
 from robbench.models.heads import ScoreHead
-
-
-def curved_head():
-    """Linear, tanh, linear."""
-    torch.manual_seed(1)
-    return nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 4)).double()
-
-
-def slow_kept(row, rho):
-    """Indices, by a loop: features in falling contribution until the positive parts reach rho of
-    their total.
-    """
-    order = sorted(range(len(row)), key=lambda i: (-row[i], i))
-    total = sum(max(c, 0) for c in row)
-    if total == 0:
-        return set(order)
-    chosen, reached = set(), 0
-    for i in order:
-        if reached >= rho * total:
-            break
-        chosen.add(i)
-        reached += max(row[i], 0)
-    return chosen
+from tests.dropped_features import curved_head, slow_kept
 
 
 def chosen_by(row, rho):

@@ -15,7 +15,7 @@ from robbench.analysis.series import Floats
 from robbench.core.errors import UserError
 
 MOST_LINES = 8
-"""Of a panel: as many as there are colours that can be told apart."""
+"""Of a panel: as many as there are colours that can be distinguished."""
 MOST_POINTS = 400
 """Of a step function: more than a column is wide in points of print."""
 
@@ -38,7 +38,7 @@ class Line:
     """y over x, both [n], with a band from low to high [n], NaN where there is none.
 
     steps: y holds from each x up to the next; else it is known at each x only. rate: y is in [0,1],
-    and so is its band. panel: the part of the figure it stands in. place, dash: numbers of the
+    and so is its band. panel: the part of the figure it is in. place, dash: numbers of the
     model, and of what else tells lines apart.
     count: how many samples or seeds it rests on, None where that is not known.
     """
@@ -61,9 +61,9 @@ class Line:
 class Plotted:
     """What a figure shows: lines, the names of their numbers, and what the caption has to say.
 
-    panel: name of the column that says where a line stands, empty for one panel. about: what all
-    lines share. band: what the bands are. over_seeds: whether a line is a mean over seeds. norm: of
-    x, where that is a budget. warnings: what to know before believing the numbers.
+    panel: name of the column that says in which panel a line is, empty for one panel. about: what
+    all lines share. band: what the bands are. over_seeds: whether a line is a mean over seeds.
+    norm: of x, where that is a budget. warnings: what to know before believing the numbers.
     """
 
     kind: str
@@ -111,11 +111,11 @@ def training_of(info: Mapping[str, Any]) -> Training:
 
 
 def require_few(plotted: Plotted) -> Plotted:
-    """What is drawn, unless that is nothing or more than can be told apart: then UserError."""
+    """What is drawn, unless that is nothing or more than can be distinguished: then UserError."""
     for panel in dict.fromkeys(line.panel for line in plotted.lines):
         if (n := sum(line.panel == panel for line in plotted.lines)) > MOST_LINES:
             raise UserError(
-                f"{n} lines in one figure cannot be told apart: name at most {MOST_LINES} models, "
+                f"{n} lines in one figure cannot be distinguished: name at most {MOST_LINES} models, "
                 "choose with --where, or draw training seeds as one line with --over-seeds"
             )
     return plotted

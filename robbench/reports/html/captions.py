@@ -30,7 +30,7 @@ WHAT = {
         "everything (low rank)."
     ),
     "training": (
-        "Of the models as they lie in the output folder. Losses of different names do not "
+        "Of the models in the output folder. Losses of different names do not "
         "compare. Robust validation accuracy "
         "is under the attack of training, far weaker than that of the comparison."
     ),

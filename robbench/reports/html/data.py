@@ -1,4 +1,4 @@
-"""What a report is made from: runs, and what lies beside them.
+"""What a report is made from: runs, and the tables beside them.
 
 Plain values and NumPy arrays; nothing here reads a file.
 """

@@ -87,7 +87,7 @@ class Plot:
 
 @dataclasses.dataclass(frozen=True)
 class Notes:
-    """Lines of text; `warning` marks those to mind."""
+    """Lines of text; `warning` marks warnings."""
 
     kind: ClassVar[str] = "notes"
     lines: Sequence[str]

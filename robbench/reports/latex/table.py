@@ -1,6 +1,6 @@
 """A comparison as a LaTeX table for a paper: booktabs, what all rows share once in the caption.
 
-The best is bold in place of the `*` of other forms, and a dagger stands in place of their `!`.
+The best is bold in place of the `*` of other forms, and a dagger replaces their `!`.
 """
 
 from __future__ import annotations

@@ -95,7 +95,7 @@ def plan_attacks(
     given = parse_threats(config.threat)
     if config.precision != "fp32" and any(math.isinf(threats[-1].eps) for threats in given):
         raise UserError(
-            f"--precision {config.precision} needs a budget: the nearest points lie where rounding "
+            f"--precision {config.precision} needs a budget: the nearest points are where rounding "
             "decides"
         )
     replay = [path for name in config.replay for path in _with_points(store.find([name]))]
@@ -151,7 +151,7 @@ def plan_subject(
 ) -> AttackPlan:
     """The plan for one model and the budgets of one norm (ascending).
 
-    data: the name its data set goes by in results. store: where its runs may lie already. find:
+    data: the name its data set goes by in results. store: where its runs may be already. find:
     gives the models that attacks transfer from, by name. replay: runs whose points are tried first.
     Raises UserError as `plan_attacks` does.
     """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,23 @@ _SEEN = (
     "logit_norm",
 )
 """Observations in the table of samples, there with `clean_` or `worst_` in front."""
+
+
+def plain_rows(info: Mapping[str, Any], measures: Sequence[Measure]) -> list[dict[str, object]]:
+    """The measures of a run (its row of the runs table), under the names of their table."""
+    return [
+        {
+            "run_id": info["run_id"],
+            "model": info["model"],
+            "name": m.name,
+            "points": m.points,
+            "split": m.split,
+            "class": m.label,
+            "value": m.value,
+            "detail": m.detail,
+        }
+        for m in measures
+    ]
 
 
 class ChangedError(UserError):
