@@ -31,6 +31,7 @@ from robbench.core.spec import validate
 from robbench.tasks.check.run import check as check_target
 from robbench.tasks.gate.run import gate as decide
 from robbench.tasks.measure.observer import TRAIN_SAMPLES
+from robbench.tasks.measure.rows import plain_rows
 from robbench.tasks.measure.run import measure as measure_runs
 from robbench.tasks.train.config import TrainConfig
 from robbench.tasks.train.listen import run_training
@@ -137,22 +138,7 @@ def measure(
         force=force,
         listener=Log(progress or silent),
     )
-    return pd.DataFrame(
-        [
-            {
-                "run_id": one.info["run_id"],
-                "model": one.info["model"],
-                "name": m.name,
-                "points": m.points,
-                "split": m.split,
-                "class": m.label,
-                "value": m.value,
-                "detail": m.detail,
-            }
-            for one in found
-            for m in one.measures
-        ]
-    )
+    return pd.DataFrame([row for one in found for row in plain_rows(one.info, one.measures)])
 
 
 @pythonic

@@ -98,6 +98,6 @@ def show(found: Sequence[Measured]) -> None:
 
 def describe(found: Iterable[Measured]) -> list[dict[str, object]]:
     """The measures of runs as plain values, under the names of their table."""
-    from robbench.tasks.measured_rows import plain_rows
+    from robbench.tasks.measure.rows import plain_rows
 
     return [row for one in found for row in plain_rows(one.info, one.measures)]

@@ -21,7 +21,7 @@ def _row(model: str, kept: float | None, **changes: Any) -> dict[str, Any]:
     }
     row |= {"robust_accuracy_low": 0.4, "robust_accuracy_high": 0.5, "clean_accuracy": 0.9}
     row |= {"distance_p50": None, "best": False, "run_id": model * 6, "n_unfinished": 0}
-    return row | {"n_unconfirmed": 0, "n_error": 0} | changes  # fmt: skip
+    return row | {"n_unconfirmed": 0, "n_error": 0} | changes
 
 
 def _answer(**changes: Any) -> Answer:

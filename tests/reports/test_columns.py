@@ -28,9 +28,10 @@ def _bits(rows: list[Any], key: str = "place") -> list[int]:
 
 
 @given(
-    VALUES, st.sampled_from(["robust_accuracy", "n_forward", "wall_s"]),
+    VALUES,
+    st.sampled_from(["robust_accuracy", "n_forward", "wall_s"]),
     st.sampled_from(["", ":asc", ":desc"]),
-)  # fmt: skip
+)
 def test_sorting_is_stable_and_what_is_missing_is_last(
     values: list[float | None], name: str, order: str
 ) -> None:
@@ -52,9 +53,12 @@ def test_text_is_sorted_by_the_alphabet() -> None:
 
 @pytest.mark.parametrize(
     ("by", "words"),
-    [("robus_accuracy", "did you mean robust_accuracy"), ("robust_accuracy:up", "asc or"),
-     ("warnings", "unknown column")],
-)  # fmt: skip
+    [
+        ("robus_accuracy", "did you mean robust_accuracy"),
+        ("robust_accuracy:up", "asc or"),
+        ("warnings", "unknown column"),
+    ],
+)
 def test_what_cannot_be_sorted_by(by: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         sort_rows([{"robust_accuracy": 0.5, "warnings": []}], by)
@@ -118,8 +122,11 @@ def test_only_the_values_behind_the_columns_are_kept() -> None:
     assert select([row], None) == [row]
     (found,) = select([row], ["queries", "n_forward", "model"])
     assert list(found.items()) == [
-        ("n_samples", 2), ("n_forward", 3), ("n_backward", 4), ("model", "m"),
-    ]  # fmt: skip
+        ("n_samples", 2),
+        ("n_forward", 3),
+        ("n_backward", 4),
+        ("model", "m"),
+    ]
 
 
 @pytest.mark.parametrize("seeds", [None, 3])

@@ -78,8 +78,12 @@ def test_parquet_keeps_values_and_types(tmp_path: Path) -> None:
     to_parquet(rows, tmp_path / "x.parquet")
     found = pq.read_table(tmp_path / "x.parquet")
     assert [str(kind) for kind in found.schema.types] == [
-        "string", "double", "int64", "string", "string",
-    ]  # fmt: skip
+        "string",
+        "double",
+        "int64",
+        "string",
+        "string",
+    ]
     read = found.to_pylist()
     assert read[0] == rows[0] | {"tags": '["x"]'}
     assert math.isnan(read[1]["eps"])

@@ -115,8 +115,9 @@ def require_few(plotted: Plotted) -> Plotted:
     for panel in dict.fromkeys(line.panel for line in plotted.lines):
         if (n := sum(line.panel == panel for line in plotted.lines)) > MOST_LINES:
             raise UserError(
-                f"{n} lines in one figure cannot be distinguished: name at most {MOST_LINES} models, "
-                "choose with --where, or draw training seeds as one line with --over-seeds"
+                f"{n} lines in one figure cannot be distinguished: name at most "
+                f"{MOST_LINES} models, choose with --where, or draw training seeds as one line "
+                "with --over-seeds"
             )
     return plotted
 

@@ -39,8 +39,11 @@ def test_every_fact_of_a_verdict_is_in_its_column(
     v = _verdict(entry=entry, known=known, variant=-1, step=0, adversarial=True)
     row = sample_row(PLAN, v, 40, 123, 7)
     assert (row["run_id"], row["sample_index"], row["sample_id"], row["label"]) == (
-        "bbbb", 40, 123, 7,
-    )  # fmt: skip
+        "bbbb",
+        40,
+        123,
+        7,
+    )
     assert row["broken_by"] == broken_by
     assert row["clean_correct"] == (entry != CLEAN)
     assert row["robust"] is False

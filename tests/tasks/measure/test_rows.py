@@ -19,10 +19,33 @@ from robbench.tasks.measure.rows import (
     ChangedError,
     flip_share,
     missing_worst,
+    plain_rows,
     require_alike,
     require_same,
     sample_rows,
 )
+
+
+def test_measures_as_plain_values():
+    """A row per measure under the columns of the measures table, with its run and model."""
+    info = {"run_id": "0123456789ab", "model": "at", "data": "digits"}
+    measures = [
+        Measure("rank", "clean", "test", 3.0, {"of": 9}),
+        Measure("ece", "worst", "test", None),
+    ]
+    first, second = plain_rows(info, measures)
+    assert first == {
+        "run_id": "0123456789ab",
+        "model": "at",
+        "name": "rank",
+        "points": "clean",
+        "split": "test",
+        "class": None,
+        "value": 3.0,
+        "detail": {"of": 9},
+    }
+    assert (second["name"], second["points"], second["value"]) == ("ece", "worst", None)
+
 
 MARGINS, LENGTHS = st.floats(-3, 3, width=32), st.floats(0, 9, width=32)
 DUALS = {"linf": "l1", "l2": "l2", "l1": "linf"}
@@ -73,8 +96,13 @@ def test_rows_join_what_was_seen_by_sample() -> None:
     found = sample_rows(info, [70, 71], clean, worst, {"dist_linf": [0.25, None]})
     common = {"clean_margin_gradient_l1", "clean_confidence", "worst_confidence"}
     assert set(found[0]) == common | {
-        "sample_id", "label", "sample_index", "dist_linf", "worst_logit_norm", "clean_flip",
-    }  # fmt: skip
+        "sample_id",
+        "label",
+        "sample_index",
+        "dist_linf",
+        "worst_logit_norm",
+        "clean_flip",
+    }
     assert [row["sample_id"] for row in found] == [70, 71]
     assert [row["label"] for row in found] == [0, 1]
     assert [row["clean_confidence"] for row in found] == [0.5, 0.25]
@@ -99,9 +127,13 @@ def test_a_run_without_points_has_null_worst_measures() -> None:
 
 def _split(n: int = 3, shape: tuple[int, ...] = (1, 2, 2), classes: str = "ab") -> Split:
     return Split(
-        torch.zeros(n, *shape), torch.zeros(n, dtype=torch.int64), torch.arange(n),
-        tuple(classes), "toy", "test",
-    )  # fmt: skip
+        torch.zeros(n, *shape),
+        torch.zeros(n, dtype=torch.int64),
+        torch.arange(n),
+        tuple(classes),
+        "toy",
+        "test",
+    )
 
 
 def test_splits_of_one_data_set_are_alike() -> None:
@@ -126,9 +158,14 @@ def test_what_has_changed_since_the_run_is_said(changes: dict[str, Any], words: 
     split = _split()
     same = SimpleNamespace(hash="h", arch="mlp", name="m", answers=None, split=split)
     info = {
-        "run_id": "r", "model_hash": "h", "model_arch": "mlp", "answers": None, "data": "toy",
-        "split": "test", "data_hash": split.fingerprint(),
-    }  # fmt: skip
+        "run_id": "r",
+        "model_hash": "h",
+        "model_arch": "mlp",
+        "answers": None,
+        "data": "toy",
+        "split": "test",
+        "data_hash": split.fingerprint(),
+    }
     subject: Any = same
     other: Any = SimpleNamespace(**{**vars(same), **changes})
     require_same(info, [0, 1, 2], subject)
