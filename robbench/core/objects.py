@@ -24,8 +24,8 @@ def spec_of(registry: Registry[Any], given: Any) -> str:
     if not isinstance(built, registry.base):
         wanted = f"{registry.base.__module__}.{registry.base.__qualname__}"
         raise UserError(
-            f"a {registry.kind} is a spec, or a class or object derived from {wanted}, "
-            f"not {built!r}"
+            f"{built!r} is no {registry.kind}: give a spec, or an object or class derived from "
+            f"{wanted}"
         )
     target = name_of(type(built), registry.kind)
     registry.find(target)

@@ -16,9 +16,9 @@ from robbench.api.wording import in_python
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.train.config import TrainConfig
 
-SHELL_ONLY = {"allow_files", "columns", "dry_run", "fail_on", "pivot", "set", "trust_code"}
-OF_GIT = {"get_regexp", "ignore_submodules", "name_only", "no_pager", "porcelain"}
-OF_GIT |= {"untracked_files"}
+SHELL_ONLY = {"allow_files", "columns", "dry_run", "fail_on", "json", "pivot", "set", "trust_code"}
+OF_OTHERS = {"check", "get_regexp", "ignore_submodules", "name_only", "no_pager", "porcelain"}
+OF_OTHERS |= {"untracked_files"}
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_every_flag_in_a_message_has_its_parameter():
     }
     found = _flags_in_messages()
     assert {"from_model", "max_time", "limit"} <= found
-    assert found - known - SHELL_ONLY - OF_GIT == set()
+    assert found - known - SHELL_ONLY - OF_OTHERS == set()
 
 
 def test_errors_from_python_name_parameters(tmp_path, trained_here):
