@@ -42,7 +42,20 @@ def private_code(modules: Iterable[str]) -> str:
 
     A file's path means a module that is not loaded under its name.
     """
-    files, waiting = dict[str, bytes](), [name for name in modules if name]
+    digest = hashlib.blake2b(digest_size=8)
+    files = private_files(modules)
+    contents = {name: _read(file, file.stat().st_mtime_ns)[0] for name, file in files.items()}
+    for name, content in sorted((Path(name).name, content) for name, content in contents.items()):
+        digest.update(f"{name} {content.hex()}\n".encode(errors="surrogateescape"))
+    return digest.hexdigest() if files else ""
+
+
+def private_files(modules: Iterable[str]) -> dict[str, Path]:
+    """The files of all private code of some modules and of what they import, by module name.
+
+    As `private_code` takes the names; a module that was loaded by path has that as its name.
+    """
+    files, waiting = dict[str, Path](), [name for name in modules if name]
     places: dict[str, _Place | None] = {}
     while waiting:
         name = waiting.pop()
@@ -54,8 +67,8 @@ def private_code(modules: Iterable[str]) -> str:
                 places[each] = None  # what belongs to an installed package is its business
                 break
             if place.file is not None:
-                content, imports = _read(place.file, place.file.stat().st_mtime_ns)
-                files[each] = content
+                _, imports = _read(place.file, place.file.stat().st_mtime_ns)
+                files[each] = place.file
                 for level, found in imports:
                     waiting += (
                         _modules_in(each, place)
@@ -63,10 +76,7 @@ def private_code(modules: Iterable[str]) -> str:
                         else [_absolute(level, found, each, place)]
                     )
                 waiting += _held(each)
-    digest = hashlib.blake2b(digest_size=8)
-    for name, content in sorted((Path(name).name, content) for name, content in files.items()):
-        digest.update(f"{name} {content.hex()}\n".encode(errors="surrogateescape"))
-    return digest.hexdigest() if files else ""
+    return files
 
 
 def is_private(module: str) -> bool:

@@ -6,6 +6,7 @@ ROOT/results/samples/<run_id>.parquet    one row per sample
 ROOT/results/points/<run_id>.parquet     worst inputs, if they were asked for
 ROOT/results/{measures,sample_measures}/<run_id>.parquet   what `measure` found
 ROOT/results/checks/<subject>.parquet    what `check` found, of a run or of a model
+ROOT/results/code/<run_id>/              copies of the private code behind a run, if there is any
 ROOT/results/partial/<run_id>/NNNNNN.parquet   finished samples of an incomplete run; answers.json
 ROOT/results/locks/<run_id>.lock         while a process works on the run
 """
@@ -89,6 +90,10 @@ class Store:
     def run_path(self, run_id: str) -> Path:
         """The file with the row of a complete run."""
         return self._file("runs", run_id)
+
+    def code_path(self, run_id: str) -> Path:
+        """The folder of the private code that a run rests on; there may be none."""
+        return self.root / "results" / "code" / run_id
 
     def has(self, run_id: str) -> bool:
         """Whether the run is complete: its row and its samples are there."""

@@ -41,8 +41,17 @@ def model_code(text: str, modules: Iterable[str] = ()) -> str:
 
 def data_code(text: str) -> str:
     """As `Registry.code`, of a data spec; what is not registered is a folder of Parquet files."""
+    return DATA.code(_data_class(text))
+
+
+def data_roots(text: str) -> list[str]:
+    """The module of a data spec's class."""
+    return [DATA.parse(_data_class(text))[0].__module__]
+
+
+def _data_class(text: str) -> str:
     base, _ = split_subsets(text)
-    return DATA.code(base if ":" in base or base in DATA.entries else "parquet")
+    return base if ":" in base or base in DATA.entries else "parquet"
 
 
 class Built(NamedTuple):

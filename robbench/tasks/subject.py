@@ -30,7 +30,7 @@ from robbench.models.state import State, state_of
 from robbench.store.find import STOPPED_EARLY
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
-from robbench.tasks.codes import canonical_model, code_roots, data_code, model_code
+from robbench.tasks.codes import canonical_model, code_roots, data_code, data_roots, model_code
 from robbench.tasks.model_folder import find_folder, read_model
 
 
@@ -45,6 +45,7 @@ class Subject(NamedTuple):
     trained: dict[str, Any]  # config.json of a trained model, else empty
     answers: str  # to a few inputs: see `store/answers.py`
     codes: tuple[str, ...]  # versions of the code of the model's architecture and of its data
+    modules: tuple[str, ...]  # that this code begins with
     remarks: tuple[Flag, ...] = ()  # what is unusual about both, before the model is asked anything
 
     @property
@@ -133,6 +134,7 @@ def find_subject(
         trained=trained,
         answers=answers,
         codes=(model_code(arch), data_code(data)),
+        modules=(*code_roots(arch), *sorted(state.modules), *data_roots(data)),
         remarks=tuple(remarks),
     ), data
 
@@ -168,6 +170,7 @@ def subject_in_memory(model: nn.Module, split: Split, name: str, data: str | Non
             code_of(state.modules, module, None),
             data_code(data) if data else "memory",
         ),
+        modules=(module, *sorted(state.modules), *(data_roots(data) if data else ())),
         remarks=(
             *(notes("interface", wrapped.notes) if isinstance(wrapped, External) else ()),
             *_one_class(split),

@@ -61,6 +61,12 @@ def run_hashes(
     return [short_hash({**identity, "eps": every[: n + 1], **shared}) for n in range(len(every))]
 
 
+def code_modules(subject: Subject, entries: Sequence[AttackEntry]) -> list[str]:
+    """The modules that the code behind a run begins with: of its model, data and attacks."""
+    specs = [spec for entry in entries for spec in _with_inner(entry)]
+    return [*subject.modules, *(ATTACKS.parse(spec)[0].__module__ for spec in specs)]
+
+
 def full_specs(entries: Sequence[AttackEntry]) -> list[str]:
     """The cascade with every option written out."""
     return [ATTACKS.canonical(entry.spec, full=True) for entry in entries]

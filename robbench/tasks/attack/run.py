@@ -14,11 +14,13 @@ from robbench.reports.texts import disagreements, warnings
 from robbench.store.run import Run, read_run, tags_of
 from robbench.store.store import Store
 from robbench.tasks.attack.earlier import decided, drop_leftovers, finished
+from robbench.tasks.attack.identity import code_modules
 from robbench.tasks.attack.plan import AttackPlan
 from robbench.tasks.attack.points import points_to_replay
 from robbench.tasks.attack.session import AttackSession
 from robbench.tasks.attack.shard_writer import ShardWriter
 from robbench.tasks.check.after import check_after
+from robbench.tasks.kept_code import keep_code
 from robbench.tasks.listener import Bar, Listener
 from robbench.tasks.measure.measurer import Measured, Measurer
 from robbench.tasks.measure.observer import Observer
@@ -235,11 +237,13 @@ def _attack(
     seconds = session.seconds
     if plan.config.store_points:
         shards.flush()  # what is on disk need not be in memory
+    modules = code_modules(plan.subject, plan.entries)
     paths = []
     for eps_index, (found, partial) in enumerate(zip(rows, partials, strict=True)):
         found.sort(key=lambda row: row["sample_index"])
         points = partial.points() if plan.config.store_points else None
         row = session.run_row(eps_index, found, wall=seconds, resumed=len(known))
+        keep_code(store.code_path(plan.run_ids[eps_index]), modules)
         paths.append(store.write(row, found, points, keep_shards=True))
     # Once all is written: a budget whose shards are gone would be attacked again.
     for partial in partials:

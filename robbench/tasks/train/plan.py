@@ -20,7 +20,14 @@ from robbench.data.loader import split_validation
 from robbench.engine.flags import adaptations
 from robbench.losses.base import Loss
 from robbench.store.store import Store
-from robbench.tasks.codes import built, canonical_model, data_code, model_code
+from robbench.tasks.codes import (
+    built,
+    canonical_model,
+    code_roots,
+    data_code,
+    data_roots,
+    model_code,
+)
 from robbench.tasks.train.config import TrainConfig
 from robbench.tasks.train.inner_attack import build_inner, inner_spec
 from robbench.tasks.train.start import Start, find_start, renamed_classes, require_architecture
@@ -49,6 +56,7 @@ class TrainPlan:
     start: Start | None
     fingerprints: dict[str, Any]  # of what no setting says: samples, code, files, weights
     identity: str  # hash of spec and fingerprints
+    modules: tuple[str, ...]  # that the code of loss, model, data and inner attack begins with
     notes: tuple[str, ...]  # warnings: what works, but may not be what was meant
 
 
@@ -122,6 +130,13 @@ def plan_training(
         fingerprints=fingerprints,
         # The model to start from counts by its weights, whatever its name.
         identity=short_hash({**spec, **fingerprints, "from_model": None}),
+        modules=(
+            type(loss).__module__,
+            *code_roots(config.model),
+            *sorted(made.modules),
+            *data_roots(config.data),
+            *(() if inner is None else (type(inner.attack).__module__,)),
+        ),
         notes=tuple(notes),
     )
 

@@ -18,6 +18,7 @@ from robbench.models.base import Classifier
 from robbench.models.create import create
 from robbench.models.external import External
 from robbench.store.provenance import provenance
+from robbench.tasks.kept_code import keep_code
 from robbench.tasks.signals import StopFlag
 from robbench.tasks.train.folder import Rows, TrainingFolder
 from robbench.tasks.train.plan import TrainPlan
@@ -122,6 +123,7 @@ class _Session:
             self.watcher.resumed(trainer.epoch)
         elif trainer.world.first:
             folder.clear()  # first: files of another run must not be taken for this one's
+            keep_code(folder.path / "code", self.plan.modules)
             folder.write_config({**self.description, "status": "training", "selected": None})
         while trainer.epoch < self.plan.config.epochs:
             row = self._epoch()
