@@ -27,7 +27,12 @@ class Scaled(Loss):
         return scaled(F.cross_entropy(step.out.logits, step.y, reduction="none"))
 """
 HELPERS = "def scaled(values):\n    return 2 * values\n"
-MODEL = "from torch import nn\n\n\ndef tiny():\n    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))\n"
+MODEL = """from torch import nn
+
+
+def tiny():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+"""
 
 
 @pytest.fixture
