@@ -66,9 +66,16 @@ def percent(rate: float | None) -> str:
     return NOTHING if rate is None else f"{100 * rate:.1f}%"
 
 
-def points(rate: float | None) -> str:
-    """A difference or spread of rates in percentage points with one decimal."""
-    return NOTHING if rate is None else f"{100 * rate:.1f}"
+def points(rate: float | None, *, signed: bool = False) -> str:
+    """A rate, a difference or a spread of rates in percentage points with one decimal."""
+    return NOTHING if rate is None else f"{100 * rate:{'+' if signed else ''}.1f}"
+
+
+def bounds(low: float | None, high: float | None) -> str:
+    """Two rates in percent, `41.2-49.3`; `-` where they are not known."""
+    if low is None or high is None or math.isnan(low):
+        return NOTHING
+    return f"{points(low)}-{points(high)}"
 
 
 def threat(text: str) -> str:
@@ -79,8 +86,7 @@ def threat(text: str) -> str:
 
 def interval(row: Mapping[str, Any], name: str = "robust_accuracy") -> str:
     """The interval of a rate in percent, `41.2-49.3`."""
-    low, high = row[f"{name}_low"], row[f"{name}_high"]
-    return NOTHING if low is None or math.isnan(low) else f"{100 * low:.1f}-{100 * high:.1f}"
+    return bounds(row[f"{name}_low"], row[f"{name}_high"])
 
 
 def robust(row: Mapping[str, Any]) -> str:
@@ -166,8 +172,8 @@ def difference(row: Mapping[str, Any]) -> str:
     """Difference in robust accuracy to the baseline in points, with the corrected p value."""
     if row["robust_difference"] is None:
         return NOTHING
-    points = f"{100 * row['robust_difference']:+.1f}"
-    return points if row["p_holm"] is None else f"{points} {p_value(row['p_holm'])}"
+    moved = points(row["robust_difference"], signed=True)
+    return moved if row["p_holm"] is None else f"{moved} {p_value(row['p_holm'])}"
 
 
 def p_value(p: float) -> str:
@@ -196,6 +202,11 @@ def number(value: float | None) -> str:
 def digits(value: float | None, n: int = 3) -> str:
     """`n` digits that matter; what is not a finite number is `-`."""
     return NOTHING if value is None or not math.isfinite(value) else f"{value:.{n}g}"
+
+
+def amount(value: float) -> str:
+    """One decimal, thousands apart: queries of a sample, seconds."""
+    return f"{value:,.1f}"
 
 
 def decimals(value: float | None) -> str:

@@ -78,3 +78,12 @@ def test_formats() -> None:
     assert [texts.digits(x) for x in (None, math.inf, 0.12345)] == ["-", "-", "0.123"]
     assert texts.digits(0.12345, 4) == "0.1235"
     assert [texts.decimals(x) for x in (None, 0.25)] == ["-", "0.250"]
+
+
+def test_rates_as_points_and_bounds():
+    """A sign only where it is asked for; no bounds of what is not known."""
+    assert [texts.points(x) for x in (None, 0.0123)] == ["-", "1.2"]
+    assert [texts.points(x, signed=True) for x in (0.1, -0.1)] == ["+10.0", "-10.0"]
+    assert texts.bounds(0.412, 0.493) == "41.2-49.3"
+    assert texts.bounds(None, None) == texts.bounds(math.nan, math.nan) == "-"
+    assert texts.amount(12345.678) == "12,345.7"

@@ -159,11 +159,21 @@ class Section:
         return " ".join(filter(None, [WHAT[self.id], self.also]))
 
 
-def number(value: float | None, form: str = ".3g") -> Cell:
-    """A number as a cell, sorted by its value; a dash for none."""
+def number(value: float | None) -> Cell:
+    """A number as a cell with the digits that matter, sorted by its value; a dash for none."""
     if value is None or not math.isfinite(value):
         return Cell(texts.NOTHING)
-    return Cell(format(value, form), float(value))
+    return Cell(texts.digits(value), float(value))
+
+
+def amount(value: float) -> Cell:
+    """Queries of a sample, or seconds."""
+    return Cell(texts.amount(value), float(value))
+
+
+def count(n: int) -> Cell:
+    """A whole number."""
+    return Cell(str(n), float(n))
 
 
 def in_words(parts: Sequence[str]) -> str:

@@ -76,14 +76,14 @@ def rate(row: Row | None, name: str, best: bool) -> str:
     """Percent with the standard deviation over seeds, or the interval of one run."""
     if row is None or row[name] is None:
         return "--"
-    value, spread = f"{100 * row[name]:.1f}", row[f"{name}_sd"]
+    value, spread = texts.points(row[name]), row[f"{name}_sd"]
     if spread is not None:
-        value += rf" \pm {100 * spread:.1f}"
+        value += rf" \pm {texts.points(spread)}"
     value = rf"$\mathbf{{{value}}}$" if best else f"${value}$"
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     if row["n_seeds"] or low is None or math.isnan(low) or name == "clean_accuracy":
         return value
-    return rf"{value} {{\scriptsize $[{100 * low:.1f}, {100 * high:.1f}]$}}"
+    return rf"{value} {{\scriptsize $[{texts.points(low)}, {texts.points(high)}]$}}"
 
 
 def _margins(row: Row) -> str:
@@ -94,7 +94,7 @@ def _margins(row: Row) -> str:
 def _difference(row: Row) -> str:
     if row["robust_difference"] is None:
         return "--"
-    points = f"${100 * row['robust_difference']:+.1f}$"
+    points = f"${texts.points(row['robust_difference'], signed=True)}$"
     return points if row["p_holm"] is None else f"{points} (${texts.p_value(row['p_holm'])}$)"
 
 
@@ -105,7 +105,7 @@ _COLUMNS: Mapping[str, LatexColumn] = {
         r"Robust (\%)", lambda row: rate(row, "robust_accuracy", bool(row["best"]))
     ),
     "adversarial_ratio": LatexColumn(
-        r"Adv.\ ratio (\%)", lambda row: f"${100 * row['adversarial_ratio']:.1f}$"
+        r"Adv.\ ratio (\%)", lambda row: f"${texts.points(row['adversarial_ratio'])}$"
     ),
     "margins": LatexColumn("Median margin", _margins),
     "difference": LatexColumn("Difference", _difference),

@@ -13,6 +13,7 @@ from robbench.analysis.figure_data import Margins, edges, shares
 from robbench.analysis.series import Floats, Series
 from robbench.reports.html.figures import style
 from robbench.reports.levels import in_levels, level
+from robbench.reports.texts import digits, points
 
 BINS = 40
 _PANEL, _GAP, _ENDS = 92, 50, 96
@@ -72,10 +73,10 @@ def input_margins(found: Sequence[Margins], norm: str) -> go.Figure:
 def _none_found(one: Margins, levels: bool) -> str:
     if not one.censored:
         return "found for all"
-    share = f"none found for {100 * one.censored:.1f} %"
+    share = f"none found for {points(one.censored)} %"
     if math.isinf(one.end):
         return share
-    return f"{share} up to {level(one.end) if levels else f'{one.end:.4g}'}"
+    return f"{share} up to {level(one.end) if levels else digits(one.end, 4)}"
 
 
 def _panels(titles: Sequence[str], x: str, *, shared: bool) -> go.Figure:
@@ -131,4 +132,4 @@ def _histogram(
 
 def _median(margins: Floats) -> str:
     finite = margins[np.isfinite(margins)]
-    return f"{np.median(finite):.3g}" if len(finite) else "unknown"
+    return digits(float(np.median(finite))) if len(finite) else "unknown"

@@ -11,6 +11,7 @@ from robbench.analysis.plots.lines import Line
 from robbench.analysis.plots.spectrum import FLOOR
 from robbench.reports.html.figures import style
 from robbench.reports.levels import in_levels, level
+from robbench.reports.texts import bounds, digits
 
 _EPOCH_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
@@ -44,7 +45,7 @@ def security_curves(lines: Sequence[Line], norm: str) -> go.Figure:
             line={"color": colour, "shape": shape, "dash": style.dash(line.place, line.dash)},
             marker={"symbol": style.symbol(line.place), "size": 8},
             customdata=[
-                [level(eps) if levels else f"{eps:.4g}", f"{100 * low:.1f}-{100 * high:.1f}"]
+                [level(eps) if levels else digits(eps, 4), bounds(low, high)]
                 for eps, low, high in zip(x, line.low, line.high, strict=True)
             ],
             hovertemplate="eps %{customdata[0]}: %{y:.1f} %"

@@ -130,8 +130,9 @@ def _budget_cells(row: Row, n_heads: int) -> list[Cell]:
 def _difference(row: Row) -> Cell:
     if row["robust_difference"] is None:
         return Cell("first" if row["note"] == "baseline" else texts.NOTHING)
-    points, p = 100 * row["robust_difference"], row["p_holm"]
-    return Cell(f"{points:+.1f}", points, small="no test" if p is None else texts.p_value(p))
+    moved, p = row["robust_difference"], row["p_holm"]
+    small = "no test" if p is None else texts.p_value(p)
+    return Cell(texts.points(moved, signed=True), 100 * moved, small=small)
 
 
 def _queries(row: Row) -> Cell:

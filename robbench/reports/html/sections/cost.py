@@ -5,7 +5,7 @@ from __future__ import annotations
 from robbench.analysis.series import model_names, name_of
 from robbench.reports.html.data import ReportData
 from robbench.reports.html.figures import bars as figures
-from robbench.reports.html.page import Cell, Head, Plot, Section, Table, in_words, number
+from robbench.reports.html.page import Cell, Head, Plot, Section, Table, amount, in_words
 
 ROW_PIXELS = 30
 
@@ -25,9 +25,9 @@ def cost(material: ReportData) -> Section:
     rows = [
         [
             Cell(title),
-            number(f, ",.1f"),
-            number(b, ",.1f"),
-            number(run.info["wall_s"], ",.1f"),
+            amount(f),
+            amount(b),
+            amount(run.info["wall_s"]),
             Cell(run.info["device_name"]),
         ]
         for title, run, f, b in zip(titles, runs, forwards, backwards, strict=True)

@@ -26,6 +26,7 @@ from robbench.reports.html.page import (
     percent,
 )
 from robbench.reports.levels import in_levels, level
+from robbench.reports.texts import bounds, digits, points
 from robbench.store.run import Run
 
 _POINTS = 11
@@ -75,20 +76,19 @@ def _means(runs: Sequence[Run]) -> Sequence[Line]:
 def _rows(line: Line, levels: bool) -> Iterator[list[Cell]]:
     for i in _some(line, _POINTS):
         low, high = float(line.low[i]), float(line.high[i])
-        interval = "-" if math.isnan(low) else f"{100 * low:.1f}-{100 * high:.1f}"
         eps = float(line.x[i])
         yield [
             Cell(line.name),
-            Cell(level(eps) if levels else f"{eps:.3g}", eps),
+            Cell(level(eps) if levels else digits(eps), eps),
             percent(float(line.y[i])),
-            Cell(interval, None if math.isnan(low) else low),
+            Cell(bounds(low, high), None if math.isnan(low) else low),
         ]
 
 
 def _in_words(line: Line, levels: bool) -> str:
     """Every budget, of a curve of steps five of them."""
     return ", ".join(
-        f"{100 * line.y[i]:.1f} % at {level(line.x[i]) if levels else f'{line.x[i]:.3g}'}"
+        f"{points(line.y[i])} % at {level(line.x[i]) if levels else digits(line.x[i])}"
         for i in _some(line, 5)
     )
 

@@ -75,7 +75,7 @@ def _card(example: Example, levels: bool) -> Card:
             f"added: up to {shown}",
         ),
     ]
-    size = level(example.size) if levels else f"{example.size:.3g}"
+    size = level(example.size) if levels else texts.digits(example.size)
     text = (
         f"label {example.label}, taken for {example.worst_prediction} at {example.norm} {size}, "
         f"by {example.found_by}"

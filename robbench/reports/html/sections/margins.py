@@ -117,7 +117,7 @@ def _margin_row(one: Margins) -> list[Cell]:
     # Others make inf - inf of what was not found.
     quartile = float(np.quantile(one.smallest, 0.25, method="lower"))
     middle = float(np.median(one.smallest))  # as the other tables have it
-    end = Cell("no limit" if math.isinf(one.end) else f"{one.end:.4g}", one.end)
+    end = Cell("no limit" if math.isinf(one.end) else texts.digits(one.end, 4), one.end)
     return [
         Cell(one.name),
         number(quartile),

@@ -10,7 +10,7 @@ from robbench.analysis.series import model_names, name_of
 from robbench.reports import texts
 from robbench.reports.html.data import ReportData
 from robbench.reports.html.figures import lines as figures
-from robbench.reports.html.page import Cell, Head, Plot, Section, Table, in_words, number
+from robbench.reports.html.page import Cell, Head, Plot, Section, Table, count, in_words, number
 from robbench.store.run import Run
 
 _SHARES = (10, 100, 1000)
@@ -88,8 +88,8 @@ def _directions(lines: Sequence[tuple[str, int, Sequence[float]]]) -> Table:
     rows = [
         [
             Cell(name),
-            *(number(sum(value > 1 / n for value in values), "d") for n in _SHARES),
-            number(len(values), "d"),
+            *(count(sum(value > 1 / n for value in values)) for n in _SHARES),
+            count(len(values)),
         ]
         for name, _, values in lines
     ]

@@ -9,7 +9,8 @@ from typing import Any
 from robbench.analysis.series import model_names, model_place
 from robbench.reports.html.data import ReportData
 from robbench.reports.html.figures import lines as figures
-from robbench.reports.html.page import Cell, Head, Plot, Section, Table, in_words, number
+from robbench.reports.html.page import Cell, Head, Plot, Section, Table, count, in_words, number
+from robbench.reports.texts import digits
 
 Line = tuple[str, int, str, Sequence[int], Sequence[float]]
 """Of a figure: model, its number, dash, epochs, values."""
@@ -44,7 +45,10 @@ def training(material: ReportData) -> Section:
     ):
         if lines:
             words = in_words(
-                [f"{name}: {values[0]:.3g} to {values[-1]:.3g}" for name, _, _, _, values in lines]
+                [
+                    f"{name}: {digits(values[0])} to {digits(values[-1])}"
+                    for name, _, _, _, values in lines
+                ]
             )
             drawn = figures.training(lines, unit)
             table = _ends(title, lines)
@@ -56,7 +60,7 @@ def _ends(title: str, lines: Sequence[Line]) -> Table:
     """Where each line begins and ends, and its extremes."""
     heads = [Head("model", number=False), *map(Head, ("epochs", "first", "last", "least", "most"))]
     rows = [
-        [Cell(name), number(len(epochs), "d"), *map(number, _four(values))]
+        [Cell(name), count(len(epochs)), *map(number, _four(values))]
         for name, _, _, epochs, values in lines
     ]
     return Table(f"{title} over the epochs", heads, rows)
