@@ -106,11 +106,12 @@ def test_stdout_has_the_result_only(cli, tmp_path):
     words = shlex.split("train --model mlp --limit 100 --epochs 2 --name m --out")
     loud = cli(*words, tmp_path / "a", "--verbose")
     assert loud.code == 0, loud.err
-    assert loud.out.count("\n") == 1
+    result = ["model", "best", "last"]
+    assert [line.split()[0] for line in loud.out.splitlines()] == result
     assert "epoch 2" in loud.err
     quiet = cli(*words, tmp_path / "b", "--quiet")
     assert (quiet.code, quiet.err) == (0, "")
-    assert quiet.out.count("\n") == 1
+    assert [line.split()[0] for line in quiet.out.splitlines()] == result
     attack = shlex.split("attack m --attack fgsm --limit 20 --json --out")
     loud, quiet = cli(*attack, tmp_path / "a", "--verbose"), cli(*attack, tmp_path / "b", "--quiet")
     assert quiet.err == ""
