@@ -85,6 +85,7 @@ FLAGS = {
     "check": RESULTS
     | {
         "--self-test",
+        "--model",
         "--source",
         "--threat",
         "--data",
@@ -100,6 +101,7 @@ FLAGS = {
     "gate": SHARED - {"--limit", "-n", "--config", "-c", "--set", "-S", "--dry-run"}
     | {
         "--baseline",
+        "--branch",
         "--candidate",
         "--model",
         "--max-drop",
@@ -107,8 +109,8 @@ FLAGS = {
         "--max-margin-drop",
         "--max-class-drop",
     }
-    | {"--alpha", "--these-samples", "--max-time", "--junit-xml", "--markdown"},
-    "baseline": RESULTS,
+    | {"--alpha", "--these-samples", "--undecided", "--max-time", "--junit-xml", "--markdown"},
+    "baseline": RESULTS | {"--branch"},
     "plot": RESULTS | {"--figure", "--csv", "--width", "--where", "--over-seeds"},
     "report": RESULTS
     | {"--html", "--open", "--title", "--data-dir", "--trust-code"}
