@@ -22,7 +22,11 @@ Kind = Annotated[
 
 @reported
 def list_(
-    kind: Kind = None, as_json: o.Json = False, quiet: o.Quiet = False, verbose: o.Verbose = False
+    kind: Kind = None,
+    data_dir: o.DataDir = None,
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
 ) -> None:
     """List what is registered, installed plug-ins included.
 
@@ -40,7 +44,7 @@ def list_(
     if "data" in rows:
         rows["data"] = {
             name: Entry("", "Parquet files in the data folder")
-            for name in private_sets(data_folder())
+            for name in private_sets(data_folder(data_dir))
         } | rows["data"]
     if kind in (None, "recipes"):
         rows["recipes"] = {name: Entry("", summary) for name, summary in recipes().items()}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Collection
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from robbench.catalogue.cascades import cascades
@@ -18,12 +20,15 @@ if TYPE_CHECKING:
 Entry = dict[str, Any]
 
 
-def entries_of(name: str) -> list[Entry]:
+def entries_of(name: str, data_dir: Path | None = None) -> list[Entry]:
     """What a name means, as `--json` shows it; several entries where several registries have it.
 
-    Raises UserError with the nearest names of all kinds.
+    `data_dir` holds data sets of one's own. Raises UserError with the nearest names of all kinds.
     """
     from robbench.core.config import COMMANDS
+    from robbench.data.data_folder import data_folder, private_sets
+
+    own = private_sets(data_folder(data_dir))
 
     if name in TOPICS:
         return [_page_entry(read_page(name))]
@@ -33,7 +38,7 @@ def entries_of(name: str) -> list[Entry]:
         return [_settings_entry(name)]
     if name in recipes():
         return [{"kind": "recipe", "name": name, "doc": recipes()[name], **read_recipe(name)}]
-    if found := _registered(name):
+    if found := _registered(name, own):
         return found
 
     from robbench.checks.registry import CHECKS  # loads torch
@@ -41,30 +46,28 @@ def entries_of(name: str) -> list[Entry]:
     for check in CHECKS:
         if name == check.name:
             return [_check_entry(check)]
-    raise unknown("name", name, {*_known(), *(check.name for check in CHECKS)})
+    raise unknown("name", name, {*_known(), *own, *(check.name for check in CHECKS)})
 
 
 def _known() -> list[str]:
-    """Every name that `explain` knows, but for the checks'."""
+    """Every name of robbench itself that `explain` knows, but for the checks'."""
     from robbench.catalogue.builtins import REGISTRIES
     from robbench.core.config import COMMANDS
-    from robbench.data.data_folder import data_folder, private_sets
 
     registered = [name for registry in REGISTRIES.values() for name in registry.entries]
-    own = private_sets(data_folder())
-    return [*TOPICS, *COMMANDS, *recipes(), *cascades(), *registered, *own]
+    return [*TOPICS, *COMMANDS, *recipes(), *cascades(), *registered]
 
 
-def _registered(name: str) -> list[Entry]:
+def _registered(name: str, own: Collection[str]) -> list[Entry]:
     """A registered name's entries, or those of a `module:attribute` or a data folder's set."""
     from robbench.catalogue.builtins import REGISTRIES
-    from robbench.data.data_folder import data_folder, private_sets
 
     kinds = [kind for kind, registry in REGISTRIES.items() if name in registry.entries]
     if not kinds and ":" in name:
         kinds = [kind for kind, registry in REGISTRIES.items() if _fits(registry, name)]
-    if not kinds and name in private_sets(data_folder()):
-        kinds, name = ["data"], f"parquet:{name}"
+    if not kinds and name in own:
+        spec = f"parquet:{name}"
+        return [_registered_entry("data", spec) | {"name": name, "same_as": spec}]
     return [_registered_entry(kind, name) for kind in kinds]
 
 

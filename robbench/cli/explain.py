@@ -28,7 +28,11 @@ Name = Annotated[
 
 @reported
 def explain(
-    name: Name = None, as_json: o.Json = False, quiet: o.Quiet = False, verbose: o.Verbose = False
+    name: Name = None,
+    data_dir: o.DataDir = None,
+    as_json: o.Json = False,
+    quiet: o.Quiet = False,
+    verbose: o.Verbose = False,
 ) -> None:
     """Explain a loss, attack, model, data set, check or topic; without a name, list the topics.
 
@@ -40,7 +44,7 @@ def explain(
     if name is None:
         _list_topics(as_json, quiet)
         return
-    entries = entries_of(name)
+    entries = entries_of(name, data_dir)
     if as_json:
         print_json("robbench.explain/1", entries=[_public(entry) for entry in entries])
         return

@@ -239,18 +239,29 @@ def print_json(schema: str, **content: Any) -> None:
 
 
 def print_rich(renderable: Any, at_least: int = 0) -> None:
-    """A table or text on stdout, as wide as the terminal.
+    """A table or text on stdout, as wide as the terminal or COLUMNS.
 
-    Elsewhere 80 columns, or `at_least` so many.
+    Elsewhere 80 columns, or `at_least` so many; a CI's log has no width.
     """
     from rich.console import Console
 
-    width = None if results().isatty() else max(80, at_least)
+    width = None if results().isatty() else _columns() or max(80, at_least)
     # Names are others': no markup in them, and no escape sequence.
     console = Console(file=results(), width=width, markup=False, emoji=False)
     with console.capture() as text:  # rich exits when the reader has gone
         console.print(_Harmless(renderable))
     print(text.get(), end="", file=results())
+
+
+_NO_WIDTH = 10_000  # columns of a log, whose lines may be long
+
+
+def _columns() -> int | None:
+    """How wide what is no terminal should be taken for, None where nobody says."""
+    said = os.environ.get("COLUMNS", "")
+    if said.isascii() and said.isdecimal() and 0 < int(said) <= _NO_WIDTH:
+        return int(said)
+    return _NO_WIDTH if os.environ.get("CI", "").lower() not in ("", "0", "false") else None
 
 
 class _Harmless:

@@ -101,3 +101,15 @@ def test_a_loss_without_an_inner_attack_shows_none(cli):
     for name in ("cross-entropy", "clp", "pgd"):
         assert "inner attack:" not in cli("explain", name).out
     assert cli("explain cross-entropy --json").json["entries"][0]["inner"] is None
+
+
+def test_the_sets_of_a_data_folder_are_known(cli, tmp_path):
+    """Both `list` and `explain` look into --data-dir and ROBBENCH_DATA_DIR."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "test.parquet").touch()
+    for words, env in ((f"--data-dir {tmp_path}", {}), ("", {"ROBBENCH_DATA_DIR": str(tmp_path)})):
+        listed = cli(f"list data --json {words}", env=env).json["data"]
+        assert "mine" in [entry["name"] for entry in listed]
+        (entry,) = cli(f"explain mine --json {words}", env=env).json["entries"]
+        assert (entry["kind"], entry["same_as"]) == ("data", "parquet:mine")
+    assert cli("explain mine").code == 2

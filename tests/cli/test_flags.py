@@ -132,8 +132,8 @@ FLAGS = {
     "show": RESULTS,
     "runs": RESULTS,
     "query": RESULTS | {"--csv", "--parquet", "--allow-files"},
-    "list": {"--json", "--quiet", "-q", "--verbose", "-v"},
-    "explain": {"--json", "--quiet", "-q", "--verbose", "-v"},
+    "list": {"--data-dir", "--json", "--quiet", "-q", "--verbose", "-v"},
+    "explain": {"--data-dir", "--json", "--quiet", "-q", "--verbose", "-v"},
     "demo": {"--out", "-o", "--device", "--force", "--quiet", "-q", "--verbose", "-v"},
     "doctor": {"--data-dir", "--json", "--quiet", "-q", "--verbose", "-v"},
 }
