@@ -58,7 +58,14 @@ def over_training_seeds(
                 "you mean"
             )
         seeds[row["train_seed"]], recipes[key] = row, recipe
-    found = [_row(list(seeds.values())) for seeds in groups.values()]
+    # One name for a recipe in every table, also where one of its seeds is missing.
+    names: dict[str, set[str]] = {}
+    for key, per_seed in groups.items():
+        names.setdefault(recipes[key], set()).update(row["model"] for row in per_seed.values())
+    found = [
+        _row(list(per_seed.values()), sorted(names[recipes[key]]))
+        for key, per_seed in groups.items()
+    ]
     tables: dict[str, list[int]] = {}
     for i, key in enumerate(groups):
         tables.setdefault(key.removesuffix(recipes[key]), []).append(i)
@@ -99,7 +106,7 @@ def _key(run: Run) -> tuple[str, str]:
     return canonical_json([info[name] for name in shared]) + end, end
 
 
-def _row(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _row(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, Any]:
     row = dict(rows[0]) | dict.fromkeys(
         (
             "n_common",
@@ -131,7 +138,7 @@ def _row(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     far = [each["distance_p50"] for each in rows]
     flags = {flag["name"]: flag for each in rows for flag in each["flags"]}
     return row | {
-        "model": label(rows),
+        "model": label(names, rows[0]["loss"]) + seeds(len(rows)),
         "run_id": "+".join(each["run_id"] for each in rows),
         "train_seed": None,
         "n_seeds": len(rows),
@@ -157,19 +164,18 @@ def _mean(values: Sequence[float | None]) -> float | None:
     return math.fsum(known) / len(known) if len(known) == len(values) else None
 
 
-def label(rows: Sequence[Mapping[str, Any]]) -> str:
+def label(names: Sequence[str], loss: str) -> str:
     """What the models' names have in common at their beginning, without a hanging `-s` or `-seed`.
 
     Else the loss.
     """
-    names = [str(row["model"]) for row in rows]
     common = os.path.commonprefix(names)  # noqa: RUF071 - of texts, not of paths
     if len(names) > 1:
         common = common.rstrip("-_.0123456789")
         for word in ("seed", "s"):
             if common.endswith((f"-{word}", f"_{word}", f".{word}")):
                 common = common[: -len(word) - 1]
-    return f"{common or rows[0]['loss']}{seeds(len(names))}"
+    return common or loss
 
 
 def seeds(n: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 import robbench
 from robbench.analysis.compare import compare
 from robbench.analysis.pivot import pivot
+from robbench.analysis.seeds import over_training_seeds
 from robbench.core.errors import UserError
 from robbench.store.run import Run
 
@@ -103,6 +105,30 @@ def test_runs_without_a_budget_are_left_out(runs: list[Run], stored: Stored) -> 
     assert (found.left_out, len(found.threats)) == (("l2:inf",), 3)
     with pytest.raises(UserError, match="no run has a budget"):
         pivot(compare([endless]))
+
+
+def test_training_seeds_share_a_row(stored: Stored, make_samples: Callable[..., Any]) -> None:
+    """Means and deviations are those of the rows over seeds; a missing seed splits no row."""
+    runs = []
+    for seed, eps in ((0, 0.1), (1, 0.1), (0, 0.2)):
+        config = json.dumps({"loss": "ce", "seed": seed})
+        runs.append(
+            stored(
+                f"aaaa{seed}{eps:.0e}".replace("-", ""),
+                make_samples(100, seed, eps),
+                age=seed,
+                model=f"ce-s{seed}",
+                eps=eps,
+                threat=f"linf:{eps}",
+                train_seed=seed,
+                train_config=config,
+            )
+        )
+    rows = over_training_seeds(runs, compare(runs))
+    (found,) = pivot(rows).flat()
+    assert (found["model"], found["n_seeds"]) == ("ce", None)
+    assert found["linf:0.1_sd"] == rows[0]["robust_accuracy_sd"] > 0
+    assert (found["linf:0.1"], found["linf:0.2_sd"]) == (rows[0]["robust_accuracy"], None)
 
 
 def test_only_the_threat_model_can_be_in_columns(runs: list[Run]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from robbench.analysis.seeds import label, recipe
+from robbench.analysis.seeds import label, recipe, seeds
 from robbench.analysis.series import Floats
 from robbench.core.errors import UserError
 
@@ -166,7 +166,8 @@ def _mean(lines: Sequence[Line]) -> Line:
     if first.rate:
         low, high = np.maximum(low, 0.0), np.minimum(high, 1.0)
     suffix = first.name.removeprefix(first.training.model)
-    name = label([{"model": one.model, "loss": one.loss} for one in trainings]) + suffix
+    names = [one.model for one in trainings]
+    name = label(names, trainings[0].loss) + seeds(len(names)) + suffix
     return thinned(
         dataclasses.replace(first, name=name, x=x, y=mean, low=low, high=high, count=len(lines))
     )

@@ -14,6 +14,7 @@ from rich.text import Text
 from robbench.analysis.compare import WITHOUT_BUDGET
 from robbench.core.limits import Limits
 from robbench.reports import columns, texts
+from robbench.reports.columns import Row
 from robbench.reports.terminal.fitted import FittedTable, Head, cell
 
 
@@ -25,10 +26,14 @@ def comparison_table(
     `names` are the columns. Rates are percents, differences are in points of robust accuracy.
     """
     parts: list[RenderableType] = []
-    names = columns.usual(rows) if names is None else names
-    for facts, group in groupby(sorted(rows, key=_order(rows)), key=_facts):
-        parts += _titled_table(facts, list(group), names)
+    for facts, group in _tables(rows):
+        parts += _titled_table(facts, group, columns.usual(group) if names is None else names)
     return Group(*parts, *(Text(note, style="dim") for note in texts.footnotes(rows)))
+
+
+def _tables(rows: Sequence[Row]) -> list[tuple[tuple[str, ...], list[Row]]]:
+    gathered = groupby(sorted(rows, key=_order(rows)), key=_facts)
+    return [(facts, list(group)) for facts, group in gathered]
 
 
 def _facts(row: Mapping[str, Any]) -> tuple[str, ...]:
@@ -72,7 +77,10 @@ def _titled_table(
 
 def width_needed(rows: Sequence[Mapping[str, Any]], names: Sequence[str] | None = None) -> int:
     """How wide `comparison_table` must be for the numbers of a row to be on one line."""
-    return _table("", rows, columns.usual(rows) if names is None else names).width_on_lines()
+    if names is not None:
+        return _table("", rows, names).width_on_lines()
+    groups = [group for _, group in _tables(rows)]
+    return max(_table("", group, columns.usual(group)).width_on_lines() for group in groups)
 
 
 def _table(title: str, rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> FittedTable:

@@ -84,6 +84,10 @@ class FittedTable:
             return self._total(widths)
         return self._without_name(widths) + self._shortest_name()
 
+    def width(self) -> int:
+        """The least width at which every row is one line."""
+        return self._total(self._widths([head.short for head in self.heads]))
+
     def _without_name(self, widths: Sequence[int]) -> int:
         return self._total(widths) - (0 if self.name is None else widths[self.name])
 

@@ -23,15 +23,15 @@ class PivotTable:
         self, console: Console, options: ConsoleOptions
     ) -> Iterator[RenderableType]:
         full = _table(self.found, intervals=True)
-        fits = full.width_on_lines() <= options.max_width
+        fits = full.width() <= options.max_width
         yield full if fits else _table(self.found, intervals=False)
         yield Text()
         yield from (Text(text, style="yellow") for text in warnings_of(self.found))
         yield from (Text(text, style="dim") for text in notes_of(self.found))
 
     def width(self) -> int:
-        """The least width with all intervals on one line."""
-        return _table(self.found, intervals=True).width_on_lines()
+        """The least width with names and intervals on one line."""
+        return _table(self.found, intervals=True).width()
 
 
 def _table(found: Pivot, *, intervals: bool) -> FittedTable:
