@@ -27,7 +27,7 @@ Where = Annotated[
         "--where",
         panel=WHICH,
         metavar="COLUMN=VALUE",
-        help="Only runs of which this holds, such as threat=linf:0.15.",
+        help="Only runs of which this holds, such as threat=linf:0.15 or tag=nightly.",
     ),
 ]
 Allow = Annotated[

@@ -48,9 +48,11 @@ def show(
     from robbench.reports.texts import percent
 
     print_rich(run_card(found))
+    names = dict(enumerate(found["class_names"]))
     for each in found["classes"]:
+        name = names.get(each["label"], each["label"])
         clean, robust = percent(each["clean_accuracy"]), percent(each["robust_accuracy"])
-        reporter.detail(f"class {each['label']}: clean {clean}, robust {robust} of {each['n']}")
+        reporter.detail(f"class {name}: clean {clean}, robust {robust} of {each['n']}")
 
 
 @reported

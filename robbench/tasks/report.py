@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -113,6 +114,9 @@ def gather(
                 continue
             folders.add(folder)
             trainings[model] = _training(folder, config)
+    for _, run in runs:
+        if run.info["classes"] and not classes.get(run.info["model"]):
+            classes[run.info["model"]] = json.loads(run.info["classes"])
     with_points = [(path, run) for path, run in runs if sibling_table(path, "points").is_file()]
     material = ReportData(
         runs=in_order([run for _, run in runs]),

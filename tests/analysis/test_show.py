@@ -110,6 +110,7 @@ class TestShow:
         )
         assert re.search(r"class [a-j]: \d", weakest)
         assert cli("show ce --json --out", tmp_path).json["class_names"] == json.loads(names)
+        assert "class class d: clean" in cli("show ce --verbose --out", tmp_path).err
 
     def test_a_model_with_two_runs_is_a_choice(self, cli: Cli, two: Path, stored: Stored) -> None:
         """Exit 2 lists the runs with threat and attack, and the command for one."""

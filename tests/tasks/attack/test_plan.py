@@ -10,6 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 import robbench
+from robbench.core.spec import validate
+from robbench.tasks.attack.config import AttackConfig
+from robbench.tasks.attack.plan import plan_attacks
 
 MODEL = "mlp:width=8,depth=1"
 ATTACK = f"attack {MODEL} --data digits --limit 12 --threat linf:0.1 --attack fgsm --json --out"
@@ -82,3 +85,13 @@ def test_the_function_takes_them_too(tmp_path: Path) -> None:
     )
     assert (found.info["model"], found.info["tags"]) == ("small", '["t"]')
     assert list(robbench.compare(out=tmp_path, where="tag=t")["tags"]) == [["t"]]
+
+
+def test_a_pattern_attacks_every_trained_model_that_matches(trained: Path, cli: Cli) -> None:
+    """Each once; what matches nothing is bad input that says what there is."""
+    config = validate(AttackConfig, {"limit": 4}, "attack")
+    plans = plan_attacks(["ce", "[ac]*"], config, out=trained, device="cpu")
+    assert [plan.subject.name for plan in plans] == ["ce", "at"]
+    done = cli("attack 'x*' --out", trained)
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "matches 'x*'; there is at, ce" in done.err
