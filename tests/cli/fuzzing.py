@@ -77,7 +77,7 @@ GOOD = {
     "max_class_drop": ["9"], "max_time": ["2m"], "max_queries": ["5"], "replay": ["{R}"],
     "sql": ["SELECT * FROM runs", "SELECT count(*) FROM samples"], "html": ["page.html"],
     "kind": ["attacks", "curves", "cost"], "figure": ["f.svg"], "width": ["3"],
-    "name": ["apgd", "new"], "action": ["set", "show"], "recipe": ["digits-smoke"],
+    "name": ["apgd", "new"], "tag": ["nightly", "a=b"], "pivot": ["threat"], "action": ["set", "show"], "recipe": ["digits-smoke"],
     "train_samples": ["9"], "precision": ["fp32", "bf16"], "title": ["A & B"],
     "junit_xml": ["j.xml"], "markdown": ["m.md"], "parquet": ["p.parquet"], "folder": ["{S}"],
     "config": ["x.toml"],
