@@ -48,8 +48,9 @@ def test_no_two_rows_of_a_table_look_alike(stored: Stored) -> None:
         (None, 0, "fp32"),
         ("bf16", 0, "bf16"),
     ]
-    for text in (to_markdown(rows), to_latex(rows)):
-        assert "ce (fp32)" in text
-        assert "ce (bf16)" in text
+    for precision in ("fp32", "bf16"):
+        assert f"| {precision} |" in to_markdown(rows)
+        assert f"ce ({precision})" in to_markdown(rows, ("model", "seed"))
+        assert f"ce ({precision})" in to_latex(rows)
     assert "(" not in to_markdown(compare([stored("aaaa")]), ("model",)).splitlines()[2]
     assert "| bf16 |" in to_markdown(rows, ("model", "precision"))
