@@ -7,8 +7,10 @@ import logging
 from collections.abc import Callable, Iterator
 from typing import TypeAlias
 
+from robbench.analysis.forecast import Forecast
 from robbench.api.wording import in_python
 from robbench.core.errors import Stopped
+from robbench.reports.terminal.forecast import forecast_line
 from robbench.tasks.listener import Bar, Listener
 from robbench.tasks.signals import StopFlag, stop_flag
 
@@ -34,6 +36,15 @@ class Log(Listener):
     def detail(self, text: str) -> None:
         log.debug(in_python(text))
 
+    def forecast(self, title: str, make: Callable[[], Forecast]) -> Forecast | None:
+        if self.callback is silent and not log.isEnabledFor(logging.INFO):
+            return None
+        found = make()
+        if found.samples:
+            self.say(f"{title}: {forecast_line(found)}")
+            self.callback(0.0, forecast_line(found))
+        return found
+
     @contextlib.contextmanager
     def progress(self, title: str) -> Iterator[Bar]:
         yield _Callback(self.callback)
@@ -43,8 +54,8 @@ class _Callback(Bar):
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
 
-    def update(self, share: float, text: str) -> None:
-        self.progress(share, text)
+    def update(self, share: float, text: str, left: str = "") -> None:
+        self.progress(share, f"{text}, {left}" if left else text)
 
 
 @contextlib.contextmanager

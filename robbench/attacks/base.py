@@ -89,6 +89,10 @@ class AnyAttack:
         """How often each query asks a random model; the majority decides."""
         return 1
 
+    def gradients(self, classes: int) -> int:
+        """Backwards per query at most; what an attack will cost is told from it."""
+        return 1 if self.access == "white-box" else 0
+
     @property
     def kinds(self) -> frozenset[str]:
         """What advice calls it (`engine/advice.py`).

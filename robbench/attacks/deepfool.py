@@ -61,6 +61,9 @@ class DeepFool(Attack[State]):
         int, Field(ge=1, description="wrong classes whose boundaries are looked at, by clean logit")
     ] = 9
 
+    def gradients(self, classes: int) -> int:
+        return 1 + min(self.candidates, classes - 1)
+
     def start(self, p: Problem) -> State:
         return State(x=p.x0, r=torch.zeros_like(p.x0), hit=torch.zeros_like(p.y, dtype=torch.bool))
 

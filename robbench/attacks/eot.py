@@ -78,6 +78,9 @@ class Wrapper(Attack[Any]):
     def kinds(self) -> frozenset[str]:
         return self.inner.kinds
 
+    def gradients(self, classes: int) -> int:
+        return self.inner.gradients(classes)
+
     def adapted(self, classes: int) -> list[str]:
         return self.inner.adapted(classes)
 

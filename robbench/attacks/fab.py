@@ -105,6 +105,10 @@ class FAB(Attack[State]):
         """Two queries an iteration at most, the last of them a look."""
         return 2 * self.iterations - 1
 
+    def gradients(self, classes: int) -> int:
+        one = self.targeted or classes == 2
+        return 1 if one else 1 + min(self.candidates, classes - 1)
+
     def adapted(self, classes: int) -> list[str]:
         return cut_targets(self.targets, classes) if self.targeted else []
 

@@ -107,6 +107,9 @@ class Transfer(Wrapper):
     def kinds(self) -> frozenset[str]:
         return self.inner.kinds & {"apgd"} | {"transfer"}
 
+    def gradients(self, classes: int) -> int:
+        return 0
+
     def _refuse(self, inner: AnyRowAttack, spec: str) -> None:
         if inner.draws > 1:
             raise UserError(

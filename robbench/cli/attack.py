@@ -177,9 +177,11 @@ def attack(
     from robbench.core.config import load_config
     from robbench.store.store import Store
     from robbench.tasks.attack.config import AttackConfig
+    from robbench.tasks.attack.forecast import forecast_attack
     from robbench.tasks.attack.plan import plan_attacks
     from robbench.tasks.attack.planned import planned_runs
     from robbench.tasks.attack.run import attack as run
+    from robbench.tasks.attack.run import forecast_all
 
     flags = {
         "attack": attacks,
@@ -210,8 +212,20 @@ def attack(
     ):
         reporter.say(note)
     if dry_run:
+        told = forecast_all(plans, store, reporter, force=force)
+        forecasts = [
+            found or forecast_attack(plan, store, force=force)  # also with --quiet
+            for plan, found in zip(plans, told, strict=True)
+        ]
         runs = [run for plan in plans for run in planned_runs(plan, store)]
-        print_json("robbench.attack.plan/1", runs=[dataclasses.asdict(run) for run in runs])
+        print_json(
+            "robbench.attack.plan/1",
+            runs=[dataclasses.asdict(run) for run in runs],
+            forecasts=[
+                {"run_ids": plan.run_ids, **found.fields()}
+                for plan, found in zip(plans, forecasts, strict=True)
+            ],
+        )
         return
 
     def show_rows(found: list[Attacked]) -> None:

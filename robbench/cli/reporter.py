@@ -10,7 +10,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, ParamSpec, TextIO, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TextIO, TypeVar
 
 import typer
 
@@ -20,6 +20,9 @@ from robbench.core.errors import RobbenchError, Stopped
 from robbench.core.escaping import one_line, printable
 from robbench.core.guest import culprit
 from robbench.tasks.listener import Bar, Listener
+
+if TYPE_CHECKING:
+    from robbench.analysis.forecast import Forecast
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -182,6 +185,17 @@ class Reporter(Listener):
         if self.verbose and not self.quiet:
             print(one_line(text), file=sys.stderr)
 
+    def forecast(self, title: str, make: Callable[[], Forecast]) -> Forecast | None:
+        """A line, unless --quiet: then nothing is measured either."""
+        if self.quiet:
+            return None
+        from robbench.reports.terminal.forecast import forecast_line
+
+        found = make()
+        if found.samples:
+            self.say(f"{title}: {forecast_line(found)}")
+        return found
+
     @contextlib.contextmanager
     def progress(self, title: str) -> Iterator[Bar]:
         """A bar for one job."""
@@ -196,15 +210,15 @@ class Reporter(Listener):
                 Progress,
                 TextColumn,
                 TimeElapsedColumn,
-                TimeRemainingColumn,
             )
 
-            title_, share, note = (
+            title_, share, note, left = (
                 TextColumn(text, markup=False)
                 for text in (
                     "{task.description}",
                     "{task.percentage:>3.0f}%",
                     "{task.fields[note]}",
+                    "{task.fields[left]}",
                 )
             )
             columns = (
@@ -213,11 +227,10 @@ class Reporter(Listener):
                 share,
                 note,
                 TimeElapsedColumn(),
-                TextColumn("eta"),
-                TimeRemainingColumn(),
+                left,
             )
             with Progress(*columns, console=Console(stderr=True), transient=True) as live:
-                yield LiveBar(live, live.add_task(one_line(title), total=1.0, note=""))
+                yield LiveBar(live, live.add_task(one_line(title), total=1.0, note="", left=""))
 
 
 def print_result(text: str = "", end: str = "\n") -> None:

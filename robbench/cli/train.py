@@ -152,6 +152,11 @@ def train(
         TrainingFolder(plan, force=force).earlier()  # that of another run is an error
         for note in plan.notes:
             reporter.say(note)
+        from robbench.reports.terminal.training import training_line
+        from robbench.tasks.train.forecast import forecast_training
+
+        if forecast := forecast_training(plan):
+            reporter.say(f"train {plan.name}: {training_line(forecast)}")
         start = plan.start.facts if plan.start else None
         about = {
             "name": plan.name,
@@ -159,7 +164,8 @@ def train(
             "identity": plan.identity,
             "config": plan.spec,
         }
-        print_json("robbench.train.plan/1", **about, start=start)
+        ahead = forecast and forecast._asdict()
+        print_json("robbench.train.plan/1", **about, start=start, forecast=ahead)
         return
     from robbench.tasks.train.listen import run_training
 

@@ -45,7 +45,6 @@ def attempts_of(
             margin=judged[row].margin,
             n_forward=n_forward[row] + 1,
             n_backward=n_backward[row],
-            steps=1,
             shown=not torch.equal(x[row], p.x0[row]),
         )
         for row, sample in enumerate(samples)

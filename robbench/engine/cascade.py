@@ -26,7 +26,7 @@ from robbench.engine.lane import NO_LIMIT
 from robbench.engine.lanes import Lanes
 from robbench.engine.ledger import Ledger
 from robbench.engine.pool import Pool, clean_tiles, stream_of
-from robbench.engine.progress import EntryProgress, Meter
+from robbench.engine.progress import EntryProgress, Meter, Work
 from robbench.engine.records import Attempt, Verdict
 from robbench.engine.replay import replay_points
 from robbench.engine.schedule import Schedule, Stage
@@ -44,6 +44,7 @@ class Update(NamedTuple):
     progress: float  # share of all work that is done, at most
     entries: list[EntryProgress]  # empty until every clean input has been evaluated
     disagreements: int  # so far: see `Cascade.run`
+    work: Work = Work()  # what is done and what is left
 
 
 class Cascade:
@@ -52,7 +53,8 @@ class Cascade:
     threats: one or several budgets of one norm, ascending. fast: what the attacks see instead of
     the model, faster and a little less exact; the model itself confirms every success, and with
     `recheck` also looks at the worst points of rows that found none. replay: points [*] of samples,
-    tried first. queries: at most so many forwards per sample, but for re-checks.
+    tried first. queries: at most so many forwards per sample, but for re-checks. weights: how long
+    a step of each entry takes, in any unit, for the progress; all alike by default.
     """
 
     equality: RowEquality  # what was measured of the models; this and the rest: from `run` on
@@ -76,6 +78,7 @@ class Cascade:
         replay: Mapping[int, Tensor] | None = None,
         queries: int = NO_LIMIT,
         keep_points: bool = False,
+        weights: Sequence[float] | None = None,
     ) -> None:
         self.model = model
         self.split = split
@@ -91,6 +94,7 @@ class Cascade:
         self.replay = replay or {}
         self.queries = queries
         self.keep_points = keep_points
+        self.weights = [1.0] * len(entries) if weights is None else list(weights)
         self.draws = [
             entry.attack.draws if isinstance(entry.attack, Attack) else 1 for entry in entries
         ]
@@ -120,6 +124,7 @@ class Cascade:
             yield Update([], [], 0.0, [], 0)
         for i, wrong in enumerate(self.pool.wrong.tolist()):
             self.ledger.wrong_from_the_start(i) if wrong else self._send(i, 0)
+        self.meter.skipped = int(self.pool.wrong.sum())
         yield self._update(flush=True)
         for _ in self._attack():
             if stop():
@@ -157,7 +162,7 @@ class Cascade:
             [isinstance(attack, Backend) for attack in attacks],
         )
         steps = [attack.steps if isinstance(attack, Attack) else 0 for attack in attacks]
-        work = sum(steps[trial.entry] + 1 for trial in self.schedule.trials)
+        work = sum(self.weights[k] * (steps[k] + 1) for _, k, _ in self.schedule.trials)
         self.meter = Meter([entry.spec for entry in self.entries], len(self.split), work)
         points = {i: x for i, x in self.replay.items() if not self.pool.wrong[i]}
         yield from replay_points(
@@ -185,6 +190,7 @@ class Cascade:
             self.meter.share,
             list(self.meter.entries),
             self.ledger.disagreements,
+            self.meter.now,
         )
 
     # -- the way of a sample
@@ -250,12 +256,14 @@ class Cascade:
             fast=self.fast,
             recheck=self.recheck,
             width=self.width,
+            weights=self.weights,
         )
         for i in self._waiting():
             self._queue(lanes, i)
         while lanes.waiting:
-            attempts, work = lanes.step()
-            self.meter.work += work
+            attempts, work, queries = lanes.step()
+            self.meter.take(work, queries)
+            self.meter.begun = max(self.meter.begun, lanes.begun)
             for attempt in attempts:
                 self._settle(attempt)
             yield
@@ -280,9 +288,12 @@ class Cascade:
             attempts = attempts_of(
                 entry.attack, self.model, p, samples, trial, seed=self.seed, tiles=self.tiles
             )
-            self.meter.work += len(samples)
+            work = self.weights[trial.entry]
+            queries = sum(attempt.n_forward + attempt.n_backward for attempt in attempts)
+            self.meter.take(work * len(samples), queries)
+            self.meter.begun = self.meter.samples - self.meter.skipped
             for attempt in attempts:
                 del self.next[attempt.sample]
                 over = attempt.n_forward > self._queries_left(attempt.sample)
-                self._settle(attempt._replace(truncated=over))
+                self._settle(attempt._replace(truncated=over, work=work))
             yield

@@ -66,6 +66,7 @@ class Lane:
         self.steps_per_sync = CUDA_STEPS_PER_SYNC if device.type == "cuda" else 1
         self.queue: deque[Job] = deque()
         self.jobs: list[Job | None] = []  # of each row; None = idle
+        self.begun = 0  # samples that have come to their first trial here
         self.p: Problem
         self.s: Rows
         self.book: Book
@@ -142,6 +143,7 @@ class Lane:
                 [min(job.steps, self.attack.steps) for job in jobs], device=self.device
             )
             clocks.append((torch.zeros_like(limits), limits))
+        self.begun += sum(job.variant == job.eps_index == 0 for job in jobs)
         size = len(live) + len(jobs)
         padding = torch.zeros(self.tiles.padded(size) - size, dtype=torch.int64, device=self.device)
         rows.append(tuple(part.take(padding) for part in rows[0]))  # type: ignore[arg-type]

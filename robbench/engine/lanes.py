@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
 
 import torch
 
@@ -17,10 +18,19 @@ from robbench.engine.schedule import Trial
 from robbench.threat.problem import Problem
 
 
+class Stepped(NamedTuple):
+    """A few steps of one lane: finished trials, work, and about as many queries."""
+
+    attempts: list[Attempt]
+    work: float
+    queries: float
+
+
 class Lanes:
     """A lane for each of some entries of a cascade, by their positions in it.
 
     fast: what the attacks see. recheck: also points that the attacks do not claim are confirmed.
+    weights: of a step of each entry of the cascade.
     """
 
     def __init__(
@@ -31,8 +41,10 @@ class Lanes:
         fast: Model,
         recheck: bool,
         width: int,
+        weights: Sequence[float],
     ) -> None:
         self.ledger = ledger
+        self.weights = weights
         self.fast = fast
         self.recheck = recheck
         self.width = width
@@ -49,8 +61,13 @@ class Lanes:
         steps = min(queries // lane.attack.draws - 1, NO_LIMIT)
         lane.queue.append(Job(sample, trial.variant, trial.eps_index, steps))
 
-    def step(self) -> tuple[list[Attempt], int]:
-        """A few steps of the last full lane, else of the first: finished trials, steps taken."""
+    @property
+    def begun(self) -> int:
+        """Samples that have come to the first trial of the first entry."""
+        return next(iter(self.lanes.values())).begun
+
+    def step(self) -> Stepped:
+        """A few steps of the last full lane, else of the first."""
         waiting = self.waiting
         full = [k for k in waiting if self.lanes[k].waiting >= self.lanes[k].width]
         k = full[-1] if full else waiting[0]
@@ -58,7 +75,9 @@ class Lanes:
         done = lane.step()
         rows = sum(job is not None for job in lane.jobs) + (len(done.jobs) if done else 0)
         attempts = self._attempts(k, done, revive=lane.revive) if done else []
-        return attempts, rows * lane.steps_per_sync
+        steps, attack = rows * lane.steps_per_sync, lane.attack
+        gradients = attack.gradients(self.ledger.pool.logits0.shape[1])
+        return Stepped(attempts, self.weights[k] * steps, steps * attack.draws * (1 + gradients))
 
     def interrupt(self) -> tuple[list[Attempt], list[int]]:
         """Empty all lanes: trials in flight as they are, and samples that were queued."""
@@ -119,7 +138,7 @@ class Lanes:
                     n_backward=columns["n_backward"][row],
                     n_nonfinite=columns["n_nonfinite"][row],
                     n_zero_gradient=columns["n_zero_gradient"][row],
-                    steps=steps + 1,
+                    work=self.weights[k] * (steps + 1),
                     truncated=job.steps <= steps < most and not done.ended[row],
                 )
             )

@@ -69,7 +69,7 @@ class Attempt(NamedTuple):
     n_backward: int = 0
     n_nonfinite: int = 0
     n_zero_gradient: int = 0
-    steps: int = 1  # of work
+    work: float = 1.0  # steps, weighted by their time
     shown: bool = True  # whether the attack has shown a point that it tried
     truncated: bool = False  # ended for want of queries
 
@@ -111,7 +111,7 @@ class Record:
     # The lowest eps_index at which a stored point breaks the sample, and that point.
     replayed: tuple[int, Tensor, JudgedRow] | None = None
     outcomes: list[Outcome] = dataclasses.field(default_factory=list)  # of the decided budgets
-    work: int = 0  # steps of attacks it has been through: what the progress bar counts
+    work: float = 0.0  # of attacks it has been through: what the progress bar counts
     seen: bool | None = None  # whether any attack has shown a point it tried; None before the first
 
     def add(self, attempt: Attempt) -> None:
@@ -120,7 +120,7 @@ class Record:
         self.n_backward += attempt.n_backward
         self.n_nonfinite += attempt.n_nonfinite
         self.n_zero_gradient += attempt.n_zero_gradient
-        self.work += attempt.steps
+        self.work += attempt.work
         self.seen = bool(self.seen) or attempt.shown
 
     def hit(

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+
+from robbench.analysis.forecast import Forecast
 
 
 class Bar:
     """Progress of one job; this one shows nothing."""
 
-    def update(self, share: float, text: str) -> None:
-        """The share of the work that is done, in [0,1], and a short text; called often."""
+    def update(self, share: float, text: str, left: str = "") -> None:
+        """The share of the work that is done, in [0,1], and a short text; called often.
+
+        `left` says what time is left where the job knows better than the share does.
+        """
 
     def resume(self, share: float) -> None:
         """This share was done by an earlier process."""
@@ -27,6 +32,10 @@ class Listener:
 
     def detail(self, text: str) -> None:
         """A message for those who want to know more."""
+
+    def forecast(self, title: str, make: Callable[[], Forecast]) -> Forecast | None:
+        """What a job will cost; None, and nothing is measured, where nobody wants to know."""
+        return None
 
     @contextlib.contextmanager
     def progress(self, title: str) -> Iterator[Bar]:

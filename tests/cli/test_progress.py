@@ -1,4 +1,4 @@
-"""Progress off a terminal: a line per tenth of the work or half a minute, with an estimate."""
+"""Progress off a terminal: a line per tenth of the work or half a minute, the first one sooner."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from robbench.cli import progress
-from robbench.cli.progress import PLAIN_SECONDS, PLAIN_SHARE, LiveBar, PlainBar
+from robbench.cli.progress import FIRST_SECONDS, PLAIN_SECONDS, PLAIN_SHARE, LiveBar, PlainBar
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ STEPS = st.lists(st.tuples(st.floats(0, 20), st.floats(0, 0.2)), max_size=20)
 def test_a_line_when_enough_has_happened(
     clock: Callable[[float], None], capsys: Any, steps: list[tuple[float, float]]
 ) -> None:
-    """Not in the first second; else when a tenth or half a minute has passed since the last."""
+    """Not in the first second; after a few seconds; when a tenth or half a minute has passed."""
     clock(0.0)
     bar, time, share, last = PlainBar("attack"), 0.0, 0.0, (0.0, 0.0)
     capsys.readouterr()
@@ -42,7 +42,8 @@ def test_a_line_when_enough_has_happened(
         time, share = time + seconds, min(1.0, share + more)
         clock(time)
         bar.update(share, "so far")
-        due = share - last[1] >= PLAIN_SHARE or time - last[0] >= PLAIN_SECONDS
+        wait = PLAIN_SECONDS if last[0] else FIRST_SECONDS
+        due = share - last[1] >= PLAIN_SHARE or time >= last[0] + wait
         lines = capsys.readouterr().err.splitlines()
         assert len(lines) == (due and time >= 1)
         if lines:
@@ -67,6 +68,26 @@ def test_the_estimate_is_of_what_is_left(clock: Callable[[float], None], capsys:
     clock(100.0)
     bar.update(0.0, "x")
     assert capsys.readouterr().err.endswith("40 s, no estimate yet\n")
+
+
+def test_the_first_line_comes_within_ten_seconds_though_nothing_is_decided(
+    clock: Callable[[float], None], capsys: Any
+) -> None:
+    """A job that knows better than its share says what is left."""
+    bar = PlainBar("at linf:0.1")
+    for second in range(10):
+        clock(second)
+        bar.update(0.0, "0/60 decided", "at most 2 min left")
+    assert capsys.readouterr().err.splitlines() == [
+        f"at linf:0.1: 0%, 0/60 decided, {FIRST_SECONDS:.0f} s, at most 2 min left"
+    ]
+
+
+def test_at_the_end_nothing_is_left(clock: Callable[[float], None], capsys: Any) -> None:
+    bar = PlainBar("train")
+    clock(2.0)
+    bar.update(1.0, "epoch 3")
+    assert capsys.readouterr().err == "train: 100%, epoch 3, 2 s, done\n"
 
 
 def test_several_parts_are_a_line_below(clock: Callable[[float], None], capsys: Any) -> None:
@@ -109,7 +130,8 @@ def test_a_live_bar_has_one_below_it_for_each_part(clock: Callable[[float], None
     clock(2.0)
     bar.part("pgd\x1b[2J", 6, 8, "1 found")
     assert live.tasks == ["  pgd?[2J"]
-    assert live.updates[0] == {"task": 0, "completed": 0.25, "note": "x"}
+    first = {"task": 0, "completed": 0.25, "note": "x", "left": "about 1 s left"}
+    assert live.updates[0] == first
     assert live.updates[-1] == {
         "task": 1,
         "total": 8,

@@ -14,7 +14,7 @@ from robbench.engine.records import NOTHING, Attempt, JudgedRow, Record
 from robbench.engine.schedule import Trial
 from robbench.engine.verify import Judged
 
-COUNTS = ("n_forward", "n_backward", "n_nonfinite", "n_zero_gradient", "steps")
+COUNTS = ("n_forward", "n_backward", "n_nonfinite", "n_zero_gradient", "work")
 
 
 def _attempt(counts: tuple[int, ...], *, shown: bool = True) -> Attempt:

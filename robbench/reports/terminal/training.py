@@ -5,7 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from robbench.analysis.forecast import TrainForecast
+from robbench.reports.terminal.forecast import duration
 from robbench.reports.texts import percent
+
+
+def training_line(found: TrainForecast) -> str:
+    """What the steps of a training will take."""
+    each = (
+        f"{found.seconds_per_step:.1f} s"
+        if found.seconds_per_step >= 1
+        else f"{1000 * found.seconds_per_step:.0f} ms"
+    )
+    return (
+        f"about {duration(found.seconds)} on {found.device}: {found.steps:,} steps of {each}, as "
+        "measured; validation comes on top"
+    )
 
 
 def validation(epochs: Sequence[Mapping[str, Any]], selected: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from torch import Tensor
-
-from robbench.engine.progress import EntryProgress
+from robbench.analysis.forecast import Forecast, together
+from robbench.core.status import UNFINISHED
 from robbench.reports.texts import disagreements, warnings
 from robbench.store.run import Run, read_run, tags_of
 from robbench.store.store import Store
 from robbench.tasks.attack.earlier import decided, drop_leftovers, finished
+from robbench.tasks.attack.forecast import forecast_attack
 from robbench.tasks.attack.identity import code_modules
 from robbench.tasks.attack.plan import AttackPlan
 from robbench.tasks.attack.points import points_to_replay
+from robbench.tasks.attack.progress import Progress, shown_on, step_seconds
 from robbench.tasks.attack.session import AttackSession
 from robbench.tasks.attack.shard_writer import ShardWriter
 from robbench.tasks.check.after import check_after
 from robbench.tasks.kept_code import keep_code
-from robbench.tasks.listener import Bar, Listener
+from robbench.tasks.listener import Listener
 from robbench.tasks.measure.measurer import Measured, Measurer
 from robbench.tasks.measure.observer import Observer
 from robbench.tasks.measure.run import measure_run
@@ -55,7 +56,14 @@ def attack(
     call goes on from there.
     """
     hears = listener or Listener()
-    found = [one for plan in plans for one in _attack_plan(plan, store, force, hears)]
+    for plan in plans:
+        _require_possible(plan, store, force)
+    forecasts = forecast_all(plans, store, hears, force=force)
+    found = [
+        one
+        for plan, forecast in zip(plans, forecasts, strict=True)
+        for one in _attack_plan(plan, store, force, hears, forecast)
+    ]
     attacked(found)
     observer = Observer(plans[0].device, data_dir, download)
     measurer = Measurer(store, observer, say=hears.say)
@@ -75,8 +83,36 @@ def attack(
     ]
 
 
-def _attack_plan(plan: AttackPlan, store: Store, force: bool, listener: Listener) -> list[Attacked]:
-    title, size = f"{plan.config.name or plan.subject.name} {plan.threat}", len(plan.subject.split)
+def _require_possible(plan: AttackPlan, store: Store, force: bool) -> None:
+    """Raises UserError for what is wrong with points or folder, before anything is said of cost."""
+    if force or not finished(plan, store):
+        if plan.replay:
+            points_to_replay(plan.replay, plan.subject.split, plan.threats[-1])
+        store.check_writable()
+
+
+def forecast_all(
+    plans: Sequence[AttackPlan], store: Store, listener: Listener, *, force: bool = False
+) -> list[Forecast | None]:
+    """What each plan will cost, told to the listener, and of several all together."""
+    found = [
+        listener.forecast(_title(plan), lambda plan=plan: forecast_attack(plan, store, force=force))  # type: ignore[misc]
+        for plan in plans
+    ]
+    known = [forecast for forecast in found if forecast and forecast.samples]
+    if len(known) > 1:
+        listener.forecast("all together", lambda: together(known))
+    return found
+
+
+def _title(plan: AttackPlan) -> str:
+    return f"{plan.config.name or plan.subject.name} {plan.threat}"
+
+
+def _attack_plan(
+    plan: AttackPlan, store: Store, force: bool, listener: Listener, forecast: Forecast | None
+) -> list[Attacked]:
+    title, size = _title(plan), len(plan.subject.split)
     for run_id, threat in zip(plan.run_ids, plan.threats, strict=True):
         listener.detail(
             f"run {run_id}: {plan.subject.name} on {size} of {plan.data}, {threat.text}, "
@@ -94,7 +130,8 @@ def _attack_plan(plan: AttackPlan, store: Store, force: bool, listener: Listener
             store=store,
             force=force,
             resumed=resumed,
-            watch=_on(bar),
+            watch=shown_on(bar, plan, forecast),
+            weights=step_seconds(plan, forecast),
             stop=stop,
             say=listener.say,
         )
@@ -132,34 +169,6 @@ def _kept(plan: AttackPlan, outcome: Outcome) -> str:
     return " and".join(said)
 
 
-def _on(bar: Bar) -> Callable[[Progress], None]:
-    """Shows progress on a bar."""
-    began = time.monotonic()
-
-    def watch(now: Progress) -> None:
-        rate = now.samples / max(time.monotonic() - began, 1e-9)
-        # Broken samples are decided first: the share of robust ones is known from above only.
-        robust = 1 - now.broken / now.total
-        bar.update(
-            now.share,
-            f"{now.samples}/{now.total} decided, robust at most {robust:.1%}, {rate:.1f}/s",
-        )
-        for entry in now.entries:
-            bar.part(entry.spec, entry.left, entry.reached, f"{entry.found} found")
-
-    return watch
-
-
-class Progress(NamedTuple):
-    """The progress of a plan."""
-
-    samples: int  # decided
-    total: int
-    broken: int  # of those, adversarial at the largest budget
-    share: float  # of all work
-    entries: list[EntryProgress]
-
-
 class Outcome(NamedTuple):
     """The runs of a plan, none when a signal came first.
 
@@ -179,13 +188,14 @@ def run_plan(
     watch: Callable[[Progress], None],
     stop: StopFlag,
     say: Callable[[str], None] = lambda text: None,
+    weights: Sequence[float] | None = None,
 ) -> Outcome:
     """Run a plan, resume it, or find it done.
 
     A stopped run keeps its finished samples for the next time.
 
     `resumed` gets the number of samples that an earlier process decided, if any; `say` the name of
-    a process that holds the lock.
+    a process that holds the lock. `weights`: see `Cascade`.
     """
     if not force and (runs := finished(plan, store)):
         return Outcome(runs, fresh=False)
@@ -196,13 +206,14 @@ def run_plan(
         drop_leftovers(plan, store)
         if not force and (runs := finished(plan, store)):  # by the process that held the lock
             return Outcome(runs, fresh=False)
-        return _attack(plan, store, stored, force, resumed, watch, stop)
+        session = AttackSession(plan, stored, weights)
+        return _attack(plan, store, session, force, resumed, watch, stop)
 
 
 def _attack(
     plan: AttackPlan,
     store: Store,
-    stored: dict[int, Tensor],
+    session: AttackSession,
     force: bool,
     resumed: Callable[[int], None],
     watch: Callable[[Progress], None],
@@ -221,17 +232,27 @@ def _attack(
     rows = [[row for i, row in found.items() if i in known] for found in levels]
     size = len(plan.subject.split)
     todo = [i for i in range(size) if i not in known]
-    broken = sum(row["adversarial"] for row in rows[-1])
-    session, shards = AttackSession(plan, stored), ShardWriter(partials)
+    outcomes = Counter(map(_outcome, rows[-1]))
+    shards = ShardWriter(partials)
     with shards.flushing_on_stop(stop):
         session.inspect()
         for fresh in session.decide(todo, lambda: bool(stop)):
             for eps_index, row in fresh.rows:
                 rows[eps_index].append(row)
-                broken += row["adversarial"] and eps_index == len(rows) - 1
+                outcomes[_outcome(row)] += eps_index == len(rows) - 1
             shards.add(fresh.rows, fresh.points, now=bool(stop))
             share = (len(known) + session.progress * len(todo)) / size
-            watch(Progress(len(rows[-1]), size, broken, share, session.entries))
+            watch(
+                Progress(
+                    samples=len(rows[-1]),
+                    total=size,
+                    broken=outcomes["broken"],
+                    robust=outcomes["robust"],
+                    share=share,
+                    entries=session.entries,
+                    work=session.work,
+                )
+            )
     if len(rows[-1]) < size:
         return Outcome([], fresh=True)
     seconds = session.seconds
@@ -249,3 +270,9 @@ def _attack(
     for partial in partials:
         partial.discard()
     return Outcome([read_run(path) for path in paths], fresh=True)
+
+
+def _outcome(row: Mapping[str, Any]) -> str:
+    if row["adversarial"]:
+        return "broken"
+    return "unfinished" if row["status"] == UNFINISHED else "robust"

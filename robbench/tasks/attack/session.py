@@ -22,7 +22,7 @@ from robbench.engine.fast_model import fast_model
 from robbench.engine.flags import Flag, adaptations, afterwards, at_chance, of_rows
 from robbench.engine.inspection import SAMPLES, Inspection, inspect
 from robbench.engine.lane import NO_LIMIT
-from robbench.engine.progress import EntryProgress
+from robbench.engine.progress import EntryProgress, Work
 from robbench.engine.shapes import equality_of
 from robbench.models.external import External
 from robbench.tasks.attack.plan import AttackPlan
@@ -45,12 +45,19 @@ class Decided(NamedTuple):
 class AttackSession:
     """Decides samples of a plan; the clock of a time limit starts here.
 
-    replay: points to try first, by position in the whole split.
+    replay: points to try first, by position in the whole split. weights: see `Cascade`.
     """
 
-    def __init__(self, plan: AttackPlan, replay: Mapping[int, Tensor]) -> None:
+    def __init__(
+        self,
+        plan: AttackPlan,
+        replay: Mapping[int, Tensor],
+        weights: Sequence[float] | None = None,
+    ) -> None:
         self.plan = plan
         self.replay = replay
+        self.weights = weights
+        self.work = Work()  # of the current `decide`
         self.started = datetime.now(UTC).replace(tzinfo=None)
         self.began = time.perf_counter()
         self.progress = 0.0  # share of the work of the current `decide`
@@ -90,6 +97,7 @@ class AttackSession:
                 self.equality = equality.both(cascade.equality)
                 self.disagreements = disagreements + update.disagreements
                 self.progress, self.entries = update.progress, update.entries
+                self.work = update.work
                 rows = [
                     (
                         v.eps_index,
@@ -120,6 +128,7 @@ class AttackSession:
             replay={i: self.replay[n] for i, n in enumerate(indices) if n in self.replay},
             queries=NO_LIMIT if config.max_queries is None else config.max_queries,
             keep_points=config.store_points,
+            weights=self.weights,
         )
 
     @property

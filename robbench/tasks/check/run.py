@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from robbench.analysis.forecast import Forecast
 from robbench.checks.base import run_checks
 from robbench.checks.registry import CHECKS
 from robbench.core.device import deterministic
@@ -21,6 +22,7 @@ from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.check.evidence import evidence_of
 from robbench.tasks.check.plan import SLICE, CheckPlan, plan_check
 from robbench.tasks.check.rows import finding_rows
+from robbench.tasks.forecast import forecast_queries
 from robbench.tasks.listener import Listener
 from robbench.tasks.small_models import transfer_source
 
@@ -78,11 +80,21 @@ def check(
     )
     for note in plan.subject.split.notes:
         hears.say(note)
+    limit = config.limit or SLICE
     store.check_writable()
+    hears.forecast(f"check {target}", lambda: forecast_check(plan, limit))
     with hears.progress(f"check {target}") as bar, store.locked([plan.name], say=hears.say):
-        rows = check_rows(plan, config.limit or SLICE, data_dir, bar.update)
+        rows = check_rows(plan, limit, data_dir, bar.update)
         path = store.write_checks(plan.name, rows)
     return Checked(plan, rows, path)
+
+
+def forecast_check(plan: CheckPlan, limit: int) -> Forecast:
+    """What the checks cost at most, without the training of a model to transfer from."""
+    split = plan.subject.split
+    n = min(limit, len(split))
+    costs = {c.name: (n * c.cost / 2, n * c.cost / 2) for c in CHECKS if c.cost}
+    return forecast_queries(plan.subject.model, split, costs)
 
 
 def check_rows(

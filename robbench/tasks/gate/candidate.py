@@ -19,6 +19,7 @@ from robbench.store.find import STOPPED_EARLY
 from robbench.store.run import Run, read_run
 from robbench.store.store import Store
 from robbench.tasks.attack.earlier import of_split
+from robbench.tasks.attack.forecast import forecast_attack
 from robbench.tasks.attack.points import points_to_replay
 from robbench.tasks.attack.session import AttackSession
 from robbench.tasks.attack.shard_writer import ShardWriter
@@ -118,6 +119,13 @@ class GateJob:
         book.enter(rows)
         if known and not book.gate.decided:
             self.listener.say(f"going on with {gated.title}: {known} samples are decided already")
+        if not book.gate.decided:
+            self.listener.forecast(
+                f"{gated.title}, if it takes all samples",
+                lambda: dataclasses.replace(
+                    forecast_attack(plan, self.store, force=True), samples=len(order) - known
+                ),
+            )
         session, shards = AttackSession(plan, replay), ShardWriter([partial])
 
         def over() -> bool:

@@ -11,16 +11,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from robbench.analysis.forecast import Forecast
 from robbench.analysis.input_margins import is_distance, measure_distances
 from robbench.core.errors import UserError
 from robbench.core.files import check_writable
 from robbench.core.trust import names_from
 from robbench.metrics.summary import summarise
+from robbench.store.locations import sibling_table
 from robbench.store.locks import locked_runs
 from robbench.store.measured import Measure, read_measures, read_sample_measures, write_measures
 from robbench.store.run import Run, attacked_model, read_run
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
+from robbench.tasks.forecast import forecast_measures
 from robbench.tasks.measure.observer import Observer, Watch
 from robbench.tasks.measure.rows import (
     flip_share,
@@ -62,12 +65,13 @@ class Measurer:
         watch: Watch,
         model: str | None = None,
         subject: Subject | None = None,
+        expect: Callable[[Callable[[], Forecast]], object] = lambda make: None,
     ) -> Measured:
         """Measure the run of a runs file and store the measures; unless `force`, only new ones.
 
         The model is `subject`, or built from what the run says of it, or from `model` where that
         was moved. Raises UserError, before anything is written, when model or data are not what
-        they were, or a file cannot be read.
+        they were, or a file cannot be read. `expect` may ask what it will cost.
         """
         run = read_run(path, ("sample_id",))
         if not force and (found := self._known(path, run, write=False)):
@@ -80,7 +84,10 @@ class Measurer:
         with locked_runs(results, [path.stem], say=self.say):
             if not force and (found := self._known(path, run, write=True)):
                 return found
-            return self._measure(path, run, subject or self._rebuild(path, run, model), watch)
+            about = subject or self._rebuild(path, run, model)
+            points, train = sibling_table(path, "points").exists(), self.observer.train_samples
+            expect(lambda: forecast_measures(about, train, points=points))
+            return self._measure(path, run, about, watch)
 
     def _is_measured(self, known: list[Measure] | None) -> bool:
         return known is not None and any(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,9 +59,11 @@ def measure_run(
     subject: Subject | None = None,
 ) -> Measured:
     """Measure one run, with its progress and what to know about it."""
-    with listener.progress(f"measuring {path.stem}") as bar:
+    what = f"measuring {path.stem}"
+    expect = functools.partial(listener.forecast, what)
+    with listener.progress(what) as bar:
         measured = measurer.measure(
-            path, force=force, watch=bar.update, model=model, subject=subject
+            path, force=force, watch=bar.update, model=model, subject=subject, expect=expect
         )
     title = f"run {path.stem} ({measured.info['model']} {measured.info['threat']})"
     if not measured.fresh:

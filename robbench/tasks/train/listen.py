@@ -6,8 +6,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from robbench.reports.terminal.training import training_line
 from robbench.tasks.listener import Bar, Listener
 from robbench.tasks.signals import stop_flag
+from robbench.tasks.train.forecast import StepTimer
 from robbench.tasks.train.plan import TrainPlan
 from robbench.tasks.train.run import Trained, train
 
@@ -17,9 +19,7 @@ REDRAW_SECONDS = 0.2
 def run_training(plan: TrainPlan, listener: Listener, *, force: bool) -> Trained:
     """Train a plan, with its progress; raises Stopped after a signal."""
     with stop_flag(listener.say) as stop, listener.progress(f"train {plan.name}") as bar:
-        done = train(
-            plan, force=force, watcher=BarWatcher(bar, listener, plan.config.epochs), stop=stop
-        )
+        done = train(plan, force=force, watcher=BarWatcher(bar, listener, plan), stop=stop)
         stop.check()
     if not done.fresh:
         listener.say(
@@ -32,10 +32,12 @@ def run_training(plan: TrainPlan, listener: Listener, *, force: bool) -> Trained
 class BarWatcher:
     """Shows batches on the bar and epochs as lines."""
 
-    def __init__(self, bar: Bar, listener: Listener, epochs: int) -> None:
+    def __init__(self, bar: Bar, listener: Listener, plan: TrainPlan) -> None:
         self.bar = bar
         self.listener = listener
-        self.epochs = epochs
+        self.epochs = plan.config.epochs
+        self.title = f"train {plan.name}"
+        self.timer = StepTimer(plan)
         self.last = ""  # accuracies of the last epoch
         self.drawn = 0.0
         self.began = time.monotonic()
@@ -45,6 +47,8 @@ class BarWatcher:
             self.listener.say(note)
 
     def batch(self, progress: Any) -> None:
+        if forecast := self.timer.step(progress):
+            self.listener.say(f"{self.title}: {training_line(forecast)}")
         now = time.monotonic()
         if now - self.drawn > REDRAW_SECONDS:
             self.drawn = now

@@ -104,15 +104,7 @@ class _Session:
         model = _model(plan)
         if isinstance(model, External):
             watcher.begins(model.notes)
-        self.trainer = Trainer(
-            model,
-            plan.loss,
-            plan.train,
-            plan.validation,
-            plan.config,
-            inner=plan.inner,
-            threat=single_threat(plan.threat),
-        )
+        self.trainer = new_trainer(plan, model)
         self.rows: Rows = []
         self.description = _description(plan, model)
 
@@ -174,6 +166,22 @@ class _Session:
             folder.drop_leftovers(config)
         self.trainer.world.wait()
         return Trained(plan.folder, config, self.rows, fresh=True)
+
+
+def new_trainer(plan: TrainPlan, model: Classifier | None = None) -> Trainer:
+    """The trainer of a plan before its first step, by default of a fresh model.
+
+    Raises UserError where batch-norm cannot train.
+    """
+    return Trainer(
+        model or _model(plan),
+        plan.loss,
+        plan.train,
+        plan.validation,
+        plan.config,
+        inner=plan.inner,
+        threat=single_threat(plan.threat),
+    )
 
 
 def _model(plan: TrainPlan) -> Classifier:

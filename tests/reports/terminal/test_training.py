@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from robbench.reports.terminal.training import validation, validation_lines
+from robbench.analysis.forecast import TrainForecast
+from robbench.reports.terminal.training import training_line, validation, validation_lines
 
 EPOCHS = [
     {"epoch": 1, "clean_accuracy": 0.5, "robust_accuracy": 0.2},
@@ -37,3 +38,10 @@ def test_without_validation_no_number_is_claimed():
         assert validation_lines([row], chosen) == []
         assert validation([row], chosen)["last"]["robust_accuracy"] is None
     assert validation_lines([], chosen) == []
+
+
+def test_the_forecast_of_its_steps():
+    found = TrainForecast(seconds=360.0, steps=4000, seconds_per_step=0.09, device="cpu (1 thread)")
+    assert training_line(found) == (
+        "about 6 min on cpu (1 thread): 4,000 steps of 90 ms, as measured; validation comes on top"
+    )

@@ -1,0 +1,145 @@
+"""What a plan will cost: bounds of its attacks, the model's pace here, and similar runs."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from robbench.analysis.forecast import LOOKS, Forecast, Part, by_attack
+from robbench.attacks.base import Attack, AttackEntry
+from robbench.core.device import deterministic
+from robbench.core.errors import UserError
+from robbench.core.freeze import frozen
+from robbench.core.tiles import largest_tile
+from robbench.engine.fast_model import fast_model
+from robbench.engine.stopwatch import Pace, measure_pace
+from robbench.store.find import in_threads, parquet_files, run_row
+from robbench.store.locations import Location
+from robbench.store.run import read_run
+from robbench.store.store import Store
+from robbench.tasks.attack.earlier import of_split
+from robbench.tasks.attack.identity import full_specs
+from robbench.tasks.attack.plan import AttackPlan
+from robbench.tasks.forecast import device_text
+
+NEWEST = 200  # runs files that are looked at for similar ones
+LEARNED = 8  # similar runs that are read
+_COST = ("n_forward", "n_backward", "broken_by")
+_LIKE = ("run_id", "data", "threat", "attack_params", "max_queries", "max_time_s", "status")
+
+
+def forecast_attack(plan: AttackPlan, store: Store | None, *, force: bool = False) -> Forecast:
+    """The cost of what is left of a plan; the model is asked a few times, and left as it was.
+
+    Raises as the attack itself would where the model cannot be asked.
+    """
+    todo = _undecided(plan, store, force)
+    most = bounds(plan)
+    specs = [entry.spec for entry in plan.entries]
+    like = _similar(plan, store) if store is not None and len(plan.threats) == 1 else []
+    usual = [by_attack(rows, specs, most) for _, rows in like]
+    pace = _pace(plan) if todo else Pace(0.0, 0.0, (0.0,) * len(specs))
+    seconds = [pace.forward]
+    for n, entry in enumerate(plan.entries):
+        gradients = entry.attack.gradients(len(plan.subject.split.classes))
+        draws = entry.attack.draws
+        seconds.append(pace.step(n, gradients, draws) / (draws * (1 + gradients)))
+    parts = tuple(
+        Part(name, bound, cost, tuple(run[n] for run in usual))
+        for n, (name, bound, cost) in enumerate(zip([LOOKS, *specs], most, seconds, strict=True))
+    )
+    runs = tuple(run_id for run_id, _ in like)
+    return Forecast(todo, parts, runs, device_text(plan.device), plan.config.max_time)
+
+
+def bounds(plan: AttackPlan) -> list[float | None]:
+    """Queries per sample at most: of looks, then of each attack; None for another package's.
+
+    A point that the model refuses after all costs one look more, which is not in it.
+    """
+    classes, budgets = len(plan.subject.split.classes), len(plan.threats)
+    left = plan.config.max_queries or math.inf
+    found: list[float | None] = []
+    trials = 0
+    for entry in plan.entries:
+        attack = entry.attack
+        if not isinstance(attack, Attack):
+            found.append(None)
+            continue
+        variants = budgets * attack.variants(classes)
+        trials += variants * attack.draws
+        forwards = min(variants * (attack.steps + 1) * attack.draws, left)
+        moves = min(variants * attack.steps * attack.draws, left)
+        left -= forwards
+        found.append(forwards + moves * attack.gradients(classes))
+    draws = max(_draws(entry) for entry in plan.entries)
+    # A claim that is refused without a budget is tried three times again, farther out.
+    claims = trials * (4 if math.isinf(plan.threats[-1].eps) else 1)
+    return [draws * (1 + bool(plan.replay) + budgets) + claims, *found]
+
+
+def _draws(entry: AttackEntry) -> int:
+    return entry.attack.draws
+
+
+def _undecided(plan: AttackPlan, store: Store | None, force: bool) -> int:
+    size = len(plan.subject.split)
+    if store is None or force:
+        return size
+    shards = [of_split(store.partial(i).rows(), plan.subject.split) for i in plan.run_ids]
+    if not any(shards) and all(store.has(run_id) for run_id in plan.run_ids):
+        return 0
+    return size - len(set.intersection(*map(set, shards)))
+
+
+def _pace(plan: AttackPlan) -> Pace:
+    model, split = plan.subject.model, plan.subject.split
+    with frozen(model), deterministic():
+        tile = largest_tile(plan.device).rows
+        x = split.pixels(slice(0, 8))
+        # Compiling takes minutes: the time of a compiled model is told from the model itself.
+        fast = fast_model(model, x, precision=plan.config.precision, compiled=False, tile=tile)
+        return measure_pace(
+            fast.model,
+            split,
+            plan.threats,
+            plan.entries,
+            seed=plan.config.seed,
+            width=plan.width,
+        )
+
+
+def _similar(plan: AttackPlan, store: Store) -> list[tuple[str, list[dict[str, object]]]]:
+    """Finished runs of the same attacks on the same data under the same threat model.
+
+    Their ids and costs, newest first. A file that cannot be read tells nothing.
+    """
+    files = parquet_files(store.run_path("none").parent)
+    newest = sorted(files, key=lambda path: -Path(str(path)).stat().st_mtime)[:NEWEST]
+    wanted = {
+        "data": plan.data,
+        "threat": plan.threats[0].text,
+        "attack_params": json.dumps(full_specs(plan.entries)),
+        "max_queries": plan.config.max_queries,
+        "max_time_s": None,
+        "status": "done",
+    }
+    found: list[tuple[str, list[dict[str, object]]]] = []
+    for path, row in zip(newest, in_threads(_row, newest), strict=True):
+        if row and all(row[name] == value for name, value in wanted.items()):
+            if len(found) == LEARNED:
+                break
+            try:
+                found.append((str(row["run_id"]), read_run(path, _COST).samples.to_pylist()))
+            except UserError:
+                continue
+    return found
+
+
+def _row(path: Location) -> dict[str, Any]:
+    try:
+        return run_row(path, _LIKE)
+    except UserError:
+        return {}
