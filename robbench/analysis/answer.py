@@ -41,9 +41,9 @@ class Answer:
     top: the row of `compare` (or over seeds) with the highest robust accuracy, without a budget
     the largest median distance; other: the row it is compared with, None for a model alone: the
     first one, or where that is the top the next one. difference: robust accuracy of top minus
-    other, in [-1,1]; p: Holm-corrected; both None where nothing could be paired. unchecked: names
-    of models of these two that were not checked, None where nobody looked; n_passed, n_skipped:
-    checks of both.
+    other, in [-1,1]; p: Holm-corrected; both None where nothing could be paired. unchecked: ids of
+    the runs of these two that `robbench check` was not run on, None where nobody looked; n_passed,
+    n_skipped: checks of both.
     """
 
     data: str
@@ -140,12 +140,22 @@ def _answer(rows: Sequence[Mapping[str, Any]], checks: Checks | None) -> Answer:
         sorted(doubts, key=lambda doubt: doubt.severity != "error"),
         None
         if checks is None
-        else [row["model"] for row, found in zip(spoken, known, strict=True) if not found],
+        else [
+            run
+            for row in spoken
+            for run in row["run_id"].split("+")
+            if not audited(checks.get(run, ()))
+        ],
         *(
             sum(check["verdict"] == verdict for found in known for check in found)
             for verdict in ("pass", "skipped")
         ),
     )
+
+
+def audited(checks: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether `robbench check` was run: the checks that every attack makes are no audit."""
+    return any(not check["automatic"] for check in checks)
 
 
 def _checks(row: Mapping[str, Any], checks: Checks) -> list[Mapping[str, Any]]:

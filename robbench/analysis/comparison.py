@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from robbench.analysis.answer import Answer, Checks, answers, audited
 from robbench.analysis.comparable import differences, same_threat
 from robbench.analysis.compare import COLUMNS, compare, on_common_samples
 from robbench.analysis.seeds import over_training_seeds
@@ -30,7 +31,7 @@ KINDS = ("data", "split", "subset", "samples", "attack", "limits")
 Attack and limits only within a threat model: each has a table of its own.
 """
 _OF_ALL, _OF_A_TABLE = KINDS[:4], KINDS[4:]
-_CHECKED = ("verdict", "severity", "automatic")
+_CHECKED = ("check", "verdict", "severity", "text", "automatic")
 _COLUMNS = {"samples": ("data_hash",), "limits": ("max_time_s", "max_queries")}
 """The columns that differ, of a kind that is not called as its column."""
 
@@ -39,12 +40,13 @@ _COLUMNS = {"samples": ("data_hash",), "limits": ("max_time_s", "max_queries")}
 class Comparison:
     """`rows` as of `analysis/compare.py`; `notes` are for the reader.
 
-    `failed` is what went beyond the tolerances.
+    `failed` is what went beyond the tolerances, `answers` are as of `analysis/answer.py`.
     """
 
     rows: list[dict[str, Any]]
     notes: list[str] = field(default_factory=list)
     failed: list[dict[str, Any]] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
 
 
 def compare_runs(
@@ -65,27 +67,29 @@ def compare_runs(
     """
     _require_kinds(allow)
     store = Store(out)
-    read = list(in_threads(lambda path: (read_run(path, COLUMNS), _audit(path)), store.find(names)))
+    read = list(
+        in_threads(lambda path: (read_run(path, COLUMNS), _checks(path)), store.find(names))
+    )
     runs = chosen([run for run, _ in read], where)
-    audits = {run.info["run_id"]: audit for run, audit in read}
+    checks = {run.info["run_id"]: found for run, found in read}
     kept = {run.info["run_id"] for run in runs}
     for name in names if where else ():  # what was named and is not there must not pass unseen
         if kept.isdisjoint(path.stem for path in store.find([name])):
             raise UserError(
                 f"no run of '{name}' has {' and '.join(where)}; attack it so, or leave it out"
             )
-    return compare_read(runs, allow=allow, over_seeds=over_seeds, fail_on=fail_on, audits=audits)
+    return compare_read(runs, allow=allow, over_seeds=over_seeds, fail_on=fail_on, checks=checks)
 
 
-def _audit(path: Location) -> str:
-    """What the checks beside a run say: one of AUDIT.
+def _checks(path: Location) -> list[dict[str, Any]]:
+    return list(read_sibling(sibling_table(path, "checks"), "checks", _CHECKED))
 
-    Those that every attack makes are no audit, unless one of them failed.
-    """
-    found = read_sibling(sibling_table(path, "checks"), "checks", _CHECKED)
+
+def _audit(found: Sequence[Mapping[str, Any]]) -> str:
+    """What the checks of a run say: one of AUDIT; automatic ones are none, unless one failed."""
     if any(row["verdict"] == "fail" and row["severity"] != "info" for row in found):
         return "fail"
-    return "pass" if any(not row["automatic"] for row in found) else "not checked"
+    return "pass" if audited(found) else "not checked"
 
 
 def compare_read(
@@ -94,17 +98,18 @@ def compare_read(
     allow: Sequence[str] = (),
     over_seeds: bool = False,
     fail_on: Sequence[Tolerance] = (),
-    audits: Mapping[str, str] | None = None,
+    checks: Checks | None = None,
 ) -> Comparison:
     """As `compare_runs`, of runs that have been read (or were never written).
 
-    audits: what the checks of a run say, by run id.
+    checks: rows of the checks table by run id.
     """
     allow = _require_kinds(allow)
     marks = _refuse_mixtures(runs, allow)
     rows = compare(runs)
     for row, differing in zip(rows, marks, strict=True):
-        row |= {"differs": differing, "audit": (audits or {}).get(row["run_id"])}
+        audit = None if checks is None else _audit(checks.get(row["run_id"], ()))
+        row |= {"differs": differing, "audit": audit}
     apart = [
         row
         for row in rows
@@ -124,7 +129,8 @@ def compare_read(
             "hold against it"
         )
     failed = _failures_of_means(rows, fail_on) if over_seeds else _failures(runs, rows, fail_on)
-    return Comparison(rows, _older(runs), failed)
+    said = answers(runs, over_seeds=over_seeds, checks=checks)
+    return Comparison(rows, _older(runs), failed, said)
 
 
 def _require_kinds(allow: Sequence[str]) -> list[str]:

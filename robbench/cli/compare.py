@@ -17,6 +17,7 @@ from robbench.core.errors import UserError
 from robbench.core.escaping import one_line
 
 if TYPE_CHECKING:
+    from robbench.analysis.answer import Answer
     from robbench.analysis.pivot import Pivot as PivotOf
 
 Row: TypeAlias = Mapping[str, Any]
@@ -154,7 +155,7 @@ def compare(
         elif as_markdown or as_latex:
             print_result(document(as_latex, rows, names, wide), end="" if as_latex else "\n")
         else:
-            print_rich(*on_screen(rows, names, wide))
+            print_rich(*on_screen(found.answers, rows, names, wide))
     if found.failed:
         raise failed(found.failed)
 
@@ -179,15 +180,22 @@ def document(
 
 
 def on_screen(
-    rows: Sequence[Row], names: Sequence[str] | None, wide: PivotOf | None
+    answers: Sequence[Answer],
+    rows: Sequence[Row],
+    names: Sequence[str] | None,
+    wide: PivotOf | None,
 ) -> tuple[Any, int]:
-    """The table for the terminal, and how wide it is where there is room."""
+    """Answers and table for the terminal, and how wide that is where there is room."""
+    from rich.console import Group
+
+    from robbench.reports.terminal.answer import answer_lines
     from robbench.reports.terminal.compare import comparison_table, width_needed
     from robbench.reports.terminal.pivot import PivotTable
 
+    said = answer_lines(answers)
     if wide is not None:
-        return PivotTable(wide), PivotTable(wide).width()
-    return comparison_table(rows, names), width_needed(rows, names)
+        return Group(*said, PivotTable(wide)), PivotTable(wide).width()
+    return Group(*said, comparison_table(rows, names)), width_needed(rows, names)
 
 
 def failed(failures: list[dict[str, object]]) -> typer.Exit:

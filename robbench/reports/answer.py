@@ -36,16 +36,14 @@ def doubt(answer: Answer) -> tuple[str, str]:
     if answer.unchecked is None:
         return "none", ""
     if answer.unchecked:
-        ids = [
-            run
+        models = [
+            row["model"]
             for row in (answer.top, answer.other)
-            if row is not None and row["model"] in answer.unchecked
-            for run in row["run_id"].split("+")
+            if row is not None and set(row["run_id"].split("+")) & set(answer.unchecked)
         ]
-        some = shlex.join(ids[:4]) + (" ..." if len(ids) > 4 else "")
+        runs = shlex.join(answer.unchecked[:4]) + (" ..." if len(answer.unchecked) > 4 else "")
         return "unchecked", (
-            f"{' and '.join(answer.unchecked)} not checked yet for a weak attack: "
-            f"robbench check {some}"
+            f"{' and '.join(models)} not checked yet for a weak attack: robbench check {runs}"
         )
     skipped = f", {answer.n_skipped} were skipped" if answer.n_skipped else ""
     return "none", f"Nothing speaks against the attack: {answer.n_passed} checks passed{skipped}."

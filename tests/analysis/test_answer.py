@@ -102,6 +102,7 @@ def test_doubts_are_errors_first_and_notes_none(run):
         run("at", 30, flags=json.dumps([{"name": "flat", "count": 2, "text": "zero"}])),
     ]
     check = {"check": "c", "severity": "error", "verdict": "fail", "text": "t"}
+    check |= {"automatic": False}
     rows = {
         runs[0].info["run_id"]: [check, {**check, "severity": "info"}],
         runs[1].info["run_id"]: [{**check, "severity": "warning"}, {**check, "verdict": "pass"}]
@@ -116,4 +117,7 @@ def test_doubts_are_errors_first_and_notes_none(run):
     ]
     assert (one.unchecked, one.n_passed, one.n_skipped) == ([], 1, 2)
     assert answers(runs)[0].unchecked is None
-    assert answers(runs, checks={})[0].unchecked == ["at", "ce"]
+    ids = [run.info["run_id"] for run in reversed(runs)]
+    assert answers(runs, checks={})[0].unchecked == ids
+    own = {name: [{**check, "verdict": "pass", "automatic": True}] for name in rows}
+    assert answers(runs, checks=own)[0].unchecked == ids

@@ -22,7 +22,8 @@ def test_every_format_says_the_same(cli, attacked):
         for key, value in row.items():
             assert line[key] == ("" if value is None else str(value)), key
         shown = [f"{100 * row['clean_accuracy']:.1f}%", f"{100 * row['robust_accuracy']:.1f}%"]
-        for text in (formats[("--markdown",)].out, formats[()].out):
+        below_the_answer = formats[()].out.partition("\n\n")[2]
+        for text in (formats[("--markdown",)].out, below_the_answer):
             (found,) = [
                 part
                 for part in text.splitlines()

@@ -115,7 +115,7 @@ ERROR = Doubt("error", _row("at", 0.4, n_error=2), "error", None)
         ),
         ({"unchecked": None}, "none", ""),
         (
-            {"unchecked": ["at"]},
+            {"unchecked": ["at" * 6]},
             "unchecked",
             "at not checked yet for a weak attack: robbench check atatatatatat",
         ),

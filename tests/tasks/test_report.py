@@ -32,6 +32,7 @@ def _table(kind: str) -> pa.Table:
     row = {
         "verdict": "pass",
         "evidence": [7],
+        "automatic": False,
         "class": None,
         "value": 0.5,
         "figure": 0.5,

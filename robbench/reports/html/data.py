@@ -26,7 +26,7 @@ COLUMNS = (
 """The sample columns that a report needs."""
 
 MEASURES = ("name", "points", "split", "class", "value", "detail")
-CHECKS = ("check", "severity", "verdict", "figure", "threshold", "text", "evidence")
+CHECKS = ("check", "severity", "verdict", "figure", "threshold", "text", "evidence", "automatic")
 """The columns of these tables that a report needs."""
 
 

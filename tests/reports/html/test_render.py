@@ -79,6 +79,7 @@ def page(add_run):
         "threshold": 0.1,
         "text": EVIL,
         "evidence": [1],
+        "automatic": True,
     }
     measure = {
         "name": "numerical_rank",

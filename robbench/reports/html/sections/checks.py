@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from robbench.analysis.answer import audited
 from robbench.analysis.series import model_names, name_of
 from robbench.reports import texts
 from robbench.reports.html.data import ReportData
@@ -41,11 +42,11 @@ def checks(material: ReportData) -> Section:
         blocks.append(_matrix(found))
         blocks += [table] if (table := _findings(found)).rows else []
         blocks.append(_everything(found))
-    unchecked = [run_id for run_id in ids if not material.checks.get(run_id)]
-    if found and unchecked:
-        n = len(unchecked)
-        said = f"{n} {'run is' if n == 1 else 'runs are'} not checked yet"
-        blocks.append(Notes([f"{said}: robbench check {unchecked[0]}"]))
+    unaudited = [run_id for run_id in ids if not audited(material.checks.get(run_id, ()))]
+    if found and unaudited:
+        n = len(unaudited)
+        said = f"robbench check was not run on {n} {'run' if n == 1 else 'runs'}"
+        blocks.append(Notes([f"{said}; it makes all checks: robbench check {unaudited[0]}"]))
     return Section("checks", "Evidence checks", blocks, runs=ids[0])
 
 

@@ -9,7 +9,7 @@ from robbench.reports.html.sections.checks import checks
 
 def _check(name, verdict="pass", severity="error", text="t"):
     found = {"check": name, "verdict": verdict, "severity": severity, "text": text}
-    return {**found, "figure": 0.5, "threshold": 0.1, "evidence": [1]}
+    return {**found, "figure": 0.5, "threshold": 0.1, "evidence": [1], "automatic": False}
 
 
 def test_a_row_for_each_check_a_column_for_each_run(add_run):
@@ -43,4 +43,6 @@ def test_one_line_for_what_many_runs_share(add_run):
         ["tried", "a note", "all 4 runs"]
     ]
     assert isinstance(notes, Notes)
-    assert notes.lines == [f"1 run is not checked yet: robbench check {ids[4]}"]
+    assert notes.lines == [
+        f"robbench check was not run on 1 run; it makes all checks: robbench check {ids[4]}"
+    ]
