@@ -164,7 +164,6 @@ def document(
     latex: bool, rows: Sequence[Row], names: Sequence[str] | None, wide: PivotOf | None
 ) -> str:
     """The table as Markdown or LaTeX."""
-    from robbench.reports.columns import WITH_FACTS, apart, varying
     from robbench.reports.formats import markdown_table, to_markdown
     from robbench.reports.latex.table import pivot_to_latex, to_latex
     from robbench.reports.pivot import columns_of, notes_of
@@ -173,10 +172,7 @@ def document(
         if latex:
             return pivot_to_latex(wide)
         return markdown_table(wide.rows, columns_of(wide), notes_of(wide))
-    if latex:
-        names = varying(rows, WITH_FACTS) if names is None else names
-        return to_latex(apart(rows, names), names)
-    return to_markdown(rows, names)
+    return (to_latex if latex else to_markdown)(rows, names)
 
 
 def on_screen(

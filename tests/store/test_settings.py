@@ -51,6 +51,7 @@ def test_no_two_rows_of_a_table_look_alike(stored: Stored) -> None:
     for precision in ("fp32", "bf16"):
         assert f"| {precision} |" in to_markdown(rows)
         assert f"ce ({precision})" in to_markdown(rows, ("model", "seed"))
-        assert f"ce ({precision})" in to_latex(rows)
+        assert f"& {precision} &" in to_latex(rows)
+        assert f"ce ({precision})" in to_latex(rows, ("model", "seed"))
     assert "(" not in to_markdown(compare([stored("aaaa")]), ("model",)).splitlines()[2]
     assert "| bf16 |" in to_markdown(rows, ("model", "precision"))

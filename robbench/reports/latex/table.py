@@ -28,13 +28,14 @@ from robbench.reports.latex.cells import (
 _IN_CAPTION = ("data", "split", "threat", "attack", "n_samples", "max_time_s", "max_queries")
 
 
-def to_latex(rows: Sequence[Row], names: Sequence[str] = columns.WITH_FACTS) -> str:
-    """A `table` with a caption, of the rows of `compare` with these columns.
+def to_latex(rows: Sequence[Row], names: Sequence[str] | None = None) -> str:
+    """A `table` with a caption, of the rows of `compare` with these columns or the usual ones.
 
     Data, threat model, attack, limits and number of samples are columns only where rows differ in
     them; rules part blocks of rows that are compared with each other.
     """
-    rows = _without_seeds(rows)
+    names = columns.varying(rows, columns.WITH_FACTS) if names is None else names
+    rows = _without_seeds(columns.apart(rows, names))
     shared = {name for name in _IN_CAPTION if len({row[name] for row in rows}) == 1}
     if "split" not in shared:
         shared.discard("data")
