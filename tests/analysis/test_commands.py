@@ -57,6 +57,7 @@ def test_another_program_has_no_command_of_ours(argv: Any, known: bool) -> None:
 
 def _row(**changes: Any) -> dict[str, Any]:
     return {
+        "tags": None,
         "provenance": "{}",
         "model": "at",
         "attack": "pgd:steps=10 + apgd",
