@@ -10,6 +10,8 @@ from typing import Any
 from robbench.analysis.answer import LEVEL, Answer, Doubt
 from robbench.reports import texts
 
+_COMMANDS = 2  # checks that are named one by one
+
 
 def sentence(answer: Answer, *, among: Sequence[Answer] = ()) -> str:
     """One sentence: what the best model keeps, how much more than the other, and how sure that is.
@@ -41,9 +43,11 @@ def doubt(answer: Answer) -> tuple[str, str]:
             for row in (answer.top, answer.other)
             if row is not None and set(row["run_id"].split("+")) & set(answer.unchecked)
         ]
-        runs = shlex.join(answer.unchecked[:4]) + (" ..." if len(answer.unchecked) > 4 else "")
+        commands = [f"robbench check {shlex.quote(run)}" for run in answer.unchecked[:_COMMANDS]]
+        others = len(answer.unchecked) - len(commands)
+        rest = f" (and {others} more)" if others else ""
         return "unchecked", (
-            f"{' and '.join(models)} not checked yet for a weak attack: robbench check {runs}"
+            f"{' and '.join(models)} not checked yet for a weak attack: {'; '.join(commands)}{rest}"
         )
     skipped = f", {answer.n_skipped} were skipped" if answer.n_skipped else ""
     return "none", f"Nothing speaks against the attack: {answer.n_passed} checks passed{skipped}."

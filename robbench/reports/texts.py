@@ -84,6 +84,14 @@ def threat(text: str) -> str:
     return f"{norm}, no budget" if budget == "inf" else f"{norm} {budget}"
 
 
+def shortened(name: str, most: int) -> str:
+    """A name of at most so many characters, at least 5, cut in the middle where it is longer."""
+    if len(name) <= most:
+        return name
+    end = (most - 3) // 2
+    return f"{name[: most - 3 - end]}...{name[-end:]}"
+
+
 def interval(row: Mapping[str, Any], name: str = "robust_accuracy") -> str:
     """The interval of a rate in percent, `41.2-49.3`."""
     return bounds(row[f"{name}_low"], row[f"{name}_high"])

@@ -120,6 +120,17 @@ ERROR = Doubt("error", _row("at", 0.4, n_error=2), "error", None)
             "at not checked yet for a weak attack: robbench check atatatatatat",
         ),
         (
+            {"unchecked": ["at" * 6, "ce" * 6]},
+            "unchecked",
+            "at and ce not checked yet for a weak attack: robbench check atatatatatat; "
+            "robbench check cececececece",
+        ),
+        (
+            {"unchecked": ["a", "b", "c"], "top": _row("at", 0.442, run_id="a+b+c")},
+            "unchecked",
+            "at not checked yet for a weak attack: robbench check a; robbench check b (and 1 more)",
+        ),
+        (
             {"doubts": [Doubt("error", _row("at", 0.4), "check unmoved", "5 did not move")]},
             "error",
             "But at, check unmoved: 5 did not move",

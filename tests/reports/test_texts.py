@@ -72,6 +72,21 @@ def test_disagreements() -> None:
     )
 
 
+@pytest.mark.parametrize("most", [5, 6, 11, 12, 13])
+def test_a_long_name_is_cut_in_the_middle(most: int) -> None:
+    """It has as many characters as allowed and keeps both ends; a short one stays."""
+    name = "abcdefghijkl"
+    short = texts.shortened(name, most)
+    assert len(short) == min(most, 12)
+    if most < 12:
+        start, end = short.split("...")
+        assert name.startswith(start)
+        assert name.endswith(end)
+        assert 0 <= len(start) - len(end) <= 1
+    else:
+        assert short == name
+
+
 def test_formats() -> None:
     """A fixed width, digits that matter, decimals; a dash for nothing."""
     assert [texts.number(x) for x in (None, 0.5, 12.34, 1e6)] == ["-", "0.50", "12.3", "1e+06"]

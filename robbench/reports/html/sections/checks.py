@@ -26,6 +26,7 @@ _SIGNS = {
 }
 """By outcome, the gravest first: the sign in the matrix, and its words."""
 _MOST_NAMES = 3
+_NAME = 15  # characters of a name above the matrix
 
 
 def checks(material: ReportData) -> Section:
@@ -72,7 +73,13 @@ def _matrix(found: Checked) -> Table:
     ]
     legend = ", ".join(f"{sign} {words}" for sign, words in _SIGNS.values())
     heads = [
-        Head(name, small=texts.threat(run.info["threat"]), number=False) for name, run, _ in found
+        Head(
+            short := texts.shortened(name, _NAME),
+            name if short != name else "",
+            number=False,
+            small=texts.threat(run.info["threat"]),
+        )
+        for name, run, _ in found
     ]
     return Table(legend, [Head("check", number=False), *heads], cells, mark="matrix")
 
