@@ -68,7 +68,7 @@ def percent(rate: float | None) -> str:
 
 def points(rate: float | None, *, signed: bool = False) -> str:
     """A rate, a difference or a spread of rates in percentage points with one decimal."""
-    return NOTHING if rate is None else f"{100 * rate:{'+' if signed else ''}.1f}"
+    return NOTHING if rate is None else f"{100 * rate:{'+' if signed else ''}z.1f}"
 
 
 def bounds(low: float | None, high: float | None) -> str:
@@ -203,7 +203,7 @@ def number(value: float | None) -> str:
     return (
         f"{value:.0e}"
         if size >= 99_999
-        else f"{value:.{2 if size < 10 else 1 if size < 100 else 0}f}"
+        else f"{value:z.{2 if size < 10 else 1 if size < 100 else 0}f}"
     )
 
 
@@ -214,12 +214,12 @@ def digits(value: float | None, n: int = 3) -> str:
 
 def amount(value: float) -> str:
     """One decimal, thousands apart: queries of a sample, seconds."""
-    return f"{value:,.1f}"
+    return f"{value:z,.1f}"
 
 
 def decimals(value: float | None) -> str:
     """Three decimals, for figures below each other."""
-    return NOTHING if value is None else f"{value:.3f}"
+    return NOTHING if value is None else f"{value:z.3f}"
 
 
 def _count(value: float) -> str:

@@ -89,6 +89,12 @@ def test_a_long_name_is_cut_in_the_middle(most: int) -> None:
 
 def test_formats() -> None:
     """A fixed width, digits that matter, decimals; a dash for nothing."""
+    # What rounds to zero has no sign.
+    assert [texts.number(-0.001), texts.points(-1e-5), texts.decimals(-1e-5)] == [
+        "0.00",
+        "0.0",
+        "0.000",
+    ]
     assert [texts.number(x) for x in (None, 0.5, 12.34, 1e6)] == ["-", "0.50", "12.3", "1e+06"]
     assert [texts.digits(x) for x in (None, math.inf, 0.12345)] == ["-", "-", "0.123"]
     assert texts.digits(0.12345, 4) == "0.1235"
