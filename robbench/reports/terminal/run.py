@@ -13,7 +13,7 @@ from rich.text import Text
 from robbench.core.limits import Limits
 from robbench.reports import texts
 from robbench.reports.terminal.checks import summary
-from robbench.reports.terminal.fitted import FittedTable, Head, cell
+from robbench.reports.terminal.fitted import FittedTable, Head, cell, shortened
 from robbench.store.run import tags_of
 from robbench.store.settings import settings
 
@@ -207,7 +207,10 @@ def run_list(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> RenderableType
         ]
         listed = _LISTED | ({"tags": False} if tagged else {})
         heads = [Head(text, text, right) for text, right in listed.items()]
-        shown += [FittedTable(title, heads, cells, [""] * len(rows), name=1, gap=3), Text()]
+        shown += [
+            FittedTable(title, heads, cells, [""] * len(rows), name=1, gap=1 if tagged else 3),
+            Text(),
+        ]
     notes = [
         f"{row['run_id']}: not finished, {row['n_decided']} samples decided; the same robbench "
         "attack goes on with it"
@@ -227,6 +230,8 @@ def run_list(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> RenderableType
     return Group(*shown, *(Text(note, style="yellow") for note in notes))
 
 
+_LONGEST_TAGS = 20  # characters in the list of runs; `show` has all
+
 _LISTED = {
     "run": False,
     "model": False,
@@ -239,7 +244,7 @@ _LISTED = {
 
 
 def _tags(row: Mapping[str, Any]) -> str:
-    return ", ".join(tags_of(row)) or texts.NOTHING
+    return shortened(", ".join(tags_of(row)) or texts.NOTHING, _LONGEST_TAGS)
 
 
 def _listed(row: Mapping[str, Any]) -> list[str]:
