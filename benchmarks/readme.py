@@ -44,6 +44,8 @@ def picture(out: Path, target: Path) -> None:
     curve = out / "curve"  # apart from the runs of the first table
     shutil.copytree(out / "models", curve / "models", dirs_exist_ok=True)
     robbench(ATTACKS, curve)
+    for model in ("demo-ce", "demo-at"):
+        robbench(f"check {model}", curve)
     page = out / "report.html"
     robbench(f"report --html {page}", curve)
     with tempfile.TemporaryDirectory() as profile:
@@ -51,7 +53,7 @@ def picture(out: Path, target: Path) -> None:
             "chromium",
             *BROWSER.split(),
             f"--user-data-dir={profile}",
-            "--window-size=1250,1900",
+            "--window-size=1250,1730",
             "--virtual-time-budget=10000",
             f"--screenshot={target}",
             page.as_uri(),

@@ -16,7 +16,7 @@ from robbench.reports.levels import in_levels, level
 from robbench.reports.texts import digits, points
 
 BINS = 40
-_PANEL, _GAP, _ENDS = 92, 50, 96
+_PANEL, _GAP, _ENDS = 82, 60, 96
 """Heights in pixels: of a panel, between two, of axis and legend together."""
 
 

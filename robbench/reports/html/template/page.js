@@ -49,13 +49,17 @@
   const repaint = () => drawn.forEach((div) => Plotly.relayout(div, theme(div.layout)));
   dark.addEventListener("change", repaint);
   // Paper is white, and narrower and shorter than most windows.
+  const short = (height) => Math.min(Math.max(0.6 * height, 250), Math.max(0.35 * height, 410), 900);
   const paper = (printed) => {
     document.documentElement.classList.toggle("printed", printed);
-    drawn.forEach((div) => Plotly.relayout(div, {
-      ...theme(div.layout), width: printed ? 680 : null, autosize: !printed,
-      height: printed ? Math.min(Math.max(0.6 * div.dataset.height, 250), 900) : Number(div.dataset.height),
-      "font.size": printed ? 10 : 13,
-    }));
+    drawn.forEach((div) => {
+      const titles = (div.layout.annotations ?? []).map((_, i) => [`annotations[${i}].font.size`, printed ? 8 : 13]);
+      Plotly.relayout(div, {
+        ...theme(div.layout), ...Object.fromEntries(titles), width: printed ? 680 : null, autosize: !printed,
+        height: printed ? short(Number(div.dataset.height)) : Number(div.dataset.height),
+        "font.size": printed ? 9 : 13,
+      });
+    });
   };
   addEventListener("beforeprint", () => paper(true));
   addEventListener("afterprint", () => paper(false));
