@@ -72,13 +72,20 @@ def compare_runs(
     )
     runs = chosen([run for run, _ in read], where)
     checks = {run.info["run_id"]: found for run, found in read}
+    require_named(runs, store, names, where)
+    return compare_read(runs, allow=allow, over_seeds=over_seeds, fail_on=fail_on, checks=checks)
+
+
+def require_named(
+    runs: Sequence[Run], store: Store, names: Sequence[str], where: Sequence[str]
+) -> None:
+    """Raise UserError for a name all of whose runs the conditions left out: none passes unseen."""
     kept = {run.info["run_id"] for run in runs}
-    for name in names if where else ():  # what was named and is not there must not pass unseen
+    for name in names if where else ():
         if kept.isdisjoint(path.stem for path in store.find([name])):
             raise UserError(
                 f"no run of '{name}' has {' and '.join(where)}; attack it so, or leave it out"
             )
-    return compare_read(runs, allow=allow, over_seeds=over_seeds, fail_on=fail_on, checks=checks)
 
 
 def _checks(path: Location) -> list[dict[str, Any]]:

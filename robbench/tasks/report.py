@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from robbench.analysis.answer import answers
 from robbench.analysis.commands import Command, recorded_command
-from robbench.analysis.comparison import chosen
+from robbench.analysis.comparison import chosen, require_named
 from robbench.analysis.series import in_order
 from robbench.core.errors import UserError
 from robbench.core.files import require_output, write_output
@@ -67,9 +67,12 @@ def report(
     that cannot be right; RunError when the file cannot be written.
     """
     _check_target(html)
-    runs = [(path, read_run(path, COLUMNS)) for path in Store(out).find_local(names)]
-    kept = {id(run) for run in chosen([run for _, run in runs], where)}
-    runs = [(path, run) for path, run in runs if id(run) in kept]
+    store = Store(out)
+    read = [(path, read_run(path, COLUMNS)) for path in store.find_local(names)]
+    kept = chosen([run for _, run in read], where)
+    require_named(kept, store, names, where)
+    ids = {run.info["run_id"] for run in kept}
+    runs = [(path, run) for path, run in read if run.info["run_id"] in ids]
     words = ["robbench", "report", *names, "--out", str(out), "--html", str(html)]
     words += [word for condition in where for word in ("--where", condition)]
     words += [*(["--over-seeds"] if over_seeds else []), *(["--cdn"] if cdn else [])]

@@ -272,5 +272,9 @@ def test_where_and_over_seeds_choose_what_is_shown(attacked, cli, tmp_path):
     done = cli(f"report --where norm=l7 --out {attacked} --html {tmp_path}/n.html")
     assert (done.code, done.out) == (2, "")
     assert "there is norm=l2, linf" in done.err
+    other = next(path.stem for path, run in _runs(attacked) if run.info["norm"] == "linf")
+    with pytest.raises(UserError, match=f"no run of '{other}' has norm=l2"):
+        report(["m", other], attacked, tmp_path / "n.html", where=["norm=l2"])
+    assert not (tmp_path / "n.html").exists()
     small = report([], attacked, tmp_path / "small.html", cdn=True)
     assert small.size < 2e6 < report([], attacked, tmp_path / "large.html").size
