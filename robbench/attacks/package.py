@@ -24,7 +24,7 @@ from pydantic import AfterValidator, Field
 from torch import Tensor, nn
 
 from robbench.attacks.base import Backend
-from robbench.core.errors import RobbenchError, RunError, UserError, nearest, unknown
+from robbench.core.errors import RobbenchError, RunError, UserError, nearest, text_of, unknown
 from robbench.core.freeze import kept
 from robbench.core.rows import pick
 from robbench.core.spec import Spec, parse_number, parse_spec
@@ -175,7 +175,7 @@ def load(module: str, install: str) -> Any:
             f"attacks of {package} need that package; to install {missing}: pip install {wanted}"
         ) from None
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = text_of(error).strip().partition("\n")[0]
         raise UserError(
             f"the package {package} cannot be imported ({type(error).__name__}: {reason})"
         ) from error
@@ -208,5 +208,5 @@ def alone(model: nn.Module, seed: int, what: str) -> Iterator[None]:
     except RobbenchError:
         raise
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0]
+        reason = text_of(error).strip().partition("\n")[0]
         raise RunError(f"{what} raised {type(error).__name__}: {reason}") from error

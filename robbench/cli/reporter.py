@@ -16,7 +16,7 @@ import typer
 
 from robbench.cli.progress import LiveBar, PlainBar
 from robbench.core import files
-from robbench.core.errors import RobbenchError, Stopped
+from robbench.core.errors import RobbenchError, Stopped, text_of
 from robbench.core.escaping import one_line, printable
 from robbench.core.guest import culprit
 from robbench.tasks.listener import Bar, Listener
@@ -58,15 +58,16 @@ def error_line(error: BaseException) -> tuple[str, int]:
         if cause is not None and (whose := culprit(cause)):
             return f"{error} ({whose.place})", 2
         return str(error), error.exit_code
-    if isinstance(error, OSError) and error.errno in _BAD_NAMES:
+    if isinstance(error, OSError) and error.errno in _BAD_NAMES and error.filename:
         return f"{str(error.filename)[:100]}: {error.strerror}; choose a shorter or another name", 2
     if (
         isinstance(error, MemoryError)
         or "OutOfMemory" in type(error).__name__
-        or "can't allocate memory" in str(error)
+        or "can't allocate memory" in text_of(error)
     ):
         return "out of memory; a smaller model, --batch-size or --limit needs less", 3
-    what = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    said = text_of(error)
+    what = f"{type(error).__name__}: {said}" if said else type(error).__name__
     if whose := culprit(error):
         return f"{whose.name} raised {what} ({whose.place}). {_TRACEBACK}", 2
     if isinstance(error, SystemExit):
@@ -107,16 +108,22 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
                 file=sys.stderr,
             )
             raise typer.Exit(getattr(stopped, "exit_code", 130)) from None
-        except (typer.Exit, typer.Abort):
-            raise
-        except BrokenPipeError:  # the reader of stdout, such as `head`, has gone
-            raise typer.Exit(141) from None
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # a user's code may raise any
+            if (ends := _ends_silently(error)) is not None:
+                raise ends from None
             if os.environ.get("ROBBENCH_DEBUG"):
                 raise
             raise fail(*error_line(error)) from None
 
     return wrapped
+
+
+def _ends_silently(error: BaseException) -> BaseException | None:
+    """What to raise where a command ends without an error line; None where a user's code did it."""
+    if not isinstance(error, typer.Exit | typer.Abort | BrokenPipeError) or culprit(error):
+        return None
+    # The reader of stdout, such as `head`, has gone.
+    return typer.Exit(141) if isinstance(error, BrokenPipeError) else error
 
 
 _results: TextIO | None = None

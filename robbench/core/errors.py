@@ -40,6 +40,14 @@ class Stopped(BaseException):
         self.exit_code = exit_code
 
 
+def text_of(error: BaseException) -> str:
+    """What an exception says; empty where that fails, as `__str__` may be a user's code."""
+    try:
+        return str(error)
+    except Exception:
+        return ""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """A hint such as `; did you mean pgd, apgd?`, or all names when none is close."""
     names = sorted(known)

@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import NamedTuple
 
 from robbench.core.code import is_private
@@ -47,13 +47,25 @@ class Culprit(NamedTuple):
 
 
 def culprit(error: BaseException) -> Culprit | None:
-    """The user's or a plug-in's code that an exception went through; None for ours alone.
+    """The user's or a plug-in's code that an exception, or what caused it, went through.
 
-    Named is what robbench called, the place is the innermost line of such code. Libraries have no
-    part in it: a wrong shape that torch notices is the fault of the line that called torch.
+    None for ours alone. Named is what robbench called, the place is the innermost line of such
+    code. Libraries have no part in it: a wrong shape that torch notices is the fault of the line
+    that called torch.
     """
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        if found := _of_traceback(cause.__traceback__):
+            return found
+        seen.add(id(cause))
+        cause = cause.__cause__
+    return None
+
+
+def _of_traceback(trace: TracebackType | None) -> Culprit | None:
     name, place, entered = "", "", True
-    for frame, line in traceback.walk_tb(error.__traceback__):
+    for frame, line in traceback.walk_tb(trace):
         module = str(frame.f_globals.get("__name__", ""))
         if module.partition(".")[0] == "robbench":
             entered = True

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from robbench.core.errors import UserError
+from robbench.core.errors import UserError, text_of
 from robbench.core.guest import guest_code
 from robbench.core.trust import require_trusted
 
@@ -55,7 +55,7 @@ def import_attribute(target: str, owner: str) -> Any:
         ) from error
     except Exception as error:
         raise UserError(
-            f"{owner}: importing {module_name} raised {type(error).__name__}: {error}"
+            f"{owner}: importing {module_name} raised {type(error).__name__}: {text_of(error)}"
         ) from error
     for part in attribute.split("."):
         if not hasattr(found, part):

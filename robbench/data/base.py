@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from robbench.core.errors import UserError
+from robbench.core.errors import UserError, text_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,5 +190,5 @@ def require_split(split: str, known: tuple[str, ...] = ("train", "test")) -> Non
 
 def reason(error: BaseException) -> str:
     """`ValueError: the first line of its message`: errors of other libraries in one line."""
-    lines = str(error).strip().splitlines()
+    lines = text_of(error).strip().splitlines()
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

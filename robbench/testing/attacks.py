@@ -10,7 +10,7 @@ from torch import nn
 
 from robbench.attacks.base import AnyAttack, Attack, AttackEntry, what_is_missing
 from robbench.catalogue.builtins import ATTACKS
-from robbench.core.errors import RobbenchError
+from robbench.core.errors import RobbenchError, text_of
 from robbench.core.freeze import frozen
 from robbench.core.objects import spec_of
 from robbench.core.tiles import RowEquality
@@ -60,7 +60,7 @@ def check_attack(given: str | AnyAttack | type[AnyAttack]) -> None:
             raise
         except Exception as error:
             raise AssertionError(
-                f"{spec} in {norm}: it raised {type(error).__name__}: {error}"
+                f"{spec} in {norm}: it raised {type(error).__name__}: {text_of(error)}"
             ) from error
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,3 +58,89 @@ def test_a_pipe_is_as_wide_as_columns_says(
     assert any(line.strip() == NAME or NAME in line for line in lines) is (width > len(NAME))
     if not width > len(NAME):
         assert any(line.startswith(NAME[:20]) and line.endswith(NAME[-20:]) for line in lines)
+
+
+class MuteError(Exception):
+    """Its message cannot be had."""
+
+    def __str__(self) -> str:
+        raise ValueError("no text")
+
+
+def test_an_exception_without_a_text_is_named() -> None:
+    assert error_line(MuteError())[0].startswith("internal error, MuteError (a bug")
+
+
+def test_a_path_that_nothing_names_is_not_called_none() -> None:
+    assert "None" not in error_line(OSError(errno.ELOOP, "Too many links"))[0]
+
+
+RAISES = """
+import typer
+from torch import nn
+
+
+class Own(BaseException):
+    pass
+
+
+class Unspeakable(Exception):
+    def __str__(self):
+        raise ValueError
+
+
+RAISED = {
+    "own": Own("mine"),
+    "unspeakable": Unspeakable(),
+    "pipe": BrokenPipeError(32, "Broken pipe"),
+    "exit": typer.Exit(0),
+    "abort": typer.Abort(),
+    "generator": GeneratorExit(),
+    "stop": StopIteration(),
+    "group": BaseExceptionGroup("many", [Own("a")]),
+}
+
+
+class Net(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.kind, self.calls, self.body = kind, 0, nn.Linear(64, 10)
+
+    def forward(self, x):
+        self.calls += 1
+        if self.calls > 40:
+            raise RAISED[self.kind]  # here
+        return self.body(x.flatten(1))
+
+
+def net(kind: str = "own"):
+    return Net(kind)
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("own", "Own: mine"),
+        ("unspeakable", "Unspeakable"),
+        ("pipe", "BrokenPipeError: [Errno 32] Broken pipe"),
+        ("exit", "Exit: 0"),
+        ("abort", "Abort"),
+        ("generator", "GeneratorExit"),
+        ("stop", "RuntimeError: generator raised StopIteration"),
+        ("group", "BaseExceptionGroup: many (1 sub-exception)"),
+    ],
+)
+def test_whatever_a_users_code_raises_is_one_line(
+    cli: Callable[..., Any], private: Callable[..., Path], tmp_path: Path, kind: str, said: str
+) -> None:
+    """Also what is no Exception, and what from robbench itself would end a command silently."""
+    folder = private("my_raises", RAISES)
+    words = f"attack my_raises:net:kind={kind} --data digits --limit 60 --attack pgd --quiet --out"
+    done = cli(words, tmp_path / "S", cwd=folder)
+    line = next(n for n, text in enumerate(RAISES.splitlines(), 1) if text.endswith("# here"))
+    assert (done.code, done.out) == (2, "")
+    assert done.err == (
+        f"error: my_raises:Net raised {said} (my_raises.py, line {line}). "
+        "Set ROBBENCH_DEBUG=1 for the traceback\n"
+    )

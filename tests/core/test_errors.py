@@ -8,7 +8,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robbench.core.errors import RobbenchError, RunError, Stopped, UserError, nearest, unknown
+from robbench.core.errors import (
+    RobbenchError,
+    RunError,
+    Stopped,
+    UserError,
+    nearest,
+    text_of,
+    unknown,
+)
 
 NAMES = st.lists(st.text("abcdef-", min_size=1, max_size=8), max_size=6, unique=True)
 
@@ -46,3 +54,12 @@ def test_a_slip_is_recognised() -> None:
     for slip in ("apgdd", "agpd", "APGD"):
         assert "apgd" in nearest(slip, ["apgd", "square", "fab"])
     assert str(unknown("attack", "fba", ["fab"])) == "unknown attack 'fba'; did you mean fab?"
+
+
+def test_the_text_of_an_exception_that_has_none() -> None:
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise KeyError
+
+    assert text_of(MuteError()) == ""
+    assert text_of(ValueError("a")) == "a"

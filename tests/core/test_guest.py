@@ -99,3 +99,15 @@ def test_a_plug_in_that_is_installed_answers_for_itself(monkeypatch: pytest.Monk
     assert culprit(raised.value) is None
     monkeypatch.setattr(guest, "_plugin_packages", lambda: frozenset({"plugged"}))
     assert culprit(raised.value) == Culprit("plugged.losses:fails", "losses.py, line 4")
+
+
+def test_the_cause_of_an_exception_tells_whose_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Python makes another error of a StopIteration inside a generator; a circle of causes ends."""
+    monkeypatch.setattr(guest, "is_private", lambda module: module == "mine")
+    error = RuntimeError("generator raised StopIteration")
+    error.__cause__ = error
+    assert culprit(error) is None
+    with pytest.raises(ValueError, match="Expecting") as raised:
+        module_of("mine", HELPER, "mine.py").fails()
+    error.__cause__ = raised.value
+    assert culprit(error) == Culprit("mine:fails", "mine.py, line 4")
