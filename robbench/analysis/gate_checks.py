@@ -1,8 +1,9 @@
 """The checks of a gate: each holds one number of two runs against what it may lose.
 
 A regression has to be shown, and so has a pass: where the samples show neither, the check is
-undecided and says how many samples would decide. Each answer of a check is wrong with probability
-at most alpha. Unless the claim is about these samples only: then nothing is uncertain.
+undecided and says how many samples would decide. Each answer about a rate is wrong with probability
+at most alpha, one about a median with about alpha, as its interval is a bootstrap. Where the claim
+is about these samples only, nothing is uncertain.
 """
 
 from __future__ import annotations
@@ -73,10 +74,10 @@ class GateCheck:
     """One number of both runs: whether it dropped by more than `tolerance`, in the same unit.
 
     drop is baseline minus candidate, low and high its bounds: each is beyond the truth with
-    probability at most alpha. lost and won: samples that only the baseline, only the candidate has
-    right (None for a median). p_regression and p_pass test the opposite of what they show,
-    mcnemar_p is of no difference at all (None where the data said when to stop). needed: samples
-    that would probably decide.
+    probability at most alpha (of a median about alpha). lost and won: samples that only the
+    baseline, only the candidate has right (None for a median). p_regression and p_pass test the
+    opposite of what they show, mcnemar_p is of no difference at all (None where the data said when
+    to stop). needed: samples that would probably decide.
     """
 
     metric: str
@@ -163,6 +164,7 @@ def margin_check(
 ) -> GateCheck:
     """The check of a median of values [n] of each run, inf where no perturbation was found.
 
+    Its interval is `paired_bootstrap`'s, each end of which errs with a probability of about alpha.
     Pairs with NaN or -inf are left out. Raises UserError when none is left.
     """
     known = ~(np.isnan(mine) | np.isnan(theirs) | np.isneginf(mine) | np.isneginf(theirs))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import NormalDist, fmean, stdev
-from typing import TYPE_CHECKING, Literal
+from statistics import fmean, stdev
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,16 +21,11 @@ _DRAWN_AT_ONCE = 1_000_000
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value and its interval, in the units of the data, and how the interval was made.
-
-    `method` is "bca", "percentile" or "t"; with "none" there is no interval and low and high are
-    nan.
-    """
+    """A value and its interval, in the units of the data; without one low and high are nan."""
 
     value: float
     low: float
     high: float
-    method: Literal["bca", "percentile", "t", "none"]
 
 
 def paired_bootstrap(
@@ -43,19 +38,19 @@ def paired_bootstrap(
 ) -> Estimate:
     """median(values) - median(baseline) of paired arrays [N], with its bootstrap interval.
 
-    Whole pairs are drawn with replacement.
+    Whole pairs are drawn with replacement; the interval is that of percentiles at `level`. It is
+    approximate: at level 0.9 an end was beyond the truth in up to 7 % of simulated sets of 15 to
+    1000 pairs, in less than 2 % where the pairs were nearly equal. (BCa errs in up to 14 % there,
+    as its acceleration is from the jackknife, which fails for a median.)
 
-    The interval is BCa at `level`, its acceleration from the jackknife over pairs; where that is
-    undefined (constant data, one pair, infinite medians in reach, all resamples on one side) it is
-    the percentile interval. A value may be inf (an input margin beyond the largest budget), and so
-    may a median. Where both medians of a resample are infinite, their difference could be anything:
-    it counts as -inf for low and as inf for high; if those of the data are, the value is nan. NaN
-    is refused: leave the pair out.
+    A value may be inf (an input margin beyond the largest budget), and so may a median. Where both
+    medians of a resample are infinite, their difference could be anything: it counts as -inf for
+    low and as inf for high; if those of the data are, the value is nan. NaN is refused: leave the
+    pair out.
 
     The same seed gives the same interval. Raises ValueError for arrays that are empty, of other
-    shapes or with values as above, and unless 0 < level < 1 and resamples >= 1. B. Efron, "Better
-    bootstrap confidence intervals", JASA 82, 1987; B. Efron and R. J. Tibshirani, "An introduction
-    to the bootstrap", 1993, section 14.3 (the formulas).
+    shapes or with values as above, and unless 0 < level < 1 and resamples >= 1. B. Efron and R. J.
+    Tibshirani, "An introduction to the bootstrap", 1993, chapter 13, and 11 on the jackknife.
     """
     import numpy as np
 
@@ -78,13 +73,10 @@ def paired_bootstrap(
     draws = _draws(pair.shape[1], resamples, np.random.default_rng(seed))
     drawn = np.concatenate([_medians(np.take(pair, index, axis=1)) for index in draws])
     unknown = np.isnan(drawn)
-    tails = _bca_tails(value, drawn, _leave_one_out(pair), level)
-    low, high = tails or ((1 - level) / 2, (1 + level) / 2)
-    ends = (
-        _at(np.where(unknown, -np.inf, drawn), low, math.floor),
-        _at(np.where(unknown, np.inf, drawn), high, math.ceil),
-    )
-    return Estimate(value, *ends, "bca" if tails else "percentile")
+    tail = (1 - level) / 2
+    low = _quantile(np.where(unknown, -np.inf, drawn), tail, math.floor)
+    high = _quantile(np.where(unknown, np.inf, drawn), 1 - tail, math.ceil)
+    return Estimate(value, low, high)
 
 
 def over_seeds(values: Sequence[float], level: float = 0.95) -> Estimate:
@@ -101,11 +93,11 @@ def over_seeds(values: Sequence[float], level: float = 0.95) -> Estimate:
         raise ValueError(f"a confidence level is between 0 and 1, not {level}")
     n, mean = len(values), fmean(values)
     if n == 1:
-        return Estimate(mean, math.nan, math.nan, "none")
+        return Estimate(mean, math.nan, math.nan)
     from scipy.special import stdtrit
 
     half = float(stdtrit(n - 1, (1 + level) / 2)) * stdev(values) / math.sqrt(n)
-    return Estimate(mean, mean - half, mean + half, "t")
+    return Estimate(mean, mean - half, mean + half)
 
 
 def over_seeds_difference(
@@ -136,59 +128,13 @@ def _medians(drawn: Floats) -> Floats:
 
     low, high = (drawn.shape[2] - 1) // 2, drawn.shape[2] // 2
     parted = np.partition(drawn, sorted({low, high}), axis=2)
-    return _difference((parted[..., low] + parted[..., high]) / 2)
-
-
-def _difference(medians: Floats) -> Floats:
-    import numpy as np
-
+    medians = (parted[..., low] + parted[..., high]) / 2
     with np.errstate(invalid="ignore"):
         difference: Floats = medians[0] - medians[1]
     return difference
 
 
-def _leave_one_out(rows: Floats) -> Floats:
-    """[N]: what `_medians` of [2,N] is without each sample, in N log N.
-
-    Nan where that is undefined.
-    """
-    import numpy as np
-
-    n = rows.shape[1]
-    if n == 1:
-        return np.full(1, np.nan)
-    order = np.argsort(rows, axis=1)
-    ordered, rank = np.take_along_axis(rows, order, 1), np.argsort(order, axis=1)
-    # Without the sample of rank r, what stood at k or above it moves down by one.
-    low, high = (n - 2) // 2, (n - 1) // 2
-    middle = [np.take_along_axis(ordered, k + (rank <= k), 1) for k in (low, high)]
-    return _difference((middle[0] + middle[1]) / 2)
-
-
-def _bca_tails(
-    value: float, drawn: Floats, left_out: Floats, level: float
-) -> tuple[float, float] | None:
-    """The two probabilities whose quantiles of `drawn` are the BCa interval, None if undefined."""
-    import numpy as np
-
-    below = (np.count_nonzero(drawn < value) + np.count_nonzero(drawn <= value)) / (2 * len(drawn))
-    if not 0 < below < 1 or np.isnan(drawn).any() or not np.isfinite(left_out).all():
-        return None
-    influence = left_out.mean() - left_out
-    scale = math.sqrt((influence**2).sum())
-    if scale <= 1e-12 * np.abs(left_out).max():  # all alike up to rounding
-        return None
-    acceleration = float(((influence / scale) ** 3).sum()) / 6
-    normal = NormalDist()
-    bias = normal.inv_cdf(below)
-    shifts = [bias + normal.inv_cdf(tail) for tail in ((1 - level) / 2, (1 + level) / 2)]
-    if max(acceleration * shift for shift in shifts) >= 1:
-        return None
-    low, high = (normal.cdf(bias + shift / (1 - acceleration * shift)) for shift in shifts)
-    return low, high
-
-
-def _at(drawn: Floats, tail: float, rounding: Callable[[float], int]) -> float:
+def _quantile(drawn: Floats, tail: float, rounding: Callable[[float], int]) -> float:
     """The quantile of `drawn` that is one of them, so that infinite ones need no interpolation."""
     import numpy as np
 

@@ -144,6 +144,20 @@ def test_a_common_shift_is_the_drop_of_the_median(
     assert (found.needed is None) == (decision != "undecided")
 
 
+@pytest.mark.parametrize("noise", [0.05, 1.0])
+def test_an_answer_about_a_median_is_wrong_about_as_rarely_as_it_says(noise: float) -> None:
+    """Of 300 gates whose true drop is on the limit, alpha pass and alpha fail at most."""
+    found = []
+    for seed in range(300):
+        mine, moved = np.random.default_rng(seed).normal(size=(2, 60))
+        theirs = mine - 0.1 + noise * moved  # the medians are 0 and -0.1
+        found.append(margin_check("median margin", mine, theirs, 0.1, Tolerances(margin=0.1)))
+    for answer in ("pass", "regression"):
+        wrong = sum(check.decision == answer for check in found) / 300
+        # Three deviations of 300 draws above alpha.
+        assert wrong < 0.05 + 3 * math.sqrt(0.05 * 0.95 / 300)
+
+
 def test_more_samples_as_advised_decide_a_median() -> None:
     """In most of some fresh data sets of the advised size; never fewer than there are."""
     decided, advised = [], []

@@ -22,8 +22,8 @@ def skewed(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("n", [31, 200])
-def test_the_interval_is_scipys_bca(n: int) -> None:
-    """Both ends within 2 % of the width of scipy's paired BCa interval."""
+def test_the_interval_is_scipys(n: int) -> None:
+    """Both ends within 2 % of the width of scipy's paired percentile interval."""
     values, baseline = skewed(n, n)
     ours = paired_bootstrap(values, baseline, seed=1)
     theirs = stats.bootstrap(
@@ -31,41 +31,36 @@ def test_the_interval_is_scipys_bca(n: int) -> None:
         lambda a, b, axis: np.median(a, axis=axis) - np.median(b, axis=axis),
         paired=True,
         vectorized=True,
+        method="percentile",
         rng=np.random.default_rng(1),
     ).confidence_interval
-    assert ours.method == "bca"
     assert ours.value == pytest.approx(np.median(values) - np.median(baseline), rel=1e-12)
     assert (ours.low, ours.high) == pytest.approx(
         tuple(theirs), abs=0.02 * (theirs.high - theirs.low)
     )
 
 
-@settings(max_examples=200, deadline=None)
-@given(
-    st.lists(
-        st.tuples(st.integers(-3, 9), st.one_of(st.integers(-3, 9), st.just(math.inf))),
-        min_size=2,
-        max_size=15,
-    )
-)
-def test_the_jackknife_is_that_of_leaving_out(pairs: list[tuple[float, float]]) -> None:
-    """The medians without each sample equal those of the shorter arrays, ties and inf too."""
-    rows = np.array(pairs, dtype=float).T
-    with np.errstate(invalid="ignore"):
-        expected = [
-            np.subtract(*np.median(np.delete(rows, i, axis=1), axis=1)) for i in range(len(pairs))
-        ]
-    np.testing.assert_array_equal(bootstrap._leave_one_out(rows), expected)
+PAIRS = {
+    "nearly equal": lambda x, noise: x + 0.05 * noise,
+    "scaled": lambda x, noise: 0.8 * x,
+    "independent": lambda x, noise: noise,
+}
+"""Second values from normal first ones and noise; the medians of both are zero."""
 
 
-def test_the_interval_holds_as_often_as_it_says() -> None:
-    """90 % intervals of 400 skewed sets of 60 pairs cover the difference 86 to 94 % of times."""
-    big = skewed(2_000_000, 0)
-    truth, held = np.median(big[0]) - np.median(big[1]), 0
-    for seed in range(1, 401):
-        found = paired_bootstrap(*skewed(60, seed), seed=seed, level=0.9, resamples=499)
-        held += found.low <= truth <= found.high
-    assert 0.86 <= held / 400 <= 0.94
+@pytest.mark.parametrize("how", PAIRS)
+def test_an_end_is_beyond_the_truth_about_as_rarely_as_it_says(how: str) -> None:
+    """Each end at a level of 90 % errs in 5 % of 400 sets of 60 pairs, up to three deviations."""
+    below = above = 0
+    for seed in range(400):
+        x, noise = np.random.default_rng(seed).normal(size=(2, 60))
+        found = paired_bootstrap(x, PAIRS[how](x, noise), seed=seed, level=0.9, resamples=299)
+        below += found.high < 0
+        above += found.low > 0
+    most = 0.05 + 3 * math.sqrt(0.05 * 0.95 / 400)
+    assert max(below, above) / 400 < most
+    if how != "nearly equal":  # where discreteness makes it cautious
+        assert (below + above) / 400 > 0.04
 
 
 @settings(max_examples=60, deadline=None)
@@ -100,11 +95,12 @@ def test_intervals_narrow_with_the_samples_and_depend_on_the_seed_alone() -> Non
 
 
 def test_pairs_are_kept_together() -> None:
-    """A constant gain on data that scatter widely is known exactly; BCa is undefined for it."""
+    """A constant gain on data that scatter widely is known exactly."""
     _, baseline = skewed(50, 1)
     found = paired_bootstrap(np.floor(baseline * 64) + 1, np.floor(baseline * 64), seed=1)
-    assert (found.value, found.low, found.high, found.method) == (1.0, 1.0, 1.0, "percentile")
-    assert paired_bootstrap([0.3], [0.1], seed=1).method == "percentile"
+    assert (found.value, found.low, found.high) == (1.0, 1.0, 1.0)
+    one = paired_bootstrap([0.5], [0.25], seed=1)
+    assert (one.value, one.low, one.high) == (0.25, 0.25, 0.25)
 
 
 def test_blocks_have_all_resamples_whatever_their_size(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,12 +128,12 @@ def test_infinite_medians_are_told_honestly() -> None:
     """One median infinite: so is the difference. Near half: one end may be. Both: NaN."""
     inf = math.inf
     one = paired_bootstrap([inf] * 9 + [1.0], [1.0] * 10, seed=1)
-    assert (one.value, one.low, one.high, one.method) == (inf, inf, inf, "percentile")
+    assert (one.value, one.low, one.high) == (inf, inf, inf)
     half = paired_bootstrap([inf] * 9 + [2.0] * 11, [1.0] * 20, seed=1)
     assert (half.value, half.low, half.high) == (1.0, 1.0, inf)
     both = paired_bootstrap([inf] * 9 + [1.0], [inf] * 9 + [1.0], seed=1)
     assert math.isnan(both.value)
-    assert (both.low, both.high, both.method) == (-inf, inf, "percentile")
+    assert (both.low, both.high) == (-inf, inf)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +169,6 @@ def test_seeds_have_scipys_t_interval(pairs: list[tuple[float, float]], level: f
         stats.t.ppf((1 + level) / 2, len(sample) - 1) * sample.std(ddof=1) / math.sqrt(len(sample))
     )
     found = over_seeds(list(values.values()), level)
-    assert found.method == "t"
     assert (found.low, found.high) == pytest.approx(
         (sample.mean() - half, sample.mean() + half), abs=1e-8
     )
@@ -201,7 +196,6 @@ def test_one_seed_has_no_interval() -> None:
         assert one.value == pytest.approx(0.4)
         assert math.isnan(one.low)
         assert math.isnan(one.high)
-        assert one.method == "none"
 
 
 def test_what_seeds_refuse() -> None:
