@@ -130,6 +130,7 @@ def run_the_example(runner: Callable[..., int], tmp_path: Path, lr: str) -> None
             assert verdict is not None
             assert (code, verdict.get("value")) in [(0, "pass"), (0, "undecided")]
             assert (tmp_path / "output").read_text() == f"verdict={verdict.get('value')}\n"
+            assert step["id"] == "gate"
             assert "### robbench gate" in (tmp_path / "summary").read_text()
     kept = steps[-1]["with"]["path"].split()
     assert all((tmp_path / name).exists() for name in kept)
@@ -151,11 +152,28 @@ def test_the_actions_exit_code_is_the_gates(
         ),
         ({"baseline": "at", "candidate": '"; rm canary; "'}, 2, "error"),
         ({"baseline": "at", "args": "$(rm canary)"}, 2, "error"),
+        # Lines of a YAML block are options like others.
+        ({"baseline": "ce", "candidate": "at", "args": "--alpha 0.1\n--nonsense\n"}, 2, "error"),
     ):
         (tmp_path / "output").unlink(missing_ok=True)
         assert runner(script, **inputs_of({**values, "out": str(attacked)})) == code
         assert (tmp_path / "output").read_text() == f"verdict={verdict}\n"
     assert (tmp_path / "canary").exists()
+
+
+def test_a_command_that_cannot_run_is_no_regression(
+    runner: Callable[..., int], tmp_path: Path
+) -> None:
+    """Python ends with 1 where there is no robbench; files of an earlier run give no verdict."""
+    (tmp_path / "bin").mkdir()
+    python = tmp_path / "bin" / "python"
+    python.write_text("#!/bin/bash\nexit 1\n")
+    python.chmod(0o755)
+    earlier = '<property name="verdict" value="pass" />'
+    (tmp_path / "robbench-gate.xml").write_text(f"<a>\n  {earlier}\n</a>\n")
+    script = f'PATH="{tmp_path / "bin"}:$PATH"\n{main_step(read(ACTION))["run"]}'
+    assert runner(script, **inputs_of({"candidate": "at"})) == 1
+    assert (tmp_path / "output").read_text() == "verdict=error\n"
 
 
 @pytest.fixture
@@ -176,7 +194,8 @@ def gh(tmp_path: Path) -> Path:
     ("answer", "asked"),
     [
         ("", "--method POST repos/me/mine/issues/7/comments"),
-        ("41\n", "--method PATCH repos/me/mine/issues/comments/41"),
+        ("41\n", "--method PATCH repos/me/mine/issues/comments/41 "),
+        ("41\n42\n", "--method PATCH repos/me/mine/issues/comments/41 "),
         ("deny", "comments --paginate"),
     ],
 )
@@ -191,6 +210,7 @@ def test_the_comment(runner: Callable[..., int], gh: Path, answer: str, asked: s
     given = {"GATE_MARKDOWN": "gate.md", "GATE_PULL_REQUEST": "7", "GITHUB_REPOSITORY": "me/mine"}
     assert runner(step["run"], **given) == 0
     assert asked in (gh / "asked").read_text().splitlines()[-1]
+    assert 'select(.user.login == "github-actions[bot]" and' in (gh / "asked").read_text()
     assert (
         gh / "gate.md.comment"
     ).read_text() == "<!-- robbench gate -->\n### robbench gate: pass\n"

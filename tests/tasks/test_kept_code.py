@@ -100,3 +100,48 @@ def test_leftovers_go(mine: Path) -> None:
     assert [path.name for path in (mine / "copies").iterdir()] == ["kept_model.py"]
     keep_code(mine / "copies", ["json"])
     assert not (mine / "copies").exists()
+
+
+EDITED = """from pathlib import Path
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.body = nn.Linear(64, 10)
+
+    def forward(self, x):
+        if any(Path("S/results/code").glob("*/*")):  # the attack has begun
+            Path(__file__).write_text("edited")
+        return self.body(x.flatten(1))
+"""
+
+
+@pytest.mark.parametrize("command", ["attack kept_net:Net", "gate --model kept_net:Net"])
+def test_what_ran_is_kept_not_what_was_written_meanwhile(
+    cli: Cli, mine: Path, command: str
+) -> None:
+    """A file that is edited during an attack, or during a gate's."""
+    (mine / "kept_net.py").write_text(EDITED)
+    attack = "--attack pgd --data digits --limit 20 --threat linf:0.1 --out S"
+    if command.startswith("gate"):
+        assert cli(f"attack mlp {attack}").code == 0
+        assert cli("baseline set mlp --out S").code == 0
+        command, attack = f"{command} --undecided pass --max-drop 90 --these-samples", "--out S"
+    assert cli(f"{command} {attack}").code == 0
+    assert (mine / "kept_net.py").read_text() == "edited"
+    (kept,) = (mine / "S" / "results" / "code").iterdir()
+    assert files(kept) == {"kept_net.py": EDITED}
+
+
+def test_two_files_of_one_name_are_both_kept(mine: Path) -> None:
+    """Loaded by path, as `kept_model` is by name."""
+    for part in ("a", "b"):
+        (mine / part).mkdir()
+        (mine / part / "kept_model.py").write_text(f"def value():\n    return '{part}'\n")
+    places = [str(mine / part / "kept_model.py") for part in ("b", "a")]
+    keep_code(mine / "copies", [*places, "kept_model"])
+    kept = files(mine / "copies")
+    assert sorted(kept) == ["kept_model-2.py", "kept_model-3.py", "kept_model.py"]
+    assert sorted(kept.values()) == sorted([MODEL, *(Path(place).read_text() for place in places)])

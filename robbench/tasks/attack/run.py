@@ -225,7 +225,9 @@ def _attack(
             partial.discard()
     levels = [{}] * len(partials) if force else decided(plan, store)
     known = set.intersection(*(set(rows) for rows in levels))
-    for partial in partials:
+    modules = code_modules(plan.subject, plan.entries)
+    for run_id, partial in zip(plan.run_ids, partials, strict=True):
+        keep_code(store.code_path(run_id), modules)  # before it runs: it may be edited meanwhile
         partial.keep_answers(plan.subject.answers)
     if known:
         resumed(len(known))
@@ -258,13 +260,11 @@ def _attack(
     seconds = session.seconds
     if plan.config.store_points:
         shards.flush()  # what is on disk need not be in memory
-    modules = code_modules(plan.subject, plan.entries)
     paths = []
     for eps_index, (found, partial) in enumerate(zip(rows, partials, strict=True)):
         found.sort(key=lambda row: row["sample_index"])
         points = partial.points() if plan.config.store_points else None
         row = session.run_row(eps_index, found, wall=seconds, resumed=len(known))
-        keep_code(store.code_path(plan.run_ids[eps_index]), modules)
         paths.append(store.write(row, found, points, keep_shards=True))
     # Once all is written: a budget whose shards are gone would be attacked again.
     for partial in partials:

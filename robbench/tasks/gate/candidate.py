@@ -20,11 +20,13 @@ from robbench.store.run import Run, read_run
 from robbench.store.store import Store
 from robbench.tasks.attack.earlier import of_split
 from robbench.tasks.attack.forecast import forecast_attack
+from robbench.tasks.attack.identity import code_modules
 from robbench.tasks.attack.points import points_to_replay
 from robbench.tasks.attack.session import AttackSession
 from robbench.tasks.attack.shard_writer import ShardWriter
 from robbench.tasks.gate.booking import Booking
 from robbench.tasks.gate.plan import GatePlan, plan_gate
+from robbench.tasks.kept_code import keep_code
 from robbench.tasks.listener import Bar, Listener
 from robbench.tasks.signals import StopFlag, stop_flag
 
@@ -132,6 +134,8 @@ class GateJob:
             return bool(stop) or session.seconds > seconds or book.gate.decided
 
         if not over():
+            modules = code_modules(plan.subject, plan.entries)
+            keep_code(self.store.code_path(plan.run_ids[0]), modules)
             partial.keep_answers(plan.subject.answers)
             session.inspect()
         with shards.flushing_on_stop(stop):
