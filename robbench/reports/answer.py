@@ -46,8 +46,10 @@ def doubt(answer: Answer) -> tuple[str, str]:
         commands = [f"robbench check {shlex.quote(run)}" for run in answer.unchecked[:_COMMANDS]]
         others = len(answer.unchecked) - len(commands)
         rest = f" (and {others} more)" if others else ""
+        verb = "is" if len(models) == 1 else "are"
         return "unchecked", (
-            f"{' and '.join(models)} not checked yet for a weak attack: {'; '.join(commands)}{rest}"
+            f"{' and '.join(models)} {verb} not checked yet for a weak attack: "
+            f"{'; '.join(commands)}{rest}"
         )
     skipped = f", {answer.n_skipped} were skipped" if answer.n_skipped else ""
     return "none", f"Nothing speaks against the attack: {answer.n_passed} checks passed{skipped}."

@@ -117,18 +117,19 @@ ERROR = Doubt("error", _row("at", 0.4, n_error=2), "error", None)
         (
             {"unchecked": ["at" * 6]},
             "unchecked",
-            "at not checked yet for a weak attack: robbench check atatatatatat",
+            "at is not checked yet for a weak attack: robbench check atatatatatat",
         ),
         (
             {"unchecked": ["at" * 6, "ce" * 6]},
             "unchecked",
-            "at and ce not checked yet for a weak attack: robbench check atatatatatat; "
+            "at and ce are not checked yet for a weak attack: robbench check atatatatatat; "
             "robbench check cececececece",
         ),
         (
             {"unchecked": ["a", "b", "c"], "top": _row("at", 0.442, run_id="a+b+c")},
             "unchecked",
-            "at not checked yet for a weak attack: robbench check a; robbench check b (and 1 more)",
+            "at is not checked yet for a weak attack: robbench check a; "
+            "robbench check b (and 1 more)",
         ),
         (
             {"doubts": [Doubt("error", _row("at", 0.4), "check unmoved", "5 did not move")]},
