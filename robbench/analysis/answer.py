@@ -168,7 +168,8 @@ def _doubts(row: Mapping[str, Any], checks: Sequence[Mapping[str, Any]]) -> Iter
             yield Doubt("warning" if name == "unfinished" else "error", row, name, None)
     flags = row["flags"] or []
     for flag in json.loads(flags) if isinstance(flags, str) else flags:
-        yield Doubt("warning", row, flag["name"], flag["text"])
+        severity = "error" if flag["name"] == "edited" else "warning"
+        yield Doubt(severity, row, flag["name"], flag["text"])
     for check in checks:
         if check["verdict"] == "fail" and check["severity"] != "info":
             yield Doubt(check["severity"], row, f"check {check['check']}", check["text"])

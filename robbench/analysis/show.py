@@ -38,7 +38,8 @@ def show_run(name: str, out: Path) -> dict[str, Any]:
     to which attack, and their median step; classes: accuracies of each label; class_names: as far
     as its model's folder knows them; distances: median size of the smallest perturbation found, by
     norm, of the samples that an attack broke; tables: how many rows it has in each other table, of
-    checks and measures what they say; files; command: the line that made it; older: see `Run`.
+    checks and measures what they say; files; own_code: folders with copies of the private code
+    behind run and training; command: the line that made it; older: see `Run`.
     Raises UserError as `Store.find` and `read_run` do, and for several runs.
     """
     paths = Store(out).find([name])
@@ -63,6 +64,7 @@ def show_run(name: str, out: Path) -> dict[str, Any]:
         "distances": _distances(samples),
         "tables": _tables(path),
         "files": _files(path),
+        "own_code": _own_code(path, attacked_model(row)),
         "command": shlex.join(["robbench", *argv[1:]]) if argv else None,
         "older": run.older,
     }
@@ -141,6 +143,15 @@ def _tables(path: Location) -> dict[str, Any]:
 
 def _files(path: Location) -> list[str]:
     return [str(sibling_table(path, kind)) for kind in ("runs", "samples")]
+
+
+def _own_code(path: Location, model: str) -> list[str]:
+    if not isinstance(path, Path):
+        return []
+    trained = model_folder(path, model)
+    folders = [path.absolute().parent.parent / "code" / path.stem]
+    folders += [trained / "code"] if trained else []
+    return [str(folder) for folder in folders if folder.is_dir()]
 
 
 def list_runs(where: str | None, out: Path) -> dict[str, list[dict[str, Any]]]:

@@ -160,10 +160,11 @@ def check(
 ) -> pd.DataFrame:
     """Check a run or a model for masked gradients and weak attacks, as `robbench check` does.
 
-    Returns one row per check: `verdict` is pass, fail, unclear or skipped; `.attrs["failed"]` says
-    whether one of severity error failed, where the command ends with 1. source: a model to
-    transfer from. model: that of the run, if it is no longer under its name in `out`. limit: how
-    many samples are asked about. Raises UserError for a target that is neither a run nor a model,
+    Returns one row per check: `verdict` is pass, fail, unclear or skipped; `.attrs["edited"]` says
+    how the run's row contradicts its samples, `.attrs["failed"]` whether it does or a check of
+    severity error failed, where the command ends with 1. source: a model to transfer from. model:
+    that of the run, if it is no longer under its name in `out`. limit: how many samples are asked
+    about. Raises UserError for a target that is neither a run nor a model,
     and where model or data have changed since the run.
     """
     import pandas as pd
@@ -181,7 +182,7 @@ def check(
         listener=Log(progress or silent),
     )
     found = pd.DataFrame(done.rows)
-    found.attrs |= {"subject": done.plan.name, "failed": done.failed}
+    found.attrs |= {"subject": done.plan.name, "edited": done.edited, "failed": done.failed}
     return found
 
 

@@ -20,7 +20,7 @@ RunName = Annotated[
     str | None,
     typer.Argument(
         metavar="RUN",
-        help="For set: a model with one run, NAME@latest, a run id or a Parquet path.",
+        help="For set: a model (its latest run), a run id or a Parquet path.",
     ),
 ]
 Branch = Annotated[

@@ -124,9 +124,11 @@ def check(
     with result_of_a_verdict():
         if as_json:
             rows = [_plain(row) for row in done.rows]
-            print_json("robbench.check/1", subject=plan.name, rows=rows)
+            print_json("robbench.check/1", subject=plan.name, rows=rows, edited=done.edited)
         else:
             print_rich(checks_table(title, done.rows))
+            for text in done.edited:
+                print_rich(f"edited: {text}")
     if not as_json:
         reporter.say(f"checks: {done.path}")
     if done.failed:

@@ -16,11 +16,14 @@ SHORT = 1.0  # seconds that a job takes without a line
 
 
 class Clock:
-    """Tells what is left of a job from its share, from where an earlier process left it."""
+    """Tells what is left of a job from its share since the first report.
+
+    What came before it, such as imports, is no work whose speed would tell anything.
+    """
 
     def __init__(self) -> None:
         self.began = time.monotonic()
-        self.before = 0.0
+        self.first: tuple[float, float] | None = None  # seconds and share of the first report
 
     @property
     def elapsed(self) -> float:
@@ -29,12 +32,14 @@ class Clock:
 
     def left(self, share: float) -> str:
         """If the rest is as fast as what is done."""
+        elapsed = self.elapsed
+        self.first = self.first or (elapsed, share)
         if share >= 1:
             return "done"
-        done = share - self.before
+        seconds, done = elapsed - self.first[0], share - self.first[1]
         if done <= 0:
             return "no estimate yet"
-        return f"about {duration(self.elapsed / done * (1 - share))} left"
+        return f"about {duration(seconds / done * (1 - share))} left"
 
 
 class LiveBar(Bar):
@@ -45,10 +50,6 @@ class LiveBar(Bar):
         self.task = task
         self.clock = Clock()
         self.parts: dict[str, Any] = {}
-
-    def resume(self, share: float) -> None:
-        """The estimate counts from there."""
-        self.clock.before = share
 
     def update(self, share: float, text: str, left: str = "") -> None:
         """Redrawn by rich at its own pace."""
@@ -80,19 +81,18 @@ class PlainBar(Bar):
         self.parts: dict[str, str] = {}
 
     def resume(self, share: float) -> None:
-        """The estimate counts from there."""
-        self.clock.before = self.last_share = share
+        """The next line comes a tenth of the work later."""
+        self.last_share = share
 
     def update(self, share: float, text: str, left: str = "") -> None:
         """Print when enough has happened since the last line.
 
         Short jobs stay silent until they end.
         """
-        elapsed = self.clock.elapsed
+        elapsed, left = self.clock.elapsed, left or self.clock.left(share)
         enough = elapsed >= SHORT and share - self.last_share >= PLAIN_SHARE
         if not enough and elapsed < self.due:
             return
-        left = left or self.clock.left(share)
         print(
             one_line(f"{self.title}: {share:.0%}, {text}, {elapsed:.0f} s, {left}"),
             file=sys.stderr,

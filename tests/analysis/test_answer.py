@@ -121,3 +121,11 @@ def test_doubts_are_errors_first_and_notes_none(run):
     assert answers(runs, checks={})[0].unchecked == ids
     own = {name: [{**check, "verdict": "pass", "automatic": True}] for name in rows}
     assert answers(runs, checks=own)[0].unchecked == ids
+
+
+def test_a_row_that_contradicts_its_samples_is_the_strongest_doubt(run):
+    """Though it is of the other model, and the best one has a flag."""
+    flag = json.dumps([{"name": "flat", "count": 2, "text": "zero"}])
+    (one,) = answers([run("ce", 10, robust_accuracy=0.9), run("at", 30, flags=flag)])
+    found = [(doubt.severity, doubt.row["model"], doubt.about) for doubt in one.doubts]
+    assert found == [("error", "ce", "edited"), ("warning", "at", "flat")]

@@ -68,6 +68,16 @@ class TestShow:
         assert cli("show at --json --out", two).json["tables"] == {"later": 3}
         assert "later (3 rows)" in cli("show at --out", two).out
 
+    def test_copies_of_own_code_are_named(self, cli: Cli, two: Path) -> None:
+        """The code behind the run, and that behind the training of its model."""
+        assert cli("show ce --json --out", two).json["own_code"] == []
+        assert "own code" not in cli("show ce --out", two).out
+        folders = [two / "results/code/aaaa11111111", two / "models/ce/code"]
+        for folder in folders:
+            folder.mkdir(parents=True)
+        assert cli("show ce --json --out", two).json["own_code"] == [*map(str, folders)]
+        assert "own code" in cli("show ce --out", two).out
+
     def test_what_checks_and_measures_say_is_shown(self, cli: Cli, two: Path) -> None:
         """A failed check in full, the others counted; measures over all classes with values."""
         for kind, columns in (

@@ -54,12 +54,14 @@ def test_a_line_when_enough_has_happened(
 def test_the_estimate_is_of_what_is_left(clock: Callable[[float], None], capsys: Any) -> None:
     """A quarter in ten seconds leaves thirty; what an earlier process did took no time of ours."""
     bar = PlainBar("attack")
+    bar.update(0.0, "x")
     clock(10.0)
     bar.update(0.25, "x")
     assert capsys.readouterr().err.endswith("10 s, about 30 s left\n")
     clock(0.0)
     bar = PlainBar("attack")
     bar.resume(0.5)
+    bar.update(0.5, "x")
     clock(10.0)
     bar.update(0.75, "x")
     assert capsys.readouterr().err.endswith("10 s, about 10 s left\n")
@@ -68,6 +70,21 @@ def test_the_estimate_is_of_what_is_left(clock: Callable[[float], None], capsys:
     clock(100.0)
     bar.update(0.0, "x")
     assert capsys.readouterr().err.endswith("40 s, no estimate yet\n")
+
+
+def test_what_comes_before_the_first_report_is_no_work(
+    clock: Callable[[float], None], capsys: Any
+) -> None:
+    """A first step after ten seconds of imports: 4 %; two seconds later a tenth more."""
+    bar = PlainBar("train")
+    clock(10.0)
+    bar.update(0.04, "x")
+    clock(12.0)
+    bar.update(0.14, "x")
+    assert capsys.readouterr().err.splitlines() == [
+        "train: 4%, x, 10 s, no estimate yet",
+        "train: 14%, x, 12 s, about 17 s left",
+    ]
 
 
 def test_the_first_line_comes_within_ten_seconds_though_nothing_is_decided(
@@ -130,7 +147,7 @@ def test_a_live_bar_has_one_below_it_for_each_part(clock: Callable[[float], None
     clock(2.0)
     bar.part("pgd\x1b[2J", 6, 8, "1 found")
     assert live.tasks == ["  pgd?[2J"]
-    first = {"task": 0, "completed": 0.25, "note": "x", "left": "about 1 s left"}
+    first = {"task": 0, "completed": 0.25, "note": "x", "left": "no estimate yet"}
     assert live.updates[0] == first
     assert live.updates[-1] == {
         "task": 1,

@@ -39,7 +39,7 @@ def forecast_line(found: Forecast) -> str:
     queries_text = f"at most {rounded(found.queries_at_most)} queries, {most_time}"
     if found.alone:
         return f"{queries_text} for the model alone {where}{shares}"
-    why = "no earlier run of these attacks tells how many samples fall early"
+    why = "no earlier run to estimate from"
     return f"{queries_text} {where}{shares} ({why})"
 
 

@@ -101,6 +101,7 @@ def _lines(
                 if isinstance(rows, int)
             ),
         ),
+        ("own code", "\n".join(found["own_code"])),
         ("files", "\n".join(found["files"])),
     ]
 

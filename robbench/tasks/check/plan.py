@@ -152,10 +152,10 @@ def _of_run(
         ("data", subject.split.fingerprint(), info["data_hash"]),
     ):
         if now != then:
-            name = info["model" if what == "model" else "data"]
+            name = info["data"] if what == "data" else model or info["model"]
             raise UserError(
-                f"{what} '{name}' is not what run {info['run_id']} was about: it has changed; "
-                "attack it again"
+                f"{what} '{name}' is not what run {info['run_id']} was about: it has changed or "
+                "is another; attack it again"
             )
     if not same_answers(info["answers"], subject.answers):
         raise UserError(

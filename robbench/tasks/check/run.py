@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from robbench.analysis.claims import contradictions
 from robbench.analysis.forecast import Forecast
 from robbench.checks.base import run_checks
 from robbench.checks.registry import CHECKS
@@ -34,11 +35,14 @@ class Checked:
     plan: CheckPlan
     rows: list[dict[str, Any]]
     path: Path  # the table
+    edited: Sequence[str] = ()  # one text if the run's row contradicts its samples
 
     @property
     def failed(self) -> bool:
-        """Whether a check of severity error failed: do not believe the attack's number."""
-        return any(row["verdict"] == "fail" and row["severity"] == "error" for row in self.rows)
+        """Whether a check of severity error failed or the run's row contradicts its samples."""
+        return bool(self.edited) or any(
+            row["verdict"] == "fail" and row["severity"] == "error" for row in self.rows
+        )
 
 
 def check(
@@ -86,7 +90,7 @@ def check(
     with hears.progress(f"check {target}") as bar, store.locked([plan.name], say=hears.say):
         rows = check_rows(plan, limit, data_dir, bar.update)
         path = store.write_checks(plan.name, rows)
-    return Checked(plan, rows, path)
+    return Checked(plan, rows, path, contradictions(plan.run) if plan.run else [])
 
 
 def forecast_check(plan: CheckPlan, limit: int) -> Forecast:

@@ -33,7 +33,7 @@ def test_without_only_the_bound():
     line = forecast_line(Forecast(100, BOUNDS, (), "cpu (1 thread)"))
     assert line == (
         "at most 520,000 queries, 20 min on cpu (1 thread): square 83%, apgd 17% "
-        "(no earlier run of these attacks tells how many samples fall early)"
+        "(no earlier run to estimate from)"
     )
     assert "about" not in line
 

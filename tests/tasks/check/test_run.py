@@ -107,6 +107,24 @@ def test_a_store_tampered_with_is_an_error(mine: Path, cli) -> None:
     assert max(map(len, done.out.splitlines())) <= 80
 
 
+def test_a_row_that_claims_what_its_samples_do_not_say_is_an_error(mine: Path, cli) -> None:
+    """Robust accuracy edited in the run's row: exit 1 though every check passes."""
+    path = next((mine / "results" / "runs").glob("*.parquet"))
+    stored = pq.read_table(path)
+    counted = stored.to_pylist()[0]["robust_accuracy"]
+    row = {**stored.to_pylist()[0], "robust_accuracy": 0.999}
+    pq.write_table(pa.Table.from_pylist([row], stored.schema), path)
+    done = cli("check at --limit 10 --source ce --out", mine)
+    assert done.code == 1, done.err
+    text = " ".join(done.out.split())
+    assert f"claims robust accuracy 99.9% (its samples: {100 * counted:.1f}%)" in text
+    found = cli("check at --limit 10 --source ce --json --out", mine)
+    assert (found.code, len(found.json["edited"])) == (1, 1)
+    assert not any(
+        row["verdict"] == "fail" and row["severity"] == "error" for row in found.json["rows"]
+    )
+
+
 def test_a_model_that_only_looks_robust_is_an_error(store: Path, cli, private, by_name) -> None:
     """A private model that cuts the gradient: pgd sees nothing, the checks see that."""
     folder = private(
