@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -42,8 +43,8 @@ class Answer:
     the largest median distance; other: the row it is compared with, None for a model alone: the
     first one, or where that is the top the next one. difference: robust accuracy of top minus
     other, in [-1,1]; p: Holm-corrected; both None where nothing could be paired. unchecked: ids of
-    the runs of these two that `robbench check` was not run on, None where nobody looked; n_passed,
-    n_skipped: checks of both.
+    the runs of these two that `robbench check` was not run on, None where nobody looked. n_checks:
+    checks of both by verdict.
     """
 
     data: str
@@ -56,8 +57,7 @@ class Answer:
     n_models: int
     doubts: Sequence[Doubt]
     unchecked: Sequence[str] | None
-    n_passed: int
-    n_skipped: int
+    n_checks: Mapping[str, int]
 
     @property
     def endless(self) -> bool:
@@ -146,10 +146,7 @@ def _answer(rows: Sequence[Mapping[str, Any]], checks: Checks | None) -> Answer:
             for run in row["run_id"].split("+")
             if not audited(checks.get(run, ()))
         ],
-        *(
-            sum(check["verdict"] == verdict for found in known for check in found)
-            for verdict in ("pass", "skipped")
-        ),
+        Counter(check["verdict"] for found in known for check in found),
     )
 
 

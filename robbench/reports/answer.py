@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robbench.analysis.answer import LEVEL, Answer, Doubt
 from robbench.reports import texts
 
 _COMMANDS = 2  # checks that are named one by one
+_OTHERWISE = (
+    ("unclear", "was unclear", "were unclear"),
+    ("fail", "failed for information only", "failed for information only"),
+    ("skipped", "was skipped", "were skipped"),
+)
+"""What became of checks that did not pass, where none is a doubt: of one, of several."""
 
 
 def sentence(answer: Answer, *, among: Sequence[Answer] = ()) -> str:
@@ -51,8 +57,17 @@ def doubt(answer: Answer) -> tuple[str, str]:
             f"{' and '.join(models)} {verb} not checked yet for a weak attack: "
             f"{'; '.join(commands)}{rest}"
         )
-    skipped = f", {answer.n_skipped} were skipped" if answer.n_skipped else ""
-    return "none", f"Nothing speaks against the attack: {answer.n_passed} checks passed{skipped}."
+    return "none", f"Nothing speaks against the attack: {_counts(answer.n_checks)}."
+
+
+def _counts(found: Mapping[str, int]) -> str:
+    """How many checks came to which verdict; those that failed are for information."""
+    passed = found.get("pass", 0)
+    parts = [f"{passed} {'check' if passed == 1 else 'checks'} passed"]
+    for verdict, one, many in _OTHERWISE:
+        if n := found.get(verdict, 0):
+            parts.append(f"{n} {one if n == 1 else many}")
+    return ", ".join(parts)
 
 
 def as_json(answer: Answer, *, among: Sequence[Answer] = ()) -> dict[str, Any]:

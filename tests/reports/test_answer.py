@@ -27,9 +27,7 @@ def _row(model: str, kept: float | None, **changes: Any) -> dict[str, Any]:
 def _answer(**changes: Any) -> Answer:
     known = {"data": "digits", "split": "test", "threat": "linf:8/255", "top": _row("at", 0.442)}
     known |= {"other": _row("ce", 0.191), "difference": 0.251, "p": 1e-9, "n_models": 2}
-    return Answer(
-        **(known | {"doubts": (), "unchecked": [], "n_passed": 21, "n_skipped": 0} | changes)
-    )
+    return Answer(**(known | {"doubts": (), "unchecked": [], "n_checks": {"pass": 21}} | changes))
 
 
 SEEDS = {"n_seeds": 3, "n_common": None}
@@ -109,9 +107,20 @@ ERROR = Doubt("error", _row("at", 0.4, n_error=2), "error", None)
     [
         ({}, "none", "Nothing speaks against the attack: 21 checks passed."),
         (
-            {"n_skipped": 2},
+            {"n_checks": {"pass": 21, "skipped": 2}},
             "none",
             "Nothing speaks against the attack: 21 checks passed, 2 were skipped.",
+        ),
+        (
+            {"n_checks": {"pass": 30, "unclear": 5, "fail": 1, "skipped": 1}},
+            "none",
+            "Nothing speaks against the attack: 30 checks passed, 5 were unclear, "
+            "1 failed for information only, 1 was skipped.",
+        ),
+        (
+            {"n_checks": {"pass": 1, "unclear": 1}},
+            "none",
+            "Nothing speaks against the attack: 1 check passed, 1 was unclear.",
         ),
         ({"unchecked": None}, "none", ""),
         (
