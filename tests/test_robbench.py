@@ -22,6 +22,6 @@ def test_every_name_is_there_and_a_wrong_one_is_an_attribute_error():
 
     for name in robbench.__all__:
         assert getattr(robbench, name).__name__.lower() == name.lower()
-        assert name in dir(robbench)
+    assert set(dir(robbench)) == {*robbench.__all__, "__version__"}
     assert robbench.UserError is errors.UserError
     assert not hasattr(robbench, "no_such_name")

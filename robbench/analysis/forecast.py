@@ -8,10 +8,12 @@ threat model needed. From the first two follow bounds; only the third gives an e
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 LOOKS = "clean inputs and re-checks"
+START = "looking at the model first"
 
 
 class Range(NamedTuple):
@@ -48,7 +50,7 @@ class Forecast:
     """The cost of attacking so many samples, or of another job that asks a model.
 
     runs: ids of the earlier runs it learned from. alone: seconds are of the model's answers
-    only, and no sample ends early.
+    only, and no sample ends early. start: seconds of looking at the model before its first query.
     """
 
     samples: int
@@ -57,6 +59,7 @@ class Forecast:
     device: str
     max_seconds: float | None = None  # a limit of the run
     alone: bool = False
+    start: float = 0.0
 
     @property
     def unknown(self) -> list[str]:
@@ -73,7 +76,7 @@ class Forecast:
     def seconds_at_most(self) -> float | None:
         """The time those take, or the limit of time."""
         known = [part.most * part.seconds for part in self.parts if part.most is not None]
-        most = None if self.unknown else self.samples * sum(known)
+        most = None if self.unknown else self.start + self.samples * sum(known)
         limits = [limit for limit in (most, self.max_seconds) if limit is not None]
         return min(limits, default=None)
 
@@ -85,17 +88,20 @@ class Forecast:
     @property
     def seconds(self) -> Range | None:
         """The time those take, or the limit of time."""
-        found, limit = self._usual(lambda part: part.seconds), self.max_seconds
-        return found if found is None or limit is None else Range(*(min(v, limit) for v in found))
+        found = self._usual(lambda part: part.seconds)
+        limit = math.inf if self.max_seconds is None else self.max_seconds
+        return None if found is None else Range(*(min(self.start + v, limit) for v in found))
 
     def shares(self) -> list[tuple[str, float]]:
         """Each part's share of the time, largest first: as usual, else at most."""
         usual = self._usual(lambda part: 1.0) is not None
         times = {
-            part.name: part.seconds
+            part.name: self.samples
+            * part.seconds
             * (sum(part.usual) / len(part.usual) if usual else part.most or 0.0)
             for part in self.parts
         }
+        times[START] = self.start
         total = sum(times.values())
         ranked = sorted(times.items(), key=lambda one: -one[1])
         return [(name, time / total) for name, time in ranked if total > 0]
@@ -109,6 +115,7 @@ class Forecast:
             "seconds": _plain(self.seconds),
             "queries_at_most": self.queries_at_most,
             "seconds_at_most": self.seconds_at_most,
+            "seconds_of_start": self.start,
             "from_runs": list(self.runs),
             "unknown": self.unknown,
             "parts": [
@@ -146,7 +153,8 @@ def together(forecasts: Sequence[Forecast]) -> Forecast:
         parts.append(Part(name, most, seconds, (sum(means),) if means else ()))
     limits = [one.max_seconds for one in forecasts]
     limit = sum(s for s in limits if s is not None) if None not in limits and limits else None
-    return Forecast(1, tuple(parts), runs, forecasts[0].device, limit)
+    start = sum(one.start for one in forecasts)
+    return Forecast(1, tuple(parts), runs, forecasts[0].device, limit, start=start)
 
 
 def by_attack(

@@ -98,7 +98,7 @@ def load_runs(
 
     if table not in _TABLES:
         raise unknown("table", table, _TABLES)
-    paths, columns = Store(out).find(several(runs)), _TABLES[table].names
+    paths, columns = Store(out).find(names_of(runs)), _TABLES[table].names
     if table == "samples":
         frames = [read_run(path).samples.to_pandas() for path in paths]
     elif table == "runs":
@@ -138,7 +138,7 @@ def report(
 
     folder = None if data_dir is None else Path(data_dir)
     return write_report(
-        several(runs),
+        names_of(runs),
         Path(out),
         Path(html),
         title=title,
@@ -172,7 +172,7 @@ def plot(
 
     return draw(
         kind,
-        several(runs),
+        names_of(runs),
         Path(out),
         figure=None if figure is None else Path(figure),
         csv=None if csv is None else Path(csv),
@@ -195,6 +195,18 @@ def told_apart(runs: Sequence[Run]) -> list[Run]:
         else run
         for run in runs
     ]
+
+
+def names_of(runs: Names) -> list[str]:
+    """The names of runs. Raises UserError for what is none, such as an Evaluation."""
+    names = several(runs)
+    for one in names:
+        if not isinstance(one, str):
+            raise UserError(
+                f"give names of runs, not {type(one).__name__}: an Evaluation has one after "
+                ".save('runs')"
+            )
+    return names
 
 
 def several(given: str | Iterable[Any]) -> list[Any]:

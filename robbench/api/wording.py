@@ -17,13 +17,25 @@ _COMMAND = (
     r"robbench (?:attack|baseline|check|compare|gate|measure|query|report|show|train)\b[^,;:()]*"
 )
 _FLAG = r"(?<![\w-])--([a-z][a-z-]*)"
+_CONDITION = r"--(where|allow) ('[^']*=[^']*'|[\w:=/.+-]*\w)"
 _RENAMED = {"from": "from_model"}
 _SWITCHES = {"compile", "download", "force", "measure", "over_seeds", "store_points"}
 
 
 def in_python(text: str) -> str:
-    """`--max-time` as `max_time`, `--force` as `force=True`; commands of the shell stay."""
-    return re.sub(f"({_COMMAND})|{_FLAG}", lambda found: found[1] or _parameter(found[2]), text)
+    """`--max-time` as `max_time`, `--force` as `force=True`, `--allow attack` as `allow="attack"`.
+
+    Commands of the shell stay.
+    """
+
+    def reworded(found: re.Match[str]) -> str:
+        command, name, value, flag = found.groups()
+        if name:
+            condition = value.strip("'")
+            return f'{name}="{condition}"'
+        return str(command or _parameter(flag))
+
+    return re.sub(f"({_COMMAND})|{_CONDITION}|{_FLAG}", reworded, text)
 
 
 def _parameter(flag: str) -> str:

@@ -100,7 +100,7 @@ class Registry(Generic[T]):
         if entry is None and ":" in text:  # module:attribute[:options]
             module, attribute, options = (*text.split(":", 2), "")[:3]
             if "=" not in attribute:
-                inner = parse_spec(f"_:{options}") if options else Spec("_")
+                inner = parse_spec(f"{attribute}:{options}") if options else Spec(attribute)
                 name = f"{module}:{attribute}"
                 return self.find(name), Spec(name, inner.argument, inner.options)
         return self.find(spec.name), spec

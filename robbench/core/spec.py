@@ -53,7 +53,10 @@ def parse_spec(text: str) -> Spec:
         if item and not equals and position == 0:
             argument = item
         elif not equals or not key or not value:
-            raise UserError(f"malformed spec {text!r}: {item!r} is not key=value")
+            raise UserError(
+                f"malformed spec {text!r}: {item!r} is not key=value; a value with commas goes in "
+                "parentheses, key=(a,b)"
+            )
         elif name_of_option in options:
             raise UserError(f"malformed spec {text!r}: option {key!r} is given twice")
         else:

@@ -76,12 +76,18 @@ def largest_tile(device: torch.device) -> Tiles:
     return Tiles(_CPU_TILE, _CPU_STEP) if device.type == "cpu" else Tiles(_GPU_TILE, _GPU_STEP)
 
 
+def rows_measured(device: torch.device) -> int:
+    """Rows of which `row_equality` asks all answers, of a model that answers equally."""
+    tiles = largest_tile(device)
+    return 2 * tiles.rows + sum(range(tiles.step, tiles.rows, tiles.step))
+
+
 def row_equality(model: Model, x: Tensor) -> RowEquality:
     """Measure a model, frozen, on its device, with its threads, near inputs x [n,*].
 
     Answers are logits without and with a graph, and gradients. It costs about as much as four steps
-    of an attack on one tile, once per model and process. Random states of torch are left as they
-    were.
+    of an attack on one tile (see `rows_measured`), once per model and process. Random states of
+    torch are left as they were.
     """
     if not len(x) or x.is_meta:  # nothing to differ
         return RowEquality(largest_tile(x.device).step, equal=True)

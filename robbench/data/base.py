@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
+import textwrap
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -189,6 +190,14 @@ def require_split(split: str, known: tuple[str, ...] = ("train", "test")) -> Non
 
 
 def reason(error: BaseException) -> str:
-    """`ValueError: the first line of its message`: errors of other libraries in one line."""
+    """`ValueError: the first line of its message`: errors of other libraries in one line.
+
+    Where that line ends with a colon, the beginnings of the next two say what it announces.
+    """
     lines = text_of(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    if not lines:
+        return type(error).__name__
+    said = lines[:1]
+    if said[0].rstrip().endswith(":"):
+        said += [textwrap.shorten(line, 100, placeholder=" ...") for line in lines[1:3]]
+    return f"{type(error).__name__}: {' '.join(said)}"

@@ -94,7 +94,7 @@ def find_source(base: str, folder: Path) -> Data:
         raise UserError(
             f"unknown data set '{name}'; for the folder of that name write {kind}:{name}"
         )
-    raise unknown("data set", name, [*DATA.entries, *private_sets(folder)])
+    raise unknown("data set", name, {*DATA.entries, *private_sets(folder)})
 
 
 def _guarded(where: str, action: Callable[[], T]) -> T:

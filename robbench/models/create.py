@@ -83,7 +83,8 @@ def check_logits(model: nn.Module, x: Tensor, classes: int) -> None:
         )
     if logits.shape[1] != classes:
         more = (
-            f"; say which are the classes, in their order: outputs=0-{classes - 1}"
+            f"; say which are the classes, in their order: outputs=0-{classes - 1}, or single ones "
+            "in parentheses, outputs=(3,8)"
             if logits.shape[1] > classes
             else ""
         )
@@ -123,7 +124,7 @@ def _build(spec: str, info: DataInfo) -> Classifier:
             _require_size(architecture, info, spec)
         return architecture.build(info)
     attribute, _, options = rest.partition(":")
-    parsed = parse_spec(f"_:{options}" if options else "_")
+    parsed = parse_spec(f"{attribute}:{options}" if options else attribute)
     found = import_target(f"{name}:{attribute}", f"model '{spec}'")
     if isinstance(found, type) and issubclass(found, Architecture):
         return build(found, parsed, f"model {name}:{attribute}").build(info)

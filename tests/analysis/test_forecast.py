@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robbench.analysis.forecast import LOOKS, Forecast, Part, Range, by_attack, together
+from robbench.analysis.forecast import LOOKS, START, Forecast, Part, Range, by_attack, together
 
 PARTS = (
     Part(LOOKS, 5, 0.001, (2.0, 4.0)),
@@ -102,3 +104,15 @@ def test_fields_are_plain():
     assert fields["queries_at_most"] == 52050
     assert fields["from_runs"] == ["run1", "run2"]
     assert [part["name"] for part in fields["parts"]] == [LOOKS, "apgd", "square"]
+
+
+def test_a_look_at_the_model_comes_before_all_samples():
+    """Once, however many there are, and within the limit of time."""
+    later = dataclasses.replace(KNOWN, start=7.0)
+    assert later.seconds_at_most == pytest.approx(KNOWN.seconds_at_most + 7)
+    assert later.seconds.low == pytest.approx(KNOWN.seconds.low + 7)
+    assert later.queries_at_most == KNOWN.queries_at_most
+    assert dict(later.shares())[START] == pytest.approx(7 / later.seconds.mean)
+    assert together([later, later]).start == 14
+    limited = dataclasses.replace(later, max_seconds=3.0)
+    assert limited.seconds_at_most == limited.seconds.high == 3

@@ -36,3 +36,14 @@ def test_the_report_is_written(trained_here, tmp_path):
     assert made.size == (tmp_path / "r.html").stat().st_size
     with pytest.raises(robbench.UserError, match=r"\.html"):
         robbench.report("m", html=tmp_path / "r.txt", out=trained_here)
+
+
+def test_an_evaluation_is_no_name_of_a_run(tmp_path):
+    """Tables, pages and figures are made of runs on disk; the error says how to have one."""
+    for call in (
+        lambda: robbench.load_runs([3], out=tmp_path),
+        lambda: robbench.report([3], html=tmp_path / "r.html", out=tmp_path),
+        lambda: robbench.plot("curves", [3], out=tmp_path),
+    ):
+        with pytest.raises(robbench.UserError, match=r"not int: .* \.save\('runs'\)"):
+            call()

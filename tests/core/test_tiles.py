@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from robbench.core.tiles import RowEquality, Tiles
+from robbench.core.tiles import RowEquality, Tiles, row_equality, rows_measured
 from robbench.engine.oracle import forward_tiles
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -34,3 +34,17 @@ def test_tiles_are_filled_with_their_own_first_row() -> None:
     assert [tiles.padded(n) for n in (0, 1, 16, 17)] == [0, 16, 16, 32]
     assert [tiles.narrowed(n).rows for n in (0, 1, 17, 100)] == [16, 16, 32, 32]
     assert forward_tiles(lambda x: x[:, :1], torch.empty(0, 3), tiles).shape == (0, 1)
+
+
+def test_the_rows_that_are_measured_are_counted():
+    """As many as a model that answers equally is really asked for, of each kind of answer."""
+    asked = 0
+
+    class Counting(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            nonlocal asked
+            asked += len(x)
+            return x.flatten(1)
+
+    assert row_equality(Counting(), torch.rand(4, 3)).equal
+    assert asked == 2 * rows_measured(torch.device("cpu"))  # without and with a graph

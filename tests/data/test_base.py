@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
+from torch import nn
 
-from robbench.data.base import class_difference
+from robbench.data.base import class_difference, reason
 from robbench.data.load import load
 
 
@@ -30,3 +32,17 @@ def test_class_lists_are_compared_by_their_first_difference() -> None:
         "class 1 is '10' in model m and '2' in data 'd', and 1 more differ; "
         "the names are the same, their order is not"
     )
+
+
+def test_a_reason_says_what_a_first_line_announces() -> None:
+    """What torch misses in a checkpoint and what it does not know, in one line."""
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    prefixed = {f"module.{name}": value for name, value in net.state_dict().items()}
+    with pytest.raises(RuntimeError) as caught:
+        net.load_state_dict(prefixed)
+    text = reason(caught.value)
+    assert 'Missing key(s) in state_dict: "0.weight"' in text
+    assert 'Unexpected key(s) in state_dict: "module.0.weight"' in text
+    assert "\n" not in text
+    assert reason(ValueError("one\ntwo")) == "ValueError: one"
+    assert reason(ValueError("")) == "ValueError"

@@ -140,3 +140,12 @@ def test_a_plug_in_that_gives_no_table(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(load_module, "find_source", lambda base, folder: _Plugin())
     with pytest.raises(UserError, match=r"plug-in, test split: its open returned NoneType, not"):
         load("plug-in", "test")
+
+
+def test_a_set_of_the_data_folder_is_named_once(tmp_path: Path) -> None:
+    """Though a registered data set has its name."""
+    (tmp_path / "cifar10").mkdir()
+    (tmp_path / "cifar10" / "train.parquet").touch()
+    with pytest.raises(UserError) as caught:
+        load("zzzzzz", "test", data_dir=tmp_path)
+    assert str(caught.value).count("cifar10,") == 1

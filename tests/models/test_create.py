@@ -45,6 +45,11 @@ def test_private_models_that_do_not_fit(
     assert name in str(caught.value)
 
 
+def test_a_list_without_parentheses_is_shown_as_it_was_typed(name: str, small: DataInfo) -> None:
+    with pytest.raises(UserError, match=r"'Net:outputs=1,2': '2' is not .* key=\(a,b\)"):
+        create(f"{name}:Net:outputs=1,2", small)
+
+
 def test_a_module_is_named_without_its_suffix(name: str, small: DataInfo) -> None:
     """`my_models.py:Net`, a path where a module is due: the message has the right form."""
     with pytest.raises(UserError, match=f"write {name}:Net, without .py"):

@@ -85,6 +85,9 @@ class Plot:
         text = to_csv(list(self.plotted.rows()))
         write_output(Path(path), lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
+    def __repr__(self) -> str:
+        return f"Plot: {self.caption}"
+
     def _repr_png_(self) -> bytes:
         with _styled(), io.BytesIO() as file:
             self.figure.savefig(file, format="png", dpi=150)
@@ -103,7 +106,7 @@ def require_figure(path: Path) -> str:
     if path.is_dir() or kind not in UNDATED:
         raise UserError(
             f"{path} is no name of a figure: give one that ends in .pdf, .svg, .png or .pgf; the "
-            "folder with the runs is --out"
+            "folder of the runs is given by --out"
         )
     if kind == "pgf" and not any(map(shutil.which, TEX)):
         raise UserError(

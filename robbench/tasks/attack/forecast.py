@@ -12,8 +12,9 @@ from robbench.attacks.base import Attack, AttackEntry
 from robbench.core.device import deterministic
 from robbench.core.errors import UserError
 from robbench.core.freeze import frozen
-from robbench.core.tiles import largest_tile
+from robbench.core.tiles import largest_tile, rows_measured
 from robbench.engine.fast_model import fast_model
+from robbench.engine.inspection import SAMPLES
 from robbench.engine.stopwatch import Pace, measure_pace
 from robbench.store.find import in_threads, parquet_files, run_row
 from robbench.store.locations import Location
@@ -51,7 +52,14 @@ def forecast_attack(plan: AttackPlan, store: Store | None, *, force: bool = Fals
         for n, (name, bound, cost) in enumerate(zip([LOOKS, *specs], most, seconds, strict=True))
     )
     runs = tuple(run_id for run_id, _ in like)
-    return Forecast(todo, parts, runs, device_text(plan.device), plan.config.max_time)
+    return Forecast(
+        todo,
+        parts,
+        runs,
+        device_text(plan.device),
+        plan.config.max_time,
+        start=_start(plan, pace),
+    )
 
 
 def bounds(plan: AttackPlan) -> list[float | None]:
@@ -78,6 +86,13 @@ def bounds(plan: AttackPlan) -> list[float | None]:
     # A claim that is refused without a budget is tried three times again, farther out.
     claims = trials * (4 if math.isinf(plan.threats[-1].eps) else 1)
     return [draws * (1 + bool(plan.replay) + budgets) + claims, *found]
+
+
+def _start(plan: AttackPlan, pace: Pace) -> float:
+    """Seconds of measuring in which numbers of rows answers are equal, and of the inspection."""
+    inspected = min(SAMPLES, len(plan.subject.split))
+    rows = rows_measured(plan.device) + 2 * inspected  # two forwards and a backward of each
+    return rows * (2 * pace.forward + pace.backward)
 
 
 def _draws(entry: AttackEntry) -> int:

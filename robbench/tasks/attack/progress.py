@@ -50,7 +50,8 @@ def shown_on(
             facts.append(f"{rounded(found.work.queries / elapsed)} queries/s")
         rest = Left(None, None) if blind else left(found.work, elapsed, expected)
         rest = Left(*(None if s is None else max(min(s, limit - elapsed), 0.0) for s in rest))
-        bar.update(found.share, ", ".join(facts), left_text(rest))
+        ended = found.samples == found.total
+        bar.update(found.share, ", ".join(facts), "done" if ended else left_text(rest))
         for entry in found.entries:
             bar.part(entry.spec, entry.left, entry.reached, f"{entry.found} found")
 

@@ -85,8 +85,9 @@ def test_settings_of_matplotlib_stay(plotted, tmp_path):
 
 
 def test_a_notebook_shows_a_picture(plotted):
-    """As PNG."""
+    """As PNG; a console its caption."""
     assert draw(plotted)._repr_png_().startswith(MAGIC["png"])
+    assert repr(draw(plotted)) == f"Plot: {plotted.caption}"
 
 
 @pytest.mark.parametrize("name", ["f.jpg", "f", "runs", "f.pdf.zip", "folder.pdf"])

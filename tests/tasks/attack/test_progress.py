@@ -69,6 +69,16 @@ def test_a_forecast_tells_sooner_that_samples_fall(tmp_path):
     assert bar.lines[-1][2] == "about 6 s left, at most 16 s"
 
 
+def test_nothing_is_left_of_what_is_done(tmp_path):
+    """Though the last steps were not what the estimate expected."""
+    clock, bar = [0.0], Noting()
+    watch = shown_on(bar, plan(tmp_path), None, lambda: clock[0])
+    watch(now(0, 0, 0, Work()))
+    clock[0] += 4
+    watch(now(10, 3, 7, WORK))
+    assert bar.lines[-1][2] == "done"
+
+
 def test_unfinished_samples_are_neither_robust_nor_broken(tmp_path):
     bar = Noting()
     shown_on(bar, plan(tmp_path), None)(now(9, 3, 4, WORK))
