@@ -141,8 +141,11 @@ class Attack(AnyAttack, ABC, Generic[S]):
     """Moves per row at most; a row is queried at most steps + 1 times."""
 
     def variants(self, classes: int) -> int:
-        """Runs per sample, one after the other: restarts, or targets among `classes`."""
-        return 1
+        """Runs per sample, one after the other.
+
+        By default its restarts; an attack with targets among `classes` defines its own.
+        """
+        return self.restarts
 
     def vary(self, p: Problem, k: Tensor) -> Problem:
         """The problem of variant k [B]; by default the k-th has its own random key."""

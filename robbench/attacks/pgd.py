@@ -51,9 +51,6 @@ class PGD(Attack[State]):
         Field(description="what the steps climb"),
     ] = "cross-entropy"
 
-    def variants(self, classes: int) -> int:
-        return self.restarts
-
     def start(self, p: Problem) -> State:
         if self.init == "uniform":
             return State(x=p.ball.uniform())

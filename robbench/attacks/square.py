@@ -64,9 +64,6 @@ class Square(Attack[State]):
     norms: ClassVar[frozenset[str]] = frozenset(POWER)
     access: ClassVar[Literal["white-box", "score-based", "decision-based", "none"]] = "score-based"
 
-    def variants(self, classes: int) -> int:
-        return self.restarts
-
     def start(self, p: Problem) -> State:
         channels, height, width = windows.image_shape(p.x0.shape[1:])
         if (power := POWER[p.norm.name]) == 0:

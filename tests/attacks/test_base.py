@@ -86,6 +86,31 @@ class Guess(Attack[Standing]):
         return s.x
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Starts(Guess):
+    """Says no more about restarts than that it has the option."""
+
+    restarts: int = 3
+    variants = Attack.variants
+
+
+def test_an_option_restarts_is_all_that_restarts_need(
+    problem: Callable[..., Problem], conquer: Callable[..., Any]
+) -> None:
+    """As many starts as the option says, each its own and each queried, of a sample that holds."""
+    p = _rows(problem, 4, rows=1, eps=0.0001)
+    for restarts in (1, 3):
+        asked: set[tuple[float, ...]] = set()
+
+        def watched(x: Tensor, asked: set[tuple[float, ...]] = asked) -> Tensor:
+            asked.update(tuple(row) for row in x.tolist())
+            return _model(4)(x)
+
+        (ending,) = conquer(Starts(restarts=restarts), watched, p)
+        assert ending.variant is None
+        assert len(asked - {tuple(p.x0[0].tolist())}) == restarts
+
+
 def test_restarts_are_used_only_after_the_earlier_ones_failed(
     problem: Callable[..., Problem], conquer: Callable[..., Any]
 ) -> None:
