@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from statistics import median
 from typing import Any
 
-from robbench.analysis.summary import summarise
+import numpy as np
+
+from robbench.analysis.summary import column, summarise
 from robbench.store.run import Run
 
 _RATES = ("clean_accuracy", "robust_accuracy", "adversarial_ratio")
-_COUNTS = ("n_clean_correct", "n_adversarial", "n_robust", "n_unfinished", "n_error")
+_MOST_NAMED = 3
 
 
 def with_contradictions(run: Run) -> list[dict[str, Any]]:
@@ -23,10 +26,10 @@ def with_contradictions(run: Run) -> list[dict[str, Any]]:
 
 
 def contradictions(run: Run) -> list[str]:
-    """One text if the run's row does not follow from its samples, else none.
+    """A text if the run's row does not follow from its samples, and one if these cannot be.
 
-    Rates are compared, and the counts behind them. Files of an older schema may lack a column;
-    what they lack is not compared.
+    Rates are compared, then all else that `summarise` counts, and of a run without a budget the
+    median distance where its samples have the column. What files of an older schema lack is not.
     """
     counted = summarise(run.samples, budget=math.isfinite(run.info["eps"]))
     wrong = [
@@ -35,23 +38,61 @@ def contradictions(run: Run) -> list[str]:
         for name in _RATES
         if not _same(run.info[name], counted[name])
     ]
-    wrong += [
-        f"{name} {run.info[name]} (its samples: {counted[name]})"
-        for name in ([] if wrong else _COUNTS)
-        if run.info[name] is not None and run.info[name] != counted[name]
-    ]
     if not wrong:
+        numbers = counted | _distance(run)
+        wrong = [
+            f"{name} {_number(run.info[name])} (its samples: {_number(number)})"
+            for name, number in numbers.items()
+            if not _same(run.info.get(name), number)
+        ]
+    odd = _impossible(run)
+    if not wrong:
+        return odd
+    more = f" and {len(wrong) - _MOST_NAMED} more" if len(wrong) > _MOST_NAMED else ""
+    return [
+        f"the row of the run claims {', '.join(wrong[:_MOST_NAMED])}{more}: a file was changed "
+        "after the attack; the numbers shown are those of the samples",
+        *odd,
+    ]
+
+
+def _impossible(run: Run) -> list[str]:
+    """Samples that no attack leaves: it writes none that is adversarial and robust, or neither."""
+    correct, adversarial, robust = (
+        column(run.samples, name).astype(bool)
+        for name in ("clean_correct", "adversarial", "robust")
+    )
+    n = int(((adversarial == robust) | (robust & ~correct)).sum())
+    if not n:
         return []
     return [
-        f"the row of the run claims {', '.join(wrong)}: a file was changed after the attack; the "
-        "numbers shown are those of the samples"
+        "samples contradict themselves, as adversarial and robust, neither, or robust though "
+        f"misclassified without an attack: {n}; a file was changed after the attack"
     ]
 
 
-def _same(claimed: float | None, counted: float | None) -> bool:
-    if claimed is None or counted is None:  # a rate that one of the two does not have
+def _distance(run: Run) -> dict[str, float]:
+    """The median size of the smallest perturbation found, inf where none was."""
+    name = f"dist_{run.info['norm']}"
+    if math.isfinite(run.info["eps"]) or name not in run.samples.column_names:
+        return {}
+    sizes = column(run.samples, name)
+    found = column(run.samples, "adversarial").astype(bool)
+    return {"distance_p50": median(np.where(found, sizes, math.inf).tolist())}
+
+
+def _same(claimed: Any, counted: Any) -> bool:
+    if claimed is None or counted is None:  # one of the two does not have it
         return True
-    return math.isclose(claimed, counted, abs_tol=1e-9)
+    if not isinstance(claimed, float) or not isinstance(counted, float):
+        return bool(claimed == counted)
+    return math.isclose(claimed, counted, rel_tol=1e-6, abs_tol=1e-9) or (
+        math.isnan(claimed) and math.isnan(counted)
+    )
+
+
+def _number(value: Any) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _percent(rate: float) -> str:

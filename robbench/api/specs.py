@@ -58,8 +58,8 @@ def model_text(model: ModelLike | None) -> str | None:
     require_file(model, "model")
     if model.__module__ == "__main__":
         raise UserError(
-            f"model {model.__qualname__} is in the script that runs, where no later run finds it "
-            "later: move it to a module of its own, and import it from there"
+            f"model {model.__qualname__} is in the script that runs, where no later run finds it: "
+            "move it to a module of its own, and import it from there"
         )
     return name_of(model, "model")
 

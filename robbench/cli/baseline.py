@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from robbench.cli import options as o
-from robbench.cli.reporter import print_json, print_result, reported
+from robbench.cli.reporter import Reporter, print_json, print_result, reported
 from robbench.core.errors import UserError
 from robbench.core.escaping import one_line
 
@@ -48,6 +49,8 @@ def baseline(
 
     Example: robbench baseline set at
     """
+    from robbench.analysis.claims import contradictions
+    from robbench.analysis.summary import COLUMNS, summarise
     from robbench.reports.texts import percent
     from robbench.store.baseline import baseline_path, find_baseline, read_baseline, set_baseline
     from robbench.store.run import read_run
@@ -65,7 +68,10 @@ def baseline(
             "robbench baseline show takes no run: there is one baseline in an output folder, "
             "and one for each --branch"
         )
-    info = read_run(find_baseline(store, None, branch), ("sample_id",)).info
+    found = read_run(find_baseline(store, None, branch), COLUMNS)
+    info = found.info | summarise(found.samples, budget=math.isfinite(found.info["eps"]))
+    for text in contradictions(found):
+        Reporter(quiet=quiet, verbose=verbose).say(f"warning: {text}")
     entry: dict[str, Any] = read_baseline(store, branch) or {}
     if as_json:
         names = (

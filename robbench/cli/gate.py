@@ -189,8 +189,7 @@ def gate(
         these_samples=these_samples,
         undecided_passes=undecided == "pass",
     )
-    for path in filter(None, (junit_xml, markdown)):
-        require_output(path)
+    require_output(*filter(None, (junit_xml, markdown)))
     finding = decide(
         tolerances,
         candidate=candidate,

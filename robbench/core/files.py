@@ -19,6 +19,7 @@ from robbench.core.leftovers import sweep, temporary_in
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _MAY_NOT = {errno.EACCES, errno.EPERM, errno.EROFS}
+_IN_THE_WAY = {errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENOTEMPTY}
 
 
 standard_output = 1
@@ -57,6 +58,8 @@ def cannot_write(path: Path, error: OSError, verb: str = "write") -> RobbenchErr
     reason = f"cannot {verb} {path}: {error.strerror or error}"
     if error.errno in _MAY_NOT:
         return UserError(f"{reason}; choose a place that may be written to")
+    if error.errno in _IN_THE_WAY:
+        return UserError(f"{reason}; move away what is there, or choose another place")
     if error.errno in _FULL:
         reason += "; make room and give the same command again, what was finished is kept"
     return RunError(reason)
@@ -93,10 +96,16 @@ def _filled(temporary: Path, write: Callable[[Path], object]) -> None:
         raise
 
 
-def require_output(path: Path) -> None:
-    """Raise UserError, before the work, for a path that `write_output` refuses."""
-    if _descriptor(path) is None:
-        _resolve(path)
+def require_output(*paths: Path) -> None:
+    """Raise UserError, before the work, for a path that `write_output` refuses.
+
+    Also for two that are one file: the second would replace the first.
+    """
+    chosen = [path for path in paths if _descriptor(path) is None]
+    places = [_resolve(path) for path in chosen]
+    for path, place in zip(chosen, places, strict=True):
+        if places.count(place) > 1 and (place.is_file() or not place.exists()):
+            raise UserError(f"{path} cannot hold two results: name two files")
 
 
 def write_output(path: Path, write: Callable[[Path], object]) -> None:

@@ -21,7 +21,7 @@ from robbench.core.documents import parse_json, read_text
 from robbench.core.errors import UserError
 from robbench.core.files import atomic_write
 from robbench.core.spec import checked
-from robbench.store.find import run_row, several_runs
+from robbench.store.find import RUN_ID, run_row, several_runs
 from robbench.store.locations import sibling_table
 from robbench.store.run import read_run
 from robbench.store.store import Store
@@ -45,9 +45,9 @@ KINDS = ("runs", "samples", "points")
 
 class _Entry(BaseModel, strict=True):
     schema_: Annotated[Literal["robbench.baseline/1"], Field(alias="schema")]
-    run_id: str
+    run_id: Annotated[str, Field(pattern=f"^(?:{RUN_ID.pattern})$")]
     model: str
-    results: str
+    results: Annotated[str, Field(pattern=r"^[^\x00]+$")]
     set_at: str
     sha256: dict[str, str]
 

@@ -75,10 +75,7 @@ def plot(
         raise UserError(f"a figure is 1 to 40 inches wide, not {width:g}")
     if figure is not None:
         require_figure(figure)
-    if csv is not None:
-        require_output(csv)
-    if figure is not None and figure == csv:
-        raise UserError(f"{csv} cannot be both the figure and its numbers: name two files")
+    require_output(*filter(None, (figure, csv)))
     gather = _trainings if kind == "training" else _of_runs
     plotted = gather(kind, names, out, where, over_seeds)
     made = draw(require_few(mean_over_seeds(plotted) if over_seeds else plotted), width)

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from robbench.analysis.claims import contradictions, with_contradictions
+from robbench.analysis.summary import summarise
 from robbench.store.run import Run
 
 Stored = Callable[..., Run]
@@ -35,12 +36,35 @@ def test_what_robbench_wrote_does_not_contradict_itself(
         ({"robust_accuracy": 0.9}, "robust accuracy 90.0% (its samples: "),
         ({"clean_accuracy": 0.01}, "clean accuracy 1.0% (its samples: "),
         ({"n_robust": 39, "n_adversarial": 1}, "n_adversarial 1 (its samples: "),
+        ({"adv_margin_p50": 9.5}, "adv_margin_p50 9.5 (its samples: "),
+        ({"n_forward": 1}, "n_forward 1 (its samples: "),
+        ({"clean_margin_mean": float("nan")}, "clean_margin_mean nan (its samples: "),
+        ({"robust_accuracy_low": 0.9}, "robust_accuracy_low 0.9 (its samples: "),
     ],
 )
 def test_a_forged_row_is_named(stored: Stored, lie: dict[str, Any], said: str) -> None:
     run = stored("aaaa")
     (text,) = contradictions(Run({**run.info, **lie}, run.samples))
     assert said in text
+
+
+def test_a_forged_distance_is_named(stored: Stored, make_samples: Callable[..., Any]) -> None:
+    """Of a run without a budget, whose result it is; half of the samples have no finite one."""
+    rows = make_samples(9, 0)
+    for n, row in enumerate(rows):
+        row |= {"adversarial": n < 6, "robust": n >= 6, "clean_correct": True}
+        row |= {"dist_linf": 0.01 * n if n < 6 else None}
+    run = stored("aaaa", rows, eps=float("inf"), distance_p50=0.04)
+    assert contradictions(run) == []
+    (text,) = contradictions(Run({**run.info, "distance_p50": 0.5}, run.samples))
+    assert "distance_p50 0.5 (its samples: 0.04)" in text
+
+
+def test_many_lies_are_counted(stored: Stored) -> None:
+    run = stored("aaaa")
+    lies = dict.fromkeys(("n_forward", "n_backward", "n_clean_correct", "n_adversarial"), 0)
+    (text,) = contradictions(Run({**run.info, **lies}, run.samples))
+    assert "and 1 more: a file was changed" in text
 
 
 def test_forged_samples_are_named(stored: Stored) -> None:
@@ -50,8 +74,20 @@ def test_forged_samples_are_named(stored: Stored) -> None:
     robust[robust.index(False)] = True
     at = run.samples.schema.get_field_index("robust")
     forged = run.samples.set_column(at, run.samples.schema.field(at), pa.array(robust))
-    (text,) = contradictions(Run(run.info, forged))
+    text, odd = contradictions(Run(run.info, forged))
     assert "robust accuracy" in text
+    assert "misclassified without an attack: 1; a file" in odd
+
+
+def test_a_forged_row_and_forged_samples_that_agree(stored: Stored) -> None:
+    """A fallen sample that was written as robust in both files is still adversarial."""
+    run = stored("aaaa")
+    robust = run.samples["robust"].to_pylist()
+    robust[robust.index(False)] = True
+    at = run.samples.schema.get_field_index("robust")
+    forged = run.samples.set_column(at, run.samples.schema.field(at), pa.array(robust))
+    (text,) = contradictions(Run(run.info | summarise(forged), forged))
+    assert "misclassified without an attack: 1; a file" in text
 
 
 def test_a_row_without_the_column_claims_nothing(stored: Stored) -> None:

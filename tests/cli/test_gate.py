@@ -239,6 +239,26 @@ def test_a_baseline_is_set_shown_and_guarded(cli: Callable, compared: Path, tmp_
         assert cli(words, "--out", out).code == 2
 
 
+def test_a_baseline_whose_row_claims_more_than_its_samples(
+    cli: Callable, compared: Path, tmp_path: Path
+) -> None:
+    """The samples count; the fixture's rows are handmade, of 41 % robust."""
+    out = shutil.copytree(compared, tmp_path / "S")
+    done = cli("baseline set base --out", out)
+    assert "robust accuracy 56.6%, clean 100.0%" in done.out
+    assert "warning: the row of the run claims clean accuracy 80.0%" in done.err
+    shown = cli("baseline show --json --out", out).json
+    assert (shown["robust_accuracy"], shown["clean_accuracy"]) == (0.566, 1.0)
+
+
+def test_two_results_in_one_file(cli: Callable, compared: Path, tmp_path: Path) -> None:
+    """The second would replace the first."""
+    words = "gate --baseline base --candidate same --junit-xml a --markdown ./b/../a --out"
+    done = cli(words, compared, cwd=tmp_path)
+    assert (done.code, done.err) == (2, "error: a cannot hold two results: name two files\n")
+    assert not (tmp_path / "a").exists()
+
+
 def test_two_runs_are_judged_without_torch(spawn: Callable, compared: Path) -> None:
     """The comparison of finished runs starts at once."""
     code = """

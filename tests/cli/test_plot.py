@@ -82,9 +82,9 @@ sys.exit(code)
 def test_one_file_is_not_both(cli, stored, tmp_path):
     """The numbers would replace the figure."""
     stored("aaaa11111111")
-    done = cli("plot curves -o a.pdf --csv a.pdf --out", tmp_path, cwd=tmp_path)
+    done = cli("plot curves -o a.pdf --csv x/../a.pdf --out", tmp_path, cwd=tmp_path)
     assert (done.code, done.err) == (
         2,
-        "error: a.pdf cannot be both the figure and its numbers: name two files\n",
+        "error: a.pdf cannot hold two results: name two files\n",
     )
     assert not (tmp_path / "a.pdf").exists()

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from robbench.core.errors import RunError, UserError
-from robbench.core.files import require_output, write_output
+from robbench.core.files import atomic_write, require_output, write_output
 
 
 def text(path):
@@ -75,6 +75,28 @@ def test_what_is_no_place_for_a_file(tmp_path, monkeypatch):
                 with pytest.raises(UserError, match=why):
                     refuse(tmp_path / name)
     assert (tmp_path / "file").read_text() == "old"
+
+
+def test_what_is_in_the_way_is_bad_input(tmp_path):
+    """A folder where the file should be, and a file where its folder should be; both stay."""
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("old")
+    for name in ("folder", "file/below"):
+        with pytest.raises(UserError, match="move away what is there"):
+            atomic_write(tmp_path / name, text)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "folder"]
+    assert (tmp_path / "file").read_text() == "old"
+
+
+def test_two_results_need_two_files(tmp_path):
+    """Also where a link leads to the other; a device takes both."""
+    (tmp_path / "link").symlink_to("a")
+    for other in ("a", "x/../a", "link"):
+        with pytest.raises(UserError, match="cannot hold two results"):
+            require_output(tmp_path / "a", tmp_path / other)
+    require_output(tmp_path / "a", tmp_path / "b")
+    require_output(Path("/dev/null"), Path("/dev/null"))
+    require_output(Path("/dev/stdout"), Path("/dev/stdout"))
 
 
 @pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])

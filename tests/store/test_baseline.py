@@ -114,6 +114,17 @@ def test_a_damaged_file(store: Store, text: str) -> None:
         find_baseline(store, None)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("run_id", "../../x"), ("run_id", "\0"), ("results", "\0")]
+)
+def test_a_file_that_leads_elsewhere(store: Store, name: str, value: str) -> None:
+    """Names of no file are as damaged as no JSON."""
+    entry = json.loads(baseline_path(store).read_text()) | {name: value}
+    baseline_path(store).write_text(json.dumps(entry))
+    with pytest.raises(UserError, match=r"baseline.json is damaged .*set it again"):
+        find_baseline(store, None)
+
+
 def test_what_cannot_be_set_leaves_the_old_one(
     store: Store, stored: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,7 +103,7 @@ def draw(plotted: Plotted, width: float = COLUMN) -> Plot:
 def require_figure(path: Path) -> str:
     """The format of a file that `Plot.save` can write. UserError, before the work, for others."""
     kind = path.suffix.lower().removeprefix(".")
-    if path.is_dir() or kind not in UNDATED:
+    if kind not in UNDATED:
         raise UserError(
             f"{path} is no name of a figure: give one that ends in .pdf, .svg, .png or .pgf; the "
             "folder of the runs is given by --out"
