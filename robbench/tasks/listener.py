@@ -1,4 +1,4 @@
-"""What a long job tells while it works: messages, and the progress of one job after the other."""
+"""Who follows a long job: its messages, its forecast and its progress."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Bar:
 
 
 class Listener:
-    """Hears of a job; this one ignores everything."""
+    """Follows a job; this one ignores everything."""
 
     def say(self, text: str) -> None:
         """A message."""

@@ -57,6 +57,11 @@ class AttackPlan:
         return self.config.name or self.subject.label
 
     @property
+    def title(self) -> str:
+        """The model and the budgets, for messages."""
+        return f"{self.config.name or self.subject.name} {self.threat}"
+
+    @property
     def attack(self) -> str:
         """The cascade as it was asked for."""
         return " + ".join(dict.fromkeys(_asked(spec) for spec in self.config.attack))

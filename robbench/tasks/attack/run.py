@@ -1,32 +1,26 @@
-"""Attack models: skip what is known, decide the rest, write the runs, check and measure them."""
+"""Attack models: forecast, attack, check and measure them."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from robbench.analysis.forecast import Forecast, together
-from robbench.core.status import UNFINISHED
 from robbench.reports.texts import disagreements, warnings
-from robbench.store.run import Run, read_run, tags_of
+from robbench.store.run import Run, tags_of
 from robbench.store.store import Store
-from robbench.tasks.attack.earlier import decided, drop_leftovers, finished
+from robbench.tasks.attack.earlier import finished
 from robbench.tasks.attack.forecast import forecast_attack
-from robbench.tasks.attack.identity import code_modules
+from robbench.tasks.attack.job import AttackJob, Outcome
 from robbench.tasks.attack.plan import AttackPlan
 from robbench.tasks.attack.points import points_to_replay
-from robbench.tasks.attack.progress import Progress, shown_on, step_seconds
-from robbench.tasks.attack.session import AttackSession
-from robbench.tasks.attack.shard_writer import ShardWriter
 from robbench.tasks.check.after import check_after
-from robbench.tasks.kept_code import keep_code
 from robbench.tasks.listener import Listener
 from robbench.tasks.measure.measurer import Measured, Measurer
 from robbench.tasks.measure.observer import Observer
 from robbench.tasks.measure.run import measure_run
-from robbench.tasks.signals import StopFlag, stop_flag
+from robbench.tasks.signals import stop_flag
 
 
 class Attacked(NamedTuple):
@@ -55,24 +49,24 @@ def attack(
     the first is measured. Raises Stopped after a signal; what was decided is kept, and the same
     call goes on from there.
     """
-    hears = listener or Listener()
+    listener = listener or Listener()
     for plan in plans:
         _require_possible(plan, store, force)
-    forecasts = forecast_all(plans, store, hears, force=force)
+    forecasts = forecast_all(plans, store, listener, force=force)
     found = [
         one
         for plan, forecast in zip(plans, forecasts, strict=True)
-        for one in _attack_plan(plan, store, force, hears, forecast)
+        for one in _attack_plan(plan, store, force, listener, forecast)
     ]
     attacked(found)
     observer = Observer(plans[0].device, data_dir, download)
-    measurer = Measurer(store, observer, say=hears.say)
+    measurer = Measurer(store, observer, say=listener.say)
     return [
         one._replace(
             measured=measure_run(
                 measurer,
                 store.run_path(one.run.info["run_id"]),
-                hears,
+                listener,
                 force=False,
                 subject=one.plan.subject,
             )
@@ -94,9 +88,9 @@ def _require_possible(plan: AttackPlan, store: Store, force: bool) -> None:
 def forecast_all(
     plans: Sequence[AttackPlan], store: Store, listener: Listener, *, force: bool = False
 ) -> list[Forecast | None]:
-    """What each plan will cost, told to the listener, and of several all together."""
+    """What each plan will cost, and several all together, for the listener to show."""
     found = [
-        listener.forecast(_title(plan), lambda plan=plan: forecast_attack(plan, store, force=force))  # type: ignore[misc]
+        listener.forecast(plan.title, lambda plan=plan: forecast_attack(plan, store, force=force))  # type: ignore[misc]
         for plan in plans
     ]
     known = [forecast for forecast in found if forecast and forecast.samples]
@@ -105,36 +99,18 @@ def forecast_all(
     return found
 
 
-def _title(plan: AttackPlan) -> str:
-    return f"{plan.config.name or plan.subject.name} {plan.threat}"
-
-
 def _attack_plan(
     plan: AttackPlan, store: Store, force: bool, listener: Listener, forecast: Forecast | None
 ) -> list[Attacked]:
-    title, size = _title(plan), len(plan.subject.split)
     for run_id, threat in zip(plan.run_ids, plan.threats, strict=True):
         listener.detail(
-            f"run {run_id}: {plan.subject.name} on {size} of {plan.data}, {threat.text}, "
-            f"{plan.attack}"
+            f"run {run_id}: {plan.subject.name} on {len(plan.subject.split)} of {plan.data}, "
+            f"{threat.text}, {plan.attack}"
         )
     for note in plan.notes:
         listener.say(note)
-
-    def resumed(known: int) -> None:
-        listener.say(f"going on with {title}: {known} of {size} samples are decided already")
-
-    with stop_flag(listener.say) as stop, listener.progress(title) as bar:
-        outcome = run_plan(
-            plan,
-            store=store,
-            force=force,
-            resumed=resumed,
-            watch=shown_on(bar, plan, forecast),
-            weights=step_seconds(plan, forecast),
-            stop=stop,
-            say=listener.say,
-        )
+    with stop_flag(listener.say) as stop, listener.progress(plan.title) as bar:
+        outcome = AttackJob(plan, store, listener, bar, stop, forecast).run(force=force)
         stop.check()
         checks = check_after(
             plan,
@@ -147,7 +123,7 @@ def _attack_plan(
         stop.check()
     if not outcome.fresh:
         listener.say(
-            f"run {' '.join(plan.run_ids)} ({title}) is in the store already"
+            f"run {' '.join(plan.run_ids)} ({plan.title}) is in the store already"
             f"{_kept(plan, outcome)}; nothing to do (--force runs it again)"
         )
     found = []
@@ -167,112 +143,3 @@ def _kept(plan: AttackPlan, outcome: Outcome) -> str:
     if missing := [tag for tag in plan.config.tag if tag not in tags]:
         said.append(f" without tag {', '.join(missing)}")
     return " and".join(said)
-
-
-class Outcome(NamedTuple):
-    """The runs of a plan, none when a signal came first.
-
-    `fresh` is False when they were already in the store.
-    """
-
-    runs: list[Run]
-    fresh: bool
-
-
-def run_plan(
-    plan: AttackPlan,
-    *,
-    store: Store,
-    force: bool,
-    resumed: Callable[[int], None],
-    watch: Callable[[Progress], None],
-    stop: StopFlag,
-    say: Callable[[str], None] = lambda text: None,
-    weights: Sequence[float] | None = None,
-) -> Outcome:
-    """Run a plan, resume it, or find it done.
-
-    A stopped run keeps its finished samples for the next time.
-
-    `resumed` gets the number of samples that an earlier process decided, if any; `say` the name of
-    a process that holds the lock. `weights`: see `Cascade`.
-    """
-    if not force and (runs := finished(plan, store)):
-        return Outcome(runs, fresh=False)
-    # Bad points are an error before anything is written.
-    stored = points_to_replay(plan.replay, plan.subject.split, plan.threats[-1])
-    store.check_writable()
-    with store.locked(plan.run_ids, say=say, asked_to_stop=stop.check):
-        drop_leftovers(plan, store)
-        if not force and (runs := finished(plan, store)):  # by the process that held the lock
-            return Outcome(runs, fresh=False)
-        session = AttackSession(plan, stored, weights)
-        return _attack(plan, store, session, force, resumed, watch, stop)
-
-
-def _attack(
-    plan: AttackPlan,
-    store: Store,
-    session: AttackSession,
-    force: bool,
-    resumed: Callable[[int], None],
-    watch: Callable[[Progress], None],
-    stop: StopFlag,
-) -> Outcome:
-    partials = [store.partial(run_id) for run_id in plan.run_ids]
-    if force:
-        for partial in partials:
-            partial.discard()
-    levels = [{}] * len(partials) if force else decided(plan, store)
-    known = set.intersection(*(set(rows) for rows in levels))
-    modules = code_modules(plan.subject, plan.entries)
-    for run_id, partial in zip(plan.run_ids, partials, strict=True):
-        keep_code(store.code_path(run_id), modules)  # before it runs: it may be edited meanwhile
-        partial.keep_answers(plan.subject.answers)
-    if known:
-        resumed(len(known))
-    rows = [[row for i, row in found.items() if i in known] for found in levels]
-    size = len(plan.subject.split)
-    todo = [i for i in range(size) if i not in known]
-    outcomes = Counter(map(_outcome, rows[-1]))
-    shards = ShardWriter(partials)
-    with shards.flushing_on_stop(stop):
-        session.inspect()
-        for fresh in session.decide(todo, lambda: bool(stop)):
-            for eps_index, row in fresh.rows:
-                rows[eps_index].append(row)
-                outcomes[_outcome(row)] += eps_index == len(rows) - 1
-            shards.add(fresh.rows, fresh.points, now=bool(stop))
-            share = (len(known) + session.progress * len(todo)) / size
-            watch(
-                Progress(
-                    samples=len(rows[-1]),
-                    total=size,
-                    broken=outcomes["broken"],
-                    robust=outcomes["robust"],
-                    share=share,
-                    entries=session.entries,
-                    work=session.work,
-                )
-            )
-    if len(rows[-1]) < size:
-        return Outcome([], fresh=True)
-    seconds = session.seconds
-    if plan.config.store_points:
-        shards.flush()  # what is on disk need not be in memory
-    paths = []
-    for eps_index, (found, partial) in enumerate(zip(rows, partials, strict=True)):
-        found.sort(key=lambda row: row["sample_index"])
-        points = partial.points() if plan.config.store_points else None
-        row = session.run_row(eps_index, found, wall=seconds, resumed=len(known))
-        paths.append(store.write(row, found, points, keep_shards=True))
-    # Once all is written: a budget whose shards are gone would be attacked again.
-    for partial in partials:
-        partial.discard()
-    return Outcome([read_run(path) for path in paths], fresh=True)
-
-
-def _outcome(row: Mapping[str, Any]) -> str:
-    if row["adversarial"]:
-        return "broken"
-    return "unfinished" if row["status"] == UNFINISHED else "robust"

@@ -65,7 +65,7 @@ def check(
     works on the run. Raises UserError for a target that is neither, and where model or data have
     changed since the run.
     """
-    hears, store = listener or Listener(), Store(out)
+    listener, store = listener or Listener(), Store(out)
     config = validate(AttackConfig, settings, "check")
     if isinstance(config.limit, str):
         raise UserError(
@@ -83,11 +83,11 @@ def check(
         download=download,
     )
     for note in plan.subject.split.notes:
-        hears.say(note)
+        listener.say(note)
     limit = config.limit or SLICE
     store.check_writable()
-    hears.forecast(f"check {target}", lambda: forecast_check(plan, limit))
-    with hears.progress(f"check {target}") as bar, store.locked([plan.name], say=hears.say):
+    listener.forecast(f"check {target}", lambda: forecast_check(plan, limit))
+    with listener.progress(f"check {target}") as bar, store.locked([plan.name], say=listener.say):
         rows = check_rows(plan, limit, data_dir, bar.update)
         path = store.write_checks(plan.name, rows)
     return Checked(plan, rows, path, contradictions(plan.run) if plan.run else [])

@@ -33,19 +33,19 @@ def measure(
     whose model or data have changed are left out, with a message. Raises ChangedError where all
     are, UserError as `Store.find_local` and `Measurer.measure` do.
     """
-    hears, store = listener or Listener(), Store(out)
+    listener, store = listener or Listener(), Store(out)
     observer = Observer(find_device(device), data_dir, download, train_samples)
-    measurer = Measurer(store, observer, say=hears.say)
+    measurer = Measurer(store, observer, say=listener.say)
     found, changed = list[Measured](), list[ChangedError]()
     for path in store.find_local(runs):
         try:
-            found.append(measure_run(measurer, path, hears, force=force, model=model))
+            found.append(measure_run(measurer, path, listener, force=force, model=model))
         except ChangedError as error:  # an older run of a name; a newer one may be measured
             changed.append(error)
     if not found:
         raise changed[0]
     for reason in changed:
-        hears.say(f"left out: {reason}")
+        listener.say(f"left out: {reason}")
     return found
 
 

@@ -206,6 +206,7 @@ def crash_at(monkeypatch, number):
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", guarded)
+    monkeypatch.setenv("ROBBENCH_DEBUG", "1")  # else it would be a user's error
     return calls
 
 

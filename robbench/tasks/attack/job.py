@@ -1,0 +1,151 @@
+"""The attack of one plan: what earlier processes decided is kept, the rest is attacked, written."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from robbench.analysis.forecast import Forecast
+from robbench.core.status import UNFINISHED
+from robbench.store.partial import Partial
+from robbench.store.run import Run, read_run
+from robbench.store.store import Store
+from robbench.tasks.attack.earlier import decided, drop_leftovers, finished
+from robbench.tasks.attack.identity import code_modules
+from robbench.tasks.attack.plan import AttackPlan
+from robbench.tasks.attack.points import points_to_replay
+from robbench.tasks.attack.progress import Progress, shown_on, step_seconds
+from robbench.tasks.attack.session import AttackSession, Row
+from robbench.tasks.attack.shard_writer import ShardWriter
+from robbench.tasks.kept_code import keep_code
+from robbench.tasks.listener import Bar, Listener
+from robbench.tasks.signals import StopFlag
+
+
+class Outcome(NamedTuple):
+    """The runs of a plan, none when a signal came first.
+
+    `fresh` is False when they were already in the store.
+    """
+
+    runs: list[Run]
+    fresh: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class AttackJob:
+    """The attack of one plan; a killed or stopped one goes on where it was.
+
+    forecast: what it will cost, for the progress; None where nobody asked.
+    """
+
+    plan: AttackPlan
+    store: Store
+    listener: Listener
+    bar: Bar
+    stop: StopFlag
+    forecast: Forecast | None
+
+    def run(self, *, force: bool) -> Outcome:
+        """Decide the samples that no earlier process has decided, and write the runs.
+
+        Runs that are in the store already are read, unless `force`. Raises UserError for points to
+        replay that do not fit and a folder that cannot be written.
+        """
+        plan, store = self.plan, self.store
+        if not force and (runs := finished(plan, store)):
+            return Outcome(runs, fresh=False)
+        # Bad points are an error before anything is written.
+        replay = points_to_replay(plan.replay, plan.subject.split, plan.threats[-1])
+        store.check_writable()
+        with store.locked(plan.run_ids, say=self.listener.say, asked_to_stop=self.stop.check):
+            drop_leftovers(plan, store)
+            if not force and (runs := finished(plan, store)):  # by the process that held the lock
+                return Outcome(runs, fresh=False)
+            partials = [store.partial(run_id) for run_id in plan.run_ids]
+            session = AttackSession(plan, replay, step_seconds(plan, self.forecast))
+            earlier = self._earlier(partials, force)
+            rows = self._decide(session, partials, earlier)
+            if len(rows[-1]) < len(plan.subject.split):
+                return Outcome([], fresh=True)
+            return Outcome(self._write(session, partials, rows, len(earlier[-1])), fresh=True)
+
+    def _earlier(self, partials: Sequence[Partial], force: bool) -> list[list[Row]]:
+        """For each budget the rows of the samples that are decided at all; none with `force`."""
+        if force:
+            for partial in partials:
+                partial.discard()
+            return [[] for _ in partials]
+        levels = decided(self.plan, self.store)
+        known = set.intersection(*(set(rows) for rows in levels))
+        if known:
+            self.listener.say(
+                f"going on with {self.plan.title}: {len(known)} of {len(self.plan.subject.split)} "
+                "samples are decided already"
+            )
+        return [[row for i, row in rows.items() if i in known] for rows in levels]
+
+    def _decide(
+        self, session: AttackSession, partials: Sequence[Partial], earlier: Sequence[Sequence[Row]]
+    ) -> list[list[Row]]:
+        """For each budget the rows of all samples, of fewer after a signal."""
+        plan, stop, size = self.plan, self.stop, len(self.plan.subject.split)
+        modules = code_modules(plan.subject, plan.entries)
+        for run_id, partial in zip(plan.run_ids, partials, strict=True):
+            # Before it runs: the files may be edited meanwhile.
+            keep_code(self.store.code_path(run_id), modules)
+            partial.keep_answers(plan.subject.answers)
+        rows = [list(found) for found in earlier]
+        known = {row["sample_index"] for row in rows[-1]}
+        todo = [i for i in range(size) if i not in known]
+        outcomes = Counter(map(_outcome, rows[-1]))
+        watch = shown_on(self.bar, plan, self.forecast)
+        shards = ShardWriter(partials)
+        with shards.flushing_on_stop(stop):
+            session.inspect()
+            for fresh in session.decide(todo, lambda: bool(stop)):
+                for eps_index, row in fresh.rows:
+                    rows[eps_index].append(row)
+                    outcomes[_outcome(row)] += eps_index == len(rows) - 1
+                shards.add(fresh.rows, fresh.points, now=bool(stop))
+                watch(
+                    Progress(
+                        samples=len(rows[-1]),
+                        total=size,
+                        broken=outcomes["broken"],
+                        robust=outcomes["robust"],
+                        share=(len(known) + session.progress * len(todo)) / size,
+                        entries=session.entries,
+                        work=session.work,
+                    )
+                )
+            if plan.config.store_points:
+                shards.flush()  # what is on disk need not be in memory
+        return rows
+
+    def _write(
+        self,
+        session: AttackSession,
+        partials: Sequence[Partial],
+        rows: Sequence[Sequence[Row]],
+        resumed: int,
+    ) -> list[Run]:
+        plan, seconds = self.plan, session.seconds
+        paths = []
+        for eps_index, (found, partial) in enumerate(zip(rows, partials, strict=True)):
+            ordered = sorted(found, key=lambda row: row["sample_index"])
+            points = partial.points() if plan.config.store_points else None
+            row = session.run_row(eps_index, ordered, wall=seconds, resumed=resumed)
+            paths.append(self.store.write(row, ordered, points, keep_shards=True))
+        # Once all is written: a budget whose shards are gone would be attacked again.
+        for partial in partials:
+            partial.discard()
+        return [read_run(path) for path in paths]
+
+
+def _outcome(row: Mapping[str, Any]) -> str:
+    if row["adversarial"]:
+        return "broken"
+    return "unfinished" if row["status"] == UNFINISHED else "robust"
