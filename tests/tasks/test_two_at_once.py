@@ -198,9 +198,8 @@ def test_shards_that_were_not_dropped_any_more(cli, reference, store, tmp_path, 
         discard(self)
 
     monkeypatch.setattr(Partial, "discard", second)
-    monkeypatch.setenv("ROBBENCH_DEBUG", "1")  # else it would be a user's error
     with pytest.raises(Crash):
-        cli(*WORDS, "--out", store)
+        cli(*WORDS, "--out", store, env={"ROBBENCH_DEBUG": "1"})  # else it is a user's error
     monkeypatch.undo()
     assert len(list((store / "results" / "partial").glob("*"))) == 1
     monkeypatch.setattr(AttackSession, "decide", None)

@@ -290,9 +290,8 @@ def test_a_crash_at_any_write_loses_no_point(cli, store, same, monkeypatch, numb
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", guarded)
-        patch.setenv("ROBBENCH_DEBUG", "1")  # else it would be a user's error
         with pytest.raises(Crash):
-            cli(*WORDS, "--out", store)
+            cli(*WORDS, "--out", store, env={"ROBBENCH_DEBUG": "1"})  # else it is a user's error
     assert cli(*WORDS, "--out", store).code == 0
     same(store)
 

@@ -173,9 +173,8 @@ def test_a_crash_at_any_write_loses_nothing(cli, store, tmp_path, same, monkeypa
 
         with monkeypatch.context() as patch:
             patch.setattr(Path, "replace", guarded)
-            patch.setenv("ROBBENCH_DEBUG", "1")  # else it would be a user's error
             try:
-                code = cli(*WORDS, "--out", out).code
+                code = cli(*WORDS, "--out", out, env={"ROBBENCH_DEBUG": "1"}).code
             except Crash:
                 code = None
         assert cli(*WORDS, "--out", out).code == 0

@@ -206,7 +206,6 @@ def crash_at(monkeypatch, number):
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", guarded)
-    monkeypatch.setenv("ROBBENCH_DEBUG", "1")  # else it would be a user's error
     return calls
 
 
@@ -222,7 +221,7 @@ def test_a_crash_before_any_write_loses_nothing(cli, tiny, tmp_path, reference, 
         out = tmp_path / str(number)
         crash_at(monkeypatch, number)
         with pytest.raises(Crash):
-            cli(*tiny, "--out", out)
+            cli(*tiny, "--out", out, env={"ROBBENCH_DEBUG": "1"})  # else it is a user's error
         monkeypatch.undo()
         again = cli(*tiny, "--out", out)
         assert again.code == 0, (number, calls[number], again.err)
