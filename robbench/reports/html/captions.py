@@ -72,10 +72,7 @@ MISSING = {
     "gallery": "No run here kept its points: robbench attack MODEL --store-points",
     "checks": "Nothing was checked: robbench check {runs}",
 }
-ONE_BUDGET = (
-    "Only one budget was attacked: robbench attack MODEL --threat linf:2/255,4/255,8/255 "
-    "gives a curve."
-)
+ONE_BUDGET = "Only one budget was attacked: robbench attack MODEL --threat {budgets} gives a curve."
 ANY_SIZE = (
     "Attacks inside a budget take the first success anywhere in it, so these sizes gather at the "
     "budgets; "
@@ -96,5 +93,6 @@ VERIFY_TABLES = (
 )
 VERIFY_CODE = (
     "A module of your own is named with the hash of its source and of all private modules it "
-    "imports; repeat the training command, and robbench says which part's code is another."
+    "imports; a copy is in models/NAME/code of the output folder. Repeat the training command, and "
+    "robbench says which part's code is another."
 )

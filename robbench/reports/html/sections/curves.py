@@ -48,9 +48,18 @@ def security_curves(material: ReportData) -> Section:
         blocks.append(Plot(f"{data} {split}, {norm}", alt, figure, data=table))
     budgets = {run.info["eps"] for run in material.runs}
     if len(budgets) == 1 and math.isfinite(min(budgets)):
-        blocks.append(Notes([ONE_BUDGET]))
+        budgets_up_to = _budgets_up_to(material.runs[0])
+        blocks.append(Notes([ONE_BUDGET.format(budgets=budgets_up_to)]))
     also = SPREAD if material.over_seeds else WILSON
     return Section("curves", "Security curves", blocks, also=also)
+
+
+def _budgets_up_to(run: Run) -> str:
+    """Three budgets, each twice the one before, as `--threat` takes them; the last is the run's."""
+    norm, _, last = run.info["threat"].partition(":")
+    smaller = [run.info["eps"] / 4, run.info["eps"] / 2]
+    levels = in_levels(norm, smaller)
+    return f"{norm}:{','.join(level(eps) if levels else f'{eps:.4g}' for eps in smaller)},{last}"
 
 
 def _lines(material: ReportData) -> dict[tuple[str, str, str], list[Line]]:

@@ -10,6 +10,7 @@ import pytest
 
 from robbench.reports.html.data import ReportData
 from robbench.reports.html.sections.curves import security_curves
+from robbench.tasks.attack.plan import parse_threats
 
 
 @pytest.fixture
@@ -69,3 +70,21 @@ def test_a_curve_of_steps_has_a_short_table(add_run):
     assert 3 <= len(rates) <= 11
     assert rates == sorted(rates, reverse=True)
     assert rates[0] == run.info["clean_accuracy"]
+
+
+@pytest.mark.parametrize(
+    ("threat", "eps", "advice"),
+    [
+        ("linf:8/255", 8 / 255, "linf:2/255,4/255,8/255"),
+        ("linf:0.15", 0.15, "linf:0.0375,0.075,0.15"),
+        ("l2:1", 1.0, "l2:0.25,0.5,1"),
+    ],
+)
+def test_one_budget_is_no_curve(add_run, threat: str, eps: float, advice: str) -> None:
+    """The advice is of the run's own norm and size, and what `--threat` takes."""
+    norm = threat.partition(":")[0]
+    run = add_run("a" * 12, threat=threat, norm=norm, eps=eps)[1]
+    section = security_curves(ReportData([run]))
+    assert f"--threat {advice} gives a curve" in str(section.blocks[-1])
+    (budgets,) = parse_threats([advice])
+    assert [each.eps for each in budgets] == pytest.approx([eps / 4, eps / 2, eps])
