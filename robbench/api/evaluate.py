@@ -74,7 +74,8 @@ def evaluate(
     (an object or its class), or a list of these, which form one worst case per sample.
     classes: how many there are, or their names; by default what the Dataset or the model has.
     limit: only the first N samples; `stratified=N` takes of every class.
-    max_time: seconds, or a text such as `2m`; max_queries: forwards per sample.
+    max_time: seconds, or a text such as `2m`. max_queries: forwards per sample, the clean one
+    included; backwards and re-checks of points found come on top.
     batch_size: rows in flight; no verdict of our own attacks depends on it.
     out: write the run there as `robbench attack` does; then a stopped evaluation goes on when it is
     called again.

@@ -96,7 +96,8 @@ MaxQueries = Annotated[
         "--max-queries",
         panel=o.RUN,
         metavar="N",
-        help="Stop on each sample after N queries; unfinished samples are marked.",
+        help="Stop on each sample after N forwards, the clean one included; backwards and "
+        "re-checks of points found come on top. Unfinished samples are marked.",
     ),
 ]
 StorePoints = Annotated[

@@ -92,7 +92,8 @@ perturbation found, of a run without a budget; answers: JSON, what the model sai
 before the attack (`store/answers.py`); n_disagreements: claims of a fast search that the model
 refused, and successes it saw only afterwards; row_step: models were asked multiples of so many
 rows, the smallest measured to give equal answers; deterministic: whether verdicts depend on no
-batch size; max_time_s and max_queries: limits of the run in seconds, of a sample in queries."""
+batch size; max_time_s and max_queries: limits of the run in seconds, of a sample in forwards,
+re-checks not counted."""
 
 SAMPLES = _schema(
     "samples",

@@ -72,7 +72,9 @@ class AttackConfig:
         float | None, BeforeValidator(parse_time), Field(description="of a run, such as 2m")
     ] = None
     max_queries: Annotated[
-        int | None, BeforeValidator(parse_queries), Field(description="of a sample, such as 5000")
+        int | None,
+        BeforeValidator(parse_queries),
+        Field(description="forwards of a sample, without re-checks, such as 5000"),
     ] = None
     store_points: Annotated[bool, Field(description="keep the worst inputs")] = False
     replay: Annotated[tuple[str, ...], Field(description="runs whose points are tried first")] = ()

@@ -27,7 +27,7 @@ _RECORDED = {
     "deterministic": "bit-equal at any batch size",
     "precision": "precision of the search",
     "max_time_s": "time limit (s)",
-    "max_queries": "queries per sample at most",
+    "max_queries": "forwards per sample at most, without re-checks",
     "batch_size": "batch size",
     "seed": "seed",
     "train_seed": "seed of training",
