@@ -42,8 +42,8 @@ class Answer:
     top: the row of `compare` (or over seeds) with the highest robust accuracy, without a budget
     the largest median distance; other: the row it is compared with, None for a model alone: the
     first one, or where that is the top the next one. difference: robust accuracy of top minus
-    other, in [-1,1]; p: Holm-corrected; both None where nothing could be paired. unchecked: ids of
-    the runs of these two that `robbench check` was not run on, None where nobody looked. n_checks:
+    other, in [-1,1]; p: Holm-corrected; both None where nothing could be paired. unchecked: rows of
+    the runs table of those of these two that were not checked, None where nobody looked. n_checks:
     checks of both by verdict.
     """
 
@@ -56,7 +56,7 @@ class Answer:
     p: float | None
     n_models: int
     doubts: Sequence[Doubt]
-    unchecked: Sequence[str] | None
+    unchecked: Sequence[Mapping[str, Any]] | None
     n_checks: Mapping[str, int]
 
     @property
@@ -83,7 +83,7 @@ def answers(
         rows = compare(chosen)
         if over_seeds:
             rows = over_training_seeds(chosen, rows)
-        found.append(_answer(rows, checks))
+        found.append(_answer(rows, {run.info["run_id"]: run.info for run in chosen}, checks))
     return found
 
 
@@ -111,7 +111,11 @@ def _kept(run: Run) -> float:
     return math.inf if value is None else float(value)
 
 
-def _answer(rows: Sequence[Mapping[str, Any]], checks: Checks | None) -> Answer:
+def _answer(
+    rows: Sequence[Mapping[str, Any]],
+    infos: Mapping[str, Mapping[str, Any]],
+    checks: Checks | None,
+) -> Answer:
     endless = rows[0]["robust_accuracy"] is None
     name = "distance_p50" if endless else "robust_accuracy"
     falling = sorted(rows, key=lambda row: -math.inf if row[name] is None else -row[name])
@@ -141,7 +145,7 @@ def _answer(rows: Sequence[Mapping[str, Any]], checks: Checks | None) -> Answer:
         None
         if checks is None
         else [
-            run
+            infos[run]
             for row in spoken
             for run in row["run_id"].split("+")
             if not audited(checks.get(run, ()))

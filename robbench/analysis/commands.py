@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from robbench.core.trust import own_code
+from robbench.store.hints import command
 from robbench.store.run import attacked_model, tags_of
 
 
@@ -64,6 +66,21 @@ def attack_command(info: Mapping[str, Any]) -> Command:
     if info["subset"]:
         words += ["--limit", info["subset"].partition("=")[2]]
     return Command(shlex.join(words))
+
+
+def about_runs(verb: str, infos: Sequence[Mapping[str, Any]], out: Path | None) -> str:
+    """`robbench VERB` for runs that are in the output folder `out`, None where none is known.
+
+    With `--trust-code` where the model, the data or an attack of a run is private code.
+    """
+    specs = [spec for info in infos for spec in _specs(info)]
+    trusted = ["--trust-code"] if own_code(specs) else []
+    return command(verb, *(info["run_id"] for info in infos), *trusted, out=out)
+
+
+def _specs(info: Mapping[str, Any]) -> list[str]:
+    attacks = json.loads(info["attack_params"])
+    return [attacked_model(info), info["model_arch"] or "", info["data"], *attacks]
 
 
 def shared_settings(commands: Sequence[Command]) -> dict[str, str]:

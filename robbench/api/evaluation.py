@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from robbench.api.progress import Progress
+    from robbench.store.store import Store
     from robbench.tasks.attack.plan import AttackPlan
 
 
@@ -40,6 +41,7 @@ class Evaluation:
         self.path = path
         self.plan = plan
         self._points = points
+        self._checks: list[dict[str, Any]] = []
 
     @property
     def info(self) -> dict[str, Any]:
@@ -115,7 +117,7 @@ class Evaluation:
         """Look for masked gradients and weak attacks: one row per check, as `robbench check` has.
 
         limit: how many samples are asked about. `verdict` is pass, fail, unclear or skipped.
-        Nothing is written.
+        Nothing is written; `save` writes these rows with the run.
         """
         import pandas as pd
 
@@ -135,14 +137,16 @@ class Evaluation:
             points=self._points,
         )
         with placed(plan.subject.model, plan.device):
-            return pd.DataFrame(check_rows(asked, limit or SLICE, None, progress or silent))
+            self._checks = check_rows(asked, limit or SLICE, None, progress or silent)
+        return pd.DataFrame(self._checks)
 
     @pythonic
     def save(self, out: Path | str = "runs") -> Path:
         """Write the files that `robbench attack` would have written; returns the runs file.
 
-        `robbench show`, `compare` and `load_runs` find them there. A run that is there already,
-        of the same model, samples, threat model and attacks, is left as it is.
+        `robbench show`, `compare` and `load_runs` find them there, with what `check` found, if it
+        was called before: then the run counts as checked. A run that is there already, of the same
+        model, samples, threat model and attacks, is left as it is but for its checks.
         """
         from robbench.api.progress import log
         from robbench.core.device import placed
@@ -156,6 +160,7 @@ class Evaluation:
         store, plan = Store(out), self.plan
         run_id, _ = settled(store, plan.identities[0], plan.subject.answers)
         if store.has(run_id):
+            self._save_checks(store, run_id)
             return store.run_path(run_id)
         store.check_writable()
         samples = [{**row, "run_id": run_id} for row in self.run.samples.to_pylist()]
@@ -163,9 +168,20 @@ class Evaluation:
         tables = [to_table(POINTS, points)] if plan.config.store_points else None
         with store.locked([run_id], say=log.info):
             path = store.write({**self.info, "run_id": run_id}, samples, tables)
-        with placed(plan.subject.model, plan.device):
-            check_after(dataclasses.replace(plan, run_ids=(run_id,)), [read_run(path)], store)
+        if not self._checks:
+            with placed(plan.subject.model, plan.device):
+                check_after(dataclasses.replace(plan, run_ids=(run_id,)), [read_run(path)], store)
+        self._save_checks(store, run_id)
         return path
+
+    def _save_checks(self, store: Store, run_id: str) -> None:
+        """Write what `check` found, if it was called, in place of earlier checks of the run."""
+        from robbench.api.progress import log
+
+        if self._checks:
+            rows = [{**row, "subject": run_id, "run_id": run_id} for row in self._checks]
+            with store.locked([run_id], say=log.info):
+                store.write_checks(run_id, rows)
 
     def _point_rows(self) -> Iterable[dict[str, Any]]:
         """The rows of the points table. Raises UserError for a run that kept none."""

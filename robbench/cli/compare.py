@@ -155,7 +155,7 @@ def compare(
         elif as_markdown or as_latex:
             print_result(document(as_latex, rows, names, wide), end="" if as_latex else "\n")
         else:
-            print_rich(*on_screen(found.answers, rows, names, wide))
+            print_rich(*on_screen(found.answers, rows, names, wide, out))
     if found.failed:
         raise failed(found.failed)
 
@@ -180,6 +180,7 @@ def on_screen(
     rows: Sequence[Row],
     names: Sequence[str] | None,
     wide: PivotOf | None,
+    out: Path,
 ) -> tuple[Any, int]:
     """Answers and table for the terminal, and how wide that is where there is room."""
     from rich.console import Group
@@ -188,7 +189,7 @@ def on_screen(
     from robbench.reports.terminal.compare import comparison_table, width_needed
     from robbench.reports.terminal.pivot import PivotTable
 
-    said = answer_lines(answers)
+    said = answer_lines(answers, out)
     if wide is not None:
         return Group(*said, PivotTable(wide)), PivotTable(wide).width()
     return Group(*said, comparison_table(rows, names)), width_needed(rows, names)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -115,6 +115,11 @@ def refuse_private(source: object, kind: str, values: Any) -> None:
                 registry = REGISTRIES[_NESTED.get(option[1], kind) if option else kind]
                 if found[0].partition(":")[0] not in registry.entries:
                     require_trusted(found[0])
+
+
+def own_code(specs: Iterable[str]) -> bool:
+    """Whether specs name private code: a command that reads them needs `--trust-code`."""
+    return any(not _is_registered(name) for spec in specs for name in private_names(spec))
 
 
 _NESTED = {"source": "models", "attack": "attacks"}

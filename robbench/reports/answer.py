@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from robbench.analysis.answer import LEVEL, Answer, Doubt
+from robbench.analysis.commands import about_runs
 from robbench.reports import texts
+from robbench.store.run import from_memory
 
 _COMMANDS = 2  # checks that are named one by one
 _OTHERWISE = (
@@ -30,10 +32,11 @@ def sentence(answer: Answer, *, among: Sequence[Answer] = ()) -> str:
     return f"{where}{said}."
 
 
-def doubt(answer: Answer) -> tuple[str, str]:
+def doubt(answer: Answer, out: Path | None = None) -> tuple[str, str]:
     """How bad the strongest doubt is, `error`, `warning`, `unchecked` or `none`, and what it says.
 
-    Empty where there is none and the checks are unknown.
+    Empty where there is none and the checks are unknown. out: the output folder that commands to
+    paste are for, None where it is not known.
     """
     if answer.doubts:
         first = answer.doubts[0]
@@ -44,18 +47,16 @@ def doubt(answer: Answer) -> tuple[str, str]:
     if answer.unchecked is None:
         return "none", ""
     if answer.unchecked:
+        missing = {info["run_id"] for info in answer.unchecked}
         models = [
             row["model"]
             for row in (answer.top, answer.other)
-            if row is not None and set(row["run_id"].split("+")) & set(answer.unchecked)
+            if row is not None and set(row["run_id"].split("+")) & missing
         ]
-        commands = [f"robbench check {shlex.quote(run)}" for run in answer.unchecked[:_COMMANDS]]
-        others = len(answer.unchecked) - len(commands)
-        rest = f" (and {others} more)" if others else ""
         verb = "is" if len(models) == 1 else "are"
         return "unchecked", (
             f"{' and '.join(models)} {verb} not checked yet for a weak attack: "
-            f"{'; '.join(commands)}{rest}"
+            f"{_how_to_check(answer.unchecked, out)}"
         )
     return "none", f"Nothing speaks against the attack: {_counts(answer.n_checks)}."
 
@@ -70,9 +71,23 @@ def _counts(found: Mapping[str, int]) -> str:
     return ", ".join(parts)
 
 
-def as_json(answer: Answer, *, among: Sequence[Answer] = ()) -> dict[str, Any]:
+def _how_to_check(runs: Sequence[Mapping[str, Any]], out: Path | None) -> str:
+    """Commands, and what to call in Python for a model that no command finds."""
+    named = [info for info in runs if not from_memory(info)]
+    ways = [about_runs("check", [info], out) for info in named[:_COMMANDS]]
+    more = len(named) - len(ways)
+    rest = f" (and {more} more)" if more else ""
+    if len(named) < len(runs):
+        folder = "" if out is None else repr(str(out))
+        ways.append(f"in Python, result.check(), then result.save({folder})")
+    return "; ".join(ways) + rest
+
+
+def as_json(
+    answer: Answer, *, among: Sequence[Answer] = (), out: Path | None = None
+) -> dict[str, Any]:
     """The answer as plain values: the sentence, the doubt, and the numbers in them."""
-    severity, text = doubt(answer)
+    severity, text = doubt(answer, out)
     return {
         "text": sentence(answer, among=among),
         "doubt": {"severity": severity, "text": text},

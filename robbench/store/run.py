@@ -40,6 +40,12 @@ def attacked_model(info: Mapping[str, Any]) -> str:
     return str(info.get("model_source") or info["model"])
 
 
+def from_memory(info: Mapping[str, Any]) -> bool:
+    """Whether the model of a run was given in memory: no name leads a later command to it."""
+    private = ":" in (info["model_arch"] or "")  # the module and name of its class
+    return private and info["loss"] is None and ":" not in attacked_model(info)
+
+
 def tags_of(info: Mapping[str, Any]) -> list[str]:
     """The tags of a row of the runs table."""
     return list(json.loads(info["tags"] or "[]"))

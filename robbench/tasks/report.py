@@ -87,7 +87,7 @@ def report(
         [run.info["run_id"] for _, run in runs],
         {one.id: bool(one.blocks) for one in sections},
         {one.title: one.text for one in sections if not one.blocks},
-        [as_json(one, among=said) for one in said],
+        [as_json(one, among=said, out=out) for one in said],
     )
 
 

@@ -110,6 +110,30 @@ def test_checks_of_what_lies_in_memory(result, tmp_path):
     assert written.check(limit=30)["verdict"].tolist() == found["verdict"].tolist()
 
 
+def test_saved_checks_count_as_made(trained_net, digits, tmp_path, cli):
+    """The rows of `check` are in the folder, before or after the run; without it, what to call."""
+    found = robbench.evaluate(trained_net, *digits, limit=20, name="plain", **PLAIN)
+    run_id = found.info["run_id"]
+    found.save(tmp_path)
+    said = cli("compare plain --out", tmp_path).out
+    assert f"result.check(),thenresult.save({str(tmp_path)!r})" in "".join(said.split())
+    refused = cli("check", run_id, "--out", tmp_path)
+    assert refused.code == 2
+    assert "result.check()" in refused.err
+    rows = found.check(limit=10)
+    found.save(tmp_path)
+    fresh = robbench.evaluate(trained_net, *digits, limit=20, name="plain", **PLAIN)
+    fresh.check(limit=10)
+    fresh.save(tmp_path / "other")
+    for out in (tmp_path, tmp_path / "other"):
+        saved = robbench.load_runs(out=out, table="checks")
+        assert saved["run_id"].tolist() == [run_id] * len(rows)
+        assert not saved["automatic"].any()
+        for column in ("check", "verdict", "text"):
+            assert saved[column].tolist() == rows[column].tolist()
+        assert robbench.compare(out=out)["audit"][0] in ("pass", "fail")
+
+
 def path_of(out):
     """The only runs file."""
     (path,) = (out / "results" / "runs").glob("*.parquet")

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 
 from robbench.core.errors import UserError
-from robbench.core.trust import command_line, names_from, private_names, require_trusted, trust_code
+from robbench.core.trust import (
+    command_line,
+    names_from,
+    own_code,
+    private_names,
+    require_trusted,
+    trust_code,
+)
 
 
 def test_names_are_found_in_every_place():
@@ -55,3 +62,20 @@ def test_a_threat_model_is_no_name_of_code():
         pytest.raises(UserError, match="l2:inf"),
     ):
         require_trusted("l2:inf")
+
+
+@pytest.mark.parametrize(
+    ("spec", "own"),
+    [
+        ("pgd:steps=5", False),
+        ("small-cnn:width=8", False),
+        ("folder:photos", False),
+        ("memory", False),
+        ("transfer:source=(small-cnn:width=8)", False),
+        ("attacks.mine:Mine", True),
+        ("transfer:source=(nets:make),attack=(pgd:steps=5)", True),
+    ],
+)
+def test_specs_that_name_private_code(spec, own):
+    """A registered name before the colon is none, nested specs count."""
+    assert own_code(["pgd", spec]) == own

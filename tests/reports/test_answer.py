@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,6 +29,12 @@ def _answer(**changes: Any) -> Answer:
     known = {"data": "digits", "split": "test", "threat": "linf:8/255", "top": _row("at", 0.442)}
     known |= {"other": _row("ce", 0.191), "difference": 0.251, "p": 1e-9, "n_models": 2}
     return Answer(**(known | {"doubts": (), "unchecked": [], "n_checks": {"pass": 21}} | changes))
+
+
+def _run(run_id: str, **changes: Any) -> dict[str, Any]:
+    row = {"run_id": run_id, "model": "at", "model_source": None, "model_arch": "cnn"}
+    row |= {"loss": "cross-entropy", "data": "digits", "attack_params": '["pgd:steps=5"]'}
+    return row | changes
 
 
 SEEDS = {"n_seeds": 3, "n_common": None}
@@ -124,18 +131,18 @@ ERROR = Doubt("error", _row("at", 0.4, n_error=2), "error", None)
         ),
         ({"unchecked": None}, "none", ""),
         (
-            {"unchecked": ["at" * 6]},
+            {"unchecked": [_run("at" * 6)]},
             "unchecked",
             "at is not checked yet for a weak attack: robbench check atatatatatat",
         ),
         (
-            {"unchecked": ["at" * 6, "ce" * 6]},
+            {"unchecked": [_run("at" * 6), _run("ce" * 6)]},
             "unchecked",
             "at and ce are not checked yet for a weak attack: robbench check atatatatatat; "
             "robbench check cececececece",
         ),
         (
-            {"unchecked": ["a", "b", "c"], "top": _row("at", 0.442, run_id="a+b+c")},
+            {"unchecked": [*map(_run, "abc")], "top": _row("at", 0.442, run_id="a+b+c")},
             "unchecked",
             "at is not checked yet for a weak attack: robbench check a; "
             "robbench check b (and 1 more)",
@@ -157,3 +164,34 @@ def test_doubts(changes: dict[str, Any], severity: str, said: str) -> None:
     """The strongest first and how many more; a missing check is not a passed one."""
     assert doubt(_answer(**changes)) == (severity, said)
     assert as_json(_answer(**changes))["doubt"] == {"severity": severity, "text": said}
+
+
+UNCHECKED = "at is not checked yet for a weak attack: "
+
+
+@pytest.mark.parametrize(
+    ("changes", "out", "said"),
+    [
+        ({}, "runs", "robbench check atatatatatat"),
+        ({}, "my runs", "robbench check atatatatatat --out 'my runs'"),
+        (
+            {"attack_params": '["eot:attack=(own:Mine),draws=2"]'},
+            "runs",
+            "robbench check atatatatatat --trust-code",
+        ),
+        (
+            {"model_arch": "nets:make", "model": "nets:make", "loss": None},
+            "x",
+            "robbench check atatatatatat --trust-code --out x",
+        ),
+        (
+            {"model_arch": "__main__:Net", "model": "plain", "loss": None},
+            "x",
+            "in Python, result.check(), then result.save('x')",
+        ),
+    ],
+)
+def test_what_to_do_about_a_missing_check(changes: dict[str, Any], out: str, said: str) -> None:
+    """A command for the folder at hand; none for a model that only Python had."""
+    answer = _answer(unchecked=[_run("at" * 6, **changes)])
+    assert doubt(answer, Path(out)) == ("unchecked", UNCHECKED + said)

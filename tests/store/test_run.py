@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from robbench.core.errors import UserError
-from robbench.store.run import Run, read_run
+from robbench.store.run import Run, from_memory, read_run
 from robbench.store.store import Store
 
 Stored = Callable[..., Run]
@@ -39,3 +39,25 @@ class TestReadRun:
             read_run(path)
         with pytest.raises(UserError, match="holds 0 runs, not one"):
             Store(tmp_path).find()
+
+
+@pytest.mark.parametrize(
+    ("model", "arch", "loss", "known"),
+    [
+        ("plain", "__main__:Net", None, True),
+        ("plain", "nets:Net", None, True),
+        ("nets:make", "nets:make", None, False),
+        ("cnn:width=4", "cnn:width=4", None, False),
+        ("cnn", "cnn", None, False),
+        ("at", "nets:make:width=3", "cross-entropy", False),
+        ("foreign", None, None, False),
+    ],
+)
+def test_models_that_only_python_had(
+    model: str, arch: str | None, loss: str | None, known: bool
+) -> None:
+    """Not those of a spec, of private code that was named, of a folder, or of other tools."""
+    info = {"model": model, "model_source": None, "model_arch": arch, "loss": loss}
+    assert from_memory(info) == known
+    renamed = {**info, "model": "other", "model_source": model}
+    assert from_memory(renamed) == known

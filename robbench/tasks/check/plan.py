@@ -18,7 +18,7 @@ from robbench.core.spec import short_hash, validate
 from robbench.core.trust import names_from, refuse_private
 from robbench.data.load import default_threat
 from robbench.store.answers import same_answers
-from robbench.store.run import Run, attacked_model, read_run
+from robbench.store.run import Run, attacked_model, from_memory, read_run
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.plan import parse_threats
@@ -144,7 +144,7 @@ def _of_run(
     try:
         subject, data = find(model or attacked_model(info), config)
     except UserError as error:
-        elsewhere = "" if model else "; if the model was moved, give its place with --model"
+        elsewhere = "" if model else _elsewhere(info)
         raise UserError(f"run {info['run_id']}: {error}{elsewhere}") from error
     subject = of_run(subject, info, run.samples["sample_id"].to_pylist())
     for what, now, then in (
@@ -164,6 +164,12 @@ def _of_run(
         )
     threat = parse_threats([info["threat"]])[0][0]
     return CheckPlan(subject, threat, data, info["seed"], run, path)
+
+
+def _elsewhere(info: Mapping[str, Any]) -> str:
+    if from_memory(info):
+        return "; it was in memory: in Python, result.check() and then result.save() checks the run"
+    return "; if the model was moved, give its place with --model"
 
 
 def _one_threat(texts: Sequence[str], data: str, subject: Subject) -> ThreatModel:
