@@ -100,6 +100,11 @@ def _of_runs(
         plotted = _OF_SAMPLES[kind](runs, over_seeds=over_seeds)
     else:
         plotted = spectra(runs, _measures(runs, paths), over_seeds=over_seeds)
+    warnings += [
+        f"{line.name}: nothing to draw of {line.panel or kind}, where no {plotted.x} is known"
+        for line in plotted.lines
+        if not len(line.x)
+    ]
     return dataclasses.replace(plotted, warnings=warnings)
 
 

@@ -105,6 +105,18 @@ def test_bad_input(runs, tmp_path, kind, names, more, said):
     assert not (tmp_path / "f.pdf").exists()
 
 
+def test_what_is_not_drawn_is_said(stored, make_samples, tmp_path):
+    """An attack that shows no margins; where no model has any there is no figure."""
+    rows = [row | {"adv_margin": None} for row in make_samples()]
+    stored("aaaa", rows)
+    assert plot("margins", [], tmp_path).warnings == [
+        "ce: nothing to draw of worst, where no margin is known"
+    ]
+    stored("bbbb", [row | {"clean_margin": float("inf")} for row in rows], age=1)
+    with pytest.raises(UserError, match="nothing to draw: no share of these runs is known"):
+        plot("margins", ["bbbb"], tmp_path)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_matplotlib_is_an_extra(runs, kind, monkeypatch):
     """Without it one line says how to get it."""

@@ -112,6 +112,8 @@ def training_of(info: Mapping[str, Any]) -> Training:
 
 def require_few(plotted: Plotted) -> Plotted:
     """What is drawn, unless that is nothing or more than can be distinguished: then UserError."""
+    if not any(len(line.x) for line in plotted.lines):
+        raise UserError(f"nothing to draw: no {plotted.y} of these runs is known")
     for panel in dict.fromkeys(line.panel for line in plotted.lines):
         if (n := sum(line.panel == panel for line in plotted.lines)) > MOST_LINES:
             raise UserError(
@@ -175,6 +177,8 @@ def _mean(lines: Sequence[Line]) -> Line:
 
 def _at(line: Line, x: Floats) -> Floats:
     """A line's y at these x, each among its own unless it has steps; a share is 0 before them."""
+    if not len(line.x):
+        return np.zeros(len(x))
     places = np.searchsorted(line.x, x, side="right") - 1
     return np.where(places < 0, 0.0, line.y[places])
 

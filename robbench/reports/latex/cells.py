@@ -88,6 +88,8 @@ def rate(row: Row | None, name: str, best: bool) -> str:
 
 def _margins(row: Row) -> str:
     clean, worst = (texts.number(row[f"{name}_margin_p50"]) for name in ("clean", "adv"))
+    if texts.NOTHING in (clean, worst):  # the sign is a minus in mathematics
+        return " $\\rightarrow$ ".join(map(_value, (clean, worst)))
     return rf"${clean} \rightarrow {worst}$"
 
 

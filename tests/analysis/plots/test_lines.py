@@ -32,6 +32,19 @@ def plotted(*lines):
     return Plotted("curves", lines, "eps", "robust_accuracy", "About", band="intervals")
 
 
+def test_nothing_to_draw_is_refused():
+    with pytest.raises(UserError, match="no robust_accuracy of these runs is known"):
+        require_few(plotted(line([], [])))
+    require_few(plotted(line([], []), line([1], [0.5])))
+
+
+def test_a_seed_without_a_step_has_a_share_of_nothing():
+    """Such as one whose attack shows no margins."""
+    both = plotted(line([1, 2], [0.5, 1], steps=True), line([], [], seed=1, steps=True))
+    (mean,) = mean_over_seeds(both).lines
+    assert mean.y.tolist() == [0.25, 0.5]
+
+
 def test_points_are_averaged_where_all_seeds_have_one():
     """Mean and sample standard deviation at the common x; the name is what the names share."""
     values = [[0.9, 0.5, 0.1], [0.8, 0.6, 0.4]]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -35,6 +37,19 @@ def test_unknown_margins_count_in_the_whole(add_run, handmade_rows):
         row["adv_margin"] = None if row["robust"] else row["adv_margin"]
     _, worst = logit_margins([add_run("a" * 12, rows)[1]]).lines
     assert worst.y[-1] == sum(row["adversarial"] for row in rows) / 40 < 1
+
+
+def test_margins_that_are_no_numbers_are_errors_where_their_samples_are(add_run, handmade_rows):
+    """Logits that are not finite: below all others where a sample is wrong, else above."""
+    rows = handmade_rows()
+    for row in rows[::2]:
+        row |= {"clean_margin": math.nan, "adv_margin": math.nan}
+    for line, right in zip(
+        logit_margins([add_run("a" * 12, rows)[1]]).lines, ("clean_correct", "robust"), strict=True
+    ):
+        below = sum(n % 2 == 0 and not row[right] for n, row in enumerate(rows))
+        assert below > 0
+        assert line.y[-1] == (below + 20) / 40
 
 
 def test_several_threat_models_are_refused(add_run):

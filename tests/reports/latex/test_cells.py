@@ -29,6 +29,15 @@ def test_a_rate(row, best, cell):
     assert rate(row, "robust_accuracy", best) == cell
 
 
+def test_margins_that_are_not_known():
+    """A dash, where mathematics would show a minus."""
+    cell = column_of("margins").cell
+    assert cell({"clean_margin_p50": 4.0, "adv_margin_p50": -0.5}) == r"$4.00 \rightarrow -0.50$"
+    assert cell({"clean_margin_p50": 4.0, "adv_margin_p50": None}) == r"$4.00$ $\rightarrow$ --"
+    nothing = {"clean_margin_p50": math.nan, "adv_margin_p50": math.nan}
+    assert cell(nothing) == r"-- $\rightarrow$ --"
+
+
 @pytest.mark.parametrize(
     ("text", "written"),
     [
