@@ -53,6 +53,19 @@ class Tolerances:
     these_samples: bool = False
     undecided_passes: bool = False
 
+    @classmethod
+    def in_points(
+        cls,
+        *,
+        robust: float | None,
+        clean: float | None = None,
+        per_class: float | None = None,
+        **others: Any,
+    ) -> Tolerances:
+        """Tolerances whose rates are given in percentage points, as a user gives them."""
+        shares = [None if points is None else points / 100 for points in (robust, clean, per_class)]
+        return cls(robust=shares[0], clean=shares[1], per_class=shares[2], **others)
+
     def __post_init__(self) -> None:
         for value in (self.robust, self.clean, self.per_class):
             if value is not None and not 0 <= value < 1:

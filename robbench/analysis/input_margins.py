@@ -46,8 +46,8 @@ class InputMargins:
     """The input margins of samples in one norm; all [n], in pixels of [0,1] (l0: entries).
 
     smallest: the smallest adversarial perturbation found by any attack, 0 for a sample that is
-    wrong without one, inf for none. stood: the largest eps at which attacks found nothing (0 = no
-    such one; inf = an attack without a budget found nothing). attacked: the largest eps that was
+    wrong without one, inf for none. withstood: the largest eps at which attacks found nothing (0 =
+    no such one; inf = an attack without a budget found nothing). attacked: the largest eps that was
     attacked in this norm, inf where there was no budget; beyond it only the perturbations of other
     norms' attacks are known. unfinished: among attacks, some ran out of time or queries.
     """
@@ -55,7 +55,7 @@ class InputMargins:
     norm: str
     sample_id: NDArray[np.int64]
     smallest: Array
-    stood: Array
+    withstood: Array
     attacked: Array
     unfinished: NDArray[np.bool_]
     eps: tuple[float, ...]  # all that were attacked, rising
@@ -90,7 +90,7 @@ class InputMargins:
         if end > self.reach:
             return math.nan, math.nan
         return tuple(
-            float(np.minimum(margin, end).mean()) for margin in (self.stood, self.smallest)
+            float(np.minimum(margin, end).mean()) for margin in (self.withstood, self.smallest)
         )  # type: ignore[return-value]
 
     @property
@@ -113,7 +113,7 @@ def input_margins(
     joined = [(run, *common(ids, column(run.samples, "sample_id"))) for run in runs]
     found: dict[str, InputMargins] = {}
     for norm in NORMS:
-        smallest, stood, attacked = (
+        smallest, withstood, attacked = (
             np.full(len(ids), math.inf),
             np.zeros(len(ids)),
             np.full(len(ids), -1.0),
@@ -133,7 +133,7 @@ def input_margins(
                 attacked[here] = np.maximum(attacked[here], eps)
                 # Not attacked to the end: no attack failed.
                 cut = columns["status"] == UNFINISHED
-                stood[here] = np.maximum(stood[here], np.where(broken | cut, 0.0, eps))
+                withstood[here] = np.maximum(withstood[here], np.where(broken | cut, 0.0, eps))
                 unfinished[here] |= cut
                 sought[here] |= math.isinf(eps) & ~cut
             size = np.where(broken & ~np.isnan(size), size, math.inf)
@@ -142,7 +142,7 @@ def input_margins(
                 used.append(str(run.info["run_id"]))
         known = attacked >= 0
         if known.any():
-            stood = np.minimum(np.where(sought, smallest, stood), smallest)
+            withstood = np.minimum(np.where(sought, smallest, withstood), smallest)
             budgets = {
                 float(run.info["eps"])
                 for run, here, _ in joined
@@ -152,7 +152,7 @@ def input_margins(
                 norm,
                 ids[known],
                 smallest[known],
-                stood[known],
+                withstood[known],
                 attacked[known],
                 unfinished[known],
                 tuple(sorted(budgets)),
@@ -201,7 +201,7 @@ def measure_distances(
             if known is not None
             else {"reason": f"the median is above {margins.reach:g}, where attacks ended"}
         )
-        bounds = {"median_low": float(np.median(margins.stood))}
+        bounds = {"median_low": float(np.median(margins.withstood))}
         measures.append(
             Measure(f"input_margin_{norm}", "worst", split, known, facts | bounds | reason)
         )

@@ -1,4 +1,4 @@
-"""Robust accuracy while samples are undecided: what is certain of it, and what a sample tells."""
+"""Robust accuracy while samples are undecided: its certain bounds, those of its interval."""
 
 from __future__ import annotations
 

@@ -221,10 +221,10 @@ def gate(
         limit = parse_time(seconds(max_time)) or math.inf
     except ValueError as error:
         raise UserError(f"max_time {max_time!r}: {error}") from None
-    tolerances = Tolerances(
-        robust=None if max_drop is None else max_drop / 100,
-        clean=None if max_clean_drop is None else max_clean_drop / 100,
-        per_class=None if max_class_drop is None else max_class_drop / 100,
+    tolerances = Tolerances.in_points(
+        robust=max_drop,
+        clean=max_clean_drop,
+        per_class=max_class_drop,
         margin=max_margin_drop,
         alpha=alpha,
         these_samples=these_samples,

@@ -90,7 +90,7 @@ class AnyAttack:
         return 1
 
     def gradients(self, classes: int) -> int:
-        """Backwards per query at most; what an attack will cost is told from it."""
+        """Backwards per query at most, for the forecast of what an attack will cost."""
         return 1 if self.access == "white-box" else 0
 
     @property

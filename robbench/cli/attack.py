@@ -213,10 +213,10 @@ def attack(
     ):
         reporter.say(note)
     if dry_run:
-        told = forecast_all(plans, store, reporter, force=force)
+        shown = forecast_all(plans, store, reporter, force=force)
         forecasts = [
             found or forecast_attack(plan, store, force=force)  # also with --quiet
-            for plan, found in zip(plans, told, strict=True)
+            for plan, found in zip(plans, shown, strict=True)
         ]
         runs = [run for plan in plans for run in planned_runs(plan, store)]
         print_json(

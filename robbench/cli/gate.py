@@ -176,14 +176,10 @@ def gate(
     from robbench.tasks.gate.run import gate as decide
 
     began = time.monotonic()
-    rates = [
-        None if points is None else points / 100
-        for points in (max_drop, max_clean_drop, max_class_drop)
-    ]
-    tolerances = Tolerances(
-        robust=rates[0],
-        clean=rates[1],
-        per_class=rates[2],
+    tolerances = Tolerances.in_points(
+        robust=max_drop,
+        clean=max_clean_drop,
+        per_class=max_class_drop,
         margin=max_margin_drop,
         alpha=alpha,
         these_samples=these_samples,

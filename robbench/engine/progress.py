@@ -31,7 +31,7 @@ class Work(NamedTuple):
 
 
 class Left(NamedTuple):
-    """Seconds that are left: about, and at most; None where nothing tells."""
+    """Seconds that are left: about, and at most; None where it is not known."""
 
     about: float | None
     at_most: float | None
@@ -100,9 +100,9 @@ class Meter:
 def left(work: Work, elapsed: float, expected: float | None = None) -> Left:
     """The time that is left after `elapsed` seconds of attack.
 
-    Samples under attack may need all that is left of their bound. What the others will need is told
-    from those under attack and decided. A forecast, `expected` in the unit of work, counts first,
-    where it says less; it fades as samples are decided.
+    Samples under attack may need all that is left of their bound. What the others will need is
+    estimated from those under attack and decided. A forecast, `expected` in the unit of work,
+    counts first, where it says less; it fades as samples are decided.
     """
     if work.spent <= 0 or elapsed <= 0:
         return Left(None, None)

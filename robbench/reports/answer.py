@@ -130,16 +130,18 @@ def _more(answer: Answer) -> str:
     seeds = answer.top["n_seeds"] is not None
     if answer.difference is None:
         return f"; {other} shares no samples or seeds with it, so nothing can be tested"
-    points = 100 * answer.difference
-    way = "more" if points > 0 else "fewer"
-    more = f"{abs(points):.1f} points {way} than {other}" if points else f"as many as {other}"
+    moved = answer.difference
+    way = "more" if moved > 0 else "fewer"
+    more = (
+        f"{texts.points(abs(moved))} points {way} than {other}" if moved else f"as many as {other}"
+    )
     colon = ":" if answer.n_models > 2 else ","
     if answer.p is None:
         return f"{colon} {more} (not tested: too few training seeds in common)"
     pair = answer.top if answer.top["n_common"] is not None else answer.other
     size = "paired over training seeds" if seeds else f"{pair['n_common'] or n:,} samples"
     said = f"({texts.p_value(answer.p)}, {size})"
-    if answer.p > LEVEL and points:
+    if answer.p > LEVEL and moved:
         return f"{colon} {more}, which may be chance {said}"
     return f"{colon} {more} {said}"
 

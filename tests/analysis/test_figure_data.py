@@ -66,7 +66,7 @@ def test_an_input_margin_is_the_smallest_of_all_runs_and_censored_where_none_fou
     assert (margins.name, margins.end, margins.sought) == ("ce", 0.2, False)
 
 
-def test_samples_that_were_not_finished_have_not_stood(add_run, handmade_rows):
+def test_samples_that_were_not_finished_have_withstood_nothing(add_run, handmade_rows):
     """Half of the robust samples ran out of time: they never count as "none found"."""
     rows = handmade_rows(eps=0.1)
     standing = [row for row in rows if row["robust"]]

@@ -93,6 +93,14 @@ def test_an_answer_is_wrong_as_rarely_as_it_says(truth: float, answer: str) -> N
     assert wrong / 400 < alpha + 3 * math.sqrt(alpha * (1 - alpha) / 400)
 
 
+def test_users_give_points() -> None:
+    """Rates are a hundredth of them, None stays, the margin keeps its unit."""
+    found = Tolerances.in_points(robust=2.0, clean=None, per_class=50.0, margin=2.0, alpha=0.1)
+    assert found == Tolerances(robust=0.02, clean=None, per_class=0.5, margin=2.0, alpha=0.1)
+    with pytest.raises(UserError, match="below 100 points, not 100"):
+        Tolerances.in_points(robust=100.0)
+
+
 VALUES = st.lists(
     st.tuples(
         st.sampled_from([-1.0, 0.0, 0.5, 2.0, math.inf, -math.inf, math.nan]),

@@ -71,7 +71,7 @@ def robust_accuracy(margins: InputMargins, eps: float) -> float:
 
 
 def test_censoring_by_hand(run):
-    """Found sizes are margins; what stood is censored at the largest eps it was attacked at."""
+    """Found sizes are margins; others are censored at the largest eps they were attacked at."""
     runs = [
         run("linf:0.1", [0.05, None, None, 0.0, 0.1]),
         run("linf:0.2", [0.15, 0.2, None, 0.0, 0.1]),
@@ -81,7 +81,7 @@ def test_censoring_by_hand(run):
     margins = found["linf"]
     assert margins.smallest.tolist() == pytest.approx([0.05, 0.2, INF, 0.0, 0.1])
     assert margins.censored.tolist() == [False, False, True, False, False]
-    assert margins.stood.tolist() == pytest.approx([0, 0.1, 0.2, 0, 0])
+    assert margins.withstood.tolist() == pytest.approx([0, 0.1, 0.2, 0, 0])
     assert margins.attacked.tolist() == [0.2] * 5
     assert (margins.reach, margins.eps, margins.runs) == (0.2, (0.1, 0.2), ("run0", "run1"))
 
@@ -164,7 +164,10 @@ def test_unfinished_samples_are_counted(run):
     """They count as they do in robust accuracy; how many there are is told."""
     margins = input_margins(IDS[:2], [run("linf:0.1", [None, 0.1], status=3)])["linf"]
     assert margins.unfinished.tolist() == [True, True]
-    assert margins.stood.tolist() == [0, 0]  # what was not attacked to the end has not stood
+    assert margins.withstood.tolist() == [
+        0,
+        0,
+    ]  # what was not attacked to the end has withstood nothing
     assert robust_accuracy(margins, 0.1) == 0.5
 
 

@@ -47,7 +47,9 @@ def test_attacks_give_the_files_of_the_command(trained_here, cli, tmp_path):
     assert frame["run_id"].nunique() == 2
     checks = robbench.check(found[1].info["run_id"], out=trained_here, limit=20)
     wrong = (checks["verdict"] == "fail") & (checks["severity"] == "error")
-    assert checks.attrs == {"subject": found[1].info["run_id"], "failed": bool(wrong.any())}
+    failed = bool(wrong.any())
+    subject = found[1].info["run_id"]
+    assert checks.attrs == {"subject": subject, "failed": failed, "edited": []}
     assert len(checks) == len(
         pq.read_table(trained_here / "results" / "checks" / found[1].path.name)
     )

@@ -114,7 +114,7 @@ def _pace(plan: AttackPlan) -> Pace:
     with frozen(model), deterministic():
         tile = largest_tile(plan.device).rows
         x = split.pixels(slice(0, 8))
-        # Compiling takes minutes: the time of a compiled model is told from the model itself.
+        # Compiling takes minutes: the model itself is measured in its place.
         fast = fast_model(model, x, precision=plan.config.precision, compiled=False, tile=tile)
         return measure_pace(
             fast.model,
@@ -129,7 +129,7 @@ def _pace(plan: AttackPlan) -> Pace:
 def _similar(plan: AttackPlan, store: Store) -> list[tuple[str, list[dict[str, object]]]]:
     """Finished runs of the same attacks on the same data under the same threat model.
 
-    Their ids and costs, newest first. A file that cannot be read tells nothing.
+    Their ids and costs, newest first. Files that cannot be read are left out.
     """
     files = parquet_files(store.run_path("none").parent)
     newest = sorted(files, key=lambda path: -Path(str(path)).stat().st_mtime)[:NEWEST]

@@ -16,7 +16,7 @@ from robbench.tasks.listener import Bar
 
 
 class Progress(NamedTuple):
-    """Where a plan stands."""
+    """How far a plan is."""
 
     samples: int  # decided
     total: int

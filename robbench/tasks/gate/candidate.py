@@ -15,6 +15,7 @@ from robbench.analysis.gate_checks import ROBUST, Tolerances
 from robbench.analysis.gate_runs import find_reference, remarks
 from robbench.analysis.sequential_gate import SequentialGate
 from robbench.core.errors import Stopped, UserError
+from robbench.reports import texts
 from robbench.store.find import STOPPED_EARLY
 from robbench.store.run import Run, read_run
 from robbench.store.store import Store
@@ -162,7 +163,11 @@ class GateJob:
     def _show(self, gate: SequentialGate) -> None:
         """The samples in order that are booked, and the drop of robust accuracy among them."""
         so_far = gate.tests[ROBUST].drop
-        drop = "" if math.isnan(so_far) else f", drop so far {100 * so_far:+.1f} points"
+        drop = (
+            ""
+            if math.isnan(so_far)
+            else f", drop so far {texts.points(so_far, signed=True)} points"
+        )
         self.bar.update(gate.seen / gate.n, f"{gate.seen}/{gate.n} booked{drop}")
 
     def _before(self) -> Run | None:

@@ -50,7 +50,7 @@ class Measured(NamedTuple):
 class Measurer:
     """Measures runs, and keeps what it found beside them.
 
-    `say` hears the name of a process that holds the lock.
+    `say` gets the name of a process that holds the lock.
     """
 
     store: Store

@@ -1,4 +1,4 @@
-"""A training that tells a listener how far it is."""
+"""A training whose progress a listener follows."""
 
 from __future__ import annotations
 

@@ -156,8 +156,8 @@ def _who(names: Sequence[str], n_runs: int) -> str:
 
 def _figures(check: Check) -> list[Cell]:
     """Figure and threshold; none of a check that cannot tell, as its figure decided nothing."""
-    told = check["verdict"] != "unclear"
-    return [number(check[name] if told else None) for name in ("figure", "threshold")]
+    known = check["verdict"] != "unclear"
+    return [number(check[name] if known else None) for name in ("figure", "threshold")]
 
 
 def _samples(check: Check) -> str:
