@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from robbench.attacks.base import Backend
 from robbench.core import keyed
 from robbench.core.tiles import Model, Tiles
 from robbench.engine.advice import kinds
@@ -68,7 +69,9 @@ def inspect(
     found, reason = gradients(noted, x, y, tiles)
     done = kinds(attacks)
     flags = _output_flags(first.cpu(), second.cpu(), moved, layers[0] if layers else None, done)
-    flags = flags or _scale_flags(first, y)
+    # Only other packages' attacks are misled by the scale; without attacks any may follow.
+    if not flags and (not attacks or any(isinstance(attack, Backend) for attack in attacks)):
+        flags = _scale_flags(first, y)
     if dynamic:
         flags.append(make_flag("dynamic", n, n, done))
     flags += (

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robbench.catalogue.builtins import ATTACKS
 from robbench.core.freeze import frozen
 from robbench.core.tiles import Tiles
 from robbench.engine.flags import Flag
@@ -386,16 +387,29 @@ def test_saturated_logits_are_noticed_where_they_hurt(scale: float, name: str | 
     assert [(flag.name, flag.count) for flag in found] == ([(name, N)] if name else [])
 
 
-@pytest.mark.parametrize(("scale", "named"), [(1.0, False), (0.01, True)])
-def test_tiny_logits_of_a_model_that_is_right_are_told(scale: float, named: bool) -> None:
+@pytest.mark.parametrize(
+    ("scale", "attacks", "named"),
+    [
+        (1.0, [], False),
+        (0.01, [], True),
+        (0.01, ["apgd"], False),
+        (0.01, ["apgd", "pyautoattack"], True),
+    ],
+)
+def test_tiny_logits_of_a_model_that_is_right_are_told(
+    scale: float, attacks: list[str], named: bool
+) -> None:
     """Others' attacks may fail on them; an untrained network's small ones are not flagged."""
+    built = [ATTACKS.build(spec) for spec in attacks]
     network = _mlp().requires_grad_(False)
     x, _ = _data()
     y = network(x).argmax(1)
     spread = network(x).amax(1) - network(x).median(1).values
     grown = 2 / float(spread.min())
     with frozen(nn.Module()):
-        found = inspect(lambda x: scale * grown * network(x), x, y, tiles=Tiles(32, 8)).flags
+        found = inspect(
+            lambda x: scale * grown * network(x), x, y, tiles=Tiles(32, 8), attacks=built
+        ).flags
     assert [(flag.name, flag.count) for flag in found] == ([("tiny-logits", N)] if named else [])
 
 
