@@ -212,32 +212,11 @@ class Reporter(Listener):
             yield PlainBar(title)
         else:
             from rich.console import Console
-            from rich.progress import (
-                BarColumn,
-                Progress,
-                TextColumn,
-                TimeElapsedColumn,
-            )
 
-            title_, share, note, left = (
-                TextColumn(text, markup=False)
-                for text in (
-                    "{task.description}",
-                    "{task.percentage:>3.0f}%",
-                    "{task.fields[note]}",
-                    "{task.fields[left]}",
-                )
-            )
-            columns = (
-                title_,
-                BarColumn(bar_width=20),
-                share,
-                note,
-                TimeElapsedColumn(),
-                left,
-            )
-            with Progress(*columns, console=Console(stderr=True), transient=True) as live:
-                yield LiveBar(live, live.add_task(one_line(title), total=1.0, note="", left=""))
+            from robbench.cli.live import LiveDisplay
+
+            with LiveDisplay(Console(stderr=True)) as live:
+                yield LiveBar(live, live.add_task(live.title(title), total=1.0, note="", left=""))
 
 
 def print_result(text: str = "", end: str = "\n") -> None:
