@@ -96,15 +96,22 @@ def counted(
     failed = count >= LUCK and least > threshold
     unclear = n < FEW and not (failed and (threshold == 0 or (count >= FEW / 2 and figure > 0.5)))
     if unclear:
-        text = f"{count} of only {n}, too few samples to tell: {text}"
+        text = f"{count} of only {n}, too few samples to tell: {_said(text, advise=False)}"
         return Reading(None, figure, threshold, text, e.ids(bad))
-    return Reading(failed, figure, threshold, f"{count} of {n} {text}", e.ids(bad))
+    text = f"{count} of {n} {_said(text, advise=failed)}"
+    return Reading(failed, figure, threshold, text, e.ids(bad))
 
 
 def none_may_be(e: Evidence, bad: Tensor, text: str) -> Reading:
     """Fails when any sample is bad; bad [N] bool."""
     count, n = int(bad.sum()), len(bad)
-    return Reading(count > 0, count / max(n, 1), 0.0, f"{count} of {n} {text}", e.ids(bad))
+    text = f"{count} of {n} {_said(text, advise=count > 0)}"
+    return Reading(count > 0, count / max(n, 1), 0.0, text, e.ids(bad))
+
+
+def _said(text: str, *, advise: bool) -> str:
+    """A text `what: what to do about it`, whose advice is for failures only."""
+    return text if advise else text.partition(": ")[0]
 
 
 def _nobody(n: int, name: str) -> None:

@@ -161,9 +161,10 @@ def validate(cls: type[T], options: Mapping[str, Any], what: str) -> T:
     names = option_names(cls)
     for key in options:
         if key not in names and key.rpartition(":")[2] in names:
+            name, text = what.rpartition(" ")[2], key[:100]
             raise UserError(
-                f"{what}: options follow a comma: write {key[:100].replace(':', ',')}=... "
-                f"instead of {key[:100]}=..."
+                f"{what}: options follow a comma: write {name}:{text.replace(':', ',')}=... "
+                f"instead of {name}:{text}=..."
             )
         if key not in names:
             raise UserError(

@@ -62,7 +62,10 @@ def _own(text: str) -> str:
         return ""
     if Path(text).suffix == ".py":
         return f"; a function or class of {text} is {Path(text).stem}:NAME"
-    return "; a file of weights needs a function of yours that loads it, module:function"
+    return (
+        "; a file of weights needs a function of yours that loads it, module:function (robbench "
+        "explain extending shows one)"
+    )
 
 
 def find_subject(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from robbench.checks import budget, gradients, outputs, run_rows, stronger_attacks, trajectory
-from robbench.checks.base import Check, Reading, counted, run_checks
+from robbench.checks.base import Check, Reading, counted, none_may_be, run_checks
 from robbench.checks.evidence import Skip
 from robbench.core.errors import UserError
 
@@ -87,6 +87,15 @@ def test_verdicts(linear, evidence: Callable) -> None:
             run_checks([ask(error)], e)
 
 
+def test_advice_is_for_failures(linear, evidence: Callable) -> None:
+    """What to do about it is not said of a check that passes."""
+    e, advised = evidence(linear()), "fell: add steps"
+    assert counted(e, first(40), first(60), 0.1, advised).text == "40 of 60 fell: add steps"
+    assert counted(e, first(0), first(60), 0.1, advised).text == "0 of 60 fell"
+    assert none_may_be(e, first(1), advised).text == "1 of 60 fell: add steps"
+    assert none_may_be(e, first(0), advised).text == "0 of 60 fell"
+
+
 def test_few_samples_are_called_so_and_one_class_is_no_test(
     linear, evidence: Callable, split
 ) -> None:
@@ -95,6 +104,9 @@ def test_few_samples_are_called_so_and_one_class_is_no_test(
         counted(evidence(linear()), first(2), first(9), 0.1, "fell").text
         == "2 of only 9, too few samples to tell: fell"
     )
+    advised = "fell: add steps"
+    e = evidence(linear())
+    assert counted(e, first(2), first(9), 0.1, advised).text.endswith(" to tell: fell")
     alike = split.take((split.labels == 0).nonzero()[:, 0])
     with pytest.raises(Skip, match="100% of the samples are of one class"):
         budget.huge_eps(evidence(linear(), alike))

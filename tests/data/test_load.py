@@ -31,7 +31,7 @@ from robbench.data.load import default_threat, load
         ("digits:size=3", "unknown option 'size'"),
         (
             "folder:some/dir:size=32",
-            "options follow a comma: write some/dir,size=... instead of some/dir:size=...",
+            "write folder:some/dir,size=... instead of folder:some/dir:size=...",
         ),
         ("folder:" + "a" * 5000, "cannot be a folder's name"),
         ("folder:~nobody-of-this-name/x", "cannot be a folder's name"),
