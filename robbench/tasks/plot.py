@@ -105,7 +105,7 @@ def _of_runs(
         for line in plotted.lines
         if not len(line.x)
     ]
-    return dataclasses.replace(plotted, warnings=warnings)
+    return dataclasses.replace(plotted, warnings=[*warnings, *plotted.warnings])
 
 
 def _measures(runs: Sequence[Run], paths: Sequence[Location]) -> Measures:

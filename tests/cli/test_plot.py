@@ -88,3 +88,13 @@ def test_one_file_is_not_both(cli, stored, tmp_path):
         "error: a.pdf cannot hold two results: name two files\n",
     )
     assert not (tmp_path / "a.pdf").exists()
+
+
+def test_the_cost_of_a_curve_warns(cli, stored, tmp_path):
+    """Beside what speaks against the run itself."""
+    stored("aaaa11111111", config='{"threat": ["linf:0.05,0.15"]}')
+    done = cli("plot cost -o cost.png --json --out", tmp_path, cwd=tmp_path)
+    assert done.code == 0, done.err
+    (text,) = done.json["warnings"]
+    assert "smaller budgets of its run (0.05)" in text
+    assert f"warning: {text}" in done.err

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from robbench.analysis.budgets import smaller_budgets
 from robbench.analysis.plots.lines import Line, Plotted, thinned, training_of
 from robbench.analysis.plots.scope import about, one_scope
 from robbench.analysis.series import Series, numbers
@@ -19,7 +20,7 @@ def robustness_by_cost(runs: Sequence[Run], *, over_seeds: bool = False) -> Plot
     """The share of samples in [0,1] that no attack has broken with so many queries each.
 
     Queries are forwards and backwards of a sample until it was decided; the last value is robust
-    accuracy. Raises UserError for several threat models, and for runs without a budget.
+    accuracy. A warning says where they include those at smaller budgets. Raises UserError for several threat models, and for runs without a budget.
     """
     series = one_scope(runs, one_threat=True)
     if math.isinf(runs[0].info["eps"]):
@@ -34,6 +35,13 @@ def robustness_by_cost(runs: Sequence[Run], *, over_seeds: bool = False) -> Plot
         "robust_accuracy",
         about(f"Robust accuracy left against queries, {runs[0].info['threat']}", runs),
         band="95 % Wilson intervals",
+        warnings=[
+            f"{run.info['model']}, {run.info['threat']}: queries include those at the smaller "
+            f"budgets of its run ({', '.join(smaller)}), which come first: attack "
+            f"{run.info['threat']} alone for its own"
+            for run in runs
+            if (smaller := smaller_budgets(run.info))
+        ],
     )
 
 

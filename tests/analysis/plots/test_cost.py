@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 
 import pytest
@@ -34,3 +35,13 @@ def test_without_a_budget_there_is_nothing_to_draw(add_run, handmade_rows):
     run = add_run("a" * 12, handmade_rows(eps=math.inf), eps=math.inf, threat="linf:inf")[1]
     with pytest.raises(UserError, match="linf:inf has no budget"):
         robustness_by_cost([run])
+
+
+def test_queries_at_smaller_budgets_are_told(add_run, handmade_rows):
+    """A run of a security curve says that its samples paid for smaller budgets first."""
+    curve = json.dumps({"threat": ["linf:0.05,0.1"]})
+    larger = add_run("a" * 12, handmade_rows(), config=curve)[1]
+    (text,) = robustness_by_cost([larger]).warnings
+    assert "ce, linf:0.1: queries include those at the smaller budgets of its run (0.05)" in text
+    alone = add_run("b" * 12, handmade_rows(), config=json.dumps({"threat": ["linf:0.1"]}))[1]
+    assert not robustness_by_cost([alone]).warnings
