@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from robbench.analysis.budgets import smaller_budgets
 from robbench.analysis.forecast import LOOKS, Forecast, Part, by_attack
 from robbench.attacks.base import Attack, AttackEntry
 from robbench.core.device import deterministic
@@ -21,14 +22,17 @@ from robbench.store.locations import Location
 from robbench.store.run import read_run
 from robbench.store.store import Store
 from robbench.tasks.attack.earlier import of_split
-from robbench.tasks.attack.identity import full_specs
+from robbench.tasks.attack.identity import attack_codes, full_specs
 from robbench.tasks.attack.plan import AttackPlan
 from robbench.tasks.forecast import device_text
 
 NEWEST = 200  # runs files that are looked at for similar ones
 LEARNED = 8  # similar runs that are read
 _COST = ("n_forward", "n_backward", "broken_by")
-_LIKE = ("run_id", "data", "threat", "attack_params", "max_queries", "max_time_s", "status")
+_LIKE = (
+    *("run_id", "data", "threat", "norm", "eps", "attack_params", "max_queries", "max_time_s"),
+    *("status", "config", "provenance"),
+)
 
 
 def forecast_attack(plan: AttackPlan, store: Store | None, *, force: bool = False) -> Forecast:
@@ -127,9 +131,10 @@ def _pace(plan: AttackPlan) -> Pace:
 
 
 def _similar(plan: AttackPlan, store: Store) -> list[tuple[str, list[dict[str, object]]]]:
-    """Finished runs of the same attacks on the same data under the same threat model.
+    """Finished runs of the same attacks on the same data under the same threat model alone.
 
-    Their ids and costs, newest first. Files that cannot be read are left out.
+    The code of the attacks is the same too: the same version, or private code of equal text. Their ids
+    and costs, newest first. Files that cannot be read are left out.
     """
     files = parquet_files(store.run_path("none").parent)
     newest = sorted(files, key=lambda path: -Path(str(path)).stat().st_mtime)[:NEWEST]
@@ -141,9 +146,11 @@ def _similar(plan: AttackPlan, store: Store) -> list[tuple[str, list[dict[str, o
         "max_time_s": None,
         "status": "done",
     }
+    codes = attack_codes(plan.entries)
     found: list[tuple[str, list[dict[str, object]]]] = []
     for path, row in zip(newest, in_threads(_row, newest), strict=True):
-        if row and all(row[name] == value for name, value in wanted.items()):
+        alike = row and all(row[name] == value for name, value in wanted.items())
+        if alike and _codes(row) == codes and not smaller_budgets(row):
             if len(found) == LEARNED:
                 break
             try:
@@ -151,6 +158,10 @@ def _similar(plan: AttackPlan, store: Store) -> list[tuple[str, list[dict[str, o
             except UserError:
                 continue
     return found
+
+
+def _codes(row: dict[str, Any]) -> Any:
+    return json.loads(row["provenance"]).get("attack_code")
 
 
 def _row(path: Location) -> dict[str, Any]:

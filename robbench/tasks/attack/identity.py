@@ -32,7 +32,6 @@ def run_hashes(
     `replay`: ids of the runs whose points are tried first. `sources`: the hashes of models to
     transfer from, by name.
     """
-    codes = [ATTACKS.code(spec) for entry in entries for spec in _with_inner(entry)]
     identity = {
         "model": [
             subject.label,
@@ -45,7 +44,7 @@ def run_hashes(
         "attack": full_specs(entries),
         "seed": config.seed,
         "schema": SCHEMA_VERSION,
-        "code": [*subject.codes, *codes],
+        "code": [*subject.codes, *attack_codes(entries)],
         # Another package's attack may judge a sample by its batch.
         "width": width if has_backend(entries) else None,
         "search": [config.precision, config.compile, str(config.limits)],
@@ -65,6 +64,11 @@ def code_modules(subject: Subject, entries: Sequence[AttackEntry]) -> list[str]:
     """The modules that the code behind a run begins with: of its model, data and attacks."""
     specs = [spec for entry in entries for spec in _with_inner(entry)]
     return [*subject.modules, *(ATTACKS.parse(spec)[0].__module__ for spec in specs)]
+
+
+def attack_codes(entries: Sequence[AttackEntry]) -> list[str]:
+    """The package and version, or the hash of private code, of each attack and what it wraps."""
+    return [ATTACKS.code(spec) for entry in entries for spec in _with_inner(entry)]
 
 
 def full_specs(entries: Sequence[AttackEntry]) -> list[str]:

@@ -18,7 +18,7 @@ from robbench.data.subset import limit_subset
 from robbench.engine.records import CLEAN, REPLAY, Verdict
 from robbench.store.provenance import provenance
 from robbench.store.schema import SCHEMA_VERSION
-from robbench.tasks.attack.identity import full_specs, has_backend
+from robbench.tasks.attack.identity import attack_codes, full_specs, has_backend
 from robbench.tasks.attack.plan import AttackPlan
 from robbench.threat.model import ThreatModel
 
@@ -124,7 +124,12 @@ def run_row(
         "row_step": equality.step,
         "config": json.dumps(settings),
         "provenance": json.dumps(
-            {**facts, "resumed_samples": resumed, "inspection_queries": inspection}
+            {
+                **facts,
+                "resumed_samples": resumed,
+                "inspection_queries": inspection,
+                "attack_code": attack_codes(plan.entries),
+            }
         ),
         "precision": config.precision,
         "max_time_s": config.max_time,

@@ -87,6 +87,26 @@ def test_runs_of_other_models_tell_what_is_usual(tmp_path):
     assert found.queries == pytest.approx((sum(means) / 2, min(means), max(means)))
 
 
+def test_runs_of_other_code_or_a_curve_tell_nothing(tmp_path, private):
+    """An own attack that has changed is another; a larger budget's run paid for the smaller."""
+    code = "from robbench.attacks.pgd import PGD\n\n\nclass Mine(PGD):\n    pass\n"
+    file = private("mine_forecast", code) / "mine_forecast.py"
+    store, spec = Store(tmp_path / "S"), ["mine_forecast:Mine:steps=3"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(file.parent))
+        (made,) = attack([plan(store.root, "mlp:width=4", attack=spec)], store)
+        assert forecast_attack(plan(store.root, attack=spec), store).runs == (
+            made.run.info["run_id"],
+        )
+        file.write_text(code + "\n\n# another version\n")
+        assert forecast_attack(plan(store.root, attack=spec), store).runs == ()
+    curve = plan(store.root, "mlp:width=4", attack=["fgsm"], threat=["linf:0.1,0.2"])
+    small, _ = attack([curve], store)
+    for eps, runs in ((0.1, (small.run.info["run_id"],)), (0.2, ())):
+        chosen = plan(store.root, attack=["fgsm"], threat=[f"linf:{eps}"])
+        assert forecast_attack(chosen, store).runs == runs
+
+
 def test_what_is_decided_is_not_counted_again(tmp_path):
     store = Store(tmp_path)
     chosen = plan(tmp_path, attack=["fgsm"])
