@@ -20,7 +20,8 @@ def robustness_by_cost(runs: Sequence[Run], *, over_seeds: bool = False) -> Plot
     """The share of samples in [0,1] that no attack has broken with so many queries each.
 
     Queries are forwards and backwards of a sample until it was decided; the last value is robust
-    accuracy. A warning says where they include those at smaller budgets. Raises UserError for several threat models, and for runs without a budget.
+    accuracy. A warning says where they include those at smaller budgets. Raises UserError for
+    several threat models, and for runs without a budget.
     """
     series = one_scope(runs, one_threat=True)
     if math.isinf(runs[0].info["eps"]):
