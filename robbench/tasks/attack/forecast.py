@@ -133,7 +133,7 @@ def _pace(plan: AttackPlan) -> Pace:
 def _similar(plan: AttackPlan, store: Store) -> list[tuple[str, list[dict[str, object]]]]:
     """Finished runs of the same attacks on the same data under the same threat model alone.
 
-    The code of the attacks is the same too: the same version, or private code of equal text. Their ids
+    The code of the attacks is the same too: one version, or private code of equal text. Their ids
     and costs, newest first. Files that cannot be read are left out.
     """
     files = parquet_files(store.run_path("none").parent)
