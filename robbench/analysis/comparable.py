@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from robbench.core.limits import Limits
 
@@ -28,22 +28,32 @@ COLUMNS = (
 _SAME_EPS = 1e-6  # relative: 8/255 and 0.0313725 mean the same
 
 
-def differences(run: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+class Difference(NamedTuple):
+    """Why two runs must not be compared: about what, and the values of both, as words.
+
+    about: schema, data, split, subset, samples (the same names, other content), threat, attack or
+    limits.
+    """
+
+    about: str
+    mine: str
+    theirs: str
+    remark: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.about}: {self.remark}{self.mine} and {self.theirs}"
+
+
+def differences(run: Mapping[str, Any], other: Mapping[str, Any]) -> list[Difference]:
     """What differs between two rows of the runs table so that the runs must not be compared.
 
-    Empty when nothing does.
-
-    Each is a phrase that begins with what it is about, in this order: `schema: `, `data: `, `split:
-    `, `subset: `, `samples: ` (the same names, other content), `threat: `, `attack: `, `limits: `,
-    then `this and that`, first that of `run`. Runs with one fingerprint of the samples are on the
-    same data, whatever its name; the order of a cascade does not count. Seeds, precision, batch
-    size and points replayed are no hindrance. Needs the COLUMNS of both.
+    In the order of `Difference.about`, empty when nothing does. Runs with one fingerprint of the
+    samples are on the same data, whatever its name; the order of a cascade does not count. Seeds,
+    precision, batch size and points replayed are no hindrance. Needs the COLUMNS of both.
     """
-    found = (
-        []
-        if run["schema_version"] == other["schema_version"]
-        else [_both("schema", run, other, "schema_version")]
-    )
+    found = []
+    if run["schema_version"] != other["schema_version"]:
+        found.append(_both("schema", run, other, "schema_version"))
     found += _data(run, other)
     if not same_threat(run, other):
         found.append(_both("threat", run, other, "threat"))
@@ -51,22 +61,20 @@ def differences(run: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
         found.append(_attack(run, other))
     mine, theirs = (Limits(each["max_time_s"], each["max_queries"]) for each in (run, other))
     if mine != theirs:
-        found.append(f"limits: {mine} and {theirs}")
+        found.append(Difference("limits", str(mine), str(theirs)))
     return found
 
 
-def _data(run: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+def _data(run: Mapping[str, Any], other: Mapping[str, Any]) -> list[Difference]:
     if run["data_hash"] == other["data_hash"]:
         return []
     named = [
         _both(name, run, other, name) for name in ("data", "split") if run[name] != other[name]
     ]
     if run["subset"] != other["subset"]:
-        named.append(f"subset: {_text(run['subset'], 'all')} and {_text(other['subset'], 'all')}")
-    return named or [
-        f"samples: {run['data']} has changed in between, fingerprint {run['data_hash']} and "
-        f"{other['data_hash']}"
-    ]
+        named.append(Difference("subset", *(each["subset"] or "all" for each in (run, other))))
+    changed = f"{run['data']} has changed in between, fingerprint "
+    return named or [Difference("samples", run["data_hash"], other["data_hash"], changed)]
 
 
 def same_threat(run: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -92,7 +100,7 @@ def _attacks(run: Mapping[str, Any]) -> list[str]:
     )
 
 
-def _attack(run: Mapping[str, Any], other: Mapping[str, Any]) -> str:
+def _attack(run: Mapping[str, Any], other: Mapping[str, Any]) -> Difference:
     """The attacks as they were asked for.
 
     In full, and only those that differ, where they were asked for alike.
@@ -103,12 +111,8 @@ def _attack(run: Mapping[str, Any], other: Mapping[str, Any]) -> str:
     here, there = (
         [spec for spec in a if spec not in b] for a, b in ((mine, theirs), (theirs, mine))
     )
-    return f"attack: {' + '.join(here) or 'nothing more'} and {' + '.join(there) or 'nothing more'}"
+    return Difference("attack", *(" + ".join(specs) or "nothing more" for specs in (here, there)))
 
 
-def _both(about: str, run: Mapping[str, Any], other: Mapping[str, Any], name: str) -> str:
-    return f"{about}: {run[name]} and {other[name]}"
-
-
-def _text(value: str | None, missing: str) -> str:
-    return missing if value is None else value
+def _both(about: str, run: Mapping[str, Any], other: Mapping[str, Any], name: str) -> Difference:
+    return Difference(about, str(run[name]), str(other[name]))

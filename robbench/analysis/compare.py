@@ -11,7 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from robbench.analysis.claims import with_contradictions
-from robbench.analysis.comparable import differences
+from robbench.analysis.comparable import Difference, differences
 from robbench.analysis.join import common
 from robbench.analysis.summary import COLUMNS as SUMMARY_COLUMNS
 from robbench.analysis.summary import MARGINS, column, summarise
@@ -60,6 +60,7 @@ _MEASURED = (
 )
 AUDIT = ("fail", "not checked", "pass")
 """What `robbench check` has found of a run, the worst first."""
+NOTHING_IN_COMMON = "nothing to pair: no sample in common"
 WITHOUT_BUDGET = "without a budget there is no robust accuracy to pair"
 _OVER_SEEDS = dict.fromkeys(("n_seeds", "clean_accuracy_sd", "robust_accuracy_sd"))
 """What only a row over training seeds has, see `seeds.py`."""
@@ -170,16 +171,12 @@ def on_common_samples(run: Run, other: Run) -> tuple[Run, Run]:
     )
 
 
-def _differ(info: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, str]:
-    """What differs by its name, as `comparable.differences` says it.
+def _differ(info: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Difference]:
+    """What differs, by what it is about.
 
     What was read is of this schema, whatever it was.
     """
-    return {
-        name: phrase
-        for phrase in differences(info, other)
-        if (name := phrase.partition(": ")[0]) != "schema"
-    }
+    return {found.about: found for found in differences(info, other) if found.about != "schema"}
 
 
 def _pairs(info: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -240,7 +237,7 @@ def _pair(
     if n == 0:
         return {
             **_UNPAIRED,
-            "note": f"nothing to pair: no sample in common with {baseline.info['run_id']}",
+            "note": f"{NOTHING_IN_COMMON} with {baseline.info['run_id']}",
         }
     won, lost = int((robust & ~reference).sum()), int((reference & ~robust).sum())
     remarks = []
@@ -251,10 +248,11 @@ def _pair(
         remarks.append(f"the baseline was attacked by {baseline.info['attack']}")
     elif "attack" in differ:
         remarks.append(
-            f"it and the baseline were attacked otherwise: {differ['attack'].partition(': ')[2]}"
+            f"it and the baseline were attacked otherwise: {differ['attack'].mine} and "
+            f"{differ['attack'].theirs}"
         )
     if "limits" in differ:
-        remarks.append(f"the limits of the baseline were {differ['limits'].rpartition(' and ')[2]}")
+        remarks.append(f"the limits of the baseline were {differ['limits'].theirs}")
     return {
         "baseline": baseline.info["run_id"],
         "n_common": n,

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from robbench.analysis.answer import Answer, Checks, answers, audited
-from robbench.analysis.comparable import differences, same_threat
-from robbench.analysis.compare import COLUMNS, compare, on_common_samples
+from robbench.analysis.comparable import Difference, differences, same_threat
+from robbench.analysis.compare import COLUMNS, NOTHING_IN_COMMON, compare, on_common_samples
 from robbench.analysis.seeds import over_training_seeds
 from robbench.analysis.tolerances import Tolerance
 from robbench.core.errors import UserError, nearest
@@ -117,11 +117,7 @@ def compare_read(
     for row, differing in zip(rows, marks, strict=True):
         audit = None if checks is None else _audit(checks.get(row["run_id"], ()))
         row |= {"differs": differing, "audit": audit}
-    apart = [
-        row
-        for row in rows
-        if (row["note"] or "").startswith("nothing to pair: no sample in common")
-    ]
+    apart = [row for row in rows if (row["note"] or "").startswith(NOTHING_IN_COMMON)]
     if apart and "samples" not in allow:
         which = f"{apart[0]['model']} ({apart[0]['run_id']}): {apart[0]['note']}"
         raise UserError(
@@ -185,37 +181,37 @@ def _refuse_mixtures(runs: Sequence[Run], allow: Sequence[str]) -> list[list[str
     Raises UserError unless all of that is allowed.
     """
     marks = []
-    refused: dict[str, list[tuple[Run, Run]]] = {}
+    refused: dict[Difference, list[tuple[Run, Run]]] = {}
     heads: list[Run] = []
     for run in runs:
         head = next((one for one in heads if same_threat(one.info, run.info)), run)
         heads += [run] if head is run else []
         found = [
-            (kind, text, other)
+            (difference, other)
             for other, kinds in ((runs[0], _OF_ALL), (head, _OF_A_TABLE))
-            for text in differences(run.info, other.info)
-            if (kind := text.partition(": ")[0]) in kinds
+            for difference in differences(run.info, other.info)
+            if difference.about in kinds
         ]
-        marks.append([kind for kind, _, _ in found])
-        for kind, text, other in found:
-            if kind not in allow:
-                refused.setdefault(text, []).append((run, other))
+        marks.append([difference.about for difference, _ in found])
+        for difference, other in found:
+            if difference.about not in allow:
+                refused.setdefault(difference, []).append((run, other))
     if refused:
         raise UserError(_mixture(refused, runs))
     return marks
 
 
-def _mixture(found: dict[str, list[tuple[Run, Run]]], runs: Sequence[Run]) -> str:
+def _mixture(found: Mapping[Difference, list[tuple[Run, Run]]], runs: Sequence[Run]) -> str:
     said = []
-    for text, those in list(found.items())[:3]:
+    for difference, those in list(found.items())[:3]:
         some = ", ".join(f"{run.info['model']} {run.info['run_id'][:4]}" for run, _ in those[:3])
         first = those[0][1].info
         said.append(
-            f"{text} ({some}{', ...' if len(those) > 3 else ''} against {first['model']} "
+            f"{difference} ({some}{', ...' if len(those) > 3 else ''} against {first['model']} "
             f"{first['run_id'][:4]})"
         )
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
-    kinds = list(dict.fromkeys(text.partition(": ")[0] for text in found))
+    kinds = list(dict.fromkeys(difference.about for difference in found))
     columns = [name for kind in kinds for name in _COLUMNS.get(kind, (kind,))]
     choose = shlex.join(
         word for condition in _shared(runs, columns) for word in ("--where", condition)

@@ -99,9 +99,8 @@ def require_comparable(baseline: dict[str, Any], candidate: dict[str, Any]) -> N
     if found := differences(baseline, candidate):
         raise UserError(
             f"run {candidate['run_id']} ({candidate['model']}) cannot be compared with the "
-            f"baseline {baseline['run_id']} "
-            f"({baseline['model']}): {'; '.join(found)}. Attack both alike, or name another "
-            "baseline"
+            f"baseline {baseline['run_id']} ({baseline['model']}): "
+            f"{'; '.join(map(str, found))}. Attack both alike, or name another baseline"
         )
 
 

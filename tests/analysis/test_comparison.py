@@ -325,7 +325,7 @@ class TestForms:
             )
             assert value in text, name
 
-    def test_precision_seed_and_audit_are_columns_where_rows_differ(
+    def test_a_setting_is_a_column_where_rows_differ(
         self, cli: Cli, three: Path, stored: Stored, make_samples: Callable[..., Any]
     ) -> None:
         """What has a column is not said again behind the name."""
