@@ -39,7 +39,7 @@ def contradictions(run: Run) -> list[str]:
         if not _same(run.info[name], counted[name])
     ]
     if not wrong:
-        numbers = counted | _distance(run)
+        numbers = counted | distance(run)
         wrong = [
             f"{name} {_number(run.info[name])} (its samples: {_number(number)})"
             for name, number in numbers.items()
@@ -71,8 +71,11 @@ def _impossible(run: Run) -> list[str]:
     ]
 
 
-def _distance(run: Run) -> dict[str, float]:
-    """The median size of the smallest perturbation found, inf where none was."""
+def distance(run: Run) -> dict[str, float]:
+    """`distance_p50` of a run without a budget, from its samples: inf where none was found.
+
+    Nothing where the samples lack the column, or there is a budget.
+    """
     name = f"dist_{run.info['norm']}"
     if math.isfinite(run.info["eps"]) or name not in run.samples.column_names:
         return {}

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from robbench.analysis.claims import with_contradictions
+from robbench.analysis.claims import distance, with_contradictions
 from robbench.analysis.commands import recorded_command
 from robbench.analysis.summary import COLUMNS, column, summarise
 from robbench.core.errors import UserError
@@ -57,7 +57,7 @@ def show_run(name: str, out: Path) -> dict[str, Any]:
     argv = row["provenance"].get("argv") or []
     return {
         "run": row,
-        "summary": summarise(samples, budget=not endless),
+        "summary": summarise(samples, budget=not endless) | distance(run),
         "fell_to": _fell_to(samples),
         "classes": _classes(samples, endless),
         "class_names": row["classes"] or _class_names(path, attacked_model(row)),

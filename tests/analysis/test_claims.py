@@ -60,6 +60,22 @@ def test_a_forged_distance_is_named(stored: Stored, make_samples: Callable[..., 
     assert "distance_p50 0.5 (its samples: 0.04)" in text
 
 
+def test_the_distance_that_is_shown_is_the_samples(
+    cli: Cli, stored: Stored, make_samples: Callable[..., Any], tmp_path: Path
+) -> None:
+    """Whatever the row says."""
+    rows = make_samples(9, 0)
+    for n, row in enumerate(rows):
+        row |= {"adversarial": n < 6, "robust": n >= 6, "clean_correct": True}
+        row |= {"dist_linf": 0.01 * n if n < 6 else None}
+    stored("aaaa", rows, eps=float("inf"), threat="linf:inf", distance_p50=0.5)
+    done = cli("show aaaa --out", tmp_path)
+    assert "median distance linf 0.04" in done.out
+    assert cli("show aaaa --json --out", tmp_path).json["summary"]["distance_p50"] == (
+        pytest.approx(0.04)
+    )
+
+
 def test_many_lies_are_counted(stored: Stored) -> None:
     run = stored("aaaa")
     lies = dict.fromkeys(("n_forward", "n_backward", "n_clean_correct", "n_adversarial"), 0)

@@ -113,7 +113,7 @@ def _robust(run: Mapping[str, Any], summary: Mapping[str, Any]) -> str:
         )
     return (
         f"{texts.NOTHING} (no budget); median distance {run['norm']} "
-        f"{texts.number(run['distance_p50'])}"
+        f"{texts.number(summary['distance_p50'])}"
     )
 
 

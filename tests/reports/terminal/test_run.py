@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import pytest
 
 from robbench.analysis.show import list_runs, show_run
 from robbench.reports.terminal.run import run_card, run_list
-from robbench.store.run import Run
+from robbench.store.run import Run, read_run
 from robbench.store.store import Store
 
 AddRun = Callable[..., tuple[Path, Run]]
@@ -99,11 +100,13 @@ def test_flags_and_failed_checks_are_said(
 
 
 def test_without_a_budget_there_is_a_distance_and_no_robust_accuracy(
-    card: Callable[..., list[str]],
+    card: Callable[..., list[str]], tmp_path: Path
 ) -> None:
-    """A dash for the accuracy; no class has one either."""
-    lines = card(eps=float("inf"), threat="linf:inf", distance_p50=0.125)
-    assert below(lines, "robust accuracy") == "- (no budget); median distance linf 0.12"
+    """A dash for the accuracy; the distance is the samples'; no class has one either."""
+    lines = card(eps=float("inf"), threat="linf:inf", distance_p50=9.0)
+    rows = read_run(Store(tmp_path / "S").run_path("aaaa11111111")).samples.to_pylist()
+    half = median(row["dist_linf"] if row["adversarial"] else float("inf") for row in rows)
+    assert below(lines, "robust accuracy") == f"- (no budget); median distance linf {half:.2g}"
     assert not [line for line in lines if line.startswith("weakest")]
 
 
