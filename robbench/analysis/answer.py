@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from robbench.analysis.audit import audited, speaks_against
 from robbench.analysis.compare import compare
 from robbench.analysis.seeds import over_training_seeds
 from robbench.store.run import Run
@@ -154,11 +155,6 @@ def _answer(
     )
 
 
-def audited(checks: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether `robbench check` was run: the checks that every attack makes are no audit."""
-    return any(not check["automatic"] for check in checks)
-
-
 def _checks(row: Mapping[str, Any], checks: Checks) -> list[Mapping[str, Any]]:
     return [check for run in row["run_id"].split("+") for check in checks.get(run, ())]
 
@@ -172,5 +168,5 @@ def _doubts(row: Mapping[str, Any], checks: Sequence[Mapping[str, Any]]) -> Iter
         severity = "error" if flag["name"] == "edited" else "warning"
         yield Doubt(severity, row, flag["name"], flag["text"])
     for check in checks:
-        if check["verdict"] == "fail" and check["severity"] != "info":
+        if speaks_against(check):
             yield Doubt(check["severity"], row, f"check {check['check']}", check["text"])

@@ -58,8 +58,6 @@ _MEASURED = (
     "n_unfinished",
     "robust_accuracy_floor",
 )
-AUDIT = ("fail", "not checked", "pass")
-"""What `robbench check` has found of a run, the worst first."""
 NOTHING_IN_COMMON = "nothing to pair: no sample in common"
 WITHOUT_BUDGET = "without a budget there is no robust accuracy to pair"
 _OVER_SEEDS = dict.fromkeys(("n_seeds", "clean_accuracy_sd", "robust_accuracy_sd"))

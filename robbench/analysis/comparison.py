@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from robbench.analysis.answer import Answer, Checks, answers, audited
+from robbench.analysis.answer import Answer, Checks, answers
+from robbench.analysis.audit import audit
 from robbench.analysis.comparable import Difference, differences, same_threat
 from robbench.analysis.compare import COLUMNS, NOTHING_IN_COMMON, compare, on_common_samples
 from robbench.analysis.seeds import over_training_seeds
@@ -92,13 +93,6 @@ def _checks(path: Location) -> list[dict[str, Any]]:
     return list(read_sibling(sibling_table(path, "checks"), "checks", _CHECKED))
 
 
-def _audit(found: Sequence[Mapping[str, Any]]) -> str:
-    """What the checks of a run say: one of AUDIT; automatic ones are none, unless one failed."""
-    if any(row["verdict"] == "fail" and row["severity"] != "info" for row in found):
-        return "fail"
-    return "pass" if audited(found) else "not checked"
-
-
 def compare_read(
     runs: Sequence[Run],
     *,
@@ -115,8 +109,8 @@ def compare_read(
     marks = _refuse_mixtures(runs, allow)
     rows = compare(runs)
     for row, differing in zip(rows, marks, strict=True):
-        audit = None if checks is None else _audit(checks.get(row["run_id"], ()))
-        row |= {"differs": differing, "audit": audit}
+        row["differs"] = differing
+        row["audit"] = None if checks is None else audit(checks.get(row["run_id"], ()))
     apart = [row for row in rows if (row["note"] or "").startswith(NOTHING_IN_COMMON)]
     if apart and "samples" not in allow:
         which = f"{apart[0]['model']} ({apart[0]['run_id']}): {apart[0]['note']}"

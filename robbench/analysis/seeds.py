@@ -9,7 +9,8 @@ from collections.abc import Mapping, Sequence
 from statistics import stdev
 from typing import Any
 
-from robbench.analysis.compare import AUDIT, WITHOUT_BUDGET
+from robbench.analysis.audit import worst
+from robbench.analysis.compare import WITHOUT_BUDGET
 from robbench.analysis.summary import MARGINS
 from robbench.core.errors import UserError
 from robbench.core.spec import canonical_json
@@ -146,16 +147,11 @@ def _row(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, A
         "flags": list(flags.values()),
         "settings": "; ".join(sorted({each["settings"] for each in rows if each["settings"]}))
         or None,
-        "audit": _audit([each["audit"] for each in rows]),
+        "audit": worst([each["audit"] for each in rows]),
         "differs": sorted({name for each in rows for name in each["differs"]}),
         "best": False,
         "note": None,
     }
-
-
-def _audit(said: Sequence[str | None]) -> str | None:
-    """The worst: a failed audit, then a missing one."""
-    return next((word for word in AUDIT if word in said), None)
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

@@ -13,6 +13,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from robbench.analysis.audit import speaks_against
+
 NOTHING = "-"
 
 FOOTNOTE = (
@@ -123,9 +125,7 @@ def warnings(row: Mapping[str, Any], checks: Sequence[Mapping[str, Any]] = ()) -
     failed = [
         f"check {check['check']}: {check['text']}"
         for check in checks
-        if check["verdict"] == "fail"
-        and check["severity"] != "info"
-        and check["check"] not in covered
+        if speaks_against(check) and check["check"] not in covered
     ]
     return [*counted(row).values(), *said, *failed]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robbench.analysis.answer import audited
+from robbench.analysis.audit import audited
 from robbench.analysis.series import model_names, name_of
 from robbench.reports import texts
 from robbench.reports.html.data import ReportData
