@@ -12,6 +12,8 @@ from robbench.core.trust import own_code
 from robbench.store.hints import command
 from robbench.store.run import attacked_model, tags_of
 
+_MOST_IDS = 4  # in a suggested command
+
 
 class Command(NamedTuple):
     """A command line, and the ROBBENCH_* variables it was started with."""
@@ -71,11 +73,14 @@ def attack_command(info: Mapping[str, Any]) -> Command:
 def about_runs(verb: str, infos: Sequence[Mapping[str, Any]], out: Path | None) -> str:
     """`robbench VERB` for runs that are in the output folder `out`, None where none is known.
 
-    With `--trust-code` where the model, the data or an attack of a run is private code.
+    Many runs are named by their models. With `--trust-code` where the model, the data or an attack
+    of a run is private code.
     """
+    column = "run_id" if len(infos) <= _MOST_IDS else "model"
+    names = dict.fromkeys(str(info[column]) for info in infos)
     specs = [spec for info in infos for spec in _specs(info)]
     trusted = ["--trust-code"] if own_code(specs) else []
-    return command(verb, *(info["run_id"] for info in infos), *trusted, out=out)
+    return command(verb, *names, *trusted, out=out)
 
 
 def _specs(info: Mapping[str, Any]) -> list[str]:

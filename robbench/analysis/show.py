@@ -18,6 +18,7 @@ from robbench.core.errors import UserError
 from robbench.core.model_config import Described, Listed, read_config
 from robbench.core.norms import NORMS
 from robbench.store.find import in_threads, parquet_files, run_row, runs_at, several_runs
+from robbench.store.hints import command
 from robbench.store.locations import Location, locate, model_folder, sibling_table, trained_name
 from robbench.store.run import attacked_model, read_run
 from robbench.store.store import Store
@@ -45,7 +46,8 @@ def show_run(name: str, out: Path) -> dict[str, Any]:
     paths = Store(out).find([name])
     if len(paths) > 1:
         last = run_row(paths[-1], ("run_id",))["run_id"]
-        raise UserError(f"{several_runs(name, paths)}; name one, such as robbench show {last}")
+        one = command("show", last, out=out)
+        raise UserError(f"{several_runs(name, paths)}; name one, such as {one}")
     path = paths[0]
     run = read_run(path, (*COLUMNS, *_ALSO))
     row = {

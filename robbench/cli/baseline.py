@@ -60,7 +60,8 @@ def baseline(
     if action == "set":
         if run is None:
             raise UserError(
-                "say which run: robbench baseline set RUN (robbench compare lists them)"
+                f"say which run: {store.command('baseline', 'set', 'RUN')} "
+                f"({store.command('runs')} lists them)"
             )
         set_baseline(store, run, branch)
     elif run is not None:

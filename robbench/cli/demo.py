@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from robbench.cli import options as o
 from robbench.cli.reporter import Reporter, print_result, print_rich, reported
 from robbench.reports.texts import percent
+from robbench.store.hints import command
 
 THREAT = "linf:0.15"
 MODELS = {"demo-ce": None, "demo-at": "pgd:steps=7"}  # name -> inner attack
@@ -58,19 +58,18 @@ def demo(
     found = attack(plans, store, force=force, listener=reporter)
     ids = [one.run.info["run_id"] for one in found]
     print_rich(comparison_table(compare_runs(ids, out).rows))
-    for line in what_it_means(*(one.run.info for one in found)):
+    for line in what_it_means(found[0].run.info, found[1].run.info, out):
         print_result(line)
-    where = [] if out == Path("runs") else ["--out", str(out)]
     print_result(f"results:  {store.root / 'results'} (one row per sample), {store.models}")
-    print_result(f"the page: {shlex.join(['robbench', 'report', *MODELS, *where, '--open'])}")
+    print_result(f"the page: {command('report', *MODELS, '--open', out=out)}")
 
 
-def what_it_means(plain: Mapping[str, Any], hardened: Mapping[str, Any]) -> list[str]:
+def what_it_means(plain: Mapping[str, Any], hardened: Mapping[str, Any], out: Path) -> list[str]:
     """Two lines about two runs, of the models trained without and with an inner attack."""
     before, after = (percent(info["adversarial_ratio"]) for info in (plain, hardened))
     return [
         f"Within {plain['threat']} the attack makes {plain['model']} wrong on {before} of the "
         f"digits, {hardened['model']} on {after}: that is the adversarial ratio.",
         "Robust accuracy is the rest, and at most that: a stronger attack may find more "
-        f"(robbench check {hardened['model']} looks for signs).",
+        f"({command('check', hardened['model'], out=out)} looks for signs).",
     ]

@@ -75,7 +75,7 @@ def runs(
         return
     from robbench.reports.terminal.run import run_list
 
-    print_rich(run_list(found))
+    print_rich(run_list(found, Path(folder or out)))
     for row in found["runs"]:
         reporter.detail(
             f"{row['run_id']}: {row['device']}, {row['wall_s']:.1f} s, robbench "

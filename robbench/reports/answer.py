@@ -56,7 +56,7 @@ def doubt(answer: Answer, out: Path | None = None) -> tuple[str, str]:
         verb = "is" if len(models) == 1 else "are"
         return "unchecked", (
             f"{' and '.join(models)} {verb} not checked yet for a weak attack: "
-            f"{_how_to_check(answer.unchecked, out)}"
+            f"{how_to_check(answer.unchecked, out)}"
         )
     return "none", f"Nothing speaks against the attack: {_counts(answer.n_checks)}."
 
@@ -71,7 +71,7 @@ def _counts(found: Mapping[str, int]) -> str:
     return ", ".join(parts)
 
 
-def _how_to_check(runs: Sequence[Mapping[str, Any]], out: Path | None) -> str:
+def how_to_check(runs: Sequence[Mapping[str, Any]], out: Path | None) -> str:
     """Commands, and what to call in Python for a model that no command finds."""
     named = [info for info in runs if not from_memory(info)]
     ways = [about_runs("check", [info], out) for info in named[:_COMMANDS]]

@@ -117,7 +117,9 @@ def read_baseline(store: Store, branch: str | None = None) -> dict[str, Any] | N
         checked(_Entry, entry, str(path))
     except UserError as error:
         why = f"{path} is damaged or of another robbench ({error})"
-        raise UserError(f"{why}: set it again with robbench baseline set RUN") from None
+        raise UserError(
+            f"{why}: set it again with {store.command('baseline', 'set', 'RUN')}"
+        ) from None
     return dict(entry)
 
 
@@ -135,7 +137,7 @@ def find_baseline(store: Store, name: str | None, branch: str | None = None) -> 
     else:
         path = _path(store, entry)
     if entry is not None and path.resolve() == _path(store, entry).resolve():
-        _require_unchanged(path, entry)
+        _require_unchanged(store, path, entry, branch)
     return path
 
 
@@ -153,11 +155,13 @@ def _several(name: str, found: Sequence[Path]) -> UserError:
 
 def _no_baseline(store: Store, branch: str | None) -> str:
     if branch is None:
-        return f"no baseline is set in {store.root}: robbench baseline set RUN, or --baseline RUN"
+        how = store.command("baseline", "set", "RUN")
+        return f"no baseline is set in {store.root}: {how}, or --baseline RUN"
     known = f" (there is one for {', '.join(branches(store))})" if branches(store) else ""
+    how = store.command("baseline", "set", "RUN", "--branch", branch)
     return (
-        f"no baseline is set for the branch {branch} in {store.root}{known}: robbench baseline "
-        f"set RUN --branch {branch}, or --baseline RUN"
+        f"no baseline is set for the branch {branch} in {store.root}{known}: {how}, "
+        "or --baseline RUN"
     )
 
 
@@ -178,7 +182,7 @@ def _hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _require_unchanged(path: Path, entry: dict[str, Any]) -> None:
+def _require_unchanged(store: Store, path: Path, entry: dict[str, Any], branch: str | None) -> None:
     now = _hashes(path)
     for kind, file in _files(path).items():
         if now.get(kind) != entry["sha256"].get(kind):
@@ -189,8 +193,9 @@ def _require_unchanged(path: Path, entry: dict[str, Any]) -> None:
                 if kind not in entry["sha256"]
                 else "was changed"
             )
+            words = ["baseline", "set", entry["run_id"], *(["--branch", branch] if branch else [])]
             raise UserError(
                 f"{file} {what} since run {entry['run_id']} was set as the baseline "
                 f"({entry['set_at']}): put it back, or if "
-                f"that was meant, robbench baseline set {entry['run_id']}"
+                f"that was meant, {store.command(*words)}"
             )

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 from robbench.core.documents import require_regular
 from robbench.core.errors import UserError, unknown
+from robbench.store.hints import command
 from robbench.store.locations import Location, is_address, is_there, locate, matches, sibling_table
 from robbench.store.settings import settings
 from robbench.store.tables import read_table, table_kind
@@ -86,7 +87,8 @@ class Finder:
         if is_there(Path(name)):
             return runs_at(Path(name))
         if (self._models / name).is_dir():
-            raise UserError(f"model '{name}' has no results yet: run robbench attack {name}")
+            how = command("attack", name, out=self._models.parent)
+            raise UserError(f"model '{name}' has no results yet: run {how}")
         like = [ref.run_id for ref in self._refs if ref.run_id[:3] == name[:3]]
         raise unknown("model, run or path", name, {ref.model for ref in self._refs}.union(like))
 
@@ -103,8 +105,8 @@ class Finder:
         found = [path for path in matches(pattern) if path.is_file() or _tables_in(path)]
         if not found:
             raise UserError(
-                f"no model, run or path with results fits '{pattern}'; robbench runs shows what "
-                "is there"
+                f"no model, run or path with results fits '{pattern}'; "
+                f"{command('runs', out=self._models.parent)} shows what is there"
             )
         return [path for each in found for path in runs_at(each)]
 

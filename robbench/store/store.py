@@ -26,6 +26,7 @@ from robbench.core.errors import UserError
 from robbench.core.files import check_writable
 from robbench.store.find import Finder, parquet_files, run_row
 from robbench.store.from_rows import samples_table, to_table
+from robbench.store.hints import command
 from robbench.store.locations import Location
 from robbench.store.locks import locked_runs
 from robbench.store.measured import remove_measures
@@ -194,14 +195,16 @@ class Store:
                 )
         return [place for place in found if isinstance(place, Path)]
 
+    def command(self, *words: str) -> str:
+        """`robbench WORDS` for a shell, about this folder."""
+        return command(*words, out=self.root)
+
     def _what_to_do_first(self) -> str:
         models = sorted(path.name for path in self.models.glob("*") if path.is_dir())
         if models:
-            return f"no results in {self.root}: run first robbench attack {' '.join(models)}"
-        return (
-            f"no results in {self.root}: run first robbench train --data digits --name ce, "
-            "then robbench attack ce"
-        )
+            return f"no results in {self.root}: run first {self.command('attack', *models)}"
+        train = self.command("train", "--data", "digits", "--name", "ce")
+        return f"no results in {self.root}: run first {train}, then {self.command('attack', 'ce')}"
 
     def _file(self, kind: str, run_id: str) -> Path:
         return self.root / "results" / kind / f"{run_id}.parquet"

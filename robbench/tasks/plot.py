@@ -99,7 +99,7 @@ def _of_runs(
     if kind in _OF_SAMPLES:
         plotted = _OF_SAMPLES[kind](runs, over_seeds=over_seeds)
     else:
-        plotted = spectra(runs, _measures(runs, paths), over_seeds=over_seeds)
+        plotted = spectra(runs, _measures(runs, paths), over_seeds=over_seeds, out=out)
     warnings += [
         f"{line.name}: nothing to draw of {line.panel or kind}, where no {plotted.x} is known"
         for line in plotted.lines

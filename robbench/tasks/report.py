@@ -86,7 +86,7 @@ def report(
         len(page),
         [run.info["run_id"] for _, run in runs],
         {one.id: bool(one.blocks) for one in sections},
-        {one.title: one.text for one in sections if not one.blocks},
+        {one.title: one.missing(out) for one in sections if not one.blocks},
         [as_json(one, among=said, out=out) for one in said],
     )
 

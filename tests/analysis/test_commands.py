@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from robbench.analysis.commands import (
     Command,
+    about_runs,
     attack_command,
     recorded_command,
     shared_settings,
@@ -98,3 +100,13 @@ def test_shared_settings_are_the_intersection(settings: list[dict[str, str]]) ->
     found = shared_settings([Command("robbench", each) for each in settings])
     pairs = [set(each.items()) for each in settings]
     assert set(found.items()) == (set.intersection(*pairs) if pairs else set())
+
+
+def test_a_suggested_command_is_about_these_runs() -> None:
+    """Few by their ids, many by their models; private code anywhere in one asks for trust."""
+    row = {"model": "at", "model_source": None, "model_arch": "small-cnn", "data": "digits"}
+    rows = [row | {"run_id": f"{i:04}", "attack_params": '["pgd:steps=5"]'} for i in range(5)]
+    assert about_runs("measure", rows[:2], None) == "robbench measure 0000 0001"
+    assert about_runs("measure", rows, Path("x")) == "robbench measure at --out x"
+    own = rows[0] | {"data": "mine:pictures"}
+    assert about_runs("check", [own], Path("x")) == "robbench check 0000 --trust-code --out x"

@@ -39,7 +39,7 @@ def test_the_demo_is_the_readmes(cli, tmp_path):
     for name, ratio in ratios.items():
         assert re.search(rf"{name} (wrong )?on {re.escape(ratio)}", done.out)
     last = done.out.splitlines()[-1].partition("robbench ")[2]
-    assert last == f"report demo-ce demo-at --out {tmp_path} --open"
+    assert last == f"report demo-ce demo-at --open --out {tmp_path}"
     page = tmp_path / "page.html"
-    assert cli(*last.split()[:-1], "--html", page).code == 0
+    assert cli(*last.replace(" --open", "").split(), "--html", page).code == 0
     assert page.read_text(encoding="utf-8").count("data:image/png") > 10

@@ -102,7 +102,7 @@ def test_an_empty_store_says_what_to_do(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"run first robbench train .* robbench attack"):
             Store(tmp_path / "none").find(names)
     (tmp_path / "models" / "ce").mkdir(parents=True)
-    with pytest.raises(UserError, match=r"run first robbench attack ce$"):
+    with pytest.raises(UserError, match=r"run first robbench attack ce --out \S+$"):
         Store(tmp_path).find()
     (tmp_path / "folder").mkdir()
     with pytest.raises(UserError, match="no results in"):

@@ -187,11 +187,11 @@ def test_the_command_says_why_a_section_is_empty(attacked, cli, tmp_path):
     out = shutil.copytree(attacked, tmp_path / "S")
     run = Store(out).find_local(["m"])[0].stem
     done = cli("report", run, "--out", out, "--html", tmp_path / "r.html")
-    line = f"Feature spectrum: nothing to show. Nothing was measured: robbench measure {run}"
+    command = f"robbench measure {run} --out {out}"
+    line = f"Feature spectrum: nothing to show. Nothing was measured: {command}"
     assert line in done.err.splitlines()
     assert "Smallest perturbations" not in done.err
-    command = line.partition(": robbench ")[2]
-    assert cli(command, "--train-samples", "0", "--out", out).code == 0
+    assert cli(command.removeprefix("robbench "), "--train-samples", "0").code == 0
     again = cli("report", run, "--out", out, "--html", tmp_path / "r.html")
     assert "spectrum" not in again.err
 

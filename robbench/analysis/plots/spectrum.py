@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from robbench.analysis.commands import about_runs
 from robbench.analysis.plots.lines import Line, Plotted, training_of
 from robbench.analysis.plots.scope import about
 from robbench.analysis.series import model_names, name_of
@@ -25,10 +27,16 @@ Measures = Mapping[str, Sequence[Mapping[str, Any]]]
 """Rows of the measures table by run id."""
 
 
-def spectra(runs: Sequence[Run], measures: Measures, *, over_seeds: bool = False) -> Plotted:
+def spectra(
+    runs: Sequence[Run],
+    measures: Measures,
+    *,
+    over_seeds: bool = False,
+    out: Path | None = None,
+) -> Plotted:
     """Singular values over the largest, falling, of the features of each model that was measured.
 
-    Raises UserError where none was, and for runs on several data sets.
+    out: their folder. Raises UserError where none was, and for runs on several data sets.
     """
     names, found = model_names(runs), dict[str, tuple[Run, list[float]]]()
     for run in runs:
@@ -36,8 +44,8 @@ def spectra(runs: Sequence[Run], measures: Measures, *, over_seeds: bool = False
         if values:
             found.setdefault(name_of(run, names), (run, values))
     if not found:
-        models = " ".join(dict.fromkeys(run.info["model"] for run in runs))
-        raise UserError(f"no singular values in these runs: run robbench measure {models}")
+        how = about_runs("measure", [run.info for run in runs], out)
+        raise UserError(f"no singular values in these runs: run {how}")
     return Plotted(
         "spectrum",
         [

@@ -30,9 +30,9 @@ WHAT = {
         "everything (low rank)."
     ),
     "training": (
-        "Of the models in the output folder. Losses of different names do not "
-        "compare. Robust validation accuracy "
-        "is under the attack of training, far weaker than that of the comparison."
+        "Of the models in the output folder. Losses of different names do not compare. Robust "
+        "validation accuracy is always under pgd:steps=10 within the threat model of training, "
+        "whatever the inner attack: compare it between epochs, not with the results above."
     ),
     "gallery": (
         "Of each model the samples that fell to the smallest perturbations, among those it "
@@ -67,11 +67,12 @@ MISSING = {
         "Only runs without a budget are here: robbench attack MODEL --threat linf:8/255 "
         "gives robust accuracy by class."
     ),
-    "spectrum": "Nothing was measured: robbench measure {runs}",
+    "spectrum": "Nothing was measured: {command}",
     "training": "No model of these runs was trained by robbench train in this output folder.",
     "gallery": "No run here kept its points: robbench attack MODEL --store-points",
-    "checks": "Nothing was checked: robbench check {runs}",
+    "checks": "Nothing was checked: {command}",
 }
+FOLDER = "Commands on this page look into the folder runs: for another one add --out DIR."
 ONE_BUDGET = "Only one budget was attacked: robbench attack MODEL --threat {budgets} gives a curve."
 ANY_SIZE = (
     "Attacks inside a budget take the first success anywhere in it, so these sizes gather at the "

@@ -8,7 +8,8 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 from robbench.reports import texts
@@ -141,22 +142,26 @@ class Gallery:
 class Section:
     """A part of the page.
 
-    `runs` completes the command that gives what is missing (`captions.py`); `also` is said after
-    what the section shows.
+    `command` gives what is missing (`captions.py`), for the output folder it is called with, if
+    that is known; `also` is said after what the section shows.
     """
 
     id: str
     title: str
     blocks: Sequence[Any]
-    runs: str = ""
+    command: Callable[[Path | None], str] | None = None
     also: str = ""
 
     @property
     def text(self) -> str:
         """What it shows, or without blocks how to get them."""
         if not self.blocks:
-            return MISSING[self.id].format(runs=self.runs)
+            return self.missing(None)
         return " ".join(filter(None, [WHAT[self.id], self.also]))
+
+    def missing(self, out: Path | None) -> str:
+        """How to get what it shows, from the runs in the folder `out` if it is known."""
+        return MISSING[self.id].format(command=self.command(out) if self.command else "")
 
 
 def number(value: float | None) -> Cell:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 import robbench
 from robbench.analysis.answer import Answer
 from robbench.reports.answer import doubt, sentence
+from robbench.reports.html.captions import FOLDER
 from robbench.reports.html.data import ReportData
 from robbench.reports.html.figures.style import CONFIG
 from robbench.reports.html.page import Plot, Section
@@ -89,6 +90,7 @@ def render(
         figure=_json,
         css=texts["css"],
         js=texts["js"],
+        folder=FOLDER,
         answers=[(sentence(one, among=answers), *doubt(one)) for one in answers],
         plotly="" if cdn else Markup(plotly.offline.get_plotlyjs()),
         cdn=_address() if cdn else "",

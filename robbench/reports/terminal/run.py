@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.console import Group, RenderableType
@@ -14,6 +15,7 @@ from robbench.core.limits import Limits
 from robbench.reports import texts
 from robbench.reports.terminal.checks import summary
 from robbench.reports.terminal.fitted import FittedTable, Head, cell, shortened
+from robbench.store.hints import command
 from robbench.store.run import tags_of
 from robbench.store.settings import settings
 
@@ -191,8 +193,13 @@ def _warnings(found: Mapping[str, Any]) -> list[str]:
     return texts.warnings(row) + ([older] if found["older"] else [])
 
 
-def run_list(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> RenderableType:
-    """`analysis.show.list_runs`: runs by data, threat and attack, then what is unfinished."""
+def run_list(
+    found: Mapping[str, Sequence[Mapping[str, Any]]], out: Path | None = None
+) -> RenderableType:
+    """`analysis.show.list_runs`: runs by data, threat and attack, then what is unfinished.
+
+    out: the folder they are in.
+    """
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for run, apart in zip(found["runs"], settings(found["runs"]), strict=True):
         row = {**run, "model": f"{run['model']} ({apart})"} if apart else run
@@ -226,8 +233,9 @@ def run_list(found: Mapping[str, Sequence[Mapping[str, Any]]]) -> RenderableType
                 else "its robbench train command goes on with it"
             )
             notes.append(f"model {row['model']}: training not finished; {again}")
-    names = " ".join(row["model"] for row in found["models"] if row["finished"])
-    notes += [f"trained, not attacked yet: {names} (robbench attack {names})"] if names else []
+    if names := [row["model"] for row in found["models"] if row["finished"]]:
+        how = command("attack", *names, out=out)
+        notes.append(f"trained, not attacked yet: {' '.join(names)} ({how})")
     return Group(*shown, *(Text(note, style="yellow") for note in notes))
 
 

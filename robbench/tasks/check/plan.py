@@ -87,8 +87,8 @@ def plan_check(
     if run_path is None:
         if model is not None:
             raise UserError(
-                f"model {model} would be that of a run, and '{text}' is none; robbench runs lists "
-                "them"
+                f"model {model} would be that of a run, and '{text}' is none; "
+                f"{store.command('runs')} lists them"
             )
         try:
             subject, data = find(text, dataclasses.replace(config, limit=config.limit or SLICE))

@@ -30,5 +30,5 @@ def test_values_are_those_of_the_table_without_rounding(add_run):
 )
 def test_runs_without_any_are_told_how_to_get_them(add_run, rows):
     """Not measured, features unknown, or measured elsewhere."""
-    with pytest.raises(UserError, match="run robbench measure ce"):
+    with pytest.raises(UserError, match=f"run robbench measure {'a' * 12}"):
         spectra([add_run("a" * 12)[1]], {"a" * 12: rows})

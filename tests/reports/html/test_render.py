@@ -13,7 +13,7 @@ import pytest
 
 from robbench.analysis.answer import answers
 from robbench.analysis.commands import Command
-from robbench.reports.html.captions import MISSING, WHAT
+from robbench.reports.html.captions import FOLDER, MISSING, WHAT
 from robbench.reports.html.data import Example, ReportData, Training
 from robbench.reports.html.figures.style import COLOURS
 from robbench.reports.html.render import page_sections, render
@@ -260,6 +260,11 @@ def _luminance(colour: str) -> float:
 def _contrast(one: str, other: str) -> float:
     low, high = sorted((_luminance(one), _luminance(other)))
     return (high + 0.05) / (low + 0.05)
+
+
+def test_the_folder_of_the_commands_is_named_once(page):
+    """A page is read anywhere: it knows no folder."""
+    assert page.count(FOLDER) == 1
 
 
 def test_colours_stand_out_in_light_and_dark():

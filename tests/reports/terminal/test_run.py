@@ -117,7 +117,7 @@ def test_the_list_groups_runs_by_what_they_share(
     add_run("aaaa11111111")
     add_run("bbbb22222222", model="at")
     add_run("cccc33333333", eps=float("inf"), threat="linf:inf")
-    lines = printed(run_list(list_runs(None, tmp_path / "S")))
+    lines = printed(run_list(list_runs(None, tmp_path / "S"), tmp_path / "S"))
     titles = [line for line in lines if line.startswith("digits test")]
     assert titles == ["digits test, linf:0.1, pgd", "digits test, linf:inf, pgd"]
     named = {line.split()[0]: line.split()[1:5] for line in lines if line[4:12].isdigit()}

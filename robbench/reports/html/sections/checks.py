@@ -8,6 +8,7 @@ from typing import Any
 from robbench.analysis.audit import audited
 from robbench.analysis.series import model_names, name_of
 from robbench.reports import texts
+from robbench.reports.answer import how_to_check
 from robbench.reports.html.data import ReportData
 from robbench.reports.html.page import Cell, Head, Notes, Section, Table, number
 from robbench.store.run import Run
@@ -43,12 +44,19 @@ def checks(material: ReportData) -> Section:
         blocks.append(_matrix(found))
         blocks += [table] if (table := _findings(found)).rows else []
         blocks.append(_everything(found))
-    unaudited = [run_id for run_id in ids if not audited(material.checks.get(run_id, ()))]
+    unaudited = [
+        run.info
+        for run, run_id in zip(material.runs, ids, strict=True)
+        if not audited(material.checks.get(run_id, ()))
+    ]
     if found and unaudited:
         n = len(unaudited)
         said = f"robbench check was not run on {n} {'run' if n == 1 else 'runs'}"
-        blocks.append(Notes([f"{said}; it makes all checks: robbench check {unaudited[0]}"]))
-    return Section("checks", "Evidence checks", blocks, runs=ids[0])
+        blocks.append(Notes([f"{said}; it makes all checks: {how_to_check(unaudited, None)}"]))
+    infos = [run.info for run in material.runs]
+    return Section(
+        "checks", "Evidence checks", blocks, command=lambda out: how_to_check(infos, out)
+    )
 
 
 def outcome(check: Check) -> str:

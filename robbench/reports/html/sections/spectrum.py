@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from robbench.analysis.commands import about_runs
 from robbench.analysis.plots.spectrum import clean_measures, singular_values
 from robbench.analysis.series import model_names, name_of
-from robbench.reports import texts
 from robbench.reports.html.data import ReportData
 from robbench.reports.html.figures import lines as figures
 from robbench.reports.html.page import Cell, Head, Plot, Section, Table, count, in_words, number
-from robbench.store.run import Run
 
 _SHARES = (10, 100, 1000)
 _MEASURED = {
@@ -78,7 +77,11 @@ def spectrum(material: ReportData) -> Section:
             )
         )
     return Section(
-        "spectrum", "Feature spectrum", blocks, runs=_ids(material.shown), also=material.one_seed
+        "spectrum",
+        "Feature spectrum",
+        blocks,
+        command=lambda out: about_runs("measure", [run.info for run in material.shown], out),
+        also=material.one_seed,
     )
 
 
@@ -94,9 +97,3 @@ def _directions(lines: Sequence[tuple[str, int, Sequence[float]]]) -> Table:
         for name, _, values in lines
     ]
     return Table("Directions with a singular value above a share of the largest", heads, rows)
-
-
-def _ids(runs: Sequence[Run]) -> str:
-    """Run ids for a command line, the first few."""
-    ids = [run.info["run_id"] for run in runs]
-    return " ".join(ids[:4]) + (" ..." if len(ids) > 4 else "") if ids else texts.NOTHING
