@@ -24,9 +24,14 @@ def require_factory(found: Any, target: str, owner: str) -> None:
     """
     if isinstance(found, nn.Module):
         return
-    code = inspect.unwrap(found) if callable(found) else found
-    while isinstance(code, functools.partial):
-        code = inspect.unwrap(code.func)
+    try:
+        code = inspect.unwrap(found) if callable(found) else found
+        while isinstance(code, functools.partial):
+            code = inspect.unwrap(code.func)
+    except ValueError:
+        raise UserError(
+            f"{owner}: {target} leads back to itself by __wrapped__; name the function inside"
+        ) from None
     code = getattr(code, "__func__", code)
     if not (inspect.isfunction(code) or (isinstance(code, type) and issubclass(code, nn.Module))):
         kind = (

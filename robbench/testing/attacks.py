@@ -20,6 +20,7 @@ from robbench.engine.evaluate import evaluate
 from robbench.engine.records import Verdict
 from robbench.engine.shapes import equality_of
 from robbench.testing.rules import Require, check_spec, rules_of
+from robbench.testing.steps import SHAPES, check_steps
 from robbench.testing.toys import SHAPE, BadGradients, toy_model, toy_split
 from robbench.threat.model import ThreatModel, parse_threat
 
@@ -59,14 +60,17 @@ def check_attack(given: str | AnyAttack | type[AnyAttack]) -> None:
         except (AssertionError, RobbenchError):
             raise
         except Exception as error:
+            hint = f" ({SHAPES})" if "must match the size of tensor" in str(error) else ""
             raise AssertionError(
-                f"{spec} in {norm}: it raised {type(error).__name__}: {text_of(error)}"
+                f"{spec} in {norm}: it raised {type(error).__name__}: {text_of(error)}{hint}"
             ) from error
 
 
 def _check_in(spec: str, threat: ThreatModel) -> None:
     require = rules_of(f"{spec} in {threat.norm_name}")
     attack, model, split = ATTACKS.build(spec), toy_model(), toy_split()
+    if isinstance(attack, Attack):
+        check_steps(attack, toy_model(), split, threat, require)
     verdicts = _check_side_effects(spec, model, split, threat, require)
 
     wrong = [v for v in verdicts if v.clean_pred != int(split.labels[v.sample])]

@@ -88,6 +88,42 @@ class ExtraQuery(Honest):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class TwoQueries(Honest):
+    """Looks at its new point in the step that made it."""
+
+    def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> State:
+        moved = super().step(s, t, p, q)
+        q.logits(moved.x)
+        return moved
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class EveryPair(Honest):
+    """Multiplies each row's gradient by the budgets of all rows."""
+
+    def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> State:
+        a = q.grad(s.x, cross_entropy)
+        return State(x=s.x + p.eps[:, None, None, None, None] * a.grad.sign())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class QueriesPairs(Honest):
+    """Asks about too many points."""
+
+    def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> State:
+        q.logits(s.x + p.eps[:, None, None, None, None])
+        return s
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NoLift(Honest):
+    """Multiplies a column of pixels by a budget per row."""
+
+    def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> State:
+        return State(x=s.x + p.eps * q.grad(s.x, cross_entropy).grad.sign())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class NaNPoints(Honest):
     """Divides by zero where it stands."""
 

@@ -109,6 +109,13 @@ def test_honest_plugins_pass() -> None:
         ("ChangesWeights", "it must not touch the model"),
         ("ChangesMode", "survive the re-check|it must not"),
         ("ExtraQuery", "rows were queried, the verdict says"),
+        ("TwoQueries", r"a step must query the model once: steps moves take steps \+ 1"),
+        (
+            "EveryPair",
+            r"moves to points of shape \[40, 40, 1, 6, 6\], expected .* \[40, 1, 6, 6\].*lift",
+        ),
+        ("QueriesPairs", r"queries points of shape \[40, 40, 1, 6, 6\], expected \[B,\*\] = "),
+        ("NoLift", r"it raised RuntimeError: .*lift\(p.eps, x\)"),
         ("NaNPoints", "points must be finite"),
         ("UnknownNorm", r'norms must be .* linf, l2, l1, l0: write .* norms = frozenset\(\{"linf"'),
         ("NormsAsText", r'norms must be .* write .* norms = frozenset\(\{"linf"'),

@@ -91,3 +91,15 @@ def test_loaders_are_refused_under_their_own_name(found: Any, target: str) -> No
     """What they read may be code."""
     with pytest.raises(UserError, match="may run what they load"):
         require_factory(found, target, "model 'x'")
+
+
+def test_a_function_that_wraps_itself_is_refused() -> None:
+    """One line instead of what `inspect` raises; also inside a partial."""
+
+    def circle() -> nn.Module:
+        return make()
+
+    circle.__wrapped__ = circle  # type: ignore[attr-defined]
+    for found in (circle, functools.partial(circle)):
+        with pytest.raises(UserError, match="nets:circle leads back to itself by __wrapped__"):
+            require_factory(found, "nets:circle", "model 'nets:circle'")
