@@ -57,8 +57,8 @@ def gate_runs(
         total=total,
         notes=[
             *remarks(reference.info, run.info),
-            *_edited("baseline", reference),
-            *_edited("candidate", run),
+            *edited("baseline", reference),
+            *edited("candidate", run),
             *_trained_since(store, run.info),
         ],
     )
@@ -88,7 +88,8 @@ def remarks(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[N
     return found
 
 
-def _edited(which: str, run: Run) -> list[Note]:
+def edited(which: str, run: Run) -> list[Note]:
+    """A warning where a run's row contradicts its samples, or these themselves."""
     return [Note("edited", {"which": which, "text": text}) for text in contradictions(run)]
 
 

@@ -12,7 +12,7 @@ import torch
 
 from robbench.analysis.gate import GateFinding, Note
 from robbench.analysis.gate_checks import ROBUST, Tolerances
-from robbench.analysis.gate_runs import find_reference, remarks
+from robbench.analysis.gate_runs import edited, find_reference, remarks
 from robbench.analysis.sequential_gate import SequentialGate
 from robbench.core.errors import Stopped, UserError
 from robbench.reports import texts
@@ -184,6 +184,7 @@ class GateJob:
     def _finding(self, gate: SequentialGate, info: dict[str, Any]) -> GateFinding:
         baseline, plan = self.gated.baseline.info, self.gated.plan
         notes = remarks(baseline, info) if info else []
+        notes += edited("baseline", self.gated.baseline)
         if not gate.decided:
             notes.append(Note("out-of-time"))
         if gate.decided and gate.seen < gate.n:

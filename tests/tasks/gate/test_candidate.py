@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -247,3 +248,15 @@ def test_a_signal_and_a_limit_of_time_keep_what_was_decided(
     assert "the same command goes on" in " ".join(late.json["notes"])
     assert sorted(path.name for path in (out / "results" / "runs").iterdir()) == runs
     assert cli(words, out).code == 0
+
+
+def test_a_baseline_whose_row_claims_more_than_its_samples(cli: Callable, out: Path) -> None:
+    """It is judged by its samples, and said."""
+    path = Store(out).run_path(run_of(out, "ce"))
+    table = pq.read_table(path)
+    at = table.schema.get_field_index("robust_accuracy")
+    pq.write_table(table.set_column(at, table.schema.field(at), pa.array([0.99])), path)
+    done = cli(GATE, "--these-samples", "--baseline", path.stem, "--model", "at", "--out", out)
+    assert done.code == 0, done.err
+    assert any("claims robust accuracy 99.0%" in note for note in done.json["notes"])
+    assert done.json["checks"][0]["baseline"] < 0.9
