@@ -40,7 +40,7 @@ def make():
 """
 ATTACK = (
     "attack endless:make --data digits --threat linf:0.1 --attack pgd:steps=5 --batch-size 8 "
-    "--limit 200"
+    "--limit 200 --quiet"
 )
 BOTH = pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 

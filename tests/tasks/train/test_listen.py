@@ -6,6 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from robbench.tasks.listener import Bar, Listener
 from robbench.tasks.train import listen
@@ -36,6 +37,16 @@ def _batch(epoch: int, samples: int, total: int = 100) -> Any:
     return SimpleNamespace(epoch=epoch, samples=samples, total=total, loss=0.25)
 
 
+def _watcher(heard: Heard, epochs: int) -> BarWatcher:
+    """Of a training of so many epochs, with one batch of 100 samples each."""
+    plan: Any = SimpleNamespace(
+        name="m",
+        device=torch.device("cpu"),
+        config=SimpleNamespace(epochs=epochs, batch_size=100),
+    )
+    return BarWatcher(heard, heard, plan)
+
+
 def _epoch(n: int) -> dict[str, Any]:
     return {
         "epoch": n,
@@ -50,7 +61,7 @@ def test_the_share_is_of_all_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Batches count within their epoch; the last epoch ends at one."""
     monkeypatch.setattr(listen, "REDRAW_SECONDS", -1.0)
     heard = Heard()
-    watcher = BarWatcher(heard, heard, epochs=4)
+    watcher = _watcher(heard, 4)
     for epoch in range(4):
         for samples in (20, 60, 100):
             watcher.batch(_batch(epoch, samples))
@@ -63,14 +74,14 @@ def test_the_share_is_of_all_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "epoch 2/4, loss 0.250" in heard.updates[5][1]
     assert "val 50.0% clean 25.0% robust" in heard.updates[5][1]
     assert "val" not in heard.updates[0][1]
-    assert heard.said[0] == "epoch 1: loss 0.1250, val 50.0% clean 25.0% robust, 3.0 s"
+    assert heard.said[1] == "epoch 1: loss 0.1250, val 50.0% clean 25.0% robust, 3.0 s"
 
 
 def test_a_bar_is_not_drawn_for_every_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only when some time has passed since it was; an epoch's end always."""
     monkeypatch.setattr(listen, "REDRAW_SECONDS", 1e9)
     heard = Heard()
-    watcher = BarWatcher(heard, heard, epochs=2)
+    watcher = _watcher(heard, 2)
     watcher.drawn = 0.0
     for samples in range(10):
         watcher.batch(_batch(0, samples))
@@ -81,7 +92,7 @@ def test_a_bar_is_not_drawn_for_every_batch(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_resumed_training_says_from_where() -> None:
     """The bar is told the share that was done before."""
     heard = Heard()
-    watcher = BarWatcher(heard, heard, epochs=8)
+    watcher = _watcher(heard, 8)
     watcher.begins(["one", "two"])
     watcher.resumed(6)
     watcher.waits("another process trains it")

@@ -323,7 +323,7 @@ def test_nan_keeps_the_last_good_checkpoint(cli, private, tmp_path, snapshot, ro
     )
     folder = out / "models" / "m"
     kept = ["best.safetensors", "config.json", "epochs.parquet", "last.safetensors", "state.pt"]
-    assert sorted(path.name for path in folder.iterdir()) == kept
+    assert sorted(path.name for path in folder.iterdir() if path.is_file()) == kept
     state, last = (
         torch.load(folder / "state.pt", weights_only=True),
         load_file(folder / "last.safetensors"),
