@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from robbench.catalogue.cascades import cascades
 from robbench.catalogue.recipes import read_recipe, recipes
+from robbench.cli.words import flag_entries, word_entries
 from robbench.core.errors import UserError, unknown
 from robbench.guide import TOPICS, Page, read_page
 
@@ -42,11 +43,12 @@ def entries_of(name: str, data_dir: Path | None = None) -> list[Entry]:
         return found
 
     from robbench.checks.registry import CHECKS  # loads torch
+    from robbench.engine.advice import TEXTS
 
-    for check in CHECKS:
-        if name == check.name:
-            return [_check_entry(check)]
-    raise unknown("name", name, {*_known(), *own, *(check.name for check in CHECKS)})
+    checks = [_check_entry(check) for check in CHECKS if name == check.name]
+    if found := [*checks, *flag_entries(name)] or word_entries(name):
+        return found
+    raise unknown("name", name, {*_known(), *own, *(check.name for check in CHECKS), *TEXTS})
 
 
 def _known() -> list[str]:
@@ -95,7 +97,24 @@ def _registered_entry(kind: str, name: str) -> Entry:
         "options": [vars(option) for option in explain_options(cls)],
         "file": inspect.getsourcefile(cls),
         **({"inner": _inner_of(cls)} if kind == "losses" else {}),
+        **(_facts_of(name) if kind == "attacks" else {}),
     }
+
+
+def _facts_of(attack: str) -> Entry:
+    """Norms, goal and access of an attack; nothing where an option without default decides."""
+    from robbench.attacks.base import what_is_missing
+    from robbench.catalogue.builtins import ATTACKS
+    from robbench.core.norms import NORMS
+
+    try:
+        built = ATTACKS.build(attack)
+        if what_is_missing(built):
+            return {}
+        norms = [norm for norm in NORMS if norm in built.norms]
+        return {"norms": norms, "goal": built.goal, "access": built.access}
+    except UserError:
+        return {}
 
 
 def _inner_of(loss: type[Loss]) -> Entry | None:

@@ -1,4 +1,4 @@
-"""`robbench explain`: a registered name, a check, a command's settings, or a manual page."""
+"""`robbench explain`: a name, check, flag, a command's settings, a page or word of the manual."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Name = Annotated[
     str | None,
     typer.Argument(
         metavar="NAME",
-        help="A registered name, module:attribute, cascade, recipe, check or topic; nothing lists "
-        "the topics.",
+        help="A registered name, module:attribute, cascade, recipe, check, flag, topic, or a word "
+        "of the manual such as a norm or a column; nothing lists the topics.",
     ),
 ]
 
@@ -34,7 +34,7 @@ def explain(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Explain a loss, attack, model, data set, check or topic; without a name, list the topics.
+    """Explain a loss, attack, model, data set, check, flag or topic; nothing lists the topics.
 
     Of a registered name it shows the options with types and defaults; --quiet: options only.
     `explain train` and `explain attack` list the settings that --set, files and ROBBENCH_* know.
@@ -48,7 +48,9 @@ def explain(
     if as_json:
         print_json("robbench.explain/1", entries=[_public(entry) for entry in entries])
         return
-    for entry in entries:
+    for n, entry in enumerate(entries):
+        if n:
+            print_result()
         _SHOW.get(entry["kind"], _show_options)(entry, quiet)
         if verbose and "file" in entry:
             print_result(f"read from {entry['file']}")
@@ -111,6 +113,17 @@ def _show_check(entry: Entry, quiet: bool) -> None:
     print_result(f"costs {cost}\nafter {entry['literature']}\ndefined in {entry['source']}")
 
 
+def _show_flag(entry: Entry, quiet: bool) -> None:
+    print_result(f"{entry['name']}  (flag: a warning that a run carries)\n")
+    print_result(textwrap.fill(entry["doc"], 79))
+
+
+def _show_word(entry: Entry, quiet: bool) -> None:
+    print_result(f"{entry['name']}  (a word of the manual)\n")
+    for passage in entry["passages"]:
+        _print_paragraphs(f"{passage['text'].strip('-| ')} (robbench explain {passage['topic']})")
+
+
 def _show_recipe(entry: Entry, quiet: bool) -> None:
     print_result(f"{entry['name']}  (recipe)\n")
     _print_paragraphs(entry["doc"])
@@ -145,6 +158,9 @@ def _show_options(entry: Entry, quiet: bool) -> None:
     package = entry["package"]
     if entry["options"]:
         print_result()
+    if entry.get("norms"):
+        norms = " ".join(entry["norms"])
+        print_result(f"norms {norms}; goal {entry['goal']}; access {entry['access']}")
     if entry.get("inner"):
         _print_paragraphs(_inner_text(entry["inner"]))
     print_result(
@@ -175,4 +191,6 @@ _SHOW = {
     "cascade": _show_cascade,
     "recipe": _show_recipe,
     "check": _show_check,
+    "flag": _show_flag,
+    "word": _show_word,
 }

@@ -55,7 +55,7 @@ def test_a_check(cli, check):
     assert done.code == 0, done.err
     assert all(text in done.out for text in (check.name, check.severity, check.source))
     assert max(map(len, done.out.splitlines())) <= 80
-    (entry,) = cli("explain", check.name, "--json").json["entries"]
+    (entry, *_) = cli("explain", check.name, "--json").json["entries"]  # a flag may have its name
     assert (entry["kind"], entry["severity"], entry["cost"]) == (
         "check",
         check.severity,
@@ -113,3 +113,36 @@ def test_the_sets_of_a_data_folder_are_known(cli, tmp_path):
         (entry,) = cli(f"explain mine --json {words}", env=env).json["entries"]
         assert (entry["kind"], entry["same_as"]) == ("data", "parquet:mine")
     assert cli("explain mine").code == 2
+
+
+OWN = """
+import dataclasses
+
+from robbench.attacks.fmn import FMN
+
+
+class Blind(FMN):
+    norms = frozenset({"l2"})
+    access = "none"
+"""
+
+
+def test_an_attack_shows_norms_goal_and_access(cli, private):
+    """Ours and one's own; one that wraps another, those of that."""
+    for name, line in (
+        ("pgd", "norms linf l2 l1; goal fixed-eps; access white-box"),
+        ("square", "norms linf l2 l1; goal fixed-eps; access score-based"),
+        ("minimal", "goal minimum-norm; access white-box"),
+        ("own_explained:Blind", "norms l2; goal minimum-norm; access none"),
+    ):
+        done = cli("explain", name, cwd=private("own_explained", OWN))
+        assert done.code == 0, done.err
+        assert line in done.out
+    (entry,) = cli("explain square --json").json["entries"]
+    assert (entry["norms"], entry["goal"], entry["access"]) == (
+        ["linf", "l2", "l1"],
+        "fixed-eps",
+        "score-based",
+    )
+    assert "access" not in cli("explain foolbox").out.split("defined in")[0].split()
+    assert "goal" not in cli("explain trades --json").json["entries"][0]

@@ -1,0 +1,61 @@
+"""What flags and the manual's own words mean: a norm, a column of a table, a term."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from robbench.guide import TOPICS, read_page
+
+MOST = 3  # passages that merely mention a word
+
+
+def flag_entries(name: str) -> list[dict[str, Any]]:
+    """The entry of a warning that runs carry, with dots for what depends on the run; else none."""
+    from robbench.engine.advice import TEXTS  # loads torch
+
+    if name not in TEXTS:
+        return []
+    text = re.sub(r"\{[^}]*\}", "...", TEXTS[name])
+    return [
+        {
+            "kind": "flag",
+            "name": name,
+            "doc": text if text.strip(".") else "the warning itself says what was found",
+        }
+    ]
+
+
+def word_entries(name: str) -> list[dict[str, Any]]:
+    """The entry of a word of the manual: the passages that define it, else the first that use it.
+
+    A word is what a page sets in bold or as code; a row or item that begins with it defines it.
+    None for any other word.
+    """
+    marked = re.compile(rf"\*\*{re.escape(name)}\*\*|`{re.escape(name)}`")
+    uses: list[dict[str, str]] = []
+    defines: list[dict[str, str]] = []
+    for topic in TOPICS:
+        for passage in _passages(read_page(topic).text):
+            if marked.search(passage):
+                uses.append({"topic": topic, "text": passage})
+            if marked.search(_head(passage)):
+                defines.append({"topic": topic, "text": passage})
+    found = defines or uses[:MOST]
+    return [{"kind": "word", "name": name, "passages": found}] if found else []
+
+
+def _head(passage: str) -> str:
+    """What a row of a table or an item of a list says something about."""
+    if passage.startswith("| "):
+        return passage.split(" | ")[0]
+    return passage.partition(":")[0] if passage.startswith("- ") else ""
+
+
+def _passages(text: str) -> Iterator[str]:
+    """Rows of tables, items of lists and paragraphs, each as one line; no code, no headings."""
+    text = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    for block in re.split(r"\n\n+|\n(?=[-|#] ?)", text):
+        if block.strip() and not block.startswith("#"):
+            yield " ".join(block.split())

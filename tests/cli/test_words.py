@@ -1,0 +1,57 @@
+"""`robbench explain` of flags and of words that only the manual knows."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from robbench.cli.words import word_entries
+from robbench.engine.advice import TEXTS
+from robbench.store.schema import CHECKS, EPOCHS, MEASURES, POINTS, RUNS, SAMPLES
+
+TABLES = (RUNS, SAMPLES, POINTS, EPOCHS, MEASURES, CHECKS)
+
+
+@pytest.mark.parametrize("flag", sorted(TEXTS))
+def test_a_flag_has_its_text(cli, flag):
+    """Without what is filled in for each run."""
+    (*_, entry) = cli("explain", flag, "--json").json["entries"]
+    assert (entry["kind"], entry["name"]) == ("flag", flag)
+    assert "{" not in entry["doc"]
+    words = re.sub(r"\{.*?\}", " ", TEXTS[flag]).split()
+    shown = " ".join(cli("explain", flag).out.split())
+    assert all(word in shown for word in words)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1", "l0"])
+def test_a_norm_is_defined(cli, norm):
+    done = cli("explain", norm)
+    assert done.code == 0, done.err
+    assert "Euclidean length" in done.out
+    assert "robbench explain vocabulary" in done.out.replace("\n", " ")
+
+
+def test_every_column_on_disk_is_defined_by_its_row():
+    """A row of a table in the page of the results begins with it."""
+    for name in {name for table in TABLES for name in table.names}:
+        (entry,) = word_entries(name)
+        assert any(
+            passage["topic"] == "results" and passage["text"].startswith(f"| `{name}` | ")
+            for passage in entry["passages"]
+        ), name
+
+
+def test_a_column_of_compare_is_found_where_the_manual_uses_it(cli):
+    (entry,) = cli("explain p_holm --json").json["entries"]
+    assert entry["kind"] == "word"
+    assert "comparing" in [passage["topic"] for passage in entry["passages"]]
+    assert all("`p_holm`" in passage["text"] for passage in entry["passages"])
+
+
+def test_other_words_stay_unknown(cli):
+    """Also those that the manual uses as plain words; a typing error in a flag is near to it."""
+    for word in ("surprise", "however", ".*", "at-chanse"):
+        done = cli("explain", word)
+        assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "at-chance" in done.err
