@@ -120,7 +120,7 @@ def loss_gap(e: Evidence) -> Reading:
     failed = figure > 0.3 if int(e.right.sum()) >= FEW else None
     text = (
         f"cross-entropy breaks {int(ce.sum())}, the margin {int(margin.sum())} of "
-        f"{int(e.right.sum())}{e.hint('loss-gap')}"
+        f"{int(e.right.sum())}{e.hint('loss-gap') if failed else ''}"
     )
     return Reading(failed, figure, 0.3, text, e.ids(ce ^ margin))
 

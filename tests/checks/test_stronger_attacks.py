@@ -39,6 +39,8 @@ def test_cross_entropy_that_climbs_towards_a_crowd_is_noticed(
     model, split = crowded
     bad, good = check(evidence(model(1), split)), check(evidence(model(10), split))
     assert (bad.failed, good.failed, good.figure) == (True, False, 0.0)
+    assert ": " in bad.text
+    assert ": " not in good.text  # advice is for failures
     assert 0.4 < bad.figure == len(bad.evidence) / 60 <= 0.5
 
 
