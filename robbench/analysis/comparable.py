@@ -73,7 +73,9 @@ def _data(run: Mapping[str, Any], other: Mapping[str, Any]) -> list[Difference]:
     ]
     if run["subset"] != other["subset"]:
         named.append(Difference("subset", *(each["subset"] or "all" for each in (run, other))))
-    changed = f"{run['data']} has changed in between, fingerprint "
+    memory = run["data"] == "memory"  # what was given to `evaluate`
+    what = "other samples were given" if memory else f"{run['data']} has changed in between"
+    changed = f"{what}, fingerprint "
     return named or [Difference("samples", run["data_hash"], other["data_hash"], changed)]
 
 

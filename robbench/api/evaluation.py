@@ -150,10 +150,10 @@ class Evaluation:
         """
         from robbench.api.progress import log
         from robbench.core.device import placed
-        from robbench.store.answers import settled
         from robbench.store.from_rows import to_table
         from robbench.store.run import read_run
         from robbench.store.schema import POINTS
+        from robbench.store.settled import settled
         from robbench.store.store import Store
         from robbench.tasks.check.after import check_after
 

@@ -8,7 +8,6 @@ processor and threads, and any rounding has a border that they can cross.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -16,9 +15,6 @@ from numpy.typing import NDArray
 
 from robbench.core.documents import parse_json
 from robbench.core.errors import UserError
-from robbench.core.spec import short_hash
-from robbench.store.find import run_row
-from robbench.store.store import Store
 
 RELATIVE, ABSOLUTE = 1e-3, 1e-5
 """What rounding may change in an answer, relative to its logits' spread and size."""
@@ -46,30 +42,6 @@ def same_answers(
     a, b = np.nan_to_num(a, posinf=0, neginf=0), np.nan_to_num(b, posinf=0, neginf=0)
     sizes = [RELATIVE * _size(x - x.mean(1, keepdims=True)) + ABSOLUTE * _size(x) for x in (a, b)]
     return bool((_size(a - b) <= np.maximum(*sizes) + SPREADS * max(spread, spread_too)).all())
-
-
-def settled(store: Store, run_id: str, answers: str) -> tuple[str, str | None]:
-    """(id of the run with these answers, id of a run with other answers or None).
-
-    `run_id` is a hash of all that is known to decide a run. A run under it whose model answered
-    otherwise is another run, and stays: this one has a further id, found again by every later call.
-    """
-    other: str | None = None
-    for n in itertools.count():
-        found = run_id if n == 0 else short_hash([run_id, n])
-        if same_answers(_kept(store, found), answers):
-            return found, other
-        other = found
-    raise AssertionError
-
-
-def _kept(store: Store, run_id: str) -> str | None:
-    """The answers that a run was begun with, finished or not; None where there are none."""
-    path = store.run_path(run_id)
-    try:
-        return run_row(path).get("answers") if path.is_file() else store.partial(run_id).answers()
-    except UserError:
-        return None  # reading the run reports what is wrong with it
 
 
 def _read(text: str, parts: Sequence[str]) -> tuple[NDArray[np.float64], float]:

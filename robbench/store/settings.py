@@ -1,4 +1,4 @@
-"""Settings that distinguish runs with equal titles: precision, device, seeds, weights.
+"""Settings that distinguish runs with equal titles: precision, device, seeds, weights, code.
 
 Subsets and limits are not among them: a mixture of those is shown on request only, and
 marked.
@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from robbench.core.trust import own_code
+from robbench.store.answers import same_answers
+
 Info = Mapping[str, Any]
 
+_DIGITS = 4  # of a hash
+_HASH = re.compile("[0-9a-f]{16}")
 _TITLE = ("data", "split", "threat", "attack")
 
 
@@ -21,8 +27,8 @@ def settings(
 ) -> list[str | None]:
     """How each row of the runs table differs from others of equal title: `bf16, seed 1`.
 
-    None where there is nothing. Two models of one name differ in the start of their weights'
-    hash, if `weights`.
+    None where there is nothing. Two models of one name differ in the start of their hash, if
+    `weights`: it is called that of their code where this is private and they answer alike.
     """
     tables: dict[tuple[Any, ...], list[int]] = {}
     for i, info in enumerate(infos):
@@ -31,13 +37,15 @@ def settings(
     said: list[str | None] = [None] * len(infos)
     for rows in tables.values():
         differs = [len(set(values)) > 1 for values in zip(*(facts[i] for i in rows), strict=True)]
-        hashes: dict[str, set[str]] = {}
+        models: dict[str, list[Info]] = {}
         for i in rows:
-            hashes.setdefault(infos[i]["model"], set()).add(infos[i]["model_hash"])
+            models.setdefault(infos[i]["model"], []).append(infos[i])
         for i in rows:
-            words = list(itertools.compress(facts[i], differs))
-            if weights and len(hashes[infos[i]["model"]]) > 1:
-                words.append(f"weights {infos[i]['model_hash'][:4]}")
+            words = list(filter(None, itertools.compress(facts[i], differs)))
+            alike = models[infos[i]["model"]]
+            if weights and len({info["model_hash"] for info in alike}) > 1:
+                what = "code" if _only_code_differs(alike) else "weights"
+                words.append(f"{what} {infos[i]['model_hash'][:_DIGITS]}")
             said[i] = ", ".join(words) or None
     return said
 
@@ -50,4 +58,24 @@ def _facts(info: Info) -> tuple[str, ...]:
         str(info["device"]).partition(":")[0],
         f"seed {info['seed']}",
         "points replayed" if config.get("replay") else "nothing replayed",
+        _attack_code(info),
+    )
+
+
+def _attack_code(info: Info) -> str:
+    """`code 3020`, of private attacks; empty where there is none, or none was recorded."""
+    codes = json.loads(info["provenance"] or "{}").get("attack_code") or []
+    hashes = [code.rpartition(" ")[2] for code in codes]
+    private = [code[:_DIGITS] for code in hashes if _HASH.fullmatch(code)]
+    return f"code {' '.join(private)}" if private else ""
+
+
+def _only_code_differs(infos: Sequence[Info]) -> bool:
+    """Whether models of private code with unequal hashes answer alike, as equal weights do."""
+    first = infos[0]["answers"]
+    return all(
+        own_code([info["model_arch"] or ""])
+        and info["answers"] is not None
+        and same_answers(first, info["answers"], ("made",))
+        for info in infos
     )

@@ -116,3 +116,10 @@ def test_it_needs_nothing_heavy() -> None:
         ).stdout.strip()
         == ""
     )
+
+
+def test_samples_in_memory_are_given_and_do_not_change() -> None:
+    """Two calls of `evaluate` on other samples: nothing happened in between."""
+    one = ROW | {"data": "memory"}
+    (found,) = differences(one, one | {"data_hash": "bb"})
+    assert str(found) == "samples: other samples were given, fingerprint aa and bb"

@@ -1,4 +1,4 @@
-"""A model's answers: rounding makes no other model, and every call finds its own run."""
+"""A model's answers: rounding makes no other model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from robbench.store.answers import same_answers, settled
+from robbench.store.answers import same_answers
 from robbench.store.store import Store
 
 LOGITS = np.array([[4.0, -1.0, 0.5], [100.0, 101.0, 99.0], [0.25, 0.0, -0.25]])
@@ -58,20 +58,6 @@ def test_runs_on_other_samples_are_compared_by_made_inputs() -> None:
     assert not same_answers(
         _text(), _text(np.array([[0, 0, 0], [9.0, 0, 0], [0, 0, 0]])), ("made",)
     )
-
-
-def test_every_model_finds_its_own_run_whatever_order_they_come_in(tmp_path: Path) -> None:
-    store = Store(tmp_path)
-    texts = [_text(step) for step in ([0, 0, 0], [1, 0, 0], [0, 1, 0])]
-    ids: list[str] = []
-    for text in texts:
-        found, other = settled(store, "a" * 12, text)
-        assert other == (ids[-1] if ids else None)
-        store.partial(found).keep_answers(text)
-        ids.append(found)
-    assert ids[0] == "a" * 12
-    assert len(set(ids)) == 3
-    assert [settled(store, "a" * 12, text)[0] for text in reversed(texts)] == ids[::-1]
 
 
 def test_what_was_answered_first_is_kept(tmp_path: Path) -> None:

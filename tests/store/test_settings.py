@@ -28,6 +28,11 @@ Stored = Callable[..., Run]
         ({"config": json.dumps({"replay": ["a"]})}, ["nothing replayed", "points replayed"]),
         ({"model_hash": "1234567890"}, ["weights x", "weights 1234"]),
         ({"model_hash": "1234567890", "model": "other"}, [None, None]),
+        (
+            {"provenance": json.dumps({"attack_code": ["own 3020abcd3020abcd"]})},
+            [None, "code 3020"],
+        ),
+        ({"provenance": json.dumps({"attack_code": ["robbench 0.1.0"]})}, [None, None]),
         ({"precision": "bf16", "model": "other"}, ["fp32", "bf16"]),
         ({"precision": "bf16", "seed": 2}, ["fp32, seed 0", "bf16, seed 2"]),
         ({"precision": "bf16", "attack": "fgsm"}, [None, None]),  # a table of its own
@@ -55,3 +60,24 @@ def test_no_two_rows_of_a_table_look_alike(stored: Stored) -> None:
         assert f"ce ({precision})" in to_latex(rows, ("model", "seed"))
     assert "(" not in to_markdown(compare([stored("aaaa")]), ("model",)).splitlines()[2]
     assert "| bf16 |" in to_markdown(rows, ("model", "precision"))
+
+
+ANSWERS = {"samples": [[1.0, 2.0]], "made": [[3.0, 4.0]], "spread": 0.0}
+
+
+@pytest.mark.parametrize(
+    ("arch", "made", "said"),
+    [
+        ("nets:Net", [[3.0, 4.0]], ["code 9999", "code 1234"]),
+        ("nets:Net", [[3.0, 5.0]], ["weights 9999", "weights 1234"]),
+        ("small-cnn:width=8", [[3.0, 4.0]], ["weights 9999", "weights 1234"]),
+    ],
+)
+def test_private_code_that_answers_alike_has_equal_weights(
+    arch: str, made: list[list[float]], said: list[str], stored: Stored
+) -> None:
+    """A comment in its file makes another hash, and no other model."""
+    one = stored("aaaa", model_arch=arch, model_hash="9999", answers=json.dumps(ANSWERS))
+    answers = json.dumps(ANSWERS | {"made": made})
+    other = stored("bbbb", model_arch=arch, model_hash="1234567890", answers=answers)
+    assert settings([one.info, other.info]) == said

@@ -20,9 +20,9 @@ from robbench.catalogue.cascades import cascades, expand
 from robbench.core.device import default_batch_size, find_device
 from robbench.core.errors import UserError, unknown
 from robbench.data.load import default_threat
-from robbench.store.answers import settled
 from robbench.store.locations import Location, sibling_table, trained_name
 from robbench.store.run import attacked_model
+from robbench.store.settled import settled
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.identity import changed_answers, run_hashes

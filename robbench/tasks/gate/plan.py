@@ -17,9 +17,9 @@ from robbench.core.limits import time_text
 from robbench.core.spec import short_hash, validate
 from robbench.core.trust import names_from
 from robbench.data.base import Split
-from robbench.store.answers import settled
 from robbench.store.locations import sibling_table
 from robbench.store.run import Run
+from robbench.store.settled import settled
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.identity import changed_answers, full_specs
