@@ -81,9 +81,9 @@ def bounds(low: float | None, high: float | None) -> str:
 
 
 def threat(text: str) -> str:
-    """A threat model as words have it: `linf 8/255`, `l2, no budget`."""
+    """A threat model as it is typed, `linf:8/255`; without a budget in words, `l2, no budget`."""
     norm, _, budget = text.partition(":")
-    return f"{norm}, no budget" if budget == "inf" else f"{norm} {budget}"
+    return f"{norm}, no budget" if budget == "inf" else text
 
 
 def shortened(name: str, most: int) -> str:

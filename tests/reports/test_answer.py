@@ -40,7 +40,7 @@ def _run(run_id: str, **changes: Any) -> dict[str, Any]:
 SEEDS = {"n_seeds": 3, "n_common": None}
 
 
-AT = "at keeps 44.2% of the samples at linf 8/255"
+AT = "at keeps 44.2% of the samples at linf:8/255"
 SURE = "(p<0.001, 597 samples)"
 
 
@@ -65,7 +65,7 @@ SURE = "(p<0.001, 597 samples)"
         ),
         (
             {"other": None, "difference": None, "p": None, "n_models": 1},
-            "at keeps 44.2% (95 % interval 40.0-50.0) of 597 samples at linf 8/255; without an "
+            "at keeps 44.2% (95 % interval 40.0-50.0) of 597 samples at linf:8/255; without an "
             "attack it classifies 90.0% correctly.",
         ),
         (
@@ -74,12 +74,12 @@ SURE = "(p<0.001, 597 samples)"
         ),
         (
             {"top": _row("at (3 seeds)", 0.442, **SEEDS), "p": 0.012},
-            "at (3 seeds) keeps 44.2% of the samples at linf 8/255 on average, 25.1 points more "
+            "at (3 seeds) keeps 44.2% of the samples at linf:8/255 on average, 25.1 points more "
             "than ce (p=0.012, paired over training seeds).",
         ),
         (
             {"top": _row("at (1 seed)", 0.442, **SEEDS), "p": None},
-            "at (1 seed) keeps 44.2% of the samples at linf 8/255 on average, 25.1 points more "
+            "at (1 seed) keeps 44.2% of the samples at linf:8/255 on average, 25.1 points more "
             "than ce (not tested: too few training seeds in common).",
         ),
         (

@@ -220,8 +220,8 @@ def run_list(
             Text(),
         ]
     notes = [
-        f"{row['run_id']}: not finished, {row['n_decided']} samples decided; the same robbench "
-        "attack goes on with it"
+        f"{row['run_id']}: not finished, {row['n_decided']} samples decided; the same command or "
+        "call goes on with it"
         for row in found["unfinished"]
     ]
     notes += [f"{row['run_id']}: {row['problem']}" for row in found["damaged"]]

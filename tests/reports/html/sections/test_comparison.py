@@ -21,7 +21,7 @@ def test_each_threat_model_is_a_group_and_robust_accuracy_is_beside_the_name(add
         for i, (eps, model) in enumerate((e, m) for e in (0.05, 0.1) for m in ("ce", "at"))
     ]
     (table,) = _tables(ReportData(runs))
-    assert [title for title, _ in table.groups] == ["linf 0.05", "linf 0.1"]
+    assert [title for title, _ in table.groups] == ["linf:0.05", "linf:0.1"]
     assert [head.text for head in table.heads[:6]] == [
         *("model", "robust accuracy", "clean acc.", "adv. ratio", "clean margin", "worst margin")
     ]
