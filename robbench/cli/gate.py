@@ -9,6 +9,7 @@ import math
 import os
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -254,9 +255,7 @@ def _write(
         if path is not None:
             write_output(
                 path,
-                lambda temporary, content=content: temporary.write_text(  # type: ignore[misc]
-                    content, encoding="utf-8"
-                ),
+                partial(Path.write_text, data=content, encoding="utf-8"),
             )
     if summary := os.environ.get("GITHUB_STEP_SUMMARY"):
         try:

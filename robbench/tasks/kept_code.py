@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterable
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -27,4 +28,4 @@ def keep_code(folder: Path, modules: Iterable[str]) -> None:
         )
         taken.add(called)
         content, target = file.read_bytes(), folder / f"{called}{file.suffix}"
-        atomic_write(target, lambda path, content=content: path.write_bytes(content))  # type: ignore[misc]
+        atomic_write(target, partial(Path.write_bytes, data=content))

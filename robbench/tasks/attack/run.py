@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,7 +91,7 @@ def forecast_all(
 ) -> list[Forecast | None]:
     """What each plan will cost, and several all together, for the listener to show."""
     found = [
-        listener.forecast(plan.title, lambda plan=plan: forecast_attack(plan, store, force=force))  # type: ignore[misc]
+        listener.forecast(plan.title, partial(forecast_attack, plan, store, force=force))
         for plan in plans
     ]
     known = [forecast for forecast in found if forecast and forecast.samples]
