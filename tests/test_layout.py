@@ -12,7 +12,6 @@ ELSEWHERE = {
     "cli/baseline.py": "the whole command: tests/cli/test_gate.py, tests/store/test_baseline.py",
     "cli/check.py": "the whole command: tests/tasks/check",
     "cli/query.py": "the whole command: tests/analysis/test_query.py",
-    "losses/base.py": "an interface: tests/conformance",
     "tasks/attack/session.py": "whole attacks, killed and resumed: tests/tasks/attack/test_run.py",
     "tasks/check/plan.py": "whole checks, good and refused: tests/tasks/check/test_run.py",
     "tasks/gallery.py": "pictures of a whole report: tests/tasks/test_report.py",

@@ -31,12 +31,18 @@ UNSATURATED = ("margin", "dlr", "dlr-targeted")  # objectives that softmax has n
 
 
 class Answer(NamedTuple):
-    """What the model says about a batch of points."""
+    """What the model says about a batch of points.
 
-    logits: Tensor  # [B,K]
-    value: Tensor  # [B] the objective
-    grad: Tensor  # [B,*] its gradient; finite (NaN and inf are zeroed and counted)
-    hit: Tensor  # [B] bool: misclassified
+    logits: [B,K].
+    value: [B] the objective.
+    grad: [B,*] its gradient; finite (NaN and inf are zeroed and counted).
+    hit: [B] bool, misclassified.
+    """
+
+    logits: Tensor
+    value: Tensor
+    grad: Tensor
+    hit: Tensor
 
 
 class Oracle(ABC):
@@ -68,21 +74,25 @@ class Oracle(ABC):
 
 
 class AnyAttack:
-    """The common base of what the registry of attacks holds."""
+    """The common base of what the registry of attacks holds.
+
+    norms: those it works in.
+    goal: `fixed-eps` seeks an adversarial point inside the budget eps. `minimum-norm` seeks the
+        nearest one, so it also runs without a budget (eps = inf); under a finite eps it ends at
+        the first point inside.
+    access: what it sees of the model under attack: gradients, logits, predicted classes or
+        nothing. One that learns less and breaks what those before it did not raises a flag.
+    objective: the name of what it climbs (`objectives.py`); None where it climbs something of its
+        own.
+    restarts: random starts per sample.
+    """
 
     norms: ClassVar[frozenset[str]] = frozenset({"linf", "l2"})
     goal: ClassVar[Literal["fixed-eps", "minimum-norm"]] = "fixed-eps"
-    """`fixed-eps`: seeks an adversarial point inside the budget eps. `minimum-norm`: the nearest
-    one, so it also runs without a budget (eps = inf); under a finite eps it ends at the first point
-    inside."""
     access: ClassVar[Literal["white-box", "score-based", "decision-based", "none"]] = "white-box"
-    """What it sees of the model under attack: gradients, logits, predicted classes or nothing. One
-    that learns less and breaks what those before it did not raises a flag."""
 
     objective: str | None = None
-    """The name of what it climbs (`objectives.py`); None where it climbs something of its own."""
     restarts: int = 1
-    """Random starts per sample."""
 
     @property
     def draws(self) -> int:
@@ -135,10 +145,13 @@ class AnyAttack:
 
 
 class Attack(AnyAttack, ABC, Generic[S]):
-    """An attack as start and step on rows; a frozen dataclass of hyper-parameters."""
+    """An attack as start and step on rows; a frozen dataclass of hyper-parameters.
+
+    steps: moves per row at most; a row is queried at most steps + 1 times.
+    norms, goal, access, objective, restarts: as of `AnyAttack`.
+    """
 
     steps: int
-    """Moves per row at most; a row is queried at most steps + 1 times."""
 
     def variants(self, classes: int) -> int:
         """Runs per sample, one after the other.

@@ -34,14 +34,22 @@ class Perturbed(Protocol):
 
 
 class Step(Protocol):
-    """One training batch. Outputs are in training mode, with gradient, lazy and memoised."""
+    """One training batch. Outputs are in training mode, with gradient, lazy and memoised.
 
-    x: Tensor  # [B,*] clean inputs in [0,1]
-    y: Tensor  # [B] int64 labels
-    index: Tensor  # [B] int64 positions in the training set
-    key: Tensor  # [B] int64 random keys, of the sample and the epoch (core/keyed.py)
+    x: [B,*] clean inputs in [0,1].
+    y: [B] int64 labels.
+    index: [B] int64 positions in the training set.
+    key: [B] int64 random keys, of the sample and the epoch (`core/keyed.py`).
+    epoch: counted from 0.
+    progress: share of training done, in [0,1].
+    """
+
+    x: Tensor
+    y: Tensor
+    index: Tensor
+    key: Tensor
     epoch: int
-    progress: float  # share of training done, in [0,1]
+    progress: float
 
     @property
     def clean(self) -> Output:
@@ -89,18 +97,20 @@ class Step(Protocol):
 
 
 class Loss(ABC):
-    """A registered loss: a frozen dataclass of hyper-parameters, without tensors or attacks."""
+    """A registered loss: a frozen dataclass of hyper-parameters, without tensors or attacks.
+
+    inner: the inner attack that it needs, used when the recipe names none; None: it needs none.
+    stateful: True when a call changes later ones; not allowed with mixup, which makes two calls.
+    plain: True when it trains without an inner attack, whatever the recipe says.
+    climbs: the objective that its inner attack climbs; None: the attack's own.
+    fits_head: True when the trainer calls `fit_head` after every epoch.
+    """
 
     inner: ClassVar[str | None] = None
-    """The inner attack that it needs, used when the recipe names none; None: it needs none."""
     stateful: ClassVar[bool] = False
-    """True when a call changes later ones; not allowed with mixup, which makes two calls."""
     plain: ClassVar[bool] = False
-    """True when it trains without an inner attack, whatever the recipe says."""
     climbs: ClassVar[str | None] = None
-    """The objective that its inner attack climbs; None: the attack's own."""
     fits_head: ClassVar[bool] = False
-    """True when the trainer calls `fit_head` after every epoch."""
 
     @property
     def batch_coupled(self) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import pydoc
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor
 
 from robbench.attacks.apgd import APGD
-from robbench.attacks.base import Answer, Attack, Oracle
+from robbench.attacks.base import Answer, AnyAttack, Attack, Oracle
 from robbench.attacks.fgsm import FGSM
 from robbench.attacks.pgd import PGD
 from robbench.core.rows import Rows
@@ -194,3 +196,11 @@ def test_an_attack_asks_for_the_objective_it_was_given(problem: Callable[..., Pr
     assert asked == [
         OBJECTIVES[name] for name in ("margin", "kl-from-clean", "dlr-targeted", "cross-entropy")
     ]
+
+
+@pytest.mark.parametrize("interface", [Answer, AnyAttack, Attack])
+def test_help_describes_every_field(interface: Any) -> None:
+    """One line or more for each, as a field has no docstring of its own."""
+    text = pydoc.plain(pydoc.render_doc(interface))
+    for field in interface.__annotations__:
+        assert re.search(rf"^ \|  {field}: \[?\S+", text, re.MULTILINE), field
