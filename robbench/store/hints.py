@@ -12,6 +12,10 @@ def command(*words: str, out: Path | None) -> str:
 
     Without `out` no folder is known, as on a page that is read anywhere.
     """
+    return shlex.join(["robbench", *words]) + place(out)
+
+
+def place(out: Path | None) -> str:
+    """What `command` adds for the folder, with a space before it; empty where nothing is needed."""
     usual = Path(os.environ.get("ROBBENCH_OUT") or "runs")
-    place = [] if out is None or out == usual else ["--out", str(out)]
-    return shlex.join(["robbench", *words, *place])
+    return "" if out is None or out == usual else f" --out {shlex.quote(str(out))}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -28,6 +28,7 @@ from robbench.models.fingerprint import output_fingerprint
 from robbench.models.function import Function
 from robbench.models.state import State, state_of
 from robbench.store.find import STOPPED_EARLY
+from robbench.store.run import from_memory
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.codes import canonical_model, code_roots, data_code, data_roots, model_code
@@ -186,6 +187,19 @@ def _answers(model: nn.Module, split: Split) -> str:
     with frozen(model):
         check_logits(model, split.pixels(slice(0, 8)), len(split.classes))
         return output_fingerprint(model, split)
+
+
+def not_found(info: Mapping[str, Any], model: str | None, why: UserError) -> UserError:
+    """That the model of a run, or its data, are not there, and what to do; model: as `--model`."""
+    run = f"run {info['run_id']}"
+    if model:
+        return UserError(f"{run}: {why}")
+    if from_memory(info):
+        return UserError(
+            f"{run}: its model was in memory, where no command finds it (in Python, result.check() "
+            "checks it, and result.save() keeps what that found)"
+        )
+    return UserError(f"{run}: {why}; if the model was moved, give its place with --model")
 
 
 def of_run(subject: Subject, info: dict[str, Any], ids: list[int]) -> Subject:

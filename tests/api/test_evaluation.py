@@ -120,6 +120,7 @@ def test_saved_checks_count_as_made(trained_net, digits, tmp_path, cli):
     refused = cli("check", run_id, "--out", tmp_path)
     assert refused.code == 2
     assert "result.check()" in refused.err
+    assert "was in memory" in cli("measure", run_id, "--out", tmp_path).err
     rows = found.check(limit=10)
     found.save(tmp_path)
     fresh = robbench.evaluate(trained_net, *digits, limit=20, name="plain", **PLAIN)

@@ -61,15 +61,15 @@ WHAT = {
 MISSING = {
     "input-margins": (
         "No perturbation was found: robbench attack MODEL --attack fmn --threat "
-        "l2:inf looks for the smallest."
+        "l2:inf{place} looks for the smallest."
     ),
     "classes": (
-        "Only runs without a budget are here: robbench attack MODEL --threat linf:8/255 "
+        "Only runs without a budget are here: robbench attack MODEL --threat linf:8/255{place} "
         "gives robust accuracy by class."
     ),
     "spectrum": "Nothing was measured: {command}",
     "training": "No model of these runs was trained by robbench train in this output folder.",
-    "gallery": "No run here kept its points: robbench attack MODEL --store-points",
+    "gallery": "No run here kept its points: robbench attack MODEL --store-points{place}",
     "checks": "Nothing was checked: {command}",
 }
 FOLDER = "Commands on this page look into the folder runs: for another one add --out DIR."

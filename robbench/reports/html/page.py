@@ -14,6 +14,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from robbench.reports import texts
 from robbench.reports.html.captions import MISSING, WHAT
+from robbench.store.hints import place
 
 _SPOKEN = 6
 
@@ -161,7 +162,8 @@ class Section:
 
     def missing(self, out: Path | None) -> str:
         """How to get what it shows, from the runs in the folder `out` if it is known."""
-        return MISSING[self.id].format(command=self.command(out) if self.command else "")
+        command = self.command(out) if self.command else ""
+        return MISSING[self.id].format(command=command, place=place(out))
 
 
 def number(value: float | None) -> Cell:

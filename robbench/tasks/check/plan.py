@@ -18,11 +18,11 @@ from robbench.core.spec import short_hash, validate
 from robbench.core.trust import names_from, refuse_private
 from robbench.data.load import default_threat
 from robbench.store.answers import same_answers
-from robbench.store.run import Run, attacked_model, from_memory, read_run
+from robbench.store.run import Run, attacked_model, read_run
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.plan import parse_threats
-from robbench.tasks.subject import Subject, find_subject, of_run
+from robbench.tasks.subject import Subject, find_subject, not_found, of_run
 from robbench.tasks.train.plan import known_threat
 from robbench.threat.model import ThreatModel, require_inside
 
@@ -144,8 +144,7 @@ def _of_run(
     try:
         subject, data = find(model or attacked_model(info), config)
     except UserError as error:
-        elsewhere = "" if model else _elsewhere(info)
-        raise UserError(f"run {info['run_id']}: {error}{elsewhere}") from error
+        raise not_found(info, model, error) from error
     subject = of_run(subject, info, run.samples["sample_id"].to_pylist())
     for what, now, then in (
         ("model", subject.hash, info["model_hash"]),
@@ -164,12 +163,6 @@ def _of_run(
         )
     threat = parse_threats([info["threat"]])[0][0]
     return CheckPlan(subject, threat, data, info["seed"], run, path)
-
-
-def _elsewhere(info: Mapping[str, Any]) -> str:
-    if from_memory(info):
-        return "; it was in memory: in Python, result.check() and then result.save() checks the run"
-    return "; if the model was moved, give its place with --model"
 
 
 def _one_threat(texts: Sequence[str], data: str, subject: Subject) -> ThreatModel:

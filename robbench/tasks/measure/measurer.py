@@ -31,7 +31,7 @@ from robbench.tasks.measure.rows import (
     require_same,
     sample_rows,
 )
-from robbench.tasks.subject import Subject, find_subject, of_run
+from robbench.tasks.subject import Subject, find_subject, not_found, of_run
 
 
 class Measured(NamedTuple):
@@ -154,6 +154,5 @@ class Measurer:
                     name, config, self.store, by.device, by.data_dir, by.download
                 )
         except UserError as error:
-            elsewhere = "" if model else "; if the model was moved, give its place with --model"
-            raise UserError(f"run {info['run_id']}: {error}{elsewhere}") from error
+            raise not_found(info, model, error) from error
         return of_run(found, info, run.samples["sample_id"].to_pylist())
