@@ -123,7 +123,7 @@ def report(
     out: Path | str = "runs",
     title: str = "Robustness report",
     data_dir: Path | str | None = None,
-    where: Sequence[str] = (),
+    where: Names = (),
     over_seeds: bool = False,
     cdn: bool = False,
 ) -> Report:
@@ -143,7 +143,7 @@ def report(
         Path(html),
         title=title,
         data_dir=folder,
-        where=where,
+        where=several(where),
         over_seeds=over_seeds,
         cdn=cdn,
     )

@@ -34,6 +34,9 @@ def test_the_report_is_written(trained_here, tmp_path):
     robbench.attack("m", "fgsm", "linf:0.1", limit=40, out=trained_here)
     made = robbench.report("m", html=tmp_path / "r.html", out=trained_here)
     assert made.size == (tmp_path / "r.html").stat().st_size
+    for where in ("threat=linf:0.1", ["threat=linf:0.1"]):  # one condition, or several
+        same = robbench.report("m", html=tmp_path / "r.html", out=trained_here, where=where)
+        assert same.runs == made.runs
     with pytest.raises(robbench.UserError, match=r"\.html"):
         robbench.report("m", html=tmp_path / "r.txt", out=trained_here)
 
