@@ -133,7 +133,7 @@ def test_local_patterns(tmp_path: Path, stored: Stored, monkeypatch: pytest.Monk
     ]
     assert len(find([f"{tmp_path}/*"])) == 3
     assert len(matches("**/bbbb*.parquet")) == 2
-    with pytest.raises(UserError, match="fits 'x\\*'; robbench runs shows"):
+    with pytest.raises(UserError, match="fits 'x\\*'; robbench runs --out"):
         find(["x*"])
 
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from robbench.core.errors import RunError, UserError
+from robbench.core.errors import UserError
 from robbench.core.files import atomic_write
 from robbench.store.from_rows import samples_table
 from robbench.store.schema import SAMPLES, SCHEMA_VERSION
@@ -55,10 +55,10 @@ def test_temporary_is_in_the_same_folder_and_no_parquet_file(tmp_path: Path) -> 
     assert seen[0].suffix != ".parquet"
 
 
-def test_refusing_file_system_is_a_run_error(tmp_path: Path) -> None:
-    """A folder that cannot be made is reported in one line, with exit code 3."""
+def test_a_file_in_the_way_of_a_folder_is_bad_input(tmp_path: Path) -> None:
+    """A folder that cannot be made is reported in one line, with exit code 2."""
     (tmp_path / "file").touch()
-    with pytest.raises(RunError, match="cannot write"):
+    with pytest.raises(UserError, match="cannot write"):
         atomic_write(tmp_path / "file" / "b.txt", lambda path: path.write_text("x"))
 
 
