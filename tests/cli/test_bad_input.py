@@ -378,7 +378,7 @@ def test_an_empty_store(cli, tmp_path):
     assert not (tmp_path / "S").exists()
     advice = re.search(r"run first robbench (train .*?),", done.err)
     assert advice, done.err
-    assert cli(*advice[1].split(), "--dry-run", "--out", tmp_path / "S").code == 0
+    assert cli(*advice[1].split(), "--dry-run").code == 0
 
 
 @pytest.mark.parametrize("command", [T, A, "compare"])

@@ -36,7 +36,7 @@ def test_what_is_wrong_is_one_line(cli, stored, tmp_path):
     stored("bbbb11111111", threat="l2:0.5", norm="l2", eps=0.5)
     for words, said in (
         ("plot curves", "one figure has one norm"),
-        ("plot spectrum", "run robbench measure ce"),
+        ("plot spectrum", "run robbench measure aaaa11111111 bbbb11111111 --out"),
         ("plot curves -o runs", "is no name of a figure"),
         ("plot", "Missing argument 'KIND'"),
     ):
