@@ -41,10 +41,10 @@ class Network(NamedTuple):
         return torch.tanh((x - 0.5) @ u.T) @ v.T + c
 
 
-def network_of(seed: int) -> Network:
+def network_of(seed: int, scale: float = 3) -> Network:
     draw = np.random.default_rng(seed)
     return Network(
-        3 * draw.normal(size=(HIDDEN, DIMENSION)),
+        scale * draw.normal(size=(HIDDEN, DIMENSION)),
         draw.normal(size=(CLASSES, HIDDEN)),
         draw.normal(size=CLASSES),
     )

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 from robbench.attacks.apgd import APGD, checkpoints
 from robbench.threat.problem import Problem
 
+from .linear_rows import linear_rows
 from .plain_network import (
     DIMENSION,
     ROWS,
@@ -186,23 +186,6 @@ def test_checkpoints() -> None:
         assert list(checkpoints(steps)) == plain_checkpoints(steps)
 
 
-def _model(classes: int) -> Callable[[Tensor], Tensor]:
-    weight = torch.randn(classes, 6, generator=torch.Generator().manual_seed(classes))
-    return lambda x: x @ weight.T
-
-
-def _rows(
-    problem: Callable[..., Problem],
-    classes: int,
-    rows: int = 20,
-    eps: float = 0.05,
-    norm: str = "linf",
-) -> Problem:
-    x0 = torch.rand(rows, 6, generator=torch.Generator().manual_seed(0))
-    model = _model(classes)
-    return problem(model, x0, model(x0).argmax(1), torch.full((rows,), eps), norm)
-
-
 @pytest.mark.parametrize(
     ("classes", "asked", "count"),
     [(2, 9, 1), (4, 9, 3), (10, 9, 9), (10, 3, 3), (12, 9, 9), (12, 20, 11)],
@@ -213,7 +196,7 @@ def test_targets_are_the_likeliest_wrong_classes_in_order(
     """Variant k aims at the k-th likeliest wrong class at the clean input, at most K-1."""
     attack = APGD(objective="dlr-targeted", targets=asked)
     assert attack.variants(classes) == count
-    p = _rows(problem, classes)
+    p = linear_rows(problem, classes)
     for row in range(len(p)):
         ranked = sorted(range(classes), key=lambda k: -float(p.logits0[row, k]))
         ranked.remove(int(p.y[row]))
@@ -223,7 +206,7 @@ def test_targets_are_the_likeliest_wrong_classes_in_order(
 
 def test_targets_of_samples_that_are_wrong_already(problem: Callable[..., Problem]) -> None:
     """The label is left out by name, not by rank: also where it is not the likeliest class."""
-    p = _rows(problem, 4)
+    p = linear_rows(problem, 4)
     p = p.replace(y=p.logits0.argsort(1)[:, 1])
     attack = APGD(objective="dlr-targeted")
     targets = torch.stack([attack.vary(p, torch.full_like(p.y, k)).target for k in range(3)], 1)
@@ -234,7 +217,7 @@ def test_targets_of_samples_that_are_wrong_already(problem: Callable[..., Proble
 
 def test_restarts_of_targets_come_after_all_targets(problem: Callable[..., Problem]) -> None:
     """With restarts every target is tried once before any again, from another start."""
-    attack, p = APGD(objective="dlr-targeted", restarts=2), _rows(problem, 4)
+    attack, p = APGD(objective="dlr-targeted", restarts=2), linear_rows(problem, 4)
     assert attack.variants(4) == 6
     varied = [attack.vary(p, torch.full_like(p.y, k)) for k in range(6)]
     for k in range(3):

@@ -20,24 +20,9 @@ from robbench.core.rows import Rows
 from robbench.objectives import Objective
 from robbench.threat.problem import Problem
 
+from .linear_rows import linear_model, linear_rows
+
 pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def _model(classes: int) -> Callable[[Tensor], Tensor]:
-    weight = torch.randn(classes, 6, generator=torch.Generator().manual_seed(classes))
-    return lambda x: x @ weight.T
-
-
-def _rows(
-    problem: Callable[..., Problem],
-    classes: int,
-    rows: int = 20,
-    eps: float = 0.05,
-    norm: str = "linf",
-) -> Problem:
-    x0 = torch.rand(rows, 6, generator=torch.Generator().manual_seed(0))
-    model = _model(classes)
-    return problem(model, x0, model(x0).argmax(1), torch.full((rows,), eps), norm)
 
 
 @pytest.mark.parametrize(
@@ -46,7 +31,7 @@ def _rows(
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_restarts_differ(attack: Any, norm: str, problem: Callable[..., Problem]) -> None:
     """Every restart of every sample starts elsewhere in the budget, in any batch."""
-    p = _rows(problem, 4, norm=norm)
+    p = linear_rows(problem, 4, norm=norm)
     assert attack.variants(4) == 4
     starts = [attack.start(attack.vary(p, torch.full_like(p.y, k))).x for k in range(4)]
     d = torch.stack(starts) - p.x0
@@ -100,13 +85,13 @@ def test_an_option_restarts_is_all_that_restarts_need(
     problem: Callable[..., Problem], conquer: Callable[..., Any]
 ) -> None:
     """As many starts as the option says, each its own and each queried, of a sample that holds."""
-    p = _rows(problem, 4, rows=1, eps=0.0001)
+    p = linear_rows(problem, 4, rows=1, eps=0.0001)
     for restarts in (1, 3):
         asked: set[tuple[float, ...]] = set()
 
         def watched(x: Tensor, asked: set[tuple[float, ...]] = asked) -> Tensor:
             asked.update(tuple(row) for row in x.tolist())
-            return _model(4)(x)
+            return linear_model(4)(x)
 
         (ending,) = conquer(Starts(restarts=restarts), watched, p)
         assert ending.variant is None
@@ -117,8 +102,8 @@ def test_restarts_are_used_only_after_the_earlier_ones_failed(
     problem: Callable[..., Problem], conquer: Callable[..., Any]
 ) -> None:
     """The first variant with an adversarial point wins; later ones are not run."""
-    model, attack = _model(4), Guess()
-    p = _rows(problem, 4, rows=60, eps=0.12)
+    model, attack = linear_model(4), Guess()
+    p = linear_rows(problem, 4, rows=60, eps=0.12)
     asked: list[Tensor] = []
 
     def watched(x: Tensor) -> Tensor:
@@ -144,8 +129,8 @@ def test_the_book_keeps_the_worst_point(
     problem: Callable[..., Problem], conquer: Callable[..., Any]
 ) -> None:
     """A sample that holds is left with the lowest margin that any step of its last variant saw."""
-    model = _model(4)
-    p = _rows(problem, 4, eps=0.001)
+    model = linear_model(4)
+    p = linear_rows(problem, 4, eps=0.001)
     seen: dict[int, list[float]] = {row: [] for row in range(len(p))}
 
     class Watched(PGD):
@@ -185,7 +170,7 @@ def test_an_attack_asks_for_the_objective_it_was_given(problem: Callable[..., Pr
                 torch.zeros(len(x), dtype=torch.bool),
             )
 
-    p = _rows(problem, 4)
+    p = linear_rows(problem, 4)
     for attack in (
         FGSM(objective="margin"),
         PGD(objective="kl-from-clean"),

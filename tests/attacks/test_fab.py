@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-from numpy.typing import NDArray
 from scipy.optimize import linprog, minimize
 from torch import Tensor, nn
 
@@ -20,9 +19,10 @@ from robbench.catalogue.builtins import ATTACKS
 from robbench.objectives import Objective
 from robbench.threat.problem import Problem
 
+from .plain_network import CLASSES, DIMENSION, Network, Vector, network_of
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-Vector = NDArray[np.float64]
 NORMS = ["linf", "l2", "l1"]
 ORDER = {"linf": math.inf, "l2": 2, "l1": 1}
 DUAL_ORDER = {"linf": 1, "l2": 2, "l1": math.inf}
@@ -138,35 +138,7 @@ def test_linear_models(
 
 # -- the loop of the paper
 
-DIMENSION, HIDDEN, CLASSES, ROWS = 10, 8, 5, 8
-
-
-class Network(NamedTuple):
-    """z = V tanh(U (x - 1/2)) + c, with its derivatives."""
-
-    u: Vector
-    v: Vector
-    c: Vector
-
-    def logits(self, x: Vector) -> Vector:
-        return self.v @ np.tanh(self.u @ (x - 0.5)) + self.c
-
-    def gradient(self, x: Vector, dz: Vector) -> Vector:
-        """Of dz . z in x."""
-        return self.u.T @ ((1 - np.tanh(self.u @ (x - 0.5)) ** 2) * (self.v.T @ dz))
-
-    def torch(self, x: Tensor) -> Tensor:
-        u, v, c = (torch.from_numpy(part) for part in self)
-        return torch.tanh((x - 0.5) @ u.T) @ v.T + c
-
-
-def _network(seed: int) -> Network:
-    draw = np.random.default_rng(seed)
-    return Network(
-        4 * draw.normal(size=(HIDDEN, DIMENSION)),
-        draw.normal(size=(CLASSES, HIDDEN)),
-        draw.normal(size=CLASSES),
-    )
+ROWS = 8
 
 
 def _plain_way(x: Vector, w: Vector, b: float, norm: str) -> Vector:
@@ -205,7 +177,7 @@ def plain_fab(f: Network, x0: Vector, y: int, rivals: list[int], norm: str, iter
     for _ in range(iterations):
         ways = []
         for k in rivals:
-            df, dg = (unit[k] - unit[y]) @ f.logits(x), f.gradient(x, unit[k] - unit[y])
+            df, dg = (unit[k] - unit[y]) @ f.logits(x), f.pull(x, unit[k] - unit[y])
             ways.append((abs(df) / np.linalg.norm(dg, DUAL_ORDER[norm]), dg @ x - df, dg))
         _, b, w = min(ways, key=lambda way: way[0])
         d1, d2 = _plain_way(x, w, b, norm), _plain_way(x0, w, b, norm)
@@ -253,7 +225,7 @@ class PlainOracle(Oracle):
 @pytest.mark.parametrize("rank", [None, 0, 2])
 def test_the_loop_of_the_paper(rank: int | None, norm: str, problem: Callable[..., Any]) -> None:
     """Every point equals the plain loop's to 1e-10, row by row; rank: of the target, or None."""
-    network, iterations = _network(1), 30
+    network, iterations = network_of(1, scale=4), 30
     x0 = torch.rand(40, DIMENSION, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     y = network.torch(x0).argmax(1)
     x0, y = x0[:ROWS], y[:ROWS]
@@ -310,7 +282,7 @@ def test_the_cost_of_a_row_that_never_succeeds(
     attack: FAB, n_backward: int, problem: Callable[..., Any], conquer: Any
 ) -> None:
     """Seven moves: eight forwards; a backward a move if targeted, else one per class, query."""
-    network = _network(1)
+    network = network_of(1, scale=4)
 
     def safe(x: Tensor) -> Tensor:  # smooth, but its label never changes
         return 0.01 * network.torch(x) + torch.tensor([0.0, 0, 0, 0, 1])
@@ -328,7 +300,11 @@ def test_the_cost_of_a_row_that_succeeds(
     problem: Callable[..., Any], conquer: Callable[..., Any]
 ) -> None:
     """One gradient per move, and one more each time that it crosses the boundary."""
-    network, attack, relapses = _network(1), FAB(iterations=30, targeted=True, targets=1), 0
+    network, attack, relapses = (
+        network_of(1, scale=4),
+        FAB(iterations=30, targeted=True, targets=1),
+        0,
+    )
     for x0 in torch.rand(
         ROWS, 1, DIMENSION, generator=torch.Generator().manual_seed(1), dtype=torch.float64
     ):
@@ -351,7 +327,7 @@ def test_two_classes_need_one_gradient(
     problem: Callable[..., Any], conquer: Callable[..., Any]
 ) -> None:
     """With two classes there is one boundary: targeted or not is the same, to the last bit."""
-    network = _network(1)
+    network = network_of(1, scale=4)
 
     def model(x: Tensor) -> Tensor:
         return network.torch(x)[:, :2]
@@ -531,7 +507,7 @@ def test_without_a_gradient_rows_stay(
     bad: str, targeted: bool, norm: str, problem: Callable[..., Any]
 ) -> None:
     """A dead row does not drift, a row without finite logits stays, its neighbour is untouched."""
-    network = _network(1)
+    network = network_of(1, scale=4)
 
     def model(x: Tensor) -> Tensor:
         z = network.torch(x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,7 +17,6 @@ from robbench.core.rows import Rows
 from robbench.core.status import OK
 from robbench.data.base import Split
 from robbench.engine.cascade import Cascade
-from robbench.engine.evaluate import evaluate
 from robbench.engine.records import CLEAN, NOTHING, Verdict
 from robbench.threat.model import parse_threat
 from robbench.threat.problem import Problem
@@ -30,26 +29,9 @@ Table = dict[tuple[int, int], Verdict]  # by sample and level
 
 
 @pytest.fixture(scope="module")
-def table(entries: Callable[..., list[AttackEntry]]) -> Callable[..., Table]:
+def table(told: Callable[..., Any]) -> Callable[..., Table]:
     """The verdicts of a run by sample and budget; every pair is told of exactly once."""
-
-    def run(
-        specs: Sequence[str | AttackEntry],
-        model: nn.Module,
-        split: Split,
-        threat: str,
-        *,
-        width: int = 64,
-        **settings: Any,
-    ) -> Table:
-        built = [spec if isinstance(spec, AttackEntry) else entries([spec])[0] for spec in specs]
-        threats = parse_threat(threat)
-        told = evaluate(model, split, threats, built, seed=0, width=width, **settings).verdicts
-        found = {(v.sample, v.eps_index): v for v in told}
-        assert len(told) == len(found) == len(split) * len(threats)
-        return found
-
-    return run
+    return lambda *what, **settings: told(*what, **settings).verdicts
 
 
 def _text(norm: str, *budgets: float) -> str:
