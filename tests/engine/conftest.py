@@ -226,3 +226,15 @@ def run(entries: Callable[..., list[AttackEntry]]) -> Callable[..., Story]:
         return Story(found.verdicts, points, found.disagreements)
 
     return attack
+
+
+@pytest.fixture
+def dark(digits: Any) -> Split:
+    """Ten images of class 0 with pixels 0.2: a line at 0.5 is 0.3 away."""
+    images = torch.full((10, 1, 2, 2), 0.2)
+    return dataclasses.replace(
+        digits.split.take(torch.arange(10)),
+        images=images,
+        labels=torch.zeros(10, dtype=torch.int64),
+        classes=("a", "b"),
+    )

@@ -11,15 +11,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robbench.attacks.base import Attack, AttackEntry, Backend, Oracle
+from robbench.attacks.base import AttackEntry, Backend
 from robbench.core.freeze import frozen
-from robbench.core.rows import Rows
 from robbench.core.status import OK
 from robbench.data.base import Split
 from robbench.engine.cascade import Cascade
 from robbench.engine.records import CLEAN, NOTHING, Verdict
 from robbench.threat.model import parse_threat
 from robbench.threat.problem import Problem
+
+from .ladders import Ladder, Line
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -347,65 +348,14 @@ def test_worst_points_are_kept_for_each_budget(
 # -- no budget
 
 
-class Walk(Rows):
-    """Where a row stands, and how many places it has been to."""
-
-    x: Tensor
-    place: Tensor
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Ladder(Attack[Walk]):
-    """Adds given amounts to every pixel, one after the other; each variant has its own."""
+class NearestLadder(Ladder):
+    """A ladder that seeks the nearest point."""
 
     goal = "minimum-norm"
-    rungs: tuple[tuple[float, ...], ...]
-
-    @property
-    def steps(self) -> int:  # type: ignore[override]
-        return len(self.rungs[0])
-
-    def variants(self, classes: int) -> int:
-        return len(self.rungs)
-
-    def vary(self, p: Problem, k: Tensor) -> Problem:
-        return p.replace(target=k)
-
-    def start(self, p: Problem) -> Walk:
-        return Walk(x=p.x0, place=torch.zeros_like(p.y))
-
-    def step(self, s: Walk, t: Tensor, p: Problem, q: Oracle) -> Walk:
-        q.logits(s.x)
-        rungs = torch.tensor(self.rungs)
-        amount = rungs[p.target.clamp(0, len(rungs) - 1), t.clamp(0, self.steps - 1)]
-        return Walk(x=p.x0 + amount.reshape(-1, 1, 1, 1), place=s.place + 1)
-
-    def point(self, s: Walk) -> Tensor:
-        return s.x
-
-
-class Bright(nn.Module):
-    """Class 1 where the first pixel is above 0.5."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        z = x[:, 0, 0, 0] - 0.5 + 0 * x.flatten(1).sum(1)
-        return torch.stack([-z, z], 1)
-
-
-@pytest.fixture
-def dark(digits: Any) -> Split:
-    """Ten grey images of class 0, each 0.3 from the boundary of `Bright` in linf."""
-    images = torch.full((10, 1, 2, 2), 0.2)
-    return dataclasses.replace(
-        digits.split.take(torch.arange(10)),
-        images=images,
-        labels=torch.zeros(10, dtype=torch.int64),
-        classes=("a", "b"),
-    )
 
 
 def _ladder(*rungs: tuple[float, ...]) -> AttackEntry:
-    return AttackEntry(f"ladder{rungs}", Ladder(rungs=rungs))
+    return AttackEntry(f"ladder{rungs}", NearestLadder(rungs=rungs))
 
 
 @pytest.mark.parametrize(
@@ -429,7 +379,7 @@ def test_without_a_budget_the_smallest_perturbation_is_kept(
 ) -> None:
     """The nearest misclassified of all points of all variants; and all have been tried."""
     queries = sum((attack.steps + 1) * len(attack.rungs) for _, attack in ladders)
-    for v in table(ladders, Bright(), dark, "linf:inf").values():
+    for v in table(ladders, Line(0.5), dark, "linf:inf").values():
         assert (v.adversarial, v.entry, v.variant, v.status) == (
             size is not None,
             entry,

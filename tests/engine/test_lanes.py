@@ -11,82 +11,18 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from robbench.attacks.base import Attack, AttackEntry, Oracle
-from robbench.core.rows import Rows
 from robbench.core.status import OK, UNCONFIRMED
 from robbench.data.base import Split
 from robbench.engine.lane import NO_LIMIT, Lane
 from robbench.engine.oracle import ModelOracle
 from robbench.engine.records import CLEAN, NOTHING
-from robbench.threat.problem import Problem
+
+from .ladders import Line, ladder
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # -- claims: a walk along a ray, where model and stand-in draw their line at different places
-
-
-class Walk(Rows):
-    """Where a row stands."""
-
-    x: Tensor
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Ladder(Attack[Walk]):
-    """Adds given amounts to every pixel, one after the other; each variant has its own."""
-
-    rungs: tuple[tuple[float, ...], ...]
-
-    @property
-    def steps(self) -> int:  # type: ignore[override]
-        return len(self.rungs[0])
-
-    def variants(self, classes: int) -> int:
-        return len(self.rungs)
-
-    def vary(self, p: Problem, k: Tensor) -> Problem:
-        return p.replace(target=k)
-
-    def start(self, p: Problem) -> Walk:
-        return Walk(x=p.x0)
-
-    def step(self, s: Walk, t: Tensor, p: Problem, q: Oracle) -> Walk:
-        q.logits(s.x)
-        rungs = torch.tensor(self.rungs)
-        amount = rungs[p.target.clamp(0, len(rungs) - 1), t.clamp(0, self.steps - 1)]
-        return Walk(x=p.x0 + amount.reshape(-1, 1, 1, 1))
-
-    def point(self, s: Walk) -> Tensor:
-        return s.x
-
-
-class Line(nn.Module):
-    """Class 1 where the first pixel is above a line."""
-
-    def __init__(self, line: float) -> None:
-        super().__init__()
-        self.line = line
-
-    def forward(self, x: Tensor) -> Tensor:
-        z = x[:, 0, 0, 0] - self.line + 0 * x.flatten(1).sum(1)
-        return torch.stack([-z, z], 1)
-
-
-@pytest.fixture
-def dark(digits: Any) -> Split:
-    """Ten images of class 0 with pixels 0.2: a line at 0.5 is 0.3 away."""
-    images = torch.full((10, 1, 2, 2), 0.2)
-    return dataclasses.replace(
-        digits.split.take(torch.arange(10)),
-        images=images,
-        labels=torch.zeros(10, dtype=torch.int64),
-        classes=("a", "b"),
-    )
-
-
-def _ladder(*rungs: tuple[float, ...]) -> AttackEntry:
-    return AttackEntry(f"ladder{rungs}", Ladder(rungs=rungs))
 
 
 @pytest.mark.parametrize("width", [1, 4, 64])
@@ -95,7 +31,7 @@ def test_a_row_goes_on_after_a_refused_claim(
 ) -> None:
     """Claims at 0.26 and 0.28 are refused, a forward each; the row continues to 0.31."""
     story = run(
-        [_ladder((0.1, 0.26, 0.28, 0.31, 0.9))],
+        [ladder((0.1, 0.26, 0.28, 0.31, 0.9))],
         Line(0.5),
         dark,
         "linf:0.5",
@@ -116,7 +52,7 @@ def test_rows_that_go_on_do_not_hold_up_others(dark: Split, run: Callable[..., A
     split = dataclasses.replace(dark, images=images, ids=torch.arange(10))
     rungs = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.32)
     one, many = (
-        run([_ladder(rungs)], Line(0.5), split, "linf:0.4", width=width, fast=Line(0.43))
+        run([ladder(rungs)], Line(0.5), split, "linf:0.4", width=width, fast=Line(0.43))
         for width in (1, 64)
     )
     assert one.verdicts == many.verdicts
@@ -135,14 +71,14 @@ def test_the_next_variant_and_the_next_attack_get_their_turn(
     dark: Split, run: Callable[..., Any]
 ) -> None:
     """A claim refused at the last step ends the row: the sample goes to the next attack."""
-    first = _ladder((0.1, 0.26), (0.28, 0.27), (0.1, 0.31))
+    first = ladder((0.1, 0.26), (0.28, 0.27), (0.1, 0.31))
     story = run([first], Line(0.5), dark, "linf:0.5", fast=Line(0.45))
     assert {(v.adversarial, v.entry, v.variant, v.step) for v in story.verdicts} == {
         (True, 0, 2, 2)
     }
     assert {v.n_forward for v in story.verdicts} == {1 + 3 * 3 + 1 + 2 + 1}
     story = run(
-        [_ladder((0.1, 0.26)), _ladder((0.31, 0.4))], Line(0.5), dark, "linf:0.5", fast=Line(0.45)
+        [ladder((0.1, 0.26)), ladder((0.31, 0.4))], Line(0.5), dark, "linf:0.5", fast=Line(0.45)
     )
     assert {(v.adversarial, v.entry, v.variant, v.step) for v in story.verdicts} == {
         (True, 1, 0, 1)
@@ -151,7 +87,7 @@ def test_the_next_variant_and_the_next_attack_get_their_turn(
 
 def test_refused_claims_alone_break_nothing(dark: Split, run: Callable[..., Any]) -> None:
     """A mistake only of the fast copy is none, and its rounding is no flag of the model."""
-    story = run([_ladder((0.26, 0.27, 0.29))], Line(0.5), dark, "linf:0.5", fast=Line(0.45))
+    story = run([ladder((0.26, 0.27, 0.29))], Line(0.5), dark, "linf:0.5", fast=Line(0.45))
     for v in story.verdicts:
         assert (v.adversarial, v.entry, v.variant, v.step, v.status, v.adv_pred) == (
             False,
@@ -180,14 +116,14 @@ def test_a_model_that_refuses_its_own_claims_is_marked(
     moody, few = Moody(0.5), dark.take(torch.arange(8))
     measured(moody, few)
     moody.calls = 0
-    story = run([_ladder((0.1, 0.15, 0.2))], moody, few, "linf:0.5", width=8)
+    story = run([ladder((0.1, 0.15, 0.2))], moody, few, "linf:0.5", width=8)
     assert {(v.adversarial, v.status) for v in story.verdicts} == {(False, UNCONFIRMED)}
     assert story.disagreements == 8
 
 
 def test_recheck_sees_what_the_stand_in_missed(dark: Split, run: Callable[..., Any]) -> None:
     """The worst point of a row without success is checked at once, and counts if wrong."""
-    ladders = [_ladder((0.1, 0.2)), _ladder((0.25, 0.35)), _ladder((0.6, 0.1))]
+    ladders = [ladder((0.1, 0.2)), ladder((0.25, 0.35)), ladder((0.6, 0.1))]
     for recheck in (False, True):
         story = run(ladders, Line(0.5), dark, "linf:0.4", fast=Line(0.65), recheck=recheck)
         for v in story.verdicts:
@@ -201,7 +137,7 @@ def test_recheck_at_several_budgets(dark: Split, run: Callable[..., Any]) -> Non
     """Each budget's worst point is checked, and what is found counts from that budget on."""
     for recheck in (False, True):
         story = run(
-            [_ladder((0.1, 0.2, 0.33, 0.38))],
+            [ladder((0.1, 0.2, 0.33, 0.38))],
             Line(0.5),
             dark,
             "linf:0.25,0.35,0.4",
@@ -219,7 +155,7 @@ def test_without_a_budget_a_claim_too_many_does_not_cost_the_others(
     dark: Split, run: Callable[..., Any]
 ) -> None:
     """The model confirms 0.4 and 0.35; the copy's mistake at 0.26 must not lose the sample."""
-    story = run([_ladder((0.4, 0.35, 0.26, 0.1))], Line(0.5), dark, "linf:inf", fast=Line(0.45))
+    story = run([ladder((0.4, 0.35, 0.26, 0.1))], Line(0.5), dark, "linf:inf", fast=Line(0.45))
     assert {v.adversarial for v in story.verdicts} == {True}
 
 
