@@ -110,8 +110,8 @@ class Registry(Generic[T]):
         cls, spec = self.parse(text)
         return build(cls, spec, f"{self.kind} {spec.name}")
 
-    def canonical(self, text: str, *, full: bool = False) -> str:
-        """The one shortest form of a spec, or in full with every option."""
+    def canonical(self, text: str, *, full: bool = False, without: Iterable[str] = ()) -> str:
+        """The one shortest form of a spec, or in full with every option but those of `without`."""
         cls, spec = self.parse(text)
         built = build(cls, spec, f"{self.kind} {spec.name}")
         fields = () if full else dataclasses.fields(cls)  # type: ignore[arg-type]
@@ -119,7 +119,7 @@ class Registry(Generic[T]):
         options = {
             key: value
             for key, value in options_of(built).items()
-            if key not in defaults or value != defaults[key]
+            if key not in without and (key not in defaults or value != defaults[key])
         }
         return str(Spec(spec.name, None, options))
 

@@ -122,7 +122,7 @@ def own_code(specs: Iterable[str]) -> bool:
     return any(not _is_registered(name) for spec in specs for name in private_names(spec))
 
 
-_NESTED = {"source": "models", "attack": "attacks"}
+_NESTED = {"source": "models", "attack": "attacks", "arch": "models"}
 """The options that are specs themselves, and of which kind."""
 
 

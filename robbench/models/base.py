@@ -86,10 +86,19 @@ class Classifier(nn.Module):
 class Architecture(ABC):
     """A registered model: a frozen dataclass of options that builds a classifier for some data.
 
-    `pretrained` models carry their weights; `classes_of` names the classes those weights know.
+    `places`: the options that only say where weights lie; they are no part of what the model is.
     """
 
-    pretrained: ClassVar[bool] = False
+    places: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the model comes with weights."""
+        return False
+
+    def label(self, spec: str) -> str:
+        """The model's name in results, where it was given as `spec`."""
+        return spec
 
     def classes_of(self) -> tuple[str, ...]:
         """The class of each output of a pretrained model, in order; () if trained from scratch."""

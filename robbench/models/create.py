@@ -17,21 +17,30 @@ from robbench.data.base import DataInfo, reason
 from robbench.models.base import Architecture, Classifier
 from robbench.models.external import External, call_factory
 from robbench.models.factories import require_factory
+from robbench.models.foreign import Foreign, Loading
 from robbench.models.outputs import probabilities, squashed
 
 _MOST_WEIGHTS = 1_000_000_000
 
 
-def create(spec: str, info: DataInfo, *, of: Sequence[str] | None = None) -> Classifier:
+def create(
+    spec: str,
+    info: DataInfo,
+    *,
+    of: Sequence[str] | None = None,
+    weights: bool = True,
+    download: bool = False,
+) -> Classifier:
     """A classifier for some data, checked with one small forward pass.
 
     spec: a registered name or `module:factory[:key=value]`. of: all classes of the data, of which
     `info` has some or all; given where a private model is to be judged, not trained: of a model for
-    all classes only those at hand are looked at, and one output more is a rejection. Initial
+    all classes only those at hand are looked at, and one output more is a rejection. weights,
+    download: as of `models.foreign.Loading`, for models of other libraries and files. Initial
     weights come from torch's global generator. Raises UserError when the spec is wrong, the model
     does not fit the data, a private factory raises, or `check_logits` objects to it.
     """
-    model = _build(spec, info)
+    model = _build(spec, Loading(info, weights, download))
     parameter = next(model.parameters(), None)
     # No even grey: a model that standardises each image has no answer for that.
     x = torch.linspace(
@@ -112,10 +121,13 @@ def _squashed(model: nn.Module, x: Tensor) -> tuple[str, str] | None:
     return None if found is None else (f"probabilities {found[0]}", found[1])
 
 
-def _build(spec: str, info: DataInfo) -> Classifier:
+def _build(spec: str, loading: Loading) -> Classifier:
+    info = loading.info
     name, _, rest = spec.strip().partition(":")
     if name in MODELS.entries or not rest:
         architecture = MODELS.build(spec.strip())
+        if isinstance(architecture, Foreign):
+            return architecture.build_from(loading)
         if (
             name in MODELS.entries
             and MODELS.entries[name].package == "robbench"
@@ -127,7 +139,8 @@ def _build(spec: str, info: DataInfo) -> Classifier:
     parsed = parse_spec(f"{attribute}:{options}" if options else attribute)
     found = import_target(f"{name}:{attribute}", f"model '{spec}'")
     if isinstance(found, type) and issubclass(found, Architecture):
-        return build(found, parsed, f"model {name}:{attribute}").build(info)
+        own = build(found, parsed, f"model {name}:{attribute}")
+        return own.build_from(loading) if isinstance(own, Foreign) else own.build(info)
     if parsed.argument is not None:
         raise UserError(f"model '{spec}': '{parsed.argument}' is not key=value")
     require_factory(found, f"{name}:{attribute}", f"model '{spec}'")

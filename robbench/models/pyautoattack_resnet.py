@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -40,7 +39,10 @@ class PyAutoAttackResNet18(Architecture):
     normalisation and knows CIFAR-10's ten classes only.
     """
 
-    pretrained: ClassVar[bool] = True
+    @property
+    def pretrained(self) -> bool:
+        """It comes with weights."""
+        return True
 
     def classes_of(self) -> tuple[str, ...]:
         """CIFAR-10's class names."""

@@ -87,7 +87,7 @@ def load_model(
     config = _read_config(folder)
     info = DataInfo(**{name: tuple(config[name]) for name in ("shape", "classes", "mean", "std")})
     with torch.random.fork_rng(devices=[]), names_from(folder / CONFIG):
-        model = create(config["model"], info)
+        model = create(config["model"], info, weights=False)
         if (head := config.get("head", "linear")) != model.head_spec:
             model = model.with_head(head)
     load_weights(model, folder / f"{which or 'model'}.safetensors")

@@ -18,8 +18,13 @@ from robbench.models.state import state_of
 
 
 def canonical_model(text: str) -> str:
-    """A model spec with every option spelled out; private factories stay as they were written."""
-    return MODELS.canonical(text, full=True) if _registered(text) else text
+    """A model spec with every option spelled out, but for the places of weights.
+
+    Private factories stay as they were written.
+    """
+    if not _registered(text):
+        return text
+    return MODELS.canonical(text, full=True, without=MODELS.parse(text)[0].places)
 
 
 def code_roots(model: str) -> list[str]:
@@ -61,19 +66,19 @@ class Built(NamedTuple):
     given: str | None
 
 
-def built(model: str, info: DataInfo, seed: int) -> Built:
-    """Build a private model from two seeds: what they have in common identifies the model.
+def built(model: str, info: DataInfo, seed: int, *, download: bool = False) -> Built:
+    """Build a model from two seeds: what they have in common identifies the model.
 
-    What differs is random, the rest was loaded or set. A registered model is not built: its
-    package's version identifies it. torch's generator is left as it was.
+    What differs is random, the rest was loaded or set. A registered model without weights of its
+    own is not built: its package's version identifies it. torch's generator is left as it was.
     """
-    if _registered(model):
+    if _registered(model) and not MODELS.build(model).pretrained:
         return Built(frozenset(), None)
     states = []
     with torch.random.fork_rng(devices=[]):
         for n in (seed, seed + 1):
             torch.manual_seed(n)
-            states.append(state_of(create(model, info)))
+            states.append(state_of(create(model, info, download=download)))
     return Built(states[0].modules, states[0].hash(states[1]))
 
 

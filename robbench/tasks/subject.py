@@ -38,7 +38,8 @@ from robbench.tasks.model_folder import find_folder, read_model
 class Subject(NamedTuple):
     """A model to attack and what is known about it."""
 
-    name: str
+    name: str  # as it was given
+    label: str  # that results are filed under: of a folder its last part, of a spec its label
     model: nn.Module
     split: Split
     arch: str
@@ -50,9 +51,9 @@ class Subject(NamedTuple):
     remarks: tuple[Flag, ...] = ()  # what is unusual about both, before the model is asked anything
 
     @property
-    def label(self) -> str:
-        """The name results are filed under: of a folder its last part."""
-        return Path(self.name).name if self.trained else self.name
+    def source(self) -> str:
+        """What leads a later command to the model."""
+        return self.label if self.trained else self.name
 
 
 def _own(text: str) -> str:
@@ -107,6 +108,7 @@ def find_subject(
             text,
             dataclasses.replace(info, mean=(0.5,) * channels, std=(0.25,) * channels),
             of=split.whole,
+            download=download,
         )
         model = model.to(device)
         _check_known_classes(text, split)
@@ -131,6 +133,7 @@ def find_subject(
     ]
     return Subject(
         name=text,
+        label=Path(text).name if trained else _label(text),
         model=model,
         split=split,
         arch=arch,
@@ -164,6 +167,7 @@ def subject_in_memory(model: nn.Module, split: Split, name: str, data: str | Non
     state = state_of(wrapped)
     return Subject(
         name=name,
+        label=name,
         model=wrapped,
         split=split,
         arch=f"{module}:{kind_name}",
@@ -180,6 +184,11 @@ def subject_in_memory(model: nn.Module, split: Split, name: str, data: str | Non
             *_one_class(split),
         ),
     )
+
+
+def _label(spec: str) -> str:
+    registered = spec.partition(":")[0] in MODELS.entries
+    return MODELS.build(spec).label(spec) if registered else spec
 
 
 def _answers(model: nn.Module, split: Split) -> str:

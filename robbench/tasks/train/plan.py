@@ -96,7 +96,7 @@ def plan_training(
         start = find_start(config.from_model, config.model, info, store, folder)
         start.prepared(loss, info)
         notes += renamed_classes(start, info)
-    made = built(config.model, info, config.seed)
+    made = built(config.model, info, config.seed, download=download)
     spec = {
         **dataclasses.asdict(config),
         "threat": threat.text,

@@ -1,0 +1,110 @@
+"""Models of other libraries and files: wrapped, with the normalisation they come with in front."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import BeforeValidator, Field
+from torch import Tensor, nn
+
+from robbench.core.errors import UserError
+from robbench.data.base import DataInfo
+from robbench.models.base import Architecture, Normalize
+from robbench.models.external import External
+from robbench.models.interface import parse_outputs
+
+
+class Loading(NamedTuple):
+    """What a source is asked for.
+
+    weights: False for the architecture alone, whose weights come from elsewhere (the folder of a
+    model that was trained from it). download: whether the network may be used.
+    """
+
+    info: DataInfo
+    weights: bool = True
+    download: bool = False
+
+
+class Loaded(NamedTuple):
+    """A module from images to outputs [B,K'], and what is known of it.
+
+    mean, std: of its inputs, values in [0,1], where it does not normalise by itself. labels: the
+    class of each output, in order; () where unknown.
+    """
+
+    module: nn.Module
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    labels: tuple[str, ...] = ()
+
+
+def _numbers(value: Any) -> Any:
+    """`(0.5,0.4)` -> (0.5, 0.4); anything else is left to the type's own parser."""
+    return value.strip("() ").split(",") if isinstance(value, str) else value
+
+
+Statistics = Annotated[
+    tuple[Annotated[float, Field(allow_inf_nan=False)], ...], BeforeValidator(_numbers)
+]
+"""One number per channel, written `(0.49,0.48,0.45)`."""
+
+
+class Normalized(nn.Module):
+    """A module behind the normalisation of its inputs."""
+
+    def __init__(self, normalize: Normalize, model: nn.Module) -> None:
+        super().__init__()
+        self.normalize = normalize
+        self.model = model
+
+    def forward(self, x: Tensor) -> Any:
+        """Whatever the module returns."""
+        return self.model(self.normalize(x))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foreign(Architecture):
+    """A model of another library or file. Subclasses say how it is loaded."""
+
+    mean: Annotated[
+        Statistics, Field(description="of the inputs per channel, in [0,1]; () as the source says")
+    ] = ()
+    std: Annotated[
+        Statistics, Field(description="of the inputs per channel, in [0,1]; () as the source says")
+    ] = ()
+    outputs: Annotated[
+        str | None, Field(description="which outputs are the classes, in order: 0-9 or (3,8)")
+    ] = None
+
+    def __post_init__(self) -> None:
+        if len(self.mean) != len(self.std):
+            raise UserError("give mean and std together, one number for each channel")
+        if any(value <= 0 for value in self.std):
+            raise UserError("std should be above 0")
+
+    @abstractmethod
+    def load(self, loading: Loading) -> Loaded:
+        """The module. Raises UserError when it cannot be had."""
+
+    def build(self, info: DataInfo) -> External:
+        """The loaded model for some data. UserError when it cannot be had or does not fit."""
+        return self.build_from(Loading(info))
+
+    def build_from(self, loading: Loading) -> External:
+        """As `build`, with what is asked for."""
+        found, classes = self.load(loading), len(loading.info.classes)
+        mean, std = (self.mean, self.std) if self.mean else (found.mean, found.std)
+        model = found.module
+        if mean is not None and std is not None:
+            channels = loading.info.shape[0]
+            if len(mean) not in (1, channels) or not all(map(math.isfinite, (*mean, *std))):
+                raise UserError(
+                    f"mean and std have {len(mean)} numbers, the data have {channels} channels"
+                )
+            model = Normalized(Normalize(tuple(mean), tuple(std)), model)
+        outputs = None if self.outputs is None else parse_outputs(self.outputs, classes)
+        return External(model, classes, outputs)
