@@ -11,6 +11,7 @@ from robbench.core.errors import unknown
 FOLDER = Path(__file__).parent
 TOPICS = (
     "running",
+    "models",
     "python-api",
     "reading-the-numbers",
     "comparing",

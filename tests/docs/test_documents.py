@@ -112,7 +112,7 @@ def test_every_registered_name_is_in_the_manual():
         "losses": "losses",
         "attacks": "attacks",
         "data": "data",
-        "models": "running",
+        "models": "models",
     }.items():
         for name, entry in REGISTRIES[kind].entries.items():
             assert entry.package != "robbench" or f"| `{name}` |" in DOCUMENTS[page], name
