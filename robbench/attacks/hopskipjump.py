@@ -83,7 +83,8 @@ class HopSkipJump(Attack[State]):
 
     def start(self, p: Problem) -> State:
         zero, count, still = torch.zeros_like(p.eps), torch.zeros_like(p.y), torch.zeros_like(p.x0)
-        x = keyed.uniform(keyed.fold(p.key, -1), p.x0.shape[1:], dtype=p.x0.dtype)
+        noise = keyed.uniform(keyed.fold(p.key, -1), p.x0.shape[1:], dtype=p.x0.dtype)
+        x = p.ball.into_box(noise)
         return State(
             phase=count + TRIAL,
             count=count,

@@ -68,7 +68,7 @@ class Source(Oracle):
         tiles = self.tiles.split(torch.arange(len(x), device=x.device))
         columns = zip(*(self._tile(x, rows, real, values) for rows, real in tiles), strict=True)
         logits, value, grad = (torch.cat(column) for column in columns)
-        return logits, value, torch.nan_to_num(grad, 0.0, 0.0, 0.0)
+        return logits, value, self.p.movable(torch.nan_to_num(grad, 0.0, 0.0, 0.0))
 
     def _tile(
         self, x: Tensor, rows: Tensor, n: int, values: Values | None

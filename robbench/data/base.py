@@ -42,7 +42,8 @@ class Table:
     """One split, opened but not decoded.
 
     `decode` maps row positions [n] to images [n,C,H,W], uint8 or float32. `notes` are sentences for
-    the user about how the files were read.
+    the user about how the files were read. `free` [C,H,W] bool: the entries that an attack may
+    change; None = all of them.
     """
 
     labels: NDArray[np.int64]
@@ -50,6 +51,7 @@ class Table:
     decode: Callable[[NDArray[np.int64]], NDArray[np.uint8] | NDArray[np.float32]]
     scale: int = 255
     notes: tuple[str, ...] = ()
+    free: NDArray[np.bool_] | None = None
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 1 or self.labels.dtype.kind not in "iu":
@@ -85,7 +87,8 @@ class Split:
     images [N,C,H,W] uint8 (value / scale is the pixel) or float32 in [0,1]; labels [N] int64; ids
     [N] int64, a hash of the image's bytes, its label and its count among equals: stable under
     limits, shuffles and reordering. `notes` are sentences for the user about how the data were
-    read, `whole` the names of all classes of the data, of which a subset has chosen some.
+    read, `whole` the names of all classes of the data, of which a subset has chosen some. `free`
+    [C,H,W] bool: the entries that an attack may change; None = all of them.
     """
 
     images: Tensor
@@ -97,6 +100,7 @@ class Split:
     scale: int = 255
     notes: tuple[str, ...] = ()
     whole: tuple[str, ...] = ()
+    free: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -113,6 +117,7 @@ class Split:
             images=self.images.to(device),
             labels=self.labels.to(device),
             ids=self.ids.to(device),
+            free=None if self.free is None else self.free.to(device),
         )
 
     def take(self, index: Tensor) -> Split:
@@ -126,6 +131,12 @@ class Split:
         ids = self.ids.cpu().numpy()
         ids = ids if ordered else np.sort(ids)
         return hashlib.blake2b(ids.tobytes(), digest_size=8).hexdigest()
+
+    def fixed(self) -> str | None:
+        """A hash of which entries may not change; None where all may."""
+        if self.free is None:
+            return None
+        return hashlib.blake2b(self.free.cpu().numpy().tobytes(), digest_size=8).hexdigest()
 
     def info(self) -> DataInfo:
         """Shape, classes, mean and deviation per channel, from about 10,000 samples."""

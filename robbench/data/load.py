@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from robbench.catalogue.builtins import DATA
 from robbench.core.errors import RobbenchError, RunError, UserError, unknown
@@ -65,6 +66,7 @@ def load(
         scale=table.scale,
         notes=(*table.notes, *few_classes(subsets, table.labels, table.classes)),
         whole=table.classes,
+        free=_guarded(where, lambda: _checked_mask(table.free, images.shape[1:])),
     )
 
 
@@ -113,6 +115,20 @@ def _checked_table(table: Table) -> Table:
     if len(table.labels) == 0:
         raise UserError("there are no samples in it")
     return table
+
+
+def _checked_mask(free: NDArray[np.bool_] | None, shape: tuple[int, ...]) -> Tensor | None:
+    """The entries that may change [*]; None for all. UserError for another shape, or for none."""
+    if free is None or (free.shape == shape and free.all()):
+        return None
+    if free.dtype != np.bool_ or free.shape != shape:
+        raise UserError(
+            f"the mask of entries that may change is {free.dtype} of shape {free.shape}; should be "
+            f"bool of shape {shape}"
+        )
+    if not free.any():
+        raise UserError("all entries are fixed, so there is nothing to attack; fix fewer of them")
+    return torch.from_numpy(np.ascontiguousarray(free))
 
 
 def checked_images(images: NDArray[Any], rows: int, scale: int) -> NDArray[Any]:

@@ -68,6 +68,10 @@ TEXTS = {
         "all samples are of class {note}: the numbers say nothing of any other; take them with "
         "--limit stratified=N"
     ),
+    "fixed": (
+        "{note} entries of an input are fixed, which no attack changes: compare only with runs "
+        "that fix the same"
+    ),
     "code-changed": (
         "the code of {spec} has changed since the model was trained, so its weights may mean "
         "something else now: train it again, or go back to the code it was trained with"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from robbench.attacks.base import Backend
 from robbench.core.tiles import Tiles
@@ -31,7 +31,7 @@ def attempts_of(
     Its queries cannot be attributed to samples, so each has an equal share of them.
     """
     counter = Counter(model)
-    x = attack.run(counter, p, seed=seed).detach()
+    x = _points(attack, counter, p, seed).detach()
     n_forward, n_backward = (
         _shares(n, len(samples)) for n in (counter.n_forward, counter.n_backward)
     )
@@ -49,6 +49,35 @@ def attempts_of(
         )
         for row, sample in enumerate(samples)
     ]
+
+
+def _points(attack: Backend, counter: Counter, p: Problem, seed: int) -> Tensor:
+    """What a backend makes of the problems p.
+
+    It knows of no fixed entries. So where there are some, it has the samples one by one, and asks a
+    model that sees the clean input's in their place.
+    """
+    if p.free is None:
+        return attack.run(counter, p, seed=seed)
+    found = []
+    for row in range(len(p)):
+        one = p.take(slice(row, row + 1))
+        found.append(one.held(attack.run(_Holding(counter, one), one, seed=seed)))
+    return torch.cat(found)
+
+
+class _Holding(nn.Module):
+    """A model that sees the fixed entries of one problem, whatever it is asked."""
+
+    def __init__(self, model: nn.Module, p: Problem) -> None:
+        super().__init__()
+        self.model = model
+        self.p = p
+        self.train(model.training)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model(self.p.held(x))
+        return logits
 
 
 def _shares(count: int, n: int) -> list[int]:

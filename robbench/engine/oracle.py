@@ -197,6 +197,7 @@ class ModelOracle(Oracle):
     def _settle(
         self, x: Tensor, logits: Tensor, wrong: Tensor, grad: Tensor, moves: Tensor, k: int
     ) -> tuple[Tensor, Tensor]:
+        grad = self.p.movable(grad)
         bad = ~torch.isfinite(grad.flatten(1)).all(1) & moves
         hit = self._see(x, logits, wrong, bad)
         self.book = self.book.replace(

@@ -78,6 +78,7 @@ class Pool:
             index=index,
             logits0=self.logits0[index],
             temperature=self.temperatures[index],
+            free=None if self.split.free is None else self.split.free.expand_as(x0),
         )
 
 

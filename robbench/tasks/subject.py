@@ -130,6 +130,7 @@ def find_subject(
         *_remarks(text, model, trained),
         *_changed_code(arch, state, trained),
         *_one_class(split),
+        *_fixed(split),
     ]
     return Subject(
         name=text,
@@ -182,6 +183,7 @@ def subject_in_memory(model: nn.Module, split: Split, name: str, data: str | Non
         remarks=(
             *(notes("interface", wrapped.notes) if isinstance(wrapped, External) else ()),
             *_one_class(split),
+            *_fixed(split),
         ),
     )
 
@@ -232,6 +234,12 @@ def _one_class(split: Split) -> list[Flag]:
     if bool((split.labels != split.labels[0]).any()):
         return []
     return notes("one-class", [split.classes[int(split.labels[0])]])
+
+
+def _fixed(split: Split) -> list[Flag]:
+    if split.free is None:
+        return []
+    return notes("fixed", [f"{int((~split.free).sum())} of {split.free.numel()}"])
 
 
 def _remarks(text: str, model: nn.Module, trained: dict[str, Any]) -> list[Flag]:

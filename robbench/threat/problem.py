@@ -24,6 +24,7 @@ class Problem(Rows):
     logits0: Tensor  # [B,K] logits at x0
     norm: Norm
     temperature: Tensor | None = None  # [B] what `tempered` divides by; None = 1 for all rows
+    free: Tensor | None = None  # [B,*] bool: entries that may change; None = all of them
 
     @classmethod
     def of(
@@ -37,6 +38,7 @@ class Problem(Rows):
         index: Tensor | None = None,
         logits0: Tensor | None = None,
         temperature: Tensor | None = None,
+        free: Tensor | None = None,
     ) -> Problem:
         """Rows without a target. By default index and key count the rows, and logits0 is [B,1]."""
         index = torch.arange(len(y), device=y.device) if index is None else index
@@ -50,6 +52,7 @@ class Problem(Rows):
             logits0=x0.new_zeros(len(y), 1) if logits0 is None else logits0,
             norm=norm,
             temperature=temperature,
+            free=free,
         )
 
     def likeliest_wrong(self, count: int) -> Tensor:
@@ -66,25 +69,35 @@ class Problem(Rows):
         top = logits.detach().amax(1, keepdim=True)  # an offset common to all would cost digits
         return (logits - torch.where(wide == 1, torch.zeros_like(top), top)) / wide
 
+    def held(self, x: Tensor) -> Tensor:
+        """Points x [B,*] with the fixed entries of x0."""
+        return x if self.free is None else torch.where(self.free, x, self.x0)
+
+    def movable(self, d: Tensor) -> Tensor:
+        """Directions d [B,*] or [B,k,*], zero in fixed entries."""
+        if self.free is None:
+            return d
+        return torch.where(self.free if d.ndim == self.free.ndim else self.free[:, None], d, 0.0)
+
     @property
     def ball(self) -> Ball:
-        """The ball around x0, cut by the box."""
+        """The ball around x0, cut by the box; fixed entries do not move."""
         return Ball(self)
 
 
 class Ball:
-    """{x in [0,1]: size(x - x0) <= eps}, row by row."""
+    """{x in [0,1]: size(x - x0) <= eps, x = x0 in fixed entries}, row by row."""
 
     def __init__(self, p: Problem) -> None:
         self.p = p
 
     def project(self, x: Tensor) -> Tensor:
         """Into ball and box: in l1 and l0 to the nearest point, else the ball first."""
-        return self.p.norm.project_boxed(x, self.p.x0, self.p.eps)
+        return self.p.norm.project_boxed(self.p.held(x), self.p.x0, self.p.eps)
 
     def into_box(self, x: Tensor) -> Tensor:
         """Clip to [0,1]."""
-        return x.clamp(*BOX)
+        return self.p.held(x.clamp(*BOX))
 
     def ascend(self, x: Tensor, g: Tensor, length: Tensor) -> Tensor:
         """One steepest-ascent step of a length [B] in the norm, projected back.
@@ -92,7 +105,7 @@ class Ball:
         Where it moves a single entry, that is the one which gains the most on its way to the length
         or the box's face.
         """
-        norm = self.p.norm
+        norm, g = self.p.norm, self.p.movable(g)
         length = lift(length.clamp(max=torch.finfo(x.dtype).max), x)  # inf times 0 is no number
         if norm.one_entry:
             room = torch.where(g > 0, BOX[1] - x, x - BOX[0]).clamp(min=0)
@@ -112,11 +125,21 @@ class Ball:
         return self._scaled(self.p.norm.on_sphere(self.p.key, self.p.x0.shape[1:], self.p.x0.dtype))
 
     def _scaled(self, d: Tensor) -> Tensor:
+        if self.p.free is not None:
+            d = self._spread(d)
         # Without a budget: the ball that holds every point of the box.
         whole = self.p.norm.size(torch.ones_like(d))
         return self.project(
             self.p.x0 + lift(pick(torch.isinf(self.p.eps), whole, self.p.eps), d) * d
         )
+
+    def _spread(self, d: Tensor) -> Tensor:
+        """A d of the unit ball without its fixed entries, in l2 and l1 as long as before."""
+        moved, norm = self.p.movable(d), self.p.norm
+        if norm.name not in ("l2", "l1"):
+            return moved
+        size = norm.size(moved).clamp(min=torch.finfo(d.dtype).tiny)
+        return moved * lift(norm.size(d) / size, d)
 
 
 @overload
@@ -132,8 +155,10 @@ def fits(size: Tensor | float, eps: Tensor | float) -> Tensor | bool:
 
 
 def size_and_fits(x: Tensor, p: Problem) -> tuple[Tensor, Tensor]:
-    """[B] size of the perturbation, and whether x is inside box and budget."""
+    """[B] size of the perturbation, and whether x is inside box and budget, fixed entries kept."""
     size = p.norm.size(x - p.x0)
     flat = x.flatten(1)
     boxed = ((flat >= BOX[0]) & (flat <= BOX[1])).all(1)  # NaN fails both
+    if p.free is not None:
+        boxed &= (p.free | (x == p.x0)).flatten(1).all(1)
     return size, boxed & fits(size, p.eps)

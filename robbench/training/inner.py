@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Literal
 
+from torch import Tensor
+
 from robbench.attacks.base import AnyRowAttack
 from robbench.threat.model import ThreatModel
 
@@ -24,6 +26,7 @@ class Inner:
     warmup: float = 0.0
     # Steps of a row after its first mistake; None = all (Zhang et al. 2020, arXiv:2002.11242).
     beyond: int | None = None
+    free: Tensor | None = None  # [*] bool: the entries it may change; None = all of them
 
     def eps(self, progress: float) -> float:
         """The budget when a share `progress` of training is done."""

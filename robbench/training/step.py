@@ -196,7 +196,14 @@ class TrainStep:
             )
         norm = inner.threat.norm
         return Problem.of(
-            self.x, self.y, eps, norm, key=self.key, index=self.index, logits0=logits0
+            self.x,
+            self.y,
+            eps,
+            norm,
+            key=self.key,
+            index=self.index,
+            logits0=logits0,
+            free=None if inner.free is None else inner.free.expand_as(self.x),
         )
 
     def _forward(self, x: Tensor) -> Output:

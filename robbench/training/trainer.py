@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -64,7 +65,7 @@ class Trainer:
         self.train = train
         self.validation = validation
         self.recipe = recipe
-        self.inner = inner
+        self.inner = None if inner is None else replace(inner, free=train.free)
         self.threat = threat
         self.epoch = 0
         self.world = World()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from robbench.threat.norms import find_norm
-from robbench.threat.problem import Problem
+from robbench.threat.problem import Problem, size_and_fits
 
 
 def test_a_problem_of_plain_rows() -> None:
@@ -25,3 +25,20 @@ def test_the_likeliest_wrong_classes() -> None:
     p = Problem.of(torch.rand(2, 1), y, 0.1, find_norm("linf"), logits0=logits)
     assert p.likeliest_wrong(2).tolist() == [[2, 1], [1, 0]]
     assert p.likeliest_wrong(9).tolist() == [[2, 1, 3], [1, 0, 3]]
+
+
+def test_fixed_entries_are_no_part_of_the_ball() -> None:
+    """Points are put back there, directions are zero, and a point that moved one does not fit."""
+    x0, free = torch.full((2, 3), 0.5), torch.tensor([[True, False, True], [False, True, True]])
+    p = Problem.of(x0, torch.zeros(2, dtype=torch.int64), 1.0, find_norm("l1"), free=free)
+    x = torch.rand(2, 3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(p.held(x), torch.where(free, x, x0))
+    assert torch.equal(p.movable(x), x * free)
+    assert torch.equal(p.movable(torch.stack([x, x], 1))[:, 1], x * free)
+    for point in (p.ball.into_box(3 * x), p.ball.project(3 * x), p.ball.uniform()):
+        assert torch.equal(point[~free], x0[~free])
+        assert size_and_fits(point, p)[1].tolist() == [True, True]
+    moved = x0.clone()
+    moved[1, 0] += 1e-7
+    assert size_and_fits(moved, p)[1].tolist() == [True, False]
+    assert size_and_fits(moved, p.replace(free=None))[1].tolist() == [True, True]

@@ -40,6 +40,7 @@ def run_hashes(
             subject.trained.get("head", "linear"),
         ],
         "samples": subject.split.fingerprint(ordered=True),
+        **({} if subject.split.free is None else {"fixed": subject.split.fixed()}),
         "norm": threats[0].norm_name,
         "attack": full_specs(entries),
         "seed": config.seed,

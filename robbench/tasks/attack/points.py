@@ -62,7 +62,8 @@ def encode(
         for i, x, x0, hit in zip(samples, points, clean, found, strict=True)
     ]
     back = torch.stack([decode(row, x0) for row, x0 in zip(small, clean, strict=True)])
-    p = Problem.of(clean, split.labels[index], threat.eps, threat.norm)
+    free = None if split.free is None else split.free.expand_as(clean)
+    p = Problem.of(clean, split.labels[index], threat.eps, threat.norm, free=free)
     judged = verify(model, back, p, tiles).rows()
     for row, x, x0, j, hit in zip(small, points, clean, judged, found, strict=True):
         same = j.fits and j.adversarial == hit

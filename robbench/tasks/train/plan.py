@@ -106,6 +106,7 @@ def plan_training(
     }
     fingerprints = {
         "samples": data.fingerprint(ordered=True),
+        **({} if data.free is None else {"fixed": data.fixed()}),
         "code": {
             "loss": LOSSES.code(config.loss),
             "model": model_code(config.model, made.modules),
