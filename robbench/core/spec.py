@@ -259,7 +259,9 @@ def short_hash(value: Any, digits: int = 12) -> str:
 
 
 def value_text(value: Any) -> str:
-    """An option's value as it is written in a spec: `none`, `true`, 0.5."""
+    """An option's value as it is written in a spec: `none`, `true`, 0.5, `1,2` of a tuple."""
+    if isinstance(value, tuple):
+        return ",".join(map(value_text, value))
     return str(value).lower() if value is None or isinstance(value, bool) else str(value)
 
 

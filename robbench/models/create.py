@@ -40,7 +40,7 @@ def create(
     weights come from torch's global generator. Raises UserError when the spec is wrong, the model
     does not fit the data, a private factory raises, or `check_logits` objects to it.
     """
-    model = _build(spec, Loading(info, weights, download))
+    model = _build(spec, Loading(info, weights, download, judged=of is not None))
     parameter = next(model.parameters(), None)
     # No even grey: a model that standardises each image has no answer for that.
     x = torch.linspace(

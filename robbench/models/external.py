@@ -40,6 +40,7 @@ class External(Classifier):
             classes=classes,
         )
         self.interface = Interface(outputs=outputs)
+        self.made_for = ""  # a sentence, where the data's images are of another size
         self._head_name = found[0] if found else ""
         self._why = "the model has no nn.Linear" if found is None else ""
         if found is not None:
@@ -48,7 +49,7 @@ class External(Classifier):
     @property
     def notes(self) -> list[str]:
         """What is unusual about the way the module is called, one line each."""
-        return self.interface.notes(self.classes)
+        return [*self.interface.notes(self.classes), *filter(None, [self.made_for])]
 
     def fit_interface(self, x: Tensor, of: Mapping[int, Sequence[int]] | None = None) -> None:
         """Find out how to call the module, from inputs x [2,*] in evaluation mode.
@@ -71,6 +72,7 @@ class External(Classifier):
             except Exception as error:
                 raise UserError(
                     f"it cannot process images of shape {tuple(x.shape[1:])} ({reason(error)})"
+                    + (f"; {self.made_for}" if self.made_for else "")
                 ) from error
         self.interface = dataclasses.replace(self.interface, reentrant=self._checkpointed(x))
         if self._head_name and not seen:

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
 from robbench.core.errors import UserError
+from robbench.core.spec import OrNone
 from robbench.data.base import DataInfo
 from robbench.models.base import Architecture, Normalize
 from robbench.models.external import External
@@ -21,25 +22,30 @@ class Loading(NamedTuple):
     """What a source is asked for.
 
     weights: False for the architecture alone, whose weights come from elsewhere (the folder of a
-    model that was trained from it). download: whether the network may be used.
+    model that was trained from it). download: whether the network may be used. judged: whether the
+    model is to be judged as it is; one to be trained needs an output for each class of the data.
     """
 
     info: DataInfo
     weights: bool = True
     download: bool = False
+    judged: bool = False
 
 
 class Loaded(NamedTuple):
     """A module from images to outputs [B,K'], and what is known of it.
 
     mean, std: of its inputs, values in [0,1], where it does not normalise by itself. labels: the
-    class of each output, in order; () where unknown.
+    class of each output, in order; () where unknown. size, prepared: height and width of the images
+    it was trained on, and the options of `folder` data that make such images; () and "" if unknown.
     """
 
     module: nn.Module
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     labels: tuple[str, ...] = ()
+    size: tuple[int, ...] = ()
+    prepared: str = ""
 
 
 def _numbers(value: Any) -> Any:
@@ -71,19 +77,25 @@ class Foreign(Architecture):
     """A model of another library or file. Subclasses say how it is loaded."""
 
     mean: Annotated[
-        Statistics, Field(description="of the inputs per channel, in [0,1]; () as the source says")
-    ] = ()
+        Statistics | None,
+        OrNone,
+        Field(description="of the inputs per channel, in [0,1]; none = as the source says"),
+    ] = None
     std: Annotated[
-        Statistics, Field(description="of the inputs per channel, in [0,1]; () as the source says")
-    ] = ()
+        Statistics | None,
+        OrNone,
+        Field(description="of the inputs per channel, in [0,1]; none = as the source says"),
+    ] = None
     outputs: Annotated[
-        str | None, Field(description="which outputs are the classes, in order: 0-9 or (3,8)")
+        str | None,
+        OrNone,
+        Field(description="which outputs are the classes, in order: 0-9 or (3,8)"),
     ] = None
 
     def __post_init__(self) -> None:
-        if len(self.mean) != len(self.std):
+        if len(self.mean or ()) != len(self.std or ()):
             raise UserError("give mean and std together, one number for each channel")
-        if any(value <= 0 for value in self.std):
+        if any(value <= 0 for value in self.std or ()):
             raise UserError("std should be above 0")
 
     @abstractmethod
@@ -107,4 +119,13 @@ class Foreign(Architecture):
                 )
             model = Normalized(Normalize(tuple(mean), tuple(std)), model)
         outputs = None if self.outputs is None else parse_outputs(self.outputs, classes)
-        return External(model, classes, outputs)
+        external = External(model, classes, outputs)
+        if found.size and tuple(loading.info.shape[1:]) != found.size:
+            external.made_for = _made_for(found)
+        return external
+
+
+def _made_for(found: Loaded) -> str:
+    size = "x".join(map(str, found.size))
+    ways = f", as --data folder:DIR,{found.prepared} makes them" if found.prepared else ""
+    return f"the model was made for {size} images{ways}"

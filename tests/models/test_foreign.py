@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from robbench.core.errors import UserError
+from robbench.core.spec import Spec, build, options_of, parse_spec
 from robbench.data.base import DataInfo
 from robbench.models.foreign import Foreign, Loaded, Loading
 
@@ -62,3 +63,39 @@ def test_without_weights_only_the_architecture_is_built():
 def test_statistics_that_do_not_fit_are_refused(mean, std, words):
     with pytest.raises(UserError, match=words):
         Linear(mean=mean, std=std).build(INFO)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["linear", "linear:mean=(0.1,0.2,0.3),std=(1,1,1)", "linear:mean=0.5,std=0.5,outputs=(1,0)"],
+)
+def test_a_spec_with_every_option_builds_the_same_again(text):
+    first = build(Linear, parse_spec(text))
+    options = {name: value for name, value in options_of(first).items() if name != "file"}
+    assert build(Linear, parse_spec(str(Spec("linear", None, options)))) == first
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Larger(Foreign):
+    """A model of images of 8x8; `strict` ones take no others."""
+
+    strict: bool = False
+
+    def load(self, loading: Loading) -> Loaded:
+        head = nn.Linear(192, 2) if self.strict else nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 2))
+        first = nn.Identity() if self.strict else nn.AdaptiveAvgPool3d(1)
+        module = nn.Sequential(first, nn.Flatten(), head)
+        return Loaded(module, size=(8, 8), prepared="resize=9,crop=8")
+
+
+def test_another_size_of_images_is_noted_or_refused_with_the_data_option():
+    x = torch.rand(2, 3, 4, 4)
+    words = "the model was made for 8x8 images, as --data folder:DIR,resize=9,crop=8 makes them"
+    model = Larger().build(INFO)
+    model.fit_interface(x)
+    assert words in model.notes
+    with pytest.raises(
+        UserError, match=r"cannot process images of shape \(3, 4, 4\) .*made for 8x8"
+    ):
+        Larger(strict=True).build(INFO).fit_interface(x)
+    assert Larger().build(dataclasses.replace(INFO, shape=(3, 8, 8))).notes == []
