@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TextIO, TypeVar
 
 import typer
 
+from robbench.cli.log import log_shown
 from robbench.cli.progress import LiveBar, PlainBar
 from robbench.core import files
 from robbench.core.errors import RobbenchError, Stopped, text_of
@@ -97,7 +98,7 @@ def reported(command: Callable[P, R]) -> Callable[P, R]:
         from robbench.tasks.signals import raised
 
         try:
-            with raised(), _results_apart():
+            with raised(), _results_apart(), log_shown(quiet=bool(kwargs.get("quiet"))):
                 done = command(*args, **kwargs)
                 results().flush()
                 return done

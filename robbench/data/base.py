@@ -12,9 +12,9 @@ import itertools
 import textwrap
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robbench.core.errors import UserError, text_of
+from robbench.data.stream import StreamedImages, streamed_moments
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,9 +42,10 @@ class DataInfo:
 class Table:
     """One split, opened but not decoded.
 
-    `decode` maps row positions [n] to images [n,C,H,W], uint8 or float32. `notes` are sentences for
-    the user about how the files were read. `free` [C,H,W] bool: the entries that an attack may
-    change; None = all of them.
+    `decode` maps row positions [n] to images [n,C,H,W], uint8 or float32. Where it is `lazy`, it
+    reads only what it is asked for, and may be called from several threads: then a large split is
+    streamed. `notes` are sentences for the user about how the files were read. `free` [C,H,W] bool:
+    the entries that an attack may change; None = all of them.
     """
 
     labels: NDArray[np.int64]
@@ -52,6 +54,7 @@ class Table:
     scale: int = 255
     notes: tuple[str, ...] = ()
     free: NDArray[np.bool_] | None = None
+    lazy: bool = False
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 1 or self.labels.dtype.kind not in "iu":
@@ -84,14 +87,15 @@ class Data(ABC):
 class Split:
     """The samples of one split, subset applied.
 
-    images [N,C,H,W] uint8 (value / scale is the pixel) or float32 in [0,1]; labels [N] int64; ids
-    [N] int64, a hash of the image's bytes, its label and its count among equals: stable under
-    limits, shuffles and reordering. `notes` are sentences for the user about how the data were
-    read, `whole` the names of all classes of the data, of which a subset has chosen some. `free`
-    [C,H,W] bool: the entries that an attack may change; None = all of them.
+    images [N,C,H,W] uint8 (value / scale is the pixel) or float32 in [0,1], in a large split
+    decoded when they are indexed; labels [N] int64; ids [N] int64, a hash of the image's bytes, its
+    label and its count among equals: stable under limits, shuffles and reordering. `notes` are
+    sentences for the user about how the data were read, `whole` the names of all classes of the
+    data, of which a subset has chosen some. `free` [C,H,W] bool: the entries that an attack may
+    change; None = all of them.
     """
 
-    images: Tensor
+    images: Tensor | StreamedImages
     labels: Tensor
     ids: Tensor
     classes: tuple[str, ...]
@@ -110,6 +114,11 @@ class Split:
         images = self.images[index]
         return images if images.is_floating_point() else images.to(torch.float32) / self.scale
 
+    def ahead(self, index: Tensor | slice) -> None:
+        """These images are asked for next: streamed ones are decoded meanwhile."""
+        if isinstance(self.images, StreamedImages):
+            self.images.ahead(index)
+
     def to(self, device: torch.device) -> Split:
         """The same split with its tensors on another device."""
         return dataclasses.replace(
@@ -122,8 +131,10 @@ class Split:
 
     def take(self, index: Tensor) -> Split:
         """The samples at `index`."""
+        streamed = isinstance(self.images, StreamedImages)
+        images = self.images.take(index) if streamed else self.images[index]
         return dataclasses.replace(
-            self, images=self.images[index], labels=self.labels[index], ids=self.ids[index]
+            self, images=images, labels=self.labels[index], ids=self.ids[index]
         )
 
     def fingerprint(self, *, ordered: bool = False) -> str:
@@ -141,14 +152,18 @@ class Split:
     def info(self) -> DataInfo:
         """Shape, classes, mean and deviation per channel, from about 10,000 samples."""
         # Spread, because folders of images are ordered by class.
-        pixels = self.pixels(slice(None, None, max(1, len(self) // 10_000)))
-        axes = (0, *range(2, pixels.ndim))
-        # The population's deviation: defined for a single row of a (D,)-shaped table too.
-        mean, std = (
-            pixels.mean(axes).tolist(),
-            pixels.std(axes, correction=0).clamp(min=1e-3).tolist(),
-        )
-        return DataInfo(tuple(pixels.shape[1:]), self.classes, tuple(mean), tuple(std))
+        spread = slice(None, None, max(1, len(self) // 10_000))
+        if isinstance(self.images, StreamedImages):
+            mean, std = streamed_moments(self.images.take(spread), self.scale)
+        else:
+            pixels = self.pixels(spread)
+            axes = (0, *range(2, pixels.ndim))
+            # The population's deviation: defined for a single row of a (D,)-shaped table too.
+            mean, std = (
+                tuple(pixels.mean(axes).tolist()),
+                tuple(pixels.std(axes, correction=0).clamp(min=1e-3).tolist()),
+            )
+        return DataInfo(tuple(self.images.shape[1:]), self.classes, mean, std)
 
 
 def require_classes(split: Split) -> None:
@@ -178,7 +193,7 @@ def class_difference(one: Sequence[str], other: Sequence[str], where: tuple[str,
     return f"{counts}class {n} is {first} in {where[0]} and {second} in {where[1]}{rest}{order}"
 
 
-def sample_ids(images: NDArray[np.generic], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+def sample_ids(images: Iterable[NDArray[Any]], labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """63-bit content ids [N]: blake2b of image, label and number of equal samples before."""
     seen: Counter[bytes] = Counter()
     ids = np.empty(len(labels), np.int64)

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from robbench.core.errors import UserError
+from robbench.core.threads import in_threads
 from robbench.data.base import Table
 from robbench.data.image_files import (
     SIZE_HINT,
@@ -129,19 +130,17 @@ class ImageFolder(ImageFiles):
             )
 
         def decode(index: NDArray[np.int64]) -> NDArray[np.uint8]:
-            images = (
-                (n, decode_image(paths[i], str(paths[i]), self.prepare), str(paths[i]))
-                for n, i in enumerate(index)
-            )
+            files = [paths[i] for i in index]
+            images = in_threads(lambda path: decode_image(path, str(path), self.prepare), files)
             return stack_images(
-                images,
+                zip(range(len(files)), images, map(str, files), strict=True),
                 len(index),
                 channels=channels,
                 hint=f"{SIZE_HINT}, for example folder:DIR,size=32",
             )
 
         labels = np.array([label for _, label in rows], np.int64)
-        return Table(labels, tuple(classes), decode, notes=tuple(filter(None, notes)))
+        return Table(labels, tuple(classes), decode, notes=tuple(filter(None, notes)), lazy=True)
 
 
 def _class_folders(folder: Path) -> tuple[dict[Path, Path], list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import math
 import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -24,14 +25,22 @@ _ALPHA = ("LA", "La", "PA", "RGBA", "RGBa")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
+def _hush() -> None:
+    """Let no warning of Pillow's out: what matters of a damaged file ends in an error.
+
+    For good, because `catch_warnings` is not safe while several threads decode.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+
+
 def open_image(source: bytes | Path) -> Image.Image:
     """Open one image without decoding it. Raises what Pillow raises, also for impossible sizes."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of damaged tags: what matters ends in an error
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return Image.open(
-            io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS
-        )
+    _hush()
+    image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else source, formats=FORMATS)
+    if image.width * image.height > (Image.MAX_IMAGE_PIXELS or math.inf):
+        image.close()
+        raise Image.DecompressionBombError
+    return image
 
 
 def decode_image(
@@ -44,8 +53,7 @@ def decode_image(
     `where`, when the bytes are no image, are cut off, declare a huge size, or hold 32-bit numbers.
     """
     try:
-        with warnings.catch_warnings(), open_image(source) as opened:
-            warnings.simplefilter("ignore")
+        with open_image(source) as opened:
             opened.load()
             wide = opened.mode.startswith("I;16") or (
                 opened.mode == "I" and opened.format in ("PNG", "PPM")
@@ -60,7 +68,7 @@ def decode_image(
             image = _narrow(image, opened.info.get("transparency")) if wide else _opaque(image)
     except UserError:
         raise
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+    except Image.DecompressionBombError as error:
         raise UserError(
             f"{where}: the image declares more than {Image.MAX_IMAGE_PIXELS:,} pixels; make it "
             "smaller"

@@ -16,7 +16,8 @@ from robbench.core.errors import RobbenchError, RunError, UserError, unknown
 from robbench.core.spec import parse_spec
 from robbench.data.base import Data, Split, Table, reason, sample_ids
 from robbench.data.data_folder import data_folder, holds_parquet, private_sets
-from robbench.data.subset import few_classes, limit_subset, select, split_subsets
+from robbench.data.stream import STREAM_BYTES, ColouredError, Decoder, StreamedImages, told
+from robbench.data.subset import Selection, few_classes, limit_subset, select, split_subsets
 
 T = TypeVar("T")
 
@@ -53,13 +54,11 @@ def load(
     where = f"{base}, {split} split"
     table = _guarded(where, lambda: _checked_table(source.open(split, folder, download)))
     chosen = _guarded(where, lambda: select(subsets, table.labels, table.classes))
-    images = _guarded(
-        where, lambda: checked_images(table.decode(chosen.rows), len(chosen.rows), table.scale)
-    )
+    images, ids = _images(table, chosen, where)
     return Split(
-        images=torch.from_numpy(images),
+        images=images,
         labels=torch.from_numpy(np.ascontiguousarray(chosen.labels)),
-        ids=torch.from_numpy(sample_ids(images, chosen.labels)),
+        ids=torch.from_numpy(ids),
         classes=chosen.classes,
         name=spec.strip(),
         split=split,
@@ -68,6 +67,39 @@ def load(
         whole=table.classes,
         free=_guarded(where, lambda: _checked_mask(table.free, images.shape[1:])),
     )
+
+
+def _images(
+    table: Table, chosen: Selection, where: str
+) -> tuple[Tensor | StreamedImages, NDArray[np.int64]]:
+    """The images of the chosen rows, streamed where they are large, and their ids."""
+
+    def decode(rows: NDArray[np.int64]) -> NDArray[Any]:
+        return _guarded(where, lambda: checked_images(table.decode(rows), len(rows), table.scale))
+
+    rows = chosen.rows
+    if table.lazy:
+        first = decode(rows[:1])
+        if first.nbytes * len(rows) > STREAM_BYTES:
+            return _streamed(decode, first, chosen)
+    images = decode(rows)
+    return torch.from_numpy(images), sample_ids(images, chosen.labels)
+
+
+def _streamed(
+    decode: Callable[[NDArray[np.int64]], NDArray[Any]], first: NDArray[Any], chosen: Selection
+) -> tuple[StreamedImages, NDArray[np.int64]]:
+    """Images decoded once for their ids, and then whenever they are asked for."""
+    shape = first.shape[1:]
+    while True:
+        decoder = Decoder(decode, shape, first.dtype, int(chosen.rows[0]))
+        images = StreamedImages(decoder, chosen.rows)
+        try:
+            ids = sample_ids(told(images.each(), len(images)), chosen.labels)
+        except ColouredError as error:
+            shape = (error.channels, *shape[1:])
+        else:
+            return images, ids
 
 
 def default_threat(spec: str) -> str | None:

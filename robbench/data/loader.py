@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterator
+from itertools import zip_longest
 
 import torch
 import torch.nn.functional as F
@@ -70,7 +71,8 @@ class DeviceLoader:
         flip = (torch.rand(count, generator=generator) < 0.5).to(device) & ("flip" in self.augment)
         centre = torch.rand(count, 2, generator=generator).to(device)
         sizes = self._sizes()
-        for index in torch.split(order[: sum(sizes)], sizes):
+        batches = torch.split(order[: sum(sizes)], sizes)
+        for index, following in zip_longest(batches, batches[1:], fillvalue=order[:0]):
             if self.augment == "none":
                 x = split.pixels(index)
             else:
@@ -78,6 +80,7 @@ class DeviceLoader:
                 x = moved if moved.is_floating_point() else moved.to(torch.float32) / split.scale
                 if "cutout" in self.augment:
                     x = cut_out(x, centre[index])
+            split.ahead(following)
             yield x, split.labels[index], index
 
     def _sizes(self) -> list[int]:

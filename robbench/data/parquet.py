@@ -6,18 +6,18 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Literal
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
 from robbench.core.errors import UserError, nearest
-from robbench.data.base import Table, class_difference, reason
+from robbench.core.threads import in_threads
+from robbench.data.base import Table, class_difference
 from robbench.data.image_files import SIZE_HINT, USUAL_SPLITS, ImageFiles, find_folder, listed
 from robbench.data.images import decode_image, kinds, stack_images
 from robbench.data.labels import (
@@ -29,9 +29,9 @@ from robbench.data.labels import (
     no_labels,
     number_labels,
 )
+from robbench.data.row_groups import Cell, RowGroups, image_bytes, is_image, read
 from robbench.data.shards import Shards, missing, shards
 
-T = TypeVar("T")
 Prepare = Callable[[Image.Image], Image.Image]
 
 _IMAGE_NAMES = ("image", "img", "images", "picture", "png", "jpg")
@@ -80,7 +80,7 @@ class ParquetImages(ImageFiles):
                 f"no Parquet files of the split '{split}' in {found.root}{there}; name them "
                 f"{split}.parquet, {split}-00000-of-00001.parquet or {split}/*.parquet"
             )
-        files = [_read(path, pq.ParquetFile) for path in paths]
+        files = [read(path, pq.ParquetFile) for path in paths]
         schema = files[0].schema_arrow
         image = _image_column(schema, self.image, paths[0])
         others = [name for name in USUAL_SPLITS if name != split]
@@ -92,7 +92,7 @@ class ParquetImages(ImageFiles):
         except NoLabelsError as error:
             labelled = [name for name in others if self._has_labels(_files_of(found, name))]
             raise no_labels(split, str(error), labelled) from error
-        groups = _row_groups(paths, files)
+        groups = RowGroups(paths, files, image)
         channels = self.wanted_channels
         if channels is None:
             looked_at = (
@@ -103,22 +103,25 @@ class ParquetImages(ImageFiles):
             channels = 3 if "colour" in kinds(looked_at) else None
 
         def decode(rows: NDArray[np.int64]) -> NDArray[np.uint8]:
-            images = _images(rows, groups, image, self.prepare)
             return stack_images(
-                images,
+                in_threads(lambda cell: _decode(cell, self.prepare), groups.cells(rows)),
                 len(rows),
                 channels=channels,
                 hint=f"{SIZE_HINT}, for example parquet:DIR,size=32",
             )
 
-        notes = (note, missing(paths), *labels.notes)
+        notes = (note, missing(paths), *labels.notes, groups.note)
         return Table(
-            labels.numbers, labels.classes, decode, notes=tuple(text for text in notes if text)
+            labels.numbers,
+            labels.classes,
+            decode,
+            notes=tuple(text for text in notes if text),
+            lazy=True,
         )
 
     def _label(self, path: Path, schema: pa.Schema, image: str) -> tuple[str, str | None]:
         def columns(names: list[str]) -> pa.Table:
-            return _read(path, lambda path: pq.ParquetFile(path).read(columns=names))
+            return read(path, lambda path: pq.ParquetFile(path).read(columns=names))
 
         return label_column(schema, self.label, image, columns, path)
 
@@ -142,21 +145,11 @@ class ParquetImages(ImageFiles):
 
     def _has_labels(self, paths: list[Path]) -> bool:
         try:
-            schema = _read(paths[0], pq.read_schema)
+            schema = read(paths[0], pq.read_schema)
             label = self._label(paths[0], schema, _image_column(schema, self.image, paths[0]))[0]
             return len(self._numbers(paths[:1], label, list).numbers) > 0
         except (UserError, IndexError):  # broken, or no files
             return False
-
-
-def _read(path: Path, action: Callable[[Path], T]) -> T:
-    try:
-        return action(path)
-    # ValueError and MemoryError come from corrupt names and sizes.
-    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        raise UserError(
-            f"{path} is not a readable Parquet file ({reason(error)}); fetch it again"
-        ) from error
 
 
 def _class_names(paths: Sequence[Path], label: str) -> tuple[str, ...]:
@@ -164,7 +157,7 @@ def _class_names(paths: Sequence[Path], label: str) -> tuple[str, ...]:
     declared = {
         path: names
         for path in paths
-        if (names := class_features(_read(path, pq.read_schema)).get(label))
+        if (names := class_features(read(path, pq.read_schema)).get(label))
     }
     first, *others = declared or [paths[0]]
     for path in others:
@@ -175,20 +168,8 @@ def _class_names(paths: Sequence[Path], label: str) -> tuple[str, ...]:
 
 
 def _column(path: Path, name: str) -> pa.ChunkedArray | None:
-    table = _read(path, lambda path: pq.ParquetFile(path).read(columns=[name]))
+    table = read(path, lambda path: pq.ParquetFile(path).read(columns=[name]))
     return table.column(name) if name in table.column_names else None
-
-
-def _row_groups(paths: Sequence[Path], files: Sequence[Any]) -> list[tuple[Path, int, int, int]]:
-    # (file, row group, first row, one after its last row): the unit that is read when one of its
-    # rows is wanted.
-    groups, start = [], 0
-    for path, file in zip(paths, files, strict=True):
-        for number in range(file.metadata.num_row_groups):
-            stop = start + file.metadata.row_group(number).num_rows
-            groups.append((path, number, start, stop))
-            start = stop
-    return groups
 
 
 def _first_cells(paths: list[Path], image: str) -> Iterator[bytes]:
@@ -197,7 +178,7 @@ def _first_cells(paths: list[Path], image: str) -> Iterator[bytes]:
         # What is broken is reported when, and if, it is decoded.
         with contextlib.suppress(pa.ArrowException, OSError, ValueError, MemoryError):
             file = pq.ParquetFile(path, pre_buffer=False)
-            if image not in file.schema_arrow.names or not _is_image(
+            if image not in file.schema_arrow.names or not is_image(
                 file.schema_arrow.field(image).type
             ):
                 continue
@@ -206,7 +187,9 @@ def _first_cells(paths: list[Path], image: str) -> Iterator[bytes]:
                     file.iter_batches(batch_size=100, row_groups=[group], columns=[image]), None
                 )
                 yield from (
-                    cell for cell in (_bytes(first.column(0)).to_pylist() if first else []) if cell
+                    cell
+                    for cell in (image_bytes(first.column(0)).to_pylist() if first else [])
+                    if cell
                 )
 
 
@@ -217,43 +200,10 @@ def _files_of(found: Shards, split: str) -> list[Path]:
     return []
 
 
-def _images(
-    rows: NDArray[np.int64],
-    groups: Sequence[tuple[Path, int, int, int]],
-    image: str,
-    prepare: Prepare,
-) -> Iterator[tuple[int, NDArray[np.uint8], str]]:
-    for path, number, start, stop in groups:
-        wanted = np.flatnonzero((rows >= start) & (rows < stop))
-        if len(wanted):
-            column = _image_bytes(path, number, image)
-            for i in wanted.tolist():
-                where = f"row {int(rows[i])} ({path})"
-                yield i, _decode(column[int(rows[i]) - start], where, prepare), where
-
-
-def _image_bytes(path: Path, number: int, image: str) -> Any:
-    table = _read(path, lambda path: pq.ParquetFile(path).read_row_group(number, columns=[image]))
-    if image not in table.column_names or not _is_image(table.column(image).type):
-        raise UserError(f"{path} has no image column '{image}', unlike the first file of its split")
-    return _bytes(table.column(image))
-
-
-def _bytes(column: Any) -> Any:
-    return pc.struct_field(column, "bytes") if pa.types.is_struct(column.type) else column
-
-
-def _decode(cell: Any, where: str, prepare: Prepare) -> NDArray[np.uint8]:
-    if not cell.is_valid:
-        raise UserError(f"{where} has no image bytes; the files must embed their images")
-    return decode_image(cell.as_py(), where, prepare)
-
-
-def _is_image(kind: Any) -> bool:
-    if pa.types.is_struct(kind):
-        index = kind.get_field_index("bytes")
-        return index >= 0 and _is_image(kind.field(index).type)
-    return bool(pa.types.is_binary(kind) or pa.types.is_large_binary(kind))
+def _decode(cell: Cell, prepare: Prepare) -> tuple[int, NDArray[np.uint8], str]:
+    if not cell.value.is_valid:
+        raise UserError(f"{cell.where} has no image bytes; the files must embed their images")
+    return cell.position, decode_image(cell.value.as_py(), cell.where, prepare), cell.where
 
 
 def _image_column(schema: pa.Schema, name: str, path: Path) -> str:
@@ -261,13 +211,13 @@ def _image_column(schema: pa.Schema, name: str, path: Path) -> str:
     if name != "auto":
         if name not in schema.names:
             raise UserError(f"{path} has no column '{name}'{nearest(name, schema.names)}")
-        if not _is_image(schema.field(name).type):
+        if not is_image(schema.field(name).type):
             raise UserError(
                 f"{path}: column '{name}' holds {schema.field(name).type}, which cannot be the "
                 "image"
             )
         return name
-    fitting: list[str] = [field.name for field in schema if _is_image(field.type)]
+    fitting: list[str] = [field.name for field in schema if is_image(field.type)]
     known = [column for column in fitting if column.lower() in _IMAGE_NAMES]
     for found in (known, fitting):
         if len(found) == 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -45,7 +46,10 @@ class Done(NamedTuple):
 
 
 class Lane:
-    """Rows in flight of one attack. `problems(jobs)` makes their problems, before variants."""
+    """Rows in flight of one attack. `problems(jobs)` makes their problems, before variants.
+
+    `ahead(jobs)` hears whose problems are next.
+    """
 
     def __init__(
         self,
@@ -56,9 +60,11 @@ class Lane:
         width: int,
         tiles: Tiles,
         device: torch.device,
+        ahead: Callable[[Sequence[Job]], None] = lambda jobs: None,
     ) -> None:
         self.attack = attack
         self.problems = problems
+        self.ahead = ahead
         self.device = device
         self.tiles = tiles
         self.width = tiles.padded(width)
@@ -122,6 +128,7 @@ class Lane:
         room = self.width - len(live)
         if self.queue and (room >= self.tiles.step or not live):
             self._rebuild(live, [self.queue.popleft() for _ in range(min(room, len(self.queue)))])
+            self.ahead(list(islice(self.queue, self.width)))
         elif not self.queue and len(self.jobs) - len(live) >= self.tiles.step:
             self._rebuild(live, [])
 

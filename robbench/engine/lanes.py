@@ -103,7 +103,12 @@ class Lanes:
             width=self.width,
             tiles=self.ledger.tiles,
             device=self.ledger.pool.device,
+            ahead=self._ahead,
         )
+
+    def _ahead(self, jobs: Sequence[Job]) -> None:
+        split = self.ledger.pool.split
+        split.ahead(torch.tensor([job.sample for job in jobs], dtype=torch.int64))
 
     def _problems(self, jobs: Sequence[Job], stream: int = 0) -> Problem:
         pool = self.ledger.pool

@@ -24,7 +24,9 @@ def clean_tiles(
     # An empty split still gives the number of classes.
     for start in range(0, max(len(split), 1), tiles.rows):
         rows = slice(start, start + tiles.rows)
-        yield ask(model, split.pixels(rows), split.labels[rows], tiles, draws)
+        x = split.pixels(rows)
+        split.ahead(slice(rows.stop, rows.stop + tiles.rows))
+        yield ask(model, x, split.labels[rows], tiles, draws)
 
 
 class Pool:

@@ -94,6 +94,7 @@ def inspect_model(
     def compute(index: Tensor) -> dict[str, Tensor]:
         index = index.to(split.labels.device)
         clean, y = split.pixels(index), split.labels[index]
+        split.ahead(slice(int(index.max()) + 1, int(index.max()) + 1 + tile))
         x = clean if moved is None else moved(index, clean)
         out, found = slopes(forward, x, y)
         columns = _gradient_columns(found) | _output_columns(out, y)

@@ -65,7 +65,7 @@ def test_only_selected_rows_are_decoded(
         tmp_path / "set/test.parquet", [*(png(x) for x in COLOUR[:4]), b"broken"], [0, 1, 0, 1, 0]
     )
     assert len(load("set", "test", data_dir=tmp_path, limit=3)) == 3
-    assert len(decoded) == 3
+    assert len(set(decoded)) == 3
 
 
 def test_the_working_folder_comes_first(

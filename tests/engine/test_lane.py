@@ -251,6 +251,38 @@ def test_the_lane_gets_narrower_at_the_end(
     assert watched.forward_rows == [24, 8, 8, 8, 8]
 
 
+def test_who_is_next_is_told_before_it_is_asked_for(
+    digits: Any, entries: Callable[..., Any]
+) -> None:
+    """At each refill those that wait, as many as the lane has rows, in their order."""
+    pool = Pool.of(
+        digits.split, parse_threat("linf:0.001"), digits.model, seed=0, tiles=Tiles(8, 8)
+    )
+    (entry,) = entries(["fgsm"])
+    asked: list[list[int]] = []
+    told: list[list[int]] = []
+    made = _problems(pool)
+
+    def problems(jobs: Any) -> Any:
+        asked.append([job.sample for job in jobs])
+        return made(jobs)
+
+    lane = Lane(
+        entry.attack,
+        digits.model,
+        problems,
+        width=8,
+        tiles=Tiles(8, 8),
+        device=torch.device("cpu"),
+        ahead=lambda jobs: told.append([job.sample for job in jobs]),
+    )
+    lane.queue.extend(Job(i, 0) for i in range(20))
+    while lane.waiting:
+        lane.step()
+    assert asked == [[*range(8)], [*range(8, 16)], [*range(16, 20)]]
+    assert told == [*asked[1:], []]
+
+
 def test_two_threads_give_the_same_verdicts_for_all_widths(
     digits: Any, decide: Callable[..., Any], measured: Any
 ) -> None:

@@ -103,6 +103,15 @@ def test_the_clean_pass_comes_tile_by_tile(n: int) -> None:
     assert torch.equal(logits, _model(split.pixels(slice(None))))
 
 
+def test_the_clean_pass_tells_what_it_asks_for_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each tile while the one before it is evaluated; after the last there is none."""
+    told = []
+    monkeypatch.setattr(Split, "ahead", lambda self, rows: told.append(list(range(N))[rows]))
+    for _ in clean_tiles(_split(), _model, Tiles(8, 8)):
+        pass
+    assert told == [[*range(8, 16)], [*range(16, 20)], []]
+
+
 @given(st.text(max_size=40))
 def test_streams_are_63_bits_of_the_spec(spec: str) -> None:
     """Any string, and never negative: the number goes into an int64."""
