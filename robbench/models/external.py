@@ -16,9 +16,9 @@ from robbench.core.errors import RobbenchError, UserError, nearest
 from robbench.core.guest import guest_code
 from robbench.data.base import reason
 from robbench.models.base import Classifier, Output, last_linear
-from robbench.models.checkpoints import has_reentrant_checkpoint
 from robbench.models.heads import build_head
 from robbench.models.interface import Interface, find_interface, parse_outputs
+from robbench.models.reentrant import has_reentrant_checkpoint
 
 
 class External(Classifier):

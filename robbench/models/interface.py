@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx
 
 from robbench.core.errors import RobbenchError, UserError
-from robbench.models.checkpoints import without_reentrant
+from robbench.models.reentrant import without_reentrant
 from robbench.models.rejection import Rejection
 
 

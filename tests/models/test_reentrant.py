@@ -8,7 +8,7 @@ import torch.utils.checkpoint
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from robbench.models.checkpoints import has_reentrant_checkpoint, without_reentrant
+from robbench.models.reentrant import has_reentrant_checkpoint, without_reentrant
 
 pytestmark = [
     pytest.mark.usefixtures("one_thread"),
