@@ -5,10 +5,11 @@ from __future__ import annotations
 import torch
 
 from robbench.checks.base import Reading, none_may_be
-from robbench.checks.evidence import Evidence
+from robbench.checks.evidence import Evidence, Skip
 from robbench.core.tiles import Tiles
 from robbench.engine.inspection import SAME, differ, watched
 from robbench.engine.oracle import forward_tiles
+from robbench.models.external import reads_probabilities
 from robbench.models.outputs import bounded, probabilities
 
 SMALL = Tiles(8, 8)  # a small batch
@@ -44,6 +45,8 @@ def logits(e: Evidence) -> Reading:
 
     Figures: good models 0; softmax, log-softmax and sigmoid 1.
     """
+    if reads_probabilities(e.model.model):
+        raise Skip("the outputs are read as probabilities, as was asked for")
     found = probabilities(e.answers.logits) or bounded(e.answers.logits)
     text = "the outputs are logits"
     if found:

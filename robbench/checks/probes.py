@@ -17,6 +17,7 @@ from robbench.data.base import Split
 from robbench.engine.counter import Counter
 from robbench.engine.evaluate import evaluate
 from robbench.engine.oracle import ModelOracle, blank_book
+from robbench.models.external import width_of
 from robbench.objectives import Objective
 from robbench.threat.model import ThreatModel
 from robbench.threat.problem import Problem
@@ -61,6 +62,7 @@ class Probes:
         self._seed = seed
         self._charge = charge
         self._transfer_source = transfer_source
+        self._width = width_of(model.model, len(split.classes))
         self._results: dict[tuple[Any, ...], ProbeResult] = {}
 
     def run(
@@ -84,7 +86,7 @@ class Probes:
             attack = ATTACKS.build(spec).equip(lambda name: self._transfer_source())
             if not isinstance(attack, Attack) or threat.norm_name not in attack.norms:
                 raise _misfit(name, threat.norm_name)
-            queries = 2 * (attack.steps + 1) * attack.variants(len(self._split.classes))
+            queries = 2 * (attack.steps + 1) * attack.variants(self._width)
             self._charge((queries + 3) * tiles.padded(int(among.sum())))  # clean, two re-checks
             self._results[key] = run_probe(
                 AttackEntry(name, attack),

@@ -25,6 +25,7 @@ from robbench.core.tiles import Model, Tiles
 from robbench.engine.advice import kinds
 from robbench.engine.flags import Flag, make_flag
 from robbench.engine.oracle import forward_tiles
+from robbench.models.external import reads_probabilities
 from robbench.models.outputs import bounded, probabilities, squashed
 from robbench.objectives import cross_entropy, temperatures
 from robbench.threat.norms import find_norm
@@ -68,7 +69,10 @@ def inspect(
 
     found, reason = gradients(noted, x, y, tiles)
     done = kinds(attacks)
-    flags = _output_flags(first.cpu(), second.cpu(), moved, layers[0] if layers else None, done)
+    layer = layers[0] if layers else None
+    flags = _output_flags(
+        first.cpu(), second.cpu(), moved, layer, done, told=reads_probabilities(model)
+    )
     # Only other packages' attacks are misled by the scale; without attacks any may follow.
     if not flags and (not attacks or any(isinstance(attack, Backend) for attack in attacks)):
         flags = _scale_flags(first, y)
@@ -99,10 +103,13 @@ def _output_flags(
     moved: Sequence[str],
     layer: tuple[str, str] | None,
     done: Collection[str],
+    *,
+    told: bool,
 ) -> list[Flag]:
     """What two answers [n,K] to the same question say.
 
-    `moved`: buffers that changed; `layer`: what seems to have made the answers.
+    `moved`: buffers that changed; `layer`: what seems to have made the answers; `told`: it is known
+    that they were probabilities.
     """
     n, flags = len(first), []
     if moved:
@@ -111,7 +118,8 @@ def _output_flags(
         )
     elif varied := int(differ(first, second).sum()):
         flags.append(make_flag("random", varied, n, done))
-    if outputs := probabilities(first) or layer or bounded(first):
+    outputs = None if told else probabilities(first) or layer or bounded(first)
+    if outputs:
         flags.append(make_flag("probabilities", n, n, what=outputs[0], layer=outputs[1]))
     return flags
 

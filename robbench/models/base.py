@@ -87,6 +87,7 @@ class Architecture(ABC):
     """A registered model: a frozen dataclass of options that builds a classifier for some data.
 
     `places`: the options that only say where weights lie; they are no part of what the model is.
+    Those of its bases are added.
     """
 
     places: ClassVar[tuple[str, ...]] = ()

@@ -15,12 +15,13 @@ from robbench.core.imports import import_target
 from robbench.core.spec import build, option_names, parse_spec
 from robbench.data.base import DataInfo, reason
 from robbench.models.base import Architecture, Classifier
-from robbench.models.external import External, call_factory
+from robbench.models.external import External, call_factory, reads_probabilities, width_of
 from robbench.models.factories import require_factory
 from robbench.models.foreign import Foreign, Loading
 from robbench.models.outputs import probabilities, squashed
 
 _MOST_WEIGHTS = 1_000_000_000
+_AS_THEY_ARE = {"softmax": "probs", "log-softmax": "log-probs", "sigmoid": "sigmoid"}
 
 
 def create(
@@ -54,6 +55,8 @@ def create(
                 model.fit_interface(
                     x, None if of is None else {len(of): [of.index(name) for name in info.classes]}
                 )
+            if of is None and (model.interface.reject or model.interface.outside):
+                raise UserError("outside=wrong and reject=last are for judging, not for training")
         check_logits(model, x, len(info.classes))
     except UserError as error:
         raise UserError(f"model '{spec}': {error}") from error
@@ -63,11 +66,15 @@ def create(
 def check_logits(model: nn.Module, x: Tensor, classes: int) -> None:
     """Raise UserError unless `model` maps x [B,...] to logits [B,classes], in evaluation mode.
 
+    A model whose outputs beyond the classes count (`External.width`) has as many more.
+
     Rows that all look like probabilities (not negative, sum 1) or log-probabilities (sum of
     exponentials 1) are refused, and so are outputs in [-1,1] that a sigmoid or softmax made:
     attacks built on logits lose their gradients behind it. At least one row should have an answer
     (`objectives.answered`: NaN and +inf are none, -inf rules a class out).
     """
+    foreign = model if isinstance(model, External) else None
+    width = width_of(model, classes)
     before = x.clone()
     with modes_kept(model), torch.no_grad():
         model.eval()
@@ -90,25 +97,37 @@ def check_logits(model: nn.Module, x: Tensor, classes: int) -> None:
             f"it returns shape {tuple(logits.shape)} for {len(x)} images; should be ({len(x)}, "
             f"{classes})"
         )
-    if logits.shape[1] != classes:
-        more = (
-            f"; say which are the classes, in their order: outputs=0-{classes - 1}, or single ones "
-            "in parentheses, outputs=(3,8)"
-            if logits.shape[1] > classes
-            else ""
-        )
+    if logits.shape[1] != width:
+        more = _too_many(logits.shape[1], classes) if foreign else ""
         raise UserError(f"it has {logits.shape[1]} outputs, the data have {classes} classes{more}")
     known = ~(logits.isnan() | (logits == torch.inf)).any(1)
     if not logits.is_floating_point() or not (
-        known.any() or (isinstance(model, External) and model.interface.reject)
+        known.any() or (foreign and foreign.interface.reject)
     ):
         raise UserError("its outputs are not finite numbers; check its weights")
+    if reads_probabilities(model):
+        return
     rows = logits[known].cpu()
     found = probabilities(rows)
     if found is None and len(rows) and bool((rows.abs() <= 1).all()):
         found = _squashed(model, x)
     if found is not None:
-        raise UserError(f"its outputs look like {found[0]}; return logits, without the {found[1]}")
+        instead = _AS_THEY_ARE.get(found[1]) if foreign else None
+        raise UserError(
+            f"its outputs look like {found[0]}; return logits, without the {found[1]}"
+            + (f", or say what they are: outputs={instead}" if instead else "")
+        )
+
+
+def _too_many(outputs: int, classes: int) -> str:
+    """What to write for a model of more outputs than classes; empty for one of fewer."""
+    if outputs <= classes:
+        return ""
+    last = ", or reject=last where the last one means no answer" * (outputs == classes + 1)
+    return (
+        f"; say which are the classes, in their order: outputs=0-{classes - 1} or outputs=(3,8), "
+        f"or the class of each output: classes=FILE{last}"
+    )
 
 
 def _squashed(model: nn.Module, x: Tensor) -> tuple[str, str] | None:
@@ -144,7 +163,7 @@ def _build(spec: str, loading: Loading) -> Classifier:
     if parsed.argument is not None:
         raise UserError(f"model '{spec}': '{parsed.argument}' is not key=value")
     require_factory(found, f"{name}:{attribute}", f"model '{spec}'")
-    return call_factory(found, spec, parsed.options, len(info.classes))
+    return call_factory(found, spec, parsed.options, info.classes)
 
 
 def _require_size(architecture: Architecture, info: DataInfo, spec: str) -> None:

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import inspect
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import torch
@@ -14,11 +14,15 @@ from torch import Tensor, nn
 
 from robbench.core.errors import RobbenchError, UserError, nearest
 from robbench.core.guest import guest_code
+from robbench.core.spec import option_names, validate
 from robbench.data.base import reason
 from robbench.models.base import Classifier, Output, last_linear
 from robbench.models.heads import build_head
-from robbench.models.interface import Interface, find_interface, parse_outputs
+from robbench.models.interface import Interface, find_interface
+from robbench.models.output_options import OutputOptions, Reading
 from robbench.models.reentrant import has_reentrant_checkpoint
+
+_PLAIN = Reading()
 
 
 class External(Classifier):
@@ -28,9 +32,7 @@ class External(Classifier):
     and heads raise UserError when there is no nn.Linear, and `output` has features [B,0] then.
     """
 
-    def __init__(
-        self, model: nn.Module, classes: int, outputs: tuple[int, ...] | None = None
-    ) -> None:
+    def __init__(self, model: nn.Module, classes: int, reading: Reading = _PLAIN) -> None:
         found = last_linear(model)
         super().__init__(
             nn.Identity(),
@@ -39,12 +41,18 @@ class External(Classifier):
             features=found[1].in_features if found else 0,
             classes=classes,
         )
-        self.interface = Interface(outputs=outputs)
+        self.reading = reading
+        self.interface = Interface()
         self.made_for = ""  # a sentence, where the data's images are of another size
         self._head_name = found[0] if found else ""
         self._why = "the model has no nn.Linear" if found is None else ""
         if found is not None:
             self._point_head_at(found[1])
+
+    @property
+    def width(self) -> int:
+        """Number of its logits: the classes, and what is outside of them where that counts."""
+        return self.classes + self.interface.outside
 
     @property
     def notes(self) -> list[str]:
@@ -64,7 +72,7 @@ class External(Classifier):
                     x,
                     self.classes,
                     dtype=weight.dtype,
-                    outputs=self.interface.outputs,
+                    reading=self.reading,
                     of=of,
                 )
             except RobbenchError:
@@ -134,7 +142,13 @@ class External(Classifier):
         self._point_head_at(new)
         self.head_spec = spec
         # The outputs of the new head are the classes.
-        self.interface = dataclasses.replace(self.interface, binary=False, outputs=None)
+        self.reading = _PLAIN
+        self.interface = dataclasses.replace(
+            Interface(),
+            alone=self.interface.alone,
+            dtype=self.interface.dtype,
+            reentrant=self.interface.reentrant,
+        )
         return self
 
     @contextlib.contextmanager
@@ -162,19 +176,30 @@ class External(Classifier):
         object.__setattr__(self, "head", layer)
 
 
-def call_factory(factory: Any, spec: str, options: Mapping[str, str], classes: int) -> External:
-    """Wrap what a factory (or an nn.Module found in its place) gives.
+def width_of(model: nn.Module, classes: int) -> int:
+    """Number of a model's logits, for data of some classes."""
+    return model.width if isinstance(model, External) else classes
 
-    Option values are JSON where they can be (`width=8`, `deep=true`), else text. `outputs` is ours,
-    unless the factory has one: which of the module's outputs are the classes. Raises UserError when
-    the options do not fit the factory, it raises, or it returns something else.
+
+def reads_probabilities(model: object) -> bool:
+    """Whether a model's logits are made of its (log-)probabilities, as was asked for."""
+    return isinstance(model, External) and model.interface.scale != "logits"
+
+
+def call_factory(
+    factory: Any, spec: str, options: Mapping[str, str], classes: Sequence[str]
+) -> External:
+    """Wrap what a factory (or an nn.Module found in its place) gives, for the data's classes.
+
+    Option values are JSON where they can be (`width=8`, `deep=true`), else text. Those of
+    `OutputOptions` are ours, unless the factory has one of that name. Raises UserError when the
+    options do not fit the factory, it raises, or it returns something else.
     """
-    options = dict(options)
-    outputs = None
-    if "outputs" in options and not _takes(factory, "outputs"):
-        outputs = parse_outputs(options.pop("outputs"), classes)
+    ours = {key: options[key] for key in our_options(factory, options)}
+    options = {key: text for key, text in options.items() if key not in ours}
+    reading = Reading(validate(OutputOptions, ours, f"model '{spec}'"), tuple(classes))
     if isinstance(factory, nn.Module) and not options:
-        return External(factory, classes, outputs)
+        return External(factory, len(classes), reading)
     if isinstance(factory, nn.Module) or not callable(factory):
         raise UserError(
             f"model '{spec}': not a callable that returns an nn.Module but {type(factory).__name__}"
@@ -192,17 +217,17 @@ def call_factory(factory: Any, spec: str, options: Mapping[str, str], classes: i
         raise UserError(
             f"model '{spec}': its factory should return an nn.Module, not {type(model).__name__}"
         )
-    return External(model, classes, outputs)
+    return External(model, len(classes), reading)
 
 
-def _takes(factory: Any, option: str) -> bool:
-    """Whether a factory names an option among its own."""
+def our_options(factory: Any, names: Iterable[str]) -> list[str]:
+    """Which options of a factory say how its model's outputs are read."""
+    known = [name for name in option_names(OutputOptions) if name in names]
     try:
-        return (
-            not isinstance(factory, nn.Module) and option in inspect.signature(factory).parameters
-        )
-    except (TypeError, ValueError):
-        return False
+        taken = () if isinstance(factory, nn.Module) else inspect.signature(factory).parameters
+    except (TypeError, ValueError):  # some callables of C extensions have none
+        taken = ()
+    return [name for name in known if name not in taken]
 
 
 def _check_options(factory: Any, spec: str, values: Mapping[str, Any]) -> None:

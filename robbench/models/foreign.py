@@ -5,17 +5,17 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import BeforeValidator, Field
 from torch import Tensor, nn
 
 from robbench.core.errors import UserError
-from robbench.core.spec import OrNone
+from robbench.core.spec import OrNone, option_names
 from robbench.data.base import DataInfo
 from robbench.models.base import Architecture, Normalize
 from robbench.models.external import External
-from robbench.models.interface import parse_outputs
+from robbench.models.output_options import OutputOptions, Reading
 
 
 class Loading(NamedTuple):
@@ -73,8 +73,10 @@ class Normalized(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Foreign(Architecture):
+class Foreign(OutputOptions, Architecture):
     """A model of another library or file. Subclasses say how it is loaded."""
+
+    places: ClassVar[tuple[str, ...]] = ("classes",)
 
     mean: Annotated[
         Statistics | None,
@@ -85,11 +87,6 @@ class Foreign(Architecture):
         Statistics | None,
         OrNone,
         Field(description="of the inputs per channel, in [0,1]; none = as the source says"),
-    ] = None
-    outputs: Annotated[
-        str | None,
-        OrNone,
-        Field(description="which outputs are the classes, in order: 0-9 or (3,8)"),
     ] = None
 
     def __post_init__(self) -> None:
@@ -108,7 +105,7 @@ class Foreign(Architecture):
 
     def build_from(self, loading: Loading) -> External:
         """As `build`, with what is asked for."""
-        found, classes = self.load(loading), len(loading.info.classes)
+        found = self.load(loading)
         mean, std = (self.mean, self.std) if self.mean else (found.mean, found.std)
         model = found.module
         if mean is not None and std is not None:
@@ -118,8 +115,11 @@ class Foreign(Architecture):
                     f"mean and std have {len(mean)} numbers, the data have {channels} channels"
                 )
             model = Normalized(Normalize(tuple(mean), tuple(std)), model)
-        outputs = None if self.outputs is None else parse_outputs(self.outputs, classes)
-        external = External(model, classes, outputs)
+        options = OutputOptions(
+            **{name: getattr(self, name) for name in option_names(OutputOptions)}
+        )
+        names = tuple(loading.info.classes)
+        external = External(model, len(names), Reading(options, names, found.labels))
         if found.size and tuple(loading.info.shape[1:]) != found.size:
             external.made_for = _made_for(found)
         return external

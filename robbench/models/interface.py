@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,8 +10,26 @@ import torch
 from torch import Tensor, fx
 
 from robbench.core.errors import RobbenchError, UserError
+from robbench.core.spec import short_hash
+from robbench.models.choose_outputs import choose_outputs
+from robbench.models.output_options import OutputOptions, Reading, Scale, ranges
+from robbench.models.outputs import as_logits, require_scale
 from robbench.models.reentrant import without_reentrant
 from robbench.models.rejection import Rejection
+
+_PLAIN = Reading()
+_LONG = 60  # characters of a list of outputs
+_READ = {
+    "probs": (
+        "their logarithms are taken as logits, which end, without a gradient, where a probability "
+        "rounds to 0; return the logits if you can"
+    ),
+    "log-probs": "they are logits but for a constant",
+    "sigmoid": (
+        "log(p / (1 - p)) is taken as logit, which ends, without a gradient, where p rounds to 0 "
+        "or 1; return the logits if you can"
+    ),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -20,17 +37,25 @@ class Interface:
     """How a module differs from a map of any number of float32 images to logits [B,K].
 
     alone: it takes one image at a time. dtype: what inputs are cast to; logits are cast back.
-    outputs: which outputs are the classes, in their order. reject: the last output, beyond
-    the classes, means "no answer". binary: one output z for two classes. reentrant: it has
-    activation checkpoints of that kind.
+    scale: what its outputs are. outputs: which of its `width` outputs are kept, those of the
+    classes first, in their order; the last `outside` of them are no class of the data. named: the
+    classes, where they were found by name. reject: the last output means "no answer"; guessed: so
+    it seems. binary: one output z for two classes. reentrant: it has activation checkpoints of that
+    kind. asked: the user or the source said how outputs are read.
     """
 
     alone: bool = False
     dtype: torch.dtype | None = None
+    scale: Scale = "logits"
     outputs: tuple[int, ...] | None = None
+    width: int = 0
+    outside: int = 0
+    named: tuple[str, ...] = ()
     reject: bool = False
+    guessed: bool = False
     binary: bool = False
     reentrant: bool = False
+    asked: bool = False
 
     def ask(self, body: Callable[[Tensor], Any], x: Tensor, training: bool) -> Tensor:
         """Logits [B,K] of x [B,*]. The module gets a copy of x, which it may change in place."""
@@ -50,15 +75,39 @@ class Interface:
         if self.dtype is not None:
             z = z.float()
         if self.binary:
-            half = z.reshape(-1, 1) / 2
+            # The odds are those of class 1, whichever way a single probability is written.
+            scale: Scale = "logits" if self.scale == "logits" else "sigmoid"
+            half = as_logits(z, scale).reshape(-1, 1) / 2
             return torch.cat([-half, half], 1)
+        z = as_logits(z, self.scale)
         if self.outputs is not None:
-            return z[:, list(self.outputs)]
+            z = z[:, [*self.outputs, self.width - 1] if self.reject else list(self.outputs)]
         if self.reject:
             # An input that is rejected has no answer: the engine takes it for neither right nor an
             # adversarial success.
             return Rejection.apply(z)  # type: ignore[no-any-return]
         return z
+
+    @property
+    def text(self) -> str:
+        """How outputs are read, where that is no matter of course: `outputs 3,8 of 10`."""
+        if not self.asked:
+            return ""
+        parts: list[str] = [self.scale] if self.scale != "logits" else []
+        if self.outputs is not None:
+            chosen = ranges(self.outputs[: len(self.outputs) - self.outside])
+            if len(chosen) > _LONG:
+                chosen = f"{chosen[:_LONG]}... ({short_hash(chosen, 4)})"
+            parts.append(f"outputs {chosen} of {self.width}")
+        if self.outside:
+            parts.append("outside=wrong")
+        return ", ".join([*parts, *["reject=last"] * self.reject])
+
+    @property
+    def identity(self) -> list[Any] | None:
+        """What `text` is short for, None where it is empty."""
+        fields = self.scale, self.outputs, self.outside, self.reject
+        return list(fields) if self.text else None
 
     def notes(self, classes: int) -> list[str]:
         """What a user should know of this, one line each."""
@@ -72,25 +121,48 @@ class Interface:
                 f"the model computes in {str(self.dtype).removeprefix('torch.')}: its inputs are "
                 "cast to it"
             )
+        if self.scale != "logits":
+            found.append(f"the model's outputs are read as {self.scale}: " + _READ[self.scale])
         if self.binary:
             found.append(
                 "the model has one output z for two classes: its logits are taken to be (-z/2, z/2)"
+                if self.scale == "logits"
+                else "the model has one output for two classes, the probability of the second"
             )
-        if self.outputs is not None:
-            names = ", ".join(map(str, self.outputs[:10])) + ", ..." * (len(self.outputs) > 10)
-            found.append(
-                f"the model has more outputs than there are classes: outputs {names} are the "
-                "classes, the rest is left out"
-            )
+        if self.outputs is not None or self.outside:
+            found.append(self._which(classes, self.outputs or tuple(range(self.width))))
         if self.reject:
-            found.append(
-                f"output {classes} of the model, beyond the {classes} classes, is taken for a "
-                "rejection: a rejected clean "
-                "input is wrong, a rejected adversarial one is no success, which calls for an "
-                "attack of its own; give "
-                f"outputs=0-{classes - 1} if it is none"
-            )
+            found.append(self._rejection(classes))
         return found
+
+    def _which(self, classes: int, outputs: tuple[int, ...]) -> str:
+        chosen, rest = outputs[:classes], self.width - classes - self.reject
+        if self.named:
+            pairs = [f"'{c}' is output {o}" for c, o in zip(self.named, chosen, strict=True)]
+            which = "; ".join(pairs[:3]) + "; ..." * (len(pairs) > 3)
+            which = f"the model's outputs were matched to the classes by name: {which}"
+        else:
+            which = ", ".join(map(str, chosen[:10])) + ", ..." * (len(chosen) > 10)
+            which = f"outputs {which} of the model are the classes, in this order"
+        if self.outside:
+            return f"{which}; its {self.outside} other outputs are wrong classes (outside=wrong)"
+        if rest:
+            return (
+                f"the model has more outputs than there are classes: {which}; the rest is left out "
+                "(outside=wrong counts it as misclassified)"
+            )
+        return which
+
+    def _rejection(self, classes: int) -> str:
+        which = f"output {self.width - 1} of the model"
+        meaning = "a rejected clean input is wrong, a rejected adversarial one is no success"
+        if not self.guessed:
+            return f"{which} is a rejection: {meaning}, which calls for an attack of its own"
+        return (
+            f"{which}, beyond the {classes} classes, is taken for a rejection: {meaning}, which "
+            "calls for an attack of its own; reject=last says that it is one, "
+            f"outputs=0-{classes - 1} that it is none"
+        )
 
 
 def main_output(answer: Any, training: bool) -> Any:
@@ -115,49 +187,34 @@ def find_interface(
     classes: int,
     *,
     dtype: torch.dtype,
-    outputs: Sequence[int] | None = None,
+    reading: Reading = _PLAIN,
     of: Mapping[int, Sequence[int]] | None = None,
 ) -> Interface:
     """What a module in evaluation mode needs, tried on x [2,*].
 
-    dtype: that of its weights. outputs: which of its outputs are the classes. of: the same, by the
-    number of outputs, where the module is only to be judged; one output beyond the classes is then
-    a rejection. Raises what the module raises when it takes none of these inputs; UserError when it
-    lacks some of the outputs.
+    dtype: that of its weights. reading: what is known of its outputs. of: the classes' outputs by
+    the number of outputs, where the module is only to be judged and nothing else is known; one
+    output beyond the classes is then a rejection. Raises what the module raises when it takes none
+    of these inputs; UserError when its outputs cannot be read so.
     """
     interface, z = _that_works(body, x, dtype)
     if not isinstance(z, Tensor) or not z.is_floating_point():
         return interface
+    scale = reading.options.scale
+    interface = dataclasses.replace(interface, scale=scale, asked=scale != "logits")
     if classes == 2 and z.shape in ((2,), (2, 1)):
+        if dataclasses.replace(reading.options, outputs=None) != OutputOptions():
+            raise UserError(
+                "it has one output for two classes, above 0 for the second: leave out classes, "
+                "outside and reject"
+            )
+        require_scale(z, "sigmoid" if scale == "probs" else scale)
         return dataclasses.replace(interface, binary=True)
     if z.ndim != 2:
         return interface
-    if outputs is None and of is not None:
-        outputs = of.get(z.shape[1])
-    if outputs is None:
-        return dataclasses.replace(interface, reject=of is not None and z.shape[1] == classes + 1)
-    if max(outputs) >= z.shape[1]:
-        raise UserError(
-            f"it has {z.shape[1]} outputs, 0 to {z.shape[1] - 1}; there is no output {max(outputs)}"
-        )
-    whole = list(outputs) == list(range(z.shape[1]))
-    return interface if whole else dataclasses.replace(interface, outputs=tuple(outputs))
-
-
-def parse_outputs(text: str, classes: int) -> tuple[int, ...]:
-    """Parse `0-9` or `3,8`: the classes' outputs, in order. UserError when it is malformed."""
-    found: list[int] = []
-    for part in text.split(","):
-        match = re.fullmatch(r"(\d{1,6})(?:-(\d{1,6}))?", part.strip())
-        if match is None:
-            raise UserError(f"outputs '{text}' should be numbers from 0, such as 0-9 or (3,8)")
-        found += range(int(match[1]), int(match[2] or match[1]) + 1)
-    if len(found) != classes or len(set(found)) < classes:
-        raise UserError(
-            f"outputs '{text}' should be {classes} different ones, one for each class in their "
-            "order"
-        )
-    return tuple(found)
+    require_scale(z, scale)
+    choice = choose_outputs(z.shape[1], classes, reading, of)
+    return dataclasses.replace(interface, **choice._asdict())
 
 
 def _that_works(

@@ -7,7 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from robbench.core.errors import UserError
+from robbench.models.output_options import Scale
+
 SUMS_TO_ONE = 1e-4  # rounding may bring a sum this far from 1
+_LOOSE = 1e-2  # the same, of a model in half precision
+_LEAST = torch.finfo(torch.float32).tiny
+_ROUNDED = 2.0**-24  # the smallest distance of a float32 below 1 from 1
 _SQUASHED = {"SoftmaxBackward0": "softmax", "SigmoidBackward0": "sigmoid"}
 _STEPS = (
     "Add Sub Rsub Mul Div Neg Pow Sqrt ToCopy Clone Squeeze Unsqueeze View UnsafeView Reshape "
@@ -46,6 +52,29 @@ def _layer(node: Any) -> str | None:
             return None
         node = before[0]
     return None
+
+
+def as_logits(z: Tensor, scale: Scale) -> Tensor:
+    """Logits of outputs of any shape, but for a constant that all of a row share."""
+    if scale == "probs":
+        return z.float().clamp(min=_LEAST).log()
+    if scale == "sigmoid":
+        p = z.float()
+        return p.clamp(min=_LEAST).log() - (1 - p).clamp(min=_ROUNDED).log()
+    return z
+
+
+def require_scale(z: Tensor, scale: Scale) -> None:
+    """Raise UserError where outputs [n,K], or one for two classes [n], cannot be of this scale."""
+    rows = z.double().reshape(len(z), -1)
+    sums = {"probs": rows.sum(1), "log-probs": rows.exp().sum(1)}.get(scale)
+    if sums is not None and not bool(((sums - 1).abs() <= _LOOSE).all()):
+        raise UserError(
+            f"outputs={scale}: its outputs are no {scale.replace('probs', 'probabilities')}, they "
+            f"add up to {float(sums[0]):.4g}; a sigmoid of each class is outputs=sigmoid"
+        )
+    if scale in ("probs", "sigmoid") and not bool(((rows >= -_LOOSE) & (rows <= 1 + _LOOSE)).all()):
+        raise UserError(f"outputs={scale}: its outputs should be between 0 and 1")
 
 
 def bounded(outputs: Tensor) -> tuple[str, str] | None:

@@ -77,21 +77,22 @@ RUNS = _schema(
     int32: row_step?
     f64: max_time_s?
     int64: max_queries?
-    text: model_source? tags? classes?
+    text: model_source? tags? classes? model_outputs?
     """,
 )
 """One row per finished run. model_source: what was attacked, where --name gave it another name;
 threat is text such as linf:8/255, attack the specs or cascade asked for joined by ` + `;
 attack_params (every attack in full), config, train_config (of the training, None where another
 trained the model), provenance, flags, tags (a list of texts) and classes (their names, null where
-these are numbers) are JSON; rates are in [0,1]; n_forward and n_backward are totals; wall_s is in
-seconds, of the whole run also where it had several budgets. robust_accuracy_floor: robust accuracy
-if all unfinished samples fell; without a budget there is no robust accuracy; worst margins are
-null where an attack has not shown what it tried. distance_p50: median size of the smallest
-perturbation found, of a run without a budget; answers: JSON, what the model said to a few inputs
-before the attack (`store/answers.py`); n_disagreements: claims of a fast search that the model
-refused, and successes it saw only afterwards; row_step: models were asked multiples of so many
-rows, the smallest measured to give equal answers; deterministic: whether verdicts depend on no
+these are numbers) are JSON; model_outputs: how the outputs of the model were read, where that was
+said (`outputs 3,8 of 10, outside=wrong`); rates are in [0,1]; n_forward and n_backward are totals;
+wall_s is in seconds, of the whole run also where it had several budgets. robust_accuracy_floor:
+robust accuracy if all unfinished samples fell; without a budget there is no robust accuracy; worst
+margins are null where an attack has not shown what it tried. distance_p50: median size of the
+smallest perturbation found, of a run without a budget; answers: JSON, what the model said to a few
+inputs before the attack (`store/answers.py`); n_disagreements: claims of a fast search that the
+model refused, and successes it saw only afterwards; row_step: models were asked multiples of so
+many rows, the smallest measured to give equal answers; deterministic: whether verdicts depend on no
 batch size; max_time_s and max_queries: limits of the run in seconds, of a sample in forwards,
 re-checks not counted."""
 

@@ -37,12 +37,12 @@ def settings(
     said: list[str | None] = [None] * len(infos)
     for rows in tables.values():
         differs = [len(set(values)) > 1 for values in zip(*(facts[i] for i in rows), strict=True)]
-        models: dict[str, list[Info]] = {}
+        models: dict[tuple[str, str | None], list[Info]] = {}
         for i in rows:
-            models.setdefault(infos[i]["model"], []).append(infos[i])
+            models.setdefault(_model(infos[i]), []).append(infos[i])
         for i in rows:
             words = list(filter(None, itertools.compress(facts[i], differs)))
-            alike = models[infos[i]["model"]]
+            alike = models[_model(infos[i])]
             if weights and len({info["model_hash"] for info in alike}) > 1:
                 what = "code" if _only_code_differs(alike) else "weights"
                 words.append(f"{what} {infos[i]['model_hash'][:_DIGITS]}")
@@ -59,7 +59,13 @@ def _facts(info: Info) -> tuple[str, ...]:
         f"seed {info['seed']}",
         "points replayed" if config.get("replay") else "nothing replayed",
         _attack_code(info),
+        info.get("model_outputs") or "outputs as they are",
     )
+
+
+def _model(info: Info) -> tuple[str, str | None]:
+    """A model and how its outputs were read, which is in its hash too."""
+    return info["model"], info.get("model_outputs")
 
 
 def _attack_code(info: Info) -> str:

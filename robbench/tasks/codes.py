@@ -11,20 +11,37 @@ from robbench.catalogue.builtins import DATA, MODELS
 from robbench.core.code import module_of
 from robbench.core.imports import import_target
 from robbench.core.registry import code_of
+from robbench.core.spec import Spec, parse_spec
 from robbench.data.base import DataInfo
 from robbench.data.subset import split_subsets
 from robbench.models.create import create
+from robbench.models.external import our_options
 from robbench.models.state import state_of
 
 
 def canonical_model(text: str) -> str:
     """A model spec with every option spelled out, but for the places of weights.
 
-    Private factories stay as they were written.
+    Private factories stay as they were written, but for a file of class names.
     """
     if not _registered(text):
+        return without_places(text)
+    bases = MODELS.parse(text)[0].__mro__
+    places = {place for base in bases for place in vars(base).get("places", ())}
+    return MODELS.canonical(text, full=True, without=places)
+
+
+def without_places(text: str) -> str:
+    """The spec of a private factory without the option that names a file: its content counts."""
+    name, _, rest = text.partition(":")
+    attribute, _, options = rest.partition(":")
+    if "classes=" not in options:
         return text
-    return MODELS.canonical(text, full=True, without=MODELS.parse(text)[0].places)
+    spec = parse_spec(f"{attribute}:{options}")
+    found = import_target(f"{name}:{attribute}", f"model '{text}'")
+    ours = {"classes"} & {*our_options(found, spec.options)}
+    kept = {key: value for key, value in spec.options.items() if key not in ours}
+    return str(Spec(f"{name}:{attribute}", None, kept))
 
 
 def code_roots(model: str) -> list[str]:

@@ -67,6 +67,11 @@ def _nearest(run: Run) -> NDArray[np.int64]:
     return order[np.isfinite(size[order])]
 
 
+def _class(classes: Sequence[str], predicted: int) -> str:
+    """The name of a prediction, which may be none of the data's classes."""
+    return classes[predicted] if predicted < len(classes) else "(outside)"
+
+
 def _examples(path: Path, run: Run, data_dir: Path | None) -> list[Example]:
     """Raises RobbenchError when the data are not there, not images, or not those attacked.
 
@@ -109,8 +114,8 @@ def _examples(path: Path, run: Run, data_dir: Path | None) -> list[Example]:
                 run_id=info["run_id"],
                 sample_id=sample,
                 label=chosen.classes[row["label"]],
-                clean_prediction=chosen.classes[row["clean_pred"]],
-                worst_prediction=chosen.classes[row["adv_pred"]],
+                clean_prediction=_class(chosen.classes, row["clean_pred"]),
+                worst_prediction=_class(chosen.classes, row["adv_pred"]),
                 norm=info["norm"],
                 size=float(row[f"dist_{info['norm']}"]),
                 found_by=row["broken_by"] or info["attack"],

@@ -23,7 +23,7 @@ from robbench.data.load import load
 from robbench.engine.flags import Flag, notes
 from robbench.models.base import Classifier
 from robbench.models.create import check_logits, create
-from robbench.models.external import External
+from robbench.models.external import External, width_of
 from robbench.models.fingerprint import output_fingerprint
 from robbench.models.function import Function
 from robbench.models.state import State, state_of
@@ -31,7 +31,14 @@ from robbench.store.find import STOPPED_EARLY
 from robbench.store.run import from_memory
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
-from robbench.tasks.codes import canonical_model, code_roots, data_code, data_roots, model_code
+from robbench.tasks.codes import (
+    canonical_model,
+    code_roots,
+    data_code,
+    data_roots,
+    model_code,
+    without_places,
+)
 from robbench.tasks.model_folder import find_folder, read_model
 
 
@@ -49,6 +56,16 @@ class Subject(NamedTuple):
     codes: tuple[str, ...]  # versions of the code of the model's architecture and of its data
     modules: tuple[str, ...]  # that this code begins with
     remarks: tuple[Flag, ...] = ()  # what is unusual about both, before the model is asked anything
+
+    @property
+    def width(self) -> int:
+        """Number of the model's logits."""
+        return width_of(self.model, len(self.split.classes))
+
+    @property
+    def outputs(self) -> str:
+        """How the outputs of the model are read, empty where that is a matter of course."""
+        return self.model.interface.text if isinstance(self.model, External) else ""
 
     @property
     def source(self) -> str:
@@ -138,7 +155,7 @@ def find_subject(
         model=model,
         split=split,
         arch=arch,
-        hash=_hash(state, before, code_roots(arch)),
+        hash=_hash(model, state, before, code_roots(arch)),
         trained=trained,
         answers=answers,
         codes=(model_code(arch), data_code(data)),
@@ -172,7 +189,7 @@ def subject_in_memory(model: nn.Module, split: Split, name: str, data: str | Non
         model=wrapped,
         split=split,
         arch=f"{module}:{kind_name}",
-        hash=_hash(state, before, [module]),
+        hash=_hash(wrapped, state, before, [module]),
         trained={},
         answers=answers,
         codes=(
@@ -190,7 +207,7 @@ def subject_in_memory(model: nn.Module, split: Split, name: str, data: str | Non
 
 def _label(spec: str) -> str:
     registered = spec.partition(":")[0] in MODELS.entries
-    return MODELS.build(spec).label(spec) if registered else spec
+    return MODELS.build(spec).label(spec) if registered else without_places(spec)
 
 
 def _answers(model: nn.Module, split: Split) -> str:
@@ -221,13 +238,14 @@ def of_run(subject: Subject, info: dict[str, Any], ids: list[int]) -> Subject:
     return subject._replace(split=subject.split.take(held.nonzero().flatten()))
 
 
-def _hash(state: State, before: State, roots: Iterable[str]) -> str:
+def _hash(model: nn.Module, state: State, before: State, roots: Iterable[str]) -> str:
     """16 hexadecimal digits that name the model: its state, but for what a forward pass writes.
 
-    And its private code, which begins at the modules `roots`.
+    And its private code, which begins at the modules `roots`, and how its outputs are read.
     """
     weights, code = state.hash(before), private_code([*roots, *state.modules])
-    return short_hash([weights, code], 16) if code else weights
+    read = model.interface.identity if isinstance(model, External) else None
+    return short_hash([weights, code, *([read] if read else [])], 16) if code or read else weights
 
 
 def _one_class(split: Split) -> list[Flag]:

@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from robbench.core.errors import UserError
 from robbench.models.create import check_logits
 from robbench.models.external import External
-from robbench.models.interface import parse_outputs
+from robbench.models.output_options import OutputOptions, Reading, parse_outputs
 
 
 class _Body(nn.Module):
@@ -59,7 +59,7 @@ def _one_only(x: Tensor) -> Tensor:
 def _wrapped(
     body: nn.Module, classes: int = 3, of: dict[int, list[int]] | None = None, **more: Any
 ) -> External:
-    model = External(body, classes, **more).eval()
+    model = External(body, classes, Reading(OutputOptions(**more))).eval()
     model.fit_interface(torch.full((2, 1, 4, 4), 0.5), of)
     return model.requires_grad_(False)
 
@@ -153,14 +153,14 @@ def test_a_single_sigmoid_is_refused() -> None:
 def test_more_outputs_than_classes() -> None:
     """The named outputs, or a subset's classes, are the logits; others are refused with advice."""
     x, body = torch.rand(4, 1, 4, 4), _Body(_same, _same, classes=10)
-    for model in (_wrapped(body, 2, outputs=(3, 8)), _wrapped(body, 2, {10: [3, 8]})):
+    for model in (_wrapped(body, 2, outputs="3,8"), _wrapped(body, 2, {10: [3, 8]})):
         assert torch.equal(model(x), body.net(x)[:, [3, 8]])
         assert "3, 8" in model.notes[0]
     with pytest.raises(UserError, match="outputs=0-1"):
         check_logits(_wrapped(body, 2), x, 2)
     with pytest.raises(UserError, match="no output 10"):
-        _wrapped(body, 2, outputs=(3, 10))
-    assert not _wrapped(body, 10, outputs=tuple(range(10))).notes
+        _wrapped(body, 2, outputs="3,10")
+    assert not _wrapped(body, 10, outputs="0-9").notes
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ def forecast_attack(plan: AttackPlan, store: Store | None, *, force: bool = Fals
     pace = _pace(plan) if todo else Pace(0.0, 0.0, (0.0,) * len(specs))
     seconds = [pace.forward]
     for n, entry in enumerate(plan.entries):
-        gradients = entry.attack.gradients(len(plan.subject.split.classes))
+        gradients = entry.attack.gradients(plan.subject.width)
         draws = entry.attack.draws
         seconds.append(pace.step(n, gradients, draws) / (draws * (1 + gradients)))
     parts = tuple(
@@ -71,7 +71,7 @@ def bounds(plan: AttackPlan) -> list[float | None]:
 
     A point that the model refuses after all costs one look more, which is not in it.
     """
-    classes, budgets = len(plan.subject.split.classes), len(plan.threats)
+    classes, budgets = plan.subject.width, len(plan.threats)
     left = plan.config.max_queries or math.inf
     found: list[float | None] = []
     trials = 0

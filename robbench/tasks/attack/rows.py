@@ -139,6 +139,7 @@ def run_row(
         "flags": json.dumps([flag._asdict() for flag in flags]),
         "train_config": json.dumps(trained) if trained else None,
         "answers": subject.answers,
+        "model_outputs": subject.outputs or None,
         "model_source": None if plan.label == subject.source else subject.source,
         "tags": json.dumps(config.tag) if config.tag else None,
         "classes": _class_names(subject.split.classes),

@@ -173,7 +173,7 @@ class AttackSession:
         subject = self.plan.subject
         before = [
             *subject.remarks,
-            *adaptations(len(subject.split.classes), self.plan.entries),
+            *adaptations(subject.width, self.plan.entries),
             *self.inspection.flags,
         ]
         after = _flags_of_rows(self.plan, rows)
