@@ -32,8 +32,18 @@ class Rebuilt(_Open):
     mean: Annotated[list[Annotated[float, Field(allow_inf_nan=False)]], Field(min_length=1)]
     std: Annotated[list[Annotated[float, Field(gt=0, allow_inf_nan=False)]], Field(min_length=1)]
 
+    units: (
+        Annotated[
+            list[list[Annotated[float, Field(allow_inf_nan=False)]]],
+            Field(min_length=2, max_length=2),
+        ]
+        | None
+    ) = None
+
     @model_validator(mode="after")
     def _fits(self) -> Self:
+        if self.units is not None and {len(part) for part in self.units} != {self.shape[-1]}:
+            raise ValueError("units should be two numbers for each feature")
         if math.prod(self.shape) > _MOST_VALUES:
             raise ValueError(f"shape has more than {_MOST_VALUES} values")
         if len(self.mean) != len(self.std):

@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -25,17 +25,26 @@ from robbench.core.errors import UserError, text_of
 from robbench.data.stream import StreamedImages, streamed_moments
 
 
+class Units(NamedTuple):
+    """What a model of the user's own takes in place of x in [0,1]: low + width * x, per feature."""
+
+    low: tuple[float, ...]  # [D]
+    width: tuple[float, ...]  # [D]
+
+
 @dataclasses.dataclass(frozen=True)
 class DataInfo:
     """What models and losses know of the data.
 
-    Shape (C,H,W) or (D,), class names, mean and deviation [C] of pixels in [0,1].
+    Shape (C,H,W) or (D,), class names, mean and deviation [C] of pixels in [0,1]. `units`: see
+    there; None where models take [0,1].
     """
 
     shape: tuple[int, ...]
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    units: Units | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +54,8 @@ class Table:
     `decode` maps row positions [n] to images [n,C,H,W], uint8 or float32. Where it is `lazy`, it
     reads only what it is asked for, and may be called from several threads: then a large split is
     streamed. `notes` are sentences for the user about how the files were read. `free` [C,H,W] bool:
-    the entries that an attack may change; None = all of them.
+    the entries that an attack may change; None = all of them. `units`: of models of the user's own;
+    None = [0,1].
     """
 
     labels: NDArray[np.int64]
@@ -55,6 +65,7 @@ class Table:
     notes: tuple[str, ...] = ()
     free: NDArray[np.bool_] | None = None
     lazy: bool = False
+    units: Units | None = None
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 1 or self.labels.dtype.kind not in "iu":
@@ -92,7 +103,7 @@ class Split:
     label and its count among equals: stable under limits, shuffles and reordering. `notes` are
     sentences for the user about how the data were read, `whole` the names of all classes of the
     data, of which a subset has chosen some. `free` [C,H,W] bool: the entries that an attack may
-    change; None = all of them.
+    change; None = all of them. `units`: of models of the user's own; None = [0,1].
     """
 
     images: Tensor | StreamedImages
@@ -105,6 +116,7 @@ class Split:
     notes: tuple[str, ...] = ()
     whole: tuple[str, ...] = ()
     free: Tensor | None = None
+    units: Units | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -163,7 +175,7 @@ class Split:
                 tuple(pixels.mean(axes).tolist()),
                 tuple(pixels.std(axes, correction=0).clamp(min=1e-3).tolist()),
             )
-        return DataInfo(tuple(self.images.shape[1:]), self.classes, mean, std)
+        return DataInfo(tuple(self.images.shape[1:]), self.classes, mean, std, self.units)
 
 
 def require_classes(split: Split) -> None:

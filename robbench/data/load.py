@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,8 +14,10 @@ from torch import Tensor
 from robbench.catalogue.builtins import DATA
 from robbench.core.errors import RobbenchError, RunError, UserError, unknown
 from robbench.core.spec import parse_spec
+from robbench.data.arrays import checked_images
 from robbench.data.base import Data, Split, Table, reason, sample_ids
 from robbench.data.data_folder import data_folder, holds_parquet, private_sets
+from robbench.data.private import private_data, private_factory
 from robbench.data.stream import STREAM_BYTES, ColouredError, Decoder, StreamedImages, told
 from robbench.data.subset import Selection, few_classes, limit_subset, select, split_subsets
 
@@ -66,6 +68,7 @@ def load(
         notes=(*table.notes, *few_classes(subsets, table.labels, table.classes)),
         whole=table.classes,
         free=_guarded(where, lambda: _checked_mask(table.free, images.shape[1:])),
+        units=table.units,
     )
 
 
@@ -110,13 +113,13 @@ def default_threat(spec: str) -> str | None:
     base, _ = split_subsets(spec)
     if ":" not in base and base not in DATA.entries:
         return None  # a folder of Parquet files, or a typing error that `load` reports
-    return DATA.parse(base)[0].threat
+    return None if private_factory(base) else DATA.parse(base)[0].threat
 
 
 def find_source(base: str, folder: Path) -> Data:
     """The data set of a spec without subsets, which may also name a folder of Parquet files."""
     if ":" in base or base in DATA.entries:
-        return DATA.build(base)
+        return private_data(base) or DATA.build(base)
     name = parse_spec(base).name
     if holds_parquet(folder / name):
         # The absolute path: a folder of that name in the working folder is not meant.
@@ -161,30 +164,3 @@ def _checked_mask(free: NDArray[np.bool_] | None, shape: tuple[int, ...]) -> Ten
     if not free.any():
         raise UserError("all entries are fixed, so there is nothing to attack; fix fewer of them")
     return torch.from_numpy(np.ascontiguousarray(free))
-
-
-def checked_images(images: NDArray[Any], rows: int, scale: int) -> NDArray[Any]:
-    """Images [rows,C,H,W] or [rows,D] as contiguous uint8, up to `scale`, or float32 in [0,1].
-
-    Raises UserError for another shape or type, and for pixels outside of that range.
-    """
-    if len(images) != rows or images.ndim not in (2, 4) or 0 in images.shape:
-        raise UserError(f"images have shape {images.shape}; should be ({rows},C,H,W) or ({rows},D)")
-    if images.dtype == np.uint8:
-        if (largest := int(images.max())) > scale:
-            raise UserError(
-                f"a pixel is {largest}, above the scale {scale}; give the value of white as scale"
-            )
-        return np.ascontiguousarray(images)
-    if images.dtype not in (np.float16, np.float32, np.float64):
-        raise UserError(f"images are {images.dtype}; should be uint8, or float32 in [0,1]")
-    if not np.isfinite(images).all():
-        bad = int(np.flatnonzero(~np.isfinite(images).reshape(rows, -1).all(1))[0])
-        raise UserError(f"image {bad} contains NaN or infinity; remove or fix it")
-    low, high = float(images.min()), float(images.max())
-    if low < 0 or high > 1:
-        raise UserError(
-            f"pixels range from {low:.4g} to {high:.4g}; float images should be in [0,1]: "
-            "divide by the value of white, and normalise inside the model"
-        )
-    return np.ascontiguousarray(images, dtype=np.float32)

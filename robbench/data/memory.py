@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from robbench.core.errors import UserError
+from robbench.data.arrays import channels_last, checked_images, pixels_of, white_of
 from robbench.data.base import Split, Table, reason, sample_ids
-from robbench.data.load import checked_images
 from robbench.data.subset import few_classes, limit_subset, select
 
 Images: TypeAlias = Tensor | ArrayLike | Dataset[Any] | DataLoader[Any]
@@ -22,11 +22,16 @@ Images: TypeAlias = Tensor | ArrayLike | Dataset[Any] | DataLoader[Any]
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """Images [N,C,H,W] or [N,D], uint8 or float32 in [0,1]; labels [N]; class names if known."""
+    """Images [N,C,H,W] or [N,D], uint8 up to `scale` or float32 in [0,1]; labels [N].
+
+    Class names, if they are known, and sentences for the user about how the images were read.
+    """
 
     images: NDArray[Any]
     labels: NDArray[Any]
     classes: tuple[str, ...] = ()
+    scale: int = 255
+    notes: tuple[str, ...] = ()
 
     def split(
         self,
@@ -51,7 +56,8 @@ class Samples:
             classes=table.classes,
             name=name,
             split=split,
-            notes=tuple(few_classes(subsets, table.labels, table.classes)),
+            scale=self.scale,
+            notes=(*self.notes, *few_classes(subsets, table.labels, table.classes)),
             whole=table.classes,
         )
 
@@ -59,9 +65,11 @@ class Samples:
 def read_samples(images: Images, labels: Any = None) -> Samples:
     """Images and labels of whatever kind as arrays.
 
-    uint8 images are pixels from 0 to 255. A Dataset or DataLoader has the labels itself: it yields
-    pairs (image, label). Raises UserError for images outside of [0,1], for shapes other than
-    [N,C,H,W] and [N,D], and where labels are missing, no whole numbers, or of another number.
+    uint8 images are pixels from 0 to 255, and so are other whole numbers that can be nothing else;
+    channels that certainly come last, and grey images [N,H,W], are put in order. A Dataset or
+    DataLoader has the labels itself: it yields pairs (image, label). Raises UserError for other
+    images outside of [0,1] or of other shapes than [N,C,H,W] and [N,D], and where labels are
+    missing, no whole numbers, or of another number.
     """
     classes: tuple[str, ...] = ()
     if isinstance(images, Dataset | DataLoader):
@@ -75,26 +83,37 @@ def read_samples(images: Images, labels: Any = None) -> Samples:
     elif labels is None:
         raise UserError("labels are missing: give one class number per image")
     pixels, numbers = _array(images), _array(labels)
-    _require_shape(pixels)
+    if pixels.ndim == 3 and len(numbers) != len(pixels):
+        raise UserError(
+            f"images have shape {pixels.shape}, not [N,C,H,W]: of one image give images[None]"
+        )
     if numbers.shape[:1] != pixels.shape[:1]:
         raise UserError(f"there are {len(pixels)} images and {numbers.size} labels")
     if not len(pixels):
         raise UserError("there are no samples")
-    return Samples(checked_images(pixels, len(pixels), 255), numbers, classes)
-
-
-def _require_shape(images: NDArray[Any]) -> None:
-    """Raise UserError, saying what to write instead, for the shapes that other tools use."""
-    shape = images.shape
-    if images.ndim == 3:
+    pixels, notes = _in_order(pixels)
+    white = 255 if pixels.dtype == np.uint8 else white_of(pixels)
+    if white is None and pixels.dtype.kind in "iu":
         raise UserError(
-            f"images have shape {shape}, not [N,C,H,W]: of grey images give images[:, None], "
-            "of one image images[None]"
+            f"images are {pixels.dtype} up to {pixels.max()}; give uint8 from 0 to 255, or floats "
+            "in [0,1]"
         )
-    if images.ndim == 4 and shape[1] > 4 >= shape[3]:
-        raise UserError(f"images have shape {shape}: give [N,C,H,W], the channels before the rows")
-    if images.dtype.kind in "iu" and images.dtype != np.uint8 and images.size:
-        raise UserError(f"images are {images.dtype}; give uint8 from 0 to 255, or floats in [0,1]")
+    if white == 255 and pixels.dtype != np.uint8:
+        notes.append(f"images are whole numbers ({pixels.dtype}): 255 is taken as white")
+    found = pixels_of(pixels, float(white or 1))
+    images = checked_images(found.rows(slice(None)), len(pixels), found.scale)
+    return Samples(images, numbers, classes, found.scale, tuple(notes))
+
+
+def _in_order(images: NDArray[Any]) -> tuple[NDArray[Any], list[str]]:
+    """Images with their channels first where they certainly come last, and what was concluded."""
+    if images.ndim == 3:
+        return images[:, None], [f"images of shape {images.shape} are taken as grey: one channel"]
+    if images.ndim == 4 and channels_last(images.shape):
+        return images.transpose(0, 3, 1, 2), [
+            f"images of shape {images.shape} have their channels last: they are put first"
+        ]
+    return images, []
 
 
 def _array(values: Any) -> NDArray[Any]:

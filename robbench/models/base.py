@@ -11,7 +11,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from robbench.data.base import DataInfo
+from robbench.data.base import DataInfo, Units
 
 
 class Output(NamedTuple):
@@ -33,6 +33,18 @@ class Normalize(nn.Module):
         mean, std = self.get_buffer("mean"), self.get_buffer("std")
         shape = (1, -1, *[1] * (x.ndim - 2))
         return (x - mean.reshape(shape)) / std.reshape(shape)
+
+
+class InUnits(nn.Module):
+    """From features in [0,1] to the units that a foreign model takes: low + width * x."""
+
+    def __init__(self, units: Units) -> None:
+        super().__init__()
+        self.register_buffer("low", torch.tensor(units.low))
+        self.register_buffer("width", torch.tensor(units.width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.get_buffer("low") + self.get_buffer("width") * x
 
 
 class Classifier(nn.Module):

@@ -50,6 +50,7 @@ def create(
     x = x.reshape(2, *info.shape)
     try:
         if isinstance(model, External):
+            model.take_units(info.units, x.device)
             with modes_kept(model):
                 model.eval()
                 model.fit_interface(

@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import inspect
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-from robbench.core.errors import RobbenchError, UserError, nearest
+from robbench.core.errors import RobbenchError, UserError
+from robbench.core.factories import option_values, takes
 from robbench.core.guest import guest_code
 from robbench.core.spec import option_names, validate
-from robbench.data.base import reason
-from robbench.models.base import Classifier, Output, last_linear
+from robbench.data.base import Units, reason
+from robbench.models.base import Classifier, InUnits, Output, last_linear
 from robbench.models.heads import build_head
 from robbench.models.interface import Interface, find_interface
 from robbench.models.output_options import OutputOptions, Reading
@@ -59,6 +59,11 @@ class External(Classifier):
         """What is unusual about the way the module is called, one line each."""
         return [*self.interface.notes(self.classes), *filter(None, [self.made_for])]
 
+    def take_units(self, units: Units | None, device: torch.device) -> None:
+        """Let inputs pass through `units` on their way to the module; None leaves them in [0,1]."""
+        if units is not None:
+            self.normalize = InUnits(units).to(device)
+
     def fit_interface(self, x: Tensor, of: Mapping[int, Sequence[int]] | None = None) -> None:
         """Find out how to call the module, from inputs x [2,*] in evaluation mode.
 
@@ -69,7 +74,7 @@ class External(Classifier):
             try:
                 self.interface = find_interface(
                     self.body,
-                    x,
+                    self.normalize(x),
                     self.classes,
                     dtype=weight.dtype,
                     reading=self.reading,
@@ -114,7 +119,7 @@ class External(Classifier):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B,K] logits."""
-        return self.interface.ask(self.body, x, self.training)
+        return self.interface.ask(self.body, self.normalize(x), self.training)
 
     def features(self, x: Tensor) -> Tensor:
         """[B,D]: what the last nn.Linear reads."""
@@ -204,8 +209,7 @@ def call_factory(
         raise UserError(
             f"model '{spec}': not a callable that returns an nn.Module but {type(factory).__name__}"
         )
-    values = {key: _value(text) for key, text in options.items()}
-    _check_options(factory, spec, values)
+    values = option_values(factory, f"model '{spec}'", options)
     try:
         with guest_code(f"model '{spec}': its factory", spec.partition(":")[0]):
             model = factory(**values)
@@ -223,33 +227,4 @@ def call_factory(
 def our_options(factory: Any, names: Iterable[str]) -> list[str]:
     """Which options of a factory say how its model's outputs are read."""
     known = [name for name in option_names(OutputOptions) if name in names]
-    try:
-        taken = () if isinstance(factory, nn.Module) else inspect.signature(factory).parameters
-    except (TypeError, ValueError):  # some callables of C extensions have none
-        taken = ()
-    return [name for name in known if name not in taken]
-
-
-def _check_options(factory: Any, spec: str, values: Mapping[str, Any]) -> None:
-    try:
-        signature = inspect.signature(factory)
-    except (TypeError, ValueError):  # some callables of C extensions have none
-        return
-    try:
-        signature.bind(**values)
-    except TypeError as error:
-        names = list(signature.parameters)
-        strange = next((key for key in values if key not in names), None)
-        text = (
-            f"unknown option '{strange}'" + (nearest(strange, names) or "; it has none")
-            if strange
-            else str(error)
-        )
-        raise UserError(f"model '{spec}': {text}") from None
-
-
-def _value(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return {"True": True, "False": False, "None": None}.get(text, text)
+    return [name for name in known if isinstance(factory, nn.Module) or not takes(factory, name)]

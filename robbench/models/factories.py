@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
-import sys
 from typing import Any
 
 from torch import nn
 
-from robbench.core.code import is_private
 from robbench.core.errors import UserError
-
-_LOADERS = frozenset({"torch", "numpy", "pandas", "joblib", "dill", "cloudpickle"})
-"""Packages of functions that unpickle what they read, which runs it."""
+from robbench.core.factories import code_behind, require_own
 
 
 def require_factory(found: Any, target: str, owner: str) -> None:
@@ -24,15 +19,7 @@ def require_factory(found: Any, target: str, owner: str) -> None:
     """
     if isinstance(found, nn.Module):
         return
-    try:
-        code = inspect.unwrap(found) if callable(found) else found
-        while isinstance(code, functools.partial):
-            code = inspect.unwrap(code.func)
-    except ValueError:
-        raise UserError(
-            f"{owner}: {target} leads back to itself by __wrapped__; name the function inside"
-        ) from None
-    code = getattr(code, "__func__", code)
+    code = code_behind(found, target, owner)
     if not (inspect.isfunction(code) or (isinstance(code, type) and issubclass(code, nn.Module))):
         kind = (
             "the class"
@@ -46,17 +33,4 @@ def require_factory(found: Any, target: str, owner: str) -> None:
             f"{owner}: {target} is {kind}; name a function that returns an nn.Module, a class of "
             "them, or a model"
         )
-    named, defined = target.partition(":")[0], str(code.__module__)
-    package = defined.partition(".")[0]
-    # A partial is made where it is named, whatever it calls.
-    own = package == named.partition(".")[0] or (is_private(named) and is_private(defined))
-    if not own and (not isinstance(found, functools.partial) or package in sys.stdlib_module_names):
-        raise UserError(
-            f"{owner}: {target} is defined in {defined}; if it builds a model, write "
-            f"{defined}:{code.__qualname__}"
-        )
-    if inspect.isfunction(code) and package in _LOADERS:
-        raise UserError(
-            f"{owner}: functions of {package} may run what they load; call it in a function of "
-            "your own, name that"
-        )
+    require_own(found, code, target, owner, "builds a model")

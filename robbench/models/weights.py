@@ -14,7 +14,7 @@ from robbench.core.errors import RunError, UserError
 from robbench.core.files import atomic_write
 from robbench.core.model_config import Rebuilt, read_config
 from robbench.core.trust import names_from
-from robbench.data.base import DataInfo, reason
+from robbench.data.base import DataInfo, Units, reason
 from robbench.models.base import Classifier
 from robbench.models.create import create
 from robbench.models.state import state_of
@@ -85,7 +85,9 @@ def load_model(
     code (`core/trust.py`). Torch's global generator is left as it was.
     """
     config = _read_config(folder)
-    info = DataInfo(**{name: tuple(config[name]) for name in ("shape", "classes", "mean", "std")})
+    units = Units(*map(tuple, config["units"])) if "units" in config else None
+    texts = {name: tuple(config[name]) for name in ("shape", "classes", "mean", "std")}
+    info = DataInfo(**texts, units=units)
     with torch.random.fork_rng(devices=[]), names_from(folder / CONFIG):
         model = create(config["model"], info, weights=False)
         if (head := config.get("head", "linear")) != model.head_spec:

@@ -13,6 +13,7 @@ from robbench.core.imports import import_target
 from robbench.core.registry import code_of
 from robbench.core.spec import Spec, parse_spec
 from robbench.data.base import DataInfo
+from robbench.data.private import private_factory
 from robbench.data.subset import split_subsets
 from robbench.models.create import create
 from robbench.models.external import our_options
@@ -63,12 +64,19 @@ def model_code(text: str, modules: Iterable[str] = ()) -> str:
 
 def data_code(text: str) -> str:
     """As `Registry.code`, of a data spec; what is not registered is a folder of Parquet files."""
-    return DATA.code(_data_class(text))
+    base = _data_class(text)
+    if private_factory(base):
+        return code_of(data_roots(text), base, None)
+    return DATA.code(base)
 
 
 def data_roots(text: str) -> list[str]:
-    """The module of a data spec's class."""
-    return [DATA.parse(_data_class(text))[0].__module__]
+    """The modules of a data spec: of its class, or of its private function."""
+    base = _data_class(text)
+    if factory := private_factory(base):
+        named = factory.target.partition(":")[0]
+        return [named, module_of(factory.found) or named]
+    return [DATA.parse(base)[0].__module__]
 
 
 def _data_class(text: str) -> str:

@@ -178,6 +178,7 @@ def subject_in_memory(model: nn.Module, split: Split, name: str, data: str | Non
     if isinstance(wrapped, External):
         names = split.whole or split.classes
         chosen = [names.index(name) for name in split.classes]
+        wrapped.take_units(split.units, x.device)
         with frozen(wrapped):
             wrapped.fit_interface(torch.cat([x, x])[:2], {len(names): chosen})
     before = state_of(wrapped)

@@ -61,6 +61,23 @@ def test_bytes_stay_bytes_and_pictures_bring_their_class_names():
     assert torch.equal(found.split(NAMES).ids, plain.ids)
 
 
+def test_what_other_tools_give_is_put_in_order():
+    """Channels last, grey images without channels, bytes as other numbers: the same samples."""
+    images = np.random.default_rng(0).integers(0, 256, (5, 3, 6, 7), dtype=np.uint8)
+    grey = images[:, :1]
+    for given, same, note in (
+        (images.transpose(0, 2, 3, 1), images, "channels last"),
+        (grey[:, 0], grey, "taken as grey"),
+        (images.astype(np.int64), images, "255 is taken as white"),
+        (images.astype(np.float32), images, "255 is taken as white"),
+    ):
+        found, plain = (read_samples(each, Y).split(NAMES) for each in (given, same))
+        assert torch.equal(found.ids, plain.ids)
+        assert torch.equal(found.images, plain.images)
+        assert [note in text for text in found.notes] == [True]
+        assert plain.notes == ()
+
+
 def test_a_limit_takes_the_first_or_some_of_every_class():
     """As --limit does."""
     assert len(read_samples(X, Y).split(NAMES, limit=2)) == 2
@@ -73,9 +90,8 @@ def test_a_limit_takes_the_first_or_some_of_every_class():
         (X * 255, Y, "range from 0 to 255"),
         (X - 0.5, Y, "range from -0.5"),
         (X / 0, Y, "NaN or infinity"),
-        ((X * 255).int(), Y, "give uint8 from 0 to 255"),
-        (X.permute(0, 2, 3, 1).repeat(1, 2, 1, 1), Y, "channels before the rows"),
-        (X[:, 0], Y, "images[:, None]"),
+        ((X * 16).int(), Y, "int32 up to 16; give uint8 from 0 to 255"),
+        (X[0], Y[:1], "of one image give images[None]"),
         (X, Y[:4], "5 images and 4 labels"),
         (X, None, "labels are missing"),
         (X, Y.float(), "one whole number a sample"),

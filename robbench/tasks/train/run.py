@@ -212,6 +212,7 @@ def _description(plan: TrainPlan, model: Classifier) -> dict[str, Any]:
         "classes": list(info.classes),
         "shape": list(info.shape),
         "mean": list(info.mean),
+        **({} if info.units is None else {"units": [list(part) for part in info.units]}),
         "std": list(info.std),
         "data": plan.config.data,
         "identity": plan.identity,

@@ -1,0 +1,143 @@
+"""Private data: `module:name[:key=value]`, a function that returns samples, or the samples."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from robbench.catalogue.builtins import DATA
+from robbench.core.errors import RobbenchError, UserError
+from robbench.core.factories import code_behind, option_values, require_own, takes
+from robbench.core.guest import guest_code
+from robbench.core.imports import import_target
+from robbench.core.spec import parse_spec
+from robbench.data.base import Data, Split, Table, reason
+from robbench.data.memory import read_samples
+
+SAMPLES = (Dataset, DataLoader, Data, Table, Split, tuple)
+
+
+class Factory(NamedTuple):
+    """What a spec names: `module:name`, the object found there, its options."""
+
+    target: str
+    found: Any
+    options: Mapping[str, str]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Private(Data):
+    """Samples of a user's own: what a function returns for a split, or an object at hand."""
+
+    factory: Factory
+
+    def open(self, split: str, data_dir: Path | None, download: bool) -> Table:
+        """The samples as a table. UserError where they are none, or the function raises."""
+        target, found, _ = self.factory
+        if isinstance(found, SAMPLES):
+            return _table(found, target, split, data_dir, download, divided=False)
+        divided = takes(found, "split")
+        owner = f"data set '{target}'"
+        given = {**self.factory.options, **({"split": split} if divided else {})}
+        values = {**option_values(found, owner, given), **({"split": split} if divided else {})}
+        try:
+            with guest_code(f"{owner}: its function", target.partition(":")[0]):
+                made = found(**values)
+        except RobbenchError:
+            raise
+        except Exception as error:
+            raise UserError(f"its function raised {reason(error)}") from error
+        return _table(made, target, split, data_dir, download, divided=divided)
+
+
+def private_factory(base: str) -> Factory | None:
+    """What a spec without subsets names in private code, if that is no class of `Data`.
+
+    Raises UserError where it can give no samples.
+    """
+    name, _, rest = base.partition(":")
+    attribute, _, options = rest.partition(":")
+    if not attribute.isidentifier() or name in DATA.entries or not _is_module(name):
+        return None
+    target = f"{name}:{attribute}"
+    owner = f"data set '{target}'"
+    found = import_target(target, owner)
+    if isinstance(found, type) and issubclass(found, Data):
+        return None
+    parsed = parse_spec(f"{attribute}:{options}" if options else attribute)
+    if parsed.argument is not None:
+        raise UserError(f"{owner}: '{parsed.argument}' is not key=value")
+    if isinstance(found, SAMPLES):
+        if parsed.options:
+            raise UserError(f"{owner}: {target} is no function, so it has no options")
+        return Factory(target, found, {})
+    code = code_behind(found, target, owner)
+    if not (inspect.isfunction(code) or (isinstance(code, type) and issubclass(code, Dataset))):
+        raise UserError(
+            f"{owner}: {target} is neither samples nor a function that returns some, a class "
+            "derived from torch's Dataset or from robbench.data.base.Data"
+        )
+    require_own(found, code, target, owner, "makes samples")
+    return Factory(target, found, parsed.options)
+
+
+def private_data(base: str) -> Data | None:
+    """The data set of a spec that names a function or samples in private code; None for others."""
+    factory = private_factory(base)
+    return None if factory is None else Private(factory=factory)
+
+
+def _is_module(name: str) -> bool:
+    return all(part.isidentifier() for part in name.split("."))
+
+
+def _table(
+    given: Any, target: str, split: str, data_dir: Path | None, download: bool, *, divided: bool
+) -> Table:
+    """Samples of whatever kind as a table; a note says where they are the same for all splits."""
+    if isinstance(given, Data):
+        return given.open(split, data_dir, download)
+    table = _read(given, target)
+    if divided:
+        return table
+    same = f"{target} does not take `split`: every split is the same {len(table.labels)} samples"
+    return dataclasses.replace(table, notes=(*table.notes, same))
+
+
+def _read(given: Any, target: str) -> Table:
+    if isinstance(given, Table):
+        return given
+    if isinstance(given, Split):
+        images = given.images
+        return Table(
+            given.labels.cpu().numpy(),
+            given.classes,
+            lambda rows: images[torch.from_numpy(rows)].cpu().numpy(),
+            scale=given.scale,
+            notes=given.notes,
+            free=None if given.free is None else given.free.cpu().numpy(),
+            units=given.units,
+        )
+    if isinstance(given, tuple) and len(given) in (2, 3):
+        samples = read_samples(given[0], given[1])
+        names = tuple(map(str, given[2])) if len(given) == 3 else ()
+    elif isinstance(given, Dataset | DataLoader):
+        samples, names = read_samples(given), ()
+    else:
+        raise UserError(
+            f"{target} gives {type(given).__name__}; it should give a torch Dataset, "
+            "(images, labels), or (images, labels, class names)"
+        )
+    labels = samples.labels
+    if not names and not samples.classes and labels.dtype.kind not in "iu":
+        raise UserError(f"labels should be one whole number a sample, not {labels.dtype}")
+    names = names or samples.classes or tuple(map(str, range(int(labels.max()) + 1)))
+    return Table(
+        labels, names, lambda rows: samples.images[rows], samples.scale, notes=samples.notes
+    )
