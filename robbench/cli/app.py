@@ -23,6 +23,7 @@ from robbench.cli.demo import demo
 from robbench.cli.doctor import doctor
 from robbench.cli.explain import explain
 from robbench.cli.gate import gate
+from robbench.cli.inspect import inspect
 from robbench.cli.measure import measure
 from robbench.cli.plot import plot
 from robbench.cli.query import query
@@ -45,6 +46,7 @@ app = typer.Typer(
 WORK, EVIDENCE, RESULTS, ABOUT = "Train and attack", "Evidence", "Results", "About"
 app.command(rich_help_panel=WORK, cls=Command)(train)
 app.command(rich_help_panel=WORK, cls=Command)(attack)
+app.command(rich_help_panel=WORK, cls=Command)(inspect)
 app.command(rich_help_panel=WORK, cls=Command)(demo)
 app.command(rich_help_panel=RESULTS, cls=Command)(compare)
 app.command(rich_help_panel=RESULTS, cls=Command)(show)

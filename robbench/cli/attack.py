@@ -59,16 +59,6 @@ Data = Annotated[
 Split = Annotated[
     str | None, option("--split", panel=WHAT, help="test, train, validation, ... (default: test).")
 ]
-BatchSize = Annotated[
-    str | None,
-    option(
-        "-b",
-        "--batch-size",
-        panel=o.RUN,
-        metavar="N|auto",
-        help="Samples in flight; no verdict depends on it.",
-    ),
-]
 Precision = Annotated[
     str | None,
     option(
@@ -145,7 +135,7 @@ def attack(
     threat: Threat = None,
     data: Data = None,
     split: Split = None,
-    batch_size: BatchSize = None,
+    batch_size: o.BatchSize = None,
     precision: Precision = None,
     compile_: Compile = False,
     max_time: MaxTime = None,

@@ -58,6 +58,16 @@ Limit = Annotated[
         help="Only the first N samples; stratified=N: of all classes.",
     ),
 ]
+BatchSize = Annotated[
+    str | None,
+    option(
+        "-b",
+        "--batch-size",
+        panel=RUN,
+        metavar="N|auto",
+        help="Samples in flight; no verdict depends on it.",
+    ),
+]
 Force = Annotated[bool, option("--force", panel=RUN, help="Do it again and replace what is there.")]
 # Read by core/trust.py from the command line itself: nothing else can switch it on.
 TrustCode = Annotated[

@@ -24,6 +24,17 @@ _MOST_WEIGHTS = 1_000_000_000
 _AS_THEY_ARE = {"softmax": "probs", "log-softmax": "log-probs", "sigmoid": "sigmoid"}
 
 
+class UnfitError(UserError):
+    """A model was built and does not fit the data, or its outputs are no logits.
+
+    model: that model, for `robbench inspect`.
+    """
+
+    def __init__(self, text: str, model: Classifier) -> None:
+        super().__init__(text)
+        self.model = model
+
+
 def create(
     spec: str,
     info: DataInfo,
@@ -38,8 +49,8 @@ def create(
     `info` has some or all; given where a private model is to be judged, not trained: of a model for
     all classes only those at hand are looked at, and one output more is a rejection. weights,
     download: as of `models.foreign.Loading`, for models of other libraries and files. Initial
-    weights come from torch's global generator. Raises UserError when the spec is wrong, the model
-    does not fit the data, a private factory raises, or `check_logits` objects to it.
+    weights come from torch's global generator. Raises UserError when the spec is wrong or a private
+    factory raises; UnfitError when the model does not fit the data or `check_logits` objects to it.
     """
     model = _build(spec, Loading(info, weights, download, judged=of is not None))
     parameter = next(model.parameters(), None)
@@ -60,7 +71,7 @@ def create(
                 raise UserError("outside=wrong and reject=last are for judging, not for training")
         check_logits(model, x, len(info.classes))
     except UserError as error:
-        raise UserError(f"model '{spec}': {error}") from error
+        raise UnfitError(f"model '{spec}': {error}", model) from error
     return model
 
 

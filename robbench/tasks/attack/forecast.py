@@ -35,17 +35,21 @@ _LIKE = (
 )
 
 
-def forecast_attack(plan: AttackPlan, store: Store | None, *, force: bool = False) -> Forecast:
+def forecast_attack(
+    plan: AttackPlan, store: Store | None, *, force: bool = False, pace: Pace | None = None
+) -> Forecast:
     """The cost of what is left of a plan; the model is asked a few times, and left as it was.
 
-    Raises as the attack itself would where the model cannot be asked.
+    pace: as of `pace_of`, where it was measured before. Raises as the attack itself would where the
+    model cannot be asked.
     """
     todo = _undecided(plan, store, force)
     most = bounds(plan)
     specs = [entry.spec for entry in plan.entries]
     like = _similar(plan, store) if store is not None and len(plan.threats) == 1 else []
     usual = [by_attack(rows, specs, most) for _, rows in like]
-    pace = _pace(plan) if todo else Pace(0.0, 0.0, (0.0,) * len(specs))
+    if pace is None:
+        pace = pace_of(plan) if todo else Pace(0.0, 0.0, (0.0,) * len(specs))
     seconds = [pace.forward]
     for n, entry in enumerate(plan.entries):
         gradients = entry.attack.gradients(plan.subject.width)
@@ -113,7 +117,8 @@ def _undecided(plan: AttackPlan, store: Store | None, force: bool) -> int:
     return size - len(set.intersection(*map(set, shards)))
 
 
-def _pace(plan: AttackPlan) -> Pace:
+def pace_of(plan: AttackPlan) -> Pace:
+    """How long the model and the steps of a plan's attacks take here; the model is as it was."""
     model, split = plan.subject.model, plan.subject.split
     with frozen(model), deterministic():
         tile = largest_tile(plan.device).rows

@@ -113,7 +113,7 @@ def plan_attacks(
         def find(name: str, other: AttackConfig = other) -> Subject:
             return find_subject(name, other, store, where, data_dir, download)[0]
 
-        for threats in given or parse_threats([_usual_threat(data, subject)]):
+        for threats in given or parse_threats([known_threat(usual_threat(data, subject), data)]):
             yield plan_subject(
                 subject,
                 threats,
@@ -270,8 +270,6 @@ def _asked(text: str) -> str:
     )
 
 
-def _usual_threat(data: str, subject: Subject) -> str:
+def usual_threat(data: str, subject: Subject) -> str | None:
     """The data set's own threat model, else the one the model was trained under."""
-    return known_threat(
-        default_threat(data) or subject.trained.get("config", {}).get("threat"), data
-    )
+    return default_threat(data) or subject.trained.get("config", {}).get("threat")

@@ -1,0 +1,109 @@
+"""What the measurements of an inspection mean, and what to do: one finding each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from robbench.analysis.inspected import Finding
+from robbench.engine.flags import Flag
+from robbench.metrics.input_form import BetterForm
+from robbench.models.input_shapes import Shape
+from robbench.models.normalisation import Normalisation
+
+SHOWN = 5  # classes whose outputs are named
+
+
+def refused(refusal: str, taken: Sequence[Shape] = ()) -> Finding:
+    """Attacks refuse the model; `taken`: shapes that it would take, where the data's is why."""
+    remedy = ""
+    if taken:
+        remedy = (
+            f"it takes {', '.join(map(shape_text, taken))}: give data of such a shape, or resize "
+            "inside the model, with torch.nn.Upsample in front"
+        )
+    return Finding("refused", "error", refusal, remedy)
+
+
+def other_form(better: BetterForm, front: Normalisation | None) -> Finding:
+    """The model is right more often with inputs in another form."""
+    form = better.form
+    statistics = f"mean={_tuple(form.mean)}, std={_tuple(form.std)}"
+    scaled = form.name != "as they are"
+    what = {
+        "0..1": "values in [0,1], as they are",
+        "0..255": "values from 0 to 255",
+        "-1..1": "values from -1 to 1",
+        "the data": "values normalised by the mean and deviation of the data",
+        "as they are": "",
+    }.get(form.name, f"values normalised as for {form.name}")
+    order = {"BGR": "channels in the order BGR", "NHWC": "channels last (NHWC)"}.get(form.order, "")
+    remedies = []
+    if scaled and form.name == "0..1" and front is not None:
+        remedies.append(f"leave out the normalisation in front ({_place(front)})")
+    elif scaled and front is not None:
+        remedies.append(f"give the normalisation in front ({_place(front)}) {statistics}")
+    elif scaled:
+        remedies.append(
+            f"normalise inside the model, x -> (x - mean) / std, with {statistics} "
+            "(robbench.models.base.Normalize in front, or the options mean and std)"
+        )
+    if form.order == "BGR":
+        remedies.append("flip the channels inside the model, x.flip(1)")
+    if form.order == "NHWC":
+        remedies.append("move the channels inside the model, x.movedim(1, -1)")
+    return Finding(
+        "channels" if not scaled else "inputs",
+        "error",
+        f"the model seems to expect {' and '.join(filter(None, (what, order)))}: it is right on "
+        f"{better.after} of {better.n} samples in that form, on {better.before} as attacks give "
+        f"them (p {better.p:.0e})",
+        "; ".join(remedies),
+        {
+            "form": form._asdict(),
+            "correct": better.before,
+            "correct_in_that_form": better.after,
+            "samples": better.n,
+            "p": better.p,
+        },
+    )
+
+
+def class_order(outputs: Sequence[int], classes: Sequence[str], right: int, n: int) -> Finding:
+    """The outputs are the classes in another order; outputs: that of each class."""
+    moved = [(classes[k], output) for k, output in enumerate(outputs) if k != output]
+    some = ", ".join(f"'{name}' is output {output}" for name, output in moved[:SHOWN])
+    more = f" and {len(moved) - SHOWN} more" if len(moved) > SHOWN else ""
+    return Finding(
+        "class-order",
+        "error",
+        f"the outputs seem to be the classes in another order: {some}{more}; so the model would be "
+        f"right on {right} of {n} samples",
+        f"give the outputs in the order of the data's classes, outputs=({_joined(outputs)}), or "
+        "reorder them inside the model",
+        {"outputs": list(outputs), "correct_in_that_order": right, "samples": n},
+    )
+
+
+def from_flags(flags: Iterable[Flag]) -> list[Finding]:
+    """Flags that a run would have; they keep no attack from running."""
+    return [
+        Finding(f.name, "warning", f.text, figures={"samples": f.count} if f.count else {})
+        for f in flags
+    ]
+
+
+def shape_text(shape: Shape) -> str:
+    """`3x224x224`."""
+    return "x".join(map(str, shape))
+
+
+def _place(front: Normalisation) -> str:
+    return f"'{front.module}', {front.kind}" if front.module else front.kind
+
+
+def _tuple(values: Sequence[float]) -> str:
+    return f"({_joined(f'{value:.4g}' for value in values)})"
+
+
+def _joined(values: Iterable[object]) -> str:
+    return ",".join(map(str, values))

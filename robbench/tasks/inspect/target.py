@@ -1,0 +1,168 @@
+"""The model that is inspected, also where attacks refuse it, and the samples it is asked about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn
+
+from robbench.catalogue.builtins import MODELS
+from robbench.core.errors import UserError
+from robbench.core.freeze import modes_kept
+from robbench.data.base import DataInfo, Split, require_classes, sample_ids
+from robbench.data.load import load
+from robbench.models.base import Architecture, Classifier
+from robbench.models.create import UnfitError, create
+from robbench.models.external import External
+from robbench.models.input_shapes import Shape, shapes_taken
+from robbench.store.store import Store
+from robbench.tasks.attack.config import AttackConfig
+from robbench.tasks.model_folder import find_folder
+from robbench.tasks.subject import Subject, find_subject, subject_in_memory
+
+NOISE = 64  # images of noise where there are no samples
+
+
+class Target(NamedTuple):
+    """A model and samples. data: None where they are noise. refusal: why attacks refuse it."""
+
+    subject: Subject
+    data: str | None
+    refusal: str = ""
+
+
+def named_target(
+    text: str,
+    config: AttackConfig,
+    shape: Shape | None,
+    *,
+    store: Store,
+    device: torch.device,
+    data_dir: Path | None = None,
+    download: bool = False,
+) -> Target:
+    """The model of a text, as `robbench attack` has it.
+
+    Without data a saved model has its own, an architecture without weights takes the digits, and
+    any other is looked at with noise of `shape`, or of a shape it takes. Raises UserError for what
+    is no model, and for data that are not there.
+    """
+    if config.data is None and (shape is not None or not _knows_data(text, store)):
+        return _without_data(text, config, shape, device, download)
+    try:
+        subject, data = find_subject(text, config, store, device, data_dir, download)
+    except UnfitError as refused:
+        data = config.data or "digits"
+        split = load(data, config.split, data_dir=data_dir, limit=config.limit, download=download)
+        model = refused.model.to(device)
+        return Target(_refused(text, model, split.to(device)), data, str(refused))
+    return Target(subject, data)
+
+
+def target_in_memory(model: nn.Module, split: Split, name: str, data: str) -> Target:
+    """A module at hand and the samples it is to be attacked on; data: their spec, or `memory`."""
+    require_classes(split)
+    try:
+        spec = None if data == "memory" else data
+        return Target(subject_in_memory(model, split, name, spec), data)
+    except UserError as refused:
+        wrapped = model if isinstance(model, Classifier) else External(model, len(split.classes))
+        return Target(_refused(name, wrapped, split), data, str(refused))
+
+
+def target_alone(
+    model: nn.Module, name: str, shape: Shape | None, classes: Sequence[str], device: torch.device
+) -> Target:
+    """A module without samples, looked at with noise of `shape`, or of a shape it takes.
+
+    Raises UserError where it takes none of those tried.
+    """
+    body = model.body if isinstance(model, External) else model
+    if shape is None:
+        found = shapes_taken(body, most=1)
+        if not found:
+            raise UserError(
+                f"model '{name}' takes none of the usual shapes of images: give --shape, such as "
+                "3x224x224, or --data"
+            )
+        shape = found[0]
+    classes = classes or [str(n) for n in range(_outputs(body, shape))]
+    target = target_in_memory(body, noise(shape, classes).to(device), name, "memory")
+    return target._replace(data=None)
+
+
+def noise(shape: Shape, classes: Sequence[str]) -> Split:
+    """Images of noise in [0,1], the same at every call, with labels in turn."""
+    images = np.random.default_rng(0).random((NOISE, *shape), np.float32)
+    labels = np.arange(NOISE) % len(classes)
+    return Split(
+        images=torch.from_numpy(images),
+        labels=torch.from_numpy(labels),
+        ids=torch.from_numpy(sample_ids(images, labels)),
+        classes=tuple(classes),
+        name="noise",
+        split="none",
+        whole=tuple(classes),
+    )
+
+
+def _knows_data(text: str, store: Store) -> bool:
+    """Whether a text is a saved model, or an architecture that takes any data."""
+    if find_folder(text, store)[0] is not None:
+        return True
+    if ":" not in text and text not in MODELS.entries:
+        return True  # no model at all, which is for `find_subject` to say
+    architecture = _architecture(text)
+    return architecture is not None and not architecture.pretrained
+
+
+def _architecture(text: str) -> Architecture | None:
+    registered = text.partition(":")[0] in MODELS.entries
+    return MODELS.build(text) if registered else None
+
+
+def _without_data(
+    text: str, config: AttackConfig, shape: Shape | None, device: torch.device, download: bool
+) -> Target:
+    architecture = _architecture(text)
+    classes = () if architecture is None else architecture.classes_of()
+    asked = shape or (3, 224, 224)
+    info = DataInfo(asked, classes or ("0", "1"), (0.5,) * asked[0], (0.25,) * asked[0])
+    torch.manual_seed(config.seed)
+    try:
+        model: nn.Module = create(text, info, download=download)
+    except UnfitError as refused:  # of another number of classes, which is looked at below
+        model = refused.model
+    return target_alone(model.to(device), text, shape, classes, device)
+
+
+def _outputs(body: nn.Module, shape: Shape) -> int:
+    """How many classes a module tells apart; two where it has one output, or no matrix of them."""
+    wrapped = External(body, 0)
+    weight = next(body.parameters(), torch.zeros(()))
+    x = torch.linspace(0, 1, 2 * torch.Size(shape).numel(), device=weight.device)
+    with modes_kept(wrapped), torch.no_grad():
+        wrapped.eval()
+        wrapped.fit_interface(x.reshape(2, *shape))
+        z = wrapped(x.reshape(2, *shape))
+    return z.shape[1] if isinstance(z, torch.Tensor) and z.ndim == 2 and z.shape[1] > 1 else 2
+
+
+def _refused(name: str, model: nn.Module, split: Split) -> Subject:
+    """The subject of a model that attacks refuse, of which neither hash nor answers are asked."""
+    return Subject(
+        name=name,
+        label=name,
+        model=model,
+        split=split,
+        arch=name,
+        hash="",
+        trained={},
+        answers="",
+        codes=(),
+        modules=(),
+    )
