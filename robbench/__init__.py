@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from robbench.api.commands import check, gate, measure, train
     from robbench.api.evaluate import evaluate
     from robbench.api.evaluation import Evaluation
+    from robbench.api.inspection import inspect
     from robbench.api.results import compare, load_runs, plot, report
     from robbench.api.runs import attack
     from robbench.core.errors import RunError, UserError
@@ -25,6 +26,7 @@ _HOMES = {
     "evaluate": "api.evaluate",
     "Evaluation": "api.evaluation",
     "gate": "api.commands",
+    "inspect": "api.inspection",
     "load_runs": "api.results",
     "measure": "api.commands",
     "plot": "api.results",
@@ -43,6 +45,7 @@ __all__ = [
     "compare",
     "evaluate",
     "gate",
+    "inspect",
     "load_runs",
     "measure",
     "plot",

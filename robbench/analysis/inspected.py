@@ -32,7 +32,8 @@ class Inspected:
     that an attack would take. correct: classified right, None without labels. seconds_*: per
     sample, of a forward and of what a backward to the input takes beyond it, in batches of `rows`
     as attacks ask; `width` samples are in flight. memory_*: bytes per sample beyond weights and
-    inputs; `memory_of` says what is counted. None: not known.
+    inputs, at the peak of the allocator; if `memory_counted`, of the largest layer, and of what
+    autograd keeps for a backward. None: not known.
     """
 
     model: str
@@ -57,7 +58,7 @@ class Inspected:
     seconds_backward: float | None
     memory_forward: float | None
     memory_backward: float | None
-    memory_of: str
+    memory_counted: bool
     threat: str
     attack: str
     forecast: Forecast | None

@@ -16,13 +16,12 @@ from robbench.api.specs import Attacks, attack_texts
 from robbench.api.wording import pythonic
 from robbench.core.device import placed
 from robbench.core.errors import UserError
-from robbench.core.freeze import frozen
 from robbench.core.spec import validate
 from robbench.data.base import Split
 from robbench.data.load import load
 from robbench.data.memory import Images, Samples, read_samples
 from robbench.models.create import create
-from robbench.models.external import External
+from robbench.models.external import count_classes
 from robbench.models.function import Function
 from robbench.store.from_rows import samples_table, to_table
 from robbench.store.run import Run
@@ -83,7 +82,7 @@ def evaluate(
     Raises UserError for images outside of [0,1], shapes or labels that do not fit, outputs that are
     no logits, and unknown attacks. What the model or an own attack raises passes.
     """
-    module = model if isinstance(model, nn.Module) else _function(model)
+    module = as_module(model)
     if not isinstance(threat, str):
         raise UserError(f"threat {threat!r}: write NORM:EPS such as linf:8/255 or l2:0.5")
     threats = [one for group in parse_threats([threat]) for one in group]
@@ -121,7 +120,10 @@ def evaluate(
         return run_plans([plan], Store(out), force=force, progress=progress or silent)[0]
 
 
-def _function(model: Any) -> nn.Module:
+def as_module(model: Any) -> nn.Module:
+    """A module as it is, a function as one. Raises UserError for anything else."""
+    if isinstance(model, nn.Module):
+        return model
     if not callable(model):
         raise UserError(f"the model is no module and no function but {type(model).__name__}")
     return Function(model)
@@ -134,7 +136,8 @@ def _class_names(
 
     Raises UserError where the model has another number of outputs: one more may be a rejection.
     """
-    outputs = _outputs(model, samples, device)
+    x = samples.split(["0"] * (1 + int(samples.labels.max()))).pixels(slice(0, 1)).to(device)
+    outputs = count_classes(model, torch.cat([x, x]))
     if classes is None:
         classes = samples.classes or outputs
     names = [str(n) for n in range(classes)] if isinstance(classes, int) else classes
@@ -146,18 +149,6 @@ def _class_names(
     return names
 
 
-def _outputs(model: nn.Module, samples: Samples, device: torch.device) -> int:
-    """How many classes a model tells apart; two where it has one output."""
-    x = samples.split(["0"] * (1 + int(samples.labels.max()))).pixels(slice(0, 1)).to(device)
-    asked = External(model, 0)
-    with frozen(asked), torch.no_grad():
-        asked.fit_interface(torch.cat([x, x]))
-        z = asked(torch.cat([x, x]))
-    if not isinstance(z, Tensor) or z.ndim != 2 or z.shape[1] == 1:
-        return 2  # what is no matrix of logits is refused with the model itself
-    return z.shape[1]
-
-
 def _plan(
     model: nn.Module,
     split: Split,
@@ -166,7 +157,7 @@ def _plan(
     name: str | None,
     out: Path | str | None,
 ) -> AttackPlan:
-    name = name or _name(model)
+    name = name or module_name(model)
     if not NAME.fullmatch(name):
         raise UserError(
             f"name '{name}': use letters, digits, '.', '_' and '-', starting with a letter or digit"
@@ -193,7 +184,7 @@ def _plan(
     )
 
 
-def _name(model: nn.Module) -> str:
+def module_name(model: nn.Module) -> str:
     """The name of its class or function, where it has one."""
     kind = model.function if isinstance(model, Function) else type(model)
     found = str(getattr(kind, "__name__", type(kind).__name__))

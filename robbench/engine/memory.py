@@ -14,22 +14,24 @@ from torch import Tensor, nn
 
 
 class Memory(NamedTuple):
-    """Bytes of a forward, and of a forward with the backward to its inputs, of some rows.
+    """Bytes per row of a forward, and of a forward with the backward to its inputs.
 
     forward: None where it is not known. counted: as on a CPU; otherwise the allocator's peak.
     """
 
-    forward: int | None
-    backward: int
-    rows: int
+    forward: float | None
+    backward: float
     counted: bool
 
 
 def measure_memory(model: nn.Module, x: Tensor) -> Memory:
     """Of a frozen model on its device for inputs x [n,*], the inputs themselves left out."""
     if x.device.type == "cuda":
-        return Memory(_peak(model, x, grad=False), _peak(model, x, grad=True), len(x), False)
-    return Memory(_largest_layer(model, x), _saved(model, x), len(x), True)
+        alone, both = (_peak(model, x, grad=grad) / len(x) for grad in (False, True))
+        return Memory(alone, both, counted=False)
+    layer = _largest_layer(model, x)
+    forward = None if layer is None else layer / len(x)
+    return Memory(forward, _saved(model, x) / len(x), counted=True)
 
 
 def _peak(model: nn.Module, x: Tensor, *, grad: bool) -> int:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from robbench.core.errors import RobbenchError, UserError
 from robbench.core.factories import option_values, takes
+from robbench.core.freeze import frozen
 from robbench.core.guest import guest_code
 from robbench.core.spec import option_names, validate
 from robbench.data.base import Units, reason
@@ -184,6 +185,19 @@ class External(Classifier):
 def width_of(model: nn.Module, classes: int) -> int:
     """Number of a model's logits, for data of some classes."""
     return model.width if isinstance(model, External) else classes
+
+
+def count_classes(model: nn.Module, x: Tensor) -> int:
+    """How many classes a foreign module tells apart, asked about inputs x [2,*].
+
+    Two where it has one output, or none that is a matrix of logits. Raises UserError where it takes
+    no such inputs. It is left as it was.
+    """
+    asked = External(model, 0)
+    with frozen(asked), torch.no_grad():
+        asked.fit_interface(x)
+        z = asked(x)
+    return z.shape[1] if isinstance(z, Tensor) and z.ndim == 2 and z.shape[1] > 1 else 2
 
 
 def reads_probabilities(model: object) -> bool:

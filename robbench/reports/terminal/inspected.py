@@ -97,7 +97,7 @@ def _normalisation(found: Inspected) -> str:
 
 def _accuracy(found: Inspected) -> str:
     if found.correct is None:
-        why = "give --data" if found.data is None else "its outputs are not the classes"
+        why = "give --data" if found.data is None else "see the error below"
         return f"not known: {why}"
     interval = texts.bounds(found.clean_accuracy_low, found.clean_accuracy_high)
     of = f", of {found.of:,}" if found.of > found.samples else ""
@@ -108,10 +108,11 @@ def _accuracy(found: Inspected) -> str:
 
 
 def _memory(found: Inspected) -> str:
-    forward, backward = found.memory_forward, found.memory_backward
-    parts = [] if forward is None else [f"forward {size(forward)}"]
-    parts += [] if backward is None else [f"with backward {size(backward)}"]
-    return f"{', '.join(parts)} per sample ({found.memory_of})"
+    forward = "unknown" if found.memory_forward is None else size(found.memory_forward)
+    backward = "unknown" if found.memory_backward is None else size(found.memory_backward)
+    if found.memory_counted:
+        return f"per sample, largest layer {forward}, kept for a backward {backward}"
+    return f"per sample, at its peak in a forward {forward}, with backward {backward}"
 
 
 def _numbers(values: tuple[float, ...]) -> str:

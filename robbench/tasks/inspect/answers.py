@@ -18,7 +18,7 @@ from robbench.engine.oracle import forward_tiles
 from robbench.metrics.class_order import other_order
 from robbench.metrics.input_form import better_form
 from robbench.models.external import External
-from robbench.models.input_shapes import shapes_taken
+from robbench.models.input_shapes import shapes_taken, takes
 from robbench.models.normalisation import Normalisation, find_normalisations
 from robbench.objectives import answered
 from robbench.tasks.inspect import findings
@@ -59,8 +59,9 @@ def taken_shapes(target: Target, logits: Tensor | None) -> list[tuple[int, ...]]
     """Shapes that a model takes which does not answer the samples."""
     model, shape = target.subject.model, tuple(target.subject.split.images.shape[1:])
     body = model.body if isinstance(model, External) else model
-    taken = [] if logits is not None else shapes_taken(body)
-    return [] if shape in taken else taken
+    if logits is not None or takes(body, shape):
+        return []
+    return shapes_taken(body, first=[findings.channels_last(shape)])
 
 
 def answers_of(target: Target, looked: Split, logits: Tensor) -> Answers:

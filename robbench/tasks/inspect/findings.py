@@ -13,15 +13,20 @@ from robbench.models.normalisation import Normalisation
 SHOWN = 5  # classes whose outputs are named
 
 
-def refused(refusal: str, taken: Sequence[Shape] = ()) -> Finding:
-    """Attacks refuse the model; `taken`: shapes that it would take, where the data's is why."""
+def refused(refusal: str, shape: Shape, taken: Sequence[Shape] = ()) -> Finding:
+    """Attacks refuse the model; `taken`: what it would take where images of `shape` are why."""
     remedy = ""
-    if taken:
+    if taken and taken[0] == channels_last(shape):
+        remedy = (
+            f"it takes {shape_text(taken[0])}, channels last (NHWC): move the channels inside the "
+            "model, x.movedim(1, -1)"
+        )
+    elif taken:
         remedy = (
             f"it takes {', '.join(map(shape_text, taken))}: give data of such a shape, or resize "
             "inside the model, with torch.nn.Upsample in front"
         )
-    return Finding("refused", "error", refusal, remedy)
+    return Finding("refused", "error", refusal, remedy, {"shapes_taken": list(taken)})
 
 
 def other_form(better: BetterForm, front: Normalisation | None) -> Finding:
@@ -90,6 +95,11 @@ def from_flags(flags: Iterable[Flag]) -> list[Finding]:
         Finding(f.name, "warning", f.text, figures={"samples": f.count} if f.count else {})
         for f in flags
     ]
+
+
+def channels_last(shape: Shape) -> Shape:
+    """(H,W,C) of (C,H,W)."""
+    return (*shape[1:], shape[0])
 
 
 def shape_text(shape: Shape) -> str:

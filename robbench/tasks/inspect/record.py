@@ -81,15 +81,9 @@ def record(
         width=plan.width,
         seconds_forward=None if cost is None else cost.pace.forward,
         seconds_backward=None if cost is None else cost.pace.backward,
-        memory_forward=None
-        if memory is None or memory.forward is None
-        else memory.forward / memory.rows,
-        memory_backward=None if memory is None else memory.backward / memory.rows,
-        memory_of=""
-        if memory is None
-        else "largest layer; kept for a backward"
-        if memory.counted
-        else "peak of the allocator",
+        memory_forward=None if memory is None else memory.forward,
+        memory_backward=None if memory is None else memory.backward,
+        memory_counted=memory is None or memory.counted,
         threat=plan.threat,
         attack=plan.attack,
         forecast=None if cost is None else cost.forecast,

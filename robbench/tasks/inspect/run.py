@@ -105,9 +105,10 @@ def inspect_model(
     looked = looked_at(subject.split)
     bar.update(0.0, "the samples as they are")
     logits = outputs_of(subject.model, looked)
-    found = (
-        [findings.refused(target.refusal, taken_shapes(target, logits))] if target.refusal else []
-    )
+    found = []
+    if target.refusal:
+        shape = tuple(subject.split.images.shape[1:])
+        found.append(findings.refused(target.refusal, shape, taken_shapes(target, logits)))
     seen = Answers([], None, [])
     if logits is not None:
         bar.update(0.2, "other forms of the inputs")

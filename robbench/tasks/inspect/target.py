@@ -12,12 +12,11 @@ from torch import nn
 
 from robbench.catalogue.builtins import MODELS
 from robbench.core.errors import UserError
-from robbench.core.freeze import modes_kept
 from robbench.data.base import DataInfo, Split, require_classes, sample_ids
 from robbench.data.load import load
 from robbench.models.base import Architecture, Classifier
 from robbench.models.create import UnfitError, create
-from robbench.models.external import External
+from robbench.models.external import External, count_classes
 from robbench.models.input_shapes import Shape, shapes_taken
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
@@ -90,7 +89,9 @@ def target_alone(
                 "3x224x224, or --data"
             )
         shape = found[0]
-    classes = classes or [str(n) for n in range(_outputs(body, shape))]
+    if not classes:
+        x = noise(shape, ["0"]).pixels(slice(0, 2)).to(device)
+        classes = [str(n) for n in range(count_classes(body, x))]
     target = target_in_memory(body, noise(shape, classes).to(device), name, "memory")
     return target._replace(data=None)
 
@@ -138,18 +139,6 @@ def _without_data(
     except UnfitError as refused:  # of another number of classes, which is looked at below
         model = refused.model
     return target_alone(model.to(device), text, shape, classes, device)
-
-
-def _outputs(body: nn.Module, shape: Shape) -> int:
-    """How many classes a module tells apart; two where it has one output, or no matrix of them."""
-    wrapped = External(body, 0)
-    weight = next(body.parameters(), torch.zeros(()))
-    x = torch.linspace(0, 1, 2 * torch.Size(shape).numel(), device=weight.device)
-    with modes_kept(wrapped), torch.no_grad():
-        wrapped.eval()
-        wrapped.fit_interface(x.reshape(2, *shape))
-        z = wrapped(x.reshape(2, *shape))
-    return z.shape[1] if isinstance(z, torch.Tensor) and z.ndim == 2 and z.shape[1] > 1 else 2
 
 
 def _refused(name: str, model: nn.Module, split: Split) -> Subject:
