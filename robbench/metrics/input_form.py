@@ -19,6 +19,7 @@ from robbench.statistics.proportions import mcnemar_exact, wilson
 GAIN = 0.05  # share of samples by which another form has to be better
 ALPHA = 1e-3
 ABOVE_CHANCE = 1 / 3  # of the way from chance to 1
+AS_GIVEN = "as given"
 
 Predict = Callable[[Tensor], Tensor]  # [n,*] -> class of each [n]
 Statistics = tuple[tuple[float, ...], tuple[float, ...]]
@@ -54,7 +55,8 @@ class Form(NamedTuple):
 class BetterForm(NamedTuple):
     """A form in which a model is right on clearly more of n samples: `after` instead of `before`.
 
-    p: of an exact McNemar test, times the number of forms tried.
+    p: of an exact McNemar test, times the number of forms tried. others: forms in which it is right
+    nearly as often, by GAIN of the samples, and how often.
     """
 
     form: Form
@@ -62,6 +64,7 @@ class BetterForm(NamedTuple):
     after: int
     n: int
     p: float
+    others: tuple[tuple[Form, int], ...] = ()
 
 
 def better_form(
@@ -85,7 +88,7 @@ def better_form(
     scales = _scales(x, front)
     asked = {form: _right(predict, form, front, x, y) for form in scales}
     best = max(scales, key=lambda form: int(asked[form].sum()))
-    own = Form("as they are", *(front or ()))
+    own = Form(AS_GIVEN, *(front or ()))
     groups = [scales]
     for base in (own, best):
         groups.append([base._replace(order=order) for order in _orders(x)])
@@ -97,8 +100,16 @@ def better_form(
             chosen, chosen_right = form, asked[form]
     if chosen is None or not far_above_chance(chosen_right, y):
         return None
-    p = _p(chosen_right, right, len(asked))
-    return BetterForm(chosen, int(right.sum()), int(chosen_right.sum()), n, p)
+    before, after = int(right.sum()), int(chosen_right.sum())
+    counts = ((form, int(found.sum())) for form, found in asked.items() if form != chosen)
+    return BetterForm(
+        chosen,
+        before,
+        after,
+        n,
+        _p(chosen_right, right, len(asked)),
+        tuple((form, count) for form, count in counts if after - count < GAIN * n),
+    )
 
 
 def _orders(x: Tensor) -> list[str]:

@@ -6,11 +6,19 @@ from collections.abc import Iterable, Sequence
 
 from robbench.analysis.inspected import Finding
 from robbench.engine.flags import Flag
-from robbench.metrics.input_form import BetterForm
+from robbench.metrics.input_form import AS_GIVEN, BetterForm, Form
 from robbench.models.input_shapes import Shape
 from robbench.models.normalisation import Normalisation
 
 SHOWN = 5  # classes whose outputs are named
+_SCALES = {
+    AS_GIVEN: "",
+    "0..1": "values in [0,1], not normalised",
+    "0..255": "values from 0 to 255",
+    "-1..1": "values from -1 to 1",
+    "the data": "values normalised by mean and deviation of the data",
+}
+_ORDERS = {"RGB": "", "BGR": "channels in the order BGR", "NHWC": "channels last (NHWC)"}
 
 
 def refused(refusal: str, shape: Shape, taken: Sequence[Shape] = ()) -> Finding:
@@ -31,46 +39,46 @@ def refused(refusal: str, shape: Shape, taken: Sequence[Shape] = ()) -> Finding:
 
 def other_form(better: BetterForm, front: Normalisation | None) -> Finding:
     """The model is right more often with inputs in another form."""
-    form = better.form
-    statistics = f"mean={_tuple(form.mean)}, std={_tuple(form.std)}"
-    scaled = form.name != "as they are"
-    what = {
-        "0..1": "values in [0,1], as they are",
-        "0..255": "values from 0 to 255",
-        "-1..1": "values from -1 to 1",
-        "the data": "values normalised by the mean and deviation of the data",
-        "as they are": "",
-    }.get(form.name, f"values normalised as for {form.name}")
-    order = {"BGR": "channels in the order BGR", "NHWC": "channels last (NHWC)"}.get(form.order, "")
-    remedies = []
-    if scaled and form.name == "0..1" and front is not None:
-        remedies.append(f"leave out the normalisation in front ({_place(front)})")
-    elif scaled and front is not None:
-        remedies.append(f"give the normalisation in front ({_place(front)}) {statistics}")
-    elif scaled:
-        remedies.append(
-            f"normalise inside the model, x -> (x - mean) / std, with {statistics} "
-            "(robbench.models.base.Normalize in front, or the options mean and std)"
-        )
-    if form.order == "BGR":
-        remedies.append("flip the channels inside the model, x.flip(1)")
-    if form.order == "NHWC":
-        remedies.append("move the channels inside the model, x.movedim(1, -1)")
+    form, n = better.form, better.n
+    others = ", ".join(f"{_form_text(other)}: {count}" for other, count in better.others)
     return Finding(
-        "channels" if not scaled else "inputs",
+        "input-form",
         "error",
-        f"the model seems to expect {' and '.join(filter(None, (what, order)))}: it is right on "
-        f"{better.after} of {better.n} samples in that form, on {better.before} as attacks give "
-        f"them (p {better.p:.0e})",
-        "; ".join(remedies),
+        f"the model seems to expect {_form_text(form)}: it is right on {better.after} of {n} "
+        f"samples in that form, on {better.before} as attacks give them (p {better.p:.0e})"
+        + (f"; nearly as often with {others}" if others else ""),
+        "; ".join(_remedies(form, front)),
         {
             "form": form._asdict(),
             "correct": better.before,
             "correct_in_that_form": better.after,
-            "samples": better.n,
+            "samples": n,
             "p": better.p,
         },
     )
+
+
+def _form_text(form: Form) -> str:
+    scale = _SCALES.get(form.name, f"values normalised as for {form.name}")
+    return " and ".join(filter(None, (scale, _ORDERS[form.order])))
+
+
+def _remedies(form: Form, front: Normalisation | None) -> list[str]:
+    statistics = f"mean={_tuple(form.mean)}, std={_tuple(form.std)}"
+    found = []
+    if form.name == "0..1" and front is not None:
+        found.append(f"leave out the normalisation in front ({_place(front)})")
+    elif form.name != AS_GIVEN and front is not None:
+        found.append(f"give the normalisation in front ({_place(front)}) {statistics}")
+    elif form.name != AS_GIVEN:
+        found.append(
+            f"normalise inside the model, x -> (x - mean) / std, with {statistics} "
+            "(robbench.models.base.Normalize in front, or the options mean and std)"
+        )
+    if form.order != "RGB":
+        move = "x.flip(1)" if form.order == "BGR" else "x.movedim(1, -1)"
+        found.append(f"reorder the channels inside the model, {move}")
+    return found
 
 
 def class_order(outputs: Sequence[int], classes: Sequence[str], right: int, n: int) -> Finding:

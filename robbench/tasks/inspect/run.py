@@ -119,14 +119,17 @@ def inspect_model(
         bar.update(0.6, "time and memory")
         cost = cost_of(plan, store, config, noise=target.data is None)
         bar.update(0.8, "gradients")
-        found += _flags(plan, target, any(f.name in ("inputs", "channels") for f in seen.found))
+        found += _flags(plan, target, misfit=bool(seen.found))
         if seen.right is not None and not seen.found:
             found += findings.from_flags(at_chance(seen.right.tolist(), looked.labels.tolist()))
     return record(target, plan, looked, seen, cost, found)
 
 
-def _flags(plan: AttackPlan, target: Target, misfit: bool) -> list[Finding]:
-    """What a run would warn of; of noise, or in a wrong form, only what is no matter of samples."""
+def _flags(plan: AttackPlan, target: Target, *, misfit: bool) -> list[Finding]:
+    """What a run would warn of.
+
+    Of noise, and where inputs or classes do not fit, only what is no matter of samples.
+    """
     session = AttackSession(plan, {})
     session.inspect()
     flags = [*session.inspection.flags]
