@@ -14,7 +14,8 @@ R = TypeVar("R")
 
 # A command to copy stays as it is, up to the end of its clause.
 _COMMAND = (
-    r"robbench (?:attack|baseline|check|compare|gate|measure|query|report|show|train)\b[^,;:()]*"
+    r"robbench (?:attack|baseline|check|compare|gate|inspect|measure|query|report|show|train)"
+    r"\b[^,;:()]*"
 )
 _FLAG = r"(?<![\w-])--([a-z][a-z-]*)"
 _CONDITION = r"--(where|allow) ('[^']*=[^']*'|[\w:=/.+-]*\w)"

@@ -8,7 +8,7 @@ as random weights can be right more often by luck.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -87,16 +87,16 @@ def better_form(
         return None
     scales = _scales(x, front)
     asked = {form: _right(predict, form, front, x, y) for form in scales}
-    best = max(scales, key=lambda form: int(asked[form].sum()))
+    best = _best(scales, asked)
     own = Form(AS_GIVEN, *(front or ()))
     groups = [scales]
     for base in (own, best):
         groups.append([base._replace(order=order) for order in _orders(x)])
         asked |= {form: _right(predict, form, front, x, y) for form in groups[-1]}
     chosen, chosen_right = None, right
-    for group in groups:  # the simplest first: the next one has to be clearly better than it
-        form = max(group, key=lambda form: int(asked[form].sum()), default=None)
-        if form is not None and _p(asked[form], chosen_right, len(asked)) <= ALPHA:
+    for group in filter(None, groups):  # the simplest first: the next has to be clearly better
+        form = _best(group, asked)
+        if _p(asked[form], chosen_right, len(asked)) <= ALPHA:
             chosen, chosen_right = form, asked[form]
     if chosen is None or not far_above_chance(chosen_right, y):
         return None
@@ -109,6 +109,14 @@ def better_form(
         n,
         _p(chosen_right, right, len(asked)),
         tuple((form, count) for form, count in counts if after - count < GAIN * n),
+    )
+
+
+def _best(forms: Sequence[Form], asked: Mapping[Form, Tensor]) -> Form:
+    """The form in which most are right; images as they are if that is nearly as often."""
+    return max(
+        forms,
+        key=lambda form: int(asked[form].sum()) + (form.name == "0..1") * GAIN * len(asked[form]),
     )
 
 

@@ -67,6 +67,7 @@ GOOD = {
     "loss": ["trades:beta=2", "mart"], "data": ["digits", "digits[3,8]"],
     "inner": ["pgd:steps=1"], "threat": ["linf:0.1", "l2:0.5"],
     "attacks": ["fgsm", "apgd:steps=2"], "models": ["ce", "mlp", "at@last"],
+    "model": ["ce", "mlp:depth=1", "at@last"], "shape": ["1x8x8", "3x32x32"],
     "runs": ["ce", "at", "{R}"], "run": ["{R}", "at"], "target": ["{R}", "ce"],
     "limit": ["3", "20"], "seed": ["1"], "device": ["cpu"], "sets": ["epochs=3", "seed=2"],
     "split": ["test"], "epochs": ["2"], "batch_size": ["8"], "lr": ["0.1"], "optimizer": ["sgd"],

@@ -68,6 +68,8 @@ FLAGS = {
         "--tag",
     }
     | {"--measure"},
+    "inspect": (SHARED - {"--config", "-c", "--set", "-S", "--force", "--dry-run"})
+    | {"--attack", "-a", "--threat", "--data", "--split", "--shape"},
     "measure": {
         "--out",
         "-o",
@@ -140,6 +142,7 @@ FLAGS = {
 ARGUMENTS = {
     "train": [],
     "attack": ["models"],
+    "inspect": ["model"],
     "compare": ["runs"],
     "measure": ["runs"],
     "check": ["target"],

@@ -77,6 +77,7 @@ def _no_work(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in (
         "check.run.check_rows",
         "gate.candidate.GateJob",
+        "inspect.run.outputs_of",
         "measure.observer.Observer.clean",
         "train.listen.train",
         "attack.run.attack",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from robbench.core.errors import UserError
 from robbench.data.base import DataInfo
-from robbench.models.create import check_logits, create
+from robbench.models.create import UnfitError, check_logits, create
 
 MakeInfo = Callable[..., DataInfo]
 
@@ -43,6 +43,17 @@ def test_private_models_that_do_not_fit(
         create(f"{name}:{attribute}", small)
     assert "\n" not in str(caught.value)
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("attribute", ["Net:classes=4", "softmax"])
+def test_a_misfit_comes_with_its_model(attribute: str, name: str, small: DataInfo) -> None:
+    """What was built can be looked at; a spec that builds nothing has none."""
+    with pytest.raises(UnfitError) as caught:
+        create(f"{name}:{attribute}", small)
+    assert caught.value.model(torch.rand(2, *small.shape)).shape[0] == 2
+    with pytest.raises(UserError) as nothing:
+        create(f"{name}:nothing", small)
+    assert not isinstance(nothing.value, UnfitError)
 
 
 def test_a_list_without_parentheses_is_shown_as_it_was_typed(name: str, small: DataInfo) -> None:

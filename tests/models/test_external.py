@@ -11,6 +11,7 @@ import torch
 from robbench.core.errors import UserError
 from robbench.data.base import DataInfo
 from robbench.models.create import create
+from robbench.models.external import count_classes
 
 MakeInfo = Callable[..., DataInfo]
 
@@ -76,3 +77,13 @@ def test_without_a_linear_layer_there_are_logits_but_no_features(
         ):
             with pytest.raises(UserError, match=words):
                 ask()
+
+
+@pytest.mark.parametrize(("outputs", "classes"), [(1, 2), (2, 2), (7, 7)])
+def test_counted_classes(outputs: int, classes: int) -> None:
+    """As many as outputs, two of one; the module's mode stays."""
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(), torch.nn.Linear(12, outputs))
+    assert count_classes(net, torch.rand(2, 3, 2, 2)) == classes
+    assert net.training
+    with pytest.raises(UserError, match="cannot process images"):
+        count_classes(net, torch.rand(2, 3, 4, 4))

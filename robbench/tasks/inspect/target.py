@@ -17,6 +17,7 @@ from robbench.data.load import load
 from robbench.models.base import Architecture, Classifier
 from robbench.models.create import UnfitError, create
 from robbench.models.external import External, count_classes
+from robbench.models.foreign import Foreign, Loading
 from robbench.models.input_shapes import Shape, shapes_taken
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
@@ -132,13 +133,25 @@ def _without_data(
     architecture = _architecture(text)
     classes = () if architecture is None else architecture.classes_of()
     asked = shape or (3, 224, 224)
-    info = DataInfo(asked, classes or ("0", "1"), (0.5,) * asked[0], (0.25,) * asked[0])
+    if isinstance(architecture, Foreign):
+        loaded = architecture.load(Loading(_info(asked, classes), download=download, judged=True))
+        classes = classes or loaded.labels
+        if shape is None and loaded.size:
+            asked = shape = (len(loaded.mean or "RGB"), *loaded.size)
     torch.manual_seed(config.seed)
     try:
-        model: nn.Module = create(text, info, download=download)
-    except UnfitError as refused:  # of another number of classes, which is looked at below
+        model: nn.Module = create(
+            text, _info(asked, classes), of=classes or None, download=download
+        )
+    except UnfitError as refused:  # of another number of classes, or shape: looked at below
         model = refused.model
     return target_alone(model.to(device), text, shape, classes, device)
+
+
+def _info(shape: Shape, classes: Sequence[str]) -> DataInfo:
+    channels = shape[0]
+    names = tuple(classes) or ("0", "1")
+    return DataInfo(shape, names, (0.5,) * channels, (0.25,) * channels)
 
 
 def _refused(name: str, model: nn.Module, split: Split) -> Subject:
