@@ -66,11 +66,13 @@ def named_target(
 def target_in_memory(model: nn.Module, split: Split, name: str, data: str) -> Target:
     """A module at hand and the samples it is to be attacked on; data: their spec, or `memory`."""
     require_classes(split)
+    wrapped = model if isinstance(model, Classifier) else External(model, len(split.classes))
     try:
         spec = None if data == "memory" else data
         return Target(subject_in_memory(model, split, name, spec), data)
     except UserError as refused:
-        wrapped = model if isinstance(model, Classifier) else External(model, len(split.classes))
+        if isinstance(wrapped, External):
+            wrapped.take_units(split.units, split.labels.device)
         return Target(_refused(name, wrapped, split), data, str(refused))
 
 
@@ -79,7 +81,7 @@ def target_alone(
 ) -> Target:
     """A module without samples, looked at with noise of `shape`, or of a shape it takes.
 
-    Raises UserError where it takes none of those tried.
+    classes: () if unknown. Raises UserError where it takes none of the shapes tried.
     """
     body = model.body if isinstance(model, External) else model
     if shape is None:
@@ -93,7 +95,9 @@ def target_alone(
     if not classes:
         x = noise(shape, ["0"]).pixels(slice(0, 2)).to(device)
         classes = [str(n) for n in range(count_classes(body, x))]
-    target = target_in_memory(body, noise(shape, classes).to(device), name, "memory")
+    if isinstance(model, External):  # built for another number of classes
+        model = External(body, len(classes), model.reading._replace(names=tuple(classes)))
+    target = target_in_memory(model, noise(shape, classes).to(device), name, "memory")
     return target._replace(data=None)
 
 

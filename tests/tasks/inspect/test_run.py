@@ -103,6 +103,11 @@ def test_probabilities(seen: Callable[..., Any]) -> None:
     assert "look like probabilities" in only(found)["text"]
     assert found["clean_accuracy"] > 0.8
     assert found["forecast"]["queries_at_most"] > 0
+    assert "outputs=probs" in only(found)["text"]
+    accepted = seen("probabilities:outputs=probs")
+    assert accepted["correct"] == found["correct"]
+    assert not names(accepted)
+    assert not names(seen("probabilities:outputs=probs", "--shape 1x8x8"))
 
 
 def test_more_outputs_than_classes(seen: Callable[..., Any]) -> None:
