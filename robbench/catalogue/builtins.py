@@ -222,6 +222,15 @@ MODELS: Registry[Architecture] = Registry(
             "robbench.models.pyautoattack_resnet:PyAutoAttackResNet18",
             "the CIFAR-10 ResNet-18 inside the installed pyautoattack package (undefended)",
         ),
+        "torchscript": (
+            "robbench.models.torchscript:TorchScript",
+            "a file of torch.jit.save, with gradients",
+        ),
+        "export": (
+            "robbench.models.export:Export",
+            "a program of torch.export (.pt2), with gradients",
+        ),
+        "onnx": ("robbench.models.onnx:Onnx", "an ONNX file: scores only, or converted to torch"),
     },
 )
 

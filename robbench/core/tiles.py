@@ -71,9 +71,16 @@ class RowEquality(NamedTuple):
         )
 
 
-def largest_tile(device: torch.device) -> Tiles:
-    """The largest tile of a device, in the smallest step that may be enough."""
-    return Tiles(_CPU_TILE, _CPU_STEP) if device.type == "cpu" else Tiles(_GPU_TILE, _GPU_STEP)
+def largest_tile(device: torch.device, batch: int = 1) -> Tiles:
+    """The largest tile of a device, in the smallest step that may be enough.
+
+    Of a model that takes batches of one size only, a tile is made of whole ones.
+    """
+    rows, step = (_CPU_TILE, _CPU_STEP) if device.type == "cpu" else (_GPU_TILE, _GPU_STEP)
+    if step % batch == 0:
+        return Tiles(rows, step)
+    step = batch * -(-step // batch)
+    return Tiles(max(step, step * 2 ** (rows // step).bit_length() // 2), step)
 
 
 def rows_measured(device: torch.device) -> int:
@@ -95,12 +102,17 @@ def row_equality(model: Model, x: Tensor) -> RowEquality:
     key = (x.device, x.shape[1:], torch.get_num_threads())
     if key not in known:
         with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
-            known[key] = _measure(model, x)
+            known[key] = _measure(model, x, largest_tile(x.device, batch_of(model)))
     return known[key]
 
 
-def _measure(model: Model, x: Tensor) -> RowEquality:
-    tile, finest = largest_tile(x.device)
+def batch_of(model: Model) -> int:
+    """The only number of rows that a model takes at once, 1 where it takes any."""
+    return getattr(model, "batch", None) or 1
+
+
+def _measure(model: Model, x: Tensor, tiles: Tiles) -> RowEquality:
+    tile, finest = tiles
     near = _near(x, tile + tile // 2)
     full = _answers(model, near[:tile])
 

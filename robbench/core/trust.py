@@ -19,6 +19,8 @@ from robbench.core.norms import NORMS
 _NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 # Also behind a short option, -amodule:Attack.
 _PRIVATE = re.compile(rf"(?:-[A-Za-z])?({_NAME}:{_NAME})(?=:|$)")
+# A file of code in a language of its own.
+_PROGRAM = re.compile(r"(?:-[A-Za-z])?(torchscript:.+)")
 
 
 class _Command(NamedTuple):
@@ -36,9 +38,13 @@ _trusted: ContextVar[bool] = ContextVar("trusted", default=False)
 
 
 def private_names(text: str) -> frozenset[str]:
-    """The `module:attribute` names in a text, also in `transfer:source=(nets:make)`."""
+    """The `module:attribute` names in a text, also in `transfer:source=(nets:make)`.
+
+    And `torchscript:FILE`.
+    """
     parts = re.split(r"[()\[\]=,\s]+", text)
-    return frozenset(found[1] for part in parts if (found := _PRIVATE.match(part)))
+    found = [_PROGRAM.match(part) or _PRIVATE.match(part) for part in parts]
+    return frozenset(match[1] for match in found if match)
 
 
 @contextlib.contextmanager
@@ -130,6 +136,8 @@ def _is_registered(name: str) -> bool:
     from robbench.catalogue.builtins import REGISTRIES
 
     first = name.partition(":")[0]
+    if _PROGRAM.fullmatch(name):
+        return False
     return first in NORMS or any(first in registry.entries for registry in REGISTRIES.values())
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+import torch
 from torch import Tensor, nn
 
 from robbench.core.freeze import frozen
-from robbench.core.tiles import Model, RowEquality, Tiles, largest_tile, row_equality
+from robbench.core.tiles import Model, RowEquality, Tiles, batch_of, largest_tile, row_equality
 from robbench.data.base import Split
 from robbench.engine.counter import Counter
 
@@ -18,9 +19,7 @@ def equality_of(models: Iterable[Model], x: Tensor) -> RowEquality:
     A model behind a Counter is asked directly: what is measured is no query of an attack.
     """
     found = RowEquality(largest_tile(x.device).step, equal=True)
-    for model in models:
-        while isinstance(model, Counter):
-            model = model.model
+    for model in map(_uncounted, models):
         if isinstance(model, nn.Module):
             with frozen(model):
                 found = found.both(row_equality(model, x))
@@ -29,13 +28,26 @@ def equality_of(models: Iterable[Model], x: Tensor) -> RowEquality:
     return found
 
 
+def _uncounted(model: Model) -> Model:
+    while isinstance(model, Counter):
+        model = model.model
+    return model
+
+
+def _largest(models: Iterable[Model], device: torch.device) -> Tiles:
+    """The largest tile of some models, of which some may take batches of one size only."""
+    return largest_tile(device, max((batch_of(_uncounted(model)) for model in models), default=1))
+
+
 def tiles_of(models: Iterable[Model], x: Tensor) -> Tiles:
     """The largest tile in which some models give equal answers near inputs x [n,*], or might."""
-    return largest_tile(x.device)._replace(step=equality_of(models, x).step)
+    models = list(models)
+    return _largest(models, x.device)._replace(step=equality_of(models, x).step)
 
 
 def shapes_of(models: Iterable[Model], split: Split, width: int) -> tuple[Tiles, RowEquality]:
     """The tiles for `width` rows in flight, and what was measured near a split's first samples."""
-    largest = largest_tile(split.labels.device)
+    models = list(models)
+    largest = _largest(models, split.labels.device)
     equality = equality_of(models, split.pixels(slice(0, largest.rows)))
     return largest._replace(step=equality.step).narrowed(width), equality

@@ -99,10 +99,11 @@ class Architecture(ABC):
     """A registered model: a frozen dataclass of options that builds a classifier for some data.
 
     `places`: the options that only say where weights lie; they are no part of what the model is.
-    Those of its bases are added.
+    Those of its bases are added. `trainable`: whether `robbench train` can train it.
     """
 
     places: ClassVar[tuple[str, ...]] = ()
+    trainable: ClassVar[bool] = True
 
     @property
     def pretrained(self) -> bool:

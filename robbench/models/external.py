@@ -33,7 +33,13 @@ class External(Classifier):
     and heads raise UserError when there is no nn.Linear, and `output` has features [B,0] then.
     """
 
-    def __init__(self, model: nn.Module, classes: int, reading: Reading = _PLAIN) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        classes: int,
+        reading: Reading = _PLAIN,
+        batch: int | None = None,
+    ) -> None:
         found = last_linear(model)
         super().__init__(
             nn.Identity(),
@@ -43,7 +49,7 @@ class External(Classifier):
             classes=classes,
         )
         self.reading = reading
-        self.interface = Interface()
+        self.interface = Interface(batch=batch)
         self.made_for = ""  # a sentence, where the data's images are of another size
         self._head_name = found[0] if found else ""
         self._why = "the model has no nn.Linear" if found is None else ""
@@ -54,6 +60,11 @@ class External(Classifier):
     def width(self) -> int:
         """Number of its logits: the classes, and what is outside of them where that counts."""
         return self.classes + self.interface.outside
+
+    @property
+    def batch(self) -> int | None:
+        """The only number of rows the module takes at once; None where it takes any."""
+        return self.interface.batch
 
     @property
     def notes(self) -> list[str]:
@@ -80,6 +91,7 @@ class External(Classifier):
                     dtype=weight.dtype,
                     reading=self.reading,
                     of=of,
+                    batch=self.interface.batch,
                 )
             except RobbenchError:
                 raise
@@ -134,7 +146,8 @@ class External(Classifier):
             return Output(logits, logits.new_zeros(len(logits), 0))
         with self._watching_features() as seen:
             logits = self(x)
-        return Output(logits, (torch.cat(seen) if self.interface.alone else seen[-1]).flatten(1))
+        features = seen[-1] if self.interface.batch is None else torch.cat(seen)[: len(x)]
+        return Output(logits, features.flatten(1))
 
     def with_head(self, spec: str) -> Classifier:
         """The same module with its last nn.Linear replaced (`models/heads.py`)."""
@@ -151,7 +164,7 @@ class External(Classifier):
         self.reading = _PLAIN
         self.interface = dataclasses.replace(
             Interface(),
-            alone=self.interface.alone,
+            batch=self.interface.batch,
             dtype=self.interface.dtype,
             reentrant=self.interface.reentrant,
         )

@@ -38,6 +38,7 @@ class Loaded(NamedTuple):
     mean, std: of its inputs, values in [0,1], where it does not normalise by itself. labels: the
     class of each output, in order; () where unknown. size, prepared: height and width of the images
     it was trained on, and the options of `folder` data that make such images; () and "" if unknown.
+    batch: the only number of rows it takes.
     """
 
     module: nn.Module
@@ -46,6 +47,7 @@ class Loaded(NamedTuple):
     labels: tuple[str, ...] = ()
     size: tuple[int, ...] = ()
     prepared: str = ""
+    batch: int | None = None
 
 
 def _numbers(value: Any) -> Any:
@@ -119,7 +121,7 @@ class Foreign(OutputOptions, Architecture):
             **{name: getattr(self, name) for name in option_names(OutputOptions)}
         )
         names = tuple(loading.info.classes)
-        external = External(model, len(names), Reading(options, names, found.labels))
+        external = External(model, len(names), Reading(options, names, found.labels), found.batch)
         if found.size and tuple(loading.info.shape[1:]) != found.size:
             external.made_for = _made_for(found)
         return external

@@ -36,15 +36,15 @@ _READ = {
 class Interface:
     """How a module differs from a map of any number of float32 images to logits [B,K].
 
-    alone: it takes one image at a time. dtype: what inputs are cast to; logits are cast back.
-    scale: what its outputs are. outputs: which of its `width` outputs are kept, those of the
-    classes first, in their order; the last `outside` of them are no class of the data. named: the
-    classes, where they were found by name. reject: the last output means "no answer"; guessed: so
-    it seems. binary: one output z for two classes. reentrant: it has activation checkpoints of that
-    kind. asked: the user or the source said how outputs are read.
+    batch: the only number of images it takes at once. dtype: what inputs are cast to; logits are
+    cast back. scale: what its outputs are. outputs: which of its `width` outputs are kept, those of
+    the classes first, in their order; the last `outside` of them are no class of the data. named:
+    the classes, where they were found by name. reject: the last output means "no answer"; guessed:
+    so it seems. binary: one output z for two classes. reentrant: it has activation checkpoints of
+    that kind. asked: the user or the source said how outputs are read.
     """
 
-    alone: bool = False
+    batch: int | None = None
     dtype: torch.dtype | None = None
     scale: Scale = "logits"
     outputs: tuple[int, ...] | None = None
@@ -59,9 +59,10 @@ class Interface:
 
     def ask(self, body: Callable[[Tensor], Any], x: Tensor, training: bool) -> Tensor:
         """Logits [B,K] of x [B,*]. The module gets a copy of x, which it may change in place."""
-        if self.alone and len(x) != 1:
-            return torch.cat([self._ask(body, row, training) for row in torch.split(x, 1)])
-        return self._ask(body, x, training)
+        if self.batch is None or len(x) == self.batch:
+            return self._ask(body, x, training)
+        parts = [self._ask(body, rows, training) for rows in batches(x, self.batch)]
+        return torch.cat(parts)[: len(x)]
 
     def _ask(self, body: Callable[[Tensor], Any], x: Tensor, training: bool) -> Tensor:
         given = x.clone() if self.dtype is None else x.to(self.dtype, copy=True)
@@ -112,9 +113,14 @@ class Interface:
     def notes(self, classes: int) -> list[str]:
         """What a user should know of this, one line each."""
         found = []
-        if self.alone:
+        if self.batch == 1:
             found.append(
                 "the model takes a batch of one only, so it gets one image at a time, which is slow"
+            )
+        elif self.batch is not None:
+            found.append(
+                f"the model takes batches of {self.batch} only: smaller ones are filled up with "
+                "copies, which costs as much as whole ones"
             )
         if self.dtype is not None:
             found.append(
@@ -189,15 +195,17 @@ def find_interface(
     dtype: torch.dtype,
     reading: Reading = _PLAIN,
     of: Mapping[int, Sequence[int]] | None = None,
+    batch: int | None = None,
 ) -> Interface:
     """What a module in evaluation mode needs, tried on x [2,*].
 
     dtype: that of its weights. reading: what is known of its outputs. of: the classes' outputs by
     the number of outputs, where the module is only to be judged and nothing else is known; one
-    output beyond the classes is then a rejection. Raises what the module raises when it takes none
-    of these inputs; UserError when its outputs cannot be read so.
+    output beyond the classes is then a rejection. batch: the only number of rows it takes. Raises
+    what the module raises when it takes none of these inputs; UserError when its outputs cannot be
+    read so.
     """
-    interface, z = _that_works(body, x, dtype)
+    interface, z = _that_works(body, x, dtype, (None, 1) if batch is None else (batch,))
     if not isinstance(z, Tensor) or not z.is_floating_point():
         return interface
     scale = reading.options.scale
@@ -217,21 +225,32 @@ def find_interface(
     return dataclasses.replace(interface, **choice._asdict())
 
 
+def batches(x: Tensor, size: int) -> list[Tensor]:
+    """Rows [n,*] in batches of one size, the last filled up with copies of its first row."""
+    parts = list(torch.split(x, size))
+    last = parts[-1]
+    like = last[:1] if len(last) else x.new_zeros(1, *x.shape[1:])
+    return [*parts[:-1], torch.cat([last, like.expand(size - len(last), *x.shape[1:])])]
+
+
 def _that_works(
-    body: Callable[[Tensor], Any], x: Tensor, dtype: torch.dtype
+    body: Callable[[Tensor], Any],
+    x: Tensor,
+    dtype: torch.dtype,
+    sizes: Sequence[int | None],
 ) -> tuple[Interface, Any]:
     casts = [None] if dtype == torch.float32 else [None, dtype]
-    ways = [Interface(alone=alone, dtype=cast) for cast in casts for alone in (False, True)]
+    ways = [Interface(batch=batch, dtype=cast) for cast in casts for batch in sizes]
     first: Exception | None = None
     for way in ways:
         try:
             with torch.no_grad():
-                rows = torch.split(x, 1) if way.alone else (x,)
+                rows = [x] if way.batch is None else batches(x, way.batch)
                 answers = [
                     main_output(body(row.to(way.dtype or x.dtype, copy=True)), training=False)
                     for row in rows
                 ]
-                return way, torch.cat(answers) if way.alone else answers[0]
+                return way, answers[0] if way.batch is None else torch.cat(answers)[: len(x)]
         except RobbenchError:
             raise
         except Exception as error:

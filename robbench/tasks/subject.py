@@ -26,6 +26,7 @@ from robbench.models.create import check_logits, create
 from robbench.models.external import External, width_of
 from robbench.models.fingerprint import output_fingerprint
 from robbench.models.function import Function
+from robbench.models.program_file import program_spec
 from robbench.models.state import State, state_of
 from robbench.store.find import STOPPED_EARLY
 from robbench.store.run import from_memory
@@ -81,6 +82,8 @@ def _own(text: str) -> str:
         return ""
     if Path(text).suffix == ".py":
         return f"; a function or class of {text} is {Path(text).stem}:NAME"
+    if spec := program_spec(text):
+        return f"; did you mean {spec}?"
     return (
         "; a file of weights needs a function of yours that loads it, module:function (robbench "
         "explain extending shows one)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from robbench.core.tiles import RowEquality, Tiles, row_equality, rows_measured
+from robbench.core.tiles import RowEquality, Tiles, largest_tile, row_equality, rows_measured
 from robbench.engine.oracle import forward_tiles
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -34,6 +34,16 @@ def test_tiles_are_filled_with_their_own_first_row() -> None:
     assert [tiles.padded(n) for n in (0, 1, 16, 17)] == [0, 16, 16, 32]
     assert [tiles.narrowed(n).rows for n in (0, 1, 17, 100)] == [16, 16, 32, 32]
     assert forward_tiles(lambda x: x[:, :1], torch.empty(0, 3), tiles).shape == (0, 1)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 3, 8, 10, 12, 33, 256])
+def test_a_tile_is_made_of_whole_batches(batch: int) -> None:
+    """Of a model that takes batches of one size; of no more than a tile has room for."""
+    usual, tiles = (largest_tile(torch.device("cpu"), n) for n in (1, batch))
+    assert tiles.rows % tiles.step == 0
+    assert tiles.step % batch == 0 or usual.step % batch == 0
+    assert tiles.step >= usual.step
+    assert tiles.rows <= max(usual.rows, batch)
 
 
 def test_the_rows_that_are_measured_are_counted():

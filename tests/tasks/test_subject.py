@@ -19,6 +19,9 @@ from robbench.tasks.subject import find_subject
         ("own", "of own.py is own:NAME"),
         ("own.py", "of own.py is own:NAME"),
         ("net.pth", "a function of yours that loads it, module:function"),
+        ("net.onnx", r"did you mean onnx:net\.onnx"),
+        ("net.pt2", r"did you mean export:net\.pt2"),
+        ("net.ts.pt", r"did you mean torchscript:net\.ts\.pt"),
         ("mpl", "did you mean mlp"),
     ],
 )
@@ -27,7 +30,7 @@ def test_a_file_is_no_model(
 ) -> None:
     """A file named where a model is due: the message says what to write instead, in one line."""
     monkeypatch.chdir(tmp_path)
-    for name in ("own.py", "net.pth"):
+    for name in ("own.py", "net.pth", "net.onnx", "net.pt2", "net.ts.pt"):
         Path(name).touch()
     with pytest.raises(UserError, match=f"unknown model '{text}'.*{hint}") as caught:
         find_subject(text, AttackConfig(), Store(tmp_path), torch.device("cpu"), None, False)
