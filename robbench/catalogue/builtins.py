@@ -231,6 +231,19 @@ MODELS: Registry[Architecture] = Registry(
             "a program of torch.export (.pt2), with gradients",
         ),
         "onnx": ("robbench.models.onnx:Onnx", "an ONNX file: scores only, or converted to torch"),
+        "timm": ("robbench.models.timm:Timm", "any model of timm by its name, timm:resnet50"),
+        "torchvision": (
+            "robbench.models.torchvision:Torchvision",
+            "any classifier of torchvision by its name, torchvision:resnet50",
+        ),
+        "hf": (
+            "robbench.models.hugging_face:HuggingFace",
+            "an image classifier of Hugging Face, hf:FOLDER or hf:org/repo@revision",
+        ),
+        "robustbench": (
+            "robbench.models.robustbench:RobustBench",
+            "any model of RobustBench's zoo by its name, robustbench:Rice2020Overfitting",
+        ),
     },
 )
 

@@ -95,6 +95,13 @@ class Classifier(nn.Module):
         return self
 
 
+class Usual(NamedTuple):
+    """The data set and the threat model of a command that names none; None = as for any model."""
+
+    data: str | None = None
+    threat: str | None = None
+
+
 class Architecture(ABC):
     """A registered model: a frozen dataclass of options that builds a classifier for some data.
 
@@ -109,6 +116,11 @@ class Architecture(ABC):
     def pretrained(self) -> bool:
         """Whether the model comes with weights."""
         return False
+
+    @property
+    def usual(self) -> Usual:
+        """What the model is attacked on and under where nothing else is said."""
+        return Usual()
 
     def label(self, spec: str) -> str:
         """The model's name in results, where it was given as `spec`."""

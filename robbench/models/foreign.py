@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, NamedTuple
 
 from pydantic import BeforeValidator, Field
@@ -96,6 +97,14 @@ class Foreign(OutputOptions, Architecture):
             raise UserError("give mean and std together, one number for each channel")
         if any(value <= 0 for value in self.std or ()):
             raise UserError("std should be above 0")
+
+    def label(self, spec: str) -> str:
+        """The spec, with the names of files and folders but not their places."""
+        for name in self.places:
+            value = getattr(self, name)
+            if isinstance(value, str) and Path(value).exists():
+                spec = spec.replace(value, Path(value).resolve().name)
+        return spec
 
     @abstractmethod
     def load(self, loading: Loading) -> Loaded:

@@ -21,7 +21,7 @@ from robbench.core.trust import names_from
 from robbench.data.base import Split, class_difference, require_classes
 from robbench.data.load import load
 from robbench.engine.flags import Flag, notes
-from robbench.models.base import Classifier
+from robbench.models.base import Classifier, Usual
 from robbench.models.create import check_logits, create
 from robbench.models.external import External, width_of
 from robbench.models.fingerprint import output_fingerprint
@@ -57,6 +57,7 @@ class Subject(NamedTuple):
     codes: tuple[str, ...]  # versions of the code of the model's architecture and of its data
     modules: tuple[str, ...]  # that this code begins with
     remarks: tuple[Flag, ...] = ()  # what is unusual about both, before the model is asked anything
+    threat: str | None = None  # its usual one, where it has one of its own
 
     @property
     def width(self) -> int:
@@ -113,7 +114,7 @@ def find_subject(
                 f"unknown model '{text}': not in {store.models}, no folder of a saved model, no "
                 f"model spec{hint}"
             )
-        model, trained, data = None, {}, config.data or "digits"
+        model, trained, data = None, {}, config.data or _usual(text).data or "digits"
     with names_from(folder / "config.json") if folder and not config.data else nullcontext():
         split = load(
             data, config.split, data_dir=data_dir, limit=config.limit, download=download
@@ -164,6 +165,7 @@ def find_subject(
         codes=(model_code(arch), data_code(data)),
         modules=(*code_roots(arch), *sorted(state.modules), *data_roots(data)),
         remarks=tuple(remarks),
+        threat=None if trained else _usual(text).threat,
     ), data
 
 
@@ -210,8 +212,15 @@ def subject_in_memory(model: nn.Module, split: Split, name: str, data: str | Non
 
 
 def _label(spec: str) -> str:
-    registered = spec.partition(":")[0] in MODELS.entries
-    return MODELS.build(spec).label(spec) if registered else without_places(spec)
+    return MODELS.build(spec).label(spec) if _registered(spec) else without_places(spec)
+
+
+def _usual(spec: str) -> Usual:
+    return MODELS.build(spec).usual if _registered(spec) else Usual()
+
+
+def _registered(spec: str) -> bool:
+    return spec.partition(":")[0] in MODELS.entries
 
 
 def _answers(model: nn.Module, split: Split) -> str:

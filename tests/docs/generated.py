@@ -1,6 +1,6 @@
 """The parts of the manual that are made from the code, and checked by test_generated.py.
 
-    python -m tests.docs.generated
+    python tests/docs/generated.py
 
 writes them anew, each between `<!-- generated: NAME -->` and `<!-- end -->`. Meanings of columns
 are written by hand in the table itself and kept.

@@ -13,9 +13,9 @@ PAGES = sorted(FOLDER.glob("*.md"))
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_generated_parts_are_up_to_date(page):
-    """`python -m tests.docs.generated` would change nothing, and every column has a meaning."""
+    """`python tests/docs/generated.py` would change nothing, and every column has a meaning."""
     text = page.read_text(encoding="utf-8")
-    assert text == renewed(text), "run: python -m tests.docs.generated"
+    assert text == renewed(text), "run: python tests/docs/generated.py"
     assert "(write it)" not in text
 
 

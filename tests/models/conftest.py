@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
 from robbench.data.base import DataInfo
 
@@ -119,3 +122,67 @@ def name(private_module: Callable[[str], str]) -> str:
 def small(info: MakeInfo) -> DataInfo:
     """3x2x2 images of three classes."""
     return info((3, 2, 2), 3)
+
+
+@pytest.fixture
+def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No host is looked up and no socket connected, or the test fails, whoever swallows it."""
+    asked: list[object] = []
+
+    def refuse(*words: object, **_: object) -> None:
+        asked.append(words)
+        raise OSError("there is no network in this test")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    yield
+    assert asked == []
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """An empty cache of the Hugging Face hub; `hub("org/repo")` makes a repository's folder."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+
+    def repository(name: str, revision: str = "main") -> Path:
+        folder = tmp_path / "hub" / f"models--{name.replace('/', '--')}"
+        commit = "0123456789" * 4
+        (folder / "refs").mkdir(parents=True)
+        (folder / "refs" / revision).write_text(commit)
+        (folder / "snapshots" / commit).mkdir(parents=True)
+        return folder / "snapshots" / commit
+
+    return repository
+
+
+class Marker:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> Any:
+        return (Path.touch, (self.path,))
+
+
+@pytest.fixture
+def torch_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of weights in an empty cache of torch.hub."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))
+    folder = tmp_path / "torch" / "hub" / "checkpoints"
+    folder.mkdir(parents=True)
+    return folder
+
+
+@pytest.fixture
+def pickled(tmp_path: Path) -> Iterator[Callable[[Path], None]]:
+    """Writes a file that makes another one when it is unpickled, which must not happen."""
+    made = tmp_path / "unpickled"
+
+    def write(path: Path) -> None:
+        torch.save({"state_dict": Marker(made)}, path)
+
+    yield write
+    assert not made.exists()

@@ -99,3 +99,11 @@ def test_another_size_of_images_is_noted_or_refused_with_the_data_option():
     ):
         Larger(strict=True).build(INFO).fit_interface(x)
     assert Larger().build(dataclasses.replace(INFO, shape=(3, 8, 8))).notes == []
+
+
+def test_the_label_has_no_places(tmp_path):
+    file = tmp_path / "w.pt"
+    file.touch()
+    spec = f"linear:file={file},outputs=0-1"
+    assert build(Linear, parse_spec(spec)).label(spec) == "linear:file=w.pt,outputs=0-1"
+    assert Linear(file="org/repo").label("linear:file=org/repo") == "linear:file=org/repo"

@@ -271,5 +271,6 @@ def _asked(text: str) -> str:
 
 
 def usual_threat(data: str, subject: Subject) -> str | None:
-    """The data set's own threat model, else the one the model was trained under."""
-    return default_threat(data) or subject.trained.get("config", {}).get("threat")
+    """The model's usual threat model, else the data's, else the one it was trained under."""
+    own = subject.threat or default_threat(data)
+    return own or subject.trained.get("config", {}).get("threat")

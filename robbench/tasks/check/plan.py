@@ -16,12 +16,11 @@ from robbench.core.device import find_device
 from robbench.core.errors import UserError
 from robbench.core.spec import short_hash, validate
 from robbench.core.trust import names_from, refuse_private
-from robbench.data.load import default_threat
 from robbench.store.answers import same_answers
 from robbench.store.run import Run, attacked_model, read_run
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
-from robbench.tasks.attack.plan import parse_threats
+from robbench.tasks.attack.plan import parse_threats, usual_threat
 from robbench.tasks.subject import Subject, find_subject, not_found, of_run
 from robbench.tasks.train.plan import known_threat
 from robbench.threat.model import ThreatModel, require_inside
@@ -166,10 +165,8 @@ def _of_run(
 
 
 def _one_threat(texts: Sequence[str], data: str, subject: Subject) -> ThreatModel:
-    usual = default_threat(data) or subject.trained.get("config", {}).get("threat")
-    threats = [
-        threat for group in parse_threats(texts or [known_threat(usual, data)]) for threat in group
-    ]
+    given = texts or [known_threat(usual_threat(data, subject), data)]
+    threats = [threat for group in parse_threats(given) for threat in group]
     if len(threats) > 1:
         raise UserError(
             f"a check is under one threat model, not {len(threats)}; name one such as "
