@@ -214,9 +214,17 @@ MODELS: Registry[Architecture] = Registry(
             "robbench.models.preact_resnet:PreActResNet18",
             "He et al. 2016, the usual CIFAR size",
         ),
+        "resnet18": (
+            "robbench.models.resnet18:ResNet18",
+            "He et al. 2016 in its form for CIFAR, as TRADES, MART and AWP have it",
+        ),
         "wide-resnet": (
             "robbench.models.wide_resnet:WideResNet",
             "Zagoruyko and Komodakis 2016, WRN-depth-width",
+        ),
+        "checkpoint": (
+            "robbench.models.checkpoint:Checkpoint",
+            "a file of weights of other code, checkpoint:FILE,arch=SPEC",
         ),
         "pyautoattack-resnet18": (
             "robbench.models.pyautoattack_resnet:PyAutoAttackResNet18",

@@ -52,7 +52,7 @@ def create(
     weights come from torch's global generator. Raises UserError when the spec is wrong or a private
     factory raises; UnfitError when the model does not fit the data or `check_logits` objects to it.
     """
-    model = _build(spec, Loading(info, weights, download, judged=of is not None))
+    model = unchecked(spec, Loading(info, weights, download, judged=of is not None))
     parameter = next(model.parameters(), None)
     # No even grey: a model that standardises each image has no answer for that.
     x = torch.linspace(
@@ -152,7 +152,8 @@ def _squashed(model: nn.Module, x: Tensor) -> tuple[str, str] | None:
     return None if found is None else (f"probabilities {found[0]}", found[1])
 
 
-def _build(spec: str, loading: Loading) -> Classifier:
+def unchecked(spec: str, loading: Loading) -> Classifier:
+    """As `create`, before any forward pass: a foreign module may still not fit the data."""
     info = loading.info
     name, _, rest = spec.strip().partition(":")
     if name in MODELS.entries or not rest:

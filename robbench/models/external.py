@@ -50,6 +50,7 @@ class External(Classifier):
         )
         self.reading = reading
         self.interface = Interface(batch=batch)
+        self.remarks: tuple[str, ...] = ()  # on how it was loaded
         self.made_for = ""  # a sentence, where the data's images are of another size
         self._head_name = found[0] if found else ""
         self._why = "the model has no nn.Linear" if found is None else ""
@@ -68,8 +69,8 @@ class External(Classifier):
 
     @property
     def notes(self) -> list[str]:
-        """What is unusual about the way the module is called, one line each."""
-        return [*self.interface.notes(self.classes), *filter(None, [self.made_for])]
+        """What to know of how it was loaded, and what is unusual about the way it is called."""
+        return [*self.remarks, *self.interface.notes(self.classes), *filter(None, [self.made_for])]
 
     def take_units(self, units: Units | None, device: torch.device) -> None:
         """Let inputs pass through `units` on their way to the module; None leaves them in [0,1]."""

@@ -18,10 +18,19 @@ from robbench.models.state_dicts import Fit, Layout, Statistics, fits_of, sets_i
 from robbench.models.weight_files import read_weight_file
 
 
+class WrongClassesError(UserError):
+    """All weights fit but those of the last layer, which is for `classes` classes."""
+
+    def __init__(self, text: str, classes: int) -> None:
+        super().__init__(text)
+        self.classes = classes
+
+
 class Filled(NamedTuple):
     """What a file said beside the weights, and what to tell the user of it."""
 
     statistics: Statistics | None
+    layout: Layout
     notes: tuple[str, ...]
 
 
@@ -42,8 +51,8 @@ def fill(
     the names begin with. Both are found where they are None. layouts: other names for the module's
     weights, beside its own. normalised: mean and std are known, the file is not asked for them.
     hint: what to add of tensors that do not fit. Raises UserError where the file cannot be read, no
-    set of its tensors fits the module whole, or several fit that differ; the module is then
-    unchanged.
+    set of its tensors fits the module whole, or several fit that differ; WrongClassesError where
+    only the last layer has another size. The module is then unchanged.
     """
     found = dict(sets_in(read_weight_file(path)))
     if not found:
@@ -60,6 +69,12 @@ def fill(
     whole = [fit for fit in fits if fit.whole]
     if not whole:
         best = max(fits, key=lambda fit: (len(fit.tensors), len(fit.unfit), -len(fit.extra)))
+        if classes := _classes(best):
+            raise WrongClassesError(
+                f"{path} does not fit {what}: it has {classes[0]} classes, the data have "
+                f"{classes[1]}",
+                classes[0],
+            )
         raise UserError(f"{_misfit(path, what, best)}{hint(found[best.key])}")
     fit = whole[0]
     for other in whole[1:]:
@@ -70,7 +85,7 @@ def fill(
         module.load_state_dict(fit.tensors, strict=False)
     except RuntimeError as error:  # of quantised or sparse tensors
         raise UserError(f"{path} does not fit {what} ({reason(error)})") from error
-    return Filled(statistics, tuple(_notes(path, fit)))
+    return Filled(statistics, fit.layout, tuple(_notes(path, fit)))
 
 
 def _keys(found: Iterable[str]) -> str:
@@ -92,6 +107,17 @@ def _notes(path: Path, fit: Fit) -> Iterator[str]:
         yield f"{_listed(fit.beside)} of {path.name} lie beside the weights and are left out"
 
 
+def _classes(fit: Fit) -> tuple[int, int] | None:
+    """The file's and the module's number of outputs, where nothing but this does not fit."""
+    sizes = {
+        (len(theirs), len(ours))
+        for theirs, ours in fit.unfit.values()
+        if theirs.ndim and theirs.shape[1:] == ours.shape[1:]
+    }
+    alone = len(sizes) == 1 and len(fit.unfit) <= 2 and not fit.missing and not fit.extra
+    return sizes.pop() if alone else None
+
+
 def _misfit(path: Path, what: str, fit: Fit) -> str:
     place = f" at {fit.key}" if fit.key else ""
     text = f"{path}{place} does not fit {what}: "
@@ -100,14 +126,6 @@ def _misfit(path: Path, what: str, fit: Fit) -> str:
             f"none of its names, such as {next(iter(fit.extra), '')}, is one of the model's, such "
             f"as {next(iter(fit.missing))}"
         )
-    sizes = {
-        (len(theirs), len(ours))
-        for theirs, ours in fit.unfit.values()
-        if theirs.ndim and theirs.shape[1:] == ours.shape[1:]
-    }
-    if len(sizes) == 1 and len(fit.unfit) <= 2 and not fit.missing and not fit.extra:
-        theirs, ours = sizes.pop()
-        return f"{text}it has {theirs} classes, the data have {ours}"
     said = []
     if fit.missing:
         said.append(f"it lacks {_listed(fit.missing)}")

@@ -39,7 +39,7 @@ class Loaded(NamedTuple):
     mean, std: of its inputs, values in [0,1], where it does not normalise by itself. labels: the
     class of each output, in order; () where unknown. size, prepared: height and width of the images
     it was trained on, and the options of `folder` data that make such images; () and "" if unknown.
-    batch: the only number of rows it takes.
+    batch: the only number of rows it takes. notes: what a user should know of how it was loaded.
     """
 
     module: nn.Module
@@ -49,6 +49,7 @@ class Loaded(NamedTuple):
     size: tuple[int, ...] = ()
     prepared: str = ""
     batch: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 def _numbers(value: Any) -> Any:
@@ -131,6 +132,7 @@ class Foreign(OutputOptions, Architecture):
         )
         names = tuple(loading.info.classes)
         external = External(model, len(names), Reading(options, names, found.labels), found.batch)
+        external.remarks = found.notes
         if found.size and tuple(loading.info.shape[1:]) != found.size:
             external.made_for = _made_for(found)
         return external

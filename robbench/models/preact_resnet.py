@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import torch.nn.functional as F
+from pydantic import Field
 from torch import Tensor, nn
 
 from robbench.data.base import DataInfo
@@ -24,6 +26,14 @@ class PreActResNet18(Architecture):
     channels, batch norm and ReLU before the global average.
     """
 
+    final_norm: Annotated[
+        bool, Field(description="batch norm and ReLU before the average; the Fast AT code has none")
+    ] = True
+    shortcut: Annotated[
+        Literal["activation", "input"],
+        Field(description="what a shortcut with weights reads: Fast AT (Wong et al. 2020): input"),
+    ] = "activation"
+
     def build(self, info: DataInfo) -> Classifier:
         """A fresh classifier with 512 features. UserError when the data are not images."""
         channels, _, _ = image_shape(info, "preact-resnet18")
@@ -31,7 +41,7 @@ class PreActResNet18(Architecture):
         head = build_head("linear", _FEATURES, classes)
         return Classifier(
             Normalize(info.mean, info.std),
-            _Body(channels),
+            _Body(channels, self.final_norm, self.shortcut == "input"),
             head,
             features=_FEATURES,
             classes=classes,
@@ -39,25 +49,31 @@ class PreActResNet18(Architecture):
 
 
 class _Body(nn.Module):
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, final_norm: bool, from_input: bool) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, 64, 3, padding=1, bias=False)
-        self.layer1 = nn.Sequential(_PreActBlock(64, 64, 1), _PreActBlock(64, 64, 1))
-        self.layer2 = nn.Sequential(_PreActBlock(64, 128, 2), _PreActBlock(128, 128, 1))
-        self.layer3 = nn.Sequential(_PreActBlock(128, 256, 2), _PreActBlock(256, 256, 1))
-        self.layer4 = nn.Sequential(
-            _PreActBlock(256, _FEATURES, 2), _PreActBlock(_FEATURES, _FEATURES, 1)
-        )
-        self.bn = nn.BatchNorm2d(_FEATURES)
+        self.layer1 = _stage(64, 64, 1, from_input)
+        self.layer2 = _stage(64, 128, 2, from_input)
+        self.layer3 = _stage(128, 256, 2, from_input)
+        self.layer4 = _stage(256, _FEATURES, 2, from_input)
+        self.bn = nn.BatchNorm2d(_FEATURES) if final_norm else None
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.layer4(self.layer3(self.layer2(self.layer1(self.conv1(x)))))
-        return F.relu(self.bn(x)).mean((2, 3))
+        return (x if self.bn is None else F.relu(self.bn(x))).mean((2, 3))
+
+
+def _stage(channels: int, planes: int, stride: int, from_input: bool) -> nn.Sequential:
+    return nn.Sequential(
+        _PreActBlock(channels, planes, stride, from_input),
+        _PreActBlock(planes, planes, 1, from_input),
+    )
 
 
 class _PreActBlock(nn.Module):
-    def __init__(self, channels: int, planes: int, stride: int) -> None:
+    def __init__(self, channels: int, planes: int, stride: int, from_input: bool) -> None:
         super().__init__()
+        self.from_input = from_input
         self.bn1 = nn.BatchNorm2d(channels)
         self.conv1 = nn.Conv2d(channels, planes, 3, stride=stride, padding=1, bias=False)
         self.bn2 = nn.BatchNorm2d(planes)
@@ -69,6 +85,6 @@ class _PreActBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         out = F.relu(self.bn1(x))
-        kept = x if self.shortcut is None else self.shortcut(out)
+        kept = x if self.shortcut is None else self.shortcut(x if self.from_input else out)
         result: Tensor = self.conv2(F.relu(self.bn2(self.conv1(out)))) + kept
         return result

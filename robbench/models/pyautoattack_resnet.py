@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from robbench.core.errors import UserError
 from robbench.data.base import DataInfo, reason
 from robbench.models.base import Architecture, Classifier
+from robbench.models.resnet18 import FEATURES, ResNet18Body
 
 _CLASSES = (
     "airplane",
@@ -26,7 +26,7 @@ _CLASSES = (
     "ship",
     "truck",
 )
-_SHAPE, _FEATURES = (3, 32, 32), 512
+_SHAPE = (3, 32, 32)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class PyAutoAttackResNet18(Architecture):
                 f"model pyautoattack-resnet18 is for CIFAR-10, shape {_SHAPE} with 10 classes; "
                 f"the data have shape {tuple(info.shape)} with {len(info.classes)}"
             )
-        body, head = _Body(), nn.Linear(_FEATURES, len(_CLASSES))
+        body, head = ResNet18Body(_SHAPE[0]), nn.Linear(FEATURES, len(_CLASSES))
         state = _read_weights()
         try:
             head.load_state_dict(
@@ -71,7 +71,7 @@ class PyAutoAttackResNet18(Architecture):
                 "reinstall it"
             ) from error
         return Classifier(
-            nn.Identity(), body, head, features=_FEATURES, classes=len(_CLASSES)
+            nn.Identity(), body, head, features=FEATURES, classes=len(_CLASSES)
         ).eval()
 
 
@@ -91,43 +91,3 @@ def _read_weights() -> dict[str, Tensor]:
             f"{path} cannot be read ({reason(error)}); reinstall pyautoattack"
         ) from error
     return state
-
-
-class _Body(nn.Module):
-    """Names follow the file's state dict."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(64)
-        self.layer1 = nn.Sequential(_BasicBlock(64, 64, 1), _BasicBlock(64, 64, 1))
-        self.layer2 = nn.Sequential(_BasicBlock(64, 128, 2), _BasicBlock(128, 128, 1))
-        self.layer3 = nn.Sequential(_BasicBlock(128, 256, 2), _BasicBlock(256, 256, 1))
-        self.layer4 = nn.Sequential(
-            _BasicBlock(256, _FEATURES, 2), _BasicBlock(_FEATURES, _FEATURES, 1)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(self.bn1(self.conv1(x)))
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return F.avg_pool2d(x, 4).flatten(1)
-
-
-class _BasicBlock(nn.Module):
-    def __init__(self, channels: int, planes: int, stride: int) -> None:
-        super().__init__()
-        self.conv1 = nn.Conv2d(channels, planes, 3, stride=stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(planes)
-        self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(planes)
-        changes = stride != 1 or channels != planes
-        projection = (
-            [nn.Conv2d(channels, planes, 1, stride=stride, bias=False), nn.BatchNorm2d(planes)]
-            if changes
-            else []
-        )
-        self.shortcut = nn.Sequential(*projection)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
-        return F.relu(out + self.shortcut(x))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 import torch.nn.functional as F
 from pydantic import Field
@@ -33,6 +35,13 @@ class WideResNet(Architecture):
     dropout: Annotated[
         float, Field(ge=0, lt=1, description="dropout rate between the convolutions of a block")
     ] = 0.0
+    activation: Annotated[
+        Literal["relu", "silu"], Field(description="silu (swish) in DeepMind's models")
+    ] = "relu"
+    padding: Annotated[
+        Literal["both", "end"],
+        Field(description="of strided convolutions: on both sides, or at the end as DeepMind's"),
+    ] = "both"
 
     def build(self, info: DataInfo) -> Classifier:
         """A new classifier, 64 * width features. UserError if depth != 6n+4 or without images."""
@@ -43,7 +52,14 @@ class WideResNet(Architecture):
             )
         channels, _, _ = image_shape(info, "wide-resnet")
         features, classes = 64 * self.width, len(info.classes)
-        body = _Body(channels, (self.depth - 4) // 6, self.width, self.dropout)
+        activation = F.silu if self.activation == "silu" else F.relu
+        block = functools.partial(
+            _Block,
+            dropout=self.dropout,
+            activation=activation,
+            pads_end=self.padding == "end",
+        )
+        body = _Body(channels, (self.depth - 4) // 6, self.width, activation, block)
         head = build_head("linear", features, classes)
         return Classifier(
             Normalize(info.mean, info.std), body, head, features=features, classes=classes
@@ -51,13 +67,21 @@ class WideResNet(Architecture):
 
 
 class _Body(nn.Module):
-    def __init__(self, channels: int, blocks: int, width: int, dropout: float) -> None:
+    def __init__(
+        self,
+        channels: int,
+        blocks: int,
+        width: int,
+        activation: Callable[[Tensor], Tensor],
+        block: Callable[[int, int, int], _Block],
+    ) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(channels, 16, 3, padding=1, bias=False)
-        self.block1 = _stage(16, 16 * width, blocks, 1, dropout)
-        self.block2 = _stage(16 * width, 32 * width, blocks, 2, dropout)
-        self.block3 = _stage(32 * width, 64 * width, blocks, 2, dropout)
+        self.block1 = _stage(16, 16 * width, blocks, 1, block)
+        self.block2 = _stage(16 * width, 32 * width, blocks, 2, block)
+        self.block3 = _stage(32 * width, 64 * width, blocks, 2, block)
         self.bn1 = nn.BatchNorm2d(64 * width)
+        self.activation = activation
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 fan_out = math.prod(module.kernel_size) * module.out_channels
@@ -65,19 +89,35 @@ class _Body(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.block3(self.block2(self.block1(self.conv1(x))))
-        return F.relu(self.bn1(x)).mean((2, 3))
+        return self.activation(self.bn1(x)).mean((2, 3))
 
 
-def _stage(channels: int, planes: int, blocks: int, stride: int, dropout: float) -> nn.Sequential:
-    first = _Block(channels, planes, stride, dropout)
-    return nn.Sequential(first, *(_Block(planes, planes, 1, dropout) for _ in range(blocks - 1)))
+def _stage(
+    channels: int, planes: int, blocks: int, stride: int, block: Callable[[int, int, int], _Block]
+) -> nn.Sequential:
+    return nn.Sequential(
+        block(channels, planes, stride), *(block(planes, planes, 1) for _ in range(blocks - 1))
+    )
 
 
 class _Block(nn.Module):
-    def __init__(self, channels: int, planes: int, stride: int, dropout: float) -> None:
+    def __init__(
+        self,
+        channels: int,
+        planes: int,
+        stride: int,
+        *,
+        dropout: float,
+        activation: Callable[[Tensor], Tensor],
+        pads_end: bool,
+    ) -> None:
         super().__init__()
+        self.activation = activation
+        self.pads_end = pads_end and stride != 1
         self.bn1 = nn.BatchNorm2d(channels)
-        self.conv1 = nn.Conv2d(channels, planes, 3, stride=stride, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(
+            channels, planes, 3, stride=stride, padding=0 if self.pads_end else 1, bias=False
+        )
         self.bn2 = nn.BatchNorm2d(planes)
         self.dropout = nn.Dropout(dropout)
         self.conv2 = nn.Conv2d(planes, planes, 3, padding=1, bias=False)
@@ -90,7 +130,8 @@ class _Block(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        out = F.relu(self.bn1(x))
+        out = self.activation(self.bn1(x))
         kept = x if self.shortcut is None else self.shortcut(out)
-        result: Tensor = self.conv2(self.dropout(F.relu(self.bn2(self.conv1(out))))) + kept
+        out = self.conv1(F.pad(out, (0, 1, 0, 1)) if self.pads_end else out)
+        result: Tensor = self.conv2(self.dropout(self.activation(self.bn2(out)))) + kept
         return result

@@ -1,0 +1,153 @@
+"""Weights that other code saved, in an architecture that the user names."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar
+
+from pydantic import Field
+from torch import Tensor, nn
+
+from robbench.catalogue.builtins import MODELS
+from robbench.core.errors import UserError
+from robbench.core.spec import OrNone
+from robbench.models.create import unchecked
+from robbench.models.external import External
+from robbench.models.fill import Filled, WrongClassesError, fill
+from robbench.models.foreign import Foreign, Loaded, Loading, Normalized
+from robbench.models.layouts import layouts_of, looks_like
+from robbench.models.state_dicts import Statistics, sets_in
+from robbench.models.weight_files import SUFFIXES, read_weight_file
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint(Foreign):
+    """A file of weights (.pt, .pth, .ckpt, .bin, .safetensors) and the architecture they are for.
+
+    Read without unpickling, so nothing in the file is run. Where the weights lie in it, prefixes of
+    their names and a normalisation layer are found; every weight of the architecture must be there
+    in its shape. The layouts of TRADES, MART, AWP, robust overfitting, RobustBench and DeepMind
+    load into preact-resnet18, resnet18 and wide-resnet.
+    """
+
+    argument: ClassVar[str] = "file"
+    places: ClassVar[tuple[str, ...]] = (*Foreign.places, "file", "key", "prefix")
+
+    file: Annotated[str, Field(description="the file of weights")] = ""
+    arch: Annotated[
+        str, Field(description="a model spec, with options in parentheses, or module:factory")
+    ] = ""
+    key: Annotated[
+        str | None, OrNone, Field(description="where the weights are in the file; none = found")
+    ] = None
+    prefix: Annotated[
+        str | None, OrNone, Field(description="what their names begin with; none = found")
+    ] = None
+
+    @property
+    def pretrained(self) -> bool:
+        """It comes with weights."""
+        return True
+
+    def label(self, spec: str) -> str:
+        """The name of the file, without its suffix."""
+        return _stem(self.file) or spec
+
+    def load(self, loading: Loading) -> Loaded:
+        """The architecture with the weights of the file, and the normalisation found there."""
+        if loading.weights and not self.file:
+            raise UserError("checkpoint: name the file of weights, checkpoint:FILE,arch=SPEC")
+        if not self.arch:
+            raise UserError(f"checkpoint: {self._without_arch()}")
+        channels = loading.info.shape[0]
+        module, statistics = self._architecture(loading)
+        if not loading.weights:
+            # Normalised as it is with weights: a model that was trained from them is read into it.
+            return Loaded(module, (0.0,) * channels, (1.0,) * channels)
+        try:
+            filled = self._filled(module)
+        except WrongClassesError as error:
+            if not (loading.judged or self.outputs):
+                raise
+            info = dataclasses.replace(loading.info, classes=tuple(map(str, range(error.classes))))
+            module, statistics = self._architecture(loading._replace(info=info))
+            filled = self._filled(module)
+        notes = [*filled.notes, *self._notes(filled, statistics)]
+        found = filled.statistics or statistics or _NONE
+        return Loaded(
+            module, _each(found.mean, channels), _each(found.std, channels), notes=tuple(notes)
+        )
+
+    def _architecture(self, loading: Loading) -> tuple[nn.Module, Statistics | None]:
+        """The module that is filled, and the normalisation that its own source puts in front."""
+        built = unchecked(self.arch, loading._replace(weights=False))
+        if not isinstance(built, External):
+            built.normalize = nn.Identity()  # with the statistics of the data, not of the file
+            return built, None
+        if not isinstance(built.body, Normalized):
+            return built.body, None
+        numbers = (built.body.normalize.get_buffer(name) for name in ("mean", "std"))
+        mean, std = (tuple(part.flatten().tolist()) for part in numbers)
+        return built.body.model, Statistics(mean, std, self.arch)
+
+    def _filled(self, module: nn.Module) -> Filled:
+        registered = self.arch.partition(":")[0] in MODELS.entries
+        return fill(
+            module,
+            Path(self.file),
+            self.arch,
+            key=self.key,
+            prefix=self.prefix,
+            layouts=layouts_of(MODELS.build(self.arch)) if registered else (),
+            normalised=self.mean is not None,
+            hint=self._hint,
+        )
+
+    def _hint(self, tensors: Mapping[str, Tensor]) -> str:
+        spec = looks_like(tensors)
+        return f"; it looks like arch={_nested(spec)}" if spec else ""
+
+    def _without_arch(self) -> str:
+        sets = sets_in(read_weight_file(Path(self.file)))
+        spec = next(filter(None, (looks_like(tensors) for _, tensors in sets)), "")
+        example = (
+            f"; the file looks like {_nested(spec)}"
+            if spec
+            else ", such as preact-resnet18 or a module:factory of yours"
+        )
+        return f"arch must be given, checkpoint:{self.file},arch=SPEC{example}"
+
+    def _notes(self, filled: Filled, statistics: Statistics | None) -> Iterator[str]:
+        if filled.layout.untold:
+            yield filled.layout.untold
+        used = filled.statistics or statistics
+        if used is not None and self.mean is None:
+            numbers = (",".join(f"{value:.4g}" for value in part) for part in used[:2])
+            yield "inputs are normalised with mean=({}), std=({}) of {}".format(*numbers, used.name)
+        elif self.mean is None:
+            known = f" ({filled.layout.normalised})" if filled.layout.normalised else ""
+            yield (
+                "no normalisation is in the file, so images in [0,1] enter as they are: give mean= "
+                f"and std= if the training code normalised{known}"
+            )
+
+
+_NONE = Statistics((0.0,), (1.0,), "")
+
+
+def _each(values: tuple[float, ...], channels: int) -> tuple[float, ...]:
+    return values * channels if len(values) == 1 else values
+
+
+def _nested(spec: str) -> str:
+    return f"({spec})" if "," in spec else spec
+
+
+def _stem(file: str) -> str:
+    name = Path(file).name
+    while name.endswith(SUFFIXES):
+        name = name.rpartition(".")[0]
+    return name
