@@ -156,7 +156,8 @@ def build(cls: type[T], spec: Spec, what: str | None = None) -> T:
 def validate(cls: type[T], options: Mapping[str, Any], what: str) -> T:
     """Make a dataclass from plain values, which are converted.
 
-    Raises UserError with the name of a wrong option.
+    Raises UserError with the name of a wrong option; `instead` of the class has what to say of
+    options that users look for and that are elsewhere.
     """
     names = option_names(cls)
     for key in options:
@@ -167,9 +168,10 @@ def validate(cls: type[T], options: Mapping[str, Any], what: str) -> T:
                 f"instead of {name}:{text}=..."
             )
         if key not in names:
+            instead = getattr(cls, "instead", {}).get(key)
             raise UserError(
                 f"{what}: unknown option '{key[:100]}'"
-                + (nearest(key, names) if names else "; it has none")
+                + (instead or nearest(key, names) or "; it has none")
             )
         if isinstance(options[key], int) and abs(options[key]) >= _LARGEST:
             raise UserError(

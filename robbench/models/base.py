@@ -6,6 +6,7 @@ Shapes: B rows, K classes, D features; x is [B,C,H,W] or [B,D_in].
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import torch
@@ -106,11 +107,15 @@ class Architecture(ABC):
     """A registered model: a frozen dataclass of options that builds a classifier for some data.
 
     `places`: the options that only say where weights lie; they are no part of what the model is.
-    Those of its bases are added. `trainable`: whether `robbench train` can train it.
+    Those of its bases are added. `trainable`: whether `robbench train` can train it. `instead`:
+    what to say of options that it does not have.
     """
 
     places: ClassVar[tuple[str, ...]] = ()
     trainable: ClassVar[bool] = True
+    instead: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("weights", "checkpoint", "file"), "; a file of weights is checkpoint:FILE,arch=SPEC"
+    )
 
     @property
     def pretrained(self) -> bool:

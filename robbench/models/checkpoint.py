@@ -34,7 +34,7 @@ class Checkpoint(Foreign):
     """
 
     argument: ClassVar[str] = "file"
-    places: ClassVar[tuple[str, ...]] = (*Foreign.places, "file", "key", "prefix")
+    places: ClassVar[tuple[str, ...]] = ("file", "key", "prefix")
 
     file: Annotated[str, Field(description="the file of weights")] = ""
     arch: Annotated[
@@ -58,10 +58,12 @@ class Checkpoint(Foreign):
 
     def load(self, loading: Loading) -> Loaded:
         """The architecture with the weights of the file, and the normalisation found there."""
-        if loading.weights and not self.file:
-            raise UserError("checkpoint: name the file of weights, checkpoint:FILE,arch=SPEC")
-        if not self.arch:
-            raise UserError(f"checkpoint: {self._without_arch()}")
+        if not self.arch or (loading.weights and not self.file):
+            raise UserError(
+                f"checkpoint: arch must be given, {suggestion(Path(self.file))}"
+                if self.file
+                else "checkpoint: file and arch must be given, checkpoint:FILE,arch=SPEC"
+            )
         channels = loading.info.shape[0]
         module, statistics = self._architecture(loading)
         if not loading.weights:
@@ -103,22 +105,8 @@ class Checkpoint(Foreign):
             prefix=self.prefix,
             layouts=layouts_of(MODELS.build(self.arch)) if registered else (),
             normalised=self.mean is not None,
-            hint=self._hint,
+            hint=_hint,
         )
-
-    def _hint(self, tensors: Mapping[str, Tensor]) -> str:
-        spec = looks_like(tensors)
-        return f"; it looks like arch={_nested(spec)}" if spec else ""
-
-    def _without_arch(self) -> str:
-        sets = sets_in(read_weight_file(Path(self.file)))
-        spec = next(filter(None, (looks_like(tensors) for _, tensors in sets)), "")
-        example = (
-            f"; the file looks like {_nested(spec)}"
-            if spec
-            else ", such as preact-resnet18 or a module:factory of yours"
-        )
-        return f"arch must be given, checkpoint:{self.file},arch=SPEC{example}"
 
     def _notes(self, filled: Filled, statistics: Statistics | None) -> Iterator[str]:
         if filled.layout.untold:
@@ -133,6 +121,23 @@ class Checkpoint(Foreign):
                 "no normalisation is in the file, so images in [0,1] enter as they are: give mean= "
                 f"and std= if the training code normalised{known}"
             )
+
+
+def suggestion(path: Path) -> str:
+    """What to write for a file of weights, with the architecture that its names speak for.
+
+    Raises UserError where it is none.
+    """
+    sets = sets_in(read_weight_file(path))
+    spec = next(filter(None, (looks_like(tensors) for _, tensors in sets)), "")
+    if spec:
+        return f"it looks like checkpoint:{path},arch={_nested(spec)}"
+    return f"checkpoint:{path},arch=SPEC, such as preact-resnet18 or a module:factory of yours"
+
+
+def _hint(tensors: Mapping[str, Tensor]) -> str:
+    spec = looks_like(tensors)
+    return f"; it looks like arch={_nested(spec)}" if spec else ""
 
 
 _NONE = Statistics((0.0,), (1.0,), "")

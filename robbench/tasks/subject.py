@@ -22,6 +22,7 @@ from robbench.data.base import Split, class_difference, require_classes
 from robbench.data.load import load
 from robbench.engine.flags import Flag, notes
 from robbench.models.base import Classifier, Usual
+from robbench.models.checkpoint import suggestion
 from robbench.models.create import check_logits, create
 from robbench.models.external import External, width_of
 from robbench.models.fingerprint import output_fingerprint
@@ -85,10 +86,10 @@ def _own(text: str) -> str:
         return f"; a function or class of {text} is {Path(text).stem}:NAME"
     if spec := program_spec(text):
         return f"; did you mean {spec}?"
-    return (
-        "; a file of weights needs a function of yours that loads it, module:function (robbench "
-        "explain extending shows one)"
-    )
+    try:
+        return f"; a file of weights needs its architecture: {suggestion(Path(text))}"
+    except UserError as error:
+        return f"; {error}"
 
 
 def find_subject(

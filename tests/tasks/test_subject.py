@@ -18,10 +18,10 @@ from robbench.tasks.subject import find_subject
     [
         ("own", "of own.py is own:NAME"),
         ("own.py", "of own.py is own:NAME"),
-        ("net.pth", "a function of yours that loads it, module:function"),
         ("net.onnx", r"did you mean onnx:net\.onnx"),
         ("net.pt2", r"did you mean export:net\.pt2"),
         ("net.ts.pt", r"did you mean torchscript:net\.ts\.pt"),
+        ("net.pth", "net.pth is empty"),
         ("mpl", "did you mean mlp"),
     ],
 )
