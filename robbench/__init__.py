@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from robbench.api.results import compare, load_runs, plot, report
     from robbench.api.runs import attack
     from robbench.core.errors import RunError, UserError
+    from robbench.models.output_options import OutputOptions
 
 _HOMES = {
     "attack": "api.runs",
@@ -29,6 +30,7 @@ _HOMES = {
     "inspect": "api.inspection",
     "load_runs": "api.results",
     "measure": "api.commands",
+    "OutputOptions": "models.output_options",
     "plot": "api.results",
     "report": "api.results",
     "RunError": "core.errors",
@@ -38,6 +40,7 @@ _HOMES = {
 
 __all__ = [
     "Evaluation",
+    "OutputOptions",
     "RunError",
     "UserError",
     "attack",

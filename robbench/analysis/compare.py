@@ -57,6 +57,8 @@ _MEASURED = (
     "n_error",
     "n_unfinished",
     "robust_accuracy_floor",
+    "clean_rejection_rate",
+    "adv_rejection_rate",
 )
 NOTHING_IN_COMMON = "nothing to pair: no sample in common"
 WITHOUT_BUDGET = "without a budget there is no robust accuracy to pair"
@@ -101,7 +103,7 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
         )
         rows.append(
             {name: info[name] for name in (*_FACTS, *_SETTINGS)}
-            | {"settings": apart[i]}
+            | {"settings": apart[i], "model_outputs": info.get("model_outputs")}
             | {name: summary[name] for name in _MEASURED}
             | {
                 "n_forward_per_sample": summary["n_forward"] / summary["n_samples"],
@@ -141,6 +143,8 @@ def _note_old_weights(runs: Sequence[Run], rows: Sequence[dict[str, Any]]) -> No
     }
     for run, row in zip(runs, rows, strict=True):
         newest = latest[run.info["model"]]
+        read = run.info.get("model_outputs") == newest.get("model_outputs")
+        other = "other weights or code than" if read else "outputs read otherwise than in"
         if run.info["model_hash"] != newest["model_hash"] or not same_answers(
             run.info["answers"], newest["answers"], ("made",)
         ):
@@ -149,7 +153,7 @@ def _note_old_weights(runs: Sequence[Run], rows: Sequence[dict[str, Any]]) -> No
                     None,
                     [
                         row["note"],
-                        f"other weights or code than run {newest['run_id']} of that name",
+                        f"{other} run {newest['run_id']} of that name",
                     ],
                 )
             )

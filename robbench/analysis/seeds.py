@@ -21,6 +21,8 @@ from robbench.store.run import Run
 
 _MEANS = (
     "robust_accuracy_floor",
+    "clean_rejection_rate",
+    "adv_rejection_rate",
     "adversarial_ratio",
     *MARGINS,
     "n_forward",

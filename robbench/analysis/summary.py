@@ -27,6 +27,8 @@ COLUMNS = (
     "adv_pmargin",
     "n_forward",
     "n_backward",
+    "clean_rejected",
+    "adv_rejected",
 )
 """The sample columns that `summarise` needs."""
 
@@ -45,9 +47,10 @@ def summarise(
     that is not. robust_accuracy_floor counts unfinished samples as adversarial;
     without a `budget` there is no robust accuracy (None). A robust sample has no worst margin where
     the attack does not report what it tried: then the mean is None, and a quantile too unless it is
-    one of an adversarial sample. Raises UserError without any sample.
+    one of an adversarial sample. Rejection rates are those of models that may reject, else None.
+    Raises UserError without any sample.
     """
-    columns = {name: column(samples, name) for name in COLUMNS}
+    columns = {name: column(samples, name) for name in COLUMNS if "rejected" not in name}
     n = len(columns["robust"])
     if n == 0:
         raise UserError("no samples: there is nothing to summarise")
@@ -94,7 +97,18 @@ def summarise(
         "adv_pmargin_mean": None if unknown else _mean(_finite(columns["adv_pmargin"])),
         "n_forward": int(columns["n_forward"].sum(dtype=np.int64)),
         "n_backward": int(columns["n_backward"].sum(dtype=np.int64)),
+        "clean_rejection_rate": _rate(samples, "clean_rejected"),
+        "adv_rejection_rate": _rate(samples, "adv_rejected"),
     }
+
+
+def _rate(samples: pa.Table | Sequence[Mapping[str, Any]], name: str) -> float | None:
+    """Share of samples where a column is true; None where it is null, or was not known yet."""
+    if isinstance(samples, pa.Table):
+        values = samples[name].to_pylist() if name in samples.column_names else [None]
+    else:
+        values = [row.get(name) for row in samples]
+    return None if None in values else sum(values) / len(values)
 
 
 def column(samples: pa.Table | Sequence[Mapping[str, Any]], name: str) -> NDArray[Any]:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from robbench.api.evaluation import Evaluation
 from robbench.api.progress import Progress, silent
 from robbench.api.runs import given, run_plans, seconds
-from robbench.api.specs import Attacks, attack_texts
+from robbench.api.specs import Attacks, Outputs, attack_texts, output_options
 from robbench.api.wording import pythonic
 from robbench.core.device import placed
 from robbench.core.errors import UserError
@@ -23,6 +23,7 @@ from robbench.data.memory import Images, Samples, read_samples
 from robbench.models.create import create
 from robbench.models.external import count_classes
 from robbench.models.function import Function
+from robbench.models.output_options import AS_THEY_ARE, OutputOptions
 from robbench.store.from_rows import samples_table, to_table
 from robbench.store.run import Run
 from robbench.store.schema import RUNS, SCHEMA_VERSION
@@ -47,6 +48,7 @@ def evaluate(
     attack: Attacks = "autoattack-fast",
     *,
     classes: int | Sequence[str] | None = None,
+    outputs: Outputs | None = None,
     name: str | None = None,
     limit: int | str | None = None,
     split: str = "test",
@@ -72,6 +74,8 @@ def evaluate(
     attack: a spec such as `apgd:steps=50`, a cascade, a TOML file, an attack of your own
     (an object or its class), or a list of these, which form one worst case per sample.
     classes: how many there are, or their names; by default what the Dataset or the model has.
+    outputs: how the model's outputs are read, where they are not one logit per class: "probs",
+    (3, 8) or an `OutputOptions` that also says what further outputs mean.
     limit: only the first N samples; `stratified=N` takes of every class.
     max_time: seconds, or a text such as `2m`. max_queries: forwards per sample, the clean one
     included; backwards and re-checks of points found come on top.
@@ -104,6 +108,7 @@ def evaluate(
         ),
         "evaluate",
     )
+    options = output_options(outputs)
     with placed(module, device) as where:
         if isinstance(images, str):
             if labels is not None:
@@ -112,9 +117,9 @@ def evaluate(
             samples = load(images, split, data_dir=folder, limit=config.limit, download=download)
         else:
             found = read_samples(images, labels)
-            names = _class_names(classes, found, module, where)
+            names = _class_names(classes, found, module, where, options)
             samples = found.split(names, split=split, limit=config.limit)
-        plan = _plan(module, samples.to(where), threats, config, name, out)
+        plan = _plan(module, samples.to(where), threats, config, name, out, options)
         if out is None:
             return _decide(plan, progress or silent)
         return run_plans([plan], Store(out), force=force, progress=progress or silent)[0]
@@ -130,21 +135,28 @@ def as_module(model: Any) -> nn.Module:
 
 
 def _class_names(
-    classes: int | Sequence[str] | None, samples: Samples, model: nn.Module, device: torch.device
+    classes: int | Sequence[str] | None,
+    samples: Samples,
+    model: nn.Module,
+    device: torch.device,
+    options: OutputOptions,
 ) -> Sequence[str]:
     """The names that were given, or the data's; else numbers, as many as the model has outputs.
 
-    Raises UserError where the model has another number of outputs: one more may be a rejection.
+    Raises UserError where the model has another number of outputs, and nothing says what they mean:
+    one more may be a rejection.
     """
     x = samples.split(["0"] * (1 + int(samples.labels.max()))).pixels(slice(0, 1)).to(device)
     outputs = count_classes(model, torch.cat([x, x]))
     if classes is None:
-        classes = samples.classes or outputs
+        classes = (
+            samples.classes or len(options.chosen or ()) or outputs - (options.reject == "last")
+        )
     names = [str(n) for n in range(classes)] if isinstance(classes, int) else classes
-    if outputs not in (len(names), len(names) + 1):
+    if options == AS_THEY_ARE and outputs not in (len(names), len(names) + 1):
         raise UserError(
             f"the model has {outputs} outputs, there are {len(names)} classes: give classes, or "
-            "a function that returns the logits of these classes, lambda x: model(x)[:, :K]"
+            "say which outputs they are, as in outputs=(3, 8)"
         )
     return names
 
@@ -156,6 +168,7 @@ def _plan(
     config: AttackConfig,
     name: str | None,
     out: Path | str | None,
+    options: OutputOptions,
 ) -> AttackPlan:
     name = name or module_name(model)
     if not NAME.fullmatch(name):
@@ -174,7 +187,7 @@ def _plan(
         return subject_in_memory(other.to(split.labels.device), split, source, spec)
 
     return plan_subject(
-        subject_in_memory(model, split, name, spec),
+        subject_in_memory(model, split, name, spec, options),
         threats,
         config,
         data=data,

@@ -222,6 +222,8 @@ class Evaluation:
             ("logit margin", f"median {texts.margins(info)}"),
             ("queries", f"{texts.queries(info)} per sample (forwards + backwards)"),
         ]
+        if rejected := texts.rejections(info):
+            lines.insert(2, ("rejected", f"{rejected} (under attack)"))
         if info["n_unfinished"]:
             lines.append(("unfinished", texts.unfinished(info)))
         return [*lines, *((f"flag {name}", text) for name, text in self.flags.items())]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -11,13 +12,17 @@ from robbench.attacks.base import AnyAttack
 from robbench.catalogue.builtins import ATTACKS, LOSSES, MODELS
 from robbench.core.errors import UserError
 from robbench.core.objects import name_of, require_file, spec_of
+from robbench.core.spec import validate
 from robbench.losses.base import Loss
 from robbench.models.base import Architecture
+from robbench.models.output_options import AS_THEY_ARE, OutputOptions
 
 AttackLike: TypeAlias = str | AnyAttack | type[AnyAttack]
 Attacks: TypeAlias = AttackLike | Sequence[AttackLike]
 """A spec such as `apgd:steps=50`, a cascade, a TOML file, an attack, its class, or a list."""
 LossLike: TypeAlias = str | Loss | type[Loss]
+Outputs: TypeAlias = OutputOptions | str | Sequence[int]
+"""Which outputs are the classes, `probs` or another form, or every option."""
 ModelLike: TypeAlias = str | Architecture | type[Architecture] | Callable[..., nn.Module]
 
 
@@ -62,6 +67,18 @@ def model_text(model: ModelLike | None) -> str | None:
             "move it to a module of its own, and import it from there"
         )
     return name_of(model, "model")
+
+
+def output_options(outputs: Outputs | None) -> OutputOptions:
+    """How a model's outputs are read. Raises UserError for what no option can hold."""
+    if outputs is None:
+        return AS_THEY_ARE
+    if isinstance(outputs, str):
+        outputs = OutputOptions(outputs=outputs)
+    elif not isinstance(outputs, OutputOptions):
+        outputs = OutputOptions(outputs=",".join(map(str, outputs)))
+    given = {field.name: getattr(outputs, field.name) for field in dataclasses.fields(outputs)}
+    return validate(OutputOptions, given, "outputs")
 
 
 def _in_a_file(registry: Any, given: Any) -> str:

@@ -133,7 +133,9 @@ def unfinished(e: Evidence) -> Reading:
 
 def odd_answers(e: Evidence) -> Reading:
     """At no step were logits or gradients NaN or infinite, or gradients exactly zero."""
-    odd = (e.column("n_nonfinite") > 0) | (e.column("n_zero_gradient") > 0)
+    odd = e.column("n_zero_gradient") > 0
+    if not any(row.get("clean_rejected") is not None for row in e.rows):  # rejections are meant
+        odd |= e.column("n_nonfinite") > 0
     text = "samples met answers that are no numbers, or gradients of exactly zero"
     return counted(e, odd, _everyone(e), 0.0, text)
 

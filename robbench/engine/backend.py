@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -45,6 +46,7 @@ def attempts_of(
             margin=judged[row].margin,
             n_forward=n_forward[row] + 1,
             n_backward=n_backward[row],
+            n_nonfinite=int(math.isnan(judged[row].margin)),
             shown=not torch.equal(x[row], p.x0[row]),
         )
         for row, sample in enumerate(samples)

@@ -54,6 +54,7 @@ class Verdict(NamedTuple):
     known: bool = True  # whether adv_margin is the lowest met; else it is the clean input's
     n_nonfinite: int = 0  # answers with NaN or inf in logits or gradient, at all budgets together
     n_zero_gradient: int = 0  # gradients that were exactly zero, likewise
+    n_unanswered: int = 0  # n_nonfinite of the budgets up to this one
 
 
 class Attempt(NamedTuple):
@@ -88,6 +89,7 @@ class Outcome(NamedTuple):
     status: int
     source: tuple[int, int]  # entry and variant that came to x
     known: bool = True  # see Verdict
+    n_unanswered: int = 0  # likewise
 
 
 @dataclasses.dataclass
@@ -149,6 +151,7 @@ class Record:
                 status=self.status,
                 source=self.source,
                 known=self.found or self.seen is not False,
+                n_unanswered=self.n_nonfinite,
             )
         )
 

@@ -102,4 +102,5 @@ def _verdict(
         n_backward=o.n_backward,
         status=o.status,
         known=o.known,
+        n_unanswered=o.n_unanswered,
     )

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from robbench.core.errors import UserError
 from robbench.models.class_names import known, match, read_labels
-from robbench.models.output_options import OutputOptions, Reading
+from robbench.models.output_options import AS_THEY_ARE, OutputOptions, Reading
 
 
 class Choice(NamedTuple):
@@ -32,11 +32,16 @@ def choose_outputs(
     options, names = reading.options, reading.names
     reject = options.reject == "last"
     last = width - reject  # outputs from here on are no classes
-    outputs: Sequence[int] | None = options.chosen(classes)
+    outputs: Sequence[int] | None = options.chosen
     named: tuple[str, ...] = ()
     if outputs is not None and options.classes is not None:
         raise UserError(
             "give outputs or classes, not both: each says which outputs are the classes"
+        )
+    if outputs is not None and len(outputs) != classes:
+        raise UserError(
+            f"outputs={options.outputs} should be {classes} different ones, one for each class in "
+            "their order"
         )
     if outputs is not None and max(outputs) >= last:
         raise UserError(
@@ -47,7 +52,7 @@ def choose_outputs(
     if outputs is None and of is not None:
         outputs = of.get(last)
     # What is said of it belongs to the model; what is found out needs no saying.
-    asked = bool(named) or options != OutputOptions()
+    asked = bool(named) or options != AS_THEY_ARE
     if outputs is None and last == classes:
         outputs = range(classes)
     if outputs is None:

@@ -125,6 +125,7 @@ def check_logits(model: nn.Module, x: Tensor, classes: int) -> None:
         found = _squashed(model, x)
     if found is not None:
         instead = _AS_THEY_ARE.get(found[1]) if foreign else None
+        instead = "probs" if foreign and foreign.interface.binary else instead
         raise UserError(
             f"its outputs look like {found[0]}; return logits, without the {found[1]}"
             + (f", or say what they are: outputs={instead}" if instead else "")

@@ -12,13 +12,13 @@ from torch import Tensor, fx
 from robbench.core.errors import RobbenchError, UserError
 from robbench.core.spec import short_hash
 from robbench.models.choose_outputs import choose_outputs
-from robbench.models.output_options import OutputOptions, Reading, Scale, ranges
+from robbench.models.output_options import AS_THEY_ARE, Reading, Scale, ranges
 from robbench.models.outputs import as_logits, require_scale
 from robbench.models.reentrant import without_reentrant
 from robbench.models.rejection import Rejection
 
 _PLAIN = Reading()
-_LONG = 60  # characters of a list of outputs
+_LONG = 24  # characters of a list of outputs
 _READ = {
     "probs": (
         "their logarithms are taken as logits, which end, without a gradient, where a probability "
@@ -95,7 +95,10 @@ class Interface:
         if not self.asked:
             return ""
         parts: list[str] = [self.scale] if self.scale != "logits" else []
-        if self.outputs is not None:
+        if self.named:
+            places = short_hash(self.outputs, 4)
+            parts.append(f"{len(self.named)} of {self.width} outputs by name ({places})")
+        elif self.outputs is not None:
             chosen = ranges(self.outputs[: len(self.outputs) - self.outside])
             if len(chosen) > _LONG:
                 chosen = f"{chosen[:_LONG]}... ({short_hash(chosen, 4)})"
@@ -211,7 +214,7 @@ def find_interface(
     scale = reading.options.scale
     interface = dataclasses.replace(interface, scale=scale, asked=scale != "logits")
     if classes == 2 and z.shape in ((2,), (2, 1)):
-        if dataclasses.replace(reading.options, outputs=None) != OutputOptions():
+        if dataclasses.replace(reading.options, outputs=None) != AS_THEY_ARE:
             raise UserError(
                 "it has one output for two classes, above 0 for the second: leave out classes, "
                 "outside and reject"

@@ -57,12 +57,16 @@ class OutputOptions:
             raise UserError(f"outputs '{self.outputs}' should name one of {', '.join(named)}")
         return named[0] if named else "logits"
 
-    def chosen(self, classes: int) -> tuple[int, ...] | None:
+    @property
+    def chosen(self) -> tuple[int, ...] | None:
         """The outputs that are named, None where none is. Raises UserError when malformed."""
         numbers = [item for item in _items(self.outputs) if item not in SCALES]
         if self.outputs is None or (not numbers and _items(self.outputs)):
             return None
-        return parse_outputs(",".join(numbers), classes)
+        return parse_outputs(",".join(numbers))
+
+
+AS_THEY_ARE = OutputOptions()
 
 
 class Reading(NamedTuple):
@@ -71,7 +75,7 @@ class Reading(NamedTuple):
     names: the data's classes. labels: the class of each output, as the source says; () = unknown.
     """
 
-    options: OutputOptions = OutputOptions()
+    options: OutputOptions = AS_THEY_ARE
     names: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
 
@@ -80,7 +84,7 @@ def _items(text: str | None) -> list[str]:
     return [item for item in (part.strip() for part in (text or "").split(",")) if item]
 
 
-def parse_outputs(text: str, classes: int) -> tuple[int, ...]:
+def parse_outputs(text: str) -> tuple[int, ...]:
     """Parse `0-9` or `3,8`: the classes' outputs, in order. UserError when it is malformed."""
     found: list[int] = []
     for part in text.split(","):
@@ -91,11 +95,8 @@ def parse_outputs(text: str, classes: int) -> tuple[int, ...]:
                 f"{', '.join(SCALES)}"
             )
         found += range(int(match[1]), int(match[2] or match[1]) + 1)
-    if len(found) != classes or len(set(found)) < classes:
-        raise UserError(
-            f"outputs '{text}' should be {classes} different ones, one for each class in their "
-            "order"
-        )
+    if len(set(found)) < len(found) or not found:
+        raise UserError(f"outputs '{text}' should be different ones, one for each class")
     return tuple(found)
 
 

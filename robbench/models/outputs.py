@@ -68,13 +68,15 @@ def require_scale(z: Tensor, scale: Scale) -> None:
     """Raise UserError where outputs [n,K], or one for two classes [n], cannot be of this scale."""
     rows = z.double().reshape(len(z), -1)
     sums = {"probs": rows.sum(1), "log-probs": rows.exp().sum(1)}.get(scale)
+    between = bool(((rows >= -_LOOSE) & (rows <= 1 + _LOOSE)).all())
+    if scale in ("probs", "sigmoid") and not between:
+        raise UserError(f"outputs={scale}: its outputs should be between 0 and 1")
     if sums is not None and not bool(((sums - 1).abs() <= _LOOSE).all()):
+        instead = "; those of a sigmoid for each class are outputs=sigmoid" * between
         raise UserError(
             f"outputs={scale}: its outputs are no {scale.replace('probs', 'probabilities')}, they "
-            f"add up to {float(sums[0]):.4g}; a sigmoid of each class is outputs=sigmoid"
+            f"add up to {float(sums[0]):.4g}{instead}"
         )
-    if scale in ("probs", "sigmoid") and not bool(((rows >= -_LOOSE) & (rows <= 1 + _LOOSE)).all()):
-        raise UserError(f"outputs={scale}: its outputs should be between 0 and 1")
 
 
 def bounded(outputs: Tensor) -> tuple[str, str] | None:

@@ -67,6 +67,12 @@ _COMPOSED = {
         texts.margins,
         ("clean_margin_p50", "adv_margin_p50"),
     ),
+    "rejections": Column(
+        "rejected, clean -> under attack",
+        "rejected\nclean -> attacked",
+        lambda row: texts.rejections(row) or texts.NOTHING,
+        ("clean_rejection_rate", "adv_rejection_rate"),
+    ),
     "difference": Column(
         "difference to the first (points)",
         "to the first\n(points)",
@@ -149,9 +155,13 @@ def apart(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
 def usual(rows: Sequence[Row], names: Sequence[str] = DEFAULT) -> tuple[str, ...]:
     """The columns of a table for which none were chosen: `names`, and what these rows need besides.
 
-    That is what `varying` adds, and the standard deviation beside a mean over training seeds.
+    That is what `varying` adds, the standard deviation beside a mean over training seeds, and
+    rejections where a model rejects.
     """
     names = varying(rows, names)
+    if any(map(texts.rejections, rows)) and "rejections" not in names:
+        after = names.index("robust_accuracy") + 1
+        names = (*names[:after], "rejections", *names[after:])
     if not any(row["n_seeds"] for row in rows):
         return tuple(names)
     after = names.index("robust_accuracy") + 1
@@ -250,7 +260,9 @@ def _written(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        rate = any(part in name for part in ("accuracy", "ratio", "robust_difference"))
+        rate = any(
+            part in name for part in ("accuracy", "ratio", "robust_difference", "rejection_rate")
+        )
         return (
             texts.percent(value)
             if rate

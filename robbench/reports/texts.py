@@ -171,6 +171,12 @@ def disagreements(row: Mapping[str, Any]) -> str:
     return f"the model refused or added {n} successes of the faster search ({share:.2f} a sample)"
 
 
+def rejections(row: Mapping[str, Any]) -> str:
+    """Share of samples that the model rejects, clean -> under attack; empty if it never does."""
+    clean, worst = row.get("clean_rejection_rate"), row.get("adv_rejection_rate")
+    return "" if clean is None or worst is None else f"{percent(clean)} -> {percent(worst)}"
+
+
 def margins(row: Mapping[str, Any]) -> str:
     """Median logit margin, clean -> worst found inside the threat model."""
     return f"{number(row['clean_margin_p50'])} -> {number(row['adv_margin_p50'])}"

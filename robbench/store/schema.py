@@ -78,6 +78,7 @@ RUNS = _schema(
     f64: max_time_s?
     int64: max_queries?
     text: model_source? tags? classes? model_outputs?
+    f64: clean_rejection_rate? adv_rejection_rate?
     """,
 )
 """One row per finished run. model_source: what was attacked, where --name gave it another name;
@@ -115,13 +116,16 @@ SAMPLES = _schema(
     int8: status
     f32: dist_l1? dist_l0?
     int32: n_nonfinite? n_zero_gradient?
+    bool: clean_rejected? adv_rejected?
     """,
 )
 """One row per sample. margin is z_y - max_{k != y} z_k on logits and pmargin the same on softmax
 probabilities; adv_* is the lowest found inside the budget, of a run without a budget at the
 smallest perturbation, null where an attack has not shown what it tried; dist_* is the size of
 that perturbation; status is OK, NON_FINITE, UNCONFIRMED or UNFINISHED; n_nonfinite and
-n_zero_gradient count answers that were no numbers and gradients that were exactly zero."""
+n_zero_gradient count answers that were no numbers and gradients that were exactly zero.
+clean_rejected and adv_rejected, null for a model that never rejects: it rejected the clean input;
+no attack broke the sample, and the model rejected a point that was tried."""
 
 POINTS = _schema(
     "points",

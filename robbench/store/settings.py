@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,9 +41,12 @@ def settings(
         models: dict[tuple[str, str | None], list[Info]] = {}
         for i in rows:
             models.setdefault(_model(infos[i]), []).append(infos[i])
+        read = Counter(name for name, _ in models)
         for i in rows:
             words = list(filter(None, itertools.compress(facts[i], differs)))
             alike = models[_model(infos[i])]
+            if read[infos[i]["model"]] > 1:
+                words.append(infos[i].get("model_outputs") or "outputs as they are")
             if weights and len({info["model_hash"] for info in alike}) > 1:
                 what = "code" if _only_code_differs(alike) else "weights"
                 words.append(f"{what} {infos[i]['model_hash'][:_DIGITS]}")
@@ -59,7 +63,6 @@ def _facts(info: Info) -> tuple[str, ...]:
         f"seed {info['seed']}",
         "points replayed" if config.get("replay") else "nothing replayed",
         _attack_code(info),
-        info.get("model_outputs") or "outputs as they are",
     )
 
 

@@ -113,6 +113,8 @@ _RANGES: dict[str, dict[str, tuple[float, float]]] = {
                 "clean_accuracy_low",
                 "clean_accuracy_high",
                 "robust_accuracy_floor",
+                "clean_rejection_rate",
+                "adv_rejection_rate",
             ),
             (0, 1),
         ),

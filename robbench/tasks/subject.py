@@ -27,6 +27,7 @@ from robbench.models.create import check_logits, create
 from robbench.models.external import External, width_of
 from robbench.models.fingerprint import output_fingerprint
 from robbench.models.function import Function
+from robbench.models.output_options import AS_THEY_ARE, OutputOptions, Reading
 from robbench.models.program_file import program_spec
 from robbench.models.state import State, state_of
 from robbench.store.find import STOPPED_EARLY
@@ -64,6 +65,11 @@ class Subject(NamedTuple):
     def width(self) -> int:
         """Number of the model's logits."""
         return width_of(self.model, len(self.split.classes))
+
+    @property
+    def rejects(self) -> bool:
+        """Whether the model may refuse to name a class."""
+        return isinstance(self.model, External) and self.model.interface.reject
 
     @property
     def outputs(self) -> str:
@@ -170,8 +176,16 @@ def find_subject(
     ), data
 
 
-def subject_in_memory(model: nn.Module, split: Split, name: str, data: str | None) -> Subject:
+def subject_in_memory(
+    model: nn.Module,
+    split: Split,
+    name: str,
+    data: str | None,
+    options: OutputOptions = AS_THEY_ARE,
+) -> Subject:
     """A module at hand as the subject `name`; `data`: the spec that its samples come from, if any.
+
+    options: how its outputs are read.
 
     It is asked as a private factory's model is: what maps images in [0,1] to logits, in whatever
     form `models/interface.py` knows. Raises UserError where it does not fit the samples.
@@ -179,7 +193,9 @@ def subject_in_memory(model: nn.Module, split: Split, name: str, data: str | Non
     require_classes(split)
     kind = model.function if isinstance(model, Function) else type(model)
     module, kind_name = (getattr(kind, key, "") for key in ("__module__", "__qualname__"))
-    wrapped = model if isinstance(model, Classifier) else External(model, len(split.classes))
+    wrapped = model
+    if not isinstance(model, Classifier) or options != AS_THEY_ARE:
+        wrapped = External(model, len(split.classes), Reading(options, split.classes))
     x = split.pixels(slice(0, 2))
     if isinstance(wrapped, External):
         names = split.whole or split.classes

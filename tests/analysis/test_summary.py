@@ -15,6 +15,8 @@ from robbench.core.errors import UserError
 from robbench.store.from_rows import samples_table
 from robbench.store.schema import RUNS
 
+REJECTIONS = ("clean_rejection_rate", "adv_rejection_rate")
+
 
 @pytest.mark.parametrize("as_table", [False, True])
 def test_against_a_plain_loop(as_table: bool, make_samples: Callable[..., Any]) -> None:
@@ -59,7 +61,21 @@ def test_names_and_types_are_those_of_the_runs_table(make_samples: Callable[...,
     """Every value has a column; counts are int and metrics float."""
     for name, value in summarise(make_samples(5)).items():
         kind = {"int64": int, "double": float, "string": str}[str(RUNS.field(name).type)]
-        assert type(value) is kind, name
+        assert type(value) is kind or (value is None and "rejection" in name), name
+
+
+@pytest.mark.parametrize("as_table", [False, True])
+def test_rejection_rates_are_shares_of_all_samples(
+    as_table: bool, make_samples: Callable[..., Any]
+) -> None:
+    """None where the model never rejects, or the rows are of a time that did not say so."""
+    rows = make_samples(4)
+    for name in REJECTIONS:
+        assert summarise(rows)[name] is None
+    for i, row in enumerate(rows):
+        row |= {"clean_rejected": i == 0, "adv_rejected": i > 0}
+    got = summarise(samples_table("abc", rows) if as_table else rows)
+    assert [got[name] for name in REJECTIONS] == [0.25, 0.75]
 
 
 def test_non_finite_margins_are_left_out(make_samples: Callable[..., Any]) -> None:
@@ -133,6 +149,7 @@ def test_without_a_budget_there_is_no_robust_accuracy(
         for given in (False, True)
     )
     assert {name for name in got if got[name] is None} == {
+        *REJECTIONS,
         "robust_accuracy",
         "robust_accuracy_low",
         "robust_accuracy_high",

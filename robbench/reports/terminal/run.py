@@ -68,6 +68,8 @@ def _lines(
             f"({texts.interval(summary, 'clean_accuracy')})",
         ),
         ("robust accuracy", _robust(run, summary)),
+        ("rejected", texts.rejections(summary) and f"{texts.rejections(summary)} (under attack)"),
+        ("outputs", run.get("model_outputs") or ""),
         (
             "adversarial ratio",
             f"{texts.percent(summary['adversarial_ratio'])}, {summary['n_adversarial']} of {n} "

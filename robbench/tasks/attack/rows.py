@@ -13,6 +13,7 @@ import torch
 
 from robbench.analysis.summary import summarise
 from robbench.core.limits import time_text
+from robbench.core.status import NON_FINITE, OK
 from robbench.core.tiles import RowEquality
 from robbench.data.subset import limit_subset
 from robbench.engine.records import CLEAN, REPLAY, Verdict
@@ -33,6 +34,7 @@ def sample_row(
     broken_by = {CLEAN: "clean", REPLAY: "replay"}.get(
         v.entry, plan.entries[v.entry].spec if v.entry >= 0 else None
     )
+    rejects = plan.subject.rejects
     return {
         "run_id": plan.run_ids[v.eps_index],
         "sample_id": sample_id,
@@ -56,7 +58,10 @@ def sample_row(
         "first_success_step": v.step if v.step >= 0 else None,
         "n_forward": v.n_forward,
         "n_backward": v.n_backward,
-        "status": v.status,
+        # A rejection is an answer, if none of a class.
+        "status": OK if rejects and v.status == NON_FINITE else v.status,
+        "clean_rejected": math.isnan(v.clean_margin) if rejects else None,
+        "adv_rejected": not v.adversarial and v.n_unanswered > 0 if rejects else None,
         "n_nonfinite": v.n_nonfinite,
         "n_zero_gradient": v.n_zero_gradient,
     }

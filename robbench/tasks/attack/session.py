@@ -24,7 +24,6 @@ from robbench.engine.inspection import SAMPLES, Inspection, inspect
 from robbench.engine.lane import NO_LIMIT
 from robbench.engine.progress import EntryProgress, Work
 from robbench.engine.shapes import equality_of
-from robbench.models.external import External
 from robbench.tasks.attack.plan import AttackPlan
 from robbench.tasks.attack.points import encode
 from robbench.tasks.attack.rows import run_row, sample_row
@@ -186,7 +185,6 @@ def _flags_of_rows(plan: AttackPlan, rows: list[Row]) -> list[Flag]:
     # Without a budget the nearest point wins, of whichever attack.
     fixed = math.isfinite(plan.threats[-1].eps)
     black_box = {e.spec for e in plan.entries if fixed and e.attack.access != "white-box"}
-    model = plan.subject.model
     return at_chance(
         [row["clean_correct"] for row in rows], [row["label"] for row in rows]
     ) + afterwards(
@@ -195,7 +193,7 @@ def _flags_of_rows(plan: AttackPlan, rows: list[Row]) -> list[Flag]:
         [row["broken_by"] for row in rows],
         n_nonfinite=tuple(row["n_nonfinite"] for row in rows),
         n_zero_gradient=tuple(row["n_zero_gradient"] for row in rows),
-        rejects=isinstance(model, External) and model.interface.reject,
+        rejects=plan.subject.rejects,
         attacks=[entry.attack for entry in plan.entries],
     )
 

@@ -50,6 +50,11 @@ def comparison(material: ReportData) -> Section:
         # A run shown alone has nothing to be paired with.
         if row["note"] not in (None, "baseline", WITHOUT_BUDGET) and len(rows) > 1
     ]
+    remarks += [
+        (_title(row), f"rejected, clean -> under attack: {rejected}")
+        for row in rows
+        if (rejected := texts.rejections(row))
+    ]
     feet = [note.replace("* best", "Bold: best") for note in texts.footnotes(rows)]
     notes = [*_gathered(remarks), *feet]
     return Section("comparison", "Comparison", [*blocks, Notes(notes)])
