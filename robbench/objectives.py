@@ -27,6 +27,14 @@ def margins(logits: Tensor, y: Tensor) -> Tensor:
     return logits.gather(1, y[:, None])[:, 0] - best_other(logits, y)
 
 
+def margins_left(logits: Tensor, aim: Tensor, targeted: bool) -> Tensor:
+    """[B] what is left until success, negative = reached; `aim` and `targeted` as of a Problem.
+
+    The margin of the label; if targeted max_{k != t} z_k - z_t.
+    """
+    return -margins(logits, aim) if targeted else margins(logits, aim)
+
+
 def answered(logits: Tensor) -> Tensor:
     """[B] bool: no logit is NaN or +inf. -inf is allowed: it rules a class out."""
     return ~(logits.isnan() | (logits == torch.inf)).any(1)
@@ -71,8 +79,13 @@ def cross_entropies(logits: Tensor, y: Tensor) -> Tensor:
 
 
 def cross_entropy(logits: Tensor, p: Problem) -> Tensor:
-    """-log softmax(z / temperature)_y, see `cross_entropies`."""
-    return cross_entropies(p.tempered(logits), p.y)
+    """-log softmax(z / temperature)_y, see `cross_entropies`; if targeted log softmax(...)_t."""
+    return _towards(cross_entropies(p.tempered(logits), p.aim), p)
+
+
+def _towards(value: Tensor, p: Problem) -> Tensor:
+    """What grows as the class p.aim loses, turned round where it has to win."""
+    return -value if p.targeted else value
 
 
 def temperatures(logits0: Tensor) -> Tensor:
@@ -105,31 +118,36 @@ def log_softmax(logits: Tensor) -> Tensor:
 
 
 def margin(logits: Tensor, p: Problem) -> Tensor:
-    """max_{k != y} z_k - z_y (Carlini and Wagner 2017, f_6): does not saturate."""
-    return -margins(logits, p.y)
+    """max_{k != y} z_k - z_y (Carlini and Wagner 2017, f_6): does not saturate.
+
+    If targeted z_t - max_{k != t} z_k, which is their form.
+    """
+    return -margins_left(logits, p.aim, p.targeted)
 
 
 def true_logit(logits: Tensor, p: Problem) -> Tensor:
     """-z_y, for logits that are distances to centres (MMC's adaptive attack, Pang et al. 2020).
 
-    Unlike the others it sees a common shift of the logits.
+    If targeted z_t. Unlike the others it sees a common shift of the logits.
     """
-    return -logits.gather(1, p.y[:, None])[:, 0]
+    return _towards(-logits.gather(1, p.aim[:, None])[:, 0], p)
 
 
 def soft_margin(logits: Tensor, p: Problem) -> Tensor:
     """logsumexp_{k != y} z_k - z_y, what MMA climbs: a smooth upper bound of `margin`.
 
-    z is divided by the temperature.
+    If targeted z_t - logsumexp_{k != t} z_k. z is divided by the temperature.
     """
-    return -soft_margins(p.tempered(logits), p.y)
+    return _towards(-soft_margins(p.tempered(logits), p.aim), p)
 
 
 def dlr(logits: Tensor, p: Problem) -> Tensor:
     """-(z_y - max_{k != y} z_k) / (z_(1) - z_(3)), Croce and Hein 2020, eq. 5.
 
-    With 2 classes it is the plain margin.
+    With 2 classes it is the plain margin. If targeted it is `dlr_targeted`.
     """
+    if p.targeted:
+        return dlr_targeted(logits, p)
     if logits.shape[1] < 3:
         return margin(logits, p)
     top = logits.topk(3, dim=1).values
@@ -141,13 +159,21 @@ def dlr_targeted(logits: Tensor, p: Problem) -> Tensor:
 
     With 3 classes the denominator is z_(1) - z_(3); with 2 there is no scale left and it is the
     plain difference.
+
+    Where the target alone is a success it takes the largest other logit for z_y: theirs stops
+    climbing once the target is above the label, though a third class may be above both.
     """
     logits = logits - _offset(logits)
-    difference = logits.gather(1, p.target[:, None])[:, 0] - logits.gather(1, p.y[:, None])[:, 0]
+    difference = margin(logits, p) if p.targeted else target_lead(logits, p)
     if logits.shape[1] < 3:
         return difference
     top = logits.topk(min(4, logits.shape[1]), dim=1).values
     return difference / (top[:, 0] - top[:, 2:].mean(1) + _guard(logits))
+
+
+def target_lead(logits: Tensor, p: Problem) -> Tensor:
+    """z_t - z_y."""
+    return logits.gather(1, p.target[:, None])[:, 0] - logits.gather(1, p.y[:, None])[:, 0]
 
 
 def _guard(logits: Tensor) -> float:
@@ -174,6 +200,7 @@ OBJECTIVES: dict[str, Objective] = {
     "true-logit": true_logit,
 }
 TARGETED = frozenset({"dlr-targeted"})  # need Problem.target
+UNTARGETED = frozenset({"kl-from-clean"})  # lead away from the input, to no class in particular
 ANCHORED = TARGETED | {"kl-from-clean"}  # need Problem.logits0
 
 

@@ -69,15 +69,16 @@ class Answer:
 def answers(
     runs: Sequence[Run], *, over_seeds: bool = False, checks: Checks | None = None
 ) -> list[Answer]:
-    """One answer for each data set, split and norm, in the order of the runs.
+    """One answer for each data set, split, norm and target, in the order of the runs.
 
     Of budgets that as many models share the largest speaks, of attacks that as many models met the
     one that left least; of runs of the same weights the lowest, as each is an upper bound. `checks`
     are rows of the checks table by run id. Raises UserError as `over_training_seeds` does.
     """
-    places: dict[tuple[str, str, str], list[Run]] = {}
+    places: dict[tuple[Any, ...], list[Run]] = {}
     for run in runs:
-        places.setdefault((run.info["data"], run.info["split"], run.info["norm"]), []).append(run)
+        place = tuple(run.info[name] for name in ("data", "split", "norm", "target"))
+        places.setdefault(place, []).append(run)
     found = []
     for mine in places.values():
         chosen = _chosen(mine)
@@ -165,6 +166,8 @@ def _doubts(row: Mapping[str, Any], checks: Sequence[Mapping[str, Any]]) -> Iter
             yield Doubt("warning" if name == "unfinished" else "error", row, name, None)
     flags = row["flags"] or []
     for flag in json.loads(flags) if isinstance(flags, str) else flags:
+        if flag["name"] == "of-target-class":  # says what was counted, and no more
+            continue
         severity = "error" if flag["name"] == "edited" else "warning"
         yield Doubt(severity, row, flag["name"], flag["text"])
     for check in checks:

@@ -17,7 +17,7 @@ def smaller_budgets(info: Mapping[str, Any]) -> list[str]:
     given = json.loads(info["config"]).get("threat")
     found = []
     for text in given if isinstance(given, list) else []:
-        norm, _, budgets = str(text).partition(":")
+        norm, _, budgets = str(text).partition("->")[0].partition(":")
         if norm.strip().lower() == info["norm"]:
             found += [each.strip() for each in budgets.split(",")]
     return [budget for budget in found if _eps(budget) < info["eps"]]

@@ -62,7 +62,9 @@ def _impossible(run: Run) -> list[str]:
         column(run.samples, name).astype(bool)
         for name in ("clean_correct", "adversarial", "robust")
     )
-    n = int(((adversarial == robust) | (robust & ~correct)).sum())
+    # Under a target a mistake is no success.
+    missed = robust & ~correct & (run.info["target"] is None)
+    n = int(((adversarial == robust) | missed).sum())
     if not n:
         return []
     return [

@@ -18,6 +18,7 @@ COLUMNS = (
     "norm",
     "eps",
     "threat",
+    "target",
     "attack",
     "attack_params",
     "max_time_s",
@@ -54,7 +55,9 @@ def differences(run: Mapping[str, Any], other: Mapping[str, Any]) -> list[Differ
     found = []
     if run["schema_version"] != other["schema_version"]:
         found.append(_both("schema", run, other, "schema_version"))
-    found += _data(run, other)
+    # A target leaves out the samples of its class: other samples then are no other data.
+    apart = run["target"] != other["target"]
+    found += [each for each in _data(run, other) if not (apart and each.about == "samples")]
     if not same_threat(run, other):
         found.append(_both("threat", run, other, "threat"))
     if sorted(_attacks(run)) != sorted(_attacks(other)):
@@ -80,10 +83,12 @@ def _data(run: Mapping[str, Any], other: Mapping[str, Any]) -> list[Difference]:
 
 
 def same_threat(run: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Whether two rows of the runs table have one norm and one budget, however it is written."""
-    return run["norm"] == other["norm"] and math.isclose(
-        run["eps"], other["eps"], rel_tol=_SAME_EPS
-    )
+    """Whether two rows of the runs table have one norm, one target or none, and one budget.
+
+    However it is written.
+    """
+    same = all(run[name] == other[name] for name in ("norm", "target"))
+    return same and math.isclose(run["eps"], other["eps"], rel_tol=_SAME_EPS)
 
 
 def _attacks(run: Mapping[str, Any]) -> list[str]:

@@ -33,6 +33,7 @@ _FACTS = (
     "data",
     "split",
     "threat",
+    "target",
     "norm",
     "eps",
     "attack",

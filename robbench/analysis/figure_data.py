@@ -100,10 +100,11 @@ def _alike(run: Run) -> tuple[str, ...]:
 def sizes(run: Run) -> Floats:
     """The size of each sample's adversarial perturbation in the run's own norm [n].
 
-    0 where the sample is wrong without one, inf where none was found or its size is not known.
+    0 where the clean input is adversarial itself, inf where none or no size is known.
     """
     size = numbers(run, f"dist_{run.info['norm']}")
-    size = np.where(numbers(run, "clean_correct") > 0, size, 0.0)
+    if run.info["target"] is None:
+        size = np.where(numbers(run, "clean_correct") > 0, size, 0.0)
     # Rounding may have put it just outside of the budget it was found in.
     return np.where(
         (numbers(run, "adversarial") > 0) & ~np.isnan(size),

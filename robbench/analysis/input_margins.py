@@ -162,17 +162,19 @@ def input_margins(
 
 
 def runs_alike(path: Path) -> list[Run]:
-    """The runs of the model and architecture of a run, itself included; `path` is its runs file.
+    """The runs of the model and architecture of a run without a target, itself included.
+
+    The way to a target says nothing of that to the nearest mistake. `path` is its runs file.
 
     Raises UserError when one of the files is damaged.
     """
-    facts = ("model_hash", "model_arch", "answers")
+    facts = ("model_hash", "model_arch", "answers", "target")
     files = sorted(
         file for file in path.absolute().parent.glob("*.parquet") if not file.name.startswith(".")
     )
     rows = {file: read_table(file, "runs", facts).to_pylist()[0] for file in files}
     own = rows[path.absolute()]
-    same = [file for file, row in rows.items() if _same_model(row, own)]
+    same = [file for file, row in rows.items() if _same_model(row, own) and row["target"] is None]
     return [read_run(file, COLUMNS) for file in same]
 
 

@@ -101,21 +101,21 @@ def _line(key: Key, cells: Mapping[str, Row], threats: Sequence[str]) -> dict[st
     }
 
 
-def _ball(row: Row) -> tuple[str, float]:
-    """Norm and budget, of 8/255 and 0.0313725 the same."""
-    return row["norm"], float(f"{row['eps']:.6g}")
+def _ball(row: Row) -> tuple[str, float, str | None]:
+    """Norm, budget and target, of 8/255 and 0.0313725 the same."""
+    return row["norm"], float(f"{row['eps']:.6g}"), row["target"]
 
 
-def _names(rows: Sequence[Row]) -> dict[tuple[str, float], str]:
+def _names(rows: Sequence[Row]) -> dict[tuple[str, float, str | None], str]:
     """How each ball is first written."""
-    names: dict[tuple[str, float], str] = {}
+    names: dict[tuple[str, float, str | None], str] = {}
     for row in rows:
         names.setdefault(_ball(row), row["threat"])
     return names
 
 
 def _order(
-    rows: Sequence[Row], names: Mapping[tuple[str, float], str]
+    rows: Sequence[Row], names: Mapping[tuple[str, float, str | None], str]
 ) -> Callable[[str], tuple[int, float]]:
     norms = list(dict.fromkeys(row["norm"] for row in rows))
     sizes = {names[_ball(row)]: (norms.index(row["norm"]), float(row["eps"])) for row in rows}

@@ -19,7 +19,7 @@ from robbench.core.errors import UserError
 from robbench.core.spec import validate
 from robbench.data.base import Split
 from robbench.data.load import load
-from robbench.data.memory import Images, Samples, read_samples
+from robbench.data.memory import Images, Samples, read_samples, with_targets
 from robbench.models.create import create
 from robbench.models.external import count_classes
 from robbench.models.function import Function
@@ -34,8 +34,9 @@ from robbench.tasks.attack.session import AttackSession
 from robbench.tasks.model_folder import find_folder, read_model
 from robbench.tasks.subject import Subject, subject_in_memory
 from robbench.tasks.train.plan import NAME
-from robbench.threat.model import ThreatModel
+from robbench.threat.model import COLUMN, ThreatModel, parse_target
 
+GIVEN = f"{COLUMN}targets"  # what an array of targets is called
 Model: TypeAlias = nn.Module | Callable[[Tensor], Any]
 
 
@@ -47,6 +48,7 @@ def evaluate(
     threat: str = "linf:8/255",
     attack: Attacks = "autoattack-fast",
     *,
+    target: Any = None,
     classes: int | Sequence[str] | None = None,
     outputs: Outputs | None = None,
     name: str | None = None,
@@ -73,6 +75,8 @@ def evaluate(
     threat: such as `linf:8/255`, `l2:0.5`, or `l2:inf` for the smallest perturbation.
     attack: a spec such as `apgd:steps=50`, a cascade, a TOML file, an attack of your own
     (an object or its class), or a list of these, which form one worst case per sample.
+    target: the class that alone is a success, a number or a name; `least-likely`, `random`, or an
+    array with a class for each sample; by default any mistake is a success.
     classes: how many there are, or their names; by default what the Dataset or the model has.
     outputs: how the model's outputs are read, where they are not one logit per class: "probs",
     (3, 8) or an `OutputOptions` that also says what further outputs mean.
@@ -89,7 +93,8 @@ def evaluate(
     module = as_module(model)
     if not isinstance(threat, str):
         raise UserError(f"threat {threat!r}: write NORM:EPS such as linf:8/255 or l2:0.5")
-    threats = [one for group in parse_threats([threat]) for one in group]
+    goal = target_text(target)
+    threats = [one for group in parse_threats([threat], goal) for one in group]
     if len(threats) > 1:
         raise UserError(f"threat {threat} is {len(threats)} threat models: evaluate takes one")
     config = validate(
@@ -97,6 +102,7 @@ def evaluate(
         given(
             attack=attack_texts(attack),
             threat=[threat],
+            target=goal,
             data=images if isinstance(images, str) else "memory",
             split=split,
             limit=limit,
@@ -113,16 +119,29 @@ def evaluate(
         if isinstance(images, str):
             if labels is not None:
                 raise UserError(f"the data set {images} has its labels itself: leave out labels")
+            if goal == GIVEN:
+                raise UserError(f"targets for {images}: name a column of it, target='column:NAME'")
             folder = None if data_dir is None else Path(data_dir)
             samples = load(images, split, data_dir=folder, limit=config.limit, download=download)
         else:
             found = read_samples(images, labels)
+            if goal == GIVEN:
+                found = with_targets(found, target)
             names = _class_names(classes, found, module, where, options)
             samples = found.split(names, split=split, limit=config.limit)
         plan = _plan(module, samples.to(where), threats, config, name, out, options)
         if out is None:
             return _decide(plan, progress or silent)
         return run_plans([plan], Store(out), force=force, progress=progress or silent)[0]
+
+
+def target_text(target: Any) -> str | None:
+    """A target as the command line has it; of an array the column that its values become."""
+    if target is None or isinstance(target, str):
+        return target if target is None else parse_target(target)
+    if isinstance(target, int) and not isinstance(target, bool):
+        return str(target)
+    return GIVEN
 
 
 def as_module(model: Any) -> nn.Module:

@@ -57,7 +57,8 @@ class Evaluation:
     def robust_accuracy(self) -> float | None:
         """Share of samples for which no attack found a misclassified point; None without a budget.
 
-        An upper bound: an attack that fails proves nothing.
+        With a target: for which no point predicted as the target was found. An upper bound: an
+        attack that fails proves nothing.
         """
         found: float | None = self.info["robust_accuracy"]
         return found
@@ -70,7 +71,10 @@ class Evaluation:
 
     @property
     def adversarial_ratio(self) -> float:
-        """Share of samples with a misclassified point in the threat model, clean ones included."""
+        """Share of samples with a misclassified point in the threat model, clean ones included.
+
+        With a target: the targeted success rate.
+        """
         return float(self.info["adversarial_ratio"])
 
     @property
@@ -82,6 +86,8 @@ class Evaluation:
     @property
     def margins(self) -> pd.DataFrame:
         """Logit margins of each sample, positive = correct: clean, and worst found in the budget.
+
+        With a target: positive = the target is not predicted.
 
         The index is the sample's position. An attack stops at its first success, so a negative
         worst margin says that the sample fell, not how deep.
@@ -215,10 +221,11 @@ class Evaluation:
         """What a person wants to know first, a label and a text each."""
         info = self.info
         clean = f"{texts.percent(self.clean_accuracy)} {texts.interval(info, 'clean_accuracy')}"
+        robust, adversarial = texts.rates(info)
         lines = [
             ("clean accuracy", clean),
-            ("robust accuracy", texts.robust(info)),
-            ("adversarial ratio", texts.percent(self.adversarial_ratio)),
+            (robust, texts.robust(info)),
+            (adversarial, texts.percent(self.adversarial_ratio)),
             ("logit margin", f"median {texts.margins(info)}"),
             ("queries", f"{texts.queries(info)} per sample (forwards + backwards)"),
         ]

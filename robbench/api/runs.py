@@ -26,6 +26,7 @@ def attack(
     attack: Attacks = "apgd",
     threat: Names = (),
     *,
+    target: str | int | None = None,
     data: str | None = None,
     split: str | None = None,
     limit: int | str | None = None,
@@ -59,6 +60,7 @@ def attack(
         given(
             attack=attack_texts(attack),
             threat=several(threat),
+            target=None if target is None else str(target),
             data=data,
             split=split,
             limit=limit,

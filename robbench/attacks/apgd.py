@@ -104,6 +104,8 @@ class APGD(Attack[State | SparseState]):
         Field(description="in l1 only: first 30% of the steps inside 3 eps, 30% inside 2 eps"),
     ] = True
 
+    can_target = True
+
     @property
     def kinds(self) -> frozenset[str]:
         return super().kinds | {"apgd"}
@@ -117,7 +119,7 @@ class APGD(Attack[State | SparseState]):
 
     def vary(self, p: Problem, k: Tensor) -> Problem:
         p = super().vary(p, k)
-        if self.objective not in TARGETED:
+        if p.targeted or self.objective not in TARGETED:
             return p
         wrong = p.likeliest_wrong(self.targets)
         rank = k % wrong.shape[1]  # all targets once, then again from another start

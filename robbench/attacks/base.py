@@ -95,6 +95,11 @@ class AnyAttack:
     restarts: int = 1
 
     @property
+    def can_target(self) -> bool:
+        """Whether it seeks the target where that alone is a success."""
+        return False
+
+    @property
     def draws(self) -> int:
         """How often each query asks a random model; the majority decides."""
         return 1
@@ -156,7 +161,8 @@ class Attack(AnyAttack, ABC, Generic[S]):
     def variants(self, classes: int) -> int:
         """Runs per sample, one after the other.
 
-        By default its restarts; an attack with targets among `classes` defines its own.
+        By default its restarts; an attack with targets among `classes` defines its own. Under a
+        targeted threat model there are two, the label and the target.
         """
         return self.restarts
 

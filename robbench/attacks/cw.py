@@ -68,6 +68,7 @@ class CarliniWagner(Attack[State]):
 
     norms: ClassVar[frozenset[str]] = frozenset({"l2"})
     goal = "minimum-norm"
+    can_target = True
     search_steps: Annotated[int, Field(ge=1, description="values of c that are tried")] = 9
     iterations: Annotated[int, Field(ge=1, description="moves for each c")] = 500
     rate: Annotated[Number, Field(gt=0, description="Adam's step length")] = 0.01

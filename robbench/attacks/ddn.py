@@ -58,6 +58,7 @@ class DDN(Attack[State]):
 
     norms: ClassVar[frozenset[str]] = frozenset({"l2"})
     goal = "minimum-norm"
+    can_target = True
     objective = "cross-entropy"
     steps: Annotated[int, Field(ge=1, description="moves")] = 100
     gamma: Annotated[

@@ -62,6 +62,10 @@ class Wrapper(Attack[Any]):
             object.__setattr__(self, name, value)
 
     @property
+    def can_target(self) -> bool:
+        return self.inner.can_target
+
+    @property
     def draws(self) -> int:
         return self.inner.draws
 

@@ -22,7 +22,8 @@ restarts begin eps/2 away from x0, in a random direction, whatever was found bef
 the smallest size found, if that is less); without a budget eps is taken as 0.05 times the size of
 the all-ones image. A zero gradient leaves x where it is (their code drifts to x0). Untargeted, the
 classes are the likeliest at x0 (theirs: all). With a budget a row is done at the first point
-inside.
+inside. Under a targeted threat model the boundary is that between the target and the largest other
+class at x: theirs, between target and label, may leave the point in a third class.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from robbench.attacks.base import Attack, Oracle, cut_targets
 from robbench.attacks.hyperplane import to_hyperplane
 from robbench.core.rows import Rows, lift, pick
 from robbench.core.spec import Number
-from robbench.objectives import margin
+from robbench.objectives import margin, target_lead
 from robbench.threat.problem import Problem
 
 
@@ -49,11 +50,6 @@ class State(Rows):
     moves: Tensor  # [B] int64: iterations made
     fresh: Tensor  # [B] bool: x is a new point that was not asked about yet
     crossed: Tensor  # [B] bool: the move before crossed the boundary
-
-
-def difference(logits: Tensor, p: Problem) -> Tensor:
-    """[B] z_t - z_y."""
-    return logits.gather(1, p.target[:, None])[:, 0] - logits.gather(1, p.y[:, None])[:, 0]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,6 +95,7 @@ class FAB(Attack[State]):
     ] = 0.9
     norms = frozenset({"linf", "l2", "l1"})
     goal = "minimum-norm"
+    can_target = True
 
     @property
     def steps(self) -> int:  # type: ignore[override]
@@ -119,11 +116,11 @@ class FAB(Attack[State]):
         return self.restarts * self._targets(classes)
 
     def vary(self, p: Problem, k: Tensor) -> Problem:
-        count = self._targets(p.logits0.shape[1])
+        count = 1 if p.targeted else self._targets(p.logits0.shape[1])
         again = k // count  # all targets once, then again from another start
         # Key 0 says: from the input.
         p = p.replace(key=pick(again > 0, super().vary(p, k).key, torch.zeros_like(p.key)))
-        if not self.targeted:
+        if p.targeted or not self.targeted:
             return p
         return p.replace(target=p.likeliest_wrong(count).gather(1, (k % count)[:, None])[:, 0])
 
@@ -155,14 +152,18 @@ class FAB(Attack[State]):
         return (s.moves == self.iterations) & ~s.fresh
 
     def _one_class(self, p: Problem) -> bool:
-        return self.targeted or p.logits0.shape[1] == 2
+        return self.targeted or p.targeted or p.logits0.shape[1] == 2
 
     def _boundary(
         self, x: Tensor, p: Problem, q: Oracle, need: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """[B] z_y - z_k for the class k to reach, the gradient of z_k - z_y [B,*], and hit."""
+        """[B] z_y - z_k for the class k to reach, the gradient of z_k - z_y [B,*], and hit.
+
+        Under a targeted threat model z_y is the largest logit but the target's.
+        """
         if self._one_class(p):
-            a = q.grad(x, difference if self.targeted else margin, need)
+            chosen = self.targeted and not p.targeted
+            a = q.grad(x, target_lead if chosen else margin, need)
             return -a.value, a.grad, a.hit
         classes = torch.cat([p.y[:, None], p.likeliest_wrong(self.candidates)], 1)
         logits, gradients, hit = q.jacobian(x, classes, need)

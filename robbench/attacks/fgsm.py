@@ -31,6 +31,7 @@ class FGSM(Attack[State]):
         Literal["cross-entropy", "margin", "dlr"], Field(description="what the step climbs")
     ] = "cross-entropy"
     steps = 1
+    can_target = True
 
     def start(self, p: Problem) -> State:
         return State(x=p.x0)

@@ -54,6 +54,7 @@ class FMN(Attack[State]):
 
     norms: ClassVar[frozenset[str]] = frozenset({"linf", "l2", "l1", "l0"})
     goal = "minimum-norm"
+    can_target = True
     steps: Annotated[int, Field(ge=1, description="moves")] = 100
     alpha_init: Annotated[
         Number, Field(gt=0, description="length of the first gradient step, in l2")

@@ -46,6 +46,7 @@ class MIFGSM(Attack[State]):
     objective: Annotated[
         Literal["cross-entropy", "margin", "dlr"], Field(description="what the steps climb")
     ] = "cross-entropy"
+    can_target = True
 
     def start(self, p: Problem) -> State:
         return State(x=p.x0, g=torch.zeros_like(p.x0))

@@ -35,6 +35,7 @@ class Noise(Attack[State]):
     ] = "uniform"
 
     norms: ClassVar[frozenset[str]] = frozenset({"linf", "l2", "l1"})
+    can_target = True
     access: ClassVar[Literal["white-box", "score-based", "decision-based", "none"]] = "none"
 
     def start(self, p: Problem) -> State:

@@ -17,7 +17,7 @@ from robbench.attacks.base import Attack, Oracle
 from robbench.core import keyed
 from robbench.core.rows import Rows
 from robbench.core.spec import Number, OrNone
-from robbench.objectives import find_objective
+from robbench.objectives import UNTARGETED, find_objective
 from robbench.threat.problem import Problem
 
 
@@ -50,6 +50,10 @@ class PGD(Attack[State]):
         Literal["cross-entropy", "margin", "soft-margin", "dlr", "kl-from-clean", "true-logit"],
         Field(description="what the steps climb"),
     ] = "cross-entropy"
+
+    @property
+    def can_target(self) -> bool:
+        return self.objective not in UNTARGETED
 
     def start(self, p: Problem) -> State:
         if self.init == "uniform":

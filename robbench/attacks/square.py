@@ -32,7 +32,7 @@ from robbench.attacks.base import Attack, Oracle
 from robbench.core import keyed
 from robbench.core.rows import Rows
 from robbench.core.spec import Number
-from robbench.objectives import margins
+from robbench.objectives import margins_left
 from robbench.threat.problem import Problem
 
 POWER = {"linf": 0, "l2": 2, "l1": 1}
@@ -62,6 +62,7 @@ class Square(Attack[State]):
     ] = False
 
     norms: ClassVar[frozenset[str]] = frozenset(POWER)
+    can_target = True
     access: ClassVar[Literal["white-box", "score-based", "decision-based", "none"]] = "score-based"
 
     def start(self, p: Problem) -> State:
@@ -79,7 +80,7 @@ class Square(Attack[State]):
 
     def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> State:
         logits, hit = q.logits(s.x)
-        margin = margins(logits, p.y)
+        margin = margins_left(logits, p.aim, p.targeted)
         s = s.where((margin < s.margin) | hit, x_best=s.x, margin=margin)
         return s.replace(x=self._candidate(s.x_best, t, p))
 

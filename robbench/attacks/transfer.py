@@ -28,7 +28,7 @@ from robbench.core.errors import UserError
 from robbench.core.gradients import column_gradients
 from robbench.core.tiles import largest_tile, row_equality
 from robbench.objectives import Objective, answered, temperatures
-from robbench.threat.problem import Problem
+from robbench.threat.problem import Problem, succeeds
 
 Values = Callable[[Tensor, Tensor], Tensor]  # of logits [b,K] of the rows [b]: [b,k]
 
@@ -60,7 +60,7 @@ class Source(Oracle):
         return logits, grad, self._wrong(logits)
 
     def _wrong(self, logits: Tensor) -> Tensor:
-        return (logits.argmax(1) != self.p.y) & answered(logits)
+        return succeeds(logits.argmax(1), self.p.aim, self.p.targeted) & answered(logits)
 
     def _ask(self, x: Tensor, values: Values | None) -> tuple[Tensor, Tensor, Tensor]:
         """Logits [B,K], k `values` [B,k] of them and the gradients [B,k,*]; else k is 0."""

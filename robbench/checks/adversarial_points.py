@@ -10,7 +10,7 @@ from robbench.checks.evidence import Evidence, Skip
 from robbench.checks.probes import PROBE
 from robbench.engine.inspection import SAME
 from robbench.objectives import margins
-from robbench.threat.problem import BOX, size_and_fits
+from robbench.threat.problem import BOX, size_and_fits, succeeds
 
 ROUNDING = 1e-6  # of clean + stored difference in float32
 
@@ -35,9 +35,10 @@ def constraints(e: Evidence) -> Reading:
         inside = x.clamp(*BOX)
         fits = in_box.flatten(1).all(1) & size_and_fits(inside, p)[1]
         logits = e.answers.ask(inside)
-        wrong = logits.argmax(1) != e.labels[positions]
+        aim = p.aim.cpu()
+        wrong = succeeds(logits.argmax(1), aim, p.targeted)
         # Rounding in another batch may decide a tie.
-        clear = margins(logits, e.labels[positions]).abs() > SAME * logits.norm(dim=1)
+        clear = margins(logits, aim).abs() > SAME * logits.norm(dim=1)
         misjudged = (wrong != broken[positions]) & clear & (not e.attacked_as_random)
         bad[positions] = ~fits.cpu() | misjudged
     bad |= broken & ~kept
@@ -59,12 +60,15 @@ def quantised(e: Evidence) -> Reading:
         raise Skip("no adversarial points")
     positions = list(points)
     x = torch.stack(list(points.values())).clamp(*BOX)
-    wrong = e.answers.ask((x * 255).round() / 255).argmax(1) != e.labels[positions]
+    aim = e.problem.aim.cpu()[positions] if e.threat.target else e.labels[positions]
+    predicted = e.answers.ask((x * 255).round() / 255).argmax(1)
+    wrong = succeeds(predicted, aim, e.threat.target is not None)
     lost = torch.zeros(len(e.split), dtype=torch.bool)
     broken = torch.zeros(len(e.split), dtype=torch.bool)
     lost[positions] = ~wrong
     broken[positions] = True
-    text = "adversarial points are classified correctly once rounded to 8 bits"
+    what = "no longer the target" if e.threat.target else "classified correctly"
+    text = f"adversarial points are {what} once rounded to 8 bits"
     return counted(e, lost, broken, 0.2, text)
 
 

@@ -213,7 +213,7 @@ class Evidence:
         """
         threat, name = self.budget, self.budget.norm_name
         if eps is not None:
-            threat = ThreatModel(name, eps, f"{name}:{eps:g}")
+            threat = ThreatModel(name, eps, f"{name}:{eps:g}").towards(threat.target)
         return self._probes.run(
             spec,
             threat,

@@ -10,7 +10,7 @@ from robbench.checks.evidence import Evidence, Skip
 from robbench.core import keyed
 from robbench.core.rows import lift
 from robbench.engine.inspection import VANISHING
-from robbench.objectives import margin, margins
+from robbench.objectives import margin, margins_left
 
 AT = 0.02  # half the distance of the two points, as a share of eps ...
 MOST = 0.01  # ... and at most, because in l1 it is that of one pixel
@@ -80,8 +80,10 @@ def slope(e: Evidence) -> Reading:
     random = norm.on_sphere(keyed.fold(p.key, 1), p.x0.shape[1:], p.x0.dtype)
     for direction in (norm.steepest(gradient), random):
         step = room * direction
-        high = -margins(e.answers.ask(inside + step), e.labels)
-        low = -margins(e.answers.ask(inside - step), e.labels)
+        high, low = (
+            -margins_left(e.answers.ask(point), p.aim.cpu(), p.targeted)
+            for point in (inside + step, inside - step)
+        )
         predicted = 2 * (gradient * step).flatten(1).sum(1).cpu()
         errors = errors + (high - low - predicted).abs()
         sizes = sizes + (high - low).abs() + predicted.abs()

@@ -19,7 +19,7 @@ from robbench.engine.evaluate import evaluate
 from robbench.engine.oracle import ModelOracle, blank_book
 from robbench.models.external import width_of
 from robbench.objectives import Objective
-from robbench.threat.model import ThreatModel
+from robbench.threat.model import ThreatModel, classes_in_play
 from robbench.threat.problem import Problem
 
 PROBE = "pgd:steps=20"
@@ -86,7 +86,10 @@ class Probes:
             attack = ATTACKS.build(spec).equip(lambda name: self._transfer_source())
             if not isinstance(attack, Attack) or threat.norm_name not in attack.norms:
                 raise _misfit(name, threat.norm_name)
-            queries = 2 * (attack.steps + 1) * attack.variants(self._width)
+            if threat.target is not None and not attack.can_target:
+                raise UserError(f"{name} cannot seek a target class")
+            classes = classes_in_play(self._width, threat)
+            queries = 2 * (attack.steps + 1) * attack.variants(classes)
             self._charge((queries + 3) * tiles.padded(int(among.sum())))  # clean, two re-checks
             self._results[key] = run_probe(
                 AttackEntry(name, attack),

@@ -47,6 +47,16 @@ Threat = Annotated[
         "l2:inf seeks the smallest perturbation (default: the data set's).",
     ),
 ]
+Target = Annotated[
+    str | None,
+    option(
+        "--target",
+        panel=WHAT,
+        metavar="TARGET",
+        help="Only a point predicted as this class is a success: a class, least-likely, random "
+        "or column:NAME of the data (default: any mistake).",
+    ),
+]
 Data = Annotated[
     str | None,
     option(
@@ -133,6 +143,7 @@ def attack(
     models: Models,
     attacks: Attacks = None,
     threat: Threat = None,
+    target: Target = None,
     data: Data = None,
     split: Split = None,
     batch_size: o.BatchSize = None,
@@ -177,6 +188,7 @@ def attack(
     flags = {
         "attack": attacks,
         "threat": threat,
+        "target": target,
         "data": data,
         "split": split,
         "batch_size": batch_size,

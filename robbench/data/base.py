@@ -55,7 +55,8 @@ class Table:
     reads only what it is asked for, and may be called from several threads: then a large split is
     streamed. `notes` are sentences for the user about how the files were read. `free` [C,H,W] bool:
     the entries that an attack may change; None = all of them. `units`: of models of the user's own;
-    None = [0,1].
+    None = [0,1]. `columns` gives the values of a further column, one for each row, or raises
+    UserError for one that there is none of.
     """
 
     labels: NDArray[np.int64]
@@ -66,6 +67,7 @@ class Table:
     free: NDArray[np.bool_] | None = None
     lazy: bool = False
     units: Units | None = None
+    columns: Callable[[str], Sequence[Any]] | None = None
 
     def __post_init__(self) -> None:
         if self.labels.ndim != 1 or self.labels.dtype.kind not in "iu":
@@ -82,6 +84,20 @@ class Table:
                 f"label {label} of row {row} is out of range: the data has {len(self.classes)} "
                 "classes"
             )
+
+    def by_id(
+        self, rows: NDArray[np.int64], ids: NDArray[np.int64]
+    ) -> Callable[[str], dict[int, Any]] | None:
+        """What reads a further column of the rows [n], by their sample ids; None without any."""
+        read = self.columns
+        if read is None:
+            return None
+
+        def values(name: str) -> dict[int, Any]:
+            column, places = read(name), zip(ids.tolist(), rows.tolist(), strict=True)
+            return {sample: column[row] for sample, row in places}
+
+        return values
 
 
 class Data(ABC):
@@ -103,7 +119,9 @@ class Split:
     label and its count among equals: stable under limits, shuffles and reordering. `notes` are
     sentences for the user about how the data were read, `whole` the names of all classes of the
     data, of which a subset has chosen some. `free` [C,H,W] bool: the entries that an attack may
-    change; None = all of them. `units`: of models of the user's own; None = [0,1].
+    change; None = all of them. `units`: of models of the user's own; None = [0,1]. `targets` [N]
+    int64: the classes to reach under a targeted threat model, where they are known before the model
+    is asked. `columns` reads a further column of the data, by sample id.
     """
 
     images: Tensor | StreamedImages
@@ -117,6 +135,8 @@ class Split:
     whole: tuple[str, ...] = ()
     free: Tensor | None = None
     units: Units | None = None
+    targets: Tensor | None = None
+    columns: Callable[[str], dict[int, Any]] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -139,6 +159,7 @@ class Split:
             labels=self.labels.to(device),
             ids=self.ids.to(device),
             free=None if self.free is None else self.free.to(device),
+            targets=None if self.targets is None else self.targets.to(device),
         )
 
     def take(self, index: Tensor) -> Split:
@@ -146,7 +167,11 @@ class Split:
         streamed = isinstance(self.images, StreamedImages)
         images = self.images.take(index) if streamed else self.images[index]
         return dataclasses.replace(
-            self, images=images, labels=self.labels[index], ids=self.ids[index]
+            self,
+            images=images,
+            labels=self.labels[index],
+            ids=self.ids[index],
+            targets=None if self.targets is None else self.targets[index],
         )
 
     def fingerprint(self, *, ordered: bool = False) -> str:

@@ -69,6 +69,7 @@ def load(
         whole=table.classes,
         free=_guarded(where, lambda: _checked_mask(table.free, images.shape[1:])),
         units=table.units,
+        columns=table.by_id(chosen.rows, ids),
     )
 
 

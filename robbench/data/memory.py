@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
-from robbench.core.errors import UserError
+from robbench.core.errors import UserError, unknown
 from robbench.data.arrays import channels_last, checked_images, pixels_of, white_of
 from robbench.data.base import Split, Table, reason, sample_ids
 from robbench.data.subset import few_classes, limit_subset, select
@@ -25,6 +25,7 @@ class Samples:
     """Images [N,C,H,W] or [N,D], uint8 up to `scale` or float32 in [0,1]; labels [N].
 
     Class names, if they are known, and sentences for the user about how the images were read.
+    `columns`: further values of each sample [N], by name.
     """
 
     images: NDArray[Any]
@@ -32,6 +33,12 @@ class Samples:
     classes: tuple[str, ...] = ()
     scale: int = 255
     notes: tuple[str, ...] = ()
+    columns: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
+
+    def _column(self, name: str) -> Sequence[Any]:
+        if name not in self.columns:
+            raise unknown("column", name, self.columns)
+        return self.columns[name]
 
     def split(
         self,
@@ -45,20 +52,27 @@ class Samples:
 
         Raises UserError for labels that name no class.
         """
-        table = Table(self.labels, tuple(classes), lambda rows: self.images[rows])
+        table = Table(
+            self.labels,
+            tuple(classes),
+            lambda rows: self.images[rows],
+            columns=self._column if self.columns else None,
+        )
         subsets = [] if limit is None else [limit_subset(limit)]
         chosen = select(subsets, table.labels, table.classes)
         images = np.ascontiguousarray(self.images[chosen.rows])
+        ids = sample_ids(images, chosen.labels)
         return Split(
             images=torch.from_numpy(images),
             labels=torch.from_numpy(np.ascontiguousarray(chosen.labels)),
-            ids=torch.from_numpy(sample_ids(images, chosen.labels)),
+            ids=torch.from_numpy(ids),
             classes=table.classes,
             name=name,
             split=split,
             scale=self.scale,
             notes=(*self.notes, *few_classes(subsets, table.labels, table.classes)),
             whole=table.classes,
+            columns=table.by_id(chosen.rows, ids),
         )
 
 
@@ -103,6 +117,20 @@ def read_samples(images: Images, labels: Any = None) -> Samples:
     found = pixels_of(pixels, float(white or 1))
     images = checked_images(found.rows(slice(None)), len(pixels), found.scale)
     return Samples(images, numbers, classes, found.scale, tuple(notes))
+
+
+def with_targets(samples: Samples, targets: Any) -> Samples:
+    """The samples with a column `targets` of class numbers or names [N].
+
+    Raises UserError for another shape.
+    """
+    values = _array(targets)
+    if values.shape != samples.labels.shape:
+        raise UserError(
+            f"targets have shape {values.shape}: give a class, or one for each of the "
+            f"{len(samples.labels)} samples"
+        )
+    return dataclasses.replace(samples, columns={"targets": values.tolist()})
 
 
 def _in_order(images: NDArray[Any]) -> tuple[NDArray[Any], list[str]]:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -117,6 +117,7 @@ class ParquetImages(ImageFiles):
             decode,
             notes=tuple(text for text in notes if text),
             lazy=True,
+            columns=lambda name: _values(paths, schema, name),
         )
 
     def _label(self, path: Path, schema: pa.Schema, image: str) -> tuple[str, str | None]:
@@ -170,6 +171,24 @@ def _class_names(paths: Sequence[Path], label: str) -> tuple[str, ...]:
 def _column(path: Path, name: str) -> pa.ChunkedArray | None:
     table = read(path, lambda path: pq.ParquetFile(path).read(columns=[name]))
     return table.column(name) if name in table.column_names else None
+
+
+def _values(paths: Sequence[Path], schema: pa.Schema, name: str) -> list[Any]:
+    """A column of whole numbers or texts. UserError for one that is missing, or holds others."""
+    if name not in schema.names:
+        raise UserError(f"{paths[0]} has no column '{name}'{nearest(name, schema.names)}")
+    kind = schema.field(name).type
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if not any(
+        fits(kind) for fits in (pa.types.is_integer, pa.types.is_string, pa.types.is_large_string)
+    ):
+        raise UserError(f"{paths[0]}: column '{name}' holds {kind}, not whole numbers or texts")
+    found: list[Any] = []
+    for path in paths:
+        if (column := _column(path, name)) is None:
+            raise UserError(f"{path} has no column '{name}', unlike the first file of its split")
+        found += column.to_pylist()
+    return found
 
 
 def _first_cells(paths: list[Path], image: str) -> Iterator[bytes]:

@@ -64,6 +64,9 @@ TEXTS = {
         "and may find too little"
     ),
     "interface": "{note}",
+    "of-target-class": (
+        "{count} of {n} samples are of the target class already and left out of every number"
+    ),
     "one-class": (
         "all samples are of class {note}: the numbers say nothing of any other; take them with "
         "--limit stratified=N"

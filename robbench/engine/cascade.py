@@ -31,7 +31,7 @@ from robbench.engine.records import Attempt, Verdict
 from robbench.engine.replay import replay_points
 from robbench.engine.schedule import Schedule, Stage
 from robbench.engine.shapes import shapes_of
-from robbench.threat.model import ThreatModel
+from robbench.threat.model import ThreatModel, classes_in_play
 
 FLUSH_SECONDS = 1.0  # a decided sample is in an update no later than this
 
@@ -122,9 +122,9 @@ class Cascade:
             if stop():
                 return
             yield Update([], [], 0.0, [], 0)
-        for i, wrong in enumerate(self.pool.wrong.tolist()):
-            self.ledger.wrong_from_the_start(i) if wrong else self._send(i, 0)
-        self.meter.skipped = int(self.pool.wrong.sum())
+        for i, broken in enumerate(self.pool.broken.tolist()):
+            self.ledger.wrong_from_the_start(i) if broken else self._send(i, 0)
+        self.meter.skipped = int(self.pool.broken.sum())
         yield self._update(flush=True)
         for _ in self._attack():
             if stop():
@@ -155,7 +155,8 @@ class Cascade:
             late=self.fast is not self.model,
             keep_points=self.keep_points,
         )
-        attacks, classes = [entry.attack for entry in self.entries], self.pool.logits0.shape[1]
+        attacks = [entry.attack for entry in self.entries]
+        classes = classes_in_play(self.pool.logits0.shape[1], self.threats[0])
         self.schedule = Schedule(
             len(self.threats),
             [attack.variants(classes) if isinstance(attack, Attack) else 1 for attack in attacks],
@@ -164,7 +165,7 @@ class Cascade:
         steps = [attack.steps if isinstance(attack, Attack) else 0 for attack in attacks]
         work = sum(self.weights[k] * (steps[k] + 1) for _, k, _ in self.schedule.trials)
         self.meter = Meter([entry.spec for entry in self.entries], len(self.split), work)
-        points = {i: x for i, x in self.replay.items() if not self.pool.wrong[i]}
+        points = {i: x for i, x in self.replay.items() if not self.pool.broken[i]}
         yield from replay_points(
             self.model, self.pool, points, self.ledger.records, self.tiles, self.width, draws
         )

@@ -15,6 +15,7 @@ from robbench.engine.ledger import Ledger
 from robbench.engine.pool import stream_of
 from robbench.engine.records import Attempt
 from robbench.engine.schedule import Trial
+from robbench.threat.model import classes_in_play
 from robbench.threat.problem import Problem
 
 
@@ -76,7 +77,8 @@ class Lanes:
         rows = sum(job is not None for job in lane.jobs) + (len(done.jobs) if done else 0)
         attempts = self._attempts(k, done, revive=lane.revive) if done else []
         steps, attack = rows * lane.steps_per_sync, lane.attack
-        gradients = attack.gradients(self.ledger.pool.logits0.shape[1])
+        pool = self.ledger.pool
+        gradients = attack.gradients(classes_in_play(pool.logits0.shape[1], pool.threats[0]))
         return Stepped(attempts, self.weights[k] * steps, steps * attack.draws * (1 + gradients))
 
     def interrupt(self) -> tuple[list[Attempt], list[int]]:

@@ -39,9 +39,16 @@ class Ledger:
         self.late = late
         self.keep_points = keep_points
         self.minimum_norm = math.isinf(pool.threats[-1].eps)
-        self.clean = [column.tolist() for column in judge_logits(pool.logits0, pool.split.labels)]
+        targeted = pool.targets is not None
+        aim = pool.split.labels if pool.targets is None else pool.targets
+        self.clean = [c.tolist() for c in judge_logits(pool.logits0, aim, targeted)]
+        self.targets = pool.targets.tolist() if pool.targets is not None else [-1] * len(pool.wrong)
+        self.missed = (pool.wrong & ~pool.broken).tolist()
         self.answered = answered(pool.logits0).tolist()
-        self.records = [Record(margin, n_forward=draws) for margin in self.clean[1]]
+        self.records = [
+            Record(margin, n_forward=draws, n_nonfinite=int(targeted and not known))
+            for margin, known in zip(self.clean[1], self.answered, strict=True)
+        ]
         self.disagreements = 0  # see `Cascade.run`
         self.decided: list[int] = []  # samples, not yet given out as verdicts
 
@@ -69,7 +76,7 @@ class Ledger:
         return refused
 
     def wrong_from_the_start(self, i: int) -> None:
-        """The clean input of sample i is misclassified: that decides it at every budget."""
+        """The clean input of sample i is a success itself: that decides it at every budget."""
         record = self.records[i]
         record.hit(CLEAN, -1, 0, None, None)
         record.n_nonfinite = int(not self.answered[i])
@@ -107,13 +114,18 @@ class Ledger:
         found: list[tuple[Verdict, Tensor | None]] = []
         for start in range(0, len(self.decided), width):
             chunk = {i: self.records[i] for i in self.decided[start : start + width]}
-            found += final_verdicts(
+            judged = final_verdicts(
                 self.model, self.pool, chunk, self.clean, self.tiles, self.draws, self.late
             )
+            found += [(self._with_target(verdict), x) for verdict, x in judged]
             for record in chunk.values():
                 record.outcomes, record.x = [], None
         self.decided = []
         return found
+
+    def _with_target(self, verdict: Verdict) -> Verdict:
+        i = verdict.sample
+        return verdict._replace(target=self.targets[i], clean_wrong=self.missed[i])
 
     def _take_replayed(self, record: Record, eps_index: int) -> None:
         """A stored point breaks the sample from the first budget on that holds it."""

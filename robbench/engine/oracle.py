@@ -15,8 +15,8 @@ from robbench.attacks.base import Answer, AnyRowAttack, Oracle, state_of
 from robbench.core.gradients import column_gradients
 from robbench.core.rows import Rows
 from robbench.core.tiles import Model, Tiles
-from robbench.objectives import Objective, answered, margins
-from robbench.threat.problem import Problem, size_and_fits
+from robbench.objectives import Objective, answered, margins_left
+from robbench.threat.problem import Problem, size_and_fits, succeeds
 
 RowIndex = slice | Tensor  # which rows
 
@@ -24,7 +24,7 @@ RowIndex = slice | Tensor  # which rows
 class Book(Rows):
     """What is known of each row: the ledger the attack cannot write to."""
 
-    found: Tensor  # [B] bool: a misclassified point inside box and budget was seen
+    found: Tensor  # [B] bool: a success inside box and budget was seen
     first: Tensor  # [B] int64: the step it was seen at, -1 before
     x: Tensor  # [B,*] worst point: lowest margin inside the budget; the smallest hit without one
     margin: Tensor  # [B] its logit margin
@@ -84,7 +84,7 @@ class ModelOracle(Oracle):
     def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         none = torch.zeros_like(self.active)
         logits, wrong = self._ask(
-            len(x), None, lambda rows, _: self._values(x[rows], self.p.y[rows])
+            len(x), None, lambda rows, _: self._values(x[rows], self.p.aim[rows])
         )
         return logits, self._see(x, logits, wrong, none)
 
@@ -94,7 +94,7 @@ class ModelOracle(Oracle):
         def tile(rows: RowIndex, needed: bool) -> tuple[Tensor, ...]:
             p = self.p.take(rows)
             logits, wrong, value, grad = self._gradients(
-                x[rows], p.y, lambda z: objective(z, p)[:, None], needed
+                x[rows], p.aim, lambda z: objective(z, p)[:, None], needed
             )
             return logits, wrong, value[:, 0], grad[:, 0]
 
@@ -110,7 +110,7 @@ class ModelOracle(Oracle):
 
         def tile(rows: RowIndex, needed: bool) -> tuple[Tensor, ...]:
             logits, wrong, _, grad = self._gradients(
-                x[rows], self.p.y[rows], lambda z: z.gather(1, classes[rows]), needed
+                x[rows], self.p.aim[rows], lambda z: z.gather(1, classes[rows]), needed
             )
             return logits, wrong, grad
 
@@ -120,19 +120,19 @@ class ModelOracle(Oracle):
 
     # -- one tile
 
-    def _values(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean logits of the draws, and whether most of them are wrong."""
+    def _values(self, x: Tensor, aim: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean logits of the draws, and whether most of them are successes."""
         with torch.no_grad():
             drawn = [self.model(x) for _ in range(self.draws)]
-        votes = sum((logits.argmax(1) != y).long() for logits in drawn)
+        votes = sum(self._succeeds(logits, aim).long() for logits in drawn)
         return _mean(drawn), torch.as_tensor(2 * votes > self.draws)
 
     def _gradients(
-        self, x: Tensor, y: Tensor, values: Callable[[Tensor], Tensor], needed: bool
+        self, x: Tensor, aim: Tensor, values: Callable[[Tensor], Tensor], needed: bool
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Mean logits, wrong, `values` [B,k] of the logits, gradients [B,k,*] (0 unless needed)."""
+        """Mean logits, success, `values` [B,k] of them, gradients [B,k,*] (0 unless needed)."""
         drawn = []
-        votes = torch.zeros_like(y)
+        votes = torch.zeros_like(aim)
         for _ in range(self.draws):
             # Always with a graph: some layers round otherwise without one, and a row's neighbours
             # must not decide that.
@@ -140,11 +140,14 @@ class ModelOracle(Oracle):
             with torch.enable_grad():
                 logits = self.model(leaf)
                 value = values(logits)
-            votes = votes + (logits.argmax(1) != y)
+            votes = votes + self._succeeds(logits, aim)
             grads = column_gradients(value if needed else value.detach(), leaf)
             drawn.append((logits.detach(), value.detach(), grads))
         logits, value, grad = (_mean(column) for column in zip(*drawn, strict=True))
         return logits, 2 * votes > self.draws, value, grad
+
+    def _succeeds(self, logits: Tensor, aim: Tensor) -> Tensor:
+        return succeeds(logits.argmax(1), aim, self.p.targeted)
 
     # -- all rows
 
@@ -210,7 +213,8 @@ class ModelOracle(Oracle):
         p, book = self.p, self.book
         finite = answered(logits)
         hit = wrong & finite  # a NaN is no proof of a mistake
-        margin, (size, fits) = margins(logits, p.y), size_and_fits(x, p)
+        margin = margins_left(logits, p.aim, p.targeted)
+        size, fits = size_and_fits(x, p)
         counts = self.active & fits & finite
         # Also where margins tie: argmax decides, and this is the point to keep.
         first = hit & ~book.found

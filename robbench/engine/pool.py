@@ -13,7 +13,7 @@ from robbench.core.tiles import Model, Tiles
 from robbench.data.base import Split
 from robbench.engine.verify import ask
 from robbench.objectives import answered, temperatures
-from robbench.threat.model import ThreatModel
+from robbench.threat.model import LEAST_LIKELY, ThreatModel
 from robbench.threat.problem import Problem
 
 
@@ -33,7 +33,8 @@ class Pool:
     """N samples with their clean logits; makes their problems, at any of some budgets of one norm.
 
     clean: the answers of `clean_tiles`. `wrong` [N]: misclassified without any attack, by most
-    answers; logits that are no answer count as wrong.
+    answers; logits that are no answer count as wrong. `targets` [N]: the class that each sample has
+    to reach, None where any other will do. `broken` [N]: the clean input is a success itself.
     """
 
     def __init__(
@@ -53,7 +54,12 @@ class Pool:
         self.keys = keyed.fold(split.ids, seed)
         self.logits0, wrong = (torch.cat(column) for column in zip(*clean, strict=True))
         self.temperatures = temperatures(self.logits0)
-        self.wrong = wrong | ~answered(self.logits0)
+        finite = answered(self.logits0)
+        self.wrong = wrong | ~finite
+        self.targets = targets_of(split, threats[0], self.logits0)
+        self.broken = self.wrong
+        if self.targets is not None:
+            self.broken = (self.logits0.argmax(1) == self.targets) & finite
 
     @classmethod
     def of(
@@ -81,7 +87,23 @@ class Pool:
             logits0=self.logits0[index],
             temperature=self.temperatures[index],
             free=None if self.split.free is None else self.split.free.expand_as(x0),
+            target=None if self.targets is None else self.targets[index],
         )
+
+
+def targets_of(split: Split, threat: ThreatModel, logits0: Tensor) -> Tensor | None:
+    """[N] int64: the class each sample has to reach, None where any other will do.
+
+    The least likely is the wrong class with the lowest logit of [N,K], the first of those that tie;
+    outputs that stand for no class of the data do not count.
+    """
+    if threat.target is None:
+        return None
+    if threat.target != LEAST_LIKELY:
+        assert split.targets is not None  # `data/targets.py` has set them
+        return split.targets
+    known = logits0[:, : len(split.classes)].nan_to_num(nan=torch.inf)
+    return known.scatter(1, split.labels[:, None], torch.inf).argmin(1)
 
 
 def stream_of(spec: str) -> int:

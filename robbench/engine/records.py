@@ -55,6 +55,8 @@ class Verdict(NamedTuple):
     n_nonfinite: int = 0  # answers with NaN or inf in logits or gradient, at all budgets together
     n_zero_gradient: int = 0  # gradients that were exactly zero, likewise
     n_unanswered: int = 0  # n_nonfinite of the budgets up to this one
+    target: int = -1  # the class to reach, -1 when any other will do
+    clean_wrong: bool = False  # misclassified without an attack, which is no success here
 
 
 class Attempt(NamedTuple):

@@ -10,17 +10,17 @@ from torch import Tensor
 from robbench.core.tiles import Model, Tiles
 from robbench.engine.oracle import forward_tiles
 from robbench.engine.records import JudgedRow
-from robbench.objectives import answered, best_other, log_softmax, margins
-from robbench.threat.problem import Problem, size_and_fits
+from robbench.objectives import answered, best_other, log_softmax, margins_left
+from robbench.threat.problem import Problem, size_and_fits, succeeds
 
 
 class Judged(NamedTuple):
     """What the model says at points, and how far they are from the clean inputs. All [B]."""
 
     pred: Tensor
-    margin: Tensor
+    margin: Tensor  # what is left until success, see `margins_left`
     pmargin: Tensor  # the margin on softmax probabilities
-    adversarial: Tensor  # bool: misclassified (by most draws), finite, inside box and budget
+    adversarial: Tensor  # bool: a success (of most draws), finite, inside box and budget
     linf: Tensor
     l2: Tensor
     l1: Tensor
@@ -33,25 +33,31 @@ class Judged(NamedTuple):
         return [JudgedRow(*row) for row in zip(*(column.tolist() for column in self), strict=True)]
 
 
-def judge_logits(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """[B] predictions, logit margins and probability margins."""
+def judge_logits(
+    logits: Tensor, aim: Tensor, targeted: bool = False
+) -> tuple[Tensor, Tensor, Tensor]:
+    """[B] predictions, logit margins and probability margins; both as of `margins_left`."""
     log_p = log_softmax(logits)
-    p_true = log_p.gather(1, y[:, None])[:, 0].exp()
-    return logits.argmax(1), margins(logits, y), p_true - best_other(log_p, y).exp()
+    p_aim = log_p.gather(1, aim[:, None])[:, 0].exp()
+    pmargin = p_aim - best_other(log_p, aim).exp()
+    return logits.argmax(1), margins_left(logits, aim, targeted), -pmargin if targeted else pmargin
 
 
-def ask(model: Model, x: Tensor, y: Tensor, tiles: Tiles, draws: int = 1) -> tuple[Tensor, Tensor]:
-    """Mean logits [B,K] of `draws` forwards each, and whether most of them are wrong [B]."""
+def ask(
+    model: Model, x: Tensor, aim: Tensor, tiles: Tiles, draws: int = 1, targeted: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Mean logits [B,K] of `draws` forwards each, and whether most of them are a success [B]."""
     drawn = [forward_tiles(model, x, tiles) for _ in range(draws)]
-    votes = torch.stack([logits.argmax(1) != y for logits in drawn]).sum(0)
+    votes = torch.stack([succeeds(logits.argmax(1), aim, targeted) for logits in drawn]).sum(0)
     logits = drawn[0] if draws == 1 else torch.stack(drawn).mean(0)
     return logits, (2 * votes > draws) & answered(logits)
 
 
 def verify(model: Model, x: Tensor, p: Problem, tiles: Tiles, draws: int = 1) -> Judged:
     """Judge points x [B,*] for the problems p; `draws` forwards each."""
-    logits, wrong = ask(model, x, p.y, tiles, draws)
+    logits, success = ask(model, x, p.aim, tiles, draws, p.targeted)
     d = (x - p.x0).flatten(1)
     size, fits = size_and_fits(x, p)
     sizes = (d.abs().amax(1), torch.linalg.vector_norm(d, dim=1), d.abs().sum(1), (d != 0).sum(1))
-    return Judged(*judge_logits(logits, p.y), wrong & fits, *sizes, size, fits)
+    judged = judge_logits(logits, p.aim, p.targeted)
+    return Judged(*judged, success & fits, *sizes, size, fits)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from robbench.core.errors import UserError, unknown
@@ -97,6 +97,14 @@ _COMPOSED |= {
         "audit", "audit", lambda row: row["audit"] or texts.NOTHING, ("audit",), right=False
     ),
 }
+_TARGETED = {
+    name: replace(_COMPOSED[name], head=head, narrow=narrow)
+    for name, head, narrow in (
+        ("robust_accuracy", "target not reached (95 % interval)", "not reached\n(95 %)"),
+        ("adversarial_ratio", "targeted success", "targeted\nsuccess"),
+    )
+}
+"""What some are called where every row has a target."""
 DEFAULT = (
     "model",
     "clean_accuracy",
@@ -173,7 +181,9 @@ def shown(
 ) -> tuple[list[Row], list[Column]]:
     """Rows and columns of a table: those of `names`, or the usual ones."""
     names = usual(rows, otherwise) if names is None else names
-    return apart(rows, names), list(map(column, names))
+    targeted = bool(rows) and all(row["target"] is not None for row in rows)
+    found = [_TARGETED.get(name, column(name)) if targeted else column(name) for name in names]
+    return apart(rows, names), found
 
 
 def _not_shown(row: Row, names: Sequence[str]) -> str | None:

@@ -33,16 +33,21 @@ BEST = (
     "* best: the paired test, Holm-corrected over all pairs of its table, tells it from every "
     "other (p <= 0.05)."
 )
+TARGET = (
+    "with a target (->): share of samples for which the attack found a point predicted as the "
+    "target; samples of that class are left out. Margins: largest other logit - target's."
+)
 DIFFERS = "! shown on request: it differs from the other runs of its table in"
 
 
 def footnotes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a reader of the table has to know, marks that occur in it included."""
-    notes = [
-        FOOTNOTE
-        if not any(row["n_seeds"] for row in rows)
-        else f"{FOOTNOTE.split(' Interval')[0]} {SEEDS}"
-    ]
+    said, rest = FOOTNOTE.split(" Interval")
+    targeted = [row["target"] is not None for row in rows]
+    first = [] if all(targeted) else [said]
+    first += [TARGET] if any(targeted) else []
+    seeds = any(row["n_seeds"] for row in rows)
+    notes = [" ".join([*first, SEEDS if seeds else f"Interval{rest}"])]
     if any(row["best"] for row in rows):
         notes.append(BEST)
     if differs := sorted({name for row in rows for name in row["differs"]}):
@@ -80,10 +85,18 @@ def bounds(low: float | None, high: float | None) -> str:
     return f"{points(low)}-{points(high)}"
 
 
+def rates(row: Mapping[str, Any]) -> tuple[str, str]:
+    """What robust accuracy and adversarial ratio of a row are called."""
+    if row["target"] is None:
+        return "robust accuracy", "adversarial ratio"
+    return "target not reached", "targeted success"
+
+
 def threat(text: str) -> str:
     """A threat model as it is typed, `linf:8/255`; without a budget in words, `l2, no budget`."""
-    norm, _, budget = text.partition(":")
-    return f"{norm}, no budget" if budget == "inf" else text
+    ball, arrow, target = text.partition(" -> ")
+    norm, _, budget = ball.partition(":")
+    return f"{norm}, no budget{arrow}{target}" if budget == "inf" else text
 
 
 def shortened(name: str, most: int) -> str:

@@ -55,7 +55,7 @@ def samples_table(run_id: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
 
     Raises ValueError or TypeError as `to_table` does, and ValueError when rows contradict the
     definitions: every sample is either adversarial or robust, one that is wrong without any attack
-    is adversarial, and no sample appears twice.
+    is adversarial (unless it has a target), and no sample appears twice.
     """
     table = to_table(SAMPLES, rows, run_id=run_id)
     ids, order = (
@@ -74,7 +74,7 @@ def samples_table(run_id: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     _reject(ids, adversarial == robust, "must be either adversarial or robust")
     _reject(
         ids,
-        robust & ~table["clean_correct"].to_numpy(),
+        robust & ~table["clean_correct"].to_numpy() & table["target"].is_null().to_numpy(),
         "is robust and yet misclassified without any attack",
     )
     return table.take(order)

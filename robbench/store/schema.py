@@ -79,6 +79,7 @@ RUNS = _schema(
     int64: max_queries?
     text: model_source? tags? classes? model_outputs?
     f64: clean_rejection_rate? adv_rejection_rate?
+    text: target?
     """,
 )
 """One row per finished run. model_source: what was attacked, where --name gave it another name;
@@ -95,7 +96,9 @@ inputs before the attack (`store/answers.py`); n_disagreements: claims of a fast
 model refused, and successes it saw only afterwards; row_step: models were asked multiples of so
 many rows, the smallest measured to give equal answers; deterministic: whether verdicts depend on no
 batch size; max_time_s and max_queries: limits of the run in seconds, of a sample in forwards,
-re-checks not counted."""
+re-checks not counted. target: a class, least-likely, random or column:NAME, null where any mistake
+is a success; under a target adversarial is a sample that reached it, robust one that did not, and
+samples of the target class are left out of the run."""
 
 SAMPLES = _schema(
     "samples",
@@ -117,6 +120,7 @@ SAMPLES = _schema(
     f32: dist_l1? dist_l0?
     int32: n_nonfinite? n_zero_gradient?
     bool: clean_rejected? adv_rejected?
+    int32: target?
     """,
 )
 """One row per sample. margin is z_y - max_{k != y} z_k on logits and pmargin the same on softmax
@@ -125,7 +129,9 @@ smallest perturbation, null where an attack has not shown what it tried; dist_* 
 that perturbation; status is OK, NON_FINITE, UNCONFIRMED or UNFINISHED; n_nonfinite and
 n_zero_gradient count answers that were no numbers and gradients that were exactly zero.
 clean_rejected and adv_rejected, null for a model that never rejects: it rejected the clean input;
-no attack broke the sample, and the model rejected a point that was tried."""
+no attack broke the sample, and the model rejected a point that was tried. target: the class to
+reach, null where any mistake is a success; then both margins are max_{k != t} z_k - z_t, negative
+where the target is predicted, and a sample may be robust though it is misclassified."""
 
 POINTS = _schema(
     "points",

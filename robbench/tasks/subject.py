@@ -261,8 +261,11 @@ def not_found(info: Mapping[str, Any], model: str | None, why: UserError) -> Use
 
 
 def of_run(subject: Subject, info: dict[str, Any], ids: list[int]) -> Subject:
-    """The subject on the samples of a run: a gate that ended early attacked only some."""
-    if info["status"] != STOPPED_EARLY:
+    """The subject on the samples of a run, which may be only some.
+
+    A gate ends early; a target leaves out the samples that are of it.
+    """
+    if info["status"] != STOPPED_EARLY and info["target"] is None:
         return subject
     held = torch.isin(subject.split.ids, torch.tensor(ids, device=subject.split.ids.device))
     return subject._replace(split=subject.split.take(held.nonzero().flatten()))

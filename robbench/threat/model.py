@@ -3,7 +3,8 @@
 Several budgets of one norm are written `linf:2/255,8/255`.
 
 Inputs live in the box [0,1]; every budget is in those units. `l2:inf` has no budget: what is sought
-is the smallest perturbation.
+is the smallest perturbation. `linf:8/255 -> TARGET` is targeted: only a point that is predicted as
+the target is a success.
 """
 
 from __future__ import annotations
@@ -20,13 +21,23 @@ from robbench.threat.norms import Norm, find_norm
 SMALLEST = 2.0**-24
 
 
+LEAST_LIKELY = "least-likely"
+RANDOM = "random"
+COLUMN = "column:"
+ARROW = "->"
+
+
 @dataclasses.dataclass(frozen=True)
 class ThreatModel:
-    """One norm and one budget eps >= 0, or inf; `text` is how it was written, in canonical form."""
+    """One norm and one budget eps >= 0, or inf; `text` is how it was written, in canonical form.
+
+    target: a class, `least-likely`, `random` or `column:NAME`; None where any mistake will do.
+    """
 
     norm_name: str
     eps: float
     text: str
+    target: str | None = None
 
     def __str__(self) -> str:
         return self.text
@@ -36,9 +47,27 @@ class ThreatModel:
         """The norm's sizes and projections."""
         return find_norm(self.norm_name)
 
+    @property
+    def ball(self) -> str:
+        """Norm and budget, without the target."""
+        return self.text.partition(ARROW)[0].strip()
+
+    def towards(self, target: str | None) -> ThreatModel:
+        """The same norm and budget with another target, or none."""
+        text = self.ball if target is None else f"{self.ball} {ARROW} {target}"
+        return dataclasses.replace(self, text=text, target=target)
+
+
+def classes_in_play(classes: int, threat: ThreatModel) -> int:
+    """The classes an attack chooses among: under a target that one and the label."""
+    return classes if threat.target is None else 2
+
 
 def parse_threat(text: str) -> list[ThreatModel]:
     """`linf:8/255,16/255` -> one threat model per budget. Raises UserError for anything else."""
+    ball, arrow, target = (part.strip() for part in text.partition(ARROW))
+    if arrow:
+        return [one.towards(parse_target(target)) for one in parse_threat(ball)]
     name, colon, budgets = text.strip().partition(":")
     norm = find_norm(name)
     if not colon or not budgets.strip():
@@ -85,6 +114,16 @@ def parse_threat(text: str) -> list[ThreatModel]:
     return models
 
 
+def parse_target(text: str) -> str:
+    """A target in canonical form. Raises UserError for none, and for a column without a name."""
+    text = text.strip()
+    if text.lower() in (LEAST_LIKELY, RANDOM):
+        return text.lower()
+    if not text or not text.isprintable() or ARROW in text or text == COLUMN:
+        raise UserError(f"target {text!r}: give a class, {LEAST_LIKELY}, {RANDOM} or {COLUMN}NAME")
+    return text
+
+
 def require_inside(threats: Iterable[ThreatModel], shape: Sequence[int]) -> None:
     """Raise UserError for a budget larger than the whole box [0,1] of this shape.
 
@@ -111,6 +150,8 @@ def require_inside(threats: Iterable[ThreatModel], shape: Sequence[int]) -> None
 def single_threat(text: str) -> ThreatModel:
     """The threat model to train under. Raises UserError for several budgets, or none."""
     models = parse_threat(text)
+    if models[0].target is not None:
+        raise UserError(f"threat '{text}' has a target; training is against any mistake")
     if len(models) > 1:
         raise UserError(f"threat '{text}' names {len(models)} budgets; training takes one")
     if math.isinf(models[0].eps):

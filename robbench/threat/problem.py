@@ -25,6 +25,7 @@ class Problem(Rows):
     norm: Norm
     temperature: Tensor | None = None  # [B] what `tempered` divides by; None = 1 for all rows
     free: Tensor | None = None  # [B,*] bool: entries that may change; None = all of them
+    targeted: bool = False  # success is the target alone, else any class but the label
 
     @classmethod
     def of(
@@ -39,13 +40,17 @@ class Problem(Rows):
         logits0: Tensor | None = None,
         temperature: Tensor | None = None,
         free: Tensor | None = None,
+        target: Tensor | None = None,
     ) -> Problem:
-        """Rows without a target. By default index and key count the rows, and logits0 is [B,1]."""
+        """By default index and key count the rows, and logits0 is [B,1].
+
+        `target` [B]: the classes that alone are a success.
+        """
         index = torch.arange(len(y), device=y.device) if index is None else index
         return cls(
             x0=x0,
             y=y,
-            target=torch.full_like(y, -1),
+            target=torch.full_like(y, -1) if target is None else target,
             eps=eps if isinstance(eps, Tensor) else x0.new_full((len(y),), eps),
             key=index if key is None else key,
             index=index,
@@ -53,7 +58,13 @@ class Problem(Rows):
             norm=norm,
             temperature=temperature,
             free=free,
+            targeted=target is not None,
         )
+
+    @property
+    def aim(self) -> Tensor:
+        """[B] int64: the class that decides success: the target if `targeted`, else the label."""
+        return self.target if self.targeted else self.y
 
     def likeliest_wrong(self, count: int) -> Tensor:
         """[B,min(count,K-1)] int64: the likeliest wrong classes at x0, the likeliest first."""
@@ -140,6 +151,11 @@ class Ball:
             return moved
         size = norm.size(moved).clamp(min=torch.finfo(d.dtype).tiny)
         return moved * lift(norm.size(d) / size, d)
+
+
+def succeeds(predicted: Tensor, aim: Tensor, targeted: bool) -> Tensor:
+    """[B] bool: whether a prediction is a success; `aim` and `targeted` as of a Problem."""
+    return predicted == aim if targeted else predicted != aim
 
 
 @overload

@@ -23,6 +23,7 @@ ROW: dict[str, Any] = {
     "norm": "linf",
     "eps": 8 / 255,
     "threat": "linf:8/255",
+    "target": None,
     "attack": "pgd:steps=10 + fab",
     "attack_params": json.dumps([PGD, FAB]),
     "max_time_s": None,
@@ -77,6 +78,7 @@ def test_everything_that_differs_is_said_in_one_order() -> None:
         "norm": "l2",
         "eps": 1.0,
         "threat": "l2:1",
+        "target": None,
         "attack": "cw",
         "attack_params": '["cw"]',
         "max_time_s": 120.0,
@@ -123,3 +125,16 @@ def test_samples_in_memory_are_given_and_do_not_change() -> None:
     one = ROW | {"data": "memory"}
     (found,) = differences(one, one | {"data_hash": "bb"})
     assert str(found) == "samples: other samples were given, fingerprint aa and bb"
+
+
+def test_another_target_is_another_threat_model_and_explains_other_samples() -> None:
+    """The samples of a target's class are left out, and so their fingerprint differs."""
+    aimed = ROW | {"target": "3", "threat": "linf:8/255 -> 3", "data_hash": "bb"}
+    assert list(map(str, differences(ROW, aimed))) == ["threat: linf:8/255 and linf:8/255 -> 3"]
+    changed = aimed | {"data_hash": "cc"}
+    assert [each.about for each in differences(aimed, changed)] == ["samples"]
+    other = aimed | {"data": "mnist", "target": "4"}
+    assert [each.about for each in differences(aimed, other | {"data_hash": "dd"})] == [
+        "data",
+        "threat",
+    ]

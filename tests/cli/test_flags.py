@@ -56,6 +56,7 @@ FLAGS = {
         "--attack",
         "-a",
         "--threat",
+        "--target",
         "--data",
         "--split",
         "--precision",

@@ -41,8 +41,10 @@ def tex(text: str) -> str:
 
 def threat(text: str) -> str:
     r"""A threat model: `linf:8/255` is $\ell_\infty$, $\varepsilon = 8/255$."""
-    norm, _, eps = text.partition(":")
-    return rf"${norm_sign(norm)}$, $\varepsilon = {budget(eps)}$"
+    ball, arrow, target = text.partition(" -> ")
+    norm, _, eps = ball.partition(":")
+    towards = rf", $\to$ {tex(target)}" if arrow else ""
+    return rf"${norm_sign(norm)}$, $\varepsilon = {budget(eps)}${towards}"
 
 
 def norm_sign(name: str) -> str:

@@ -67,11 +67,11 @@ def _lines(
             f"{texts.percent(summary['clean_accuracy'])} "
             f"({texts.interval(summary, 'clean_accuracy')})",
         ),
-        ("robust accuracy", _robust(run, summary)),
+        (texts.rates(run)[0], _robust(run, summary)),
         ("rejected", texts.rejections(summary) and f"{texts.rejections(summary)} (under attack)"),
         ("outputs", run.get("model_outputs") or ""),
         (
-            "adversarial ratio",
+            texts.rates(run)[1],
             f"{texts.percent(summary['adversarial_ratio'])}, {summary['n_adversarial']} of {n} "
             "samples",
         ),

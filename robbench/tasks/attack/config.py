@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from robbench.core.config import parse_limit, parse_width
 from robbench.core.limits import Limits, parse_queries, parse_time
+from robbench.threat.model import parse_target
 
 _LONGEST = 200  # characters of a name or tag
 
@@ -46,6 +47,11 @@ class AttackConfig:
         tuple[str, ...], Field(description="attacks or cascades; several make one worst case")
     ] = ("apgd",)
     threat: Annotated[tuple[str, ...], Field(description="by default the data set's")] = ()
+    target: Annotated[
+        str | None,
+        AfterValidator(lambda text: None if text is None else parse_target(text)),
+        Field(description="class to reach, least-likely, random or column:NAME"),
+    ] = None
     data: Annotated[str | None, Field(description="by default what the model was trained on")] = (
         None
     )

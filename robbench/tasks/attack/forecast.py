@@ -52,7 +52,7 @@ def forecast_attack(
         pace = pace_of(plan) if todo else Pace(0.0, 0.0, (0.0,) * len(specs))
     seconds = [pace.forward]
     for n, entry in enumerate(plan.entries):
-        gradients = entry.attack.gradients(plan.subject.width)
+        gradients = entry.attack.gradients(plan.classes_in_play)
         draws = entry.attack.draws
         seconds.append(pace.step(n, gradients, draws) / (draws * (1 + gradients)))
     parts = tuple(
@@ -75,7 +75,7 @@ def bounds(plan: AttackPlan) -> list[float | None]:
 
     A point that the model refuses after all costs one look more, which is not in it.
     """
-    classes, budgets = plan.subject.width, len(plan.threats)
+    classes, budgets = plan.classes_in_play, len(plan.threats)
     left = plan.config.max_queries or math.inf
     found: list[float | None] = []
     trials = 0

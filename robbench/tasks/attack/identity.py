@@ -42,6 +42,7 @@ def run_hashes(
         "samples": subject.split.fingerprint(ordered=True),
         **({} if subject.split.free is None else {"fixed": subject.split.fixed()}),
         "norm": threats[0].norm_name,
+        **_target(subject, threats[0]),
         "attack": full_specs(entries),
         "seed": config.seed,
         "schema": SCHEMA_VERSION,
@@ -59,6 +60,15 @@ def run_hashes(
     timed = config.max_time is not None
     shared = {"among": every} if replay or timed else {}
     return [short_hash({**identity, "eps": every[: n + 1], **shared}) for n in range(len(every))]
+
+
+def _target(subject: Subject, threat: ThreatModel) -> dict[str, object]:
+    """The target, and the classes that it means where these do not depend on the model."""
+    if threat.target is None:
+        return {}
+    targets = subject.split.targets
+    known = None if targets is None else short_hash(targets.tolist())
+    return {"target": [threat.target, known]}
 
 
 def code_modules(subject: Subject, entries: Sequence[AttackEntry]) -> list[str]:

@@ -26,10 +26,11 @@ from robbench.store.settled import settled
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.identity import changed_answers, run_hashes
+from robbench.tasks.attack.target import aimed, require_target
 from robbench.tasks.model_folder import find_folder, matching_models
 from robbench.tasks.subject import Subject, find_subject
 from robbench.tasks.train.plan import known_threat
-from robbench.threat.model import ThreatModel, parse_threat, require_inside
+from robbench.threat.model import ThreatModel, classes_in_play, parse_threat, require_inside
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +69,16 @@ class AttackPlan:
 
     @property
     def threat(self) -> str:
-        """The budgets in one text, `linf:2/255,8/255`."""
-        sizes = [threat.text.partition(":")[2] for threat in self.threats]
-        return f"{self.threats[0].norm_name}:{','.join(sizes)}"
+        """The budgets in one text, `linf:2/255,8/255`, with the target if there is one."""
+        first = self.threats[0]
+        sizes = [threat.ball.partition(":")[2] for threat in self.threats]
+        ball = f"{first.norm_name}:{','.join(sizes)}"
+        return dataclasses.replace(first, text=ball).towards(first.target).text
+
+    @property
+    def classes_in_play(self) -> int:
+        """The classes an attack chooses among."""
+        return classes_in_play(self.subject.width, self.threats[0])
 
     @property
     def width(self) -> int:
@@ -97,7 +105,7 @@ def plan_attacks(
     Nothing is written. `config.threat` may be empty: then a data set's own threat model counts.
     """
     where, store = find_device(device), Store(out)
-    given = parse_threats(config.threat)
+    given = parse_threats(config.threat, config.target)
     if config.precision != "fp32" and any(math.isinf(threats[-1].eps) for threats in given):
         raise UserError(
             f"--precision {config.precision} needs a budget: the nearest points are where rounding "
@@ -113,7 +121,8 @@ def plan_attacks(
         def find(name: str, other: AttackConfig = other) -> Subject:
             return find_subject(name, other, store, where, data_dir, download)[0]
 
-        for threats in given or parse_threats([known_threat(usual_threat(data, subject), data)]):
+        usual = known_threat(usual_threat(data, subject), data) if not given else ""
+        for threats in given or parse_threats([usual], config.target):
             yield plan_subject(
                 subject,
                 threats,
@@ -161,6 +170,7 @@ def plan_subject(
     Raises UserError as `plan_attacks` does.
     """
     require_inside(threats, subject.split.images.shape[1:])
+    subject, threats = aimed(subject, threats, config.seed)
     config = dataclasses.replace(config, store_points=config.store_points or config.measure)
     sources: dict[str, str] = {}
 
@@ -200,14 +210,18 @@ def plan_subject(
     )
 
 
-def parse_threats(texts: Sequence[str]) -> list[list[ThreatModel]]:
-    """Threat models by norm, in the order of mention; each norm's budgets ascend.
+def parse_threats(texts: Sequence[str], target: str | None = None) -> list[list[ThreatModel]]:
+    """Threat models by norm and target, in the order of mention; the budgets of each ascend.
 
-    Raises UserError for one that is given twice.
+    target: of those that name none themselves. Raises UserError for one that is given twice, and
+    for a second target.
     """
-    found: dict[str, list[ThreatModel]] = {}
+    found: dict[tuple[str, str | None], list[ThreatModel]] = {}
     for threat in (threat for text in texts for threat in parse_threat(text)):
-        same = found.setdefault(threat.norm_name, [])
+        if target is not None and threat.target not in (None, target):
+            raise UserError(f"threat {threat.text} has a target already: leave out --target")
+        threat = threat.towards(target or threat.target)
+        same = found.setdefault((threat.norm_name, threat.target), [])
         if threat.eps in [other.eps for other in same]:
             raise UserError(f"threat {threat.text} is given twice: leave one out")
         same.append(threat)
@@ -224,8 +238,8 @@ def parse_threats(texts: Sequence[str]) -> list[list[ThreatModel]]:
 def build_entries(specs: Sequence[str], threats: Sequence[ThreatModel]) -> tuple[AttackEntry, ...]:
     """The cascade of some attack specs and cascade names, in their order, for budgets of one norm.
 
-    UserError for an attack that is unknown, malformed, given twice, or cannot work in this norm or
-    without a budget.
+    UserError for an attack that is unknown, malformed, given twice, or cannot work in this norm,
+    without a budget or with a target.
     """
     norm, endless = threats[-1].norm_name, math.isinf(threats[-1].eps)
     if not specs:
@@ -257,6 +271,7 @@ def build_entries(specs: Sequence[str], threats: Sequence[ThreatModel]) -> tuple
                     f"attack {spec} needs a budget such as {norm}:0.1; without one use fmn, "
                     f"or minimal:attack=({part})"
                 )
+            require_target(attack, spec, threats[-1])
             entries.setdefault(spec, AttackEntry(spec, attack))
     return tuple(entries.values())
 

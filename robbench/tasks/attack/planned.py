@@ -17,6 +17,7 @@ class PlannedRun:
     data: str
     samples: int
     threat: str
+    target: str | None
     attack: str
     attacks: list[str]
     split: str
@@ -44,6 +45,7 @@ def planned_runs(plan: AttackPlan, store: Store) -> list[PlannedRun]:
             data=plan.data,
             samples=len(plan.subject.split),
             threat=threat.text,
+            target=threat.target,
             attack=plan.attack,
             attacks=[entry.spec for entry in plan.entries],
             split=config.split,

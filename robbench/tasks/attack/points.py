@@ -47,8 +47,9 @@ def encode(
     threat: ThreatModel,
     model: Model,
     tiles: Tiles,
+    targets: Tensor | None = None,
 ) -> list[dict[str, Any]]:
-    """Rows of the points table.
+    """Rows of the points table; targets [n]: the classes that alone are a success, if any.
 
     A point goes in float16 if the model judges it there as it did before, else in float32.
     """
@@ -63,7 +64,7 @@ def encode(
     ]
     back = torch.stack([decode(row, x0) for row, x0 in zip(small, clean, strict=True)])
     free = None if split.free is None else split.free.expand_as(clean)
-    p = Problem.of(clean, split.labels[index], threat.eps, threat.norm, free=free)
+    p = Problem.of(clean, split.labels[index], threat.eps, threat.norm, free=free, target=targets)
     judged = verify(model, back, p, tiles).rows()
     for row, x, x0, j, hit in zip(small, points, clean, judged, found, strict=True):
         same = j.fits and j.adversarial == hit

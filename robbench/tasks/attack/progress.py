@@ -70,7 +70,7 @@ def step_seconds(plan: AttackPlan, forecast: Forecast | None) -> list[float] | N
     """Seconds of a step of each attack, of another package's as a whole; None: all alike."""
     if forecast is None or not forecast.samples:
         return None
-    classes = plan.subject.width
+    classes = plan.classes_in_play
     found: list[float] = []
     for entry, part in zip(plan.entries, forecast.parts[1:], strict=True):
         if part.most is not None:

@@ -46,7 +46,7 @@ def sample_row(
         "adv_pred": v.adv_pred,
         "adv_margin": v.adv_margin if v.known else None,
         "adv_pmargin": v.adv_pmargin if v.known else None,
-        "clean_correct": v.entry != CLEAN,
+        "clean_correct": v.entry != CLEAN and not v.clean_wrong,
         "adversarial": v.adversarial,
         "robust": not v.adversarial,
         "dist_linf": v.linf,
@@ -64,6 +64,7 @@ def sample_row(
         "adv_rejected": not v.adversarial and v.n_unanswered > 0 if rejects else None,
         "n_nonfinite": v.n_nonfinite,
         "n_zero_gradient": v.n_zero_gradient,
+        "target": v.target if v.target >= 0 else None,
     }
 
 
@@ -148,6 +149,7 @@ def run_row(
         "model_source": None if plan.label == subject.source else subject.source,
         "tags": json.dumps(config.tag) if config.tag else None,
         "classes": _class_names(subject.split.classes),
+        "target": threat.target,
     }
 
 

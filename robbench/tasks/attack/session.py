@@ -202,6 +202,7 @@ def _point_rows(
     plan: AttackPlan, update: Update, split: Split, tiles: Tiles
 ) -> list[tuple[int, Row]]:
     rows: list[tuple[int, Row]] = []
+    device = split.labels.device
     pairs = list(zip(update.verdicts, update.points, strict=False))
     for n, threat in enumerate(plan.threats):
         kept = [(v, x) for v, x in pairs if v.eps_index == n and x is not None]
@@ -213,6 +214,7 @@ def _point_rows(
             threat,
             plan.subject.model,
             tiles,
+            None if threat.target is None else torch.tensor([v.target for v, _ in kept]).to(device),
         )
         rows += [(n, row) for row in found]
     return rows

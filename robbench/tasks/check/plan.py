@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from robbench.core.device import find_device
@@ -161,6 +162,13 @@ def _of_run(
             "changed; attack it again"
         )
     threat = parse_threats([info["threat"]])[0][0]
+    if threat.target is not None:
+        targets = dict(
+            zip(*(run.samples[name].to_pylist() for name in ("sample_id", "target")), strict=True)
+        )
+        split = subject.split
+        known = torch.tensor([targets[i] for i in split.ids.tolist()], device=split.ids.device)
+        subject = subject._replace(split=dataclasses.replace(split, targets=known))
     return CheckPlan(subject, threat, data, info["seed"], run, path)
 
 
@@ -171,6 +179,11 @@ def _one_threat(texts: Sequence[str], data: str, subject: Subject) -> ThreatMode
         raise UserError(
             f"a check is under one threat model, not {len(threats)}; name one such as "
             f"{threats[-1].text}"
+        )
+    if threats[0].target is not None:
+        raise UserError(
+            f"threat {threats[0].text} has a target: a model is checked without one; attack it, "
+            "then check the run"
         )
     if not 0 < threats[0].eps < math.inf:
         raise UserError(

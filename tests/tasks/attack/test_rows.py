@@ -18,13 +18,17 @@ from robbench.tasks.attack.rows import sample_row
 from robbench.threat.model import parse_threat
 
 PLAN: Any = SimpleNamespace(
-    run_ids=["aaaa", "bbbb"], entries=[SimpleNamespace(spec="pgd"), SimpleNamespace(spec="apgd")]
+    run_ids=["aaaa", "bbbb"],
+    entries=[SimpleNamespace(spec="pgd"), SimpleNamespace(spec="apgd")],
+    subject=SimpleNamespace(rejects=False),
 )
 
 
 def _verdict(**changes: Any) -> Verdict:
     numbers = {name: n for n, name in enumerate(Verdict._fields)}
-    return Verdict(**{**numbers, "eps_index": 1, "known": True, "entry": 1, **changes})
+    return Verdict(
+        **{**numbers, "eps_index": 1, "known": True, "entry": 1, "clean_wrong": False, **changes}
+    )
 
 
 @pytest.mark.parametrize(
