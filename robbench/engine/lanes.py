@@ -60,7 +60,10 @@ class Lanes:
         """Let a sample wait for a trial, which may make so many forwards."""
         lane = self.lanes[trial.entry]
         steps = min(queries // lane.attack.draws - 1, NO_LIMIT)
-        lane.queue.append(Job(sample, trial.variant, trial.eps_index, steps))
+        job = Job(sample, trial.variant, trial.eps_index, steps)
+        # Who has begun goes first: the worst points of few samples are held at a time.
+        begun = trial.variant > 0 or trial.eps_index > 0
+        lane.queue.appendleft(job) if begun else lane.queue.append(job)
 
     @property
     def begun(self) -> int:

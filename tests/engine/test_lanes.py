@@ -11,11 +11,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from robbench.attacks.base import AttackEntry
 from robbench.core.status import OK, UNCONFIRMED
 from robbench.data.base import Split
+from robbench.engine.cascade import Cascade
 from robbench.engine.lane import NO_LIMIT, Lane
 from robbench.engine.oracle import ModelOracle
 from robbench.engine.records import CLEAN, NOTHING
+from robbench.threat.model import parse_threat
 
 from .ladders import Line, ladder
 
@@ -284,3 +287,23 @@ def test_several_steps_between_two_looks_change_nothing(
         run(["fmn:steps=9", "ddn:steps=9"], digits.model, split, "l2:inf", **settings).verdicts
         == free.verdicts
     )
+
+
+def test_few_worst_points_are_held_at_a_time(
+    digits: Any, entries: Callable[..., list[AttackEntry]]
+) -> None:
+    """A sample goes through all its variants and budgets before many others begin."""
+    cascade = Cascade(
+        digits.model,
+        digits.split.take(torch.arange(300)),
+        parse_threat("linf:0.001,0.002"),
+        entries(["pgd:steps=2,restarts=3", "fgsm"]),
+        seed=0,
+        width=8,
+    )
+    held = [
+        sum(record.x is not None for record in cascade.ledger.records)
+        for update in cascade.run()
+        if update.entries
+    ]
+    assert 0 < max(held) <= 40
