@@ -50,10 +50,11 @@ class Decoder:
         self.shape = tuple(shape)
         self.dtype = np.dtype(dtype)
         self.first = first
-        self.bytes = max(int(np.prod(self.shape)) * self.dtype.itemsize, 1)  # of an image
-        self.block = max(BLOCK_BYTES // self.bytes, 1)  # images
-        self._kept: OrderedDict[int, NDArray[Any]] = OrderedDict()
-        self._most = max(CACHE_BYTES // self.bytes, 2 * self.block)
+        size = max(int(np.prod(self.shape)) * self.dtype.itemsize, 1)
+        self.block = max(BLOCK_BYTES // size, 1)  # images
+        # One piece of memory, of which only what is used counts: many small ones leave holes.
+        self._images = np.empty((max(CACHE_BYTES // size, 2 * self.block), *self.shape), self.dtype)
+        self._places: OrderedDict[int, int] = OrderedDict()  # there, by row; the latest last
         self._lock = threading.Lock()
         self._ahead: threading.Thread | None = None
         self._coming: set[int] = set()  # rows that it decodes
@@ -62,22 +63,23 @@ class Decoder:
         """[n,*shape]. Raises ColouredError, and UserError as `decode` does."""
         images = np.empty((len(rows), *self.shape), self.dtype)
         for start in range(0, len(rows), self.block):
-            wanted = rows[start : start + self.block].tolist()
-            if self._ahead is not None and not self._coming.isdisjoint(wanted):
+            wanted = rows[start : start + self.block]
+            if self._ahead is not None and not self._coming.isdisjoint(wanted.tolist()):
                 self._ahead.join()
-            found = self._held(wanted)
-            found |= self._decoded([row for row in dict.fromkeys(wanted) if row not in found])
-            for n, row in enumerate(wanted, start):
-                images[n] = found[row]
+            part = images[start : start + self.block]
+            missing = self._copy_kept(wanted, part)
+            if missing.any():
+                different, place = np.unique(wanted[missing], return_inverse=True)
+                part[missing] = self._decoded(different)[place]
         return images
 
     def ahead(self, rows: NDArray[np.int64]) -> None:
         """Decode some of these rows meanwhile, unless others are under way."""
         if self._ahead is not None and self._ahead.is_alive():
             return
-        wanted = rows[: self.block].tolist()
-        held = self._held(wanted)
-        if missing := [row for row in dict.fromkeys(wanted) if row not in held]:
+        with self._lock:
+            missing = [row for row in rows[: self.block].tolist() if row not in self._places]
+        if missing:
             self._coming = set(missing)
             self._ahead = threading.Thread(target=self._try, args=(missing,), name="decode-ahead")
             self._ahead.start()
@@ -85,32 +87,36 @@ class Decoder:
     def _try(self, rows: list[int]) -> None:
         # Whoever needs these rows decodes them again, and hears what is wrong.
         with contextlib.suppress(Exception):
-            self._decoded(rows)
+            self._decoded(np.unique(rows))
 
-    def _held(self, rows: Sequence[int]) -> dict[int, NDArray[Any]]:
+    def _copy_kept(self, rows: NDArray[np.int64], images: NDArray[Any]) -> NDArray[np.bool_]:
+        """Copy what is kept of some rows [n] to images [n,*]; which of them are not, [n]."""
+        missing = np.zeros(len(rows), np.bool_)
         with self._lock:
-            held = {row: self._kept[row] for row in rows if row in self._kept}
-            for row in held:
-                self._kept.move_to_end(row)
-        return held
+            for n, row in enumerate(rows.tolist()):
+                if row in self._places:
+                    images[n] = self._images[self._places[row]]
+                    self._places.move_to_end(row)
+                else:
+                    missing[n] = True
+        return missing
 
-    def _decoded(self, rows: list[int]) -> dict[int, NDArray[Any]]:
-        if not rows:
-            return {}
-        images = self.decode(np.array(rows, np.int64))
+    def _decoded(self, rows: NDArray[np.int64]) -> NDArray[Any]:
+        images = self.decode(rows)
         if images.shape[2:] != self.shape[1:]:
             # Both in one call: its error names their files.
-            images = self.decode(np.array([self.first, *rows], np.int64))[1:]
+            images = self.decode(np.concatenate([[self.first], rows]))[1:]
         if images.shape[1] > self.shape[0]:
             raise ColouredError(images.shape[1])
         images = np.broadcast_to(images, (len(rows), *self.shape))  # grey to three channels
-        found = dict(zip(rows, images, strict=True))
         with self._lock:
-            for row, image in found.items():
-                self._kept[row] = image.copy()
-            while len(self._kept) > self._most:
-                self._kept.popitem(last=False)
-        return found
+            for row, image in zip(rows.tolist(), images, strict=True):
+                place = self._places.pop(row, len(self._places))
+                if place == len(self._images):
+                    _, place = self._places.popitem(last=False)
+                self._images[place] = image
+                self._places[row] = place
+        return images
 
 
 class StreamedImages:
