@@ -25,7 +25,7 @@ from robbench.engine.backend import attempts_of
 from robbench.engine.lane import NO_LIMIT
 from robbench.engine.lanes import Lanes
 from robbench.engine.ledger import Ledger
-from robbench.engine.pool import Pool, clean_tiles, stream_of
+from robbench.engine.pool import CleanAnswers, Pool, clean_tiles, stream_of
 from robbench.engine.progress import EntryProgress, Meter, Work
 from robbench.engine.records import Attempt, Verdict
 from robbench.engine.replay import replay_points
@@ -142,11 +142,11 @@ class Cascade:
             [self.model, self.fast, *others], self.split, self.width
         )
         draws = max(self.draws, default=1)  # for points that no single entry is judged by
-        clean = []
-        for tile in clean_tiles(self.split, self.model, self.tiles, draws):
-            clean.append(tile)
+        clean = CleanAnswers(len(self.split))
+        for logits, wrong in clean_tiles(self.split, self.model, self.tiles, draws):
+            clean.add(logits, wrong)
             yield
-        self.pool = Pool(self.split, self.threats, clean, seed=self.seed)
+        self.pool = Pool(self.split, self.threats, [clean.columns], seed=self.seed)
         self.ledger = Ledger(
             self.pool,
             self.model,

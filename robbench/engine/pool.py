@@ -29,6 +29,28 @@ def clean_tiles(
         yield ask(model, x, split.labels[rows], tiles, draws)
 
 
+class CleanAnswers:
+    """What `clean_tiles` yields for n samples, put together as it comes.
+
+    `columns`: all logits and whether most draws are wrong. They lie in one piece of memory each:
+    small pieces kept from between large ones that are freed would leave holes that nothing fits.
+    """
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+        self.done = 0
+        self.columns: tuple[Tensor, Tensor]
+
+    def add(self, logits: Tensor, wrong: Tensor) -> None:
+        """The answers of the next tile."""
+        if not self.done:
+            self.columns = logits.new_empty(self.n, logits.shape[1]), wrong.new_empty(self.n)
+        stop = self.done + len(logits)
+        for column, part in zip(self.columns, (logits, wrong), strict=True):
+            column[self.done : stop] = part
+        self.done = stop
+
+
 class Pool:
     """N samples with their clean logits; makes their problems, at any of some budgets of one norm.
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from robbench.core.tiles import Tiles
 from robbench.data.base import Split, sample_ids
-from robbench.engine.pool import Pool, clean_tiles, stream_of
+from robbench.engine.pool import CleanAnswers, Pool, clean_tiles, stream_of
 from robbench.objectives import temperatures
 from robbench.threat.model import parse_threat
 
@@ -98,9 +98,13 @@ def test_the_clean_pass_comes_tile_by_tile(n: int) -> None:
     tiles = list(clean_tiles(split, _model, Tiles(8, 8)))
     assert len(tiles) == max(1, -(-n // 8))
     assert all(len(logits) <= 8 for logits, _ in tiles)
-    logits = torch.cat([logits for logits, _ in tiles])
+    answers = CleanAnswers(n)
+    for logits, wrong in tiles:
+        answers.add(logits, wrong)
+    logits, wrong = answers.columns
     assert logits.shape == (n, CLASSES)
     assert torch.equal(logits, _model(split.pixels(slice(None))))
+    assert torch.equal(wrong, logits.argmax(1) != split.labels)
 
 
 def test_the_clean_pass_tells_what_it_asks_for_next(monkeypatch: pytest.MonkeyPatch) -> None:
