@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from robbench.attacks.base import Answer, AnyRowAttack, Oracle
 from robbench.attacks.eot import Wrapper
+from robbench.core.access import NEEDS, access_of, shows
 from robbench.core.errors import UserError
 from robbench.core.gradients import column_gradients
 from robbench.core.tiles import largest_tile, row_equality
@@ -121,8 +122,13 @@ class Transfer(Wrapper):
 
     def equip(self, find: Callable[[str], nn.Module]) -> Self:
         """With the source model: a frozen copy, so that what else uses that model is left alone."""
-        equipped = super().equip(find)
-        equipped._set(model=copy.deepcopy(find(self.source)).eval().requires_grad_(False))
+        equipped, source = super().equip(find), find(self.source)
+        if not shows(access_of(source), self.inner.access):
+            raise UserError(
+                f"source {self.source} shows no {NEEDS[self.inner.access]}, which {self.attack} "
+                "needs of it: name another source, or another attack"
+            )
+        equipped._set(model=copy.deepcopy(source).eval().requires_grad_(False))
         return equipped
 
     @property

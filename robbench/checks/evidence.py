@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from robbench.catalogue.builtins import ATTACKS
 from robbench.checks.answers import Answers
 from robbench.checks.probes import PROBE, PROBE_MARGIN, ProbeResult, Probes, Trace
+from robbench.core.access import NEEDS, Access, access_of, shows
 from robbench.data.base import Split
 from robbench.engine.advice import HINTS, kinds
 from robbench.engine.counter import Counter
@@ -51,6 +52,7 @@ class Evidence:
         attack: str | None = None,
         most: float = math.inf,
     ) -> None:
+        self.access = access_of(model)
         self.model = Counter(model)
         self.split = split
         self.threat = threat
@@ -148,6 +150,11 @@ class Evidence:
         """Whether the run attacked a randomised model, by eot: then answers may differ."""
         return self.has_run and any(ATTACKS.build(spec).draws > 1 for spec in self.specs)
 
+    def require(self, access: Access) -> None:
+        """Skip where the model does not show what an attack of this access has to see."""
+        if not shows(self.access, access):
+            raise Skip(f"the model shows no {NEEDS[access]}")
+
     def require_deterministic(self) -> None:
         """Skip where answers may differ."""
         if self.attacked_as_random:
@@ -212,6 +219,8 @@ class Evidence:
         inputs.
         """
         threat, name = self.budget, self.budget.norm_name
+        if model is None:
+            self.require(ATTACKS.build(spec).access)
         if eps is not None:
             threat = ThreatModel(name, eps, f"{name}:{eps:g}").towards(threat.target)
         return self._probes.run(
@@ -234,4 +243,5 @@ class Evidence:
     @functools.cached_property
     def trace(self) -> Trace:
         """The trajectory of PROBE."""
+        self.require("white-box")
         return self._probes.trace(self.problem, self.answers.tiles)

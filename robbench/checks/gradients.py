@@ -21,6 +21,7 @@ def no_gradient(e: Evidence) -> Reading:
 
     Figures: good models 0; a detached input 1.
     """
+    e.require("white-box")  # a model that is known to show none was not attacked by gradients
     found, reason = e.answers.gradients
     if found:
         return Reading(False, 0.0, 0.0, "the model has a gradient")
@@ -69,6 +70,7 @@ def slope(e: Evidence) -> Reading:
     Figures: good models up to 0.016; straight-through rounding 0.5, other broken defences 0.86 to
     1.
     """
+    e.require("white-box")
     e.require_deterministic()
     p, norm = e.problem, e.budget.norm
     room = lift((AT * p.eps).clamp(max=MOST), p.x0)

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from robbench.attacks.base import Backend
 from robbench.core import keyed
+from robbench.core.access import access_of
 from robbench.core.tiles import Model, Tiles
 from robbench.engine.advice import kinds
 from robbench.engine.flags import Flag, make_flag
@@ -68,13 +69,19 @@ def inspect(
         return logits
 
     found, reason = gradients(noted, x, y, tiles)
-    done = kinds(attacks)
+    done, labels_only = kinds(attacks), access_of(model) == "decision-based"
+    if labels_only:  # nothing to advise
+        done |= {"square"}
     layer = layers[0] if layers else None
     flags = _output_flags(
         first.cpu(), second.cpu(), moved, layer, done, told=reads_probabilities(model)
     )
     # Only other packages' attacks are misled by the scale; without attacks any may follow.
-    if not flags and (not attacks or any(isinstance(attack, Backend) for attack in attacks)):
+    if (
+        not flags
+        and not labels_only
+        and (not attacks or any(isinstance(attack, Backend) for attack in attacks))
+    ):
         flags = _scale_flags(first, y)
     if dynamic:
         flags.append(make_flag("dynamic", n, n, done))

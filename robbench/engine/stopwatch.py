@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from robbench.attacks.base import AnyRowAttack, Attack, AttackEntry
+from robbench.core.access import access_of
 from robbench.core.tiles import Model, Tiles, largest_tile
 from robbench.data.base import Split
 from robbench.engine.oracle import ModelOracle, blank_book
@@ -85,6 +86,9 @@ def _both(model: Model, x: Tensor, repetitions: int, clock: Clock) -> tuple[floa
     def ask() -> None:
         with torch.no_grad():
             model(x)
+
+    if access_of(model) != "white-box":
+        return _timed(ask, x.device, SECONDS / 10, repetitions, clock) / len(x), 0.0
 
     def climb() -> None:
         leaf = x.detach().requires_grad_()

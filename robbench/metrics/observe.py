@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from robbench.core.access import access_of
 from robbench.core.errors import UserError
 from robbench.data.base import Split
 from robbench.engine.verify import judge_logits
@@ -96,13 +97,20 @@ def inspect_model(
         clean, y = split.pixels(index), split.labels[index]
         split.ahead(slice(int(index.max()) + 1, int(index.max()) + 1 + tile))
         x = clean if moved is None else moved(index, clean)
-        out, found = slopes(forward, x, y)
+        out, found = known(x, y)
         columns = _gradient_columns(found) | _output_columns(out, y)
         if moved is not None:
-            before, grad = slopes(forward, clean, y)[1]["cross_entropy"]
+            before, grad = known(clean, y)[1]["cross_entropy"]
             after = found["cross_entropy"][0]
             columns["local_linearity"] = local_linearity(before, grad, after, x - clean)
         return columns if head.module is None else columns | _head_columns(head.module, out, y)
+
+    def known(x: Tensor, y: Tensor) -> tuple[Output, dict[str, tuple[Tensor, Tensor]]]:
+        """As `slopes`, with NaN for the gradients of a model that shows none."""
+        out, found = slopes(forward, x, y)
+        if access_of(model) != "white-box":
+            found = {name: (value, grad * torch.nan) for name, (value, grad) in found.items()}
+        return out, found
 
     def forward(x: Tensor) -> Output:
         if head.module is not None and isinstance(model, Classifier):

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from robbench.core.access import Access
 from robbench.data.base import DataInfo, Units
 
 
@@ -51,8 +52,11 @@ class InUnits(nn.Module):
 class Classifier(nn.Module):
     """`head(body(normalize(x)))`.
 
-    `head_spec` names the head: a checkpoint can be rebuilt without its loss.
+    `head_spec` names the head: a checkpoint can be rebuilt without its loss. `access` says what it
+    shows: gradients, or scores or predicted classes only.
     """
+
+    access: Access = "white-box"
 
     def __init__(
         self, normalize: nn.Module, body: nn.Module, head: nn.Module, *, features: int, classes: int

@@ -11,6 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
+from robbench.core.access import Access, access_of
 from robbench.core.errors import RobbenchError, UserError
 from robbench.core.factories import option_values, takes
 from robbench.core.freeze import frozen
@@ -102,6 +103,7 @@ class External(Classifier):
                     + (f"; {self.made_for}" if self.made_for else "")
                 ) from error
         self.interface = dataclasses.replace(self.interface, reentrant=self._checkpointed(x))
+        self.access = self._shown(x)
         if self._head_name and not seen:
             self.features_dim = 0
             self._why = (
@@ -115,6 +117,21 @@ class External(Classifier):
                 return has_reentrant_checkpoint(self(x.clone().requires_grad_()))
         except Exception:  # it has no gradient, which is reported where one is needed
             return False
+
+    def _shown(self, x: Tensor) -> Access:
+        """What the module shows: predicted classes only if it says so, else what autograd finds."""
+        if (said := access_of(self.body)) != "white-box":
+            return said
+        leaf = x.clone().requires_grad_()
+        try:
+            with torch.enable_grad():
+                value = self(leaf).sum()
+            found = torch.autograd.grad(value, leaf, allow_unused=True)[0]
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError:  # it cannot be differentiated, or nothing in it asks for a gradient
+            return "score-based"
+        return "score-based" if found is None else "white-box"
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode of every module that has one.

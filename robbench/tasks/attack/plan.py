@@ -17,6 +17,7 @@ from torch import nn
 from robbench.attacks.base import AttackEntry, require_whole
 from robbench.catalogue.builtins import ATTACKS
 from robbench.catalogue.cascades import cascades, expand
+from robbench.core.access import access_of
 from robbench.core.device import default_batch_size, find_device
 from robbench.core.errors import UserError, unknown
 from robbench.data.load import default_threat
@@ -24,6 +25,7 @@ from robbench.store.locations import Location, sibling_table, trained_name
 from robbench.store.run import attacked_model
 from robbench.store.settled import settled
 from robbench.store.store import Store
+from robbench.tasks.attack.access import require_access
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.identity import changed_answers, run_hashes
 from robbench.tasks.attack.target import aimed, require_target
@@ -183,6 +185,7 @@ def plan_subject(
         AttackEntry(spec, attack.equip(find_model))
         for spec, attack in build_entries(config.attack, threats)
     )
+    require_access(subject.name, access_of(subject.model), entries, threats)
     hashes = run_hashes(
         subject,
         threats,

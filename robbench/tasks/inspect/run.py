@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from robbench.analysis.inspected import Finding, Inspected
+from robbench.core.access import access_of
 from robbench.core.device import find_device
 from robbench.core.errors import UserError
 from robbench.core.spec import validate
 from robbench.engine.flags import at_chance, of_rows
 from robbench.models.external import width_of
 from robbench.store.store import Store
+from robbench.tasks.attack.access import USUAL as USUAL_ATTACK
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.plan import AttackPlan, parse_threats, plan_subject, usual_threat
 from robbench.tasks.attack.session import AttackSession
@@ -98,6 +100,9 @@ def inspect_model(
         other = dataclasses.replace(config, data=config.data or target.data)
         return find_subject(name, other, store, device, data_dir, download)[0]
 
+    shown = access_of(subject.model)
+    if shown in USUAL_ATTACK and config.attack == AttackConfig().attack:
+        config = dataclasses.replace(config, attack=(USUAL_ATTACK[shown],))
     text = config.threat or (usual_threat(target.data or "", subject) or USUAL,)
     (threats,) = parse_threats(text)
     plan = plan_subject(

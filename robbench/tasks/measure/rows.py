@@ -112,7 +112,7 @@ def flip_share(info: dict[str, Any], clean: Observations) -> Measure:
     detail: dict[str, Any] = (
         {"eps": info["eps"], "gradient": norm}
         if found is not None
-        else {"reason": "no budget, or one in l0, where it is no matter of a norm"}
+        else {"reason": "no gradients, no budget, or one in l0, where no norm is dual"}
     )
     return Measure(
         "flip_share", "clean", info["split"], None if found is None else float(found.mean()), detail
@@ -126,6 +126,8 @@ def _flips(info: dict[str, Any], clean: Observations) -> NDArray[np.bool_] | Non
         clean.columns[name].astype(np.float64)
         for name in ("margin", f"margin_gradient_{dual(info['norm'])}")
     )
+    if np.isnan(length).all():  # the model shows no gradients
+        return None
     return flips(torch.from_numpy(margin), torch.from_numpy(length), info["eps"]).numpy()
 
 
