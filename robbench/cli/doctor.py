@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import os
@@ -19,6 +20,15 @@ PACKAGES = (
     *("torch", "torchvision", "pyautoattack", "numpy", "pandas", "pyarrow", "scikit-learn"),
     *("typer", "rich", "pydantic", "safetensors", "pillow", "platformdirs", "fsspec"),
 )
+EXTRAS = {
+    "timm": ("timm",),
+    "hf": ("transformers",),
+    "robustbench": ("robustbench",),
+    "onnx": ("onnxruntime", "onnx", "onnx2pytorch"),
+    "sql": ("duckdb",),
+    "figures": ("matplotlib",),
+}
+"""The extras of pyproject.toml and their packages: nobody needs all of them."""
 REINSTALL = "pip install --force-reinstall torch torchvision"
 
 
@@ -43,6 +53,7 @@ def doctor(
         "platform": platform.platform(),
     }
     facts["packages"] = {name: _version(name, problems) for name in PACKAGES}
+    facts["extras"] = {extra: _installed(names) for extra, names in EXTRAS.items()}
     facts["devices"] = _devices(problems)
     facts["kernels"] = {"mkl_cbwr": os.environ.get(CBWR), "advised": strict_branch()}
     _check_torchvision(problems)
@@ -68,6 +79,27 @@ def _version(name: str, problems: list[str]) -> str | None:
     except importlib.metadata.PackageNotFoundError:
         problems.append(f"{name} is not installed: pip install {name}")
         return None
+
+
+def _installed(names: tuple[str, ...]) -> dict[str, str | None]:
+    """The version of each package of an extra, None where it is not installed."""
+    found: dict[str, str | None] = dict.fromkeys(names)
+    for name in names:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            found[name] = importlib.metadata.version(name)
+    return found
+
+
+def _extras(facts: dict[str, dict[str, str | None]]) -> str:
+    """`timm 1.0.9, sql 2.0.0; to be had: pip install 'robbench[hf]'`."""
+    there = [
+        ", ".join(f"{name} {version}" for name, version in found.items())
+        for found in facts.values()
+        if all(found.values())
+    ]
+    lacking = [extra for extra, found in facts.items() if not all(found.values())]
+    more = f"more with pip install 'robbench[{','.join(lacking)}]'" if lacking else ""
+    return "; ".join(filter(None, [", ".join(there), more]))
 
 
 def _devices(problems: list[str]) -> list[str]:
@@ -147,6 +179,7 @@ def _print(facts: dict[str, Any], problems: list[str]) -> None:
         "packages  "
         + ", ".join(f"{name} {version or 'MISSING'}" for name, version in facts["packages"].items())
     )
+    print_result("extras    " + _extras(facts["extras"]))
     print_result("devices   " + (", ".join(facts["devices"]) or "none"))
     print_result("kernels   " + _kernels(**facts["kernels"]))
     plugins = [name for names in facts["plugins"].values() for name in names]

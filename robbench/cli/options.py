@@ -24,7 +24,7 @@ DataDir = Annotated[
     option("--data-dir", panel=PLACE, envvar="ROBBENCH_DATA_DIR", help="Folder of the data sets."),
 ]
 Download = Annotated[
-    bool, option("--download", panel=PLACE, help="Allow a missing data set to be downloaded.")
+    bool, option("--download", panel=PLACE, help="Allow missing data and weights to be downloaded.")
 ]
 
 Config = Annotated[

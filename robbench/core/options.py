@@ -9,6 +9,8 @@ from typing import Any
 
 from robbench.core.spec import value_text
 
+_REQUIRED = "(must be given)"
+
 
 @dataclasses.dataclass(frozen=True)
 class OptionInfo:
@@ -21,7 +23,10 @@ class OptionInfo:
 
 
 def explain_options(cls: type) -> list[OptionInfo]:
-    """The options of a class, read from its dataclass fields and their `Field(description=...)`."""
+    """The options of a class, read from its dataclass fields and their `Field(description=...)`.
+
+    Those that must be given come first.
+    """
     if not dataclasses.is_dataclass(cls):
         return []
     hints = typing.get_type_hints(cls, include_extras=True)
@@ -31,13 +36,11 @@ def explain_options(cls: type) -> list[OptionInfo]:
             continue
         hint = hints[field.name]
         texts = [getattr(mark, "description", None) for mark in getattr(hint, "__metadata__", ())]
-        default = (
-            "(must be given)" if field.default is dataclasses.MISSING else value_text(field.default)
-        )
+        default = _REQUIRED if field.default is dataclasses.MISSING else value_text(field.default)
         rows.append(
             OptionInfo(field.name, _type_text(hint), default, next((t for t in texts if t), ""))
         )
-    return rows
+    return sorted(rows, key=lambda row: row.default != _REQUIRED)
 
 
 def _type_text(hint: Any) -> str:
@@ -49,6 +52,8 @@ def _type_text(hint: Any) -> str:
         return " | ".join(str(value) for value in typing.get_args(hint))
     if origin in (typing.Union, types.UnionType):
         return " | ".join(_type_text(part) for part in typing.get_args(hint))
+    if origin is tuple:
+        return f"({','.join('...' if a is ... else _type_text(a) for a in typing.get_args(hint))})"
     return (
         "none" if hint is types.NoneType else hint.__name__ if isinstance(hint, type) else str(hint)
     )

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
+import re
+import tomllib
+from pathlib import Path
+
+from robbench.cli.doctor import EXTRAS
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_doctor_is_healthy_here(cli):
@@ -80,3 +88,25 @@ def mnist_lookalike(folder):
     raw.mkdir(parents=True)
     (raw / "train-images-idx3-ubyte").write_bytes(b"")
     return folder / "data"
+
+
+def test_extras_are_listed_with_their_versions_or_how_to_get_them(cli, monkeypatch):
+    """Nobody needs all: one that is missing is no problem."""
+    extras = {"timm": ("timm",), "none": ("no-such-package", "timm"), "other": ("nor-this",)}
+    monkeypatch.setattr("robbench.cli.doctor.EXTRAS", extras)
+    done = cli("doctor")
+    assert done.code == 0, done.out
+    version = importlib.metadata.version("timm")
+    assert f"extras    timm {version}; more with pip install 'robbench[none,other]'" in done.out
+    assert cli("doctor --json").json["extras"]["other"] == {"nor-this": None}
+
+
+def test_every_extra_of_the_project_is_listed():
+    """But for those that are for working on it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    packages = {
+        extra: tuple(re.match(r"[\w-]+", text)[0] for text in texts)
+        for extra, texts in project["optional-dependencies"].items()
+        if extra not in ("test", "dev")
+    }
+    assert packages == EXTRAS
