@@ -271,6 +271,9 @@ DATA: Registry[Data] = Registry(
             "a folder of Parquet files in the Hugging Face layout",
         ),
         "folder": ("robbench.data.folder:ImageFolder", "one sub-folder per class"),
+        "csv": ("robbench.data.csv_table:CSVTable", "a table of features, for tabular models"),
+        "npz": ("robbench.data.npz:NPZ", "arrays in a file of NumPy, by key"),
+        "npy": ("robbench.data.npz:NPY", "an array of images in a file, and one of labels"),
     },
 )
 
