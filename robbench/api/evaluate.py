@@ -168,9 +168,7 @@ def _class_names(
     x = samples.split(["0"] * (1 + int(samples.labels.max()))).pixels(slice(0, 1)).to(device)
     outputs = count_classes(model, torch.cat([x, x]))
     if classes is None:
-        classes = (
-            samples.classes or len(options.chosen or ()) or outputs - (options.reject == "last")
-        )
+        classes = samples.classes or options.count(outputs)
     names = [str(n) for n in range(classes)] if isinstance(classes, int) else classes
     if options == AS_THEY_ARE and outputs not in (len(names), len(names) + 1):
         raise UserError(

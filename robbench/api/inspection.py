@@ -14,7 +14,7 @@ from torch import nn
 from robbench.analysis.inspected import Inspected
 from robbench.api.evaluate import Model, as_module, module_name
 from robbench.api.runs import given
-from robbench.api.specs import Attacks, attack_texts
+from robbench.api.specs import Attacks, Outputs, attack_texts, output_options
 from robbench.api.wording import in_python, pythonic
 from robbench.core.device import placed
 from robbench.core.errors import UserError
@@ -23,6 +23,7 @@ from robbench.data.base import Split
 from robbench.data.load import load
 from robbench.data.memory import Images, Samples, read_samples
 from robbench.models.external import count_classes
+from robbench.models.output_options import OutputOptions
 from robbench.reports.terminal.inspected import finding_text, lines, title
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.inspect.run import inspect_model, inspect_named, parse_shape
@@ -60,6 +61,7 @@ def inspect(
     attack: Attacks = "apgd",
     *,
     classes: int | Sequence[str] | None = None,
+    outputs: Outputs | None = None,
     shape: Sequence[int] | str | None = None,
     name: str | None = None,
     split: str = "test",
@@ -76,6 +78,7 @@ def inspect(
     model: a module or function as of `evaluate`, or a name, folder or spec as of `attack`. images,
     labels: samples as of `evaluate`, or the name of a data set; without them a saved model has its
     own, and any other is asked about images of noise, of `shape` (C,H,W) or of one it takes.
+    outputs: how the model's outputs are read, as of `evaluate`.
     attack, threat, limit, batch_size: what the cost is forecast of.
     Returns what was found: `.clean_accuracy`, `.normalisation`, `.seconds_forward`, `.forecast`,
     `.findings` (name, severity, text, remedy, figures); `.failed` where one is an error.
@@ -94,7 +97,10 @@ def inspect(
         batch_size=batch_size,
     )
     where: dict[str, Any] = {"out": Path(out), "data_dir": folder, "download": download}
+    options = output_options(outputs)
     if isinstance(model, str):
+        if outputs is not None:
+            raise UserError("outputs is for a model in memory: a spec says it, NAME:outputs=...")
         if images is not None and not isinstance(images, str):
             raise UserError("a model by its name takes the name of a data set: images is no text")
         return _shown(inspect_named(model, settings, shape=size, device=device or "auto", **where))
@@ -104,11 +110,11 @@ def inspect(
         if images is None:
             names = [*map(str, range(classes))] if isinstance(classes, int) else classes or ()
             parsed = None if size is None else parse_shape(size)
-            target = target_alone(module, label, parsed, names, device_found)
+            target = target_alone(module, label, parsed, names, device_found, options)
         else:
-            samples = _samples(module, images, labels, classes, config, folder, download)
+            samples = _samples(module, images, labels, classes, config, folder, download, options)
             data = images if isinstance(images, str) else "memory"
-            target = target_in_memory(module, samples.to(device_found), label, data)
+            target = target_in_memory(module, samples.to(device_found), label, data, options)
         return _shown(inspect_model(target, config, **where))
 
 
@@ -124,6 +130,7 @@ def _samples(
     config: AttackConfig,
     folder: Path | None,
     download: bool,
+    options: OutputOptions,
 ) -> Split:
     if isinstance(images, str):
         if labels is not None:
@@ -131,7 +138,7 @@ def _samples(
         return load(images, config.split, data_dir=folder, limit=config.limit, download=download)
     found = read_samples(images, labels)
     if classes is None:
-        classes = found.classes or _count(module, found)
+        classes = found.classes or options.count(_count(module, found))
     names = [str(n) for n in range(classes)] if isinstance(classes, int) else classes
     return found.split(names, split=config.split, limit=config.limit)
 

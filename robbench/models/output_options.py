@@ -65,6 +65,10 @@ class OutputOptions:
             return None
         return parse_outputs(",".join(numbers))
 
+    def count(self, outputs: int) -> int:
+        """How many classes there are, as far as a number of outputs tells."""
+        return len(self.chosen or ()) or outputs - (self.reject == "last")
+
 
 AS_THEY_ARE = OutputOptions()
 

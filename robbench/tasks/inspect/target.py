@@ -19,6 +19,7 @@ from robbench.models.create import UnfitError, create
 from robbench.models.external import External, count_classes
 from robbench.models.foreign import Foreign, Loading
 from robbench.models.input_shapes import Shape, shapes_taken
+from robbench.models.output_options import AS_THEY_ARE, OutputOptions
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.model_folder import find_folder
@@ -63,13 +64,19 @@ def named_target(
     return Target(subject, data)
 
 
-def target_in_memory(model: nn.Module, split: Split, name: str, data: str) -> Target:
+def target_in_memory(
+    model: nn.Module,
+    split: Split,
+    name: str,
+    data: str,
+    options: OutputOptions = AS_THEY_ARE,
+) -> Target:
     """A module at hand and the samples it is to be attacked on; data: their spec, or `memory`."""
     require_classes(split)
     wrapped = model if isinstance(model, Classifier) else External(model, len(split.classes))
     try:
         spec = None if data == "memory" else data
-        return Target(subject_in_memory(model, split, name, spec), data)
+        return Target(subject_in_memory(model, split, name, spec, options), data)
     except UserError as refused:
         if isinstance(wrapped, External):
             wrapped.take_units(split.units, split.labels.device)
@@ -77,7 +84,12 @@ def target_in_memory(model: nn.Module, split: Split, name: str, data: str) -> Ta
 
 
 def target_alone(
-    model: nn.Module, name: str, shape: Shape | None, classes: Sequence[str], device: torch.device
+    model: nn.Module,
+    name: str,
+    shape: Shape | None,
+    classes: Sequence[str],
+    device: torch.device,
+    options: OutputOptions = AS_THEY_ARE,
 ) -> Target:
     """A module without samples, looked at with noise of `shape`, or of a shape it takes.
 
@@ -97,7 +109,7 @@ def target_alone(
         classes = [str(n) for n in range(count_classes(body, x))]
     if isinstance(model, External):  # built for another number of classes
         model = External(body, len(classes), model.reading._replace(names=tuple(classes)))
-    target = target_in_memory(model, noise(shape, classes).to(device), name, "memory")
+    target = target_in_memory(model, noise(shape, classes).to(device), name, "memory", options)
     return target._replace(data=None)
 
 
