@@ -17,6 +17,7 @@ from robbench.data.private import private_factory
 from robbench.data.subset import split_subsets
 from robbench.models.create import create
 from robbench.models.external import our_options
+from robbench.models.output_options import OutputOptions
 from robbench.models.state import state_of
 
 
@@ -26,23 +27,28 @@ def canonical_model(text: str) -> str:
     Private factories stay as they were written, but for a file of class names.
     """
     if not _registered(text):
-        return without_places(text)
+        return without_class_names(text)
     bases = MODELS.parse(text)[0].__mro__
     places = {place for base in bases for place in vars(base).get("places", ())}
     return MODELS.canonical(text, full=True, without=places)
 
 
-def without_places(text: str) -> str:
-    """The spec of a private factory without the option that names a file: its content counts."""
-    name, _, rest = text.partition(":")
-    attribute, _, options = rest.partition(":")
-    if "classes=" not in options:
+def without_class_names(text: str) -> str:
+    """A model spec without the option that names the classes of outputs: what was found counts."""
+    if "classes=" not in text:
         return text
-    spec = parse_spec(f"{attribute}:{options}")
-    found = import_target(f"{name}:{attribute}", f"model '{text}'")
-    ours = {"classes"} & {*our_options(found, spec.options)}
-    kept = {key: value for key, value in spec.options.items() if key not in ours}
-    return str(Spec(f"{name}:{attribute}", None, kept))
+    if _registered(text):
+        spec = parse_spec(text)
+        ours = issubclass(MODELS.parse(text)[0], OutputOptions)
+    else:
+        name, _, rest = text.partition(":")
+        attribute, _, options = rest.partition(":")
+        found = import_target(f"{name}:{attribute}", f"model '{text}'")
+        spec = parse_spec(f"{attribute}:{options}" if options else attribute)
+        ours = "classes" in our_options(found, spec.options)
+        spec = Spec(f"{name}:{attribute}", spec.argument, spec.options)
+    kept = {key: value for key, value in spec.options.items() if key != "classes"}
+    return str(Spec(spec.name, spec.argument, kept)) if ours else text
 
 
 def code_roots(model: str) -> list[str]:

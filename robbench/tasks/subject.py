@@ -40,7 +40,7 @@ from robbench.tasks.codes import (
     data_code,
     data_roots,
     model_code,
-    without_places,
+    without_class_names,
 )
 from robbench.tasks.model_folder import find_folder, read_model
 
@@ -229,7 +229,8 @@ def subject_in_memory(
 
 
 def _label(spec: str) -> str:
-    return MODELS.build(spec).label(spec) if _registered(spec) else without_places(spec)
+    spec = without_class_names(spec)
+    return MODELS.build(spec).label(spec) if _registered(spec) else spec
 
 
 def _usual(spec: str) -> Usual:

@@ -3,9 +3,11 @@
 import json
 
 import pytest
+import torchvision
 
 from robbench.core.errors import UserError
 from robbench.models.class_names import known, match, read_labels
+from robbench.models.imagenet import imagenet_ids, with_ids
 
 IDS = ("n01440764", "n01443537", "n02012849", "n03126707")
 NAMES = ("tench, Tinca tinca", "goldfish", "crane", "crane")
@@ -97,3 +99,12 @@ def test_made_up_names_mean_nothing():
     assert not known(["LABEL_0", "LABEL_1"])
     assert not known([])
     assert known(["tench", "LABEL_1"])
+
+
+def test_ten_classes_of_imagenet_by_id_and_by_name():
+    """The ids are those of the data's folders, the names those of torchvision's models."""
+    categories = torchvision.models.ResNet18_Weights.DEFAULT.meta["categories"]
+    labels = with_ids(categories)
+    outputs = tuple(range(7, 1000, 99))
+    assert match([imagenet_ids()[output] for output in outputs], labels) == outputs
+    assert match([categories[output].upper() for output in outputs], labels) == outputs

@@ -107,3 +107,38 @@ def test_the_label_has_no_places(tmp_path):
     spec = f"linear:file={file},outputs=0-1"
     assert build(Linear, parse_spec(spec)).label(spec) == "linear:file=w.pt,outputs=0-1"
     assert Linear(file="org/repo").label("linear:file=org/repo") == "linear:file=org/repo"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Named(Foreign):
+    """A model of four outputs that knows their classes."""
+
+    def load(self, loading: Loading) -> Loaded:
+        torch.manual_seed(0)
+        module = nn.Sequential(nn.Flatten(), nn.Linear(48, 4))
+        return Loaded(module, labels=("n01440764 tench, Tinca tinca", "Goldfish", "crane", "crane"))
+
+
+@pytest.mark.parametrize(
+    ("classes", "options", "outputs"),
+    [
+        (("goldfish", "tench"), {}, [1, 0]),
+        (("n01440764", "goldfish"), {"outside": "wrong"}, [0, 1, 2, 3]),
+        (("a", "b"), {"outputs": "2,1"}, [2, 1]),
+        (("a", "b"), {"classes": "x,b,a,y"}, [2, 1]),
+        (("0", "1", "2", "3"), {}, [0, 1, 2, 3]),
+    ],
+)
+def test_classes_are_found_among_those_that_the_source_knows(classes, options, outputs):
+    """Options come before what the source says; classes that are only numbered keep their order."""
+    info = dataclasses.replace(INFO, classes=classes)
+    model = Named(**options).build(info).eval()
+    x = torch.rand(5, 3, 4, 4)
+    model.fit_interface(x[:2])
+    assert torch.equal(model(x), Named().load(Loading(info)).module(x)[:, outputs])
+
+
+def test_classes_that_the_source_does_not_know_are_listed():
+    model = Named().build(dataclasses.replace(INFO, classes=("tench", "dog", "crane"))).eval()
+    with pytest.raises(UserError, match=r"no output is dog; several outputs are crane \(outputs"):
+        model.fit_interface(torch.rand(2, 3, 4, 4))

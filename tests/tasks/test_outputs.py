@@ -5,7 +5,10 @@ from __future__ import annotations
 import pyarrow.parquet as pq
 import pytest
 
+from tests.models.programs import Digits, write
+
 SOURCE = """
+from tests.models.programs import Digits
 import torch
 from sklearn.datasets import load_digits
 from torch import nn
@@ -44,8 +47,8 @@ def attack(cli, private, tmp_path):
     """`attack("plain:outside=wrong")`: its row, of a store that the calls share."""
     folder = private("nets", SOURCE)
 
-    def run(*models, more=DATA):
-        words = " ".join(f"nets:{model}" for model in models)
+    def run(*models, more=DATA, kind="nets:"):
+        words = " ".join(f"{kind}{model}" for model in models)
         done = cli(f"attack {words} {ATTACK} {more} --out {tmp_path / 'S'}", cwd=folder)
         assert done.code == 0, done.err
         return done.json["rows"]
@@ -76,6 +79,25 @@ def test_a_file_of_names_counts_by_content(attack, tmp_path):
     (other,) = attack("wide:classes=moved.txt")
     assert other["run_id"] != by_name["run_id"]
     assert other["clean_accuracy"] < by_name["clean_accuracy"]
+
+
+def test_models_in_files_have_the_same_options(attack, tmp_path):
+    """Verdicts of the factory; the file of names is no part of the name nor of the id."""
+    write("export", attack.folder / "net.pt2", Digits())
+    for name in ("names.txt", "moved.txt"):
+        (attack.folder / name).write_text("\n".join("0123456789"))
+    options = "outside=wrong"
+    (plain,) = attack(f"Digits:outputs=(3,8),{options}", more="--data digits[3,8]")
+    rows = [
+        attack(f"net.pt2,classes={name},{options}", more="--data digits[3,8]", kind="export:")[0]
+        for name in ("names.txt", "moved.txt")
+    ]
+    assert rows[0]["run_id"] == rows[1]["run_id"]
+    assert rows[0]["model"] == "net"
+    for found, expected in zip(
+        samples(tmp_path / "S", rows[0]), samples(tmp_path / "S", plain), strict=True
+    ):
+        assert found == pytest.approx(expected, abs=1e-4)
 
 
 def test_runs_that_read_outputs_otherwise_are_told_apart(attack, cli, tmp_path):
