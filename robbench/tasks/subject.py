@@ -192,7 +192,7 @@ def subject_in_memory(
     """
     require_classes(split)
     kind = model.function if isinstance(model, Function) else type(model)
-    module, kind_name = (getattr(kind, key, "") for key in ("__module__", "__qualname__"))
+    module, kind_name = (getattr(kind, key, "") or "" for key in ("__module__", "__qualname__"))
     wrapped = model
     if not isinstance(model, Classifier) or options != AS_THEY_ARE:
         wrapped = External(model, len(split.classes), Reading(options, split.classes))
