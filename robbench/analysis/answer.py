@@ -166,8 +166,8 @@ def _doubts(row: Mapping[str, Any], checks: Sequence[Mapping[str, Any]]) -> Iter
             yield Doubt("warning" if name == "unfinished" else "error", row, name, None)
     flags = row["flags"] or []
     for flag in json.loads(flags) if isinstance(flags, str) else flags:
-        if flag["name"] == "of-target-class":  # says what was counted, and no more
-            continue
+        if flag["name"] in ("loaded", "of-target-class"):
+            continue  # says what was loaded or counted, and no more
         severity = "error" if flag["name"] == "edited" else "warning"
         yield Doubt(severity, row, flag["name"], flag["text"])
     for check in checks:

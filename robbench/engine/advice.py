@@ -67,6 +67,7 @@ TEXTS = {
     "of-target-class": (
         "{count} of {n} samples are of the target class already and left out of every number"
     ),
+    "loaded": "{note}",
     "one-class": (
         "all samples are of class {note}: the numbers say nothing of any other; take them with "
         "--limit stratified=N"

@@ -19,7 +19,7 @@ from robbench.models.external import External
 from robbench.models.fill import Filled, WrongClassesError, fill
 from robbench.models.foreign import Foreign, Loaded, Loading, Normalized
 from robbench.models.layouts import layouts_of, looks_like
-from robbench.models.state_dicts import Statistics, sets_in
+from robbench.models.state_dicts import Layout, Statistics, sets_in
 from robbench.models.weight_files import SUFFIXES, read_weight_file
 
 
@@ -77,10 +77,13 @@ class Checkpoint(Foreign):
             info = dataclasses.replace(loading.info, classes=tuple(map(str, range(error.classes))))
             module, statistics = self._architecture(loading._replace(info=info))
             filled = self._filled(module)
-        notes = [*filled.notes, *self._notes(filled, statistics)]
         found = filled.statistics or statistics or _NONE
         return Loaded(
-            module, _each(found.mean, channels), _each(found.std, channels), notes=tuple(notes)
+            module,
+            _each(found.mean, channels),
+            _each(found.std, channels),
+            notes=(*filled.notes, *self._normalised(found)),
+            assumed=tuple(self._assumed(filled.layout, found)),
         )
 
     def _architecture(self, loading: Loading) -> tuple[nn.Module, Statistics | None]:
@@ -108,19 +111,23 @@ class Checkpoint(Foreign):
             hint=_hint,
         )
 
-    def _notes(self, filled: Filled, statistics: Statistics | None) -> Iterator[str]:
-        if filled.layout.untold:
-            yield filled.layout.untold
-        used = filled.statistics or statistics
-        if used is not None and self.mean is None:
-            numbers = (",".join(f"{value:.4g}" for value in part) for part in used[:2])
-            yield "inputs are normalised with mean=({}), std=({}) of {}".format(*numbers, used.name)
-        elif self.mean is None:
-            known = f" ({filled.layout.normalised})" if filled.layout.normalised else ""
+    def _normalised(self, found: Statistics) -> Iterator[str]:
+        if found is not _NONE and self.mean is None:
+            mean, std = (",".join(f"{value:.4g}" for value in part) for part in found[:2])
+            yield f"inputs are normalised with mean=({mean}), std=({std}) of {found.name}"
+
+    def _assumed(self, layout: Layout, found: Statistics) -> Iterator[str]:
+        if layout.untold:
+            yield layout.untold
+        if found is _NONE and self.mean is None:
+            known = f" ({layout.normalised})" if layout.normalised else ""
             yield (
                 "no normalisation is in the file, so images in [0,1] enter as they are: give mean= "
                 f"and std= if the training code normalised{known}"
             )
+
+
+_NONE = Statistics((0.0,), (1.0,), "")
 
 
 def suggestion(path: Path) -> str:
@@ -138,9 +145,6 @@ def suggestion(path: Path) -> str:
 def _hint(tensors: Mapping[str, Tensor]) -> str:
     spec = looks_like(tensors)
     return f"; it looks like arch={_nested(spec)}" if spec else ""
-
-
-_NONE = Statistics((0.0,), (1.0,), "")
 
 
 def _each(values: tuple[float, ...], channels: int) -> tuple[float, ...]:

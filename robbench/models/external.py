@@ -51,7 +51,8 @@ class External(Classifier):
         )
         self.reading = reading
         self.interface = Interface(batch=batch)
-        self.remarks: tuple[str, ...] = ()  # on how it was loaded
+        self.loaded: tuple[str, ...] = ()  # what was loaded, from where
+        self.assumed: tuple[str, ...] = ()  # what its source does not tell
         self.made_for = ""  # a sentence, where the data's images are of another size
         self._head_name = found[0] if found else ""
         self._why = "the model has no nn.Linear" if found is None else ""
@@ -70,8 +71,8 @@ class External(Classifier):
 
     @property
     def notes(self) -> list[str]:
-        """What to know of how it was loaded, and what is unusual about the way it is called."""
-        return [*self.remarks, *self.interface.notes(self.classes), *filter(None, [self.made_for])]
+        """What was assumed, and what is unusual about the way it is called, one line each."""
+        return [*self.assumed, *self.interface.notes(self.classes), *filter(None, [self.made_for])]
 
     def take_units(self, units: Units | None, device: torch.device) -> None:
         """Let inputs pass through `units` on their way to the module; None leaves them in [0,1]."""

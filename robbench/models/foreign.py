@@ -39,7 +39,8 @@ class Loaded(NamedTuple):
     mean, std: of its inputs, values in [0,1], where it does not normalise by itself. labels: the
     class of each output, in order; () where unknown. size, prepared: height and width of the images
     it was trained on, and the options of `folder` data that make such images; () and "" if unknown.
-    batch: the only number of rows it takes. notes: what a user should know of how it was loaded.
+    batch: the only number of rows it takes. notes: what was loaded, from
+    where. assumed: what the source does not tell and a user should know.
     """
 
     module: nn.Module
@@ -50,6 +51,7 @@ class Loaded(NamedTuple):
     prepared: str = ""
     batch: int | None = None
     notes: tuple[str, ...] = ()
+    assumed: tuple[str, ...] = ()
 
 
 def _numbers(value: Any) -> Any:
@@ -132,7 +134,7 @@ class Foreign(OutputOptions, Architecture):
         )
         names = tuple(loading.info.classes)
         external = External(model, len(names), Reading(options, names, found.labels), found.batch)
-        external.remarks = found.notes
+        external.loaded, external.assumed = found.notes, found.assumed
         if found.size and tuple(loading.info.shape[1:]) != found.size:
             external.made_for = _made_for(found)
         return external

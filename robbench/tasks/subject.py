@@ -295,7 +295,11 @@ def _fixed(split: Split) -> list[Flag]:
 
 
 def _remarks(text: str, model: nn.Module, trained: dict[str, Any]) -> list[Flag]:
-    found = notes("interface", model.notes) if isinstance(model, External) else []
+    found = (
+        [*notes("loaded", model.loaded), *notes("interface", model.notes)]
+        if isinstance(model, External)
+        else []
+    )
     if (
         not trained
         and text.partition(":")[0] in MODELS.entries

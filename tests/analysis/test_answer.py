@@ -96,9 +96,13 @@ def test_over_seeds_the_paired_t_test_speaks(run):
 
 
 def test_doubts_are_errors_first_and_notes_none(run):
-    """Failed checks, flags and counts of both models; a check for information is no doubt."""
+    """Failed checks, flags and counts of both models; what informs is no doubt.
+
+    That is a check for information, and where a model was loaded from.
+    """
+    loaded = json.dumps([{"name": "loaded", "count": 0, "text": "from here"}])
     runs = [
-        run("ce", 10, n_unfinished=0),
+        run("ce", 10, n_unfinished=0, flags=loaded),
         run("at", 30, flags=json.dumps([{"name": "flat", "count": 2, "text": "zero"}])),
     ]
     check = {"check": "c", "severity": "error", "verdict": "fail", "text": "t"}

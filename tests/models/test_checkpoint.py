@@ -93,7 +93,7 @@ def test_published_layouts_give_their_own_logits(tmp_path, info, build, kept, ar
     torch.save(kept(source), tmp_path / "w.pth")
     model = load(tmp_path / "w.pth", f"arch={arch}", info())
     assert_same(model, source)
-    assert "in the layout of" in model.notes[0]
+    assert "in the layout of" in model.loaded[0]
     assert "no normalisation is in the file" in model.notes[-1]
 
 
@@ -102,7 +102,7 @@ def test_mean_and_std_that_are_given_go_in_front(tmp_path, info):
     torch.save(source.state_dict(), tmp_path / "w.pth")
     model = load(tmp_path / "w.pth", f"arch=(wide-resnet:depth=16,width=2),{STATISTICS}", info())
     assert_same(model, lambda x: source(normalised(x)))
-    assert not any("normalis" in note for note in model.notes)
+    assert not any("normalis" in note for note in (*model.loaded, *model.notes))
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,8 @@ def test_a_normalisation_in_the_file_goes_in_front_and_is_stated(tmp_path, info,
     model = load(tmp_path / "w.pth", "arch=(wide-resnet:depth=16,width=2)", info())
     assert_same(model, lambda x: source(normalised(x)))
     expected = f"mean=(0.4914,0.4822,0.4465), std=(0.2471,0.2435,0.2616) of {names[0]}"
-    assert model.notes[-1] == f"inputs are normalised with {expected}"
+    assert model.loaded[-1] == f"inputs are normalised with {expected}"
+    assert model.notes == []
 
 
 def test_statistics_of_the_data_are_never_taken(tmp_path, info):
