@@ -125,8 +125,10 @@ def inspect_model(
         bar.update(0.6, "time and memory")
         cost = cost_of(plan, store, config, noise=target.data is None)
         bar.update(0.8, "gradients")
-        found += _flags(plan, target, misfit=bool(seen.found))
-        if seen.right is not None and not seen.found:
+        flags = _flags(plan, target, misfit=bool(seen.found))
+        found += flags
+        known = bool(seen.found) or any(flag.name == "untrained" for flag in flags)
+        if seen.right is not None and not known:
             found += findings.from_flags(at_chance(seen.right.tolist(), looked.labels.tolist()))
     return record(target, plan, looked, seen, cost, found)
 

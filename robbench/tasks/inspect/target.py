@@ -26,6 +26,8 @@ from robbench.tasks.model_folder import find_folder
 from robbench.tasks.subject import Subject, find_subject, subject_in_memory
 
 NOISE = 64  # images of noise where there are no samples
+LIKELY: tuple[Shape, ...] = ((3, 224, 224), (3, 32, 32), (1, 28, 28))
+"""Shapes of the data that pretrained models are for."""
 
 
 class Target(NamedTuple):
@@ -148,20 +150,36 @@ def _without_data(
 ) -> Target:
     architecture = _architecture(text)
     classes = () if architecture is None else architecture.classes_of()
-    asked = shape or (3, 224, 224)
     if isinstance(architecture, Foreign):
+        asked = shape or LIKELY[0]
         loaded = architecture.load(Loading(_info(asked, classes), download=download, judged=True))
         classes = classes or loaded.labels
         if shape is None and loaded.size:
-            asked = shape = (len(loaded.mean or "RGB"), *loaded.size)
-    torch.manual_seed(config.seed)
-    try:
-        model: nn.Module = create(
-            text, _info(asked, classes), of=classes or None, download=download
-        )
-    except UnfitError as refused:  # of another number of classes, or shape: looked at below
-        model = refused.model
-    return target_alone(model.to(device), text, shape, classes, device)
+            shape = (len(loaded.mean or "RGB"), *loaded.size)
+    model, only = _built(text, config, [shape] if shape else LIKELY, classes, download)
+    return target_alone(model.to(device), text, shape or only, classes, device)
+
+
+def _built(
+    text: str, config: AttackConfig, shapes: Sequence[Shape], classes: Sequence[str], download: bool
+) -> tuple[nn.Module, Shape | None]:
+    """A model for the first of some shapes for which it can be built, fitting or not.
+
+    And that shape, where it is refused for those before.
+    """
+    refusal: UserError | None = None
+    for shape in shapes:
+        torch.manual_seed(config.seed)
+        try:
+            model = create(text, _info(shape, classes), of=classes or None, download=download)
+        except UnfitError as refused:  # it is looked at all the same
+            model = refused.model
+        except UserError as refused:
+            refusal = refusal or refused
+            continue
+        return model, shape if refusal else None
+    assert refusal is not None
+    raise refusal
 
 
 def _info(shape: Shape, classes: Sequence[str]) -> DataInfo:

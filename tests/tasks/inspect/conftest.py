@@ -67,6 +67,12 @@ def colour():
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(2 * 30 * 30, 10))
 
+def bfloat16():
+    return good().to(torch.bfloat16)
+
+def batch_statistics():
+    return nn.Sequential(nn.BatchNorm2d(1, track_running_stats=False), nearest(normalised))
+
 def random():
     torch.manual_seed(0)
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))

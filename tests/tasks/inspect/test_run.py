@@ -140,9 +140,21 @@ def test_no_tensor(seen: Callable[..., Any]) -> None:
 
 
 def test_warnings_do_not_fail(seen: Callable[..., Any]) -> None:
-    """Left in training mode; accuracy at chance: exit 0, as attacks run."""
-    assert "random" in names(seen("dropout"), "warning")
-    assert "at-chance" in names(seen("random"), "warning")
+    """Left in training mode; statistics of the batch; chance; another type: exit 0."""
+    for model, flag in {
+        "dropout": "random",
+        "batch_statistics": "batch",
+        "random": "at-chance",
+        "bfloat16": "interface",
+    }.items():
+        assert flag in names(seen(model), "warning"), model
+
+
+def test_an_untrained_architecture(cli: Callable[..., Any]) -> None:
+    """One line says that its weights are random, not that its accuracy is at chance too."""
+    found = cli("inspect mlp:width=16,depth=1 -n 100 --json -q").json
+    assert "untrained" in names(found, "warning")
+    assert "at-chance" not in names(found, "warning")
 
 
 def test_without_data(seen: Callable[..., Any]) -> None:
