@@ -126,8 +126,10 @@ class External(Classifier):
         leaf = x.clone().requires_grad_()
         try:
             with torch.enable_grad():
-                value = self(leaf).sum()
-            found = torch.autograd.grad(value, leaf, allow_unused=True)[0]
+                z: Any = self(leaf)
+            if not isinstance(z, Tensor):
+                return "white-box"  # it is refused for what it returns
+            found = torch.autograd.grad(z.sum(), leaf, allow_unused=True)[0]
         except torch.OutOfMemoryError:
             raise
         except RuntimeError:  # it cannot be differentiated, or nothing in it asks for a gradient

@@ -10,8 +10,8 @@ import torch
 
 from robbench.core.errors import UserError
 from robbench.data.base import DataInfo
-from robbench.models.create import create
-from robbench.models.external import count_classes
+from robbench.models.create import check_logits, create
+from robbench.models.external import External, count_classes
 
 MakeInfo = Callable[..., DataInfo]
 
@@ -87,3 +87,16 @@ def test_counted_classes(outputs: int, classes: int) -> None:
     assert net.training
     with pytest.raises(UserError, match="cannot process images"):
         count_classes(net, torch.rand(2, 3, 4, 4))
+
+
+def test_what_is_no_tensor_is_refused_as_such() -> None:
+    """A text, where logits should be: that is said, not that a text has no gradient."""
+
+    class Says(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> str:
+            return "seven"
+
+    model, x = External(Says(), 2), torch.rand(2, 3, 2, 2)
+    model.fit_interface(x)
+    with pytest.raises(UserError, match="it returns str"):
+        check_logits(model, x, 2)
