@@ -19,7 +19,7 @@ from robbench.core.errors import UserError
 from robbench.core.spec import validate
 from robbench.data.base import Split
 from robbench.data.load import load
-from robbench.data.memory import Images, Samples, read_samples, with_targets
+from robbench.data.memory import Images, Samples, read_samples, with_fixed, with_targets
 from robbench.models.create import create
 from robbench.models.external import count_classes
 from robbench.models.function import Function
@@ -49,6 +49,7 @@ def evaluate(
     attack: Attacks = "autoattack-fast",
     *,
     target: Any = None,
+    fixed: Any = None,
     classes: int | Sequence[str] | None = None,
     outputs: Outputs | None = None,
     name: str | None = None,
@@ -77,6 +78,8 @@ def evaluate(
     (an object or its class), or a list of these, which form one worst case per sample.
     target: the class that alone is a success, a number or a name; `least-likely`, `random`, or an
     array with a class for each sample; by default any mistake is a success.
+    fixed: what no attack may change: the numbers of features, or a boolean mask of an input's
+    shape, true where an entry is fixed.
     classes: how many there are, or their names; by default what the Dataset or the model has.
     outputs: how the model's outputs are read, where they are not one logit per class: "probs",
     (3, 8) or an `OutputOptions` that also says what further outputs mean.
@@ -119,6 +122,8 @@ def evaluate(
         if isinstance(images, str):
             if labels is not None:
                 raise UserError(f"the data set {images} has its labels itself: leave out labels")
+            if fixed is not None:
+                raise UserError(f"fixed entries of {images} are an option of it: fixed=(...)")
             if goal == GIVEN:
                 raise UserError(f"targets for {images}: name a column of it, target='column:NAME'")
             folder = None if data_dir is None else Path(data_dir)
@@ -129,6 +134,8 @@ def evaluate(
                 found = with_targets(found, target)
             names = _class_names(classes, found, module, where, options)
             samples = found.split(names, split=split, limit=config.limit)
+            if fixed is not None:
+                samples = with_fixed(samples, fixed)
         plan = _plan(module, samples.to(where), threats, config, name, out, options)
         if out is None:
             return _decide(plan, progress or silent)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import pandas as pd
@@ -98,6 +98,7 @@ class CSVTable(Data):
             notes=tuple(notes),
             free=None if free.all() else free,
             units=units_of(self.units, ranges, training),
+            columns=lambda name: _values(mine, name, files.path),
         )
 
     def _features(self, train: pd.DataFrame, mine: pd.DataFrame, files: SplitFiles) -> list[str]:
@@ -180,6 +181,16 @@ class CSVTable(Data):
             "standard": "a model of yours takes standardised values",
         }[self.units]
         return f"0 and 1 are the smallest and largest value of a feature in {whose}; {takes}"
+
+
+def _values(frame: pd.DataFrame, name: str, path: Path) -> list[Any]:
+    """A further column: whole numbers or texts. UserError where it is missing, or has gaps."""
+    if name not in frame:
+        raise UserError(f"{path} has no column '{name}'{nearest(name, list(map(str, frame)))}")
+    if frame[name].isna().any() or frame[name].dtype.kind == "f":
+        raise UserError(f"{path}: column '{name}' should hold whole numbers or texts, without gaps")
+    found: list[Any] = frame[name].tolist()
+    return found
 
 
 def _listed(text: str) -> list[str]:

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from robbench.core.errors import UserError, unknown
 from robbench.data.arrays import channels_last, checked_images, pixels_of, white_of
 from robbench.data.base import Split, Table, reason, sample_ids
+from robbench.data.fixed import fixed_note, free_entries
 from robbench.data.subset import few_classes, limit_subset, select
 
 Images: TypeAlias = Tensor | ArrayLike | Dataset[Any] | DataLoader[Any]
@@ -131,6 +132,19 @@ def with_targets(samples: Samples, targets: Any) -> Samples:
             f"{len(samples.labels)} samples"
         )
     return dataclasses.replace(samples, columns={"targets": values.tolist()})
+
+
+def with_fixed(samples: Split, fixed: Any) -> Split:
+    """The samples with entries that no attack may change: numbers of features, or a mask [*].
+
+    Raises UserError for those that do not fit, and where nothing is left to change.
+    """
+    free = free_entries(_array(fixed), tuple(samples.images.shape[1:]))
+    if not free.any():
+        raise UserError("all entries are fixed, so there is nothing to attack; fix fewer of them")
+    notes = (*samples.notes, fixed_note(free))
+    mask = None if free.all() else torch.from_numpy(free)
+    return dataclasses.replace(samples, free=mask, notes=notes)
 
 
 def _in_order(images: NDArray[Any]) -> tuple[NDArray[Any], list[str]]:

@@ -20,6 +20,7 @@ from robbench.core.spec import Number, OrNone, split_items
 from robbench.data.array_labels import class_names, number_array
 from robbench.data.arrays import Pixels, channels_last, pixels_of, white_of
 from robbench.data.base import Data, Table, reason
+from robbench.data.fixed import fixed_note, free_entries
 from robbench.data.npz_keys import find_keys
 from robbench.data.split_files import SPLIT, find_files, undivided
 
@@ -125,24 +126,11 @@ class Arrays(Data):
         """The entries that may change, and the note on the others."""
         if not self.fixed:
             return None, []
-        if mask is not None:
-            if mask.dtype != np.bool_ or mask.shape != shape:
-                raise UserError(
-                    f"the mask {self.fixed} is {mask.dtype} of shape {mask.shape}; should be bool "
-                    f"of shape {shape}, true where an entry is fixed"
-                )
-            return ~mask, [f"{int(mask.sum())} of {mask.size} entries are fixed"]
         numbers = split_items(self.fixed)
-        if len(shape) != 1:
-            raise UserError(f"fixed={self.fixed}: of images give the key of a mask {shape}")
-        free = np.ones(shape, np.bool_)
-        for number in numbers:
-            if not (number.isdecimal() and len(number) < 10 and int(number) < shape[0]):
-                raise UserError(
-                    f"fixed={self.fixed}: '{number}' is no feature; they are 0 to {shape[0] - 1}"
-                )
-            free[int(number)] = False
-        return free, [f"{int((~free).sum())} of {shape[0]} features are fixed"]
+        if mask is None and not all(number.isdecimal() and len(number) < 10 for number in numbers):
+            raise UserError(f"fixed={self.fixed} is neither numbers of features nor a mask")
+        free = free_entries(np.array(list(map(int, numbers))) if mask is None else mask, shape)
+        return free, [fixed_note(free)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -40,7 +42,7 @@ def test_points_of_a_random_model_do_not_survive_rounding(told_apart: Callable) 
 def audit(linear, evidence: Callable, run_of: Callable, split) -> Callable:
     """The audit of a run whose stored points were tampered with: `audit(lambda x, i: ...)`."""
 
-    def run(change: Callable) -> adversarial_points.Reading:
+    def run(change: Callable, free: torch.Tensor | None = None) -> adversarial_points.Reading:
         model = linear()
         reach = 0.05 * model.w.abs().sum()
         within = model.score(split.images).abs() < 0.99 * reach
@@ -52,15 +54,35 @@ def audit(linear, evidence: Callable, run_of: Callable, split) -> Callable:
             "adversarial": within.tolist(),
             "broken_by": [PGD if hit else None for hit in within.tolist()],
         }
-        return adversarial_points.constraints(evidence(model, points=kept, **run_of(**columns)))
+        held = dataclasses.replace(split, free=free)
+        return adversarial_points.constraints(
+            evidence(model, held, points=kept, **run_of(**columns))
+        )
 
     return run
+
+
+def test_features_are_not_saved_as_images(
+    linear: Callable, evidence: Callable, made: Callable, split: Any
+) -> None:
+    """Eight bits mean nothing to a table."""
+    flat = made(split.images.flatten(1), split.labels)
+    with pytest.raises(Skip, match="no images"):
+        adversarial_points.quantised(evidence(linear(), flat))
 
 
 def test_points_in_order_pass_the_audit(audit: Callable) -> None:
     """Also with rounding in the last digit of the budget."""
     reading = audit(lambda x, i: x)
     assert (reading.failed, reading.figure, reading.evidence) == (False, 0.0, ())
+
+
+def test_fixed_entries_must_be_as_they_were(audit: Callable) -> None:
+    """Points that moved one are out of bounds."""
+    free = torch.ones(1, 4, 4, dtype=torch.bool)
+    free[0, 0, 2] = False  # of weight 0.5: no sample depends on it
+    moved = audit(lambda x, i: x, free)
+    assert (moved.failed, len(moved.evidence)) == (True, N)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,9 @@ import torch
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
+import robbench
 from robbench.core.errors import UserError
+from robbench.data.feature_box import box_of
 from robbench.data.load import load
 
 NAMES = ["age", "height", "sex", "weight", "pulse", "constant"]
@@ -257,3 +259,49 @@ def test_a_model_trained_on_a_table(
         done = cli(f"attack {name} --threat linf:0.02 --attack fgsm --out o --json{trust}")
         assert done.code == 0, done.err
         assert done.json["rows"][0]["clean_accuracy"] > 0.75
+
+
+def test_a_table_from_python(tables: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    """A module on raw features, and the same arrays with the same features fixed."""
+    train, test = tables
+    _fitted(train)
+    Path("own.py").write_text(MODEL)
+    space: dict[str, Any] = {}
+    exec(MODEL, space)
+    options = {"threat": "linf:0.06", "attack": "apgd:steps=5,objective=margin"}
+    data = "csv:t-{split}.csv,label=ill,units=raw,fixed=(age,sex)"
+    named = robbench.evaluate(space["logistic"](), data, **options)
+    box = box_of(train[NAMES].to_numpy())
+
+    model = space["logistic"]()
+
+    def on_unit(x: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = model(
+            torch.tensor(box.low).float() + torch.tensor(box.width).float() * x
+        )
+        return logits
+
+    x, y = box.scaled(test[NAMES].to_numpy()), (test["ill"] == "yes").to_numpy()
+    for fixed in ([0, 2, 5], np.array([True, False, True, False, False, True])):
+        found = robbench.evaluate(on_unit, x, y.astype(int), fixed=fixed, **options)
+        assert found.robust_accuracy == named.robust_accuracy
+        assert np.allclose(found.margins["clean_margin"], named.margins["clean_margin"], atol=1e-4)
+        assert "fixed" in found.flags
+    for fixed, text in (([6], "6 is no feature"), ([[0]], "numbers of features"), ("age", "numb")):
+        with pytest.raises(UserError, match=text):
+            robbench.evaluate(on_unit, x, y.astype(int), fixed=fixed, **options)
+    with pytest.raises(UserError, match="an option of it"):
+        robbench.evaluate(on_unit, data, fixed=[0], **options)
+
+
+def test_targets_in_a_column(tables: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    """Whole numbers or texts, by sample."""
+    frame = tables[1].assign(wanted=np.where(tables[1]["ill"] == "yes", "no", "yes"))
+    frame.to_csv("one.csv", index=False)
+    found = load("csv:one.csv,label=ill,drop=(wanted)", "test")
+    assert found.columns is not None
+    values = found.columns("wanted")
+    assert [values[i] for i in found.ids.tolist()] == frame["wanted"].tolist()
+    for name in ("nothing", "age"):
+        with pytest.raises(UserError, match=name):
+            found.columns(name)

@@ -186,7 +186,8 @@ def test_what_is_refused(case: str, text: str, here: Path, cli: Callable[..., An
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (",fixed=(0,9)", "'9' is no feature; they are 0 to 4"),
+        (",fixed=(0,9)", "9 is no feature; they are 0 to 4"),
+        (",fixed=mask", "fixed=mask is neither numbers of features nor a mask"),
         (",fixed=(0,1,2,3,4)", "all entries are fixed"),
         (",classes=2", "label 2 of row 2 is out of range"),
         (",x=z,y=y", "no array 'z'"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -49,3 +51,26 @@ def test_train_loss_is_the_mean_over_samples(split, validation, threat, recipe, 
     assert row["train_loss"] == pytest.approx(expected, abs=1e-6)
     assert [(samples, total) for samples, total, _ in seen] == [(10, 24), (20, 24), (24, 24)]
     assert seen[-1][2] == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_inner_attack_keeps_fixed_entries(split, validation, threat, recipe, plain_model):
+    """Of every batch, also from a random start."""
+    free = torch.rand(split.images.shape[1:], generator=torch.Generator().manual_seed(0)) > 0.5
+    seen = []
+
+    class Watched(CrossEntropy):
+        def __call__(self, step):
+            seen.append((step.adversary().x != step.x).any(0))
+            return super().__call__(step)
+
+    trainer = Trainer(
+        plain_model(),
+        Watched(),
+        dataclasses.replace(split, free=free),
+        validation,
+        recipe(batch_size=10),
+        inner=Inner(PGD(steps=2), threat),
+        threat=threat,
+    )
+    trainer.run_epoch(lambda _: None)
+    assert torch.equal(torch.stack(seen).any(0), free)
