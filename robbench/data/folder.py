@@ -8,18 +8,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field
 
 from robbench.core.errors import UserError
 from robbench.core.threads import in_threads
 from robbench.data.base import Table
+from robbench.data.file_list import Image, listed_images
 from robbench.data.image_files import (
     SIZE_HINT,
     USUAL_SPLITS,
     ImageFiles,
     class_name,
+    find_file,
     find_folder,
     in_order,
     listed,
@@ -57,8 +61,13 @@ class ImageFolder(ImageFiles):
     together, so that a class keeps its label where one split lacks it. Rows are ordered by class,
     then by file name: take `[stratified=N]` rather than `[first=N]` of them. Images that are all
     grey have one channel, others three. The EXIF orientation is applied; transparency is laid on
-    white.
+    white. With `list` the rows are the images that a file names, in its order: one a line, its path
+    in DIR/{split} or its file name, and, where it lies in no class folder, a comma and its class.
     """
+
+    list: Annotated[
+        str, Field(description="a file that names the images to use, one a line; empty is all")
+    ] = ""
 
     def open(self, split: str, data_dir: Path | None, download: bool) -> Table:
         """List the files of a split, to be decoded later. UserError when there are none."""
@@ -71,29 +80,35 @@ class ImageFolder(ImageFiles):
         found = {
             name: _class_folders(root / name) for name in splits if name in {split, *USUAL_SPLITS}
         }
-        classes = in_order(
-            class_name(folder.name) for folders, _ in found.values() for folder in folders
-        )
-        number = {name: i for i, name in enumerate(classes)}
         folders, empty = found[split]
-        rows: list[tuple[Path, int]] = []
+        images: list[Image] = []
         ignored: Counter[str] = Counter()
-        for label, folder in sorted(
-            (number[class_name(folder.name)], folder) for folder in folders
-        ):
+        for folder in sorted(folders):
             files = list(_files(folder))
-            rows += [(path, label) for path in files if _is_image(path)]
+            images += [Image(path, class_name(folder.name)) for path in files if _is_image(path)]
             ignored.update(
                 path.suffix.lower() or path.name for path in files if not _is_image(path)
             )
-        loose = sum(
-            _is_image(Path(entry.name)) for entry in _entries(root / split) if entry.is_file()
-        )
-        if not rows:
+        loose = [
+            Path(entry.path)
+            for entry in _entries(root / split)
+            if entry.is_file() and _is_image(Path(entry.name))
+        ]
+        names = {class_name(folder.name) for folders, _ in found.values() for folder in folders}
+        if self.list:
+            file = find_file(self.list, root)
+            images += [Image(path, None) for path in loose]
+            images, loose = listed_images(file, root / split, images), []
+            names |= {str(image.label) for image in images}
+        if not images:
             raise UserError(
-                _nothing(root / split, loose, [name for name in found if found[name][0]])
+                _nothing(root / split, len(loose), [name for name in found if found[name][0]])
             )
-        paths = [path for path, _ in rows]
+        classes = in_order(names)
+        number = {name: i for i, name in enumerate(classes)}
+        if not self.list:
+            images.sort(key=lambda image: number[str(image.label)])
+        paths = [image.path for image in images]
         trained, _ = found.get("train", ({}, []))
         unknown = sorted(
             {class_name(folder.name) for folder in folders}
@@ -101,7 +116,7 @@ class ImageFolder(ImageFiles):
         )
         notes = [
             f"classes that the split train lacks: {listed(unknown)}" if trained and unknown else "",
-            f"{loose} images are outside the class folders: left out" if loose else "",
+            f"{len(loose)} images are outside the class folders: left out" if loose else "",
             f"folders without images are no classes: {listed(empty)}" if empty else "",
             f"files that are no images by their name are left out: {ignored.total()} "
             f"({listed(sorted(ignored))})"
@@ -139,7 +154,7 @@ class ImageFolder(ImageFiles):
                 hint=f"{SIZE_HINT}, for example folder:DIR,size=32",
             )
 
-        labels = np.array([label for _, label in rows], np.int64)
+        labels = np.array([number[str(image.label)] for image in images], np.int64)
         return Table(labels, tuple(classes), decode, notes=tuple(filter(None, notes)), lazy=True)
 
 
@@ -183,6 +198,9 @@ def _is_image(path: Path) -> bool:
 def _nothing(folder: Path, loose: int, labelled: list[str]) -> str:
     others = f"; splits with labels: {', '.join(labelled)}" if labelled else ""
     if loose:
-        return f"{folder} has {loose} images but no class folders, so no labels{others}"
+        return (
+            f"{folder} has {loose} images but no class folders, so no labels{others}; a file of "
+            "names and labels goes in list=FILE"
+        )
     suffixes = ", ".join(sorted(_SUFFIXES))
     return f"no images in {folder}; it should hold one sub-folder per class with {suffixes}{others}"

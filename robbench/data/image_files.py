@@ -108,6 +108,14 @@ def find_folder(name: str, data_dir: Path | None) -> Path:
     )
 
 
+def find_file(name: str, root: Path) -> Path:
+    """A file in the working folder, else in a data set's. UserError if in neither."""
+    found = next((p for p in (Path(name).expanduser(), root / name) if p.is_file()), None)
+    if found is None:
+        raise UserError(f"no file '{name[:100]}', neither here nor in {root}")
+    return found
+
+
 def class_name(name: str) -> str:
     r"""A name as text that can be written anywhere: composed, non-UTF-8 bytes as `\xe9`."""
     return unicodedata.normalize(
