@@ -48,7 +48,8 @@ def decode_image(
 ) -> NDArray[np.uint8]:
     """One PNG, JPEG, ... as [1,H,W] when it is grey, else [3,H,W].
 
-    The EXIF orientation is applied, transparency is laid on white, 16-bit grey is scaled to 8 bits.
+    The EXIF orientation is applied, transparency is laid on white, 16-bit grey is scaled to 8 bits,
+    16-bit colour keeps its high bytes. Of several frames or pages the first counts.
     `prepare` changes the image (mode L or RGB) before it becomes an array. UserError, naming
     `where`, when the bytes are no image, are cut off, declare a huge size, or hold 32-bit numbers.
     """
@@ -74,8 +75,9 @@ def decode_image(
             "smaller"
         ) from error
     except Exception as error:  # Pillow's plug-ins raise anything on a broken file
-        # Without a path the message is a memory address.
-        text = reason(error) if isinstance(source, Path) else type(error).__name__
+        text = reason(error)
+        if "BytesIO" in text:  # a memory address
+            text = type(error).__name__
         raise UserError(f"{where}: not a readable image ({text}); replace or remove it") from error
     if prepare is not None:
         try:

@@ -93,6 +93,72 @@ def test_sixteen_bits_are_scaled() -> None:
     ]
 
 
+def _png16(pixels: np.ndarray, colour_type: int) -> bytes:
+    """A PNG of [H,W,C] uint16 pixels, which Pillow cannot write; type 2 is RGB, 6 is RGBA."""
+    height, width = pixels.shape[:2]
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    chunks = (
+        b"IHDR" + struct.pack(">IIBBBBB", width, height, 16, colour_type, 0, 0, 0),
+        b"IDAT" + zlib.compress(rows),
+        b"IEND",
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks
+    )
+
+
+def test_sixteen_bits_of_colour() -> None:
+    """RGB keeps its high bytes, as other readers do; with alpha it is laid on white, within 2."""
+    wide = RANDOM.integers(0, 65536, (5, 7, 4), dtype=np.uint16)
+    found = decode_image(_png16(wide[..., :3], 2), "x")
+    assert np.array_equal(found, (wide[..., :3] >> 8).astype(np.uint8).transpose(2, 0, 1))
+    alpha = wide[..., 3:] / 65535
+    shown = (wide[..., :3] * alpha + 65535 * (1 - alpha)) / 257
+    assert np.abs(decode_image(_png16(wide, 6), "x").transpose(1, 2, 0) - shown).max() <= 2
+
+
+def test_inks_of_a_photograph() -> None:
+    """A CMYK JPEG with Adobe's marker holds inverted inks: (1 - ink)(1 - black) is shown."""
+    inks = np.broadcast_to(np.array([200, 90, 0, 30], np.uint8), (16, 16, 4)).copy()
+    data = _bytes(Image.fromarray(inks, "CMYK"), "JPEG", quality=100)
+    assert b"Adobe" in data
+    expected = (255 - inks[..., :3].astype(float)) * (255 - 30) / 255
+    found = decode_image(data, "x").transpose(1, 2, 0)
+    assert np.abs(found - expected).max() <= 1.5
+
+
+def test_a_palette_with_degrees_of_transparency() -> None:
+    """Each colour of the palette has its own alpha."""
+    colours, alpha = COLOUR[:2, :2].reshape(4, 3), np.array([0, 128, 255, 64], np.uint8)
+    image = Image.fromarray(np.array([[0, 1], [2, 3]], np.uint8), "P")
+    image.putpalette(colours.flatten().tolist())
+    shown = np.rint(colours * (alpha[:, None] / 255) + 255 - alpha[:, None])
+    found = decode_image(_bytes(image, transparency=alpha.tobytes()), "x")
+    assert np.array_equal(found.transpose(1, 2, 0).reshape(4, 3), shown)
+
+
+@pytest.mark.parametrize("kind", ["TIFF", "GIF", "WEBP", "PNG"])
+def test_the_first_of_several_frames_counts(kind: str) -> None:
+    """Of pages and of animations."""
+    first, second = (Image.fromarray(np.full((5, 7, 3), v, np.uint8)) for v in (40, 200))
+    more = {"lossless": True} if kind == "WEBP" else {}
+    data = _bytes(first, kind, save_all=True, append_images=[second], **more)
+    found = decode_image(data, "x")
+    assert bool((found == 40).all())
+    assert found.shape[1:] == (5, 7)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "BMP"])
+def test_what_is_cut_off_is_refused(kind: str, tmp_path: Path) -> None:
+    """By name, in a file and in a table."""
+    noise = RANDOM.integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    data = _bytes(Image.fromarray(noise), kind)[:-700]
+    (tmp_path / "cut").write_bytes(data)
+    for source in (data, tmp_path / "cut"):
+        with pytest.raises(UserError, match=r"^row 3: not a readable image .*; replace or remove"):
+            decode_image(source, "row 3")
+
+
 def test_32_bit_numbers_are_refused() -> None:
     """A float image has no white that is known."""
     for pixels in (np.ones((3, 3), np.float32), np.ones((3, 3), np.int32)):
