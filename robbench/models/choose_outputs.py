@@ -91,7 +91,8 @@ def _labels(count: int, reading: Reading) -> tuple[str, ...]:
     if reading.options.classes is not None:
         labels = read_labels(reading.options.classes)
         if len(labels) != count:
-            raise UserError(f"classes names {len(labels)} outputs, the model has {count}")
+            last = "; reject=last if its last output is no class" * (len(labels) == count - 1)
+            raise UserError(f"classes names {len(labels)} outputs, the model has {count}{last}")
         return labels
     numbered = all(name.isdecimal() for name in reading.names)  # nothing to match
     if numbered or len(reading.labels) != count or not known(reading.labels):

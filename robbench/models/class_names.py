@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,10 +107,11 @@ def match(names: Sequence[str], labels: Sequence[str]) -> tuple[int, ...]:
         if len(outputs) > 1
     ]
     firsts = [outputs[0] for outputs in found if len(outputs) == 1]
+    counts = Counter(firsts)
     shared = [
         f"{name} (output {outputs[0]})"
         for name, outputs in zip(names, found, strict=True)
-        if len(outputs) == 1 and firsts.count(outputs[0]) > 1
+        if len(outputs) == 1 and counts[outputs[0]] > 1
     ]
     wrong = [
         f"{what} {_listed(which)}"

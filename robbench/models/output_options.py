@@ -13,6 +13,7 @@ from robbench.core.errors import UserError
 from robbench.core.spec import OrNone
 
 Scale = Literal["logits", "probs", "log-probs", "sigmoid"]
+_MOST = 1_000_000
 SCALES: tuple[Scale, ...] = ("logits", "probs", "log-probs", "sigmoid")
 
 
@@ -99,6 +100,8 @@ def parse_outputs(text: str) -> tuple[int, ...]:
                 f"{', '.join(SCALES)}"
             )
         found += range(int(match[1]), int(match[2] or match[1]) + 1)
+        if len(found) > _MOST:
+            raise UserError(f"outputs '{text}' names more than {_MOST:,}")
     if len(set(found)) < len(found) or not found:
         raise UserError(f"outputs '{text}' should be different ones, one for each class")
     return tuple(found)

@@ -43,6 +43,8 @@ from robbench.tasks.codes import (
     without_class_names,
 )
 from robbench.tasks.model_folder import find_folder, read_model
+from robbench.tasks.remarks import of_model, of_samples
+from robbench.tasks.saved_classes import fit_classes
 
 
 class Subject(NamedTuple):
@@ -140,26 +142,20 @@ def find_subject(
         )
         model = model.to(device)
         _check_known_classes(text, split)
-    elif list(split.classes) != trained["classes"]:
-        apart = class_difference(
-            trained["classes"], split.classes, (f"model {text}", f"data '{data}'")
-        )
-        raise UserError(f"model {text} was trained on other classes: {apart}")
     elif list(split.images.shape[1:]) != trained["shape"]:
         raise UserError(
             f"model {text} takes images of shape {trained['shape']}, data '{data}' has "
             f"{list(split.images.shape[1:])}"
         )
+    spelled: list[Flag] = []
+    if trained:
+        names = f"model {text}", f"data '{data}'"
+        model, spelled = fit_classes(model, trained["classes"], split, names)
     before = state_of(model)
     answers = _answers(model, split)
     arch = canonical_model(trained.get("model", text))
     state = state_of(model)
-    remarks = [
-        *_remarks(text, model, trained),
-        *_changed_code(arch, state, trained),
-        *_one_class(split),
-        *_fixed(split),
-    ]
+    remarks = [*of_model(text, model, trained, arch, state), *spelled, *of_samples(split)]
     return Subject(
         name=text,
         label=Path(text).name if trained else _label(text),
@@ -222,8 +218,7 @@ def subject_in_memory(
         modules=(module, *sorted(state.modules), *(data_roots(data) if data else ())),
         remarks=(
             *(notes("interface", wrapped.notes) if isinstance(wrapped, External) else ()),
-            *_one_class(split),
-            *_fixed(split),
+            *of_samples(split),
         ),
     )
 
@@ -280,45 +275,6 @@ def _hash(model: nn.Module, state: State, before: State, roots: Iterable[str]) -
     weights, code = state.hash(before), private_code([*roots, *state.modules])
     read = model.interface.identity if isinstance(model, External) else None
     return short_hash([weights, code, *([read] if read else [])], 16) if code or read else weights
-
-
-def _one_class(split: Split) -> list[Flag]:
-    if bool((split.labels != split.labels[0]).any()):
-        return []
-    return notes("one-class", [split.classes[int(split.labels[0])]])
-
-
-def _fixed(split: Split) -> list[Flag]:
-    if split.free is None:
-        return []
-    return notes("fixed", [f"{int((~split.free).sum())} of {split.free.numel()}"])
-
-
-def _remarks(text: str, model: nn.Module, trained: dict[str, Any]) -> list[Flag]:
-    found = (
-        [*notes("loaded", model.loaded), *notes("interface", model.notes)]
-        if isinstance(model, External)
-        else []
-    )
-    if (
-        not trained
-        and text.partition(":")[0] in MODELS.entries
-        and not MODELS.build(text).pretrained
-    ):
-        found += notes("untrained", [text])
-    return found
-
-
-def _changed_code(arch: str, state: State, trained: dict[str, Any]) -> list[Flag]:
-    """A flag where a trained model's code, private or of a package, has changed."""
-    before = (trained.get("code") or {}).get("model")
-    registered = arch.partition(":")[0] in MODELS.entries
-    now = model_code(arch, () if registered else state.modules)
-    return (
-        []
-        if before in (None, now) or now.startswith("robbench ")
-        else notes("code-changed", [arch])
-    )
 
 
 def _check_known_classes(text: str, split: Split) -> None:

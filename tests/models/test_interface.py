@@ -171,7 +171,9 @@ def test_outputs_are_written_as_ranges_and_lists(text: str, expected: tuple[int,
     assert parse_outputs(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "a", "1,1,2", "2-0", "-1,2,3", "1-2,2-3"])
+@pytest.mark.parametrize(
+    "text", ["", "a", "1,1,2", "2-0", "-1,2,3", "1-2,2-3", "0-999999,0-999999"]
+)
 def test_outputs_that_name_no_classes(text: str) -> None:
     """One twice, or no numbers: refused."""
     with pytest.raises(UserError, match="outputs"):

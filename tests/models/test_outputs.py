@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from robbench.models.outputs import bounded, probabilities, squashed
+from robbench.core.errors import UserError
+from robbench.models.outputs import as_logits, bounded, probabilities, require_scale, squashed
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -83,3 +84,58 @@ def test_a_range_is_told_where_all_lie_in_it_and_rows_differ(rows: list[list[flo
     outputs = torch.tensor(rows, dtype=torch.float64)
     assert (bounded(outputs) is not None) == (inside and differ)
     assert bounded(torch.empty(0, 3)) is None
+
+
+@given(SEEDS, st.sampled_from([0.1, 3.0, 20.0]))
+def test_logits_come_back_from_probabilities(seed: int, scale: float) -> None:
+    """But for a constant of each row, which no margin sees; log-probabilities are left alone."""
+    z = _logits(seed, scale)
+    centred = z - z.amax(1, keepdim=True)
+    for name, outputs in (("probs", z.softmax(1)), ("log-probs", z.log_softmax(1))):
+        found = as_logits(outputs, name)
+        torch.testing.assert_close(found - found.amax(1, keepdim=True), centred, atol=1e-3, rtol=0)
+    small = z.clamp(-8, 8)
+    torch.testing.assert_close(as_logits(small.sigmoid(), "sigmoid"), small, atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_logits_of_what_rounds_to_0_or_1_end(dtype: torch.dtype) -> None:
+    """Finite, in their order, and without a gradient where nothing is left of the probability."""
+    for name, low, high in (("probs", -87.4, 0.0), ("sigmoid", -87.4, 16.7)):
+        leaf = torch.tensor([[-200.0, 200.0], [-1.0, 1.0]], dtype=dtype, requires_grad=True)
+        z = as_logits(leaf.softmax(1) if name == "probs" else leaf.sigmoid(), name)
+        assert z.dtype == torch.float32
+        assert bool(torch.isfinite(z).all())
+        assert low <= float(z[0, 0].detach()) < float(z[1, 0].detach())
+        assert float(z[1, 1].detach()) < float(z[0, 1].detach()) <= high
+        (gradient,) = torch.autograd.grad(z[:, 0].sum(), leaf)
+        assert gradient[0].tolist() == [0, 0]
+        assert bool((gradient[1] != 0).any())
+    assert as_logits(leaf, "logits") is leaf
+
+
+@pytest.mark.parametrize(
+    ("scale", "row", "words"),
+    [
+        ("probs", [0.5, 0.7], "add up to 1.2; those of a sigmoid for each class are outputs=sig"),
+        ("probs", [-0.5, 1.5], "between 0 and 1"),
+        ("sigmoid", [0.5, 3.0], "between 0 and 1"),
+        ("log-probs", [-1.0, -1.0], "no log-probabilities, they add up to 0.7358$"),
+    ],
+)
+def test_outputs_of_another_kind_than_was_said(scale: str, row: list[float], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        require_scale(torch.tensor([row]), scale)
+
+
+def test_outputs_of_the_kind_that_was_said() -> None:
+    """Also of half precision, and one sigmoid for two classes."""
+    z = _logits(0)
+    for scale, outputs in (
+        ("logits", z),
+        ("probs", z.softmax(1).half()),
+        ("log-probs", z.log_softmax(1).bfloat16()),
+        ("sigmoid", z.sigmoid()),
+        ("sigmoid", z[:, 0].sigmoid()),
+    ):
+        require_scale(outputs, scale)
