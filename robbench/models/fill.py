@@ -104,7 +104,7 @@ def _notes(path: Path, fit: Fit) -> Iterator[str]:
     if fit.unused:
         yield f"{path.name} holds tensors that its own code does not use: {fit.unused} are left out"
     if fit.beside:
-        yield f"{_listed(fit.beside)} of {path.name} lie beside the weights and are left out"
+        yield f"left out, as it lies beside the weights in {path.name}: {_listed(fit.beside)}"
 
 
 def _classes(fit: Fit) -> tuple[int, int] | None:
@@ -131,12 +131,10 @@ def _misfit(path: Path, what: str, fit: Fit) -> str:
         said.append(f"it lacks {_listed(fit.missing)}")
     if fit.unfit:
         name, (found, expected) = next(iter(fit.unfit.items()))
-        said.append(
-            f"{len(fit.unfit)} have another shape, such as {name} {_shape(found)} instead of "
-            f"{_shape(expected)}"
-        )
+        more = f", and {len(fit.unfit) - 1} more of another shape" if len(fit.unfit) > 1 else ""
+        said.append(f"{name} is {_shape(found)} instead of {_shape(expected)}{more}")
     if fit.extra:
-        said.append(f"{_listed(fit.extra)} have no place in the model")
+        said.append(f"the model has no place for {_listed(fit.extra)}")
     return text + "; ".join(said)
 
 

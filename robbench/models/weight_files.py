@@ -73,7 +73,7 @@ _ASIDE = (
 )
 # Modules and builtins that only a hostile file names.
 _RUN_CODE = re.compile(
-    r"(os|posix|nt|sys|subprocess|shutil|runpy|socket|eval|exec|open|__import__)\b"
+    r"(os|posix|nt|sys|subprocess|shutil|runpy|socket|eval|exec|getattr|open|__import__)\b"
 )
 
 
