@@ -194,7 +194,7 @@ def _values(frame: pd.DataFrame, name: str, path: Path) -> list[Any]:
 
 
 def _listed(text: str) -> list[str]:
-    return split_items(text) if text else []
+    return [name for name in split_items(text) if name]
 
 
 def _column(labels: pd.Series) -> pa.ChunkedArray:

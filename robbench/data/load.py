@@ -23,6 +23,12 @@ from robbench.data.subset import Selection, few_classes, limit_subset, select, s
 
 T = TypeVar("T")
 
+_FILES = {
+    ".npz": "npz:{name}",
+    ".npy": "npy:{name},labels=FILE",
+    ".csv": "csv:{name},label=COLUMN",
+}
+
 
 def load(
     spec: str,
@@ -131,6 +137,11 @@ def find_source(base: str, folder: Path) -> Data:
         kind = "parquet" if holds_parquet(Path(name)) else "folder"
         raise UserError(
             f"unknown data set '{name}'; for the folder of that name write {kind}:{name}"
+        )
+    if (suffix := Path(name).suffix) in _FILES and Path(name).is_file():
+        raise UserError(
+            f"unknown data set '{name}'; for the file of that name write "
+            f"{_FILES[suffix].format(name=name)}"
         )
     raise unknown("data set", name, {*DATA.entries, *private_sets(folder)})
 

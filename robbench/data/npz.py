@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import zipfile
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple
@@ -19,20 +16,26 @@ from robbench.core.errors import UserError
 from robbench.core.spec import Number, OrNone, split_items
 from robbench.data.array_labels import class_names, number_array
 from robbench.data.arrays import Pixels, channels_last, pixels_of, white_of
-from robbench.data.base import Data, Table, reason
+from robbench.data.base import Data, Table, Units
+from robbench.data.feature_box import UnitName, box_of, units_of
 from robbench.data.fixed import fixed_note, free_entries
-from robbench.data.npz_keys import find_keys
-from robbench.data.split_files import SPLIT, find_files, undivided
+from robbench.data.npz_keys import Keys, find_keys
+from robbench.data.numpy_files import opened, read_npy
+from robbench.data.split_files import SPLIT, SplitFiles, find_files, undivided
 
 
 class Found(NamedTuple):
-    """Arrays of a split: images, labels, labels of the other splits, a fixed mask, notes."""
+    """Arrays of a split: images, labels, labels of the other splits, a fixed mask, notes.
+
+    `training` reads the images of the training split, or where there are no splits these.
+    """
 
     images: NDArray[Any]
     labels: NDArray[Any]
     others: list[NDArray[Any]]
     mask: NDArray[Any] | None
     notes: list[str]
+    training: Callable[[], NDArray[Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,24 @@ class Arrays(Data):
         Field(description="the value of white, such as 255 or 1; none finds it where it is sure"),
     ] = None
     classes: Annotated[str, Field(description="how many there are, or their names: (no,yes)")] = ""
+    box: Annotated[
+        Literal["none", "train"],
+        Field(
+            description=(
+                "train: features [N,D] of any range, whose smallest and largest value in the "
+                "training data become 0 and 1"
+            )
+        ),
+    ] = "none"
+    units: Annotated[
+        UnitName,
+        Field(
+            description=(
+                "with box=train, what a model of yours takes: unit, features in [0,1]; raw, as in "
+                "the file; standard, minus the mean of the training data, over the deviation"
+            )
+        ),
+    ] = "unit"
     fixed: Annotated[
         str,
         Field(
@@ -72,18 +93,54 @@ class Arrays(Data):
                 "both should begin with the number of samples"
             )
         images, layout = self._in_order(found.images)
+        images, units, ranges, moving = self._boxed(images, found)
         pixels, scale = self._scaled(images)
         labels, names, classes = number_array(found.labels, found.others, class_names(self.classes))
         free, fixed = self._free(images.shape[1:], found.mask)
+        if moving is not None and not moving.all():
+            free = moving if free is None else moving & free
+            fixed = [f"{fixed_note(free)}, those that are constant among them"]
         return Table(
             labels,
             names,
             pixels.rows,
             scale=pixels.scale,
-            notes=(*found.notes, *layout, *scale, *classes, *fixed),
+            notes=(*found.notes, *layout, *(ranges or scale), *classes, *fixed),
             free=free,
-            lazy=isinstance(found.images, np.memmap),
+            units=units,
+            lazy=isinstance(found.images, np.memmap) and self.box == "none",
         )
+
+    def _boxed(
+        self, images: NDArray[Any], found: Found
+    ) -> tuple[NDArray[Any], Units | None, list[str], NDArray[np.bool_] | None]:
+        """Features in the box of the training data, what models take, the note on it.
+
+        And which features are not constant; None without a box.
+        """
+        if self.box == "none":
+            if self.units != "unit":
+                raise UserError(f"units={self.units} goes with box=train")
+            return images, None, [], None
+        training = found.training()
+        if any(each.ndim != 2 or each.dtype.kind not in "biuf" for each in (images, training)):
+            raise UserError("box=train is for features [N,D], numbers")
+        if images.shape[1] != training.shape[1]:
+            raise UserError(
+                f"there are {images.shape[1]} features, in the training data {training.shape[1]}"
+            )
+        values, training = (each.astype(np.float64) for each in (images, training))
+        if not (np.isfinite(values).all() and np.isfinite(training).all()):
+            raise UserError("features contain NaN or infinity; remove or fix these samples")
+        ranges = box_of(training)
+        outside = int(ranges.outside(values).any(1).sum())
+        note = "0 and 1 are the smallest and largest value of a feature in the training data" + (
+            f"; {outside} of {len(values)} samples have values beyond them, set to their ends"
+            if outside
+            else ""
+        )
+        units = units_of(self.units, ranges, training)
+        return ranges.scaled(values), units, [note], ranges.width > 0
 
     def _in_order(self, images: NDArray[Any]) -> tuple[NDArray[Any], list[str]]:
         shape = images.shape
@@ -112,7 +169,7 @@ class Arrays(Data):
             raise UserError(
                 f"values are {images.dtype} from {low:g} to {high:g}: say which is white (or the "
                 "largest), such as scale=255 or scale=1"
-                + ("; tables of raw features are read as csv:FILE" if images.ndim == 2 else "")
+                + ("; features of any range need box=train" if images.ndim == 2 else "")
             )
         told = " (as scale says)" if self.scale else ""
         taken = "taken as they are" if white == 1 else f"divided by {white:g}"
@@ -155,18 +212,26 @@ class NPZ(Arrays):
 
     def read(self, split: str, data_dir: Path | None) -> Found:
         files = find_files(self.file, split, ".npz", data_dir)
-        with _opened(files.path) as arrays:
+        with opened(files.path) as arrays:
             keys = find_keys(list(arrays), split, self.x, self.y, files.path)
             images, labels = arrays[keys.images], arrays[keys.labels]
             others = [arrays[key] for key in keys.others]
             mask = arrays.get(self.fixed)
         for path in files.others:
-            with _opened(path) as more:
+            with opened(path) as more:
                 others += [more[keys.labels]] if keys.labels in more else []
         notes = [f"{files.path.name}: images {keys.images}, labels {keys.labels}"]
         if not files.splits and not keys.divided:
             notes.append(undivided(files.path, len(labels) if labels.ndim else 0))
-        return Found(images, labels, others, mask, notes)
+        return Found(
+            images, labels, others, mask, notes, lambda: self._training(files, keys, images)
+        )
+
+    def _training(self, files: SplitFiles, keys: Keys, images: NDArray[Any]) -> NDArray[Any]:
+        if not keys.divided and files.training == files.path:
+            return images
+        with opened(files.training) as arrays:
+            return arrays[find_keys(list(arrays), "train", self.x, self.y, files.training).images]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,78 +257,16 @@ class NPY(Arrays):
         others = [read_npy(path, mapped=False) for path in labels.others]
         notes = [undivided(images.path, len(found) if found.ndim else 0)] * (not images.splits)
         mask = self._mask(data_dir)
-        return Found(read_npy(images.path, mapped=True), found, others, mask, notes)
+        return Found(
+            read_npy(images.path, mapped=True),
+            found,
+            others,
+            mask,
+            notes,
+            lambda: read_npy(images.training, mapped=True),
+        )
 
     def _mask(self, data_dir: Path | None) -> NDArray[Any] | None:
         if not self.fixed.endswith(".npy"):
             return None
         return read_npy(find_files(self.fixed, "test", ".npy", data_dir).path, mapped=False)
-
-
-def read_npy(path: Path, *, mapped: bool) -> NDArray[Any]:
-    """The array of an .npy file, left on the disk if `mapped`. UserError for anything else."""
-    if zipfile.is_zipfile(_readable(path)):
-        raise UserError(f"{path} holds several arrays; read it as npz:{path.name}")
-    try:
-        found: NDArray[Any] = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
-    except Exception as error:
-        raise _unreadable(path, error, "it") from error
-    return found
-
-
-class _Lazy(Mapping[str, NDArray[Any]]):
-    """The arrays of an .npz file, read when they are asked for."""
-
-    def __init__(self, path: Path, archive: Any) -> None:
-        self.path = path
-        self.archive = archive
-
-    def __getitem__(self, key: str) -> NDArray[Any]:
-        try:
-            found: NDArray[Any] = self.archive[key]
-        except KeyError:
-            raise
-        except Exception as error:
-            raise _unreadable(self.path, error, f"array '{key}'") from error
-        if not isinstance(found, np.ndarray):
-            raise UserError(f"{self.path}: '{key}' is no array")
-        return found
-
-    def __contains__(self, key: object) -> bool:
-        return key in self.archive.files
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.archive.files)
-
-    def __len__(self) -> int:
-        return len(self.archive.files)
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[_Lazy]:
-    with _readable(path).open("rb") as file:  # NumPy leaves open what it cannot read
-        try:
-            found = np.load(file, allow_pickle=False)
-        except Exception as error:
-            raise _unreadable(path, error, "it") from error
-        if isinstance(found, np.ndarray):
-            raise UserError(f"{path} holds a single array; read it as npy:{path.name},labels=FILE")
-        yield _Lazy(path, found)
-
-
-def _readable(path: Path) -> Path:
-    if not os.access(path, os.R_OK):
-        raise UserError(f"{path} may not be read")
-    return path
-
-
-def _unreadable(path: Path, error: Exception, what: str) -> UserError:
-    if "pickle" in str(error):
-        return UserError(
-            f"{path}: {what} holds Python objects or is no file of arrays, and is not unpickled: "
-            "save plain arrays of numbers with numpy.savez or numpy.save"
-        )
-    broken = isinstance(error, zipfile.BadZipFile | EOFError | OSError)
-    return UserError(
-        f"{path} cannot be read ({reason(error)})" + ("; is it complete?" if broken else "")
-    )

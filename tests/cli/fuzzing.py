@@ -36,6 +36,7 @@ ODD = [
     "deep.toml", "x.json", "x.parquet", "/dev/zero", "/dev/null", "/dev/null/x",
     "memory://nowhere", "nothing://x", "://", "ce", "at", "c", "ce@last", "ce@best", "ce@x", "@",
     "CE", "digits", "digits[3,8]", "digits[first=3]", "digits[first=99999999999]", "digits[" * 50,
+    "npz:a file", "npz:x.parquet", "npy:pipe,labels=pipe", "csv:x.toml,label=x", "csv:pipe,label=a",
     "parquet:nowhere", "folder:nowhere", "parquet:pipe", "folder:a file", "linf:0.1", "linf:",
     "linf:1e-320", "l2:inf", "l0:1", "l7:1", "linf:0.1,0.1", "cpu", "cuda:99", "cuda:x", "fgsm",
     "pgd:steps=1", "pgd:steps=0", "autoattack", "minimal:attack=(pgd:steps=1)",

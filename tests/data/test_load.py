@@ -63,6 +63,24 @@ def test_a_folder_by_its_bare_name(
         load("mine", "test", data_dir=tmp_path / "data")
 
 
+@pytest.mark.parametrize(
+    ("file", "form"),
+    [
+        ("a.npz", "npz:a.npz"),
+        ("a.npy", "npy:a.npy,labels=FILE"),
+        ("a.csv", "csv:a.csv,label=COLUMN"),
+    ],
+)
+def test_a_file_by_its_bare_name(
+    file: str, form: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of arrays or a table: the message has the right form."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / file).touch()
+    with pytest.raises(UserError, match=f"unknown data set '{file}'; .* write {form}$"):
+        load(file, "test", data_dir=tmp_path / "data")
+
+
 def test_unknown_split() -> None:
     """A split that is neither train nor test is refused by name."""
     with pytest.raises(UserError, match="no split 'valid'"):

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -164,7 +165,7 @@ def _write(case: str) -> None:
         ("single", "read it as npy:a.npz"),
         ("count", "both should begin with the number of samples"),
         ("scalar", "both should begin with the number of samples"),
-        ("raw table", "tables of raw features are read as csv:FILE"),
+        ("raw table", "features of any range need box=train"),
         ("negative", "pixels range from -0.5"),
         ("nan", "NaN"),
         ("dim 5", "should be (6,C,H,W) or (6,D)"),
@@ -201,3 +202,48 @@ def test_options_that_do_not_fit(options: str, text: str, here: Path) -> None:
     with pytest.raises(UserError) as caught:
         load(f"npz:a.npz{options}", "test")
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("units", ["unit", "raw", "standard"])
+def test_features_of_any_range(units: str, here: Path) -> None:
+    """In the box of the training data, however it is kept; as a table of the same numbers."""
+    draw = np.random.default_rng(3)
+    train, test = (draw.normal([5, 100, -3], [1, 30, 2], (n, 3)) for n in (40, 9))
+    test[0, 1] = 1000
+    labels = {"train": np.arange(40) % 2, "test": np.arange(9) % 2}
+    np.savez("a.npz", x_train=train, y_train=labels["train"], x_test=test, y_test=labels["test"])
+    for name, values in (("train", train), ("test", test)):
+        np.savez(f"b-{name}.npz", data=values, target=labels[name])
+        np.save(f"x-{name}.npy", values)
+        np.save(f"y-{name}.npy", labels[name])
+        frame = pd.DataFrame(values, columns=list("abc")).assign(y=labels[name])
+        frame.to_csv(f"c-{name}.csv", index=False)
+    table = load(f"csv:c-{{split}}.csv,label=y,units={units}", "test")
+    for spec in ("npz:a.npz", "npz:b-{split}.npz", "npy:x-{split}.npy,labels=y-{split}.npy"):
+        found = load(f"{spec},box=train,units={units}", "test")
+        assert torch.equal(found.images, table.images)
+        assert torch.equal(found.ids, table.ids)
+        assert (found.units is None) == (units == "unit")
+        if found.units is not None:
+            assert np.allclose(found.units, table.units, rtol=1e-12)
+        assert any("values beyond them" in note for note in found.notes)
+    with pytest.raises(UserError, match="values are float64"):
+        load("npz:a.npz", "test")
+    test[:, 1] = train[:, 1] = 7
+    np.savez("c.npz", x_train=train, y_train=labels["train"], x_test=test, y_test=labels["test"])
+    for fixed, free in (("", [True, False, True]), (",fixed=0", [False, False, True])):
+        found = load(f"npz:c.npz,box=train,units={units}{fixed}", "test")
+        assert found.free is not None
+        assert found.free.tolist() == free
+    if units != "unit":
+        with pytest.raises(UserError, match="goes with box=train"):
+            load(f"npz:a.npz,units={units}", "test")
+
+
+def test_a_box_is_for_features(here: Path) -> None:
+    """Images have the scale of white."""
+    np.savez("a.npz", x=X, y=Y)
+    np.savez("b.npz", x=np.full((6, 2), np.nan), y=Y)
+    for name, text in (("a", "for features"), ("b", "NaN or infinity")):
+        with pytest.raises(UserError, match=text):
+            load(f"npz:{name}.npz,box=train", "test")
