@@ -15,6 +15,7 @@ from robbench.objectives import (
     ANCHORED,
     OBJECTIVES,
     TARGETED,
+    UNTARGETED,
     best_other,
     find_objective,
     margins,
@@ -312,3 +313,33 @@ def test_an_offset_common_to_all_logits_costs_no_digits(
         found.append((value.detach(), torch.autograd.grad(value.sum(), here)[0]))
     for plain, moved in zip(*found, strict=True):
         assert torch.allclose(plain, moved, rtol=1e-5, atol=1e-6)
+
+
+def test_with_a_target_every_objective_climbs_towards_it() -> None:
+    """Written out by hand: the target's log-probability, its lead over the best other, its logit.
+
+    Both DLR forms divide the lead by z_(1) - (z_(3) + z_(4)) / 2.
+    """
+    z = torch.tensor([[2.0, -1.0, 0.5, 0.0], [0.5, 3.0, 1.0, -0.5]], dtype=torch.float64)
+    goal = [2, 1]
+    p = _problem(z, [0, 0], goal).replace(targeted=True)
+    others = [[2.0, -1.0, 0.0], [0.5, 1.0, -0.5]]
+    mine = [0.5, 3.0]
+    lead = [m - max(o) for m, o in zip(mine, others, strict=True)]
+    soft = [m - math.log(sum(map(math.exp, o))) for m, o in zip(mine, others, strict=True)]
+    whole = [math.log(sum(math.exp(v) for v in row)) for row in z.tolist()]
+    scale = [2.0 - (0.0 - 1.0) / 2, 3.0 - (0.5 - 0.5) / 2]
+    expected = {
+        "margin": lead,
+        "soft-margin": soft,
+        "cross-entropy": [m - w for m, w in zip(mine, whole, strict=True)],
+        "true-logit": mine,
+        "dlr": [a / b for a, b in zip(lead, scale, strict=True)],
+        "dlr-targeted": [a / b for a, b in zip(lead, scale, strict=True)],
+    }
+    assert set(expected) | UNTARGETED == set(OBJECTIVES)
+    for name, values in expected.items():
+        assert OBJECTIVES[name](z, p).tolist() == pytest.approx(values), name
+        leaf = z.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(OBJECTIVES[name](leaf, p).sum(), leaf)
+        assert bool((slope.gather(1, torch.tensor(goal)[:, None]) > 0).all()), name

@@ -8,8 +8,10 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from robbench.analysis import input_margins as distances
 from robbench.analysis.series import Floats, Series, numbers
@@ -58,7 +60,7 @@ def curves(series: Series) -> list[Curve]:
     """The security curves of the runs with a budget, from eps 0 on, and of the run without."""
     found = []
     if budgets := series.budgets:
-        counted = [_rate(budgets[0], "clean_correct"), *(_rate(run, "robust") for run in budgets)]
+        counted = [_unbroken(budgets[0]), *(_rate(run, "robust") for run in budgets)]
         rate, low, high = ([ends[i] for ends in counted] for i in range(3))
         eps = [0.0, *(run.info["eps"] for run in budgets)]
         found.append(Curve(eps, rate, low, high, steps=False))
@@ -161,7 +163,18 @@ def _steps(run: Run) -> Curve:
     )
 
 
+def _unbroken(run: Run) -> tuple[float, float, float]:
+    """The share of a run's samples whose clean input is no success, with its Wilson interval."""
+    if run.info["target"] is None:
+        return _rate(run, "clean_correct")
+    found, margin = (column(run.samples, name) for name in ("adversarial", "clean_margin"))
+    return _share(~(found.astype(bool) & (margin <= 0)))
+
+
 def _rate(run: Run, name: str) -> tuple[float, float, float]:
     """The share of a run's samples for which a column is true, with its Wilson interval."""
-    values = column(run.samples, name)
+    return _share(column(run.samples, name))
+
+
+def _share(values: NDArray[Any]) -> tuple[float, float, float]:
     return float(values.mean()), *wilson(int(values.sum()), len(values))

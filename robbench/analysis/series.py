@@ -23,7 +23,7 @@ Floats = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class Series:
-    """Runs of the same weights, attack, samples and norm, eps rising: a line of a figure.
+    """Runs of the same weights, attack, samples, norm and target, eps rising: a line of a figure.
 
     `name` is that of the line, `model` that of the model, as `model_names` calls it.
 
@@ -54,8 +54,10 @@ def in_order(runs: Sequence[Run]) -> list[Run]:
 
 
 def facts(run: Run) -> tuple[str, str, str]:
-    """What a figure's runs have in common: data, split, norm."""
-    return run.info["data"], run.info["split"], run.info["norm"]
+    """What a figure's runs have in common: data, split, and norm with its target, `linf -> 3`."""
+    info = run.info
+    towards = "" if info["target"] is None else f" -> {info['target']}"
+    return info["data"], info["split"], info["norm"] + towards
 
 
 def series_by_facts(runs: Sequence[Run]) -> dict[tuple[str, str, str], list[Series]]:

@@ -156,7 +156,13 @@ def _rank(answer: Answer) -> str:
 
 
 def _distance(answer: Answer) -> str:
-    norm = answer.threat.partition(":")[0]
+    ball, arrow, target = answer.threat.partition(" -> ")
+    norm = ball.partition(":")[0]
+    what = (
+        f"point found that is taken for its target ({target})"
+        if arrow
+        else "adversarial point found"
+    )
     rows = [row for row in (answer.top, answer.other) if row is not None]
     far = [
         f"{texts.digits(row['distance_p50'])} for {row['model']}"
@@ -165,10 +171,7 @@ def _distance(answer: Answer) -> str:
         for row in rows
     ]
     untested = "; without a budget there is no test" if len(rows) > 1 else ""
-    return (
-        f"The median distance to the nearest adversarial point found is {norm} "
-        f"{' and '.join(far)}{untested}"
-    )
+    return f"The median distance to the nearest {what} is {norm} {' and '.join(far)}{untested}"
 
 
 def _text(found: Doubt) -> str:

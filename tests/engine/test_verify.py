@@ -119,3 +119,18 @@ def test_tiles_have_few_shapes(rows: int, seen: Callable[..., Any]) -> None:
     assert not logits.requires_grad
     padded = -(-rows // 8) * 8
     assert model.forward_rows == ([32] * (padded // 32) + [padded % 32] * (padded % 32 > 0) or [0])
+
+
+def test_with_a_target_only_the_target_is_a_success() -> None:
+    """The margin is that of the best other class over it, on logits and on probabilities."""
+    z = torch.tensor([[2.0, 1.0, 0.0], [1.0, 2.0, 0.0], [0.0, 1.0, 2.0], [1.0, 1.0, torch.nan]])
+    x0 = torch.full((4, 2), 0.5)
+    p = Problem.of(
+        x0, torch.tensor([0, 0, 0, 0]), 0.1, NORMS["linf"], target=torch.tensor([2, 2, 2, 0])
+    )
+    judged = verify(lambda x: z[: len(x)], x0, p, tiles=Tiles(4, 4))
+    assert judged.adversarial.tolist() == [False, False, True, False]
+    assert judged.margin[:3].tolist() == [2.0, 2.0, -1.0]
+    q = z[:3].double().softmax(1)
+    expected = [float(max(row[0], row[1]) - row[2]) for row in q]
+    assert judged.pmargin[:3].tolist() == pytest.approx(expected, abs=1e-6)

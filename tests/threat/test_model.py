@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robbench.core.errors import UserError
-from robbench.threat.model import parse_threat, require_inside, single_threat
+from robbench.threat.model import classes_in_play, parse_threat, require_inside, single_threat
 from robbench.threat.norms import NORMS
 
 
@@ -134,3 +134,31 @@ def test_a_linf_budget_above_one_is_a_forgotten_fraction() -> None:
     with pytest.raises(UserError, match="8/255"):
         parse_threat("linf:8")
     assert parse_threat("l2:8")[0].eps == 8
+
+
+def test_a_target_is_written_behind_an_arrow_and_read_back() -> None:
+    """Of every budget; what is written is what is read, and norm and budget are as without it."""
+    found = parse_threat("Linf:8/255,0.1->  a, b -c ")
+    assert [(t.text, t.target, t.ball) for t in found] == [
+        ("linf:8/255 -> a, b -c", "a, b -c", "linf:8/255"),
+        ("linf:0.1 -> a, b -c", "a, b -c", "linf:0.1"),
+    ]
+    for threat in found:
+        assert parse_threat(threat.text) == [threat]
+        assert threat.towards(None) == parse_threat(threat.ball)[0]
+        assert threat.towards("7").text == f"{threat.ball} -> 7"
+    assert parse_threat("l2:inf -> Least-Likely")[0].target == "least-likely"
+    assert (classes_in_play(10, found[0]), classes_in_play(10, found[0].towards(None))) == (2, 10)
+
+
+@pytest.mark.parametrize("text", ["linf:0.1 ->", "linf:0.1 -> column:", "linf:0.1 -> a -> b"])
+def test_a_target_has_to_be_named(text: str) -> None:
+    """One of it, in words."""
+    with pytest.raises(UserError, match="give a class, least-likely, random or column:NAME"):
+        parse_threat(text)
+
+
+def test_training_has_no_target() -> None:
+    """It is against any mistake."""
+    with pytest.raises(UserError, match="has a target; training is against any mistake"):
+        single_threat("linf:0.1 -> 3")

@@ -16,15 +16,19 @@ from robbench.store.run import Run
 def security_curves(runs: Sequence[Run], *, over_seeds: bool = False) -> Plotted:
     """Robust accuracy in [0,1] over eps with Wilson intervals, from clean accuracy at 0 on.
 
-    A point at each budget that was attacked; of a run without a budget a step at the size of each
+    Of runs with a target the share that does not reach it, from that of the clean inputs on. A
+    point at each budget that was attacked; of a run without a budget a step at the size of each
     sample's smallest perturbation. Raises UserError for runs in several norms or on other data.
     """
+    lines = curve_lines(one_scope(runs), over_seeds=over_seeds)
+    target = runs[0].info["target"]
+    kept = "Robust accuracy" if target is None else f"Share not taken for the target {target}"
     return Plotted(
         "curves",
-        curve_lines(one_scope(runs), over_seeds=over_seeds),
+        lines,
         "eps",
         "robust_accuracy",
-        about(f"Robust accuracy against the {runs[0].info['norm']} budget", runs),
+        about(f"{kept} against the {runs[0].info['norm']} budget", runs),
         band="95 % Wilson intervals",
         norm=runs[0].info["norm"],
     )

@@ -12,15 +12,15 @@ from robbench.store.run import Run
 def one_scope(runs: Sequence[Run], *, one_threat: bool = False) -> list[Series]:
     """The runs as lines of one figure.
 
-    Raises UserError for several data sets, splits or norms, and with `one_threat` for several
-    threat models.
+    Raises UserError for several data sets, splits, norms or targets, and with `one_threat` for
+    several threat models.
     """
-    kinds = ("data", "split", "norm", *(["threat"] if one_threat else []))
+    kinds = ("data", "split", "norm", "target", *(["threat"] if one_threat else []))
     for kind in kinds:
-        found = list(dict.fromkeys(run.info[kind] for run in runs))
+        found = list(dict.fromkeys(str(run.info[kind] or "none") for run in runs))
         if len(found) > 1:
             raise UserError(
-                f"one figure has one {kind}, the runs have {', '.join(map(str, found))}: choose "
+                f"one figure has one {kind}, the runs have {', '.join(found)}: choose "
                 f"with --where {kind}={found[0]}"
             )
     (series,) = series_by_facts(runs).values()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from robbench.core.escaping import one_line
 from robbench.reports import columns, texts
@@ -41,10 +41,14 @@ def tex(text: str) -> str:
 
 def threat(text: str) -> str:
     r"""A threat model: `linf:8/255` is $\ell_\infty$, $\varepsilon = 8/255$."""
-    ball, arrow, target = text.partition(" -> ")
-    norm, _, eps = ball.partition(":")
-    towards = rf", $\to$ {tex(target)}" if arrow else ""
-    return rf"${norm_sign(norm)}$, $\varepsilon = {budget(eps)}${towards}"
+    norm, _, eps = text.partition(":")
+    return rf"${norm_sign(norm)}$, " + size(eps).replace("$", r"$\varepsilon = ", 1)
+
+
+def size(text: str) -> str:
+    """A budget with its target, `8/255 -> cat`, in and out of mathematics."""
+    eps, arrow, target = text.partition(" -> ")
+    return f"${budget(eps)}$" + (rf" $\to$ {tex(target)}" if arrow else "")
 
 
 def norm_sign(name: str) -> str:
@@ -57,8 +61,13 @@ def budget(eps: str) -> str:
     return r"\infty" if eps == "inf" else tex(eps)
 
 
-def column_of(name: str) -> LatexColumn:
-    """The column of that name: with mathematics where it has numbers, else the plain one's text."""
+def column_of(name: str, *, targeted: bool = False) -> LatexColumn:
+    """The column of that name: with mathematics where it has numbers, else the plain one's text.
+
+    targeted: of rows that all have a target, where two are called otherwise.
+    """
+    if targeted and name in _TARGETED:
+        return replace(_COLUMNS[name], head=_TARGETED[name])
     if name in _COLUMNS:
         return _COLUMNS[name]
     plain = columns.column(name)
@@ -119,4 +128,8 @@ _COLUMNS: Mapping[str, LatexColumn] = {
     "threat": LatexColumn("Threat model", lambda row: threat(row["threat"]), text=True),
     "attack": LatexColumn("Attack", lambda row: rf"\texttt{{{tex(row['attack'])}}}", text=True),
     "data": LatexColumn("Data", lambda row: tex(f"{row['data']} {row['split']}"), text=True),
+}
+_TARGETED = {
+    "robust_accuracy": r"Target not reached (\%)",
+    "adversarial_ratio": r"Targeted success (\%)",
 }

@@ -17,10 +17,10 @@ from robbench.reports.columns import Row
 from robbench.reports.latex.cells import (
     DAGGER,
     LatexColumn,
-    budget,
     column_of,
     norm_sign,
     rate,
+    size,
     tex,
     threat,
 )
@@ -39,7 +39,8 @@ def to_latex(rows: Sequence[Row], names: Sequence[str] | None = None) -> str:
     shared = {name for name in _IN_CAPTION if len({row[name] for row in rows}) == 1}
     if "split" not in shared:
         shared.discard("data")
-    shown = [column_of(name) for name in names if name not in shared]
+    targeted = all(row["target"] is not None for row in rows)
+    shown = [column_of(name, targeted=targeted) for name in names if name not in shared]
     parts: dict[tuple[str, ...], list[str]] = {}
     for row in rows:
         part = parts.setdefault((row["data"], row["split"], row["threat"]), [])
@@ -56,9 +57,7 @@ def pivot_to_latex(found: Pivot) -> str:
     rows = _without_seeds(found.rows)
     shown = [LatexColumn("Model", lambda row: tex(str(row["model"])), text=True)]
     shown.append(LatexColumn(r"Clean (\%)", lambda row: rate(_first(row), "clean_accuracy", False)))
-    shown += [
-        LatexColumn(f"${budget(name.partition(':')[2])}$", _cell_of(name)) for name in found.threats
-    ]
+    shown += [LatexColumn(size(name.partition(":")[2]), _cell_of(name)) for name in found.threats]
     if len({(row["data"], row["split"]) for row in rows}) > 1:
         shown.insert(1, column_of("data"))
     heads, rules = [""] * (len(shown) - len(found.threats)), list[str]()

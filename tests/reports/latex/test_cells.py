@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from robbench.reports.latex.cells import column_of, rate, threat
+from robbench.reports.latex.cells import column_of, rate, size, threat
 
 ROW = {"robust_accuracy": 0.382, "robust_accuracy_low": 0.35, "robust_accuracy_high": 0.42}
 RUN = ROW | {"robust_accuracy_sd": None, "n_seeds": None}
@@ -59,3 +59,12 @@ def test_a_threat_model(text, written):
 def test_any_other_column(name, value, cell):
     """Numbers as mathematics, text escaped, nothing a dash."""
     assert column_of(name).cell({name: value}) == cell
+
+
+def test_a_target_is_an_arrow():
+    """Behind the budget, with and without one, in a cell and at the head of a column."""
+    assert threat("linf:8/255 -> a_b") == r"$\ell_\infty$, $\varepsilon = 8/255$ $\to$ a\_b"
+    assert threat("l2:inf -> random") == r"$\ell_2$, $\varepsilon = \infty$ $\to$ random"
+    assert (size("0.1 -> cat"), size("8/255")) == (r"$0.1$ $\to$ cat", "$8/255$")
+    assert column_of("robust_accuracy", targeted=True).head == r"Target not reached (\%)"
+    assert column_of("model", targeted=True) is column_of("model")

@@ -228,6 +228,33 @@ def test_check_and_measure_find_the_samples_and_targets_again(cli: Cli, tmp_path
     assert cli(f"measure {run_id} --train-samples 0 --json --out {tmp_path}").code == 0
 
 
+def test_a_gate_attacks_as_its_baseline_was_and_a_figure_has_one_target(
+    cli: Cli, tmp_path: Path
+) -> None:
+    """The candidate has the same samples and target; runs without one are in another table."""
+    words = f"{ATTACK} --threat linf:0.2 --json --out {tmp_path}"
+    (row,) = cli(f"{words} --target 3").json["rows"]
+    (free,) = cli(words).json["rows"]
+    assert cli(f"baseline set {row['run_id']} --out {tmp_path}").code == 0
+    gated = cli(f"gate --model mlp:width=8,depth=1 --max-drop 50 --json --out {tmp_path}")
+    assert gated.code == 0, gated.err
+    assert "linf:0.2 -> 3" in gated.out
+    refused = cli(f"gate --candidate {free['run_id']} --out {tmp_path}")
+    assert refused.code == 2
+    assert "linf:0.2 -> 3" in refused.err
+    rows = cli(f"compare {row['run_id']} {free['run_id']} --json --out {tmp_path}").json["rows"]
+    assert [one["baseline"] for one in rows] == [None, None]
+    table = cli(f"compare {row['run_id']} {free['run_id']} --out {tmp_path}").out
+    assert "linf:0.2 -> 3" in table
+    assert "not reached" in table
+    plot = (
+        f"plot curves {row['run_id']} {free['run_id']} --figure {tmp_path}/c.svg --out {tmp_path}"
+    )
+    assert "one figure has one target, the runs have 3, none" in cli(plot).err
+    assert cli(f"report --html {tmp_path}/r.html --out {tmp_path}").code == 0
+    assert "-&gt; 3" in (tmp_path / "r.html").read_text()
+
+
 def test_a_stopped_run_goes_on_with_the_same_targets(
     samples: tuple[torch.Tensor, torch.Tensor], tmp_path: Path
 ) -> None:

@@ -26,6 +26,12 @@ _BUDGET = (
     Head("clean margin", "median logit margin"),
     Head("worst margin", "median of the lowest logit margins found"),
 )
+_TARGETED = (
+    Head("not reached", "share of samples that did not reach the target", small="95 % interval"),
+    *_CLEAN,
+    Head("target reached", "targeted success: share of samples that did reach it"),
+    *_BUDGET[3:],
+)
 _COST = Head("F+B", "forwards and backwards per sample")
 
 
@@ -72,7 +78,8 @@ def _rows(material: ReportData) -> list[dict[str, Any]]:
 def _budget_heads(rows: Sequence[Row]) -> list[Head]:
     test = "paired t test over seeds" if rows[0]["n_seeds"] else "exact McNemar test"
     first = Head("to the first", f"robust accuracy in points; {test}", small="points, p")
-    return [*_BUDGET, *([first] if len(rows) > 1 else []), _COST]
+    targeted = all(row["target"] is not None for row in rows)
+    return [*(_TARGETED if targeted else _BUDGET), *([first] if len(rows) > 1 else []), _COST]
 
 
 def _table(rows: Sequence[Row], heads: Sequence[Head], cells: Any) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -38,14 +39,15 @@ def security_curves(material: ReportData) -> Section:
     blocks: list[Any] = []
     band = "one standard deviation" if material.over_seeds else "95 % interval"
     heads = [Head("model", number=False), Head("eps"), Head("robust accuracy"), Head(band)]
-    for (data, split, norm), lines in _lines(material).items():
+    for (data, split, ball), lines in _lines(material).items():
+        norm = ball.partition(" ")[0]
         levels = in_levels(norm, [float(x) for line in lines if not line.steps for x in line.x])
         rows = [row for line in lines for row in _rows(line, levels)]
-        table = Table(f"Robust accuracy on {data} {split} against the {norm} budget", heads, rows)
+        table = Table(f"Robust accuracy on {data} {split} against the {ball} budget", heads, rows)
         words = in_words([f"{line.name}: {_in_words(line, levels)}" for line in lines])
-        alt = f"Line chart of robust accuracy over {norm} eps. {words}."
+        alt = f"Line chart of robust accuracy over {ball} eps. {words}."
         figure = figures.security_curves(lines, norm)
-        blocks.append(Plot(f"{data} {split}, {norm}", alt, figure, data=table))
+        blocks.append(Plot(f"{data} {split}, {ball}", alt, figure, data=table))
     budgets = {run.info["eps"] for run in material.runs}
     if len(budgets) == 1 and math.isfinite(min(budgets)):
         budgets_up_to = _budgets_up_to(material.runs[0])
@@ -56,10 +58,12 @@ def security_curves(material: ReportData) -> Section:
 
 def _budgets_up_to(run: Run) -> str:
     """Three budgets, each twice the one before, as `--threat` takes them; the last is the run's."""
-    norm, _, last = run.info["threat"].partition(":")
+    ball, arrow, target = run.info["threat"].partition(" -> ")
+    norm, _, last = ball.partition(":")
     smaller = [run.info["eps"] / 4, run.info["eps"] / 2]
     levels = in_levels(norm, smaller)
-    return f"{norm}:{','.join(level(eps) if levels else f'{eps:.4g}' for eps in smaller)},{last}"
+    sizes = [*(level(eps) if levels else f"{eps:.4g}" for eps in smaller), last]
+    return shlex.quote(f"{norm}:{','.join(sizes)}{arrow}{target}")
 
 
 def _lines(material: ReportData) -> dict[tuple[str, str, str], list[Line]]:

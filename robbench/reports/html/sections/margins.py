@@ -53,12 +53,10 @@ def input_margins(material: ReportData) -> Section:
         Head("none found"),
     ]
     heads += [Head("not finished", "time or queries ran out"), Head("attacked up to")]
-    for (data, split, norm), series in series_by_facts(material.shown).items():
-        found = [
-            one
-            for one in margins_by_model(series, material.shown)
-            if np.isfinite(one.smallest).any()
-        ]
+    # The way to a target says nothing of that to the nearest mistake.
+    shown = [run for run in material.shown if run.info["target"] is None]
+    for (data, split, norm), series in series_by_facts(shown).items():
+        found = [one for one in margins_by_model(series, shown) if np.isfinite(one.smallest).any()]
         if not found:
             continue
         rows = [_margin_row(one) for one in found]
