@@ -20,6 +20,7 @@ def _row(**changes: Any) -> dict[str, Any]:
         "data": "digits",
         "split": "test",
         "threat": "linf:0.15",
+        "target": None,
         "attack": "pgd:steps=10",
     }
     row |= {
