@@ -88,6 +88,6 @@ def test_under_the_command(cli, tmp_path):
         rows.append(pq.read_table(path, columns=["clean_margin", "adv_margin"]).to_pylist())
         assert row["model_outputs"].startswith("2 of 10 outputs by name")
         for after in ("check", "measure", "report"):
-            done = cli(f"{after} {row['run_id']} --out {tmp_path / 'S'}")
+            done = cli(f"{after} {row['run_id']} --out {tmp_path / 'S'}", cwd=tmp_path)
             assert done.code == 0, (after, done.err)
     assert rows[0] == rows[1]
