@@ -82,10 +82,17 @@ def fill(
             raise UserError(_ambiguous(path, fit, other))
     statistics = None if normalised else statistics_of(path, fit, found[fit.key])
     try:
-        module.load_state_dict(fit.tensors, strict=False)
+        module.load_state_dict(_as_of(module, fit.tensors), strict=False)
     except RuntimeError as error:  # of quantised or sparse tensors
         raise UserError(f"{path} does not fit {what} ({reason(error)})") from error
     return Filled(statistics, fit.layout, tuple(_notes(path, fit)))
+
+
+def _as_of(module: nn.Module, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """The tensors with the versions of the module's layers: some refuse tensors of no version."""
+    state = module.state_dict()
+    state.update(tensors)
+    return state
 
 
 def _keys(found: Iterable[str]) -> str:

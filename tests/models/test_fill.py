@@ -200,3 +200,21 @@ def test_a_hint_is_added_and_a_wrong_key_lists_the_keys(tmp_path):
         filled(tmp_path / "w.pth", changed(x=torch.ones(1)), hint=lambda tensors: "; try b")
     with pytest.raises(UserError, match="no tensors at key=ema; it has some at model"):
         filled(tmp_path / "w.pth", {"model": SOURCE.state_dict()}, key="ema")
+
+
+class Versioned(nn.Linear):
+    """A layer that takes no tensors without a version, as some of torchvision."""
+
+    _version = 2
+
+    def _load_from_state_dict(self, state, prefix, metadata, *rest):
+        assert metadata.get("version") == 2
+        super()._load_from_state_dict(state, prefix, metadata, *rest)
+
+
+def test_layers_are_told_the_version_of_their_weights(tmp_path):
+    torch.manual_seed(0)
+    saved, module = Versioned(3, 2), Versioned(3, 2)
+    torch.save({"state_dict": dict(saved.state_dict())}, tmp_path / "w.pt")
+    fill(module, tmp_path / "w.pt", "model x")
+    assert torch.equal(module.weight, saved.weight)

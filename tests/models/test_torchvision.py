@@ -133,5 +133,30 @@ def test_grey_images_are_refused(info):
 def test_a_file_in_the_cache_is_not_unpickled(torch_hub, info, pickled):
     """The library itself would."""
     pickled(torch_hub / WEIGHTS.url.rpartition("/")[2])
-    with pytest.raises(UserError, match="runs code"):
+    with pytest.raises(UserError, match=r"runs? code"):
         create(f"torchvision:{SMALL}", info())
+
+
+def test_download_fills_the_cache_of_torch_hub(torch_hub, tmp_path, info, monkeypatch):
+    """From the address of the weights, here a file; the second time it is there."""
+    torch.save(made().state_dict(), tmp_path / "weights.pth")
+    monkeypatch.setattr(WEIGHTS.value, "url", (tmp_path / "weights.pth").as_uri())
+    first = create(f"torchvision:{SMALL}", info((3, 32, 32), 2), download=True)
+    (tmp_path / "weights.pth").unlink()
+    torch.testing.assert_close(
+        first.body.model.conv1[0].weight,
+        create(f"torchvision:{SMALL}", info((3, 32, 32), 2)).body.model.conv1[0].weight,
+        atol=0,
+        rtol=0,
+    )
+    assert [path.name for path in torch_hub.iterdir()] == ["weights.pth"]
+
+
+def test_a_download_with_another_content_is_refused(torch_hub, tmp_path, info, monkeypatch):
+    """The name of the file has its hash."""
+    path = tmp_path / "weights-0123456789.pth"
+    torch.save(made().state_dict(), path)
+    monkeypatch.setattr(WEIGHTS.value, "url", path.as_uri())
+    with pytest.raises(UserError, match="invalid hash value"):
+        create(f"torchvision:{SMALL}", info((3, 32, 32), 2), download=True)
+    assert list(torch_hub.iterdir()) == []
