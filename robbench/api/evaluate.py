@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from robbench.api.evaluation import Evaluation
 from robbench.api.progress import Progress, silent
@@ -21,6 +21,7 @@ from robbench.data.base import Split
 from robbench.data.load import load
 from robbench.data.memory import Images, Samples, read_samples, with_fixed, with_targets
 from robbench.models.create import create
+from robbench.models.estimator import Predicts, as_module
 from robbench.models.external import count_classes
 from robbench.models.function import Function
 from robbench.models.output_options import AS_THEY_ARE, OutputOptions
@@ -37,7 +38,7 @@ from robbench.tasks.train.plan import NAME
 from robbench.threat.model import COLUMN, ThreatModel, parse_target
 
 GIVEN = f"{COLUMN}targets"  # what an array of targets is called
-Model: TypeAlias = nn.Module | Callable[[Tensor], Any]
+Model: TypeAlias = nn.Module | Callable[[Any], Any] | Predicts
 
 
 @pythonic
@@ -69,7 +70,9 @@ def evaluate(
     """Attack a model and give back what was found; nothing is written unless `out` is given.
 
     model: a module, or a function, from images [B,C,H,W] in [0,1] to logits [B,K]. It is judged in
-    evaluation mode; its weights, modes, gradients and device are left as they were.
+    evaluation mode; its weights, modes, gradients and device are left as they were. Or a function
+    of NumPy arrays to scores [B,K], probabilities or classes [B], or an estimator of scikit-learn:
+    these are attacked by scores or classes alone, as with `attack="square"` or `"hopskipjump"`.
     images, labels: tensors or arrays, uint8 (0 to 255) or floats in [0,1], with one class number
     each; or a Dataset or DataLoader of such pairs; or the name of a data set such as `cifar10`,
     with its `split`, fetched where it is not there and `download` says so.
@@ -151,15 +154,6 @@ def target_text(target: Any) -> str | None:
     return GIVEN
 
 
-def as_module(model: Any) -> nn.Module:
-    """A module as it is, a function as one. Raises UserError for anything else."""
-    if isinstance(model, nn.Module):
-        return model
-    if not callable(model):
-        raise UserError(f"the model is no module and no function but {type(model).__name__}")
-    return Function(model)
-
-
 def _class_names(
     classes: int | Sequence[str] | None,
     samples: Samples,
@@ -176,8 +170,10 @@ def _class_names(
     outputs = count_classes(model, torch.cat([x, x]))
     if classes is None:
         classes = samples.classes or options.count(outputs)
+        if classes == 0:  # a function that names classes does not say of how many
+            classes = 1 + int(samples.labels.max())
     names = [str(n) for n in range(classes)] if isinstance(classes, int) else classes
-    if options == AS_THEY_ARE and outputs not in (len(names), len(names) + 1):
+    if options == AS_THEY_ARE and outputs not in (0, len(names), len(names) + 1):
         raise UserError(
             f"the model has {outputs} outputs, there are {len(names)} classes: give classes, or "
             "say which outputs they are, as in outputs=(3, 8)"

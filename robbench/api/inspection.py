@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from robbench.analysis.inspected import Inspected
-from robbench.api.evaluate import Model, as_module, module_name
+from robbench.api.evaluate import Model, module_name
 from robbench.api.runs import given
 from robbench.api.specs import Attacks, Outputs, attack_texts, output_options
 from robbench.api.wording import in_python, pythonic
@@ -22,6 +22,7 @@ from robbench.core.spec import validate
 from robbench.data.base import Split
 from robbench.data.load import load
 from robbench.data.memory import Images, Samples, read_samples
+from robbench.models.estimator import as_module
 from robbench.models.external import count_classes
 from robbench.models.output_options import OutputOptions
 from robbench.reports.terminal.inspected import finding_text, lines, title

@@ -11,7 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from robbench.core.access import Access, access_of
+from robbench.core.access import Access
 from robbench.core.errors import RobbenchError, UserError
 from robbench.core.factories import option_values, takes
 from robbench.core.freeze import frozen
@@ -19,6 +19,8 @@ from robbench.core.guest import guest_code
 from robbench.core.spec import option_names, validate
 from robbench.data.base import Units, reason
 from robbench.models.base import Classifier, InUnits, Output, last_linear
+from robbench.models.estimator import Estimator, as_module
+from robbench.models.function import Function
 from robbench.models.heads import build_head
 from robbench.models.interface import Interface, find_interface
 from robbench.models.output_options import OutputOptions, Reading
@@ -85,6 +87,7 @@ class External(Classifier):
         Raises UserError when the module takes no such inputs.
         """
         weight = next((weight for weight in self.parameters() if weight.is_floating_point()), x)
+        reading = self._understood(x)
         with self._watching_features() as seen:
             try:
                 self.interface = find_interface(
@@ -92,7 +95,7 @@ class External(Classifier):
                     self.normalize(x),
                     self.classes,
                     dtype=weight.dtype,
-                    reading=self.reading,
+                    reading=reading,
                     of=of,
                     batch=self.interface.batch,
                 )
@@ -119,10 +122,21 @@ class External(Classifier):
         except Exception:  # it has no gradient, which is reported where one is needed
             return False
 
+    def _understood(self, x: Tensor) -> Reading:
+        """What is known of the outputs, also by a function itself, which is tried on x first."""
+        if not isinstance(self.body, Function):
+            return self.reading
+        self.body.fit(x, self.reading.names)
+        options, labels = self.reading.options, self.reading.labels or self.body.labels
+        if options.scale == "logits" and self.body.scale != "logits":
+            said = ",".join(filter(None, [self.body.scale, options.outputs]))
+            options = dataclasses.replace(options, outputs=said)
+        return self.reading._replace(options=options, labels=labels)
+
     def _shown(self, x: Tensor) -> Access:
-        """What the module shows: predicted classes only if it says so, else what autograd finds."""
-        if (said := access_of(self.body)) != "white-box":
-            return said
+        """What the module shows: gradients where autograd finds one at inputs x."""
+        if self.interface.scale == "labels":
+            return "decision-based"
         leaf = x.clone().requires_grad_()
         try:
             with torch.enable_grad():
@@ -132,7 +146,7 @@ class External(Classifier):
             found = torch.autograd.grad(z.sum(), leaf, allow_unused=True)[0]
         except torch.OutOfMemoryError:
             raise
-        except RuntimeError:  # it cannot be differentiated, or nothing in it asks for a gradient
+        except Exception:  # whatever it raises where it is asked for a gradient
             return "score-based"
         return "score-based" if found is None else "white-box"
 
@@ -224,12 +238,17 @@ def width_of(model: nn.Module, classes: int) -> int:
 def count_classes(model: nn.Module, x: Tensor) -> int:
     """How many classes a foreign module tells apart, asked about inputs x [2,*].
 
-    Two where it has one output, or none that is a matrix of logits. Raises UserError where it takes
+    Two where it has one output, or none that is a matrix of logits; zero where it names one class
+    only and does not say of how many. Raises UserError where it takes
     no such inputs. It is left as it was.
     """
     asked = External(model, 0)
     with frozen(asked), torch.no_grad():
         asked.fit_interface(x)
+        if isinstance(model, Estimator) and model.known:
+            return model.count
+        if asked.interface.scale == "labels":
+            return asked.interface.width
         z = asked(x)
     return z.shape[1] if isinstance(z, Tensor) and z.ndim == 2 and z.shape[1] > 1 else 2
 
@@ -265,11 +284,13 @@ def call_factory(
         raise
     except Exception as error:
         raise UserError(f"model '{spec}': its factory raised {reason(error)}") from error
-    if not isinstance(model, nn.Module):
+    try:
+        return External(as_module(model), len(classes), reading)
+    except UserError:
         raise UserError(
-            f"model '{spec}': its factory should return an nn.Module, not {type(model).__name__}"
-        )
-    return External(model, len(classes), reading)
+            f"model '{spec}': its factory should return an nn.Module, a function or an estimator, "
+            f"not {type(model).__name__}"
+        ) from None
 
 
 def our_options(factory: Any, names: Iterable[str]) -> list[str]:

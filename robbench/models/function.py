@@ -1,30 +1,104 @@
-"""A function of images as a module, so that it can be frozen and attacked like any other model."""
+"""A function of images as a module, so that it can be frozen and attacked like any other model.
+
+It is one of tensors, or of NumPy arrays [B,*] or [B,D]: found by trying. So is what it gives:
+scores, probabilities, or predicted classes [B] only.
+"""
 
 from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+
+from robbench.core.errors import RobbenchError
+from robbench.models.output_options import Scale
+from robbench.models.outputs import probabilities
 
 
 class Function(nn.Module):
     """Calls `function`, whose modules are its children: frozen with it, and part of its state.
 
     They are those around a function and among its globals, the owner of a method, and what a
-    partial holds.
+    partial holds. scale: what its outputs are, as far as `fit` found; labels: the class of each, ()
+    if unknown.
     """
 
-    def __init__(self, function: Callable[[Tensor], Any]) -> None:
+    scale: Scale = "logits"
+    labels: tuple[str, ...] = ()
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
         super().__init__()
         self.function = function
         self.used = nn.ModuleList(dict.fromkeys(_modules(function)))
+        self.asked: Callable[[Tensor], Any] = function
 
     def forward(self, x: Tensor) -> Any:
-        """What the function returns."""
-        return self.function(x)
+        """What the function returns; of one on arrays as a tensor."""
+        return self.asked(x)
+
+    def get_extra_state(self) -> Any:
+        """What its answers depend on besides its modules: the variables around it."""
+        return [self.function]
+
+    def fit(self, x: Tensor, names: Sequence[str]) -> None:
+        """Find out what it takes and gives, from inputs x [2,*]; names: of the data's classes.
+
+        Where it takes neither tensors nor arrays it is left as it was.
+        """
+        if isinstance(self.asked, OnArrays):
+            return
+        for ask in (self.function, OnArrays(self.function), OnArrays(self.function, flat=True)):
+            try:
+                with torch.no_grad():
+                    answer = ask(x.clone())
+            except RobbenchError:
+                raise
+            except Exception:  # whatever it raises on what it was not made for
+                continue
+            if isinstance(ask, OnArrays):
+                self.asked, self.scale = ask, _scale(answer)
+                return
+            if not isinstance(answer, np.ndarray | np.generic | list):
+                return
+
+
+class OnArrays:
+    """A function on float arrays [B,*], or [B,D] where `flat`, as one on tensors.
+
+    Numbers [B] without fractions are classes, by their number.
+    """
+
+    def __init__(
+        self, function: Callable[[Any], Any], *, flat: bool = False, dtype: type = np.float32
+    ) -> None:
+        self.function = function
+        self.flat = flat
+        self.dtype = dtype
+
+    def __call__(self, x: Tensor) -> Tensor:
+        # A copy, which may be written to.
+        rows: NDArray[np.floating] = x.detach().cpu().numpy().astype(self.dtype)
+        found = np.asarray(self.function(rows.reshape(len(rows), -1) if self.flat else rows))
+        if found.dtype.kind not in "biuf":
+            raise TypeError(f"it returns {found.dtype} instead of numbers")
+        if found.ndim == 1 and (found.dtype.kind != "f" or bool((found == found.round()).all())):
+            return torch.from_numpy(found.astype(np.int64)).to(x.device)
+        return torch.from_numpy(found.astype(np.float32)).to(x.device)
+
+
+def _scale(answer: Tensor) -> Scale:
+    if not answer.is_floating_point():
+        return "labels"
+    found = probabilities(answer) if answer.ndim == 2 else None
+    if found is None:
+        return "logits"
+    return "probs" if found[0] == "probabilities" else "log-probs"
 
 
 def _modules(value: Any) -> Iterator[nn.Module]:

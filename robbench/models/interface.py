@@ -13,7 +13,7 @@ from robbench.core.errors import RobbenchError, UserError
 from robbench.core.spec import short_hash
 from robbench.models.choose_outputs import choose_outputs
 from robbench.models.output_options import AS_THEY_ARE, Reading, Scale, ranges
-from robbench.models.outputs import as_logits, require_scale
+from robbench.models.outputs import as_logits, one_hot, require_scale
 from robbench.models.reentrant import without_reentrant
 from robbench.models.rejection import Rejection
 
@@ -25,6 +25,10 @@ _READ = {
         "rounds to 0; return the logits if you can"
     ),
     "log-probs": "they are logits but for a constant",
+    "labels": (
+        "it names a class and gives no scores, so its logits are 1/2 for that class, -1/2 for the "
+        "others, and every margin is 1 or -1"
+    ),
     "sigmoid": (
         "log(p / (1 - p)) is taken as logit, which ends, without a gradient, where p rounds to 0 "
         "or 1; return the logits if you can"
@@ -75,6 +79,8 @@ class Interface:
         """[B,K] from the module's own outputs."""
         if self.dtype is not None:
             z = z.float()
+        if self.scale == "labels":
+            z = one_hot(z.reshape(len(z)), self.width)
         if self.binary:
             # The odds are those of class 1, whichever way a single probability is written.
             scale: Scale = "logits" if self.scale == "logits" else "sigmoid"
@@ -209,9 +215,11 @@ def find_interface(
     read so.
     """
     interface, z = _that_works(body, x, dtype, (None, 1) if batch is None else (batch,))
+    scale = reading.options.scale
+    if isinstance(z, Tensor) and (scale == "labels" or (z.ndim == 1 and not z.is_floating_point())):
+        return _of_labels(interface, z, classes, reading, of)
     if not isinstance(z, Tensor) or not z.is_floating_point():
         return interface
-    scale = reading.options.scale
     interface = dataclasses.replace(interface, scale=scale, asked=scale != "logits")
     if classes == 2 and z.shape in ((2,), (2, 1)):
         if dataclasses.replace(reading.options, outputs=None) != AS_THEY_ARE:
@@ -226,6 +234,22 @@ def find_interface(
     require_scale(z, scale)
     choice = choose_outputs(z.shape[1], classes, reading, of)
     return dataclasses.replace(interface, **choice._asdict())
+
+
+def _of_labels(
+    interface: Interface,
+    z: Tensor,
+    classes: int,
+    reading: Reading,
+    of: Mapping[int, Sequence[int]] | None,
+) -> Interface:
+    """Of a module that names one of its classes [B]: any but the data's is a mistake."""
+    if z.numel() != len(z):
+        raise UserError(f"outputs=labels: it gives shape {tuple(z.shape)} for {len(z)} inputs")
+    width = len(reading.labels) or max(of or {}, default=classes)
+    options = dataclasses.replace(reading.options, outside="wrong")
+    choice = choose_outputs(width, classes, reading._replace(options=options), of)
+    return dataclasses.replace(interface, scale="labels", **{**choice._asdict(), "asked": True})
 
 
 def batches(x: Tensor, size: int) -> list[Tensor]:

@@ -12,9 +12,9 @@ from pydantic import Field
 from robbench.core.errors import UserError
 from robbench.core.spec import OrNone
 
-Scale = Literal["logits", "probs", "log-probs", "sigmoid"]
+Scale = Literal["logits", "probs", "log-probs", "sigmoid", "labels"]
 _MOST = 1_000_000
-SCALES: tuple[Scale, ...] = ("logits", "probs", "log-probs", "sigmoid")
+SCALES: tuple[Scale, ...] = ("logits", "probs", "log-probs", "sigmoid", "labels")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +27,7 @@ class OutputOptions:
         Field(
             description=(
                 "which outputs are the classes, in their order: 0-9 or (3,8); or what they are: "
-                "probs, log-probs, sigmoid; or both, (probs,0-9)"
+                "probs, log-probs, sigmoid, labels; or both, (probs,0-9)"
             )
         ),
     ] = None

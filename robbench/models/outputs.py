@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from robbench.core.errors import UserError
 from robbench.models.output_options import Scale
@@ -62,6 +62,17 @@ def as_logits(z: Tensor, scale: Scale) -> Tensor:
         p = z.float()
         return p.clamp(min=_LEAST).log() - (1 - p).clamp(min=_ROUNDED).log()
     return z
+
+
+def one_hot(named: Tensor, width: int) -> Tensor:
+    """Logits [B,width] of classes [B] that were named: 1/2 for these, -1/2 for the others."""
+    wrong = (named < 0) | (named >= width) | (named != named.round())
+    if bool(wrong.any()):
+        raise UserError(
+            f"it names class {named[wrong][0].item():g}; there are {width} classes, from 0 (in "
+            "Python, classes=N says how many)"
+        )
+    return nn.functional.one_hot(named.long(), width).float() - 0.5
 
 
 def require_scale(z: Tensor, scale: Scale) -> None:

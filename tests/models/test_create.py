@@ -30,7 +30,7 @@ def test_a_private_architecture_is_used_as_such(name: str, small: DataInfo) -> N
         ("Net:widht=3", "unknown option 'widht'; did you mean width"),
         ("Net:classes=4", "4 outputs, the data have 3 classes"),
         ("Net:9", "not key=value"),
-        ("gives_text", "should return an nn.Module, not str"),
+        ("gives_text", "should return an nn.Module, a function or an estimator, not"),
         ("number", "not a callable"),
         ("softmax", "look like probabilities"),
     ],

@@ -2,10 +2,16 @@
 
 import functools
 
+import numpy as np
+import pytest
 import torch
 from torch import nn
 
+from robbench.core.errors import UserError
+from robbench.models.external import External
 from robbench.models.function import Function
+from robbench.models.output_options import Reading
+from robbench.models.state import state_of
 
 NET = nn.Linear(4, 2)
 
@@ -42,3 +48,59 @@ def test_the_modules_that_a_function_uses_are_its_children():
         wrapped.eval()
         assert not net.training
         wrapped.train()
+
+
+W = np.linspace(-1, 1, 40).reshape(4, 10) ** 3
+
+
+def softmax(z):
+    return np.exp(z) / np.exp(z).sum(1, keepdims=True)
+
+
+def flat(x):
+    assert x.dtype == np.float32
+    assert x.ndim == 2
+    return x @ W
+
+
+@pytest.mark.parametrize(
+    ("function", "scale", "access"),
+    [
+        (lambda x: x.reshape(len(x), -1) @ W, "logits", "score-based"),
+        (flat, "logits", "score-based"),
+        (lambda x: softmax(flat(x)), "probs", "score-based"),
+        (lambda x: np.log(softmax(flat(x))), "log-probs", "score-based"),
+        (lambda x: flat(x).argmax(1), "labels", "decision-based"),
+        (lambda x: flat(x).argmax(1).astype(float), "labels", "decision-based"),
+        (lambda x: flat(x).argmax(1).tolist(), "labels", "decision-based"),
+        (lambda x: (x.flatten(1) @ torch.tensor(W).float()).argmax(1), "labels", "decision-based"),
+        (lambda x: x.flatten(1) @ torch.tensor(W).float(), "logits", "white-box"),
+    ],
+)
+def test_what_a_function_takes_and_gives_is_found(function, scale, access):
+    """Tensors or arrays, as images or flat; scores, probabilities or classes."""
+    model = External(Function(function), 10, Reading(names=tuple("0123456789")))
+    x = torch.rand(6, 1, 2, 2)
+    model.fit_interface(x[:2])
+    model.eval()
+    assert (model.interface.scale, model.access) == (scale, access)
+    z = torch.tensor(x.flatten(1).numpy() @ W).float()
+    if scale == "labels":
+        wanted = torch.nn.functional.one_hot(z.argmax(1), 10) - 0.5
+    else:
+        wanted = z if scale == "logits" else z.log_softmax(1)
+    torch.testing.assert_close(model(x), wanted, atol=1e-5, rtol=1e-5)
+
+
+def test_a_class_that_is_none_is_an_error():
+    model = External(Function(lambda x: np.full(len(x), 3)), 2, Reading(names=("a", "b")))
+    model.fit_interface(torch.rand(2, 4))
+    with pytest.raises(UserError, match="it names class 3; there are 2 classes, from 0"):
+        model(torch.rand(2, 4))
+
+
+def test_arrays_around_a_function_are_part_of_its_state():
+    def made(weight):
+        return state_of(Function(lambda x: x @ weight)).hash()
+
+    assert made(W) == made(W.copy()) != made(W + 1e-9)
