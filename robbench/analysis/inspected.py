@@ -7,13 +7,14 @@ from typing import Any, Literal, NamedTuple
 
 from robbench.analysis.forecast import Forecast
 
-Severity = Literal["error", "warning"]
+Severity = Literal["error", "warning", "note"]
 
 
 class Finding(NamedTuple):
     """Something that does not fit.
 
-    An error: attacks refuse the model, or would attack another model than the one that is meant.
+    An error: attacks refuse the model, or would attack another model than the one that is meant. A
+    note is no doubt, it says what was loaded.
     figures: the numbers that it is read from. remedy: what to do; '' where the text says it.
     """
 
@@ -28,7 +29,8 @@ class Finding(NamedTuple):
 class Inspected:
     """A model, what it costs, and what does not fit.
 
-    data: None where only the shape of images was known. samples: how many were looked at, of `of`
+    data: None where only the shape of images was known. access: what the model shows, white-box
+    (gradients), score-based or decision-based. samples: how many were looked at, of `of`
     that an attack would take. correct: classified right, None without labels. seconds_*: per
     sample, of a forward and of what a backward to the input takes beyond it, in batches of `rows`
     as attacks ask; `width` samples are in flight. memory_*: bytes per sample beyond weights and
@@ -47,6 +49,7 @@ class Inspected:
     weight_bytes: int
     dtypes: tuple[str, ...]
     normalisation: tuple[dict[str, Any], ...]
+    access: str
     correct: int | None
     clean_accuracy: float | None
     clean_accuracy_low: float | None

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.jit import ScriptModule
 
 
 class Memory(NamedTuple):
@@ -78,7 +79,12 @@ def _largest_layer(model: nn.Module, x: Tensor) -> int | None:
         places = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
         largest.append(sum(places.values()))
 
-    leaves = [module for module in model.modules() if not any(True for _ in module.children())]
+    leaves = [
+        module
+        for module in model.modules()
+        # A script takes no hooks.
+        if not any(True for _ in module.children()) and not isinstance(module, ScriptModule)
+    ]
     hooks = [leaf.register_forward_hook(note) for leaf in leaves]
     try:
         _ask(model, x, grad=False)

@@ -242,7 +242,10 @@ def count_classes(model: nn.Module, x: Tensor) -> int:
     only and does not say of how many. Raises UserError where it takes
     no such inputs. It is left as it was.
     """
-    asked = External(model, 0)
+    if isinstance(model, External):
+        asked = External(model.body, 0, batch=model.batch)
+    else:
+        asked = External(model, 0)
     with frozen(asked), torch.no_grad():
         asked.fit_interface(x)
         if isinstance(model, Estimator) and model.known:

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.jit import ScriptModule
 
 from robbench.core.freeze import frozen
 
@@ -34,6 +35,8 @@ def find_normalisations(model: nn.Module, x: Tensor) -> list[Normalisation]:
     """
     known: dict[nn.Module, Normalisation] = {}
     for name, module in model.named_modules():
+        if isinstance(module, ScriptModule):  # it takes no hooks
+            continue
         if (found := _statistics(module, x.shape[1])) is not None:
             known[module] = Normalisation(name, type(module).__name__, *found, front=False)
     asked: dict[nn.Module, Normalisation] = {}

@@ -64,10 +64,21 @@ class ProgramFile(Foreign):
         return UserError(f"the model file {self.file} {why}")
 
 
+class ProgramShapeError(UserError):
+    """The data are of another shape than a program takes; shape: its own, None where any will do.
+
+    Without the batch.
+    """
+
+    def __init__(self, text: str, shape: Shape) -> None:
+        super().__init__(text)
+        self.shape = shape
+
+
 def fixed_batch(shape: Shape | None, info: DataInfo, file: str) -> int | None:
     """The only batch size of a program whose inputs have this shape; None for any, or not known.
 
-    Raises UserError where the shape is not that of the data.
+    Raises ProgramShapeError where the shape is not that of the data.
     """
     if shape is None:
         return None
@@ -75,8 +86,9 @@ def fixed_batch(shape: Shape | None, info: DataInfo, file: str) -> int | None:
     known = [(want, have) for want, have in zip(inside, info.shape, strict=False)]
     if len(inside) != len(info.shape) or any(w not in (None, h) for w, h in known):
         text = "x".join("?" if size is None else str(size) for size in inside)
-        raise UserError(
+        raise ProgramShapeError(
             f"the program in {file} takes inputs of shape {text}, the data have "
-            f"{'x'.join(map(str, info.shape))}: export it for that shape, or resize the data"
+            f"{'x'.join(map(str, info.shape))}: export it for that shape, or resize the data",
+            inside,
         )
     return shape[0]

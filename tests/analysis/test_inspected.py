@@ -20,6 +20,7 @@ FOUND = Inspected(
     weight_bytes=40,
     dtypes=("float32",),
     normalisation=(),
+    access="white-box",
     correct=None,
     clean_accuracy=None,
     clean_accuracy_low=None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -33,6 +35,17 @@ def test_what_is_kept_twice_counts_once() -> None:
     with frozen(model := Squares()):
         found = measure_memory(model, torch.rand(ROWS, 5))
     assert (found.forward, found.backward) == (15 * 4 - 20, 5 * 4)
+
+
+def test_a_script() -> None:
+    """It takes no hooks: what it keeps is known, its largest layer is that of the whole."""
+    plain = nn.Sequential(nn.Linear(100, 50), nn.Sigmoid(), nn.Linear(50, 10))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the format is deprecated
+        model = torch.jit.trace(plain, torch.rand(ROWS, 100))
+    with frozen(model):
+        found = measure_memory(model, torch.rand(ROWS, 100))
+    assert (found.forward, found.backward) == (None, 50 * 4)
 
 
 def test_without_gradient() -> None:

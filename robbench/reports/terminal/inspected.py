@@ -11,8 +11,13 @@ from robbench.reports import texts
 from robbench.reports.terminal.fitted import cell
 from robbench.reports.terminal.forecast import forecast_line
 
-STYLES = {"error": "bold red", "warning": "yellow"}
+STYLES = {"error": "bold red", "warning": "yellow", "note": "dim"}
 SHOWN = 5  # classes that are named
+ACCESS = {
+    "white-box": "logits and gradients",
+    "score-based": "logits without gradients",
+    "decision-based": "predicted classes only",
+}
 
 
 def inspected_card(found: Inspected) -> RenderableType:
@@ -28,8 +33,8 @@ def inspected_card(found: Inspected) -> RenderableType:
 
 def title(found: Inspected) -> str:
     """The model, and whether it can be attacked."""
-    errors = sum(finding.severity == "error" for finding in found.findings)
-    warnings = len(found.findings) - errors
+    severities = [finding.severity for finding in found.findings]
+    errors, warnings = severities.count("error"), severities.count("warning")
     counts = [
         f"{n} {name}{'s' * (n > 1)}" for n, name in ((errors, "error"), (warnings, "warning")) if n
     ]
@@ -43,19 +48,11 @@ def lines(found: Inspected) -> list[tuple[str, str]]:
         ("classes", _classes(found.classes)),
         ("parameters", _parameters(found)),
         ("normalisation", _normalisation(found)),
+        ("gives", f"{ACCESS[found.access]} ({found.access})"),
         ("clean accuracy", _accuracy(found)),
     ]
-    if found.seconds_forward is not None and found.seconds_backward is not None:
-        both = found.seconds_forward + found.seconds_backward
-        forward, climb = small_time(found.seconds_forward), small_time(both)
-        known += [
-            (
-                "time",
-                f"forward {forward}, with backward {climb} per sample, in batches of {found.rows} "
-                f"on {found.device}",
-            ),
-            ("memory", _memory(found)),
-        ]
+    if found.seconds_forward is not None:
+        known += [("time", _time(found.seconds_forward, found)), ("memory", _memory(found))]
     if found.forecast is not None:
         size = f"{found.forecast.samples:,} samples"
         known.append(
@@ -80,8 +77,10 @@ def _classes(classes: tuple[str, ...]) -> str:
 
 
 def _parameters(found: Inspected) -> str:
+    if not found.parameters:
+        return "none that torch sees"
     kinds = " and ".join(found.dtypes)
-    return f"{found.parameters:,}" + (f", {size(found.weight_bytes)} of {kinds}" if kinds else "")
+    return f"{found.parameters:,}, {size(found.weight_bytes)} of {kinds}"
 
 
 def _normalisation(found: Inspected) -> str:
@@ -107,12 +106,23 @@ def _accuracy(found: Inspected) -> str:
     )
 
 
+def _time(forward: float, found: Inspected) -> str:
+    text = f"forward {small_time(forward)}"
+    if found.seconds_backward is not None:
+        text += f", with backward {small_time(forward + found.seconds_backward)}"
+    return f"{text} per sample, in batches of {found.rows} on {found.device}"
+
+
 def _memory(found: Inspected) -> str:
-    forward = "unknown" if found.memory_forward is None else size(found.memory_forward)
-    backward = "unknown" if found.memory_backward is None else size(found.memory_backward)
-    if found.memory_counted:
-        return f"per sample, largest layer {forward}, kept for a backward {backward}"
-    return f"per sample, at its peak in a forward {forward}, with backward {backward}"
+    counted = found.memory_counted
+    names = (
+        ("largest layer", "kept for a backward")
+        if counted
+        else ("at its peak in a forward", "with backward")
+    )
+    values = (found.memory_forward, found.memory_backward)
+    parts = [f"{n} {size(v)}" for n, v in zip(names, values, strict=True) if v is not None]
+    return ", ".join(["per sample", *(parts or ["not known"])])
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -100,8 +100,13 @@ def class_order(outputs: Sequence[int], classes: Sequence[str], right: int, n: i
 def from_flags(flags: Iterable[Flag]) -> list[Finding]:
     """Flags that a run would have; they keep no attack from running."""
     return [
-        Finding(f.name, "warning", f.text, figures={"samples": f.count} if f.count else {})
-        for f in flags
+        Finding(
+            flag.name,
+            "note" if flag.name == "loaded" else "warning",
+            flag.text,
+            figures={"samples": flag.count} if flag.count else {},
+        )
+        for flag in flags
     ]
 
 

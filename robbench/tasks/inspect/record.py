@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from robbench.analysis.forecast import Forecast
 from robbench.analysis.inspected import Finding, Inspected
+from robbench.core.access import access_of
 from robbench.core.device import deterministic
 from robbench.core.freeze import frozen
 from robbench.core.tiles import largest_tile
@@ -60,6 +61,7 @@ def record(
     correct = None if seen.right is None else int(seen.right.sum())
     interval = (None, None) if correct is None else wilson(correct, len(looked))
     memory = None if cost is None else cost.memory
+    climbs = access_of(subject.model) == "white-box"
     return Inspected(
         model=subject.name,
         data=target.data,
@@ -72,6 +74,7 @@ def record(
         weight_bytes=sum(weight.numel() * weight.element_size() for weight in weights),
         dtypes=tuple(sorted({str(weight.dtype).removeprefix("torch.") for weight in weights})),
         normalisation=tuple(one._asdict() for one in seen.normalisations),
+        access=access_of(subject.model),
         correct=correct,
         clean_accuracy=None if correct is None else correct / len(looked),
         clean_accuracy_low=interval[0],
@@ -80,9 +83,9 @@ def record(
         rows=min(tiles.rows, len(subject.split)),
         width=plan.width,
         seconds_forward=None if cost is None else cost.pace.forward,
-        seconds_backward=None if cost is None else cost.pace.backward,
+        seconds_backward=cost.pace.backward if cost and climbs else None,
         memory_forward=None if memory is None else memory.forward,
-        memory_backward=None if memory is None else memory.backward,
+        memory_backward=memory.backward if memory and climbs else None,
         memory_counted=memory is None or memory.counted,
         threat=plan.threat,
         attack=plan.attack,

@@ -20,9 +20,12 @@ from robbench.models.external import External, count_classes
 from robbench.models.foreign import Foreign, Loading
 from robbench.models.input_shapes import Shape, shapes_taken
 from robbench.models.output_options import AS_THEY_ARE, OutputOptions
+from robbench.models.program_file import ProgramShapeError
+from robbench.models.state import state_of
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.model_folder import find_folder
+from robbench.tasks.remarks import of_model
 from robbench.tasks.subject import Subject, find_subject, subject_in_memory
 
 NOISE = 64  # images of noise where there are no samples
@@ -59,7 +62,9 @@ def named_target(
     try:
         subject, data = find_subject(text, config, store, device, data_dir, download)
     except UnfitError as refused:
-        data = config.data or "digits"
+        architecture = _architecture(text)
+        usual = None if architecture is None else architecture.usual.data
+        data = config.data or usual or "digits"
         split = load(data, config.split, data_dir=data_dir, limit=config.limit, download=download)
         model = refused.model.to(device)
         return Target(_refused(text, model, split.to(device)), data, str(refused))
@@ -97,22 +102,26 @@ def target_alone(
 
     classes: () if unknown. Raises UserError where it takes none of the shapes tried.
     """
-    body = model.body if isinstance(model, External) else model
-    if shape is None:
-        found = shapes_taken(body, most=1)
-        if not found:
-            raise UserError(
-                f"model '{name}' takes none of the usual shapes of images: give --shape, such as "
-                "3x224x224, or --data"
-            )
-        shape = found[0]
-    if not classes:
-        x = noise(shape, ["0"]).pixels(slice(0, 2)).to(device)
-        classes = [str(n) for n in range(count_classes(body, x))]
-    if isinstance(model, External):  # built for another number of classes
-        model = External(body, len(classes), model.reading._replace(names=tuple(classes)))
-    target = target_in_memory(model, noise(shape, classes).to(device), name, "memory", options)
+    shape = shape or _shape_of(model, name)
+    names = classes or _numbered(model, shape, device)
+    target = target_in_memory(model, noise(shape, names).to(device), name, "memory", options)
     return target._replace(data=None)
+
+
+def _shape_of(model: nn.Module, name: str) -> Shape:
+    found = shapes_taken(model, most=1)
+    if not found:
+        raise UserError(
+            f"model '{name}' takes none of the usual shapes of images: give --shape, such as "
+            "3x224x224, or --data"
+        )
+    return found[0]
+
+
+def _numbered(model: nn.Module, shape: Shape, device: torch.device) -> tuple[str, ...]:
+    """As many class names as a model tells classes apart."""
+    x = noise(shape, ["0"]).pixels(slice(0, 2)).to(device)
+    return tuple(str(n) for n in range(count_classes(model, x)))
 
 
 def noise(shape: Shape, classes: Sequence[str]) -> Split:
@@ -131,13 +140,16 @@ def noise(shape: Shape, classes: Sequence[str]) -> Split:
 
 
 def _knows_data(text: str, store: Store) -> bool:
-    """Whether a text is a saved model, or an architecture that takes any data."""
+    """Whether a text is a saved model, one that says its data, or one that takes any."""
     if find_folder(text, store)[0] is not None:
         return True
     if ":" not in text and text not in MODELS.entries:
         return True  # no model at all, which is for `find_subject` to say
     architecture = _architecture(text)
-    return architecture is not None and not architecture.pretrained
+    if architecture is None or architecture.usual.data is not None:
+        return architecture is not None
+    # One of another source is for images of its own also where its weights are random.
+    return not architecture.pretrained and not isinstance(architecture, Foreign)
 
 
 def _architecture(text: str) -> Architecture | None:
@@ -151,35 +163,52 @@ def _without_data(
     architecture = _architecture(text)
     classes = () if architecture is None else architecture.classes_of()
     if isinstance(architecture, Foreign):
-        asked = shape or LIKELY[0]
-        loaded = architecture.load(Loading(_info(asked, classes), download=download, judged=True))
-        classes = classes or loaded.labels
-        if shape is None and loaded.size:
-            shape = (len(loaded.mean or "RGB"), *loaded.size)
-    model, only = _built(text, config, [shape] if shape else LIKELY, classes, download)
-    return target_alone(model.to(device), text, shape or only, classes, device)
+        shape, labels = _said(architecture, shape, classes, download)
+        classes = classes or labels
+
+    def build(shapes: Sequence[Shape], classes: Sequence[str]) -> Target:
+        """The model for noise of the first of some shapes for which it can be built."""
+        for n, shape in enumerate(shapes):
+            torch.manual_seed(config.seed)
+            try:
+                model = create(text, _info(shape, classes), of=classes or None, download=download)
+            except UnfitError as refused:
+                split = noise(shape, classes or ("0", "1")).to(device)
+                model = refused.model.to(device)
+                return Target(_refused(text, model, split), None, str(refused))
+            except UserError:
+                if n == len(shapes) - 1:
+                    raise
+                continue
+            found = target_alone(model.to(device), text, shape, classes or ("0", "1"), device)
+            remarks = of_model(text, model, {}, text, state_of(model))
+            return found._replace(subject=found.subject._replace(remarks=tuple(remarks)))
+        raise AssertionError("there is a last shape")
+
+    found = build([shape] if shape else LIKELY, classes)
+    if found.refusal and not (shape and classes):
+        # It was built for two classes or for images of one of the usual shapes; now for its own.
+        model = found.subject.model
+        shape = shape or _shape_of(model, text)
+        classes = classes or _numbered(model, shape, device)
+        found = build([shape], classes)
+    return found
 
 
-def _built(
-    text: str, config: AttackConfig, shapes: Sequence[Shape], classes: Sequence[str], download: bool
-) -> tuple[nn.Module, Shape | None]:
-    """A model for the first of some shapes for which it can be built, fitting or not.
-
-    And that shape, where it is refused for those before.
-    """
-    refusal: UserError | None = None
-    for shape in shapes:
-        torch.manual_seed(config.seed)
-        try:
-            model = create(text, _info(shape, classes), of=classes or None, download=download)
-        except UnfitError as refused:  # it is looked at all the same
-            model = refused.model
-        except UserError as refused:
-            refusal = refusal or refused
-            continue
-        return model, shape if refusal else None
-    assert refusal is not None
-    raise refusal
+def _said(
+    architecture: Foreign, shape: Shape | None, classes: Sequence[str], download: bool
+) -> tuple[Shape | None, tuple[str, ...]]:
+    """The shape and classes that a source says its model is for, as far as it does."""
+    try:
+        info = _info(shape or LIKELY[0], classes)
+        loaded = architecture.load(Loading(info, download=download, judged=True))
+    except ProgramShapeError as refused:
+        if shape is not None or None in refused.shape:
+            raise
+        return tuple(size for size in refused.shape if size is not None), ()
+    if shape is None and loaded.size:
+        shape = (len(loaded.mean or "RGB"), *loaded.size)
+    return shape, loaded.labels
 
 
 def _info(shape: Shape, classes: Sequence[str]) -> DataInfo:

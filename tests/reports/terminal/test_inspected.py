@@ -32,6 +32,7 @@ FOUND = Inspected(
             "front": True,
         },
     ),
+    access="white-box",
     correct=111,
     clean_accuracy=111 / 128,
     clean_accuracy_low=0.7976,
@@ -60,6 +61,7 @@ images          1x8x8, values in [0,1]
 classes         10: 0, 1, 2, 3, 4, ...
 parameters      89,930, 360 kB of float32
 normalisation   mean (0.306), std (0.376) in 'normalize' (Normalize)
+gives           logits and gradients (white-box)
 clean accuracy  86.7% 79.8-91.5 (111 of 128 samples, of 597; digits test)
 time            forward 8.0 us, with backward 23 us per sample, in batches of 32
                 on cpu (2 threads)
@@ -104,6 +106,18 @@ def test_what_is_not_known() -> None:
     assert known["normalisation"].startswith("none found")
     assert not {"time", "memory", "attack"} & known.keys()
     assert printed(bare).startswith("mine: nothing that does not fit\n")
+
+
+def test_a_model_without_gradients() -> None:
+    """No time and memory of a backward; weights that torch does not see."""
+    scores = dataclasses.replace(
+        FOUND, access="score-based", seconds_backward=None, memory_backward=None, parameters=0
+    )
+    known = dict(lines(scores))
+    assert known["gives"] == "logits without gradients (score-based)"
+    assert known["parameters"] == "none that torch sees"
+    assert "backward" not in known["time"] + known["memory"]
+    assert known["memory"] == "per sample, largest layer 4.1 kB"
 
 
 def test_memory_of_an_allocator() -> None:

@@ -64,3 +64,28 @@ def test_a_module_alone() -> None:
         target_alone(
             nn.Sequential(nn.Flatten(), nn.Linear(63, 7), nn.Flatten(0)), "x", None, (), CPU
         )
+
+
+def test_an_exported_program_says_its_shape(named: Callable[..., Target], tmp_path: Path) -> None:
+    """Shape, batch and number of classes are those of the file."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(30, 7)).eval()
+    torch.export.save(torch.export.export(net, (torch.rand(4, 2, 3, 5),)), tmp_path / "net.pt2")
+    target = named(f"export:{tmp_path / 'net.pt2'}")
+    assert target.subject.split.images.shape[1:] == (2, 3, 5)
+    assert (len(target.subject.split.classes), target.refusal) == (7, "")
+    x = torch.rand(3, 2, 3, 5)
+    assert torch.allclose(target.subject.model(x), net(x), atol=1e-6)
+
+
+def test_outputs_of_another_source_are_read_as_asked(
+    named: Callable[..., Target], tmp_path: Path
+) -> None:
+    """Options of the spec hold without data too."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 3), nn.Softmax(1)).eval()
+    torch.export.save(torch.export.export(net, (torch.rand(2, 1, 8, 8),)), tmp_path / "soft.pt2")
+    spec = f"export:{tmp_path / 'soft.pt2'}"
+    assert "probabilities" in named(spec).refusal
+    accepted = named(f"{spec},outputs=probs")
+    x = torch.rand(2, 1, 8, 8)
+    assert accepted.refusal == ""
+    assert torch.allclose(accepted.subject.model(x), net(x).log(), atol=1e-5)
