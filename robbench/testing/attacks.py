@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import math
 from typing import Any
 
 import torch
@@ -153,7 +155,11 @@ def _check_counts(
 def _check_unusual(
     spec: str, model: nn.Module, split: Split, threat: ThreatModel, require: Require
 ) -> None:
-    """Few classes, other shapes of images, and gradients that are zero or NaN."""
+    """Few classes, other shapes of images, fixed entries, gradients that are zero or NaN."""
+    attack = ATTACKS.build(spec)
+    assert isinstance(attack, Attack)
+    free = torch.arange(math.prod(SHAPE)).reshape(SHAPE) % 3 > 0
+    check_steps(attack, toy_model(), dataclasses.replace(split, free=free), threat, require)
     for classes, shape in ((2, SHAPE), (3, SHAPE), (4, (2, 5, 7)), (4, (30,))):
         found = judge(spec, toy_model(classes, shape), toy_split(12, classes, shape), threat)
         text = f"{classes} classes and images of shape {shape} must work"

@@ -45,6 +45,10 @@ class _Watched(ModelOracle):
 
     def _look(self, x: Tensor) -> None:
         require_points(x, self.p.x0, "its step queries points", self.require)
+        self.require(
+            bool(((x == self.p.held(x)) | x.isnan()).all()),
+            "points must keep the entries that are fixed: make them by p.ball, or by p.held(x)",
+        )
         self.asked += 1
         self.require(
             self.asked == 1,

@@ -50,6 +50,16 @@ class BatchClock(Honest):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class MovesFixed(Honest):
+    """Projects by the norm alone, which knows of no fixed entries."""
+
+    def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> State:
+        a = q.grad(s.x, cross_entropy)
+        x = s.x + 0.1 * p.eps.max() * (1 + a.grad.sign())
+        return State(x=p.norm.project_boxed(x, p.x0, p.eps))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Outside(Honest):
     """Leaves the ball, and finds mistakes there."""
 

@@ -117,6 +117,7 @@ def test_honest_plugins_pass() -> None:
         ("QueriesPairs", r"queries points of shape \[40, 40, 1, 6, 6\], expected \[B,\*\] = "),
         ("NoLift", r"it raised RuntimeError: .*lift\(p.eps, x\)"),
         ("NaNPoints", "points must be finite"),
+        ("MovesFixed", "points must keep the entries that are fixed"),
         ("UnknownNorm", r'norms must be .* linf, l2, l1, l0: write .* norms = frozenset\(\{"linf"'),
         ("NormsAsText", r'norms must be .* write .* norms = frozenset\(\{"linf"'),
         ("NoNorms", r'norms must be .* write .* norms = frozenset\(\{"linf"'),
