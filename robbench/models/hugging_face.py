@@ -52,7 +52,7 @@ class HuggingFace(Foreign):
 
     A repository, `org/repo@revision`, is read from the hub's cache, or with --download from the
     network. Code of the repository is never run, and weights are never unpickled. The model's
-    image processor gives mean and std, which go inside.
+    image processor gives mean and std, which go inside. Needs `pip install 'robbench[hf]'`.
     """
 
     argument: ClassVar[str] = "source"
@@ -106,6 +106,10 @@ class HuggingFace(Foreign):
         """The folder, or the repository and its revision."""
         if Path(self.source).expanduser().is_dir():
             return str(Path(self.source).expanduser()), ""
+        if Path(self.source).is_file():
+            raise UserError(
+                f"{what} is a file: give the folder it is in, or write checkpoint:{self.source}"
+            )
         name, _, revision = self.source.partition("@")
         if name.count("/") > 1 or name.startswith((".", "/", "~")):
             raise UserError(f"{what}: there is no such folder")

@@ -52,6 +52,7 @@ class RobustBench(Foreign):
 
     Weights are the files that robustbench keeps in `dir`, or come with --download. Its data set and
     threat model are used where a command names none. These models take pixels in [0,1].
+    Needs `pip install 'robbench[robustbench]'`.
     """
 
     argument: ClassVar[str] = "name"

@@ -31,6 +31,7 @@ class Timm(Named):
 
     Weights come from the cache of the Hugging Face hub or of torch.hub, from `weights=FILE`, or
     with --download from the network. The normalisation of the model's configuration goes inside.
+    Needs `pip install 'robbench[timm]'`.
     """
 
     package: ClassVar[str] = "timm"

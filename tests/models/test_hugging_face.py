@@ -134,6 +134,8 @@ def test_bad_folders_are_refused_in_one_line(tmp_path, info, pickled):
 
     refused("has no config.json")
     vit(tmp_path)
+    with pytest.raises(UserError, match=r"is a file: give the folder it is in, or write checkpoi"):
+        create(f"hf:{tmp_path / 'config.json'}", data, of=data.classes)
     weights, config = tmp_path / "model.safetensors", tmp_path / "config.json"
     weights.write_bytes(weights.read_bytes()[:3000])
     refused("model hf:.*incomplete")
