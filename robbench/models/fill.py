@@ -80,10 +80,14 @@ def fill(
     for other in whole[1:]:
         if not _equal(fit.tensors, other.tensors):
             raise UserError(_ambiguous(path, fit, other))
+    if odd := next((name for name, tensor in fit.tensors.items() if _is_odd(tensor)), None):
+        raise UserError(
+            f"{path}: {fit.layout.theirs(odd)} is no plain tensor of real numbers, and is not read"
+        )
     statistics = None if normalised else statistics_of(path, fit, found[fit.key])
     try:
         module.load_state_dict(_as_of(module, fit.tensors), strict=False)
-    except RuntimeError as error:  # of quantised or sparse tensors
+    except RuntimeError as error:  # of hooks of the module
         raise UserError(f"{path} does not fit {what} ({reason(error)})") from error
     return Filled(statistics, fit.layout, tuple(_notes(path, fit)))
 
@@ -93,6 +97,11 @@ def _as_of(module: nn.Module, tensors: Mapping[str, Tensor]) -> Mapping[str, Ten
     state = module.state_dict()
     state.update(tensors)
     return state
+
+
+def _is_odd(tensor: Tensor) -> bool:
+    plain = tensor.layout == torch.strided and not (tensor.is_quantized or tensor.is_meta)
+    return not plain or tensor.is_complex()
 
 
 def _keys(found: Iterable[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
@@ -16,6 +17,7 @@ _UNUSED = "num_batches_tracked"  # counts training steps; older files lack it
 _MEANS, _STDS = ("mean", "mu"), ("std", "sigma")
 _DEEPEST = 4
 _MOST_CHANNELS = 16
+_LONGEST = 300
 
 
 class Layout(NamedTuple):
@@ -73,13 +75,18 @@ def sets_in(content: Any) -> Iterator[tuple[str, dict[str, Tensor]]]:
         if not isinstance(value, Mapping) or id(value) in seen or depth > _DEEPEST:
             continue
         seen.add(id(value))
-        named = {name: part for name, part in value.items() if isinstance(name, str)}
+        named = {name: part for name, part in value.items() if _is_name(name)}
         tensors = {name: part for name, part in named.items() if isinstance(part, Tensor)}
         if tensors:
             yield key, tensors
         waiting += [
             (f"{key}.{name}" if key else name, part, depth + 1) for name, part in named.items()
         ]
+
+
+def _is_name(value: Any) -> bool:
+    """Whether it may be printed: no weights are named otherwise."""
+    return isinstance(value, str) and value.isprintable() and len(value) <= _LONGEST
 
 
 def fits_of(
@@ -159,10 +166,10 @@ def _pairs(tensors: Mapping[str, Tensor], used: Collection[str]) -> list[tuple[s
 
 
 def statistics_of(path: Path, fit: Fit, tensors: Mapping[str, Tensor]) -> Statistics | None:
-    """Mean and std of the inputs, if a file has them. UserError where it has several."""
+    """Mean and std of the inputs, if a file has them. UserError where they do not say which."""
     used = {fit.prefix + fit.layout.theirs(name) for name in fit.tensors}
     found = {
-        (tuple(tensors[mean].flatten().tolist()), tuple(tensors[std].flatten().tolist())): mean
+        (_numbers(tensors[mean]), _numbers(tensors[std])): mean
         for mean, std in _pairs(tensors, used)
     }
     if len(found) > 1:
@@ -170,4 +177,14 @@ def statistics_of(path: Path, fit: Fit, tensors: Mapping[str, Tensor]) -> Statis
             f"{path} has several normalisations that differ ({', '.join(found.values())}): give "
             "mean= and std="
         )
+    for (mean, std), name in found.items():
+        if not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
+            raise UserError(
+                f"{path}: {name} and its std are no normalisation (mean {mean}, std {std}): give "
+                "mean= and std="
+            )
     return next((Statistics(*pair, name) for pair, name in found.items()), None)
+
+
+def _numbers(tensor: Tensor) -> tuple[float, ...]:
+    return tuple(tensor.double().flatten().tolist())

@@ -131,6 +131,29 @@ def test_normalisations_that_differ_are_refused_unless_given(tmp_path):
     assert found.statistics is None
 
 
+@pytest.mark.parametrize("std", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_normalisation_that_is_none_is_refused(tmp_path, std):
+    content = {"mean": torch.zeros(3), "std": torch.full((3,), std), **renamed(SOURCE, "net.")}
+    with pytest.raises(UserError, match=r"mean and its std are no normalisation.*give mean="):
+        filled(tmp_path / "w.pth", content)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    "odd",
+    [
+        lambda w: w.to(torch.complex64),
+        lambda w: w.to_sparse(),
+        lambda w: w.to("meta"),
+        lambda w: torch.quantize_per_tensor(w, 0.1, 0, torch.qint8),
+    ],
+)
+def test_tensors_that_are_no_plain_numbers_are_refused(tmp_path, odd):
+    weight = odd(SOURCE[3].weight.detach())
+    with pytest.raises(UserError, match=r"w.pth: 3.weight is no plain tensor of real numbers"):
+        filled(tmp_path / "w.pth", {**SOURCE.state_dict(), "3.weight": weight})
+
+
 @pytest.mark.parametrize(
     ("content", "option", "choice"),
     [

@@ -20,6 +20,11 @@ def test_sets_are_found_behind_keys_of_text_only():
     assert dict(sets_in(content))["state_dict"] == {"w": WEIGHT}
 
 
+def test_names_that_do_not_print_are_no_names():
+    content = {"a\nb": {"w": WEIGHT}, "s": {"w": WEIGHT, "\x1b[31m": WEIGHT, "q" * 301: WEIGHT}}
+    assert dict(sets_in(content)) == {"s": {"w": WEIGHT}}
+
+
 def test_a_mapping_that_holds_itself_ends():
     content: dict[str, object] = {"w": WEIGHT}
     content.update({f"self{n}": content for n in range(1000)})
