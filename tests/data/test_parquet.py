@@ -221,6 +221,15 @@ def test_images_of_different_sizes_can_be_resized(
     images = load("parquet:set,size=4", "test", data_dir=tmp_path).images
     assert images.shape == (2, 3, 4, 4)
     assert bool((images[0] == 200).all())
+    for name, pixels in (("a/0", wide), ("b/0", COLOUR[0])):
+        (tmp_path / f"files/test/{name}.png").parent.mkdir(parents=True)
+        (tmp_path / f"files/test/{name}.png").write_bytes(png(pixels))
+    one, other = (
+        load(f"{spec},resize=7,crop=5,filter=bicubic", "test", data_dir=tmp_path)
+        for spec in ("parquet:set", "folder:files")
+    )
+    assert one.images.shape == (2, 3, 5, 5)
+    assert one.ids.tolist() == other.ids.tolist()
 
 
 def test_a_limit_does_not_change_the_number_of_channels(
