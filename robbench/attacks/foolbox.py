@@ -23,6 +23,17 @@ NORM_NAMES = {math.inf: "linf", 2: "l2", 1: "l1", 0: "l0"}
 UNFIT = {"GenAttack", "DatasetAttack", "PointwiseAttack", "BinarizationRefinementAttack"}
 
 
+# By class, of the attacks that take foolbox's targeted criterion; single steps refuse it.
+CAN_TARGET = (
+    "BaseGradientDescent",
+    "FMNAttackLp",
+    "L2CarliniWagnerAttack",
+    "DDNAttack",
+    "EADAttack",
+)
+SINGLE_STEP = ("L1FastGradientAttack", "L2FastGradientAttack", "LinfFastGradientAttack")
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Foolbox(PackageAttack):
     """Any attack of foolbox (Rauber et al. 2017, arXiv:1707.04131): `foolbox:LinfPGD`.
@@ -46,10 +57,17 @@ class Foolbox(PackageAttack):
             else "fixed-eps"
         )
 
+    @property
+    def can_target(self) -> bool:
+        names = {cls.__name__ for cls in type(self._make("l2")).__mro__}
+        return not names.isdisjoint(CAN_TARGET) and names.isdisjoint(SINGLE_STEP)
+
     def points(self, model: nn.Module, p: Problem, eps: float, seed: int) -> Tensor:
-        seen = load("foolbox", "foolbox").PyTorchModel(model, bounds=(0, 1), device=p.x0.device)
+        package = load("foolbox", "foolbox")
+        seen = package.PyTorchModel(model, bounds=(0, 1), device=p.x0.device)
+        goal = package.criteria.TargetedMisclassification(p.target) if p.targeted else p.y
         found, _, _ = self._make(p.norm.name)(
-            seen, p.x0, p.y, epsilons=eps if self.goal == "fixed-eps" else None
+            seen, p.x0, goal, epsilons=eps if self.goal == "fixed-eps" else None
         )
         return found  # type: ignore[no-any-return]
 

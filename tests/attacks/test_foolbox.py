@@ -9,6 +9,8 @@ import torch
 
 from robbench.attacks.foolbox import UNFIT
 from robbench.catalogue.builtins import ATTACKS
+from robbench.threat.norms import find_norm
+from robbench.threat.problem import Problem
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -53,3 +55,40 @@ def test_the_norm_is_the_one_in_its_name(prefix: str) -> None:
     assert found > 0
     contrast: Any = ATTACKS.build("foolbox:InversionAttack")
     assert contrast.norms == {"linf", "l2", "l1", "l0"}
+
+
+def test_a_target_is_foolbox_s_own_criterion() -> None:
+    """Its points are those of a direct call; what refuses the criterion is refused before."""
+    foolbox: Any = pytest.importorskip("foolbox")
+    torch.manual_seed(0)
+    model, x0 = torch.nn.Linear(6, 4).requires_grad_(False), torch.rand(8, 6)
+    y = model(x0).argmax(1)
+    p = Problem.of(x0, y, 0.4, find_norm("linf"), target=(y + 1) % 4)
+    seen = foolbox.PyTorchModel(model.eval(), bounds=(0, 1), device="cpu")
+    goal = foolbox.criteria.TargetedMisclassification(p.target)
+    for name, attack in {
+        "LinfPGD,options=(steps=5,rel_stepsize=1/10)": foolbox.attacks.LinfPGD(
+            steps=5, rel_stepsize=0.1
+        ),
+        "LInfFMNAttack,options=(steps=5)": foolbox.attacks.LInfFMNAttack(steps=5),
+    }.items():
+        ours: Any = ATTACKS.build(f"foolbox:{name}")
+        assert ours.can_target
+        torch.manual_seed(7)
+        eps = 0.4 if ours.goal == "fixed-eps" else None
+        theirs, _, _ = attack(seen, x0, goal, epsilons=eps)
+        inside = (theirs - x0).abs().amax(1) <= 0.4
+        assert torch.equal(ours.run(model, p, seed=7)[inside], theirs[inside])
+    # It asks each attack itself.
+    refuses = set()
+    for name in ("LinfFastGradientAttack", "LinfPGD", "DDNAttack"):
+        try:
+            made = getattr(foolbox.attacks, name)()
+            made(seen, x0, goal, epsilons=None if name == "DDNAttack" else 0.1)
+        except ValueError:
+            refuses.add(name)
+    assert {
+        name
+        for name in ("LinfFastGradientAttack", "LinfPGD", "DDNAttack")
+        if not ATTACKS.build(f"foolbox:{name}").can_target
+    } == refuses

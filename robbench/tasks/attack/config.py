@@ -49,6 +49,7 @@ class AttackConfig:
     threat: Annotated[tuple[str, ...], Field(description="by default the data set's")] = ()
     target: Annotated[
         str | None,
+        BeforeValidator(lambda given: str(given) if type(given) is int else given),
         AfterValidator(lambda text: None if text is None else parse_target(text)),
         Field(description="class to reach, least-likely, random or column:NAME"),
     ] = None
