@@ -15,10 +15,11 @@ from robbench.core.imports import import_target
 from robbench.core.spec import build, option_names, parse_spec
 from robbench.data.base import DataInfo, reason
 from robbench.models.base import Architecture, Classifier
-from robbench.models.external import External, call_factory, reads_probabilities, width_of
+from robbench.models.external import External, reads_probabilities, width_of
 from robbench.models.factories import require_factory
 from robbench.models.foreign import Foreign, Loading
 from robbench.models.outputs import probabilities, squashed
+from robbench.models.private import call_factory
 
 _MOST_WEIGHTS = 1_000_000_000
 _AS_THEY_ARE = {"softmax": "probs", "log-softmax": "log-probs", "sigmoid": "sigmoid"}

@@ -1,11 +1,11 @@
-"""Private models: `module:factory[:key=value]`, where the factory returns any nn.Module."""
+"""Foreign modules as classifiers: how they are called, and how their outputs are read."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
 import inspect
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import torch
@@ -13,17 +13,14 @@ from torch import Tensor, nn
 
 from robbench.core.access import Access
 from robbench.core.errors import RobbenchError, UserError
-from robbench.core.factories import option_values, takes
 from robbench.core.freeze import frozen
-from robbench.core.guest import guest_code
-from robbench.core.spec import option_names, validate
 from robbench.data.base import Units, reason
 from robbench.models.base import Classifier, InUnits, Output, last_linear
-from robbench.models.estimator import Estimator, as_module
+from robbench.models.estimator import Estimator
 from robbench.models.function import Function
 from robbench.models.heads import build_head
 from robbench.models.interface import Interface, find_interface
-from robbench.models.output_options import OutputOptions, Reading
+from robbench.models.output_options import Reading
 from robbench.models.reentrant import has_reentrant_checkpoint
 
 _PLAIN = Reading()
@@ -259,44 +256,3 @@ def count_classes(model: nn.Module, x: Tensor) -> int:
 def reads_probabilities(model: object) -> bool:
     """Whether a model's logits are made of its (log-)probabilities, as was asked for."""
     return isinstance(model, External) and model.interface.scale != "logits"
-
-
-def call_factory(
-    factory: Any, spec: str, options: Mapping[str, str], classes: Sequence[str]
-) -> External:
-    """Wrap what a factory (or an nn.Module found in its place) gives, for the data's classes.
-
-    Option values are JSON where they can be (`width=8`, `deep=true`), else text. Those of
-    `OutputOptions` are ours, unless the factory has one of that name. Raises UserError when the
-    options do not fit the factory, it raises, or it returns something else.
-    """
-    ours = {key: options[key] for key in our_options(factory, options)}
-    options = {key: text for key, text in options.items() if key not in ours}
-    reading = Reading(validate(OutputOptions, ours, f"model '{spec}'"), tuple(classes))
-    if isinstance(factory, nn.Module) and not options:
-        return External(factory, len(classes), reading)
-    if isinstance(factory, nn.Module) or not callable(factory):
-        raise UserError(
-            f"model '{spec}': not a callable that returns an nn.Module but {type(factory).__name__}"
-        )
-    values = option_values(factory, f"model '{spec}'", options)
-    try:
-        with guest_code(f"model '{spec}': its factory", spec.partition(":")[0]):
-            model = factory(**values)
-    except RobbenchError:
-        raise
-    except Exception as error:
-        raise UserError(f"model '{spec}': its factory raised {reason(error)}") from error
-    try:
-        return External(as_module(model), len(classes), reading)
-    except UserError:
-        raise UserError(
-            f"model '{spec}': its factory should return an nn.Module, a function or an estimator, "
-            f"not {type(model).__name__}"
-        ) from None
-
-
-def our_options(factory: Any, names: Iterable[str]) -> list[str]:
-    """Which options of a factory say how its model's outputs are read."""
-    known = [name for name in option_names(OutputOptions) if name in names]
-    return [name for name in known if isinstance(factory, nn.Module) or not takes(factory, name)]
