@@ -32,8 +32,8 @@ def fast_model(
     with torch.no_grad():
         fast = _folded(model, x)
         if precision == "bf16":
-            fast = BFloat16(fast)
             try:
+                fast = BFloat16(fast)
                 fast(x)
             except (RuntimeError, TypeError) as error:
                 first = str(error).splitlines()[0]

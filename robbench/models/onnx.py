@@ -14,8 +14,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from robbench.data.base import DataInfo, reason
-from robbench.models.extras import require_package
 from robbench.models.foreign import Loaded, Loading
+from robbench.models.libraries import library
 from robbench.models.program_file import ProgramFile, fixed_batch
 
 _FLOATS = {1: torch.float32, 10: torch.float16, 11: torch.float64}  # of TensorProto.DataType
@@ -56,7 +56,7 @@ class Onnx(ProgramFile):
 
     def _read(self) -> tuple[Any, str]:
         """The model with its external data, and a hash of all their bytes."""
-        onnx = require_package("onnx", "onnx")
+        onnx = library("onnx", "onnx")
         content = self.read()
         try:
             proto = onnx.load_model_from_string(content)
@@ -69,12 +69,12 @@ class Onnx(ProgramFile):
             whole = proto.SerializeToString(deterministic=True)
         except Exception as error:
             raise self.refuse(
-                f"lacks its external data ({reason(error)}): keep both in one folder"
+                f"cannot be read with its external data ({reason(error)}): keep both in one folder"
             ) from None
         return proto, hashlib.blake2b(whole, digest_size=8).hexdigest()
 
     def _session(self, proto: Any) -> Any:
-        ort = require_package("onnxruntime", "onnx")
+        ort = library("onnxruntime", "onnx")
         options = ort.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
         options.inter_op_num_threads = 1
@@ -89,7 +89,7 @@ class Onnx(ProgramFile):
             raise self.refuse(f"cannot be run by onnxruntime ({said})") from None
 
     def _converted(self, proto: Any) -> nn.Module:
-        converter = require_package("onnx2pytorch", "onnx")
+        converter = library("onnx2pytorch", "onnx")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

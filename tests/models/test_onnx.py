@@ -84,7 +84,7 @@ def test_external_data_count_as_content(tmp_path: Path) -> None:
     (outside.parent / "w.bin").write_bytes(data)
     assert content(outside) != first
     (outside.parent / "w.bin").unlink()
-    with pytest.raises(UserError, match="lacks its external data") as caught:
+    with pytest.raises(UserError, match="cannot be read with its external data") as caught:
         content(outside)
     assert "\n" not in str(caught.value)
 
@@ -133,5 +133,5 @@ def test_what_is_no_classifier_is_refused_in_one_line(tmp_path: Path) -> None:
 def test_a_missing_package_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write("onnx", tmp_path / "net.onnx", Digits())
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    with pytest.raises(UserError, match=r"needs the package onnxruntime: pip install"):
+    with pytest.raises(UserError, match=r"models of onnxruntime need that package: pip install"):
         create(f"onnx:{file}", INFO)

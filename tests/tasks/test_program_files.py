@@ -116,3 +116,28 @@ def test_a_program_is_not_trained(cli: Callable[..., Any], files: Path, tmp_path
     assert done.code == 2
     assert "a program in a file, which is attacked as it is" in done.err
     assert done.err.count("\n") == 1
+
+
+def test_later_commands_find_the_file_again(
+    cli: Callable[..., Any], files: Path, tmp_path: Path
+) -> None:
+    """`check` and `measure` as the row names it; `gate` judges other files of the same model."""
+    out = ("--out", tmp_path / "S")
+    attack = ("--attack", "square:steps=20", *COMMON.split(), "--store-points")
+    done = cli("attack", f"onnx:{files / 'net.onnx'}", *attack, *out)
+    assert done.code == 0, done.err
+    run_id = done.json["rows"][0]["run_id"]
+    again = cli("attack", f"onnx:{files / 'net.onnx'}", *attack, *out)
+    assert again.json["rows"][0]["run_id"] == run_id
+    assert cli("measure", run_id, *out).code == 0
+    checked = cli("check", run_id, "--limit", "12", "--json", *out)
+    assert checked.code in (0, 1), checked.err
+    found = {row["check"]: row["verdict"] for row in checked.json["rows"]}
+    assert found["reproduced"] == "pass"
+    assert cli("baseline", "set", run_id, *out).code == 0
+    for spec in (f"export:{files / 'export.pt2'}", f"torchscript:{files / 'scripted.ts.pt'}"):
+        gate = cli("gate", "--model", spec, "--max-drop", "60", *out)
+        assert gate.code == 0, gate.err
+    refused = cli("attack", f"onnx:{files / 'net.onnx'}", *attack, "--precision", "bf16", *out)
+    assert refused.code == 2
+    assert "the model cannot run in bfloat16" in refused.err
