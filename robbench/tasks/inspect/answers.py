@@ -28,7 +28,7 @@ SAMPLES = 128  # are looked at, of all classes alike
 
 
 class Answers(NamedTuple):
-    """What a model answers to the samples looked at. right, form: None without labels."""
+    """What a model answers to the samples looked at. right: [n] bool, None without labels."""
 
     normalisations: list[Normalisation]
     right: Tensor | None

@@ -199,13 +199,20 @@ def _said(
     architecture: Foreign, shape: Shape | None, classes: Sequence[str], download: bool
 ) -> tuple[Shape | None, tuple[str, ...]]:
     """The shape and classes that a source says its model is for, as far as it does."""
+    info = _info(shape or LIKELY[0], classes)
     try:
-        info = _info(shape or LIKELY[0], classes)
         loaded = architecture.load(Loading(info, download=download, judged=True))
     except ProgramShapeError as refused:
         if shape is not None or None in refused.shape:
             raise
         return tuple(size for size in refused.shape if size is not None), ()
+    except UserError as refused:
+        if "does not fit" not in str(refused):
+            raise
+        text = "x".join(map(str, info.shape))
+        raise UserError(
+            f"{refused} (images {text} of {len(info.classes)} classes were assumed: give --data)"
+        ) from refused
     if shape is None and loaded.size:
         shape = (len(loaded.mean or "RGB"), *loaded.size)
     return shape, loaded.labels

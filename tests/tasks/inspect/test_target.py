@@ -89,3 +89,15 @@ def test_outputs_of_another_source_are_read_as_asked(
     x = torch.rand(2, 1, 8, 8)
     assert accepted.refusal == ""
     assert torch.allclose(accepted.subject.model(x), net(x).log(), atol=1e-5)
+
+
+def test_a_checkpoint_needs_data(named: Callable[..., Target], tmp_path: Path) -> None:
+    """Its architecture is built for the data's shape and classes: what was assumed is said."""
+    net = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+    saved = {"body.1.weight": net[1].weight, "body.1.bias": net[1].bias}
+    torch.save(saved, tmp_path / "linear.pth")
+    with pytest.raises(UserError, match=r"does not fit.*3x224x224 of 2 classes.*give --data"):
+        named(f"checkpoint:{tmp_path / 'linear.pth'},arch=(mlp:depth=0)")
+    with pytest.raises(UserError, match="nowhere") as caught:
+        named(f"checkpoint:{tmp_path / 'nowhere.pth'},arch=(mlp:depth=0)")
+    assert "give --data" not in str(caught.value)
