@@ -15,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 from robbench.core.errors import UserError
 from robbench.models.create import check_logits
 from robbench.models.external import External
-from robbench.models.output_options import OutputOptions, Reading, parse_outputs
+from robbench.models.output_options import OutputOptions, Reading
 
 
 class _Body(nn.Module):
@@ -161,23 +161,6 @@ def test_more_outputs_than_classes() -> None:
     with pytest.raises(UserError, match="no output 10"):
         _wrapped(body, 2, outputs="3,10")
     assert not _wrapped(body, 10, outputs="0-9").notes
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"), [("0-2", (0, 1, 2)), ("5,3,4", (5, 3, 4)), ("7,0-1", (7, 0, 1))]
-)
-def test_outputs_are_written_as_ranges_and_lists(text: str, expected: tuple[int, ...]) -> None:
-    """In the order of the classes."""
-    assert parse_outputs(text) == expected
-
-
-@pytest.mark.parametrize(
-    "text", ["", "a", "1,1,2", "2-0", "-1,2,3", "1-2,2-3", "0-999999,0-999999"]
-)
-def test_outputs_that_name_no_classes(text: str) -> None:
-    """One twice, or no numbers: refused."""
-    with pytest.raises(UserError, match="outputs"):
-        parse_outputs(text)
 
 
 def test_a_rejection_is_no_answer() -> None:
