@@ -13,6 +13,7 @@ from robbench.engine.pool import Pool
 from robbench.objectives import Objective
 from robbench.testing.rules import Require
 from robbench.threat.model import ThreatModel
+from robbench.threat.problem import Problem
 
 STEPS = 5  # that are watched
 SHAPES = (
@@ -45,10 +46,7 @@ class _Watched(ModelOracle):
 
     def _look(self, x: Tensor) -> None:
         require_points(x, self.p.x0, "its step queries points", self.require)
-        self.require(
-            bool(((x == self.p.held(x)) | x.isnan()).all()),
-            "points must keep the entries that are fixed: make them by p.ball, or by p.held(x)",
-        )
+        require_kept(x, self.p, self.require)
         self.asked += 1
         self.require(
             self.asked == 1,
@@ -61,6 +59,14 @@ def require_points(x: Tensor, x0: Tensor, what: str, require: Require) -> None:
     """Points must have the shape of the inputs x0 [B,*]; `what` begins the message."""
     text = f"{what} of shape {list(x.shape)}, expected [B,*] = {list(x0.shape)}: {SHAPES}"
     require(x.shape == x0.shape, text)
+
+
+def require_kept(x: Tensor, p: Problem, require: Require) -> None:
+    """Points must keep the entries that are fixed; NaN is another rule's business."""
+    require(
+        bool(((x == p.held(x)) | x.isnan()).all()),
+        "points must keep the entries that are fixed: make them by p.ball, or by p.held(x)",
+    )
 
 
 def check_steps(
