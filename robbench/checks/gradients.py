@@ -21,7 +21,6 @@ def no_gradient(e: Evidence) -> Reading:
 
     Figures: good models 0; a detached input 1.
     """
-    e.require("white-box")  # a model that is known to show none was not attacked by gradients
     found, reason = e.answers.gradients
     if found:
         return Reading(False, 0.0, 0.0, "the model has a gradient")

@@ -107,7 +107,8 @@ def test_checks_measures_and_inspection_do_without_gradients(
     checked = cli("check", run_id, *own, "--json", cwd=cwd)
     assert checked.code in (0, 1), checked.err
     found = {row["check"]: row for row in checked.json["rows"]}
-    for name in ("no-gradient", "finite-difference", "huge-eps", "steps-doubled", "progress"):
+    assert found["no-gradient"]["verdict"] == "fail"
+    for name in ("finite-difference", "huge-eps", "steps-doubled", "progress"):
         assert found[name]["verdict"] == "skipped", name
         assert found[name]["text"] == "the model shows no gradients"
     assert found["black-box"]["verdict"] != "skipped"
