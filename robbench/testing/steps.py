@@ -45,8 +45,7 @@ class _Watched(ModelOracle):
         return super().jacobian(x, classes, need)
 
     def _look(self, x: Tensor) -> None:
-        require_points(x, self.p.x0, "its step queries points", self.require)
-        require_kept(x, self.p, self.require)
+        require_query(x, self.p, self.require)
         self.asked += 1
         self.require(
             self.asked == 1,
@@ -61,8 +60,9 @@ def require_points(x: Tensor, x0: Tensor, what: str, require: Require) -> None:
     require(x.shape == x0.shape, text)
 
 
-def require_kept(x: Tensor, p: Problem, require: Require) -> None:
-    """Points must keep the entries that are fixed; NaN is another rule's business."""
+def require_query(x: Tensor, p: Problem, require: Require) -> None:
+    """Points queried must be of the inputs' shape and keep fixed entries; NaN is another rule."""
+    require_points(x, p.x0, "its step queries points", require)
     require(
         bool(((x == p.held(x)) | x.isnan()).all()),
         "points must keep the entries that are fixed: make them by p.ball, or by p.held(x)",
