@@ -94,16 +94,19 @@ def temperatures(logits0: Tensor) -> Tensor:
     1 unless their scale is extreme.
 
     A scale changes no label, but the softmax of tiny logits climbs towards all classes at once, and
-    that of huge ones has no gradient in float32. Tiny: z_(1) - median below SMALL. Huge: z_(1) -
-    z_(2) above LARGE. Then it becomes USUAL.
+    that of huge ones has no gradient in float32. Tiny: z_(1) - median below SMALL, of three classes
+    z_(1) - z_(3). Huge: z_(1) - z_(2) above LARGE. Then it becomes USUAL. A small gap alone is no
+    sign of a scale: the row may be close to the boundary. So with two classes none is tiny.
     """
-    if logits0.shape[1] < 2:
+    classes = logits0.shape[1]
+    if classes < 2:
         return torch.ones_like(logits0[:, 0])
     first, second = logits0.topk(2, dim=1).values.unbind(1)
-    gap, spread = first - second, first - logits0.median(1).values
+    gap = first - second
+    spread = first - (logits0.amin(1) if classes < 4 else logits0.median(1).values)
     one = torch.ones_like(gap)
     huge = (gap > LARGE) & torch.isfinite(gap)
-    tiny = (spread < SMALL) & (spread > 0)
+    tiny = (spread < SMALL) & (spread > 0) & (classes > 2)
     return torch.where(huge, gap / USUAL, torch.where(tiny, spread / USUAL, one))
 
 

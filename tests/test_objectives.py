@@ -266,6 +266,10 @@ ORDINARY = [7.0, 2.0, 0.0, -1.0, -3.0]  # spread 7 (the median is 0), gap 5
         ([7.0, torch.nan, 0.0, 1.0, 2.0], 1.0),
         ([torch.inf, 0.0, 0.0, 1.0, 2.0], 1.0),
         ([7.0], 1.0),
+        ([0.001, 0.0], 1.0),  # two classes: close to the boundary, whatever the scale
+        ([100.0, 0.0], 10.0),
+        ([0.5, 0.499, -3.0], 1.0),  # three classes: the third tells the scale
+        ([0.05, 0.049, 0.0], 0.005),
     ],
 )
 def test_temperatures_are_of_extreme_scales_only(logits: list[float], temperature: float) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import robbench
 from robbench.catalogue.builtins import ATTACKS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -193,3 +194,20 @@ def test_targets_find_the_nearest_boundary_of_all(
         row for row, e in enumerate(found) if e.variant is None
     ]
     assert any(ending.variant > 0 for ending in found)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+@pytest.mark.parametrize("attack", ["apgd", "pgd:steps=10"])
+def test_rows_close_to_the_boundary_of_two_classes(norm: str, attack: str) -> None:
+    """A small gap is no sign of small logits: scaled up, cross-entropy would have no gradient."""
+    weight, x0 = (part.float() for part in _two_classes(3, 64))
+    away = weight[0] - weight[1]
+    x0 = _moved(x0, away, torch.linspace(-1e-3, 1e-3, 64))
+    model = torch.nn.Linear(DIMENSION, 2)
+    with torch.no_grad():
+        model.weight.copy_(weight)
+        model.bias.copy_(-weight.sum(1) / 2)
+    y = model(x0).detach().argmax(1)
+    eps = 0.05 * float(torch.linalg.vector_norm(away, ord=DUAL_ORDER[norm])) ** -1
+    found = robbench.evaluate(model, x0, y, threat=f"{norm}:{eps:.6g}", attack=attack)
+    assert found.samples["adversarial"].all()  # each is within a fiftieth of eps
