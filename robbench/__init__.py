@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from robbench.api.results import compare, load_runs, plot, report
     from robbench.api.runs import attack
     from robbench.core.errors import RunError, UserError
-    from robbench.models.output_options import OutputOptions
+    from robbench.models.outputs.options import OutputOptions
 
 _HOMES = {
     "attack": "api.runs",
@@ -30,7 +30,7 @@ _HOMES = {
     "inspect": "api.inspection",
     "load_runs": "api.results",
     "measure": "api.commands",
-    "OutputOptions": "models.output_options",
+    "OutputOptions": "models.outputs.options",
     "plot": "api.results",
     "report": "api.results",
     "RunError": "core.errors",

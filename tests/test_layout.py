@@ -22,6 +22,7 @@ ELSEWHERE = {
     "tasks/measure/run.py": "the whole command: tests/cli/test_measure.py",
     "tasks/train/config.py": "settings only: tests/core/test_config.py",
     "testing/losses.py": "the suite itself: tests/conformance",
+    "testing/steps.py": "the suite itself: tests/conformance",
 }
 """Modules without a test of that name, and where they are tested; `reports/html/` as a page."""
 

@@ -24,7 +24,7 @@ from robbench.models.create import create
 from robbench.models.estimator import Predicts, as_module
 from robbench.models.external import count_classes
 from robbench.models.function import Function
-from robbench.models.output_options import AS_THEY_ARE, OutputOptions
+from robbench.models.outputs.options import AS_THEY_ARE, OutputOptions
 from robbench.store.from_rows import samples_table, to_table
 from robbench.store.run import Run
 from robbench.store.schema import RUNS, SCHEMA_VERSION

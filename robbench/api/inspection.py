@@ -24,7 +24,7 @@ from robbench.data.load import load
 from robbench.data.memory import Images, Samples, read_samples
 from robbench.models.estimator import as_module
 from robbench.models.external import count_classes
-from robbench.models.output_options import OutputOptions
+from robbench.models.outputs.options import OutputOptions
 from robbench.reports.terminal.inspected import finding_text, lines, title
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.inspect.run import inspect_model, inspect_named, parse_shape

@@ -15,7 +15,7 @@ from robbench.core.objects import name_of, require_file, spec_of
 from robbench.core.spec import validate
 from robbench.losses.base import Loss
 from robbench.models.base import Architecture
-from robbench.models.output_options import AS_THEY_ARE, OutputOptions
+from robbench.models.outputs.options import AS_THEY_ARE, OutputOptions
 
 AttackLike: TypeAlias = str | AnyAttack | type[AnyAttack]
 Attacks: TypeAlias = AttackLike | Sequence[AttackLike]

@@ -223,7 +223,7 @@ MODELS: Registry[Architecture] = Registry(
             "Zagoruyko and Komodakis 2016, WRN-depth-width",
         ),
         "checkpoint": (
-            "robbench.models.checkpoint:Checkpoint",
+            "robbench.models.sources.checkpoint:Checkpoint",
             "a file of weights of other code, checkpoint:FILE,arch=SPEC",
         ),
         "pyautoattack-resnet18": (
@@ -231,25 +231,31 @@ MODELS: Registry[Architecture] = Registry(
             "the CIFAR-10 ResNet-18 inside the installed pyautoattack package (undefended)",
         ),
         "torchscript": (
-            "robbench.models.torchscript:TorchScript",
+            "robbench.models.sources.torchscript:TorchScript",
             "a file of torch.jit.save, with gradients",
         ),
         "export": (
-            "robbench.models.export:Export",
+            "robbench.models.sources.export:Export",
             "a program of torch.export (.pt2), with gradients",
         ),
-        "onnx": ("robbench.models.onnx:Onnx", "an ONNX file: scores only, or converted to torch"),
-        "timm": ("robbench.models.timm:Timm", "any model of timm by its name, timm:resnet50"),
+        "onnx": (
+            "robbench.models.sources.onnx:Onnx",
+            "an ONNX file: scores only, or converted to torch",
+        ),
+        "timm": (
+            "robbench.models.sources.timm:Timm",
+            "any model of timm by its name, timm:resnet50",
+        ),
         "torchvision": (
-            "robbench.models.torchvision:Torchvision",
+            "robbench.models.sources.torchvision:Torchvision",
             "any classifier of torchvision by its name, torchvision:resnet50",
         ),
         "hf": (
-            "robbench.models.hugging_face:HuggingFace",
+            "robbench.models.sources.hugging_face:HuggingFace",
             "an image classifier of Hugging Face, hf:FOLDER or hf:org/repo@revision",
         ),
         "robustbench": (
-            "robbench.models.robustbench:RobustBench",
+            "robbench.models.sources.robustbench:RobustBench",
             "any model of RobustBench's zoo by its name, robustbench:Rice2020Overfitting",
         ),
     },

@@ -10,7 +10,7 @@ from robbench.core.tiles import Tiles
 from robbench.engine.inspection import SAME, differ, watched
 from robbench.engine.oracle import forward_tiles
 from robbench.models.external import reads_probabilities
-from robbench.models.outputs import bounded, probabilities
+from robbench.models.outputs.scales import bounded, probabilities
 
 SMALL = Tiles(8, 8)  # a small batch
 

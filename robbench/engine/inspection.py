@@ -27,7 +27,7 @@ from robbench.engine.advice import kinds
 from robbench.engine.flags import Flag, make_flag
 from robbench.engine.oracle import forward_tiles
 from robbench.models.external import reads_probabilities
-from robbench.models.outputs import bounded, probabilities, squashed
+from robbench.models.outputs.scales import bounded, probabilities, squashed
 from robbench.objectives import cross_entropy, temperatures
 from robbench.threat.norms import find_norm
 from robbench.threat.problem import Problem

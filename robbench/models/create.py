@@ -17,9 +17,9 @@ from robbench.data.base import DataInfo, reason
 from robbench.models.base import Architecture, Classifier
 from robbench.models.external import External, reads_probabilities, width_of
 from robbench.models.factories import require_factory
-from robbench.models.foreign import Foreign, Loading
-from robbench.models.outputs import probabilities, squashed
+from robbench.models.outputs.scales import probabilities, squashed
 from robbench.models.private import call_factory
+from robbench.models.sources.base import Loading, Source
 
 _MOST_WEIGHTS = 1_000_000_000
 _AS_THEY_ARE = {"softmax": "probs", "log-softmax": "log-probs", "sigmoid": "sigmoid"}
@@ -49,7 +49,7 @@ def create(
     spec: a registered name or `module:factory[:key=value]`. of: all classes of the data, of which
     `info` has some or all; given where a private model is to be judged, not trained: of a model for
     all classes only those at hand are looked at, and one output more is a rejection. weights,
-    download: as of `models.foreign.Loading`, for models of other libraries and files. Initial
+    download: as of `models.sources.base.Loading`, for models of other libraries and files. Initial
     weights come from torch's global generator. Raises UserError when the spec is wrong or a private
     factory raises; UnfitError when the model does not fit the data or `check_logits` objects to it.
     """
@@ -160,7 +160,7 @@ def unchecked(spec: str, loading: Loading) -> Classifier:
     name, _, rest = spec.strip().partition(":")
     if name in MODELS.entries or not rest:
         architecture = MODELS.build(spec.strip())
-        if isinstance(architecture, Foreign):
+        if isinstance(architecture, Source):
             return architecture.build_from(loading)
         if (
             name in MODELS.entries
@@ -174,7 +174,7 @@ def unchecked(spec: str, loading: Loading) -> Classifier:
     found = import_target(f"{name}:{attribute}", f"model '{spec}'")
     if isinstance(found, type) and issubclass(found, Architecture):
         own = build(found, parsed, f"model {name}:{attribute}")
-        return own.build_from(loading) if isinstance(own, Foreign) else own.build(info)
+        return own.build_from(loading) if isinstance(own, Source) else own.build(info)
     if parsed.argument is not None:
         raise UserError(f"model '{spec}': '{parsed.argument}' is not key=value")
     require_factory(found, f"{name}:{attribute}", f"model '{spec}'")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from robbench.core.errors import UserError
 from robbench.models.function import Function, OnArrays
-from robbench.models.output_options import Scale
+from robbench.models.outputs.options import Scale
 
 _METHODS: dict[str, Scale] = {
     "decision_function": "logits",

@@ -19,8 +19,8 @@ from robbench.models.base import Classifier, InUnits, Output, last_linear
 from robbench.models.estimator import Estimator
 from robbench.models.function import Function
 from robbench.models.heads import build_head
-from robbench.models.interface import Interface, find_interface
-from robbench.models.output_options import Reading
+from robbench.models.outputs.interface import Interface, find_interface
+from robbench.models.outputs.options import Reading
 from robbench.models.reentrant import has_reentrant_checkpoint
 
 _PLAIN = Reading()

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from robbench.core.errors import RobbenchError
-from robbench.models.output_options import Scale
-from robbench.models.outputs import probabilities
+from robbench.models.outputs.options import Scale
+from robbench.models.outputs.scales import probabilities
 
 
 class Function(nn.Module):

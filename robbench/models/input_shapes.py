@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from robbench.core.freeze import frozen
-from robbench.models.interface import main_output
+from robbench.models.outputs.interface import main_output
 
 SIZES = (224, 32, 28, 64, 8, 96, 112, 128, 160, 256, 299, 384, 448, 512)
 """Heights and widths that data sets and published models have, the likeliest first."""

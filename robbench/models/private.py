@@ -14,7 +14,7 @@ from robbench.core.spec import option_names, validate
 from robbench.data.base import reason
 from robbench.models.estimator import as_module
 from robbench.models.external import External
-from robbench.models.output_options import OutputOptions, Reading
+from robbench.models.outputs.options import OutputOptions, Reading
 
 
 def call_factory(

@@ -16,7 +16,7 @@ from robbench.data.base import DataInfo
 from robbench.data.private import private_factory
 from robbench.data.subset import split_subsets
 from robbench.models.create import create
-from robbench.models.output_options import OutputOptions
+from robbench.models.outputs.options import OutputOptions
 from robbench.models.private import our_options
 from robbench.models.state import state_of
 

@@ -11,9 +11,9 @@ from robbench.core.errors import UserError
 from robbench.core.freeze import frozen
 from robbench.data.base import Split, class_difference
 from robbench.engine.flags import Flag, notes
-from robbench.models.class_names import match
 from robbench.models.external import External
-from robbench.models.output_options import OutputOptions, Reading
+from robbench.models.outputs.class_names import match
+from robbench.models.outputs.options import OutputOptions, Reading
 
 
 def fit_classes(

@@ -22,13 +22,13 @@ from robbench.data.base import Split, class_difference, require_classes
 from robbench.data.load import load
 from robbench.engine.flags import Flag, notes
 from robbench.models.base import Classifier, Usual
-from robbench.models.checkpoint import suggestion
 from robbench.models.create import check_logits, create
 from robbench.models.external import External, width_of
 from robbench.models.fingerprint import output_fingerprint
 from robbench.models.function import Function
-from robbench.models.output_options import AS_THEY_ARE, OutputOptions, Reading
-from robbench.models.program_file import program_spec
+from robbench.models.outputs.options import AS_THEY_ARE, OutputOptions, Reading
+from robbench.models.sources.checkpoint import suggestion
+from robbench.models.sources.program_file import program_spec
 from robbench.models.state import State, state_of
 from robbench.store.find import STOPPED_EARLY
 from robbench.store.run import from_memory
@@ -184,7 +184,7 @@ def subject_in_memory(
     options: how its outputs are read.
 
     It is asked as a private factory's model is: what maps images in [0,1] to logits, in whatever
-    form `models/interface.py` knows. Raises UserError where it does not fit the samples.
+    form `models/outputs/interface.py` knows. Raises UserError where it does not fit the samples.
     """
     require_classes(split)
     kind = model.function if isinstance(model, Function) else type(model)

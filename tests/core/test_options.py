@@ -5,7 +5,7 @@ from __future__ import annotations
 from robbench.attacks.pgd import PGD
 from robbench.catalogue.builtins import ATTACKS, LOSSES
 from robbench.core.options import explain_options
-from robbench.models.timm import Timm
+from robbench.models.sources.timm import Timm
 
 
 def test_an_option_explains_itself() -> None:

@@ -17,7 +17,7 @@ from robbench.core.errors import UserError
 from robbench.models.estimator import Estimator, as_module
 from robbench.models.external import External
 from robbench.models.function import Function
-from robbench.models.output_options import Reading
+from robbench.models.outputs.options import Reading
 from robbench.models.state import state_of
 
 ALL, Y = load_digits(return_X_y=True)

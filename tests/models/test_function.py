@@ -10,7 +10,7 @@ from torch import nn
 from robbench.core.errors import UserError
 from robbench.models.external import External
 from robbench.models.function import Function
-from robbench.models.output_options import Reading
+from robbench.models.outputs.options import Reading
 from robbench.models.state import state_of
 
 NET = nn.Linear(4, 2)

@@ -10,16 +10,16 @@ import torch
 from PIL import Image
 
 from robbench.data.vision import CIFAR10
-from robbench.models.libraries import library
-from robbench.models.robustbench import _importable
+from robbench.models.sources.libraries import library
+from robbench.models.sources.robustbench import _importable
 
 SMALL = "timm:test_efficientnet"
 SETTING = "--data digits --attack pgd:steps=4 --threat linf:0.1 --limit 40"
 OWN = """
 import torch
 from torch import nn
-from robbench.models.libraries import library
-from robbench.models.robustbench import _importable
+from robbench.models.sources.libraries import library
+from robbench.models.sources.robustbench import _importable
 
 class Own(nn.Module):
     def __init__(self, net, mean, std):

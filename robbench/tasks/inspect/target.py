@@ -17,10 +17,10 @@ from robbench.data.load import load
 from robbench.models.base import Architecture, Classifier
 from robbench.models.create import UnfitError, create
 from robbench.models.external import External, count_classes
-from robbench.models.foreign import Foreign, Loading
 from robbench.models.input_shapes import Shape, shapes_taken
-from robbench.models.output_options import AS_THEY_ARE, OutputOptions
-from robbench.models.program_file import ProgramShapeError
+from robbench.models.outputs.options import AS_THEY_ARE, OutputOptions
+from robbench.models.sources.base import Loading, Source
+from robbench.models.sources.program_file import ProgramShapeError
 from robbench.models.state import state_of
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
@@ -149,7 +149,7 @@ def _knows_data(text: str, store: Store) -> bool:
     if architecture is None or architecture.usual.data is not None:
         return architecture is not None
     # One of another source is for images of its own also where its weights are random.
-    return not architecture.pretrained and not isinstance(architecture, Foreign)
+    return not architecture.pretrained and not isinstance(architecture, Source)
 
 
 def _architecture(text: str) -> Architecture | None:
@@ -162,7 +162,7 @@ def _without_data(
 ) -> Target:
     architecture = _architecture(text)
     classes = () if architecture is None else architecture.classes_of()
-    if isinstance(architecture, Foreign):
+    if isinstance(architecture, Source):
         shape, labels = _said(architecture, shape, classes, download)
         classes = classes or labels
 
@@ -196,7 +196,7 @@ def _without_data(
 
 
 def _said(
-    architecture: Foreign, shape: Shape | None, classes: Sequence[str], download: bool
+    architecture: Source, shape: Shape | None, classes: Sequence[str], download: bool
 ) -> tuple[Shape | None, tuple[str, ...]]:
     """The shape and classes that a source says its model is for, as far as it does."""
     info = _info(shape or LIKELY[0], classes)

@@ -1,0 +1,230 @@
+"""Image classifiers of Hugging Face's transformers, from a folder or the hub's cache."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, NamedTuple
+
+import numpy as np
+from pydantic import Field
+from torch import Tensor, nn
+
+from robbench.core.errors import UserError
+from robbench.models.shapes import image_shape
+from robbench.models.sources.base import Loaded, Loading, Source
+from robbench.models.sources.imagenet import with_ids
+from robbench.models.sources.libraries import library, other_code
+from robbench.models.sources.weight_files import read_weight_file
+
+_SCALING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
+
+
+class Preparation(NamedTuple):
+    """What an image processor does to pixels in [0,1]: (x - mean) / std per channel.
+
+    reverse: it turns the order of the channels around, after that.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    reverse: bool
+
+
+class Reversed(nn.Module):
+    """A module that takes its channels in reverse order (BGR)."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Any:
+        """Whatever the module returns."""
+        return self.model(x.flip(1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HuggingFace(Source):
+    """An image classifier of transformers: a folder of `save_pretrained`, or a repository.
+
+    A repository, `org/repo@revision`, is read from the hub's cache, or with --download from the
+    network. Code of the repository is never run, and weights are never unpickled. The model's
+    image processor gives mean and std, which go inside. Needs `pip install 'robbench[hf]'`.
+    """
+
+    argument: ClassVar[str] = "source"
+    places: ClassVar[tuple[str, ...]] = (*Source.places, "source")
+
+    source: Annotated[
+        str, Field(min_length=1, description="the folder, or org/repo or org/repo@revision")
+    ]
+
+    @property
+    def pretrained(self) -> bool:
+        """It comes with weights."""
+        return True
+
+    def load(self, loading: Loading) -> Loaded:
+        """The classifier with its weights. UserError where it is to be trained."""
+        what = f"model hf:{self.source}"
+        image_shape(loading.info, what.removeprefix("model "))
+        if not loading.judged:
+            raise UserError(
+                f"{what} can be attacked but not trained: a trained one could not be built again "
+                "without that source; write a function that builds it, module:function"
+            )
+        found = library("transformers", "hf")
+        name, revision = self._place(what)
+        with other_code(what, loading.download), _silent(found):
+            arguments = {
+                "revision": revision or "main",
+                "local_files_only": not loading.download,
+                "trust_remote_code": False,
+            }
+            _require_readable(name, revision, what, loading.download)
+            model, said = found.AutoModelForImageClassification.from_pretrained(
+                name, output_loading_info=True, weights_only=True, **arguments
+            )
+            _require_whole(said, what)
+            labels = _labels(model.config)
+            if self.mean is not None:
+                return Loaded(model, labels=labels)
+            images = _processor(found, name, arguments, what)
+            done = preparation(images)
+            return Loaded(
+                Reversed(model) if done.reverse else model,
+                done.mean,
+                done.std,
+                labels=labels,
+                **_size(images),
+            )
+
+    def _place(self, what: str) -> tuple[str, str]:
+        """The folder, or the repository and its revision."""
+        if Path(self.source).expanduser().is_dir():
+            return str(Path(self.source).expanduser()), ""
+        if Path(self.source).is_file():
+            raise UserError(
+                f"{what} is a file: give the folder it is in, or write checkpoint:{self.source}"
+            )
+        name, _, revision = self.source.partition("@")
+        if name.count("/") > 1 or name.startswith((".", "/", "~")):
+            raise UserError(f"{what}: there is no such folder")
+        return name, revision
+
+
+def _require_readable(name: str, revision: str, what: str, download: bool) -> None:
+    """UserError where a folder, or the hub's cache, has no model, or one only unpickling reads."""
+    folder = Path(name)
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise UserError(f"{what} has no config.json: give a folder of save_pretrained")
+    if not folder.is_dir():
+        from huggingface_hub import try_to_load_from_cache
+
+        found = try_to_load_from_cache(name, "config.json", revision=revision or None)
+        if isinstance(found, str):
+            folder = Path(found).parent
+        elif not download:
+            raise UserError(
+                f"{what} is neither a folder nor in the Hugging Face cache: add --download, or "
+                "give the folder it was saved to"
+            )
+    if not any(folder.glob("*.safetensors")):
+        for file in folder.glob("*.bin"):
+            read_weight_file(file)
+
+
+def _processor(transformers: Any, name: str, arguments: dict[str, Any], what: str) -> Any:
+    try:
+        return transformers.AutoImageProcessor.from_pretrained(name, **arguments)
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{what} has no image processor that can be read ({type(error).__name__}): give mean "
+            "and std, mean=(0.5,0.5,0.5),std=(0.5,0.5,0.5)"
+        ) from error
+
+
+def _require_whole(said: Any, what: str) -> None:
+    """UserError where a file lacks some of the weights, which would be random."""
+    for key, text in (("missing_keys", "lacks"), ("mismatched_keys", "has in another shape")):
+        if names := sorted(map(str, said[key])):
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            raise UserError(
+                f"{what}: its file of weights {text} {names[0]}{more}; is it an image classifier?"
+            )
+
+
+def preparation(images: Any) -> Preparation:
+    """What a processor does, measured with a black image and one of each colour.
+
+    Its own options are many, and some are in no configuration (an offset, BGR). Raises UserError
+    for one that does anything else than to scale each channel.
+    """
+    side = 32
+    made = np.zeros((4, side, side, 3), np.uint8)
+    for channel in range(3):
+        made[channel + 1, ..., channel] = 255
+    found = images(
+        list(made),
+        do_resize=False,
+        do_center_crop=False,
+        return_tensors="np",
+        input_data_format="channels_last",
+    )["pixel_values"]
+    pixels = np.asarray(found, np.float64)[:, :, side // 2, side // 2]
+    black, slopes = pixels[0], pixels[1:] - pixels[0]  # of output channel j to input channel i
+    for reverse in (False, True):
+        scale = np.diag(slopes[:, ::-1] if reverse else slopes)
+        exact = np.diag(scale)[:, ::-1] if reverse else np.diag(scale)
+        if (scale > 0).all() and np.allclose(slopes, exact, atol=1e-6):
+            at_zero = black[::-1] if reverse else black
+            mean, std = -at_zero / scale, 1 / scale
+            return Preparation(_rounded(mean), _rounded(std), reverse)
+    raise UserError("its image processor mixes the channels; load it in a function of your own")
+
+
+def _rounded(values: Any) -> tuple[float, ...]:
+    # Measured in float32: 0.485 rather than 0.48500001.
+    return tuple(float(f"{value:.6g}") + 0.0 for value in values)
+
+
+def _labels(config: Any) -> tuple[str, ...]:
+    names = config.id2label or {}
+    if sorted(names) != list(range(len(names))):
+        return ()
+    return with_ids([str(names[n]) for n in range(len(names))]) if names else ()
+
+
+def _size(images: Any) -> dict[str, Any]:
+    """Height and width of the images that a processor makes, and the data options to make them."""
+    size, crop = dict(images.size or {}), dict(getattr(images, "crop_size", None) or {})
+    shortest = size.get("shortest_edge")
+    cut = crop.get("height") if getattr(images, "do_center_crop", False) else None
+    scaling = _SCALING.get(int(getattr(images, "resample", None) or 0), "bilinear")
+    if cut and crop.get("width") == cut:
+        scaled = shortest or size.get("height") or cut
+        return {"size": (cut, cut), "prepared": f"resize={scaled},crop={cut},filter={scaling}"}
+    share = getattr(images, "crop_pct", None)
+    side = shortest or size.get("height")
+    if not side or (not shortest and size.get("width") != side):
+        return {}
+    if share and side < 384:  # ConvNeXt's processor: larger images are not cut
+        scaled = math.floor(side / share)
+        return {"size": (side, side), "prepared": f"resize={scaled},crop={side},filter={scaling}"}
+    return {"size": (side, side), "prepared": f"size={side},filter={scaling}"}
+
+
+@contextlib.contextmanager
+def _silent(transformers: Any) -> Iterator[None]:
+    """Inside, transformers shows no progress of reading files."""
+    log = transformers.utils.logging
+    shown = log.is_progress_bar_enabled()
+    log.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown:
+            log.enable_progress_bar()

@@ -1,0 +1,169 @@
+"""Image classifiers of transformers: logits as with their own image processors."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from robbench.core.errors import UserError
+from robbench.models.create import create
+from robbench.models.sources.base import Loading
+from robbench.models.sources.hugging_face import HuggingFace, preparation
+from robbench.models.sources.libraries import library, quiet
+
+pytestmark = pytest.mark.usefixtures("no_network")
+transformers = library("transformers", "hf")
+SIZE = {"height": 32, "width": 32}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _no_progress():
+    """Saving shows its progress otherwise."""
+    transformers.utils.logging.disable_progress_bar()
+
+
+def vit(folder, classes=4, **options):
+    """A small ViT of random weights with its processor, saved to a folder."""
+    torch.manual_seed(1)
+    with quiet():
+        config = transformers.ViTConfig(
+            hidden_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            intermediate_size=16,
+            image_size=32,
+            patch_size=8,
+            id2label={n: f"class {n}" for n in range(classes)},
+        )
+        model = transformers.ViTForImageClassification(config).eval()
+        images = transformers.ViTImageProcessor(size=SIZE, **options)
+        model.save_pretrained(folder)
+        images.save_pretrained(folder)
+    return model, images
+
+
+def pixels(n=3, side=32):
+    """Random images [n,H,W,3], bytes, and the same in [0,1] as [n,3,H,W]."""
+    made = np.random.default_rng(0).integers(0, 256, (n, side, side, 3), np.uint8)
+    return made, torch.from_numpy(made).permute(0, 3, 1, 2) / 255
+
+
+def same_logits(ours, theirs, images):
+    made, x = pixels()
+    prepared = images(list(made), return_tensors="pt")["pixel_values"]
+    expected = theirs(prepared).logits
+    torch.testing.assert_close(ours.eval()(x), expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6]},
+        {"do_normalize": False},
+        {"do_rescale": False, "image_mean": [127.5] * 3, "image_std": [60.0] * 3},
+    ],
+)
+def test_logits_are_those_of_the_model_behind_its_processor(options, tmp_path, info):
+    """A folder of save_pretrained; its mean and std go inside, whatever it scales."""
+    theirs, images = vit(tmp_path, **options)
+    data = info((3, 32, 32), 4)
+    ours = create(f"hf:{tmp_path}", data, of=data.classes)
+    same_logits(ours, theirs, images)
+    assert ours.notes == []
+
+
+def test_a_repository_in_the_cache_at_a_revision(hub, info):
+    """`org/repo@revision`; another revision is not there."""
+    theirs, images = vit(hub("org/tiny", "v2"))
+    data = info((3, 32, 32), 4)
+    same_logits(create("hf:org/tiny@v2", data, of=data.classes), theirs, images)
+    with pytest.raises(UserError, match=r"hf:org/tiny@v3 is neither a folder nor in the Hugging"):
+        create("hf:org/tiny@v3", data, of=data.classes)
+
+
+def test_a_processor_with_an_offset_or_blue_first_is_measured():
+    """EfficientNet's and MobileViT's, as they prepare images themselves."""
+    made, x = pixels()
+    for images in (
+        transformers.EfficientNetImageProcessor(rescale_factor=1 / 127.5, rescale_offset=True),
+        transformers.MobileViTImageProcessor(),
+    ):
+        done = preparation(images)
+        given = {"do_resize": False, "do_center_crop": False, "return_tensors": "pt"}
+        expected = images(list(made), **given)["pixel_values"]
+        mean, std = (torch.tensor(values)[:, None, None] for values in (done.mean, done.std))
+        ours = (x - mean) / std
+        ours = ours.flip(1) if done.reverse else ours
+        torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
+
+
+def test_a_processor_that_mixes_channels_is_refused():
+    """No mean and std stand for it."""
+
+    def grey(images, **_):
+        mixed = np.stack(images).astype(float).mean(3, keepdims=True).repeat(3, 3)
+        return {"pixel_values": mixed.transpose(0, 3, 1, 2)}
+
+    with pytest.raises(UserError, match="mixes the channels"):
+        preparation(grey)
+
+
+def test_outputs_are_named_by_the_configuration(tmp_path, info):
+    vit(tmp_path)
+    loaded = HuggingFace(source=str(tmp_path)).load(Loading(info((3, 32, 32), 4), judged=True))
+    assert loaded.labels == tuple(f"class {n}" for n in range(4))
+
+
+def test_another_size_is_refused_with_the_data_option(tmp_path, info):
+    vit(tmp_path)
+    data = info((3, 8, 8), 4)
+    words = r"cannot process images of shape \(3, 8, 8\).*folder:DIR,size=32,filter=bilinear"
+    with pytest.raises(UserError, match=words):
+        create(f"hf:{tmp_path}", data, of=data.classes)
+
+
+def test_bad_folders_are_refused_in_one_line(tmp_path, info, pickled):
+    """Without configuration, with code of its own, with a pickle, with half of the weights."""
+    data = info((3, 32, 32), 4)
+
+    def refused(words):
+        with pytest.raises(UserError, match=words) as caught:
+            create(f"hf:{tmp_path}", data, of=data.classes)
+        assert "\n" not in str(caught.value)
+
+    refused("has no config.json")
+    vit(tmp_path)
+    with pytest.raises(UserError, match=r"is a file: give the folder it is in, or write checkpoi"):
+        create(f"hf:{tmp_path / 'config.json'}", data, of=data.classes)
+    weights, config = tmp_path / "model.safetensors", tmp_path / "config.json"
+    weights.write_bytes(weights.read_bytes()[:3000])
+    refused("model hf:.*incomplete")
+    weights.unlink()
+    pickled(tmp_path / "pytorch_model.bin")
+    refused(r"runs? code")
+    (tmp_path / "pytorch_model.bin").unlink()
+    torch.save({"classifier.bias": torch.zeros(4)}, tmp_path / "pytorch_model.bin")
+    refused("its file of weights lacks .* more; is it an image classifier")
+    (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    entry = {"AutoConfig": "own.C", "AutoModelForImageClassification": "own.M"}
+    config.write_text(json.dumps({"model_type": "own", "auto_map": entry}))
+    refused("custom code")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_without_a_processor_mean_and_std_are_given(tmp_path, info):
+    """A folder that has the model alone."""
+    theirs, images = vit(tmp_path)
+    (tmp_path / "preprocessor_config.json").unlink()
+    data = info((3, 32, 32), 4)
+    with pytest.raises(UserError, match=r"no image processor that can be read.*give mean"):
+        create(f"hf:{tmp_path}", data, of=data.classes)
+    spec = f"hf:{tmp_path},mean=(0.5,0.5,0.5),std=(0.5,0.5,0.5)"
+    same_logits(create(spec, data, of=data.classes), theirs, images)
+
+
+def test_training_is_refused(tmp_path, info):
+    vit(tmp_path)
+    with pytest.raises(UserError, match="can be attacked but not trained"):
+        create(f"hf:{tmp_path}", info((3, 32, 32), 4))
