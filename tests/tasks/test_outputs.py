@@ -5,10 +5,10 @@ from __future__ import annotations
 import pyarrow.parquet as pq
 import pytest
 
-from tests.models.programs import Digits, write
+from tests.models.sources.programs import Digits, write
 
 SOURCE = """
-from tests.models.programs import Digits
+from tests.models.sources.programs import Digits
 import torch
 from sklearn.datasets import load_digits
 from torch import nn

@@ -10,9 +10,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tests.models.programs import Digits, write
+from tests.models.sources.programs import Digits, write
 
-SOURCE = "from tests.models.programs import Digits\n"
+SOURCE = "from tests.models.sources.programs import Digits\n"
 FILES = {
     "export": "export.pt2",
     "export-fixed": "fixed.pt2",

@@ -16,7 +16,7 @@ from robbench.data.base import DataInfo
 from robbench.models.create import create
 from robbench.models.external import External
 from robbench.models.weights import load_weights, save
-from tests.models import published
+from tests.models.sources import published
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -139,7 +139,7 @@ def test_a_factory_of_ones_own_is_an_architecture(tmp_path, info, private_module
     source = made(published.resnet18)
     torch.save({"net": parallel(source)}, tmp_path / "w.pth")
     name = private_module(
-        "from tests.models import published\ndef make(classes=10):\n"
+        "from tests.models.sources import published\ndef make(classes=10):\n"
         "    return published.resnet18(classes)\n"
     )
     assert_same(load(tmp_path / "w.pth", f"arch={name}:make", info()), source)

@@ -8,7 +8,7 @@ import torch
 from robbench.catalogue.builtins import MODELS
 from robbench.models.sources.layouts import layouts_of, looks_like
 from robbench.models.sources.state_dicts import fits_of
-from tests.models import published
+from tests.models.sources import published
 
 CASES = [
     ("preact-resnet18", published.preact_resnet18),
