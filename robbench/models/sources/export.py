@@ -1,9 +1,9 @@
 """Models saved by `torch.export.save`, `.pt2`.
 
 Such an archive is a graph of operators in JSON and raw weights. `torch.export.load` also unpickles
-what the archive says is pickled (example inputs, custom objects), evaluates its size expressions
-and looks up operators by name. `plain` refuses, before torch sees it, an archive in which that
-could run code.
+what the archive says is pickled (example inputs, custom objects), evaluates its size expressions,
+looks up operators by name and writes names into Python source. `require_plain` refuses, before
+torch sees it, an archive in which that could run code.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ _EXPRESSION = re.compile(
     r"(?:'[a-z]+\d+'|[a-z]+\d+\b|[A-Z]\w*|int_oo|oo|(?:positive|nonnegative|integer|real)=|[\d.]+"
     r"|[\s+\-*/%(),<>=!&|~])*"
 )
+# Names become Python source, as `self.conv.weight`. Of modules there are `conv@1` and `<lambda>`.
+_NAME = re.compile(r"[\w.@<>+ -]*")
+_NO_NAMES = ("metadata", "as_string", "as_strings", "guards_code")  # not run, or only as a value
 _RECORD = re.compile(
     r"models/model\.json|data/weights/(?:model_weights_config\.json|model\.pt|weight_\d+)"
     r"|data/constants/(?:model_constants_config\.json|model\.pt|tensor_\d+)"
@@ -91,8 +94,11 @@ def require_plain(content: bytes) -> None:
         if not _RECORD.fullmatch(name):  # such as libraries of compiled code, or custom objects
             raise UserError(f"it holds {name}, which may be code")
         if name.endswith(".json"):
-            for path in _pickles(json.loads(archive.get_record(name)), names):
-                _require_weights_only(archive.get_record(path), path)
+            for path in _pickles(json.loads(archive.get_record(name))):
+                record = f"{name.rpartition('/')[0]}/{path}"
+                if record not in names:  # torch finds records in another case too
+                    raise UserError(f"it has no record {record!r}, which {name} names")
+                _require_weights_only(archive.get_record(record), record)
         elif name.endswith(".pt"):
             _require_weights_only(archive.get_record(name), name)
 
@@ -106,25 +112,36 @@ def _require_weights_only(content: bytes, name: str) -> None:
         raise UserError(f"{name} in it is a pickle of more than tensors") from error
 
 
-def _pickles(value: Any, names: list[str]) -> Iterator[str]:
-    """The records that a JSON value says are pickled; UserError for what may run code."""
+def _pickles(value: Any) -> Iterator[str]:
+    """The files that a JSON value says are pickled; UserError for what may run code."""
+    if isinstance(value, str):
+        _require_name(value)
     if isinstance(value, list):
         for item in value:
-            yield from _pickles(item, names)
+            yield from _pickles(item)
     if not isinstance(value, dict):
         return
     for key, item in value.items():
+        _require_name(key)
+        if key in _NO_NAMES:
+            continue
         if key in ("target", "as_operator") and isinstance(item, str):
             if not _OPERATOR.fullmatch(item):
                 raise UserError(f"it names the operator {item[:80]!r}, which is none of torch's")
-        elif key == "expr_str" and not (isinstance(item, str) and _EXPRESSION.fullmatch(item)):
-            raise UserError(f"it has the size {str(item)[:80]!r}, which is no plain expression")
+        elif key == "expr_str":
+            if not (isinstance(item, str) and _EXPRESSION.fullmatch(item)):
+                raise UserError(f"it has the size {str(item)[:80]!r}, which is no plain expression")
         elif key in ("in_spec", "out_spec"):
             _require_containers(json.loads(item)[1])
         elif key == "use_pickle" and item:
-            yield from (name for name in names if name.endswith(f"/{value['path_name']}"))
+            yield value["path_name"]
         else:
-            yield from _pickles(item, names)
+            yield from _pickles(item)
+
+
+def _require_name(text: str) -> None:
+    if not _NAME.fullmatch(text):
+        raise UserError(f"it has the name {text[:80]!r}, which may be code")
 
 
 def _require_containers(spec: Any) -> None:
@@ -139,3 +156,5 @@ def _require_containers(spec: Any) -> None:
         )
     for child in spec["children_spec"]:
         _require_containers(child)
+    for key in context or ():
+        _require_name(str(key))

@@ -6,6 +6,8 @@ import contextlib
 import difflib
 import importlib
 import logging
+import os
+import pickle
 import socket
 import sys
 import warnings
@@ -126,13 +128,18 @@ def quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def other_code(what: str, download: bool) -> Iterator[None]:
-    """Call another library: quiet, without the network unless `download`.
+    """Call another library: quiet, without unpickling, without the network unless `download`.
 
     What it raises becomes a UserError of one line that begins with `what`, of the network a
     RunError.
     """
     try:
-        with quiet(), guest_code(what, "robbench"), contextlib.ExitStack() as stack:
+        with (
+            quiet(),
+            guest_code(what, "robbench"),
+            _only_weights(),
+            contextlib.ExitStack() as stack,
+        ):
             if not download:
                 stack.enter_context(_offline())
             yield
@@ -143,7 +150,25 @@ def other_code(what: str, download: bool) -> Iterator[None]:
             raise RunError(f"{what}: the download failed ({reason(error)})") from error
         if any(isinstance(cause, _OfflineError) for cause in _causes(error)):
             raise UserError(f"{what}: its weights are in no cache here: add --download") from error
+        if any(isinstance(cause, pickle.UnpicklingError) for cause in _causes(error)):
+            raise UserError(
+                f"{what}: its file of weights is damaged, or holds objects that only unpickling "
+                "makes, which can run code"
+            ) from error
         raise UserError(f"{what}: {reason(error)}") from error
+
+
+@contextlib.contextmanager
+def _only_weights() -> Iterator[None]:
+    """Inside, torch.load reads weights only, whatever its caller says, as torch.hub's does."""
+    names = ("TORCH_FORCE_WEIGHTS_ONLY_LOAD", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD")
+    before = {name: os.environ.pop(name) for name in names if name in os.environ}
+    os.environ[names[0]] = "1"
+    try:
+        yield
+    finally:
+        del os.environ[names[0]]
+        os.environ.update(before)
 
 
 @contextlib.contextmanager

@@ -52,12 +52,15 @@ class ProgramFile(Source):
 
     def read(self) -> bytes:
         """The content of the file. UserError where it cannot be read."""
+        path = Path(self.file)
         try:
-            return Path(self.file).read_bytes()
+            if path.exists() and not path.is_dir() and not path.is_file():
+                raise self.refuse("is a pipe or a device, which may never end")
+            return path.read_bytes()
         except OSError as error:
-            raise UserError(
-                f"the model file {self.file} cannot be read ({error.strerror})"
-            ) from None
+            raise self.refuse(f"cannot be read ({error.strerror})") from None
+        except MemoryError:
+            raise self.refuse("does not fit into memory") from None
 
     def refuse(self, why: str) -> UserError:
         """The error for a file that is not what it is said to be."""

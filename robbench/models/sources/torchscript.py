@@ -26,9 +26,10 @@ from robbench.models.sources.program_file import ProgramFile
 _BATCHES = (*range(1, 65), 100, 128, 200, 256, 500, 512, 1000)
 _UNSAFE = re.compile(
     r"\b(?:save|from_file)\b"  # torch.save and torch.from_file write files
-    r"|\bgetattr\s*\(\s*(?:torch|ops)\b"
-    r"|\bops\s*\.\s*(?!aten\b|prim\b|quantized\b|torchvision\b)\w*"
-    r"|\btorch\s*\.\s*classes\s*\.\s*(?!quantized\b)\w*"
+    # Another name of a namespace, or getattr of it, would hide what is taken from it.
+    r"|\b(?:torch|__torch__)\b(?!\s*\.\s*\w)"
+    r"|(?<![\w.])ops\b(?!\s*\.\s*(?:aten|prim|quantized|torchvision)\b)(?:\s*\.\s*\w+)?"
+    r"|\btorch\s*\.\s*classes\b(?!\s*\.\s*quantized\b)(?:\s*\.\s*\w+)?"
 )
 
 
@@ -58,7 +59,8 @@ class TorchScript(ProgramFile):
     def _require_plain(self, content: bytes) -> None:
         archive = torch._C.PyTorchFileReader(io.BytesIO(content))
         for name in archive.get_all_records():
-            if name.startswith("code/") and name.endswith(".py"):
+            folded = name.lower()  # torch finds records in another case too
+            if folded.startswith("code/") and folded.endswith(".py"):
                 text = archive.get_record(name).decode(errors="replace")
                 if found := _UNSAFE.search(text):
                     raise self.refuse(

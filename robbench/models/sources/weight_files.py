@@ -10,6 +10,7 @@ import contextlib
 import re
 import warnings
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,9 @@ from robbench.data.base import reason
 
 SUFFIXES = (".pt", ".pth", ".ckpt", ".tar", ".bin", ".safetensors")
 """Of files that are taken for weights, in hints; what is read is told by its first bytes."""
+
+
+_MOST_PACKED = 2**30  # bytes after unpacking
 
 
 class LeftOut:
@@ -108,27 +112,41 @@ def _content(path: Path, start: bytes) -> Any:
             return safetensors.torch.load_file(path)
         except (SafetensorError, ValueError, KeyError) as error:
             raise _damaged(path, error) from error
-    zipped = start.startswith(b"PK")
-    if zipped:
-        _require_torch(path)
+    mapped = start.startswith(b"PK") and _checked(path)
     try:
         with _only_weights(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of pickle protocols that are refused anyway
             # Mapped where it can be: a file may be larger than memory.
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except (OSError, MemoryError):
         raise
     except Exception as error:  # pickle, zip, key, type and run-time errors, as the bytes have it
         raise _refused(path, error) from error
 
 
-def _require_torch(path: Path) -> None:
-    """Raise UserError unless a zip file holds what torch.save writes."""
+def _checked(path: Path) -> bool:
+    """Whether the tensors of a zip file can be mapped: torch.save compresses none.
+
+    Raises UserError unless it is whole and holds what torch.save writes.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
+            entries = archive.infolist()
+            _require_torch(path, [entry.filename for entry in entries])
+            packed = [entry for entry in entries if entry.compress_type != zipfile.ZIP_STORED]
+            if sum(entry.file_size for entry in packed) > _MOST_PACKED:
+                raise UserError(f"{path} is compressed and too large for that: save it again")
+            # Torch looks at no checksum, but may be told to write none, also of data.pkl.
+            damaged = archive.testzip()
+    except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError) as error:
         raise _damaged(path, error) from error
+    if damaged and not damaged.endswith("data.pkl"):
+        raise UserError(f"{path} is damaged ({damaged} in it); copy or download it again")
+    return not packed
+
+
+def _require_torch(path: Path, names: list[str]) -> None:
+    """Raise UserError unless records of a zip file are those that torch.save writes."""
     inside = {name.partition("/")[2] for name in names}
     if "constants.pkl" in inside:
         raise UserError(f"{path} is a TorchScript program: write torchscript:{path}")

@@ -86,6 +86,30 @@ def pickled(name: str, mark: Path) -> Callable[[dict[str, bytes]], None]:
     return lambda records: records.update({name: content.getvalue()})
 
 
+def in_another_case(mark: Path) -> Callable[[dict[str, bytes]], None]:
+    """A pickled weight that the archive calls by its name in capitals, as torch finds it too."""
+
+    def change(records: dict[str, bytes]) -> None:
+        config = json.loads(records["data/weights/model_weights_config.json"])
+        first = next(iter(config["config"].values()))
+        pickled(f"data/weights/{first['path_name']}", mark)(records)
+        first |= {"use_pickle": True, "path_name": first["path_name"].upper()}
+        records["data/weights/model_weights_config.json"] = json.dumps(config).encode()
+
+    return change
+
+
+def weight_named(name: str) -> Callable[[dict[str, bytes]], None]:
+    """Another name of a weight wherever it is named."""
+
+    def change(records: dict[str, bytes]) -> None:
+        for record in ("models/model.json", "data/weights/model_weights_config.json"):
+            text = records[record].decode()
+            records[record] = text.replace("fc.weight", json.dumps(name)[1:-1]).encode()
+
+    return change
+
+
 def test_an_archive_that_could_run_code_is_refused_before_torch_reads_it(
     model: Digits, tmp_path: Path
 ) -> None:
@@ -113,6 +137,10 @@ def test_an_archive_that_could_run_code_is_refused_before_torch_reads_it(
             "no plain expression",
         ),
         (replaced(spec, other), "passes a collections.defaultdict"),
+        (in_another_case(mark), "no record 'data/weights/WEIGHT_0'"),
+        (weight_named("fc.a b"), None),
+        (weight_named(f'fc.w", __import__("os").mkdir("{mark}")) #'), "the name 'fc.w\""),
+        (replaced('["x"]', f"[\"x=open('{mark}','w')\"]"), 'the name "x=open'),
     ]:
         bad = tmp_path / "bad.pt2"
         bad.write_bytes(rewritten(file, change))

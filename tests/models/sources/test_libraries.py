@@ -1,12 +1,14 @@
 """Other libraries: what is missing or broken says what to do; quiet, and offline unless asked."""
 
 import logging
+import os
 import socket
 import sys
 import urllib.request
 import warnings
 
 import pytest
+import torch
 
 from robbench.core.errors import RunError, UserError
 from robbench.models.sources.libraries import library, other_code
@@ -81,3 +83,31 @@ def test_what_a_library_raises_is_one_line():
 
     with pytest.raises(UserError, match=r"^model x: ValueError: first$"):
         fails()
+
+
+class Runs:
+    """Unpickled, it makes a folder."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.path),)
+
+
+@pytest.mark.parametrize("variable", [None, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD"])
+def test_a_library_unpickles_nothing_whatever_it_asks_for(variable, tmp_path, monkeypatch):
+    if variable:
+        monkeypatch.setenv(variable, "1")
+    before = dict(os.environ)
+    torch.save({"weight": torch.ones(2)}, tmp_path / "weights.pt")
+    torch.save(Runs(tmp_path / "ran"), tmp_path / "code.pt")
+    with other_code("model x", download=False):
+        assert torch.load(tmp_path / "weights.pt", weights_only=False)["weight"].sum() == 2
+    with (
+        pytest.raises(UserError, match="model x: its file of weights is damaged, or holds obj"),
+        other_code("model x", download=False),
+    ):
+        torch.load(tmp_path / "code.pt", weights_only=False)
+    assert not (tmp_path / "ran").exists()
+    assert dict(os.environ) == before

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from pathlib import Path
+
 import pytest
 
 from robbench.catalogue.builtins import MODELS
@@ -34,3 +37,12 @@ def test_the_batch_is_what_the_shape_says_and_the_rest_has_to_fit() -> None:
     for shape, text in [((None, 3, 8, 9), "3x8x9"), ((1, 64), "64"), ((1, None, 9, 8), r"\?x9x8")]:
         with pytest.raises(UserError, match=f"f takes inputs of shape {text}, the data have 3x8x8"):
             fixed_batch(shape, INFO, "f")
+
+
+@pytest.mark.parametrize("kind", ["onnx", "export", "torchscript"])
+def test_a_pipe_or_a_device_is_not_read(kind: str, tmp_path: Path) -> None:
+    """Either may never end."""
+    os.mkfifo(tmp_path / "pipe")
+    for file in (tmp_path / "pipe", Path("/dev/zero")):
+        with pytest.raises(UserError, match="is a pipe or a device"):
+            MODELS.build(f"{kind}:{file}").build(INFO)

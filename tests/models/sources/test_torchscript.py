@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import pickle
+import zipfile
 from pathlib import Path
 
 import pytest
 import torch
+import torchvision
 from torch import Tensor, nn
 
 from robbench.core.errors import UserError
 from robbench.core.trust import names_from
+from robbench.data.base import DataInfo
 from robbench.models.create import create
 
 from .programs import Digits, write
@@ -51,6 +54,14 @@ class Saves(nn.Module):
         return x.flatten(1)[:, :10]
 
 
+class Few(nn.Module):
+    """Ten of the pixels."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B,10]."""
+        return x.flatten(1)[:, :10]
+
+
 class Maps(nn.Module):
     """Makes a file by an operator of torch."""
 
@@ -77,6 +88,48 @@ def test_a_script_that_would_write_files_is_not_loaded(
     with pytest.raises(UserError, match=f"its code names '{word}'"):
         create("torchscript:net.pt", INFO)
     assert not Path("ran").exists()
+
+
+def changed(file: Path, line: str, folder: str = "code") -> None:
+    """A script with a line more in front of what it returns, its code in another folder."""
+    with zipfile.ZipFile(file) as archive:
+        records = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, record in records.items():
+            text = record.replace(b"    return ", f"    {line}\n    return ".encode())
+            archive.writestr(
+                name.replace("/code/", f"/{folder}/"), text if name.endswith(".py") else record
+            )
+
+
+@pytest.mark.parametrize(
+    ("line", "folder", "word"),
+    [
+        ('torch.save(x, "ran")', "Code", "save"),  # torch finds files of code in any case
+        ('a = torch\n    b = getattr(a, "\\163ave")(x, "ran")', "code", "torch"),
+        ('getattr((torch), "sa" "ve")(x, "ran")', "code", "torch"),
+        ("a = ops\n    b = a.image.read_file", "code", "ops"),
+        ("a = __torch__.torch\n    b = a.classes", "code", "torch"),
+        ("a = torch.\\\n  classes.dist.Store()", "code", "torch"),
+    ],
+)
+def test_a_script_cannot_hide_what_it_names(
+    line: str, folder: str, word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    changed(write("scripted", Path("net.pt"), Few()), line, folder)
+    with pytest.raises(UserError, match=f"its code names '{word}"):
+        create("torchscript:net.pt", INFO)
+    assert not Path("ran").exists()
+
+
+def test_modules_of_a_package_named_ops_are_no_operators(tmp_path: Path) -> None:
+    model = torchvision.models.mobilenet_v3_small(num_classes=10)
+    file = write("scripted", tmp_path / "net.pt", model, (3, 32, 32))
+    x = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    colours = DataInfo((3, 32, 32), INFO.classes, (0.5,) * 3, (0.5,) * 3)
+    found = create(f"torchscript:{file}", colours)(x)
+    torch.testing.assert_close(found, model(x), atol=1e-5, rtol=1e-5)
 
 
 def test_a_script_that_only_a_file_names_is_not_run(tmp_path: Path) -> None:

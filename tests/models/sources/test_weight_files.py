@@ -190,3 +190,43 @@ def test_damaged_bytes_end_in_one_line_or_in_tensors(tmp_path, zipped):
             read_weight_file(path)
         except UserError as error:
             assert "\n" not in str(error)  # noqa: PT017
+
+
+def test_a_compressed_file_is_read_and_a_bomb_is_not(tmp_path):
+    plain, packed, bomb = (tmp_path / f"{name}.pt" for name in ("plain", "packed", "bomb"))
+    torch.save(WEIGHTS, plain)
+    with (
+        zipfile.ZipFile(plain) as archive,
+        zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as small,
+        zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as large,
+    ):
+        for name in archive.namelist():
+            small.writestr(name, archive.read(name))
+            large.writestr(name, archive.read(name))
+        with large.open("plain/data/9", "w", force_zip64=True) as record:
+            for _ in range(1025):
+                record.write(bytes(2**20))
+    found = read_weight_file(packed)
+    assert all(torch.equal(found[name], tensor) for name, tensor in WEIGHTS.items())
+    with pytest.raises(UserError, match="is compressed and too large"):
+        read_weight_file(bomb)
+
+
+def test_a_flipped_bit_is_found(tmp_path):
+    path = tmp_path / "x.pt"
+    torch.save(WEIGHTS, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(WEIGHTS["a.weight"].numpy().tobytes()) + 5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"x\.pt is damaged \(x/data/0 in it\)"):
+        read_weight_file(path)
+
+
+def test_files_without_checksums_are_read(tmp_path):
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(WEIGHTS, tmp_path / "x.pt")
+    finally:
+        torch.serialization.set_crc32_options(before)
+    assert torch.equal(read_weight_file(tmp_path / "x.pt")["a.bias"], WEIGHTS["a.bias"])
