@@ -117,6 +117,25 @@ def test_a_file_that_was_moved_is_the_same_run_for_every_command(
     assert cli("report", "--html", tmp_path / "r.html", *out, cwd=folder).code == 0
 
 
+def test_a_file_that_was_moved_keeps_its_name(
+    cli: Callable[..., Any], folder: Path, tmp_path: Path
+) -> None:
+    """Another file may not take it."""
+    limits = ("--data", "digits", "--attack", "fgsm", "--limit", 9)
+    words = (*limits, "--name", "mine", "--out", tmp_path / "S")
+    assert cli("attack", f"checkpoint:own.pth,{ARCH}", *words, cwd=folder).code == 0
+    (folder / "moved").mkdir()
+    shutil.move(folder / "own.pth", folder / "moved")
+    moved = f"checkpoint:moved/own.pth,{ARCH}"
+    assert cli("attack", moved, *words, "--threat", "linf:0.2", cwd=folder).code == 0
+    content = torch.load(folder / "moved" / "own.pth")
+    content["state_dict"]["module.head.bias"] += 1
+    torch.save(content, folder / "own2.pth")
+    refused = cli("attack", f"checkpoint:own2.pth,{ARCH}", *words, cwd=folder)
+    assert refused.code == 2
+    assert "--name mine belongs to another model" in refused.err
+
+
 def test_training_starts_from_it_and_needs_it_no_more(
     cli: Callable[..., Any], folder: Path, tmp_path: Path
 ) -> None:

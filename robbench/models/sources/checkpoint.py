@@ -70,19 +70,27 @@ class Checkpoint(Source):
             # Normalised as it is with weights: a model that was trained from them is read into it.
             return Loaded(module, (0.0,) * channels, (1.0,) * channels)
         try:
-            filled = self._filled(module)
+            filled = self._filled(module, channels)
         except WrongClassesError as error:
             if not (loading.judged or self.outputs):
                 raise
             info = dataclasses.replace(loading.info, classes=tuple(map(str, range(error.classes))))
             module, statistics = self._architecture(loading._replace(info=info))
-            filled = self._filled(module)
+            try:
+                filled = self._filled(module, channels)
+            except WrongClassesError:
+                raise UserError(
+                    f"{self.file} has {error.classes} classes, {self.arch} has others: give their "
+                    "number in arch, such as arch=(nets:make:classes=20)"
+                ) from None
+        if filled.statistics or self.mean is not None:
+            statistics = None
         found = filled.statistics or statistics or _NONE
         return Loaded(
             module,
             _each(found.mean, channels),
             _each(found.std, channels),
-            notes=(*filled.notes, *self._normalised(found)),
+            notes=(*filled.notes, *([statistics.text] if statistics else [])),
             assumed=tuple(self._assumed(filled.layout, found)),
         )
 
@@ -98,23 +106,19 @@ class Checkpoint(Source):
         mean, std = (tuple(part.flatten().tolist()) for part in numbers)
         return built.body.model, Statistics(mean, std, self.arch)
 
-    def _filled(self, module: nn.Module) -> Filled:
+    def _filled(self, module: nn.Module, channels: int) -> Filled:
         registered = self.arch.partition(":")[0] in MODELS.entries
         return fill(
             module,
             Path(self.file),
             self.arch,
+            channels=channels,
             key=self.key,
             prefix=self.prefix,
             layouts=layouts_of(MODELS.build(self.arch)) if registered else (),
             normalised=self.mean is not None,
             hint=_hint,
         )
-
-    def _normalised(self, found: Statistics) -> Iterator[str]:
-        if found is not _NONE and self.mean is None:
-            mean, std = (",".join(f"{value:.4g}" for value in part) for part in found[:2])
-            yield f"inputs are normalised with mean=({mean}), std=({std}) of {found.name}"
 
     def _assumed(self, layout: Layout, found: Statistics) -> Iterator[str]:
         if layout.untold:

@@ -46,6 +46,7 @@ def fill(
     path: Path,
     what: str,
     *,
+    channels: int,
     key: str | None = None,
     prefix: str | None = None,
     layouts: Sequence[Layout] = (),
@@ -54,12 +55,13 @@ def fill(
 ) -> Filled:
     """Fill a module's weights from a file (`weight_files.py`).
 
-    what: the module's name, in errors. key: where in the file, such as `state_dict`. prefix: what
-    the names begin with. Both are found where they are None. layouts: other names for the module's
-    weights, beside its own. normalised: mean and std are known, the file is not asked for them.
-    hint: what to add of tensors that do not fit. Raises UserError where the file cannot be read, no
-    set of its tensors fits the module whole, or several fit that differ; WrongClassesError where
-    only the last layer has another size. The module is then unchanged.
+    what: the module's name, in errors. channels: of its inputs. key: where in the file, such as
+    `state_dict`. prefix: what the names begin with. Both are found where they are None. layouts:
+    other names for the module's weights, beside its own. normalised: mean and std are known, the
+    file is not asked for them. hint: what to add of tensors that do not fit. Raises UserError where
+    the file cannot be read, no set of its tensors fits the module whole, several fit that differ,
+    or what normalises the inputs is unclear; WrongClassesError where only the last layer has
+    another size. The module is then unchanged.
     """
     found = dict(sets_in(read_weight_file(path)))
     if not found:
@@ -91,12 +93,12 @@ def fill(
         raise UserError(
             f"{path}: {fit.layout.theirs(odd)} is no plain tensor of real numbers, and is not read"
         )
-    statistics = None if normalised else statistics_of(path, fit, found[fit.key])
+    statistics = None if normalised else statistics_of(path, fit, found[fit.key], channels)
     try:
         module.load_state_dict(_as_of(module, fit.tensors), strict=False)
     except RuntimeError as error:  # of hooks of the module
         raise UserError(f"{path} does not fit {what} ({reason(error)})") from error
-    return Filled(statistics, fit.layout, tuple(_notes(path, fit)))
+    return Filled(statistics, fit.layout, tuple(_notes(path, fit, statistics)))
 
 
 def _as_of(module: nn.Module, tensors: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
@@ -115,7 +117,7 @@ def _keys(found: Iterable[str]) -> str:
     return ", ".join(name or "the top" for name in found)
 
 
-def _notes(path: Path, fit: Fit) -> Iterator[str]:
+def _notes(path: Path, fit: Fit, statistics: Statistics | None) -> Iterator[str]:
     place = f" at {fit.key}" if fit.key else ""
     without = f", names without '{fit.prefix}'" if fit.prefix else ""
     layout = f", in the layout of {fit.layout.name}" if fit.layout.name else ""
@@ -128,6 +130,8 @@ def _notes(path: Path, fit: Fit) -> Iterator[str]:
         yield f"{path.name} holds tensors that its own code does not use: {fit.unused} are left out"
     if fit.beside:
         yield f"left out, as it lies beside the weights in {path.name}: {_listed(fit.beside)}"
+    if statistics is not None:
+        yield statistics.text
 
 
 def _classes(fit: Fit) -> tuple[int, int] | None:
@@ -145,9 +149,10 @@ def _misfit(path: Path, what: str, fit: Fit) -> str:
     place = f" at {fit.key}" if fit.key else ""
     text = f"{path}{place} does not fit {what}: "
     if not fit.tensors and not fit.unfit:
+        theirs = next(iter(fit.extra or fit.beside), "")
         return text + (
-            f"none of its names, such as {next(iter(fit.extra), '')}, is one of the model's, such "
-            f"as {next(iter(fit.missing))}"
+            f"none of its names, such as {theirs}, is one of the model's, such as {fit.prefix}"
+            f"{next(iter(fit.missing))}"
         )
     said = []
     if fit.missing:

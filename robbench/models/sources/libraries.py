@@ -27,6 +27,7 @@ from robbench.core.spec import OrNone
 from robbench.data.base import reason
 from robbench.models.shapes import image_shape
 from robbench.models.sources.base import Loaded, Loading, Source
+from robbench.models.sources.fill import fill
 from robbench.models.sources.state_dicts import sets_in
 from robbench.models.sources.weight_files import read_weight_file
 
@@ -67,6 +68,21 @@ class Named(Source):
             return self.with_weights(found, loading)
         with other_code(self.what, loading.download):
             return self.random(found, loading)
+
+    def fill(self, found: Loaded, path: Path, channels: int) -> Loaded:
+        """With the weights of a file, and its normalisation where it has one."""
+        filled = fill(
+            found.module,
+            path,
+            self.what,
+            channels=channels,
+            normalised=self.mean is not None,
+        )
+        found = found._replace(notes=filled.notes)
+        if filled.statistics is None:
+            return found
+        mean, std = (part * (channels // len(part)) for part in filled.statistics[:2])
+        return found._replace(mean=mean, std=std)
 
     @abstractmethod
     def require_known(self, library: Any) -> None:

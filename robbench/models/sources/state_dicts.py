@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from robbench.core.errors import UserError
 
 _UNUSED = "num_batches_tracked"  # counts training steps; older files lack it
-_MEANS, _STDS = ("mean", "mu"), ("std", "sigma")
+_MEAN = re.compile(r"mean|^mu$")  # also in new_mean, _mean and means
+_STDS = ("std", "sigma")
 _DEEPEST = 4
 _MOST_CHANNELS = 16
 _LONGEST = 300
@@ -47,6 +48,12 @@ class Statistics(NamedTuple):
     mean: tuple[float, ...]
     std: tuple[float, ...]
     name: str
+
+    @property
+    def text(self) -> str:
+        """A note for users."""
+        mean, std = (",".join(f"{value:.4g}" for value in part) for part in self[:2])
+        return f"inputs are normalised with mean=({mean}), std=({std}) of {self.name}"
 
 
 class Fit(NamedTuple):
@@ -158,20 +165,24 @@ def _pairs(tensors: Mapping[str, Tensor], used: Collection[str]) -> list[tuple[s
     found = []
     for name, tensor in tensors.items():
         parent, dot, last = name.rpartition(".")
-        if name in used or last not in _MEANS or not 0 < tensor.numel() <= _MOST_CHANNELS:
+        if name in used or not _MEAN.search(last) or not 0 < tensor.numel() <= _MOST_CHANNELS:
             continue
-        stds = [std for std in (f"{parent}{dot}{last}" for last in _STDS) if std in tensors]
+        stds = [std for word in _STDS if (std := parent + dot + _MEAN.sub(word, last)) in tensors]
         found += [(name, std) for std in stds if tensors[std].numel() == tensor.numel()]
     return found
 
 
-def statistics_of(path: Path, fit: Fit, tensors: Mapping[str, Tensor]) -> Statistics | None:
-    """Mean and std of the inputs, if a file has them. UserError where they do not say which."""
-    used = {fit.prefix + fit.layout.theirs(name) for name in fit.tensors}
-    found = {
-        (_numbers(tensors[mean]), _numbers(tensors[std])): mean
-        for mean, std in _pairs(tensors, used)
-    }
+def statistics_of(
+    path: Path, fit: Fit, tensors: Mapping[str, Tensor], channels: int
+) -> Statistics | None:
+    """Mean and std of the inputs, if a file has them.
+
+    UserError where they do not say which, or where it has other numbers for each channel that may
+    be them.
+    """
+    ours = {fit.layout.theirs(name): tensor for name, tensor in fit.tensors.items()}
+    pairs = _pairs(tensors, {fit.prefix + their for their in ours})
+    found = {(_numbers(tensors[mean]), _numbers(tensors[std])): mean for mean, std in pairs}
     if len(found) > 1:
         raise UserError(
             f"{path} has several normalisations that differ ({', '.join(found.values())}): give "
@@ -183,7 +194,29 @@ def statistics_of(path: Path, fit: Fit, tensors: Mapping[str, Tensor]) -> Statis
                 f"{path}: {name} and its std are no normalisation (mean {mean}, std {std}): give "
                 "mean= and std="
             )
+        if max(*map(abs, mean), *std) > 1:
+            scaled = [",".join(f"{value / 255:.6g}" for value in part) for part in (mean, std)]
+            raise UserError(
+                f"{path}: {name} and its std are not of images in [0,1]; of 0 to 255 they are "
+                f"mean=({scaled[0]}),std=({scaled[1]}): give mean= and std="
+            )
+    if unread := [
+        name
+        for name, tensor in fit.beside.items()
+        if tensor.ndim and tensor.numel() == channels and not _is_twin(name, tensor, ours)
+    ]:
+        raise UserError(
+            f"{path}: {', '.join(unread)} beside the weights may normalise the inputs: give mean= "
+            "and std=, mean=0,std=1 where nothing does, or an arch that has it inside"
+        )
     return next((Statistics(*pair, name) for pair, name in found.items()), None)
+
+
+def _is_twin(name: str, tensor: Tensor, ours: Mapping[str, Tensor]) -> bool:
+    """Whether it is one of the weights of another copy of the model, as of an average."""
+    parts = name.split(".")
+    ends = (".".join(parts[n:]) for n in range(len(parts)))
+    return any(end in ours and ours[end].shape == tensor.shape for end in ends)
 
 
 def _numbers(tensor: Tensor) -> tuple[float, ...]:

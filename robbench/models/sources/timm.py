@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 from torch import nn
 
 from robbench.models.sources.base import Loaded, Loading
-from robbench.models.sources.fill import fill
 from robbench.models.sources.libraries import (
     Named,
     download_to,
@@ -60,14 +59,16 @@ class Timm(Named):
         """The model with its weights; with a new head where one is needed to train on the data."""
         channels, classes = loading.info.shape[0], len(loading.info.classes)
         with other_code(self.what, loading.download):
-            model = (
-                self._from_cache(library, channels, loading.download)
-                if self.weights is None
-                else self._from_file(library, channels, Path(self.weights))
-            )
+            if self.weights is None:
+                model = self._from_cache(library, channels, loading.download)
+                found = _described(library, model, loading.judged)
+            else:
+                path = Path(self.weights)
+                model = self._for_file(library, channels, path)
+                found = self.fill(_described(library, model, loading.judged), path, channels)
             if not loading.judged and model.num_classes != classes:
                 model.reset_classifier(classes)
-            return _described(library, model, loading.judged)
+            return found
 
     def _from_cache(self, library: Any, channels: int, download: bool) -> Any:
         config = library.models.get_pretrained_cfg(self.name) or library.models.PretrainedCfg()
@@ -86,14 +87,12 @@ class Timm(Named):
         del model.pretrained_cfg["state_dict"]
         return model
 
-    def _from_file(self, library: Any, channels: int, path: Path) -> Any:
+    def _for_file(self, library: Any, channels: int, path: Path) -> Any:
         config = library.models.get_pretrained_cfg(self.name) or library.models.PretrainedCfg()
         heads = config.classifier or ()
         head = heads if isinstance(heads, str) else next(iter(heads), "")
         outputs = outputs_in(path, head) or config.num_classes
-        model = library.create_model(self.name, num_classes=outputs, in_chans=channels)
-        fill(model, path, self.what)
-        return model
+        return library.create_model(self.name, num_classes=outputs, in_chans=channels)
 
 
 def _hub_files(config: Any) -> list[str]:

@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from robbench.core.errors import UserError
 from robbench.models.shapes import image_shape
 from robbench.models.sources.base import Loaded, Loading
-from robbench.models.sources.fill import fill
 from robbench.models.sources.imagenet import with_ids
 from robbench.models.sources.libraries import (
     Named,
@@ -98,9 +97,8 @@ class Torchvision(Named):
         usual = len(default.meta["categories"])
         outputs = outputs_in(path, last_layer(build(self.name, weights=None))[0]) or usual
         model = build(self.name, weights=None, num_classes=outputs)
-        fill(model, path, self.what)
         labels = with_ids(default.meta["categories"]) if outputs == usual else ()
-        return _described(model, default)._replace(labels=labels)
+        return self.fill(_described(model, default)._replace(labels=labels), path, 3)
 
 
 @contextlib.contextmanager

@@ -115,9 +115,14 @@ def plan_attacks(
         )
     replay = [path for name in config.replay for path in _with_points(store.find([name]))]
     chosen = dict.fromkeys(name for text in models for name in matching_models(text, store))
-    _require_own_name(config.name, list(chosen), store)
+    if config.name and len(chosen) > 1:
+        raise UserError(
+            f"--name {config.name} is for one model, not for {len(chosen)}: {', '.join(chosen)}"
+        )
     for text in chosen:
         subject, data = find_subject(text, config, store, where, data_dir, download)
+        if config.name:
+            _require_own_name(config.name, text, subject, store)
         other = dataclasses.replace(config, data=data)
 
         def find(name: str, other: AttackConfig = other) -> Subject:
@@ -137,17 +142,17 @@ def plan_attacks(
             )
 
 
-def _require_own_name(name: str | None, models: Sequence[str], store: Store) -> None:
-    """Raise UserError where a display name is for several models, or belongs to another one."""
-    if name is None:
-        return
-    if len(models) > 1:
-        raise UserError(
-            f"--name {name} is for one model, not for {len(models)}: {', '.join(models)}"
-        )
-    folder, _ = find_folder(models[0], store)
-    own = models[0] if folder is None else Path(models[0]).name
-    others = {attacked_model(info) for info in store.rows() if info["model"] == name} - {own}
+def _require_own_name(name: str, model: str, subject: Subject, store: Store) -> None:
+    """Raise UserError where a display name belongs to another model; a moved file is the same."""
+    folder, _ = find_folder(model, store)
+    own = model if folder is None else Path(model).name
+    others = {
+        attacked_model(info)
+        for info in store.rows()
+        if info["model"] == name
+        and attacked_model(info) != own
+        and info["model_hash"] != subject.hash
+    }
     if trained_name(name) != trained_name(own) and (store.models / trained_name(name)).is_dir():
         others.add(f"a trained model, {store.models / trained_name(name)}")
     if others:

@@ -143,6 +143,12 @@ def test_a_factory_of_ones_own_is_an_architecture(tmp_path, info, private_module
         "    return published.resnet18(classes)\n"
     )
     assert_same(load(tmp_path / "w.pth", f"arch={name}:make", info()), source)
+    wide = made(lambda: published.resnet18(12))
+    torch.save(wide.state_dict(), tmp_path / "w.pth")
+    with pytest.raises(UserError, match=r"w.pth has 12 classes, .* give their number in arch"):
+        load(tmp_path / "w.pth", f"arch={name}:make,outputs=0-9", info())
+    model = load(tmp_path / "w.pth", f"arch=({name}:make:classes=12),outputs=0-9", info())
+    assert_same(model, lambda x: wide(x)[:, :10])
 
 
 def test_the_name_in_results_is_the_files():

@@ -33,7 +33,7 @@ def renamed(model: nn.Module, prefix: str) -> dict[str, torch.Tensor]:
 def filled(path: Path, content: Any, **options: Any) -> tuple[nn.Module, Any]:
     torch.save(content, path)
     model = net(seed=1)
-    return model, fill(model, path, "the model", **options)
+    return model, fill(model, path, "the model", channels=3, **options)
 
 
 X = torch.rand(5, 3, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -79,7 +79,7 @@ def test_lightnings_file_is_read(tmp_path):
 def test_safetensors_fill_the_same(tmp_path):
     safetensors.torch.save_file(renamed(SOURCE, "module."), tmp_path / "w.safetensors")
     model = net(seed=1)
-    fill(model, tmp_path / "w.safetensors", "the model")
+    fill(model, tmp_path / "w.safetensors", "the model", channels=3)
     assert_source(model)
 
 
@@ -104,6 +104,9 @@ def test_weights_of_another_type_are_converted_and_this_is_stated(tmp_path):
         ("mu", "sigma", ""),
         ("module.mu", "module.sigma", "module."),
         ("mean", "std", "net."),
+        ("module.normalizer.new_mean", "module.normalizer.new_std", "module.model."),  # Madry lab
+        ("image_means", "image_stds", ""),
+        ("_mean", "_std", "net."),
     ],
 )
 def test_a_normalisation_layer_in_the_file_is_found(tmp_path, mean, std, prefix):
@@ -129,6 +132,36 @@ def test_normalisations_that_differ_are_refused_unless_given(tmp_path):
     model, found = filled(tmp_path / "w.pth", content, normalised=True)
     assert_source(model)
     assert found.statistics is None
+
+
+@pytest.mark.parametrize(
+    ("beside", "words"),
+    [
+        ({"bn.running_mean": 3, "bn.running_var": 3}, r"bn.running_mean, bn.running_var beside"),
+        ({"scale": 3}, "w.pth: scale beside the weights may normalise the inputs: give mean="),
+    ],
+)
+def test_other_numbers_for_each_channel_are_not_left_out(tmp_path, beside, words):
+    """A layer in front would change the logits; the weights of a twin and metrics would not."""
+    others = {name: torch.full((n, 1, 1), 0.5) for name, n in beside.items()}
+    content = {**others, **renamed(SOURCE, "net."), **renamed(SOURCE, "twin.net.")}
+    content["metric.total"] = torch.ones(5)
+    with pytest.raises(UserError, match=words):
+        filled(tmp_path / "w.pth", content)
+    model, found = filled(tmp_path / "w.pth", content, normalised=True)
+    assert_source(model)
+    for name in others:
+        del content[name]
+    model, found = filled(tmp_path / "w.pth", content)
+    assert_source(model)
+    assert found.statistics is None
+
+
+def test_statistics_of_0_to_255_are_refused_with_those_of_0_to_1(tmp_path):
+    content = {"mean": torch.full((3,), 127.5), "std": torch.full((3,), 51.0)}
+    words = r"not of images in \[0,1\].*mean=\(0.5,0.5,0.5\),std=\(0.2,0.2,0.2\)"
+    with pytest.raises(UserError, match=words):
+        filled(tmp_path / "w.pth", {**content, **renamed(SOURCE, "net.")})
 
 
 @pytest.mark.parametrize("std", [0.0, -1.0, float("nan"), float("inf")])
@@ -214,7 +247,7 @@ def test_what_does_not_fit_is_said_and_nothing_is_filled(tmp_path, content, word
     model = net(seed=1)
     before = copy.deepcopy(model.state_dict())
     with pytest.raises(UserError, match=words):
-        fill(model, tmp_path / "w.pth", "the model")
+        fill(model, tmp_path / "w.pth", "the model", channels=3)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
@@ -239,5 +272,5 @@ def test_layers_are_told_the_version_of_their_weights(tmp_path):
     torch.manual_seed(0)
     saved, module = Versioned(3, 2), Versioned(3, 2)
     torch.save({"state_dict": dict(saved.state_dict())}, tmp_path / "w.pt")
-    fill(module, tmp_path / "w.pt", "model x")
+    fill(module, tmp_path / "w.pt", "model x", channels=3)
     assert torch.equal(module.weight, saved.weight)

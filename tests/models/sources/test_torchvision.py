@@ -79,6 +79,20 @@ def test_a_file_of_weights_brings_its_own_number_of_classes(tmp_path, info, x):
     )
 
 
+def test_a_normalisation_in_the_file_replaces_that_of_the_configuration(tmp_path, info, x):
+    """It is what the weights were trained with; both together would normalise twice."""
+    theirs = made(num_classes=4)
+    state = {f"1.{name}": tensor for name, tensor in theirs.state_dict().items()}
+    state |= {"0.mean": torch.tensor([0.1, 0.2, 0.3]), "0.std": torch.full((3,), 0.5)}
+    path = tmp_path / "w.pt"
+    torch.save(state, path)
+    data = info((3, 32, 32), 4)
+    ours = create(f"torchvision:{SMALL},weights={path}", data, of=data.classes).eval()
+    expected = theirs((x / 255 - torch.tensor([0.1, 0.2, 0.3])[:, None, None]) / 0.5)
+    torch.testing.assert_close(ours(x / 255), expected, atol=1e-5, rtol=0)
+    assert ours.loaded[-1].endswith("mean=(0.1,0.2,0.3), std=(0.5,0.5,0.5) of 0.mean")
+
+
 def test_random_weights_have_an_output_for_each_class(info, x):
     """From torch's generator, as torchvision's own."""
     torch.manual_seed(1)
