@@ -195,9 +195,8 @@ def ours(specs: str, case: Case, threat: ThreatModel, precision: str) -> Side:
         AttackEntry(ATTACKS.canonical(spec), ATTACKS.build(spec)) for spec in specs.split(" + ")
     ]
     began = now(device)
-    fast = fast_model(
-        case.model, clean[:8], precision=precision, compiled=False, tile=largest_tile(device).rows
-    )
+    tile = largest_tile(device, clean.shape[1:]).rows
+    fast = fast_model(case.model, clean[:8], precision=precision, compiled=False, tile=tile)
     counters = Counter(case.model), Counter(fast.model)
     points_at = evaluate(
         counters[0],

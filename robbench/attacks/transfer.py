@@ -41,7 +41,7 @@ class Source(Oracle):
 
     def __init__(self, model: nn.Module, p: Problem) -> None:
         self.model, self.p = model, p
-        tiles = largest_tile(p.x0.device)
+        tiles = largest_tile(p.x0.device, p.x0.shape[1:])
         self.tiles = tiles._replace(step=row_equality(model, p.x0[: tiles.rows]).step)
 
     def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:

@@ -37,7 +37,8 @@ class Answers:
     @functools.cached_property
     def tiles(self) -> Tiles:
         """The batch shapes in which the model gives equal answers."""
-        return tiles_of([self._model], self.x[: largest_tile(self.x.device).rows])
+        largest = largest_tile(self.x.device, self.x.shape[1:])
+        return tiles_of([self._model], self.x[: largest.rows])
 
     @functools.cached_property
     def logits(self) -> Tensor:

@@ -6,8 +6,9 @@ of rows agree depends on the model, the processor and the number of threads, so 
 
 from __future__ import annotations
 
+import math
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -23,6 +24,9 @@ _STRIDE, _SHIFT = 5, 3  # where the other rows are placed; 5 has no factor in co
 _CPU_STEP, _GPU_STEP = 8, 32
 # On a CPU 32 rows are as fast as any larger batch, or faster: they stay in the cache.
 _CPU_TILE, _GPU_TILE = 32, 256
+# A few rows of so many entries occupy a device; more take memory, and time to be measured.
+_LARGE_ROW = 3 * 128 * 128
+_CPU_TILE_OF_LARGE, _GPU_TILE_OF_LARGE = 8, 64
 _measured: weakref.WeakKeyDictionary[Any, dict[Any, RowEquality]] = weakref.WeakKeyDictionary()
 
 
@@ -71,21 +75,25 @@ class RowEquality(NamedTuple):
         )
 
 
-def largest_tile(device: torch.device, batch: int = 1) -> Tiles:
-    """The largest tile of a device, in the smallest step that may be enough.
+def largest_tile(device: torch.device, shape: Sequence[int], batch: int = 1) -> Tiles:
+    """The largest tile of rows of a shape on a device, in the smallest step that may be enough.
 
     Of a model that takes batches of one size only, a tile is made of whole ones.
     """
-    rows, step = (_CPU_TILE, _CPU_STEP) if device.type == "cpu" else (_GPU_TILE, _GPU_STEP)
+    large = math.prod(shape) >= _LARGE_ROW
+    if device.type == "cpu":
+        rows, step = _CPU_TILE_OF_LARGE if large else _CPU_TILE, _CPU_STEP
+    else:
+        rows, step = _GPU_TILE_OF_LARGE if large else _GPU_TILE, _GPU_STEP
     if step % batch == 0:
         return Tiles(rows, step)
     step = batch * -(-step // batch)
     return Tiles(max(step, step * 2 ** (rows // step).bit_length() // 2), step)
 
 
-def rows_measured(device: torch.device) -> int:
+def rows_measured(device: torch.device, shape: Sequence[int]) -> int:
     """Rows of which `row_equality` asks all answers, of a model that answers equally."""
-    tiles = largest_tile(device)
+    tiles = largest_tile(device, shape)
     return 2 * tiles.rows + sum(range(tiles.step, tiles.rows, tiles.step))
 
 
@@ -97,12 +105,12 @@ def row_equality(model: Model, x: Tensor) -> RowEquality:
     torch are left as they were.
     """
     if not len(x) or x.is_meta:  # nothing to differ
-        return RowEquality(largest_tile(x.device).step, equal=True)
+        return RowEquality(largest_tile(x.device, x.shape[1:]).step, equal=True)
     known = _measured.setdefault(model, {})
     key = (x.device, x.shape[1:], torch.get_num_threads())
     if key not in known:
         with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
-            known[key] = _measure(model, x, largest_tile(x.device, batch_of(model)))
+            known[key] = _measure(model, x, largest_tile(x.device, x.shape[1:], batch_of(model)))
     return known[key]
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
+import math
 import textwrap
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -23,6 +24,9 @@ from torch import Tensor
 
 from robbench.core.errors import UserError, text_of
 from robbench.data.stream import StreamedImages, streamed_moments
+
+INFO_ENTRIES = 1 << 27
+"""Pixels from which mean and deviation are computed."""
 
 
 class Units(NamedTuple):
@@ -146,6 +150,11 @@ class Split:
         images = self.images[index]
         return images if images.is_floating_point() else images.to(torch.float32) / self.scale
 
+    @property
+    def streamed(self) -> bool:
+        """Whether the images are decoded when they are asked for, because they are many."""
+        return isinstance(self.images, StreamedImages)
+
     def ahead(self, index: Tensor | slice) -> None:
         """These images are asked for next: streamed ones are decoded meanwhile."""
         if isinstance(self.images, StreamedImages):
@@ -187,9 +196,13 @@ class Split:
         return hashlib.blake2b(self.free.cpu().numpy().tobytes(), digest_size=8).hexdigest()
 
     def info(self) -> DataInfo:
-        """Shape, classes, mean and deviation per channel, from about 10,000 samples."""
+        """Shape, classes, mean and deviation per channel, from about 10,000 samples.
+
+        From fewer of large images: as float32 they would not fit in memory.
+        """
+        count = min(10_000, max(1, INFO_ENTRIES // math.prod(self.images.shape[1:])))
         # Spread, because folders of images are ordered by class.
-        spread = slice(None, None, max(1, len(self) // 10_000))
+        spread = slice(None, None, max(1, len(self) // count))
         if isinstance(self.images, StreamedImages):
             mean, std = streamed_moments(self.images.take(spread), self.scale)
         else:

@@ -61,9 +61,13 @@ class Lanes:
         lane = self.lanes[trial.entry]
         steps = min(queries // lane.attack.draws - 1, NO_LIMIT)
         job = Job(sample, trial.variant, trial.eps_index, steps)
-        # Who has begun goes first: the worst points of few samples are held at a time.
+        # Of a split that is too large for memory few worst points are to be held at a time: who
+        # has begun goes first. Else all go side by side, and the last steps are of full batches.
         begun = trial.variant > 0 or trial.eps_index > 0
-        lane.queue.appendleft(job) if begun else lane.queue.append(job)
+        if begun and self.ledger.pool.split.streamed:
+            lane.queue.appendleft(job)
+        else:
+            lane.queue.append(job)
 
     @property
     def begun(self) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,7 @@ def equality_of(models: Iterable[Model], x: Tensor) -> RowEquality:
 
     A model behind a Counter is asked directly: what is measured is no query of an attack.
     """
-    found = RowEquality(largest_tile(x.device).step, equal=True)
+    found = RowEquality(largest_tile(x.device, x.shape[1:]).step, equal=True)
     for model in map(_uncounted, models):
         if isinstance(model, nn.Module):
             with frozen(model):
@@ -34,20 +34,21 @@ def _uncounted(model: Model) -> Model:
     return model
 
 
-def _largest(models: Iterable[Model], device: torch.device) -> Tiles:
+def _largest(models: Iterable[Model], device: torch.device, shape: Sequence[int]) -> Tiles:
     """The largest tile of some models, of which some may take batches of one size only."""
-    return largest_tile(device, max((batch_of(_uncounted(model)) for model in models), default=1))
+    batch = max((batch_of(_uncounted(model)) for model in models), default=1)
+    return largest_tile(device, shape, batch)
 
 
 def tiles_of(models: Iterable[Model], x: Tensor) -> Tiles:
     """The largest tile in which some models give equal answers near inputs x [n,*], or might."""
     models = list(models)
-    return _largest(models, x.device)._replace(step=equality_of(models, x).step)
+    return _largest(models, x.device, x.shape[1:])._replace(step=equality_of(models, x).step)
 
 
 def shapes_of(models: Iterable[Model], split: Split, width: int) -> tuple[Tiles, RowEquality]:
     """The tiles for `width` rows in flight, and what was measured near a split's first samples."""
     models = list(models)
-    largest = _largest(models, split.labels.device)
+    largest = _largest(models, split.labels.device, split.images.shape[1:])
     equality = equality_of(models, split.pixels(slice(0, largest.rows)))
     return largest._replace(step=equality.step).narrowed(width), equality

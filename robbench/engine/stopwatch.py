@@ -61,7 +61,7 @@ def measure_pace(
     its width, which count its own arithmetic too.
     """
     device = split.labels.device
-    tiles = largest_tile(device)
+    tiles = largest_tile(device, split.images.shape[1:])
     began = clock()
     small = split.pixels(slice(0, tiles.step))
     forward, backward = _both(model, small, 1, clock)

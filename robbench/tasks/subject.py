@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
@@ -18,7 +17,7 @@ from robbench.core.freeze import frozen
 from robbench.core.registry import code_of
 from robbench.core.spec import short_hash
 from robbench.core.trust import names_from
-from robbench.data.base import Split, class_difference, require_classes
+from robbench.data.base import DataInfo, Split, class_difference, require_classes
 from robbench.data.load import load
 from robbench.engine.flags import Flag, notes
 from robbench.models.base import Classifier, Usual
@@ -132,14 +131,10 @@ def find_subject(
     if model is None:
         torch.manual_seed(config.seed)  # an untrained architecture is a valid, if poor, subject
         # Fixed statistics: an untrained model must not depend on the samples it is judged by.
-        info = split.info()
-        channels = len(info.mean)
-        model = create(
-            text,
-            dataclasses.replace(info, mean=(0.5,) * channels, std=(0.25,) * channels),
-            of=split.whole,
-            download=download,
-        )
+        shape = tuple(split.images.shape[1:])
+        mean, std = ((value,) * shape[0] for value in (0.5, 0.25))
+        info = DataInfo(shape, split.classes, mean, std, split.units)
+        model = create(text, info, of=split.whole, download=download)
         model = model.to(device)
         _check_known_classes(text, split)
     elif list(split.images.shape[1:]) != trained["shape"]:

@@ -8,6 +8,8 @@ import torch
 from robbench.core.tiles import RowEquality, Tiles, largest_tile, row_equality, rows_measured
 from robbench.engine.oracle import forward_tiles
 
+CPU = torch.device("cpu")
+
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 
@@ -39,14 +41,15 @@ def test_tiles_are_filled_with_their_own_first_row() -> None:
 @pytest.mark.parametrize("batch", [1, 2, 3, 8, 10, 12, 33, 256])
 def test_a_tile_is_made_of_whole_batches(batch: int) -> None:
     """Of a model that takes batches of one size; of no more than a tile has room for."""
-    usual, tiles = (largest_tile(torch.device("cpu"), n) for n in (1, batch))
+    usual, tiles = (largest_tile(CPU, (3, 32, 32), n) for n in (1, batch))
     assert tiles.rows % tiles.step == 0
     assert tiles.step % batch == 0 or usual.step % batch == 0
     assert tiles.step >= usual.step
     assert tiles.rows <= max(usual.rows, batch)
 
 
-def test_the_rows_that_are_measured_are_counted():
+@pytest.mark.parametrize("shape", [(4, 3), (4, 3, 128, 128)])
+def test_the_rows_that_are_measured_are_counted(shape: tuple[int, ...]) -> None:
     """As many as a model that answers equally is really asked for, of each kind of answer."""
     asked = 0
 
@@ -54,7 +57,20 @@ def test_the_rows_that_are_measured_are_counted():
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             nonlocal asked
             asked += len(x)
-            return x.flatten(1)
+            return x.flatten(1)[:, :3]
 
-    assert row_equality(Counting(), torch.rand(4, 3)).equal
-    assert asked == 2 * rows_measured(torch.device("cpu"))  # without and with a graph
+    assert row_equality(Counting(), torch.rand(shape)).equal
+    assert asked == 2 * rows_measured(CPU, shape[1:])  # without and with a graph
+
+
+def test_large_rows_come_in_small_tiles_that_one_measurement_covers() -> None:
+    """Images of 224x224 are asked 8 at a time on a CPU: 16 rows are measured, not 112."""
+    small, large = (3, 64, 64), (3, 224, 224)
+    assert [largest_tile(CPU, shape) for shape in (small, large)] == [Tiles(32, 8), Tiles(8, 8)]
+    assert [rows_measured(CPU, shape) for shape in (small, large)] == [112, 16]
+    cuda = torch.device("cuda")
+    assert [largest_tile(cuda, shape) for shape in (small, large)] == [
+        Tiles(256, 32),
+        Tiles(64, 32),
+    ]
+    assert largest_tile(CPU, large, 10) == Tiles(10, 10)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import nn
 
+from robbench.data import base
 from robbench.data.base import class_difference, reason
 from robbench.data.load import load
 
@@ -16,6 +17,17 @@ def test_sample_ids_do_not_depend_on_the_limit() -> None:
     assert torch.equal(few.ids, many.ids[:50])
     assert few.fingerprint() != many.fingerprint()
     assert many.take(torch.randperm(100)).fingerprint() == many.fingerprint()
+
+
+def test_moments_of_large_images_are_of_fewer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spread over the split, no more than a number of pixels at once; of small images all."""
+    split = load("digits", "test", limit=100)
+    whole = split.pixels(slice(None)).double()
+    assert split.info().mean == pytest.approx([whole.mean().item()], rel=1e-6)
+    monkeypatch.setattr(base, "INFO_ENTRIES", 25 * 64)
+    part = whole[::4]
+    assert split.info().mean == pytest.approx([part.mean().item()], rel=1e-6)
+    assert split.info().std == pytest.approx([part.std(correction=0).item()], rel=1e-6)
 
 
 def test_class_lists_are_compared_by_their_first_difference() -> None:

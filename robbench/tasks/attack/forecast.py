@@ -98,8 +98,11 @@ def bounds(plan: AttackPlan) -> list[float | None]:
 
 def _start(plan: AttackPlan, pace: Pace) -> float:
     """Seconds of measuring in which numbers of rows answers are equal, and of the inspection."""
-    inspected = min(SAMPLES, len(plan.subject.split))
-    rows = rows_measured(plan.device) + 2 * inspected  # two forwards and a backward of each
+    split = plan.subject.split
+    inspected = min(SAMPLES, len(split))
+    rows = (
+        rows_measured(plan.device, split.images.shape[1:]) + 2 * inspected
+    )  # two forwards and a backward of each
     return rows * (2 * pace.forward + pace.backward)
 
 
@@ -121,7 +124,7 @@ def pace_of(plan: AttackPlan) -> Pace:
     """How long the model and the steps of a plan's attacks take here; the model is as it was."""
     model, split = plan.subject.model, plan.subject.split
     with frozen(model), deterministic():
-        tile = largest_tile(plan.device).rows
+        tile = largest_tile(plan.device, split.images.shape[1:]).rows
         x = split.pixels(slice(0, 8))
         # Compiling takes minutes: the model itself is measured in its place.
         fast = fast_model(model, x, precision=plan.config.precision, compiled=False, tile=tile)

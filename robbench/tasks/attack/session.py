@@ -68,7 +68,8 @@ class AttackSession:
     def inspect(self) -> None:
         """Look at the model on the first samples of the whole split, for flags."""
         split, model = self.plan.subject.split, self.plan.subject.model
-        x, tiles = split.pixels(slice(0, SAMPLES)), largest_tile(self.plan.device)
+        x = split.pixels(slice(0, SAMPLES))
+        tiles = largest_tile(self.plan.device, x.shape[1:])
         attacks = [entry.attack for entry in self.plan.entries]
         with frozen(model), deterministic():
             self.equality = equality_of([model], split.pixels(slice(0, tiles.rows)))
@@ -113,7 +114,7 @@ class AttackSession:
             split.pixels(slice(0, 8)),
             precision=config.precision,
             compiled=config.compile,
-            tile=largest_tile(plan.device).rows,
+            tile=largest_tile(plan.device, split.images.shape[1:]).rows,
         )
         return Cascade(
             plan.subject.model,

@@ -46,7 +46,7 @@ def outputs_of(model: nn.Module, looked: Split) -> Tensor | None:
     x = looked.pixels(slice(None))
     try:
         with frozen(model), deterministic():
-            z: Any = forward_tiles(model, x, largest_tile(x.device))
+            z: Any = forward_tiles(model, x, largest_tile(x.device, x.shape[1:]))
     except RobbenchError:
         return None
     except Exception:  # whatever a foreign module raises: why attacks refuse it is known
@@ -68,7 +68,7 @@ def answers_of(target: Target, looked: Split, logits: Tensor) -> Answers:
     """What the outputs [n,K'] say; of noise, or without one for each class, nothing of accuracy."""
     model, x, y = target.subject.model, looked.pixels(slice(None)), looked.labels
     k = len(looked.classes)
-    tiles = largest_tile(x.device)
+    tiles = largest_tile(x.device, x.shape[1:])
     normalisations = find_normalisations(model, x[:2])
     if target.data is None or logits.shape[1] != width_of(model, k):
         return Answers(normalisations, None, [])

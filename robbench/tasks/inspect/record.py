@@ -39,7 +39,8 @@ def cost_of(plan: AttackPlan, store: Store, config: AttackConfig, *, noise: bool
     model, split = plan.subject.model, plan.subject.split
     pace = pace_of(plan)
     with frozen(model), deterministic():
-        memory = measure_memory(model, split.pixels(slice(0, largest_tile(plan.device).rows)))
+        tile = largest_tile(plan.device, split.images.shape[1:])
+        memory = measure_memory(model, split.pixels(slice(0, tile.rows)))
     forecast = forecast_attack(plan, store, force=True, pace=pace)
     if noise:
         size = config.limit if isinstance(config.limit, int) else SIZE
@@ -56,7 +57,9 @@ def record(
     found: list[Finding],
 ) -> Inspected:
     """All that is known of a target as plain values."""
-    subject, tiles = target.subject, largest_tile(plan.device)
+    subject = target.subject
+    shape = tuple(subject.split.images.shape[1:])
+    tiles = largest_tile(plan.device, shape)
     weights = list(subject.model.parameters())
     correct = None if seen.right is None else int(seen.right.sum())
     interval = (None, None) if correct is None else wilson(correct, len(looked))
@@ -66,7 +69,7 @@ def record(
         model=subject.name,
         data=target.data,
         split=None if target.data is None else subject.split.split,
-        shape=tuple(subject.split.images.shape[1:]),
+        shape=shape,
         classes=subject.split.classes,
         samples=len(looked),
         of=len(subject.split),

@@ -116,5 +116,6 @@ class Observer:
         model = subject.model
         with frozen(model), deterministic():
             torch.manual_seed(0)  # for models that draw from it
-            head, rows = find_head(model, split.pixels(slice(0, 8))), largest_tile(self.device).rows
+            head = find_head(model, split.pixels(slice(0, 8)))
+            rows = largest_tile(self.device, split.images.shape[1:]).rows
             return inspect_model(model, head, split, rows, moved, watch)
