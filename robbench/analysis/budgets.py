@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from robbench.core.spec import parse_number
+from robbench.core.threat_text import split_threat
 
 
 def smaller_budgets(info: Mapping[str, Any]) -> list[str]:
@@ -17,9 +18,9 @@ def smaller_budgets(info: Mapping[str, Any]) -> list[str]:
     given = json.loads(info["config"]).get("threat")
     found = []
     for text in given if isinstance(given, list) else []:
-        norm, _, budgets = str(text).partition("->")[0].partition(":")
-        if norm.strip().lower() == info["norm"]:
-            found += [each.strip() for each in budgets.split(",")]
+        threat = split_threat(str(text))
+        if threat.norm.strip().lower() == info["norm"]:
+            found += [each.strip() for each in threat.budget.split(",")]
     return [budget for budget in found if _eps(budget) < info["eps"]]
 
 

@@ -167,8 +167,7 @@ def _unbroken(run: Run) -> tuple[float, float, float]:
     """The share of a run's samples whose clean input is no success, with its Wilson interval."""
     if run.info["target"] is None:
         return _rate(run, "clean_correct")
-    found, margin = (column(run.samples, name) for name in ("adversarial", "clean_margin"))
-    return _share(~(found.astype(bool) & (margin <= 0)))
+    return _share(np.array([by != "clean" for by in run.samples["broken_by"].to_pylist()]))
 
 
 def _rate(run: Run, name: str) -> tuple[float, float, float]:

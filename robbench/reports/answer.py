@@ -9,6 +9,7 @@ from typing import Any
 
 from robbench.analysis.answer import LEVEL, Answer, Doubt
 from robbench.analysis.commands import about_runs
+from robbench.core.threat_text import split_threat
 from robbench.reports import texts
 from robbench.store.run import from_memory
 
@@ -156,12 +157,11 @@ def _rank(answer: Answer) -> str:
 
 
 def _distance(answer: Answer) -> str:
-    ball, arrow, target = answer.threat.partition(" -> ")
-    norm = ball.partition(":")[0]
+    threat = split_threat(answer.threat)
     what = (
-        f"point found that is taken for its target ({target})"
-        if arrow
-        else "adversarial point found"
+        "adversarial point found"
+        if threat.target is None
+        else f"point found that is predicted as its target ({threat.target})"
     )
     rows = [row for row in (answer.top, answer.other) if row is not None]
     far = [
@@ -171,7 +171,9 @@ def _distance(answer: Answer) -> str:
         for row in rows
     ]
     untested = "; without a budget there is no test" if len(rows) > 1 else ""
-    return f"The median distance to the nearest {what} is {norm} {' and '.join(far)}{untested}"
+    return (
+        f"The median distance to the nearest {what} is {threat.norm} {' and '.join(far)}{untested}"
+    )
 
 
 def _text(found: Doubt) -> str:

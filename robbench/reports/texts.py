@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robbench.analysis.audit import speaks_against
+from robbench.core.threat_text import ARROW, split_threat
 
 NOTHING = "-"
 
@@ -94,9 +95,10 @@ def rates(row: Mapping[str, Any]) -> tuple[str, str]:
 
 def threat(text: str) -> str:
     """A threat model as it is typed, `linf:8/255`; without a budget in words, `l2, no budget`."""
-    ball, arrow, target = text.partition(" -> ")
-    norm, _, budget = ball.partition(":")
-    return f"{norm}, no budget{arrow}{target}" if budget == "inf" else text
+    parts = split_threat(text)
+    if parts.budget != "inf":
+        return text
+    return f"{parts.norm}, no budget" + (f" {ARROW} {parts.target}" if parts.target else "")
 
 
 def shortened(name: str, most: int) -> str:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Sequence
 
 from robbench.core.errors import UserError
 from robbench.core.spec import parse_number
+from robbench.core.threat_text import ARROW, split_threat
 from robbench.threat.norms import Norm, find_norm
 
 # Half the distance of 1 to its neighbour: pixels near white stay where they are below it.
@@ -24,7 +25,6 @@ SMALLEST = 2.0**-24
 LEAST_LIKELY = "least-likely"
 RANDOM = "random"
 COLUMN = "column:"
-ARROW = "->"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,15 +47,10 @@ class ThreatModel:
         """The norm's sizes and projections."""
         return find_norm(self.norm_name)
 
-    @property
-    def ball(self) -> str:
-        """Norm and budget, without the target."""
-        return self.text.partition(ARROW)[0].strip()
-
     def towards(self, target: str | None) -> ThreatModel:
         """The same norm and budget with another target, or none."""
-        text = self.ball if target is None else f"{self.ball} {ARROW} {target}"
-        return dataclasses.replace(self, text=text, target=target)
+        text = split_threat(self.text)._replace(target=target)
+        return dataclasses.replace(self, text=str(text), target=target)
 
 
 def classes_in_play(classes: int, threat: ThreatModel) -> int:
@@ -65,9 +60,9 @@ def classes_in_play(classes: int, threat: ThreatModel) -> int:
 
 def parse_threat(text: str) -> list[ThreatModel]:
     """`linf:8/255,16/255` -> one threat model per budget. Raises UserError for anything else."""
-    ball, arrow, target = (part.strip() for part in text.partition(ARROW))
+    ball, arrow, target = text.partition(ARROW)
     if arrow:
-        return [one.towards(parse_target(target)) for one in parse_threat(ball)]
+        return [one.towards(parse_target(target)) for one in parse_threat(ball.strip())]
     name, colon, budgets = text.strip().partition(":")
     norm = find_norm(name)
     if not colon or not budgets.strip():

@@ -26,6 +26,18 @@ def test_a_security_curve_begins_at_clean_accuracy_and_has_each_runs_interval(ad
     ]
 
 
+def test_a_curve_to_a_target_begins_at_the_clean_inputs_that_are_not_of_it(add_run, handmade_rows):
+    """Also with ties: a margin of 0 at the clean input is a success only if the target won it."""
+    rows = handmade_rows(20, labels=2)
+    for n, row in enumerate(rows):
+        row |= {"clean_margin": 0.0, "adversarial": n < 8, "robust": n >= 8, "target": 3}
+        row["broken_by"] = "clean" if n < 5 else "pgd" if n < 8 else None
+    run = add_run("a" * 12, rows, eps=0.1, target="3", threat="linf:0.1 -> 3")[1]
+    (series,) = series_by_facts([run])["digits", "test", "linf -> 3"]
+    (curve,) = curves(series)
+    assert (curve.eps, curve.rate) == ([0.0, 0.1], [15 / 20, 12 / 20])
+
+
 def test_the_curve_of_a_run_without_a_budget_is_the_share_beyond_each_size(add_run, handmade_rows):
     """At every step of the curve: the samples without a smaller perturbation, counted singly."""
     rows = handmade_rows(eps=math.inf)

@@ -139,14 +139,15 @@ def test_a_linf_budget_above_one_is_a_forgotten_fraction() -> None:
 def test_a_target_is_written_behind_an_arrow_and_read_back() -> None:
     """Of every budget; what is written is what is read, and norm and budget are as without it."""
     found = parse_threat("Linf:8/255,0.1->  a, b -c ")
-    assert [(t.text, t.target, t.ball) for t in found] == [
+    assert [(t.text, t.target, t.towards(None).text) for t in found] == [
         ("linf:8/255 -> a, b -c", "a, b -c", "linf:8/255"),
         ("linf:0.1 -> a, b -c", "a, b -c", "linf:0.1"),
     ]
     for threat in found:
         assert parse_threat(threat.text) == [threat]
-        assert threat.towards(None) == parse_threat(threat.ball)[0]
-        assert threat.towards("7").text == f"{threat.ball} -> 7"
+        ball = threat.text.removesuffix(" -> a, b -c")
+        assert threat.towards(None) == parse_threat(ball)[0]
+        assert threat.towards("7").text == f"{ball} -> 7"
     assert parse_threat("l2:inf -> Least-Likely")[0].target == "least-likely"
     assert (classes_in_play(10, found[0]), classes_in_play(10, found[0].towards(None))) == (2, 10)
 

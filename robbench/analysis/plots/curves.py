@@ -22,7 +22,7 @@ def security_curves(runs: Sequence[Run], *, over_seeds: bool = False) -> Plotted
     """
     lines = curve_lines(one_scope(runs), over_seeds=over_seeds)
     target = runs[0].info["target"]
-    kept = "Robust accuracy" if target is None else f"Share not taken for the target {target}"
+    kept = "Robust accuracy" if target is None else f"Share not predicted as the target {target}"
     return Plotted(
         "curves",
         lines,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from robbench.core.escaping import one_line
+from robbench.core.threat_text import split_threat
 from robbench.reports import columns, texts
 from robbench.reports.columns import Row
 
@@ -41,14 +42,15 @@ def tex(text: str) -> str:
 
 def threat(text: str) -> str:
     r"""A threat model: `linf:8/255` is $\ell_\infty$, $\varepsilon = 8/255$."""
-    norm, _, eps = text.partition(":")
-    return rf"${norm_sign(norm)}$, " + size(eps).replace("$", r"$\varepsilon = ", 1)
+    parts = split_threat(text)
+    return rf"${norm_sign(parts.norm)}$, " + size(text).replace("$", r"$\varepsilon = ", 1)
 
 
 def size(text: str) -> str:
-    """A budget with its target, `8/255 -> cat`, in and out of mathematics."""
-    eps, arrow, target = text.partition(" -> ")
-    return f"${budget(eps)}$" + (rf" $\to$ {tex(target)}" if arrow else "")
+    r"""The budget of a threat model and its target, if any: `$8/255$ $\to$ cat`."""
+    parts = split_threat(text)
+    target = "" if parts.target is None else rf" $\to$ {tex(parts.target)}"
+    return f"${budget(parts.budget)}${target}"
 
 
 def norm_sign(name: str) -> str:

@@ -12,6 +12,7 @@ from robbench.analysis.pivot import Pivot
 from robbench.analysis.seeds import seeds
 from robbench.core.escaping import one_line
 from robbench.core.limits import Limits
+from robbench.core.threat_text import split_threat
 from robbench.reports import columns, texts
 from robbench.reports.columns import Row
 from robbench.reports.latex.cells import (
@@ -57,12 +58,12 @@ def pivot_to_latex(found: Pivot) -> str:
     rows = _without_seeds(found.rows)
     shown = [LatexColumn("Model", lambda row: tex(str(row["model"])), text=True)]
     shown.append(LatexColumn(r"Clean (\%)", lambda row: rate(_first(row), "clean_accuracy", False)))
-    shown += [LatexColumn(size(name.partition(":")[2]), _cell_of(name)) for name in found.threats]
+    shown += [LatexColumn(size(name), _cell_of(name)) for name in found.threats]
     if len({(row["data"], row["split"]) for row in rows}) > 1:
         shown.insert(1, column_of("data"))
     heads, rules = [""] * (len(shown) - len(found.threats)), list[str]()
     start = len(heads) + 1
-    for norm, group in groupby(found.threats, key=lambda name: name.partition(":")[0]):
+    for norm, group in groupby(found.threats, key=lambda name: split_threat(name).norm):
         n = len(list(group))
         heads.append(rf"\multicolumn{{{n}}}{{c}}{{Robust (\%), ${norm_sign(norm)}$}}")
         rules.append(rf"\cmidrule(lr){{{start}-{start + n - 1}}}")

@@ -20,6 +20,7 @@ from robbench.catalogue.cascades import cascades, expand
 from robbench.core.access import access_of
 from robbench.core.device import default_batch_size, find_device
 from robbench.core.errors import UserError, unknown
+from robbench.core.threat_text import split_threat
 from robbench.data.load import default_threat
 from robbench.store.locations import Location, sibling_table, trained_name
 from robbench.store.run import attacked_model
@@ -72,10 +73,8 @@ class AttackPlan:
     @property
     def threat(self) -> str:
         """The budgets in one text, `linf:2/255,8/255`, with the target if there is one."""
-        first = self.threats[0]
-        sizes = [threat.ball.partition(":")[2] for threat in self.threats]
-        ball = f"{first.norm_name}:{','.join(sizes)}"
-        return dataclasses.replace(first, text=ball).towards(first.target).text
+        parts = [split_threat(threat.text) for threat in self.threats]
+        return str(parts[0]._replace(budget=",".join(part.budget for part in parts)))
 
     @property
     def classes_in_play(self) -> int:

@@ -65,6 +65,6 @@ def test_a_target_is_an_arrow():
     """Behind the budget, with and without one, in a cell and at the head of a column."""
     assert threat("linf:8/255 -> a_b") == r"$\ell_\infty$, $\varepsilon = 8/255$ $\to$ a\_b"
     assert threat("l2:inf -> random") == r"$\ell_2$, $\varepsilon = \infty$ $\to$ random"
-    assert (size("0.1 -> cat"), size("8/255")) == (r"$0.1$ $\to$ cat", "$8/255$")
+    assert (size("linf:0.1 -> cat"), size("linf:8/255")) == (r"$0.1$ $\to$ cat", "$8/255$")
     assert column_of("robust_accuracy", targeted=True).head == r"Target not reached (\%)"
     assert column_of("model", targeted=True) is column_of("model")

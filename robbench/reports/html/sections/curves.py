@@ -13,6 +13,7 @@ from robbench.analysis.plots.curves import security_curves as plotted
 from robbench.analysis.plots.lines import Line, mean_over_seeds
 from robbench.analysis.seeds import recipe
 from robbench.analysis.series import facts, series_by_facts
+from robbench.core.threat_text import split_threat
 from robbench.reports.html.captions import ONE_BUDGET, SPREAD, WILSON
 from robbench.reports.html.data import ReportData
 from robbench.reports.html.figures import lines as figures
@@ -58,12 +59,11 @@ def security_curves(material: ReportData) -> Section:
 
 def _budgets_up_to(run: Run) -> str:
     """Three budgets, each twice the one before, as `--threat` takes them; the last is the run's."""
-    ball, arrow, target = run.info["threat"].partition(" -> ")
-    norm, _, last = ball.partition(":")
+    threat = split_threat(run.info["threat"])
     smaller = [run.info["eps"] / 4, run.info["eps"] / 2]
-    levels = in_levels(norm, smaller)
-    sizes = [*(level(eps) if levels else f"{eps:.4g}" for eps in smaller), last]
-    return shlex.quote(f"{norm}:{','.join(sizes)}{arrow}{target}")
+    levels = in_levels(threat.norm, smaller)
+    sizes = [*(level(eps) if levels else f"{eps:.4g}" for eps in smaller), threat.budget]
+    return shlex.quote(str(threat._replace(budget=",".join(sizes))))
 
 
 def _lines(material: ReportData) -> dict[tuple[str, str, str], list[Line]]:
