@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from robbench.analysis.audit import audited, speaks_against
 from robbench.analysis.compare import compare
 from robbench.analysis.seeds import over_training_seeds
+from robbench.core.status import NOTICES
 from robbench.store.run import Run
 
 LEVEL = 0.05
@@ -166,8 +167,8 @@ def _doubts(row: Mapping[str, Any], checks: Sequence[Mapping[str, Any]]) -> Iter
             yield Doubt("warning" if name == "unfinished" else "error", row, name, None)
     flags = row["flags"] or []
     for flag in json.loads(flags) if isinstance(flags, str) else flags:
-        if flag["name"] in ("loaded", "of-target-class"):
-            continue  # says what was loaded or counted, and no more
+        if flag["name"] in NOTICES:
+            continue
         severity = "error" if flag["name"] == "edited" else "warning"
         yield Doubt(severity, row, flag["name"], flag["text"])
     for check in checks:

@@ -16,6 +16,7 @@ from robbench.statistics.proportions import wilson
 
 CI_LEVEL = 0.95
 
+_REJECTED = ("clean_rejected", "adv_rejected")  # null of models that never reject
 COLUMNS = (
     "clean_correct",
     "adversarial",
@@ -27,8 +28,7 @@ COLUMNS = (
     "adv_pmargin",
     "n_forward",
     "n_backward",
-    "clean_rejected",
-    "adv_rejected",
+    *_REJECTED,
 )
 """The sample columns that `summarise` needs."""
 
@@ -50,7 +50,7 @@ def summarise(
     one of an adversarial sample. Rejection rates are those of models that may reject, else None.
     Raises UserError without any sample.
     """
-    columns = {name: column(samples, name) for name in COLUMNS if "rejected" not in name}
+    columns = {name: column(samples, name) for name in COLUMNS if name not in _REJECTED}
     n = len(columns["robust"])
     if n == 0:
         raise UserError("no samples: there is nothing to summarise")

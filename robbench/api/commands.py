@@ -6,9 +6,8 @@ KeyboardInterrupt; the same call goes on where it was.
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from robbench.analysis.gate import GateFinding
 from robbench.analysis.gate_checks import Tolerances
@@ -26,7 +25,6 @@ from robbench.api.specs import (
 from robbench.api.wording import pythonic
 from robbench.catalogue.recipes import read_recipe
 from robbench.core.errors import UserError
-from robbench.core.limits import parse_time
 from robbench.core.spec import validate
 from robbench.tasks.check.run import check as check_target
 from robbench.tasks.gate.run import gate as decide
@@ -199,6 +197,7 @@ def gate(
     max_class_drop: float | None = None,
     alpha: float = 0.05,
     these_samples: bool = False,
+    undecided: Literal["fail", "pass"] = "fail",
     max_time: str | float | None = None,
     seed: int = 0,
     batch_size: int | None = None,
@@ -214,13 +213,12 @@ def gate(
     It is pass, regression or undecided. model: attacked until that is decided; candidate: a
     finished run instead. baseline: the run to compare with, else the one that was set (for branch,
     if given). Drops are in points of accuracy (per cent), the margin's in its own units.
+    undecided: "pass" makes `.exit_code` 0 where the samples do not tell, else it is 4.
     max_time: seconds, or a text such as `2m`.
     Raises UserError for runs that must not be compared.
     """
-    try:
-        limit = parse_time(seconds(max_time)) or math.inf
-    except ValueError as error:
-        raise UserError(f"max_time {max_time!r}: {error}") from None
+    if undecided not in ("fail", "pass"):
+        raise UserError(f"undecided {undecided!r} should be 'fail' or 'pass'")
     tolerances = Tolerances.in_points(
         robust=max_drop,
         clean=max_clean_drop,
@@ -228,6 +226,7 @@ def gate(
         margin=max_margin_drop,
         alpha=alpha,
         these_samples=these_samples,
+        undecided_passes=undecided == "pass",
     )
     with interruptible():
         return decide(
@@ -239,7 +238,7 @@ def gate(
             out=Path(out),
             seed=seed,
             batch_size=batch_size,
-            seconds=limit,
+            max_time=seconds(max_time),
             device=device,
             data_dir=folder(data_dir),
             download=download,

@@ -104,7 +104,9 @@ def inspect(
             raise UserError("outputs is for a model in memory: a spec says it, NAME:outputs=...")
         if images is not None and not isinstance(images, str):
             raise UserError("a model by its name takes the name of a data set: images is no text")
-        return _shown(inspect_named(model, settings, shape=size, device=device or "auto", **where))
+        return _inspection(
+            inspect_named(model, settings, shape=size, device=device or "auto", **where)
+        )
     config, module = validate(AttackConfig, settings, "inspect"), as_module(model)
     with placed(module, device) as device_found:
         label = name or module_name(module)
@@ -116,10 +118,10 @@ def inspect(
             samples = _samples(module, images, labels, classes, config, folder, download, options)
             data = images if isinstance(images, str) else "memory"
             target = target_in_memory(module, samples.to(device_found), label, data, options)
-        return _shown(inspect_model(target, config, **where))
+        return _inspection(inspect_model(target, config, **where))
 
 
-def _shown(found: Inspected) -> Inspection:
+def _inspection(found: Inspected) -> Inspection:
     return Inspection(**{f.name: getattr(found, f.name) for f in dataclasses.fields(found)})
 
 

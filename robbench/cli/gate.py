@@ -5,7 +5,6 @@ Two finished runs are compared without torch.
 
 from __future__ import annotations
 
-import math
 import os
 import sys
 import time
@@ -18,7 +17,7 @@ import typer
 from robbench.cli import options as o
 from robbench.cli.options import option
 from robbench.cli.reporter import Reporter, print_json, print_rich, reported
-from robbench.core.errors import RunError, UserError
+from robbench.core.errors import RunError
 
 if TYPE_CHECKING:
     from robbench.analysis.gate import GateFinding
@@ -196,7 +195,7 @@ def gate(
         out=out,
         seed=seed,
         batch_size=batch_size,
-        seconds=_seconds(max_time),
+        max_time=max_time,
         device=device,
         data_dir=data_dir,
         download=download,
@@ -204,16 +203,6 @@ def gate(
         listener=Reporter(quiet=quiet, verbose=verbose),
     )
     _tell(finding, time.monotonic() - began, as_json, junit_xml, markdown)
-
-
-def _seconds(max_time: str | None) -> float:
-    from robbench.core.limits import parse_time
-
-    try:
-        seconds = parse_time(max_time)
-    except ValueError as error:
-        raise UserError(f"--max-time '{max_time}': {error}") from None
-    return math.inf if seconds is None else seconds
 
 
 def _tell(

@@ -69,7 +69,7 @@ def listed_images(file: Path, root: Path, images: Iterable[Image]) -> list[Image
         where = f"line {number} of {file}"
         if not line:
             continue
-        name, told = _parted(line, names)
+        name, given = _parted(line, names)
         there = names.find(name)
         if not there:
             if not (number == 1 and file.suffix == ".csv"):
@@ -81,7 +81,7 @@ def listed_images(file: Path, root: Path, images: Iterable[Image]) -> list[Image
                 f"{there[1].path}; give the path in the folder"
             )
         (image,) = there
-        label = told or image.label or names.label(name)
+        label = given or image.label or names.label(name)
         if label is None:
             raise UserError(
                 f"{where}: '{name}' lies in no class folder, so it has no label; write {name},LABEL"

@@ -18,7 +18,7 @@ from robbench.data.arrays import checked_images
 from robbench.data.base import Data, Split, Table, reason, sample_ids
 from robbench.data.data_folder import data_folder, holds_parquet, private_sets
 from robbench.data.private import private_data, private_factory
-from robbench.data.stream import STREAM_BYTES, ColouredError, Decoder, StreamedImages, told
+from robbench.data.stream import STREAM_BYTES, ColouredError, Decoder, StreamedImages, logged
 from robbench.data.subset import Selection, few_classes, limit_subset, select, split_subsets
 
 T = TypeVar("T")
@@ -105,7 +105,7 @@ def _streamed(
         decoder = Decoder(decode, shape, first.dtype, int(chosen.rows[0]))
         images = StreamedImages(decoder, chosen.rows)
         try:
-            ids = sample_ids(told(images.each(), len(images)), chosen.labels)
+            ids = sample_ids(logged(images.each(), len(images)), chosen.labels)
         except ColouredError as error:
             shape = (error.channels, *shape[1:])
         else:

@@ -153,9 +153,9 @@ class Arrays(Data):
             raise UserError(
                 f"images have shape {shape}: say where the channels are, layout=nchw or layout=nhwc"
             )
-        told = " (as layout says)" if self.layout != "auto" else ""
+        source = " (as layout says)" if self.layout != "auto" else ""
         order = "last" if last else "first"
-        note = f"images of shape {shape} have their channels {order}{told}"
+        note = f"images of shape {shape} have their channels {order}{source}"
         return (images.transpose(0, 3, 1, 2) if last else images), [note]
 
     def _scaled(self, images: NDArray[Any]) -> tuple[Pixels, list[str]]:
@@ -171,10 +171,10 @@ class Arrays(Data):
                 "largest), such as scale=255 or scale=1"
                 + ("; features of any range need box=train" if images.ndim == 2 else "")
             )
-        told = " (as scale says)" if self.scale else ""
+        source = " (as scale says)" if self.scale else ""
         taken = "taken as they are" if white == 1 else f"divided by {white:g}"
         return pixels_of(images, float(white)), [
-            f"values are {images.dtype} from {low:g} to {high:g}, {taken}{told}"
+            f"values are {images.dtype} from {low:g} to {high:g}, {taken}{source}"
         ]
 
     def _free(

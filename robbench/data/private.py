@@ -19,6 +19,7 @@ from robbench.core.imports import import_target
 from robbench.core.spec import parse_spec
 from robbench.data.base import Data, Split, Table, reason
 from robbench.data.memory import read_samples
+from robbench.data.stream import StreamedImages
 
 SAMPLES = (Dataset, DataLoader, Data, Table, Split, tuple)
 
@@ -122,6 +123,7 @@ def _read(given: Any, target: str) -> Table:
             scale=given.scale,
             notes=given.notes,
             free=None if given.free is None else given.free.cpu().numpy(),
+            lazy=isinstance(images, StreamedImages),
             units=given.units,
         )
     if isinstance(given, tuple) and len(given) in (2, 3):

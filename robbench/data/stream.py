@@ -169,7 +169,7 @@ class StreamedImages:
         return self.rows[index.cpu().numpy() if isinstance(index, Tensor) else index]
 
 
-def told(images: Iterable[NDArray[Any]], count: int) -> Iterator[NDArray[Any]]:
+def logged(images: Iterable[NDArray[Any]], count: int) -> Iterator[NDArray[Any]]:
     """Images as they come; the log says now and then how many of `count` have."""
     began = time.monotonic()
     due = FIRST_SECONDS

@@ -146,7 +146,7 @@ class Cascade:
         for logits, wrong in clean_tiles(self.split, self.model, self.tiles, draws):
             clean.add(logits, wrong)
             yield
-        self.pool = Pool(self.split, self.threats, [clean.columns], seed=self.seed)
+        self.pool = Pool(self.split, self.threats, clean.columns, seed=self.seed)
         self.ledger = Ledger(
             self.pool,
             self.model,

@@ -74,7 +74,7 @@ def inspect(
         done |= {"square"}
     layer = layers[0] if layers else None
     flags = _output_flags(
-        first.cpu(), second.cpu(), moved, layer, done, told=reads_probabilities(model)
+        first.cpu(), second.cpu(), moved, layer, done, expected=reads_probabilities(model)
     )
     # Only other packages' attacks are misled by the scale; without attacks any may follow.
     if (
@@ -111,12 +111,12 @@ def _output_flags(
     layer: tuple[str, str] | None,
     done: Collection[str],
     *,
-    told: bool,
+    expected: bool,
 ) -> list[Flag]:
     """What two answers [n,K] to the same question say.
 
-    `moved`: buffers that changed; `layer`: what seems to have made the answers; `told`: it is known
-    that they were probabilities.
+    `moved`: buffers that changed; `layer`: what seems to have made the answers; `expected`:
+    they are made of probabilities on request.
     """
     n, flags = len(first), []
     if moved:
@@ -125,7 +125,7 @@ def _output_flags(
         )
     elif varied := int(differ(first, second).sum()):
         flags.append(make_flag("random", varied, n, done))
-    outputs = None if told else probabilities(first) or layer or bounded(first)
+    outputs = None if expected else probabilities(first) or layer or bounded(first)
     if outputs:
         flags.append(make_flag("probabilities", n, n, what=outputs[0], layer=outputs[1]))
     return flags

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -54,7 +54,7 @@ class CleanAnswers:
 class Pool:
     """N samples with their clean logits; makes their problems, at any of some budgets of one norm.
 
-    clean: the answers of `clean_tiles`. `wrong` [N]: misclassified without any attack, by most
+    clean: the columns of `CleanAnswers`. `wrong` [N]: misclassified without any attack, by most
     answers; logits that are no answer count as wrong. `targets` [N]: the class that each sample has
     to reach, None where any other will do. `broken` [N]: the clean input is a success itself.
     """
@@ -63,7 +63,7 @@ class Pool:
         self,
         split: Split,
         threats: Sequence[ThreatModel],
-        clean: Iterable[tuple[Tensor, Tensor]],
+        clean: tuple[Tensor, Tensor],
         *,
         seed: int,
     ) -> None:
@@ -74,7 +74,7 @@ class Pool:
             [threat.eps for threat in threats], dtype=torch.float32, device=self.device
         )
         self.keys = keyed.fold(split.ids, seed)
-        self.logits0, wrong = (torch.cat(column) for column in zip(*clean, strict=True))
+        self.logits0, wrong = clean
         self.temperatures = temperatures(self.logits0)
         finite = answered(self.logits0)
         self.wrong = wrong | ~finite
@@ -88,7 +88,10 @@ class Pool:
         cls, split: Split, threats: Sequence[ThreatModel], model: Model, *, seed: int, tiles: Tiles
     ) -> Pool:
         """Ask the model about all samples at once."""
-        return cls(split, threats, clean_tiles(split, model, tiles), seed=seed)
+        clean = CleanAnswers(len(split))
+        for logits, wrong in clean_tiles(split, model, tiles):
+            clean.add(logits, wrong)
+        return cls(split, threats, clean.columns, seed=seed)
 
     def problem(self, index: Tensor, stream: int = 0, eps_index: Tensor | None = None) -> Problem:
         """The problems of samples `index` [B] at budgets `eps_index` [B], by default the largest.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from robbench.analysis.pivot import Pivot
+from robbench.core.threat_text import split_threat
 from robbench.reports import texts
 from robbench.reports.columns import Column, Row
 
@@ -38,6 +39,8 @@ def notes_of(found: Pivot) -> list[str]:
     else:
         rows += "its Wilson interval, 95 %."
     said = [rows]
+    if any(split_threat(threat).target for threat in found.threats):
+        said.append(texts.TARGET)
     if any(cell["best"] for cell in cells):
         said.append(texts.BEST.replace("its table", "its column"))
     if found.left_out:

@@ -43,9 +43,9 @@ DIFFERS = "! shown on request: it differs from the other runs of its table in"
 
 def footnotes(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a reader of the table has to know, marks that occur in it included."""
-    said, rest = FOOTNOTE.split(" Interval")
+    shares, rest = FOOTNOTE.split(" Interval")
     targeted = [row["target"] is not None for row in rows]
-    first = [] if all(targeted) else [said]
+    first = [] if all(targeted) else [shares]
     first += [TARGET] if any(targeted) else []
     seeds = any(row["n_seeds"] for row in rows)
     notes = [" ".join([*first, SEEDS if seeds else f"Interval{rest}"])]

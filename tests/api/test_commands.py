@@ -53,6 +53,11 @@ def test_a_gate_holds_a_model_or_a_run_against_a_baseline(trained_here, cli):
     words = f"gate --candidate {run_id} --baseline {run_id} --max-drop 20 --these-samples --json"
     done = cli(f"{words} --out", trained_here)
     assert json.loads(done.out)["verdict"] == "pass"
+    runs = {"candidate": run_id, "baseline": run_id, "max_drop": 0.01, "out": trained_here}
+    codes = {robbench.gate(**runs, undecided=which).exit_code for which in ("fail", "pass")}
+    assert (robbench.gate(**runs).exit_code, codes) == (4, {4, 0})
+    with pytest.raises(robbench.UserError, match="should be 'fail' or 'pass'"):
+        robbench.gate(**runs, undecided="maybe")
     shares = []
     found = robbench.gate(
         "m",

@@ -203,10 +203,29 @@ def test_a_long_pass_says_how_far_it_is(
     seconds = iter(range(100))
     monkeypatch.setattr(stream_module.time, "monotonic", lambda: float(next(seconds)))
     with caplog.at_level("INFO", "robbench"):
-        assert list(stream_module.told([np.zeros(1)] * 40, 40)) == [0] * 40
+        assert list(stream_module.logged([np.zeros(1)] * 40, 40)) == [0] * 40
     said = [record.getMessage() for record in caplog.records]
     assert [line.split(", about")[0] for line in said] == [
         "reading images: 6 of 40",
         "reading images: 13 of 40",
         "reading images: 27 of 40",
     ]
+
+
+def test_a_streamed_split_that_private_code_returns_stays_streamed(
+    tmp_path: Path, png: Png, streams: Callable[[], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A function that loads a large folder must not hold all of its images at once."""
+    _folder(tmp_path, png)
+    code = "from pathlib import Path\nfrom robbench.data.load import load\n\n"
+    code += "def make(split):\n    return load('folder:set', split, data_dir=Path())\n"
+    (tmp_path / "my_streamed.py").write_text(code)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    held = load("my_streamed:make", "test")
+    streams()
+    streamed = load("my_streamed:make", "test")
+    assert isinstance(held.images, torch.Tensor)
+    assert isinstance(streamed.images, StreamedImages)
+    assert streamed.ids.tolist() == held.ids.tolist()
+    assert torch.equal(streamed.pixels(slice(None)), held.pixels(slice(None)))

@@ -81,9 +81,8 @@ def test_wrong_from_the_start() -> None:
     ill = logits.clone()
     ill[3], ill[5, 0], ill[7, 1] = torch.nan, torch.inf, -torch.inf
     for answers, lost in ((logits, set()), (ill, {3, 5})):
-        pool = Pool(
-            split, parse_threat("linf:0.1"), [(answers, answers.argmax(1) != split.labels)], seed=0
-        )
+        clean = answers, answers.argmax(1) != split.labels
+        pool = Pool(split, parse_threat("linf:0.1"), clean, seed=0)
         expected = [
             i in lost or int(row.argmax()) != int(y)
             for i, (row, y) in enumerate(zip(answers, split.labels, strict=True))

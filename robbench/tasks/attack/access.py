@@ -11,13 +11,13 @@ from robbench.core.access import NEEDS, Access, shows
 from robbench.core.errors import UserError
 from robbench.threat.model import ThreatModel
 
-_SAID = {
+_GIVES = {
     "score-based": "gives scores without gradients",
     "decision-based": "gives predicted classes only",
 }
 
-USUAL: dict[Access, str] = {"score-based": "square", "decision-based": "hopskipjump"}
-"""The attack to think of first, for models that show no gradients."""
+WITHOUT_GRADIENTS: dict[Access, str] = {"score-based": "square", "decision-based": "hopskipjump"}
+"""The first attack to try on a model without gradients."""
 
 
 def require_access(
@@ -37,7 +37,7 @@ def require_access(
     convert = model.startswith("onnx:") and "gradients=" not in model
     more = f"; or convert the model: {model},gradients=true" if convert else ""
     raise UserError(
-        f"model {model} {_SAID[access]}, {specs} {verb} {needs}: attacks that work on it "
+        f"model {model} {_GIVES[access]}, {specs} {verb} {needs}: attacks that work on it "
         f"{'without a budget' if endless else f'in {norm}'} are {works}{more}"
     )
 
@@ -47,7 +47,7 @@ def _working(access: Access, norm: str, endless: bool) -> Iterator[str]:
     for name in ATTACKS.entries:
         try:
             attack = ATTACKS.build(name)
-        except UserError:  # it has to be told more than its name
+        except UserError:  # it needs options
             continue
         fits = norm in attack.norms and shows(access, attack.access)
         if not fits or isinstance(attack, Backend):

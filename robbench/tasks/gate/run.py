@@ -9,6 +9,7 @@ from robbench.analysis.gate import GateFinding
 from robbench.analysis.gate_checks import Tolerances
 from robbench.analysis.gate_runs import gate_runs
 from robbench.core.errors import UserError
+from robbench.core.limits import parse_time
 from robbench.store.store import Store
 from robbench.tasks.listener import Listener
 
@@ -23,19 +24,20 @@ def gate(
     out: Path,
     seed: int = 0,
     batch_size: int | None = None,
-    seconds: float = math.inf,
+    max_time: str | None = None,
     device: str = "auto",
     data_dir: Path | None = None,
     download: bool = False,
     force: bool = False,
     listener: Listener | None = None,
 ) -> GateFinding:
-    """Compare a finished run, or a model attacked for at most `seconds`, with the baseline.
+    """Compare a finished run, or a model attacked for at most `max_time`, with the baseline.
 
-    baseline: None is the one that is set, for `branch` if given. Raises UserError for runs that
-    must not be compared or repeated, Stopped after a signal; what was decided of a model is kept,
-    and the same call goes on from there.
+    baseline: None is the one that is set, for `branch` if given. max_time: such as `2m`. Raises
+    UserError for another text, and for runs that must not be compared or repeated; Stopped after a
+    signal: what was decided of a model is kept, and the same call goes on from there.
     """
+    seconds = _seconds(max_time)
     if candidate is not None and model is None:
         return gate_runs(Store(out), baseline, candidate, tolerances, branch=branch)
     if model is None or candidate is not None:
@@ -60,3 +62,11 @@ def gate(
         force=force,
         listener=listener or Listener(),
     )
+
+
+def _seconds(max_time: str | None) -> float:
+    try:
+        seconds = parse_time(max_time)
+    except ValueError as error:
+        raise UserError(f"--max-time '{max_time}': {error}") from None
+    return math.inf if seconds is None else seconds

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from robbench.analysis.inspected import Finding
+from robbench.core.status import NOTICES
 from robbench.engine.flags import Flag
 from robbench.metrics.input_form import AS_GIVEN, BetterForm, Form
 from robbench.models.input_shapes import Shape
@@ -102,7 +103,7 @@ def from_flags(flags: Iterable[Flag]) -> list[Finding]:
     return [
         Finding(
             flag.name,
-            "note" if flag.name == "loaded" else "warning",
+            "note" if flag.name in NOTICES else "warning",
             flag.text,
             figures={"samples": flag.count} if flag.count else {},
         )

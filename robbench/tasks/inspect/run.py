@@ -15,7 +15,7 @@ from robbench.core.spec import validate
 from robbench.engine.flags import at_chance, of_rows
 from robbench.models.external import width_of
 from robbench.store.store import Store
-from robbench.tasks.attack.access import USUAL as USUAL_ATTACK
+from robbench.tasks.attack.access import WITHOUT_GRADIENTS
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.plan import AttackPlan, parse_threats, plan_subject, usual_threat
 from robbench.tasks.attack.session import AttackSession
@@ -27,7 +27,7 @@ from robbench.tasks.listener import Bar, Listener
 from robbench.tasks.subject import Subject, find_subject
 
 LARGEST = 10_000  # pixels of a side
-USUAL = "linf:8/255"  # the threat model where data have none of their own
+DEFAULT_THREAT = "linf:8/255"  # where model and data have none of their own
 _OF_SAMPLES = ("zero-gradient", "vanishing", "tiny-logits", "one-class")
 
 
@@ -100,10 +100,10 @@ def inspect_model(
         other = dataclasses.replace(config, data=config.data or target.data)
         return find_subject(name, other, store, device, data_dir, download)[0]
 
-    shown = access_of(subject.model)
-    if shown in USUAL_ATTACK and config.attack == AttackConfig().attack:
-        config = dataclasses.replace(config, attack=(USUAL_ATTACK[shown],))
-    text = config.threat or (usual_threat(target.data or "", subject) or USUAL,)
+    access = access_of(subject.model)
+    if access in WITHOUT_GRADIENTS and config.attack == AttackConfig().attack:
+        config = dataclasses.replace(config, attack=(WITHOUT_GRADIENTS[access],))
+    text = config.threat or (usual_threat(target.data or "", subject) or DEFAULT_THREAT,)
     (threats,) = parse_threats(text)
     plan = plan_subject(
         subject, threats, config, data=target.data or "noise", store=None, device=device, find=find

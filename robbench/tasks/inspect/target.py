@@ -163,7 +163,7 @@ def _without_data(
     architecture = _architecture(text)
     classes = () if architecture is None else architecture.classes_of()
     if isinstance(architecture, Source):
-        shape, labels = _said(architecture, shape, classes, download)
+        shape, labels = _declared(architecture, shape, classes, download)
         classes = classes or labels
 
     def build(shapes: Sequence[Shape], classes: Sequence[str]) -> Target:
@@ -195,10 +195,10 @@ def _without_data(
     return found
 
 
-def _said(
+def _declared(
     architecture: Source, shape: Shape | None, classes: Sequence[str], download: bool
 ) -> tuple[Shape | None, tuple[str, ...]]:
-    """The shape and classes that a source says its model is for, as far as it does."""
+    """The shape and classes that a source says its model is for, where it does."""
     info = _info(shape or LIKELY[0], classes)
     try:
         loaded = architecture.load(Loading(info, download=download, judged=True))

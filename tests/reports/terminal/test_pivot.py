@@ -9,7 +9,9 @@ import pytest
 from rich.console import Console
 
 from robbench.analysis.pivot import Pivot
+from robbench.reports.pivot import notes_of
 from robbench.reports.terminal.pivot import PivotTable
+from robbench.reports.texts import TARGET
 
 
 def _cell(rate: float, **changes: Any) -> dict[str, Any]:
@@ -76,6 +78,15 @@ def test_intervals_where_there_is_room(width: int, at: str, ce: str) -> None:
     assert "ce, linf:0.1: 3 claimed successes" in text
     assert "Left out, without a budget: l2:inf." in text
     assert "every other (p <= 0.05)" in text
+
+
+def test_a_note_says_what_a_column_with_a_target_counts() -> None:
+    """Where there is one; no column of FOUND has a target."""
+    rows = tuple(
+        {**row, "cells": {"linf:0.1 -> 3": row["cells"]["linf:0.1"]}} for row in FOUND.rows
+    )
+    assert TARGET in notes_of(Pivot(("linf:0.1 -> 3",), rows, ()))
+    assert TARGET not in notes_of(FOUND)
 
 
 def test_only_the_best_cell_is_bold() -> None:

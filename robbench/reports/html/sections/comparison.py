@@ -124,7 +124,7 @@ def _budget_cells(row: Row, n_heads: int) -> list[Cell]:
         texts.percent(row["robust_accuracy"]),
         row["robust_accuracy"],
         mark="best" if row["best"] else "",
-        small=texts.interval(row),
+        small=", ".join([texts.interval(row), *_spread(row)]),
         spoken=f"{texts.percent(row['robust_accuracy'])}, best" if row["best"] else "",
     )
     cells = [
@@ -137,6 +137,12 @@ def _budget_cells(row: Row, n_heads: int) -> list[Cell]:
         _queries(row),
     ]
     return cells if n_heads == len(cells) else [*cells[:5], cells[6]]
+
+
+def _spread(row: Row) -> list[str]:
+    """Of a mean over several training seeds its standard deviation."""
+    sd = row["robust_accuracy_sd"]
+    return [] if sd is None else [f"sd {texts.points(sd)}"]
 
 
 def _difference(row: Row) -> Cell:
