@@ -18,7 +18,7 @@ from robbench.tasks.train.config import TrainConfig
 
 SHELL_ONLY = {"allow_files", "columns", "dry_run", "fail_on", "json", "pivot", "set", "trust_code"}
 OF_OTHERS = {"check", "get_regexp", "ignore_submodules", "name_only", "no_pager", "porcelain"}
-OF_OTHERS |= {"untracked_files"}
+OF_OTHERS |= {"force_reinstall", "untracked_files"}
 
 
 @pytest.mark.parametrize(
@@ -34,6 +34,7 @@ OF_OTHERS |= {"untracked_files"}
         ("run robbench compare a --allow attack", None),
         ("run first robbench train --data digits --name ce", None),
         ("run robbench attack ce --limit 9, then give --limit", None),
+        ("no pair: pip install --force-reinstall torch torchvision", None),
         ("folder a--b and a ---dash", "folder a--b and a ---dash"),
     ],
 )

@@ -109,7 +109,6 @@ BAD = [  # (command line, what the message must hold)
     ("attack ce --batch-size 0", "batch"),
     ("attack ce --batch-size some", "auto"),
     ("attack ce --limit -1", "limit"),
-    ("attack ce --data digits[1,2]", "classes"),
     ("attack ce --data mnist --data-dir /nowhere", "--download"),
     ("attack ce@other", "@best"),
     ("attack mlp --data parquet:/nowhere", "nowhere"),
