@@ -36,6 +36,7 @@ SAMPLES = 64  # as many are looked at before an attack
 SAME = 1e-4  # relative difference of two answers to the same question that rounding may explain
 VANISHING = 1e-30  # a gradient whose largest entry is below loses its digits in the next product
 NEAR = 8 / 255  # how far from the input the random point may be, in the maximum norm
+_BY_NATURE = {"score-based": "it gives scores only", "decision-based": "it names classes only"}
 
 
 class Inspection(NamedTuple):
@@ -69,9 +70,12 @@ def inspect(
         return logits
 
     found, reason = gradients(noted, x, y, tiles)
-    done, labels_only = kinds(attacks), access_of(model) == "decision-based"
+    access = access_of(model)
+    done, labels_only = kinds(attacks), access == "decision-based"
     if labels_only:  # nothing to advise
         done |= {"square"}
+    if not isinstance(model, nn.Module) or next(model.parameters(), None) is None:  # no torch
+        reason = _BY_NATURE.get(access, reason)
     layer = layers[0] if layers else None
     flags = _output_flags(
         first.cpu(), second.cpu(), moved, layer, done, expected=reads_probabilities(model)

@@ -445,6 +445,20 @@ def test_a_model_without_gradients_is_noticed(
     assert (found.n_forward, found.n_backward) == (3, 0)
 
 
+class _Scores:
+    """Scores of a linear function, by no means of torch."""
+
+    access = "score-based"
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.detach().flatten(1)[:, :4] * 8 - 4
+
+
+def test_a_model_of_scores_is_not_taken_for_one_that_is_cut() -> None:
+    (flag,) = inspect(_Scores(), *_data(), tiles=Tiles(32, 8)).flags
+    assert flag.text.startswith("the model has no gradient (it gives scores only): ")
+
+
 def test_running_out_of_memory_is_no_property_of_a_model() -> None:
     """It is told as it is."""
 

@@ -104,8 +104,9 @@ class Interface:
         if self.named:
             places = short_hash(self.outputs, 4)
             parts.append(f"{len(self.named)} of {self.width} outputs by name ({places})")
-        elif self.outputs is not None:
-            chosen = ranges(self.outputs[: len(self.outputs) - self.outside])
+        elif self.outputs is not None or self.outside:
+            outputs = self.outputs or range(self.width - self.reject)
+            chosen = ranges(outputs[: len(outputs) - self.outside])
             if len(chosen) > _LONG:
                 chosen = f"{chosen[:_LONG]}... ({short_hash(chosen, 4)})"
             parts.append(f"outputs {chosen} of {self.width}")

@@ -80,7 +80,7 @@ def fill(
         best = max(fits, key=lambda fit: (len(fit.tensors), len(fit.unfit), -len(fit.extra)))
         if classes := _classes(best):
             raise WrongClassesError(
-                f"{path} does not fit {what}: it has {classes[0]} classes, the data have "
+                f"{path} does not fit {what}: it has {classes[0]} classes, the model has "
                 f"{classes[1]}",
                 classes[0],
             )

@@ -161,6 +161,8 @@ def test_more_outputs_than_classes() -> None:
     with pytest.raises(UserError, match="no output 10"):
         _wrapped(body, 2, outputs="3,10")
     assert not _wrapped(body, 10, outputs="0-9").notes
+    wrong = _wrapped(body, 8, outputs="0-7", outside="wrong")
+    assert wrong.interface.text == "outputs 0-7 of 10, outside=wrong"
 
 
 def test_a_rejection_is_no_answer() -> None:

@@ -164,7 +164,7 @@ def test_some_classes_of_a_model_are_judged_by_their_outputs(tmp_path, info):
     some = DataInfo(whole.shape, (whole.classes[7], whole.classes[2]), whole.mean, whole.std)
     spec = f"checkpoint:{tmp_path / 'w.pth'},arch=(wide-resnet:depth=16,width=2)"
     assert_same(create(spec, some, of=whole.classes), lambda x: source(x)[:, [7, 2]])
-    with pytest.raises(UserError, match="it has 10 classes, the data have 2"):
+    with pytest.raises(UserError, match="it has 10 classes, the model has 2"):
         create(spec, some)
 
 

@@ -229,7 +229,7 @@ def changed(**changes: torch.Tensor | None) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (net(classes=7).state_dict(), "it has 7 classes, the data have 3"),
+        (net(classes=7).state_dict(), "it has 7 classes, the model has 3"),
         (changed(**{"1_weight": None}), r"it lacks 1.weight \(4\)$"),
         (
             changed(**{"0_weight": torch.ones(4, 3, 5, 5)}),
