@@ -22,8 +22,9 @@ Models = Annotated[
     list[str],
     typer.Argument(
         metavar="MODEL...",
-        help="A name in the output folder (NAME@last or NAME@best for a checkpoint), "
-        "a pattern of such names, the folder of a saved model, or a spec.",
+        help="A trained model by its name (NAME@best, NAME@last, 'NA*') or folder; or a spec: "
+        "my_models:make, checkpoint:FILE,arch=SPEC, timm:resnet50, onnx:FILE, ... "
+        "(robbench explain models).",
     ),
 ]
 Attacks = Annotated[
@@ -63,7 +64,8 @@ Data = Annotated[
         "--data",
         panel=WHAT,
         metavar="SPEC",
-        help="Data set (default: what the model was trained on).",
+        help="Data set: cifar10, folder:DIR, npz:FILE, csv:FILE,label=COLUMN, ... "
+        "(robbench explain data; default: what the model was trained on).",
     ),
 ]
 Split = Annotated[

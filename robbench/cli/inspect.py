@@ -16,7 +16,7 @@ WHAT = "What to look at"
 Model = Annotated[
     str,
     typer.Argument(
-        metavar="MODEL", help="A model as robbench attack takes it: a name, a folder or a spec."
+        metavar="MODEL", help="As for robbench attack: a name, a folder or a spec, timm:resnet50."
     ),
 ]
 Data = Annotated[
@@ -25,7 +25,7 @@ Data = Annotated[
         "--data",
         panel=WHAT,
         metavar="SPEC",
-        help="Data set (default: what the model was trained on; without one, no accuracy).",
+        help="Data set (default: what the model was trained on; without data, no accuracy).",
     ),
 ]
 Split = Annotated[
@@ -37,7 +37,7 @@ Shape = Annotated[
         "--shape",
         panel=WHAT,
         metavar="CxHxW",
-        help="Of the images, such as 3x224x224, without --data (default: found by trying).",
+        help="Shape of the images without --data, such as 3x224x224 (default: found by trying).",
     ),
 ]
 Attacks = Annotated[
@@ -81,7 +81,7 @@ def inspect(
     quiet: o.Quiet = False,
     verbose: o.Verbose = False,
 ) -> None:
-    """Look at a model before attacking it: what it is, costs, and what is wrong. Exit 1 = error.
+    """Say what a model is, what an attack costs, and what is wrong with the model. Exit 1: error.
 
     Example: robbench inspect at --attack autoattack --limit 1000
     """

@@ -57,7 +57,7 @@ class CSVTable(Data):
         Field(
             description=(
                 "what a model of yours takes: unit, features in [0,1]; raw, as in the file; "
-                "standard, minus the mean of the training data, over the deviation"
+                "standard, standardised with mean and deviation of the training data"
             )
         ),
     ] = "unit"
@@ -65,8 +65,8 @@ class CSVTable(Data):
         Literal["auto", "true", "false"],
         Field(
             description=(
-                "whole numbers as labels: true numbers those that occur, auto counts labels that "
-                "start at 1 from 0"
+                "whole numbers as labels: true numbers those that occur 0, 1, ...; auto "
+                "subtracts 1 if they start at 1"
             )
         ),
     ] = "auto"

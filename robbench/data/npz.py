@@ -44,12 +44,12 @@ class Arrays(Data):
 
     layout: Annotated[
         Literal["auto", "nchw", "nhwc"],
-        Field(description="where the channels are; auto finds it where only one is possible"),
+        Field(description="order of the axes; auto: found if only one is possible"),
     ] = "auto"
     scale: Annotated[
         Annotated[Number, Field(gt=0)] | None,
         OrNone,
-        Field(description="the value of white, such as 255 or 1; none finds it where it is sure"),
+        Field(description="the value of white, such as 255 or 1; none: found if it is certain"),
     ] = None
     classes: Annotated[str, Field(description="how many there are, or their names: (no,yes)")] = ""
     box: Annotated[
@@ -66,7 +66,7 @@ class Arrays(Data):
         Field(
             description=(
                 "with box=train, what a model of yours takes: unit, features in [0,1]; raw, as in "
-                "the file; standard, minus the mean of the training data, over the deviation"
+                "the file; standard, standardised with mean and deviation of the training data"
             )
         ),
     ] = "unit"
@@ -204,10 +204,10 @@ class NPZ(Arrays):
         str, Field(min_length=1, description="FILE.npz, FILE-{split}.npz, or a folder of them")
     ]
     x: Annotated[
-        str, Field(description="the key of the images, in which {split} may stand; else by name")
+        str, Field(description="the key of the images, with or without {split}; empty: found")
     ] = ""
     y: Annotated[
-        str, Field(description="the key of the labels, in which {split} may stand; else by name")
+        str, Field(description="the key of the labels, with or without {split}; empty: found")
     ] = ""
 
     def read(self, split: str, data_dir: Path | None) -> Found:
@@ -243,10 +243,8 @@ class NPY(Arrays):
 
     argument: ClassVar[str] = "file"
 
-    file: Annotated[str, Field(min_length=1, description="the images, in which {split} may stand")]
-    labels: Annotated[
-        str, Field(min_length=1, description="the labels, in which {split} may stand")
-    ]
+    file: Annotated[str, Field(min_length=1, description="the images, with or without {split}")]
+    labels: Annotated[str, Field(min_length=1, description="the labels, with or without {split}")]
 
     def read(self, split: str, data_dir: Path | None) -> Found:
         images = find_files(self.file, split, ".npy", data_dir)

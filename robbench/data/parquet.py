@@ -60,8 +60,8 @@ class ParquetImages(ImageFiles):
         Literal["auto", "true", "false"],
         Field(
             description=(
-                "labels without names: true numbers those that occur, auto counts labels "
-                "that start at 1 from 0"
+                "labels without names: true numbers those that occur 0, 1, ...; auto "
+                "subtracts 1 if they start at 1"
             )
         ),
     ] = "auto"

@@ -44,8 +44,8 @@ class OutputOptions:
         Literal["auto", "last", "none"],
         Field(
             description=(
-                "last: the last output means no answer; auto: it does where there is exactly one "
-                "output more than classes"
+                "last: the last output means no answer; auto: only if there is one output more "
+                "than classes; none: no output does"
             )
         ),
     ] = "auto"

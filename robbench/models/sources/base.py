@@ -87,12 +87,16 @@ class Source(OutputOptions, Architecture):
     mean: Annotated[
         Statistics | None,
         OrNone,
-        Field(description="of the inputs per channel, in [0,1]; none = as the source says"),
+        Field(
+            description="of the inputs [0,1], for each channel; none: as the model's source says"
+        ),
     ] = None
     std: Annotated[
         Statistics | None,
         OrNone,
-        Field(description="of the inputs per channel, in [0,1]; none = as the source says"),
+        Field(
+            description="of the inputs [0,1], for each channel; none: as the model's source says"
+        ),
     ] = None
 
     def __post_init__(self) -> None:

@@ -27,10 +27,10 @@ from robbench.models.sources.weight_files import SUFFIXES, read_weight_file
 class Checkpoint(Source):
     """A file of weights (.pt, .pth, .ckpt, .bin, .safetensors) and the architecture they are for.
 
-    Read without unpickling, so nothing in the file is run. Where the weights lie in it, prefixes of
-    their names and a normalisation layer are found; every weight of the architecture must be there
-    in its shape. The layouts of TRADES, MART, AWP, robust overfitting, RobustBench and DeepMind
-    load into preact-resnet18, resnet18 and wide-resnet.
+    The file is not unpickled, so nothing in it is run. The weights, prefixes of their names and a
+    normalisation layer are found in it; every weight must fit. The layouts of TRADES, MART, AWP,
+    robust overfitting, RobustBench and DeepMind load into preact-resnet18, resnet18 and
+    wide-resnet.
     """
 
     argument: ClassVar[str] = "file"
@@ -38,13 +38,13 @@ class Checkpoint(Source):
 
     file: Annotated[str, Field(description="the file of weights")] = ""
     arch: Annotated[
-        str, Field(description="a model spec, with options in parentheses, or module:factory")
+        str, Field(description="model spec, in parentheses if it has options, or module:factory")
     ] = ""
     key: Annotated[
-        str | None, OrNone, Field(description="where the weights are in the file; none = found")
+        str | None, OrNone, Field(description="where the weights are in the file; none: found")
     ] = None
     prefix: Annotated[
-        str | None, OrNone, Field(description="what their names begin with; none = found")
+        str | None, OrNone, Field(description="what their names begin with; none: found")
     ] = None
 
     @property
