@@ -166,12 +166,12 @@ def _class_names(
     Raises UserError where the model has another number of outputs, and nothing says what they mean:
     one more may be a rejection.
     """
-    x = samples.split(["0"] * (1 + int(samples.labels.max()))).pixels(slice(0, 1)).to(device)
+    x = samples.split(["0"] * samples.count()).pixels(slice(0, 1)).to(device)
     outputs = count_classes(model, torch.cat([x, x]))
     if classes is None:
         classes = samples.classes or options.count(outputs)
         if classes == 0:  # a function that names classes does not say of how many
-            classes = 1 + int(samples.labels.max())
+            classes = samples.count()
     names = [str(n) for n in range(classes)] if isinstance(classes, int) else classes
     if options == AS_THEY_ARE and outputs not in (0, len(names), len(names) + 1):
         raise UserError(

@@ -148,7 +148,7 @@ def _samples(
 
 def _count(module: nn.Module, samples: Samples) -> int:
     """How many classes there are: as many as the model has outputs, or as the labels say."""
-    labelled = 1 + int(samples.labels.max())
+    labelled = samples.count()
     x = samples.split(["0"] * labelled).pixels(slice(0, 1))
     weight = next(module.parameters(), x)
     try:

@@ -65,7 +65,7 @@ def pixels_of(images: NDArray[Any], white: float) -> Pixels:
 
 
 def _are_bytes(images: NDArray[Any]) -> bool:
-    if images.dtype in (np.uint8, np.bool_):
+    if images.dtype in (np.uint8, np.bool_) or not images.size:
         return True
     inside = images.min() >= 0 and images.max() <= 255
     return bool(inside) and (images.dtype.kind in "iu" or bool((images == np.floor(images)).all()))

@@ -41,6 +41,8 @@ def read_csv(path: Path) -> pd.DataFrame:
                 index_col=False,
                 low_memory=False,
                 skipinitialspace=True,
+                keep_default_na=False,  # a class may be called None or NA
+                na_values=[""],
             )
     except pd.errors.ParserWarning as error:
         raise UserError(f"{path} has rows of more fields than its first line") from error
@@ -63,4 +65,10 @@ def _header(path: Path) -> tuple[list[str], str]:
     if not line.strip():
         raise UserError(f"{path} begins with an empty line; the first line should name the columns")
     separator = next((mark for mark in ",;\t" if mark in line), ",")
-    return next(csv.reader([line], delimiter=separator, skipinitialspace=True)), separator
+    try:
+        return next(csv.reader([line], delimiter=separator, skipinitialspace=True)), separator
+    except csv.Error as error:
+        raise UserError(
+            f"{path}: the first line cannot be read as CSV ({reason(error)}); lines end with a "
+            "line feed"
+        ) from error

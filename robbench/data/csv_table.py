@@ -149,6 +149,8 @@ class CSVTable(Data):
             )
         bounds = _numbers(given, ["low", "high"], path)
         features = given["feature"].astype(str)
+        if features.duplicated().any():
+            raise UserError(f"{path} names '{features[features.duplicated()].iloc[0]}' twice")
         return given_box(
             ranges, names, dict(zip(features, map(tuple, bounds.tolist()), strict=True)), str(path)
         )
@@ -161,7 +163,7 @@ class CSVTable(Data):
         return np.array([name not in fixed for name in names]) & (ranges.width > 0)
 
     def _fixed_notes(self, names: list[str], ranges: Box) -> list[str]:
-        fixed = _listed(self.fixed)
+        fixed = list(dict.fromkeys(_listed(self.fixed)))
         constant = [
             name
             for name, width in zip(names, ranges.width, strict=True)
@@ -209,7 +211,8 @@ def _column(labels: pd.Series) -> pa.ChunkedArray:
 
 def _numbers(frame: pd.DataFrame, names: Sequence[str], path: Path) -> NDArray[np.float64]:
     """The columns as [N,D]. UserError for texts, empty cells and infinity."""
-    for name in names:
+    values = np.empty((len(frame), len(names)))
+    for place, name in enumerate(names):
         column = frame[name]
         if bad := int(column.isna().sum()):
             row = int(column.isna().to_numpy().argmax()) + 1
@@ -217,16 +220,26 @@ def _numbers(frame: pd.DataFrame, names: Sequence[str], path: Path) -> NDArray[n
                 f"{path}: column '{name}' has {bad} empty cells, the first in row {row}: fill "
                 f"them, remove these rows, or leave the column out with drop=({name})"
             )
-        if not pd.api.types.is_numeric_dtype(column):
-            seen = ", ".join(map(str, column.drop_duplicates().iloc[:3]))
+        try:
+            numbers = pd.to_numeric(column, errors="coerce")
+        except OverflowError:
+            raise UserError(f"{path}: column '{name}' holds numbers that are too large") from None
+        if numbers.isna().any():
+            row = int(numbers.isna().to_numpy().argmax()) + 1
+            seen = ", ".join(str(text)[:30] for text in column[numbers.isna()].unique()[:3])
             raise UserError(
-                f"{path}: column '{name}' holds text ({seen}), no numbers: write a column of 0 "
-                f"and 1 for each of its values, or leave it out with drop=({name})"
+                f"{path}: column '{name}' holds text ({seen}), no numbers, first in row {row}: "
+                "write a column of 0 and 1 for each of its values, or leave it out with "
+                f"drop=({name})"
             )
-    values = frame[list(names)].to_numpy(np.float64)
-    if not np.isfinite(values).all():
-        row, place = np.argwhere(~np.isfinite(values))[0]
-        raise UserError(f"{path}: column '{names[place]}' is infinite in row {row + 1}: fix it")
+        values[:, place] = numbers
+    endless = ~(np.abs(values) <= np.finfo(np.float32).max)
+    if endless.any():
+        row, place = np.argwhere(endless)[0]
+        raise UserError(
+            f"{path}: column '{names[place]}' is infinite in row {row + 1}, in 32-bit numbers: "
+            "fix it"
+        )
     return values
 
 

@@ -16,6 +16,7 @@ from robbench.core.errors import UserError, unknown
 from robbench.data.arrays import channels_last, checked_images, pixels_of, white_of
 from robbench.data.base import Split, Table, reason, sample_ids
 from robbench.data.fixed import fixed_note, free_entries
+from robbench.data.labels import MOST_CLASSES
 from robbench.data.subset import few_classes, limit_subset, select
 
 Images: TypeAlias = Tensor | ArrayLike | Dataset[Any] | DataLoader[Any]
@@ -35,6 +36,14 @@ class Samples:
     scale: int = 255
     notes: tuple[str, ...] = ()
     columns: Mapping[str, Sequence[Any]] = dataclasses.field(default_factory=dict)
+
+    def count(self) -> int:
+        """How many classes the labels count, from 0. UserError for what are no class numbers."""
+        if self.labels.dtype.kind not in "iu":
+            raise UserError(f"labels should be one whole number a sample, not {self.labels.dtype}")
+        if (largest := int(self.labels.max())) >= MOST_CLASSES:
+            raise UserError(f"label {largest} is no class number")
+        return 1 + max(largest, 0)
 
     def _column(self, name: str) -> Sequence[Any]:
         if name not in self.columns:
@@ -106,6 +115,8 @@ def read_samples(images: Images, labels: Any = None) -> Samples:
         raise UserError(f"there are {len(pixels)} images and {numbers.size} labels")
     if not len(pixels):
         raise UserError("there are no samples")
+    if pixels.dtype.kind not in "biufO":
+        raise UserError(f"images are {pixels.dtype}; should be numbers")
     pixels, notes = _in_order(pixels)
     white = 255 if pixels.dtype == np.uint8 else white_of(pixels)
     if white is None and pixels.dtype.kind in "iu":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,20 +41,22 @@ class Private(Data):
     def open(self, split: str, data_dir: Path | None, download: bool) -> Table:
         """The samples as a table. UserError where they are none, or the function raises."""
         target, found, _ = self.factory
-        if isinstance(found, SAMPLES):
-            return _table(found, target, split, data_dir, download, divided=False)
-        divided = takes(found, "split")
         owner = f"data set '{target}'"
+        at_hand = isinstance(found, SAMPLES)
+        divided = not at_hand and takes(found, "split")
         given = {**self.factory.options, **({"split": split} if divided else {})}
-        values = {**option_values(found, owner, given), **({"split": split} if divided else {})}
+        values = {} if at_hand else option_values(found, owner, given)
+        values |= {"split": split} if divided else {}
+        doing = "its samples" if at_hand else "its function"
         try:
-            with guest_code(f"{owner}: its function", target.partition(":")[0]):
-                made = found(**values)
+            with guest_code(f"{owner}: {doing}", target.partition(":")[0]):
+                made = found if at_hand else found(**values)
+                doing = "its samples"  # a Dataset makes them when it is read
+                return _table(made, target, split, data_dir, download, divided=divided)
         except RobbenchError:
             raise
         except Exception as error:
-            raise UserError(f"its function raised {reason(error)}") from error
-        return _table(made, target, split, data_dir, download, divided=divided)
+            raise UserError(f"{doing} raised {reason(error)}") from error
 
 
 def private_factory(base: str) -> Factory | None:
@@ -128,7 +130,7 @@ def _read(given: Any, target: str) -> Table:
         )
     if isinstance(given, tuple) and len(given) in (2, 3):
         samples = read_samples(given[0], given[1])
-        names = tuple(map(str, given[2])) if len(given) == 3 else ()
+        names = _names(given[2], target) if len(given) == 3 else ()
     elif isinstance(given, Dataset | DataLoader):
         samples, names = read_samples(given), ()
     else:
@@ -136,10 +138,16 @@ def _read(given: Any, target: str) -> Table:
             f"{target} gives {type(given).__name__}; it should give a torch Dataset, "
             "(images, labels), or (images, labels, class names)"
         )
-    labels = samples.labels
-    if not names and not samples.classes and labels.dtype.kind not in "iu":
-        raise UserError(f"labels should be one whole number a sample, not {labels.dtype}")
-    names = names or samples.classes or tuple(map(str, range(int(labels.max()) + 1)))
     return Table(
-        labels, names, lambda rows: samples.images[rows], samples.scale, notes=samples.notes
+        samples.labels,
+        names or samples.classes or tuple(map(str, range(samples.count()))),
+        lambda rows: samples.images[rows],
+        samples.scale,
+        notes=samples.notes,
     )
+
+
+def _names(given: Any, target: str) -> tuple[str, ...]:
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise UserError(f"{target} gives class names of type {type(given).__name__}; give a list")
+    return tuple(map(str, given))

@@ -139,6 +139,8 @@ def _choose_classes(selection: Selection, subset: str) -> Selection:
 
 
 def _class_index(name: str, classes: tuple[str, ...]) -> int:
+    if (count := classes.count(name)) > 1:
+        raise UserError(f"'{name}' is the name of {count} classes; give them other names")
     if name in classes:
         return classes.index(name)
     # Where class names are numbers themselves, a number is a name: after [3,8] there is no class 0.

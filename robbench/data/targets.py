@@ -56,9 +56,14 @@ def aim(split: Split, target: str, seed: int) -> Aimed:
 
 
 def class_index(text: str, classes: Sequence[str]) -> int:
-    """The class of a name or, where no name is a number, of a number. UserError for neither."""
+    """The class of a name or, where no name is a number, of a number.
+
+    UserError for neither, and for a name that several classes have.
+    """
+    if (count := classes.count(text)) > 1:
+        raise UserError(f"target '{text}' is the name of {count} classes; give them other names")
     if text in classes:
-        return list(classes).index(text)
+        return classes.index(text)
     if not text.isdecimal():
         raise UserError(
             f"target '{text}' is no class of the data{nearest(text, classes)}; "

@@ -16,10 +16,11 @@ from robbench.analysis.figure_data import sizes
 from robbench.analysis.series import numbers
 from robbench.core.errors import RobbenchError, UserError
 from robbench.core.trust import names_from
-from robbench.data.base import reason, sample_ids
+from robbench.data.base import Split, Table, reason, sample_ids
 from robbench.data.data_folder import data_folder
 from robbench.data.load import find_source
-from robbench.data.subset import limit_subset, select, split_subsets
+from robbench.data.subset import Selection, limit_subset, select, split_subsets
+from robbench.data.targets import aim
 from robbench.reports.html.data import Example
 from robbench.store.run import Run, read_points
 from robbench.tasks.attack.points import decode
@@ -88,9 +89,10 @@ def _examples(path: Path, run: Run, data_dir: Path | None) -> list[Example]:
         table.labels,
         table.classes,
     )
+    attacked = _attacked(table, chosen, info["target"])
     index = numbers(run, "sample_index").astype(np.int64)[position]
-    here = index < len(chosen.rows)
-    position, index = position[here], index[here]
+    here = index < len(attacked)
+    position, index = position[here], attacked[index[here]]
     # Only these few images are decoded. Of equal images only the first has the id of its content
     # alone: others are passed over.
     images, labels = table.decode(chosen.rows[index]), chosen.labels[index]
@@ -126,3 +128,22 @@ def _examples(path: Path, run: Run, data_dir: Path | None) -> list[Example]:
     if not found:
         raise UserError(f"the data '{info['data']}' found here are not the ones that were attacked")
     return found
+
+
+def _attacked(table: Table, chosen: Selection, target: str | None) -> NDArray[np.int64]:
+    """Which of the chosen rows a run attacked: those that are not of their target class."""
+    places = np.arange(len(chosen.rows))
+    if target is None:
+        return places
+    rows = Split(
+        images=torch.from_numpy(places)[:, None],  # only their places matter here
+        labels=torch.from_numpy(np.ascontiguousarray(chosen.labels)),
+        ids=torch.from_numpy(places),
+        classes=chosen.classes,
+        name="",
+        split="",
+        whole=table.classes,
+        columns=table.by_id(chosen.rows, places),
+    )
+    kept: NDArray[np.int64] = aim(rows, target, seed=0).split.ids.numpy()
+    return kept

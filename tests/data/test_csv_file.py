@@ -31,6 +31,14 @@ def test_the_same_table(text: str, tmp_path: Path) -> None:
     assert read_csv(path).reset_index(drop=True).equals(expected)
 
 
+def test_only_an_empty_cell_is_empty(tmp_path: Path) -> None:
+    """None and NA are names of classes."""
+    path = tmp_path / "a.csv"
+    path.write_text("a,b\n1,None\n,NA\n")
+    assert read_csv(path)["b"].tolist() == ["None", "NA"]
+    assert read_csv(path)["a"].isna().tolist() == [False, True]
+
+
 def test_a_compressed_file(tmp_path: Path) -> None:
     """By its ending."""
     path = tmp_path / "a.csv.gz"
@@ -47,6 +55,7 @@ def test_a_compressed_file(tmp_path: Path) -> None:
         (b"a,b,a\n1,2,3\n", "two columns 'a'"),
         (b"a,b\n1,2,3\n4,5,6\n", "more fields than its first line"),
         (b"a,b\n1,2\n4,5,6\n", "cannot be read as CSV"),
+        (b"a,b\r1,2\r", "lines end with a line feed"),
         (b"\x80\x04\x95\n", "is no text in UTF-8"),
         (b"a,b\n1,\xff\xfe\n", "cannot be read as CSV"),
     ],

@@ -81,6 +81,21 @@ def test_one_file_and_given_bounds(tables: tuple[pd.DataFrame, pd.DataFrame]) ->
     assert "t-train.csv is not divided into splits" in " ".join(found.notes)
 
 
+def test_whole_numbers_beyond_64_bits(tmp_path: Path) -> None:
+    """They are numbers still: in even steps from 0 to 1."""
+    path = tmp_path / "a.csv"
+    path.write_text("".join(["a,y\n", *(f"{n}{'0' * 30},{n % 2}\n" for n in range(1, 6))]))
+    found = load(f"csv:{path},label=y", "test")
+    assert found.pixels(slice(None))[:, 0].tolist() == [0, 0.25, 0.5, 0.75, 1]
+
+
+def test_a_box_gives_a_feature_once(tables: tuple[pd.DataFrame, pd.DataFrame]) -> None:
+    """Which of two ranges holds is not guessed."""
+    Path("box.csv").write_text("feature,low,high\nage,0,100\nage,0,120\n")
+    with pytest.raises(UserError, match="names 'age' twice"):
+        load("csv:t-{split}.csv,label=ill,drop=sex,box=box.csv", "test")
+
+
 @pytest.mark.parametrize(
     ("change", "options", "text"),
     [
@@ -95,6 +110,9 @@ def test_one_file_and_given_bounds(tables: tuple[pd.DataFrame, pd.DataFrame]) ->
         ({"weight": None}, ",label=ill", "t-test.csv lacks the column 'weight' of t-train.csv"),
         ({"id": 1}, ",label=ill", "t-train.csv lacks the column 'id' of t-test.csv"),
         ({"age": np.nan}, ",label=ill", "column 'age' has 60 empty cells, the first in row 1"),
+        ({"age": ["3", "?", *"4" * 58]}, ",label=ill", "column 'age' holds text (?), no numbers"),
+        ({"age": 10**400}, ",label=ill", "column 'age' holds numbers that are too large"),
+        ({"age": 1e39}, ",label=ill", "column 'age' is infinite in row 1, in 32-bit numbers"),
         ({"age": np.inf}, ",label=ill", "column 'age' is infinite in row 1"),
         ({"ill": None}, ",label=ill", "has no column 'ill', which is the label"),
         ({"ill": np.nan}, ",label=ill", "no row has a label"),

@@ -91,6 +91,7 @@ def test_a_limit_takes_the_first_or_some_of_every_class():
         (X - 0.5, Y, "range from -0.5"),
         (X / 0, Y, "NaN or infinity"),
         ((X * 16).int(), Y, "int32 up to 16; give uint8 from 0 to 255"),
+        (X.numpy() * 1j, Y, "should be numbers"),
         (X[0], Y[:1], "of one image give images[None]"),
         (X, Y[:4], "5 images and 4 labels"),
         (X, None, "labels are missing"),
@@ -109,3 +110,13 @@ def test_what_cannot_be_right_is_refused_in_one_line(images, labels, text):
         read_samples(images, labels).split(NAMES)
     assert text in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("labels", "text"), [(Y + 10**12, "is no class number"), (Y * 1.0, "not float32")]
+)
+def test_no_more_classes_are_counted_than_there_can_be(labels, text):
+    """A huge label is refused before names are made for all below it."""
+    assert read_samples(X, Y).count() == 3
+    with pytest.raises(UserError, match=text):
+        read_samples(X, labels).count()

@@ -42,6 +42,22 @@ def broken():
 def other():
     return {"x": X}
 
+def endless():
+    return X, Y + 10**9
+
+def nameless():
+    return X, Y, None
+
+class Torn(Dataset):
+    def __len__(self):
+        return 9
+    def __getitem__(self, i):
+        return X[i], int(Y[i])
+
+class Ended(Torn):
+    def __getitem__(self, i):
+        raise SystemExit(0)
+
 class Own(Dataset):
     classes = ["a", "b", "c"]
     def __init__(self, split, flip=False):
@@ -96,6 +112,10 @@ def test_options_and_the_split_reach_the_function(mine: Callable[..., Any]) -> N
         ("getcwd", "neither samples nor a function"),
         ("broken", "its function raised ValueError: no"),
         ("other", "gives dict; it should give a torch Dataset"),
+        ("endless", "label 1000000002 is no class number"),
+        ("nameless", "gives class names of type NoneType"),
+        ("Torn", "its samples raised IndexError"),
+        ("Ended", "ended the program (SystemExit 0)"),
         ("make:cout=3", "unknown option 'cout'"),
         ("same:scale=2", "pixels range from 0 to 2"),
         ("ds:a=1", "is no function, so it has no options"),

@@ -122,3 +122,9 @@ def test_what_chance_leaves_out_is_not_told(labels: NDArray[np.int64], told: boo
     first = int(np.flatnonzero(labels[1:] == labels[:-1])[0])
     labels = np.roll(labels, -first)
     assert bool(few_classes(["first=2"], labels, ("a", "b", "c"))) == told
+
+
+def test_a_name_of_two_classes_chooses_neither() -> None:
+    """As crane is a bird and a machine."""
+    with pytest.raises(UserError, match="'crane' is the name of 2 classes"):
+        select(["crane,dog"], np.array([0, 1, 2]), ("crane", "dog", "crane"))

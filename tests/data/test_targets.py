@@ -157,3 +157,11 @@ def test_a_column_of_parquet_files(
     for column, said in (("gaol", "did you mean goal"), ("weight", "double"), ("image", "struct")):
         with pytest.raises(UserError, match=said):
             aim(split, f"column:{column}", 0)
+
+
+def test_a_name_of_two_classes_is_no_target() -> None:
+    """As crane is a bird and a machine."""
+    split = dataclasses.replace(_split(), classes=("crane", "dog", "crane", "fox"))
+    with pytest.raises(UserError, match="'crane' is the name of 2 classes"):
+        aim(split, "crane", 0)
+    assert aim(split, "2", 0).n_left_out == 100

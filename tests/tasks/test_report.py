@@ -62,6 +62,24 @@ def _runs(out: Path):
     return [(path, read_run(path, COLUMNS)) for path in Store(out).find([])]
 
 
+def test_pictures_of_a_targeted_run_are_those_it_attacked(tiny, cli, tmp_path):
+    """Samples of their target class are left out: the others keep their pictures."""
+    out = tmp_path / "S"
+    assert cli("", *tiny, "--out", out).code == 0
+    line = "attack m --attack pgd:steps=5 --threat linf:0.2 --target 0 --limit 40 --store-points"
+    assert cli(line, "--out", out).code == 0
+    shown, reasons = examples(_runs(out), None)
+    assert reasons == []
+    split = load("digits", "test", limit=40)
+    clean = {
+        sample: split.pixels(slice(i, i + 1))[0].numpy()
+        for i, sample in enumerate(split.ids.tolist())
+    }
+    assert len(shown) > 3
+    for example in shown:
+        assert np.array_equal(example.clean, clean[example.sample_id])
+
+
 def test_pictures_are_the_attacked_images_with_the_smallest_perturbations(attacked):
     """Six samples of a model and norm, nearest first; images and sizes as in data and rows."""
     runs = [(path, run) for path, run in _runs(attacked) if run.info["norm"] == "linf"]
