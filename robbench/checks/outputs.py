@@ -9,7 +9,7 @@ from robbench.checks.evidence import Evidence, Skip
 from robbench.core.tiles import Tiles
 from robbench.engine.inspection import SAME, differ, watched
 from robbench.engine.oracle import forward_tiles
-from robbench.models.external import reads_probabilities
+from robbench.models.base import interface_of
 from robbench.models.outputs.scales import bounded, probabilities
 
 SMALL = Tiles(8, 8)  # a small batch
@@ -45,7 +45,7 @@ def logits(e: Evidence) -> Reading:
 
     Figures: good models 0; softmax, log-softmax and sigmoid 1.
     """
-    if reads_probabilities(e.model.model):
+    if interface_of(e.model.model).scale != "logits":
         raise Skip("the outputs are read as probabilities, as was asked for")
     found = probabilities(e.answers.logits) or bounded(e.answers.logits)
     text = "the outputs are logits"

@@ -17,7 +17,7 @@ from robbench.data.base import Split
 from robbench.engine.counter import Counter
 from robbench.engine.evaluate import evaluate
 from robbench.engine.oracle import ModelOracle, blank_book
-from robbench.models.external import width_of
+from robbench.models.base import interface_of
 from robbench.objectives import Objective
 from robbench.threat.model import ThreatModel, classes_in_play
 from robbench.threat.problem import Problem
@@ -62,7 +62,7 @@ class Probes:
         self._seed = seed
         self._charge = charge
         self._transfer_source = transfer_source
-        self._width = width_of(model.model, len(split.classes))
+        self._width = len(split.classes) + interface_of(model.model).outside
         self._results: dict[tuple[Any, ...], ProbeResult] = {}
 
     def run(

@@ -17,7 +17,7 @@ from robbench.checks.probes import PROBE
 from robbench.core.status import UNCONFIRMED, UNFINISHED
 from robbench.engine.advice import kinds
 from robbench.engine.flags import BLACK_BOX_SHARE
-from robbench.models.external import width_of
+from robbench.models.base import interface_of
 from robbench.threat.model import classes_in_play
 
 END = 0.9  # of an attack's steps: a later success is a late one
@@ -110,7 +110,8 @@ def last_restart(e: Evidence) -> Reading:
 
     Figures: pgd and apgd with 2 to 5 restarts up to 0.038; on broken defences 0.09 to 0.83.
     """
-    classes = classes_in_play(width_of(e.model.model, len(e.split.classes)), e.threat)
+    width = len(e.split.classes) + interface_of(e.model.model).outside
+    classes = classes_in_play(width, e.threat)
     restarts = _of_breaker(e, lambda attack: attack.restarts)
     targets = _of_breaker(e, lambda attack: attack.variants(classes) // attack.restarts)
     if not bool((restarts > 1).any()):

@@ -26,7 +26,7 @@ from robbench.core.tiles import Model, Tiles
 from robbench.engine.advice import kinds
 from robbench.engine.flags import Flag, make_flag
 from robbench.engine.oracle import forward_tiles
-from robbench.models.external import reads_probabilities
+from robbench.models.base import interface_of
 from robbench.models.outputs.scales import bounded, probabilities, squashed
 from robbench.objectives import cross_entropy, temperatures
 from robbench.threat.norms import find_norm
@@ -77,9 +77,8 @@ def inspect(
     if not isinstance(model, nn.Module) or next(model.parameters(), None) is None:  # no torch
         reason = _BY_NATURE.get(access, reason)
     layer = layers[0] if layers else None
-    flags = _output_flags(
-        first.cpu(), second.cpu(), moved, layer, done, expected=reads_probabilities(model)
-    )
+    expected = interface_of(model).scale != "logits"
+    flags = _output_flags(first.cpu(), second.cpu(), moved, layer, done, expected=expected)
     # Only other packages' attacks are misled by the scale; without attacks any may follow.
     if (
         not flags

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from robbench.core.access import Access
 from robbench.data.base import DataInfo, Units
+from robbench.models.outputs.interface import Interface
+from robbench.models.outputs.notes import notes_of
 
 
 class Output(NamedTuple):
@@ -53,10 +55,13 @@ class Classifier(nn.Module):
     """`head(body(normalize(x)))`.
 
     `head_spec` names the head: a checkpoint can be rebuilt without its loss. `access` says what it
-    shows: gradients, or scores or predicted classes only.
+    shows: gradients, or scores or predicted classes only; `interface` how its outputs are read.
+    `loaded`: sentences on what was loaded, from where.
     """
 
     access: Access = "white-box"
+    interface: Interface = Interface()
+    loaded: tuple[str, ...] = ()
 
     def __init__(
         self, normalize: nn.Module, body: nn.Module, head: nn.Module, *, features: int, classes: int
@@ -68,6 +73,16 @@ class Classifier(nn.Module):
         self.features_dim = features
         self.classes = classes
         self.head_spec = "linear"
+
+    @property
+    def width(self) -> int:
+        """Number of its logits: the classes, and what is outside of them where that counts."""
+        return self.classes + self.interface.outside
+
+    @property
+    def notes(self) -> list[str]:
+        """What is unusual about the way it is called and read, one line each."""
+        return notes_of(self.interface, self.classes)
 
     def features(self, x: Tensor) -> Tensor:
         """[B,D]: what the last layer reads."""
@@ -145,6 +160,11 @@ class Architecture(ABC):
 
         Weights are drawn from torch's global generator.
         """
+
+
+def interface_of(model: object) -> Interface:
+    """How a model's outputs are read; of what is no Classifier as they are."""
+    return model.interface if isinstance(model, Classifier) else Classifier.interface
 
 
 def last_linear(model: nn.Module) -> tuple[str, nn.Linear] | None:

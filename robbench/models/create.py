@@ -14,15 +14,15 @@ from robbench.core.freeze import modes_kept
 from robbench.core.imports import import_target
 from robbench.core.spec import build, option_names, parse_spec
 from robbench.data.base import DataInfo, reason
-from robbench.models.base import Architecture, Classifier
-from robbench.models.external import External, reads_probabilities, width_of
+from robbench.models.base import Architecture, Classifier, interface_of
+from robbench.models.external import External
 from robbench.models.factories import require_factory
 from robbench.models.outputs.scales import probabilities, squashed
 from robbench.models.private import call_factory
 from robbench.models.sources.base import Loading, Source
 
 _MOST_WEIGHTS = 1_000_000_000
-_AS_THEY_ARE = {"softmax": "probs", "log-softmax": "log-probs", "sigmoid": "sigmoid"}
+_SCALE_BEHIND = {"softmax": "probs", "log-softmax": "log-probs", "sigmoid": "sigmoid"}
 
 
 class UnfitError(UserError):
@@ -79,15 +79,14 @@ def create(
 def check_logits(model: nn.Module, x: Tensor, classes: int) -> None:
     """Raise UserError unless `model` maps x [B,...] to logits [B,classes], in evaluation mode.
 
-    A model whose outputs beyond the classes count (`External.width`) has as many more.
+    A model whose outputs beyond the classes count (`Classifier.width`) has as many more.
 
     Rows that all look like probabilities (not negative, sum 1) or log-probabilities (sum of
     exponentials 1) are refused, and so are outputs in [-1,1] that a sigmoid or softmax made:
     attacks built on logits lose their gradients behind it. At least one row should have an answer
     (`objectives.answered`: NaN and +inf are none, -inf rules a class out).
     """
-    foreign = model if isinstance(model, External) else None
-    width = width_of(model, classes)
+    foreign, interface = isinstance(model, External), interface_of(model)
     before = x.clone()
     with modes_kept(model), torch.no_grad():
         model.eval()
@@ -110,23 +109,21 @@ def check_logits(model: nn.Module, x: Tensor, classes: int) -> None:
             f"it returns shape {tuple(logits.shape)} for {len(x)} images; should be ({len(x)}, "
             f"{classes})"
         )
-    if logits.shape[1] != width:
+    if logits.shape[1] != classes + interface.outside:
         more = _too_many(logits.shape[1], classes) if foreign else ""
         raise UserError(f"it has {logits.shape[1]} outputs, the data have {classes} classes{more}")
     known = ~(logits.isnan() | (logits == torch.inf)).any(1)
-    if not logits.is_floating_point() or not (
-        known.any() or (foreign and foreign.interface.reject)
-    ):
+    if not logits.is_floating_point() or not (known.any() or interface.reject):
         raise UserError("its outputs are not finite numbers; check its weights")
-    if reads_probabilities(model):
+    if interface.scale != "logits":
         return
     rows = logits[known].cpu()
     found = probabilities(rows)
     if found is None and len(rows) and bool((rows.abs() <= 1).all()):
         found = _squashed(model, x)
     if found is not None:
-        instead = _AS_THEY_ARE.get(found[1]) if foreign else None
-        instead = "probs" if foreign and foreign.interface.binary else instead
+        instead = _SCALE_BEHIND.get(found[1]) if foreign else None
+        instead = "probs" if interface.binary else instead
         raise UserError(
             f"its outputs look like {found[0]}; return logits, without the {found[1]}"
             + (f", or say what they are: outputs={instead}" if instead else "")

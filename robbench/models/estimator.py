@@ -89,7 +89,7 @@ class Estimator(Function):
                     first = first or error
                     continue
                 if agrees:
-                    self.asked, self.scale = ask, scale
+                    self.call, self.scale = ask, scale
                     return
         raise UserError(
             f"{type(self.function).__name__} gives no scores and no classes for inputs of shape "

@@ -20,10 +20,8 @@ from robbench.models.estimator import Estimator
 from robbench.models.function import Function
 from robbench.models.heads import build_head
 from robbench.models.outputs.interface import Interface, find_interface
-from robbench.models.outputs.options import Reading
+from robbench.models.outputs.options import UNKNOWN, Reading
 from robbench.models.reentrant import has_reentrant_checkpoint
-
-_PLAIN = Reading()
 
 
 class External(Classifier):
@@ -37,7 +35,7 @@ class External(Classifier):
         self,
         model: nn.Module,
         classes: int,
-        reading: Reading = _PLAIN,
+        reading: Reading = UNKNOWN,
         batch: int | None = None,
     ) -> None:
         found = last_linear(model)
@@ -50,18 +48,12 @@ class External(Classifier):
         )
         self.reading = reading
         self.interface = Interface(batch=batch)
-        self.loaded: tuple[str, ...] = ()  # what was loaded, from where
         self.assumed: tuple[str, ...] = ()  # what its source does not tell
         self.made_for = ""  # a sentence, where the data's images are of another size
         self._head_name = found[0] if found else ""
         self._why = "the model has no nn.Linear" if found is None else ""
         if found is not None:
             self._point_head_at(found[1])
-
-    @property
-    def width(self) -> int:
-        """Number of its logits: the classes, and what is outside of them where that counts."""
-        return self.classes + self.interface.outside
 
     @property
     def batch(self) -> int | None:
@@ -71,20 +63,20 @@ class External(Classifier):
     @property
     def notes(self) -> list[str]:
         """What was assumed, and what is unusual about the way it is called, one line each."""
-        return [*self.assumed, *self.interface.notes(self.classes), *filter(None, [self.made_for])]
+        return [*self.assumed, *super().notes, *filter(None, [self.made_for])]
 
     def take_units(self, units: Units | None, device: torch.device) -> None:
         """Let inputs pass through `units` on their way to the module; None leaves them in [0,1]."""
         if units is not None:
             self.normalize = InUnits(units).to(device)
 
-    def fit_interface(self, x: Tensor, of: Mapping[int, Sequence[int]] | None = None) -> None:
+    def fit_interface(self, x: Tensor, places: Mapping[int, Sequence[int]] | None = None) -> None:
         """Find out how to call the module, from inputs x [2,*] in evaluation mode.
 
-        Raises UserError when the module takes no such inputs.
+        places: see `find_interface`. Raises UserError when the module takes no such inputs.
         """
         weight = next((weight for weight in self.parameters() if weight.is_floating_point()), x)
-        reading = self._understood(x)
+        reading = self._known_reading(x)
         with self._watching_features() as seen:
             try:
                 self.interface = find_interface(
@@ -93,7 +85,7 @@ class External(Classifier):
                     self.classes,
                     dtype=weight.dtype,
                     reading=reading,
-                    of=of,
+                    places=places,
                     batch=self.interface.batch,
                 )
             except RobbenchError:
@@ -104,7 +96,7 @@ class External(Classifier):
                     + (f"; {self.made_for}" if self.made_for else "")
                 ) from error
         self.interface = dataclasses.replace(self.interface, reentrant=self._checkpointed(x))
-        self.access = self._shown(x)
+        self.access = self._found_access(x)
         if self._head_name and not seen:
             self.features_dim = 0
             self._why = (
@@ -119,18 +111,18 @@ class External(Classifier):
         except Exception:  # it has no gradient, which is reported where one is needed
             return False
 
-    def _understood(self, x: Tensor) -> Reading:
+    def _known_reading(self, x: Tensor) -> Reading:
         """What is known of the outputs, also by a function itself, which is tried on x first."""
         if not isinstance(self.body, Function):
             return self.reading
         self.body.fit(x, self.reading.names)
         options, labels = self.reading.options, self.reading.labels or self.body.labels
         if options.scale == "logits" and self.body.scale != "logits":
-            said = ",".join(filter(None, [self.body.scale, options.outputs]))
-            options = dataclasses.replace(options, outputs=said)
+            outputs = ",".join(filter(None, [self.body.scale, options.outputs]))
+            options = dataclasses.replace(options, outputs=outputs)
         return self.reading._replace(options=options, labels=labels)
 
-    def _shown(self, x: Tensor) -> Access:
+    def _found_access(self, x: Tensor) -> Access:
         """What the module shows: gradients where autograd finds one at inputs x."""
         if self.interface.scale == "labels":
             return "decision-based"
@@ -193,7 +185,7 @@ class External(Classifier):
         self._point_head_at(new)
         self.head_spec = spec
         # The outputs of the new head are the classes.
-        self.reading = _PLAIN
+        self.reading = UNKNOWN
         self.interface = dataclasses.replace(
             Interface(),
             batch=self.interface.batch,
@@ -227,32 +219,22 @@ class External(Classifier):
         object.__setattr__(self, "head", layer)
 
 
-def width_of(model: nn.Module, classes: int) -> int:
-    """Number of a model's logits, for data of some classes."""
-    return model.width if isinstance(model, External) else classes
-
-
 def count_classes(model: nn.Module, x: Tensor) -> int:
     """How many classes a foreign module tells apart, asked about inputs x [2,*].
 
     Two where it has one output, or none that is a matrix of logits; zero where it names one class
-    only and does not say of how many. Raises UserError where it takes
-    no such inputs. It is left as it was.
+    only and does not say of how many. Raises UserError where it takes no such inputs. It is left
+    as it was.
     """
     if isinstance(model, External):
-        asked = External(model.body, 0, batch=model.batch)
+        wrapped = External(model.body, 0, batch=model.batch)
     else:
-        asked = External(model, 0)
-    with frozen(asked), torch.no_grad():
-        asked.fit_interface(x)
+        wrapped = External(model, 0)
+    with frozen(wrapped), torch.no_grad():
+        wrapped.fit_interface(x)
         if isinstance(model, Estimator) and model.known:
             return model.count
-        if asked.interface.scale == "labels":
-            return asked.interface.width
-        z = asked(x)
+        if wrapped.interface.scale == "labels":
+            return wrapped.interface.width
+        z = wrapped(x)
     return z.shape[1] if isinstance(z, Tensor) and z.ndim == 2 and z.shape[1] > 1 else 2
-
-
-def reads_probabilities(model: object) -> bool:
-    """Whether a model's logits are made of its (log-)probabilities, as was asked for."""
-    return isinstance(model, External) and model.interface.scale != "logits"

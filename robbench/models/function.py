@@ -36,11 +36,11 @@ class Function(nn.Module):
         super().__init__()
         self.function = function
         self.used = nn.ModuleList(dict.fromkeys(_modules(function)))
-        self.asked: Callable[[Tensor], Any] = function
+        self.call: Callable[[Tensor], Any] = function
 
     def forward(self, x: Tensor) -> Any:
         """What the function returns; of one on arrays as a tensor."""
-        return self.asked(x)
+        return self.call(x)
 
     def get_extra_state(self) -> Any:
         """What its answers depend on besides its modules: the variables around it."""
@@ -51,7 +51,7 @@ class Function(nn.Module):
 
         Where it takes neither tensors nor arrays it is left as it was.
         """
-        if isinstance(self.asked, OnArrays):
+        if isinstance(self.call, OnArrays):
             return
         for ask in (self.function, OnArrays(self.function), OnArrays(self.function, flat=True)):
             try:
@@ -62,7 +62,7 @@ class Function(nn.Module):
             except Exception:  # whatever it raises on what it was not made for
                 continue
             if isinstance(ask, OnArrays):
-                self.asked, self.scale = ask, _scale(answer)
+                self.call, self.scale = ask, _scale(answer)
                 return
             if not isinstance(answer, np.ndarray | np.generic | list):
                 return

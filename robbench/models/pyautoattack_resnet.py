@@ -11,21 +11,10 @@ from torch import Tensor, nn
 
 from robbench.core.errors import UserError
 from robbench.data.base import DataInfo, reason
+from robbench.data.vision import CIFAR10
 from robbench.models.base import Architecture, Classifier
 from robbench.models.resnet18 import FEATURES, ResNet18Body
 
-_CLASSES = (
-    "airplane",
-    "automobile",
-    "bird",
-    "cat",
-    "deer",
-    "dog",
-    "frog",
-    "horse",
-    "ship",
-    "truck",
-)
 _SHAPE = (3, 32, 32)
 
 
@@ -46,16 +35,16 @@ class PyAutoAttackResNet18(Architecture):
 
     def classes_of(self) -> tuple[str, ...]:
         """CIFAR-10's class names."""
-        return _CLASSES
+        return CIFAR10.classes
 
     def build(self, info: DataInfo) -> Classifier:
         """The trained classifier. UserError for other shapes or classes, or without the file."""
-        if tuple(info.shape) != _SHAPE or len(info.classes) != len(_CLASSES):
+        if tuple(info.shape) != _SHAPE or len(info.classes) != len(CIFAR10.classes):
             raise UserError(
                 f"model pyautoattack-resnet18 is for CIFAR-10, shape {_SHAPE} with 10 classes; "
                 f"the data have shape {tuple(info.shape)} with {len(info.classes)}"
             )
-        body, head = ResNet18Body(_SHAPE[0]), nn.Linear(FEATURES, len(_CLASSES))
+        body, head = ResNet18Body(_SHAPE[0]), nn.Linear(FEATURES, len(CIFAR10.classes))
         state = _read_weights()
         try:
             head.load_state_dict(
@@ -71,7 +60,7 @@ class PyAutoAttackResNet18(Architecture):
                 "reinstall it"
             ) from error
         return Classifier(
-            nn.Identity(), body, head, features=FEATURES, classes=len(_CLASSES)
+            nn.Identity(), body, head, features=FEATURES, classes=len(CIFAR10.classes)
         ).eval()
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
-
 from robbench.catalogue.builtins import MODELS
 from robbench.data.base import Split
 from robbench.engine.flags import Flag, notes
-from robbench.models.external import External
+from robbench.models.base import Classifier
 from robbench.models.state import State
 from robbench.tasks.codes import model_code
 
@@ -33,17 +31,13 @@ def _fixed(split: Split) -> list[Flag]:
 
 
 def of_model(
-    text: str, model: nn.Module, trained: Mapping[str, Any], arch: str, state: State
+    text: str, model: Classifier, trained: Mapping[str, Any], arch: str, state: State
 ) -> list[Flag]:
     """On the model of a text: how it is called, its training, its code.
 
     trained: the config of a saved one, else empty.
     """
-    found = (
-        [*notes("loaded", model.loaded), *notes("interface", model.notes)]
-        if isinstance(model, External)
-        else []
-    )
+    found = [*notes("loaded", model.loaded), *notes("interface", model.notes)]
     if (
         not trained
         and text.partition(":")[0] in MODELS.entries

@@ -20,9 +20,9 @@ from robbench.core.trust import names_from
 from robbench.data.base import DataInfo, Split, class_difference, require_classes
 from robbench.data.load import load
 from robbench.engine.flags import Flag, notes
-from robbench.models.base import Classifier, Usual
+from robbench.models.base import Classifier, Usual, interface_of
 from robbench.models.create import check_logits, create
-from robbench.models.external import External, width_of
+from robbench.models.external import External
 from robbench.models.fingerprint import output_fingerprint
 from robbench.models.function import Function
 from robbench.models.outputs.options import AS_THEY_ARE, OutputOptions, Reading
@@ -51,7 +51,7 @@ class Subject(NamedTuple):
 
     name: str  # as it was given
     label: str  # that results are filed under: of a folder its last part, of a spec its label
-    model: nn.Module
+    model: Classifier
     split: Split
     arch: str
     hash: str  # of its state and its private code
@@ -65,17 +65,17 @@ class Subject(NamedTuple):
     @property
     def width(self) -> int:
         """Number of the model's logits."""
-        return width_of(self.model, len(self.split.classes))
+        return len(self.split.classes) + self.model.interface.outside
 
     @property
     def rejects(self) -> bool:
         """Whether the model may refuse to name a class."""
-        return isinstance(self.model, External) and self.model.interface.reject
+        return self.model.interface.reject
 
     @property
     def outputs(self) -> str:
         """How the outputs of the model are read, empty where that is a matter of course."""
-        return self.model.interface.text if isinstance(self.model, External) else ""
+        return self.model.interface.text
 
     @property
     def source(self) -> str:
@@ -184,9 +184,11 @@ def subject_in_memory(
     require_classes(split)
     kind = model.function if isinstance(model, Function) else type(model)
     module, kind_name = (getattr(kind, key, "") or "" for key in ("__module__", "__qualname__"))
-    wrapped = model
-    if not isinstance(model, Classifier) or options != AS_THEY_ARE:
-        wrapped = External(model, len(split.classes), Reading(options, split.classes))
+    wrapped: Classifier = (
+        model
+        if isinstance(model, Classifier) and options == AS_THEY_ARE
+        else External(model, len(split.classes), Reading(options, split.classes))
+    )
     x = split.pixels(slice(0, 2))
     if isinstance(wrapped, External):
         names = split.whole or split.classes
@@ -212,7 +214,7 @@ def subject_in_memory(
         ),
         modules=(module, *sorted(state.modules), *(data_roots(data) if data else ())),
         remarks=(
-            *(notes("interface", wrapped.notes) if isinstance(wrapped, External) else ()),
+            *notes("interface", wrapped.notes),
             *of_samples(split),
         ),
     )
@@ -268,7 +270,7 @@ def _hash(model: nn.Module, state: State, before: State, roots: Iterable[str]) -
     And its private code, which begins at the modules `roots`, and how its outputs are read.
     """
     weights, code = state.hash(before), private_code([*roots, *state.modules])
-    read = model.interface.identity if isinstance(model, External) else None
+    read = interface_of(model).identity
     return short_hash([weights, code, *([read] if read else [])], 16) if code or read else weights
 
 

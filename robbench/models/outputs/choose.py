@@ -19,15 +19,15 @@ class Choice(NamedTuple):
     named: tuple[str, ...] = ()
     reject: bool = False
     guessed: bool = False
-    asked: bool = False
+    stated: bool = False
 
 
 def choose_outputs(
-    width: int, classes: int, reading: Reading, of: Mapping[int, Sequence[int]] | None
+    width: int, classes: int, reading: Reading, places: Mapping[int, Sequence[int]] | None
 ) -> Choice:
     """What `width` outputs mean for data of some classes. UserError where it cannot be told.
 
-    of: see `find_interface`.
+    places: see `find_interface`.
     """
     options, names = reading.options, reading.names
     reject = options.reject == "last"
@@ -49,16 +49,16 @@ def choose_outputs(
         )
     if outputs is None and (labels := _labels(last, reading)):
         outputs, named = _matched(names, labels, options), names
-    if outputs is None and of is not None:
-        outputs = of.get(last)
-    # What is said of it belongs to the model; what is found out needs no saying.
-    asked = bool(named) or options != AS_THEY_ARE
+    if outputs is None and places is not None:
+        outputs = places.get(last)
+    # Only what the user or the source states is part of what the model is.
+    stated = bool(named) or options != AS_THEY_ARE
     if outputs is None and last == classes:
         outputs = range(classes)
     if outputs is None:
         plain = options.reject == "auto" and options.outside == "ignore"
-        guessed = of is not None and plain and width == classes + 1
-        return Choice(width, reject=reject or guessed, guessed=guessed, asked=asked)
+        guessed = places is not None and plain and width == classes + 1
+        return Choice(width, reject=reject or guessed, guessed=guessed, stated=stated)
     chosen = tuple(outputs)
     if options.outside == "wrong":
         chosen += tuple(sorted({*range(last)} - {*chosen}))
@@ -69,7 +69,7 @@ def choose_outputs(
         outside=len(chosen) - classes,
         named=() if whole else named,
         reject=reject,
-        asked=asked,
+        stated=stated,
     )
 
 

@@ -12,28 +12,12 @@ from torch import Tensor, fx
 from robbench.core.errors import RobbenchError, UserError
 from robbench.core.spec import short_hash
 from robbench.models.outputs.choose import choose_outputs
-from robbench.models.outputs.options import AS_THEY_ARE, Reading, Scale, ranges
+from robbench.models.outputs.options import AS_THEY_ARE, UNKNOWN, Reading, Scale, ranges
 from robbench.models.outputs.rejection import Rejection
 from robbench.models.outputs.scales import as_logits, one_hot, require_scale
 from robbench.models.reentrant import without_reentrant
 
-_PLAIN = Reading()
 _LONG = 24  # characters of a list of outputs
-_READ = {
-    "probs": (
-        "their logarithms are taken as logits, which end, without a gradient, where a probability "
-        "rounds to 0; return the logits if you can"
-    ),
-    "log-probs": "they are logits but for a constant",
-    "labels": (
-        "it names a class and gives no scores, so its logits are 1/2 for that class, -1/2 for the "
-        "others, and every margin is 1 or -1"
-    ),
-    "sigmoid": (
-        "log(p / (1 - p)) is taken as logit, which ends, without a gradient, where p rounds to 0 "
-        "or 1; return the logits if you can"
-    ),
-}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +29,8 @@ class Interface:
     the classes first, in their order; the last `outside` of them are no class of the data. named:
     the classes, where they were found by name. reject: the last output means "no answer"; guessed:
     so it seems. binary: one output z for two classes. reentrant: it has activation checkpoints of
-    that kind. asked: the user or the source said how outputs are read.
+    that kind. stated: how outputs are read was stated, not found out: it is part of what the model
+    is.
     """
 
     batch: int | None = None
@@ -59,7 +44,7 @@ class Interface:
     guessed: bool = False
     binary: bool = False
     reentrant: bool = False
-    asked: bool = False
+    stated: bool = False
 
     def ask(self, body: Callable[[Tensor], Any], x: Tensor, training: bool) -> Tensor:
         """Logits [B,K] of x [B,*]. The module gets a copy of x, which it may change in place."""
@@ -98,7 +83,7 @@ class Interface:
     @property
     def text(self) -> str:
         """How outputs are read, where that is no matter of course: `outputs 3,8 of 10`."""
-        if not self.asked:
+        if not self.stated:
             return ""
         parts: list[str] = [self.scale] if self.scale != "logits" else []
         if self.named:
@@ -119,66 +104,6 @@ class Interface:
         """What `text` is short for, None where it is empty."""
         fields = self.scale, self.outputs, self.outside, self.reject
         return list(fields) if self.text else None
-
-    def notes(self, classes: int) -> list[str]:
-        """What a user should know of this, one line each."""
-        found = []
-        if self.batch == 1:
-            found.append(
-                "the model takes a batch of one only, so it gets one image at a time, which is slow"
-            )
-        elif self.batch is not None:
-            found.append(
-                f"the model takes batches of {self.batch} only: smaller ones are filled up with "
-                "copies, which costs as much as whole ones"
-            )
-        if self.dtype is not None:
-            found.append(
-                f"the model computes in {str(self.dtype).removeprefix('torch.')}: its inputs are "
-                "cast to it"
-            )
-        if self.scale != "logits":
-            found.append(f"the model's outputs are read as {self.scale}: " + _READ[self.scale])
-        if self.binary:
-            found.append(
-                "the model has one output z for two classes: its logits are taken to be (-z/2, z/2)"
-                if self.scale == "logits"
-                else "the model has one output for two classes, the probability of the second"
-            )
-        if self.outputs is not None or self.outside:
-            found.append(self._which(classes, self.outputs or tuple(range(self.width))))
-        if self.reject:
-            found.append(self._rejection(classes))
-        return found
-
-    def _which(self, classes: int, outputs: tuple[int, ...]) -> str:
-        chosen, rest = outputs[:classes], self.width - classes - self.reject
-        if self.named:
-            pairs = [f"'{c}' is output {o}" for c, o in zip(self.named, chosen, strict=True)]
-            which = "; ".join(pairs[:3]) + "; ..." * (len(pairs) > 3)
-            which = f"the model's outputs were matched to the classes by name: {which}"
-        else:
-            which = ", ".join(map(str, chosen[:10])) + ", ..." * (len(chosen) > 10)
-            which = f"outputs {which} of the model are the classes, in this order"
-        if self.outside:
-            return f"{which}; its {self.outside} other outputs are wrong classes (outside=wrong)"
-        if rest:
-            return (
-                f"the model has more outputs than there are classes: {which}; the rest is left out "
-                "(outside=wrong counts it as misclassified)"
-            )
-        return which
-
-    def _rejection(self, classes: int) -> str:
-        which = f"output {self.width - 1} of the model"
-        meaning = "a rejected clean input is wrong, a rejected adversarial one is no success"
-        if not self.guessed:
-            return f"{which} is a rejection: {meaning}, which calls for an attack of its own"
-        return (
-            f"{which}, beyond the {classes} classes, is taken for a rejection: {meaning}, which "
-            "calls for an attack of its own; reject=last says that it is one, "
-            f"outputs=0-{classes - 1} that it is none"
-        )
 
 
 def main_output(answer: Any, training: bool) -> Any:
@@ -203,14 +128,14 @@ def find_interface(
     classes: int,
     *,
     dtype: torch.dtype,
-    reading: Reading = _PLAIN,
-    of: Mapping[int, Sequence[int]] | None = None,
+    reading: Reading = UNKNOWN,
+    places: Mapping[int, Sequence[int]] | None = None,
     batch: int | None = None,
 ) -> Interface:
     """What a module in evaluation mode needs, tried on x [2,*].
 
-    dtype: that of its weights. reading: what is known of its outputs. of: the classes' outputs by
-    the number of outputs, where the module is only to be judged and nothing else is known; one
+    dtype: that of its weights. reading: what is known of its outputs. places: the classes' outputs
+    by the number of outputs, where the module is only to be judged and nothing else is known; one
     output beyond the classes is then a rejection. batch: the only number of rows it takes. Raises
     what the module raises when it takes none of these inputs; UserError when its outputs cannot be
     read so.
@@ -218,10 +143,10 @@ def find_interface(
     interface, z = _that_works(body, x, dtype, (None, 1) if batch is None else (batch,))
     scale = reading.options.scale
     if isinstance(z, Tensor) and (scale == "labels" or (z.ndim == 1 and not z.is_floating_point())):
-        return _of_labels(interface, z, classes, reading, of)
+        return _of_labels(interface, z, classes, reading, places)
     if not isinstance(z, Tensor) or not z.is_floating_point():
         return interface
-    interface = dataclasses.replace(interface, scale=scale, asked=scale != "logits")
+    interface = dataclasses.replace(interface, scale=scale, stated=scale != "logits")
     if classes == 2 and z.shape in ((2,), (2, 1)):
         if dataclasses.replace(reading.options, outputs=None) != AS_THEY_ARE:
             raise UserError(
@@ -233,7 +158,7 @@ def find_interface(
     if z.ndim != 2:
         return interface
     require_scale(z, scale)
-    choice = choose_outputs(z.shape[1], classes, reading, of)
+    choice = choose_outputs(z.shape[1], classes, reading, places)
     return dataclasses.replace(interface, **choice._asdict())
 
 
@@ -242,15 +167,15 @@ def _of_labels(
     z: Tensor,
     classes: int,
     reading: Reading,
-    of: Mapping[int, Sequence[int]] | None,
+    places: Mapping[int, Sequence[int]] | None,
 ) -> Interface:
     """Of a module that names one of its classes [B]: any but the data's is a mistake."""
     if z.numel() != len(z):
         raise UserError(f"outputs=labels: it gives shape {tuple(z.shape)} for {len(z)} inputs")
-    width = len(reading.labels) or max(of or {}, default=classes)
+    width = len(reading.labels) or max(places or {}, default=classes)
     options = dataclasses.replace(reading.options, outside="wrong")
-    choice = choose_outputs(width, classes, reading._replace(options=options), of)
-    return dataclasses.replace(interface, scale="labels", **{**choice._asdict(), "asked": True})
+    choice = choose_outputs(width, classes, reading._replace(options=options), places)
+    return dataclasses.replace(interface, scale="labels", **{**choice._asdict(), "stated": True})
 
 
 def batches(x: Tensor, size: int) -> list[Tensor]:

@@ -85,6 +85,9 @@ class Reading(NamedTuple):
     labels: tuple[str, ...] = ()
 
 
+UNKNOWN = Reading()
+
+
 def _items(text: str | None) -> list[str]:
     return [item for item in (part.strip() for part in (text or "").split(",")) if item]
 

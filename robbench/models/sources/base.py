@@ -39,8 +39,8 @@ class Loaded(NamedTuple):
     mean, std: of its inputs, values in [0,1], where it does not normalise by itself. labels: the
     class of each output, in order; () where unknown. size, prepared: height and width of the images
     it was trained on, and the options of `folder` data that make such images; () and "" if unknown.
-    batch: the only number of rows it takes. notes: what was loaded, from
-    where. assumed: what the source does not tell and a user should know.
+    batch: the only number of rows it takes. notes: what was loaded, from where. assumed: what the
+    source does not say and a user should know.
     """
 
     module: nn.Module
@@ -59,8 +59,11 @@ def _numbers(value: Any) -> Any:
     return value.strip("() ").split(",") if isinstance(value, str) else value
 
 
-Statistics = Annotated[
-    tuple[Annotated[float, Field(allow_inf_nan=False)], ...], BeforeValidator(_numbers)
+_PerChannel = Annotated[
+    Annotated[tuple[Annotated[float, Field(allow_inf_nan=False)], ...], BeforeValidator(_numbers)]
+    | None,
+    OrNone,
+    Field(description="of the inputs [0,1], for each channel; none: as the model's source says"),
 ]
 """One number per channel, written `(0.49,0.48,0.45)`."""
 
@@ -84,20 +87,13 @@ class Source(OutputOptions, Architecture):
 
     places: ClassVar[tuple[str, ...]] = ("classes",)
 
-    mean: Annotated[
-        Statistics | None,
-        OrNone,
-        Field(
-            description="of the inputs [0,1], for each channel; none: as the model's source says"
-        ),
-    ] = None
-    std: Annotated[
-        Statistics | None,
-        OrNone,
-        Field(
-            description="of the inputs [0,1], for each channel; none: as the model's source says"
-        ),
-    ] = None
+    mean: _PerChannel = None
+    std: _PerChannel = None
+
+    @property
+    def pretrained(self) -> bool:
+        """It comes with weights."""
+        return True
 
     def __post_init__(self) -> None:
         if len(self.mean or ()) != len(self.std or ()):

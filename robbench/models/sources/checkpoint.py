@@ -22,6 +22,8 @@ from robbench.models.sources.layouts import layouts_of, looks_like
 from robbench.models.sources.state_dicts import Layout, Statistics, sets_in
 from robbench.models.sources.weight_files import SUFFIXES, read_weight_file
 
+_NONE = Statistics((0.0,), (1.0,), "")  # inputs stay as they are
+
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint(Source):
@@ -46,11 +48,6 @@ class Checkpoint(Source):
     prefix: Annotated[
         str | None, OrNone, Field(description="what their names begin with; none: found")
     ] = None
-
-    @property
-    def pretrained(self) -> bool:
-        """It comes with weights."""
-        return True
 
     def label(self, spec: str) -> str:
         """The name of the file, without its suffix."""
@@ -121,17 +118,14 @@ class Checkpoint(Source):
         )
 
     def _assumed(self, layout: Layout, found: Statistics) -> Iterator[str]:
-        if layout.untold:
-            yield layout.untold
+        if layout.ambiguity:
+            yield layout.ambiguity
         if found is _NONE and self.mean is None:
             known = f" ({layout.normalised})" if layout.normalised else ""
             yield (
                 "no normalisation is in the file, so images in [0,1] enter as they are: give mean= "
                 f"and std= if the training code normalised{known}"
             )
-
-
-_NONE = Statistics((0.0,), (1.0,), "")
 
 
 def suggestion(path: Path) -> str:

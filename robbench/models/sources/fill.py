@@ -34,7 +34,7 @@ class WrongClassesError(UserError):
 
 
 class Filled(NamedTuple):
-    """What a file said beside the weights, and what to tell the user of it."""
+    """The normalisation and the layout found in a file, and sentences for the user."""
 
     statistics: Statistics | None
     layout: Layout
@@ -154,16 +154,16 @@ def _misfit(path: Path, what: str, fit: Fit) -> str:
             f"none of its names, such as {theirs}, is one of the model's, such as {fit.prefix}"
             f"{next(iter(fit.missing))}"
         )
-    said = []
+    parts = []
     if fit.missing:
-        said.append(f"it lacks {_listed(fit.missing)}")
+        parts.append(f"it lacks {_listed(fit.missing)}")
     if fit.unfit:
         name, (found, expected) = next(iter(fit.unfit.items()))
         more = f", and {len(fit.unfit) - 1} more of another shape" if len(fit.unfit) > 1 else ""
-        said.append(f"{name} is {_shape(found)} instead of {_shape(expected)}{more}")
+        parts.append(f"{name} is {_shape(found)} instead of {_shape(expected)}{more}")
     if fit.extra:
-        said.append(f"the model has no place for {_listed(fit.extra)}")
-    return text + "; ".join(said)
+        parts.append(f"the model has no place for {_listed(fit.extra)}")
+    return text + "; ".join(parts)
 
 
 def _listed(tensors: Mapping[str, Tensor]) -> str:

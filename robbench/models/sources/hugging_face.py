@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar
 
-import numpy as np
 from pydantic import Field
 from torch import Tensor, nn
 
 from robbench.core.errors import UserError
 from robbench.models.shapes import image_shape
 from robbench.models.sources.base import Loaded, Loading, Source
+from robbench.models.sources.image_processors import preparation, size_and_options
 from robbench.models.sources.imagenet import with_ids
 from robbench.models.sources.libraries import library, other_code
 from robbench.models.sources.weight_files import read_weight_file
-
-_SCALING = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
-
-
-class Preparation(NamedTuple):
-    """What an image processor does to pixels in [0,1]: (x - mean) / std per channel.
-
-    reverse: it turns the order of the channels around, after that.
-    """
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    reverse: bool
 
 
 class Reversed(nn.Module):
@@ -62,11 +48,6 @@ class HuggingFace(Source):
         str, Field(min_length=1, description="the folder, or org/repo or org/repo@revision")
     ]
 
-    @property
-    def pretrained(self) -> bool:
-        """It comes with weights."""
-        return True
-
     def load(self, loading: Loading) -> Loaded:
         """The classifier with its weights. UserError where it is to be trained."""
         what = f"model hf:{self.source}"
@@ -85,10 +66,10 @@ class HuggingFace(Source):
                 "trust_remote_code": False,
             }
             _require_readable(name, revision, what, loading.download)
-            model, said = found.AutoModelForImageClassification.from_pretrained(
+            model, info = found.AutoModelForImageClassification.from_pretrained(
                 name, output_loading_info=True, weights_only=True, **arguments
             )
-            _require_whole(said, what)
+            _require_whole(info, what)
             labels = _labels(model.config)
             if self.mean is not None:
                 return Loaded(model, labels=labels)
@@ -99,7 +80,7 @@ class HuggingFace(Source):
                 done.mean,
                 done.std,
                 labels=labels,
-                **_size(images),
+                **size_and_options(images),
             )
 
     def _place(self, what: str) -> tuple[str, str]:
@@ -147,48 +128,14 @@ def _processor(transformers: Any, name: str, arguments: dict[str, Any], what: st
         ) from error
 
 
-def _require_whole(said: Any, what: str) -> None:
+def _require_whole(info: Any, what: str) -> None:
     """UserError where a file lacks some of the weights, which would be random."""
     for key, text in (("missing_keys", "lacks"), ("mismatched_keys", "has in another shape")):
-        if names := sorted(map(str, said[key])):
+        if names := sorted(map(str, info[key])):
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise UserError(
                 f"{what}: its file of weights {text} {names[0]}{more}; is it an image classifier?"
             )
-
-
-def preparation(images: Any) -> Preparation:
-    """What a processor does, measured with a black image and one of each colour.
-
-    Its own options are many, and some are in no configuration (an offset, BGR). Raises UserError
-    for one that does anything else than to scale each channel.
-    """
-    side = 32
-    made = np.zeros((4, side, side, 3), np.uint8)
-    for channel in range(3):
-        made[channel + 1, ..., channel] = 255
-    found = images(
-        list(made),
-        do_resize=False,
-        do_center_crop=False,
-        return_tensors="np",
-        input_data_format="channels_last",
-    )["pixel_values"]
-    pixels = np.asarray(found, np.float64)[:, :, side // 2, side // 2]
-    black, slopes = pixels[0], pixels[1:] - pixels[0]  # of output channel j to input channel i
-    for reverse in (False, True):
-        scale = np.diag(slopes[:, ::-1] if reverse else slopes)
-        exact = np.diag(scale)[:, ::-1] if reverse else np.diag(scale)
-        if (scale > 0).all() and np.allclose(slopes, exact, atol=1e-6):
-            at_zero = black[::-1] if reverse else black
-            mean, std = -at_zero / scale, 1 / scale
-            return Preparation(_rounded(mean), _rounded(std), reverse)
-    raise UserError("its image processor mixes the channels; load it in a function of your own")
-
-
-def _rounded(values: Any) -> tuple[float, ...]:
-    # Measured in float32: 0.485 rather than 0.48500001.
-    return tuple(float(f"{value:.6g}") + 0.0 for value in values)
 
 
 def _labels(config: Any) -> tuple[str, ...]:
@@ -196,25 +143,6 @@ def _labels(config: Any) -> tuple[str, ...]:
     if sorted(names) != list(range(len(names))):
         return ()
     return with_ids([str(names[n]) for n in range(len(names))]) if names else ()
-
-
-def _size(images: Any) -> dict[str, Any]:
-    """Height and width of the images that a processor makes, and the data options to make them."""
-    size, crop = dict(images.size or {}), dict(getattr(images, "crop_size", None) or {})
-    shortest = size.get("shortest_edge")
-    cut = crop.get("height") if getattr(images, "do_center_crop", False) else None
-    scaling = _SCALING.get(int(getattr(images, "resample", None) or 0), "bilinear")
-    if cut and crop.get("width") == cut:
-        scaled = shortest or size.get("height") or cut
-        return {"size": (cut, cut), "prepared": f"resize={scaled},crop={cut},filter={scaling}"}
-    share = getattr(images, "crop_pct", None)
-    side = shortest or size.get("height")
-    if not side or (not shortest and size.get("width") != side):
-        return {}
-    if share and side < 384:  # ConvNeXt's processor: larger images are not cut
-        scaled = math.floor(side / share)
-        return {"size": (side, side), "prepared": f"resize={scaled},crop={side},filter={scaling}"}
-    return {"size": (side, side), "prepared": f"size={side},filter={scaling}"}
 
 
 @contextlib.contextmanager

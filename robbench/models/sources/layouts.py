@@ -18,6 +18,7 @@ from robbench.models.resnet18 import ResNet18
 from robbench.models.sources.state_dicts import Layout
 from robbench.models.wide_resnet import WideResNet
 
+_STEM = r"(.*\.|)layer2\.0\.conv2\.weight"
 _CIFAR10 = "mean=(0.4914,0.4822,0.4465),std=(0.2471,0.2435,0.2616)"
 _PREACT = Layout(
     "PreActResNet-18 as in robust overfitting, AWP, Fast AT and RobustBench",
@@ -59,7 +60,7 @@ _DEEPMIND = Layout(
 def layouts_of(architecture: Architecture) -> tuple[Layout, ...]:
     """The layouts whose forward pass is that of an architecture with its options."""
     if isinstance(architecture, PreActResNet18):
-        return (_PREACT._replace(untold=_shortcuts(architecture)),)
+        return (_PREACT._replace(ambiguity=_shortcuts(architecture)),)
     if isinstance(architecture, ResNet18):
         return (_RESNET,)
     if isinstance(architecture, WideResNet):
@@ -72,7 +73,7 @@ def _shortcuts(architecture: PreActResNet18) -> str:
         return ""
     who = "robust overfitting and AWP" if architecture.final_norm else "kuangliu/pytorch-cifar"
     return (
-        "names do not tell what the shortcuts read: the activation is taken, as in "
+        "names do not say what the shortcuts read: the activation is taken, as in "
         f"{who}; of Fast AT (Wong et al. 2020) and Andriushchenko et al. 2020 it is the input, "
         "which is shortcut=input in arch"
     )
@@ -97,6 +98,3 @@ def looks_like(tensors: Mapping[str, Tensor]) -> str:
     if f"{start}layer2.0.shortcut.0.weight" not in tensors:
         return ""
     return f"preact-resnet18{'' if f'{start}bn.weight' in tensors else ':final-norm=false'}"
-
-
-_STEM = r"(.*\.|)layer2\.0\.conv2\.weight"

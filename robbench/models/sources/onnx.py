@@ -85,8 +85,8 @@ class Onnx(ProgramFile):
                 proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
             )
         except Exception as error:  # onnxruntime's own errors have no common class
-            said = reason(error).rpartition(" : ")[2]
-            raise self.refuse(f"cannot be run by onnxruntime ({said})") from None
+            text = reason(error).rpartition(" : ")[2]
+            raise self.refuse(f"cannot be run by onnxruntime ({text})") from None
 
     def _converted(self, proto: Any) -> nn.Module:
         converter = library("onnx2pytorch", "onnx")

@@ -41,11 +41,6 @@ class ProgramFile(Source):
 
     file: Annotated[str, Field(min_length=1, description="its path")]
 
-    @property
-    def pretrained(self) -> bool:
-        """It comes with weights."""
-        return True
-
     def label(self, spec: str) -> str:
         """The file's name, without `.pt2`, `.onnx`, `.pt`, `.ts.pt`."""
         return Path(self.file).stem.removesuffix(".ts")

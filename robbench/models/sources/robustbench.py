@@ -23,7 +23,6 @@ from robbench.models.sources.weight_files import read_weight_file
 
 _THREATS = ("Linf", "L2", "corruptions")
 _DATASETS = ("cifar10", "cifar100", "imagenet")
-_OF_TORCHVISION = ("imagenet", "Standard")
 _BUDGETS = {
     ("cifar10", "Linf"): "linf:8/255",
     ("cifar10", "L2"): "l2:0.5",
@@ -72,11 +71,6 @@ class RobustBench(Source):
     dir: Annotated[
         str, Field(min_length=1, description="folder of the zoo's files, DIR/cifar10/Linf/NAME.pt")
     ] = "models"
-
-    @property
-    def pretrained(self) -> bool:
-        """It comes with weights."""
-        return True
 
     @property
     def usual(self) -> Usual:
@@ -150,7 +144,9 @@ class RobustBench(Source):
     def _require_there(self, library: Any, files: list[Path], what: str) -> None:
         # Others are models of timm or torchvision, whose caches are asked when they are built.
         in_timm = f"{self.name}_{self.dataset}_{self.threat}".lower().replace("-", "_")
-        if library.timm.is_model(in_timm) or (self.dataset, self.name[:8]) == _OF_TORCHVISION:
+        if library.timm.is_model(in_timm) or (
+            self.dataset == "imagenet" and self.name.startswith("Standard")
+        ):
             return
         if missing := [str(file) for file in files if not file.is_file()]:
             raise UserError(

@@ -25,15 +25,15 @@ class Layout(NamedTuple):
     """How other code names the weights of an architecture of ours.
 
     renamed: patterns of our names and their replacements, all applied in turn. unused: a pattern
-    of their names that the forward pass does not use. normalised, untold: what is known of the
-    inputs, and what the names do not tell of the forward pass.
+    of their names that the forward pass does not use. normalised, ambiguity: what is known of the
+    inputs, and what the names leave open of the forward pass.
     """
 
     name: str
     renamed: tuple[tuple[str, str], ...] = ()
     unused: str = ""
     normalised: str = ""
-    untold: str = ""
+    ambiguity: str = ""
 
     def theirs(self, ours: str) -> str:
         """Their name of one of our weights."""

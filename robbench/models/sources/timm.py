@@ -11,14 +11,8 @@ from typing import Any, ClassVar
 from torch import nn
 
 from robbench.models.sources.base import Loaded, Loading
-from robbench.models.sources.libraries import (
-    Named,
-    download_to,
-    other_code,
-    outputs_in,
-    torch_hub_file,
-    unknown_name,
-)
+from robbench.models.sources.libraries import other_code, unknown_name
+from robbench.models.sources.named import Named, download_to, outputs_in, torch_hub_file
 from robbench.models.sources.weight_files import read_weight_file
 
 _SCALING = ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")

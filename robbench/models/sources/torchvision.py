@@ -14,15 +14,8 @@ from robbench.core.errors import UserError
 from robbench.models.shapes import image_shape
 from robbench.models.sources.base import Loaded, Loading
 from robbench.models.sources.imagenet import with_ids
-from robbench.models.sources.libraries import (
-    Named,
-    download_to,
-    last_layer,
-    other_code,
-    outputs_in,
-    torch_hub_file,
-    unknown_name,
-)
+from robbench.models.sources.libraries import other_code, unknown_name
+from robbench.models.sources.named import Named, download_to, last_layer, outputs_in, torch_hub_file
 from robbench.models.sources.weight_files import read_weight_file
 
 

@@ -44,7 +44,7 @@ class LeftOut:
 
 
 # Settings and numbers that training code keeps beside the weights. Nothing of these packages is
-# called: our own two classes stand where the file names theirs.
+# called: LeftOut and OrderedDict take the place of the classes that a file names.
 _LEFT_OUT = [
     "argparse.Namespace",
     "types.SimpleNamespace",

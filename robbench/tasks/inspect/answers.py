@@ -17,7 +17,7 @@ from robbench.data.subset import select
 from robbench.engine.oracle import forward_tiles
 from robbench.metrics.class_order import other_order
 from robbench.metrics.input_form import better_form
-from robbench.models.external import External, width_of
+from robbench.models.external import External
 from robbench.models.input_shapes import shapes_taken, takes
 from robbench.models.normalisation import Normalisation, find_normalisations
 from robbench.objectives import answered
@@ -70,7 +70,7 @@ def answers_of(target: Target, looked: Split, logits: Tensor) -> Answers:
     k = len(looked.classes)
     tiles = largest_tile(x.device, x.shape[1:])
     normalisations = find_normalisations(model, x[:2])
-    if target.data is None or logits.shape[1] != width_of(model, k):
+    if target.data is None or logits.shape[1] != target.subject.width:
         return Answers(normalisations, None, [])
     predicted = _predicted(logits)
     right = predicted == y

@@ -13,7 +13,6 @@ from robbench.core.device import find_device
 from robbench.core.errors import UserError
 from robbench.core.spec import validate
 from robbench.engine.flags import at_chance, of_rows
-from robbench.models.external import width_of
 from robbench.store.store import Store
 from robbench.tasks.attack.access import WITHOUT_GRADIENTS
 from robbench.tasks.attack.config import AttackConfig
@@ -121,7 +120,7 @@ def inspect_model(
         seen = answers_of(target, looked, logits)
     found += seen.found
     cost = None
-    if logits is not None and logits.shape[1] == width_of(subject.model, len(looked.classes)):
+    if logits is not None and logits.shape[1] == subject.width:
         bar.update(0.6, "time and memory")
         cost = cost_of(plan, store, config, noise=target.data is None)
         bar.update(0.8, "gradients")

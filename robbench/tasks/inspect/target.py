@@ -224,7 +224,7 @@ def _info(shape: Shape, classes: Sequence[str]) -> DataInfo:
     return DataInfo(shape, names, (0.5,) * channels, (0.25,) * channels)
 
 
-def _refused(name: str, model: nn.Module, split: Split) -> Subject:
+def _refused(name: str, model: Classifier, split: Split) -> Subject:
     """The subject of a model that attacks refuse, of which neither hash nor answers are asked."""
     return Subject(
         name=name,

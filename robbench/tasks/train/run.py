@@ -16,7 +16,6 @@ from robbench.core.errors import RunError, Stopped, UserError
 from robbench.core.files import check_writable
 from robbench.models.base import Classifier
 from robbench.models.create import create
-from robbench.models.external import External
 from robbench.store.provenance import provenance
 from robbench.tasks.kept_code import keep_code
 from robbench.tasks.signals import StopFlag
@@ -102,8 +101,7 @@ class _Session:
         self.watcher = watcher
         self.stop = stop
         model = _model(plan)
-        if isinstance(model, External):
-            watcher.begins(model.notes)
+        watcher.begins(model.notes)
         self.trainer = new_trainer(plan, model)
         self.rows: Rows = []
         self.description = _description(plan, model)

@@ -35,7 +35,7 @@ def test_two_classes_of_four(options, outputs, outside):
     found = chosen(4, ("fox", "dog"), **options)
     assert found.outputs == outputs
     assert found.outside == outside
-    assert found.asked
+    assert found.stated
     assert bool(found.named) == ("outputs" not in options)
 
 

@@ -9,7 +9,7 @@ import torch
 from robbench.core.errors import UserError
 from robbench.models.create import create
 from robbench.models.sources.base import Loading
-from robbench.models.sources.hugging_face import HuggingFace, preparation
+from robbench.models.sources.hugging_face import HuggingFace
 from robbench.models.sources.libraries import library, quiet
 
 pytestmark = pytest.mark.usefixtures("no_network")
@@ -80,33 +80,6 @@ def test_a_repository_in_the_cache_at_a_revision(hub, info):
     same_logits(create("hf:org/tiny@v2", data, of=data.classes), theirs, images)
     with pytest.raises(UserError, match=r"hf:org/tiny@v3 is neither a folder nor in the Hugging"):
         create("hf:org/tiny@v3", data, of=data.classes)
-
-
-def test_a_processor_with_an_offset_or_blue_first_is_measured():
-    """EfficientNet's and MobileViT's, as they prepare images themselves."""
-    made, x = pixels()
-    for images in (
-        transformers.EfficientNetImageProcessor(rescale_factor=1 / 127.5, rescale_offset=True),
-        transformers.MobileViTImageProcessor(),
-    ):
-        done = preparation(images)
-        given = {"do_resize": False, "do_center_crop": False, "return_tensors": "pt"}
-        expected = images(list(made), **given)["pixel_values"]
-        mean, std = (torch.tensor(values)[:, None, None] for values in (done.mean, done.std))
-        ours = (x - mean) / std
-        ours = ours.flip(1) if done.reverse else ours
-        torch.testing.assert_close(ours, expected, atol=1e-5, rtol=0)
-
-
-def test_a_processor_that_mixes_channels_is_refused():
-    """No mean and std stand for it."""
-
-    def grey(images, **_):
-        mixed = np.stack(images).astype(float).mean(3, keepdims=True).repeat(3, 3)
-        return {"pixel_values": mixed.transpose(0, 3, 1, 2)}
-
-    with pytest.raises(UserError, match="mixes the channels"):
-        preparation(grey)
 
 
 def test_outputs_are_named_by_the_configuration(tmp_path, info):
