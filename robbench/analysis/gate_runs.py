@@ -77,7 +77,9 @@ def remarks(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[N
         if left := info["n_unfinished"]:
             found.append(Note("unfinished", {"which": which, "n": left}))
         flags = json.loads(info["flags"] or "[]")
-        found += [Note("flag", {"which": which, **flag}) for flag in flags]
+        found += [
+            Note("flag", {"which": which, **flag}) for flag in flags if flag["name"] != "loaded"
+        ]
     mine, theirs = (_replayed(info) for info in (baseline, candidate))
     if mine != theirs:
         tried, other = ("candidate", "baseline") if theirs else ("baseline", "candidate")

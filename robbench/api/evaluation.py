@@ -98,7 +98,10 @@ class Evaluation:
     @property
     def flags(self) -> dict[str, str]:
         """What to know before believing the numbers, by the name of the flag."""
-        return {flag["name"]: flag["text"] for flag in json.loads(self.info["flags"] or "[]")}
+        said: dict[str, list[str]] = {}
+        for flag in json.loads(self.info["flags"] or "[]"):
+            said.setdefault(flag["name"], []).append(flag["text"])
+        return {name: "; ".join(found) for name, found in said.items()}
 
     @property
     @pythonic

@@ -130,11 +130,11 @@ _SAID_AS_WARNINGS = {"unconfirmed", "unfinished", "odd-answers"}
 def warnings(row: Mapping[str, Any], checks: Sequence[Mapping[str, Any]] = ()) -> list[str]:
     """What to know before believing a run, one text each, without the run's name.
 
-    `row` is of the runs table or of `compare`; `checks` are the run's rows of the checks table, of
-    which those that failed and that no other warning covers are repeated.
+    What was `loaded` is no warning. `row` is of the runs table or of `compare`; `checks` are the
+    run's rows of the checks table, of which those that failed and that no other warning covers are
+    repeated.
     """
-    flags = row["flags"] or []
-    flags = json.loads(flags) if isinstance(flags, str) else flags
+    flags = [flag for flag in _flags(row) if flag["name"] != "loaded"]
     said = [f"{flag['name']}: {flag['text']}" for flag in flags]
     covered = {flag["name"] for flag in flags} | _SAID_AS_WARNINGS
     failed = [
@@ -143,6 +143,16 @@ def warnings(row: Mapping[str, Any], checks: Sequence[Mapping[str, Any]] = ()) -
         if speaks_against(check) and check["check"] not in covered
     ]
     return [*counted(row).values(), *said, *failed]
+
+
+def loaded(row: Mapping[str, Any]) -> list[str]:
+    """What a run's model was loaded from, one text each; empty where its name says it."""
+    return [f"loaded: {flag['text']}" for flag in _flags(row) if flag["name"] == "loaded"]
+
+
+def _flags(row: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    flags = row["flags"] or []
+    return json.loads(flags) if isinstance(flags, str) else flags
 
 
 def counted(row: Mapping[str, Any]) -> dict[str, str]:

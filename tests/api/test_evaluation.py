@@ -1,5 +1,7 @@
 """What an Evaluation says, and that saving it gives the command's files."""
 
+import dataclasses
+import json
 import os
 import signal
 
@@ -34,6 +36,13 @@ def test_its_numbers_are_those_of_its_rows(result, digits):
     moved = (result.points - digits[0]).abs()
     assert 0.09 < float(moved.max()) <= 0.1 + 1e-6
     assert all(isinstance(text, str) for text in result.flags.values())
+
+
+def test_flags_of_one_name_are_all_said(result):
+    """As the two doubts about what the inputs of a file of weights are."""
+    flags = [{"name": "a", "text": "b"}, {"name": "c", "text": "d"}, {"name": "a", "text": "e"}]
+    run = dataclasses.replace(result.run, info={**result.run.info, "flags": json.dumps(flags)})
+    assert robbench.Evaluation(run, result.plan).flags == {"a": "b; e", "c": "d"}
 
 
 def test_the_points_are_misclassified_where_a_sample_fell(result, trained_net, digits):

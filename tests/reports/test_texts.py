@@ -48,6 +48,13 @@ def test_warnings_of_a_row(changes: dict[str, Any], said: list[str]) -> None:
     assert texts.warnings(QUIET | changes) == said
 
 
+def test_what_was_loaded_is_no_warning() -> None:
+    """A table of a paper need not say it; where a run is shown it is a note."""
+    row = QUIET | {"flags": [{"name": "loaded", "text": "w.pth"}, {"name": "a", "text": "b"}]}
+    assert texts.warnings(row) == ["a: b"]
+    assert texts.loaded(row) == ["loaded: w.pth"]
+
+
 def test_failed_checks_are_warnings_once() -> None:
     """What a flag or the row says already is not repeated, nor what is for information only."""
     checks = [

@@ -78,6 +78,10 @@ class RobustBench(Source):
         data = None if self.dataset == "imagenet" else self.dataset
         return Usual(data, _BUDGETS.get((self.dataset, self.threat)))
 
+    def label(self, spec: str) -> str:
+        """Its name in the zoo."""
+        return self.name
+
     def load(self, loading: Loading) -> Loaded:
         """The model with its weights. UserError where it is to be trained."""
         what = f"model robustbench:{self.name}"

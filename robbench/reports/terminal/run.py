@@ -37,6 +37,7 @@ def run_card(found: Mapping[str, Any]) -> RenderableType:
         title,
         Text(),
         table,
+        *map(Text, texts.loaded(run)),
         *(Text(warning, style="yellow") for warning in _warnings(found)),
     )
 

@@ -55,8 +55,9 @@ def test_logits_are_those_of_its_own_loader(name, threat, prefix, tmp_path, info
     assert ours.notes == []
 
 
-def test_the_usual_data_and_threat_model_are_those_of_its_list():
+def test_name_data_and_threat_model_are_those_of_its_list():
     assert RobustBench(name=NAME).usual == Usual("cifar10", "linf:8/255")
+    assert RobustBench(name=NAME).label(f"robustbench:{NAME},dir=/zoo") == NAME
     assert RobustBench(name=NAME, threat="L2").usual == Usual("cifar10", "l2:0.5")
     imagenet = RobustBench(name="Salman2020Do_R18", dataset="imagenet")
     assert imagenet.usual == Usual(None, "linf:4/255")
