@@ -13,6 +13,7 @@ ELSEWHERE = {
     "cli/check.py": "the whole command: tests/tasks/check",
     "cli/inspect.py": "the whole command: tests/tasks/inspect",
     "cli/query.py": "the whole command: tests/analysis/test_query.py",
+    "tasks/attack/entries.py": "cascades and their refusals: tests/catalogue/test_cascades.py",
     "tasks/attack/session.py": "whole attacks, killed and resumed: tests/tasks/attack/test_run.py",
     "tasks/check/plan.py": "whole checks, good and refused: tests/tasks/check/test_run.py",
     "tasks/gallery.py": "pictures of a whole report: tests/tasks/test_report.py",

@@ -12,7 +12,7 @@ from robbench.attacks.base import Attack
 from robbench.catalogue.builtins import ATTACKS
 from robbench.catalogue.cascades import cascades, expand
 from robbench.core.errors import UserError
-from robbench.tasks.attack.plan import build_entries
+from robbench.tasks.attack.entries import build_entries
 from robbench.threat.model import parse_threat
 
 # What the package of Croce and Hein (fra31/auto-attack) runs under these names, in its words.

@@ -14,12 +14,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from robbench.attacks.base import AttackEntry, require_whole
-from robbench.catalogue.builtins import ATTACKS
-from robbench.catalogue.cascades import cascades, expand
+from robbench.attacks.base import AttackEntry
 from robbench.core.access import access_of
 from robbench.core.device import default_batch_size, find_device
-from robbench.core.errors import UserError, unknown
+from robbench.core.errors import UserError
 from robbench.core.threat_text import split_threat
 from robbench.data.load import default_threat
 from robbench.store.locations import Location, sibling_table, trained_name
@@ -28,8 +26,9 @@ from robbench.store.settled import settled
 from robbench.store.store import Store
 from robbench.tasks.attack.access import require_access
 from robbench.tasks.attack.config import AttackConfig
+from robbench.tasks.attack.entries import build_entries, canonical_entry
 from robbench.tasks.attack.identity import changed_answers, run_hashes
-from robbench.tasks.attack.target import aimed, require_target
+from robbench.tasks.attack.target import aimed
 from robbench.tasks.model_folder import find_folder, matching_models
 from robbench.tasks.subject import Subject, find_subject
 from robbench.tasks.train.plan import known_threat
@@ -68,7 +67,7 @@ class AttackPlan:
     @property
     def attack(self) -> str:
         """The cascade as it was asked for."""
-        return " + ".join(dict.fromkeys(_asked(spec) for spec in self.config.attack))
+        return " + ".join(dict.fromkeys(canonical_entry(spec) for spec in self.config.attack))
 
     @property
     def threat(self) -> str:
@@ -240,56 +239,6 @@ def parse_threats(texts: Sequence[str], target: str | None = None) -> list[list[
                 "alone"
             )
     return list(found.values())
-
-
-def build_entries(specs: Sequence[str], threats: Sequence[ThreatModel]) -> tuple[AttackEntry, ...]:
-    """The cascade of some attack specs and cascade names, in their order, for budgets of one norm.
-
-    UserError for an attack that is unknown, malformed, given twice, or cannot work in this norm,
-    without a budget or with a target.
-    """
-    norm, endless = threats[-1].norm_name, math.isinf(threats[-1].eps)
-    if not specs:
-        raise UserError(
-            "no attack given; leave --attack out for apgd, or name one such as autoattack"
-        )
-    entries: dict[str, AttackEntry] = {}
-    named: set[str] = set()  # by themselves, not by a cascade
-    for text in specs:
-        parts = expand(text, norm)
-        if parts == (text,) and ":" not in text and text not in ATTACKS.entries:
-            raise unknown("attack", text, [*ATTACKS.entries, *cascades()])
-        for part in parts:
-            spec, attack = ATTACKS.canonical(part), ATTACKS.build(part)
-            if parts == (text,):
-                if spec in named:
-                    raise UserError(
-                        f"attack {text} is given twice; use restarts=N for more random starts"
-                    )
-                named.add(spec)
-            require_whole(attack, spec)
-            if norm not in attack.norms:
-                raise UserError(
-                    f"attack {spec} does not work in {norm}; it knows "
-                    f"{', '.join(sorted(attack.norms))}"
-                )
-            if endless and attack.goal == "fixed-eps":
-                raise UserError(
-                    f"attack {spec} needs a budget such as {norm}:0.1; without one use fmn, "
-                    f"or minimal:attack=({part})"
-                )
-            require_target(attack, spec, threats[-1])
-            entries.setdefault(spec, AttackEntry(spec, attack))
-    return tuple(entries.values())
-
-
-def _asked(text: str) -> str:
-    name = text.partition(":")[0]
-    return (
-        ATTACKS.canonical(text)
-        if name in ATTACKS.entries or expand(text, "linf") == (text,)
-        else text
-    )
 
 
 def usual_threat(data: str, subject: Subject) -> str | None:
