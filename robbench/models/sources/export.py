@@ -66,7 +66,9 @@ class Export(ProgramFile):
             raise self.refuse(f"is not loaded: {error}") from None
         except Exception as error:  # whatever a malformed graph leads to
             first = str(error).strip().partition(". ")[0].partition("\n")[0]
-            raise self.refuse(f"is no whole program of torch.export ({first})") from None
+            raise self.refuse(
+                f"is no whole program of torch.export ({first}): copy or save it again"
+            ) from None
         shapes = list(_input_shapes(program))
         if len(shapes) != 1:
             raise self.refuse(f"has {len(shapes)} inputs; a classifier has one, the images")

@@ -63,7 +63,9 @@ class Onnx(ProgramFile):
             if not proto.graph.node:
                 raise ValueError("it holds no graph")
         except Exception as error:  # protobuf's own errors have no common class
-            raise self.refuse(f"is no whole ONNX model ({reason(error)})") from None
+            raise self.refuse(
+                f"is no whole ONNX model ({reason(error)}): copy or save it again"
+            ) from None
         try:
             onnx.load_external_data_for_model(proto, str(Path(self.file).parent))
             whole = proto.SerializeToString(deterministic=True)

@@ -53,7 +53,10 @@ class TorchScript(ProgramFile):
                 )
         except (RuntimeError, ValueError, OSError) as error:
             first = str(error).strip().partition(". ")[0].partition("\n")[0]
-            raise self.refuse(f"is no whole TorchScript archive ({first})") from None
+            raise self.refuse(
+                f"is no whole TorchScript archive ({first}): copy or save it again; a file of "
+                "weights is checkpoint:FILE,arch=SPEC"
+            ) from None
         return Loaded(module, batch=_batch(module.eval(), loading.info))
 
     def _require_plain(self, content: bytes) -> None:
