@@ -202,7 +202,7 @@ class Evaluation:
         return len(self.run.samples)
 
     def __repr__(self) -> str:
-        lines = [f"  {label + ':':<19}{text}" for label, text in self._lines()]
+        lines = [f"  {label + ':':<18} {text}" for label, text in self._lines()]
         return "\n".join([self._title(), *lines])
 
     def _repr_html_(self) -> str:

@@ -74,7 +74,8 @@ class Estimator(Function):
 
     def fit(self, x: Tensor, names: Sequence[str]) -> None:
         """Choose the method, from inputs x [2,*]. UserError where none can be called."""
-        self.names = names if names and {*map(str, self.known)} <= {*names} else ()
+        known = {*map(str, self.known)}
+        self.names = names if known and known <= {*names} else ()
         self.labels = tuple(self.names or map(str, self.known))
         noise = torch.rand(_TRIED, *x.shape[1:], generator=torch.Generator().manual_seed(0))
         x, first = torch.cat([x, noise.to(x)]), None

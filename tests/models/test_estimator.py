@@ -26,6 +26,22 @@ Y = Y[:300]
 IMAGES = torch.tensor(X, dtype=torch.float32).reshape(-1, 1, 8, 8)
 
 
+class Boosted:
+    """Predicts and gives probabilities, and does not name its classes."""
+
+    def __init__(self, estimator: Any) -> None:
+        self.estimator = estimator
+
+    def fit(self, X: Any, y: Any) -> None:
+        self.estimator.fit(X, y)
+
+    def predict(self, X: Any) -> Any:
+        return self.estimator.predict(X)
+
+    def predict_proba(self, X: Any) -> Any:
+        return self.estimator.predict_proba(X)
+
+
 class Names:
     """Predicts, and says no more."""
 
@@ -51,6 +67,7 @@ def wrapped(estimator: Any, names: tuple[str, ...] = tuple("0123456789")) -> Ext
         (LogisticRegression(max_iter=200), "decision_function", "score-based"),
         (RandomForestClassifier(10, random_state=0), "predict_proba", "score-based"),
         (KNeighborsClassifier(3), "predict_proba", "score-based"),
+        (Boosted(LogisticRegression(max_iter=200)), "predict_proba", "score-based"),
         (Names(LogisticRegression(max_iter=200)), "predict", "decision-based"),
     ],
 )
