@@ -20,7 +20,8 @@ _NAME = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 # Also behind a short option, -amodule:Attack.
 _PRIVATE = re.compile(rf"(?:-[A-Za-z])?({_NAME}:{_NAME})(?=:|$)")
 # A file of code in a language of its own.
-_PROGRAM = re.compile(r"(?:-[A-Za-z])?(torchscript:.+)")
+_PROGRAM = re.compile(r"(?:^-[A-Za-z]|(?<![\w.:/-]))torchscript:")
+_MOST_ENDS = 20
 
 
 class _Command(NamedTuple):
@@ -43,8 +44,18 @@ def private_names(text: str) -> frozenset[str]:
     And `torchscript:FILE`.
     """
     parts = re.split(r"[()\[\]=,\s]+", text)
-    found = [_PROGRAM.match(part) or _PRIVATE.match(part) for part in parts]
-    return frozenset(match[1] for match in found if match)
+    found = [_PRIVATE.match(part) for part in parts if not _PROGRAM.match(part)]
+    return frozenset([*(match[1] for match in found if match), *_programs(text)])
+
+
+def _programs(text: str) -> Iterator[str]:
+    """`torchscript:FILE` for each FILE that a text may mean: a comma may end it, or be in it."""
+    for start in _PROGRAM.finditer(text):
+        rest = text[start.end() :]
+        for begin in (0, *(option.end() for option in re.finditer(r"\bfile=", rest))):
+            file = rest[begin:].lstrip("(")
+            ends = [end.start() for end in re.finditer(r"[,)]|$", file)][:_MOST_ENDS]
+            yield from (f"torchscript:{file[:end].strip()}" for end in ends if file[:end].strip())
 
 
 @contextlib.contextmanager
@@ -136,7 +147,7 @@ def _is_registered(name: str) -> bool:
     from robbench.catalogue.builtins import REGISTRIES
 
     first = name.partition(":")[0]
-    if _PROGRAM.fullmatch(name):
+    if _PROGRAM.match(name):
         return False
     return first in NORMS or any(first in registry.entries for registry in REGISTRIES.values())
 

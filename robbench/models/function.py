@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from robbench.core.errors import RobbenchError
+from robbench.core.errors import RobbenchError, UserError
 from robbench.models.outputs.options import Scale
 from robbench.models.outputs.scales import probabilities
 
@@ -87,6 +87,8 @@ class OnArrays:
         found = np.asarray(self.function(rows.reshape(len(rows), -1) if self.flat else rows))
         if found.dtype.kind not in "biuf":
             raise TypeError(f"it returns {found.dtype} instead of numbers")
+        if found.ndim and len(found) != len(rows):
+            raise UserError(f"the model returns {len(found)} rows for {len(rows)} inputs")
         if found.ndim == 1 and (found.dtype.kind != "f" or bool((found == found.round()).all())):
             return torch.from_numpy(found.astype(np.int64)).to(x.device)
         return torch.from_numpy(found.astype(np.float32)).to(x.device)

@@ -34,6 +34,26 @@ def test_names_are_found_in_every_place():
     assert private_names("nets:make.parquet") == {"nets:make.parquet"}
 
 
+@pytest.mark.parametrize(
+    ("text", "file"),
+    [
+        ("torchscript:net.pt", "net.pt"),
+        ("--model=torchscript:net.pt", "net.pt"),
+        ("torchscript:my net, new (1)=.pt,mean=0.5,std=0.5", "my net, new (1)=.pt"),
+        ("torchscript:file=net.pt", "net.pt"),
+        ("torchscript:mean=0.5,std=0.5,file=(a,b.pt)", "a,b.pt"),
+        ("transfer:source=(torchscript:net.pt)", "net.pt"),
+    ],
+)
+def test_a_script_that_was_typed_is_the_users_own(text, file):
+    """However its name looks, and no other."""
+    with command_line(["attack", text]):
+        require_trusted(f"torchscript:{file}")
+        for other in (f"{file}.pt", file[:-1], f"x/{file}"):
+            with pytest.raises(UserError, match="names private code"):
+                require_trusted(f"torchscript:{other}")
+
+
 def test_in_python_names_are_the_callers_own_unless_read():
     """A caller's names are free, a file's only if given by the caller; nesting widens nothing."""
     require_trusted("nets:make")

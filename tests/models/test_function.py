@@ -104,3 +104,16 @@ def test_arrays_around_a_function_are_part_of_its_state():
         return state_of(Function(lambda x: x @ weight)).hash()
 
     assert made(W) == made(W.copy()) != made(W + 1e-9)
+
+
+def test_answers_for_some_of_the_inputs_only_are_an_error():
+    """Also where the first ones were whole."""
+    rows = [2, 1]
+
+    def answers(a):
+        return np.tile(a.astype(np.float32)[0], (rows.pop(0), 1))
+
+    function, x = Function(answers), torch.rand(2, 4)
+    function.fit(x, ())
+    with pytest.raises(UserError, match="the model returns 1 rows for 2 inputs"):
+        function(x)
