@@ -33,7 +33,7 @@ from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.plan import AttackPlan, parse_threats, plan_subject
 from robbench.tasks.attack.session import AttackSession
 from robbench.tasks.model_folder import find_folder, read_model
-from robbench.tasks.subject import Subject, subject_in_memory
+from robbench.tasks.subject import Subject, info_without_statistics, subject_in_memory
 from robbench.tasks.train.plan import NAME
 from robbench.threat.model import COLUMN, ThreatModel, parse_target
 
@@ -201,7 +201,9 @@ def _plan(
     def find(source: str) -> Subject:
         folder, which = find_folder(source, Store(out or "runs"))
         if folder is None:
-            other: nn.Module = create(source, split.info(), of=split.whole)
+            with torch.random.fork_rng([]):
+                torch.manual_seed(config.seed)
+                other: nn.Module = create(source, info_without_statistics(split), of=split.whole)
         else:
             other, _ = read_model(folder, which, split.labels.device)
         return subject_in_memory(other.to(split.labels.device), split, source, spec)

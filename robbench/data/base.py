@@ -7,6 +7,7 @@ float32 in [0,1].
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import math
@@ -200,20 +201,23 @@ class Split:
 
         From fewer of large images: as float32 they would not fit in memory.
         """
+        mean, std = self._moments
+        return DataInfo(tuple(self.images.shape[1:]), self.classes, mean, std, self.units)
+
+    @functools.cached_property
+    def _moments(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
         count = min(10_000, max(1, INFO_ENTRIES // math.prod(self.images.shape[1:])))
         # Spread, because folders of images are ordered by class.
         spread = slice(None, None, max(1, len(self) // count))
         if isinstance(self.images, StreamedImages):
-            mean, std = streamed_moments(self.images.take(spread), self.scale)
-        else:
-            pixels = self.pixels(spread)
-            axes = (0, *range(2, pixels.ndim))
-            # The population's deviation: defined for a single row of a (D,)-shaped table too.
-            mean, std = (
-                tuple(pixels.mean(axes).tolist()),
-                tuple(pixels.std(axes, correction=0).clamp(min=1e-3).tolist()),
-            )
-        return DataInfo(tuple(self.images.shape[1:]), self.classes, mean, std, self.units)
+            return streamed_moments(self.images.take(spread), self.scale)
+        pixels = self.pixels(spread)
+        axes = (0, *range(2, pixels.ndim))
+        # The population's deviation: defined for a single row of a (D,)-shaped table too.
+        return (
+            tuple(pixels.mean(axes).tolist()),
+            tuple(pixels.std(axes, correction=0).clamp(min=1e-3).tolist()),
+        )
 
 
 def require_classes(split: Split) -> None:

@@ -130,11 +130,7 @@ def find_subject(
     require_classes(split)
     if model is None:
         torch.manual_seed(config.seed)  # an untrained architecture is a valid, if poor, subject
-        # Fixed statistics: an untrained model must not depend on the samples it is judged by.
-        shape = tuple(split.images.shape[1:])
-        mean, std = ((value,) * shape[0] for value in (0.5, 0.25))
-        info = DataInfo(shape, split.classes, mean, std, split.units)
-        model = create(text, info, of=split.whole, download=download)
+        model = create(text, info_without_statistics(split), of=split.whole, download=download)
         model = model.to(device)
         _check_known_classes(text, split)
     elif list(split.images.shape[1:]) != trained["shape"]:
@@ -165,6 +161,16 @@ def find_subject(
         remarks=tuple(remarks),
         threat=None if trained else _usual(text).threat,
     ), data
+
+
+def info_without_statistics(split: Split) -> DataInfo:
+    """What a model made from a spec is told of a split: the same mean and std for all data.
+
+    An untrained model must not depend on the samples it is judged by, and these are not read.
+    """
+    shape = tuple(split.images.shape[1:])
+    mean, std = ((value,) * shape[0] for value in (0.5, 0.25))
+    return DataInfo(shape, split.classes, mean, std, split.units)
 
 
 def subject_in_memory(

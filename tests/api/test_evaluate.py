@@ -45,6 +45,22 @@ def test_the_verdicts_are_those_of_the_command(cli, nets, monkeypatch):
     assert not (nets / "runs").exists()
 
 
+def test_a_source_is_the_model_that_the_command_makes_of_its_spec(cli, nets, monkeypatch):
+    """Its random weights are of the seed, and no statistics are those of the samples."""
+    monkeypatch.chdir(nets)
+    monkeypatch.syspath_prepend(str(nets))
+    attack = "transfer:source=(small-cnn:width=4),attack=(pgd:steps=3)"
+    line = "attack nets:make:weights=weights.pt --data digits -n 40 --threat linf:0.2 --attack"
+    done = cli(line, attack, "--out", "S")
+    assert done.code == 0, done.err
+    import nets as module
+
+    model = module.make("weights.pt")
+    found = robbench.evaluate(model, "digits", limit=40, threat="linf:0.2", attack=attack)
+    samples = robbench.load_runs(out="S", table="samples")
+    assert samples.drop(columns="run_id").equals(found.samples.drop(columns="run_id"))
+
+
 def test_tensors_arrays_and_loaders_give_one_answer(trained_net, digits):
     """Whatever holds the samples; and whatever the batch size."""
     x, y = digits[0][:40], digits[1][:40]
