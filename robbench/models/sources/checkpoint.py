@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -136,7 +137,7 @@ def suggestion(path: Path) -> str:
     sets = sets_in(read_weight_file(path))
     spec = next(filter(None, (looks_like(tensors) for _, tensors in sets)), "")
     if spec:
-        return f"it looks like checkpoint:{path},arch={_nested(spec)}"
+        return f"it looks like {shlex.quote(f'checkpoint:{path},arch={_nested(spec)}')}"
     return f"checkpoint:{path},arch=SPEC, such as preact-resnet18 or a module:factory of yours"
 
 

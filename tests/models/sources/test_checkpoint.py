@@ -223,6 +223,10 @@ def test_what_is_missing_is_asked_for(tmp_path, info):
     torch.save(made(published.resnet18).state_dict(), tmp_path / "w.pth")
     with pytest.raises(UserError, match=r"looks like checkpoint:\S+w.pth,arch=resnet18"):
         create(f"checkpoint:{tmp_path / 'w.pth'}", info())
+    torch.save(made(wide()).state_dict(), tmp_path / "w.pth")
+    arch = r"arch=\(wide-resnet:depth=16,width=2\)"
+    with pytest.raises(UserError, match=rf"looks like 'checkpoint:\S+w.pth,{arch}'$"):
+        create(f"checkpoint:{tmp_path / 'w.pth'}", info())  # a shell needs the quotes
     with pytest.raises(UserError, match="file and arch must be given"):
         create("checkpoint:arch=resnet18", info())
     with pytest.raises(UserError, match="a file of weights is checkpoint:FILE,arch=SPEC"):
