@@ -6,6 +6,8 @@ import contextlib
 import logging
 import threading
 import time
+import zlib
+from array import array
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -14,6 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from robbench.core.errors import UserError
 
 STREAM_BYTES = 1 << 30
 """A split of more decoded bytes is streamed."""
@@ -58,9 +62,13 @@ class Decoder:
         self._lock = threading.Lock()
         self._ahead: threading.Thread | None = None
         self._coming: set[int] = set()  # rows that it decodes
+        self._sums = array("H")  # of the pixels of each row when first read; 0 before
 
     def read(self, rows: NDArray[np.int64]) -> NDArray[Any]:
-        """[n,*shape]. Raises ColouredError, and UserError as `decode` does."""
+        """[n,*shape]. Raises ColouredError, and UserError as `decode` does.
+
+        And UserError for an image that is not what it was before: its sample id would be another's.
+        """
         images = np.empty((len(rows), *self.shape), self.dtype)
         for start in range(0, len(rows), self.block):
             wanted = rows[start : start + self.block]
@@ -111,12 +119,24 @@ class Decoder:
         images = np.broadcast_to(images, (len(rows), *self.shape))  # grey to three channels
         with self._lock:
             for row, image in zip(rows.tolist(), images, strict=True):
+                self._require_unchanged(row, image)
                 place = self._places.pop(row, len(self._places))
                 if place == len(self._images):
                     _, place = self._places.popitem(last=False)
                 self._images[place] = image
                 self._places[row] = place
         return images
+
+    def _require_unchanged(self, row: int, image: NDArray[Any]) -> None:
+        if row >= len(self._sums):
+            self._sums.frombytes(bytes(self._sums.itemsize * (row + 1 - len(self._sums))))
+        found = 1 + zlib.crc32(image.tobytes()) % 0xFFFF
+        if self._sums[row] not in (0, found):
+            raise UserError(
+                f"image {row} of the data has changed since it was first read: leave the files "
+                "alone while a command runs, and run it again"
+            )
+        self._sums[row] = found
 
 
 class StreamedImages:

@@ -157,6 +157,19 @@ def test_a_file_that_breaks_later(tmp_path: Path, png: Png, streams: Callable[[]
         split.pixels(slice(0, 2))
 
 
+def test_an_image_that_changes_later_is_refused(
+    tmp_path: Path, png: Png, streams: Callable[[], None]
+) -> None:
+    """Its sample id is that of what it was before."""
+    _folder(tmp_path, png)
+    streams()
+    split = load("folder:set", "test", data_dir=tmp_path)
+    (tmp_path / "set" / "test" / "a" / "00.png").write_bytes(png(PIXELS[1]))
+    assert torch.equal(split.images[8:], load("folder:set", "test", data_dir=tmp_path).images[8:])
+    with pytest.raises(UserError, match="image 0 of the data has changed since it was first read"):
+        split.pixels(slice(0, 1))
+
+
 def _images(n: int, decoded: list[int] | None = None) -> StreamedImages:
     """N images that show their numbers; `decoded`: what is decoded, as it happens."""
 
