@@ -119,7 +119,8 @@ def check(
         listener=reporter,
     )
     plan = done.plan
-    about = f"run {plan.name} of {plan.subject.label}" if plan.run else plan.subject.label
+    run = plan.run
+    about = f"run {plan.name} of {run.info['model']}" if run else plan.subject.label
     title = f"{about}: {plan.data} {plan.subject.split.split}, {plan.threat.text}"
     with result_of_a_verdict():
         if as_json:

@@ -91,6 +91,12 @@ def checked_images(images: NDArray[Any], rows: int, scale: int) -> NDArray[Any]:
         raise UserError(f"image {bad} contains NaN or infinity; remove or fix it")
     low, high = float(images.min()), float(images.max())
     if low < 0 or high > 1:
+        if images.ndim == 2:
+            raise UserError(
+                f"features range from {low:.4g} to {high:.4g}; should be in [0,1]: scale each by "
+                "its range in the training data (box=train does for npz: and npy:), and scale back "
+                "inside the model"
+            )
         raise UserError(
             f"pixels range from {low:.4g} to {high:.4g}; float images should be in [0,1]: "
             "divide by the value of white, and normalise inside the model"

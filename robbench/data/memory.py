@@ -74,7 +74,7 @@ class Samples:
         ids = sample_ids(images, chosen.labels)
         return Split(
             images=torch.from_numpy(images),
-            labels=torch.from_numpy(np.ascontiguousarray(chosen.labels)),
+            labels=torch.from_numpy(np.array(chosen.labels)),  # theirs may be read-only
             ids=torch.from_numpy(ids),
             classes=table.classes,
             name=name,

@@ -78,6 +78,15 @@ def test_what_other_tools_give_is_put_in_order():
         assert plain.notes == ()
 
 
+def test_labels_may_be_read_only():
+    """As those of pandas are; the samples' own can be written."""
+    labels = Y.numpy().copy()
+    labels.flags.writeable = False
+    found = read_samples(X, labels).split(NAMES).labels
+    found[0] = 2
+    assert labels[0] == 0
+
+
 def test_a_limit_takes_the_first_or_some_of_every_class():
     """As --limit does."""
     assert len(read_samples(X, Y).split(NAMES, limit=2)) == 2
@@ -89,6 +98,7 @@ def test_a_limit_takes_the_first_or_some_of_every_class():
     [
         (X * 255, Y, "range from 0 to 255"),
         (X - 0.5, Y, "range from -0.5"),
+        (X.flatten(1) * 9, Y, "features range from 0 to 9; should be in [0,1]: scale each"),
         (X / 0, Y, "NaN or infinity"),
         ((X * 16).int(), Y, "int32 up to 16; give uint8 from 0 to 255"),
         (X.numpy() * 1j, Y, "should be numbers"),

@@ -193,7 +193,7 @@ def test_what_is_refused(case: str, text: str, here: Path, cli: Callable[..., An
         (",classes=2", "label 2 of row 2 is out of range"),
         (",x=z,y=y", "no array 'z'"),
         (",scale=0", "scale"),
-        (",scale=0.5", "pixels range from"),
+        (",scale=0.5", "features range from"),
     ],
 )
 def test_options_that_do_not_fit(options: str, text: str, here: Path) -> None:

@@ -1,0 +1,9 @@
+"""`robbench check`: what its table is titled."""
+
+
+def test_the_table_is_titled_by_the_name_of_the_run(cli, tmp_path):
+    """The one it was given, by which tables of results call it too."""
+    how = ("--data", "digits", "--limit", "8", "--attack", "fgsm", "--threat", "linf:0.1")
+    assert cli("attack", "mlp:depth=0", *how, "--name", "mine", "--out", tmp_path).code == 0
+    done = cli("check", "mine", "--limit", "4", "--out", tmp_path)
+    assert "of mine: digits test, linf:0.1" in done.out
