@@ -112,6 +112,8 @@ def check_logits(model: nn.Module, x: Tensor, classes: int) -> None:
     if logits.shape[1] != classes + interface.outside:
         more = _too_many(logits.shape[1], classes) if foreign else ""
         raise UserError(f"it has {logits.shape[1]} outputs, the data have {classes} classes{more}")
+    if isinstance(model, External):
+        model.checked = True
     known = ~(logits.isnan() | (logits == torch.inf)).any(1)
     if not logits.is_floating_point() or not (known.any() or interface.reject):
         raise UserError("its outputs are not finite numbers; check its weights")

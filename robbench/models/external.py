@@ -49,6 +49,7 @@ class External(Classifier):
         self.reading = reading
         self.interface = Interface(batch=batch)
         self.assumed: tuple[str, ...] = ()  # what its source does not tell
+        self.checked = False  # its outputs were logits of the right shape
         self.made_for = ""  # a sentence, where the data's images are of another size
         self._head_name = found[0] if found else ""
         self._why = "the model has no nn.Linear" if found is None else ""
@@ -155,8 +156,14 @@ class External(Classifier):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B,K] logits."""
-        return self.interface.ask(self.body, self.normalize(x), self.training)
+        """[B,K] logits. UserError where a model that was checked gives another shape."""
+        z = self.interface.ask(self.body, self.normalize(x), self.training)
+        if self.checked and isinstance(z, Tensor) and z.shape != (len(x), self.width):
+            raise UserError(
+                f"the model returns shape {tuple(z.shape)} for {len(x)} inputs, where it should "
+                f"be ({len(x)}, {self.width}) as before"
+            )
+        return z
 
     def features(self, x: Tensor) -> Tensor:
         """[B,D]: what the last nn.Linear reads."""
@@ -185,7 +192,7 @@ class External(Classifier):
         self._point_head_at(new)
         self.head_spec = spec
         # The outputs of the new head are the classes.
-        self.reading = UNKNOWN
+        self.reading, self.checked = UNKNOWN, False
         self.interface = dataclasses.replace(
             Interface(),
             batch=self.interface.batch,

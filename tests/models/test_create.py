@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from robbench.core.errors import UserError
 from robbench.data.base import DataInfo
 from robbench.models.create import UnfitError, check_logits, create
+from robbench.models.external import External
 
 MakeInfo = Callable[..., DataInfo]
 
@@ -156,3 +157,28 @@ def test_initial_weights_follow_the_global_seed(info: MakeInfo) -> None:
         torch.manual_seed(5)
         weights.append(create("small-cnn:width=2", info((1, 8, 8))).head.weight)
     assert torch.equal(*weights)
+
+
+class Shrinks(nn.Module):
+    """Ten logits for each input at first; then of one less."""
+
+    def __init__(self, rows: bool) -> None:
+        super().__init__()
+        self.rows, self.whole = rows, True
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = x.flatten(1)[:, :10] * 3
+        if self.whole:
+            return z
+        return z[1:] if self.rows else z[:, 1:]
+
+
+@pytest.mark.parametrize(("rows", "shape"), [(True, r"\(3, 10\)"), (False, r"\(4, 9\)")])
+def test_a_model_whose_answers_change_their_shape_is_an_error(rows: bool, shape: str) -> None:
+    """It is the model's fault, and said so."""
+    model, x = External(Shrinks(rows), 10), torch.rand(4, 1, 8, 8)
+    check_logits(model, x, 10)
+    assert model(x).shape == (4, 10)
+    model.body.whole = False
+    with pytest.raises(UserError, match=f"returns shape {shape} for 4 inputs"):
+        model(x)
