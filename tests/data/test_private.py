@@ -117,7 +117,7 @@ def test_options_and_the_split_reach_the_function(mine: Callable[..., Any]) -> N
         ("Torn", "its samples raised IndexError"),
         ("Ended", "ended the program (SystemExit 0)"),
         ("make:cout=3", "unknown option 'cout'"),
-        ("same:scale=2", "pixels range from 0 to 2"),
+        ("same:scale=2", "features range from 0 to 2"),
         ("ds:a=1", "is no function, so it has no options"),
         ("make:3", "'3' is not key=value"),
         ("gone", "has no 'gone'"),
