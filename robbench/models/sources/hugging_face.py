@@ -66,8 +66,10 @@ class HuggingFace(Source):
                 "trust_remote_code": False,
             }
             _require_readable(name, revision, what, loading.download)
+            config = found.AutoConfig.from_pretrained(name, **arguments)
+            config._attn_implementation = "eager"  # it may name a kernel on the hub, which is code
             model, info = found.AutoModelForImageClassification.from_pretrained(
-                name, output_loading_info=True, weights_only=True, **arguments
+                name, config=config, output_loading_info=True, weights_only=True, **arguments
             )
             _require_whole(info, what)
             labels = _labels(model.config)

@@ -136,6 +136,19 @@ def test_without_a_processor_mean_and_std_are_given(tmp_path, info):
     same_logits(create(spec, data, of=data.classes), theirs, images)
 
 
+@pytest.mark.parametrize("key", ["_attn_implementation", "attn_implementation"])
+def test_a_kernel_that_the_configuration_names_is_not_used(key, tmp_path, info):
+    """Attention of a repository on the hub would be code."""
+    theirs, images = vit(tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), key: "other/kernel"}))
+    data = info((3, 32, 32), 4)
+    model = create(f"hf:{tmp_path}", data, of=data.classes)
+    same_logits(model, theirs, images)
+    inner = next(part.config for part in model.modules() if hasattr(part, "config"))
+    assert inner._attn_implementation == "eager"
+
+
 def test_training_is_refused(tmp_path, info):
     vit(tmp_path)
     with pytest.raises(UserError, match="can be attacked but not trained"):
