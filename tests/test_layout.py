@@ -10,7 +10,6 @@ LONG = 30  # lines of a function or class, from which on it is tested in its own
 ELSEWHERE = {
     "cli/attack.py": "the whole command: tests/tasks/attack",
     "cli/baseline.py": "the whole command: tests/cli/test_gate.py, tests/store/test_baseline.py",
-    "cli/check.py": "the whole command: tests/tasks/check",
     "cli/inspect.py": "the whole command: tests/tasks/inspect",
     "cli/query.py": "the whole command: tests/analysis/test_query.py",
     "tasks/attack/entries.py": "cascades and their refusals: tests/catalogue/test_cascades.py",
