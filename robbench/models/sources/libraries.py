@@ -30,9 +30,10 @@ def library(module: str, extra: str) -> Any:
     except UserError:
         raise
     except ModuleNotFoundError as error:
-        if error.name == module:
+        package = module.partition(".")[0]
+        if error.name == package:
             raise UserError(
-                f"models of {module} need that package: pip install 'robbench[{extra}]'"
+                f"this model needs the package {package}: pip install 'robbench[{extra}]'"
             ) from None
         raise UserError(
             f"the package {module} cannot be imported: it needs the module '{error.name}': pip "

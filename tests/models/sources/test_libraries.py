@@ -30,7 +30,7 @@ def package(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("source", "words"),
     [
-        (None, r"models of nets need that package: pip install 'robbench\[extra\]'"),
+        (None, r"this model needs the package nets: pip install 'robbench\[extra\]'"),
         ("import none_such", "it needs the module 'none_such': pip install none_such"),
         ("1 / 0", r"is installed but cannot be imported \(ZeroDivisionError: division by zero\)$"),
         (
@@ -46,6 +46,11 @@ def test_a_package_that_cannot_be_imported(source, words, package):
     with pytest.raises(UserError, match=words) as caught:
         library("nets", "extra")
     assert "\n" not in str(caught.value)
+
+
+def test_a_module_of_a_missing_package_names_the_extra():
+    with pytest.raises(UserError, match=r"the package none_such: pip install 'robbench\[extra\]'"):
+        library("none_such.utils", "extra")
 
 
 def test_an_import_reaches_neither_the_terminal_nor_the_results(package, capfd):

@@ -133,5 +133,5 @@ def test_what_is_no_classifier_is_refused_in_one_line(tmp_path: Path) -> None:
 def test_a_missing_package_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = write("onnx", tmp_path / "net.onnx", Digits())
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
-    with pytest.raises(UserError, match=r"models of onnxruntime need that package: pip install"):
+    with pytest.raises(UserError, match=r"this model needs the package onnxruntime: pip install"):
         create(f"onnx:{file}", INFO)
