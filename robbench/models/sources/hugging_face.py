@@ -67,7 +67,8 @@ class HuggingFace(Source):
             }
             _require_readable(name, revision, what, loading.download)
             config = found.AutoConfig.from_pretrained(name, **arguments)
-            config._attn_implementation = "eager"  # it may name a kernel on the hub, which is code
+            if "/" in str(config._attn_implementation):
+                config._attn_implementation = "eager"  # not a kernel of the hub, which is code
             model, info = found.AutoModelForImageClassification.from_pretrained(
                 name, config=config, output_loading_info=True, weights_only=True, **arguments
             )
