@@ -61,6 +61,10 @@ class Registry(Generic[T]):
             found[point.name] = Entry(point.value, f"from {package}", package)
         return found
 
+    def registers(self, text: str) -> bool:
+        """Whether a spec begins with a registered name."""
+        return text.partition(":")[0] in self.entries
+
     def find(self, name: str) -> type[T]:
         """The class behind a registered name or a `module:attribute`."""
         entry = self.entries.get(name)

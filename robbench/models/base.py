@@ -115,6 +115,20 @@ class Classifier(nn.Module):
         return self
 
 
+class Loading(NamedTuple):
+    """What an architecture is asked for.
+
+    weights: False for the architecture alone, whose weights come from elsewhere (the folder of a
+    model that was trained from it). download: whether the network may be used. judged: whether the
+    model is to be judged as it is; one to be trained needs an output for each class of the data.
+    """
+
+    info: DataInfo
+    weights: bool = True
+    download: bool = False
+    judged: bool = False
+
+
 class Usual(NamedTuple):
     """The data set and the threat model of a command that names none; None = as for any model."""
 
@@ -160,6 +174,10 @@ class Architecture(ABC):
 
         Weights are drawn from torch's global generator.
         """
+
+    def build_from(self, loading: Loading) -> Classifier:
+        """As `build`, with all that is asked for, which only models of other sources mind."""
+        return self.build(loading.info)
 
 
 def interface_of(model: object) -> Interface:

@@ -14,12 +14,12 @@ from robbench.core.freeze import modes_kept
 from robbench.core.imports import import_target
 from robbench.core.spec import build, option_names, parse_spec
 from robbench.data.base import DataInfo, reason
-from robbench.models.base import Architecture, Classifier, interface_of
+from robbench.models.base import Architecture, Classifier, Loading, interface_of
 from robbench.models.external import External
 from robbench.models.factories import require_factory
 from robbench.models.outputs.scales import probabilities, squashed
 from robbench.models.private import call_factory
-from robbench.models.sources.base import Loading, Source
+from robbench.models.sources.base import Source
 
 _MOST_WEIGHTS = 1_000_000_000
 _SCALE_BEHIND = {"softmax": "probs", "log-softmax": "log-probs", "sigmoid": "sigmoid"}
@@ -159,21 +159,19 @@ def unchecked(spec: str, loading: Loading) -> Classifier:
     name, _, rest = spec.strip().partition(":")
     if name in MODELS.entries or not rest:
         architecture = MODELS.build(spec.strip())
-        if isinstance(architecture, Source):
-            return architecture.build_from(loading)
         if (
             name in MODELS.entries
             and MODELS.entries[name].package == "robbench"
             and option_names(type(architecture))
+            and not isinstance(architecture, Source)
         ):
             _require_size(architecture, info, spec)
-        return architecture.build(info)
+        return architecture.build_from(loading)
     attribute, _, options = rest.partition(":")
     parsed = parse_spec(f"{attribute}:{options}" if options else attribute)
     found = import_target(f"{name}:{attribute}", f"model '{spec}'")
     if isinstance(found, type) and issubclass(found, Architecture):
-        own = build(found, parsed, f"model {name}:{attribute}")
-        return own.build_from(loading) if isinstance(own, Source) else own.build(info)
+        return build(found, parsed, f"model {name}:{attribute}").build_from(loading)
     if parsed.argument is not None:
         raise UserError(f"model '{spec}': '{parsed.argument}' is not key=value")
     require_factory(found, f"{name}:{attribute}", f"model '{spec}'")

@@ -114,5 +114,4 @@ def built(model: str, info: DataInfo, seed: int, *, download: bool = False) -> B
 
 
 def _registered(model: str) -> bool:
-    name, colon, _ = model.partition(":")
-    return name in MODELS.entries or not colon
+    return MODELS.registers(model) or ":" not in model

@@ -38,11 +38,7 @@ def of_model(
     trained: the config of a saved one, else empty.
     """
     found = [*notes("loaded", model.loaded), *notes("interface", model.notes)]
-    if (
-        not trained
-        and text.partition(":")[0] in MODELS.entries
-        and not MODELS.build(text).pretrained
-    ):
+    if not trained and MODELS.registers(text) and not MODELS.build(text).pretrained:
         found += notes("untrained", [text])
     return [*found, *_changed_code(arch, state, trained)]
 
@@ -50,8 +46,7 @@ def of_model(
 def _changed_code(arch: str, state: State, trained: Mapping[str, Any]) -> list[Flag]:
     """A flag where a trained model's code, private or of a package, has changed."""
     before = (trained.get("code") or {}).get("model")
-    registered = arch.partition(":")[0] in MODELS.entries
-    now = model_code(arch, () if registered else state.modules)
+    now = model_code(arch, () if MODELS.registers(arch) else state.modules)
     return (
         []
         if before in (None, now) or now.startswith("robbench ")

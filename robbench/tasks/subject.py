@@ -113,7 +113,7 @@ def find_subject(
         model, trained = read_model(folder, which, device)
         data = config.data or trained["config"]["data"]
     else:
-        if text.partition(":")[0] not in MODELS.entries and ":" not in text:
+        if ":" not in text and text not in MODELS.entries:
             known = [
                 path.name for path in store.models.glob("*") if (path / "config.json").is_file()
             ]
@@ -228,15 +228,11 @@ def subject_in_memory(
 
 def _label(spec: str) -> str:
     spec = without_class_names(spec)
-    return MODELS.build(spec).label(spec) if _registered(spec) else spec
+    return MODELS.build(spec).label(spec) if MODELS.registers(spec) else spec
 
 
 def _usual(spec: str) -> Usual:
-    return MODELS.build(spec).usual if _registered(spec) else Usual()
-
-
-def _registered(spec: str) -> bool:
-    return spec.partition(":")[0] in MODELS.entries
+    return MODELS.build(spec).usual if MODELS.registers(spec) else Usual()
 
 
 def _answers(model: nn.Module, split: Split) -> str:
@@ -285,8 +281,7 @@ def _check_known_classes(text: str, split: Split) -> None:
 
     a data set with other names would give a meaningless number.
     """
-    name = text.partition(":")[0]
-    known = MODELS.build(text).classes_of() if name in MODELS.entries else ()
+    known = MODELS.build(text).classes_of() if MODELS.registers(text) else ()
     named = not all(label.isdecimal() for label in split.classes)
     if known and named and tuple(split.classes) != tuple(known):
         apart = class_difference(known, split.classes, (f"model {text}", f"data '{split.name}'"))

@@ -54,6 +54,14 @@ def installed(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
     return install
 
 
+@pytest.mark.parametrize(
+    ("text", "known"),
+    [("pgd", True), ("pgd:steps=3", True), ("nets:pgd", False), ("pgdd", False), ("", False)],
+)
+def test_a_spec_begins_with_a_registered_name_or_not(text: str, known: bool) -> None:
+    assert ATTACKS.registers(text) is known
+
+
 def test_listing_imports_nothing() -> None:
     """The catalogue can be listed without torch, numpy or any attack's module."""
     code = (

@@ -26,22 +26,6 @@ Y = Y[:300]
 IMAGES = torch.tensor(X, dtype=torch.float32).reshape(-1, 1, 8, 8)
 
 
-class Boosted:
-    """Predicts and gives probabilities, and does not name its classes."""
-
-    def __init__(self, estimator: Any) -> None:
-        self.estimator = estimator
-
-    def fit(self, X: Any, y: Any) -> None:
-        self.estimator.fit(X, y)
-
-    def predict(self, X: Any) -> Any:
-        return self.estimator.predict(X)
-
-    def predict_proba(self, X: Any) -> Any:
-        return self.estimator.predict_proba(X)
-
-
 class Names:
     """Predicts, and says no more."""
 
@@ -53,6 +37,13 @@ class Names:
 
     def predict(self, X: Any) -> Any:
         return self.estimator.predict(X)
+
+
+class Boosted(Names):
+    """Predicts and gives probabilities, and does not name its classes."""
+
+    def predict_proba(self, X: Any) -> Any:
+        return self.estimator.predict_proba(X)
 
 
 def wrapped(estimator: Any, names: tuple[str, ...] = tuple("0123456789")) -> External:

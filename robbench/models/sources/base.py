@@ -14,23 +14,9 @@ from torch import Tensor, nn
 from robbench.core.errors import UserError
 from robbench.core.spec import OrNone, option_names
 from robbench.data.base import DataInfo
-from robbench.models.base import Architecture, Normalize
+from robbench.models.base import Architecture, Loading, Normalize
 from robbench.models.external import External
 from robbench.models.outputs.options import OutputOptions, Reading
-
-
-class Loading(NamedTuple):
-    """What a source is asked for.
-
-    weights: False for the architecture alone, whose weights come from elsewhere (the folder of a
-    model that was trained from it). download: whether the network may be used. judged: whether the
-    model is to be judged as it is; one to be trained needs an output for each class of the data.
-    """
-
-    info: DataInfo
-    weights: bool = True
-    download: bool = False
-    judged: bool = False
 
 
 class Loaded(NamedTuple):

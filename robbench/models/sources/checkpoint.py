@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from robbench.catalogue.builtins import MODELS
 from robbench.core.errors import UserError
 from robbench.core.spec import OrNone
+from robbench.models.base import Loading
 from robbench.models.create import unchecked
 from robbench.models.external import External
-from robbench.models.sources.base import Loaded, Loading, Normalized, Source
+from robbench.models.sources.base import Loaded, Normalized, Source
 from robbench.models.sources.fill import Filled, WrongClassesError, fill
 from robbench.models.sources.layouts import layouts_of, looks_like
 from robbench.models.sources.state_dicts import Layout, Statistics, sets_in
@@ -105,7 +106,7 @@ class Checkpoint(Source):
         return built.body.model, Statistics(mean, std, self.arch)
 
     def _filled(self, module: nn.Module, channels: int) -> Filled:
-        registered = self.arch.partition(":")[0] in MODELS.entries
+        registered = MODELS.registers(self.arch)
         return fill(
             module,
             Path(self.file),

@@ -19,7 +19,8 @@ import torch
 from torch.export.pt2_archive._package import load_pt2
 
 from robbench.core.errors import UserError
-from robbench.models.sources.base import Loaded, Loading
+from robbench.models.base import Loading
+from robbench.models.sources.base import Loaded
 from robbench.models.sources.program_file import ProgramFile, Shape, fixed_batch
 
 _OPERATOR = re.compile(

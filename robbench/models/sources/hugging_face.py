@@ -12,8 +12,9 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from robbench.core.errors import UserError
+from robbench.models.base import Loading
 from robbench.models.shapes import image_shape
-from robbench.models.sources.base import Loaded, Loading, Source
+from robbench.models.sources.base import Loaded, Source
 from robbench.models.sources.image_processors import preparation, size_and_options
 from robbench.models.sources.imagenet import with_ids
 from robbench.models.sources.libraries import library, other_code

@@ -15,8 +15,9 @@ from torch import nn
 
 from robbench.core.errors import UserError
 from robbench.core.spec import OrNone
+from robbench.models.base import Loading
 from robbench.models.shapes import image_shape
-from robbench.models.sources.base import Loaded, Loading, Source
+from robbench.models.sources.base import Loaded, Source
 from robbench.models.sources.fill import fill
 from robbench.models.sources.libraries import library, other_code
 from robbench.models.sources.state_dicts import sets_in

@@ -14,7 +14,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from robbench.data.base import DataInfo, reason
-from robbench.models.sources.base import Loaded, Loading
+from robbench.models.base import Loading
+from robbench.models.sources.base import Loaded
 from robbench.models.sources.libraries import library
 from robbench.models.sources.program_file import ProgramFile, fixed_batch
 
@@ -36,7 +37,8 @@ class Onnx(ProgramFile):
 
     def load(self, loading: Loading) -> Loaded:
         """The model. UserError where the file is none, or has an operator that is not known."""
-        proto, digest = self._read()
+        proto, whole = self._read()
+        digest = hashlib.blake2b(whole, digest_size=8).hexdigest()
         given = {tensor.name for tensor in proto.graph.initializer}
         inputs = [value for value in proto.graph.input if value.name not in given]
         if len(inputs) != 1:
@@ -47,15 +49,15 @@ class Onnx(ProgramFile):
             raise self.refuse("takes no floats; export it with the images in [0,1] as input")
         dims = [dim.dim_value or None for dim in kind.shape.dim] if kind.HasField("shape") else None
         batch = fixed_batch(dims, loading.info, self.file)
-        runtime = Runtime(self._session(proto), _output(proto, self), _FLOATS[kind.elem_type])
+        runtime = Runtime(self._session(whole), _output(proto, self), _FLOATS[kind.elem_type])
         if not self.gradients:
             return Loaded(Identified(runtime, digest), batch=batch)
         converted = Identified(self._converted(proto), digest)
         self._require_same(converted, runtime, loading.info, batch)
         return Loaded(converted, batch=batch)
 
-    def _read(self) -> tuple[Any, str]:
-        """The model with its external data, and a hash of all their bytes."""
+    def _read(self) -> tuple[Any, bytes]:
+        """The model with its external data, and all their bytes."""
         onnx = library("onnx", "onnx")
         content = self.read()
         try:
@@ -68,14 +70,13 @@ class Onnx(ProgramFile):
             ) from None
         try:
             onnx.load_external_data_for_model(proto, str(Path(self.file).parent))
-            whole = proto.SerializeToString(deterministic=True)
+            return proto, proto.SerializeToString(deterministic=True)
         except Exception as error:
             raise self.refuse(
                 f"cannot be read with its external data ({reason(error)}): keep both in one folder"
             ) from None
-        return proto, hashlib.blake2b(whole, digest_size=8).hexdigest()
 
-    def _session(self, proto: Any) -> Any:
+    def _session(self, model: bytes) -> Any:
         ort = library("onnxruntime", "onnx")
         options = ort.SessionOptions()
         options.intra_op_num_threads = torch.get_num_threads()
@@ -83,9 +84,7 @@ class Onnx(ProgramFile):
         options.use_deterministic_compute = True
         options.log_severity_level = 4
         try:
-            return ort.InferenceSession(
-                proto.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
+            return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's own errors have no common class
             text = reason(error).rpartition(" : ")[2]
             raise self.refuse(f"cannot be run by onnxruntime ({text})") from None

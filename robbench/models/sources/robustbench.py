@@ -15,8 +15,8 @@ from pydantic import BeforeValidator, Field
 
 from robbench.core.errors import UserError
 from robbench.data.vision import CIFAR10
-from robbench.models.base import Usual
-from robbench.models.sources.base import Loaded, Loading, Source
+from robbench.models.base import Loading, Usual
+from robbench.models.sources.base import Loaded, Source
 from robbench.models.sources.imagenet import imagenet_ids
 from robbench.models.sources.libraries import library, other_code, unknown_name
 from robbench.models.sources.weight_files import read_weight_file

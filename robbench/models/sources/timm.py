@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 
 from torch import nn
 
-from robbench.models.sources.base import Loaded, Loading
+from robbench.models.base import Loading
+from robbench.models.sources.base import Loaded
 from robbench.models.sources.libraries import other_code, unknown_name
 from robbench.models.sources.named import Named, download_to, outputs_in, torch_hub_file
 from robbench.models.sources.weight_files import read_weight_file

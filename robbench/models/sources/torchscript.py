@@ -19,8 +19,9 @@ from torch import nn
 
 from robbench.core.trust import require_trusted
 from robbench.data.base import DataInfo
+from robbench.models.base import Loading
 from robbench.models.outputs.interface import main_output
-from robbench.models.sources.base import Loaded, Loading
+from robbench.models.sources.base import Loaded
 from robbench.models.sources.program_file import ProgramFile
 
 _BATCHES = (*range(1, 65), 100, 128, 200, 256, 500, 512, 1000)

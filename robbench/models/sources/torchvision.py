@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from robbench.core.errors import UserError
+from robbench.models.base import Loading
 from robbench.models.shapes import image_shape
-from robbench.models.sources.base import Loaded, Loading
+from robbench.models.sources.base import Loaded
 from robbench.models.sources.imagenet import with_ids
 from robbench.models.sources.libraries import other_code, unknown_name
 from robbench.models.sources.named import Named, download_to, last_layer, outputs_in, torch_hub_file

@@ -14,12 +14,12 @@ from robbench.catalogue.builtins import MODELS
 from robbench.core.errors import UserError
 from robbench.data.base import DataInfo, Split, require_classes, sample_ids
 from robbench.data.load import load
-from robbench.models.base import Architecture, Classifier
+from robbench.models.base import Architecture, Classifier, Loading
 from robbench.models.create import UnfitError, create
 from robbench.models.external import External, count_classes
 from robbench.models.input_shapes import Shape, shapes_taken
 from robbench.models.outputs.options import AS_THEY_ARE, OutputOptions
-from robbench.models.sources.base import Loading, Source
+from robbench.models.sources.base import Source
 from robbench.models.sources.program_file import ProgramShapeError
 from robbench.models.state import state_of
 from robbench.store.store import Store
@@ -153,8 +153,7 @@ def _knows_data(text: str, store: Store) -> bool:
 
 
 def _architecture(text: str) -> Architecture | None:
-    registered = text.partition(":")[0] in MODELS.entries
-    return MODELS.build(text) if registered else None
+    return MODELS.build(text) if MODELS.registers(text) else None
 
 
 def _without_data(

@@ -93,13 +93,13 @@ def find_start(text: str, model: str, info: DataInfo, store: Store, target: Path
 
 def require_architecture(model: str, store: Store) -> None:
     """Raise UserError where what is named cannot be trained: a trained model, a program's file."""
-    name = model.partition(":")[0]
-    if name not in MODELS.entries and find_folder(model, store)[0]:
+    known = MODELS.registers(model)
+    if not known and find_folder(model, store)[0]:
         raise UserError(
             f"--model {model} is a trained model, no architecture; "
             f"to start from its weights: --from {model}"
         )
-    if name in MODELS.entries and not MODELS.find(name).trainable:
+    if known and not MODELS.find(model.partition(":")[0]).trainable:
         raise UserError(
             f"--model {model} is a program in a file, which is attacked as it is: "
             "train the architecture it was made of"

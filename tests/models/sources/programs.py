@@ -83,3 +83,13 @@ def onnx_of(
     opset = [onnx.helper.make_opsetid(*one) for one in [("", 18), ("com.microsoft", 1)]]
     onnx.save(onnx.helper.make_model(graph, opset_imports=opset, ir_version=10), path)
     return path
+
+
+def same_logits_and_gradients(loaded: nn.Module, model: nn.Module, x: Tensor) -> None:
+    """Assert that a loaded program is the model it was made of, also backwards."""
+    leaf, own = x.clone().requires_grad_(), x.clone().requires_grad_()
+    found, wanted = loaded(leaf), model(own)
+    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
+    found[:, 3].sum().backward()
+    wanted[:, 3].sum().backward()
+    torch.testing.assert_close(leaf.grad, own.grad, atol=1e-5, rtol=1e-5)

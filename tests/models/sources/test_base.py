@@ -10,7 +10,8 @@ from torch import nn
 from robbench.core.errors import UserError
 from robbench.core.spec import Spec, build, options_of, parse_spec
 from robbench.data.base import DataInfo
-from robbench.models.sources.base import Loaded, Loading, Source
+from robbench.models.base import Loading
+from robbench.models.sources.base import Loaded, Source
 
 INFO = DataInfo((3, 4, 4), ("a", "b"), (0.5,) * 3, (0.25,) * 3)
 

@@ -19,7 +19,7 @@ from robbench.data.base import DataInfo
 from robbench.models.create import create
 from robbench.models.sources.export import require_plain
 
-from .programs import Digits, write
+from .programs import Digits, same_logits_and_gradients, write
 
 INFO = DataInfo((1, 8, 8), tuple("0123456789"), (0.5,), (0.25,))
 X = torch.rand(11, 1, 8, 8, generator=torch.Generator().manual_seed(2))
@@ -45,12 +45,7 @@ def test_logits_and_gradients_are_the_models_own(kind: str, model: Digits, tmp_p
     """For any number of rows, also where the file takes batches of one size only."""
     file = write(kind, tmp_path / "net.pt2", model)
     loaded = create(f"export:{file}", INFO)
-    leaf, own = X.clone().requires_grad_(), X.clone().requires_grad_()
-    found, wanted = loaded(leaf), model(own)
-    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
-    found[:, 3].sum().backward()
-    wanted[:, 3].sum().backward()
-    torch.testing.assert_close(leaf.grad, own.grad, atol=1e-5, rtol=1e-5)
+    same_logits_and_gradients(loaded, model, X)
     assert loaded.batch == (8 if "fixed" in kind else None)
 
 

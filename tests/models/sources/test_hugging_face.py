@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from robbench.core.errors import UserError
+from robbench.models.base import Loading
 from robbench.models.create import create
-from robbench.models.sources.base import Loading
 from robbench.models.sources.hugging_face import HuggingFace
 from robbench.models.sources.libraries import library, quiet
 

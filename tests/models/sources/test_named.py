@@ -8,7 +8,8 @@ from torch import nn
 
 from robbench.core.errors import UserError
 from robbench.data.base import DataInfo
-from robbench.models.sources.base import Loaded, Loading
+from robbench.models.base import Loading
+from robbench.models.sources.base import Loaded
 from robbench.models.sources.named import Named, last_layer, outputs_in
 
 INFO = DataInfo((3, 8, 8), ("a", "b"), mean=(0.5,) * 3, std=(0.5,) * 3)

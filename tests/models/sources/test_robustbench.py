@@ -7,9 +7,8 @@ import pytest
 import torch
 
 from robbench.core.errors import UserError
-from robbench.models.base import Usual
+from robbench.models.base import Loading, Usual
 from robbench.models.create import create
-from robbench.models.sources.base import Loading
 from robbench.models.sources.libraries import library, quiet
 from robbench.models.sources.robustbench import RobustBench
 

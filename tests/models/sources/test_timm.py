@@ -8,8 +8,8 @@ from PIL import Image
 
 from robbench.core.errors import UserError
 from robbench.data.base import DataInfo
+from robbench.models.base import Loading
 from robbench.models.create import create
-from robbench.models.sources.base import Loading
 from robbench.models.sources.imagenet import imagenet_ids
 from robbench.models.sources.libraries import library
 from robbench.models.sources.timm import Timm

@@ -16,7 +16,7 @@ from robbench.core.trust import names_from
 from robbench.data.base import DataInfo
 from robbench.models.create import create
 
-from .programs import Digits, write
+from .programs import Digits, same_logits_and_gradients, write
 from .test_export import INFO, Marks, X
 
 
@@ -25,12 +25,7 @@ def test_logits_and_gradients_are_the_models_own(kind: str, tmp_path: Path) -> N
     model = Digits()
     file = write(kind, tmp_path / "net.ts.pt", model)
     loaded = create(f"torchscript:{file}", INFO)
-    leaf, own = X.clone().requires_grad_(), X.clone().requires_grad_()
-    found, wanted = loaded(leaf), model(own)
-    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-5)
-    found[:, 3].sum().backward()
-    wanted[:, 3].sum().backward()
-    torch.testing.assert_close(leaf.grad, own.grad, atol=1e-5, rtol=1e-5)
+    same_logits_and_gradients(loaded, model, X)
 
 
 class Eight(nn.Module):

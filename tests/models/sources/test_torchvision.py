@@ -7,8 +7,8 @@ import torch
 import torchvision
 
 from robbench.core.errors import UserError
+from robbench.models.base import Loading
 from robbench.models.create import create
-from robbench.models.sources.base import Loading
 from robbench.models.sources.imagenet import imagenet_ids
 from robbench.models.sources.torchvision import Torchvision
 
