@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import torch
@@ -15,11 +16,25 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robbench.core.errors import unknown
+from robbench.core.rows import Rows
 from robbench.threat.problem import Problem
 
 Objective = Callable[[Tensor, Problem], Tensor]
 FAR = 1e3  # logits beyond are shifted before they are summed, see `_offset`
 SMALL, LARGE, USUAL = 1.0, 50.0, 10.0  # of differences of logits, see `temperatures`
+
+
+class RowObjective(Rows, ABC):
+    """An objective with settings of each row, as the phase it is in or weights of the logits."""
+
+    @abstractmethod
+    def __call__(self, logits: Tensor, p: Problem) -> Tensor:
+        """[B] of logits [B,K]; the rows of this objective and of `p` are those of the logits."""
+
+
+def at_rows(objective: Objective, rows: Tensor | slice) -> Objective:
+    """The objective of some rows of a batch."""
+    return objective.take(rows) if isinstance(objective, RowObjective) else objective
 
 
 def margins(logits: Tensor, y: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ class Oracle(ABC):
 
     @abstractmethod
     def grad(self, x: Tensor, objective: Objective, need: Tensor | None = None) -> Answer:
-        """One forward and one backward per row.
+        """One forward and one backward per row; a `RowObjective` has as many rows as x.
 
         Rows at their last step have no backward and a zero gradient.
 

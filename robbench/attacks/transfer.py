@@ -28,7 +28,7 @@ from robbench.core.access import NEEDS, access_of, shows
 from robbench.core.errors import UserError
 from robbench.core.gradients import column_gradients
 from robbench.core.tiles import largest_tile, row_equality
-from robbench.objectives import Objective, answered, temperatures
+from robbench.objectives import Objective, answered, at_rows, temperatures
 from robbench.threat.problem import Problem, succeeds
 
 Values = Callable[[Tensor, Tensor], Tensor]  # of logits [b,K] of the rows [b]: [b,k]
@@ -50,7 +50,7 @@ class Source(Oracle):
 
     def grad(self, x: Tensor, objective: Objective, need: Tensor | None = None) -> Answer:
         logits, value, grad = self._ask(
-            x, lambda logits, rows: objective(logits, self.p.take(rows))[:, None]
+            x, lambda logits, rows: at_rows(objective, rows)(logits, self.p.take(rows))[:, None]
         )
         return Answer(logits, value[:, 0], grad[:, 0], self._wrong(logits))
 

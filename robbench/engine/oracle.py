@@ -15,7 +15,7 @@ from robbench.attacks.base import Answer, AnyRowAttack, Oracle, state_of
 from robbench.core.gradients import column_gradients
 from robbench.core.rows import Rows
 from robbench.core.tiles import Model, Tiles
-from robbench.objectives import Objective, answered, margins_left
+from robbench.objectives import Objective, answered, at_rows, margins_left
 from robbench.threat.problem import Problem, size_and_fits, succeeds
 
 RowIndex = slice | Tensor  # which rows
@@ -92,9 +92,9 @@ class ModelOracle(Oracle):
         moves = self.moves if need is None else self.moves & need
 
         def tile(rows: RowIndex, needed: bool) -> tuple[Tensor, ...]:
-            p = self.p.take(rows)
+            p, own = self.p.take(rows), at_rows(objective, rows)
             logits, wrong, value, grad = self._gradients(
-                x[rows], p.aim, lambda z: objective(z, p)[:, None], needed
+                x[rows], p.aim, lambda z: own(z, p)[:, None], needed
             )
             return logits, wrong, value[:, 0], grad[:, 0]
 

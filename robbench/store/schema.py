@@ -79,7 +79,9 @@ RUNS = _schema(
     int64: max_queries?
     text: model_source? tags? classes? model_outputs?
     f64: clean_rejection_rate? adv_rejection_rate?
-    text: target?
+    text: target? audit_attack?
+    int64: n_audited? n_audit_broken?
+    f64: audit_missed_high? robust_accuracy_audited?
     """,
 )
 """One row per finished run. model_source: what was attacked, where --name gave it another name;
@@ -98,7 +100,11 @@ many rows, the smallest measured to give equal answers; deterministic: whether v
 batch size; max_time_s and max_queries: limits of the run in seconds, of a sample in forwards,
 re-checks not counted. target: a class, least-likely, random or column:NAME, null where any mistake
 is a success; under a target adversarial is a sample that reached it, robust one that did not, and
-samples of the target class are left out of the run."""
+samples of the target class are left out of the run. audit_attack: the attacks that the audit made
+on n_audited of the samples that withstood the run's own attacks, drawn at random; it broke
+n_audit_broken, which count as adversarial. audit_missed_high: upper end of the one-sided 95 %
+interval of the share of all that withstood which the audit would break; robust_accuracy_audited:
+the robust accuracy that is left then. All are null of a run without an audit."""
 
 SAMPLES = _schema(
     "samples",
@@ -121,6 +127,7 @@ SAMPLES = _schema(
     int32: n_nonfinite? n_zero_gradient?
     bool: clean_rejected? adv_rejected?
     int32: target?
+    bool: audited?
     """,
 )
 """One row per sample. margin is z_y - max_{k != y} z_k on logits and pmargin the same on softmax
@@ -131,7 +138,8 @@ n_zero_gradient count answers that were no numbers and gradients that were exact
 clean_rejected and adv_rejected, null for a model that never rejects: it rejected the clean input;
 no attack broke the sample, and the model rejected a point that was tried. target: the class to
 reach, null where any mistake is a success; then both margins are max_{k != t} z_k - z_t, negative
-where the target is predicted, and a sample may be robust though it is misclassified."""
+where the target is predicted, and a sample may be robust though it is misclassified. audited: the
+sample was drawn for the audit, null of a run without one."""
 
 POINTS = _schema(
     "points",
