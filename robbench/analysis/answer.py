@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from robbench.analysis.audit import audited, speaks_against
+from robbench.analysis.checked import checked, speaks_against
 from robbench.analysis.compare import compare
 from robbench.analysis.seeds import over_training_seeds
 from robbench.core.status import NOTICES
@@ -151,7 +151,7 @@ def _answer(
             infos[run]
             for row in spoken
             for run in row["run_id"].split("+")
-            if not audited(checks.get(run, ()))
+            if not checked(checks.get(run, ()))
         ],
         Counter(check["verdict"] for found in known for check in found),
     )

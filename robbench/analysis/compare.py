@@ -120,7 +120,7 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
                 "best": False,
                 "differs": [],
                 "tags": tags_of(info),
-                "audit": None,
+                "checks": None,
                 **_OVER_SEEDS,
             }
         )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from robbench.analysis.answer import Answer, Checks, answers
-from robbench.analysis.audit import audit
+from robbench.analysis.checked import state
 from robbench.analysis.comparable import Difference, differences, same_threat
 from robbench.analysis.compare import COLUMNS, NOTHING_IN_COMMON, compare, on_common_samples
 from robbench.analysis.seeds import over_training_seeds
@@ -110,7 +110,7 @@ def compare_read(
     rows = compare(runs)
     for row, differing in zip(rows, marks, strict=True):
         row["differs"] = differing
-        row["audit"] = None if checks is None else audit(checks.get(row["run_id"], ()))
+        row["checks"] = None if checks is None else state(checks.get(row["run_id"], ()))
     apart = [row for row in rows if (row["note"] or "").startswith(NOTHING_IN_COMMON)]
     if apart and "samples" not in allow:
         which = f"{apart[0]['model']} ({apart[0]['run_id']}): {apart[0]['note']}"

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from statistics import stdev
 from typing import Any
 
-from robbench.analysis.audit import worst
+from robbench.analysis.checked import worst
 from robbench.analysis.compare import WITHOUT_BUDGET
 from robbench.analysis.summary import MARGINS
 from robbench.core.errors import UserError
@@ -149,7 +149,7 @@ def _row(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, A
         "flags": list(flags.values()),
         "settings": "; ".join(sorted({each["settings"] for each in rows if each["settings"]}))
         or None,
-        "audit": worst([each["audit"] for each in rows]),
+        "checks": worst([each["checks"] for each in rows]),
         "differs": sorted({name for each in rows for name in each["differs"]}),
         "best": False,
         "note": None,

@@ -93,8 +93,8 @@ _COMPOSED |= {
     "precision": Column(
         "precision", "prec.", lambda row: row["precision"] or "fp32", ("precision",), right=False
     ),
-    "audit": Column(
-        "audit", "audit", lambda row: row["audit"] or texts.NOTHING, ("audit",), right=False
+    "checks": Column(
+        "checks", "checks", lambda row: row["checks"] or texts.NOTHING, ("checks",), right=False
     ),
 }
 _TARGETED = {
@@ -118,7 +118,7 @@ DEFAULT = (
 WITH_FACTS = ("model", "data", "threat", "attack", *DEFAULT[1:])
 """What a table shows that has no titles."""
 
-_WHERE_THEY_DIFFER = ("precision", "seed", "audit")
+_WHERE_THEY_DIFFER = ("precision", "seed", "checks")
 """Shown besides where rows differ in them."""
 
 _LOWER_IS_BETTER = ("adversarial_ratio", "wall_s", "mcnemar_p", "p_holm", "lost")
@@ -145,7 +145,7 @@ def parse_columns(text: str, row: Row) -> tuple[str, ...]:
 
 
 def varying(rows: Sequence[Row], names: Sequence[str]) -> tuple[str, ...]:
-    """`names`, and before the numbers precision, seed and audit where rows differ in them."""
+    """`names`, and before the numbers precision, seed and checks where rows differ in them."""
     differ = [
         name
         for name in _WHERE_THEY_DIFFER

@@ -13,7 +13,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robbench.analysis.audit import speaks_against
+from robbench.analysis.checked import speaks_against
 from robbench.core.threat_text import ARROW, split_threat
 
 NOTHING = "-"

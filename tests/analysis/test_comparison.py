@@ -330,7 +330,7 @@ class TestForms:
     ) -> None:
         """What has a column is not said again behind the name."""
         plain = cli("compare --out", three).out
-        assert not any(word in plain for word in ("prec", "seed", "audit"))
+        assert not any(word in plain for word in ("prec", "seed", "checks"))
         stored("dddd11111111", make_samples(300, 5, 0.1), model="new", age=200, precision="bf16")
         store = Store(three)
         checks = {
@@ -342,13 +342,13 @@ class TestForms:
         for run_id, (verdict, severity, automatic) in checks.items():
             store.write_checks(run_id, [_check(run_id, verdict, severity, automatic)])
         rows = cli("compare --json --out", three).json["rows"]
-        assert [row["audit"] for row in rows] == ["pass", "not checked", "pass", "fail"]
+        assert [row["checks"] for row in rows] == ["pass", "not checked", "pass", "fail"]
         shown = cli("compare --markdown --out", three).out.splitlines()
         cells = [[cell.strip(" *") for cell in line.split("|")[1:-1]] for line in shown[2:6]]
         heads = [cell.strip() for cell in shown[0].split("|")[1:-1]]
         of = {name: [row[heads.index(name)] for row in cells] for name in heads[:7]}
         assert of["precision"] == ["fp32", "fp32", "fp32", "bf16"]
-        assert of["audit"] == [row["audit"] for row in rows]
+        assert of["checks"] == [row["checks"] for row in rows]
         assert of["model"] == ["ce", "at", "trades", "new"]
         assert "seed" not in heads
         only = cli("compare --columns model,seed --out", three).out

@@ -141,7 +141,7 @@ def test_saved_checks_count_as_made(trained_net, digits, tmp_path, cli):
         assert not saved["automatic"].any()
         for column in ("check", "verdict", "text"):
             assert saved[column].tolist() == rows[column].tolist()
-        assert robbench.compare(out=out)["audit"][0] in ("pass", "fail")
+        assert robbench.compare(out=out)["checks"][0] in ("pass", "fail")
 
 
 def path_of(out):

@@ -39,8 +39,8 @@ def test_points_of_a_random_model_do_not_survive_rounding(told_apart: Callable) 
 
 
 @pytest.fixture
-def audit(linear, evidence: Callable, run_of: Callable, split) -> Callable:
-    """The audit of a run whose stored points were tampered with: `audit(lambda x, i: ...)`."""
+def checked(linear, evidence: Callable, run_of: Callable, split) -> Callable:
+    """The reading of a run whose stored points were tampered with: `checked(lambda x, i: ...)`."""
 
     def run(change: Callable, free: torch.Tensor | None = None) -> adversarial_points.Reading:
         model = linear()
@@ -71,17 +71,17 @@ def test_features_are_not_saved_as_images(
         adversarial_points.quantised(evidence(linear(), flat))
 
 
-def test_points_in_order_pass_the_audit(audit: Callable) -> None:
+def test_points_in_order_pass(checked: Callable) -> None:
     """Also with rounding in the last digit of the budget."""
-    reading = audit(lambda x, i: x)
+    reading = checked(lambda x, i: x)
     assert (reading.failed, reading.figure, reading.evidence) == (False, 0.0, ())
 
 
-def test_fixed_entries_must_be_as_they_were(audit: Callable) -> None:
+def test_fixed_entries_must_be_as_they_were(checked: Callable) -> None:
     """Points that moved one are out of bounds."""
     free = torch.ones(1, 4, 4, dtype=torch.bool)
     free[0, 0, 2] = False  # of weight 0.5: no sample depends on it
-    moved = audit(lambda x, i: x, free)
+    moved = checked(lambda x, i: x, free)
     assert (moved.failed, len(moved.evidence)) == (True, N)
 
 
@@ -98,14 +98,14 @@ def test_fixed_entries_must_be_as_they_were(audit: Callable) -> None:
     ],
     ids=["budget", "nan", "box", "far", "missing"],
 )
-def test_a_point_out_of_order_fails_the_audit(audit: Callable, change: Callable, split) -> None:
+def test_a_point_out_of_order_fails(checked: Callable, change: Callable, split) -> None:
     """One of 60, and it is named."""
-    reading = audit(change)
+    reading = checked(change)
     assert reading.failed is True
     assert reading.evidence == (int(split.ids[0]),)
 
 
-def test_a_point_with_another_label_than_the_rows_say_fails_the_audit(
+def test_a_point_with_another_label_than_the_rows_say_fails(
     linear, evidence: Callable, run_of: Callable, split
 ) -> None:
     """A sample said to have fallen whose point is classified correctly."""

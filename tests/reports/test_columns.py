@@ -132,7 +132,7 @@ def test_only_the_values_behind_the_columns_are_kept() -> None:
 @pytest.mark.parametrize("seeds", [None, 3])
 def test_what_rows_differ_in_is_shown_besides(seeds: int | None) -> None:
     """Before the numbers; fp32 and no entry are the same; a deviation only beside a mean."""
-    same = {"precision": None, "seed": 1, "audit": None, "n_seeds": seeds}
+    same = {"precision": None, "seed": 1, "checks": None, "n_seeds": seeds}
     other = {**same, "precision": "fp32"}
     assert varying([same, other], DEFAULT) == DEFAULT
     other = {**same, "precision": "bf16", "seed": 2}

@@ -32,7 +32,7 @@ def _row(**changes: Any) -> dict[str, Any]:
         "wall_s": 2.5,
     }
     row |= {"max_time_s": None, "max_queries": None, "best": False, "differs": [], "n_seeds": None}
-    row |= {"precision": "fp32", "seed": 0, "audit": None}
+    row |= {"precision": "fp32", "seed": 0, "checks": None}
     row |= {"n_unfinished": 0, "robust_accuracy_floor": 0.4137, "distance_p50": None, "flags": []}
     row |= {
         "clean_accuracy": 0.9548,

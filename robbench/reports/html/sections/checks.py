@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robbench.analysis.audit import audited
+from robbench.analysis.checked import checked
 from robbench.analysis.series import model_names, name_of
 from robbench.reports import texts
 from robbench.reports.answer import how_to_check
@@ -44,15 +44,15 @@ def checks(material: ReportData) -> Section:
         blocks.append(_matrix(found))
         blocks += [table] if (table := _findings(found)).rows else []
         blocks.append(_everything(found))
-    unaudited = [
+    unchecked = [
         run.info
         for run, run_id in zip(material.runs, ids, strict=True)
-        if not audited(material.checks.get(run_id, ()))
+        if not checked(material.checks.get(run_id, ()))
     ]
-    if found and unaudited:
-        n = len(unaudited)
+    if found and unchecked:
+        n = len(unchecked)
         said = f"robbench check was not run on {n} {'run' if n == 1 else 'runs'}"
-        blocks.append(Notes([f"{said}; it makes all checks: {how_to_check(unaudited, None)}"]))
+        blocks.append(Notes([f"{said}; it makes all checks: {how_to_check(unchecked, None)}"]))
     infos = [run.info for run in material.runs]
     return Section(
         "checks", "Evidence checks", blocks, command=lambda out: how_to_check(infos, out)
@@ -102,8 +102,8 @@ def _sign(check: Check | None) -> Cell:
 def _findings(found: Checked) -> Table:
     """A row for each finding, with all runs it is about."""
     about: dict[tuple[str, str, str], list[tuple[str, Check]]] = {}
-    for name, run, checked in found:
-        for check in checked:
+    for name, run, rows in found:
+        for check in rows:
             if (what := outcome(check)) not in ("pass", "skipped"):
                 who = f"{name} {texts.threat(run.info['threat'])}"
                 about.setdefault((check["check"], what, check["text"]), []).append((who, check))

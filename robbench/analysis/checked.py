@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-AUDIT = ("fail", "not checked", "pass")
+STATES = ("fail", "not checked", "pass")
 """What `robbench check` has found of a run, the worst first."""
 
 
@@ -14,18 +14,18 @@ def speaks_against(check: Mapping[str, Any]) -> bool:
     return bool(check["verdict"] == "fail" and check["severity"] != "info")
 
 
-def audited(checks: Iterable[Mapping[str, Any]]) -> bool:
-    """Whether `robbench check` was run: the checks that every attack makes are no audit."""
+def checked(checks: Iterable[Mapping[str, Any]]) -> bool:
+    """Whether `robbench check` was run: the checks that every attack makes do not count."""
     return any(not check["automatic"] for check in checks)
 
 
-def audit(checks: Sequence[Mapping[str, Any]]) -> str:
-    """One of AUDIT, of a run's checks: automatic ones count only where one failed."""
+def state(checks: Sequence[Mapping[str, Any]]) -> str:
+    """One of STATES, of a run's checks: automatic ones count only where one failed."""
     if any(map(speaks_against, checks)):
         return "fail"
-    return "pass" if audited(checks) else "not checked"
+    return "pass" if checked(checks) else "not checked"
 
 
-def worst(audits: Sequence[str | None]) -> str | None:
+def worst(states: Sequence[str | None]) -> str | None:
     """Of several runs; None where nothing is known of any."""
-    return next((word for word in AUDIT if word in audits), None)
+    return next((word for word in STATES if word in states), None)

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from robbench.analysis.audit import AUDIT, audit, audited, speaks_against, worst
+from robbench.analysis.checked import STATES, checked, speaks_against, state, worst
 
 
 def check(verdict: str, severity: str, automatic: bool) -> dict[str, object]:
@@ -42,23 +42,23 @@ def test_a_failure_that_is_more_than_information_speaks_against_a_run(
         ([check("pass", "error", False), check("fail", "warning", False)], "fail"),
     ],
 )
-def test_automatic_checks_are_no_audit_but_where_one_failed(
+def test_automatic_checks_count_only_where_one_failed(
     checks: list[dict[str, object]], expected: str
 ) -> None:
-    assert audit(checks) == expected
-    assert audited(checks) is any(not each["automatic"] for each in checks)
+    assert state(checks) == expected
+    assert checked(checks) is any(not each["automatic"] for each in checks)
 
 
 def test_the_worst_of_several_runs() -> None:
     """A failed one, then one that was not checked; None counts for nothing."""
-    for audits in itertools.product((*AUDIT, None), repeat=3):
+    for states in itertools.product((*STATES, None), repeat=3):
         expected = (
             "fail"
-            if "fail" in audits
+            if "fail" in states
             else "not checked"
-            if "not checked" in audits
+            if "not checked" in states
             else "pass"
-            if "pass" in audits
+            if "pass" in states
             else None
         )
-        assert worst(audits) == expected
+        assert worst(states) == expected
