@@ -102,8 +102,8 @@ def _sign(check: Check | None) -> Cell:
 def _findings(found: Checked) -> Table:
     """A row for each finding, with all runs it is about."""
     about: dict[tuple[str, str, str], list[tuple[str, Check]]] = {}
-    for name, run, rows in found:
-        for check in rows:
+    for name, run, mine in found:
+        for check in mine:
             if (what := outcome(check)) not in ("pass", "skipped"):
                 who = f"{name} {texts.threat(run.info['threat'])}"
                 about.setdefault((check["check"], what, check["text"]), []).append((who, check))
