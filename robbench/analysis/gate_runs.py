@@ -19,7 +19,7 @@ from robbench.store.locations import trained_name
 from robbench.store.run import Run, attacked_model, read_run
 from robbench.store.store import Store
 
-_DISTANCES = ("dist_linf", "dist_l2", "dist_l1", "dist_l0")
+_DISTANCES = ("dist_linf", "dist_l2", "dist_l1", "dist_l0", "dist_l0px")
 _COLUMNS = tuple(dict.fromkeys((*COLUMNS, *SUMMARY_COLUMNS, *_DISTANCES)))
 
 

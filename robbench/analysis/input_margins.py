@@ -43,7 +43,7 @@ Array = NDArray[np.float64]
 
 @dataclasses.dataclass(frozen=True)
 class InputMargins:
-    """The input margins of samples in one norm; all [n], in pixels of [0,1] (l0: entries).
+    """The input margins of samples in one norm; all [n], in units of [0,1] (l0, l0px: counts).
 
     smallest: the smallest adversarial perturbation found by any attack, 0 for a sample that is
     wrong without one, inf for none. withstood: the largest eps at which attacks found nothing (0 =

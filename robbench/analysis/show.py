@@ -25,7 +25,16 @@ from robbench.store.store import Store
 from robbench.store.tables import number_of_rows, read_sibling
 
 _JSON = ("attack_params", "config", "provenance", "flags", "train_config", "tags", "classes")
-_ALSO = ("broken_by", "label", "first_success_step", "dist_linf", "dist_l2", "dist_l1", "dist_l0")
+_ALSO = (
+    "broken_by",
+    "label",
+    "first_success_step",
+    "dist_linf",
+    "dist_l2",
+    "dist_l1",
+    "dist_l0",
+    "dist_l0px",
+)
 _SHOWN = {
     "checks": ("check", "severity", "verdict", "text"),
     "measures": ("name", "points", "split", "class", "value"),

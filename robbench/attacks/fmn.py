@@ -11,13 +11,13 @@ g, the budget eps becomes
 and then delta <- clip(project(delta + alpha_t g / ||g||_2, eps)); alpha_t and gamma_t fall along a
 cosine.
 
-In l0 eps counts entries: it moves by at least 1 and is rounded down, also before the first
-adversarial point.
+In l0 and l0px eps counts entries or pixels: it moves by at least 1 and is rounded down, also before
+the first adversarial point.
 
 Deviations, on purpose. Before the first adversarial point eps also grows by at least 1 + gamma_t:
 where the box stops many entries, as with black backgrounds, the first-order distance falls short
-each time, and rows would creep up to the boundary without end. In l1 and l0 the projection is onto
-ball and box at once. As in the authors' code, eps never exceeds the size of the box's farthest
+each time, and rows would creep up to the boundary without end. In l1, l0 and l0px the projection is
+onto ball and box at once. As in the authors' code, eps never exceeds the size of the box's farthest
 corner. Not as in two other tools: what is inside the l2 ball stays where it is, what is outside is
 scaled.
 """
@@ -50,9 +50,9 @@ class State(Rows):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FMN(Attack[State]):
-    """Fast minimum-norm attack in linf, l2, l1 and l0 (Pintor et al. 2021, arXiv:2102.12827)."""
+    """Fast minimum-norm attack in any norm (Pintor et al. 2021, arXiv:2102.12827)."""
 
-    norms: ClassVar[frozenset[str]] = frozenset({"linf", "l2", "l1", "l0"})
+    norms: ClassVar[frozenset[str]] = frozenset({"linf", "l2", "l1", "l0", "l0px"})
     goal = "minimum-norm"
     can_target = True
     steps: Annotated[int, Field(ge=1, description="moves")] = 100
@@ -76,7 +76,7 @@ class FMN(Attack[State]):
         size = p.norm.size(s.x - p.x0)
         best = torch.where(a.hit, torch.minimum(size, s.best), s.best)
         less, more = s.eps * (1 - gamma), s.eps * (1 + gamma)
-        if p.norm.name == "l0":
+        if p.norm.counts:
             less, more = (
                 torch.minimum(less.floor(), s.eps - 1).clamp(min=0),
                 torch.maximum(more.floor(), s.eps + 1),

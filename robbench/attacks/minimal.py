@@ -12,9 +12,9 @@ failed, hi the size of the smallest adversarial point:
 
 No budget is larger than the farthest corner of the box, nor than the threat's eps if that is
 finite; the first run is then at eps itself, so that the verdict there is the inner attack's own. In
-l0 budgets are whole numbers. A failed run proves nothing: the result is an upper bound of the
-distance, as good as the inner attack, and a success at less than lo sets lo back to 0. All runs of
-a row draw the same random numbers.
+l0 and l0px budgets are whole numbers. A failed run proves nothing: the result is an upper bound of
+the distance, as good as the inner attack, and a success at less than lo sets lo back to 0. All runs
+of a row draw the same random numbers.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from robbench.core.spec import Number, OrNone
 from robbench.objectives import Objective
 from robbench.threat.problem import Problem, size_and_fits
 
-FIRST = {"linf": 0.1, "l2": 1.0, "l1": 8.0, "l0": 8.0}
+FIRST = {"linf": 0.1, "l2": 1.0, "l1": 8.0, "l0": 8.0, "l0px": 8.0}
 
 
 class State(Rows):
@@ -90,7 +90,7 @@ class Minimal(Wrapper):
     high: Annotated[
         Annotated[Number, Field(gt=0)] | None,
         OrNone,
-        Field(description="budget of the first run; none = linf 0.1, l2 1, l1 8, l0 8"),
+        Field(description="budget of the first run; none = linf 0.1, l2 1, l1 8, l0 8, l0px 8"),
     ] = None
 
     def __post_init__(self) -> None:
@@ -129,7 +129,7 @@ class Minimal(Wrapper):
         lo = pick(lo < hi, lo, torch.zeros_like(lo))  # a success below a budget that failed
 
         eps = pick(torch.isinf(hi), torch.minimum(2 * s.eps, self._largest(p)), (lo + hi) / 2)
-        eps = eps.floor() if p.norm.name == "l0" else eps
+        eps = eps.floor() if p.norm.counts else eps
         between = (eps > lo) & (eps < hi)  # else the search is over: nothing is left to try
         eps = pick(over & between, eps, s.eps)
         left = pick(over, pick(between, s.left - 1, torch.zeros_like(s.left)), s.left)

@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-NORMS = ("linf", "l2", "l1", "l0")
+NORMS = ("linf", "l2", "l1", "l0", "l0px")

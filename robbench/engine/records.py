@@ -25,6 +25,7 @@ class JudgedRow(NamedTuple):
     l2: float
     l1: float
     l0: float
+    l0px: float
     size: float  # in the threat's norm
     fits: bool
 
@@ -50,6 +51,7 @@ class Verdict(NamedTuple):
     status: int
     l1: float = 0.0
     l0: float = 0.0
+    l0px: float = 0.0
     eps_index: int = 0  # position of the budget among the run's
     known: bool = True  # whether adv_margin is the lowest met; else it is the clean input's
     n_nonfinite: int = 0  # answers with NaN or inf in logits or gradient, at all budgets together

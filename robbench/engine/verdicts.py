@@ -79,7 +79,7 @@ def _verdict(
     j = (
         fresh
         or o.judged
-        or JudgedRow(int(pred), margin, pmargin, o.found, 0.0, 0.0, 0.0, 0.0, 0.0, fits=True)
+        or JudgedRow(int(pred), margin, pmargin, o.found, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, fits=True)
     )
     return Verdict(
         sample=i,
@@ -95,6 +95,7 @@ def _verdict(
         l2=j.l2,
         l1=j.l1,
         l0=j.l0,
+        l0px=j.l0px,
         entry=o.entry,
         variant=o.variant,
         step=o.step,

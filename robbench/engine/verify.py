@@ -11,6 +11,7 @@ from robbench.core.tiles import Model, Tiles
 from robbench.engine.oracle import forward_tiles
 from robbench.engine.records import JudgedRow
 from robbench.objectives import answered, best_other, log_softmax, margins_left
+from robbench.threat.norms import NORMS
 from robbench.threat.problem import Problem, size_and_fits, succeeds
 
 
@@ -25,6 +26,7 @@ class Judged(NamedTuple):
     l2: Tensor
     l1: Tensor
     l0: Tensor
+    l0px: Tensor
     size: Tensor  # in the threat's norm
     fits: Tensor  # bool: inside box and budget
 
@@ -56,8 +58,14 @@ def ask(
 def verify(model: Model, x: Tensor, p: Problem, tiles: Tiles, draws: int = 1) -> Judged:
     """Judge points x [B,*] for the problems p; `draws` forwards each."""
     logits, success = ask(model, x, p.aim, tiles, draws, p.targeted)
-    d = (x - p.x0).flatten(1)
     size, fits = size_and_fits(x, p)
-    sizes = (d.abs().amax(1), torch.linalg.vector_norm(d, dim=1), d.abs().sum(1), (d != 0).sum(1))
-    judged = judge_logits(logits, p.aim, p.targeted)
-    return Judged(*judged, success & fits, *sizes, size, fits)
+    pred, margin, pmargin = judge_logits(logits, p.aim, p.targeted)
+    return Judged(
+        pred=pred,
+        margin=margin,
+        pmargin=pmargin,
+        adversarial=success & fits,
+        **{name: norm.size(x - p.x0) for name, norm in NORMS.items()},
+        size=size,
+        fits=fits,
+    )

@@ -2,7 +2,7 @@
 
 Shapes: x [B,*] in [0,1], y [B] int64, results [B] unless said otherwise. The change that a
 perturbation of size eps can make to a value, to first order, is eps times the dual norm of its
-gradient: l1 for linf, l2 for l2, linf for l1 (and for l0, whose cube is that of l1).
+gradient: l1 for linf, l2 for l2, linf for l1 (and for l0, whose cube is that of l1; l0px has none).
 """
 
 from __future__ import annotations

@@ -128,6 +128,7 @@ SAMPLES = _schema(
     bool: clean_rejected? adv_rejected?
     int32: target?
     bool: audited?
+    f32: dist_l0px?
     """,
 )
 """One row per sample. margin is z_y - max_{k != y} z_k on logits and pmargin the same on softmax
@@ -206,6 +207,8 @@ SAMPLE_MEASURES = _schema(
     f32: clean_confidence worst_confidence? clean_logit_norm worst_logit_norm?
     f32: input_margin_linf? input_margin_l2? input_margin_l1? input_margin_l0?
     bool: censored_linf? censored_l2? censored_l1? censored_l0?
+    f32: input_margin_l0px?
+    bool: censored_l0px?
     """,
 )
 """One row per sample of a run, at its clean input and at the worst point found. Distance of the

@@ -31,7 +31,7 @@ from robbench.store.tables import read_sibling
 if TYPE_CHECKING:
     from robbench.reports.figures.plot import Plot
 
-_COLUMNS = (*COMPARED, "broken_by", "dist_linf", "dist_l2", "dist_l1", "dist_l0")
+_COLUMNS = (*COMPARED, "broken_by", "dist_linf", "dist_l2", "dist_l1", "dist_l0", "dist_l0px")
 _OF_SAMPLES: dict[str, Callable[..., Plotted]] = {
     "curves": security_curves,
     "margins": logit_margins,

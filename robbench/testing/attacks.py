@@ -26,7 +26,7 @@ from robbench.testing.steps import SHAPES, check_steps
 from robbench.testing.toys import SHAPE, BadGradients, toy_model, toy_split
 from robbench.threat.model import ThreatModel, parse_threat
 
-EPS = {"linf": 0.05, "l2": 0.4, "l1": 1.0, "l0": 4}
+EPS = {"linf": 0.05, "l2": 0.4, "l1": 1.0, "l0": 4, "l0px": 4}
 
 
 def judge(

@@ -85,11 +85,10 @@ def parse_threat(text: str) -> list[ThreatModel]:
                 f"threat '{text}': pixels are in [0,1], so linf eps {budget} is more than "
                 f"everything; {budget}/255?"
             )
-        if norm.name == "l0" and eps != math.inf and not eps.is_integer():
+        if norm.counts and eps != math.inf and not eps.is_integer():
             raise UserError(
-                f"threat '{text}': l0 counts changed entries, {budget} is no such number; "
-                "write l0:6 for 6 of them "
-                "(10 % of 64 entries)"
+                f"threat '{text}': {norm.name} counts changed {norm.counts}, {budget} is no such "
+                f"number; write {norm.name}:6 for 6 of them (10 % of 64 {norm.counts})"
             )
         if 0 < eps < SMALLEST:
             raise UserError(
@@ -125,12 +124,14 @@ def require_inside(threats: Iterable[ThreatModel], shape: Sequence[int]) -> None
     It forbids nothing, so it is a typing error.
     """
     entries = math.prod(shape)
+    pixels = math.prod(shape[1:]) if len(shape) == 3 else entries
     for threat in threats:
         most = {
             "linf": 1.0,
             "l2": math.sqrt(entries),
             "l1": float(entries),
             "l0": float(entries),
+            "l0px": float(pixels),
         }.get(threat.norm_name, math.inf)
         if most < threat.eps < math.inf:
             raise UserError(
@@ -138,7 +139,7 @@ def require_inside(threats: Iterable[ThreatModel], shape: Sequence[int]) -> None
                 "with pixels in [0,1] are "
                 "at most "
                 f"{threat.norm_name}:{most:g} apart"
-                + ("" if threat.norm_name == "l0" else f"; did you mean {threat.eps:g}/255?")
+                + ("" if threat.norm.counts else f"; did you mean {threat.eps:g}/255?")
             )
 
 

@@ -103,7 +103,7 @@ class Ball:
         self.p = p
 
     def project(self, x: Tensor) -> Tensor:
-        """Into ball and box: in l1 and l0 to the nearest point, else the ball first."""
+        """Into ball and box: in l1, l0 and l0px to the nearest point, else the ball first."""
         return self.p.norm.project_boxed(self.p.held(x), self.p.x0, self.p.eps)
 
     def into_box(self, x: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ BACKENDS = [
     "pyautoattack:version=apgd-ce",
 ]
 FREE = torch.arange(36).reshape(1, 6, 6) % 3 > 0
-EPS = {"linf": 0.1, "l2": 0.8, "l1": 3.0, "l0": 6}
+EPS = {"linf": 0.1, "l2": 0.8, "l1": 3.0, "l0": 6, "l0px": 6}
 
 
 def _specs() -> list[tuple[str, str]]:

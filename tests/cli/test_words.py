@@ -7,6 +7,7 @@ import re
 import pytest
 
 from robbench.cli.words import word_entries
+from robbench.core.norms import NORMS
 from robbench.engine.advice import TEXTS
 from robbench.store.schema import CHECKS, EPOCHS, MEASURES, POINTS, RUNS, SAMPLES
 
@@ -24,7 +25,7 @@ def test_a_flag_has_its_text(cli, flag):
     assert all(word in shown for word in words)
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2", "l1", "l0"])
+@pytest.mark.parametrize("norm", NORMS)
 def test_a_norm_is_defined(cli, norm):
     done = cli("explain", norm)
     assert done.code == 0, done.err

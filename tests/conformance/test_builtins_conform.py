@@ -118,7 +118,10 @@ def test_honest_plugins_pass() -> None:
         ("NoLift", r"it raised RuntimeError: .*lift\(p.eps, x\)"),
         ("NaNPoints", "points must be finite"),
         ("MovesFixed", "points must keep the entries that are fixed"),
-        ("UnknownNorm", r'norms must be .* linf, l2, l1, l0: write .* norms = frozenset\(\{"linf"'),
+        (
+            "UnknownNorm",
+            r'norms must be .* linf, l2, l1, l0, l0px: write .* norms = frozenset\(\{"linf"',
+        ),
         ("NormsAsText", r'norms must be .* write .* norms = frozenset\(\{"linf"'),
         ("NoNorms", r'norms must be .* write .* norms = frozenset\(\{"linf"'),
         ("NoSteps", "steps, .* write .* steps: int = 10"),

@@ -22,6 +22,7 @@ from robbench.catalogue.builtins import ATTACKS, DATA, LOSSES, MODELS
 from robbench.catalogue.cascades import cascades
 from robbench.catalogue.recipes import recipes
 from robbench.checks.registry import CHECKS
+from robbench.core.norms import NORMS
 from robbench.core.options import explain_options
 from robbench.core.registry import Registry
 from robbench.guide import FOLDER
@@ -63,7 +64,7 @@ def attacks() -> str:
         if any(field.default is dataclasses.MISSING for field in dataclasses.fields(cls)):
             rows.append((f"`{name}`", summary, *["its attack's"] * 3))
         else:
-            norms = " ".join(norm for norm in ("linf", "l2", "l1", "l0") if norm in cls.norms)
+            norms = " ".join(norm for norm in NORMS if norm in cls.norms)
             rows.append((f"`{name}`", summary, norms, cls.goal, cls.access))
     return table(("attack", "what it is", "norms", "goal", "access"), rows)
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from robbench.attacks.base import AttackEntry, Backend
 from robbench.core.freeze import frozen
+from robbench.core.norms import NORMS
 from robbench.core.status import OK
 from robbench.data.base import Split
 from robbench.engine.cascade import Cascade
@@ -430,7 +431,7 @@ def test_several_smallest_perturbations_are_their_minimum(
     assert len({v.entry for v in together.values()}) >= 3
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2", "l1", "l0"])
+@pytest.mark.parametrize("norm", NORMS)
 def test_what_was_found_without_a_budget_holds_with_one(
     norm: str, digits: Any, table: Callable[..., Table]
 ) -> None:

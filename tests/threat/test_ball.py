@@ -60,7 +60,7 @@ def test_everything_the_ball_gives_is_in_box_and_ball(
         assert x.dtype == torch.float32
         assert float(x.min()) >= 0
         assert float(x.max()) <= 1
-        order = {"linf": float("inf"), "l2": 2, "l1": 1, "l0": 0}[name]
+        order = {"linf": float("inf"), "l2": 2, "l1": 1, "l0": 0, "l0px": 0}[name]
         size = torch.linalg.vector_norm((x.double() - x0.double()).flatten(1), ord=order, dim=1)
         assert bool((size <= p.eps.double() * (1 + 1e-5) + 1e-7).all())
         assert bool(size_and_fits(x, p)[1].all())
@@ -71,7 +71,7 @@ def test_projection_leaves_inner_points_alone_and_is_idempotent(name: str) -> No
     """A point already inside is kept to rounding, and projecting twice changes nothing more."""
     generator = torch.Generator().manual_seed(0)
     x0 = torch.rand(20, 6, generator=generator, dtype=torch.float64)
-    p = _problem(name, x0, torch.full((20,), 3 if name == "l0" else 0.2, dtype=torch.float64))
+    p = _problem(name, x0, torch.full((20,), 3 if NORMS[name].counts else 0.2, dtype=torch.float64))
     inner = p.ball.project(x0 + torch.randn(20, 6, generator=generator, dtype=torch.float64))
     assert torch.allclose(p.ball.project(inner), inner, rtol=0, atol=1e-15)
 
@@ -95,7 +95,9 @@ def test_linf_projection_is_the_nearest_point_of_the_cut_ball() -> None:
 def test_ascend_is_one_steepest_step(name: str) -> None:
     """Away from faces, ascend moves by the length in the norm along the gradient, per row."""
     x0 = torch.full((2, 3), 0.5, dtype=torch.float64)
-    p = _problem(name, x0, torch.full((2,), 1.0 if name == "l0" else 0.4, dtype=torch.float64))
+    p = _problem(
+        name, x0, torch.full((2,), 1.0 if NORMS[name].counts else 0.4, dtype=torch.float64)
+    )
     g = torch.tensor([[3.0, -4.0, 0.0], [0.0, 0.0, 2.0]], dtype=torch.float64)
     units = {"linf": [[1, -1, 0], [0, 0, 1]], "l2": [[0.6, -0.8, 0], [0, 0, 1]]}
     unit = torch.tensor(units.get(name, [[0, -1, 0], [0, 0, 1]]), dtype=torch.float64)
@@ -103,7 +105,7 @@ def test_ascend_is_one_steepest_step(name: str) -> None:
     assert torch.allclose(moved, x0 + torch.tensor([[0.1], [0.2]]) * unit)
 
 
-@pytest.mark.parametrize("name", ["l1", "l0"])
+@pytest.mark.parametrize("name", ["l1", "l0", "l0px"])
 def test_ascend_moves_the_entry_that_gains_most(name: str) -> None:
     """One entry just short of its face, one at it, one near: the fourth moves, though flattest.
 
@@ -258,7 +260,9 @@ def test_random_points_are_functions_of_the_rows_key(
     """A row's random point does not depend on its neighbours, and other keys give other points."""
     generator = torch.Generator().manual_seed(2)
     p = _problem(
-        name, torch.rand(6, 5, generator=generator), torch.full((6,), 2.0 if name == "l0" else 0.1)
+        name,
+        torch.rand(6, 5, generator=generator),
+        torch.full((6,), 2.0 if NORMS[name].counts else 0.1),
     )
     whole = draw(p.ball)
     assert torch.equal(draw(p.take(torch.tensor([4, 1])).ball), whole[[4, 1]])

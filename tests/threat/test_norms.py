@@ -17,8 +17,8 @@ from robbench.threat.norms import NORMS, Norm
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
-ORDERS = {"linf": math.inf, "l2": 2.0, "l1": 1.0, "l0": 0.0}
-DUALS = {"linf": 1.0, "l2": 2.0, "l1": math.inf, "l0": math.inf}
+ORDERS = {"linf": math.inf, "l2": 2.0, "l1": 1.0, "l0": 0.0, "l0px": 0.0}
+DUALS = {"linf": 1.0, "l2": 2.0, "l1": math.inf, "l0": math.inf, "l0px": math.inf}
 CONVEX = ["linf", "l2", "l1"]
 SHAPES = st.sampled_from([(1,), (5,), (2, 3), (1, 4, 4)])
 
@@ -135,11 +135,11 @@ def test_steepest_attains_the_dual_norm(points: tuple[Tensor, Tensor, Tensor]) -
     """steepest(g) has size 1 and <g, steepest(g)> = dual(g), exceeded by no random point."""
     g, other, _ = points
     one = torch.ones(len(g), dtype=torch.float64)
-    for name, norm in NORMS.items():
+    for norm in NORMS.values():
         d = norm.steepest(g)
         assert torch.allclose(norm.size(d), one, rtol=1e-12)
         assert torch.allclose((g * d).flatten(1).sum(1), norm.dual(g), rtol=1e-12)
-        assert name == "l0" or bool(
+        assert norm.counts or bool(
             ((g * norm.project(other, one)).flatten(1).sum(1) <= norm.dual(g) * (1 + 1e-12)).all()
         )
 
@@ -182,7 +182,7 @@ def test_random_points_lie_inside_and_on_the_surface(
 ) -> None:
     """uniform() stays in the unit ball, on_sphere() on its surface, by the key alone.
 
-    In l0, whose ball has no bounds, both fill the cube instead.
+    In l0 and l0px, whose balls have no bounds, both fill the cube instead.
     """
     keys = torch.arange(500)
     inside, surface = (
@@ -192,7 +192,7 @@ def test_random_points_lie_inside_and_on_the_surface(
     for points in (inside, surface):
         assert points.shape == (500, *shape)
         assert points.dtype == dtype
-    if norm.name == "l0":
+    if norm.counts:
         assert float(torch.cat([inside, surface]).abs().max()) <= 1
     else:
         assert float(norm.size(inside).max()) <= 1 + 1e-6
@@ -204,10 +204,10 @@ def test_random_points_lie_inside_and_on_the_surface(
 def test_points_inside_are_uniform(norm: Norm) -> None:
     """Radius^D is uniform, every coordinate symmetric: exact laws of a uniform ball."""
     points = norm.uniform(torch.arange(20_000), torch.Size((3,)), torch.float64)
-    radius = NORMS["linf" if norm.name == "l0" else norm.name].size(points)
+    radius = NORMS["linf" if norm.counts else norm.name].size(points)
     assert stats.kstest((radius**3).numpy(), "uniform").pvalue > 0.001
     for axis in range(3):
-        if norm.name in ("linf", "l0"):
+        if norm.name == "linf" or norm.counts:
             assert stats.kstest(points[:, axis].numpy(), "uniform", args=(-1, 2)).pvalue > 0.001
         elif norm.name == "l1":  # one coordinate of a 3-ball has density 3/2 (1 - |x|)^2
             law = stats.kstest(
@@ -267,7 +267,7 @@ def test_l0_keeps_the_largest_entries(eps: float, expected: list[float]) -> None
 
 
 def test_one_entry_is_steepest_where_entries_tie() -> None:
-    """In l1 and l0 the first of the largest entries moves alone."""
+    """In l1, l0 and, of no image, l0px the first of the largest entries moves alone."""
     g = torch.tensor([[1.0, -2.0, 2.0, -2.0]])
-    for name in ("l1", "l0"):
+    for name in ("l1", "l0", "l0px"):
         assert NORMS[name].steepest(g).tolist() == [[0, -1, 0, 0]]

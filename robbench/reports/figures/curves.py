@@ -8,7 +8,13 @@ from robbench.analysis.plots.lines import Plotted
 from robbench.reports.figures.panels import percent_axis, stacked
 from robbench.reports.levels import in_levels, level, level_ticks
 
-_NORMS = {"linf": r"\ell_\infty", "l2": r"\ell_2", "l1": r"\ell_1", "l0": r"\ell_0"}
+_NORMS = {
+    "linf": r"\ell_\infty",
+    "l2": r"\ell_2",
+    "l1": r"\ell_1",
+    "l0": r"\ell_0",
+    "l0px": r"\ell_0^{px}",
+}
 
 
 def curves(plotted: Plotted, width: float) -> Figure:

@@ -21,7 +21,7 @@ from robbench.store.run import Run
 COLUMNS = (
     *COMPARED,
     *("sample_index", "label", "clean_pred", "adv_pred", "broken_by"),
-    *("dist_linf", "dist_l2", "dist_l1", "dist_l0"),
+    *("dist_linf", "dist_l2", "dist_l1", "dist_l0", "dist_l0px"),
 )
 """The sample columns that a report needs."""
 

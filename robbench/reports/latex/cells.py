@@ -21,7 +21,13 @@ _SIGNS = {
     "|": "$|$",
 }
 _SIGNS |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
-_NORMS = {"linf": r"\ell_\infty", "l2": r"\ell_2", "l1": r"\ell_1", "l0": r"\ell_0"}
+_NORMS = {
+    "linf": r"\ell_\infty",
+    "l2": r"\ell_2",
+    "l1": r"\ell_1",
+    "l0": r"\ell_0",
+    "l0px": r"\ell_0^{px}",
+}
 _NUMBER = re.compile(r"[+-]?\d+(\.\d+)?(e[+-]?\d+)?")
 DAGGER = r"$^\dagger$"
 

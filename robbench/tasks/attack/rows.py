@@ -53,6 +53,7 @@ def sample_row(
         "dist_l2": v.l2,
         "dist_l1": v.l1,
         "dist_l0": v.l0,
+        "dist_l0px": v.l0px,
         "broken_by": broken_by,
         "broken_variant": v.variant if v.variant >= 0 else None,
         "first_success_step": v.step if v.step >= 0 else None,

@@ -112,7 +112,7 @@ def flip_share(info: dict[str, Any], clean: Observations) -> Measure:
     detail: dict[str, Any] = (
         {"eps": info["eps"], "gradient": norm}
         if found is not None
-        else {"reason": "no gradients, no budget, or one in l0, where no norm is dual"}
+        else {"reason": "no gradients, no budget, or one in l0 or l0px, where no norm is dual"}
     )
     return Measure(
         "flip_share", "clean", info["split"], None if found is None else float(found.mean()), detail
@@ -120,7 +120,7 @@ def flip_share(info: dict[str, Any], clean: Observations) -> Measure:
 
 
 def _flips(info: dict[str, Any], clean: Observations) -> NDArray[np.bool_] | None:
-    if not math.isfinite(info["eps"]) or info["norm"] == "l0":
+    if not math.isfinite(info["eps"]) or info["norm"] in ("l0", "l0px"):
         return None
     margin, length = (
         clean.columns[name].astype(np.float64)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from robbench.core.norms import NORMS
 from robbench.engine.records import CLEAN, NOTHING, REPLAY, Verdict
 from robbench.store.schema import SAMPLES
 from robbench.tasks.attack.rows import _median_distance as median_distance
@@ -53,7 +54,7 @@ def test_every_fact_of_a_verdict_is_in_its_column(
     assert row["robust"] is False
     assert row["broken_variant"] is None
     assert row["first_success_step"] == 0
-    names = {"dist_linf": "linf", "dist_l2": "l2", "dist_l1": "l1", "dist_l0": "l0"}
+    names = {f"dist_{norm}": norm for norm in NORMS}
     same = set(row) & set(Verdict._fields) - {"adv_margin", "adv_pmargin"}
     assert len(same) >= 9
     for name in same | set(names):

@@ -77,7 +77,7 @@ def test_the_share_that_the_gradient_alone_flips(
     assert found.detail == {"eps": eps, "gradient": DUALS[norm]}
 
 
-@pytest.mark.parametrize(("norm", "eps"), [("l2", math.inf), ("l0", 3.0)])
+@pytest.mark.parametrize(("norm", "eps"), [("l2", math.inf), ("l0", 3.0), ("l0px", 3.0)])
 def test_without_a_ball_there_is_no_share(norm: str, eps: float) -> None:
     """Null, with the reason; no column of it in the table of samples."""
     clean = _seen(margin=[1.0], margin_gradient_l2=[1.0], margin_gradient_linf=[1.0])

@@ -1,0 +1,55 @@
+"""What a norm is.
+
+Shapes: d, g, x [B,*]; eps, sizes [B]; every row has its own budget, which may be inf: every point
+is inside then.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+BOX = (0.0, 1.0)
+
+
+class Norm(ABC):
+    """A norm and what an attack needs of it."""
+
+    name: str
+    counts: ClassVar[str] = ""  # what sizes, which are whole numbers then, are numbers of
+    one_entry: ClassVar[bool] = False  # steepest moves a single entry (l0px: pixel)
+
+    @abstractmethod
+    def size(self, d: Tensor) -> Tensor:
+        """[B]: the norm of each row."""
+
+    @abstractmethod
+    def dual(self, g: Tensor) -> Tensor:
+        """[B]: the dual norm, the largest <g, d> over size(d) <= 1."""
+
+    @abstractmethod
+    def steepest(self, g: Tensor) -> Tensor:
+        """The d of size at most 1 with the largest <g, d>; zero where g is zero."""
+
+    @abstractmethod
+    def project(self, d: Tensor, eps: Tensor) -> Tensor:
+        """The nearest point (Euclidean) of size at most eps."""
+
+    def project_boxed(self, x: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
+        """A point of box and ball around x0, near x: onto the ball, then into the box."""
+        return (x0 + self.project(x - x0, eps)).clamp(*BOX)
+
+    def pooled(self, values: Tensor) -> Tensor:
+        """Values [B,*], summed over entries that count as one; there the axis has length 1."""
+        return values
+
+    @abstractmethod
+    def uniform(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """Uniform in the unit ball, drawn from each row's key [B]."""
+
+    @abstractmethod
+    def on_sphere(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
+        """A random point of size 1, scaled from the cube or a Gaussian: APGD's start."""
