@@ -143,6 +143,42 @@ def margin(logits: Tensor, p: Problem) -> Tensor:
     return -margins_left(logits, p.aim, p.targeted)
 
 
+def log_weighted(logits: Tensor, weights: Tensor) -> Tensor:
+    """[B] log sum_k w_k softmax(z)_k for weights w [B,K] >= 0.
+
+    With w = 0 for the label its gradient keeps its digits for confident models, as that of
+    `cross_entropies`.
+    """
+    centred = logits - logits.detach().amax(1, keepdim=True)
+    least = torch.finfo(logits.dtype).min  # in place of -inf, which minus itself is no number
+    counted = centred.detach().masked_fill(weights == 0, -torch.inf)
+    top = counted.amax(1, keepdim=True).clamp(min=least)  # added to smaller terms it costs digits
+    sums = (centred - top + weights.to(centred).log()).logsumexp(1)
+    return sums + top[:, 0] - centred.logsumexp(1)
+
+
+def rivals(logits: Tensor, p: Problem) -> tuple[Tensor, Tensor]:
+    """[B,K] each, one-hot: the class that has to gain, and the one that has to lose.
+
+    The likeliest wrong class and the label; if targeted the target and the likeliest other class.
+    """
+    aim = F.one_hot(p.aim, logits.shape[1])
+    other = F.one_hot(_others(logits.detach(), p.aim).argmax(1), logits.shape[1])
+    return (aim, other) if p.targeted else (other, aim)
+
+
+def probability_margin(logits: Tensor, p: Problem) -> Tensor:
+    """log(1 + p_o - p_y), o the likeliest wrong class: what PMA climbs (Xie et al. 2025).
+
+    It grows with their p_o - p_y, so it has the same steepest direction. But theirs has no gradient
+    where p_y rounds to 1. If targeted log(1 + p_t - max_{k != t} p_k). z is divided by the
+    temperature.
+    """
+    z = p.tempered(logits)
+    gains, loses = rivals(z, p)
+    return log_weighted(z, 1 - loses + gains)
+
+
 def true_logit(logits: Tensor, p: Problem) -> Tensor:
     """-z_y, for logits that are distances to centres (MMC's adaptive attack, Pang et al. 2020).
 
@@ -215,6 +251,7 @@ OBJECTIVES: dict[str, Objective] = {
     "dlr": dlr,
     "dlr-targeted": dlr_targeted,
     "kl-from-clean": kl_from_clean,
+    "probability-margin": probability_margin,
     "true-logit": true_logit,
 }
 TARGETED = frozenset({"dlr-targeted"})  # need Problem.target

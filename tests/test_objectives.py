@@ -244,6 +244,56 @@ def test_the_gradient_of_cross_entropy_survives_confidence() -> None:
     assert torch.allclose(grad, exact, rtol=1e-4, atol=0)
 
 
+def _plain_probability_margin(z: Tensor, y: int) -> Tensor:
+    """[B] p_o - p_y."""
+    p = z.softmax(1)
+    return torch.cat([p[:, :y], p[:, y + 1 :]], 1).max(1).values - p[:, y]
+
+
+@given(LOGITS)
+@settings(max_examples=60, deadline=None, derandomize=True)
+def test_probability_margin_is_that_of_the_probabilities(z: list[list[float]]) -> None:
+    """exp(value) - 1 is p_o - p_y, and the gradients point the same way."""
+    for y in range(5):
+        leaf = torch.tensor(z, dtype=torch.float64, requires_grad=True)
+        value = _value("probability-margin", leaf, [y] * len(z))
+        plain = _plain_probability_margin(leaf, y)
+        assert torch.allclose(torch.expm1(value), plain, atol=1e-12)
+        found, expected = (torch.autograd.grad(v.sum(), leaf)[0] for v in (value, plain))
+        top = torch.cat([leaf[:, :y], leaf[:, y + 1 :]], 1).topk(2, dim=1).values
+        clear = top[:, 0] - top[:, 1] > 1e-9  # where two classes tie either is right
+        # d log(1 + m) = dm / (1 + m)
+        scaled = found * (1 + plain)[:, None]
+        assert torch.allclose(scaled[clear], expected[clear], rtol=1e-6, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_the_gradient_of_the_probability_margin_survives_confidence(dtype: torch.dtype) -> None:
+    """Where p_y rounds to 1 it is that of the exact values, of size 1; the plain one is zero."""
+    rows = [[60.0, 0.0, -1.0, -5.0], [900.0, 3.0, 2.0, -800.0]]
+    logits = torch.tensor(rows, dtype=dtype, requires_grad=True)
+    plain = torch.autograd.grad(_plain_probability_margin(logits, 0).sum(), logits)[0]
+    value = OBJECTIVES["probability-margin"](logits, _problem(logits, [0, 0]))
+    (found,) = torch.autograd.grad(value.sum(), logits)
+    for row, z in enumerate(rows):
+        sizes = [2 * math.exp(z[1] - z[1]), math.exp(z[2] - z[1]), math.exp(z[3] - z[1])]
+        exact = [-1.0, *(size / sum(sizes) for size in sizes)]
+        assert found[row].tolist() == pytest.approx(exact, abs=4 * torch.finfo(dtype).eps)
+        assert float(plain[row].abs().max()) < 1e-20
+
+
+def test_the_probability_margin_of_two_classes_and_of_classes_ruled_out() -> None:
+    """With K = 2 it is log(2 p_o); logits of -inf count for nothing and give no NaN."""
+    two = torch.tensor([[3.0, 1.0], [-2.0, 4.0]], dtype=torch.float64)
+    expected = torch.log(2 * two.softmax(1)[:, 1])
+    assert torch.allclose(_value("probability-margin", two, [0, 0]), expected)
+    ruled = torch.tensor([[3.0, -torch.inf, 1.0]], dtype=torch.float64, requires_grad=True)
+    value = _value("probability-margin", ruled, [0])
+    assert torch.allclose(value, expected[:1])
+    (slope,) = torch.autograd.grad(value.sum(), ruled)
+    assert bool(slope.isfinite().all())
+
+
 # -- scale
 
 ORDINARY = [7.0, 2.0, 0.0, -1.0, -3.0]  # spread 7 (the median is 0), gap 5
@@ -330,6 +380,8 @@ def test_with_a_target_every_objective_climbs_towards_it() -> None:
     others = [[2.0, -1.0, 0.0], [0.5, 1.0, -0.5]]
     mine = [0.5, 3.0]
     lead = [m - max(o) for m, o in zip(mine, others, strict=True)]
+    raw = [[math.exp(m), math.exp(max(o))] for m, o in zip(mine, others, strict=True)]
+    sums = [sum(math.exp(v) for v in row) for row in z.tolist()]
     soft = [m - math.log(sum(map(math.exp, o))) for m, o in zip(mine, others, strict=True)]
     whole = [math.log(sum(math.exp(v) for v in row)) for row in z.tolist()]
     scale = [2.0 - (0.0 - 1.0) / 2, 3.0 - (0.5 - 0.5) / 2]
@@ -338,6 +390,9 @@ def test_with_a_target_every_objective_climbs_towards_it() -> None:
         "soft-margin": soft,
         "cross-entropy": [m - w for m, w in zip(mine, whole, strict=True)],
         "true-logit": mine,
+        "probability-margin": [
+            math.log1p((m - o) / total) for (m, o), total in zip(raw, sums, strict=True)
+        ],
         "dlr": [a / b for a, b in zip(lead, scale, strict=True)],
         "dlr-targeted": [a / b for a, b in zip(lead, scale, strict=True)],
     }

@@ -82,7 +82,14 @@ class APGD(Attack[State | SparseState]):
 
     steps: Annotated[int, Field(ge=1, description="moves per run")] = 100
     objective: Annotated[
-        Literal["cross-entropy", "dlr", "dlr-targeted", "margin", "true-logit"],
+        Literal[
+            "cross-entropy",
+            "dlr",
+            "dlr-targeted",
+            "margin",
+            "probability-margin",
+            "true-logit",
+        ],
         Field(description="what the steps climb"),
     ] = "cross-entropy"
     restarts: Annotated[

@@ -27,7 +27,8 @@ from robbench.threat.problem import Problem
 S = TypeVar("S", bound=Rows)
 
 MARGIN = "objective=margin"
-UNSATURATED = ("margin", "dlr", "dlr-targeted")  # objectives that softmax has no part in
+# Objectives that keep their gradient however confident softmax is.
+UNSATURATED = ("margin", "dlr", "dlr-targeted", "probability-margin")
 
 
 class Answer(NamedTuple):
@@ -168,7 +169,7 @@ class Attack(AnyAttack, ABC, Generic[S]):
 
     def vary(self, p: Problem, k: Tensor) -> Problem:
         """The problem of variant k [B]; by default the k-th has its own random key."""
-        return p.replace(key=keyed.fold(p.key, k))
+        return p.replace(key=keyed.fold(p.key, k), variant=k)
 
     @abstractmethod
     def start(self, p: Problem) -> S:

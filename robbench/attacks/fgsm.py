@@ -28,7 +28,8 @@ class FGSM(Attack[State]):
     """Fast gradient sign method (Goodfellow et al. 2015, arXiv:1412.6572); L2: normalised."""
 
     objective: Annotated[
-        Literal["cross-entropy", "margin", "dlr"], Field(description="what the step climbs")
+        Literal["cross-entropy", "margin", "dlr", "probability-margin"],
+        Field(description="what the step climbs"),
     ] = "cross-entropy"
     steps = 1
     can_target = True

@@ -44,7 +44,8 @@ class MIFGSM(Attack[State]):
         Field(description="step length as a share of eps; none = 1 / steps"),
     ] = None
     objective: Annotated[
-        Literal["cross-entropy", "margin", "dlr"], Field(description="what the steps climb")
+        Literal["cross-entropy", "margin", "dlr", "probability-margin"],
+        Field(description="what the steps climb"),
     ] = "cross-entropy"
     can_target = True
 

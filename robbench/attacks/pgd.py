@@ -47,7 +47,15 @@ class PGD(Attack[State]):
         ),
     ] = "uniform"
     objective: Annotated[
-        Literal["cross-entropy", "margin", "soft-margin", "dlr", "kl-from-clean", "true-logit"],
+        Literal[
+            "cross-entropy",
+            "margin",
+            "soft-margin",
+            "dlr",
+            "kl-from-clean",
+            "probability-margin",
+            "true-logit",
+        ],
         Field(description="what the steps climb"),
     ] = "cross-entropy"
 

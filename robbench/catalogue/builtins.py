@@ -135,6 +135,10 @@ ATTACKS: Registry[Attack[Any] | Backend] = Registry(
             "=apgd:objective=dlr-targeted",
             "apgd on the targeted DLR, one run per target class",
         ),
+        "pma": (
+            "robbench.attacks.pma:PMA",
+            "PGD on the probability margin, from two sides, Xie et al. 2025",
+        ),
         "mi-fgsm": (
             "robbench.attacks.mi_fgsm:MIFGSM",
             "iterated FGSM with momentum, Dong et al. 2018",

@@ -31,6 +31,7 @@ MARGIN = [
     "apgd-dlr",
     "apgd-t",
     "apgd:objective=margin",
+    "pma:steps=100",
 ]
 SOFT = ["pgd:steps=100,rate=0.1", "pgd:steps=100,rate=0.1,objective=soft-margin", "apgd"]
 """They push all other classes down at once, which is not the shortest way past the last of them."""
@@ -187,7 +188,7 @@ def test_there_is_one_variant_per_restart_and_it_keeps_the_target(spec: str) -> 
 
 def test_which_attacks_can_seek_a_target() -> None:
     """Those whose paper has such a form or that climb an objective; wrappers as what they wrap."""
-    can = ["fgsm", "pgd", "apgd", "mi-fgsm", "fab", "square", "cw", "ddn", "fmn", "noise"]
+    can = ["fgsm", "pgd", "apgd", "pma", "mi-fgsm", "fab", "square", "cw", "ddn", "fmn", "noise"]
     can += ["minimal", "eot", "transfer:source=x"]
     cannot = [
         "deepfool",
