@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from robbench.analysis import audit_remarks
 from robbench.analysis.claims import with_contradictions
 from robbench.analysis.comparable import Difference, differences
 from robbench.analysis.join import common
@@ -44,6 +45,7 @@ _FACTS = (
 _SETTINGS = ("precision", "seed", "subset")
 _MEASURED = (
     "n_samples",
+    "n_robust",
     "clean_accuracy",
     "clean_accuracy_low",
     "clean_accuracy_high",
@@ -103,7 +105,7 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
             else next((other for other in first if _pairs(info, runs[other].info)), None)
         )
         rows.append(
-            {name: info[name] for name in (*_FACTS, *_SETTINGS)}
+            {name: info[name] for name in (*_FACTS, *_SETTINGS, *audit_remarks.COLUMNS)}
             | {"settings": apart[i], "model_outputs": info.get("model_outputs")}
             | {name: summary[name] for name in _MEASURED}
             | {
@@ -256,6 +258,7 @@ def _pair(
         )
     if "limits" in differ:
         remarks.append(f"the limits of the baseline were {differ['limits'].theirs}")
+    remarks += audit_remarks.remarks(run.info, baseline.info)
     return {
         "baseline": baseline.info["run_id"],
         "n_common": n,

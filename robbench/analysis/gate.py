@@ -38,6 +38,7 @@ NoteName = Literal[
     "flag",
     "edited",
     "replayed",
+    "audited-differently",
     "seeds",
     "trained-since",
     "out-of-time",

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from robbench.analysis.audit_remarks import audited_differently, how_audited
 from robbench.analysis.claims import contradictions
 from robbench.analysis.gate import COLUMNS, GateFinding, Note, judge
 from robbench.analysis.gate_checks import Tolerances
@@ -65,7 +66,7 @@ def gate_runs(
 
 
 def remarks(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[Note]:
-    """Warnings about a pair: equal models, unfinished samples, points tried on one, flags."""
+    """Warnings about a pair: equal models, unfinished samples, replays, audits, flags."""
     found = []
     alike = (
         baseline["model_hash"] == candidate["model_hash"]
@@ -84,6 +85,9 @@ def remarks(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> list[N
     if mine != theirs:
         tried, other = ("candidate", "baseline") if theirs else ("baseline", "candidate")
         found.append(Note("replayed", {"which": tried, "other": other}))
+    if audited_differently(baseline, candidate):
+        how = {"baseline": how_audited(baseline), "candidate": how_audited(candidate)}
+        found.append(Note("audited-differently", how))
     if math.isfinite(baseline["eps"]) and baseline["seed"] != candidate["seed"]:
         seeds = {"baseline": baseline["seed"], "candidate": candidate["seed"]}
         found.append(Note("seeds", seeds))

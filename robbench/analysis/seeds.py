@@ -21,6 +21,8 @@ from robbench.store.run import Run
 
 _MEANS = (
     "robust_accuracy_floor",
+    "robust_accuracy_audited",
+    "audit_missed_high",
     "clean_rejection_rate",
     "adv_rejection_rate",
     "adversarial_ratio",
@@ -30,7 +32,7 @@ _MEANS = (
     "n_forward_per_sample",
     "wall_s",
 )
-_SUMS = ("n_unconfirmed", "n_error", "n_unfinished")
+_SUMS = ("n_unconfirmed", "n_error", "n_unfinished", "n_robust", "n_audited", "n_audit_broken")
 _RATES = ("clean_accuracy", "robust_accuracy")
 
 
@@ -40,7 +42,8 @@ def over_training_seeds(
     """One row per recipe and attack, from runs and their rows of `compare`, with their keys.
 
     n_seeds is the number of seeds, train_seed None. Rates, margins and queries are means over seeds
-    (of medians, where the name says so), counts of doubtful samples are sums, *_sd are standard
+    (of medians, where the name says so), as are bounds of audits where every seed has one, counts
+    are sums, *_sd are standard
     deviations over seeds (n - 1 in the denominator; None for one seed), intervals are Student's t
     over seeds, cut off at 0 and 1, and nan for one seed. A recipe is compared with the first one
     with the same data, threat model, attack and limits: robust_difference is the mean difference
@@ -125,7 +128,8 @@ def _row(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, A
     for name in _MEANS:
         row[name] = _mean([each[name] for each in rows])
     for name in _SUMS:
-        row[name] = sum(each[name] for each in rows)
+        known = [each[name] for each in rows if each[name] is not None]
+        row[name] = sum(known) if len(known) == len(rows) else None
     for name in _RATES:
         if row[name] is None:
             continue  # without a budget, as in all rows of the group
@@ -138,6 +142,7 @@ def _row(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, A
         }
         if len(rows) == 1:
             row |= {f"{name}_low": math.nan, f"{name}_high": math.nan}
+    audits = {each["audit_attack"] for each in rows}
     far = [each["distance_p50"] for each in rows]
     flags = {flag["name"]: flag for each in rows for flag in each["flags"]}
     return row | {
@@ -145,6 +150,7 @@ def _row(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> dict[str, A
         "run_id": "+".join(each["run_id"] for each in rows),
         "train_seed": None,
         "n_seeds": len(rows),
+        "audit_attack": audits.pop() if len(audits) == 1 else None,
         "distance_p50": _mean(far),
         "flags": list(flags.values()),
         "settings": "; ".join(sorted({each["settings"] for each in rows if each["settings"]}))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from robbench.api.wording import pythonic
 from robbench.reports import texts
+from robbench.reports.audit import audit
 from robbench.store.run import Run
 
 if TYPE_CHECKING:
@@ -236,4 +237,6 @@ class Evaluation:
             lines.insert(2, ("rejected", f"{rejected} (under attack)"))
         if info["n_unfinished"]:
             lines.append(("unfinished", texts.unfinished(info)))
+        if said := audit(info):
+            lines.append(("audit", said.removeprefix("audit: ")))
         return [*lines, *((f"flag {name}", text) for name, text in self.flags.items())]

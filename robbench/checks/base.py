@@ -35,6 +35,7 @@ class Reading(NamedTuple):
     threshold: float
     text: str  # one line: what the figure is, and what to do about a failure
     evidence: tuple[int, ...] = ()  # ids of the samples that speak against the attack
+    severity: Severity | None = None  # where the figure decides it, in place of the check's own
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +136,7 @@ def run_checks(
             Finding(
                 check=check.name,
                 family=check.family,
-                severity=check.severity,
+                severity=reading.severity or check.severity,
                 verdict=verdict,
                 text=reading.text,
                 figure=reading.figure,

@@ -44,6 +44,7 @@ CHECKS: tuple[Check, ...] = (
     Check(
         "black-box-only", "error", run_rows.black_box_only, "Croce and Hein 2020: Square improves"
     ),
+    Check("audit", "error", run_rows.audit, "Carlini et al. 2019: try a stronger attack"),
     Check("few-classes", "info", run_rows.few_classes, "Croce and Hein 2020: number of classes"),
     Check(
         "black-box-tried",

@@ -11,7 +11,7 @@ from torch import Tensor
 from robbench.attacks.base import AnyRowAttack, Attack, Backend
 from robbench.attacks.pyautoattack import PyAutoAttack
 from robbench.catalogue.builtins import ATTACKS
-from robbench.checks.base import Reading, counted
+from robbench.checks.base import Reading, Severity, counted
 from robbench.checks.evidence import Evidence, Skip
 from robbench.checks.probes import PROBE
 from robbench.core.status import UNCONFIRMED, UNFINISHED
@@ -21,6 +21,7 @@ from robbench.models.base import interface_of
 from robbench.threat.model import classes_in_play
 
 END = 0.9  # of an attack's steps: a later success is a late one
+MISSED = 0.01  # of the survivors: what an audit may leave open
 FALLS = 30  # broken samples: a tenth of fewer is luck
 
 
@@ -140,6 +141,30 @@ def odd_answers(e: Evidence) -> Reading:
         odd |= e.column("n_nonfinite") > 0
     text = "samples met answers that are no numbers, or gradients of exactly zero"
     return counted(e, odd, _everyone(e), 0.0, text)
+
+
+def audit(e: Evidence) -> Reading:
+    """A full attack on some survivors of a cheap one, drawn at random, breaks none of them.
+
+    A warning where it breaks at most 1 % of them; unclear where it breaks none, but they are too few
+    to exclude that it would break more than 1 % of all survivors.
+    """
+    n, attack = e.info["n_audited"], e.info["audit_attack"]
+    if not n:
+        raise Skip("no audit: attack with --audit 300" if n is None else "no sample to audit")
+    drawn = e.column("audited").bool()
+    broken = drawn & e.column("adversarial").bool()
+    count, most = int(broken.sum()), e.info["audit_missed_high"]
+    by = sorted({row["broken_by"] for row, fell in zip(e.rows, broken, strict=True) if fell})
+    text = f"{attack} broke {count} of {n} audited survivors"
+    if count:
+        text += f" ({', '.join(by)}): the robust accuracy of the cheaper attack is too high"
+        mild: Severity | None = "warning" if count <= MISSED * n else None
+        return Reading(True, count / n, 0.0, text, e.ids(broken), mild)
+    if most > MISSED:
+        text += f", too few to exclude {most:.1%} of all: audit more"
+        return Reading(None, 0.0, 0.0, text)
+    return Reading(False, 0.0, 0.0, f"{text}, and would break at most {most:.1%} of all")
 
 
 def few_classes(e: Evidence) -> Reading:

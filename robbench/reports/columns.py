@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from robbench.core.errors import UserError, unknown
-from robbench.reports import texts
+from robbench.reports import audit, texts
 
 Row = Mapping[str, Any]
 
@@ -48,6 +48,12 @@ _COMPOSED = {
         "robust accuracy\n(95 %)",
         texts.robust,
         ("robust_accuracy", "robust_accuracy_low", "robust_accuracy_high"),
+    ),
+    "robust_accuracy_audited": Column(
+        "robust accuracy at least (audit)",
+        "at least\n(audit)",
+        audit.at_least,
+        ("robust_accuracy_audited",),
     ),
     "robust_accuracy_sd": Column(
         "sd over seeds (points)",
@@ -121,7 +127,14 @@ WITH_FACTS = ("model", "data", "threat", "attack", *DEFAULT[1:])
 _WHERE_THEY_DIFFER = ("precision", "seed", "checks")
 """Shown besides where rows differ in them."""
 
-_LOWER_IS_BETTER = ("adversarial_ratio", "wall_s", "mcnemar_p", "p_holm", "lost")
+_LOWER_IS_BETTER = (
+    "adversarial_ratio",
+    "wall_s",
+    "mcnemar_p",
+    "p_holm",
+    "lost",
+    "audit_missed_high",
+)
 _WORDS = {"adv": "worst", "p50": "median", "n": "number of"}
 
 
@@ -155,6 +168,14 @@ def varying(rows: Sequence[Row], names: Sequence[str]) -> tuple[str, ...]:
     return (*names[:at], *differ, *names[at:])
 
 
+def audited(rows: Sequence[Row], names: Sequence[str]) -> tuple[str, ...]:
+    """`names`, and beside robust accuracy the bound of the audit where a row has one."""
+    if "robust_accuracy_audited" in names or not any(map(audit.has_bound, rows)):
+        return tuple(names)
+    after = names.index("robust_accuracy") + 1
+    return (*names[:after], "robust_accuracy_audited", *names[after:])
+
+
 def apart(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
     """The rows, whose models' names do not say again what has a column of its own."""
     return [{**row, "settings": _not_shown(row, names)} for row in rows]
@@ -163,10 +184,10 @@ def apart(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
 def usual(rows: Sequence[Row], names: Sequence[str] = DEFAULT) -> tuple[str, ...]:
     """The columns of a table for which none were chosen: `names`, and what these rows need besides.
 
-    That is what `varying` adds, the standard deviation beside a mean over training seeds, and
+    That is what `varying` and `audited` add, the standard deviation beside a mean over seeds, and
     rejections where a model rejects.
     """
-    names = varying(rows, names)
+    names = audited(rows, varying(rows, names))
     if any(map(texts.rejections, rows)) and "rejections" not in names:
         after = names.index("robust_accuracy") + 1
         names = (*names[:after], "rejections", *names[after:])

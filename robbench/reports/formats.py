@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 from robbench.core.escaping import csv_cell, markdown
 from robbench.core.files import write_output
 from robbench.core.spec import finite
-from robbench.reports import columns, texts
+from robbench.reports import columns
 from robbench.reports.columns import Column
+from robbench.reports.footnotes import footnotes
 
 
 def to_json(rows: Sequence[Mapping[str, Any]], **more: Any) -> str:
@@ -79,7 +80,7 @@ def to_markdown(rows: Sequence[Mapping[str, Any]], names: Sequence[str] | None =
 
     The best in bold, and what to know below.
     """
-    return markdown_table(*columns.shown(rows, names, columns.WITH_FACTS), texts.footnotes(rows))
+    return markdown_table(*columns.shown(rows, names, columns.WITH_FACTS), footnotes(rows))
 
 
 def markdown_table(

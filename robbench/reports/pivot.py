@@ -8,7 +8,7 @@ from typing import Any
 
 from robbench.analysis.pivot import Pivot
 from robbench.core.threat_text import split_threat
-from robbench.reports import texts
+from robbench.reports import footnotes, texts
 from robbench.reports.columns import Column, Row
 
 Cell = dict[str, Any] | None
@@ -40,9 +40,9 @@ def notes_of(found: Pivot) -> list[str]:
         rows += "its Wilson interval, 95 %."
     said = [rows]
     if any(split_threat(threat).target for threat in found.threats):
-        said.append(texts.TARGET)
+        said.append(footnotes.TARGET)
     if any(cell["best"] for cell in cells):
-        said.append(texts.BEST.replace("its table", "its column"))
+        said.append(footnotes.BEST.replace("its table", "its column"))
     if found.left_out:
         said.append(f"Left out, without a budget: {', '.join(found.left_out)}.")
     return said

@@ -28,6 +28,7 @@ def _info(**changes: Any) -> dict[str, Any]:
         "config": "{}",
         "eps": 0.1,
         "seed": 0,
+        "attack": "pgd",
     } | changes
 
 
@@ -36,6 +37,11 @@ REPLAYED = {"config": '{"replay": ["x"]}'}
 OTHER = {"model_hash": "k"}
 PAIRS: list[tuple[dict[str, Any], dict[str, Any], Note]] = [
     ({}, {"model_hash": "h"}, Note("same-weights")),
+    (
+        {},
+        {"attack": "lite", "audit_attack": "autoattack", "n_audited": 300},
+        Note("audited-differently", {"baseline": "no audit", "candidate": "autoattack on 300"}),
+    ),
     ({}, {"n_unfinished": 3}, Note("unfinished", {"which": "candidate", "n": 3})),
     ({"n_unfinished": 2}, {}, Note("unfinished", {"which": "baseline", "n": 2})),
     ({"flags": json.dumps([FLAG])}, {}, Note("flag", {"which": "baseline", **FLAG})),

@@ -247,3 +247,10 @@ def test_a_name_nobody_knows_is_held_against_cascades_too() -> None:
     """A typing error in `autoattack` leads to it, not only to the attacks that are no cascades."""
     with pytest.raises(UserError, match="unknown attack 'autoatack'; did you mean autoattack, "):
         build_entries(["autoatack"], parse_threat("linf:0.1"))
+
+
+def test_a_cheap_cascade_is_audited_by_a_full_one() -> None:
+    """That is a cascade itself, and none that wants an audit."""
+    full = {cascade["audited_by"] for cascade in cascades().values() if "audited_by" in cascade}
+    assert full == {"autoattack"}
+    assert not any("audited_by" in cascades()[name] for name in full)

@@ -126,7 +126,10 @@ def run_of(split: Split) -> Callable[..., dict[str, Any]]:
     """`run_of(adversarial=[...], attack=[...])`: rows and info of a run on the split."""
 
     def make(
-        attack: list[str] | None = None, flags: str = "[]", **columns: list[Any]
+        attack: list[str] | None = None,
+        flags: str = "[]",
+        audit: dict[str, Any] | None = None,
+        **columns: list[Any],
     ) -> dict[str, Any]:
         specs, n = attack or ["pgd:steps=20"], len(split)
         usual = {
@@ -144,7 +147,8 @@ def run_of(split: Split) -> Callable[..., dict[str, Any]]:
         }
         table = usual | columns
         rows = [{name: values[i] for name, values in table.items()} for i in range(n)]
-        return {"rows": rows, "info": {"attack_params": json.dumps(specs), "flags": flags}}
+        info = {"attack_params": json.dumps(specs), "flags": flags, "n_audited": None}
+        return {"rows": rows, "info": info | {"audit_attack": None} | (audit or {})}
 
     return make
 

@@ -160,3 +160,11 @@ def test_a_random_model_that_was_attacked_as_one_is_not_reproached_for_it(
         with pytest.raises(Skip, match="eot"):
             check(averaged)
     assert outputs.random(evidence(noisy, **run_of())).failed is True
+
+
+def test_a_figure_may_decide_the_severity(linear, evidence: Callable) -> None:
+    """Else it is the check's own."""
+    mild = Reading(True, 1.0, 2.0, "text", severity="warning")
+    checks = [ask(failed=True), Check("b", "error", lambda e: mild, "somebody 1999")]
+    found = run_checks(checks, evidence(linear()))
+    assert [finding.severity for finding in found] == ["error", "warning"]

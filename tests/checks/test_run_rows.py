@@ -94,6 +94,57 @@ CASES = {  # check, a good run, a bad run, how many samples speak against the ba
 }
 
 
+def audited(n: int, broken: int, most: float) -> dict:
+    """The first n samples were audited, of which the first few fell to square."""
+    said = {"audit_attack": "autoattack", "n_audited": n, "audit_missed_high": most}
+    return {"audit": said, "audited": some(n, True, False), **fell(broken, SQUARE)}
+
+
+@pytest.mark.parametrize(
+    ("run", "failed", "severity", "figure", "said"),
+    [
+        (
+            audited(50, 0, 0.01),
+            False,
+            None,
+            0.0,
+            "broke 0 of 50 audited survivors, and would break",
+        ),
+        (audited(50, 0, 0.011), None, None, 0.0, "too few to exclude 1.1% of all"),
+        (audited(50, 1, 0.1), True, None, 0.02, "broke 1 of 50 audited survivors (square:steps"),
+        (audited(50, 5, 0.2), True, None, 0.1, "is too high"),
+    ],
+)
+def test_an_audit_that_breaks_samples_fails(
+    run: dict,
+    failed: bool | None,
+    severity: str | None,
+    figure: float,
+    said: str,
+    linear,
+    evidence: Callable,
+    run_of: Callable,
+) -> None:
+    """With what it broke as evidence; too few audited samples cannot tell."""
+    reading = run_rows.audit(evidence(linear(), **run_of(**run)))
+    assert (reading.failed, reading.severity) == (failed, severity)
+    assert reading.figure == pytest.approx(figure)
+    assert said in reading.text
+    assert len(reading.evidence) == sum(run["adversarial"])
+
+
+def test_an_audit_that_breaks_one_in_a_hundred_is_a_warning(
+    linear, evidence: Callable, run_of: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An error only above that share; samples that fell before it was made are not counted."""
+    monkeypatch.setattr(run_rows, "MISSED", 0.05)
+    for n, severity in ((2, "warning"), (3, None)):
+        run = audited(50, n, 0.1)
+        run["adversarial"] = [*run["adversarial"][:50], *[True] * 10]
+        reading = run_rows.audit(evidence(linear(), **run_of(**run)))
+        assert (reading.failed, reading.severity, len(reading.evidence)) == (True, severity, n)
+
+
 @pytest.mark.parametrize("name", CASES)
 def test_rows_that_speak_against_an_attack(
     name: str, linear, evidence: Callable, run_of: Callable
@@ -115,6 +166,8 @@ def test_rows_that_speak_against_an_attack(
         (run_rows.late_successes, fell(29), "fewer than 30"),
         (run_rows.late_successes, fell(40, SQUARE), "fewer than 30"),
         (run_rows.late_successes, fell(40, "fgsm"), "fewer than 30"),
+        (run_rows.audit, {}, "attack with --audit 300"),
+        (run_rows.audit, {"audit": {"n_audited": 0}}, "no sample to audit"),
         (run_rows.diverse, {"attack": [PGD, "foolbox:attack=LinfPGD"]}, "another package"),
     ],
 )

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from robbench.core.errors import UserError
 from robbench.reports.columns import (
     DEFAULT,
+    audited,
     column,
     parse_columns,
     select,
@@ -20,6 +21,7 @@ from robbench.reports.columns import (
     varying,
 )
 
+AUDITED = {"robust_accuracy_audited": 0.61379}
 VALUES = st.lists(st.none() | st.floats() | st.integers(-3, 3).map(float), min_size=1, max_size=10)
 
 
@@ -140,3 +142,13 @@ def test_what_rows_differ_in_is_shown_besides(seeds: int | None) -> None:
     assert found[:4] == ("model", "precision", "seed", "clean_accuracy")
     assert [name for name in found if name in DEFAULT] == list(DEFAULT)
     assert ("robust_accuracy_sd" in found) == (seeds is not None)
+
+
+def test_the_bound_of_an_audit_is_beside_robust_accuracy_where_a_row_has_one() -> None:
+    """Once, also where it was chosen."""
+    plain = {"precision": None, "seed": 1, "checks": None, "n_seeds": None}
+    assert "robust_accuracy_audited" not in usual([plain])
+    found = usual([plain | {"robust_accuracy_audited": None}, plain | AUDITED])
+    assert found[found.index("robust_accuracy") + 1] == "robust_accuracy_audited"
+    assert audited([AUDITED], found) == found
+    assert column("robust_accuracy_audited").text(AUDITED) == "61.3%"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any
 
+from robbench.analysis.audit_remarks import COLUMNS
 from robbench.reports.gate.notes import notes
 from robbench.reports.gate.words import sentences
 
@@ -24,6 +25,7 @@ def to_json(finding: GateFinding) -> dict[str, Any]:
         "n_samples",
         "status",
         "model_hash",
+        *COLUMNS,
     )
     return {
         "verdict": finding.verdict,

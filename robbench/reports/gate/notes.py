@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from robbench.analysis.gate import GateFinding, NoteName
+from robbench.reports.audit import audit
 
 _TEXTS: dict[NoteName, str] = {
     "same-weights": "both runs are of the same weights",
@@ -10,6 +11,8 @@ _TEXTS: dict[NoteName, str] = {
     "flag": "{which}: {name}: {text}",
     "edited": "{which}: {text}",
     "replayed": "the {which} was tried with stored points first, the {other} was not",
+    "audited-differently": "audited differently: baseline {baseline}, candidate {candidate}; "
+    "samples that only an audit breaks count as adversarial where there is one",
     "seeds": "the attacks' seeds differ: {baseline} and {candidate}",
     "trained-since": "model {model} was trained again after this run, which is of other weights: "
     "give it as --model, or attack it again",
@@ -19,5 +22,9 @@ _TEXTS: dict[NoteName, str] = {
 
 
 def notes(finding: GateFinding) -> list[str]:
-    """A sentence for each warning."""
-    return [_TEXTS[note.name].format(**note.facts) for note in finding.notes]
+    """A sentence for each audit and each warning."""
+    audits: dict[str, list[str]] = {}
+    for which in ("baseline", "candidate"):
+        audits.setdefault(audit(getattr(finding, which)), []).append(which)
+    said = [f"{' and '.join(runs)}: {text}" for text, runs in audits.items() if text]
+    return [*said, *(_TEXTS[note.name].format(**note.facts) for note in finding.notes)]

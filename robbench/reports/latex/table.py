@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 
+from robbench.analysis.audit_remarks import how_audited
 from robbench.analysis.pivot import Pivot
 from robbench.analysis.seeds import seeds
 from robbench.core.escaping import one_line
 from robbench.core.limits import Limits
 from robbench.core.threat_text import split_threat
-from robbench.reports import columns, texts
+from robbench.reports import audit, columns, texts
 from robbench.reports.columns import Row
 from robbench.reports.latex.cells import (
     DAGGER,
@@ -35,7 +36,8 @@ def to_latex(rows: Sequence[Row], names: Sequence[str] | None = None) -> str:
     Data, threat model, attack, limits and number of samples are columns only where rows differ in
     them; rules part blocks of rows that are compared with each other.
     """
-    names = columns.varying(rows, columns.WITH_FACTS) if names is None else names
+    if names is None:
+        names = columns.audited(rows, columns.varying(rows, columns.WITH_FACTS))
     rows = _without_seeds(columns.apart(rows, names))
     shared = {name for name in _IN_CAPTION if len({row[name] for row in rows}) == 1}
     if "split" not in shared:
@@ -162,6 +164,8 @@ def _notes(rows: Sequence[Row], names: Sequence[str], part: str) -> Iterator[str
         yield rf"Mean $\pm$ standard deviation over {n} training seeds."
     elif not counts and "robust_accuracy" in names:
         yield r"Brackets: Wilson interval, 95\,\%."
+    if "robust_accuracy_audited" in names:
+        yield _audits(rows)
     test = "paired $t$ test over the seeds" if counts else "exact McNemar test"
     if "difference" in names:
         yield f"Difference: in points, to the first row{part}, with the $p$ of the {test} (Holm)."
@@ -174,10 +178,16 @@ def _notes(rows: Sequence[Row], names: Sequence[str], part: str) -> Iterator[str
         yield f"{DAGGER}Differs from the other rows in {', '.join(differs)}."
 
 
+def _audits(rows: Sequence[Row]) -> str:
+    """How the bounds of the column `at least` came about."""
+    said = dict.fromkeys(how_audited(row) for row in rows if audit.has_bound(row))
+    return rf"At least: one-sided 95\,\% bound of an audit ({tex(', '.join(said))} survivors)."
+
+
 def _warnings(rows: Sequence[Row]) -> list[str]:
     """What to know before believing the numbers, for comments."""
     return [
         one_line(f"{row['model']}, {row['threat']}: {text}")
         for row in rows
-        for text in texts.warnings(row)
+        for text in (*texts.warnings(row), *filter(None, [audit.audit(row)]))
     ]

@@ -15,6 +15,7 @@ from robbench.analysis.compare import WITHOUT_BUDGET
 from robbench.core.limits import Limits
 from robbench.reports import columns, texts
 from robbench.reports.columns import Row
+from robbench.reports.footnotes import footnotes
 from robbench.reports.terminal.fitted import FittedTable, Head, cell
 
 
@@ -28,7 +29,7 @@ def comparison_table(
     parts: list[RenderableType] = []
     for facts, group in _tables(rows):
         parts += _titled_table(facts, group, columns.usual(group) if names is None else names)
-    return Group(*parts, *(Text(note, style="dim") for note in texts.footnotes(rows)))
+    return Group(*parts, *(Text(note, style="dim") for note in footnotes(rows)))
 
 
 def _tables(rows: Sequence[Row]) -> list[tuple[tuple[str, ...], list[Row]]]:

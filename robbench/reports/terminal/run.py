@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from robbench.core.limits import Limits
-from robbench.reports import texts
+from robbench.reports import audit, texts
 from robbench.reports.terminal.checks import summary
 from robbench.reports.terminal.fitted import FittedTable, Head, cell, shortened
 from robbench.store.hints import command
@@ -81,6 +81,7 @@ def _lines(
             f"median {texts.margins(summary)}; worst 5 %: "
             f"{texts.number(summary['adv_margin_p05'])}",
         ),
+        ("audit", audit.audit(run).removeprefix("audit: ")),
         ("fell to", _fell(found["fell_to"], n)),
         ("smallest found", _sizes(found["distances"])),
         ("weakest classes", _classes(found["classes"], found["class_names"])),

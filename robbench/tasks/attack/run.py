@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from robbench.analysis.forecast import Forecast, together
+from robbench.reports.audit import audit
 from robbench.reports.texts import disagreements, loaded, warnings
 from robbench.store.run import Run, tags_of
 from robbench.store.store import Store
@@ -129,7 +130,8 @@ def _attack_plan(
         )
     found = []
     for n, (run, rows) in enumerate(zip(outcome.runs, checks, strict=True)):
-        said = [*loaded(run.info), disagreements(run.info), *warnings(run.info, rows)]
+        said = [audit(run.info), *loaded(run.info), disagreements(run.info)]
+        said += warnings(run.info, rows)
         for text in filter(None, said):
             listener.say(f"{run.info['model']} {run.info['threat']}: {text}")
         found.append(Attacked(plan, n, run, rows))

@@ -16,6 +16,10 @@ FACTS: dict[NoteName, tuple[dict[str, Any], str]] = {
     "flag": ({"which": "candidate", "name": "loss-gap", "text": "{odd}"}, "loss-gap: {odd}"),
     "edited": ({"which": "candidate", "text": "changed"}, "candidate: changed"),
     "replayed": ({"which": "candidate", "other": "baseline"}, "the baseline was not"),
+    "audited-differently": (
+        {"baseline": "autoattack on 300", "candidate": "no audit"},
+        "baseline autoattack on 300, candidate no audit",
+    ),
     "seeds": ({"baseline": 1, "candidate": 2}, "1 and 2"),
     "trained-since": ({"model": "at"}, "model at was trained again"),
     "out-of-time": ({}, "the same command goes on"),
@@ -31,3 +35,19 @@ def test_every_warning_has_words_for_its_facts(
     facts, said = FACTS[name]
     (text,) = notes(finding(notes=[Note(name, facts)]))
     assert said in text
+
+
+def test_audits_of_both_runs_are_said_first(
+    finding: Callable[..., GateFinding], info: dict[str, Any]
+) -> None:
+    """In one line where they are alike, and nothing of runs that want none."""
+    plain = info | {"robust_accuracy": 0.5}
+    cheap = plain | {"attack": "autoattack-fast"}
+    both = notes(finding(baseline=cheap, candidate=cheap, notes=[Note("same-weights")]))
+    assert both[0].startswith("baseline and candidate: not audited: autoattack may break")
+    assert both[1:] == ["both runs are of the same weights"]
+    audited = cheap | {"audit_attack": "autoattack", "n_audited": 20, "n_audit_broken": 1}
+    audited |= {"n_robust": 249, "n_unfinished": 0, "target": None}
+    audited |= {"audit_missed_high": 0.2, "robust_accuracy_audited": 0.4}
+    (said,) = notes(finding(baseline=plain, candidate=audited, notes=[]))
+    assert said.startswith("candidate: audit: autoattack on 20 of 250 survivors broke 1,")

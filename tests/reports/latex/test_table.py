@@ -219,3 +219,17 @@ def test_shown_on_request_is_a_dagger(runs, parse):
     table = parse(to_latex(rows))
     assert table.lines[2][0] == r"at$^\dagger$"
     assert table.caption.endswith(r"$^\dagger$Differs from the other rows in attack.")
+
+
+def test_the_bound_of_an_audit_has_a_column_and_a_sentence(runs, parse):
+    """Runs without one have a comment where their cascade wants one."""
+    rows = [{**row, "attack": "autoattack-fast"} for row in compare(runs[:2])]
+    audit = {"audit_attack": "autoattack", "n_audited": 20, "n_audit_broken": 0}
+    rows[0] |= {**audit, "audit_missed_high": 0.1, "robust_accuracy_audited": 0.2349}
+    text = to_latex(rows)
+    heads, first, second = parse(text).lines
+    at = heads.index(r"robust accuracy at least (audit)")
+    assert (first[at], second[at]) == (r"23.4\%", "--")
+    assert r"At least: one-sided 95\,\% bound of an audit (autoattack on 20 survivors)." in text
+    assert "% warning: at, linf:0.15: not audited: autoattack may break more" in text
+    assert "% warning: ce, linf:0.15: audit: autoattack on 20 of" in text

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console, RenderableType
 
-from robbench.reports import texts
+from robbench.reports import footnotes, texts
 from robbench.reports.terminal.compare import comparison_table
 
 
@@ -113,7 +113,7 @@ def test_a_row_says_everything_in_80_columns() -> None:
 def test_the_footnote_defines_the_words() -> None:
     """Adversarial ratio and test are explained under the tables, once."""
     text = " ".join(_shown(comparison_table([_row(), _row(data="mnist")])).split())
-    assert text.count(" ".join(texts.FOOTNOTE.split())) == 1
+    assert text.count(" ".join(footnotes.FOOTNOTE.split())) == 1
     assert "misclassified without any attack count" in text
     assert "McNemar" in text
 
@@ -204,7 +204,7 @@ def test_no_colour_on_request(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_plain_output_is_ascii() -> None:
     """What we write ourselves can be shown by any terminal."""
     assert texts.margins(_row()).isascii()
-    assert texts.FOOTNOTE.isascii()
+    assert footnotes.FOOTNOTE.isascii()
 
 
 def test_doubtful_samples_are_told_of() -> None:

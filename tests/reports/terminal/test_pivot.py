@@ -9,9 +9,9 @@ import pytest
 from rich.console import Console
 
 from robbench.analysis.pivot import Pivot
+from robbench.reports.footnotes import TARGET
 from robbench.reports.pivot import notes_of
 from robbench.reports.terminal.pivot import PivotTable
-from robbench.reports.texts import TARGET
 
 
 def _cell(rate: float, **changes: Any) -> dict[str, Any]:

@@ -124,3 +124,10 @@ def test_the_list_groups_runs_by_what_they_share(
     assert named["aaaa11111111"][:3] == ["ce", "40", "90.0%"]
     assert named["bbbb22222222"][0] == "at"
     assert named["cccc33333333"][3] == "-"
+
+
+def test_the_audit_has_a_line(card: Callable[..., list[str]]) -> None:
+    """Or that there is none of a cheap verdict; other runs want none."""
+    assert not any(line.startswith("audit") for line in card())
+    cheap = below(card(attack="autoattack-fast"), "audit")
+    assert cheap.startswith("not audited: autoattack may break more than autoattack-fast")

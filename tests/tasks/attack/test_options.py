@@ -608,6 +608,8 @@ def test_what_a_run_says_of_its_cascade(attack, info, samples, cli, store):
     params = json.loads(known["attack_params"])
     assert params == [ATTACKS.canonical(spec, full=True) for spec in specs]
     assert "steps=20" in params[0]
+    again = cli("attack ce --attack autoattack-fast --threat linf:0.15 --limit 40 --out", store)
+    assert "ce linf:0.15: not audited: autoattack may break more than autoattack-fast" in again.err
     broken = {r["broken_by"] for r in samples(row["run_id"])} - {None, "clean"}
     assert broken
     assert broken <= {ATTACKS.canonical(spec) for spec in specs}

@@ -9,7 +9,8 @@ from robbench.analysis.compare import WITHOUT_BUDGET, compare
 from robbench.analysis.seeds import over_training_seeds
 from robbench.analysis.series import model_names, name_of
 from robbench.core.limits import Limits
-from robbench.reports import texts
+from robbench.reports import audit, texts
+from robbench.reports.footnotes import footnotes
 from robbench.reports.html.data import ReportData
 from robbench.reports.html.page import Cell, Head, Notes, Section, Table, number, percent
 
@@ -61,7 +62,8 @@ def comparison(material: ReportData) -> Section:
         for row in rows
         if (rejected := texts.rejections(row))
     ]
-    feet = [note.replace("* best", "Bold: best") for note in texts.footnotes(rows)]
+    remarks += [(_title(row), shown) for row in rows if (shown := audit.shown(row))]
+    feet = [note.replace("* best", "Bold: best") for note in footnotes(rows)]
     notes = [*_gathered(remarks), *feet]
     return Section("comparison", "Comparison", [*blocks, Notes(notes)])
 
@@ -124,7 +126,7 @@ def _budget_cells(row: Row, n_heads: int) -> list[Cell]:
         texts.percent(row["robust_accuracy"]),
         row["robust_accuracy"],
         mark="best" if row["best"] else "",
-        small=", ".join([texts.interval(row), *_spread(row)]),
+        small=", ".join([texts.interval(row), *_spread(row), *_at_least(row)]),
         spoken=f"{texts.percent(row['robust_accuracy'])}, best" if row["best"] else "",
     )
     cells = [
@@ -143,6 +145,11 @@ def _spread(row: Row) -> list[str]:
     """Of a mean over several training seeds its standard deviation."""
     sd = row["robust_accuracy_sd"]
     return [] if sd is None else [f"sd {texts.points(sd)}"]
+
+
+def _at_least(row: Row) -> list[str]:
+    """Of an audited run the bound that the audit gives."""
+    return [f"at least {audit.at_least(row)}"] if audit.has_bound(row) else []
 
 
 def _difference(row: Row) -> Cell:

@@ -80,3 +80,31 @@ def test_over_seeds_the_standard_deviation_is_beside_the_mean(add_run, handmade_
     assert table.rows[0][1].small.endswith(", sd 7.1")
     (table,) = _tables(ReportData([run(2, 8)], over_seeds=True))
     assert "sd" not in table.rows[0][1].small
+
+
+def test_the_bound_of_an_audit_is_below_robust_accuracy(add_run, handmade_rows):
+    """And a note has the whole line; a cheap run without one is named."""
+    rows = handmade_rows()
+    for row in rows:
+        row["audited"] = row["robust"]  # all of them, so the bound is robust accuracy itself
+    known = sum(row["robust"] for row in rows)
+    said = {"audit_attack": "autoattack", "n_audited": known, "n_audit_broken": 0}
+    said |= {"audit_missed_high": 0.0, "robust_accuracy_audited": known / len(rows)}
+    cheap = {"attack": "autoattack-fast"}
+    runs = [
+        add_run("a" * 12, rows, **cheap, **said)[1],
+        add_run("b" * 12, model="at", model_hash="at", **cheap)[1],
+    ]
+    (table,) = _tables(ReportData(runs))
+    share = f"{100 * known / len(rows):.1f}%"
+    assert table.rows[0][1].small.endswith(f", at least {share}")
+    assert "at least" not in table.rows[1][1].small
+    notes = "\n".join(
+        text
+        for block in comparison(ReportData(runs)).blocks
+        if isinstance(block, Notes)
+        for text in block.lines
+    )
+    assert f"ce linf:0.1: audit: autoattack on all {known} survivors broke 0" in notes
+    assert "Not audited: at; autoattack may break more than autoattack-fast" in notes
+    assert f"audited differently: no audit here, autoattack on {known} there" in notes

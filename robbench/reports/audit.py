@@ -1,0 +1,75 @@
+"""What the audit of a cheap verdict shows, in words: one wording for every form."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from robbench.analysis.audit_remarks import n_survivors, unaudited
+from robbench.reports import texts
+
+AT_LEAST = (
+    "At least: robust accuracy under the audit's attacks is not lower (95 %, one-sided, exact)."
+)
+
+
+def audit(row: Mapping[str, Any]) -> str:
+    """What the audit of a run shows, or that it wants one; empty where neither is the case.
+
+    `row` is of the runs table or of `compare`.
+    """
+    if said := shown(row):
+        return said
+    if (cheap := unaudited(row)) is None:
+        return ""
+    name, full = cheap
+    return f"not audited: {full} may break more than {name}; --audit 300 bounds how much"
+
+
+def shown(row: Mapping[str, Any]) -> str:
+    """What the audit of a run shows; empty without one, and over training seeds."""
+    if row.get("audit_attack") is None or row.get("n_seeds"):
+        return ""
+    if not row["n_audited"]:
+        return "audit: no sample was left to attack"
+    n, broken, left = row["n_audited"], row["n_audit_broken"], n_survivors(row)
+    whole = n == left
+    said = f"{row['audit_attack']} on {f'all {n:,}' if whole else f'{n:,} of {left:,}'} survivors"
+    said += f" broke {broken:,}" + (", which count as adversarial" if broken else "")
+    if whole or row["audit_missed_high"] is None:
+        return f"audit: {said}"
+    said += f"; it would break at most {_up(row['audit_missed_high'])} of all of them (95 %)"
+    if row["robust_accuracy_audited"] is None:  # without a budget
+        return f"audit: {said}"
+    return f"audit: {said}: {texts.rates(row)[0]} at least {at_least(row)}"
+
+
+def at_least(row: Mapping[str, Any]) -> str:
+    """The robust accuracy that the audit leaves, rounded down; `-` without one."""
+    value = row["robust_accuracy_audited"]
+    return texts.percent(None if value is None else math.floor(round(1000 * value, 6)) / 1000)
+
+
+def _up(rate: float) -> str:
+    return texts.percent(math.ceil(round(1000 * rate, 6)) / 1000)
+
+
+def of_a_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a reader of a comparison has to know of audits: what the bound is, who has none."""
+    said = [AT_LEAST] if any(map(has_bound, rows)) else []
+    wanting: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        if cheap := unaudited(row):
+            wanting.setdefault(cheap, []).append(str(row["model"]))
+    for (name, full), models in wanting.items():
+        who = ", ".join(dict.fromkeys(models))
+        said.append(
+            f"Not audited: {who}; {full} may break more than {name}, --audit 300 bounds how much."
+        )
+    return said
+
+
+def has_bound(row: Mapping[str, Any]) -> bool:
+    """Whether a row has the bound that an audit gives."""
+    return row.get("robust_accuracy_audited") is not None
