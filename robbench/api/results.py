@@ -11,7 +11,7 @@ from robbench.analysis.comparison import compare_read, compare_runs
 from robbench.analysis.pivot import pivot as pivoted
 from robbench.api.wording import pythonic
 from robbench.core.errors import UserError, unknown
-from robbench.reports.columns import sort_rows
+from robbench.reports.sorting import sort_rows
 from robbench.store.find import in_threads
 from robbench.store.locations import sibling_table
 from robbench.store.run import Run, read_run

@@ -146,8 +146,8 @@ def odd_answers(e: Evidence) -> Reading:
 def audit(e: Evidence) -> Reading:
     """A full attack on some survivors of a cheap one, drawn at random, breaks none of them.
 
-    A warning where it breaks at most 1 % of them; unclear where it breaks none, but they are too few
-    to exclude that it would break more than 1 % of all survivors.
+    A warning where it breaks at most 1 % of them; unclear where it breaks none, but they are too
+    few to exclude that it would break more than 1 % of all survivors.
     """
     n, attack = e.info["n_audited"], e.info["audit_attack"]
     if not n:

@@ -122,7 +122,8 @@ def compare(
     from robbench.analysis.pivot import pivot as pivoted
     from robbench.analysis.tolerances import parse_tolerances
     from robbench.reports import formats
-    from robbench.reports.columns import parse_columns, select, sort_rows
+    from robbench.reports.columns import parse_columns, select
+    from robbench.reports.sorting import sort_rows
 
     if as_json + as_csv + as_markdown + as_latex > 1:
         raise UserError("choose one of --json, --csv, --markdown and --latex")
