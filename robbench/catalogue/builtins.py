@@ -165,6 +165,10 @@ ATTACKS: Registry[Attack[Any] | Backend] = Registry(
             "robbench.attacks.fmn:FMN",
             "fast minimum norm in L0, L1, L2, Linf, Pintor et al. 2021",
         ),
+        "sigma-zero": (
+            "robbench.attacks.sigma_zero:SigmaZero",
+            "fewest changed entries or pixels, Cinà et al. 2025",
+        ),
         "minimal": (
             "robbench.attacks.minimal:Minimal",
             "smallest budget at which another attack succeeds, by bisection",

@@ -189,7 +189,7 @@ def test_there_is_one_variant_per_restart_and_it_keeps_the_target(spec: str) -> 
 def test_which_attacks_can_seek_a_target() -> None:
     """Those whose paper has such a form or that climb an objective; wrappers as what they wrap."""
     can = ["fgsm", "pgd", "apgd", "pma", "mi-fgsm", "fab", "square", "cw", "ddn", "fmn", "noise"]
-    can += ["minimal", "eot", "transfer:source=x"]
+    can += ["sigma-zero", "minimal", "eot", "transfer:source=x"]
     cannot = [
         "deepfool",
         "hopskipjump",
