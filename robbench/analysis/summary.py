@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from robbench.analysis.audited import AUDITED, audit_numbers
 from robbench.core.errors import UserError
 from robbench.core.status import NON_FINITE, UNCONFIRMED, UNFINISHED
 from robbench.statistics.proportions import wilson
@@ -29,6 +30,7 @@ COLUMNS = (
     "n_forward",
     "n_backward",
     *_REJECTED,
+    AUDITED,
 )
 """The sample columns that `summarise` needs."""
 
@@ -48,9 +50,12 @@ def summarise(
     without a `budget` there is no robust accuracy (None). A robust sample has no worst margin where
     the attack does not report what it tried: then the mean is None, and a quantile too unless it is
     one of an adversarial sample. Rejection rates are those of models that may reject, else None.
-    Raises UserError without any sample.
+    The numbers of an audit are None without one, see `audited.audit_numbers`. Raises UserError
+    without any sample.
     """
-    columns = {name: column(samples, name) for name in COLUMNS if name not in _REJECTED}
+    columns = {
+        name: column(samples, name) for name in COLUMNS if name not in (*_REJECTED, AUDITED)
+    }
     n = len(columns["robust"])
     if n == 0:
         raise UserError("no samples: there is nothing to summarise")
@@ -99,16 +104,23 @@ def summarise(
         "n_backward": int(columns["n_backward"].sum(dtype=np.int64)),
         "clean_rejection_rate": _rate(samples, "clean_rejected"),
         "adv_rejection_rate": _rate(samples, "adv_rejected"),
+        **audit_numbers(_flags(samples, AUDITED), robust, columns["status"] == UNFINISHED),
     }
 
 
 def _rate(samples: pa.Table | Sequence[Mapping[str, Any]], name: str) -> float | None:
     """Share of samples where a column is true; None where it is null, or was not known yet."""
-    if isinstance(samples, pa.Table):
-        values = samples[name].to_pylist() if name in samples.column_names else [None]
-    else:
+    values = _flags(samples, name)
+    return None if values is None else sum(values) / len(values)
+
+
+def _flags(samples: pa.Table | Sequence[Mapping[str, Any]], name: str) -> list[bool] | None:
+    """A column of booleans; None where it is null, or was not known yet."""
+    if not isinstance(samples, pa.Table):
         values = [row.get(name) for row in samples]
-    return None if None in values else sum(values) / len(values)
+        return None if None in values else values
+    unknown = name not in samples.column_names or samples[name].null_count
+    return None if unknown else samples[name].to_pylist()
 
 
 def column(samples: pa.Table | Sequence[Mapping[str, Any]], name: str) -> NDArray[Any]:

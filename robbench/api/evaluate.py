@@ -49,6 +49,9 @@ def evaluate(
     threat: str = "linf:8/255",
     attack: Attacks = "autoattack-fast",
     *,
+    audit: int | None = None,
+    audit_attack: Attacks = (),
+    adaptive: bool = False,
     target: Any = None,
     fixed: Any = None,
     classes: int | Sequence[str] | None = None,
@@ -79,6 +82,9 @@ def evaluate(
     threat: such as `linf:8/255`, `l2:0.5`, or `l2:inf` for the smallest perturbation.
     attack: a spec such as `apgd:steps=50`, a cascade, a TOML file, an attack of your own
     (an object or its class), or a list of these, which form one worst case per sample.
+    audit: so many of the samples that no attack broke, drawn at random, get audit_attack (by
+    default `autoattack`) too; `info` has what that shows (`audit_missed_high`,
+    `robust_accuracy_audited`). adaptive: all of them get it where gradients look masked.
     target: the class that alone is a success, a number or a name; `least-likely`, `random`, or an
     array with a class for each sample; by default any mistake is a success.
     fixed: what no attack may change: the numbers of features, or a boolean mask of an input's
@@ -107,6 +113,9 @@ def evaluate(
         AttackConfig,
         given(
             attack=attack_texts(attack),
+            audit=audit,
+            audit_attack=attack_texts(audit_attack),
+            adaptive=adaptive,
             threat=[threat],
             target=goal,
             data=images if isinstance(images, str) else "memory",

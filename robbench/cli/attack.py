@@ -38,6 +38,33 @@ Attacks = Annotated[
         "list of them; several form one worst case per sample (default: apgd).",
     ),
 ]
+Audit = Annotated[
+    str | None,
+    option(
+        "--audit",
+        panel=WHAT,
+        metavar="N",
+        help="Then give N of the samples that no attack broke, drawn at random, a stronger "
+        "attack: what it breaks counts, and bounds what a full run would break.",
+    ),
+]
+AuditAttacks = Annotated[
+    list[str] | None,
+    option(
+        "--audit-attack",
+        panel=WHAT,
+        metavar="SPEC",
+        help="Attack or cascade of the audit; may be repeated (default: autoattack).",
+    ),
+]
+Adaptive = Annotated[
+    bool,
+    option(
+        "--adaptive",
+        panel=WHAT,
+        help="Audit all samples that no attack broke where gradients look masked.",
+    ),
+]
 Threat = Annotated[
     list[str] | None,
     option(
@@ -144,6 +171,9 @@ Tag = Annotated[
 def attack(
     models: Models,
     attacks: Attacks = None,
+    audit: Audit = None,
+    audit_attack: AuditAttacks = None,
+    adaptive: Adaptive = False,
     threat: Threat = None,
     target: Target = None,
     data: Data = None,
@@ -189,6 +219,9 @@ def attack(
 
     flags = {
         "attack": attacks,
+        "audit": audit,
+        "audit_attack": audit_attack,
+        "adaptive": adaptive,
         "threat": threat,
         "target": target,
         "data": data,

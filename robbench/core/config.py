@@ -28,6 +28,7 @@ _KINDS = {
     "loss": "losses",
     "inner": "attacks",
     "attack": "attacks",
+    "audit_attack": "attacks",
 }
 """The settings that are specs, and of which kind."""
 

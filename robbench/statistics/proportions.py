@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from fractions import Fraction
 from statistics import NormalDist
 
 _MANY = 10_000
 """Above this, exact integers are slow, and logarithms still give nine digits."""
+
+_TAIL = Fraction(1, 20)
 
 
 def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -46,6 +49,35 @@ def clopper_pearson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
     low = float(betaincinv(k, n - k + 1, tail)) if k else 0.0
     high = float(betainccinv(k + 1, n - k, tail)) if k < n else 1.0
     return low, high
+
+
+def most_in_population(k: int, n: int, size: int) -> int:
+    """How many of a population have a property at most, where k of n drawn from it have it.
+
+    The upper end of the exact one-sided 95 % interval for a draw without replacement: the largest
+    number M with P(X <= k) > 0.05, X hypergeometric. M / size is never above the upper end of
+    Clopper and Pearson's one-sided interval, comes near it where the population is large, and is
+    exact where all are drawn; nothing drawn excludes nothing. Raises ValueError unless 0 <= k <= n
+    <= size. J. P. Buonaccorsi, "A note on confidence intervals for proportions in finite
+    populations", The American Statistician 41, 1987.
+    """
+    if not 0 <= k <= n <= size:
+        raise ValueError(f"{k} in {n} of {size} is no draw")
+    low, high = k, size - n + k  # P(X <= k) is 1 at k, and 0 above high
+    draws = math.comb(size, n)
+    while low < high:
+        most = (low + high + 1) // 2
+        # The number of draws with j of the property, from j = k downwards.
+        term = math.comb(most, k) * math.comb(size - most, n - k)
+        total = term
+        for j in range(k, 0, -1):
+            term = term * j * (size - most - n + j) // ((most - j + 1) * (n - j + 1))
+            total += term
+        if total > _TAIL * draws:
+            low = most
+        else:
+            high = most - 1
+    return low
 
 
 def mcnemar_exact(b: int, c: int) -> float:

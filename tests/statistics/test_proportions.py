@@ -10,9 +10,15 @@ import sys
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import beta, binom, binomtest
+from scipy.stats import beta, binom, binomtest, hypergeom
 
-from robbench.statistics.proportions import clopper_pearson, holm, mcnemar_exact, wilson
+from robbench.statistics.proportions import (
+    clopper_pearson,
+    holm,
+    mcnemar_exact,
+    most_in_population,
+    wilson,
+)
 
 
 @settings(max_examples=200, deadline=None)
@@ -41,6 +47,70 @@ def test_wilson_refuses_what_is_no_proportion(k: int, n: int, level: float) -> N
     """Impossible counts and levels are errors."""
     with pytest.raises(ValueError):
         wilson(k, n, level)
+
+
+def test_most_in_population_is_the_search_of_all_numbers() -> None:
+    """For every draw of small populations: the largest number whose lower tail is above 0.05."""
+    for size in range(13):
+        for n in range(size + 1):
+            for k in range(n + 1):
+                draws = math.comb(size, n)
+                tails = {
+                    most: sum(math.comb(most, j) * math.comb(size - most, n - j) for j in range(k + 1))
+                    for most in range(size + 1)
+                }
+                kept = [most for most in tails if k <= most and 20 * tails[most] > draws]
+                assert most_in_population(k, n, size) == max(kept)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.data())
+def test_most_in_population_is_at_the_end_of_scipys_tail(data: st.DataObject) -> None:
+    """The number is still likely enough by scipy's distribution, the next one is not."""
+    size = data.draw(st.integers(1, 3000))
+    n = data.draw(st.integers(0, size))
+    k = data.draw(st.integers(0, n))
+    most = most_in_population(k, n, size)
+    assert hypergeom.cdf(k, size, most, n) > 0.05 - 1e-9
+    assert most == size or hypergeom.cdf(k, size, most + 1, n) <= 0.05 + 1e-9
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.data())
+def test_most_in_population_is_never_above_clopper_and_pearsons(data: st.DataObject) -> None:
+    """A draw without replacement never tells less than one with; all drawn tells all."""
+    size = data.draw(st.integers(1, 400))
+    n = data.draw(st.integers(0, size))
+    k = data.draw(st.integers(0, n))
+    most = most_in_population(k, n, size)
+    assert k <= most <= clopper_pearson(k, n, 0.9)[1] * size + 1e-9
+    assert most_in_population(k, size, size) == k
+
+
+@pytest.mark.parametrize(("k", "n"), [(0, 300), (3, 300), (299, 300), (300, 300), (0, 0)])
+def test_most_in_population_of_many_is_clopper_and_pearsons(k: int, n: int) -> None:
+    """In a population of ten million 300 draws are as good as with replacement."""
+    share = most_in_population(k, n, 10**7) / 10**7
+    assert share == pytest.approx(clopper_pearson(k, n, 0.9)[1], abs=1e-5)
+
+
+def test_most_in_population_covers() -> None:
+    """Of all draws of a population at most 5 % give a number below the true one."""
+    size, n = 60, 20
+    for most in range(size + 1):
+        missed = sum(
+            hypergeom.pmf(k, size, most, n)
+            for k in range(max(0, n + most - size), min(n, most) + 1)
+            if most_in_population(k, n, size) < most
+        )
+        assert missed <= 0.05 + 1e-12
+
+
+@pytest.mark.parametrize(("k", "n", "size"), [(-1, 5, 9), (6, 5, 9), (1, 5, 4)])
+def test_most_in_population_refuses_what_is_no_draw(k: int, n: int, size: int) -> None:
+    """More found than drawn, more drawn than there are."""
+    with pytest.raises(ValueError):
+        most_in_population(k, n, size)
 
 
 @settings(max_examples=200, deadline=None)

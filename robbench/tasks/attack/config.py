@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -12,6 +13,16 @@ from robbench.core.limits import Limits, parse_queries, parse_time
 from robbench.threat.model import parse_target
 
 _LONGEST = 200  # characters of a name or tag
+
+
+def parse_audit(value: Any) -> int | None:
+    """`300` -> 300; `none` -> None. Raises ValueError for what is no whole number above 0."""
+    if value is None or value == "none":
+        return None
+    text = str(value).strip()
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < 1:
+        raise ValueError("should be a number of samples, 1 or more, or none for no audit")
+    return int(text)
 
 
 def parse_name(name: str | None) -> str | None:
@@ -46,6 +57,17 @@ class AttackConfig:
     attack: Annotated[
         tuple[str, ...], Field(description="attacks or cascades; several make one worst case")
     ] = ("apgd",)
+    audit: Annotated[
+        int | None,
+        BeforeValidator(parse_audit),
+        Field(description="survivors drawn at random for the audit, such as 300"),
+    ] = None
+    audit_attack: Annotated[
+        tuple[str, ...], Field(description="of the audit; by default autoattack")
+    ] = ()
+    adaptive: Annotated[
+        bool, Field(description="audit all survivors where gradients look masked")
+    ] = False
     threat: Annotated[tuple[str, ...], Field(description="by default the data set's")] = ()
     target: Annotated[
         str | None,

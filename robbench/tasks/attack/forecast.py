@@ -9,7 +9,6 @@ from typing import Any
 
 from robbench.analysis.budgets import smaller_budgets
 from robbench.analysis.forecast import LOOKS, Forecast, Part, by_attack
-from robbench.attacks.base import Attack, AttackEntry
 from robbench.core.device import deterministic
 from robbench.core.errors import UserError
 from robbench.core.freeze import frozen
@@ -21,6 +20,7 @@ from robbench.store.find import in_threads, parquet_files, run_row
 from robbench.store.locations import Location
 from robbench.store.run import read_run
 from robbench.store.store import Store
+from robbench.tasks.attack.bounds import looks_of_entries, queries_of_entries
 from robbench.tasks.attack.earlier import of_split
 from robbench.tasks.attack.identity import attack_codes, full_specs
 from robbench.tasks.attack.plan import AttackPlan
@@ -76,24 +76,14 @@ def bounds(plan: AttackPlan) -> list[float | None]:
     A point that the model refuses after all costs one look more, which is not in it.
     """
     classes, budgets = plan.classes_in_play, len(plan.threats)
-    left = plan.config.max_queries or math.inf
-    found: list[float | None] = []
-    trials = 0
-    for entry in plan.entries:
-        attack = entry.attack
-        if not isinstance(attack, Attack):
-            found.append(None)
-            continue
-        variants = budgets * attack.variants(classes)
-        trials += variants * attack.draws
-        forwards = min(variants * (attack.steps + 1) * attack.draws, left)
-        moves = min(variants * attack.steps * attack.draws, left)
-        left -= forwards
-        found.append(forwards + moves * attack.gradients(classes))
-    draws = max(_draws(entry) for entry in plan.entries)
-    # A claim that is refused without a budget is tried three times again, farther out.
-    claims = trials * (4 if math.isinf(plan.threats[-1].eps) else 1)
-    return [draws * (1 + bool(plan.replay) + budgets) + claims, *found]
+    looks = looks_of_entries(
+        plan.entries,
+        classes,
+        budgets,
+        replay=bool(plan.replay),
+        endless=math.isinf(plan.threats[-1].eps),
+    )
+    return [looks, *queries_of_entries(plan.entries, classes, budgets, plan.config.max_queries)]
 
 
 def _start(plan: AttackPlan, pace: Pace) -> float:
@@ -104,10 +94,6 @@ def _start(plan: AttackPlan, pace: Pace) -> float:
         rows_measured(plan.device, split.images.shape[1:]) + 2 * inspected
     )  # two forwards and a backward of each
     return rows * (2 * pace.forward + pace.backward)
-
-
-def _draws(entry: AttackEntry) -> int:
-    return entry.attack.draws
 
 
 def _undecided(plan: AttackPlan, store: Store | None, force: bool) -> int:
