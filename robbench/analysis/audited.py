@@ -17,6 +17,21 @@ from robbench.statistics.proportions import most_in_population
 AUDITED = "audited"
 """The sample column that says whether a sample was drawn; null of a run without an audit."""
 
+MASKING = frozenset(
+    {
+        "black-box-only",
+        "dynamic",
+        "no-gradient",
+        "non-finite-gradient",
+        "vanishing",
+        "zero-gradient",
+    }
+)
+"""Names of flags that speak for masked gradients: a cheap attack may have missed much."""
+
+CHEAP = ("autoattack-lite", "autoattack-fast")
+"""Cascades whose verdict is made to be audited by `autoattack`."""
+
 
 def survives(row: Mapping[str, Any]) -> bool:
     """Whether a sample of the samples table is a survivor of the run's own attacks."""

@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 LOOKS = "clean inputs and re-checks"
 START = "looking at the model first"
+AUDIT = "audit: "
+"""What the names of an audit's attacks begin with."""
 
 
 class Range(NamedTuple):
@@ -162,17 +164,22 @@ def by_attack(
 ) -> list[float]:
     """Mean queries per sample of a finished run: of looks first, then of each attack in turn.
 
-    rows: of the samples table. names: the attacks in their order. most: queries per sample at most,
-    of looks and of each. A sample has paid an attack in full before it came to the next, and the
-    rest to the last one it came to; where that attack is unknown it takes all the rest.
+    rows: of the samples table. names: the attacks in their order, those of an audit with `AUDIT`
+    before them. most: queries per sample at most, of looks and of each. A sample has paid an attack
+    in full before it came to the next, and the rest to the last one it came to; where that attack
+    is unknown it takes all the rest.
     """
     sums, count = [0.0] * len(most), 0
     last = {name: n + 1 for n, name in enumerate(names)}
+    own = sum(not name.startswith(AUDIT) for name in names)
     for row in rows:
         count += 1
         left = float(row["n_forward"] + row["n_backward"])
+        audit, all_tried = (AUDIT, len(names)) if row.get("audited") else ("", own)
         end = (
-            0 if row["broken_by"] in ("clean", "replay") else last.get(row["broken_by"], len(names))
+            0
+            if row["broken_by"] in ("clean", "replay")
+            else last.get(f"{audit}{row['broken_by']}", all_tried)
         )
         for n, bound in enumerate(most[: end + 1]):
             paid = left if n == end or bound is None else min(left, bound)

@@ -53,9 +53,7 @@ def summarise(
     The numbers of an audit are None without one, see `audited.audit_numbers`. Raises UserError
     without any sample.
     """
-    columns = {
-        name: column(samples, name) for name in COLUMNS if name not in (*_REJECTED, AUDITED)
-    }
+    columns = {name: column(samples, name) for name in COLUMNS if name not in (*_REJECTED, AUDITED)}
     n = len(columns["robust"])
     if n == 0:
         raise UserError("no samples: there is nothing to summarise")
@@ -117,8 +115,8 @@ def _rate(samples: pa.Table | Sequence[Mapping[str, Any]], name: str) -> float |
 def _flags(samples: pa.Table | Sequence[Mapping[str, Any]], name: str) -> list[bool] | None:
     """A column of booleans; None where it is null, or was not known yet."""
     if not isinstance(samples, pa.Table):
-        values = [row.get(name) for row in samples]
-        return None if None in values else values
+        found = [row.get(name) for row in samples]
+        return None if None in found else [bool(value) for value in found]
     unknown = name not in samples.column_names or samples[name].null_count
     return None if unknown else samples[name].to_pylist()
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from robbench.api.evaluation import Evaluation
-from robbench.api.progress import Progress, silent
+from robbench.api.progress import Progress, log, silent
 from robbench.api.runs import given, run_plans, seconds
 from robbench.api.specs import Attacks, Outputs, attack_texts, output_options
 from robbench.api.wording import pythonic
@@ -29,8 +29,10 @@ from robbench.store.from_rows import samples_table, to_table
 from robbench.store.run import Run
 from robbench.store.schema import RUNS, SCHEMA_VERSION
 from robbench.store.store import Store
+from robbench.tasks.attack.audit_pass import AuditPass
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.plan import AttackPlan, parse_threats, plan_subject
+from robbench.tasks.attack.progress import audit_share
 from robbench.tasks.attack.session import AttackSession
 from robbench.tasks.model_folder import find_folder, read_model
 from robbench.tasks.subject import Subject, info_without_statistics, subject_in_memory
@@ -237,14 +239,24 @@ def module_name(model: nn.Module) -> str:
 
 def _decide(plan: AttackPlan, progress: Progress) -> Evaluation:
     """The verdicts of a plan with one threat model, in memory."""
-    session, rows, points = AttackSession(plan, {}), list[dict[str, Any]](), list[dict[str, Any]]()
+    session, rows = AttackSession(plan, {}), list[dict[str, Any]]()
+    points: dict[int, dict[str, Any]] = {}  # by sample id: that of an audit replaces an earlier one
     session.inspect()
-    size = len(plan.subject.split)
+    size, part = len(plan.subject.split), audit_share(plan)
     for fresh in session.decide(range(size), lambda: False):
         rows += [row for _, row in fresh.rows]
-        points += [row for _, row in fresh.points]
-        progress(session.progress, f"{len(rows)}/{size} decided")
+        points |= {row["sample_id"]: row for _, row in fresh.points}
+        progress(session.progress * (1 - part), f"{len(rows)}/{size} decided")
+    if plan.audit is not None:
+        second = AuditPass(session, [rows], say=log.info)
+        for fresh in second.run(lambda: False):
+            points |= {row["sample_id"]: row for _, row in fresh.points}
+            drawn, done, _ = second.counts
+            progress(1 - part + part * second.share, f"{done}/{drawn} audited")
+        (rows,) = second.rows()
     rows.sort(key=lambda row: row["sample_index"])
     row = session.run_row(0, rows, wall=session.seconds)
     (info,) = to_table(RUNS, [row], schema_version=SCHEMA_VERSION, status="done").to_pylist()
-    return Evaluation(Run(info, samples_table(info["run_id"], rows)), plan, points=points)
+    return Evaluation(
+        Run(info, samples_table(info["run_id"], rows)), plan, points=[*points.values()]
+    )

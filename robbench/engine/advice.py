@@ -37,6 +37,10 @@ TEXTS = {
         "{count} of {n} samples fell only to {specs}, after attacks with gradients had failed: "
         "the gradients mislead, and true robustness is probably lower"
     ),
+    "audit-all": (
+        "{signs} may mean masked gradients, which a cheap attack can miss: attack again with "
+        "--audit N --adaptive, which gives every sample that is left the full attack"
+    ),
     "zero-gradient-met": (
         "{count} of {n} samples ({share:.1%}) met gradients of exactly zero, where an attack "
         "does not move: {hint}"

@@ -23,48 +23,37 @@ _ANSWERS = "answers.json"
 
 
 class Partial:
-    """The finished samples of a stopped run: numbered shards in a folder, points in a subfolder."""
+    """The finished samples of a stopped run: numbered shards in a folder.
+
+    Worst points and the samples of the audit are in folders of their own within it.
+    """
 
     def __init__(self, folder: Path, run_id: str) -> None:
         self._folder, self._run_id = folder, run_id
 
     def rows(self) -> list[dict[str, Any]]:
-        """All finished samples, each once.
+        """All samples that the run's own attacks have decided, each once.
 
         A shard that cannot be read counts as absent: its samples are to be redone.
         """
-        found: dict[int, dict[str, Any]] = {}
-        for shard in parquet_files(self._folder):
-            try:
-                if table_kind(shard) != ("samples", self._run_id):
-                    raise UserError(f"{shard} is not a shard of run {self._run_id}")
-                rows = read_table(shard, "samples").to_pylist()
-            except UserError:
-                continue
-            for row in rows:
-                found.setdefault(row["sample_id"], row)
-        return list(found.values())
+        return self._read(self._folder)
 
-    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
-        """Keep finished samples; nothing is written for none.
+    def audited_rows(self) -> list[dict[str, Any]]:
+        """All samples that the audit has decided, each once; `rows` has them as they were before.
+
+        What cannot be read counts as absent.
+        """
+        return self._read(self._audited)
+
+    def append(self, rows: Sequence[Mapping[str, Any]], *, audited: bool = False) -> None:
+        """Keep finished samples, of the run's own attacks or of the audit; none are no file.
 
         Raises ValueError or TypeError for rows that do not fit the samples table, RunError when
         they cannot be written.
         """
         if rows:
-            last = max(
-                (
-                    int(shard.stem)
-                    for shard in parquet_files(self._folder)
-                    if shard.stem.isdecimal()
-                ),
-                default=-1,
-            )
-            write_table(
-                self._folder / f"{last + 1:06d}.parquet",
-                samples_table(self._run_id, rows),
-                self._run_id,
-            )
+            table = samples_table(self._run_id, rows)
+            self._write(self._audited if audited else self._folder, table)
 
     def append_points(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep worst points; to be called before their samples are appended.
@@ -72,19 +61,7 @@ class Partial:
         Raises as `append` does.
         """
         if rows:
-            last = max(
-                (
-                    int(shard.stem)
-                    for shard in parquet_files(self._points)
-                    if shard.stem.isdecimal()
-                ),
-                default=-1,
-            )
-            write_table(
-                self._points / f"{last + 1:06d}.parquet",
-                to_table(POINTS, rows, run_id=self._run_id),
-                self._run_id,
-            )
+            self._write(self._points, to_table(POINTS, rows, run_id=self._run_id))
 
     def points(self) -> Iterator[pa.Table]:
         """All worst points kept, of each sample the last, as parts of a points table.
@@ -111,6 +88,29 @@ class Partial:
     @property
     def _points(self) -> Path:
         return self._folder / "points"
+
+    @property
+    def _audited(self) -> Path:
+        return self._folder / "audited"
+
+    def _read(self, folder: Path) -> list[dict[str, Any]]:
+        found: dict[int, dict[str, Any]] = {}
+        for shard in parquet_files(folder):
+            try:
+                if table_kind(shard) != ("samples", self._run_id):
+                    raise UserError(f"{shard} is not a shard of run {self._run_id}")
+                rows = read_table(shard, "samples").to_pylist()
+            except UserError:
+                continue
+            for row in rows:
+                found.setdefault(row["sample_id"], row)
+        return list(found.values())
+
+    def _write(self, folder: Path, table: pa.Table) -> None:
+        """As the last shard of a folder."""
+        numbers = [int(shard.stem) for shard in parquet_files(folder) if shard.stem.isdecimal()]
+        last = max(numbers, default=-1)
+        write_table(folder / f"{last + 1:06d}.parquet", table, self._run_id)
 
     def _point_shards(self) -> Iterator[tuple[Location, pa.Table]]:
         for shard in parquet_files(self._points):

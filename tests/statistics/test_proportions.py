@@ -56,7 +56,9 @@ def test_most_in_population_is_the_search_of_all_numbers() -> None:
             for k in range(n + 1):
                 draws = math.comb(size, n)
                 tails = {
-                    most: sum(math.comb(most, j) * math.comb(size - most, n - j) for j in range(k + 1))
+                    most: sum(
+                        math.comb(most, j) * math.comb(size - most, n - j) for j in range(k + 1)
+                    )
                     for most in range(size + 1)
                 }
                 kept = [most for most in tails if k <= most and 20 * tails[most] > draws]

@@ -70,6 +70,18 @@ def decided(plan: AttackPlan, store: Store) -> list[Rows]:
     ]
 
 
+def audited(plan: AttackPlan, store: Store) -> list[Rows]:
+    """The rows of samples that the audit need not decide again, of each budget."""
+    partials = [store.partial(run_id) for run_id in plan.run_ids]
+    kept = [of_split(partial.audited_rows(), plan.subject.split) for partial in partials]
+    if not plan.config.store_points:
+        return kept
+    return [
+        _with_points(found, partial.samples_with_points())
+        for found, partial in zip(kept, partials, strict=True)
+    ]
+
+
 def of_split(rows: Sequence[dict[str, Any]], split: Split) -> Rows:
     """Those rows that are of the split's samples, each at its place and under its label.
 
@@ -84,13 +96,17 @@ def of_split(rows: Sequence[dict[str, Any]], split: Split) -> Rows:
 
 
 def _salvage(partial: Partial, store: Store, run: Run) -> None:
-    """What a finished run still has, as shards: it goes on from there."""
+    """What a finished run still has, as shards: it goes on from there.
+
+    Of audited samples it does not have what they were before the audit.
+    """
     ids: set[int] = set()
     for batch in _batches(store, run):
         partial.append_points(batch)
         ids |= {row["sample_id"] for row in batch}
-    rows = _with_points(_by_index(run.samples.to_pylist()), ids)
-    partial.append(list(rows.values()))
+    whole = [row for row in run.samples.to_pylist() if not row["audited"]]
+    rows = _with_points(_by_index(whole), ids)
+    partial.append([{**row, "audited": None} for row in rows.values()])
 
 
 def _batches(store: Store, run: Run) -> Iterator[list[dict[str, Any]]]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from robbench.analysis.budgets import smaller_budgets
-from robbench.analysis.forecast import LOOKS, Forecast, Part, by_attack
+from robbench.analysis.forecast import AUDIT, LOOKS, Forecast, Part, by_attack
 from robbench.core.device import deterministic
 from robbench.core.errors import UserError
 from robbench.core.freeze import frozen
@@ -28,7 +30,7 @@ from robbench.tasks.forecast import device_text
 
 NEWEST = 200  # runs files that are looked at for similar ones
 LEARNED = 8  # similar runs that are read
-_COST = ("n_forward", "n_backward", "broken_by")
+_COST = ("n_forward", "n_backward", "broken_by", "audited")
 _LIKE = (
     *("run_id", "data", "threat", "norm", "eps", "attack_params", "max_queries", "max_time_s"),
     *("status", "config", "provenance"),
@@ -43,25 +45,30 @@ def forecast_attack(
     pace: as of `pace_of`, where it was measured before. Raises as the attack itself would where the
     model cannot be asked.
     """
-    todo = _undecided(plan, store, force)
-    most = bounds(plan)
-    specs = [entry.spec for entry in plan.entries]
-    like = _similar(plan, store) if store is not None and len(plan.threats) == 1 else []
-    usual = [by_attack(rows, specs, most) for _, rows in like]
+    todo, left = _undecided(plan, store, force)
+    samples = todo or left
+    share = left / samples if samples else 0.0  # of these samples so many are audited
+    most, specs = bounds(plan), part_names(plan)
+    own = 1 + len(plan.entries)
+    like = _similar(plan, store) if store is not None and todo and len(plan.threats) == 1 else []
+    usual = [by_attack(rows, specs[1:], most) for _, rows in like]
     if pace is None:
-        pace = pace_of(plan) if todo else Pace(0.0, 0.0, (0.0,) * len(specs))
+        pace = pace_of(plan) if samples else Pace(0.0, 0.0, (0.0,) * len(plan.all_entries))
     seconds = [pace.forward]
-    for n, entry in enumerate(plan.entries):
+    for n, entry in enumerate(plan.all_entries):
         gradients = entry.attack.gradients(plan.classes_in_play)
         draws = entry.attack.draws
         seconds.append(pace.step(n, gradients, draws) / (draws * (1 + gradients)))
+    shares = [float(todo > 0)] * own + [share] * (len(specs) - own)
     parts = tuple(
-        Part(name, bound, cost, tuple(run[n] for run in usual))
-        for n, (name, bound, cost) in enumerate(zip([LOOKS, *specs], most, seconds, strict=True))
+        Part(name, None if bound is None else bound * part, cost, tuple(run[n] for run in usual))
+        for n, (name, bound, part, cost) in enumerate(
+            zip(specs, most, shares, seconds, strict=True)
+        )
     )
     runs = tuple(run_id for run_id, _ in like)
     return Forecast(
-        todo,
+        samples,
         parts,
         runs,
         device_text(plan.device),
@@ -70,20 +77,26 @@ def forecast_attack(
     )
 
 
+def part_names(plan: AttackPlan) -> list[str]:
+    """What the parts of a plan's forecast are called, looks first."""
+    audit = [f"{AUDIT}{entry.spec}" for entry in plan.all_entries[len(plan.entries) :]]
+    return [LOOKS, *(entry.spec for entry in plan.entries), *audit]
+
+
 def bounds(plan: AttackPlan) -> list[float | None]:
     """Queries per sample at most: of looks, then of each attack; None for another package's.
 
-    A point that the model refuses after all costs one look more, which is not in it.
+    Those of the audit are of an audited sample. A point that the model refuses after all costs one
+    look more, which is not in it.
     """
-    classes, budgets = plan.classes_in_play, len(plan.threats)
+    classes, budgets, queries = plan.classes_in_play, len(plan.threats), plan.config.max_queries
+    endless = math.isinf(plan.threats[-1].eps)
     looks = looks_of_entries(
-        plan.entries,
-        classes,
-        budgets,
-        replay=bool(plan.replay),
-        endless=math.isinf(plan.threats[-1].eps),
+        plan.entries, classes, budgets, replay=bool(plan.replay), endless=endless
     )
-    return [looks, *queries_of_entries(plan.entries, classes, budgets, plan.config.max_queries)]
+    found = [looks, *queries_of_entries(plan.entries, classes, budgets, queries)]
+    audit = plan.all_entries[len(plan.entries) :]
+    return found + queries_of_entries(audit, classes, budgets, queries)
 
 
 def _start(plan: AttackPlan, pace: Pace) -> float:
@@ -96,14 +109,19 @@ def _start(plan: AttackPlan, pace: Pace) -> float:
     return rows * (2 * pace.forward + pace.backward)
 
 
-def _undecided(plan: AttackPlan, store: Store | None, force: bool) -> int:
+def _undecided(plan: AttackPlan, store: Store | None, force: bool) -> tuple[int, int]:
+    """How many samples are to be attacked, and how many to be audited at most."""
     size = len(plan.subject.split)
+    drawn = 0 if plan.audit is None else size if plan.audit.adaptive else plan.audit.size
+    drawn = min(drawn, size)
     if store is None or force:
-        return size
-    shards = [of_split(store.partial(i).rows(), plan.subject.split) for i in plan.run_ids]
+        return size, drawn
+    partials = [store.partial(run_id) for run_id in plan.run_ids]
+    shards = [of_split(partial.rows(), plan.subject.split) for partial in partials]
     if not any(shards) and all(store.has(run_id) for run_id in plan.run_ids):
-        return 0
-    return size - len(set.intersection(*map(set, shards)))
+        return 0, 0
+    audited = of_split(partials[-1].audited_rows(), plan.subject.split) if drawn else {}
+    return size - len(set.intersection(*map(set, shards))), max(drawn - len(audited), 0)
 
 
 def pace_of(plan: AttackPlan) -> Pace:
@@ -118,7 +136,7 @@ def pace_of(plan: AttackPlan) -> Pace:
             fast.model,
             split,
             plan.threats,
-            plan.entries,
+            plan.all_entries,
             seed=plan.config.seed,
             width=plan.width,
         )
@@ -140,11 +158,12 @@ def _similar(plan: AttackPlan, store: Store) -> list[tuple[str, list[dict[str, o
         "max_time_s": None,
         "status": "done",
     }
-    codes = attack_codes(plan.entries)
+    codes, audit = attack_codes(plan.all_entries), _audit(dataclasses.asdict(plan.config))
     found: list[tuple[str, list[dict[str, object]]]] = []
     for path, row in zip(newest, in_threads(_row, newest), strict=True):
         alike = row and all(row[name] == value for name, value in wanted.items())
-        if alike and _codes(row) == codes and not smaller_budgets(row):
+        same = alike and _codes(row) == codes and _audit(json.loads(row["config"])) == audit
+        if same and not smaller_budgets(row):
             if len(found) == LEARNED:
                 break
             try:
@@ -152,6 +171,12 @@ def _similar(plan: AttackPlan, store: Store) -> list[tuple[str, list[dict[str, o
             except UserError:
                 continue
     return found
+
+
+def _audit(config: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What the settings of a run ask of an audit."""
+    attacks = tuple(config.get("audit_attack") or ())
+    return config.get("audit"), attacks, bool(config.get("adaptive"))
 
 
 def _codes(row: dict[str, Any]) -> Any:

@@ -10,6 +10,7 @@ from robbench.attacks.eot import Wrapper
 from robbench.catalogue.builtins import ATTACKS
 from robbench.core.spec import short_hash
 from robbench.store.schema import SCHEMA_VERSION
+from robbench.tasks.attack.audit import Audit
 from robbench.tasks.attack.config import AttackConfig
 from robbench.threat.model import ThreatModel
 
@@ -26,12 +27,14 @@ def run_hashes(
     width: int,
     replay: Sequence[str],
     sources: Mapping[str, str],
+    audit: Audit | None = None,
 ) -> list[str]:
     """One hash for each eps of `threats` (ascending, one norm).
 
     `replay`: ids of the runs whose points are tried first. `sources`: the hashes of models to
     transfer from, by name.
     """
+    every_entry = [*entries, *(audit.entries if audit else ())]
     identity = {
         "model": [
             subject.label,
@@ -44,11 +47,12 @@ def run_hashes(
         "norm": threats[0].norm_name,
         **_target(subject, threats[0]),
         "attack": full_specs(entries),
+        **({"audit": [audit.size, full_specs(audit.entries), audit.adaptive]} if audit else {}),
         "seed": config.seed,
         "schema": SCHEMA_VERSION,
-        "code": [*subject.codes, *attack_codes(entries)],
+        "code": [*subject.codes, *attack_codes(every_entry)],
         # Another package's attack may judge a sample by its batch.
-        "width": width if has_backend(entries) else None,
+        "width": width if has_backend(every_entry) else None,
         "search": [config.precision, config.compile, str(config.limits)],
         "replay": sorted(replay),
         "sources": dict(sources),

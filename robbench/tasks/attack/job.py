@@ -12,11 +12,17 @@ from robbench.core.status import UNFINISHED
 from robbench.store.partial import Partial
 from robbench.store.run import Run, read_run
 from robbench.store.store import Store
-from robbench.tasks.attack.earlier import decided, drop_leftovers, finished
+from robbench.tasks.attack.audit_pass import AuditPass
+from robbench.tasks.attack.earlier import audited, decided, drop_leftovers, finished
 from robbench.tasks.attack.identity import code_modules
 from robbench.tasks.attack.plan import AttackPlan
 from robbench.tasks.attack.points import points_to_replay
-from robbench.tasks.attack.progress import Progress, shown_on, step_seconds
+from robbench.tasks.attack.progress import (
+    Progress,
+    audit_shown_on,
+    shown_on,
+    step_seconds,
+)
 from robbench.tasks.attack.session import AttackSession, Row
 from robbench.tasks.attack.shard_writer import ShardWriter
 from robbench.tasks.kept_code import keep_code
@@ -70,6 +76,11 @@ class AttackJob:
             rows = self._decide(session, partials, earlier)
             if len(rows[-1]) < len(plan.subject.split):
                 return Outcome([], fresh=True)
+            if plan.audit is not None:
+                second = self._audit(session, partials, rows)
+                if not second.complete:
+                    return Outcome([], fresh=True)
+                rows = second.rows()
             return Outcome(self._write(session, partials, rows, len(earlier[-1])), fresh=True)
 
     def _earlier(self, partials: Sequence[Partial], force: bool) -> list[list[Row]]:
@@ -92,7 +103,7 @@ class AttackJob:
     ) -> list[list[Row]]:
         """For each budget the rows of all samples, of fewer after a signal."""
         plan, stop, size = self.plan, self.stop, len(self.plan.subject.split)
-        modules = code_modules(plan.subject, plan.entries)
+        modules = code_modules(plan.subject, plan.all_entries)
         for run_id, partial in zip(plan.run_ids, partials, strict=True):
             # Before it runs: the files may be edited meanwhile.
             keep_code(self.store.code_path(run_id), modules)
@@ -124,6 +135,29 @@ class AttackJob:
             if plan.config.store_points:
                 shards.flush()  # what is on disk need not be in memory
         return rows
+
+    def _audit(
+        self, session: AttackSession, partials: Sequence[Partial], rows: Sequence[Sequence[Row]]
+    ) -> AuditPass:
+        """Audit what the run's own attacks have left, until a signal."""
+        stop, shards = self.stop, ShardWriter(partials, audited=True)
+
+        def stored(eps_index: int, ids: set[int]) -> list[Row]:
+            if not self.plan.config.store_points:
+                return []
+            shards.flush()
+            parts = (part.to_pylist() for part in partials[eps_index].points())
+            return [row for part in parts for row in part if row["sample_id"] in ids]
+
+        known = audited(self.plan, self.store)
+        second = AuditPass(session, rows, known, stored=stored, say=self.listener.say)
+        watch = audit_shown_on(self.bar, self.plan)
+        with shards.flushing_on_stop(stop):
+            for fresh in second.run(lambda: bool(stop)):
+                shards.add(fresh.rows, fresh.points, now=bool(stop))
+                watch(second.counts, second.share, session.entries, session.work)
+            shards.flush()
+        return second
 
     def _write(
         self,

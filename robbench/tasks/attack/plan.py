@@ -25,6 +25,7 @@ from robbench.store.run import attacked_model
 from robbench.store.settled import settled
 from robbench.store.store import Store
 from robbench.tasks.attack.access import require_access
+from robbench.tasks.attack.audit import Audit, plan_audit
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.attack.entries import build_entries, canonical_entry
 from robbench.tasks.attack.identity import changed_answers, run_hashes
@@ -37,7 +38,7 @@ from robbench.threat.model import ThreatModel, classes_in_play, parse_threat, re
 
 @dataclasses.dataclass(frozen=True)
 class AttackPlan:
-    """Runs decided together: a model, a norm with its budgets (ascending), and a cascade.
+    """Runs decided together: a model, a norm with its budgets (ascending), a cascade, an audit.
 
     `identities`: for each budget, the hash of what is known to decide its verdicts. `run_ids`: the
     same, unless the run of that hash was of a model with other answers; `notes` say so.
@@ -53,6 +54,25 @@ class AttackPlan:
     identities: tuple[str, ...]
     run_ids: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    audit: Audit | None = None
+
+    @property
+    def all_entries(self) -> tuple[AttackEntry, ...]:
+        """The attacks of the cascade, then those of the audit."""
+        return self.entries if self.audit is None else (*self.entries, *self.audit.entries)
+
+    def of_audit(self, eps_index: int) -> AttackPlan:
+        """What the audit does at one of the budgets, as a plan of its own."""
+        assert self.audit is not None
+        return dataclasses.replace(
+            self,
+            threats=(self.threats[eps_index],),
+            entries=self.audit.entries,
+            identities=(self.identities[eps_index],),
+            run_ids=(self.run_ids[eps_index],),
+            replay=(),
+            audit=None,
+        )
 
     @property
     def label(self) -> str:
@@ -184,11 +204,15 @@ def plan_subject(
         sources[name] = source.hash
         return source.model
 
-    entries = tuple(
-        AttackEntry(spec, attack.equip(find_model))
-        for spec, attack in build_entries(config.attack, threats)
-    )
+    def equipped(entries: Sequence[AttackEntry]) -> tuple[AttackEntry, ...]:
+        return tuple(AttackEntry(spec, attack.equip(find_model)) for spec, attack in entries)
+
+    entries = equipped(build_entries(config.attack, threats))
     require_access(subject.name, access_of(subject.model), entries, threats)
+    audit = plan_audit(config, threats, entries, subject.width)
+    if audit is not None:
+        audit = dataclasses.replace(audit, entries=equipped(audit.entries))
+        require_access(subject.name, access_of(subject.model), audit.entries, threats)
     hashes = run_hashes(
         subject,
         threats,
@@ -197,6 +221,7 @@ def plan_subject(
         width=config.batch_size or default_batch_size(device),
         replay=[path.stem for path in replay],
         sources=sources,
+        audit=audit,
     )
     run_ids, others = zip(
         *(settled(store, found, subject.answers) if store else (found, None) for found in hashes),
@@ -213,6 +238,7 @@ def plan_subject(
         identities=tuple(hashes),
         run_ids=run_ids,
         notes=tuple(changed_answers(other) for other in dict.fromkeys(others) if other),
+        audit=audit,
     )
 
 

@@ -10,7 +10,10 @@ from robbench.tasks.attack.plan import AttackPlan
 
 @dataclass(frozen=True, kw_only=True)
 class PlannedRun:
-    """One run of a plan. done: it is in the store already."""
+    """One run of a plan. audit_attacks: those that the run does not make itself.
+
+    done: it is in the store already.
+    """
 
     run_id: str
     model: str
@@ -20,6 +23,10 @@ class PlannedRun:
     target: str | None
     attack: str
     attacks: list[str]
+    audit: int | None
+    audit_attack: str | None
+    audit_attacks: list[str]
+    adaptive: bool
     split: str
     seed: int
     batch_size: int | str
@@ -48,6 +55,10 @@ def planned_runs(plan: AttackPlan, store: Store) -> list[PlannedRun]:
             target=threat.target,
             attack=plan.attack,
             attacks=[entry.spec for entry in plan.entries],
+            audit=plan.audit.size if plan.audit else None,
+            audit_attack=plan.audit.attack if plan.audit else None,
+            audit_attacks=[entry.spec for entry in plan.all_entries[len(plan.entries) :]],
+            adaptive=config.adaptive,
             split=config.split,
             seed=config.seed,
             batch_size=config.batch_size or "auto",

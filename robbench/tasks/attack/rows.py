@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+import numpy as np
 import torch
 
 from robbench.analysis.summary import summarise
 from robbench.core.limits import time_text
-from robbench.core.status import NON_FINITE, OK
+from robbench.core.status import NON_FINITE, OK, UNFINISHED
 from robbench.core.tiles import RowEquality
 from robbench.data.subset import limit_subset
 from robbench.engine.records import CLEAN, REPLAY, Verdict
@@ -88,7 +89,9 @@ def run_row(
     # The steps of an attack are bit-equal at any width on the CPU; of the models it is measured;
     # other packages promise nothing.
     plain = config.precision == "fp32" and not config.compile and config.max_time is None
-    exact = equality.equal and plan.device.type == "cpu" and plain and not has_backend(plan.entries)
+    exact = (
+        equality.equal and plan.device.type == "cpu" and plain and not has_backend(plan.all_entries)
+    )
     device_name = (
         torch.cuda.get_device_name(plan.device) if plan.device.type == "cuda" else facts["cpu"]
     )
@@ -135,7 +138,8 @@ def run_row(
                 **facts,
                 "resumed_samples": resumed,
                 "inspection_queries": inspection,
-                "attack_code": attack_codes(plan.entries),
+                "attack_code": attack_codes(plan.all_entries),
+                **({"audit_params": full_specs(plan.audit.entries)} if plan.audit else {}),
             }
         ),
         "precision": config.precision,
@@ -151,7 +155,51 @@ def run_row(
         "tags": json.dumps(config.tag) if config.tag else None,
         "classes": _class_names(subject.split.classes),
         "target": threat.target,
+        "audit_attack": plan.audit.attack if plan.audit else None,
     }
+
+
+_AT_THE_POINT = (
+    *("adv_pred", "adv_margin", "adv_pmargin", "adversarial", "robust"),
+    *("dist_linf", "dist_l2", "dist_l1", "dist_l0"),
+    *("broken_by", "broken_variant", "first_success_step"),
+)
+_COUNTS = ("n_forward", "n_backward", "n_nonfinite", "n_zero_gradient")
+
+
+def audited_row(before: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """The row of a sample after an audit, from its row `before` and that of the audit alone.
+
+    The point is that of the audit if it broke the sample or has come to a lower margin.
+    """
+    worse = found["adversarial"] or is_lower(found["adv_margin"], before["adv_margin"])
+    settled = found["adversarial"] and before["status"] == UNFINISHED
+    rejected = before["adv_rejected"], found["adv_rejected"]
+    return {
+        **before,
+        **({name: found[name] for name in _AT_THE_POINT} if worse else {}),
+        **{name: before[name] + found[name] for name in _COUNTS},
+        "status": found["status"] if settled else max(before["status"], found["status"]),
+        "adv_rejected": None if None in rejected else any(rejected) and not found["adversarial"],
+        "audited": True,
+    }
+
+
+def of_audit_alone(before: dict[str, Any], audited: dict[str, Any]) -> dict[str, Any]:
+    """What the audit of a sample has cost and come to, from its rows before and after it."""
+    unfinished = audited["status"] == UNFINISHED
+    return {
+        **audited,
+        **{name: audited[name] - before[name] for name in _COUNTS},
+        "status": OK if unfinished else audited["status"],
+    }
+
+
+def is_lower(found: float | None, before: float | None) -> bool:
+    """Whether a margin is lower as it is stored; None is not known."""
+    if found is None or before is None:
+        return found is not None
+    return bool(np.float32(found) < np.float32(before))
 
 
 def _class_names(classes: Sequence[str]) -> str | None:

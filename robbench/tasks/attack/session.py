@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from robbench.analysis.audited import AUDITED, CHEAP, MASKING, survives
+from robbench.attacks.base import AttackEntry
 from robbench.core.device import deterministic
 from robbench.core.errors import UserError
 from robbench.core.freeze import frozen
@@ -19,7 +21,7 @@ from robbench.core.tiles import RowEquality, Tiles, largest_tile
 from robbench.data.base import Split
 from robbench.engine.cascade import Cascade, Update
 from robbench.engine.fast_model import fast_model
-from robbench.engine.flags import Flag, adaptations, afterwards, at_chance, of_rows
+from robbench.engine.flags import Flag, adaptations, afterwards, at_chance, make_flag, of_rows
 from robbench.engine.inspection import SAMPLES, Inspection, inspect
 from robbench.engine.lane import NO_LIMIT
 from robbench.engine.progress import EntryProgress, Work
@@ -44,7 +46,8 @@ class Decided(NamedTuple):
 class AttackSession:
     """Decides samples of a plan; the clock of a time limit starts here.
 
-    replay: points to try first, by position in the whole split. weights: see `Cascade`.
+    replay: points to try first, by position in the whole split. weights: see `Cascade`, of all
+    attacks, those of the audit last.
     """
 
     def __init__(
@@ -82,17 +85,35 @@ class AttackSession:
 
         Raises UserError when time is up long before every clean input has been evaluated.
         """
+        yield from self._decide(self.plan, indices, stop)
+
+    def audit(
+        self, eps_index: int, indices: Sequence[int], stop: Callable[[], bool]
+    ) -> Iterator[Decided]:
+        """Run the audit's attacks alone over samples at one budget, likewise.
+
+        The clock of a time limit goes on; a limit of queries counts these anew.
+        """
+        for found in self._decide(self.plan.of_audit(eps_index), indices, stop):
+            yield Decided(
+                [(eps_index, row) for _, row in found.rows],
+                [(eps_index, row) for _, row in found.points],
+            )
+
+    def _decide(
+        self, plan: AttackPlan, indices: Sequence[int], stop: Callable[[], bool]
+    ) -> Iterator[Decided]:
         if not indices:
             return
-        plan, index = self.plan, torch.tensor(indices, dtype=torch.int64, device=self.plan.device)
+        index = torch.tensor(indices, dtype=torch.int64, device=plan.device)
         split, model = plan.subject.split.take(index), plan.subject.model
         ids, labels = split.ids.tolist(), split.labels.tolist()
         equality, disagreements = self.equality, self.disagreements
         with frozen(model), deterministic():
             torch.manual_seed(plan.config.seed)  # for models that draw from it
-            cascade = self._cascade(split, indices)
+            cascade = self._cascade(plan, split, indices)
             for update in cascade.run(stop=stop, out_of_time=self._out_of_time):
-                if not update.entries:
+                if not update.entries and plan is self.plan:
                     self._require_clean_pass(len(split))
                 self.equality = equality.both(cascade.equality)
                 self.disagreements = disagreements + update.disagreements
@@ -107,8 +128,8 @@ class AttackSession:
                 ]
                 yield Decided(rows, _point_rows(plan, update, split, cascade.tiles))
 
-    def _cascade(self, split: Split, indices: Sequence[int]) -> Cascade:
-        plan, config = self.plan, self.plan.config
+    def _cascade(self, plan: AttackPlan, split: Split, indices: Sequence[int]) -> Cascade:
+        config, own = plan.config, plan is self.plan
         fast = fast_model(
             plan.subject.model,
             split.pixels(slice(0, 8)),
@@ -125,11 +146,18 @@ class AttackSession:
             width=plan.width,
             fast=fast.model,
             recheck=fast.recheck,
-            replay={i: self.replay[n] for i, n in enumerate(indices) if n in self.replay},
+            replay={i: self.replay[n] for i, n in enumerate(indices) if own and n in self.replay},
             queries=NO_LIMIT if config.max_queries is None else config.max_queries,
             keep_points=config.store_points,
-            weights=self.weights,
+            weights=self._weights_of(plan.entries),
         )
+
+    def _weights_of(self, entries: Sequence[AttackEntry]) -> list[float] | None:
+        if self.weights is None:
+            return None
+        specs = [entry.spec for entry in self.plan.all_entries]
+        weights = dict(zip(specs, self.weights, strict=True))
+        return [weights[entry.spec] for entry in entries]
 
     @property
     def seconds(self) -> float:
@@ -168,12 +196,32 @@ class AttackSession:
             equality=self.equality,
         )
 
+    def masking(self, rows: list[Row]) -> list[str]:
+        """What speaks for masked gradients: names of flags, and attacks of less access that broke.
+
+        Those of the audit, where attacks with gradients had failed.
+        """
+        audit = self.plan.audit.entries if self.plan.audit else ()
+        white = any(entry.attack.access == "white-box" for entry in self.plan.entries)
+        less = {entry.spec for entry in audit if white and entry.attack.access != "white-box"}
+        signs = [flag.name for flag in self._signs(rows) if flag.name in MASKING]
+        broke = [row["broken_by"] for row in rows if row["broken_by"] in less]
+        return list(dict.fromkeys([*signs, *broke]))
+
     def flags(self, rows: list[Row]) -> list[Flag]:
-        """What was noticed before the attack, and what the finished rows say."""
+        """What was noticed before the attack, what the finished rows say, and what that advises."""
+        found, plan = self._signs(rows), self.plan
+        exact = all(row.get(AUDITED) for row in rows if survives(row))
+        cheap = plan.audit is not None or set(plan.config.attack) <= set(CHEAP)
+        if cheap and not exact and (signs := self.masking(rows)):
+            found.append(make_flag("audit-all", 0, 0, signs=", ".join(signs)))
+        return found
+
+    def _signs(self, rows: list[Row]) -> list[Flag]:
         subject = self.plan.subject
         before = [
             *subject.remarks,
-            *adaptations(subject.width, self.plan.entries),
+            *adaptations(subject.width, self.plan.all_entries),
             *self.inspection.flags,
         ]
         after = _flags_of_rows(self.plan, rows)
@@ -184,12 +232,12 @@ class AttackSession:
 
 def _flags_of_rows(plan: AttackPlan, rows: list[Row]) -> list[Flag]:
     # Without a budget the nearest point wins, of whichever attack.
-    fixed = math.isfinite(plan.threats[-1].eps)
-    black_box = {e.spec for e in plan.entries if fixed and e.attack.access != "white-box"}
+    fixed, entries = math.isfinite(plan.threats[-1].eps), plan.all_entries
+    black_box = {e.spec for e in entries if fixed and e.attack.access != "white-box"}
     return at_chance(
         [row["clean_correct"] for row in rows], [row["label"] for row in rows]
     ) + afterwards(
-        [entry.spec for entry in plan.entries],
+        [entry.spec for entry in entries],
         black_box,
         [row["broken_by"] for row in rows],
         n_nonfinite=tuple(row["n_nonfinite"] for row in rows),

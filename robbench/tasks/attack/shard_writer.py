@@ -16,10 +16,14 @@ FLUSH_BYTES = 8 << 20  # of points in memory
 
 
 class ShardWriter:
-    """Writes finished samples every few seconds, the points first: a row on disk has its point."""
+    """Writes finished samples every few seconds, the points first: a row on disk has its point.
 
-    def __init__(self, partials: Sequence[Partial]) -> None:
+    audited: they are those of the audit.
+    """
+
+    def __init__(self, partials: Sequence[Partial], *, audited: bool = False) -> None:
         self.partials = partials
+        self.audited = audited
         self.flushed = time.perf_counter()
         self.held = 0  # bytes of points
         self.rows: list[list[dict[str, Any]]] = [[] for _ in partials]
@@ -45,7 +49,7 @@ class ShardWriter:
         """Write what is held."""
         for partial, found, places in zip(self.partials, self.rows, self.points, strict=True):
             partial.append_points(places)
-            partial.append(found)
+            partial.append(found, audited=self.audited)
             found.clear()
             places.clear()
         self.flushed, self.held = time.perf_counter(), 0

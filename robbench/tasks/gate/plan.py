@@ -110,6 +110,11 @@ def _config(info: dict[str, Any], path: Path, batch_size: int | None) -> AttackC
             f"{what} had the time limit {time_text(seconds)}, which no second run repeats: "
             "attack it without one, or with --max-queries"
         )
+    if info["audit_attack"] is not None:
+        raise UserError(
+            f"{what} was audited ({info['audit_attack']}), which needs the verdicts of all "
+            "samples: attack the model with the same --audit, then give --candidate"
+        )
     try:
         stored, specs = json.loads(info["config"]), json.loads(info["attack_params"])
         settings = {name: stored.get(name) for name in ("limit", "precision", "compile")}
