@@ -45,15 +45,19 @@ class Partial:
         """
         return self._read(self._audited)
 
-    def append(self, rows: Sequence[Mapping[str, Any]], *, audited: bool = False) -> None:
-        """Keep finished samples, of the run's own attacks or of the audit; none are no file.
+    def append(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keep finished samples; nothing is written for none.
 
         Raises ValueError or TypeError for rows that do not fit the samples table, RunError when
         they cannot be written.
         """
         if rows:
-            table = samples_table(self._run_id, rows)
-            self._write(self._audited if audited else self._folder, table)
+            self._write(self._folder, samples_table(self._run_id, rows))
+
+    def append_audited(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Keep samples as they are after the audit. Raises as `append` does."""
+        if rows:
+            self._write(self._audited, samples_table(self._run_id, rows))
 
     def append_points(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Keep worst points; to be called before their samples are appended.

@@ -15,6 +15,7 @@ from robbench.core.errors import UserError
 from robbench.store.from_rows import samples_table
 from robbench.store.schema import RUNS
 
+AUDIT = ("n_audited", "n_audit_broken", "audit_missed_high", "robust_accuracy_audited")
 REJECTIONS = ("clean_rejection_rate", "adv_rejection_rate")
 
 
@@ -61,7 +62,7 @@ def test_names_and_types_are_those_of_the_runs_table(make_samples: Callable[...,
     """Every value has a column; counts are int and metrics float."""
     for name, value in summarise(make_samples(5)).items():
         kind = {"int64": int, "double": float, "string": str}[str(RUNS.field(name).type)]
-        assert type(value) is kind or (value is None and "rejection" in name), name
+        assert type(value) is kind or (value is None and name in (*REJECTIONS, *AUDIT)), name
 
 
 @pytest.mark.parametrize("as_table", [False, True])
@@ -150,6 +151,7 @@ def test_without_a_budget_there_is_no_robust_accuracy(
     )
     assert {name for name in got if got[name] is None} == {
         *REJECTIONS,
+        *AUDIT,
         "robust_accuracy",
         "robust_accuracy_low",
         "robust_accuracy_high",

@@ -106,6 +106,8 @@ class AuditPass:
         if eps_index:
             yield self._inherit(eps_index, start)
         todo = [i for i in drawn if i not in done]
+        adaptive = self.asked.adaptive
+        most = sum(map(survives, self.before[eps_index].values())) if adaptive else len(drawn)
         for found in self.session.audit(eps_index, todo, stop):
             worse: set[int] = set()
             fresh: list[tuple[int, Row]] = []
@@ -115,7 +117,8 @@ class AuditPass:
                     worse.add(row["sample_id"])
                 done[i] = audited_row(start[i], row)
                 fresh.append((eps_index, done[i]))
-            self.share = (eps_index + self.session.progress) / len(self.before)
+            part = (len(drawn) - len(todo) + self.session.progress * len(todo)) / most
+            self.share = (eps_index + part) / len(self.before)
             yield Decided(fresh, [one for one in found.points if one[1]["sample_id"] in worse])
 
     def _inherit(self, eps_index: int, start: Rows) -> Decided:

@@ -49,7 +49,8 @@ class ShardWriter:
         """Write what is held."""
         for partial, found, places in zip(self.partials, self.rows, self.points, strict=True):
             partial.append_points(places)
-            partial.append(found, audited=self.audited)
+            append = partial.append_audited if self.audited else partial.append
+            append(found)
             found.clear()
             places.clear()
         self.flushed, self.held = time.perf_counter(), 0
