@@ -54,6 +54,9 @@ FLAGS = {
     "attack": SHARED
     | {
         "--attack",
+        "--audit",
+        "--audit-attack",
+        "--adaptive",
         "-a",
         "--threat",
         "--target",
