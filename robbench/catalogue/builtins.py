@@ -143,6 +143,10 @@ ATTACKS: Registry[Attack[Any] | Backend] = Registry(
             "robbench.attacks.mi_fgsm:MIFGSM",
             "iterated FGSM with momentum, Dong et al. 2018",
         ),
+        "a3": (
+            "robbench.attacks.a3:A3",
+            "diversified starts, then margin steps, in rounds, Liu et al. 2022",
+        ),
         "fab": (
             "robbench.attacks.fab:FAB",
             "shortest way to the boundary of all classes, Croce and Hein 2020",

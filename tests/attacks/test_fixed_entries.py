@@ -30,6 +30,7 @@ SHORT = {
     "pgd": "steps=4,restarts=2",
     "apgd": "steps=8,restarts=2",
     "apgd-t": "steps=4,targets=2",
+    "a3": "rounds=3",
     "square": "steps=20,restarts=2",
     "eot": "attack=(pgd:steps=3),draws=2",
     "minimal": "attack=(apgd:steps=3),rounds=3",

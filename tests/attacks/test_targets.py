@@ -28,6 +28,7 @@ DUAL = {"linf": 1, "l2": 2}
 MARGIN = [
     "pgd:steps=100,rate=0.1,objective=margin",
     "pgd:steps=100,rate=0.1,objective=dlr",
+    "a3:rounds=3",
     "apgd-dlr",
     "apgd-t",
     "apgd:objective=margin",
@@ -189,7 +190,7 @@ def test_there_is_one_variant_per_restart_and_it_keeps_the_target(spec: str) -> 
 def test_which_attacks_can_seek_a_target() -> None:
     """Those whose paper has such a form or that climb an objective; wrappers as what they wrap."""
     can = ["fgsm", "pgd", "apgd", "pma", "mi-fgsm", "fab", "square", "cw", "ddn", "fmn", "noise"]
-    can += ["sigma-zero", "minimal", "eot", "transfer:source=x"]
+    can += ["sigma-zero", "a3", "minimal", "eot", "transfer:source=x"]
     cannot = [
         "deepfool",
         "hopskipjump",
