@@ -24,6 +24,7 @@ from torch import Tensor
 from robbench.attacks import apgd_l1
 from robbench.attacks.apgd_l1 import SparseState
 from robbench.attacks.base import Attack, Oracle, cut_targets
+from robbench.attacks.target_order import Order, nearest, queries, targets
 from robbench.core.rows import Rows, lift, pick
 from robbench.core.spec import Number
 from robbench.objectives import TARGETED, find_objective
@@ -98,6 +99,13 @@ class APGD(Attack[State | SparseState]):
     targets: Annotated[
         int, Field(ge=1, le=10_000, description="target classes per sample, for dlr-targeted")
     ] = 9
+    order: Annotated[
+        Order,
+        Field(
+            description="of the targets, for dlr-targeted: the likeliest first, or those whose "
+            "linearised boundaries are nearest to the input (MALT)"
+        ),
+    ] = "margin"
     rho: Annotated[
         Number,
         Field(gt=0, le=1, description="share of rising moves below which eta is halved; not in l1"),
@@ -124,11 +132,20 @@ class APGD(Attack[State | SparseState]):
     def variants(self, classes: int) -> int:
         return self.restarts * (min(self.targets, classes - 1) if self.objective in TARGETED else 1)
 
+    def preparation(self, classes: int) -> tuple[int, int]:
+        ranks = self.order == "distance" and self.objective in TARGETED
+        return queries(classes) if ranks else (0, 0)
+
+    def prepare(self, p: Problem, q: Oracle) -> Tensor | None:
+        if p.targeted or self.preparation(p.logits0.shape[1]) == (0, 0):
+            return None
+        return nearest(p, q, self.targets)
+
     def vary(self, p: Problem, k: Tensor) -> Problem:
         p = super().vary(p, k)
         if p.targeted or self.objective not in TARGETED:
             return p
-        wrong = p.likeliest_wrong(self.targets)
+        wrong = targets(p, self.targets)
         rank = k % wrong.shape[1]  # all targets once, then again from another start
         return p.replace(target=wrong.gather(1, rank[:, None])[:, 0])
 

@@ -171,6 +171,17 @@ class Attack(AnyAttack, ABC, Generic[S]):
         """The problem of variant k [B]; by default the k-th has its own random key."""
         return p.replace(key=keyed.fold(p.key, k), variant=k)
 
+    def preparation(self, classes: int) -> tuple[int, int]:
+        """Forwards and backwards that `prepare` makes for a sample at most."""
+        return 0, 0
+
+    def prepare(self, p: Problem, q: Oracle) -> Tensor | None:
+        """[B,k] what it asks about the clean inputs, once for all variants, or None.
+
+        `vary` and `start` find it as p.prepared, which is None in training.
+        """
+        return None
+
     @abstractmethod
     def start(self, p: Problem) -> S:
         """The state of fresh rows; asks the model nothing."""

@@ -94,6 +94,12 @@ class Wrapper(Attack[Any]):
     def vary(self, p: Problem, k: Tensor) -> Problem:
         return self.inner.vary(p, k)
 
+    def preparation(self, classes: int) -> tuple[int, int]:
+        return self.inner.preparation(classes)
+
+    def prepare(self, p: Problem, q: Oracle) -> Tensor | None:
+        return self.inner.prepare(p, q)
+
     def start(self, p: Problem) -> Rows:
         state: Rows = self.inner.start(p)
         return state

@@ -37,6 +37,7 @@ from torch import Tensor
 
 from robbench.attacks.base import Attack, Oracle, cut_targets
 from robbench.attacks.hyperplane import to_hyperplane
+from robbench.attacks.target_order import Order, boundaries, nearest, queries, targets
 from robbench.core.rows import Rows, lift, pick
 from robbench.core.spec import Number
 from robbench.objectives import margin, target_lead
@@ -69,6 +70,9 @@ class FAB(Attack[State]):
     targets: Annotated[
         int, Field(ge=1, le=10_000, description="targeted: target classes per sample")
     ] = 9
+    order: Annotated[
+        Order, Field(description="targeted: the likeliest classes first, or the nearest (MALT)")
+    ] = "margin"
     candidates: Annotated[
         int, Field(ge=1, description="untargeted: wrong classes whose boundaries are looked at")
     ] = 9
@@ -115,6 +119,15 @@ class FAB(Attack[State]):
     def variants(self, classes: int) -> int:
         return self.restarts * self._targets(classes)
 
+    def preparation(self, classes: int) -> tuple[int, int]:
+        ranks = self.targeted and self.order == "distance"
+        return queries(classes) if ranks else (0, 0)
+
+    def prepare(self, p: Problem, q: Oracle) -> Tensor | None:
+        if p.targeted or self.preparation(p.logits0.shape[1]) == (0, 0):
+            return None
+        return nearest(p, q, self.targets)
+
     def vary(self, p: Problem, k: Tensor) -> Problem:
         count = 1 if p.targeted else self._targets(p.logits0.shape[1])
         again = k // count  # all targets once, then again from another start
@@ -122,7 +135,7 @@ class FAB(Attack[State]):
         p = p.replace(key=pick(again > 0, super().vary(p, k).key, torch.zeros_like(p.key)))
         if p.targeted or not self.targeted:
             return p
-        return p.replace(target=p.likeliest_wrong(count).gather(1, (k % count)[:, None])[:, 0])
+        return p.replace(target=targets(p, count).gather(1, (k % count)[:, None])[:, 0])
 
     def start(self, p: Problem) -> State:
         x, no = p.x0, torch.zeros_like(p.y, dtype=torch.bool)
@@ -165,15 +178,10 @@ class FAB(Attack[State]):
             chosen = self.targeted and not p.targeted
             a = q.grad(x, target_lead if chosen else margin, need)
             return -a.value, a.grad, a.hit
-        classes = torch.cat([p.y[:, None], p.likeliest_wrong(self.candidates)], 1)
-        logits, gradients, hit = q.jacobian(x, classes, need)
-        z = logits.gather(1, classes)
-        gaps, w = z[:, :1] - z[:, 1:], gradients[:, 1:] - gradients[:, :1]
-        steepness = p.norm.dual(w.flatten(0, 1)).reshape(gaps.shape)
-        distance = torch.where(steepness > 0, gaps.abs() / steepness, torch.inf)
-        nearest = distance.argmin(1, keepdim=True)
+        found = boundaries(x, p.likeliest_wrong(self.candidates), p, q, need)
+        near = found.distance.argmin(1)
         rows = torch.arange(len(x), device=x.device)
-        return gaps.gather(1, nearest)[:, 0], w[rows, nearest[:, 0]], hit
+        return found.gap[rows, near], found.normal[rows, near], found.hit
 
     def _moved(self, x: Tensor, gap: Tensor, gradient: Tensor, p: Problem) -> Tensor:
         """One iteration of algorithm 1, from x and the boundary <gradient, d> = gap around it."""

@@ -135,7 +135,20 @@ class Transfer(Wrapper):
     def others(self) -> tuple[nn.Module, ...]:
         return (*super().others, *((self.model,) if self.model is not None else ()))
 
+    def preparation(self, classes: int) -> tuple[int, int]:
+        return 0, 0  # the source is free
+
+    def prepare(self, p: Problem, q: Oracle) -> Tensor | None:
+        if super().preparation(p.logits0.shape[1]) == (0, 0):
+            return None
+        p = self._at_source(p)
+        return super().prepare(p, self._ask_source(p))
+
     def vary(self, p: Problem, k: Tensor) -> Problem:
+        return super().vary(self._at_source(p), k)
+
+    def _at_source(self, p: Problem) -> Problem:
+        """With the source's logits at the clean inputs."""
         logits0, _ = self._ask_source(p).logits(p.x0)
         if logits0.shape != p.logits0.shape:
             raise UserError(
@@ -143,7 +156,7 @@ class Transfer(Wrapper):
                 f"{p.logits0.shape[1]}"
             )
         temperature = None if p.temperature is None else temperatures(logits0)
-        return super().vary(p.replace(logits0=logits0, temperature=temperature), k)
+        return p.replace(logits0=logits0, temperature=temperature)
 
     def step(self, s: Any, t: Tensor, p: Problem, q: Oracle) -> Any:
         source = self._ask_source(p)

@@ -23,7 +23,7 @@ from robbench.core.tiles import Model, RowEquality, Tiles
 from robbench.data.base import Split
 from robbench.engine.backend import attempts_of
 from robbench.engine.lane import NO_LIMIT
-from robbench.engine.lanes import Lanes
+from robbench.engine.lanes import Lanes, least_forwards
 from robbench.engine.ledger import Ledger
 from robbench.engine.pool import CleanAnswers, Pool, clean_tiles, stream_of
 from robbench.engine.progress import EntryProgress, Meter, Work
@@ -205,7 +205,7 @@ class Cascade:
                 break
             if self.threats[trial.eps_index].eps == 0:
                 continue
-            if self._queries_left(i) < self.draws[trial.entry]:
+            if self._queries_left(i) < least_forwards(self.entries[trial.entry], self.pool):
                 self.ledger.give_up(i)
                 return
             if trial.variant == 0:

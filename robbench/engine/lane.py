@@ -72,6 +72,7 @@ class Lane:
         self.steps_per_sync = CUDA_STEPS_PER_SYNC if device.type == "cuda" else 1
         self.queue: deque[Job] = deque()
         self.jobs: list[Job | None] = []  # of each row; None = idle
+        self.prepared: dict[int, Tensor] = {}  # by sample: what the attack has asked about it
         self.begun = 0  # samples that have come to their first trial here
         self.p: Problem
         self.s: Rows
@@ -141,11 +142,10 @@ class Lane:
             rows.append((self.p.take(place), self.s.take(place), self.book.take(place)))
             clocks.append((self.t[place], self.steps[place]))
         if jobs:
-            p = self.attack.vary(
-                self.problems(jobs), torch.tensor([job.variant for job in jobs], device=self.device)
-            )
-            state = state_of(self.attack, "start", self.attack.start(p))
-            rows.append((p, state, blank_book(p)))
+            p, book = self._prepared(self.problems(jobs), jobs)
+            variants = torch.tensor([job.variant for job in jobs], device=self.device)
+            p = self.attack.vary(p, variants)
+            rows.append((p, state_of(self.attack, "start", self.attack.start(p)), book))
             limits = torch.tensor(
                 [min(job.steps, self.attack.steps) for job in jobs], device=self.device
             )
@@ -161,6 +161,26 @@ class Lane:
         self.t, self.steps = (torch.cat(column) for column in zip(*clocks, strict=True))
         self.active = torch.arange(len(self.t), device=self.device) < size
         self.jobs = [self.jobs[row] for row in live] + list(jobs) + [None] * len(padding)
+
+    def preparation(self, sample: int, classes: int) -> int:
+        """Forwards to prepare the next job of a sample."""
+        return 0 if sample in self.prepared else self.attack.preparation(classes)[0]
+
+    def _prepared(self, p: Problem, jobs: Sequence[Job]) -> tuple[Problem, Book]:
+        """The jobs' problems with what the attack has asked, and their books with its queries."""
+        book = blank_book(p)
+        fresh = [job.sample not in self.prepared for job in jobs]
+        if any(fresh):
+            asking = torch.tensor(fresh, device=self.device)
+            self.oracle.bind(p, book, torch.zeros_like(p.y), asking, steps=1)
+            found = self.attack.prepare(p, self.oracle)
+            if found is None:
+                return p, book
+            book = self.oracle.book
+            for row, job in enumerate(jobs):
+                self.prepared.setdefault(job.sample, found[row])
+        known = torch.stack([self.prepared[job.sample] for job in jobs])
+        return p.replace(prepared=known), book
 
     def _harvest(self) -> Done | None:
         active = self.active.tolist()

@@ -12,7 +12,7 @@ from robbench.core.tiles import Model
 from robbench.engine.confirm import Confirmed, confirm
 from robbench.engine.lane import NO_LIMIT, Done, Job, Lane
 from robbench.engine.ledger import Ledger
-from robbench.engine.pool import stream_of
+from robbench.engine.pool import Pool, stream_of
 from robbench.engine.records import Attempt
 from robbench.engine.schedule import Trial
 from robbench.threat.model import classes_in_play
@@ -25,6 +25,14 @@ class Stepped(NamedTuple):
     attempts: list[Attempt]
     work: float
     queries: float
+
+
+def least_forwards(entry: AttackEntry, pool: Pool) -> int:
+    """Forwards without which a trial of an entry is not begun."""
+    if not isinstance(entry.attack, Attack):
+        return 1
+    forwards, _ = entry.attack.preparation(pool.logits0.shape[1])
+    return entry.attack.draws * (1 + forwards)
 
 
 class Lanes:
@@ -59,7 +67,9 @@ class Lanes:
     def queue(self, sample: int, trial: Trial, queries: int) -> None:
         """Let a sample wait for a trial, which may make so many forwards."""
         lane = self.lanes[trial.entry]
-        steps = min(queries // lane.attack.draws - 1, NO_LIMIT)
+        classes = self.ledger.pool.logits0.shape[1]
+        asked = queries // lane.attack.draws - lane.preparation(sample, classes)
+        steps = min(asked - 1, NO_LIMIT)
         job = Job(sample, trial.variant, trial.eps_index, steps)
         # Of a split that is too large for memory few worst points are to be held at a time: who
         # has begun goes first. Else all go side by side, and the last steps are of full batches.

@@ -26,6 +26,7 @@ class Problem(Rows):
     temperature: Tensor | None = None  # [B] what `tempered` divides by; None = 1 for all rows
     free: Tensor | None = None  # [B,*] bool: entries that may change; None = all of them
     variant: Tensor | None = None  # [B] int64 which run of the attack it is; None = the first
+    prepared: Tensor | None = None  # [B,k] what the attack has asked about x0, see `Attack.prepare`
     targeted: bool = False  # success is the target alone, else any class but the label
 
     @classmethod

@@ -24,10 +24,11 @@ def queries_of_entries(
             found.append(None)
             continue
         variants = budgets * attack.variants(classes)
-        asked = min(variants * (attack.steps + 1) * attack.draws, left)
+        first, back = (budgets * attack.draws * n for n in attack.preparation(classes))
+        asked = min(first + variants * (attack.steps + 1) * attack.draws, left)
         moves = min(variants * attack.steps * attack.draws, left)
         left -= asked
-        found.append(asked + moves * attack.gradients(classes))
+        found.append(asked + moves * attack.gradients(classes) + back)
     return found
 
 
