@@ -16,11 +16,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robbench.core.errors import unknown
-from robbench.core.rows import Rows
+from robbench.core.rows import Rows, nowhere
 from robbench.threat.problem import Problem
 
 Objective = Callable[[Tensor, Problem], Tensor]
-FAR = 1e3  # logits beyond are shifted before they are summed, see `_offset`
+FAR = 1e3  # logits beyond are shifted before they are summed, see `_centred`
 SMALL, LARGE, USUAL = 1.0, 50.0, 10.0  # of differences of logits, see `temperatures`
 
 
@@ -52,7 +52,7 @@ def margins_left(logits: Tensor, aim: Tensor, targeted: bool) -> Tensor:
 
 def answered(logits: Tensor) -> Tensor:
     """[B] bool: no logit is NaN or +inf. -inf is allowed: it rules a class out."""
-    return ~(logits.isnan() | (logits == torch.inf)).any(1)
+    return logits.amax(1) < torch.inf  # which is NaN where a logit is
 
 
 def best_other(logits: Tensor, y: Tensor) -> Tensor:
@@ -65,19 +65,22 @@ def soft_margins(logits: Tensor, y: Tensor) -> Tensor:
 
     It is at most the logit margin.
     """
-    logits = logits - _offset(logits)
+    logits = _centred(logits)
     return logits.gather(1, y[:, None])[:, 0] - _others(logits, y).logsumexp(1)
 
 
-def _offset(logits: Tensor) -> Tensor:
-    """[B,1]: the largest logit where sums would lose digits, else 0, which changes no bit."""
+def _centred(logits: Tensor) -> Tensor:
+    """Logits [B,K] less the largest where sums would lose digits, else as they are."""
     top = logits.detach().amax(1, keepdim=True)
-    return torch.where((top.abs() > FAR) & torch.isfinite(top), top, torch.zeros_like(top))
+    far = top.abs() > FAR
+    if nowhere(far):
+        return logits
+    return logits - torch.where(far & torch.isfinite(top), top, 0.0)
 
 
 def _others(logits: Tensor, y: Tensor) -> Tensor:
     """The logits with the true one at -inf; a product with a mask fails for negative logits."""
-    return logits.masked_fill(F.one_hot(y, logits.shape[1]).bool(), -torch.inf)
+    return logits.scatter(1, y[:, None], -torch.inf)
 
 
 def cross_entropies(logits: Tensor, y: Tensor) -> Tensor:
@@ -217,7 +220,7 @@ def dlr_targeted(logits: Tensor, p: Problem) -> Tensor:
     Where the target alone is a success it takes the largest other logit for z_y: theirs stops
     climbing once the target is above the label, though a third class may be above both.
     """
-    logits = logits - _offset(logits)
+    logits = _centred(logits)
     difference = margin(logits, p) if p.targeted else target_lead(logits, p)
     if logits.shape[1] < 3:
         return difference

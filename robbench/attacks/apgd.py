@@ -25,7 +25,7 @@ from robbench.attacks import apgd_l1
 from robbench.attacks.apgd_l1 import SparseState
 from robbench.attacks.base import Attack, Oracle, cut_targets
 from robbench.attacks.target_order import Order, nearest, queries, targets
-from robbench.core.rows import Rows, lift, pick
+from robbench.core.rows import Rows, lift, nowhere, pick
 from robbench.core.spec import Number
 from robbench.objectives import TARGETED, find_objective
 from robbench.threat.problem import Problem
@@ -173,29 +173,29 @@ class APGD(Attack[State | SparseState]):
             return apgd_l1.step(s, t, p, q, objective, self.steps, self.large_eps)
         a = q.grad(s.x, objective)
         s = s.where(a.value > s.f_top, f_top=a.value, x_top=s.x, g_top=a.grad)
-        f_then = pick(t <= 1, s.f_top, s.f_then)  # the paper's f_max starts as max(f(x_0), f(x_1))
-        rises = s.rises + (a.value > s.f_prev)  # never at t = 0: f_prev is +inf there
-
-        window = windows(self.steps, t.device)[t]
-        due = window > 0
-        few_rises = rises < self.rho * window  # condition 1
-        no_better = ~s.halved & (s.f_top <= f_then)  # condition 2
-        stuck = due & (few_rises | no_better)
-
-        eta = pick(stuck, s.eta / 2, s.eta)
-        x, g = pick(stuck, s.x_top, s.x), pick(stuck, s.g_top, a.grad)
-        z = p.ball.ascend(x, g, eta)
-        alpha = lift(pick(t == 0, torch.ones_like(eta), torch.full_like(eta, self.alpha)), x)
-        x_next = p.ball.project(x + alpha * (z - x) + (1 - alpha) * (x - s.x_prev))
-        return s.replace(
-            x=x_next,
-            x_prev=x,
-            f_prev=a.value,
-            eta=eta,
-            f_then=pick(due, s.f_top, f_then),
-            rises=pick(due, torch.zeros_like(rises), rises),
-            halved=pick(due, stuck, s.halved),
+        s = s.replace(
+            f_then=pick(t <= 1, s.f_top, s.f_then),  # f_max starts as max(f(x_0), f(x_1))
+            rises=s.rises + (a.value > s.f_prev),  # never at t = 0: f_prev is +inf there
         )
+        x, g = s.x, a.grad
+        window = windows(self.steps, t.device)[t]
+        if not nowhere(due := window > 0):
+            stuck = due & self._stalled(s, window)
+            x, g = pick(stuck, s.x_top, x), pick(stuck, s.g_top, g)
+            s = s.where(stuck, eta=s.eta / 2).where(
+                due, f_then=s.f_top, rises=torch.zeros_like(s.rises), halved=stuck
+            )
+        z = p.ball.ascend(x, g, s.eta)
+        alpha = lift(pick(t == 0, torch.ones_like(s.eta), self.alpha), x)  # at first x = x_prev
+        # x + alpha (z - x) + (1 - alpha) (x - x_prev)
+        moved = (z - x).mul_(alpha).add_(x).add_((x - s.x_prev).mul_(1 - self.alpha))
+        return s.replace(x=p.ball.project(moved), x_prev=x, f_prev=a.value)
+
+    def _stalled(self, s: State, window: Tensor) -> Tensor:
+        """[B] bool: few moves of the last `window` rose, or nothing did since the last halving."""
+        few_rises = s.rises < self.rho * window  # condition 1
+        no_better = ~s.halved & (s.f_top <= s.f_then)  # condition 2
+        return few_rises | no_better
 
     def point(self, s: State | SparseState) -> Tensor:
         return s.x

@@ -14,6 +14,9 @@ def column_gradients(values: Tensor, leaf: Tensor) -> Tensor:
     k = values.shape[1]
     if not values.requires_grad:
         return leaf.new_zeros(len(leaf), k, *leaf.shape[1:])
+    if k == 1:  # without a copy
+        (only,) = torch.autograd.grad(values.sum(), leaf, materialize_grads=True)
+        return only.contiguous()[:, None]
     parts = [
         torch.autograd.grad(
             values[:, j].sum(), leaf, retain_graph=j < k - 1, materialize_grads=True

@@ -99,7 +99,7 @@ class Lane:
             over = self.t >= self.steps
             if (done := self.attack.done(self.s)) is not None:
                 over = over | done
-            self.active = self.active & ~(over | (self.book.found & torch.isfinite(self.p.eps)))
+            self.active = self.active & ~(over | (self.book.found & (self.p.eps < torch.inf)))
             # Idle rows keep their last step, so schedules never run off their tables.
             self.t = self.t + self.active
         return self._harvest()

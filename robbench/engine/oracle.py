@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robbench.attacks.base import Answer, AnyRowAttack, Oracle, state_of
 from robbench.core.gradients import column_gradients
-from robbench.core.rows import Rows
+from robbench.core.rows import ALL, Rows, nowhere, pick
 from robbench.core.tiles import Model, Tiles
 from robbench.objectives import Objective, answered, at_rows, margins_left
 from robbench.threat.problem import Problem, size_and_fits, succeeds
@@ -124,15 +124,13 @@ class ModelOracle(Oracle):
         """Mean logits of the draws, and whether most of them are successes."""
         with torch.no_grad():
             drawn = [self.model(x) for _ in range(self.draws)]
-        votes = sum(self._succeeds(logits, aim).long() for logits in drawn)
-        return _mean(drawn), torch.as_tensor(2 * votes > self.draws)
+        return _mean(drawn), self._most_succeed(drawn, aim)
 
     def _gradients(
         self, x: Tensor, aim: Tensor, values: Callable[[Tensor], Tensor], needed: bool
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Mean logits, success, `values` [B,k] of them, gradients [B,k,*] (0 unless needed)."""
         drawn = []
-        votes = torch.zeros_like(aim)
         for _ in range(self.draws):
             # Always with a graph: some layers round otherwise without one, and a row's neighbours
             # must not decide that.
@@ -140,14 +138,15 @@ class ModelOracle(Oracle):
             with torch.enable_grad():
                 logits = self.model(leaf)
                 value = values(logits)
-            votes = votes + self._succeeds(logits, aim)
             grads = column_gradients(value if needed else value.detach(), leaf)
             drawn.append((logits.detach(), value.detach(), grads))
+        success = self._most_succeed([logits for logits, _, _ in drawn], aim)
         logits, value, grad = (_mean(column) for column in zip(*drawn, strict=True))
-        return logits, 2 * votes > self.draws, value, grad
+        return logits, success, value, grad
 
-    def _succeeds(self, logits: Tensor, aim: Tensor) -> Tensor:
-        return succeeds(logits.argmax(1), aim, self.p.targeted)
+    def _most_succeed(self, drawn: Sequence[Tensor], aim: Tensor) -> Tensor:
+        votes = [succeeds(logits.argmax(1), aim, self.p.targeted) for logits in drawn]
+        return votes[0] if len(votes) == 1 else 2 * torch.stack(votes).sum(0) > len(votes)
 
     # -- all rows
 
@@ -163,10 +162,12 @@ class ModelOracle(Oracle):
         Zeros for idle rows, and for gradients that cost more than they are worth. `k`: backwards of
         a row that wants a gradient.
         """
-        if moves is not None and moves.device.type == "cpu" and not bool(moves.any()):
+        if moves is not None and nowhere(moves):
             moves = None  # no row wants a gradient
         if self._all_alike(n, moves, k):
             size = self.tiles.rows
+            if n <= size:
+                return list(tile(ALL, moves is not None))
             parts = [tile(slice(i, min(i + size, n)), moves is not None) for i in range(0, n, size)]
             return [torch.cat(column) for column in zip(*parts, strict=True)]
         groups = (
@@ -201,11 +202,12 @@ class ModelOracle(Oracle):
         self, x: Tensor, logits: Tensor, wrong: Tensor, grad: Tensor, moves: Tensor, k: int
     ) -> tuple[Tensor, Tensor]:
         grad = self.p.movable(grad)
-        bad = ~torch.isfinite(grad.flatten(1)).all(1) & moves
+        top = grad.flatten(1).abs().amax(1)
+        bad = moves & ~(top < torch.inf)  # NaN is not less
         hit = self._see(x, logits, wrong, bad)
         self.book = self.book.replace(
-            n_backward=self.book.n_backward + self.draws * k * moves,
-            n_zero_gradient=self.book.n_zero_gradient + (moves & (grad.flatten(1) == 0).all(1)),
+            n_backward=self.book.n_backward.add(moves, alpha=self.draws * k),
+            n_zero_gradient=self.book.n_zero_gradient + (moves & (top == 0)),
         )
         return torch.nan_to_num(grad, 0.0, 0.0, 0.0), hit
 
@@ -219,14 +221,14 @@ class ModelOracle(Oracle):
         # Also where margins tie: argmax decides, and this is the point to keep.
         first = hit & ~book.found
         nearer = hit & (size < book.size)
-        better = counts & torch.where(torch.isinf(p.eps), nearer, first | (margin < book.margin))
+        better = counts & pick(p.eps == torch.inf, nearer, first | (margin < book.margin))
         new = counts & hit
         book = book.where(better, x=x, margin=margin, size=size).where(
             new & ~book.found, first=self.t
         )
         self.book = book.replace(
             found=book.found | new,
-            n_forward=book.n_forward + self.draws * self.active,
+            n_forward=book.n_forward.add(self.active, alpha=self.draws),
             n_nonfinite=book.n_nonfinite + (self.active & (bad | ~finite)),
         )
         return hit

@@ -36,11 +36,11 @@ class Norm(ABC):
 
     @abstractmethod
     def project(self, d: Tensor, eps: Tensor) -> Tensor:
-        """The nearest point (Euclidean) of size at most eps."""
+        """The nearest point (Euclidean) of size at most eps; a tensor of its own, or d itself."""
 
     def project_boxed(self, x: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
         """A point of box and ball around x0, near x: onto the ball, then into the box."""
-        return (x0 + self.project(x - x0, eps)).clamp(*BOX)
+        return self.project(x - x0, eps).add_(x0).clamp_(*BOX)
 
     def pooled(self, values: Tensor) -> Tensor:
         """Values [B,*], summed over entries that count as one; there the axis has length 1."""

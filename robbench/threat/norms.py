@@ -29,7 +29,8 @@ class Linf(Norm):
 
     def project(self, d: Tensor, eps: Tensor) -> Tensor:
         wide = lift(eps, d)
-        return d.clamp(-wide, wide)
+        # A clamp with two bounds that are broadcast costs four times as much.
+        return torch.minimum(d, wide).maximum(-wide)
 
     def uniform(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
         return 2 * keyed.uniform(key, shape, dtype=dtype) - 1

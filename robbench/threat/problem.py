@@ -7,7 +7,7 @@ from typing import overload
 import torch
 from torch import Tensor
 
-from robbench.core.rows import Rows, lift, pick
+from robbench.core.rows import Rows, lift, nowhere, pick
 from robbench.threat.norms import BOX as BOX
 from robbench.threat.norms import Norm
 
@@ -76,11 +76,11 @@ class Problem(Rows):
 
     def tempered(self, logits: Tensor) -> Tensor:
         """Logits [B,K] divided by each row's temperature, for objectives that depend on a scale."""
-        if self.temperature is None:
+        if self.temperature is None or nowhere(self.temperature != 1):
             return logits
         wide = self.temperature[:, None].to(logits.dtype)
         top = logits.detach().amax(1, keepdim=True)  # an offset common to all would cost digits
-        return (logits - torch.where(wide == 1, torch.zeros_like(top), top)) / wide
+        return (logits - torch.where(wide == 1, 0.0, top)) / wide
 
     def held(self, x: Tensor) -> Tensor:
         """Points x [B,*] with the fixed entries of x0."""
@@ -176,7 +176,7 @@ def size_and_fits(x: Tensor, p: Problem) -> tuple[Tensor, Tensor]:
     """[B] size of the perturbation, and whether x is inside box and budget, fixed entries kept."""
     size = p.norm.size(x - p.x0)
     flat = x.flatten(1)
-    boxed = ((flat >= BOX[0]) & (flat <= BOX[1])).all(1)  # NaN fails both
+    boxed = (flat.amin(1) >= BOX[0]) & (flat.amax(1) <= BOX[1])  # NaN fails both
     if p.free is not None:
         boxed &= (p.free | (x == p.x0)).flatten(1).all(1)
     return size, boxed & fits(size, p.eps)

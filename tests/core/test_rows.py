@@ -247,3 +247,12 @@ def test_lift_views_rows(shape: tuple[int, ...]) -> None:
     product = lift(values, like) * like
     assert product.shape == shape
     assert all(torch.equal(product[row], values[row] * like[row]) for row in range(3))
+
+
+@pytest.mark.parametrize("chosen", ["none", "some", "all"])
+def test_rows_of_many_entries_are_picked_as_few_are(chosen: str) -> None:
+    mask = torch.arange(6) % 2 == 0 if chosen == "some" else torch.full((6,), chosen == "all")
+    a, b = torch.rand(2, 6, 3, 40, 40)
+    wide = mask.reshape(6, 1, 1, 1)
+    assert torch.equal(pick(mask, a, b), torch.where(wide, a, b))
+    assert torch.equal(pick(mask, a[:, :1, :2], b[:, :1, :2]), torch.where(wide, a, b)[:, :1, :2])
