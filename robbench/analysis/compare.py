@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from robbench.analysis import audit_remarks
+from robbench.analysis.checkpoints import COLUMNS as LAST
 from robbench.analysis.claims import with_contradictions
 from robbench.analysis.comparable import Difference, differences
 from robbench.analysis.join import common
@@ -123,6 +124,7 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
                 "differs": [],
                 "tags": tags_of(info),
                 "checks": None,
+                **dict.fromkeys(LAST),
                 **_OVER_SEEDS,
             }
         )

@@ -14,9 +14,10 @@ from typing import Any
 
 from robbench.analysis.answer import Answer, Checks, answers
 from robbench.analysis.checked import state
+from robbench.analysis.checkpoints import join_checkpoints, of_last
 from robbench.analysis.comparable import Difference, differences, same_threat
 from robbench.analysis.compare import COLUMNS, NOTHING_IN_COMMON, compare, on_common_samples
-from robbench.analysis.seeds import over_training_seeds
+from robbench.analysis.seeds import between_seeds, over_training_seeds
 from robbench.analysis.tolerances import Tolerance
 from robbench.core.errors import UserError, nearest
 from robbench.store.find import in_threads
@@ -57,6 +58,7 @@ def compare_runs(
     where: Sequence[str] = (),
     allow: Sequence[str] = (),
     over_seeds: bool = False,
+    best_last: bool = False,
     fail_on: Sequence[Tolerance] = (),
 ) -> Comparison:
     """Compare the runs that `names` select with the first of them, the baseline.
@@ -74,7 +76,14 @@ def compare_runs(
     runs = chosen([run for run, _ in read], where)
     checks = {run.info["run_id"]: found for run, found in read}
     require_named(runs, store, names, where)
-    return compare_read(runs, allow=allow, over_seeds=over_seeds, fail_on=fail_on, checks=checks)
+    return compare_read(
+        runs,
+        allow=allow,
+        over_seeds=over_seeds,
+        best_last=best_last,
+        fail_on=fail_on,
+        checks=checks,
+    )
 
 
 def require_named(
@@ -98,18 +107,24 @@ def compare_read(
     *,
     allow: Sequence[str] = (),
     over_seeds: bool = False,
+    best_last: bool = False,
     fail_on: Sequence[Tolerance] = (),
     checks: Checks | None = None,
 ) -> Comparison:
     """As `compare_runs`, of runs that have been read (or were never written).
 
-    checks: rows of the checks table by run id.
+    checks: rows of the checks table by run id. best_last: as `join_checkpoints`.
     """
     allow = _require_kinds(allow)
+    last: dict[str, Run] = {}
+    older = _older(runs)
+    if best_last:
+        runs, last = join_checkpoints(runs)
     marks = _refuse_mixtures(runs, allow)
     rows = compare(runs)
     for row, differing in zip(rows, marks, strict=True):
         row["differs"] = differing
+        row |= of_last(last.get(row["run_id"]))
         row["checks"] = None if checks is None else state(checks.get(row["run_id"], ()))
     apart = [row for row in rows if (row["note"] or "").startswith(NOTHING_IN_COMMON)]
     if apart and "samples" not in allow:
@@ -118,6 +133,7 @@ def compare_read(
             f"{which}; attack both on the same samples (the same --limit), or show them with "
             "--allow samples"
         )
+    notes = [] if over_seeds else between_seeds(runs, rows)
     if over_seeds:
         rows = over_training_seeds(runs, rows)
     if fail_on and not any(row["baseline"] for row in rows):
@@ -127,7 +143,7 @@ def compare_read(
         )
     failed = _failures_of_means(rows, fail_on) if over_seeds else _failures(runs, rows, fail_on)
     said = answers(runs, over_seeds=over_seeds, checks=checks)
-    return Comparison(rows, _older(runs), failed, said)
+    return Comparison(rows, [*older, *notes], failed, said)
 
 
 def _require_kinds(allow: Sequence[str]) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import stdev
 from typing import Any
@@ -23,6 +24,8 @@ _MEANS = (
     "robust_accuracy_floor",
     "robust_accuracy_audited",
     "audit_missed_high",
+    "clean_accuracy_last",
+    "robust_accuracy_last",
     "clean_rejection_rate",
     "adv_rejection_rate",
     "adversarial_ratio",
@@ -33,6 +36,8 @@ _MEANS = (
     "wall_s",
 )
 _SUMS = ("n_unconfirmed", "n_error", "n_unfinished", "n_robust", "n_audited", "n_audit_broken")
+CLOSE = 0.01
+"""About the largest difference of two models of one recipe: sqrt(2) times a spread of 0.006."""
 _RATES = ("clean_accuracy", "robust_accuracy")
 
 
@@ -102,6 +107,34 @@ def recipe(info: Mapping[str, Any]) -> str:
             "attack it again with --force, or leave out --over-seeds"
         )
     return canonical_json([{**trained, "seed": None}, info["model_arch"]])
+
+
+def between_seeds(runs: Sequence[Run], rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line where rows of `compare` have differences that another training seed may make.
+
+    That is a pair of recipes with one seed each that differ by more than 0 and at most CLOSE.
+    """
+    recipes = {
+        run.info["run_id"]: (recipe(run.info), run.info["train_seed"])
+        for run in runs
+        if run.info["train_config"] and run.info["train_seed"] is not None
+    }
+    counts = Counter(name for name, _ in set(recipes.values()))
+    if max(counts.values(), default=0) > 1:
+        return []
+    close = any(
+        recipes[row["run_id"]][0] != recipes[row["baseline"]][0]
+        and 0 < abs(row["robust_difference"]) <= CLOSE
+        for row in rows
+        if row["run_id"] in recipes and row["baseline"] in recipes
+    )
+    if not close:
+        return []
+    return [
+        "one training seed each: robust accuracy usually varies by 0.1 to 0.6 points between seeds "
+        "(standard deviation), so differences of up to a point can be the seed's; train with more "
+        "(--seed) and compare --over-seeds"
+    ]
 
 
 def _key(run: Run) -> tuple[str, str]:

@@ -46,6 +46,7 @@ def compare(
     where: Names = (),
     allow: Names = (),
     over_seeds: bool = False,
+    best_last: bool = False,
     pivot: str | None = None,
     sort: str | None = None,
 ) -> pd.DataFrame:
@@ -53,7 +54,8 @@ def compare(
 
     runs: names of runs in the folder `out`, or Evaluations. where: conditions such as
     `threat=linf:0.3` that runs meet. allow: in what runs may differ, such as `attack`. over_seeds:
-    one row for the training seeds of a recipe. pivot: `threat` for one row per model, with a column
+    one row for the training seeds of a recipe. best_last: one row for the best and the last
+    checkpoint of a model. pivot: `threat` for one row per model, with a column
     for each threat model. sort: a column, best first.
 
     Columns are those of `robbench compare --json`; rates are in [0,1], None where there is none.
@@ -71,11 +73,19 @@ def compare(
         )
     if given:
         found = compare_read(
-            told_apart([one.run for one in given]), allow=several(allow), over_seeds=over_seeds
+            told_apart([one.run for one in given]),
+            allow=several(allow),
+            over_seeds=over_seeds,
+            best_last=best_last,
         )
     else:
         found = compare_runs(
-            names, Path(out), where=several(where), allow=several(allow), over_seeds=over_seeds
+            names,
+            Path(out),
+            where=several(where),
+            allow=several(allow),
+            over_seeds=over_seeds,
+            best_last=best_last,
         )
     rows = sort_rows(found.rows, sort) if sort else found.rows
     return pd.DataFrame(rows if pivot is None else pivoted(rows, pivot).flat())

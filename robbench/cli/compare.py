@@ -49,6 +49,14 @@ OverSeeds = Annotated[
         help="One row for the training seeds of a recipe: mean and t interval.",
     ),
 ]
+BestLast = Annotated[
+    bool,
+    option(
+        "--best-last",
+        panel=TABLE,
+        help="One row for the best and the last checkpoint of a model (attack NAME NAME@last).",
+    ),
+]
 Pivot = Annotated[
     str | None,
     option(
@@ -101,6 +109,7 @@ def compare(
     where: Where = None,
     allow: Allow = None,
     over_seeds: OverSeeds = False,
+    best_last: BestLast = False,
     pivot: Pivot = None,
     columns: Columns = None,
     sort: Sort = None,
@@ -131,7 +140,13 @@ def compare(
         raise UserError("--columns chooses columns of the table without --pivot: leave one out")
     reporter, limits = Reporter(quiet=quiet, verbose=verbose), parse_tolerances(fail_on or [])
     found = compare_runs(
-        runs or [], out, where=where or [], allow=allow or [], over_seeds=over_seeds, fail_on=limits
+        runs or [],
+        out,
+        where=where or [],
+        allow=allow or [],
+        over_seeds=over_seeds,
+        best_last=best_last,
+        fail_on=limits,
     )
     rows = sort_rows(found.rows, sort) if sort else found.rows
     names = parse_columns(columns, rows[0]) if columns is not None else None

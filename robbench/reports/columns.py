@@ -49,6 +49,12 @@ _COMPOSED = {
         texts.robust,
         ("robust_accuracy", "robust_accuracy_low", "robust_accuracy_high"),
     ),
+    "robust_accuracy_last": Column(
+        "robust accuracy, last checkpoint",
+        "robust\n(last)",
+        lambda row: texts.percent(row["robust_accuracy_last"]),
+        ("robust_accuracy_last",),
+    ),
     "robust_accuracy_audited": Column(
         "robust accuracy at least (audit)",
         "at least\n(audit)",
@@ -160,12 +166,15 @@ def varying(rows: Sequence[Row], names: Sequence[str]) -> tuple[str, ...]:
     return (*names[:at], *differ, *names[at:])
 
 
-def audited(rows: Sequence[Row], names: Sequence[str]) -> tuple[str, ...]:
-    """`names`, and beside robust accuracy the bound of the audit where a row has one."""
-    if "robust_accuracy_audited" in names or not any(map(audit.has_bound, rows)):
-        return tuple(names)
+def extended(rows: Sequence[Row], names: Sequence[str]) -> tuple[str, ...]:
+    """`names`, and after robust accuracy an audit's bound, the last checkpoint, where known."""
     after = names.index("robust_accuracy") + 1
-    return (*names[:after], "robust_accuracy_audited", *names[after:])
+    more = [
+        name
+        for name in ("robust_accuracy_audited", "robust_accuracy_last")
+        if name not in names and any(row.get(name) is not None for row in rows)
+    ]
+    return (*names[:after], *more, *names[after:])
 
 
 def apart(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
@@ -176,10 +185,10 @@ def apart(rows: Sequence[Row], names: Sequence[str]) -> list[Row]:
 def usual(rows: Sequence[Row], names: Sequence[str] = DEFAULT) -> tuple[str, ...]:
     """The columns of a table for which none were chosen: `names`, and what these rows need besides.
 
-    That is what `varying` and `audited` add, the standard deviation beside a mean over seeds, and
+    That is what `varying` and `extended` add, the standard deviation beside a mean over seeds, and
     rejections where a model rejects.
     """
-    names = audited(rows, varying(rows, names))
+    names = extended(rows, varying(rows, names))
     if any(map(texts.rejections, rows)) and "rejections" not in names:
         after = names.index("robust_accuracy") + 1
         names = (*names[:after], "rejections", *names[after:])

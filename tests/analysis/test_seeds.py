@@ -12,7 +12,7 @@ import pytest
 from scipy import stats
 
 from robbench.analysis.compare import compare
-from robbench.analysis.seeds import over_training_seeds, paired_t
+from robbench.analysis.seeds import between_seeds, over_training_seeds, paired_t
 from robbench.core.errors import UserError
 from robbench.reports.columns import DEFAULT, column
 from robbench.reports.formats import to_json, to_markdown
@@ -148,3 +148,38 @@ def test_differences_all_alike_are_no_evidence() -> None:
     assert paired_t(values, base) == pytest.approx(
         stats.ttest_rel([*values.values()], [*base.values()]).pvalue
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, True),
+        ({"robust_difference": -0.01}, True),
+        ({"robust_difference": 0.011}, False),
+        ({"robust_difference": 0.0}, False),
+        ({"robust_difference": None, "baseline": None}, False),
+    ],
+)
+def test_a_close_pair_with_a_seed_each_is_warned_of(
+    seeded: Callable[..., Run], changes: dict[str, Any], said: bool
+) -> None:
+    """Not where the models are far apart, equal, or not paired."""
+    runs = [seeded("ce", 0, 0.6), seeded("trades", 0, 0.4)]
+    first, second = compare(runs)
+    found = between_seeds(runs, [first, {**second, "robust_difference": 0.004, **changes}])
+    assert len(found) == said
+    assert all("0.1 to 0.6 points" in text for text in found)
+
+
+def test_no_warning_of_seeds_where_they_are_compared_or_unknown(
+    seeded: Callable[..., Run],
+) -> None:
+    """Several seeds of a recipe, a model trained elsewhere, two checkpoints of a training."""
+    one, other = seeded("ce", 0, 0.6), seeded("trades", 0, 0.4)
+    for runs in (
+        [one, other, seeded("trades", 1, 0.4)],
+        [one, seeded("mart", 0, 0.4, train_config=None, train_seed=None)],
+        [one, seeded("ce", 0, 0.4, model="ce@last", age=1)],
+    ):
+        rows = [{**row, "robust_difference": row["baseline"] and 0.004} for row in compare(runs)]
+        assert between_seeds(runs, rows) == []

@@ -9,8 +9,8 @@ import pytest
 from robbench.core.errors import UserError
 from robbench.reports.columns import (
     DEFAULT,
-    audited,
     column,
+    extended,
     parse_columns,
     select,
     usual,
@@ -95,5 +95,5 @@ def test_the_bound_of_an_audit_is_beside_robust_accuracy_where_a_row_has_one() -
     assert "robust_accuracy_audited" not in usual([plain])
     found = usual([plain | {"robust_accuracy_audited": None}, plain | AUDITED])
     assert found[found.index("robust_accuracy") + 1] == "robust_accuracy_audited"
-    assert audited([AUDITED], found) == found
+    assert extended([AUDITED], found) == found
     assert column("robust_accuracy_audited").text(AUDITED) == "61.3%"

@@ -37,7 +37,7 @@ def to_latex(rows: Sequence[Row], names: Sequence[str] | None = None) -> str:
     them; rules part blocks of rows that are compared with each other.
     """
     if names is None:
-        names = columns.audited(rows, columns.varying(rows, columns.WITH_FACTS))
+        names = columns.extended(rows, columns.varying(rows, columns.WITH_FACTS))
     rows = _without_seeds(columns.apart(rows, names))
     shared = {name for name in _IN_CAPTION if len({row[name] for row in rows}) == 1}
     if "split" not in shared:
