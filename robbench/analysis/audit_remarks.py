@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from robbench.catalogue.cascades import cascades
+from robbench.catalogue.cascades import audited_by
 
 COLUMNS = (
     "audit_attack",
@@ -27,13 +27,13 @@ def unaudited(row: Mapping[str, Any]) -> tuple[str, str] | None:
     """The cheap cascade of a run that wants an audit, and the full one that audits it.
 
     None of a run that has an audit or no survivor, and where no cascade among its attacks is a
-    cheap one (`audited_by` in `catalogue/cascades.toml`) without its full one.
+    cheap one without its full one.
     """
     if row.get("audit_attack") is not None or not row.get("robust_accuracy"):
         return None
     attacks = row["attack"].split(" + ")
     for name in attacks:
-        full = cascades().get(name, {}).get("audited_by")
+        full = audited_by(name)
         if full is not None and full not in attacks:
             return name, full
     return None

@@ -29,9 +29,6 @@ MASKING = frozenset(
 )
 """Names of flags that speak for masked gradients: a cheap attack may have missed much."""
 
-CHEAP = ("autoattack-lite", "autoattack-fast")
-"""Cascades whose verdict is made to be audited by `autoattack`."""
-
 
 def survives(row: Mapping[str, Any]) -> bool:
     """Whether a sample of the samples table is a survivor of the run's own attacks."""

@@ -61,6 +61,7 @@ _MEASURED = (
     "n_error",
     "n_unfinished",
     "robust_accuracy_floor",
+    *audit_remarks.COLUMNS[1:],
     "clean_rejection_rate",
     "adv_rejection_rate",
 )
@@ -106,7 +107,7 @@ def compare(runs: Sequence[Run]) -> list[dict[str, Any]]:
             else next((other for other in first if _pairs(info, runs[other].info)), None)
         )
         rows.append(
-            {name: info[name] for name in (*_FACTS, *_SETTINGS, *audit_remarks.COLUMNS)}
+            {name: info[name] for name in (*_FACTS, *_SETTINGS, "audit_attack")}
             | {"settings": apart[i], "model_outputs": info.get("model_outputs")}
             | {name: summary[name] for name in _MEASURED}
             | {

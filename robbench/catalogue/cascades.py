@@ -22,6 +22,12 @@ def cascades() -> Mapping[str, Any]:
     return tomllib.loads(Path(__file__).with_name("cascades.toml").read_text(encoding="utf-8"))
 
 
+def audited_by(name: str) -> str | None:
+    """The full cascade that a cheap one is audited by; None of every other name."""
+    full: str | None = cascades().get(name, {}).get("audited_by")
+    return full
+
+
 def expand(text: str, norm: str) -> tuple[str, ...]:
     """The attack specs behind a name: of a cascade, of a `.toml` file, else the text itself.
 

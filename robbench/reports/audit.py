@@ -19,8 +19,11 @@ def audit(row: Mapping[str, Any]) -> str:
 
     `row` is of the runs table or of `compare`.
     """
-    if said := shown(row):
-        return said
+    return shown(row) or wanted(row)
+
+
+def wanted(row: Mapping[str, Any]) -> str:
+    """That a run of a cheap cascade wants an audit; empty of every other."""
     if (cheap := unaudited(row)) is None:
         return ""
     name, full = cheap

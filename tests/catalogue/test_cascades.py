@@ -10,7 +10,7 @@ import pytest
 
 from robbench.attacks.base import Attack
 from robbench.catalogue.builtins import ATTACKS
-from robbench.catalogue.cascades import cascades, expand
+from robbench.catalogue.cascades import audited_by, cascades, expand
 from robbench.core.errors import UserError
 from robbench.tasks.attack.entries import build_entries
 from robbench.threat.model import parse_threat
@@ -251,6 +251,9 @@ def test_a_name_nobody_knows_is_held_against_cascades_too() -> None:
 
 def test_a_cheap_cascade_is_audited_by_a_full_one() -> None:
     """That is a cascade itself, and none that wants an audit."""
-    full = {cascade["audited_by"] for cascade in cascades().values() if "audited_by" in cascade}
+    full = {audited_by(name) for name in cascades()} - {None}
     assert full == {"autoattack"}
-    assert not any("audited_by" in cascades()[name] for name in full)
+    whole = {"autoattack", "autoattack-plus", "autoattack-rand"}
+    assert {name for name in cascades() if audited_by(name) is None} == whole
+    assert audited_by("pgd") is None
+    assert not any(map(audited_by, full))

@@ -125,7 +125,7 @@ FLAGS = {
     | {
         "--where",
         "--allow",
-        "--over-seeds",
+        "--over-seeds", "--best-last",
         "--pivot",
         "--columns",
         "--sort",

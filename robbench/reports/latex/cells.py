@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from robbench.core.escaping import one_line
 from robbench.core.threat_text import split_threat
-from robbench.reports import columns, texts
+from robbench.reports import audit, columns, texts
 from robbench.reports.columns import Row
 
 _SIGNS = {
@@ -124,6 +124,12 @@ _COLUMNS: Mapping[str, LatexColumn] = {
     "clean_accuracy": LatexColumn(r"Clean (\%)", lambda row: rate(row, "clean_accuracy", False)),
     "robust_accuracy": LatexColumn(
         r"Robust (\%)", lambda row: rate(row, "robust_accuracy", bool(row["best"]))
+    ),
+    "robust_accuracy_audited": LatexColumn(
+        r"At least (\%)", lambda row: _value(audit.at_least(row).rstrip("%"))
+    ),
+    "robust_accuracy_last": LatexColumn(
+        r"Last (\%)", lambda row: _value(texts.points(row["robust_accuracy_last"]))
     ),
     "adversarial_ratio": LatexColumn(
         r"Adv.\ ratio (\%)", lambda row: f"${texts.points(row['adversarial_ratio'])}$"

@@ -166,6 +166,8 @@ def _notes(rows: Sequence[Row], names: Sequence[str], part: str) -> Iterator[str
         yield r"Brackets: Wilson interval, 95\,\%."
     if "robust_accuracy_audited" in names:
         yield _audits(rows)
+    if "robust_accuracy_last" in names:
+        yield "Last: robust accuracy of the last checkpoint, beside that of the best."
     test = "paired $t$ test over the seeds" if counts else "exact McNemar test"
     if "difference" in names:
         yield f"Difference: in points, to the first row{part}, with the $p$ of the {test} (Holm)."
@@ -189,5 +191,5 @@ def _warnings(rows: Sequence[Row]) -> list[str]:
     return [
         one_line(f"{row['model']}, {row['threat']}: {text}")
         for row in rows
-        for text in (*texts.warnings(row), *filter(None, [audit.audit(row)]))
+        for text in (*texts.warnings(row), *filter(None, [audit.wanted(row)]))
     ]

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from robbench.analysis.audited import AUDITED, CHEAP, MASKING, survives
+from robbench.analysis.audited import AUDITED, MASKING, survives
 from robbench.attacks.base import AttackEntry
+from robbench.catalogue.cascades import audited_by
 from robbench.core.device import deterministic
 from robbench.core.errors import UserError
 from robbench.core.freeze import frozen
@@ -212,7 +213,7 @@ class AttackSession:
         """What was noticed before the attack, what the finished rows say, and what that advises."""
         found, plan = self._signs(rows), self.plan
         exact = all(row.get(AUDITED) for row in rows if survives(row))
-        cheap = plan.audit is not None or set(plan.config.attack) <= set(CHEAP)
+        cheap = plan.audit is not None or all(map(audited_by, plan.config.attack))
         if cheap and not exact and (signs := self.masking(rows)):
             found.append(make_flag("audit-all", 0, 0, signs=", ".join(signs)))
         return found

@@ -228,8 +228,19 @@ def test_the_bound_of_an_audit_has_a_column_and_a_sentence(runs, parse):
     rows[0] |= {**audit, "audit_missed_high": 0.1, "robust_accuracy_audited": 0.2349}
     text = to_latex(rows)
     heads, first, second = parse(text).lines
-    at = heads.index(r"robust accuracy at least (audit)")
-    assert (first[at], second[at]) == (r"23.4\%", "--")
+    at = heads.index(r"At least (\%)")
+    assert (first[at], second[at]) == ("$23.4$", "--")
     assert r"At least: one-sided 95\,\% bound of an audit (autoattack on 20 survivors)." in text
     assert "% warning: at, linf:0.15: not audited: autoattack may break more" in text
-    assert "% warning: ce, linf:0.15: audit: autoattack on 20 of" in text
+    assert "warning: ce" not in text
+
+
+def test_the_last_checkpoint_has_a_column_and_a_sentence(runs, parse):
+    """`--` for a model without one."""
+    rows = compare(runs[:2])
+    rows[1]["robust_accuracy_last"] = 0.4
+    text = to_latex(rows)
+    heads, first, second = parse(text).lines
+    at = heads.index(r"Last (\%)")
+    assert (first[at], second[at]) == ("--", "$40.0$")
+    assert "Last: robust accuracy of the last checkpoint, beside that of the best." in text
