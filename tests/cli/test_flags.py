@@ -125,7 +125,8 @@ FLAGS = {
     | {
         "--where",
         "--allow",
-        "--over-seeds", "--best-last",
+        "--over-seeds",
+        "--best-last",
         "--pivot",
         "--columns",
         "--sort",
