@@ -25,7 +25,6 @@ import json
 import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -35,39 +34,21 @@ from robbench.core.reproducible import prepare
 prepare()  # before torch is loaded
 
 import torch
-from pyautoattack import AutoAttack
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
-from torch import Tensor, nn
+from sides import SETTINGS, Case, Reference, Side, judge, ours, theirs, trained
 
-from robbench.attacks.base import AttackEntry
-from robbench.attacks.package import alone
-from robbench.attacks.pgd import PGD
-from robbench.attacks.pyautoattack import NORM_NAMES, PyAutoAttack
 from robbench.catalogue.builtins import ATTACKS
-from robbench.core.device import default_batch_size, deterministic, find_device
+from robbench.core.device import deterministic, find_device
 from robbench.core.errors import RobbenchError
 from robbench.core.freeze import frozen
-from robbench.core.spec import finite, short_hash
-from robbench.core.tiles import Tiles, largest_tile
-from robbench.data.base import Split
+from robbench.core.spec import finite
 from robbench.data.load import load
-from robbench.engine.counter import Counter
-from robbench.engine.evaluate import evaluate
-from robbench.engine.fast_model import fast_model
-from robbench.engine.oracle import forward_tiles
-from robbench.engine.pool import Pool
-from robbench.engine.shapes import tiles_of
-from robbench.losses.cross_entropy import CrossEntropy
 from robbench.models.create import create
 from robbench.statistics.proportions import mcnemar_exact
 from robbench.store.provenance import provenance
 from robbench.threat.model import ThreatModel, parse_threat
-from robbench.threat.problem import Problem, size_and_fits
-from robbench.training.inner import Inner
-from robbench.training.recipe import Recipe
-from robbench.training.trainer import Trainer
 
 WITHIN = {
     "linf": 8 / 255,
@@ -125,143 +106,6 @@ DUELS = [
         for norm in ("l2", "linf", "l1", "l0")
     ),
 ]
-
-
-class Setting(NamedTuple):
-    """A case; `queries` is the limit of Square. A small CNN is trained for `epochs`, if any."""
-
-    name: str
-    title: str
-    data: str
-    samples: int
-    queries: int
-    threats: tuple[str, ...] = ("linf:8/255",)
-    epochs: int = 0
-    robust: bool = False
-
-
-SETTINGS = {
-    "a": Setting("a", "undefended small-cnn", "cifar10", 1000, 1000, epochs=5),
-    "b": Setting(
-        "b", "adversarially trained small-cnn", "cifar10", 500, 1000, epochs=10, robust=True
-    ),
-    "c": Setting("c", "pyautoattack-resnet18", "cifar10", 16, 100, ("linf:8/255", "linf:0.5/255")),
-    "d": Setting(
-        "d",
-        "adversarially trained small-cnn",
-        "cifar10[airplane,horse]",
-        500,
-        1000,
-        epochs=10,
-        robust=True,
-    ),
-}
-
-
-class Case(NamedTuple):
-    """A model and the samples it is attacked on."""
-
-    setting: Setting
-    model: Any
-    split: Split
-
-    def pool(self, threat: ThreatModel) -> Pool:
-        return Pool.of(self.split, [threat], self.model, seed=0, tiles=self.tiles)
-
-    @property
-    def tiles(self) -> Tiles:
-        return tiles_of([self.model], self.split.pixels(slice(0, 256)))
-
-
-class Side(NamedTuple):
-    """One side's run: seconds, rows through the model, and a point for each sample."""
-
-    seconds: float
-    n_forward: int
-    n_backward: int
-    points: Tensor
-
-
-def now(device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-    return time.perf_counter()
-
-
-def ours(specs: str, case: Case, threat: ThreatModel, precision: str) -> Side:
-    """As `robbench attack`: a model with folded batch norms searches, the model confirms."""
-    clean, device = case.split.pixels(slice(None)), case.split.labels.device
-    entries = [
-        AttackEntry(ATTACKS.canonical(spec), ATTACKS.build(spec)) for spec in specs.split(" + ")
-    ]
-    began = now(device)
-    tile = largest_tile(device, clean.shape[1:]).rows
-    fast = fast_model(case.model, clean[:8], precision=precision, compiled=False, tile=tile)
-    counters = Counter(case.model), Counter(fast.model)
-    points_at = evaluate(
-        counters[0],
-        case.split,
-        threat,
-        entries,
-        seed=0,
-        width=default_batch_size(device),
-        thorough=False,
-        keep_points=True,
-        fast=counters[1],
-        recheck=fast.recheck,
-    ).points
-    seconds = now(device) - began
-    points = torch.stack([points_at.get((i, 0), clean[i]) for i in range(len(clean))])
-    return Side(
-        seconds, sum(c.n_forward for c in counters), sum(c.n_backward for c in counters), points
-    )
-
-
-class Reference(NamedTuple):
-    """One attack of pyautoattack's standard version, or all of it; targets are cut to K-1."""
-
-    version: str
-    queries: int
-
-    def run(self, model: nn.Module, p: Problem, *, seed: int) -> Tensor:
-        classes = p.logits0.shape[1]
-        with alone(model, seed, f"pyautoattack:{self.version}"):
-            peer: Any = AutoAttack(
-                model,
-                norm=NORM_NAMES[p.norm.name],
-                eps=float(p.eps[0]),
-                seed=seed,
-                device=p.x0.device,
-            )
-            peer.apgd_targeted.n_target_classes = peer.fab.n_target_classes = min(9, classes - 1)
-            peer.square.n_queries, peer.fab.targeted = self.queries, True
-            peer.attacks_to_run = PyAutoAttack().attacks(
-                classes
-            )  # no DLR where there are too few classes for it
-            one = {
-                "apgd-ce": peer.apgd,
-                "apgd-t": peer.apgd_targeted,
-                "fab-t": peer.fab,
-                "square": peer.square,
-            }.get(self.version)
-            points: Tensor = (
-                one.perturb(p.x0, p.y)
-                if one
-                else peer.run_standard_evaluation(p.x0, p.y, batch_size=len(p))[0]
-            )
-        return points
-
-
-def theirs(peer: Any, case: Case, threat: ThreatModel) -> Side:
-    pool, points, counter = (
-        case.pool(threat),
-        case.split.pixels(slice(None)).clone(),
-        Counter(case.model),
-    )
-    began = now(points.device)
-    for rows in (~pool.wrong).nonzero()[:, 0].split(512 if points.is_cuda else 250):
-        points[rows] = peer.run(counter, pool.problem(rows), seed=0).to(points)
-    return Side(now(points.device) - began, counter.n_forward, counter.n_backward, points)
 
 
 def fight(
@@ -322,18 +166,6 @@ def fight(
     return row
 
 
-@torch.no_grad()
-def judge(case: Case, threat: ThreatModel, within: float, points: Tensor) -> tuple[Tensor, Tensor]:
-    """Broken [N], and of the samples classified correctly the perturbation's size, else inf."""
-    pool, y = case.pool(threat), case.split.labels
-    logits = forward_tiles(case.model, points, case.tiles)
-    size, fits = size_and_fits(points, pool.problem(torch.arange(len(y), device=y.device)))
-    size = torch.where(
-        fits & (logits.argmax(1) != y) & torch.isfinite(logits).all(1), size, torch.inf
-    )
-    return pool.wrong | (size <= within * (1 + 1e-5) + 1e-7), size[~pool.wrong]
-
-
 def show(case: Case, rows: list[dict[str, Any]]) -> None:
     title = (
         f"({case.setting.name}) {case.setting.title} on {case.setting.data}, "
@@ -366,47 +198,6 @@ def show(case: Case, rows: list[dict[str, Any]]) -> None:
             row["duel"], peer, threat, cells[0], escape(note), *cells[1:4], differ, cells[4]
         )
     Console(width=None if sys.stdout.isatty() else 190).print(table)
-
-
-def trained(s: Setting, args: argparse.Namespace, device: torch.device) -> nn.Module:
-    """A small CNN trained on up to 15,000 samples, from the cache if it is there."""
-    train = load(s.data, "train", data_dir=args.data_dir, limit=15_000).to(device)
-    torch.manual_seed(0)
-    model = create("small-cnn", train.info()).to(device)
-    recipe = Recipe(
-        epochs=s.epochs,
-        batch_size=128,
-        optimizer="adam",
-        lr=0.003,
-        momentum=0.9,
-        weight_decay=0.0,
-        schedule="one-cycle",
-        augment="none",
-        seed=0,
-    )
-    threat = parse_threat("linf:8/255")[0]
-    inner = Inner(PGD(steps=7), threat) if s.robust else None
-    file = args.cache / f"small-cnn-{short_hash([train.fingerprint(), str(recipe), s.robust])}.pt"
-    if not file.is_file():
-        print(
-            f"training: {s.title} on {s.data}, {len(train)} samples, {s.epochs} epochs",
-            file=sys.stderr,
-        )
-        trainer = Trainer(
-            model,
-            CrossEntropy(),
-            train,
-            train.take(torch.arange(0)),
-            recipe,
-            inner=inner,
-            threat=threat,
-        )
-        for _ in range(recipe.epochs):
-            trainer.run_epoch(lambda progress: None)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(model.state_dict(), file)
-    model.load_state_dict(torch.load(file, map_location=device, weights_only=True))
-    return model
 
 
 def main() -> None:
@@ -464,7 +255,7 @@ def main() -> None:
             setting.data, "test", data_dir=args.data_dir, limit=args.samples or setting.samples
         ).to(device)
         model = (
-            trained(setting, args, device)
+            trained(setting, args.cache, args.data_dir, device)
             if setting.epochs
             else create("pyautoattack-resnet18", split.info())
         )
