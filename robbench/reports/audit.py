@@ -60,7 +60,12 @@ def _up(rate: float) -> str:
 
 def of_a_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """What a reader of a comparison has to know of audits: what the bound is, who has none."""
-    said = [AT_LEAST] if any(map(has_bound, rows)) else []
+    return [*([AT_LEAST] if any(map(has_bound, rows)) else []), *without(rows)]
+
+
+def without(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """A line for each cheap cascade, with the runs that have no audit of it."""
+    said = []
     wanting: dict[tuple[str, str], list[str]] = {}
     for row in rows:
         if cheap := unaudited(row):

@@ -8,7 +8,7 @@ from typing import Any
 
 from robbench.analysis.pivot import Pivot
 from robbench.core.threat_text import split_threat
-from robbench.reports import footnotes, texts
+from robbench.reports import audit, footnotes, texts
 from robbench.reports.columns import Column, Row
 
 Cell = dict[str, Any] | None
@@ -43,6 +43,7 @@ def notes_of(found: Pivot) -> list[str]:
         said.append(footnotes.TARGET)
     if any(cell["best"] for cell in cells):
         said.append(footnotes.BEST.replace("its table", "its column"))
+    said += audit.without(cells)
     if found.left_out:
         said.append(f"Left out, without a budget: {', '.join(found.left_out)}.")
     return said

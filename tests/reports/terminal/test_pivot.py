@@ -95,3 +95,16 @@ def test_only_the_best_cell_is_bold() -> None:
     assert "\x1b[1m70.0%* 65.0-75.0\x1b[0m" in text
     assert "\x1b[1m50.0%" not in text
     assert "\x1b" not in _shown(100)
+
+
+def test_cheap_cells_without_an_audit_are_named_once() -> None:
+    """A model in several columns is one name; other attacks want no audit."""
+    cheap = {"attack": "autoattack-fast", "audit_attack": None, "model": "at"}
+    rows = (_row("at", _cell(0.7, **cheap), _cell(0.5, **cheap)), _row("ce", _cell(0.2), None))
+    (line,) = [
+        text
+        for text in notes_of(Pivot(("linf:0.1", "l2:1"), rows))
+        if text.startswith("Not audited")
+    ]
+    assert line.startswith("Not audited: at; autoattack may break more than autoattack-fast")
+    assert not any("audited" in text for text in notes_of(FOUND))
