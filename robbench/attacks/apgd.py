@@ -23,7 +23,7 @@ from torch import Tensor
 
 from robbench.attacks import apgd_l1
 from robbench.attacks.apgd_l1 import SparseState
-from robbench.attacks.base import Attack, Oracle, cut_targets
+from robbench.attacks.base import Answer, Attack, Oracle, cut_targets
 from robbench.attacks.target_order import Order, nearest, queries, targets
 from robbench.core.rows import Rows, lift, nowhere, pick
 from robbench.core.spec import Number
@@ -67,6 +67,49 @@ def windows(steps: int, device: torch.device) -> Tensor:
     for before, here in zip((0, *marks), marks, strict=False):
         table[here] = here - before
     return table.to(device)
+
+
+def begin(x: Tensor, p: Problem) -> State:
+    """A run from x [B,*]."""
+    zero, none = torch.zeros_like(x), torch.full_like(p.eps, -torch.inf)
+    return State(
+        x=x,
+        x_prev=x,
+        x_top=x,
+        g_top=zero,
+        f_top=none,
+        f_prev=-none,
+        f_then=none,
+        eta=2 * p.eps,
+        rises=torch.zeros_like(p.y),
+        halved=torch.zeros_like(p.y, dtype=torch.bool),
+    )
+
+
+def advance(
+    s: State, a: Answer, t: Tensor, p: Problem, steps: int, rho: float = 0.75, alpha: float = 0.75
+) -> State:
+    """Move number t [B] of a run of so many steps, with the answer at its points."""
+    s = s.where(a.value > s.f_top, f_top=a.value, x_top=s.x, g_top=a.grad)
+    s = s.replace(
+        f_then=pick(t <= 1, s.f_top, s.f_then),  # f_max starts as max(f(x_0), f(x_1))
+        rises=s.rises + (a.value > s.f_prev),  # never at t = 0: f_prev is +inf there
+    )
+    x, g = s.x, a.grad
+    window = windows(steps, t.device)[t]
+    if not nowhere(due := window > 0):
+        few_rises = s.rises < rho * window  # condition 1
+        no_better = ~s.halved & (s.f_top <= s.f_then)  # condition 2
+        stuck = due & (few_rises | no_better)
+        x, g = pick(stuck, s.x_top, x), pick(stuck, s.g_top, g)
+        s = s.where(stuck, eta=s.eta / 2).where(
+            due, f_then=s.f_top, rises=torch.zeros_like(s.rises), halved=stuck
+        )
+    z = p.ball.ascend(x, g, s.eta)
+    share = lift(pick(t == 0, torch.ones_like(s.eta), alpha), x)  # at first x = x_prev
+    # x + share (z - x) + (1 - alpha) (x - x_prev)
+    moved = (z - x).mul_(share).add_(x).add_((x - s.x_prev).mul_(1 - alpha))
+    return s.replace(x=p.ball.project(moved), x_prev=x, f_prev=a.value)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -152,50 +195,13 @@ class APGD(Attack[State | SparseState]):
     def start(self, p: Problem) -> State | SparseState:
         if p.norm.name == "l1":
             return apgd_l1.start(p, self.steps, self.large_eps)
-        x, none = p.ball.on_sphere(), torch.full_like(p.eps, -torch.inf)
-        zero = torch.zeros_like(x)
-        return State(
-            x=x,
-            x_prev=x,
-            x_top=x,
-            g_top=zero,
-            f_top=none,
-            f_prev=-none,
-            f_then=none,
-            eta=2 * p.eps,
-            rises=torch.zeros_like(p.y),
-            halved=torch.zeros_like(p.y, dtype=torch.bool),
-        )
+        return begin(p.ball.on_sphere(), p)
 
     def step(self, s: State | SparseState, t: Tensor, p: Problem, q: Oracle) -> State | SparseState:
         objective = find_objective(self.objective)
         if isinstance(s, SparseState):
             return apgd_l1.step(s, t, p, q, objective, self.steps, self.large_eps)
-        a = q.grad(s.x, objective)
-        s = s.where(a.value > s.f_top, f_top=a.value, x_top=s.x, g_top=a.grad)
-        s = s.replace(
-            f_then=pick(t <= 1, s.f_top, s.f_then),  # f_max starts as max(f(x_0), f(x_1))
-            rises=s.rises + (a.value > s.f_prev),  # never at t = 0: f_prev is +inf there
-        )
-        x, g = s.x, a.grad
-        window = windows(self.steps, t.device)[t]
-        if not nowhere(due := window > 0):
-            stuck = due & self._stalled(s, window)
-            x, g = pick(stuck, s.x_top, x), pick(stuck, s.g_top, g)
-            s = s.where(stuck, eta=s.eta / 2).where(
-                due, f_then=s.f_top, rises=torch.zeros_like(s.rises), halved=stuck
-            )
-        z = p.ball.ascend(x, g, s.eta)
-        alpha = lift(pick(t == 0, torch.ones_like(s.eta), self.alpha), x)  # at first x = x_prev
-        # x + alpha (z - x) + (1 - alpha) (x - x_prev)
-        moved = (z - x).mul_(alpha).add_(x).add_((x - s.x_prev).mul_(1 - self.alpha))
-        return s.replace(x=p.ball.project(moved), x_prev=x, f_prev=a.value)
-
-    def _stalled(self, s: State, window: Tensor) -> Tensor:
-        """[B] bool: few moves of the last `window` rose, or nothing did since the last halving."""
-        few_rises = s.rises < self.rho * window  # condition 1
-        no_better = ~s.halved & (s.f_top <= s.f_then)  # condition 2
-        return few_rises | no_better
+        return advance(s, q.grad(s.x, objective), t, p, self.steps, self.rho, self.alpha)
 
     def point(self, s: State | SparseState) -> Tensor:
         return s.x

@@ -135,6 +135,10 @@ ATTACKS: Registry[Attack[Any] | Backend] = Registry(
             "=apgd:objective=dlr-targeted",
             "apgd on the targeted DLR, one run per target class",
         ),
+        "tsta": (
+            "robbench.attacks.tsta:TSTA",
+            "every target probed, then one APGD run at the best, Yamamura et al. 2024",
+        ),
         "pma": (
             "robbench.attacks.pma:PMA",
             "PGD on the probability margin, from two sides, Xie et al. 2025",

@@ -38,6 +38,7 @@ SHORT = {
     "fab": "iterations=4,restarts=2",
     "fab-t": "iterations=3,targets=2,restarts=2",
     "cw": "iterations=4,search_steps=2",
+    "tsta": "iterations=3,probe=2,targets=2",
     "transfer": "source=mlp,attack=(apgd:steps=4)",
 }
 BACKENDS = [

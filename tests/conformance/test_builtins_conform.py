@@ -34,6 +34,7 @@ SHORT = {
     "fab": "iterations=4",
     "fab-t": "iterations=3,targets=2",
     "cw": "iterations=4,search_steps=2",
+    "tsta": "iterations=3,probe=2,targets=2",
     "a3": "rounds=3",
 }
 CLASSES = {"differential": 2}
