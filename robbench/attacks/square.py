@@ -45,6 +45,8 @@ class State(Rows):
     x: Tensor  # [B,*]
     x_best: Tensor  # [B,*]
     margin: Tensor  # [B] margin at x_best
+    numbers: keyed.Block  # random numbers of the next moves
+    faces: Tensor  # [B,2,*] in Linf, what a window may be set to: x0 - eps, x0 + eps; else [B,0]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,34 +78,47 @@ class Square(Attack[State]):
             )
             d = windows.tiled(u[:, :1] < 0.5, _signs(u[:, 1:]), height, width, power)
         x = _moved(d, p)
-        return State(x=x, x_best=x, margin=torch.full_like(p.eps, torch.inf))
+        faces = x.new_empty(len(x), 0)
+        if power == 0:
+            ones = torch.ones_like(d)
+            faces = torch.stack([_moved(-ones, p), _moved(ones, p)], 1)
+        return State(
+            x=x,
+            x_best=x,
+            margin=torch.full_like(p.eps, torch.inf),
+            numbers=keyed.Block.blank(p.key, channels + 5, x.dtype),
+            faces=faces,
+        )
 
     def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> State:
         logits, hit = q.logits(s.x)
         margin = margins_left(logits, p.aim, p.targeted)
         s = s.where((margin < s.margin) | hit, x_best=s.x, margin=margin)
-        return s.replace(x=self._candidate(s.x_best, t, p))
+        u, numbers = s.numbers.at(t, p.key)
+        return s.replace(x=self._candidate(s, u, t, p), numbers=numbers)
 
     def point(self, s: State) -> Tensor:
         return s.x_best
 
-    def _candidate(self, x: Tensor, t: Tensor, p: Problem) -> Tensor:
+    def _candidate(self, s: State, u: Tensor, t: Tensor, p: Problem) -> Tensor:
+        x = s.x_best
         channels, height, width = windows.image_shape(x.shape[1:])
         power = POWER[p.norm.name]
         plan = windows.plan(height, width, self.p_init, power, x.dtype, x.device)
         level = ((t * 10_000 // self.steps if self.rescale else t)[:, None] > plan.marks).sum(1)
         size = plan.height[level], plan.width[level]
 
-        u = keyed.uniform(keyed.fold(p.key, t + 1), (channels + 5,), dtype=x.dtype)
-        signs = _signs(u[:, :channels])[:, :, None, None]
-        first = windows.place(u[:, channels : channels + 2], size, height, width)
         if power == 0:
             # Adding +-2 eps to the window and clipping, as the paper has it, is this.
-            new = _moved(signs.expand(-1, channels, height, width), p).reshape(
-                -1, channels, height, width
-            )
-            return torch.where(first.mask, new, x.reshape(new.shape)).reshape(x.shape)
+            pixels = windows.pixels(u[:, channels : channels + 2], size, plan, height, width)
+            entries = torch.arange(channels, device=x.device)[:, None] * (height * width)
+            entries = entries + pixels[:, None]
+            upper = (u[:, :channels] >= 0.5)[:, :, None] * (channels * height * width)
+            new = s.faces.flatten(1).gather(1, (entries + upper).flatten(1))
+            return x.flatten(1).scatter(1, entries.flatten(1), new).reshape(x.shape)
 
+        signs = _signs(u[:, :channels])[:, :, None, None]
+        first = windows.place(u[:, channels : channels + 2], size, height, width)
         second = windows.place(u[:, channels + 2 : channels + 4], size, height, width)
         eta = windows.pattern(plan.eta, level, (u[:, -1] < 0.5).long(), first)
         d = (x - p.x0).reshape(-1, channels, height, width)

@@ -105,11 +105,31 @@ def plan(
     return Plan(marks, heights, widths, eta.to(device, dtype))
 
 
+def corner(u: Tensor, size: Tensor, whole: int) -> Tensor:
+    """[B,1] int64: first place of a size [B] in `whole`, all alike likely, from u [B] in [0,1)."""
+    return (u * (whole - size + 1)).long()[:, None]
+
+
+def pixels(u: Tensor, size: tuple[Tensor, Tensor], plan: Plan, height: int, width: int) -> Tensor:
+    """[B,n] int64: the pixels of the windows that `place` gives, n those of the largest of them.
+
+    Smaller ones name their last rows and columns again.
+    """
+    most = plan.eta.shape[2:]  # of any level: asking for these rows' would make a GPU's host wait
+    if u.device.type == "cpu":
+        most = torch.Size([int(size[0].max()), int(size[1].max())])
+    i, j = (
+        torch.minimum(torch.arange(most[axis], device=u.device), size[axis][:, None] - 1)
+        + corner(u[:, axis], size[axis], whole)
+        for axis, whole in enumerate((height, width))
+    )
+    return (i[:, :, None] * width + j[:, None, :]).flatten(1)
+
+
 def place(u: Tensor, size: tuple[Tensor, Tensor], height: int, width: int) -> Window:
     """Windows of a size ([B], [B]), uniform among those inside the image, from u [B,2] in [0,1)."""
     i, j = (
-        torch.arange(whole, device=u.device)[None]
-        - (u[:, axis] * (whole - size[axis] + 1)).long()[:, None]
+        torch.arange(whole, device=u.device)[None] - corner(u[:, axis], size[axis], whole)
         for axis, whole in enumerate((height, width))
     )
     rows, columns = ((n >= 0) & (n < size[axis][:, None]) for axis, n in enumerate((i, j)))

@@ -8,9 +8,12 @@ of key, counter and position; 64-bit integer products wrap around in torch as th
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor
+
+from robbench.core.rows import Rows
 
 _GAMMA, _M1, _M2 = (
     value - (1 << 64) for value in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)
@@ -20,9 +23,9 @@ _GAMMA, _M1, _M2 = (
 def mix(z: Tensor) -> Tensor:
     """SplitMix64's step and finaliser on int64, element-wise."""
     z = z + _GAMMA
-    z = (z ^ _shift(z, 30)) * _M1
-    z = (z ^ _shift(z, 27)) * _M2
-    return z ^ _shift(z, 31)
+    z.bitwise_xor_(_shift(z, 30)).mul_(_M1)
+    z.bitwise_xor_(_shift(z, 27)).mul_(_M2)
+    return z.bitwise_xor_(_shift(z, 31))
 
 
 def fold(key: Tensor, value: Tensor | int) -> Tensor:
@@ -54,6 +57,38 @@ def normal(
     return radius * torch.cos(2 * math.pi * uniform(key, shape, 2 * counter + 1, dtype))
 
 
+class Block(Rows):
+    """Uniform numbers of each row at many steps, drawn at once: many operators on few numbers.
+
+    It holds what `uniform(fold(key, t + 1), (n,))` is at the steps of one block of LENGTH.
+    """
+
+    LENGTH: ClassVar[int] = 64
+
+    u: Tensor  # [B,LENGTH,n]
+    number: Tensor  # [B] int64: steps number * LENGTH and on; -1 = none yet
+
+    @classmethod
+    def blank(cls, key: Tensor, n: int, dtype: torch.dtype) -> Block:
+        """Of rows with keys [B], for n numbers at each step."""
+        u = torch.zeros(len(key), cls.LENGTH, n, dtype=dtype, device=key.device)
+        return cls(u=u, number=torch.full_like(key, -1))
+
+    def at(self, t: Tensor, key: Tensor) -> tuple[Tensor, Block]:
+        """The numbers [B,n] of each row's step t [B], and the block that holds them."""
+        n, dtype = self.u.shape[2], self.u.dtype
+        if t.device.type != "cpu":  # who needs another block: asking would make the host wait
+            return uniform(fold(key, t + 1), (n,), dtype=dtype), self
+        number, block = t // self.LENGTH, self
+        rows = (number != self.number).nonzero()[:, 0]
+        if len(rows):
+            steps = number[rows, None] * self.LENGTH + torch.arange(self.LENGTH)
+            drawn = uniform(fold(key[rows, None], steps + 1).flatten(), (n,), dtype=dtype)
+            u = self.u.index_copy(0, rows, drawn.reshape(len(rows), self.LENGTH, n))
+            block = self.replace(u=u, number=number)
+        return block.u[torch.arange(len(t)), t % self.LENGTH], block
+
+
 def _shift(z: Tensor, bits: int) -> Tensor:
     """Logical right shift: int64's own shift would copy the sign."""
-    return (z >> bits) & ((1 << (64 - bits)) - 1)
+    return (z >> bits).bitwise_and_((1 << (64 - bits)) - 1)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from robbench.attacks.base import Oracle
-from robbench.attacks.square import Square, State
+from robbench.attacks.square import Square
 from robbench.core import keyed
 from robbench.core.tiles import Tiles
 from robbench.engine.lane import Job, Lane
@@ -251,7 +251,7 @@ def windows_at(
 ) -> tuple[Tensor, Tensor]:
     """Rows [B,H] and columns [B,W] that candidates change at steps t, from a grey image."""
     p = rows(torch.full((len(t), *shape), 0.5, dtype=torch.float64), 0.01, norm, seed)
-    still = State(x=p.x0, x_best=p.x0, margin=torch.full_like(p.eps, math.inf))
+    still = attack.start(p).replace(x=p.x0, x_best=p.x0)
     moved = attack.step(still, t, p, Asked(lambda x: torch.zeros(len(x), 3), p.y)).x != 0.5
     changed = moved.reshape(len(t), -1, *shape[-2:]).any(1)
     return changed.any(2), changed.any(1)
@@ -315,7 +315,7 @@ def test_rows_have_windows_of_their_own() -> None:
     assert not bool((again.x == first.x).flatten(1).all(1).any())
     for t in (torch.full_like(p.y, 100), torch.arange(64) + 100):
         one_key = p.replace(key=p.key if t[0] == t[1] else p.key[:1].expand(64))
-        still = State(x=p.x0, x_best=p.x0, margin=torch.full_like(p.eps, math.inf))
+        still = attack.start(p).replace(x=p.x0, x_best=p.x0)
         assert (
             len(attack.step(still, t, one_key, q).x.flatten(1).unique(dim=0)) > 48
         )  # of 576 that there are

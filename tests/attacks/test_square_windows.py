@@ -17,6 +17,7 @@ from robbench.attacks.square_windows import (
     grid,
     image_shape,
     pattern,
+    pixels,
     place,
     plan,
     pyramid,
@@ -186,3 +187,15 @@ def test_any_input_is_an_image(shape: tuple[int, ...], expected: tuple[int, int,
     """With all its entries."""
     assert image_shape(torch.Size(shape)) == expected
     assert math.prod(expected) == math.prod(shape)
+
+
+@pytest.mark.parametrize("shape", [(32, 32), (11, 6), (3, 14), (1, 20), (1, 1)], ids=str)
+def test_pixels_are_those_of_the_mask(shape: tuple[int, int]) -> None:
+    """Both ways to say where a window lies name the same pixels, for rows of all levels at once."""
+    sizes = plan(*shape, 0.8, 0, torch.float32, torch.device("cpu"))
+    level = torch.arange(400) % 10
+    size = sizes.height[level], sizes.width[level]
+    u = torch.rand(400, 2, generator=torch.Generator().manual_seed(0))
+    found = torch.zeros(400, shape[0] * shape[1], dtype=torch.bool)
+    found.scatter_(1, pixels(u, size, sizes, *shape), True)
+    assert torch.equal(found, place(u, size, *shape).mask.flatten(1))

@@ -135,3 +135,19 @@ def test_a_rows_numbers_depend_on_its_key_only(law: object) -> None:
     assert torch.equal(law(keys[order], (3, 4)), whole[order])  # type: ignore[operator]
     assert len({tuple(row.flatten().tolist()) for row in whole}) == 5
     assert torch.equal(state, torch.get_rng_state())
+
+
+def test_a_blocks_numbers_are_those_of_each_step() -> None:
+    """Rows at steps of their own, in and across blocks, also after they were moved and joined."""
+    keys, t = torch.tensor([3, -7, 1 << 60]), torch.tensor([0, 63, 1000])
+    block = keyed.Block.blank(keys, 5, torch.float64)
+    for move in range(200):
+        u, block = block.at(t, keys)
+        assert torch.equal(u, keyed.uniform(keyed.fold(keys, t + 1), (5,), dtype=torch.float64))
+        t = t + torch.tensor([1, 1, 7])
+        if move == 100:
+            fresh = torch.tensor([11])
+            order = torch.tensor([2, 0])
+            blank = keyed.Block.blank(fresh, 5, torch.float64)
+            block = keyed.Block.concat([block.take(order), blank])
+            keys, t = torch.cat([keys[order], fresh]), torch.cat([t[order], fresh * 0])
