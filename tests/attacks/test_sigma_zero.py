@@ -32,22 +32,27 @@ def _model(x: Tensor) -> Tensor:
     return hidden @ torch.from_numpy(V).T + torch.from_numpy(C)
 
 
-def plain_sigma_zero(x0: Vector, aim: int, a: SigmaZero, pixels: bool, targeted: bool) -> Any:
-    """Every point that is looked at, which of them are successes, and the thresholds."""
+def plain_sigma_zero(
+    x0: Vector, aim: int, a: SigmaZero, pixels: bool, targeted: bool, lead: int | None = None
+) -> Any:
+    """Every point that is looked at, which of them are successes, and the thresholds.
+
+    lead: a class to climb towards, where any mistake is a success.
+    """
     d, m, v, tau = np.zeros(12), np.zeros(12), np.zeros(12), a.tau
     eta, points, hits, taus = a.rate, [], [], []
     for i in range(a.steps + 1):
         x = x0 + d
         z = V @ np.tanh(U @ (x - 0.5)) + C
         other = max((k for k in range(len(z)) if k != aim), key=lambda k: z[k])
+        other = other if lead is None else lead
         unit = np.eye(len(z))
-        lost = z[other] - z[aim] if targeted else z[aim] - z[other]
         up = unit[other] - unit[aim] if targeted else unit[aim] - unit[other]
         hit = (z.argmax() == aim) == targeted
         points.append(x)
         hits.append(hit)
         taus.append(tau)
-        g = (U.T @ ((1 - np.tanh(U @ (x - 0.5)) ** 2) * (V.T @ up))) * (lost > 0)
+        g = (U.T @ ((1 - np.tanh(U @ (x - 0.5)) ** 2) * (V.T @ up))) * (not hit)
         if pixels:
             together = np.tile((d.reshape(2, 6) ** 2).sum(0), 2)
             g = g + 2 * d * a.sigma / (together + a.sigma) ** 2 / 6
@@ -121,6 +126,93 @@ def test_trajectory(
     assert found >= 3
     assert oracle.book.n_forward.tolist() == [attack.steps + 1] * 5
     assert oracle.book.n_backward.tolist() == [attack.steps] * 5
+
+
+def plain_polish(x0: Vector, y: int, top: Vector, moves: int, pixels: bool) -> list[Vector]:
+    """Every point that is looked at: the first is the best found, units are pixels or entries."""
+    units = [[i, i + 6] for i in range(6)] if pixels else [[i] for i in range(12)]
+    x, rest, points = top.copy(), [-1] * len(units), [top]
+    for move in range(moves - 1):
+        z = V @ np.tanh(U @ (x - 0.5)) + C
+        other = max((k for k in range(len(z)) if k != y), key=lambda k: z[k])
+        unit = np.eye(len(z))
+        g = U.T @ ((1 - np.tanh(U @ (x - 0.5)) ** 2) * (V.T @ (unit[other] - unit[y])))
+        face = np.where(g > 0, 1.0, 0.0)
+        now = [sum(g[i] * (x - x0)[i] for i in u) for u in units]
+        best = [sum(g[i] * (face - x0)[i] for i in u) for u in units]
+        changed = [u for u in range(len(units)) if any(x[i] != x0[i] for i in units[u])]
+        unchanged = [u for u in range(len(units)) if u not in changed and rest[u] <= move]
+        moved = x.copy()
+        for u in changed:
+            if best[u] > now[u]:
+                moved[units[u]] = face[units[u]]
+        awake = [u for u in changed if rest[u] <= move] or changed[:1]
+        if awake:
+            out = min(awake, key=lambda u: max(now[u], best[u]))
+            moved[units[out]] = x0[units[out]]
+            rest[out] = move + 5
+        if z.argmax() == y and unchanged:
+            into = max(unchanged, key=lambda u: best[u])
+            moved[units[into]] = face[units[into]]
+            rest[into] = move + 5
+        x = moved
+        points.append(x)
+    return points
+
+
+@pytest.mark.parametrize("norm", ["l0", "l0px"])
+def test_polish_swaps_what_gives_least(norm: str, rows: Callable[[str], Any]) -> None:
+    """The first moves are those without polish; then all points are the transcription's."""
+    p = rows(norm)
+    plain, _, _ = _trace(SigmaZero(steps=30), p)
+    points, _, oracle = _trace(SigmaZero(steps=42, polish=12), p)
+    assert torch.equal(points[:31], plain)
+    assert oracle.book.n_forward.tolist() == [43] * 5
+    polished = 0
+    for row in range(5):
+        y, x0 = int(p.y[row]), X0[row]
+        hits = [x for x in plain[:, row] if int(_model(x[None]).argmax()) != y]
+        if not hits:
+            continue
+        top = min(hits, key=lambda x: float(NORMS[norm].size((x - p.x0[row])[None])))
+        expected = plain_polish(x0, y, top.flatten().numpy(), 12, norm == "l0px")
+        assert np.abs(points[31:, row].flatten(1).numpy() - np.stack(expected)).max() < 1e-12
+        polished += 1
+    assert polished >= 3
+
+
+@pytest.mark.parametrize("k", [0, 1, 2])
+def test_one_run_per_likely_wrong_class(k: int, rows: Callable[[str], Any]) -> None:
+    """The k-th climbs towards the k-th likeliest, by the transcription; no more than there are."""
+    attack, p = SigmaZero(steps=40, targets=7), rows("l0")
+    assert [attack.variants(classes) for classes in (2, 4, 100)] == [1, 3, 7]
+    assert attack.adapted(4) == ["7 targets are cut to 3"]
+    points, _, _ = _trace(attack, attack.vary(p, torch.full_like(p.y, k)))
+    for row in range(5):
+        lead = int(p.logits0[row].argsort(descending=True)[1 + k])
+        plain, _, _ = plain_sigma_zero(X0[row], int(p.y[row]), attack, False, False, lead)
+        assert np.abs(points[:, row].flatten(1).numpy() - plain).max() < 1e-9
+    goal = p.replace(target=torch.zeros_like(p.y), targeted=True)
+    assert attack.vary(goal, torch.zeros_like(p.y)) is goal
+    one, other = (_trace(SigmaZero(steps=40, targets=n), goal)[0] for n in (0, 7))
+    assert torch.equal(one, other)
+
+
+def test_the_likeliest_class_may_be_out_of_reach(
+    problem: Callable[..., Any], conquer: Callable[..., Any]
+) -> None:
+    """Then one run finds nothing, and that of the second class the one entry which is enough."""
+
+    def model(x: Tensor) -> Tensor:
+        near = 0.02 * (x[:, 1:] - 0.5).sum(1) - 0.1  # at most -0.03
+        return torch.stack([torch.zeros(len(x)), near, x[:, 0] - 0.8], 1)
+
+    p = problem(model, torch.full((1, 8), 0.5), torch.tensor([0]), torch.tensor([torch.inf]), "l0")
+    (nothing,) = conquer(SigmaZero(steps=50), model, p)
+    assert nothing.variant is None
+    (end,) = conquer(SigmaZero(steps=50, targets=2), model, p)
+    assert end.variant == 1
+    assert (end.x != p.x0[0]).nonzero().tolist() == [[0]]
 
 
 def _fewest(weight: Tensor, bias: Tensor, x0: Tensor, norm: str) -> int:

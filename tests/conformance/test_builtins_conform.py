@@ -45,6 +45,8 @@ OTHER_ATTACKS = [
     "apgd:steps=5,objective=margin,restarts=2",
     "apgd-t:steps=3,restarts=2",
     "apgd:steps=1",
+    "sigma-zero:steps=4,targets=2",
+    "sigma-zero:steps=12,polish=6",
 ]
 OTHER_LOSSES = [
     ("trades:beta=0", 3),
