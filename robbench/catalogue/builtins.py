@@ -177,6 +177,14 @@ ATTACKS: Registry[Attack[Any] | Backend] = Registry(
             "robbench.attacks.sigma_zero:SigmaZero",
             "fewest changed entries or pixels, Cinà et al. 2025",
         ),
+        "pdpgd": (
+            "robbench.attacks.pdpgd:PDPGD",
+            "primal-dual proximal gradients, Matyasko and Chau 2021",
+        ),
+        "superdeepfool": (
+            "robbench.attacks.superdeepfool:SuperDeepFool",
+            "DeepFool, drawn back along the boundary's normal, Abdolahpourrad et al. 2023",
+        ),
         "minimal": (
             "robbench.attacks.minimal:Minimal",
             "smallest budget at which another attack succeeds, by bisection",

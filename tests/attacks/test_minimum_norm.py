@@ -27,6 +27,9 @@ LINEAR = [
     ("l2", "fmn", 1.0001),
     ("linf", "fmn", 1.0001),
     ("l1", "fmn", 1.002),
+    ("l1", "pdpgd", 1.01),
+    ("linf", "pdpgd", 1.01),
+    ("l2", "superdeepfool", 1.001),
     ("l2", "cw:iterations=150,search_steps=6,c=0.1", 1.02),
 ]
 SHAPES = [(12,), (3, 4), (1, 3, 4)]
@@ -79,7 +82,7 @@ def test_linear_models(
     which must be the nearest.
     """
     for rows, shape in zip((1, 3, 8), SHAPES, strict=True):
-        model, weight, x0 = _linear(classes, rows, shape, runner_up="deepfool" not in spec)
+        model, weight, x0 = _linear(classes, rows, shape, runner_up=not spec.startswith("deepfool"))
         y = model(x0).argmax(1)
         exact = _distances(model(x0), y, weight, norm)
         p = problem(model, x0, y, torch.full((rows,), torch.inf, dtype=torch.float64), norm)
@@ -92,9 +95,10 @@ def test_linear_models(
         assert float(ratio.max()) <= factor, ratio
 
 
+@pytest.mark.parametrize("spec", ["fmn", "pdpgd"])
 @pytest.mark.parametrize("classes", [2, 3, 10])
 def test_l0_on_linear_models(
-    classes: int, problem: Callable[..., Any], conquer: Callable[..., Any]
+    classes: int, spec: str, problem: Callable[..., Any], conquer: Callable[..., Any]
 ) -> None:
     """The fewest entries to cross a boundary: never fewer, mostly as few, never 2 more."""
     model, weight, x0 = _linear(classes, 12, (12,), runner_up=True)
@@ -114,7 +118,7 @@ def test_l0_on_linear_models(
                 counts.append(int((gains <= z[row, y[row]] - z[row, k]).sum()) + 1)
         exact.append(min(counts))
     p = problem(model, x0, y, torch.full((12,), torch.inf, dtype=torch.float64), "l0")
-    ends = conquer(ATTACKS.build("fmn"), model, p)
+    ends = conquer(ATTACKS.build(spec), model, p)
     extra = [int((end.x != x0[row]).sum()) - exact[row] for row, end in enumerate(ends)]
     assert min(extra) >= 0
     assert max(extra) <= 1
@@ -154,7 +158,14 @@ def test_points_on_the_faces_of_the_box(
 
 
 @pytest.mark.parametrize(
-    "spec", ["deepfool", "ddn:steps=20,polish=3", "fmn:steps=20", "cw:iterations=10,search_steps=3"]
+    "spec",
+    [
+        "deepfool",
+        "superdeepfool:steps=20,search=5",
+        "ddn:steps=20,polish=3",
+        "fmn:steps=20",
+        "cw:iterations=10,search_steps=3",
+    ],
 )
 def test_the_budget_does_not_change_the_way(spec: str, problem: Callable[..., Any]) -> None:
     """States are the same bit for bit with and without a budget, alone and among other rows."""
