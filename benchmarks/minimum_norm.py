@@ -131,7 +131,9 @@ def theirs(peer: Peer, model: nn.Module, split: Split, norm: str) -> dict[str, A
     return result
 
 
-def contests(norm: str, also: list[str]) -> Iterator[tuple[str, str, Callable[..., dict[str, Any]]]]:
+def contests(
+    norm: str, also: list[str]
+) -> Iterator[tuple[str, str, Callable[..., dict[str, Any]]]]:
     """(side, name, how to run it on model, split and norm)."""
     for spec in OURS[norm] + also:
         yield "robbench", spec, lambda *case, spec=spec: ours(spec, *case)

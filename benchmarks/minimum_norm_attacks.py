@@ -21,7 +21,7 @@ LARGEST = {"linf": 0.5, "l2": 10.0, "l1": 200.0}  # where the search of adv-lib'
 OURS = {
     "l0": ["fmn:steps=998", "pdpgd:steps=998"],
     "l1": [
-        "pdpgd:steps=998",
+        "pdpgd:steps=998,polish=10",
         "fmn:steps=998",
         "fab-t:iterations=55",
         "minimal:attack=(apgd-ce:steps=82)",
@@ -39,7 +39,7 @@ OURS = {
     ],
     "linf": [
         "fmn:steps=998",
-        "pdpgd:steps=998",
+        "pdpgd:steps=998,polish=10",
         "fab-t:iterations=55",
         "minimal:attack=(apgd-ce:steps=82)",
         "minimal:attack=(apgd-t:steps=27,targets=3)",

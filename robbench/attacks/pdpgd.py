@@ -14,6 +14,9 @@ proximal operator is that of sum |r_i|^(2/3), as the authors advise.
 Deviations, on purpose. Rows whose r has settled keep it while others go on. The proximal operator
 of |r|^(2/3) is zero also where its formula gives a local minimum only. What follows the last move
 is queried too. Logits are divided by the row's temperature, as for the cross-entropy.
+
+Option, not in the paper: the last `polish` moves, which need no gradient, bisect the way from x0 to
+the nearest adversarial point found (in l0 that gains nothing).
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from robbench.attacks.base import Attack, Oracle
+from robbench.attacks.base import Answer, Attack, Oracle
 from robbench.core.rows import Rows, lift, pick
 from robbench.core.spec import Number
 from robbench.objectives import margin
@@ -48,6 +51,10 @@ class State(Rows):
     v: Tensor  # [B] log(l1/l0) before averaging
     l0: Tensor  # [B] weight of the size
     l1: Tensor  # [B] weight of the margin
+    top: Tensor  # [B,*] nearest adversarial point found, x0 before there is one
+    size: Tensor  # [B] its distance, inf before there is one
+    low: Tensor  # [B] share of the way to it that is not adversarial
+    high: Tensor  # [B] share that is
 
 
 @functools.cache
@@ -92,6 +99,10 @@ class PDPGD(Attack[State]):
     can_target = True
     steps: Annotated[int, Field(ge=1, description="moves")] = 500
     rate: Annotated[Number, Field(gt=0, description="step of Adam at first")] = 0.1
+    polish: Annotated[
+        int,
+        Field(ge=0, description="how many of the moves bisect the way to the nearest point found"),
+    ] = 0
 
     def start(self, p: Problem) -> State:
         zero, one = torch.zeros_like(p.x0), torch.ones_like(p.eps)
@@ -102,13 +113,27 @@ class PDPGD(Attack[State]):
             v=one * -math.log(RATIO),
             l0=one * RATIO / (1 + RATIO),
             l1=one / (1 + RATIO),
+            top=p.x0,
+            size=one * torch.inf,
+            low=one * 0,
+            high=one,
         )
 
     def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> State:
-        step, first, second, theta = (
-            schedule(self.steps, self.rate, t.device)[t].to(s.x.dtype).unbind(1)
-        )
-        a = q.grad(s.x, margin)
+        descent = max(self.steps - self.polish, 1)
+        a = q.grad(s.x, margin, need=t < descent)
+        size, searched = p.norm.size(s.x - p.x0), t > descent
+        s = s.where(~searched & a.hit & (size < s.size), top=s.x, size=size)
+        middle = (s.low + s.high) / 2
+        s = s.where(searched & a.hit, high=middle).where(searched & ~a.hit, low=middle)
+        moved = self._descended(s, a, t.clamp(max=descent), descent, p)
+        between = p.x0 + lift((s.low + s.high) / 2, s.x) * (s.top - p.x0)
+        polishing = (t >= descent) & (self.polish > 0)
+        return moved.replace(x=pick(polishing, p.ball.into_box(between), moved.x))
+
+    def _descended(self, s: State, a: Answer, t: Tensor, steps: int, p: Problem) -> State:
+        """One primal and one dual step."""
+        step, first, second, theta = schedule(steps, self.rate, t.device)[t].to(s.x.dtype).unbind(1)
         lead = a.value if p.temperature is None else a.value / p.temperature.to(a.value.dtype)
         slope = 1 / (1 + lead.clamp(max=80).exp())  # of softplus(-lead)
         g = -p.movable(a.grad) * lift(slope, s.x)
@@ -122,7 +147,7 @@ class PDPGD(Attack[State]):
 
         v = (s.v - theta * a.value.sign()).clamp(-FARTHEST, FARTHEST)
         l0, l1 = 1 / (1 + v.exp()), 1 / (1 + (-v).exp())
-        return State(
+        return s.replace(
             x=p.ball.into_box(p.x0 + r),
             mean=mean,
             square=square,

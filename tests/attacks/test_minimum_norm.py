@@ -27,8 +27,8 @@ LINEAR = [
     ("l2", "fmn", 1.0001),
     ("linf", "fmn", 1.0001),
     ("l1", "fmn", 1.002),
-    ("l1", "pdpgd", 1.01),
-    ("linf", "pdpgd", 1.01),
+    ("l1", "pdpgd:polish=10", 1.08),
+    ("linf", "pdpgd:steps=200,polish=10", 1.002),
     ("l2", "superdeepfool", 1.001),
     ("l2", "cw:iterations=150,search_steps=6,c=0.1", 1.02),
 ]
@@ -95,7 +95,7 @@ def test_linear_models(
         assert float(ratio.max()) <= factor, ratio
 
 
-@pytest.mark.parametrize("spec", ["fmn", "pdpgd"])
+@pytest.mark.parametrize("spec", ["fmn", "pdpgd:steps=200"])
 @pytest.mark.parametrize("classes", [2, 3, 10])
 def test_l0_on_linear_models(
     classes: int, spec: str, problem: Callable[..., Any], conquer: Callable[..., Any]

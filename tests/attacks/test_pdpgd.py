@@ -120,6 +120,31 @@ def test_trajectory(norm: str, steps: int, rate: float, problem: Callable[..., A
     assert bool(oracle.book.found.all())
 
 
+@pytest.mark.parametrize("norm", ["l1", "linf"])
+def test_polish_bisects_the_way_to_the_nearest_point(
+    norm: str, problem: Callable[..., Any]
+) -> None:
+    """The first moves are those without polish; then each halves the way, without a gradient."""
+    x0 = torch.from_numpy(X0)
+    y = _model(x0).argmax(1)
+    p = problem(_model, x0, y, torch.full((5,), torch.inf, dtype=torch.float64), norm)
+    plain, _ = _trace(PDPGD(steps=60), p)
+    points, oracle = _trace(PDPGD(steps=66, polish=6), p)
+    assert torch.equal(points[:61], plain)
+    assert oracle.book.n_backward.tolist() == [60] * 5
+    for row in range(5):
+        hits = [x for x in plain[:, row] if int(_model(x[None]).argmax()) != int(y[row])]
+        top = min(hits, key=lambda x: float(NORMS[norm].size((x - x0[row])[None])))
+        low, high = 0.0, 1.0
+        for x in points[61:, row]:
+            middle = (low + high) / 2
+            assert torch.allclose(x, x0[row] + middle * (top - x0[row]), atol=1e-12)
+            hit = int(_model(x[None]).argmax()) != int(y[row])
+            low, high = (low, middle) if hit else (middle, high)
+        least = high * float(NORMS[norm].size((top - x0[row])[None]))
+        assert float(oracle.book.size[row]) == pytest.approx(least, abs=1e-12)
+
+
 @pytest.mark.parametrize("norm", ["l1", "linf", "l0"])
 def test_proximal_operators(norm: str) -> None:
     """They are the minimum by definition, for any weight of the size, also where that is zero."""
