@@ -52,6 +52,11 @@ def attack_command(info: Mapping[str, Any]) -> Command:
         return command
     words = ["robbench", "attack", attacked_model(info)]
     words += [word for spec in info["attack"].split(" + ") for word in ("--attack", spec)]
+    if info.get("audit_attack"):
+        asked = json.loads(info["config"])
+        words += ["--audit", str(asked["audit"]), *["--adaptive"] * asked["adaptive"]]
+        for spec in info["audit_attack"].split(" + "):
+            words += ["--audit-attack", spec]
     words += [
         "--threat",
         info["threat"],

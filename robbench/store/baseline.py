@@ -24,6 +24,7 @@ from robbench.core.spec import checked
 from robbench.store.find import RUN_ID, run_row, several_runs
 from robbench.store.locations import sibling_table
 from robbench.store.run import read_run
+from robbench.store.settings import audit_asked
 from robbench.store.store import Store
 
 SCHEMA = "robbench.baseline/1"
@@ -98,8 +99,12 @@ def set_baseline(store: Store, name: str, branch: str | None = None) -> dict[str
 
 def _latest(store: Store, name: str) -> Path:
     found = store.find_local([name])
-    runs = [run_row(path, ("model", "started_at", *_SAME_COMMAND)) for path in found]
-    if len({tuple(run[key] for key in ("model", *_SAME_COMMAND)) for run in runs}) > 1:
+    runs = [run_row(path, ("model", "started_at", "config", *_SAME_COMMAND)) for path in found]
+    commands = {
+        (*(run[key] for key in ("model", *_SAME_COMMAND)), audit_asked(json.loads(run["config"])))
+        for run in runs
+    }
+    if len(commands) > 1:
         raise _several(name, found)
     return max(zip(found, runs, strict=True), key=lambda pair: pair[1]["started_at"])[0]
 

@@ -104,7 +104,8 @@ samples of the target class are left out of the run. audit_attack: the attacks t
 on n_audited of the samples that withstood the run's own attacks, drawn at random; it broke
 n_audit_broken, which count as adversarial. audit_missed_high: upper end of the one-sided 95 %
 interval of the share of all that withstood which the audit would break; robust_accuracy_audited:
-the robust accuracy that is left then. All are null of a run without an audit."""
+the robust accuracy that is left then, if all unfinished samples fell too. All are null of a run
+without an audit; the last two also where no sample withstood."""
 
 SAMPLES = _schema(
     "samples",

@@ -1,4 +1,4 @@
-"""Settings that distinguish runs with equal titles: precision, device, seeds, weights, code.
+"""Settings that tell runs of equal titles apart: precision, device, seeds, audits, weights, code.
 
 Subsets and limits are not among them: a mixture of those is shown on request only, and
 marked.
@@ -62,8 +62,18 @@ def _facts(info: Info) -> tuple[str, ...]:
         str(info["device"]).partition(":")[0],
         f"seed {info['seed']}",
         "points replayed" if config.get("replay") else "nothing replayed",
+        audit_asked(config),
         _attack_code(info),
     )
+
+
+def audit_asked(config: Mapping[str, Any]) -> str:
+    """What the settings of an attack ask of an audit: `audit 300 by square, adaptive`."""
+    if not (size := config.get("audit")):
+        return "no audit"
+    attacks = " + ".join(config.get("audit_attack") or ())
+    by = f" by {attacks}" if attacks else ""
+    return f"audit {size}{by}{', adaptive' if config.get('adaptive') else ''}"
 
 
 def _model(info: Info) -> tuple[str, str | None]:

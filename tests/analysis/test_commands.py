@@ -88,6 +88,18 @@ def test_a_run_without_a_record_has_one_made_of_its_row() -> None:
     assert "--limit" not in attack_command(_row(subset=None)).line
 
 
+def test_an_audit_is_in_the_command() -> None:
+    """Its size, its attacks, and whether it is adaptive."""
+    asked = {"audit": 300, "adaptive": True}
+    row = _row(audit_attack="apgd + square", config=json.dumps(asked))
+    said = "--audit 300 --adaptive --audit-attack apgd --audit-attack square --threat"
+    assert said in attack_command(row).line
+    assert (
+        "adaptive"
+        not in attack_command(row | {"config": json.dumps({**asked, "adaptive": False})}).line
+    )
+
+
 def test_the_record_comes_first() -> None:
     """It has options that no row has."""
     argv = json.dumps({"argv": ["/bin/robbench", "attack", "at", "--tag", "a b"]})

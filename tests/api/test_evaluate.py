@@ -220,3 +220,25 @@ def test_a_data_set_is_fetched_only_where_it_is_asked_for(
         robbench.evaluate(trained_net, "mnist", data_dir=tmp_path, download=download)
     assert asked == ([True] if download else [])
     assert ("add download=True" in str(raised.value)) is not download
+
+
+def test_an_audit_in_memory_is_that_of_the_store(trained_net, digits, tmp_path):
+    """The same samples, numbers and worst points; a weaker one is refused."""
+    x, y = digits[0][:40], digits[1][:40]
+    audit = {"audit": 8, "audit_attack": ["apgd:steps=4", "square:steps=30"]}
+    seen = []
+    memory, stored = (
+        robbench.evaluate(trained_net, x, y, "linf:0.05", "fgsm", **audit, **more)
+        for more in ({"progress": lambda share, text: seen.append(share)}, {"out": tmp_path})
+    )
+    assert seen == sorted(seen)
+    assert seen[-1] == 1
+    assert memory.samples.drop(columns="run_id").equals(stored.samples.drop(columns="run_id"))
+    assert torch.equal(memory.points, stored.points)
+    assert memory.info["n_audited"] == stored.info["n_audited"] == 8
+    assert memory.info["robust_accuracy_audited"] <= memory.robust_accuracy
+    memory.save(tmp_path / "saved")
+    saved = robbench.load_runs(out=tmp_path / "saved")
+    assert saved["n_audited"].tolist() == [8]
+    with pytest.raises(UserError, match="stronger --audit-attack"):
+        robbench.evaluate(trained_net, x, y, "linf:0.05", "apgd", audit=8, audit_attack="fgsm")

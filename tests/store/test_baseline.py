@@ -159,9 +159,11 @@ def test_of_the_runs_of_a_nightly_job_the_latest(tmp_path: Path, stored: Any) ->
     runs = {run_id: read_run(store.run_path(run_id)).info for run_id in ("aaaa", "bbbb", "cccc")}
     latest = max(runs, key=lambda run_id: runs[run_id]["started_at"])
     assert set_baseline(store, "ce")["run_id"] == latest
-    stored("dddd", attack_params='["another"]')
-    with pytest.raises(UserError, match="'ce' means 4 runs"):
-        set_baseline(store, "ce")
+    for run_id, other in (("dddd", {"attack_params": '["another"]'}), ("eeee", {})):
+        stored(run_id, **(other or {"config": json.dumps({"audit": 300})}))
+        with pytest.raises(UserError, match="'ce' means 4 runs"):
+            set_baseline(store, "ce")
+        store.run_path(run_id).unlink()
     assert find_baseline(store, None).stem == latest
 
 

@@ -26,6 +26,11 @@ Stored = Callable[..., Run]
         ({"device": "cuda:1"}, ["x", "cuda"]),
         ({"config": json.dumps({"compile": True})}, ["not compiled", "compiled"]),
         ({"config": json.dumps({"replay": ["a"]})}, ["nothing replayed", "points replayed"]),
+        ({"config": json.dumps({"audit": 300})}, ["no audit", "audit 300"]),
+        (
+            {"config": json.dumps({"audit": 9, "audit_attack": ["square"], "adaptive": True})},
+            ["no audit", "audit 9 by square, adaptive"],
+        ),
         ({"model_hash": "1234567890"}, ["weights x", "weights 1234"]),
         ({"model_hash": "1234567890", "model": "other"}, [None, None]),
         (

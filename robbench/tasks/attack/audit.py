@@ -7,6 +7,7 @@ import math
 from collections.abc import Sequence
 
 from robbench.attacks.base import AttackEntry
+from robbench.catalogue.cascades import audited_by
 from robbench.core.errors import UserError
 from robbench.tasks.attack.bounds import queries_of_entries
 from robbench.tasks.attack.config import AttackConfig
@@ -53,7 +54,8 @@ def plan_audit(
             f"--audit needs a budget such as {threats[-1].norm_name}:0.1: without one every sample "
             "is broken at some distance, and none is left to audit"
         )
-    specs = config.audit_attack or DEFAULT
+    usual = dict.fromkeys(filter(None, map(audited_by, config.attack)))
+    specs = config.audit_attack or tuple(usual) or DEFAULT
     try:
         full = build_entries(specs, threats)
     except UserError as error:

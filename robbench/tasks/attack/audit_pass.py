@@ -68,7 +68,8 @@ class AuditPass:
                 yield from self._audit(eps_index, sorted(survivors), stop)
                 if any(i not in self.done[eps_index] for i in self.drawn):
                     return
-        self.complete = True
+        self.share, self.complete = 1.0, True
+        yield Decided([], [])
 
     def rows(self) -> list[list[Row]]:
         """Of each budget the rows of all samples after the audit."""

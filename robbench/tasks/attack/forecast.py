@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from robbench.engine.stopwatch import Pace, measure_pace
 from robbench.store.find import in_threads, parquet_files, run_row
 from robbench.store.locations import Location
 from robbench.store.run import read_run
+from robbench.store.settings import audit_asked
 from robbench.store.store import Store
 from robbench.tasks.attack.bounds import looks_of_entries, queries_of_entries
 from robbench.tasks.attack.earlier import of_split
@@ -158,11 +158,11 @@ def _similar(plan: AttackPlan, store: Store) -> list[tuple[str, list[dict[str, o
         "max_time_s": None,
         "status": "done",
     }
-    codes, audit = attack_codes(plan.all_entries), _audit(dataclasses.asdict(plan.config))
+    codes, audit = attack_codes(plan.all_entries), audit_asked(dataclasses.asdict(plan.config))
     found: list[tuple[str, list[dict[str, object]]]] = []
     for path, row in zip(newest, in_threads(_row, newest), strict=True):
         alike = row and all(row[name] == value for name, value in wanted.items())
-        same = alike and _codes(row) == codes and _audit(json.loads(row["config"])) == audit
+        same = alike and _codes(row) == codes and audit_asked(json.loads(row["config"])) == audit
         if same and not smaller_budgets(row):
             if len(found) == LEARNED:
                 break
@@ -171,12 +171,6 @@ def _similar(plan: AttackPlan, store: Store) -> list[tuple[str, list[dict[str, o
             except UserError:
                 continue
     return found
-
-
-def _audit(config: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What the settings of a run ask of an audit."""
-    attacks = tuple(config.get("audit_attack") or ())
-    return config.get("audit"), attacks, bool(config.get("adaptive"))
 
 
 def _codes(row: dict[str, Any]) -> Any:

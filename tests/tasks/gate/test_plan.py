@@ -19,6 +19,7 @@ from robbench.tasks.gate.plan import GatePlan, random_order
     [
         ({"eps": float("inf")}, "no budget"),
         ({"max_time_s": 90.0}, "time limit 90s"),
+        ({"audit_attack": "autoattack"}, "was audited .autoattack., which needs the verdicts"),
         ({"attack_params": "{}"}, "does not say how"),
         ({"config": "nothing"}, "does not say how"),
         ({"attack_params": '["pgd:steps=4"]'}, "otherwise"),
