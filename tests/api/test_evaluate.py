@@ -240,5 +240,5 @@ def test_an_audit_in_memory_is_that_of_the_store(trained_net, digits, tmp_path):
     memory.save(tmp_path / "saved")
     saved = robbench.load_runs(out=tmp_path / "saved")
     assert saved["n_audited"].tolist() == [8]
-    with pytest.raises(UserError, match="stronger --audit-attack"):
+    with pytest.raises(UserError, match="stronger audit_attack"):
         robbench.evaluate(trained_net, x, y, "linf:0.05", "apgd", audit=8, audit_attack="fgsm")
