@@ -21,7 +21,7 @@ Why = Literal["", "random", "batch", "rounding"]
 NOISE = 0.03
 ROUNDING = 1e-4  # relative difference that rounding may explain
 _STRIDE, _SHIFT = 5, 3  # where the other rows are placed; 5 has no factor in common with any tile
-_CPU_STEP, _GPU_STEP = 8, 32
+_CPU_STEP, _GPU_STEP = 4, 32
 # On a CPU 32 rows are as fast as any larger batch, or faster: they stay in the cache.
 _CPU_TILE, _GPU_TILE = 32, 256
 # A few rows of so many entries occupy a device; more take memory, and time to be measured.
@@ -100,7 +100,7 @@ def rows_measured(device: torch.device, shape: Sequence[int]) -> int:
 def row_equality(model: Model, x: Tensor) -> RowEquality:
     """Measure a model, frozen, on its device, with its threads, near inputs x [n,*].
 
-    Answers are logits without and with a graph, and gradients. It costs about as much as four steps
+    Answers are logits without and with a graph, and gradients. It costs about as much as six steps
     of an attack on one tile (see `rows_measured`), once per model and process. Random states of
     torch are left as they were.
     """

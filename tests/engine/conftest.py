@@ -134,10 +134,10 @@ def equal_rows(digits: Digits, measured: Callable[[Any, Split], RowEquality]) ->
 
 
 @pytest.fixture
-def eights(digits: Digits, measured: Callable[[Any, Split], RowEquality]) -> None:
-    """For tests that count rows in tiles padded to multiples of eight."""
+def fours(digits: Digits, measured: Callable[[Any, Split], RowEquality]) -> None:
+    """For tests that count rows in tiles padded to multiples of four."""
     found = measured(digits.model, digits.split)
-    if found.step != 8:
+    if found.step != 4:
         pytest.skip(f"on this processor rows are padded to multiples of {found.step}")
 
 

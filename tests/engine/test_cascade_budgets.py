@@ -194,7 +194,7 @@ def test_no_sample_at_any_budget(digits: Any, table: Callable[..., Table]) -> No
     assert table(SPECS, digits.model, digits.split.take(torch.arange(0)), "linf:0.05,0.1") == {}
 
 
-@pytest.mark.usefixtures("eights")
+@pytest.mark.usefixtures("fours")
 def test_the_books_say_what_the_model_saw(
     digits: Any, table: Callable[..., Table], seen: Any, curve: Runs
 ) -> None:

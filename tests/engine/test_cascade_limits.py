@@ -182,7 +182,7 @@ def test_out_of_time(abandon: int, threat: str, digits: Any, told: Run) -> None:
         ) + len(unfinished)
 
 
-@pytest.mark.usefixtures("eights")
+@pytest.mark.usefixtures("fours")
 def test_what_rows_in_flight_have_cost_is_counted(digits: Any, told: Run, seen: Any) -> None:
     """Sixteen equal rows, given up in full flight: the books say what passed the model."""
     watched = seen(digits.model)

@@ -69,7 +69,7 @@ def _wrong(pool: Pool) -> list[int]:
     ]
 
 
-@pytest.mark.usefixtures("eights")
+@pytest.mark.usefixtures("fours")
 @pytest.mark.parametrize("spec", SPECS)
 def test_full_batches_are_counted_exactly(
     spec: str, digits: Any, decide: Callable[..., Any], seen: Any
@@ -82,20 +82,20 @@ def test_full_batches_are_counted_exactly(
         assert sum(watched.backward_rows) == sum(v.n_backward for v in verdicts)
 
 
-@pytest.mark.usefixtures("eights")
+@pytest.mark.usefixtures("fours")
 @pytest.mark.parametrize("spec", SPECS)
-def test_a_lone_row_is_padded_to_eight(
+def test_a_lone_row_is_padded_to_four(
     spec: str, digits: Any, decide: Callable[..., Any], seen: Any
 ) -> None:
-    """A single sample is queried in eights: the clean pass, every step and the last check."""
+    """A single sample is queried in fours: the clean pass, every step and the last check."""
     for sample in _samples(digits, decide, spec, "linf:0.1"):
         watched = seen(digits.model)
         (verdict,) = decide([spec], watched, _copies(digits.split, sample, 1), "linf:0.1", width=1)
-        assert watched.forward_rows == [8] * verdict.n_forward
-        assert watched.backward_rows == [8] * verdict.n_backward
+        assert watched.forward_rows == [4] * verdict.n_forward
+        assert watched.backward_rows == [4] * verdict.n_backward
 
 
-@pytest.mark.usefixtures("eights")
+@pytest.mark.usefixtures("fours")
 @pytest.mark.parametrize("spec", SPECS)
 def test_the_books_never_say_more_than_the_model_saw(
     spec: str, digits: Any, decide: Callable[..., Any], seen: Any
@@ -114,7 +114,7 @@ def test_the_books_never_say_more_than_the_model_saw(
         <= sum(watched.backward_rows)
     )
     assert max(watched.forward_rows) <= 32
-    assert all(rows % 8 == 0 for rows in watched.forward_rows)
+    assert all(rows % 4 == 0 for rows in watched.forward_rows)
 
 
 @pytest.mark.parametrize(
@@ -142,7 +142,7 @@ def test_what_each_sample_costs(
         assert (v.n_forward, v.n_backward) == expected
 
 
-@pytest.mark.usefixtures("eights")
+@pytest.mark.usefixtures("fours")
 @pytest.mark.parametrize("case", ["misclassified", "zero budget", "nothing worse found"])
 def test_samples_that_stay_where_they_are(
     case: str, digits: Any, decide: Callable[..., Any], seen: Any
