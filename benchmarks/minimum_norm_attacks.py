@@ -19,13 +19,19 @@ ORDERS = {"linf": math.inf, "l2": 2, "l1": 1, "l0": 0}
 LARGEST = {"linf": 0.5, "l2": 10.0, "l1": 200.0}  # where the search of adv-lib's APGD begins
 
 OURS = {
-    "l0": ["fmn:steps=998", "pdpgd:steps=998"],
+    "l0": [
+        "sigma-zero:steps=332,polish=120,targets=3",
+        "sigma-zero:steps=998",
+        "fmn:steps=998",
+        "pdpgd:steps=998",
+    ],
     "l1": [
         "pdpgd:steps=998,polish=10",
         "fmn:steps=998",
         "fab-t:iterations=55",
         "minimal:attack=(apgd-ce:steps=82)",
         "minimal:attack=(apgd-t:steps=27,targets=3)",
+        "minimal:rounds=10,attack=(apgd-t:steps=25,targets=5)",
     ],
     "l2": [
         "ddn:steps=998",
@@ -36,6 +42,7 @@ OURS = {
         "fab-t:iterations=55",
         "minimal:attack=(apgd-ce:steps=82)",
         "minimal:attack=(apgd-t:steps=27,targets=3)",
+        "minimal:rounds=10,attack=(apgd-t:steps=25,targets=5)",
     ],
     "linf": [
         "fmn:steps=998",
@@ -43,6 +50,7 @@ OURS = {
         "fab-t:iterations=55",
         "minimal:attack=(apgd-ce:steps=82)",
         "minimal:attack=(apgd-t:steps=27,targets=3)",
+        "minimal:rounds=10,attack=(apgd-t:steps=25,targets=5)",
     ],
 }
 
