@@ -8,7 +8,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robbench.analysis.forecast import LOOKS, START, Forecast, Part, Range, by_attack, together
+from robbench.analysis.forecast import (
+    AUDIT,
+    LOOKS,
+    START,
+    Forecast,
+    Part,
+    Range,
+    by_attack,
+    together,
+)
 
 PARTS = (
     Part(LOOKS, 5, 0.001, (2.0, 4.0)),
@@ -116,3 +125,15 @@ def test_a_look_at_the_model_comes_before_all_samples():
     assert together([later, later]).start == 14
     limited = dataclasses.replace(later, max_seconds=3.0)
     assert limited.seconds_at_most == limited.seconds.high == 3
+
+
+def test_an_audit_takes_what_is_left_of_audited_samples_alone() -> None:
+    """Of three samples: broken by the run's attack, left by it, and broken by the audit's."""
+    rows = [
+        {"n_forward": 4, "n_backward": 0, "broken_by": "pgd", "audited": False},
+        {"n_forward": 11, "n_backward": 0, "broken_by": None, "audited": False},
+        {"n_forward": 18, "n_backward": 0, "broken_by": "square", "audited": True},
+    ]
+    names = ["pgd", f"{AUDIT}apgd", f"{AUDIT}square"]
+    found = by_attack(rows, names, [1.0, 10.0, 5.0, 100.0])
+    assert found == [1.0, (3 + 10 + 10) / 3, 5 / 3, 2 / 3]
