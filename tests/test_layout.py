@@ -23,6 +23,7 @@ ELSEWHERE = {
     "tasks/train/config.py": "settings only: tests/core/test_config.py",
     "testing/losses.py": "the suite itself: tests/conformance",
     "testing/steps.py": "the suite itself: tests/conformance",
+    "threat/norm.py": "what every norm has to do: tests/threat/test_norms.py",
 }
 """Modules without a test of that name, and where they are tested; `reports/html/` as a page."""
 
