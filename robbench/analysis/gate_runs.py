@@ -18,10 +18,10 @@ from robbench.store.answers import same_answers
 from robbench.store.baseline import find_baseline, one_run
 from robbench.store.locations import trained_name
 from robbench.store.run import Run, attacked_model, read_run
+from robbench.store.schema import DISTANCES
 from robbench.store.store import Store
 
-_DISTANCES = ("dist_linf", "dist_l2", "dist_l1", "dist_l0", "dist_l0px")
-_COLUMNS = tuple(dict.fromkeys((*COLUMNS, *SUMMARY_COLUMNS, *_DISTANCES)))
+_COLUMNS = tuple(dict.fromkeys((*COLUMNS, *SUMMARY_COLUMNS, *DISTANCES)))
 
 
 def find_reference(store: Store, name: str | None, branch: str | None) -> tuple[Run, Path]:

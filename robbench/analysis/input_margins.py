@@ -27,6 +27,7 @@ from robbench.core.status import UNFINISHED
 from robbench.store.answers import same_answers
 from robbench.store.measured import Measure
 from robbench.store.run import Run, read_run
+from robbench.store.schema import DISTANCES
 from robbench.store.tables import read_table
 
 COLUMNS = (
@@ -34,7 +35,7 @@ COLUMNS = (
     "adversarial",
     "clean_correct",
     "status",
-    *(f"dist_{norm}" for norm in NORMS),
+    *DISTANCES,
 )
 """The sample columns that `input_margins` needs."""
 

@@ -21,20 +21,12 @@ from robbench.store.find import in_threads, parquet_files, run_row, runs_at, sev
 from robbench.store.hints import command
 from robbench.store.locations import Location, locate, model_folder, sibling_table, trained_name
 from robbench.store.run import attacked_model, read_run
+from robbench.store.schema import DISTANCES
 from robbench.store.store import Store
 from robbench.store.tables import number_of_rows, read_sibling
 
 _JSON = ("attack_params", "config", "provenance", "flags", "train_config", "tags", "classes")
-_ALSO = (
-    "broken_by",
-    "label",
-    "first_success_step",
-    "dist_linf",
-    "dist_l2",
-    "dist_l1",
-    "dist_l0",
-    "dist_l0px",
-)
+_ALSO = ("broken_by", "label", "first_success_step", *DISTANCES)
 _SHOWN = {
     "checks": ("check", "severity", "verdict", "text"),
     "measures": ("name", "points", "split", "class", "value"),

@@ -12,7 +12,12 @@ from collections.abc import Iterable
 
 import pyarrow as pa
 
+from robbench.core.norms import NORMS
+
 SCHEMA_VERSION = 3
+
+DISTANCES = tuple(f"dist_{norm}" for norm in NORMS)
+"""The columns of the samples table with the size of a perturbation."""
 
 _SHORT = {
     "bool": pa.bool_(),

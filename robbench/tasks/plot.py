@@ -25,13 +25,14 @@ from robbench.store.epochs import read_epochs
 from robbench.store.find import in_threads
 from robbench.store.locations import Location, sibling_table
 from robbench.store.run import Run, read_run
+from robbench.store.schema import DISTANCES
 from robbench.store.store import Store
 from robbench.store.tables import read_sibling
 
 if TYPE_CHECKING:
     from robbench.reports.figures.plot import Plot
 
-_COLUMNS = (*COMPARED, "broken_by", "dist_linf", "dist_l2", "dist_l1", "dist_l0", "dist_l0px")
+_COLUMNS = (*COMPARED, "broken_by", *DISTANCES)
 _OF_SAMPLES: dict[str, Callable[..., Plotted]] = {
     "curves": security_curves,
     "margins": logit_margins,

@@ -17,11 +17,12 @@ from robbench.analysis.compare import COLUMNS as COMPARED
 from robbench.analysis.seeds import recipe
 from robbench.reports.html.captions import ONE_SEED
 from robbench.store.run import Run
+from robbench.store.schema import DISTANCES
 
 COLUMNS = (
     *COMPARED,
     *("sample_index", "label", "clean_pred", "adv_pred", "broken_by"),
-    *("dist_linf", "dist_l2", "dist_l1", "dist_l0", "dist_l0px"),
+    *DISTANCES,
 )
 """The sample columns that a report needs."""
 

@@ -14,12 +14,13 @@ import torch
 
 from robbench.analysis.summary import summarise
 from robbench.core.limits import time_text
+from robbench.core.norms import NORMS
 from robbench.core.status import NON_FINITE, OK, UNFINISHED
 from robbench.core.tiles import RowEquality
 from robbench.data.subset import limit_subset
 from robbench.engine.records import CLEAN, REPLAY, Verdict
 from robbench.store.provenance import provenance
-from robbench.store.schema import SCHEMA_VERSION
+from robbench.store.schema import DISTANCES, SCHEMA_VERSION
 from robbench.tasks.attack.identity import attack_codes, full_specs, has_backend
 from robbench.tasks.attack.plan import AttackPlan
 from robbench.threat.model import ThreatModel
@@ -50,11 +51,7 @@ def sample_row(
         "clean_correct": v.entry != CLEAN and not v.clean_wrong,
         "adversarial": v.adversarial,
         "robust": not v.adversarial,
-        "dist_linf": v.linf,
-        "dist_l2": v.l2,
-        "dist_l1": v.l1,
-        "dist_l0": v.l0,
-        "dist_l0px": v.l0px,
+        **{f"dist_{norm}": getattr(v, norm) for norm in NORMS},
         "broken_by": broken_by,
         "broken_variant": v.variant if v.variant >= 0 else None,
         "first_success_step": v.step if v.step >= 0 else None,
@@ -161,7 +158,7 @@ def run_row(
 
 _AT_THE_POINT = (
     *("adv_pred", "adv_margin", "adv_pmargin", "adversarial", "robust"),
-    *("dist_linf", "dist_l2", "dist_l1", "dist_l0"),
+    *DISTANCES,
     *("broken_by", "broken_variant", "first_success_step"),
 )
 _COUNTS = ("n_forward", "n_backward", "n_nonfinite", "n_zero_gradient")

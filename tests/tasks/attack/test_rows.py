@@ -15,7 +15,7 @@ from robbench.core.norms import NORMS
 from robbench.engine.records import CLEAN, NOTHING, REPLAY, Verdict
 from robbench.store.schema import SAMPLES
 from robbench.tasks.attack.rows import _median_distance as median_distance
-from robbench.tasks.attack.rows import sample_row
+from robbench.tasks.attack.rows import audited_row, sample_row
 from robbench.threat.model import parse_threat
 
 PLAN: Any = SimpleNamespace(
@@ -68,6 +68,21 @@ def test_a_row_has_the_columns_of_the_table() -> None:
     row = sample_row(PLAN, _verdict(), 0, 1, 2)
     assert {field.name for field in SAMPLES if not field.nullable} <= set(row) | {"schema_version"}
     assert set(row) <= set(SAMPLES.names)
+
+
+def test_the_row_of_a_sample_that_an_audit_broke_is_of_the_point_of_the_audit() -> None:
+    """In every column that describes a point, of each norm too; the clean input's stay."""
+    before = sample_row(PLAN, _verdict(adversarial=False, adv_margin=1.0), 40, 123, 7)
+    point = {name: 100.0 + n for n, name in enumerate((*NORMS, "adv_pred", "adv_pmargin"))}
+    audit = _verdict(**point, adversarial=True, entry=0, adv_margin=-1.0)
+    found = sample_row(PLAN, audit, 40, 123, 7)
+    row = audited_row(before, found)
+    for name in found:
+        if name.startswith(("adv_p", "adv_m", "dist_")) or name in ("robust", "broken_by"):
+            assert row[name] == found[name] != before[name], name
+        elif name.startswith("clean_"):
+            assert row[name] == before[name], name
+    assert row["n_forward"] == before["n_forward"] + found["n_forward"]
 
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 9)), min_size=1, max_size=12))
