@@ -35,7 +35,7 @@ from torch import Tensor
 
 from robbench.attacks.base import Attack, Oracle
 from robbench.core import keyed
-from robbench.core.rows import Rows, pick
+from robbench.core.rows import Rows, nowhere, pick
 from robbench.core.spec import Number
 from robbench.objectives import RowObjective, margin, margins_left
 from robbench.threat.problem import Problem
@@ -190,7 +190,7 @@ class A3(Attack[State]):
             best=best,
             over=now.last & (now.round >= 2) & self._far(best, p),
         )
-        if t.is_cuda or bool(now.last.any()):  # to look would make the host wait for the GPU
+        if not nowhere(now.last):
             x, w = self._fresh(p, now.round + 1)
             s = s.where(now.last, x=x, w=w)
         return s

@@ -92,7 +92,7 @@ class SuperDeepFool(Attack[State]):
         middle = (s.low + s.high) / 2
         s = s.where(searching & hit, high=middle).where(searching & ~hit, low=middle)
 
-        search = searching | (hit & s.drawn) | (t >= self.steps - self.search)
+        search = searching | (hit & s.drawn) | (t >= max(self.steps - self.search, 1))
         draw = ~search & hit
         fool = ~search & ~hit
 

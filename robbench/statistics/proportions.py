@@ -15,6 +15,8 @@ _MANY = 10_000
 """Above this, exact integers are slow, and logarithms still give nine digits."""
 
 _TAIL = Fraction(1, 20)
+_ROUNDING = 1e-6
+"""Relative, above that of a probability that comes from logarithms, for up to 1e8 samples."""
 
 
 def wilson(k: int, n: int, level: float = 0.95) -> tuple[float, float]:
@@ -63,21 +65,39 @@ def most_in_population(k: int, n: int, size: int) -> int:
     """
     if not 0 <= k <= n <= size:
         raise ValueError(f"{k} in {n} of {size} is no draw")
-    low, high = k, size - n + k  # P(X <= k) is 1 at k, and 0 above high
-    draws = math.comb(size, n)
+    if n == 0:
+        return size
+    # P(X <= k) is 1/2 or more where the mean n M / size is below k, and 0 above high.
+    low, high = max(k, (k - 1) * size // n), size - n + k
     while low < high:
         most = (low + high + 1) // 2
-        # The number of draws with j of the property, from j = k downwards.
-        term = math.comb(most, k) * math.comb(size - most, n - k)
-        total = term
-        for j in range(k, 0, -1):
-            term = term * j * (size - most - n + j) // ((most - j + 1) * (n - j + 1))
-            total += term
-        if total > _TAIL * draws:
+        if _few_are_likely(k, n, most, size):
             low = most
         else:
             high = most - 1
     return low
+
+
+def _few_are_likely(k: int, n: int, most: int, size: int) -> bool:
+    """Whether P(X <= k) > 0.05, of n drawn from `size` with `most`; k not far above the mean."""
+    # The terms relative to that of k: downwards they only shrink, so the sum ends when one no
+    # longer counts.
+    total = term = 1.0
+    for j in range(k, 0, -1):
+        term *= j * (size - most - n + j) / ((most - j + 1) * (n - j + 1))
+        total += term
+        if term < total * 1e-18:
+            break
+    logs = _log_comb(most, k) + _log_comb(size - most, n - k) - _log_comb(size, n)
+    chance = total * math.exp(logs)
+    if abs(chance / float(_TAIL) - 1) > _ROUNDING:
+        return chance > _TAIL
+    whole = sum(math.comb(most, j) * math.comb(size - most, n - j) for j in range(k + 1))
+    return whole > _TAIL * math.comb(size, n)
+
+
+def _log_comb(n: int, k: int) -> float:
+    return math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
 
 
 def mcnemar_exact(b: int, c: int) -> float:

@@ -77,6 +77,17 @@ def test_most_in_population_is_at_the_end_of_scipys_tail(data: st.DataObject) ->
     assert most == size or hypergeom.cdf(k, size, most + 1, n) <= 0.05 + 1e-9
 
 
+@pytest.mark.parametrize(("k", "n", "size"), [(40, 1000, 6000), (700, 1000, 2000), (1, 5, 20_000)])
+def test_most_in_population_of_thousands_is_the_last_number(k: int, n: int, size: int) -> None:
+    """By whole numbers: it is still likely enough, the next one is not."""
+    most, draws = most_in_population(k, n, size), math.comb(size, n)
+    tails = [
+        sum(math.comb(m, j) * math.comb(size - m, n - j) for j in range(k + 1))
+        for m in (most, most + 1)
+    ]
+    assert 20 * tails[0] > draws >= 20 * tails[1]
+
+
 @settings(max_examples=300, deadline=None)
 @given(st.data())
 def test_most_in_population_is_never_above_clopper_and_pearsons(data: st.DataObject) -> None:

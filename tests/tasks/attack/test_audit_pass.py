@@ -141,6 +141,7 @@ def test_audited_samples_are_as_if_all_attacks_were_one_cascade(attacked: Attack
             if row["audited"] and run is not found[0]:  # at smaller budgets it was not drawn
                 names = VERDICT[:-1]
             assert {name: row[name] for name in names} == {name: like[name] for name in names}
+            assert row["dist_l0px"] == row["dist_l0"]  # grey images
         info = run.info
         assert info["audit_attack"] == "apgd:steps=5 + square:steps=60"
         assert info["n_audited"] == DRAWN
