@@ -111,4 +111,4 @@ def test_under_a_target_only_that_is_probed(problem: Callable[..., Problem]) -> 
 def test_kinds_and_options() -> None:
     """It counts as an attack that does not saturate, and conforms under other options."""
     assert MARGIN in TSTA().kinds
-    check_attack("tsta:targets=3,probe=2,iterations=3,order=distance")
+    check_attack("tsta:targets=2,probe=1,iterations=2,order=distance")
