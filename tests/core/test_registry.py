@@ -109,7 +109,9 @@ def test_did_you_mean(typed: str, meant: str) -> None:
 
 def test_a_name_near_nothing_is_answered_with_all() -> None:
     """When no name is near, all are listed."""
-    with pytest.raises(UserError, match="known: adv-lib, apgd, apgd-ce, apgd-dlr, apgd-t, cw, ddn"):
+    with pytest.raises(
+        UserError, match="known: a3, adv-lib, apgd, apgd-ce, apgd-dlr, apgd-t, cw, ddn"
+    ):
         ATTACKS.build("zzzzzz")
 
 
@@ -184,7 +186,7 @@ def test_the_canonical_form_builds_the_same_and_is_its_own(text: str, full: bool
 def test_full_form_names_every_option() -> None:
     """With full=True every option is spelled out, so changing a default changes the text."""
     assert ATTACKS.canonical("apgd:steps=5", full=True) == (
-        "apgd:steps=5,objective=cross-entropy,restarts=1,targets=9,"
+        "apgd:steps=5,objective=cross-entropy,restarts=1,targets=9,order=margin,"
         "rho=0.75,alpha=0.75,large_eps=true"
     )
     assert ATTACKS.canonical("apgd:steps=5") == "apgd:steps=5"
