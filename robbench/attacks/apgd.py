@@ -175,14 +175,15 @@ class APGD(Attack[State | SparseState]):
     def variants(self, classes: int) -> int:
         return self.restarts * (min(self.targets, classes - 1) if self.objective in TARGETED else 1)
 
+    @property
+    def _ranks(self) -> bool:
+        return self.order == "distance" and self.objective in TARGETED
+
     def preparation(self, classes: int) -> tuple[int, int]:
-        ranks = self.order == "distance" and self.objective in TARGETED
-        return queries(classes) if ranks else (0, 0)
+        return queries(classes) if self._ranks else (0, 0)
 
     def prepare(self, p: Problem, q: Oracle) -> Tensor | None:
-        if p.targeted or self.preparation(p.logits0.shape[1]) == (0, 0):
-            return None
-        return nearest(p, q, self.targets)
+        return nearest(p, q, self.targets) if self._ranks and not p.targeted else None
 
     def vary(self, p: Problem, k: Tensor) -> Problem:
         p = super().vary(p, k)

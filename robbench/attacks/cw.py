@@ -16,7 +16,6 @@ tanh(w0)) / 2), which is x0 itself at the start, and the squared distance is to 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import Annotated, ClassVar
 
 import torch
@@ -24,12 +23,12 @@ from pydantic import Field
 from torch import Tensor
 
 from robbench.attacks.base import Attack, Oracle
+from robbench.attacks.schedules import BETA1, BETA2, TINY, corrections
 from robbench.core.rows import Rows, lift, pick
 from robbench.core.spec import Number
 from robbench.objectives import margin
 from robbench.threat.problem import Problem
 
-BETA1, BETA2, TINY = 0.9, 0.999, 1e-8  # Adam's own defaults
 NO_UPPER_BOUND = 1e10
 
 
@@ -48,13 +47,6 @@ class State(Rows):
     high: Tensor  # [B] smallest c that did not
     found: Tensor  # [B] bool: this c has led to an adversarial point
     before: Tensor  # [B] the loss when it was last looked at, to abort
-
-
-@functools.cache
-def corrections(iterations: int, device: torch.device) -> Tensor:
-    """[2, iterations + 1], float64: 1 - beta^(k+1) for both averages of Adam."""
-    rows = [[1 - beta ** (k + 1) for k in range(iterations + 1)] for beta in (BETA1, BETA2)]
-    return torch.tensor(rows, dtype=torch.float64, device=device)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

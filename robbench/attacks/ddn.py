@@ -18,8 +18,6 @@ box's farthest corner.
 from __future__ import annotations
 
 import dataclasses
-import functools
-import math
 from typing import Annotated, ClassVar
 
 import torch
@@ -27,6 +25,7 @@ from pydantic import Field
 from torch import Tensor
 
 from robbench.attacks.base import Attack, Oracle
+from robbench.attacks.schedules import cosine
 from robbench.core.rows import Rows, lift, pick
 from robbench.core.spec import Number
 from robbench.objectives import cross_entropy
@@ -41,15 +40,6 @@ class State(Rows):
     top: Tensor  # [B,*] nearest adversarial point found, x0 before there is one
     size: Tensor  # [B] its distance, inf before there is one
     low: Tensor  # [B] share of the way to it below which polishing does not look
-
-
-@functools.cache
-def cosine(first: float, last: float, steps: int, like: torch.device) -> Tensor:
-    """[steps + 1], float64: from `first` at 0 to `last` at `steps` along half a cosine."""
-    shares = [(1 + math.cos(math.pi * k / steps)) / 2 for k in range(steps + 1)]
-    return torch.tensor(
-        [last + (first - last) * share for share in shares], dtype=torch.float64, device=like
-    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -119,14 +119,15 @@ class FAB(Attack[State]):
     def variants(self, classes: int) -> int:
         return self.restarts * self._targets(classes)
 
+    @property
+    def _ranks(self) -> bool:
+        return self.order == "distance" and self.targeted
+
     def preparation(self, classes: int) -> tuple[int, int]:
-        ranks = self.targeted and self.order == "distance"
-        return queries(classes) if ranks else (0, 0)
+        return queries(classes) if self._ranks else (0, 0)
 
     def prepare(self, p: Problem, q: Oracle) -> Tensor | None:
-        if p.targeted or self.preparation(p.logits0.shape[1]) == (0, 0):
-            return None
-        return nearest(p, q, self.targets)
+        return nearest(p, q, self.targets) if self._ranks and not p.targeted else None
 
     def vary(self, p: Problem, k: Tensor) -> Problem:
         count = 1 if p.targeted else self._targets(p.logits0.shape[1])

@@ -32,7 +32,7 @@ from pydantic import Field
 from torch import Tensor
 
 from robbench.attacks.base import Attack, Oracle
-from robbench.attacks.ddn import cosine
+from robbench.attacks.schedules import cosine
 from robbench.core.rows import Rows, lift
 from robbench.core.spec import Number
 from robbench.objectives import margin

@@ -31,13 +31,13 @@ from pydantic import Field
 from torch import Tensor
 
 from robbench.attacks.base import Answer, Attack, Oracle
+from robbench.attacks.schedules import BETA1, BETA2, TINY, corrections
 from robbench.core.rows import Rows, lift, pick
 from robbench.core.spec import Number
 from robbench.objectives import margin
 from robbench.threat.norms import Norm, find_norm
 from robbench.threat.problem import Problem
 
-BETA_1, BETA_2, TINY = 0.9, 0.999, 1e-8  # of Adam
 RATIO, FARTHEST = 0.01, math.log(1e6)  # l0/l1 at first; the largest |v|
 PROXIMAL_STEPS, SETTLED = 5, 0.01
 
@@ -59,17 +59,10 @@ class State(Rows):
 
 @functools.cache
 def schedule(steps: int, rate: float, device: torch.device) -> Tensor:
-    """[steps + 1, 4], float64: step, 1 - beta_1^(t+1), sqrt(1 - beta_2^(t+1)), theta."""
-    rows = [
-        (
-            rate * 0.01 ** (t / steps),
-            1 - BETA_1 ** (t + 1),
-            math.sqrt(1 - BETA_2 ** (t + 1)),
-            0.01 + 0.09 * max(steps - 1 - t, 0) / max(steps - 1, 1),
-        )
-        for t in range(steps + 1)
-    ]
-    return torch.tensor(rows, dtype=torch.float64, device=device)
+    """[2, steps + 1], float64: step and theta."""
+    step = [rate * 0.01 ** (t / steps) for t in range(steps + 1)]
+    theta = [0.01 + 0.09 * max(steps - 1 - t, 0) / max(steps - 1, 1) for t in range(steps + 1)]
+    return torch.tensor([step, theta], dtype=torch.float64, device=device)
 
 
 def proximal(norm: Norm, d: Tensor, mu: Tensor) -> Tensor:
@@ -133,13 +126,15 @@ class PDPGD(Attack[State]):
 
     def _descended(self, s: State, a: Answer, t: Tensor, steps: int, p: Problem) -> State:
         """One primal and one dual step."""
-        step, first, second, theta = schedule(steps, self.rate, t.device)[t].to(s.x.dtype).unbind(1)
+        step, theta = schedule(steps, self.rate, t.device)[:, t].to(s.x.dtype)
+        first, second = corrections(steps, t.device)[:, t]
+        first, second = first.to(s.x.dtype), second.sqrt().to(s.x.dtype)
         lead = a.value if p.temperature is None else a.value / p.temperature.to(a.value.dtype)
         slope = 1 / (1 + lead.clamp(max=80).exp())  # of softplus(-lead)
         g = -p.movable(a.grad) * lift(slope, s.x)
 
-        mean = BETA_1 * s.mean + (1 - BETA_1) * g
-        square = BETA_2 * s.square + (1 - BETA_2) * g.square()
+        mean = BETA1 * s.mean + (1 - BETA1) * g
+        square = BETA2 * s.square + (1 - BETA2) * g.square()
         below = square.sqrt() / lift(second, s.x) + TINY
         moved = p.ball.into_box(s.x - lift(step / first, s.x) * mean / below) - p.x0
         largest = p.movable(below).flatten(1).amax(1).clamp(min=TINY)

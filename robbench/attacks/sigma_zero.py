@@ -27,7 +27,6 @@ with, which is often not the one that needs the fewest changes.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import Annotated, ClassVar
 
 import torch
@@ -35,13 +34,12 @@ from pydantic import Field
 from torch import Tensor
 
 from robbench.attacks.base import Answer, Attack, Oracle, cut_targets
-from robbench.attacks.ddn import cosine
+from robbench.attacks.schedules import BETA1, BETA2, TINY, corrections, cosine
 from robbench.core.rows import Rows, lift, pick
 from robbench.core.spec import Number
 from robbench.objectives import margin, target_lead
 from robbench.threat.problem import BOX, Problem
 
-BETA1, BETA2, TINY = 0.9, 0.999, 1e-8  # Adam's
 REST = 5
 
 
@@ -131,9 +129,7 @@ class SigmaZero(Attack[State]):
         mean = BETA1 * s.mean + (1 - BETA1) * g
         square = BETA2 * s.square + (1 - BETA2) * g * g
         rates = cosine(self.rate, self.rate / 10, steps, t.device)
-        fixed1, fixed2 = (
-            _bias(beta, self.steps, t.device)[t].to(d.dtype) for beta in (BETA1, BETA2)
-        )
+        fixed1, fixed2 = corrections(self.steps, t.device)[:, t].to(d.dtype)
         eta, next_eta = (
             rates[k].to(d.dtype) for k in ((t - 1).clamp(0, steps), t.clamp(max=steps))
         )
@@ -166,11 +162,3 @@ def _largest(values: Tensor, among: Tensor) -> Tensor:
     flat = values.masked_fill(~among, -torch.inf).flatten(1)
     top = torch.zeros_like(flat, dtype=torch.bool).scatter(1, flat.argmax(1, keepdim=True), True)
     return top.reshape(values.shape) & among
-
-
-@functools.cache
-def _bias(beta: float, steps: int, like: torch.device) -> Tensor:
-    """[steps + 1], float64: what the t-th running mean, which began at zero, is short of."""
-    return torch.tensor(
-        [1 - beta ** (k + 1) for k in range(steps + 1)], dtype=torch.float64, device=like
-    )

@@ -87,9 +87,8 @@ class TSTA(Attack[State]):
         return queries(classes) if self.order == "distance" else (0, 0)
 
     def prepare(self, p: Problem, q: Oracle) -> Tensor | None:
-        if p.targeted or self.order == "margin":
-            return None
-        return nearest(p, q, self.targets)
+        ranks = self.order == "distance" and not p.targeted
+        return nearest(p, q, self.targets) if ranks else None
 
     def start(self, p: Problem) -> State:
         over = torch.zeros_like(p.y, dtype=torch.bool)
