@@ -49,7 +49,7 @@ def evaluate(
     images: Images | str,
     labels: Any = None,
     threat: str = "linf:8/255",
-    attack: Attacks = "autoattack-fast",
+    attack: Attacks = "autoattack-lite",
     *,
     audit: int | None = None,
     audit_attack: Attacks = (),
