@@ -168,7 +168,7 @@ X, Y = torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 2, 3])
         ((X[:, :, :4], Y), "cannot process images of shape (1, 4, 8)"),
         ((X, Y, "linf:0.1,0.2"), "evaluate takes one"),
         ((X, Y, 0.1), "write NORM:EPS"),
-        ((X, Y, "linf:0.1", "pdg"), "did you mean pgd"),
+        ((X, Y, "linf:0.1", "pdg"), "did you mean pdpgd, pgd"),
         ((X, Y, "linf:0.1", 3), "3 is no attack: give a spec, or an object"),
         ((X, Y, "linf:0.1", [3]), "3 is no attack: give a spec, or an object"),
         (("digits", Y), "leave out labels"),
