@@ -25,7 +25,6 @@ from robbench.analysis.summary import column
 from robbench.core.norms import NORMS
 from robbench.core.status import UNFINISHED
 from robbench.store.answers import same_answers
-from robbench.store.measured import Measure
 from robbench.store.run import Run, read_run
 from robbench.store.schema import DISTANCES
 from robbench.store.tables import read_table
@@ -35,9 +34,10 @@ COLUMNS = (
     "adversarial",
     "clean_correct",
     "status",
+    "clean_margin",
     *DISTANCES,
 )
-"""The sample columns that `input_margins` needs."""
+"""The sample columns that input margins and the measures on them need."""
 
 Array = NDArray[np.float64]
 
@@ -66,6 +66,12 @@ class InputMargins:
     def censored(self) -> NDArray[np.bool_]:
         """[n] no perturbation was found up to `attacked`, the lower end of the margin."""
         return self.smallest > self.attacked
+
+    @property
+    def exact(self) -> NDArray[np.bool_]:
+        """[N] the margin is known from both sides, as attacks without a budget leave it."""
+        both: NDArray[np.bool_] = np.isfinite(self.smallest) & (self.withstood == self.smallest)
+        return both
 
     @property
     def reach(self) -> float:
@@ -182,60 +188,6 @@ def runs_alike(path: Path) -> list[Run]:
 def _same_model(row: dict[str, Any], other: dict[str, Any]) -> bool:
     alike = all(row[name] == other[name] for name in ("model_hash", "model_arch"))
     return alike and same_answers(row["answers"], other["answers"], ("made",))
-
-
-def measure_distances(
-    path: Path, split: str, sample_ids: Sequence[int]
-) -> tuple[list[Measure], dict[str, list[Any]]]:
-    """Input margins of the samples of a run, by all runs of its model, as measures.
-
-    `path` is the run's runs file. `input_margin_*` is the median, null where it is beyond what was
-    attacked; `security_curve_*` the area under the curve; the columns hold each sample's margin, of
-    a censored one its lower end.
-    """
-    measures: list[Measure] = []
-    columns: dict[str, list[Any]] = {}
-    for norm, margins in input_margins(sample_ids, runs_alike(path)).items():
-        facts, (eps, robust), (low, high) = _facts(margins), margins.curve(), margins.area()
-        middle = float(np.median(margins.smallest))
-        known = middle if middle <= margins.reach else None
-        reason = (
-            {}
-            if known is not None
-            else {"reason": f"the median is above {margins.reach:g}, where attacks ended"}
-        )
-        bounds = {"median_low": float(np.median(margins.withstood))}
-        measures.append(
-            Measure(f"input_margin_{norm}", "worst", split, known, facts | bounds | reason)
-        )
-        curve = {"eps": eps, "robust_accuracy": robust, "end": margins.end, "area_low": low}
-        measures.append(Measure(f"security_curve_{norm}", "worst", split, high, facts | curve))
-        place = {int(sample): i for i, sample in enumerate(margins.sample_id)}
-        ends = np.minimum(margins.smallest, margins.attacked).tolist()
-        censored = (margins.censored | np.isinf(margins.smallest)).tolist()
-        at = [place.get(sample) for sample in sample_ids]
-        columns[f"input_margin_{norm}"] = [None if i is None else ends[i] for i in at]
-        columns[f"censored_{norm}"] = [None if i is None else censored[i] for i in at]
-    return measures, columns
-
-
-def is_distance(measure: Measure) -> bool:
-    """Whether a measure is one of `measure_distances`."""
-    return measure.name.startswith(("input_margin_", "security_curve_"))
-
-
-def _facts(margins: InputMargins) -> dict[str, Any]:
-    """What numbers of these margins rest on, as plain values."""
-    return {
-        "norm": margins.norm,
-        "samples": len(margins.smallest),
-        "censored": int(margins.censored.sum()),
-        "unfinished": int(margins.unfinished.sum()),
-        "reach": margins.reach,
-        "attacked_eps": [eps for eps in margins.eps if math.isfinite(eps)],
-        "without_budget": math.inf in margins.eps,
-        "runs": list(margins.runs),
-    }
 
 
 def _column(samples: pa.Table, name: str) -> NDArray[Any]:

@@ -7,15 +7,21 @@ of the best distances known of all attacks,
 
     optimality = 1 - (A - A*) / (c d_max - A*)
 
-where c is the clean accuracy, so that c d_max is the area of an attack that finds nothing.
+where c is the clean accuracy, so that c d_max is the area of an attack that finds nothing. As in
+AttackBench, d_max is the largest of the best distances.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+from robbench.analysis.input_margins import InputMargins, input_margins
+from robbench.store.run import Run
 
 
 def optimality(distances: ArrayLike, best: ArrayLike, end: float | None = None) -> float:
@@ -41,3 +47,45 @@ def optimality(distances: ArrayLike, best: ArrayLike, end: float | None = None) 
 def area(distances: NDArray[np.float64], end: float) -> float:
     """Area under robust accuracy, the share of distances above d, for d from 0 to `end`."""
     return float(np.minimum(distances, end).mean()) if len(distances) else math.nan
+
+
+def optimality_of_run(
+    info: Mapping[str, Any], runs: Sequence[Run], margins: InputMargins
+) -> tuple[float | None, dict[str, Any]]:
+    """A run's optimality in its own norm, and what it rests on; None with the reason.
+
+    info: its row of the runs table; runs: all of the same weights; margins: what these found of its
+    samples in its norm. Only the samples that another run attacked in this norm count: on others
+    the run is the best by construction. There is none of a run inside a budget, where an attack
+    stops at its first success.
+    """
+    others = [run for run in runs if run.info["run_id"] != info["run_id"]]
+    rivals = input_margins(margins.sample_id, others).get(margins.norm)
+    facing = [run for run in others if rivals and run.info["run_id"] in rivals.runs]
+    detail: dict[str, Any] = {
+        "other_runs": len(facing),
+        "other_minimum_norm_runs": sum(
+            math.isinf(run.info["eps"]) and run.info["norm"] == margins.norm for run in facing
+        ),
+    }
+    own = [run for run in runs if run.info["run_id"] == info["run_id"]]
+    if math.isfinite(info["eps"]):
+        why = "inside a budget attacks stop at their first success"
+        return None, detail | {"reason": f"{why}: attack with --threat {margins.norm}:inf"}
+    if not own:
+        return None, detail | {"reason": "the run seeks a target, not the nearest mistake"}
+    if rivals is None:
+        return None, detail | {"reason": f"no other run of these weights in {margins.norm}"}
+    shared = np.isin(margins.sample_id, rivals.sample_id)
+    found = input_margins(margins.sample_id[shared], own)[margins.norm].smallest
+    best = margins.smallest[shared]
+    value = optimality(found, best)
+    detail |= {
+        "compared": int(shared.sum()),
+        "clean_accuracy": float((best > 0).mean()),
+        "largest_distance": float(best[np.isfinite(best)].max(initial=0.0)),
+        "not_found_by_any": int(np.isinf(best).sum()),
+    }
+    if math.isnan(value):
+        return None, detail | {"reason": "all best known distances are equal"}
+    return value, detail

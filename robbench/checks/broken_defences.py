@@ -61,6 +61,12 @@ def _purified(x: Tensor) -> Tensor:
     return x + 0.05 * away
 
 
+def _over_margin(z: Tensor) -> Tensor:
+    """Equal confidence everywhere: the margin of the two largest logits becomes 1."""
+    largest = z.topk(2, 1).values
+    return z / (largest[:, :1] - largest[:, 1:]).clamp_min(1e-6)
+
+
 class _Misled(torch.autograd.Function):
     """The identity, with a gradient that has nothing to do with it."""
 
@@ -76,6 +82,7 @@ class _Misled(torch.autograd.Function):
 DEFENCES: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
     "logits x 1000": (_same, lambda z: 1000 * z),
     "logits x 12": (_same, lambda z: 12 * z),
+    "logits over their margin": (_same, _over_margin),
     "quantised input": (_quantised, _same),
     "quantised, straight-through": (lambda x: x + (_quantised(x) - x).detach(), _same),
     "gradient stopped": (torch.Tensor.detach, _same),

@@ -47,6 +47,16 @@ class Provenance(_Open):
 
 class _Detail(_Open):
     singular_values: list[float] | None = None
+    norm: str | None = None
+    reason: str | None = None
+    low: float | None = None
+    high: float | None = None
+    used: int | None = None
+    left_out: int | None = None
+    brittle: int | None = None
+    robust: int | None = None
+    compared: int | None = None
+    other_runs: int | None = None
 
 
 class _Margin(_Open):
@@ -58,11 +68,25 @@ class _Margin(_Open):
     median_low: float | None
 
 
+class _OfRuns(_Open):
+    runs: list[str]
+    norm: str
+
+
 class _Curve(_Open):
     runs: list[str]
     end: float | None
     area_low: float | None
 
+
+OF_INPUT_MARGINS = (
+    "input_margin_",
+    "security_curve_",
+    "margin_consistency_",
+    "brittle_",
+    "optimality",
+)
+"""How the names of measures begin that rest on the input margins of several runs."""
 
 _JSON: dict[str, dict[str, Any]] = {
     "runs": {
@@ -202,7 +226,7 @@ def same_kind(found: pa.DataType, wanted: pa.DataType) -> bool:
 
 
 def require_margins(details: Mapping[tuple[str, str], Any], where: str) -> None:
-    """Raise UserError unless each input margin (by name and split) has its security curve."""
+    """Raise UserError unless what rests on input margins (by name and split) has its details."""
     for (name, split), detail in details.items():
         if name.startswith("input_margin_"):
             margin = checked(_Margin, detail, f"{where}: detail of {name}")
@@ -210,6 +234,8 @@ def require_margins(details: Mapping[tuple[str, str], Any], where: str) -> None:
             checked(_Curve, curve, f"{where}: detail of security_curve_{margin.norm:.20}")
         elif name.startswith("security_curve_"):
             checked(_Curve, detail, f"{where}: detail of {name}")
+        elif name.startswith(OF_INPUT_MARGINS):
+            checked(_OfRuns, detail, f"{where}: detail of {name}")
 
 
 def _require_range(

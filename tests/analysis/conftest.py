@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,3 +49,46 @@ def two(tmp_path: Path, stored: Stored, make_samples: Callable[..., Any]) -> Pat
     )
     Store(tmp_path).partial("cccc33333333").append(make_samples(17))
     return tmp_path
+
+
+@pytest.fixture
+def run(stored: Callable[..., Run], make_samples: Callable[..., Any]) -> Callable[..., Run]:
+    """A run in one norm and budget from the sizes it found: None = robust, 0 = wrong when clean.
+
+    margins: the clean logit margins, drawn at random if not given.
+    """
+    count = iter(range(100))
+
+    def make(
+        threat: str,
+        sizes: list[float | None],
+        *,
+        first: int = 0,
+        other: float | None = None,
+        margins: Sequence[float] | None = None,
+        **changes: Any,
+    ) -> Run:
+        norm, eps = threat.split(":")
+        rows = make_samples(len(sizes), first=first)
+        for i, (row, size) in enumerate(zip(rows, sizes, strict=True)):
+            row |= {"clean_margin": margins[i]} if margins is not None else {}
+            row |= {
+                "adversarial": size is not None,
+                "robust": size is None,
+                "clean_correct": size != 0,
+            }
+            row |= {
+                "dist_linf": None,
+                "dist_l2": None,
+                f"dist_{norm}": 0.01 if size is None else size,
+            }
+            if other is not None:
+                row["dist_l2" if norm == "linf" else "dist_linf"] = other
+            row |= {"status": changes.get("status", 0)}
+        facts = {name: value for name, value in changes.items() if name != "status"}
+        number = next(count)
+        return stored(
+            f"run{number}", rows, age=number, norm=norm, eps=float(eps), threat=threat, **facts
+        )
+
+    return make

@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from robbench.analysis.distance_measures import measure_distances
 from robbench.analysis.figure_data import by_class, curves, edges, input_margins, shares, sizes
-from robbench.analysis.input_margins import measure_distances
 from robbench.analysis.series import series_by_facts
 from robbench.core.status import UNFINISHED
 

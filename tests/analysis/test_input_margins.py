@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,51 +10,10 @@ import pytest
 from robbench.analysis.input_margins import (
     InputMargins,
     input_margins,
-    measure_distances,
     runs_alike,
 )
-from robbench.store.measured import read_measures, read_sample_measures, write_measures
-from robbench.store.run import Run
 
 INF = math.inf
-
-
-@pytest.fixture
-def run(stored: Callable[..., Run], make_samples: Callable[..., Any]) -> Callable[..., Run]:
-    """A run in one norm and budget from the sizes it found: None = robust, 0 = wrong when clean."""
-    count = iter(range(100))
-
-    def make(
-        threat: str,
-        sizes: list[float | None],
-        *,
-        first: int = 0,
-        other: float | None = None,
-        **changes: Any,
-    ) -> Run:
-        norm, eps = threat.split(":")
-        rows = make_samples(len(sizes), first=first)
-        for row, size in zip(rows, sizes, strict=True):
-            row |= {
-                "adversarial": size is not None,
-                "robust": size is None,
-                "clean_correct": size != 0,
-            }
-            row |= {
-                "dist_linf": None,
-                "dist_l2": None,
-                f"dist_{norm}": 0.01 if size is None else size,
-            }
-            if other is not None:
-                row["dist_l2" if norm == "linf" else "dist_linf"] = other
-            row |= {"status": changes.get("status", 0)}
-        facts = {name: value for name, value in changes.items() if name != "status"}
-        number = next(count)
-        return stored(
-            f"run{number}", rows, age=number, norm=norm, eps=float(eps), threat=threat, **facts
-        )
-
-    return make
 
 
 IDS = [1000 + 7 * i for i in range(5)]
@@ -179,58 +136,6 @@ def test_only_runs_of_the_same_weights_count(run, tmp_path):
     run("linf:0.2", [0.02], model_hash="a", model_arch="other")
     path = tmp_path / "results" / "runs" / "run0.parquet"
     assert [found.info["run_id"] for found in runs_alike(path)] == ["run0", "run1"]
-    measures, columns = measure_distances(path, "test", IDS[:1])
-    assert {m.name: m.value for m in measures} == pytest.approx(
-        {"input_margin_linf": 0.15, "security_curve_linf": 0.15}
-    )
-    assert measures[0].detail["runs"] == ["run0", "run1"]
-    assert columns["input_margin_linf"] == pytest.approx([0.15])
-    assert columns["censored_linf"] == [False]
-
-
-def test_a_median_beyond_what_was_attacked_is_not_known(run, tmp_path):
-    """Null, with the reason; a censored sample's row holds its lower end."""
-    run("linf:0.1", [None, None, 0.05])
-    measures, columns = measure_distances(
-        tmp_path / "results" / "runs" / "run0.parquet", "test", IDS[:4]
-    )
-    assert measures[0].value is None
-    assert "above 0.1" in measures[0].detail["reason"]
-    assert columns["input_margin_linf"] == pytest.approx([0.1, 0.1, 0.05, None])
-    assert columns["censored_linf"] == [True, True, False, None]
-
-
-def test_measures_are_written_read_and_dropped_with_their_run(
-    run, tmp_path, make_run, make_samples
-):
-    """What was written is read back; a run that is written anew has none."""
-    run("linf:0.1", [None, 0.05])
-    path = tmp_path / "results" / "runs" / "run0.parquet"
-    assert read_measures(path) is None
-    measures, columns = measure_distances(path, "test", IDS[:2])
-    rows = [
-        {
-            "sample_id": i,
-            "sample_index": n,
-            "label": 3,
-            "clean_confidence": 0.5,
-            "clean_logit_norm": 1.0,
-        }
-        for n, i in enumerate(IDS[:2])
-    ]
-    write_measures(
-        path,
-        measures,
-        [row | {name: v[i] for name, v in columns.items()} for i, row in enumerate(rows)],
-    )
-    assert [m.name for m in read_measures(path)] == [m.name for m in measures]
-    assert [row["censored_linf"] for row in read_sample_measures(path)] == [True, False]
-    run_again = make_samples(2)
-    from robbench.store.store import Store
-
-    Store(tmp_path).write(make_run("run0", run_again), run_again)
-    assert read_measures(path) is None
-    assert not (tmp_path / "results" / "sample_measures" / "run0.parquet").exists()
 
 
 def test_random_runs_agree_with_counting(run):

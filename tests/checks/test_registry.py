@@ -60,6 +60,7 @@ def test_every_check_is_named_once_and_in_a_family() -> None:
     assert {check.family for check in CHECKS} == {
         "budget",
         "gradients",
+        "margins",
         "outputs",
         "adversarial_points",
         "run_rows",

@@ -109,7 +109,9 @@ def test_a_run_without_points_says_how_to_get_them(measured):
     }
     assert names["clean"] - names["worst"] == {"svm_ratio", "svm_separable", "flip_share"}
     distances = {"input_margin_l2", "security_curve_l2"}
-    assert names["worst"] - names["clean"] == {"local_linearity"} | distances
+    beside = {"margin_consistency_l2", "brittle_auroc", "brittle_fpr95", "optimality"}
+    assert names["worst"] - names["clean"] == {"local_linearity"} | distances | beside
+    distances |= beside
     assert all(found[name, "worst", "test"] is None for name in names["worst"] - distances)
     assert found["security_curve_l2", "worst", "test"] > 0
     # Forty samples are too few to count peaks.
@@ -169,6 +171,38 @@ def test_new_runs_of_the_model_bring_new_input_margins(own_measured, cli):
             assert all(row["input_margin_l2"] is not None for row in rows)
         assert "already" in cli("measure", path.stem, *words).err
     assert len(redone) == 2
+
+
+def test_logit_margins_attacks_and_input_margins(own_measured, cli):
+    """One more run brings tau; brittle inputs and optimality agree with the rows and the table."""
+    words = ["--train-samples", "100", "--out", own_measured]
+    line = "attack at --threat linf:inf --limit 40 --json --out"
+    ids = [
+        cli(f"{line} {own_measured} --attack fmn:steps={steps}").json["rows"][0]["run_id"]
+        for steps in (5, 30)
+    ]
+    budget = next(
+        path
+        for path in (own_measured / "results" / "runs").glob("*.parquet")
+        if pq.read_table(path).to_pylist()[0]["threat"] == "linf:0.15"
+    )
+    details, values = {}, {}
+    for run in (*ids, budget.stem):
+        for row in cli("measure", run, "--json", *words).json["rows"]:
+            if row["points"] == "worst" and row["class"] is None:
+                details[run, row["name"]], values[run, row["name"]] = row["detail"], row["value"]
+    few, many = (values[run, "optimality"] for run in ids)
+    assert 0 <= few < many <= 1
+    assert {details[run, "optimality"]["other_runs"] for run in ids} == {3}
+    samples = pq.read_table(own_measured / "results" / "samples" / budget.name).to_pylist()
+    right = [row for row in samples if row["clean_correct"]]
+    known = details[budget.stem, "brittle_auroc"]
+    assert known["brittle"] >= sum(row["adversarial"] for row in right)
+    assert known["brittle"] + known["robust"] + known["left_out"] == len(right)
+    assert values[budget.stem, "margin_consistency_linf"] > 0.3
+    shown = cli("measure", *ids, *words, "-q").out
+    assert "tau, clean margin (linf)" in shown
+    assert "3 other runs" in " ".join(shown.split())
 
 
 def test_the_table_fits(measured, cli):

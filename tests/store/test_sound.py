@@ -154,6 +154,22 @@ def test_an_input_margin_needs_its_curve(tmp_path: Path, stored: Stored) -> None
             read_measures(run)
 
 
+@pytest.mark.parametrize("name", ["margin_consistency_l2", "brittle_auroc", "optimality"])
+def test_what_rests_on_input_margins_needs_its_runs(
+    tmp_path: Path, stored: Stored, name: str
+) -> None:
+    """And its other facts, where it has them, are what they should be."""
+    stored("aaaa11111111")
+    run = tmp_path / "results" / "runs" / "aaaa11111111.parquet"
+    measure = Measure(name, "worst", "test", 0.2, {"runs": ["aaaa"], "norm": "l2", "used": 3})
+    write_measures(run, [measure])
+    assert read_measures(run) == [measure]
+    for change in ({"runs": None}, {"norm": 2}, {"used": "many"}, {"reason": 1}, {"low": "x"}):
+        write_measures(run, [measure._replace(detail=measure.detail | change)])
+        with pytest.raises(UserError, match=f"detail of {name}|column detail"):
+            read_measures(run)
+
+
 @pytest.mark.parametrize("version", [b"", b"x", b"-1", b"99", b"9" * 5000, "²".encode()])
 def test_versions_that_are_none(tmp_path: Path, stored: Stored, version: bytes) -> None:
     """A schema version is a number this robbench knows."""

@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from robbench.reports import texts
+from robbench.reports.against_distances import AGAINST_DISTANCES, what_it_is_of
 from robbench.reports.terminal.fitted import FittedTable, Head
 from robbench.store.measured import Measure
 
@@ -39,6 +40,7 @@ _SHARES = {
     "flip_share",
     "confidence",
     "calibration_error",
+    "brittle_fpr95",
 }
 
 
@@ -64,7 +66,7 @@ def measures_table(
         cells = [_cell(key, found.get((key, *place))) for place in places]
         rows.append([Text(text + (f" ({dual})" if key != name else "")), *map(Text, cells)])
     table = FittedTable(title, heads, rows, [""] * len(rows), gap=3)
-    return Group(table, *_distances(measures), Text())
+    return Group(table, *_distances(measures), *_against_distances(measures), Text())
 
 
 _DISTANCE_HEADS = [
@@ -89,6 +91,29 @@ def _distances(measures: Sequence[Measure]) -> list[RenderableType]:
         cells = (detail["norm"], middle, area, end, censored, str(len(detail["runs"])))
         rows.append([*map(Text, cells)])
     table = FittedTable("", _DISTANCE_HEADS, rows, [""] * len(rows), gap=3)
+    return [Text(), table] if rows else []
+
+
+_AGAINST_HEADS = [
+    Head("by input margins", "by input\nmargins", right=False),
+    Head("value", "value"),
+    Head("95 % interval", "95 %\ninterval"),
+    Head("of", "of", right=False),
+]
+
+
+def _against_distances(measures: Sequence[Measure]) -> list[RenderableType]:
+    """A table of the measures that compare with input margins, if there are any."""
+    rows = []
+    for m in measures:
+        text = AGAINST_DISTANCES.get(m.name.removesuffix(f"_{m.detail.get('norm')}"))
+        if text is None or (m.name == "brittle_fpr95" and m.value is None):  # as AUROC
+            continue
+        value = texts.percent(m.value) if m.name in _SHARES else texts.digits(m.value)
+        ends = [texts.digits(m.detail[end], 2) for end in ("low", "high") if end in m.detail]
+        cells = (f"{text} ({m.detail['norm']})", value, " to ".join(ends), what_it_is_of(m.detail))
+        rows.append([*map(Text, cells)])
+    table = FittedTable("", _AGAINST_HEADS, rows, [""] * len(rows), prose=3, gap=2)
     return [Text(), table] if rows else []
 
 

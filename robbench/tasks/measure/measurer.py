@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from robbench.analysis.distance_measures import is_distance, measure_distances
 from robbench.analysis.forecast import Forecast
-from robbench.analysis.input_margins import is_distance, measure_distances
 from robbench.core.errors import UserError
 from robbench.core.files import check_writable
 from robbench.core.trust import names_from

@@ -33,6 +33,19 @@ MEASURES = [
     Measure("input_margin_linf", "clean", "test", 0.2, MARGIN),
     Measure("security_curve_linf", "clean", "test", 0.15, {"area_low": 0.15, "end": 0.3}),
 ]
+BESIDE = [
+    Measure(
+        "margin_consistency_linf",
+        "worst",
+        "test",
+        0.712,
+        {"norm": "linf", "low": 0.654, "high": 0.763, "used": 57, "left_out": 2},
+    ),
+    Measure("brittle_fpr95", "worst", "test", 0.25, {"norm": "linf", "brittle": 21, "robust": 33}),
+    Measure(
+        "optimality", "worst", "test", None, {"norm": "linf", "reason": "no other run attacked it"}
+    ),
+]
 
 
 @pytest.mark.parametrize("width", [40, 60, 80, 200])
@@ -53,6 +66,18 @@ def test_a_line_for_each_measure(printed: Callable[..., list[str]]) -> None:
     assert len(shown) == len(SHOWN)
     assert any(line.startswith("  share near zero") for line in shown)
     assert any("(l1)" in line for line in shown)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_what_stands_beside_input_margins(printed: Callable[..., list[str]], width: int) -> None:
+    """Each with its interval and what it is of, or why it has no value."""
+    lines = printed(measures_table(INFO, [*MEASURES, *BESIDE], "l1"), width)
+    assert max(map(len, lines)) <= width
+    words = " ".join(" ".join(lines).split())
+    for text in ("0.712", "0.65 to 0.76", "57 samples, 2 left out", "25.0%", "21 brittle, 33"):
+        assert text in words, text
+    assert "no other run attacked it" in words
+    assert "AUROC" not in words
 
 
 def test_names_are_no_markup(printed: Callable[..., list[str]]) -> None:

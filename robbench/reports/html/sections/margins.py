@@ -18,6 +18,7 @@ from robbench.reports.html.captions import ANY_SIZE
 from robbench.reports.html.data import ReportData
 from robbench.reports.html.figures import histograms as figures
 from robbench.reports.html.page import Cell, Head, Plot, Section, Table, in_words, number, percent
+from robbench.reports.html.sections.consistency import beside_input_margins
 from robbench.store.run import Run
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -45,7 +46,7 @@ def logit_margins(material: ReportData) -> Section:
 
 def input_margins(material: ReportData) -> Section:
     """The smallest perturbations found, a figure for each data set, split and norm."""
-    blocks = []
+    blocks: list[Plot | Table] = []
     heads = [
         Head("model", number=False),
         Head("lower quartile"),
@@ -72,6 +73,8 @@ def input_margins(material: ReportData) -> Section:
             data=Table(f"Input margins, {data} {split}, {norm}", heads, rows),
         )
         blocks.append(plot)
+    if beside := beside_input_margins(material):
+        blocks.append(beside)
     return Section("input-margins", "Input margins", blocks, also=material.one_seed)
 
 

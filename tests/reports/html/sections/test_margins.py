@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from robbench.analysis.input_margins import measure_distances
+from robbench.analysis.distance_measures import measure_distances
 from robbench.reports.html.data import ReportData
 from robbench.reports.html.sections.margins import input_margins as margins_section
 
