@@ -209,7 +209,7 @@ def test_wrapped_specs_are_canonical_and_round_trip(written: str, canonical: str
         ("eot:attack=(eot:draws=2)", "nest eot once"),
         ("eot:attack=(minimal:attack=eot)", "nest eot once"),
         ("eot:attack=pyautoattack", "another package"),
-        ("eot:attack=pdg", "did you mean pgd"),
+        ("eot:attack=pdg", "did you mean pdpgd, pgd"),
         ("eot:attack=(pgd:steps=0)", "steps"),
         ("eot:draws=0", "draws"),
     ],
