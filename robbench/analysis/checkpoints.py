@@ -12,8 +12,10 @@ from robbench.store.run import Run, attacked_model
 
 COLUMNS = ("clean_accuracy_last", "robust_accuracy_last")
 """Of the last checkpoint, in the row of the best; None where the two are not joined."""
-_ALIKE = ("train_config", "data_hash", "split", "norm", "eps", "target", "attack_params")
-_ALIKE_TOO = ("max_time_s", "max_queries", "precision", "seed")
+_ALIKE = (
+    *("train_config", "data_hash", "split", "norm", "eps", "target", "attack_params"),
+    *("max_time_s", "max_queries", "precision", "seed"),
+)
 
 
 def join_checkpoints(runs: Sequence[Run]) -> tuple[list[Run], dict[str, Run]]:
@@ -27,7 +29,7 @@ def join_checkpoints(runs: Sequence[Run]) -> tuple[list[Run], dict[str, Run]]:
     for run in runs:
         name = attacked_model(run.info)
         base = trained_name(name)
-        key = (base, *(run.info[column] for column in (*_ALIKE, *_ALIKE_TOO)))
+        key = (base, *(run.info[column] for column in _ALIKE))
         found, which = places.setdefault(key, {}), name[len(base) :]
         if which in found:
             both = f"{found[which].info['run_id']} and {run.info['run_id']}"

@@ -47,15 +47,14 @@ def over_training_seeds(
     """One row per recipe and attack, from runs and their rows of `compare`, with their keys.
 
     n_seeds is the number of seeds, train_seed None. Rates, margins and queries are means over seeds
-    (of medians, where the name says so), as are bounds of audits where every seed has one, counts
-    are sums, *_sd are standard
-    deviations over seeds (n - 1 in the denominator; None for one seed), intervals are Student's t
-    over seeds, cut off at 0 and 1, and nan for one seed. A recipe is compared with the first one
-    with the same data, threat model, attack and limits: robust_difference is the mean difference
-    over the seeds in common, t_test_p the p value of the paired t test, p_holm the same corrected.
-    These are None without two common seeds; `note` says why. Needs `train_config` in the runs.
-    Raises UserError where a run does not say how its model was trained, and for two runs of one
-    recipe and seed.
+    (of medians, where the name says so), as are bounds of audits where every seed has one. Counts
+    are sums, *_sd standard deviations over seeds (n - 1 in the denominator; None for one seed),
+    intervals Student's t over seeds, cut off at 0 and 1, and nan for one seed. A recipe is
+    compared with the first one with the same data, threat model, attack and limits:
+    robust_difference is the mean difference over the seeds in common, t_test_p the p value of
+    the paired t test, p_holm the same corrected. These are None without two common seeds;
+    `note` says why. Needs `train_config` in the runs. Raises UserError where a run does not say
+    how its model was trained, and for two runs of one recipe and seed.
     """
     groups: dict[str, dict[int, Mapping[str, Any]]] = {}
     recipes: dict[str, str] = {}

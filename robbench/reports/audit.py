@@ -26,8 +26,7 @@ def wanted(row: Mapping[str, Any]) -> str:
     """That a run of a cheap cascade wants an audit; empty of every other."""
     if (cheap := unaudited(row)) is None:
         return ""
-    name, full = cheap
-    return f"not audited: {full} may break more than {name}; --audit 300 bounds how much"
+    return f"not audited: {_doubt(*cheap)}"
 
 
 def shown(row: Mapping[str, Any]) -> str:
@@ -70,12 +69,14 @@ def without(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in rows:
         if cheap := unaudited(row):
             wanting.setdefault(cheap, []).append(str(row["model"]))
-    for (name, full), models in wanting.items():
+    for cheap, models in wanting.items():
         who = ", ".join(dict.fromkeys(models))
-        said.append(
-            f"Not audited: {who}; {full} may break more than {name}, --audit 300 bounds how much."
-        )
+        said.append(f"Not audited: {who}; {_doubt(*cheap)}.")
     return said
+
+
+def _doubt(name: str, full: str) -> str:
+    return f"{full} may break more than {name}; --audit 300 bounds how much"
 
 
 def has_bound(row: Mapping[str, Any]) -> bool:

@@ -9,15 +9,13 @@ from robbench.reports import audit
 
 FOOTNOTE = (
     "adversarial ratio: share of samples for which the attack found a misclassified point inside "
-    "the threat model; "
-    "samples misclassified without any attack count. Interval: Wilson, 95 %. p: exact McNemar "
-    "test on the samples in common, "
-    "Holm-corrected."
+    "the threat model; samples misclassified without any attack count. Interval: Wilson, 95 %. "
+    "p: exact McNemar test on the samples in common, Holm-corrected."
 )
 SEEDS = (
     "Means over training seeds. Interval: Student's t over seeds, 95 %. p: paired t test over the "
-    "seeds in common, "
-    "Holm-corrected, which can make several equal (--json has each alone, t_test_p)."
+    "seeds in common, Holm-corrected, which can make several equal (--json has each alone, "
+    "t_test_p)."
 )
 BEST = (
     "* best: the paired test, Holm-corrected over all pairs of its table, tells it from every "
