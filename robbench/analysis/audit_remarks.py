@@ -9,18 +9,13 @@ from robbench.catalogue.cascades import audited_by
 
 COLUMNS = (
     "audit_attack",
+    "n_survivors",
     "n_audited",
     "n_audit_broken",
     "audit_missed_high",
     "robust_accuracy_audited",
 )
 """The columns of the runs table that say it, all None of a run without an audit."""
-
-
-def n_survivors(row: Mapping[str, Any]) -> int:
-    """How many samples withstood the run's own attacks, of an audited run."""
-    left = row["n_robust"] + row["n_audit_broken"] - (row["n_unfinished"] or 0)
-    return max(int(left), int(row["n_audited"]))
 
 
 def unaudited(row: Mapping[str, Any]) -> tuple[str, str] | None:

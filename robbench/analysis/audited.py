@@ -45,14 +45,20 @@ def audit_numbers(
     survivors there is no bound either, and all of them audited make it exact.
     robust_accuracy_audited takes as broken also what the run's own attacks have not finished.
     """
-    names = ("n_audited", "n_audit_broken", "audit_missed_high", "robust_accuracy_audited")
+    names = (
+        "n_survivors",
+        "n_audited",
+        "n_audit_broken",
+        "audit_missed_high",
+        "robust_accuracy_audited",
+    )
     if audited is None:
         return dict.fromkeys(names)
     drawn = np.array(audited, dtype=bool)
     survivors = int((drawn | (robust & ~unfinished)).sum())
     n, broken = int(drawn.sum()), int((drawn & ~robust).sum())
     if not survivors:
-        return dict(zip(names, (n, broken, None, None), strict=True))
+        return dict(zip(names, (0, n, broken, None, None), strict=True))
     lost = most_in_population(int((drawn & (~robust | unfinished)).sum()), n, survivors)
     kept = (survivors - lost) / len(drawn)
-    return dict(zip(names, (n, broken, lost / survivors, kept), strict=True))
+    return dict(zip(names, (survivors, n, broken, lost / survivors, kept), strict=True))

@@ -35,7 +35,10 @@ _MEANS = (
     "n_forward_per_sample",
     "wall_s",
 )
-_SUMS = ("n_unconfirmed", "n_error", "n_unfinished", "n_robust", "n_audited", "n_audit_broken")
+_SUMS = (
+    *("n_unconfirmed", "n_error", "n_unfinished", "n_robust"),
+    *("n_survivors", "n_audited", "n_audit_broken"),
+)
 CLOSE = 0.01
 """About the largest difference of two models of one recipe: sqrt(2) times a spread of 0.006."""
 _RATES = ("clean_accuracy", "robust_accuracy")

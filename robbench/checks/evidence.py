@@ -134,10 +134,16 @@ class Evidence:
 
     @property
     def specs(self) -> list[str]:
-        """The attacks in question, as specs."""
+        """The attacks in question, as specs; of a run those of its audit come last."""
         if self.has_run:
-            return list(json.loads(self.info["attack_params"]))
+            audit = self.audit_specs if self.info["n_audited"] else []
+            return [*json.loads(self.info["attack_params"]), *audit]
         return [self._attack] if self._attack else [PROBE, PROBE_MARGIN]
+
+    @property
+    def audit_specs(self) -> list[str]:
+        """The attacks that only the run's audit made."""
+        return list(json.loads(self.info["provenance"]).get("audit_params") or [])
 
     def hint(self, name: str) -> str:
         """Advice on a sign (`engine/advice.py`), less what the attacks in question do already."""

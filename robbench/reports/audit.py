@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from robbench.analysis.audit_remarks import n_survivors, unaudited
+from robbench.analysis.audit_remarks import unaudited
 from robbench.reports import texts
 
 AT_LEAST = (
@@ -35,7 +35,7 @@ def shown(row: Mapping[str, Any]) -> str:
         return ""
     if not row["n_audited"]:
         return "audit: no sample was left to attack"
-    n, broken, left = row["n_audited"], row["n_audit_broken"], n_survivors(row)
+    n, broken, left = row["n_audited"], row["n_audit_broken"], row["n_survivors"]
     whole = n == left
     said = f"{row['audit_attack']} on {f'all {n:,}' if whole else f'{n:,} of {left:,}'} survivors"
     said += f" broke {broken:,}" + (", which count as adversarial" if broken else "")

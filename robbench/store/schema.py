@@ -87,6 +87,7 @@ RUNS = _schema(
     text: target? audit_attack?
     int64: n_audited? n_audit_broken?
     f64: audit_missed_high? robust_accuracy_audited?
+    int64: n_survivors?
     """,
 )
 """One row per finished run. model_source: what was attacked, where --name gave it another name;
@@ -106,8 +107,8 @@ batch size; max_time_s and max_queries: limits of the run in seconds, of a sampl
 re-checks not counted. target: a class, least-likely, random or column:NAME, null where any mistake
 is a success; under a target adversarial is a sample that reached it, robust one that did not, and
 samples of the target class are left out of the run. audit_attack: the attacks that the audit made
-on n_audited of the samples that withstood the run's own attacks, drawn at random; it broke
-n_audit_broken, which count as adversarial. audit_missed_high: upper end of the one-sided 95 %
+on n_audited of the n_survivors samples that withstood the run's own attacks, drawn at random; it
+broke n_audit_broken, which count as adversarial. audit_missed_high: upper end of the one-sided 95 %
 interval of the share of all that withstood which the audit would break; robust_accuracy_audited:
 the robust accuracy that is left then, if all unfinished samples fell too. All are null of a run
 without an audit; the last two also where no sample withstood."""

@@ -43,6 +43,7 @@ class Provenance(_Open):
     env: dict[str, str] | None = None
     packages: dict[str, str | None] = {}
     platform: str | None = None
+    audit_params: list[str] | None = None
 
 
 class _Detail(_Open):
@@ -125,6 +126,7 @@ _RANGES: dict[str, dict[str, tuple[float, float]]] = {
                 "seed",
                 "n_audited",
                 "n_audit_broken",
+                "n_survivors",
             ),
             (0, 2**62),
         ),

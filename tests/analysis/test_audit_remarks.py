@@ -26,7 +26,7 @@ def with_audit(rows: list[dict[str, Any]], n: int, k: int) -> tuple[list[Any], d
         row |= {"robust": False, "adversarial": True, "broken_by": "square", "adv_margin": -1.0}
     size = len(left)
     most = max(m for m in range(k, size - n + k + 1) if hypergeom.cdf(k, size, m, n) > 0.05)
-    said = {"audit_attack": "autoattack", "n_audited": n, "n_audit_broken": k}
+    said = {"audit_attack": "autoattack", "n_survivors": size, "n_audited": n, "n_audit_broken": k}
     said |= {"audit_missed_high": most / size, "robust_accuracy_audited": (size - most) / len(rows)}
     return rows, said
 

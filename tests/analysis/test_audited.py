@@ -16,7 +16,7 @@ def numbers(audited, robust, unfinished=()):
 
 
 def test_without_an_audit_nothing_is_known() -> None:
-    """All four are null."""
+    """All is null."""
     assert set(numbers(None, [True]).values()) == {None}
 
 
@@ -25,7 +25,7 @@ def test_counts_and_bound_by_hand() -> None:
     audited = [False, False, *[True] * 4, *[False] * 4]
     robust = [False, False, False, *[True] * 7]
     got = numbers(audited, robust)
-    assert (got["n_audited"], got["n_audit_broken"]) == (4, 1)
+    assert (got["n_survivors"], got["n_audited"], got["n_audit_broken"]) == (8, 4, 1)
     # If 5 of the 8 would fall, 5 of the 70 draws of four hold one of them (and all 3 others); if 6
     # would, every draw holds two.
     assert got["audit_missed_high"] == 5 / 8
@@ -42,14 +42,16 @@ def test_all_audited_is_exact() -> None:
 def test_no_survivors_have_no_bound() -> None:
     """An audit of nothing."""
     got = numbers([False] * 3, [False] * 3)
-    assert list(got.values()) == [0, 0, None, None]
+    assert list(got.values()) == [0, 0, 0, None, None]
 
 
 def test_what_is_unfinished_counts_as_broken_in_the_bound() -> None:
     """In the audit; of the run's own attacks it is no survivor, and not robust either."""
-    assert numbers([True, True], [True, True], [1])["audit_missed_high"] == 1 / 2
+    got = numbers([True, True], [True, True], [1])
+    assert (got["n_survivors"], got["audit_missed_high"]) == (2, 1 / 2)
     got = numbers([True, False], [True, True], [1])
     assert (got["audit_missed_high"], got["robust_accuracy_audited"]) == (0.0, 0.5)
+    assert got["n_survivors"] == 1
 
 
 def test_of_many_it_is_clopper_and_pearsons() -> None:

@@ -15,7 +15,10 @@ from robbench.core.errors import UserError
 from robbench.store.from_rows import samples_table
 from robbench.store.schema import RUNS
 
-AUDIT = ("n_audited", "n_audit_broken", "audit_missed_high", "robust_accuracy_audited")
+AUDIT = (
+    *("n_survivors", "n_audited", "n_audit_broken"),
+    *("audit_missed_high", "robust_accuracy_audited"),
+)
 REJECTIONS = ("clean_rejection_rate", "adv_rejection_rate")
 
 

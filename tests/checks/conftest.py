@@ -147,7 +147,12 @@ def run_of(split: Split) -> Callable[..., dict[str, Any]]:
         }
         table = usual | columns
         rows = [{name: values[i] for name, values in table.items()} for i in range(n)]
-        info = {"attack_params": json.dumps(specs), "flags": flags, "n_audited": None}
+        info = {
+            "attack_params": json.dumps(specs),
+            "flags": flags,
+            "n_audited": None,
+            "provenance": "{}",
+        }
         return {"rows": rows, "info": info | {"audit_attack": None} | (audit or {})}
 
     return make

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from torch import Tensor
@@ -23,6 +24,12 @@ PGD, SQUARE = "pgd:steps=20", "square:steps=100"
 def some(n: int, yes: object, no: object = None) -> list:
     """The first n samples are one thing, the others another."""
     return [yes] * n + [no] * (N - n)
+
+
+def by_audit(n: int) -> dict[str, Any]:
+    """A run of PGD whose audit gave n samples Square."""
+    said = {"n_audited": n, "provenance": json.dumps({"audit_params": [SQUARE]})}
+    return {"attack": [PGD], "audit": said}
 
 
 def fell(n: int, spec: str = PGD, **columns: list) -> dict:
@@ -49,6 +56,13 @@ CASES = {  # check, a good run, a bad run, how many samples speak against the ba
         2,
     ),
     "black-box-tried": (run_rows.diverse, {"attack": [PGD, SQUARE]}, {}, 0),
+    "black-box-tried, by an audit": (run_rows.diverse, by_audit(1), by_audit(0), 0),
+    "late to a black-box of an audit": (
+        run_rows.black_box_only,
+        by_audit(5),
+        by_audit(5) | fell(3, SQUARE),
+        3,
+    ),
     "of pyautoattack": (
         run_rows.diverse,
         {"attack": ["pyautoattack"]},

@@ -13,9 +13,8 @@ ROW: dict[str, Any] = {
     "attack": "autoattack-fast",
     "target": None,
     "robust_accuracy": 0.6292,
-    "n_robust": 5917,
-    "n_unfinished": 0,
     "audit_attack": "autoattack",
+    "n_survivors": 5920,
     "n_audited": 300,
     "n_audit_broken": 3,
     "audit_missed_high": 0.02541,
@@ -24,6 +23,7 @@ ROW: dict[str, Any] = {
 NONE = dict.fromkeys(
     (
         "audit_attack",
+        "n_survivors",
         "n_audited",
         "n_audit_broken",
         "audit_missed_high",
@@ -41,12 +41,11 @@ NONE = dict.fromkeys(
             "would break at most 2.6% of all of them (95 %): robust accuracy at least 61.3%",
         ),
         (
-            {"n_audit_broken": 0, "n_robust": 5920, "audit_missed_high": 0.01},
+            {"n_audit_broken": 0, "audit_missed_high": 0.01},
             "audit: autoattack on 300 of 5,920 survivors broke 0; it would break at most 1.0% of "
             "all of them (95 %): robust accuracy at least 61.3%",
         ),
-        ({"n_robust": 297}, "audit: autoattack on all 300 survivors broke 3, which count as"),
-        ({"n_robust": 5927, "n_unfinished": 10}, "audit: autoattack on 300 of 5,920 survivors"),
+        ({"n_survivors": 300}, "audit: autoattack on all 300 survivors broke 3, which count as"),
         ({"target": "cat"}, "(95 %): target not reached at least 61.3%"),
         ({"n_audited": 0, "n_audit_broken": 0}, "audit: no sample was left to attack"),
         ({"robust_accuracy_audited": None}, "would break at most 2.6% of all of them (95 %)"),

@@ -46,8 +46,8 @@ def test_audits_of_both_runs_are_said_first(
     both = notes(finding(baseline=cheap, candidate=cheap, notes=[Note("same-weights")]))
     assert both[0].startswith("baseline and candidate: not audited: autoattack may break")
     assert both[1:] == ["both runs are of the same weights"]
-    audited = cheap | {"audit_attack": "autoattack", "n_audited": 20, "n_audit_broken": 1}
-    audited |= {"n_robust": 249, "n_unfinished": 0, "target": None}
+    audited = cheap | {"audit_attack": "autoattack", "n_survivors": 250, "n_audited": 20}
+    audited |= {"n_audit_broken": 1, "target": None}
     audited |= {"audit_missed_high": 0.2, "robust_accuracy_audited": 0.4}
     (said,) = notes(finding(baseline=plain, candidate=audited, notes=[]))
     assert said.startswith("candidate: audit: autoattack on 20 of 250 survivors broke 1,")

@@ -224,7 +224,7 @@ def test_shown_on_request_is_a_dagger(runs, parse):
 def test_the_bound_of_an_audit_has_a_column_and_a_sentence(runs, parse):
     """Runs without one have a comment where their cascade wants one."""
     rows = [{**row, "attack": "autoattack-fast"} for row in compare(runs[:2])]
-    audit = {"audit_attack": "autoattack", "n_audited": 20, "n_audit_broken": 0}
+    audit = {"audit_attack": "autoattack", "n_survivors": 20, "n_audited": 20, "n_audit_broken": 0}
     rows[0] |= {**audit, "audit_missed_high": 0.1, "robust_accuracy_audited": 0.2349}
     text = to_latex(rows)
     heads, first, second = parse(text).lines

@@ -88,7 +88,12 @@ def test_the_bound_of_an_audit_is_below_robust_accuracy(add_run, handmade_rows):
     for row in rows:
         row["audited"] = row["robust"]  # all of them, so the bound is robust accuracy itself
     known = sum(row["robust"] for row in rows)
-    said = {"audit_attack": "autoattack", "n_audited": known, "n_audit_broken": 0}
+    said = {
+        "audit_attack": "autoattack",
+        "n_survivors": known,
+        "n_audited": known,
+        "n_audit_broken": 0,
+    }
     said |= {"audit_missed_high": 0.0, "robust_accuracy_audited": known / len(rows)}
     cheap = {"attack": "autoattack-fast"}
     runs = [
