@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from robbench.analysis.input_margins import InputMargins, input_margins, runs_alike
-from robbench.analysis.margin_consistency import Clean, brittle_inputs, consistency
+from robbench.analysis.margin_consistency import Clean, Value, brittle_inputs, consistency
 from robbench.analysis.optimality import optimality_of_run
 from robbench.store.measured import Measure
 from robbench.store.run import read_run
@@ -33,44 +33,50 @@ def measure_distances(
     info, alike = read_run(path, ("sample_id",)).info, runs_alike(path)
     clean = Clean.of(sample_ids, alike)
     for norm, margins in input_margins(sample_ids, alike).items():
-        facts, (eps, robust), (low, high) = _facts(margins), margins.curve(), margins.area()
-
-        def measure(
-            name: str,
-            value: float | None,
-            detail: dict[str, Any],
-            common: dict[str, Any] = facts,
-        ) -> None:
-            measures.append(Measure(name, "worst", split, value, common | detail))
-
-        middle = float(np.median(margins.smallest))
-        known = middle if middle <= margins.reach else None
-        reason = (
-            {}
-            if known is not None
-            else {"reason": f"the median is above {margins.reach:g}, where attacks ended"}
-        )
-        bounds = {"median_low": float(np.median(margins.withstood))}
-        measure(f"input_margin_{norm}", known, bounds | reason)
-        curve = {"eps": eps, "robust_accuracy": robust, "end": margins.end, "area_low": low}
-        measure(f"security_curve_{norm}", high, curve)
-        measure(f"margin_consistency_{norm}", *consistency(clean, margins))
+        found = _in_any_norm(margins, clean)
         if norm == info["norm"]:
-            for name, found in brittle_inputs(clean, margins, float(info["eps"])).items():
-                measure(name, *found)
-            measure("optimality", *optimality_of_run(info, alike, margins))
-        place = {int(sample): i for i, sample in enumerate(margins.sample_id)}
-        ends = np.minimum(margins.smallest, margins.attacked).tolist()
-        censored = (margins.censored | np.isinf(margins.smallest)).tolist()
-        at = [place.get(sample) for sample in sample_ids]
-        columns[f"input_margin_{norm}"] = [None if i is None else ends[i] for i in at]
-        columns[f"censored_{norm}"] = [None if i is None else censored[i] for i in at]
+            found |= brittle_inputs(clean, margins, float(info["eps"]))
+            found["optimality"] = optimality_of_run(info, alike, margins)
+        facts = _facts(margins)
+        measures += [
+            Measure(name, "worst", split, value, facts | detail)
+            for name, (value, detail) in found.items()
+        ]
+        columns |= _columns(margins, sample_ids)
     return measures, columns
 
 
 def is_distance(measure: Measure) -> bool:
     """Whether a measure is one of `measure_distances`."""
     return measure.name.startswith(OF_INPUT_MARGINS)
+
+
+def _in_any_norm(margins: InputMargins, clean: Clean) -> dict[str, Value]:
+    """The median input margin, the area under the security curve, and margin consistency."""
+    eps, robust = margins.curve()
+    low, high = margins.area()
+    middle = float(np.median(margins.smallest))
+    median: dict[str, Any] = {"median_low": float(np.median(margins.withstood))}
+    if middle > margins.reach:
+        median["reason"] = f"the median is above {margins.reach:g}, where attacks ended"
+    curve = {"eps": eps, "robust_accuracy": robust, "end": margins.end, "area_low": low}
+    return {
+        f"input_margin_{margins.norm}": (middle if middle <= margins.reach else None, median),
+        f"security_curve_{margins.norm}": (high, curve),
+        f"margin_consistency_{margins.norm}": consistency(clean, margins),
+    }
+
+
+def _columns(margins: InputMargins, sample_ids: Sequence[int]) -> dict[str, list[Any]]:
+    """Each sample's margin, and whether it is a lower end; None where it was not attacked."""
+    place = {int(sample): i for i, sample in enumerate(margins.sample_id)}
+    ends = np.minimum(margins.smallest, margins.attacked).tolist()
+    censored = (margins.censored | np.isinf(margins.smallest)).tolist()
+    at = [place.get(sample) for sample in sample_ids]
+    return {
+        f"input_margin_{margins.norm}": [None if i is None else ends[i] for i in at],
+        f"censored_{margins.norm}": [None if i is None else censored[i] for i in at],
+    }
 
 
 def _facts(margins: InputMargins) -> dict[str, Any]:

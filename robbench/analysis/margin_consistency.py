@@ -1,6 +1,6 @@
 """Margin consistency: whether small clean logit margins tell which inputs are easily broken.
 
-J. Ngnawe et al., "Detecting brittle decisions for free: leveraging margin consistency in deep
+J. Ngnawé et al., "Detecting brittle decisions for free: leveraging margin consistency in deep
 robust classifiers", NeurIPS 2024, arXiv:2406.18451. Of the samples that are classified correctly.
 It holds for most robust models; where it does not, gradients may be masked, or the scale of the
 logits differs between inputs. Needs no torch.

@@ -1,4 +1,4 @@
-"""Clean logit margins beside what the attack found (Ngnawe et al. 2024)."""
+"""Clean logit margins beside what the attack found (Ngnawé et al. 2024)."""
 
 from __future__ import annotations
 

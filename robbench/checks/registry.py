@@ -3,7 +3,7 @@
 Sources: the checklist of Carlini et al. 2019 (arXiv:1902.06705), the checks of AutoAttack (Croce
 and Hein 2020, arXiv:2003.01690), the signs of obfuscated gradients of Athalye et al. 2018
 (arXiv:1802.00420), the indicators of failure of Pintor et al. 2022 (arXiv:2106.09947), the
-saturation of Carlini and Wagner 2016 (arXiv:1607.04311), margin consistency (Ngnawe et al. 2024,
+saturation of Carlini and Wagner 2016 (arXiv:1607.04311), margin consistency (Ngnawé et al. 2024,
 arXiv:2406.18451).
 """
 
@@ -64,7 +64,7 @@ CHECKS: tuple[Check, ...] = (
         "margin-consistency",
         "warning",
         margins.margin_consistency,
-        "Ngnawe et al. 2024: margin consistency",
+        "Ngnawé et al. 2024: margin consistency",
     ),
     Check("last-restart", "warning", run_rows.last_restart, "Carlini et al. 2019: restarts"),
     Check(

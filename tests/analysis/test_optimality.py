@@ -24,7 +24,6 @@ def test_the_best_attack_has_one_and_none_has_zero() -> None:
 def test_by_hand() -> None:
     """Best 1 and 3, found 2 and 3: A* = 2, A = 2.5, c d_max = 3."""
     assert optimality([2.0, 3.0], [1.0, 3.0]) == pytest.approx(1 - 0.5 / 1)
-    assert optimality([2.0, 3.0], [1.0, 3.0], end=4.0) == pytest.approx(1 - 0.5 / 2)
     assert optimality([2.0, 5.0], [1.0, 3.0]) == pytest.approx(0.5)  # what is beyond d_max
 
 
