@@ -148,6 +148,7 @@ class A3(Attack[State]):
     """
 
     can_target = True
+    cuts = frozenset({"rounds"})
 
     rounds: Annotated[
         int, Field(ge=1, le=10_000, description="random starts, with 8 to 67 moves each")

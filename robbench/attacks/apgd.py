@@ -172,6 +172,13 @@ class APGD(Attack[State | SparseState]):
         cut = cut_targets(self.targets, classes) if self.objective in TARGETED else []
         return super().adapted(classes) + cut
 
+    @property
+    def cuts(self) -> frozenset[str]:
+        once = (
+            self.objective in TARGETED and self.restarts == 1
+        )  # all targets come before a restart
+        return frozenset({"targets" if once else "restarts"})
+
     def variants(self, classes: int) -> int:
         return self.restarts * (min(self.targets, classes - 1) if self.objective in TARGETED else 1)
 

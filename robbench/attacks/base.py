@@ -105,6 +105,15 @@ class AnyAttack:
         """How often each query asks a random model; the majority decides."""
         return 1
 
+    @property
+    def cuts(self) -> frozenset[str]:
+        """Options of which a smaller number gives the beginning of the same attack.
+
+        With the same random keys it makes the same queries, only fewer. So a finished run also says
+        what the shorter attack finds.
+        """
+        return frozenset()
+
     def gradients(self, classes: int) -> int:
         """Backwards per query at most, for the forecast of what an attack will cost."""
         return 1 if self.access == "white-box" else 0

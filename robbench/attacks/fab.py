@@ -106,6 +106,11 @@ class FAB(Attack[State]):
         """Two queries an iteration at most, the last of them a look."""
         return 2 * self.iterations - 1
 
+    @property
+    def cuts(self) -> frozenset[str]:
+        once = self.targeted and self.restarts == 1  # all targets come before a restart
+        return frozenset({"targets" if once else "restarts"})
+
     def gradients(self, classes: int) -> int:
         one = self.targeted or classes == 2
         return 1 if one else 1 + min(self.candidates, classes - 1)

@@ -36,6 +36,7 @@ class Noise(Attack[State]):
 
     norms: ClassVar[frozenset[str]] = frozenset({"linf", "l2", "l1"})
     can_target = True
+    cuts = frozenset({"steps"})
     access: ClassVar[Literal["white-box", "score-based", "decision-based", "none"]] = "none"
 
     def start(self, p: Problem) -> State:

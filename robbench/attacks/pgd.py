@@ -59,6 +59,8 @@ class PGD(Attack[State]):
         Field(description="what the steps climb"),
     ] = "cross-entropy"
 
+    cuts = frozenset({"restarts"})
+
     @property
     def can_target(self) -> bool:
         return self.objective not in UNTARGETED

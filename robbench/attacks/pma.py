@@ -84,6 +84,7 @@ class PMA(Attack[State]):
     ] = "two"
     objective = "probability-margin"
     can_target = True
+    cuts = frozenset({"restarts"})
 
     def variants(self, classes: int) -> int:
         return 2 * self.restarts

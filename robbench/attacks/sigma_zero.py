@@ -81,6 +81,10 @@ class SigmaZero(Attack[State]):
         Number, Field(ge=0, description="share of the step length by which it moves")
     ] = 0.01
 
+    @property
+    def cuts(self) -> frozenset[str]:
+        return frozenset({"targets"} if self.targets else ())
+
     def adapted(self, classes: int) -> list[str]:
         return super().adapted(classes) + cut_targets(self.targets, classes)
 

@@ -67,6 +67,10 @@ class Square(Attack[State]):
     can_target = True
     access: ClassVar[Literal["white-box", "score-based", "decision-based", "none"]] = "score-based"
 
+    @property
+    def cuts(self) -> frozenset[str]:
+        return frozenset({"restarts"} if self.rescale else {"restarts", "steps"})
+
     def start(self, p: Problem) -> State:
         channels, height, width = windows.image_shape(p.x0.shape[1:])
         if (power := POWER[p.norm.name]) == 0:
