@@ -1,8 +1,9 @@
-"""A cut attack is the beginning of the longer one: what it finds can be read off that one's rows."""
+"""What a cut attack finds can be read off the rows of the longer one: it is its beginning."""
 
 from __future__ import annotations
 
 import dataclasses
+
 import pytest
 import torch
 from torch import Tensor, nn
