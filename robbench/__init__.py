@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from robbench.api.commands import check, gate, measure, train
+    from robbench.api.commands import cascade_suggest, check, gate, measure, train
     from robbench.api.evaluate import evaluate
     from robbench.api.evaluation import Evaluation
     from robbench.api.inspection import inspect
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "attack": "api.runs",
+    "cascade_suggest": "api.commands",
     "check": "api.commands",
     "compare": "api.results",
     "evaluate": "api.evaluate",
@@ -44,6 +45,7 @@ __all__ = [
     "RunError",
     "UserError",
     "attack",
+    "cascade_suggest",
     "check",
     "compare",
     "evaluate",

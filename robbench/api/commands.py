@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from robbench.analysis.gate import GateFinding
 from robbench.analysis.gate_checks import Tolerances
 from robbench.api.progress import Log, Progress, interruptible, silent
-from robbench.api.results import Names, several
+from robbench.api.results import Names, names_of, several
 from robbench.api.runs import given, seconds
 from robbench.api.specs import (
     AttackLike,
@@ -26,6 +26,7 @@ from robbench.api.wording import pythonic
 from robbench.catalogue.recipes import read_recipe
 from robbench.core.errors import UserError
 from robbench.core.spec import validate
+from robbench.tasks.cascade import Suggested, suggest_cascade
 from robbench.tasks.check.run import check as check_target
 from robbench.tasks.gate.run import gate as decide
 from robbench.tasks.measure.observer import TRAIN_SAMPLES
@@ -245,3 +246,32 @@ def gate(
             force=force,
             listener=Log(progress or silent),
         )
+
+
+@pythonic
+def cascade_suggest(
+    runs: Names = (),
+    *,
+    where: Names = (),
+    max_queries: int | None = None,
+    seed: int = 0,
+    toml: Path | str | None = None,
+    force: bool = False,
+    out: Path | str = "runs",
+) -> Suggested:
+    """The cascade that breaks most samples per query, as `robbench cascade suggest`.
+
+    `.found.attacks` are its specs, `.found` how it does on held-out samples, `.fields()` all of it.
+    where: conditions that runs meet. max_queries: forwards and backwards of a survivor at most.
+    seed: decides which half of the samples chooses. toml: a file to write, replaced with force.
+    Raises UserError for runs that do not fit together, and for too few samples or attacks.
+    """
+    return suggest_cascade(
+        names_of(runs),
+        Path(out),
+        where=several(where),
+        max_queries=max_queries,
+        seed=seed,
+        file=folder(toml),
+        force=force,
+    )

@@ -15,7 +15,8 @@ R = TypeVar("R")
 # A command to copy stays as it is, up to the end of its clause.
 _COMMAND = (
     r"(?:pip install"
-    r"|robbench (?:attack|baseline|check|compare|gate|inspect|measure|query|report|show|train))"
+    r"|robbench (?:attack|baseline|cascade|check|compare|gate|inspect|measure|query|report|show"
+    r"|train))"
     r"\b[^,;:()]*"
 )
 _FLAG = r"(?<![\w-])--([a-z][a-z-]*)"

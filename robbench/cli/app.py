@@ -15,6 +15,7 @@ import typer
 import robbench
 from robbench.cli.attack import attack
 from robbench.cli.baseline import baseline
+from robbench.cli.cascade import cascade
 from robbench.cli.catalogue import list_
 from robbench.cli.check import check
 from robbench.cli.command import Command
@@ -54,6 +55,7 @@ app.command(rich_help_panel=RESULTS, cls=Command)(runs)
 app.command(rich_help_panel=RESULTS, cls=Command)(query)
 app.command(rich_help_panel=RESULTS, cls=Command)(report)
 app.command(rich_help_panel=RESULTS, cls=Command)(plot)
+app.add_typer(cascade, name="cascade", rich_help_panel=RESULTS)
 app.command(rich_help_panel=EVIDENCE, cls=Command)(check)
 app.command(rich_help_panel=EVIDENCE, cls=Command)(measure)
 app.command(rich_help_panel=EVIDENCE, cls=Command)(gate)

@@ -18,9 +18,14 @@ from robbench.core.spec import option_names
 from robbench.tasks.attack.config import AttackConfig
 from robbench.tasks.train.config import TrainConfig
 
+_COMMANDS: dict[str, Any] = dict(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+_CASCADE: dict[str, Any] = _COMMANDS.pop("cascade").commands
 COMMANDS: dict[str, Any] = {
     name: command
-    for name, command in typer.main.get_command(app).commands.items()  # type: ignore[attr-defined]
+    for name, command in (
+        *_COMMANDS.items(),
+        *((f"cascade {name}", command) for name, command in _CASCADE.items()),
+    )
     if name not in ("demo", "doctor")  # minutes of work, with no words of their own
 }
 DRY = {"train", "attack"}  # what these begin takes long
@@ -85,7 +90,7 @@ GOOD = {
     "action": ["set", "show"], "recipe": ["digits-smoke"],
     "train_samples": ["9"], "precision": ["fp32", "bf16"], "title": ["A & B"],
     "junit_xml": ["j.xml"], "markdown": ["m.md"], "parquet": ["p.parquet"], "folder": ["{S}"],
-    "config": ["x.toml"],
+    "config": ["x.toml"], "toml": ["new.toml"],
 }  # fmt: skip
 """What is meant by most people, by the parameter's name."""
 
@@ -94,7 +99,7 @@ GOOD = {
 def lines(draw: st.DrawFn) -> list[str]:
     """A command with options it has and options it has not, and values; `{S}` is a store."""
     name = draw(st.sampled_from(sorted(COMMANDS)))
-    words, places = [name], list[str]()
+    words, places = name.split(), list[str]()
     for parameter in COMMANDS[name].params:
         often = parameter.param_type_name == "argument" or "--model" in parameter.opts
         if NEVER & {*parameter.opts} or draw(st.integers(0, 9)) > (8 if often else 1):

@@ -66,8 +66,9 @@ def test_every_command_is_in_a_group():
 @pytest.mark.parametrize("name", COMMANDS)
 def test_quiet_and_verbose_are_everywhere(name):
     """The same two flags for every command."""
-    flags = {flag for parameter in COMMANDS[name].params for flag in parameter.opts}
-    assert {"-q", "--quiet", "-v", "--verbose"} <= flags
+    for command in getattr(COMMANDS[name], "commands", {name: COMMANDS[name]}).values():
+        flags = {flag for parameter in command.params for flag in parameter.opts}
+        assert {"-q", "--quiet", "-v", "--verbose"} <= flags
 
 
 def _complete(spawn, line, cwd, shell="bash"):

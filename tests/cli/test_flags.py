@@ -143,6 +143,8 @@ FLAGS = {
     "explain": {"--data-dir", "--json", "--quiet", "-q", "--verbose", "-v"},
     "demo": {"--out", "-o", "--device", "--force", "--quiet", "-q", "--verbose", "-v"},
     "doctor": {"--data-dir", "--json", "--quiet", "-q", "--verbose", "-v"},
+    "cascade suggest": RESULTS
+    | {"--where", "--max-queries", "--seed", "--toml", "--force", "--trust-code"},
 }
 ARGUMENTS = {
     "train": [],
@@ -162,11 +164,14 @@ ARGUMENTS = {
     "explain": ["name"],
     "demo": [],
     "doctor": [],
+    "cascade suggest": ["runs"],
 }
 
 
 def commands():
-    return get_command(app).commands
+    found = dict(get_command(app).commands)
+    group = found.pop("cascade").commands
+    return found | {f"cascade {name}": command for name, command in group.items()}
 
 
 def test_the_commands():
@@ -194,13 +199,13 @@ def test_help(name, flag):
     """Every help page ends with 0, fits 80 columns, has no escape codes and names every flag."""
     done = CliRunner().invoke(
         app,
-        [*([name] if name else []), flag],
+        [*name.split(), flag],
         env={"COLUMNS": "80", "TERM": "dumb", "NO_COLOR": "1"},
     )
     assert done.exit_code == 0, done.output
     assert max(map(len, done.stdout.splitlines())) <= 80
     assert "\x1b" not in done.stdout
-    for text in FLAGS[name] if name else FLAGS:
+    for text in FLAGS[name] if name else [each.split()[0] for each in FLAGS]:
         assert text in done.stdout
 
 
@@ -209,7 +214,7 @@ def test_help_has_an_example(name):
     """Help pages show a command one can copy."""
     assert (
         f"robbench {name}"
-        in CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "120"}).stdout
+        in CliRunner().invoke(app, [*name.split(), "--help"], env={"COLUMNS": "120"}).stdout
     )
 
 

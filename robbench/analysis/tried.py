@@ -1,0 +1,222 @@
+"""What finished runs know of each attack on each sample: whether, where and when it broke it.
+
+A sample leaves a cascade at the first attack that breaks it: those before have failed, those after
+are unknown. An attack's random numbers depend on the run's seed, the sample and the attack's spec
+alone, so it does the same to a sample in any cascade. The attacks of an audit come after the run's
+own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robbench.analysis.budgets import smaller_budgets
+from robbench.core.errors import UserError
+from robbench.core.status import UNFINISHED
+from robbench.store.run import Run
+
+COLUMNS = (
+    *("sample_id", "label", "clean_pred", "clean_correct", "adversarial", "status", "broken_by"),
+    *("broken_variant", "first_success_step", "n_forward", "n_backward", "audited"),
+)
+"""The sample columns that `tried` needs."""
+
+UNKNOWN, FAILED, BROKE = -1, 0, 1
+AT_THE_END = 2**31 - 1
+"""The step of a success that was only seen when the attack was over."""
+
+Ints = NDArray[np.int64]
+Bools = NDArray[np.bool_]
+Facts = Mapping[str, Any]
+
+
+class Whole(NamedTuple):
+    """What the runs of one list of attacks found. All [N] over the pairs of `Tried`.
+
+    state: of the list as a whole. forward, backward: what a sample cost; `dear` where it also
+    includes the queries at smaller budgets.
+    """
+
+    name: str
+    state: Ints
+    forward: Ints
+    backward: Ints
+    dear: bool
+
+
+class Tried(NamedTuple):
+    """N pairs of a model under a budget and a sample, and S attacks.
+
+    classes [N]: how many the model has. wrong [N]: misclassified without an attack. state [N,S]:
+    UNKNOWN, FAILED or BROKE; variant and step [N,S] of a success. left_out: samples that runs say
+    nothing of.
+    """
+
+    sample_id: Ints
+    classes: Ints
+    wrong: Bools
+    attacks: tuple[str, ...]  # full specs
+    state: Ints
+    variant: Ints
+    step: Ints
+    wholes: tuple[Whole, ...]
+    left_out: int
+
+    @property
+    def broken(self) -> Bools:
+        """[N]: broken by any run, or wrong anyway."""
+        found: Bools = self.wrong | np.any([whole.state == BROKE for whole in self.wholes], axis=0)
+        return found
+
+
+def require_fit(runs: Sequence[Run]) -> None:
+    """Raise UserError for runs that say nothing of each other's attacks."""
+    infos = [run.info for run in runs]
+    if endless := [info for info in infos if np.isinf(info["eps"])]:
+        raise UserError(
+            f"run {endless[0]['run_id']} seeks the nearest point ({endless[0]['threat']}), where "
+            "every attack is made on every sample: choose runs with a budget, such as "
+            "--where threat=linf:8/255"
+        )
+    if aimed := [info for info in infos if info["target"] is not None]:
+        raise UserError(
+            f"run {aimed[0]['run_id']} has a target ({aimed[0]['threat']}); a cascade is suggested "
+            "from runs without one: leave it out"
+        )
+    norms = sorted({str(info["norm"]) for info in infos})
+    if len(norms) > 1:
+        raise UserError(
+            f"these runs are of several norms ({', '.join(norms)}), which need a cascade each: "
+            f"choose one, such as --where norm={norms[0]}"
+        )
+
+
+def lists_of(info: Facts) -> tuple[list[str], list[str]]:
+    """The attacks of a run and those of its audit, each in full."""
+    audit = json.loads(info["provenance"] or "{}").get("audit_params") or []
+    return list(json.loads(info["attack_params"])), list(audit)
+
+
+def tried(runs: Sequence[Run], short: Mapping[str, str]) -> Tried:
+    """What runs know; where several know the same, the first of them counts.
+
+    short: full spec -> as `broken_by` has it. Samples that a limit left undecided say nothing, nor
+    do those that a run of several budgets broke at a smaller one.
+    """
+    full = tuple(
+        dict.fromkeys(spec for run in runs for part in lists_of(run.info) for spec in part)
+    )
+    place = {spec: n for n, spec in enumerate(full)}
+    pairs: dict[tuple[Any, ...], int] = {}
+    facts: list[tuple[int, int, bool]] = []
+    known: list[list[tuple[int, int, int]]] = []
+    wholes: dict[str, dict[int, tuple[int, int, int]]] = {}
+    dear: set[str] = set()
+    left_out = 0
+    for run in runs:
+        own, audit = lists_of(run.info)
+        name = run.info["attack"] + (", audited" if audit else "")
+        whole = wholes.setdefault(name, {})
+        dear |= {name} if smaller_budgets(run.info) else set()
+        before, classes = _broken_below(run, runs), _classes(run)
+        for row in run.samples.select(list(COLUMNS)).to_pylist():
+            undecided = row["status"] == UNFINISHED and not row["adversarial"]
+            if undecided or (row["clean_correct"] and row["sample_id"] in before):
+                left_out += 1
+                continue
+            key = (*_attacked(run.info), row["sample_id"])
+            if key not in pairs:
+                pairs[key] = len(pairs)
+                facts.append((row["sample_id"], classes, not row["clean_correct"]))
+                known.append([(UNKNOWN, 0, 0)] * len(full))
+            pair = pairs[key]
+            state = BROKE if row["adversarial"] else FAILED
+            whole.setdefault(pair, (state, row["n_forward"], row["n_backward"]))
+            for spec, what in _path(row, own, audit, short):
+                if known[pair][place[spec]][0] == UNKNOWN:
+                    known[pair][place[spec]] = what
+    table = np.array(known, np.int64).reshape(len(known), len(full), 3)
+    ids, classes_of, wrong = zip(*facts, strict=True) if facts else ((), (), ())
+    return Tried(
+        sample_id=np.array(ids, np.int64),
+        classes=np.array(classes_of, np.int64),
+        wrong=np.array(wrong, bool),
+        attacks=full,
+        state=table[:, :, 0],
+        variant=table[:, :, 1],
+        step=table[:, :, 2],
+        wholes=tuple(
+            _whole(name, found, len(pairs), name in dear) for name, found in wholes.items()
+        ),
+        left_out=left_out,
+    )
+
+
+def _whole(name: str, found: Mapping[int, tuple[int, int, int]], n: int, dear: bool) -> Whole:
+    columns = np.full((n, 3), (UNKNOWN, 0, 0), np.int64)
+    for pair, values in found.items():
+        columns[pair] = values
+    return Whole(name, columns[:, 0], columns[:, 1], columns[:, 2], dear)
+
+
+def _path(
+    row: Facts, own: Sequence[str], audit: Sequence[str], short: Mapping[str, str]
+) -> list[tuple[str, tuple[int, int, int]]]:
+    """What became of a sample at each attack it came to, in their order."""
+    if not row["clean_correct"] or row["broken_by"] == "replay":
+        return []
+    drawn = bool(row["audited"])
+    way = [*own, *audit] if drawn else list(own)
+    failed = (FAILED, 0, 0)
+    if not row["adversarial"]:
+        return [(spec, failed) for spec in way]
+    at = range(len(own), len(way)) if drawn else range(len(way))
+    end = next((n for n in at if short.get(way[n]) == row["broken_by"]), None)
+    if end is None:  # a plug-in that is not here any more: nothing is known
+        return []
+    step = row["first_success_step"]
+    hit = (BROKE, row["broken_variant"] or 0, AT_THE_END if step is None else step)
+    return [*((spec, failed) for spec in way[:end]), (way[end], hit)]
+
+
+def _broken_below(run: Run, runs: Sequence[Run]) -> set[int]:
+    """The samples that a run with several budgets broke at a smaller one, so not at this one.
+
+    Raises UserError where the smaller one is not among the runs.
+    """
+    if not (smaller := smaller_budgets(run.info)):
+        return set()
+    same = ("model_hash", "model_arch", "attack_params", "seed", "data_hash", "config")
+    below = [
+        other
+        for other in runs
+        if other.info["eps"] < run.info["eps"]
+        and all(other.info[name] == run.info[name] for name in same)
+    ]
+    if len(below) < len(smaller):
+        raise UserError(
+            f"run {run.info['run_id']} ({run.info['threat']}) goes on from smaller budgets "
+            f"({', '.join(smaller)}): name those runs, too, or leave it out"
+        )
+    last = max(below, key=lambda other: float(other.info["eps"]))
+    rows = last.samples.select(["sample_id", "adversarial"]).to_pylist()
+    return {row["sample_id"] for row in rows if row["adversarial"]}
+
+
+def _attacked(info: Facts) -> tuple[Any, ...]:
+    """What tells the attacked models and budgets apart."""
+    return (info["model_hash"], info["model_arch"], info["model_outputs"], round(info["eps"], 9))
+
+
+def _classes(run: Run) -> int:
+    """How many outputs the model has: from what it was asked before the attack, else from rows."""
+    answers = json.loads(run.info["answers"] or "{}").get("made")
+    if answers:
+        return len(answers[0])
+    columns = [run.samples[name].to_pylist() for name in ("label", "clean_pred")]
+    return 1 + max((value for column in columns for value in column), default=1)
