@@ -73,7 +73,7 @@ def test_the_file_is_a_cascade_that_does_what_was_said(
     assert all(run.info["run_id"] in text for run in made.runs)
     assert made.command.startswith(f"robbench attack MODEL --attack {file} --threat linf:0.12")
     assert made.command.endswith("--audit 300")
-    words = made.command.replace("MODEL", "ce at").replace("300", "3 --audit-attack fgsm")
+    words = made.command.replace("MODEL", "ce at").replace("300", "3 --audit-attack apgd:steps=50")
     words = words.removeprefix("robbench ")
     done = cli(words, "--limit", "80", "--quiet", "--json", "--out", out)
     assert done.code == 0, done.err
