@@ -45,7 +45,7 @@ class State(Rows):
     x: Tensor  # [B,*]
     x_best: Tensor  # [B,*]
     margin: Tensor  # [B] margin at x_best
-    numbers: keyed.Block  # random numbers of the next moves
+    draws: keyed.Block  # what is drawn for the next moves, see `_drawn`
     faces: Tensor  # [B,2,*] in Linf, what a window may be set to: x0 - eps, x0 + eps; else [B,0]
 
 
@@ -90,7 +90,9 @@ class Square(Attack[State]):
             x=x,
             x_best=x,
             margin=torch.full_like(p.eps, torch.inf),
-            numbers=keyed.Block.blank(p.key, channels + 5, x.dtype),
+            draws=keyed.Block.blank(p.key, channels + 5, x.dtype)
+            if power
+            else keyed.Block.blank(p.key, channels + 2, torch.int64),
             faces=faces,
         )
 
@@ -98,29 +100,61 @@ class Square(Attack[State]):
         logits, hit = q.logits(s.x)
         margin = margins_left(logits, p.aim, p.targeted)
         s = s.where((margin < s.margin) | hit, x_best=s.x, margin=margin)
-        u, numbers = s.numbers.at(t, p.key)
-        return s.replace(x=self._candidate(s, u, t, p), numbers=numbers)
+        if p.norm.name == "linf":
+            drawn, draws = s.draws.at(t, p.key, lambda key, t: self._squares(key, t, p))
+            return s.replace(x=self._square(s, drawn, p), draws=draws)
+        drawn, draws = s.draws.at(t, p.key, lambda key, t: self._numbers(key, t, p))
+        return s.replace(x=self._pyramids(s.x_best, drawn, t, p), draws=draws)
 
     def point(self, s: State) -> Tensor:
         return s.x_best
 
-    def _candidate(self, s: State, u: Tensor, t: Tensor, p: Problem) -> Tensor:
-        x = s.x_best
-        channels, height, width = windows.image_shape(x.shape[1:])
+    def _plan(self, p: Problem) -> windows.Plan:
+        _, height, width = windows.image_shape(p.x0.shape[1:])
         power = POWER[p.norm.name]
-        plan = windows.plan(height, width, self.p_init, power, x.dtype, x.device)
-        level = ((t * 10_000 // self.steps if self.rescale else t)[:, None] > plan.marks).sum(1)
+        return windows.plan(height, width, self.p_init, power, p.x0.dtype, p.x0.device)
+
+    def _level(self, t: Tensor, plan: windows.Plan) -> Tensor:
+        moves = t * 10_000 // self.steps if self.rescale else t
+        return (moves[:, None] > plan.marks).sum(1)
+
+    def _numbers(self, key: Tensor, t: Tensor, p: Problem) -> Tensor:
+        """[R,C+5] random numbers of rows with keys [R] at their steps t [R]."""
+        channels, _, _ = windows.image_shape(p.x0.shape[1:])
+        return keyed.uniform(keyed.fold(key, t + 1), (channels + 5,), dtype=p.x0.dtype)
+
+    def _squares(self, key: Tensor, t: Tensor, p: Problem) -> Tensor:
+        """[R,2+C] int64: level and first pixel of the window, and each channel's place in `faces`.
+
+        That place is where the channel's first entry lies.
+        """
+        channels, height, width = windows.image_shape(p.x0.shape[1:])
+        u, plan = self._numbers(key, t, p), self._plan(p)
+        level = self._level(t, plan)
+        i, j = (
+            windows.corner(u[:, channels + axis], size[level], whole)
+            for axis, (size, whole) in enumerate(((plan.height, height), (plan.width, width)))
+        )
+        upper = (u[:, :channels] >= 0.5) * (channels * height * width)
+        return torch.cat([level[:, None], i * width + j, upper], 1)
+
+    def _square(self, s: State, drawn: Tensor, p: Problem) -> Tensor:
+        """Each channel of a window set to one of both faces.
+
+        Adding +-2 eps to the window and clipping, as the paper has it, is this.
+        """
+        x, (channels, height, width) = s.x_best, windows.image_shape(p.x0.shape[1:])
+        pixels = windows.offsets(self._plan(p), drawn[:, 0]) + drawn[:, 1:2]
+        first = torch.arange(channels, device=x.device)[:, None] * (height * width)
+        entries = pixels[:, None] + first
+        new = s.faces.flatten(1).gather(1, (entries + drawn[:, 2:, None]).flatten(1))
+        return x.flatten(1).scatter(1, entries.flatten(1), new).reshape(x.shape)
+
+    def _pyramids(self, x: Tensor, u: Tensor, t: Tensor, p: Problem) -> Tensor:
+        channels, height, width = windows.image_shape(x.shape[1:])
+        power, plan = POWER[p.norm.name], self._plan(p)
+        level = self._level(t, plan)
         size = plan.height[level], plan.width[level]
-
-        if power == 0:
-            # Adding +-2 eps to the window and clipping, as the paper has it, is this.
-            pixels = windows.pixels(u[:, channels : channels + 2], size, plan, height, width)
-            entries = torch.arange(channels, device=x.device)[:, None] * (height * width)
-            entries = entries + pixels[:, None]
-            upper = (u[:, :channels] >= 0.5)[:, :, None] * (channels * height * width)
-            new = s.faces.flatten(1).gather(1, (entries + upper).flatten(1))
-            return x.flatten(1).scatter(1, entries.flatten(1), new).reshape(x.shape)
-
         signs = _signs(u[:, :channels])[:, :, None, None]
         first = windows.place(u[:, channels : channels + 2], size, height, width)
         second = windows.place(u[:, channels + 2 : channels + 4], size, height, width)

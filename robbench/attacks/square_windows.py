@@ -27,6 +27,10 @@ class Plan(NamedTuple):
     width: Tensor  # [10]
     # [10,2,h,w]: what to write, not transposed and transposed, in the upper left corner; else zero
     eta: Tensor
+    # [10,n] int64: what to add to a window's first pixel to have each of its pixels; n those of the
+    # largest window, smaller ones name their last pixel again
+    offsets: Tensor
+    pixels: tuple[int, ...]  # [10] of the window
 
 
 class Window(NamedTuple):
@@ -102,7 +106,19 @@ def plan(
     marks, heights, widths = (
         torch.tensor(column, device=device) for column in (MARKS, *zip(*sizes, strict=True))
     )
-    return Plan(marks, heights, widths, eta.to(device, dtype))
+    pixels = torch.arange(height * width).reshape(height, width)
+    inside = [pixels[:h, :w].flatten() for h, w in sizes]
+    offsets = torch.stack(
+        [F.pad(n, (0, len(inside[0]) - len(n)), value=int(n[-1])) for n in inside]
+    )
+    return Plan(
+        marks,
+        heights,
+        widths,
+        eta.to(device, dtype),
+        offsets.to(device),
+        tuple(map(len, inside)),
+    )
 
 
 def corner(u: Tensor, size: Tensor, whole: int) -> Tensor:
@@ -110,20 +126,12 @@ def corner(u: Tensor, size: Tensor, whole: int) -> Tensor:
     return (u * (whole - size + 1)).long()[:, None]
 
 
-def pixels(u: Tensor, size: tuple[Tensor, Tensor], plan: Plan, height: int, width: int) -> Tensor:
-    """[B,n] int64: the pixels of the windows that `place` gives, n those of the largest of them.
-
-    Smaller ones name their last rows and columns again.
-    """
-    most = plan.eta.shape[2:]  # of any level: asking for these rows' would make a GPU's host wait
-    if u.device.type == "cpu":
-        most = torch.Size([int(size[0].max()), int(size[1].max())])
-    i, j = (
-        torch.minimum(torch.arange(most[axis], device=u.device), size[axis][:, None] - 1)
-        + corner(u[:, axis], size[axis], whole)
-        for axis, whole in enumerate((height, width))
-    )
-    return (i[:, :, None] * width + j[:, None, :]).flatten(1)
+def offsets(plan: Plan, level: Tensor) -> Tensor:
+    """[B,n] int64: `plan.offsets` of the windows of levels [B], n of the largest."""
+    n = plan.pixels[0]  # of any level: asking for these rows' would make a GPU's host wait
+    if level.device.type == "cpu":
+        n = plan.pixels[int(level.min())]
+    return plan.offsets[:, :n].index_select(0, level)
 
 
 def place(u: Tensor, size: tuple[Tensor, Tensor], height: int, width: int) -> Window:

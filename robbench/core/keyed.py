@@ -8,6 +8,7 @@ of key, counter and position; 64-bit integer products wrap around in torch as th
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import ClassVar
 
 import torch
@@ -58,35 +59,43 @@ def normal(
 
 
 class Block(Rows):
-    """Uniform numbers of each row at many steps, drawn at once: many operators on few numbers.
+    """What a function of key and step gives at many steps of each row, computed at once.
 
-    It holds what `uniform(fold(key, t + 1), (n,))` is at the steps of one block of LENGTH.
+    Many operators on few numbers: those of LENGTH steps cost little more than those of one.
     """
 
     LENGTH: ClassVar[int] = 64
 
-    u: Tensor  # [B,LENGTH,n]
-    number: Tensor  # [B] int64: steps number * LENGTH and on; -1 = none yet
+    values: Tensor  # [B,LENGTH,n]
+    begin: Tensor  # [B] int64: the step of the first of them
 
     @classmethod
     def blank(cls, key: Tensor, n: int, dtype: torch.dtype) -> Block:
-        """Of rows with keys [B], for n numbers at each step."""
-        u = torch.zeros(len(key), cls.LENGTH, n, dtype=dtype, device=key.device)
-        return cls(u=u, number=torch.full_like(key, -1))
+        """Of rows with keys [B], for n values at each step; none is known yet."""
+        values = torch.zeros(len(key), cls.LENGTH, n, dtype=dtype, device=key.device)
+        return cls(values=values, begin=torch.full_like(key, -cls.LENGTH))
 
-    def at(self, t: Tensor, key: Tensor) -> tuple[Tensor, Block]:
-        """The numbers [B,n] of each row's step t [B], and the block that holds them."""
-        n, dtype = self.u.shape[2], self.u.dtype
+    def at(
+        self, t: Tensor, key: Tensor, draw: Callable[[Tensor, Tensor], Tensor]
+    ) -> tuple[Tensor, Block]:
+        """The values [B,n] of each row's step t [B] >= 0, and the block that holds them.
+
+        `draw(key, t)` gives the values [R,n] for keys [R] at steps [R].
+        """
         if t.device.type != "cpu":  # who needs another block: asking would make the host wait
-            return uniform(fold(key, t + 1), (n,), dtype=dtype), self
-        number, block = t // self.LENGTH, self
-        rows = (number != self.number).nonzero()[:, 0]
-        if len(rows):
-            steps = number[rows, None] * self.LENGTH + torch.arange(self.LENGTH)
-            drawn = uniform(fold(key[rows, None], steps + 1).flatten(), (n,), dtype=dtype)
-            u = self.u.index_copy(0, rows, drawn.reshape(len(rows), self.LENGTH, n))
-            block = self.replace(u=u, number=number)
-        return block.u[torch.arange(len(t)), t % self.LENGTH], block
+            return draw(key, t), self
+        place, block = t - self.begin, self
+        outside = place & -self.LENGTH
+        if outside.any():
+            rows = outside.nonzero()[:, 0]
+            steps = t[rows, None] + torch.arange(self.LENGTH)
+            drawn = draw(key[rows, None].expand_as(steps).flatten(), steps.flatten())
+            block = self.replace(
+                values=self.values.index_copy(0, rows, drawn.reshape(len(rows), self.LENGTH, -1)),
+                begin=self.begin.index_copy(0, rows, t[rows]),
+            )
+            place = t - block.begin
+        return block.values[torch.arange(len(t)), place], block
 
 
 def _shift(z: Tensor, bits: int) -> Tensor:

@@ -141,8 +141,12 @@ def test_a_blocks_numbers_are_those_of_each_step() -> None:
     """Rows at steps of their own, in and across blocks, also after they were moved and joined."""
     keys, t = torch.tensor([3, -7, 1 << 60]), torch.tensor([0, 63, 1000])
     block = keyed.Block.blank(keys, 5, torch.float64)
+
+    def draw(key: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        return keyed.uniform(keyed.fold(key, t + 1), (5,), dtype=torch.float64)
+
     for move in range(200):
-        u, block = block.at(t, keys)
+        u, block = block.at(t, keys, draw)
         assert torch.equal(u, keyed.uniform(keyed.fold(keys, t + 1), (5,), dtype=torch.float64))
         t = t + torch.tensor([1, 1, 7])
         if move == 100:
