@@ -21,7 +21,7 @@ from robbench.core import keyed
 from robbench.core.errors import UserError
 from robbench.core.norms import NORMS
 from robbench.core.rows import Rows
-from robbench.objectives import Objective
+from robbench.objectives import Objective, margins_left
 from robbench.threat.problem import Problem
 
 S = TypeVar("S", bound=Rows)
@@ -52,6 +52,11 @@ class Oracle(ABC):
     @abstractmethod
     def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """One forward per row: logits [B,K] and hit [B]."""
+
+    def margins(self, x: Tensor, p: Problem) -> tuple[Tensor, Tensor]:
+        """One forward per row: margins left [B] (`margins_left`) and hit [B]."""
+        logits, hit = self.logits(x)
+        return margins_left(logits, p.aim, p.targeted), hit
 
     @abstractmethod
     def grad(self, x: Tensor, objective: Objective, need: Tensor | None = None) -> Answer:

@@ -32,7 +32,6 @@ from robbench.attacks.base import Attack, Oracle
 from robbench.core import keyed
 from robbench.core.rows import Rows
 from robbench.core.spec import Number
-from robbench.objectives import margins_left
 from robbench.threat.problem import Problem
 
 POWER = {"linf": 0, "l2": 2, "l1": 1}
@@ -92,13 +91,12 @@ class Square(Attack[State]):
             margin=torch.full_like(p.eps, torch.inf),
             draws=keyed.Block.blank(p.key, channels + 5, x.dtype)
             if power
-            else keyed.Block.blank(p.key, channels + 2, torch.int64),
+            else keyed.Block.blank(p.key, 1 + 2 * channels, torch.int64),
             faces=faces,
         )
 
     def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> State:
-        logits, hit = q.logits(s.x)
-        margin = margins_left(logits, p.aim, p.targeted)
+        margin, hit = q.margins(s.x, p)
         s = s.where((margin < s.margin) | hit, x_best=s.x, margin=margin)
         if p.norm.name == "linf":
             drawn, draws = s.draws.at(t, p.key, lambda key, t: self._squares(key, t, p))
@@ -124,10 +122,7 @@ class Square(Attack[State]):
         return keyed.uniform(keyed.fold(key, t + 1), (channels + 5,), dtype=p.x0.dtype)
 
     def _squares(self, key: Tensor, t: Tensor, p: Problem) -> Tensor:
-        """[R,2+C] int64: level and first pixel of the window, and each channel's place in `faces`.
-
-        That place is where the channel's first entry lies.
-        """
+        """[R,1+2C] int64: level of the window, first entry of each channel in x and in `faces`."""
         channels, height, width = windows.image_shape(p.x0.shape[1:])
         u, plan = self._numbers(key, t, p), self._plan(p)
         level = self._level(t, plan)
@@ -135,20 +130,24 @@ class Square(Attack[State]):
             windows.corner(u[:, channels + axis], size[level], whole)
             for axis, (size, whole) in enumerate(((plan.height, height), (plan.width, width)))
         )
-        upper = (u[:, :channels] >= 0.5) * (channels * height * width)
-        return torch.cat([level[:, None], i * width + j, upper], 1)
+        pixels = height * width
+        first = i * width + j + torch.arange(0, channels * pixels, pixels, device=t.device)
+        upper = (u[:, :channels] >= 0.5) * (channels * pixels)
+        return torch.cat([level[:, None], first, first + upper], 1)
 
     def _square(self, s: State, drawn: Tensor, p: Problem) -> Tensor:
         """Each channel of a window set to one of both faces.
 
         Adding +-2 eps to the window and clipping, as the paper has it, is this.
         """
-        x, (channels, height, width) = s.x_best, windows.image_shape(p.x0.shape[1:])
-        pixels = windows.offsets(self._plan(p), drawn[:, 0]) + drawn[:, 1:2]
-        first = torch.arange(channels, device=x.device)[:, None] * (height * width)
-        entries = pixels[:, None] + first
-        new = s.faces.flatten(1).gather(1, (entries + drawn[:, 2:, None]).flatten(1))
-        return x.flatten(1).scatter(1, entries.flatten(1), new).reshape(x.shape)
+        level, first = drawn[:, 0], drawn[:, 1:].reshape(len(drawn), 2, -1)
+        entries, places = (
+            (first[..., None] + windows.offsets(self._plan(p), level)[:, None, None])
+            .flatten(2)
+            .unbind(1)
+        )
+        new = s.faces.flatten(1).gather(1, places)
+        return s.x_best.flatten(1).scatter(1, entries, new).reshape(s.x.shape)
 
     def _pyramids(self, x: Tensor, u: Tensor, t: Tensor, p: Problem) -> Tensor:
         channels, height, width = windows.image_shape(x.shape[1:])

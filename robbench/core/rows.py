@@ -37,14 +37,16 @@ def pick(mask: Tensor, a: Tensor | float, b: Tensor | float) -> Tensor:
     The result may be `a` or `b` itself.
     """
     if isinstance(a, Tensor) and isinstance(b, Tensor) and _large_alike(a, b):
-        rows = mask.nonzero()[:, 0]
-        if len(rows) == 0 or len(rows) == len(mask):
-            return a if len(rows) else b
-        return b.index_copy(0, rows, a[rows])
+        rows = mask.nonzero().squeeze(1)
+        chosen = rows.numel()  # len() of a tensor takes longer
+        if chosen in (0, mask.numel()):
+            return a if chosen else b
+        return b.index_copy(0, rows, a.index_select(0, rows))
     wide = next((value for value in (a, b) if isinstance(value, Tensor) and value.ndim > 1), mask)
+    if wide is mask:
+        return torch.where(mask, a, b)
     a, b = (lift(v, wide) if isinstance(v, Tensor) and v.ndim < wide.ndim else v for v in (a, b))
-    chosen: Tensor = torch.where(lift(mask, wide), a, b)
-    return chosen
+    return torch.where(lift(mask, wide), a, b)
 
 
 def _large_alike(a: Tensor, b: Tensor) -> bool:

@@ -84,11 +84,14 @@ class Lane:
     @property
     def waiting(self) -> int:
         """Jobs queued or in flight."""
-        return len(self.queue) + sum(job is not None for job in self.jobs)
+        return len(self.queue) + len(self.jobs) - self.jobs.count(None)
 
     def step(self) -> Done | None:
         """Refill, take a few steps, and return the rows that finished, if any."""
         self._refill()
+        if None in self.jobs:  # idle rows go by a live one's clock: early steps may cost all more
+            live = next(row for row, job in enumerate(self.jobs) if job)
+            self.t = torch.where(self.active, self.t, self.t[live])
         for _ in range(self.steps_per_sync):
             before = self.s
             self.s, self.book = self.oracle.step(

@@ -82,11 +82,13 @@ class ModelOracle(Oracle):
         self.moves = active & (t < steps)
 
     def logits(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        none = torch.zeros_like(self.active)
-        logits, wrong = self._ask(
-            len(x), None, lambda rows, _: self._values(x[rows], self.p.aim[rows])
-        )
-        return logits, self._see(x, logits, wrong, none)
+        logits, wrong = self._all_values(x)
+        hit, _ = self._see(x, logits, wrong)
+        return logits, hit
+
+    def margins(self, x: Tensor, p: Problem) -> tuple[Tensor, Tensor]:
+        hit, margin = self._see(x, *self._all_values(x))
+        return margin, hit
 
     def grad(self, x: Tensor, objective: Objective, need: Tensor | None = None) -> Answer:
         moves = self.moves if need is None else self.moves & need
@@ -150,6 +152,9 @@ class ModelOracle(Oracle):
 
     # -- all rows
 
+    def _all_values(self, x: Tensor) -> list[Tensor]:
+        return self._ask(len(x), None, lambda rows, _: self._values(x[rows], self.p.aim[rows]))
+
     def _ask(
         self,
         n: int,
@@ -204,34 +209,44 @@ class ModelOracle(Oracle):
         grad = self.p.movable(grad)
         top = grad.flatten(1).abs().amax(1)
         bad = moves & ~(top < torch.inf)  # NaN is not less
-        hit = self._see(x, logits, wrong, bad)
+        hit, _ = self._see(x, logits, wrong, bad)
         self.book = self.book.replace(
             n_backward=self.book.n_backward.add(moves, alpha=self.draws * k),
             n_zero_gradient=self.book.n_zero_gradient + (moves & (top == 0)),
         )
         return torch.nan_to_num(grad, 0.0, 0.0, 0.0), hit
 
-    def _see(self, x: Tensor, logits: Tensor, wrong: Tensor, bad: Tensor) -> Tensor:
+    def _see(
+        self, x: Tensor, logits: Tensor, wrong: Tensor, bad: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Book what was asked: hits [B], and the margins left [B]. `bad` [B]: no gradient came."""
         p, book = self.p, self.book
         finite = answered(logits)
         hit = wrong & finite  # a NaN is no proof of a mistake
         margin = margins_left(logits, p.aim, p.targeted)
-        size, fits = size_and_fits(x, p)
-        counts = self.active & fits & finite
+        odd = ~finite if bad is None else bad | ~finite
+        self.book = book.replace(
+            n_forward=book.n_forward.add(self.active, alpha=self.draws),
+            n_nonfinite=book.n_nonfinite + (self.active & odd),
+        )
+        may = self.active & finite & (hit | (margin < book.margin))
+        if not nowhere(may):
+            self._keep(x, margin, hit, may)
+        return hit, margin
+
+    def _keep(self, x: Tensor, margin: Tensor, hit: Tensor, may: Tensor) -> None:
+        """Book the points of the rows `may` that are inside the budget and worse than before."""
+        p, book = self.p, self.book
+        size, counts = size_and_fits(x, p, among=may)
         # Also where margins tie: argmax decides, and this is the point to keep.
         first = hit & ~book.found
         nearer = hit & (size < book.size)
         better = counts & pick(p.eps == torch.inf, nearer, first | (margin < book.margin))
         new = counts & hit
-        book = book.where(better, x=x, margin=margin, size=size).where(
-            new & ~book.found, first=self.t
-        )
-        self.book = book.replace(
-            found=book.found | new,
-            n_forward=book.n_forward.add(self.active, alpha=self.draws),
-            n_nonfinite=book.n_nonfinite + (self.active & (bad | ~finite)),
-        )
-        return hit
+        book = book.where(better, x=x, margin=margin, size=size)
+        if not nowhere(new):
+            book = book.where(new & ~book.found, first=self.t).replace(found=book.found | new)
+        self.book = book
 
 
 def _mean(values: Sequence[Tensor]) -> Tensor:

@@ -34,6 +34,10 @@ class _Watched(ModelOracle):
         self._look(x)
         return super().logits(x)
 
+    def margins(self, x: Tensor, p: Problem) -> tuple[Tensor, Tensor]:
+        self._look(x)
+        return super().margins(x, p)
+
     def grad(self, x: Tensor, objective: Objective, need: Tensor | None = None) -> Answer:
         self._look(x)
         return super().grad(x, objective, need)

@@ -172,11 +172,28 @@ def fits(size: Tensor | float, eps: Tensor | float) -> Tensor | bool:
     return size <= eps * (1 + 1e-5) + 1e-7
 
 
-def size_and_fits(x: Tensor, p: Problem) -> tuple[Tensor, Tensor]:
-    """[B] size of the perturbation, and whether x is inside box and budget, fixed entries kept."""
-    size = p.norm.size(x - p.x0)
+def size_and_fits(x: Tensor, p: Problem, among: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """[B] size of the perturbation, and whether x is inside box and budget, fixed entries kept.
+
+    Of rows that are not `among` [B], if given, any size, and not inside.
+    """
+    if among is None or among.device.type != "cpu":  # which rows: a GPU would have to be awaited
+        size, inside = _size_and_fits(x, p.x0, p.eps, p.norm, p.free)
+        return size, inside if among is None else among & inside
+    rows = among.nonzero()[:, 0]
+    if len(rows) == 1:  # never alone: its sum may be split among threads, and rounded otherwise
+        rows = torch.cat([rows, rows])
+    free = None if p.free is None else p.free[rows]
+    size, inside = _size_and_fits(x[rows], p.x0[rows], p.eps[rows], p.norm, free)
+    return size.new_zeros(len(x)).index_copy(0, rows, size), among.index_copy(0, rows, inside)
+
+
+def _size_and_fits(
+    x: Tensor, x0: Tensor, eps: Tensor, norm: Norm, free: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    size = norm.size(x - x0)
     flat = x.flatten(1)
     boxed = (flat.amin(1) >= BOX[0]) & (flat.amax(1) <= BOX[1])  # NaN fails both
-    if p.free is not None:
-        boxed &= (p.free | (x == p.x0)).flatten(1).all(1)
-    return size, boxed & fits(size, p.eps)
+    if free is not None:
+        boxed &= (free | (x == x0)).flatten(1).all(1)
+    return size, boxed & fits(size, eps)

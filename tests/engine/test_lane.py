@@ -251,6 +251,24 @@ def test_the_lane_gets_narrower_at_the_end(
     assert watched.forward_rows == [24, 8, 8, 8, 8]
 
 
+def test_idle_rows_go_by_a_live_ones_clock(digits: Any, entries: Callable[..., Any]) -> None:
+    """Rows that pad the batch do not stay at its first step."""
+    pool = Pool.of(digits.split, parse_threat("linf:0"), digits.model, seed=0, tiles=Tiles(8, 4))
+    (entry,) = entries(["pgd:steps=6,init=clean"])
+    lane = Lane(
+        entry.attack,
+        digits.model,
+        _problems(pool),
+        width=8,
+        tiles=Tiles(8, 4),
+        device=torch.device("cpu"),
+    )
+    lane.queue.extend(Job(i, 0) for i in _right(pool)[:5])
+    for _ in range(4):
+        lane.step()
+    assert lane.t.tolist() == [4] * 5 + [3] * 3  # those of the last step
+
+
 def test_who_is_next_is_told_before_it_is_asked_for(
     digits: Any, entries: Callable[..., Any]
 ) -> None:

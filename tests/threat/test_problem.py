@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from robbench.threat.norms import find_norm
@@ -42,3 +43,21 @@ def test_fixed_entries_are_no_part_of_the_ball() -> None:
     moved[1, 0] += 1e-7
     assert size_and_fits(moved, p)[1].tolist() == [True, False]
     assert size_and_fits(moved, p.replace(free=None))[1].tolist() == [True, True]
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1", "l0"])
+def test_the_size_of_some_rows_is_that_of_all(norm: str) -> None:
+    """To the bit; rows that are not asked about are not inside."""
+    rng = torch.Generator().manual_seed(0)
+    x0, x = torch.rand(2, 5, 3, 40, 40, generator=rng)
+    x[3] = x0[3]
+    free = torch.rand(x0.shape, generator=rng) < 0.5
+    for fixed in (None, free):
+        p = Problem.of(x0, torch.zeros(5, dtype=torch.int64), 1e4, find_norm(norm), free=fixed)
+        size, inside = size_and_fits(x, p)
+        for rows in ([1], [3], [0, 3, 4], [0, 1, 2, 3, 4]):
+            among = torch.zeros(5, dtype=torch.bool)
+            among[rows] = True
+            some, kept = size_and_fits(x, p, among=among)
+            assert torch.equal(some[rows], size[rows])
+            assert torch.equal(kept, inside & among)
