@@ -38,15 +38,17 @@ import torch
 from rich.console import Console
 from rich.table import Table
 from sides import SETTINGS, Case, Reference, Setting, entries_of, judge, search, theirs, trained
-from torch import Tensor
+from torch import Tensor, nn
 
 import robbench
 from robbench.catalogue.cascades import expand
 from robbench.checks.broken_defences import DEFENCES
 from robbench.core.device import deterministic
+from robbench.core.errors import RobbenchError
 from robbench.core.files import atomic_write
 from robbench.core.freeze import frozen
 from robbench.core.spec import finite
+from robbench.data.base import Split
 from robbench.data.load import load
 from robbench.engine.audit import draw
 from robbench.statistics.proportions import mcnemar_exact, most_in_population
@@ -205,6 +207,31 @@ def models(args: argparse.Namespace) -> None:
     Console(width=None if sys.stdout.isatty() else 220).print(table)
 
 
+def specimen(model: nn.Module, test: Split, args: argparse.Namespace) -> dict[str, Any]:
+    """What a run of the cascade says of a broken defence; a refusal says enough."""
+    columns = (
+        "clean_accuracy",
+        "robust_accuracy",
+        "n_audited",
+        "n_audit_broken",
+        "audit_missed_high",
+        "robust_accuracy_audited",
+    )
+    try:
+        run = robbench.evaluate(
+            model,
+            test.pixels(slice(None)),
+            test.labels,
+            THREAT,
+            args.cascade,
+            audit=args.audit,
+            classes=test.classes,
+        )
+    except RobbenchError as error:
+        return dict.fromkeys(columns) | {"flags": {"refused": str(error)}}
+    return {name: run.info[name] for name in columns} | {"flags": run.flags}
+
+
 def specimens(args: argparse.Namespace) -> int:
     """The broken defences of the self-test: how many are not seen through."""
     samples = args.samples or 100
@@ -214,20 +241,7 @@ def specimens(args: argparse.Namespace) -> int:
     with torch.random.fork_rng():
         found = cases(train, lambda name: name in todo) if todo else []
     for case in found:
-        run = robbench.evaluate(
-            case.model,
-            test.pixels(slice(None)),
-            test.labels,
-            THREAT,
-            args.cascade,
-            audit=args.audit,
-            classes=test.classes,
-        )
-        info = run.info
-        columns = ("clean_accuracy", "robust_accuracy", "n_audited", "n_audit_broken")
-        row = {name: info[name] for name in (*columns, "audit_missed_high")}
-        row["robust_at_least"] = info["robust_accuracy_audited"]
-        keep(files[case.name], {"name": case.name, **row, "flags": run.flags})
+        keep(files[case.name], {"name": case.name, **specimen(case.model, test, args)})
     names = "defence|clean|robust|audit broke|missed at most|robust at least|flags|believed"
     table = Table(*names.split("|"), title=f"{args.cascade}, audit {args.audit}, {THREAT}")
     missed = 0
@@ -238,11 +252,14 @@ def specimens(args: argparse.Namespace) -> int:
         missed += not warned
         table.add_row(
             row["name"],
-            *(f"{row[name]:.1%}" for name in ("clean_accuracy", "robust_accuracy")),
-            f"{row['n_audit_broken']} of {row['n_audited']}",
             *(
                 "-" if row[name] is None else f"{row[name]:.1%}"
-                for name in ("audit_missed_high", "robust_at_least")
+                for name in ("clean_accuracy", "robust_accuracy")
+            ),
+            "-" if row["n_audited"] is None else f"{row['n_audit_broken']} of {row['n_audited']}",
+            *(
+                "-" if row[name] is None else f"{row[name]:.1%}"
+                for name in ("audit_missed_high", "robust_accuracy_audited")
             ),
             " ".join(warnings(row["flags"])),
             "no" if warned else "YES",
