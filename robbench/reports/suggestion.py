@@ -44,7 +44,8 @@ def command_of(found: Suggestion, runs: Sequence[Row], file: Path | None, *, tru
 
 def budgets(runs: Sequence[Row]) -> str:
     """`linf:0.1, linf:0.2; 2 models, 6 runs`."""
-    threats = ", ".join(dict.fromkeys(str(run["threat"]) for run in runs))
+    rising = sorted(runs, key=lambda run: float(run["eps"]))
+    threats = ", ".join(dict.fromkeys(str(run["threat"]) for run in rising))
     models = len({(run["model_hash"], run["model_arch"]) for run in runs})
     return f"{threats}; {_count(models, 'model')}, {_count(len(runs), 'run')}"
 
@@ -55,9 +56,7 @@ def verdict(found: Suggestion) -> str:
         said = "it breaks all that any run broke"
     else:
         unseen = (
-            f", {found.unseen} of them not known at all its attacks, which may yet break them"
-            if found.unseen
-            else ""
+            f" (on {found.unseen} of them not all its attacks were tried)" if found.unseen else ""
         )
         said = f"it misses {found.missed} that some run broke{unseen}"
     return f"{said}; at most {100 * found.missed_high:.2g} points missed (95 %)"

@@ -17,6 +17,7 @@ RUNS: list[dict[str, Any]] = [
         "run_id": "aaaa",
         "model": "ce\nattacks = []",
         "threat": "linf:0.1",
+        "eps": 0.1,
         "attack": "a",
         "model_hash": "1",
         "model_arch": "x",
@@ -41,12 +42,12 @@ def test_the_file_says_where_it_comes_from() -> None:
 
 @pytest.mark.parametrize(
     ("missed", "unseen", "said"),
-    [(0, 0, "breaks all that any run broke"), (2, 0, "misses 2"), (2, 1, "1 of them not known")],
+    [(0, 0, "breaks all that any run broke"), (2, 0, "misses 2"), (2, 1, "on 1 of them not all")],
 )
 def test_the_verdict(missed: int, unseen: int, said: str) -> None:
     """Misses are facts only where all its attacks were seen to fail."""
     assert said in verdict(_found(missed, unseen))
-    assert ("not known" in verdict(_found(missed, unseen))) == (unseen > 0)
+    assert ("tried" in verdict(_found(missed, unseen))) == (unseen > 0)
 
 
 def test_the_command() -> None:
@@ -54,8 +55,8 @@ def test_the_command() -> None:
     command = command_of(_found(), RUNS, Path("a b.toml"), trusted=False)
     words = ["robbench", "attack", "MODEL", "--attack", "a b.toml", "--threat", "linf:0.1"]
     assert shlex.split(command) == [*words, "--audit", "300"]
-    other = [*RUNS, RUNS[0] | {"threat": "linf:0.2", "model_hash": "2"}]
+    other = [*RUNS, RUNS[0] | {"threat": "linf:0.2", "eps": 0.2, "model_hash": "2"}]
     command = command_of(_found(), other, None, trusted=True)
     assert shlex.split(command)[3:] == ["--attack", 'a"b:steps=3', "--audit", "300", "--trust-code"]
-    assert budgets(other) == "linf:0.1, linf:0.2; 2 models, 2 runs"
+    assert budgets(other[::-1]) == "linf:0.1, linf:0.2; 2 models, 2 runs"
     assert queries(None) == "-"

@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 
 import robbench
+from robbench.analysis.tried import BROKE, COLUMNS, FAILED, UNKNOWN, lists_of, tried
 from robbench.catalogue.builtins import ATTACKS
 from robbench.core.errors import UserError
+from robbench.store.run import read_run
+from robbench.store.store import Store
 from robbench.tasks.cascade import price, suggest_cascade
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -126,3 +129,37 @@ def test_one_attack_is_nothing_to_choose_from(
     with pytest.raises(UserError, match="1 attack to choose from"):
         suggest_cascade([], out, where=["attack=apgd:steps=10"])
     assert suggest_cascade([], out, where=["attack=square:steps=60"]).found.attacks
+
+
+def test_real_audits_and_budgets(out: Path, cli: Callable[..., Any], tmp_path: Path) -> None:
+    """What is known of each pair is what the rows of such runs say."""
+    out = shutil.copytree(out, tmp_path / "S", symlinks=True)
+    shutil.rmtree(out / "results")
+    line = (
+        "attack ce --attack noise:steps=3 --audit 12 --audit-attack apgd:steps=9 --limit 60 "
+        "--threat linf:0.06,0.12 --quiet --out"
+    )
+    done = cli(line, out)
+    assert done.code == 0, done.err
+    runs = [read_run(path, COLUMNS) for path in Store(out).find([])]
+    full = [spec for part in lists_of(runs[0].info) for spec in part]
+    known = tried(runs, {spec: ATTACKS.canonical(spec) for spec in full})
+    small, large = (
+        robbench.load_runs(run.info["run_id"], out=out, table="samples") for run in runs
+    )
+    again = large[~(small["adversarial"] & small["clean_correct"])]
+    rows = [*small.to_dict("records"), *again.to_dict("records")]
+    assert known.left_out == len(large) - len(again) > 0
+    found = sorted(zip(known.sample_id.tolist(), map(tuple, known.state.tolist()), strict=True))
+    assert found == sorted((row["sample_id"], _states(row)) for row in rows)
+    assert {states for _, states in found} >= {(BROKE, UNKNOWN), (FAILED, FAILED)}
+    assert any(row["audited"] and row["adversarial"] for row in rows)
+
+
+def _states(row: Any) -> tuple[int, int]:
+    """Of the run's attack and the audit's, from a row."""
+    if not row["clean_correct"]:
+        return UNKNOWN, UNKNOWN
+    if not row["audited"]:
+        return (BROKE if row["adversarial"] else FAILED), UNKNOWN
+    return FAILED, (BROKE if row["adversarial"] else FAILED)

@@ -62,18 +62,22 @@ def _judged(found: Suggestion) -> FittedTable:
         Head("F+B per survivor", "F+B surv."),
         Head("F+B per sample", "F+B sample"),
     ]
-    rows = [_row(one, own=one is found.it) for one in (found.it, found.union, *found.originals)]
+    rows = [
+        _row(found.it, ("", "", "", "")),
+        _row(found.union, (*_against(found.union)[:3], "")),  # it breaks all that any other does
+        *(_row(one, _against(one)) for one in found.originals),
+    ]
     return _table(heads, rows)
 
 
-def _row(one: Judged, *, own: bool) -> tuple[str, ...]:
-    against = (
-        ("", "", "", "")
-        if own
-        else (percent(one.suggestion), str(one.only_it), str(one.only_suggestion), f"{one.p:.2g}")
-    )
+def _row(one: Judged, against: Sequence[str]) -> tuple[str, ...]:
     robust = percent(one.robust_accuracy)
     return (one.name, str(one.n), robust, *against, queries(one.survivor), queries(one.sample))
+
+
+def _against(one: Judged) -> tuple[str, str, str, str]:
+    """What tells it from the suggestion on the same samples."""
+    return percent(one.suggestion), str(one.only_it), str(one.only_suggestion), f"{one.p:.2g}"
 
 
 def _table(heads: Sequence[Head], rows: Sequence[Sequence[str]]) -> FittedTable:
