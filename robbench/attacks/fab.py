@@ -38,7 +38,7 @@ from torch import Tensor
 from robbench.attacks.base import Attack, Oracle, cut_targets
 from robbench.attacks.hyperplane import to_hyperplane
 from robbench.attacks.target_order import Order, boundaries, nearest, queries, targets
-from robbench.core.rows import Rows, lift, pick
+from robbench.core.rows import Rows, lift, made_where, pick
 from robbench.core.spec import Number
 from robbench.objectives import margin, target_lead
 from robbench.threat.problem import Problem
@@ -157,10 +157,15 @@ class FAB(Attack[State]):
         gap, gradient, hit = self._boundary(s.x, p, q, ~look)
         back = s.fresh & hit & ~last
         move = ~(look | back)
-        x = pick(
+        x = made_where(
+            back,
+            lambda rows: p.x0[rows] + self.beta * (s.x[rows] - p.x0[rows]),
+            otherwise=s.x,
+        )
+        x = made_where(
             move,
-            self._moved(s.x, gap, gradient, p),
-            pick(back, p.x0 + self.beta * (s.x - p.x0), s.x),
+            lambda rows: self._moved(s.x[rows], gap[rows], gradient[rows], p.take(rows)),
+            otherwise=x,
         )
         return State(x=x, moves=s.moves + move, fresh=move, crossed=pick(s.fresh, hit, s.crossed))
 

@@ -49,6 +49,22 @@ def pick(mask: Tensor, a: Tensor | float, b: Tensor | float) -> Tensor:
     return torch.where(lift(mask, wide), a, b)
 
 
+def made_where(mask: Tensor, make: Callable[[Tensor | slice], Tensor], otherwise: Tensor) -> Tensor:
+    """Row-wise: where mask [B], what `make` gives for these rows, else `otherwise` [B,*].
+
+    On a GPU `make` is asked for all rows, as to know which would make the host wait.
+    """
+    if mask.device.type != "cpu":
+        return pick(mask, make(ALL), otherwise)
+    rows = mask.nonzero()[:, 0]
+    if len(rows) == 0:
+        return otherwise
+    if len(rows) == len(mask):
+        return make(ALL)
+    # Never a row alone: its sums may be split among threads, and round otherwise.
+    return otherwise.index_copy(0, rows, make(torch.cat([rows, rows[:1]]))[: len(rows)])
+
+
 def _large_alike(a: Tensor, b: Tensor) -> bool:
     """Whether it is faster to ask which rows differ, and to copy only these."""
     return (
@@ -101,6 +117,8 @@ class Rows:
 
     def where(self, mask: Tensor, **changes: Tensor) -> Self:
         """A copy where the rows of `mask` take the new values."""
+        if nowhere(mask):
+            return self
         return self.replace(
             **{name: pick(mask, value, getattr(self, name)) for name, value in changes.items()}
         )

@@ -208,13 +208,13 @@ class ModelOracle(Oracle):
     ) -> tuple[Tensor, Tensor]:
         grad = self.p.movable(grad)
         top = grad.flatten(1).abs().amax(1)
-        bad = moves & ~(top < torch.inf)  # NaN is not less
-        hit, _ = self._see(x, logits, wrong, bad)
+        bad = ~(top < torch.inf)  # NaN is not less
+        hit, _ = self._see(x, logits, wrong, moves & bad)
         self.book = self.book.replace(
             n_backward=self.book.n_backward.add(moves, alpha=self.draws * k),
             n_zero_gradient=self.book.n_zero_gradient + (moves & (top == 0)),
         )
-        return torch.nan_to_num(grad, 0.0, 0.0, 0.0), hit
+        return grad if nowhere(bad) else torch.nan_to_num(grad, 0.0, 0.0, 0.0), hit
 
     def _see(
         self, x: Tensor, logits: Tensor, wrong: Tensor, bad: Tensor | None = None

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from robbench.core.rows import Rows, lift, pick
+from robbench.core.rows import Rows, lift, made_where, pick
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -256,3 +256,22 @@ def test_rows_of_many_entries_are_picked_as_few_are(chosen: str) -> None:
     wide = mask.reshape(6, 1, 1, 1)
     assert torch.equal(pick(mask, a, b), torch.where(wide, a, b))
     assert torch.equal(pick(mask, a[:, :1, :2], b[:, :1, :2]), torch.where(wide, a, b)[:, :1, :2])
+
+
+@pytest.mark.parametrize("places", [[], [2], [0, 3], [0, 1, 2, 3]])
+def test_rows_are_made_where_they_are_wanted(places: list[int]) -> None:
+    """The rows of the mask are made, one alone beside a copy; the others stay as they are."""
+    before = _state(4).x
+    asked: list[int] = []
+
+    def twice(rows: Tensor | slice) -> Tensor:
+        asked.append(len(before[rows]))
+        return 2 * before[rows]
+
+    mask = torch.zeros(4, dtype=torch.bool)
+    mask[places] = True
+    made = made_where(mask, twice, otherwise=before)
+    for i in range(4):
+        assert torch.equal(made[i], (2 if i in places else 1) * before[i])
+    assert len(asked) == (len(places) > 0)
+    assert all(count > 1 for count in asked)
