@@ -20,7 +20,7 @@ LARGEST = {"linf": 0.5, "l2": 10.0, "l1": 200.0}  # where the search of adv-lib'
 
 OURS = {
     "l0": [
-        "sigma-zero:steps=332,polish=120,targets=3",
+        "sigma-zero:steps=331,polish=120,targets=3",
         "sigma-zero:steps=998",
         "fmn:steps=998",
         "pdpgd:steps=998",

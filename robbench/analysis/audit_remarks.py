@@ -65,7 +65,7 @@ def remarks(run: Mapping[str, Any], baseline: Mapping[str, Any]) -> list[str]:
     if here[0] <= there[1] and there[0] <= here[1]:
         said.append(
             "the audits do not show which of the two is more robust: "
-            f"{here[0]:.1%} to {here[1]:.1%} here, {there[0]:.1%} to {there[1]:.1%} there"
+            f"{_span(*here)} here, {_span(*there)} there"
         )
     return said
 
@@ -76,3 +76,7 @@ def _range(run: Mapping[str, Any], other: Mapping[str, Any]) -> tuple[float, flo
     if run.get("robust_accuracy_audited") is not None:
         return run["robust_accuracy_audited"], value
     return (value, value) if other.get("audit_attack") == run["attack"] else None
+
+
+def _span(low: float, high: float) -> str:
+    return f"{low:.1%}" if low == high else f"{low:.1%} to {high:.1%}"

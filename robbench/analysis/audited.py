@@ -5,6 +5,7 @@ A survivor is a sample that the run's own attacks have all tried and not broken.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -62,3 +63,8 @@ def audit_numbers(
     lost = most_in_population(int((drawn & (~robust | unfinished)).sum()), n, survivors)
     kept = (survivors - lost) / len(drawn)
     return dict(zip(names, (survivors, n, broken, lost / survivors, kept), strict=True))
+
+
+def percent_up(rate: float) -> str:
+    """An upper bound in [0,1] in percent with one decimal, rounded up."""
+    return f"{math.ceil(round(1000 * rate, 6)) / 10:.1f}%"

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from robbench.analysis.audited import percent_up
 from robbench.attacks.base import AnyRowAttack, Attack, Backend
 from robbench.attacks.pyautoattack import PyAutoAttack
 from robbench.catalogue.builtins import ATTACKS
@@ -147,7 +148,8 @@ def audit(e: Evidence) -> Reading:
     """A full attack on some survivors of a cheap one, drawn at random, breaks none of them.
 
     A warning where it breaks at most 1 % of them; unclear where it breaks none, but they are too
-    few to exclude that it would break more than 1 % of all survivors.
+    few to exclude that it would break more than 1 % of all survivors. Where all of them were
+    audited, the robust accuracy is that of the full attack, and this only informs.
     """
     n, attack = e.info["n_audited"], e.info["audit_attack"]
     if not n:
@@ -156,15 +158,17 @@ def audit(e: Evidence) -> Reading:
     broken = drawn & e.column("adversarial").bool()
     count, most = int(broken.sum()), e.info["audit_missed_high"]
     by = sorted({row["broken_by"] for row, fell in zip(e.rows, broken, strict=True) if fell})
-    text = f"{attack} broke {count} of {n} audited survivors"
+    whole = n == e.info["n_survivors"]
+    text = f"{attack} broke {count} of {f'all {n}' if whole else f'{n} audited'} survivors"
     if count:
-        text += f" ({', '.join(by)}): the robust accuracy of the cheaper attack is too high"
+        text += f" ({', '.join(by)}): the "
+        text += "cheaper attack alone is too weak" if whole else "robust accuracy is too high"
         mild: Severity | None = "warning" if count <= MISSED * n else None
-        return Reading(True, count / n, 0.0, text, e.ids(broken), mild)
+        return Reading(True, count / n, 0.0, text, e.ids(broken), "info" if whole else mild)
     if most > MISSED:
-        text += f", too few to exclude {most:.1%} of all: audit more"
+        text += f", too few to exclude {percent_up(most)} of all: audit more"
         return Reading(None, 0.0, 0.0, text)
-    return Reading(False, 0.0, 0.0, f"{text}, and would break at most {most:.1%} of all")
+    return Reading(False, 0.0, 0.0, f"{text}, and would break at most {percent_up(most)} of all")
 
 
 def few_classes(e: Evidence) -> Reading:

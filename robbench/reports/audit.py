@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from robbench.analysis.audit_remarks import unaudited
+from robbench.analysis.audited import percent_up
 from robbench.reports import texts
 
 AT_LEAST = (
@@ -41,7 +42,7 @@ def shown(row: Mapping[str, Any]) -> str:
     said += f" broke {broken:,}" + (", which count as adversarial" if broken else "")
     if whole or row["audit_missed_high"] is None:
         return f"audit: {said}"
-    said += f"; it would break at most {_up(row['audit_missed_high'])} of all of them (95 %)"
+    said += f"; it would break at most {percent_up(row['audit_missed_high'])} of all of them (95 %)"
     if row["robust_accuracy_audited"] is None:  # without a budget
         return f"audit: {said}"
     return f"audit: {said}: {texts.rates(row)[0]} at least {at_least(row)}"
@@ -51,10 +52,6 @@ def at_least(row: Mapping[str, Any]) -> str:
     """The robust accuracy that the audit leaves, rounded down; `-` without one."""
     value = row["robust_accuracy_audited"]
     return texts.percent(None if value is None else math.floor(round(1000 * value, 6)) / 1000)
-
-
-def _up(rate: float) -> str:
-    return texts.percent(math.ceil(round(1000 * rate, 6)) / 1000)
 
 
 def of_a_table(rows: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -139,7 +139,8 @@ def unfinished(row: Mapping[str, Any]) -> str:
 
     With a budget also the range of robust accuracy, `41.0% to 48.2%`.
     """
-    said = f"{row['n_unfinished']} samples unfinished within the limits"
+    n = row["n_unfinished"]
+    said = f"{n} sample{'s' * (n != 1)} unfinished within the limits"
     if row["robust_accuracy"] is None:
         return said
     return (

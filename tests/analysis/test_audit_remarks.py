@@ -81,7 +81,7 @@ def test_a_full_attack_beside_its_audit_is_one_number() -> None:
     cheap = {**CHEAP, "audit_attack": "autoattack", "n_audited": 9, "robust_accuracy": 0.63}
     assert remarks(cheap | {"robust_accuracy_audited": 0.61}, full) == []
     (said,) = remarks(full, cheap | {"robust_accuracy_audited": 0.59})
-    assert "60.0% to 60.0% here, 59.0% to 63.0% there" in said
+    assert ": 60.0% here, 59.0% to 63.0% there" in said
 
 
 def test_other_audits_are_named() -> None:

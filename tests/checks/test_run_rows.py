@@ -108,9 +108,10 @@ CASES = {  # check, a good run, a bad run, how many samples speak against the ba
 }
 
 
-def audited(n: int, broken: int, most: float) -> dict:
+def audited(n: int, broken: int, most: float, survivors: int = 60) -> dict:
     """The first n samples were audited, of which the first few fell to square."""
     said = {"audit_attack": "autoattack", "n_audited": n, "audit_missed_high": most}
+    said["n_survivors"] = survivors
     return {"audit": said, "audited": some(n, True, False), **fell(broken, SQUARE)}
 
 
@@ -127,6 +128,8 @@ def audited(n: int, broken: int, most: float) -> dict:
         (audited(50, 0, 0.011), None, None, 0.0, "too few to exclude 1.1% of all"),
         (audited(50, 1, 0.1), True, None, 0.02, "broke 1 of 50 audited survivors (square:steps"),
         (audited(50, 5, 0.2), True, None, 0.1, "is too high"),
+        (audited(50, 0, 0.07317), None, None, 0.0, "too few to exclude 7.4% of all"),
+        (audited(50, 5, 0.1, 50), True, "info", 0.1, "broke 5 of all 50 survivors (square:steps"),
     ],
 )
 def test_an_audit_that_breaks_samples_fails(

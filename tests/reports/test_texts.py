@@ -34,9 +34,9 @@ QUIET = {
         ({"n_error": 3}, ["3 samples gave logits or gradients that are not finite numbers"]),
         (
             {"n_unfinished": 1},
-            ["1 samples unfinished within the limits: robust accuracy is 40.0% to 50.0%"],
+            ["1 sample unfinished within the limits: robust accuracy is 40.0% to 50.0%"],
         ),
-        ({"n_unfinished": 1, "robust_accuracy": None}, ["1 samples unfinished within the limits"]),
+        ({"n_unfinished": 1, "robust_accuracy": None}, ["1 sample unfinished within the limits"]),
         ({"distance_p50": math.inf}, ["half of the samples have no perturbation found"]),
         ({"distance_p50": 0.5}, []),
         ({"flags": [{"name": "a", "text": "b"}]}, ["a: b"]),

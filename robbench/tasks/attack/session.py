@@ -198,7 +198,7 @@ class AttackSession:
         )
 
     def masking(self, rows: list[Row]) -> list[str]:
-        """What speaks for masked gradients: names of flags, and attacks of less access that broke.
+        """What speaks for masked gradients: names of flags, else attacks of less access that broke.
 
         Those of the audit, where attacks with gradients had failed.
         """
@@ -207,7 +207,7 @@ class AttackSession:
         less = {entry.spec for entry in audit if white and entry.attack.access != "white-box"}
         signs = [flag.name for flag in self._signs(rows) if flag.name in MASKING]
         broke = [row["broken_by"] for row in rows if row["broken_by"] in less]
-        return list(dict.fromkeys([*signs, *broke]))
+        return list(dict.fromkeys(signs or broke))
 
     def flags(self, rows: list[Row]) -> list[Flag]:
         """What was noticed before the attack, what the finished rows say, and what that advises."""
