@@ -129,8 +129,9 @@ class PDPGD(Attack[State]):
         step, theta = schedule(steps, self.rate, t.device)[:, t].to(s.x.dtype)
         first, second = corrections(steps, t.device)[:, t]
         first, second = first.to(s.x.dtype), second.sqrt().to(s.x.dtype)
-        lead = a.value if p.temperature is None else a.value / p.temperature.to(a.value.dtype)
-        slope = 1 / (1 + lead.clamp(max=80).exp())  # of softplus(-lead)
+        scale = 1.0 if p.temperature is None else p.temperature.to(a.value.dtype)
+        lead = a.value / scale
+        slope = 1 / (1 + lead.clamp(max=80).exp()) / scale  # of softplus(-lead)
         g = -p.movable(a.grad) * lift(slope, s.x)
 
         mean = BETA1 * s.mean + (1 - BETA1) * g

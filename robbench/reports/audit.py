@@ -38,7 +38,8 @@ def shown(row: Mapping[str, Any]) -> str:
         return "audit: no sample was left to attack"
     n, broken, left = row["n_audited"], row["n_audit_broken"], row["n_survivors"]
     whole = n == left
-    said = f"{row['audit_attack']} on {f'all {n:,}' if whole else f'{n:,} of {left:,}'} survivors"
+    drawn = f"all {n:,}" if whole else f"{n:,}" if left is None else f"{n:,} of {left:,}"
+    said = f"{row['audit_attack']} on {drawn} survivors"
     said += f" broke {broken:,}" + (", which count as adversarial" if broken else "")
     if whole or row["audit_missed_high"] is None:
         return f"audit: {said}"

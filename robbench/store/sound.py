@@ -162,6 +162,7 @@ _RANGES: dict[str, dict[str, tuple[float, float]]] = {
 NaN, which says that there is no number, passes where numbers are floats.
 """
 
+_OF_AUDITS = ("n_audited", "n_audit_broken")  # known where there was one
 _KNOWN = ("eps", "ci_level")  # floats that are always known
 _WORDS: dict[str, dict[str, tuple[str, ...]]] = {
     "runs": {"norm": NORMS},
@@ -183,6 +184,13 @@ def require_sound(table: pa.Table, kind: str, where: str) -> None:
     for field, column in zip(table.schema, columns, strict=True):
         if not field.nullable and column.null_count:
             raise UserError(f"{where}: column {field.name} must not be null")
+    if kind == "runs" and "audit_attack" in names:
+        audited = table.filter(pc.is_valid(table["audit_attack"]))
+        for name in _OF_AUDITS:
+            if name in names and audited[name].null_count:
+                raise UserError(
+                    f"{where}: column {name} must not be null where audit_attack is not"
+                )
     for name, (low, high) in _RANGES.get(kind, {}).items():
         if name in names:
             _require_range(table[name], low, high, f"{where}: column {name}", known=name in _KNOWN)

@@ -15,6 +15,8 @@ from torch import Tensor
 from robbench.attacks.pdpgd import PDPGD, proximal
 from robbench.core.tiles import Tiles
 from robbench.engine.oracle import ModelOracle, blank_book
+from robbench.testing import judge, toy_model, toy_split
+from robbench.threat.model import parse_threat
 from robbench.threat.norms import NORMS
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -172,3 +174,19 @@ def test_a_zero_gradient_leaves_the_row_where_it_is(problem: Callable[..., Any])
         oracle.bind(p, blank_book(p), t + k, torch.ones(2, dtype=torch.bool), 3)
         s = attack.step(s, t + k, p, oracle)
         assert torch.equal(s.x, x0)
+
+
+@pytest.mark.parametrize("factor", [1e-25, 1e30])
+@pytest.mark.parametrize("norm", ["linf", "l1", "l0"])
+def test_logits_of_any_size_can_be_attacked(norm: str, factor: float) -> None:
+    """Squares of such gradients leave float32; the point found is adversarial and no NaN."""
+    model, split = toy_model(), toy_split(12)
+
+    class Scaled(torch.nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return model(x) * factor
+
+    threat = parse_threat(f"{norm}:inf")[0]
+    found = judge("pdpgd:steps=30", Scaled().eval(), split, threat)
+    assert {verdict.status for verdict in found} == {0}
+    assert all(verdict.adversarial for verdict in found)

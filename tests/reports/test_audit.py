@@ -45,6 +45,7 @@ NONE = dict.fromkeys(
             "audit: autoattack on 300 of 5,920 survivors broke 0; it would break at most 1.0% of "
             "all of them (95 %): robust accuracy at least 61.3%",
         ),
+        ({"n_survivors": None}, "audit: autoattack on 300 survivors broke 3, which count as"),
         ({"n_survivors": 300}, "audit: autoattack on all 300 survivors broke 3, which count as"),
         ({"target": "cat"}, "(95 %): target not reached at least 61.3%"),
         ({"n_audited": 0, "n_audit_broken": 0}, "audit: no sample was left to attack"),

@@ -52,6 +52,7 @@ RUNS = [  # column, its value now, what is said
     ("provenance", pa.array(['{"argv": 3}']), "provenance: argv"),
     ("provenance", pa.array(['{"env": {"A": 1}}']), "provenance: env.A"),
     ("train_config", pa.array(["9" * 5000]), "valid JSON"),
+    ("audit_attack", pa.array(["square"]), "n_audited must not be null where audit_attack is not"),
 ]
 
 
