@@ -31,6 +31,7 @@ from pydantic import Field
 from torch import Tensor
 
 from robbench.attacks.base import Answer, Attack, Oracle
+from robbench.attacks.bisection import Bisection
 from robbench.attacks.schedules import BETA1, BETA2, TINY, corrections
 from robbench.core.rows import Rows, lift, pick
 from robbench.core.spec import Number
@@ -51,10 +52,7 @@ class State(Rows):
     v: Tensor  # [B] log(l1/l0) before averaging
     l0: Tensor  # [B] weight of the size
     l1: Tensor  # [B] weight of the margin
-    top: Tensor  # [B,*] nearest adversarial point found, x0 before there is one
-    size: Tensor  # [B] its distance, inf before there is one
-    low: Tensor  # [B] share of the way to it that is not adversarial
-    high: Tensor  # [B] share that is
+    way: Bisection  # to the nearest adversarial point found
 
 
 @functools.cache
@@ -106,23 +104,16 @@ class PDPGD(Attack[State]):
             v=one * -math.log(RATIO),
             l0=one * RATIO / (1 + RATIO),
             l1=one / (1 + RATIO),
-            top=p.x0,
-            size=one * torch.inf,
-            low=one * 0,
-            high=one,
+            way=Bisection.of(p),
         )
 
     def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> State:
         descent = max(self.steps - self.polish, 1)
         a = q.grad(s.x, margin, need=t < descent)
-        size, searched = p.norm.size(s.x - p.x0), t > descent
-        s = s.where(~searched & a.hit & (size < s.size), top=s.x, size=size)
-        middle = (s.low + s.high) / 2
-        s = s.where(searched & a.hit, high=middle).where(searched & ~a.hit, low=middle)
+        way = s.way.after(s.x, a.hit, t > descent, p)
         moved = self._descended(s, a, t.clamp(max=descent), descent, p)
-        between = p.x0 + lift((s.low + s.high) / 2, s.x) * (s.top - p.x0)
         polishing = (t >= descent) & (self.polish > 0)
-        return moved.replace(x=pick(polishing, p.ball.into_box(between), moved.x))
+        return moved.replace(x=pick(polishing, way.middle(p), moved.x), way=way)
 
     def _descended(self, s: State, a: Answer, t: Tensor, steps: int, p: Problem) -> State:
         """One primal and one dual step."""

@@ -25,6 +25,7 @@ from pydantic import Field
 from torch import Tensor
 
 from robbench.attacks.base import Attack, Oracle
+from robbench.attacks.bisection import Bisection
 from robbench.attacks.target_order import boundaries
 from robbench.core.rows import Rows, lift, pick
 from robbench.core.spec import Number
@@ -39,10 +40,7 @@ class State(Rows):
     base: Tensor  # [B,*] where its DeepFool began
     r: Tensor  # [B,*] sum of DeepFool's steps, without overshoot and box
     drawn: Tensor  # [B] bool: x was drawn back onto the normal
-    top: Tensor  # [B,*] nearest adversarial point found, x0 before there is one
-    size: Tensor  # [B] its distance, inf before there is one
-    low: Tensor  # [B] share of the way to it that is not adversarial
-    high: Tensor  # [B] share that is
+    way: Bisection  # to the nearest adversarial point found
     left: Tensor  # [B] int64: halvings left
 
 
@@ -57,8 +55,9 @@ class SuperDeepFool(Attack[State]):
     goal = "minimum-norm"
     can_target = True
     steps: Annotated[int, Field(ge=1, description="moves at most, the bisection included")] = 100
-    search: Annotated[
-        int, Field(ge=0, description="how many of the moves bisect the way to the point found")
+    polish: Annotated[
+        int,
+        Field(ge=0, description="how many of the moves bisect the way to the nearest point found"),
     ] = 10
     overshoot: Annotated[
         Number, Field(ge=0, description="share by which DeepFool lengthens its perturbation")
@@ -71,30 +70,23 @@ class SuperDeepFool(Attack[State]):
         return 1 if classes == 2 else 1 + min(self.candidates, classes - 1)
 
     def start(self, p: Problem) -> State:
-        zero = torch.zeros_like(p.eps)
         return State(
             x=p.x0,
             base=p.x0,
             r=torch.zeros_like(p.x0),
             drawn=torch.zeros_like(p.y, dtype=torch.bool),
-            top=p.x0,
-            size=zero + torch.inf,
-            low=zero,
-            high=zero + 1,
-            left=torch.zeros_like(p.y) + self.search + 1,
+            way=Bisection.of(p),
+            left=torch.zeros_like(p.y) + self.polish + 1,
         )
 
     def step(self, s: State, t: Tensor, p: Problem, q: Oracle) -> State:
-        searching = s.left <= self.search
-        gap, w, hit = self._boundary(s.x, p, q, ~searching)
-        size = p.norm.size(s.x - p.x0)
-        s = s.where(~searching & hit & (size < s.size), top=s.x, size=size)
-        middle = (s.low + s.high) / 2
-        s = s.where(searching & hit, high=middle).where(searching & ~hit, low=middle)
+        halving = s.left <= self.polish
+        gap, w, hit = self._boundary(s.x, p, q, ~halving)
+        way = s.way.after(s.x, hit, halving, p)
 
-        search = searching | (hit & s.drawn) | (t >= max(self.steps - self.search, 1))
-        draw = ~search & hit
-        fool = ~search & ~hit
+        halve = halving | (hit & s.drawn) | (t >= max(self.steps - self.polish, 1))
+        draw = ~halve & hit
+        fool = ~halve & ~hit
 
         fresh = fool & s.drawn  # DeepFool begins anew from where x was drawn to
         s = s.where(fresh, base=s.x, r=torch.zeros_like(s.x))
@@ -106,12 +98,12 @@ class SuperDeepFool(Attack[State]):
 
         x = p.ball.into_box(s.base + (1 + self.overshoot) * r)
         x = pick(draw, p.ball.into_box(p.x0 + lift(along, s.x) * unit), x)
-        between = p.x0 + lift((s.low + s.high) / 2, s.x) * (s.top - p.x0)
         return s.replace(
-            x=pick(search, p.ball.into_box(between), x),
+            x=pick(halve, way.middle(p), x),
             r=r,
             drawn=draw,
-            left=pick(search, s.left - 1, s.left),
+            way=way,
+            left=pick(halve, s.left - 1, s.left),
         )
 
     def _boundary(

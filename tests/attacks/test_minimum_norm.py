@@ -161,7 +161,7 @@ def test_points_on_the_faces_of_the_box(
     "spec",
     [
         "deepfool",
-        "superdeepfool:steps=20,search=5",
+        "superdeepfool:steps=20,polish=5",
         "ddn:steps=20,polish=3",
         "fmn:steps=20",
         "cw:iterations=10,search_steps=3",

@@ -77,7 +77,7 @@ def test_trajectory(overshoot: float, search: int, problem: Callable[..., Any]) 
     x0 = torch.from_numpy(X0)
     y = _model(x0).argmax(1)
     p = problem(_model, x0, y, torch.full((6,), torch.inf, dtype=torch.float64), "l2")
-    attack, rounds = SuperDeepFool(steps=60, search=search, overshoot=overshoot), []
+    attack, rounds = SuperDeepFool(steps=60, polish=search, overshoot=overshoot), []
     for row in range(6):
         plain = plain_sdf(X0[row], int(y[row]), overshoot, search, attack.steps)
         one = p.take(slice(row, row + 1))
@@ -99,7 +99,7 @@ def test_what_is_not_done_in_time_is_bisected(problem: Callable[..., Any]) -> No
     x0 = torch.from_numpy(X0)
     y = _model(x0).argmax(1)
     p = problem(_model, x0, y, torch.full((6,), torch.inf, dtype=torch.float64), "l2")
-    attack = SuperDeepFool(steps=12, search=8)
+    attack = SuperDeepFool(steps=12, polish=8)
     s, t, book = attack.start(p), torch.zeros_like(y), blank_book(p)
     oracle = ModelOracle(_model, Tiles(8, 8))
     for _ in range(13):
