@@ -108,4 +108,4 @@ def test_what_is_not_done_in_time_is_bisected(problem: Callable[..., Any]) -> No
         book = oracle.book
     assert bool(attack.done(s).all())
     assert book.n_backward.max() == 5 * 4
-    assert bool((book.size <= s.size).all())
+    assert bool((book.size <= s.way.size).all())
