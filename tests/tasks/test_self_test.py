@@ -98,3 +98,5 @@ def test_the_whole_self_test(one_thread: None) -> None:
     assert sum(not e.bad for e in found) >= 4
     flagged = {name for e in found for name in e.flagged_by}
     assert len(flagged) >= 18
+    unordered = {e.name for e in found if "margin-consistency" in e.flagged_by}
+    assert unordered == {"logits over their margin"}
