@@ -15,7 +15,7 @@ from robbench.attacks.base import AnyAttack, Attack
 from robbench.catalogue.builtins import ATTACKS
 from robbench.core.errors import UserError
 from robbench.core.files import require_output, write_output
-from robbench.core.spec import Spec, parse_spec
+from robbench.core.spec import Spec
 from robbench.core.trust import own_code, refuse_private
 from robbench.reports.suggestion import cascade_file, command_of
 from robbench.store.find import in_threads
@@ -122,7 +122,7 @@ def _candidates(full: str, attack: Attack, classes: Sequence[int]) -> Iterator[C
     short = ATTACKS.canonical(full)
     whole = {k: price(attack, k) for k in classes}
     yield Candidate(short, full, whole)
-    spec = parse_spec(short)
+    _, spec = ATTACKS.parse(short)
     for option in sorted(attack.cuts):
         for length in LENGTHS:
             if length >= getattr(attack, option):
