@@ -12,8 +12,8 @@ class.
 
 A query per step. A new point is asked for its gradient at once: where it is not adversarial, that
 is the gradient of the next move. Where it is, the row steps back and asks again; if it is
-adversarial there too, that is found (the authors' code does not look). A row whose last move
-crossed the boundary is likely to cross it again, so it only looks at the new point first. So a row
+adversarial there too, that is found (the authors' code does not look). A row that has crossed the
+boundary is likely to cross it again, so from then on it only looks at a new point first. So a row
 that never succeeds costs iterations + 1 forwards where theirs takes twice as many, and no row needs
 more than that.
 
@@ -50,7 +50,7 @@ class State(Rows):
     x: Tensor  # [B,*] the row's point
     moves: Tensor  # [B] int64: iterations made
     fresh: Tensor  # [B] bool: x is a new point that was not asked about yet
-    crossed: Tensor  # [B] bool: the move before crossed the boundary
+    crossed: Tensor  # [B] bool: a move has crossed the boundary
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -167,7 +167,7 @@ class FAB(Attack[State]):
             lambda rows: self._moved(s.x[rows], gap[rows], gradient[rows], p.take(rows)),
             otherwise=x,
         )
-        return State(x=x, moves=s.moves + move, fresh=move, crossed=pick(s.fresh, hit, s.crossed))
+        return State(x=x, moves=s.moves + move, fresh=move, crossed=s.crossed | (s.fresh & hit))
 
     def point(self, s: State) -> Tensor:
         return s.x
