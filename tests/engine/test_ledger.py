@@ -63,6 +63,7 @@ def _judged(distance: float, *, adversarial: bool, fits: bool = True) -> JudgedR
         distance,
         distance,
         1.0,
+        1.0,
         distance,
         fits,
     )

@@ -64,7 +64,7 @@ def test_a_huge_model_is_asked_twice_and_the_rest_is_told_from_that(digits):
     model = Ticking(copy.deepcopy(digits.model), 0.5, 1.0)
     pace = measured(model, digits)
     assert pace == Pace(0.5, 1.0, (None, None))
-    assert model.rows == 2 * 8
+    assert model.rows == 2 * 4
     assert pace.step(0, gradients=1, draws=20) == pytest.approx(20 * 1.5)
     assert pace.step(1, gradients=0, draws=1) == 0.5
 

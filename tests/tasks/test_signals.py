@@ -62,7 +62,7 @@ def endless(cli, private, tmp_path, monkeypatch):
 @pytest.mark.parametrize("how", ["sleep", "chain"])
 def test_a_signal_ends_a_step_that_does_not_end(endless, tmp_path, number, how):
     """A call that sleeps, or runs many operations, ends; decided samples are kept."""
-    done = endless(number, 60, how)
+    done = endless(number, 80, how)
     assert done.code == 128 + number, done.err
     assert "To go on: robbench attack endless:make" in done.err
     assert list((tmp_path / "S" / "results" / "partial").glob("*/*.parquet"))

@@ -65,7 +65,7 @@ def attack(
     return run
 
 
-@pytest.mark.parametrize(("name", "step"), [("Exact", 8), ("Small", 16)])
+@pytest.mark.parametrize(("name", "step"), [("Exact", 4), ("Small", 16)])
 def test_the_run_says_what_was_measured(
     name: str, step: int, attack: Callable, cli: Callable
 ) -> None:
