@@ -241,7 +241,7 @@ class Cascade:
         self.next.clear()
 
     def _queries_left(self, i: int) -> int:
-        return self.queries - self.ledger.records[i].n_forward
+        return self.queries - self.ledger.records[i].n_asked
 
     def _waiting(self) -> list[int]:
         """Samples whose next trial is of this stage."""

@@ -70,6 +70,7 @@ class Ledger:
         record = self.records[i]
         refused = claimed and not seen.judged.adversarial
         record.n_forward += seen.n_forward
+        record.n_recheck += seen.n_forward
         # The fast model may round otherwise, a model may not contradict itself.
         record.unconfirmed += refused and not self.late
         self.disagreements += claimed != seen.judged.adversarial

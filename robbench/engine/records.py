@@ -109,6 +109,7 @@ class Record:
     variant: int = -1
     step: int = -1
     n_forward: int = 1
+    n_recheck: int = 0  # of these forwards, those that looked at a claimed point again
     n_backward: int = 0
     n_nonfinite: int = 0
     n_zero_gradient: int = 0  # gradients that were exactly zero
@@ -158,6 +159,11 @@ class Record:
                 n_unanswered=self.n_nonfinite,
             )
         )
+
+    @property
+    def n_asked(self) -> int:
+        """Forwards without re-checks: what a limit of queries counts."""
+        return self.n_forward - self.n_recheck
 
     @property
     def status(self) -> int:

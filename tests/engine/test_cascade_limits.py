@@ -120,6 +120,15 @@ def test_queries_without_a_budget_keep_what_was_found(digits: Any, told: Run) ->
     assert sum(v.adversarial for v in tried) > 20
 
 
+def test_a_limit_does_not_count_rechecks(digits: Any, told: Run) -> None:
+    """Both attacks make all their moves, though the first one's point is looked at again."""
+    split = digits.split.take(torch.arange(30))
+    cascade = ["fmn:steps=6", "ddn:steps=6"]
+    verdicts = told(cascade, digits.model, split, "l2:inf", queries=1 + 7 + 7).verdicts.values()
+    assert {v.status for v in verdicts} == {OK}
+    assert max(v.n_forward for v in verdicts) > 1 + 7 + 7
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Thrifty(Backend):
     """Another package's attack that asks for one forward and finds nothing."""
