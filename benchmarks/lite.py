@@ -1,8 +1,7 @@
-"""`autoattack-lite --audit N` against the whole AutoAttack: cost, verdicts, and masked gradients.
+"""`autoattack-lite --audit N` against the whole AutoAttack: cost and verdicts.
 
     python benchmarks/lite.py MODELS.toml --out DIR [--cascade autoattack-lite] [--audit 300]
     [--against pyautoattack|autoattack] [--data-dir DIR] [--cache DIR]
-    python benchmarks/lite.py --specimens --out DIR [--cascade ...] [--audit 30] [--samples 100]
 
 A file of models has `[[models]]` with name, model (a folder of `robbench train`, a spec, or
 `case:b` of `attacks.py`), data, threat and samples. Each ends as DIR/NAME.json; one that is there
@@ -13,10 +12,6 @@ the model gets right; `autoattack` is our own full cascade. Both sides run on on
 float32 kernels, one after the other. Queries are rows that pass the model, counted by the same
 wrapper on both sides: ours once without padding, as verdicts count them, and once with it. Ours
 include the audit. Every point of either side is judged again in float32 by the model.
-
-`--specimens` runs the cascade and its audit on the broken defences of the self-test. The audit or
-the flags have to say that the cheap number is not to be believed; the exit status is 1 where
-neither does.
 """
 
 from __future__ import annotations
@@ -37,31 +32,34 @@ prepare()  # before torch is loaded
 import torch
 from rich.console import Console
 from rich.table import Table
-from sides import SETTINGS, Case, Reference, Setting, entries_of, judge, search, theirs, trained
-from torch import Tensor, nn
+from sides import (
+    SETTINGS,
+    Case,
+    Reference,
+    Setting,
+    entries_of,
+    judge,
+    keep,
+    search,
+    theirs,
+    trained,
+)
+from torch import Tensor
 
-import robbench
 from robbench.catalogue.cascades import expand
-from robbench.checks.broken_defences import DEFENCES
 from robbench.core.device import deterministic
-from robbench.core.errors import RobbenchError
-from robbench.core.files import atomic_write
 from robbench.core.freeze import frozen
-from robbench.core.spec import finite
-from robbench.data.base import Split
 from robbench.data.load import load
 from robbench.engine.audit import draw
 from robbench.statistics.proportions import mcnemar_exact, most_in_population
 from robbench.store.provenance import provenance
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
-from robbench.tasks.self_test import THREAT, cases
 from robbench.tasks.subject import find_subject
 from robbench.threat.model import ThreatModel, parse_threat
 
 CPU = torch.device("cpu")
 SQUARE_QUERIES = 5000
-REMARKS = ("interface", "loaded", "few-classes", "rounding", "one-class")
 
 
 class Half(NamedTuple):
@@ -207,84 +205,11 @@ def models(args: argparse.Namespace) -> None:
     Console(width=None if sys.stdout.isatty() else 220).print(table)
 
 
-def specimen(model: nn.Module, test: Split, args: argparse.Namespace) -> dict[str, Any]:
-    """What a run of the cascade says of a broken defence; a refusal says enough."""
-    columns = (
-        "clean_accuracy",
-        "robust_accuracy",
-        "n_audited",
-        "n_audit_broken",
-        "audit_missed_high",
-        "robust_accuracy_audited",
-    )
-    try:
-        run = robbench.evaluate(
-            model,
-            test.pixels(slice(None)),
-            test.labels,
-            THREAT,
-            args.cascade,
-            audit=args.audit,
-            classes=test.classes,
-        )
-    except RobbenchError as error:
-        return dict.fromkeys(columns) | {"flags": {"refused": str(error)}}
-    return {name: run.info[name] for name in columns} | {"flags": run.flags}
-
-
-def specimens(args: argparse.Namespace) -> int:
-    """The broken defences of the self-test: how many are not seen through."""
-    samples = args.samples or 100
-    train, test = load("digits", "train"), load("digits", "test", limit=samples)
-    files = {name: args.out / f"specimen-{n}.json" for n, name in enumerate(DEFENCES)}
-    todo = [name for name, file in files.items() if not file.is_file()]
-    with torch.random.fork_rng():
-        found = cases(train, lambda name: name in todo) if todo else []
-    for case in found:
-        keep(files[case.name], {"name": case.name, **specimen(case.model, test, args)})
-    names = "defence|clean|robust|audit broke|missed at most|robust at least|flags|believed"
-    table = Table(*names.split("|"), title=f"{args.cascade}, audit {args.audit}, {THREAT}")
-    missed = 0
-    for file in files.values():
-        row = json.loads(file.read_text(encoding="utf-8"))
-        # Nothing left to overstate, or something said.
-        warned = bool(row["n_audit_broken"] or warnings(row["flags"])) or not row["robust_accuracy"]
-        missed += not warned
-        table.add_row(
-            row["name"],
-            *(
-                "-" if row[name] is None else f"{row[name]:.1%}"
-                for name in ("clean_accuracy", "robust_accuracy")
-            ),
-            "-" if row["n_audited"] is None else f"{row['n_audit_broken']} of {row['n_audited']}",
-            *(
-                "-" if row[name] is None else f"{row[name]:.1%}"
-                for name in ("audit_missed_high", "robust_accuracy_audited")
-            ),
-            " ".join(warnings(row["flags"])),
-            "no" if warned else "YES",
-        )
-    Console(width=None if sys.stdout.isatty() else 180).print(table)
-    return missed
-
-
-def warnings(flags: dict[str, str]) -> list[str]:
-    """Flags that doubt the number, without remarks on the model, the data or the machine."""
-    return [name for name in flags if name not in REMARKS]
-
-
-def keep(file: Path, row: dict[str, Any]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(finite(row), indent=1, allow_nan=False)
-    atomic_write(file, lambda path: path.write_text(text, encoding="utf-8"))
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("models", type=Path, nargs="?", help="TOML file of models")
-    parser.add_argument("--specimens", action="store_true", help="broken defences, not models")
+    parser.add_argument("models", type=Path, help="TOML file of models")
     parser.add_argument("--out", type=Path, required=True, help="folder of results")
     parser.add_argument("--cascade", default="autoattack-lite")
     parser.add_argument("--audit", type=int, default=300, help="survivors to audit, 0 for none")
@@ -298,11 +223,7 @@ def main() -> None:
         help="trained weights of cases",
     )
     args = parser.parse_args()
-    if (args.models is None) != args.specimens:
-        parser.error("give a file of models, or --specimens")
     torch.set_num_threads(1)
-    if args.specimens:
-        sys.exit(1 if specimens(args) else 0)
     models(args)
 
 

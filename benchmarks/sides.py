@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Sequence
@@ -18,7 +19,8 @@ from robbench.attacks.pgd import PGD
 from robbench.attacks.pyautoattack import NORM_NAMES, PyAutoAttack
 from robbench.catalogue.builtins import ATTACKS
 from robbench.core.device import default_batch_size
-from robbench.core.spec import short_hash
+from robbench.core.files import atomic_write
+from robbench.core.spec import finite, short_hash
 from robbench.core.tiles import Tiles, largest_tile
 from robbench.data.base import Split
 from robbench.data.load import load
@@ -245,3 +247,10 @@ def trained(s: Setting, cache: Path, data_dir: Path | None, device: torch.device
         torch.save(model.state_dict(), file)
     model.load_state_dict(torch.load(file, map_location=device, weights_only=True))
     return model
+
+
+def keep(file: Path, row: dict[str, Any]) -> None:
+    """Write a row as JSON, at once or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(finite(row), indent=1, allow_nan=False)
+    atomic_write(file, lambda path: path.write_text(text, encoding="utf-8"))
