@@ -149,7 +149,8 @@ def audit(e: Evidence) -> Reading:
 
     A warning where it breaks at most 1 % of them; unclear where it breaks none, but they are too
     few to exclude that it would break more than 1 % of all survivors. Where all of them were
-    audited, the robust accuracy is that of the full attack, and this only informs.
+    audited, the robust accuracy is that of the full attack, and this only informs. `robbench attack
+    --audit N` makes the audit; `robbench explain running` says how.
     """
     n, attack = e.info["n_audited"], e.info["audit_attack"]
     if not n:
