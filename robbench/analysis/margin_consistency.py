@@ -73,7 +73,7 @@ def consistency(clean: Clean, margins: InputMargins) -> Value:
     }
     if int(used.sum()) < FEWEST:
         attack = f"attack with --threat {margins.norm}:inf"
-        few = f"only {used.sum()} input margins are known from both sides"
+        few = f"input margins known from both sides: only {used.sum()}"
         return None, detail | {"reason": few if math.inf in margins.eps else f"{few}: {attack}"}
     tau = kendall_tau(clean.margin[used], margins.smallest[used], LEVEL)
     return _estimate(tau, detail, "all logit margins or all input margins are equal")
