@@ -81,20 +81,20 @@ def specimens(args: argparse.Namespace) -> int:
         missed += not (warned or whole)
         table.add_row(
             row["name"],
-            *(
-                "-" if row[name] is None else f"{row[name]:.1%}"
-                for name in ("clean_accuracy", "robust_accuracy")
-            ),
+            share(row["clean_accuracy"]),
+            share(row["robust_accuracy"]),
             "-" if row["n_audited"] is None else f"{row['n_audit_broken']} of {row['n_audited']}",
-            *(
-                "-" if row[name] is None else f"{row[name]:.1%}"
-                for name in ("audit_missed_high", "robust_accuracy_audited")
-            ),
+            share(row["audit_missed_high"]),
+            share(row["robust_accuracy_audited"]),
             " ".join(warnings(row["flags"])),
             "no" if warned else "yes, all audited" if whole else "YES",
         )
     Console(width=None if sys.stdout.isatty() else 180).print(table)
     return missed
+
+
+def share(rate: float | None) -> str:
+    return "-" if rate is None else f"{rate:.1%}"
 
 
 def warnings(flags: dict[str, str]) -> list[str]:

@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from typing import Annotated, Literal, NamedTuple
 
 import torch
@@ -34,6 +33,7 @@ from pydantic import Field
 from torch import Tensor
 
 from robbench.attacks.base import Attack, Oracle
+from robbench.attacks.schedules import cosine
 from robbench.core import keyed
 from robbench.core.rows import Rows, nowhere, pick
 from robbench.core.spec import Number
@@ -107,17 +107,15 @@ def clock(schedule: str, rounds: int, device: torch.device) -> Clock:
         directed, n = moves[min(r, len(moves) - 1)]
         low = 0.1 if n <= 10 else 0.001
         rows += [(r, True, False, 1.0)] * directed
-        rows += [
-            (r, False, False, low + (1 - low) * (1 + math.cos(math.pi * i / (n + 1))) / 2)
-            for i in range(n)
-        ]
+        lengths = cosine(1.0, low, n + 1, torch.device("cpu"))[:n]
+        rows += [(r, False, False, length) for length in lengths.tolist()]
         rows.append((r, False, True, 0.0))
-    round_, directed_, last, length = zip(*rows, strict=True)
+    round_, directed_, last, length_ = zip(*rows, strict=True)
     return Clock(
         torch.tensor(round_, device=device),
         torch.tensor(directed_, device=device),
         torch.tensor(last, device=device),
-        torch.tensor(length, dtype=torch.float64, device=device),
+        torch.tensor(length_, dtype=torch.float64, device=device),
     )
 
 

@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -25,6 +24,7 @@ from pydantic import Field
 from torch import Tensor
 
 from robbench.attacks.base import Attack, Oracle
+from robbench.attacks.schedules import cosine
 from robbench.core.rows import Rows, pick
 from robbench.objectives import RowObjective, log_weighted, rivals
 from robbench.threat.problem import Problem
@@ -56,8 +56,8 @@ def step_lengths(steps: int, schedule: str, device: torch.device) -> Tensor:
     """[steps + 1] of each move, in eps, float64; the last belongs to no move."""
     half = steps // 2
     parts = (steps,) if schedule == "one" else (half, steps - half)
-    found = [1 + math.cos(math.pi * i / n) for n in parts for i in range(n)]
-    return torch.tensor([*found, 0.0], dtype=torch.float64, device=device)
+    found = [cosine(2.0, 0.0, n, device)[:n] for n in parts if n]
+    return torch.cat([*found, torch.zeros_like(found[0][:1])])
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -15,8 +15,6 @@ targeted threat model there is one target to probe, and z_t - max_{k != t} z_k i
 from __future__ import annotations
 
 import dataclasses
-import functools
-import math
 from typing import Annotated
 
 import torch
@@ -25,6 +23,7 @@ from torch import Tensor
 
 from robbench.attacks import apgd
 from robbench.attacks.base import MARGIN, Attack, Oracle, cut_targets
+from robbench.attacks.schedules import cosine
 from robbench.attacks.target_order import Order, nearest, queries, targets
 from robbench.core.rows import Rows, pick
 from robbench.objectives import RowObjective, margin, target_lead
@@ -48,13 +47,6 @@ class Lead(RowObjective):
         return (
             margin(logits, p) if p.targeted else target_lead(logits, p.replace(target=self.target))
         )
-
-
-@functools.cache
-def probe_lengths(probe: int, device: torch.device) -> Tensor:
-    """[probe + 1] of each move, in eps, float64; the last belongs to no move."""
-    found = [1 + math.cos(math.pi * i / (probe + 1)) for i in range(probe)]
-    return torch.tensor([*found, 0.0], dtype=torch.float64, device=device)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -109,8 +101,8 @@ class TSTA(Attack[State]):
 
         better = a.value > s.run.f_top
         best = s.run.where(better, x_top=s.run.x, f_top=a.value)
-        lengths = probe_lengths(self.probe, t.device)[i].to(p.eps.dtype) * p.eps
-        moved = p.ball.ascend(best.x, a.grad, lengths)
+        lengths = cosine(2.0, 0.0, cycle, t.device)[i].to(p.eps.dtype)
+        moved = p.ball.ascend(best.x, a.grad, lengths * p.eps)
         probed = best.replace(x=pick(i == self.probe, p.x0, moved))
         probed = apgd.begin(best.x_top, p).choose(clock == -1, probed)
         return State(

@@ -57,7 +57,7 @@ class AuditPass:
             survivors = [i for i, row in before.items() if survives(row)]
             size = len(survivors) if everything else self.asked.size
             yield from self._audit(eps_index, self._draw(eps_index, survivors, size), stop)
-            if any(i not in self.done[eps_index] for i in self.drawn):
+            if self._stopped():
                 return
             more = len(self.drawn) < len(survivors)
             if self.asked.adaptive and more and (signs := self._signs(eps_index)):
@@ -66,7 +66,7 @@ class AuditPass:
                     eps_index, f"{', '.join(signs)}: all {len(survivors)} samples are audited"
                 )
                 yield from self._audit(eps_index, sorted(survivors), stop)
-                if any(i not in self.done[eps_index] for i in self.drawn):
+                if self._stopped():
                     return
         self.share, self.complete = 1.0, True
         yield Decided([], [])
@@ -84,6 +84,10 @@ class AuditPass:
         done = self.done[self.eps_index]
         audited = [done[i] for i in self.drawn if i in done]
         return len(self.drawn), len(audited), sum(row["adversarial"] for row in audited)
+
+    def _stopped(self) -> bool:
+        """Whether the audit of the present budget ended before its last sample."""
+        return any(i not in self.done[self.eps_index] for i in self.drawn)
 
     def _draw(self, eps_index: int, survivors: Sequence[int], size: int) -> list[int]:
         if not survivors:
