@@ -12,6 +12,7 @@ ELSEWHERE = {
     "cli/baseline.py": "the whole command: tests/cli/test_gate.py, tests/store/test_baseline.py",
     "cli/inspect.py": "the whole command: tests/tasks/inspect",
     "cli/query.py": "the whole command: tests/analysis/test_query.py",
+    "execution/task.py": "an interface: tests/execution/test_driver.py",
     "tasks/attack/entries.py": "cascades and their refusals: tests/catalogue/test_cascades.py",
     "tasks/attack/session.py": "whole attacks, killed and resumed: tests/tasks/attack/test_run.py",
     "tasks/check/plan.py": "whole checks, good and refused: tests/tasks/check/test_run.py",
