@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -66,6 +66,32 @@ BatchSize = Annotated[
         panel=RUN,
         metavar="N|auto",
         help="Samples in flight; no verdict depends on it.",
+    ),
+]
+Jobs = Annotated[
+    int | None,
+    option(
+        "-j",
+        "--jobs",
+        panel=RUN,
+        min=1,
+        metavar="N",
+        help="Tasks at a time, each in a process with its share of the cores and GPUs "
+        "(default: 1; on Ray: as many as fit).",
+    ),
+]
+EngineName = Annotated[
+    Literal["local", "ray"],
+    option("--engine", panel=RUN, help="Where tasks run: on this machine, or on a Ray cluster."),
+]
+Address = Annotated[
+    str | None,
+    option(
+        "--address",
+        panel=RUN,
+        metavar="ADDRESS",
+        help="Of the Ray cluster: auto, HOST:PORT or ray://HOST:PORT (default: RAY_ADDRESS, or "
+        "a cluster of this machine alone).",
     ),
 ]
 Force = Annotated[bool, option("--force", panel=RUN, help="Do it again and replace what is there.")]
