@@ -20,7 +20,7 @@ from robbench.core.rows import Rows, nowhere
 from robbench.threat.problem import Problem
 
 Objective = Callable[[Tensor, Problem], Tensor]
-FAR = 1e3  # logits beyond are shifted before they are summed, see `_centred`
+FAR = 1e3  # logits beyond are shifted before they are summed, see `centred`
 SMALL, LARGE, USUAL = 1.0, 50.0, 10.0  # of differences of logits, see `temperatures`
 
 
@@ -65,11 +65,11 @@ def soft_margins(logits: Tensor, y: Tensor) -> Tensor:
 
     It is at most the logit margin.
     """
-    logits = _centred(logits)
+    logits = centred(logits)
     return logits.gather(1, y[:, None])[:, 0] - _others(logits, y).logsumexp(1)
 
 
-def _centred(logits: Tensor) -> Tensor:
+def centred(logits: Tensor) -> Tensor:
     """Logits [B,K] less the largest where sums would lose digits, else as they are."""
     top = logits.detach().amax(1, keepdim=True)
     far = top.abs() > FAR
@@ -92,8 +92,13 @@ def cross_entropies(logits: Tensor, y: Tensor) -> Tensor:
     gap = -soft_margins(logits, y)
     # Not torch's softplus: it rounds the last elements of a vector otherwise, which would tie a row
     # to its place.
-    top = min(40.0, math.log(torch.finfo(gap.dtype).max) - 0.1)  # float16 ends at 11
+    top = straight_from(gap.dtype)
     return torch.where(gap > top, gap, gap.clamp(max=top).exp().log1p())
+
+
+def straight_from(dtype: torch.dtype) -> float:
+    """From where on softplus is taken as the identity; in float16 exp overflows at 11."""
+    return min(40.0, math.log(torch.finfo(dtype).max) - 0.1)
 
 
 def cross_entropy(logits: Tensor, p: Problem) -> Tensor:
@@ -208,7 +213,7 @@ def dlr(logits: Tensor, p: Problem) -> Tensor:
     if logits.shape[1] < 3:
         return margin(logits, p)
     top = logits.topk(3, dim=1).values
-    return margin(logits, p) / (top[:, 0] - top[:, 2] + _guard(logits))
+    return margin(logits, p) / (top[:, 0] - top[:, 2] + guard(logits))
 
 
 def dlr_targeted(logits: Tensor, p: Problem) -> Tensor:
@@ -220,12 +225,12 @@ def dlr_targeted(logits: Tensor, p: Problem) -> Tensor:
     Where the target alone is a success it takes the largest other logit for z_y: theirs stops
     climbing once the target is above the label, though a third class may be above both.
     """
-    logits = _centred(logits)
+    logits = centred(logits)
     difference = margin(logits, p) if p.targeted else target_lead(logits, p)
     if logits.shape[1] < 3:
         return difference
     top = logits.topk(min(4, logits.shape[1]), dim=1).values
-    return difference / (top[:, 0] - top[:, 2:].mean(1) + _guard(logits))
+    return difference / (top[:, 0] - top[:, 2:].mean(1) + guard(logits))
 
 
 def target_lead(logits: Tensor, p: Problem) -> Tensor:
@@ -233,7 +238,7 @@ def target_lead(logits: Tensor, p: Problem) -> Tensor:
     return logits.gather(1, p.target[:, None])[:, 0] - logits.gather(1, p.y[:, None])[:, 0]
 
 
-def _guard(logits: Tensor) -> float:
+def guard(logits: Tensor) -> float:
     """What keeps a division from 0/0 when the top logits tie; 1e-12 itself is 0 in float16."""
     return max(1e-12, torch.finfo(logits.dtype).tiny)
 

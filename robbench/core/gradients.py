@@ -24,3 +24,14 @@ def column_gradients(values: Tensor, leaf: Tensor) -> Tensor:
         for j in range(k)
     ]
     return torch.stack(parts, 1)
+
+
+def pulled_back(outputs: Tensor, seeds: Tensor, leaf: Tensor) -> Tensor:
+    """[B,*] gradients of sum(seeds * outputs), outputs and seeds [B,K], in leaf [B,*].
+
+    Zeros where the outputs do not depend on the leaf. It frees the graph.
+    """
+    if not outputs.requires_grad:
+        return torch.zeros_like(leaf)
+    (found,) = torch.autograd.grad(outputs, leaf, seeds, materialize_grads=True)
+    return found.contiguous()

@@ -12,13 +12,15 @@ import torch
 from torch import Tensor
 
 from robbench.attacks.base import Answer, AnyRowAttack, Oracle, state_of
-from robbench.core.gradients import column_gradients
+from robbench.core.gradients import column_gradients, pulled_back
 from robbench.core.rows import ALL, Rows, nowhere, pick
 from robbench.core.tiles import Model, Tiles
 from robbench.objectives import Objective, answered, at_rows, margins_left
+from robbench.slopes import slope_of
 from robbench.threat.problem import Problem, size_and_fits, succeeds
 
 RowIndex = slice | Tensor  # which rows
+Ask = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]  # of logits and leaf: values and gradients
 
 
 class Book(Rows):
@@ -95,10 +97,9 @@ class ModelOracle(Oracle):
 
         def tile(rows: RowIndex, needed: bool) -> tuple[Tensor, ...]:
             p, own = self.p.take(rows), at_rows(objective, rows)
-            logits, wrong, value, grad = self._gradients(
-                x[rows], p.aim, lambda z: own(z, p)[:, None], needed
+            return self._gradients(
+                x[rows], p.aim, lambda logits, leaf: _slopes(own, p, logits, leaf, needed)
             )
-            return logits, wrong, value[:, 0], grad[:, 0]
 
         logits, wrong, value, grad = self._ask(len(x), moves, tile)
         grad, hit = self._settle(x, logits, wrong, grad, moves, 1)
@@ -111,9 +112,11 @@ class ModelOracle(Oracle):
         moves = self.moves if need is None else self.moves & need
 
         def tile(rows: RowIndex, needed: bool) -> tuple[Tensor, ...]:
-            logits, wrong, _, grad = self._gradients(
-                x[rows], self.p.aim[rows], lambda z: z.gather(1, classes[rows]), needed
-            )
+            def columns(logits: Tensor, leaf: Tensor) -> tuple[Tensor, Tensor]:
+                values = logits.gather(1, classes[rows])
+                return values, column_gradients(values if needed else values.detach(), leaf)
+
+            logits, wrong, _, grad = self._gradients(x[rows], self.p.aim[rows], columns)
             return logits, wrong, grad
 
         logits, wrong, grad = self._ask(len(x), moves, tile, k)
@@ -128,10 +131,8 @@ class ModelOracle(Oracle):
             drawn = [self.model(x) for _ in range(self.draws)]
         return _mean(drawn), self._most_succeed(drawn, aim)
 
-    def _gradients(
-        self, x: Tensor, aim: Tensor, values: Callable[[Tensor], Tensor], needed: bool
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Mean logits, success, `values` [B,k] of them, gradients [B,k,*] (0 unless needed)."""
+    def _gradients(self, x: Tensor, aim: Tensor, ask: Ask) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Mean logits, success, values and gradients of what is asked."""
         drawn = []
         for _ in range(self.draws):
             # Always with a graph: some layers round otherwise without one, and a row's neighbours
@@ -139,9 +140,8 @@ class ModelOracle(Oracle):
             leaf = x.detach().requires_grad_()
             with torch.enable_grad():
                 logits = self.model(leaf)
-                value = values(logits)
-            grads = column_gradients(value if needed else value.detach(), leaf)
-            drawn.append((logits.detach(), value.detach(), grads))
+                value, grad = ask(logits, leaf)
+            drawn.append((logits.detach(), value.detach(), grad))
         success = self._most_succeed([logits for logits, _, _ in drawn], aim)
         logits, value, grad = (_mean(column) for column in zip(*drawn, strict=True))
         return logits, success, value, grad
@@ -247,6 +247,19 @@ class ModelOracle(Oracle):
         if not nowhere(new):
             book = book.where(new & ~book.found, first=self.t).replace(found=book.found | new)
         self.book = book
+
+
+def _slopes(
+    objective: Objective, p: Problem, logits: Tensor, leaf: Tensor, needed: bool
+) -> tuple[Tensor, Tensor]:
+    """Values [B] and gradients [B,*] of an objective; zeros unless needed."""
+    if not needed:
+        return objective(logits.detach(), p), torch.zeros_like(leaf)
+    if (slope := slope_of(objective, p)) is not None:
+        value, seeds = slope(logits.detach(), p)
+        return value, pulled_back(logits, seeds, leaf)
+    value = objective(logits, p)
+    return value, column_gradients(value[:, None], leaf)[:, 0]
 
 
 def _mean(values: Sequence[Tensor]) -> Tensor:

@@ -1,0 +1,71 @@
+"""Closed-form gradients of objectives against autograd, bit by bit."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from robbench.objectives import Objective
+from robbench.slopes import SLOPES, slope_of
+from robbench.threat.norms import NORMS
+from robbench.threat.problem import Problem
+
+pytestmark = pytest.mark.usefixtures("one_thread")
+
+KINDS = ("usual", "tied", "confident", "beaten", "far", "scaled", "ruled-out", "unanswered")
+
+
+def _logits(kind: str, classes: int, dtype: torch.dtype) -> Tensor:
+    """Rows of one kind, whose label is class row % classes."""
+    z = 3 * torch.randn(64, classes, generator=torch.Generator().manual_seed(classes)).to(dtype)
+    label = torch.arange(64) % classes
+    if kind == "tied":
+        return z.div(2).round()
+    if kind in ("confident", "beaten"):
+        z[torch.arange(64), label] += 60 if kind == "confident" else -60
+    if kind == "far":
+        z[::2] += 5000
+    if kind == "ruled-out":
+        z[torch.arange(64), (label + 1) % classes] = -torch.inf
+    if kind == "unanswered":
+        z[1::3, 2], z[2::3, 0] = torch.nan, torch.inf
+    return z
+
+
+def _problem(z: Tensor, kind: str) -> Problem:
+    rows = torch.arange(len(z))
+    y = rows % z.shape[1]
+    p = Problem.of(torch.zeros(len(z), 1), y, 1.0, NORMS["linf"], logits0=z)
+    temperature = 0.3 + rows % 3 if kind == "scaled" else None
+    target = (y + 1 + rows % (z.shape[1] - 1)) % z.shape[1]
+    return p.replace(target=target, temperature=temperature)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+@pytest.mark.parametrize("classes", [4, 10])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("objective", SLOPES)
+def test_value_and_gradient_are_those_of_autograd(
+    objective: Objective, kind: str, classes: int, dtype: torch.dtype
+) -> None:
+    z = _logits(kind, classes, dtype)
+    p = _problem(z, kind)
+    leaf = z.clone().requires_grad_()
+    expected = objective(leaf, p)
+    (gradient,) = torch.autograd.grad(expected.sum(), leaf)
+    slope = slope_of(objective, p)
+    assert slope is not None
+    value, found = slope(z, p)
+    assert torch.equal(value.nan_to_num(), expected.detach().nan_to_num())
+    whole = torch.isfinite(z).all(1) if kind == "unanswered" else slice(None)
+    assert torch.equal(found[whole].nan_to_num(-7), gradient[whole].nan_to_num(-7))
+
+
+def test_what_the_closed_forms_do_not_cover_is_left_to_autograd() -> None:
+    z = _logits("usual", 3, torch.float32)
+    for objective in SLOPES:
+        assert slope_of(objective, _problem(z, "usual")) is None
+        targeted = _problem(_logits("usual", 5, torch.float32), "usual").replace(targeted=True)
+        assert slope_of(objective, targeted) is None
+    assert slope_of(lambda logits, p: logits[:, 0], _problem(z, "usual")) is None
