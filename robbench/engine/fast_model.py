@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from typing import NamedTuple
 
@@ -29,8 +30,10 @@ def fast_model(
 
     x [n,*]: a few inputs to try it on. Raises UserError when the model cannot run in bfloat16.
     """
+    # A GPU's float32 kernels gain nothing from another layout, and a compiler chooses its own.
+    last = x.device.type == "cpu" and precision == "fp32" and not compiled
     with torch.no_grad():
-        fast = _folded(model, x)
+        fast = _folded(model, x, channels_last=last)
         if precision == "bf16":
             try:
                 fast = BFloat16(fast)
@@ -48,17 +51,27 @@ def fast_model(
     return FastModel(fast, recheck=precision != "fp32")
 
 
-def _folded(model: nn.Module, x: Tensor) -> nn.Module:
-    """Each batch-norm after a convolution folded into it; the model as given where none is."""
+def _folded(model: nn.Module, x: Tensor, *, channels_last: bool) -> nn.Module:
+    """Each batch-norm after a convolution folded into it; the model as given where none is.
+
+    `channels_last`: the copy computes in that layout, if it can.
+    """
     if not any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules()):
         return model
     try:
         own = copy.deepcopy(model).eval()
         traced = fx.GraphModule(own, _Tracer().trace(own))
-        close = _fold_all(traced) and all(map(_near, _answers(traced, x), _answers(model, x)))
+        if not _fold_all(traced):
+            return model
+        expected = _answers(model, x)
     except Exception:  # tracing runs foreign code without real tensors: anything may be raised
         return model
-    return traced if close else model
+    for layout in (torch.channels_last, torch.contiguous_format)[not channels_last :]:
+        with contextlib.suppress(Exception):  # such as a `view` that no layout but one allows
+            fast = InLayout(traced, layout)
+            if all(map(_near, _answers(fast, x), expected)):
+                return fast
+    return model
 
 
 def _answers(model: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -108,6 +121,19 @@ def _fold_all(traced: fx.GraphModule) -> int:
     return count
 
 
+class InLayout(nn.Module):
+    """A model whose images and weights lie in one layout: channels last is a CPU's fastest."""
+
+    def __init__(self, model: nn.Module, layout: torch.memory_format) -> None:
+        super().__init__()
+        self.model = model.to(memory_format=layout)
+        self.layout = layout
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model(x.contiguous(memory_format=self.layout) if x.ndim == 4 else x)
+        return logits
+
+
 class BFloat16(nn.Module):
     """A copy of a model that computes in bfloat16, but for what sees pixels and what gives logits.
 
@@ -139,7 +165,7 @@ class BFloat16(nn.Module):
         self.model._apply(
             lambda t: t if id(t) in kept or not t.is_floating_point() else t.to(torch.bfloat16)
         )  # type: ignore[no-untyped-call]
-        self.model.to(memory_format=torch.channels_last)
+        self.model = InLayout(self.model, torch.channels_last)
         if first is not None and first is not last:
             first.register_forward_hook(lambda module, inputs, output: output.to(torch.bfloat16))
         if last is not None:
@@ -148,9 +174,7 @@ class BFloat16(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        logits: Tensor = self.model(
-            x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
-        )
+        logits: Tensor = self.model(x)
         return logits.float()
 
 

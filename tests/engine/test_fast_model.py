@@ -300,6 +300,36 @@ def test_what_cannot_be_folded_is_left_alone(kind: type[nn.Module], digits: Any)
     assert torch.allclose(answers[0][1], answers[1][1], rtol=0, atol=1e-3)
 
 
+class Viewed(Block):
+    """Flattens its feature maps by a `view`, which the usual layout alone allows."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        h = self.norm1(self.first(x)).relu()
+        logits: Tensor = self.head(self.norm2(self.second(h)).view(-1, 6 * 64))
+        return logits
+
+
+@pytest.mark.parametrize(("kind", "usual"), [(Block, False), (Viewed, True)])
+def test_a_folded_copy_computes_in_channels_last_where_it_can(
+    kind: type[nn.Module], usual: bool, x: Tensor
+) -> None:
+    """Images and weights of a convolution of the copy; those of the model stay as they are."""
+    torch.manual_seed(0)
+    model = _used(kind()).requires_grad_(False)
+    fast, found = _fast(model, x), []
+
+    def look(module: nn.Conv2d, inputs: tuple[Tensor, ...]) -> None:
+        if module.in_channels > 1:  # of one channel both layouts are one
+            found.append((module.weight.is_contiguous(), inputs[0].is_contiguous()))
+
+    for module in (*fast.modules(), *model.modules()):
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_pre_hook(look)
+    assert torch.allclose(fast(x), model(x), rtol=0, atol=1e-4)
+    assert found == [(usual, usual), (True, True)]
+    assert (_norms(fast, x), _norms(model, x)) == (0, 2)
+
+
 class Quantised(nn.Module):
     """A trained network behind a straight-through quantisation and an identity batch norm."""
 
