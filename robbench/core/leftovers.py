@@ -19,7 +19,7 @@ _DAY = 86400.0
 
 def temporary_in(folder: Path) -> Path:
     """A name for something that is being made or removed there; it says which process does."""
-    return folder / f".robbench-{_here()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
+    return folder / f".robbench-{here()}-{os.getpid()}-{uuid.uuid4().hex[:8]}.tmp"
 
 
 def is_temporary(name: str) -> bool:
@@ -34,9 +34,9 @@ def sweep(folder: Path) -> None:
             if (name := _TEMPORARY.fullmatch(entry.name)) is None:
                 continue
             with contextlib.suppress(OSError):  # another process may sweep too
-                here = name[1] == _here()
+                near = name[1] == here()
                 if (
-                    here and not _alive(int(name[2]))
+                    near and not _alive(int(name[2]))
                 ) or time.time() - entry.stat().st_mtime > _DAY:
                     remove(Path(entry.path))
 
@@ -50,7 +50,7 @@ def remove(path: Path) -> None:
 
 
 @functools.cache
-def _here() -> str:
+def here() -> str:
     """8 hexadecimal digits for this machine since its start, as its processes see it."""
     facts = [socket.gethostname()]
     with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""Who works on a run: one process at a time writes about it."""
+"""Who works on a run: one process alone, or several that share it, write about it."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ def locked_runs(
     *,
     say: Callable[[str], None],
     asked_to_stop: Callable[[], None] = lambda: None,
+    shared: bool = False,
 ) -> Iterator[None]:
     """Own runs of a folder of results, or other subjects of checks, while it is written about them.
 
-    Waits for other processes, as `core.lock.locked` does with `say` and `asked_to_stop`. Each has a
-    file `locks/<subject>.lock`.
+    Waits for other processes, as `core.lock.locked` does with `say`, `asked_to_stop` and `shared`.
+    Each has files `locks/<subject>.lock.*`.
     """
     with contextlib.ExitStack() as stack:
         # In one order for all, so that no two wait for each other.
         for subject in sorted(set(subjects)):
             path = results / "locks" / f"{subject}.lock"
             stack.enter_context(
-                locked(path, f"run {subject}", say=say, asked_to_stop=asked_to_stop)
+                locked(path, f"run {subject}", say=say, asked_to_stop=asked_to_stop, shared=shared)
             )
         # Of who died while it dropped the shards of a run that was done.
         sweep(results / "partial")

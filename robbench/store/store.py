@@ -8,7 +8,7 @@ ROOT/results/{measures,sample_measures}/<run_id>.parquet   what `measure` found
 ROOT/results/checks/<subject>.parquet    what `check` found, of a run or of a model
 ROOT/results/code/<run_id>/              copies of the private code behind a run, if there is any
 ROOT/results/partial/<run_id>/NNNNNN.parquet   finished samples of an incomplete run; answers.json
-ROOT/results/locks/<run_id>.lock         while a process works on the run
+ROOT/results/locks/<run_id>.lock.*       while processes work on the run: who, renewed as they do
 """
 
 from __future__ import annotations
@@ -76,12 +76,15 @@ class Store:
         *,
         say: Callable[[str], None],
         asked_to_stop: Callable[[], None] = lambda: None,
+        shared: bool = False,
     ) -> contextlib.AbstractContextManager[None]:
         """Own some runs, or other subjects of checks, while something is written about them.
 
         See `core.lock.locked`.
         """
-        return locked_runs(self.root / "results", subjects, say=say, asked_to_stop=asked_to_stop)
+        return locked_runs(
+            self.root / "results", subjects, say=say, asked_to_stop=asked_to_stop, shared=shared
+        )
 
     @property
     def models(self) -> Path:

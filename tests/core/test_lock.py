@@ -1,6 +1,5 @@
-"""A lock has one owner, says who that is, and is free as soon as the owner is dead."""
+"""A lock has one owner or several that share it, and says who; of a dead one it is free."""
 
-import errno
 import os
 import signal
 import subprocess
@@ -10,7 +9,7 @@ import time
 
 import pytest
 
-from robbench.core import lock
+from robbench.core import claims
 from robbench.core.errors import Stopped, UserError
 from robbench.core.lock import locked
 
@@ -28,13 +27,22 @@ with locked(folder / "a.lock", "run a", say=print):
 COUNT = """
 import sys
 from pathlib import Path
-from robbench.core import lock
-lock._PAUSE = 0.0005
-count = Path(sys.argv[1]) / "count"
-for _ in range(150):
-    with lock.locked(count.with_name("c.lock"), "run c", say=lambda text: None):
+from robbench.core import claims, lock
+lock._PAUSE = 0.002
+folder, machine, flocks = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "flock"
+claims.here = lambda: machine
+if not flocks:
+    claims.fcntl = None
+count = folder / "count"
+for turn in range(60):
+    with lock.locked(folder / "c.lock", "run c", say=lambda text: None):
         count.write_text(str(int(count.read_text()) + 1))
+    if turn % 3 == 0:
+        with lock.locked(folder / "c.lock", "run c", say=lambda text: None, shared=True):
+            before = count.read_text()
+            assert count.read_text() == before != ""
 """
+FAR, NEAR = "0" * 8, "1" * 8  # two machines
 
 
 @pytest.fixture
@@ -62,18 +70,18 @@ def test_the_second_waits_and_says_for_whom(tmp_path, holder):
     assert len(said) == 1
     assert said[0].startswith(f"run a: process {holder.pid} on ")
     assert " since 20" in said[0]
-    assert not (tmp_path / "a.lock").exists()
+    assert _claims(tmp_path) == []
 
 
 def test_a_dead_owner_owns_nothing(tmp_path, holder):
     """Its file is left, and is nobody's."""
     holder.send_signal(signal.SIGKILL)
     holder.wait()
-    assert (tmp_path / "a.lock").exists()
+    assert len(_claims(tmp_path)) == 1
     said = []
     with locked(tmp_path / "a.lock", "run a", say=said.append):
         assert said == []
-    assert not (tmp_path / "a.lock").exists()
+    assert _claims(tmp_path) == []
 
 
 def test_waiting_can_be_ended(tmp_path, holder):
@@ -90,15 +98,26 @@ def test_waiting_can_be_ended(tmp_path, holder):
     ):
         raise AssertionError("two owners")
     assert holder.poll() is None
-    assert (tmp_path / "a.lock").exists()
+    assert len(_claims(tmp_path)) == 1
 
 
-def test_only_one_owner_at_any_time(tmp_path):
-    """Many short locks of two processes, each reading and writing one number."""
+@pytest.mark.parametrize(
+    ("machines", "flocks"),
+    [((NEAR, NEAR), "flock"), ((NEAR, FAR), "flock"), ((NEAR, NEAR, FAR), "none")],
+)
+def test_only_one_owner_at_any_time(tmp_path, machines, flocks):
+    """Many short locks of processes that read and write one number, on one machine and on two.
+
+    The system's lock does not reach the other machine, or there is none.
+    """
     (tmp_path / "count").write_text("0")
-    both = [subprocess.Popen([sys.executable, "-c", COUNT, str(tmp_path)]) for _ in range(2)]
-    assert [process.wait(timeout=60) for process in both] == [0, 0]
-    assert (tmp_path / "count").read_text() == "300"
+    all_of_them = [
+        subprocess.Popen([sys.executable, "-c", COUNT, str(tmp_path), machine, flocks])
+        for machine in machines
+    ]
+    assert [process.wait(timeout=60) for process in all_of_them] == [0] * len(machines)
+    assert (tmp_path / "count").read_text() == str(60 * len(machines))
+    assert _claims(tmp_path) == []
 
 
 def test_a_block_that_raises_gives_the_lock_back(tmp_path):
@@ -108,18 +127,68 @@ def test_a_block_that_raises_gives_the_lock_back(tmp_path):
             raise KeyError
 
 
-def test_a_file_system_without_locks(tmp_path, monkeypatch):
-    """It is said, the work is done, no file is left."""
+def test_a_dead_owner_on_another_machine(tmp_path, holder, monkeypatch):
+    """It is waited for until it has been silent for long; this works without locks too."""
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    monkeypatch.setattr(claims, "here", lambda: FAR)
+    monkeypatch.setattr(claims, "SILENCE", 0.5)
+    for module in (claims.fcntl, None):
+        monkeypatch.setattr(claims, "fcntl", module)
+        (claim,) = _claims(tmp_path)
+        os.utime(claim)
+        kept = claim.read_text()
+        said = []
+        with locked(tmp_path / "a.lock", "run a", say=said.append):
+            assert not claim.exists()
+        assert len(said) == 1
+        assert said[0].startswith(f"run a: process {holder.pid} on ")
+        assert _claims(tmp_path) == []
+        claim.write_text(kept)
 
-    def refuse(handle, operation):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(lock.fcntl, "flock", refuse)
-    said = []
-    with locked(tmp_path / "a.lock", "run a", say=said.append):
-        pass
-    assert said == [f"{tmp_path} has no file locks: make sure that no other process works on run a"]
-    assert list(tmp_path.iterdir()) == []
+def test_an_owner_on_another_machine_that_lives(tmp_path, monkeypatch):
+    """It is waited for as long as it shows that it lives, however long that is."""
+    monkeypatch.setattr(claims, "fcntl", None)
+    monkeypatch.setattr(claims, "BEAT", 0.05)
+    monkeypatch.setattr(claims, "SILENCE", 0.5)
+    tries = []
+
+    def asked():
+        tries.append(time.monotonic())
+        if tries[-1] - tries[0] > 1.5:  # three times the silence of a dead one
+            raise Stopped(130)
+
+    with (
+        locked(tmp_path / "a.lock", "run a", say=pytest.fail),
+        pytest.raises(Stopped),
+        locked(
+            tmp_path / "a.lock", "run a", say=lambda text: None, asked_to_stop=asked, shared=True
+        ),
+    ):
+        raise AssertionError("two owners")
+
+
+def test_who_shares_excludes_only_who_wants_it_alone(tmp_path):
+    """Who wants it alone hears of all who share it, and has it when the last has ended."""
+    said, path = [], tmp_path / "a.lock"
+    first = locked(path, "run a", say=pytest.fail, shared=True)
+    second = locked(path, "run a", say=pytest.fail, shared=True)
+    first.__enter__()
+    second.__enter__()
+    done = []
+
+    def asked():
+        if not done:
+            first.__exit__(None, None, None)
+        if len(done) == 3:
+            second.__exit__(None, None, None)
+        done.append(len(_claims(tmp_path)))
+
+    with locked(path, "run a", say=said.append, asked_to_stop=asked):
+        assert done == [1, 1, 1, 0]
+    assert len(said) == 1
+    assert " and 1 more are working on it; waiting" in said[0]
 
 
 def test_a_file_in_place_of_the_folder_of_locks(tmp_path):
@@ -151,3 +220,7 @@ def test_two_threads_are_two_owners(tmp_path):
         assert "in" not in said
     other.join(30)
     assert said[1:] == ["in"]
+
+
+def _claims(folder):
+    return sorted(folder.glob("*.lock.*"))
