@@ -45,7 +45,7 @@ class State(Rows):
     x_best: Tensor  # [B,*]
     margin: Tensor  # [B] margin at x_best
     draws: keyed.Block  # what is drawn for the next moves, see `_drawn`
-    faces: Tensor  # [B,2,*] in Linf, what a window may be set to: x0 - eps, x0 + eps; else [B,0]
+    faces: Tensor  # [B,2D] in Linf, what a window may be set to: x0 - eps, x0 + eps; else [B,0]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -84,7 +84,7 @@ class Square(Attack[State]):
         faces = x.new_empty(len(x), 0)
         if power == 0:
             ones = torch.ones_like(d)
-            faces = torch.stack([_moved(-ones, p), _moved(ones, p)], 1)
+            faces = torch.cat([_moved(-ones, p).flatten(1), _moved(ones, p).flatten(1)], 1)
         return State(
             x=x,
             x_best=x,
@@ -140,14 +140,11 @@ class Square(Attack[State]):
 
         Adding +-2 eps to the window and clipping, as the paper has it, is this.
         """
-        level, first = drawn[:, 0], drawn[:, 1:].reshape(len(drawn), 2, -1)
-        entries, places = (
-            (first[..., None] + windows.offsets(self._plan(p), level)[:, None, None])
-            .flatten(2)
-            .unbind(1)
-        )
-        new = s.faces.flatten(1).gather(1, places)
-        return s.x_best.flatten(1).scatter(1, entries, new).reshape(s.x.shape)
+        n = len(drawn)
+        offsets = windows.offsets(self._plan(p), drawn[:, 0])
+        places = (drawn[:, 1:, None] + offsets[:, None]).reshape(n, 2, -1)
+        new = s.faces.gather(1, places[:, 1])
+        return s.x_best.reshape(n, -1).scatter(1, places[:, 0], new).reshape(s.x.shape)
 
     def _pyramids(self, x: Tensor, u: Tensor, t: Tensor, p: Problem) -> Tensor:
         channels, height, width = windows.image_shape(x.shape[1:])

@@ -238,15 +238,17 @@ class ModelOracle(Oracle):
         """Book the points of the rows `may` that are inside the budget and worse than before."""
         p, book = self.p, self.book
         size, counts = size_and_fits(x, p, among=may)
+        new = counts & hit
+        if nowhere(new):  # only lower margins, which without a budget do not count
+            better = counts & (p.eps < torch.inf)
+            self.book = book.where(better, x=x, margin=margin, size=size)
+            return
         # Also where margins tie: argmax decides, and this is the point to keep.
         first = hit & ~book.found
         nearer = hit & (size < book.size)
         better = counts & pick(p.eps == torch.inf, nearer, first | (margin < book.margin))
-        new = counts & hit
         book = book.where(better, x=x, margin=margin, size=size)
-        if not nowhere(new):
-            book = book.where(new & ~book.found, first=self.t).replace(found=book.found | new)
-        self.book = book
+        self.book = book.where(new & ~book.found, first=self.t).replace(found=book.found | new)
 
 
 def _slopes(
