@@ -6,6 +6,7 @@ of rows agree depends on the model, the processor and the number of threads, so 
 
 from __future__ import annotations
 
+import functools
 import math
 import weakref
 from collections.abc import Callable, Iterator, Sequence
@@ -27,7 +28,9 @@ _CPU_TILE, _GPU_TILE = 32, 256
 # A few rows of so many entries occupy a device; more take memory, and time to be measured.
 _LARGE_ROW = 3 * 128 * 128
 _CPU_TILE_OF_LARGE, _GPU_TILE_OF_LARGE = 8, 64
-_measured: weakref.WeakKeyDictionary[Any, dict[Any, RowEquality]] = weakref.WeakKeyDictionary()
+_measured: weakref.WeakKeyDictionary[Any, dict[Any, dict[tuple[int, bool], RowEquality]]] = (
+    weakref.WeakKeyDictionary()
+)
 
 
 class Tiles(NamedTuple):
@@ -91,27 +94,37 @@ def largest_tile(device: torch.device, shape: Sequence[int], batch: int = 1) -> 
     return Tiles(max(step, step * 2 ** (rows // step).bit_length() // 2), step)
 
 
-def rows_measured(device: torch.device, shape: Sequence[int]) -> int:
+def rows_measured(device: torch.device, shape: Sequence[int], rows: int | None = None) -> int:
     """Rows of which `row_equality` asks all answers, of a model that answers equally."""
     tiles = largest_tile(device, shape)
-    return 2 * tiles.rows + sum(range(tiles.step, tiles.rows, tiles.step))
+    return tiles.rows + sum(_sizes(tiles, tiles.rows if rows is None else rows))
 
 
-def row_equality(model: Model, x: Tensor) -> RowEquality:
+def row_equality(
+    model: Model, x: Tensor, *, rows: int | None = None, gradients: bool = True
+) -> RowEquality:
     """Measure a model, frozen, on its device, with its threads, near inputs x [n,*].
 
-    Answers are logits without and with a graph, and gradients. It costs about as much as six steps
-    of an attack on one tile (see `rows_measured`), once per model and process. Random states of
-    torch are left as they were.
+    Every number of rows that is asked is compared with one full tile, so answers are equal in all
+    runs, whatever is asked in them. `rows`: the most that are at once, any number by default.
+    `gradients`: whether some are asked. Answers are logits without and with a graph, and gradients;
+    else logits alone. It costs about as much as six steps of an attack on one tile, or two where
+    rows are few (see `rows_measured`), once per model and process. Random states of torch are left
+    as they were.
     """
+    tiles = largest_tile(x.device, x.shape[1:], batch_of(model))
     if not len(x) or x.is_meta:  # nothing to differ
         return RowEquality(largest_tile(x.device, x.shape[1:]).step, equal=True)
-    known = _measured.setdefault(model, {})
+    most = tiles.rows if rows is None else tiles.narrowed(rows).rows
     key = (x.device, x.shape[1:], torch.get_num_threads())
-    if key not in known:
-        with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
-            known[key] = _measure(model, x, largest_tile(x.device, x.shape[1:], batch_of(model)))
-    return known[key]
+    known = _measured.setdefault(model, {}).setdefault(key, {})
+    for (more, too), found in known.items():
+        if more >= most and too >= gradients:
+            return found
+    with torch.random.fork_rng([x.device] if x.device.type == "cuda" else []):
+        found = _measure(model, x, tiles, most, gradients)
+    known[Tiles(tiles.rows, found.step).narrowed(most).rows, gradients] = found
+    return found
 
 
 def batch_of(model: Model) -> int:
@@ -119,35 +132,41 @@ def batch_of(model: Model) -> int:
     return getattr(model, "batch", None) or 1
 
 
-def _measure(model: Model, x: Tensor, tiles: Tiles) -> RowEquality:
-    tile, finest = tiles
-    near = _near(x, tile + tile // 2)
-    full = _answers(model, near[:tile])
+def _sizes(tiles: Tiles, most: int) -> range:
+    """The numbers of rows that are asked where at most so many are at once."""
+    return range(tiles.step, tiles.narrowed(most).rows + 1, tiles.step)
 
-    def agree(places: Tensor) -> bool:
-        found, mine = _answers(model, near[places]), places < tile
+
+def _measure(model: Model, x: Tensor, tiles: Tiles, most: int, gradients: bool) -> RowEquality:
+    tile = tiles.rows
+    near = _near(x, tile + tile // 2)
+    shuffled = torch.arange(len(near), device=x.device) * _STRIDE + _SHIFT
+    full = _answers(model, near[:tile], gradients)
+
+    @functools.cache
+    def agree(n: int) -> bool:
+        places = shuffled[:n] % (tile if n < tile else len(near))
+        found, mine = _answers(model, near[places], gradients), places < tile
         return _same(found[mine], full[places[mine]])
 
-    shuffled = torch.arange(len(near), device=x.device) * _STRIDE + _SHIFT
-    if not agree(shuffled[:tile] % len(near)):
-        return RowEquality(
-            finest, equal=False, why=_reason(model, near, shuffled[:tile] % len(near), full)
-        )
-    agrees = {n: agree(shuffled[:n] % tile) for n in range(finest, tile, finest)}
-    step = finest
-    while not all(agrees[n] for n in range(step, tile, step)):
+    step = tiles.step
+    while step <= tile:
+        if all(map(agree, _sizes(Tiles(tile, step), most))):
+            return RowEquality(step, equal=True)
         step *= 2
-    return RowEquality(step, equal=True)
+    return RowEquality(
+        tiles.step, equal=False, why=_reason(model, near, shuffled[:tile], full, gradients)
+    )
 
 
-def _reason(model: Model, near: Tensor, places: Tensor, full: Tensor) -> Why:
-    again = _answers(model, near[: len(full)])
+def _reason(model: Model, near: Tensor, places: Tensor, full: Tensor, gradients: bool) -> Why:
+    again = _answers(model, near[: len(full)], gradients)
     if not _same(again, full):  # kernels that add in no fixed order are not random
         return "rounding" if _close(again, full) else "random"
+    places = places % len(near)
     mine = places < len(full)
-    return (
-        "rounding" if _close(_answers(model, near[places])[mine], full[places[mine]]) else "batch"
-    )
+    found = _answers(model, near[places], gradients)
+    return "rounding" if _close(found[mine], full[places[mine]]) else "batch"
 
 
 def _close(found: Tensor, full: Tensor) -> bool:
@@ -165,10 +184,12 @@ def _near(x: Tensor, n: int) -> Tensor:
     return (x[torch.arange(n, device=x.device) % len(x)] + NOISE * (2 * noise - 1)).clamp(0, 1)
 
 
-def _answers(model: Model, x: Tensor) -> Tensor:
-    """[n,*] all answers: logits without and with a graph, the gradient of a mixture of them."""
+def _answers(model: Model, x: Tensor, gradients: bool) -> Tensor:
+    """[n,*] answers: logits, and if asked those with a graph and the gradient of a mixture."""
     with torch.no_grad():
         logits = model(x)
+    if not gradients:
+        return logits
     leaf = x.detach().requires_grad_()
     weights = torch.arange(logits.shape[1], device=x.device).cos().to(logits)
     gradient = torch.zeros_like(x)

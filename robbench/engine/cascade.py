@@ -137,9 +137,13 @@ class Cascade:
 
     def _begin(self) -> Iterator[None]:
         """Measure the shapes of the models, evaluate clean inputs and points to replay."""
-        others = [other for entry in self.entries for other in entry.attack.others]
+        attacks = [entry.attack for entry in self.entries]
+        others = [other for attack in attacks for other in attack.others]
         self.tiles, self.equality = shapes_of(
-            [self.model, self.fast, *others], self.split, self.width
+            [self.model, self.fast, *others],
+            self.split,
+            self.width,
+            gradients=bool(others) or any(attack.access == "white-box" for attack in attacks),
         )
         draws = max(self.draws, default=1)  # for points that no single entry is judged by
         clean = CleanAnswers(len(self.split))
@@ -155,7 +159,6 @@ class Cascade:
             late=self.fast is not self.model,
             keep_points=self.keep_points,
         )
-        attacks = [entry.attack for entry in self.entries]
         classes = classes_in_play(self.pool.logits0.shape[1], self.threats[0])
         self.schedule = Schedule(
             len(self.threats),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -13,19 +14,22 @@ from robbench.data.base import Split
 from robbench.engine.counter import Counter
 
 
-def equality_of(models: Iterable[Model], x: Tensor) -> RowEquality:
+def equality_of(
+    models: Iterable[Model], x: Tensor, *, rows: int | None = None, gradients: bool = True
+) -> RowEquality:
     """What was measured of all of some models, near inputs x [n,*]; they are left as they were.
 
-    A model behind a Counter is asked directly: what is measured is no query of an attack.
+    rows, gradients: of what is asked of them, as of `row_equality`. A model behind a Counter is
+    asked directly: what is measured is no query of an attack.
     """
-    found = RowEquality(largest_tile(x.device, x.shape[1:]).step, equal=True)
-    for model in map(_uncounted, models):
-        if isinstance(model, nn.Module):
-            with frozen(model):
-                found = found.both(row_equality(model, x))
-        else:
-            found = found.both(row_equality(model, x))
-    return found
+    models, largest = [_uncounted(model) for model in models], largest_tile(x.device, x.shape[1:])
+    found = RowEquality(largest.step, equal=True)
+    for model in models:
+        with frozen(model) if isinstance(model, nn.Module) else contextlib.nullcontext():
+            found = found.both(row_equality(model, x, rows=rows, gradients=gradients))
+    # Where one needs a larger step, the others are asked as many rows too.
+    padded = None if rows is None else largest._replace(step=found.step).padded(rows)
+    return found if padded == rows else equality_of(models, x, rows=padded, gradients=gradients)
 
 
 def _uncounted(model: Model) -> Model:
@@ -46,9 +50,12 @@ def tiles_of(models: Iterable[Model], x: Tensor) -> Tiles:
     return _largest(models, x.device, x.shape[1:])._replace(step=equality_of(models, x).step)
 
 
-def shapes_of(models: Iterable[Model], split: Split, width: int) -> tuple[Tiles, RowEquality]:
+def shapes_of(
+    models: Iterable[Model], split: Split, width: int, *, gradients: bool = True
+) -> tuple[Tiles, RowEquality]:
     """The tiles for `width` rows in flight, and what was measured near a split's first samples."""
-    models = list(models)
+    models, rows = list(models), min(width, len(split))
     largest = _largest(models, split.labels.device, split.images.shape[1:])
-    equality = equality_of(models, split.pixels(slice(0, largest.rows)))
-    return largest._replace(step=equality.step).narrowed(width), equality
+    x = split.pixels(slice(0, largest.rows))
+    equality = equality_of(models, x, rows=rows, gradients=gradients)
+    return largest._replace(step=equality.step).narrowed(rows), equality

@@ -48,8 +48,9 @@ def test_a_tile_is_made_of_whole_batches(batch: int) -> None:
     assert tiles.rows <= max(usual.rows, batch)
 
 
+@pytest.mark.parametrize("rows", [None, 3, 10, 200])
 @pytest.mark.parametrize("shape", [(4, 3), (4, 3, 128, 128)])
-def test_the_rows_that_are_measured_are_counted(shape: tuple[int, ...]) -> None:
+def test_the_rows_that_are_measured_are_counted(shape: tuple[int, ...], rows: int | None) -> None:
     """As many as a model that answers equally is really asked for, of each kind of answer."""
     asked = 0
 
@@ -59,8 +60,11 @@ def test_the_rows_that_are_measured_are_counted(shape: tuple[int, ...]) -> None:
             asked += len(x)
             return x.flatten(1)[:, :3]
 
-    assert row_equality(Counting(), torch.rand(shape)).equal
-    assert asked == 2 * rows_measured(CPU, shape[1:])  # without and with a graph
+    measured = rows_measured(CPU, shape[1:], rows)
+    assert row_equality(Counting(), torch.rand(shape), rows=rows, gradients=False).equal
+    assert asked == measured
+    assert row_equality(Counting(), torch.rand(shape), rows=rows).equal
+    assert asked == 3 * measured  # without and with a graph
 
 
 def test_large_rows_come_in_small_tiles_that_one_measurement_covers() -> None:
@@ -68,6 +72,7 @@ def test_large_rows_come_in_small_tiles_that_one_measurement_covers() -> None:
     small, large = (3, 64, 64), (3, 224, 224)
     assert [largest_tile(CPU, shape) for shape in (small, large)] == [Tiles(32, 4), Tiles(8, 4)]
     assert [rows_measured(CPU, shape) for shape in (small, large)] == [176, 20]
+    assert [rows_measured(CPU, shape, 10) for shape in (small, large)] == [56, 20]
     cuda = torch.device("cuda")
     assert [largest_tile(cuda, shape) for shape in (small, large)] == [
         Tiles(256, 32),

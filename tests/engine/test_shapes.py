@@ -149,6 +149,50 @@ def test_verdicts_are_equal_where_small_batches_round_otherwise(
     )  # neither all nor none: there is something to get wrong
 
 
+class OddSizes(Sum):
+    """Rounds otherwise in batches of some numbers of rows."""
+
+    def __init__(self, *sizes: int) -> None:
+        super().__init__()
+        self.sizes, self.asked = sizes, list[int]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.asked.append(len(x))
+        return super().forward(x) + 1e-7 * (len(x) in self.sizes)
+
+
+@pytest.mark.parametrize("sizes", [(20,), (4, 12), (4, 12, 8)])
+def test_few_samples_are_asked_in_few_shapes_with_equal_answers(
+    sizes: tuple[int, ...], entries: Callable[..., list[AttackEntry]]
+) -> None:
+    """Ten samples alone get the verdicts that they get among forty, in no number not measured."""
+    split, attacks = _split(), entries(["pgd:steps=5", "apgd:steps=8"])
+    all_of, model = _verdicts(OddSizes(*sizes), 64, split, attacks)[0], OddSizes(*sizes)
+    some, equality = _verdicts(model, 64, split.take(torch.arange(10)), attacks)
+    assert some == all_of[:10]
+    assert equality == RowEquality({(20,): 4, (4, 12): 8}.get(sizes, 16), equal=True)
+    assert max(set(model.asked) - {32}) == (16 if equality.step > 4 else 12)
+
+
+def test_where_one_model_needs_a_larger_step_the_others_are_measured_at_it() -> None:
+    """Its next size counts for all: sixteen rows, of which the other model answers otherwise."""
+    x, others = _split().pixels(slice(0, 32)), (OddSizes(12), OddSizes(16))
+    assert [equality_of([model], x, rows=10).step for model in others] == [8, 4]
+    assert equality_of(others, x, rows=10) == RowEquality(32, equal=True)
+    assert shapes_of(others, _split(10), 64) == (Tiles(32, 32), RowEquality(32, equal=True))
+
+
+def test_attacks_without_gradients_have_none_measured(
+    entries: Callable[..., list[AttackEntry]],
+) -> None:
+    """Gradients that round otherwise make no larger step for an attack that asks none."""
+    model, split = SmallRoundOtherwise(16, gradient_only=True), _split()
+    (_, scores), (_, gradients) = (
+        _verdicts(model, 64, split, entries([spec])) for spec in ("square:steps=5", "pgd:steps=3")
+    )
+    assert (scores.step, gradients.step) == (4, 16)
+
+
 @pytest.mark.parametrize(
     ("model", "why"),
     [

@@ -103,9 +103,8 @@ def _start(plan: AttackPlan, pace: Pace) -> float:
     """Seconds of measuring in which numbers of rows answers are equal, and of the inspection."""
     split = plan.subject.split
     inspected = min(SAMPLES, len(split))
-    rows = (
-        rows_measured(plan.device, split.images.shape[1:]) + 2 * inspected
-    )  # two forwards and a backward of each
+    # Two forwards and a backward of each.
+    rows = rows_measured(plan.device, split.images.shape[1:], inspected) + 2 * inspected
     return rows * (2 * pace.forward + pace.backward)
 
 

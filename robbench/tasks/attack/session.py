@@ -76,7 +76,7 @@ class AttackSession:
         tiles = largest_tile(self.plan.device, x.shape[1:])
         attacks = [entry.attack for entry in self.plan.entries]
         with frozen(model), deterministic():
-            self.equality = equality_of([model], split.pixels(slice(0, tiles.rows)))
+            self.equality = equality_of([model], split.pixels(slice(0, tiles.rows)), rows=len(x))
             self.inspection = inspect(
                 model, x, split.labels[:SAMPLES], tiles._replace(step=self.equality.step), attacks
             )
