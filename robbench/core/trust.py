@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -97,6 +97,25 @@ def trust_code() -> Iterator[None]:
     try:
         yield
     finally:
+        _trusted.reset(token)
+
+
+def licence() -> dict[str, Any]:
+    """What may be imported here, as JSON: for a worker process, which has no command line."""
+    command = None if _command is None else {**_command._asdict(), "typed": [*_command.typed]}
+    return {"command": command, "trusted": _trusted.get()}
+
+
+@contextlib.contextmanager
+def licensed(given: Mapping[str, Any]) -> Iterator[None]:
+    """Inside, what may be imported where `licence` was called may be imported here too."""
+    global _command
+    before, found, token = _command, given["command"], _trusted.set(given["trusted"])
+    _command = found and _Command(**{**found, "typed": frozenset(found["typed"])})
+    try:
+        yield
+    finally:
+        _command = before
         _trusted.reset(token)
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import json
+import time
+import traceback
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TextIO
 
-from robbench.execution.task import Task
+from robbench.core.errors import RobbenchError, text_of
+from robbench.core.guest import culprit
+from robbench.execution.task import Outcome, Task
 
 
 def call(task: Task) -> Mapping[str, Any]:
@@ -15,3 +20,35 @@ def call(task: Task) -> Mapping[str, Any]:
     function = getattr(importlib.import_module(module), name)
     result: Mapping[str, Any] = function(dict(task.payload))
     return result
+
+
+def tried(task: Task, worker: str, log: TextIO | None = None) -> Outcome:
+    """One try of a task, done or failed; Stopped passes through.
+
+    log: where the traceback goes of an error that is not one of robbench's own.
+    """
+    began = time.monotonic()
+    try:
+        value = call(task)
+        json.dumps(value)
+    except (Exception, SystemExit) as error:  # a task may run anybody's code
+        if log is not None and not isinstance(error, RobbenchError):
+            traceback.print_exc(file=log)
+        return Outcome(
+            task.id,
+            "failed",
+            error=_one_line(error),
+            seconds=time.monotonic() - began,
+            worker=worker,
+            code=error.exit_code if isinstance(error, RobbenchError) else 3,
+        )
+    return Outcome(task.id, "done", value, seconds=time.monotonic() - began, worker=worker)
+
+
+def _one_line(error: BaseException) -> str:
+    """What an error says; if it is not robbench's, also its type and the user's line it is of."""
+    said = " ".join(text_of(error).split())
+    if isinstance(error, RobbenchError):
+        return said or type(error).__name__
+    what = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    return f"{what} ({whose.place})" if (whose := culprit(error)) else what

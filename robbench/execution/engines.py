@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 from typing import Literal
 
 from robbench.core.errors import UserError
 from robbench.execution.inline import Inline
+from robbench.execution.processes import Processes
 from robbench.execution.task import Engine
 
 EngineName = Literal["local", "ray"]
@@ -34,6 +37,34 @@ def engine_for(
         raise UserError(f"jobs should be 1 or more, not {jobs}")
     if address is not None and engine != "ray":
         raise UserError("address names a Ray cluster: use it with engine ray")
-    if engine == "ray" or (jobs or 1) > 1:
-        raise UserError("only one task at a time, on this machine")
-    return Inline()
+    if engine == "ray":
+        raise UserError("only on this machine")
+    if jobs is None or jobs == 1:
+        return Inline()
+    threads = max(_cores() // jobs, 1)
+    return Processes(jobs, logs=logs, threads=threads, gpus=gpus() if _deals(device) else ())
+
+
+def gpus() -> list[str]:
+    """The GPUs of this machine that this process may use, as CUDA_VISIBLE_DEVICES has them."""
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is not None:
+        return [name.strip() for name in allowed.split(",") if name.strip() not in ("", "-1")]
+    try:
+        listed = subprocess.run(
+            ["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return []
+    found = [line for line in listed.stdout.splitlines() if line.startswith("GPU ")]
+    return [str(number) for number in range(len(found))]
+
+
+def _deals(device: str) -> bool:
+    """Whether each worker gets its own GPU: not where one is named, or none is wanted."""
+    return device in ("auto", "cuda")
+
+
+def _cores() -> int:
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

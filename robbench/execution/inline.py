@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Sequence
 
-from robbench.core.errors import RobbenchError, text_of
-from robbench.execution.call import call
+from robbench.execution.call import tried
 from robbench.execution.task import Engine, Outcome, Running, Task
 
 
@@ -26,25 +24,7 @@ class Inline(Engine):
 
     def wait(self, timeout: float) -> list[Outcome]:
         task, self._next = self._next, None
-        if task is None:
-            return []
-        began, worker = time.monotonic(), f"process {os.getpid()}"
-        try:
-            value = call(task)
-        except Exception as error:  # a task may run anybody's code
-            code = error.exit_code if isinstance(error, RobbenchError) else 3
-            said = text_of(error) or type(error).__name__
-            return [
-                Outcome(
-                    task.id,
-                    "failed",
-                    error=" ".join(said.split()),
-                    seconds=time.monotonic() - began,
-                    worker=worker,
-                    code=code,
-                )
-            ]
-        return [Outcome(task.id, "done", value, seconds=time.monotonic() - began, worker=worker)]
+        return [] if task is None else [tried(task, f"process {os.getpid()}")]
 
     def running(self) -> Sequence[Running]:
         return []

@@ -17,7 +17,8 @@ class Task:
     id: unique in a job; names its log file.
     call: `package.module:function`, which takes `payload` and returns a mapping, both JSON.
     after: the ids of tasks that have to be done first.
-    cpus: threads it computes with. gpus: GPUs it holds, also a fraction of one.
+    cpus, gpus: what it holds on a Ray cluster, a GPU also in part; None: one where the cluster has
+    any and the device is not the CPU. The workers of one machine share its cores and GPUs.
     """
 
     id: str
@@ -26,7 +27,7 @@ class Task:
     title: str = ""
     after: tuple[str, ...] = ()
     cpus: int = 1
-    gpus: float = 0.0
+    gpus: float | None = None
 
 
 class Outcome(NamedTuple):

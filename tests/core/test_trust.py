@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from robbench.core.errors import UserError
 from robbench.core.trust import (
     command_line,
+    licence,
+    licensed,
     names_from,
     own_code,
     private_names,
@@ -99,3 +103,37 @@ def test_a_threat_model_is_no_name_of_code():
 def test_specs_that_name_private_code(spec, own):
     """A registered name before the colon is none, nested specs count."""
     assert own_code(["pgd", spec]) == own
+
+
+@pytest.mark.parametrize(
+    ("words", "allowed"),
+    [
+        (["sweep", "--grid", "loss=nets:make"], {"nets:make"}),
+        (["sweep", "--trust-code"], {"nets:make", "other:make"}),
+        (["sweep", "--trust-code", "--dry-run", "nets:make"], {"nets:make"}),
+        (["sweep"], set()),
+    ],
+)
+def test_a_worker_may_import_what_its_command_may(words, allowed):
+    """The licence passes through JSON, and is in force no longer than it should."""
+    with command_line(words):
+        given = json.loads(json.dumps(licence()))
+    with licensed(given):
+        for name in ("nets:make", "other:make"):
+            if name in allowed:
+                require_trusted(name)
+            else:
+                with pytest.raises(UserError, match="private code"):
+                    require_trusted(name)
+    require_trusted("other:make")
+
+
+def test_a_worker_of_a_python_caller_may_import_what_the_caller_may():
+    """Files' names only inside `trust_code`."""
+    plain = json.loads(json.dumps(licence()))
+    with trust_code():
+        trusting = json.loads(json.dumps(licence()))
+    with licensed(plain), names_from("a file"), pytest.raises(UserError, match="private code"):
+        require_trusted("nets:make")
+    with licensed(trusting), names_from("a file"):
+        require_trusted("nets:make")
