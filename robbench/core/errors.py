@@ -49,12 +49,20 @@ def text_of(error: BaseException) -> str:
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """A hint such as `; did you mean pgd, apgd?`, or all names when none is close."""
+    """A hint such as `; did you mean pgd, apgd?`, or all names when none is close.
+
+    Initials are close: `ce` means cross-entropy.
+    """
     names = sorted(known)
-    close = difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
+    short = [long for long in names if "-" in long and _initials(long) == name.lower()]
+    close = short or difflib.get_close_matches(name.lower(), names, n=3, cutoff=0.5)
     if close:
         return f"; did you mean {', '.join(close)}?"
     return f"; known: {', '.join(names)}" if names else ""
+
+
+def _initials(name: str) -> str:
+    return "".join(part[:1] for part in name.split("-"))
 
 
 def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:

@@ -56,6 +56,13 @@ def test_a_slip_is_recognised() -> None:
     assert str(unknown("attack", "fba", ["fab"])) == "unknown attack 'fba'; did you mean fab?"
 
 
+def test_initials_are_recognised() -> None:
+    """`ce`, as papers write it, is nearer to i-sce by letters alone."""
+    known = ["cross-entropy", "i-sce", "trades", "ewat-trades"]
+    assert nearest("ce", known) == "; did you mean cross-entropy?"
+    assert nearest("CE", known) == "; did you mean cross-entropy?"
+
+
 def test_the_text_of_an_exception_that_has_none() -> None:
     class MuteError(Exception):
         def __str__(self) -> str:
