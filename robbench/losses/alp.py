@@ -11,6 +11,10 @@ sums by the same name: in tables such as MART's, ALP is `clean=0,space=probs,red
 Our reading: each half is a batch of its own for batch-norm, and the inner attack is an untargeted
 PGD of 10 steps (the code's ImageNet models were trained against targeted attacks on the least
 likely class).
+
+Logged: `conflict`, the share of samples for which a step that lowers the pairing would raise the
+cross-entropy, were the logits free. In logit space that is none at clean = 1/2, as the gradient
+of a convex function is monotone: (softmax(z) - softmax(z')) . (z - z') >= 0.
 """
 
 from __future__ import annotations
@@ -18,12 +22,15 @@ from __future__ import annotations
 import dataclasses
 from typing import Annotated, ClassVar, Literal
 
+import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
 from robbench.core.spec import Number, Share
 from robbench.losses.base import Loss, Step
+
+_ROUNDING = 1e-5  # of a cosine
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,6 +56,7 @@ class ALP(Loss):
 
     def __call__(self, step: Step) -> Tensor:
         clean, adversarial = self.logits(step)
+        step.log(conflict=self.conflict(clean, adversarial, step.y).float())
         return self.classification(clean, adversarial, step.y) + self.lam * self.pairing(
             clean, adversarial
         )
@@ -70,3 +78,13 @@ class ALP(Loss):
             clean, adversarial = clean.softmax(1), adversarial.softmax(1)
         squares = (clean - adversarial).square()
         return squares.mean(1) if self.reduction == "mean" else squares.sum(1)
+
+    def conflict(self, clean: Tensor, adversarial: Tensor, y: Tensor) -> Tensor:
+        """[B] bool: the gradients of pairing and cross-entropy at the logits oppose each other."""
+        with torch.enable_grad():
+            z, a = (logits.detach().requires_grad_() for logits in (clean, adversarial))
+            one, other = (
+                torch.cat(torch.autograd.grad(loss.sum(), (z, a), materialize_grads=True), 1)
+                for loss in (self.classification(z, a, y), self.pairing(z, a))
+            )
+        return F.cosine_similarity(one, other, eps=0.0) < -_ROUNDING

@@ -67,11 +67,17 @@ class Step(Protocol):
     def eps(self) -> float:
         """The inner attack's budget at this point of training, 0 without one."""
 
-    def adversary(self, objective: str | None = None, eps: Tensor | None = None) -> Perturbed:
+    def adversary(
+        self,
+        objective: str | None = None,
+        eps: Tensor | None = None,
+        head: Callable[[Tensor], Tensor] | None = None,
+    ) -> Perturbed:
         """Run the recipe's inner attack from x.
 
-        It climbs `objective` (by default its own) within eps [B] (by default the recipe's). Made
-        once per objective; with eps given, once per call.
+        It climbs `objective` (by default its own) within eps [B] (by default the recipe's). With
+        `head`, from features [B,D] to logits [B,K], it sees that in place of the model's own. Made
+        once per objective; with eps or head given, once per call.
         """
 
     def at(self, x: Tensor) -> Output:

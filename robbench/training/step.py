@@ -94,7 +94,12 @@ class TrainStep:
         with frozen(self.model, training=self._training, thorough=False), torch.no_grad():
             return self.forward(x)
 
-    def adversary(self, objective: str | None = None, eps: Tensor | None = None) -> Adversarial:
+    def adversary(
+        self,
+        objective: str | None = None,
+        eps: Tensor | None = None,
+        head: Callable[[Tensor], Tensor] | None = None,
+    ) -> Adversarial:
         """The inner attack from x; weights frozen, mode as the recipe says, all put back."""
         if self.inner is None:
             raise NoInnerAttackError(
@@ -106,21 +111,24 @@ class TrainStep:
             attack = dataclasses.replace(attack, objective=objective)  # type: ignore[type-var]
         anchored = attack.objective in ANCHORED
         known = self._anchored if anchored else self._adversaries
-        if eps is not None or objective not in known:
+        apart = eps is not None or head is not None
+        if apart or objective not in known:
             budget = (
                 self.x.new_full((len(self.x),), self.eps) if eps is None else eps.to(self.x.dtype)
             )
             with frozen(self.model, training=self._training, thorough=False):
                 found = lockstep(
                     attack,
-                    self.forward,
+                    self.forward
+                    if head is None
+                    else lambda x: head(self.forward.output(x).features),
                     self._problem(anchored, self.inner, budget),
                     self.inner.beyond,
                 )
             rows = len(self.x) * attack.steps * attack.draws
             self.n_forward += rows + len(self.x) * anchored
             self.n_backward += rows * (attack.access == "white-box")
-            if eps is not None:
+            if apart:
                 return found
             known[objective] = found
         return known[objective]

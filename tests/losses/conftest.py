@@ -35,6 +35,7 @@ class FakeStep:
         self._outputs = {id(self.x): logits, id(self._adversary.x): adversarial}
         self._plain = plain
         self.asked: list[str | None] = []
+        self.logged: dict[str, Tensor] = {}
 
     @property
     def clean(self) -> Output:
@@ -47,6 +48,9 @@ class FakeStep:
     def adversary(self, objective: str | None = None) -> Found:
         self.asked.append(objective)
         return self._adversary
+
+    def log(self, **values: Tensor) -> None:
+        self.logged |= values
 
     def at(self, x: Tensor) -> Output:
         logits: Any = self._outputs[id(x)]

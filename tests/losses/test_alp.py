@@ -67,6 +67,44 @@ def test_the_vectors(fake_step, z, a, spec, y, value):
     assert step.asked == [None]
 
 
+def conflict_by_hand(z, a, y, clean):
+    """The inner product of both gradients at the logits, up to a positive factor.
+
+    <(z-z', z'-z), (c (p-e), (1-c) (q-e))> with p, q softmax and e the label.
+    """
+    p, q = (np.exp(v) / np.exp(v).sum(1, keepdims=True) for v in (z, a))
+    e = np.eye(z.shape[1])[y]
+    return ((clean * (p - e) - (1 - clean) * (q - e)) * (z - a)).sum(1)
+
+
+@pytest.mark.parametrize("classes", [2, 10, 100])
+@pytest.mark.parametrize("clean", [0.0, 0.25, 0.5, 1.0])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_conflict_of_pairing_and_cross_entropy(fake_step, classes, clean, dtype):
+    """As by hand, and never where both halves have the same share: convexity."""
+    rng = np.random.default_rng(classes)
+    z = 2 * rng.normal(size=(4000, classes))
+    a = z + rng.normal(size=z.shape)
+    y = np.where(rng.random(4000) < 0.8, z.argmax(1), rng.integers(classes, size=4000))
+    step = fake_step(torch.tensor(z, dtype=dtype), y.tolist(), torch.tensor(a, dtype=dtype))
+    ALP(clean=clean)(step)
+    found, expected = step.logged["conflict"].numpy(), conflict_by_hand(z, a, y, clean)
+    sure = np.abs(expected) > 1e-3
+    assert (found[sure] == (expected < 0)[sure]).all()
+    if clean == 0.5:
+        assert found.sum() == 0
+    else:
+        assert 0.01 < found.mean() < 0.99
+
+
+def test_equal_logits_do_not_conflict(fake_step):
+    """No gradient opposes anything."""
+    z = torch.tensor([[2.0, -1.0], [0.0, 0.0]])
+    step = fake_step(z, [0, 1], z.clone())
+    ALP(clean=0)(step)
+    assert step.logged["conflict"].tolist() == [0, 0]
+
+
 @pytest.mark.parametrize("options", OPTIONS)
 def test_it_is_the_slow_loop(fake_step, options):
     """Five random samples of four classes under each combination of options."""
