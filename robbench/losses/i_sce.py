@@ -12,9 +12,19 @@ e^{z_k}), every form is log(1 + exp(a - b)):
 
 s = 0 is cross-entropy in every mode. Dividing negative logits too would help them, and equal logits
 far below zero would solve everything: nothing is learned then. Only training knows s: the model's
-logits stay plain. The additive form grows with g - z_y as cross-entropy does, so an attack on
-cross-entropy climbs it too; but the loss asks for a log-odds of s and more, which a network can
-give by scaling its logits: look at margin attacks and Square before believing a number.
+logits stay plain.
+
+The additive form is the inner maximum of cross-entropy over a box of logits,
+
+    log(1 + e^s sum_{k != y} e^{z_k - z_y}) = max over |delta|_inf <= s/2 of CE(z + delta, y)
+
+so it protects where the box covers the drop D of the log-odds that an attack causes. Nothing
+bounds D: a network answers a larger s by larger logits, and D grows with them. What a large s (20
+to 200) does change is the attack: in float32 cross-entropy has no gradient left from a log-odds of
+about 90, and PGD on it stops. Margin attacks and Square do not: look at them before believing a
+number. With bounded logits the box means something: space=cosine, scale cos(h, w_k) as in CosFace
+(our extension). sampling=attack (ours too) takes s times the D that the inner attack causes as the
+s of each sample, and trains at the clean input.
 """
 
 from __future__ import annotations
@@ -28,8 +38,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from robbench.core import keyed
-from robbench.core.spec import Number
+from robbench.core.spec import Number, Spec
+from robbench.data.base import DataInfo
 from robbench.losses.base import Loss, Step
+from robbench.models.base import Classifier
 
 _STREAM = 0x15CE  # s is drawn apart from the inner attack's start, which has the same key
 
@@ -49,22 +61,31 @@ class ISCE(Loss):
         ),
     ] = "additive"
     s: Annotated[
-        Number, Field(ge=0, description="size of the handicap, 0 = cross-entropy; try 0.5 to 20")
+        Number, Field(ge=0, description="size of the handicap, 0 = cross-entropy; try 1 to 200")
     ] = 1.0
     sampling: Annotated[
-        Literal["fixed", "uniform", "half-normal", "annealed"],
+        Literal["fixed", "uniform", "half-normal", "annealed", "attack"],
         Field(
             description="per sample and epoch: s, U(0, s) or |N(0, s^2)|; "
-            "annealed grows from 0 to s over training"
+            "annealed grows from 0 to s over training; attack: s times the drop of the log-odds "
+            "under --inner, such as fgsm"
         ),
     ] = "fixed"
+    space: Annotated[
+        Literal["logits", "cosine"],
+        Field(description="of the logits: free, or bounded by `scale`"),
+    ] = "logits"
+    scale: Annotated[Number, Field(gt=0, description="of the cosines, in space=cosine")] = 15.0
+
+    def prepare(self, model: Classifier, info: DataInfo) -> Classifier:
+        if self.space == "logits":
+            return model
+        return model.with_head(str(Spec("cosine", options={"scale": self.scale})))
 
     def __call__(self, step: Step) -> Tensor:
-        logits, s = step.out.logits, self.draw(step)
-        true = logits.gather(1, step.y[:, None])[:, 0]
-        others = logits.masked_fill(
-            F.one_hot(step.y, logits.shape[1]).bool(), -torch.inf
-        ).logsumexp(1)
+        logits = (step.clean if self.sampling == "attack" else step.out).logits
+        s = self.draw(step)
+        true, others = true_and_others(logits, step.y)
         if self.mode == "additive":
             return F.softplus(others + s - true)
         if self.mode == "virtual-class":
@@ -72,7 +93,13 @@ class ISCE(Loss):
         return F.softplus(others - torch.where(true > 0, true / (1 + s), true * (1 + s)))
 
     def draw(self, step: Step) -> Tensor:
-        """[B] the handicap of each sample: a function of its key or of the progress of training."""
+        """[B] the handicap of each sample: by its key, the attack or the progress of training."""
+        if self.sampling == "attack":
+            drop = log_odds(step.clean.logits.detach(), step.y) - log_odds(
+                step.peek(step.adversary().x), step.y
+            )
+            step.log(drop=drop)
+            return self.s * drop.clamp(min=0)
         if self.sampling in ("fixed", "annealed"):
             share = step.progress if self.sampling == "annealed" else 1.0
             return torch.full_like(step.y, self.s * share, dtype=torch.float32)
@@ -80,3 +107,16 @@ class ISCE(Loss):
         return self.s * (
             keyed.uniform(key, ()) if self.sampling == "uniform" else keyed.normal(key, ()).abs()
         )
+
+
+def true_and_others(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """[B] twice: the true logit, and the logarithm of the others' exponentials."""
+    true = logits.gather(1, y[:, None])[:, 0]
+    wrong = logits.masked_fill(F.one_hot(y, logits.shape[1]).bool(), -torch.inf)
+    return true, wrong.logsumexp(1)
+
+
+def log_odds(logits: Tensor, y: Tensor) -> Tensor:
+    """[B] of the label."""
+    true, others = true_and_others(logits, y)
+    return true - others

@@ -6,6 +6,7 @@
     max-mahalanobis    -factor ||h - mu_k||^2, fixed centres as far apart as can be (MMC, MMLDA)
     gaussian           -||h - mu_k||^2 / 2 with learned means (L-GM)
     center             linear, and a centre of each class beside it (center loss)
+    cosine             scale cos(h, w_k): logits that no scale of features or weights can raise
 
 A head's spec is stored in the checkpoint and builds it again.
 """
@@ -15,7 +16,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any
 
 import torch
 from pydantic import Field
@@ -194,6 +195,30 @@ class CenterHead(nn.Linear):
         self.centers -= rate * gaps / (1 + member.sum(1, keepdim=True))
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cosine:
+    """Options of the cosine head (Wang et al. 2018, arXiv:1801.09414; Pang et al. 2020)."""
+
+    scale: Annotated[Number, Field(gt=0, description="of the cosines: the largest logit")] = 15.0
+
+
+class CosineHead(nn.Module):
+    """Logits scale cos(h, w_k), in [-scale, scale], without a bias; 0 for features of length 0."""
+
+    def __init__(self, features: int, classes: int, options: Cosine) -> None:
+        super().__init__()
+        self.weight = nn.Linear(features, classes).weight
+        self.scale = options.scale
+
+    def forward(self, features: Tensor) -> Tensor:
+        """[B,K] logits."""
+        return self.scale * F.linear(F.normalize(features), F.normalize(self.weight))
+
+
+_WITH_OPTIONS: dict[str, tuple[type[Any], Callable[[int, int, Any], nn.Module]]] = {
+    "max-mahalanobis": (MaxMahalanobis, MaxMahalanobisHead),
+    "cosine": (Cosine, CosineHead),
+}
 _PLAIN: dict[str, Callable[[int, int], nn.Module]] = {
     "linear": nn.Linear,
     "score": ScoreHead,
@@ -206,12 +231,11 @@ _PLAIN: dict[str, Callable[[int, int], nn.Module]] = {
 def build_head(spec: str, features: int, classes: int) -> nn.Module:
     """A new head. UserError for an unknown name, wrong options, or unfit features or classes."""
     parsed = parse_spec(spec)
-    if parsed.name == "max-mahalanobis":
-        return MaxMahalanobisHead(
-            features, classes, build(MaxMahalanobis, parsed, "head max-mahalanobis")
-        )
+    if parsed.name in _WITH_OPTIONS:
+        options, head = _WITH_OPTIONS[parsed.name]
+        return head(features, classes, build(options, parsed, f"head {parsed.name}"))
     if parsed.name not in _PLAIN:
-        raise unknown("head", parsed.name, (*_PLAIN, "max-mahalanobis"))
+        raise unknown("head", parsed.name, (*_PLAIN, *_WITH_OPTIONS))
     if parsed.argument is not None or parsed.options:
         raise UserError(f"head {parsed.name} has no options, '{spec}' gives some")
     return _PLAIN[parsed.name](features, classes)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 
 import pandas as pd
 import pytest
 import torch
+from torch.nn import functional as F
 
 from robbench.catalogue.builtins import LOSSES
 from robbench.core import keyed
 from robbench.core.errors import UserError
 from robbench.losses.cross_entropy import CrossEntropy
 from robbench.losses.i_sce import ISCE
+from robbench.models.base import Output
 from robbench.testing import check_loss
 
 SPEC = "robbench.losses.i_sce:ISCE"
@@ -90,6 +93,81 @@ def test_gradients_are_those_of_finite_differences(keyed_step, mode):
     ).requires_grad_()
     loss = ISCE(mode=mode, s=2.0, sampling="uniform")
     assert torch.autograd.gradcheck(lambda z: loss(keyed_step(z, [0, 1, 2, 0])), (logits,))
+
+
+@pytest.mark.parametrize("s", [0.0, 0.7, 5.0, 60.0])
+def test_the_additive_form_is_the_worst_cross_entropy_in_a_box_of_logits(keyed_step, s):
+    """Within s/2 of each logit: the true one at its lowest, the others at their highest.
+
+    No random point of the box is worse, and the largest of its corners is equal.
+    """
+    torch.manual_seed(0)
+    logits, y = 3 * torch.randn(6, 4, dtype=torch.float64), [0, 1, 2, 3, 0, 1]
+    values = ISCE(s=s)(keyed_step(logits, y))
+    corners = torch.tensor(list(itertools.product([-0.5, 0.5], repeat=4)), dtype=torch.float64)
+    inside = torch.rand(500, 4, dtype=torch.float64) - 0.5
+    worst = [
+        torch.stack([F.cross_entropy(z + s * d, torch.tensor(c)) for d in among]).max()
+        for among in (corners, inside)
+        for z, c in zip(logits, y, strict=True)
+    ]
+    assert torch.allclose(values, torch.stack(worst[:6]), rtol=1e-7)
+    assert (torch.stack(worst[6:]) <= values + 1e-7).all()
+
+
+def test_cross_entropy_has_no_gradient_where_a_large_handicap_is_met():
+    """In float32: from a log-odds of about 90 on, while the margin and the loss itself have one."""
+    for odds, alive in ((60.0, True), (110.0, False)):
+        logits = torch.tensor([[odds, 0.0]], requires_grad=True)
+        value = F.cross_entropy(logits, torch.tensor([0]))
+        (slope,) = torch.autograd.grad(value, logits)
+        assert bool(slope[0, 1] > 0) == alive
+        own = F.softplus(logits[0, 1] + 100 - logits[0, 0])
+        assert torch.autograd.grad(own, logits)[0][0, 1] > 0
+
+
+class AttackedStep:
+    """Clean logits that training sees, and those at the inner attack's point."""
+
+    def __init__(self, clean, adversarial, y):
+        self.clean, self.adversarial = Output(clean, clean), adversarial
+        self.y, self.progress, self.logged = torch.tensor(y), 0.5, {}
+
+    def adversary(self):
+        return type("Found", (), {"x": "the point"})
+
+    def peek(self, x):
+        assert x == "the point"
+        return self.adversarial
+
+    def log(self, **values):
+        self.logged |= values
+
+
+def test_the_attack_decides_the_handicap():
+    """S times the drop of the log-odds, never below zero, as a constant; at the clean logits."""
+    clean = torch.tensor([[2.0, 0.5, 0.0], [1.0, 0.0, 3.0]], dtype=torch.float64)
+    attacked = torch.tensor([[0.5, 1.0, 0.0], [1.0, 0.0, 2.0]], dtype=torch.float64)
+    clean.requires_grad_()
+    step = AttackedStep(clean, attacked, [0, 0])
+
+    def odds(z):
+        return z[0] - math.log(math.exp(z[1]) + math.exp(z[2]))
+
+    drops = [odds(z) - odds(a) for z, a in zip(clean.tolist(), attacked.tolist(), strict=True)]
+    assert drops[0] > 1
+    assert drops[1] < 0
+    values = ISCE(s=2.0, sampling="attack")(step)
+    expected = [
+        slow("additive", z, 0, 2 * max(d, 0)) for z, d in zip(clean.tolist(), drops, strict=True)
+    ]
+    assert values.tolist() == pytest.approx(expected, rel=1e-9)
+    assert step.logged["drop"].tolist() == pytest.approx(drops)
+    (found,) = torch.autograd.grad(values.sum(), clean)
+    fixed = F.softplus(
+        clean[:, 1:].logsumexp(1) + 2 * torch.tensor(drops).clamp(min=0) - clean[:, 0]
+    )
+    assert torch.allclose(found, torch.autograd.grad(fixed.sum(), clean)[0])
 
 
 @pytest.mark.parametrize("s", [0.5, 5.0])
@@ -211,13 +289,20 @@ def test_huge_logits_are_finite(keyed_step, mode, sampling):
 
 
 @pytest.mark.parametrize(
-    "option", ["mode=virtual_class", "s=-1", "s=inf", "sampling=normal", "scale=2"]
+    "option", ["mode=virtual_class", "s=-1", "s=inf", "sampling=normal", "scale=0", "space=sphere"]
 )
 def test_bad_options(option):
     """An option out of range, misspelt or unknown is one line that names it."""
     with pytest.raises(UserError, match=option.partition("=")[0]) as error:
         LOSSES.build(f"{SPEC}:{option}")
     assert "\n" not in str(error.value)
+
+
+def test_an_attack_that_is_missing_is_asked_for(cli, tmp_path):
+    """One line says that the handicap needs --inner."""
+    done = cli(f"train --data digits -n 60 --loss {SPEC}:sampling=attack --out", tmp_path)
+    assert done.code == 2
+    assert "--inner" in done.err
 
 
 @pytest.mark.parametrize("sampling", SAMPLINGS)
@@ -229,10 +314,16 @@ def test_the_contract(mode, sampling):
 
 @pytest.mark.parametrize(
     "options",
-    ["s=2", "mode=virtual-class,sampling=uniform", "mode=multiplicative,sampling=half-normal"],
+    [
+        "s=2",
+        "mode=virtual-class,sampling=uniform",
+        "mode=multiplicative,sampling=half-normal",
+        "space=cosine,scale=20,s=3",
+        "sampling=attack --inner fgsm --threat linf:0.05",
+    ],
 )
 def test_it_trains(cli, tmp_path, options):
-    """A small network learns the digits, without an inner attack."""
+    """A small network learns the digits."""
     done = cli(
         f"train --data digits --model mlp:width=32,depth=1 --loss {SPEC}:{options}"
         " --epochs 4 -n 400 --lr 0.02 --name m --out",

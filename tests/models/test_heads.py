@@ -48,7 +48,25 @@ SPECS = [
     "max-mahalanobis:scale=3/2,width=none,factor=0.5",
     "gaussian",
     "center",
+    "cosine",
+    "cosine:scale=30",
 ]
+
+
+def test_a_cosine_head_has_bounded_logits() -> None:
+    """Scale times the cosine, row by row, whatever the lengths; features of length 0 give 0."""
+    torch.manual_seed(0)
+    head = build_head("cosine:scale=20", 6, 3)
+    h = torch.randn(4, 6) * torch.tensor([[1e-3], [1.0], [1e3], [0.0]])
+    with torch.no_grad():
+        found = head(h).tolist()
+    for row, logits in zip(h.tolist(), found, strict=True):
+        for w, z in zip(head.weight.tolist(), logits, strict=True):
+            lengths = math.hypot(*row) * math.hypot(*w)
+            dot = sum(a * b for a, b in zip(row, w, strict=True))
+            assert z == pytest.approx(20 * dot / lengths if lengths else 0, abs=1e-4)
+    with pytest.raises(UserError, match="scale"):
+        build_head("cosine:scale=0", 6, 3)
 
 
 def authors_centers(classes: int, dimension: int) -> np.ndarray:
