@@ -207,14 +207,20 @@ class ModelOracle(Oracle):
         self, x: Tensor, logits: Tensor, wrong: Tensor, grad: Tensor, moves: Tensor, k: int
     ) -> tuple[Tensor, Tensor]:
         grad = self.p.movable(grad)
-        top = grad.flatten(1).abs().amax(1)
-        bad = ~(top < torch.inf)  # NaN is not less
-        hit, _ = self._see(x, logits, wrong, moves & bad)
-        self.book = self.book.replace(
-            n_backward=self.book.n_backward.add(moves, alpha=self.draws * k),
-            n_zero_gradient=self.book.n_zero_gradient + (moves & (top == 0)),
-        )
-        return grad if nowhere(bad) else torch.nan_to_num(grad, 0.0, 0.0, 0.0), hit
+        flat = grad.flatten(1)
+        top = torch.maximum(flat.amax(1), -flat.amin(1))  # the largest absolute entry
+        usual = (top > 0) & (top < torch.inf)  # neither holds for NaN
+        if nowhere(~usual):
+            hit, _ = self._see(x, logits, wrong)
+        else:
+            bad = ~(top < torch.inf)
+            hit, _ = self._see(x, logits, wrong, moves & bad)
+            zero = self.book.n_zero_gradient + (moves & (top == 0))
+            self.book = self.book.replace(n_zero_gradient=zero)
+            grad = grad if nowhere(bad) else torch.nan_to_num(grad, 0.0, 0.0, 0.0)
+        n_backward = self.book.n_backward.add(moves, alpha=self.draws * k)
+        self.book = self.book.replace(n_backward=n_backward)
+        return grad, hit
 
     def _see(
         self, x: Tensor, logits: Tensor, wrong: Tensor, bad: Tensor | None = None
@@ -225,10 +231,9 @@ class ModelOracle(Oracle):
         hit = wrong & finite  # a NaN is no proof of a mistake
         margin = margins_left(logits, p.aim, p.targeted)
         odd = ~finite if bad is None else bad | ~finite
-        self.book = book.replace(
-            n_forward=book.n_forward.add(self.active, alpha=self.draws),
-            n_nonfinite=book.n_nonfinite + (self.active & odd),
-        )
+        if not nowhere(odd):
+            book = book.replace(n_nonfinite=book.n_nonfinite + (self.active & odd))
+        self.book = book.replace(n_forward=book.n_forward.add(self.active, alpha=self.draws))
         may = self.active & finite & (hit | (margin < book.margin))
         if not nowhere(may):
             self._keep(x, margin, hit, may)
@@ -257,7 +262,7 @@ def _slopes(
     """Values [B] and gradients [B,*] of an objective; zeros unless needed."""
     if not needed:
         return objective(logits.detach(), p), torch.zeros_like(leaf)
-    if (slope := slope_of(objective, p)) is not None:
+    if (slope := slope_of(objective, p, logits.shape[1])) is not None:
         value, seeds = slope(logits.detach(), p)
         return value, pulled_back(logits, seeds, leaf)
     value = objective(logits, p)
