@@ -170,9 +170,9 @@ class ModelOracle(Oracle):
         if moves is not None and nowhere(moves):
             moves = None  # no row wants a gradient
         if self._all_alike(n, moves, k):
-            size = self.tiles.rows
-            if n <= size:
+            if n <= self.tiles.rows:
                 return list(tile(ALL, moves is not None))
+            size = self.tiles.even(n)
             parts = [tile(slice(i, min(i + size, n)), moves is not None) for i in range(0, n, size)]
             return [torch.cat(column) for column in zip(*parts, strict=True)]
         groups = (
@@ -196,11 +196,11 @@ class ModelOracle(Oracle):
         # one gradient too many.
         if self.active.device.type != "cpu" or n != self.tiles.padded(n):
             return n == self.tiles.padded(n)
-        live, padded = int(self.active.sum()), self.tiles.padded
+        live, padded = int(self.active.count_nonzero()), self.tiles.padded
         if moves is None:
             return n == padded(live)
         # A backward costs about as much as a forward, and each group is padded to whole tiles.
-        wanting = int(moves.sum())
+        wanting = int(moves.count_nonzero())
         return (1 + k) * n <= (1 + k) * padded(wanting) + padded(live - wanting)
 
     def _settle(
