@@ -1,0 +1,51 @@
+"""RPAT, robust perception adversarial training: Wang et al. 2025 (ICCV), arXiv:2508.02186.
+
+    base + lam mean_k (z_k(r x + (1 - r) x') - r z_k - (1 - r) z'_k)^2
+    z = z(x), z' = z(x'), x' by the inner attack of the base
+
+The logits are asked to change evenly on the way from x to x', which costs one forward more. From
+the released code: r = 1/2, lam = 1, gradients through all three, and the bases adversarial
+training, TRADES and MART, here with their own defaults.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Annotated, ClassVar, Literal
+
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional as F
+
+from robbench.core.spec import Number
+from robbench.losses.base import Loss, Step
+from robbench.losses.mart import MART
+from robbench.losses.trades import TRADES
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RPAT(Loss):
+    """A base loss plus how unevenly the logits change towards x' (Wang et al. 2025).
+
+    arXiv:2508.02186.
+    """
+
+    base: Annotated[
+        Literal["cross-entropy", "trades", "mart"],
+        Field(description="what is added to: cross-entropy at x', TRADES or MART"),
+    ] = "cross-entropy"
+    lam: Annotated[Number, Field(ge=0, description="weight of the evenness")] = 1.0
+    r: Annotated[Number, Field(gt=0, lt=1, description="share of the clean input between")] = 0.5
+    inner: ClassVar[str | None] = "pgd:steps=10"
+
+    def __call__(self, step: Step) -> Tensor:
+        x = step.adversary(TRADES.climbs if self.base == "trades" else None).x
+        clean, adversarial = step.clean.logits, step.at(x).logits
+        between = step.at(self.r * step.x + (1 - self.r) * x).logits
+        gap = between - self.r * clean - (1 - self.r) * adversarial
+        return self._base(step, adversarial) + self.lam * gap.square().mean(1)
+
+    def _base(self, step: Step, adversarial: Tensor) -> Tensor:
+        if self.base == "cross-entropy":
+            return F.cross_entropy(adversarial, step.y, reduction="none")
+        return (TRADES() if self.base == "trades" else MART())(step)
