@@ -38,7 +38,9 @@ def engine_for(
     if address is not None and engine != "ray":
         raise UserError("address names a Ray cluster: use it with engine ray")
     if engine == "ray":
-        raise UserError("only on this machine")
+        from robbench.execution.ray_engine import Ray
+
+        return Ray(address=address, jobs=jobs, logs=logs, gpus=device != "cpu")
     if jobs is None or jobs == 1:
         return Inline()
     threads = max(_cores() // jobs, 1)

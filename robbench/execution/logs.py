@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 LINES, CHARACTERS = 20, 4000  # of the end that an outcome has
@@ -37,8 +40,31 @@ def tail(path: Path, start: int = 0) -> str:
     return "\n".join(text.splitlines()[-LINES:])[-CHARACTERS:]
 
 
-def drop_empty(path: Path) -> None:
-    """Remove a log that nothing was printed into."""
-    if not size(path):
-        with contextlib.suppress(OSError):
-            path.unlink()
+@contextlib.contextmanager
+def printed_into(path: Path) -> Iterator[None]:
+    """Inside, what this process prints goes to the end of a file; an empty one is removed.
+
+    Also what C code and child processes print, as it is the descriptors 1 and 2 that change.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+    before = [os.dup(1), os.dup(2)]
+    _print_to(opened, opened)
+    os.close(opened)
+    try:
+        yield
+    finally:
+        _print_to(*before)
+        for each in before:
+            os.close(each)
+        if not size(path):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def _print_to(stdout: int, stderr: int) -> None:
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):  # the disk is full: what a task prints is no result
+            stream.flush()
+    os.dup2(stdout, 1)
+    os.dup2(stderr, 2)

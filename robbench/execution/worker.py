@@ -22,9 +22,9 @@ from typing import IO, Any
 from robbench.core.errors import Stopped
 from robbench.core.trust import licensed
 from robbench.execution.call import tried
-from robbench.execution.logs import drop_empty
+from robbench.execution.logs import printed_into
 from robbench.execution.progress import progress_into
-from robbench.execution.task import Task
+from robbench.execution.task import Outcome, Task
 
 GRACE = 20.0
 """Seconds that a task has to keep its work after SIGTERM."""
@@ -54,22 +54,16 @@ def main() -> None:
         _say(answers, "ready")
         with licensed(given["licence"]):
             while (message := inbox.get()) is not None:
-                _say(answers, _work(message))
+                task = Task(**message["task"])
+                _say(answers, work(task, Path(message["log"]), Path(message["progress"])))
     except (Stopped, BrokenPipeError):
         sys.exit(128 + signal.SIGTERM)
 
 
-def _work(message: dict[str, Any]) -> Any:
-    log, progress = Path(message["log"]), Path(message["progress"])
-    task = Task(**message["task"])
-    _print_into(log)
-    try:
-        with progress_into(progress):
-            return tried(task, f"{socket.gethostname()}, process {os.getpid()}", sys.stderr)
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        drop_empty(log)
+def work(task: Task, log: Path, progress: Path) -> Outcome:
+    """One try of a task, which prints into a log and says into a file how far it is."""
+    with printed_into(log), progress_into(progress):
+        return tried(task, f"{socket.gethostname()}, process {os.getpid()}", sys.stderr)
 
 
 def _apart() -> tuple[IO[str], IO[str]]:
@@ -81,14 +75,6 @@ def _apart() -> tuple[IO[str], IO[str]]:
     os.dup2(2, 1)
     sys.stdout.reconfigure(line_buffering=True)  # type: ignore[union-attr]
     return tasks, answers
-
-
-def _print_into(log: Path) -> None:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    opened = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
-    os.dup2(opened, 1)
-    os.dup2(opened, 2)
-    os.close(opened)
 
 
 def _say(answers: IO[str], what: Any) -> None:
