@@ -23,20 +23,17 @@ from robbench.api.specs import (
     model_text,
 )
 from robbench.api.wording import pythonic
-from robbench.catalogue.recipes import read_recipe
 from robbench.core.errors import UserError
-from robbench.core.spec import validate
 from robbench.tasks.cascade import Suggested, suggest_cascade
 from robbench.tasks.check.run import check as check_target
 from robbench.tasks.gate.run import gate as decide
 from robbench.tasks.measure.observer import TRAIN_SAMPLES
 from robbench.tasks.measure.rows import plain_rows
 from robbench.tasks.measure.run import measure as measure_runs
-from robbench.tasks.train.config import TrainConfig
 from robbench.tasks.train.listen import run_training
 from robbench.tasks.train.plan import plan_training
 from robbench.tasks.train.run import Trained
-from robbench.tasks.train.start import settings_of
+from robbench.tasks.train.settings import settings_by_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,11 +86,7 @@ def train(
         seed=seed,
         limit=limit,
     )
-    base = dict(read_recipe(recipe)) if recipe else {}
-    config = validate(TrainConfig, {**base, **settings}, "train")
-    if config.from_model is not None:
-        start = settings_of(config.from_model, Path(out))
-        config = validate(TrainConfig, {**start, **base, **settings}, "train")
+    config = settings_by_name(settings, recipe=recipe, out=Path(out))
     plan = plan_training(
         config,
         name=name,

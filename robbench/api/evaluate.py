@@ -17,6 +17,7 @@ from robbench.api.wording import pythonic
 from robbench.core.device import placed
 from robbench.core.errors import UserError
 from robbench.core.spec import validate
+from robbench.core.threat_text import COLUMN, parse_target
 from robbench.data.base import Split
 from robbench.data.load import load
 from robbench.data.memory import Images, Samples, read_samples, with_fixed, with_targets
@@ -36,8 +37,8 @@ from robbench.tasks.attack.progress import audit_share
 from robbench.tasks.attack.session import AttackSession
 from robbench.tasks.model_folder import find_folder, read_model
 from robbench.tasks.subject import Subject, info_without_statistics, subject_in_memory
-from robbench.tasks.train.plan import NAME
-from robbench.threat.model import COLUMN, ThreatModel, parse_target
+from robbench.tasks.train.naming import NAME
+from robbench.threat.model import ThreatModel
 
 GIVEN = f"{COLUMN}targets"  # what an array of targets is called
 Model: TypeAlias = nn.Module | Callable[[Any], Any] | Predicts

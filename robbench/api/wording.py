@@ -16,7 +16,7 @@ R = TypeVar("R")
 _COMMAND = (
     r"(?:pip install"
     r"|robbench (?:attack|baseline|cascade|check|compare|gate|inspect|measure|query|report|show"
-    r"|train))"
+    r"|sweep|train))"
     r"\b[^,;:()]*"
 )
 _FLAG = r"(?<![\w-])--([a-z][a-z-]*)"

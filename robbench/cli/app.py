@@ -32,6 +32,7 @@ from robbench.cli.report import report
 from robbench.cli.reporter import error_line, fail, stdout_for_results
 from robbench.cli.show import runs, show
 from robbench.cli.streams import streams_that_hold
+from robbench.cli.sweep import sweep
 from robbench.cli.train import train
 from robbench.core.errors import UserError
 from robbench.core.reproducible import prepare
@@ -47,6 +48,7 @@ app = typer.Typer(
 WORK, EVIDENCE, RESULTS, ABOUT = "Train and attack", "Evidence", "Results", "About"
 app.command(rich_help_panel=WORK, cls=Command)(train)
 app.command(rich_help_panel=WORK, cls=Command)(attack)
+app.command(rich_help_panel=WORK, cls=Command)(sweep)
 app.command(rich_help_panel=WORK, cls=Command)(inspect)
 app.command(rich_help_panel=WORK, cls=Command)(demo)
 app.command(rich_help_panel=RESULTS, cls=Command)(compare)

@@ -22,7 +22,7 @@ from robbench.core.trust import refuse_private
 
 T = TypeVar("T")
 COMMANDS = ("train", "attack")
-_KINDS = {
+SPECS = {
     "data": "data",
     "model": "models",
     "loss": "losses",
@@ -72,7 +72,7 @@ def load_config(
     environment = {
         name: os.environ[key] for name in names if (key := f"ROBBENCH_{name.upper()}") in os.environ
     }
-    given = [_key_value(item) for item in sets]
+    given = [key_value(item) for item in sets]
     typed = _checked(dict(given), names, "--set")
     keys = [key for key, _ in given]
     if repeated := sorted({key for key in keys if keys.count(key) > 1}):
@@ -83,9 +83,9 @@ def load_config(
         if value not in (None, [], ()) and value is not False
     }
     for name, value in (read | environment).items():
-        if name not in typed and name in _KINDS:
+        if name not in typed and name in SPECS:
             refuse_private(
-                f"ROBBENCH_{name.upper()}" if name in environment else file, _KINDS[name], value
+                f"ROBBENCH_{name.upper()}" if name in environment else file, SPECS[name], value
             )
     merged: dict[str, Any] = {**base, **read, **environment, **typed}
     for field in dataclasses.fields(cls):  # type: ignore[arg-type]
@@ -108,7 +108,8 @@ def process_number(name: str, default: int) -> int:
     return int(text)
 
 
-def _key_value(item: str) -> tuple[str, str]:
+def key_value(item: str) -> tuple[str, str]:
+    """`lr=0.01` of --set as name and value. Raises UserError for anything else."""
     key, equals, value = item.partition("=")
     if not equals or not key:
         raise UserError(f"--set '{item}': write KEY=VALUE")

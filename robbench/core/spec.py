@@ -177,8 +177,9 @@ def validate(cls: type[T], options: Mapping[str, Any], what: str) -> T:
             raise UserError(
                 f"{what}: {key} should be below {_LARGEST}, not {_quoted(options[key])}"
             )
+    hint: Any = cls
     try:
-        built = TypeAdapter(cls).validate_python(dict(options))
+        built: T = _adapter(hint).validate_python(dict(options))
     except ValidationError as error:
         first = error.errors()[0]
         where = str(first["loc"][0]) if first["loc"] else "value"

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from robbench.core.errors import UserError
+
 ARROW = "->"
+LEAST_LIKELY = "least-likely"
+RANDOM = "random"
+COLUMN = "column:"
 
 
 class ThreatText(NamedTuple):
@@ -28,3 +33,13 @@ def split_threat(text: str) -> ThreatText:
     ball, arrow, target = text.partition(ARROW)
     norm, _, budget = ball.strip().partition(":")
     return ThreatText(norm, budget, target.strip() if arrow else None)
+
+
+def parse_target(text: str) -> str:
+    """A target in canonical form. Raises UserError for none, and for a column without a name."""
+    text = text.strip()
+    if text.lower() in (LEAST_LIKELY, RANDOM):
+        return text.lower()
+    if not text or not text.isprintable() or ARROW in text or text == COLUMN:
+        raise UserError(f"target {text!r}: give a class, {LEAST_LIKELY}, {RANDOM} or {COLUMN}NAME")
+    return text

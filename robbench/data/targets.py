@@ -17,8 +17,8 @@ from torch import Tensor
 
 from robbench.core import keyed
 from robbench.core.errors import UserError, nearest
+from robbench.core.threat_text import COLUMN, LEAST_LIKELY, RANDOM
 from robbench.data.base import Split
-from robbench.threat.model import COLUMN, LEAST_LIKELY, RANDOM
 
 _STREAM = 0x7A26E7  # of the random targets, apart from those of attacks
 

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from robbench.core import keyed
+from robbench.core.threat_text import LEAST_LIKELY
 from robbench.core.tiles import Model, Tiles
 from robbench.data.base import Split
 from robbench.engine.verify import ask
 from robbench.objectives import answered, temperatures
-from robbench.threat.model import LEAST_LIKELY, ThreatModel
+from robbench.threat.model import ThreatModel
 from robbench.threat.problem import Problem
 
 

@@ -46,14 +46,15 @@ def drive(
             name = outcome.task
             tries[name] += 1
             if outcome.status == "done":
-                for other in needed_by.get(name, ()):
+                # First: whole results early, rather than half of everything.
+                for other in reversed(needed_by.get(name, ())):
                     missing[other] -= 1
                     if not missing[other]:
-                        ready.append(other)
+                        ready.appendleft(other)
             elif outcome.code != BAD_INPUT and tries[name] <= retries:
                 ready.append(name)
                 continue
-            yield outcome
+            yield outcome._replace(tries=tries[name])
             if outcome.status != "done":
                 yield from _skipped(name, needed_by, skipped)
 

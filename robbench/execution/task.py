@@ -45,6 +45,7 @@ class Outcome(NamedTuple):
     seconds: float = 0.0
     worker: str = ""
     code: int = 0  # of a failure: 2 for bad input, which no second try mends; else 3
+    tries: int = 1
 
 
 class Running(NamedTuple):

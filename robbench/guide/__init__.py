@@ -15,6 +15,7 @@ TOPICS = (
     "python-api",
     "reading-the-numbers",
     "comparing",
+    "sweeps",
     "checks",
     "gate-and-ci",
     "attacks",

@@ -2,8 +2,9 @@
 
 runs (one row per finished run), samples (one per attacked sample, the raw truth), points (the worst
 inputs), epochs (one row each), measures and sample_measures (what was measured on a run), checks
-(one row each). Every file has the full schema; a column may be added later if it is nullable, none
-is ever renamed or retyped without a new SCHEMA_VERSION. Open-ended maps are JSON text.
+(one row each), tasks (one row per task of a sweep). Every file has the full schema; a column may be
+added later if it is nullable, none is ever renamed or retyped without a new SCHEMA_VERSION.
+Open-ended maps are JSON text.
 """
 
 from __future__ import annotations
@@ -247,6 +248,24 @@ null where there is none; evidence holds the ids of the samples that speak again
 n_samples is the slice looked at, n_forward and n_backward what the check cost, padding included
 (what an earlier check has asked already costs nothing); automatic: after an attack, without the
 costly checks."""
+
+TASKS = _schema(
+    "tasks",
+    """
+    int16: schema_version
+    text: sweep task kind title model status
+    text: settings
+    text: error? log?
+    int32: tries
+    f64: seconds?
+    text: worker?
+    time: started_at?
+    text: run_ids
+    """,
+)
+"""One row per task of a sweep. kind is train, attack, measure or check; status is done, failed,
+lost, skipped or waiting; settings are those of the task (JSON), run_ids (a list, JSON) the runs it
+made or found; log is the path of the file with what it printed, below the table's folder."""
 
 
 def missing_columns(schema: pa.Schema, names: Iterable[str]) -> list[str]:

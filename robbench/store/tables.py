@@ -28,6 +28,7 @@ from robbench.store.schema import (
     SAMPLE_MEASURES,
     SAMPLES,
     SCHEMA_VERSION,
+    TASKS,
     missing_columns,
 )
 from robbench.store.sound import require_sound, same_kind
@@ -41,6 +42,7 @@ _SCHEMAS = {
     "epochs": EPOCHS,
     "measures": MEASURES,
     "sample_measures": SAMPLE_MEASURES,
+    "tasks": TASKS,
 }
 
 

@@ -113,15 +113,7 @@ def find_subject(
         model, trained = read_model(folder, which, device)
         data = config.data or trained["config"]["data"]
     else:
-        if ":" not in text and text not in MODELS.entries:
-            known = [
-                path.name for path in store.models.glob("*") if (path / "config.json").is_file()
-            ]
-            hint = _own(text) or nearest(text, [*known, *MODELS.entries])
-            raise UserError(
-                f"unknown model '{text}': not in {store.models}, no folder of a saved model, no "
-                f"model spec{hint}"
-            )
+        require_known(text, store)
         model, trained, data = None, {}, config.data or _usual(text).data or "digits"
     with names_from(folder / "config.json") if folder and not config.data else nullcontext():
         split = load(
@@ -161,6 +153,17 @@ def find_subject(
         remarks=tuple(remarks),
         threat=None if trained else _usual(text).threat,
     ), data
+
+
+def require_known(text: str, store: Store) -> None:
+    """Raise UserError, with the nearest names, for what is neither a saved model nor a spec."""
+    if find_folder(text, store)[0] is None and ":" not in text and text not in MODELS.entries:
+        known = [path.name for path in store.models.glob("*") if (path / "config.json").is_file()]
+        hint = _own(text) or nearest(text, [*known, *MODELS.entries])
+        raise UserError(
+            f"unknown model '{text}': not in {store.models}, no folder of a saved model, no "
+            f"model spec{hint}"
+        )
 
 
 def info_without_statistics(split: Split) -> DataInfo:

@@ -15,16 +15,11 @@ from collections.abc import Iterable, Sequence
 
 from robbench.core.errors import UserError
 from robbench.core.spec import parse_number
-from robbench.core.threat_text import ARROW, split_threat
+from robbench.core.threat_text import ARROW, parse_target, split_threat
 from robbench.threat.norms import Norm, find_norm
 
 # Half the distance of 1 to its neighbour: pixels near white stay where they are below it.
 SMALLEST = 2.0**-24
-
-
-LEAST_LIKELY = "least-likely"
-RANDOM = "random"
-COLUMN = "column:"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,16 +101,6 @@ def parse_threat(text: str) -> list[ThreatModel]:
         )
         models.append(ThreatModel(norm.name, eps, f"{norm.name}:{canonical}"))
     return models
-
-
-def parse_target(text: str) -> str:
-    """A target in canonical form. Raises UserError for none, and for a column without a name."""
-    text = text.strip()
-    if text.lower() in (LEAST_LIKELY, RANDOM):
-        return text.lower()
-    if not text or not text.isprintable() or ARROW in text or text == COLUMN:
-        raise UserError(f"target {text!r}: give a class, {LEAST_LIKELY}, {RANDOM} or {COLUMN}NAME")
-    return text
 
 
 def require_inside(threats: Iterable[ThreatModel], shape: Sequence[int]) -> None:

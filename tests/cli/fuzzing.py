@@ -28,7 +28,7 @@ COMMANDS: dict[str, Any] = {
     )
     if name not in ("demo", "doctor")  # minutes of work, with no words of their own
 }
-DRY = {"train", "attack"}  # what these begin takes long
+DRY = {"train", "attack", "sweep"}  # what these begin takes long
 NEVER = {"--download", "--self-test", "--help", "--install-completion", "--show-completion"}
 """The network, minutes of work, and what ends before anything is read."""
 
@@ -90,7 +90,9 @@ GOOD = {
     "action": ["set", "show"], "recipe": ["digits-smoke"],
     "train_samples": ["9"], "precision": ["fp32", "bf16"], "title": ["A & B"],
     "junit_xml": ["j.xml"], "markdown": ["m.md"], "parquet": ["p.parquet"], "folder": ["{S}"],
-    "config": ["x.toml"], "toml": ["new.toml"],
+    "config": ["x.toml"], "toml": ["new.toml"], "file": ["x.toml"], "prefix": ["p"],
+    "grid": ["loss=mart", "seed=0..1", "models=ce,at", "eps=0.1"], "steps": ["attack", "train"],
+    "jobs": ["1"], "retries": ["1"],
 }  # fmt: skip
 """What is meant by most people, by the parameter's name."""
 

@@ -72,6 +72,24 @@ FLAGS = {
         "--tag",
     }
     | {"--measure"},
+    "sweep": (SHARED - {"--seed", "--config", "-c", "--batch-size", "-b"})
+    | {
+        "--grid",
+        "-g",
+        "--name",
+        "--prefix",
+        "--steps",
+        "--data",
+        "--epochs",
+        "--attack",
+        "-a",
+        "--threat",
+        "--jobs",
+        "-j",
+        "--engine",
+        "--address",
+        "--retries",
+    },
     "inspect": (SHARED - {"--config", "-c", "--set", "-S", "--force", "--dry-run"})
     | {"--attack", "-a", "--threat", "--data", "--split", "--shape"},
     "measure": {
@@ -149,6 +167,7 @@ FLAGS = {
 ARGUMENTS = {
     "train": [],
     "attack": ["models"],
+    "sweep": ["file"],
     "inspect": ["model"],
     "compare": ["runs"],
     "measure": ["runs"],

@@ -9,9 +9,9 @@ import pytest
 from robbench.cli.words import word_entries
 from robbench.core.norms import NORMS
 from robbench.engine.advice import TEXTS
-from robbench.store.schema import CHECKS, EPOCHS, MEASURES, POINTS, RUNS, SAMPLES
+from robbench.store.schema import CHECKS, EPOCHS, MEASURES, POINTS, RUNS, SAMPLES, TASKS
 
-TABLES = (RUNS, SAMPLES, POINTS, EPOCHS, MEASURES, CHECKS)
+TABLES = (RUNS, SAMPLES, POINTS, EPOCHS, MEASURES, CHECKS, TASKS)
 
 
 @pytest.mark.parametrize("flag", sorted(TEXTS))

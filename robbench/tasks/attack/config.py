@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from robbench.core.config import parse_limit, parse_width
 from robbench.core.limits import Limits, parse_queries, parse_time
-from robbench.threat.model import parse_target
+from robbench.core.threat_text import parse_target
 
 _LONGEST = 200  # characters of a name or tag
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +29,11 @@ from robbench.tasks.codes import (
 )
 from robbench.tasks.train.config import TrainConfig
 from robbench.tasks.train.inner_attack import build_inner, inner_spec
+from robbench.tasks.train.naming import model_name
 from robbench.tasks.train.start import Start, find_start, renamed_classes, require_architecture
 from robbench.threat.model import require_inside, single_threat
 from robbench.training.distributed import local_device
 from robbench.training.inner import Inner
-
-LONGEST_NAME = 200  # file systems take 255 bytes
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,14 +78,14 @@ def plan_training(
     inner = None if inner_text is None else build_inner(inner_text, config, loss, threat)
     require_classes(data)
     loss.check(data.info())
-    _require_fit(loss, config)
+    require_fit(loss, config)
     train, validation = split_validation(data, config.validation, config.seed)
     if bool((train.labels == train.labels[0]).all()):
         raise UserError(
             f"all {len(train)} training samples are of one class; "
             "raise --limit, or name a data set with two"
         )
-    name = _model_name(name, config.loss)
+    name = model_name(name, config.loss)
     folder = store.models / name
     info, start = train.info(), None
     notes = [*data.notes, *_notes(config, loss, inner, inner_text, len(data.classes))]
@@ -152,7 +149,7 @@ def known_threat(text: str | None, data: str) -> str:
     return text
 
 
-def _require_fit(loss: Loss, config: TrainConfig) -> None:
+def require_fit(loss: Loss, config: TrainConfig) -> None:
     """Raise UserError where a loss cannot train with the settings of a recipe."""
     if loss.batch_coupled and config.batch_size == 1:
         raise UserError(
@@ -163,23 +160,6 @@ def _require_fit(loss: Loss, config: TrainConfig) -> None:
             f"loss {config.loss} keeps something of every sample, "
             "and mixup gives it two labels; leave out mixup"
         )
-
-
-def _model_name(name: str | None, loss: str) -> str:
-    """The name of the model, by default made from the loss. Raises UserError for a bad one."""
-    if name is None:
-        name = re.sub(r"[^A-Za-z0-9._-]+", "-", loss).lstrip("-._").rstrip("-")
-    if len(name) > LONGEST_NAME:
-        raise UserError(
-            f"model name '{name[:40]}...' has {len(name)} characters; "
-            f"give a --name of {LONGEST_NAME} at most"
-        )
-    if not NAME.fullmatch(name):
-        raise UserError(
-            f"model name '{name}': use letters, digits, '.', '_' and '-', "
-            "starting with a letter or digit"
-        )
-    return name
 
 
 def _notes(

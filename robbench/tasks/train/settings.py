@@ -8,6 +8,7 @@ from typing import Any
 
 from robbench.catalogue.recipes import read_recipe
 from robbench.core.config import load_config
+from robbench.core.spec import validate
 from robbench.tasks.train.config import TrainConfig
 from robbench.tasks.train.start import settings_of
 
@@ -30,3 +31,16 @@ def read_settings(
         return settings
     base = {**settings_of(settings.from_model, out), **base}
     return load_config(TrainConfig, "train", file=file, sets=sets, flags=flags, base=base)
+
+
+def settings_by_name(settings: Mapping[str, Any], *, recipe: str | None, out: Path) -> TrainConfig:
+    """Settings above a recipe and those of the model to start from, no variables and no file.
+
+    Raises UserError for what is unknown or does not fit.
+    """
+    base = dict(read_recipe(recipe)) if recipe else {}
+    config = validate(TrainConfig, {**base, **settings}, "train")
+    if config.from_model is None:
+        return config
+    start = settings_of(config.from_model, out)
+    return validate(TrainConfig, {**start, **base, **settings}, "train")

@@ -1,0 +1,104 @@
+"""Plan a sweep and run it, as the command and the Python API do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from robbench.execution.engines import engine_for
+from robbench.tasks.sweep.plan import Item, SweepPlan, plan_sweep
+from robbench.tasks.sweep.request import Request
+from robbench.tasks.sweep.run import Swept, Watcher, left, run_sweep
+from robbench.tasks.sweep.state import SweepState
+
+
+class Place:
+    """Where the tasks of a sweep read and write, and what they compute on."""
+
+    def __init__(
+        self,
+        out: Path,
+        *,
+        device: str = "auto",
+        data_dir: Path | None = None,
+        download: bool = False,
+    ) -> None:
+        self.out = out
+        self.device = device
+        self.data_dir = data_dir
+        self.download = download
+
+    def given(self, *, log: bool) -> dict[str, Any]:
+        """What a task is given, as plain JSON; log: whether it prints its messages."""
+        return {
+            "out": str(self.out),
+            "device": self.device,
+            "data_dir": None if self.data_dir is None else str(self.data_dir),
+            "download": self.download,
+            "log": log,
+        }
+
+
+def plan_at(request: Request, place: Place, *, force: bool = False, log: bool = False) -> SweepPlan:
+    """The plan of a sweep whose tasks work at a place. Raises UserError as `plan_sweep` does."""
+    return plan_sweep(request, place.given(log=log), force=force)
+
+
+def require(plan: SweepPlan, todo: list[Item], place: Place, *, force: bool = False) -> None:
+    """Raise UserError for tasks that cannot work. Loads torch, so only where some are left."""
+    from robbench.tasks.sweep.require import require_possible
+
+    require_possible(
+        plan, todo, out=place.out, data_dir=place.data_dir, download=place.download, force=force
+    )
+
+
+class Ahead(NamedTuple):
+    """What a sweep would do: its plan, and the tasks that are not done."""
+
+    plan: SweepPlan
+    todo: list[Item]
+
+
+def ahead(request: Request, place: Place, *, force: bool = False) -> Ahead:
+    """What a sweep would do now; nothing is written. Raises UserError as `sweep` does."""
+    plan = plan_at(request, place, force=force)
+    state = SweepState(place.out, request.name)
+    todo = left(plan, state, state.read(), force)
+    if todo:
+        require(plan, todo, place, force=force)
+    return Ahead(plan, todo)
+
+
+def sweep(
+    request: Request,
+    place: Place,
+    *,
+    jobs: int | None = None,
+    engine: str = "local",
+    address: str | None = None,
+    retries: int = 0,
+    force: bool = False,
+    watcher: Watcher,
+) -> Swept:
+    """Run what is not done of a sweep.
+
+    jobs, engine, address: as `engine_for` has them. retries: further tries of a task that failed.
+    Raises UserError, before anything begins, for what cannot work; what fails later is a row.
+    """
+    state = SweepState(place.out, request.name)
+
+    def workers() -> Any:
+        return engine_for(engine, jobs=jobs, address=address, device=place.device, logs=state.logs)
+
+    plan = plan_at(request, place, force=force, log=engine != "local" or (jobs or 1) > 1)
+    workers()
+    return run_sweep(
+        plan,
+        state,
+        workers,
+        retries=retries,
+        force=force,
+        require=lambda todo: require(plan, list(todo), place, force=force),
+        watcher=watcher,
+    )

@@ -1,0 +1,136 @@
+"""What has become of the tasks of a sweep: a record of every outcome, on disk as it comes."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import robbench
+from robbench.catalogue.builtins import DATA, MODELS
+from robbench.core.config import SPECS
+from robbench.core.files import cannot_write
+from robbench.core.trust import own_code
+from robbench.execution.task import Outcome
+from robbench.tasks.sweep.plan import Item, SweepPlan
+
+Record = dict[str, Any]
+_FILE = re.compile(r"[/\\]|\.[A-Za-z]")
+
+
+class SweepState:
+    """The folder `results/sweeps/NAME` of an output folder."""
+
+    def __init__(self, out: Path, name: str) -> None:
+        self.out = out
+        self.folder = out / "results" / "sweeps" / name
+        self.table = self.folder.parent / f"{name}.parquet"
+        self.file = self.folder / "outcomes.jsonl"
+        self.logs = self.folder / "logs"
+
+    def read(self) -> dict[str, Record]:
+        """The last record of every task; lines that a killed process left torn are skipped."""
+        found: dict[str, Record] = {}
+        with contextlib.suppress(FileNotFoundError), self.file.open("rb") as file:
+            for line in file:
+                with contextlib.suppress(ValueError, KeyError, TypeError):
+                    record = json.loads(line)
+                    found[str(record["task"])] = record
+        return found
+
+    def add(self, outcome: Outcome) -> Record:
+        """Append an outcome. Raises RunError where the disk is full."""
+        ended = datetime.now(UTC)
+        record = {
+            "task": outcome.task,
+            "status": outcome.status,
+            "value": outcome.value,
+            "error": outcome.error or None,
+            "tries": outcome.tries,
+            "seconds": round(outcome.seconds, 3),
+            "worker": outcome.worker or None,
+            "started": (ended - timedelta(seconds=outcome.seconds)).isoformat(),
+            "version": robbench.__version__,
+        }
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self.file.open("ab") as file:
+                # A line before it may have been torn.
+                file.write(b"\n" + json.dumps(record).encode() + b"\n")
+        except OSError as error:
+            raise cannot_write(self.file, error) from error
+        return record
+
+    def done(self, plan: SweepPlan, records: Mapping[str, Record]) -> set[str]:
+        """The tasks that need not even be asked about: done by this version, results still there.
+
+        What names private code or files is asked: these may have changed.
+        """
+        runs = _stems(self.out / "results" / "runs")
+        models = _names(self.out / "models")
+        asked: set[str] = set()
+        found: set[str] = set()
+        for item in plan.items:
+            record = records.get(item.task.id)
+            if not asked.isdisjoint(item.task.after) or _may_have_changed(item):
+                asked.add(item.task.id)
+            elif (
+                record is not None
+                and record["status"] == "done"
+                and record["version"] == robbench.__version__
+                and _is_there(record["value"], runs, models)
+            ):
+                found.add(item.task.id)
+        return found
+
+
+def _is_there(value: Mapping[str, Any], runs: set[str], models: set[str]) -> bool:
+    if "run_ids" in value:
+        return runs.issuperset(value["run_ids"])
+    return value["model"] in models
+
+
+def _may_have_changed(item: Item) -> bool:
+    """Whether something that the settings name may be another thing now under the same name."""
+    if item.kind == "attack" and not item.task.after:
+        return True  # a model that this sweep did not train
+    return any(
+        _outside(name, text)
+        for name in (*SPECS, "from_model", "replay")
+        for text in _listed(item.settings.get(name))
+    )
+
+
+@functools.cache
+def _outside(setting: str, text: str) -> bool:
+    """Whether a value names what is not robbench's: private code, a file, a model, a run."""
+    if setting in ("from_model", "replay") or own_code([text]) or _FILE.search(text):
+        return True
+    name = re.split(r"[:\[]", text)[0]
+    if setting == "data":
+        return name not in DATA.entries or ":" in text
+    return setting == "model" and (
+        name not in MODELS.entries or ".sources." in MODELS.entries[name].target
+    )
+
+
+def _listed(value: Any) -> Sequence[str]:
+    return [] if value is None else value if isinstance(value, list) else [str(value)]
+
+
+def _stems(folder: Path) -> set[str]:
+    with contextlib.suppress(OSError):
+        return {path.stem for path in folder.iterdir() if path.suffix == ".parquet"}
+    return set()
+
+
+def _names(folder: Path) -> set[str]:
+    """The models with weights."""
+    with contextlib.suppress(OSError):
+        return {path.name for path in folder.iterdir() if (path / "model.safetensors").is_file()}
+    return set()

@@ -1,0 +1,63 @@
+"""Values of a grid with their types, at each point of it."""
+
+import pytest
+
+from robbench.core.errors import UserError
+from robbench.tasks.sweep.axes import resolve, settings_at, texts_at, value_text
+from robbench.tasks.sweep.grid import Axis
+from robbench.tasks.sweep.request import Request
+
+
+def resolved(*axes, steps=("train", "attack"), **fixed):
+    return resolve(Request(name="s", grid=tuple(axes), fixed=fixed, steps=steps))
+
+
+def test_values_are_what_the_plain_commands_make_of_them():
+    found = resolved(
+        Axis("lr", ["1/10", 0.2]),
+        Axis("limit", ["60", "stratified=20"]),
+        Axis("attack", ["apgd", ["pgd", "square"]]),
+        Axis("max_time", ["2m", "1.5h"]),
+        Axis("attack.compile", ["true", False]),
+    )
+    assert [axis.values for axis in found.axes] == [
+        ([0.1, 0.2],),
+        ([60, "stratified=20"],) * 2,
+        ([["apgd"], ["pgd", "square"]],),
+        (["120s", "5400s"],),
+        ([True, False],),
+    ]
+    assert settings_at(found.axes, (1, 0, 1, 0, 0), "train") == {"lr": 0.2, "limit": 60}
+    assert settings_at(found.axes, (1, 0, 1, 0, 0), "attack") == {
+        "limit": 60,
+        "attack": ["pgd", "square"],
+        "max_time": "120s",
+        "compile": True,
+    }
+    assert texts_at(found.axes, (0, 1, 1, 1, 1)) == {
+        "lr": "0.1",
+        "limit": "stratified=20",
+        "attack": "pgd + square",
+        "max_time": "5400s",
+        "attack.compile": "false",
+    }
+
+
+def test_whether_models_are_trained():
+    assert resolved(Axis("seed", range(2))).trains
+    assert not resolved(Axis("models", ["at"]), seed=1).trains
+    assert resolved(Axis("models", ["at"]), epochs=1).trains
+    assert resolved(Axis("models", ["at"]), steps=("attack",), seed=1).attack == {"seed": 1}
+    assert resolved(models="at", eps="1/255").models == ("at",)
+
+
+@pytest.mark.parametrize("value", [None, True, 0.5, "x", ["a", "b"]])
+def test_a_value_has_a_text(value):
+    texts = {None: "none", True: "true", 0.5: "0.5", "x": "x"}
+    assert value_text(value) == ("a + b" if isinstance(value, list) else texts[value])
+
+
+@pytest.mark.parametrize("models", [[3], [""], [["a", 3]]])
+def test_models_are_names(models):
+    with pytest.raises(UserError, match="names of models"):
+        resolved(Axis("models", models))

@@ -1,0 +1,105 @@
+"""A sweep's file and flags."""
+
+import pytest
+
+from robbench.core.errors import UserError
+from robbench.core.trust import command_line
+from robbench.tasks.sweep.grid import Axis, parse_axis
+from robbench.tasks.sweep.request import read_request
+
+FILE = """
+[sweep]
+name = "mine"
+steps = ["compare", "attack", "train"]
+
+[grid]
+loss = ["ce", "trades:beta=6,inner=1"]
+seed = "0..2"
+
+[train]
+epochs = 2
+
+[attack]
+attack = ["pgd", "apgd"]
+
+[[exclude]]
+loss = "ce"
+seed = [1, 2]
+"""
+
+
+@pytest.fixture
+def written(tmp_path):
+    def write(text):
+        path = tmp_path / "grid.toml"
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return write
+
+
+def test_a_whole_file(written):
+    found = read_request(written(FILE))
+    assert found.name == "mine"
+    assert found.steps == ("train", "attack", "compare")
+    assert found.grid == (Axis("loss", ["ce", "trades:beta=6,inner=1"]), Axis("seed", range(3)))
+    assert found.fixed == {"train.epochs": 2, "attack.attack": ["pgd", "apgd"]}
+    assert found.exclude == ({"loss": "ce", "seed": [1, 2]},)
+
+
+def test_flags_replace_what_the_file_says(written):
+    found = read_request(
+        written(FILE), name="other", grid=[parse_axis("seed=7")], fixed={"epochs": "3"}
+    )
+    assert found.name == "other"
+    assert dict(found.grid)["seed"] == ["7"]
+    assert found.fixed == {"epochs": "3", "attack.attack": ["pgd", "apgd"]}
+
+
+def test_without_a_name_a_file_gives_its_own(written):
+    assert read_request(written("[grid]\nloss = ['ce']")).name == "grid"
+    models = read_request(written("[attack]\nmodels = ['a', 'b']"))
+    assert models.grid == (Axis("models", ["a", "b"]),)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[gird]\nloss = ['ce']", "unknown table 'gird'; did you mean grid"),
+        ("grid = 3", r"'grid' must be a table: \[grid\]"),
+        ("[exclude]\nloss = 'ce'", r"\[\[exclude\]\]"),
+        ("[sweep]\nsteps = ['train', 'atack']\n[grid]\nloss=['ce']", "did you mean attack"),
+        ("[sweep]\nstep = ['train']", "unknown key 'step'"),
+        ("[sweep]\nname = 'a/b'\n[grid]\nloss=['ce']", "name 'a/b' of a sweep"),
+        ("[grid]\nloss = []", "empty list"),
+        ("[grid]\nloss = 'ce'", "should be a list"),
+        ("", "nothing to do"),
+        ("[grid", "not valid TOML"),
+    ],
+)
+def test_a_bad_file_is_one_line(written, text, said):
+    with pytest.raises(UserError, match=said):
+        read_request(written(text))
+
+
+def test_flags_alone_need_a_name():
+    with pytest.raises(UserError, match="needs --name"):
+        read_request(None, grid=[parse_axis("loss=ce")])
+    with pytest.raises(UserError, match="'loss' twice"):
+        read_request(None, name="a", grid=[parse_axis("loss=ce"), parse_axis("loss=mart")])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[grid]\nloss = ['mine:Loss']",
+        "[grid]\nattack = [['apgd', 'mine:Attack']]",
+        "[train]\nmodel = 'mine:make'",
+        "[attack]\nmodels = ['mine:make']",
+    ],
+)
+def test_private_code_in_a_file_needs_leave(written, text):
+    with command_line(["sweep", "grid.toml"]), pytest.raises(UserError, match="--trust-code"):
+        read_request(written(text))
+    with command_line(["sweep", "grid.toml", "--trust-code"]):
+        assert read_request(written(text)).name == "grid"

@@ -1,0 +1,172 @@
+"""A real small sweep: equal to plain commands, each part once, whatever happens in between."""
+
+import json
+import shutil
+import signal
+
+import pytest
+
+from robbench.store.tasks import read_tasks
+
+GRID = (
+    "sweep --name s --grid loss=cross-entropy,label-smoothing --grid seed=0..1 "
+    "--grid threat=linf:0.05,linf:0.1 --data digits --epochs 1 --limit 60 --attack pgd:steps=3 "
+    "--set model=mlp:width=16,depth=1"
+)
+
+
+@pytest.fixture(scope="module")
+def swept(cli, tmp_path_factory):
+    """The output folder of `GRID`."""
+    out = tmp_path_factory.mktemp("sweep") / "S"
+    done = cli(GRID, "--json", "--out", out)
+    assert done.code == 0, done.err
+    return out, {**done.json, "rows": table(done)}
+
+
+def table(done):
+    """The rows of the comparison, but for the time that they took."""
+    return [{**row, "wall_s": None} for row in done.json["rows"]]
+
+
+def computed(out):
+    """How often each task was computed anew, by the record of outcomes."""
+    lines = (out / "results" / "sweeps" / "s" / "outcomes.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines if line]
+    return [r["task"] for r in records if r["status"] == "done" and r["value"]["fresh"]]
+
+
+def test_results_are_those_of_the_plain_commands(cli, swept, tmp_path, rows_of):
+    out, said = swept
+    for loss, seed in (("cross-entropy", 0), ("label-smoothing", 1)):
+        name = f"{loss}-s{seed}"
+        done = cli(
+            f"train --data digits --loss {loss} --seed {seed} --epochs 1 --limit 60 "
+            f"--model mlp:width=16,depth=1 --name {name} --out",
+            tmp_path,
+        )
+        assert done.code == 0, done.err
+        done = cli(
+            f"attack {name} --attack pgd:steps=3 --threat linf:0.1 --limit 60 --json --out",
+            tmp_path,
+        )
+        (row,) = done.json["rows"]
+        assert row["run_id"] in said["run_ids"]
+        same = (f"results/samples/{row['run_id']}.parquet", f"models/{name}/model.safetensors")
+        assert rows_of(out / same[0]) == rows_of(tmp_path / same[0])
+        assert (out / same[1]).read_bytes() == (tmp_path / same[1]).read_bytes()
+
+
+def test_the_table_has_a_row_per_task(swept):
+    out, said = swept
+    rows = read_tasks(out / "results" / "sweeps" / "s.parquet")
+    assert [row["kind"] for row in rows] == ["train", "attack", "attack"] * 4
+    assert {row["status"] for row in rows} == {"done"}
+    assert said["tasks"] == {"total": 12, "computed": 12, "done": 12}
+    assert [run for row in rows for run in json.loads(row["run_ids"])] == said["run_ids"]
+    assert len(set(said["run_ids"])) == 8
+    first = rows[1]
+    assert (first["model"], json.loads(first["settings"])["threat"]) == (
+        "cross-entropy-s0",
+        ["linf:0.05"],
+    )
+    assert first["tries"] == 1
+    assert first["started_at"] is not None
+    assert first["error"] is None
+
+
+def test_seeds_are_one_row_of_the_comparison(swept):
+    _, said = swept
+    found = sorted((row["threat"], row["loss"], row["n_seeds"]) for row in said["rows"])
+    threats, losses = ("linf:0.05", "linf:0.1"), ("cross-entropy", "label-smoothing:smoothing=0.1")
+    assert found == [(threat, loss, 2) for threat in threats for loss in losses]
+
+
+def test_runs_are_found_by_their_tags(cli, swept):
+    where = "--where tag=sweep=s --where tag=loss=cross-entropy --where threat=linf:0.1"
+    done = cli(f"compare {where} --json --out", swept[0])
+    assert {row["model"] for row in done.json["rows"]} == {"cross-entropy-s0", "cross-entropy-s1"}
+
+
+def test_the_same_command_again_computes_nothing(cli, swept, tmp_path, snapshot):
+    out = shutil.copytree(swept[0], tmp_path / "S")
+    before = snapshot(out)
+    done = cli(GRID, "--json", "--out", out)
+    assert table(done) == swept[1]["rows"]
+    assert done.json["tasks"]["computed"] == 0
+    assert "nothing to do" in done.err
+    assert snapshot(out) == before
+
+
+def test_a_larger_grid_does_what_is_new(cli, swept, tmp_path):
+    out = shutil.copytree(swept[0], tmp_path / "S")
+    done = cli(GRID.replace("seed=0..1", "seed=0..2"), "--json", "--out", out)
+    assert done.json["tasks"] == {"total": 18, "computed": 6, "done": 18}
+    assert len(computed(out)) == 18
+
+
+def test_what_was_lost_is_made_again(cli, swept, tmp_path):
+    out = shutil.copytree(swept[0], tmp_path / "S")
+    run = swept[1]["run_ids"][3]
+    (out / "results" / "runs" / f"{run}.parquet").unlink()
+    done = cli(GRID, "--json", "--out", out)
+    assert done.json["tasks"]["computed"] == 1
+    assert done.json["run_ids"] == swept[1]["run_ids"]
+
+
+def test_a_lost_record_costs_no_work(cli, swept, tmp_path):
+    """A task that finds its work done says so; the record is only a shortcut."""
+    out = shutil.copytree(swept[0], tmp_path / "S")
+    shutil.rmtree(out / "results" / "sweeps")
+    done = cli(GRID, "--json", "--out", out)
+    assert table(done) == swept[1]["rows"]
+    assert computed(out) == []
+
+
+def test_a_failed_task_is_a_row_and_the_rest_goes_on(cli, swept, tmp_path):
+    out = shutil.copytree(swept[0], tmp_path / "S")
+    config = out / "models" / "cross-entropy-s0" / "config.json"
+    good = config.read_text()
+    config.write_text("{")
+    shutil.rmtree(out / "results" / "runs")
+    (out / "results" / "runs").mkdir()
+    done = cli(GRID, "--json", "--out", out)
+    assert done.code == 3
+    assert done.json["tasks"] == {"total": 12, "computed": 8, "done": 10, "failed": 2}
+    assert "2 of 12 tasks failed; the first, attack cross-entropy-s0 linf:0.05: " in done.err
+    rows = {row["title"]: row for row in read_tasks(out / "results" / "sweeps" / "s.parquet")}
+    assert "config.json" in rows["attack cross-entropy-s0 linf:0.05"]["error"]
+    config.write_text(good)
+    done = cli(GRID, "--json", "--out", out)
+    assert done.code == 0
+    assert done.json["tasks"] == {"total": 12, "computed": 2, "done": 12}
+    assert table(done) == swept[1]["rows"]
+
+
+KILLER = """
+import os, signal, sys
+from robbench.tasks.sweep.state import SweepState
+number, calls, original = int(sys.argv.pop(1)), [], SweepState.add
+def deadly(self, outcome):
+    calls.append(1)
+    if len(calls) == number:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return original(self, outcome)
+SweepState.add = deadly
+sys.argv = ["robbench", *sys.argv[1:]]
+from robbench.cli.app import main
+main()
+"""
+
+
+def test_a_killed_driver_goes_on(cli, spawn, swept, tmp_path):
+    """Killed before an outcome is recorded: its work is found, nothing is computed twice."""
+    killed = spawn("5", *GRID.split(), "--json", "--out", tmp_path, code=KILLER)
+    assert killed.code == -signal.SIGKILL
+    rows = read_tasks(tmp_path / "results" / "sweeps" / "s.parquet")
+    assert len(rows) == 12
+    done = cli(GRID, "--json", "--out", tmp_path)
+    assert done.code == 0, done.err
+    assert table(done) == swept[1]["rows"]
+    assert done.json["tasks"]["computed"] == 8
+    assert len(computed(tmp_path)) == 11  # and the one whose record was lost

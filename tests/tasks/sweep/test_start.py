@@ -1,0 +1,31 @@
+"""What a sweep would do, before it does it."""
+
+from robbench.tasks.sweep.grid import Axis
+from robbench.tasks.sweep.request import Request
+from robbench.tasks.sweep.run import Watcher
+from robbench.tasks.sweep.start import Place, ahead, sweep
+
+SETTINGS = {"model": "mlp:width=4,depth=1", "epochs": 1, "limit": 40, "attack": "fgsm"}
+
+
+def request(*seeds):
+    return Request(name="s", grid=(Axis("seed", seeds),), fixed=SETTINGS)
+
+
+def test_what_is_ahead_is_what_is_done(tmp_path):
+    place = Place(tmp_path, device="cpu")
+    before = ahead(request(0), place)
+    assert [item.task.title for item in before.todo] == [
+        "train cross-entropy",
+        "attack cross-entropy",
+    ]
+    assert list(tmp_path.iterdir()) == []
+    swept = sweep(request(0), place, watcher=Watcher())
+    assert swept.counts == {"done": 2}
+    assert swept.computed == 2
+    assert ahead(request(0), place).todo == []
+    assert len(ahead(request(0), place, force=True).todo) == 2
+    assert sweep(request(0), place, watcher=Watcher()).computed == 0
+    again = sweep(request(0), place, force=True, watcher=Watcher())
+    assert again.computed == 2
+    assert again.run_ids == swept.run_ids
