@@ -6,8 +6,8 @@ ICML workshop AML, OpenReview VLdqHdp4j1H.
     q = softmax(z'), z' at the adversarial x'
 
 Certain (the abstract): each adversarial example's loss is weighted in proportion to the entropy of
-its prediction. All else is our reading: that the weights come on top of `base`, how they are
-normalised, that they carry no gradient, and the second form, CE(z, y) + beta (base + w) KL(p || q),
+its prediction; taken literally that is base=0. All else is our reading: that the weights come on
+top of base=1, as later papers describe it, how they are normalised, that they carry no gradient, and the second form, CE(z, y) + beta (base + w) KL(p || q),
 which weighs the divergence of TRADES.
 """
 

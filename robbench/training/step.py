@@ -177,6 +177,13 @@ class TrainStep:
         for name, value in values.items():
             self.notes.log(name, value)
 
+    def log_adversarial_accuracy(self) -> None:
+        """Note whether the outputs at the inner attack's points are right, if the loss saw any."""
+        for found in (*self._adversaries.values(), *self._anchored.values()):
+            if (known := self._outputs.get(id(found.x))) is not None:
+                self.log(adversarial_accuracy=(known[1].logits.argmax(1) == self.y).float())
+                return
+
     def _like(self, y: Tensor, notes: Notes) -> TrainStep:
         return TrainStep(
             self.model,

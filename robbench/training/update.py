@@ -50,6 +50,8 @@ def update(
 
             stack.enter_context(perturbed(model, recipe.awp, objective, world))
         values = _values(loss, steps)
+        if len(steps) == 1:  # with mixup nothing has one label
+            steps[0][1].log_adversarial_accuracy()
         optimizer.zero_grad(set_to_none=True)
         (values.sum() / rows).backward()  # type: ignore[no-untyped-call]
         world.add_gradients(model.parameters())

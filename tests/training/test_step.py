@@ -203,6 +203,22 @@ def test_adversaries_and_outputs_are_made_once(split, threat, norm_model):
     assert not torch.equal(step.adversary("kl-from-clean").x, first.x)
 
 
+@pytest.mark.parametrize("loss", [CrossEntropy(), TRADES()])
+def test_the_accuracy_at_the_adversary_is_logged(split, threat, norm_model, loss):
+    """That of the outputs which the loss has seen there, without a pass more."""
+    model = norm_model().train()
+    seen = count_passes(model)
+    step = make_step(model, split, Inner(PGD(steps=1), threat))
+    step.log_adversarial_accuracy()
+    assert step.notes.take_means() == {}  # nothing has been seen yet
+    loss(step)
+    passes = len(seen)
+    step.log_adversarial_accuracy()
+    right = step.at(step.adversary(loss.climbs).x).logits.argmax(1) == split.labels
+    assert len(seen) == passes
+    assert step.notes.take_means() == {"adversarial_accuracy": int(right.sum()) / len(right)}
+
+
 def test_a_loss_that_attacks_without_an_inner_attack(split, norm_model):
     """Whoever wrote the loss reads what it lacks."""
     with pytest.raises(UserError, match="no inner attack: give --inner, or the class"):

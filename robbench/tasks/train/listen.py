@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from robbench.analysis.overfitting import catastrophic_overfitting
 from robbench.reports.terminal.training import training_line
 from robbench.tasks.listener import Bar, Listener
 from robbench.tasks.signals import stop_flag
@@ -38,6 +39,8 @@ class BarWatcher:
         self.epochs = plan.config.epochs
         self.title = f"train {plan.name}"
         self.timer = StepTimer(plan)
+        self.inner_steps = plan.inner.attack.steps if plan.inner else 0
+        self.sound = True  # no epoch so far has overfitted
         self.last = ""  # accuracies of the last epoch
         self.drawn = 0.0
         self.began = time.monotonic()
@@ -66,6 +69,9 @@ class BarWatcher:
         self.listener.detail(
             f"epoch {row['epoch']}: loss {row['train_loss']:.4f}{self.last}, {row['seconds']:.1f} s"
         )
+        if self.sound and (found := catastrophic_overfitting(row, self.inner_steps)):
+            self.sound = False
+            self.listener.say(found)
 
     def resumed(self, epoch: int) -> None:
         self.bar.resume(epoch / self.epochs)

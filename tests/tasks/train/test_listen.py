@@ -37,12 +37,13 @@ def _batch(epoch: int, samples: int, total: int = 100) -> Any:
     return SimpleNamespace(epoch=epoch, samples=samples, total=total, loss=0.25)
 
 
-def _watcher(heard: Heard, epochs: int) -> BarWatcher:
+def _watcher(heard: Heard, epochs: int, inner_steps: int = 10) -> BarWatcher:
     """Of a training of so many epochs, with one batch of 100 samples each."""
     plan: Any = SimpleNamespace(
         name="m",
         device=torch.device("cpu"),
         config=SimpleNamespace(epochs=epochs, batch_size=100),
+        inner=SimpleNamespace(attack=SimpleNamespace(steps=inner_steps)),
     )
     return BarWatcher(heard, heard, plan)
 
@@ -54,6 +55,7 @@ def _epoch(n: int) -> dict[str, Any]:
         "robust_accuracy": 0.25,
         "train_loss": 0.125,
         "seconds": 3.0,
+        "logs": '{"adversarial_accuracy": 0.75}',
     }
 
 
@@ -98,3 +100,15 @@ def test_a_resumed_training_says_from_where() -> None:
     watcher.waits("another process trains it")
     assert heard.resumed == [0.75]
     assert heard.said == ["one", "two", "going on after epoch 6", "another process trains it"]
+
+
+@pytest.mark.parametrize(("inner_steps", "times"), [(1, 1), (10, 0)])
+def test_catastrophic_overfitting_is_said_once(inner_steps: int, times: int) -> None:
+    """At the first epoch that shows it, of single-step training only."""
+    heard = Heard()
+    watcher = _watcher(heard, 3, inner_steps)
+    for n in (1, 2, 3):
+        watcher.epoch(_epoch(n))
+    said = [text for text in heard.said if "catastrophic" in text]
+    assert len(said) == times
+    assert all(text.startswith("epoch 1: 75%") for text in said)
