@@ -7,8 +7,8 @@ ICML workshop AML, OpenReview VLdqHdp4j1H.
 
 Certain (the abstract): each adversarial example's loss is weighted in proportion to the entropy of
 its prediction; taken literally that is base=0. All else is our reading: that the weights come on
-top of base=1, as later papers describe it, how they are normalised, that they carry no gradient, and the second form, CE(z, y) + beta (base + w) KL(p || q),
-which weighs the divergence of TRADES.
+top of base=1, as later papers describe it, how they are normalised, that they carry no gradient,
+and the second form, CE(z, y) + beta (base + w) KL(p || q), which weighs the divergence of TRADES.
 """
 
 from __future__ import annotations
