@@ -19,11 +19,9 @@ Slope = Callable[[Tensor, Problem], tuple[Tensor, Tensor]]
 LEAST_CLASSES = 4  # of fewer the targeted DLR is another function
 
 
-def slope_of(objective: Objective, p: Problem) -> Slope | None:
+def slope_of(objective: Objective, p: Problem, classes: int) -> Slope | None:
     """Value and gradient of an objective for these rows, None where autograd has to find them."""
-    if p.targeted or p.logits0.shape[1] < LEAST_CLASSES:
-        return None
-    return SLOPES.get(objective)
+    return None if p.targeted or classes < LEAST_CLASSES else SLOPES.get(objective)
 
 
 def cross_entropy(logits: Tensor, p: Problem) -> tuple[Tensor, Tensor]:

@@ -54,7 +54,7 @@ def test_value_and_gradient_are_those_of_autograd(
     leaf = z.clone().requires_grad_()
     expected = objective(leaf, p)
     (gradient,) = torch.autograd.grad(expected.sum(), leaf)
-    slope = slope_of(objective, p)
+    slope = slope_of(objective, p, classes)
     assert slope is not None
     value, found = slope(z, p)
     assert torch.equal(value.nan_to_num(), expected.detach().nan_to_num())
@@ -63,9 +63,8 @@ def test_value_and_gradient_are_those_of_autograd(
 
 
 def test_what_the_closed_forms_do_not_cover_is_left_to_autograd() -> None:
-    z = _logits("usual", 3, torch.float32)
+    p = _problem(_logits("usual", 5, torch.float32), "usual")
     for objective in SLOPES:
-        assert slope_of(objective, _problem(z, "usual")) is None
-        targeted = _problem(_logits("usual", 5, torch.float32), "usual").replace(targeted=True)
-        assert slope_of(objective, targeted) is None
-    assert slope_of(lambda logits, p: logits[:, 0], _problem(z, "usual")) is None
+        assert slope_of(objective, p, 3) is None
+        assert slope_of(objective, p.replace(targeted=True), 5) is None
+    assert slope_of(lambda logits, p: logits[:, 0], p, 5) is None

@@ -108,7 +108,7 @@ def advance(
     z = p.ball.ascend(x, g, s.eta)
     share = lift(pick(t == 0, torch.ones_like(s.eta), alpha), x)  # at first x = x_prev
     # x + share (z - x) + (1 - alpha) (x - x_prev)
-    moved = (z - x).mul_(share).add_(x).add_((x - s.x_prev).mul_(1 - alpha))
+    moved = z.sub_(x).mul_(share).add_(x).add_((x - s.x_prev).mul_(1 - alpha))
     return s.replace(x=p.ball.project(moved), x_prev=x, f_prev=a.value)
 
 

@@ -43,6 +43,13 @@ class Tiles(NamedTuple):
         """N rounded up to a number of rows that the model is asked."""
         return -(-n // self.step) * self.step
 
+    def even(self, n: int) -> int:
+        """The rows of a tile where n are asked in as few as can be, all about as large.
+
+        A small one would cost far more per row.
+        """
+        return self.padded(-(-n // -(-n // self.rows)))
+
     def narrowed(self, width: int) -> Tiles:
         """No larger than what `width` rows need."""
         return self._replace(rows=min(self.rows, self.padded(max(width, 1))))

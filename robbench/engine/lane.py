@@ -77,6 +77,7 @@ class Lane:
         self.p: Problem
         self.s: Rows
         self.book: Book
+        self.found: Tensor | None = None  # the last of the book whose rows were ended
         self.t: Tensor
         self.steps: Tensor  # [B] of each row at most
         self.active: Tensor
@@ -99,10 +100,12 @@ class Lane:
             )
             if self.steps_per_sync > 1:  # rows that ended before the next sync stay where they were
                 self.s = self.s.choose(self.active, before)
-            over = self.t >= self.steps
+            self.active = self.oracle.moves  # those that were not at their last step
             if (done := self.attack.done(self.s)) is not None:
-                over = over | done
-            self.active = self.active & ~(over | (self.book.found & (self.p.eps < torch.inf)))
+                self.active = self.active & ~done
+            if self.book.found is not self.found:  # a book is never changed in place
+                self.found = self.book.found
+                self.active = self.active & ~(self.found & (self.p.eps < torch.inf))
             # Idle rows keep their last step, so schedules never run off their tables.
             self.t = self.t + self.active
         return self._harvest()

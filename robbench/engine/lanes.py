@@ -58,6 +58,12 @@ class Lanes:
         self.recheck = recheck
         self.width = width
         self.lanes = {k: self._lane(entry) for k, entry in entries.items()}
+        classes = classes_in_play(ledger.pool.logits0.shape[1], ledger.pool.threats[0])
+        # Queries of a row's step, about.
+        self.per_step = {
+            k: lane.attack.draws * (1 + lane.attack.gradients(classes))
+            for k, lane in self.lanes.items()
+        }
 
     @property
     def waiting(self) -> list[int]:
@@ -91,12 +97,10 @@ class Lanes:
         k = full[-1] if full else waiting[0]
         lane = self.lanes[k]
         done = lane.step()
-        rows = sum(job is not None for job in lane.jobs) + (len(done.jobs) if done else 0)
+        rows = len(lane.jobs) - lane.jobs.count(None) + (len(done.jobs) if done else 0)
         attempts = self._attempts(k, done, revive=lane.revive) if done else []
-        steps, attack = rows * lane.steps_per_sync, lane.attack
-        pool = self.ledger.pool
-        gradients = attack.gradients(classes_in_play(pool.logits0.shape[1], pool.threats[0]))
-        return Stepped(attempts, self.weights[k] * steps, steps * attack.draws * (1 + gradients))
+        steps = rows * lane.steps_per_sync
+        return Stepped(attempts, self.weights[k] * steps, steps * self.per_step[k])
 
     def interrupt(self) -> tuple[list[Attempt], list[int]]:
         """Empty all lanes: trials in flight as they are, and samples that were queued."""

@@ -170,9 +170,9 @@ class ModelOracle(Oracle):
         if moves is not None and nowhere(moves):
             moves = None  # no row wants a gradient
         if self._all_alike(n, moves, k):
-            size = self.tiles.rows
-            if n <= size:
+            if n <= self.tiles.rows:
                 return list(tile(ALL, moves is not None))
+            size = self.tiles.even(n)
             parts = [tile(slice(i, min(i + size, n)), moves is not None) for i in range(0, n, size)]
             return [torch.cat(column) for column in zip(*parts, strict=True)]
         groups = (
@@ -196,25 +196,31 @@ class ModelOracle(Oracle):
         # one gradient too many.
         if self.active.device.type != "cpu" or n != self.tiles.padded(n):
             return n == self.tiles.padded(n)
-        live, padded = int(self.active.sum()), self.tiles.padded
+        live, padded = int(self.active.count_nonzero()), self.tiles.padded
         if moves is None:
             return n == padded(live)
         # A backward costs about as much as a forward, and each group is padded to whole tiles.
-        wanting = int(moves.sum())
+        wanting = int(moves.count_nonzero())
         return (1 + k) * n <= (1 + k) * padded(wanting) + padded(live - wanting)
 
     def _settle(
         self, x: Tensor, logits: Tensor, wrong: Tensor, grad: Tensor, moves: Tensor, k: int
     ) -> tuple[Tensor, Tensor]:
         grad = self.p.movable(grad)
-        top = grad.flatten(1).abs().amax(1)
-        bad = ~(top < torch.inf)  # NaN is not less
-        hit, _ = self._see(x, logits, wrong, moves & bad)
-        self.book = self.book.replace(
-            n_backward=self.book.n_backward.add(moves, alpha=self.draws * k),
-            n_zero_gradient=self.book.n_zero_gradient + (moves & (top == 0)),
-        )
-        return grad if nowhere(bad) else torch.nan_to_num(grad, 0.0, 0.0, 0.0), hit
+        flat = grad.flatten(1)
+        top = torch.maximum(flat.amax(1), -flat.amin(1))  # the largest absolute entry
+        usual = (top > 0) & (top < torch.inf)  # neither holds for NaN
+        if nowhere(~usual):
+            hit, _ = self._see(x, logits, wrong)
+        else:
+            bad = ~(top < torch.inf)
+            hit, _ = self._see(x, logits, wrong, moves & bad)
+            zero = self.book.n_zero_gradient + (moves & (top == 0))
+            self.book = self.book.replace(n_zero_gradient=zero)
+            grad = grad if nowhere(bad) else torch.nan_to_num(grad, 0.0, 0.0, 0.0)
+        n_backward = self.book.n_backward.add(moves, alpha=self.draws * k)
+        self.book = self.book.replace(n_backward=n_backward)
+        return grad, hit
 
     def _see(
         self, x: Tensor, logits: Tensor, wrong: Tensor, bad: Tensor | None = None
@@ -225,10 +231,9 @@ class ModelOracle(Oracle):
         hit = wrong & finite  # a NaN is no proof of a mistake
         margin = margins_left(logits, p.aim, p.targeted)
         odd = ~finite if bad is None else bad | ~finite
-        self.book = book.replace(
-            n_forward=book.n_forward.add(self.active, alpha=self.draws),
-            n_nonfinite=book.n_nonfinite + (self.active & odd),
-        )
+        if not nowhere(odd):
+            book = book.replace(n_nonfinite=book.n_nonfinite + (self.active & odd))
+        self.book = book.replace(n_forward=book.n_forward.add(self.active, alpha=self.draws))
         may = self.active & finite & (hit | (margin < book.margin))
         if not nowhere(may):
             self._keep(x, margin, hit, may)
@@ -257,7 +262,7 @@ def _slopes(
     """Values [B] and gradients [B,*] of an objective; zeros unless needed."""
     if not needed:
         return objective(logits.detach(), p), torch.zeros_like(leaf)
-    if (slope := slope_of(objective, p)) is not None:
+    if (slope := slope_of(objective, p, logits.shape[1])) is not None:
         value, seeds = slope(logits.detach(), p)
         return value, pulled_back(logits, seeds, leaf)
     value = objective(logits, p)

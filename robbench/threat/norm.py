@@ -32,14 +32,17 @@ class Norm(ABC):
 
     @abstractmethod
     def steepest(self, g: Tensor) -> Tensor:
-        """The d of size at most 1 with the largest <g, d>; zero where g is zero."""
+        """The d of size at most 1 with the largest <g, d>, a new tensor; zero where g is zero."""
 
     @abstractmethod
     def project(self, d: Tensor, eps: Tensor) -> Tensor:
         """The nearest point (Euclidean) of size at most eps; a tensor of its own, or d itself."""
 
     def project_boxed(self, x: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
-        """A point of box and ball around x0, near x: onto the ball, then into the box."""
+        """A point of box and ball around x0, near x: onto the ball, then into the box.
+
+        A new tensor.
+        """
         return self.project(x - x0, eps).add_(x0).clamp_(*BOX)
 
     def pooled(self, values: Tensor) -> Tensor:

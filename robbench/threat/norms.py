@@ -28,9 +28,11 @@ class Linf(Norm):
         return g.sign()
 
     def project(self, d: Tensor, eps: Tensor) -> Tensor:
-        wide = lift(eps, d)
-        # A clamp with two bounds that are broadcast costs four times as much.
-        return torch.minimum(d, wide).maximum(-wide)
+        return _clipped(d, eps)
+
+    def project_boxed(self, x: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
+        d = x - x0
+        return _clipped(d, eps, out=d).add_(x0).clamp_(*BOX)
 
     def uniform(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
         return 2 * keyed.uniform(key, shape, dtype=dtype) - 1
@@ -38,6 +40,14 @@ class Linf(Norm):
     def on_sphere(self, key: Tensor, shape: torch.Size, dtype: torch.dtype) -> Tensor:
         cube = self.uniform(key, shape, dtype)
         return cube / lift(self.size(cube), cube).clamp(min=torch.finfo(dtype).tiny)
+
+
+def _clipped(d: Tensor, eps: Tensor, out: Tensor | None = None) -> Tensor:
+    """The entries of d [B,*] in [-eps, eps], into `out` if given."""
+    wide = lift(eps, d)
+    # A clamp with two bounds that are broadcast costs four times as much.
+    below = torch.minimum(d, wide, out=out)
+    return torch.maximum(below, -wide, out=below)
 
 
 class L2(Norm):

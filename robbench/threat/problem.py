@@ -127,7 +127,7 @@ class Ball:
                 / lift(norm.dual(g), x).clamp(min=torch.finfo(x.dtype).tiny)
                 * torch.minimum(room, length)
             )
-        return self.project(x + length * norm.steepest(g))
+        return self.project(norm.steepest(g).mul_(length).add_(x))
 
     def uniform(self) -> Tensor:
         """A uniform random point of the ball, clipped to the box; a function of each row's key."""
@@ -183,8 +183,9 @@ def size_and_fits(x: Tensor, p: Problem, among: Tensor | None = None) -> tuple[T
     rows = among.nonzero()[:, 0]
     if len(rows) == 1:  # never alone: its sum may be split among threads, and rounded otherwise
         rows = torch.cat([rows, rows])
-    free = None if p.free is None else p.free[rows]
-    size, inside = _size_and_fits(x[rows], p.x0[rows], p.eps[rows], p.norm, free)
+    some, some0, eps = (column.index_select(0, rows) for column in (x, p.x0, p.eps))
+    free = None if p.free is None else p.free.index_select(0, rows)
+    size, inside = _size_and_fits(some, some0, eps, p.norm, free)
     return size.new_zeros(len(x)).index_copy(0, rows, size), among.index_copy(0, rows, inside)
 
 

@@ -38,6 +38,18 @@ def test_tiles_are_filled_with_their_own_first_row() -> None:
     assert forward_tiles(lambda x: x[:, :1], torch.empty(0, 3), tiles).shape == (0, 1)
 
 
+@pytest.mark.parametrize("tiles", [Tiles(32, 4), Tiles(32, 32), Tiles(12, 6)])
+def test_even_tiles_are_as_few_as_the_largest_and_about_as_large(tiles: Tiles) -> None:
+    """Of any number of rows, counted one by one."""
+    for n in range(tiles.step, 150, tiles.step):
+        size = tiles.even(n)
+        parts = [min(size, n - i) for i in range(0, n, size)]
+        assert sum(parts) == n
+        assert len(parts) == len(range(0, n, tiles.rows))
+        assert all(part <= tiles.rows and part % tiles.step == 0 for part in parts)
+        assert size * len(parts) < n + tiles.step * len(parts)
+
+
 @pytest.mark.parametrize("batch", [1, 2, 3, 8, 10, 12, 33, 256])
 def test_a_tile_is_made_of_whole_batches(batch: int) -> None:
     """Of a model that takes batches of one size; of no more than a tile has room for."""

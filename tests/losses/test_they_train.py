@@ -29,13 +29,16 @@ VARIANTS = [
     "i-sce:sampling=uniform",
     "i-sce:sampling=half-normal",
     "i-sce:sampling=annealed",
-    "i-sce:sampling=attack",
     "i-sce:space=cosine",
     "aalp:guided_dropout=false",
     "aalp:adaptive_weights=false",
     "aalp:guided_dropout=false,adaptive_weights=false",
     "aalp:granularity=batch,rate=rank,drop=0.5",
-    "aalp:attack_masked=true,weight=correct,balance=both",
+    "aalp:attack_masked=true",
+    "aalp:weight=correct",
+    "aalp:balance=both",
+    "aalp:weight=no-conflict",
+    "aalp:balance=convex",
     "differential:pairing=random",
 ]
 
