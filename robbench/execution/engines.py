@@ -38,6 +38,8 @@ def engine_for(
     if address is not None and engine != "ray":
         raise UserError("address names a Ray cluster: use it with engine ray")
     if engine == "ray":
+        if device.startswith("cuda:"):
+            raise UserError(f"Ray chooses the GPU of each task: use device cuda, not {device}")
         from robbench.execution.ray_engine import Ray
 
         return Ray(address=address, jobs=jobs, logs=logs, gpus=device != "cpu")

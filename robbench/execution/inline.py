@@ -27,7 +27,7 @@ class Inline(Engine):
         return [] if task is None else [tried(task, f"process {os.getpid()}")]
 
     def running(self) -> Sequence[Running]:
-        return []
+        return [] if self._next is None else [Running(self._next.id, 0.0, 0.0, "")]
 
     def close(self) -> None:
         self._next = None

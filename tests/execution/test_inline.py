@@ -40,8 +40,9 @@ def outcome(name):
         assert engine.free == 1
         engine.start(Task(id="t", call=f"inline_tasks:{name}", payload={"n": 4}))
         assert engine.free == 0
+        assert [running.task for running in engine.running()] == ["t"]
         (found,) = engine.wait(1)
-        assert engine.free == 1
+        assert (engine.free, engine.running()) == (1, [])
     return found
 
 
