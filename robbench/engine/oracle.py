@@ -13,7 +13,7 @@ from torch import Tensor
 
 from robbench.attacks.base import Answer, AnyRowAttack, Oracle, state_of
 from robbench.core.gradients import column_gradients, pulled_back
-from robbench.core.rows import ALL, Rows, nowhere, pick
+from robbench.core.rows import ALL, Rows, everywhere, nowhere, pick
 from robbench.core.tiles import Model, Tiles
 from robbench.objectives import Objective, answered, at_rows, margins_left
 from robbench.slopes import slope_of
@@ -114,7 +114,9 @@ class ModelOracle(Oracle):
         def tile(rows: RowIndex, needed: bool) -> tuple[Tensor, ...]:
             def columns(logits: Tensor, leaf: Tensor) -> tuple[Tensor, Tensor]:
                 values = logits.gather(1, classes[rows])
-                return values, column_gradients(values if needed else values.detach(), leaf)
+                return values.detach(), column_gradients(
+                    values if needed else values.detach(), leaf
+                )
 
             logits, wrong, _, grad = self._gradients(x[rows], self.p.aim[rows], columns)
             return logits, wrong, grad
@@ -141,7 +143,7 @@ class ModelOracle(Oracle):
             with torch.enable_grad():
                 logits = self.model(leaf)
                 value, grad = ask(logits, leaf)
-            drawn.append((logits.detach(), value.detach(), grad))
+            drawn.append((logits.detach(), value, grad))
         success = self._most_succeed([logits for logits, _, _ in drawn], aim)
         logits, value, grad = (_mean(column) for column in zip(*drawn, strict=True))
         return logits, success, value, grad
@@ -196,11 +198,11 @@ class ModelOracle(Oracle):
         # one gradient too many.
         if self.active.device.type != "cpu" or n != self.tiles.padded(n):
             return n == self.tiles.padded(n)
-        live, padded = int(self.active.count_nonzero()), self.tiles.padded
+        live, padded = self.active.tolist().count(True), self.tiles.padded
         if moves is None:
             return n == padded(live)
         # A backward costs about as much as a forward, and each group is padded to whole tiles.
-        wanting = int(moves.count_nonzero())
+        wanting = moves.tolist().count(True)
         return (1 + k) * n <= (1 + k) * padded(wanting) + padded(live - wanting)
 
     def _settle(
@@ -209,8 +211,7 @@ class ModelOracle(Oracle):
         grad = self.p.movable(grad)
         flat = grad.flatten(1)
         top = torch.maximum(flat.amax(1), -flat.amin(1))  # the largest absolute entry
-        usual = (top > 0) & (top < torch.inf)  # neither holds for NaN
-        if nowhere(~usual):
+        if everywhere((top > 0) & (top < torch.inf)):  # neither holds for NaN
             hit, _ = self._see(x, logits, wrong)
         else:
             bad = ~(top < torch.inf)
@@ -226,15 +227,15 @@ class ModelOracle(Oracle):
         self, x: Tensor, logits: Tensor, wrong: Tensor, bad: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
         """Book what was asked: hits [B], and the margins left [B]. `bad` [B]: no gradient came."""
-        p, book = self.p, self.book
+        p, book, counted = self.p, self.book, self.active
         finite = answered(logits)
         hit = wrong & finite  # a NaN is no proof of a mistake
         margin = margins_left(logits, p.aim, p.targeted)
-        odd = ~finite if bad is None else bad | ~finite
-        if not nowhere(odd):
-            book = book.replace(n_nonfinite=book.n_nonfinite + (self.active & odd))
-        self.book = book.replace(n_forward=book.n_forward.add(self.active, alpha=self.draws))
-        may = self.active & finite & (hit | (margin < book.margin))
+        if bad is not None or not everywhere(finite):
+            odd = ~finite if bad is None else bad | ~finite
+            book = book.replace(n_nonfinite=book.n_nonfinite + (counted & odd))
+        self.book = book.replace(n_forward=book.n_forward.add(counted, alpha=self.draws))
+        may = counted & finite & (hit | (margin < book.margin))
         if not nowhere(may):
             self._keep(x, margin, hit, may)
         return hit, margin
@@ -266,7 +267,7 @@ def _slopes(
         value, seeds = slope(logits.detach(), p)
         return value, pulled_back(logits, seeds, leaf)
     value = objective(logits, p)
-    return value, column_gradients(value[:, None], leaf)[:, 0]
+    return value.detach(), column_gradients(value[:, None], leaf)[:, 0]
 
 
 def _mean(values: Sequence[Tensor]) -> Tensor:
