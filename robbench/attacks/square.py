@@ -142,7 +142,7 @@ class Square(Attack[State]):
         """
         n = len(drawn)
         offsets = windows.offsets(self._plan(p), drawn[:, 0])
-        places = (drawn[:, 1:, None] + offsets[:, None]).reshape(n, 2, -1)
+        places = (drawn[:, 1:, None] + offsets).reshape(n, 2, -1)
         new = s.faces.gather(1, places[:, 1])
         return s.x_best.reshape(n, -1).scatter(1, places[:, 0], new).reshape(s.x.shape)
 

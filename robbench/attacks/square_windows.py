@@ -27,10 +27,10 @@ class Plan(NamedTuple):
     width: Tensor  # [10]
     # [10,2,h,w]: what to write, not transposed and transposed, in the upper left corner; else zero
     eta: Tensor
-    # [10,n] int64: what to add to a window's first pixel to have each of its pixels; n those of the
-    # largest window, smaller ones name their last pixel again
-    offsets: Tensor
-    pixels: tuple[int, ...]  # [10] of the window
+    # [10] of [n] int64: what to add to a window's first pixel to have each of its n pixels
+    offsets: tuple[Tensor, ...]
+    # [10,n] int64: the same, n of the largest window; smaller ones name their last pixel again
+    padded: Tensor
 
 
 class Window(NamedTuple):
@@ -108,16 +108,14 @@ def plan(
     )
     pixels = torch.arange(height * width).reshape(height, width)
     inside = [pixels[:h, :w].flatten() for h, w in sizes]
-    offsets = torch.stack(
-        [F.pad(n, (0, len(inside[0]) - len(n)), value=int(n[-1])) for n in inside]
-    )
+    padded = torch.stack([F.pad(n, (0, len(inside[0]) - len(n)), value=int(n[-1])) for n in inside])
     return Plan(
         marks,
         heights,
         widths,
         eta.to(device, dtype),
-        offsets.to(device),
-        tuple(map(len, inside)),
+        tuple(n.to(device) for n in inside),
+        padded.to(device),
     )
 
 
@@ -127,11 +125,14 @@ def corner(u: Tensor, size: Tensor, whole: int) -> Tensor:
 
 
 def offsets(plan: Plan, level: Tensor) -> Tensor:
-    """[B,n] int64: `plan.offsets` of the windows of levels [B], n of the largest."""
-    n = plan.pixels[0]  # of any level: asking for these rows' would make a GPU's host wait
+    """[B,1,n] or [n] int64: the plan's for windows of levels [B], n those of the largest."""
+    n = len(plan.offsets[0])  # of any level: asking for these rows' would make a GPU's host wait
     if level.device.type == "cpu":
-        n = plan.pixels[int(level.min())]
-    return plan.offsets[:, :n].index_select(0, level)
+        levels = set(level.tolist())
+        if len(levels) == 1:
+            return plan.offsets[levels.pop()]
+        n = len(plan.offsets[min(levels)])
+    return plan.padded[:, :n].index_select(0, level)[:, None]
 
 
 def place(u: Tensor, size: tuple[Tensor, Tensor], height: int, width: int) -> Window:

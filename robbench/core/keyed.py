@@ -65,6 +65,7 @@ class Block(Rows):
     """
 
     LENGTH: ClassVar[int] = 64
+    INSIDE: ClassVar[frozenset[int]] = frozenset(range(LENGTH))
 
     values: Tensor  # [B,LENGTH,n]
     begin: Tensor  # [B] int64: the step of the first of them
@@ -85,9 +86,9 @@ class Block(Rows):
         if t.device.type != "cpu":  # who needs another block: asking would make the host wait
             return draw(key, t), self
         place, block = t - self.begin, self
-        outside = place & -self.LENGTH
-        if outside.any():
-            rows = outside.nonzero()[:, 0]
+        places = set(place.tolist())
+        if not places <= self.INSIDE:
+            rows = (place & -self.LENGTH).nonzero()[:, 0]
             steps = t[rows, None] + torch.arange(self.LENGTH)
             drawn = draw(key[rows, None].expand_as(steps).flatten(), steps.flatten())
             block = self.replace(
@@ -95,6 +96,9 @@ class Block(Rows):
                 begin=self.begin.index_copy(0, rows, t[rows]),
             )
             place = t - block.begin
+            places = set(place.tolist())
+        if len(places) == 1:  # as long as all rows have begun together
+            return block.values[:, places.pop()], block
         return block.values[torch.arange(len(t)), place], block
 
 

@@ -190,14 +190,15 @@ def test_any_input_is_an_image(shape: tuple[int, ...], expected: tuple[int, int,
     assert math.prod(expected) == math.prod(shape)
 
 
+@pytest.mark.parametrize("levels", [[*range(10)], [3, 4], [0], [9]], ids=str)
 @pytest.mark.parametrize("shape", [(32, 32), (11, 6), (3, 14), (1, 20), (1, 1)], ids=str)
-def test_offsets_lead_to_the_pixels_of_the_mask(shape: tuple[int, int]) -> None:
-    """Both ways to say where a window lies name the same pixels, for rows of all levels at once."""
+def test_offsets_lead_to_the_pixels_of_the_mask(shape: tuple[int, int], levels: list[int]) -> None:
+    """Both ways to say where a window lies name the same pixels, of some levels at once."""
     sizes = plan(*shape, 0.8, 0, torch.float32, torch.device("cpu"))
-    level = torch.arange(400) % 10
+    level = torch.tensor(levels)[torch.arange(400) % len(levels)]
     size = sizes.height[level], sizes.width[level]
     u = torch.rand(400, 2, generator=torch.Generator().manual_seed(0))
     found = torch.zeros(400, shape[0] * shape[1], dtype=torch.bool)
     first = corner(u[:, 0], size[0], shape[0]) * shape[1] + corner(u[:, 1], size[1], shape[1])
-    found.scatter_(1, first + offsets(sizes, level), True)
+    found.scatter_(1, (first[:, None] + offsets(sizes, level)).flatten(1), True)
     assert torch.equal(found, place(u, size, *shape).mask.flatten(1))

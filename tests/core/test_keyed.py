@@ -137,9 +137,13 @@ def test_a_rows_numbers_depend_on_its_key_only(law: object) -> None:
     assert torch.equal(state, torch.get_rng_state())
 
 
-def test_a_blocks_numbers_are_those_of_each_step() -> None:
-    """Rows at steps of their own, in and across blocks, also after they were moved and joined."""
-    keys, t = torch.tensor([3, -7, 1 << 60]), torch.tensor([0, 63, 1000])
+@pytest.mark.parametrize("begin", [[0, 63, 1000], [0, 0, 0]], ids=str)
+@pytest.mark.parametrize("pace", [[1, 1, 7], [1, 1, 1], [-1, -1, -1]], ids=str)
+def test_a_blocks_numbers_are_those_of_each_step(begin: list[int], pace: list[int]) -> None:
+    """Rows together or at steps of their own, in and across blocks, also once moved and joined."""
+    keys, t = torch.tensor([3, -7, 1 << 60]), torch.tensor(begin)
+    if pace[0] < 0:
+        t = t + 200
     block = keyed.Block.blank(keys, 5, torch.float64)
 
     def draw(key: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
@@ -148,8 +152,8 @@ def test_a_blocks_numbers_are_those_of_each_step() -> None:
     for move in range(200):
         u, block = block.at(t, keys, draw)
         assert torch.equal(u, keyed.uniform(keyed.fold(keys, t + 1), (5,), dtype=torch.float64))
-        t = t + torch.tensor([1, 1, 7])
-        if move == 100:
+        t = t + torch.tensor(pace)
+        if move == 100 and pace[0] > 0:
             fresh = torch.tensor([11])
             order = torch.tensor([2, 0])
             blank = keyed.Block.blank(fresh, 5, torch.float64)
