@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from robbench.api.inspection import inspect
     from robbench.api.results import compare, load_runs, plot, report
     from robbench.api.runs import attack
+    from robbench.api.sweeps import sweep
     from robbench.core.errors import RunError, UserError
     from robbench.models.outputs.options import OutputOptions
 
@@ -34,6 +35,7 @@ _HOMES = {
     "OutputOptions": "models.outputs.options",
     "plot": "api.results",
     "report": "api.results",
+    "sweep": "api.sweeps",
     "RunError": "core.errors",
     "train": "api.commands",
     "UserError": "core.errors",
@@ -55,6 +57,7 @@ __all__ = [
     "measure",
     "plot",
     "report",
+    "sweep",
     "train",
 ]
 
