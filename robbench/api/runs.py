@@ -16,7 +16,8 @@ from robbench.core.limits import time_text
 from robbench.core.spec import validate
 from robbench.store.store import Store
 from robbench.tasks.attack.config import AttackConfig
-from robbench.tasks.attack.plan import AttackPlan, plan_attacks
+from robbench.tasks.attack.parts import Workers
+from robbench.tasks.attack.plan import AttackPlan, part_of, plan_attacks
 from robbench.tasks.attack.run import attack as attack_plans
 
 
@@ -42,6 +43,10 @@ def attack(
     store_points: bool | None = None,
     replay: Names = (),
     measure: bool = False,
+    shard: str | None = None,
+    jobs: int | None = None,
+    engine: str = "local",
+    address: str | None = None,
     name: str | None = None,
     tags: Names = (),
     device: str = "auto",
@@ -55,8 +60,10 @@ def attack(
 
     models: names in `out`, patterns of them, folders of saved models, or specs. name: what results
     call the model; tags: texts or `key=value`, kept with each run. The other settings are those of
-    the command; see `evaluate` for attack, threat and the limits. Raises UserError for anything
-    that cannot work, before anything is written.
+    the command; see `evaluate` for attack, threat and the limits. shard: such as `2/8`, only a part
+    of the samples, beside other processes; a run that others have still to finish is not among the
+    results. jobs, engine, address: worker processes that decide the samples. Raises UserError for
+    anything that cannot work, before anything is written.
     """
     config = validate(
         AttackConfig,
@@ -85,6 +92,7 @@ def attack(
         "attack",
     )
     folder = None if data_dir is None else Path(data_dir)
+    part = part_of(shard, force=force)
     plans = list(
         plan_attacks(
             several(models),
@@ -93,6 +101,7 @@ def attack(
             device=device,
             data_dir=folder,
             download=download,
+            part=part,
         )
     )
     return run_plans(
@@ -102,6 +111,7 @@ def attack(
         progress=progress or silent,
         data_dir=folder,
         download=download,
+        workers=Workers(engine, jobs, address, device, folder, download),
     )
 
 
@@ -113,6 +123,7 @@ def run_plans(
     progress: Progress,
     data_dir: Path | None = None,
     download: bool = False,
+    workers: Workers | None = None,
 ) -> list[Evaluation]:
     """Run plans with their automatic checks and measures, or find them done."""
     for note in dict.fromkeys(note for plan in plans for note in plan.subject.split.notes):
@@ -124,6 +135,7 @@ def run_plans(
             force=force,
             data_dir=data_dir,
             download=download,
+            workers=workers,
             listener=Log(progress),
         )
     return [

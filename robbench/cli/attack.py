@@ -167,6 +167,18 @@ Tag = Annotated[
 ]
 
 
+Shard = Annotated[
+    str | None,
+    option(
+        "--shard",
+        panel=o.RUN,
+        metavar="i/n|slurm",
+        help="Decide only part i of n of the samples, beside processes that decide the others; "
+        "whoever decides the last writes the run. slurm: as the job array has it.",
+    ),
+]
+
+
 @reported
 def attack(
     models: Models,
@@ -186,6 +198,10 @@ def attack(
     store_points: StorePoints = False,
     replay: Replay = None,
     measure: Measure = False,
+    shard: Shard = None,
+    jobs: o.Jobs = None,
+    engine: o.EngineName = "local",
+    address: o.Address = None,
     name: Name = None,
     tag: Tag = None,
     out: o.Out = Path("runs"),
@@ -212,7 +228,8 @@ def attack(
     from robbench.store.store import Store
     from robbench.tasks.attack.config import AttackConfig
     from robbench.tasks.attack.forecast import forecast_attack
-    from robbench.tasks.attack.plan import plan_attacks
+    from robbench.tasks.attack.parts import Workers
+    from robbench.tasks.attack.plan import part_of, plan_attacks
     from robbench.tasks.attack.planned import planned_runs
     from robbench.tasks.attack.run import attack as run
     from robbench.tasks.attack.run import forecast_all
@@ -239,11 +256,20 @@ def attack(
         "seed": seed,
         "limit": limit,
     }
+    part = part_of(shard, force=force)
     settings = load_config(AttackConfig, "attack", file=config, sets=sets or [], flags=flags)
     reporter, store = Reporter(quiet=quiet, verbose=verbose), Store(out)
     # All plans first: a mistake in the last model must not cost the first one's hours.
     plans = list(
-        plan_attacks(models, settings, out=out, device=device, data_dir=data_dir, download=download)
+        plan_attacks(
+            models,
+            settings,
+            out=out,
+            device=device,
+            data_dir=data_dir,
+            download=download,
+            part=part,
+        )
     )
     for note in dict.fromkeys(
         f"{plan.data}: {note}" for plan in plans for note in plan.subject.split.notes
@@ -267,7 +293,7 @@ def attack(
         return
 
     def show_rows(found: list[Attacked]) -> None:
-        if not as_json:  # before measuring: whatever comes of that, this is known
+        if found and not as_json:  # before measuring: whatever comes of that, this is known
             from robbench.reports.terminal.compare import comparison_table
 
             print_rich(comparison_table(compare([one.run for one in found])))
@@ -278,6 +304,7 @@ def attack(
         force=force,
         data_dir=data_dir,
         download=download,
+        workers=Workers(engine, jobs, address, device, data_dir, download),
         listener=reporter,
         attacked=show_rows,
     )
@@ -287,4 +314,5 @@ def attack(
         print_json("robbench.attack/1", rows=compare([one.run for one in found]), **more)
     else:
         show_measures(measured)
+    if found and not as_json:
         reporter.say(f"per-sample results: {store.root / 'results' / 'samples'}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,11 +26,13 @@ _ANSWERS = "answers.json"
 class Partial:
     """The finished samples of a stopped run: numbered shards in a folder.
 
-    Worst points and the samples of the audit are in folders of their own within it.
+    Worst points and the samples of the audit are in folders of their own within it. shared: other
+    processes write at the same time, so that its shards have names which no other takes.
     """
 
-    def __init__(self, folder: Path, run_id: str) -> None:
+    def __init__(self, folder: Path, run_id: str, *, shared: bool = False) -> None:
         self._folder, self._run_id = folder, run_id
+        self._suffix = f"-{uuid.uuid4().hex[:8]}" if shared else ""
 
     def rows(self) -> list[dict[str, Any]]:
         """All samples that the run's own attacks have decided, each once.
@@ -112,9 +115,9 @@ class Partial:
 
     def _write(self, folder: Path, table: pa.Table) -> None:
         """As the last shard of a folder."""
-        numbers = [int(shard.stem) for shard in parquet_files(folder) if shard.stem.isdecimal()]
-        last = max(numbers, default=-1)
-        write_table(folder / f"{last + 1:06d}.parquet", table, self._run_id)
+        stems = [shard.stem.partition("-")[0] for shard in parquet_files(folder)]
+        last = max((int(stem) for stem in stems if stem.isdecimal()), default=-1)
+        write_table(folder / f"{last + 1:06d}{self._suffix}.parquet", table, self._run_id)
 
     def _point_shards(self) -> Iterator[tuple[Location, pa.Table]]:
         for shard in parquet_files(self._points):

@@ -7,7 +7,7 @@ ROOT/results/points/<run_id>.parquet     worst inputs, if they were asked for
 ROOT/results/{measures,sample_measures}/<run_id>.parquet   what `measure` found
 ROOT/results/checks/<subject>.parquet    what `check` found, of a run or of a model
 ROOT/results/code/<run_id>/              copies of the private code behind a run, if there is any
-ROOT/results/partial/<run_id>/NNNNNN.parquet   finished samples of an incomplete run; answers.json
+ROOT/results/partial/<run_id>/NNNNNN*.parquet  finished samples of an incomplete run; answers.json
 ROOT/results/locks/<run_id>.lock.*       while processes work on the run: who, renewed as they do
 """
 
@@ -80,7 +80,7 @@ class Store:
     ) -> contextlib.AbstractContextManager[None]:
         """Own some runs, or other subjects of checks, while something is written about them.
 
-        See `core.lock.locked`.
+        shared: together with other parts of the same runs. See `core.lock.locked`.
         """
         return locked_runs(
             self.root / "results", subjects, say=say, asked_to_stop=asked_to_stop, shared=shared
@@ -159,9 +159,12 @@ class Store:
         path = self._file("checks", subject)
         return list(read_table(path, "checks").to_pylist()) if path.exists() else []
 
-    def partial(self, run_id: str) -> Partial:
-        """The finished samples of a run that is not complete; there may be none."""
-        return Partial(self.root / "results" / "partial" / run_id, run_id)
+    def partial(self, run_id: str, *, shared: bool = False) -> Partial:
+        """The finished samples of a run that is not complete; there may be none.
+
+        shared: other processes add some at the same time.
+        """
+        return Partial(self.root / "results" / "partial" / run_id, run_id, shared=shared)
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """The rows of all runs that can be read, as the runs table has them."""

@@ -21,7 +21,8 @@ class AuditPass:
     that an earlier process has audited. stored: the rows of the points table that some samples, by
     id, have at a budget. say: hears what the draw comes to.
 
-    What the audit finds at one budget counts at every larger one.
+    What the audit finds at one budget counts at every larger one. Of a part only its own samples
+    are audited: it ends at the first budget where others are left.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class AuditPass:
         self.say = say
         self.eps_index = 0  # the budget that is audited
         self.drawn: list[int] = []  # positions, at that budget
+        self.own = session.plan.part.of(len(session.plan.subject.split))
         self.share = 0.0  # of the work, about
         self.complete = False
 
@@ -110,7 +112,7 @@ class AuditPass:
         start, done = dict(self.before[eps_index]), self.done[eps_index]
         if eps_index:
             yield self._inherit(eps_index, start)
-        todo = [i for i in drawn if i not in done]
+        todo = [i for i in drawn if i not in done and i in self.own]
         adaptive = self.asked.adaptive
         most = sum(map(survives, self.before[eps_index].values())) if adaptive else len(drawn)
         for found in self.session.audit(eps_index, todo, stop):
@@ -137,7 +139,7 @@ class AuditPass:
             if not before["robust"]:
                 continue
             start[i] = audited_row(before, of_audit_alone(self.before[eps_index - 1][i], found))
-            if i in done:
+            if i in done or i not in self.own:
                 continue
             if found["adversarial"]:
                 done[i] = {**start[i], "audited": i in self.drawn}

@@ -34,48 +34,72 @@ def finished(plan: AttackPlan, store: Store) -> list[Run] | None:
     return runs
 
 
-def drop_leftovers(plan: AttackPlan, store: Store) -> None:
-    """Drop the shards of runs that a process has written, but died before it had dropped them all.
+def mend(plan: AttackPlan, store: Store) -> None:
+    """Drop what is left of shards of finished runs; of those that lack points make shards.
 
-    Only for their owner.
-
-    Every budget's samples are kept after those of the smaller ones, and dropped in the same order:
-    none is ahead otherwise.
+    Only for the owner of the runs. A process may have written runs, but died before it had dropped
+    all their shards. Every budget's samples are kept after those of the smaller ones, and dropped
+    in the same order: none is ahead otherwise.
     """
+    if not all(store.has(run_id) for run_id in plan.run_ids):
+        return
     partials = [store.partial(run_id) for run_id in plan.run_ids]
-    kept = [_by_index(partial.rows()).keys() for partial in partials]
-    if all(store.has(run_id) for run_id in plan.run_ids) and not all(
-        kept[0] >= found for found in kept
-    ):
+    if _has_leftovers(partials):
         for partial in partials:
             partial.discard()
+    elif _is_bare(plan, partials) and not finished(plan, store):
+        for partial, run_id in reversed(list(zip(partials, plan.run_ids, strict=True))):
+            _salvage(partial, store, read_run(store.run_path(run_id)))
+
+
+def to_mend(plan: AttackPlan, store: Store) -> bool:
+    """Whether `mend` may have something to do."""
+    partials = [store.partial(run_id) for run_id in plan.run_ids]
+    return all(store.has(run_id) for run_id in plan.run_ids) and (
+        _has_leftovers(partials) or _is_bare(plan, partials)
+    )
+
+
+def _has_leftovers(partials: Sequence[Partial]) -> bool:
+    kept = [_by_index(partial.rows()).keys() for partial in partials]
+    return not all(kept[0] >= found for found in kept)
+
+
+def _is_bare(plan: AttackPlan, partials: Sequence[Partial]) -> bool:
+    """Whether finished runs have to have points, and have no shards."""
+    return plan.config.store_points and not any(partial.rows() for partial in partials)
 
 
 def decided(plan: AttackPlan, store: Store) -> list[Rows]:
-    """The rows that need not be made again, of each budget.
-
-    Only for the owner of the runs: finished ones become shards.
-    """
+    """The rows that need not be made again, of each budget."""
     partials = [store.partial(run_id) for run_id in plan.run_ids]
     kept = [of_split(partial.rows(), plan.subject.split) for partial in partials]
-    if not plan.config.store_points:
-        return kept
-    if not any(kept) and all(store.has(run_id) for run_id in plan.run_ids):
-        for partial, run_id in reversed(list(zip(partials, plan.run_ids, strict=True))):
-            _salvage(partial, store, read_run(store.run_path(run_id)))
-        kept = [of_split(partial.rows(), plan.subject.split) for partial in partials]
-    return [
-        _with_points(found, partial.samples_with_points())
-        for found, partial in zip(kept, partials, strict=True)
-    ]
+    return _complete(plan, kept, partials)
+
+
+def decided_by_all(levels: Sequence[Rows]) -> set[int]:
+    """The positions of the samples that are decided at every budget."""
+    return set.intersection(*(set(rows) for rows in levels))
+
+
+def left_to_others(plan: AttackPlan, store: Store) -> str:
+    """How many samples of a plan other parts have still to decide, in words."""
+    size = len(plan.subject.split)
+    left = size - len(decided_by_all(decided(plan, store)))
+    return f"{left} of {size} samples are left to other parts, the last of which writes the run"
 
 
 def audited(plan: AttackPlan, store: Store) -> list[Rows]:
     """The rows of samples that the audit need not decide again, of each budget."""
     partials = [store.partial(run_id) for run_id in plan.run_ids]
     kept = [of_split(partial.audited_rows(), plan.subject.split) for partial in partials]
+    return _complete(plan, kept, partials)
+
+
+def _complete(plan: AttackPlan, kept: Sequence[Rows], partials: Sequence[Partial]) -> list[Rows]:
+    """The rows of samples whose points are kept too, where they have to be."""
     if not plan.config.store_points:
-        return kept
+        return list(kept)
     return [
         _with_points(found, partial.samples_with_points())
         for found, partial in zip(kept, partials, strict=True)

@@ -23,7 +23,7 @@ from robbench.store.run import read_run
 from robbench.store.settings import audit_asked
 from robbench.store.store import Store
 from robbench.tasks.attack.bounds import looks_of_entries, queries_of_entries
-from robbench.tasks.attack.earlier import of_split
+from robbench.tasks.attack.earlier import decided_by_all, of_split
 from robbench.tasks.attack.identity import attack_codes, full_specs
 from robbench.tasks.attack.plan import AttackPlan
 from robbench.tasks.forecast import device_text
@@ -110,7 +110,8 @@ def _start(plan: AttackPlan, pace: Pace) -> float:
 
 def _undecided(plan: AttackPlan, store: Store | None, force: bool) -> tuple[int, int]:
     """How many samples are to be attacked, and how many to be audited at most."""
-    size = len(plan.subject.split)
+    own = plan.part.of(len(plan.subject.split))
+    size = len(own)
     drawn = 0 if plan.audit is None else size if plan.audit.adaptive else plan.audit.size
     drawn = min(drawn, size)
     if store is None or force:
@@ -120,7 +121,7 @@ def _undecided(plan: AttackPlan, store: Store | None, force: bool) -> tuple[int,
     if not any(shards) and all(store.has(run_id) for run_id in plan.run_ids):
         return 0, 0
     audited = of_split(partials[-1].audited_rows(), plan.subject.split) if drawn else {}
-    return size - len(set.intersection(*map(set, shards))), max(drawn - len(audited), 0)
+    return len(set(own) - decided_by_all(shards)), max(drawn - len(audited), 0)
 
 
 def pace_of(plan: AttackPlan) -> Pace:

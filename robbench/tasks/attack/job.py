@@ -8,12 +8,20 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from robbench.analysis.forecast import Forecast
+from robbench.core.part import WHOLE
 from robbench.core.status import UNFINISHED
 from robbench.store.partial import Partial
 from robbench.store.run import Run, read_run
 from robbench.store.store import Store
 from robbench.tasks.attack.audit_pass import AuditPass
-from robbench.tasks.attack.earlier import audited, decided, drop_leftovers, finished
+from robbench.tasks.attack.earlier import (
+    audited,
+    decided,
+    decided_by_all,
+    finished,
+    mend,
+    to_mend,
+)
 from robbench.tasks.attack.identity import code_modules
 from robbench.tasks.attack.plan import AttackPlan
 from robbench.tasks.attack.points import points_to_replay
@@ -31,13 +39,23 @@ from robbench.tasks.signals import StopFlag
 
 
 class Outcome(NamedTuple):
-    """The runs of a plan, none when a signal came first.
+    """The runs of a plan, none when a signal came first or samples are left to other parts.
 
     `fresh` is False when they were already in the store.
     """
 
     runs: list[Run]
     fresh: bool
+
+
+class PartDone(NamedTuple):
+    """What is left after a part: whether all samples are decided, and all audited that are to be.
+
+    As far as this process has seen: others may have done more meanwhile.
+    """
+
+    whole: bool
+    audited: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,23 +75,31 @@ class AttackJob:
     def run(self, *, force: bool) -> Outcome:
         """Decide the samples that no earlier process has decided, and write the runs.
 
-        Runs that are in the store already are read, unless `force`. Raises UserError for points to
-        replay that do not fit and a folder that cannot be written.
+        Of a part only its samples: the runs are written once all are decided. Runs that are in the
+        store already are read, unless `force`. Raises UserError for points to replay that do not
+        fit and a folder that cannot be written.
         """
         plan, store = self.plan, self.store
         if not force and (runs := finished(plan, store)):
             return Outcome(runs, fresh=False)
+        if plan.part.count > 1:
+            if not self.run_part().whole or self.stop:
+                return Outcome([], fresh=True)
+            whole = dataclasses.replace(plan, part=WHOLE)
+            return dataclasses.replace(self, plan=whole).run(force=False)
         # Bad points are an error before anything is written.
         replay = points_to_replay(plan.replay, plan.subject.split, plan.threats[-1])
         store.check_writable()
         with store.locked(plan.run_ids, say=self.listener.say, asked_to_stop=self.stop.check):
-            drop_leftovers(plan, store)
-            if not force and (runs := finished(plan, store)):  # by the process that held the lock
-                return Outcome(runs, fresh=False)
+            if not force:
+                mend(plan, store)
+                if runs := finished(plan, store):  # by the process that held the lock
+                    return Outcome(runs, fresh=False)
             partials = [store.partial(run_id) for run_id in plan.run_ids]
             session = AttackSession(plan, replay, step_seconds(plan, self.forecast))
             earlier = self._earlier(partials, force)
-            rows = self._decide(session, partials, earlier)
+            self._keep(partials)
+            rows = self._decide(session, partials, earlier, keep=plan.config.store_points)
             if len(rows[-1]) < len(plan.subject.split):
                 return Outcome([], fresh=True)
             if plan.audit is not None:
@@ -83,34 +109,84 @@ class AttackJob:
                 rows = second.rows()
             return Outcome(self._write(session, partials, rows, len(earlier[-1])), fresh=True)
 
+    def run_part(self, *, again: bool = False, audit: bool = False) -> PartDone:
+        """Decide the samples of the plan's part, as several processes may at once.
+
+        again: the runs in the store are being replaced. audit: once all samples are decided, audit
+        those of the part.
+        """
+        plan, store = self.plan, self.store
+        say, asked = self.listener.say, self.stop.check
+        replay = points_to_replay(plan.replay, plan.subject.split, plan.threats[-1])
+        store.check_writable()
+        if not again and to_mend(plan, store):
+            with store.locked(plan.run_ids, say=say, asked_to_stop=asked):
+                mend(plan, store)
+        own = [f"{run_id}.part-{plan.part.number}-of-{plan.part.count}" for run_id in plan.run_ids]
+        with (
+            store.locked(plan.run_ids, shared=True, say=say, asked_to_stop=asked),
+            store.locked(own, say=say, asked_to_stop=asked),
+        ):
+            if not again and finished(plan, store):
+                return PartDone(whole=True, audited=True)
+            partials = [store.partial(run_id, shared=True) for run_id in plan.run_ids]
+            begun = [f"{run_id}.begun" for run_id in plan.run_ids]
+            with store.locked(begun, say=self.listener.detail, asked_to_stop=asked):
+                self._keep(partials)
+            session = AttackSession(plan, replay, step_seconds(plan, self.forecast))
+            self._decide(session, partials, self._earlier(partials, force=False), keep=True)
+            levels = decided(plan, store)
+            whole = len(decided_by_all(levels)) == len(plan.subject.split)
+            if not audit or not whole or self.stop:
+                return PartDone(whole, audited=False)
+            second = self._audit(session, partials, [list(rows.values()) for rows in levels])
+            return PartDone(whole, second.complete)
+
+    def _keep(self, partials: Sequence[Partial]) -> None:
+        """Keep the private code and the model's answers, before files are edited meanwhile."""
+        plan = self.plan
+        modules = code_modules(plan.subject, plan.all_entries)
+        for run_id, partial in zip(plan.run_ids, partials, strict=True):
+            keep_code(self.store.code_path(run_id), modules)
+            partial.keep_answers(plan.subject.answers)
+
     def _earlier(self, partials: Sequence[Partial], force: bool) -> list[list[Row]]:
-        """For each budget the rows of the samples that are decided at all; none with `force`."""
+        """For each budget the rows of the samples that are decided at all; none with `force`.
+
+        Of a part its own alone.
+        """
         if force:
             for partial in partials:
                 partial.discard()
             return [[] for _ in partials]
         levels = decided(self.plan, self.store)
-        known = set.intersection(*(set(rows) for rows in levels))
+        own = self.plan.part.of(len(self.plan.subject.split))
+        known = decided_by_all(levels).intersection(own)
         if known:
+            going = "joining" if len(known) == len(own) else "going on with"
             self.listener.say(
-                f"going on with {self.plan.title}: {len(known)} of {len(self.plan.subject.split)} "
-                "samples are decided already"
+                f"{going} {self.plan.title}: {len(known)} of {len(own)} samples are decided already"
             )
         return [[row for i, row in rows.items() if i in known] for rows in levels]
 
     def _decide(
-        self, session: AttackSession, partials: Sequence[Partial], earlier: Sequence[Sequence[Row]]
+        self,
+        session: AttackSession,
+        partials: Sequence[Partial],
+        earlier: Sequence[Sequence[Row]],
+        *,
+        keep: bool,
     ) -> list[list[Row]]:
-        """For each budget the rows of all samples, of fewer after a signal."""
-        plan, stop, size = self.plan, self.stop, len(self.plan.subject.split)
-        modules = code_modules(plan.subject, plan.all_entries)
-        for run_id, partial in zip(plan.run_ids, partials, strict=True):
-            # Before it runs: the files may be edited meanwhile.
-            keep_code(self.store.code_path(run_id), modules)
-            partial.keep_answers(plan.subject.answers)
+        """For each budget the rows of all samples of the part, of fewer after a signal.
+
+        keep: in the end all are on disk too.
+        """
+        plan, stop = self.plan, self.stop
+        own = plan.part.of(len(plan.subject.split))
+        size = len(own)
         rows = [list(found) for found in earlier]
         known = {row["sample_index"] for row in rows[-1]}
-        todo = [i for i in range(size) if i not in known]
+        todo = [i for i in own if i not in known]
         outcomes = Counter(map(_outcome, rows[-1]))
         watch = shown_on(self.bar, plan, self.forecast)
         shards = ShardWriter(partials)
@@ -132,7 +208,7 @@ class AttackJob:
                         work=session.work,
                     )
                 )
-            if plan.config.store_points:
+            if keep:
                 shards.flush()  # what is on disk need not be in memory
         return rows
 

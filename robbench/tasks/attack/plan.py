@@ -18,6 +18,7 @@ from robbench.attacks.base import AttackEntry
 from robbench.core.access import access_of
 from robbench.core.device import default_batch_size, find_device
 from robbench.core.errors import UserError
+from robbench.core.part import WHOLE, Part, parse_part
 from robbench.core.threat_text import split_threat
 from robbench.data.load import default_threat
 from robbench.store.locations import Location, sibling_table, trained_name
@@ -41,7 +42,8 @@ class AttackPlan:
     """Runs decided together: a model, a norm with its budgets (ascending), a cascade, an audit.
 
     `identities`: for each budget, the hash of what is known to decide its verdicts. `run_ids`: the
-    same, unless the run of that hash was of a model with other answers; `notes` say so.
+    same, unless the run of that hash was of a model with other answers; `notes` say so. `part`: of
+    the samples, those that this process decides; whoever finds all decided writes the runs.
     """
 
     subject: Subject
@@ -55,6 +57,7 @@ class AttackPlan:
     run_ids: tuple[str, ...]
     notes: tuple[str, ...] = ()
     audit: Audit | None = None
+    part: Part = WHOLE
 
     @property
     def all_entries(self) -> tuple[AttackEntry, ...]:
@@ -81,8 +84,9 @@ class AttackPlan:
 
     @property
     def title(self) -> str:
-        """The model and the budgets, for messages."""
-        return f"{self.config.name or self.subject.name} {self.threat}"
+        """The model and the budgets, for messages, and which part of several."""
+        part = f", part {self.part}" if self.part.count > 1 else ""
+        return f"{self.config.name or self.subject.name} {self.threat}{part}"
 
     @property
     def attack(self) -> str:
@@ -119,11 +123,18 @@ def plan_attacks(
     device: str = "auto",
     data_dir: Path | None = None,
     download: bool = False,
+    part: Part = WHOLE,
 ) -> Iterator[AttackPlan]:
     """One plan per model and norm; raises UserError for anything that cannot work.
 
-    Nothing is written. `config.threat` may be empty: then a data set's own threat model counts.
+    Nothing is written. part: of the samples of each plan. `config.threat` may be empty: then a data
+    set's own threat model counts.
     """
+    if part.count > 1 and config.max_time is not None:
+        raise UserError(
+            f"--max-time is the time of a whole run, not of part {part}: leave it out, or limit "
+            "each sample with --max-queries"
+        )
     where, store = find_device(device), Store(out)
     given = parse_threats(config.threat, config.target)
     if config.precision != "fp32" and any(math.isinf(threats[-1].eps) for threats in given):
@@ -148,7 +159,7 @@ def plan_attacks(
 
         usual = known_threat(usual_threat(data, subject), data) if not given else ""
         for threats in given or parse_threats([usual], config.target):
-            yield plan_subject(
+            plan = plan_subject(
                 subject,
                 threats,
                 config,
@@ -158,6 +169,25 @@ def plan_attacks(
                 find=find,
                 replay=replay,
             )
+            _require_samples(plan, part)
+            yield dataclasses.replace(plan, part=part)
+
+
+def part_of(shard: str | None, *, force: bool) -> Part:
+    """The part that `--shard` names, all without it; UserError for one with `force` too."""
+    part = WHOLE if shard is None else parse_part(shard)
+    if part.count > 1 and force:
+        raise UserError(
+            "--force with --shard: a part does not know which samples the others have decided "
+            "anew: leave out --force, or attack again without --shard"
+        )
+    return part
+
+
+def _require_samples(plan: AttackPlan, part: Part) -> None:
+    """Raise UserError for more parts than samples."""
+    if part.count > (size := len(plan.subject.split)):
+        raise UserError(f"part {part} of {size} samples: make at most {size} parts")
 
 
 def _require_own_name(name: str, model: str, subject: Subject, store: Store) -> None:

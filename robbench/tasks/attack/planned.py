@@ -12,13 +12,15 @@ from robbench.tasks.attack.plan import AttackPlan
 class PlannedRun:
     """One run of a plan. audit_attacks: those that the run does not make itself.
 
-    done: it is in the store already.
+    part: of the samples, those that this process decides; None: all. done: it is in the store
+    already.
     """
 
     run_id: str
     model: str
     data: str
     samples: int
+    part: str | None
     threat: str
     target: str | None
     attack: str
@@ -51,6 +53,7 @@ def planned_runs(plan: AttackPlan, store: Store) -> list[PlannedRun]:
             model=plan.config.name or plan.subject.name,
             data=plan.data,
             samples=len(plan.subject.split),
+            part=str(plan.part) if plan.part.count > 1 else None,
             threat=threat.text,
             target=threat.target,
             attack=plan.attack,

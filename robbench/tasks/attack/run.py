@@ -12,9 +12,10 @@ from robbench.reports.audit import audit
 from robbench.reports.texts import disagreements, loaded, warnings
 from robbench.store.run import Run, tags_of
 from robbench.store.store import Store
-from robbench.tasks.attack.earlier import finished
+from robbench.tasks.attack.earlier import finished, left_to_others
 from robbench.tasks.attack.forecast import forecast_attack
 from robbench.tasks.attack.job import AttackJob, Outcome
+from robbench.tasks.attack.parts import Crew, Workers
 from robbench.tasks.attack.plan import AttackPlan
 from robbench.tasks.attack.points import points_to_replay
 from robbench.tasks.check.after import check_after
@@ -42,24 +43,27 @@ def attack(
     force: bool = False,
     data_dir: Path | None = None,
     download: bool = False,
+    workers: Workers | None = None,
     listener: Listener | None = None,
     attacked: Callable[[list[Attacked]], None] = lambda found: None,
 ) -> list[Attacked]:
     """Run plans with their automatic checks, then measure the runs where the plan says so.
 
-    Runs that are in the store already are read, unless `force`. `attacked` hears of all runs before
-    the first is measured. Raises Stopped after a signal; what was decided is kept, and the same
+    Runs that are in the store already are read, unless `force`. Of a plan whose part is done while
+    others are not there are no runs yet. `attacked` hears of all runs before the first is measured.
+    Raises Stopped after a signal; what was decided is kept, and the same
     call goes on from there.
     """
     listener = listener or Listener()
     for plan in plans:
         _require_possible(plan, store, force)
     forecasts = forecast_all(plans, store, listener, force=force)
-    found = [
-        one
-        for plan, forecast in zip(plans, forecasts, strict=True)
-        for one in _attack_plan(plan, store, force, listener, forecast)
-    ]
+    with (workers or Workers()).started(plans, store, force=force) as crew:
+        found = [
+            one
+            for plan, forecast in zip(plans, forecasts, strict=True)
+            for one in _attack_plan(plan, store, force, listener, forecast, crew)
+        ]
     attacked(found)
     observer = Observer(plans[0].device, data_dir, download)
     measurer = Measurer(store, observer, say=listener.say)
@@ -102,7 +106,12 @@ def forecast_all(
 
 
 def _attack_plan(
-    plan: AttackPlan, store: Store, force: bool, listener: Listener, forecast: Forecast | None
+    plan: AttackPlan,
+    store: Store,
+    force: bool,
+    listener: Listener,
+    forecast: Forecast | None,
+    crew: Crew | None,
 ) -> list[Attacked]:
     for run_id, threat in zip(plan.run_ids, plan.threats, strict=True):
         listener.detail(
@@ -112,8 +121,14 @@ def _attack_plan(
     for note in plan.notes:
         listener.say(note)
     with stop_flag(listener.say) as stop, listener.progress(plan.title) as bar:
-        outcome = AttackJob(plan, store, listener, bar, stop, forecast).run(force=force)
+        job = AttackJob(plan, store, listener, bar, stop, forecast)
+        if crew is not None:
+            crew.decide(job, force=force)
+        outcome = job.run(force=force and crew is None)
         stop.check()
+        if not outcome.runs:
+            listener.say(f"{plan.title}: done; {left_to_others(plan, store)}")
+            return []
         checks = check_after(
             plan,
             outcome.runs,

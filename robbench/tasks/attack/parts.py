@@ -1,0 +1,203 @@
+"""One attack over many workers: each decides a part of the samples, as a task of an engine."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from robbench.core.errors import RunError, UserError
+from robbench.core.escaping import one_line
+from robbench.core.part import Part
+from robbench.core.spec import validate
+from robbench.core.trust import trust_code, trusts_files
+from robbench.execution.driver import BAD_INPUT, drive
+from robbench.execution.engines import engine_for
+from robbench.execution.inline import Inline
+from robbench.execution.progress import report
+from robbench.execution.task import Engine, Task
+from robbench.execution.task import Outcome as Tried
+from robbench.store.store import Store
+from robbench.tasks.attack.config import AttackConfig
+from robbench.tasks.attack.earlier import finished
+from robbench.tasks.attack.job import AttackJob
+from robbench.tasks.attack.plan import AttackPlan, plan_attacks
+from robbench.tasks.listener import Bar, Listener
+from robbench.tasks.signals import stop_flag
+
+LOST = 1
+"""Times that a part is tried again whose worker died."""
+
+
+class Workers(NamedTuple):
+    """Where the parts of attacks are decided, as `--jobs`, `--engine` and `--address` have it.
+
+    device, data_dir, download: what a worker plans with, as the command does.
+    """
+
+    engine: str = "local"
+    jobs: int | None = None
+    address: str | None = None
+    device: str = "auto"
+    data_dir: Path | None = None
+    download: bool = False
+
+    @contextlib.contextmanager
+    def started(
+        self, plans: Sequence[AttackPlan], store: Store, *, force: bool
+    ) -> Iterator[Crew | None]:
+        """The workers for some plans; None where this process is enough.
+
+        Raises UserError for values that do not fit each other, and for plans with a limit of time.
+        """
+        alone = self.engine == "local" and self.jobs in (None, 1)
+        if not alone and any(plan.config.max_time is not None for plan in plans):
+            raise UserError(
+                "--max-time is the time of a whole run, not of its parts: leave it out, or limit "
+                "each sample with --max-queries"
+            )
+        logs = store.root / "results" / "logs"
+        engine = engine_for(
+            self.engine, jobs=self.jobs, address=self.address, device=self.device, logs=logs
+        )
+        if isinstance(engine, Inline) or (
+            not force and all(finished(plan, store) for plan in plans)
+        ):
+            yield None
+            return
+        with engine:
+            yield Crew(self, store, engine, self.jobs or engine.free)
+
+
+class Crew(NamedTuple):
+    """Workers that were started; `size`: how many parts a plan is cut into."""
+
+    workers: Workers
+    store: Store
+    engine: Engine
+    size: int
+
+    def decide(self, job: AttackJob, *, force: bool) -> None:
+        """Decide and audit the samples of a job in parts; the job itself then finds all done.
+
+        Raises RunError or UserError where a part was not done; what was decided is kept.
+        """
+        plan = job.plan
+        if not force and finished(plan, self.store):
+            return
+        if force:
+            with self.store.locked(
+                plan.run_ids, say=job.listener.say, asked_to_stop=job.stop.check
+            ):
+                for run_id in plan.run_ids:
+                    self.store.partial(run_id).discard()
+        self._round(job, again=force, audit=False)
+        if plan.audit is None or plan.part.count > 1:
+            return
+        # What is drawn at a budget, and whether more is to be audited, rests on the one before.
+        for _ in range(len(plan.threats) * (2 if plan.audit.adaptive else 1)):
+            if self._round(job, again=force, audit=True):
+                return
+
+    def _round(self, job: AttackJob, *, again: bool, audit: bool) -> bool:
+        """Every part once; whether one of them found nothing left."""
+        plan = job.plan
+        parts = plan.part.cut(min(self.size, len(plan.part.of(len(plan.subject.split)))))
+        tasks = [
+            Task(
+                id=f"{plan.run_ids[0]}.part-{part.number}-of-{part.count}",
+                call=f"{__name__}:decide",
+                payload=self._payload(plan, part, again, audit),
+                title=f"{plan.title}, part {part}",
+                gpus=float(plan.device.type == "cuda"),
+            )
+            for part in parts
+        ]
+        titles = {task.id: f"part {part}" for task, part in zip(tasks, parts, strict=True)}
+        ended: dict[str, Tried] = {}
+
+        def tick() -> None:
+            job.stop.check()
+            running = self.engine.running()
+            share = (len(ended) + sum(one.share for one in running)) / len(tasks)
+            what = "audited" if audit else "decided"
+            job.bar.update(share, f"{len(ended)}/{len(tasks)} parts {what}")
+            for one in running:
+                job.bar.part(titles[one.task], round(100 * one.share), 100, one.text)
+
+        for tried in drive(tasks, self.engine, retries=LOST, tick=tick):
+            ended[tried.task] = tried
+        for tried in ended.values():
+            if tried.status != "done":
+                raise _failure(titles[tried.task], tried)
+        return any(tried.value and tried.value["nothing_left"] for tried in ended.values())
+
+    def _payload(self, plan: AttackPlan, part: Part, again: bool, audit: bool) -> dict[str, Any]:
+        workers = self.workers
+        return {
+            "model": plan.subject.name,
+            "config": dataclasses.asdict(plan.config),
+            "run_ids": list(plan.run_ids),
+            "part": list(part),
+            "again": again,
+            "audit": audit,
+            "out": str(self.store.root),
+            "device": workers.device,
+            "data_dir": workers.data_dir and str(workers.data_dir.absolute()),
+            "download": workers.download,
+            "trust_code": trusts_files(),
+        }
+
+
+def decide(payload: Mapping[str, Any]) -> dict[str, bool]:
+    """What a worker does: decide a part of an attack, given in plain data.
+
+    Raises RunError where the model or the data are others than where the attack was planned.
+    """
+    part = Part(*payload["part"])
+    with trust_code() if payload["trust_code"] else contextlib.nullcontext():
+        plans = plan_attacks(
+            [payload["model"]],
+            validate(AttackConfig, payload["config"], "attack"),
+            out=Path(payload["out"]),
+            device=payload["device"],
+            data_dir=payload["data_dir"] and Path(payload["data_dir"]),
+            download=payload["download"],
+            part=part,
+        )
+        wanted = tuple(payload["run_ids"])
+        plan = next((plan for plan in plans if plan.run_ids == wanted), None)
+    if plan is None:
+        raise RunError(
+            f"model {payload['model']} or its data are others in the worker than in the command: "
+            f"run {wanted[0]} is not planned there"
+        )
+    listener = _Printing()
+    with stop_flag(listener.say) as stop:
+        job = AttackJob(plan, Store(payload["out"]), listener, _Reporting(), stop, None)
+        done = job.run_part(again=payload["again"], audit=payload["audit"])
+        stop.check()
+    return {"nothing_left": done.audited if payload["audit"] else done.whole}
+
+
+class _Printing(Listener):
+    """Messages go to the worker's log."""
+
+    def say(self, text: str) -> None:
+        print(one_line(text), file=sys.stderr, flush=True)
+
+
+class _Reporting(Bar):
+    """Progress goes to the engine."""
+
+    def update(self, share: float, text: str, left: str = "") -> None:
+        report(share, text)
+
+
+def _failure(part: str, tried: Tried) -> Exception:
+    kind: Callable[[str], Exception] = UserError if tried.code == BAD_INPUT else RunError
+    said = tried.error or f"its worker died, {LOST + 1} times"
+    return kind(f"{part}: {said}; decided samples are kept, the same command goes on")
