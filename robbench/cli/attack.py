@@ -311,7 +311,9 @@ def attack(
     measured = [one.measured for one in found if one.measured]
     if as_json:
         more = {"measures": describe_measures(measured)} if settings.measure else {}
-        print_json("robbench.attack/1", rows=compare([one.run for one in found]), **more)
+        print_json(
+            "robbench.attack/1", rows=compare([one.run for one in found]) if found else [], **more
+        )
     else:
         show_measures(measured)
     if found and not as_json:

@@ -71,7 +71,7 @@ FLAGS = {
         "--name",
         "--tag",
     }
-    | {"--measure"},
+    | {"--measure", "--shard", "--jobs", "-j", "--engine", "--address"},
     "sweep": (SHARED - {"--seed", "--config", "-c", "--batch-size", "-b"})
     | {
         "--grid",

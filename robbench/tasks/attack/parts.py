@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +12,6 @@ from robbench.core.errors import RunError, UserError
 from robbench.core.escaping import one_line
 from robbench.core.part import Part
 from robbench.core.spec import validate
-from robbench.core.trust import trust_code, trusts_files
 from robbench.execution.driver import BAD_INPUT, drive
 from robbench.execution.engines import engine_for
 from robbench.execution.inline import Inline
@@ -45,40 +43,31 @@ class Workers(NamedTuple):
     data_dir: Path | None = None
     download: bool = False
 
-    @contextlib.contextmanager
-    def started(
-        self, plans: Sequence[AttackPlan], store: Store, *, force: bool
-    ) -> Iterator[Crew | None]:
-        """The workers for some plans; None where this process is enough.
+    def crew(self, plans: Sequence[AttackPlan], store: Store) -> Crew | None:
+        """The workers for some plans, not started yet; None where this process is enough.
 
         Raises UserError for values that do not fit each other, and for plans with a limit of time.
         """
-        alone = self.engine == "local" and self.jobs in (None, 1)
-        if not alone and any(plan.config.max_time is not None for plan in plans):
-            raise UserError(
-                "--max-time is the time of a whole run, not of its parts: leave it out, or limit "
-                "each sample with --max-queries"
-            )
         logs = store.root / "results" / "logs"
         engine = engine_for(
             self.engine, jobs=self.jobs, address=self.address, device=self.device, logs=logs
         )
-        if isinstance(engine, Inline) or (
-            not force and all(finished(plan, store) for plan in plans)
-        ):
-            yield None
-            return
-        with engine:
-            yield Crew(self, store, engine, self.jobs or engine.free)
+        if isinstance(engine, Inline):
+            return None
+        if any(plan.config.max_time is not None for plan in plans):
+            raise UserError(
+                "--max-time is the time of a whole run, not of its parts: leave it out, or limit "
+                "each sample with --max-queries"
+            )
+        return Crew(self, store, engine)
 
 
 class Crew(NamedTuple):
-    """Workers that were started; `size`: how many parts a plan is cut into."""
+    """Workers for attacks, while their engine is open: a part of each plan for each."""
 
     workers: Workers
     store: Store
     engine: Engine
-    size: int
 
     def decide(self, job: AttackJob, *, force: bool) -> None:
         """Decide and audit the samples of a job in parts; the job itself then finds all done.
@@ -105,7 +94,8 @@ class Crew(NamedTuple):
     def _round(self, job: AttackJob, *, again: bool, audit: bool) -> bool:
         """Every part once; whether one of them found nothing left."""
         plan = job.plan
-        parts = plan.part.cut(min(self.size, len(plan.part.of(len(plan.subject.split)))))
+        samples = len(plan.part.of(len(plan.subject.split)))
+        parts = plan.part.cut(min(self.workers.jobs or self.engine.free, samples))
         tasks = [
             Task(
                 id=f"{plan.run_ids[0]}.part-{part.number}-of-{part.count}",
@@ -126,7 +116,8 @@ class Crew(NamedTuple):
             what = "audited" if audit else "decided"
             job.bar.update(share, f"{len(ended)}/{len(tasks)} parts {what}")
             for one in running:
-                job.bar.part(titles[one.task], round(100 * one.share), 100, one.text)
+                text = one.text.partition(",")[0]
+                job.bar.part(titles[one.task], round(100 * one.share), 100, text)
 
         for tried in drive(tasks, self.engine, retries=LOST, tick=tick):
             ended[tried.task] = tried
@@ -148,7 +139,6 @@ class Crew(NamedTuple):
             "device": workers.device,
             "data_dir": workers.data_dir and str(workers.data_dir.absolute()),
             "download": workers.download,
-            "trust_code": trusts_files(),
         }
 
 
@@ -157,19 +147,17 @@ def decide(payload: Mapping[str, Any]) -> dict[str, bool]:
 
     Raises RunError where the model or the data are others than where the attack was planned.
     """
-    part = Part(*payload["part"])
-    with trust_code() if payload["trust_code"] else contextlib.nullcontext():
-        plans = plan_attacks(
-            [payload["model"]],
-            validate(AttackConfig, payload["config"], "attack"),
-            out=Path(payload["out"]),
-            device=payload["device"],
-            data_dir=payload["data_dir"] and Path(payload["data_dir"]),
-            download=payload["download"],
-            part=part,
-        )
-        wanted = tuple(payload["run_ids"])
-        plan = next((plan for plan in plans if plan.run_ids == wanted), None)
+    plans = plan_attacks(
+        [payload["model"]],
+        validate(AttackConfig, payload["config"], "attack"),
+        out=Path(payload["out"]),
+        device=payload["device"],
+        data_dir=payload["data_dir"] and Path(payload["data_dir"]),
+        download=payload["download"],
+        part=Part(*payload["part"]),
+    )
+    wanted = tuple(payload["run_ids"])
+    plan = next((plan for plan in plans if plan.run_ids == wanted), None)
     if plan is None:
         raise RunError(
             f"model {payload['model']} or its data are others in the worker than in the command: "

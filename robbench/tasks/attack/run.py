@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -55,10 +56,11 @@ def attack(
     call goes on from there.
     """
     listener = listener or Listener()
+    crew = (workers or Workers()).crew(plans, store)
     for plan in plans:
         _require_possible(plan, store, force)
     forecasts = forecast_all(plans, store, listener, force=force)
-    with (workers or Workers()).started(plans, store, force=force) as crew:
+    with crew.engine if crew else contextlib.nullcontext():
         found = [
             one
             for plan, forecast in zip(plans, forecasts, strict=True)

@@ -13,7 +13,14 @@ from hypothesis import strategies as st
 
 from robbench.data.base import Split
 from robbench.store.store import Store
-from robbench.tasks.attack.earlier import decided, drop_leftovers, finished, of_split
+from robbench.tasks.attack.earlier import (
+    decided,
+    finished,
+    left_to_others,
+    mend,
+    of_split,
+    to_mend,
+)
 
 
 def _split(ids: list[int], labels: list[int]) -> Split:
@@ -106,8 +113,22 @@ def test_shards_of_written_runs_are_dropped_by_their_owner_only_when_behind(
         stored(run_id, rows)
     store.partial("aaaa").append(rows[:4])
     store.partial("bbbb").append(rows[:2])
-    drop_leftovers(plan, store)  # the smaller budget is ahead: a repetition that was stopped
+    assert not to_mend(plan, store)
+    mend(plan, store)  # the smaller budget is ahead: a repetition that was stopped
     assert len(store.partial("aaaa").rows()) == 4
     store.partial("aaaa").discard()
-    drop_leftovers(plan, store)
+    assert to_mend(plan, store)
+    mend(plan, store)
+    assert not to_mend(plan, store)
     assert store.partial("bbbb").rows() == []
+
+
+def test_what_other_parts_have_still_to_decide(
+    tmp_path: Path, plan: Any, make_samples: Any
+) -> None:
+    """A sample is decided when it is at every budget."""
+    plan.run_ids.append("bbbb")
+    store, rows = Store(tmp_path), _rows(make_samples)
+    store.partial("aaaa").append(rows[:9])
+    store.partial("bbbb").append(rows[5:15])
+    assert left_to_others(plan, store).startswith("16 of 20 samples are left")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
 import shlex
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -697,3 +700,46 @@ def test_a_shard_of_other_samples_is_redone(cli, tmp_path, name, values):
     assert cli(line, tmp_path / "T").code == 0
     again = pq.read_table(tmp_path / "T" / "results" / "samples" / run.name)
     assert again.to_pylist() == table.to_pylist()
+
+
+# -- parts
+
+
+def test_a_killed_part_and_another_split_is_bit_equal(
+    spawn, killer, cli, store, reference, same, rows_of, monkeypatch
+):
+    """SIGKILL of a part: parts of another split go on, the last one joins, none does work twice."""
+    _, run = reference
+    killed = spawn("append", "2", *WORDS, "--shard", "2/2", "--out", store, code=killer)
+    assert killed.code == -signal.SIGKILL
+    kept = [row["sample_index"] for row in partial_rows(rows_of, store / "results", run)]
+    assert kept
+    assert all(i % 2 for i in kept)
+    attacked = spy_on_samples(monkeypatch)
+    for number in (3, 1, 2):
+        done = cli(*WORDS, "--shard", f"{number}/3", "--json", "--out", store)
+        assert done.code == 0, done.err
+        assert [row["run_id"] for row in done.json["rows"]] == ([run] if number == 2 else [])
+        left = len(set(range(120)) - set(kept) - set(attacked))
+        assert (f"{left} of 120 samples are left to other parts" in done.err) == (number != 2)
+    assert sorted(attacked + kept) == list(range(120))
+    same(store / "results")
+    (row,) = rows_of(store / "results" / "runs" / f"{run}.parquet")
+    assert np.isnan(row["wall_s"])
+
+
+def test_processes_at_once_never_hurt_each_other(environment, store, same):
+    """Two on one part, one on the other, and a whole run: all end well, with one run."""
+    shards = (["--shard", "1/2"], ["--shard", "1/2"], ["--shard", "2/2"], [])
+    words = [sys.executable, "-m", "robbench", *WORDS, "--out", str(store)]
+    with contextlib.ExitStack() as stack:
+        processes = [
+            stack.enter_context(
+                subprocess.Popen([*words, *more], env=environment(), stderr=subprocess.PIPE)
+            )
+            for more in shards
+        ]
+        errors = [process.communicate(timeout=120)[1].decode() for process in processes]
+    assert [process.returncode for process in processes] == [0] * 4, errors
+    same(store / "results")
+    assert not list((store / "results" / "locks").iterdir())
